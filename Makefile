@@ -93,7 +93,7 @@ hostile: dev ## hostile input by the ten thousands, and what came of it
 	@.venv/bin/python -m tests.hostile
 
 openapi: dev ## requests that our OpenAPI document allows and forbids, by the thousands
-	@.venv/bin/python -m tests.http.openapi
+	@.venv/bin/python -m tests.server.openapi
 
 kernel-check: dev ## the classifier's C under sanitizers: hostile texts, lists and models, KERNEL_ROUNDS (20,000) of them
 	@.venv/bin/python -m tests.kernel $(or $(KERNEL_ROUNDS),20000)
@@ -138,7 +138,7 @@ chaos: dev ## faults of providers, Redis, process, host and clients, a line each
 	@.venv/bin/python -m tests.chaos
 
 replay: dev ## REPLAY_CONFIGURATIONS (500) replayed over what they served, where nothing may change; and 100,000 rows timed
-	@.venv/bin/python -m tests.study.replay $(or $(REPLAY_CONFIGURATIONS),500)
+	@.venv/bin/python -m tests.evaluation.replay $(or $(REPLAY_CONFIGURATIONS),500)
 
 applications: dev ## ROUNDS (20) of applications with real SDKs mixed against one gateway, from SEED (random) on; judged by the provider's bill
 	@.venv/bin/python -m tests.applications $(or $(ROUNDS),20) $(SEED)
@@ -162,5 +162,5 @@ step: dev ## as many clients as the gateway takes, ten times as many, and as man
 	@.venv/bin/python -m tests.e2e.step_trial 10
 
 clean: ## remove all that make made, but for data
-	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist bench/build gateway/routing/kernel/kernel.so
+	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist bench/build gateway/routing/classifier/native/kernel.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,7 +18,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.builders.wheel import WheelBuilder, WheelBuilderConfig
 
-FOLDER = Path("gateway/routing/kernel")
+FOLDER = Path("gateway/routing/classifier/native")
 NAME = "kernel.so"
 # A double is what C says it is: no fused multiplication, nothing reordered.
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden"]

@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from gateway.core.canonical_request import Request
 from gateway.core.events import End, Event, Finish, Start, Told, Words
-from gateway.core.request import Request
 from gateway.core.usage import Usage
 from gateway.dialects import DIALECTS, Abroad, Asked, Telling
-from gateway.dialects.abroad import speech
 from gateway.dialects.base import Body, Dialect, Watch
+from gateway.dialects.translation import speech
 
 HOME = 3.0
 ABROAD = 12.0

@@ -17,23 +17,23 @@ from pathlib import Path
 
 from bench import cost
 from bench.cost import CALLS, Cost
-from gateway.books import Books
 from gateway.core.call import NO_STEER, OPEN, Call
 from gateway.core.decision import Decision
-from gateway.core.evidence import Evidence
+from gateway.core.decision_context import Evidence
+from gateway.core.errors import Problem
 from gateway.core.price import Price, Rates
-from gateway.core.problem import Problem
 from gateway.core.prompt import Prompt
 from gateway.core.target import Account, Catalogue, Lab, Provider, Target
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT
 from gateway.ledger.journal import Journal
-from gateway.ledger.record import Record
+from gateway.ledger.writer import Record
+from gateway.pipeline.accounting import Books
 from gateway.routing import features
-from gateway.routing.case import Case
-from gateway.routing.decide import Router
-from gateway.routing.prior import Prior
-from gateway.routing.rules import Rules
+from gateway.routing.classifier.heuristic import Prior
+from gateway.routing.decision_record import Case
+from gateway.routing.router import Router
+from gateway.routing.rules.compile import Rules
 from gateway.telemetry.log import silent
 from gateway.telemetry.metrics import Metrics
 

@@ -25,17 +25,17 @@ from bench import cost, place
 from bench.cost import CALLS, Cost
 from gateway.core.call import Call, Key
 from gateway.core.decision import Decision, Plan
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from gateway.core.price import Price, Rates
 from gateway.core.prompt import Prompt
 from gateway.core.target import Provider, Target
-from gateway.limits.gate import Gate
+from gateway.limits.cost_bounds import Want
+from gateway.limits.counters import Meter, Need, Owner
+from gateway.limits.limiter import Gate
 from gateway.limits.memory import Memory
-from gateway.limits.meter import Meter, Need, Owner
-from gateway.limits.rule import Limits
-from gateway.limits.shared import Shared
-from gateway.limits.want import Want
-from gateway.settings.limits import BudgetPart, LimitPart
+from gateway.limits.redis import Shared
+from gateway.limits.rules import Limits
+from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 BOUND = 30.0
 """Microseconds of CPU that admission and settlement may cost a call together: a budget is of all

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.routing import kernel
+from gateway.routing.classifier import native
 
 # What provides a tool, by package manager; the first manager on this machine is named.
 INSTALL: dict[str, dict[str, str]] = {
@@ -113,7 +113,7 @@ def describe() -> Machine:
         kernel=platform.release(),
         python=platform.python_version(),
         load_average=os.getloadavg()[0],
-        classifier="Python" if isinstance(kernel.library(), str) else "C",
+        classifier="Python" if isinstance(native.library(), str) else "C",
     )
 
 

@@ -19,16 +19,16 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
-from gateway.core.evidence import Evidence
+from gateway.core.decision_context import Evidence
 from gateway.core.prompt import Prompt
 from gateway.dialects import OPENAI_CHAT, Asked
 from gateway.routing import features
-from gateway.routing.decide import Router, decide
-from gateway.routing.guard import bound
-from gateway.routing.rules import compile_rules
-from gateway.settings.load import load
-from gateway.settings.rule import ChoicePart, GuardPart
-from gateway.site import site
+from gateway.routing.router import Router, decide
+from gateway.routing.rules.compile import compile_rules
+from gateway.routing.rules.guards import bound
+from gateway.runtime.build import site
+from gateway.settings.loader import load
+from gateway.settings.schema.rules import ChoicePart, GuardPart
 
 CALLS = 200
 ROUNDS = 30

@@ -22,22 +22,22 @@ from bench import flame, load, peers, place
 from bench.peers import Full, Place, Tiergate
 
 PARTS = {
-    "reading the body and deciding": ("routing/", "core/evidence", "core/prompt", "compose"),
+    "reading the body and deciding": ("routing/", "core/decision_context", "core/prompt", "runtime/"),
     "dialects: what is read of requests and answers": ("dialects/",),
     "towards the provider: an attempt, its connection": ("upstream/",),
-    "the ledger: rows, prices, journal, store": ("books", "ledger/", "archive", "core/tally", "core/price"),
-    "limits, budgets, seats, Redis": ("limits/", "state/", "cache/", "gather"),
-    "towards the client: its connection, the door": ("http/",),
-    "the engine's steps": ("engine",),
+    "the ledger: rows, prices, journal, store": ("pipeline/accounting", "pipeline/ledger_runtime", "ledger/", "core/call_accounting", "core/price"),
+    "limits, budgets, seats, Redis": ("limits/", "state/", "cache/", "pipeline/context"),
+    "towards the client: its connection, the endpoint": ("server/",),
+    "the engine's steps": ("pipeline/",),
 }  # fmt: skip
 """Parts, by what the paths of their files in gateway/ begin with."""
 REST = "uvicorn, the loop, the rest"
-_ENGINE = re.compile(r"engine\.py:")
+_ENGINE = re.compile(r"pipeline/engine\.py:")
 PERIOD = 0.002
 SECONDS = 15.0
 
 type Stack = tuple[str, ...]
-"""Functions of the project from the outermost to the innermost, as `upstream/run.py:Upstream.run`."""
+"""Functions of the project from the outermost to the innermost, as `upstream/failover.py:Upstream.run`."""
 
 
 class Sampled(Tiergate):

@@ -10,12 +10,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.routing import artefact
-from gateway.routing.learned import Learned
-from gateway.routing.signals import read
-from gateway.site import SHIPPED
-from gateway.study import labels
-from gateway.study.measure.chance import quantile
+from gateway.evaluation import labels
+from gateway.evaluation.metrics.bootstrap import quantile
+from gateway.routing.classifier import model_file
+from gateway.routing.classifier.learned import Learned
+from gateway.routing.classifier.text_signals import read
+from gateway.runtime.build import SHIPPED
 
 TRIES = 3
 SLOW = {
@@ -54,7 +54,7 @@ def line(name: str, costs: Sequence[float]) -> str:
 def main(folder: str | None) -> None:
     """Print a line for each kind of text."""
     start = time.thread_time()
-    classifier = Learned(artefact.read(SHIPPED.read_bytes()))
+    classifier = Learned(model_file.read(SHIPPED.read_bytes()))
     print(f"read and built in {(time.thread_time() - start) * 1e3:.0f} ms")
     if folder is not None:
         prompts = [one.prompt for one in labels.read(Path(folder) / "outcomes.parquet")][::7]

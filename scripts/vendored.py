@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-VENDOR = Path(__file__).parents[1] / "gateway/http/dashboard/files/vendor"
+VENDOR = Path(__file__).parents[1] / "gateway/server/dashboard/files/vendor"
 TOLD = re.compile(r"/\*! (?P<home>https://\S+) \(v(?P<version>[\d.]+)\) \*/")
 
 

@@ -8,11 +8,11 @@ import httpx
 
 from gateway.core import jsonio
 from gateway.core.call import Call, Complete, Steer
-from gateway.core.entry import Attempt
-from gateway.reply import Reply
+from gateway.core.ledger_rows import Attempt
+from gateway.pipeline.response import Reply
 from tests.e2e.upstream import WORDS, chunk, frames
 from tests.e2e.world import Config, chat, spared
-from tests.test_engine import Chunks, Stage, drain
+from tests.pipeline.test_engine import Chunks, Stage, drain
 
 LO = chunk({"content": WORDS[1]})
 TEXT = "".join(WORDS)

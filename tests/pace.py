@@ -8,7 +8,7 @@ the quickest is what counts. All that is no time must hold in each.
 
 from collections.abc import Callable
 
-from gateway.telemetry import machine
+from gateway.telemetry import process
 
 _TRIALS = 5
 
@@ -31,9 +31,9 @@ def tried[T](trial: Callable[[], T], times: int = _TRIALS) -> T:
     """
     for _ in range(times - 1):
         try:
-            with machine.quietly():
+            with process.quietly():
                 return trial()
         except Late as late:
             print(f"tried again: {late}")
-    with machine.quietly():
+    with process.quietly():
         return trial()

@@ -7,17 +7,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.books import Books
-from gateway.cache.flight import Flights
+from gateway.cache.coalescing import Flights
 from gateway.core import jsonio
 from gateway.core.call import Call
-from gateway.core.entry import Entry
-from gateway.past import Past
-from gateway.reply import Reply
-from gateway.upstream.job import Begun, Job
+from gateway.core.ledger_rows import Entry
+from gateway.pipeline.accounting import Books
+from gateway.pipeline.conversation_memory import Past
+from gateway.pipeline.response import Reply
+from gateway.upstream.upstream_request import Begun, Job
 from tests.e2e.upstream import ROLE, frames, whole
 from tests.e2e.world import Body, chat
-from tests.test_engine import HEL, Chunks, Stage, drain, ok
+from tests.pipeline.test_engine import HEL, Chunks, Stage, drain, ok
 
 COST = Decimal("0.000019")
 """USD of the 7 tokens in and 3 out that the provider tells."""

@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.problem import Kind, Problem, ProblemError
-from gateway.upstream import complete
-from gateway.upstream.allowance import Allowance
-from gateway.upstream.job import Begun, Job
+from gateway.core.errors import Kind, Problem, ProblemError
+from gateway.upstream import continuation
+from gateway.upstream.retry_budget import Allowance
+from gateway.upstream.upstream_request import Begun, Job
 from tests.breaking import (
     COST,
     CUT,
@@ -28,7 +28,7 @@ from tests.breaking import (
     text,
 )
 from tests.e2e.upstream import DONE, ROLE, chunk, frames, usage, whole
-from tests.test_engine import HEL, Stage, drain, head
+from tests.pipeline.test_engine import HEL, Stage, drain, head
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ async def test_what_is_wrong_with_the_request_is_told_at_once(stage: Stage) -> N
 
 async def test_what_is_too_large_is_not_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another may be shorter."""
-    monkeypatch.setattr(complete, "_MOST", 900)
+    monkeypatch.setattr(continuation, "_MOST", 900)
     stage.answers = [streamed(ROLE, *[HEL] * 9, CUT), streamed(ROLE, chunk({"content": "a"}), chunk({}, "stop"), DONE)]  # fmt: skip
     said = await drain(await ask(stage, "hold"))
     assert text(said) == "a"

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from tests.breaking import (
     COST,
     CUT,
@@ -23,7 +23,7 @@ from tests.breaking import (
     text,
 )
 from tests.e2e.upstream import ROLE, frames, whole
-from tests.test_engine import HEL, Chunks, Stage, drain
+from tests.pipeline.test_engine import HEL, Chunks, Stage, drain
 
 
 @pytest.fixture

@@ -23,14 +23,14 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import lsqr
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 
-from gateway.routing.prior import TERMS, Prior
-from gateway.routing.signals import Scan, cut
-from gateway.study import labels
-from gateway.study.measure.chance import shuffles
-from gateway.study.measure.fold import judge, leave_one_out, parts
-from gateway.study.measure.rank import Sources, average
-from gateway.study.train import base
-from gateway.study.train.rows import outcomes
+from gateway.evaluation import labels
+from gateway.evaluation.metrics.bootstrap import shuffles
+from gateway.evaluation.metrics.cross_validation import judge, leave_one_out, parts
+from gateway.evaluation.metrics.ranking import Sources, average
+from gateway.evaluation.training import base_model
+from gateway.evaluation.training.dataset import outcomes
+from gateway.routing.classifier.heuristic import TERMS, Prior
+from gateway.routing.classifier.text_signals import Scan, cut
 
 FOLDER = Path(sys.argv[1])
 ONLY = sys.argv[2:]
@@ -141,7 +141,7 @@ def both(train, x=PLACES, weight=0.065):
 
 
 def honest(train):
-    return prior_needs(base.refit([ROWS[at] for at in train]))
+    return prior_needs(base_model.refit([ROWS[at] for at in train]))
 
 
 def linear(x, penalty=3.0):

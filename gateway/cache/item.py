@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from gateway.core import jsonio
+from gateway.core.errors import ProblemError, invalid
 from gateway.core.jsonio import Json
-from gateway.core.problem import ProblemError, invalid
 from gateway.dialects import Body
 from gateway.dialects.openai_responses.said import refers
 

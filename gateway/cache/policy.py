@@ -8,7 +8,7 @@ import msgspec
 from gateway.core.call import CacheMode, Call
 from gateway.core.decision import Decision
 from gateway.core.prompt import Prompt
-from gateway.dialects.vectors import OPERATION as EMBEDDINGS
+from gateway.dialects.embeddings import OPERATION as EMBEDDINGS
 
 _TOOLS = frozenset({"tools", "functions"})
 """Members that offer tools, in any dialect."""

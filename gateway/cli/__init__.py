@@ -4,7 +4,7 @@ import importlib
 
 import click
 
-from gateway.cli.group import Context, Main
+from gateway.cli.app import Context, Main
 
 _SECTIONS = {
     "Start": {
@@ -32,8 +32,13 @@ _SECTIONS = {
         "completion": "Print what lets a shell complete the words of this command.",
     },
 }
-_ELSEWHERE = {"import": "migrate"}
-"""Modules of commands that cannot have their names."""
+_ELSEWHERE = {
+    "doctor": "doctor.command",
+    "import": "import_config",
+    "init": "init.command",
+    "serve": "serve.command",
+}
+"""Modules of commands that do not have their names."""
 _PATH = click.Path(readable=False)
 """A file that shells complete; whoever reads it says what is wrong with it."""
 

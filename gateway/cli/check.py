@@ -12,23 +12,23 @@ from pathlib import Path
 import click
 import msgspec
 
-from gateway.cli.group import styled
+from gateway.cli.app import styled
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
 from gateway.core.call import OPEN
 from gateway.core.target import TIERS, Target
 from gateway.dialects import DIALECTS
-from gateway.ledger import damage
+from gateway.ledger import sqlite_damage
 from gateway.ledger.sqlite import SCHEME
-from gateway.limits.unbounded import unbounded
-from gateway.routing import audit
-from gateway.settings import changed_defaults, second
-from gateway.settings.change import Change, changes, switched
-from gateway.settings.load import load
-from gateway.settings.mistake import ConfigError, Mistake
-from gateway.settings.reach import reach
-from gateway.site import cautions, data_folder, refusals, site, store_url
-from gateway.state.advice import advise
+from gateway.limits.unbounded_targets import unbounded
+from gateway.routing.lint import unreachable_rules
+from gateway.runtime.build import cautions, data_folder, refusals, site, store_url
+from gateway.settings import changed_defaults, price_check
+from gateway.settings.diff import Change, changes, switched
+from gateway.settings.errors import ConfigError, Mistake
+from gateway.settings.loader import load
+from gateway.settings.unreachable import reach
+from gateway.state.redis.diagnostics import advise
 
 _TIER = re.compile(rf"^(labs\..+)\.({'|'.join(TIERS)})\b")
 _POSTGRES = ("postgresql://", "postgres://")
@@ -144,7 +144,7 @@ def _sorted(found: list[Mistake]) -> list[Mistake]:
 
 def _configured(session: Session) -> list[Mistake]:
     site = session.site
-    doubtful = second.doubtful(session.source, site.built, datetime.now(UTC))
+    doubtful = price_check.doubtful(session.source, site.built, datetime.now(UTC))
     return [
         *_shared(session),
         *site.warnings,
@@ -170,7 +170,7 @@ def _started(session: Session) -> list[Mistake]:
     return [
         *refusals(session.site, known, config.server.host),
         *cautions(session.site, known, session.environ),
-        *audit.warnings(session.source, DIALECTS, callers),
+        *unreachable_rules.warnings(session.source, DIALECTS, callers),
         *unbounded(
             session.source, session.site.built.catalogue, callers, datetime.now(UTC).timestamp()
         ),
@@ -199,7 +199,7 @@ def _written(session: Session) -> list[Mistake]:
     elif why := _barred(file.parent):
         found.append(source.mistake(here, why, _elsewhere()))
     else:
-        for one in damage.set_aside_before(file):
+        for one in sqlite_damage.set_aside_before(file):
             message = f"{one} was found damaged and set aside, and the store was made anew."
             hint = "Look at the disk, and remove it once you have no use for it."
             found.append(source.mistake(here, message, hint, warn=True))

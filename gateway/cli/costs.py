@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import click
 
-from gateway.cli.books import Books, asked, opened
-from gateway.cli.call import show
-from gateway.cli.group import Group
-from gateway.cli.reprice import reprice
-from gateway.cli.table import Column, bound, draw, number, usd
+from gateway.cli.app import Group
+from gateway.cli.costs_reprice import reprice
+from gateway.cli.costs_show import show
+from gateway.cli.ledger_session import Books, asked, opened
+from gateway.cli.terminal import Column, bound, draw, number, usd
 from gateway.core import jsonio
 from gateway.ledger import export
 from gateway.ledger.query import BY
 from gateway.ledger.query import Group as Sums
-from gateway.ledger.question import Question
+from gateway.ledger.query_params import Question
 
 _NOTHING = Sums(
     names=(),

@@ -8,16 +8,16 @@ from random import Random
 
 import click
 
-from gateway.cli import verdict
+from gateway.cli import evaluation_report
 from gateway.cli.progress import progress
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
 from gateway.core.target import TIERS, Tier
-from gateway.routing.decide import Router
-from gateway.routing.exemplar import Exemplars
-from gateway.routing.learned import Learned
-from gateway.study import decided, evaluate, labels, picture
-from gateway.study.question import OUTPUT
+from gateway.evaluation import chart, evaluate, labels, routed_labels
+from gateway.evaluation.sample_call import OUTPUT
+from gateway.routing.classifier.exemplars import Exemplars
+from gateway.routing.classifier.learned import Learned
+from gateway.routing.router import Router
 
 _NOT_BETTER = 3
 
@@ -94,11 +94,13 @@ def command(
     """  # noqa: D301 - the mark keeps click from filling these lines
     known = [label for file in files for label in labels.read(Path(file))]
     keys = session.keys() if any(label.key is not None for label in known) else {}
-    world = decided.World(router=session.site.router, at=time.time(), keys=keys, output=output)
+    world = routed_labels.World(
+        router=session.site.router, at=time.time(), keys=keys, output=output
+    )
     rows = []
     with progress("deciding", len(known)) as step:
         for label in known:
-            rows.append(decided.one(world, label))
+            rows.append(routed_labels.one(world, label))
             step()
     wanted = baseline or _baseline(session)
     with progress("resampling", evaluate.ticks(rows, repeats)) as step:
@@ -117,7 +119,7 @@ def command(
             jsonio.shown({"seed": seed, "repeats": repeats, "output": output, **_plain(report)})
         )
     else:
-        verdict.show(report, rows, output)
+        evaluation_report.show(report, rows, output)
         if drawing is not None:
             click.echo(f"The curve is in {drawing}.")
     sys.exit(0 if report.better else _NOT_BETTER)
@@ -138,7 +140,7 @@ def _baseline(session: Session) -> Tier | None:
 
 
 def _draw(file: Path, report: evaluate.Report) -> None:
-    drawn = picture.draw(report.views)
+    drawn = chart.draw(report.views)
     if drawn is None:
         raise click.ClickException("Nothing can be drawn: no prices, or no outcomes.")
     try:

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-from gateway.cli import recall
-from gateway.cli.recall import ID, show
+from gateway.cli import explain_call
+from gateway.cli.explain_call import ID, show
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
 from gateway.core.call import OPEN, Steer
 from gateway.core.decision import Decision, Plan
+from gateway.core.errors import ProblemError
 from gateway.core.loss import Loss
-from gateway.core.problem import ProblemError
 from gateway.dialects import OPENAI_CHAT, Asked
 from gateway.routing import explain, features
-from gateway.routing.decide import decide
+from gateway.routing.router import decide
 
 
 @click.command("explain")
@@ -58,7 +58,7 @@ def command(
       2  the command itself was not understood
     """  # noqa: D301 - \b is click's sign that lines stay apart
     if ID.fullmatch(prompt):
-        recall.command(session, prompt, as_json=as_json)
+        explain_call.command(session, prompt, as_json=as_json)
         return
     steer = Steer(lab=lab or None, tier=tier or None, tags=tags)
     try:

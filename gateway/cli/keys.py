@@ -12,15 +12,15 @@ from typing import Any
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.cli.group import Group
+from gateway.cli.app import Group
 from gateway.cli.session import Session, pass_session
-from gateway.cli.table import Column, draw
+from gateway.cli.terminal import Column, draw
 from gateway.core import jsonio
 from gateway.core.target import TIERS
-from gateway.limits.keyring import Keyring, KeyringError
+from gateway.limits.key_file import Keyring, KeyringError
 from gateway.limits.keys import KeyLimitPart, KeyPart, moment
-from gateway.settings.mistake import nearest
-from gateway.settings.part import Span
+from gateway.settings.errors import nearest
+from gateway.settings.schema.base import Span
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _BUDGET = re.compile(r"([0-9]+(?:\.[0-9]+)?)/(hour|day|month|total)")

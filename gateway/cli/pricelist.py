@@ -4,11 +4,11 @@ import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from gateway.core.price import Price
-from gateway.settings import build, prices, rates
+from gateway.runtime.build import Site
+from gateway.settings import catalogue, list_prices, pricing
 from gateway.settings.baseline import baseline
-from gateway.site import Site
 
 _DAY = 86_400
 
@@ -18,7 +18,7 @@ type ListPrice = Callable[[str, str, datetime], Price | None]
 class Pricelist:
     """What calls are priced by. `listed` looks up what the configuration does not price itself."""
 
-    def __init__(self, site: Site, listed: ListPrice = prices.find) -> None:
+    def __init__(self, site: Site, listed: ListPrice = list_prices.find) -> None:
         self._site = site
         self._listed = listed
         self._find = functools.cache(self._look)
@@ -47,9 +47,9 @@ class Pricelist:
 
     def _look(self, provider: str, model: str, day: float) -> Price | None:
         config = self._site.source.config
-        part = build.describe(config.models, provider, model)
+        part = catalogue.describe(config.models, provider, model)
         if part is not None and part.price is not None:
-            return rates.price(part.price)
+            return pricing.price(part.price)
         known = config.providers.get(provider)
         name = (known.prices if known is not None else None) or provider
         return self._listed(name, model, datetime.fromtimestamp(day * _DAY, UTC))

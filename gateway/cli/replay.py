@@ -7,25 +7,25 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.books import Books, asked, opened
+from gateway.cli.ledger_session import Books, asked, opened
 from gateway.cli.progress import progress
 from gateway.cli.session import Session, pass_session
-from gateway.cli.table import Column, draw, number, usd
+from gateway.cli.terminal import Column, draw, number, usd
 from gateway.core import jsonio
+from gateway.core.errors import ProblemError
 from gateway.core.logged import Logged
-from gateway.core.problem import ProblemError
 from gateway.dialects import Asked
-from gateway.ledger import content
-from gateway.ledger.question import Question, place
+from gateway.evaluation.replay import chart, report
+from gateway.evaluation.replay.replay import Text, Walk
+from gateway.evaluation.replay.totals import Changed, Group, Outcome, Sums
+from gateway.ledger import transcripts
+from gateway.ledger.query_params import Question, place
 from gateway.routing import features
 from gateway.routing.features import Features
-from gateway.routing.recorded import Recorded
-from gateway.routing.share import Most
-from gateway.settings.load import Rules
-from gateway.settings.schema import Config
-from gateway.study.replay import picture, report
-from gateway.study.replay.sums import Changed, Group, Outcome, Sums
-from gateway.study.replay.walk import Text, Walk
+from gateway.routing.replay_decision import Recorded
+from gateway.routing.tier_share import Most
+from gateway.settings.loader import Rules
+from gateway.settings.schema.root import Config
 
 
 @click.command("replay")
@@ -88,7 +88,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     began = time.monotonic()
     _walk(walk, books, question)
     if drawing is not None:
-        drawing.write_text(picture.draw(walk.sums), encoding="utf-8")
+        drawing.write_text(chart.draw(walk.sums), encoding="utf-8")
     if as_json:
         click.echo(jsonio.shown(report.view(walk.sums, router.catalogue.version)))
         return
@@ -149,7 +149,7 @@ def _texts(books: Books, fetches: frozenset[str]) -> Text | None:
         return None
 
     def text(row: Logged, seen: Recorded) -> Features | None:
-        found = content.find(folder, row.id)
+        found = transcripts.find(folder, row.id)
         if found is None or found.cut or seen.client.read_at is not None:
             return None
         try:

@@ -11,12 +11,12 @@ import msgspec
 
 from gateway.core.call import Key
 from gateway.limits import keys
-from gateway.owned import Owned
-from gateway.settings import environ
-from gateway.settings.load import Rules, Source, load
+from gateway.runtime.build import Site, adopt, data_folder, site, store_url
+from gateway.runtime.tenant_classifiers import Owned
+from gateway.settings import environment
+from gateway.settings.file_snapshot import Reads
+from gateway.settings.loader import Rules, Source, load
 from gateway.settings.place import find
-from gateway.settings.reads import Reads
-from gateway.site import Site, adopt, data_folder, site, store_url
 
 
 class Books(msgspec.Struct, frozen=True):
@@ -90,7 +90,7 @@ class Session:
 def _environ(reads: Reads) -> Mapping[str, str]:
     here = Path.cwd()
     reads.note(here / ".env")
-    return environ.read(here, os.environ)
+    return environment.read(here, os.environ)
 
 
 pass_session = click.make_pass_decorator(Session)

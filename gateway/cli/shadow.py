@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from gateway.cli import running
+from gateway.cli import admin_client
 from gateway.cli.session import Session, pass_session
-from gateway.cli.table import Column, draw
+from gateway.cli.terminal import Column, draw
 from gateway.core import jsonio
 
 _SHOWN = 10
@@ -26,8 +26,8 @@ def command(session: Session, url: str | None, *, as_json: bool) -> None:
       tiergate shadow
       tiergate shadow --url http://127.0.0.1:8484 --json
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    base = (url or running.address(session)).rstrip("/")
-    told = running.read(session, f"{base}/admin/shadow")
+    base = (url or admin_client.address(session)).rstrip("/")
+    told = admin_client.read(session, f"{base}/admin/shadow")
     if told is None:
         raise click.ClickException(f"no gateway answers at {base}. Name another with --url.")
     if as_json:

@@ -9,10 +9,10 @@ from gateway.cli.junit import junit
 from gateway.cli.progress import progress
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
+from gateway.evaluation import golden
+from gateway.evaluation.golden import Verdict
 from gateway.settings import yaml
-from gateway.settings.mistake import ConfigError, Mistake
-from gateway.study import golden
-from gateway.study.golden import Verdict
+from gateway.settings.errors import ConfigError, Mistake
 
 
 @click.command("test")

@@ -10,16 +10,16 @@ from random import Random
 import click
 import msgspec
 
-from gateway.cli import own
+from gateway.cli import train_from_ledger
 from gateway.cli.progress import progress
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
-from gateway.routing import artefact as files
-from gateway.routing.artefact import Artefact
-from gateway.study import labels
-from gateway.study.measure.fold import Fold, leave_one_out, parts
-from gateway.study.train import base, exam, fit, learn
-from gateway.study.train.rows import Row, outcomes
+from gateway.evaluation import labels
+from gateway.evaluation.metrics.cross_validation import Fold, leave_one_out, parts
+from gateway.evaluation.training import base_model, fit, train, validation
+from gateway.evaluation.training.dataset import Row, outcomes
+from gateway.routing.classifier import model_file as files
+from gateway.routing.classifier.model_file import Artefact
 
 _NOT_BETTER = 3
 
@@ -96,10 +96,10 @@ def command(  # noqa: PLR0913 - the options of a command
         if sources or out is not None or (from_ledger and rollback):
             raise click.UsageError("--from-ledger and --rollback stand alone, without LABELS.")
         if rollback:
-            own.back(session, tenant, as_json=as_json)
+            train_from_ledger.back(session, tenant, as_json=as_json)
         else:
-            asked = own.Asked(tenant, since, until, seed)
-            own.train(session, asked, dry=dry, as_json=as_json)
+            asked = train_from_ledger.Asked(tenant, since, until, seed)
+            train_from_ledger.train(session, asked, dry=dry, as_json=as_json)
         return
     if not sources or out is None:
         raise click.UsageError("Name LABELS and --out, or --from-ledger, or --rollback.")
@@ -132,14 +132,14 @@ def _train(
     plan = fit.SHIPPED
     try:
         with progress("training", 2 * (plan.growth.trees + fit.STEPS)) as step:
-            found, told = learn.learn(rows, plan, seed, step)
-    except learn.TooFewError as error:
+            found, told = train.learn(rows, plan, seed, step)
+    except train.TooFewError as error:
         raise click.ClickException(f"{error}.") from None
     about = {"id": found.id, "hash": found.hash, **about, "left_out": len(known) - len(rows)}
     if thorough:
         about |= _thorough(rows, plan, seed, found)
-    about["fitted"] = learn.fitted(found, rows)
-    card = learn.card(rows, plan, seed, told, about)
+    about["fitted"] = train.fitted(found, rows)
+    card = train.card(rows, plan, seed, told, about)
     written = told.better or force
     if not as_json:
         _show(card)
@@ -168,14 +168,14 @@ def _write(out: Path, found: Artefact, card: dict[str, object]) -> None:
 
 def _thorough(rows: list[Row], plan: fit.Plan, seed: int, found: Artefact) -> dict[str, object]:
     names = [row.source for row in rows]
-    jobs: dict[str, tuple[list[Fold], Callable[[Fold], exam.Unseen]]] = {
+    jobs: dict[str, tuple[list[Fold], Callable[[Fold], validation.Unseen]]] = {
         "five_parts": (
             list(parts(names, Random(seed))),  # noqa: S311 - seeded
-            partial(exam.part, rows, plan, seed),
+            partial(validation.part, rows, plan, seed),
         ),
         "unseen_sources": (
             list(leave_one_out(names)),
-            partial(exam.source, rows, plan, seed, base.refit),
+            partial(validation.source, rows, plan, seed, base_model.refit),
         ),
     }
     told: dict[str, object] = {}
@@ -192,17 +192,17 @@ def _thorough(rows: list[Row], plan: fit.Plan, seed: int, found: Artefact) -> di
                 for at, value in zip(fold.held, done.weighed, strict=True):
                     weighed[at] = value
                 if done.gain is not None:
-                    own[fold.name] = {"labels": done.own, **exam.plain(done.gain)}
+                    own[fold.name] = {"labels": done.own, **validation.plain(done.gain)}
                 step()
             if not futures:
                 continue
             need = [value for value, _ in weighed]
-            told[name] = learn.plain(learn.held(need, rows, Random(seed)))  # noqa: S311 - seeded
+            told[name] = train.plain(train.held(need, rows, Random(seed)))  # noqa: S311 - seeded
             if own:
                 told["own_labels"] = own
             else:
-                scored = [exam.score(one, found.slope, found.level) for one in weighed]
-                told["three_tiers"] = exam.frugality(rows, scored)
+                scored = [validation.score(one, found.slope, found.level) for one in weighed]
+                told["three_tiers"] = validation.frugality(rows, scored)
     return told
 
 

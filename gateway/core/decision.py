@@ -7,7 +7,7 @@ from typing import Literal, overload
 import msgspec
 
 from gateway.core.call import Complete
-from gateway.core.evidence import Score, Thresholds
+from gateway.core.decision_context import Score, Thresholds
 from gateway.core.target import Target, Tier
 
 type Source = Literal["pin", "seat", "rule", "classifier", "default"]

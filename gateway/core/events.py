@@ -10,8 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
-from gateway.core.problem import Problem
 from gateway.core.usage import Usage
 
 type Reason = Literal["stop", "length", "tools", "filter", "pause", "cut", "error"]
@@ -91,7 +91,7 @@ class ToolPiece(msgspec.Struct, frozen=True, gc=False):
 
 
 class ToolEnd(msgspec.Struct, frozen=True, gc=False):
-    """A tool's arguments are complete; `state` as in core.request.ToolUse."""
+    """A tool's arguments are complete; `state` as in core.canonical_request.ToolUse."""
 
     index: int
     state: str | None = None

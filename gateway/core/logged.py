@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.basis import Basis
-from gateway.core.entry import Cache, State
+from gateway.core.decision_record import Basis
+from gateway.core.ledger_rows import Cache, State
 
 
 class Logged(msgspec.Struct, frozen=True, kw_only=True):

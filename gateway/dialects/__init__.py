@@ -1,14 +1,14 @@
 """Wire formats, one package each: requests, answers, streams and errors, both directions."""
 
 from gateway.dialects import anthropic_messages, gemini, openai_chat, openai_responses
-from gateway.dialects.abroad import Abroad, Asked, sayable
 from gateway.dialects.anthropic_messages import DIALECT as ANTHROPIC_MESSAGES
 from gateway.dialects.base import Body, Dialect, Glance, Watch, Written
 from gateway.dialects.gemini import DIALECT as GEMINI
-from gateway.dialects.links import Fetched
+from gateway.dialects.media_urls import Fetched
 from gateway.dialects.openai_chat import DIALECT as OPENAI_CHAT
 from gateway.dialects.openai_responses import DIALECT as OPENAI_RESPONSES
 from gateway.dialects.speech import Telling
+from gateway.dialects.translation import Abroad, Asked, sayable
 
 DIALECTS = {
     dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES, GEMINI)

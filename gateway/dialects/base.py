@@ -6,12 +6,12 @@ from typing import Protocol
 import msgspec
 
 from gateway.core.call import Call
-from gateway.core.problem import Problem
+from gateway.core.errors import Problem
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import Usage
 from gateway.dialects.body import UNWRITTEN, Body, Glance, Written
-from gateway.dialects.opening import NOTHING, Opening
+from gateway.dialects.conversation_start import NOTHING, Opening
 from gateway.dialects.speech import Speech
 
 __all__ = ["Body", "Dialect", "Glance", "Watch", "Written"]

@@ -3,9 +3,9 @@
 import msgspec
 
 from gateway.core import jsonio
+from gateway.core.errors import Problem
 from gateway.core.jsonio import Json, Members
 from gateway.core.loss import Loss
-from gateway.core.problem import Problem
 from gateway.core.prompt import Prompt
 from gateway.core.usage import Usage
 

@@ -8,8 +8,8 @@ are known, and an outline stands for it.
 from collections.abc import Callable
 
 from gateway.core import jsonio
+from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.core.jsonio import Json, JsonError, Members
-from gateway.core.problem import Problem, ProblemError, invalid
 from gateway.core.prompt import Prompt
 from gateway.dialects.base import Body
 from gateway.dialects.body import Later

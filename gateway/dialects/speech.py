@@ -13,10 +13,10 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.core.canonical_request import Request
 from gateway.core.events import Event
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
-from gateway.core.request import Request
 from gateway.core.target import Target
 from gateway.dialects.body import Body
 
@@ -29,7 +29,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     names: Mapping[str, str] = {}
     """By member that was written (dots within members): the client's own name of what it says."""
     losses: tuple[Loss, ...] = ()
-    """What this body could not say beyond the rules of dialects.fields."""
+    """What this body could not say beyond the rules of dialects.compatibility."""
 
 
 class Telling(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,8 +7,8 @@ from operator import attrgetter
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.basis import Basis
-from gateway.ledger.feed import MOST, plain
+from gateway.core.decision_record import Basis
+from gateway.ledger.ingest import MOST, plain
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, REPRICE
 
 _SHORT = 40

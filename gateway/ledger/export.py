@@ -8,10 +8,10 @@ from decimal import Decimal
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.entry import Attempt
+from gateway.core.ledger_rows import Attempt
 from gateway.ledger.cell import cell, plain
 from gateway.ledger.query import Group
-from gateway.ledger.question import Question
+from gateway.ledger.query_params import Question
 from gateway.ledger.store import Stored
 
 NUMBERS = tuple(name for name in Group.__struct_fields__ if name != "names")

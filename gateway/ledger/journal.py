@@ -25,8 +25,8 @@ from pathlib import Path
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.entry import Attempt, Entry, Feedback, Intent, Reprice, Row
-from gateway.ledger.lock import MODE, grab
+from gateway.core.ledger_rows import Attempt, Entry, Feedback, Intent, Reprice, Row
+from gateway.ledger.file_lock import MODE, grab
 
 CLOSED = b'{"kind":"closed"}\n'
 """The last line of a segment in which no call is open."""

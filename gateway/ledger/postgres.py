@@ -10,11 +10,11 @@ from urllib.parse import unquote
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.basis import Basis
-from gateway.ledger.base import Base
-from gateway.ledger.feed import Batch, plain
+from gateway.core.decision_record import Basis
+from gateway.ledger.ingest import Batch, plain
 from gateway.ledger.query import Slots, Words
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, POSTGRES, REPRICE, inserts
+from gateway.ledger.sql_store import Base
 from gateway.ledger.store import StoreError
 
 try:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry
-from gateway.ledger.feed import LAST, MOST
+from gateway.core.ledger_rows import Entry
+from gateway.ledger.ingest import LAST, MOST
 from gateway.ledger.schema import ENTRY
 
 _NUL = b"\\u0000"

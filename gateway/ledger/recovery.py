@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.core.entry import Attempt, Entry, Intent
+from gateway.core.ledger_rows import Attempt, Entry, Intent
+from gateway.ledger.file_lock import alone, grab
 from gateway.ledger.journal import CLOSED, Journal, Segment, finish, rows, segments
-from gateway.ledger.lock import alone, grab
 
 _LAST = 2_000
 """Calls that dead processes may have ended in their last moment, at most."""

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.entry import Attempt, Entry, Reprice
+from gateway.core.ledger_rows import Attempt, Entry, Reprice
 from gateway.core.price import Price, compared, cost
 from gateway.core.usage import Usage
 

@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.ledger.file_lock import MODE, grab, held
 from gateway.ledger.journal import CLOSED, segments
-from gateway.ledger.lock import MODE, grab, held
 
 _REMOVED = "removed-until"
 

@@ -15,15 +15,15 @@ from typing import Any, ClassVar, Final, cast
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.basis import Basis
-from gateway.ledger import columns, damage, quick
-from gateway.ledger.base import Base
-from gateway.ledger.damage import GarbledError, Identity
-from gateway.ledger.feed import Batch, Taking
-from gateway.ledger.lock import alone
+from gateway.core.decision_record import Basis
+from gateway.ledger import columns, quick, sqlite_damage
+from gateway.ledger.file_lock import alone
+from gateway.ledger.ingest import Batch, Taking
 from gateway.ledger.query import Slots, Words
 from gateway.ledger.retention import removed_until
 from gateway.ledger.schema import ENTRY, KEPT, SQLITE, inserts
+from gateway.ledger.sql_store import Base
+from gateway.ledger.sqlite_damage import GarbledError, Identity
 from gateway.ledger.store import Rebuild, StoreDamagedError, StoreError, StoreRebuildingError
 
 SCHEME: Final = "sqlite:///"
@@ -96,11 +96,11 @@ class Sqlite(Base):
         self._seen: object = None
         """The file that was there when another process was last seen to feed it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = damage.identity(self.path)
+        file = sqlite_damage.identity(self.path)
         try:
             self._prepare()
         except sqlite3.Error as error:
-            failure = self._failure(error, file or damage.identity(self.path))
+            failure = self._failure(error, file or sqlite_damage.identity(self.path))
             # A copy of the journals must not keep a gateway from starting.
             if mended is None or not isinstance(failure, StoreRebuildingError | StoreDamagedError):
                 raise failure from error
@@ -125,9 +125,9 @@ class Sqlite(Base):
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection without a transaction."""
-        file = damage.identity(self.path)
+        file = sqlite_damage.identity(self.path)
         try:
-            with closing(damage.connect(self.path)) as base:
+            with closing(sqlite_damage.connect(self.path)) as base:
                 base.execute("PRAGMA synchronous = NORMAL")
                 yield base
         except sqlite3.Error as error:
@@ -140,7 +140,7 @@ class Sqlite(Base):
             with self.writing() as base:
                 yield base
             return
-        file = damage.identity(self.path)
+        file = sqlite_damage.identity(self.path)
         try:
             base, file = self._take() or self._open()
             try:
@@ -177,7 +177,7 @@ class Sqlite(Base):
 
     def which(self) -> object:
         """Which file the path is of."""
-        return damage.identity(self.path)
+        return sqlite_damage.identity(self.path)
 
     def completed(self, base: sqlite3.Connection, folder: Path, at: float) -> None:
         """Note that a new file has all rows, and until when rows may be missing."""
@@ -268,14 +268,14 @@ class Sqlite(Base):
     def _open(self) -> tuple[sqlite3.Connection, Identity | None]:
         """A connection for feeds of any thread, one after the other, and which file it is of."""
         # Before: where it is another file by then, the next feed sees that.
-        file = damage.identity(self.path)
-        return damage.connect(self.path, shared=True), file
+        file = sqlite_damage.identity(self.path)
+        return sqlite_damage.connect(self.path, shared=True), file
 
     def _take(self) -> tuple[sqlite3.Connection, Identity | None] | None:
         """The connection that was kept, unless the path is of another file by now."""
         with self._lock:
             kept, self._kept = self._kept, None
-        if kept is None or kept[1] == damage.identity(self.path):
+        if kept is None or kept[1] == sqlite_damage.identity(self.path):
             return kept
         kept[0].close()
         return None
@@ -293,13 +293,13 @@ class Sqlite(Base):
         `reason`: what was wrong with the file before, of which `aside` is the name now.
         """
         # To turn WAL on is refused at once while anybody looks, whatever the patience.
-        with alone(damage.lock(self.path)):
+        with alone(sqlite_damage.lock(self.path)):
             return self._make(reason, aside)
 
     def _make(self, reason: str, aside: str | None) -> bool:
         """Do what `_prepare` says, for a caller that holds the lock."""
-        made = damage.make(self.path)
-        with closing(damage.connect(self.path)) as base:
+        made = sqlite_damage.make(self.path)
+        with closing(sqlite_damage.connect(self.path)) as base:
             self._migrate(base, reason if made else _EMPTY, aside)
         return made
 
@@ -313,30 +313,30 @@ class Sqlite(Base):
         try:
             if self._mended is not None and self._is_replaced(error, file):
                 return _rebuilding("its file was gone")
-            if damage.is_damage(error, self.path):
+            if sqlite_damage.is_damage(error, self.path):
                 return self._set_aside(str(error), file)
-            if self._mended is not None and damage.lacks_something(error):
+            if self._mended is not None and sqlite_damage.lacks_something(error):
                 return _rebuilding("its file was gone")  # and another process has made it meanwhile
         except StoreDamagedError as damaged:
             return damaged
         except (OSError, sqlite3.Error) as failed:
             return StoreError(f"{text}; it cannot be made anew: {failed}")
-        if damage.identity(self.path) is None:
+        if sqlite_damage.identity(self.path) is None:
             text += f"; {_ANEW}"
-        elif damage.is_barred(error):
+        elif sqlite_damage.is_barred(error):
             text += f"; the user with the id {os.geteuid()} must be able to read and write it"
         return StoreError(text)
 
     def _is_replaced(self, error: sqlite3.Error, file: Identity | None) -> bool:
         """True if the path is of another file by now, or if this fills one that was gone."""
-        there = damage.identity(self.path)
+        there = sqlite_damage.identity(self.path)
         if there is None:
             if self._prepare(_GONE):
                 self._told(Rebuild(_GONE, None))
             return True
         if there != file:
             return True
-        if damage.lacks_something(error) and damage.is_blank(self.path):
+        if sqlite_damage.lacks_something(error) and sqlite_damage.is_blank(self.path):
             self._prepare()
             self._told(Rebuild(_EMPTY, None))
             return True
@@ -345,8 +345,10 @@ class Sqlite(Base):
     def _set_aside(self, why: str, file: Identity | None) -> StoreError:
         if self._mended is None:
             return StoreDamagedError(f"{self.path}: {why}; move it away: {_ANEW}")
-        with alone(damage.lock(self.path)):  # else one that starts meanwhile makes a first file
-            aside = damage.set_aside(self.path, file, self._clock())
+        with alone(
+            sqlite_damage.lock(self.path)
+        ):  # else one that starts meanwhile makes a first file
+            aside = sqlite_damage.set_aside(self.path, file, self._clock())
             self._make(why, None if aside is None else aside.name)
         if aside is not None:  # else another process was first, or has taken the file away
             self._told(Rebuild(why, aside.name))
@@ -366,8 +368,8 @@ class Sqlite(Base):
 
         `reason` and `aside`: see `_prepare`, for a file in which nothing is.
         """
-        version, lacking = _version(base), damage.lacks(base)
-        if damage.is_foreign(base):
+        version, lacking = _version(base), sqlite_damage.lacks(base)
+        if sqlite_damage.is_foreign(base):
             raise StoreError(f"{self.path} is a database of another program")
         if version == len(SQLITE):
             if lacking:

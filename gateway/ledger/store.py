@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from gateway.core.entry import Attempt, Entry, Feedback
+from gateway.core.ledger_rows import Attempt, Entry, Feedback
 from gateway.core.logged import Logged
 from gateway.ledger.query import Group, Only, Slots
 from gateway.ledger.times import Times

@@ -21,14 +21,14 @@ import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from gateway.core.call import OPEN, CacheMode, Key, KeyBudget, KeyLimit, Strategy
-from gateway.core.problem import Problem, ProblemError
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Tier
-from gateway.limits.guesses import Guesses
+from gateway.limits.key_guessing import Guesses
 from gateway.settings import yaml
-from gateway.settings.limits import MOST, BudgetPart, Every, Pace, Sum, Tiers
-from gateway.settings.mistake import ConfigError, Mistake
-from gateway.settings.part import Complete, Words
-from gateway.settings.schema import Part
+from gateway.settings.errors import ConfigError, Mistake
+from gateway.settings.schema.base import Complete, Words
+from gateway.settings.schema.limits import MOST, BudgetPart, Every, Pace, Sum, Tiers
+from gateway.settings.schema.root import Part
 from gateway.telemetry.log import Log, silent
 
 EVERY = 1.0

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.limits import window
-from gateway.limits.meter import (
+from gateway.limits.counters import (
     BOTH,
     BUSY,
     PASSED,

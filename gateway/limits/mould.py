@@ -9,8 +9,8 @@ from struct import Struct
 
 import msgspec
 
-from gateway.limits.meter import Form, Need, Owner
-from gateway.state.counters import Head
+from gateway.limits.counters import Form, Need, Owner
+from gateway.state.redis.scripts import Head
 
 _NUMBER = b"\xd3"
 """What stands before a whole number of eight bytes."""

@@ -6,13 +6,13 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.limits.meter import Lost
+from gateway.limits.counters import Lost
 from gateway.routing.recent import TURNS, Recent
-from gateway.routing.share import SIZE
-from gateway.state.counters import Counters, key, tag_of
-from gateway.state.script import Script
-from gateway.state.server import Away
-from gateway.state.wire import Reply
+from gateway.routing.tier_share import SIZE
+from gateway.state.redis.client import Away
+from gateway.state.redis.connection import Reply
+from gateway.state.redis.script import Script
+from gateway.state.redis.scripts import Counters, key, tag_of
 
 _KEEP = 30 * 86_400
 """Seconds after which what nobody adds to is let go."""

@@ -1,8 +1,8 @@
 """What calls that are over have used of limits and budgets."""
 
-from gateway.core.entry import Entry
-from gateway.limits.meter import End
-from gateway.limits.want import micro
+from gateway.core.ledger_rows import Entry
+from gateway.limits.cost_bounds import micro
+from gateway.limits.counters import End
 
 
 def end_of(entry: Entry) -> End:

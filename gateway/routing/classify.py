@@ -4,9 +4,10 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from gateway.core.decision import Why
-from gateway.core.evidence import Evidence, Score, Thresholds
+from gateway.core.decision_context import Evidence, Score, Thresholds
 from gateway.core.target import TIERS, Tier
-from gateway.routing import prior, share
+from gateway.routing import tier_share
+from gateway.routing.classifier import heuristic
 from gateway.routing.features import Features, ScoreError
 
 
@@ -27,7 +28,7 @@ class Verdict(NamedTuple):
 
 
 def classify(
-    classifier: prior.Classifier | None, call: Features, evidence: Evidence, add: Add
+    classifier: heuristic.Classifier | None, call: Features, evidence: Evidence, add: Add
 ) -> Verdict | None:
     """The verdict on a call; None where there is no classifier, no text or no score."""
     if classifier is None or not call.has_text:
@@ -44,12 +45,12 @@ def classify(
         why = partial(classifier.why, call.signals, score)
     own = classifier.thresholds
     used = evidence.thresholds or own
-    first = tier = prior.tier(score, own)
+    first = tier = heuristic.tier(score, own)
     if used is not own:
         asked = (
-            prior.tier(score, used)
+            heuristic.tier(score, used)
             if used.cut is None
-            else share.under(score, own, used.cut, evidence.at)
+            else tier_share.under(score, own, used.cut, evidence.at)
         )
         tier = min(first, asked, key=TIERS.index)  # bounds only take away
     sure = score.fast if tier == "fast" else score.smart
@@ -61,7 +62,7 @@ def classify(
     return Verdict(tier, None if evidence.judged else round(sure, 4), score, used)
 
 
-def _scored(classifier: prior.Classifier, call: Features, add: Add) -> Score | None:
+def _scored(classifier: heuristic.Classifier, call: Features, add: Add) -> Score | None:
     try:
         score = call.score(classifier)
     except ScoreError as error:

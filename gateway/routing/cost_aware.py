@@ -13,14 +13,16 @@ calls yet as it has had. The margin is what they save together, less X.
 
 import msgspec
 
-from gateway.core.cached import warm
 from gateway.core.decision import Switch
+from gateway.core.prompt_cache import warm
 from gateway.core.target import TIERS, Catalogue, Target, Tier
 from gateway.dialects import Dialect
-from gateway.routing import constraint
+from gateway.routing import capabilities
+from gateway.routing.affinity_verdict import Held
 from gateway.routing.features import Features
-from gateway.routing.guard import Bounds
-from gateway.routing.move import (
+from gateway.routing.plan import nearest
+from gateway.routing.rules.guards import Bounds
+from gateway.routing.switch_cost import (
     Chosen,
     Weighed,
     first_target,
@@ -30,8 +32,6 @@ from gateway.routing.move import (
     usd,
     usual_call,
 )
-from gateway.routing.plan import nearest
-from gateway.routing.seat import Held
 
 MOST_TURNS_BELOW = 8
 """User turns in a row that may need less than a conversation's tier before it is lowered anyway."""
@@ -113,7 +113,7 @@ class CostAware(msgspec.Struct, frozen=True):
         """Return the nearest tier from `own` to below the seat's that can serve the call."""
         for tier in TIERS[TIERS.index(own) : TIERS.index(self.held.seat.tier)]:
             for target in self.catalogue.labs[lab].tiers.get(tier, ()):
-                if not constraint.door(target, self.call, self.dialect)[1]:
+                if not capabilities.door(target, self.call, self.dialect)[1]:
                     return tier, target
         return None
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from gateway.core.decision import Decision, Plan, Switch
-from gateway.core.evidence import Thresholds
+from gateway.core.decision_context import Thresholds
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
-from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Target
 from gateway.dialects import OPERATIONS, Asked, Body, Dialect
 

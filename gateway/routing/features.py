@@ -3,19 +3,19 @@
 from collections.abc import Container, Mapping
 
 from gateway.core.call import Key, Steer
-from gateway.core.evidence import Score
+from gateway.core.conversation import Turn
+from gateway.core.decision_context import Score
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.core.turn import Turn
 from gateway.dialects import Asked, Dialect
-from gateway.dialects.opening import NOTHING, Opening
-from gateway.routing import turn as turns
-from gateway.routing.language import detect
-from gateway.routing.look import Seen, look
-from gateway.routing.pattern import Patterns
-from gateway.routing.prior import Classifier
-from gateway.routing.signals import Signals
-from gateway.settings.rule import Language
+from gateway.dialects.conversation_start import NOTHING, Opening
+from gateway.routing import conversation as turns
+from gateway.routing.classifier.heuristic import Classifier
+from gateway.routing.classifier.language import detect
+from gateway.routing.classifier.scan import Seen, look
+from gateway.routing.classifier.text_signals import Signals
+from gateway.routing.rules.pattern import Patterns
+from gateway.settings.schema.rules import Language
 
 _BYTES_A_TOKEN = 4
 """Rough, over tokenisers and languages; sizes near a window are for the provider to judge."""

@@ -7,14 +7,14 @@ import msgspec
 
 from gateway.core.call import Key
 from gateway.core.decision import Decision, Line, Plan, Skipped, Trace
-from gateway.core.problem import Problem, ProblemError
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import TIERS, Catalogue, Lab, Target, Tier
 from gateway.dialects import Dialect
-from gateway.routing import constraint, refusals
+from gateway.routing import capabilities, refusals
 from gateway.routing.classify import Add
 from gateway.routing.features import Features
-from gateway.routing.guard import FREE, Bounds
-from gateway.routing.pin import Pin
+from gateway.routing.model_name import Pin
+from gateway.routing.rules.guards import FREE, Bounds
 
 
 class Planned(NamedTuple):
@@ -108,7 +108,7 @@ def _allowed(
         if not bounds.lab(name) or (scope is not None and name not in scope):
             return False
         # Where the caller named the lab the plan says what of it is not for this key.
-        return pin.named_lab or constraint.open_to(call.key, labs[name], tiers)
+        return pin.named_lab or capabilities.open_to(call.key, labs[name], tiers)
 
     own = may(lab) and labs[lab].on
     # A prompt goes to no other lab only to be counted: an estimate is told instead.
@@ -139,7 +139,7 @@ def _has_named(call: Features, lab: str) -> bool:
 def _speaks(lab: Lab, call: Features, dialect: Dialect) -> bool:
     for targets in lab.tiers.values():
         for target in targets:
-            if target.provider.on and constraint.speaks(target.provider, call, dialect):
+            if target.provider.on and capabilities.speaks(target.provider, call, dialect):
                 return True
     return False
 
@@ -184,7 +184,7 @@ def _plan(
         found, doors = zip(*targets, strict=True)
         return Plan(targets=found, doors=doors, skipped=tuple(skipped)), candidate, only
     tried = f"{lab.name}/{first}" if pinned else f"lab {lab.name}"
-    if skipped and all(item.reason in constraint.SCOPE for item in skipped):
+    if skipped and all(item.reason in capabilities.SCOPE for item in skipped):
         what, each = f"any model of {tried}" if _has_named(call, lab.name) else "any model", "each"
         if model is not None:
             what, each = f"the model {refusals.shown(call.prompt.model)}", "it"
@@ -204,7 +204,7 @@ def _lenders(catalogue: Catalogue, lab: Lab, call: Features, bounds: Bounds) -> 
         if one.on
         and bounds.lab(one.name)
         and (scope is None or one.name in scope)
-        and constraint.open_to(call.key, one, TIERS)
+        and capabilities.open_to(call.key, one, TIERS)
     ]
 
 
@@ -273,9 +273,9 @@ def _fitting(
             continue
         if model is not None:
             target = _bare(target)  # noqa: PLW2901 - the same target, said plainly
-        door, reason = constraint.door(target, call, dialect)
+        door, reason = capabilities.door(target, call, dialect)
         if reason:
-            skip = constraint.skip(target, tier, reason)
+            skip = capabilities.skip(target, tier, reason)
             skipped += [] if skip in skipped else [skip]
         else:
             found.append((target, door))

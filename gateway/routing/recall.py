@@ -1,13 +1,13 @@
 """What was decided for a call of the ledger, and why: decided again, or what its row keeps."""
 
 from gateway.core.decision import Decision, Plan
-from gateway.core.entry import Entry
+from gateway.core.errors import ProblemError
 from gateway.core.jsonio import Json
-from gateway.core.problem import ProblemError
+from gateway.core.ledger_rows import Entry
 from gateway.routing import explain
-from gateway.routing.decide import Router
 from gateway.routing.features import UnreadError
-from gateway.routing.recorded import again
+from gateway.routing.replay_decision import again
+from gateway.routing.router import Router
 
 _KEPT = ("id", "config", "lab", "tier", "source", "rule", "confidence", "tags")
 

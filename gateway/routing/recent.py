@@ -6,7 +6,7 @@ before are let go. So what is told is of the last `TURNS` turns at least, and tw
 
 from collections.abc import Sequence
 
-from gateway.routing.share import SIZE, WIDTH
+from gateway.routing.tier_share import SIZE, WIDTH
 
 TURNS = 2000
 """From which on thresholds are made of them."""

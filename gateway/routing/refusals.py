@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import msgspec
 
 from gateway.core.decision import Skipped
-from gateway.core.problem import Problem, ProblemError
-from gateway.routing import constraint
+from gateway.core.errors import Problem, ProblemError
+from gateway.routing import capabilities
 
 _LONG = 100
 """Characters of a name that are repeated."""
@@ -39,7 +39,7 @@ def no_target(what: str, skipped: Iterable[Skipped]) -> ProblemError:
     for one in skipped:
         if one.detail:
             details[f"{one.target} is off: {one.detail}"] = None
-        elif one.reason not in constraint.SCOPE:
+        elif one.reason not in capabilities.SCOPE:
             names.setdefault(one.reason, {})[one.target] = None
     reasons = [f"{reason} ({', '.join(targets)})" for reason, targets in names.items()]
     if len(reasons) > _MOST:

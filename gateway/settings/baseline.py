@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 
 from gateway.core.target import TIERS, Catalogue, Target
-from gateway.settings import rates
-from gateway.settings.build import Built, describe
-from gateway.settings.dates import targets
-from gateway.settings.load import Source
-from gateway.settings.mistake import Mistake, Path, nearest
+from gateway.settings import pricing
+from gateway.settings.catalogue import Built, describe
+from gateway.settings.errors import Mistake, Path, nearest
+from gateway.settings.lifecycle_warnings import targets
+from gateway.settings.loader import Source
 
 type Baseline = Callable[[str], Target | None]
 """By the lab that a call went to: what it is compared with, None where that lab has no such."""
@@ -108,5 +108,5 @@ def _model(source: Source, built: Built, provider: str, model: str) -> Target:
     if every:
         return every[0]
     part = describe(source.config.models, provider, model)
-    price = rates.price(part.price) if part is not None and part.price is not None else None
+    price = pricing.price(part.price) if part is not None and part.price is not None else None
     return Target(provider=built.providers[provider], model=model, price=price)

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import msgspec
 from pydantic import BaseModel
 
-from gateway.settings.load import Source
-from gateway.settings.mistake import Path, written
-from gateway.settings.schema import Config
+from gateway.settings.errors import Path, written
+from gateway.settings.loader import Source
+from gateway.settings.schema.root import Config
 
 
 class ChangedDefault(NamedTuple):

@@ -4,8 +4,8 @@ import ipaddress
 from collections.abc import Collection, Iterator, Mapping
 from urllib.parse import urlsplit
 
-from gateway.settings.load import Source
-from gateway.settings.mistake import Mistake
+from gateway.settings.errors import Mistake
+from gateway.settings.loader import Source
 
 _PORTS = {"http": 80, "https": 443}
 _EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read in a URL, bound by nobody

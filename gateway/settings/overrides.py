@@ -8,9 +8,9 @@ underscore stands for every sign that is neither a letter nor a digit: AZURE_OPE
 import re
 
 from gateway.settings import yaml
-from gateway.settings.environ import KEY_FILE
-from gateway.settings.files import Where
-from gateway.settings.mistake import Mistake, Path
+from gateway.settings.environment import KEY_FILE
+from gateway.settings.errors import Mistake, Path
+from gateway.settings.includes import Where
 
 _OTHER = re.compile(r"[^a-z0-9]+")
 

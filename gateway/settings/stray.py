@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel
 
-from gateway.settings.environ import FIXED, RESERVED
-from gateway.settings.mistake import Mistake
-from gateway.settings.schema import Config
+from gateway.settings.environment import FIXED, RESERVED
+from gateway.settings.errors import Mistake
+from gateway.settings.schema.root import Config
 
 _PREFIX = "TIERGATE_"
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")

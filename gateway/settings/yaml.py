@@ -19,7 +19,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.scanner import Scanner
 
-from gateway.settings.mistake import ConfigError, Mistake, Path, written
+from gateway.settings.errors import ConfigError, Mistake, Path, written
 
 type Value = dict[str, Value] | list[Value] | str | int | float | bool | None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal, Protocol, TextIO
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry, Row
+from gateway.core.ledger_rows import Entry, Row
 
 
 class Log(Protocol):

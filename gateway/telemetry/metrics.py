@@ -13,10 +13,10 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from gateway.core.entry import ANSWERED, Attempt, Entry, Row
-from gateway.telemetry import exposition
-from gateway.telemetry.exposition import Family
-from gateway.telemetry.figures import Figures, Labels, Memory
+from gateway.core.ledger_rows import ANSWERED, Attempt, Entry, Row
+from gateway.telemetry import prometheus_format
+from gateway.telemetry.prometheus_format import Family
+from gateway.telemetry.shared_metrics import Figures, Labels, Memory
 
 SECONDS = (
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
@@ -234,7 +234,7 @@ class Metrics:
     def render(self, *, openmetrics: bool = False) -> tuple[bytes, str]:
         """The text of a scrape and its content type; from any thread."""
         self.refresh()
-        return exposition.render(self._families(), openmetrics=openmetrics)
+        return prometheus_format.render(self._families(), openmetrics=openmetrics)
 
     def _kind(self, row: Entry) -> tuple[object, ...]:
         """What its places depend on."""
@@ -384,7 +384,7 @@ class Metrics:
         ) -> Iterable[tuple[dict[str, str], float]]:
             return ((named, numbers[place]) for named, numbers in told(name, labels))
 
-        yield exposition.gauge(
+        yield prometheus_format.gauge(
             "tiergate_build_info", "The version, and that of the configuration.", [(self._info, 1)]
         )
         yield _counter("calls", "Calls, by how they ended.", one("calls", (*_CALL, *key)))
@@ -399,13 +399,13 @@ class Metrics:
                 for place, word in enumerate(_CLASSES)
             ),
         )
-        yield exposition.histogram(
+        yield prometheus_format.histogram(
             "tiergate_call_duration_seconds",
             "From receipt to the last byte, of calls that were answered.",
             SECONDS,
             _some(told("seconds", _TIMED)),
         )
-        yield exposition.histogram(
+        yield prometheus_format.histogram(
             "tiergate_first_content_seconds",
             "From receipt to the first content sent.",
             FIRST,
@@ -449,7 +449,7 @@ class Metrics:
             found = sums.get("count", {}).get((name,), [0.0])
             yield _counter(name, count.help, [({}, found[0])])
         for some, _ in self._many.values():
-            yield exposition.gauge(
+            yield prometheus_format.gauge(
                 f"tiergate_{some.name}",
                 some.help,
                 (
@@ -460,7 +460,7 @@ class Metrics:
             )
         for name, (gauge, _) in self._gauges.items():
             parts = gauges.get((name,), ())
-            yield exposition.gauge(
+            yield prometheus_format.gauge(
                 f"tiergate_{name}", gauge.help, [({}, _OVER[gauge.over](parts))] if parts else ()
             )
 
@@ -494,7 +494,7 @@ def _read[T](read: Callable[[], T]) -> T | None:
 
 
 def _counter(name: str, text: str, found: Iterable[tuple[Mapping[str, str], float]]) -> Family:
-    return exposition.counter(f"tiergate_{name}", text, found)
+    return prometheus_format.counter(f"tiergate_{name}", text, found)
 
 
 def _some(

@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
 from gateway.telemetry.log import Log
-from gateway.telemetry.span import Span
+from gateway.telemetry.spans import Span
 
 MOST = 8192
 """Spans that wait to be sent."""

@@ -6,21 +6,21 @@ from functools import partial
 
 import msgspec
 
-from gateway.core.problem import Problem, ProblemError
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Provider, Timers
 from gateway.dialects import Watch
-from gateway.dialects.held import broken
+from gateway.dialects.stream_commit import broken
 from gateway.routing.features import tokens
-from gateway.upstream import masking
-from gateway.upstream import voice as voices
+from gateway.upstream import credential_masking
+from gateway.upstream import prepare_request as voices
 from gateway.upstream.client import Answer, Client
 from gateway.upstream.health import Health
-from gateway.upstream.job import Begun, Job
-from gateway.upstream.limit import DAY, REFUSED, delay
-from gateway.upstream.media import Fetch
-from gateway.upstream.quota import Book, Load, Place
+from gateway.upstream.media_fetch import Fetch
+from gateway.upstream.prepare_request import Voice
+from gateway.upstream.provider_quota import Book, Load, Place
+from gateway.upstream.rate_limit_headers import DAY, REFUSED, delay
 from gateway.upstream.retry import Candidate
-from gateway.upstream.voice import Voice
+from gateway.upstream.upstream_request import Begun, Job
 
 _MOST = 64_000_000
 """Bytes of a whole answer; ten times what the longest outputs come to."""
@@ -207,7 +207,7 @@ async def _refused(
     after: float | None,
 ) -> None:
     """Raise what a provider's error says, without the credential that it may quote."""
-    body = masking.body(account, await _collect(answer, limits, deadline, _MOST_ERROR))
+    body = credential_masking.body(account, await _collect(answer, limits, deadline, _MOST_ERROR))
     if after is None and answer.status in REFUSED:
         after = delay(body)
     problem = voice.read_problem(answer.status, body, after)
@@ -218,7 +218,7 @@ async def _refused(
 
 def _failed(account: Account, problem: Problem, watch: Watch) -> ProblemError:
     """A stream that has told no content, with what it used as far as it has told that."""
-    told = masking.problem(account, problem)
+    told = credential_masking.problem(account, problem)
     return ProblemError(msgspec.structs.replace(told, usage=watch.usage))
 
 
@@ -229,7 +229,7 @@ def _heard(begun: Begun, job: Job, voice: Voice, body: bytes) -> None:
     if problem is None and job.strict and not glance.complete and not glance.pending:
         problem = CUT
     if problem is not None:
-        told = masking.problem(begun.account, problem)
+        told = credential_masking.problem(begun.account, problem)
         raise ProblemError(msgspec.structs.replace(told, usage=glance.usage, heard=glance.heard))
     begun.whole = body if glance.body is None else glance.body
     begun.glance = glance
@@ -298,4 +298,4 @@ def _upstream_id(answer: Answer, account: Account) -> str | None:
             found = found or told
     if not found:
         return None
-    return masking.text(account, found.decode("latin-1"))[:200]
+    return credential_masking.text(account, found.decode("latin-1"))[:200]

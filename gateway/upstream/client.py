@@ -10,10 +10,9 @@ from typing import Self
 import httpx
 import msgspec
 
-from gateway.core.problem import Problem, ProblemError, unwritten
+from gateway.core.errors import Problem, ProblemError, unwritten
 from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import Dialect
-from gateway.outbox import Halt, Outbox, nobody
 from gateway.upstream.http1 import (
     Body,
     Connection,
@@ -28,7 +27,8 @@ from gateway.upstream.http1 import (
     context,
     lines,
 )
-from gateway.upstream.stock import stock
+from gateway.upstream.http1.httpx_transport import stock
+from gateway.upstream.write_batch import Halt, Outbox, nobody
 
 type Transports = Callable[[Provider], httpx.AsyncBaseTransport]
 """Gives the transport of a provider: what stands behind the door."""

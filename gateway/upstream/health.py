@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection
 from math import inf
 from operator import itemgetter
 
-from gateway.core.problem import Kind, Problem, ProblemError
-from gateway.upstream.breaker import RANK, Breaker, Cause
-from gateway.upstream.quota import Place
+from gateway.core.errors import Kind, Problem, ProblemError
+from gateway.upstream.circuit_breaker import RANK, Breaker, Cause
+from gateway.upstream.provider_quota import Place
 from gateway.upstream.retry import Candidate
 
 type Tell = Callable[[Place, Breaker], object]

@@ -10,17 +10,17 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN, Call
 from gateway.core.decision import Plan
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.price import cost
-from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Catalogue, Provider, Target, Tier
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, Asked
-from gateway.routing import constraint, features
+from gateway.routing import capabilities, features
 from gateway.upstream.attempt import Attempts
 from gateway.upstream.client import Client, Transports
-from gateway.upstream.job import Job
-from gateway.upstream.known import Known
+from gateway.upstream.provider_state import Known
 from gateway.upstream.retry import Candidate, candidates
+from gateway.upstream.upstream_request import Job
 
 OUTPUT = 64
 """Tokens that an answer may have: fewer are refused by some models that reason."""
@@ -95,7 +95,7 @@ def _said(target: Target) -> tuple[bytes, Asked, str]:
     body = OPENAI_CHAT.read(raw)
     asked = Asked(OPENAI_CHAT, body)
     call = features.read(body.prompt, OPENAI_CHAT.name, OPEN, NO_STEER, asked)
-    door, _ = constraint.door(target, call, OPENAI_CHAT)
+    door, _ = capabilities.door(target, call, OPENAI_CHAT)
     return raw, asked, door
 
 

@@ -4,13 +4,13 @@ from collections.abc import AsyncGenerator, Callable
 from typing import NoReturn, Protocol
 
 from gateway.core import sse
-from gateway.core.problem import Problem, ProblemError
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account
 from gateway.dialects import Body, Dialect, Watch
-from gateway.upstream import masking
+from gateway.upstream import credential_masking
 from gateway.upstream.attempt import CUT
 from gateway.upstream.client import Chunks
-from gateway.upstream.job import Begun
+from gateway.upstream.upstream_request import Begun
 
 
 class Out(Protocol):
@@ -110,7 +110,7 @@ async def frames(begun: Begun, watch: Watch, direct: Direct | None = None) -> As
             if last and watch.complete:  # else it is the half of a frame
                 yield last
         if watch.problem is not None:
-            _fail(masking.problem(account, watch.problem))
+            _fail(credential_masking.problem(account, watch.problem))
         if not watch.complete:
             _fail(CUT)
     except ProblemError as error:
@@ -121,7 +121,7 @@ async def frames(begun: Begun, watch: Watch, direct: Direct | None = None) -> As
 def _masked(account: Account, data: bytes) -> bytes:
     """Mask the last of some frames: the provider's error."""
     *content, error = sse.frames(data)
-    return b"".join([*content, masking.body(account, error)])
+    return b"".join([*content, credential_masking.body(account, error)])
 
 
 def _fail(problem: Problem) -> NoReturn:

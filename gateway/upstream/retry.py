@@ -18,9 +18,9 @@ import msgspec
 import tenacity
 
 from gateway.core.decision import Plan
-from gateway.core.problem import Problem, ProblemError
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Target
-from gateway.upstream.quota import FREE, Place, Room
+from gateway.upstream.provider_quota import FREE, Place, Room
 
 _MOST = 4
 """Attempts of one call: with the SDKs' own three, more would multiply a provider's bad minute."""

@@ -12,12 +12,12 @@ import msgspec
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.basis import Scope
+from gateway.core.decision_record import Scope
 from gateway.core.logged import Logged
+from gateway.evaluation.replay.replay import Walk
 from gateway.ledger.store import open_store
-from gateway.settings.load import load
-from gateway.site import site
-from gateway.study.replay.walk import Walk
+from gateway.runtime.build import site
+from gateway.settings.loader import load
 from tests.agents.__main__ import CAREFUL, HOME, Sums, compare, dear, kept, play, total
 from tests.agents.host import TTL, Bill, Host, Reply
 from tests.agents.judge import Sum, judge

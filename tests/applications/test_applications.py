@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from gateway.ledger import journal
 from tests.applications.audit import audit
 from tests.applications.mixer import mix

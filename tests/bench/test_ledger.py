@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import ledger
-from gateway.core.entry import Attempt, Entry, Intent
+from gateway.core.ledger_rows import Attempt, Entry, Intent
 from gateway.ledger.journal import Journal, rows, segments
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from bench import limits, place
+from gateway.limits.counters import Ask, Form, Over, Passed, Unseeded
 from gateway.limits.memory import Memory
-from gateway.limits.meter import Ask, Form, Over, Passed, Unseeded
-from gateway.limits.shared import Shared
+from gateway.limits.redis import Shared
 
 
 class Watched:

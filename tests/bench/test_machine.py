@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import machine
-from gateway.routing import kernel
+from gateway.routing.classifier import native
 
 # Each writes one line when it is done and then waits for the end of its standard input.
 BURN = """
@@ -109,7 +109,7 @@ def test_the_first_two_cpus_are_used() -> None:
 def test_what_reads_prompts_is_of_the_machine(
     monkeypatch: pytest.MonkeyPatch, library: object, said: str
 ) -> None:
-    monkeypatch.setattr(kernel, "library", lambda: library)
+    monkeypatch.setattr(native, "library", lambda: library)
     assert machine.describe().classifier == said
 
 

@@ -13,11 +13,11 @@ from bench import figures, floor, load, machine, measure, peers, place, report, 
 from bench.load import Instruments, Setting
 from bench.measure import Scene
 from bench.peers import Cached, Full, Mock, Nginx, Peer, Place, Running, Tiergate, Unstarted
+from gateway.evaluation import golden
 from gateway.limits import keys
-from gateway.settings.load import load as read
-from gateway.settings.schema import Config
-from gateway.site import site
-from gateway.study import golden
+from gateway.runtime.build import site
+from gateway.settings.loader import load as read
+from gateway.settings.schema.root import Config
 
 CPUS = sorted(os.sched_getaffinity(0))
 

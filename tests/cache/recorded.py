@@ -1,6 +1,6 @@
 """Answers written by hand, streamed and whole, that say the same."""
 
-from gateway.cache.recording import Recording
+from gateway.cache.cached_response import Recording
 from gateway.core.usage import Usage
 
 HEAD = (

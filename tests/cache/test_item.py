@@ -4,12 +4,22 @@ from typing import Any
 
 import pytest
 
-from gateway.cache.responses import Chain
+from gateway.cache.response_store import Chain
 from gateway.core import jsonio
 from gateway.core.call import Key
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
 from gateway.dialects import OPENAI_RESPONSES, Body
-from tests.cache.test_responses import CALL, MESSAGE, ONE, OPEN, SEALED, TWO, Shelf, answer, ask
+from tests.cache.test_response_store import (
+    CALL,
+    MESSAGE,
+    ONE,
+    OPEN,
+    SEALED,
+    TWO,
+    Shelf,
+    answer,
+    ask,
+)
 
 type Json = dict[str, Any]
 

@@ -9,7 +9,7 @@ from gateway.core.call import CacheMode, Call, Key, Steer
 from gateway.core.decision import Decision
 from gateway.core.prompt import Prompt
 from gateway.dialects import OPERATIONS
-from tests.http.gate import GENERATE
+from tests.server.gate import GENERATE
 
 TOOLS = {
     "openai-chat": b'[{"type":"function","function":{"name":"f"}}]',

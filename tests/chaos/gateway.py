@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core import jsonio
-from gateway.core.entry import Attempt, Entry, Intent, Row
+from gateway.core.ledger_rows import Attempt, Entry, Intent, Row
 from gateway.ledger import journal
 from tests.chaos.client import PATIENCE, PROMPT, Reply, asked, door, exchange
 from tests.e2e.child import Child, until
@@ -30,7 +30,7 @@ from types import SimpleNamespace
 
 from gateway import compose
 from gateway.cli import main
-from gateway.limits.gate import Gate
+from gateway.limits.limiter import Gate
 from gateway.upstream.http1.pool import Pool
 
 made = {Gate: [], Pool: []}

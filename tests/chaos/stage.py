@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry, Intent
+from gateway.core.ledger_rows import Entry, Intent
 from tests.chaos.gateway import CANARIES, PROVIDER_KEY, Gateway, Pulse
 from tests.chaos.provider import Provider
 from tests.chaos.row import Cell

@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 
 from gateway.cli.costs import costs
 from gateway.cli.session import Books
-from gateway.cli.table import Column, bound, draw, number, usd
-from gateway.core.entry import Row
+from gateway.cli.terminal import Column, bound, draw, number, usd
+from gateway.core.ledger_rows import Row
 from gateway.ledger.journal import Journal
 from gateway.ledger.sqlite import Sqlite
 from tests.ledger.busy import WAITS, feeding
@@ -281,7 +281,7 @@ def test_cells_are_text(capsys: pytest.CaptureFixture[str]) -> None:
 def test_in_a_terminal_no_color_is_respected(no_color: str, colour: bool) -> None:
     """A real terminal, 60 columns wide, in which no number is cut."""
     program = (
-        "from gateway.cli.table import Column, draw\n"
+        "from gateway.cli.terminal import Column, draw\n"
         "draw([Column('name'), Column('USD', right=True)], [['m' * 90, '1,234,567.000001']],"
         " total=['total', '1'], notes=['a note'])"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 _PROGRAM = """
 import sys
-import gateway.cli.serve, gateway.http.app, fastapi
+import gateway.cli.serve.command, gateway.server.app, fastapi
 import fastapi.openapi.models as models, pydantic
 built = models.OpenAPI.__pydantic_complete__
 app = fastapi.FastAPI()

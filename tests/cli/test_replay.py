@@ -11,17 +11,17 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.call import OPEN, Steer
-from gateway.core.entry import Entry
-from gateway.core.evidence import Evidence
+from gateway.core.decision_context import Evidence
+from gateway.core.ledger_rows import Entry
 from gateway.dialects import OPENAI_CHAT
-from gateway.ledger.content import Text
 from gateway.ledger.sqlite import Sqlite
+from gateway.ledger.transcripts import Text
 from gateway.routing import features
-from gateway.routing.case import Case
-from gateway.settings.load import load
-from gateway.site import site
+from gateway.routing.decision_record import Case
+from gateway.runtime.build import site
+from gateway.settings.loader import load
 from tests.cli.run import GOOD, ON, config, run
-from tests.cli.test_reprice import OCTOBER, write
+from tests.cli.test_costs_reprice import OCTOBER, write
 from tests.ledger.busy import WAITS, feeding
 from tests.ledger.rows import entry
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.entry import Attempt, Entry
-from gateway.ledger.content import Text
-from tests.cli.test_reprice import NOVEMBER, call, tiergate, write
+from gateway.core.ledger_rows import Attempt, Entry
+from gateway.ledger.transcripts import Text
+from tests.cli.test_costs_reprice import NOVEMBER, call, tiergate, write
 
 
 def show(folder: Path, *rows: Entry | Attempt, id: str = "a") -> list[str]:

@@ -9,7 +9,8 @@ import click
 import pytest
 from click.testing import Result
 
-from gateway.cli import around, cli
+from gateway.cli import cli
+from gateway.cli.init import detect
 from tests.cli.run import GOOD, ON, config, run
 from tests.docs import pages
 
@@ -28,8 +29,8 @@ COMMANDS = sorted(
 def does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Runs a command beside a configuration, in an empty folder of a machine that runs nothing else."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(around, "servers", lambda _: [])
-    monkeypatch.setattr(around, "redis", lambda: None)
+    monkeypatch.setattr(detect, "servers", lambda _: [])
+    monkeypatch.setattr(detect, "redis", lambda: None)
 
     def one(*words: str, text: str = GOOD) -> Result:
         place = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}

@@ -8,11 +8,11 @@ from random import Random
 import msgspec
 import pytest
 
-from gateway.routing import artefact as files
-from gateway.study.labels import Label
-from gateway.study.train import fit
+from gateway.evaluation.labels import Label
+from gateway.evaluation.training import fit
+from gateway.routing.classifier import model_file as files
 from tests.cli.run import GOOD, ON, config, run
-from tests.study.train import lesson
+from tests.evaluation.training import lesson
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.settings import load
-from gateway.settings.build import Built, build
-from gateway.settings.load import Source
+from gateway.settings import loader
+from gateway.settings.catalogue import Built, build
+from gateway.settings.loader import Source
 
 FOLDER = Path(__file__).parents[2] / "config"
 MAIN = FOLDER / "gateway.yaml"
@@ -27,7 +27,7 @@ ALL_SET: Mapping[str, str] = dict.fromkeys(VARIABLES, "https://set.example")
 
 def source(environ: Mapping[str, str], file: Path = MAIN) -> Source:
     """A shipped configuration under these variables and no others."""
-    return load.load(file, environ)
+    return loader.load(file, environ)
 
 
 def built(environ: Mapping[str, str], file: Path = MAIN) -> Built:

@@ -9,11 +9,11 @@ from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
 from gateway.core.decision import Decision, Plan
 from gateway.core.target import TIERS, Target
-from gateway.dialects import DIALECTS, Asked, Body, Written, abroad
+from gateway.dialects import DIALECTS, Asked, Body, Written, translation
 from gateway.routing import features
-from gateway.routing.decide import Router, decide
-from gateway.routing.prior import Prior
-from gateway.routing.rules import compile_rules
+from gateway.routing.classifier.heuristic import Prior
+from gateway.routing.router import Router, decide
+from gateway.routing.rules.compile import compile_rules
 from tests.config import shipped
 from tests.config.test_files import KEYS, alone
 
@@ -80,7 +80,7 @@ def written(client: str, asked: Body, target: Target, door: str) -> Written:
     dialect = DIALECTS[client]
     if door == client:
         return dialect.write(asked, target)
-    return abroad.write(Asked(dialect, asked).request, DIALECTS[door], target)
+    return translation.write(Asked(dialect, asked).request, DIALECTS[door], target)
 
 
 def accepted(door: str, sent: Written) -> Body:

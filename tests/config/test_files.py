@@ -9,12 +9,12 @@ import pytest
 
 from gateway.core.target import TIERS
 from gateway.dialects import DIALECTS
-from gateway.routing.rules import compile_rules
-from gateway.settings import check, yaml
-from gateway.settings.build import build
-from gateway.settings.load import Source
-from gateway.settings.rates import price
-from gateway.site import STYLES
+from gateway.routing.rules.compile import compile_rules
+from gateway.runtime.build import STYLES
+from gateway.settings import validate, yaml
+from gateway.settings.catalogue import build
+from gateway.settings.loader import Source
+from gateway.settings.pricing import price
 from tests.config import shipped
 
 CHECKED = date(2026, 11, 24)
@@ -41,8 +41,8 @@ def test_a_lab_is_read_in_a_minute(file: Path) -> None:
 @pytest.mark.parametrize("file", [shipped.MAIN, shipped.MATRIX], ids=lambda file: file.name)
 def test_a_whole_configuration_has_no_mistake(file: Path) -> None:
     source = shipped.source(shipped.ALL_SET, file)
-    assert check.errors(source, DIALECTS, STYLES) == []
-    said = [item.message for item in check.warnings(source, CHECKED, STYLES, off(source))]
+    assert validate.errors(source, DIALECTS, STYLES) == []
+    said = [item.message for item in validate.warnings(source, CHECKED, STYLES, off(source))]
     due = [message for message in said if not message.startswith("the price changes on ")]
     retiring = {message.partition(" retires on ")[0] for message in due}
     assert retiring == (RETIRING if file == shipped.MAIN else set())

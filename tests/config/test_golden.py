@@ -6,13 +6,14 @@ from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
 from gateway.core.target import TIERS
 from gateway.dialects import OPENAI_CHAT
-from gateway.routing import artefact, features
-from gateway.routing.decide import Router, decide
-from gateway.routing.learned import Learned
-from gateway.routing.rules import compile_rules
+from gateway.evaluation import golden
+from gateway.routing import features
+from gateway.routing.classifier import model_file
+from gateway.routing.classifier.learned import Learned
+from gateway.routing.router import Router, decide
+from gateway.routing.rules.compile import compile_rules
+from gateway.runtime.build import SHIPPED
 from gateway.settings import yaml
-from gateway.site import SHIPPED
-from gateway.study import golden
 from tests.config import shipped
 
 type Row = dict[str, str]
@@ -51,7 +52,7 @@ def router() -> Router:
     return Router(
         catalogue=shipped.built(shipped.ALL_SET).catalogue,
         rules=compile_rules(config.guards, config.choices),
-        classifier=Learned(artefact.read(SHIPPED.read_bytes())),
+        classifier=Learned(model_file.read(SHIPPED.read_bytes())),
     )
 
 
@@ -76,7 +77,7 @@ def test_a_conversation_shows_the_end_of_a_rise(environ: dict[str, str]) -> None
     known = Router(
         catalogue=made.catalogue,
         rules=compile_rules(config.guards, config.choices),
-        classifier=Learned(artefact.read(SHIPPED.read_bytes())),
+        classifier=Learned(model_file.read(SHIPPED.read_bytes())),
     )
     text = (shipped.FOLDER / "golden.yaml").read_text("utf-8")
     (case,) = [one for one in golden.read(yaml.read(text, "golden.yaml")) if len(one.turns) > 9]

@@ -8,15 +8,15 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
 from gateway.core.decision import Decision, Plan
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
 from gateway.core.target import TIERS
 from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, OPENAI_CHAT, Dialect
 from gateway.routing import features
-from gateway.routing.decide import Router, decide
-from gateway.routing.prior import Prior
-from gateway.routing.rules import compile_rules
-from gateway.settings import check
-from gateway.site import STYLES
+from gateway.routing.classifier.heuristic import Prior
+from gateway.routing.router import Router, decide
+from gateway.routing.rules.compile import compile_rules
+from gateway.runtime.build import STYLES
+from gateway.settings import validate
 from tests.config import shipped
 from tests.config.test_files import CHECKED
 
@@ -54,11 +54,11 @@ def asked(file: Path, model: str, dialect: Dialect = OPENAI_CHAT) -> tuple[Decis
 def test_a_preset_is_a_whole_configuration_without_mistake(file: Path) -> None:
     for environ in ({}, shipped.ALL_SET):
         source = shipped.source(environ, file)
-        assert check.errors(source, DIALECTS, STYLES) == []
+        assert validate.errors(source, DIALECTS, STYLES) == []
 
 
 def test_check_says_of_each_model_of_then_when_it_went() -> None:
-    found = check.warnings(shipped.source(shipped.ALL_SET, THEN), CHECKED, STYLES)
+    found = validate.warnings(shipped.source(shipped.ALL_SET, THEN), CHECKED, STYLES)
     said = [re.match(r"(\S+) has retired on ([\d-]+)", warning.message) for warning in found]
     assert {match[1]: match[2] for match in said if match} == GONE
     assert all(said)

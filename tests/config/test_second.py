@@ -6,7 +6,7 @@ from decimal import Decimal
 import msgspec
 
 from gateway.core.price import Price, scaled
-from gateway.settings.second import apart, both, doubtful
+from gateway.settings.price_check import apart, both, doubtful
 from tests.config import shipped
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from gateway.settings import environ, yaml
-from gateway.settings.load import Source, load
+from gateway.settings import environment, yaml
+from gateway.settings.loader import Source, load
 from gateway.settings.place import find
-from gateway.settings.server import Server
+from gateway.settings.schema.server import Server
 from gateway.settings.yaml import Value
 from tests.conftest import redis_program
 from tests.containers import files
@@ -31,7 +31,7 @@ def names(value: Value) -> set[str]:
         return {name for item in value.values() for name in names(item)}
     if isinstance(value, list):
         return {name for item in value for name in names(item)}
-    return set(environ.names(value)) if isinstance(value, str) else set()
+    return set(environment.names(value)) if isinstance(value, str) else set()
 
 
 def ports() -> list[tuple[str, str]]:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from gateway.cli.serve import command
+from gateway.cli.serve.command import command
 from gateway.core.target import TIMERS
-from gateway.settings.load import load
-from gateway.settings.server import Server
-from gateway.site import site
+from gateway.runtime.build import site
+from gateway.settings.loader import load
+from gateway.settings.schema.server import Server
 from tests.containers import files
 from tests.containers.files import ROOT
 from tests.docs import pages

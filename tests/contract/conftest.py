@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from gateway.upstream.http1 import Transport
-from gateway.upstream.stock import stock
+from gateway.upstream.http1.httpx_transport import stock
 
 type Make = Callable[..., httpx.AsyncBaseTransport]
 

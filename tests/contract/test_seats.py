@@ -6,12 +6,12 @@ from itertools import count
 
 import pytest
 
-from gateway.cache.seat import Here, Seats, Shared
+from gateway.cache.session_store import Here, Seats, Shared
 from gateway.core.call import Key
-from gateway.core.evidence import Seat
+from gateway.core.decision_context import Seat
 from gateway.state import Store
 from gateway.state.memory import Memory
-from gateway.state.redis import Redis
+from gateway.state.redis.store import Redis
 
 ONE, TWO = Key(name="one"), Key(name="two")
 SEAT = Seat(

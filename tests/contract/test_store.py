@@ -10,7 +10,7 @@ import pytest
 
 from gateway.state import Store
 from gateway.state.memory import Memory
-from gateway.state.redis import Redis
+from gateway.state.redis.store import Redis
 
 _RUN = count()
 

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import jsonio
-from gateway.core.basis import Basis
 from gateway.core.call import Call, Key
+from gateway.core.call_accounting import Sums, Tally
+from gateway.core.conversation import Turn
 from gateway.core.decision import Decision, Switch
-from gateway.core.entry import CLASS, Entry, Intent, State, become, placed
+from gateway.core.decision_record import Basis
+from gateway.core.ledger_rows import CLASS, Entry, Intent, State, become, placed
 from gateway.core.loss import Loss
 from gateway.core.price import Price, Rates, cost
-from gateway.core.tally import Sums, Tally
 from gateway.core.target import Account, Provider, Target
-from gateway.core.turn import Turn
 from gateway.core.usage import Usage
 
 _RATES = Rates(input=Decimal(1), output=Decimal(2))

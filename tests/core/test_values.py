@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import loss
+from gateway.core.errors import STATUS, Kind, Problem, invalid
 from gateway.core.facts import EFFORTS, UNKNOWN, Facts, nearest
 from gateway.core.loss import Loss
 from gateway.core.price import Price, Rates
-from gateway.core.problem import STATUS, Kind, Problem, invalid
 from gateway.core.target import (
     TIERS,
     TIMERS,

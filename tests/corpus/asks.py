@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gateway.core.problem import ProblemError
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Media,
     Part,
     Refused,
@@ -18,7 +17,8 @@ from gateway.core.request import (
     ToolResult,
     ToolUse,
 )
-from gateway.dialects import DIALECTS, Body, Dialect, abroad, fields, ids
+from gateway.core.errors import ProblemError
+from gateway.dialects import DIALECTS, Body, Dialect, compatibility, tool_ids, translation
 from gateway.dialects.speech import Speech
 from tests.corpus.oracle import GEMINI, MESSAGES, Object, Row, plain
 from tests.dialects.cases import target
@@ -60,7 +60,7 @@ class Count:
 
 
 def speech(dialect: Dialect) -> Speech:
-    return abroad.speech(dialect)
+    return translation.speech(dialect)
 
 
 def read(value: Object, dialect: Dialect, path: str = "models/m:generateContent") -> Body:
@@ -87,7 +87,7 @@ def client(row: Row, dialect: Dialect) -> tuple[Body, Request]:
         request = speech(DIALECTS[row.dialect]).decode(body)
         if dialect.name == row.dialect:
             value = row.request or value
-        elif not fields.weigh(request, dialect.name)[1]:
+        elif not compatibility.weigh(request, dialect.name)[1]:
             value = speech(dialect).encode(request, target()).value
     value = {**value, "model": "m"}
     path = "models/m:generateContent"
@@ -125,13 +125,13 @@ def every(rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
 
 
 def _say(row: Row, request: Request, door: Dialect, count: Count) -> None:
-    losses, refusals = fields.weigh(request, door.name)
+    losses, refusals = compatibility.weigh(request, door.name)
     if refusals:
         count.refused.append(row.id)
         return
     said = speech(door).encode(request, target())
     inner = read({"model": "m", **said.value}, door)
-    written = abroad.write(request, door, target())
+    written = translation.write(request, door, target())
     json.loads(written.body)
     again = speech(door).decode(inner)
     missing = [*_missing(request, again), *_unset(request, again)]
@@ -181,9 +181,9 @@ def _missing(first: Request, second: Request) -> Iterable[tuple[str, str]]:
             yield "arguments", f"{name} {arguments} {result}"[:200]
         else:
             calls.remove(found)
-    names = {ids.plain(tool.name, "tool_") for tool in second.tools}
+    names = {tool_ids.plain(tool.name, "tool_") for tool in second.tools}
     for tool in first.tools:
-        if ids.plain(tool.name, "tool_") not in names:
+        if tool_ids.plain(tool.name, "tool_") not in names:
             yield "tools", tool.name
     if any(isinstance(part, Thought) for part in parts(first)):
         yield "reasoning", ""
@@ -230,7 +230,7 @@ def _calls(request: Request) -> list[tuple[str, str, str]]:
             arguments = plain({"input": part.arguments}) if part.custom else plain(part.arguments)
             results = given.get(part.id)
             result = results.pop(0) if results else ""
-            found.append((ids.plain(part.name, "tool_"), arguments, result))
+            found.append((tool_ids.plain(part.name, "tool_"), arguments, result))
     return found
 
 

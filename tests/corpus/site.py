@@ -14,12 +14,12 @@ from pathlib import Path
 import aiohttp
 import uvicorn
 
-from gateway.compose import Gateway
-from gateway.core.entry import Entry
-from gateway.http.app import App
+from gateway.core.ledger_rows import Entry
 from gateway.ledger import journal
-from gateway.settings.load import load
-from gateway.site import site
+from gateway.runtime.build import site
+from gateway.runtime.composition import Gateway
+from gateway.server.app import App
+from gateway.settings.loader import load
 from gateway.telemetry.log import silent
 from tests.corpus.exchanges import Exchange, Object
 

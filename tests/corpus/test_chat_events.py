@@ -8,6 +8,7 @@ import msgspec
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gateway.core import sse
+from gateway.core.canonical_request import Request
 from gateway.core.events import (
     Declined,
     End,
@@ -21,12 +22,11 @@ from gateway.core.events import (
     ToolStart,
     Words,
 )  # fmt: skip
-from gateway.core.request import Request
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT
-from gateway.dialects.ids import plain
 from gateway.dialects.openai_chat.speech import SPEECH
 from gateway.dialects.speech import Telling
+from gateway.dialects.tool_ids import plain
 from tests.corpus.conftest import Say
 from tests.corpus.exchanges import Exchange, Object, classes, five, payload
 from tests.corpus.test_relay import UNLIKE_THE_SDK as USAGE_UNLIKE_THE_SDK

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects import OPERATIONS, Body, Dialect, abroad
+from gateway.dialects import OPERATIONS, Body, Dialect, translation
+from gateway.dialects.embeddings import OPERATION, Heard, Wanted
 from gateway.dialects.speech import Telling
-from gateway.dialects.vectors import OPERATION, Heard, Wanted
 from tests.corpus.conftest import Say
 from tests.dialects.cases import target
 
@@ -96,7 +96,7 @@ def test_every_answer_tells_its_usage_and_its_vectors(
         assert seen.served == value.get("model"), row["id"]
         made = value.get("data") or value.get("embeddings")
         plain = [it.get("embedding") or it.get("values") for it in made]
-        heard = Heard(abroad.speech(dialect).events(data), "m")
+        heard = Heard(translation.speech(dialect).events(data), "m")
         packed = any(isinstance(it, str) for it in plain)
         count["packed" if packed else "numbers"] += 1
         assert heard.vectors == ([] if packed else plain), row["id"]
@@ -109,8 +109,8 @@ def test_every_answer_tells_its_usage_and_its_vectors(
 def _tells(heard: Heard, plain: list[list[float]], data: bytes, dialect: Dialect) -> None:
     """Each dialect tells the same vectors."""
     telling = Telling(id="c", created=1, model="m", asked=Wanted(turns=()))
-    events = abroad.speech(dialect).events(data)
+    events = translation.speech(dialect).events(data)
     for name, inner in (("openai-chat", "embedding"), ("gemini", "values")):
-        told = json.loads(abroad.speech(OPERATIONS[name, OPERATION]).tell(events, telling))
+        told = json.loads(translation.speech(OPERATIONS[name, OPERATION]).tell(events, telling))
         rows = told.get("data") or told["embeddings"]
         assert [row[inner] for row in rows] == plain == heard.vectors

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.core import sse
+from gateway.core.canonical_request import Foreign, Request, Text, Thought, ToolResult, ToolUse
 from gateway.core.events import (
     Cited,
     End,
@@ -24,7 +25,6 @@ from gateway.core.events import (
     ToolStart,
     Words,
 )  # fmt: skip
-from gateway.core.request import Foreign, Request, Text, Thought, ToolResult, ToolUse
 from gateway.core.usage import Usage
 from gateway.dialects.anthropic_messages import DIALECT
 from gateway.dialects.anthropic_messages.speech import SPEECH

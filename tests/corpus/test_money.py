@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from gateway.core import sse
-from gateway.core.estimate import fill
 from gateway.core.price import Price, Rates, cost
+from gateway.core.token_estimate import fill
 from gateway.core.usage import Usage
 from gateway.dialects import DIALECTS
 from tests.corpus import asks, oracle

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from gateway.ledger import journal
 from tests.e2e.child import Child, until
 from tests.e2e.upstream import PATIENCE, SSE, Answer, Request, Upstream, frames, usage

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 from tests.dashboard.sight import PHONE, WIDE, Scheme, Sight
 from tests.dashboard.stage import Stage, secret
 from tests.dashboard.test_pages import _RULES, _told
-from tests.http.gate import Gate
+from tests.server.gate import Gate
 
 KEY = secret("chat-app")
 

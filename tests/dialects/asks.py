@@ -5,8 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.core.request import Request
-from gateway.dialects import DIALECTS, Body, abroad
+from gateway.core.canonical_request import Request
+from gateway.dialects import DIALECTS, Body, translation
 
 type Object = dict[str, Any]
 type Made = st.SearchStrategy[Object]
@@ -430,4 +430,4 @@ def read(dialect: str, value: Object) -> Body:
 
 def decoded(dialect: str, value: Object) -> Request:
     """A request in no dialect."""
-    return abroad.speech(DIALECTS[dialect]).decode(read(dialect, value))
+    return translation.speech(DIALECTS[dialect]).decode(read(dialect, value))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
 from gateway.dialects import DIALECTS
 
 TALK = b'"messages":[{"role":"user","content":"hi"}]'

@@ -1,6 +1,6 @@
 """Requests and answers with any value in place of any other: read, refused or left out, never a fault.
 
-Here in this process, piece by piece; tests/http/test_hostile.py asks a whole gateway.
+Here in this process, piece by piece; tests/server/test_hostile.py asks a whole gateway.
 """
 
 import random
@@ -9,12 +9,12 @@ from contextlib import suppress
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
 from gateway.dialects import DIALECTS, OPERATIONS
 from tests.hostile import odd
 from tests.hostile.answers import STREAMS, WHOLE, frame
 from tests.hostile.fields import FIELDS
-from tests.http.gate import CHAT, GENERATE, MESSAGES, RESPONSES
+from tests.server.gate import CHAT, GENERATE, MESSAGES, RESPONSES
 
 DOORS = {
     "openai-chat": CHAT,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES, parse
 from gateway.dialects.base import Body, Dialect
 from gateway.dialects.body import Later

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.problem import Kind, Problem
+from gateway.core.errors import Kind, Problem
 from gateway.dialects import OPENAI_CHAT
 from gateway.dialects.openai_chat import problems
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.call import Call
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
 from gateway.core.prompt import Prompt
 from gateway.dialects import GEMINI, OPENAI_CHAT
 from gateway.dialects.openai_chat import request

@@ -15,7 +15,7 @@ from gateway.dialects import (
     Dialect,
     Telling,
 )
-from gateway.dialects.note import Ear, Home, Note
+from gateway.dialects.tool_reasoning import Ear, Home, Note
 
 TELLING = Telling(id="call-1", created=1, model="m-1", label="0123456789abcdef")
 NOTE = Note(maker="me", provider="here", model="m", account="main", calls={})

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
-from gateway.dialects import OPENAI_CHAT, Watch, Written, held
+from gateway.dialects import OPENAI_CHAT, Watch, Written, stream_commit
 from tests.dialects.cases import TEXT, Object, ask, chunk, pieces, sse, told
 
 COUNTED = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
@@ -335,7 +335,7 @@ def test_a_frame_that_never_ends_is_an_error_and_not_a_leak(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is buffered of a frame has a limit."""
-    monkeypatch.setattr(held, "MOST_FRAME", 64)
+    monkeypatch.setattr(stream_commit, "MOST_FRAME", 64)
     state = start()
     assert state.feed(b'data: {"choices":[' + b" " * 64) == b""
     assert state.problem is not None

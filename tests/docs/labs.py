@@ -12,9 +12,9 @@ from typing import Any
 from gateway.core.price import Rates
 from gateway.core.target import TIERS, Lab, Target
 from gateway.dialects import DIALECTS
+from gateway.runtime.build import site
 from gateway.settings import yaml
-from gateway.settings.load import load
-from gateway.site import site
+from gateway.settings.loader import load
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "labs.md"

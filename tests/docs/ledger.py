@@ -12,13 +12,13 @@ from typing import Any
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.entry import VERSION, Attempt, Entry, Feedback, Intent, Reprice, Row
+from gateway.core.ledger_rows import VERSION, Attempt, Entry, Feedback, Intent, Reprice, Row
 from tests.docs import pages
 from tests.docs.pages import ROOT
 
 FILE = ROOT / "docs" / "row.schema.json"
 PAGE = "costs.md"
-PARTS = ("basis", "evidence", "turn")
+PARTS = ("decision_record", "decision_context", "conversation")
 """Modules of core whose values are parts of a row; what is said of their fields is said in the code."""
 KINDS: dict[str, Any] = {
     "field": Entry,

@@ -25,16 +25,16 @@ import pytest
 
 from gateway.cli import cli
 from gateway.cli.session import Session
+from gateway.evaluation import golden
 from gateway.limits import keys
-from gateway.limits.meter import Ask, Need, Passed, Unseeded
+from gateway.limits.counters import Ask, Need, Passed, Unseeded
 from gateway.limits.recent import Pooled
-from gateway.limits.shared import Shared
+from gateway.limits.redis import Shared
 from gateway.routing.recent import TURNS
+from gateway.runtime.build import Site, site
 from gateway.settings import yaml
-from gateway.settings.load import load
-from gateway.site import Site, site
-from gateway.state.redis import Redis
-from gateway.study import golden
+from gateway.settings.loader import load
+from gateway.state.redis.store import Redis
 from tests.docs import pages
 from tests.docs.pages import ROOT
 
@@ -63,7 +63,7 @@ REASONS = {
     "there is no such file of labels",
     "there is no such file of another gateway",
     "it serves until it is stopped",
-    "needs an admin key; tests/http runs the request",
+    "needs an admin key; tests/server runs the request",
     "needs a Redis server; tests/docs runs the rule that is in it against one",
     "needs a container engine; scripts/containers runs the image where there is one",
     "installs outside of this folder; tests/package installs the same and asks it",

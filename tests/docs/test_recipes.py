@@ -11,18 +11,18 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.call import OPEN, Key, Steer
 from gateway.core.decision import Decision, Plan
-from gateway.core.evidence import Evidence, Seat
-from gateway.core.problem import ProblemError
+from gateway.core.decision_context import Evidence, Seat
+from gateway.core.errors import ProblemError
 from gateway.core.target import TIERS
 from gateway.dialects import DIALECTS, Asked
+from gateway.evaluation import golden
 from gateway.limits import keys
-from gateway.limits.rule import Limits
+from gateway.limits.rules import Limits
 from gateway.routing import features
-from gateway.routing.decide import decide
+from gateway.routing.router import decide
+from gateway.runtime.build import Site, site
 from gateway.settings import yaml
-from gateway.settings.load import load
-from gateway.site import Site, site
-from gateway.study import golden
+from gateway.settings.loader import load
 from tests.docs.labs import every_key
 from tests.docs.pages import ROOT
 

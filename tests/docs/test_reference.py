@@ -13,67 +13,68 @@ from pydantic_core import PydanticUndefined
 
 from gateway.cli import cli
 from gateway.core import jsonio
-from gateway.core.basis import Basis
 from gateway.core.call import Steer
-from gateway.core.entry import Entry, Row, Source, State
-from gateway.core.problem import STATUS, Kind, Problem
+from gateway.core.decision_record import Basis
+from gateway.core.errors import STATUS, Kind, Problem
+from gateway.core.ledger_rows import Entry, Row, Source, State
 from gateway.core.target import TIERS, timers
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
+from gateway.evaluation.labels import Label
 from gateway.ledger import export
 from gateway.ledger.journal import read
 from gateway.ledger.query import BY, ONLY
 from gateway.limits.keys import KeyPart
-from gateway.settings import routing, rule, schema, yaml
-from gateway.settings.environ import RESERVED
-from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
-from gateway.settings.redis import RedisPart
-from gateway.settings.schema import Part
-from gateway.settings.server import Server, WaitPart
-from gateway.settings.timers import TimersPart
-from gateway.settings.week import TimePart
-from gateway.site import STYLES
-from gateway.study.labels import Label
+from gateway.runtime.build import STYLES
+from gateway.settings import yaml
+from gateway.settings.environment import RESERVED
+from gateway.settings.schema import root, routing, rules
+from gateway.settings.schema.limits import AlertsPart, BudgetPart, LimitPart
+from gateway.settings.schema.redis import RedisPart
+from gateway.settings.schema.root import Part
+from gateway.settings.schema.schedule import TimePart
+from gateway.settings.schema.server import Server, WaitPart
+from gateway.settings.schema.timers import TimersPart
 from tests.docs import ledger, pages
 from tests.docs.pages import ROOT
 from tests.metamorphic.relations import RELATIONS, TRANSLATED
 
 PARTS: dict[str, type[BaseModel]] = {
-    "configuration": schema.Config,
+    "configuration": root.Config,
     "server": Server,
     "server.timeouts": WaitPart,
-    "default": schema.Default,
-    "routing": schema.Routing,
-    "routing.seats": schema.SeatsPart,
-    "cache": schema.Cache,
-    "retry": schema.Retry,
-    "responses": schema.Responses,
-    "media": schema.Media,
-    "ledger": schema.Ledger,
-    "metrics": schema.Metrics,
+    "default": root.Default,
+    "routing": root.Routing,
+    "routing.seats": root.SeatsPart,
+    "cache": root.Cache,
+    "retry": root.Retry,
+    "responses": root.Responses,
+    "media": root.Media,
+    "ledger": root.Ledger,
+    "metrics": root.Metrics,
     "redis": RedisPart,
-    "traces": schema.Traces,
-    "log": schema.Log,
-    "provider": schema.ProviderPart,
+    "traces": root.Traces,
+    "log": root.Log,
+    "provider": root.ProviderPart,
     "timeouts": TimersPart,
-    "lab": schema.LabPart,
-    "embedding": schema.EmbeddingPart,
-    "target": schema.TargetPart,
-    "model": schema.ModelPart,
-    "effort": schema.EffortPart,
-    "chat": schema.ChatPart,
-    "price": schema.PricePart,
-    "from": schema.DatedPart,
-    "service": schema.ServicePart,
-    "above": schema.StepPart,
-    "hours": schema.HoursPart,
+    "lab": root.LabPart,
+    "embedding": root.EmbeddingPart,
+    "target": root.TargetPart,
+    "model": root.ModelPart,
+    "effort": root.EffortPart,
+    "chat": root.ChatPart,
+    "price": root.PricePart,
+    "from": root.DatedPart,
+    "service": root.ServicePart,
+    "above": root.StepPart,
+    "hours": root.HoursPart,
     "max_share": routing.MostPart,
     "judge": routing.JudgePart,
-    "cache.near": schema.NearPart,
+    "cache.near": root.NearPart,
     "exemplar": routing.ExemplarPart,
-    "guard": rule.GuardPart,
-    "choice": rule.ChoicePart,
-    "when": rule.When,
-    "range": rule.Range,
+    "guard": rules.GuardPart,
+    "choice": rules.ChoicePart,
+    "when": rules.When,
+    "range": rules.Range,
     "time": TimePart,
     "limit": LimitPart,
     "budget": BudgetPart,
@@ -86,9 +87,9 @@ PARTS: dict[str, type[BaseModel]] = {
 def parts(of: type[Part]) -> Iterator[type[Part]]:
     """All parts of the schema that hold keys of their own."""
     for part in of.__subclasses__():
-        if part.__module__ == schema.__name__ and part is not schema.RatesPart:
+        if part.__module__ == root.__name__ and part is not root.RatesPart:
             yield part
-        if part.__module__ == schema.__name__:
+        if part.__module__ == root.__name__:
             yield from parts(part)
 
 
@@ -292,7 +293,7 @@ def test_headers_are_those_that_are_read_and_written() -> None:
     )
     steer = {name.replace("_", "-") for name in Steer.__struct_fields__}
     assert asked == {f"x-tiergate-{name}" for name in steer}
-    source = (ROOT / "gateway/reply.py").read_text("utf-8")
+    source = (ROOT / "gateway/pipeline/response.py").read_text("utf-8")
     assert told == set(re.findall(r'"((?:x-|request-id|retry-after)[a-z-]*)(?:"|: )', source))
 
 

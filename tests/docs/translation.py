@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from gateway.dialects import DIALECTS
-from gateway.dialects.fields import FIELDS, OTHERS, Rule
+from gateway.dialects.compatibility import FIELDS, OTHERS, Rule
 
 PAGE = Path(__file__).parents[2] / "docs" / "translation.md"
 _BEGIN, _END = "<!-- tables -->\n", "<!-- end of tables -->\n"

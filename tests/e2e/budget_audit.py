@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from tests.e2e.budget_provider import Asked, Ended
 from tests.e2e.kill_audit import Books
 

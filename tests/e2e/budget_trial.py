@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import redis
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry
-from gateway.limits.meter import Ask, Need, Owner, Passed
-from gateway.limits.shared import Shared
-from gateway.state.counters import NAMES, keys
+from gateway.core.ledger_rows import Entry
+from gateway.limits.counters import Ask, Need, Owner, Passed
+from gateway.limits.redis import Shared
+from gateway.state.redis.scripts import NAMES, keys
 from tests.conftest import redis_program
 from tests.e2e.budget_audit import RATES, Found, Told, audit, table
 from tests.e2e.budget_provider import MOST, read

@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.limits.meter import Ask, Lost, Need, Over, Passed
-from gateway.limits.shared import Shared
-from gateway.state.counters import key, tag_of
+from gateway.limits.counters import Ask, Lost, Need, Over, Passed
+from gateway.limits.redis import Shared
+from gateway.state.redis.scripts import key, tag_of
 from tests.conftest import redis_program
 from tests.e2e.place import Place
 from tests.state.several import Nodes

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.upstream.client import Transports
-from gateway.upstream.media import PUBLIC, Guard
+from gateway.upstream.media_fetch import PUBLIC, Guard
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Change, Loop, Make, World, config
 

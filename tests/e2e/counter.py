@@ -8,10 +8,10 @@ import socket
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from gateway.cli.workers import supervise
-from gateway.telemetry.figures import Memory
+from gateway.cli.serve.supervisor import supervise
 from gateway.telemetry.log import stderr
 from gateway.telemetry.metrics import Gauge, Metrics
+from gateway.telemetry.shared_metrics import Memory
 from tests.telemetry.rows import entry
 
 

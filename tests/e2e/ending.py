@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry, Row
+from gateway.core.ledger_rows import Entry, Row
 from gateway.ledger import journal
 from tests.e2e.child import until
 from tests.e2e.upstream import PATIENCE, Upstream

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from gateway.core import jsonio
-from gateway.core.entry import Attempt, Entry, Intent
+from gateway.core.ledger_rows import Attempt, Entry, Intent
 from gateway.ledger import journal
 from tests.e2e.kill_load import Load
 from tests.e2e.kill_provider import Bill

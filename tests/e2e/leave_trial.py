@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from gateway.core import jsonio
 from gateway.core.call import Call
-from gateway.core.entry import Entry, Intent
-from gateway.reply import Reply
+from gateway.core.ledger_rows import Entry, Intent
+from gateway.pipeline.response import Reply
 from tests.e2e.upstream import (
     DROPPED,
     HTML,

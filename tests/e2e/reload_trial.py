@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from tests.e2e.ending import Service
 from tests.e2e.upstream import DONE, Upstream, answering
 from tests.e2e.world import Config, Loop, chat, config

@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 from gateway.core import jsonio
 from gateway.core.target import TIERS, Tier
-from gateway.routing import prior
+from gateway.routing.classifier import heuristic
+from gateway.routing.classifier.text_signals import Scan
 from gateway.routing.recent import TURNS
-from gateway.routing.signals import Scan
-from gateway.settings.load import load
-from gateway.site import site
+from gateway.runtime.build import site
+from gateway.settings.loader import load
 from tests.conftest import redis_program
 from tests.e2e.budget_trial import Gateway
 from tests.e2e.place import Place
@@ -97,7 +97,7 @@ def free(config: Path, texts: Sequence[str]) -> dict[Tier, float]:
     assert classifier is not None
     for one in texts:
         score = classifier.score(one, Scan(one).signals())
-        found[prior.tier(score, classifier.thresholds)] += 1
+        found[heuristic.tier(score, classifier.thresholds)] += 1
     return {tier: found[tier] / len(texts) for tier in TIERS}
 
 

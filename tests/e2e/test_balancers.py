@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.settings.server import Server
+from gateway.settings.schema.server import Server
 from tests.e2e import balancer
 from tests.e2e.child import until
 from tests.e2e.ending import Service

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from gateway.core import jsonio
-from gateway.http import beat
+from gateway.server import keepalive
 from tests.e2e.abroad import ASKS, CHAT, DIALECTS, DOORS, MESSAGES, TEXT, answer, four
 from tests.e2e.test_flights import hear, until
 from tests.e2e.upstream import PATIENCE, SSE, Answer, Upstream, failing
@@ -20,14 +20,14 @@ from tests.e2e.world import Make, World
 def signs(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """One for each sign of life that was given."""
     found: list[bytes] = []
-    say = beat.Beat._say
+    say = keepalive.Beat._say
 
-    async def counted(self: beat.Beat) -> None:
+    async def counted(self: keepalive.Beat) -> None:
         await say(self)
         found.append(b"")
 
-    monkeypatch.setattr(beat.Beat, "_say", counted)
-    monkeypatch.setattr(beat, "EVERY", 0.02)
+    monkeypatch.setattr(keepalive.Beat, "_say", counted)
+    monkeypatch.setattr(keepalive, "EVERY", 0.02)
     return found
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from gateway.ledger.journal import read
-from gateway.local.model import Absent, find
+from gateway.local_model.model import Absent, find
 from tests.docs import pages
 from tests.docs.stage import ANSWER, stage
 from tests.e2e.agent import PATIENCE, QUIET, Claude, program
@@ -69,7 +69,7 @@ def local(value: Config) -> None:
         "local": {
             "dialects": {"anthropic-messages": "/v1/messages"},
             "auth": "none",
-            "command": ["{python}", "-m", "gateway.local", "--port", "0", "--threads", "1"],
+            "command": ["{python}", "-m", "gateway.local_model", "--port", "0", "--threads", "1"],
         }
     }
     value["labs"] = {"local": {"smart": [{"model": "smollm2-135m"}]}}

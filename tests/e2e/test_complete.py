@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from gateway.core.entry import Attempt, Entry
+from gateway.core.ledger_rows import Attempt, Entry
 from tests.e2e.abroad import (
     ARGUMENTS,
     ASKS,

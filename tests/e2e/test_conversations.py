@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from gateway.core.entry import Entry
-from gateway.study.replay.walk import Walk
+from gateway.core.ledger_rows import Entry
+from gateway.evaluation.replay.replay import Walk
 from tests.e2e.test_judge import asked, judged, says
 from tests.e2e.test_seats import EASY, HARD, TOOL, anything, in_loop, routed, say, talk
 from tests.e2e.upstream import Answer, Request, Upstream, whole
 from tests.e2e.world import Config, Make, World
-from tests.study.replay.traffic import logged
+from tests.evaluation.replay.traffic import logged
 
 PROVE = "Prove that 2 is prime."
 

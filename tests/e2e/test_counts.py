@@ -8,7 +8,7 @@ import pytest
 from google import genai
 
 from gateway.core import jsonio
-from gateway.core.entry import Attempt
+from gateway.core.ledger_rows import Attempt
 from tests.e2e.abroad import CHAT, DOORS, GEMINI, MESSAGES, RESPONSES, four
 from tests.e2e.upstream import Answer, Upstream, failing
 from tests.e2e.world import Config, Make, World

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway import archive
+from gateway.ledger.file_lock import held
 from gateway.ledger.journal import Journal
-from gateway.ledger.lock import held
+from gateway.pipeline import ledger_runtime
 from tests.e2e.child import until
 from tests.e2e.test_limits import COST, budgeted, used
 from tests.e2e.upstream import Upstream, whole
@@ -56,7 +56,7 @@ def test_while_another_makes_it_anew_questions_are_refused_and_new_counters_are_
     make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A counter that began without the rows that are not there yet would let too much pass."""
-    monkeypatch.setattr(archive, "WAIT", 0.0)
+    monkeypatch.setattr(ledger_runtime, "WAIT", 0.0)
     first = make(budgeted(MONTH))
     first.close()
     journal = Journal(first.folder / "data" / "ledger")

@@ -330,6 +330,6 @@ def test_sec_leak_5_a_crash_shows_where_and_nothing_of_what(
         service.tell(signal.SIGABRT)
         assert service.ended() == -signal.SIGABRT
     assert "Fatal Python error: Aborted" in service.err
-    assert "gateway/cli/serve.py" in service.err
+    assert "gateway/cli/serve/command.py" in service.err
     for canary in ("canary-in-a-prompt", "never-shown"):
         assert canary not in service.err + (service.folder / "out").read_text()

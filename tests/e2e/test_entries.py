@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.core.entry import Attempt, Entry, Source, State
+from gateway.core.ledger_rows import Attempt, Entry, Source, State
 from tests.e2e.upstream import (
     DONE,
     DROPPED,

@@ -10,10 +10,10 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from gateway.cache.flight import Subscriber
+from gateway.cache.coalescing import Subscriber
 from gateway.core import jsonio
-from gateway.core.entry import Entry
-from gateway.upstream.job import Begun
+from gateway.core.ledger_rows import Entry
+from gateway.upstream.upstream_request import Begun
 from tests.e2e.test_cache import caching
 from tests.e2e.upstream import (
     PATIENCE,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.entry import Entry, Intent
+from gateway.core.ledger_rows import Entry, Intent
 from gateway.ledger import journal
 from gateway.ledger.journal import Journal, JournalError, Segment, append
 from tests.e2e.upstream import Upstream, frames, stream
@@ -38,7 +38,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
         os.fsync(descriptor)
 
     monkeypatch.setattr(journal, "append", appending)
-    monkeypatch.setattr("gateway.archive.Journal", partial(Journal, sync=syncing))
+    monkeypatch.setattr("gateway.pipeline.ledger_runtime.Journal", partial(Journal, sync=syncing))
     yield disk
     disk.full = disk.broken = False
 

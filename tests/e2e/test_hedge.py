@@ -6,11 +6,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.core.entry import Attempt, Intent, Row
-from gateway.upstream.allowance import Allowance
+from gateway.core.ledger_rows import Attempt, Intent, Row
+from gateway.upstream.retry_budget import Allowance
 from tests.e2e.upstream import SSE, Answer, Upstream, failing, stream, whole
 from tests.e2e.world import Config, Make, World, abort, chat, left_after
-from tests.test_engine import Stage, head, ok
+from tests.pipeline.test_engine import Stage, head, ok
 
 SILENT = Answer(status=0, end="stall")
 HEAD = Answer(pieces=(stream().pieces[0],), headers=SSE, end="stall")

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.study.replay.walk import Walk
+from gateway.evaluation.replay.replay import Walk
 from tests.e2e.upstream import DROPPED, SILENT, Answer, Upstream, failing, whole
 from tests.e2e.world import Change, Config, Make, World, chat
-from tests.study.replay.traffic import logged
+from tests.evaluation.replay.traffic import logged
 
 EASY = "Hello"
 

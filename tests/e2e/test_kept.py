@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from gateway.core import jsonio
-from gateway.ledger.content import find
+from gateway.ledger.transcripts import find
 from tests.e2e.upstream import Upstream, frames, stream, whole
 from tests.e2e.world import Config, Make, World, chat
 

@@ -23,7 +23,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return await real(noted)
 
-    monkeypatch.setattr("gateway.engine.asyncio.to_thread", to_thread)
+    monkeypatch.setattr("gateway.pipeline.engine.asyncio.to_thread", to_thread)
     return seen
 
 

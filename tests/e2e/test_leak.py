@@ -31,8 +31,8 @@ from tests.e2e.upstream import (
     whole,
 )
 from tests.e2e.world import Config, Loop
-from tests.http.conftest import claude, google, replies
-from tests.http.gate import (
+from tests.server.conftest import claude, google, replies
+from tests.server.gate import (
     CHAT,
     CHAT_KEY,
     CLAUDE_KEY,

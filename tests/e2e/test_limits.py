@@ -12,7 +12,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.call import OPEN
-from gateway.core.evidence import Cut, Thresholds
+from gateway.core.decision_context import Cut, Thresholds
 from gateway.ledger.journal import Journal
 from tests.e2e.upstream import (
     DROPPED,

@@ -16,9 +16,9 @@ import httpx
 import openai
 import pytest
 
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from gateway.ledger import journal
-from gateway.local.model import Absent, find
+from gateway.local_model.model import Absent, find
 
 try:
     find()
@@ -27,7 +27,7 @@ except Absent as absent:
 
 ROOT = Path(__file__).parents[2]
 CONFIG, README = ROOT / "config" / "gateway.yaml", ROOT / "README.md"
-ENGINE = '["{python}", "-m", "gateway.local", "--port", "0", "--threads", "1"]'
+ENGINE = '["{python}", "-m", "gateway.local_model", "--port", "0", "--threads", "1"]'
 PATIENCE = 60.0
 """Seconds after which what should have happened has not."""
 FRESH = {"x-tiergate-cache": "off"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.upstream.media import Guard
+from gateway.upstream.media_fetch import Guard
 from tests.e2e.abroad import CHAT, DOORS, GEMINI, MESSAGES, answer, four
 from tests.e2e.upstream import Answer, Upstream, failing
 from tests.e2e.world import Change, Config, Loop, Make, World

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from gateway.telemetry.metrics import FIRST
 from tests.docs import pages
 from tests.e2e.child import until

@@ -7,8 +7,8 @@ import openai
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.entry import Attempt, Intent
-from gateway.ledger import content
+from gateway.core.ledger_rows import Attempt, Intent
+from gateway.ledger import transcripts
 from tests.e2e.upstream import DONE, ROLE, Upstream, chunk, failing, frames, stream, whole
 from tests.e2e.world import Change, Config, Make, World, chat
 
@@ -182,7 +182,9 @@ def test_text_is_kept_where_it_is_switched_on(make: Make, upstream: Upstream) ->
     texts = world.gateway.archive._texts
     assert texts is not None
     texts.flush()
-    found = [content.find(world.gateway.archive.content_folder, row.id) for row in world.entries()]
+    found = [
+        transcripts.find(world.gateway.archive.content_folder, row.id) for row in world.entries()
+    ]
     answers = [text.answer for text in found if text is not None]
     assert len(answers) == 2
     assert "[struck out]." in answers[0]

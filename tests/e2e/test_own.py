@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.study.train import own
+from gateway.evaluation.training import from_traffic
 from tests.cli.run import run
 from tests.e2e.world import Make, World, chat
-from tests.study.train.test_own import EASY, HARD, said
+from tests.evaluation.training.test_from_traffic import EASY, HARD, said
 
 ASKED = " ".join((*HARD, "word1", "word2", "word3"))
 EASIER = " ".join((*EASY, "word1", "word2", "word3"))
@@ -65,7 +65,7 @@ def test_what_a_tenant_says_of_its_answers_teaches_its_classifier_and_no_other(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asked, judged, trained, in force within seconds, and gone back from; no text is in it."""
-    monkeypatch.setattr(own, "CONTROLS", 1)
+    monkeypatch.setattr(from_traffic, "CONTROLS", 1)
     world = make(learned, files={"keys.yaml": FILE})
     before = {key: sure(world, key, ASKED)["confidence"] for key in ("ann", "bob")}
     assert before["ann"] == before["bob"]

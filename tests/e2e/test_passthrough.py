@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES, answer
 from tests.e2e.test_embeddings import openai_answer
 from tests.e2e.upstream import Answer, Request, failing

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.settings.load import load
-from gateway.site import Site, site
+from gateway.runtime.build import Site, site
+from gateway.settings.loader import load
 from tests.e2e.upstream import DONE, ROLE, Answer, Upstream, chunk, stream, whole
 from tests.e2e.world import Change, Config, Loop, World, chat, config, spared
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from tests.conftest import redis_program
 from tests.e2e.place import Place
 from tests.e2e.upstream import Answer, Request, Upstream, failing, stream, whole

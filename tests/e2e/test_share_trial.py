@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
+from gateway.evaluation.replay.replay import Walk
 from gateway.ledger import journal
-from gateway.settings.load import load
-from gateway.site import site
-from gateway.study.replay.walk import Walk
+from gateway.runtime.build import site
+from gateway.settings.loader import load
 from tests.conftest import redis_program
 from tests.e2e.share_trial import trial
-from tests.study.replay.traffic import logged
+from tests.evaluation.replay.traffic import logged
 
 
 @pytest.mark.skipif(redis_program() is None, reason="no server of the Redis protocol")

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from gateway.ledger.journal import Journal
-from gateway.state.counters import key, keys, tag_of
+from gateway.state.redis.scripts import key, keys, tag_of
 from tests.e2e.test_limits import budgeted, error
 from tests.e2e.upstream import Upstream, whole
 from tests.e2e.world import Change, Config, Make, World, chat

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.limits.meter import Ask, Need, Passed
+from gateway.limits.counters import Ask, Need, Passed
 from tests.conftest import redis_program
 from tests.e2e.place import Place
 from tests.e2e.trips import Trips

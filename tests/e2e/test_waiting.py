@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from gateway.core.entry import Attempt
-from gateway.http import beat
+from gateway.core.ledger_rows import Attempt
+from gateway.server import keepalive
 from tests.e2e.child import until
 from tests.e2e.test_quota import Clock
 from tests.e2e.test_quota import accounts as two_accounts
@@ -137,7 +137,7 @@ def test_it_ends_at_once_where_the_gateway_stops(
 def test_a_stream_shows_signs_of_life_meanwhile(
     world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beat, "EVERY", 0.02)
+    monkeypatch.setattr(keepalive, "EVERY", 0.02)
     sleeps = Sleeps(world)
     upstream.on("/acme", SOON, stream())
     with world.client.stream("POST", "/v1/chat/completions", json=chat(stream=True)) as reply:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.state.wire import _read, _Short
+from gateway.state.redis.connection import _read, _Short
 from tests.e2e.world import Loop
 
 

@@ -14,16 +14,16 @@ import httpx
 import uvicorn
 import uvloop
 
-from gateway.compose import Gateway
 from gateway.core import jsonio
-from gateway.core.entry import Entry, Intent, Row
-from gateway.http.app import App
-from gateway.http.wire import Wire
+from gateway.core.ledger_rows import Entry, Intent, Row
 from gateway.ledger import journal
-from gateway.settings.load import load
-from gateway.site import site
+from gateway.runtime.build import site
+from gateway.runtime.composition import Gateway
+from gateway.server.app import App
+from gateway.server.http1.protocol import Wire
+from gateway.settings.loader import load
 from gateway.upstream.client import Transports
-from gateway.upstream.media import PUBLIC, Guard
+from gateway.upstream.media_fetch import PUBLIC, Guard
 from tests.e2e.upstream import PATIENCE, Request, Upstream
 
 type Config = dict[str, Any]

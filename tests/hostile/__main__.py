@@ -13,8 +13,8 @@ from tests.e2e.world import Config, Loop
 from tests.hostile import crossing, trial
 from tests.hostile.fields import FIELDS
 from tests.hostile.pairs import pairs
-from tests.http.conftest import claude, google, replies
-from tests.http.gate import KEYS, Gate
+from tests.server.conftest import claude, google, replies
+from tests.server.gate import KEYS, Gate
 
 
 def storing(value: Config) -> None:

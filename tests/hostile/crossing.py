@@ -14,7 +14,7 @@ from http.client import HTTPConnection
 from gateway.core import jsonio
 from tests.e2e.upstream import PATIENCE, Answer, Request, whole
 from tests.e2e.world import Config
-from tests.http.gate import CHAT, Gate, chat
+from tests.server.gate import CHAT, Gate, chat
 
 SECRETS = ("first-key-0123456789", "second-key-0123456789")
 KEYS = ",".join(

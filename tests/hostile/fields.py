@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.http.gate import CHAT, COUNT, GENERATE, MESSAGES, RESPONSES, STREAM, TOKENS
+from tests.server.gate import CHAT, COUNT, GENERATE, MESSAGES, RESPONSES, STREAM, TOKENS
 
 
 def chat_fields(text: str) -> dict[str, Any]:

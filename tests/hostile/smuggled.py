@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Iterator
 
-from tests.http.gate import CHAT, MESSAGES, chat, messages
+from tests.server.gate import CHAT, MESSAGES, chat, messages
 
 CANARY = b"GET /v1/models/canary HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
 SHOWN = b"'canary' is not served"

@@ -20,7 +20,7 @@ from tests.hostile.malformed import malformed
 from tests.hostile.paths import paths
 from tests.hostile.smuggled import CANARY, SHOWN, honest, mutations
 from tests.hostile.strings import strings
-from tests.http.gate import (
+from tests.server.gate import (
     CHAT,
     CLIENT_KEY,
     GENERATE,

@@ -13,7 +13,7 @@ SEEDS = 10
 
 def main(rounds: int) -> int:
     """Its exit status."""
-    sources = ROOT / "gateway/routing/kernel"
+    sources = ROOT / "gateway/routing/classifier/native"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         programs = sanitize.watched(folder, sources), sanitize.plain(folder, sources)

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import hatch_build
-from gateway.routing.kernel import text
+from gateway.routing.classifier.native import text
 
 DRIVER = Path(__file__).with_name("driver.c")
 _WARNED = shlex.split(

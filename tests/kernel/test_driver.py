@@ -13,7 +13,7 @@ from tests.kernel import sanitize
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler: apt-get install gcc libc6-dev"
 )  # fmt: skip
-SOURCES = ROOT / "gateway/routing/kernel"
+SOURCES = ROOT / "gateway/routing/classifier/native"
 
 
 def test_hostile_texts_lists_and_models_are_read_within_bounds_and_as_installed(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from gateway.ledger.lock import held
+from gateway.ledger.file_lock import held
 from gateway.ledger.store import WAIT, Store
 
 WAITS = 3

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from gateway.ledger.journal import Journal, JournalError
-from gateway.ledger.record import Record
 from gateway.ledger.store import open_store
+from gateway.ledger.writer import Record
 from tests.ledger.rows import entry, intent
 
 

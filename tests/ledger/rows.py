@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from gateway.core.entry import Attempt, Entry, Feedback, Intent, Reprice
+from gateway.core.ledger_rows import Attempt, Entry, Feedback, Intent, Reprice
 
 
 def intent(id: str = "call-1", **changes: Any) -> Intent:

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.entry import Attempt
+from gateway.core.ledger_rows import Attempt
 from gateway.ledger import export
 from gateway.ledger.query import Group
 from gateway.ledger.store import Stored

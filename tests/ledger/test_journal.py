@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.entry import Entry, Intent
+from gateway.core.ledger_rows import Entry, Intent
 from gateway.ledger.journal import (
     CLOSED,
     Journal,

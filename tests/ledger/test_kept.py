@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.ledger import base, sqlite
+from gateway.ledger import sql_store, sqlite
 from gateway.ledger.journal import Journal
 from gateway.ledger.sqlite import Sqlite
 from gateway.ledger.store import StoreError
@@ -219,7 +219,7 @@ def test_a_feed_where_calls_are_served_rests_after_each_piece_of_work(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: float, least: int
 ) -> None:
     """It would take the processor from them for milliseconds."""
-    monkeypatch.setattr(base, "_WORK", work)
+    monkeypatch.setattr(sql_store, "_WORK", work)
     rests: list[float] = []
     with closing(Sqlite(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=rests.append)) as store:
         store.keep()
@@ -262,7 +262,7 @@ def test_a_feed_rests_less_where_calls_leave_it_no_time(
         rests.append(round(clocks["work"], 5))
         clocks["wall"] += lasts[len(rests) - 1]
 
-    monkeypatch.setattr(base, "time", Times)
+    monkeypatch.setattr(sql_store, "time", Times)
     with closing(Sqlite(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=sleep)) as store:
         store.keep()
         for _ in range(74):

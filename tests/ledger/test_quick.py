@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import jsonio
-from gateway.core.basis import Basis
-from gateway.core.entry import Entry
-from gateway.core.evidence import Evidence, Score
-from gateway.core.turn import Turn
+from gateway.core.conversation import Turn
+from gateway.core.decision_context import Evidence, Score
+from gateway.core.decision_record import Basis
+from gateway.core.ledger_rows import Entry
 from gateway.ledger import columns, quick
-from gateway.ledger.feed import LAST, MOST
+from gateway.ledger.ingest import LAST, MOST
 from gateway.ledger.journal import read, write
 from gateway.ledger.schema import ENTRY
 from tests.ledger.rows import entry

@@ -9,7 +9,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from gateway.core.entry import Entry, Intent, Row
+from gateway.core.ledger_rows import Entry, Intent, Row
+from gateway.ledger.file_lock import held
 from gateway.ledger.journal import (
     CLOSED,
     Journal,
@@ -20,7 +21,6 @@ from gateway.ledger.journal import (
     segments,
     write,
 )
-from gateway.ledger.lock import held
 from gateway.ledger.recovery import Recovered, recover
 from gateway.ledger.store import open_store
 from tests.ledger.conftest import Start

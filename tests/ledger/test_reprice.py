@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.entry import Entry, Reprice
+from gateway.core.ledger_rows import Entry, Reprice
 from gateway.core.price import Hours, Later, Price, Rates, Step, compared, cost
 from gateway.core.usage import Usage
 from gateway.ledger.reprice import price_again

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ledger.file_lock import held
 from gateway.ledger.journal import CLOSED, Journal, segments, write
-from gateway.ledger.lock import held
 from gateway.ledger.retention import sweep
 from gateway.ledger.store import open_store
 from tests.ledger.conftest import Start

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.basis import Basis
+from gateway.core.decision_record import Basis
 from gateway.ledger import sqlite
 from gateway.ledger.journal import Journal, write
 from gateway.ledger.schema import SQLITE

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry, Intent, Row
+from gateway.core.ledger_rows import Entry, Intent, Row
 from gateway.ledger.journal import Journal, read, together, write
-from gateway.ledger.record import Policy
 from gateway.ledger.recovery import Recovered, recover
+from gateway.ledger.writer import Policy
 from tests.ledger.rows import attempt, entry, intent
-from tests.ledger.test_record import Bench, asking
+from tests.ledger.test_writer import Bench, asking
 
 
 class Waiting(Bench):

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from gateway.limits.meter import Ask, Need, Over, Passed, Unseeded
+from gateway.limits.counters import Ask, Need, Over, Passed, Unseeded
 
 type Answer = Passed | Over | Unseeded
 

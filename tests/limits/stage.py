@@ -10,17 +10,17 @@ import pytest
 
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
-from gateway.core.entry import Entry
+from gateway.core.errors import Problem, ProblemError
+from gateway.core.ledger_rows import Entry
 from gateway.core.price import Price, Rates
-from gateway.core.problem import Problem, ProblemError
 from gateway.core.prompt import Prompt
 from gateway.core.target import Provider, Target, Tier
-from gateway.limits.gate import Gate
+from gateway.limits.cost_bounds import Want
+from gateway.limits.counters import Ask, Lost, Need, Over, Owner, Passed, Unseeded
+from gateway.limits.limiter import Gate
 from gateway.limits.memory import Memory
-from gateway.limits.meter import Ask, Lost, Need, Over, Owner, Passed, Unseeded
-from gateway.limits.rule import Limits
-from gateway.limits.want import Want
-from gateway.settings.limits import BudgetPart, LimitPart
+from gateway.limits.rules import Limits
+from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(4)), version="v1")
 CALL = Call(

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from gateway.core.call import OPEN, Key, KeyBudget, KeyLimit
-from gateway.core.problem import ProblemError
-from gateway.http.edge import Head, identify
+from gateway.core.errors import ProblemError
 from gateway.limits.keys import Keys, load, moment
-from gateway.settings.mistake import ConfigError
+from gateway.server.request_headers import Head, identify
+from gateway.settings.errors import ConfigError
 
 NO_FOLDER = Path("/nowhere")
 

@@ -12,8 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from gateway.limits.counters import Ask, Need, Over, Passed, Unseeded
 from gateway.limits.memory import Memory
-from gateway.limits.meter import Ask, Need, Over, Passed, Unseeded
 from tests.limits.model import Model
 
 NOW = 1_795_000_000

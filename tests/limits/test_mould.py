@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.limits.meter import Form, Need
+from gateway.limits.counters import Form, Need
 from gateway.limits.mould import Mould
-from gateway.state.counters import head
-from gateway.state.script import Script
+from gateway.state.redis.script import Script
+from gateway.state.redis.scripts import head
 
 SCRIPT = Script("meter")
 KEEP = 172_800_000_000

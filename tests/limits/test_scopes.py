@@ -6,10 +6,10 @@ from datetime import UTC
 import pytest
 
 from gateway.core.call import Key
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
+from gateway.limits.counters import Ask, Lost, Need, Over, Owner, Passed, Unseeded
 from gateway.limits.memory import Memory
-from gateway.limits.meter import Ask, Lost, Need, Over, Owner, Passed, Unseeded
-from gateway.limits.rule import Limits
+from gateway.limits.rules import Limits
 from tests.limits.stage import HELD, Stage, budget, decision, entry, limit, target
 
 ACME, OTHER = Key(name="a", tenant="acme"), Key(name="o", tenant="other")

@@ -8,15 +8,15 @@ from decimal import Decimal
 import pytest
 
 from gateway.core.decision import Decision, Plan
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.price import Price, Rates
-from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Tier
-from gateway.limits import want
+from gateway.limits import cost_bounds
+from gateway.limits.cost_bounds import dearest
+from gateway.limits.counters import BOTH, Ask, End, Need, Over, Owner, Passed, Scopes, Unseeded
 from gateway.limits.memory import Memory
-from gateway.limits.meter import BOTH, Ask, End, Need, Over, Owner, Passed, Scopes, Unseeded
-from gateway.limits.rule import Limits
+from gateway.limits.rules import Limits
 from gateway.limits.used import end_of
-from gateway.limits.want import dearest
 from tests.limits.stage import (
     HELD,
     PROMPT,
@@ -305,7 +305,7 @@ def test_what_is_kept_of_kinds_of_calls_and_of_prices_is_bounded() -> None:
     for number in range(5_000):
         price = Price(rates=Rates(input=Decimal(number), output=Decimal(1)), version="v")
         assert dearest((target(price=price),), 10, PROMPT, 1e9) == 10 * number + 100
-    assert len(want._SLOPES) <= 4_096
+    assert len(cost_bounds._SLOPES) <= 4_096
 
 
 async def test_calls_of_the_dead_are_settled_and_owed_where_nobody_counts() -> None:

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from gateway.core.call import Key
-from gateway.core.problem import ProblemError
-from gateway.http import edge
+from gateway.core.errors import ProblemError
 from gateway.limits.keys import Keys, Known
+from gateway.server import request_headers
 
 LOOKUPS = 20_000
 """Of each kind."""
@@ -80,7 +80,9 @@ def look_ups(keys: Keys) -> dict[str, LookUp]:
     """Ways in which a secret is looked up, by name."""
 
     def identify(secret: str) -> object:
-        return edge.identify(keys, edge.Head([(b"x-api-key", secret.encode())]))
+        return request_headers.identify(
+            keys, request_headers.Head([(b"x-api-key", secret.encode())])
+        )
 
     return {"by the table": keys.find, "as a request": identify}
 

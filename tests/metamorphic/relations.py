@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from gateway.core.target import TIERS, Tier
-from gateway.routing.decide import Router, decide
-from gateway.site import site
-from gateway.study.question import question
+from gateway.evaluation.sample_call import question
+from gateway.routing.router import Router, decide
+from gateway.runtime.build import site
 from tests.config import shipped
 from tests.metamorphic.prompts import EASY, LANGUAGES
 

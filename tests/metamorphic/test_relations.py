@@ -5,7 +5,7 @@
 
 import pytest
 
-from gateway.routing.decide import Router
+from gateway.routing.router import Router
 from tests.metamorphic import relations
 from tests.metamorphic.__main__ import main
 from tests.metamorphic.prompts import EASY, LANGUAGES

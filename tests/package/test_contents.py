@@ -51,7 +51,7 @@ def test_what_is_no_code_is_in_it() -> None:
     """Configuration, presets, the dashboard, scripts of Redis, what the classifier has learnt, the row's schema."""
     ends = {
         "config/gateway.yaml", "config/presets/article-2025-01.yaml", "gateway/routing/learned.tiergate",
-        "gateway/state/meter.lua", "gateway/http/dashboard/files/index.html",
+        "gateway/state/redis/meter.lua", "gateway/server/dashboard/files/index.html",
         "docs/row.schema.json",
     }  # fmt: skip
     assert ends <= SHIPPED

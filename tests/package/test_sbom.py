@@ -16,7 +16,7 @@ from tests.docs.pages import ROOT
 from tests.package.conftest import uv
 from tests.package.test_contents import VERSION
 
-VENDOR = "gateway/http/dashboard/files/vendor"
+VENDOR = "gateway/server/dashboard/files/vendor"
 LOCK: list[dict[str, Any]] = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]
 
 

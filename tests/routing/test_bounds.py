@@ -4,13 +4,13 @@ import random
 
 import pytest
 
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
 from gateway.core.target import TIERS
 from gateway.dialects import OPENAI_CHAT
-from gateway.routing.decide import Router, decide
-from gateway.routing.guard import Bounds, bound
-from gateway.routing.rules import compile_rules
-from gateway.settings.rule import GuardPart
+from gateway.routing.router import Router, decide
+from gateway.routing.rules.compile import compile_rules
+from gateway.routing.rules.guards import Bounds, bound
+from gateway.settings.schema.rules import GuardPart
 from tests.routing import world
 from tests.routing.test_sound import ALIASES, Dice
 

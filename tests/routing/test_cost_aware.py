@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 
 from gateway.core.call import Key
+from gateway.core.conversation import Turn
 from gateway.core.decision import Decision, Plan
-from gateway.core.evidence import Score, Seat
+from gateway.core.decision_context import Score, Seat
 from gateway.core.target import TIERS
-from gateway.core.turn import Turn
 from gateway.routing import explain
 from gateway.routing.cost_aware import MOST_TURNS_BELOW
-from gateway.routing.decide import Router
-from gateway.settings.schema import Routing
+from gateway.routing.router import Router
+from gateway.settings.schema.root import Routing
 from tests.routing import world
-from tests.routing.test_seat import (
+from tests.routing.test_affinity_verdict import (
     ABLE,
     CATALOGUE,
     DEEP,

@@ -11,21 +11,29 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gateway.core.evidence import Score
-from gateway.routing import artefact as files
-from gateway.routing import kernel, language, lexicon, phrase, prior, shape, signals
-from gateway.routing.kernel import model as models
-from gateway.routing.kernel import text as texts
-from gateway.routing.learned import Learned
-from gateway.routing.look import look
-from gateway.routing.signals import Scan, read
-from gateway.site import SHIPPED
-from gateway.study.train import refit
-from tests.routing.test_forest import grown
-from tests.study.train import lesson
+from gateway.core.decision_context import Score
+from gateway.evaluation.training import refit
+from gateway.routing.classifier import (
+    heuristic,
+    language,
+    native,
+    phrases,
+    text_features,
+    text_signals,
+    word_lists,
+)
+from gateway.routing.classifier import model_file as files
+from gateway.routing.classifier.learned import Learned
+from gateway.routing.classifier.native import model as models
+from gateway.routing.classifier.native import text as texts
+from gateway.routing.classifier.scan import look
+from gateway.routing.classifier.text_signals import Scan, read
+from gateway.runtime.build import SHIPPED
+from tests.evaluation.training import lesson
+from tests.routing.classifier.test_trees import grown
 
 LESSON = lesson.learnt()[0]
-CUTS = tuple((0.0, 0.2, 1.0, 2.0) for _ in shape.NAMES)
+CUTS = tuple((0.0, 0.2, 1.0, 2.0) for _ in text_features.NAMES)
 TREES = [grown(Random(at), 8, CUTS) for at in range(20)]
 CLASSIFIERS = [
     Learned(files.read(SHIPPED.read_bytes())),
@@ -55,15 +63,15 @@ CLASSIFIERS = [
 ]
 """What ships, one of few labels, one with labels of an owner, one that parts at numbers themselves, one
 to which each number counts, however large it is."""
-PLAIN = [word for word in (*lexicon.LEXICON, *language._ADDED) if word.isascii()]
+PLAIN = [word for word in (*word_lists.LEXICON, *language._ADDED) if word.isascii()]
 marks = st.sampled_from(
     [chr(at) for at in range(0x80, 0x20000) if not texts._OTHERS.search(chr(at))]
 )
 pieces = st.sampled_from([
-    *PLAIN, *(word.decode() for word in (*lexicon.TOPIC, *shape.LOOKED_FOR)),
-    *(one for one in phrase.EVERY if one.isascii()), *signals.TRACES_WITH_LINE,
-    *[*signals.TOKENS_WITH_MARK, signals.FENCE] * 3,
-    *(one for one in signals.FACT_OPENINGS if one.isascii()), *(f"\\{name}" for name in signals.LATEX),
+    *PLAIN, *(word.decode() for word in (*word_lists.TOPIC, *text_features.LOOKED_FOR)),
+    *(one for one in phrases.EVERY if one.isascii()), *text_signals.TRACES_WITH_LINE,
+    *[*text_signals.TOKENS_WITH_MARK, text_signals.FENCE] * 3,
+    *(one for one in text_signals.FACT_OPENINGS if one.isascii()), *(f"\\{name}" for name in text_signals.LATEX),
     *lesson.HARD, *lesson.EASY, *lesson.PLAIN, *["", " ", " ", " ", ". ", ", ", "? ", "! ", "\n"] * 9,
     *("x^2 = 4", "f(n) =3", "a == b", "=", "= ", "+", "*", "(", ")", "]", "}", "\\", "_", "__", "___", "$"),
     *("12", "3.14", "2,000", "5, 6.", "1..2", ".5", "7.", "4k", "b2b", "123456", "12345", "\t", "\x1c", "\x7f"),
@@ -89,15 +97,15 @@ def same(text: str) -> None:
     assert found.language == seen.language
     for classifier in CLASSIFIERS:
         assert classifier._model is not None
-        for base in (prior.Prior(), Other()):
+        for base in (heuristic.Prior(), Other()):
             compiled = classifier._model.score(found, known, base)
             assert compiled == in_python(classifier, seen, base.score(text, known))
 
 
-class Other(prior.Prior):
+class Other(heuristic.Prior):
     """A classifier that is not the formula of the prior."""
 
-    def score(self, text: str, signals: signals.Signals) -> Score:
+    def score(self, text: str, signals: text_signals.Signals) -> Score:
         """Always the same."""
         return Score(fast=0.3, smart=0.9)
 
@@ -106,7 +114,7 @@ def in_python(classifier: Learned, seen: Scan, base: Score) -> Score:
     tokens = seen.tokens
     each = {*tokens}
     sums, count = classifier._lanes.text(tokens, each)
-    numbers = shape.shape(seen, seen.signals(), tokens, each)
+    numbers = text_features.shape(seen, seen.signals(), tokens, each)
     return classifier._score(classifier._parts(sums, count, numbers, base))
 
 
@@ -128,7 +136,7 @@ def test_a_long_text_is_read_as_far(text: str, more: int) -> None:
     """Wherever it is cut: for its language at 240 and the last 120, and all of it at 3,000."""
     long = (text or "word ") * (1 + more // max(len(text), 1))
     whole = long[:more] + text
-    assume(len(signals.cut(whole).encode()) <= texts._LONGEST)
+    assume(len(text_signals.cut(whole).encode()) <= texts._LONGEST)
     same(whole)
 
 
@@ -150,8 +158,8 @@ def test_a_language_is_told_by_the_same_characters(size: int) -> None:
 
 
 SOUGHT = [
-    *phrase.EVERY, *signals.TRACES_WITH_LINE, *signals.TOKENS_WITH_MARK, signals.FENCE,
-    *signals.FACT_OPENINGS, *(f"\\{name} " for name in signals.LATEX), "________", "; % [ { :",
+    *phrases.EVERY, *text_signals.TRACES_WITH_LINE, *text_signals.TOKENS_WITH_MARK, text_signals.FENCE,
+    *text_signals.FACT_OPENINGS, *(f"\\{name} " for name in text_signals.LATEX), "________", "; % [ { :",
 ]  # fmt: skip
 
 
@@ -165,7 +173,7 @@ def test_whatever_is_looked_for_is_found() -> None:
 
 def test_each_word_is_in_its_lists() -> None:
     """Alone, at both ends and in the middle of a longer text, and in part."""
-    for word in {*PLAIN, *(word.decode() for word in shape.LOOKED_FOR)}:
+    for word in {*PLAIN, *(word.decode() for word in text_features.LOOKED_FOR)}:
         same(f"{word} {'so ' * 20}{word}x {word.upper()} {'so ' * 20}x{word} {word}?")
 
 
@@ -231,7 +239,12 @@ def test_what_it_is_not_for_is_read_in_python(text: str) -> None:
 
 
 def test_a_mark_is_no_letter_no_digit_no_space_and_in_no_list() -> None:
-    lists = [*lexicon.LEXICON, *phrase.EVERY, *signals.FACT_OPENINGS, *signals.FACT_ENDINGS]
+    lists = [
+        *word_lists.LEXICON,
+        *phrases.EVERY,
+        *text_signals.FACT_OPENINGS,
+        *text_signals.FACT_ENDINGS,
+    ]
     known = {*"".join(lists), *"¿？。！×÷≤≥√"}  # noqa: RUF001 - what patterns look for
     for at in range(0x80, sys.maxunicode + 1):
         mark = chr(at)
@@ -240,7 +253,7 @@ def test_a_mark_is_no_letter_no_digit_no_space_and_in_no_list() -> None:
             assert not mark.isspace()
             assert mark.lower() == mark
             assert mark not in known
-            assert signals._SYMBOL.search(mark) is None
+            assert text_signals._SYMBOL.search(mark) is None
 
 
 def test_a_classifier_without_the_library_is_one_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,21 +270,21 @@ def test_a_classifier_without_the_library_is_one_in_python(monkeypatch: pytest.M
 
 def test_why_there_is_no_library_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "kernel.so"
-    monkeypatch.setattr(kernel, "LIBRARY", other)
-    ask = kernel.library.__wrapped__
+    monkeypatch.setattr(native, "LIBRARY", other)
+    ask = native.library.__wrapped__
     assert ask() == "there was no C compiler where it was installed"
     monkeypatch.setattr(texts, "library", ask)
     assert texts.words.__wrapped__() is None
     other.write_text("no library")
     assert ask().startswith("it cannot be loaded: ")
     monkeypatch.undo()
-    monkeypatch.setattr(kernel, "_VERSION", 2)
+    monkeypatch.setattr(native, "_VERSION", 2)
     assert ask() == "it is of version 1, not 2: install it again"
 
 
 def test_a_library_of_something_else_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "LIBRARY", Path(sys.modules["_ctypes"].__file__ or ""))
-    assert "tiergate_kernel" in str(kernel.library.__wrapped__())
+    monkeypatch.setattr(native, "LIBRARY", Path(sys.modules["_ctypes"].__file__ or ""))
+    assert "tiergate_kernel" in str(native.library.__wrapped__())
 
 
 def test_records_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +319,7 @@ LEAF = NODE(files.LEAF, 128, 0)
 )
 def test_a_classifier_that_does_not_fit_is_refused(changes: dict[str, object]) -> None:
     """It is read in Python, which has checked it; nothing is read past an end."""
-    cuts = ((0.5,), *[()] * (len(shape.NAMES) - 1))
+    cuts = ((0.5,), *[()] * (len(text_features.NAMES) - 1))
     small = msgspec.structs.replace(LESSON, cuts=cuts, trees=(3,), forest=NODE(0, 0, 2) + LEAF * 2)
     classifier = Learned(small)
     assert classifier._model is not None

@@ -17,20 +17,20 @@ from hypothesis import strategies as st
 
 from gateway.cli.explain import command
 from gateway.cli.session import Session
-from gateway.compose import Gateway
 from gateway.core import jsonio
 from gateway.core.call import Call, Steer
-from gateway.core.entry import Entry, Row
+from gateway.core.errors import ProblemError
+from gateway.core.ledger_rows import Entry, Row
 from gateway.core.loss import Loss
-from gateway.core.problem import ProblemError
-from gateway.dialects import DIALECTS, OPENAI_CHAT, Telling, abroad
-from gateway.http.app import App
+from gateway.dialects import DIALECTS, OPENAI_CHAT, Telling, translation
+from gateway.evaluation.replay.replay import Walk
 from gateway.ledger import journal
 from gateway.routing import explain
-from gateway.routing.recorded import again
-from gateway.study.replay.walk import Walk
+from gateway.routing.replay_decision import again
+from gateway.runtime.composition import Gateway
+from gateway.server.app import App
 from tests.config import shipped
-from tests.study.replay.traffic import logged
+from tests.evaluation.replay.traffic import logged
 
 type Json = dict[str, Any]
 
@@ -57,8 +57,10 @@ def answer(request: httpx.Request) -> httpx.Response:
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     made = {"id": "c", "created": 1, "model": asked.get("model", "m"), "usage": USAGE}
     chat = jsonio.dumps({**made, "object": "chat.completion", "choices": [choice]})
-    events = abroad.speech(OPENAI_CHAT).events(chat)
-    whole = abroad.speech(dialect).tell(events, Telling(id="c", created=1, model=made["model"]))
+    events = translation.speech(OPENAI_CHAT).events(chat)
+    whole = translation.speech(dialect).tell(
+        events, Telling(id="c", created=1, model=made["model"])
+    )
     if not asked.get("stream") and not path.endswith(":streamGenerateContent"):
         return httpx.Response(200, content=whole)
     return httpx.Response(

@@ -4,12 +4,12 @@ import msgspec
 import pytest
 
 from gateway.core.call import Key, Steer
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
 from gateway.core.target import Catalogue, Target
 from gateway.dialects import OPERATIONS
-from gateway.dialects.vectors import OPERATION
-from gateway.routing import constraint, listing
-from gateway.routing.embed import decide as embed
+from gateway.dialects.embeddings import OPERATION
+from gateway.routing import capabilities, visible_models
+from gateway.routing.route_embeddings import decide as embed
 from tests.routing import world
 
 EU = msgspec.structs.replace(world.provider("eu-host"), region="eu")
@@ -56,7 +56,7 @@ BARRED: list[tuple[Key, Target, str]] = [
 
 @pytest.mark.parametrize(("holder", "target", "why"), BARRED)
 def test_what_a_key_may_use(holder: Key, target: Target, why: str) -> None:
-    assert constraint.barred(holder, target) == why
+    assert capabilities.barred(holder, target) == why
 
 
 def test_what_a_key_does_not_hold_is_skipped_with_the_reason() -> None:
@@ -181,7 +181,7 @@ LISTED: list[tuple[Key, list[str]]] = [
 
 @pytest.mark.parametrize(("holder", "names"), LISTED)
 def test_lists_of_models_hold_what_a_key_may_ask_for(holder: Key, names: list[str]) -> None:
-    assert sorted(listing.names(KNOWN, holder)) == sorted(names)
+    assert sorted(visible_models.names(KNOWN, holder)) == sorted(names)
 
 
 @pytest.mark.parametrize(("holder", "names"), LISTED[:4])
@@ -192,6 +192,6 @@ def test_what_is_listed_is_served(holder: Key, names: list[str]) -> None:
 
 
 def test_lists_hold_the_embedding_models_of_a_key() -> None:
-    assert listing.vectors(vectors(), key()) == {"embed-3": "google"}
-    assert listing.vectors(vectors(), key("openai/*")) == {"embed-3": "openai"}
-    assert listing.vectors(vectors(), key("luna")) == {}
+    assert visible_models.vectors(vectors(), key()) == {"embed-3": "google"}
+    assert visible_models.vectors(vectors(), key("openai/*")) == {"embed-3": "openai"}
+    assert visible_models.vectors(vectors(), key("luna")) == {}

@@ -11,21 +11,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.core.call import Key, Steer
-from gateway.core.evidence import Evidence
-from gateway.core.problem import ProblemError
+from gateway.core.conversation import Turn
+from gateway.core.decision_context import Evidence
+from gateway.core.errors import ProblemError
 from gateway.core.target import TIERS
-from gateway.core.turn import Turn
 from gateway.dialects import DIALECTS, OPENAI_CHAT
-from gateway.routing import audit
-from gateway.routing.decide import Router, decide
 from gateway.routing.features import Features
-from gateway.routing.guard import bound
-from gateway.routing.rules import compile_rules
-from gateway.routing.view import View
-from gateway.settings.mistake import Mistake
-from gateway.settings.rule import ChoicePart
-from gateway.settings.schema import Config
-from tests.routing import test_audit, world
+from gateway.routing.lint import unreachable_rules
+from gateway.routing.router import Router, decide
+from gateway.routing.rules.compile import compile_rules
+from gateway.routing.rules.context import View
+from gateway.routing.rules.guards import bound
+from gateway.settings.errors import Mistake
+from gateway.settings.schema.root import Config
+from gateway.settings.schema.rules import ChoicePart
+from tests.routing import world
+from tests.routing.lint import test_unreachable_rules
 
 type Rule = dict[str, Any]
 
@@ -149,15 +150,18 @@ class Trial:
     def __init__(self, dice: Dice, *, keyed: bool) -> None:
         guards = [dice.guard() for _ in range(dice.one([0, 1, 3]))]
         choices = [dice.choice() for _ in range(dice.one([1, 3, 6]))]
-        source = test_audit.source(guards, choices, aliases=ALIASES)
+        source = test_unreachable_rules.source(guards, choices, aliases=ALIASES)
         self.config = source.config
         self.router = Router(
             catalogue=world.catalogue(world.CATALOGUE.labs.values(), **ALIASES),
             rules=compile_rules(self.config.guards, self.config.choices),
             classifier=None,
         )
-        self.errors = audit.errors(source, DIALECTS)
-        self.found = [*self.errors, *audit.warnings(source, DIALECTS, KEYS if keyed else None)]
+        self.errors = unreachable_rules.errors(source, DIALECTS)
+        self.found = [
+            *self.errors,
+            *unreachable_rules.warnings(source, DIALECTS, KEYS if keyed else None),
+        ]
 
     def broken(self, item: Mistake, call: Features, at: Evidence) -> bool:
         """Whether a call shows that a finding is wrong."""
@@ -229,9 +233,11 @@ def test_what_is_never_reached_in_many_calls_is_mostly_known_to_be() -> None:
     for seed in range(200):
         dice = Dice(10_000 + seed)
         leaf = dice.leaf()
-        made = test_audit.source([], [{"when": leaf, "tier": "fast"}, {"when": {**dice.leaf(), **leaf}, "tier": "smart"}], aliases=ALIASES)  # fmt: skip
+        made = test_unreachable_rules.source([], [{"when": leaf, "tier": "fast"}, {"when": {**dice.leaf(), **leaf}, "tier": "smart"}], aliases=ALIASES)  # fmt: skip
         messages = [
-            item.message for item in audit.warnings(made, DIALECTS) + audit.errors(made, DIALECTS)
+            item.message
+            for item in unreachable_rules.warnings(made, DIALECTS)
+            + unreachable_rules.errors(made, DIALECTS)
         ]
         missed += not any("never" in message for message in messages)
     assert missed == 0

@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.core.evidence import Evidence
+from gateway.core.decision_context import Evidence
 from gateway.dialects import OPENAI_CHAT
-from gateway.routing.decide import decide
+from gateway.routing.router import decide
 from tests.routing import world
 from tests.routing.world import Json
 

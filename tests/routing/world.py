@@ -7,17 +7,17 @@ import msgspec
 
 from gateway.core.call import NO_STEER, OPEN, Key, Steer
 from gateway.core.decision import Decision, Plan
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.facts import Facts
-from gateway.core.problem import Problem, ProblemError
 from gateway.core.prompt import Prompt
 from gateway.core.target import Account, Catalogue, Lab, Provider, Target, Tier, places
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import features
-from gateway.routing.decide import Router, decide
+from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.features import Features
-from gateway.routing.prior import Classifier
-from gateway.routing.rules import Rules, compile_rules
-from gateway.settings.rule import ChoicePart, GuardPart
+from gateway.routing.router import Router, decide
+from gateway.routing.rules.compile import Rules, compile_rules
+from gateway.settings.schema.rules import ChoicePart, GuardPart
 
 type Json = Mapping[str, Any]
 

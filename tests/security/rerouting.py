@@ -16,7 +16,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import TIERS, Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import features
-from gateway.routing.decide import Router, decide
+from gateway.routing.router import Router, decide
 from tests.metamorphic import relations
 
 SEED = 2501_01818

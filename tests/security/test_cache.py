@@ -9,7 +9,7 @@ from gateway.core import jsonio
 from gateway.core.call import Call, Key
 from gateway.core.target import Provider, Target
 from gateway.state.memory import Memory
-from tests.cache.test_exact import MADE, exact, key
+from tests.cache.test_response_cache import MADE, exact, key
 from tests.conftest import redis_program
 from tests.e2e.place import Place
 from tests.e2e.upstream import Upstream
@@ -17,8 +17,8 @@ from tests.e2e.world import Loop
 from tests.hostile import crossing
 from tests.hostile.fields import FIELDS
 from tests.hostile.pairs import pairs
-from tests.http.gate import CHAT, GENERATE, MESSAGES, RESPONSES, Gate
 from tests.security.timing import same
+from tests.server.gate import CHAT, GENERATE, MESSAGES, RESPONSES, Gate
 
 TARGET = Target(provider=Provider(name="p", doors={}), model="m")
 NAMES = {

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core.call import Key
 from gateway.core.target import TIERS, Tier
-from gateway.routing.decide import Router
+from gateway.routing.router import Router
 from tests.security import rerouting
 
 NUMBER = 40

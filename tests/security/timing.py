@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Loop
 from tests.hostile import crossing
-from tests.http.gate import CHAT, Gate, chat
+from tests.server.gate import CHAT, Gate, chat
 
 
 def same(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:

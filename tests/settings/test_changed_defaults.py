@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import changed_defaults
-from gateway.settings.load import load
+from gateway.settings.loader import load
 from gateway.settings.place import shipped
 from tests.settings import world
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.load import NAME_EMBEDDING_MODEL
-from gateway.settings.mistake import Mistake, nearest, written
+from gateway.settings.errors import Mistake, nearest, written
+from gateway.settings.loader import NAME_EMBEDDING_MODEL
 from tests.settings import world
 
 # What is appended to a sound configuration of fifteen lines, and what is told of it.

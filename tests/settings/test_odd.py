@@ -10,9 +10,9 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.limits import keys
-from gateway.settings.load import load
-from gateway.settings.mistake import ConfigError
-from gateway.site import site
+from gateway.runtime.build import site
+from gateway.settings.errors import ConfigError
+from gateway.settings.loader import load
 from tests.e2e.world import config
 from tests.hostile import odd
 from tests.hostile.paths import paths

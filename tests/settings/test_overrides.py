@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.load import load
-from gateway.settings.mistake import ConfigError
-from gateway.settings.schema import Config
+from gateway.settings.errors import ConfigError
+from gateway.settings.loader import load
+from gateway.settings.schema.root import Config
 from tests.settings import world
 
 TEXT = """\

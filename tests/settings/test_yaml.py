@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.settings import yaml
-from gateway.settings.mistake import ConfigError, Path
+from gateway.settings.errors import ConfigError, Path
 from gateway.settings.yaml import Value
 
 VALUES: list[tuple[str, Value]] = [

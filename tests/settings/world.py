@@ -6,13 +6,13 @@ from pathlib import Path
 
 from gateway.core.price import Price
 from gateway.dialects import DIALECTS
-from gateway.settings import check
-from gateway.settings import credentials as credentials_
-from gateway.settings.build import Built, build
-from gateway.settings.load import Source, load
-from gateway.settings.mistake import ConfigError
-from gateway.settings.reach import reach
-from gateway.site import STYLES, Site, site
+from gateway.runtime.build import STYLES, Site, site
+from gateway.settings import placeholder_keys as credentials_
+from gateway.settings import validate
+from gateway.settings.catalogue import Built, build
+from gateway.settings.errors import ConfigError
+from gateway.settings.loader import Source, load
+from gateway.settings.unreachable import reach
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TODAY = date(2026, 11, 24)
@@ -80,8 +80,8 @@ def warnings(
     folder: Path, text: str, environ: Mapping[str, str] = ON, off: frozenset[str] = frozenset()
 ) -> list[str]:
     source = loaded(folder, text, environ)
-    assert check.errors(source, frozenset(DIALECTS), STYLES) == []
-    found = check.warnings(source, TODAY, STYLES, off)
+    assert validate.errors(source, frozenset(DIALECTS), STYLES) == []
+    found = validate.warnings(source, TODAY, STYLES, off)
     return [str(item).replace(f"{folder}/", "") for item in found]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from tests.e2e.kill_audit import Books, _cost, _settled
 from tests.e2e.kill_provider import Bill
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.state.redis import _LARGE, Redis
+from gateway.state.redis.store import _LARGE, Redis
 from tests.state.scripted import Answer, Scripted
 from tests.state.world import World, in_time, quiet
 

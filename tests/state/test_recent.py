@@ -3,10 +3,10 @@
 import pytest
 import redis.asyncio as client
 
-from gateway.limits.meter import Lost
+from gateway.limits.counters import Lost
 from gateway.limits.recent import Pooled
 from gateway.routing.recent import TURNS
-from gateway.routing.share import REASONED, SIZE, WIDTH
+from gateway.routing.tier_share import REASONED, SIZE, WIDTH
 from tests.state.line import Line
 from tests.state.world import World
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from gateway.state.doubt import DEADLINE
-from gateway.state.redis import Redis
+from gateway.state.redis.health import DEADLINE
+from gateway.state.redis.store import Redis
 
 _GRACE = 20
 """Turns of the loop that a call may take to end after its own timer."""

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from gateway.core.entry import Attempt, Entry, Intent
+from gateway.core.ledger_rows import Attempt, Entry, Intent
 
 ID = "tg-019ab12cd34e5f60718293"
 CANARY = "canary-of-a-client"

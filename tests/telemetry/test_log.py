@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.entry import Row
+from gateway.core.ledger_rows import Row
 from gateway.telemetry import log
 from tests.telemetry.rows import CANARY, ID, attempt, entry, hit, intent, refused
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.core.basis import Basis
-from gateway.core.entry import Entry, Reprice, Row, State
-from gateway.telemetry.figures import Memory
+from gateway.core.decision_record import Basis
+from gateway.core.ledger_rows import Entry, Reprice, Row, State
 from gateway.telemetry.metrics import FIRST, SECONDS, Count, Gauge, Gauges, Metrics
+from gateway.telemetry.shared_metrics import Memory
 from tests.telemetry.rows import AT, CANARY, ID, attempt, entry, hit, intent, refused
 
 type Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

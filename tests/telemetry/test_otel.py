@@ -11,8 +11,8 @@ import pytest
 
 from gateway.telemetry.log import Library, silent
 from gateway.telemetry.otel import MOST, PATIENCE
-from gateway.telemetry.span import Address
-from gateway.telemetry.trace import Traces, otlp
+from gateway.telemetry.spans import Address
+from gateway.telemetry.tracing import Traces, otlp
 from tests.e2e.child import until
 from tests.telemetry.rows import AT, CANARY, ID, attempt, entry, intent
 from tests.telemetry.tap import Tap, told

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from gateway.core.problem import ProblemError
-from gateway.core.request import Media
+from gateway.core.canonical_request import Media
+from gateway.core.errors import ProblemError
 from gateway.dialects import Fetched
-from gateway.upstream import media
+from gateway.upstream import media_fetch
 from gateway.upstream.client import Web
-from gateway.upstream.media import Bounds, Fetch, Guard
+from gateway.upstream.media_fetch import Bounds, Fetch, Guard
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels" * 20
 PDF = b"%PDF-1.7\n" + b"page " * 20
@@ -105,7 +105,7 @@ def fetch(
     port: int = 0,
     *,
     resolve: Names = HERE,
-    public: Callable[[media.Address], bool] = lambda _: True,
+    public: Callable[[media_fetch.Address], bool] = lambda _: True,
     allow: Iterable[str] | None = None,
     most: int = 10_000,
     timeout: float = 5.0,

@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.reply import Reply
+from gateway.pipeline.response import Reply
 from gateway.upstream.client import Pools
 from tests.e2e.world import chat, spared
-from tests.test_engine import Stage, head, ok
+from tests.pipeline.test_engine import Stage, head, ok
 
 RATE, SECONDS = 50, 60
 _RETRIES = 2

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 import respx
 
-from gateway.core.problem import Problem, ProblemError
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import OPENAI_CHAT
-from gateway.outbox import Outbox
 from gateway.upstream import client as door
 from gateway.upstream.client import Answer, Client, read
 from gateway.upstream.http1 import Transport
+from gateway.upstream.write_batch import Outbox
 
 URL = "https://provider.invalid/v1/chat/completions"
 KEY = Account("main", "sk-1")

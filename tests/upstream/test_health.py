@@ -2,11 +2,11 @@
 
 import pytest
 
-from gateway.core.problem import Kind, Problem, ProblemError
+from gateway.core.errors import Kind, Problem, ProblemError
 from gateway.core.target import Account, Provider, Target
-from gateway.upstream.breaker import Breaker
+from gateway.upstream.circuit_breaker import Breaker
 from gateway.upstream.health import Health
-from gateway.upstream.quota import Place
+from gateway.upstream.provider_quota import Place
 from gateway.upstream.retry import Candidate
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
 from gateway.dialects import Fetched
-from gateway.upstream import media
+from gateway.upstream import media_fetch
 from gateway.upstream.client import Web
-from gateway.upstream.media import Refused, kinds
+from gateway.upstream.media_fetch import Refused, kinds
 from tests.upstream.media import (
     PDF,
     PNG,
@@ -224,10 +224,10 @@ def test_kinds_follow_from_types() -> None:
 
 
 def test_a_place_says_what_it_is() -> None:
-    assert media.Place.read("https://münchen.example/ä?ö=ü#x") == media.Place(
+    assert media_fetch.Place.read("https://münchen.example/ä?ö=ü#x") == media_fetch.Place(
         "https", "xn--mnchen-3ya.example", 443, "/%C3%A4?%C3%B6=%C3%BC"
     )
-    assert media.Place.read("http://[2606:4700::1111]").host == "2606:4700::1111"
-    assert media.Place.read("http://8.8.8.8").host == "8.8.8.8"
+    assert media_fetch.Place.read("http://[2606:4700::1111]").host == "2606:4700::1111"
+    assert media_fetch.Place.read("http://8.8.8.8").host == "8.8.8.8"
     with pytest.raises(Refused):
-        media.Place.read("http://" + "ü" * 70 + ".example/")
+        media_fetch.Place.read("http://" + "ü" * 70 + ".example/")

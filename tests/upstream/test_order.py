@@ -9,9 +9,9 @@ from gateway.core.decision import Plan
 from gateway.core.target import Account, Provider, Target
 from gateway.upstream.attempt import where
 from gateway.upstream.client import Client
+from gateway.upstream.failover import _MOST_PLANS, Upstream
 from gateway.upstream.retry import Seat, candidates
-from gateway.upstream.run import _MOST_PLANS, Upstream
-from tests.upstream.test_voice import DOORS, job
+from tests.upstream.test_prepare_request import DOORS, job
 
 ACCOUNTS = (Account("main", "s"), Account("spare", "t"))
 TARGETS = tuple(

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Awaitable
 import msgspec
 import pytest
 
-from gateway.core.problem import Problem, ProblemError
+from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Provider, Timers
 from gateway.dialects import OPENAI_CHAT
-from gateway.outbox import Outbox
 from gateway.upstream.client import Answer, Client, Pools
 from gateway.upstream.http1 import Transport
-from gateway.upstream.http1.writing import AT_ONCE
+from gateway.upstream.http1.request import AT_ONCE
+from gateway.upstream.write_batch import Outbox
 from tests.contract.client import until
 from tests.contract.server import CHUNKED, OK, Peer, Server, always, once
 

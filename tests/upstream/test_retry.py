@@ -3,8 +3,8 @@
 import pytest
 
 from gateway.core.decision import Plan
+from gateway.core.errors import Kind, Problem, ProblemError
 from gateway.core.facts import Facts
-from gateway.core.problem import Kind, Problem, ProblemError
 from gateway.core.target import Account, Provider, Target
 from gateway.upstream.retry import Candidate, Policy, Trail, after, again, candidates, told
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.core.problem import Kind
+from gateway.core.errors import Kind
 from gateway.core.usage import Usage
 
 

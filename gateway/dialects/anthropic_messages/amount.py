@@ -1,10 +1,10 @@
-"""How much an event or a whole message says; see gateway.dialects.amount."""
+"""How much an event or a whole message says; see gateway.dialects.content_length."""
 
 import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.amount import arguments, text
+from gateway.dialects.content_length import arguments, text
 
 
 class _Delta(msgspec.Struct, gc=False):

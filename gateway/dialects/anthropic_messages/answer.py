@@ -4,7 +4,7 @@ from gateway.core import jsonio
 from gateway.dialects.anthropic_messages import amount, ending, usage
 from gateway.dialects.base import Glance
 from gateway.dialects.body import response_id
-from gateway.dialects.held import broken
+from gateway.dialects.stream_commit import broken
 
 
 def glance(body: bytes) -> Glance:

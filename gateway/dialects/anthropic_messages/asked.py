@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from gateway.core.canonical_request import Form, Request, Tool, ToolChoice, Turn
+from gateway.core.errors import invalid
 from gateway.core.facts import EFFORTS
 from gateway.core.jsonio import Json
-from gateway.core.problem import invalid
-from gateway.core.request import Form, Request, Tool, ToolChoice, Turn
 from gateway.dialects.anthropic_messages import effort
 from gateway.dialects.anthropic_messages.blocks import Blocks, Object, cache, objects, string
 from gateway.dialects.body import Body

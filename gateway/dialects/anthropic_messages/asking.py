@@ -6,14 +6,14 @@ What a model or a host refuses beyond the dialect is the business of the dialect
 import hashlib
 from collections.abc import Iterable
 
+from gateway.core.canonical_request import Request, Tool, ToolResult
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
-from gateway.core.request import Request, Tool, ToolResult
 from gateway.core.target import Target
-from gateway.dialects import ids
+from gateway.dialects import tool_ids
 from gateway.dialects.anthropic_messages import effort, media
 from gateway.dialects.anthropic_messages.turns import Turns
-from gateway.dialects.edit import Action
+from gateway.dialects.body_patch import Action
 from gateway.dialects.speech import Said
 
 type Object = dict[str, Json]
@@ -125,7 +125,7 @@ class _Asking:
             return None
         choice: Object = {"type": _MODES[asked.mode] if asked is not None else "auto"}
         if asked is not None and asked.mode == "tool":
-            choice["name"] = ids.plain(asked.name or "", "tool_")
+            choice["name"] = tool_ids.plain(asked.name or "", "tool_")
         if single and choice["type"] != "none":
             choice["disable_parallel_tool_use"] = True
         return choice
@@ -236,7 +236,7 @@ def _tool(tool: Tool) -> Object:
     """A function; one with a text takes the place of a custom tool."""
     given = tool.parameters if isinstance(tool.parameters, dict) else {}
     plain = {"type": "object", **(given or {"properties": {}})}
-    said: Object = {"name": ids.plain(tool.name, "tool_")}
+    said: Object = {"name": tool_ids.plain(tool.name, "tool_")}
     if tool.description is not None:
         said["description"] = tool.description
     said["input_schema"] = _TEXT if tool.kind == "custom" else plain

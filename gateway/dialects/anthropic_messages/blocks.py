@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from gateway.core import jsonio
+from gateway.core.canonical_request import Foreign, Media, Part, Text, Thought, ToolResult, ToolUse
+from gateway.core.errors import invalid
 from gateway.core.jsonio import Json
-from gateway.core.problem import invalid
-from gateway.core.request import Foreign, Media, Part, Text, Thought, ToolResult, ToolUse
 from gateway.dialects.anthropic_messages import slot
 
 type Object = dict[str, Json]

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.target import Target
-from gateway.dialects import counts
+from gateway.dialects import count_tokens
 from gateway.dialects.anthropic_messages import answer, request, seal
 from gateway.dialects.anthropic_messages.speech import SPEECH as OWN
 from gateway.dialects.base import Body, Glance, Written
@@ -32,7 +32,7 @@ def write(body: Body, target: Target) -> Written:
 
 def glance(body: bytes) -> Glance:
     """Read the answer: `input_tokens`. Nothing was used, so that it costs nothing."""
-    return counts.glance(body, _TOKENS, answer.glance)
+    return count_tokens.glance(body, _TOKENS, answer.glance)
 
 
 def counted(tokens: int) -> bytes:
@@ -40,7 +40,7 @@ def counted(tokens: int) -> bytes:
     return jsonio.dumps({_TOKENS: tokens})
 
 
-SPEECH = counts.speech(
+SPEECH = count_tokens.speech(
     OWN,
     {"messages", "system", "tools", "tool_choice", "output_config"},
     member=_TOKENS,

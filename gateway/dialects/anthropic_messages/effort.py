@@ -14,7 +14,7 @@ from gateway.core.facts import EFFORTS, UNKNOWN, nearest
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
 from gateway.dialects.base import Body
-from gateway.dialects.edit import Action, Edit
+from gateway.dialects.body_patch import Action, Edit
 
 
 class Style(msgspec.Struct, frozen=True):

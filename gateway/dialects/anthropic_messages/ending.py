@@ -1,9 +1,9 @@
 """The end of a Messages answer: its `stop_reason`, and errors at any level."""
 
+from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
-from gateway.core.problem import Problem
 from gateway.dialects.anthropic_messages import problems
-from gateway.dialects.held import broken, empty
+from gateway.dialects.stream_commit import broken, empty
 
 type Object = dict[str, Json]
 

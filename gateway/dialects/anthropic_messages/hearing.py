@@ -7,12 +7,12 @@ answer; what comes after it (hosts send `[DONE]`) is not read.
 import re
 
 from gateway.core import jsonio, sse
+from gateway.core.errors import Problem
 from gateway.core.events import End, Event, Failed, Finish, Reason, Start, Told
 from gateway.core.jsonio import Json
-from gateway.core.problem import Problem
 from gateway.dialects.anthropic_messages import answer, ending, problems, usage
 from gateway.dialects.anthropic_messages.content import Content
-from gateway.dialects.held import DONE, MOST_FRAME, broken
+from gateway.dialects.stream_commit import DONE, MOST_FRAME, broken
 
 type Object = dict[str, Json]
 

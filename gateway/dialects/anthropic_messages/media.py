@@ -3,8 +3,8 @@
 import base64
 import binascii
 
+from gateway.core.canonical_request import Media, Text
 from gateway.core.jsonio import Json
-from gateway.core.request import Media, Text
 
 type Object = dict[str, Json]
 

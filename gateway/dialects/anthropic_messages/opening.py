@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects import opening
+from gateway.dialects import conversation_start
 from gateway.dialects.body import Body
-from gateway.dialects.opening import Opening
+from gateway.dialects.conversation_start import Opening
 
 _SESSION = "_session_"
 
@@ -19,8 +19,8 @@ def read(body: Body) -> Opening:
     user = user if isinstance(user, str) else ""
     session = _session(user)
     return Opening(
-        system=opening.system(opening.texts(value.get("system"), "text")),
-        first=opening.first(_turns(value)),
+        system=conversation_start.system(conversation_start.texts(value.get("system"), "text")),
+        first=conversation_start.first(_turns(value)),
         named=(session, "metadata.user_id") if session else None,
         user=user,
     )
@@ -29,7 +29,7 @@ def read(body: Body) -> Opening:
 def _turns(value: dict[str, Json]) -> Iterator[str | list[str]]:
     for message in value["messages"]:
         if message.get("role") == "user":
-            yield opening.said(message.get("content"), "text")
+            yield conversation_start.said(message.get("content"), "text")
 
 
 def _session(user: str) -> str:

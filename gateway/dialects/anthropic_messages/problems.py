@@ -7,10 +7,10 @@ recover. The id that the API has in `request_id` stands in the header of that na
 from collections.abc import Mapping
 
 from gateway.core import jsonio
+from gateway.core.errors import Kind, Problem
 from gateway.core.jsonio import Json
-from gateway.core.problem import Kind, Problem
-from gateway.dialects import failure
-from gateway.dialects.failure import Words
+from gateway.dialects import upstream_errors
+from gateway.dialects.upstream_errors import Words
 
 _TYPES: Mapping[Kind, str] = {
     "invalid_json": "invalid_request_error",
@@ -117,11 +117,11 @@ def frame(problem: Problem) -> bytes:
 
 def read(status: int, body: bytes, retry_after: float | None) -> Problem:
     """A provider's error; see failure.read."""
-    return failure.read(_WORDS, status, body, retry_after)
+    return upstream_errors.read(_WORDS, status, body, retry_after)
 
 
 def found(error: Json, body: bytes) -> Problem:
     """An error object where an answer should be: in a 200, or in the middle of a stream."""
     kind = error.get("type") if isinstance(error, dict) else None
     meant = _STATUSES.get(kind, 500) if isinstance(kind, str) else 500
-    return failure.found(_WORDS, meant, body)
+    return upstream_errors.found(_WORDS, meant, body)

@@ -9,18 +9,18 @@ import functools
 import msgspec
 
 from gateway.core import jsonio
+from gateway.core.errors import invalid
 from gateway.core.jsonio import Json
-from gateway.core.problem import invalid
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import service
 from gateway.dialects.anthropic_messages import effort, seal
 from gateway.dialects.anthropic_messages.said import Said
 from gateway.dialects.base import Body, Written
-from gateway.dialects.edit import Edit, named
+from gateway.dialects.body_patch import Edit, named
 from gateway.dialects.hint import elsewhere
 from gateway.dialects.parse import is_zero, parse
-from gateway.dialects.seal import holds
+from gateway.dialects.reasoning_state import holds
 
 NAME = "anthropic-messages"
 

@@ -2,7 +2,7 @@
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.typed import Typed
+from gateway.dialects.user_text import Typed
 
 _SPEAKERS = ("user", "assistant")
 _HOSTED = ("server_tool_use", "mcp_tool_use")

@@ -1,21 +1,21 @@
-"""State that the gateway labelled, in blocks of thinking: see dialects.seal."""
+"""State that the gateway labelled, in blocks of thinking: see dialects.reasoning_state."""
 
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
-from gateway.dialects import seal
+from gateway.dialects import reasoning_state
 from gateway.dialects.anthropic_messages import slot
 from gateway.dialects.body import Body
-from gateway.dialects.edit import Edit
+from gateway.dialects.body_patch import Edit
 
 _SLOTS = {"thinking": "signature", "redacted_thinking": "data"}
 
 
 def edit(body: Body, target: Target) -> Edit:
     """A body on its way to a target, without the reasoning of others."""
-    if not seal.holds(body):
+    if not reasoning_state.holds(body):
         return Edit(body)
-    seals = seal.Seals(target, "anthropic-messages")
-    return seal.edit(body, "messages", seals, seal.each(_Messages(seals).fix))
+    seals = reasoning_state.Seals(target, "anthropic-messages")
+    return reasoning_state.edit(body, "messages", seals, reasoning_state.each(_Messages(seals).fix))
 
 
 class _Messages:
@@ -23,18 +23,18 @@ class _Messages:
 
     __slots__ = ("_seals",)
 
-    def __init__(self, seals: seal.Seals) -> None:
+    def __init__(self, seals: reasoning_state.Seals) -> None:
         self._seals = seals
 
     def fix(self, raw: bytes, message: Json) -> bytes | None:
         """One message; it goes where nothing is left of it."""
-        return seal.within("content", self._content, needed=True)(raw, message)
+        return reasoning_state.within("content", self._content, needed=True)(raw, message)
 
     def _content(self, raw: bytes, content: Json) -> bytes | None:
         blocks = content if isinstance(content, list) else []
         if not any(slot.take(_slot(block)[1])[0] for block in blocks):
             return raw
-        return seal.each(self._block)(raw, content)
+        return reasoning_state.each(self._block)(raw, content)
 
     def _block(self, raw: bytes, block: Json) -> bytes | None:
         """A block of a message that the gateway wrote; it wrote unsigned thinking there too."""
@@ -48,7 +48,7 @@ class _Messages:
         if slot.tied(state):
             self._seals.lost = True
             return None
-        return seal.put(raw, name, state) if state else None
+        return reasoning_state.put(raw, name, state) if state else None
 
 
 def _slot(block: Json) -> tuple[str, Json]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gateway.core.request import Part, Thought, ToolUse
+from gateway.core.canonical_request import Part, Thought, ToolUse
 from gateway.dialects import maker
 
 _TIED = "tool:"

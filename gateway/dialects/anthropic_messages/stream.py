@@ -16,7 +16,7 @@ from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import amount, ending, problems, usage
 from gateway.dialects.base import Body, Watch, Written
 from gateway.dialects.body import UNWRITTEN, response_id
-from gateway.dialects.held import DONE, STOP, Held, broken
+from gateway.dialects.stream_commit import DONE, STOP, Held, broken
 
 _TELLS = re.compile(
     rb'"type"\s*:\s*"(?:message_(?:start|delta|stop)|error)"|"error"\s*:|\[DONE\]|event:\s*error'

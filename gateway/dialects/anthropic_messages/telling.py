@@ -26,7 +26,7 @@ from gateway.core.events import (
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
-from gateway.dialects import ids
+from gateway.dialects import tool_ids
 from gateway.dialects.anthropic_messages import fold, slot, tokens
 from gateway.dialects.anthropic_messages.hearing import REASONS
 from gateway.dialects.speech import Telling
@@ -111,7 +111,7 @@ class Frames:
         known.pop("output_tokens_details", None)  # nothing has come out yet
         id = event.id if event.id and event.id.startswith("msg_") else f"msg_{told.id}"
         message: Object = {
-            "id": ids.plain(id, "msg_"),
+            "id": tool_ids.plain(id, "msg_"),
             "type": "message",
             "role": "assistant",
             "model": event.model or told.model,
@@ -210,7 +210,7 @@ class Frames:
 
     def _id(self, tool: ToolStart) -> str:
         """The id that a tool's use has for the client."""
-        return ids.plain(tool.id or f"toolu_{self._telling.id}_{tool.index}", "toolu_")
+        return tool_ids.plain(tool.id or f"toolu_{self._telling.id}_{tool.index}", "toolu_")
 
     def _piece(self, event: ToolPiece) -> bytes:
         """A piece of the input; the text of a custom tool goes into an object."""

@@ -9,9 +9,7 @@ in results that are errors, ids that are not plain or stand twice, a first messa
 from collections.abc import Iterable
 
 from gateway.core import jsonio
-from gateway.core.jsonio import Json
-from gateway.core.loss import Loss
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Media,
     Part,
     Refused,
@@ -22,10 +20,12 @@ from gateway.core.request import (
     ToolUse,
     Turn,
 )  # fmt: skip
+from gateway.core.jsonio import Json
+from gateway.core.loss import Loss
 from gateway.core.target import Target
-from gateway.dialects import ids, maker
+from gateway.dialects import maker, tool_ids
 from gateway.dialects.anthropic_messages import media
-from gateway.dialects.edit import Action
+from gateway.dialects.body_patch import Action
 
 type Object = dict[str, Json]
 
@@ -74,7 +74,7 @@ class Turns:
 
     @property
     def losses(self) -> tuple[Loss, ...]:
-        """What could not be said, beyond the rules of dialects.fields."""
+        """What could not be said, beyond the rules of dialects.compatibility."""
         return tuple(self._losses)
 
     def _lose(self, member: str, action: Action, why: str) -> None:
@@ -113,14 +113,14 @@ class Turns:
                 self._run("assistant").blocks.append(block)
 
     def _use(self, part: ToolUse) -> Object:
-        sent = ids.plain(part.id, "toolu_")
+        sent = tool_ids.plain(part.id, "toolu_")
         if sent in self._sent:  # a client that counts anew in each turn
-            sent = ids.plain(f"{sent} {len(self._sent)}", "toolu_")
+            sent = tool_ids.plain(f"{sent} {len(self._sent)}", "toolu_")
         self._sent.add(sent)
         self._run("assistant").uses.append((part.id, sent))
         if part.state is not None:
             self._other_model()
-        name = ids.plain(part.name, "tool_")
+        name = tool_ids.plain(part.name, "tool_")
         return {"type": "tool_use", "id": sent, "name": name, "input": self._input(part)}
 
     def _input(self, part: ToolUse) -> Json:

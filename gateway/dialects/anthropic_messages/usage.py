@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, count, service
-from gateway.dialects import charges
+from gateway.dialects import billing
 
 _LIFETIMES = {"5m": "ephemeral_5m_input_tokens", "1h": "ephemeral_1h_input_tokens"}
 _NOTHING: dict[str, Json] = {}
@@ -25,7 +25,7 @@ def read(usage: Json) -> Usage | None:
     """Read one usage object; None where it counts nothing."""
     if not isinstance(usage, dict):
         return None
-    own, tools = _read(usage), charges.tools(usage)
+    own, tools = _read(usage), billing.tools(usage)
     parts = usage.get("iterations")
     rows = [row for row in parts if isinstance(row, dict)] if isinstance(parts, list) else ()
     if rows:
@@ -34,7 +34,7 @@ def read(usage: Json) -> Usage | None:
     if own is None:
         return None
     served = service(usage.get("service_tier"), usage.get("speed"), usage.get("inference_geo"))
-    billed = charges.billed(usage)
+    billed = billing.billed(usage)
     if not tools and served is None and billed is None:
         return own
     return msgspec.structs.replace(own, tools=tools, service=served, billed=billed)

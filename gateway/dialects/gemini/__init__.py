@@ -2,8 +2,9 @@
 
 import msgspec
 
-from gateway.dialects import vectors
+from gateway.dialects import embeddings
 from gateway.dialects.base import Dialect
+from gateway.dialects.conversation_start import NOTHING
 from gateway.dialects.gemini import (
     answer,
     count,
@@ -15,7 +16,6 @@ from gateway.dialects.gemini import (
     stream,
 )
 from gateway.dialects.gemini.speech import SPEECH
-from gateway.dialects.opening import NOTHING
 
 __all__ = ["COUNT_TOKENS", "DIALECT", "EMBED", "SPEECH"]
 
@@ -57,7 +57,7 @@ COUNT_TOKENS = msgspec.structs.replace(
 
 EMBED = msgspec.structs.replace(
     DIALECT,
-    operation=vectors.OPERATION,
+    operation=embeddings.OPERATION,
     features=embed.FEATURES,
     read=embed.read,
     read_at=embed.read,

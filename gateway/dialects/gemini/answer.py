@@ -1,14 +1,14 @@
 """Whole Gemini answers: a glance for accounting, the bytes untouched."""
 
 from gateway.core import jsonio
+from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
-from gateway.core.problem import Problem
 from gateway.core.usage import Usage, joined
 from gateway.dialects.base import Glance
 from gateway.dialects.body import response_id
 from gateway.dialects.gemini import amount, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.held import broken, empty
+from gateway.dialects.stream_commit import broken, empty
 
 _NUMBERS = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION")
 """Reasons that some clients' proxies write as the numbers of Google's enum."""

@@ -1,6 +1,6 @@
 """Changes within `generationConfig`: the client's own spelling, and its own bytes beside them."""
 
-from gateway.dialects.edit import Action, Edit
+from gateway.dialects.body_patch import Action, Edit
 from gateway.dialects.gemini import wire
 from gateway.dialects.gemini.wire import Object
 

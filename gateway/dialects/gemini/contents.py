@@ -5,8 +5,7 @@ Gemini wants them, and before anything else that the user says.
 """
 
 from gateway.core import jsonio
-from gateway.core.loss import Loss
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Media,
     Part,
     Refused,
@@ -17,8 +16,9 @@ from gateway.core.request import (
     ToolUse,
     Turn,
 )
+from gateway.core.loss import Loss
 from gateway.core.target import Target
-from gateway.dialects import ids, maker
+from gateway.dialects import maker, tool_ids
 from gateway.dialects.gemini import effort
 from gateway.dialects.gemini.signature import SKIP, SLOT
 from gateway.dialects.gemini.wire import Object
@@ -131,7 +131,9 @@ class _Writer:
         args = {"input": part.arguments} if part.custom else arguments(part.arguments)
         if RAW in args:
             self.losses.append(Loss(f"{self._word}.arguments", "approximated", _NO_OBJECT))
-        said: Object = {"functionCall": {"id": ids.plain(part.id), "name": part.name, "args": args}}
+        said: Object = {
+            "functionCall": {"id": tool_ids.plain(part.id), "name": part.name, "args": args}
+        }
         if self._own(part):
             said[SLOT] = part.state
         return said
@@ -139,7 +141,7 @@ class _Writer:
     def _result(self, part: ToolResult) -> list[Object]:
         text = "\n".join(it.text for it in part.parts if isinstance(it, Text))
         said: Object = {
-            "id": ids.plain(part.id),
+            "id": tool_ids.plain(part.id),
             "name": part.name or self._called.get(part.id, "unknown"),
             "response": {"error" if part.error else "output": text},
         }

@@ -6,12 +6,12 @@ Source: models.countTokens of Google's API reference; counting is not billed.
 import msgspec
 
 from gateway.core import jsonio
+from gateway.core.canonical_request import Request
+from gateway.core.errors import ProblemError
 from gateway.core.jsonio import Members
-from gateway.core.problem import ProblemError
 from gateway.core.prompt import Prompt
-from gateway.core.request import Request
 from gateway.core.target import Target
-from gateway.dialects import counts
+from gateway.dialects import count_tokens
 from gateway.dialects.base import Body, Glance, Written
 from gateway.dialects.gemini import answer, config, request, seal, wire
 from gateway.dialects.gemini.speech import SPEECH as OWN
@@ -56,7 +56,7 @@ def write(body: Body, target: Target) -> Written:
 
 def glance(body: bytes) -> Glance:
     """Read the answer: `totalTokens`. Nothing was used, so that it costs nothing."""
-    return counts.glance(body, _TOKENS, answer.glance)
+    return count_tokens.glance(body, _TOKENS, answer.glance)
 
 
 def counted(tokens: int) -> bytes:
@@ -77,7 +77,7 @@ def _wrap(value: Object, target: Target) -> Object:
     return {_INNER: {"model": f"models/{target.model}", **value}}
 
 
-SPEECH = counts.speech(
+SPEECH = count_tokens.speech(
     msgspec.structs.replace(OWN, decode=_decode),
     {"contents", "systemInstruction", "tools", "toolConfig", config.CONFIG},
     member=_TOKENS,

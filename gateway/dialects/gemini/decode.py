@@ -1,7 +1,7 @@
 """A Gemini request as a request in no dialect."""
 
+from gateway.core.canonical_request import Form, Request, Tool, ToolChoice
 from gateway.core.jsonio import Json
-from gateway.core.request import Form, Request, Tool, ToolChoice
 from gateway.dialects.base import Body
 from gateway.dialects.gemini import effort, request, schema, turns, wire
 from gateway.dialects.gemini.config import CONFIG

@@ -32,7 +32,7 @@ from gateway.core.usage import Usage, joined
 from gateway.dialects.gemini import answer, cited, problems, usage, wire
 from gateway.dialects.gemini.partial import Joiner
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.held import MOST_FRAME, broken
+from gateway.dialects.stream_commit import MOST_FRAME, broken
 
 _REASONS: dict[str, Reason] = {
     "STOP": "stop",

@@ -10,25 +10,25 @@ from typing import Any
 import msgspec
 
 from gateway.core import jsonio
+from gateway.core.canonical_request import Foreign, Part, Request, Text, Turn
+from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.core.events import Event, Failed
 from gateway.core.jsonio import Json, Members
 from gateway.core.loss import Loss
-from gateway.core.problem import Problem, ProblemError, invalid
 from gateway.core.prompt import Prompt
-from gateway.core.request import Foreign, Part, Request, Text, Turn
 from gateway.core.target import Target
 from gateway.core.usage import Usage, count
-from gateway.dialects import vectors
+from gateway.dialects import embeddings
 from gateway.dialects.base import Body, Glance, Written
-from gateway.dialects.edit import Edit
+from gateway.dialects.body_patch import Edit
+from gateway.dialects.embeddings import Wanted
 from gateway.dialects.gemini import problems, request, wire
 from gateway.dialects.gemini.said import Said as Heard
 from gateway.dialects.gemini.usage import media_of
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.held import broken
 from gateway.dialects.parse import parse
 from gateway.dialects.speech import Said, Telling
-from gateway.dialects.vectors import Wanted
+from gateway.dialects.stream_commit import broken
 
 ONE, MANY = "embedContent", "batchEmbedContents"
 FEATURES = frozenset({"outputDimensionality", "taskType"})
@@ -166,9 +166,9 @@ def glance(body: bytes) -> Glance:
         return Glance(problem=broken("no embeddings"))
     told = count(wire.get(seen.usageMetadata, "promptTokenCount")) if seen.usageMetadata else None
     if told is None:
-        return Glance(finish=vectors.DONE, complete=True)
+        return Glance(finish=embeddings.DONE, complete=True)
     used = Usage(input=told, output=0, media=media_of(seen.usageMetadata))
-    return Glance(usage=used, finish=vectors.DONE, complete=True)
+    return Glance(usage=used, finish=embeddings.DONE, complete=True)
 
 
 def _first(raw: msgspec.Raw) -> bytes:
@@ -207,10 +207,10 @@ def _parts(content: Object) -> tuple[Part, ...]:
 
 def encode(asked: Request, target: Target) -> Said:
     """The body of a request that came in another dialect."""
-    wanted = vectors.wanted(asked)
+    wanted = embeddings.wanted(asked)
     size = {} if wanted.dimensions is None else {_SIZE: wanted.dimensions}
     asks: list[Object] = [
-        {"content": {"parts": [{"text": text}]}, **size} for text in vectors.texts(wanted)
+        {"content": {"parts": [{"text": text}]}, **size} for text in embeddings.texts(wanted)
     ]
     names = {"content": "turns", "requests": "turns", _SIZE: "dimensions"}
     named = {name: wanted.names.get(word, word) for name, word in names.items()}
@@ -228,12 +228,12 @@ def events(body: bytes) -> list[Event]:
     value = jsonio.loads(body)
     rows: Any = [value["embedding"]] if value.get("embedding") else value["embeddings"]
     made = [row.get("values") if isinstance(row, dict) else None for row in rows]
-    return vectors.answer(made, seen.usage, None)
+    return embeddings.answer(made, seen.usage, None)
 
 
 def tell(events: Iterable[Event], telling: Telling) -> bytes:
     """A whole answer, from its events."""
-    single, heard = vectors.wanted(telling.asked).single, vectors.Heard(events, telling.model)
+    single, heard = embeddings.wanted(telling.asked).single, embeddings.Heard(events, telling.model)
     made: list[Json] = [{"values": vector} for vector in heard.vectors]
     value: Object = {"embedding": made[0]} if single and made else {"embeddings": made}
     if heard.usage is not None:

@@ -1,8 +1,8 @@
 """A request in no dialect as a Gemini request."""
 
+from gateway.core.canonical_request import Request, Tool, ToolChoice
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
-from gateway.core.request import Request, Tool, ToolChoice
 from gateway.core.target import Target
 from gateway.dialects.gemini import contents, effort, schema
 from gateway.dialects.gemini.config import CONFIG

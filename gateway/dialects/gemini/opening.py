@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 
 from gateway.core.jsonio import Json
-from gateway.dialects import opening
+from gateway.dialects import conversation_start
 from gateway.dialects.body import Body
+from gateway.dialects.conversation_start import Opening
 from gateway.dialects.gemini import wire
-from gateway.dialects.opening import Opening
 
 
 def read(body: Body) -> Opening:
     """Read it; odd members say nothing."""
     system = wire.get(body.value, "systemInstruction")
     said = [system] if isinstance(system, str) else wire.texts(system)
-    return Opening(system=opening.system(said), first=opening.first(_turns(body.value)))
+    return Opening(
+        system=conversation_start.system(said), first=conversation_start.first(_turns(body.value))
+    )
 
 
 def _turns(value: dict[str, Json]) -> Iterator[str | list[str]]:

@@ -7,10 +7,10 @@ google-genai, which raises on a frame that holds an `error`.
 from collections.abc import Mapping
 
 from gateway.core import jsonio, sse
+from gateway.core.errors import Kind, Problem
 from gateway.core.jsonio import Json
-from gateway.core.problem import Kind, Problem
-from gateway.dialects import failure
-from gateway.dialects.failure import Words
+from gateway.dialects import upstream_errors
+from gateway.dialects.upstream_errors import Words
 
 _STATUSES: Mapping[Kind, str] = {
     "invalid_json": "INVALID_ARGUMENT",
@@ -113,7 +113,9 @@ def frame(problem: Problem) -> bytes:
 
 def read(status: int, body: bytes, retry_after: float | None) -> Problem:
     """A provider's error; see failure.read. Google says when to come back in the body."""
-    return failure.read(_WORDS, status, body, _delay(body) if retry_after is None else retry_after)
+    return upstream_errors.read(
+        _WORDS, status, body, _delay(body) if retry_after is None else retry_after
+    )
 
 
 def found(error: Json, body: bytes) -> Problem:
@@ -122,7 +124,7 @@ def found(error: Json, body: bytes) -> Problem:
     code, word = said.get("code"), said.get("status")
     if not (isinstance(code, int) and 400 <= code < 600):
         code = _CODES.get(word, 500) if isinstance(word, str) else 500
-    return failure.found(_WORDS, code, body)
+    return upstream_errors.found(_WORDS, code, body)
 
 
 def _delay(body: bytes) -> float | None:

@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 import msgspec
 
+from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.core.jsonio import Json, Members
-from gateway.core.problem import Problem, ProblemError, invalid
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import service
 from gateway.dialects.base import Body, Written
-from gateway.dialects.edit import Edit
+from gateway.dialects.body_patch import Edit
 from gateway.dialects.gemini import effort, seal, wire
 from gateway.dialects.gemini.config import CONFIG, Config
 from gateway.dialects.gemini.said import Said

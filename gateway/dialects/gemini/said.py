@@ -4,7 +4,7 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.dialects.gemini import wire
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.typed import Typed
+from gateway.dialects.user_text import Typed
 
 
 class Said:

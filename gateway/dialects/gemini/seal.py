@@ -1,12 +1,12 @@
-"""State that the gateway labelled, in signatures of parts: see dialects.seal."""
+"""State that the gateway labelled, in signatures of parts: see dialects.reasoning_state."""
 
 from itertools import groupby
 
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
-from gateway.dialects import seal
+from gateway.dialects import reasoning_state
 from gateway.dialects.body import Body
-from gateway.dialects.edit import Edit
+from gateway.dialects.body_patch import Edit
 from gateway.dialects.gemini import effort, wire
 from gateway.dialects.gemini.signature import SKIP, SLOT, Sign
 
@@ -18,10 +18,10 @@ def edit(body: Body, target: Target) -> Edit:
     """A body on its way to a target, without the reasoning of others."""
     if not any(mark in body.raw for mark in _MARKS):
         return Edit(body)
-    seals = seal.Seals(target, effort.NAME)
+    seals = reasoning_state.Seals(target, effort.NAME)
     kind = effort.style(target.facts)
     contents = _Contents(seals, signs=kind is None or kind.level)
-    return seal.edit(body, "contents", seals, contents.fix)
+    return reasoning_state.edit(body, "contents", seals, contents.fix)
 
 
 class _Contents:
@@ -29,7 +29,7 @@ class _Contents:
 
     __slots__ = ("_first", "_ours", "_seals", "_signs")
 
-    def __init__(self, seals: seal.Seals, *, signs: bool) -> None:
+    def __init__(self, seals: reasoning_state.Seals, *, signs: bool) -> None:
         self._seals = seals
         self._signs = signs
         """The model wants the first call of a turn signed, also where it did not make it."""
@@ -45,8 +45,8 @@ class _Contents:
             if any(Sign(part).maker is not None for part in parts):
                 self._ours |= set(map(id, parts))
                 self._first |= set([id(part) for part in parts if _call(part)][:1])
-        content = seal.within("parts", seal.each(self._part), needed=True)
-        return seal.each(content)(raw, contents) if self._ours else raw
+        content = reasoning_state.within("parts", reasoning_state.each(self._part), needed=True)
+        return reasoning_state.each(content)(raw, contents) if self._ours else raw
 
     def _part(self, raw: bytes, part: Json) -> bytes | None:
         """A part: its words and its call stay, thoughts do not, be they signed or not."""
@@ -58,17 +58,17 @@ class _Contents:
                 return raw
             state = self._seals.given(sign.maker, sign.state)
             if state:
-                return seal.put(raw, slot, state)
+                return reasoning_state.put(raw, slot, state)
         if _call(part):
             signed = SKIP if self._signs and id(part) in self._first else None
-            return seal.put(raw, slot, signed) if signed or slot in part else raw
+            return reasoning_state.put(raw, slot, signed) if signed or slot in part else raw
         if part.get("thought") is True:
             self._seals.lost = True
             return None
         if slot not in part:
             return raw
         said = any(value for name, value in part.items() if name != slot)
-        return seal.put(raw, slot, None) if said else None
+        return reasoning_state.put(raw, slot, None) if said else None
 
 
 def _call(part: Json) -> bool:

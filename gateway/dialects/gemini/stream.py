@@ -11,12 +11,12 @@ import re
 
 from gateway.core import jsonio, sse
 from gateway.core.usage import Usage, joined
-from gateway.dialects import charges
+from gateway.dialects import billing
 from gateway.dialects.base import Body, Watch, Written
 from gateway.dialects.body import UNWRITTEN, response_id
 from gateway.dialects.gemini import amount, answer, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.held import Held, broken
+from gateway.dialects.stream_commit import Held, broken
 
 _TELLS = re.compile(rb'"(?:finishReason"|promptFeedback"|error"|functionCall"|index"\s*:\s*[^0\s])')
 """What tells more than words: also a call, whose arguments may look like usage."""
@@ -128,7 +128,7 @@ class _Stream(Held):
         if told is not None:
             self.usage = told
         elif self._tools:
-            self.usage = Usage(tools=charges.counted(self._tools))
+            self.usage = Usage(tools=billing.counted(self._tools))
         return False
 
     _amount = staticmethod(amount.chunk)

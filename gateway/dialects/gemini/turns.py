@@ -5,9 +5,7 @@ from itertools import groupby
 from typing import Literal
 
 from gateway.core import jsonio
-from gateway.core.jsonio import Json
-from gateway.core.problem import invalid
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Foreign,
     Media,
     Part,
@@ -18,6 +16,8 @@ from gateway.core.request import (
     ToolUse,
     Turn,
 )
+from gateway.core.errors import invalid
+from gateway.core.jsonio import Json
 from gateway.dialects.gemini import partial, request, wire
 from gateway.dialects.gemini.signature import Sign
 from gateway.dialects.gemini.wire import Object

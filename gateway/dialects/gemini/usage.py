@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, count, media_tokens, service, split_output
-from gateway.dialects import charges
+from gateway.dialects import billing
 from gateway.dialects.gemini import wire
 from gateway.dialects.gemini.wire import Object
 
@@ -60,7 +60,7 @@ def read(usage: Json, *, ended: bool, used: AbstractSet[Used] = frozenset()) -> 
         cache_read=cached,
         output=shown,
         reasoning=thoughts,
-        tools=charges.counted(used) if used else {},
+        tools=billing.counted(used) if used else {},
         media=media_of(usage),
         service=_served(usage),
     )

@@ -2,8 +2,9 @@
 
 import msgspec
 
-from gateway.dialects import vectors
+from gateway.dialects import embeddings
 from gateway.dialects.base import Dialect
+from gateway.dialects.conversation_start import NOTHING
 from gateway.dialects.openai_chat import (
     answer,
     effort,
@@ -16,7 +17,6 @@ from gateway.dialects.openai_chat import (
     tail,
 )
 from gateway.dialects.openai_chat.speech import SPEECH
-from gateway.dialects.opening import NOTHING
 
 DIALECT = Dialect(
     name="openai-chat",
@@ -45,7 +45,7 @@ DIALECT = Dialect(
 EMBEDDINGS = msgspec.structs.replace(
     DIALECT,
     path="/v1/embeddings",
-    operation=vectors.OPERATION,
+    operation=embeddings.OPERATION,
     features=embed.FEATURES,
     read=embed.read,
     write=embed.write,

@@ -1,4 +1,4 @@
-"""How much a chunk or a whole completion says; see gateway.dialects.amount.
+"""How much a chunk or a whole completion says; see gateway.dialects.content_length.
 
 Read straight into the few members that hold content: a stream at home is looked into no further.
 """
@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.amount import arguments, text
+from gateway.dialects.content_length import arguments, text
 
 
 class _Inside(msgspec.Struct, gc=False):

@@ -3,9 +3,9 @@
 from gateway.core import jsonio
 from gateway.dialects.base import Glance
 from gateway.dialects.body import response_id
-from gateway.dialects.held import broken
 from gateway.dialects.openai_chat import amount, ending, usage
 from gateway.dialects.openai_chat.usual import Usual
+from gateway.dialects.stream_commit import broken
 
 _usual = Usual()
 

@@ -8,9 +8,9 @@ reasoning are read where they say plainly how much: `thinking` (DeepSeek, Moonsh
 
 from collections.abc import Callable
 
+from gateway.core.canonical_request import Form, Request, Tool, ToolChoice
 from gateway.core.facts import EFFORTS
 from gateway.core.jsonio import Json
-from gateway.core.request import Form, Request, Tool, ToolChoice
 from gateway.dialects.body import Body
 from gateway.dialects.openai_chat.turns import cache, turns
 

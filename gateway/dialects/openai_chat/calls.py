@@ -8,7 +8,7 @@ send arguments as an object, or a whole call at once.
 from gateway.core import jsonio
 from gateway.core.events import Event, Start, ToolEnd, ToolPiece, ToolStart
 from gateway.core.jsonio import Json
-from gateway.dialects import ids
+from gateway.dialects import tool_ids
 
 type Object = dict[str, Json]
 
@@ -102,7 +102,7 @@ class Calls:
 
 def made(of: str) -> str:
     """An id for a call that has none: always the same one for the same call."""
-    return ids.plain(f"/{of}")
+    return tool_ids.plain(f"/{of}")
 
 
 def signature(call: Object) -> str | None:

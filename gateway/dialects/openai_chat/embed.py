@@ -9,23 +9,23 @@ from typing import Any
 import msgspec
 
 from gateway.core import jsonio
+from gateway.core.canonical_request import Foreign, Part, Request, Text, Turn
+from gateway.core.errors import invalid
 from gateway.core.events import Event, Failed
 from gateway.core.jsonio import Json, Members
-from gateway.core.problem import invalid
 from gateway.core.prompt import Prompt
-from gateway.core.request import Foreign, Part, Request, Text, Turn
 from gateway.core.target import Target
 from gateway.core.usage import Usage, count
-from gateway.dialects import vectors
+from gateway.dialects import embeddings
 from gateway.dialects.base import Body, Glance, Written
 from gateway.dialects.body import response_id
-from gateway.dialects.edit import Edit
-from gateway.dialects.held import broken
+from gateway.dialects.body_patch import Edit
+from gateway.dialects.embeddings import Wanted
 from gateway.dialects.openai_chat import problems
 from gateway.dialects.openai_chat.usage import media_of
 from gateway.dialects.parse import parse
 from gateway.dialects.speech import Said, Telling
-from gateway.dialects.vectors import Wanted
+from gateway.dialects.stream_commit import broken
 
 FEATURES = frozenset({"dimensions", "output_dimension", "output_dtype", "input_type"})
 """Members that make other vectors: never dropped, a target that refuses one is skipped."""
@@ -106,7 +106,7 @@ def glance(body: bytes) -> Glance:
         usage=_usage(seen.usage),
         served=served,
         response_id=response_id(seen.id),
-        finish=vectors.DONE,
+        finish=embeddings.DONE,
         complete=True,
     )
 
@@ -143,8 +143,8 @@ def _part(item: Json) -> Part:
 
 def encode(request: Request, _: Target) -> Said:
     """The body of a request that came in another dialect; vectors come as numbers."""
-    asked = vectors.wanted(request)
-    value: dict[str, Json] = {"input": vectors.texts(asked)}
+    asked = embeddings.wanted(request)
+    value: dict[str, Json] = {"input": embeddings.texts(asked)}
     if asked.dimensions is not None:
         value["dimensions"] = asked.dimensions
     names = {"input": "turns", "dimensions": "dimensions"}
@@ -163,17 +163,17 @@ def events(body: bytes) -> list[Event]:
         return [Failed(broken("vectors that are no lists of numbers"))]
     rows.sort(key=lambda row: count(row.get("index")) or 0)
     made = [row.get("embedding") for row in rows]
-    return vectors.answer(made, seen.usage, seen.served, seen.response_id)
+    return embeddings.answer(made, seen.usage, seen.served, seen.response_id)
 
 
 def tell(events: Iterable[Event], telling: Telling) -> bytes:
     """A whole answer, from its events."""
-    packed, heard = vectors.wanted(telling.asked).packed, vectors.Heard(events, telling.model)
+    packed, heard = embeddings.wanted(telling.asked).packed, embeddings.Heard(events, telling.model)
     data = [
         {
             "object": "embedding",
             "index": at,
-            "embedding": vectors.pack(vector) if packed else vector,
+            "embedding": embeddings.pack(vector) if packed else vector,
         }
         for at, vector in enumerate(heard.vectors)
     ]

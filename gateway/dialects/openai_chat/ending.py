@@ -1,9 +1,9 @@
 """The end of a Chat Completions answer: a reason for each choice, and errors at any level."""
 
+from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
-from gateway.core.problem import Problem
-from gateway.dialects.held import broken, empty
 from gateway.dialects.openai_chat import problems
+from gateway.dialects.stream_commit import broken, empty
 
 type Object = dict[str, Json]
 

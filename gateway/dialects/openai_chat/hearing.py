@@ -8,13 +8,13 @@ that, and finish again.
 import msgspec
 
 from gateway.core import jsonio, sse
+from gateway.core.errors import Problem
 from gateway.core.events import End, Event, Failed, Start, Told
 from gateway.core.jsonio import Json
-from gateway.core.problem import Problem
 from gateway.core.usage import Usage, joined, service
-from gateway.dialects.held import DONE, MOST_FRAME, broken
 from gateway.dialects.openai_chat import ending, usage
 from gateway.dialects.openai_chat.voice import Voice
+from gateway.dialects.stream_commit import DONE, MOST_FRAME, broken
 
 type Object = dict[str, Json]
 

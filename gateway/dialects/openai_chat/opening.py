@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from gateway.core.jsonio import Json
-from gateway.dialects import opening
+from gateway.dialects import conversation_start
 from gateway.dialects.body import Body
-from gateway.dialects.opening import Opening
+from gateway.dialects.conversation_start import Opening
 
 _SYSTEM = ("system", "developer")
 
@@ -17,36 +17,36 @@ def read(body: Body) -> Opening:
     first = ""
     for message in messages:
         if message.get("role") == "user":
-            first = opening.spoken(message.get("content"))
+            first = conversation_start.spoken(message.get("content"))
             break
     named = "session_id" in value or "prompt_cache_key" in value
     return Opening(
         system=_system(messages),
-        first=first or opening.first(_turns(messages)),
+        first=first or conversation_start.first(_turns(messages)),
         named=_named(value) if named else None,
-        user=opening.asker(value),
+        user=conversation_start.asker(value),
     )
 
 
 def _named(value: dict[str, Json]) -> tuple[str, str] | None:
     """Its name; OpenRouter's own word for that is session_id."""
-    return opening.name(value, "session_id") or opening.cache_key(value)
+    return conversation_start.name(value, "session_id") or conversation_start.cache_key(value)
 
 
 def _system(messages: list[dict[str, Json]]) -> tuple[str, ...]:
     found: list[str] = []
     for message in messages:
-        if message.get("role") not in _SYSTEM or len(found) >= opening.MOST_BLOCKS:
+        if message.get("role") not in _SYSTEM or len(found) >= conversation_start.MOST_BLOCKS:
             break
         content = message.get("content")
         if isinstance(content, str):
             found.append(content)
         else:
-            found += opening.texts(content, "text")
-    return opening.system(found)
+            found += conversation_start.texts(content, "text")
+    return conversation_start.system(found)
 
 
 def _turns(messages: list[dict[str, Json]]) -> Iterator[str | list[str]]:
     for message in messages:
         if message.get("role") == "user":
-            yield opening.said(message.get("content"), "text")
+            yield conversation_start.said(message.get("content"), "text")

@@ -10,8 +10,8 @@ import mimetypes
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
+from gateway.core.canonical_request import Foreign, Media, Part, Refused, Text, Thought
 from gateway.core.jsonio import Json
-from gateway.core.request import Foreign, Media, Part, Refused, Text, Thought
 from gateway.dialects.openai_chat.reasoning import inner
 
 type Object = dict[str, Json]

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from gateway.core import jsonio, sse
+from gateway.core.errors import Kind, Problem
 from gateway.core.jsonio import Json
-from gateway.core.problem import Kind, Problem
-from gateway.dialects import failure
-from gateway.dialects.failure import Words
+from gateway.dialects import upstream_errors
+from gateway.dialects.upstream_errors import Words
 
 _CODES: Mapping[Kind, tuple[str, str]] = {
     "invalid_json": ("invalid_request_error", "invalid_json"),
@@ -87,12 +87,12 @@ def frame(problem: Problem) -> bytes:
 
 def read(status: int, body: bytes, retry_after: float | None) -> Problem:
     """A provider's error; see failure.read."""
-    return failure.read(_WORDS, status, body, retry_after)
+    return upstream_errors.read(_WORDS, status, body, retry_after)
 
 
 def found(error: Json, body: bytes) -> Problem:
     """An error object where an answer should be: in a 200, or in the middle of a stream."""
-    return failure.found(_WORDS, _status(error), body)
+    return upstream_errors.found(_WORDS, _status(error), body)
 
 
 def _status(error: Json) -> int:

@@ -13,12 +13,12 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
-from gateway.dialects import seal
+from gateway.dialects import reasoning_state
 from gateway.dialects.base import Body
-from gateway.dialects.edit import Edit
-from gateway.dialects.note import Kept, Note
+from gateway.dialects.body_patch import Edit
 from gateway.dialects.openai_chat import effort
 from gateway.dialects.openai_chat.voice import REASONING
+from gateway.dialects.tool_reasoning import Kept, Note
 
 type Object = dict[str, Json]
 
@@ -77,16 +77,16 @@ def fill(edit: Edit, target: Target) -> None:
 
     def fix(raw: bytes, message: Json) -> bytes | None:
         missing = _first(message) and not _reasons(message)
-        return seal.put(raw, REASONING[0], "") if missing else raw
+        return reasoning_state.put(raw, REASONING[0], "") if missing else raw
 
     fixed = _fixed(body, fix)
     if fixed is not body:
         edit.put(_MESSAGES, fixed.members[_MESSAGES])
 
 
-def _fixed(body: Body, fix: seal.Fix) -> Body:
+def _fixed(body: Body, fix: reasoning_state.Fix) -> Body:
     raw = bytes(memoryview(body.members[_MESSAGES]))
-    fixed = seal.each(fix)(raw, body.value[_MESSAGES])
+    fixed = reasoning_state.each(fix)(raw, body.value[_MESSAGES])
     if fixed is raw or fixed is None:
         return body
     members = {**body.members, _MESSAGES: msgspec.Raw(fixed)}
@@ -98,7 +98,7 @@ def _put(raw: bytes, kept: Kept) -> bytes:
     """A message with a thought in the member that it was told in."""
     if kept.state in REASONING:
         before = jsonio.loads(raw).get(kept.state)
-        return seal.put(raw, kept.state, (before or "") + kept.text)
+        return reasoning_state.put(raw, kept.state, (before or "") + kept.text)
     if kept.state[:1] != "[":
         return raw
     parts = jsonio.members(raw)

@@ -3,19 +3,19 @@
 import msgspec
 
 from gateway.core import jsonio
+from gateway.core.errors import ProblemError, invalid
 from gateway.core.facts import UNKNOWN
 from gateway.core.jsonio import Json
-from gateway.core.problem import ProblemError, invalid
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import service
 from gateway.dialects.base import Body, Written
-from gateway.dialects.edit import Edit, named
+from gateway.dialects.body_patch import Edit, named
 from gateway.dialects.hint import elsewhere
 from gateway.dialects.openai_chat import effort, replay, seal
 from gateway.dialects.parse import is_zero, parse
-from gateway.dialects.seal import holds
-from gateway.dialects.typed import Typed
+from gateway.dialects.reasoning_state import holds
+from gateway.dialects.user_text import Typed
 
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 """Tuning knobs that a reasoning model may refuse: dropped and named, they change no meaning."""

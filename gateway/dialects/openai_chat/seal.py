@@ -1,20 +1,20 @@
-"""State that the gateway labelled, in `reasoning_details`: see dialects.seal."""
+"""State that the gateway labelled, in `reasoning_details`: see dialects.reasoning_state."""
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
-from gateway.dialects import seal
+from gateway.dialects import reasoning_state
 from gateway.dialects.body import Body
-from gateway.dialects.edit import Edit
+from gateway.dialects.body_patch import Edit
 
 _MEMBER = "reasoning_details"
 
 
 def edit(body: Body, target: Target) -> Edit:
     """A body on its way to a target, without the reasoning of others."""
-    if not seal.holds(body):
+    if not reasoning_state.holds(body):
         return Edit(body)
-    seals = seal.Seals(target, "openai-chat")
+    seals = reasoning_state.Seals(target, "openai-chat")
 
     def fix(raw: bytes, block: Json) -> bytes | None:
         state = seals.open(block.get("data")) if isinstance(block, dict) else None
@@ -25,8 +25,8 @@ def edit(body: Body, target: Target) -> Edit:
             seals.lost = True
         return b",".join(map(jsonio.dumps, details)) or None
 
-    message = seal.within(_MEMBER, seal.each(fix))
-    return seal.edit(body, "messages", seals, seal.each(message))
+    message = reasoning_state.within(_MEMBER, reasoning_state.each(fix))
+    return reasoning_state.edit(body, "messages", seals, reasoning_state.each(message))
 
 
 def _details(state: str) -> list[Json]:

@@ -17,8 +17,8 @@ from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined, service
 from gateway.dialects.base import Body, Watch, Written
 from gateway.dialects.body import UNWRITTEN, response_id
-from gateway.dialects.held import DONE, STOP, Held, broken
 from gateway.dialects.openai_chat import amount, ending, usage
+from gateway.dialects.stream_commit import DONE, STOP, Held, broken
 
 _TELLS = re.compile(
     rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[^n\s]|object"\s*:\s*"error")'

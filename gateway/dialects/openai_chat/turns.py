@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from gateway.core import jsonio
-from gateway.core.jsonio import Json
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Foreign,
     Media,
     Part,
@@ -17,6 +16,7 @@ from gateway.core.request import (
     ToolUse,
     Turn,
 )  # fmt: skip
+from gateway.core.jsonio import Json
 from gateway.dialects import maker
 from gateway.dialects.openai_chat import parts
 from gateway.dialects.openai_chat.calls import made, signature

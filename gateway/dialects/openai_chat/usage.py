@@ -21,7 +21,7 @@ from gateway.core.usage import (
     service,
     split_output,
 )  # fmt: skip
-from gateway.dialects import charges
+from gateway.dialects import billing
 
 _LIFETIME = re.compile(r"(?:ephemeral|ttl)_(\w{1,8}?)(?:_input)?_tokens")
 """Members that tell tokens written to the cache by lifetime, in OpenAI's and Anthropic's words."""
@@ -140,9 +140,9 @@ def _read(usage: dict[str, Json]) -> Usage | None:
         cache_write=_lifetimes(usage, inside, written) if written else {},
         output=shown,
         reasoning=reasoning,
-        tools=charges.tools(usage),
+        tools=billing.tools(usage),
         media=media,
-        billed=charges.billed(usage),
+        billed=billing.billed(usage),
     )
 
 

@@ -4,11 +4,11 @@ What a model or a host refuses is not looked at: the dialect's `write` fits the 
 names of members, efforts and caps included.
 """
 
+from gateway.core.canonical_request import Form, Request, Tool, ToolChoice
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
-from gateway.core.request import Form, Request, Tool, ToolChoice
 from gateway.core.target import Target
-from gateway.dialects import ids, maker
+from gateway.dialects import maker, tool_ids
 from gateway.dialects.openai_chat.messages import Messages
 from gateway.dialects.speech import Said
 
@@ -71,7 +71,7 @@ def encode(request: Request, target: Target) -> Said:
         if said is not None:
             value[member] = said
     if request.user:
-        value["user"] = ids.plain(request.user, "user_")
+        value["user"] = tool_ids.plain(request.user, "user_")
     if request.stop:
         value["stop"] = list(request.stop)
     if request.choices > 1:
@@ -97,7 +97,7 @@ def effort(budget: int) -> str:
 
 def _tool(tool: Tool) -> Object:
     """A function; one with a text takes the place of a custom tool, which few hosts have."""
-    inside: Object = {"name": ids.plain(tool.name, "tool_")}
+    inside: Object = {"name": tool_ids.plain(tool.name, "tool_")}
     if tool.description is not None:
         inside["description"] = tool.description
     parameters = _TEXT if tool.kind == "custom" else tool.parameters
@@ -118,7 +118,7 @@ def _choice(choice: ToolChoice) -> Json:
 
 
 def _named(name: str) -> Object:
-    return {"type": "function", "function": {"name": ids.plain(name, "tool_")}}
+    return {"type": "function", "function": {"name": tool_ids.plain(name, "tool_")}}
 
 
 def _form(form: Form) -> Object:

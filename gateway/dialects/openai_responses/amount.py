@@ -1,10 +1,10 @@
-"""How much an event or a whole response says; see gateway.dialects.amount."""
+"""How much an event or a whole response says; see gateway.dialects.content_length."""
 
 import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.amount import text, thing
+from gateway.dialects.content_length import text, thing
 
 DONE = "response.output_item.done"
 

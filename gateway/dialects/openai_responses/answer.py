@@ -3,8 +3,8 @@
 from gateway.core import jsonio
 from gateway.dialects.base import Glance
 from gateway.dialects.body import response_id
-from gateway.dialects.held import broken
 from gateway.dialects.openai_responses import amount, ending, usage
+from gateway.dialects.stream_commit import broken
 
 
 def glance(body: bytes) -> Glance:

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.target import Target
-from gateway.dialects import counts
+from gateway.dialects import count_tokens
 from gateway.dialects.base import Body, Glance, Written
 from gateway.dialects.openai_responses import answer, request, seal
 from gateway.dialects.openai_responses.speech import SPEECH as OWN
@@ -54,7 +54,7 @@ def write(body: Body, target: Target) -> Written:
 
 def glance(body: bytes) -> Glance:
     """Read the answer: `input_tokens`. Nothing was used, so that it costs nothing."""
-    return counts.glance(body, _TOKENS, answer.glance)
+    return count_tokens.glance(body, _TOKENS, answer.glance)
 
 
 def counted(tokens: int) -> bytes:
@@ -62,7 +62,7 @@ def counted(tokens: int) -> bytes:
     return jsonio.dumps({"object": "response.input_tokens", _TOKENS: tokens})
 
 
-SPEECH = counts.speech(
+SPEECH = count_tokens.speech(
     OWN,
     {"input", "instructions", "tools", "tool_choice", "text"},
     member=_TOKENS,

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from gateway.core.jsonio import Json
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Foreign,
     Form,
     Media,
@@ -26,6 +25,7 @@ from gateway.core.request import (
     ToolUse,
     Turn,
 )  # fmt: skip
+from gateway.core.jsonio import Json
 from gateway.dialects import maker
 from gateway.dialects.body import Body
 from gateway.dialects.openai_responses import slot, space

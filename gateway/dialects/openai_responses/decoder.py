@@ -29,11 +29,11 @@ from gateway.core.events import (
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, service
-from gateway.dialects.held import DONE, MOST_FRAME, broken
 from gateway.dialects.openai_responses import ending, usage
 from gateway.dialects.openai_responses.frames import Object
 from gateway.dialects.openai_responses.problems import found
 from gateway.dialects.openai_responses.stream import ENDS, failed
+from gateway.dialects.stream_commit import DONE, MOST_FRAME, broken
 
 _CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Items that are calls of the client's tools, and the member with what they are called with."""

@@ -7,7 +7,7 @@ from gateway.core.facts import EFFORTS, UNKNOWN, Facts, nearest
 from gateway.core.jsonio import Json
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.dialects.edit import Edit
+from gateway.dialects.body_patch import Edit
 
 STYLES = frozenset({"reasoning", "reasoning_effort"})
 """Styles of the catalogue that this API says in its one way."""

@@ -6,11 +6,11 @@ comes back encrypted, for the client to keep. Source: the request body of OpenAI
 
 from collections.abc import Mapping
 
+from gateway.core.canonical_request import Form, Request, Tool, ToolChoice
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
-from gateway.core.request import Form, Request, Tool, ToolChoice
 from gateway.core.target import Target
-from gateway.dialects import ids
+from gateway.dialects import tool_ids
 from gateway.dialects.openai_responses import effort
 from gateway.dialects.openai_responses.frames import Object
 from gateway.dialects.openai_responses.items import Items
@@ -64,7 +64,7 @@ def encode(request: Request, target: Target) -> Said:
         if said is not None:
             value[member] = said
     if request.user:
-        value["safety_identifier"] = ids.plain(request.user, "user_")
+        value["safety_identifier"] = tool_ids.plain(request.user, "user_")
     _tools(value, request)
     _settings(value, request)
     _cap(value, request, losses)
@@ -153,7 +153,7 @@ def _tools(value: Object, request: Request) -> None:
 
 def _tool(tool: Tool) -> Object:
     """A tool; what is not said to be strict is not, though this API takes it to be."""
-    said: Object = {"type": tool.kind, "name": ids.plain(tool.name, "tool_")}
+    said: Object = {"type": tool.kind, "name": tool_ids.plain(tool.name, "tool_")}
     if tool.description is not None:
         said["description"] = tool.description
     if tool.kind == "custom":
@@ -182,4 +182,4 @@ def _choice(choice: ToolChoice, custom: set[str]) -> Json:
 
 def _named(name: str, custom: set[str]) -> Object:
     kind = "custom" if name in custom else "function"
-    return {"type": kind, "name": ids.plain(name, "tool_")}
+    return {"type": kind, "name": tool_ids.plain(name, "tool_")}

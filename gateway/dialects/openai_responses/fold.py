@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from gateway.core import jsonio, sse
 from gateway.core.jsonio import Json
-from gateway.dialects.held import DONE
 from gateway.dialects.openai_responses import ending
 from gateway.dialects.openai_responses.frames import Numbered, Object
+from gateway.dialects.stream_commit import DONE
 
 
 def fold(stream: bytes) -> bytes:

@@ -1,8 +1,6 @@
 """The turns of a request in no dialect as input items, with instructions before them."""
 
-from gateway.core.jsonio import Json
-from gateway.core.loss import Loss
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Media,
     Part,
     Refused,
@@ -13,8 +11,10 @@ from gateway.core.request import (
     ToolUse,
     Turn,
 )  # fmt: skip
+from gateway.core.jsonio import Json
+from gateway.core.loss import Loss
 from gateway.core.target import Target
-from gateway.dialects import ids, maker
+from gateway.dialects import maker, tool_ids
 from gateway.dialects.openai_responses.frames import Object
 
 _FOREIGN = "reasoning of another model is for that model alone"
@@ -95,7 +95,11 @@ class Items:
 
 def _call(use: ToolUse) -> Object:
     kind = "custom_tool_call" if use.custom else "function_call"
-    said = {"type": kind, "call_id": ids.plain(use.id), "name": ids.plain(use.name, "tool_")}
+    said = {
+        "type": kind,
+        "call_id": tool_ids.plain(use.id),
+        "name": tool_ids.plain(use.name, "tool_"),
+    }
     if use.custom:
         return {**said, "input": use.arguments}
     return {**said, "arguments": use.arguments or "{}"}
@@ -111,7 +115,7 @@ def _result(result: ToolResult) -> Object:
         texts = [part["text"] for part in parts[1 if start else 0 :]]
         output = start + "\n".join(texts)
     kind = "custom_tool_call_output" if result.custom else "function_call_output"
-    return {"type": kind, "call_id": ids.plain(result.id), "output": output}
+    return {"type": kind, "call_id": tool_ids.plain(result.id), "output": output}
 
 
 def _content(part: Part) -> list[Object]:

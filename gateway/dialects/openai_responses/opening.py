@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from gateway.core.jsonio import Json
-from gateway.dialects import opening
+from gateway.dialects import conversation_start
 from gateway.dialects.body import Body
-from gateway.dialects.opening import Opening
+from gateway.dialects.conversation_start import Opening
 
 _SYSTEM = ("system", "developer")
 _MESSAGE = (None, "message")
@@ -19,31 +19,34 @@ def read(body: Body) -> Opening:
     """
     value = body.said
     return Opening(
-        system=opening.system(_system(value)),
-        first=opening.first(_turns(value)),
+        system=conversation_start.system(_system(value)),
+        first=conversation_start.first(_turns(value)),
         named=_codex(value.get("client_metadata"))
-        or opening.cache_key(value)
-        or opening.name(value, "conversation", "session_id", "previous_response_id"),
-        user=opening.asker(value),
+        or conversation_start.cache_key(value)
+        or conversation_start.name(value, "conversation", "session_id", "previous_response_id"),
+        user=conversation_start.asker(value),
     )
 
 
 def _codex(metadata: Json) -> tuple[str, str] | None:
-    return opening.name(metadata, *_CODEX) if isinstance(metadata, dict) else None
+    return conversation_start.name(metadata, *_CODEX) if isinstance(metadata, dict) else None
 
 
 def _messages(given: Json) -> Iterator[tuple[Json, str | list[str]]]:
     """The messages of an input: who says what."""
     for item in given or ():
         if item.get("type") in _MESSAGE:
-            yield item.get("role"), opening.said(item.get("content"), "input_text", "text")
+            yield (
+                item.get("role"),
+                conversation_start.said(item.get("content"), "input_text", "text"),
+            )
 
 
 def _system(value: dict[str, Json]) -> list[str]:
     instructions, given = value.get("instructions"), value.get("input")
     found = [instructions] if isinstance(instructions, str) else []
     for role, said in () if isinstance(given, str) else _messages(given):
-        if role not in _SYSTEM or len(found) >= opening.MOST_BLOCKS:
+        if role not in _SYSTEM or len(found) >= conversation_start.MOST_BLOCKS:
             break
         found += [said] if isinstance(said, str) else said
     return found

@@ -7,11 +7,11 @@ member `error`, clients with types read `code` and `message` beside it: both are
 from collections.abc import Mapping
 
 from gateway.core import jsonio
+from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
-from gateway.core.problem import Problem
-from gateway.dialects import failure
-from gateway.dialects.failure import Words
+from gateway.dialects import upstream_errors
 from gateway.dialects.openai_chat import problems as chat
+from gateway.dialects.upstream_errors import Words
 
 LAST = 2**31 - 1
 """The number of an error in its stream: above that of every event before it."""
@@ -46,7 +46,7 @@ write = chat.write
 
 def read(status: int, body: bytes, retry_after: float | None) -> Problem:
     """A provider's error; see failure.read."""
-    return failure.read(_WORDS, status, body, retry_after)
+    return upstream_errors.read(_WORDS, status, body, retry_after)
 
 
 def frame(problem: Problem) -> bytes:
@@ -73,4 +73,4 @@ def found(error: Json) -> Problem:
         meant = 400 if "image" in code else _CODES.get(code, 500)
     if meant == 500 and isinstance(error, dict) and error.get("type") == "invalid_request_error":
         meant = 400
-    return failure.found(_WORDS, meant, jsonio.dumps({"error": error}))
+    return upstream_errors.found(_WORDS, meant, jsonio.dumps({"error": error}))

@@ -3,7 +3,7 @@
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.dialects.openai_responses.space import MORE
-from gateway.dialects.typed import Typed
+from gateway.dialects.user_text import Typed
 
 _TEXTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
 _RESULTS = frozenset({"mcp_approval_response", "tool_search_output", "program_output"})

@@ -1,10 +1,10 @@
-"""State that the gateway labelled, in items of reasoning: see dialects.seal."""
+"""State that the gateway labelled, in items of reasoning: see dialects.reasoning_state."""
 
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
-from gateway.dialects import seal
+from gateway.dialects import reasoning_state
 from gateway.dialects.body import Body
-from gateway.dialects.edit import Edit
+from gateway.dialects.body_patch import Edit
 from gateway.dialects.openai_responses import slot
 
 _SLOT = "encrypted_content"
@@ -12,10 +12,10 @@ _SLOT = "encrypted_content"
 
 def edit(body: Body, target: Target) -> Edit:
     """A body on its way to a target, without the reasoning of others."""
-    if not seal.holds(body):
+    if not reasoning_state.holds(body):
         return Edit(body)
-    seals = seal.Seals(target, "openai-responses")
-    return seal.edit(body, "input", seals, _Input(seals).fix)
+    seals = reasoning_state.Seals(target, "openai-responses")
+    return reasoning_state.edit(body, "input", seals, _Input(seals).fix)
 
 
 class _Input:
@@ -23,7 +23,7 @@ class _Input:
 
     __slots__ = ("_made", "_seals")
 
-    def __init__(self, seals: seal.Seals) -> None:
+    def __init__(self, seals: reasoning_state.Seals) -> None:
         self._seals = seals
         self._made: set[str] = set()
         """Beginnings of the ids of items in answers that the gateway wrote."""
@@ -33,7 +33,7 @@ class _Input:
         items = [it for it in given if _reasons(it)] if isinstance(given, list) else []
         ours = [it for it in items if self._seals.labelled(it.get(_SLOT))]
         self._made = {_answer(it) for it in ours} - {""}
-        return seal.each(self._item)(raw, given) if ours else raw
+        return reasoning_state.each(self._item)(raw, given) if ours else raw
 
     def _item(self, raw: bytes, item: Json) -> bytes | None:
         if not _reasons(item):
@@ -49,7 +49,7 @@ class _Input:
         if kept.call is not None:
             self._seals.lost = True
             return None
-        return seal.put(raw, _SLOT, kept.state) if kept.state else None
+        return reasoning_state.put(raw, _SLOT, kept.state) if kept.state else None
 
 
 def _reasons(item: Json) -> bool:

@@ -7,8 +7,8 @@ reference; Codex sends them.
 
 from collections.abc import Iterable
 
+from gateway.core.canonical_request import Tool
 from gateway.core.jsonio import Json
-from gateway.core.request import Tool
 from gateway.dialects.openai_responses.frames import Object
 
 KIND = "namespace"

@@ -16,12 +16,12 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined, service
-from gateway.dialects import charges
-from gateway.dialects.amount import text
+from gateway.dialects import billing
 from gateway.dialects.base import Body, Watch, Written
 from gateway.dialects.body import UNWRITTEN, response_id
-from gateway.dialects.held import DONE, Held, broken
+from gateway.dialects.content_length import text
 from gateway.dialects.openai_responses import amount, ending, problems, usage
+from gateway.dialects.stream_commit import DONE, Held, broken
 
 ENDS = frozenset({"response.completed", "response.incomplete"})
 
@@ -87,7 +87,7 @@ class _Stream(Held):
         before = len(self._tools)
         self._tools.update(tools)
         if len(self._tools) > before:
-            used = Usage(tools=charges.counted(self._tools))
+            used = Usage(tools=billing.counted(self._tools))
             self.usage = joined(self.usage, used)
 
     def _glance(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both

@@ -1,8 +1,8 @@
 """The response object that a client gets: what it asked, said again, and what came of it."""
 
+from gateway.core.canonical_request import Request
 from gateway.core.jsonio import Json
-from gateway.core.request import Request
-from gateway.dialects import ids
+from gateway.dialects import tool_ids
 from gateway.dialects.openai_responses.frames import Object
 from gateway.dialects.speech import Telling
 
@@ -56,7 +56,7 @@ def begin(telling: Telling, id: str | None, model: str | None, created: int | No
 
 def response_id(id: str) -> str:
     """An id as those of this API are: clients may tell by it what it is of."""
-    return id if id.startswith(_ANSWER) else _ANSWER + ids.plain(id, "")
+    return id if id.startswith(_ANSWER) else _ANSWER + tool_ids.plain(id, "")
 
 
 def item_id(answer: str, prefix: str, at: int) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.core.jsonio import Json
 from gateway.core.usage import MODALITIES, Usage, count, media_tokens, service, split_output
-from gateway.dialects import charges
+from gateway.dialects import billing
 
 type Used = tuple[str, str]
 """A tool, and what tells one use of it from another."""
@@ -50,7 +50,7 @@ def find(response: dict[str, Json], seen: Iterable[Used] = ()) -> Usage | None:
         return None
     output = response.get("output")
     uses = {*seen, *used(output if isinstance(output, list) else ())}
-    tools = charges.counted(uses) if uses else {}
+    tools = billing.counted(uses) if uses else {}
     searches = _searches(response)
     if searches is not None:
         tools = {**tools, "web_search": searches}
@@ -106,9 +106,9 @@ def read(usage: Json) -> Usage | None:
         cache_write=written,
         output=shown,
         reasoning=reasoning,
-        tools=charges.tools(usage),
+        tools=billing.tools(usage),
         media=_media("input", inside) | _media("output", _dict(usage.get("output_tokens_details"))),
-        billed=charges.billed(usage),
+        billed=billing.billed(usage),
     )
 
 

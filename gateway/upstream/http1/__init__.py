@@ -9,17 +9,17 @@
 - Reading: one response as the parser tells it, with all that may be wrong with it
 """
 
+from gateway.upstream.http1.connect import context
 from gateway.upstream.http1.connection import (
     Connection,
     Direct,
     StaleConnection,
     UnwrittenError,
 )
-from gateway.upstream.http1.dial import context
 from gateway.upstream.http1.pool import Pool
-from gateway.upstream.http1.reading import Reading
+from gateway.upstream.http1.request import Fields, lines
+from gateway.upstream.http1.response import Reading
 from gateway.upstream.http1.transport import Body, Route, Transport
-from gateway.upstream.http1.writing import Fields, lines
 
 __all__ = [
     "Body", "Connection", "Direct", "Fields", "Pool", "Reading", "Route", "StaleConnection",

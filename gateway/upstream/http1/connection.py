@@ -17,11 +17,11 @@ from typing import Protocol
 
 import httpx
 
-from gateway.outbox import Outbox
 from gateway.upstream.http1.chunk import inside
-from gateway.upstream.http1.form import Form, form
-from gateway.upstream.http1.mark import Mark
-from gateway.upstream.http1.reading import Reading
+from gateway.upstream.http1.head_template import Form, form
+from gateway.upstream.http1.response import Reading
+from gateway.upstream.http1.waiter import Mark
+from gateway.upstream.write_batch import Outbox
 
 HIGH = 262_144
 """Bytes of an answer that may wait to be read."""

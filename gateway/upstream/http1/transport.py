@@ -14,17 +14,17 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from gateway.outbox import Outbox
+from gateway.upstream.http1.connect import Dial, Proxy, context
 from gateway.upstream.http1.connection import (
     Connection,
     Direct,
     StaleConnection,
     UnwrittenError,
 )
-from gateway.upstream.http1.dial import Dial, Proxy, context
 from gateway.upstream.http1.pool import Pool
-from gateway.upstream.http1.reading import Reading
-from gateway.upstream.http1.writing import AT_ONCE, Fields, Message, prepare, upload, write
+from gateway.upstream.http1.request import AT_ONCE, Fields, Message, prepare, upload, write
+from gateway.upstream.http1.response import Reading
+from gateway.upstream.write_batch import Outbox
 
 _PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 _SHORTEST = 0.001

@@ -11,12 +11,12 @@ from tests.e2e.abroad import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.upstream import Upstream
 from tests.hostile import trial
 from tests.hostile.__main__ import serving
-from tests.http import gate as doors
-from tests.http.conftest import claude, google, replies
-from tests.http.gate import Gate, answers, request, shaped
-from tests.http.test_input import NOT_JSON
-from tests.http.test_input import ROWS as NO_REQUESTS
-from tests.http.test_wire import NO_REQUESTS as NO_HTTP
+from tests.server import gate as doors
+from tests.server.conftest import claude, google, replies
+from tests.server.gate import Gate, answers, request, shaped
+from tests.server.http1.test_protocol import NO_REQUESTS as NO_HTTP
+from tests.server.test_input import NOT_JSON
+from tests.server.test_input import ROWS as NO_REQUESTS
 
 _PATHS = {
     CHAT: doors.CHAT, MESSAGES: doors.MESSAGES, RESPONSES: doors.RESPONSES, GEMINI: doors.GENERATE,

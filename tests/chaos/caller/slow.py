@@ -20,7 +20,7 @@ from tests.chaos.upstream.fault import ledger
 from tests.e2e.abroad import DIALECTS, TEXT
 from tests.e2e.child import until
 from tests.hostile.trial import refused
-from tests.http.gate import answers, drain
+from tests.server.gate import answers, drain
 
 _HEAD, _BODY, _READ = 0.5, 1.0, 1.0
 """Seconds that a client has: for its head, its body, and to read some of an answer."""

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from tests.chaos.crowd import FORMS, Crowd, Form, ask, row, told
 from tests.chaos.gateway import Gateway
 from tests.chaos.host.disk import Held

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from tests.chaos import provider as providers
 from tests.chaos.crowd import FORMS, Crowd, Form, ask, fresh, row, told
 from tests.chaos.gateway import Gateway

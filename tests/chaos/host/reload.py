@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from tests.chaos.crowd import Crowd, Form, row
 from tests.chaos.gateway import Gateway
 from tests.chaos.host.process import BAD

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 
-from gateway.state.counters import keys
+from gateway.state.redis.scripts import keys
 from tests.chaos.crowd import Crowd, Form, hits, quick, row
 from tests.chaos.redis.pair import program, traffic, waited
 from tests.chaos.row import Expected, Row, Seen

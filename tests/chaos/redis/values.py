@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from gateway.core.entry import Entry
-from gateway.state.counters import keys
+from gateway.core.ledger_rows import Entry
+from gateway.state.redis.scripts import keys
 from tests.chaos.crowd import FORMS, Crowd, Form, ask, cached, fresh, hits, quick, row, told
 from tests.chaos.redis.pair import BACK, WELL, pair, program, proxied, traffic, waited
 from tests.chaos.row import Cell, Expected, Row, Seen

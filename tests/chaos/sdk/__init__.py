@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.core.entry import Entry, Intent
+from gateway.core.ledger_rows import Entry, Intent
 from tests.chaos.row import Cell, Expected, Mode, Row, Seen
 from tests.chaos.sdk.clients import CLIENTS, awake, outcome
 from tests.chaos.stage import Stage

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from tests.chaos.client import PROMPT
 from tests.chaos.gateway import PROVIDER_KEY
 from tests.chaos.provider import Fault, Request, Wire, honest

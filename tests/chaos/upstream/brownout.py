@@ -17,7 +17,7 @@ import openai
 from google import genai
 from google.genai import errors, types
 
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from tests.chaos.client import PROMPT, Reply
 from tests.chaos.crowd import Form, fresh, row
 from tests.chaos.gateway import CLIENT_KEY, Gateway

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.core.entry import Entry
+from gateway.core.ledger_rows import Entry
 from tests.chaos import provider, verdict
 from tests.chaos.client import Reply
 from tests.chaos.provider import Fault, Wire, honest

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from gateway.dialects.held import MOST_FRAME
+from gateway.dialects.stream_commit import MOST_FRAME
 from tests.chaos.provider import Fault, Request, Wire, frames
 from tests.chaos.row import Expected, Row
 from tests.chaos.upstream.fault import fault, prefix

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.entry import Row
-from gateway.ledger.base import Base
+from gateway.core.ledger_rows import Row
 from gateway.ledger.journal import write
+from gateway.ledger.sql_store import Base
 from gateway.ledger.sqlite import Sqlite
 from tests.ledger.postgres import Server, server
 

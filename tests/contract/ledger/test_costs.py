@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.entry import Entry, Reprice, Row
-from gateway.ledger.base import Base
+from gateway.core.ledger_rows import Entry, Reprice, Row
 from gateway.ledger.query import BY, Group
+from gateway.ledger.sql_store import Base
 from tests.contract.ledger.conftest import fed
 from tests.ledger.rows import entry, reprice
 

@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.core.basis import Basis
-from gateway.core.entry import Row
-from gateway.ledger.base import Base
+from gateway.core.decision_record import Basis
+from gateway.core.ledger_rows import Row
 from gateway.ledger.schema import ENTRY
+from gateway.ledger.sql_store import Base
 from tests.contract.ledger.conftest import Make, ask, fed
 from tests.ledger.rows import attempt, entry, feedback, reprice
 
@@ -161,7 +161,7 @@ def test_attempts_of_a_call_come_in_their_order(store: Base, folder: Path) -> No
 def test_what_has_no_price_is_found_and_once_it_has_one_is_not(
     store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.ledger.base._PAGE", 2)
+    monkeypatch.setattr("gateway.ledger.sql_store._PAGE", 2)
     priced = {"cost": Decimal(1), "baseline": Decimal(1)}
     rows = [
         *(entry(f"none-{number}", cost=None) for number in range(5)),
@@ -296,7 +296,7 @@ def test_rows_come_in_order_of_time_for_who_decides_again(
     store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the order in which they came in; of the same moment by id; with the latest price."""
-    monkeypatch.setattr("gateway.ledger.base._PAGE", 2)
+    monkeypatch.setattr("gateway.ledger.sql_store._PAGE", 2)
     basis = Basis(user_tokens=3, signals={"words": 2}, target="a/b")
     rows: list[Row] = [
         entry("d", at=3.0),

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.basis import Basis, Scope
-from gateway.core.entry import Attempt, Entry, Feedback, Reprice, Row
-from gateway.core.evidence import Evidence, Score, Seat
-from gateway.ledger.base import Base
-from gateway.ledger.feed import identity
+from gateway.core.decision_context import Evidence, Score, Seat
+from gateway.core.decision_record import Basis, Scope
+from gateway.core.ledger_rows import Attempt, Entry, Feedback, Reprice, Row
+from gateway.ledger.file_lock import held
+from gateway.ledger.ingest import identity
 from gateway.ledger.journal import CLOSED, write
-from gateway.ledger.lock import held
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, REPRICE
+from gateway.ledger.sql_store import Base
 from gateway.ledger.store import Fed, Stored
 from tests.contract.ledger.conftest import Make, ask, say
 from tests.ledger.busy import WAITS, feeding
@@ -194,7 +194,7 @@ def test_a_segment_that_goes_while_it_is_looked_for_is_no_error(
     say(folder, [entry("c")], "b")
     found = [folder / name for name in ("a.jsonl", "b.jsonl", "never.jsonl")]
     found[0].unlink()
-    monkeypatch.setattr("gateway.ledger.base.segments", lambda _: found)
+    monkeypatch.setattr("gateway.ledger.sql_store.segments", lambda _: found)
     assert store.feed(folder) == 1
     assert [row.id for row in store.entries()] == ["a", "b", "c"]
 
@@ -340,7 +340,7 @@ def test_what_was_fed_is_known_without_asking(make: Make, folder: Path) -> None:
 def test_a_feed_that_fails_has_stored_whole_batches_with_their_offset(
     store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.ledger.feed._BATCH", 2)
+    monkeypatch.setattr("gateway.ledger.ingest._BATCH", 2)
     lines = [write(entry(str(number))) for number in range(5)]
     say(folder, lines)
     put, count = type(store).put, iter(range(9))
@@ -373,7 +373,7 @@ def test_a_reader_cannot_write(store: Base, folder: Path) -> None:
 def test_calls_before_a_moment_are_forgotten_with_all_their_rows(
     store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.ledger.base._PRUNED", 3)
+    monkeypatch.setattr("gateway.ledger.sql_store._PRUNED", 3)
     ids = [str(number) for number in range(10)]
     rows: list[Row] = [entry(id, at=float(id)) for id in ids]
     rows += [attempt(id) for id in ids]

@@ -72,7 +72,7 @@ def test_a_store_that_is_down_is_fed_later_from_where_it_was(frail: Server, fold
 def test_a_connection_that_breaks_within_a_feed_costs_no_row(
     url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.ledger.feed._BATCH", 10)
+    monkeypatch.setattr("gateway.ledger.ingest._BATCH", 10)
     store = Postgres(url)
     say(folder, [entry(str(number)) for number in range(100)])
     put, calls = store.put, iter(range(99))
@@ -95,7 +95,7 @@ def test_two_machines_feed_one_store_and_a_follower_misses_nothing(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their rows have numbers in the order in which they can be seen, whoever commits first."""
-    monkeypatch.setattr("gateway.ledger.feed._BATCH", 3)
+    monkeypatch.setattr("gateway.ledger.ingest._BATCH", 3)
     folders = [tmp_path / str(number) for number in range(3)]
     for number, place in enumerate(folders):
         place.mkdir()

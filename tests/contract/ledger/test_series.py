@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.ledger.base import Base
-from gateway.ledger.series import added, series
+from gateway.ledger.sql_store import Base
+from gateway.ledger.time_series import added, series
 from gateway.ledger.times import Spread, Times
 from tests.contract.ledger.conftest import Make, fed
 from tests.ledger.rows import entry

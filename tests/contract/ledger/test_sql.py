@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
-from gateway.core.entry import Attempt, Entry, Row
-from gateway.ledger.base import Base
+from gateway.core.ledger_rows import Attempt, Entry, Row
+from gateway.ledger.sql_store import Base
 from gateway.ledger.sqlite import Sqlite
 from tests.contract.ledger.conftest import ask, fed, schema
 from tests.docs.pages import ROOT

@@ -7,9 +7,9 @@ from itertools import count
 
 import pytest
 
+from gateway.limits.counters import Meter
 from gateway.limits.memory import Memory
-from gateway.limits.meter import Meter
-from gateway.limits.shared import Shared
+from gateway.limits.redis import Shared
 from tests.conftest import redis_program
 from tests.state.several import Nodes, Sentinels
 

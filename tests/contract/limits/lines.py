@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from gateway.state import script
+from gateway.state.redis import script
 
 _STATEMENT = re.compile(
     r"\s*(local (?!function)|if |for |while |return|break|redis\.call|kept\(\)|"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.limits.meter import BUSY, Form, Meter, Over, Passed
+from gateway.limits.counters import BUSY, Form, Meter, Over, Passed
 from tests.contract.limits.test_meter import NOW, ask, need
 
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from gateway.state.redis import Redis
+from gateway.state.redis.store import Redis
 from tests.state.several import Sentinels
 
 

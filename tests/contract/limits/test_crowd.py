@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.limits.meter import Ask, Form, Kind, Meter, Need, Over, Passed, Unseeded
-from gateway.state.counters import keys
+from gateway.limits.counters import Ask, Form, Kind, Meter, Need, Over, Passed, Unseeded
+from gateway.state.redis.scripts import keys
 from tests.contract.limits.conftest import Make
 
 NOW = 1_900_000_000.0
@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[3]
 
 PROGRAM = """
 import asyncio, sys, time
-from gateway.limits.meter import Ask, Form, Need, Passed
-from gateway.limits.shared import Shared
+from gateway.limits.counters import Ask, Form, Need, Passed
+from gateway.limits.redis import Shared
 
 async def main(url, tenant, name):
     meter = Shared.at(url, note=print, clock=time.monotonic, deadline=10.0)

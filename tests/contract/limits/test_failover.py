@@ -4,8 +4,8 @@ import asyncio
 import time
 from pathlib import Path
 
-from gateway.limits.meter import Ask, Lost, Need, Passed
-from gateway.limits.shared import Shared
+from gateway.limits.counters import Ask, Lost, Need, Passed
+from gateway.limits.redis import Shared
 from tests.state.several import Sentinels
 
 

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from gateway.limits.meter import BUSY, Ask, Form, Kind, Meter, Need, Over, Passed, Unseeded
+from gateway.limits.counters import BUSY, Ask, Form, Kind, Meter, Need, Over, Passed, Unseeded
 
 NOW = 1_795_000_000.0
 BIG = 2**53 - 1

@@ -3,10 +3,10 @@
 import time
 from typing import Any
 
-from gateway.limits.meter import Ask, Need, Passed
-from gateway.limits.shared import Shared
-from gateway.state.counters import keys
-from gateway.state.link import slot_of
+from gateway.limits.counters import Ask, Need, Passed
+from gateway.limits.redis import Shared
+from gateway.state.redis.scripts import keys
+from gateway.state.redis.topology import slot_of
 from tests.state.several import Nodes
 
 NOW = 1_900_000_000.0

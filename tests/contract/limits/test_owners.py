@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from gateway.core.target import Tier
-from gateway.limits.meter import BOTH, BUSY, Ask, Form, Kind, Meter, Need, Over, Passed, Unseeded
+from gateway.limits.counters import BOTH, BUSY, Ask, Form, Kind, Meter, Need, Over, Passed, Unseeded
 from tests.contract.limits.conftest import Make
 from tests.contract.limits.test_meter import NOW, need
 

@@ -10,8 +10,7 @@ import pytest
 import redis
 
 from gateway.core.target import Tier
-from gateway.limits.memory import Memory
-from gateway.limits.meter import (
+from gateway.limits.counters import (
     BOTH,
     Ask,
     Form,
@@ -24,8 +23,9 @@ from gateway.limits.meter import (
     Unseeded,
     scopes,
 )
-from gateway.limits.shared import Shared
-from gateway.state.counters import keys
+from gateway.limits.memory import Memory
+from gateway.limits.redis import Shared
+from gateway.state.redis.scripts import keys
 
 _RUN = count()
 _KINDS: tuple[Kind, ...] = ("requests", "tokens", "concurrency", "usd", "share")

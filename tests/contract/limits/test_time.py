@@ -2,8 +2,8 @@
 
 import time
 
-from gateway.limits.meter import Ask, Meter, Need, Over, Passed
-from gateway.limits.shared import Shared
+from gateway.limits.counters import Ask, Meter, Need, Over, Passed
+from gateway.limits.redis import Shared
 from tests.contract.limits.conftest import Make
 
 NOW = 1_900_000_000.0

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
 from gateway.core.target import Provider, Target
 from gateway.core.usage import Usage
 from gateway.dialects.anthropic_messages import COUNT_TOKENS

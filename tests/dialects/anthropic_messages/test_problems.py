@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.problem import STATUS, Kind, Problem
+from gateway.core.errors import STATUS, Kind, Problem
 from gateway.dialects.anthropic_messages import DIALECT, problems
 from tests.dialects.anthropic_messages.cases import Object
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
 from gateway.core.prompt import Prompt
 from gateway.dialects.anthropic_messages import DIALECT
 from tests.dialects.anthropic_messages.cases import HI, Object, ask, raw

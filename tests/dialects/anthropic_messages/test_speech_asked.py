@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.problem import ProblemError
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Foreign,
     Form,
     Media,
@@ -18,7 +17,8 @@ from gateway.core.request import (
     ToolResult,
     ToolUse,
 )  # fmt: skip
-from gateway.dialects import fields
+from gateway.core.errors import ProblemError
+from gateway.dialects import compatibility
 from gateway.dialects.anthropic_messages import COUNT_TOKENS
 from gateway.dialects.anthropic_messages.speech import SPEECH
 from tests.dialects.anthropic_messages.cases import HI, Object, ask, raw
@@ -92,7 +92,7 @@ def test_what_no_other_dialect_has_is_kept_by_its_type(block: Object) -> None:
     """So that `fields` refuses it by name."""
     request = decode(messages=[{"role": "user", "content": [block]}])
     assert request.turns[0].parts == (Foreign(kind=block["type"], source=block),)
-    _, refusals = fields.weigh(request, "openai-chat")
+    _, refusals = compatibility.weigh(request, "openai-chat")
     assert any(block["type"] in why for why in refusals)
 
 

@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.facts import Facts
-from gateway.core.loss import Loss
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Foreign,
     Form,
     Media,
@@ -25,8 +23,10 @@ from gateway.core.request import (
     ToolUse,
     Turn,
 )  # fmt: skip
+from gateway.core.facts import Facts
+from gateway.core.loss import Loss
 from gateway.core.target import Target
-from gateway.dialects import abroad, ids, maker
+from gateway.dialects import maker, tool_ids, translation
 from gateway.dialects.anthropic_messages import DIALECT
 from gateway.dialects.anthropic_messages.speech import SPEECH
 from gateway.dialects.speech import Said
@@ -81,7 +81,7 @@ def test_the_cap_is_the_clients_the_targets_the_models_or_what_every_claude_give
 
 def test_a_cap_that_is_clamped_is_told_by_the_clients_name() -> None:
     request = Request(turns=(HELLO,), max_output=100_000, names=CLIENT)
-    written = abroad.write(request, DOOR, TARGET)
+    written = translation.write(request, DOOR, TARGET)
     assert [loss.field for loss in written.losses] == ["max_completion_tokens"]
 
 
@@ -187,13 +187,13 @@ def test_ids_and_names_are_plain_the_same_for_use_and_result_and_never_stand_twi
     said = messages(
         turn("assistant", odd), turn("user", ToolResult(id="call:1")), turn("assistant", odd, odd), turn("user", ToolResult(id="call:1")),
     )  # fmt: skip
-    plain = ids.plain("call:1", "toolu_")
-    assert said[1][1] == [use(plain, ids.plain("mcp.a", "tool_"), {})]
+    plain = tool_ids.plain("call:1", "toolu_")
+    assert said[1][1] == [use(plain, tool_ids.plain("mcp.a", "tool_"), {})]
     assert said[2][1] == [result(plain)]
     again, third = (it["id"] for it in said[3][1])
     assert said[4][1] == [result(again), result(third, MISSING, is_error=True)]
     assert len({plain, again, third}) == 3
-    assert all(ids.plain(it) == it for it in (plain, again, third))
+    assert all(tool_ids.plain(it) == it for it in (plain, again, third))
 
 
 @pytest.mark.parametrize("arguments", ["", " ", "null", "{}"])
@@ -430,7 +430,7 @@ ALWAYS = facts("anthropic-always", "low", "medium", "high")
 def test_effort_as_a_model_takes_it(known: Facts, asked: Object, thinking: Any, effort: Any, losses: list[str]) -> None:  # fmt: skip
     """Through `write`, which fits it to the model; what is lost has the client's names."""
     request = Request(turns=(HELLO,), names=CLIENT, **asked)
-    written = abroad.write(request, DOOR, target("m", facts=known))
+    written = translation.write(request, DOOR, target("m", facts=known))
     value = sent(written)
     assert value.get("thinking") == thinking
     assert (value.get("output_config") or {}).get("effort") == effort
@@ -452,7 +452,7 @@ def test_effort_as_a_model_takes_it(known: Facts, asked: Object, thinking: Any, 
 def test_a_client_that_wants_to_read_thoughts_changes_no_effort(to: Target, thinking: Any, effort: Any) -> None:  # fmt: skip
     """What the target's tier says of effort stands; a model that would not think still does not."""
     request = Request(turns=(HELLO,), names=CLIENT, thoughts_shown=True)
-    written = abroad.write(request, DOOR, to)
+    written = translation.write(request, DOOR, to)
     value = sent(written)
     assert value.get("thinking") == thinking
     assert (value.get("output_config") or {}).get("effort") == effort
@@ -503,7 +503,7 @@ def test_any_conversation_is_one_that_the_api_takes(turns: list[Turn]) -> None:
         assert sorted(results) == sorted(open_)
         assert kinds[: len(results)] == ["tool_result"] * len(results)
         open_ = [it["id"] for it in blocks if it["type"] == "tool_use"]
-        assert all(ids.plain(it) == it for it in open_)
+        assert all(tool_ids.plain(it) == it for it in open_)
         assert not seen.intersection(open_)
         assert len(set(open_)) == len(open_)
         seen.update(open_)

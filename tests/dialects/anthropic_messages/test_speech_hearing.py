@@ -22,7 +22,7 @@ from gateway.core.events import (
     Words,
 )  # fmt: skip
 from gateway.core.usage import Usage
-from gateway.dialects import held
+from gateway.dialects import stream_commit
 from gateway.dialects.anthropic_messages.speech import SPEECH
 from tests.dialects.anthropic_messages.cases import (
     EMPTY,
@@ -256,7 +256,7 @@ def test_a_frame_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.dialects.anthropic_messages.hearing.MOST_FRAME", 100)
     decoder = SPEECH.decoder()
     [failed] = decoder.feed(b"data: " + b"x" * 100)
-    assert failed == Failed(held.broken("a frame without an end"))
+    assert failed == Failed(stream_commit.broken("a frame without an end"))
     assert (decoder.feed(WHOLE), decoder.end()) == ([], [])
 
 

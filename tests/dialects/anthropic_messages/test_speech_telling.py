@@ -28,7 +28,7 @@ from gateway.core.events import (
     Words,
 )  # fmt: skip
 from gateway.core.usage import Usage
-from gateway.dialects import held, ids
+from gateway.dialects import stream_commit, tool_ids
 from gateway.dialects.anthropic_messages import DIALECT, usage
 from gateway.dialects.anthropic_messages.speech import SPEECH
 from gateway.dialects.speech import Telling
@@ -148,7 +148,7 @@ def test_tools_that_are_not_ended_end_with_the_answer() -> None:
 
 def test_ids_of_tools_are_plain() -> None:
     odd, none = content(ToolStart(0, "call:1", "f"), ToolEnd(0), ToolStart(1, "", "f"), ToolEnd(1))
-    assert (odd["id"], none["id"]) == (ids.plain("call:1", "toolu_"), "toolu_01JX_1")
+    assert (odd["id"], none["id"]) == (tool_ids.plain("call:1", "toolu_"), "toolu_01JX_1")
 
 
 def test_reasoning_and_the_state_of_its_maker() -> None:
@@ -201,7 +201,7 @@ def test_citations_of_the_api_itself_are_told_and_others_are_not() -> None:
 
 
 def test_what_the_api_does_not_tell() -> None:
-    events: list[Event] = [Start(), Likely([]), Opaque("web_search_call"), Failed(held.broken()), Words(""), Words("x", choice=1)]  # fmt: skip
+    events: list[Event] = [Start(), Likely([]), Opaque("web_search_call"), Failed(stream_commit.broken()), Words(""), Words("x", choice=1)]  # fmt: skip
     assert len(told(*events)) == 1
 
 

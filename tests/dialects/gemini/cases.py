@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
+from gateway.core.canonical_request import Request, Text, Turn
 from gateway.core.events import Event
 from gateway.core.facts import UNKNOWN, Facts
-from gateway.core.request import Request, Text, Turn
 from gateway.core.target import Provider, Target
 from gateway.dialects.base import Body, Written
 from gateway.dialects.gemini import DIALECT, SPEECH

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
 from gateway.core.usage import Usage
 from gateway.dialects.base import Body
 from gateway.dialects.gemini import COUNT_TOKENS

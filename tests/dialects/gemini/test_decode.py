@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Foreign,
     Form,
     Media,
@@ -17,7 +17,7 @@ from gateway.core.request import (
     ToolUse,
     Turn,
 )
-from gateway.dialects import fields, maker
+from gateway.dialects import compatibility, maker
 from gateway.dialects.gemini import SPEECH
 from gateway.dialects.gemini.signature import SKIP, wrap
 from tests.dialects.gemini.cases import HI, STREAM, ask, decoded
@@ -83,7 +83,7 @@ def test_a_bare_request_sets_nothing() -> None:
     request = decoded()
     assert request.turns == (Turn(role="user", parts=(Text(text="hi", source={"text": "hi"}),), source=HI[0]),)  # fmt: skip
     assert (request.tools, request.tool_choice, request.form, request.effort) == ((), None, None, None)  # fmt: skip
-    assert fields.weigh(request, "openai-chat") == ([], [])
+    assert compatibility.weigh(request, "openai-chat") == ([], [])
     assert SPEECH.decode(ask(STREAM)).stream
     assert decoded(generationConfig={"stopSequences": "x"}).stop == ("x",)
 
@@ -92,7 +92,9 @@ def test_a_bare_request_sets_nothing() -> None:
 def test_an_upload_of_any_kind_is_unknown_elsewhere(kind: str) -> None:
     """A sound by its place at Google was once sent to Chat Completions with no data at all."""
     file = {"fileData": {"mimeType": kind, "fileUri": "gs://bucket/a"}}
-    _, refusals = fields.weigh(decoded(contents=[{"role": "user", "parts": [file]}]), "openai-chat")
+    _, refusals = compatibility.weigh(
+        decoded(contents=[{"role": "user", "parts": [file]}]), "openai-chat"
+    )
     assert any("unknown to another" in why for why in refusals)
 
 

@@ -5,20 +5,20 @@ from typing import Any
 
 import pytest
 
+from gateway.core.canonical_request import Foreign, Text
+from gateway.core.errors import ProblemError
 from gateway.core.events import End, Failed, Finish, Opaque, Start, Told
 from gateway.core.facts import Facts
 from gateway.core.loss import Loss
-from gateway.core.problem import ProblemError
-from gateway.core.request import Foreign, Text
 from gateway.core.usage import Usage
-from gateway.dialects import abroad, fields, vectors
+from gateway.dialects import compatibility, embeddings, translation
 from gateway.dialects.base import Body
+from gateway.dialects.embeddings import Wanted
 from gateway.dialects.gemini import EMBED
 from gateway.dialects.speech import Telling
-from gateway.dialects.vectors import Wanted
 from tests.dialects.gemini.cases import target
 
-SPEECH = abroad.speech(EMBED)
+SPEECH = translation.speech(EMBED)
 ONE, MANY = "models/m:embedContent", "models/m:batchEmbedContents"
 TEXT: Any = {"parts": [{"text": "hi"}]}
 READ: Any = EMBED.read_at
@@ -137,7 +137,7 @@ def test_a_200_without_vectors_is_a_problem(body: bytes, kind: str) -> None:
 
 def test_a_batch_is_decoded_as_one_request() -> None:
     lines = {"parts": [{"text": "a"}, {"text": "b"}]}
-    asked = vectors.wanted(
+    asked = embeddings.wanted(
         SPEECH.decode(
             many(
                 {"content": TEXT, "outputDimensionality": 2, "taskType": "X"},
@@ -145,9 +145,9 @@ def test_a_batch_is_decoded_as_one_request() -> None:
             )
         )
     )
-    assert vectors.texts(asked) == ["hi", "a\nb"]
+    assert embeddings.texts(asked) == ["hi", "a\nb"]
     assert (asked.dimensions, asked.single, asked.others) == (2, False, {"taskType": "X"})
-    assert vectors.wanted(SPEECH.decode(read({"content": TEXT}))).single
+    assert embeddings.wanted(SPEECH.decode(read({"content": TEXT}))).single
 
 
 def test_what_openai_cannot_be_asked_is_refused_there() -> None:
@@ -156,7 +156,7 @@ def test_what_openai_cannot_be_asked_is_refused_there() -> None:
     assert [type(part) for part in pictured.turns[0].parts] == [Text, Foreign, Foreign]
     sized = SPEECH.decode(many({"content": TEXT, "outputDimensionality": 2}, {"content": TEXT}))
     for asked in (pictured, sized):
-        assert fields.weigh(asked, "openai-chat")[1]
+        assert compatibility.weigh(asked, "openai-chat")[1]
 
 
 def test_one_text_is_asked_alone_and_several_in_a_batch() -> None:

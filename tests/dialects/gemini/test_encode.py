@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Foreign,
     Form,
     Media,
@@ -19,7 +19,7 @@ from gateway.core.request import (
     ToolUse,
     Turn,
 )
-from gateway.dialects import abroad, maker
+from gateway.dialects import maker, translation
 from gateway.dialects.gemini import DIALECT, SPEECH
 from gateway.dialects.gemini.signature import SKIP
 from tests.dialects.gemini.cases import BUDGET, LEVEL, Object, encoded, target, user
@@ -266,7 +266,7 @@ def test_thoughts_go_to_their_own_maker_alone() -> None:
 def test_the_body_is_one_that_this_dialect_writes() -> None:
     """As `abroad` does it: encoded, read without a path, written for the target."""
     request = Request(turns=(user(),), max_output=9, effort="max", stream=True, names={"effort": "reasoning_effort"})  # fmt: skip
-    written = abroad.write(request, DIALECT, HERE)
+    written = translation.write(request, DIALECT, HERE)
     assert json.loads(written.body) == {
         "contents": [{"role": "user", "parts": [{"text": "hi"}]}],
         "generationConfig": {"maxOutputTokens": 9, "thinkingConfig": {"thinkingLevel": "HIGH"}},

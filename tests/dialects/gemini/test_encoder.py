@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import sse
+from gateway.core.errors import Problem
 from gateway.core.events import (
     Cited,
     Declined,
@@ -27,7 +28,6 @@ from gateway.core.events import (
     ToolStart,
     Words,
 )
-from gateway.core.problem import Problem
 from gateway.core.usage import Usage
 from gateway.dialects.gemini import DIALECT, SPEECH
 from gateway.dialects.gemini.signature import wrap

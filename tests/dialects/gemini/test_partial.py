@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from gateway.core.canonical_request import ToolUse
+from gateway.core.errors import ProblemError
 from gateway.core.events import Event, Failed, Finish, ToolEnd, ToolPiece, ToolStart, Words
-from gateway.core.problem import ProblemError
-from gateway.core.request import ToolUse
 from gateway.dialects.gemini import DIALECT, SPEECH
 from gateway.dialects.gemini.partial import joined
 from tests.dialects.gemini.cases import (

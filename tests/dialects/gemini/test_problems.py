@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from gateway.core.problem import STATUS, Kind, Problem
+from gateway.core.errors import STATUS, Kind, Problem
 from gateway.dialects.gemini import DIALECT, problems
 
 KINDS: tuple[Kind, ...] = get_args(Kind.__value__)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
 from gateway.dialects.gemini import DIALECT
 from tests.dialects.gemini.cases import GENERATE, HI, ask, config, raw, read
 

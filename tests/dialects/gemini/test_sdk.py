@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from gateway.core.errors import Problem
 from gateway.core.events import (
     End,
     Event,
@@ -21,7 +22,6 @@ from gateway.core.events import (
     ToolStart,
     Words,
 )
-from gateway.core.problem import Problem
 from gateway.core.usage import Usage
 from gateway.dialects.base import Body
 from gateway.dialects.gemini import COUNT_TOKENS, DIALECT, SPEECH

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.core import jsonio
 from gateway.core.usage import Usage
-from gateway.dialects import held
+from gateway.dialects import stream_commit
 from gateway.dialects.base import Watch
 from gateway.dialects.gemini import DIALECT
 from tests.dialects.cases import TEXT, pieces
@@ -162,7 +162,7 @@ def test_what_is_no_chunk_is_a_problem(data: bytes) -> None:
 
 
 def test_a_frame_without_an_end_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held, "MOST_FRAME", 10)
+    monkeypatch.setattr(stream_commit, "MOST_FRAME", 10)
     assert run(b"data: {" + b"a" * 20)[1].problem is not None
 
 

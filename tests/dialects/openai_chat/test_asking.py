@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Foreign,
     Form,
     Media,

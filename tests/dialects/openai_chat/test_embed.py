@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
+from gateway.core.canonical_request import Foreign, Request, Text
+from gateway.core.errors import ProblemError
 from gateway.core.events import End, Failed, Finish, Opaque, Start, Told
 from gateway.core.facts import Facts
 from gateway.core.loss import Loss
-from gateway.core.problem import ProblemError
-from gateway.core.request import Foreign, Request, Text
 from gateway.core.usage import Usage
-from gateway.dialects import abroad, vectors
+from gateway.dialects import embeddings, translation
+from gateway.dialects.embeddings import Wanted
 from gateway.dialects.openai_chat import EMBEDDINGS
 from gateway.dialects.speech import Telling
-from gateway.dialects.vectors import Wanted
 from tests.dialects.cases import target
 
-SPEECH = abroad.speech(EMBEDDINGS)
+SPEECH = translation.speech(EMBEDDINGS)
 TELLING = Telling(id="c", created=1, model="m")
 
 
@@ -110,7 +110,7 @@ def test_a_model_that_is_no_word_is_not_repeated() -> None:
 
 
 def test_a_request_is_decoded_with_the_clients_own_words() -> None:
-    asked = vectors.wanted(
+    asked = embeddings.wanted(
         SPEECH.decode(
             EMBEDDINGS.read(
                 raw(
@@ -132,16 +132,16 @@ def test_a_request_is_decoded_with_the_clients_own_words() -> None:
     ]
     assert (asked.dimensions, asked.packed, asked.user) == (2, True, "u")
     assert asked.others == {"input_type": "query"}
-    bare = vectors.wanted(SPEECH.decode(EMBEDDINGS.read(raw(dimensions="2", user=3))))
+    bare = embeddings.wanted(SPEECH.decode(EMBEDDINGS.read(raw(dimensions="2", user=3))))
     assert (bare.dimensions, bare.packed, bare.user) == (None, False, None)
 
 
 def test_a_request_of_another_dialect_asks_for_numbers() -> None:
-    asked = vectors.wanted(SPEECH.decode(EMBEDDINGS.read(raw(input=["a", "b"], dimensions=2))))
+    asked = embeddings.wanted(SPEECH.decode(EMBEDDINGS.read(raw(input=["a", "b"], dimensions=2))))
     said = SPEECH.encode(asked, target())
     assert said.value == {"input": ["a", "b"], "dimensions": 2}
     assert said.names == {"input": "input", "dimensions": "dimensions"}
-    bare = SPEECH.encode(vectors.wanted(SPEECH.decode(EMBEDDINGS.read(raw()))), target())
+    bare = SPEECH.encode(embeddings.wanted(SPEECH.decode(EMBEDDINGS.read(raw()))), target())
     assert bare.value == {"input": ["hi"]}
     with pytest.raises(TypeError):
         SPEECH.encode(Request(turns=()), target())
@@ -173,14 +173,14 @@ def test_what_is_no_list_of_numbers_fails_abroad(row: str) -> None:
 def test_an_answer_is_told_as_the_client_wants_it(packed: bool, said: Any) -> None:
     asked = Wanted(turns=(), packed=packed)
     telling = Telling(id="c", created=1, model="m", asked=asked)
-    told = SPEECH.tell(vectors.answer([[1.0, -2.5]], Usage(input=4, output=0), None), telling)
+    told = SPEECH.tell(embeddings.answer([[1.0, -2.5]], Usage(input=4, output=0), None), telling)
     assert json.loads(told) == {
         "object": "list",
         "data": [{"object": "embedding", "index": 0, "embedding": said}],
         "model": "m",
         "usage": {"prompt_tokens": 4, "total_tokens": 4},
     }
-    unknown = json.loads(SPEECH.tell(vectors.answer([[1.0]], None, "s"), telling))
+    unknown = json.loads(SPEECH.tell(embeddings.answer([[1.0]], None, "s"), telling))
     assert (unknown["usage"], unknown["model"]) == (None, "s")
 
 

@@ -26,7 +26,7 @@ from gateway.core.events import (
     Words,
 )  # fmt: skip
 from gateway.core.usage import Usage
-from gateway.dialects import held
+from gateway.dialects import stream_commit
 from gateway.dialects.openai_chat.speech import SPEECH
 from tests.dialects.cases import TEXT, Object, chunk, pieces, sse, told
 
@@ -411,7 +411,7 @@ def test_an_error_may_lack_its_blank_line() -> None:
 def test_a_frame_without_an_end_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody holds a provider's bytes for ever."""
     monkeypatch.setattr("gateway.dialects.openai_chat.hearing.MOST_FRAME", 10)
-    assert run(b"data: " + b"a" * 20) == [Failed(held.broken("a frame without an end"))]
+    assert run(b"data: " + b"a" * 20) == [Failed(stream_commit.broken("a frame without an end"))]
 
 
 @pytest.mark.parametrize(

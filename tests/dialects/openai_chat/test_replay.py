@@ -7,8 +7,8 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.facts import Facts
 from gateway.dialects import OPENAI_CHAT, Body
-from gateway.dialects.note import Called, Kept, Note
 from gateway.dialects.openai_chat import replay
+from gateway.dialects.tool_reasoning import Called, Kept, Note
 from tests.dialects.cases import target
 
 type Json = dict[str, Any]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import sse as wire
+from gateway.core.canonical_request import Request, Thought, ToolUse
 from gateway.core.events import (
     Cited,
     Declined,
@@ -27,9 +28,8 @@ from gateway.core.events import (
     ToolStart,
     Words,
 )
-from gateway.core.request import Request, Thought, ToolUse
 from gateway.core.usage import Usage
-from gateway.dialects import OPENAI_CHAT, held, maker
+from gateway.dialects import OPENAI_CHAT, maker, stream_commit
 from gateway.dialects.openai_chat import tokens, usage
 from gateway.dialects.openai_chat.speech import SPEECH
 from gateway.dialects.speech import Telling
@@ -268,7 +268,7 @@ def test_refusals_and_log_probabilities() -> None:
 
 def test_what_the_dialect_does_not_tell_is_nothing() -> None:
     """Hosted tools at work; errors, which the dialect's own frame tells."""
-    assert stream(Opaque("x"), Failed(held.broken())) == b""
+    assert stream(Opaque("x"), Failed(stream_commit.broken())) == b""
 
 
 def test_every_choice_begins_with_its_role() -> None:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.loss import Loss
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Foreign,
     Form,
     Media,
@@ -22,7 +21,8 @@ from gateway.core.request import (
     ToolUse,
     Turn,
 )
-from gateway.dialects import OPENAI_CHAT, ids, maker
+from gateway.core.loss import Loss
+from gateway.dialects import OPENAI_CHAT, maker, tool_ids
 from gateway.dialects.openai_chat import wording
 from gateway.dialects.openai_chat.speech import SPEECH
 from gateway.dialects.speech import Said
@@ -157,7 +157,7 @@ def test_calls_are_told_as_they_were() -> None:
         "content": None,
         "tool_calls": [
             {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": ' {"a":1.50}'}},
-            {"id": ids.plain("a:b"), "type": "function", "function": {"name": "f", "arguments": "{}"}},
+            {"id": tool_ids.plain("a:b"), "type": "function", "function": {"name": "f", "arguments": "{}"}},
             {"id": "c", "type": "function", "function": {"name": "sql", "arguments": '{"input":"a \\"b\\""}'}},
         ],
     }  # fmt: skip
@@ -320,7 +320,7 @@ def test_tools_are_said_in_full() -> None:
         {"type": "function", "function": {"name": "g"}},
         {"type": "function", "function": {"name": "c", "parameters": text}},
         {"type": "function", "function": {"name": "t", "description": "d", "parameters": text}},
-        {"type": "function", "function": {"name": ids.plain("files.read", "tool_")}},
+        {"type": "function", "function": {"name": tool_ids.plain("files.read", "tool_")}},
     ]  # fmt: skip
 
 
@@ -346,7 +346,9 @@ def test_who_the_user_is_fits_its_member() -> None:
     """OpenAI takes 64 characters, other hosts 128; Claude Code sends a JSON object of more."""
     user = '{"device_id":"' + "0" * 64 + '","account_uuid":"","session_id":"1"}'
     sent = encode(turn("user", "hi"), user=user).value["user"]
-    assert sent == encode(turn("user", "hi"), user=user).value["user"] == ids.plain(user, "user_")
+    assert (
+        sent == encode(turn("user", "hi"), user=user).value["user"] == tool_ids.plain(user, "user_")
+    )
     assert len(sent) <= 64
     assert encode(turn("user", "hi"), user="u-1").value["user"] == "u-1"
 

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
+from gateway.core.canonical_request import Request
 from gateway.core.facts import UNKNOWN, Facts
-from gateway.core.request import Request
 from gateway.core.target import Provider, Target
 from gateway.dialects.base import Body, Written
 from gateway.dialects.openai_responses import DIALECT

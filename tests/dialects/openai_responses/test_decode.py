@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Foreign,
     Form,
     Media,
@@ -15,7 +15,7 @@ from gateway.core.request import (
     ToolUse,
     Turn,
 )
-from gateway.dialects import fields, maker
+from gateway.dialects import compatibility, maker
 from gateway.dialects.openai_responses import slot
 from tests.dialects.openai_responses.cases import Object, decoded
 
@@ -121,7 +121,7 @@ def test_items_of_no_other_dialect_are_named() -> None:
         ("user", [Foreign(kind="computer_call_output")]),
         ("user", [Foreign(kind="item_reference")]),
     ]
-    refusals = fields.weigh(request, "anthropic-messages")[1]
+    refusals = compatibility.weigh(request, "anthropic-messages")[1]
     assert len(refusals) == 3
     assert refusals[0].startswith("input.web_search_call")
 
@@ -199,12 +199,12 @@ def test_every_setting_is_a_field_by_the_client_s_own_name() -> None:
     assert (request.parallel_tools, request.service_tier, request.user) == (False, "flex", "u")
     assert (request.metadata, request.cache_key) == ({"a": "b"}, "k")
     assert (request.stream, request.stream_usage, request.others) == (True, True, {})
-    assert {name for name, _ in fields.asked(request)} == {
+    assert {name for name, _ in compatibility.asked(request)} == {
         "reasoning.effort", "reasoning.summary", "text.verbosity", "max_output", "temperature",
         "top_p", "logprobs", "service_tier", "user", "metadata", "cache_key", "json_object",
         "parallel_tools_off", "effort", "thoughts_shown", "verbosity",
     } - {"reasoning.effort", "reasoning.summary", "text.verbosity"}  # fmt: skip
-    assert set(dict(fields.asked(request)).values()) == {
+    assert set(dict(compatibility.asked(request)).values()) == {
         "reasoning.effort", "reasoning.summary", "text.verbosity", "max_output_tokens",
         "temperature", "top_p", "include", "service_tier", "safety_identifier", "metadata",
         "prompt_cache_key", "text.format", "parallel_tool_calls",
@@ -229,7 +229,7 @@ def test_what_says_nothing_is_nothing() -> None:
         previous_response_id=None,
     )
     assert request.others == {}
-    assert list(fields.asked(request)) == [("logprobs", "include")]
+    assert list(compatibility.asked(request)) == [("logprobs", "include")]
     assert request.tool_choice is None
 
 
@@ -255,7 +255,7 @@ def test_members_of_this_dialect_alone_are_named() -> None:
         "user": "v",
         "x_new": 0,
     }
-    losses, refusals = fields.weigh(request, "openai-chat")
+    losses, refusals = compatibility.weigh(request, "openai-chat")
     assert [it.split(":")[0] for it in refusals] == ["previous_response_id"]
     assert {"store", "truncation", "reasoning.mode", "x_new"} <= {loss.field for loss in losses}
     odd: list[object] = [{"x": []}, "reasoning.encrypted_content"]

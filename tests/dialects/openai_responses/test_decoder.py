@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.core import events as e
 from gateway.core.usage import Usage
-from gateway.dialects.held import MOST_FRAME
 from gateway.dialects.openai_responses.speech import SPEECH
+from gateway.dialects.stream_commit import MOST_FRAME
 from tests.dialects.cases import pieces
 from tests.dialects.openai_responses.cases import (
     ADDED,

@@ -2,9 +2,7 @@
 
 import pytest
 
-from gateway.core.facts import Facts
-from gateway.core.loss import Loss
-from gateway.core.request import (
+from gateway.core.canonical_request import (
     Foreign,
     Form,
     Media,
@@ -20,8 +18,10 @@ from gateway.core.request import (
     ToolUse,
     Turn,
 )
+from gateway.core.facts import Facts
+from gateway.core.loss import Loss
 from gateway.core.target import Target
-from gateway.dialects import abroad, ids, maker
+from gateway.dialects import maker, tool_ids, translation
 from gateway.dialects.openai_responses import DIALECT
 from gateway.dialects.openai_responses.speech import SPEECH
 from tests.dialects.openai_responses.cases import Object, decoded, sent, target
@@ -320,7 +320,7 @@ def test_what_a_model_refuses_is_told_by_the_client_s_name() -> None:
     facts = Facts(
         efforts=("low", "high"), effort_style="reasoning", max_output=500, sampling="never"
     )
-    written = abroad.write(request, DIALECT, target(facts=facts))
+    written = translation.write(request, DIALECT, target(facts=facts))
     assert sent(written)["reasoning"] == {"effort": "high"}
     assert sent(written)["max_output_tokens"] == 500
     assert {(it.field, it.action) for it in written.losses} == {
@@ -357,7 +357,7 @@ def test_names_and_the_user_fit_their_members() -> None:
         tool_choice=ToolChoice(mode="tool", name="files.read"),
     )
     value = SPEECH.encode(request, target()).value
-    plain = ids.plain("files.read", "tool_")
-    assert value["safety_identifier"] == ids.plain(user, "user_") != user
+    plain = tool_ids.plain("files.read", "tool_")
+    assert value["safety_identifier"] == tool_ids.plain(user, "user_") != user
     assert [tool["name"] for tool in value["tools"]] == [plain, "f"]
     assert value["tool_choice"] == {"type": "function", "name": plain}

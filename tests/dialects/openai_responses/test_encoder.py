@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import events as e
-from gateway.core.request import Request, Text, Turn
+from gateway.core.canonical_request import Request, Text, Turn
 from gateway.core.usage import Usage
 from gateway.dialects import maker
 from gateway.dialects.openai_responses import DIALECT, slot

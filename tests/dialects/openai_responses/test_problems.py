@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.core.problem import Problem
+from gateway.core.errors import Problem
 from gateway.dialects.openai_responses import DIALECT, problems
 from tests.dialects.openai_responses.cases import read
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.core.problem import ProblemError
+from gateway.core.errors import ProblemError
 from gateway.dialects.openai_responses import DIALECT
 from tests.dialects.openai_responses.cases import ask, raw
 

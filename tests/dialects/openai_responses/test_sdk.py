@@ -6,7 +6,7 @@ import pytest
 from openai.types.responses import ParsedResponse
 
 from gateway.core import events as e
-from gateway.core.problem import Problem
+from gateway.core.errors import Problem
 from gateway.core.usage import Usage
 from gateway.dialects.openai_responses import DIALECT
 from gateway.dialects.openai_responses.speech import SPEECH

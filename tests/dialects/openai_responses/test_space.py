@@ -5,8 +5,8 @@ import json
 import pytest
 
 from gateway.core import events as e
-from gateway.core.request import Tool, ToolUse
-from gateway.dialects import fields
+from gateway.core.canonical_request import Tool, ToolUse
+from gateway.dialects import compatibility
 from gateway.dialects.openai_responses import space
 from gateway.dialects.openai_responses.speech import SPEECH
 from tests.dialects.openai_responses.cases import Object, ask, decoded, read, telling
@@ -27,7 +27,7 @@ def test_each_tool_of_a_namespace_is_one_of_its_own() -> None:
     ]
     assert request.tools[0].source == {**CLOSE, "description": "Of agents.\n\nCloses.", "namespace": "agents"}  # fmt: skip
     for door in ("openai-chat", "anthropic-messages", "gemini"):
-        assert fields.weigh(request, door) == ([], [])
+        assert compatibility.weigh(request, door) == ([], [])
 
 
 @pytest.mark.parametrize("tools", [[], None, {}])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.upstream.http1.connection import Connection
-from gateway.upstream.http1.reading import Reading
+from gateway.upstream.http1.response import Reading
 from tests.upstream.http1.line import Line
 
 _HEADERS = st.lists(

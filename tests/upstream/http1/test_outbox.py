@@ -5,9 +5,9 @@ import asyncio
 import httpx
 import pytest
 
-from gateway.outbox import Outbox
 from gateway.upstream.http1 import StaleConnection, UnwrittenError
 from gateway.upstream.http1.connection import Connection
+from gateway.upstream.write_batch import Outbox
 from tests.upstream.http1.line import Line
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"

@@ -7,10 +7,10 @@ import struct
 import httpx
 import pytest
 
+from gateway.upstream.http1.connect import Proxy
 from gateway.upstream.http1.connection import Connection
-from gateway.upstream.http1.dial import Proxy
+from gateway.upstream.http1.request import write
 from gateway.upstream.http1.transport import Transport
-from gateway.upstream.http1.writing import write
 from tests.contract.client import ask, opened, until, whole
 from tests.contract.server import CHUNKED, OK, Peer, Server, always
 

@@ -1,0 +1,45 @@
+"""Notes between the requests of a tool loop: reasoning that a client does not send back."""
+
+import asyncio
+from collections.abc import Mapping
+
+from gateway.cache import key as keys
+from gateway.cache.codec import Sealed
+from gateway.cache.packed import Packed
+from gateway.core.call import Key
+from gateway.core.jsonio import Json
+from gateway.dialects.openai_chat import replay
+from gateway.dialects.tool_reasoning import Note
+from gateway.state import Store
+
+TTL = 3600.0
+"""Seconds: a tool loop is a matter of minutes; a person may be asked in it."""
+_PACKED = Packed(Note)
+
+
+class Notes:
+    """Notes by the key of a client, by what the user has said, and by the first call of an answer.
+
+    A note that is lost loses reasoning, and no request.
+    """
+
+    def __init__(self, store: Store, *, secret: bytes) -> None:
+        self._sealed = Sealed(store, secret=secret, kind="note")
+
+    async def find(self, key: Key, messages: list[dict[str, Json]]) -> Mapping[str, Note]:
+        """What was noted of calls in the messages of a request, oldest first."""
+        ids = replay.wanted(messages)
+        if not ids:
+            return {}
+        base = replay.base(messages)
+        found = await asyncio.gather(*(self._sealed.get(self._name(key, base, id)) for id in ids))
+        notes = {id: _PACKED.read(data) for id, data in zip(ids, found, strict=True)}
+        return {id: note for id, note in notes.items() if note is not None}
+
+    async def keep(self, key: Key, messages: list[dict[str, Json]], note: Note) -> None:
+        """Keep what was noted of the answer to a request with these messages."""
+        name = self._name(key, replay.base(messages), next(iter(note.calls)))
+        await self._sealed.put(name, _PACKED.write(note), TTL)
+
+    def _name(self, key: Key, base: str, id: str) -> str:
+        return self._sealed.name(keys.scope("key", key), base, id)

@@ -1,0 +1,1 @@
+"""Answers for questions that mean the same."""

@@ -1,0 +1,134 @@
+"""What all commands have in common: help with headings, names that were meant, errors in a line."""
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+import click
+
+from gateway.cli import color
+from gateway.settings.errors import ConfigError, Mistake, nearest
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it: 128 and the number of the signal."""
+
+_HEADING = re.compile(r"^( *)([A-Z][A-Za-z ]*:)$", re.MULTILINE)
+_LEVELS = {"error": "red", "warning": "yellow"}
+
+
+class _Formatter(click.HelpFormatter):
+    """Headings are bold and names have a colour; where there are none, click takes them out."""
+
+    def write(self, string: str) -> None:
+        super().write(_HEADING.sub(lambda found: f"{found[1]}{_bold(found[2])}", string))
+
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        super().write_usage(prog, args, _bold("Usage:") + " " if prefix is None else prefix)
+
+    def write_dl(
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        shown = [(click.style(name, fg="cyan"), text) for name, text in rows]
+        super().write_dl(shown, col_max, col_spacing)
+
+
+class Context(click.Context):
+    """The context of each of our commands."""
+
+    formatter_class = _Formatter
+
+
+class Group(click.Group):
+    """Commands that belong together; one that is not known is told with what was meant."""
+
+    context_class = Context
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that a line names; None where completion asks and there is none."""
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-") and not ctx.resilient_parsing:
+            hint = nearest(args[0], known)
+            raise click.NoSuchCommand(
+                args[0], f"No such command {args[0]!r}. {hint}".rstrip(), ctx=ctx
+            )
+        return super().resolve_command(ctx, args)
+
+
+class Main(Group):
+    """The whole command line: every way in which it ends passes here.
+
+    `sections` are commands and what they do, by the heading that they stand under.
+    """
+
+    sections: Mapping[str, Mapping[str, str]] = {}
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: object,
+    ) -> click.Context:
+        """Read a line; colours are as the environment asks for them."""
+        extra.setdefault("color", color.wanted())
+        return super().make_context(info_name, args, parent, **extra)
+
+    def main(  # type: ignore[override]  # its overloads differ by standalone_mode
+        self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: object
+    ) -> object:
+        """Run it. Exit status: 0 done, 1 wrong or failed, 2 misused, others as commands say."""
+        if not standalone_mode:
+            return super().main(args, standalone_mode=False, **extra)  # type: ignore[call-overload]
+        try:
+            found: object = super().main(args, standalone_mode=False, **extra)  # type: ignore[call-overload]
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                click.echo(styled(mistake), err=True, color=color.wanted())
+            sys.exit(1)
+        except click.ClickException as error:
+            _tell(error)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            click.echo("Interrupted.", err=True)
+            sys.exit(INTERRUPTED)
+        except OSError as error:
+            _tell(click.ClickException(unusable(error)))
+            sys.exit(1)
+        sys.exit(found if isinstance(found, int) else 0)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write them below their headings."""
+        width = max(len(name) for rows in self.sections.values() for name in rows)
+        for heading, rows in self.sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{name:<{width}}", text) for name, text in rows.items()])
+
+
+def styled(mistake: Mistake) -> str:
+    """A mistake in a line, its level in a colour."""
+    level = click.style(mistake.level, fg=_LEVELS[mistake.level], bold=True)
+    return str(mistake).replace(f"{mistake.level}: ", f"{level}: ", 1)
+
+
+def unusable(error: OSError) -> str:
+    """Why a file, or whatever it was, could not be used, in one line."""
+    reason = (error.strerror or str(error) or type(error).__name__).lower()
+    return f"{error.filename}: {reason}." if error.filename else f"{reason}."
+
+
+def _tell(error: click.ClickException) -> None:
+    """In one line; where words were not understood, with the command that tells which are."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return
+    text = error.format_message()
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        end = "" if text.endswith((".", "?", "!", ")")) else "."
+        text = f"{text}{end} See `{error.ctx.command_path} --help`."
+    click.echo(f"{click.style('Error:', fg='red')} {text}", err=True, color=error.show_color)
+
+
+def _bold(text: str) -> str:
+    return click.style(text, bold=True)

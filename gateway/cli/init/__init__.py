@@ -1,0 +1,1 @@
+"""The command `init` and the files that it writes."""

@@ -1,0 +1,74 @@
+"""The ledger that a command works on, opened."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import click
+
+from gateway.ledger.query_params import Question, QuestionError, ask
+from gateway.ledger.sqlite import SCHEME
+from gateway.ledger.store import Store, StoreError, open_store
+
+
+class Books(Protocol):
+    """Where the ledger is: what a command needs to know of a configuration."""
+
+    @property
+    def store(self) -> str:
+        """The store's URL."""
+
+    @property
+    def journal_folder(self) -> Path:
+        """The folder of the journals' segments."""
+
+    @property
+    def content_folder(self) -> Path:
+        """The folder of kept text."""
+
+    @property
+    def time_zone(self) -> str:
+        """The zone of days, unless another is asked for."""
+
+
+@contextmanager
+def opened(books: Books) -> Iterator[Store | None]:
+    """The store, with all that the journals have; None where there is no ledger yet.
+
+    Raises click.ClickException where it cannot be read, also within the block.
+    """
+    try:
+        # A look at a ledger that is not there must not make one, perhaps as another user.
+        if _is_missing(books.store) and not books.journal_folder.exists():
+            yield None
+            return
+        store = open_store(books.store)
+        try:
+            store.catch_up(books.journal_folder)
+            yield store
+        finally:
+            store.close()
+    except (OSError, StoreError) as error:
+        raise click.ClickException(f"the ledger cannot be read: {error}") from error
+
+
+def asked(
+    by: Sequence[str] = (),
+    *,
+    since: str | None,
+    until: str | None,
+    only: Sequence[str] = (),
+    zone: str,
+) -> Question:
+    """A question of the command line. Raises click.BadParameter."""
+    try:
+        return ask(by, since=since or "", until=until or "", only=only, zone=zone, now=time.time())
+    except QuestionError as error:
+        raise click.BadParameter(str(error), param_hint=f"--{error.part}") from None
+
+
+def _is_missing(url: str) -> bool:
+    path = url.removeprefix(SCHEME)
+    return path != url and not Path(path).exists()

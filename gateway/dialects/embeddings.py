@@ -1,0 +1,92 @@
+"""Embeddings in no dialect: what is asked for them, and the vectors of an answer.
+
+A request is a Request whose turns are its inputs, one vector each; a vector is an Opaque event. So
+calls for embeddings are translated by the same `abroad` as all others.
+"""
+
+import base64
+import struct
+from collections.abc import Iterable
+
+from gateway.core.canonical_request import Request, Text, Turn
+from gateway.core.events import End, Event, Failed, Finish, Opaque, Start, Told
+from gateway.core.jsonio import Json
+from gateway.core.usage import Usage
+from gateway.dialects.stream_commit import broken
+
+OPERATION = "embeddings"
+DONE = "stop"
+"""The finish of every answer: all of it is there, so that the cache may keep it."""
+_VECTOR = "embedding"
+
+
+class Wanted(Request, frozen=True, kw_only=True):
+    """A request for embeddings."""
+
+    dimensions: int | None = None
+    packed: bool = False
+    """The client takes vectors as base64 of little-endian float32, not as numbers."""
+    single: bool = False
+    """The client asked for one vector, not for a list of them."""
+
+
+def wanted(request: Request | None) -> Wanted:
+    """A request that is known to be for embeddings. Raises TypeError for any other."""
+    if not isinstance(request, Wanted):
+        raise TypeError("not a request for embeddings")
+    return request
+
+
+def texts(request: Request) -> list[str]:
+    """The inputs; the parts of one are its lines."""
+    return [_text(turn) for turn in request.turns]
+
+
+def _text(turn: Turn) -> str:
+    return "\n".join(part.text for part in turn.parts if isinstance(part, Text))
+
+
+def answer(
+    vectors: list[Json], usage: Usage | None, model: str | None, id: str | None = None
+) -> list[Event]:
+    """The events of a whole answer; what is no list of numbers fails it."""
+    if not all(map(_is_vector, vectors)):
+        return [Failed(broken("vectors that are no lists of numbers"))]
+    told: list[Event] = [] if usage is None else [Told(usage)]
+    made: list[Event] = [Opaque(kind=_VECTOR, source=vector) for vector in vectors]
+    return [Start(id=id, model=model), *made, *told, Finish(reason="stop", word=DONE), End()]
+
+
+def pack(vector: list[float]) -> str:
+    """A vector as OpenAI writes it in base64. Raises struct.error, OverflowError, TypeError."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+def _is_vector(vector: Json) -> bool:
+    try:
+        struct.pack(f"<{len(vector)}f", *vector)
+    except (struct.error, OverflowError, TypeError):
+        return False
+    return isinstance(vector, list)
+
+
+class Heard:
+    """What the events of an answer add up to."""
+
+    __slots__ = ("model", "usage", "vectors")
+
+    def __init__(self, events: Iterable[Event], model: str) -> None:
+        """`model` is the one that was called, where the provider names none."""
+        self.vectors: list[list[float]] = []
+        self.usage: Usage | None = None
+        self.model = model
+        for event in events:
+            match event:
+                case Start():
+                    self.model = event.model or self.model
+                case Opaque():
+                    self.vectors.append(event.source)
+                case Told():
+                    self.usage = event.usage
+                case _:
+                    continue

@@ -1,0 +1,123 @@
+"""Reasoning state that the gateway has labelled, in requests to targets at home.
+
+A client got it in the slot of its own dialect while a model of another dialect answered, and sends
+it back with its history. A provider that speaks the client's dialect would refuse it, or take it
+for its own. So it is taken out, or where its maker is the very target written as the maker wrote
+it. Only what holds it is put together anew: all other bytes stay as they are.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.jsonio import Json
+from gateway.core.target import Target
+from gateway.dialects import maker
+from gateway.dialects.base import Body
+from gateway.dialects.body_patch import Edit
+
+type Object = dict[str, Json]
+type Fix = Callable[[bytes, Json], bytes | None]
+"""A JSON value, as bytes and as read, as it is to be: the same bytes, others, or None for none."""
+
+_MARK = maker.MARK.encode()
+_WHY = "reasoning of another model is for that model alone"
+_NULL = msgspec.Raw(b"null")
+_ITEMS = jsonio.reader(list[msgspec.Raw])
+
+
+def holds(body: Body) -> bool:
+    """Whether a body may hold a label: one without the mark of them holds none."""
+    return _MARK in body.raw
+
+
+class Seals:
+    """The labels in one request, and what they are to one target."""
+
+    __slots__ = ("_mine", "lost")
+
+    def __init__(self, target: Target, dialect: str) -> None:
+        self._mine = maker.maker(target, dialect)
+        self.lost = False
+        """Something was taken out."""
+
+    def labelled(self, slot: Json) -> bool:
+        """Whether a slot holds what the gateway wrote."""
+        return isinstance(slot, str) and maker.split(slot)[0] is not None
+
+    def open(self, slot: Json) -> str | None:
+        """The state in a slot, for the target; empty where it is another's, None: unlabelled."""
+        made, state = maker.split(slot) if isinstance(slot, str) else (None, "")
+        return None if made is None else self.given(made, state)
+
+    def given(self, made: str, state: str | None) -> str:
+        """A state, for the target; empty where another made it."""
+        if made == self._mine and state:
+            return state
+        self.lost = True
+        return ""
+
+
+def edit(body: Body, member: str, seals: Seals, fix: Fix) -> Edit:
+    """A body on its way, its `member` fixed; what is taken out is named as a loss."""
+    raw = bytes(memoryview(body.members.get(member, _NULL)))
+    fixed = fix(raw, body.said.get(member))
+    if fixed is raw:
+        return Edit(body)
+    fixed = fixed or b"[]"
+    members = {**body.members, member: msgspec.Raw(fixed)}
+    value = {**body.value, member: jsonio.loads(fixed)}
+    found = Edit(Body(jsonio.join(members), members, value, body.prompt))
+    if seals.lost:
+        found.lose(f"{member}.reasoning", "dropped", _WHY)
+    return found
+
+
+def each(fix: Fix) -> Fix:
+    """Every item of a list fixed, or one object that stands for a list; none left is none."""
+
+    def fixed(raw: bytes, value: Json) -> bytes | None:
+        if isinstance(value, dict):
+            return fix(raw, value)
+        if not isinstance(value, list):
+            return raw
+        old = [bytes(memoryview(item)) for item in _ITEMS(raw)]
+        new = [fix(item, it) for item, it in zip(old, value, strict=True)]
+        if all(one is other for one, other in zip(old, new, strict=True)):
+            return raw
+        kept = [item for item in new if item is not None]
+        return b"[" + b",".join(kept) + b"]" if kept else None
+
+    return fixed
+
+
+def within(name: str, fix: Fix, *, needed: bool = False) -> Fix:
+    """A member of an object fixed; where it is `needed`, the object goes with it."""
+
+    def fixed(raw: bytes, value: Json) -> bytes | None:
+        if not isinstance(value, dict) or name not in value:
+            return raw
+        parts = jsonio.members(raw)
+        old = bytes(memoryview(parts[name]))
+        new = fix(old, value[name])
+        if new is old:
+            return raw
+        if new is None and needed:
+            return None
+        return _with(parts, name, new)
+
+    return fixed
+
+
+def put(raw: bytes, name: str, value: Json) -> bytes:
+    """An object with a member set; None takes it out."""
+    return _with(jsonio.members(raw), name, None if value is None else jsonio.dumps(value))
+
+
+def _with(parts: jsonio.Members, name: str, value: bytes | None) -> bytes:
+    if value is None:
+        del parts[name]
+    else:
+        parts[name] = msgspec.Raw(value)
+    return jsonio.join(parts)

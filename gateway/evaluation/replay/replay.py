@@ -1,0 +1,153 @@
+"""Goes through a log in order of time and decides each call again, conversation by conversation."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from gateway.core.conversation import Turn
+from gateway.core.decision import Decision, Plan
+from gateway.core.decision_context import NOTHING
+from gateway.core.decision_record import Basis
+from gateway.core.errors import ProblemError
+from gateway.core.logged import Logged
+from gateway.core.target import Target
+from gateway.evaluation.replay import cost
+from gateway.evaluation.replay.conversations import ANSWERED, Talk, Talks
+from gateway.evaluation.replay.cost import Bill
+from gateway.evaluation.replay.tier_share import Shares
+from gateway.evaluation.replay.totals import Outcome, Sums
+from gateway.routing.features import Features, UnreadError
+from gateway.routing.replay_decision import Recorded, evidence
+from gateway.routing.router import Router, decide
+from gateway.routing.tier_share import Most
+
+type Text = Callable[[Logged, Recorded], Features | None]
+"""The features of a call whose text is kept; None where it is not."""
+
+_ALONE = Turn()
+_GENERATE = "generate"
+_UNTOLD = "what it was decided on"
+
+
+class _Decided(NamedTuple):
+    outcome: Outcome
+    decision: Decision | None
+    plan: Plan | None
+
+
+class Walk:
+    """Takes rows in order of time; `sums` is what they come to."""
+
+    def __init__(
+        self,
+        router: Router,
+        *,
+        text: Text | None = None,
+        lacks: Iterable[str] = (),
+        bounds: Most | None = None,
+        most: int = 20,
+    ) -> None:
+        """`most` changed calls are kept: those that change most money first.
+
+        `bounds` are those on the shares of tiers. Where a call was held against thresholds that
+        were made for others, or for none, they are made anew of the turns that are replayed.
+
+        `lacks` are fields of evidence that nothing of this configuration gives: of calls that
+        another one has decided they are left out.
+        """
+        self._router = msgspec.structs.replace(router, clock=float)
+        self._guards = frozenset(one.part.name for one in router.rules.guards)
+        self._text = text
+        own = None if router.classifier is None else router.classifier.thresholds
+        self._shares = None if bounds is None or own is None else Shares(bounds, own)
+        self._lacks = {name: getattr(NOTHING, name) for name in lacks}
+        self._talks = Talks(router.catalogue)
+        self.sums = Sums(most)
+
+    def take(self, row: Logged) -> None:
+        """Decide one call again."""
+        basis = row.basis
+        if basis is None:
+            if row.lab is None and row.state == "refused":
+                self.sums.apart += 1  # before anything was decided
+            else:
+                self.sums.undecided(row, _UNTOLD)
+            return
+        talk = self._talks.of(row, basis)
+        turn = basis.turn or _ALONE
+        try:
+            after = self._again(row, basis, talk, turn)
+        except UnreadError as error:
+            self._talks.log(talk, row)
+            self.sums.undecided(row, str(error))
+            return
+        before = was(row)
+        same = before.place == after.outcome.place
+        bill = None
+        if same and not talk.strayed:
+            self._talks.log(talk, row)
+        else:
+            bill = self._moved(row, talk, turn, after, same=same)
+        self.sums.take(row, before, after.outcome, bill)
+
+    def _again(self, row: Logged, basis: Basis, talk: Talk, turn: Turn) -> _Decided:
+        """Raises UnreadError."""
+        seen = Recorded(row, basis)
+        known = talk.evidence(evidence(row, basis), turn)
+        if row.config != self._router.catalogue.version:
+            if self._lacks:
+                known = msgspec.structs.replace(known, **self._lacks)
+            if self._shares is not None:
+                known = self._shares.evidence(row, known)
+        call: Features = seen
+        while True:
+            try:
+                decision, plan = decide(self._router, call, seen.client, known)
+            except ProblemError as error:
+                return _Decided(Outcome(by=error.problem.kind), None, None)
+            except UnreadError:
+                kept = None if self._text is None or call is not seen else self._text(row, seen)
+                if kept is None:
+                    raise
+                call = kept
+                continue
+            self.sums.assumed += seen.assumed
+            if self._shares is not None and basis.operation == _GENERATE:
+                self._shares.note(row, decision)
+            self.sums.guards.update(
+                one.why for one in decision.trace if one.step == "guard" and one.why in self._guards
+            )
+            by = decision.rule or decision.source
+            outcome = Outcome(decision.lab, decision.tier, plan.targets[0].name, by)
+            return _Decided(outcome, decision, plan)
+
+    def _moved(
+        self, row: Logged, talk: Talk, turn: Turn, after: _Decided, *, same: bool
+    ) -> Bill | None:
+        """A call that is elsewhere, or whose conversation was; None where nothing is to be paid."""
+        talk.strayed = True
+        decision, plan = after.decision, after.plan
+        if decision is None or plan is None or not answered(row):
+            return None
+        target: Target = plan.targets[0]
+        effort = target.effort if row.basis is None else row.basis.effort or target.effort
+        bill = cost.bill(row, target, talk.cached(target, effort, row.at))
+        talk.served(target, effort, bill.kept, row.at)
+        talk.sits(row, turn, decision, plan, bill.kept)
+        if same and target.name != f"{row.provider}/{row.model}":
+            return None  # another target has taken over, and would again
+        return bill
+
+
+def answered(row: Logged) -> bool:
+    """Whether a provider was paid for an answer."""
+    return row.state in ANSWERED and row.cache != "hit"
+
+
+def was(row: Logged) -> Outcome:
+    """What was decided for a row."""
+    target = None if row.basis is None else row.basis.target
+    if target is None:
+        return Outcome(by=row.problem or "refused")
+    return Outcome(row.lab, row.tier, target, row.rule or row.source or "")

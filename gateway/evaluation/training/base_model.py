@@ -1,0 +1,108 @@
+"""The prior with the weights that data gave it fitted again, without a source to judge it on."""
+
+from collections.abc import Sequence
+from math import exp
+
+from gateway.core.decision_context import Score, Thresholds
+from gateway.evaluation.training.dataset import Row, balanced
+from gateway.routing.classifier import heuristic
+from gateway.routing.classifier.text_signals import Signals
+
+FITTED = ("length", "asks to write", "asks for a program", "word problem")
+"""The terms of the prior whose fast weights come from data; the others are judgement."""
+_STEPS = 25
+_SMALL = 1e-4
+
+
+class Refitted:
+    """The prior with other weights."""
+
+    name = "prior"
+    version = "prior-refitted"
+    reads = "signals"
+    thresholds: Thresholds = heuristic.THRESHOLDS
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        """`weights` are of the terms of the prior, in their order."""
+        self._weights = tuple(weights)
+
+    def score(self, text: str, signals: Signals) -> Score:
+        """As the prior's, but for `fast`."""
+        own = heuristic.Prior().score(text, signals)
+        logit = heuristic.FAST + sum(
+            weight * term.value(signals)
+            for weight, term in zip(self._weights, heuristic.TERMS, strict=True)
+        )
+        fast = 1 / (1 + exp(-logit))
+        return Score(fast=fast, smart=max(fast, own.smart))
+
+    def why(self, signals: Signals, score: Score) -> str:
+        """As the prior's."""
+        return heuristic.why(signals, score)
+
+
+def refit(rows: Sequence[Row]) -> Refitted:
+    """Fit the weights of `FITTED` to rows, each source with an intercept of its own (Newton)."""
+    sources = sorted({row.source for row in rows})
+    names = [term.name for term in heuristic.TERMS]
+    places = [names.index(name) for name in FITTED]
+    values = [[float(term.value(row.signals)) for term in heuristic.TERMS] for row in rows]
+    fixed = [
+        sum(
+            term.fast * value
+            for at, (term, value) in enumerate(zip(heuristic.TERMS, own, strict=True))
+            if at not in places
+        )
+        for own in values
+    ]
+    design = [
+        [*(own[at] for at in places), *(float(row.source == source) for source in sources)]
+        for own, row in zip(values, rows, strict=True)
+    ]
+    weights = balanced([row.source for row in rows])
+    theta = [0.0] * (len(places) + len(sources))
+    for _ in range(_STEPS):
+        theta = _newton(theta, design, fixed, rows, weights)
+    found = [term.fast for term in heuristic.TERMS]
+    for place, weight in zip(places, theta, strict=False):
+        found[place] = weight
+    return Refitted(found)
+
+
+def _newton(
+    theta: list[float],
+    design: Sequence[Sequence[float]],
+    fixed: Sequence[float],
+    rows: Sequence[Row],
+    weights: Sequence[float],
+) -> list[float]:
+    size, count = len(theta), len(rows)
+    slope = [-_SMALL * value for value in theta]
+    curve = [[_SMALL * (at == other) for other in range(size)] for at in range(size)]
+    for own, offset, row, weight in zip(design, fixed, rows, weights, strict=True):
+        live = [at for at in range(size) if own[at]]
+        said = 1 / (1 + exp(-(offset + sum(theta[at] * own[at] for at in live))))
+        miss, bend = weight * ((row.gain <= 0) - said) / count, weight * said * (1 - said) / count
+        for at in live:
+            slope[at] += miss * own[at]
+            line, part = curve[at], bend * own[at]
+            for other in live:
+                line[other] += part * own[other]
+    return [value + step for value, step in zip(theta, solve(curve, slope), strict=True)]
+
+
+def solve(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
+    """Gaussian elimination of a small positive definite system."""
+    rows = [[*line, value] for line, value in zip(matrix, right, strict=True)]
+    size = len(rows)
+    for at in range(size):
+        for below in range(at + 1, size):
+            part = rows[below][at] / rows[at][at]
+            rows[below] = [
+                low - part * high for low, high in zip(rows[below], rows[at], strict=True)
+            ]
+    found = [0.0] * size
+    for at in reversed(range(size)):
+        known = sum(rows[at][other] * found[other] for other in range(at + 1, size))
+        found[at] = (rows[at][size] - known) / rows[at][at]
+    return found

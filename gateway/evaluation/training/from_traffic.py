@@ -1,0 +1,224 @@
+"""What an owner's own traffic makes of a classifier, and whether that is better than what there is.
+
+Each label is judged by an artefact that has not seen it. The new one is refused where its gain over
+the base may be chance, where labels shuffled among the same prompts teach as much, or where it is
+worse than the one in force on what has come since that was made.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from random import Random
+
+import msgspec
+
+from gateway.core.target import Tier
+from gateway.evaluation.implicit_feedback import WEIGHTS, Lesson
+from gateway.evaluation.labels import Label
+from gateway.evaluation.metrics.bootstrap import Interval
+from gateway.evaluation.metrics.ranking import Ranking
+from gateway.evaluation.training.dataset import Row, outcomes
+from gateway.evaluation.training.refit import FEWEST, compare, refit, unseen, without
+from gateway.evaluation.training.work import needs
+from gateway.routing.classifier.model_file import Artefact
+
+FOLDS = 5
+CONTROLS = 9
+"""Times that the labels are shuffled among the prompts, to train on and to judge by. All of the new
+one's interval must lie above the best of these: an interval judges one training alone, and lets
+through more than it says.
+"""
+SINCE = 20
+"""Labels that must have come since the artefact in force was made, for the two to be compared."""
+_UNIT = min(WEIGHTS.values())
+
+
+class Taught(msgspec.Struct, frozen=True):
+    """A lesson as training reads it."""
+
+    lesson: Lesson
+    row: Row
+
+    @property
+    def weight(self) -> float:
+        """Beside a label that was told."""
+        return self.lesson.weight
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it."""
+
+    origins: Mapping[str, int] = {}
+    """Lessons that were used, by origin."""
+    textless: int = 0
+    """Lessons left out: the text of their calls was not kept."""
+    before: Interval | None = None
+    """APGR of the base on these labels."""
+    after: Interval | None = None
+    """APGR of what is made of it, each label judged without itself."""
+    gain: Interval | None = None
+    control: float | None = None
+    """The highest gain that shuffled labels gave."""
+    since: int = 0
+    """Labels that have come since the artefact in force was made."""
+    old: float | None = None
+    new: float | None = None
+    """APGR on these of the artefact in force, and of one that was made without them."""
+    refused: str = ""
+    """Why the artefact in force stays; empty where the new one takes its place."""
+    found: Artefact | None = None
+    """The new artefact; None where there are too few labels for one."""
+
+
+def taught(lessons: Iterable[Lesson], texts: Mapping[str, str]) -> tuple[list[Taught], int]:
+    """Lessons that say whether fast suffices, with their texts by call, and how many have none.
+
+    A lesson is as an outcome: what fast is worth, and smart, of which half is left where neither
+    suffices.
+    """
+    found, lost = [], 0
+    for lesson in lessons:
+        if lesson.fast is None:
+            continue
+        text = texts.get(lesson.id)
+        if text is None:
+            lost += 1
+            continue
+        smart = 1.0 if lesson.smart is None else max(lesson.smart, 0.5)
+        scores: dict[Tier, float] = {"fast": lesson.fast, "smart": max(smart, lesson.fast)}
+        if lesson.smart is not None and lesson.smart < 1:
+            scores["reasoning"] = 1.0
+        found += [
+            Taught(lesson, row)
+            for row in outcomes([Label(prompt=text, scores=scores, source=lesson.tenant)])
+        ]
+    return found, lost
+
+
+def consider(
+    artefact: Artefact,
+    lessons: Sequence[Taught],
+    seed: int = 1,
+    *,
+    textless: int = 0,
+    made: float | None = None,
+    controls: int = CONTROLS,
+    tick: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """What the lessons of one owner make of the artefact in force.
+
+    `made` is when that was refitted, in seconds since the epoch; None where it never was. `tick` is
+    called for each of `ticks()` fits. The same lessons and seed give the same artefact.
+    """
+    origins: dict[str, int] = {}
+    for one in lessons:
+        origins[one.lesson.origin] = origins.get(one.lesson.origin, 0) + 1
+    told = Outcome(origins=dict(sorted(origins.items())), textless=textless)
+    if len(lessons) < FEWEST:
+        why = f"{len(lessons)} labels with their texts; {FEWEST} are needed"
+        return msgspec.structs.replace(told, refused=why)
+    chance, bare = Random(seed), without(artefact)  # noqa: S311 - seeded
+    first = needs(bare, [one.row for one in lessons])
+    after = _unseen(bare, lessons, seed, tick)
+    known = compare(first, after, [one.row for one in lessons], chance, _counts(lessons))
+    control = None
+    for _ in range(controls):
+        other = _shuffled(lessons, chance)
+        value = _gain(first, _unseen(bare, other, seed, tick), other)
+        if value is not None and (control is None or value > control):
+            control = value
+    told = msgspec.structs.replace(
+        told, before=known.before, after=known.after, gain=known.gain, control=control
+    )
+    told = _since(told, artefact, lessons, seed, made)
+    found = _fit(bare, lessons, seed)
+    tick()
+    return msgspec.structs.replace(told, found=found, refused=_refused(told, made))
+
+
+def ticks(controls: int = CONTROLS) -> int:
+    """How many fits `consider` tells of."""
+    return FOLDS * (1 + controls) + 1
+
+
+def _fit(artefact: Artefact, lessons: Sequence[Taught], seed: int) -> Artefact:
+    return refit(
+        artefact, [one.row for one in lessons], seed, weights=[one.weight for one in lessons]
+    )
+
+
+def _unseen(
+    bare: Artefact, lessons: Sequence[Taught], seed: int, tick: Callable[[], None]
+) -> list[float]:
+    """Needs, each by an artefact that was not taught it; always in the same parts."""
+    rows, weights = [one.row for one in lessons], [one.weight for one in lessons]
+    return unseen(bare, rows, Random(seed), seed, FOLDS, weights, tick)  # noqa: S311 - seeded
+
+
+def _shuffled(lessons: Sequence[Taught], chance: Random) -> list[Taught]:
+    """The same prompts with each other's labels."""
+    order = list(lessons)
+    chance.shuffle(order)
+    return [
+        Taught(
+            other.lesson,
+            one.row._replace(
+                fast=other.row.fast, smart=other.row.smart, reasoning=other.row.reasoning
+            ),
+        )
+        for one, other in zip(lessons, order, strict=True)
+    ]
+
+
+def _counts(lessons: Iterable[Taught]) -> list[int]:
+    """How often each counts beside the weakest."""
+    return [round(one.weight / _UNIT) for one in lessons]
+
+
+def _rankings(need: Sequence[float], lessons: Sequence[Taught]) -> Ranking:
+    rows = [one.row for one in lessons]
+    return Ranking(need, [row.fast for row in rows], [row.smart for row in rows])
+
+
+def _gain(
+    before: Sequence[float], after: Sequence[float], lessons: Sequence[Taught]
+) -> float | None:
+    counts = _counts(lessons)
+    old = _rankings(before, lessons).apgr(counts)
+    new = _rankings(after, lessons).apgr(counts)
+    return None if old is None or new is None else new - old
+
+
+def _since(
+    told: Outcome, artefact: Artefact, lessons: Sequence[Taught], seed: int, made: float | None
+) -> Outcome:
+    """The artefact in force against one without what has come since, on what has come since."""
+    if made is None:
+        return told
+    late = [one for one in lessons if one.lesson.at > made]
+    early = [one for one in lessons if one.lesson.at <= made]
+    if len(late) < SINCE:
+        return msgspec.structs.replace(told, since=len(late))
+    rows, counts = [one.row for one in late], _counts(late)
+    other = _fit(artefact, early, seed) if early else without(artefact)
+    return msgspec.structs.replace(
+        told,
+        since=len(late),
+        old=_rankings(needs(artefact, rows), late).apgr(counts),
+        new=_rankings(needs(other, rows), late).apgr(counts),
+    )
+
+
+def _refused(told: Outcome, made: float | None) -> str:
+    if told.gain is None:
+        return "smart is never better than fast in these labels: there is nothing to gain"
+    if not told.gain.above(0.0):
+        return f"its gain may be chance: {told.gain}"
+    if told.control is not None and not told.gain.above(told.control):
+        return f"shuffled labels may gain as much: {told.control:.3f}, and it {told.gain}"
+    if made is None:
+        return ""
+    if told.since < SINCE:
+        return f"{told.since} labels since the one in force was made; {SINCE} are needed"
+    if told.old is not None and told.new is not None and told.new < told.old:
+        worse = f"{told.new:.3f} to {told.old:.3f}"
+        return f"it is worse than the one in force on what has come since: {worse}"
+    return ""

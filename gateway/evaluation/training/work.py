@@ -1,0 +1,28 @@
+"""An artefact at work on rows whose texts were read before."""
+
+from collections.abc import Iterable
+
+from gateway.core.decision_context import Score
+from gateway.evaluation.training.dataset import Row
+from gateway.routing.classifier.heuristic import Classifier
+from gateway.routing.classifier.learned import Learned
+from gateway.routing.classifier.model_file import Artefact
+
+
+def weighed(
+    artefact: Artefact, rows: Iterable[Row], base: Classifier | None = None
+) -> list[tuple[float, float]]:
+    """Of each row its need, and the probability that smart fails where fast does."""
+    learned = Learned(artefact, base)
+    return [learned.weigh(row.reading, row.signals) for row in rows]
+
+
+def needs(artefact: Artefact, rows: Iterable[Row], base: Classifier | None = None) -> list[float]:
+    """What each row needs."""
+    return [need for need, _ in weighed(artefact, rows, base)]
+
+
+def scores(artefact: Artefact, rows: Iterable[Row]) -> list[Score]:
+    """The score of each row."""
+    learned = Learned(artefact)
+    return [learned.judge(row.reading, row.signals) for row in rows]

@@ -1,0 +1,30 @@
+"""What several workers would each count by themselves."""
+
+from collections.abc import Iterable, Mapping
+
+from gateway.core.call import Key
+from gateway.settings.errors import Mistake
+from gateway.settings.loader import Source
+
+
+def apart(
+    source: Source, keys: Iterable[Key], workers: int, environ: Mapping[str, str]
+) -> list[Mistake]:
+    """What keeps so many workers from starting: limits and budgets, where nothing is shared.
+
+    A budget that four workers count apart is four budgets.
+    """
+    if workers < 2 or environ.get("REDIS_URL"):
+        return []
+    config = source.config
+    hint = "Set REDIS_URL, or serve with --workers 1."
+    told = f"{workers} workers would each count {{}} by themselves."
+    found = [
+        source.mistake((name,), told.format(name), hint)
+        for name, parts in (("limits", config.limits), ("budgets", config.budgets))
+        if parts
+    ]
+    if not found and any(key.limits or key.budgets for key in keys):
+        message = told.format("limits and budgets of keys")
+        found.append(source.mistake(("keys",), message, hint))
+    return found

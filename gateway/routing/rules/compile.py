@@ -1,0 +1,109 @@
+"""Rules as functions: guards bound every decision, the first choice that matches decides.
+
+Conditions are compiled once. All patterns of all rules are one RE2 set: a call's text is searched
+once, when the first rule asks for it, in time linear in the text whatever the patterns are.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from gateway.core.call import Complete
+from gateway.core.decision_context import NOTHING, Evidence
+from gateway.core.target import Tier
+from gateway.routing.features import Features
+from gateway.routing.rules import rule_hash
+from gateway.routing.rules.conditions import compiled
+from gateway.routing.rules.context import Test, View
+from gateway.routing.rules.pattern import Patterns
+from gateway.routing.rules.patterns import Path, Pool
+from gateway.settings.schema.rules import ChoicePart, GuardPart, When
+
+
+class Guard(msgspec.Struct, frozen=True):
+    """A compiled guard."""
+
+    name: str
+    test: Test
+    part: GuardPart
+    hash: str
+    """Of its conditions alone: what an outcome is known by."""
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """A compiled choice."""
+
+    name: str
+    test: Test
+    tier: Tier | None
+    lab: str | None
+    model: str | None
+    complete: Complete | None
+    hash: str
+    """Of its conditions alone: what an outcome is known by."""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """All rules of a configuration, in the order they are written."""
+
+    guards: tuple[Guard, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    patterns: Patterns | None = None
+    textual: tuple[Guard | Choice, ...] = ()
+    """Those of both that read the text itself: rows keep their outcomes."""
+
+    def view(self, call: Features, evidence: Evidence = NOTHING) -> View:
+        """A call as these rules look at it."""
+        return View(call, self.patterns, evidence)
+
+
+def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) -> Rules:
+    """Compile rules. Raises RuleError with all patterns and expressions that are none."""
+    patterns = Pool()
+    bounds = tuple(
+        Guard(
+            part.name,
+            _test(part, ("guards", at, "when"), patterns),
+            part,
+            rule_hash.digest(part.when),
+        )
+        for at, part in enumerate(guards)
+    )
+    decided = tuple(
+        Choice(
+            part.name,
+            _test(part, ("choices", at, "when"), patterns),
+            part.tier,
+            part.lab,
+            part.model,
+            part.complete,
+            rule_hash.digest(part.when),
+        )
+        for at, part in enumerate(choices)
+    )
+    whens = [*(part.when for part in guards), *(part.when for part in choices)]
+    every: list[Guard | Choice] = [*bounds, *decided]
+    textual = tuple(rule for rule, when in zip(every, whens, strict=True) if _reads(when))
+    return Rules(bounds, decided, patterns.compiled(), textual)
+
+
+def _test(part: GuardPart | ChoicePart, path: Path, patterns: Pool) -> Test:
+    """The test of a rule; the outcome of one that reads the text is noted by its hash."""
+    test = compiled(part.when, path, patterns, part.name)
+    if not _reads(part.when):
+        return test
+    name = rule_hash.digest(part.when)
+
+    def noted(view: View) -> bool:
+        known = view.call.outcome(name)
+        if known is None:
+            known = view.call.outcomes[name] = test(view)
+        return known
+
+    return noted
+
+
+def _reads(when: When) -> bool:
+    """Whether a condition reads the text itself: an expression may."""
+    inner = [*(when.any or ()), *(when.all or ()), *([when.not_] if when.not_ else [])]
+    return (when.cel is not None and "text" in when.cel) or any(map(_reads, inner))

@@ -1,0 +1,1 @@
+"""A configuration as a running gateway: built, put together, and changed while it runs."""

@@ -1,0 +1,52 @@
+"""`/health` and `/ready`, for supervisors and balancers: without a key, and always answered.
+
+A stranger learns one word. Readers of metrics learn versions and reasons too.
+"""
+
+from fastapi import FastAPI, Request, Response
+
+from gateway.core import jsonio
+from gateway.runtime.composition import VERSION, Gateway
+from gateway.server.metrics import MetricsGuard
+from gateway.server.readiness import Readiness
+
+PROBES = frozenset({"/health", "/ready"})
+"""Paths that are answered whatever a request names: balancers ask by any name, or by none."""
+_UNAVAILABLE = 503
+
+
+def routes(app: FastAPI, gateway: Gateway, readiness: Readiness, readers: MetricsGuard) -> None:
+    """Add them to an app; `readers` says who learns details."""
+
+    async def about(request: Request, status: str, **details: str) -> bytes:
+        """Return how the gateway is, as JSON; the details are for readers of metrics."""
+        told = {"status": status}
+        if await readers.passes(request):
+            told |= {"version": VERSION, "config": gateway.edition.version, **details}
+        return jsonio.dumps(told)
+
+    @app.head("/", include_in_schema=False)
+    @app.head("/api/hello", include_in_schema=False)
+    @app.head("/health", include_in_schema=False)
+    @app.get("/health", summary="Whether the process answers")
+    async def alive(request: Request) -> Response:
+        return Response(await about(request, "ok"), media_type="application/json")
+
+    @app.head("/ready", include_in_schema=False)
+    @app.get(
+        "/ready",
+        summary="Whether calls can be served",
+        responses={_UNAVAILABLE: {"description": "Why every call would be refused"}},
+    )
+    async def ready(request: Request) -> Response:
+        unready = await readiness()
+        if unready is None:
+            told = await about(request, "ok", **_ledger(gateway))
+            return Response(told, media_type="application/json")
+        told = await about(request, unready.status, reason=unready.reason)
+        return Response(told, _UNAVAILABLE, media_type="application/json")
+
+
+def _ledger(gateway: Gateway) -> dict[str, str]:
+    """Tell of a store that cannot be asked yet; calls are served meanwhile."""
+    return {"ledger": "rebuilding"} if gateway.store.state().rebuilding else {}

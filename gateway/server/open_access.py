@@ -1,0 +1,80 @@
+"""Who may call while keys are open: requests by a known Host, and not from a foreign web page.
+
+Without keys the gateway knows its callers by where they come from alone. Two kinds of web pages
+reach it from elsewhere, through the browser of somebody who may call:
+
+    by its own address   the browser names the page: the header Origin
+    by the page's name   the name leads to this machine (DNS rebinding): the header Host
+
+A browser always sends Host, and Origin with everything that can do harm. Programs send what they
+like: only a key keeps them out.
+"""
+
+from collections.abc import Sequence
+
+from gateway.core.errors import Problem
+from gateway.server.cors import Cors
+from gateway.server.host_header import Headers, address_of, is_loopback, name_of, value_of
+from gateway.settings.schema.server import ANY
+
+_HERE = ("localhost", "host.docker.internal", "host.containers.internal")
+"""Names of this machine: its own, and those that its containers have for it."""
+_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - addresses that mean all of them
+_PAGE = Problem(
+    kind="not_allowed",
+    message="While keys are open no web page from elsewhere is answered: it would spend your money."
+    " Configure keys (docs/keys.md), or list the page's origin in server.cors.",
+)
+_NAME = Problem(
+    kind="not_allowed",
+    message="While keys are open the gateway answers to names that it knows: localhost, or the"
+    " address that it listens on. Configure keys (docs/keys.md), or list the name in server.hosts.",
+)
+
+
+class OpenAccess:
+    """Checks the requests of a gateway whose keys are open.
+
+    `listening` is the address that it listens on, `hosts` are the operator's names for it, `cors`
+    knows the web pages that may call.
+    """
+
+    def __init__(self, listening: str, hosts: Sequence[str], cors: Cors) -> None:
+        self._any_name = ANY in hosts
+        self._any_address = listening in _EVERYWHERE
+        named = (*_HERE, listening, *hosts)
+        self._names = frozenset(one.lower().strip("[]").removesuffix(".") for one in named)
+        self._cors = cors
+
+    def refusal(self, headers: Headers) -> Problem | None:
+        """Return why a request is refused: an unknown Host, a foreign Origin. None for others."""
+        if not self.knows_host(headers):
+            return _NAME
+        return None if self._knows_page(headers) else _PAGE
+
+    def knows_host(self, headers: Headers) -> bool:
+        """True if a request names this gateway; one without a name comes from no browser."""
+        host = value_of(headers, b"host")
+        if self._any_name or not host:
+            return True
+        name = name_of(host)
+        if name in self._names or is_loopback(name):
+            return True
+        return self._any_address and address_of(name) is not None
+
+    def _knows_page(self, headers: Headers) -> bool:
+        """True if a request comes from no web page, or from one that may call.
+
+        Programs with a window of their own have a scheme of their own, as `app://`.
+        """
+        origin = value_of(headers, b"origin")
+        if not origin:
+            return True
+        if origin == b"null":
+            return False
+        scheme, _, authority = origin.lower().partition(b"://")
+        if scheme not in (b"http", b"https") or self._cors.lists(origin):
+            return True
+        if authority == (value_of(headers, b"host") or b"").lower():
+            return True  # a page of this gateway, by a name that it knows
+        return is_loopback(name_of(authority))

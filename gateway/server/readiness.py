@@ -1,0 +1,61 @@
+"""Readiness: the reason why every call would be refused now, if there is one.
+
+    draining     the gateway stops
+    labs         no lab is on
+    overloaded   the process is at its limits, and lets nobody in
+    ledger       the journal takes no row, and the configuration serves no call without (refuse)
+    budgets      a budget bounds every call, and Redis, which counts, is gone (closed)
+
+The answer looks at the world itself, so that it becomes true again without a call.
+"""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from gateway.limits.load_shedding import ALL
+from gateway.runtime.composition import Gateway
+from gateway.server.shutdown import Drain
+
+_FRESH = 1.0
+"""Seconds for which an answer that asked a disk or Redis counts: who asks needs no key."""
+
+
+class Unready(NamedTuple):
+    """Why no call is served: a word for programs, and a sentence."""
+
+    status: str
+    reason: str
+
+
+class Readiness:
+    """Tells it of a gateway; `clock` is monotonic seconds."""
+
+    def __init__(
+        self, gateway: Gateway, drain: Drain, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._gateway = gateway
+        self._drain = drain
+        self._clock = clock
+        self._until = 0.0
+        self._asked: Unready | None = None
+
+    async def __call__(self) -> Unready | None:
+        """Return why no call can be served; None where calls are served."""
+        if self._drain.begun:
+            return Unready("draining", "The gateway is stopping.")
+        if not any(lab.on for lab in self._gateway.site.built.catalogue.labs.values()):
+            return Unready("labs", "No lab is on: `tiergate check` says why.")
+        if self._gateway.pressure.level >= ALL:
+            return Unready("overloaded", "The gateway is at its limits.")
+        if self._clock() >= self._until:
+            self._asked = await self._ask()
+            self._until = self._clock() + _FRESH
+        return self._asked
+
+    async def _ask(self) -> Unready | None:
+        if why := await self._gateway.archive.refuses():
+            return Unready("ledger", f"The ledger cannot be written: {why}.")
+        if await self._gateway.toll.refuses():
+            return Unready("budgets", "Budgets cannot be counted: Redis does not answer.")
+        return None

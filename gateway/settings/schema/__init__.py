@@ -1,0 +1,1 @@
+"""The schema of a configuration, one file for each of its parts."""

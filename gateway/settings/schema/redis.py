@@ -1,0 +1,17 @@
+"""Settings of the way to Redis; REDIS_URL says where it is."""
+
+from pydantic import BaseModel
+
+from gateway.settings.schema.base import STRICT
+from gateway.settings.schema.server import Wait
+
+
+class RedisPart(BaseModel):
+    """Settings of connections to Redis."""
+
+    model_config = STRICT
+
+    connect_timeout: Wait = 1.0
+    """Until a connection can be used: TCP, TLS, the password and the database. No call waits."""
+    verify: bool = True
+    """Check the certificate of a `rediss://` server."""

@@ -1,0 +1,127 @@
+"""The schema of rules: conditions, guards and choices."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+
+from gateway.core.call import Strategy
+from gateway.core.conversation import Kind
+from gateway.core.target import Tier
+from gateway.settings.schema.base import STRICT, Complete, Some, Word, Words, many
+from gateway.settings.schema.schedule import TimePart
+
+type Language = Literal[
+    "en", "de", "fr", "es", "pt", "it", "nl", "pl", "ru", "uk", "zh", "ja", "ko", "ar", "hi", "tr",
+    "unknown",
+]  # fmt: skip
+"""Languages that are told apart, by their codes of ISO 639-1."""
+LANGUAGES: tuple[Language, ...] = get_args(Language.__value__)
+
+_SWITCH = TypeAdapter(bool)
+
+
+def _count(value: object) -> object:
+    """A range, where only whether there are any is written."""
+    if not isinstance(value, bool | str | int):
+        return value
+    try:
+        return {"min": 1} if _SWITCH.validate_python(value) else {"max": 0}
+    except ValidationError:
+        raise ValueError("must be true, false or a range, as {min: 3}") from None
+
+
+class Range(BaseModel):
+    """From `min` to `max`, both included."""
+
+    model_config = STRICT
+
+    min: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    max: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+
+type Count = Annotated[Range, BeforeValidator(_count)]
+"""How many there are; `true` is one at least, `false` is none."""
+type Languages = Annotated[list[Language], BeforeValidator(many), Field(min_length=1)]
+type Kinds = Annotated[list[Kind], BeforeValidator(many), Field(min_length=1)]
+
+
+class When(BaseModel):
+    """Conditions; all that are written must hold."""
+
+    model_config = STRICT
+
+    any: Annotated[list["When"], Field(min_length=1)] | None = None
+    all: Annotated[list["When"], Field(min_length=1)] | None = None
+    not_: Annotated["When | None", Field(alias="not")] = None
+    keywords: Some | None = None
+    """One of these words stands in the last user turn, whole and in any case."""
+    matches: str | None = None
+    """A regular expression (RE2) that the last user turn contains, in any case."""
+    user_tokens: Range | None = None
+    prompt_tokens: Range | None = None
+    turns: Range | None = None
+    code: Range | None = None
+    maths: Range | None = None
+    language: Languages | None = None
+    """Of the last user turn."""
+    tools: Count | None = None
+    tool_names: Some | None = None
+    """One of these is offered; * stands for anything."""
+    tool_loop: bool | None = None
+    images: Count | None = None
+    files: Count | None = None
+    audio: Count | None = None
+    json_schema: bool | None = None
+    stream: bool | None = None
+    turn: Kinds | None = None
+    task: Some | None = None
+    """What a call beside the conversation is for; * stands for anything."""
+    client: Some | None = None
+    """The application that calls; * stands for anything."""
+    dialect: Some | None = None
+    asked: Some | None = None
+    """The model name in the request; * stands for anything."""
+    key: Some | None = None
+    """The name of the client's key; * stands for anything."""
+    tag: Some | None = None
+    time: TimePart | None = None
+    """When the call came."""
+    cel: Word | None = None
+    """An expression of the Common Expression Language; needs the extra `cel`."""
+
+
+class GuardPart(BaseModel):
+    """A rule that bounds every decision, pins too."""
+
+    model_config = STRICT
+
+    name: str
+    when: When = When()
+    min_tier: Tier | None = None
+    max_tier: Tier | None = None
+    allow: Words | None = None
+    """Labs it may go to."""
+    deny: Words | None = None
+    """Labs it may not go to."""
+    refuse: str | None = None
+    """Refuse the call, with this message."""
+    no_cache: bool = False
+    cache: Literal["on"] | None = None
+    """Turn the response cache on; another guard's `no_cache` is stronger."""
+    complete: Complete | None = None
+    conversation: Strategy | None = None
+    """What keeps conversations where they are."""
+    tag: Words | None = None
+
+
+class ChoicePart(BaseModel):
+    """A rule that decides; the first that matches wins."""
+
+    model_config = STRICT
+
+    name: str
+    when: When = When()
+    tier: Tier | None = None
+    lab: str | None = None
+    model: str | None = None
+    complete: Complete | None = None

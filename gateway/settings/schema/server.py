@@ -1,0 +1,111 @@
+"""Where the gateway listens, what it takes in, how long it waits, and how it ends."""
+
+import re
+from ipaddress import IPv6Address
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+
+from gateway.settings.schema.base import STRICT, Size, Span, Words, span
+
+ANY = "*"
+"""Every origin, or every name."""
+
+type Wait = Annotated[float, BeforeValidator(span), Field(gt=0, le=86_400)]
+"""Seconds; there is no waiting for ever."""
+
+
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@*]+")
+
+
+def _origins(value: list[str]) -> list[str]:
+    """Check that each is an origin. Raises ValueError."""
+    if ANY in value and len(value) > 1:
+        raise ValueError("`*` is every origin, and stands alone")
+    for one in value:
+        if one != ANY and not _ORIGIN.fullmatch(one):
+            hint = "as https://app.example or http://localhost:5173, without a path"
+            raise ValueError(f"{one!r} must be an origin, {hint}")
+    return value
+
+
+type Origins = Annotated[Words, AfterValidator(_origins)]
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+"""Addresses of IPv4 look the same."""
+
+
+def _is_name(text: str) -> bool:
+    """True if it is a host's name or an address, in brackets or not."""
+    if _NAME.fullmatch(text):
+        return True
+    try:
+        IPv6Address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _names(value: list[str]) -> list[str]:
+    """Check that each is a name or an address. Raises ValueError."""
+    if ANY in value and len(value) > 1:
+        raise ValueError("`*` is every name, and stands alone")
+    for one in value:
+        if one != ANY and not _is_name(one):
+            hint = "as gateway.internal or 192.168.1.5, without a scheme and a port"
+            raise ValueError(f"{one!r} must be a name or an address, {hint}")
+    return value
+
+
+type Names = Annotated[Words, AfterValidator(_names)]
+
+
+class WaitPart(BaseModel):
+    """How long a client is waited for."""
+
+    model_config = STRICT
+
+    head: Wait = 10.0
+    """The whole head of a request, also the first on a new connection."""
+    body: Wait = 30.0
+    """Its body, and a second more for each `body_rate` bytes of it that have come."""
+    body_rate: Annotated[Size, Field(ge=1)] = 10_000
+    idle: Wait = 75.0
+    """The next request on a connection that was used."""
+    read: Wait = 60.0
+    """A client that takes nothing of its answer."""
+
+
+class Server(BaseModel):
+    """Where the gateway listens, and how much it takes in."""
+
+    model_config = STRICT
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8484
+    max_body: Size = 32_000_000
+    max_values: Annotated[int, Field(ge=1)] = 200_000
+    """JSON values in the body of a request; twice as many in one for embeddings, of token ids."""
+    in_flight: Annotated[int, Field(ge=1)] = 512
+    """Calls at a time; more are told to come back."""
+    connections: Annotated[int, Field(ge=1)] | None = None
+    """Of clients at a time; unset goes by the files that the process may have open."""
+    max_memory: Size | None = None
+    """Bytes of all workers together; unset is all that there is, or that its container may have."""
+    max_lag: Span = 1.0
+    """How late the event loop may be before all calls are refused; `0s` does not look."""
+    cors: Origins = []
+    """Origins of web pages that may call, or `*` alone; empty is none."""
+    hosts: Names = []
+    """Names by which clients reach the gateway while `keys` is open, or `*` alone."""
+    open: bool = False
+    """Listen beyond this machine although `keys` is open."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes that share the port and the data folder; `in_flight` is of each."""
+    hang: Span = 30.0
+    """How long a worker may give no sign of life before it is replaced; `0s` lets it be."""
+    lb_delay: Span = 3.0
+    """After SIGTERM, how long calls are still taken while `/ready` says no."""
+    drain: Wait = 25.0
+    """From SIGTERM until the process has ended; calls that still run then are ended before."""
+    timeouts: WaitPart = WaitPart()

@@ -1,0 +1,179 @@
+"""Connecting to one origin: TLS, and proxies (plain, CONNECT, https).
+
+A failed attempt says what failed: ConnectError and ProxyError mean that nothing was sent to the
+provider.
+"""
+
+import asyncio
+import base64
+import os
+import socket
+import ssl
+from urllib.parse import unquote
+
+import certifi
+import httpx
+
+from gateway.upstream.http1.connection import Connection, Loop
+from gateway.upstream.http1.happy_eyeballs import connect
+
+_MOST_ANSWER = 16_384
+"""Bytes of a proxy's answer."""
+
+
+class Proxy:
+    """A proxy to go through."""
+
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
+        """Take its URL: http:// or https://, with user and password where it wants them."""
+        parsed = httpx.URL(url)
+        if parsed.scheme not in ("http", "https"):
+            raise ValueError("a proxy's URL starts with http:// or https://")
+        self.host = parsed.raw_host.decode("ascii")
+        self.port = parsed.port or (443 if parsed.scheme == "https" else 80)
+        self.tls = (tls or context()) if parsed.scheme == "https" else None
+        user, password = unquote(parsed.username), unquote(parsed.password)
+        secret = base64.b64encode(f"{user}:{password}".encode())
+        self.header = b"proxy-authorization: Basic " + secret + b"\r\n" if user else b""
+
+    def __repr__(self) -> str:
+        return f"Proxy({self.host}:{self.port})"
+
+
+class Dial:
+    """Makes connections to one origin."""
+
+    def __init__(
+        self, host: str, port: int, tls: ssl.SSLContext | None, sni: str | None, proxy: Proxy | None
+    ) -> None:
+        """`tls` None: not encrypted. `sni`: the name that TLS asks for, where not the host."""
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._name = sni or host
+        self._proxy = proxy
+
+    async def __call__(self, loop: Loop) -> Connection:
+        """A connection that is ready for a request. Raises httpx.ConnectError, httpx.ProxyError."""
+        connection = Connection(loop)
+        proxy = self._proxy
+        try:
+            if proxy is None:
+                sock = await connect(loop, self._host, self._port)
+                await _attach(loop, connection, sock, self._tls, self._name)
+            elif self._tls is None:
+                sock = await connect(loop, proxy.host, proxy.port)
+                await _attach(loop, connection, sock, proxy.tls, proxy.host)
+            else:
+                await self._tunnel(loop, connection, proxy, self._tls)
+        except ssl.SSLError as error:
+            reason = getattr(error, "verify_message", "") or error.reason or "failed"
+            reason = reason.partition(",")[0]  # behind it stands which host it is
+            raise httpx.ConnectError(f"TLS: {reason}") from error
+        except OSError as error:
+            raise httpx.ConnectError(_reason(error)) from error
+        except ValueError as error:  # no name that the resolver or TLS could take
+            raise httpx.ConnectError("the host's name is not valid") from error
+        return connection
+
+    async def _tunnel(
+        self, loop: Loop, connection: Connection, proxy: Proxy, tls: ssl.SSLContext
+    ) -> None:
+        """A TLS connection through a proxy's CONNECT."""
+        sock = await connect(loop, proxy.host, proxy.port)
+        tunnel = _Tunnel()
+        await _attach(loop, tunnel, sock, proxy.tls, proxy.host)
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        place = f"{host}:{self._port}".encode("ascii")
+        try:
+            outer = await tunnel.ask(
+                b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (place, place, proxy.header)
+            )
+            made = await loop.start_tls(outer, connection, tls, server_hostname=self._name)
+        except BaseException:
+            tunnel.abort()
+            raise
+        if made is None:
+            raise httpx.ConnectError("TLS: closed")
+        connection.connection_made(made)
+
+
+def _reason(error: OSError) -> str:
+    """Why, in the system's words: a loop's own may tell where, which is no client's business."""
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return error.strerror or type(error).__name__
+    return os.strerror(error.errno)
+
+
+class _Tunnel(asyncio.Protocol):
+    """The conversation with a proxy before the tunnel is there."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._lost = False
+        self._heard = b""
+        self._news = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # as in Connection
+
+    def data_received(self, data: bytes) -> None:
+        self._heard += data
+        self._news.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio gives it
+        self._lost = True
+        self._news.set()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def ask(self, request: bytes) -> asyncio.Transport:
+        """Ask for the tunnel; gives what leads through it. Raises httpx.ProxyError."""
+        transport = self._transport
+        if transport is None or self._lost:
+            raise httpx.ProxyError("the proxy closed the connection")
+        transport.write(request)
+        while b"\r\n\r\n" not in self._heard:
+            if len(self._heard) > _MOST_ANSWER:
+                raise httpx.ProxyError("the proxy's answer is too long")
+            if self._lost:
+                raise httpx.ProxyError("the proxy closed the connection")
+            self._news.clear()
+            await self._news.wait()
+        head, _, rest = self._heard.partition(b"\r\n\r\n")
+        words = head.split(b"\r\n", 1)[0].split(b" ", 2)
+        status = words[1] if len(words) > 1 and words[0].startswith(b"HTTP/1.") else b"?"
+        if len(status) != len("200") or not status.startswith(b"2"):
+            shown = status[:3].decode("latin-1")
+            raise httpx.ProxyError(f"the proxy refused the tunnel with status {shown}")
+        if rest:
+            raise httpx.ProxyError("the proxy sent bytes before the tunnel was used")
+        return transport
+
+
+async def _attach(
+    loop: Loop,
+    protocol: asyncio.Protocol,
+    sock: socket.socket,
+    tls: ssl.SSLContext | None,
+    name: str,
+) -> None:
+    """Hand a connected socket to the loop, and encrypt."""
+    try:
+        await loop.create_connection(
+            lambda: protocol, sock=sock, ssl=tls, server_hostname=name if tls is not None else None
+        )
+    except BaseException:
+        sock.close()
+        raise
+
+
+def context() -> ssl.SSLContext:
+    """TLS as the machine trusts it; with certifi's roots where the machine has none."""
+    made = ssl.create_default_context()
+    if not made.cert_store_stats()["x509_ca"]:
+        made.load_verify_locations(certifi.where())
+    made.set_alpn_protocols(["http/1.1"])
+    return made

@@ -1,0 +1,175 @@
+"""Local engines: programs that a provider's `command` names, started once, watched and stopped.
+
+An engine says `ready http://127.0.0.1:PORT` on its output when it can answer. Its input stays open
+as long as the gateway lives: an engine that ends when its input does outlives no gateway, not even
+one that was killed. Of several workers each has engines of its own, which end with it.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from gateway.core.errors import Problem, ProblemError
+from gateway.core.target import Provider
+
+NOT_INSTALLED = 3
+"""Exit status of an engine whose parts are missing: starting it again cannot help."""
+_READY_WITHIN = 60.0
+_LONGEST_PAUSE = 30.0
+_LONG = 60.0
+"""Seconds of a run after which pauses begin anew: the next crash is another story."""
+_STOP_WITHIN = 3.0
+_CHUNK = 65_536
+_SECRET = 8
+"""Characters from which a value may be a credential; a shorter one is a word, as on or none."""
+
+type Say = Callable[[str], None]
+
+
+class Engine:
+    """One supervised program."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        log: Path,
+        say: Say,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        *,
+        secrets: Collection[str] = (),
+    ) -> None:
+        """`secrets` are the credentials of all providers: none of them reaches the program."""
+        self.provider = provider
+        self.url = ""
+        """Where it answers, once it does."""
+        self.why = ""
+        """Why it will not answer any more."""
+        self._log = log
+        self._say = say
+        self._sleep = sleep
+        self._secrets = secrets
+        self._settled = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._process: Process | None = None
+
+    def start(self) -> None:
+        """Start the program and watch it."""
+        self._task = asyncio.create_task(self._watch(), name=f"engine {self.provider.name}")
+
+    async def ready(self) -> str:
+        """Where it answers. Raises ProblemError when it does not come up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_READY_WITHIN):
+                await self._settled.wait()
+        if not self.url:
+            why = self.why or f"it did not come up within {_READY_WITHIN:g} s"
+            message = f"The local engine {self.provider.name!r} is not running: {why}."
+            raise ProblemError(Problem(kind="upstream_unreachable", message=message))
+        return self.url
+
+    async def stop(self) -> None:
+        """Stop the program: ask, then make sure."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_WITHIN):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def _watch(self) -> None:
+        time = asyncio.get_running_loop().time
+        pause = 1.0
+        while True:
+            began = time()
+            status = await self._run()
+            self.url = ""
+            self._settled.clear()
+            if status == NOT_INSTALLED:
+                self.why = self.why or self._tail() or "its parts are not installed"
+                self._settled.set()
+                self._say(f"{self.provider.name}: {self.why}")
+                return
+            if time() - began >= _LONG:
+                pause = 1.0
+            self._say(f"{self.provider.name}: ended with status {status}; again in {pause:g} s")
+            await self._sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _run(self) -> int:
+        command = [sys.executable if word == "{python}" else word for word in self.provider.command]
+        try:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            with _own(self._log) as log:
+                process = self._process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=log,
+                    env=without(os.environ, self._secrets),
+                    start_new_session=True,  # Ctrl-C is for the gateway, which drains first
+                )
+        except OSError as error:
+            self.why = f"{error.filename or command[0]}: {error.strerror}"
+            return NOT_INSTALLED
+        if process.stdout is not None:
+            async for line in _lines(process.stdout):
+                word, _, url = line.strip().partition(" ")
+                if word == "ready" and url.startswith("http"):
+                    self.url = url.rstrip("/")
+                    self._settled.set()
+                    self._say(f"{self.provider.name}: ready on {self.url}")
+        return await process.wait()
+
+    def _tail(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            return lines[-1][:300] if lines else ""
+        return ""
+
+
+def without(environ: Mapping[str, str], secrets: Collection[str]) -> dict[str, str]:
+    """An environment for another program: nothing of the gateway's own, no credential.
+
+    A variable is left out where a secret stands in its value or is made of it.
+    """
+    found = [one for one in secrets if len(one) >= _SECRET]
+
+    def tells(value: str) -> bool:
+        return len(value) >= _SECRET and any(one in value or value in one for one in found)
+
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("TIERGATE_") and name != "REDIS_URL" and not tells(value)
+    }
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """The lines of an output; of one without end only its last bytes are kept."""
+    rest = b""
+    while data := await stream.read(_CHUNK):
+        *lines, rest = (rest + data).split(b"\n")
+        rest = rest[-_CHUNK:]
+        for line in lines:
+            yield line.decode("utf-8", "replace")
+
+
+def _own(path: Path) -> BinaryIO:
+    """A file that its owner alone may read, begun anew: an engine may log what it is asked."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "wb")

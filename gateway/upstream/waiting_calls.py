@@ -1,0 +1,42 @@
+"""Calls that wait until a provider takes them again: not too many, and none while it stops."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable
+
+from gateway.core.errors import DRAINING, ProblemError
+
+
+class WaitingCalls:
+    """Counts the calls of a process that wait. Such a call holds no connection to a provider."""
+
+    def __init__(self, most: int = sys.maxsize) -> None:
+        """Create one for `most` calls at a time."""
+        self.most = most
+        self.calls = 0
+        """Calls that wait now."""
+        self._closed = asyncio.Event()
+
+    @property
+    def free(self) -> bool:
+        """True if one more call may wait."""
+        return self.calls < self.most and not self._closed.is_set()
+
+    async def wait(self, sleep: Awaitable[None]) -> None:
+        """Wait for `sleep`. Raises ProblemError (draining) as soon as the gateway stops."""
+        sleeping = asyncio.ensure_future(sleep)
+        closing = asyncio.ensure_future(self._closed.wait())
+        self.calls += 1
+        try:
+            await asyncio.wait((sleeping, closing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.calls -= 1
+            sleeping.cancel()
+            closing.cancel()
+            await asyncio.gather(sleeping, closing, return_exceptions=True)
+        if self._closed.is_set():
+            raise ProblemError(DRAINING)
+
+    def close(self) -> None:
+        """End every wait: the gateway stops."""
+        self._closed.set()

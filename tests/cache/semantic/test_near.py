@@ -1,0 +1,257 @@
+"""Answers of near questions: nobody else's, of nothing else, and never for long in anybody's way."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.cache.key import Sharing
+from gateway.cache.semantic.vector_index import Here
+from gateway.core.call import Key
+from gateway.core.target import Provider, Target
+from tests.cache.semantic.world import ONE, OTHER, TARGET, Fixed, World, asking, read
+
+ANNA, BORIS = Key(name="anna", tenant="a"), Key(name="boris", tenant="a")
+CLARA = Key(name="anna", tenant="b")
+
+
+async def test_the_same_in_other_words_is_found() -> None:
+    """It leads to the place of the answer that was kept; what was not kept leads nowhere."""
+    world = World()
+    assert await world.found(asking(OTHER)) is None
+    place = await world.kept(asking(ONE))
+    assert await world.found(asking(OTHER)) == place
+    assert await world.found(asking("How do I reset my phone?")) is None
+
+
+@pytest.mark.parametrize(
+    ("sharing", "keys"),
+    [("key", []), ("tenant", [BORIS]), ("all", [BORIS, CLARA])],
+)
+async def test_scopes_are_those_of_the_cache(sharing: Sharing, keys: list[Key]) -> None:
+    """No key sees what another one got, unless the configuration shares it."""
+    world = World(sharing=sharing)
+    await world.kept(asking(ONE, key=ANNA))
+    assert await world.found(asking(OTHER, key=ANNA))
+    for key in (BORIS, CLARA):
+        assert (await world.found(asking(OTHER, key=key)) is not None) == (key in keys)
+
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+OTHERS: dict[str, dict[str, Any]] = {
+    "a system prompt": {"before": [SYSTEM]},
+    "another turn before": {"before": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]},
+    "a cap": {"max_tokens": 10},
+    "a schema": {"response_format": {"type": "json_object"}},
+    "effort": {"reasoning_effort": "low"},
+    "a stop": {"stop": ["."]},
+    "the name of a model": {"model": "fast"},
+    "a seed": {"seed": 1},
+    "who it is for": {"user": "x"},
+    "a member of the host's": {"top_k": 3},
+    "a header that goes on": {"headers": {"openai-beta": "x"}},
+    "another number": {"temperature": 0.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("more", OTHERS.values(), ids=OTHERS)
+async def test_all_else_must_be_equal(more: dict[str, Any]) -> None:
+    """Both ways; and where it is equal, the answer is found."""
+    world = World()
+    place = await world.kept(asking(ONE))
+    assert await world.found(asking(OTHER, **more)) is None
+    other = await world.kept(asking(ONE, **more))
+    assert await world.found(asking(OTHER, **more)) == other
+    assert await world.found(asking(OTHER)) == place
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        msgspec.structs.replace(TARGET, model="gpt-6"),
+        msgspec.structs.replace(TARGET, effort="high"),
+        msgspec.structs.replace(TARGET, max_output=5),
+        msgspec.structs.replace(TARGET, params={"seed": 1}),
+        Target(provider=Provider(name="spare", doors={}), model=TARGET.model),
+    ],
+)
+async def test_targets_share_nothing(other: Target) -> None:
+    """So no model and no tier does."""
+    world = World()
+    await world.kept(asking(ONE))
+    assert await world.found(asking(OTHER), other) is None
+
+
+async def test_equal_turns_before_may_be_shared() -> None:
+    world = World()
+    before = [SYSTEM, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
+    place = await world.kept(asking(ONE, before=before))
+    assert await world.found(asking(OTHER, before=before)) == place
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [TOOL]},
+        {"before": [{"role": "user", "content": [IMAGE]}]},
+        {"logprobs": True},
+        {"cache": "exact"},
+    ],
+    ids=["tools", "an image", "logprobs", "opted out"],
+)
+async def test_these_are_not_compared(more: dict[str, Any]) -> None:
+    world = World()
+    call = asking(ONE, **more)
+    assert world.near.asked(call, read(call), TARGET) is None
+
+
+async def test_a_large_request_is_not_compared() -> None:
+    """What is asked last may be short: all before it would have to be read anew."""
+    call = asking(ONE, before=[{"role": "user", "content": "x" * 100_000}])
+    assert World().near.asked(call, read(call), TARGET) is None
+
+
+async def test_an_operation_without_an_answer_is_not_compared() -> None:
+    call = msgspec.structs.replace(
+        asking(ONE), operation="embeddings", body=b'{"model":"m","input":"x"}'
+    )
+    assert World().near.asked(call, read(call), TARGET) is None
+
+
+@given(st.text(), st.text())
+def test_nothing_that_is_typed_crosses_keys(one: str, other: str) -> None:
+    """Whatever two keys type, equal texts included, their groups differ."""
+    world = World()
+    asked = [
+        world.near.asked(call, read(call), TARGET)
+        for call in (asking(one, key=ANNA), asking(one, key=CLARA), asking(other, key=BORIS))
+    ]
+    groups = [one.group for one in asked if one is not None]
+    assert len(set(groups)) == len(groups)
+
+
+async def test_who_lacks_the_secret_names_no_group() -> None:
+    world, other = World(), World(secret=b"o" * 32)
+    call = asking(ONE)
+    one, two = (each.near.asked(call, read(call), TARGET) for each in (world, other))
+    assert one is not None
+    assert two is not None
+    assert one.group != two.group
+    assert "password" not in one.group
+
+
+async def test_a_place_cannot_be_moved_to_another_group() -> None:
+    """Whoever writes to the store can put a name there: it is sealed for its own group alone."""
+    world = World()
+    await world.kept(asking(ONE, key=ANNA))
+    call = asking(OTHER, key=BORIS)
+    mine = asking(OTHER, key=ANNA)
+    stolen, asked = (world.near.asked(one, read(one), TARGET) for one in (mine, call))
+    assert stolen is not None
+    assert asked is not None
+    ((name, _),) = await world.places.nearest(stolen.group, [1.0])
+    for written in (name, name[:48], "", "é" * 80, name[:48] + "0" * 32):
+        await world.places.add(asked.group, written, [1.0], 60.0)
+    assert await world.found(call) is None
+
+
+async def test_what_is_not_near_enough_is_not_served() -> None:
+    """Where the form is equal and the vector is not near, or is not to be compared."""
+    for vector, found in (
+        ([1.0, 0.1], True),
+        ([0.6, 0.9], False),
+        ([1.0], False),
+        ([0.0, 0.0], False),
+        (None, False),
+    ):
+        world = World(embedder=Fixed([1.0, 0.0], vector), threshold=0.85)
+        place = await world.kept(asking(ONE))
+        assert await world.found(asking(OTHER)) == (place if found else None)
+
+
+async def test_no_vector_is_made_where_nothing_is_near() -> None:
+    """A question whose form nobody has asked costs nothing."""
+    embedder = Fixed([1.0])
+    world = World(embedder=embedder)
+    assert await world.found(asking(ONE)) is None
+    assert embedder.within == []
+
+
+async def test_without_a_vector_nothing_is_kept() -> None:
+    world = World(embedder=Fixed(None, [1.0]))
+    await world.kept(asking(ONE))
+    assert await world.found(asking(OTHER)) is None
+
+
+class Stuck(Here):
+    """Places that never answer."""
+
+    def __init__(self, *which: str) -> None:
+        super().__init__(clock=lambda: 0.0)
+        self._which = which
+
+    async def any(self, group: str) -> bool:
+        if "any" in self._which:
+            await asyncio.Event().wait()
+        return await super().any(group)
+
+    async def nearest(self, group: str, vector: Any) -> Any:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("which", ["any", "nearest"])
+async def test_nobody_waits_for_what_does_not_answer(which: str) -> None:
+    """Not longer than the time that was set; then it is a miss."""
+    world = World(places=Stuck(which), timeout=0.001)
+    await world.kept(asking(ONE))
+    assert await world.found(asking(OTHER)) is None
+
+
+async def test_the_embedder_has_what_is_left_of_the_time() -> None:
+    embedder = Fixed([1.0])
+    world = World(embedder=embedder, timeout=10.0)
+    await world.kept(asking(ONE))
+    await world.found(asking(OTHER))
+    assert 0.0 < embedder.within[1] <= 10.0
+
+
+async def test_a_bad_answer_is_not_given_again() -> None:
+    """Its group shares nothing until what it had has expired; other questions go on."""
+    world = World()
+    other = await world.kept(asking("What is rain?"))
+    call = asking(OTHER, id="call-9")
+    await world.kept(asking(ONE))
+    asked = world.near.asked(call, read(call), TARGET)
+    assert asked is not None
+    found = await world.near.find(asked)
+    assert found is not None
+    await world.near.told(call, found)
+    await world.near.bad("call-8")
+    assert await world.found(call) is not None
+    await world.near.bad("call-9")
+    assert await world.found(call) is None
+    await world.kept(asking(ONE))
+    assert await world.found(call) is None
+    assert await world.found(asking("Explain what rain is")) == other
+    world.now = 3600.0
+    await world.kept(asking(ONE))
+    assert await world.found(call) is not None
+
+
+async def test_an_answer_that_is_gone_is_forgotten() -> None:
+    world = World()
+    await world.kept(asking(ONE))
+    call = asking(OTHER)
+    asked = world.near.asked(call, read(call), TARGET)
+    assert asked is not None
+    found = await world.near.find(asked)
+    assert found is not None
+    await world.near.lost(found)
+    assert await world.near.find(asked) is None

@@ -1,0 +1,210 @@
+"""Where vectors are: what every kind of place promises, and what each does by itself."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+import pytest
+import redis
+
+from gateway.cache.semantic.cache import Places
+from gateway.cache.semantic.vector_index import EACH, Here, Shared, cosine
+from gateway.state.redis.connection import Failure
+from gateway.state.redis.store import Redis
+from tests.conftest import redis_program
+from tests.e2e.place import Place
+
+_RUN = count()
+EAST, NORTH, BETWEEN = [1.0, 0.0], [0.0, 1.0], [0.8, 0.6]
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def places(request: pytest.FixtureRequest) -> AsyncIterator[Places]:
+    """In Redis 8 they are vector sets; a server without them leaves each process its own."""
+    if request.param == "memory":
+        yield Here(clock=time.monotonic)
+        return
+    notes: list[str] = []
+    url = request.getfixturevalue("redis_url")
+    server = Redis(url, note=notes.append, clock=time.monotonic, deadline=10.0)
+    yield Shared(server, Here(clock=time.monotonic), notes.append)
+    await server.close()
+    assert len(notes) <= 1  # of vector sets that it has not
+
+
+@pytest.fixture
+def group() -> str:
+    return f"near:{next(_RUN)}"
+
+
+async def test_nothing_is_there_at_first(places: Places, group: str) -> None:
+    assert not await places.any(group)
+    assert await places.nearest(group, EAST) == []
+
+
+async def test_the_nearest_comes_first(places: Places, group: str) -> None:
+    """And how near each is, is the cosine."""
+    await places.add(group, "east", EAST, 60)
+    await places.add(group, "north", NORTH, 60)
+    assert await places.any(group)
+    found = await places.nearest(group, BETWEEN)
+    assert [name for name, _ in found] == ["east", "north"]
+    assert [near for _, near in found] == pytest.approx([0.8, 0.6], abs=0.01)
+    assert not await places.any(f"{group}-other")
+
+
+async def test_a_name_that_comes_again_is_one(places: Places, group: str) -> None:
+    await places.add(group, "a", EAST, 60)
+    await places.add(group, "a", NORTH, 60)
+    ((name, near),) = await places.nearest(group, NORTH)
+    assert name == "a"
+    assert near == pytest.approx(1.0)
+
+
+async def test_what_is_removed_is_gone(places: Places, group: str) -> None:
+    await places.remove(group, "a")
+    await places.add(group, "a", EAST, 60)
+    await places.add(group, "b", EAST, 60)
+    await places.remove(group, "a")
+    assert [name for name, _ in await places.nearest(group, EAST)] == ["b"]
+
+
+async def test_a_group_has_so_many_at_most(places: Places, group: str) -> None:
+    for at in range(EACH + 3):
+        await places.add(group, str(at), EAST, 60)
+    assert await places.any(group)
+    assert len(await places.nearest(group, EAST)) == 3
+
+
+async def test_a_closed_group_takes_nothing(places: Places, group: str) -> None:
+    await places.add(group, "a", EAST, 60)
+    await places.close(group, 60)
+    assert not await places.any(group)
+    await places.add(group, "b", EAST, 60)
+    await places.remove(group, "b")
+    assert not await places.any(group)
+    assert await places.nearest(group, EAST) == []
+
+
+async def test_a_vector_of_another_length_is_near_to_nothing(places: Places, group: str) -> None:
+    await places.add(group, "a", EAST, 60)
+    await places.add(group, "b", [1.0, 0.0, 0.0], 60)
+    assert all(near <= 0 for _, near in await places.nearest(group, [1.0, 0.0, 0.0, 0.0]))
+
+
+async def test_memory_lets_go_of_what_was_not_used_for_longest() -> None:
+    places = Here(clock=lambda: 0.0, most=2_500)
+    for group in ("a", "b"):
+        await places.add(group, "x", EAST, 60)
+    assert await places.any("a")
+    await places.add("c", "x", EAST, 60)
+    assert [await places.any(group) for group in ("a", "b", "c")] == [True, False, True]
+
+
+async def test_memory_forgets_in_time() -> None:
+    """Names by their own time; a closed group is open again."""
+    now = [0.0]
+    places = Here(clock=lambda: now[0])
+    await places.add("g", "old", EAST, 10)
+    now[0] = 5.0
+    await places.add("g", "new", EAST, 10)
+    now[0] = 10.0
+    assert [name for name, _ in await places.nearest("g", EAST)] == ["new"]
+    await places.close("g", 10)
+    now[0] = 20.0
+    assert not await places.any("g")
+    await places.add("g", "a", EAST, 10)
+    assert await places.any("g")
+
+
+def test_a_cosine() -> None:
+    assert cosine(EAST, EAST) == 1.0
+    assert cosine(EAST, NORTH) == cosine(EAST, [0.0, 0.0]) == cosine(EAST, [1.0]) == 0.0
+    assert cosine(EAST, [-2.0, 0.0]) == -1.0
+
+
+def _url(place: Place) -> str:
+    return f"redis://127.0.0.1:{place.port}/0"
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Iterator[Place]:
+    """A server that knows no vector sets, as Valkey; or has none for us, as some that are rented."""
+    program = redis_program()
+    if program is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    found = Place(program, tmp_path)
+    found.start()
+    with redis.Redis.from_url(_url(found)) as admin:
+        for name in ("vcard", "vadd", "vsim", "vrem"):
+            with suppress(redis.ResponseError):  # it knows no such command
+                admin.execute_command("ACL", "SETUSER", "default", f"-{name}")
+    yield found
+    found.kill()
+
+
+@pytest.mark.parametrize("first", ["any", "nearest", "add", "remove"])
+async def test_where_redis_has_no_vector_sets_each_process_has_its_own(
+    bare: Place, first: str
+) -> None:
+    """Whatever is asked first; it is said once, and nothing fails. A closed group is closed for all."""
+    notes: list[str] = []
+    server = Redis(_url(bare), note=notes.append, clock=time.monotonic, deadline=10.0)
+    one, two = (Shared(server, Here(clock=time.monotonic), notes.append) for _ in range(2))
+    if first == "any":
+        assert not await one.any("near:g")
+    elif first == "nearest":
+        assert await one.nearest("near:g", EAST) == []
+    elif first == "remove":
+        await one.remove("near:g", "a")
+    await one.add("near:g", "a", EAST, 60)
+    assert await one.any("near:g")
+    ((name, close),) = await one.nearest("near:g", EAST)
+    assert name == "a"
+    assert close == pytest.approx(1.0)
+    assert not await two.any("near:g")
+    await one.remove("near:g", "a")
+    assert not await one.any("near:g")
+    await one.close("near:g", 60)
+    await one.add("near:g", "a", EAST, 60)
+    assert not await one.any("near:g")
+    assert len(notes) == 2  # one of each
+    await server.close()
+
+
+async def test_where_redis_is_gone_nothing_is_near(bare: Place) -> None:
+    """And nothing fails, whatever is asked."""
+    url = _url(bare)
+    bare.kill()
+    server = Redis(url, note=lambda _: None, clock=time.monotonic, deadline=10.0)
+    places = Shared(server, Here(clock=time.monotonic), lambda _: None)
+    await places.add("near:g", "a", EAST, 60)
+    assert not await places.any("near:g")
+    assert await places.nearest("near:g", EAST) == []
+
+
+class Strange:
+    """What says it is a Redis and answers anything."""
+
+    def __init__(self, reply: object) -> None:
+        self._reply = reply
+
+    async def try_(self, name: bytes, slot: int, data: bytes) -> object:
+        return self._reply
+
+
+@pytest.mark.parametrize("reply", [None, 7, [b"a"], [b"a", b"x"], [1, 2], [b"a", None]])
+async def test_what_is_no_answer_is_nothing(reply: object) -> None:
+    places = Shared(Strange(reply), Here(clock=time.monotonic), lambda _: None)  # type: ignore[arg-type]
+    assert await places.nearest("near:g", EAST) == []
+
+
+async def test_a_server_may_not_know_the_commands() -> None:
+    notes: list[str] = []
+    unknown = Strange(Failure("ERR unknown command 'VCARD', with args beginning with: "))
+    places = Shared(unknown, Here(clock=time.monotonic), notes.append)  # type: ignore[arg-type]
+    for _ in range(2):
+        assert not await places.any("near:g")
+    assert len(notes) == 1

@@ -1,0 +1,98 @@
+"""The last text that somebody typed is told apart from the rest of a request, in every dialect."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.cache.semantic.question import Question, question
+from gateway.core import jsonio
+from gateway.dialects import DIALECTS
+
+BEFORE = b'{"role" : "user","content":"1.50"}'
+
+
+def asked(dialect: str, body: bytes) -> Question | None:
+    spoken = DIALECTS[dialect]
+    read = (
+        spoken.read(body)
+        if spoken.read_at is None
+        else spoken.read_at(body, "models/m:generateContent")
+    )
+    return question(read, dialect)
+
+
+FORMS = {
+    "chat": ("openai-chat", b'{"model":"m","messages":[%s,{"role":"user","content":%s}]}'),
+    "chat, parts": ("openai-chat", b'{"model":"m","messages":[%s,{"role":"user","content":[{"type":"text","text":%s}]}]}'),
+    "responses": ("openai-responses", b'{"model":"m","input":[%s,{"role":"user","content":%s}]}'),
+    "responses, parts": ("openai-responses", b'{"model":"m","input":[%s,{"type":"message","role":"user","content":[{"type":"input_text","text":%s}]}]}'),
+    "messages": ("anthropic-messages", b'{"model":"m","max_tokens":9,"messages":[%s,{"role":"user","content":%s}]}'),
+    "messages, parts": ("anthropic-messages", b'{"model":"m","max_tokens":9,"messages":[%s,{"role":"user","content":[{"type":"text","text":%s,"cache_control":{"type":"ephemeral"}}]}]}'),
+    "gemini": ("gemini", b'{"contents":[%s,{"role":"user","parts":[{"text":%s}]}]}'),
+}  # fmt: skip
+BEFORE_OF = {"gemini": b'{"role" : "user","parts":[{"text":"1.50"}]}'}
+
+
+@pytest.mark.parametrize(("dialect", "form"), FORMS.values(), ids=FORMS)
+@given(text=st.text())
+def test_a_text_and_the_rest(dialect: str, form: bytes, text: str) -> None:
+    """The rest is the same whatever the text was; what came before it keeps its bytes."""
+    before = BEFORE_OF.get(dialect, BEFORE)
+    one, other = (
+        asked(dialect, form % (before, jsonio.dumps(text))),
+        asked(dialect, form % (before, b'"x"')),
+    )
+    assert one is not None
+    assert other is not None
+    assert (one.text, other.text) == (text, "x")
+    assert one.members == other.members
+    assert before in jsonio.join(one.members)
+
+
+def test_an_input_that_is_a_text() -> None:
+    found = asked("openai-responses", b'{"model":"m","input":"hi"}')
+    assert found is not None
+    assert (found.text, jsonio.join(found.members)) == ("hi", b'{"model":"m","input":null}')
+
+
+TURNS: list[dict[str, Any]] = [
+    {"role": "assistant", "content": "hi"},
+    {"role": "user", "content": []},
+    {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x.example/a.png"}}]},
+    {"role": "tool", "content": "hi", "tool_call_id": "1"},
+    {"role": "system", "content": "hi"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_other_last_turns_have_none(turn: dict[str, Any]) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}, turn]}
+    assert asked("openai-chat", jsonio.dumps(body)) is None
+
+
+def test_items_that_are_no_messages_have_none() -> None:
+    item = {"type": "function_call_output", "call_id": "1", "output": "x"}
+    assert asked("openai-responses", jsonio.dumps({"model": "m", "input": [item]})) is None
+    item = {"type": "item_reference", "id": "x", "role": "user", "content": "hi"}
+    assert asked("openai-responses", jsonio.dumps({"model": "m", "input": [item]})) is None
+
+
+def test_odd_content_has_none() -> None:
+    """What a dialect lets pass to a provider that may understand it."""
+    for content in ([1], [{"type": "text", "text": 5}], [{"text": None}], 7, None):
+        odd = {"contents": [{"role": "user", "parts": content}]}
+        body = DIALECTS["openai-chat"].read(
+            b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
+        )
+        made = type(body)(body.raw, {"contents": body.members["messages"]}, odd, body.prompt)
+        assert question(made, "gemini") is None
+
+
+@pytest.mark.parametrize("given", [None, [], [1], {}])
+def test_odd_turns_have_none(given: object) -> None:
+    body = DIALECTS["openai-chat"].read(b'{"model":"m","messages":[{"role":"user","content":"x"}]}')
+    made = type(body)(body.raw, body.members, {"messages": given}, body.prompt)
+    assert question(made, "openai-chat") is None

@@ -1,0 +1,64 @@
+"""Two questions have one form only where the way of asking is all that differs."""
+
+import pytest
+
+from gateway.cache.semantic.question_form import question_form
+from tests.cache.semantic.pairs import paraphrases, traps
+
+LEAST = 50
+"""Paraphrases of two hundred that have one form, as docs/cache.md says."""
+
+
+def same(one: str, other: str) -> bool:
+    form = question_form(one)
+    return form is not None and form == question_form(other)
+
+
+@pytest.mark.parametrize(("kind", "one", "other"), traps())
+def test_what_looks_alike_has_another_form(kind: str, one: str, other: str) -> None:
+    """Numbers, units, dates, negations, names, comparatives, order, code, languages, wording."""
+    assert not same(one, other), kind
+
+
+def test_a_quarter_of_the_paraphrases_has_one_form() -> None:
+    assert sum(same(*pair) for pair in paraphrases()) >= LEAST
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What's the capital of Peru?", "What is the capital of Peru"),
+        ("Hi, could you please tell me what osmosis is?", "What is osmosis?"),
+        ("Explain osmosis to me.", "What\u2019s osmosis?"),
+        ("What is the best way to learn chess?", "how can I learn chess?"),
+        ("Please write me a poem\nabout 3 cats", "Write a poem\nabout 3 cats"),
+    ],
+)
+def test_the_way_of_asking_may_differ(one: str, other: str) -> None:
+    assert same(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is 1 + 1?", "What is 1\u200b + 1?"),
+        ("What is `a b`?", "What is `a  b`?"),
+        ("What is 5!?", "What is 5?"),
+        ("How do I lose weight?", "What is the worst way to lose weight?"),
+        ("Explain it", "What is it?"),
+        ("How do you store my password?", "How do I store my password?"),
+        ("How do I open the file?", "How do I open THE file?"),
+        ("Translate this: please stop", "Translate this: stop"),
+    ],
+)
+def test_what_is_asked_may_not(one: str, other: str) -> None:
+    """A sign that nobody sees, a space in code and a capital count too."""
+    assert not same(one, other)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " \n ", "Warum ist der Himmel blau?", "Fix this", "what is " + "x" * 400]
+)
+def test_these_have_no_form(text: str) -> None:
+    """Texts that are empty, long, or in no known way of asking: no vector is made of them."""
+    assert question_form(text) is None

@@ -1,0 +1,110 @@
+"""A cache of near questions with everything around it in memory, and a clock of its own."""
+
+from collections.abc import Sequence
+
+from gateway.cache.key import Sharing
+from gateway.cache.response_cache import Exact
+from gateway.cache.semantic.cache import Near, Places
+from gateway.cache.semantic.vector_index import Here
+from gateway.core import jsonio
+from gateway.core.call import OPEN, Call, Key, Steer
+from gateway.core.jsonio import Json
+from gateway.core.target import Provider, Target
+from gateway.dialects import OPERATIONS, Body
+from gateway.state.memory import Memory
+
+TARGET = Target(provider=Provider(name="openai", doors={}), model="gpt-6-luna")
+ONE, OTHER = "How do I reset my password?", "What's the way to reset my password?"
+
+
+class World:
+    def __init__(
+        self,
+        *,
+        sharing: Sharing = "key",
+        places: Places | None = None,
+        embedder: "Fixed | None" = None,
+        threshold: float = 0.6,
+        timeout: float = 10.0,
+        secret: bytes = b"n" * 32,
+    ) -> None:
+        self.now = 0.0
+        self.store = Memory(64_000_000, clock=self.clock)
+        self.places = places or Here(clock=self.clock)
+        exact = Exact(self.store, secret=b"s" * 32, ttl=3600.0, clock=self.clock, sharing=sharing)
+        self.exact = exact
+        self.near = Near(
+            exact,
+            self.places,
+            embedder or Fixed([1.0]),
+            self.store,
+            secret=secret,
+            ttl=3600.0,
+            threshold=threshold,
+            timeout=timeout,
+        )
+
+    def clock(self) -> float:
+        return self.now
+
+    async def kept(self, call: Call, target: Target = TARGET) -> str:
+        """Keep where the answer of a call is; the place."""
+        place = self.place(call, target)
+        asked = self.near.asked(call, read(call), target)
+        assert asked is not None
+        await self.near.keep(asked, place)
+        return place
+
+    def place(self, call: Call, target: Target = TARGET) -> str:
+        return self.exact.key(call, read(call).members, target)
+
+    async def found(self, call: Call, target: Target = TARGET) -> str | None:
+        """The place of the answer that would serve a call."""
+        asked = self.near.asked(call, read(call), target)
+        found = None if asked is None else await self.near.find(asked)
+        return None if found is None else found.place
+
+
+class Fixed:
+    """An embedder with the vectors that it was given."""
+
+    name = "fixed"
+
+    def __init__(self, *vectors: Sequence[float] | None) -> None:
+        self._vectors = list(vectors)
+        self.within: list[float] = []
+
+    async def __call__(self, call: Call, text: str, within: float) -> Sequence[float] | None:
+        self.within.append(within)
+        return self._vectors.pop(0) if len(self._vectors) > 1 else self._vectors[0]
+
+
+def read(call: Call) -> Body:
+    return OPERATIONS[call.dialect, call.operation].asked(call)
+
+
+def asking(
+    text: str = ONE,
+    *,
+    key: Key = OPEN,
+    dialect: str = "openai-chat",
+    cache: str | None = None,
+    headers: dict[str, str] | None = None,
+    before: Sequence[Json] = (),
+    id: str = "call-1",
+    **more: Json,
+) -> Call:
+    """A call that asks a text after what was said before."""
+    body: dict[str, Json] = {"model": "auto", **more}
+    body["messages"] = [*before, {"role": "user", "content": text}]
+    return Call(
+        id=id,
+        dialect=dialect,
+        operation="generate",
+        body=jsonio.dumps(body),
+        headers=headers or {},
+        key=key,
+        steer=Steer(cache=cache),
+        received_at=0.0,
+        started=0.0,
+    )

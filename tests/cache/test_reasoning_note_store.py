@@ -1,0 +1,89 @@
+"""Notes in a store: whose they are, for how long, and what becomes of values of others."""
+
+from typing import Any
+
+from gateway.cache.codec import MOST, Sealed
+from gateway.cache.reasoning_note_store import TTL, Notes
+from gateway.core.call import Key
+from gateway.dialects.tool_reasoning import Called, Kept, Note
+from gateway.state.memory import Memory
+
+ONE, TWO = Key(name="one"), Key(name="two")
+NOTE = Note(
+    maker="me",
+    provider="here",
+    model="m",
+    account="main",
+    calls={"a": Called((Kept("x", "s"),), "t"), "b": Called()},
+)
+ASKED: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
+LOOP = [
+    *ASKED,
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}, {"id": "b"}]},
+    {"role": "tool", "tool_call_id": "a", "content": "x"},
+]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.memory = Memory(20_000_000, clock=lambda: self.now)
+
+    def notes(self, secret: bytes = b"s" * 32) -> Notes:
+        return Notes(self.memory, secret=secret)
+
+
+async def test_a_note_is_found_in_the_loop_it_was_made_in() -> None:
+    """By the first call of its turn, for an hour, and by its own key alone."""
+    clock = Clock()
+    notes = clock.notes()
+    await notes.keep(ONE, ASKED, NOTE)
+    assert await notes.find(ONE, LOOP) == {"a": NOTE}
+    assert await notes.find(TWO, LOOP) == {}
+    assert await notes.find(Key(name="one", tenant="other"), LOOP) == {}
+    assert await notes.find(ONE, ASKED) == {}
+    assert await notes.find(ONE, [{"role": "user", "content": "ho"}, *LOOP[1:]]) == {}
+    assert await clock.notes(b"t" * 32).find(ONE, LOOP) == {}
+    clock.now = TTL - 1
+    assert await notes.find(ONE, LOOP) == {"a": NOTE}
+    clock.now = TTL
+    assert await notes.find(ONE, LOOP) == {}
+
+
+async def test_values_of_others_are_none() -> None:
+    """Changed, moved, cut short, of another version, or sealed and of another shape."""
+    clock = Clock()
+    notes = clock.notes()
+    await notes.keep(ONE, ASKED, NOTE)
+    (name,) = clock.memory._items
+    value = await clock.memory.get(name)
+    assert value is not None
+    for other in (value[:-1] + b"x", value[:10], b"x", b"\x00" + value):
+        await clock.memory.put(name, other, TTL)
+        assert await notes.find(ONE, LOOP) == {}
+    sealed = Sealed(clock.memory, secret=b"s" * 32, kind="note")
+    for data in (b"\x02" + value[17:], b"\x01", b"\x01\x80"):
+        await sealed.put(name, data, TTL)
+        assert await notes.find(ONE, LOOP) == {}
+    await sealed.put(name, value[16:], TTL)
+    assert await notes.find(ONE, LOOP) == {"a": NOTE}
+
+
+async def test_names_tell_nothing_and_differ() -> None:
+    """Parts do not run together; one kind does not meet another."""
+    clock = Clock()
+    notes, others = (Sealed(clock.memory, secret=b"s" * 32, kind=kind) for kind in "ab")
+    names = [notes.name("xy", "z"), notes.name("x", "yz"), others.name("xy", "z")]
+    assert len(set(names)) == 3
+    assert all(name.isascii() and "xy" not in name for name in names)
+    assert len(notes.name("\ud800")) == len(names[0])
+
+
+async def test_what_is_too_long_is_not_kept() -> None:
+    clock = Clock()
+    sealed = Sealed(clock.memory, secret=b"s" * 32, kind="a")
+    name = sealed.name("x")
+    await sealed.put(name, bytes(MOST + 1), TTL)
+    assert await sealed.get(name) is None
+    await sealed.put(name, bytes(MOST), TTL)
+    assert await sealed.get(name) == bytes(MOST)

@@ -1,0 +1,229 @@
+"""The response cache: which requests it takes, which answers it keeps, whose it gives back."""
+
+import msgspec
+import pytest
+
+from gateway.cache.cached_response import Recording
+from gateway.cache.key import Sharing
+from gateway.cache.response_cache import MOST, Exact
+from gateway.core.call import OPEN, Call, Key
+from gateway.core.target import Provider, Target
+from gateway.dialects import OPENAI_CHAT
+from gateway.state.memory import Memory
+from tests.cache.recorded import DONE, TEXT, recording
+
+BODY = b'{"model":"auto","messages":[{"role":"user","content":"hi"}]}'
+TARGET = Target(provider=Provider(name="openai", doors={}), model="gpt-6-luna")
+MADE = recording(TEXT + DONE)
+NOW = MADE.created + 60
+
+
+class Lost:
+    """A store that has lost everything."""
+
+    alive = False
+
+    async def get(self, key: str) -> bytes | None:
+        return None
+
+    async def put(self, key: str, value: bytes, ttl: float) -> None: ...
+
+    def post(self, key: str, value: bytes, ttl: float) -> None: ...
+
+    async def drain(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def memory() -> Memory:
+    return Memory(64_000_000, clock=lambda: 0.0)
+
+
+def exact(
+    store: Memory | Lost | None = None,
+    *,
+    ttl: float = 3600.0,
+    now: float = NOW,
+    sharing: Sharing = "key",
+    secret: bytes = b"s" * 32,
+) -> Exact:
+    return Exact(
+        store or memory(),
+        secret=secret,
+        ttl=ttl,
+        clock=lambda: now,
+        sharing=sharing,
+    )
+
+
+def key(cache: Exact, who: Key = OPEN, body: bytes = BODY, headers: tuple[str, ...] = ()) -> str:
+    call = Call(
+        id="1",
+        dialect="openai-chat",
+        operation="generate",
+        body=body,
+        headers=dict.fromkeys(headers, "x"),
+        key=who,
+        received_at=0.0,
+        started=0.0,
+    )
+    return cache.key(call, OPENAI_CHAT.read(body).members, TARGET)
+
+
+@pytest.mark.parametrize("finish", ["stop", "tool_calls", "function_call"])
+def test_a_complete_answer_of_the_first_target_is_kept(finish: str) -> None:
+    """SEC-CACHE 5: and no other."""
+    made = msgspec.structs.replace(MADE, finish=finish)
+    assert exact().keeps(made, status=200, complete=True, first=True)
+    for status, complete, first in [
+        (201, True, True), (200, False, True), (200, True, False), (429, True, True)
+    ]:  # fmt: skip
+        assert not exact().keeps(made, status=status, complete=complete, first=first)
+
+
+@pytest.mark.parametrize(
+    "finish",
+    ["length", "content_filter", None, "", "error", "insufficient_system_resource", "abort"],
+)
+def test_an_answer_that_is_not_all_there_is_not(finish: str | None) -> None:
+    """SEC-CACHE 5: cut, filtered, unknown."""
+    made = msgspec.structs.replace(MADE, finish=finish)
+    assert not exact().keeps(made, status=200, complete=True, first=True)
+
+
+@pytest.mark.parametrize(("length", "kept"), [(MOST, True), (MOST + 1, False)])
+async def test_an_answer_has_a_longest_length(length: int, kept: bool) -> None:
+    made = msgspec.structs.replace(MADE, body=bytes(length))
+    cache = exact()
+    assert cache.keeps(made, status=200, complete=True, first=True) is kept
+    cache.store("k", made)
+    assert await cache.find("k") == (made if kept else None) or not kept
+
+
+async def test_what_is_stored_is_found() -> None:
+    cache = exact()
+    name = key(cache)
+    assert await cache.find(name) is None
+    cache.store(name, MADE)
+    assert await cache.find(name) == MADE
+
+
+async def test_law_9_through_the_store() -> None:
+    """SEC-CACHE 1: One store, several keys: an answer goes to those who share, and to nobody else."""
+    ann, bob = Key(name="ann"), Key(name="bob")
+    eve = Key(name="ann", tenant="other")
+    for sharing, seen in (("key", (True, False, False)), ("tenant", (True, True, False)), ("all", (True,) * 3)):  # fmt: skip
+        cache = exact(sharing=sharing)  # type: ignore[arg-type]
+        cache.store(key(cache, ann), MADE)
+        found = [await cache.find(key(cache, who)) == MADE for who in (ann, bob, eve)]
+        assert tuple(found) == seen
+
+
+def test_headers_that_go_on_count_but_for_those_of_the_call() -> None:
+    cache = exact()
+    plain = key(cache)
+    assert key(cache, headers=("openai-beta",)) != plain
+    assert key(cache, headers=("idempotency-key", "traceparent", "x-session-id")) == plain
+
+
+@pytest.mark.parametrize(("age", "hit"), [(3599.0, True), (3601.0, False)])
+async def test_a_shorter_time_to_live_holds_for_what_is_there(age: float, hit: bool) -> None:
+    store = memory()
+    exact(store, ttl=1e6).store("k", MADE)
+    found = await exact(store, ttl=3600, now=MADE.created + age).find("k")
+    assert (found == MADE) is hit
+
+
+async def test_what_nobody_else_can_write_to_is_not_sealed() -> None:
+    """It is found again, and what is no recording of this version is a miss all the same."""
+    store = memory()
+    cache = Exact(store, secret=b"s" * 32, ttl=3600, clock=lambda: NOW, sealed=False)
+    cache.store("k", MADE)
+    await cache.drain()
+    assert await cache.find("k") == MADE
+    value = await store.get("cache:k")
+    assert value is not None
+    assert len(value) < len(await sealed(MADE))
+    for other in (b"x", value[1:], b"\x02" + value[1:]):
+        await store.put("cache:k", other, 60)
+        assert await cache.find("k") is None
+
+
+async def sealed(recording: Recording) -> bytes:
+    store = memory()
+    exact(store).store("k", recording)
+    value = await store.get("cache:k")
+    assert value is not None
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"x",
+        b"\x80\x04K\x01.",
+        b'{"body":"x"}',
+        bytes(50_000_000),
+        bytes(16) + b"\x01" + msgspec.msgpack.encode(MADE),
+    ],
+    ids=["empty", "short", "pickle", "json", "long", "unsealed"],
+)
+async def test_a_value_that_somebody_else_wrote_is_a_miss(value: bytes) -> None:
+    """SEC-CACHE 4: garbage, a pickle, too long, not sealed."""
+    store = memory()
+    await store.put("cache:k", value, 60)
+    assert await exact(store).find("k") is None
+
+
+async def test_a_value_moved_to_another_key_is_a_miss() -> None:
+    """SEC-CACHE 4: Whoever can write to a shared Redis cannot hand one client the answer of another."""
+    store = memory()
+    cache = exact(store)
+    cache.store("theirs", MADE)
+    value = await store.get("cache:theirs")
+    assert value is not None
+    await store.put("cache:mine", value, 60)
+    assert await cache.find("theirs") == MADE
+    assert await cache.find("mine") is None
+    await store.put("cache:theirs", value[:-1] + b"\xff", 60)
+    assert await cache.find("theirs") is None
+
+
+async def test_another_secret_finds_nothing() -> None:
+    store = memory()
+    exact(store).store("k", MADE)
+    assert await exact(store, secret=b"rotated").find("k") is None
+
+
+async def test_a_lost_store_is_a_miss() -> None:
+    cache = exact(Lost())
+    cache.store("k", MADE)
+    assert await cache.find("k") is None
+
+
+async def test_a_value_of_somebody_else_is_a_miss_and_told_once_a_minute() -> None:
+    """Without a word of what it holds."""
+    store, told, now = memory(), list[str](), [NOW]
+    cache = Exact(
+        store, secret=b"s" * 32, ttl=3600, clock=lambda: now[0], note=told.append
+    )  # fmt: skip
+    await store.put("cache:" + key(cache), b"planted by a stranger", 60)
+    for seconds in (0, 30, 30):
+        now[0] += seconds
+        assert await cache.find(key(cache)) is None
+    assert len(told) == 2
+    assert "planted" not in told[0]
+
+
+def test_what_of_the_query_goes_on_tells_requests_apart() -> None:
+    """It is part of what the provider is asked, as the headers that go on are."""
+    cache, members = exact(), OPENAI_CHAT.read(BODY).members
+    calls = [
+        Call(
+            id="1", dialect="anthropic-messages", operation="generate", body=BODY, query=query,
+            received_at=0.0, started=0.0,
+        )
+        for query in ("", "beta=true")
+    ]  # fmt: skip
+    assert len({cache.key(call, members, TARGET) for call in calls}) == 2

@@ -1,0 +1,228 @@
+"""Kept answers of the Responses API: what a request that goes on from one becomes."""
+
+from typing import Any
+
+import pytest
+
+from gateway.cache.response_store import Chain, Responses, Tape, keeps
+from gateway.core import jsonio
+from gateway.core.call import Key
+from gateway.core.errors import ProblemError
+from gateway.dialects import OPENAI_RESPONSES, Body
+from gateway.state.memory import Memory
+
+type Json = dict[str, Any]
+
+ONE, TWO = Key(name="one"), Key(name="two")
+MESSAGE = {"type": "message", "id": "msg_1", "role": "assistant", "content": [{"type": "output_text", "text": "Yes."}]}  # fmt: skip
+CALL = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}"}
+OPEN = {"type": "reasoning", "id": "rs_1", "summary": []}
+SEARCH = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
+SEALED = {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "s"}
+
+
+def ask(given: Any, **more: Any) -> Body:
+    return OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": given, **more}))
+
+
+def answer(*output: Json, id: str = "r1", **more: Any) -> bytes:
+    value = {"id": id, "object": "response", "status": "completed", "output": output, **more}
+    return jsonio.dumps(value)
+
+
+class Shelf:
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.memory = Memory(20_000_000, clock=lambda: self.now)
+        self.responses = Responses(self.memory, secret=b"s" * 32, ttl=60.0)
+
+    async def keep(self, body: Body, response: bytes, *, kept: bool = False) -> None:
+        await self.responses.keep(ONE, body, response, "here", "main", kept=kept)
+
+    async def read(self, body: Body, key: Key = ONE) -> Chain:
+        return await self.responses.read(key, body)
+
+
+def items(chain: Chain) -> Any:
+    return chain.body.value["input"]
+
+
+async def test_a_request_alone_stays_as_it_is() -> None:
+    body = ask("hi")
+    assert await Shelf().read(body) == Chain(body=body, asked=body)
+
+
+async def test_a_request_that_goes_on_holds_all_that_came_before() -> None:
+    """Text becomes an item, items stay byte for byte, the id goes; nothing else changes."""
+    shelf = Shelf()
+    response = answer(MESSAGE, CALL, OPEN).replace(b'"Yes."', b'"Yes.", "x": 1.50')
+    await shelf.keep(ask("hi"), response)
+    result = {"type": "function_call_output", "call_id": "c", "output": "x"}
+    body = ask([result], previous_response_id="r1", temperature=1.5, tools=[])
+    chain = await shelf.read(body)
+    message = {**MESSAGE, "content": [{"type": "output_text", "text": "Yes.", "x": 1.5}]}
+    assert items(chain) == [{"role": "user", "content": "hi"}, message, CALL, OPEN, result]
+    assert b'"x": 1.50' in chain.body.raw
+    assert chain.body.members.keys() == {"model", "input", "temperature", "tools"}
+    assert chain.body.prompt.tool_loop
+    assert chain.body.prompt.stored  # the cache of equal requests leaves it alone
+    assert (chain.own, chain.provider, chain.account) == (None, None, None)
+    assert chain.asked is chain.body
+
+
+async def test_what_a_provider_keeps_may_go_on_elsewhere() -> None:
+    """Without what only it understands; and it is told the id as the client wrote it."""
+    shelf = Shelf()
+    await shelf.keep(ask([{"role": "user", "content": "hi"}]), answer(MESSAGE, CALL, OPEN, SEALED, SEARCH), kept=True)  # fmt: skip
+    body = ask("so?", previous_response_id="r1")
+    chain = await shelf.read(body)
+    assert [it.get("id") for it in items(chain)] == [*[None] * 4, "ws_1", None]
+    assert [it.get("type") for it in items(chain)] == [None, "message", "function_call", "reasoning", "web_search_call", None]  # fmt: skip
+    assert chain.own is body
+    assert (chain.provider, chain.account) == ("here", "main")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ask("hi", conversation="conv_1"),
+        ask("hi", prompt={"id": "p"}),
+        ask([{"type": "item_reference", "id": "msg_0"}]),
+        ask("hi", previous_response_id="r0"),
+    ],
+)
+async def test_what_a_provider_alone_knows_is_not_made_up(body: Body) -> None:
+    """The request stays as it is, and names who has the answer."""
+    shelf = Shelf()
+    await shelf.keep(body, answer(MESSAGE), kept=True)
+    asked = ask("so?", previous_response_id="r1")
+    assert await shelf.read(asked) == Chain(
+        body=asked, asked=asked, provider="here", account="main"
+    )
+
+
+async def test_a_request_without_input_only_goes_on() -> None:
+    shelf = Shelf()
+    await shelf.keep(ask("hi"), answer(MESSAGE))
+    body = OPENAI_RESPONSES.read(b'{"model": "m", "previous_response_id": "r1"}')
+    assert items(await shelf.read(body)) == [{"role": "user", "content": "hi"}, MESSAGE]
+
+
+async def test_store_is_for_the_gateway_where_a_lab_has_another_dialect() -> None:
+    """At home it stays in the request."""
+    body = ask("hi", store=True)
+    chain = await Shelf().read(body)
+    assert chain.body is body
+    assert "store" not in chain.asked.value
+    assert jsonio.loads(chain.asked.raw) == chain.asked.value
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        answer(MESSAGE, status="in_progress"),
+        answer(MESSAGE, status="failed"),
+        answer(MESSAGE, id=3),  # type: ignore[arg-type]  # what a broken host may send
+        b"[]",
+        b"{",
+    ],
+)
+async def test_what_is_no_answer_is_not_kept(response: bytes) -> None:
+    shelf = Shelf()
+    await shelf.keep(ask("hi"), response)
+    assert shelf.memory.count == 0
+
+
+async def test_an_answer_without_output_is_one_with_none() -> None:
+    shelf = Shelf()
+    await shelf.keep(ask("hi"), b'{"id": "r1", "status": "incomplete"}')
+    chain = await shelf.read(ask("so?", previous_response_id="r1"))
+    assert [it["content"] for it in items(chain)] == ["hi", "so?"]
+    assert await shelf.responses.find(ONE, "r1") == b'{"id": "r1", "status": "incomplete"}'
+
+
+async def code(shelf: Shelf, body: Body, key: Key = ONE) -> tuple[int, str]:
+    with pytest.raises(ProblemError) as raised:
+        await shelf.read(body, key)
+    problem = raised.value.problem
+    return problem.http_status, jsonio.loads(OPENAI_RESPONSES.problem(problem))["error"]["code"]
+
+
+async def test_who_may_go_on_and_until_when() -> None:
+    """The key that had the answer, for as long as it is kept."""
+    shelf = Shelf()
+    await shelf.keep(ask("hi"), answer(MESSAGE))
+    body = ask("so?", previous_response_id="r1")
+    gone = (404, "previous_response_not_found")
+    assert await code(shelf, body, TWO) == gone
+    assert await code(shelf, body, Key(name="one", tenant="other")) == gone
+    shelf.now = 59
+    await shelf.read(body)
+    shelf.now = 60
+    assert await code(shelf, body) == gone
+    assert await code(shelf, ask("so?", previous_response_id=3)) == (400, "invalid_request")
+
+
+async def test_a_deleted_answer_is_not_found_and_what_goes_on_from_it_is() -> None:
+    shelf = Shelf()
+    await shelf.keep(ask("hi"), answer(MESSAGE))
+    chain = await shelf.read(ask("so?", previous_response_id="r1"))
+    await shelf.keep(chain.body, answer(MESSAGE, id="r2"))
+    told = await shelf.responses.delete(ONE, "r1")
+    assert jsonio.loads(told) == {"id": "r1", "object": "response", "deleted": True}
+    assert await code(shelf, ask("?", previous_response_id="r1")) == (404, "previous_response_not_found")  # fmt: skip
+    with pytest.raises(ProblemError, match="r1"):
+        await shelf.responses.find(ONE, "r1")
+    with pytest.raises(ProblemError, match="r1"):
+        await shelf.responses.delete(ONE, "r1")
+    assert len(items(await shelf.read(ask("?", previous_response_id="r2")))) == 5
+
+
+async def test_a_sealed_value_of_another_shape_is_none() -> None:
+    shelf = Shelf()
+    sealed, name = shelf.responses._sealed, shelf.responses._name(ONE, "r1")
+    for data in (b"\x01", b"\x01\x80", b"\x02x"):
+        await sealed.put(name, data, 60.0)
+        with pytest.raises(ProblemError):
+            await shelf.responses.find(ONE, "r1")
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [({}, True), ({"store": True}, True), ({"store": None}, True), ({"store": False}, False), ({"background": True}, False)],
+)  # fmt: skip
+def test_which_answers_are_kept(more: Json, kept: bool) -> None:
+    """All, as the API does it, unless the client says no; one that comes later is not here yet."""
+    assert keeps(ask("hi", **more)) is kept
+
+
+def event(kind: str, **more: Any) -> bytes:
+    return f"event: {kind}\ndata: ".encode() + jsonio.dumps({"type": kind, **more}) + b"\n\n"
+
+
+def test_a_tape_gives_the_answer_when_it_has_ended() -> None:
+    """From the terminal event, or from the items where that holds none (Codex's provider)."""
+    whole = jsonio.loads(answer(MESSAGE))
+    text = event("response.output_text.delta", delta='"type":"response.completed"')
+    done = event("response.output_item.done", output_index=0, item=MESSAGE)
+    for told in (whole, {**whole, "output": []}):
+        tape = Tape()
+        begun = {**whole, "model": "m-1", "output": []}  # some hosts do not say it again
+        assert tape.add(event("response.created", response=begun)) is None
+        assert tape.add(text) is None
+        assert tape.add(text + done) is None
+        found = tape.add(event("response.completed", response=told))
+        assert found is not None
+        assert jsonio.loads(found) == {**whole, "model": "m-1"}
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'data: {"type":"response.incomplete"\n\n',
+        b'data: ["type":"response.completed"]\n\n',
+        event("response.output_item.done") + event("response.completed"),
+    ],
+)
+def test_a_tape_of_what_is_no_answer_gives_none(frame: bytes) -> None:
+    assert Tape().add(frame) is None

@@ -1,0 +1,75 @@
+"""Seats in one process are bounded by time and number; what others wrote into a store is none."""
+
+import msgspec
+
+from gateway.cache.packed import Packed
+from gateway.cache.session_store import Here, Shared
+from gateway.core.call import OPEN
+from gateway.core.decision_context import Seat
+from gateway.state.memory import Memory
+
+SEAT = Seat(lab="acme", tier="smart", target="acme/able-1")
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_those_kept_last_are_remembered() -> None:
+    seats = Here(clock=Clock(), most=2)
+    for name in ("one", "two", "one", "three"):
+        seats.keep(OPEN, name, SEAT, 60)
+    found = [await seats.find(OPEN, name) for name in ("one", "two", "three")]
+    assert found == [SEAT, None, SEAT]
+
+
+async def test_they_are_forgotten_in_time() -> None:
+    clock = Clock()
+    seats = Here(clock=clock)
+    seats.keep(OPEN, "one", SEAT, 60)
+    clock.now = 159.9
+    assert await seats.find(OPEN, "one") == SEAT
+    clock.now = 160.0
+    assert await seats.find(OPEN, "one") is None
+
+
+async def test_values_of_others_are_none() -> None:
+    """Of another secret, changed, and of another name; nothing of a name is seen in the store."""
+    memory = Memory(1_000_000, clock=Clock())
+    seats = Shared(memory, secret=b"s")
+    seats.keep(OPEN, "my conversation", SEAT, 60)
+    (name,) = memory._items
+    assert "conversation" not in name
+    assert await Shared(memory, secret=b"t").find(OPEN, "my conversation") is None
+    value = await memory.get(name)
+    assert value is not None
+    await memory.put(name, value[:-1] + b"x", 60)
+    assert await seats.find(OPEN, "my conversation") is None
+
+
+OLD = (
+    b"\x01\x8a\xa3lab\xa6openai\xa4tier\xa5smart\xa6target\xabopenai/able\xa7account\xa4main\xa6tokens\xcd#("
+    b"\xa5turns\x02\xa5first\xa1f\xa5calls\x04\xa6outputd\xa2at\xcb@\x8f@\x00\x00\x00\x00\x00"
+)
+"""A seat as gateways wrote it before turns that need less than its tier were counted."""
+
+
+def test_what_an_older_gateway_wrote_is_read() -> None:
+    assert Packed(Seat).read(OLD) == Seat(
+        lab="openai", tier="smart", target="openai/able", account="main", tokens=9_000, turns=2,
+        first="f", calls=4, output=100, turns_below=0, at=1_000.0,
+    )  # fmt: skip
+
+
+def test_an_older_gateway_reads_what_is_written_now() -> None:
+    """It passes over what it does not know: workers are replaced one after the other."""
+
+    class Old(msgspec.Struct):
+        lab: str
+        tier: str
+
+    new = Packed(Seat).write(Seat(lab="acme", tier="fast", target="t", turns_below=3))
+    assert Packed(Old).read(new) == Old("acme", "fast")

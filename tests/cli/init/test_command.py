@@ -1,0 +1,284 @@
+"""`tiergate init`: what it writes is found by the gateway, valid, and serves."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import Result
+
+from gateway.cli.init import detect
+from gateway.limits import keys
+from gateway.runtime.build import site
+from gateway.settings import changed_defaults
+from gateway.settings.loader import load
+from gateway.settings.place import shipped
+from tests.cli.run import run
+from tests.cli.terminal import Terminal
+from tests.e2e.child import Child, until
+from tests.e2e.upstream import Answer, Upstream, answering
+from tests.e2e.world import Loop
+
+SECRET = "sk-never-shown-1234567890"
+LABS = sorted(detect.labs(shipped().parent / "labs"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of a machine that runs nothing else."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(detect, "servers", lambda _: [])
+    monkeypatch.setattr(detect, "redis", lambda: None)
+    return tmp_path
+
+
+def init(*words: str, **environ: str) -> Result:
+    return run("init", *words, environ=environ)
+
+
+def written(folder: Path, **environ: str) -> Any:
+    """The configuration, as the gateway takes it."""
+    return site(load(folder / "config/gateway.yaml", environ), datetime.now(UTC))
+
+
+def test_it_takes_the_labs_whose_credentials_are_there(here: Path) -> None:
+    (here / ".env").write_text(f"ANTHROPIC_API_KEY={SECRET}\nMISTRAL_API_KEY=\n", "utf-8")
+    result = init("--yes", OPENAI_API_KEY=SECRET)
+    assert result.exit_code == 0
+    text = (here / "config/gateway.yaml").read_text("utf-8")
+    assert "default: {lab: openai, tier: smart}" in text
+    assert "needs OPENAI_API_KEY, found in the environment" in text
+    assert "needs ANTHROPIC_API_KEY, found in .env" in text
+    assert "mistral" not in text
+    assert not (here / ".env.example").exists()
+    made = written(here, OPENAI_API_KEY=SECRET, ANTHROPIC_API_KEY=SECRET)
+    assert {n for n, lab in made.built.catalogue.labs.items() if lab.on} == {"openai", "anthropic"}
+    everything = result.output + "".join(
+        f.read_text("utf-8") for f in here.glob("config/**/*.yaml")
+    )
+    assert SECRET not in everything
+
+
+def test_it_has_answers_that_break_off_finished(here: Path) -> None:
+    """And says in the file what that costs."""
+    assert init("--yes", OPENAI_API_KEY=SECRET).exit_code == 0
+    assert written(here, OPENAI_API_KEY=SECRET).source.config.routing.complete == "hold"
+    text = (here / "config/gateway.yaml").read_text("utf-8")
+    assert "streams wait until all is there" in text
+
+
+@pytest.mark.parametrize("words", [("--yes",), ("--yes", "--keys", "file")])
+def test_no_default_that_it_leaves_open_has_changed(here: Path, words: tuple[str, ...]) -> None:
+    """`tiergate check` has nothing to say of defaults to who begins today."""
+    assert init(*words, OPENAI_API_KEY=SECRET).exit_code == 0
+    source = load(here / "config/gateway.yaml", {"OPENAI_API_KEY": SECRET})
+    assert [*changed_defaults.notes(source)] == []
+
+
+def test_what_it_writes_is_read_in_a_minute(here: Path) -> None:
+    """Most lines of it are explained, none is long."""
+    assert init("--yes", OPENAI_API_KEY=SECRET).exit_code == 0
+    lines = (here / "config/gateway.yaml").read_text("utf-8").splitlines()
+    assert len(lines) < 60
+    assert max(map(len, lines)) <= 96
+    assert sum(line.startswith("#") for line in lines) > 15
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_every_lab_can_be_chosen(here: Path, lab: str) -> None:
+    """Its hosts and facts come with it; without a credential the small model answers."""
+    assert init("--lab", lab, "--yes").exit_code == 0
+    result = run("check", environ={})
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert f" {lab}: " in result.stdout
+    assert written(here).router.catalogue.default_lab == "local"
+
+
+def test_the_first_lab_is_the_default_and_credentials_that_lack_have_a_line(here: Path) -> None:
+    result = init("--lab", "google", "--lab", "openai", "--redis", "redis://r.invalid:1/2", "--yes")
+    assert result.stdout.endswith(
+        "Next:\n  cp .env.example .env   then write your credentials into .env\n  tiergate serve\n"
+    )
+    said = (here / ".env.example").read_text("utf-8").splitlines()
+    assert [line for line in said if not line.startswith("#")] == [
+        "GEMINI_API_KEY=", "OPENAI_API_KEY=", "REDIS_URL=redis://r.invalid:1/2",
+    ]  # fmt: skip
+    assert "redis" not in (here / "config/gateway.yaml").read_text("utf-8")
+    assert "default: {lab: google," in (here / "config/gateway.yaml").read_text("utf-8")
+
+
+def test_a_file_of_keys_gets_its_first_key_whose_secret_is_shown_once(here: Path) -> None:
+    result = init("--lab", "openai", "--keys", "file", "--key", "ann", "--yes", OPENAI_API_KEY="k")
+    (secret,) = re.findall(r"tg-[0-9a-f]{64}", result.stdout)
+    known = keys.load("keys.yaml", here / "config", "")
+    assert known.find(secret).name == "ann"
+    assert secret not in "".join(f.read_text("utf-8") for f in here.glob("config/**/*.yaml"))
+    again = init(
+        "--lab", "openai", "--keys", "file", "--key", "bob", "--force", "--yes", OPENAI_API_KEY="k"
+    )
+    assert again.exit_code == 0
+    assert {one.name for one in keys.load("keys.yaml", here / "config", "").known()} == {
+        "ann",
+        "bob",
+    }
+    assert init("--keys", "file", "--key", "bob", "--force", "--yes").exit_code == 1
+
+
+def test_keys_of_the_environment_are_a_line_of_it(here: Path) -> None:
+    result = init("--lab", "openai", "--keys", "env", "--json", OPENAI_API_KEY="k")
+    told = json.loads(result.stdout)
+    assert told["key"]["name"] == "me"
+    (line,) = (
+        line
+        for line in (here / ".env.example").read_text("utf-8").splitlines()
+        if "TIERGATE_KEYS" in line
+    )
+    known = keys.load("open", here / "config", line.partition("=")[2])
+    assert known.find(told["key"]["secret"]).name == "me"
+    assert told["credentials"] == ["OPENAI_API_KEY"]
+    assert told["next"] == ["cp .env.example .env", "tiergate serve"]
+    assert all(Path(file).exists() for file in told["files"])
+
+
+def test_nothing_is_overwritten_without_force(here: Path) -> None:
+    assert init("--lab", "openai", "--yes").exit_code == 0
+    mine = here / "config/gateway.yaml"
+    mine.write_text("# mine\n", "utf-8")
+    result = init("--lab", "openai", "--yes")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: config/gateway.yaml and 6 more are there already: --force overwrites, --output writes elsewhere.\n"
+    )
+    assert mine.read_text("utf-8") == "# mine\n"
+    assert init("--lab", "openai", "--yes", "--output", "other").exit_code == 1  # .env.example
+    (here / ".env.example").unlink()
+    other = init("--lab", "openai", "--yes", "--output", "other")
+    assert "  tiergate --config other/gateway.yaml serve\n" in other.stdout
+    assert init("--lab", "openai", "--yes", "--force").exit_code == 0
+    assert mine.read_text("utf-8") != "# mine\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--lab", "opnai"], "there is no lab 'opnai'. Did you mean 'openai'?"),
+        (["--lab", "here"], "there is no lab 'here'."),
+        (["--host", "0.0.0.0"], "Beyond this machine clients need keys: give --keys file or env."),
+        (["--keys", "open", "--key", "ann"], "--key needs --keys file or --keys env."),
+    ],
+)
+def test_what_cannot_be_is_misuse(here: Path, words: list[str], told: str) -> None:
+    result = init(*words, "--yes")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert told in result.stderr
+    assert not (here / "config").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(here: Path) -> None:
+    (here / "config").write_text("a file", "utf-8")
+    result = init("--yes")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+
+
+def test_servers_of_models_are_asked_what_they_serve() -> None:
+    """What is no such server, or has no model that talks, is none."""
+    answers = {
+        "http://box:1/v1/models": (
+            200,
+            b'{"data": [{"id": "a"}, {"id": "embed-b"}, {"id": "c"}, 3, {"id": 4}]}',
+        ),
+        "http://127.0.0.1:8080/v1/models": (404, b"{}"),
+        "http://127.0.0.1:8000/v1/models": (200, b"<html>"),
+        "http://127.0.0.1:1234/v1/models": (200, b'{"data": 3}'),
+    }
+    found = detect.servers("http://box:1/v1/", answers.get)
+    assert found == [detect.Server("Ollama", "http://box:1/v1", ("a", "c"))]
+    assert detect.servers(read=lambda _: None) == []
+
+
+def test_a_redis_is_one_that_answers_as_one(redis_url: str) -> None:
+    port = int(redis_url.rpartition(":")[2].partition("/")[0])
+    assert detect.redis(port) == f"redis://127.0.0.1:{port}"
+    assert detect.redis(1) is None
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    loop, upstream = Loop(), Upstream()
+    loop.run(upstream.start())
+    body = b'{"data": [{"id": "tiny"}, {"id": "large"}]}'
+    upstream.on("/v1/models", Answer(pieces=(body,), length=len(body)))
+    upstream.on("/v1/chat", answering)
+    yield upstream
+    loop.run(upstream.stop())
+    loop.close()
+
+
+def test_in_a_terminal_it_asks_and_what_it_writes_serves(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    """A newcomer's first minute: answers, check, serve, a request with the key that was shown."""
+    environ = {"OLLAMA_BASE_URL": f"{upstream.url}/v1"}
+    with Terminal(["init"], folder=tmp_path, environ=environ) as terminal:
+        assert "Found Ollama" in terminal.until("Which, the default first [here]:")
+        terminal.press("hre\r")
+        assert "There is no lab 'hre'. Did you mean 'here'?" in terminal.until(
+            "Which, the default first [here]:"
+        )
+        terminal.press("here, openai\r")
+        terminal.until("Port [8484]:")
+        terminal.press("0\r")
+        terminal.until("Only clients with a key may call? [y/N]:")
+        terminal.press("y\r")
+        terminal.until("Name of the first key [me]:")
+        terminal.press("\r")
+        if "Use the Redis" in terminal.text:  # pragma: no cover - a Redis of the machine's own
+            terminal.press("n\r")
+        assert terminal.end() == 0
+    (secret,) = re.findall(r"tg-[0-9a-f]{64}", terminal.text)
+    data = {"TIERGATE_DATA": str(tmp_path / "data"), "PYTHONPATH": str(Path(__file__).parents[3])}
+    checked = subprocess.run(
+        [sys.executable, "-m", "gateway", "check"],
+        cwd=tmp_path,
+        env=data,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert "on  here: fast 1, smart 1, reasoning 1" in checked.stdout
+    command = [
+        sys.executable,
+        "-m",
+        "gateway",
+        "--config",
+        str(tmp_path / "config/gateway.yaml"),
+        "serve",
+    ]
+    child = Child(command, tmp_path / "gateway", PYTHONUNBUFFERED="1", **data)
+    try:
+        found = until(lambda: re.search(r"on (http://127\.0\.0\.1:\d+)", child.out), f"{child.err}")
+        assert found is not None
+        body = {"model": "here/fast", "messages": [{"role": "user", "content": "one two three"}]}
+        headers = {"authorization": f"Bearer {secret}"}
+        answer = httpx.post(f"{found[1]}/v1/chat/completions", json=body, headers=headers)
+        assert answer.json()["choices"][0]["message"]["content"] == "word0 word1 word2 "
+        assert httpx.post(f"{found[1]}/v1/chat/completions", json=body).status_code == 401
+    finally:
+        child.stop()
+    assert upstream.requests[-1].json["model"] == "tiny"
+
+
+def test_ctrl_c_at_a_question_writes_nothing(tmp_path: Path) -> None:
+    with Terminal(["init"], folder=tmp_path, environ={}) as terminal:
+        terminal.until("Which, the default first")
+        terminal.press("\x03")
+        assert terminal.end(again="\x03") == 130
+        assert "Interrupted." in terminal.text
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,293 @@
+"""`tiergate serve`: why it will not start in one line, and what it says where it does."""
+
+import fcntl
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.cli.serve import command
+from gateway.core import jsonio
+from tests.cli.run import GOOD, ON, config, run
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return config(tmp_path)
+
+
+def refuse(*words: str | Path, **environ: str) -> str:
+    """What is told where it does not start: one line, no traceback."""
+    result = run(*words, environ={**ON, **environ})
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert isinstance(result.exception, SystemExit)
+    assert result.stderr.count("\n") == 1
+    return result.stderr.rstrip("\n")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    return str(tmp_path / "data")
+
+
+def test_a_port_that_is_taken_is_told(file: Path, data: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = refuse("--config", file, "serve", "--port", str(port), TIERGATE_DATA=data)
+    assert told == (
+        f"Error: Cannot listen on 127.0.0.1, port {port}: another program listens there. "
+        "Choose another with --port."
+    )
+    assert not Path(data).exists()
+
+
+def test_an_address_that_is_not_this_machine_s_is_told(file: Path, data: str) -> None:
+    told = refuse("--config", file, "serve", "--host", "192.0.2.1", TIERGATE_DATA=data)
+    assert told == "Error: Cannot listen on 192.0.2.1, port 8484: cannot assign requested address."
+    told = refuse("--config", file, "serve", "--host", "no.such.invalid", TIERGATE_DATA=data)
+    assert told.startswith("Error: Cannot listen on no.such.invalid, port 8484: ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere connections do not inherit it")
+def test_c_04_the_kernel_asks_whether_clients_are_there() -> None:
+    """C-04: connections have it from the socket that listens: 90 s unheard, or 120 s without a word."""
+    with command._bound("127.0.0.1", 0, 60.0) as (listening,):
+        listening.listen()
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as one:
+            assert one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            named = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+            options = [getattr(socket, name) for name in named]
+            told = [one.getsockopt(socket.IPPROTO_TCP, option) for option in options]
+            assert told == [60, 15, 4, 90_000]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_open_keys_do_not_listen_beyond_this_machine(file: Path, data: str, host: str) -> None:
+    told = refuse("--config", file, "serve", "--host", host, "--port", "0", TIERGATE_DATA=data)
+    assert told == (
+        f"{file}: error: server.host: `keys: open` would let everybody who reaches {host} spend "
+        "money. Configure keys, or set server.open to true where something else guards it."
+    ).replace(f"{file}:", f"{file}:1:")
+
+
+def test_no_lab_on_is_told_with_what_to_set(file: Path, data: str) -> None:
+    told = refuse("--config", file, "serve", "--port", "0", TIERGATE_DATA=data, ACME_API_KEY="")
+    assert told == f"{file}:8: error: labs: no lab is on (acme: set ACME_API_KEY)."
+
+
+def test_a_data_folder_that_cannot_be_written_is_told(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "blocked").write_text("")
+    folder = str(tmp_path / "blocked" / "data")
+    told = refuse("--config", file, "serve", "--port", "0", TIERGATE_DATA=folder)
+    assert told == (
+        f"Error: The data folder {folder} cannot be used: not a directory. TIERGATE_DATA moves it."
+    )
+
+
+def test_a_store_that_is_none_is_told(tmp_path: Path, data: str) -> None:
+    file = config(tmp_path, GOOD + "ledger: {store: 'mysql://x'}\n")
+    told = refuse("--config", file, "serve", "--port", "0", TIERGATE_DATA=data)
+    assert told == f"{file}:21: error: ledger.store: the ledger's store is written sqlite:///PATH."
+
+
+def test_a_redis_url_that_is_none_is_told_without_its_password(file: Path, data: str) -> None:
+    url = "htp://:pass@x:1"
+    told = refuse("--config", file, "serve", "--port", "0", TIERGATE_DATA=data, REDIS_URL=url)
+    assert "REDIS_URL cannot be used" in told
+    assert "pass@" not in told
+
+
+def test_workers_are_one_at_least(file: Path, data: str) -> None:
+    result = run("--config", file, "serve", "--workers", "0", environ={**ON, "TIERGATE_DATA": data})
+    assert result.exit_code == 2
+    assert "Invalid value for '--workers': 0 is not in the range x>=1." in result.stderr
+    told = refuse("--config", file, "serve", TIERGATE_DATA=data, TIERGATE_SERVER__WORKERS="0")
+    assert told.startswith("TIERGATE_SERVER__WORKERS: error: server.workers: ")
+
+
+@contextmanager
+def serving(
+    *words: str | Path, cwd: Path | None = None, **environ: str
+) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A running program and the lines of its greeting."""
+    arguments = [sys.executable, "-m", "gateway", *(str(word) for word in words)]
+    keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    root = str(Path(__file__).parents[3])
+    if cwd is not None:
+        cwd.mkdir()
+    with subprocess.Popen(
+        arguments, cwd=cwd, env={
+            **keep, **ON, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1",
+            "TIERGATE_SERVER__LB_DELAY": "0", **environ,
+        },
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
+        lines: list[str] = []
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line.rstrip("\n"))
+                if line.startswith("  curl "):
+                    break
+            yield process, lines
+        finally:
+            watchdog.cancel()
+            process.kill()
+
+
+def test_it_says_where_it_is_and_what_it_serves_and_stops_when_told(
+    tmp_path: Path, data: str
+) -> None:
+    text = GOOD.replace("  acme:\n    fast", "  acme:\n    about: A lab.\n    fast")
+    text = text.replace("labs:\n", "labs:\n  other: {fast: [{provider: off, model: small}]}\n")
+    text = text.replace(
+        "labs:\n",
+        "  off: {base_url: 'https://x', dialects: {openai-chat: /}, accounts: {m: '${O_KEY}'}}\nlabs:\n",
+    )
+    file = config(tmp_path, text)
+    with serving("--config", file, "serve", "--port", "0", TIERGATE_DATA=data) as (process, lines):
+        match = re.fullmatch(
+            r"tiergate (\S+) on (http://127\.0\.0\.1:\d+)  \(OpenAI SDKs: base_url=\2/v1\)",
+            lines[0],
+        )
+        assert match is not None, lines
+        url = match[2]
+        assert lines[1:6] == [
+            "",
+            "  on  * acme   fast small, smart large, reasoning huge",
+            "               A lab.",
+            "  off   other  set O_KEY",
+            "",
+        ]
+        assert lines[6] == "  keys    none needed (keys: open)"
+        assert lines[8] == f"  pages   {url} and {url}/dashboard"
+        assert lines[-1].startswith(f"  curl {url}/v1/chat/completions -d '")
+        told = httpx.get(f"{url}/health", trust_env=False).json()
+        assert told["status"] == "ok"
+        body = {"model": "auto", "messages": [{"role": "user", "content": "Prove it."}]}
+        route = httpx.post(f"{url}/v1/route", json=body, trust_env=False).json()
+        assert (route["tier"], route["rule"]) == ("reasoning", "proofs")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert "Traceback" not in errors
+    assert "Aborted" not in errors
+    assert process.returncode == 0
+
+
+def logged(process: subprocess.Popen[str], text: str) -> dict[str, Any]:
+    """The next line of the log with this text."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        row: dict[str, Any] = jsonio.loads(line.encode())
+        if row.get("text") == text:
+            return row
+    raise AssertionError(f"{text!r} was never logged")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_workers_share_a_port_and_one_that_dies_is_replaced(
+    file: Path, data: str, stop: signal.Signals
+) -> None:
+    words = ("--config", file, "serve", "--port", "0")
+    with serving(*words, TIERGATE_DATA=data, TIERGATE_SERVER__WORKERS="2") as (process, lines):
+        assert "  workers 2, each with a response cache of its own" in lines
+        url = lines[0].split()[3]
+        pids = [logged(process, "started")["pid"] for _ in range(2)]
+        os.kill(pids[0], signal.SIGKILL)
+        ended = logged(process, "ended")
+        assert (ended["pid"], ended["status"]) == (pids[0], -signal.SIGKILL)
+        pids[0] = logged(process, "started")["pid"]
+        assert httpx.get(f"{url}/health", trust_env=False).json()["status"] == "ok"
+        process.send_signal(stop)
+        out, errors = process.communicate(timeout=30)
+    assert out.strip() == ""  # one greeting
+    assert sorted(jsonio.loads(line.encode())["pid"] for line in errors.splitlines()) == sorted(
+        pids
+    )
+    assert process.returncode == 0
+    # Whichever has answered has closed its journal, which was empty.
+    assert any(not list(Path(data, "ledger").glob(f"*-{pid}-*")) for pid in pids)
+
+
+def test_workers_share_a_cache_where_there_is_redis(file: Path, data: str) -> None:
+    words = ("--config", file, "serve", "--port", "0", "--workers", "2")
+    with serving(*words, TIERGATE_DATA=data, REDIS_URL="redis://127.0.0.1:1") as (_, lines):
+        assert "  workers 2" in lines
+
+
+def test_engines_of_a_worker_end_with_it_when_it_is_killed(tmp_path: Path, data: str) -> None:
+    """An engine here holds the lock of a file named for its worker, as long as it lives."""
+    program = (
+        "import fcntl, os, sys; file = open(str(os.getppid()), 'w'); fcntl.flock(file, 2); "
+        "print('ready http://x'); sys.stdin.read()"
+    )
+    engine = f'    command: ["{{python}}", "-uc", "{program}"]\n'
+    file = config(tmp_path, GOOD.replace("    dialects:", f"{engine}    dialects:", 1))
+    words = ("--config", file, "serve", "--port", "0", "--workers", "2")
+    folder = tmp_path / "engines"
+    with serving(*words, cwd=folder, TIERGATE_DATA=data) as (process, _):
+        pids = [logged(process, "started")["pid"] for _ in range(2)]
+        for _ in pids:
+            logged(process, "acme: ready on http://x")
+        with (folder / f"{pids[0]}").open() as dies, (folder / f"{pids[1]}").open() as lives:
+            os.kill(pids[0], signal.SIGKILL)
+            fcntl.flock(dies, fcntl.LOCK_EX)  # waits for its end
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(lives, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        new = logged(process, "started")["pid"]
+        logged(process, "acme: ready on http://x")
+        assert {path.name for path in folder.iterdir()} == {f"{pid}" for pid in (*pids, new)}
+
+
+def test_the_first_start_makes_a_key_and_prints_it_once(file: Path, tmp_path: Path) -> None:
+    """So a container needs no key of its own to begin with, and is never open to everybody."""
+    data, ring = tmp_path / "data", tmp_path / "data" / "keys.yaml"
+    data.mkdir()
+    words = ("--config", file, "serve", "--port", "0", "--host", "0.0.0.0", "--first-key")
+    environ = {"TIERGATE_DATA": str(data), "TIERGATE_KEY_FILE": str(ring)}
+    with serving(*words, cwd=None, **environ) as (_, lines):
+        (secret,) = re.findall(r"tg-[0-9a-f]{64}", "\n".join(lines))
+        assert "  keys    1 known" in lines
+        url = next(line for line in lines if line.startswith("tiergate ")).split()[3]
+        url = url.replace("0.0.0.0", "127.0.0.1")
+        models, headers = f"{url}/v1/models", {"authorization": f"Bearer {secret}"}
+        assert httpx.get(models, trust_env=False).status_code == 401
+        assert httpx.get(models, headers=headers, trust_env=False).status_code == 200
+    text = ring.read_text()
+    assert secret[3:] not in text
+    assert ring.stat().st_mode & 0o777 == 0o600
+    with serving(*words, cwd=None, **environ) as (_, lines):
+        assert secret not in "\n".join(lines)
+        assert not re.findall(r"tg-[0-9a-f]{64}", "\n".join(lines))
+        assert "  keys    1 known" in lines
+    assert ring.read_text() == text
+
+
+def test_keys_of_the_environment_need_no_first_key(file: Path, tmp_path: Path) -> None:
+    """The file that the configuration names is there all the same: `tiergate keys` adds to it."""
+    ring, known = tmp_path / "keys.yaml", f"ann={'0' * 64}"
+    words = ("--config", file, "serve", "--port", "0", "--first-key")
+    environ = {"TIERGATE_DATA": str(tmp_path), "TIERGATE_KEY_FILE": str(ring)}
+    with serving(*words, cwd=None, **environ, TIERGATE_KEYS=known) as (_, lines):
+        assert not re.findall(r"tg-[0-9a-f]{64}", "\n".join(lines))
+        assert "  keys    1 known" in lines
+    assert ring.read_text() == ""
+
+
+def test_a_first_key_that_cannot_be_made_is_told(file: Path, data: str) -> None:
+    words = ("--config", file, "serve", "--port", "0", "--first-key")
+    assert "`keys` is open: there is no file of keys." in refuse(*words, TIERGATE_DATA=data)
+    told = refuse(*words, TIERGATE_DATA=data, TIERGATE_KEY_FILE="/nowhere/keys.yaml")
+    assert told == "Error: /nowhere/keys.yaml cannot be changed: no such file or directory."

@@ -1,0 +1,162 @@
+"""A rolling restart as the supervisor goes through it: who is started, who leaves, and when."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.cli.serve import handover, rolling_restart
+from gateway.cli.serve.handover import Handover
+from gateway.cli.serve.rolling_restart import Elders, Next, Roll, Tie
+from gateway.core import jsonio
+
+_LEAVES = "import signal, sys; signal.sigwait([signal.SIGUSR2])"
+
+
+class Said:
+    """A log."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[object, object]] = []
+
+    def __call__(self, event: str, **fields: object) -> None:
+        self.rows.append((event, fields.get("text")))
+
+
+def elder(program: str = _LEAVES) -> int:
+    """A child that waits to be told to leave; the signal that comes before is not lost."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    try:
+        return os.posix_spawn(sys.executable, [sys.executable, "-c", program], os.environ)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])
+
+
+def gone(elders: Elders, ready: int, count: int) -> None:
+    """Turn until so many are left."""
+    while len(elders.pids) > count:
+        elders.turn(ready)
+
+
+def test_one_more_worker_than_before_at_a_time_and_none_leaves_for_one_that_is_not_ready() -> None:
+    said = Said()
+    elders = Elders([elder(), elder()], 2, 20.0, said)
+    assert elders.room(0)
+    assert not elders.room(1)
+    elders.turn(0)
+    first, second = elders.pids
+    assert os.waitpid(first, os.WNOHANG) == (0, 0)  # not told
+    gone(elders, 1, 1)
+    assert elders.pids == [second]
+    assert elders.room(1)
+    elders.turn(1)
+    assert os.waitpid(second, os.WNOHANG) == (0, 0)
+    gone(elders, 2, 0)
+    assert said.rows[0] == ("restart", "begun")
+    assert said.rows[-1] == ("restart", "done")
+    assert elders.room(99)
+
+
+def test_fewer_or_more_workers_than_before() -> None:
+    """One for two: the second leaves once that one serves. Two for one: both, and it leaves."""
+    elders = Elders([elder(), elder()], 1, 20.0, Said())
+    gone(elders, 1, 0)
+    elders = Elders([elder()], 2, 20.0, Said())
+    assert elders.room(1)
+    assert not elders.room(2)
+    gone(elders, 1, 0)
+
+
+def test_one_that_does_not_leave_is_killed() -> None:
+    elders = Elders([elder("import time; time.sleep(60)")], 1, -5.0, Said())
+    gone(elders, 1, 0)
+
+
+class Following:
+    """What a supervisor would become."""
+
+    def __init__(self, status: int | None) -> None:
+        self.became: list[list[int]] = []
+        program = "import time; time.sleep(60)" if status is None else f"exit({status})"
+        self.command = [sys.executable, "-c", program]
+
+    def rehearse(self) -> subprocess.Popen[bytes]:
+        self.process = subprocess.Popen(self.command)
+        return self.process
+
+    def become(self, _: Tie, workers: Sequence[int]) -> None:
+        self.became.append(list(workers))
+        raise OSError("no such program")
+
+    def roll(self, said: Said) -> Roll:
+        return Roll(said, Next(self.rehearse, self.become))
+
+
+def turn(one: Roll, *told: int, ending: bool = False) -> None:
+    one.turn(told, [7, 8], 2, ending=ending)
+
+
+def test_it_becomes_the_next_one_where_that_could_start_and_else_stays() -> None:
+    said, following = Said(), Following(0)
+    one = following.roll(said)
+    assert one.known
+    turn(one, signal.SIGHUP)
+    turn(one, signal.SIGUSR2)
+    turn(one, signal.SIGUSR2)
+    following.process.wait()
+    turn(one)
+    assert following.became == [[7, 8]]
+    assert [text for _, text in said.rows] == ["asked for", "one is going on", "refused"]
+    said, following = Said(), Following(1)
+    one.close()
+    one = following.roll(said)
+    turn(one, signal.SIGUSR2)
+    following.process.wait()
+    turn(one)
+    assert following.became == []
+    assert [text for _, text in said.rows] == [
+        "asked for",
+        "refused: as it is now it would not start, and says why above",
+    ]
+    turn(one, signal.SIGUSR2, ending=True)
+    assert len(said.rows) == 2
+    one.close()
+
+
+def test_what_takes_too_long_to_find_out_and_what_ends_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said, following = Said(), Following(None)
+    one = following.roll(said)
+    turn(one, signal.SIGUSR2)
+    one.stop(signal.SIGTERM)
+    assert following.process.returncode == -signal.SIGKILL
+    monkeypatch.setattr(rolling_restart, "_LONGEST", -1.0)
+    turn(one, signal.SIGUSR2)
+    turn(one)
+    following.process.wait()
+    turn(one)
+    assert said.rows[-1][1] == "refused: as it is now it would not start, and says why above"
+    following.command = ["/no/such/program"]
+    turn(one, signal.SIGUSR2)
+    assert said.rows[-1] == ("restart", "refused")
+    one.close()
+
+
+def test_without_a_next_one_nothing_is_asked() -> None:
+    one = Roll(Said())
+    assert not one.known
+    turn(one, signal.SIGUSR2)
+    one.close()
+
+
+def test_what_is_left_is_told_once_and_not_to_children() -> None:
+    leaves = Handover("1", (3, 4), (5, 6), 7, (8, 9), 25.0)
+    environ = {handover.NAME: jsonio.dumps(leaves).decode(), "A": "1"}
+    assert handover.left(environ) == leaves
+    assert environ == {"A": "1"}
+    assert handover.left(environ) is None
+    assert handover.left({handover.NAME: "rehearsal"}) == "rehearsal"

@@ -1,0 +1,48 @@
+"""The server of one process, where it takes no more connections."""
+
+import asyncio
+import socket
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import uvicorn
+
+from gateway.cli.serve.server import Server
+from gateway.settings.schema.server import Server as Settings
+
+
+class Echo(asyncio.Protocol):
+    """Says what it hears."""
+
+    def __init__(self, **_told: object) -> None:
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(data)
+        self.transport.close()
+
+
+async def test_who_is_connected_is_let_in_before_it_closes() -> None:
+    """Two have connected and nobody has taken them; both are heard, and a third one is refused."""
+    config = uvicorn.Config(cast("Any", None), http=cast("Any", Echo))
+    server = Server(config, cast("Any", None), Settings(), cast("Any", print))
+    server.lifespan = cast("Any", SimpleNamespace(state={}))
+    config.http_protocol_class = cast("Any", Echo)
+    listening = socket.create_server(("127.0.0.1", 0))
+    at = listening.getsockname()
+    with socket.create_connection(at) as one, socket.create_connection(at) as other:
+        server._let_in([listening])
+        assert listening.fileno() < 0
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(at)
+        for number, client in enumerate((one, other)):
+            client.settimeout(0)
+            loop, said = asyncio.get_running_loop(), b"%d" % number
+            await loop.sock_sendall(client, said)
+            for heard in (said, b""):
+                assert await asyncio.wait_for(loop.sock_recv(client, 10), 10) == heard

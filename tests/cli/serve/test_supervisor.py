@@ -1,0 +1,131 @@
+"""Workers: kept at their number, without haste where they cannot live, and never orphans."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.serve.supervisor import unshared
+
+PROGRAM = """
+import os, signal, time
+from gateway.cli.serve.supervisor import supervise
+
+def say(event, **fields):
+    os.write(1, f"{event} {fields.get('text')} {fields.get('status')} {fields.get('error')}\\n".encode())
+
+def work(beat):
+    signal.alarm(25)  # whatever fails here, it does not stay
+    WORK
+
+supervise(1, work, [], say, lambda: None, drain=20, hang=HANG)
+"""
+
+
+@contextmanager
+def supervisor(work: str, hang: float = 0) -> Iterator[subprocess.Popen[str]]:
+    """One that says its log, with a worker that does what is told."""
+    command = [sys.executable, "-c", PROGRAM.replace("WORK", work).replace("HANG", str(hang))]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True
+    ) as process:
+        watchdog = threading.Timer(30, process.kill)
+        watchdog.start()
+        yield process
+        watchdog.cancel()
+        process.kill()
+
+
+def lines(process: subprocess.Popen[str], count: int) -> list[str]:
+    assert process.stdout is not None
+    return [process.stdout.readline().rstrip() for _ in range(count)]
+
+
+def test_what_is_not_shared_without_redis() -> None:
+    assert unshared({}) == unshared({"REDIS_URL": ""}) == "each with a response cache of its own"
+    assert unshared({"REDIS_URL": "redis://x"}) == ""
+
+
+def test_a_worker_that_cannot_live_is_tried_again_after_pauses_and_told_why() -> None:
+    """Six lines are three lives with pauses of 0.5 and 1 s; at once they would be 2,000 a second."""
+    with supervisor("os.write(1, b'%.1f\\n' % time.monotonic()); raise ValueError('x')") as process:
+        told = lines(process, 12)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert sum(line == "worker ended 1 None" for line in told) == 3
+    assert sum(line.startswith("worker None None ValueError at <string>:") for line in told) == 3
+    times = [float(line) for line in told if line[0].isdigit()]
+    assert times[1] - times[0] >= 0.4
+    assert times[2] - times[1] >= 0.9
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGALRM])
+def test_no_worker_outlives_its_supervisor_however_that_ends(kill: signal.Signals) -> None:
+    """It is told as by SIGTERM, so that it can stop in good order."""
+    work = (
+        "signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'told\\n'), os._exit(0))); "
+        "os.write(1, b'at work\\n'); "
+        "[signal.pause() for _ in iter(int, 1)]"
+    )
+    with supervisor(work) as process:
+        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
+        process.send_signal(kill)
+        assert process.wait(20) == -kill
+        assert lines(process, 2) == ["told", ""]  # and nobody has its output any more
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_that_does_not_stop_is_told_again(second: signal.Signals) -> None:
+    """By the second Ctrl-C, or whatever stops it; other signals are no reason to stop."""
+    work = (
+        "told = []; "
+        "signal.signal(signal.SIGTERM, lambda *_: (told.append(1), os.write(1, b'told\\n'), len(told) > 1 and os._exit(3))); "
+        "os.write(1, b'at work\\n'); "
+        "[signal.pause() for _ in iter(int, 1)]"
+    )
+    with supervisor(work) as process:
+        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
+        for other in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            process.send_signal(other)
+            again = other == signal.SIGHUP
+            what = "the configuration is read again" if again else "it changes nothing"
+            assert lines(process, 1) == [f"signal {what} None None"]
+        process.send_signal(signal.SIGINT)
+        assert lines(process, 1) == ["told"]
+        process.send_signal(second)
+        assert lines(process, 2) == ["told", "worker ended 3 None"]
+        assert process.wait(20) == 0
+
+
+def test_a_worker_that_hangs_is_made_to_say_where_and_replaced() -> None:
+    """One that gives no sign of life for a while; one that has not begun is given its time."""
+    work = "os.write(1, b'at work\\n'); beat(); [time.sleep(1) for _ in iter(int, 1)]"
+    with supervisor(work, hang=0.2) as process:
+        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
+        assert lines(process, 2) == ["worker hangs None None", "worker ended -6 None"]
+        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
+        process.send_signal(signal.SIGTERM)
+
+
+def test_one_that_does_not_even_die_is_killed() -> None:
+    work = (
+        "signal.signal(signal.SIGABRT, signal.SIG_IGN); os.write(1, b'at work\\n'); beat(); "
+        "[time.sleep(1) for _ in iter(int, 1)]"
+    )
+    with supervisor(work, hang=0.2) as process:
+        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
+        assert lines(process, 2) == ["worker hangs None None", "worker ended -9 None"]
+
+
+def test_one_that_works_and_one_that_has_not_begun_do_not_hang() -> None:
+    """Ten signs of life, each within the time; without a first one nobody is missed."""
+    work = "[(beat(), time.sleep(0.1)) for _ in range(12)]; os.write(1, b'done\\n')"
+    with supervisor(work, hang=5) as process:
+        assert sorted(lines(process, 2)) == ["done", "worker started None None"]
+    with supervisor("time.sleep(1.5); os.write(1, b'done\\n')", hang=0.1) as process:
+        assert sorted(lines(process, 2)) == ["done", "worker started None None"]

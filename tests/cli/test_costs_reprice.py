@@ -1,0 +1,329 @@
+"""The command `costs reprice`: prices that come later, written into the journal, never over a row."""
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from gateway.cli import costs_reprice
+from gateway.cli.pricelist import Pricelist
+from gateway.core.ledger_rows import Entry, Reprice, Row
+from gateway.core.price import Price, Rates
+from gateway.ledger import journal
+from gateway.ledger.journal import Journal
+from gateway.ledger.query_params import ask
+from gateway.ledger.store import open_store
+from gateway.runtime.build import site
+from gateway.settings.loader import load
+from tests.cli.run import ON, config, run
+from tests.ledger.rows import attempt, entry
+
+PRICED = """\
+version: 1
+default: {lab: acme}
+ledger: {baseline: reasoning}
+providers:
+  acme:
+    base_url: https://acme.example/v1
+    dialects: {openai-chat: /chat/completions}
+    accounts: {main: "${ACME_API_KEY}"}
+    prices: openai
+  off:
+    base_url: https://off.example/v1
+    dialects: {openai-chat: /chat/completions}
+    accounts: {main: "${NEVER_SET}"}
+labs:
+  acme:
+    fast: [{model: small}]
+    reasoning: [{model: huge}]
+  off: {fast: [{model: gone}]}
+models:
+  small:
+    price: {input: 1, output: 2, as_of: "2026-01-01", from: {2026-11-01: {input: 10, output: 20}}}
+  huge: {price: {input: 100, output: 200}}
+  gone: {price: {input: 3, output: 3}}
+"""
+OCTOBER, NOVEMBER = 1_793_000_000.5, 1_794_000_000.5
+
+
+def call(id: str, **changes: object) -> Entry:
+    """A call of a million tokens in and out, priced by nothing yet."""
+    plain = {
+        "lab": "acme", "provider": "acme", "model": "small", "input": 1_000_000, "output": 1_000_000,
+        "cost": None, "wasted": Decimal(0), "usage": "provider", "source": "rule", "at": OCTOBER,
+    }  # fmt: skip
+    return entry(id, **{**plain, **changes})
+
+
+def write(folder: Path, *rows: Row) -> None:
+    one = Journal(folder / "data" / "ledger")
+    for row in rows:
+        one.write(row)
+    one.close()
+
+
+def tiergate(folder: Path, *words: str, text: str = PRICED) -> Result:
+    environ = {**ON, "TIERGATE_DATA": str(folder / "data")}
+    return run("--config", config(folder, text), "costs", *words, environ=environ)
+
+
+def costs(folder: Path) -> dict[str, object]:
+    store = open_store(f"sqlite:///{folder}/data/ledger.db")
+    return {row.id: row.cost for row in store.entries()}
+
+
+def repriced(folder: Path) -> list[Reprice]:
+    found = [
+        row
+        for path in journal.segments(folder / "data" / "ledger")
+        for row, _ in journal.rows(path)
+    ]
+    return [row for row in found if isinstance(row, Reprice)]
+
+
+def test_what_had_no_price_gets_the_one_of_its_day(tmp_path: Path) -> None:
+    """Also of a provider that is off by now; what has a cost, and what nobody counted, stays.
+
+    Of a model without a price at least the baseline is known.
+    """
+    write(
+        tmp_path,
+        call("a"),
+        call("b", at=NOVEMBER),
+        call("c", provider="off", lab="off", model="gone"),
+        call("d", cost=Decimal(7), baseline=Decimal(9)),
+        call("e", input=None, output=None, usage=None),
+        call("f", model="unheard-of"),
+    )
+    result = tiergate(tmp_path, "reprice")
+    assert result.output.splitlines() == [
+        "4 of 4 calls priced again, from $0 to $39; 3 of them had no cost before.",
+        "1 are still unknown:",
+        "  1: acme/unheard-of has no price: write one under `models`",
+    ]
+    three, thirty, six = Decimal(3), Decimal(30), Decimal(6)
+    assert costs(tmp_path) == {
+        "a": three,
+        "b": thirty,
+        "c": six,
+        "d": Decimal(7),
+        "e": None,
+        "f": None,
+    }
+    versions = {row.id: row.price for row in repriced(tmp_path)}
+    assert versions == {
+        "a": "config 2026-01-01",
+        "b": "config 2026-01-01 from 2026-11-01",
+        "c": "config",
+        "f": None,
+    }
+    again = tiergate(tmp_path, "reprice")
+    assert again.output.splitlines()[0].startswith("None of 2 calls has another price now.")
+    assert len(repriced(tmp_path)) == 4
+
+
+def test_any_store_can_be_made_again_from_the_journals(tmp_path: Path) -> None:
+    write(tmp_path, call("a"))
+    tiergate(tmp_path, "reprice")
+    other = open_store(f"sqlite:///{tmp_path}/other.db")
+    other.feed(tmp_path / "data" / "ledger")
+    (row,) = other.entries()
+    assert (row.cost, row.price) == (Decimal(3), "config 2026-01-01")
+    assert row.repriced is not None
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    write(tmp_path, call("a"))
+    before = sorted(path.name for path in (tmp_path / "data" / "ledger").glob("*.jsonl"))
+    result = tiergate(tmp_path, "reprice", "--dry-run")
+    assert result.output.startswith("1 of 1 calls would be priced again, from $0 to $3;")
+    assert sorted(path.name for path in (tmp_path / "data" / "ledger").glob("*.jsonl")) == before
+    assert costs(tmp_path) == {"a": None}
+
+
+def test_all_of_a_period_after_a_wrong_price(tmp_path: Path) -> None:
+    """More rows than one page has; each once."""
+    count = costs_reprice._PAGE + 1
+    write(
+        tmp_path,
+        *(call(f"r{n}", cost=Decimal(1)) for n in range(count)),
+        call("n", at=NOVEMBER, cost=Decimal(1)),
+    )
+    result = tiergate(tmp_path, "reprice", "--all", "--until", "2026-10-31")
+    assert result.output == (
+        f"{count:,} of {count:,} calls priced again, from ${count:,} to ${3 * count:,}; 0 of them had no cost before.\n"
+    )
+    assert len(repriced(tmp_path)) == count
+    assert costs(tmp_path)["n"] == Decimal(1)
+
+
+def test_what_a_gateway_feeds_meanwhile_is_not_taken_twice(tmp_path: Path) -> None:
+    """It runs, and its store shows each new price as soon as it is written."""
+    write(tmp_path, *(call(f"r{n}", cost=Decimal(1)) for n in range(3)))
+    store = open_store(f"sqlite:///{tmp_path}/data/ledger.db")
+    folder = tmp_path / "data" / "ledger"
+    store.feed(folder)
+    seen = []
+    for row in costs_reprice._pages(store, ask(now=NOVEMBER)):
+        seen.append(row.id)
+        assert len(seen) < 4
+        write(tmp_path, Reprice(id=row.id, at=time.time(), cost=Decimal(len(seen)), price="new"))
+        store.feed(folder)
+    assert seen == ["r0", "r1", "r2"]
+
+
+def test_attempts_before_the_answer_are_part_of_the_new_cost(tmp_path: Path) -> None:
+    """Also where the call's own row could not tell them, since the cost of one is unknown."""
+    write(
+        tmp_path,
+        attempt("a", attempt=1, cost=Decimal("0.5"), estimate=Decimal("0.25")),
+        attempt("a", attempt=2, cost=None, estimate=None),
+        call("a", attempts=3, wasted=None),
+        call("b"),
+        attempt("c", attempt=1, cost=Decimal(2)),
+        call("c", state="failed", cost=Decimal(2), wasted=Decimal(2), input=None, output=None),
+    )
+    assert "3 of 3 calls priced again, from $2 to $8.5" in tiergate(tmp_path, "reprice").output
+    found = {row.id: (row.cost, row.estimate, row.baseline) for row in repriced(tmp_path)}
+    three = Decimal(300)
+    assert found == {
+        "a": (Decimal("3.5"), Decimal("0.25"), three),
+        "b": (Decimal(3), Decimal(0), three),
+        "c": (Decimal(2), None, Decimal(0)),
+    }
+    total = json.loads(tiergate(tmp_path, "--json").output)["total"]
+    assert (total["cost"], total["saved"], total["unknown"]) == ("8.5", "591.5", 1)
+
+
+def test_a_baseline_that_is_declared_later(tmp_path: Path) -> None:
+    """A call that its client had pinned is compared with its own target."""
+    write(tmp_path, call("a", cost=Decimal(3)), call("b", cost=Decimal(3), source="pin"))
+    assert "2 of 2 calls priced again" in tiergate(tmp_path, "reprice").output
+    told = json.loads(tiergate(tmp_path, "--json", "--by", "source").output)
+    found = {group["source"]: (group["baseline"], group["saved"]) for group in told["groups"]}
+    assert found == {"rule": ("300", "297"), "pin": ("3", "0")}
+
+
+def test_a_cost_that_is_known_stays_unless_all_is_asked_for(tmp_path: Path) -> None:
+    """Also where the row lacks a baseline, and the price that it had is another one now."""
+    write(tmp_path, call("a", cost=Decimal(1), price="old"))
+    assert "from $1 to $1" in tiergate(tmp_path, "reprice").output
+    (row,) = repriced(tmp_path)
+    assert (row.cost, row.price, row.baseline) == (Decimal(1), "old", Decimal(300))
+    assert "from $1 to $3" in tiergate(tmp_path, "reprice", "--all").output
+
+
+def test_without_a_ledger_nothing_is_made(tmp_path: Path) -> None:
+    result = tiergate(tmp_path, "reprice")
+    assert (result.exit_code, result.output) == (0, "There is nothing to price again.\n")
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_stays_unknown_says_why(tmp_path: Path) -> None:
+    many = [call(f"m{n}", model=f"model-{n}") for n in range(costs_reprice._MODELS + 2)]
+    write(
+        tmp_path, *many,
+        call("s", service="priority"),
+        call("t", tools={"web_search": 2}),
+    )  # fmt: skip
+    lines = tiergate(tmp_path, "reprice").output.splitlines()
+    assert lines[1] == f"{costs_reprice._MODELS + 4} are still unknown:"
+    assert lines[-1] == "  and 4 reasons more"
+    assert len(lines) == costs_reprice._MODELS + 3
+    write(tmp_path, call("c", state="unknown_crash"), call("f", state="failed", wasted=None))
+    told = tiergate(tmp_path, "reprice", "--all").output
+    assert "\n26 are still unknown:\n" in told
+
+
+def test_without_the_price_list_it_says_that_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, call("a", model="model-1"))
+    lines = [tiergate(tmp_path, "reprice").output.splitlines()[-1]]
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    lines.append(tiergate(tmp_path, "reprice").output.splitlines()[-1])
+    assert lines[1] == f"{lines[0]}, or install tiergate[prices]"
+
+
+def test_a_journal_that_cannot_be_written_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    write(tmp_path, call("a"))
+    monkeypatch.setattr(Journal, "write", fail)
+    result = tiergate(tmp_path, "reprice")
+    assert result.exit_code == 1
+    assert "No space left on device" in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("declared", "entry_", "expected"),
+    [
+        ("reasoning", call("a"), 100),
+        ("acme/reasoning", call("a", lab="off"), 100),
+        ("acme/huge", call("a", lab="off"), 100),
+        ("off/gone", call("a"), 3),
+        ("smart", call("a"), None),
+        ("reasoning", call("a", source="pin"), 1),
+        ("reasoning", call("a", tier=None), 1),
+        ("reasoning", call("a", lab=None), None),
+        ("reasoning", call("a", source="pin", provider=None, model=None), None),
+        (None, call("a"), None),
+    ],
+)  # fmt: skip
+def test_what_a_call_is_compared_with(
+    tmp_path: Path, declared: str | None, entry_: Entry, expected: int | None
+) -> None:
+    line = f"ledger: {{baseline: {declared}}}" if declared else ""
+    text = PRICED.replace("ledger: {baseline: reasoning}", line)
+    made = site(load(config(tmp_path, text), ON), datetime.now(UTC))
+    found = Pricelist(made, lambda *_: None).baseline(entry_)
+    assert (None if found is None else found.rates.input) == expected
+
+
+def test_list_prices_are_asked_for_by_the_day_of_the_call(tmp_path: Path) -> None:
+    """By the name that the provider has there; once a model and day."""
+    asked: list[tuple[str, str, str]] = []
+
+    def listed(provider: str, model: str, now: datetime) -> Price:
+        asked.append((provider, model, now.date().isoformat()))
+        return Price(rates=Rates(), version="list")
+
+    made = site(load(config(tmp_path, PRICED), ON), datetime.now(UTC))
+    prices = Pricelist(made, listed)
+    for row in (
+        call("a", model="m"),
+        call("b", model="m"),
+        call("c", model="m", at=NOVEMBER),
+        call("d", provider="gone", model="m"),
+    ):
+        found = prices.price(row)
+        assert found is not None
+        assert found.version == "list"
+    assert asked == [
+        ("openai", "m", "2026-10-26"),
+        ("openai", "m", "2026-11-06"),
+        ("gone", "m", "2026-10-26"),
+    ]
+    assert prices.price(call("e", provider=None)) is None
+
+
+def test_progress_is_shown_on_a_terminal_that_waits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nowhere else."""
+    rows = [object(), object(), object(), object()]
+    for terminal, said in ((False, ""), (True, "\r1 calls\r3 calls\r\x1b[K")):
+        times = iter((0.0, 0.9, 1.0, 1.4, 1.5))
+        monkeypatch.setattr("sys.stderr.isatty", lambda value=terminal: value)
+        shown = costs_reprice._shown(rows, lambda: next(times))  # type: ignore[arg-type]  # noqa: B023 - they only pass
+        assert list(shown) == rows
+        assert capsys.readouterr().err == said

@@ -1,0 +1,83 @@
+"""Tables in a terminal that is too narrow for them."""
+
+import pytest
+
+from gateway.cli.terminal import Column, draw
+
+COLUMNS = [
+    Column("model"), Column("calls", right=True), Column("tokens", right=True, rank=1),
+    Column("cached", right=True, rank=2), Column("failed", right=True, rank=2), Column("USD", right=True),
+]  # fmt: skip
+ROWS = [["m-1", "1", "2", "3", "4", "0.5"]]
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+
+
+def drawn(capsys: pytest.CaptureFixture[str], columns: list[Column] = COLUMNS) -> list[str]:
+    draw(
+        columns,
+        ROWS,
+        total=["total", "1", "2", "3", "4", "0.5"],
+        notes=["One two three four five."],
+    )
+    return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("width", "heads", "gone"),
+    [
+        (46, "model calls tokens cached failed USD", ""),
+        (45, "model calls tokens cached USD", "failed"),
+        (36, "model calls tokens USD", "cached, failed"),
+        (27, "model calls USD", "tokens, cached, failed"),
+        (5, "model calls USD", "tokens, cached, failed"),
+    ],
+)
+def test_columns_go_by_their_rank_and_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    width: int,
+    heads: str,
+    gone: str,
+) -> None:
+    """Those of the highest rank first, of these the last; rank 0 stays, however narrow."""
+    terminal(monkeypatch, width)
+    lines = drawn(capsys)
+    assert lines[0] == heads
+    assert len(lines[2].split()) == len(lines[4].split()) == len(heads.split())
+    told = " ".join(lines[5:])
+    assert told == "One two three four five." + (f" Too narrow for: {gone}." if gone else "")
+
+
+def test_without_ranks_nothing_goes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal(monkeypatch, 9)
+    assert drawn(capsys, [Column(one.name, right=True) for one in COLUMNS])[0].split()[-1] == "USD"
+
+
+def test_a_last_cell_of_text_is_folded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where it does not fit; what stands before it is said once."""
+    for width, lines in (
+        (80, ["field value", "a one two three four five six seven"]),
+        (32, ["field value", "a one two three four five", "six seven"]),
+    ):
+        terminal(monkeypatch, width)
+        draw([Column("field"), Column("value")], [["a", "one two three four five six seven"]])
+        found = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+        assert [found[0], *found[2:]] == lines
+
+
+def test_a_pipe_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "5")
+    lines = drawn(capsys)
+    assert lines[0] == "model calls tokens cached failed USD"
+    assert lines[-1] == "One two three four five."

@@ -1,0 +1,146 @@
+"""What a prompt cache is worth: exact, and unknown where a price is."""
+
+from decimal import Decimal
+
+import pytest
+
+from gateway.core.price import Price, Rates, Step
+from gateway.core.prompt_cache import Turn, kept, lost, seconds, warm
+
+D = Decimal
+RATES = Rates(input=D(2), cache_read=D("0.2"), cache_write=D("2.5"), output=D(10))
+ALONE = Rates(input=D(2), cache_read=D("0.2"), output=D(10))
+TURN = Turn(cached=20_000, fresh=1_000, output=500)
+
+
+def price(rates: Rates, *steps: Step) -> Price:
+    return Price(rates=rates, steps=steps, version="v")
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        (RATES, D("0.046")),  # 20k * (2.5 - 0.2)
+        (ALONE, D("0.036")),  # what is written is billed as input
+        (Rates(cache_read=D(1)), None),
+        (Rates(input=D(2)), None),
+        (Rates(input=D(0)), D(0)),  # what costs nothing costs nothing twice
+    ],
+)
+def test_a_lost_cache_costs_what_was_not_paid_for_it(
+    rates: Rates, expected: Decimal | None
+) -> None:
+    assert lost(TURN, price(rates)) == expected
+
+
+def test_where_nothing_was_cached_nothing_is_lost() -> None:
+    assert lost(Turn(cached=0, fresh=9, output=9), None) == 0
+    assert lost(TURN, None) is None
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        (RATES, D("0.0115")),  # 20k * 0.2 + 1k * 2.5 + 500 * 10
+        (ALONE, D("0.011")),
+        (Rates(input=D(2), output=D(10)), None),
+        (Rates(cache_read=D(1), output=D(10)), None),
+        (Rates(cache_read=D(1), input=D(2)), None),
+    ],
+)
+def test_a_call_with_a_warm_cache(rates: Rates, expected: Decimal | None) -> None:
+    assert warm(TURN, price(rates)) == expected
+
+
+def test_what_is_not_there_needs_no_price() -> None:
+    assert warm(Turn(cached=0, fresh=0, output=0), price(Rates())) == 0
+    assert warm(TURN, None) is None
+
+
+def test_a_long_prompt_is_priced_by_its_step() -> None:
+    """Of the whole prompt: what is cached and what is new."""
+    stepped = price(ALONE, Step(20_999, Rates(input=D(4), cache_read=D("0.4"), output=D(10))))
+    assert lost(TURN, stepped) == D("0.072")
+    assert warm(TURN, stepped) == D("0.017")
+    assert lost(Turn(cached=20_000, fresh=999, output=0), stepped) == D("0.036")
+
+
+@pytest.mark.parametrize(
+    ("rates", "fresh", "read", "written", "expected"),
+    [
+        (RATES, 100, None, None, 0),  # it keeps what it is asked to keep, and was not asked
+        (RATES, 5_000, 300, 700, 1_000),
+        (RATES, 5_000, 300, None, 300),
+        (ALONE, 5_000, None, None, 5_000),  # it keeps all by itself
+        (ALONE, 500, 4_000, None, 4_500),
+        (ALONE, 1_023, None, None, 0),  # but nothing short
+        (ALONE, None, None, None, 0),
+        (Rates(input=D(2), cache_read=D(1), cache_write_by={"1h": D(4)}), 5_000, None, None, 0),
+        (Rates(input=D(2)), 5_000, None, None, 0),
+    ],
+)
+def test_what_is_kept(
+    rates: Rates, fresh: int | None, read: int | None, written: int | None, expected: int
+) -> None:
+    assert kept(price(rates), fresh, read, written) == expected
+
+
+def test_of_a_price_that_is_not_known_what_was_told_is_kept() -> None:
+    assert kept(None, 5_000, 300, None) == 300
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("5m", 300), ("1h", 3_600), ("30s", 30), ("2d", 172_800), ("", None), ("m", None)],
+)
+def test_lifetimes(word: str, expected: float | None) -> None:
+    assert seconds(word) == expected
+
+
+@pytest.mark.parametrize("word", ["5", "x5m", "-1h", "1.5h", "٣m"])
+def test_what_is_no_lifetime(word: str) -> None:
+    assert seconds(word) is None
+
+
+def model(read: str, write: str, output: str, step: tuple[int, int] | None = None) -> Price:
+    """USD per million tokens; beyond a step each is so many times as dear."""
+    rates = Rates(cache_read=D(read), cache_write=D(write), output=D(output))
+    if step is None:
+        return price(rates)
+    above, by = step
+    more = Rates(cache_read=D(read) * by, cache_write=D(write) * by, output=D(output) * by)
+    return price(rates, Step(above, more))
+
+
+OPUS, SONNET = model("0.2", "5", "20"), model("0.1", "2.5", "10")
+HAIKU, FABLE = model("0.01", "0.125", "0.5", (100_000, 5)), model("0.2", "10", "40")
+ASTRA, SOL, LUNA = model("0.4", "10", "40"), SONNET, model("0.01", "0.125", "0.5")
+ARGON, HYDROGEN = model("0.1", "2", "10"), model("0.075", "1.5", "7.5")
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "after"),
+    [
+        (OPUS, HAIKU, ("0.1", "0.2", "1.9")),
+        (SONNET, HAIKU, ("0.2", "0.4", "5.1")),
+        (OPUS, SONNET, ("3.3", "7.8", "13.1")),
+        (FABLE, OPUS, ("3.8", "11.5", "28.8")),
+        (SONNET, OPUS, (None, None, None)),
+        (ASTRA, SOL, ("1.1", "2.6", "4.4")),
+        (SOL, LUNA, ("0.2", "0.4", "0.7")),
+        (ARGON, HYDROGEN, ("8.1", "19.0", "31.7")),
+    ],
+)
+def test_how_many_calls_a_move_takes_to_pay(
+    here: Price, there: Price, after: tuple[str | None, ...]
+) -> None:
+    """Prices of November 2026, with 20,000, 60,000 and 150,000 tokens cached, 1,000 in and out."""
+    for tokens, calls in zip((20_000, 60_000, 150_000), after, strict=True):
+        turn = Turn(cached=tokens, fresh=1_000, output=1_000)
+        stays, goes, once = warm(turn, here), warm(turn, there), lost(turn, there)
+        assert stays is not None
+        assert goes is not None
+        assert once is not None
+        saving = stays - goes
+        found = (once / saving).quantize(D("0.1")) if saving > 0 else None
+        assert found == (None if calls is None else D(calls))

@@ -1,0 +1,74 @@
+"""What a row says of tokens that no provider counted."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import token_estimate
+from gateway.core.token_estimate import fill
+from gateway.core.usage import Usage
+
+COUNTS = st.none() | st.integers(0, 10**6)
+TOLD = st.none() | st.builds(
+    Usage,
+    input=COUNTS,
+    cache_read=COUNTS,
+    output=COUNTS,
+    reasoning=COUNTS,
+    tools=st.sampled_from([{}, {"web_search": 1}]),
+    service=st.sampled_from([None, "flex"]),
+)
+
+
+@pytest.mark.parametrize(("heard", "tokens"), [(0, 0), (1, 1), (38, 10), (39, 11), (3800, 1000)])
+def test_ten_tokens_are_38_bytes_and_something_is_never_nothing(heard: int, tokens: int) -> None:
+    assert token_estimate.tokens(heard) == tokens
+
+
+CASES = [
+    (Usage(input=5, output=2), 900, True, Usage(input=5, output=2), "provider"),
+    (Usage(input=5, output=2, reasoning=9), 900, True, Usage(input=5, output=2, reasoning=9), "provider"),
+    # Nothing was told: the length of what was asked, and of what was heard.
+    (None, 38, True, Usage(input=7, output=10), "estimate"),
+    (None, 38, False, Usage(input=7, output=10), "estimate"),
+    # Given up before it said anything: that it said nothing is a fact.
+    (None, 0, False, Usage(input=7, output=0), "estimate"),
+    # A whole answer whose client left while it was made: nobody knows what it says.
+    (None, None, False, Usage(input=7), "estimate"),
+    # The Messages API tells the input first; what came out is told at the end that never came.
+    (Usage(input=5, cache_read=90), 38, False, Usage(input=5, cache_read=90, output=10), "partial"),
+    (Usage(input=5, cache_read=90), None, False, Usage(input=5, cache_read=90), "partial"),
+    # Gemini tells running totals: what was heard after the last of them counts too.
+    (Usage(input=5, output=2), 38, False, Usage(input=5, output=10), "partial"),
+    (Usage(input=5, output=50), 38, False, Usage(input=5, output=50), "partial"),
+    # Thoughts that were told are part of what was heard.
+    (Usage(input=5, output=2, reasoning=6), 38, False, Usage(input=5, output=4, reasoning=6), "partial"),
+    (Usage(input=5, output=2), None, False, Usage(input=5, output=2), "partial"),
+    # Only one side was told of a complete answer.
+    (Usage(output=3), 38, True, Usage(input=7, output=3), "partial"),
+    (Usage(input=5, reasoning=3), 38, True, Usage(input=5, output=10, reasoning=3), "partial"),
+    # The service tier and the tools stand, however the tokens were counted.
+    (Usage(service="flex", tools={"web_search": 1}), 38, False, Usage(input=7, output=10, service="flex", tools={"web_search": 1}), "estimate"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("told", "heard", "complete", "filled", "source"), CASES)
+def test_what_was_told_stands_and_the_rest_is_estimated(
+    told: Usage | None, heard: int | None, complete: bool, filled: Usage, source: str
+) -> None:
+    assert fill(told, prompt=7, heard=heard, complete=complete) == (filled, source)
+
+
+@given(TOLD, st.none() | st.integers(0, 10**6), st.booleans())
+def test_nothing_told_is_lost_and_no_reasoning_is_made_up(
+    told: Usage | None, heard: int | None, complete: bool
+) -> None:
+    known = told or Usage()
+    filled, source = fill(told, prompt=7, heard=heard, complete=complete)
+    assert filled.input == (7 if known.input is None else known.input)
+    assert (filled.reasoning, filled.cache_read) == (known.reasoning, known.cache_read)
+    assert (filled.tools, filled.service) == (known.tools, known.service)
+    assert (filled.output or 0) >= (known.output or 0)
+    assert (filled.output is None) == (known.output is None and heard is None)
+    assert (source == "provider") == (complete and None not in (known.input, known.output))
+    assert (source == "estimate") == (known.input is None and known.output is None)

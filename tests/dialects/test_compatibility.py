@@ -1,0 +1,416 @@
+"""What becomes of fields: nothing that a client sets is lost unseen, in whichever dialect it goes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.core import jsonio
+from gateway.core.canonical_request import Media, Request, Text, ToolResult, ToolUse
+from gateway.core.errors import ProblemError
+from gateway.core.loss import Loss
+from gateway.dialects import DIALECTS, compatibility, translation
+from tests.dialects.asks import ASKS, Object, decoded
+from tests.dialects.cases import target
+
+PAIRS = [(client, door) for client in DIALECTS for door in DIALECTS if client != door]
+
+_SETTINGS = (
+    "max_output", "stop", "temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty",
+    "seed", "logit_bias", "logprobs", "top_logprobs", "verbosity", "effort", "budget",
+    "thoughts_shown", "service_tier", "user", "metadata", "cache_key", "stream",
+)  # fmt: skip
+_UNTHOUGHT = {compatibility.MESSAGES: ("none", None)}
+"""Efforts at which there are no thoughts to show."""
+_DEFAULTS: dict[str, tuple[Any, ...]] = {"service_tier": ("auto", "default"), "top_p": (1,)}
+"""Values that ask for what is so anyway."""
+
+
+def facets(request: Request) -> Iterator[tuple[str, Any, str]]:
+    """Everything that a request sets: what it is, its value, and the client's own name of it."""
+    name = request.names.get
+    for field in _SETTINGS:
+        value = getattr(request, field)
+        if value not in (None, (), False) and value not in _DEFAULTS.get(field, ()):
+            yield field, value, name(field, field)
+    yield from _beside(request)
+    yield from _tools(request)
+    yield from _turns(request)
+
+
+def _beside(request: Request) -> Iterator[tuple[str, Any, str]]:
+    name = request.names.get
+    if request.thoughts_shown is False:
+        yield "thoughts_hidden", True, name("thoughts_shown", "thoughts_shown")
+    if request.choices != 1:
+        yield "choices", request.choices, name("choices", "n")
+    if request.form is not None:
+        word = name("form", "response_format")
+        yield "form", request.form.schema, word
+        if request.form.description:
+            yield "form.description", request.form.description, f"{word}.description"
+
+
+def _tools(request: Request) -> Iterator[tuple[str, Any, str]]:
+    name = request.names.get
+    choice = request.tool_choice
+    if request.parallel_tools is False and (choice is None or choice.mode != "none"):
+        yield "parallel", False, name("parallel_tools", "parallel_tool_calls")
+    for tool in request.tools:
+        word = name("tools", "tools")
+        yield f"tool {tool.name}", True, word
+        for member in ("description", "parameters", "strict", "grammar"):
+            value = getattr(tool, member)
+            if member == "grammar" and value:
+                value = text_of(value)  # its depth is the dialect's
+                member = "format"  # noqa: PLW2901 - the client's name of it
+            if value:
+                yield f"tool {tool.name} {member}", value, f"{word}.{member}"
+        if tool.cache is not None:
+            yield f"tool {tool.name} cache", True, "cache_control"
+    if choice is not None and choice.mode != "auto":
+        yield "choice", (choice.mode, choice.name), name("tool_choice", "tool_choice")
+    if choice is not None and choice.allowed:
+        yield "allowed", choice.allowed, name("tool_choice", "tool_choice")
+
+
+def _turns(request: Request) -> Iterator[tuple[str, Any, str]]:
+    """What stands in the turns, and how often; its order is of other tests."""
+    word = request.names.get("turns", "messages")
+    for turn in request.turns:
+        if turn.name:
+            yield f"name {turn.name}", True, f"{word}.name"
+        for part in turn.parts:
+            yield from _part(part, word)
+
+
+def _part(part: object, word: str) -> Iterator[tuple[str, Any, str]]:
+    if getattr(part, "cache", None) is not None:
+        yield "cache", True, "cache_control"
+    match part:
+        case Text():
+            yield f"text {part.text}", True, word
+        case Media():
+            content = part.data or part.url or part.id or part.text
+            yield f"media {content}", True, f"{word}.{part.kind}"
+            if part.name:
+                yield f"named {part.name}", True, f"{word}.{part.kind}.name"
+            if part.detail:
+                yield f"detail {part.detail}", True, f"{word}.detail"
+        case ToolUse():
+            given = part.arguments if part.custom else _arguments(part.arguments)
+            yield f"use {part.name} {given}", True, f"{word}.arguments"
+        case ToolResult():
+            if part.error:
+                yield "error", True, f"{word}.is_error"
+            for inner in part.parts:
+                yield from _part(inner, word)
+        case _:
+            return
+
+
+def _arguments(text: str) -> Any:
+    """Arguments as every dialect says them: what is no object stands in one."""
+    try:
+        value = jsonio.loads(text.encode() or b"{}")
+    except jsonio.JsonError:
+        return {"_raw": text}
+    return value if isinstance(value, dict) else {"_raw": text}
+
+
+def text_of(value: Any) -> str:
+    """All words of a body, to look for those of a part in."""
+    if isinstance(value, str):
+        return value + "\0"
+    if isinstance(value, list):
+        return "".join(map(text_of, value))
+    return "".join(map(text_of, value.values())) if isinstance(value, dict) else ""
+
+
+def unsaid(request: Request, door: str) -> list[tuple[str, Any, str]]:
+    """What is neither said in the other dialect nor named; nothing where the request is refused."""
+    losses, refusals = compatibility.weigh(request, door)
+    if refusals:
+        return []
+    speech = translation.speech(DIALECTS[door])
+    said = speech.encode(request, target())
+    named = {loss.field for loss in (*losses, *said.losses)}
+    value = {**said.value, "model": "m"}
+    again = speech.decode(DIALECTS[door].read(jsonio.dumps(value)))
+    there = {what: value for what, value, _ in facets(again)}
+    words = text_of(value)
+    found = []
+    for what, value_, name in facets(request):
+        kind, _, content = what.partition(" ")
+        if kind in ("text", "media", "named") and content.strip() in words:
+            continue
+        if what == "parallel" and not again.tools:
+            continue
+        if what == "thoughts_shown" and again.effort in _UNTHOUGHT.get(door, ("none",)):
+            continue
+        if what == "thoughts_hidden" and door != compatibility.CHAT and not again.thoughts_shown:
+            continue
+        given = content.partition(" ")[2]
+        within = jsonio.dumps(given).decode()[1:-1]  # a custom tool's text, in a function's JSON
+        if kind == "use" and (given in words or within in words):
+            continue
+        if there.get(what) == value_ or any(_covers(it, name) for it in named):
+            continue
+        found.append((what, value_, name))
+    return found
+
+
+def _covers(loss: str, name: str) -> bool:
+    """Whether a loss names a field, or something within it or around it."""
+    return loss == name or loss.startswith(f"{name}.") or name.startswith(f"{loss}.")
+
+
+@pytest.mark.parametrize(("client", "door"), PAIRS, ids=map(" to ".join, PAIRS))
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(st.data())
+def test_everything_that_is_set_is_said_or_named(
+    client: str, door: str, data: st.DataObject
+) -> None:
+    """Law 4."""
+    request = decoded(client, data.draw(ASKS[client]))
+    assert unsaid(request, door) == []
+
+
+NOTHING: tuple[Any, ...] = (
+    None, False, 1, "", "auto", "AUTO", "disabled", -1, {}, {"type": "text"}, {"enabled": False},
+    ["text"], ["TEXT"], ["reasoning.encrypted_content"], [{"enabled": False}],
+)  # fmt: skip
+"""Values that ask for what is so anyway."""
+IMPLIED = (
+        "input.role", "contents.role",  # a user's, where it is left out
+        "contents.parts.functionResponse.id",  # results without ids are in the order of their calls
+        "contents.parts.executableCode.code", "messages.content.odd", "messages.content.file_id",
+        "messages.content.content.file_id", "input.id",  # within what is refused, or means nothing
+        "max_tokens", "max_completion_tokens", "output_format", "output_config",
+        "safety_identifier", "user",  # twice
+        "top_logprobs", "include",  # the one implies the other
+        "generationConfig.responseMimeType",  # a schema is of JSON
+        "toolConfig.functionCallingConfig.allowedFunctionNames",  # of none is none
+        "thinking.display",  # "summarized" is what old models do
+        "messages.reasoning_content",  # another model's, whatever it says
+)  # fmt: skip
+"""Members that another one says too."""
+
+
+def nothing(value: Any) -> bool:
+    """Whether a value asks for nothing; "adaptive" leaves thinking to the model, as others do."""
+    if value in NOTHING or value == {"type": "adaptive"}:
+        return True
+    return isinstance(value, dict) and all(map(nothing, value.values()))
+
+
+def bare(value: Any) -> Any:
+    """A request without the objects that it was read from."""
+    if isinstance(value, msgspec.Struct):
+        names = [name for name in value.__struct_fields__ if name not in ("source", "names")]
+        return type(value).__name__, *[(name, bare(getattr(value, name))) for name in names]
+    return [bare(it) for it in value] if isinstance(value, tuple) else value
+
+
+def seen(client: str, value: Object) -> Any:
+    """All that becomes of a request: what is read, and what is weighed of it, one by one."""
+    request = decoded(client, value)
+    return bare(request), [*compatibility.asked(request)]
+
+
+def paths(value: Any, path: str = "") -> Iterator[str]:
+    """Members at any depth, but for those of schemas and arguments, which are values."""
+    for name, it in value.items() if isinstance(value, dict) else ():
+        here = f"{path}.{name}" if path else name
+        yield here
+        if name not in (
+            "schema",
+            "parameters",
+            "input_schema",
+            "responseJsonSchema",
+            "args",
+            "input",
+        ) or (name == "input" and isinstance(it, list)):
+            yield from paths(it, here)
+    for it in value if isinstance(value, list) else ():
+        yield from paths(it, path)
+
+
+def without(value: Any, path: str, gone: list[Any]) -> Any:
+    """A value that lacks a member wherever it stood; what that held goes to `gone`."""
+    if isinstance(value, list):
+        return [without(it, path, gone) for it in value]
+    if not isinstance(value, dict):
+        return value
+    name, dot, rest = path.partition(".")
+    if name in value and not dot:
+        gone.append(value[name])
+    return {
+        key: without(it, rest, gone) if key == name else it
+        for key, it in value.items()
+        if key != name or dot
+    }
+
+
+@pytest.mark.parametrize("client", DIALECTS)
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
+@given(st.data())
+def test_no_member_is_read_over(client: str, data: st.DataObject) -> None:
+    """A request that lacks a member is another one, is named otherwise, or is none."""
+    value = data.draw(ASKS[client])
+    whole = seen(client, value)
+    for path in dict.fromkeys(paths(value)):
+        if path.startswith(IMPLIED) or path.endswith(".type"):
+            continue
+        gone: list[Any] = []
+        try:
+            found = seen(client, without(value, path, gone))
+        except ProblemError:
+            continue
+        assert found != whole or all(map(nothing, gone)), (path, gone)
+
+
+VALUES: dict[str, tuple[str, Object, str]] = {
+    "thread": ("anthropic-messages", {"thread": {}}, "thread"),
+    "inference_geo": ("anthropic-messages", {"inference_geo": "us"}, "inference_geo"),
+    "format": ("anthropic-messages", {"output_config": {"format": {"type": "x"}}}, "output_config.format"),
+    "text.format": ("openai-responses", {"text": {"format": {"type": "x"}}}, "text.format"),
+    "plugins": ("openai-chat", {"plugins": []}, "plugins"),
+    "tools": ("openai-chat", {"tools": "x"}, "tools"),
+    "speech": ("gemini", {"generationConfig": {"speechConfig": {}}}, "generationConfig.speechConfig"),
+    "snake": ("gemini", {"generation_config": {"image_config": {}}}, "generation_config.image_config"),
+    "token": ("gemini", {"continuation_token": "x"}, "continuation_token"),
+    "cached": ("gemini", {"cached_content": "x"}, "cached_content"),
+    "spoken": (
+        "gemini",
+        {"generationConfig": {"responseModalities": ["AUDIO"]}},
+        "generationConfig.responseModalities",
+    ),
+}  # fmt: skip
+LEAST: dict[str, Object] = {
+    "openai-chat": {"model": "m", "messages": []},
+    "openai-responses": {"model": "m", "input": "a"},
+    "anthropic-messages": {"model": "m", "max_tokens": 999, "messages": []},
+    "gemini": {"contents": []},
+}
+
+
+@pytest.mark.parametrize(("client", "more", "name"), VALUES.values(), ids=VALUES)
+def test_what_an_answer_depends_on_refuses_every_other_dialect(
+    client: str, more: Object, name: str
+) -> None:
+    """By the client's own spelling."""
+    request = decoded(client, {**LEAST[client], **more})
+    for door in DIALECTS:
+        losses, refusals = compatibility.weigh(request, door)
+        assert losses == []
+        assert [refusal.partition(": ")[0] for refusal in refusals] == [name]
+
+
+def test_a_thread_that_is_begun_is_dropped_and_named() -> None:
+    more = {"thread": {"type": "create"}}
+    request = decoded("anthropic-messages", {**LEAST["anthropic-messages"], **more})
+    for door in DIALECTS:
+        losses, refusals = compatibility.weigh(request, door)
+        assert [(loss.field, loss.action) for loss in losses] == [("thread", "dropped")]
+        assert refusals == []
+
+
+def media(part: Object, *, client: str = "openai-chat") -> Request:
+    """A request with one part of a user."""
+    name = "parts" if client == "gemini" else "content"
+    member = "contents" if client == "gemini" else "messages"
+    return decoded(client, {**LEAST[client], member: [{"role": "user", name: [part]}]})
+
+
+def test_a_tool_that_runs_at_a_provider_is_named_with_what_to_do() -> None:
+    """Codex offers one by itself where it does not know the model; of no other client is that said."""
+    search = {"type": "web_search", "external_web_access": True}
+    request = decoded(compatibility.RESPONSES, {"model": "m", "input": "hi", "tools": [search]})
+    why = "does not have this tool of another provider: leave it out"
+    for door in (compatibility.CHAT, compatibility.MESSAGES, compatibility.GEMINI):
+        (refusal,) = compatibility.weigh(request, door)[1]
+        assert refusal == f'tools.web_search: {door} {why} (Codex: web_search = "disabled")'
+    shell = {"model": "m", "input": "hi", "tools": [{"type": "local_shell"}]}
+    tool = {"type": "web_search_20250305", "name": "web_search"}
+    messages = {"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "hi"}], "tools": [tool]}  # fmt: skip
+    for client, value in ((compatibility.RESPONSES, shell), (compatibility.MESSAGES, messages)):
+        (refusal,) = compatibility.weigh(decoded(client, value), compatibility.CHAT)[1]
+        assert refusal.endswith(why)
+
+
+TIERS: dict[str, tuple[str, dict[str | None, Any]]] = {
+    compatibility.CHAT: ("service_tier", {None: "auto", "default": "default", "flex": "flex", "priority": "priority", "scale": "scale"}),
+    compatibility.RESPONSES: ("service_tier", {None: "auto", "default": "default", "flex": "flex", "priority": "priority", "scale": "scale"}),
+    compatibility.MESSAGES: ("service_tier", {None: "auto", "default": "standard_only"}),
+    compatibility.GEMINI: ("serviceTier", {None: "unspecified", "default": "standard", "flex": "flex", "priority": "priority"}),
+}  # fmt: skip
+"""By dialect: the member, and its words by those of Request."""
+MINIMAL: dict[str, Object] = {
+    compatibility.CHAT: {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
+    compatibility.RESPONSES: {"model": "m", "input": "hi"},
+    compatibility.MESSAGES: {"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "hi"}]},
+    compatibility.GEMINI: {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("client", "door"), PAIRS, ids=map(" to ".join, PAIRS))
+def test_a_service_tier_is_said_in_the_targets_own_word_or_named(client: str, door: str) -> None:
+    """`standard` of Google, `standard_only` of Anthropic and `default` of OpenAI are one."""
+    (member, words), (there, theirs) = TIERS[client], TIERS[door]
+    for meant, word in words.items():
+        request = decoded(client, {**MINIMAL[client], member: word})
+        assert request.service_tier == meant
+        written = translation.write(request, DIALECTS[door], target())
+        said = jsonio.loads(written.body)
+        if meant is not None and meant in theirs:
+            assert said[there] == theirs[meant]
+            assert written.losses == ()
+        else:
+            assert there not in said
+            lost = [(loss.field, loss.action) for loss in written.losses]
+            assert lost == ([] if meant is None else [(member, "dropped")])
+
+
+def test_media_by_address() -> None:
+    """Mistral takes a URL as sound; Google opens films of YouTube, and files of its own."""
+    sound = media({"type": "input_audio", "input_audio": "https://a.test/a.mp3"})
+    assert compatibility.weigh(sound, "openai-chat") == ([], [])
+    assert compatibility.weigh(sound, "gemini")[1] == [
+        "messages.audio: gemini takes audio as data, not by URL"
+    ]
+    film = {"type": "video_url", "video_url": {"url": "https://www.youtube.com/watch?v=1"}}
+    assert compatibility.weigh(media(film), "gemini") == ([], [])
+    film["video_url"] = {"url": "https://a.test/a.mp4"}
+    assert compatibility.weigh(media(film), "gemini")[1] == [
+        "messages.video: gemini takes films as data, or from YouTube"
+    ]
+    own = media({"fileData": {"mimeType": "audio/wav", "fileUri": "gs://a/b"}}, client="gemini")
+    assert any("unknown to another" in why for why in compatibility.weigh(own, "openai-chat")[1])
+
+
+def test_context_and_citations_of_a_document_are_named() -> None:
+    source = {"type": "text", "media_type": "text/plain", "data": "a"}
+    part = {"type": "document", "source": source, "context": "c", "citations": {"enabled": True}}
+    losses, _ = compatibility.weigh(media(part, client="anthropic-messages"), "openai-chat")
+    assert [loss.field for loss in losses] == ["messages.context", "messages.citations"]
+    plain = {**part, "context": None, "citations": {"enabled": False}}
+    assert compatibility.weigh(media(plain, client="anthropic-messages"), "openai-chat") == ([], [])
+
+
+def test_a_breakpoint_of_the_prompt_cache_is_said_to_messages_alone() -> None:
+    part = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
+    request = media(part)
+    assert compatibility.weigh(request, "anthropic-messages") == ([], [])
+    for door in ("openai-responses", "gemini"):
+        losses, _ = compatibility.weigh(request, door)
+        assert losses == [Loss("cache_control", "dropped", f"{door} caches prompts by itself")]
+
+
+@pytest.mark.parametrize("rules", compatibility.FIELDS.values(), ids=compatibility.FIELDS)
+def test_every_field_has_a_rule_for_every_dialect(rules: Any) -> None:
+    assert set(rules) == set(DIALECTS)
+    assert all(bool(rule.why) is (rule.way != "mapped") for rule in rules.values())

@@ -1,0 +1,137 @@
+"""How conversations begin and what they are called, in four dialects."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.errors import ProblemError
+from gateway.dialects import DIALECTS, OPERATIONS
+from gateway.dialects import conversation_start as openings
+from gateway.dialects.conversation_start import MOST, Opening
+
+CHAT, RESPONSES, MESSAGES, GEMINI = (
+    "openai-chat", "openai-responses", "anthropic-messages", "gemini",
+)  # fmt: skip
+SESSION = "46f56d7d-0edc-4016-93ca-a173b3233853"
+REMIND = "<system-reminder>Be brief.</system-reminder>"
+SYSTEM = {"role": "system", "content": "Be kind."}
+HI = {"role": "user", "content": "hi"}
+
+
+def opening(dialect: str, **body: Any) -> Opening:
+    given = {"model": "m", "max_tokens": 1, **body} if dialect == MESSAGES else body
+    if dialect in (CHAT, RESPONSES):
+        given = {"model": "m", **body}
+    if dialect == GEMINI:
+        given = {"model": "models/m", **body}
+    read = DIALECTS[dialect].read(json.dumps(given).encode())
+    return DIALECTS[dialect].opening(read)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "system", "first"),
+    [
+        (CHAT, {"messages": [SYSTEM, HI, SYSTEM]}, ("Be kind.",), "hi"),
+        (CHAT, {"messages": [{"role": "developer", "content": [{"type": "text", "text": "A"}, {"type": "text", "text": "B"}, 7]}, HI]}, ("A", "B"), "hi"),
+        (CHAT, {"messages": [HI, SYSTEM]}, (), "hi"),
+        (CHAT, {"messages": []}, (), ""),
+        (MESSAGES, {"system": "Be kind.", "messages": [HI]}, ("Be kind.",), "hi"),
+        (MESSAGES, {"system": [{"type": "text", "text": name} for name in "abcdef"], "messages": [HI]}, ("a", "b", "c", "d"), "hi"),
+        (MESSAGES, {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": REMIND}, HI]}, (), "hi"),
+        (MESSAGES, {"messages": [{"role": "user", "content": REMIND}, {"role": "assistant", "content": "x"}]}, (), REMIND),
+        (RESPONSES, {"instructions": "Be kind.", "input": "hi"}, ("Be kind.",), "hi"),
+        (RESPONSES, {"input": [{"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "A"}]}, {"type": "reasoning"}, HI]}, ("A",), "hi"),
+        (RESPONSES, {"previous_response_id": "resp_1"}, (), ""),
+        (GEMINI, {"systemInstruction": {"parts": [{"text": "A"}, {}]}, "contents": [{"parts": {"text": "hi"}}]}, ("A",), "hi"),
+        (GEMINI, {"system_instruction": "A", "contents": [{"role": "model", "parts": [{"text": "x"}]}, {"role": "user", "parts": [{"text": "<session_context>x</session_context>"}]}, {"role": "user", "parts": [{"text": "hi"}]}]}, ("A",), "hi"),
+        (GEMINI, {"contents": []}, (), ""),
+    ],
+)  # fmt: skip
+def test_instructions_and_first_words(
+    dialect: str, body: dict[str, Any], system: tuple[str, ...], first: str
+) -> None:
+    """Instructions are those before the first turn; first words are a person's."""
+    found = opening(dialect, **body)
+    assert (found.system, found.first) == (system, first)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "named", "user"),
+    [
+        (CHAT, {"session_id": "s"}, ("s", "session_id"), ""),
+        (CHAT, {"prompt_cache_key": SESSION}, (SESSION, "prompt_cache_key"), ""),
+        (CHAT, {"prompt_cache_key": "ses_de720772fffeJNTDVKnEV3i8dK"}, ("ses_de720772fffeJNTDVKnEV3i8dK", "prompt_cache_key"), ""),
+        (CHAT, {"prompt_cache_key": "my-application-v1", "user": "ann"}, None, "ann"),
+        (CHAT, {"prompt_cache_key": 7, "user": 7, "safety_identifier": "bob"}, None, "bob"),
+        (RESPONSES, {"client_metadata": {"thread_id": "t", "session_id": "s"}, "prompt_cache_key": SESSION}, ("t", "thread_id"), ""),
+        (RESPONSES, {"client_metadata": {"session_id": "s"}}, ("s", "session_id"), ""),
+        (RESPONSES, {"client_metadata": 7, "conversation": "conv_1"}, ("conv_1", "conversation"), ""),
+        (RESPONSES, {"conversation": {"id": "conv_1"}}, ("conv_1", "conversation"), ""),
+        (RESPONSES, {"conversation": {"id": 7}, "previous_response_id": "resp_1"}, ("resp_1", "previous_response_id"), ""),
+        (MESSAGES, {"metadata": {"user_id": json.dumps({"device_id": "d", "session_id": SESSION})}}, (SESSION, "metadata.user_id"), ...),
+        (MESSAGES, {"metadata": {"user_id": f"user_ab_account_cd_session_{SESSION}"}}, (SESSION, "metadata.user_id"), ...),
+        (CHAT, {"user": {"id": "ann"}}, None, "ann"),
+        (CHAT, {"user": 7}, None, ""),
+        (MESSAGES, {"metadata": {"user_id": "ann"}}, None, "ann"),
+        (MESSAGES, {"metadata": {"user_id": "{no json"}}, None, "{no json"),
+        (MESSAGES, {"metadata": {"user_id": '{"session_id":7}'}}, None, '{"session_id":7}'),
+        (MESSAGES, {"metadata": {"user_id": 7}}, None, ""),
+        (MESSAGES, {"metadata": 7}, None, ""),
+    ],
+)  # fmt: skip
+def test_names_of_conversations_and_users(
+    dialect: str, body: dict[str, Any], named: tuple[str, str] | None, user: object
+) -> None:
+    """A name is one conversation's: a cache key or a user that stands for many is none."""
+    begun = {"input": [HI]} if dialect == RESPONSES else {"messages": [HI]}
+    found = opening(dialect, **begun, **body)
+    assert found.named == named
+    assert user in (found.user, ...)
+
+
+def test_texts_are_cut() -> None:
+    found = opening(CHAT, messages=[{**SYSTEM, "content": "a" * 9_999}, {**HI, "content": "b" * 9_999}])  # fmt: skip
+    assert (len(found.system[0]), len(found.first)) == (MOST, MOST)
+
+
+def test_embeddings_are_no_conversation() -> None:
+    for (_, operation), dialect in OPERATIONS.items():
+        if operation == "embeddings":
+            assert dialect.opening(DIALECTS[CHAT].read(b'{"model":"m","messages":[]}')) == Opening()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["user", "text", "input_text", REMIND]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "parts", "text", "type", "id", "user_id"]), inner, max_size=4),
+    max_leaves=20,
+)  # fmt: skip
+MEMBERS = ("messages", "input", "contents", "system", "instructions", "systemInstruction", "metadata", "client_metadata", "conversation", "user", "prompt_cache_key")  # fmt: skip
+
+
+@given(st.sampled_from(sorted(DIALECTS)), st.dictionaries(st.sampled_from(MEMBERS), JSON))
+def test_whatever_is_read_has_an_opening(dialect: str, body: dict[str, Any]) -> None:
+    """A request that is one never fails here, however odd its members."""
+    try:
+        found = opening(dialect, **body)
+    except ProblemError:
+        return
+    assert all(isinstance(text, str) for text in (*found.system, found.first, found.user))
+
+
+SAID = st.sampled_from(["", " ", "hi", REMIND, " \n" * MOST + "x", "[Request interrupted by user"])
+CONTENT = SAID | st.lists(SAID.map(lambda text: {"type": "text", "text": text}), max_size=3)
+MESSAGE = st.fixed_dictionaries(
+    {"role": st.sampled_from(["system", "developer", "user", "assistant"]), "content": CONTENT}
+)
+
+
+@given(st.lists(MESSAGE, max_size=6))
+def test_the_first_words_are_those_of_the_first_turn_that_has_some(
+    messages: list[dict[str, Any]],
+) -> None:
+    """However they are found: of a first turn that is one text they are read at once."""
+    turns = [openings.said(one["content"], "text") for one in messages if one["role"] == "user"]
+    assert opening(CHAT, messages=messages).first == openings.first(turns)

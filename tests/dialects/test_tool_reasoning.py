@@ -1,0 +1,210 @@
+"""Reasoning that belongs to calls of tools: heard in an answer, put back into a request."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.core import jsonio
+from gateway.core.canonical_request import Request, Text, Thought, ToolResult, ToolUse, Turn
+from gateway.core.errors import Problem
+from gateway.core.events import Event, Thinking, ThoughtEnd, ToolEnd, ToolPiece, ToolStart, Words
+from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES, tool_reasoning
+from gateway.dialects.tool_reasoning import Called, Ear, Home, Kept, Lenient, Note
+from tests.dialects.cases import ask, chunk, sse, target
+
+WHO = Note(maker="me", provider="here", model="m", account="main", calls={})
+
+
+def heard(*events: Event) -> dict[str, Called] | None:
+    ear = Ear(WHO)
+    for event in events:
+        ear.hear(event)
+    found = ear.heard()
+    return None if found is None else found.calls
+
+
+def noted(**calls: Called) -> Note:
+    return Note(maker="me", provider="here", model="m", account="main", calls=calls)
+
+
+def request(*parts: Any) -> Request:
+    user, result = Turn(role="user", parts=(Text(text="hi"),)), ToolResult(id="a")
+    return Request(
+        turns=(user, Turn(role="assistant", parts=parts), Turn(role="user", parts=(result,)))
+    )
+
+
+def use(id: str, **more: Any) -> ToolUse:
+    return ToolUse(id=id, name="f", arguments="{}", **more)
+
+
+def back(*parts: Any, **calls: Called) -> tuple[Any, ...]:
+    first = next(iter(calls))
+    return tool_reasoning.back(request(*parts), {first: noted(**calls)}).turns[1].parts
+
+
+def test_thoughts_belong_to_the_call_after_them() -> None:
+    """With whether text stood before them, and the state that hangs on a call."""
+    assert heard(
+        Thinking("a"), Thinking("b"), ThoughtEnd("s1"), ToolStart(0, "x", "f"), ToolPiece(0, "{}"),
+        ToolEnd(0, "s2"), Words("so"), Thinking("c"), ThoughtEnd("s3"), ThoughtEnd("s4", redacted=True),
+        ToolStart(1, "y", "f"), ToolEnd(1),
+    ) == {
+        "x": Called((Kept("ab", "s1"),), "s2"),
+        "y": Called((Kept("c", "s3", late=True), Kept("", "s4", redacted=True, late=True))),
+    }  # fmt: skip
+
+
+def test_a_thought_that_began_before_the_text_is_not_late() -> None:
+    assert heard(Thinking("a"), Words("so"), ThoughtEnd("s"), ToolStart(0, "x", "f")) == {
+        "x": Called((Kept("a", "s"),))
+    }
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (),
+        (ToolStart(0, "x", "f"), ToolEnd(0)),
+        (Thinking("a"), ThoughtEnd(None), ToolStart(0, "x", "f"), ToolEnd(0)),
+        (Thinking("a"), ThoughtEnd("s"), Words("so")),
+        (Thinking("a", choice=1), ThoughtEnd("s", choice=1), ToolStart(0, "x", "f", choice=1)),
+        (ToolEnd(3, "s"),),
+    ],
+)
+def test_nothing_is_noted_where_nothing_is_needed(events: tuple[Event, ...]) -> None:
+    """No state, no call, a second choice, a call that never began."""
+    assert heard(*events) is None
+
+
+def test_reasoning_goes_back_where_it_stood() -> None:
+    """Before the text or after it, before its own call; what the client has of it gives way."""
+    found = back(
+        Thought(text="a"), Text(text="so"), use("x"), use("y"), use("z"),
+        x=Called((Kept("a", "s1"), Kept("b", "s2", late=True)), "s3"),
+        y=Called((Kept("", "s4", redacted=True),)),
+    )  # fmt: skip
+    assert found == (
+        Thought(text="a", state="s1", maker="me"),
+        Text(text="so"),
+        Thought(text="b", state="s2", maker="me"),
+        use("x", state="s3", maker="me"),
+        Thought(state="s4", redacted=True, maker="me"),
+        use("y"),
+        use("z"),
+    )
+
+
+def test_turns_without_a_note_stay_as_they_are() -> None:
+    before = request(Text(text="so"), use("x"))
+    assert tool_reasoning.back(before, {"other": noted(other=Called())}) == before
+    assert tool_reasoning.back(request(Text(text="so")), {}) == request(Text(text="so"))
+
+
+def test_a_bare_request_has_no_state() -> None:
+    full = request(
+        Thought(text="a", state="s", maker="me"), use("x", state="s", maker="me"), use("y")
+    )
+    assert tool_reasoning.bare(full) == request(use("x"), use("y"))
+
+
+@pytest.mark.parametrize(
+    ("parts", "holds"),
+    [
+        ((Thought(state="s", maker="me"),), True),
+        ((use("x", state="s", maker="me"),), True),
+        ((Thought(state="s", maker="you"), Thought(text="a", maker="me"), use("x")), False),
+    ],
+)
+def test_whether_a_request_holds_a_state_of_a_maker(parts: tuple[Any, ...], holds: bool) -> None:
+    assert tool_reasoning.holds(request(*parts), "me") is holds
+
+
+@pytest.mark.parametrize(
+    ("problem", "refused"),
+    [
+        (("upstream_rejected", 400, b'{"message": "Invalid `Signature` in block"}'), True),
+        (("upstream_rejected", 400, b"encrypted content could not be verified"), True),
+        (("upstream_rejected", 400, None), False),
+        (("upstream_rejected", 422, b"signature"), False),
+        (("upstream_context", 400, b"thinking"), False),
+    ],
+)
+def test_which_errors_refuse_a_state(problem: Any, refused: bool) -> None:
+    """Those of the request itself that speak of one."""
+    kind, status, body = problem
+    said = Problem(kind=kind, message="No.", upstream_status=status, body=body)
+    assert tool_reasoning.refused(said) is refused
+
+
+def test_a_stream_at_home_is_listened_to_and_goes_on_as_it_came() -> None:
+    call = {"index": 0, "id": "x", "function": {"name": "f", "arguments": "{}"}}
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    data = sse(
+        chunk({"reasoning_content": "a"}), chunk({"tool_calls": [call]}),
+        chunk(finish="tool_calls", usage=usage), done=False,
+    )  # fmt: skip
+    ear = Ear(WHO)
+    home = Home(OPENAI_CHAT, ear)
+    watch, plain = home.watch(ask(stream=True)), OPENAI_CHAT.watch(ask(stream=True))
+    assert not watch.committed
+    out = b"".join([watch.feed(data[:50]), watch.feed(data[50:-2]), watch.end()])
+    assert out == plain.feed(data[:-2]) + plain.end()
+    for name in ("committed", "usage", "served", "finish", "problem", "complete", "heard"):
+        assert getattr(watch, name) == getattr(plain, name)
+    assert watch.complete
+    found = ear.heard()
+    assert found is not None
+    assert found.calls == {"x": Called((Kept("a", "reasoning_content"),))}
+
+
+def test_a_whole_answer_at_home_is_listened_to() -> None:
+    """And the client gets it as it came."""
+    call = {"id": "x", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"role": "assistant", "content": None, "reasoning": "a", "tool_calls": [call]}
+    ear = Ear(WHO)
+    data = jsonio.dumps({"id": "c", "choices": [{"index": 0, "message": message}]})
+    assert Home(OPENAI_CHAT, ear).glance(data) == OPENAI_CHAT.glance(data)
+    found = ear.heard()
+    assert found is not None
+    assert found.calls == {"x": Called((Kept("a", "reasoning"),))}
+
+
+def test_a_whole_answer_that_is_none_is_not_listened_to() -> None:
+    ear = Ear(WHO)
+    glance = Home(OPENAI_CHAT, ear).glance(b'{"error": {"message": "No."}}')
+    assert glance.problem is not None
+    assert ear.heard() is None
+
+
+def test_home_says_what_the_dialect_says() -> None:
+    home = Home(ANTHROPIC_MESSAGES, Ear(WHO))
+    assert home.write is ANTHROPIC_MESSAGES.write
+    assert home.read_problem is ANTHROPIC_MESSAGES.read_problem
+    with pytest.raises(LookupError):
+        Home(msgspec.structs.replace(OPENAI_CHAT, speech=None), Ear(WHO))
+
+
+def test_a_target_is_what_it_is() -> None:
+    """The fact is off unless the catalogue says it."""
+    assert not target().facts.replays_reasoning
+
+
+def test_a_host_may_leave_out_why_an_answer_ended() -> None:
+    """Listened to or not; an error, or work in the background, is no end of it."""
+    body = ask(stream=True)
+    for voice in (Lenient(OPENAI_CHAT), Home(OPENAI_CHAT, Ear(WHO), finish_optional=True)):
+        assert voice.write is OPENAI_CHAT.write
+        assert voice.read_problem is OPENAI_CHAT.read_problem
+        found = voice.glance(b'{"choices":[{"message":{"content":"a"}}]}')
+        assert (found.complete, found.finish) == (True, "stop")
+        found = voice.glance(b'{"choices":[{"message":{"content":"a"},"finish_reason":"length"}]}')
+        assert (found.complete, found.finish) == (True, "length")
+        assert not voice.glance(b'{"choices":[]}').complete
+        watch = voice.watch(body)
+        watch.feed(sse(chunk({"content": "a"})))
+        assert (watch.complete, watch.finish) == (True, "stop")
+    queued = b'{"status":"queued","background":true,"output":[]}'
+    found = Lenient(OPENAI_RESPONSES).glance(queued)
+    assert (found.complete, found.pending) == (False, True)

@@ -1,0 +1,127 @@
+"""What a person typed is told from what agents say in their name."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.dialects.user_text import Typed, typed
+
+REMIND = "<system-reminder>\nBe brief.\n</system-reminder>"
+AGENTS_MD = "# AGENTS.md instructions for /work\n\n<INSTRUCTIONS>\nBe nice.\n</INSTRUCTIONS>"
+PLACE = "<environment_context>\n  <cwd>/work</cwd>\n</environment_context>"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Fix it.", "Fix it."),
+        ("if a < b and b > c", "if a < b and b > c"),
+        (f"{REMIND}\nFix it.", "Fix it."),
+        (f"Fix it.\n\n{REMIND}\n\nPlease.\n{REMIND}", "Fix it.\n\n\n\nPlease."),
+        (REMIND, ""),
+        ('<skill name="x">\nY\n</skill> Go', "Go"),
+        ("<system-reminder> is what I ask about", "<system-reminder> is what I ask about"),
+        (f"<system-reminder> never closed, {PLACE} twice <system-reminder>", "<system-reminder> never closed,  twice <system-reminder>"),
+        ("<system-reminder>a <system-reminder>b</system-reminder> Go", "Go"),
+        ("<systematic>kept</systematic>", "<systematic>kept</systematic>"),
+        (AGENTS_MD, ""),
+        ("<task>\nAdd a test.\n</task>\n<environment_details>\n# Files\n</environment_details>", "Add a test."),
+        ("<feedback>No.</feedback>", "No."),
+        ("[read_file for 'a.py'] Result:", ""),
+        ("[execute_command] Result:\nok", ""),
+        ("[1] Result of it", "[1] Result of it"),
+        ("[Request interrupted by user for tool use]", ""),
+        ("This session is being continued from a previous conversation that ran out of context.", ""),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_the_words_of_a_person(text: str, words: str) -> None:
+    """Blocks of agents go, wherever they stand; what only looks so stays."""
+    assert typed(text) == words
+
+
+def taken(*turns: list[str]) -> Typed:
+    heard = Typed()
+    for texts in turns:
+        heard.take(texts)
+    heard.close()
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("turns", "words", "count", "aside"),
+    [
+        ([["a"], ["b", "c"]], "b\nc", 2, ""),
+        ([[AGENTS_MD], [PLACE], ["Say hi"]], "Say hi", 1, ""),
+        ([["a"], [REMIND]], "a", 1, REMIND),
+        ([["a"], ["[ls] Result:", "x"]], "x", 2, ""),
+        ([["a"], ["[ls] Result:"]], "a", 1, "[ls] Result:"),
+        ([[PLACE], [REMIND]], PLACE, 1, ""),
+        ([[REMIND, "a"]], "a", 1, ""),
+        ([[f"{REMIND} a"]], "a", 1, ""),
+        ([["a"], []], "", 2, ""),
+        ([[" "]], " ", 1, ""),
+        ([], "", 0, ""),
+    ],
+)
+def test_turns_are_counted_by_who_speaks(
+    turns: list[list[str]], words: str, count: int, aside: str
+) -> None:
+    """A turn without text is a person's, as of an image; where nobody speaks the first is one."""
+    heard = taken(*turns)
+    assert (heard.words, heard.turns, heard.aside) == (words, count, aside)
+
+
+def test_a_result_is_no_turn_and_what_is_typed_beside_it_is() -> None:
+    heard = taken(["a"])
+    assert not heard.take([REMIND], result=True)
+    assert (heard.turns, heard.aside) == (1, REMIND)
+    assert not heard.take([], result=True)
+    assert heard.aside == ""
+    assert heard.take(["b", REMIND], result=True)
+    assert (heard.turns, heard.words) == (2, "b")
+    assert not heard.take([REMIND])
+    heard.answer()
+    assert heard.aside == ""
+
+
+PIECES = st.sampled_from(["<system-reminder>", "</system-reminder>", "<skill>", "<task>", "a", " ", "<", "[x] Result:", "é"])  # fmt: skip
+
+
+@given(st.lists(PIECES).map("".join))
+def test_nothing_but_what_was_said_comes_of_it(text: str) -> None:
+    """Any text: no character is made, and words are the same when they are read again."""
+    words = typed(text)
+    assert len(words) <= len(text)
+    assert set(words) <= set(text)
+
+
+def test_a_text_of_openings_takes_linear_time() -> None:
+    """A million characters of blocks that never close are searched once for each name."""
+    text = "<system-reminder><skill><environment_context>" * 25_000
+    before = time.process_time()
+    assert typed(text) == text
+    assert time.process_time() - before < 5.0, "quadratic, it would take minutes"
+
+
+@given(
+    st.text(max_size=40)
+    | st.builds(
+        str.__add__,
+        st.sampled_from(
+            [REMIND, AGENTS_MD, "[Request interrupted by user", " Go", "\x85x", "(0) y"]
+        ),
+        st.text(max_size=8),
+    )
+)
+def test_a_turn_of_one_text_is_taken_as_any_other(text: str) -> None:
+    """The short way for most of them gives what the long one does."""
+    one, other = Typed(), Typed()
+    for _ in range(2):
+        assert one.say(text) == other.take([text])
+        assert (one.turns, one.aside, one.words) == (other.turns, other.aside, other.words)
+    one.close()
+    other.close()
+    assert (one.turns, one.aside, one.words) == (other.turns, other.aside, other.words)

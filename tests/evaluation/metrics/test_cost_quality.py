@@ -1,0 +1,129 @@
+"""Routers by what they give and cost: against all mixes, orders and thresholds counted out."""
+
+from itertools import permutations
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.decision_context import Score, Thresholds
+from gateway.core.target import TIERS, Tier
+from gateway.evaluation.metrics import cost_quality
+from gateway.evaluation.metrics.cost_quality import Point, Table
+from gateway.routing.classifier import heuristic
+
+TABLE = Table(
+    {"fast": [1, 0, 0, 1], "smart": [1, 1, 0, 0], "reasoning": [1, 1, 1, 0]},
+    {"fast": [1, 1, 1, 1], "smart": [2, 2, 2, 2], "reasoning": [10, 10, 10, 20]},
+)
+PICKS: list[Tier] = ["fast", "smart", "reasoning", "fast"]
+
+
+def made(count: int, seed: int, tiers: tuple[Tier, ...] = ("fast", "smart", "reasoning")) -> Table:
+    draw = Random(seed)
+    scores = {tier: [draw.randrange(3) / 2 for _ in range(count)] for tier in tiers}
+    costs = {
+        tier: [draw.uniform(1, 2) * 5**at for _ in range(count)] for at, tier in enumerate(tiers)
+    }
+    return Table(scores, costs)
+
+
+def test_constant_tiers_and_picks() -> None:
+    assert cost_quality.constant(TABLE) == {
+        "fast": Point(1, 0.5), "smart": Point(2, 0.5), "reasoning": Point(12.5, 0.75),
+    }  # fmt: skip
+    assert cost_quality.constant(TABLE, [2, 0, 0, 0])["fast"] == Point(1, 1)
+    assert cost_quality.constant(TABLE, [0, 0, 0, 0]) == {}
+    assert cost_quality.quality(TABLE, PICKS) == Point(3.5, 1)
+    assert cost_quality.quality(TABLE, PICKS, [0, 0, 0, 0]) is None
+    assert (TABLE.tiers, TABLE.rows) == (("fast", "smart", "reasoning"), 4)
+
+
+def test_by_chance_is_the_mean_of_all_orders() -> None:
+    every = [cost_quality.quality(TABLE, order) for order in permutations(PICKS)]
+    known = [one for one in every if one is not None]
+    found = cost_quality.by_chance(TABLE, PICKS)
+    assert found is not None
+    assert found.quality == pytest.approx(sum(one.quality for one in known) / 24)
+    assert found.cost == pytest.approx(sum(one.cost for one in known) / 24)
+    assert cost_quality.by_chance(TABLE, PICKS, [0, 0, 0, 0]) is None
+
+
+def test_shuffles_lie_about_their_exact_mean() -> None:
+    table = made(200, 1)
+    picks: list[Tier] = ["fast", "smart", "reasoning", "fast"] * 50
+    found = cost_quality.shuffled(table, picks, Random(2), 200)
+    exact = cost_quality.by_chance(table, picks)
+    assert found is not None
+    assert exact is not None
+    assert found.value == exact.quality
+    assert found.low < found.value < found.high < found.low + 0.2
+    empty = Table({"fast": [], "smart": []}, {"fast": [], "smart": []})
+    assert cost_quality.shuffled(empty, [], Random(2)) is None
+
+
+def test_an_oracle_takes_the_cheapest_of_the_best() -> None:
+    assert cost_quality.oracle(TABLE) == ["fast", "smart", "reasoning", "fast"]
+    assert cost_quality.oracle(TABLE, 0.5) == ["fast", "smart", "fast", "fast"]
+    assert cost_quality.oracle(TABLE, 0) == ["fast", "smart", "reasoning", "fast"]
+
+
+def test_an_edge_climbs_and_has_no_dents() -> None:
+    points = [Point(1, 0.2), Point(2, 0.3), Point(3, 0.8), Point(2.5, 0.1), Point(5, 0.8), Point(6, 0.9)]  # fmt: skip
+    assert cost_quality.edge(points) == [Point(1, 0.2), Point(3, 0.8), Point(6, 0.9)]
+    assert cost_quality.edge([Point(1, 0.2), Point(1, 0.4)]) == [Point(1, 0.4)]
+    assert cost_quality.edge([]) == []
+
+
+@pytest.mark.parametrize(
+    ("quality", "cost"), [(0.1, 1), (0.2, 1), (0.5, 2), (0.8, 3), (0.85, 4.5), (0.9, 6), (0.95, None)]
+)  # fmt: skip
+def test_a_mix_costs_what_lies_between_two_points(quality: float, cost: float | None) -> None:
+    hull = [Point(1, 0.2), Point(3, 0.8), Point(6, 0.9)]
+    assert cost_quality.cost_at(hull, quality) == (None if cost is None else pytest.approx(cost))
+
+
+@given(st.integers(0, 1000), st.integers(2, 3), st.booleans())
+def test_thresholds_are_those_of_a_decision(seed: int, tiers: int, weighted: bool) -> None:
+    """Every point is what `prior.tier` would pick at one pair of thresholds."""
+    names: tuple[Tier, ...] = TIERS[:tiers]
+    table, draw = made(12, seed, names), Random(seed)
+    scored = [
+        Score(fast=low, smart=high)
+        for low, high in (sorted(draw.choices((0.1, 0.3, 0.5, 0.7, 0.9), k=2)) for _ in range(12))
+    ]
+    weights = [draw.randrange(3) for _ in range(12)] if weighted else [1] * 12
+    cuts = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    wanted = set()
+    for fast in cuts:
+        for smart in cuts:
+            parted = Thresholds(fast=fast, smart=smart, id="t")
+            picks = [heuristic.tier(one, parted) for one in scored]
+            folded = [pick if pick in names else "smart" for pick in picks]
+            point = cost_quality.quality(table, folded, weights)
+            if point is not None:
+                wanted.add((round(point.cost, 6), round(point.quality, 6)))
+    found = {
+        (round(one.cost, 6), round(one.quality, 6))
+        for one in cost_quality.thresholds(table, scored, weights, 12)
+    }
+    assert found == wanted
+
+
+def test_a_grid_of_few_steps_is_of_quantiles() -> None:
+    table = made(100, 5)
+    scored = [Score(fast=at / 200, smart=at / 100) for at in range(100)]
+    assert len(cost_quality.thresholds(table, scored, steps=4)) == 5 * 5
+    assert cost_quality.thresholds(table, scored, [0] * 100) == []
+
+
+def test_the_cost_at_a_share_of_the_dearest() -> None:
+    dear = Point(10, 1.0)
+    assert cost_quality.frugal([Point(1, 0.5)], dear) == pytest.approx((1 + 0.9 * 9) / 10)
+    assert cost_quality.frugal([Point(1, 0.5), Point(2, 0.96)], dear, 0.95) == pytest.approx(
+        0.198, abs=0.001
+    )
+    assert cost_quality.frugal([Point(1, 0.97)], dear) == pytest.approx(0.1)
+    assert cost_quality.frugal([Point(0, 0.5)], Point(0, 1)) is None
+    assert cost_quality.frugal([], Point(1, 0.0), 2) == 1.0

@@ -1,0 +1,104 @@
+"""`make replay`: law 8 over many configurations, and how long 100,000 rows take.
+
+Exit status: 0 both hold, 1 the rows took more than `BOUND`; what breaks the law is shown.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+
+from gateway.core.ledger_rows import Entry
+from gateway.evaluation.replay.replay import Walk
+from gateway.ledger.journal import Journal
+from gateway.ledger.store import open_store
+from gateway.routing.router import Router
+from tests.evaluation.replay.test_law import CONFIGS, RULES, TRAFFIC, unchanged
+from tests.evaluation.replay.traffic import Ask, router, served
+
+BOUND = 10.0
+"""Seconds of one core."""
+ROWS = 100_000
+_WORDS = [
+    "prove",
+    "why",
+    "is",
+    "the",
+    "merge",
+    "sort",
+    "of",
+    "a",
+    "list",
+    "slow",
+    "write",
+    "functions",
+    "that",
+    "compare",
+    "two",
+    "designs",
+    "hello",
+]
+
+
+def main() -> int:
+    """Try so many configurations, then time rows."""
+    examples = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+    law = given(rules=RULES, changes=CONFIGS, asks=TRAFFIC)(unchanged)
+    settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))(law)()
+    print(f"{examples} configurations: replaying what they served changed nothing")
+    with tempfile.TemporaryDirectory(prefix="tiergate-replay-") as name:
+        folder = Path(name)
+        rows = _rows(folder)
+        before = time.process_time()
+        same = _walked(folder, router(folder, choices=[]))
+        unmoved = time.process_time() - before
+        rule = {"name": "short", "when": {"user_tokens": {"max": 12}}, "tier": "fast"}
+        before = time.process_time()
+        moved = _walked(folder, router(folder, choices=[rule]))
+        spent = max(unmoved, time.process_time() - before)
+    assert (same.sums.total.calls, same.sums.total.changed) == (rows, 0)
+    print(f"{rows:,} rows: {unmoved:.1f} s of one core; {spent:.1f} s at most, where")
+    print(f"{moved.sums.total.changed:,} of them would go elsewhere; at most {BOUND:.0f} s")
+    return 1 if spent > BOUND else 0
+
+
+def _rows(folder: Path) -> int:
+    """A ledger of rows as the engine writes them: texts, lengths and turns of all kinds."""
+    asks = [
+        Ask(" ".join(_WORDS[: 1 + n % 17] * (1 + n % 5)), talk=f"talk {n // 4}", turn=1 + n % 4)
+        for n in range(400)
+    ]
+    _, entries = served(folder, asks, choices=[])
+    data = folder / "ledger"
+    journal = Journal(data)
+    for number in range(ROWS):
+        journal.write(_again(entries[number % len(entries)], number, len(entries)))
+    journal.close()
+    open_store(f"sqlite:///{folder / 'ledger.db'}").feed(data)
+    return ROWS
+
+
+def _again(row: Entry, number: int, of: int) -> Entry:
+    """The same call at a later time, in a conversation of its own."""
+    basis = row.basis
+    if basis is not None and basis.turn is not None:
+        turn = msgspec.structs.replace(
+            basis.turn, conversation=f"{number // of}{basis.turn.conversation}"
+        )
+        basis = msgspec.structs.replace(basis, turn=turn)
+    at = row.at + 1_000.0 * (number // of)
+    return msgspec.structs.replace(row, id=f"tg-{number:023x}", at=at, basis=basis)
+
+
+def _walked(folder: Path, router: Router) -> Walk:
+    walk = Walk(router)
+    for row in open_store(f"sqlite:///{folder / 'ledger.db'}").logged():
+        walk.take(row)
+    return walk
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Law 8: `replay` of an unchanged configuration over any log changes nothing.
+
+Random configurations serve random traffic in the real engine: rules, classifiers, budgets that send
+calls to a cheaper tier, conversations with seats. The rows are decided again by the same router.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.core.call import Key
+from gateway.core.target import TIERS
+from gateway.evaluation.replay.replay import Walk
+from gateway.routing.replay_decision import again
+from gateway.routing.rules.compile import Rules
+from tests.e2e.world import config
+from tests.evaluation.replay.traffic import Ask, logged, served
+from tests.routing import world
+from tests.routing.test_replay_decision import CHOICES, GUARDS
+
+TOOL = {"type": "function", "function": {"name": "read", "parameters": {"type": "object"}}}
+KEYS = st.builds(
+    Key,
+    name=st.sampled_from(["alice", "bob"]),
+    tiers=st.sampled_from([None, None, ("fast", "smart")]),
+    conversation=st.sampled_from([None, None, "turn", "cost-aware"]),
+)
+ASKS = st.builds(
+    Ask,
+    text=st.sampled_from(
+        ["hi", "Prove that 2 is prime.", "", "def f(): return 1", "Warum ist der Himmel blau?"]
+    ),
+    model=st.sampled_from(["auto", "auto", "auto", "auto", "fast", "other/auto", "deep-1", "nope"]),
+    talk=st.sampled_from([None, "one", "one", "two"]),
+    turn=st.integers(1, 3),
+    after=st.sampled_from([1.0, 20.0, 400.0]),
+    key=KEYS,
+    tags=st.sampled_from([(), ("a",)]),
+    tools=st.sampled_from([[], [TOOL]]),
+)
+BUDGETS = st.sampled_from(
+    [
+        [],
+        [
+            {
+                "name": "b",
+                "usd": 0.1,
+                "every": "day",
+                "then": "fast",
+                "tier": ["smart", "reasoning"],
+            }
+        ],
+        [{"name": "b", "usd": 0.2, "every": "day"}],
+    ]
+)
+
+
+_LABS = {"google": "other", "openai": "acme"}
+
+
+def here(rule: dict[str, Any]) -> dict[str, Any]:
+    """A rule with the labs of this configuration."""
+    found = dict(rule)
+    if "deny" in rule:
+        found["deny"] = [_LABS[name] for name in rule["deny"]]
+    if "lab" in rule:
+        found["lab"] = _LABS[rule["lab"]]
+    return found
+
+
+RULES = st.builds(
+    world.rules,
+    guards=st.lists(GUARDS.map(here), max_size=2),
+    choices=st.lists(CHOICES.map(here), max_size=3),
+)
+CONFIGS = st.fixed_dictionaries(
+    {
+        "routing": st.fixed_dictionaries(
+            {
+                "classifier": st.sampled_from(["prior", "off"]),
+                "conversation": st.sampled_from(
+                    ["turn", "sticky", "ratchet-up", "cost-aware", "pin"]
+                ),
+            }
+        ),
+        "budgets": BUDGETS,
+        "default": st.fixed_dictionaries({"lab": st.just("acme"), "tier": st.sampled_from(TIERS)}),
+    }
+)
+
+
+UNPRICED = {**config("")["models"], "able-1": {"context": 1_000_000}}
+"""Nobody knows whether to go down to the smart tier pays."""
+TRAFFIC = st.lists(ASKS, min_size=1, max_size=8)
+
+
+def unchanged(rules: Rules, changes: dict[str, Any], asks: list[Ask]) -> None:
+    """Serve the calls, and decide them again."""
+    with tempfile.TemporaryDirectory() as name:
+        router, rows = served(Path(name), asks, rules, **changes)
+    assert len(rows) == len(asks)
+    walk = Walk(router)
+    for row in rows:
+        walk.take(logged(row))
+    total = walk.sums.total
+    assert (total.changed, total.undecided, walk.sums.unread, walk.sums.assumed) == (0, 0, {}, 0)
+    assert total.calls + walk.sums.apart == len(rows)
+    assert total.before == total.after
+    assert walk.sums.lost == walk.sums.gained == 0
+    for row in rows:
+        if row.lab is None:
+            continue
+        decision, plan = again(router, row)
+        now = decision.lab, decision.tier, decision.source, decision.rule, decision.confidence
+        assert now == (row.lab, row.tier, row.source, row.rule, row.confidence)
+        assert sorted(decision.tags) == sorted(row.tags)
+        assert row.basis is not None
+        assert plan.targets[0].name == row.basis.target
+
+
+@settings(max_examples=25, deadline=None)
+@given(rules=RULES, changes=CONFIGS, asks=TRAFFIC)
+def test_an_unchanged_configuration_changes_nothing(
+    rules: Rules, changes: dict[str, Any], asks: list[Ask]
+) -> None:
+    unchanged(rules, changes, asks)
+
+
+def test_the_traffic_has_what_the_law_is_about(tmp_path: Path) -> None:
+    """Seats, ceilings of budgets, pins, refusals, rules and the classifier."""
+    rules = world.rules(choices=[{"when": {"keywords": ["prove"]}, "tier": "reasoning"}])
+    asks = [
+        Ask("Prove that 2 is prime.", talk="one", max_tokens=50),
+        Ask("And 3?", talk="one", turn=2, max_tokens=50),
+        Ask("hi"),
+        Ask("hi", model="swift-1"),
+        Ask("hi", model="nope"),
+        Ask("Prove that 5 is prime, at any length.", talk="other"),
+    ]
+    budget = {"name": "b", "usd": 0.1, "every": "day", "then": "fast", "tier": "reasoning"}
+    routing = {"classifier": "prior", "conversation": "sticky"}
+    _, rows = served(tmp_path, asks, rules, budgets=[budget], routing=routing)
+    assert [row.source for row in rows[:4]] == ["rule", "seat", "classifier", "pin"]
+    assert (rows[1].tier, rows[4].problem) == ("reasoning", "model_not_found")
+    told = [row.basis.evidence for row in rows if row.basis is not None and row.basis.evidence]
+    assert "acme/deep-1" in {one.seat.target for one in told if one.seat}
+    assert {one.ceiling for one in told} == {None, "fast"}
+
+
+def test_a_long_conversation_is_decided_again_as_it_was() -> None:
+    """By the default strategy: it rises by a rule, stays for turns that need less, and is lowered."""
+    rules = world.rules(choices=[{"when": {"keywords": ["prove"]}, "tier": "reasoning"}])
+    turns = ["Hi!", "Prove that 2 is prime.", *["Write a letter to my landlord."] * 11, "Prove it."]
+    asks = [Ask(text, talk="one", turn=at) for at, text in enumerate(turns, 1)]
+    unchanged(rules, {"models": UNPRICED}, asks)
+    with tempfile.TemporaryDirectory() as name:
+        _, rows = served(Path(name), asks, rules, models=UNPRICED)
+    assert [row.tier for row in rows] == [
+        "fast", *["reasoning"] * 9, *["smart"] * 3, "reasoning",
+    ]  # fmt: skip
+    seats = [row.basis.evidence.seat for row in rows[1:] if row.basis and row.basis.evidence]
+    assert [seat.turns_below for seat in seats if seat] == [0, *range(9), 0, 0, 0]

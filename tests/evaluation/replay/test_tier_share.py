@@ -1,0 +1,150 @@
+"""Bounds on shares that a log did not have: what the gateway would have made of the same turns."""
+
+import asyncio
+from collections import Counter
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.core.call import Call, Key
+from gateway.core.decision_context import Cut, Evidence, Thresholds
+from gateway.core.decision_record import Basis
+from gateway.core.logged import Logged
+from gateway.evaluation.replay.replay import Walk
+from gateway.evaluation.replay.tier_share import SOON, Shares
+from gateway.limits.tier_share import Traffic
+from gateway.routing.classifier.heuristic import THRESHOLDS, Prior
+from gateway.routing.replay_decision import again, evidence
+from gateway.routing.router import Router
+from gateway.routing.tier_share import Most
+from tests.routing import world
+
+MOST = Most(reasoning=0.05, smart=0.3)
+KINDS: list[dict[str, Any]] = [
+    {"words": 2, "greeting": True},
+    {"words": 40, "build_words": 1},
+    {"words": 60, "code": 0.5, "build_words": 1},
+    {"words": 90, "maths": 1.0, "proof_words": 2},
+    {"words": 20, "maths": 0.5},
+]
+
+
+def rows(count: int, **changes: Any) -> list[Logged]:
+    """Turns of all kinds, a few a second, of one key."""
+    rng = Random(3)
+    plain: dict[str, Any] = {
+        "key": "alice", "dialect": "openai-chat", "asked": "auto", "state": "settled", "lab": "openai",
+        "tier": "smart", "source": "classifier", "config": "old", **changes,
+    }  # fmt: skip
+    found = []
+    for number in range(count):
+        signals = {**KINDS[number * 7 % 5], "chars": rng.randrange(500)}
+        signals["words"] += rng.randrange(30)
+        basis = Basis(user_tokens=9, chars=40, turns=1, signals=signals, target="openai/sol")
+        found.append(Logged(id=f"tg-{number:06}", at=1e9 + number * 0.3, basis=basis, **plain))
+    return found
+
+
+@pytest.fixture
+def router() -> Router:
+    return world.router(classifier=Prior())
+
+
+def tiers(walk: Walk) -> Counter[str]:
+    return walk.sums.total.tiers_after
+
+
+def test_a_bound_that_the_log_did_not_have_holds_once_there_are_turns_enough(
+    router: Router,
+) -> None:
+    """Within two points of it, of all that come after the first 2,000."""
+    known = rows(8_000)
+    free, bound = Walk(router), Walk(router, bounds=MOST)
+    for row in known[:2_000]:
+        free.take(row)
+        bound.take(row)
+    assert tiers(free) == tiers(bound), "before that nothing is bounded"
+    first = Counter(tiers(bound))
+    for row in known[2_000:]:
+        free.take(row)
+        bound.take(row)
+    later = Counter(tiers(bound))
+    later.subtract(first)
+    assert tiers(free)["reasoning"] > 0.15 * 8_000
+    assert abs(later["reasoning"] / 6_000 - 0.05) < 0.02
+    assert abs(later["smart"] / 6_000 - 0.30) < 0.02
+
+
+def test_it_is_what_the_gateway_makes_of_the_same_turns(router: Router) -> None:
+    """Looked at at the same moments, the cuts are the same."""
+    shares, traffic = Shares(MOST, THRESHOLDS), Traffic()
+    traffic.adopt(MOST, THRESHOLDS)
+    key = Key(name="alice")
+    for number, row in enumerate(rows(5_000), 1):
+        # All at one moment: then both look after so many turns alone.
+        still = msgspec.structs.replace(row, at=1e9)
+        decision, _ = again(router, row)
+        shares.note(still, decision)
+        call = Call(
+            id="c",
+            dialect="openai-chat",
+            operation="generate",
+            body=b"",
+            key=key,
+            received_at=1e9,
+            started=0.0,
+        )
+        traffic.note(call, decision)
+        if number % SOON == 0 or number == 1:
+            asyncio.run(traffic.refresh())
+    ours = shares.evidence(rows(1)[0], Evidence()).thresholds
+    theirs = traffic.thresholds(key)
+    assert ours is not None
+    assert theirs is not None
+    assert ours.bounds == theirs.bounds == (0.05, 0.3)
+    assert ours.cut is not None
+    assert theirs.cut is not None
+    assert abs(ours.cut.reasoning - theirs.cut.reasoning) < 0.02
+    assert abs(ours.cut.smart - theirs.cut.smart) < 0.02
+
+
+def test_thresholds_of_the_same_bounds_are_those_of_the_log(router: Router) -> None:
+    """And a call that this very configuration decided keeps its own, whatever they were made for."""
+    told = Thresholds(0.53, 0.63, "key-1", Cut(0.0, 1.0), (0.05, 0.3))
+    (row,) = rows(1)
+    assert row.basis is not None
+    held = msgspec.structs.replace(
+        row, basis=msgspec.structs.replace(row.basis, evidence=Evidence(thresholds=told))
+    )
+    shares = Shares(MOST, THRESHOLDS)
+    assert shares.evidence(held, evidence(held, held.basis or Basis())).thresholds == told
+    other = Shares(Most(reasoning=0.5), THRESHOLDS)
+    assert other.evidence(held, Evidence(thresholds=told)).thresholds is None
+    own = msgspec.structs.replace(held, config=router.catalogue.version)
+    walk = Walk(router, bounds=Most(reasoning=0.5))
+    walk.take(own)
+    assert walk.sums.total.tiers_after["fast"] == 1
+
+
+def test_what_no_classifier_decides_is_no_turn(router: Router) -> None:
+    shares = Shares(MOST, THRESHOLDS)
+    (row,) = rows(1)
+    decision, _ = again(router, row)
+    for one in (
+        msgspec.structs.replace(decision, source="seat"),
+        msgspec.structs.replace(decision, score=None),
+        msgspec.structs.replace(decision, classified=None),
+    ):
+        shares.note(row, one)
+    assert shares._scopes == {}
+    assert Walk(world.router(), bounds=MOST)._shares is None
+    tokens = msgspec.structs.replace(
+        row,
+        dialect="anthropic-messages",
+        basis=msgspec.structs.replace(row.basis or Basis(), operation="count_tokens"),
+    )
+    walk = Walk(router, bounds=MOST)
+    walk.take(tokens)
+    assert walk.sums.total.calls == 1

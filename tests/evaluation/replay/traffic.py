@@ -1,0 +1,121 @@
+"""Calls served by the real engine, and their rows as a replay reads them."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.call import OPEN, Call, Key, Steer
+from gateway.core.ledger_rows import Entry, Row
+from gateway.core.logged import Logged
+from gateway.ledger import journal
+from gateway.routing.decision_cache import Named
+from gateway.routing.router import Router
+from gateway.routing.rules.compile import Rules
+from gateway.runtime.build import Site, site
+from gateway.runtime.composition import Gateway
+from gateway.settings.loader import load
+from gateway.telemetry.log import silent
+from tests.e2e.world import config
+
+type Json = dict[str, Any]
+
+START = 1_793_000_000.0
+USAGE = {
+    "prompt_tokens": 4_000,
+    "completion_tokens": 50,
+    "total_tokens": 4_050,
+    "prompt_tokens_details": {"cached_tokens": 3_000},
+}
+
+
+def answer(request: httpx.Request) -> httpx.Response:
+    """A provider that says one word."""
+    model = jsonio.loads(request.content)["model"]
+    message = {"role": "assistant", "content": "Yes."}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    body = {"id": "c", "object": "chat.completion", "created": 1, "model": model}
+    return httpx.Response(200, json={**body, "choices": [choice], "usage": USAGE})
+
+
+def router(folder: Path, **changes: Any) -> Router:
+    """The router of a configuration: that of tests/e2e/world.py with these changes at its top."""
+    return _site(folder, changes).router
+
+
+def _site(folder: Path, changes: Json) -> Site:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "gateway.yaml"
+    file.write_bytes(jsonio.dumps({**config("http://127.0.0.1:9"), **changes}))
+    environ = {"TIERGATE_DATA": str(folder / "data")}
+    return site(load(file, environ), datetime(2026, 11, 24, tzinfo=UTC))
+
+
+class Ask:
+    """One call of a client."""
+
+    def __init__(
+        self,
+        text: str = "hi",
+        *,
+        model: str = "auto",
+        talk: str | None = None,
+        turn: int = 1,
+        after: float = 1.0,
+        key: Key = OPEN,
+        tags: tuple[str, ...] = (),
+        **body: Any,
+    ) -> None:
+        """`turn` is which user turn of its conversation `talk` it is, `after` seconds later."""
+        said = [{"role": "user", "content": "Let us begin."}, {"role": "assistant", "content": "."}]
+        turns = [*said * turn, {"role": "user", "content": text}]
+        self.body = jsonio.dumps({"model": model, "messages": turns, **body})
+        self.steer = Steer(conversation=talk, tags=tags)
+        self.after, self.key = after, key
+
+
+def served(
+    folder: Path, asks: list[Ask], rules: Rules | None = None, **changes: Any
+) -> tuple[Router, list[Entry]]:
+    """The final rows of calls, in their order, as they come out of the journal, and the router.
+
+    `rules` take the place of the configuration's, unchecked.
+    """
+    return asyncio.run(_served(_site(folder, changes), folder, asks, rules))
+
+
+async def _served(
+    made: Site, folder: Path, asks: list[Ask], rules: Rules | None
+) -> tuple[Router, list[Entry]]:
+    gateway = Gateway(
+        made,
+        {"TIERGATE_DATA": str(folder / "data")},
+        silent,
+        transports=lambda _: httpx.MockTransport(answer),
+    )
+    if rules is not None:
+        router = msgspec.structs.replace(gateway.engine.router, rules=rules)
+        gateway.engine.router, gateway.engine._named = router, Named(router)
+    rows: list[Row] = []
+    gateway.archive.record.adopt("serve", [rows.append])
+    at = START
+    for number, ask in enumerate(asks):
+        at += ask.after
+        call = Call(
+            id=f"tg-{number:023x}", dialect="openai-chat", operation="generate", body=ask.body,
+            key=ask.key, steer=ask.steer, received_at=at, started=time.monotonic(),
+        )  # fmt: skip
+        await gateway.engine.serve(call)
+    await gateway.stop()
+    read = [journal.read(journal.write(row)) for row in rows if isinstance(row, Entry)]
+    return gateway.engine.router, [row for row in read if isinstance(row, Entry)]
+
+
+def logged(row: Entry) -> Logged:
+    """A row as the store gives it to a replay."""
+    return Logged(**{name: getattr(row, name) for name in Logged.__struct_fields__})

@@ -1,0 +1,71 @@
+"""Labels of two sources, and a router that knows something of them: by words, without chance."""
+
+from decimal import Decimal
+from random import Random
+
+from gateway.core.decision_context import Score, Thresholds
+from gateway.core.price import Price, Rates
+from gateway.core.target import Catalogue, Target, Tier
+from gateway.evaluation.labels import Label
+from gateway.evaluation.routed_labels import World
+from gateway.routing.classifier.text_signals import Signals
+from gateway.routing.router import Router
+from gateway.routing.rules.compile import Rules
+from tests.routing import world
+
+AT = 1_790_000_000.0
+PRICES = {"small": (1, 2), "large": (3, 4), "huge": (5, 6)}
+
+
+class Words:
+    """Its score is the first word of a prompt: how likely fast is to suffice."""
+
+    name = "words"
+    version = "words-1"
+    thresholds = Thresholds(fast=0.5, smart=0.7, id="words-1")
+
+    def score(self, text: str, signals: Signals) -> Score:
+        fast = float(text.split(maxsplit=1)[0])
+        return Score(fast=fast, smart=min(1.0, fast + 0.5))
+
+    def why(self, signals: Signals, score: Score) -> str:
+        return "words"
+
+
+def target(name: str, *, priced: bool = True) -> Target:
+    into, out = PRICES[name]
+    price = Price(rates=Rates(input=Decimal(into), output=Decimal(out)), version="v")
+    return Target(provider=world.OPENAI, model=name, price=price if priced else None)
+
+
+def catalogue(*, priced: bool = True) -> Catalogue:
+    lab = world.lab("openai", [target("small")], [target("large")], [target("huge", priced=priced)])
+    return world.catalogue([lab])
+
+
+def made(*, priced: bool = True, classifier: bool = True) -> World:
+    router = Router(
+        catalogue=catalogue(priced=priced),
+        rules=Rules(),
+        classifier=Words() if classifier else None,
+        clock=lambda: 0.0,
+    )
+    return World(router=router, at=AT)
+
+
+def outcomes(
+    count: int, tiers: tuple[Tier, ...] = ("fast", "smart"), *, knows: float = 1.0, seed: int = 1
+) -> list[Label]:
+    """Where `knows` is 1 a prompt's first word is its chance of being easy; where 0, it says nothing.
+
+    The dearer tier is right for all, the cheaper ones for easy prompts.
+    """
+    draw = Random(seed)
+    found = []
+    for at in range(count):
+        said = draw.randrange(1, 100) / 100
+        easy = draw.random() < (said if draw.random() < knows else 0.5)
+        scores: dict[Tier, float] = {tier: float(easy) for tier in tiers[:-1]}
+        scores[tiers[-1]] = 1.0
+        found.append(Label(prompt=f"{said} of {at}", scores=scores, source="ab"[at % 2]))
+    return found

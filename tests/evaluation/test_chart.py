@@ -1,0 +1,81 @@
+"""The picture is SVG that any reader of XML takes, with all that the report has in it."""
+
+import re
+import xml.etree.ElementTree as ET
+from random import Random
+
+from gateway.evaluation import chart, evaluate, routed_labels
+from gateway.evaluation.evaluate import View
+from tests.evaluation import samples
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def read(drawn: str) -> ET.Element:
+    return ET.fromstring(drawn)  # noqa: S314 - we wrote it
+
+
+def views(*, priced: bool = True, classifier: bool = True) -> tuple[View, ...]:
+    known = samples.made(priced=priced, classifier=classifier)
+    labels = [
+        *samples.outcomes(60), *samples.outcomes(40, ("fast", "smart", "reasoning"), seed=2)
+    ]  # fmt: skip
+    rows = [routed_labels.one(known, label) for label in labels]
+    return evaluate.report(rows, Random(1), repeats=100).views
+
+
+def test_each_view_has_a_panel_with_its_curves_and_routers() -> None:
+    drawn = chart.draw(views())
+    assert drawn is not None
+    root = read(drawn)
+    panels = root.findall(f"{SVG}g")
+    assert len(panels) == 2
+    for panel, number in zip(panels, (2, 3), strict=True):
+        assert len(panel.findall(f"{SVG}polyline")) == 3
+        said = [text.text or "" for text in panel.iter(f"{SVG}text")]
+        assert {"this router", "shuffled", "always fast", "oracle", "tiers mixed by chance"} <= {
+            *said
+        }
+        assert sum(text.startswith("always ") for text in said) == number
+        tips = [title.text or "" for title in panel.iter(f"{SVG}title")]
+        assert len(tips) == number + 2
+        assert all("USD a thousand prompts" in tip for tip in tips)
+
+
+def test_everything_stands_within_the_picture() -> None:
+    drawn = chart.draw(views())
+    assert drawn is not None
+    root = read(drawn)
+    wide, high = float(root.attrib["width"]), 470.0
+    for panel in root.findall(f"{SVG}g"):
+        for line in panel.findall(f"{SVG}polyline"):
+            for x, y in re.findall(r"([\d.]+),([\d.]+)", line.attrib["points"]):
+                assert 0 <= float(x) <= wide
+                assert 0 <= float(y) <= high
+        for text in panel.iter(f"{SVG}text"):
+            assert 0 <= float(text.attrib["x"]) <= wide
+            assert 0 <= float(text.attrib["y"]) <= high
+
+
+def test_it_has_colours_for_light_and_dark() -> None:
+    drawn = chart.draw(views())
+    assert drawn is not None
+    assert "@media (prefers-color-scheme:dark)" in drawn
+    assert drawn.count("#ffffff") == drawn.count("#12171d") == 2
+
+
+def test_without_prices_there_is_nothing_to_draw() -> None:
+    """The view of fast and smart has prices; that of all three has none."""
+    drawn = chart.draw(views(priced=False))
+    assert drawn is not None
+    assert len(read(drawn).findall(f"{SVG}g")) == 1
+    assert chart.draw(views(priced=False)[1:]) is None
+    assert chart.draw([]) is None
+
+
+def test_without_a_classifier_it_has_no_curve_of_one() -> None:
+    drawn = chart.draw(views(classifier=False)[:1])
+    assert drawn is not None
+    (panel,) = read(drawn).findall(f"{SVG}g")
+    assert len(panel.findall(f"{SVG}polyline")) == 2
+    assert not [text for text in panel.iter(f"{SVG}text") if "classifier" in (text.text or "")]

@@ -1,0 +1,325 @@
+"""Golden prompts: read with every mistake's line, and decided as a call is."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import jsonio
+from gateway.core.call import NO_STEER, OPEN, Key
+from gateway.core.price import Price, Rates
+from gateway.core.target import Maker, Target, Targets, Tier
+from gateway.dialects import OPENAI_CHAT
+from gateway.evaluation import golden
+from gateway.evaluation.golden import Golden, Verdict
+from gateway.routing import features
+from gateway.routing.classifier.heuristic import Prior
+from gateway.routing.router import decide
+from gateway.settings import yaml
+from gateway.settings.errors import ConfigError
+from tests.routing import world
+
+
+def read(text: str) -> list[Golden]:
+    return golden.read(yaml.read(text, "golden.yaml"))
+
+
+def test_prompts_are_read_with_their_defaults() -> None:
+    text = (
+        "prompts:\n- {prompt: Hi, tier: fast}\n- {prompt: P, tier: smart, lab: x, model: m, why: w}"
+    )
+    assert read(text) == [
+        Golden(prompt="Hi", tier="fast", lab=None, model="auto", why=""),
+        Golden(prompt="P", tier="smart", lab="x", model="m", why="w"),
+    ]
+    more = "prompts: [{prompt: P, tier: smart, key: k, tags: [a, b], dialect: gemini}]"
+    assert read(more) == [
+        Golden(prompt="P", tier="smart", key="k", tags=("a", "b"), dialect="gemini")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        (
+            "prompts:\n- {prompt: a, tier: fast}\n- {prompt: b, tier: fastt}",
+            (
+                "golden.yaml:3: error: prompts[1].tier: Invalid enum value 'fastt'. "
+                "A tier is fast, smart, reasoning."
+            ),
+        ),
+        (
+            "prompts:\n- prompt: a\n  tiers: fast",
+            "golden.yaml:2: error: prompts[0]: Object contains unknown field `tiers`.",
+        ),
+        (
+            "prompts:\n- prompt: a",
+            "golden.yaml:2: error: prompts[0]: Object missing required field `tier`.",
+        ),
+        (
+            "prompts:\n- prompt: a\n  tier: fast\n  lab: 3",
+            "golden.yaml:4: error: prompts[0].lab: Expected `str | null`, got `int`.",
+        ),
+        (
+            "prompts: {a: b}",
+            "golden.yaml:1: error: prompts: Expected `array`, got `object`.",
+        ),
+        (
+            "prompts:\n- prompt: a\n  tier: fast\n  dialect: http",
+            "golden.yaml:4: error: prompts[0].dialect: Invalid enum value 'http'.",
+        ),
+        (
+            "prompts:\n- tier: fast",
+            "golden.yaml:2: error: prompts[0]: Object missing required field `prompt`.",
+        ),
+        (
+            "prompts:\n- turns: []",
+            "golden.yaml:2: error: prompts[0]: `turns` is empty.",
+        ),
+        (
+            "prompts:\n- {prompt: a, tier: fast}\n- {turns: [{prompt: a}], tier: fast}",
+            "golden.yaml:3: error: prompts[1]: `tier` stands beside `turns`: write it to a turn.",
+        ),
+        (
+            "prompts:\n- turns:\n  - {prompt: a}\n  - {prompt: b, idle: long}",
+            (
+                "golden.yaml:4: error: prompts[0].turns[1]: must be a duration, as 500ms, 90s, 15m, "
+                "1h or 7d."
+            ),
+        ),
+        (
+            "prompts:\n- turns: [{prompt: a, loop: -1}]",
+            "golden.yaml:2: error: prompts[0].turns[0]: `loop` and `cached` are 0 or more.",
+        ),
+        (
+            "prompts:\n- turns: [{prompt: a, side: true, cached: 5}]",
+            (
+                "golden.yaml:2: error: prompts[0].turns[0]: a call beside the conversation has no "
+                "`loop`, `compaction`, `cached`."
+            ),
+        ),
+        (
+            "prompts:\n- turns: [{prompt: a, says: b}]",
+            "golden.yaml:2: error: prompts[0].turns[0]: Object contains unknown field `says`.",
+        ),
+        ("golden: []", "golden.yaml:1: error: Object contains unknown field `golden`."),
+        ("[]", "golden.yaml:1: error: Expected `object`, got `array`."),
+        ("", "golden.yaml:1: error: Expected `object`, got `null`."),
+        ("prompts: []", "golden.yaml: error: names no prompts."),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(text: str, mistake: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert [str(item) for item in caught.value.mistakes] == [mistake]
+
+
+def verdict(prompt: str, tier: Tier, **more: str) -> Verdict:
+    known = world.router(
+        [{"when": {"keywords": "cheap"}, "max_tier": "fast"}],
+        [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}],
+        Prior(),
+    )
+    return golden.run(known, [msgspec.convert({"prompt": prompt, "tier": tier, **more}, Golden)])[0]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tier", "more", "passed", "got", "why"),
+    [
+        ("Prove it.", "reasoning", {}, True, "openai/reasoning", "proofs"),
+        ("Prove it.", "fast", {}, False, "openai/reasoning", "proofs"),
+        ("Prove it.", "reasoning", {"lab": "openai"}, True, "openai/reasoning", "proofs"),
+        ("Prove it.", "reasoning", {"lab": "google"}, False, "openai/reasoning", "proofs"),
+        ("Prove it.", "reasoning", {"lab": "google", "model": "google/auto"}, True,
+         "google/reasoning", "proofs"),
+        ("hi", "fast", {}, True, "openai/fast", "fast .96, smart 1.00: 1 word, greeting, simple task"),
+        ("", "smart", {}, True, "openai/smart", "nothing else decided"),
+        ("hi", "smart", {"model": "smart"}, True, "openai/smart", "model 'smart'"),
+        ("Prove it cheap.", "fast", {}, True, "openai/fast", "proofs"),
+        ("hi", "fast", {"model": "anthropic/fast"}, False, "/",
+         "The lab 'anthropic' is off. Labs that are on: google, openai. (set ANTHROPIC_API_KEY)"),
+    ],
+)  # fmt: skip
+def test_a_prompt_passes_where_it_gets_its_tier_and_lab(
+    prompt: str, tier: Tier, more: dict[str, str], passed: bool, got: str, why: str
+) -> None:
+    found = verdict(prompt, tier, **more)
+    assert (found.passed, f"{found.lab}/{found.tier}", found.why) == (passed, got, why)
+    assert (found.source == "refused") == (got == "/")
+
+
+@given(st.text(st.characters(codec="utf-8")), st.sampled_from(["auto", "google/auto", "fast"]))
+def test_a_golden_prompt_is_decided_as_the_request_with_it(text: str, model: str) -> None:
+    known = world.router(
+        [],
+        [{"when": {"user_tokens": {"max": 3}, "code": {"max": 0.1}}, "tier": "reasoning"}],
+        Prior(),
+    )
+    body = jsonio.dumps({"model": model, "messages": [{"role": "user", "content": text}]})
+    seen = features.read(OPENAI_CHAT.read(body).prompt, OPENAI_CHAT.name, OPEN, NO_STEER)
+    decision, _ = decide(known, seen, OPENAI_CHAT)
+    found = golden.run(known, [Golden(prompt=text, tier="smart", model=model)])[0]
+    assert (found.lab, found.tier, found.source) == (
+        decision.lab,
+        decision.tier,
+        decision.source,
+    )
+
+
+def routed(rules: list[world.Json], **more: str | tuple[str, ...]) -> Verdict:
+    made = msgspec.convert({"prompt": "Prove it.", "tier": "smart", **more}, Golden)
+    keys = {"ann": Key(name="ann", tiers=("fast",), tags=("mine",))}
+    known = world.router(rules, [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}], Prior())  # fmt: skip
+    ticks: list[int] = []
+    (found,) = golden.run(known, [made], keys, lambda: ticks.append(1))
+    assert ticks == [1]
+    return found
+
+
+def test_lines_that_moved_a_decision_are_told() -> None:
+    """Not only what decided first: a guard may have the last word."""
+    guard = {"name": "cheap", "when": {"tag": "draft"}, "max_tier": "smart"}
+    found = routed([guard], tags=("draft",))
+    assert (found.passed, found.source, found.why) == (True, "rule", "proofs")
+    assert found.moved[0].startswith("guard: cheap")
+    assert routed([guard]).moved == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "tier"), [(None, "reasoning"), ("ann", "fast"), ("bob", "reasoning")]
+)
+def test_a_golden_prompt_may_be_a_keys(key: str | None, tier: str) -> None:
+    """Of a key that nobody knows its name is all there is: rules may ask for it."""
+    more = {} if key is None else {"key": key}
+    assert routed([], **more).tier == tier
+    named = {"name": "bob", "when": {"key": "bob"}, "max_tier": "smart"}
+    assert routed([named], key="bob").tier == "smart"
+
+
+@pytest.mark.parametrize("dialect", ["openai-chat", "openai-responses", "anthropic-messages", "gemini"])  # fmt: skip
+def test_a_golden_prompt_may_come_in_any_dialect(dialect: str) -> None:
+    """It is translated as a call would be, and rules see the dialect."""
+    guard = {"name": "one", "when": {"dialect": "gemini"}, "max_tier": "smart"}
+    found = routed([guard], dialect=dialect)
+    assert found.tier == ("smart" if dialect == "gemini" else "reasoning")
+
+
+PROOFS: world.Json = {"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}
+TITLES: world.Json = {"name": "titles", "when": {"task": "title"}, "tier": "smart"}
+DEAR = Price(rates=Rates(input=Decimal(10), cache_read=Decimal(1), output=Decimal(40)), version="v")
+CHEAP = Price(rates=Rates(input=Decimal(9), cache_read=Decimal(1), output=Decimal(40)), version="v")
+LARGE = "word " * 2_000
+
+
+def talk(*turns: world.Json, guards: Sequence[world.Json] = (), **more: Any) -> list[Verdict]:
+    """The verdicts on a conversation, where a cheaper tier saves nothing that its provider caches."""
+    priced = [
+        msgspec.structs.replace(one, price=price)
+        for one, price in ((world.LITE, CHEAP), (world.HYDROGEN, CHEAP), (world.ARGON, DEAR))
+    ]
+    known = world.router(
+        guards,
+        [PROOFS, TITLES],
+        Prior(),
+        world.catalogue((world.lab("openai", *[[one] for one in priced]),)),
+    )
+    return golden.run(known, [msgspec.convert({"turns": turns, **more}, Golden)])
+
+
+def tiers(verdicts: Sequence[Verdict]) -> list[str]:
+    return [one.tier for one in verdicts]
+
+
+def test_a_conversation_is_decided_turn_by_turn() -> None:
+    """Each turn has the session that the turns before it left; a verdict is named by its turn."""
+    first, second, third = talk(
+        {"prompt": "hi", "tier": "fast"},
+        {"prompt": "Prove it.", "tier": "reasoning", "lab": "other"},
+        {"prompt": "hi"},
+        why="because",
+    )
+    assert (first.turn, first.passed, first.tier, first.source) == ("turn 1", True, "fast", "classifier")  # fmt: skip
+    assert (second.turn, second.passed, second.tier, second.source) == ("turn 2", False, "reasoning", "rule")  # fmt: skip
+    assert (third.tier, third.passed) == ("fast", True)
+    assert (second.golden.prompt, second.golden.why, second.golden.lab) == ("Prove it.", "because", "other")  # fmt: skip
+
+
+@pytest.mark.parametrize("dialect", ["openai-chat", "openai-responses", "anthropic-messages", "gemini"])  # fmt: skip
+def test_a_tool_loop_has_verdicts_of_its_own(dialect: str) -> None:
+    """In each dialect it is known as a loop: nothing is decided there."""
+    found = talk({"prompt": "Prove it.", "tier": "reasoning", "loop": 2}, dialect=dialect)
+    assert [(one.turn, one.tier, one.source) for one in found] == [
+        ("turn 1", "reasoning", "rule"),
+        ("turn 1, tool loop 1", "reasoning", "seat"),
+        ("turn 1, tool loop 2", "reasoning", "seat"),
+    ]
+    assert found[1].why == "inside a tool loop"
+
+
+def test_what_is_cached_keeps_it_until_a_rise_ends() -> None:
+    """Nine turns that need less: eight of them stay, by what the text alone would cache, too."""
+    for first in ({"prompt": f"Prove it. {LARGE}"}, {"prompt": "Prove it."}):
+        cached = {} if LARGE in first["prompt"] else {"cached": 9_000}
+        hi = {"prompt": "hi"}
+        found = talk(first, {**hi, **cached}, *[hi] * 8)
+        assert tiers(found) == [*["reasoning"] * 9, "fast"]
+
+
+@pytest.mark.parametrize("more", [{"idle": "10m"}, {"idle": 301}, {"compaction": True}])
+def test_an_idle_time_and_a_compaction_end_a_rise(more: world.Json) -> None:
+    turns = [{"prompt": f"Prove it. {LARGE}"}, {"prompt": "hi"}, {"prompt": "hi", **more}]
+    assert tiers(talk(*turns)) == ["reasoning", "reasoning", "fast"]
+
+
+def test_side_calls_and_sub_agents_are_apart() -> None:
+    """Rules see the task; a sub-agent has a session of its own."""
+    found = talk(
+        {"prompt": f"Prove it. {LARGE}"},
+        {"prompt": "hi", "side": True},
+        {"prompt": "hi", "side": "title"},
+        {"prompt": "hi", "agent": True},
+        {"prompt": "hi"},
+    )
+    assert tiers(found) == ["reasoning", "fast", "smart", "fast", "reasoning"]
+    beside = {"prompt": f"Prove it. {LARGE}"}
+    found = talk({"prompt": "hi"}, {**beside, "side": True}, {**beside, "agent": True}, {"prompt": "hi"})  # fmt: skip
+    assert tiers(found) == ["fast", "reasoning", "reasoning", "fast"]
+
+
+def test_a_turn_that_is_refused_leaves_the_session_as_it_was() -> None:
+    guard = {"name": "no secrets", "when": {"keywords": "secret"}, "refuse": "Not here."}
+    found = talk({"prompt": f"Prove it. {LARGE}"}, {"prompt": "secret"}, {"prompt": "hi"}, guards=[guard])  # fmt: skip
+    assert [(one.tier, one.source) for one in found] == [
+        ("reasoning", "rule"), ("", "refused"), ("reasoning", "seat"),
+    ]  # fmt: skip
+    assert found[1].why == "Not here."
+
+
+def test_a_conversation_may_be_a_keys_and_name_a_model() -> None:
+    (found,) = talk({"prompt": "hi"}, model="smart")
+    assert (found.tier, found.source) == ("smart", "pin")
+
+
+def test_a_model_of_no_tier_leaves_the_conversation_without_a_seat() -> None:
+    """A name that no lab lists has no tier to keep; its turns are decided as calls are."""
+    made = Targets(lambda name: Target(provider=world.OPENAI, model=name))
+    maker = Maker(provider=world.OPENAI, lab="openai", names=("gpt-*",), targets=made)
+    known = world.router(
+        known=msgspec.structs.replace(world.CATALOGUE, makers=(maker,)), classifier=Prior()
+    )
+    turns = [{"prompt": "hi"}, {"prompt": "hi", "loop": 1}]
+    case = msgspec.convert({"turns": turns, "model": "gpt-4o"}, Golden)
+    found = golden.run(known, [case])
+    assert [(one.lab, one.tier, one.source, one.passed) for one in found] == [
+        ("openai", "", "pin", True)
+    ] * 3
+
+
+def test_the_shipped_file_is_read() -> None:
+    file = Path(__file__).parents[2] / "config" / "golden.yaml"
+    assert len(read(file.read_text("utf-8"))) > 20

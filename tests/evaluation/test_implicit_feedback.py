@@ -1,0 +1,162 @@
+"""What a gateway's own calls teach: feedback first, then what was done next; no tenant another's."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.conversation import Turn
+from gateway.core.decision_context import Score
+from gateway.core.decision_record import Basis
+from gateway.core.ledger_rows import Entry, Feedback
+from gateway.evaluation.implicit_feedback import WEIGHTS, WINDOW, Lesson, lessons
+from tests.ledger.rows import entry, feedback
+
+SIGNALS: dict[str, int | float | bool] = {"words": 3, "chars": 12}
+TURN = Turn(conversation="c1")
+
+
+def call(
+    id: str = "call-1",
+    tier: str | None = "fast",
+    *,
+    at: float = 100.0,
+    turn: Turn | None = TURN,
+    turns: int = 1,
+    chars: int = 12,
+    signals: dict[str, int | float | bool] | None = SIGNALS,
+    **changes: Any,
+) -> Entry:
+    basis = Basis(user_tokens=3, chars=chars, turns=turns, turn=turn, signals=signals)
+    return entry(id, **{"basis": basis, "tier": tier, "at": at, "source": "classifier", **changes})
+
+
+def said(**what: Any) -> Feedback:
+    return feedback(**{"verdict": None, **what})
+
+
+TOLD: list[tuple[str, dict[str, Any], tuple[float | None, float | None] | None]] = [
+    # tier that it got, what was said -> how far fast and smart suffice
+    ("fast", {"verdict": "good"}, (1.0, 1.0)),
+    ("fast", {"verdict": "bad"}, (0.0, None)),
+    ("smart", {"verdict": "good"}, (None, 1.0)),
+    ("smart", {"verdict": "bad"}, (0.0, 0.0)),
+    ("reasoning", {"verdict": "good"}, None),
+    ("reasoning", {"verdict": "bad"}, None),
+    ("reasoning", {"tier": "fast"}, (1.0, 1.0)),
+    ("fast", {"tier": "smart"}, (0.0, 1.0)),
+    ("smart", {"tier": "reasoning"}, (0.0, 0.0)),
+    ("fast", {"tier": "smart", "verdict": "good", "score": 1.0}, (0.0, 1.0)),
+    ("fast", {"score": 0.25, "verdict": "good"}, (0.25, None)),
+    ("smart", {"score": 0.75}, (None, 0.75)),
+]
+
+
+@pytest.mark.parametrize(("tier", "what", "known"), TOLD)
+def test_what_is_said_of_an_answer_tells_of_its_tier_and_its_neighbours(
+    tier: str, what: dict[str, Any], known: tuple[float | None, float | None] | None
+) -> None:
+    found = lessons([(call(tier=tier), said(**what))])
+    assert [(one.fast, one.smart) for one in found] == ([known] if known else [])
+    assert {(one.origin, one.weight, one.given) for one in found} <= {("told", 1.0, tier)}
+
+
+def test_a_lesson_has_what_the_row_has_and_no_text() -> None:
+    score = Score(0.4, 0.9)
+    basis = Basis(user_tokens=3, turn=TURN, signals=SIGNALS, score=score)
+    (one,) = lessons([(call(basis=basis, tenant="t"), said(verdict="good", tenant="t"))])
+    assert one == Lesson(
+        id="call-1", tenant="t", at=100.0, dialect="openai-chat", given="fast", origin="told", fast=1.0, smart=1.0,
+        weight=1.0, signals=SIGNALS, score=score,
+    )  # fmt: skip
+
+
+def test_another_tenant_s_word_is_no_lesson() -> None:
+    assert lessons([(call(tenant="ours"), said(verdict="bad", tenant="theirs"))]) == []
+
+
+NEXT: list[tuple[str, Entry, Entry, tuple[str, float | None, float | None] | None]] = [
+    ("a tier above was named", call("1"), call("2", "smart", at=110.0, source="pin"),
+     ("escalated", 0.0, None)),
+    ("from smart", call("1", "smart"), call("2", "reasoning", at=110.0, source="pin"),
+     ("escalated", 0.0, 0.0)),
+    ("asked again", call("1"), call("2", at=110.0), ("repeated", 0.0, None)),
+    ("a tier below was named", call("1", "smart"), call("2", "fast", at=110.0, source="pin"),
+     ("repeated", 0.0, 0.0)),
+    ("the cache answered", call("1"), call("2", at=110.0, cache="hit"), None),
+    ("too late", call("1"), call("2", at=101.0 + WINDOW), None),
+    ("another question", call("1"), call("2", at=110.0, chars=13), None),
+    ("the user went on", call("1"), call("2", at=9_000.0, turns=2, chars=90),
+     ("went on", 1.0, 1.0)),
+    ("went on from smart", call("1", "smart"), call("2", turns=2), ("went on", None, 1.0)),
+    ("nothing above reasoning", call("1", "reasoning"), call("2", "reasoning", at=110.0), None),
+    ("another conversation", call("1"), call("2", at=110.0, turn=Turn(conversation="c2")), None),
+    ("another key", call("1"), call("2", at=110.0, key="bob"), None),
+    ("another tenant", call("1"), call("2", at=110.0, tenant="other"), None),
+    ("of no conversation", call("1", turn=None), call("2", at=110.0, turn=None), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "second", "known"), [row[1:] for row in NEXT], ids=[row[0] for row in NEXT])  # fmt: skip
+def test_what_a_client_does_next_tells_of_the_answer(
+    first: Entry, second: Entry, known: tuple[str, float | None, float | None] | None
+) -> None:
+    found = [one for one in lessons([(second, None), (first, None)]) if one.id == "1"]
+    assert [(one.origin, one.fast, one.smart) for one in found] == ([known] if known else [])
+    assert all(one.weight == WEIGHTS[one.origin] < 1 for one in found)
+
+
+def test_a_word_stands_before_a_sign() -> None:
+    calls = [(call("1"), said(verdict="good", id="1")), (call("2", at=110.0), None)]
+    assert [(one.id, one.origin, one.fast) for one in lessons(calls)] == [("1", "told", 1.0)]
+
+
+UNFIT: list[tuple[str, dict[str, Any]]] = [
+    ("no basis", {"basis": None}),
+    ("nobody read its text", {"signals": None}),
+    ("no answer", {"state": "failed"}),
+    ("cut", {"state": "aborted"}),
+    ("of no tier", {"tier": None}),
+    ("a title", {"turn": Turn(conversation="c1", kind="side")}),
+    ("a sub-agent", {"turn": Turn(conversation="c1", kind="agent")}),
+    ("inside a tool loop", {"turn": Turn(conversation="c1", loop=True)}),
+]
+
+
+@pytest.mark.parametrize("changes", [row[1] for row in UNFIT], ids=[row[0] for row in UNFIT])
+def test_calls_that_no_classifier_decides_teach_nothing(changes: dict[str, Any]) -> None:
+    assert lessons([(call(**changes), said(tier="smart"))]) == []
+
+
+CALLS = st.builds(
+    call,
+    id=st.uuids().map(str),
+    tier=st.sampled_from(["fast", "smart", "reasoning"]),
+    at=st.integers(0, 2_000).map(float),
+    turn=st.builds(Turn, conversation=st.sampled_from(["", "c1", "c2"]), loop=st.booleans()),
+    turns=st.integers(1, 3),
+    chars=st.sampled_from([12, 13]),
+    tenant=st.sampled_from(["a", "b"]),
+    source=st.sampled_from(["pin", "classifier"]),
+)
+
+
+@given(st.lists(CALLS, max_size=12), st.randoms(use_true_random=False))
+def test_one_lesson_a_call_in_any_order_and_of_each_tenant_alone(
+    calls: list[Entry], random: Any
+) -> None:
+    """What another tenant does changes nothing: its lessons are those of its calls alone."""
+    calls = list({one.id: one for one in calls}.values())
+    found = lessons((one, None) for one in calls)
+    mixed = [*calls]
+    random.shuffle(mixed)
+    assert lessons((one, None) for one in mixed) == found
+    assert len({one.id for one in found}) == len(found)
+    for tenant in ("a", "b"):
+        alone = lessons((one, None) for one in calls if one.tenant == tenant)
+        assert [one for one in found if one.tenant == tenant] == alone
+    for one in found:
+        assert one.fast is not None or one.smart is not None
+        if one.fast is not None and one.smart is not None:
+            assert one.fast <= one.smart

@@ -1,0 +1,143 @@
+"""Labels are read from JSONL, CSV, Parquet and golden files, the same; a mistake has its line."""
+
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from gateway.evaluation import labels
+from gateway.evaluation.labels import Label
+from gateway.settings.errors import ConfigError
+
+ONE = Label(
+    prompt="Hi, you", scores={"fast": 0.5, "smart": 1.0}, costs={"smart": Decimal("0.002")},
+    source="mine", tags=("a", "b"), key="ann",
+)  # fmt: skip
+TWO = Label(prompt="Prove it.\nNow.", scores={"reasoning": 1.0}, tier="reasoning", model="fast")
+
+
+def read(folder: Path, name: str, text: str | bytes) -> list[Label]:
+    file = folder / name
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return labels.read(file)
+
+
+def mistakes(folder: Path, name: str, text: str | bytes) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(folder, name, text)
+    return [str(one).removeprefix(f"{folder}/") for one in caught.value.mistakes]
+
+
+def test_lines_of_json(tmp_path: Path) -> None:
+    text = (
+        '{"prompt": "Hi, you", "fast": 0.5, "smart": 1, "reasoning": null, "smart_cost": "0.002",'
+        ' "src": "mine", "tags": ["a", "b"], "key": "ann", "other": [1]}\n\n'
+        '{"prompt": "Prove it.\\nNow.", "reasoning": 1, "tier": "reasoning", "model": "fast"}\r\n'
+    )
+    assert read(tmp_path, "a.jsonl", text) == [ONE, TWO]
+    assert [one.outcome for one in (ONE, TWO, Label(prompt="x", tier="fast"))] == [True, True, False]  # fmt: skip
+
+
+def test_a_table(tmp_path: Path) -> None:
+    text = (
+        "\ufeffprompt,fast,smart,reasoning,smart_cost,source,tags,key,tier,model\n"
+        '"Hi, you",0.5,1,,0.002,mine,"a, b",ann,,\n'
+        '"Prove it.\nNow.",,,1,,,,,reasoning,fast\n'
+    )
+    assert read(tmp_path, "a.csv", text) == [ONE, TWO]
+
+
+def parquet(folder: Path, select: str) -> Path:
+    file = folder / "a.parquet"
+    duckdb.sql(f"copy ({select}) to '{file}' (format parquet)")
+    return file
+
+
+def test_parquet(tmp_path: Path) -> None:
+    file = parquet(
+        tmp_path,
+        "select 'Hi, you' as prompt, 0.5 as fast, 1 as smart, null::double as reasoning, 0.002::decimal(9,3)"
+        " as smart_cost, 'mine' as src, ['a', 'b'] as tags, 'ann' as key, null as tier, null as model union all"
+        " select E'Prove it.\\nNow.', 'nan'::double, null, 1, null, null, null, null, 'reasoning', 'fast'",
+    )
+    assert sorted(labels.read(file), key=lambda one: one.prompt) == [ONE, TWO]
+
+
+def test_golden_prompts_are_opinions(tmp_path: Path) -> None:
+    text = "prompts:\n- {prompt: Hi, tier: fast}\n- {prompt: P, tier: smart, model: x/auto}"
+    text += "\n- turns: [{prompt: A conversation is no label., tier: fast}]"
+    assert read(tmp_path, "golden.yaml", text) == [
+        Label(prompt="Hi", tier="fast"), Label(prompt="P", tier="smart", model="x/auto"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("[]", "a label is an object."),
+        ('{"fast": 1}', "prompt: a text is missing."),
+        ('{"prompt": "", "fast": 1}', "prompt: a text is missing."),
+        ('{"prompt": "p"}', "no score of fast, smart or reasoning, and no tier."),
+        ('{"prompt": "p", "tier": "FAST"}', "tier: 'FAST' is none of fast, smart, reasoning."),
+        ('{"prompt": "p", "fast": "high"}', "fast: 'high' is no number."),
+        ('{"prompt": "p", "fast": [1]}', "fast: [1] is no number."),
+        ('{"prompt": "p", "fast": "inf"}', "fast: 'inf' is no number."),
+        ('{"prompt": "p", "fast": 1, "fast_cost": "x"}', "fast_cost: 'x' is no amount."),
+        ('{"prompt": "p", "fast": 1, "fast_cost": -1}', "fast_cost: -1 is no amount."),
+        ('{"prompt": "p", "fast": 1, "key": 7}', "key: 7 is no text."),
+        ('{"prompt": "p", "fast": 1, "tags": 7}', "tags: 7 are no words."),
+        ('{"prompt": "p", "fast": 1, "tags": [7]}', "tags: [7] are no words."),
+    ],
+)
+def test_a_row_that_is_no_label_is_told_with_its_line(tmp_path: Path, row: str, told: str) -> None:
+    text = f'{{"prompt": "p", "fast": 1}}\n{row}\n'
+    assert mistakes(tmp_path, "a.jsonl", text) == [f"a.jsonl:2: error: {told}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("a.jsonl", "{", "a.jsonl:1: error: is not JSON: unexpected end of data at byte 1."),
+        ("a.jsonl", "\n", "a.jsonl: error: has no labels."),
+        ("a.jsonl", b"\xff", "a.jsonl: error: is not UTF-8."),
+        ("a.csv", 'prompt,fast\n"a"b,1\n', "a.csv:2: error: is not CSV: ',' expected after '\"'."),
+        ("a.csv", "prompt,fast\nHi,\n", "a.csv:2: error: no score of fast, smart or reasoning, and no tier."),
+        ("a.csv", "prompt,fast\nHi\n", "a.csv:2: error: no score of fast, smart or reasoning, and no tier."),
+        ("a.txt", "Hi", "a.txt: error: is of no kind that labels are read from. Name it .jsonl, .csv, .parquet or, with golden prompts, .yaml."),
+        ("a.yaml", "prompts: []", "a.yaml: error: names no prompts."),
+        ("a.yaml", "prompts: [{turns: [{prompt: a}]}]", "a.yaml: error: has conversations alone; labels are single prompts."),
+    ],
+)  # fmt: skip
+def test_a_file_that_has_no_labels_is_told(
+    tmp_path: Path, name: str, text: str | bytes, told: str
+) -> None:
+    assert mistakes(tmp_path, name, text) == [told]
+
+
+def test_twenty_mistakes_are_enough(tmp_path: Path) -> None:
+    assert len(mistakes(tmp_path, "a.jsonl", "{}\n" * 50)) == 20
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "a.parquet"):
+        with pytest.raises(ConfigError, match=r"cannot be read: no such file"):
+            labels.read(tmp_path / name)
+
+
+def test_parquet_that_is_none(tmp_path: Path) -> None:
+    (told,) = mistakes(tmp_path, "a.parquet", b"no")
+    assert told.startswith("a.parquet: error: is not Parquet: Invalid Input Error: ")
+
+
+def test_without_its_extra_parquet_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    assert mistakes(tmp_path, "a.parquet", b"no") == [
+        (
+            "a.parquet: error: needs DuckDB to be read. Install it with `pip install "
+            "'tiergate[labels]'`, or write JSONL or CSV."
+        )
+    ]

@@ -1,0 +1,51 @@
+"""The artefact that ships: small, quick enough to be read, and what its card says of it."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.evaluation import labels
+from gateway.evaluation.metrics.ranking import Sources, average
+from gateway.evaluation.training import work
+from gateway.evaluation.training.dataset import outcomes
+from gateway.routing.classifier import model_file as files
+from gateway.routing.classifier.learned import Learned
+from gateway.routing.classifier.text_signals import read as signals_of
+from gateway.runtime.build import SHIPPED
+
+
+def shipped() -> files.Artefact:
+    return files.read(SHIPPED.read_bytes())
+
+
+def test_it_is_small_and_its_card_stands_beside_it() -> None:
+    assert SHIPPED.stat().st_size < 150_000
+    card = jsonio.loads(SHIPPED.with_suffix(".json").read_bytes())
+    assert card == shipped().card
+    assert (card["id"], card["hash"]) == (shipped().id, shipped().hash)
+    assert {"data", "licence", "date", "held_out", "five_parts", "unseen_sources"} <= set(card)
+    assert any("2023-24" in limit for limit in card["limits"])
+
+
+def test_it_was_better_than_its_shuffled_control_on_what_it_had_not_seen() -> None:
+    for name in ("held_out", "five_parts", "unseen_sources"):
+        assert shipped().card[name]["better"], name
+
+
+@pytest.mark.parametrize("text", ["hello", "Danke schön!", "你好", "Thanks, bye"])
+def test_small_talk_is_fast(text: str) -> None:
+    classifier = Learned(shipped())
+    assert classifier.score(text, signals_of(text)).fast >= classifier.thresholds.fast
+
+
+def test_the_data_give_what_the_card_says(outcomes_file: Path) -> None:
+    """Where they are: the artefact's own fit, whose figure is above that of what was held out."""
+    rows = outcomes(labels.read(outcomes_file))
+    card = shipped().card
+    assert len(rows) == sum(card["rows"].values())
+    need = work.needs(shipped(), rows)
+    weak, strong = [row.fast for row in rows], [row.smart for row in rows]
+    found = average(Sources(need, weak, strong, [row.source for row in rows]).apgr())
+    assert found is not None
+    assert found == pytest.approx(card["fitted"], abs=2e-3)  # what signals read may grow finer

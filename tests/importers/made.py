@@ -1,0 +1,48 @@
+"""What the samples become: python -m tests.importers.made writes the files that tests compare with."""
+
+from pathlib import Path
+
+from gateway.cli.import_config import _shipped
+from gateway.importers import writer
+from gateway.importers.draft import Draft
+from gateway.importers.providers import Shipped
+from gateway.importers.reader import convert
+
+SAMPLES = Path(__file__).parent / "samples"
+FILES = {"litellm": "litellm.yaml", "portkey": "portkey.json", "ccr": "ccr.json"}
+SHIPPED: Shipped = _shipped()
+FEW = Shipped([])
+"""The shipped providers with a few models of our own: what ships changes from month to month."""
+FEW.providers = SHIPPED.providers
+FEW.models = {
+    "claude-haiku-5-5": {"vision": True, "price": {"input": 0.1, "output": 0.5}},
+    "claude-opus-5-5": {"like": "claude-haiku-5-5", "price": {"input": 4, "output": 20}},
+    "gemini-small": {"context": 1_000_000, "price": {"input": 0.3, "output": 2.5}},
+}
+FEW.labs = {"google": {"fast": [{"provider": "gemini", "model": "gemini-small"}]}}
+
+
+def draft(kind: str, shipped: Shipped = SHIPPED) -> Draft:
+    file = SAMPLES / FILES[kind]
+    return convert(kind, file.read_text("utf-8"), file.name, shipped, {})
+
+
+def golden(kind: str) -> str:
+    """The configuration, the lines for .env with secrets left out, and the report."""
+    found = draft(kind, FEW)
+    env = {n: "<secret>" if n in found.secret else v for n, v in writer.environ(found).items()}
+    notes = sorted(found.notes, key=lambda one: one.line or 0)
+    return "\n".join(
+        [
+            writer.config(found, FILES[kind]),
+            *(f"# .env {name}={value}" for name, value in env.items()),
+            "",
+            *(f"# {one.line}: {one.fate} {one.path}: {one.text}" for one in notes),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    for kind in FILES:
+        (SAMPLES / f"{kind}.golden.yaml").write_text(golden(kind), "utf-8")

@@ -1,0 +1,22 @@
+"""Spans that an import writes are spans that the configuration takes."""
+
+import pytest
+
+from gateway.importers.draft import span
+from gateway.settings.schema import base
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (30.0, "30s"),
+        (600, "600s"),
+        (0.5, "0.5s"),
+        (2_592_000, "2592000s"),
+        (1e-271, "0.001s"),
+        (0, "0s"),
+    ],
+)
+def test_a_span_has_no_exponent(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+    assert base.span(text) == pytest.approx(max(seconds, 0.001) if seconds else 0)

@@ -1,0 +1,630 @@
+"""`tiergate import`: what becomes of other gateways' configurations, and that it serves."""
+
+import hashlib
+import json
+import re
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import jsonio
+from gateway.importers import reader, writer
+from gateway.importers.providers import NAMES
+from gateway.importers.reader import convert
+from gateway.runtime.build import Site, site
+from gateway.settings import yaml
+from gateway.settings.errors import ConfigError
+from gateway.settings.loader import load
+from tests.cli.run import run
+from tests.e2e.child import Child, until
+from tests.e2e.upstream import Upstream, answering, failing
+from tests.e2e.world import Loop
+from tests.importers.made import FILES, SAMPLES, SHIPPED, draft, golden
+
+SECRETS = (
+    "sk-live-0123456789abcdef",
+    "sk-master-1234",
+    "my-secret-key-123",
+    "sk-abcdef",
+    "sk-clear-123456",
+    "u:p@h",
+)
+
+
+def imported(kind: str, value: object, environ: dict[str, str] | None = None) -> Any:
+    return convert(kind, json.dumps(value), "f.json", SHIPPED, environ or {})
+
+
+def notes(found: Any, fate: str) -> dict[str, str]:
+    return {one.path: one.text for one in found.notes if one.fate == fate}
+
+
+def built(found: Any, folder: Path) -> Site:
+    file = folder / "gateway.yaml"
+    file.write_text(writer.config(found, "a test"), "utf-8")
+    return site(load(file, dict.fromkeys(found.needed, "set")), datetime.now(UTC))
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_sample_becomes_what_it_did_before(kind: str) -> None:
+    """Each line of it, with the report: what was kept, changed and dropped, and why."""
+    file = SAMPLES / f"{kind}.golden.yaml"
+    assert golden(kind) == file.read_text("utf-8"), (
+        "look at it, then: python -m tests.importers.made"
+    )
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_what_it_becomes_is_a_configuration_whose_labs_are_on(kind: str, tmp_path: Path) -> None:
+    made = built(draft(kind), tmp_path)
+    assert all(lab.on for lab in made.built.catalogue.labs.values() if lab.name != "gpt-4o")
+    assert made.built.catalogue.default_lab == "main"
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_no_secret_is_in_the_configuration_or_the_report(kind: str) -> None:
+    found = draft(kind)
+    told = writer.config(found, "a test") + "".join(one.text + one.path for one in found.notes)
+    assert not any(secret in told for secret in SECRETS)
+    assert set(found.secret) <= set(found.environ)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_every_part_of_a_sample_is_told_of(kind: str) -> None:
+    """Each key below the top has a note, or one above it or below it has."""
+    source = (SAMPLES / FILES[kind]).read_text("utf-8")
+    document = yaml.read(reader._bare(source) if kind != "litellm" else source, "f")
+    told = [one.path for one in draft(kind).notes]
+    for path in document.lines:
+        if not 0 < len(path) <= 2 or not isinstance(path[-1], str):
+            continue
+        name = str(path[0]) if len(path) == 1 else f"{path[0]}.{path[1]}"
+        name = name.replace("budget_duration", "max_budget")  # one note tells both
+        assert any(one.startswith(name) or name.startswith(one) for one in told if one), name
+
+
+def test_a_key_in_clear_takes_no_name_that_means_something_else() -> None:
+    """Neither one that the file reads nor one that is set; one that has its value already is it."""
+    rows = [
+        {"model_name": "a", "litellm_params": {"model": "openai/a", "api_key": "sk-1"}},
+        {
+            "model_name": "b",
+            "litellm_params": {"model": "openai/b", "api_key": "os.environ/OPENAI_API_KEY"},
+        },
+        {"model_name": "c", "litellm_params": {"model": "openai/c", "api_key": "sk-1"}},
+        {"model_name": "d", "litellm_params": {"model": "openai/d", "api_key": "sk-2"}},
+    ]
+    found = imported("litellm", {"model_list": rows}, {"OPENAI_API_KEY_2": "other"})
+    assert found.environ == {"OPENAI_API_KEY_3": "sk-1", "OPENAI_API_KEY_4": "sk-2"}
+    assert [one["accounts"]["main"] for one in found.providers.values()] == [
+        "${OPENAI_API_KEY_3}", "${OPENAI_API_KEY}", "${OPENAI_API_KEY_4}",
+    ]  # fmt: skip
+    again = imported("litellm", {"model_list": rows[:1]}, {"OPENAI_API_KEY": "sk-1"})
+    assert again.environ == {"OPENAI_API_KEY": "sk-1"}
+
+
+def test_litellm_groups_are_names_whose_deployments_are_tried_in_order(tmp_path: Path) -> None:
+    found = draft("litellm")
+    made = built(found, tmp_path)
+    lab = made.built.catalogue.labs["gpt-4o"]
+    assert [one.name for one in lab.tiers["smart"]] == [
+        "azure-openai/prod-gpt-4o", "openai/gpt-4o",
+        "anthropic/claude-haiku-5-5", "anthropic/claude-opus-5-5",  # it falls back to
+    ]  # fmt: skip
+    assert made.source.config.aliases["gpt-4"] == "gpt-4o/smart"
+    assert made.source.config.budgets[0].usd == 100
+    assert made.source.config.budgets[1].tag == ["batch"]
+    assert found.environ["REDIS_URL"] == "redis://cache.internal:6380"
+    digest = hashlib.sha256(b"sk-master-1234").hexdigest()
+    assert found.environ["TIERGATE_KEYS"] == f"litellm-master={digest}"
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "told"),
+    [
+        ("vertex_ai/gemini-pro", {}, "Vertex AI needs Google's sign-in"),
+        ("sagemaker/x", {}, "no such host ships"),
+        ("*", {}, "models must be named"),
+    ],
+)
+def test_litellm_models_that_cannot_be_called_say_why(
+    model: str, params: dict[str, str], told: str
+) -> None:
+    found = imported(
+        "litellm",
+        {"model_list": [{"model_name": "x", "litellm_params": {"model": model, **params}}]},
+    )
+    assert told in notes(found, "dropped")["model_list[0]"]
+    assert "x" not in found.aliases
+
+
+@pytest.mark.parametrize(
+    ("model", "base", "url"),
+    [
+        ("azure/d", "https://r.openai.azure.com/openai/deployments/d", "https://r.openai.azure.com"),
+        ("azure/d", "https://r.openai.azure.com/", "https://r.openai.azure.com"),
+        ("ollama/m", "http://localhost:11434", "http://localhost:11434/v1"),
+        ("anthropic/m", "https://proxy.example/v1/messages", "https://proxy.example"),
+        ("openai/m", "https://box.example/v1/chat/completions", "https://box.example/v1"),
+        ("openai/m", "nowhere", "https://unset.invalid"),
+    ],
+)  # fmt: skip
+def test_litellm_addresses_are_those_of_the_provider_s_door(
+    model: str, base: str, url: str
+) -> None:
+    params = {"model": model, "api_base": base, "api_key": "os.environ/K"}
+    found = imported("litellm", {"model_list": [{"model_name": "x", "litellm_params": params}]})
+    (part,) = found.providers.values()
+    assert part["base_url"] == url
+
+
+def test_litellm_credentials_by_name_and_base_models(tmp_path: Path) -> None:
+    value = {
+        "model_list": [
+            {
+                "model_name": "x",
+                "litellm_params": {"model": "azure/mine", "litellm_credential_name": "c"},
+                "model_info": {"base_model": "azure/gpt-6-sol", "max_input_tokens": 9},
+            },
+            {
+                "model_name": "y",
+                "litellm_params": {"model": "azure/other", "litellm_credential_name": "d"},
+            },
+        ],
+        "credential_list": [
+            {
+                "credential_name": "c",
+                "credential_values": {"api_base": "https://r.example", "api_key": "os.environ/K"},
+            }
+        ],
+    }
+    found = imported("litellm", value)
+    assert found.providers["azure-openai"]["base_url"] == "https://r.example"
+    assert found.providers["azure-openai"]["accounts"] == {"main": "${K}"}
+    assert found.models["azure-openai/mine"] == {"like": "gpt-6-sol", "context": 9}
+    assert notes(found, "dropped")["model_list[1].litellm_params.litellm_credential_name"]
+    target = built(found, tmp_path).built.catalogue.labs["x"].tiers["smart"][0]
+    assert (target.facts.context, target.facts.vision) == (9, True)
+
+
+def test_headers_that_hold_secrets_become_variables() -> None:
+    params = {
+        "model": "openai/m", "api_base": "https://box.example/v1", "api_key": "none", "organization": "org-1",
+        "extra_headers": {"X-Team": "a", "Authorization": "Bearer abc", "no header": "x"},
+    }  # fmt: skip
+    found = imported("litellm", {"model_list": [{"model_name": "x", "litellm_params": params}]})
+    (part,) = found.providers.values()
+    assert part["headers"] == {
+        "X-Team": "a",
+        "Authorization": "${AUTHORIZATION_API_KEY}",
+        "OpenAI-Organization": "org-1",
+    }
+    assert found.environ == {"AUTHORIZATION_API_KEY": "Bearer abc"}
+
+
+def test_ccr_routes_are_tiers_and_rules(tmp_path: Path) -> None:
+    made = built(draft("ccr"), tmp_path)
+    main = made.built.catalogue.labs["main"]
+    assert [main.tiers[tier][0].name for tier in ("fast", "smart", "reasoning")] == [
+        "ollama/qwen3:4b", "deepseek/deepseek-chat", "deepseek/deepseek-reasoner",
+    ]  # fmt: skip
+    assert main.tiers["smart"][0].max_output == 8192
+    rules = {one.name: one for one in made.source.config.choices}
+    assert rules["long contexts"].when.prompt_tokens.min == 80_001  # type: ignore[union-attr]
+    assert rules["searches of the web"].model == "gemini-2.5-flash"
+    assert made.source.config.aliases["deepseek,deepseek-chat"] == "deepseek-chat"
+    digest = hashlib.sha256(b"my-secret-key-123").hexdigest()
+    assert draft("ccr").environ["TIERGATE_KEYS"] == f"claude-code={digest}"
+
+
+def test_ccr_rules_hold_for_who_asks_for_claude_auto(tmp_path: Path) -> None:
+    """And a model that is named is a pin, by its family, as the report says."""
+    file = tmp_path / "g.yaml"
+    file.write_text(writer.config(draft("ccr"), "a test"), "utf-8")
+    environ = dict.fromkeys(draft("ccr").needed, "set")
+    for model, words, told in (
+        ("claude-auto", 90_000, "openrouter/google/gemini-4"),
+        ("claude-sonnet-4-6", 90_000, "deepseek/deepseek-chat"),
+        ("claude-haiku-4-5", 9, "ollama/qwen3:4b"),
+        ("claude-opus-5-5", 9, "deepseek/deepseek-reasoner"),
+    ):
+        body = {"model": model, "messages": [{"role": "user", "content": "word " * words}]}
+        result = run(
+            "--config", file, "explain", "-", "--json", environ=environ, stdin=json.dumps(body)
+        )
+        assert json.loads(result.stdout)["plan"][0]["target"] == told, result.output
+
+
+@pytest.mark.parametrize(
+    ("url", "use", "dialect", "base"),
+    [
+        ("https://h.example/v1/chat/completions", "openrouter", "openai-chat", "https://h.example/v1"),
+        ("https://h.example/v1/messages", "Anthropic", "anthropic-messages", "https://h.example/v1"),
+        ("https://h.example", "Anthropic", "anthropic-messages", "https://h.example"),
+        ("https://h.example/v1/responses", "", "openai-responses", "https://h.example/v1"),
+        ("https://h.example/v1beta/models/", "gemini", "gemini", "https://h.example"),
+        ("https://h.example/api", "", "openai-chat", "https://h.example/api"),
+    ],
+)  # fmt: skip
+def test_ccr_addresses_tell_the_dialect(url: str, use: str, dialect: str, base: str) -> None:
+    row = {
+        "name": "p",
+        "api_base_url": url,
+        "api_key": "$K",
+        "models": ["m"],
+        "transformer": {"use": [use]},
+    }
+    found = imported("ccr", {"Providers": [row], "Router": {"default": "p,m"}})
+    assert [*found.providers["p"]["dialects"]] == [dialect]
+    assert found.providers["p"]["base_url"] == base
+
+
+def test_ccr_programs_and_unknown_routes_are_told() -> None:
+    row = {
+        "name": "p",
+        "api_base_url": "https://h.example/v1/messages",
+        "api_key": "$K",
+        "models": ["m"],
+    }
+    value = {
+        "Providers": [row, {"name": "q"}], "CUSTOM_ROUTER_PATH": "x.js", "transformers": [{"path": "y.js"}],
+        "Router": {"default": "p,m", "think": "p,none", "other": "p,m", "fallback": "p,m"}, "HOST": "0.0.0.0",
+    }  # fmt: skip
+    told = notes(imported("ccr", value), "dropped")
+    assert set(told) == {
+        "Providers[1]", "CUSTOM_ROUTER_PATH", "transformers", "Router.think", "Router.other", "HOST",
+    }  # fmt: skip
+
+
+def test_portkey_strategies_are_orders_rules_and_aliases(tmp_path: Path) -> None:
+    made = built(draft("portkey"), tmp_path)
+    labs = made.built.catalogue.labs
+    assert [one.name for one in labs["good"].tiers["smart"]] == [
+        "openai/gpt-6-sol",
+        "anthropic/claude-opus-5-5",
+    ]
+    assert [one.model for one in labs["main"].tiers["smart"]] == ["m", "openai/gpt-oss-20b"]
+    (rule,) = made.source.config.choices
+    assert (rule.lab, rule.when.tag) == ("good", ["plan=paid"])
+    assert made.source.config.aliases == {"fastest": "cheap/smart"}
+    assert made.source.config.cache.ttl == 600
+
+
+def test_a_portkey_target_without_a_model_takes_those_that_ship(tmp_path: Path) -> None:
+    found = imported(
+        "portkey", {"provider": "anthropic", "api_key": "sk-ant-1", "strategy": {"mode": "single"}}
+    )
+    made = built(found, tmp_path)
+    assert [made.built.catalogue.labs["main"].tiers[t][0].model for t in ("fast", "reasoning")] == [
+        "claude-haiku-5-5", "claude-opus-5-5",
+    ]  # fmt: skip
+    assert "names no model" in notes(found, "changed")[""]
+
+
+@pytest.mark.parametrize(
+    ("query", "when"),
+    [
+        ({"metadata.a": "x"}, {"tag": ["a=x"]}),
+        ({"metadata.a": {"$in": ["x", "y"]}}, {"tag": ["a=x", "a=y"]}),
+        (
+            {"$and": [{"metadata.a": "x"}, {"metadata.b": "y"}]},
+            {"all": [{"tag": ["a=x"]}, {"tag": ["b=y"]}]},
+        ),
+        ({"$or": [{"metadata.a": "x"}, {"params.model": "y"}]}, None),
+        ({"metadata.a": {"$regex": "x"}}, None),
+        ({}, None),
+    ],
+)
+def test_portkey_conditions(query: object, when: object) -> None:
+    value = {
+        "strategy": {
+            "mode": "conditional",
+            "conditions": [{"query": query, "then": "t"}],
+            "default": "t",
+        },
+        "targets": [
+            {"name": "t", "provider": "openai", "api_key": "$K", "override_params": {"model": "m"}}
+        ],
+    }
+    found = imported("portkey", value)
+    assert [one["when"] for one in found.choices] == ([] if when is None else [when])
+
+
+def test_portkey_takes_camel_case_too() -> None:
+    value = {
+        "provider": "openai",
+        "apiKey": "$K",
+        "overrideParams": {"model": "m", "max_tokens": 5},
+    }
+    found = imported("portkey", value)
+    assert found.labs["main"]["smart"] == [{"provider": "openai", "model": "m", "max_output": 5}]
+
+
+def test_every_host_that_is_meant_ships() -> None:
+    assert set(NAMES.values()) <= set(SHIPPED.providers)
+
+
+words = st.sampled_from(
+    [
+        "model_list", "litellm_params", "model_name", "model", "api_base", "api_key", "openai/m", "anthropic/claude-opus-5-5",
+        "fallbacks", "router_settings", "litellm_settings", "general_settings", "master_key", "cache", "cache_params", "ttl",
+        "Providers", "name", "api_base_url", "https://h.example/v1/chat/completions", "models", "Router", "default", "p,m", "think",
+        "transformer", "use", "maxtoken", "strategy", "mode", "conditional", "loadbalance", "targets", "provider", "openai",
+        "override_params", "conditions", "query", "then", "metadata.a", "$eq", "os.environ/X", "${X}", "http://[", "*", "m/*",
+        "auto", "fast", "weight", "model_info", "input_cost_per_token", "max_budget", "budget_duration", "1d", "extra_headers",
+    ]
+) | st.text(max_size=8)  # fmt: skip
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 10**12) | st.floats() | words,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=5),
+    max_leaves=25,
+)
+
+
+@pytest.mark.parametrize("kind", FILES)
+@given(value=values)
+def test_whatever_a_file_holds_it_becomes_a_draft(kind: str, value: object) -> None:
+    """No traceback, and notes that a terminal can show."""
+    try:
+        found = convert(kind, json.dumps(value, allow_nan=True), "f", SHIPPED, {})
+    except ConfigError:
+        return
+    made = yaml.read(writer.config(found, "f"), "out").value
+    assert isinstance(made, dict)
+    assert all(one.text for one in found.notes)
+
+
+deployments = st.lists(
+    st.fixed_dictionaries(
+        {
+            "model_name": words,
+            "litellm_params": st.fixed_dictionaries(
+                {"model": st.sampled_from(["openai/m", "anthropic/claude-opus-5-5", "ollama/q", "azure/d", "gemini/*"]) | words},
+                optional={"api_key": words, "api_base": words, "temperature": values, "max_tokens": values, "timeout": values,
+                          "extra_headers": values, "extra_body": values},
+            ),
+        },
+        optional={"model_info": values},
+    ),
+    max_size=4,
+)  # fmt: skip
+settings_ = st.fixed_dictionaries(
+    {}, optional={"fallbacks": values, "cache": values, "cache_params": values, "max_budget": values, "model_group_alias": values,
+                  "timeout": values, "redis_host": values, "tag_budget_config": values}
+)  # fmt: skip
+
+
+@given(rows=deployments, one=settings_, other=settings_)
+def test_whatever_deployments_there_are_what_they_become_is_valid(
+    rows: list[Any], one: Any, other: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    value = {"model_list": rows, "litellm_settings": one, "router_settings": other}
+    try:
+        found = convert("litellm", json.dumps(value), "f", SHIPPED, {})
+    except ConfigError:
+        return
+    if any(lab.keys() - {"about"} for lab in found.labs.values()):
+        built(found, tmp_path_factory.mktemp("made"))
+
+
+leaves = st.fixed_dictionaries(
+    {"provider": st.sampled_from(["openai", "anthropic", "@groq-main", "ollama"]) | words},
+    optional={"name": words, "api_key": words, "custom_host": words, "override_params": values, "weight": values,
+              "request_timeout": values, "cache": values, "virtual_key": words},
+)  # fmt: skip
+nodes = st.fixed_dictionaries(
+    {"targets": st.lists(leaves, min_size=1, max_size=3)},
+    optional={
+        "strategy": st.fixed_dictionaries(
+            {"mode": st.sampled_from(["fallback", "loadbalance", "conditional", "x"])},
+            optional={"default": words, "conditions": st.lists(st.fixed_dictionaries({"query": values, "then": words}), max_size=2)},
+        ),
+        "cache": values,
+    },
+)  # fmt: skip
+routers = st.fixed_dictionaries(
+    {
+        "Providers": st.lists(
+            st.fixed_dictionaries(
+                {"name": st.just("p") | words, "api_base_url": st.just("https://h.example/v1/messages") | words,
+                 "models": st.lists(st.just("m") | words, min_size=1, max_size=3)},
+                optional={"api_key": words, "transformer": values},
+            ),
+            max_size=3,
+        ),
+        "Router": st.dictionaries(
+            st.sampled_from(["default", "think", "background", "longContext", "webSearch", "image", "fallback"]),
+            st.just("p,m") | values, max_size=5,
+        ),
+    },
+    optional={"PORT": values, "HOST": values, "APIKEY": values, "PROXY_URL": values, "API_TIMEOUT_MS": values},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("portkey", nodes), ("ccr", routers)])
+@given(data=st.data())
+def test_whatever_targets_and_providers_there_are_what_they_become_is_valid(
+    kind: str,
+    shape: st.SearchStrategy[Any],
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+) -> None:
+    try:
+        found = convert(kind, json.dumps(data.draw(shape)), "f", SHIPPED, {})
+    except ConfigError:
+        return
+    if any(lab.keys() - {"about"} for lab in found.labs.values()):
+        built(found, tmp_path_factory.mktemp("made"))
+
+
+def imports(folder: Path, kind: str, source: str, *words: str) -> Result:
+    file = folder / "source"
+    file.write_text(source, "utf-8")
+    return run("import", kind, file, *words, environ={})
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_file_is_written_and_its_secrets_are_their_owner_s(here: Path) -> None:
+    (here / ".env").write_text("A=1", "utf-8")
+    (here / ".env").chmod(0o644)
+    source = (SAMPLES / "ccr.json").read_text("utf-8")
+    result = imports(here, "ccr", source, "--output", "config/gateway.yaml")
+    assert result.exit_code == 0
+    assert "Secrets are in .env now (DEEPSEEK_API_KEY)" in result.stderr
+    assert "Others may read .env, which has secrets now: chmod 600 .env" in result.stderr
+    assert (
+        (here / ".env")
+        .read_text("utf-8")
+        .startswith("A=1\nDEEPSEEK_API_KEY=sk-abcdef\nTIERGATE_KEYS=claude-code=")
+    )
+    assert "sk-abcdef" not in (here / "config/gateway.yaml").read_text("utf-8") + result.output
+    assert result.stdout.endswith("  tiergate check\n  tiergate serve\n")
+    again = imports(here, "ccr", source, "--output", "config/gateway.yaml")
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert again.stderr.endswith("is there already: --force overwrites it.\n")
+    forced = imports(here, "ccr", source, "--output", "config/gateway.yaml", "--force")
+    assert forced.exit_code == 0
+    assert (here / ".env").read_text("utf-8").count("DEEPSEEK_API_KEY") == 1
+
+
+def test_a_new_env_is_its_owner_s_alone(here: Path) -> None:
+    imports(here, "ccr", (SAMPLES / "ccr.json").read_text("utf-8"), "--output", "g.yaml")
+    assert stat.S_IMODE(Path(".env").stat().st_mode) == 0o600
+
+
+def test_without_an_output_the_configuration_is_printed_and_nothing_written(here: Path) -> None:
+    result = imports(here, "litellm", (SAMPLES / "litellm.yaml").read_text("utf-8"))
+    assert result.exit_code == 0
+    assert yaml.read(result.stdout, "out").value
+    assert (
+        "Nothing was written: set LANGFUSE_HOST, OPENAI_API_KEY_2, TIERGATE_ADMIN_KEY"
+        in result.stderr
+    )
+    assert sorted(one.name for one in here.iterdir()) == ["source"]
+
+
+def test_the_report_as_json(here: Path) -> None:
+    result = imports(
+        here, "portkey", (SAMPLES / "portkey.json").read_text("utf-8"), "--json", "--strict"
+    )
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["ok"], told["check"], told["files"]) == (1, False, [], [])
+    assert {one["fate"] for one in told["notes"]} == {"kept", "changed", "dropped"}
+    assert told["environ"] == ["ANTHROPIC_PROD_API_KEY", "GROQ_MAIN_API_KEY", "OPENAI_API_KEY"]
+    assert "sk-clear" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "told"),
+    [
+        ("litellm", "model_list: [", "not valid YAML"),
+        ("litellm", 'model_list: [{a: 1, b: ["x\\0"]}]', "holds a NUL character"),
+        ("portkey", '{"a\\u0000": 1}', "holds a NUL character"),
+        ("litellm", "model_list: []\n", "has no model that could be imported as LiteLLM's"),
+        ("portkey", "[]", "has no model that could be imported as Portkey's"),
+        ("ccr", '{"a": 1, "a": 2}', "error"),
+        ("ccr", "\0", "error"),
+    ],
+)
+def test_what_is_no_such_file_is_told(here: Path, kind: str, source: str, told: str) -> None:
+    result = imports(here, kind, source, "--output", "g.yaml")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert told in result.stderr
+    assert not (here / "g.yaml").exists()
+
+
+def test_a_file_that_is_not_there_is_told(here: Path) -> None:
+    result = run("import", "litellm", "none.yaml")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "none.yaml: error: cannot be read: no such file or directory.\n",
+    )
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    loop, upstream = Loop(), Upstream()
+    loop.run(upstream.start())
+    upstream.on("/v1/chat", answering)
+    upstream.on("/bad", failing(503))
+    yield upstream
+    loop.run(upstream.stop())
+    loop.close()
+
+
+SOURCES: dict[str, Callable[[str], Any]] = {
+    "litellm": lambda url: {
+        "model_list": [
+            {"model_name": "ask", "litellm_params": {"model": "openai/a", "api_base": f"{url}/bad", "api_key": "sk-1"}},
+            {"model_name": "other", "litellm_params": {"model": "openai/b", "api_base": f"{url}/v1", "api_key": "sk-2"}},
+        ],
+        "router_settings": {"fallbacks": [{"ask": ["other"]}]},
+    },
+    "portkey": lambda url: {
+        "strategy": {"mode": "fallback"},
+        "targets": [
+            {"provider": "openai", "custom_host": f"{url}/bad", "api_key": "sk-1", "override_params": {"model": "a"}},
+            {"provider": "openai", "custom_host": f"{url}/v1", "api_key": "sk-2", "override_params": {"model": "b"}},
+        ],
+    },
+    "ccr": lambda url: {
+        "Providers": [
+            {"name": "one", "api_base_url": f"{url}/bad/chat/completions", "api_key": "sk-1", "models": ["a"]},
+            {"name": "two", "api_base_url": f"{url}/v1/chat/completions", "api_key": "sk-2", "models": ["b"]},
+        ],
+        "Router": {"default": "one,a", "fallback": "two,b"},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"), [("litellm", "ask"), ("portkey", "auto"), ("ccr", "smart")]
+)
+def test_what_it_becomes_serves(here: Path, upstream: Upstream, kind: str, asked: str) -> None:
+    """A call falls back as it did, with the key that stood in clear."""
+    result = imports(
+        here, kind, json.dumps(SOURCES[kind](upstream.url)), "--output", "config/gateway.yaml"
+    )
+    assert result.exit_code == 0, result.output
+    lines = dict(line.split("=", 1) for line in (here / ".env").read_text("utf-8").splitlines())
+    environ = {
+        "TIERGATE_DATA": str(here / "data"),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        **lines,
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "gateway",
+        "--config",
+        str(here / "config/gateway.yaml"),
+        "serve",
+        "--port",
+        "0",
+    ]
+    child = Child(command, here / "gateway", PYTHONUNBUFFERED="1", **environ)
+    try:
+        found = until(lambda: re.search(r"on (http://127\.0\.0\.1:\d+)", child.out), f"{child.err}")
+        assert found is not None
+        body = {"model": asked, "messages": [{"role": "user", "content": "one two"}]}
+        answer = httpx.post(f"{found[1]}/v1/chat/completions", json=body, timeout=30)
+        assert answer.json()["choices"][0]["message"]["content"] == "word0 word1 ", answer.text
+    finally:
+        child.stop()
+    assert [request.json["model"] for request in upstream.requests][-1] == "b"
+    assert upstream.requests[-1].header("authorization") == "Bearer sk-2"
+    assert jsonio.loads(upstream.requests[0].body)["model"] == "a"

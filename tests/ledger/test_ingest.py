@@ -1,0 +1,51 @@
+"""How journals are read for a store: whole lines, a bounded number at a time."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from gateway.ledger.ingest import batches, plain
+from gateway.ledger.journal import CLOSED, write
+from tests.ledger.rows import attempt, entry, intent, reprice
+
+
+def test_batches_end_where_a_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ledger.ingest._BATCH", 3)
+    path = tmp_path / "a.jsonl"
+    lines = [
+        *(write(intent()), write(entry("a")), b"torn\n"),
+        *(write(attempt("b")), write(entry("b")), write(reprice("a"))),
+        *(CLOSED, b'{"kind":"final","id":"half'),
+    ]
+    path.write_bytes(b"".join(lines))
+    first, second, third = batches(path, 0)
+    assert ([row.id for row in first.entries], first.skipped) == (["a"], 1)
+    assert first.end == sum(map(len, lines[:3]))
+    assert (second.attempts, second.reprices) == ([attempt("b")], [reprice("a")])
+    assert (third.lines, third.skipped, third.end) == (1, 0, path.stat().st_size - len(lines[-1]))
+    (rest,) = batches(path, second.end)
+    assert rest == third
+    assert list(batches(path, third.end)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "held"),
+    [
+        ("input", 2**40, 2**40),
+        ("input", 2**40 + 1, None),
+        ("status", 2**63, 2**40),
+        ("stream", True, True),
+        ("tags", ("b", "a", "b"), ["b", "a"]),
+        ("asked", "a\0", "a\ufffd"),
+        ("cost", Decimal("1E-40"), Decimal("1E-40")),
+        ("cost", Decimal("1E-41"), None),
+        ("cost", Decimal("1E+39"), Decimal("1E+39")),
+        ("cost", Decimal("1E+40"), None),
+        ("cost", Decimal("Infinity"), None),
+        ("at", 1.5, 1.5),
+        ("model", None, None),
+    ],
+)
+def test_a_value_is_one_that_every_database_holds(name: str, value: object, held: object) -> None:
+    assert plain(name, value) == held

@@ -1,0 +1,85 @@
+"""Questions as people write them: names, periods and zones, on a command line or in a URL."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gateway.ledger.query_params import QuestionError, ask, moment
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOW = 1_793_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("text", "end", "expected"),
+    [
+        ("90s", False, NOW - 90),
+        ("90m", False, NOW - 5_400),
+        ("24h", False, NOW - 86_400),
+        ("7d", True, NOW - 604_800),
+        ("2w", False, NOW - 1_209_600),
+        ("2026-03-29", False, datetime(2026, 3, 28, 23, tzinfo=UTC).timestamp()),
+        ("2026-03-29", True, datetime(2026, 3, 29, 22, tzinfo=UTC).timestamp()),
+        ("2026-10-25", True, datetime(2026, 10, 25, 23, tzinfo=UTC).timestamp()),
+        ("2026-11-01T09:30", True, datetime(2026, 11, 1, 8, 30, tzinfo=UTC).timestamp()),
+        ("2026-11-01T09:30+00:00", True, datetime(2026, 11, 1, 9, 30, tzinfo=UTC).timestamp()),
+        ("2026-11-01 09:30Z", False, datetime(2026, 11, 1, 9, 30, tzinfo=UTC).timestamp()),
+        ("1793000000", False, NOW),
+        ("1793000000.25", True, NOW + 0.25),
+    ],
+)
+def test_moments(text: str, end: bool, expected: float) -> None:
+    assert moment(text, NOW, BERLIN, end=end) == expected
+
+
+@pytest.mark.parametrize("text", ["", "7", "7y", "-7d", "9999-12-31", "2026-11", "1" * 400 + "d"])
+def test_no_moments(text: str) -> None:
+    with pytest.raises(QuestionError) as caught:
+        moment(text, NOW, BERLIN, end=True, part="until")
+    assert caught.value.part == "until"
+    assert len(str(caught.value)) < 200
+
+
+def test_a_question_put_together() -> None:
+    """Names stand behind commas or apart and count once; a value keeps what stands behind its sign."""
+    found = ask(
+        ["tier,lab", " tier ", "day"], since="1d", until="2026-10-25", zone="Europe/Berlin", now=NOW,
+        only=["model:llama3:8b", "model=a=b", "tag:x=y", "id=tg-1"],
+    )  # fmt: skip
+    assert found.by == ("tier", "lab", "day")
+    assert found.place == BERLIN
+    assert found.chosen == {
+        "since": NOW - 86_400,
+        "until": datetime(2026, 10, 25, 23, tzinfo=UTC).timestamp(),
+        "only": {"model": ["llama3:8b", "a=b"], "tag": ["x=y"], "id": ["tg-1"]},
+    }
+    assert ask(now=NOW).chosen == {"since": None, "until": None, "only": {}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "part", "message"),
+    [
+        ({"by": ["colour"]}, "by", "'colour' is none of tier, lab"),
+        ({"by": ["id"]}, "by", "'id' is none of tier, lab"),
+        ({"only": ["tier"]}, "only", "'tier' is not NAME=VALUE"),
+        ({"only": ["tier="]}, "only", "'tier=' is not NAME=VALUE"),
+        ({"only": ["=x"]}, "only", "'=x' is not NAME=VALUE"),
+        ({"only": ["colour:red"]}, "only", "'colour:red' is not NAME=VALUE"),
+        ({"only": ["tag:a\0"]}, "only", r"'tag:a\x00' has a sign that no value has"),
+        ({"only": ["tag:\udcff"]}, "only", r"'tag:\udcff' has a sign that no value has"),
+        ({"zone": "Mars/Olympus"}, "zone", "there is no time zone 'Mars/Olympus'"),
+        ({"zone": "../../etc/passwd"}, "zone", "there is no time zone"),
+        ({"zone": "/etc/passwd"}, "zone", "there is no time zone"),
+        ({"zone": "\0"}, "zone", "there is no time zone"),
+        ({"zone": "x" * 5000}, "zone", "there is no time zone"),
+        ({"since": "yesterday"}, "since", "'yesterday' is no time"),
+        ({"until": "x" * 5000}, "until", "is no time"),
+    ],
+)
+def test_what_cannot_be_asked(asked: dict[str, list[str]], part: str, message: str) -> None:
+    with pytest.raises(QuestionError) as caught:
+        ask(**{**asked, "now": NOW})  # type: ignore[arg-type]  # a table row has what it needs
+    assert caught.value.part == part
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 300

@@ -1,0 +1,25 @@
+"""What is struck out of kept text is gone, and a pattern that cannot be used says why."""
+
+import pytest
+
+from gateway.ledger.redaction_patterns import strike
+
+
+def test_all_that_a_pattern_finds_is_struck_out() -> None:
+    struck = strike(r"case-\d{4}")
+    assert struck("Grüße, case-1234 und case-5678.".encode()) == (
+        "Grüße, [struck out] und [struck out].".encode()
+    )
+
+
+def test_text_that_is_no_text_harms_nothing() -> None:
+    assert strike("b")(b"a\xffb") == "a\ufffd[struck out]".encode()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [("(", "is not a regular expression: missing"), ("x*", "matches nothing at all")],
+)
+def test_a_pattern_that_cannot_be_used_says_why(pattern: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        strike(pattern)

@@ -1,0 +1,477 @@
+"""A damaged SQLite store: it is set aside, and made anew from the journals."""
+
+import os
+import random
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from decimal import Decimal
+from pathlib import Path
+from threading import Barrier, Event, Thread
+
+import pytest
+
+from gateway.ledger import file_lock, sqlite_damage
+from gateway.ledger.file_lock import held
+from gateway.ledger.journal import CLOSED, Journal, write
+from gateway.ledger.retention import removed_until, sweep
+from gateway.ledger.sqlite import Sqlite
+from gateway.ledger.store import (
+    Rebuild,
+    StoreDamagedError,
+    StoreError,
+    StoreRebuildingError,
+)
+from tests.e2e.upstream import PATIENCE
+from tests.ledger.rows import attempt, entry, feedback
+
+NOW = 1_793_000_000.0
+ROWS = 400
+COST = Decimal("0.0000126")
+
+type Break = Callable[[Path], None]
+
+
+def truncated(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def zeroed(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(random.Random(7).randbytes(path.stat().st_size))
+
+
+def text(path: Path) -> None:
+    path.write_bytes(b"this is no database, and long enough to be looked at" * 20)
+
+
+def pages(path: Path) -> None:
+    """Every page but the first is noise: the schema can be read, and nothing else."""
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + random.Random(7).randbytes(len(data) - 4096))
+
+
+def flipped(path: Path) -> None:
+    """One byte: the kind of the root page of the table of segments."""
+    with closing(sqlite3.connect(path)) as base:
+        sql = "SELECT rootpage FROM sqlite_master WHERE name = 'segments'"
+        (page,) = base.execute(sql).fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff")
+
+
+def schema(path: Path) -> None:
+    """The first page behind its header: what tables there are."""
+    with path.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 3000)
+
+
+def untabled(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as base:
+        base.execute("DROP TABLE segments")
+
+
+DAMAGES = [truncated, zeroed, garbage, text, pages, flipped, schema, untabled]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of journals."""
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    rows = [row for n in range(ROWS) for row in (attempt(f"c-{n}"), entry(f"c-{n}"))]
+    (folder / "a.jsonl").write_bytes(b"".join(map(write, [*rows, feedback("c-7")])) + CLOSED)
+    return folder
+
+
+@pytest.fixture
+def path(tmp_path: Path, folder: Path) -> Path:
+    """The file of a store that has been fed, and that nobody has open."""
+    path = tmp_path / "ledger.db"
+    Sqlite(f"sqlite:///{path}").feed(folder)
+    return path
+
+
+@pytest.fixture
+def told() -> list[Rebuild]:
+    return []
+
+
+def reopened(path: Path, told: list[Rebuild], now: float = NOW) -> Sqlite:
+    """The store as a gateway opens it."""
+    return Sqlite(f"sqlite:///{path}", lambda: now, mended=told.append)
+
+
+def is_whole(store: Sqlite, calls: int = ROWS) -> bool:
+    """True if all is there once, and the file has no fault."""
+    (total,) = store.costs()
+    assert (total.calls, total.cost) == (calls, calls * COST)
+    assert len(store.attempts("c-3")) == 1
+    assert list(store.feedback(["c-7", "c-8"])) == ["c-7"]
+    return sqlite_damage.examine(store.path) == ""
+
+
+@pytest.mark.parametrize("breaks", DAMAGES)
+def test_a_file_that_is_damaged_at_start_is_made_anew(
+    path: Path, folder: Path, told: list[Rebuild], breaks: Break
+) -> None:
+    breaks(path)
+    before = path.read_bytes()
+    assert sqlite_damage.examine(path)
+    store = reopened(path, told)
+    assert store.feed(folder) == 2 * ROWS + 1
+    assert is_whole(store)
+    (aside,) = sqlite_damage.set_aside_before(path)
+    assert aside.read_bytes() == before
+    assert told == [
+        Rebuild(told[0].reason, aside.name),
+        Rebuild(told[0].reason, aside.name, done=True),
+    ]
+    assert not store.state().rebuilding
+    assert store.feed(folder) == 0
+    assert reopened(path, told).count() == ROWS
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.parametrize("breaks", DAMAGES)
+def test_a_file_that_is_damaged_while_it_is_fed_is_made_anew(
+    path: Path, folder: Path, told: list[Rebuild], breaks: Break, *, keeps: bool
+) -> None:
+    """Whoever feeds, or else whoever asks, finds it, and the next feed brings all rows."""
+    store = reopened(path, told)
+    if keeps:
+        store.keep()
+    store.feed(folder)
+    breaks(path)
+    with (folder / "b.jsonl").open("ab") as file:
+        file.write(write(entry("more")))
+    store.feed(folder)
+    for _ in range(2):  # what is in the memory of a connection that is kept is not damaged
+        try:
+            assert is_whole(store, ROWS + 1)
+        except StoreRebuildingError:
+            assert store.state().rebuilding
+            assert store.feed(folder)
+        store.close()
+    assert is_whole(store, ROWS + 1)
+    healed = keeps and breaks is flipped  # by the page that the connection had in its memory
+    assert [one.done for one in told] == ([] if healed else [False, True])
+    assert len(sqlite_damage.set_aside_before(path)) == (not healed)
+
+
+@pytest.mark.parametrize("ends", [[""], ["", "-wal", "-shm"]])
+def test_a_file_that_is_deleted_while_it_is_fed_is_made_anew(
+    path: Path, folder: Path, told: list[Rebuild], ends: list[str]
+) -> None:
+    """Also where its WAL is left: that is no part of the new file."""
+    store = reopened(path, told)
+    store.keep()
+    with (folder / "b.jsonl").open("ab") as file:
+        file.write(write(entry("more")))
+    store.feed(folder)
+    for end in ends:
+        path.with_name(f"ledger.db{end}").unlink()
+    with pytest.raises(StoreRebuildingError, match="its file was gone"):
+        store.count()
+    assert store.feed(folder) == 2 * ROWS + 2
+    assert is_whole(store, ROWS + 1)
+    store.close()
+    assert told == [Rebuild("it was gone", None), Rebuild("it was gone", None, done=True)]
+    assert sqlite_damage.set_aside_before(path) == []
+
+
+def test_an_empty_file_is_filled(path: Path, folder: Path, told: list[Rebuild]) -> None:
+    os.truncate(path, 0)
+    store = reopened(path, told)
+    with pytest.raises(StoreRebuildingError, match="0 rows so far"):
+        store.costs()
+    assert store.feed(folder) == 2 * ROWS + 1
+    assert is_whole(store)
+    assert told == [Rebuild("it was empty", None, done=True)]
+
+
+def test_a_file_that_is_emptied_while_it_is_fed_is_filled(
+    path: Path, folder: Path, told: list[Rebuild]
+) -> None:
+    store = reopened(path, told)
+    store.feed(folder)
+    os.truncate(path, 0)
+    with pytest.raises(StoreRebuildingError):
+        store.costs()
+    assert store.feed(folder) == 2 * ROWS + 1
+    assert is_whole(store)
+    assert told == [Rebuild("it was empty", None), Rebuild("it was empty", None, done=True)]
+    assert sqlite_damage.set_aside_before(path) == []
+
+
+def test_a_file_that_another_is_about_to_fill_is_not_damaged(
+    path: Path, folder: Path, told: list[Rebuild], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a moment it has no tables: whoever comes then waits, and feeds it."""
+    mine, others, fed = reopened(path, []), reopened(path, told), list[int | None]()
+    waits = Event()
+
+    def alone(path: Path) -> AbstractContextManager[None]:
+        waits.set()
+        return file_lock.alone(path)
+
+    with file_lock.alone(sqlite_damage.lock(path)):
+        path.unlink()
+        assert sqlite_damage.make(path)
+        monkeypatch.setattr(sqlite_damage, "alone", alone)
+        feeding = Thread(target=lambda: fed.append(others.feed(folder)))
+        feeding.start()
+        assert waits.wait(PATIENCE)
+        with closing(sqlite_damage.connect(path)) as base:
+            mine._migrate(base, "it was gone", None)
+    feeding.join()
+    assert fed == [2 * ROWS + 1]
+    assert is_whole(others)
+    assert told == [Rebuild("it was gone", None, done=True)]
+    assert sqlite_damage.set_aside_before(path) == []
+
+
+def test_a_file_that_comes_back_meanwhile_is_fed(
+    path: Path, folder: Path, told: list[Rebuild], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not there when it was to be opened, and is when it is looked why."""
+    store = reopened(path, told)
+    path.unlink()
+    connect = sqlite_damage.connect
+
+    def fails(path: Path, **options: bool) -> sqlite3.Connection:
+        monkeypatch.setattr(sqlite_damage, "connect", connect)
+        try:
+            return connect(path, **options)
+        finally:
+            Sqlite(f"sqlite:///{path}")
+
+    monkeypatch.setattr(sqlite_damage, "connect", fails)
+    assert store.feed(folder) == 2 * ROWS + 1
+    assert is_whole(store)
+    assert told == []
+
+
+def test_a_value_that_nobody_can_have_written_is_damage(
+    path: Path, folder: Path, told: list[Rebuild]
+) -> None:
+    with closing(sqlite3.connect(path)) as base, base:
+        base.execute("UPDATE entries SET cost = 'x' WHERE id = 'c-3'")
+    store = reopened(path, told)
+    with pytest.raises(StoreRebuildingError, match="made anew from the journals"):
+        store.entries()
+    store.feed(folder)
+    assert is_whole(store)
+
+
+def test_workers_who_find_it_at_once_make_one_file(
+    path: Path, folder: Path, told: list[Rebuild]
+) -> None:
+    pages(path)
+    gate, failed = Barrier(4), list[Exception]()
+
+    def work() -> None:
+        store = reopened(path, told)
+        gate.wait()
+        try:
+            while store.feed(folder) is None:
+                pass
+            assert is_whole(store)
+        except Exception as error:  # noqa: BLE001 - told to the test
+            failed.append(error)
+
+    threads = [Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert [one.done for one in told] == [False, True]
+    assert len(sqlite_damage.set_aside_before(path)) == 1
+
+
+def test_who_waits_for_another_knows_that_it_is_made_anew(
+    path: Path, folder: Path, told: list[Rebuild]
+) -> None:
+    mine, others = reopened(path, told), reopened(path, [])
+    pages(path)
+    with pytest.raises(StoreRebuildingError, match="its file was damaged"):
+        mine.costs()
+    with held(folder / "feed.lock"):
+        assert others.feed(folder) is None
+        assert others.state().rebuilding
+        with pytest.raises(StoreRebuildingError, match="0 rows so far"):
+            others.costs()
+        assert others.offsets(folder) == {}  # so that no segment is removed
+    mine.feed(folder)
+    with held(folder / "feed.lock"):
+        assert (folder / "b.jsonl").write_bytes(write(entry("more")))
+        assert others.feed(folder) is None
+    assert not others.state().rebuilding
+    assert is_whole(others)
+
+
+def test_a_rebuild_that_was_cut_short_is_gone_on_with(
+    path: Path, folder: Path, told: list[Rebuild]
+) -> None:
+    garbage(path)
+    reopened(path, told)
+    again = list[Rebuild]()
+    store = reopened(path, again)
+    with pytest.raises(StoreRebuildingError):
+        store.missing_until()
+    store.feed(folder)
+    assert is_whole(store)
+    assert [one.done for one in again] == [True]
+
+
+def test_a_disk_that_damages_every_file_is_not_filled_with_them(
+    path: Path, folder: Path, told: list[Rebuild]
+) -> None:
+    """A gateway starts all the same, and its feeds fail until some time has gone by."""
+    for n, age in enumerate([0, 500, 700, 1400, 2100, 90_000]):
+        garbage(path)
+        store = reopened(path, told, NOW + age)
+        if n in {1, 4}:  # too soon, and too many in a day
+            with pytest.raises(StoreDamagedError, match="look at its disk"):
+                store.feed(folder)
+        else:
+            assert store.feed(folder) == 2 * ROWS + 1
+    assert len(sqlite_damage.set_aside_before(path)) == 4
+
+
+def test_who_only_asks_leaves_it_and_tells_what_to_do(path: Path, folder: Path) -> None:
+    garbage(path)
+    before = path.read_bytes()
+    with pytest.raises(StoreDamagedError, match="move it away: a gateway that starts or runs"):
+        Sqlite(f"sqlite:///{path}")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", [0, 9])
+def test_a_database_of_another_program_is_left_alone(
+    tmp_path: Path, told: list[Rebuild], version: int
+) -> None:
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as base:
+        base.execute("CREATE TABLE theirs (name TEXT)")
+        base.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(StoreError, match="a database of another program") as caught:
+        reopened(path, told)
+    assert not isinstance(caught.value, StoreDamagedError)
+    assert (sqlite_damage.set_aside_before(path), told) == ([], [])
+
+
+def test_tables_without_a_version_are_damage(path: Path, folder: Path, told: list[Rebuild]) -> None:
+    with closing(sqlite3.connect(path)) as base:
+        base.execute("PRAGMA user_version = 0")
+    store = reopened(path, told)
+    store.feed(folder)
+    assert is_whole(store)
+    assert told[0].reason == "it has tables, and no version"
+
+
+@pytest.fixture
+def nobody(path: Path) -> Iterator[Path]:
+    """The same store, as a user sees it who may not open its file."""
+    place = Path(tempfile.mkdtemp())
+    place.chmod(0o777)
+    barred = Path(shutil.copy(path, place / "ledger.db"))
+    root = os.geteuid() == 0
+    barred.chmod(0o600 if root else 0)
+    if root:
+        os.seteuid(65_534)
+    try:
+        yield barred
+    finally:
+        if root:
+            os.seteuid(0)
+        shutil.rmtree(place)
+
+
+def test_a_file_that_may_not_be_opened_is_not_damaged(nobody: Path, told: list[Rebuild]) -> None:
+    with pytest.raises(StoreError, match="must be able to read and write it") as caught:
+        reopened(nobody, told)
+    assert not isinstance(caught.value, StoreDamagedError)
+    with pytest.raises(sqlite3.OperationalError):
+        sqlite_damage.examine(nobody)
+    assert (sqlite_damage.set_aside_before(nobody), told) == ([], [])
+    assert nobody.exists()
+
+
+def test_what_no_segment_has_any_more_is_told(
+    path: Path, folder: Path, told: list[Rebuild]
+) -> None:
+    """The journal's files were removed, as `keep_journal` says, before the store was damaged."""
+    os.utime(folder / "a.jsonl", (NOW - 100, NOW - 100))
+    assert removed_until(folder) is None
+    assert sweep(folder, NOW - 50, lambda _: True) == 1
+    assert removed_until(folder) == NOW - 100
+    (folder / "b.jsonl").write_bytes(write(entry("more")))
+    garbage(path)
+    store = reopened(path, told)
+    assert store.feed(folder) == 1
+    assert (store.count(), store.missing_until()) == (1, NOW - 100)
+    assert told[-1].missing_until == NOW - 100
+    # Neither does a store that begins in a place of its own have them.
+    other = reopened(path.with_name("other.db"), told)
+    assert (other.feed(folder), other.missing_until()) == (1, NOW - 100)
+    assert told[-1] == Rebuild("", None, done=True, missing_until=NOW - 100)
+
+
+def test_what_earlier_versions_removed_may_be_missing(path: Path, folder: Path) -> None:
+    """They did not write it down: any segment of before may be gone."""
+    os.utime(folder / "id", (NOW, NOW))
+    assert sweep(folder, NOW - 50, lambda _: False) == 0
+    assert removed_until(folder) is None
+    assert sweep(folder, NOW + 50, lambda _: False) == 0
+    assert removed_until(folder) == NOW + 50
+    assert sweep(folder, NOW + 90, lambda _: False) == 0
+    assert removed_until(folder) == NOW + 50
+
+
+def test_a_note_of_what_was_removed_that_nobody_can_read_is_none(folder: Path) -> None:
+    (folder / "removed-until").write_text("?")
+    assert removed_until(folder) is None
+
+
+def test_a_name_that_tells_no_time_is_of_long_ago(
+    path: Path, folder: Path, told: list[Rebuild]
+) -> None:
+    path.with_name("ledger.db.damaged-by-me").touch()
+    garbage(path)
+    assert reopened(path, told).feed(folder)
+    assert len(sqlite_damage.set_aside_before(path)) == 2
+
+
+def test_journals_that_are_written_meanwhile_are_all_there(
+    tmp_path: Path, path: Path, folder: Path, told: list[Rebuild]
+) -> None:
+    """Damaged again and again under a writer, the store has each row once in the end."""
+    journal = Journal(folder)
+    now = NOW
+    store = Sqlite(f"sqlite:///{path}", lambda: now, mended=told.append)
+    store.keep()
+    chance = random.Random(3)
+    for n in range(8):
+        journal.write(entry(f"more-{n}"))
+        now += 30_000
+        chance.choice(DAMAGES)(path)
+        store.close()
+        store.feed(folder)
+        try:
+            store.entries(limit=1000)
+            store.costs()
+        except StoreRebuildingError:
+            store.feed(folder)
+    journal.close()
+    store.feed(folder)
+    assert is_whole(store, ROWS + 8)

@@ -1,0 +1,114 @@
+"""How budgets stand: by whom they count, by counters or the ledger, and how long they last."""
+
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gateway.core.call import Key, KeyBudget
+from gateway.limits.budget_status import Budget, budgets, standings
+from gateway.settings.schema.limits import BudgetPart
+
+ZONE = ZoneInfo("Europe/Berlin")
+NOW = 1_793_000_000.0
+"""2026-10-26 08:33:20 in Berlin: a Monday after clocks went back."""
+DAY = "2026-10-26"
+
+
+def part(**values: object) -> BudgetPart:
+    return BudgetPart.model_validate({"name": "b", "every": "day", **values})
+
+
+def one(**values: object) -> Budget:
+    (found,) = budgets([part(**values)], [], ["default"], ZONE, NOW)
+    return found
+
+
+def test_budgets_are_of_each_tenant_and_of_keys_alone() -> None:
+    own = KeyBudget(usd=Decimal(3), every="hour", tier=("smart",))
+    ann = Key(name="ann", tenant="acme", budgets=(own, own))
+    found = list(budgets([part(usd=1, per="tenant")], [ann, ann], ["b", "a", "a"], ZONE, NOW))
+    assert [(b.name, b.owner, b.key) for b in found] == [("b", "a", ""), ("b", "b", ""), ("key ann", "acme", "ann"), ("key ann 2", "acme", "ann")]  # fmt: skip
+    assert found[2].only == {"tenant": ["acme"], "key": ["ann"], "tier": ["smart"]}
+    assert (found[2].apart, found[2].kind, found[2].limit) == (None, "usd", Decimal(3))
+    assert found[2].counts(None)
+    used = {"usd|key ann|own=ann|2026-10-26T08+01:00": 1_500_000}
+    (standing,) = standings(found[2], used, {})
+    assert (standing.used, standing.counted) == (Decimal("1.5"), True)
+
+
+def test_a_counter_counts_and_where_there_is_none_the_ledger_does() -> None:
+    budget = one(usd=2)
+    assert [(s.used, s.counted) for s in standings(budget, {f"usd|b|all|{DAY}": 250_000}, {})] == [(Decimal("0.25"), True)]  # fmt: skip
+    for used in ({}, None, {"usd|b|all|2026-10-25": 9, "usd|other|all|2026-10-26": 9, "calls|b|all|2026-10-26": 9}):  # fmt: skip
+        (found,) = standings(budget, used, {None: Decimal("0.1")})
+        assert (found.used, found.counted) == (Decimal("0.1"), False)
+    (found,) = standings(budget, None, {})
+    assert found.used == 0
+
+
+def test_what_is_counted_apart_stands_apart() -> None:
+    budget = one(usd=2, per="tag", tag=["a|b", "c"])
+    used = {f"usd|b|tag=a%7Cb|{DAY}": 1_000_000}
+    spent = {"a|b": Decimal(9), "c": Decimal(1), "other": Decimal(7), None: Decimal(7)}
+    found = standings(budget, used, spent)
+    assert [(s.subject, s.used, s.counted) for s in found] == [("a|b", Decimal(1), True), ("c", Decimal(1), False)]  # fmt: skip
+    assert budget.only == {"tag": ["a|b", "c"]}
+    own = one(usd=2, per=["tenant", "tag"], tag="c")
+    assert own.only == {"tenant": ["default"], "tag": ["c"]}
+    assert standings(one(usd=2, per="key"), {}, {}) == []
+
+
+def test_a_share_is_of_all_calls_of_the_same() -> None:
+    budget = one(share="0.1", tier=["reasoning"], per="key")
+    used = {f"share|b|key=ann|{DAY}": 1, f"calls|b|key=ann|{DAY}": 3, f"share|b|key=bob|{DAY}": 1}
+    found = standings(budget, used, {})
+    assert [(s.subject, s.used) for s in found] == [("ann", Decimal("0.3333")), ("bob", Decimal(0))]
+    assert found[0].rate(NOW) is None
+    assert found[0].runs_out(NOW) is None
+    (whole,) = standings(one(share="0.1", tier=["reasoning"]), None, {})
+    assert (whole.used, whole.counted) == (Decimal(0), False)
+
+
+@pytest.mark.parametrize(
+    ("used", "rate", "hours"),
+    [
+        (0, Decimal(0), None),
+        (2, Decimal("0.233766"), None),  # it lasts longer than the day does
+        (8, Decimal("0.935065"), 2.139),
+        (10, Decimal("1.168831"), None),  # it is used up
+        (12, Decimal("1.402597"), None),
+    ],
+)
+def test_a_budget_lasts_as_long_as_its_rate_says(
+    used: int, rate: Decimal, hours: float | None
+) -> None:
+    """8 h 33 min of the day have gone."""
+    (found,) = standings(one(usd=10), {f"usd|b|all|{DAY}": used * 1_000_000}, {})
+    assert found.rate(NOW) == pytest.approx(rate, abs=Decimal("0.001"))
+    at = found.runs_out(NOW)
+    assert (at is None) == (hours is None)
+    if at is not None and hours is not None:
+        assert (at - NOW) / 3_600 == pytest.approx(hours, abs=0.01)
+
+
+def test_a_window_that_has_just_begun_or_never_ends_has_no_end_that_is_known() -> None:
+    (fresh,) = budgets([part(usd=10)], [], ["default"], ZONE, NOW)
+    start = fresh.window.start or 0.0
+    (found,) = standings(fresh, {f"usd|b|all|{DAY}": 1}, {})
+    assert found.rate(start + 59) is None
+    assert found.rate(start + 60) is not None
+    (ever,) = standings(one(usd=10, every="total"), {"usd|b|all|total": 1}, {})
+    assert (ever.rate(NOW), ever.runs_out(NOW)) == (None, None)
+
+
+def test_a_budget_says_whose_calls_it_counts() -> None:
+    (own,) = budgets(
+        [], [Key(name="ann", budgets=(KeyBudget(usd=Decimal(1), every="day"),))], [], ZONE, NOW
+    )
+    assert own.scope(None) == "key ann"
+    assert one(usd=2).scope(None) == "all tenants"
+    assert one(usd=2, per="tenant").scope(None) == "tenant default"
+    assert one(usd=2, per="tag").scope("web") == "tag web of all tenants"
+    assert one(usd=2, per=["tenant", "tag"]).scope("web") == "tag web of tenant default"
+    assert one(usd=2, per="key").scope("ann") == "key ann"

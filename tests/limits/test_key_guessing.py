@@ -1,0 +1,89 @@
+"""Wrong keys are counted by how they begin and all together, in bounded memory."""
+
+import sys
+
+import pytest
+
+from gateway.core.errors import ProblemError
+from gateway.limits.key_guessing import Guesses
+
+
+class Clock:
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def refused(guesses: Guesses, secret: str) -> float:
+    """Seconds to wait that a wrong key is told; 0 where it is counted alone."""
+    try:
+        guesses.count(secret)
+    except ProblemError as error:
+        return error.problem.retry_after or 0.0
+    return 0.0
+
+
+def test_a_refusal_says_nothing_of_the_key(clock: Clock) -> None:
+    guesses = Guesses(clock)
+    for _ in range(5):
+        guesses.count("tg-12345")
+    with pytest.raises(ProblemError) as caught:
+        guesses.count("tg-12345")
+    problem = caught.value.problem
+    assert (problem.kind, problem.http_status) == ("rate_limited", 429)
+    assert "12345" not in problem.message
+
+
+def test_keys_that_begin_alike_are_few_and_come_back_slowly(clock: Clock) -> None:
+    guesses = Guesses(clock)
+    assert [refused(guesses, f"tg-12345{at}") for at in range(5)] == [0.0] * 5
+    assert refused(guesses, "tg-12345x") == pytest.approx(5.0)
+    clock.now += 4.0
+    assert refused(guesses, "tg-12345x") == pytest.approx(1.0)
+    clock.now += 1.0
+    assert refused(guesses, "tg-12345x") == 0.0
+    assert refused(guesses, "tg-12345x") == pytest.approx(5.0), "asking again costs no more"
+    clock.now += 1_000.0
+    assert [refused(guesses, "tg-12345") for _ in range(5)] == [0.0] * 5
+
+
+def test_keys_that_begin_differently_have_tries_of_their_own(clock: Clock) -> None:
+    guesses = Guesses(clock)
+    while not refused(guesses, "aaaaaaaa"):
+        pass
+    others = [f"{at}-other-key" for at in range(3)]
+    assert [refused(guesses, one) for one in others if _apart(one, "aaaaaaaa")] == [0.0] * len(
+        [one for one in others if _apart(one, "aaaaaaaa")]
+    )
+
+
+def _apart(one: str, other: str) -> bool:
+    """True if two keys have places of their own: by chance they may not."""
+    return (hash(one[:8]) - hash(other[:8])) % 1_024 != 0
+
+
+def test_all_together_are_few_however_they_begin(clock: Clock) -> None:
+    guesses = Guesses(clock)
+    told = [refused(guesses, f"{at:08d}") for at in range(2_000)]
+    counted = [wait for wait in told if not wait]
+    assert 40 <= len(counted) <= 50
+    assert all(told[100:])
+    clock.now += 1.0
+    told = [refused(guesses, f"{at:08d}") for at in range(2_000, 4_000)]
+    assert len([wait for wait in told if not wait]) == 5
+
+
+def test_its_memory_does_not_grow(clock: Clock) -> None:
+    guesses = Guesses(clock)
+    before = sys.getsizeof(guesses._places)
+    for at in range(50_000):
+        clock.now += 0.1
+        refused(guesses, f"{at}" * 50)
+    assert sys.getsizeof(guesses._places) == before
+    assert len(guesses._places) == 1_024

@@ -1,0 +1,533 @@
+"""The gate: what a call must pass, where it goes in place of a refusal, and who counts meanwhile."""
+
+import asyncio
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.core.call import Key, KeyBudget
+from gateway.core.decision import Plan
+from gateway.core.errors import ProblemError
+from gateway.core.facts import Facts
+from gateway.core.price import Price, Rates, Step
+from gateway.core.prompt import Prompt
+from gateway.core.target import Target
+from gateway.limits.cost_bounds import bound, dearest, micro
+from gateway.limits.counters import Ask, Lost, Over, Owner, Passed, Unseeded
+from gateway.settings.schema.limits import BudgetPart, LimitPart
+from tests.limits.stage import (
+    HELD,
+    PRICE,
+    PROMPT,
+    Shaky,
+    Stage,
+    budget,
+    decision,
+    limit,
+    lower,
+    plan,
+    target,
+)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "body", "most"),
+    [
+        (Prompt(model="m", chars=500), b"x" * 600, 1_500),
+        (Prompt(model="m", chars=500), "é".encode() * 600, 3_000),
+        (Prompt(model="m", chars=500), b"\\u00e9" * 100, 3_000),
+        (Prompt(model="m", chars=500, images=2), b"x", 41_500),
+        (Prompt(model="m", chars=500, files=1), b"x" * 9_000, 10_500),
+        (Prompt(model="m", chars=500, audio=1), b"x" * 9_000, 10_500),
+    ],
+)
+def test_a_prompt_has_no_more_tokens_than_bytes(prompt: Prompt, body: bytes, most: int) -> None:
+    assert bound(prompt, body) == most
+
+
+def test_money_is_rounded_up() -> None:
+    assert [micro(Decimal(text)) for text in ("0", "0.0000001", "0.000001", "1.0000011")] == [
+        0, 1, 1, 1_000_002
+    ]  # fmt: skip
+
+
+STEPPED = Price(
+    rates=PRICE.rates,
+    steps=(Step(1_000, Rates(input=Decimal(2), output=Decimal(4))),),
+    version="v1",
+)
+"""Dearer for long prompts."""
+
+
+@pytest.mark.parametrize(
+    ("targets", "asked", "most"),
+    [
+        ((target(),), PROMPT, 400 + 1_500),
+        ((target(), target(max_output=50)), PROMPT, 400 + 1_500),
+        ((target(max_output=50),), msgspec.structs.replace(PROMPT, max_output=None), 200 + 1_500),
+        ((target(facts=Facts(max_output=10)),), PROMPT, 40 + 1_500),
+        ((target(facts=Facts(max_output=10)),), msgspec.structs.replace(PROMPT, choices=3), 120 + 1_500),
+        ((target(), target(price=STEPPED)), PROMPT, 400 + 3_000),
+        ((target(), target(price=None)), PROMPT, None),
+        ((target(),), msgspec.structs.replace(PROMPT, max_output=None), None),
+        ((target(facts=Facts(context=500)),), msgspec.structs.replace(PROMPT, max_output=None), 2_000 + 1_500),
+    ],
+)  # fmt: skip
+def test_a_call_costs_what_its_dearest_target_does(
+    targets: Sequence[Target], asked: Prompt, most: int | None
+) -> None:
+    assert dearest(targets, 1_500, asked, 1e9) == most
+
+
+async def test_a_call_holds_the_most_and_is_charged_what_it_cost() -> None:
+    stage = Stage(budget())
+    assert await stage.ask() == (decision(), plan())
+    assert await stage.used() == HELD
+    await stage.end()
+    assert await stage.used() == 19
+
+
+async def test_a_call_that_nothing_bounds_is_not_counted() -> None:
+    stage = Stage()
+    assert await stage.ask() == (decision(), plan())
+    await stage.end()
+    assert stage.meter.asked == 0
+
+
+def test_no_call_passes_where_a_budget_bounds_each_and_is_closed() -> None:
+    """Of every key and every tier; what bounds some calls alone lets others pass."""
+    own = KeyBudget(usd=Decimal(1), every="day")
+    bound, free = Key(name="bound", budgets=(own,)), Key(name="free")
+    assert Stage(budget(), closed=True).gate.closes([bound, free])
+    assert not Stage(budget()).gate.closes([bound, free])
+    assert Stage(closed=True).gate.closes([bound])
+    assert not Stage(closed=True).gate.closes([bound, free])
+    assert not Stage(budget(tier="fast"), closed=True).gate.closes([free])
+    assert not Stage(limit(requests="9/m"), closed=True).gate.closes([free])
+
+
+async def test_a_key_has_budgets_of_its_own() -> None:
+    stage = Stage()
+    key = Key(name="k", budgets=(KeyBudget(usd=Decimal("0.002"), every="day"),))
+    await stage.ask(key=key)
+    await stage.end(cost=None)
+    assert (await stage.refused("c2", key=key)).kind == "budget"
+
+
+@pytest.mark.parametrize(
+    ("more", "held"),
+    [
+        ({"cost": None}, HELD),
+        ({"wasted": None}, HELD),
+        ({"estimate": Decimal("0.000001")}, HELD),
+        ({"cache": "hit", "attempts": 0, "cost": Decimal(0)}, 0),
+        ({"state": "refused", "attempts": 0, "cost": Decimal(0), "tier": None}, 0),
+    ],
+)
+async def test_what_nobody_knows_stays_charged(more: dict[str, Any], held: int) -> None:
+    stage = Stage(budget())
+    await stage.ask()
+    await stage.end(**more)
+    assert await stage.used() == held
+
+
+async def test_tokens_become_what_was_used() -> None:
+    """While it runs a call holds what it may use: 125 of its prompt, 100 of its answer."""
+    stage = Stage(limit(tokens="300/h"))
+    await stage.ask()
+    problem = await stage.refused("c2")
+    assert (problem.kind, problem.retry_after is None) == ("rate_limited", False)
+    await stage.end()
+    await stage.ask("c2")
+
+
+@pytest.mark.parametrize(
+    ("operation", "held"), [("count_tokens", 0), ("embeddings", 1_500), ("generate", HELD)]
+)
+async def test_operations_cost_what_they_do(operation: str, held: int) -> None:
+    stage = Stage(budget())
+    await stage.ask(operation=operation)
+    assert await stage.used() == held
+
+
+async def test_vectors_without_a_price_have_no_bound() -> None:
+    stage = Stage(budget())
+    problem = await stage.refused(operation="embeddings", targets=[target(price=None)])
+    assert (problem.kind, problem.param) == ("budget_unbounded", None)
+    assert "No model that can serve this call has a known price" in problem.message
+
+
+UNSAID = msgspec.structs.replace(PROMPT, max_output=None)
+"""A prompt whose client sets no cap on the answer."""
+LONG = target("long", facts=Facts(context=1_000))
+
+
+async def test_the_window_bounds_an_answer_that_nothing_else_bounds() -> None:
+    stage = Stage(budget())
+    await stage.ask(prompt=UNSAID, targets=[LONG])
+    assert await stage.used() == 1_500 + 4 * 1_000
+
+
+@pytest.mark.parametrize("more", [{}, {"reserve": "expected"}])
+async def test_a_target_without_a_bound_is_passed_over(more: dict[str, Any]) -> None:
+    """The next target of the plan serves the call; the operator is told once."""
+    stage = Stage(budget("1", **more))
+    free = target("free", price=None)
+    for name in ("c1", "c2"):
+        decided, found = await stage.ask(name, prompt=UNSAID, targets=[free, LONG])
+        assert decided == decision()
+        assert [one.model for one in found.targets] == ["long"]
+        assert found.doors == ("openai-chat",)
+        (skipped,) = found.skipped
+        assert (skipped.target, skipped.reason) == (
+            "p/free", "its cost has no bound, and a hard budget needs one",
+        )  # fmt: skip
+    texts = [row["text"] for row in stage.log]
+    assert texts == ["p/free is passed over: its cost has no bound"]
+
+
+async def test_the_labs_of_the_targets_that_are_left_stay_beside_them() -> None:
+    stage = Stage(budget("1"))
+    whole = Plan(
+        targets=(target("free", price=None), target("a"), target("b")),
+        doors=("gemini", "openai-chat", "openai-responses"),
+        labs=("x", "y", "z"),
+    )
+    _, found = await stage.gate.admit(stage.want(), decision(), whole, lower)
+    assert found.doors == ("openai-chat", "openai-responses")
+    assert found.labs == ("y", "z")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "word"),
+    [
+        ("openai-chat", "max_tokens"),
+        ("anthropic-messages", "max_tokens"),
+        ("openai-responses", "max_output_tokens"),
+        ("gemini", "maxOutputTokens"),
+    ],
+)
+async def test_a_call_that_nothing_bounds_is_told_what_to_send(dialect: str, word: str) -> None:
+    """In the client's own word; nothing is told to be used up."""
+    stage = Stage(budget())
+    problem = await stage.refused(prompt=UNSAID, dialect=dialect)
+    assert (problem.kind, problem.http_status, problem.param) == ("budget_unbounded", 400, word)
+    assert problem.should_retry is False
+    assert f"Send {word}." in problem.message
+    assert "`unknown_output`" in problem.message
+    assert [row["text"] for row in stage.log] == []
+    assert not stage.alerts
+
+
+async def test_a_call_that_nothing_bounds_goes_to_a_cheaper_tier_that_is_bounded() -> None:
+    stage = Stage(budget("1", tier="smart", then="fast"))
+    for number, late in enumerate((False, True, False)):  # the counter is there the third time
+        if number == 2:
+            await stage.ask("priced")
+        found, _ = await stage.gate.admit(
+            stage.want(f"{number}", prompt=UNSAID), decision(), plan(),
+            lambda _: (decision("fast"), plan(LONG)), late=late,
+        )  # fmt: skip
+        assert found.tier == "fast"
+    assert [row["text"] for row in stage.log] == []
+
+
+async def test_a_call_that_is_larger_than_the_budget_does_not_use_it_up() -> None:
+    stage = Stage(budget("0.001"))
+    problem = await stage.refused()
+    assert problem.kind == "budget"
+    assert problem.message == (
+        "This call may cost $0.0019, which is more than all of the budget 'b'. "
+        "Send a smaller max_tokens."
+    )
+    assert [row["text"] for row in stage.log] == []
+
+
+async def test_a_budget_that_only_warns_needs_no_bound() -> None:
+    stage = Stage(budget("0.001", hard=False))
+    assert await stage.ask(prompt=UNSAID) == (decision(), plan())
+
+
+async def test_a_rate_is_told_before_a_bound_that_lacks() -> None:
+    stage = Stage(limit(concurrency=0), budget())
+    assert (await stage.refused(prompt=UNSAID)).kind == "rate_limited"
+
+
+async def test_responses_take_no_cap_below_16_so_that_much_is_reserved() -> None:
+    stage = Stage(budget())
+    await stage.ask(prompt=msgspec.structs.replace(PROMPT, max_output=1))
+    assert await stage.used() == 1_500 + 4 * 16
+
+
+async def test_usual_budgets_hold_what_is_usual() -> None:
+    """A thousand tokens until answers were seen, then what nearly all stay below."""
+    stage = Stage(budget("1", reserve="expected"))
+    await stage.ask()
+    assert await stage.used() == 125 + 4_000
+    for n in range(200):
+        await stage.end(f"x{n}", output=50)
+    await stage.end()
+    await stage.ask("c2")
+    assert await stage.used() == 19 + 125 + 200
+    await stage.ask("c3", operation="count_tokens")
+
+
+async def test_what_does_not_fit_goes_to_a_cheaper_tier() -> None:
+    stage = Stage(budget("0", tier="smart", then="fast"))
+    found, planned = await stage.ask()
+    assert (found.tier, planned.targets[0].model) == ("fast", "cheap")
+
+
+async def test_one_that_cannot_go_lower_is_refused() -> None:
+    """A key may not use the tier below, or another rule brings it back."""
+    stage = Stage(budget("0", tier="smart", then="fast"))
+    problem = await stage.refused(again=lambda _: (decision("smart"), plan()))
+    assert (problem.kind, "'b' is spent for 2001-09-09" in problem.message) == ("budget", True)
+    assert (await Stage(budget("0", every="total")).refused()).message == (
+        "The budget 'b' is spent: what is left is less than this call may cost, $0.0019."
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (limit(requests="0/m"), "0 requests in 60 s"),
+        (limit(concurrency=0), "0 calls at a time"),
+    ],
+)
+async def test_a_limit_says_what_it_is(part: LimitPart, text: str) -> None:
+    problem = await Stage(part).refused()
+    assert (problem.kind, text in problem.message) == ("rate_limited", True)
+    assert problem.retry_after is not None
+
+
+async def test_a_share_says_so() -> None:
+    part = BudgetPart.model_validate({"name": "s", "share": 0, "tier": "smart", "every": "day"})
+    assert "no more of this tier" in (await Stage(part).refused()).message
+
+
+async def test_it_is_told_once_that_a_budget_is_nearly_or_all_used() -> None:
+    stage = Stage(budget("0.005", soft="0.5"))
+    await stage.ask("c1")
+    await stage.ask("c2")
+    await stage.refused("c3")
+    assert [row["text"] for row in stage.log] == ["soft limit passed"]
+    for name in ("c1", "c2"):
+        await stage.end(name, cost=None)
+    for name in ("c3", "c4"):
+        await stage.refused(name)
+    texts = [row["text"] for row in stage.log]
+    assert texts == ["soft limit passed", "used up"]
+    assert stage.alerts == ["b", "b"]
+
+
+async def test_a_budget_that_running_calls_reserve_is_busy_and_not_used_up() -> None:
+    """The client may come back in a second; the operator is told of nothing."""
+    stage = Stage(budget("0.002"))
+    await stage.ask()
+    problem = await stage.refused("c2")
+    assert (problem.kind, problem.http_status, problem.retry_after) == ("budget_busy", 429, 1.0)
+    assert problem.should_retry is None
+    assert "'b' has no room at the moment" in problem.message
+    assert not stage.log
+    assert not stage.alerts
+    await stage.end()
+    await stage.ask("c2")
+
+
+async def test_a_busy_budget_sends_a_call_to_a_cheaper_tier_and_tells_nobody() -> None:
+    stage = Stage(budget("0.002", tier="smart", then="fast"))
+    await stage.ask()
+    found, _ = await stage.ask("c2")
+    assert (found.tier, stage.log, stage.alerts) == ("fast", [], [])
+
+
+async def test_a_lost_counter_is_given_what_was_spent() -> None:
+    stage = Stage(budget(), spent=9_000)
+    assert (await stage.refused()).kind == "budget"
+    assert await stage.used() == 9_000
+
+
+async def test_a_further_attempt_takes_room_of_its_own() -> None:
+    stage = Stage(budget("0.005"), limit(requests="1/h"))
+    await stage.ask()
+    await stage.gate.extend(stage.want(), decision(), target())
+    assert await stage.used() == 2 * HELD
+    with pytest.raises(ProblemError, match="is spent"):
+        await stage.gate.extend(stage.want(), decision(), target())
+    await stage.end()
+    assert await stage.used() == 19
+
+
+async def test_without_a_budget_a_further_attempt_is_free() -> None:
+    stage = Stage(limit(requests="1/h"))
+    await stage.ask()
+    await stage.gate.extend(stage.want(), decision(), target())
+    assert stage.meter.asked == 1
+
+
+async def test_while_nobody_counts_for_all_each_process_has_its_part() -> None:
+    """SEC-BUDGET 6: of what is left by the ledger; what was spent then is counted for all after it."""
+    stage = Stage(budget("0.01"), shares=2, spent=2_000)
+    await stage.ask("c0")
+    await stage.end("c0")
+    stage.meter.lost = True
+    await stage.ask("c1")
+    await stage.ask("c2")
+    assert (await stage.refused("c3")).kind == "budget_busy"
+    await stage.end("c1")
+    await stage.end("c2", cost=None)
+    assert await stage.used() == 2_019
+    stage.meter.lost = False
+    await stage.ask("c4")
+    await stage.gate.drain()
+    assert await stage.used() == 2_019 + 19 + HELD + HELD
+    texts = [row["text"] for row in stage.log if row["event"] == "limits"]
+    assert texts == ["counted in this process alone", "counted for all again"]
+
+
+async def test_what_was_spent_meanwhile_is_not_lost_with_a_second_loss() -> None:
+    stage = Stage(budget("0.01"))
+    await stage.ask("c0")
+    await stage.end("c0")
+    stage.meter.lost = True
+    await stage.ask("c1")
+    await stage.end("c1")
+    stage.meter.lost = False
+    await stage.ask("c2")
+    stage.meter.lost = True
+    await stage.gate.drain()
+    stage.meter.lost = False
+    stage.gate._said(lost=True)
+    await stage.ask("c3")
+    await stage.gate.drain()
+    assert await stage.used() == 19 + 19 + 2 * HELD
+
+
+async def test_a_counter_that_was_lost_too_is_made_from_the_ledger() -> None:
+    """Which knows of what was spent meanwhile."""
+    stage = Stage(budget("0.01"))
+    stage.meter.lost = True
+    await stage.ask("c1")
+    await stage.end("c1")
+    stage.meter.lost, stage.spent = False, 19
+    await stage.ask("c2", operation="count_tokens")
+    await stage.gate.drain()
+    assert await stage.used() == 19
+
+
+async def test_one_that_leaves_while_it_is_counted_holds_nothing_for_long() -> None:
+    """It may be taken all the same: its end is settled."""
+    stage = Stage(budget())
+
+    class Slow(Shaky):
+        async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+            found = await super().admit(ask, now)
+            if not isinstance(found, Unseeded):
+                await asyncio.sleep(3600)
+            return found
+
+    stage.meter = stage.gate._meter = Slow()
+    task = asyncio.create_task(stage.ask())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await stage.used() == HELD
+    await stage.end(state="aborted", attempts=0, cost=Decimal(0), tier=None)
+    assert await stage.used() == 0
+
+
+async def test_a_further_attempt_is_not_made_where_nobody_counts() -> None:
+    stage = Stage(budget())
+    await stage.ask()
+    stage.meter.lost = True
+    with pytest.raises(ProblemError, match="cannot be counted"):
+        await stage.gate.extend(stage.want(), decision(), target())
+    stage.meter.lost = False
+    await stage.end()
+    assert await stage.used() == 19
+
+
+async def test_what_ended_while_it_was_lost_is_settled_after_it() -> None:
+    stage = Stage(budget(), closed=True)
+    await stage.ask("c1")
+    stage.meter.lost = True
+    await stage.end("c1")
+    await stage.refused("c2")
+    stage.meter.lost = False
+    await stage.ask("c3")
+    await stage.gate.drain()
+    assert await stage.used() == 19 + HELD
+
+
+async def test_one_that_outlives_a_loss_is_counted_for_all() -> None:
+    stage = Stage(budget())
+    await stage.ask("c0")
+    stage.meter.lost = True
+    await stage.ask("c1")
+    stage.meter.lost = False
+    await stage.ask("c2")
+    await stage.end("c1")
+    await stage.gate.drain()
+    assert await stage.used() == 2 * HELD + 19
+
+
+async def test_counters_are_swept_again_and_again() -> None:
+    stage = Stage(budget())
+    await stage.ask()
+    swept: list[Owner] = []
+
+    async def sweep(owner: Owner, _: float) -> None:
+        swept.append(owner)
+        if len(swept) == 1:
+            raise Lost
+
+    async def sleep(_: float) -> None:
+        if len(swept) >= 3:
+            raise asyncio.CancelledError
+
+    stage.meter.sweep = sweep  # type: ignore[method-assign,assignment]  # a spy
+    with pytest.raises(asyncio.CancelledError):
+        await stage.gate.keep(sleep)
+    assert swept == [None, None, "default"]
+
+
+async def test_closed_means_closed() -> None:
+    """SEC-BUDGET 6: but limits that are no budget are counted here."""
+    stage = Stage(budget(), limit(requests="5/m"), closed=True)
+    stage.meter.lost = True
+    problem = await stage.refused()
+    assert (problem.kind, problem.retry_after) == ("overloaded", 5.0)
+    assert [row["text"] for row in stage.log] == ["refused"]
+    stage = Stage(limit(requests="5/m"), closed=True)
+    stage.meter.lost = True
+    await stage.ask()
+
+
+async def test_one_that_is_lost_at_the_end_leaves_what_was_held() -> None:
+    stage = Stage(budget())
+    await stage.ask()
+    stage.meter.lost = True
+    await stage.end()
+    assert await stage.used() == HELD
+
+
+async def test_a_limit_of_nothing_stays_nothing_in_parts() -> None:
+    stage = Stage(limit(requests="0/m"), shares=4)
+    stage.meter.lost = True
+    assert (await stage.refused()).kind == "rate_limited"
+
+
+async def test_a_counter_that_never_is_there_is_as_good_as_lost() -> None:
+    stage = Stage(budget(), closed=True)
+
+    async def never(ask: Ask, _: float) -> Unseeded:
+        return Unseeded(ask.needs[0])
+
+    stage.meter.admit = never  # type: ignore[method-assign,assignment]  # one that forgets
+    assert (await stage.refused()).kind == "overloaded"

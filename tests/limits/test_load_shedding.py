@@ -1,0 +1,230 @@
+"""Pressure: what is measured becomes one level, and a body is let in where there is memory."""
+
+import asyncio
+
+import pytest
+
+from gateway.core.errors import ProblemError
+from gateway.limits.load_shedding import ALL, EVERY, REASONING, SHARES, Hold, Pressure, Sample
+from gateway.telemetry.process import Reach
+
+GB = 1_000_000_000
+MB = 1_000_000
+
+
+class Machine:
+    """A machine that says what it is told to, and a pressure that looks at it."""
+
+    def __init__(self, memory: int | None = 100 * MB, group: Reach | None = None) -> None:
+        self.sample = Sample(memory, group, 10)
+        self.log: list[dict[str, object]] = []
+        self.leaned = 0
+        self.chances = 0.0
+        self.pressure = Pressure(
+            lambda: self.sample, memory=GB, files=1000, lag=1.0,
+            log=self.note, lean=self.lean, chance=lambda: self.chances,
+        )  # fmt: skip
+        self.now = 0.0
+
+    def note(self, event: str, **fields: object) -> None:
+        self.log.append({"event": event, **fields})
+
+    def lean(self) -> None:
+        self.leaned += 1
+
+    def look(self, late: float = 0.0, times: int = 1, **changes: object) -> int:
+        """The level after some samples of this."""
+        self.sample = self.sample._replace(**changes)  # type: ignore[arg-type]
+        for _ in range(times):
+            self.now += EVERY
+            self.pressure.look(self.now, late)
+        return self.pressure.level
+
+
+@pytest.mark.parametrize(
+    ("used", "level"), [(0.79, 0), (0.80, SHARES), (0.85, REASONING), (0.92, ALL), (2.0, ALL)]
+)
+def test_memory(used: float, level: int) -> None:
+    """By what the process may have, and by what the group that it is in may have."""
+    assert Machine().look(memory=int(used * GB)) == level
+    assert Machine().look(group=Reach(int(used * GB), GB)) == level
+
+
+def test_of_much_memory_the_last_of_it_counts() -> None:
+    """24 GB of which others use 23 leave a gateway all that it needs; 50 MB do not."""
+    assert Machine().look(group=Reach(23 * GB, 24 * GB)) == 0
+    assert Machine().look(group=Reach(23_950 * MB, 24 * GB)) == ALL
+    machine = Machine(group=Reach(23 * GB, 24 * GB))
+    assert machine.pressure.free() == pytest.approx(820 * MB)
+
+
+@pytest.mark.parametrize(
+    ("files", "level"), [(699, 0), (700, SHARES), (800, REASONING), (900, ALL)]
+)
+def test_open_files(files: int, level: int) -> None:
+    assert Machine().look(files=files) == level
+
+
+@pytest.mark.parametrize(
+    ("late", "level"), [(0.24, 0), (0.25, SHARES), (0.5, REASONING), (1.0, ALL)]
+)
+def test_a_loop_that_is_late_for_a_whole_second(late: float, level: int) -> None:
+    """One pause, however long, is none."""
+    machine = Machine()
+    assert machine.look(late=9.0, times=3) == 0
+    assert machine.look() == 0
+    assert machine.look(late=late, times=4) == level
+
+
+def test_the_worst_of_all_counts_and_is_told_once() -> None:
+    machine = Machine()
+    assert machine.look(memory=810 * MB, files=860, times=3) == REASONING
+    assert machine.log == [{"event": "pressure", "level": 2, "what": "files", "used": 0.86}]
+
+
+def test_it_ends_a_second_after_it_is_better_and_not_at_the_edge() -> None:
+    machine = Machine()
+    assert machine.look(files=900) == ALL
+    assert machine.look(files=880, times=9) == ALL  # near enough
+    assert machine.look(files=10, times=3) == ALL
+    assert machine.look(files=10) == 0
+    assert [row["level"] for row in machine.log] == [3, 0]
+    assert machine.log[-1]["what"] is None
+
+
+def test_memory_is_given_back_now_and_then_while_it_is_short() -> None:
+    machine = Machine()
+    machine.look()
+    assert machine.leaned == 0
+    machine.look(memory=900 * MB, times=4)
+    assert machine.leaned == 1
+    machine.look(times=20)
+    assert machine.leaned == 2
+
+
+def test_what_cannot_be_measured_presses_nobody() -> None:
+    pressure = Pressure(Sample, memory=GB, files=1000)
+    pressure.look(1.0, 99.0)
+    assert (pressure.level, pressure.free()) == (0, float("inf"))
+    Hold(pressure).ask(10 * GB)
+
+
+def refused(pressure: Pressure, size: int, hold: Hold | None = None) -> tuple[str, float | None]:
+    with pytest.raises(ProblemError) as caught:
+        (hold or Hold(pressure)).ask(size)
+    return caught.value.problem.kind, caught.value.problem.retry_after
+
+
+def test_bodies_are_let_in_while_there_is_memory_for_five_times_of_them() -> None:
+    """920 of 1,000 MB may be used and 100 are: four bodies of 40 MB, and the next when one ends."""
+    machine = Machine()
+    holds = [Hold(machine.pressure) for _ in range(4)]
+    for hold in holds:
+        hold.ask(40 * MB)
+    assert refused(machine.pressure, 40 * MB) == ("overloaded", 1.0)
+    holds[0].end()
+    holds[0].end()
+    Hold(machine.pressure).ask(40 * MB)
+    assert machine.pressure.shed == 1
+
+
+def test_what_was_promised_and_is_in_use_counts_once() -> None:
+    """Of 800 MB that are promised 500 are in use: 300 more are to come."""
+    machine = Machine()
+    hold = Hold(machine.pressure)
+    hold.ask(160 * MB)
+    machine.look(memory=600 * MB)
+    assert machine.pressure.free() == pytest.approx(20 * MB)
+    machine.look(memory=915 * MB)
+    assert machine.pressure.free() == pytest.approx(5 * MB)
+    hold.end()
+    machine.look(memory=300 * MB)  # where it stays afterwards is what there is without bodies
+    assert machine.pressure.free() == pytest.approx(620 * MB)
+
+
+def test_the_group_has_less_left_than_the_process() -> None:
+    machine = Machine(group=Reach(400 * MB, 600 * MB))
+    assert machine.pressure.free() == pytest.approx(152 * MB)
+    assert refused(machine.pressure, 40 * MB)[0] == "overloaded"
+
+
+def test_memory_that_cannot_be_read_is_counted_by_what_is_promised() -> None:
+    machine = Machine(memory=None, group=Reach(0, GB))
+    Hold(machine.pressure).ask(100 * MB)
+    assert machine.pressure.free() == pytest.approx(420 * MB)
+
+
+def test_one_that_could_never_fit_is_too_large_and_a_small_one_is_not_asked() -> None:
+    machine = Machine()
+    assert refused(machine.pressure, 200 * MB) == ("request_too_large", None)
+    machine.look(memory=GB)
+    Hold(machine.pressure).ask(65_536)
+    assert machine.pressure.held == 0
+
+
+def test_a_body_that_grows_is_asked_for_as_it_comes() -> None:
+    machine = Machine()
+    hold = Hold(machine.pressure)
+    for size in (10 * MB, 50 * MB, 160 * MB):
+        hold.ask(size)
+        assert machine.pressure.held == 5 * size
+    assert refused(machine.pressure, 170 * MB, hold)[0] == "request_too_large"
+    hold.end()
+    assert machine.pressure.held == 0
+
+
+def test_many_small_values_need_more_than_their_size() -> None:
+    """Of 920 MB 100 are used: 4 million names and values are 100 MB of quotes, and more do not fit."""
+    machine = Machine()
+    hold = Hold(machine.pressure)
+    hold.weigh(b'"a"' * 2_000_000)
+    assert machine.pressure.held == 100 * MB
+    hold.weigh(b"1," * 1_000_000)
+    assert machine.pressure.held == 140 * MB
+    with pytest.raises(ProblemError, match="more memory than the gateway has"):
+        hold.weigh(b"," * 20_000_000)
+    hold.end()
+    assert machine.pressure.held == 0
+
+
+def test_clients_do_not_come_back_all_at_once() -> None:
+    machine = Machine()
+    waits = set()
+    for machine.chances in (0.0, 0.2, 0.5, 0.99):
+        waits.add(machine.pressure.wait())
+    assert waits == {1.0, 2.0, 3.0, 5.0}
+
+
+@pytest.mark.parametrize("level", [SHARES, REASONING, ALL])
+def test_who_is_refused(level: int) -> None:
+    machine = Machine()
+    machine.look(files={SHARES: 700, REASONING: 800, ALL: 900}[level])
+    for asked in (SHARES, REASONING, ALL):
+        if level >= asked:
+            with pytest.raises(ProblemError, match="at its limits"):
+                machine.pressure.check(asked)
+        else:
+            machine.pressure.check(asked)
+
+
+async def test_samples_are_taken_again_and_again_and_know_how_late_they_are() -> None:
+    machine, now = Machine(), 0.0
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        slept.append(seconds)
+        if len(slept) > 6:
+            raise asyncio.CancelledError
+        now += seconds + 0.6
+
+    with pytest.raises(asyncio.CancelledError):
+        await machine.pressure.keep(sleep, lambda: now)
+    assert set(slept) == {EVERY}
+    assert machine.pressure.late == pytest.approx(0.6)
+    assert machine.pressure.level == REASONING
+
+
+def test_any_body_fits_where_nobody_says_how_much_memory_there_is() -> None:
+    """Not every system tells; then `max_body` alone bounds it."""
+    assert Pressure(lambda: Sample(None, None, 10)).fits(10**18)

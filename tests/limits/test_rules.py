@@ -1,0 +1,379 @@
+"""Limits and budgets made ready: which calls need what, and what a lost counter had counted."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+
+from gateway.core.call import Key, KeyBudget, KeyLimit
+from gateway.core.target import TIERS, Tier
+from gateway.limits.counters import Need
+from gateway.limits.rules import MOST, Level, Limits, counted
+from gateway.settings.schema.limits import BudgetPart, LimitPart
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC).timestamp()
+
+
+def limits(*parts: dict[str, Any]) -> Limits:
+    """Those with `every` are budgets."""
+    return Limits(
+        [LimitPart.model_validate({"name": "x", **part}) for part in parts if "every" not in part],
+        [BudgetPart.model_validate({"name": "x", **part}) for part in parts if "every" in part],
+        BERLIN,
+    )
+
+
+def needs(
+    made: Limits,
+    *,
+    key: str = "ann",
+    tags: tuple[str, ...] = (),
+    tier: Tier | None = "smart",
+    now: float = NOW,
+    micro: int | None = 70,
+    expected: int | None = None,
+    own: Key | None = None,
+) -> tuple[Need, ...]:
+    return made.needs(
+        key=key, tags=tags, tier=tier, now=now, tokens=900, micro=micro, expected=expected, own=own
+    )
+
+
+def fields(made: Limits, **call: Any) -> list[str]:
+    return [need.field for need in needs(made, **call)]
+
+
+def test_a_limit_of_three_kinds_is_three_needs() -> None:
+    made = limits({"requests": "60/m", "tokens": "200k/h", "concurrency": 8, "per": "key"})
+    assert needs(made) == (
+        Need(kind="requests", name="x", field="requests|x|key=ann|60s", limit=60, period=60.0),
+        Need(
+            kind="tokens", name="x", field="tokens|x|key=ann|3600s", limit=200_000, amount=900,
+            period=3600.0,
+        ),
+        Need(kind="concurrency", name="x", field="concurrency|x|key=ann", limit=8),
+    )  # fmt: skip
+
+
+def test_a_budget_is_in_micro_dollars_of_its_window() -> None:
+    made = limits({"usd": Decimal("20.000001"), "every": "day", "soft": 0.8})
+    assert needs(made) == (
+        Need(
+            kind="usd", name="x", field="usd|x|all|2026-11-24", limit=20_000_001, amount=70,
+            seeded=True, soft=16_000_001, all_tenants=True,
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("every", "name"),
+    [
+        ("hour", "2026-11-24T13+01:00"),
+        ("day", "2026-11-24"),
+        ("month", "2026-11"),
+        ("total", "total"),
+    ],
+)
+def test_windows_are_those_of_the_time_zone(every: str, name: str) -> None:
+    assert fields(limits({"usd": 1, "every": every})) == [f"usd|x|all|{name}"]
+
+
+def test_a_new_window_is_a_new_counter_at_midnight_exactly() -> None:
+    made = limits({"usd": 1, "every": "day"})
+    midnight = datetime(2026, 11, 25, tzinfo=BERLIN).timestamp()
+    found = [fields(made, now=now) for now in (midnight - 0.001, midnight, midnight - 0.001)]
+    assert found == [["usd|x|all|2026-11-24"], ["usd|x|all|2026-11-25"], ["usd|x|all|2026-11-24"]]
+
+
+@pytest.mark.parametrize(
+    ("part", "counted"),
+    [
+        ({}, True),
+        ({"key": ["ann", "bob"]}, True),
+        ({"key": "bob"}, False),
+        ({"tag": ["a", "c"]}, True),
+        ({"tag": "c"}, False),
+        ({"tier": ["smart", "reasoning"]}, True),
+        ({"tier": "fast"}, False),
+        ({"key": "ann", "tag": "b", "tier": "smart"}, True),
+        ({"key": "ann", "tag": "b", "tier": "fast"}, False),
+    ],
+)
+def test_a_call_is_counted_where_all_that_is_written_is_so(
+    part: dict[str, Any], counted: bool
+) -> None:
+    for kind in ({"requests": "1/m"}, {"usd": 1, "every": "day"}):
+        assert bool(fields(limits({**part, **kind}), tags=("a", "b"))) is counted
+
+
+@pytest.mark.parametrize(
+    ("part", "subjects"),
+    [
+        ({}, ["all"]),
+        ({"per": "key"}, ["key=ann"]),
+        ({"per": "tier"}, ["tier=smart"]),
+        ({"per": "tag"}, ["tag=a", "tag=b"]),
+        ({"per": "tag", "tag": ["b", "c"]}, ["tag=b"]),
+        ({"per": "key", "tag": "a"}, ["key=ann"]),
+    ],
+)
+def test_who_is_counted_apart(part: dict[str, Any], subjects: list[str]) -> None:
+    """A call with a tag twice counts once."""
+    found = fields(limits({**part, "concurrency": 1}), tags=("a", "b", "a"))
+    assert found == [f"concurrency|x|{subject}" for subject in subjects]
+
+
+def test_an_embedding_is_of_no_tier() -> None:
+    made = limits(
+        {"concurrency": 1, "per": "tier"}, {"name": "y", "concurrency": 1, "tier": "fast"}
+    )
+    assert needs(made, tier=None) == ()
+    assert fields(limits({"concurrency": 1}), tier=None) == ["concurrency|x|all"]
+
+
+def test_names_cannot_be_taken_for_others() -> None:
+    """Nor by a client that chooses its tags."""
+    made = limits({"name": "a|b", "per": "tag", "usd": 1, "every": "total"})
+    need, other = needs(made, tags=("c|total", "c%7Ctotal"))
+    assert need.field == "usd|a%7Cb|tag=c%7Ctotal|total"
+    assert other.field == "usd|a%7Cb|tag=c%257Ctotal|total"
+    assert made.scope(None, need).only["tag"] == ["c|total"]
+    assert made.scope(None, other).only["tag"] == ["c%7Ctotal"]
+
+
+def test_a_share_counts_every_call_and_takes_of_its_tiers_alone() -> None:
+    share = {"share": 0.1, "tier": "reasoning", "every": "day", "soft": 0.5, "then": "smart"}
+    made = limits({**share, "per": "tenant"})
+    field, whole = "share|x|all|2026-11-24", "calls|x|all|2026-11-24"
+    (of_it,), (other,), (none,) = (needs(made, tier=tier) for tier in ("reasoning", "fast", None))
+    assert of_it == Need(
+        kind="share", name="x", field=field, whole=whole, limit=100, soft=50, then="smart"
+    )
+    same = Need(kind="share", name="x", field=field, whole=whole, limit=100, soft=50, amount=0)
+    assert other == none == same
+
+
+def test_what_only_warns_lets_all_in() -> None:
+    """And warns at its amount where `soft` says nothing else."""
+    (money,) = needs(limits({"usd": 20, "every": "day", "hard": False}))
+    assert (money.limit, money.soft) == (MOST, 20_000_000)
+    made = limits({"share": 0.1, "tier": "smart", "every": "day", "hard": False, "soft": 0.5})
+    (share,) = needs(made)
+    assert (share.limit, share.soft) == (1000, 50)
+    assert needs(limits({"usd": 20, "every": "day"}))[0].soft is None
+
+
+@pytest.mark.parametrize(
+    ("part", "micro", "expected", "amount"),
+    [
+        ({}, 70, 5, 70),
+        ({"reserve": "expected"}, 70, 5, 5),
+        ({"reserve": "expected"}, 70, None, 70),
+        ({"reserve": "expected"}, None, 5, 5),
+        ({}, None, 5, 1_000_001),
+        ({"reserve": "expected"}, None, None, 1_000_001),
+        ({"hard": False}, None, None, 0),
+    ],
+)
+def test_a_call_is_held_at_what_it_may_cost(
+    part: dict[str, Any], micro: int | None, expected: int | None, amount: int
+) -> None:
+    """What nobody knows fits no hard budget."""
+    (need,) = needs(limits({"usd": 1, "every": "day", **part}), micro=micro, expected=expected)
+    assert need.amount == amount
+
+
+def test_a_call_only_ever_goes_to_a_cheaper_tier() -> None:
+    made = limits({"usd": 1, "every": "day", "tier": ["smart", "reasoning"], "then": "fast"})
+    assert [needs(made, tier=tier)[0].then for tier in ("smart", "reasoning")] == ["fast", "fast"]
+
+
+ANN = Key(
+    name="ann",
+    limits=(
+        KeyLimit(requests=(60, 60.0), tokens=(1000, 1.0), concurrency=2),
+        KeyLimit(concurrency=1),
+    ),
+    budgets=(
+        KeyBudget(usd=Decimal(5), every="month", soft=Decimal("0.5"), then="fast"),
+        KeyBudget(usd=Decimal(1), every="day", reserve="expected", hard=False),
+    ),
+)
+
+
+def test_a_budget_of_a_key_counts_the_tiers_that_it_names() -> None:
+    """And what a lost counter had counted is asked of these alone."""
+    budget = KeyBudget(usd=Decimal(5), every="month", tier=("reasoning", "smart"), then="fast")
+    key = Key(name="bob", budgets=(budget,))
+    made = limits()
+    assert [bool(needs(made, key="bob", own=key, tier=tier)) for tier in TIERS] == [
+        False, True, True,
+    ]  # fmt: skip
+    (need,) = needs(made, key="bob", own=key, tier="smart")
+    scope = made.scope("default", need)
+    assert scope.only == {"tenant": ["default"], "key": ["bob"], "tier": ["reasoning", "smart"]}
+
+
+def test_a_key_has_limits_and_budgets_of_its_own() -> None:
+    """After those of the configuration, and beside one of the same name."""
+    made = limits({"name": "key ann", "per": "key", "concurrency": 9})
+    found = needs(made, own=ANN, expected=3)
+    assert [(need.field, need.limit, need.amount) for need in found] == [
+        ("concurrency|key ann|key=ann", 9, 1),
+        ("requests|key ann|own=ann|60s", 60, 1),
+        ("tokens|key ann|own=ann|1s", 1000, 900),
+        ("concurrency|key ann|own=ann", 2, 1),
+        ("concurrency|key ann 2|own=ann", 1, 1),
+        ("usd|key ann|own=ann|2026-11", 5_000_000, 70),
+        ("usd|key ann 2|own=ann|2026-11-24", MOST, 3),
+    ]
+    assert [need.then for need in found[-2:]] == ["fast", None]
+    assert needs(made, own=ANN, tier="fast")[-2].then is None
+    assert len({need.field for need in found}) == len(found)
+    assert needs(made, key="bob", own=Key(name="bob")) == needs(made, key="bob")
+
+
+def test_a_key_that_was_changed_is_read_again() -> None:
+    made, more = limits(), Key(name="ann", limits=(KeyLimit(concurrency=7),))
+    assert needs(made, own=ANN)[2].limit == 2
+    assert [need.limit for need in needs(made, own=more)] == [7]
+
+
+DAY = (
+    datetime(2026, 11, 24, tzinfo=BERLIN).timestamp(),
+    datetime(2026, 11, 25, tzinfo=BERLIN).timestamp(),
+)
+
+
+@pytest.mark.parametrize(
+    ("part", "only"),
+    [
+        ({}, {}),
+        ({"per": "tenant"}, {}),
+        ({"key": ["bob", "ann"]}, {"key": ["ann", "bob"]}),
+        ({"key": ["bob", "ann"], "per": "key"}, {"key": ["ann"]}),
+        ({"tag": ["b", "a"], "tier": "smart"}, {"tag": ["a", "b"], "tier": ["smart"]}),
+        ({"tag": ["b", "a"], "per": "tag"}, {"tag": ["a"]}),
+        ({"tag": ["b", "a"], "per": ["tenant", "tag"]}, {"tag": ["a"]}),
+        ({"per": "tier", "key": "ann"}, {"key": ["ann"], "tier": ["smart"]}),
+    ],
+)
+def test_what_a_lost_counter_had_counted(part: dict[str, Any], only: dict[str, list[str]]) -> None:
+    """Calls of the same filters, subject, tenant and window, as the store is asked for them.
+
+    A counter of all tenants had counted those of every tenant.
+    """
+    made = limits({"usd": 1, "every": "day", **part})
+    need = needs(made, tags=("a",))[0]
+    owner = need.owner("acme")
+    found = made.scope(owner, need)
+    assert found.only == {**({} if owner is None else {"tenant": ["acme"]}), **only}
+    assert (found.since, found.until) == DAY
+
+
+def test_what_a_lost_counter_of_a_key_alone_had_counted() -> None:
+    made = limits()
+    month, day = needs(made, own=ANN)[-2:]
+    assert made.scope("acme", day).only == {"tenant": ["acme"], "key": ["ann"]}
+    assert (made.scope("acme", day).since, made.scope("acme", day).until) == DAY
+    assert made.scope("acme", month).since == datetime(2026, 11, 1, tzinfo=BERLIN).timestamp()
+
+
+def test_a_total_has_no_beginning_and_no_end() -> None:
+    made = limits({"usd": 1, "every": "total"})
+    (need,) = needs(made)
+    assert (made.scope(None, need).since, made.scope(None, need).until) == (None, None)
+
+
+def test_a_counter_of_other_limits_is_refused() -> None:
+    need = needs(limits({"usd": 1, "every": "day"}))[0]
+    with pytest.raises(ValueError, match=r"no usd is counted by 'usd\|x\|all\|2026-11-24'"):
+        limits().scope(None, need)
+    tenant = msgspec.structs.replace(need, all_tenants=False)
+    with pytest.raises(ValueError, match="no usd is counted"):
+        limits({"usd": 1, "every": "day"}).scope("acme", tenant)
+
+
+def test_how_full_budgets_are() -> None:
+    """Of now and of what there is: not those of a window that ended, of shares, or of others."""
+    made = limits(
+        {"name": "team", "usd": 4, "every": "day", "soft": 0.5, "hard": False, "per": "tenant"},
+        {"name": "every", "usd": 4, "every": "day"},
+        {"name": "each|one", "usd": 0, "every": "total", "per": "key"},
+        {"name": "most", "share": 0.5, "tier": "reasoning", "every": "day"},
+    )
+    needs(made, own=ANN)
+    used = {
+        "usd|team|all|2026-11-24": 1_000_000,
+        "usd|team|all|2026-11-23": 3_000_000,
+        "usd|each%7Cone|key=b%7Cb|total": 5,
+        "usd|key ann|own=ann|2026-11": 2_500_000,
+        "usd|gone|all|2026-11-24": 1,
+        "usd|key bob|own=bob|2026-11": 1,
+        "share|most|all|2026-11-24": 7,
+        "calls|most|all|2026-11-24": 9,
+        "usd|every|all|2026-11-24": 3_000_000,
+        "usd|team|2026-11-24": 1,  # written by a gateway of another version
+        "usd|team|all|2026-11-24|more": 1,
+        "written by another program": 1,
+    }
+    found = list(made.levels("acme", used, NOW))
+    month = datetime(2026, 12, 1, tzinfo=BERLIN).timestamp()
+    assert found == [
+        Level("team", "", "acme", 4_000_000, 1_000_000, DAY[1]),
+        Level("each|one", "b|b", "acme", 0, 5, None),
+        Level("", "ann", "acme", 5_000_000, 2_500_000, month),
+    ]
+    assert [level.part for level in found] == [0.25, 1.0, 0.5]
+    found = list(made.levels(None, used, NOW))
+    assert found == [Level("every", "", "", 4_000_000, 3_000_000, DAY[1])]
+
+
+def test_counters_of_all_tenants_are_known_by_their_fields() -> None:
+    """Those of now and of money, whatever stands beside them."""
+    made = limits(
+        {"name": "a", "usd": 4, "every": "day"},
+        {"name": "b", "usd": 4, "every": "day", "per": "tenant"},
+        {"name": "c", "usd": 4, "every": "day", "per": "tag"},
+        {"name": "d", "share": 0.5, "tier": "reasoning", "every": "day"},
+    )
+    fields = [
+        "usd|a|all|2026-11-24", "usd|a|all|2026-11-23", "usd|b|all|2026-11-24",
+        "usd|c|tag=x|2026-11-24", "share|d|all|2026-11-24", "usd|gone|all|2026-11-24",
+        "usd|key ann|own=ann|2026-11", "usd|a|2026-11-24", "written by another program",
+    ]  # fmt: skip
+    found = list(made.shared(fields, NOW))
+    assert [need.field for need in found] == [fields[0], fields[3]]
+    assert all(need.all_tenants for need in found)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({}, "all tenants"),
+        ({"per": "tenant"}, "tenant acme"),
+        ({"per": "key"}, "key ann"),
+        ({"per": "tag"}, "tag a|b of all tenants"),
+        ({"per": ["tenant", "tag"]}, "tag a|b of tenant acme"),
+        ({"per": "tier"}, "tier smart of all tenants"),
+    ],
+)
+def test_whose_calls_a_counter_has_is_said_in_words(part: dict[str, Any], said: str) -> None:
+    (need,) = needs(limits({"usd": 1, "every": "day", **part}), tags=("a|b",))
+    assert counted(need.owner("acme"), need) == said
+
+
+def test_the_counter_of_a_key_alone_is_said_to_be_its_own() -> None:
+    need = needs(limits(), own=ANN)[-1]
+    assert counted(need.owner("acme"), need) == "key ann"
+
+
+def test_a_limit_that_is_no_budget_is_never_full() -> None:
+    """Whatever stands under its name."""
+    made = limits({"requests": "60/m"})
+    needs(made, own=msgspec.structs.replace(ANN, budgets=()))
+    assert list(made.levels("acme", {"usd|key ann|own=ann|60s": 1}, NOW)) == []

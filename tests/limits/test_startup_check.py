@@ -1,0 +1,52 @@
+"""Several workers and no Redis: what each would count by itself keeps them from starting."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from gateway.core.call import Key, KeyBudget, KeyLimit
+from gateway.limits.startup_check import apart
+from gateway.settings import loader, place
+from gateway.settings.loader import Source
+
+LIMITS = "limits: [{name: calls, requests: 60/m}]\n"
+BUDGETS = "budgets: [{name: daily, usd: 20, every: day}]\n"
+PLAIN = Key(name="ann")
+
+
+def source(folder: Path, text: str) -> Source:
+    file = folder / "gateway.yaml"
+    file.write_text(f"version: 1\n{text}")
+    return loader.load(place.find(str(file), {}), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "told"),
+    [
+        (LIMITS, PLAIN, "limits: 4 workers would each count limits by themselves."),
+        (BUDGETS, PLAIN, "budgets: 4 workers would each count budgets by themselves."),
+        (
+            "",
+            Key(name="ann", limits=(KeyLimit(concurrency=2),)),
+            "keys: 4 workers would each count limits and budgets of keys by themselves.",
+        ),
+        (
+            "",
+            Key(name="ann", budgets=(KeyBudget(usd=Decimal(1), every="day"),)),
+            "keys: 4 workers would each count limits and budgets of keys by themselves.",
+        ),
+    ],
+)
+def test_what_is_counted_apart_is_named(tmp_path: Path, text: str, key: Key, told: str) -> None:
+    made = source(tmp_path, text)
+    (mistake,) = apart(made, [PLAIN, key], 4, {})
+    assert f"{mistake.path}: {mistake.message}" == told
+    assert mistake.level == "error"
+    assert mistake.hint == "Set REDIS_URL, or serve with --workers 1."
+    assert apart(made, [PLAIN, key], 1, {}) == []
+    assert apart(made, [PLAIN, key], 4, {"REDIS_URL": "redis://h"}) == []
+
+
+def test_where_nothing_is_counted_workers_need_no_redis(tmp_path: Path) -> None:
+    assert apart(source(tmp_path, ""), [PLAIN], 4, {}) == []

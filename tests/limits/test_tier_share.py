@@ -1,0 +1,339 @@
+"""Thresholds of a key's own traffic: within its bounds, apart from others, over processes."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import msgspec
+import pytest
+
+from gateway.core.call import Call, Key
+from gateway.core.decision import Decision
+from gateway.core.decision_context import Score, Thresholds
+from gateway.core.target import TIERS, Tier
+from gateway.limits.counters import Lost
+from gateway.limits.recent import Pool, _recent
+from gateway.limits.tier_share import EVERY, Lowered, Traffic
+from gateway.routing.classifier import heuristic
+from gateway.routing.recent import TURNS, Recent
+from gateway.routing.tier_share import Most, cell, under
+from gateway.state.redis.connection import Reply
+
+OWN = Thresholds(0.5, 0.6, "own-1")
+MOST = Most(reasoning=0.10, smart=0.40)
+ANN, BOB, EVE = (Key(name=name) for name in ("ann", "bob", "eve"))
+OTHER = Key(name="ann", tenant="other")
+HARD, PLAIN, EASY = Score(0.1, 0.2), Score(0.3, 0.9), Score(0.9, 1.0)
+type Draw = Callable[[random.Random], Score]
+
+
+def decided(score: Score, tier: Tier, used: Thresholds = OWN) -> Decision:
+    return Decision(
+        lab="a", tier=tier, source="classifier", classified=tier, score=score, thresholds=used
+    )
+
+
+def call(key: Key, operation: str = "generate") -> Call:
+    return Call(
+        id="c", dialect="openai-chat", operation=operation, body=b"", key=key,
+        received_at=0.0, started=0.0,
+    )  # fmt: skip
+
+
+class Process:
+    """One gateway: decides turns as `classify` does and notes them; makes thresholds now and then."""
+
+    def __init__(self, pool: Pool | None = None, most: Most = MOST) -> None:
+        self.traffic = Traffic(pool)
+        self.traffic.adopt(most, OWN)
+        self.at = 1.7e9
+
+    def turn(self, key: Key, score: Score) -> Tier:
+        self.at += 0.31
+        used, tier = self.traffic.thresholds(key), heuristic.tier(score, OWN)
+        if used is not None and used.cut is not None:
+            tier = under(score, OWN, used.cut, self.at)
+        self.traffic.note(call(key), decided(score, tier, used or OWN))
+        return tier
+
+    async def many(self, key: Key, scores: Sequence[Score], every: int = 200) -> Counter[Tier]:
+        found = Counter[Tier]()
+        for at, score in enumerate(scores):
+            if at % every == 0:
+                await self.traffic.refresh()
+            found[self.turn(key, score)] += 1
+        await self.traffic.refresh()
+        return found
+
+
+async def test_a_key_has_its_own_thresholds_after_so_many_turns() -> None:
+    """Before that those of its tenant's turns, before that none."""
+    one = Process()
+    assert (one.traffic.thresholds(ANN), one.traffic.thresholds(OTHER)) == (None, None)
+    await one.many(ANN, [HARD] * (TURNS - 1))
+    assert one.traffic.thresholds(ANN) is None
+    await one.many(BOB, [EASY])
+    tenant = one.traffic.thresholds(ANN)
+    assert tenant is not None
+    assert tenant.id.startswith("tenant-")
+    assert one.traffic.thresholds(BOB) == tenant
+    await one.many(ANN, [HARD])
+    own = one.traffic.thresholds(ANN)
+    assert own is not None
+    assert (own.id.startswith("key-"), own.fast, own.smart) == (True, OWN.fast, OWN.smart)
+    assert one.traffic.thresholds(BOB) != own
+    assert one.traffic.thresholds(OTHER) is None
+
+
+async def test_one_key_does_not_move_the_thresholds_of_another() -> None:
+    """Nor does a tenant move another's."""
+    one = Process()
+    await one.many(ANN, [HARD, PLAIN, EASY, EASY] * 1_000)
+    before = one.traffic.thresholds(ANN)
+    await one.many(EVE, [HARD] * 20_000, every=2_000)
+    await one.many(Key(name="eve", tenant="other"), [EASY] * 20_000, every=2_000)
+    assert one.traffic.thresholds(ANN) == before
+
+
+async def test_what_is_no_classified_turn_is_not_counted() -> None:
+    """Pins, rules, defaults; and what stays what it was is not lowered."""
+    one = Process()
+    for tier in TIERS:
+        one.traffic.note(call(ANN), Decision(lab="a", tier=tier, source="pin"))
+    one.traffic.note(call(ANN), Decision(lab="a", tier="fast", source="default", score=EASY))
+    held = Decision(lab="a", tier="fast", source="seat", classified="fast", score=EASY)
+    one.traffic.note(call(ANN), held)
+    one.traffic.note(call(ANN, "count_tokens"), decided(HARD, "reasoning"))
+    assert sum(one.traffic.turns.values()) == 0
+    one.traffic.note(call(ANN), decided(HARD, "reasoning"))
+    one.traffic.note(call(ANN), decided(HARD, "smart"))
+    assert one.traffic.turns == {"fast": 0, "smart": 1, "reasoning": 1}
+    assert one.traffic.lowered == 1
+    told = {count.name: count.read() for count in one.traffic.measures()}
+    assert told == {"turns_fast": 0, "turns_smart": 1, "turns_reasoning": 1, "turns_lowered": 1}
+
+
+async def test_a_key_whose_turns_are_lowered_is_told_once_an_hour() -> None:
+    """The alert has the last call, and how many there were since the one before."""
+    told: list[Lowered] = []
+    traffic = Traffic(alert=told.append)
+    traffic.adopt(MOST, OWN)
+
+    def note(at: float, key: Key = ANN, tier: Tier = "smart") -> None:
+        one = msgspec.structs.replace(call(key), id=f"c{at:g}", received_at=at)
+        traffic.note(one, decided(HARD, tier))
+
+    note(100, tier="reasoning")
+    assert told == []
+    for at in (101.0, 102.0, 3_700.0, 3_701.0):
+        note(at)
+    note(102, OTHER)
+    first = Lowered(tenant="default", key="ann", call="c101", wanted="reasoning", tier="smart", turns=1)  # fmt: skip
+    second = msgspec.structs.replace(first, call="c3701", turns=3)
+    other = msgspec.structs.replace(first, tenant="other", call="c102")
+    assert told == [first, second, other]
+    assert traffic.lowered == 5
+
+
+async def test_a_rise_that_a_bound_refuses_is_told_too() -> None:
+    """The conversation stays in its seat, since the bound leaves no more; where it sits higher
+    anyway the bound has moved nothing. Neither is counted as a turn that the classifier decided.
+    """
+    told: list[Lowered] = []
+    traffic = Traffic(alert=told.append)
+    traffic.adopt(MOST, OWN)
+    stays = msgspec.structs.replace(decided(HARD, "smart"), source="seat")
+    traffic.note(call(ANN), msgspec.structs.replace(stays, tier="reasoning"))
+    assert (told, traffic.lowered) == ([], 0)
+    traffic.note(call(ANN), stays)
+    assert [(one.wanted, one.tier) for one in told] == [("reasoning", "smart")]
+    assert (traffic.lowered, sum(traffic.turns.values())) == (1, 0)
+
+
+async def test_another_configuration_holds_from_now_on() -> None:
+    """Other bounds for the same turns; with another classifier all begins anew; or nothing at all."""
+    one = Process()
+    await one.many(ANN, [HARD] * TURNS)
+    kept = one.traffic.thresholds(ANN)
+    one.traffic.adopt(Most(reasoning=0.5), OWN)
+    await one.traffic.refresh()
+    other = one.traffic.thresholds(ANN)
+    assert other is not None
+    assert kept is not None
+    assert other.id != kept.id
+    one.traffic.adopt(MOST, Thresholds(0.5, 0.6, "own-2"))
+    assert one.traffic.thresholds(ANN) is None
+    for most, own in ((None, OWN), (MOST, None)):
+        one.traffic.adopt(most, own)
+        await one.many(ANN, [HARD] * TURNS)
+        assert one.traffic.thresholds(ANN) is None
+
+
+def even(chance: random.Random) -> Score:
+    fast = chance.random()
+    return Score(fast, max(fast, chance.random()))
+
+
+def judged(chance: random.Random) -> Score:
+    """Three scores in all."""
+    return chance.choices([HARD, PLAIN, EASY], [50, 40, 10])[0]
+
+
+def bimodal(chance: random.Random) -> Score:
+    if chance.random() < 0.5:
+        return Score(chance.betavariate(30, 3), 1.0)
+    fast = chance.betavariate(2, 30)
+    return Score(fast, max(fast, chance.betavariate(2, 8)))
+
+
+def easy(chance: random.Random) -> Score:
+    return chance.choices([EASY, PLAIN, HARD], [80, 15, 5])[0]
+
+
+def hard(chance: random.Random) -> Score:
+    return Score(0.01 * chance.random(), 0.02 + 0.1 * chance.random())
+
+
+async def shares(one: Process, key: Key, draw: Draw, seed: int, turns: int) -> dict[Tier, float]:
+    chance = random.Random(seed)
+    found = await one.many(key, [draw(chance) for _ in range(turns)])
+    return {tier: found[tier] / turns for tier in TIERS}
+
+
+async def test_each_key_keeps_within_two_points_of_its_bounds() -> None:
+    """On turns that were not seen before, whatever the scores: even, a few, in two heaps, easy."""
+    one = Process()
+    wanted = {"even": (even, 0.10, 0.40), "judged": (judged, 0.10, 0.40), "bimodal": (bimodal, 0.10, 0.40), "easy": (easy, 0.05, 0.15)}  # fmt: skip
+    for name, (draw, reasoning, smart) in wanted.items():
+        key = Key(name=name)
+        await shares(one, key, draw, 1, TURNS)
+        found = await shares(one, key, draw, 2, 5_000)
+        assert found["reasoning"] == pytest.approx(reasoning, abs=0.02), name
+        assert found["smart"] == pytest.approx(smart, abs=0.02), name
+
+
+async def test_after_a_shift_the_bounds_are_met_again() -> None:
+    """From easy to hard and back: at the latest after two changes of what is counted."""
+    one = Process()
+    await shares(one, ANN, easy, 1, 5_000)
+    await shares(one, ANN, hard, 2, 2 * TURNS)
+    found = await shares(one, ANN, hard, 3, 4_000)
+    assert found["reasoning"] == pytest.approx(0.10, abs=0.02)
+    assert found["smart"] == pytest.approx(0.40, abs=0.02)
+    await shares(one, ANN, easy, 4, 2 * TURNS)
+    assert (await shares(one, ANN, easy, 5, 4_000))["smart"] == pytest.approx(0.15, abs=0.02)
+
+
+async def test_a_new_key_is_looked_at_at_once() -> None:
+    """What other processes know of it is not waited for; else every few seconds."""
+    one, asked = Process(), list[float]()
+    waiting = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        asked.append(seconds)
+        waiting.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(one.traffic.keep(sleep))
+    await waiting.wait()
+    waiting.clear()
+    one.traffic.thresholds(ANN)
+    await waiting.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert asked == [EVERY, EVERY]
+
+
+class Hashes:
+    """A pool in memory, which may be lost."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], Recent] = {}
+        self.lost = False
+        self.asked = 0
+
+    async def add(self, tenant: str, name: str, counts: Sequence[int]) -> Recent:
+        self.asked += 1
+        if self.lost:
+            raise Lost
+        found = self.kept.setdefault((tenant, name), Recent())
+        found.add(counts)
+        return Recent(list(found.before), list(found.now))
+
+
+async def test_processes_count_together() -> None:
+    """Half of the turns each; a third process knows the thresholds before its first turn."""
+    pool = Hashes()
+    one, two, three = Process(pool), Process(pool), Process(pool)
+    chance = random.Random(3)
+    await one.many(ANN, [even(chance) for _ in range(TURNS // 2)])
+    assert one.traffic.thresholds(ANN) is None
+    await two.many(ANN, [even(chance) for _ in range(TURNS // 2)])
+    assert two.traffic.thresholds(ANN) is not None
+    assert three.traffic.thresholds(ANN) is None
+    await three.traffic.refresh()
+    assert three.traffic.thresholds(ANN) == two.traffic.thresholds(ANN)
+
+
+async def test_losing_the_pool_loses_no_turn() -> None:
+    """It goes on alone, asks once a look, and tells what it counted when the pool is back."""
+    pool = Hashes()
+    one = Process(pool)
+    await one.many(ANN, [EASY] * TURNS)
+    await one.many(BOB, [EASY])
+    kept, pool.lost, pool.asked = one.traffic.thresholds(ANN), True, 0
+    for key in (ANN, BOB):
+        one.turn(key, HARD)
+    await one.traffic.refresh()
+    assert pool.asked == 1
+    await one.many(ANN, [HARD] * TURNS)
+    alone = one.traffic.thresholds(ANN)
+    assert alone is not None
+    assert alone != kept
+    pool.lost = False
+    await one.many(ANN, [HARD])
+    assert pool.kept["default", "key|own-1|0.5|0.6|ann"].counts[cell(HARD, OWN)] == TURNS + 2
+    assert pool.kept["default", "key|own-1|0.5|0.6|bob"].turns == 2
+
+
+async def test_a_turn_that_comes_while_others_are_told_is_told_next() -> None:
+    one = Process()
+
+    class Late(Hashes):
+        async def add(self, tenant: str, name: str, counts: Sequence[int]) -> Recent:
+            if not self.asked:
+                one.turn(ANN, HARD)
+            return await super().add(tenant, name, counts)
+
+    pool = Late()
+    one.traffic = Traffic(pool)
+    one.traffic.adopt(MOST, OWN)
+    one.turn(ANN, HARD)
+    for _ in range(2):
+        await one.traffic.refresh()
+    assert sorted(one.turns for one in pool.kept.values()) == [2, 2]
+
+
+async def test_a_pool_that_has_forgotten_takes_no_thresholds_away() -> None:
+    pool = Hashes()
+    one = Process(pool)
+    await one.many(ANN, [HARD] * TURNS)
+    kept = one.traffic.thresholds(ANN)
+    pool.kept.clear()
+    await one.many(ANN, [EASY] * 10)
+    assert one.traffic.thresholds(ANN) == kept
+    assert kept is not None
+    assert kept.cut is not None
+    found = (kept.cut.reasoning, kept.cut.smart)
+    assert found == pytest.approx((0.332, 0.335), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [5, None, b"x", [b"1"], [b"1", 2], [1, b"2"], [b"x", b"1"], [b"1", b"x"], [b"999", b"1"], [b"-1", b"1"], [b"1", b"-1"], [b"before", b"\xc1"], [b"before", b"\x91\x01"]],
+    ids=repr,
+)  # fmt: skip
+def test_an_answer_of_nobody_is_a_loss(reply: Reply) -> None:
+    with pytest.raises(Lost):
+        _recent(reply)

@@ -1,0 +1,237 @@
+"""What calls leave in the ledger, and what becomes of them where it cannot be written."""
+
+import errno
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from gateway.core.call import Call
+from gateway.core.call_accounting import Opening, Tally
+from gateway.core.decision import Decision
+from gateway.core.errors import Problem, ProblemError, unwritten
+from gateway.core.ledger_rows import Attempt, Entry, Intent, Row
+from gateway.core.price import Price, Rates
+from gateway.core.target import Account, Provider, Target
+from gateway.core.usage import Usage
+from gateway.pipeline.accounting import Books, Ending
+
+CALL = Call(
+    id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=1e9, started=50.0
+)  # fmt: skip
+PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(2)), version="v1")
+TARGET = Target(provider=Provider(name="p", doors={}), model="m", price=PRICE)
+UNPRICED = Target(provider=Provider(name="p", doors={}), model="new")
+DECISION = Decision(lab="l", tier="fast", source="default")
+FAILED = Problem(kind="upstream_error", message="m", upstream_status=500)
+
+
+class Ledger:
+    """One that can be full, and whose disk can refuse."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.log: list[tuple[str, dict[str, object]]] = []
+        self.full = False
+        self.broken = False
+        self.waits = 0
+        self.settled_calls: list[Entry] = []
+
+    def record(self, row: Row) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device: my secret folder")
+        self.rows.append(row)
+
+    async def settled(self) -> None:
+        self.waits += 1
+        if self.broken:
+            raise OSError(errno.EIO, "my secret folder")
+
+    def books(
+        self,
+        *,
+        each: bool = False,
+        baseline: Callable[[str], Target | None] | None = None,
+        ask: Callable[[Opening], None] | None = None,
+        end: Callable[[Ending], None] | None = None,
+    ) -> Books:
+        return Books(
+            self.record,
+            lambda event, **fields: self.log.append((event, fields)),
+            ask=ask,
+            end=end,
+            settle=self.settled_calls.append,
+            settled=self.settled if each else None,
+            baseline=baseline,
+            clock=lambda: 51.0,
+            wall=lambda: 1e9 + 1,
+        )
+
+
+def dial(books: Books, target: Target = TARGET) -> tuple[Tally, Awaitable[None] | None]:
+    tally = books.open(CALL, "c1")
+    books.decided(tally, DECISION)
+    return tally, books.dialling(tally, target, Account("main", "s"))
+
+
+async def test_a_row_before_each_request_one_of_each_failure_and_one_at_the_end() -> None:
+    ledger = Ledger()
+    books = ledger.books()
+    tally, wait = dial(books)
+    assert wait is None
+    books.failing(tally, FAILED)
+    books.failing(tally, FAILED)  # nothing was sent since
+    books.dialling(tally, TARGET, Account("main", "s"))
+    tally.usage, tally.complete = Usage(input=1, output=1), True
+    entry = books.close(tally, "settled", 200)
+    await books.kept()
+    kinds = [type(row) for row in ledger.rows]
+    assert kinds == [Intent, Attempt, Intent, Entry]
+    assert ledger.rows[-1] is entry
+    assert (entry.state, entry.attempts, ledger.log, ledger.waits) == ("settled", 2, [], 0)
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_an_answered_call_has_the_same_row_whenever_it_is_made(*, told: bool) -> None:
+    """With what it came to known before; a second end raises."""
+    ledger, waiting = Ledger(), list[Ending]()
+    at_once, books = ledger.books(), ledger.books(end=waiting.append)
+    rows = []
+    for one in (at_once, books):
+        tally, _ = dial(one)
+        tally.usage, tally.complete = (Usage(input=1, output=1) if told else None), True
+        sums = one.end(tally)
+        with pytest.raises(RuntimeError):
+            one.end(tally)
+        if one is books:
+            assert len(ledger.settled_calls) == 1
+            ending = waiting.pop()
+            row = ending.row()
+            ledger.record(row)
+            ending.told(row)
+        rows.append((ledger.rows[-1], sums.cost, sums.estimate))
+    assert rows[0] == rows[1]
+    assert rows[0][0] in ledger.settled_calls
+    other, _ = dial(at_once)
+    other.usage, other.complete = (Usage(input=1, output=1) if told else None), True
+    entry = at_once.close(other, "settled", 200)
+    assert rows[0] == (entry, entry.cost, entry.estimate)
+    assert ledger.settled_calls == [entry] * 3
+
+
+async def test_what_cannot_be_written_is_not_sent() -> None:
+    """And the client is not told where the ledger is."""
+    ledger = Ledger()
+    ledger.full = True
+    with pytest.raises(ProblemError, match="nothing is sent") as caught:
+        dial(ledger.books())
+    assert caught.value.problem.kind == "ledger"
+    assert ledger.log == []  # whoever writes tells, and not for each call
+    assert "secret" not in f"{caught.value.problem}"
+
+
+async def test_what_was_not_sent_is_no_attempt() -> None:
+    """Of a call whose row cannot be written, the final row says that nobody was asked."""
+    ledger = Ledger()
+    books = ledger.books()
+    tally = books.open(CALL, "c1")
+    ledger.full = True
+    with pytest.raises(ProblemError):
+        books.dialling(tally, TARGET, Account("main", "s"))
+    books.failing(tally, FAILED)
+    ledger.full = False
+    entry = books.close(tally, "refused", 503, problem="ledger")
+    assert [type(row) for row in ledger.rows] == [Entry]
+    assert (entry.attempts, entry.provider, entry.cost, entry.reserved) == (
+        0,
+        None,
+        Decimal(0),
+        None,
+    )
+
+
+async def test_a_request_whose_row_waited_in_vain_is_no_attempt() -> None:
+    """It goes out with its row or not at all; whoever sends it has found out."""
+    ledger, asked = Ledger(), list[Opening]()
+    books = ledger.books(ask=asked.append)
+    tally, wait = dial(books)
+    books.failing(tally, unwritten().problem)
+    books.failing(tally, unwritten().problem)  # told twice
+    assert (wait, [opening().attempt for opening in asked], ledger.rows) == (None, [1], [])
+    entry = books.close(tally, "refused", 503, problem="ledger")
+    assert (entry.attempts, entry.provider, entry.cost, entry.reserved) == (
+        0,
+        None,
+        Decimal(0),
+        None,
+    )
+    assert ledger.rows == [entry]
+
+
+async def test_where_rows_must_be_on_the_disk_none_waits_for_others() -> None:
+    ledger, asked = Ledger(), list[Opening]()
+    _, wait = dial(ledger.books(each=True, ask=asked.append))
+    assert wait is not None
+    await wait
+    assert (asked, len(ledger.rows), ledger.waits) == ([], 1, 1)
+
+
+async def test_what_has_happened_is_told_although_it_cannot_be_written() -> None:
+    ledger = Ledger()
+    books = ledger.books()
+    tally, _ = dial(books)
+    ledger.full = True
+    books.failing(tally, FAILED)
+    assert books.close(tally, "failed", 502).cost == 0
+    assert [fields["call"] for _, fields in ledger.log] == ["tg-1", "tg-1"]
+
+
+async def test_a_request_waits_until_its_row_is_on_the_disk() -> None:
+    ledger = Ledger()
+    books = ledger.books(each=True)
+    tally, wait = dial(books)
+    assert wait is not None
+    assert ledger.waits == 0
+    await wait
+    books.close(tally, "aborted", 499)
+    await books.kept()
+    assert ledger.waits == 2
+
+
+async def test_a_disk_that_refuses_stops_a_request_but_no_answer() -> None:
+    ledger = Ledger()
+    ledger.broken = True
+    books = ledger.books(each=True)
+    tally, wait = dial(books)
+    assert wait is not None
+    with pytest.raises(ProblemError, match="nothing is sent"):
+        await wait
+    books.close(tally, "refused", 503)
+    await books.kept()
+    assert ledger.log == []
+
+
+async def test_a_price_that_is_missing_is_said_once() -> None:
+    ledger = Ledger()
+    books = ledger.books()
+    other = msgspec.structs.replace(UNPRICED, model="newer")
+    for target in (UNPRICED, UNPRICED, other, TARGET):
+        tally, _ = dial(books, target)
+        tally.usage, tally.complete = Usage(input=1, output=1), True
+        books.close(tally, "settled", 200)
+    assert ledger.log == [
+        ("unpriced", {"model": "p/new", "lacks": "no price"}),
+        ("unpriced", {"model": "p/newer", "lacks": "no price"}),
+    ]
+
+
+@pytest.mark.parametrize("found", [TARGET, None])
+async def test_a_call_knows_its_baseline(found: Target | None) -> None:
+    """By its lab; a lab may have none."""
+    ledger = Ledger()
+    books = ledger.books(baseline=lambda lab: found if lab == "l" else UNPRICED)
+    tally, _ = dial(books, UNPRICED)
+    tally.usage, tally.complete = Usage(input=10, output=1), True
+    entry = books.close(tally, "settled", 200)
+    assert entry.baseline == (None if found is None else Decimal("0.000012"))

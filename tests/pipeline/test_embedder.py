@@ -1,0 +1,56 @@
+"""What makes vectors: what an answer must be to be one, and when a model is left alone."""
+
+from typing import Any
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.pipeline.embedder import Trust, told
+
+
+def answer(*vectors: object, **more: object) -> bytes:
+    data = [{"object": "embedding", "index": 0, "embedding": one} for one in vectors]
+    return jsonio.dumps({"object": "list", "data": data, **more})
+
+
+def test_a_vector_is_told() -> None:
+    assert told(answer([1, -0.5])) == [1.0, -0.5]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{}", b"[]", answer(), answer([]), answer([1.0], [2.0]), answer("AACAPw=="), answer(["a"]), answer(None),
+     jsonio.dumps({"data": [{"embedding": [None]}]}), jsonio.dumps({"data": {"embedding": [1.0]}})],
+)  # fmt: skip
+def test_anything_else_is_none(body: bytes) -> None:
+    """Several vectors too: one text was asked for."""
+    assert told(body) is None
+
+
+def test_a_model_that_fails_is_left_alone() -> None:
+    """After three failures in a row, for half a minute; what it failed is counted."""
+    now, log = [0.0], list[Any]()
+    trust = Trust(lambda event, **fields: log.append((event, fields["text"])), lambda: now[0])
+
+    def out() -> bool:
+        return trust.out
+
+    for _ in range(2):
+        trust.fail("slow")
+    trust.back()
+    for _ in range(3):
+        assert not out()
+        trust.fail("slow")
+    assert out()
+    now[0] = 30.0
+    assert not out()
+    trust.fail("slow")
+    assert out()
+    now[0] = 60.0
+    trust.back()
+    assert not out()
+    assert log == [
+        ("near", "the embedding model is left alone for a while: slow"),
+        ("near", "the embedding model is back"),
+    ]
+    assert [count.read() for count in trust.measures()] == [6]

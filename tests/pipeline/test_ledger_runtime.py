@@ -1,0 +1,141 @@
+"""Catching up with the journals: what a sum waits for."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.ledger.store import StoreError
+from gateway.pipeline.ledger_runtime import Archive
+from gateway.settings.schema.root import Config
+from tests.e2e.upstream import PATIENCE
+
+
+class Feed:
+    """Feeds in the place of a store: each waits until it is let go, and tells what it is told to."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.tells: list[int | Exception | None] = []
+        self._began = threading.Semaphore(0)
+        self._go = threading.Semaphore(0)
+
+    def __call__(self, _: Path) -> int | None:
+        self.begun += 1
+        self._began.release()
+        assert self._go.acquire(timeout=PATIENCE)
+        told = self.tells.pop(0) if self.tells else 0
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    async def running(self) -> None:
+        """Return once one more has begun."""
+        assert await asyncio.to_thread(self._began.acquire, timeout=PATIENCE)
+
+    def go(self, times: int = 1) -> None:
+        """Let so many end."""
+        self._go.release(times)
+
+
+@pytest.fixture
+def feed() -> Feed:
+    return Feed()
+
+
+@pytest.fixture
+def archive(tmp_path: Path, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]:
+    def silent(event: str, **fields: object) -> None:
+        pass
+
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    made = Archive(Config(version=1), tmp_path, silent, url=url, info={}, providers={})
+    monkeypatch.setattr(made.store, "feed", feed)
+    yield made
+    if not made.ended:
+        made.close()
+
+
+type Wait = Callable[[], asyncio.Task[bool]]
+
+
+@pytest.fixture
+def wait(archive: Archive) -> Wait:
+    """Begins to catch up."""
+    return lambda: asyncio.create_task(archive.caught_up())
+
+
+async def test_all_who_wait_share_one_feed(feed: Feed, wait: Wait) -> None:
+    """Those who came while it ran share the next one: it may have missed what they ask for."""
+    early = [wait() for _ in range(9)]
+    await feed.running()
+    late = [wait() for _ in range(9)]
+    await asyncio.sleep(0)
+    feed.go()
+    await asyncio.gather(*early)
+    await feed.running()
+    assert not any(one.done() for one in late)
+    feed.go()
+    await asyncio.gather(*late)
+    assert feed.begun == 2
+
+
+async def test_another_that_feeds_is_waited_for(feed: Feed, wait: Wait) -> None:
+    """Whoever came before a feed that is this process's own is met by it."""
+    feed.tells = [None, None, 7]
+    early = wait()
+    await feed.running()
+    late = wait()
+    feed.go(3)
+    await asyncio.gather(early, late)
+    assert feed.begun == 3
+
+
+async def test_nobody_waits_for_ever(
+    feed: Feed, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    asleep = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await asleep(0)
+
+    monkeypatch.setattr("gateway.pipeline.ledger_runtime.asyncio.sleep", sleep)
+    feed.tells = [None] * 1000
+    feed.go(1000)
+    assert not await wait()
+    assert 1 <= sum(slept) <= 5
+
+
+async def test_a_feed_that_fails_is_told_and_the_next_may_not(feed: Feed, wait: Wait) -> None:
+    feed.tells = [StoreError("it is away")]
+    feed.go(2)
+    with pytest.raises(StoreError, match="away"):
+        await wait()
+    assert await wait()
+
+
+async def test_one_that_leaves_takes_no_feed_from_others(
+    archive: Archive, feed: Feed, wait: Wait
+) -> None:
+    """And none is under way once the archive has stopped."""
+    one, other = wait(), wait()
+    await feed.running()
+    one.cancel()
+    await asyncio.gather(one, return_exceptions=True)
+    feed.go()
+    await other
+    left = wait()
+    await feed.running()
+    left.cancel()
+    await asyncio.gather(left, return_exceptions=True)
+    feed.tells = [StoreError("nobody is told")]
+    ending = asyncio.create_task(archive.stop())
+    await asyncio.sleep(0.01)
+    assert not ending.done()
+    feed.go(2)  # the last feed of all, too
+    await ending
+    assert feed.begun == 3

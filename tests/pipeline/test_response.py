@@ -1,0 +1,43 @@
+"""Headers of answers: the same as pairs and as they stand on the wire, and none is two."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.pipeline.response import Lines, Reply, _common, written
+
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=12).map(str.encode)
+VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20).map(
+    lambda text: text.strip().encode()
+)
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=6), st.binary(max_size=20))
+def test_pairs_and_lines_are_the_same_reply(
+    headers: list[tuple[bytes, bytes]], body: bytes
+) -> None:
+    lines = Lines(b"".join(b"%b: %b\r\n" % one for one in headers).decode())
+    assert [*lines] == headers
+    as_pairs, as_lines = (Reply(status=200, headers=given, body=body) for given in (headers, lines))
+    data = written(as_pairs)
+    assert data is not None
+    assert data == written(as_lines)
+    as_lines.close()
+    assert as_lines.headers == [*headers, (b"connection", b"close")]
+
+
+@pytest.mark.parametrize("name", ["a\r\nb: c", "a\nb", "a\0", "\r"])
+def test_sec_hdr_a_name_of_the_configuration_is_no_second_header(name: str) -> None:
+    with pytest.raises(ValueError, match="more than a line"):
+        _common(name, None, None, "", "off", 1)
+    with pytest.raises(ValueError, match="more than a line"):
+        _common("lab", "fast", "model", name, "off", 1)
+
+
+def test_what_is_not_known_is_not_told() -> None:
+    assert _common(None, None, None, "", "off", 0) == ""
+    lines = _common("lab", None, None, "", "miss", 2)
+    assert [*Lines(lines)] == [
+        (b"x-tiergate-lab", b"lab"), (b"x-tiergate-cache", b"miss"), (b"x-tiergate-attempts", b"2"),
+    ]  # fmt: skip
+    assert lines == "x-tiergate-lab: lab\r\nx-tiergate-cache: miss\r\nx-tiergate-attempts: 2\r\n"

@@ -1,0 +1,156 @@
+"""Exemplars: what is near one gets its tier, what is near none is left to the classifier."""
+
+import time
+
+import pytest
+
+from bench.routing import unit
+from gateway.core.decision_context import Score, Thresholds
+from gateway.core.target import TIERS
+from gateway.routing.classifier import heuristic
+from gateway.routing.classifier.exemplars import NEAR, Exemplar, Exemplars, Index, clashes
+from gateway.routing.classifier.text_signals import Scan
+from tests.routing import world
+from tests.routing.test_router import Fixed
+
+TAUGHT = [
+    Exemplar("tickets", "Draft a short reply to this ticket of a customer", "fast"),
+    Exemplar("2", "Translate the following release notes into German", "fast"),
+    Exemplar("contracts", "Review this contract for clauses that a court could void", "reasoning"),
+    Exemplar("plans", "Write a plan for the next quarter of the sales team", "smart"),
+]
+BASE = Fixed(0.9, 0.95)
+
+
+def said(text: str, near: float = NEAR) -> tuple[Score, str]:
+    made = Exemplars(TAUGHT, BASE, near)
+    signals = Scan(text).signals()
+    score = made.score(text, signals)
+    return score, made.why(signals, score)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("Draft a short reply to this ticket of a customer", "near exemplar tickets (1.00)"),
+        ("draft a SHORT reply to this ticket of a customer!", "near exemplar tickets (1.00)"),
+        ("Translate the following release notes into French", "near exemplar 2 (0.84)"),
+        ("Please review this contract for clauses that a court could void.", "near exemplar contracts (0.95)"),
+        ("Prove that there are infinitely many primes", "it always says so"),
+        ("", "it always says so"),
+        ("Reply", "it always says so"),
+    ],
+)  # fmt: skip
+def test_what_is_near_gets_its_tier(text: str, why: str) -> None:
+    """In any case and with other marks; the trace names the exemplar and never quotes it."""
+    score, told = said(text)
+    assert told == why
+    if score.exemplar:
+        named = {one.name: one.tier for one in TAUGHT}
+        assert heuristic.tier(score, BASE.thresholds) == named[score.exemplar]
+    else:
+        assert score == Score(0.9, 0.95)
+
+
+def test_how_near_is_near_enough_is_the_owners_to_say() -> None:
+    assert (
+        said("Translate the following release notes into French", near=0.9)[1]
+        == "it always says so"
+    )
+
+
+@pytest.mark.parametrize("own", [Thresholds(0.53, 0.63, "a"), Thresholds(0.6, 0.4, "b"), Thresholds(0.1, 0.1, "c")], ids=str)  # fmt: skip
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("text", ["one two three four", "one two three four five"])
+def test_its_score_is_of_its_tier_whatever_the_thresholds(
+    own: Thresholds, tier: str, text: str
+) -> None:
+    """And surer the nearer it is."""
+    base = Fixed(0.5, 0.5)
+    base.thresholds = own
+    taught = [next(Exemplar("x", "one two three four", one) for one in TIERS if one == tier)]
+    score = Exemplars(taught, base).score(text, Scan(text).signals())
+    assert score.exemplar == "x"
+    assert heuristic.tier(score, own) == tier
+    assert 0 <= score.fast <= score.smart <= 1
+    assert (score.near == 1.0) == (text == "one two three four")
+
+
+def test_a_decision_tells_of_it() -> None:
+    known = world.router(classifier=Exemplars(TAUGHT, BASE))
+    decision, _ = world.decided(known, world.call(TAUGHT[2].prompt))
+    assert (decision.tier, decision.confidence) == ("reasoning", 1.0)
+    assert world.lines(decision)[-1] == "classifier: reasoning (near exemplar contracts (1.00))"
+
+
+def test_its_version_is_that_of_what_was_taught() -> None:
+    """And of the classifier behind it, whose thresholds it has."""
+    one = Exemplars(TAUGHT, BASE)
+    assert one.version == Exemplars(list(TAUGHT), BASE).version
+    assert (
+        len(
+            {one.version, Exemplars(TAUGHT[1:], BASE).version, Exemplars(TAUGHT, BASE, 0.7).version}
+        )
+        == 3
+    )
+    assert one.version.startswith("fixed-1+")
+    assert (one.name, one.thresholds) == ("exemplars, fixed", BASE.thresholds)
+
+
+def test_what_most_exemplars_have_says_nothing() -> None:
+    """Of many; but what is the same word for word is the same."""
+    many = [f"please kindly sort list {number}" for number in range(600)]
+    index = Index([*many, "please kindly"])
+    assert index.nearest("please kindly") == (600, 1.0)
+    assert index.nearest("please sort")[1] == 0.0
+    at, near = index.nearest("please kindly sort list 77 now")
+    assert (at, near > 0.5) == (77, True)
+
+
+def test_scripts_without_spaces_are_read_sign_by_sign() -> None:
+    index = Index(["把这份合同翻译成英文", "写一首关于秋天的诗"])
+    at, near = index.nearest("把这份报告翻译成英文")
+    assert (at, near > 0.5) == (0, True)
+
+
+def test_contradictions_are_found() -> None:
+    """The same words, or nearly the same, with another tier."""
+    taught = [
+        Exemplar("1", "Draft a short reply", "fast"),
+        Exemplar("2", "draft a short reply!", "smart"),
+        Exemplar("3", "Draft a short reply", "fast"),
+        Exemplar("4", " ".join(f"word{at}" for at in range(60)), "fast"),
+        Exemplar("5", " ".join(f"word{at}" for at in range(61)), "smart"),
+        Exemplar("6", "Something else", "smart"),
+    ]
+    found = list(clashes(taught))
+    assert [pair[:2] for pair in found] == [(0, 1), (1, 2), (3, 4)]
+    assert [pair[2] == 1.0 for pair in found] == [True, True, False]
+
+
+def test_it_is_quick_enough_for_every_call() -> None:
+    """500 exemplars and 400 characters cost less than 100 fixed pieces of work: some tenths of a millisecond."""
+    words = "alpha beta gamma delta review contract clause summary please the of to in a".split()  # noqa: SIM905
+    prompts = [" ".join(words[(at * step) % len(words)] + str(at * step % 97) for step in range(1, 12)) for at in range(500)]  # fmt: skip
+    index = Index(prompts)
+    text = " ".join(f"{words[at % len(words)]}{at % 97}" for at in range(60))[:400]
+
+    def least(work: object) -> float:
+        times = []
+        for _ in range(50):
+            began = time.perf_counter()
+            work()  # type: ignore[operator]
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    assert least(lambda: index.nearest(text)) < 100 * least(unit)
+
+
+def test_the_same_exemplars_stand_before_another_classifier() -> None:
+    """A tenant whose classifier was trained on its own calls keeps what the owner has taught."""
+    over = Exemplars(TAUGHT, BASE, 0.9).over(Fixed(0.1, 0.2))
+    near, far = TAUGHT[0].prompt, "Prove that there are infinitely many primes"
+    assert over.score(near, Scan(near).signals()).exemplar == "tickets"
+    assert over.score(far, Scan(far).signals()) == Score(0.1, 0.2)
+    french = "Translate the following release notes into French"
+    assert over.score(french, Scan(french).signals()) == Score(0.1, 0.2)

@@ -1,0 +1,92 @@
+"""A pasted log is no prose: it makes an easy question no harder, and what went wrong stays."""
+
+import pytest
+
+from gateway.routing.classifier import pasted, text_signals
+
+FORMS = (
+    "2026-11-26 17:16:23,101 INFO web: request done in 3 ms",
+    "2026-11-26T17:16:23Z store opened",
+    "[2026-11-26 17:16] started",
+    "17:16:23.101 [main] ready",
+    "2026/11/26 17:16:23 listening",
+    "Nov 26 17:16:23 host sshd[812]: accepted",
+    "Nov  6 17:16:23 host cron: ran",
+    '127.0.0.1 - - [26/Nov/2026:17:16:23 +0000] "GET / HTTP/1.1" 200 12',
+    "[WARN] disk is nearly full",
+    "> INFO: 3 jobs wait",
+    "  DEBUG cache hit",
+    '{"level":"info","msg":"opened","ms":3}',
+    '{"@timestamp":"2026-11-26T17:16:23Z","message":"opened"}',
+)
+ASKED = "What is the capital of Peru?"
+
+
+@pytest.mark.parametrize("line", FORMS)
+def test_lines_of_logs_are_known_by_how_they_begin(line: str) -> None:
+    text = f"{ASKED}\n\n{line}\n{line}\n{line}"
+    assert pasted.fold(text) == f"{ASKED}\n\n."
+    assert text_signals.read(text).words == 7
+
+
+@pytest.mark.parametrize(("lines", "words"), [(3, 1), (15, 1), (16, 2), (40, 3)])
+def test_lines_together_are_a_few_words(lines: int, words: int) -> None:
+    text = "\n".join([ASKED, *[FORMS[0]] * lines])
+    assert text_signals.read(text).words == 6 + words
+
+
+def test_a_fence_about_a_log_is_no_code() -> None:
+    text = f"{ASKED}\n```text\n" + f"{FORMS[1]}\n" * 8 + "```\nThanks"
+    assert pasted.fold(text) == f"{ASKED}\n.\n\nThanks"
+    assert text_signals.read(text).code == 0
+    mixed = "```\nx = 1;\ny = 2;\nz = 3;\n" + f"{FORMS[1]}\n" * 8 + "```"
+    assert pasted.fold(mixed) == "```\nx = 1;\ny = 2;\nz = 3;\n.\n```"
+    wrong = f"```\n{FORMS[1]}\n{FORMS[1]}\n{FORMS[1]}\n10:00:00 ERROR no\n```"
+    assert pasted.fold(wrong) == ".\n10:00:00 ERROR no\n"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "2026-11-26 17:16:23 ERROR could not open the file",
+        "17:16:23 FATAL out of memory",
+        "2026-11-26 17:16:23 INFO java.lang.NullPointerException: x",
+        '{"level":"info","msg":"panic: nil"}',
+        "INFO error: no such user",
+    ],
+)
+def test_lines_that_say_what_went_wrong_stay(wrong: str) -> None:
+    """They are what is asked about."""
+    text = "\n".join(["Why?", *[FORMS[0]] * 4, wrong, *[FORMS[0]] * 4])
+    assert pasted.fold(text) == f"Why?\n.\n{wrong}\n."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Plain text.",
+        f"{FORMS[0]}\n{FORMS[1]}\nWhat does it mean?",
+        "One.\nTwo.\nThree.\nFour.",
+        "def f():\n    return 1\n\nWARNINGS = 3\n",
+        "1. Peel the apples.\n2. Cut them.\n3. Bake at 180 for 30:00.",
+        "INFORM me of:\n- this\n- that\n- the other",
+    ],
+)
+def test_other_text_is_left_as_it_is(text: str) -> None:
+    """One or two such lines too: they may be what is written about."""
+    assert pasted.fold(text) is text
+
+
+def test_it_is_linear() -> None:
+    """In a text of nothing but what begins like a line."""
+    text = "2026-11-26 17:16" + "\n[2026-11-2" * 300 + "\n" + "1." * 2000
+    assert pasted.fold(text) is text
+
+
+def test_a_stack_trace_stays() -> None:
+    trace = (
+        'Traceback (most recent call last):\n  File "a.py", line 3, in <module>\nValueError: no\n'
+    )
+    assert pasted.fold(trace) is trace
+    assert text_signals.read("\n".join([*FORMS[:3], trace])).trace

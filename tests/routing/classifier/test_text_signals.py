@@ -1,0 +1,384 @@
+"""Signals: what is counted, what is overlooked on purpose, and that long texts cost no more."""
+
+# ruff: noqa: RUF001 -- prompts of several languages
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.routing.classifier import phrases, text_signals, tokenizer, word_lists
+from gateway.routing.classifier.language import detect
+from gateway.routing.classifier.scan import look
+from gateway.routing.classifier.text_signals import LIMIT, Scan, Signals, cut, read
+
+WORDS = [
+    "prove",
+    "why",
+    "hello",
+    "thanks",
+    "velocity",
+    "step by step",
+    "func",
+    "court",
+    "prüfe",
+    "löse",
+]
+OPTIONS = "\nA. prove it\nB. derive 12\nC. x = 3\nD. def f():"
+
+
+def test_nothing_is_seen_in_an_empty_text() -> None:
+    """No division by its length, no word in it."""
+    assert read("") == Signals()
+
+
+@given(st.text(max_size=400))
+def test_shares_are_shares_and_counts_are_counts(text: str) -> None:
+    """Whatever the text is: Unicode of any script, controls, surrogate-free."""
+    seen = read(text)
+    assert seen.chars == len(text)
+    assert all(0 <= share <= 1 for share in (seen.code, seen.maths, seen.digits))
+    counts = (seen.words, seen.options, seen.questions, seen.numbers, seen.proof_words)
+    assert min(*counts, seen.reasoning_words, seen.build_words, seen.simple_words) >= 0
+
+
+@given(st.text(max_size=200), st.sampled_from(["code", "maths", "trace"]))
+@example("Prove that x^2 = 4.", "maths")
+@example("def f(): return 1 == 1", "code")
+@example("Traceback (most recent call last)", "trace")
+def test_one_thing_alone_is_what_it_is_among_all(text: str, name: str) -> None:
+    """Asked first, last and twice."""
+    scan = Scan(text)
+    first = getattr(scan, name)
+    seen = scan.signals()
+    assert first == getattr(scan, name) == getattr(seen, name) == getattr(read(text), name)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [*sorted(phrases.PROGRAM), *text_signals.TOKENS_WITH_MARK, text_signals.FENCE],
+)
+def test_no_token_of_code_is_overlooked(token: str) -> None:
+    """Whatever is looked for first to spare the search: alone in prose, each still counts."""
+    assert read(f"so {token} it").code > 0
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [*sorted(phrases.TRACES), *text_signals.TRACES_WITH_LINE],
+)
+def test_no_mark_of_a_trace_is_overlooked(mark: str) -> None:
+    assert read(f"so {mark} it").trace
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("one two  three\nfour", 4),
+        ("2 + 2 = 4", 5),
+        ("что такое VPN", 3),
+        ("日本の首都はどこですか", 6),  # eleven characters
+        ("什么是 SSH", 3),
+    ],
+)
+def test_words_are_counted_with_and_without_spaces(text: str, words: int) -> None:
+    """Two characters of a script without spaces are about a word, beside the runs themselves."""
+    assert read(text).words == words
+
+
+def test_answer_options_are_counted_and_not_read() -> None:
+    """The same question with options says the same: an exam's looks decide nothing."""
+    question = "Which of these holds for a right triangle?"
+    alone, exam = read(question), read(question + OPTIONS)
+    assert exam.options == 4
+    assert exam == Signals(
+        **{name: getattr(alone, name) for name in alone.__struct_fields__}
+        | {"options": 4, "chars": exam.chars}
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["Notes\nA. Smith prove\nB. Jones came", "Do:\na) prove x\nb) prove y\nc) prove z"]
+)
+def test_a_list_of_other_lines_is_read(text: str) -> None:
+    """Initials on two lines and the lettered parts of a task are no answer options."""
+    seen = read(text)
+    assert seen.options == 0
+    assert seen.proof_words > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "least"),
+    [
+        ("```py\nreturn 1\n```", 0.8),
+        ("def f(x):\n    return x == 1\nprint(f(2))", 0.6),
+        ("const a = () => { return 1; };\nif (a() && b) {\n}", 0.6),
+        ("Traceback (most recent call last):\n  File 'a.py', line 1\nKeyError: 'x'", 0.8),
+        ("Exception in thread main java.lang.NullPointerException\n\tat Foo.bar(Foo.java:3)", 0.8),
+    ],
+)
+def test_code_is_recognised(text: str, least: float) -> None:
+    """Fences, tokens of several languages, stack traces."""
+    assert read(text).code >= least
+
+
+@pytest.mark.parametrize(
+    "text", ["Write a Python function that calls an API and an SQL database.", "用代码写一个函数"]
+)
+def test_words_of_programming_alone_are_half_of_code(text: str) -> None:
+    """A request for code holds none yet."""
+    assert 0 < read(text).code <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "least"),
+    [
+        (r"Evaluate \(\int_0^1 \frac{x^2}{\sqrt{1-x}} dx\) and \sum_{n=1} n^{-2}", 0.9),
+        ("x^2 + 3x = 4, y = 2, z^3 = 8, f(n) = 3", 0.9),
+        ("∀x ∈ ℝ: √x ≥ 0 → ∑ x ≤ ∞", 0.9),
+        ("the derivative of a polynomial, its integral, and the probability of a prime", 0.8),
+        ("求解方程 x^2 = 4 的整数", 0.6),
+    ],
+)
+def test_maths_is_recognised(text: str, least: float) -> None:
+    """LaTeX, equations, symbols, words."""
+    assert read(text).maths >= least
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "See step-by-step notes of 2024-01-02, open 24/7, * a bullet, + a plus",
+        "```\na = 1\nb = 2\nc = a == b\nd = a ^ b\n```\ndef f():\n    return 1",
+        r"Copy C:\users\me\notes to D:\backup",
+    ],
+)
+def test_prose_dates_paths_and_code_are_no_maths(text: str) -> None:
+    """An operator counts between operands, outside code."""
+    assert read(text).maths < 0.2
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("Prove it by induction.", "proof_words"),
+        ("Beweise den Satz.", "proof_words"),
+        ("Démontrez ce théorème.", "proof_words"),
+        ("Demuestra que es cierto.", "proof_words"),
+        ("Докажи это.", "proof_words"),
+        ("证明这一点", "proof_words"),
+        ("これを証明してください", "proof_words"),
+        ("Show that it holds.", "proof_words"),
+        ("Why? Think step by step.", "reasoning_words"),
+        ("Vergleiche beide.", "reasoning_words"),
+        ("Analysez ce cas.", "reasoning_words"),
+        ("Diseña un plan.", "reasoning_words"),
+        ("Сравни их шаг за шагом.", "reasoning_words"),
+        ("分析两者", "reasoning_words"),
+        ("最適化してください", "reasoning_words"),
+        ("Implement it.", "build_words"),
+        ("Напиши письмо.", "build_words"),
+        ("Summarise it.", "simple_words"),
+        ("Übersetze das.", "simple_words"),
+        ("Traduis cela.", "simple_words"),
+        ("翻译这句话", "simple_words"),
+    ],
+)
+def test_keywords_of_several_languages(text: str, field: str) -> None:
+    """Each kind of word is found in each language it is listed in."""
+    assert getattr(read(text), field) >= 1
+
+
+def test_keywords_are_whole_words() -> None:
+    """Improve, planet and define hold prove, plan and fine."""
+    seen = read("An improved planet, a history")
+    assert (seen.proof_words, seen.reasoning_words, seen.simple_words) == (0, 0, 0)
+
+
+def test_requests_are_read_at_the_ends_of_a_long_text() -> None:
+    """A story that mentions a plan asks for none; its last line may."""
+    story = "He walked " * 12 + "with a plan to compare and translate things " + "and slept " * 12
+    assert read(story).reasoning_words == read(story).simple_words == 0
+    assert read(story + "Compare both.").reasoning_words == 1
+    assert read("Translate: " + story).simple_words == 1
+    assert read("walked " * 12 + "to prove it " + "and slept " * 12).proof_words == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hi",
+        "Hello, how are you?",
+        "Thanks a lot!",
+        "Guten Morgen, hallo",
+        "Bonjour, comment allez-vous ?",
+        "Hola, ¿cómo estás?",
+        "Привет, как дела?",
+        "你好",
+        "你好，最近怎么样？",
+        "こんにちは",
+        "ありがとうございます",
+        "안녕하세요",
+    ],
+)
+def test_small_talk_is_a_greeting(text: str) -> None:
+    """Nothing else is in it."""
+    assert read(text).greeting
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hi, my server crashes",
+        "Thanks. Now prove it.",
+        "how are you",  # polite words alone may be part of anything
+        "yes",
+        "你好，请帮我证明费马小定理的一个推广",
+        "hi " * 13,
+        "",
+    ],
+)
+def test_a_greeting_with_something_else_is_none(text: str) -> None:
+    """What follows the greeting is the prompt."""
+    assert not read(text).greeting
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What is the capital of France?",
+        '"Who wrote Hamlet?"',
+        "Was ist ein Akkord?",
+        "Qu'est-ce que l'entropie ?",
+        "¿Qué es un fiordo?",
+        "Что такое энтропия?",
+        "什么是熵？",
+        "熵是什么？",
+        "エントロピーとは？",
+    ],
+)
+def test_a_short_question_for_a_fact_is_a_lookup(text: str) -> None:
+    """By how it opens, or ends where the language puts the question word there."""
+    assert read(text).lookup
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Name a fact.",
+        "What is wrong here?\nfoo(1)",
+        "What is the best way to move from one provider to another while keeping every customer happy?",
+    ],
+)
+def test_a_long_or_open_question_is_no_lookup(text: str) -> None:
+    """Another opening, a second line, more than sixteen words."""
+    assert not read(text).lookup
+
+
+@pytest.mark.parametrize("text", ["How many are 3 x 4?", "Combien font 3 x 4 ?", "一共有多少 3"])
+def test_counting_is_asked_for(text: str) -> None:
+    """How many and how much."""
+    seen = read(text)
+    assert seen.counting
+    assert seen.numbers >= 1
+
+
+def test_numbers_digits_and_questions() -> None:
+    """Decimals are one number; both question marks count."""
+    seen = read("3.14 or 2,000? 是？")
+    assert (seen.numbers, seen.questions) == (2, 2)
+    assert seen.digits == pytest.approx(7 / 17)
+
+
+def test_a_short_text_is_read_whole() -> None:
+    """Up to the limit nothing is cut."""
+    text = "x" * LIMIT
+    assert cut(text) is text
+
+
+@given(st.integers(LIMIT + 1, 4 * LIMIT))
+def test_a_long_text_keeps_its_two_ends(length: int) -> None:
+    """The middle goes; what is left is exactly the limit."""
+    text = "Summarise: " + "x" * (length - 22) + " prove that"
+    seen = cut(text)
+    assert len(seen) == LIMIT
+    assert seen.startswith("Summarise: ")
+    assert seen.endswith(" prove that")
+    assert read(text).proof_words == 1
+    assert read(text).chars == length
+
+
+class Counted(str):
+    """A text that counts the characters sliced from it."""
+
+    __slots__ = ("taken",)
+
+    taken: int
+
+    def __getitem__(self, key: object) -> str:
+        """A slice, as of any text, and its length on the account."""
+        part = super().__getitem__(key)  # type: ignore[index]
+        self.taken = getattr(self, "taken", 0) + len(part)
+        return part
+
+
+def test_of_a_huge_text_only_the_limit_is_touched() -> None:
+    """Time cannot grow with what is never read: 3,000,000 characters, 2,999 taken from them."""
+    text = Counted("a b = 1. " * 333_334)
+    seen = read(text)
+    assert seen.chars > 2_999_999
+    assert text.taken == LIMIT - 1
+    assert seen.words <= LIMIT / 2
+
+
+def test_a_word_has_one_kind() -> None:
+    """Else the order of the table would decide how it counts."""
+    for table in (word_lists._APART, text_signals._TOGETHER):
+        kinds = [word for words in table.values() for word in set(words.split())]
+        assert len(kinds) == len(set(kinds))
+
+
+asked = st.text() | st.lists(
+    st.sampled_from([
+        *WORDS, *phrases.EVERY, *["", " ", " ", " ", "\n"] * 9, "\nA. ", "\nB. ", "\nC. ", "Don't", "x^2", "é",
+        "K", "证", "12", "3.14", "2,000", "5, 6.", "1..2", ".5", "7.", "4k", "b2b", "THE", "les", "und", "\t",
+        "\x1c", "\u3000", "？", "?", "\ud800",
+    ])
+).map("".join)  # fmt: skip
+"""Texts with words of the lists, phrases, numbers, options and letters of other scripts."""
+
+
+@given(asked)
+def test_what_is_found_together_is_what_is_found_apart(text: str) -> None:
+    """Tokens, kinds of words and topics: one pass has them all where the text is plain."""
+    seen, low = Scan(text), text_signals.options(cut(text))[1].lower()
+    assert seen.tokens == tokenizer.tokens(cut(text))
+    names = text_signals._WORD.findall(low)
+    assert list(seen._kinds) == [word_lists.LEXICON.get(name, 0) for name in names]
+    assert list(seen.topics) == [word_lists.TOPIC.get(one, 0) for one in seen.tokens]
+
+
+@given(asked)
+def test_what_is_counted_by_bytes_is_what_stands_in_the_text(text: str) -> None:
+    """Words, numbers, digits, phrases: what spares a search changes nothing."""
+    seen, low = Scan(text), text_signals.options(cut(text))[1].lower()
+    found = seen.signals()
+    together = sum(map(len, text_signals._UNSPACED.findall(low)))
+    assert found.words == len(low.split()) + together // 2
+    assert found.numbers == len(re.findall("[0-9]+", re.sub("[.,]", "", low)))
+    assert found.digits * max(len(low), 1) == pytest.approx(len(re.findall("[0-9]", low)))
+    assert found.questions == low.count("?") + low.count("？")
+    assert seen._found == {one for one in phrases.EVERY if one in low}
+    assert seen.language == detect(text)
+
+
+def test_a_text_is_looked_at_once_as_long_as_somebody_has_what_was_found() -> None:
+    text = "one text"
+    seen = look(text)
+    assert look(text) is seen
+    other = look("another text")
+    assert other is not seen
+    assert other.text == "another text"
+    del other
+    assert look(text) is not seen

@@ -1,0 +1,73 @@
+"""What is known of tokens is the same however they are found, and whatever came before them."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.routing.classifier import language, phrases, tokenizer, vocabulary
+from gateway.routing.classifier.word_lists import PROOF
+
+
+@given(
+    st.text("abz019 .,-(\n\t\x00\x1c\x7f", max_size=60)
+    | st.lists(st.sampled_from(["prove", "a1", "12", "3d", ".", "b2b", " ", " "])).map("".join)
+)
+@example("one two three four five six seven eight nine ten 4k and 12x2")
+def test_tokens_are_the_same_however_they_are_found(text: str) -> None:
+    """Between spaces and marks, and a search only in what has letters next to digits."""
+    low = text.encode()
+    found, known = vocabulary.read(low, low.translate(None, tokenizer.PLAIN))
+    assert found == tokenizer.tokens(text)
+    assert known == vocabulary.known(found)
+
+
+def test_tokens_of_late_are_known_and_forgotten() -> None:
+    """Those of the lists never, whatever came between."""
+    some = [b"prove", b"integral", b"velocity", b"unheard", b"x" * 40, b"12", b"9" * 40, b"!", b"."]
+    expected, number, point = vocabulary.known(some), vocabulary.NUMBER, vocabulary._POINT
+    assert vocabulary.facts(expected)[3:] == bytes((0, 0, number, number, 255, point))
+    for at in range(5000):
+        vocabulary.known([b"9%d" % at, b"no%s" % f"{at}".translate(LETTERED).encode()])
+    assert vocabulary.known(some) == expected
+    assert len(vocabulary._KNOWN) < len(vocabulary._KNOWN._listed) + 5000
+    assert vocabulary.kinds(expected)[0] == PROOF
+    assert len(vocabulary.kinds(expected)) == 5
+
+
+LETTERED = str.maketrans("0123456789", "abcdefghij")
+
+
+def test_a_long_number_pushes_nothing_out() -> None:
+    """No two prompts have the same."""
+    before = len(vocabulary._KNOWN)
+    vocabulary.known([b"8231%d" % at for at in range(9000)])
+    assert len(vocabulary._KNOWN) == before
+
+
+@pytest.mark.parametrize(("mixed", "of"), [(0, 0), (0, 30), (1, 30), (3, 30), (4, 30), (30, 30)])
+def test_pieces_are_parted_one_by_one_or_all_at_once(mixed: int, of: int) -> None:
+    low = b" ".join(
+        [b"a1b" if at % (of // mixed) == 0 else b"ab" for at in range(of)]
+        if mixed
+        else [b"ab"] * of
+    )
+    assert low.count(b"1") >= mixed
+    found, known = vocabulary.read(low, b"")
+    assert found == tokenizer.TOKEN.findall(low)
+    assert known == vocabulary.known(found)
+
+
+def test_each_list_has_its_column() -> None:
+    words = [b"prove", b"show", b"der", b"12", b"and"]
+    known = vocabulary.known(words)
+    assert vocabulary.begun(known) == {phrases.begun("show")}
+    assert vocabulary.languages(known) == bytes(
+        language.SIGNS.get(one, 0) for one in words[:3] + words[4:]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "many"), [("1 2 a", 2), ("3.14", None), ("5, 6", None), ("a 5, b .", 1), ("a, 5 b", 1)]
+)
+def test_numbers_are_counted_where_none_may_have_a_point(text: str, many: int | None) -> None:
+    assert vocabulary.numbers(vocabulary.known(tokenizer.tokens(text))) == many

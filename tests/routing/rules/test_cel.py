@@ -1,0 +1,219 @@
+"""CEL in conditions: checked when it is read, bounded when it is asked, and never what breaks a call."""
+
+import time
+from datetime import UTC, datetime
+from importlib import util
+
+import pytest
+
+from gateway.core.call import Key, Steer
+from gateway.core.conversation import Turn
+from gateway.core.decision_context import Evidence
+from gateway.core.decision_record import Basis
+from gateway.routing.features import UnreadError
+from gateway.routing.replay_decision import Recorded
+from gateway.routing.rules import cel, conditions
+from gateway.routing.rules.guards import bound
+from gateway.routing.rules.patterns import RuleError
+from tests.ledger.rows import entry
+from tests.routing import world
+from tests.routing.world import Json
+
+AT = datetime(2026, 11, 26, 23, 30, tzinfo=UTC).timestamp()
+KEY = Key(name="alice", tenant="acme", tags=("code",))
+
+
+def holds(expression: str) -> bool:
+    made = world.rules(choices=[{"when": {"cel": expression}, "tier": "fast"}])
+    seen = world.call(
+        "Prove that the integral of x^2 is what it is.", key=KEY, steer=Steer(tags=("draft",)),
+        chars=4_000, user_turns=3, tools=("read", "write"), images=2, files=1, json_schema=True,
+    )  # fmt: skip
+    seen.turn = Turn(kind="side", task="title", client="codex")
+    view = made.view(seen, Evidence(at=AT))
+    bound(made, view)
+    found = made.choices[0].test(view)
+    assert not view.failed
+    return found
+
+
+READ: list[tuple[str, bool]] = [
+    ('call.user_tokens > 4 && "code" in call.tags', True),
+    ('call.user_tokens > 40 && "code" in call.tags', False),
+    ("call.prompt_tokens == 1000", True),
+    ("call.turns == 3", True),
+    ('call.text.startsWith("Prove")', True),
+    ('call.text.matches("integral\\\\s+of")', True),
+    ("call.maths > 0.1 && call.code < 0.9", True),
+    ('call.language == "en"', True),
+    ('call.tools == ["read", "write"]', True),
+    ('call.tools.exists(name, name.startsWith("wr"))', True),
+    ("size(call.tools) > 2", False),
+    ("call.tool_loop", False),
+    ("!call.stream && call.json_schema", True),
+    ("call.images == 2 && call.files == 1 && call.audio == 0", True),
+    ('call.turn == "side" && call.task == "title" && call.client == "codex"', True),
+    ('call.dialect == "openai-chat" && call.asked == "auto"', True),
+    ('call.key == "alice" && call.tenant == "acme"', True),
+    ('call.tags == ["code", "draft"]', True),
+    ('call.at.getHours("UTC") == 23', True),
+    ('call.at.getDayOfWeek("Europe/Berlin") == 5', True),
+    ("call . user_tokens > 4 ? true : false", True),
+    ("true", True),
+]
+
+
+@pytest.mark.parametrize(("expression", "expected"), READ)
+def test_an_expression_reads_the_call(expression: str, expected: bool) -> None:
+    assert holds(expression) is expected
+
+
+def test_every_field_is_read_by_some_test_above() -> None:
+    read = {name for expression, _ in READ for name in cel.FIELDS if f"call.{name}" in expression}
+    assert read == cel.FIELDS
+
+
+@pytest.mark.parametrize(
+    ("expression", "message", "hint"),
+    [
+        (
+            "call.user_tokns > 4",
+            "undeclared reference to 'call.user_tokns', at 1:5",
+            "Did you mean 'user_tokens'?",
+        ),
+        (
+            "user_tokens > 4",
+            "undeclared reference to 'user_tokens', at 1:1",
+            "Write it as call.user_tokens.",
+        ),
+        (
+            'call.user_tokens > "a"',
+            "found no matching overload for '_>_' applied to '(int, string)', at 1:18",
+            "",
+        ),
+        ("call.user_tokens", "is int, and a condition must be true or false", ""),
+        ("call.tags", "is list<string>, and a condition must be true or false", ""),
+        ("foo(1)", "undeclared reference to 'foo', at 1:4", ""),
+        ("true &&\n  foo(1)", "undeclared reference to 'foo', at 2:6", ""),
+    ],
+)
+def test_what_is_no_condition_is_named_with_its_place(
+    expression: str, message: str, hint: str
+) -> None:
+    with pytest.raises(RuleError) as caught:
+        world.rules(choices=[{"when": {"any": [{}, {"cel": expression}]}, "tier": "fast"}])
+    assert caught.value.path == ("choices", 0, "when", "any", 1, "cel")
+    assert (str(caught.value), caught.value.hint) == (message, hint)
+
+
+def test_a_syntax_error_is_named_too() -> None:
+    with pytest.raises(RuleError, match=r"^Syntax error: .*, at 1:"):
+        world.rules(choices=[{"when": {"cel": "call.user_tokens >"}, "tier": "fast"}])
+
+
+def test_an_error_without_a_place_is_still_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Env:
+        def compile(self, _: str) -> None:
+            raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("cel_expr_python.cel.NewEnv", lambda **_: Env())
+    with pytest.raises(RuleError, match=r"^is no expression$"):
+        world.rules(choices=[{"when": {"cel": "true"}, "tier": "fast"}])
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    wrong: list[Json] = [
+        {"when": {"cel": "1"}, "tier": "fast"},
+        {"when": {"matches": "("}, "tier": "fast"},
+    ]
+    with pytest.raises(RuleError) as caught:
+        world.rules(choices=wrong)
+    assert [error.path[1] for error in caught.value.every] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("call.images / call.files > 1", "it divides by zero"),
+        ('call.tags[5] == "a"', "a list has no such item"),
+        ("int(call.text) > 3", "so it does not hold"),
+        (
+            "call.tools.all(a, call.tools.all(b, call.tools.all(c, a + b + c != '')))",
+            "it takes too many steps",
+        ),
+    ],
+)
+def test_one_that_fails_does_not_hold_and_the_trace_says_so(expression: str, why: str) -> None:
+    when: Json = {"cel": expression}
+    known = world.router([{"when": when, "max_tier": "fast"}], [{"when": when, "tier": "fast"}])
+    seen = world.call("a secret text", tools=tuple(f"t{n}" for n in range(200)))
+    decision, _ = world.decided(known, seen)
+    assert decision.tier == "smart"
+    lines = world.lines(decision)
+    assert f"-rule:  (guard 0: its expression failed, {why})" in lines
+    assert f"-rule:  (choice 0: its expression failed, {why})" in lines
+    assert not any("secret" in line for line in lines)
+
+
+def test_a_value_that_breaks_the_engine_breaks_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cel._KNOWN, "turns", (cel._KNOWN["turns"][0], lambda _: object()))
+    known = world.router(choices=[{"when": {"cel": "call.turns > 1"}, "tier": "fast"}])
+    decision, _ = world.decided(known, world.call())
+    assert "-rule:  (choice 0: its expression failed, so it does not hold)" in world.lines(decision)
+
+
+def test_the_worst_that_is_allowed_ends_soon() -> None:
+    """Loops end after 10,000 steps and a text is cut: neither a tool list nor a prompt costs more."""
+    made = world.rules(
+        choices=[{"when": {"cel": "call.tools.all(a, call.tools.all(b, !(call.text.contains(a + b))))"}, "tier": "fast"}]
+    )  # fmt: skip
+    view = made.view(world.call("x" * 5_000_000, tools=tuple(f"t{n}" for n in range(3_000))))
+    began = time.process_time()
+    assert not made.choices[0].test(view)
+    assert time.process_time() - began < 2
+    assert view.failed == {"choice 0": "it takes too many steps"}
+
+
+def test_both_ends_of_a_long_text_are_read() -> None:
+    made = world.rules(
+        choices=[{"when": {"cel": 'call.text.startsWith("ab") && call.text.endsWith("yz")'}, "tier": "fast"}]
+    )  # fmt: skip
+    assert made.choices[0].test(made.view(world.call("ab" + "-" * 10_000 + "yz")))
+
+
+def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(name: str) -> object:
+        return None if name == "cel_expr_python" else util.find_spec(name)
+
+    monkeypatch.setattr(conditions, "find_spec", find)
+    with pytest.raises(RuleError) as caught:
+        world.rules(choices=[{"when": {"cel": "true"}, "tier": "fast"}])
+    assert str(caught.value) == "needs the extra `cel`"
+    assert caught.value.hint == "Install it: pip install 'tiergate[cel]'."
+
+
+def recorded(tokens: int, language: str | None = None) -> Recorded:
+    basis = Basis(user_tokens=tokens, language=language, tools=("read",), more_tools=3)
+    return Recorded(entry(asked="auto", basis=basis), basis)
+
+
+def test_of_a_row_the_text_is_not_guessed() -> None:
+    """What needs it is told as unread, and is no failure of the expression."""
+    made = world.rules(
+        choices=[
+            {"when": {"cel": 'call.text == ""'}, "tier": "fast"},
+            {"when": {"language": "de"}, "tier": "fast"},
+            {"when": {"tools": {"min": 4, "max": 4}}, "tier": "fast"},
+        ]
+    )
+    expression, german, four = made.choices
+    for choice in (expression, german):
+        view = made.view(recorded(5))
+        with pytest.raises(UnreadError, match="the text of the last user turn"):
+            choice.test(view)
+        assert not view.failed
+    assert expression.test(made.view(recorded(0)))
+    assert not german.test(made.view(recorded(0)))
+    assert german.test(made.view(recorded(5, "de")))
+    assert not german.test(made.view(recorded(5, "unknown")))
+    assert four.test(made.view(recorded(5)))

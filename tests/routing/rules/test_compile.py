@@ -1,0 +1,393 @@
+"""Conditions of rules: each alone and combined, words whole in every script, patterns in linear time."""
+
+import time
+from typing import Any
+
+import pytest
+import re2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.call import Key, Steer
+from gateway.core.conversation import Turn
+from gateway.routing.rules.compile import compile_rules
+from gateway.routing.rules.context import View
+from gateway.routing.rules.guards import bound
+from gateway.routing.rules.pattern import Patterns
+from gateway.routing.rules.patterns import RuleError
+from gateway.settings.schema.rules import ChoicePart, When
+from tests.routing import world
+from tests.routing.world import Json
+
+
+def holds(when: Json, *args: Any, **facts: Any) -> bool:
+    """Whether a condition holds for a call."""
+    made = world.rules(choices=[{"when": when, "tier": "fast"}])
+    view = made.view(world.call(*args, **facts))
+    bound(made, view)
+    return made.choices[0].test(view)
+
+
+WORDS: list[tuple[str | list[str], str, bool]] = [
+    ("prove", "Prove it.", True),
+    ("prove", "PROVE", True),
+    ("prove", "please prove", True),
+    ("prove", "(prove)", True),
+    ("prove", "prove\nthat", True),
+    ("prove", "improve it", False),
+    ("prove", "proven", False),
+    ("prove", "un-prove", True),
+    ("prove", "prove_it", False),
+    ("prove", "prove2", False),
+    ("prove", "", False),
+    (["derive", "prove"], "now prove it", True),
+    ("c++", "write C++ code", True),
+    ("c++", "write c code", False),
+    (".net", "in .NET", True),
+    ("race condition", "a race condition here", True),
+    ("race condition", "a race\n  condition here", True),
+    ("race condition", "a race for conditions", False),
+    (" race  condition ", "race condition", True),
+    # Latin with marks, composed and at the edge of a word
+    ("démontre", "Démontre que", True),
+    ("démontre", "démontrer", False),
+    ("cafe", "cafe\u0301", False),
+    ("straße", "die Straße dort", True),
+    # Cyrillic
+    ("докажи", "Докажи, что", True),
+    ("докажи", "докажите", False),
+    ("доказать", "хочу ДОКАЗАТЬ", True),
+    # Greek and Hindi: marks belong to words
+    ("απόδειξε", "ΑΠΌΔΕΙΞΕ το", True),
+    ("कर", "कर दो", True),
+    ("कर", "करो", False),
+    # Chinese, Japanese and Thai are written without spaces: found anywhere
+    ("证明", "请证明根号二是无理数", True),
+    ("证明", "请说明", False),
+    ("証明", "素数が無限に存在することを証明してください", True),
+    ("พิสูจน์", "ช่วยพิสูจน์ทฤษฎี", True),
+    # a Latin word between them has its edges there
+    ("prove", "请prove这个", True),
+    ("python", "用Python写代码", True),
+    ("python", "用CPython写", False),
+    (["prove", "证明"], "improve 证明", True),
+]
+
+
+@pytest.mark.parametrize(("words", "text", "found"), WORDS)
+def test_keywords_are_whole_words(words: str | list[str], text: str, found: bool) -> None:
+    assert holds({"keywords": words}, text) is found
+
+
+@given(
+    word=st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1),
+    before=st.sampled_from(["", "a ", "- ", "\n", "(", "。"]),
+    after=st.sampled_from(["", " a", ".", "\n", ")", "。"]),
+)
+def test_any_word_is_found_between_edges(word: str, before: str, after: str) -> None:
+    assert holds({"keywords": [word]}, f"{before}{word}{after}")
+
+
+PATTERNS: list[tuple[str, str, bool]] = [
+    (r"^(hi|hello)\b", "Hello there", True),
+    (r"^(hi|hello)\b", "Oh, hello there", False),
+    (r"\bgpt-\d", "use GPT-6", True),
+    (r"(?-i)GPT", "gpt", False),
+    (r"(?-i)GPT", "GPT", True),
+    (r"^übersetze", "Übersetze das", True),
+    (r"\p{Han}{2}", "这个", True),
+    (r"a.c", "a\nc", False),
+    (r"(?s)a.c", "a\nc", True),
+    (r"^b$", "a\nb", False),
+    (r"(?m)^b$", "a\nb", True),
+    (r"(a+)+$", "aaaa", True),
+]
+
+
+@pytest.mark.parametrize(("pattern", "text", "found"), PATTERNS)
+def test_a_pattern_is_searched_in_any_case(pattern: str, text: str, found: bool) -> None:
+    assert holds({"matches": pattern}, text) is found
+
+
+@pytest.mark.parametrize("pattern", [r"(a+)+$", r"(a|aa)+$", r"(.*a){20}$", r"^(\w+\s?)*$"])
+def test_evil_patterns_take_time_linear_in_the_text(pattern: str) -> None:
+    """A backtracking engine needs 2^30 steps for thirty of these letters."""
+    made = world.rules(choices=[{"when": {"matches": pattern}, "tier": "fast"}])
+    view = made.view(world.call("a" * 200_000 + "!"))
+    began = time.process_time()
+    assert not made.choices[0].test(view)
+    assert time.process_time() - began < 2
+
+
+def test_a_secret_that_is_split_over_lines_is_no_problem_for_the_shipped_guard_s_pattern() -> None:
+    pattern = r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    assert holds({"matches": pattern}, "x\n-----BEGIN RSA PRIVATE KEY-----\nMII")
+
+
+RANGES: list[tuple[str, Json, Json, bool]] = [
+    # condition, limits, call, holds
+    ("user_tokens", {"max": 2}, {"text": "12345678"}, True),
+    ("user_tokens", {"max": 2}, {"text": "123456789"}, False),
+    ("user_tokens", {"min": 3}, {"text": "123456789"}, True),
+    ("user_tokens", {"min": 3}, {"text": "12345678"}, False),
+    ("user_tokens", {"min": 2, "max": 2}, {"text": "12345678"}, True),
+    ("user_tokens", {}, {"text": "x"}, True),
+    ("user_tokens", {"max": 0}, {"text": ""}, True),
+    ("user_tokens", {"min": 2}, {"text": "你好"}, True),  # bytes, not letters
+    ("prompt_tokens", {"min": 25}, {"text": "hi", "chars": 100}, True),
+    ("prompt_tokens", {"min": 26}, {"text": "hi", "chars": 100}, False),
+    ("turns", {"min": 2}, {"user_turns": 2}, True),
+    ("turns", {"max": 1}, {"user_turns": 2}, False),
+    ("code", {"min": 0.3}, {"text": "```py\ndef f():\n  return 1\n```"}, True),
+    ("code", {"min": 0.3}, {"text": "A walk in the park."}, False),
+    ("maths", {"min": 0.3}, {"text": "Solve the integral of the polynomial equation."}, True),
+    ("maths", {"max": 0.1}, {"text": "A walk in the park."}, True),
+]
+
+
+@pytest.mark.parametrize(("name", "limits", "facts", "expected"), RANGES)
+def test_a_range_holds_both_its_ends(name: str, limits: Json, facts: Json, expected: bool) -> None:
+    assert holds({name: limits}, **facts) is expected
+
+
+FLAGS: list[tuple[Json, Json, bool]] = [
+    ({"tools": True}, {"tools": ("f",)}, True),
+    ({"tools": True}, {}, False),
+    ({"tools": False}, {}, True),
+    ({"tools": False}, {"tools": ("f",)}, False),
+    ({"tool_loop": True}, {"tool_loop": True}, True),
+    ({"tool_loop": False}, {"tool_loop": True}, False),
+    ({"images": True}, {"images": 2}, True),
+    ({"images": False}, {"images": 1}, False),
+    ({"images": False}, {}, True),
+    ({"tools": {"min": 2}}, {"tools": ("f",)}, False),
+    ({"tools": {"min": 2}}, {"tools": ("f", "g")}, True),
+    ({"tools": {"max": 0}}, {}, True),
+    ({"images": {"min": 2, "max": 3}}, {"images": 3}, True),
+    ({"images": {"min": 2, "max": 3}}, {"images": 4}, False),
+    ({"files": True}, {"files": 1}, True),
+    ({"files": True}, {"images": 1}, False),
+    ({"files": False}, {"files": 1}, False),
+    ({"audio": True}, {"audio": 1}, True),
+    ({"audio": {"max": 1}}, {"audio": 2}, False),
+    ({"json_schema": True}, {"json_schema": True}, True),
+    ({"json_schema": True}, {}, False),
+    ({"stream": True}, {"stream": True}, True),
+    ({"stream": False}, {"stream": True}, False),
+    ({"tool_names": "search"}, {"tools": ("read", "search")}, True),
+    ({"tool_names": ["search", "find"]}, {"tools": ("find",)}, True),
+    ({"tool_names": "search"}, {"tools": ("research",)}, False),
+    ({"tool_names": "mcp__*"}, {"tools": ("read", "mcp__github__search")}, True),
+    ({"tool_names": "mcp__*"}, {"tools": ("read", "an_mcp__x")}, False),
+    ({"tool_names": ["mcp__*", "read"]}, {"tools": ("read",)}, True),
+    ({"tool_names": "*"}, {}, False),
+    ({"language": "de"}, {"text": "Wie geht es dir heute?"}, True),
+    ({"language": ["fr", "de"]}, {"text": "Wie geht es dir heute?"}, True),
+    ({"language": "en"}, {"text": "Wie geht es dir heute?"}, False),
+    ({"language": "unknown"}, {"text": "42"}, True),
+    ({"turn": "main"}, {}, True),
+    ({"turn": ["side", "agent"]}, {}, False),
+    ({"client": "codex"}, {}, False),
+    ({"dialect": "openai-chat"}, {}, True),
+    ({"dialect": ["gemini", "openai-chat"]}, {"dialect": "gemini"}, True),
+    ({"dialect": "gemini"}, {}, False),
+    ({"asked": "auto"}, {}, True),
+    ({"asked": ["gpt-4o", "fast"]}, {"model": "fast"}, True),
+    ({"asked": "gpt-4o"}, {"model": "gpt-4o-mini"}, False),
+    ({"asked": "gpt-*"}, {"model": "gpt-4o"}, True),
+    ({"asked": "gpt-*"}, {"model": "my-gpt-4o"}, False),
+    ({"asked": "gpt-*"}, {"model": "gpt-"}, True),
+    ({"asked": ["auto", "*-mini"]}, {"model": "gpt-4o-mini"}, True),
+    ({"asked": ["auto", "*-mini"]}, {"model": "gpt-4o-mini-1"}, False),
+    ({"asked": "g*-4*i"}, {"model": "gpt-4o-mini"}, True),
+    ({"asked": "g*-4*i"}, {"model": "GPT-4o-mini"}, False),
+    ({"asked": "a.*b"}, {"model": "a.\nb"}, True),
+    ({"asked": "a.*b"}, {"model": "acb"}, False),
+    ({"key": "team-*"}, {"key": Key(name="team-a")}, True),
+    ({"key": "alice"}, {"key": Key(name="alice")}, True),
+    ({"key": ["bob", "carol"]}, {"key": Key(name="alice")}, False),
+    ({"tag": "draft"}, {"steer": Steer(tags=("draft",))}, True),
+    ({"tag": ["a", "b"]}, {"key": Key(name="k", tags=("b",))}, True),
+    ({"tag": "draft"}, {"steer": Steer(tags=("drafts",))}, False),
+]
+
+
+@pytest.mark.parametrize(("when", "facts", "expected"), FLAGS)
+def test_a_flag_and_a_name_hold_as_written(when: Json, facts: Json, expected: bool) -> None:
+    assert holds(when, **facts) is expected
+
+
+YES: Json = {"keywords": "yes"}
+NO: Json = {"keywords": "no"}
+
+GROUPS: list[tuple[Json, bool]] = [
+    ({}, True),
+    ({"any": [YES, NO]}, True),
+    ({"any": [NO, NO]}, False),
+    ({"all": [YES, YES]}, True),
+    ({"all": [YES, NO]}, False),
+    ({"not": NO}, True),
+    ({"not": YES}, False),
+    ({"not": {}}, False),
+    ({"not": {"not": YES}}, True),
+    ({"any": [YES], "all": [NO]}, False),
+    ({"any": [YES], "not": NO, "user_tokens": {"max": 9}}, True),
+    ({"any": [YES], "not": NO, "user_tokens": {"max": 0}}, False),
+    ({"any": [{"all": [YES, {"not": NO}]}, NO]}, True),
+    ({"all": [{"any": [NO, YES]}, {"not": {"any": [NO, {"tools": True}]}}]}, True),
+    ({"keywords": "yes", "matches": "^no"}, False),
+    ({"keywords": "yes", "matches": "^yes"}, True),
+]
+
+
+@pytest.mark.parametrize(("when", "expected"), GROUPS)
+def test_all_that_is_written_must_hold(when: Json, expected: bool) -> None:
+    assert holds(when, "yes") is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "when", "message"),
+    [
+        (("matches",), {"matches": "(a"}, "'(a' is not a regular expression: missing ): (a"),
+        (
+            ("any", 1, "matches"),
+            {"any": [YES, {"matches": "[z-a]"}]},
+            "'[z-a]' is not a regular expression: invalid character class range: z-a",
+        ),
+        (
+            ("all", 0, "not", "matches"),
+            {"all": [{"not": {"matches": r"\1"}}]},
+            r"'\\1' is not a regular expression: invalid escape sequence: \1",
+        ),
+        (
+            ("matches",),
+            {"matches": "a(?=b)"},
+            "'a(?=b)' is not a regular expression: invalid perl operator: (?=",
+        ),
+    ],
+)
+def test_a_pattern_that_is_none_is_named_with_its_place(
+    path: tuple[str | int, ...], when: Json, message: str
+) -> None:
+    for kind in ("guards", "choices"):
+        rule = {"when": when, "tier": "fast"} if kind == "choices" else {"when": when, "tag": "t"}
+        fine: Json = {**rule, "when": {}}
+        with pytest.raises(RuleError) as caught:
+            world.rules(**{kind: [fine, rule]})
+        assert caught.value.path == (kind, 1, "when", *path)
+        assert str(caught.value) == message
+
+
+def test_an_error_without_words_is_still_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise re2.error
+
+    monkeypatch.setattr(re2, "compile", fail)
+    with pytest.raises(RuleError, match="'a' is not a regular expression: not a pattern"):
+        world.rules(choices=[{"when": {"matches": "a"}, "tier": "fast"}])
+
+
+def many(count: int, most: int) -> list[Json]:
+    return [
+        {"when": {"matches": f"word{n}x.{{0,{most}}}end{n}x"}, "tier": "fast"} for n in range(count)
+    ]
+
+
+def test_fifty_large_patterns_are_taken_and_each_is_found() -> None:
+    made = world.rules(choices=many(50, 400))
+    for number in (0, 17, 49):
+        view = made.view(world.call(f"so word{number}x and end{number}x."))
+        assert [at for at, item in enumerate(made.choices) if item.test(view)] == [number]
+
+
+def test_patterns_that_are_too_large_together_are_refused() -> None:
+    with pytest.raises(RuleError, match="too large together") as caught:
+        world.rules(choices=many(50, 1000) + many(200, 1000))
+    assert caught.value.path == ()
+
+
+class _Counting:
+    """Stands for the pattern set, and counts searches."""
+
+    def __init__(self) -> None:
+        self.searches = 0
+
+    def Match(self, text: str) -> list[int]:  # noqa: N802 - re2's name
+        self.searches += 1
+        return [1]
+
+
+def counted(counting: _Counting) -> Patterns:
+    return Patterns(counting.Match, (), "")
+
+
+@given(
+    digests=st.lists(st.sampled_from(["aaaaaa", "bbbbbb", "cccccc", "dddddd"]), max_size=6),
+    data=st.data(),
+)
+def test_a_row_has_the_digests_of_the_patterns_of_its_text_in_their_order(
+    digests: list[str], data: st.DataObject
+) -> None:
+    """Each once, whatever tells the numbers, and however often it was told."""
+    made = Patterns(lambda _: None, tuple(digests), "")
+    every = st.sets(st.sampled_from(range(len(digests)))) if digests else st.just(set[int]())
+    hits = data.draw(every)
+    expected = "".join(sorted({digests[at] for at in hits}))
+    for told in (frozenset(hits), list(hits), frozenset(hits)):
+        assert made.told(told) == expected
+
+
+def test_a_text_is_searched_once_for_all_rules_and_only_when_a_rule_asks() -> None:
+    parts = [
+        ChoicePart(name=f"r{n}", when=When(keywords=[f"word{n}"]), tier="fast") for n in range(50)
+    ]
+    made = compile_rules([], parts)
+    counting = _Counting()
+    view = View(world.call("word7"), counted(counting))
+    assert counting.searches == 0
+    assert [item.name for item in made.choices if item.test(view)] == ["r1"]
+    assert counting.searches == 1
+
+
+def test_cheap_conditions_are_asked_before_patterns() -> None:
+    when = When(keywords=["a"], tools=True)
+    made = compile_rules([], [ChoicePart(name="r", when=when, tier="fast")])
+    counting = _Counting()
+    assert not made.choices[0].test(View(world.call("a"), counted(counting)))
+    assert counting.searches == 0
+
+
+def test_fifty_rules_cost_a_decision_little() -> None:
+    """Two milliseconds of processor time are fifty times what was measured."""
+    choices = [{"when": {"keywords": [f"word{n}", f"other{n}"]}, "tier": "fast"} for n in range(50)]
+    known = world.router(choices=choices)
+    calls = [world.call("nothing of it is here " * 20) for _ in range(51)]
+    world.decided(known, calls.pop())
+    began = time.process_time()
+    for seen in calls:
+        world.decided(known, seen)
+    assert (time.process_time() - began) / 50 < 0.002
+
+
+def test_a_kind_of_turn_and_a_client_are_what_the_wire_said() -> None:
+    made = world.rules(
+        choices=[{"when": {"turn": "side", "client": "claude-*", "task": "title"}, "tier": "fast"}]
+    )
+    seen = world.call()
+    seen.turn = Turn(kind="side", task="title", client="claude-code")
+    assert made.choices[0].test(made.view(seen))
+    seen.turn = Turn(kind="main", client="claude-code")
+    assert not made.choices[0].test(made.view(seen))
+
+
+def test_a_name_of_many_stars_takes_time_linear_in_what_is_asked() -> None:
+    made = world.rules(choices=[{"when": {"asked": "*a" * 20 + "*b"}, "tier": "fast"}])
+    view = made.view(world.call(model="a" * 100_000))
+    began = time.process_time()
+    assert not made.choices[0].test(view)
+    assert time.process_time() - began < 2
+
+
+def test_without_rules_there_is_nothing_to_search() -> None:
+    view = world.rules().view(world.call("a"))
+    assert not view.has(0)

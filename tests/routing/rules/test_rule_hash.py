@@ -1,0 +1,82 @@
+"""A condition is known by its hash: what is written differently and means the same has the same one."""
+
+import pytest
+
+from gateway.routing.rules.rule_hash import digest
+from gateway.settings.schema.rules import When
+from tests.routing import world
+from tests.routing.world import Json
+
+
+def of(when: Json) -> str:
+    return digest(When.model_validate(when))
+
+
+A: Json = {"keywords": ["prove", "derive"]}
+B: Json = {"user_tokens": {"min": 3}}
+
+SAME: list[tuple[Json, Json]] = [
+    ({"tag": "a"}, {"tag": ["a"]}),
+    ({"tag": ["a", "b"]}, {"tag": ["b", "a", "b"]}),
+    ({"keywords": "race  condition "}, {"keywords": ["race condition"]}),
+    ({"user_tokens": {"min": 1}}, {"user_tokens": {"min": 1.0}}),
+    ({"user_tokens": {}}, {}),
+    ({"all": [A, B]}, {**A, **B}),
+    ({"all": [A, B]}, {"all": [B, A, A]}),
+    ({"any": [A, B]}, {"any": [B, A, B]}),
+    ({"any": [A]}, A),
+    ({"all": [{"all": [A]}]}, A),
+    ({"any": [{"all": [A, B]}, A]}, {"any": [A, {**B, **A}]}),
+    ({"not": {"not": A}}, A),
+    ({"not": {"all": [A]}}, {"not": A}),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_the_same_meaning_has_the_same_hash(one: Json, other: Json) -> None:
+    assert of(one) == of(other)
+
+
+OTHER: list[Json] = [
+    {},
+    A,
+    B,
+    {**A, **B},
+    {"any": [A, B]},
+    {"not": A},
+    {"not": {**A, **B}},
+    {"not": {"any": [A, B]}},
+    {"any": [{"not": A}, {"not": B}]},
+    {"not": {}},
+    {"keywords": "prove"},
+    {"matches": "prove"},
+    {"keywords": "prove,derive"},
+    {"keywords": 'prove","derive'},
+    {"tag": "a"},
+    {"key": "a"},
+    {"user_tokens": {"max": 3}},
+    {"prompt_tokens": {"min": 3}},
+    {"user_tokens": {"min": 3, "max": 3}},
+    {"tools": True},
+    {"tools": False},
+    {"stream": True},
+]
+
+
+def test_another_meaning_has_another_hash() -> None:
+    found = [of(when) for when in OTHER]
+    assert len(set(found)) == len(found)
+    assert {len(one) for one in found} == {16}
+
+
+def test_it_is_the_same_in_every_process_and_release() -> None:
+    assert of({**A, **B}) == "be2cef39900efa41"
+
+
+def test_a_rule_has_the_hash_of_its_conditions_whatever_its_name_and_effect() -> None:
+    made = world.rules(
+        [{"when": A, "max_tier": "fast"}, {"when": A, "tag": "proof"}],
+        [{"when": A, "tier": "smart"}, {"when": B, "tier": "smart"}],
+    )
+    assert [guard.hash for guard in made.guards] == [of(A), of(A)]
+    assert [choice.hash for choice in made.choices] == [of(A), of(B)]

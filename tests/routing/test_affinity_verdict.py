@@ -1,0 +1,475 @@
+"""A conversation stays where it is, or leaves for a reason: each strategy in each situation."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.call import OPEN, Key, Steer, Strategy
+from gateway.core.conversation import Turn
+from gateway.core.decision import Decision, Plan
+from gateway.core.decision_context import NOTHING, Evidence, Score, Seat, Thresholds
+from gateway.core.price import Price, Rates, Step
+from gateway.core.target import TIERS, Target, Tier
+from gateway.dialects import OPENAI_CHAT
+from gateway.routing import explain
+from gateway.routing.classifier.text_signals import Signals
+from gateway.routing.features import Features
+from gateway.routing.router import Router, decide
+from tests.routing import world
+from tests.routing.world import GEMINI, HOST, OPENAI, lab, lines, names, rules
+
+type Json = dict[str, Any]
+
+NOW = 1_000_000.0
+
+
+def priced(
+    where: Any, model: str, read: str, write: str, output: str, *, above: int = 0, **facts: Any
+) -> Target:
+    rates = Rates(input=Decimal(write), cache_read=Decimal(read), output=Decimal(output))
+    ten = Rates(
+        input=rates.input and rates.input * 10,
+        cache_read=rates.cache_read and rates.cache_read * 10,
+        output=rates.output,
+    )
+    steps = (Step(above, ten),) if above else ()
+    price = Price(rates=rates, steps=steps, version="v")
+    return msgspec.structs.replace(world.target(where, model, **facts), price=price)
+
+
+SWIFT = priced(OPENAI, "swift", "0.01", "0.1", "0.4", above=100_000)
+ABLE = priced(OPENAI, "able", "0.2", "2", "10", vision=False)
+SPARE = priced(GEMINI, "spare", "0.2", "2", "10")
+DEEP = priced(OPENAI, "deep", "0.25", "5", "25")
+FAR = world.target(GEMINI, "far")
+OFF = world.target(HOST, "off")
+LENT = world.target(GEMINI, "lent")
+CATALOGUE = world.catalogue(
+    (
+        msgspec.structs.replace(
+            lab("openai", [SWIFT], [ABLE, SPARE, OFF], [DEEP]), fallback=("lender",)
+        ),
+        lab("google", [FAR], [FAR], [FAR]),
+        lab("lender", [], [LENT], []),
+        lab("away", [], [OFF], []),
+    )
+)
+
+
+class Says:
+    """A classifier that says what it is told to."""
+
+    name = version = "says"
+    thresholds = Thresholds(fast=0.5, smart=0.5, id="says")
+
+    def __init__(self, score: Score) -> None:
+        self._score = score
+
+    def score(self, text: str, signals: Signals) -> Score:
+        return self._score
+
+    def why(self, signals: Signals, score: Score) -> str:
+        return "said"
+
+
+FAST, SMART, REASONING = Score(0.9, 0.95), Score(0.2, 0.8), Score(0.1, 0.2)
+DOUBT = Score(0.4, 0.49)
+"""Reasoning, but hardly."""
+
+
+def seat(tier: Tier = "smart", target: Target = ABLE, **more: Any) -> Seat:
+    told: Json = {
+        "lab": "openai",
+        "account": "second",
+        "tokens": 20_000,
+        "turns": 2,
+        "at": NOW - 60,
+    }
+    told |= {"calls": 4, "output": 4_000, "first": "f"}
+    return Seat(tier=tier, target=target.name, **told | more)
+
+
+def call(
+    text: str = "and now?", *, turn: Turn | None = None, key: Key = OPEN, **more: Any
+) -> Features:
+    """The third user turn of a conversation."""
+    facts = {"user_turns": 3, **more}
+    seen = world.call(text, key=key, **facts)
+    loop, named = bool(facts.get("tool_loop")), facts["user_turns"] == 1
+    seen.turn = turn or Turn(conversation="c", first="f", loop=loop, explicit=named)
+    return seen
+
+
+def router(strategy: Strategy = "sticky", score: Score = SMART, **more: Any) -> Router:
+    found = rules(more.pop("guards", ()), more.pop("choices", ()))
+    return Router(
+        catalogue=CATALOGUE, rules=found, classifier=Says(score), conversation=strategy, **more
+    )
+
+
+def told(known: Router, seen: Features, **evidence: Any) -> tuple[Decision, Plan]:
+    return decide(known, seen, OPENAI_CHAT, Evidence(at=NOW, **evidence))
+
+
+def place(decision: Decision, plan: Plan) -> str:
+    return f"{decision.source} {decision.tier} {plan.targets[0].model}"
+
+
+STRATEGIES: tuple[Strategy, ...] = ("turn", "sticky", "ratchet-up", "cost-aware", "pin")
+STAYS = "seat smart able"
+DOWN, UP = "classifier fast swift", "classifier reasoning deep"
+LOOP: Json = {"tool_loop": True}
+SITUATIONS: dict[str, tuple[Json, Score, tuple[str, ...]]] = {
+    # what is otherwise than usual, what the classifier would say; turn, sticky, ratchet-up,
+    # cost-aware, pin
+    "no more is needed": ({}, FAST, (DOWN, STAYS, STAYS, DOWN, STAYS)),
+    "the same": ({}, SMART, ("classifier smart able", STAYS, STAYS, STAYS, STAYS)),
+    "more is needed": ({}, REASONING, (UP, STAYS, UP, UP, STAYS)),
+    "more may be needed": ({"sure": 0.6}, DOUBT, (UP, STAYS, STAYS, STAYS, STAYS)),
+    "in a tool loop, down": (LOOP, FAST, (STAYS,) * 5),
+    "in a tool loop, up": (LOOP, REASONING, (STAYS,) * 5),
+    "in a tool loop, late": ({**LOOP, "at": NOW - 3_000}, FAST, (STAYS,) * 5),
+    "idle, up": ({"at": NOW - 301}, REASONING, (UP, UP, UP, UP, STAYS)),
+    "idle, down": ({"at": NOW - 301}, FAST, (DOWN, DOWN, STAYS, DOWN, STAYS)),
+    "idle, but kept": ({"at": NOW - 301, "keeps": 1_800.0}, FAST, (DOWN, STAYS, STAYS, DOWN, STAYS)),
+    "shorter": ({"user_turns": 1}, FAST, (DOWN, DOWN, STAYS, DOWN, STAYS)),
+    "another beginning": ({"first": "g"}, FAST, (DOWN,) * 5),
+    "its beginning was not known": ({"first": ""}, FAST, (DOWN, STAYS, STAYS, DOWN, STAYS)),
+    "a breaker is open": ({"unseated": "is out"}, REASONING, (UP,) * 5),
+    "a breaker is open, down": ({"unseated": "is out"}, FAST, (DOWN, DOWN, STAYS, DOWN, DOWN)),
+    "a breaker is open in a loop": ({"unseated": "is out", **LOOP}, FAST, (STAYS,) * 5),
+    "it takes no images": ({"images": 1}, FAST, (DOWN, DOWN, "seat smart spare", DOWN, DOWN)),
+    "it takes no images, in a loop": ({"images": 1, **LOOP}, FAST, ("seat smart spare",) * 5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize("at", range(5), ids=STRATEGIES)
+def test_each_strategy_in_each_situation(situation: str, at: int) -> None:
+    changes, score, expected = SITUATIONS[situation]
+    changes = dict(changes)
+    sure = changes.pop("sure", 0.5)
+    prompt = {k: changes.pop(k) for k in ("tool_loop", "user_turns", "images") if k in changes}
+    evidence = {k: changes.pop(k) for k in ("unseated",) if k in changes}
+    known = router(STRATEGIES[at], score, sure=sure)
+    decision, plan = told(known, call(**prompt), seat=seat(**changes), **evidence)
+    assert place(decision, plan) == expected[at], lines(decision)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_without_a_seat_nothing_is_otherwise(strategy: Strategy) -> None:
+    seen = call()
+    for score in (FAST, SMART, REASONING):
+        one, _ = decide(router(strategy, score), seen, OPENAI_CHAT, NOTHING)
+        two, _ = decide(router("sticky", score), world.call("and now?", user_turns=3), OPENAI_CHAT)
+        assert world.timeless(one) == world.timeless(two)
+        assert (one.switch, one.account) == (None, None)
+
+
+def test_what_stays_asks_neither_rules_nor_classifier() -> None:
+    known = router(choices=[{"when": {}, "tier": "fast", "complete": "hold"}])
+    decision, plan = told(known, call(), seat=seat())
+    assert lines(decision) == [
+        "-pin: lab openai ('auto' leaves the tier open)",
+        "seat: openai/smart openai/able (it stays where it is)",
+        "plan: 2 of 3 targets (host/off is off)",
+        "plan: lab lender (where all of openai fail)",
+    ]
+    assert (decision.rule, decision.confidence, decision.complete) == (None, None, "off")
+    assert decision.account == "second"
+    assert names(plan)[0] == "openai/able"
+
+
+def test_a_target_that_took_over_stays_first() -> None:
+    """Also one of another lab; the budget stays with the lab that was decided."""
+    _, plan = told(router(), call(), seat=seat(target=SPARE))
+    assert names(plan) == ["gemini/spare", "openai/able", "gemini/lent"]
+    decision, plan = told(router(), call(), seat=seat(target=LENT))
+    assert names(plan) == ["gemini/lent", "openai/able", "gemini/spare"]
+    assert plan.labs == ("lender", "openai", "openai")
+    assert (decision.lab, decision.account) == ("openai", "second")
+
+
+def test_a_model_that_was_named_is_called_as_it_was() -> None:
+    decision, plan = told(router(), call(), seat=seat(model="able"))
+    assert (decision.model, names(plan)) == ("able", ["openai/able"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"lab": "gone"}, "there is no lab gone any more"),
+        ({"lab": "away"}, "away is off"),
+        ({"target": FAR}, "gemini/far is no target of openai/smart any more"),
+        ({"target": OFF}, "host/off is off"),
+    ],
+)
+def test_what_is_there_no_more_is_decided_anew(changes: Json, why: str) -> None:
+    decision, plan = told(router(score=FAST), call(), seat=seat(**changes))
+    assert place(decision, plan) == DOWN
+    assert f"({why})" in " ".join(lines(decision))
+
+
+def test_of_two_that_begin_in_the_same_words_the_shorter_is_no_compaction() -> None:
+    """They share a seat; a compaction of what is known by its beginning is another conversation."""
+    seen = call(user_turns=1, turn=Turn(conversation="c", first="f"))
+    decision, plan = told(router(score=FAST), seen, seat=seat(turns=8))
+    assert place(decision, plan) == STAYS
+
+
+def test_guards_and_scope_bound_a_seat() -> None:
+    """In a tool loop too, where it goes no further than it must."""
+    guards = [{"max_tier": "smart"}]
+    top = seat("reasoning", DEEP)
+    decision, plan = told(router(score=FAST, guards=guards), call(), seat=top)
+    assert place(decision, plan) == DOWN
+    decision, plan = told(router(score=FAST, guards=guards), call(**LOOP), seat=top)
+    assert place(decision, plan) == STAYS
+    scoped = Key(name="k", tiers=("fast", "smart"))
+    decision, plan = told(router(score=FAST), call(key=scoped), seat=top)
+    assert place(decision, plan) == DOWN
+    denied = router(score=FAST, guards=[{"deny": ["openai"]}])
+    for seen in (call(), call(**LOOP)):
+        decision, plan = told(denied, seen, seat=seat())
+        assert place(decision, plan) == "classifier smart lent"
+    decision, plan = told(
+        router(score=FAST), call(key=Key(name="k", labs=("google",))), seat=seat()
+    )
+    assert place(decision, plan) == "classifier fast far"
+
+
+def test_a_budget_bounds_a_seat() -> None:
+    decision, plan = told(router(), call(), seat=seat("reasoning", DEEP), ceiling="smart")
+    assert place(decision, plan) == "classifier smart able"
+    decision, plan = told(router(), call(**LOOP), seat=seat("reasoning", DEEP), ceiling="fast")
+    assert place(decision, plan) == "seat fast swift"
+
+
+def test_the_caller_stands_before_the_seat() -> None:
+    """What it names moves the conversation, also inside a tool loop."""
+    for prompt in ({}, LOOP):
+        seen = call(**prompt)
+        seen.prompt = msgspec.structs.replace(seen.prompt, model="reasoning")
+        decision, plan = told(router(), seen, seat=seat())
+        assert place(decision, plan) == "pin reasoning deep"
+        assert decision.switch is not None
+        assert (decision.switch.moved, decision.switch.to) == (True, "openai/deep")
+        seen.prompt = msgspec.structs.replace(seen.prompt, model="google/auto")
+        decision, plan = told(router(), seen, seat=seat())
+        assert place(decision, plan) == "classifier smart far"
+
+
+def test_who_names_the_tier_of_the_seat_keeps_its_target() -> None:
+    seen = call()
+    seen.steer = Steer(tier="smart")
+    decision, plan = told(router(), seen, seat=seat(target=SPARE))
+    assert place(decision, plan) == "pin smart spare"
+    assert (decision.account, decision.switch) == ("second", None)
+
+
+def test_a_side_call_has_no_seat() -> None:
+    seen = call(turn=Turn(conversation="c", kind="side"))
+    decision, plan = told(router(score=FAST), seen, seat=seat())
+    assert place(decision, plan) == DOWN
+    assert decision.switch is None
+
+
+def test_a_side_call_within_a_conversation_is_served_by_its_seat() -> None:
+    """One that is asked of the conversation as it stands has its prompt, and that is cached."""
+    seen = call(turn=Turn(conversation="c", kind="side", loop=True))
+    decision, plan = told(router(score=FAST), seen, seat=seat())
+    assert place(decision, plan) == STAYS
+
+
+def test_a_key_has_a_strategy_of_its_own() -> None:
+    decision, plan = told(
+        router("sticky", FAST), call(key=Key(name="k", conversation="turn")), seat=seat()
+    )
+    assert place(decision, plan) == DOWN
+
+
+def test_a_guard_goes_before_a_key() -> None:
+    """Of several the first that speaks of it; it is in the trace."""
+    guards = [{"no_cache": True}, {"conversation": "turn"}, {"conversation": "pin"}]
+    key = Key(name="k", conversation="sticky")
+    decision, plan = told(router("pin", FAST, guards=guards), call(key=key), seat=seat())
+    assert place(decision, plan) == DOWN
+    assert "guard: conversation turn (guard 1)" in lines(decision)
+
+
+@pytest.mark.parametrize("strategy", ["ratchet-up", "cost-aware"])
+def test_a_rule_is_sure(strategy: Strategy) -> None:
+    """At a user's turn of a conversation that is weighed; elsewhere the seat comes first."""
+    choices = [{"when": {"keywords": ["prove"]}, "tier": "reasoning"}]
+    known = router(strategy, SMART, choices=choices)
+    decision, plan = told(known, call("Prove it."), seat=seat())
+    assert place(decision, plan) == "rule reasoning deep"
+    decision, plan = told(router("sticky", choices=choices), call("Prove it."), seat=seat())
+    assert place(decision, plan) == STAYS
+
+
+def test_nothing_is_sure_without_a_classifier() -> None:
+    known = msgspec.structs.replace(router("ratchet-up"), classifier=None)
+    decision, plan = told(known, call(), seat=seat("fast", SWIFT))
+    assert place(decision, plan) == "seat fast swift"
+    assert decision.switch is not None
+    assert not decision.switch.moved
+
+
+def test_the_trace_tells_what_leaving_costs() -> None:
+    """20,000 tokens written to the cache of deep less what they cost read from it: 20k * 4.75."""
+    decision, _ = told(router("ratchet-up", REASONING), call(), seat=seat())
+    assert [line for line in lines(decision) if "seat" in line] == [
+        "-seat: leaves openai/able (smart does not suffice: 0.80, from 0.50 on it goes up)",
+        "seat: openai/reasoning openai/deep (20000 cached tokens are lost: 0.095 USD)",
+    ]
+    switch = decision.switch
+    assert switch is not None
+    assert (switch.moved, switch.lab, switch.tier, switch.target) == (
+        True, "openai", "smart", "openai/able",
+    )  # fmt: skip
+    assert (switch.to, switch.tokens, switch.cost) == ("openai/deep", 20_000, Decimal("0.095"))
+    assert decision.account is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"at": NOW - 400}, "no cached tokens are lost"),
+        ({"tokens": 0}, "no cached tokens are lost"),
+        ({}, "20000 cached tokens are lost, at a price that is not known"),
+    ],
+)
+def test_what_is_lost_is_nothing_or_unknown(changes: Json, line: str) -> None:
+    seen = call()
+    seen.steer = Steer(lab="google")
+    decision, _ = told(router("turn"), seen, seat=seat(**changes))
+    assert line in lines(decision)[-1]
+    switch = decision.switch
+    assert switch is not None
+    assert switch.cost == (None if switch.tokens else 0)
+
+
+def test_another_tier_of_the_same_target_loses_nothing() -> None:
+    known = msgspec.structs.replace(
+        router("turn", REASONING),
+        catalogue=world.catalogue((lab("openai", [ABLE], [ABLE], [ABLE]),)),
+    )
+    decision, _ = told(known, call(), seat=seat())
+    assert decision.switch is not None
+    assert decision.switch.tokens == 0
+    assert decision.switch.cost == 0
+
+
+def test_a_cheaper_tier_must_pay_for_the_cache_it_leaves() -> None:
+    """With a prompt beyond the cheap model's long-context step it takes longer."""
+    short, _ = told(router("cost-aware", FAST), call(), seat=seat())
+    assert short.tier == "fast"
+    assert short.switch is not None
+    assert (short.switch.moved, short.switch.cost) == (True, Decimal("0.0018"))
+    assert short.switch.calls == 4
+    long, _ = told(router("cost-aware", FAST), call(), seat=seat(tokens=150_000))
+    assert (long.tier, long.source) == ("smart", "seat")
+    assert long.switch is not None
+    assert (long.switch.moved, long.switch.cost) == (False, Decimal("0.135"))
+    assert "0.135 USD to read 150000 cached tokens anew" in " ".join(lines(long))
+
+
+def test_what_saves_nothing_or_an_unknown_sum_is_no_reason() -> None:
+    dear = msgspec.structs.replace(
+        router("cost-aware", FAST), catalogue=world.catalogue((lab("openai", [DEEP], [ABLE]),))
+    )
+    decision, _ = told(dear, call(), seat=seat())
+    assert (decision.tier, decision.source) == ("smart", "seat")
+    assert decision.switch is not None
+    assert decision.switch.saving is not None
+    assert decision.switch.saving < 0
+    unknown = msgspec.structs.replace(
+        dear, catalogue=world.catalogue((lab("openai", [LENT], [ABLE]),))
+    )
+    decision, _ = told(unknown, call(), seat=seat())
+    assert (decision.tier, decision.source) == ("smart", "seat")
+    assert "a price is missing" in " ".join(lines(decision))
+
+
+def test_what_was_never_answered_is_weighed_too() -> None:
+    decision, _ = told(router("cost-aware", FAST), call(), seat=seat(calls=0, output=0))
+    assert decision.switch is not None
+    assert decision.switch.calls == 1
+
+
+def test_a_target_that_is_off_is_no_place_to_go() -> None:
+    known = msgspec.structs.replace(
+        router("cost-aware", FAST),
+        catalogue=world.catalogue((lab("openai", [OFF, SWIFT], [ABLE]),)),
+    )
+    decision, plan = told(known, call(), seat=seat())
+    assert place(decision, plan) == DOWN
+    assert decision.switch is not None
+    assert decision.switch.saving is not None
+
+
+def test_it_is_told_as_exact_text() -> None:
+    decision, plan = told(router("ratchet-up", REASONING), call(), seat=seat())
+    shown = explain.view(decision, plan, [()] * len(plan.targets), NOW)["switch"]
+    assert shown == {
+        "moved": True, "lab": "openai", "tier": "smart", "target": "openai/able", "to": "openai/deep",
+        "tokens": 20_000, "cost": "0.095", "saving": None, "calls": None, "margin": None,
+    }  # fmt: skip
+
+
+def test_a_tier_with_no_target_is_no_place_to_go() -> None:
+    known = msgspec.structs.replace(
+        router("ratchet-up", REASONING), catalogue=world.catalogue((lab("openai", [], [ABLE]),))
+    )
+    decision, plan = told(known, call(), seat=seat())
+    assert plan.targets == (ABLE,)
+    assert decision.switch is not None
+    assert decision.switch.to == "openai/able"
+
+
+SCORES = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(lambda two: Score(min(two), max(two)))
+SEATS = st.builds(
+    lambda at, tokens, ago, turns, calls, output: seat(
+        TIERS[at], (SWIFT, ABLE, DEEP)[at],
+        tokens=tokens, at=NOW - ago, turns=turns, calls=calls, output=output,
+    ),
+    st.integers(0, 2), st.integers(0, 300_000), st.floats(0, 3_600), st.integers(0, 5),
+    st.integers(0, 50), st.integers(0, 100_000),
+)  # fmt: skip
+
+
+@given(st.sampled_from(STRATEGIES), SCORES, SEATS)
+def test_inside_a_tool_loop_the_target_never_changes(
+    strategy: Strategy, score: Score, sits: Seat
+) -> None:
+    decision, plan = told(router(strategy, score), call(**LOOP), seat=sits)
+    assert (decision.tier, plan.targets[0].name) == (sits.tier, sits.target)
+    assert (decision.source, decision.switch) == ("seat", None)
+
+
+@given(SCORES, SEATS)
+def test_a_ratchet_never_goes_down(score: Score, sits: Seat) -> None:
+    for more in ({}, {"unseated": "is out"}):
+        decision, _ = told(router("ratchet-up", score), call(), seat=sits, **more)
+        assert decision.tier is not None
+        assert TIERS.index(decision.tier) >= TIERS.index(sits.tier)
+
+
+@given(SCORES, SEATS)
+def test_nothing_goes_down_that_does_not_pay(score: Score, sits: Seat) -> None:
+    """With its cache warm: X < S * the calls to come, in exact USD."""
+    sits = msgspec.structs.replace(sits, at=NOW - 10, turns=0)
+    decision, _ = told(router("cost-aware", score), call(), seat=sits)
+    switch = decision.switch
+    if decision.tier is None or TIERS.index(decision.tier) >= TIERS.index(sits.tier):
+        return
+    assert switch is not None
+    assert switch.cost is not None
+    assert switch.saving is not None
+    assert switch.calls == max(1, sits.calls)
+    assert switch.cost < switch.saving * switch.calls

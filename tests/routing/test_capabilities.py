@@ -1,0 +1,344 @@
+"""Constraints: what a target cannot do removes it, with a reason; what is unknown removes nothing."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.core import jsonio
+from gateway.core.call import NO_STEER, OPEN
+from gateway.core.decision import Skipped
+from gateway.core.errors import ProblemError
+from gateway.core.facts import Facts
+from gateway.core.prompt import Prompt
+from gateway.core.target import Provider, Target
+from gateway.dialects import OPENAI_CHAT, OPERATIONS, Asked
+from gateway.routing import capabilities, features, refusals
+from gateway.routing.capabilities import door, speaks
+from gateway.routing.router import Router, decide
+from gateway.routing.rules.compile import compile_rules
+from tests.config import shipped
+from tests.routing import world
+from tests.routing.world import Json
+
+TOOLS: Json = {"tools": ("f",), "members": frozenset({"tools"})}
+
+CASES: list[tuple[Json, Json, str]] = [
+    # facts of the target, the call, the reason
+    ({}, {}, ""),
+    ({}, {**TOOLS, "images": 1, "files": 1, "audio": 1, "json_schema": True, "logprobs": True}, ""),
+    ({"tools": False}, TOOLS, "takes no tools"),
+    ({"tools": False}, {}, ""),
+    ({"tools": True}, TOOLS, ""),
+    ({"forced_tools": False}, {**TOOLS, "forced_tool": True}, "cannot be forced to use a tool"),
+    ({"forced_tools": False}, TOOLS, ""),
+    ({"chat_tools_at": ()}, TOOLS, "needs openai-responses"),
+    ({"chat_tools_at": ()}, {}, ""),
+    ({"chat_tools_at": ("none",)}, {**TOOLS, "effort": "none"}, ""),
+    ({"chat_tools_at": ("none",)}, {**TOOLS, "effort": "low"}, "needs openai-responses"),
+    ({"chat_tools_at": ("none",), "default_effort": "none"}, TOOLS, ""),
+    ({"chat_tools_at": ("none",), "default_effort": "low"}, TOOLS, "needs openai-responses"),
+    ({"chat_tools_at": ("low",), "efforts": ("low", "high")}, {**TOOLS, "effort": "minimal"}, ""),
+    ({"vision": False}, {"images": 1}, "takes no images"),
+    ({"vision": False}, {}, ""),
+    ({"vision": True}, {"images": 1}, ""),
+    ({"files": False}, {"files": 1}, "takes no files"),
+    ({"audio": False}, {"audio": 1}, "takes no audio"),
+    ({"json_schema": False}, {"json_schema": True}, "has no structured output"),
+    ({"json_schema": False}, {}, ""),
+    ({"refuses": frozenset({"n"})}, {"members": frozenset({"n"})}, "refuses n"),
+    (
+        {"refuses": frozenset({"n", "stop", "logit_bias"})},
+        {"members": frozenset({"stop", "n", "model"})},
+        "refuses n, stop",
+    ),
+    # a knob that may be dropped removes no target
+    ({"refuses": frozenset({"temperature"})}, {"members": frozenset({"temperature"})}, ""),
+    ({"sampling": "never"}, {"logprobs": True}, "gives no logprobs while it reasons"),
+    ({"sampling": "effort-none"}, {"logprobs": True}, "gives no logprobs while it reasons"),
+    ({"sampling": "effort-none"}, {"logprobs": True, "effort": "none"}, ""),
+    ({"sampling": "effort-none", "default_effort": "none"}, {"logprobs": True}, ""),
+    ({"sampling": "always"}, {"logprobs": True, "effort": "high"}, ""),
+    ({"context": 100}, {"chars": 400}, ""),
+    ({"context": 100}, {"chars": 401}, "about 101 tokens do not fit its window of 100"),
+    (
+        {"context": 2_000_000, "max_input": 1_000_000},
+        {"chars": 4_000_004},
+        "about 1,000,001 tokens do not fit its window of 1,000,000",
+    ),
+]
+
+
+def reason(target: Target, **call: Any) -> str:
+    return door(target, world.call(**call), OPENAI_CHAT)[1]
+
+
+@pytest.mark.parametrize(("facts", "call", "expected"), CASES)
+def test_a_target_is_removed_for_a_reason(facts: Json, call: Json, expected: str) -> None:
+    assert reason(world.target(world.OPENAI, "m", **facts), **call) == expected
+
+
+def test_the_tier_s_effort_counts_where_the_client_set_none() -> None:
+    facts: Json = {"chat_tools_at": ("none",), "default_effort": "high"}
+    assert reason(world.target(world.OPENAI, "m", "none", **facts), **TOOLS) == ""
+    assert reason(world.target(world.OPENAI, "m", "low", **facts), **TOOLS) != ""
+    assert reason(world.target(world.OPENAI, "m", "none", **facts), **TOOLS, effort="low") != ""
+
+
+def test_a_provider_is_asked_too() -> None:
+    host = msgspec.structs.replace(world.OPENAI, refuses=frozenset({"n"}))
+    assert reason(world.target(host, "m"), members=frozenset({"n"})) == "refuses n"
+    other = msgspec.structs.replace(
+        world.OPENAI, doors={"gemini": "https://x", "other": "https://y"}
+    )
+    assert reason(world.target(other, "m")) == "needs gemini or other"
+    assert reason(world.OPUS) == capabilities.OFF
+    assert capabilities.skip(world.OPUS, "fast", capabilities.OFF).detail == "set ANTHROPIC_API_KEY"
+
+
+def test_an_unpinned_call_moves_to_the_nearest_tier_with_a_fitting_target_and_says_so() -> None:
+    decision, plan = world.decided(
+        world.router(choices=[{"tier": "reasoning"}]), world.call(**TOOLS)
+    )
+    assert (decision.tier, world.names(plan)) == ("smart", ["openai/terra"])
+    assert world.lines(decision)[-2:] == [
+        "constraint: smart (no target of reasoning can serve this call)",
+        (
+            "plan: 1 of 4 targets (openai/astra needs openai-responses; openai/sol needs "
+            "openai-responses; openai/sol needs openai-responses)"
+        ),
+    ]
+    assert [(item.target, item.tier) for item in plan.skipped] == [
+        ("openai/astra", "reasoning"),
+        ("openai/sol", "reasoning"),
+        ("openai/sol", "smart"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tier", "call", "moved", "model"),
+    [
+        ("fast", {}, "fast", "openai/luna"),
+        ("fast", {"chars": 4_004}, "smart", "openai/sol"),
+        ("smart", {"images": 1}, "smart", "openai/sol"),
+        ("smart", TOOLS, "smart", "openai/terra"),
+        ("smart", {**TOOLS, "images": 1}, "fast", "openai/luna"),
+        ("reasoning", {**TOOLS, "images": 1}, "fast", "openai/luna"),
+    ],
+)
+def test_the_nearest_tier_is_looked_for_upwards_first(
+    tier: str, call: Json, moved: str, model: str
+) -> None:
+    decision, plan = world.decided(world.router(choices=[{"tier": tier}]), world.call(**call))
+    assert (decision.tier, world.names(plan)[0]) == (moved, model)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            "reasoning",
+            (
+                "No target of openai/reasoning can serve this request: needs openai-responses "
+                "(openai/astra, openai/sol)."
+            ),
+        ),
+        (
+            "sol",
+            "No target of openai/smart can serve this request: needs openai-responses (openai/sol).",
+        ),
+        (
+            "fast",
+            (
+                "No target of openai/fast can serve this request: about 1,001 tokens do not fit its "
+                "window of 1,000 (openai/luna)."
+            ),
+        ),
+    ],
+)
+def test_a_pinned_call_is_refused_with_every_reason(model: str, message: str) -> None:
+    problem = world.refused(world.router(), world.call(model=model, chars=4_004, **TOOLS))
+    assert (problem.kind, problem.http_status, problem.message) == ("no_target", 400, message)
+
+
+def test_an_unpinned_call_that_nothing_can_serve_is_refused_with_every_reason() -> None:
+    seen = world.call(model="openai/auto", images=1, chars=4_004, **TOOLS)
+    problem = world.refused(world.router(), seen)
+    assert problem.message == (
+        "No target of lab openai can serve this request: needs openai-responses (openai/sol, "
+        "openai/astra); takes no images (openai/terra); about 1,001 tokens do not fit its window of "
+        "1,000 (openai/luna)."
+    )
+    assert problem.detail == "host/luna is off: set HOST_API_KEY"
+
+
+def test_of_many_reasons_the_first_are_told() -> None:
+    skipped = [Skipped(f"host/{at}", "fast", f"reason {at}") for at in range(5)]
+    message = refusals.no_target("lab openai", skipped).problem.message
+    assert message == (
+        "No target of lab openai can serve this request: reason 0 (host/0); reason 1 (host/1); "
+        "reason 2 (host/2); and 2 more reasons."
+    )
+
+
+def test_an_empty_tier_says_that_it_has_no_target() -> None:
+    known = world.router(known=world.catalogue([world.lab("openai", fast=[world.LUNA])]))
+    problem = world.refused(known, world.call(model="reasoning"))
+    assert problem.message == "No target of openai/reasoning can serve this request: it has none."
+    decision, _ = world.decided(known, world.call())
+    assert decision.tier == "fast"
+
+
+# The shipped configuration with OpenAI's key alone.
+
+
+@pytest.fixture(scope="module")
+def openai() -> Router:
+    environ = {"OPENAI_API_KEY": "sk-test"}
+    config = shipped.source(environ).config
+    return Router(
+        catalogue=shipped.built(environ).catalogue,
+        rules=compile_rules(config.guards, config.choices),
+        classifier=None,
+    )
+
+
+def read(**members: Any) -> features.Features:
+    body: Json = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], **members}
+    prompt: Prompt = OPENAI_CHAT.read(msgspec.json.encode(body)).prompt
+    return features.read(prompt, OPENAI_CHAT.name, OPEN, NO_STEER)
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+@pytest.mark.parametrize("model", ["reasoning", "gpt-6.2-astra", "gpt-6.2-sol", "gpt-6.1-sol"])
+def test_openai_takes_no_tools_on_chat_where_a_model_always_reasons(
+    openai: Router, model: str
+) -> None:
+    with pytest.raises(ProblemError, match="needs openai-responses") as caught:
+        decide(openai, read(model=model, tools=[TOOL]), OPENAI_CHAT)
+    assert caught.value.problem.kind == "no_target"
+
+
+@pytest.mark.parametrize(
+    ("model", "served"),
+    [
+        ("fast", ["openai/gpt-6-luna", "openai/gpt-6.1-terra"]),
+        ("smart", ["openai/gpt-6-sol"]),
+        ("auto", ["openai/gpt-6-sol"]),
+    ],
+)
+def test_openai_takes_tools_on_chat_where_a_model_can_be_told_not_to_think(
+    openai: Router, model: str, served: list[str]
+) -> None:
+    _, plan = decide(openai, read(model=model, tools=[TOOL]), OPENAI_CHAT)
+    assert world.names(plan) == served
+    reasons = {item.reason for item in plan.skipped if item.reason != capabilities.OFF}
+    assert reasons <= {"needs openai-responses"}
+
+
+def test_a_proof_with_tools_is_moved_to_where_tools_are_taken(openai: Router) -> None:
+    seen = read(tools=[TOOL], messages=[{"role": "user", "content": "Prove it."}])
+    decision, plan = decide(openai, seen, OPENAI_CHAT)
+    assert (decision.tier, decision.rule) == ("smart", "proofs are reasoned")
+    assert world.names(plan) == ["openai/gpt-6-sol"]
+    assert "constraint: smart (no target of reasoning can serve this call)" in world.lines(decision)
+
+
+def test_a_client_that_asks_for_effort_needs_responses_with_tools(openai: Router) -> None:
+    seen = read(model="gpt-6-luna", tools=[TOOL], reasoning_effort="high")
+    with pytest.raises(ProblemError, match="needs openai-responses"):
+        decide(openai, seen, OPENAI_CHAT)
+    _, plan = decide(
+        openai, read(model="gpt-6-luna", tools=[TOOL], reasoning_effort="none"), OPENAI_CHAT
+    )
+    assert world.names(plan) == ["openai/gpt-6-luna"]
+
+
+def asks(**more: Any) -> features.Features:
+    """A Chat Completions call that may go abroad."""
+    value = {"model": "auto", "messages": [{"role": "user", "content": "a"}], **more}
+    body = OPENAI_CHAT.read(jsonio.dumps(value))
+    return features.read(body.prompt, OPENAI_CHAT.name, OPEN, NO_STEER, Asked(OPENAI_CHAT, body))
+
+
+def at(*doors: str, **facts: Any) -> Target:
+    provider = Provider(name="p", doors=dict.fromkeys(doors, "https://p.example"))
+    return Target(provider=provider, model="m", facts=Facts(**facts))
+
+
+def test_the_clients_own_dialect_comes_first_then_the_others_in_order() -> None:
+    call = asks()
+    assert door(at("gemini", "openai-chat"), call, OPENAI_CHAT) == ("openai-chat", "")
+    assert door(at("gemini", "anthropic-messages"), call, OPENAI_CHAT) == ("gemini", "")
+    assert speaks(at("gemini").provider, call, OPENAI_CHAT)
+    assert not speaks(at("cohere").provider, call, OPENAI_CHAT)
+
+
+def test_where_it_cannot_be_said_at_home_another_door_takes_it() -> None:
+    """OpenAI takes tools beside reasoning, and effort max, on Responses alone."""
+    both = ("openai-chat", "openai-responses")
+    tools = asks(tools=[TOOL])
+    assert door(at(*both, chat_tools_at=()), tools, OPENAI_CHAT) == ("openai-responses", "")
+    efforts = {
+        "efforts": ("low", "max"),
+        "chat_efforts": ("low",),
+        "effort_style": "reasoning_effort",
+    }
+    most = asks(reasoning_effort="max")
+    assert door(at(*both, **efforts), most, OPENAI_CHAT) == ("openai-responses", "")
+    assert door(at("openai-chat", **efforts), most, OPENAI_CHAT) == ("openai-chat", "")
+    assert door(at(*both, **efforts), asks(reasoning_effort="low"), OPENAI_CHAT)[0] == "openai-chat"
+
+
+def test_what_cannot_be_said_anywhere_says_why() -> None:
+    """The reason of home first, where there is one."""
+    likely = asks(logprobs=True)
+    name, why = door(at("anthropic-messages"), likely, OPENAI_CHAT)
+    assert (name, "logprobs" in why) == ("", True)
+    both = at("openai-chat", "anthropic-messages", sampling="never")
+    assert door(both, likely, OPENAI_CHAT) == ("", "gives no logprobs while it reasons")
+    blind = at("anthropic-messages", tools=False)
+    assert door(blind, asks(tools=[TOOL]), OPENAI_CHAT) == ("", "takes no tools")
+
+
+def test_a_provider_of_responses_counts_where_that_is_known() -> None:
+    """Few hosts of Responses have the operation: it is known of a provider, at home and abroad."""
+    count = OPERATIONS["openai-responses", "count_tokens"]
+    body = count.read(b'{"input":"a"}')
+    call = features.read(body.prompt, count.name, OPEN, NO_STEER, Asked(count, body))
+    plain = at("openai-responses")
+    assert door(plain, call, count) == ("", "is not known to count tokens")
+    assert not speaks(plain.provider, call, count)
+    counting = msgspec.structs.replace(plain.provider, counts_tokens=True)
+    assert door(msgspec.structs.replace(plain, provider=counting), call, count) == (count.name, "")
+    assert speaks(counting, call, count)
+    both = at("openai-responses", "gemini")
+    assert door(both, call, count) == ("gemini", "")
+
+
+def test_without_the_request_a_call_is_served_at_home_alone() -> None:
+    call = world.call("a")
+    assert door(at("gemini"), call, OPENAI_CHAT) == ("", "needs gemini")
+    assert not speaks(at("gemini").provider, call, OPENAI_CHAT)
+
+
+def test_what_a_provider_cannot_be_given_by_url_is_found_out_once() -> None:
+    """For all its targets: to read all media of a call again would tell the same."""
+    closed = Provider(
+        name="host", doors={"openai-chat": "https://host.example"}, accounts=(), media="data"
+    )
+    seen, asked = world.call("a", images=1), 0
+
+    class Once(type(seen)):  # type: ignore[misc]  # the class of a value
+        def closed(self, target: Target) -> str:
+            nonlocal asked
+            asked += 1
+            return f"{target.provider.name} takes no URL"
+
+    call = Once(seen.prompt, seen.dialect, seen.key, seen.steer)
+    for model in ("one", "two"):
+        target = Target(provider=closed, model=model, facts=Facts())
+        assert door(target, call, OPENAI_CHAT) == ("", "host takes no URL")
+    assert asked == 1

@@ -1,0 +1,232 @@
+"""A decision that is kept is the one that would be made: for all that it depends on, and no more."""
+
+from itertools import product
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.core.call import NO_STEER, OPEN, Key, Steer, Strategy
+from gateway.core.decision import Decision, Plan
+from gateway.core.decision_context import NOTHING, Evidence, Seat
+from gateway.core.errors import ProblemError
+from gateway.core.target import Catalogue
+from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS, Dialect
+from gateway.routing import decision_cache as room
+from gateway.routing import plan as plans
+from gateway.routing.classifier.heuristic import Prior
+from gateway.routing.decision_cache import Named
+from gateway.routing.features import Features
+from gateway.routing.plan import Planned, Wanted
+from gateway.routing.router import Router, decide
+from tests.routing import world
+
+G = Key(name="g", lab="google")
+NARROW = Key(name="narrow", models=("sol",))
+TAGGED = Key(name="tagged", tags=("t",))
+SEAT = Seat(lab="openai", tier="fast", target="openai/luna")
+
+
+def plain(found: tuple[Decision, Plan]) -> tuple[Any, ...]:
+    """Without the times of the trace."""
+    decision, plan = found
+    steps = [(one.step, one.matched, one.effect, one.why) for one in decision.trace]
+    fields = {n: getattr(decision, n) for n in Decision.__struct_fields__ if n != "trace"}
+    return fields, steps, plan
+
+
+def outcome(known: Named | Router, seen: Features, dialect: Dialect, evidence: Evidence) -> Any:
+    try:
+        if isinstance(known, Named):
+            return plain(known.decide(seen, dialect, evidence))
+        return plain(decide(known, seen, dialect, evidence))
+    except ProblemError as error:
+        return error.problem
+
+
+CALLS: list[dict[str, Any]] = [
+    {"model": model, "key": key, "steer": steer, "members": frozenset(members), **more}
+    for model in ("luna", "sol", "fast", "smart", "openai/luna", "auto", "nothing", "opus")
+    for key in (OPEN, G, NARROW)
+    for steer in (NO_STEER, Steer(tier="reasoning"))
+    for members in ((), ("tools", "user"))
+    for more in (
+        {},
+        {"tools": ("a",)},
+        {"tools": ("a",), "forced_tool": True, "effort": "high"},
+        {"images": 1},
+        {"logprobs": True},
+        {"chars": 8_000},
+    )
+]
+
+
+@pytest.mark.parametrize(
+    "evidence", [NOTHING, Evidence(at=1.0, seat=SEAT), Evidence(ceiling="fast")]
+)
+def test_what_is_kept_is_what_would_be_decided(evidence: Evidence) -> None:
+    """Each call twice, among all others: what was kept of one is never another's."""
+    router = world.router()
+    known = Named(router)
+    for _ in range(2):
+        for more in CALLS:
+            for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS["openai-chat", "embeddings"]):
+                fresh, kept = world.call(**more), world.call(**more)
+                assert outcome(known, kept, dialect, evidence) == outcome(
+                    router, fresh, dialect, evidence
+                )
+
+
+def test_a_named_model_is_decided_once() -> None:
+    known = Named(world.router())
+    first = known.decide(world.call(model="luna"), OPENAI_CHAT, NOTHING)
+    again = known.decide(world.call("other words", model="luna"), OPENAI_CHAT, Evidence(at=7.0))
+    assert again[0] is first[0]
+    assert again[1] is first[1]
+
+
+def test_what_leaves_the_tier_open_is_decided_each_time() -> None:
+    known = Named(world.router())
+    first = known.decide(world.call(), OPENAI_CHAT, NOTHING)
+    assert known.decide(world.call(), OPENAI_CHAT, NOTHING)[0] is not first[0]
+
+
+def test_guards_are_asked_each_time() -> None:
+    """They may read the clock, the text, or tags."""
+    router = world.router(guards=[{"when": {"user_tokens": {"min": 2}}, "refuse": "too long"}])
+    known = Named(router)
+    known.decide(world.call("hi", model="luna"), OPENAI_CHAT, NOTHING)
+    with pytest.raises(ProblemError):
+        known.decide(world.call("hi " * 20, model="luna"), OPENAI_CHAT, NOTHING)
+
+
+def test_a_key_that_was_changed_is_another() -> None:
+    """It has the name of the one before, and not its scope."""
+    known = Named(world.router())
+    known.decide(world.call(model="luna", key=Key(name="k")), OPENAI_CHAT, NOTHING)
+    with pytest.raises(ProblemError):
+        known.decide(
+            world.call(model="luna", key=Key(name="k", models=("sol",))), OPENAI_CHAT, NOTHING
+        )
+
+
+def test_names_of_members_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_MOST", 4)
+    known = Named(world.router())
+    for number in range(40):
+        seen = world.call(model="luna", members=frozenset({f"x{number}"}))
+        known.decide(seen, OPENAI_CHAT, NOTHING)
+        assert len(known._made) <= 4
+
+
+RULES: dict[str, Any] = {
+    "guards": [
+        {"when": {"tag": "t"}, "max_tier": "fast"},
+        {"when": {"user_tokens": {"min": 40}}, "deny": "openai"},
+        {"when": {"keywords": ["nothing"]}, "refuse": "no"},
+    ],
+    "choices": [
+        {"when": {"keywords": ["cheap"]}, "tier": "fast", "complete": "hold"},
+        {"when": {"keywords": ["lite"]}, "model": "lite"},
+        {"when": {"keywords": ["away"]}, "lab": "google"},
+    ],
+}
+TEXTS = ("hi", "prove that 2 is prime", "cheap", "lite", "away", "nothing", "word " * 80)
+OPEN_CALLS: list[dict[str, Any]] = [
+    {"text": text, "model": model, "key": key, **more}
+    for text in TEXTS
+    for model in ("auto", "google/auto", "old", "sol", "fast", "openai/reasoning")
+    for key in (OPEN, G, NARROW, TAGGED)
+    for more in (
+        {},
+        {"tools": ("a",), "members": frozenset({"tools"}), "forced_tool": True},
+        {"effort": "high", "logprobs": True},
+        {"images": 1},
+        {"steer": Steer(lab="google", tags=("t",))},
+        {"chars": 8_000},
+    )
+]
+EVIDENCE = (
+    NOTHING,
+    Evidence(at=1.0, seat=SEAT),
+    Evidence(at=9e9, seat=SEAT, unseated="it is out"),
+    Evidence(ceiling="fast"),
+)
+
+
+@pytest.mark.parametrize("strategy", ["sticky", "cost-aware"])
+@pytest.mark.parametrize("lends", [False, True])
+def test_what_is_planned_once_is_what_would_be_planned(strategy: Strategy, *, lends: bool) -> None:
+    """Calls that leave the tier open, with rules, seats and budgets, each among all others."""
+    labs = {**world.CATALOGUE.labs}
+    if lends:
+        labs["openai"] = msgspec.structs.replace(labs["openai"], fallback=("google",))
+    router = msgspec.structs.replace(
+        world.router(
+            **RULES, classifier=Prior(), known=msgspec.structs.replace(world.CATALOGUE, labs=labs)
+        ),
+        conversation=strategy,
+    )
+    known = Named(router)
+    for _ in range(2):
+        for asked, evidence in product(OPEN_CALLS, EVIDENCE):
+            fresh, kept = world.call(**asked), world.call(**asked)
+            assert outcome(known, kept, OPENAI_CHAT, evidence) == outcome(
+                router, fresh, OPENAI_CHAT, evidence
+            )
+            assert kept.doors == fresh.doors
+
+
+def test_a_plan_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of calls of which each is decided for itself."""
+    made: list[str] = []
+    plan = plans.plan
+
+    def counted(catalogue: Catalogue, wanted: Wanted, *told: Any) -> Planned:
+        made.append(wanted[1])
+        return plan(catalogue, wanted, *told)
+
+    monkeypatch.setattr(plans, "plan", counted)
+    known = Named(world.router(**RULES, classifier=Prior()))
+    for text in ("hi", "hello", "good morning", "cheap", "cheap too"):
+        known.decide(world.call(text), OPENAI_CHAT, NOTHING)
+    assert len(made) == 1
+    known.decide(world.call("lite"), OPENAI_CHAT, NOTHING)
+    known.decide(world.call("hi " * 80), OPENAI_CHAT, NOTHING)
+    known.decide(world.call("hi " * 80), OPENAI_CHAT, NOTHING)
+    assert len(made) == 4, "what guards bound is planned each time"
+
+
+def test_the_lines_of_a_plan_are_as_of_each_call() -> None:
+    """What was skipped is told again, with a time of its own."""
+    clock = iter(range(100))
+    router = msgspec.structs.replace(world.router(), clock=lambda: float(next(clock)))
+    known = Named(router)
+    one, other = (
+        known.decide(world.call(tools=("a",)), OPENAI_CHAT, NOTHING)[0].trace for _ in range(2)
+    )
+    assert [line.step for line in one] == [line.step for line in other]
+    assert one[-1].step == "plan"
+    assert "openai/sol needs" in one[-1].why
+    assert [line.ms for line in one] == [line.ms for line in other] == [1000.0] * len(one)
+
+
+def test_a_plan_that_tried_another_dialect_is_made_each_time() -> None:
+    """Whether a call can be said there depends on all of it."""
+    known = Named(world.router())
+    for reason in ("", "it cannot be said"):
+        seen = world.call()
+        seen.doors["x"] = reason
+        known.decide(seen, OPENAI_CHAT, NOTHING)
+        (alike,) = known._made.values()
+        assert not alike._kept
+
+
+def test_a_name_that_tried_another_dialect_is_decided_each_time() -> None:
+    known = Named(world.router())
+    for _ in range(2):
+        seen = world.call(model="luna")
+        seen.doors["x"] = ""
+        known.decide(seen, OPENAI_CHAT, NOTHING)
+        (alike,) = known._made.values()
+        assert alike.decided is None

@@ -1,0 +1,100 @@
+"""An explanation tells a key nothing of what it may not use, and keys without a scope everything."""
+
+import msgspec
+import pytest
+
+from gateway.core.call import Key, Steer
+from gateway.core.errors import ProblemError
+from gateway.routing import explain
+from gateway.routing.explanation_redaction import hidden, veil
+from tests.routing import test_route_embeddings, world
+
+KNOWN = world.catalogue(
+    (
+        world.lab("google", [world.LITE], [world.HYDROGEN], [world.ARGON]),
+        world.lab("openai", [world.LUNA], [world.SOL, world.TERRA], [world.ASTRA]),
+    ),
+    default="google",
+    jewel="argon",
+    mine="google/smart",
+)
+GOOGLE = {"google", "gemini", "gemini/lite", "gemini/hydrogen", "gemini/argon", "lite", "hydrogen", "argon"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        (Key(name="k"), set()),
+        (Key(name="k", tiers=("fast",)), set()),
+        (Key(name="k", labs=("openai",)), GOOGLE),
+        (Key(name="k", labs=("openai", "google")), set()),
+        (Key(name="k", models=("luna", "lite")), {"gemini/hydrogen", "gemini/argon", "hydrogen", "argon", "openai/sol", "openai/terra", "openai/astra", "sol", "terra", "astra"}),
+        (Key(name="k", models=("luna", "sol", "terra", "astra")), GOOGLE),
+        (Key(name="k", regions=("mars",)), {*GOOGLE, "openai", "luna", "openai/luna", "sol", "openai/sol", "terra", "openai/terra", "astra", "openai/astra"}),
+    ],
+)  # fmt: skip
+def test_what_is_hidden_of_a_key(key: Key, names: set[str]) -> None:
+    assert hidden(KNOWN, key) == names
+
+
+def test_an_embedding_model_is_hidden_as_others_are() -> None:
+    assert "own" in hidden(test_route_embeddings.KNOWN, Key(name="k", labs=("openai",)))
+    assert "own" not in hidden(test_route_embeddings.KNOWN, Key(name="k", labs=("other",)))
+
+
+def test_hidden_names_are_masked_and_nothing_else() -> None:
+    """Only whole names are: `lite` is none of `elite`, nor `sol` of `sol-2`."""
+    key = Key(name="k", models=("luna", "terra"))
+    decision, plan = world.decided(
+        world.router(known=KNOWN), world.call("x", model="openai/smart", key=key)
+    )
+    told = explain.view(decision, plan, [None], 0.0)
+    shown = veil(told, KNOWN, key)
+    assert "openai/sol" in str(told["skipped"])
+    assert shown["skipped"] == [
+        {"target": "(hidden)", "tier": "smart", "reason": "is no model of this key"}
+    ]
+    assert "sol" not in str(shown["trace"])
+    assert shown["plan"] == told["plan"]
+    assert veil(told, KNOWN, Key(name="k")) == told
+    told["trace"] = ["an elite, sol-2, sol: lite, and gemini/argon.", 1, None]
+    assert veil(told, KNOWN, key)["trace"] == [
+        "an elite, sol-2, (hidden): (hidden), and (hidden).",
+        1,
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "message"),
+    [
+        ("mine", Key(name="k", labs=("openai",)), "This key may not use the model 'mine' for this call."),
+        ("google/smart", Key(name="k", labs=("openai",)), "This key may not use the lab 'google' for this call."),
+        ("mine", Key(name="k", models=("luna",)), "This key may not use any model for this call: each is no model of this key."),
+        ("google/smart", Key(name="k", models=("luna",)), "This key may not use any model of google/smart for this call: each is no model of this key."),
+        ("argo", Key(name="k", labs=("openai",)), "The model 'argo' is not served here. Ask for auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists."),
+    ],
+)  # fmt: skip
+def test_errors_repeat_what_the_client_wrote(model: str, key: Key, message: str) -> None:
+    with pytest.raises(ProblemError) as told:
+        world.decided(world.router(known=KNOWN), world.call("x", model=model, key=key))
+    assert told.value.problem.message == message
+
+
+def test_an_alias_is_told_by_its_own_name_on_a_lab_that_does_not_serve_it() -> None:
+    call = world.call("x", model="jewel", steer=Steer(lab="openai"))
+    with pytest.raises(ProblemError, match="does not serve the model 'jewel'"):
+        world.decided(world.router(known=KNOWN), call)
+
+
+def test_no_lab_takes_over_whose_models_a_key_may_not_use() -> None:
+    """The error is that of the lab that was asked, and names no other one."""
+    lent = msgspec.structs.replace(KNOWN.labs["openai"], fallback=("google",))
+    known = msgspec.structs.replace(
+        KNOWN, labs={**KNOWN.labs, "openai": lent}, default_lab="openai"
+    )
+    key = Key(name="k", models=("terra",))
+    with pytest.raises(ProblemError) as told:
+        world.decided(world.router(known=known), world.call("x", model="smart", key=key, images=1))
+    assert told.value.problem.kind == "no_target"
+    assert not [name for name in GOOGLE if name in told.value.problem.message]

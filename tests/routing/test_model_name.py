@@ -1,0 +1,198 @@
+"""Pins: what a model name, a header, a key and an alias ask for, and how a wrong name is answered."""
+
+import pytest
+
+from gateway.core.call import NO_STEER, OPEN, Key, Steer
+from gateway.routing import model_name as pins
+from tests.routing import world
+
+GOOGLE_KEY = Key(name="g", lab="google")
+
+PINNED: list[tuple[str, Steer, Key, str, str, str, str | None]] = [
+    # model, headers, key -> lab, tier, source, pinned model
+    ("auto", NO_STEER, OPEN, "openai", "smart", "default", None),
+    ("fast", NO_STEER, OPEN, "openai", "fast", "pin", None),
+    ("smart", NO_STEER, OPEN, "openai", "smart", "pin", None),
+    ("reasoning", NO_STEER, OPEN, "openai", "reasoning", "pin", None),
+    ("openai/auto", NO_STEER, OPEN, "openai", "smart", "default", None),
+    ("google/auto", NO_STEER, OPEN, "google", "smart", "default", None),
+    ("google/fast", NO_STEER, OPEN, "google", "fast", "pin", None),
+    ("google/reasoning", NO_STEER, OPEN, "google", "reasoning", "pin", None),
+    # a real model: its own lab and tier, the first where it stands in several
+    ("luna", NO_STEER, OPEN, "openai", "fast", "pin", "luna"),
+    ("sol", NO_STEER, OPEN, "openai", "smart", "pin", "sol"),
+    ("argon", NO_STEER, OPEN, "google", "reasoning", "pin", "argon"),
+    # behind its provider, or its lab
+    ("gemini/argon", NO_STEER, OPEN, "google", "reasoning", "pin", "gemini/argon"),
+    ("google/argon", NO_STEER, OPEN, "google", "reasoning", "pin", "argon"),
+    ("openai/terra", NO_STEER, OPEN, "openai", "smart", "pin", "openai/terra"),
+    # aliases of the configuration
+    ("old", NO_STEER, OPEN, "openai", "smart", "default", None),
+    ("older", NO_STEER, OPEN, "openai", "reasoning", "pin", None),
+    ("oldest", NO_STEER, OPEN, "openai", "smart", "pin", "terra"),
+    ("old", NO_STEER, GOOGLE_KEY, "google", "smart", "default", None),
+    # a key's lab is that of names without one
+    ("fast", NO_STEER, GOOGLE_KEY, "google", "fast", "pin", None),
+    ("auto", NO_STEER, GOOGLE_KEY, "google", "smart", "default", None),
+    ("openai/fast", NO_STEER, GOOGLE_KEY, "openai", "fast", "pin", None),
+    ("luna", NO_STEER, GOOGLE_KEY, "openai", "fast", "pin", "luna"),
+    # headers win over the name and the key
+    ("auto", Steer(lab="google"), OPEN, "google", "smart", "default", None),
+    ("fast", Steer(lab="google"), OPEN, "google", "fast", "pin", None),
+    ("openai/fast", Steer(lab="google"), OPEN, "google", "fast", "pin", None),
+    ("auto", Steer(lab="openai"), GOOGLE_KEY, "openai", "smart", "default", None),
+    ("auto", Steer(tier="reasoning"), OPEN, "openai", "reasoning", "pin", None),
+    ("fast", Steer(tier="reasoning"), OPEN, "openai", "reasoning", "pin", None),
+    ("luna", Steer(tier="smart"), OPEN, "openai", "smart", "pin", None),
+    ("auto", Steer(lab="google", tier="fast"), OPEN, "google", "fast", "pin", None),
+    ("argon", Steer(lab="google"), OPEN, "google", "reasoning", "pin", "argon"),
+]
+
+
+@pytest.mark.parametrize(("model", "steer", "key", "lab", "tier", "source", "pinned"), PINNED)
+def test_a_name_means_what_the_table_says(
+    model: str, steer: Steer, key: Key, lab: str, tier: str, source: str, pinned: str | None
+) -> None:
+    decision, plan = world.decided(world.router(), world.call(model=model, key=key, steer=steer))
+    assert (decision.lab, decision.tier, decision.source) == (lab, tier, source)
+    assert decision.model == pinned
+    if pinned is not None:
+        assert {item.model for item in plan.targets} == {pinned.rpartition("/")[2]}
+
+
+@pytest.mark.parametrize(("model", "steer", "key", "lab", "tier", "source", "pinned"), PINNED)
+def test_at_a_glance_it_is_the_same(
+    model: str, steer: Steer, key: Key, lab: str, tier: str, source: str, pinned: str | None
+) -> None:
+    seen = world.call(model=model, key=key, steer=steer)
+    assert pins.leaves(seen, world.CATALOGUE) == (source != "pin")
+
+
+def test_a_pinned_model_is_called_without_what_its_tier_would_add() -> None:
+    _, plan = world.decided(world.router(), world.call(model="sol"))
+    assert [(item.model, item.effort) for item in plan.targets] == [("sol", None)]
+    _, plan = world.decided(world.router(), world.call(model="smart"))
+    assert [(item.model, item.effort) for item in plan.targets] == [
+        ("sol", "low"),
+        ("terra", "none"),
+    ]
+
+
+def test_the_trace_says_where_a_pin_comes_from() -> None:
+    def first(model: str, steer: Steer = NO_STEER) -> list[str]:
+        decision, _ = world.decided(world.router(), world.call(model=model, steer=steer))
+        return world.lines(decision)[:2]
+
+    assert first("google/fast") == ["pin: google/fast (model 'google/fast')"]
+    assert first("sol") == ["pin: openai/smart, model sol (a real model name)"]
+    assert first("older")[0] == "pin: model openai/reasoning (alias older)"
+    assert first("older")[1] == "pin: openai/reasoning (model 'openai/reasoning')"
+    assert first("luna", Steer(tier="smart")) == ["pin: tier smart (x-tiergate-tier)"]
+    assert first("auto")[0] == "-pin: lab openai ('auto' leaves the tier open)"
+
+
+ASK = "Ask for auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists."
+
+REFUSED: list[tuple[str, Steer, Key, str, str, str]] = [
+    # model, headers, key -> kind, parameter, message
+    ("anthropic/auto", NO_STEER, OPEN, "model_not_found", "model",
+     "The lab 'anthropic' is off. Labs that are on: google, openai."),
+    ("auto", Steer(lab="anthropic"), OPEN, "model_not_found", "x-tiergate-lab",
+     "The lab 'anthropic' is off. Labs that are on: google, openai."),
+    ("auto", NO_STEER, Key(name="k", lab="anthropic"), "model_not_found", "model",
+     "The lab 'anthropic' is off. Labs that are on: google, openai."),
+    ("auto", Steer(lab="mistral"), OPEN, "model_not_found", "x-tiergate-lab",
+     "There is no lab 'mistral'. Labs that are on: google, openai."),
+    ("opus", NO_STEER, OPEN, "model_not_found", "model",
+     "The model 'opus' is off: no provider of it is on."),
+    ("anthropic/opus", NO_STEER, OPEN, "model_not_found", "model",
+     "The model 'anthropic/opus' is off: no provider of it is on."),
+    ("host/luna", NO_STEER, OPEN, "model_not_found", "model",
+     "The model 'host/luna' is off: no provider of it is on."),
+    ("argon", Steer(lab="openai"), OPEN, "model_not_found", "model",
+     "The lab 'openai' does not serve the model 'argon'."),
+    ("google/argon", Steer(lab="openai"), OPEN, "model_not_found", "model",
+     "The lab 'openai' does not serve the model 'google/argon'."),
+    ("lunar", NO_STEER, OPEN, "model_not_found", "model",
+     f"The model 'lunar' is not served here. Did you mean 'luna'? {ASK}"),
+    ("reasonig", NO_STEER, OPEN, "model_not_found", "model",
+     f"The model 'reasonig' is not served here. Did you mean 'reasoning'? {ASK}"),
+    ("google/fats", NO_STEER, OPEN, "model_not_found", "model",
+     f"The model 'google/fats' is not served here. Did you mean 'google/fast'? {ASK}"),
+    ("gpt-4o", NO_STEER, OPEN, "model_not_found", "model",
+     f"The model 'gpt-4o' is not served here. {ASK}"),
+    ("x" * 101, NO_STEER, OPEN, "model_not_found", "model",
+     f"The model '{'x' * 100}...' is not served here. {ASK}"),
+    ("auto", Steer(tier="reasoner"), OPEN, "invalid_request", "x-tiergate-tier",
+     "There is no tier 'reasoner': it is fast, smart or reasoning."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "steer", "key", "kind", "param", "message"), REFUSED)
+def test_a_wrong_name_is_answered_with_what_to_do(
+    model: str, steer: Steer, key: Key, kind: str, param: str, message: str
+) -> None:
+    problem = world.refused(world.router(), world.call(model=model, key=key, steer=steer))
+    assert (problem.kind, problem.param, problem.message) == (kind, param, message)
+
+
+DETAILED: list[tuple[str, Steer, str]] = [
+    ("anthropic/auto", NO_STEER, "set ANTHROPIC_API_KEY"),
+    ("opus", NO_STEER, "set ANTHROPIC_API_KEY"),
+    ("host/luna", NO_STEER, "set HOST_API_KEY"),
+    ("lunar", NO_STEER, ""),
+    ("argon", Steer(lab="openai"), ""),
+]
+
+
+@pytest.mark.parametrize(("model", "steer", "detail"), DETAILED)
+def test_what_the_operator_must_do_is_told_apart(model: str, steer: Steer, detail: str) -> None:
+    """A client cannot do it, and need not know the operator's settings."""
+    problem = world.refused(world.router(), world.call(model=model, steer=steer))
+    assert problem.detail == detail
+    assert "API_KEY" not in problem.message
+    assert problem.for_operator == problem.message + (f" ({detail})" if detail else "")
+
+
+SUGGESTED: list[tuple[Key, str, str, str]] = [
+    # key, asked -> what is named, and what is not
+    (Key(name="k", labs=("google",)), "lunar", "ask", "luna'"),
+    (Key(name="k", labs=("google",)), "argo", "Did you mean 'argon'?", "luna"),
+    (Key(name="k", models=("sol",)), "lunar", "ask", "luna'"),
+    (Key(name="k", models=("sol",)), "so", "Did you mean 'sol'?", "luna"),
+    (Key(name="k", tiers=("fast",)), "argo", "Ask for auto, fast, lab/tier or", "argon"),
+    (Key(name="k", tiers=("fast",)), "smrt", "Ask for auto, fast, lab/tier or", "smart"),
+    (Key(name="k", labs=("google",)), "openai/fats", "ask", "openai/fast"),
+]
+
+
+@pytest.mark.parametrize(("key", "asked", "told", "untold"), SUGGESTED)
+def test_a_key_is_told_of_no_name_that_it_may_not_use(
+    key: Key, asked: str, told: str, untold: str
+) -> None:
+    message = world.refused(world.router(), world.call(model=asked, key=key)).message
+    assert told.lower() in message.lower()
+    assert untold not in message
+
+
+def test_a_key_is_told_of_no_lab_that_it_may_not_use() -> None:
+    key = Key(name="k", labs=("google",))
+    call = world.call(key=key, steer=Steer(lab="mistral"))
+    message = world.refused(world.router(), call).message
+    assert message == "There is no lab 'mistral'. Labs that are on: google."
+    none = world.call(key=Key(name="k", labs=()), steer=Steer(lab="mistral"))
+    assert world.refused(world.router(), none).message == "There is no lab 'mistral'."
+
+
+def test_where_no_lab_is_on_nothing_is_listed() -> None:
+    known = world.catalogue([world.lab("anthropic", reasoning=[world.OPUS])], default="")
+    problem = world.refused(world.router(known=known), world.call())
+    assert problem.message == "No lab is on. `tiergate check` says why."
+
+
+def test_a_lab_and_its_model_come_before_a_host_s_name_of_the_same_letters() -> None:
+    """OpenRouter's own id of a model is "google/argon": the lab's model is called at the lab."""
+    routed = world.target(world.OPENAI, "google/argon")
+    known = world.catalogue([world.lab("google", reasoning=[world.ARGON, routed])])
+    _, plan = world.decided(world.router(known=known), world.call("a", model="google/argon"))
+    assert world.names(plan) == ["gemini/argon"]

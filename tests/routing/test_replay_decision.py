@@ -1,0 +1,454 @@
+"""Law 8 at its root: a row keeps enough to decide its call again, and says what it does not keep."""
+
+from contextlib import suppress
+from copy import copy
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.core.call import Key, Steer
+from gateway.core.decision import Decision, Plan
+from gateway.core.decision_context import Evidence, Score, Thresholds
+from gateway.core.decision_record import Basis, Said
+from gateway.core.errors import Problem, ProblemError
+from gateway.core.ledger_rows import Entry
+from gateway.core.prompt import Prompt
+from gateway.core.target import TIERS, Target
+from gateway.dialects import OPENAI_CHAT, Asked
+from gateway.ledger import journal
+from gateway.routing.classifier.heuristic import Prior
+from gateway.routing.classifier.text_signals import Signals
+from gateway.routing.decision_record import MOST_NAMES, MOST_SIGNS, Case
+from gateway.routing.features import UnreadError
+from gateway.routing.replay_decision import Recorded, again
+from gateway.routing.router import Router
+from tests.ledger.rows import entry
+from tests.routing import world
+from tests.routing.world import Json
+
+TEXTS = st.sampled_from(
+    [
+        "",
+        "hi",
+        "hello there",
+        "Prove that 2 is prime.",
+        "def f(): return 1",
+        "证明根号二是无理数",
+        "a " * 500,
+    ]
+)
+RANGES = st.sampled_from([{"min": 1}, {"max": 3}, {"min": 2, "max": 40}, {"min": 0.3}])
+LEAVES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "keywords": st.lists(
+            st.sampled_from(["hi", "prove", "prime", "the"]), min_size=1, max_size=2
+        ),
+        "matches": st.sampled_from(["^h", "[0-9]", "^$", "a a"]),
+        "user_tokens": RANGES,
+        "prompt_tokens": RANGES,
+        "turns": RANGES,
+        "code": RANGES,
+        "maths": RANGES,
+        "language": st.sampled_from([["en"], ["zh", "unknown"]]),
+        "time": st.sampled_from([{"hours": "00:00-12:00"}, {"days": "thu"}]),
+        "turn": st.sampled_from([["main"], ["side", "agent"]]),
+        "tools": st.one_of(st.booleans(), RANGES),
+        "files": st.booleans(),
+        "tool_names": st.sampled_from([["read"], ["write", "tool-99"]]),
+        "tool_loop": st.booleans(),
+        "images": st.booleans(),
+        "json_schema": st.booleans(),
+        "stream": st.booleans(),
+        "asked": st.just(["auto"]),
+        "key": st.just(["alice"]),
+        "tag": st.sampled_from([["a"], ["b", "long"]]),
+    },
+)
+WHENS = st.one_of(
+    LEAVES,
+    LEAVES.map(lambda one: {"not": one}),
+    st.lists(LEAVES, min_size=1, max_size=3).map(lambda some: {"any": some}),
+)
+GUARDS = st.fixed_dictionaries(
+    {"when": WHENS, "no_cache": st.booleans()},
+    optional={
+        "min_tier": st.sampled_from(TIERS),
+        "max_tier": st.sampled_from(TIERS),
+        "deny": st.sampled_from([["google"], ["openai"]]),
+        "tag": st.just(["long"]),
+        "complete": st.just("hold"),
+    },
+)
+CHOICES = st.fixed_dictionaries(
+    {"when": WHENS}, optional={"tier": st.sampled_from(TIERS), "lab": st.just("google")}
+)
+
+
+class Reader:
+    """A classifier that reads the text itself."""
+
+    name = version = "reader-1"
+    thresholds = Thresholds(0.5, 0.5, "reader-1")
+
+    def score(self, text: str, signals: Signals) -> Score:
+        if text.startswith("def"):
+            raise KeyError(text)
+        return Score((len(text) % 7) / 7, 1)
+
+    def why(self, signals: Signals, score: Score) -> str:
+        return f"{signals.words} words, {score.fast}"
+
+
+ROUTERS = st.builds(
+    world.router,
+    guards=st.lists(GUARDS, max_size=3),
+    choices=st.lists(CHOICES, max_size=3),
+    classifier=st.sampled_from([None, Prior(), Reader()]),
+)
+KEYS = st.builds(
+    Key,
+    name=st.sampled_from(["alice", "bob"]),
+    lab=st.sampled_from([None, "google"]),
+    tags=st.sampled_from([(), ("a",)]),
+    allowed_tags=st.sampled_from([None, (), ("b",)]),
+    labs=st.sampled_from([None, None, (), ("openai",)]),
+    tiers=st.sampled_from([None, None, ("fast", "smart")]),
+    models=st.sampled_from([None, None, ("sol*", "lite")]),
+    complete=st.sampled_from([None, "hold"]),
+)
+STEERS = st.builds(
+    Steer,
+    lab=st.sampled_from([None, None, "google", "nowhere"]),
+    tier=st.sampled_from([None, None, None, "fast"]),
+    tags=st.sampled_from([(), ("a", "b")]),
+    complete=st.sampled_from([None, "off"]),
+    conversation=st.sampled_from([None, "c-1"]),
+)
+PROMPTS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "text": TEXTS,
+        "model": st.sampled_from(["auto", "auto", "auto", "fast", "sol", "old", "gpt"]),
+    },
+    optional={
+        "stream": st.booleans(),
+        "user_turns": st.integers(0, 4),
+        "chars": st.integers(0, 9_000),
+        "tool_loop": st.booleans(),
+        "tools": st.sampled_from(
+            [("read",), tuple(f"tool-{n}" for n in range(100)), ("x" * 2_000,)]
+        ),
+        "forced_tool": st.booleans(),
+        "images": st.integers(0, 1),
+        "json_schema": st.booleans(),
+        "effort": st.sampled_from(["none", "high"]),
+        "logprobs": st.booleans(),
+        "members": st.sampled_from([frozenset({"model", "stop", "logit_bias"})]),
+    },
+)
+EVIDENCE = st.builds(
+    Evidence,
+    at=st.just(1_793_000_000.5),
+    ceiling=st.sampled_from([None, None, *TIERS]),
+    thresholds=st.sampled_from([None, Thresholds(0.1, 0.2, "mine")]),
+    judged=st.sampled_from([None, None, Score(0.25, 0.5)]),
+)
+
+type Decided = tuple[Decision, Plan] | Problem
+
+
+def kept(case: Case, steer: Steer, key: Key, prompt: Json, evidence: Evidence) -> Entry:
+    """The row of a case, as it comes out of the journal."""
+    row = entry(
+        key=key.name,
+        at=evidence.at,
+        asked=prompt["model"],
+        stream=prompt.get("stream", False),
+        basis=case(),
+    )
+    read = journal.read(journal.write(row))
+    assert isinstance(read, Entry)
+    assert read.basis == row.basis is not None
+    return read
+
+
+def outcome(decided: tuple[Decision, Plan]) -> Decided:
+    return world.timeless(decided[0]), decided[1]
+
+
+@settings(max_examples=300)
+@given(router=ROUTERS, prompt=PROMPTS, key=KEYS, steer=STEERS, evidence=EVIDENCE)
+def test_a_row_is_decided_as_its_call_was(
+    router: Router, prompt: Json, key: Key, steer: Steer, evidence: Evidence
+) -> None:
+    """With the same trace; what is not kept is said, and that is only of tools beyond counting."""
+    case = Case(router, world.call(key=key, steer=steer, **prompt), OPENAI_CHAT, evidence)
+    was: Decided
+    try:
+        was = outcome(case.decide())
+    except ProblemError as error:
+        was = error.problem
+    row = kept(case, steer, key, prompt, evidence)
+    now: Decided
+    lacking = ""
+    try:
+        now = outcome(again(router, row))
+    except ProblemError as error:
+        now = error.problem
+    except UnreadError as error:
+        lacking, now = str(error), was
+    assert now == was
+    assert lacking in ("", "the names of all tools")
+    assert not lacking or len(prompt["tools"]) > MOST_NAMES or len(prompt["tools"][0]) > MOST_SIGNS
+
+
+@settings(max_examples=200)
+@given(router=ROUTERS, prompt=PROMPTS, key=KEYS, steer=STEERS, evidence=EVIDENCE)
+def test_what_is_found_out_while_a_call_waits_is_what_is_found_out_when_it_is_over(
+    router: Router, prompt: Json, key: Key, steer: Steer, evidence: Evidence
+) -> None:
+    """Also of one that then has to go to a cheaper tier."""
+    found = []
+    for early in (True, False):
+        case = Case(router, world.call(key=key, steer=steer, **prompt), OPENAI_CHAT, evidence)
+        told: list[Basis | None] = []
+        with suppress(ProblemError):
+            case.decide()
+            if early:
+                case.ready()
+            told.append(copy(case)())
+            lower, _ = case.under("fast")
+            case.take(lower)
+        told.append(case())
+        found.append(told)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("model", "early"), [("luna", True), ("auto", False)])
+def test_a_call_that_names_its_model_finds_out_where_it_stands_while_it_waits(
+    model: str, *, early: bool
+) -> None:
+    """And writes nothing once more: its request is on its way."""
+
+    class Strict(Asked):
+        def begin(self, target: Target) -> None:
+            assert not early, target.name
+
+    call = world.call("hi", model=model)
+    call.asked = Strict(OPENAI_CHAT, OPENAI_CHAT.read(b'{"model": "auto", "messages": []}'))
+    case = Case(world.router(), call, OPENAI_CHAT, Evidence())
+    decision, _ = case.decide()
+    assert (decision.source == "pin") is early
+    case.ready()
+    assert call._turn is not None
+
+
+@pytest.mark.parametrize(
+    "when", [{"cel": "call.text.startsWith('h')"}, {"user_tokens": {"max": 9}}]
+)
+def test_what_a_row_keeps_is_not_found_out_early_where_rules_read_the_text(when: Json) -> None:
+    """What they came to is known when the call is over; where none does, it is found out."""
+    case = Case(
+        world.router(choices=[{"when": when, "tier": "fast"}]),
+        world.call("hi"),
+        OPENAI_CHAT,
+        Evidence(),
+    )
+    decision, _ = case.decide()
+    assert decision.source != "pin"
+    case.ready()
+    assert (case._known is None) is ("cel" in when)
+
+
+def test_what_cannot_be_written_already_is_left_to_who_sends_it() -> None:
+    class Broken(Asked):
+        def begin(self, target: Target) -> None:
+            raise KeyError(target.name)
+
+    call = world.call("hi", model="auto")
+    call.asked = Broken(OPENAI_CHAT, OPENAI_CHAT.read(b'{"model": "auto", "messages": []}'))
+    case = Case(world.router(), call, OPENAI_CHAT, Evidence())
+    case.decide()
+    case.ready()
+    assert case() is not None
+
+
+def basis(router: Router, text: str, **more: Any) -> Basis:
+    case = Case(router, world.call(text, **more), OPENAI_CHAT, Evidence())
+    case.decide()
+    found = case()
+    assert found is not None
+    return found
+
+
+def test_the_text_is_not_on_the_row() -> None:
+    told = journal.write(
+        entry(
+            basis=basis(world.router(), "Where is the canary?", steer=Steer(conversation="canary"))
+        )
+    )
+    assert b"canary" not in told
+
+
+def test_a_row_with_some_names_of_tools_says_that_it_lacks_the_others() -> None:
+    """Who goes through them is told at their end, and not given half of the answer."""
+    kept = basis(world.router(), "hi", tools=tuple(f"tool-{n}" for n in range(90)))
+    names = Recorded(entry(basis=kept), kept).prompt.tools
+    assert names
+    with pytest.raises(UnreadError, match="the names of all tools"):
+        list(names)
+
+
+def test_names_of_tools_are_bounded() -> None:
+    found = basis(world.router(), "hi", tools=tuple(f"tool-{n}" for n in range(90)))
+    assert (len(found.tools), found.more_tools) == (MOST_NAMES, 90 - MOST_NAMES)
+    found = basis(world.router(), "hi", tools=("a" * MOST_SIGNS, "b", "b"))
+    assert (found.tools, found.more_tools) == (("a" * MOST_SIGNS,), 1)
+
+
+def test_a_call_that_names_its_model_has_its_text_left_alone() -> None:
+    pinned = basis(
+        world.router(choices=[{"when": {"keywords": ["hi"]}, "tier": "fast"}]), "hi", model="sol"
+    )
+    assert (pinned.signals, pinned.patterns, pinned.target) == (None, None, "openai/sol")
+
+
+WORDS = [
+    {"when": {"keywords": ["hi"]}, "tier": "fast"},
+    {"when": {"matches": "x"}, "tier": "smart"},
+]
+
+
+WISHES: Json = {
+    "tool_loop": True, "tools": ("f",), "forced_tool": True, "hosted_tools": True, "images": 1,
+    "files": 1, "audio": 1, "json_schema": True, "effort": "", "max_output": 9, "choices": 2,
+    "service": "priority", "stored": True, "sampled": True, "logprobs": True,
+}  # fmt: skip
+"""What a prompt asks for beside an answer, and a row keeps by the same name."""
+
+
+@pytest.mark.parametrize("name", WISHES)
+def test_each_wish_of_a_prompt_is_on_the_row(name: str) -> None:
+    assert {*Basis.__struct_fields__} & {*Prompt.__struct_fields__} == {*WISHES, "chars", "members"}
+    found = basis(world.router(), "hi", model="fast", **{name: WISHES[name]})
+    kept = {one: getattr(found, one) for one in WISHES}
+    none = {one: getattr(Basis(), one) for one in WISHES}
+    assert kept == none | {name: WISHES[name]}
+
+
+def undecided(router: Router, **row: Any) -> str:
+    with pytest.raises(UnreadError) as caught:
+        again(router, entry(asked="auto", **row))
+    return str(caught.value)
+
+
+def test_a_pattern_is_known_by_what_it_is_whatever_rule_it_is_of() -> None:
+    old = basis(world.router(choices=WORDS), "hi there")
+    other = world.router(
+        choices=[
+            {"when": {"matches": "x"}, "tier": "reasoning"},
+            {"when": {"not": {"keywords": ["hi"]}}, "tier": "smart"},
+            {"when": {"keywords": ["hi"]}, "tier": "reasoning"},
+        ]
+    )
+    decision, _ = again(other, entry(asked="auto", basis=old))
+    assert (decision.tier, decision.rule) == ("reasoning", "choice 2")
+
+
+def test_what_is_not_kept_is_never_guessed() -> None:
+    old = basis(world.router(choices=WORDS, classifier=Prior()), "hi there")
+    new = world.router(choices=[*WORDS[1:], {"when": {"matches": "new"}, "tier": "fast"}])
+    assert undecided(new, basis=old) == "the text of the last user turn, for a new pattern"
+    assert undecided(new) == "what it was decided on"
+    assert (
+        undecided(world.router(classifier=Reader()), basis=old)
+        == "the text of the last user turn, for the classifier reader-1"
+    )
+    pinned = basis(world.router(), "hi", model="sol")
+    assert (
+        undecided(world.router(classifier=Prior()), basis=pinned)
+        == "the text of the last user turn"
+    )
+    assert undecided(world.router(), basis=old, dialect="telex") == "a call of telex, generate"
+
+
+def test_a_row_that_asked_for_live_is_decided_as_one_that_asked_for_hold() -> None:
+    """An earlier version wrote it; the row is still read."""
+    router = world.router()
+    kept = msgspec.structs.replace(basis(router, "hi"), said=Said(complete="live"))
+    row = journal.read(journal.write(entry(asked="auto", basis=kept)))
+    assert isinstance(row, Entry)
+    assert again(router, row)[0].complete == "hold"
+
+
+def test_a_classifier_that_reads_the_text_is_believed_what_it_said() -> None:
+    router = world.router(classifier=Reader())
+    case = Case(router, world.call("a word"), OPENAI_CHAT, Evidence())
+    was, _ = case.decide()
+    found = case()
+    assert found is not None
+    assert (found.classifier, found.score) == ("reader-1", Score(6 / 7, 1))
+    now, _ = again(router, entry(asked="auto", basis=found))
+    assert world.timeless(now) == world.timeless(was)
+
+
+def test_a_rule_that_reads_the_text_is_known_by_its_hash() -> None:
+    """Wherever it stands; one that was not asked was asked for the row."""
+    pytest.importorskip("cel_expr_python")
+    first = {"when": {"keywords": ["hi"]}, "tier": "fast"}
+    reads = {
+        "when": {"any": [{"cel": "call.text.size() > 5"}, {"images": True}]},
+        "tier": "reasoning",
+    }
+    other = {"when": {"not": {"cel": "call.text == 'x'"}}, "tier": "smart"}
+    old = basis(world.router(choices=[first, reads]), "hi there")
+    assert len(old.outcomes) == 1
+    decision, _ = again(world.router(choices=[reads]), entry(asked="auto", basis=old))
+    assert (decision.tier, decision.rule) == ("reasoning", "choice 0")
+    assert undecided(world.router(choices=[other]), basis=old) == "the text of the last user turn"
+    was = basis(world.router(choices=[reads]), "hi there")
+    assert was.outcomes == old.outcomes
+
+
+def test_a_score_that_failed_fails_again_also_where_a_rule_had_decided() -> None:
+    rule = {"when": {"matches": "^def"}, "tier": "reasoning"}
+    old = basis(world.router(choices=[rule], classifier=Reader()), "def f(): pass")
+    assert (old.classifier, old.score, old.failed) == ("reader-1", None, "KeyError")
+    decision, _ = again(world.router(classifier=Reader()), entry(asked="auto", basis=old))
+    assert decision.source == "default"
+    assert "it failed: KeyError" in [step.why for step in decision.trace]
+
+
+def test_a_row_is_written_whatever_its_basis_is() -> None:
+    class Broken(Prior):
+        reads = "text"
+
+        @property
+        def version(self) -> str:  # type: ignore[override]
+            raise RuntimeError
+
+    case = Case(world.router(classifier=Broken()), world.call("hi"), OPENAI_CHAT, Evidence())
+    case.decide()
+    assert case() is None
+
+
+def test_what_stood_at_urls_is_not_known() -> None:
+    row = entry(asked="auto", basis=Basis(images=1, user_tokens=1, signals={}))
+    seen = Recorded(row, row.basis or Basis())
+    with pytest.raises(UnreadError, match="can be given what stood at URLs"):
+        seen.closed(world.LUNA)
+
+
+def test_tools_whose_names_are_all_too_long_are_tools() -> None:
+    old = basis(world.router(), "hi", tools=("x" * 2_000,))
+    assert (old.tools, old.more_tools) == ((), 1)
+    decision, _ = again(
+        world.router(choices=[{"when": {"tools": True}, "tier": "fast"}]),
+        entry(asked="auto", basis=old),
+    )
+    assert decision.rule == "choice 0"
+    row = entry(asked="auto", basis=old)
+    assert bool(Recorded(row, old).prompt.tools)

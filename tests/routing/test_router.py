@@ -1,0 +1,340 @@
+"""The decision: choices in order, the classifier, the default, scopes of keys, and the plan."""
+
+from itertools import count
+
+import msgspec
+import pytest
+
+from gateway.core.call import Key, Steer
+from gateway.core.decision_context import Evidence, Score, Thresholds
+from gateway.core.errors import ProblemError
+from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
+from gateway.routing.classifier.heuristic import THRESHOLDS, Prior
+from gateway.routing.classifier.text_signals import Signals
+from gateway.routing.router import decide
+from tests.routing import world
+from tests.routing.world import Json
+
+A: Json = {"keywords": "a"}
+B: Json = {"keywords": "b"}
+
+
+class Fixed:
+    """A classifier that always says the same."""
+
+    name = "fixed"
+    version = "fixed-1"
+    thresholds = THRESHOLDS
+
+    def __init__(self, fast: float, smart: float) -> None:
+        self._score = Score(fast, smart)
+
+    def score(self, text: str, signals: Signals) -> Score:
+        return self._score
+
+    def why(self, signals: Signals, score: Score) -> str:
+        return "it always says so"
+
+
+CHOICES: list[tuple[list[Json], str, str, str, str, str | None, list[str]]] = [
+    # choices, model asked for -> lab, tier, source, rule, first lines of the trace
+    ([{"tier": "fast"}], "auto", "openai", "fast", "rule", "choice 0",
+     ["rule: fast (choice 0)"]),
+    ([{"when": B, "tier": "fast"}, {"when": A, "tier": "reasoning"}], "auto",
+     "openai", "reasoning", "rule", "choice 1", ["rule: reasoning (choice 1)"]),
+    ([{"when": A, "tier": "fast"}, {"when": A, "tier": "reasoning"}], "auto",
+     "openai", "fast", "rule", "choice 0", ["rule: fast (choice 0)"]),
+    ([{"when": B, "tier": "fast"}], "auto", "openai", "smart", "default", None,
+     ["-rule:  (none of 1 choices)", "default: smart (nothing else decided)"]),
+    # a lab alone leaves the tier to the classifier, and no later choice is asked
+    ([{"lab": "google"}, {"tier": "fast"}], "auto", "google", "smart", "default", None,
+     ["rule: google (choice 0)", "default: smart (nothing else decided)"]),
+    ([{"lab": "google", "tier": "fast"}], "auto", "google", "fast", "rule", "choice 0",
+     ["rule: google, fast (choice 0)"]),
+    # what the caller named is not exchanged
+    ([{"lab": "google", "tier": "fast"}], "openai/auto", "openai", "fast", "rule", "choice 0",
+     ["rule: fast (choice 0)", "-rule: ignored (the caller named openai, not google)"]),
+    ([{"lab": "google", "tier": "fast"}], "google/auto", "google", "fast", "rule", "choice 0",
+     ["rule: google, fast (choice 0)"]),
+    ([{"tier": "fast"}], "reasoning", "openai", "reasoning", "pin", None, []),
+    # a lab that is off gives way
+    ([{"lab": "anthropic", "tier": "reasoning"}], "auto",
+     "openai", "reasoning", "rule", "choice 0",
+     ["rule: anthropic, reasoning (choice 0)",
+      "constraint: lab openai (anthropic is off)"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("choices", "model", "lab", "tier", "source", "rule", "trace"), CHOICES)
+def test_the_first_choice_that_matches_decides(
+    choices: list[Json],
+    model: str,
+    lab: str,
+    tier: str,
+    source: str,
+    rule: str | None,
+    trace: list[str],
+) -> None:
+    decision, _ = world.decided(world.router(choices=choices), world.call("a", model=model))
+    assert (decision.lab, decision.tier, decision.source) == (lab, tier, source)
+    assert decision.rule == rule
+    assert world.lines(decision)[1 : 1 + len(trace)] == trace
+
+
+MODELS: list[tuple[Json, str, str, str, str | None, list[str], str]] = [
+    # choice, model asked for -> lab, tier, model of the decision, plan, a line of the trace
+    ({"model": "astra"}, "auto", "openai", "reasoning", "astra", ["openai/astra"],
+     "rule: astra (choice 0)"),
+    ({"model": "gemini/argon"}, "auto", "google", "reasoning", "gemini/argon", ["gemini/argon"],
+     "rule: gemini/argon (choice 0)"),
+    ({"model": "argon", "lab": "google"}, "auto", "google", "reasoning", "argon", ["gemini/argon"],
+     "rule: google, argon (choice 0)"),
+    # it stands in two tiers: the first, or the one that the choice names
+    ({"model": "sol"}, "auto", "openai", "smart", "sol", ["openai/sol"],
+     "rule: sol (choice 0)"),
+    ({"model": "sol", "tier": "reasoning"}, "auto", "openai", "reasoning", "sol", ["openai/sol"],
+     "rule: reasoning, sol (choice 0)"),
+    ({"model": "sol", "tier": "fast"}, "auto", "openai", "smart", "sol", ["openai/sol"],
+     "rule: fast, sol (choice 0)"),
+    # where nobody can serve it, the rest of the choice holds
+    ({"model": "opus", "tier": "fast"}, "auto", "openai", "fast", None, ["openai/luna"],
+     "-rule: ignored (opus: it is off)"),
+    ({"model": "opus"}, "auto", "openai", "smart", None, ["openai/sol", "openai/terra"],
+     "-rule: ignored (opus: it is off)"),
+    ({"model": "argon", "tier": "fast"}, "openai/auto", "openai", "fast", None, ["openai/luna"],
+     "-rule: ignored (argon: openai does not serve it)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("choice", "asked", "lab", "tier", "model", "plan", "line"), MODELS)
+def test_a_choice_can_name_a_model(
+    choice: Json, asked: str, lab: str, tier: str, model: str | None, plan: list[str], line: str
+) -> None:
+    decision, planned = world.decided(world.router(choices=[choice]), world.call("a", model=asked))
+    assert (decision.lab, decision.tier, decision.model) == (lab, tier, model)
+    assert world.names(planned) == plan
+    assert line in world.lines(decision)
+
+
+def test_where_the_model_of_a_choice_cannot_serve_its_tier_does_then_the_nearest() -> None:
+    known = world.router(choices=[{"model": "sol"}])
+    decision, plan = world.decided(known, world.call("a", tools=("f",)))
+    assert (decision.tier, decision.model, world.names(plan)) == ("smart", None, ["openai/terra"])
+    assert world.lines(decision)[-2:] == [
+        "constraint: smart (no target of sol can serve this call)",
+        "plan: 1 of 2 targets (openai/sol needs openai-responses)",
+    ]
+    known = world.router(choices=[{"model": "astra"}])
+    decision, plan = world.decided(known, world.call("a", tools=("f",)))
+    assert (decision.tier, decision.model, world.names(plan)) == ("smart", None, ["openai/terra"])
+
+
+def test_a_guard_that_moves_the_tier_or_the_lab_lets_the_model_go() -> None:
+    known = world.router([{"max_tier": "fast"}], [{"model": "astra"}])
+    decision, plan = world.decided(known, world.call("a"))
+    assert (decision.tier, decision.model, world.names(plan)) == ("fast", None, ["openai/luna"])
+    known = world.router([{"deny": "google"}], [{"model": "argon"}])
+    decision, plan = world.decided(known, world.call("a"))
+    assert (decision.lab, decision.tier, decision.model) == ("openai", "reasoning", None)
+    assert world.names(plan) == ["openai/astra", "openai/sol"]
+
+
+@pytest.mark.parametrize(
+    ("fast", "smart", "tier", "confidence"),
+    [
+        (0.90, 0.95, "fast", 0.9),
+        (0.53, 0.99, "fast", 0.53),
+        (0.52, 0.80, "smart", 0.8),
+        (0.10, 0.63, "smart", 0.63),
+        (0.10, 0.62, "reasoning", 0.38),
+        (0.00, 0.00, "reasoning", 1.0),
+    ],
+)
+def test_the_classifier_decides_where_nobody_else_has(
+    fast: float, smart: float, tier: str, confidence: float
+) -> None:
+    known = world.router(choices=[{"when": B, "tier": "fast"}], classifier=Fixed(fast, smart))
+    decision, _ = world.decided(known, world.call("a"))
+    assert (decision.tier, decision.source, decision.confidence) == (tier, "classifier", confidence)
+    assert [step.step for step in decision.trace[:3]] == ["pin", "rule", "classifier"]
+
+
+@pytest.mark.parametrize("text", ["", "hi", "Prove that there are infinitely many primes."])
+def test_without_a_classifier_the_default_tier_is_taken(text: str) -> None:
+    decision, _ = world.decided(world.router(), world.call(text))
+    assert (decision.tier, decision.source, decision.confidence) == ("smart", "default", None)
+
+
+class Broken:
+    """A classifier that raises, or gives a score that is none."""
+
+    name = version = "broken"
+    thresholds = THRESHOLDS
+
+    def __init__(self, told: Score | Exception) -> None:
+        self._told = told
+
+    def score(self, text: str, signals: Signals) -> Score:
+        if isinstance(self._told, Exception):
+            raise self._told
+        return self._told
+
+    def why(self, signals: Signals, score: Score) -> str:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (ValueError("Say hello"), "it failed: ValueError"),
+        (RecursionError(), "it failed: RecursionError"),
+        (Score(float("nan"), float("nan")), "its score is none"),
+        (Score(0.9, 0.1), "its score is none"),
+        (Score(-1, 2), "its score is none"),
+    ],
+)
+def test_sec_router_5_a_classifier_that_fails_costs_no_call(
+    told: Score | Exception, why: str
+) -> None:
+    """SEC-ROUTER 5: the default tier is taken, the trace says why and quotes nothing."""
+    decision, _ = world.decided(world.router(classifier=Broken(told)), world.call("Say hello"))
+    assert (decision.tier, decision.source, decision.confidence) == ("smart", "default", None)
+    assert f"-classifier:  ({why})" in world.lines(decision)
+
+
+def test_a_call_without_text_has_nothing_to_classify() -> None:
+    decision, _ = world.decided(world.router(classifier=Prior()), world.call("", images=1))
+    assert (decision.tier, decision.source) == ("smart", "default")
+    assert "default: smart (nothing else decided)" in world.lines(decision)
+
+
+SCOPES: list[tuple[tuple[str, ...], str, str]] = [
+    # tiers of the key, tier that was chosen, tier that is given: upwards first
+    (("fast", "smart"), "reasoning", "smart"),
+    (("fast",), "reasoning", "fast"),
+    (("smart", "reasoning"), "fast", "smart"),
+    (("fast", "reasoning"), "smart", "reasoning"),
+    (("reasoning",), "reasoning", "reasoning"),
+]
+
+
+@pytest.mark.parametrize(("tiers", "chosen", "given"), SCOPES)
+def test_a_key_s_tiers_bound_what_is_chosen_for_it(
+    tiers: tuple[str, ...], chosen: str, given: str
+) -> None:
+    key = Key(name="k", tiers=tiers)
+    known = world.router(choices=[{"tier": chosen}])
+    decision, _ = world.decided(known, world.call("a", key=key))
+    assert decision.tier == given
+    said = f"constraint: {given} (this key may not use {chosen})" in world.lines(decision)
+    assert said == (chosen != given)
+
+
+def test_a_key_is_refused_a_tier_that_it_asks_for_and_does_not_have() -> None:
+    key = Key(name="k", tiers=("fast",))
+    problem = world.refused(world.router(), world.call("a", model="reasoning", key=key))
+    assert (problem.kind, problem.message) == (
+        "not_allowed",
+        "This key may not use the tier 'reasoning'.",
+    )
+    problem = world.refused(world.router(), world.call("a", model="astra", key=key))
+    assert problem.kind == "not_allowed"
+    decision, _ = world.decided(world.router(), world.call("a", model="fast", key=key))
+    assert decision.tier == "fast"
+
+
+def test_a_key_without_a_tier_in_bounds_is_refused() -> None:
+    key = Key(name="k", tiers=("reasoning",))
+    problem = world.refused(world.router([{"max_tier": "fast"}]), world.call("a", key=key))
+    assert (problem.kind, problem.message) == (
+        "not_allowed",
+        "This key may not use the tier 'fast'.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("labs", "model", "lab"),
+    [
+        (("google",), "auto", "google"),
+        (("google", "anthropic"), "fast", "google"),
+        (("openai",), "auto", "openai"),
+        (("openai",), "openai/fast", "openai"),
+    ],
+)
+def test_a_key_s_labs_bound_where_it_goes(labs: tuple[str, ...], model: str, lab: str) -> None:
+    key = Key(name="k", labs=labs)
+    decision, _ = world.decided(world.router(), world.call("a", model=model, key=key))
+    assert decision.lab == lab
+
+
+@pytest.mark.parametrize(
+    ("labs", "model", "steer", "what"),
+    [
+        (("google",), "openai/auto", Steer(), "the lab 'openai'"),
+        (("google",), "luna", Steer(), "the model 'luna'"),
+        (("google",), "auto", Steer(lab="openai"), "the lab 'openai'"),
+        ((), "auto", Steer(), "any lab"),
+        (("anthropic",), "auto", Steer(), "any lab"),
+    ],
+)
+def test_a_key_is_refused_a_lab_that_it_does_not_have(
+    labs: tuple[str, ...], model: str, steer: Steer, what: str
+) -> None:
+    """It is told what it has named itself, and of no lab beside its own."""
+    key = Key(name="k", labs=labs)
+    problem = world.refused(world.router(), world.call("a", model=model, key=key, steer=steer))
+    assert (problem.kind, problem.message) == (
+        "not_allowed",
+        f"This key may not use {what} for this call.",
+    )
+
+
+def test_targets_keep_the_order_they_are_written_in_and_what_is_off_is_skipped() -> None:
+    _, plan = world.decided(world.router(), world.call(model="smart"))
+    assert plan.targets == (world.SOL, world.TERRA)
+    assert plan.skipped == ()
+    _, plan = world.decided(world.router(), world.call(model="fast"))
+    assert plan.targets == (world.LUNA,)
+    assert [(item.target, item.tier, item.reason, item.detail) for item in plan.skipped] == [
+        ("host/luna", "fast", "is off", "set HOST_API_KEY")
+    ]
+
+
+def test_time_is_told_and_changes_nothing() -> None:
+    ticks = count()
+    known = msgspec.structs.replace(
+        world.router(choices=[{"when": B, "tier": "fast"}]), clock=lambda: next(ticks) * 0.001
+    )
+    decision, _ = world.decided(known, world.call("a"))
+    assert [step.ms for step in decision.trace] == [1.0, 1.0, 1.0]
+    other, _ = world.decided(world.router(choices=[{"when": B, "tier": "fast"}]), world.call("a"))
+    assert world.timeless(decision) == world.timeless(other)
+
+
+def test_what_is_not_translated_goes_to_a_lab_that_speaks_it() -> None:
+    """Counting tokens, for one; where none does, the default lab says what it needs."""
+    claude = msgspec.structs.replace(world.OPENAI, name="claude", doors={"anthropic-messages": "u"})
+    spoken = world.lab("claude", smart=[world.target(claude, "opus")])
+    plain = world.lab("openai", smart=[world.TERRA])
+    call = world.call("a", model="smart", dialect=ANTHROPIC_MESSAGES.name)
+    known = world.router(known=world.catalogue([plain, spoken]))
+    decision, plan = decide(known, call, ANTHROPIC_MESSAGES)
+    assert (decision.lab, plan.doors) == ("claude", ("anthropic-messages",))
+    assert "openai does not speak anthropic-messages" in [step.why for step in decision.trace]
+    with pytest.raises(ProblemError, match="needs openai-chat"):
+        decide(world.router(known=world.catalogue([plain])), call, ANTHROPIC_MESSAGES)
+
+
+def test_evidence_bounds_what_is_decided() -> None:
+    """Thresholds of the key's own traffic take away, and never add; a budget's tier bounds."""
+    known = world.router(classifier=Fixed(0.45, 0.55))
+
+    def tier(evidence: Evidence) -> str | None:
+        return decide(known, world.call("a"), OPENAI_CHAT, evidence)[0].tier
+
+    assert tier(Evidence()) == "reasoning"
+    assert tier(Evidence(thresholds=Thresholds(0.46, 0.5, "k-1"))) == "smart"
+    assert tier(Evidence(thresholds=Thresholds(0.45, 0.5, "k-2"))) == "fast"
+    assert tier(Evidence(thresholds=Thresholds(0.46, 0.5, "k-3"), ceiling="fast")) == "fast"
+    known = world.router(classifier=Fixed(0.9, 0.95))
+    assert tier(Evidence(thresholds=Thresholds(0.91, 0.96, "k-4"))) == "fast"

@@ -1,0 +1,381 @@
+"""Names that no lab lists: whose they are, who may ask for them, and what a family may choose."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.core.call import NO_STEER, OPEN, Key, Steer
+from gateway.core.decision_context import Evidence
+from gateway.core.errors import Problem, ProblemError
+from gateway.core.target import Catalogue, Maker, Provider, Target, Targets, Tier
+from gateway.dialects import OPENAI_CHAT
+from gateway.dialects.openai_chat import EMBEDDINGS
+from gateway.routing import model_name as pins
+from gateway.routing import unlisted_models, visible_models
+from gateway.routing.decision_cache import Named
+from gateway.routing.features import Features
+from gateway.routing.router import decide
+from tests.routing import world
+from tests.routing.world import lab, target
+
+FAMILIES: dict[str, Tier] = {"claude-haiku": "fast", "claude-opus": "reasoning"}
+OPENAI = world.provider("openai")
+CLAUDE = world.provider("anthropic")
+CLAUDE_OFF = world.provider("anthropic", why="set ANTHROPIC_API_KEY")
+HOST = world.provider("bedrock")
+HAIKU = target(CLAUDE, "claude-haiku-5", "none")
+OPUS = target(CLAUDE, "claude-opus-5", "high")
+ON_HOST = target(HOST, "anthropic.claude-opus-5", "high")
+LUNA, SOL = target(OPENAI, "gpt-6-luna", "none"), target(OPENAI, "sol")
+OSS = target(OPENAI, "gpt-oss-1")
+VECTOR = target(OPENAI, "text-embedding-3")
+
+
+def maker(provider: Provider, lab_name: str, *names: str, embeds: bool = False) -> Maker:
+    made = Targets(lambda name: Target(provider=provider, model=name))
+    return Maker(
+        provider=provider,
+        lab=lab_name,
+        names=names,
+        targets=made,
+        embeddings=made if embeds else None,
+    )
+
+
+def known(*claude: Target, provider: Provider = CLAUDE) -> Catalogue:
+    """Labs openai and anthropic; the second with these targets, first by tier."""
+    openai = lab("openai", [LUNA], [SOL], [OSS])
+    catalogue = world.catalogue(
+        (
+            msgspec.structs.replace(openai, embeddings=(VECTOR,)),
+            lab("anthropic", claude[:1], (), claude[1:] or [target(provider, "claude-opus-5")]),
+        ),
+        mine="gpt-4o",
+    )
+    return msgspec.structs.replace(
+        catalogue,
+        families=FAMILIES,
+        makers=(
+            maker(OPENAI, "openai", "gpt-[0-9]*", "o[0-9]*", "text-embedding-*", embeds=True),
+            maker(provider, "anthropic", "claude-*"),
+        ),
+    )
+
+
+BOTH = known(HAIKU, OPUS)
+ALONE = known(provider=CLAUDE_OFF)
+"""No provider of Claude is on."""
+HOSTED = known(ON_HOST, ON_HOST, provider=CLAUDE_OFF)
+"""A host serves Claude, its maker is off."""
+
+
+UNSAID = msgspec.structs.replace(BOTH, makers=())
+"""Both are on, as a configuration has them that was written before names were."""
+ROUTED = world.catalogue(
+    [
+        lab("openai", [LUNA], [SOL], [OSS]),
+        lab("router", [target(HOST, "anthropic/claude-haiku-5")]),
+    ]
+)
+ROUTED = msgspec.structs.replace(ROUTED, families=FAMILIES)
+"""A host of many makers serves Claude under its own name."""
+
+
+def router(catalogue: Catalogue = BOTH, guards: Sequence[Mapping[str, Any]] = ()) -> Any:
+    return world.router(guards=guards, known=catalogue)
+
+
+def refused(
+    model: str, catalogue: Catalogue = BOTH, guards: Sequence[Mapping[str, Any]] = (), **more: Any
+) -> Problem:
+    return world.refused(router(catalogue, guards), world.call(model=model, **more))
+
+
+PASSED: list[tuple[str, str, Tier | None, str]] = [
+    # asked -> lab, tier, the target's name
+    ("claude-opus-4-8", "anthropic", None, "anthropic/claude-opus-4-8"),
+    ("claude-fable-9", "anthropic", None, "anthropic/claude-fable-9"),
+    ("anthropic/claude-opus-4-8", "anthropic", None, "anthropic/claude-opus-4-8"),
+    ("gpt-4o", "openai", None, "openai/gpt-4o"),
+    ("openai/gpt-4o", "openai", None, "openai/gpt-4o"),
+    ("o3", "openai", None, "openai/o3"),
+    ("mine", "openai", None, "openai/gpt-4o"),
+    # a snapshot of a listed model is of its tier
+    ("claude-haiku-5-20260901", "anthropic", "fast", "anthropic/claude-haiku-5-20260901"),
+    ("claude-opus-5-2026-09-01", "anthropic", "reasoning", "anthropic/claude-opus-5-2026-09-01"),
+    ("gpt-6-luna-latest", "openai", "fast", "openai/gpt-6-luna-latest"),
+]
+
+
+@pytest.mark.parametrize(("asked", "lab_name", "tier", "name"), PASSED)
+@pytest.mark.parametrize("key", [OPEN, Key(name="k", lab="openai"), Key(name="k", lab="anthropic")])
+def test_a_name_goes_to_its_maker_as_it_is(
+    asked: str, lab_name: str, tier: Tier | None, name: str, key: Key
+) -> None:
+    """Whatever the lab of the key is, and with nothing that a tier would add."""
+    decision, plan = world.decided(router(), world.call(model=asked, key=key))
+    assert (decision.lab, decision.tier, decision.source) == (lab_name, tier, "pin")
+    assert world.names(plan) == [name]
+    assert decision.model == plan.targets[0].model
+    assert (plan.targets[0].effort, decision.family) == (None, None)
+    assert plan.doors == ("openai-chat",)
+
+
+def test_the_trace_says_whose_name_it_is() -> None:
+    decision, _ = world.decided(router(), world.call(model="gpt-4o"))
+    assert world.lines(decision) == [
+        "pin: openai, model gpt-4o (no lab lists it: a name of openai's own)"
+    ]
+    decision, _ = world.decided(router(), world.call(model="claude-haiku-5-20260901"))
+    assert world.lines(decision)[0].startswith("pin: anthropic/fast, model claude-haiku-5-2026")
+
+
+def test_what_a_lab_lists_is_not_passed() -> None:
+    """It has a tier, and targets behind the first; so has an embedding model its endpoint."""
+    decision, plan = world.decided(router(), world.call(model="gpt-oss-1"))
+    assert (decision.tier, world.names(plan)) == ("reasoning", ["openai/gpt-oss-1"])
+    assert "POST /v1/embeddings" in refused("text-embedding-3").message
+    assert unlisted_models.unmade(world.call(model="gpt-6-luna"), "generate", BOTH) is None
+
+
+NOBODY = [
+    "gpt-", "gpt-oss-2", "claude", "llama-9", "google/gpt-4o", "anthropic/gpt-4o", "gpt-4o\n",
+    "gpt-4/../x", "gpt-4/./x", "gpt-4//x", "gpt-4?x=1", "gpt-4%2e", "gpt-4 o", "gpt-4é",
+    "gpt-4" + "x" * 200,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", NOBODY)
+def test_what_is_nobodys_or_could_be_another_url_is_not_found(asked: str) -> None:
+    assert unlisted_models.find(asked, BOTH) is None
+    assert refused(asked).kind == "model_not_found"
+
+
+def test_a_lab_that_the_caller_names_is_not_exchanged() -> None:
+    problem = refused("claude-opus-4-8", steer=Steer(lab="openai"))
+    assert problem.kind == "model_not_found"
+    assert "'openai' does not serve the model 'claude-opus-4-8'" in problem.message
+    decision, _ = world.decided(
+        router(), world.call(model="claude-opus-4-8", steer=Steer(lab="anthropic"))
+    )
+    assert decision.lab == "anthropic"
+
+
+def test_a_tier_that_the_caller_names_is_of_the_makers_lab() -> None:
+    call = world.call(model="claude-opus-4-8", steer=Steer(tier="fast"))
+    decision, plan = world.decided(router(), call)
+    assert (decision.lab, decision.tier, decision.model) == ("anthropic", "fast", None)
+    assert world.names(plan) == ["anthropic/claude-haiku-5"]
+
+
+ALLOWED: list[tuple[Key, str, bool]] = [
+    (Key(name="k", labs=("openai",)), "claude-opus-4-8", False),
+    (Key(name="k", labs=("openai",)), "gpt-4o", True),
+    (Key(name="k", models=("gpt-6-*",)), "gpt-4o", False),
+    (Key(name="k", models=("gpt-4*",)), "gpt-4o", True),
+    (Key(name="k", models=("openai/*",)), "gpt-4o", True),
+    (Key(name="k", tiers=("fast",)), "gpt-4o", False),
+    (Key(name="k", tiers=("fast", "smart", "reasoning")), "gpt-4o", False),
+    (Key(name="k", tiers=("fast",), models=("gpt-4o",)), "gpt-4o", True),
+    (Key(name="k", tiers=("fast",)), "claude-haiku-5-20260901", True),
+    (Key(name="k", tiers=("fast",)), "claude-opus-5-20260901", False),
+    (Key(name="k", regions=("eu",)), "gpt-4o", False),
+]
+
+
+@pytest.mark.parametrize(("key", "asked", "may"), ALLOWED)
+def test_a_key_reaches_it_only_where_its_scope_lets_it(key: Key, asked: str, may: bool) -> None:
+    """Of a model without a tier nobody knows how dear it is: a key of some tiers must name it."""
+    if may:
+        assert world.decided(router(), world.call(model=asked, key=key))
+        return
+    problem = refused(asked, key=key)
+    assert (problem.kind, problem.param) == ("not_allowed", "model")
+    assert problem.message == f"This key may not use the model {asked!r} for this call."
+
+
+GUARDED: list[tuple[Mapping[str, Any], str, bool]] = [
+    ({"deny": ["openai"]}, "gpt-4o", False),
+    ({"allow": ["anthropic"]}, "gpt-4o", False),
+    ({"allow": ["anthropic"]}, "claude-opus-4-8", True),
+    ({"max_tier": "smart"}, "gpt-4o", False),
+    ({"min_tier": "smart"}, "gpt-4o", False),
+    ({"max_tier": "reasoning"}, "gpt-4o", True),
+    ({"max_tier": "smart"}, "claude-haiku-5-20260901", True),
+    ({"max_tier": "smart"}, "claude-opus-5-20260901", False),
+]
+
+
+@pytest.mark.parametrize(("guard", "asked", "may"), GUARDED)
+def test_guards_bound_it_and_never_exchange_it(
+    guard: Mapping[str, Any], asked: str, may: bool
+) -> None:
+    if may:
+        _, plan = world.decided(router(guards=[guard]), world.call(model=asked))
+        assert [one.model for one in plan.targets] == [asked]
+    else:
+        assert refused(asked, guards=[guard]).kind == "not_allowed"
+
+
+def test_a_budget_that_leaves_a_tier_leaves_nothing_of_no_tier() -> None:
+    with pytest.raises(ProblemError, match="may not use"):
+        decide(router(), world.call(model="gpt-4o"), OPENAI_CHAT, Evidence(ceiling="fast"))
+
+
+def test_what_its_provider_cannot_be_asked_is_refused() -> None:
+    silent = msgspec.structs.replace(CLAUDE, doors={"gemini": "https://x.example"})
+    problem = refused("claude-opus-4-8", known(HAIKU, OPUS, provider=silent))
+    assert problem.kind == "no_target"
+    assert "needs gemini" in problem.message
+
+
+def test_rules_and_completion_hold_for_it() -> None:
+    guard = {"no_cache": True, "tag": "t", "complete": "hold"}
+    decision, _ = world.decided(router(guards=[guard]), world.call(model="gpt-4o"))
+    assert (decision.no_cache, decision.tags, decision.complete) == (True, ("t",), "hold")
+    assert [step.step for step in decision.trace] == ["pin", "guard", "complete"]
+    decision, _ = world.decided(router(guards=[{"cache": "on"}]), world.call(model="gpt-4o"))
+    assert decision.cache
+
+
+FAMILY: list[tuple[Catalogue, str, Key, str, Tier]] = [
+    # no provider of it is on: the family chooses a tier of the key's or the default lab
+    (ALONE, "claude-opus-4-8", OPEN, "openai", "reasoning"),
+    (ALONE, "claude-haiku-4-5-20251001", OPEN, "openai", "fast"),
+    (ALONE, "claude-haiku-5", Key(name="k", lab="openai"), "openai", "fast"),
+    # a host of Claude is on: the call stays in its lab
+    (HOSTED, "claude-opus-4-8", OPEN, "anthropic", "reasoning"),
+    (HOSTED, "claude-haiku-4-5", OPEN, "anthropic", "fast"),
+    # nobody has said whose the names are, but a lab lists one of that kind
+    (UNSAID, "claude-opus-4-8", OPEN, "anthropic", "reasoning"),
+    (UNSAID, "claude-haiku-4-5", Key(name="k", lab="openai"), "anthropic", "fast"),
+    # a name behind a host's path tells of no maker
+    (ROUTED, "claude-opus-4-8", OPEN, "openai", "reasoning"),
+]
+
+
+@pytest.mark.parametrize(("catalogue", "asked", "key", "lab_name", "tier"), FAMILY)
+def test_a_family_chooses_the_tier_where_its_provider_is_off(
+    catalogue: Catalogue, asked: str, key: Key, lab_name: str, tier: Tier
+) -> None:
+    decision, _ = world.decided(router(catalogue), world.call(model=asked, key=key))
+    assert (decision.lab, decision.tier, decision.source) == (lab_name, tier, "pin")
+    assert (decision.model, decision.family) == (None, "-".join(asked.split("-")[:2]))
+    assert world.lines(decision)[0] == (
+        f"pin: {lab_name}/{tier} ({asked!r}: no provider of it is on, so its family "
+        f"{decision.family} chooses the tier)"
+    )
+
+
+def test_a_family_never_leaves_the_lab_of_a_host_of_its_maker() -> None:
+    key = Key(name="k", labs=("openai",))
+    assert refused("claude-opus-4-8", HOSTED, key=key).kind == "not_allowed"
+    problem = refused("claude-opus-4-8", HOSTED, steer=Steer(lab="openai"))
+    assert "'openai' does not serve the model" in problem.message
+
+
+def test_without_families_a_name_that_nobody_serves_is_refused() -> None:
+    bare = msgspec.structs.replace(ALONE, families={})
+    assert refused("claude-opus-4-8", bare).kind == "model_not_found"
+    assert refused("claude-sonnet-9", ALONE).kind == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "owner"),
+    [
+        (OPEN, "gpt-4o", "openai"),
+        (OPEN, "gpt-6-luna", "openai"),
+        (OPEN, "smart", "tiergate"),
+        (OPEN, "llama-9", ""),
+        (Key(name="k", labs=("anthropic",)), "gpt-4o", ""),
+        (Key(name="k", labs=("anthropic",)), "gpt-6-luna", ""),
+        (Key(name="k", labs=("anthropic",)), "claude-opus-4-8", "anthropic"),
+        (Key(name="k", tiers=("fast",)), "gpt-4o", ""),
+    ],
+)
+def test_who_has_a_name_that_a_key_may_ask_for(key: Key, name: str, owner: str) -> None:
+    assert visible_models.owner(BOTH, key, name) == owner
+
+
+def test_an_alias_of_one_is_listed_where_the_key_may_use_it() -> None:
+    assert "mine" in visible_models.names(BOTH, OPEN)
+    assert "mine" not in visible_models.names(BOTH, Key(name="k", labs=("anthropic",)))
+
+
+def test_calls_that_name_it_again_are_decided_the_same() -> None:
+    named = Named(router())
+    for model in ("gpt-4o", "claude-haiku-5-20260901", "gpt-4o", "claude-haiku-5-20260901"):
+        call = world.call(model=model)
+        found = named.decide(call, OPENAI_CHAT, Evidence())
+        again = world.decided(router(), call)
+        assert world.timeless(found[0]) == world.timeless(again[0])
+        assert found[1] == again[1]
+
+
+def test_at_a_glance_it_leaves_no_tier_open() -> None:
+    assert not pins.leaves(world.call(model="gpt-4o"), BOTH)
+    assert not pins.read(world.call(model="gpt-4o"), BOTH).open
+
+
+def test_its_target_is_made_once_and_away_from_calls() -> None:
+    made: list[str] = []
+
+    def make(name: str) -> Target:
+        made.append(name)
+        return Target(provider=OPENAI, model=name)
+
+    one = msgspec.structs.replace(BOTH.makers[0], targets=Targets(make, most=2))
+    catalogue = msgspec.structs.replace(BOTH, makers=(one,))
+    call = world.call(model="mine")
+    first = unlisted_models.unmade(call, "generate", catalogue)
+    assert first is not None
+    assert made == []
+    first()
+    assert unlisted_models.unmade(call, "generate", catalogue) is None
+    for name in ("gpt-4o", "gpt-4o", "gpt-4", "gpt-4"):
+        world.decided(router(catalogue), world.call(model=name))
+    assert made == ["gpt-4o", "gpt-4"]
+    world.decided(router(catalogue), world.call(model="gpt-5"))
+    assert "gpt-4o" not in one.targets, "what clients name is kept in bounded memory"
+    for name in ("auto", "smart", "openai/fast", "claude-auto", "llama-9"):
+        assert unlisted_models.unmade(world.call(model=name), "generate", catalogue) is None
+
+
+def embed(model: str, key: Key = OPEN, steer: Steer = NO_STEER) -> tuple[str, list[str], list[str]]:
+    decision, plan = decide(router(), _vectors(model, key, steer), EMBEDDINGS)
+    assert decision.tier is None
+    return decision.lab, world.names(plan), [step.effect for step in decision.trace]
+
+
+def _vectors(model: str, key: Key = OPEN, steer: Steer = NO_STEER) -> Features:
+    return world.call("text", model=model, key=key, steer=steer)
+
+
+def test_embedding_models_are_passed_too() -> None:
+    found = ["openai/text-embedding-ada-002"]
+    assert embed("text-embedding-ada-002") == ("openai", found, ["openai, model text-embedding-ada-002"])  # fmt: skip
+    assert embed("openai/text-embedding-ada-002")[:2] == ("openai", found)
+    assert embed("text-embedding-ada-002", steer=Steer(lab="anthropic"))[2][0] == "ignored"
+    call = _vectors("text-embedding-ada-003")
+    assert unlisted_models.unmade(call, "embeddings", BOTH) is not None
+    assert unlisted_models.unmade(_vectors("claude-vec"), "embeddings", BOTH) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "kind"),
+    [
+        ("claude-vec", OPEN, "model_not_found"),
+        ("sol", OPEN, "model_not_found"),
+        ("text-embedding-ada-002", Key(name="k", labs=("anthropic",)), "not_allowed"),
+        ("text-embedding-ada-002", Key(name="k", tiers=("fast",)), "not_allowed"),
+        ("text-embedding-ada-002", Key(name="k", models=("gpt-*",)), "not_allowed"),
+    ],
+)
+def test_what_makes_no_vectors_or_is_out_of_scope_is_refused(
+    model: str, key: Key, kind: str
+) -> None:
+    with pytest.raises(ProblemError) as error:
+        embed(model, key)
+    assert error.value.problem.kind == kind

@@ -1,0 +1,270 @@
+"""A configuration becomes a gateway: what is chosen, what is refused, what is left from before."""
+
+import asyncio
+import hashlib
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.core import jsonio
+from gateway.core.ledger_rows import Entry, Intent
+from gateway.ledger.journal import Journal
+from gateway.ledger.recovery import Recovered
+from gateway.limits.counters import Ask, Need, Passed
+from gateway.runtime.build import Site, data_folder, site, store_url
+from gateway.runtime.composition import Gateway
+from gateway.settings.errors import ConfigError
+from gateway.settings.loader import load
+from gateway.state.memory import Memory
+from gateway.state.redis.store import Redis
+from gateway.telemetry.log import silent
+from tests.e2e.world import Change, config
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+KEY = {"TIERGATE_KEYS": f"one={hashlib.sha256(b's').hexdigest()}"}
+
+
+INTENT = Intent(
+    id="tg-1", at=1.0, key="open", dialect="openai-chat", lab="acme", tier="smart",
+    provider="acme", model="able-1", config="c",
+)  # fmt: skip
+ENTRY = Entry(
+    id="tg-2", at=1.0, key="open", dialect="openai-chat", state="refused", status=400,
+    duration=0.1, config="c",
+)  # fmt: skip
+
+
+def build(folder: Path, *changes: Change) -> Site:
+    value = config("http://provider.invalid")
+    for change in changes:
+        change(value)
+    file = folder / "gateway.yaml"
+    file.write_bytes(jsonio.dumps(value))
+    return site(load(file, {}), NOW)
+
+
+async def started(built: Site, folder: Path, host: str | None = None, **environ: str) -> Gateway:
+    gateway = Gateway(built, {"TIERGATE_DATA": str(folder / "data"), **environ}, silent, host=host)
+    await gateway.start()
+    return gateway
+
+
+def with_(path: str, value: Any) -> Change:
+    *above, last = path.split(".")
+
+    def change(whole: dict[str, Any]) -> None:
+        for name in above:
+            whole = whole.setdefault(name, {})
+        whole[last] = value
+
+    return change
+
+
+HOSTS: list[tuple[str | None, Change | None, dict[str, str], bool]] = [
+    (None, None, {}, True),
+    ("127.0.0.1", None, {}, True),
+    ("::1", None, {}, True),
+    ("localhost", None, {}, True),
+    ("0.0.0.0", None, {}, False),
+    ("::", None, {}, False),
+    ("", None, {}, True),
+    (None, with_("server.host", ""), {}, False),
+    ("10.0.0.1", None, {}, False),
+    (None, with_("server.host", "0.0.0.0"), {}, False),
+    ("127.0.0.1", with_("server.host", "0.0.0.0"), {}, True),
+    ("0.0.0.0", with_("server.open", True), {}, True),
+    ("0.0.0.0", None, KEY, True),
+]
+
+
+@pytest.mark.parametrize(("host", "change", "environ", "starts"), HOSTS)
+async def test_open_stays_on_this_machine(
+    tmp_path: Path, host: str | None, change: Change | None, environ: dict[str, str], starts: bool
+) -> None:
+    built = build(tmp_path, *([change] if change else []))
+    if starts:
+        await (await started(built, tmp_path, host, **environ)).stop()
+    else:
+        with pytest.raises(ConfigError, match="let everybody who reaches"):
+            await started(built, tmp_path, host, **environ)
+
+
+async def test_one_lab_must_be_on(tmp_path: Path) -> None:
+    def off(value: dict[str, Any]) -> None:
+        del value["providers"]["spare"]
+        for name in ("acme", "other"):
+            value["providers"][name]["accounts"] = {"main": f"${{{name.upper()}_KEY}}"}
+
+    with pytest.raises(
+        ConfigError, match=r"no lab is on \(acme: set ACME_KEY, other: set OTHER_KEY\)"
+    ):
+        await started(build(tmp_path, off), tmp_path)
+
+
+async def test_where_state_is_kept(tmp_path: Path) -> None:
+    off = build(tmp_path)
+    cached = build(tmp_path, with_("cache.ttl", "1h"))
+    kinds = []
+    for built, environ in (
+        (cached, {}),
+        (cached, {"REDIS_URL": "redis://127.0.0.1:1/0"}),
+        (off, {"REDIS_URL": "redis://127.0.0.1:1/0"}),
+    ):
+        gateway = await started(built, tmp_path, **environ)
+        kinds.append(type(gateway._state))
+        await gateway.stop()
+    assert kinds == [Memory, Redis, Redis]
+
+
+async def test_what_a_crash_left_open_is_closed(tmp_path: Path) -> None:
+    """By the first start after it, and by that alone."""
+    journal = Journal(tmp_path / "data" / "ledger")
+    journal.write(INTENT)
+    journal.close()
+    built = build(tmp_path)
+    first = await started(built, tmp_path)
+    assert [entry.id for entry in first.recovered.entries] == ["tg-1"]
+    assert {entry.state for entry in first.recovered.entries} == {"unknown_crash"}
+    await first.stop()
+    second = await started(built, tmp_path)
+    assert not second.recovered.entries
+    await second.stop()
+    rows = stored(tmp_path)
+    assert rows == [("tg-1", "unknown_crash")]
+
+
+def stored(folder: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(folder / "data" / "ledger.db")) as base:
+        return list(base.execute("select id, state from entries"))
+
+
+async def test_calls_of_the_dead_hold_nothing_any_more(tmp_path: Path) -> None:
+    """As a worker settles what its supervisor has recovered, which does not serve.
+
+    One that was over is charged what it cost, one that nobody saw end what it held; both places are
+    free. What nobody held changes nothing.
+    """
+    budget = {"name": "b", "usd": 1, "every": "total"}
+    limit = {"name": "two", "concurrency": 2}
+    built = build(tmp_path, with_("budgets", [budget]), with_("limits", [limit]))
+    gateway = Gateway(built, {"TIERGATE_DATA": str(tmp_path / "data")}, silent)
+    place = Need(kind="concurrency", name="two", field="concurrency|two|all", limit=2)
+    money = Need(kind="usd", name="b", field="usd|b|all|total", limit=10**6, amount=5_000)
+    for id in ("over", "open"):
+        ask = Ask(id=id, tenant="default", needs=(place, money), expires=2e9)
+        assert await gateway._meter.admit(ask, 1e9) == Passed()
+    cost = {
+        "attempts": 1,
+        "input": 1,
+        "output": 1,
+        "cost": Decimal("0.000040"),
+        "wasted": Decimal(0),
+    }
+    over = msgspec.structs.replace(ENTRY, id="over", state="settled", **cost)
+    crashed = msgspec.structs.replace(ENTRY, id="open", state="unknown_crash", attempts=1)
+    gateway.adopt(Recovered(entries=(crashed,), ended=(over, ENTRY)))
+    await gateway.start()
+    assert await gateway._meter.used("default") == {money.field: 5_040}
+    both = [Ask(id=id, tenant="default", needs=(place,), expires=2e9) for id in ("one", "two")]
+    assert [await gateway._meter.admit(ask, 1e9) for ask in both] == [Passed()] * 2
+    await gateway.stop()
+
+
+async def test_what_was_written_is_in_the_store_when_it_stops(tmp_path: Path) -> None:
+    gateway = await started(build(tmp_path), tmp_path)
+    gateway.archive.journal.write(ENTRY)
+    await gateway.stop()
+    assert stored(tmp_path) == [("tg-2", "refused")]
+
+
+async def test_work_beside_calls_goes_on_after_a_failure(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = []
+    gateway = Gateway(
+        build(tmp_path),
+        {"TIERGATE_DATA": str(tmp_path / "data")},
+        lambda event, **fields: rows.append({"event": event, **fields}),
+    )
+    times = 0
+    enough = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        nonlocal times
+        times += 1
+        if times == 3:
+            loop.call_soon_threadsafe(enough.set)
+        raise KeyError("my secret")
+
+    task = asyncio.create_task(gateway.archive._every(0, work))
+    await enough.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await gateway.stop()
+    assert rows[:2] == [{"event": "ledger", "error": "KeyError", "work": "work"}] * 2
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    def wrong(value: dict[str, Any]) -> None:
+        value["ledger"] = {"time_zone": "Europe/Bern"}
+        value["choices"] = [{"name": "a", "when": {"matches": "("}, "tier": "fast"}]
+        value["labs"]["acme"]["fast"][0]["provider"] = "acne"
+
+    with pytest.raises(ConfigError) as caught:
+        build(tmp_path, wrong)
+    told = [str(mistake) for mistake in caught.value.mistakes]
+    assert len(told) == 3
+    assert any("no time zone 'Europe/Bern'" in line for line in told)
+    assert any("choices[0].when.matches" in line for line in told)
+    assert any("Did you mean 'acme'?" in line for line in told)
+
+
+def test_a_price_that_nobody_knows_is_a_warning(tmp_path: Path) -> None:
+    def unpriced(value: dict[str, Any]) -> None:
+        del value["models"]["able-1"]
+
+    warnings = [str(warning) for warning in build(tmp_path, unpriced).warnings]
+    assert any("the price of acme/able-1 is unknown" in line for line in warnings)
+    assert not build(tmp_path).warnings
+
+
+def test_the_classifier_may_be_off(tmp_path: Path) -> None:
+    assert build(tmp_path).router.classifier is not None
+    assert build(tmp_path, with_("routing.classifier", "off")).router.classifier is None
+
+
+async def test_a_background_task_that_ends_by_an_error_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others go on, and those that the gateway itself stops are not logged."""
+    events: list[tuple[str, dict[str, object]]] = []
+
+    def log(event: str, **fields: object) -> None:
+        events.append((event, fields))
+
+    gateway = Gateway(build(tmp_path), {"TIERGATE_DATA": str(tmp_path / "data")}, log)
+
+    async def fail() -> None:
+        raise ValueError("with a prompt in its text")
+
+    monkeypatch.setattr(gateway.keys, "watch", lambda *_: fail())
+    await gateway.start()
+    await asyncio.sleep(0)
+    await gateway.stop()
+    ((_, ended),) = [told for told in events if told[0] == "task"]
+    assert ended["name"] == "keys"
+    assert str(ended["error"]).startswith("ValueError at test_compose.py:")
+    assert "prompt" not in jsonio.dumps(events).decode()
+
+
+def test_where_it_writes() -> None:
+    assert data_folder({}) == Path("data")
+    assert data_folder({"TIERGATE_DATA": "/x"}) == Path("/x")
+    data = Path("/data")
+    assert store_url("sqlite:///ledger.db", data) == "sqlite:////data/ledger.db"
+    assert store_url("sqlite:////else/ledger.db", data) == "sqlite:////else/ledger.db"

@@ -1,0 +1,321 @@
+"""What becomes of a configuration as its files change: when it is read, what is taken, what holds."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway.runtime.build import Site, site
+from gateway.runtime.reloader import Found, Orders, Renewal
+from gateway.settings.file_snapshot import Reads
+from gateway.settings.loader import load
+from tests.settings.world import BASE, ON
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+OTHER = BASE.replace("model: large", "model: small")
+THIRD = BASE + "aliases: {x: auto}\n"
+
+
+class Place:
+    """A file, and processes that look at it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "c.yaml"
+        self.orders = Orders()
+        self.times = 0
+        """How often it was read."""
+        self.meanwhile: list[str] = []
+        """What it becomes while it is being read."""
+        self.now = 100.0
+        self.write(BASE)
+        self.one = self.process()
+
+    def process(self) -> Renewal:
+        reads = Reads()
+        return Renewal(
+            self.read(reads), self.read, reads, orders=self.orders,
+            wall=lambda: self.now,
+        )  # fmt: skip
+
+    def write(self, text: str) -> None:
+        self.file.write_text(text)
+
+    def read(self, reads: Reads) -> Site:
+        self.times += 1
+        found = load(self.file, ON, reads)
+        if self.meanwhile:
+            self.write(self.meanwhile.pop(0))
+        return site(found, NOW)
+
+    def looks(self, renewal: Renewal | None = None, times: int = 2) -> Found | None:
+        """So many looks; what the last one has found is taken."""
+        one, found = renewal or self.one, None
+        for _ in range(times):
+            found = one.look()
+        if found is not None:
+            one.take(found)
+        return found
+
+    def model(self, renewal: Renewal | None = None) -> str:
+        catalogue = (renewal or self.one).text.site.built.catalogue
+        return catalogue.labs["acme"].tiers["smart"][0].model
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_a_change_is_read_once_it_has_stayed(place: Place) -> None:
+    """A file that changes between two looks may be half written: a third look tells."""
+    assert [place.one.look() for _ in range(3)] == [None] * 3
+    before = place.one.text
+    place.now = 107.0
+    place.write("version: 1")
+    assert place.one.look() is None
+    place.write(OTHER)
+    assert place.one.look() is None
+    assert place.times == 1
+    found = place.one.look()
+    assert found is not None
+    assert (found.kind, [str(one) for one in found.changes]) == (
+        "taken",
+        ["labs.acme.smart[0].model: large -> small"],
+    )
+    assert place.model() == "large", "it is not in force yet"
+    place.one.take(found)
+    assert place.model() == "small"
+    assert (place.one.before, place.one.since, place.one.last) == (before, 107.0, found.changes)
+    assert place.looks() is None
+
+
+def test_what_has_a_mistake_does_not_hold_and_says_why(place: Place) -> None:
+    """P-06: the last good one stays; it is read once, until the file changes."""
+    before = place.one.text
+    place.now = 108.0
+    place.write(BASE + "serverr: {}\n")
+    found = place.looks()
+    assert found is not None
+    assert found.kind == "refused"
+    (mistake,) = place.one.mistakes
+    assert (mistake.line, mistake.path) == (16, "serverr")
+    assert (place.one.text, place.one.wrong_since) == (before, 108.0)
+    assert place.looks(times=5) is None
+    assert place.times == 2
+    place.now = 109.0
+    assert place.one.read().kind == "refused"
+    place.one.take(found)
+    assert place.one.wrong_since == 108.0
+    place.write(BASE)
+    found = place.looks()
+    assert found is not None
+    assert found.kind == "same"
+    assert not place.one.mistakes
+    assert place.one.text is before
+
+
+def test_whatever_reading_does_is_a_mistake(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place.one, "_read", lambda _: 1 / 0)
+    found = place.one.read()
+    assert found.kind == "refused"
+    assert str(found.mistakes[0]).startswith("error: cannot be read: ZeroDivisionError at ")
+
+
+def test_what_changes_while_it_is_read_is_read_again(place: Place) -> None:
+    place.write(OTHER)
+    place.meanwhile = [THIRD]
+    found = place.one.read()
+    assert (found.kind, place.times) == ("taken", 3)
+    place.one.take(found)
+    assert [str(one) for one in place.one.last] == ['aliases: {} -> {"x":"auto"}']
+
+
+def test_what_never_stays_is_left_for_later(place: Place) -> None:
+    before = place.one.text
+    place.meanwhile = [BASE, OTHER] * 6
+    place.write(OTHER)
+    found = place.one.read()
+    assert (found.kind, place.times) == ("unsteady", 6)
+    place.one.take(found)
+    assert place.one.text is before
+    place.meanwhile = [BASE, OTHER] * 3
+    assert place.looks() is None
+    place.meanwhile = []
+    place.write(OTHER)
+    assert place.looks() is not None
+    assert place.model() == "small"
+
+
+def test_to_ask_what_would_be_changes_nothing(place: Place) -> None:
+    place.write(OTHER)
+    assert place.one.read(dry=True).kind == "taken"
+    assert place.model() == "large"
+    assert place.looks() is not None, "it is still to be read"
+    assert place.model() == "small"
+    assert place.one.back().kind == "taken"
+    assert place.model() == "small"
+
+
+def test_what_was_gone_back_from_stays_away_until_it_changes(place: Place) -> None:
+    place.write(OTHER)
+    place.looks()
+    assert place.model() == "small"
+    found = place.one.back()
+    assert [str(one) for one in found.changes] == ["labs.acme.smart[0].model: small -> large"]
+    place.one.take(found)
+    assert (place.model(), place.one.is_back) == ("large", True)
+    assert place.looks(times=4) is None
+    (mistake,) = place.one.back().mistakes
+    assert "no earlier configuration" in mistake.message
+    place.write(OTHER + "\n")
+    assert place.looks() is not None
+    assert (place.model(), place.one.is_back) == ("small", False)
+
+
+def test_whoever_asks_again_gets_what_is_written(place: Place) -> None:
+    place.write(OTHER)
+    place.looks()
+    place.one.take(place.one.back())
+    place.one.take(place.one.read())
+    assert place.model() == "small"
+
+
+def test_what_needs_a_new_start_stays_and_is_told(place: Place) -> None:
+    place.write(OTHER + "server: {port: 9}\ncache: {ttl: 9s}\n")
+    place.looks()
+    config = place.one.text.site.source.config
+    assert (config.server.port, config.cache.ttl, place.model()) == (8484, 9.0, "small")
+    assert place.one.text.written.config.server.port == 9
+    assert place.one.waits() == ["server.port"]
+    place.write(THIRD)
+    place.looks()
+    assert place.one.waits() == []
+
+
+def test_one_that_was_given_stays(place: Place) -> None:
+    given = Renewal(place.one.text.site)
+    place.write(OTHER)
+    assert given.look() is None
+    assert "cannot be read again" in given.read().mistakes[0].message
+    assert given.files() == []
+    assert place.one.files() == [str(place.file)]
+
+
+def test_several_processes_read_and_go_back_together(place: Place) -> None:
+    """As workers and their supervisor: whoever is asked tells the others, once."""
+    other = place.process()
+    place.write(OTHER)
+    place.one.take(place.one.read())
+    place.one.tell()
+    assert place.one.look() is None, "not to itself"
+    found = other.look()
+    assert found is not None
+    other.take(found)
+    assert place.model(other) == "small"
+    assert other.look() is None
+    found = other.back()
+    other.tell(back=True)
+    other.take(found)
+    assert place.looks(times=1) is not None
+    assert place.model() == place.model(other) == "large"
+    assert place.looks(times=4) is place.looks(other, times=4) is None
+
+
+def test_one_that_is_behind_takes_what_others_have_read(place: Place) -> None:
+    """Though what is written has a mistake by then: all are of one configuration, and know of it."""
+    other = place.process()
+    place.now = 107.0
+    place.write(OTHER)
+    place.one.take(place.one.read())
+    place.one.tell()
+    place.write("labs: [\n")
+    found = place.looks(other, times=1)
+    assert found is not None
+    assert (found.kind, place.model(other), other.text.version) == (
+        "taken", "small", place.one.text.version,
+    )  # fmt: skip
+    assert (len(other.mistakes), other.wrong_since) == (1, 107.0)
+    assert place.looks(other, times=4) is None
+    place.one.tell()
+    found = place.looks(other, times=1)
+    assert found is not None
+    assert found.kind == "refused", "it has that version already"
+
+
+def test_what_others_have_read_is_taken_for_that_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is something else, unreadable or too long, what is in force stays."""
+    other = place.process()
+    place.write(OTHER)
+    place.one.take(place.one.read())
+    version = place.one.text.version
+    read = place.one._reads.kept()
+    place.write("labs: [\n")
+    for version_, data in (
+        ("1", read),
+        (version, b"{"),
+        (version, b"{}"),
+        (version, bytes(20_000_000)),
+    ):
+        place.orders.give(1, version_, data)
+        found = place.looks(other, times=1)
+        assert found is not None
+        assert (found.kind, place.model(other)) == ("refused", "large")
+    place.orders.give(1, version, read)
+    monkeypatch.setattr(other, "_read", None)
+    found = other.look()
+    assert found is not None
+    assert found.kind == "refused"
+
+
+def test_one_that_was_behind_does_not_take_what_others_went_back_from(place: Place) -> None:
+    other = place.process()
+    place.write(OTHER)
+    place.one.take(place.one.read())
+    found = place.one.back()
+    place.one.tell(back=True)
+    place.one.take(found)
+    assert place.looks(other, times=4) is None
+    assert place.model(other) == "large"
+    place.write(THIRD)
+    assert place.looks(other) is not None
+    # and where something else is written by then, that is taken
+    third = place.process()
+    place.write(OTHER)
+    place.one.take(place.one.read())
+    found = place.one.back()
+    place.one.tell(back=True)
+    place.one.take(found)
+    place.write(BASE + "aliases: {y: auto}\n")
+    assert place.looks(third, times=1) is not None
+    assert list(third.text.site.built.catalogue.aliases) == ["y"]
+
+
+def test_one_that_has_nothing_to_go_back_to_stays(place: Place) -> None:
+    """A worker that was born with what the others go back from."""
+    place.write(OTHER)
+    place.one.take(place.one.read())
+    born = place.process()
+    place.one.tell(back=True)
+    assert born.look() is None
+    assert place.model(born) == "small"
+
+
+def test_a_process_without_a_loop_looks_each_tenth_time(place: Place) -> None:
+    """The supervisor; it hears at once what others have done, or that all are to read."""
+    other = place.process()
+    place.write(OTHER)
+    for _ in range(19):
+        place.one.turn(again=False)
+    assert place.model() == "large"
+    place.one.turn(again=False)
+    assert place.model() == "small"
+    other.turn(again=False)
+    assert place.model(other) == "small", "whoever finds a change tells the others"
+    place.write(BASE)
+    place.one.turn(again=True)
+    other.turn(again=False)
+    assert place.model() == place.model(other) == "large"
+    place.one.turn(again=False)
+    assert place.times == 6

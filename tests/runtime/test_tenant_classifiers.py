@@ -1,0 +1,182 @@
+"""Classifiers of tenants' own: what is in force, back and forth, read anew, and nobody else's."""
+
+import os
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.core import jsonio
+from gateway.evaluation.training.seal import named
+from gateway.routing.classifier import model_file as files
+from gateway.routing.classifier.exemplars import Exemplars
+from gateway.routing.classifier.learned import Learned
+from gateway.routing.classifier.model_file import Artefact
+from gateway.runtime.build import adopt, site
+from gateway.runtime.tenant_classifiers import Made, Owned, OwnedError, Shelf
+from gateway.settings.loader import load
+from tests.evaluation.training import lesson
+
+
+def made(level: float) -> Artefact:
+    """An artefact like no other of another level."""
+    return named(msgspec.structs.replace(lesson.learnt()[0], level=level))
+
+
+ONE, TWO, THREE = made(0.1), made(0.2), made(0.3)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path, "acme")
+
+
+def test_at_first_a_tenant_goes_by_what_serves_everybody(shelf: Shelf) -> None:
+    assert shelf.artefact() is None
+    assert (shelf.now().tenant, shelf.now().made) == ("acme", None)
+    with pytest.raises(OwnedError, match="goes by what serves everybody"):
+        shelf.back()
+
+
+def test_what_was_taken_is_in_force_and_what_was_before_can_be_gone_back_to(shelf: Shelf) -> None:
+    shelf.take(ONE, 1.0)
+    shelf.take(TWO, 2.0)
+    assert shelf.artefact() == TWO
+    assert shelf.now().earlier == (Made(ONE.id, 1.0),)
+    assert shelf.back().made == Made(ONE.id, 1.0)
+    assert shelf.artefact() == ONE
+    assert shelf.back().made is None
+    assert shelf.artefact() is None
+
+
+def test_the_same_one_again_is_no_other(shelf: Shelf) -> None:
+    shelf.take(ONE, 1.0)
+    shelf.take(ONE, 1.0)
+    assert shelf.now().earlier == ()
+
+
+def test_a_few_earlier_ones_are_kept(shelf: Shelf) -> None:
+    for at in range(9):
+        shelf.take(made(float(at)), float(at))
+    now = shelf.now()
+    assert [one.at for one in now.earlier] == [3.0, 4.0, 5.0, 6.0, 7.0]
+    assert len([*shelf.folder.glob("*.tiergate")]) == 6
+
+
+def test_only_its_owner_may_read_it(shelf: Shelf) -> None:
+    """It is made of what was asked in private, although no text is in it."""
+    shelf.take(ONE, 1.0)
+    assert stat.S_IMODE(shelf.folder.stat().st_mode) == 0o700
+    for path in shelf.folder.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_no_name_of_a_tenant_leaves_the_folder(tmp_path: Path) -> None:
+    for tenant in ("../../etc", "/", "a\0b", "x" * 5_000, "\udcff"):
+        shelf = Shelf(tmp_path, tenant)
+        assert shelf.folder.parent == tmp_path / "classifiers"
+        assert shelf.artefact() is None
+
+
+BROKEN: list[tuple[bytes, str]] = [
+    (b"{", "now.json"),
+    (b'{"tenant": "acme", "made": {"id": "gone", "at": 1}}', "gone: no such file"),
+    (b'{"tenant": "acme", "made": {"id": "../../now", "at": 1}}', "is no id"),
+    (b'{"tenant": "acme", "made": {"id": "bad", "at": 1}}', "bad: "),
+]
+
+
+@pytest.mark.parametrize(("said", "why"), BROKEN)
+def test_what_cannot_be_used_is_told_and_what_was_before_stays(
+    tmp_path: Path, said: bytes, why: str
+) -> None:
+    shelf, told = Shelf(tmp_path, "acme"), list[str]()
+    shelf.take(ONE, 1.0)
+    owned = Owned(tmp_path, told.append)
+    assert owned.refresh()
+    (shelf.folder / "bad.tiergate").write_bytes(b"nothing")
+    (shelf.folder / "now.json").write_bytes(said)
+    _touch(shelf, 5)
+    with pytest.raises(OwnedError, match=why):
+        shelf.artefact()
+    owned.refresh()
+    owned.refresh()
+    assert _version(owned, "acme") == ONE.id
+    assert len(told) == 1
+    assert why in told[0]
+
+
+def test_one_that_was_never_of_use_is_none(tmp_path: Path) -> None:
+    shelf, told = Shelf(tmp_path, "acme"), list[str]()
+    shelf.folder.mkdir(parents=True)
+    (shelf.folder / "now.json").write_bytes(b"{}")
+    owned = Owned(tmp_path, told.append)
+    owned.refresh()
+    assert (len(owned), len(told)) == (0, 1)
+
+
+def test_a_folder_that_cannot_be_read_is_told(shelf: Shelf) -> None:
+    shelf.folder.mkdir(parents=True)
+    (shelf.folder / "now.json").mkdir()
+    with pytest.raises(OwnedError, match="is a directory"):
+        shelf.now()
+
+
+def test_each_tenant_has_its_own_and_a_change_is_seen(tmp_path: Path) -> None:
+    one, two = Shelf(tmp_path, "one"), Shelf(tmp_path, "two")
+    owned = Owned(tmp_path)
+    assert not owned.refresh()
+    one.take(ONE, 1.0)
+    two.take(TWO, 1.0)
+    assert owned.refresh()
+    assert not owned.refresh()
+    assert {name: _version(owned, name) for name in owned} == {"one": ONE.id, "two": TWO.id}
+    one.take(THREE, 2.0)
+    _touch(one, 1)
+    assert owned.refresh()
+    assert _version(owned, "one") == THREE.id
+    one.back()
+    one.back()
+    _touch(one, 2)
+    assert owned.refresh()
+    assert [*owned] == ["two"]
+
+
+def test_an_artefact_is_as_it_was_written(shelf: Shelf) -> None:
+    shelf.take(ONE, 1.5)
+    now = jsonio.loads((shelf.folder / "now.json").read_bytes())
+    assert now == {"tenant": "acme", "made": {"id": ONE.id, "at": 1.5}, "earlier": []}
+    assert files.read((shelf.folder / f"{ONE.id}.tiergate").read_bytes()) == ONE
+
+
+def _version(owned: Owned, tenant: str) -> str:
+    found = owned[tenant]
+    assert isinstance(found, Learned)
+    return found.version
+
+
+def _touch(shelf: Shelf, by: int) -> None:
+    """As if it had been written later: clocks of file systems are coarse."""
+    path = shelf.folder / "now.json"
+    at = path.stat().st_mtime_ns + by * 1_000_000_000
+    os.utime(path, ns=(at, at))
+
+
+def test_exemplars_of_the_owner_stand_before_a_tenant_s_own_classifier(tmp_path: Path) -> None:
+    """And where everybody is served by a formula, so is a tenant."""
+    text = (
+        "version: 1\nproviders:\n  a:\n    base_url: http://127.0.0.1:1\n"
+        "    dialects: {openai-chat: /c}\n    auth: none\nlabs:\n  a:\n    smart: [{model: m}]\n"
+    )
+    taught = "exemplars: [{prompt: a short reply to this ticket, tier: fast}]\n"
+    own = {"acme": Learned(ONE)}
+    for more, wraps in (("", False), (taught, True), ("routing: {classifier: prior}\n", None)):
+        file = tmp_path / "gateway.yaml"
+        file.write_text(text + more, "utf-8")
+        found = site(load(file, {}), datetime.now(UTC))
+        adopt(found, own)
+        serves = found.router.own.get("acme")
+        assert (serves is None) == (wraps is None)
+        assert isinstance(serves, Exemplars) == bool(wraps)

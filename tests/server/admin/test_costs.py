@@ -1,0 +1,468 @@
+"""What admins read over HTTP: sums and rows, by whom, and how a program follows."""
+
+import csv
+import io
+import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from gateway.core import jsonio
+from gateway.core.ledger_rows import Attempt, Entry, Reprice
+from gateway.ledger.journal import Journal
+from gateway.server.admin import costs, worker_thread
+from tests.e2e.upstream import PATIENCE, Upstream
+from tests.e2e.world import Make, World, chat
+from tests.ledger.busy import WAITS, feeding
+from tests.ledger.rows import entry
+from tests.server.gate import CLIENT_KEY, KEYS
+
+ADMIN = "admin-key-0123456789-never-shown"
+COSTS, ENTRIES = "/admin/costs", "/admin/entries"
+DOORS = (COSTS, ENTRIES, f"{ENTRIES}/tg-1", "/admin/health")
+
+
+def write(world: World, *rows: Entry | Attempt | Reprice) -> None:
+    """Put rows into the journals of a gateway, as another process of it would."""
+    journal = Journal(world.gateway.journal_folder)
+    for row in rows:
+        journal.write(row)
+    journal.close()
+
+
+def get(world: World, path: str, **headers: str) -> httpx.Response:
+    return world.client.get(path, headers={k.replace("_", "-"): v for k, v in headers.items()})
+
+
+def message(reply: httpx.Response, status: int) -> str:
+    assert reply.status_code == status, reply.text
+    assert ADMIN not in reply.text
+    assert CLIENT_KEY not in reply.text
+    return str(reply.json()["error"]["message"])
+
+
+def lines(reply: httpx.Response) -> list[dict[str, Any]]:
+    assert reply.status_code == 200, reply.text
+    assert reply.headers["content-type"] == "application/x-ndjson"
+    return [jsonio.loads(line) for line in reply.content.splitlines()]
+
+
+ROWS = (
+    entry("tg-1", cost=Decimal("0.10"), input=1, output=2, tags=("eu", "=x")),
+    entry("tg-2", cost=Decimal("1E-12"), lab="acme", model="llama3:8b", key="bob"),
+    entry("tg-3", cost=None, lab="acme", reserved=Decimal("0.5"), tenant="other"),
+)
+
+
+def test_sums_are_those_of_the_command(world: World) -> None:
+    """The same keys, exact decimals as text, unknown as null."""
+    write(world, *ROWS)
+    told = get(world, f"{COSTS}?by=lab,tier&since=2026-10-01&zone=Europe/Berlin").json()
+    assert list(told) == ["since", "until", "zone", "by", "groups", "total"]
+    assert (told["zone"], told["by"], told["until"]) == ("Europe/Berlin", ["lab", "tier"], None)
+    by_lab = {one["lab"]: one for one in told["groups"]}
+    assert by_lab["openai"]["cost"] == "0.10"
+    assert by_lab["acme"]["cost"] == "0.000000000001"
+    assert (by_lab["acme"]["unknown"], by_lab["acme"]["calls"]) == (1, 2)
+    assert by_lab["openai"]["reasoning"] is None
+    assert told["total"]["calls"] == 3
+    assert told["total"]["cost"] == "0.100000000001"
+
+
+def test_without_names_sums_are_by_tier_and_days_of_the_configured_zone(world: World) -> None:
+    write(world, *ROWS)
+    told = get(world, COSTS).json()
+    assert (told["by"], told["zone"], told["since"]) == (["tier"], "UTC", None)
+    assert [one["tier"] for one in told["groups"]] == ["fast"]
+
+
+def test_only_is_repeated_and_takes_a_colon_or_an_equals_sign(world: World) -> None:
+    write(world, *ROWS)
+    for only, calls in (
+        ("only=lab:acme", 2), ("only=lab%3Dacme&only=key:bob", 1), ("only=lab:acme&only=lab:openai", 3),
+        ("only=model:llama3:8b", 1), ("only=id:tg-3", 1), ("only=tag:%3Dx", 1),
+    ):  # fmt: skip
+        assert get(world, f"{COSTS}?{only}").json()["total"]["calls"] == calls, only
+
+
+def test_sums_as_csv(world: World) -> None:
+    """Names that a spreadsheet would run are not run, unknown is an empty cell."""
+    write(world, *ROWS)
+    reply = get(world, f"{COSTS}?by=tag&format=csv")
+    assert reply.headers["content-type"] == "text/csv; charset=utf-8"
+    table = list(csv.DictReader(io.StringIO(reply.text)))
+    assert sorted(row["tag"] for row in table) == ["", "'=x", "eu"]
+    assert {row["cost"] for row in table} == {"0.10", "0.000000000001"}
+    assert {row["reasoning"] for row in table} == {""}
+
+
+def test_a_call_is_there_as_soon_as_it_has_ended(world: World, upstream: Upstream) -> None:
+    """No waiting for the next feed of the store."""
+    reply = world.ask(chat())
+    (row,) = lines(get(world, ENTRIES))
+    assert row["id"] == reply.headers["x-request-id"]
+    assert row["kind"] == "final"
+    assert row["cost"] == reply.headers["x-tiergate-cost"]
+    told = get(world, f"{ENTRIES}/{row['id']}").json()
+    assert told == {**row, "tries": []}
+
+
+def test_a_call_that_another_process_is_feeding_is_waited_for(
+    world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One feeds at a time: until it is done the store does not know the call."""
+    monkeypatch.setattr(world.gateway.archive, "feed", int)
+    id = world.ask(chat()).headers["x-request-id"]
+    with feeding(world.gateway.journal_folder) as other:
+        monkeypatch.setattr(world.gateway.store, "_sleep", other.sleep)
+        reply = get(world, f"{ENTRIES}/{id}")
+    assert (reply.status_code, len(other.waited)) == (200, WAITS)
+    assert reply.json()["id"] == id
+
+
+SUMS = {
+    COSTS: lambda told: told["total"]["calls"],
+    "/admin/series": lambda told: told["total"]["calls"],
+    "/admin/latency": lambda told: told["total"]["duration"]["count"],
+    "/admin/entries?format=json": len,
+}
+
+
+@pytest.mark.parametrize("path", SUMS)
+def test_sums_wait_for_another_process_that_feeds(
+    world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """They have every row that was written before they were asked for, whoever feeds it."""
+    gateway = world.gateway
+    monkeypatch.setattr(gateway.archive, "feed", int)
+    for _ in range(2):
+        world.ask(chat())
+    with feeding(gateway.journal_folder) as other:
+        monkeypatch.setattr(gateway.store, "feed", other.feed(gateway.store))
+        told = get(world, path)
+    assert SUMS[path](told.json()) == 2
+    assert len(other.waited) == WAITS
+
+
+def test_rows_are_lines_with_exact_money(world: World) -> None:
+    write(world, *ROWS)
+    found = lines(get(world, ENTRIES))
+    assert [row["id"] for row in found] == ["tg-1", "tg-2", "tg-3"]
+    assert [row["cost"] for row in found] == ["0.10", "0.000000000001", None]
+    assert found[0]["tags"] == ["eu", "=x"]
+    assert found[2]["tenant"] == "other", "an admin sees all"
+    fields = set(Entry.__struct_fields__) | {"kind", "repriced", "cursor"}
+    assert set(found[0]) == fields
+
+
+def test_rows_as_json_and_csv(world: World) -> None:
+    write(world, *ROWS)
+    told = get(world, f"{ENTRIES}?format=json").json()
+    assert told["entries"] == lines(get(world, ENTRIES))
+    assert told["cursor"] == told["entries"][-1]["cursor"]
+    reply = get(world, f"{ENTRIES}?format=csv")
+    assert reply.headers["content-type"] == "text/csv; charset=utf-8"
+    table = list(csv.DictReader(io.StringIO(reply.text)))
+    assert [row["cost"] for row in table] == ["0.10", "0.000000000001", ""]
+    assert [row["tags"] for row in table] == ['["eu","=x"]', "[]", "[]"]
+    assert table[0]["cache_write_by"] == "{}"
+    assert table[0].keys() == told["entries"][0].keys() - {"kind"}
+
+
+def test_without_rows_there_is_nothing_and_no_cursor(world: World) -> None:
+    reply = get(world, ENTRIES)
+    assert (reply.status_code, reply.content) == (200, b"")
+    assert "x-tiergate-cursor" not in reply.headers
+    assert get(world, f"{ENTRIES}?format=json").json() == {"entries": [], "cursor": None}
+    assert len(get(world, f"{ENTRIES}?format=csv").text.splitlines()) == 1
+
+
+def test_a_follower_misses_nothing(world: World) -> None:
+    """Not a call that ends late, however long ago it began, and not a price that comes later."""
+    write(world, *(entry(f"tg-{n}", at=1_793_000_000.0 + n) for n in range(5)))
+    first = get(world, f"{ENTRIES}?limit=2&only=lab:openai&after=")
+    assert [row["id"] for row in lines(first)] == ["tg-0", "tg-1"]
+    assert first.headers["x-tiergate-cursor"] == lines(first)[-1]["cursor"]
+    url = first.links["next"]["url"]
+    assert url.count("after=") == 1
+    second = get(world, url)
+    assert [row["id"] for row in lines(second)] == ["tg-2", "tg-3"]
+    third = get(world, second.links["next"]["url"])
+    assert [row["id"] for row in lines(third)] == ["tg-4"]
+    assert "link" not in third.headers
+    cursor = third.headers["x-tiergate-cursor"]
+    idle = get(world, f"{ENTRIES}?after={cursor}")
+    assert (idle.content, idle.headers["x-tiergate-cursor"]) == (b"", cursor)
+    write(world, entry("tg-late", at=1_700_000_000.0))
+    write(world, Reprice(id="tg-1", at=1_793_000_099.0, cost=Decimal("0.7"), price="later"))
+    found = {row["id"]: row for row in lines(get(world, f"{ENTRIES}?after={cursor}"))}
+    assert found.keys() == {"tg-late", "tg-1"}
+    assert (found["tg-1"]["cost"], found["tg-1"]["repriced"]) == ("0.7", 1_793_000_099.0)
+
+
+def test_many_rows_are_written_in_pieces(world: World) -> None:
+    count = 2 * costs._PIECE + 1
+    write(world, *(entry(f"tg-{n}") for n in range(count)))
+    assert len(lines(get(world, ENTRIES))) == count
+    table = get(world, f"{ENTRIES}?format=csv").text.splitlines()
+    assert len(table) == len(set(table)) == count + 1
+    told = get(world, f"{ENTRIES}?format=json").json()
+    assert told["entries"] == lines(get(world, ENTRIES))
+    for limit, more in ((count, True), (count + 1, False), (costs._PIECE, True)):
+        reply = get(world, f"{ENTRIES}?limit={limit}")
+        assert (len(lines(reply)), "link" in reply.headers) == (min(limit, count), more)
+
+
+def test_the_newest_come_first_and_a_follower_goes_on_from_them(world: World) -> None:
+    count = 2 * costs._PIECE + 1
+    write(world, *(entry(f"tg-{n:04}", at=1_793_000_000.0 + n) for n in range(count)))
+    newest = [f"tg-{n:04}" for n in reversed(range(count))]
+    reply = get(world, f"{ENTRIES}?order=newest&limit={count - 1}&only=tier:fast&format=json")
+    assert [row["id"] for row in reply.json()["entries"]] == newest[:-1]
+    assert reply.headers["x-tiergate-cursor"] == reply.json()["cursor"]
+    assert (
+        reply.headers["link"]
+        == f'</admin/entries?order=newest&limit={count - 1}&only=tier%3Afast&format=json&before={newest[-2]}>; rel="next"'
+    )
+    assert [
+        row["id"] for row in lines(get(world, reply.links["next"]["url"].replace("json", "ndjson")))
+    ] == newest[-1:]
+    follow = f"{ENTRIES}?after={reply.headers['x-tiergate-cursor']}"
+    assert lines(get(world, follow)) == []
+    write(world, entry("tg-late", at=1.0))
+    assert [row["id"] for row in lines(get(world, follow))] == ["tg-late"]
+    for wrong, said in (
+        ("order=oldest", "The order is came or newest."),
+        ("order=newest&after=1", "order=newest goes on with `before`; follow with `after` alone."),
+        ("before=tg-1", "`before` goes with order=newest; else go on with `after`."),
+        ("order=newest&before=tg-none", "The ledger has no call of this id."),
+        ("order=newest&before=%00", "The ledger has no call of this id."),
+    ):
+        assert message(get(world, f"{ENTRIES}?{wrong}"), 400) == said
+
+
+def test_rows_are_chosen_by_status_and_conversation(world: World) -> None:
+    write(world, entry("tg-1", status=429, conversation="c1"), entry("tg-2", status=200))
+    for only, found in (
+        ("status:429", "tg-1"),
+        ("conversation:c1", "tg-1"),
+        ("status:200", "tg-2"),
+    ):
+        assert [row["id"] for row in lines(get(world, f"{ENTRIES}?only={only}"))] == [found]
+
+
+def test_one_call_has_its_attempts(world: World) -> None:
+    lost = Attempt(
+        id="tg-1", attempt=1, at=1.5, provider="openai", model="m", problem="upstream_timeout",
+        reserved=Decimal("0.25"),
+    )  # fmt: skip
+    write(world, lost, entry("tg-1", attempts=2))
+    told = get(world, f"{ENTRIES}/tg-1").json()
+    (one,) = told["tries"]
+    assert (one["kind"], one["problem"], one["cost"], one["reserved"]) == (
+        "attempt", "upstream_timeout", None, "0.25",
+    )  # fmt: skip
+    for none in ("tg-2", "%00"):
+        assert message(get(world, f"{ENTRIES}/{none}"), 404).startswith("The ledger has no row")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("/admin/costs?by=colour", "'colour' is none of tier, lab,"),
+        ("/admin/costs?by=id", "'id' is none of tier, lab,"),
+        ("/admin/costs?only=lab", "'lab' is not NAME=VALUE"),
+        ("/admin/costs?only=tag:a%00", r"'tag:a\x00' has a sign that no value has."),
+        ("/admin/costs?zone=Mars/Olympus", "There is no time zone 'Mars/Olympus'."),
+        ("/admin/costs?since=yesterday", "'yesterday' is no time"),
+        ("/admin/costs?format=xml", "The format is json or csv."),
+        ("/admin/costs?form=csv", "There is no parameter 'form' here. Did you mean 'format'?"),
+        ("/admin/entries?limit=0", "The limit is a number from 1 to 10000."),
+        ("/admin/entries?limit=10001", "The limit is a number from 1 to 10000."),
+        ("/admin/entries?limit=1e3", "The limit is a number from 1 to 10000."),
+        ("/admin/entries?limit=-1", "The limit is a number from 1 to 10000."),
+        ("/admin/entries?after=x", "This cursor is none of this store's."),
+        ("/admin/entries?after='%20OR%201=1%20--", "This cursor is none of this store's."),
+        ("/admin/entries?format=parquet", "The format is ndjson or csv or json."),
+    ],
+)
+def test_what_was_asked_wrong_is_said(world: World, query: str, said: str) -> None:
+    assert message(get(world, query), 400).startswith(said)
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_an_admin_key_opens_and_nothing_else_does(make: Make, path: str) -> None:
+    """SEC-AUTH 3: In each header that takes a client's key; the keys of clients open nothing here."""
+    world = make(TIERGATE_ADMIN_KEY=ADMIN, TIERGATE_KEYS=KEYS)
+    write(world, *ROWS)
+    for header in (
+        {"authorization": f"Bearer {ADMIN}"}, {"x-api-key": ADMIN}, {"api-key": ADMIN}, {"x-goog-api-key": ADMIN},
+    ):  # fmt: skip
+        assert get(world, path, **header).status_code == 200, header
+    assert "TIERGATE_ADMIN_KEY" in message(get(world, path), 401)
+    for wrong in (CLIENT_KEY, ADMIN[:-1], f"{ADMIN}x", "é", ""):
+        reply = world.client.get(path, headers=[(b"x-api-key", wrong.encode())])
+        message(reply, 401)
+        assert reply.headers["x-should-retry"] == "false"
+    both = {"authorization": f"Bearer {CLIENT_KEY}", "x_api_key": ADMIN}
+    message(get(world, path, **both), 401)
+    message(get(world, f"{path}?key={ADMIN}"), 401)
+    proxied = {"x_api_key": ADMIN, "x_forwarded_for": "203.0.113.9", "host": "gateway.example"}
+    assert get(world, path, **proxied).status_code == 200
+
+
+@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("forwarded", "for=127.0.0.1"), ("x-forwarded-for", "127.0.0.1"), ("x-forwarded-host", "localhost"),
+        ("x-real-ip", "127.0.0.1"), ("via", "1.1 proxy"), ("cf-connecting-ip", "127.0.0.1"),
+        ("host", "evil.example"), ("host", "127.0.0.1.evil.example"), ("host", "localhost.evil.example:80"),
+        ("host", "169.254.169.254"), ("host", ""), ("origin", "https://evil.example"), ("origin", "null"), ("origin", "http://localhost:1"),
+        ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"),
+    ],
+)  # fmt: skip
+def test_without_an_admin_key_only_this_machine_itself_is_answered(
+    world: World, path: str, header: tuple[str, str]
+) -> None:
+    """Not through a proxy, not by a name that leads here (DNS rebinding), not for another page."""
+    write(world, *ROWS)
+    reply = world.client.get(path, headers=dict([header]))
+    assert "Set TIERGATE_ADMIN_KEY" in message(reply, 403)
+
+
+@pytest.mark.parametrize("host", ["evil.example/@127.0.0.1", "evil@127.0.0.1", "[::1"])
+def test_a_host_that_is_none_is_not_this_machine(world: World, host: str) -> None:
+    """It is refused before anything looks who asks."""
+    assert "Host" in message(world.client.get("/admin/entries", headers={"host": host}), 400)
+
+
+def test_without_an_admin_key_a_proxy_that_says_nothing_of_itself_is_not_answered(
+    world: World,
+) -> None:
+    """nginx, as it is installed, asks with HTTP/1.0, by the loopback name and without a header."""
+    host = f"127.0.0.1:{world.port}"
+    with socket.create_connection(("127.0.0.1", world.port), PATIENCE) as connection:
+        connection.sendall(
+            f"GET {COSTS} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        )
+        with connection.makefile("rb") as file:
+            told = file.read()
+    assert told.startswith(b"HTTP/1.1 403 ")
+    assert b"through a proxy. Set TIERGATE_ADMIN_KEY" in told
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_without_an_admin_key_loopback_has_many_names(world: World, path: str) -> None:
+    write(world, *ROWS)
+    here = f"127.0.0.1:{world.port}"
+    for headers in (
+        {"host": "localhost"}, {"host": "localhost."}, {"host": f"LOCALHOST:{world.port}"}, {"host": "[::1]:8484"}, {"host": "127.8.8.8"},
+        {"origin": f"http://{here}", "host": here}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"},
+        {"x-api-key": "whatever a client has"},
+    ):  # fmt: skip
+        assert world.client.get(path, headers=headers).status_code == 200, headers
+
+
+@pytest.mark.parametrize("peer", [("203.0.113.9", 5), ("fe80::1", 5), None])
+async def test_without_an_admin_key_another_machine_is_not_answered(
+    world: World, peer: tuple[str, int] | None
+) -> None:
+    app = FastAPI()
+    costs.routes(app, world.gateway)
+    sent = await _ask(app, peer)
+    assert sent == "not_allowed"
+    assert await _ask(app, ("::ffff:127.0.0.1", 5)) == "200"
+
+
+async def _ask(app: FastAPI, peer: tuple[str, int] | None) -> str:
+    from gateway.core.errors import ProblemError  # noqa: PLC0415
+
+    told: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "GET", "path": COSTS, "raw_path": COSTS.encode(),
+        "query_string": b"", "headers": [(b"host", b"localhost")], "client": peer, "server": None, "scheme": "http",
+        "root_path": "",
+    }  # fmt: skip
+    try:
+        await app(scope, receive, send)
+    except ProblemError as error:
+        return error.problem.kind
+    return str(told[0]["status"])
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_a_key_that_is_also_a_clients_opens_nothing(make: Make, path: str) -> None:
+    world = make(TIERGATE_ADMIN_KEY=CLIENT_KEY, TIERGATE_KEYS=KEYS)
+    assert "client's key too" in message(get(world, path, x_api_key=CLIENT_KEY), 403)
+
+
+def test_every_route_below_admin_is_guarded(make: Make) -> None:
+    """A route that is added later is too."""
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    paths = world.client.get("/openapi.json").json()["paths"]
+    doors = [
+        (method.upper(), path)
+        for path, methods in paths.items()
+        for method in methods
+        if path.startswith("/admin")
+    ]
+    assert {("GET", re.sub("tg-1", "{name}", path)) for path in DOORS} < {*doors}
+    assert ("POST", "/admin/reload") in doors
+    for method, path in doors:
+        message(world.client.request(method, path), 401)
+
+
+def test_nobody_on_the_way_keeps_what_admins_are_told(world: World) -> None:
+    """A browser's request has a cookie in place of a key: caches take that for nothing private."""
+    paths = (*DOORS, "/admin/config", "/admin/rules", "/admin/none", "/admin/costs?by=colour")
+    for path in paths:
+        headers = get(world, path).headers
+        assert headers.get_list("cache-control") == ["no-store"], path
+        assert headers["x-content-type-options"] == "nosniff", path
+    assert "cache-control" not in get(world, "/health").headers
+
+
+def test_a_store_that_cannot_be_read_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no such disk")
+
+    monkeypatch.setattr(world.gateway.store, "feed", fail)
+    assert message(get(world, COSTS), 503) == "The ledger cannot be read: no such disk."
+
+
+def test_questions_do_not_keep_calls_waiting(
+    world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While many are asked of a store that hangs, a call is served; they all end."""
+    import threading  # noqa: PLC0415
+
+    gone, begun = threading.Event(), threading.Semaphore(0)
+    summed = world.gateway.store.costs
+
+    def hang(*args: Any, **options: Any) -> Any:
+        begun.release()
+        assert gone.wait(30)
+        return summed(*args, **options)
+
+    monkeypatch.setattr(world.gateway.store, "costs", hang)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(httpx.get, f"{world.url}{COSTS}", timeout=30) for _ in range(8)]
+        for _ in range(worker_thread._AT_ONCE):
+            assert begun.acquire(timeout=30)
+        assert world.ask(chat()).status_code == 200
+        assert not begun.acquire(blocking=False), "more at once than there may be"
+        gone.set()
+        assert {one.result().status_code for one in asked} == {200}

@@ -1,0 +1,273 @@
+"""The rules in force, and other rules held against past calls: by a child that never acts."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.core import jsonio
+from gateway.core.errors import ProblemError
+from gateway.ledger.file_lock import held
+from gateway.server.admin import replay
+from gateway.server.admin.replay import Rehearsal
+from tests.e2e.child import until
+from tests.e2e.upstream import PATIENCE, Upstream
+from tests.e2e.world import Config, Make, World, chat
+
+RULES = """\
+choices:
+- name: proofs
+  when: {keywords: prove}
+  tier: smart
+"""
+ENVIRON = {"PYTHONPATH": str(Path(__file__).parents[3])}
+"""Of the child, as `program` of tests/cli has it."""
+
+
+def rules(value: Config) -> None:
+    value["guards"] = [{"name": "drafts", "when": {"tag": "draft"}, "max_tier": "fast"}]
+    value["choices"] = [
+        {"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"},
+        {"name": "never", "when": {"keywords": "prove", "user_tokens": {"max": 5}}, "tier": "fast"},
+    ]
+
+
+@pytest.fixture
+def asked(make: Make, upstream: Upstream) -> World:
+    """A gateway that has decided three calls by rules."""
+    world = make(rules, **ENVIRON)
+    for text in ("Prove it.", "Prove that too.", "Hello."):
+        assert world.ask({**chat(text), "model": "auto"}).status_code == 200
+    return world
+
+
+def ask_replay(world: World, **wanted: Any) -> httpx.Response:
+    return world.client.post("/admin/replay", json=wanted)
+
+
+def test_rules_are_told_in_order_with_what_they_decided(asked: World) -> None:
+    told = asked.client.get("/admin/rules").json()
+    assert [(one["kind"], one["name"]) for one in told["rules"]] == [
+        ("guard", "drafts"), ("choice", "proofs"), ("choice", "never"),
+    ]  # fmt: skip
+    guard, proofs, never = told["rules"]
+    assert guard["hits"] is None, "no row has what a guard has bounded"
+    assert proofs["hits"]["calls"] == 2
+    assert float(proofs["hits"]["cost"]) > 0
+    assert never["hits"] == {"calls": 0}
+    assert proofs["line"] == 1
+    assert proofs["file"].endswith("gateway.yaml")
+    assert [one["source"] for one in told["others"]] == ["classifier"]
+    assert told["total"]["calls"] == 3
+    (finding,) = [one for one in told["findings"] if one["path"] == "choices[1]"]
+    assert finding["message"] == "is never reached: 'proofs' matches first."
+    assert finding["text"].endswith("choices[1]: is never reached: 'proofs' matches first.")
+    assert asked.client.get("/admin/rules?since=2030-01-01").json()["total"]["calls"] == 0
+    for query, said in (("since=soon", "is no time"), ("sinc=7d", "no parameter 'sinc'")):
+        reply = asked.client.get(f"/admin/rules?{query}")
+        assert (reply.status_code, said in reply.json()["error"]["message"]) == (400, True)
+
+
+def test_of_a_file_that_has_more_than_rules_nothing_else_is_shown(asked: World) -> None:
+    """The configuration of these tests is one line of JSON, with credentials in it."""
+    reply = asked.client.get("/admin/rules")
+    assert "never-shown" not in reply.text
+    assert reply.json()["file"] == ""
+    assert reply.json()["yaml"].startswith("guards:\n- name: drafts\n")
+
+
+def test_former_rules_are_told_apart(asked: World) -> None:
+    """What they decided stays in the ledger."""
+    asked.gateway.site.source.config.choices.pop(0)
+    told = asked.client.get("/admin/rules").json()
+    assert [(one["name"], one["calls"]) for one in told["former"]] == [("proofs", 2)]
+    assert [one["name"] for one in told["rules"]] == ["drafts", "never"]
+
+
+def test_a_replay_says_what_the_command_says_and_changes_nothing(asked: World) -> None:
+    before = asked.client.get("/admin/config").json()
+    told = ask_replay(asked, rules=RULES).json()
+    assert told["ok"] is True
+    report = told["report"]
+    assert (report["calls"], report["changed"]) == (3, 2)
+    assert report["tiers"]["smart"]["after"] - report["tiers"]["smart"]["before"] == 2
+    assert report["by"]["proofs"] == {"before": 2, "after": 2}
+    assert len(report["list"]) == 2
+    file = asked.folder / "new.yaml"
+    file.write_text(RULES)
+    command = [sys.executable, "-m", "gateway", "--config", str(asked.folder / "gateway.yaml")]
+    environ = {"TIERGATE_DATA": str(asked.folder / "data"), **ENVIRON}
+    done = subprocess.run(
+        [*command, "replay", "--rules", str(file), "--json"],
+        env=environ, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == report
+    assert asked.client.get("/admin/config").json() == before
+    assert asked.client.get("/admin/rules").json()["rules"][1]["name"] == "proofs"
+
+
+def test_the_rules_in_force_replayed_change_nothing_and_count_guards(asked: World) -> None:
+    assert (
+        asked.ask({**chat("Draft it."), "model": "auto"}, x_tiergate_tags="draft").status_code
+        == 200
+    )
+    told = ask_replay(asked, since="7d", limit=0).json()
+    assert (told["report"]["calls"], told["report"]["changed"]) == (4, 0)
+    assert told["report"]["guards"] == {"drafts": 1}
+    assert [one["path"] for one in told["findings"] if one["path"].startswith("choices")] == [
+        "choices[1]"
+    ]
+    told = ask_replay(asked, only=["tag:draft"]).json()
+    assert told["report"]["calls"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("choices:\n- name: a\n  tier: huge\n", 3, "'huge' is not allowed."),
+        ("choices:\n- name: a\n  when: {keyword: x}\n  tier: fast\n", 3, "no such key. Did you mean 'keywords'?"),
+        ("choices: [\n", 2, "not valid YAML"),
+        ("choices: []\nproviders: {}\n", 2, "only guards and choices stand here."),
+        ("hello", 1, "only guards and choices stand here."),
+        ("choices:\n- {name: a, tier: fast, lab: '${HOME}'}\n", 2, "puts in what the rules in force do not."),
+        ("choices:\n- {name: '${file:/etc/passwd}', tier: fast}\n", 2, "puts in what the rules in force do not."),
+    ],
+)  # fmt: skip
+def test_wrong_rules_are_told_with_their_lines(
+    asked: World, text: str, line: int, said: str
+) -> None:
+    reply = ask_replay(asked, rules=text)
+    assert reply.status_code == 200, reply.text
+    told = reply.json()
+    assert told["ok"] is False
+    assert "report" not in told
+    first = told["findings"][0]
+    assert (first["line"], first["file"]) == (line, replay.NAME)
+    assert said in first["text"]
+    assert "root:" not in reply.text
+
+
+def test_what_is_asked_wrong_is_said(asked: World) -> None:
+    for wanted, status, said in (
+        ({"rules": RULES, "since": "soon"}, 400, "'soon' is no time"),
+        ({"only": ["colour:red"]}, 400, "is not NAME=VALUE"),
+        ({"limit": 1000}, 400, "The limit is a number from 0 to 200."),
+        ({"rule": RULES}, 400, "unknown field"),
+        ({"rules": "x" * 300_000}, 413, "at most 262,144 bytes"),
+    ):
+        reply = ask_replay(asked, **wanted)
+        assert reply.status_code == status
+        assert said in reply.json()["error"]["message"]
+    reply = asked.client.post("/admin/replay", content=b"{")
+    assert reply.status_code == 400
+    assert asked.client.get("/admin/replay").status_code == 405
+
+
+def test_one_replay_runs_at_a_time(asked: World) -> None:
+    with held(asked.gateway.data / "replay.lock") as mine:
+        assert mine
+        reply = ask_replay(asked, rules=RULES)
+        assert reply.status_code == 409
+        assert "Another replay is running" in reply.json()["error"]["message"]
+    assert ask_replay(asked, rules=RULES).json()["ok"] is True
+
+
+def test_more_calls_than_it_takes_are_said(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.server.admin.rules._ROWS", 2)
+    reply = ask_replay(asked, rules=RULES)
+    assert reply.status_code == 400
+    assert "There are 3 calls in this range, more than 2" in reply.json()["error"]["message"]
+
+
+CHILD = {"slow": "import time; time.sleep(600)", "wrong": "import sys; sys.exit('no luck')"}
+
+
+async def _run(
+    asked: World, name: str, gone: float | None, folder: Path, seconds: float
+) -> dict[str, Any]:
+    """A rehearsal with a child of ours in place of it."""
+    (folder / f"{name}.py").write_text(
+        f"import sys; open({str(folder / name)!r}, 'w').close()\n{CHILD[name]}"
+    )
+    asked.gateway.environ = {"PYTHONPATH": str(folder)}
+
+    async def leave() -> None:
+        while gone is None or not (folder / name).exists():  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.01)
+
+    return await Rehearsal(asked.gateway, seconds=seconds)({"rules": ""}, leave)
+
+
+@pytest.mark.parametrize(
+    ("name", "gone", "seconds", "status", "said"),
+    [
+        ("slow", 0.0, 600, 499, "Whoever asked has left."),
+        ("slow", None, 0.0, 504, "It took too long"),
+        ("wrong", None, 600, 500, "The replay failed"),
+    ],
+)
+def test_a_child_that_nobody_waits_for_is_ended(
+    asked: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    name: str, gone: float | None, seconds: float, status: int, said: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(replay, "MODULE", name)
+    with pytest.raises(ProblemError, match=said) as caught:
+        asked.loop.run(_run(asked, name, gone, tmp_path, seconds))
+    assert caught.value.problem.http_status == status
+    with held(asked.gateway.data / "replay.lock") as mine:
+        assert mine, "the next may begin"
+    if name == "wrong":
+        assert asked.log[-1] == {"event": "bug", "error": "replay: status 1", "text": "no luck"}
+    assert jsonio.dumps(asked.log).find(b"never-shown") == -1
+
+
+def test_a_browser_replays_only_for_a_page_of_ours(make: Make) -> None:
+    """A cookie alone is what any page makes a browser send."""
+    world = make(rules, TIERGATE_ADMIN_KEY="admin-0123456789-never-shown", **ENVIRON)
+    begun = world.client.post("/dashboard/session", json={"key": "admin-0123456789-never-shown"})
+    assert begun.status_code == 200
+    own = {"x-tiergate-csrf": begun.json()["token"]}
+    for headers, status in (
+        ({}, 403), ({"x-tiergate-csrf": "x"}, 403), ({**own, "sec-fetch-site": "cross-site"}, 403),
+        ({**own, "sec-fetch-site": "same-site"}, 403), ({**own, "origin": "http://evil.example"}, 403),
+        ({**own, "sec-fetch-site": "same-origin"}, 200), (own, 200),
+    ):  # fmt: skip
+        reply = world.client.post("/admin/replay", json={"rules": RULES}, headers=headers)
+        assert reply.status_code == status, (headers, reply.text)
+    for path in ("/admin/rules", "/admin/entries?order=newest"):
+        assert world.client.get(path).status_code == 200
+        assert world.client.get(path, headers={"sec-fetch-site": "cross-site"}).status_code == 403
+    world.client.cookies.clear()
+    assert world.client.post("/admin/replay", json={"rules": RULES}, headers=own).status_code == 401
+
+
+def test_a_client_that_leaves_ends_its_replay(
+    asked: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its child is gone, and the next may begin."""
+    monkeypatch.setattr(replay, "MODULE", "slow")
+    pid = tmp_path / "pid"
+    (tmp_path / "slow.py").write_text(
+        f"import os, time\nopen({str(pid)!r} + '.new', 'w').write(str(os.getpid()))\n"
+        f"os.rename({str(pid)!r} + '.new', {str(pid)!r})\ntime.sleep(600)"
+    )
+    asked.gateway.environ = {"PYTHONPATH": str(tmp_path)}
+    with socket.create_connection(("127.0.0.1", asked.port), PATIENCE) as connection:
+        head = "POST /admin/replay HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 2\r\n\r\n{}"
+        connection.sendall(head.encode())
+        until(pid.exists, "begun")
+
+    def free() -> bool:
+        with held(asked.gateway.data / "replay.lock") as mine:
+            return mine
+
+    until(free, "ended")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)

@@ -1,0 +1,149 @@
+"""Figures over time as admins read them: series of sums and of times, and how budgets stand."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from gateway.limits.counters import Lost
+from tests.e2e.upstream import Upstream
+from tests.e2e.world import Config, Make, World, chat
+
+SERIES, LATENCY, BUDGETS = "/admin/series", "/admin/latency", "/admin/budgets"
+
+
+def read(world: World, path: str, **query: Any) -> Any:
+    reply = world.client.get(path, params=query)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def test_a_series_has_its_slots_and_adds_up_to_costs(world: World) -> None:
+    for model in ("fast", "smart", "smart"):
+        assert world.ask(chat(model=model)).status_code == 200
+    told = read(world, SERIES, by="tier", since="24h", zone="Europe/Berlin")
+    assert (told["every"], told["zone"], told["by"]) == ("hour", "Europe/Berlin", ["tier"])
+    assert len(told["slots"]) == len(told["starts"]) in (24, 25)
+    assert told["since"] == told["starts"][0] <= time.time() - 86_400
+    costs = read(world, "/admin/costs", by="tier", since="25h")
+    assert told["total"] == costs["total"]
+    assert sorted(told["totals"], key=str) == sorted(costs["groups"], key=str)
+    last = len(told["slots"]) - 1
+    assert {(g["tier"], g["calls"]) for g in told["groups"]} == {("fast", 1), ("smart", 2)}
+    assert {g["slot"] for g in told["groups"]} <= {last - 1, last}
+    assert {type(g["cost"]) for g in told["groups"]} == {str}, "money is exact"
+
+
+def test_by_nothing_and_by_tags_there_is_a_total_too(world: World) -> None:
+    """A call counts once for each of its tags, and once in the total."""
+    world.ask(chat(), x_tiergate_tags="a,b")
+    told = read(world, SERIES, by="tag", every="minute", since="1h")
+    assert [one["calls"] for one in told["totals"]] == [1, 1]
+    assert told["total"]["calls"] == 1
+    told = read(world, SERIES, by="", every="day", since="7d")
+    assert told["totals"] == []
+    assert (told["total"]["calls"], told["groups"][0]["calls"]) == (1, 1)
+
+
+def test_of_nothing_everything_is_unknown_and_not_zero(world: World) -> None:
+    told = read(world, SERIES)
+    assert told["groups"] == told["totals"] == []
+    assert told["total"]["calls"] == 0
+    assert told["total"]["cost"] is None
+    told = read(world, LATENCY)
+    assert told["groups"] == told["totals"] == []
+    assert told["total"] == {"duration": None, "first_content": None}
+
+
+def test_latency_is_told_by_group_and_slot(world: World, upstream: Upstream) -> None:
+    for _ in range(3):
+        world.ask(chat(model="fast"))
+    world.ask(chat(model="fast", stream=True))
+    told = read(world, LATENCY, by="model", since="1h")
+    assert told["every"] == "minute"
+    (whole,) = told["totals"]
+    assert whole["model"] == "swift-1"
+    assert whole["duration"] == told["total"]["duration"]
+    assert whole["duration"]["count"] == 4
+    assert 0 < whole["duration"]["p50"] <= whole["duration"]["p95"] <= whole["duration"]["p99"]
+    assert sum(one["duration"]["count"] for one in told["groups"]) == 4
+    assert told["whole"] == [
+        {name: one[name] for name in ("slot", "duration", "first_content")}
+        for one in told["groups"]
+    ]
+    assert all(0 <= one["slot"] < len(told["slots"]) for one in told["groups"])
+
+
+@pytest.mark.parametrize("path", [SERIES, LATENCY])
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"by": "colour"}, "'colour' is none of tier,"),
+        ({"by": "day"}, "A series is not by day: ask with every=day."),
+        ({"every": "week"}, "It is every minute, hour or day."),
+        ({"every": "minute", "since": "30d"}, "A series has at most 5000 slots"),
+        ({"since": "1h", "until": "2h"}, "The time ends before it begins."),
+        ({"since": "2020-01-01", "until": "2019-01-01"}, "The time ends before it begins."),
+        ({"step": "1m"}, "There is no parameter 'step' here."),
+        ({"zone": "Mars/Olympus"}, "There is no time zone 'Mars/Olympus'."),
+        ({"since": "0001-01-01"}, "The time ends before it begins."),
+    ],
+)
+def test_what_is_no_series_is_said(
+    world: World, path: str, query: Mapping[str, str], message: str
+) -> None:
+    reply = world.client.get(path, params=query)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["message"].startswith(message)
+
+
+def budgets(value: Config) -> None:
+    value["budgets"] = [
+        {"name": "all", "usd": 10, "every": "day", "soft": 0.8},
+        {"name": "each", "usd": 0.5, "every": "month", "per": "tier", "hard": False},
+        {"name": "few", "share": 0.5, "tier": ["smart", "reasoning"], "every": "day"},
+        {"name": "ever", "usd": 100, "every": "total", "key": "nobody"},
+    ]
+
+
+def test_budgets_say_what_is_used_and_how_long_that_lasts(make: Make) -> None:
+    world = make(budgets)
+    for model in ("fast", "fast", "smart"):
+        reply = world.ask(chat(model=model, max_tokens=9))
+        assert reply.status_code == 200, reply.text
+    spent = read(world, "/admin/costs", by="tier")
+    told = read(world, BUDGETS)
+    rows = {(one["name"], one["subject"]): one for one in told["budgets"]}
+    assert set(rows) == {("all", None), ("each", "fast"), ("each", "smart"), ("few", None), ("ever", None)}  # fmt: skip
+    whole = rows["all", None]
+    assert float(whole["used"]) == pytest.approx(float(spent["total"]["cost"]), abs=1e-5)
+    assert whole["counted"] is True
+    assert (whole["limit"], whole["soft"], whole["hard"], whole["every"]) == ("10", "0.8", True, "day")  # fmt: skip
+    assert whole["since"] <= told["at"] < whole["until"]
+    assert (rows["few", None]["used"], rows["few", None]["kind"]) == ("0.3333", "share")
+    ever = rows["ever", None]
+    assert (float(ever["used"]), ever["rate"], ever["runs_out"], ever["since"]) == (0, None, None, None)  # fmt: skip
+    assert rows["each", "smart"]["only"] == ["tier=smart"]
+    assert ever["only"] == ["key=nobody"]
+
+
+def test_while_nobody_can_count_budgets_are_what_the_ledger_knows(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(budgets)
+    assert world.ask(chat(model="fast", max_tokens=9)).status_code == 200
+
+    async def lost(_: str) -> dict[str, int]:
+        raise Lost
+
+    monkeypatch.setattr(world.gateway.toll._meter, "used", lost)
+    rows = {(one["name"], one["subject"]): one for one in read(world, BUDGETS)["budgets"]}
+    spent = read(world, "/admin/costs")["total"]["cost"]
+    assert (rows["all", None]["used"], rows["all", None]["counted"]) == (spent, False)
+    assert rows["few", None]["counted"] is False
+
+
+def test_without_budgets_there_are_none(world: World) -> None:
+    assert read(world, BUDGETS)["budgets"] == []
+    assert world.client.get(f"{BUDGETS}?by=key").status_code == 400

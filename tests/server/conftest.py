@@ -1,0 +1,121 @@
+"""HTTP is tested through real sockets, with the worlds of the end-to-end tests and real processes."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.conftest import loop, make, upstream, world
+from tests.e2e.test_messages import event, frames, whole
+from tests.e2e.upstream import SSE, Answer, Request, Upstream
+from tests.e2e.world import Config, Loop
+from tests.server.gate import KEYS, Gate
+
+__all__ = ["gate", "hasty", "locked", "loop", "make", "provider", "upstream", "world"]
+
+
+def claude(request: Request) -> Answer:
+    if request.path.endswith("/count_tokens"):
+        return Answer(pieces=(b'{"input_tokens":12}',), length=19)
+    if request.json.get("stream") is True:
+        return Answer(pieces=tuple(frames()), headers=SSE)
+    return whole()
+
+
+def _whole(value: Config) -> Answer:
+    body = jsonio.dumps(value)
+    return Answer(pieces=(body,), length=len(body))
+
+
+def replies(request: Request) -> Answer:
+    """A host of Responses."""
+    if request.path.endswith("/input_tokens"):
+        return _whole({"object": "response.input_tokens", "input_tokens": 12})
+    part = {"type": "output_text", "text": "Hello you.", "annotations": []}
+    item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}  # fmt: skip
+    value = {
+        "id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "reply-served",
+        "output": [item], "usage": {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10},
+    }  # fmt: skip
+    if request.json.get("stream") is not True:
+        return _whole(value)
+    delta = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": "Hello you."}
+    return Answer(
+        pieces=(
+            event("response.created", response={**value, "status": "in_progress", "output": []}),
+            event("response.output_text.delta", **delta),
+            event("response.completed", response=value),
+        ),
+        headers=SSE,
+    )
+
+
+def google(request: Request) -> Answer:
+    """A host of Gemini."""
+    if request.path.endswith(":countTokens"):
+        return _whole({"totalTokens": 12})
+    content = {"role": "model", "parts": [{"text": "Hello you."}]}
+    value = {
+        "candidates": [{"content": content, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 3, "totalTokenCount": 10},
+        "modelVersion": "gem-served", "responseId": "g-1",
+    }  # fmt: skip
+    if ":stream" in request.path:
+        return Answer(pieces=(b"data: " + jsonio.dumps(value) + b"\r\n\r\n",), headers=SSE)
+    return _whole(value)
+
+
+@pytest.fixture(scope="session")
+def _provider(loop: Loop) -> Iterator[Upstream]:
+    made = Upstream()
+    loop.run(made.start())
+    yield made
+    loop.run(made.stop())
+
+
+@pytest.fixture(scope="session")
+def _gate(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    made = Gate(tmp_path_factory.mktemp("gate") / "gateway", _provider.url)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def locked(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """A gateway that asks for keys, for an admin's too."""
+    folder = tmp_path_factory.mktemp("locked") / "gateway"
+    made = Gate(
+        folder, _provider.url, TIERGATE_KEYS=KEYS, TIERGATE_ADMIN_KEY="of-an-admin-and-no-client"
+    )
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def hasty(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """A gateway that waits for little, and takes bodies of 2 kB."""
+
+    def small(value: Config) -> None:
+        value["server"] = {"max_body": "2KB"}
+
+    folder = tmp_path_factory.mktemp("hasty") / "gateway"
+    made = Gate(folder, _provider.url, small, within=(0.15, 0.15))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def provider(_provider: Upstream) -> Upstream:
+    """The provider of the gateways that are processes, as if it were new."""
+    _provider.renew()
+    _provider.on("/claude", claude)
+    _provider.on("/reply", replies)
+    _provider.on("/google", google)
+    return _provider
+
+
+@pytest.fixture
+def gate(_gate: Gate, provider: Upstream) -> Iterator[Gate]:
+    """A gateway that lives as long as the tests, and has no bug to tell of after each."""
+    yield _gate
+    assert not [row for row in _gate.rows() if row["event"] in ("bug", "library")]

@@ -1,0 +1,300 @@
+"""Signing in: a cookie that only this gateway can have made, for as long as its key opens."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import Request
+
+from gateway.core import jsonio
+from gateway.core.errors import ProblemError
+from gateway.limits.keys import Keys
+from gateway.server.dashboard.session import COOKIE, HEADER, Sessions, check_origin
+from gateway.state.ended_sessions import LASTS, EndedSessions
+from tests.e2e.world import Make, World
+
+ADMIN = "admin-key-0123456789-never-shown"
+CLIENT = "client-key-0123456789-never-shown"
+DOOR = "/dashboard/session"
+FOREIGN = (
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+    {"origin": "http://evil.example"},
+    {"origin": "null"},
+)
+
+
+def digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class Clock:
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def make_sessions(tmp_path: Path) -> Callable[..., Sessions]:
+    """Make the sessions of one worker; all share a data folder."""
+
+    def made(root: bytes, secret: str, keys: Keys, clock: Clock) -> Sessions:
+        return Sessions(root, secret, keys, EndedSessions(tmp_path / "s", None, clock), clock=clock)
+
+    return made
+
+
+def holds(sessions: Sessions, cookie: str) -> bool:
+    return asyncio.run(sessions.holds(cookie))
+
+
+def sign_in(world: World, key: str = ADMIN, **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return world.client.post(DOOR, json={"key": key}, headers=named)
+
+
+def message(reply: httpx.Response, status: int) -> str:
+    assert reply.status_code == status, reply.text
+    text: str = reply.json()["error"]["message"]
+    return text
+
+
+def test_a_cookie_opens_until_its_end_and_not_one_second_longer(
+    make_sessions: Callable[..., Sessions],
+) -> None:
+    clock = Clock()
+    sessions = make_sessions(b"root", ADMIN, Keys(None, {}), clock)
+    cookie = sessions.begin(ADMIN)
+    assert cookie is not None
+    clock.now += LASTS - 1
+    assert holds(sessions, cookie)
+    clock.now += 1
+    assert not holds(sessions, cookie)
+
+
+def test_a_cookie_holds_wherever_root_secret_and_key_are_the_same(
+    make_sessions: Callable[..., Sessions],
+) -> None:
+    """So every worker and machine takes it, and none with another secret or key does."""
+    keys, clock = Keys(None, {}), Clock()
+    cookie = make_sessions(b"root", ADMIN, keys, clock).begin(ADMIN) or ""
+    assert holds(make_sessions(b"root", ADMIN, keys, clock), cookie)
+    assert not holds(make_sessions(b"other", ADMIN, keys, clock), cookie)
+    assert not holds(make_sessions(b"root", "another key", keys, clock), cookie)
+    assert not holds(make_sessions(b"root", "", keys, clock), cookie)
+
+
+def test_a_cookie_that_somebody_has_changed_is_none(make_sessions: Callable[..., Sessions]) -> None:
+    sessions = make_sessions(b"root", ADMIN, Keys(None, {}), Clock())
+    cookie = sessions.begin(ADMIN) or ""
+    end, nonce, mark = cookie.split(".")
+    changed = (
+        "", ".", "..", cookie + "0", cookie[:-1], f"{int(end) + 1}.{nonce}.{mark}", f"{end}.x.{mark}",
+        f"{end}..{mark}", f"{nonce}.{mark}", f"-1.{nonce}.{mark}", f"{end}.{nonce}.{'0' * 64}",
+        f"{end}.{nonce}.\u00e9", f"\u00b2.{nonce}.{mark}", f"{end}.{'x' * 200}.{mark}",
+    )  # fmt: skip
+    assert not [one for one in changed if holds(sessions, one)]
+    assert holds(sessions, cookie)
+    assert ADMIN not in cookie
+    assert sessions.begin(ADMIN) != cookie, "no two are alike"
+
+
+def test_an_admins_key_of_the_file_opens_as_long_as_it_is_there(
+    make_sessions: Callable[..., Sessions], tmp_path: Path
+) -> None:
+    """A key that is revoked ends what was begun with it; a client's begins nothing."""
+    file, clock = tmp_path / "keys.yaml", Clock()
+
+    def write(**boss: object) -> None:
+        value = {"boss": {"sha256": digest(ADMIN), "admin": True, **boss}, "app": {"sha256": digest(CLIENT)}}  # fmt: skip
+        file.write_bytes(jsonio.dumps(value))
+
+    write()
+    keys = Keys(file, {}, clock=clock)
+    sessions = make_sessions(b"root", "", keys, clock)
+    assert sessions.needed
+    assert sessions.begin(CLIENT) is None
+    assert sessions.begin("") is None
+    cookie = sessions.begin(ADMIN) or ""
+    assert holds(sessions, cookie)
+    write(revoked="2020-01-01")
+    keys.refresh()
+    assert not holds(sessions, cookie)
+    assert sessions.needed, "a key that was revoked does not open the door to everybody"
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_a_page_from_elsewhere_is_refused(headers: dict[str, str]) -> None:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "headers": [(b"host", b"gw.example:8484"), *raw]}
+    with pytest.raises(ProblemError, match="No page of another origin"):
+        check_origin(Request(scope))
+    for fine in ({"sec-fetch-site": "same-origin"}, {"origin": "https://gw.example:8484"}, {}):
+        raw = [(name.encode(), value.encode()) for name, value in fine.items()]
+        check_origin(Request({**scope, "headers": [(b"host", b"gw.example:8484"), *raw]}))
+
+
+def test_whoever_signs_in_sees_what_admins_see_and_signs_out_again(make: Make) -> None:
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    told = world.client.get(DOOR).json()
+    assert (told["needed"], told["signed_in"], told["token"]) == (True, False, None)
+    message(world.client.get("/admin/costs"), 401)
+    reply = sign_in(world)
+    assert reply.json() == {"signed_in": True, "token": world.client.get(DOOR).json()["token"]}
+    given = reply.headers["set-cookie"]
+    assert given.startswith(f"{COOKIE}=")
+    for part in ("HttpOnly", "SameSite=strict", f"Max-Age={LASTS}", "Path=/"):
+        assert part in given
+    assert "Secure" not in given
+    assert ADMIN not in given
+    for path in ("/admin/costs", "/admin/entries", "/admin/health", "/admin/config"):
+        assert world.client.get(path).status_code == 200
+    token = reply.json()["token"]
+    assert world.client.delete(DOOR, headers={HEADER: token}).json()["signed_in"] is False
+    assert COOKIE not in world.client.cookies
+    message(world.client.get("/admin/costs"), 401)
+
+
+def test_the_cookie_is_for_tls_alone_where_the_browser_came_by_it(make: Make) -> None:
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    assert "Secure" in sign_in(world, x_forwarded_proto="https").headers["set-cookie"]
+
+
+def test_what_changes_something_needs_the_token_too(make: Make) -> None:
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    token = sign_in(world).json()["token"]
+    for headers in ({}, {HEADER: ""}, {HEADER: "0" * 64}, {HEADER: "\u00e9"}):
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        assert HEADER in message(world.client.post("/admin/reload", headers=raw), 403)
+        message(world.client.delete(DOOR, headers=raw), 403)
+    known = world.client.post("/admin/reload", headers={HEADER: token})
+    assert "cannot be read again" in message(known, 409), "so far it came"
+    for headers in FOREIGN:
+        message(world.client.post("/admin/reload", headers={HEADER: token, **headers}), 403)
+        message(world.client.get("/admin/costs", headers=headers), 403)
+        message(world.client.post(DOOR, json={"key": ADMIN}, headers=headers), 403)
+
+
+def test_a_key_in_a_header_counts_and_not_the_cookie(make: Make) -> None:
+    """A program with a wrong key is refused, whatever else it sends."""
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    sign_in(world)
+    message(world.client.get("/admin/costs", headers={"x-api-key": "wrong"}), 401)
+    world.client.cookies.clear()
+    assert world.client.get("/admin/costs", headers={"x-api-key": ADMIN}).status_code == 200
+
+
+def test_wrong_keys_are_refused_and_the_right_one_never_is(make: Make) -> None:
+    """Whoever guesses is asked to wait; an admin behind the same proxy signs in meanwhile."""
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    for _ in range(5):
+        assert "no admin's key" in message(sign_in(world, "wrong"), 401)
+    reply = sign_in(world, "wrong")
+    assert "wait before you try again" in message(reply, 429)
+    assert int(reply.headers["retry-after"]) >= 1
+    assert "set-cookie" not in reply.headers
+    assert sign_in(world).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'"x"', b'{"key":1}', b'{"key":""}', b'{"secret":"x"}']
+)
+def test_what_is_no_key_is_said(make: Make, body: bytes) -> None:
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    headers = {"content-type": "application/json"}
+    reply = world.client.post(DOOR, content=body, headers=headers)
+    assert "Send the key as JSON" in message(reply, 400)
+
+
+def test_only_json_that_is_short_is_read(make: Make) -> None:
+    """A form of another page can send neither."""
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    message(world.client.post(DOOR, data={"key": ADMIN}), 400)
+    message(world.client.post(DOOR, content=b"x" * 2_000), 413)
+    message(sign_in(world, "x" * 2_000), 413)
+    json = {"content-type": "application/json"}
+    message(world.client.post(DOOR, content=iter([b'{"key":"x"}']), headers=json), 413)
+
+
+def test_without_an_admin_key_this_machine_needs_none_and_others_are_told_to_set_one(
+    world: World,
+) -> None:
+    told = world.client.get(DOOR).json()
+    assert (told["needed"], told["signed_in"], told["refused"]) == (False, True, None)
+    assert world.client.get("/admin/costs").status_code == 200
+    told = world.client.get(DOOR, headers={"x-forwarded-for": "10.0.0.1"}).json()
+    assert told["signed_in"] is False
+    assert "Set TIERGATE_ADMIN_KEY" in told["refused"]
+    message(sign_in(world, "anything"), 401)
+
+
+def test_a_session_holds_in_every_gateway_that_has_the_secret(make: Make) -> None:
+    """As workers have it of their folder, and machines by TIERGATE_SECRET; no other takes it."""
+    one, two = (make(TIERGATE_ADMIN_KEY=ADMIN, TIERGATE_SECRET="shared") for _ in range(2))
+    other = make(TIERGATE_ADMIN_KEY=ADMIN, TIERGATE_SECRET="another")
+    token = sign_in(one).json()["token"]
+    cookie = {"cookie": f"{COOKIE}={one.client.cookies[COOKIE]}"}
+    assert two.client.get("/admin/costs", headers=cookie).status_code == 200
+    assert two.client.get(DOOR, headers=cookie).json()["token"] == token
+    message(other.client.get("/admin/costs", headers=cookie), 401)
+    assert other.client.get(DOOR, headers=cookie).json()["signed_in"] is False
+
+
+def signed_in(world: World) -> tuple[dict[str, str], dict[str, str]]:
+    """Sign in; return what a browser sends to read, and to change something."""
+    token = sign_in(world).json()["token"]
+    cookie = {"cookie": f"{COOKIE}={world.client.cookies[COOKIE]}"}
+    world.client.cookies.clear()
+    return cookie, {**cookie, HEADER: token}
+
+
+def status(world: World, cookie: dict[str, str]) -> int:
+    """Ask with a cookie for what admins alone see."""
+    return world.client.get("/admin/costs", headers=cookie).status_code
+
+
+def test_signing_out_ends_the_session_for_whoever_has_copied_its_cookie(make: Make) -> None:
+    """In the browser that signs out and everywhere else; another session of the key goes on."""
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    (cookie, whole), (other, _) = signed_in(world), signed_in(world)
+    message(world.client.delete(DOOR, headers=cookie), 403)
+    assert status(world, cookie) == 200, "a page from elsewhere cannot sign anybody out"
+    assert world.client.delete(DOOR, headers=whole).json()["signed_in"] is False
+    assert status(world, cookie) == 401
+    assert world.client.get(DOOR, headers=cookie).json()["signed_in"] is False
+    assert world.client.delete(DOOR, headers=whole).status_code == 200, "twice does no harm"
+    assert status(world, other) == 200
+
+
+def test_a_session_that_was_ended_stays_so_after_a_restart_and_in_every_worker(
+    make: Make, tmp_path: Path
+) -> None:
+    """All of a machine share the data folder."""
+    environ = {"TIERGATE_ADMIN_KEY": ADMIN, "TIERGATE_DATA": str(tmp_path / "shared")}
+    one, two = make(**environ), make(**environ)
+    cookie, whole = signed_in(one)
+    assert status(two, cookie) == 200
+    one.client.delete(DOOR, headers=whole)
+    assert status(two, cookie) == 401
+    two.close()
+    assert status(make(**environ), cookie) == 401
+
+
+def test_an_admin_signs_everybody_out(make: Make) -> None:
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    (cookie, whole), (other, _) = signed_in(world), signed_in(world)
+    message(world.client.delete("/admin/sessions"), 401)
+    message(world.client.delete("/admin/sessions", headers=cookie), 403)
+    assert status(world, other) == 200
+    reply = world.client.delete("/admin/sessions", headers=whole)
+    assert reply.json() == {"ended": "all"}
+    assert (status(world, cookie), status(world, other)) == (401, 401)
+    again, _ = signed_in(world)
+    assert status(world, again) == 200
+    key = {"authorization": f"Bearer {ADMIN}"}
+    assert world.client.delete("/admin/sessions", headers=key).status_code == 200
+    assert status(world, again) == 401

@@ -1,0 +1,320 @@
+"""A gateway as a user starts it, in a process of its own, and clients that write what they like."""
+
+import hashlib
+import http.client
+import re
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from gateway.core import jsonio
+from tests.e2e.child import Child, until
+from tests.e2e.upstream import PATIENCE
+from tests.e2e.world import Change, config
+
+CHAT, MESSAGES, COUNT = "/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"
+RESPONSES, INPUT = "/v1/responses", "/v1/responses/input_tokens"
+GENERATE = "/v1beta/models/gem-9:generateContent"
+STREAM = "/v1beta/models/gem-9:streamGenerateContent?alt=sse"
+TOKENS = "/v1beta/models/gem-9:countTokens"
+GOOGLE = (GENERATE, STREAM, TOKENS)
+"""The model stands in the path of these."""
+DOORS = (CHAT, MESSAGES, COUNT, RESPONSES, INPUT, *GOOGLE)
+CHAT_KEY = "sk-acme-0123456789-never-shown"
+CLAUDE_KEY = "sk-ant-0123456789-never-shown"
+OPENAI_KEY = "sk-proj-0123456789-never-shown"
+GOOGLE_KEY = "AIza-0123456789-never-shown"
+CLIENT_KEY = "client-key-0123456789-never-shown"
+KEYS = f"alice={hashlib.sha256(CLIENT_KEY.encode()).hexdigest()}"
+
+_ROOT = str(Path(__file__).parents[2])
+_SERVE = """
+from types import SimpleNamespace
+from gateway import compose, outbox
+from gateway.cli import main
+from gateway.limits import guesses
+from gateway.upstream.circuit_breaker import Breaker
+
+Breaker._open = lambda *_: False  # what one test breaks, others may ask
+guesses._TRIES = guesses._ALL_TRIES = 1_000_000  # tests of one gateway send many wrong keys
+outbox._ALONE = 0  # all goes the way of calls that are not alone
+still = SimpleNamespace(random=lambda: 0.0)
+compose.random = SimpleNamespace(Random=lambda: still)  # retries do not wait
+main()
+"""
+_ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
+_END = re.compile(rb"\r\n\r\n")
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length: (\d+)\r\n")
+
+
+_SPOKEN = (
+    ("claude", "anthropic-messages", "/v1/messages", "x-api-key", CLAUDE_KEY),
+    ("reply", "openai-responses", "/responses", "bearer", OPENAI_KEY),
+    ("google", "gemini", "", "x-goog-api-key", GOOGLE_KEY),
+)
+_MODELS = {
+    "claude": {"fast": "claude-haiku-9", "smart": "claude-sonnet-9", "reasoning": "claude-opus-9"},
+    "reply": {"fast": "reply-9", "smart": "reply-10"},
+    "google": {"fast": "gem-9", "smart": "gem-10"},
+}
+
+
+def more(value: dict[str, Any]) -> None:
+    """A lab for each of the other dialects, beside those that speak Chat Completions."""
+    base = value["providers"]["acme"]["base_url"]
+    price = {"input": 1, "cache_read": 0.1, "output": 4}
+    for name, dialect, door, auth, key in _SPOKEN:
+        value["providers"][name] = {
+            "base_url": base.replace("acme", name),
+            "dialects": {dialect: door},
+            "auth": auth,
+            "accounts": {"main": key},
+        }
+        if dialect == "openai-responses":
+            value["providers"][name]["counts_tokens"] = True
+        models = _MODELS[name]
+        value["labs"][name] = {tier: [{"model": model}] for tier, model in models.items()}
+        value["models"] |= {model: {"price": price} for model in models.values()}
+
+
+@dataclass(frozen=True)
+class Told:
+    """One answer as it stood on the wire."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return jsonio.loads(self.body)
+
+
+class Gate:
+    """`tiergate serve` before a scripted provider."""
+
+    def __init__(
+        self,
+        folder: Path,
+        upstream: str,
+        *changes: Change,
+        within: tuple[float, float] = (10.0, 30.0),
+        before: Sequence[str] = (),
+        first: str = "",
+        workers: int | None = None,
+        **environ: str,
+    ) -> None:
+        """`within` are the seconds that a head and a body may take; `before` runs the program.
+
+        `first` is Python that comes before its own.
+        """
+        value = config(upstream)
+        for change in (more, *changes):
+            change(value)
+        head, body = within
+        server = value.setdefault("server", {})
+        server["timeouts"] = {"head": head, "body": body, **server.get("timeouts", {})}
+        server.setdefault("max_lag", "0s")  # a busy machine is no gateway under pressure
+        folder.mkdir(parents=True)
+        self.folder = folder
+        file = folder / "gateway.yaml"
+        file.write_bytes(jsonio.dumps(value))
+        program = first + _SERVE
+        command = [*before, sys.executable, "-c", program, "--config", str(file), "serve"]
+        command += ["--port", "0", *(["--workers", str(workers)] if workers else [])]
+        self.child = Child(
+            command, folder / "gateway", PYTHONPATH=_ROOT, PYTHONUNBUFFERED="1",
+            TIERGATE_DATA=str(folder / "data"), **environ,
+        )  # fmt: skip
+        self.port = until(self._listens, f"listening; {folder}/gateway.err says why")
+        self._client = http.client.HTTPConnection("127.0.0.1", self.port, PATIENCE)
+
+    def _listens(self) -> int:
+        with suppress(FileNotFoundError):  # its shell has not got that far
+            if match := _ON.search(self.child.out):
+                return int(match[1])
+        return 0
+
+    def dial(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+
+    def exchange(self, *pieces: bytes) -> bytes:
+        """Write pieces and read until the gateway closes."""
+        with self.dial() as connection:
+            with suppress(ConnectionError):  # it may be refused before it is written
+                for piece in pieces:
+                    connection.sendall(piece)
+            return drain(connection)
+
+    def ask(self, path: str, body: bytes = b"", method: str = "POST", **headers: str) -> Told:
+        """One request on a connection that is used again where that is allowed."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            self._client.request(method, path, body, named)
+            reply = self._client.getresponse()
+        except ConnectionError:  # it was idle too long
+            self._client.close()
+            self._client.request(method, path, body, named)
+            reply = self._client.getresponse()
+        data = reply.read()
+        return Told(reply.status, {k.lower(): v for k, v in reply.getheaders()}, data)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The log so far; each line is one event."""
+        return [jsonio.loads(line.encode()) for line in self.child.err.splitlines()]
+
+    def journal(self) -> bytes:
+        """The rows of its ledger."""
+        found = sorted((self.folder / "data" / "ledger").glob("*.jsonl"))
+        return b"".join(path.read_bytes() for path in found)
+
+    def files(self) -> bytes:
+        """All that it has written to disk: journals, the store and what belongs to them."""
+        found = sorted(path for path in (self.folder / "data").rglob("*") if path.is_file())
+        return b"".join(path.read_bytes() for path in found)
+
+    def stop(self) -> None:
+        self._client.close()
+        self.child.stop()
+
+
+def drain(connection: socket.socket) -> bytes:
+    """All that comes until the other side closes, also rudely."""
+    seen = b""
+    try:
+        while piece := connection.recv(65536):
+            seen += piece
+    except ConnectionResetError:
+        pass
+    return seen
+
+
+def answers(data: bytes) -> list[Told]:
+    """The whole answers that stand behind each other in what was read."""
+    found = []
+    while data:
+        head = _END.search(data)
+        assert head is not None, data
+        lines = data[: head.start()].split(b"\r\n")
+        fields = (line.decode().partition(": ") for line in lines[1:])
+        headers = {k: v for k, _, v in fields}
+        if headers.get("transfer-encoding") == "chunked":
+            body, data = _chunks(data[head.end() :])
+        else:
+            length = _LENGTH.search(data[: head.end()])
+            assert length is not None, data[: head.end()]
+            end = head.end() + int(length[1])
+            body, data = data[head.end() : end], data[end:]
+        found.append(Told(int(lines[0].split()[1]), headers, body))
+    return found
+
+
+def _chunks(data: bytes) -> tuple[bytes, bytes]:
+    """A chunked body, and what stands behind it."""
+    body, size = b"", -1
+    while size:
+        line, _, data = data.partition(b"\r\n")
+        size = int(line, 16)
+        body += data[:size]
+        assert data[size : size + 2] == b"\r\n", data
+        data = data[size + 2 :]
+    return body, data
+
+
+def request(path: str, body: bytes = b"", *lines: bytes, method: str = "POST") -> bytes:
+    """A request on the wire, well formed but for what `lines` make of it."""
+    first = f"{method} {path} HTTP/1.1".encode()
+    length = b"content-length: %d" % len(body)
+    return b"\r\n".join([first, b"host: localhost", length, *lines, b"", body])
+
+
+def chat(**more: Any) -> bytes:
+    """A request for a model by its name, so that nothing of it needs to change."""
+    value = {"model": "able-1", "messages": [{"role": "user", "content": "Hello."}], **more}
+    return jsonio.dumps(value)
+
+
+def messages(**more: Any) -> bytes:
+    """The same in the other dialect."""
+    return chat(**{"model": "claude-haiku-9", "max_tokens": 9, **more})
+
+
+def response(**more: Any) -> bytes:
+    """A request of Responses."""
+    return jsonio.dumps({"model": "reply-9", "input": "Hello.", **more})
+
+
+def contents(**more: Any) -> bytes:
+    """A request of Gemini, whose path says the rest."""
+    return jsonio.dumps({"contents": [{"role": "user", "parts": [{"text": "Hello."}]}], **more})
+
+
+def family(path: str) -> str:
+    """The dialect of a path, by the name of its generating door."""
+    google = path.startswith(("/v1beta", "/v1alpha")) and "/openai/" not in path
+    if google or ("/models/" in path and ":" in path):
+        return GENERATE
+    if "/message" in path:
+        return MESSAGES
+    return RESPONSES if "/response" in path else CHAT
+
+
+_PLAIN = {CHAT: chat, MESSAGES: messages, RESPONSES: response, GENERATE: contents}
+_GOOGLE = {
+    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 404: "NOT_FOUND", 405: "INVALID_ARGUMENT",
+    408: "DEADLINE_EXCEEDED", 413: "INVALID_ARGUMENT", 415: "INVALID_ARGUMENT", 431: "INVALID_ARGUMENT",
+    502: "INTERNAL",
+}  # fmt: skip
+
+
+def plain(path: str, **more: Any) -> bytes:
+    """A request that the door of a path takes."""
+    return _PLAIN[family(path)](**more)
+
+
+def named(path: str, model: str) -> tuple[str, bytes]:
+    """A path and a body that ask for a model, which stands in one of them."""
+    if path in GOOGLE:
+        return path.replace("gem-9", quote(model, safe="")), contents()
+    return path, plain(path, model=model)
+
+
+def field(told: Told) -> str | None:
+    """The member that a refusal names for programs; Messages has no place for it."""
+    error = told.json["error"]
+    if "details" in error:
+        (detail,) = error["details"]
+        assert detail["@type"] == "type.googleapis.com/google.rpc.BadRequest"
+        (broken,) = detail["fieldViolations"]
+        assert broken["description"] == error["message"]
+        return str(broken["field"])
+    found = error.get("param")
+    return None if found is None else str(found)
+
+
+def shaped(told: Told, path: str, status: int) -> str:
+    """A refusal in the dialect of the path it was sent to; its message."""
+    assert told.status == status, (told.status, told.body[:300])
+    assert told.headers["content-type"] == "application/json"
+    assert told.headers["x-request-id"].startswith("tg-")
+    assert told.headers["request-id"] == told.headers["x-request-id"]
+    error, dialect = told.json["error"], family(path)
+    if dialect == MESSAGES:
+        assert list(told.json) == ["type", "error"]
+        assert told.json["type"] == "error"
+        assert list(error) == ["type", "message"]
+    elif dialect == GENERATE:
+        assert list(told.json) == ["error"]
+        assert list(error)[:3] == ["code", "message", "status"]
+        assert set(error) <= {"code", "message", "status", "details"}
+        assert (error["code"], error["status"]) == (status, _GOOGLE[status])
+    else:
+        assert list(told.json) == ["error"]
+        assert list(error) == ["message", "type", "param", "code"]
+    assert len(told.body) < 1000
+    return str(error["message"])

@@ -1,0 +1,312 @@
+"""A head that came before is not parsed again, and whatever comes is understood as if it were.
+
+One connection has had a request with the head already, another has not: what goes in at the door,
+what is refused and what is waited for is the same on both, also where it was made to be read in two
+ways.
+"""
+
+import asyncio
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.core.errors import ProblemError
+from gateway.server.connections import Lines
+from gateway.server.http1 import head_cache
+from gateway.server.http1.exchange import Exchange
+from gateway.server.http1.head_cache import Repeat
+from gateway.server.http1.protocol import Wire
+from gateway.server.request_headers import Head
+from gateway.settings.schema.server import WaitPart
+from tests.hostile.smuggled import CANARY, mutations
+from tests.server.gate import CHAT, request
+
+type Line = tuple[bytes, bytes]
+
+
+class Door:
+    """Writes down what goes in, and answers nothing."""
+
+    def __init__(self) -> None:
+        self.came: list[object] = []
+        self.again = 0
+        """Those that were not parsed."""
+        self.open: asyncio.Event | None = None
+        """What it waits for."""
+
+    async def whole(self, exchange: Exchange) -> None:
+        if self.open is not None:
+            await self.open.wait()
+        exchange.response_complete = True
+        if exchange.head is None:
+            try:
+                exchange.head = Head(exchange.headers, frozenset({b"anthropic-beta"}))
+            except ProblemError as error:
+                self.came.append(error.problem)
+                exchange.transport.close()
+                return
+        head, parsed = exchange.head, isinstance(exchange.headers, list)
+        self.again += not parsed
+        length = head.length if parsed else len(exchange.data)
+        self.came.append(
+            (
+                exchange.data, exchange.keep_alive, length, head.forwarded, head.hints, head.steer,
+                head.secrets, head.trace, head.retried, head.patience,
+            )
+        )  # fmt: skip
+
+
+class Transport:
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.shut = False
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def is_closing(self) -> bool:
+        return self.shut
+
+    def close(self) -> None:
+        self.shut = True
+
+    def get_extra_info(self, _: str) -> None: ...
+    def can_write_eof(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def resume_reading(self) -> None: ...
+    def pause_reading(self) -> None: ...
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self) -> None:
+        async def slowly(_scope: Any, _receive: Any, _send: Any) -> None: ...
+
+        config: Any = SimpleNamespace(
+            loaded=True, app=None, loaded_app=slowly, ws_protocol_class=None, root_path="",
+            asgi_version="3.0", limit_concurrency=None, timeout_keep_alive=5.0,
+            reset_contextvars=False,
+        )  # fmt: skip
+        state: Any = SimpleNamespace(
+            connections=set(), tasks=set(), total_requests=0, default_headers=[]
+        )
+        self.door, self.transport = Door(), Transport()
+        self.passed: list[int] = []
+        """How many calls had come, each time that one was over in the turn in which it came."""
+        self.wire = Wire(config, state, {})
+        self.wire.connection_made(self.transport)  # type: ignore[arg-type]
+        self.drain = SimpleNamespace(parts=False)
+        self.wire.access_log = False
+        lines = Lines(8, lambda: 0.0)
+        lines.come(self.wire)
+        house: Any = SimpleNamespace(
+            door=lambda path, _: self.door if path == CHAT.encode() else None, lines=lines, waits=WaitPart(),
+            entrance=SimpleNamespace(drain=self.drain),
+            outbox=SimpleNamespace(passed=lambda: self.passed.append(len(self.door.came))),
+        )  # fmt: skip
+        self.wire._house = house
+
+    def take(self, data: bytes) -> None:
+        if not self.transport.shut:
+            self.wire.data_received(data)
+
+    def state(self) -> tuple[object, ...]:
+        """What it has understood, and what it waits for."""
+        wire, cycle = self.wire, self.wire._cycle
+        status = [one.split(b"\r\n")[0] for one in self.transport.written]
+        more = None if cycle is None else (cycle.more_body, cycle.response_complete)
+        slow = b"" if cycle is None or isinstance(cycle, Exchange) else bytes(cycle.body)
+        return (
+            self.door.came, status, self.transport.shut, wire._between, wire._in_head, more, slow,
+            wire._timer is None,
+        )  # fmt: skip
+
+
+def understood(first: bytes, *data: bytes) -> tuple[Client, Client]:
+    """Two connections that were sent the same; one of them knew the first request's head."""
+    both = Client(), Client()
+    for line in both:
+        line.take(first)
+        line.door.came.clear()
+    both[1].wire._known = None
+    both[1].wire._strange = 99
+    for piece in data:
+        for line in both:
+            line.take(piece)
+    return both
+
+
+NAMES = st.sampled_from(
+    [
+        b"Accept", b"user-agent", b"X-Stainless-Retry-Count", b"x-stainless-timeout", b"anthropic-beta",
+        b"authorization", b"x-api-key", b"x-tiergate-tags", b"x-tiergate-cache", b"traceparent",
+        b"cache-control", b"Content-Type", b"connection", b"expect", b"upgrade", b"origin",
+        b"transfer-encoding", b"content-length", b"content-encoding", b"x-odd",
+    ]
+)  # fmt: skip
+VALUES = st.sampled_from(
+    [
+        b"a", b"", b"1", b"12", b"off", b"keep-alive", b"close", b"chunked", b"100-continue", b"h2c",
+        b"Bearer sk-1", b"a: 12", b"\xc3\xa4", b"identity", b"upgrade", b" 12 ", b"012",
+    ]
+)  # fmt: skip
+LINES = st.lists(st.tuples(NAMES, VALUES), max_size=8)
+BODIES = st.binary(max_size=300)
+LENGTH = st.sampled_from([b"Content-Length", b"content-length", b"CONTENT-LENGTH"])
+
+
+def head(lines: list[Line], at: int, name: bytes, number: bytes) -> bytes:
+    """A head whose Content-Length stands among others."""
+    where = at % (len(lines) + 1)
+    rows = [*lines[:where], (name, number), *lines[where:]]
+    told = b"".join(b"%b: %b\r\n" % row for row in rows)
+    return b"POST " + CHAT.encode() + b" HTTP/1.1\r\nhost: localhost\r\n" + told + b"\r\n"
+
+
+async def test_a_connection_has_no_table_beside_its_places() -> None:
+    """Of what uvicorn keeps of one too: a name that is new to it would stand apart."""
+    one, other = understood(request(CHAT, b"{}"), request(CHAT, b"{}"), b"rubbish\r\n\r\n")
+    assert (vars(one.wire), vars(other.wire)) == ({}, {})
+
+
+async def test_whoever_sends_is_told_of_calls_that_are_over_in_the_turn_in_which_they_came() -> (
+    None
+):
+    line, waited = Client(), asyncio.Event()
+    for count in (1, 2):
+        line.take(request(CHAT, b"{}"))
+        assert line.passed == [*range(1, count + 1)]
+    line.door.open = waited
+    line.take(request(CHAT, b"{}"))
+    await asyncio.sleep(0)
+    waited.set()
+    await asyncio.gather(*line.wire.tasks)
+    assert (len(line.door.came), line.passed) == (3, [1, 2])
+
+
+async def test_a_head_that_came_before_is_not_parsed_again() -> None:
+    """Also where the body has another length; and what it says is the same."""
+    bodies = [b"{}", b'{"a":1}', b"x" * 1234, b""]
+    first, *rest = (request(CHAT, body, b"x-api-key: one") for body in bodies)
+    with_it, without = understood(first, *rest)
+    assert (with_it.door.again, without.door.again) == (3, 0)
+    assert len(with_it.door.came) == len(rest)
+    assert with_it.state() == without.state()
+
+
+@given(
+    lines=LINES, at=st.integers(0, 9), name=LENGTH, bodies=st.lists(BODIES, min_size=2, max_size=4)
+)
+@example(lines=[], at=0, name=b"content-length", bodies=[b"", b"x"])
+@example(lines=[(b"x-odd", b"2")], at=0, name=b"content-length", bodies=[b"12", b"123"])
+async def test_whatever_a_head_says_it_says_it_again(
+    lines: list[Line], at: int, name: bytes, bodies: list[bytes]
+) -> None:
+    first, *rest = (head(lines, at, name, b"%d" % len(body)) + body for body in bodies)
+    with_it, without = understood(first, *rest)
+    assert with_it.state() == without.state()
+
+
+@given(
+    body=BODIES,
+    number=st.sampled_from([b"%d", b"0%d", b"+%d", b"%d ", b" %d", b"%d,%d", b"%d1", b"-%d", b"0x%x", b"%d\r\n x", b"%d\n"]),
+    more=st.binary(max_size=40),
+    cut=st.integers(0, 400),
+    there=LINES,
+)  # fmt: skip
+async def test_what_is_said_in_another_way_goes_to_the_parser(
+    body: bytes, number: bytes, more: bytes, cut: int, there: list[Line]
+) -> None:
+    """Other numbers, bytes behind the body, a body that has not come, lines that the first had not."""
+    odd = number % ((len(body),) * number.count(b"%"))
+    first = head([], 0, b"content-length", b"2") + b"{}"
+    for rest in (
+        head([], 0, b"content-length", odd) + body,
+        head([], 0, b"content-length", b"%d" % len(body)) + body + more,
+        head(there, 0, b"content-length", odd) + body,
+    ):
+        with_it, without = understood(first, rest[:cut], rest[cut:])
+        assert with_it.state() == without.state()
+
+
+@given(
+    flips=st.lists(st.tuples(st.integers(0, 120), st.binary(max_size=2)), min_size=1, max_size=3)
+)
+async def test_a_head_that_differs_in_a_byte_is_another(flips: list[tuple[int, bytes]]) -> None:
+    first = head([(b"x-api-key", b"one"), (b"x-odd", b"5")], 1, b"content-length", b"5") + b"12345"
+    data = first
+    for at, put in flips:
+        data = data[:at] + put + data[at + 1 :]
+    with_it, without = understood(first, data)
+    assert with_it.state() == without.state()
+
+
+async def test_sec_smuggle_c_12_what_hides_a_second_request_is_no_other_here() -> None:
+    """SEC-SMUGGLE, C-12: 500 requests that are made to be read in two ways."""
+    honest = head([], 0, b"content-length", b"2") + b"{}"
+    for data, _ in mutations(500):
+        for first, then in ((honest, data + CANARY), (data, data + CANARY)):
+            with_it, without = understood(first, then)
+            assert with_it.state() == without.state(), data
+
+
+@pytest.mark.parametrize("pieces", [(1,), (30,), (-1,), (-3, -1)])
+async def test_one_that_comes_in_pieces_is_waited_for(pieces: tuple[int, ...]) -> None:
+    data = request(CHAT, b"{} {}")
+    first = request(CHAT, b"{}")
+    ends = [0, *(end % len(data) for end in pieces), len(data)]
+    with_it, without = understood(first, *(data[a:b] for a, b in pairwise(ends)), first)
+    assert with_it.state() == without.state()
+
+
+async def test_two_at_once_are_no_one() -> None:
+    one = request(CHAT, b"{}")
+    with_it, without = understood(one, one + one)
+    assert with_it.state() == without.state()
+
+
+async def test_a_gateway_that_stops_says_so_under_a_known_head_too() -> None:
+    one = request(CHAT, b"{}")
+    line, _ = understood(one)
+    line.drain.parts = True
+    line.take(one)
+    assert [came[1] for came in line.door.came] == [False]  # type: ignore[index]
+    assert line.door.again == 1
+
+
+async def test_heads_that_never_come_again_are_soon_kept_no_more() -> None:
+    line = Client()
+    for at in range(20):
+        line.take(request(CHAT, b"{}", b"x-request-id: %d" % at))
+    last = line.wire._known
+    line.take(request(CHAT, b"{}", b"x-request-id: new"))
+    assert line.wire._known is last is not None
+    line.take(request(CHAT, b"{}", b"x-request-id: 7"))
+    assert (len(line.door.came), line.door.again) == (22, 1)
+
+
+async def test_a_long_head_is_not_kept() -> None:
+    one = request(CHAT, b"{}", b"x-odd: " + b"a" * head_cache.MOST)
+    line, _ = understood(one, one)
+    assert line.wire._known is None
+    assert len(line.door.came) == 1
+
+
+def test_a_number_that_stands_elsewhere_too_is_not_taken_for_its_length() -> None:
+    data = head([(b"x-content-length", b"2"), (b"x-odd", b"content-length: 2")], 2, b"Content-Length", b"2") + b"{}"  # fmt: skip
+    exchange: Any = SimpleNamespace(data=b"{}", head=SimpleNamespace(length=2), door=None)
+    found = Repeat.of(data, exchange)
+    assert found is not None
+    assert found.body(data.replace(b"h: 2\r\n\r\n{}", b"h: 3\r\n\r\n{ }")) == b"{ }"
+    assert found.body(data.replace(b"x-content-length: 2", b"x-content-length: 3")) is None

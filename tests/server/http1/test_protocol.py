@@ -1,0 +1,429 @@
+"""What no request is: refused at once or in time, in the dialect of its path, and never a fault."""
+
+import asyncio
+import gzip
+import http.client
+import time
+from collections.abc import MutableMapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.dialects import DIALECTS, Dialect
+from gateway.pipeline.response import Reply, refusal, written
+from gateway.server.http1.protocol import FULL, Wire
+from tests.e2e.upstream import DONE, PATIENCE, ROLE, Upstream, chunk, stream
+from tests.e2e.world import Loop
+from tests.pace import tried, within
+from tests.server.gate import (
+    CHAT,
+    DOORS,
+    MESSAGES,
+    Gate,
+    answers,
+    chat,
+    drain,
+    plain,
+    request,
+    shaped,
+)
+
+HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
+LAST = b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+
+
+def alive(gate: Gate) -> bool:
+    return gate.ask("/health", method="GET").status == 200
+
+
+NO_REQUESTS = [
+    ("HTTP/0.9", b"GET /\r\n\r\n"),
+    ("HTTP/0.9 with headers", b"GET /health\r\nhost: localhost\r\n\r\n"),
+    ("HTTP/1.7", b"GET /health HTTP/1.7\r\nhost: localhost\r\n\r\n"),
+    ("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"),
+    ("TLS hello", bytes.fromhex("16030100f8010000f40303") + b"x" * 237),
+    ("CONNECT host", b"CONNECT evil.test:443 HTTP/1.1\r\nhost: evil.test\r\n\r\n" + HEALTH),
+    ("CONNECT path", b"CONNECT /v1/messages HTTP/1.1\r\nhost: localhost\r\n\r\n" + HEALTH),
+    ("no method", b"MAKE /health HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+    ("bare LF", b"GET /health HTTP/1.1\nhost: x\n\n"),
+    ("CR alone", b"GET /health HTTP/1.1\rhost: x\r\r"),
+    ("obs-fold", b"GET /health HTTP/1.1\r\nhost: localhost\r\nx: a\r\n b\r\n\r\n"),
+    ("NUL in a value", b"GET /health HTTP/1.1\r\nhost: localhost\r\nx: a\0b\r\n\r\n"),
+    ("NUL in a path", b"GET /hea\0lth HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+    ("space in a name", b"GET /health HTTP/1.1\r\nhost: localhost\r\nx y: a\r\n\r\n"),
+    ("no colon", b"GET /health HTTP/1.1\r\nhost: localhost\r\nxy\r\n\r\n"),
+    ("another authority", b"GET @evil.test HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+    ("noise", bytes(range(256)) * 4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "data", [row[1] for row in NO_REQUESTS], ids=[row[0] for row in NO_REQUESTS]
+)
+def test_c_14_sec_hdr_what_is_no_request_is_refused_once(gate: Gate, data: bytes) -> None:
+    """C-14, SEC-HDR: one 400 that an SDK can show, the connection closed, the gateway unhurt."""
+    (told,) = answers(gate.exchange(data))
+    message = shaped(told, MESSAGES if b"/v1/messages" in data else CHAT, 400)
+    assert "no valid HTTP/1.1 request" in message
+    assert told.headers["connection"] == "close"
+    assert alive(gate)
+
+
+def test_c_14_a_hundred_requests_in_one_write_are_answered_in_order(gate: Gate) -> None:
+    """C-14: also where the last of them is none, which is not answered in the middle of others."""
+    for last in (LAST, b"rubbish\r\n\r\n"):
+        asked = [f"/v1/models/none-{at}" for at in range(100)]
+        data = b"".join(request(path, method="GET") for path in asked)
+        told = answers(gate.exchange(data + last))
+        assert len(told) >= 100
+        for path, one in zip(asked, told, strict=False):
+            assert f"{path.rpartition('/')[2]!r}" in shaped(one, CHAT, 404)
+
+
+def test_c_14_calls_in_one_write_are_answered_in_order(gate: Gate) -> None:
+    """C-14: bodies and answers of both dialects do not mix."""
+    lines = (b"connection: close",)
+    data = request(CHAT, chat()) + request(MESSAGES, plain(MESSAGES)) + request(CHAT, b"{", *lines)
+    first, second, third = answers(gate.exchange(data))
+    assert first.json["object"] == "chat.completion"
+    assert second.json["type"] == "message"
+    shaped(third, CHAT, 400)
+
+
+def test_c_14_a_broken_body_behind_others_has_its_own_refusal(gate: Gate) -> None:
+    """C-14: those before it are answered first, then it is refused."""
+    broken = (
+        b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"
+    )
+    first, second = answers(gate.exchange(request(CHAT, chat()) + broken + HEALTH))
+    assert first.status == 200
+    assert "no valid HTTP/1.1 request" in shaped(second, MESSAGES, 400)
+
+
+def test_c_14_keep_alive(gate: Gate) -> None:
+    """C-14: many requests on one connection, and some among them that no door takes."""
+    connection = http.client.HTTPConnection("127.0.0.1", gate.port, PATIENCE)
+    ends = set()
+    for at in range(100):
+        lost = at % 7 == 0
+        connection.request(
+            "POST" if lost else "GET", "/nowhere" if lost else "/health", b"x" * lost
+        )
+        reply = connection.getresponse()
+        reply.read()
+        assert reply.status == (404 if lost else 200)
+        assert connection.sock is not None
+        ends.add(connection.sock.getsockname())
+    connection.close()
+    assert len(ends) == 1
+
+
+@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
+def test_c_14_other_methods(gate: Gate, path: str, method: str) -> None:
+    """C-14: 405 in the dialect, with what is allowed."""
+    told = gate.ask(path, b"", method)
+    assert (told.status, told.headers["allow"]) == (405, "POST")
+    if method != "HEAD":
+        bare = path.partition("?")[0]
+        assert f"{method} is not allowed on {bare}. It takes POST." in shaped(told, path, 405)
+
+
+PATHS = [
+    "/v1/chat/completions/", "/v1//chat/completions", "//v1/chat/completions", "/V1/chat/completions",
+    "/v1/%2e%2e/v1/chat/completions/", "/;/admin",
+    "//admin", "/v1/../admin", "/v1/messages/", "/v1/messages/batches",
+    "/v1/responses/", "/v1beta/models/auto:generate", "/v1beta/models/auto",
+    "/v1beta/models/auto:generateContent/", "/v1beta/models/",
+    "/v1beta/chat/completions",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_sec_auth_2_paths_that_are_nearly_right(gate: Gate, path: str) -> None:
+    """SEC-AUTH 2: none of them is taken for another; what is meant is told, in its dialect."""
+    message = shaped(gate.ask(path, plain(path)), path, 404)
+    assert "POST /v1/chat/completions, /v1/responses, /v1/messages or " in message
+
+
+@pytest.mark.parametrize("host", ["admin", "127.0.0.1", "evil.test", ""])
+def test_sec_auth_2_the_host_header_decides_nothing(gate: Gate, host: str) -> None:
+    """SEC-AUTH 2: neither which door is opened, nor where an answer points to."""
+    data = (
+        f"POST /health HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    )
+    (told,) = answers(gate.exchange(data.encode()))
+    assert "not allowed on /health." in shaped(told, CHAT, 405)
+    known = host in ("127.0.0.1", "")  # while keys are open others are refused
+    slash = gate.ask("/v1/models?x/", method="GET", host=host)
+    assert slash.status == (200 if known else 403)
+    assert gate.ask("/health/", method="GET", host=host).status == (404 if known else 403)
+
+
+HEADS = [
+    ("101 headers", b"".join(b"x-%d: y\r\n" % at for at in range(101))),
+    ("1,000 headers", b"".join(b"x-%d: y\r\n" % at for at in range(1000))),
+    ("one of 17 kB", b"x: " + b"y" * 17_000 + b"\r\n"),
+    ("one of 100 kB", b"x: " + b"y" * 100_000 + b"\r\n"),
+    ("a name of 100 kB", b"x" * 100_000 + b": y\r\n"),
+]
+
+
+@pytest.mark.parametrize("path", [*DOORS, "/v1/models", "/health", "/nowhere"])
+@pytest.mark.parametrize("head", [row[1] for row in HEADS], ids=[row[0] for row in HEADS])
+def test_c_11_header_bombs(gate: Gate, path: str, head: bytes) -> None:
+    """C-11: 431 at every door, also where nobody reads the headers."""
+    data = b"POST " + path.encode() + b" HTTP/1.1\r\nhost: localhost\r\n" + head + b"\r\n"
+    (told,) = answers(gate.exchange(data))
+    assert "more than 100 or 16,384 bytes" in shaped(told, path, 431)
+
+
+@pytest.mark.parametrize("piece", [b"y" * 1000, b"x-y: z\r\n" * 100])
+def test_c_11_a_head_without_an_end(gate: Gate, piece: bytes) -> None:
+    """C-11: it is refused while it still comes; memory does not wait for its end.
+
+    Before that, 10 MB may wait in the kernel.
+    """
+    with gate.dial() as connection:
+        connection.sendall(b"POST /v1/messages HTTP/1.1\r\nx: ")
+        sent = 0
+        try:
+            while sent < 50_000_000:
+                connection.sendall(piece)
+                sent += len(piece)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert sent < 50_000_000
+
+
+def test_c_11_the_most_that_fits(gate: Gate) -> None:
+    lines = [b"x-%d: %b" % (at, b"y" * 150) for at in range(95)]
+    told = answers(gate.exchange(request(CHAT, chat(), *lines, b"connection: close")))
+    assert told[0].status == 200
+
+
+@pytest.mark.parametrize("head", [b"G", b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nx: y"])
+def test_c_13_slow_heads_are_refused_in_time(hasty: Gate, head: bytes) -> None:
+    """C-13: 408 and closed, however steadily it comes, also on a connection that was used before."""
+    for before in (b"", HEALTH):
+        with hasty.dial() as connection:
+            since = time.monotonic()
+            connection.sendall(before + head)
+            told = answers(drain(connection))
+            assert time.monotonic() - since < 5
+        assert "did not arrive in time" in shaped(
+            told[-1], "/v1/messages" if b"messages" in head else CHAT, 408
+        )
+        assert len(told) == 1 + bool(before)
+
+
+def test_c_13_a_head_that_drips_has_no_more_time(hasty: Gate) -> None:
+    """C-13: bytes that keep coming do not start the clock again."""
+    with hasty.dial() as connection:
+        connection.settimeout(0.02)
+        connection.sendall(b"GET /health HTTP/1.1\r\nx: ")
+        since, seen = time.monotonic(), b""
+        while not seen:
+            assert time.monotonic() - since < 5
+            try:
+                connection.sendall(b"y")
+                seen = connection.recv(65536)
+            except TimeoutError:
+                pass
+        assert seen.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("data", [b"", b"\r\n"])
+def test_c_13_connections_without_a_request_are_closed(hasty: Gate, data: bytes) -> None:
+    """C-13: without a word, also after blank lines."""
+    with hasty.dial() as connection:
+        connection.sendall(data)
+        assert drain(connection) == b""
+
+
+def test_c_13_a_call_is_not_cut_by_the_deadline_of_the_next_head(
+    hasty: Gate, provider: Upstream, loop: Loop
+) -> None:
+    """C-13: its answer is written to the end, and then the connection is closed."""
+    provider.on("/acme", stream(ROLE, chunk({"content": "Hi"}), None, chunk({}, "stop"), DONE))
+    with hasty.dial() as connection:
+        connection.sendall(request(CHAT, chat(stream=True)) + b"GET /hea")
+        seen = b""
+        while b"Hi" not in seen:
+            seen += connection.recv(65536)
+        # One that comes later: its time begins with it, and when that is over, so is the other's.
+        with hasty.dial() as later:
+            later.sendall(b"GET /hea")
+            assert drain(later).startswith(b"HTTP/1.1 408 ")
+        loop.run(provider.release())
+        seen += drain(connection)
+    assert seen.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+    assert seen.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("path", [*DOORS, "/v1/route"])
+def test_c_13_slow_bodies_are_refused_in_time(hasty: Gate, path: str) -> None:
+    """C-13, C-06: a body that stops, or is shorter than it said."""
+    for data in (
+        f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{{".encode(),
+        f"POST {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{{".encode(),
+    ):
+        (told,) = answers(hasty.exchange(data))
+        assert "did not arrive within 0.15 s" in shaped(told, path, 408)
+
+
+def test_c_13_a_body_that_nobody_wants_has_no_more_time(hasty: Gate) -> None:
+    """C-13: the door does not exist, and the rest of the body never comes."""
+    data = b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{"
+    assert [told.status for told in answers(hasty.exchange(data))] == [404]
+
+
+@pytest.mark.parametrize("path", [*DOORS, "/v1/route"])
+def test_c_06_bodies_beyond_the_limit(hasty: Gate, path: str) -> None:
+    """C-06: 413 by what was said, or as soon as it is too long, an end is not waited for."""
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\n".encode()
+    endless = head + b"transfer-encoding: chunked\r\n\r\n" + b"400\r\n%b\r\n" % (b"x" * 1024) * 3
+    for data in (
+        head + b"content-length: 100000000\r\n\r\n",
+        head + b"content-length: 100000000\r\nexpect: 100-continue\r\n\r\n",
+        head + b"content-length: 99999999999999999999\r\n\r\n",
+        endless,
+    ):
+        seen = hasty.exchange(data)
+        (told,) = answers(seen)
+        if b"99999999999999999999" in data:
+            shaped(told, path, 400)
+        else:
+            assert "larger than 2,000 bytes" in shaped(told, path, 413)
+        assert b" 100 " not in seen[:40]
+        assert told.headers["connection"] == "close"
+
+
+def test_c_06_a_body_within_the_limit_is_invited(gate: Gate) -> None:
+    """C-06: `Expect: 100-continue` is answered where the body may come."""
+    body = chat()
+    with gate.dial() as connection:
+        connection.sendall(request(CHAT, body, b"expect: 100-continue")[: -len(body)])
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_c_06_a_body_that_is_longer_than_it_said(gate: Gate) -> None:
+    """C-06: what stands behind its length is another request, and here it is none."""
+    data = request(CHAT, chat()) + b"and more"
+    first, *rest = answers(gate.exchange(data, b"\r\n\r\n"))
+    assert first.status == 200
+    assert [told.status for told in rest] in ([], [400])
+
+
+@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("offer", [b"h2c", b"websocket"])
+def test_c_14_an_offer_of_another_protocol_is_declined(gate: Gate, path: str, offer: bytes) -> None:
+    """C-14: the request is served, with its body, as if there had been none: Java's client does so."""
+    lines = (b"connection: Upgrade, HTTP2-Settings", b"upgrade: " + offer, b"http2-settings: AA")
+    data = request(path, plain(path), *lines)
+    for pieces in ((data,), (data[:-9], data[-9:]), (data[:-200], data[-200:])):
+        first, second = answers(gate.exchange(*pieces, LAST))
+        assert (first.status, second.status) == (200, 200)
+
+
+BOMBS = ("gzip", "br", "zstd", "deflate", "gzip, gzip", "compress", "identity, gzip", "nonsense")
+
+
+@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("encoding", BOMBS)
+def test_sec_bomb_encoded_bodies_are_not_decoded(gate: Gate, path: str, encoding: str) -> None:
+    """SEC-BOMB: 415 at once, in the dialect, before the body is read."""
+    body = gzip.compress(b"\0" * 10_000_000) if "gzip" in encoding else b"\x28\xb5\x2f\xfd" * 100
+
+    def trial() -> None:
+        since = time.monotonic()
+        data = request(path, body, b"content-encoding: " + encoding.encode())
+        (told,) = answers(gate.exchange(data))
+        seconds = time.monotonic() - since
+        assert "without a content-encoding" in shaped(told, path, 415)
+        within(seconds, 1)
+
+    tried(trial)
+
+
+def test_sec_bomb_many_empty_members(gate: Gate) -> None:
+    """SEC-BOMB: a hundred thousand members of gzip, which decoders take one by one."""
+    body = gzip.compress(b"") * 100_000
+    lines = (b"content-encoding: identity", b"content-encoding: gzip")
+    assert answers(gate.exchange(request(CHAT, body, *lines)))[0].status == 415
+    assert gate.ask(CHAT, chat(), content_encoding="identity").status == 200
+
+
+def test_what_was_no_call_is_counted(hasty: Gate) -> None:
+    """One line for many: what came, by kind; and no row in the ledger."""
+    hasty.exchange(b"rubbish\r\n\r\n")
+    rows = [row for row in hasty.rows() if row["event"] == "refused"]
+    assert rows
+    assert all(
+        isinstance(row[kind], int) for row in rows for kind in row if kind not in ("at", "event")
+    )
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda one: one.name)
+def test_c_15_a_full_house_is_told_in_every_dialect(dialect: Dialect) -> None:
+    """C-15: also by a status that HTTP has no words for, which is Anthropic's own."""
+    reply = refusal(FULL, dialect, "tg-1", [])
+    (told,) = answers(written(reply) or b"")
+    assert told.status == (529 if dialect.name == "anthropic-messages" else 503)
+    assert int(told.headers["retry-after"]) >= 1
+
+
+class Cycle:
+    """The part of uvicorn's request that a whole answer needs."""
+
+    def __init__(self, *, keep: bool = True) -> None:
+        self.response_started = self.response_complete = self.disconnected = False
+        self.keep_alive = keep
+        self.waiting_for_100_continue = True
+        self.message_event = asyncio.Event()
+        self.over = 0
+
+    async def send(self, _: MutableMapping[str, Any]) -> None:
+        raise AssertionError
+
+    def on_response(self) -> None:
+        self.over += 1
+
+
+def at_once(cycle: Cycle, reply: Reply, *, full: bool = False) -> tuple[bool, bytes]:
+    written: list[bytes] = []
+    wire: Any = SimpleNamespace(
+        flow=SimpleNamespace(write_paused=full), _corked=SimpleNamespace(put=written.append)
+    )
+    return Wire.answer(wire, cycle.send, reply), b"".join(written)
+
+
+def test_a_whole_answer_is_written_in_one_piece() -> None:
+    cycle, reply = Cycle(), Reply(status=200, headers=[(b"a", b"b")], body=b"{\r\n}")
+    assert at_once(cycle, reply) == (
+        True,
+        b"HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 4\r\n\r\n{\r\n}",
+    )
+    assert cycle.response_complete
+    assert cycle.message_event.is_set()
+    assert (cycle.over, cycle.waiting_for_100_continue) == (1, False)
+    gone = Cycle()
+    gone.disconnected = True
+    assert at_once(gone, reply) == (True, b"")
+
+
+@pytest.mark.parametrize("value", [b"b\r\nc: d", b"b\n", b"\r", b"\0"])
+def test_sec_hdr_a_header_that_would_be_two_is_not_written_at_once(value: bytes) -> None:
+    cycle = Cycle()
+    reply = Reply(status=200, headers=[(b"a", value)], body=b"{}")
+    assert at_once(cycle, reply) == (False, b"")
+    assert not cycle.response_started
+
+
+def test_an_answer_waits_for_a_client_that_does_not_read() -> None:
+    reply = Reply(status=200, headers=[], body=b"{}")
+    assert at_once(Cycle(), reply, full=True) == (False, b"")
+    assert at_once(Cycle(keep=False), reply) == (False, b"")

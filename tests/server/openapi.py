@@ -1,0 +1,120 @@
+"""Requests that our OpenAPI document allows and forbids, by schemathesis: `python -m tests.server.openapi [N]`.
+
+It asks a gateway as users start it, and holds each answer against the document: no 5xx, the statuses, content
+and shapes that it says, what it forbids is refused, what it allows is taken, no door without a key.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from gateway.core import jsonio
+from tests.e2e.upstream import Upstream
+from tests.e2e.world import Loop
+from tests.hostile.trial import ADMIN_KEY
+from tests.server.conftest import claude, google, replies
+from tests.server.gate import CLIENT_KEY, KEYS, Gate
+
+SEED = 17
+NAMES = {
+    "/v1/chat/completions": "able-1", "/v1/messages": "claude-haiku-9", "/v1/messages/count_tokens": "claude-haiku-9",
+    "/v1/responses": "reply-9",
+}  # fmt: skip
+"""A model that is at home at each door, so that what is asked of it gets there."""
+UNTOLD = (
+    "POST /v1/messages",
+    "POST /v1/route",
+    "POST /v1/feedback",
+    "POST /v1/embeddings",
+    "GET /admin/costs",
+    "GET /admin/entries",
+    "GET /admin/rules",
+    "POST /admin/replay",
+    "GET /admin/series",
+    "GET /admin/latency",
+)
+"""Where a schema cannot say all that is wrong: that 9.0 is not 9, a body by the dialect, which calls there were, what a lab has,
+dates and lists of names."""
+_COUNTS = re.compile(r"(\d+) generated(?:, (\d+) passed|, (\d+) found)?")
+
+
+def named(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with names of models that are served, in place of any text; of keys one kind."""
+    document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"bearer": []}]
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            for one in operation.get("parameters", []):
+                if one["name"] == "model":
+                    one["schema"] = {"enum": ["gem-9"]}
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            if path in NAMES:
+                body["schema"]["properties"]["model"] = {"enum": [NAMES[path]]}
+    return document
+
+
+def run(gate: Gate, folder: Path, examples: int, key: str, *more: str) -> tuple[int, str]:
+    """Ask so often; how many requests there were, and what was found, where anything was."""
+    file, settings = folder / "openapi.json", folder / "schemathesis.toml"
+    file.write_bytes(jsonio.dumps(named(gate.ask("/openapi.json", method="GET").json)))
+    settings.write_text(
+        "\n".join(
+            f'[[operations]]\ninclude-name = "{name}"\nchecks.positive_data_acceptance.enabled = false'
+            for name in UNTOLD
+        ),
+        "utf-8",
+    )
+    command = [
+        sys.executable, "-m", "schemathesis.cli", "--config-file", str(settings), "run", str(file),
+        "--url", f"http://127.0.0.1:{gate.port}", "-H", f"Authorization: Bearer {key}", "--max-examples", str(examples),
+        "--generation-deterministic", "--suppress-health-check", "all", "--phases", "coverage,fuzzing", "--no-color", *more,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    said = _COUNTS.search(done.stdout)
+    if said is None:
+        return 0, done.stdout + done.stderr
+    return int(said[1]), "" if done.returncode == 0 else done.stdout[done.stdout.find("FAILURES") :]
+
+
+def clients(gate: Gate, folder: Path, examples: int) -> tuple[int, str]:
+    """All but /admin, with the key of a client."""
+    return run(gate, folder, examples, CLIENT_KEY, "--exclude-path-regex", "^/admin")
+
+
+def admins(gate: Gate, folder: Path, examples: int) -> tuple[int, str]:
+    """/admin, with its own."""
+    return run(gate, folder, examples, ADMIN_KEY, "--include-path-regex", "^/admin")
+
+
+def main(examples: int) -> int:
+    """Print counts, and what was found; 0 where nothing was."""
+    loop, provider = Loop(), Upstream()
+    loop.run(provider.start())
+    for prefix, script in (("/claude", claude), ("/reply", replies), ("/google", google)):
+        provider.on(prefix, script)
+    wrong = ""
+    with tempfile.TemporaryDirectory(prefix="tiergate-openapi-") as name:
+        gate = Gate(
+            Path(name) / "gateway", provider.url, TIERGATE_KEYS=KEYS, TIERGATE_ADMIN_KEY=ADMIN_KEY
+        )
+        try:
+            for kind in (clients, admins):
+                count, found = kind(gate, Path(name), examples)
+                print(
+                    f"{kind.__name__}: {count} requests{', and this:' if found else ', nothing wrong'}\n{found}"
+                )
+                wrong += found
+            bugs = [row for row in gate.rows() if row["event"] in ("bug", "library")]
+            print(f"{len(bugs)} bugs in the log")
+        finally:
+            gate.stop()
+            loop.run(provider.stop())
+            loop.close()
+    return 1 if wrong or bugs else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 300))

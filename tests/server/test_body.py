@@ -1,0 +1,112 @@
+"""Bodies: in time, or as fast as they must at least be; no larger than may be; with memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+import pytest
+
+from gateway.core.errors import ProblemError
+from gateway.limits.load_shedding import Hold, Pressure, Sample
+from gateway.server.body import Intake
+from gateway.server.request_headers import Gone, Message, Receive
+from gateway.settings.schema.server import Server, WaitPart
+
+
+def hold(memory: int = 10**9) -> Hold:
+    return Hold(Pressure(lambda: Sample(memory=10**8), memory=memory))
+
+
+def giving(*pieces: bytes, end: bool = True) -> Receive:
+    """A client that sends pieces, and then, unless it has ended, nothing more."""
+
+    async def all_of_it() -> AsyncIterator[Message]:
+        for at, piece in enumerate(pieces, 1):
+            yield {"type": "http.request", "body": piece, "more_body": not end or at < len(pieces)}
+        await asyncio.Event().wait()
+
+    return all_of_it().__anext__
+
+
+class Clock:
+    """A loop whose timers strike when they are told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.ring: object = None
+        self.due: list[float] = []
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "time", lambda: self.now)
+        monkeypatch.setattr(loop, "call_later", self._at)
+        monkeypatch.setattr(loop, "call_at", self._at)
+
+    def _at(self, due: float, ring: object) -> "Clock":
+        self.due.append(due)
+        self.ring = ring
+        return self
+
+    def cancel(self) -> None:
+        self.due.append(0.0)
+
+    def strike(self, at: float) -> None:
+        self.now = at
+        assert callable(self.ring)
+        self.ring()
+
+
+async def read(server: Server, receive: Receive, length: int | None = None) -> bytes:
+    return await Intake(server).read(receive, length, hold())
+
+
+@pytest.mark.parametrize("pieces", [[b"{}"], [b"a", b"b"], [b"", b"a", b""], [b""]])
+async def test_it_is_put_together(pieces: Iterable[bytes]) -> None:
+    assert await read(Server(), giving(*pieces)) == b"".join(pieces)
+
+
+async def test_a_client_that_leaves() -> None:
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(Gone):
+        await read(Server(), receive)
+
+
+@pytest.mark.parametrize(("length", "pieces"), [(101, [b""]), (None, [b"x" * 60] * 2), (None, [b"x" * 101])])  # fmt: skip
+async def test_too_large(length: int | None, pieces: Iterable[bytes]) -> None:
+    with pytest.raises(ProblemError, match="larger than 100 bytes") as caught:
+        await read(Server(max_body=100), giving(*pieces), length)
+    assert caught.value.problem.kind == "request_too_large"
+    assert await read(Server(max_body=100), giving(b"x" * 100)) == b"x" * 100
+
+
+async def test_one_that_stops_and_one_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 s, and one for each 10 kB: at 30 s 50 kB have come, so it has until 35 s, and no more."""
+    clock = Clock(monkeypatch)
+    server = Server(timeouts=WaitPart(body=30.0, body_rate=10_000))
+    task = asyncio.create_task(read(server, giving(b"x" * 50_000, end=False)))
+    await asyncio.sleep(0)
+    assert clock.due == [30.0]
+    clock.strike(30.0)
+    assert clock.due == [30.0, 35.0]
+    clock.strike(35.0)
+    with pytest.raises(ProblemError, match="did not arrive within 30 s") as caught:
+        await task
+    assert caught.value.problem.kind == "request_timeout"
+
+
+async def test_a_stop_from_outside_is_passed_on() -> None:
+    task = asyncio.create_task(read(Server(), giving(b"x", end=False)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_memory_is_asked_for_by_what_was_announced_or_as_it_comes() -> None:
+    """Of 150 MB 100 are used: five times 7 MB fit, and 10 MB do not."""
+    intake = Intake(Server())
+    with pytest.raises(ProblemError, match="more memory than the gateway has"):
+        await intake.read(giving(b"x"), 10_000_000, hold(150_000_000))
+    piece = b"x" * 1_000_000
+    with pytest.raises(ProblemError, match="more memory than the gateway has"):
+        await intake.read(giving(*[piece] * 10), None, hold(150_000_000))
+    assert await intake.read(giving(*[piece] * 7), None, hold(150_000_000)) == piece * 7

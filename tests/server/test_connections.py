@@ -1,0 +1,107 @@
+"""Connections: so many are served, the idle ones make room, and what is too many is told so."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.server.connections import Lines, most
+
+
+@dataclass(eq=False)
+class One:
+    dropped: list["One"] = field(default_factory=list)
+
+    def drop(self) -> None:
+        self.dropped.append(self)
+
+
+class Now:
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"),
+    [(None, 10_000), (65_536, 10_000), (20_000, 7980), (1024, 390), (256, 83), (10, 8)],
+)
+def test_how_many_go_with_so_many_files(files: int | None, connections: int) -> None:
+    assert most(files) == connections
+
+
+def test_one_too_many_takes_the_place_of_the_one_that_was_idle_longest() -> None:
+    now, one, two, three = Now(), One(), One(), One()
+    lines = Lines(2, now)
+    assert (lines.come(one), lines.come(two)) == (True, True)
+    lines.busy(one)
+    now.time = 5.0
+    lines.rest(one)  # it is idle for less time than the other
+    now.time = 5.9
+    assert lines.come(three)
+    assert (one.dropped, two.dropped) == ([], [two])
+    lines.go(two)
+    assert lines.served == 2
+
+
+def test_where_all_are_busy_or_new_the_next_is_refused() -> None:
+    now, one, two = Now(), One(), One()
+    lines = Lines(2, now)
+    lines.come(one)
+    lines.busy(one)
+    lines.come(two)
+    now.time = 0.5
+    assert not lines.come(One())
+    lines.busy(two)
+    now.time = 9.0
+    third = One()
+    assert not lines.come(third)
+    lines.rest(third)  # it is answered that it is too many; that does not make it one of them
+    lines.go(two)
+    assert lines.come(One())
+    assert (one.dropped, two.dropped, third.dropped) == ([], [], [])
+
+
+def test_of_those_that_are_refused_the_first_go_when_they_are_too_many() -> None:
+    """So signs of life are asked for, and told, however many wait."""
+    lines, here = Lines(8, Now()), [One() for _ in range(8)]
+    for one in here:
+        lines.come(one)
+    storm = [One() for _ in range(20)]
+    assert not any(lines.come(one) for one in storm)
+    assert [bool(one.dropped) for one in storm] == [True] * 16 + [False] * 4
+    for one in storm:
+        lines.go(one)
+    assert (lines.served, lines._shed, lines._dropped) == (8, {}, set())
+
+
+MOVES = st.lists(
+    st.tuples(st.sampled_from(["come", "busy", "rest", "go", "wait"]), st.integers(0, 30))
+)
+
+
+@given(MOVES)
+def test_whatever_comes_and_goes_it_adds_up(moves: list[tuple[str, int]]) -> None:
+    now, here, gone = Now(), list[One](), set[One]()
+    lines = Lines(5, now)
+    for what, at in moves:
+        if what == "wait":
+            now.time += at / 10
+        elif what == "come":
+            here.append(One())
+            lines.come(here[-1])
+        elif here:
+            one = here[at % len(here)]
+            if one in gone:
+                continue
+            getattr(lines, what)(one)
+            if what == "go":
+                gone.add(one)
+        assert lines.served <= 5
+        assert len(lines._shed) <= 4
+    for one in set(here) - gone:
+        lines.go(one)
+    assert (lines.served, lines._idle, lines._shed, lines._dropped) == (0, {}, {}, set())

@@ -1,0 +1,176 @@
+"""The endpoints beside the generating one: models, route, health, documents."""
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.runtime.composition import VERSION
+from tests.e2e.upstream import Upstream
+from tests.e2e.world import World, chat
+
+PROOF = [{"role": "user", "content": "Prove that there are infinitely many primes."}]
+
+
+def test_models_virtual_names_first(world: World) -> None:
+    listing = world.client.get("/v1/models").json()
+    assert listing["object"] == "list"
+    names = [item["id"] for item in listing["data"]]
+    assert names == [
+        "auto", "fast", "smart", "reasoning", "claude-auto", "gpt-4o",
+        "acme/auto", "acme/fast", "acme/smart", "acme/reasoning",
+        "other/auto", "other/fast", "other/smart", "other/reasoning",
+        "swift-1", "able-1", "deep-1", "else-1",
+    ]  # fmt: skip
+    for item in listing["data"]:
+        assert set(item) == {
+            "id", "object", "created", "owned_by", "type", "display_name", "created_at",
+        }  # fmt: skip
+        assert item["object"] == item["type"] == "model"
+        assert isinstance(item["created"], int)
+
+
+def test_models_as_google_lists_them(world: World) -> None:
+    """At its own path, and at the others' where its SDK asks."""
+    listing = world.client.get("/v1beta/models").json()
+    assert listing["models"][0] == {
+        "name": "models/auto",
+        "displayName": "auto",
+        "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
+    }
+    sdk = {"x-goog-api-client": "google-genai-sdk/3.6.1"}
+    assert world.client.get("/v1/models", headers=sdk).json() == listing
+    assert world.client.get("/v1beta/models/acme/fast").json()["name"] == "models/acme/fast"
+    reply = world.client.get("/v1beta/models/gpt-9")
+    assert (reply.status_code, reply.json()["error"]["status"]) == (404, "NOT_FOUND")
+
+
+def test_one_model_by_a_name_with_a_slash(world: World) -> None:
+    assert world.client.get("/v1/models/acme/fast").json()["id"] == "acme/fast"
+    assert world.client.get("/v1/models/acme%2Ffast").json()["id"] == "acme/fast"
+    reply = world.client.get("/v1/models/gpt-9")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_route_says_what_would_be_done(world: World, upstream: Upstream) -> None:
+    """The decision, the plan and why, without asking a provider and without a row."""
+    reply = world.client.post("/v1/route", json=chat(model="auto", messages=PROOF))
+    told = reply.json()
+    assert (told["lab"], told["tier"], told["model"]) == ("acme", "reasoning", "deep-1")
+    assert told["source"] == "classifier"
+    assert 0 < told["confidence"] <= 1
+    assert told["plan"] == [
+        {
+            "lab": "acme", "target": "acme/deep-1", "provider": "acme", "model": "deep-1", "effort": "high",
+            "dialect": "openai-chat", "losses": [],
+            "price": {"input": "5", "output": "20", "version": "config 2026-11-24"},
+        }
+    ]  # fmt: skip
+    assert [step["step"] for step in told["trace"]][:1] == ["pin"]
+    assert "infinitely many primes" not in reply.text
+    assert not upstream.requests
+    assert world.rows() == []
+
+
+def test_route_and_call_decide_alike(world: World, upstream: Upstream) -> None:
+    for model in ("auto", "fast", "acme/reasoning", "able-1", "gpt-4o", "other/smart"):
+        body = chat(model=model, messages=PROOF)
+        told = world.client.post("/v1/route", json=body).json()
+        head = world.ask(body).headers
+        assert (told["lab"], told["tier"], told["model"]) == (
+            head["x-tiergate-lab"],
+            head["x-tiergate-tier"],
+            head["x-tiergate-model"],
+        )
+        assert head["x-tiergate-decision"].startswith(told["source"])
+        assert upstream.requests[-1].json["model"] == told["model"]
+
+
+def test_route_takes_the_same_headers(world: World) -> None:
+    """And refuses what a call would be refused for."""
+    post = world.client.post
+    told = post("/v1/route", json=chat(model="auto"), headers={"x-tiergate-tier": "fast"}).json()
+    assert (told["tier"], told["source"]) == ("fast", "pin")
+    assert post("/v1/route", content=b"{").json()["error"]["code"] == "invalid_json"
+    assert post("/v1/route", json=chat(model="gpt-9")).json()["error"]["code"] == "model_not_found"
+    assert post("/v1/route?dialect=morse", json=chat()).json()["error"]["param"] == "dialect"
+    assert post("/v1/route?dialect=openai-chat", json=chat()).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_health(world: World, path: str) -> None:
+    told = world.client.get(path).json()
+    assert told == {
+        "status": "ok",
+        "version": VERSION,
+        "config": world.gateway.engine.router.catalogue.version,
+    }
+    assert world.client.head(path).status_code == 200
+
+
+def test_probes_of_clients(world: World) -> None:
+    assert world.client.head("/").status_code == 200
+
+
+def test_the_document(world: World) -> None:
+    """OpenAPI of the doors, and no page that loads scripts from elsewhere."""
+    document = jsonio.loads(world.client.get("/openapi.json").content)
+    assert document["info"]["title"] == "tiergate"
+    assert {"/v1/models", "/v1/route", "/health"} <= set(document["paths"])
+    assert world.client.get("/docs").status_code == 404
+
+
+def test_ids_differ_and_sort_by_time(world: World) -> None:
+    ids = [world.ask(chat()).headers["x-request-id"] for _ in range(5)]
+    assert len(set(ids)) == 5
+    assert [item[:14] for item in ids] == sorted(item[:14] for item in ids)
+
+
+def test_a_connection_is_used_again(world: World) -> None:
+    """Also after an error that came when all of the request had been read."""
+    for body in (chat(), b"{", chat(stream=True), chat(model="gpt-9"), chat()):
+        assert "connection" not in world.ask(body).headers
+
+
+def test_a_bug_is_told_in_the_dialect_too(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SEC-LEAK 4: Without what it was about: that may quote a prompt."""
+
+    def broken(*_: object) -> None:
+        raise KeyError("my secret")
+
+    monkeypatch.setattr(world.gateway.engine, "explain", broken)
+    reply = world.client.post("/v1/route", json=chat())
+    assert (reply.status_code, reply.json()["error"]["code"]) == (500, "internal")
+    assert reply.headers["x-should-retry"] == "false"
+    assert "my secret" not in reply.text
+    (row,) = world.log
+    assert str(row["error"]).startswith("KeyError at test_doors.py:")
+    caplog.clear()
+
+
+PAGES = [
+    "https://evil.example", "http://127.0.0.1.evil.example", "http://localhost.evil.example:8484", "null",
+    "HTTP://evil.example:8484", "https://evil@127.0.0.1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1beta/models/auto:generateContent"])
+@pytest.mark.parametrize("origin", PAGES)
+def test_open_keys_are_no_web_pages_to_spend(
+    world: World, upstream: Upstream, origin: str, path: str
+) -> None:
+    """A page can send text without asking first, and its name may lead here (DNS rebinding)."""
+    headers = {"origin": origin, "content-type": "text/plain"}
+    reply = world.client.post(path, content=jsonio.dumps(chat()), headers=headers)
+    assert reply.status_code == 403
+    assert "no web page" in reply.json()["error"]["message"]
+    assert not upstream.requests
+    assert world.entries() == []
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://localhost:3000", "http://127.0.0.1", "https://[::1]:8484", "app://ui", "file://"],
+)
+def test_pages_and_applications_of_this_machine_may_call(world: World, origin: str) -> None:
+    assert world.ask(chat(), origin=origin).status_code == 200

@@ -1,0 +1,213 @@
+"""A reply on its way out: whatever stops it, its stream is closed and so accounts for itself."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.core.call import Call
+from gateway.dialects import OPENAI_CHAT
+from gateway.pipeline.response import Reply
+from gateway.server.endpoint import Generate, _answer, write
+from gateway.server.keepalive import Beat
+from gateway.server.request_headers import Message, Receive, Send
+from gateway.server.shutdown import Visit
+from gateway.upstream.write_batch import Outbox
+
+CALL = Call(
+    id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=0.0, started=0.0
+)
+
+
+class Engine:
+    """Serves one call, and lets it end at once."""
+
+    def __init__(self, reply: Coroutine[None, None, Reply]) -> None:
+        self.reply = reply
+
+    def serve(self, _call: Call, _waiting: object) -> Coroutine[None, None, Reply]:
+        return self.reply
+
+    def leave(self, _call: Call, cancel: Callable[[], object], _by: str) -> None:
+        cancel()
+
+    def forget(self, _call: Call) -> None: ...
+
+
+async def serve_one(
+    reply: Coroutine[None, None, Reply],
+    receive: Receive,
+    send: Send,
+    rows: Callable[[], bool] = bool,
+) -> None:
+    """As another server has it served, which tells of a client that leaves when it is asked.
+
+    `rows` writes those that wait.
+    """
+    edition = SimpleNamespace(enter=lambda: Engine(reply), leave=lambda: None)
+    nothing: Any = None
+    gateway: Any = SimpleNamespace(edition=edition, outbox=Outbox(rows))
+    door = Generate(gateway, OPENAI_CHAT, nothing, nothing)
+    await door._serve(CALL, Visit(), receive, send, None)
+
+
+def still(send: Send) -> Beat:
+    return Beat(OPENAI_CHAT, "tg-1", send)
+
+
+class Stream:
+    """A stream that knows whether it was closed."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces
+        self.closed = False
+
+    async def run(self) -> AsyncGenerator[bytes]:
+        try:
+            for piece in self.pieces:
+                yield piece
+        finally:
+            self.closed = True
+
+    def reply(self) -> Reply:
+        return Reply(status=200, headers=[(b"a", b"b")], stream=self.run())
+
+
+async def test_a_row_that_waits_is_written_before_an_answer_that_does_not() -> None:
+    order: list[str] = []
+
+    async def reply() -> Reply:
+        return Reply(status=200, headers=[], body=b"{}")
+
+    async def receive() -> Message:
+        return await asyncio.Future()
+
+    async def send(message: Message) -> None:
+        order.append(message["type"])
+
+    def rows() -> bool:
+        order.append("row")
+        return True
+
+    await serve_one(reply(), receive, send, rows)
+    assert order == ["row", "http.response.start", "http.response.body"]
+
+
+async def test_a_whole_reply_is_one_message() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await write(Reply(status=404, headers=[(b"a", b"b")], body=b"{}"), send)
+    assert sent == [
+        {"type": "http.response.start", "status": 404, "headers": [(b"a", b"b"), (b"content-length", b"2")]},
+        {"type": "http.response.body", "body": b"{}"},
+    ]  # fmt: skip
+
+
+async def test_a_stream_is_one_message_for_each_item() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    stream = Stream(b"1", b"2")
+    await _answer(stream.reply(), send, still(send))
+    assert [message.get("body") for message in sent] == [None, b"1", b"2", b""]
+    assert [message.get("more_body") for message in sent] == [None, True, True, None]
+    assert stream.closed
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+async def test_a_client_that_cannot_be_written_to(at: int) -> None:
+    """Already the head may fail, or wait for a reader that never comes."""
+    count = 0
+
+    async def send(_: Message) -> None:
+        nonlocal count
+        count += 1
+        if count > at:
+            raise OSError
+
+    stream = Stream(b"1", b"2")
+    with pytest.raises(OSError):
+        await _answer(stream.reply(), send, still(send))
+    assert stream.closed
+
+
+@pytest.mark.parametrize("at", [0, 1])
+async def test_a_client_that_leaves_while_it_is_written_to(at: int) -> None:
+    """The write waits, the disconnect comes: what was being served is stopped, and that is all."""
+    waiting, stream = asyncio.Event(), Stream(b"1", b"2")
+    count = 0
+
+    async def send(_: Message) -> None:
+        nonlocal count
+        count += 1
+        if count > at:
+            waiting.set()
+            await asyncio.Event().wait()
+
+    async def receive() -> Message:
+        await waiting.wait()
+        return {"type": "http.disconnect"}
+
+    async def serve() -> Reply:
+        return stream.reply()
+
+    await serve_one(serve(), receive, send)
+    assert stream.closed
+
+
+async def test_a_client_that_leaves_when_all_is_written_is_no_matter() -> None:
+    """The disconnect comes while the last message is on its way: the reply is whole."""
+    sent: list[Message] = []
+    gone = asyncio.Event()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if len(sent) == 2:
+            gone.set()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            sent.append({"type": "written"})
+
+    async def receive() -> Message:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def serve() -> Reply:
+        return Reply(status=200, headers=[], body=b"{}")
+
+    await serve_one(serve(), receive, send)
+    assert [message["type"] for message in sent] == [
+        "http.response.start",
+        "http.response.body",
+        "written",
+    ]
+
+
+async def test_a_stop_from_outside_is_passed_on() -> None:
+    """A server that shuts down cancels too, and that is no client's leaving."""
+
+    async def serve() -> Reply:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(_: Message) -> None: ...
+
+    async def run() -> None:
+        await serve_one(serve(), receive, send)
+
+    task = asyncio.create_task(run())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

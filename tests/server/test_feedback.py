@@ -1,0 +1,125 @@
+"""What clients say of answers: who may, of which calls, and what becomes of it."""
+
+from typing import Any
+
+import pytest
+
+from gateway.core.ledger_rows import Feedback
+from gateway.ledger.journal import rows, segments
+from gateway.ledger.store import StoreError
+from tests.e2e.world import Make, World, chat
+from tests.ledger.busy import WAITS, feeding
+from tests.server.test_scopes import digest
+
+FEEDBACK = "/v1/feedback"
+FILE = {
+    "ann": {"sha256": digest("ann")},
+    "bob": {"sha256": digest("bob")},
+    "boss": {"sha256": digest("boss"), "admin": True},
+    "far": {"sha256": digest("far"), "admin": True, "tenant": "elsewhere"},
+}
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    def keyed(value: dict[str, Any]) -> None:
+        value["keys"] = "keys.yaml"
+
+    made: World = make(keyed, files={"keys.yaml": FILE})
+    return made
+
+
+def post(world: World, key: str, path: str, body: object) -> Any:
+    return world.client.post(path, json=body, headers={"authorization": f"Bearer {key}"})
+
+
+def called(world: World) -> str:
+    """The id of a call of Ann's."""
+    reply = post(world, "ann", "/v1/chat/completions", chat(model="fast"))
+    assert reply.status_code == 200, reply.text
+    return str(reply.headers["x-request-id"])
+
+
+def said(world: World) -> list[Feedback]:
+    """What the journal has, in the order in which it was said."""
+    found = (row for path in segments(world.gateway.journal_folder) for row, _ in rows(path))
+    return [row for row in found if isinstance(row, Feedback)]
+
+
+def test_a_call_can_be_judged_as_soon_as_it_is_answered(world: World) -> None:
+    """The last word stands; the same word again is no row."""
+    id = called(world)
+    for body in ({"verdict": "good"}, {"verdict": "good"}, {"tier": "smart", "score": 0.5}):
+        reply = post(world, "ann", FEEDBACK, {"id": id, **body})
+        assert (reply.status_code, reply.json()) == (200, {"id": id, "taken": True})
+    first, last = said(world)
+    assert (first.id, first.key, first.verdict, first.tier) == (id, "ann", "good", None)
+    assert (last.verdict, last.tier, last.score) == (None, "smart", 0.5)
+    world.gateway.archive.feed()
+    assert world.gateway.store.feedback([id]) == {id: last}
+
+
+@pytest.mark.parametrize(
+    ("key", "status"), [("ann", 200), ("boss", 200), ("bob", 404), ("far", 404)]
+)
+def test_only_its_own_key_and_its_tenant_s_admins_judge_a_call(
+    world: World, key: str, status: int
+) -> None:
+    """Nobody learns either whether there was a call that is not theirs."""
+    id = called(world)
+    reply = post(world, key, FEEDBACK, {"id": id, "verdict": "bad"})
+    assert reply.status_code == status, reply.text
+    assert [row.key for row in said(world)] == ([key] if status == 200 else [])
+    if status != 200:
+        none = post(world, key, FEEDBACK, {"id": "tg-none", "verdict": "bad"})
+        assert none.json() == reply.json()
+
+
+def test_without_a_key_nothing_is_taken(world: World) -> None:
+    assert world.client.post(FEEDBACK, json={"id": "x", "verdict": "bad"}).status_code == 401
+    assert said(world) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {}, [], {"id": ""}, {"id": "x"}, {"verdict": "good"}, {"id": "x", "verdict": "fine"},
+        {"id": "x", "score": 1.5}, {"id": "x", "tier": "huge"}, {"id": 1, "verdict": "good"},
+        {"id": "x" * 129, "verdict": "good"}, {"id": "x", "verdict": "good", "text": "more"},
+    ],
+)  # fmt: skip
+def test_what_cannot_be_feedback_is_told(world: World, body: object) -> None:
+    reply = post(world, "ann", FEEDBACK, body)
+    assert reply.status_code == 400
+    assert "verdict" in reply.json()["error"]["message"]
+
+
+def test_ids_that_no_store_can_hold_are_of_no_call(world: World) -> None:
+    assert post(world, "ann", FEEDBACK, {"id": "a\0b", "verdict": "bad"}).status_code == 404
+
+
+def test_it_is_short(world: World) -> None:
+    reply = post(world, "ann", FEEDBACK, {"id": "x", "verdict": "bad", "more": "x" * 5000})
+    assert reply.status_code == 413
+
+
+def test_a_store_that_cannot_be_read_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise StoreError("the password is hunter2")
+
+    monkeypatch.setattr(world.gateway.store, "call", fail)
+    reply = post(world, "ann", FEEDBACK, {"id": "x", "verdict": "bad"})
+    assert reply.status_code == 503
+    assert "hunter2" not in reply.text
+
+
+def test_a_call_that_another_process_is_feeding_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One feeds at a time: until it is done the store does not know the call."""
+    monkeypatch.setattr(world.gateway.archive, "feed", int)
+    id = called(world)
+    with feeding(world.gateway.journal_folder) as other:
+        monkeypatch.setattr(world.gateway.store, "_sleep", other.sleep)
+        reply = post(world, "ann", FEEDBACK, {"id": id, "verdict": "bad"})
+    assert (reply.status_code, len(other.waited)) == (200, WAITS)

@@ -1,0 +1,120 @@
+"""Guesses of keys are slowed down at every endpoint that takes one; a right key always opens."""
+
+import secrets as chance
+
+import httpx
+import pytest
+
+from gateway.limits.key_guessing import Guesses
+from gateway.runtime.build import cautions
+from tests.e2e.world import Make, World, chat
+from tests.server.gate import contents, messages, response
+from tests.server.test_scopes import FILE, scoped
+
+ADMIN = "admin-key-0123456789-never-shown"
+HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+CALLS = [
+    ("POST", "/v1/chat/completions"), ("POST", "/v1/messages"), ("POST", "/v1/messages/count_tokens"), ("POST", "/v1/responses"),
+    ("POST", "/v1beta/models/auto:generateContent"), ("GET", "/v1/models"), ("GET", "/v1/models/auto"), ("POST", "/v1/route"),
+    ("POST", "/v1/feedback"), ("GET", "/v1/responses/resp_1"), ("GET", "/"),
+]  # fmt: skip
+ADMINS = [("GET", "/admin/costs"), ("POST", "/admin/reload"), ("GET", "/metrics"), ("POST", "/dashboard/session")]  # fmt: skip
+
+
+@pytest.fixture
+def keyed(make: Make) -> World:
+    """A gateway that others reach, with keys of every kind."""
+
+    def change(value: dict[str, object]) -> None:
+        scoped(value)
+        value["server"] = {"host": "0.0.0.0"}
+
+    made: World = make(change, files={"keys.yaml": FILE}, TIERGATE_ADMIN_KEY=ADMIN)
+    made.gateway.keys.guesses = Guesses(lambda: 0.0)
+    return made
+
+
+def guess(world: World, method: str, path: str, secret: str, header: str) -> httpx.Response:
+    """Ask with a key in one header, or in the form where a person signs in."""
+    if path == "/dashboard/session":
+        return world.client.post(path, json={"key": secret})
+    value = f"Bearer {secret}" if header == "authorization" else secret
+    body = {"/v1/messages": messages(), "/v1/responses": response()}.get(path)
+    if body is None and method == "POST":
+        body = (
+            contents()
+            if "v1beta" in path
+            else httpx.Request("POST", "http://x", json=chat()).content
+        )
+    return world.client.request(method, path, content=body, headers={header: value})
+
+
+@pytest.mark.parametrize(("method", "path"), [*CALLS, *ADMINS])
+@pytest.mark.parametrize("alike", [True, False], ids=["alike", "at random"])
+def test_guesses_are_slowed_down(keyed: World, method: str, path: str, alike: bool) -> None:
+    """By the key's own beginning, and all together; the address that they come from is no matter."""
+    told = []
+    for at in range(80):
+        secret = f"wrong-key-{at}" if alike else chance.token_hex(32)
+        told.append(guess(keyed, method, path, secret, HEADERS[at % 4]).status_code)
+    counted = 5 if alike else 50
+    wrong = 200 if path == "/" else 401  # the start page shows strangers less
+    assert told[:5] == [wrong] * 5
+    assert told[60:] == [429] * 20
+    assert told.count(wrong) <= counted
+    right = "boss" if (method, path) in ADMINS and path != "/dashboard/session" else "free"
+    right = ADMIN if path == "/dashboard/session" else right
+    for header in HEADERS:
+        assert guess(keyed, method, path, right, header).status_code not in (401, 403, 429)
+
+
+@pytest.mark.parametrize("beginning", [31, 8, 4])
+def test_nobody_locks_out_a_key_by_guesses_that_begin_as_it_does(
+    keyed: World, beginning: int
+) -> None:
+    for at in range(60):
+        guess(keyed, "GET", "/admin/costs", f"{ADMIN[:beginning]}-{at}", "x-api-key")
+    assert guess(keyed, "GET", "/admin/costs", ADMIN[:beginning], "x-api-key").status_code == 429
+    assert guess(keyed, "GET", "/admin/costs", ADMIN, "x-api-key").status_code == 200
+    assert guess(keyed, "POST", "/dashboard/session", ADMIN, "").status_code == 200
+
+
+def test_a_guess_in_the_url_counts_too(keyed: World) -> None:
+    """Google's clients may put a key there."""
+    path = "/v1beta/models/auto:generateContent?key=wrong-key"
+    told = [keyed.client.post(path, content=contents()).status_code for _ in range(8)]
+    assert told == [401] * 5 + [429] * 3
+    path = path.replace("wrong-key", "free")
+    assert keyed.client.post(path, content=contents()).status_code not in (401, 429)
+
+
+def test_a_request_without_a_key_is_no_guess(keyed: World) -> None:
+    """A client that forgot it is told so each time, and costs others no try."""
+    assert {keyed.client.get("/v1/models").status_code for _ in range(80)} == {401}
+    assert guess(keyed, "GET", "/v1/models", "wrong-key", "x-api-key").status_code == 401
+
+
+def test_guesses_are_seen(keyed: World) -> None:
+    """In metrics, of calls and of what admins are asked for alike."""
+    for path in ("/v1/chat/completions", "/admin/costs", "/v1/models"):
+        guess(keyed, "POST" if "chat" in path else "GET", path, "wrong-key", "x-api-key")
+    text = guess(keyed, "GET", "/metrics", "boss", "x-api-key").text
+    assert 'tiergate_refused_total{kind="invalid_api_key"} 3' in text
+
+
+def test_tries_come_back(keyed: World) -> None:
+    now = [0.0]
+    keyed.gateway.keys.guesses = Guesses(lambda: now[0])
+    ask = [guess(keyed, "GET", "/v1/models", "wrong-key", "api-key").status_code for _ in range(6)]
+    assert ask == [401] * 5 + [429]
+    now[0] += 5.0
+    assert guess(keyed, "GET", "/v1/models", "wrong-key", "api-key").status_code == 401
+
+
+@pytest.mark.parametrize(("key", "warned"), [("hunter2", True), ("x" * 15, True), ("x" * 16, False), ("", False), (" ", False)])  # fmt: skip
+def test_keys_that_can_be_guessed_are_warned_of(make: Make, key: str, warned: bool) -> None:
+    """No limit keeps a short key: tries come back as long as somebody has time."""
+    world = make(lambda value: value.update(metrics={"key": key.strip()}))
+    found = cautions(world.gateway.site, world.gateway.keys, {"TIERGATE_ADMIN_KEY": key})
+    assert [one.path or one.file for one in found] == ["TIERGATE_ADMIN_KEY", "metrics.key"] * warned
+    assert not [one for one in found if key in str(one).replace("characters", "")]

@@ -1,0 +1,408 @@
+"""Bodies that are wrong: refused at once, in the dialect of their door; what is odd goes on as it is."""
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.upstream import Upstream
+from tests.pace import tried, within
+from tests.server.gate import (
+    CHAT,
+    COUNT,
+    DOORS,
+    GENERATE,
+    GOOGLE,
+    INPUT,
+    MESSAGES,
+    RESPONSES,
+    STREAM,
+    TOKENS,
+    Gate,
+    Told,
+    chat,
+    contents,
+    family,
+    field,
+    messages,
+    named,
+    plain,
+    shaped,
+)
+
+SOON = 1.0
+"""Seconds on a busy machine; alone it is less than a tenth of that."""
+
+HI = b'"max_tokens":9,"messages":[{"role":"user","content":"hi"}]'
+WITH = b'{"model":"auto",' + HI + b",%b}"
+SAYS = b'{"model":"auto","max_tokens":9,"messages":[{"role":"user","content":"%b"}]}'
+
+NOT_JSON: list[tuple[str, bytes]] = [
+    ("C-07 deep", WITH % (b'"x":' + b"[" * 100_000 + b"]" * 100_000)),
+    ("C-07 deep objects", WITH % (b'"x":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000)),
+    ("C-07 deep without an end", WITH[:-4] + b',"x":' + b"[" * 190_000),
+    ("C-07 5,000 digits", WITH % (b'"seed":' + b"1" * 5000)),
+    ("C-08 Latin-1", SAYS % b"caf\xe9"),
+    ("C-08 overlong", SAYS % b"\xc0\xaf"),
+    ("C-08 surrogate bytes", SAYS % b"\xed\xa0\x80"),
+    ("C-08 lone surrogate", SAYS % b"\\ud800"),
+    ("C-08 lone low surrogate", SAYS % b"\\udc00\\ud800"),
+    ("C-08 UTF-16", SAYS.replace(b"%b", b"hi").decode().encode("utf-16")),
+    ("C-08 UTF-16 without a mark", SAYS.replace(b"%b", b"hi").decode().encode("utf-16-le")),
+    ("C-08 UTF-32", SAYS.replace(b"%b", b"hi").decode().encode("utf-32")),
+    ("C-08 BOM", b"\xef\xbb\xbf" + SAYS % b"hi"),
+    ("C-08 NUL", SAYS % b"\0"),
+    ("C-08 NUL behind", SAYS % b"hi" + b"\0"),
+    ("C-08 raw newline", SAYS % b"\n"),
+    ("C-10 NaN", WITH % b'"temperature":NaN'),
+    ("C-10 Infinity", WITH % b'"temperature":Infinity'),
+    ("C-10 -Infinity", WITH % b'"x":{"y":[-Infinity]}'),
+    ("C-10 1e400", WITH % b'"temperature":1e400'),
+    ("C-10 nested 1e400", WITH % b'"x":[{"y":-1e999}]'),
+    ("C-10 hexadecimal", WITH % b'"seed":0x10'),
+    ("C-10 octal", WITH % b'"seed":010'),
+    ("empty", b""),
+    ("half", b'{"model":"auto","messages":['),
+    ("two", SAYS % b"hi" + b"{}"),
+    ("comment", b"{/* */}"),
+    ("comma", b'{"model":"auto",}'),
+    ("single quotes", b"{'model':'auto'}"),
+    ("form", b"model=auto&messages=hi"),
+]
+
+
+@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("body", [row[1] for row in NOT_JSON], ids=[row[0] for row in NOT_JSON])
+def test_c_07_c_08_c_10_what_is_no_json(
+    gate: Gate, provider: Upstream, path: str, body: bytes
+) -> None:
+    """C-07, C-08, C-10: 400 with the place, never a fault, and nothing is sent on."""
+
+    def trial() -> str:
+        since = time.monotonic()
+        told = gate.ask(path, body)
+        within(time.monotonic() - since, SOON)
+        return shaped(told, path, 400)
+
+    message = tried(trial)
+    assert message.startswith("The request body is not valid JSON: ")
+    assert re.search(r"byte \d+", message) or "nested" in message or "depth" in message.lower()
+    assert not provider.requests
+
+
+type Row = tuple[str, bytes, str | None]
+"""What it is, the body, and the member that is named."""
+
+NOT_AN_OBJECT: list[Row] = [
+    ("a list", b"[]", None),
+    ("a string", b'"auto"', None),
+    ("a number", b"1", None),
+    ("null", b"null", None),
+]
+NO_MODEL: list[Row] = [
+    ("no model", b"{%b}", "model"),
+    ("an empty model", b'{"model":"",%b}', "model"),
+    ("a number for a model", b'{"model":1,%b}', "model"),
+    ("a list for a model", b'{"model":["auto"],%b}', "model"),
+    ("text for stream", b'{"model":"auto","stream":"yes",%b}', "stream"),
+    ("a number for stream", b'{"model":"auto","stream":1,%b}', "stream"),
+]
+NO_MESSAGES: list[Row] = [
+    ("no messages", b'{"model":"auto","max_tokens":9}', "messages"),
+    ("an object for messages", b'{"model":"auto","max_tokens":9,"messages":{}}', "messages"),
+    ("null for a message", b'{"model":"auto","max_tokens":9,"messages":[null]}', "messages[0]"),
+]
+NO_INPUT: list[Row] = [
+    ("no input", b'{"model":"auto"}', "input"),
+    ("null for input", b'{"model":"auto","input":null}', "input"),
+    ("an object for input", b'{"model":"auto","input":{}}', "input"),
+    ("a number for input", b'{"model":"auto","input":1}', "input"),
+    ("null for an item", b'{"model":"auto","input":["a",null]}', "input[0]"),
+    ("messages", b'{"model":"auto",%b}' % HI, "messages"),
+    ("both", b'{"model":"auto","input":"a",%b}' % HI, "messages"),
+]
+NO_CONTENTS: list[Row] = [
+    ("no contents", b"{}", "contents"),
+    ("null for contents", b'{"contents":null}', "contents"),
+    ("a number for contents", b'{"contents":1}', "contents"),
+    ("null for a content", b'{"contents":[{},null]}', "contents[1]"),
+    ("a list for generationConfig", b'{"contents":[],"generationConfig":[]}', "generationConfig"),
+    ("text for generation_config", b'{"contents":[],"generation_config":"x"}', "generationConfig"),
+    ("messages", b"{%b}" % HI, "contents"),
+    ("input", b'{"input":"hi"}', "contents"),
+]
+
+
+def _rows() -> Iterator[tuple[str, Row]]:
+    for path in DOORS:
+        yield from ((path, row) for row in NOT_AN_OBJECT)
+        own = {GENERATE: NO_CONTENTS, RESPONSES: NO_INPUT}.get(family(path), NO_MESSAGES)
+        wrong = NO_MODEL
+        if path == INPUT:  # in which all is optional, and nothing is a stream
+            own = [row for row in own if row[0] not in ("no input", "null for input")]
+            wrong = [row for row in wrong if row[0] != "no model" and row[2] == "model"]
+        yield from ((path, row) for row in own)
+        if path not in GOOGLE:
+            said = b'"input":"hi"' if family(path) == RESPONSES else HI
+            yield from ((path, (name, body % said, field)) for name, body, field in wrong)
+
+
+ROWS = list(_rows())
+
+
+@pytest.mark.parametrize(("path", "row"), ROWS, ids=[f"{path} {row[0]}" for path, row in ROWS])
+def test_c_16_what_is_no_request(gate: Gate, provider: Upstream, path: str, row: Row) -> None:
+    """C-16: the member that is wrong is named, for people and for programs."""
+    told = gate.ask(path, row[1])
+    message = shaped(told, path, 400)
+    assert (f'"{row[2]}"' if row[2] else "must be a JSON object") in message
+    if family(path) != MESSAGES:
+        assert field(told) == row[2]
+    assert not provider.requests
+
+
+@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize(
+    "name", ["gpt-9", "acne/fast", "x" * 1_000_000, "../../etc/passwd", "\0", "{{7*7}}"]
+)
+def test_models_that_are_none(gate: Gate, provider: Upstream, path: str, name: str) -> None:
+    """404 in the dialect, short whatever the name is, and told literally."""
+    name = name[:10_000] if path in GOOGLE else name  # a head has a limit of its own
+    told = gate.ask(*named(path, name))
+    message = shaped(told, path, 404)
+    assert len(name) > 100 or repr(name)[1:-1] in message
+    if family(path) != MESSAGES:
+        assert field(told) == "model"
+    assert not provider.requests
+
+
+@pytest.mark.parametrize("path", GOOGLE)
+def test_c_16_a_path_of_gemini_without_a_model(gate: Gate, path: str) -> None:
+    """C-16: where one belongs is told."""
+    told = gate.ask(path.replace("gem-9", ""), contents())
+    assert "models/<name>:generateContent" in shaped(told, path, 400)
+    assert field(told) == "model"
+
+
+def test_c_16_methods_of_a_model_that_are_none(gate: Gate, provider: Upstream) -> None:
+    """C-16: what a call is sent to is told; a stream in another form than events is refused."""
+    for method in ("generate", "", "predict", "GENERATECONTENT", "generateContent/"):
+        told = gate.ask(f"/v1beta/models/gem-9:{method}", contents())
+        assert "{model}:generateContent" in shaped(told, GENERATE, 404)
+    for name in ("gem-9", "messages", "x/responses"):
+        for query in ("", "?alt=json", "?alt="):
+            path = STREAM.partition("?")[0].replace("gem-9", name) + query
+            assert "?alt=sse" in shaped(gate.ask(path, contents()), STREAM, 400)
+    assert not provider.requests
+
+
+LARGE = [
+    ("5e4 turns", ""),
+    ("1e5 members", ",".join(f'"x{at}":1' for at in range(100_000))),
+    ("a name of 1e5", f'"{"x" * 100_000}":1'),
+    ("9e4 empty lists", '"x":[' + ",".join(["[]"] * 90_000) + "]"),
+]
+
+
+def turns(path: str, number: int) -> str:
+    """A member that holds so many turns."""
+    name, said = TURNS[family(path)]
+    return f'"{name}":[' + ",".join([f'{{"role":"user",{said}}}'] * number) + "]"
+
+
+TURNS = {
+    CHAT: ("messages", '"content":"a"'),
+    MESSAGES: ("messages", '"content":"a"'),
+    RESPONSES: ("input", '"content":"a"'),
+    GENERATE: ("contents", '"parts":{"text":"a"}'),
+}
+MODELS = {CHAT: "able-1", MESSAGES: "claude-haiku-9", RESPONSES: "reply-9"}
+
+
+@pytest.mark.parametrize("path", list(TURNS))
+@pytest.mark.parametrize("more", [row[1] for row in LARGE], ids=[row[0] for row in LARGE])
+def test_c_07_many_of_a_thing_pass(gate: Gate, provider: Upstream, path: str, more: str) -> None:
+    """C-07: the size of a body, the depth of its JSON and all its values are limits, others are none."""
+    members = [more, turns(path, 1)] if more else [turns(path, 49_000)]
+    if path in MODELS:
+        members += [f'"model":"{MODELS[path]}"', '"max_tokens":9']
+    body = f"{{{','.join(members)}}}".encode()
+    told = gate.ask(path, body)
+    assert told.status == 200, told.body[:300]
+    assert provider.requests[-1].body == body
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_c_07_thousands_of_turns_are_read(gate: Gate, provider: Upstream, path: str) -> None:
+    """C-07: what is refused of them is the name of the model, behind them."""
+    turn = b'{"role":"user"}'
+    name = TURNS[family(path)][0].encode()
+    body = b'{"max_tokens":9,"%b":[%b],"model":"gpt-9"}' % (name, b",".join([turn] * 90_000))
+    since = time.monotonic()
+    assert "'gpt-9'" in shaped(gate.ask(path.replace("gem-9", "gpt-9"), body), path, 404)
+    assert time.monotonic() - since < 20 * SOON
+    assert not provider.requests
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_c_09_a_member_that_is_named_twice(gate: Gate, provider: Upstream, path: str) -> None:
+    """C-09: at the top the last is read and the only one sent; inside, bytes pass."""
+    dialect = family(path)
+    name, said = TURNS[dialect]
+    inside = f'[{{"role":"user",{said},"role":"user"}}]'.encode()
+    first, last = TWICE.get(dialect, ("", ""))
+    twice = b'"%b":[null],"%b\\u0073":%b' % (name.encode(), name[:-1].encode(), inside)
+    if dialect == RESPONSES:
+        twice = b'"input":[null],"inpu\\u0074":' + inside
+    if last:
+        twice += f',"model":"{first}","mod\\u0065l":"{last}","max_tokens":9'.encode()
+    told = gate.ask(path, b"{%b}" % twice)
+    assert told.status == 200, told.body
+    assert told.headers["x-tiergate-model"] == last or not last
+    sent = provider.requests[-1].body
+    assert sent.count(f'"{name}"'.encode()) == 1
+    assert sent.count(b'"model"') == bool(last)
+    assert bytes(memoryview(jsonio.members(sent)[name])) == inside
+    assert provider.requests[-1].json.get("model", "") == last
+
+
+TWICE = {
+    CHAT: ("deep-1", "able-1"),
+    MESSAGES: ("claude-opus-9", "claude-haiku-9"),
+    RESPONSES: ("reply-10", "reply-9"),
+}
+
+
+@pytest.mark.parametrize("path", GOOGLE)
+@pytest.mark.parametrize(
+    ("names", "inner"),
+    [
+        (("systemInstruction", "system_instruction"), False),
+        (("generationConfig", "generation_config"), False),
+        (("maxOutputTokens", "max_output_tokens"), True),
+    ],
+)
+def test_c_09_a_member_of_gemini_in_both_its_spellings(
+    gate: Gate, provider: Upstream, path: str, names: tuple[str, str], inner: bool
+) -> None:
+    """C-09: refused: nobody knows which of them a provider reads."""
+    twice: dict[str, object] = {names[0]: {}, names[1]: {}}
+    told = gate.ask(path, contents(**({"generationConfig": twice} if inner else twice)))
+    assert f'also as "{names[1]}"' in shaped(told, path, 400)
+    assert field(told) == ("generationConfig." if inner else "") + names[0]
+    assert not provider.requests
+
+
+TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    ("more", "word"),
+    [({"system": "Be brief."}, "system"), ({"system": []}, "system"), ({"tools": [TOOL]}, "tools")],
+)
+def test_c_16_a_messages_request_at_the_door_of_chat(
+    gate: Gate, provider: Upstream, more: dict[str, object], word: str
+) -> None:
+    """C-16: refused with the right door: passed on, its system prompt would be lost without a word."""
+    told = gate.ask(CHAT, chat(max_tokens=9, **more))
+    assert "send it to POST /v1/messages" in shaped(told, CHAT, 400)
+    assert told.json["error"]["param"] == word
+    assert not provider.requests
+
+
+@pytest.mark.parametrize("name", ["input", "prompt"])
+def test_c_16_requests_of_its_sisters_at_the_door_of_chat(gate: Gate, name: str) -> None:
+    """C-16: what to write instead is told."""
+    body = jsonio.dumps({"model": "auto", name: "Hello."})
+    assert f'takes no "{name}": write it as messages' in shaped(gate.ask(CHAT, body), CHAT, 400)
+
+
+def test_c_16_a_chat_request_at_the_door_of_messages(gate: Gate, provider: Upstream) -> None:
+    """C-16: refused in the dialect of the door: it lacks what that dialect requires."""
+    message = shaped(gate.ask(MESSAGES, chat()), MESSAGES, 400)
+    assert message.startswith('"max_tokens" is required')
+    assert "goes to POST /v1/chat/completions" in message
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    message = shaped(gate.ask(MESSAGES, chat(max_tokens=9, tools=tools)), MESSAGES, 400)
+    assert "goes to POST /v1/chat/completions" in message
+    assert not provider.requests
+
+
+NUMBERS = (
+    "-1", "0", "1", "2147483648", "9007199254740993", "9223372036854775808", "18446744073709551616",
+    "1e308", '"5"', "true", "null", "1.5", "[]", "{}",
+)  # fmt: skip
+
+
+def fair(told: Told) -> bool:
+    return told.status in (200, 400) and not told.headers.get("x-tiergate-cost", "").startswith("-")
+
+
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES])
+@pytest.mark.parametrize("stream", [False, True])
+def test_wrong_numbers_are_never_a_fault(gate: Gate, path: str, stream: bool) -> None:
+    """No number of a client's makes a 5xx or a negative cost: 200 or 400."""
+    names = ["max_tokens", "max_completion_tokens", "n", "temperature", "top_p", "seed"]
+    if path == RESPONSES:
+        names = ["max_output_tokens", "top_logprobs", "temperature", "max_tool_calls", "reasoning", "include"]  # fmt: skip
+    for number in NUMBERS:
+        for name in names:
+            told = gate.ask(
+                path, plain(path, stream=stream)[:-1] + f',"{name}":{number}}}'.encode()
+            )
+            assert fair(told), (name, number, told.body)
+
+
+@pytest.mark.parametrize("path", GOOGLE)
+@pytest.mark.parametrize("model", ["gem-9", "able-1"])
+def test_wrong_numbers_of_gemini_are_never_a_fault(gate: Gate, path: str, model: str) -> None:
+    """The same where they stand deeper, at home and abroad."""
+    inner = (
+        "maxOutputTokens", "candidateCount", "temperature", "topK", "seed", "logprobs", "thinkingConfig",
+        'thinkingConfig":{"thinkingBudget', 'thinkingConfig":{"includeThoughts',
+    )  # fmt: skip
+    path = path.replace("gem-9", model)
+    for number in NUMBERS:
+        for name in inner:
+            body = contents()[:-1] + f',"generationConfig":{{"{name}":{number}'.encode()
+            told = gate.ask(path, body + b"}" * (2 + name.count("{")))
+            assert fair(told), (name, number, told.body)
+
+
+@pytest.mark.parametrize("value", ["1", '"x"', "null", "true", "[]", "{}", "[1]", '[{"x":[]}]'])
+@pytest.mark.parametrize("path", [RESPONSES, GENERATE, TOKENS])
+def test_members_of_another_type_are_never_a_fault(gate: Gate, path: str, value: str) -> None:
+    """At home they are the provider's to refuse; abroad they are refused, or dropped."""
+    members = {
+        RESPONSES: (
+            'instructions":%', 'tools":%', 'tool_choice":%', 'text":%', 'text":{"format":%}', 'reasoning":%', 'store":%',
+            'reasoning":{"effort":%}', 'include":%', 'metadata":%', 'input":[{"type":%}]', 'input":[{"role":%}]',
+            'input":[{"role":"user","content":%}]', 'input":[{"role":"user","content":[{"type":"input_text","text":%}]}]',
+            'input":[{"type":"function_call","arguments":%}]', 'input":[{"type":"function_call_output","output":%}]',
+            'input":[{"type":"reasoning","summary":%,"encrypted_content":%}]', 'input":[{"type":"message","content":%}]',
+            'input":[{"role":"user","content":[{"type":"input_image","image_url":%}]}]', 'tools":[{"type":%,"name":%}]',
+        ),
+    }.get(path, (
+        'systemInstruction":%', 'tools":%', 'toolConfig":%', 'toolConfig":{"functionCallingConfig":%}', 'safetySettings":%',
+        'contents":{"parts":%}', 'contents":[{"role":%}]', 'contents":[{"parts":[{"text":%}]}]', 'store":%', 'labels":%',
+        'contents":[{"parts":[{"functionCall":%}]}]', 'contents":[{"parts":[{"functionResponse":{"name":%,"response":%}}]}]',
+        'contents":[{"parts":[{"inlineData":{"mimeType":%,"data":%}}]}]', 'tools":[{"functionDeclarations":%}]',
+        'contents":[{"parts":[{"functionCall":{"name":%,"args":%}}]}]', 'generationConfig":{"thinkingConfig":{"thinkingLevel":%}}',
+        'generationConfig":{"responseSchema":%}', 'generationConfig":{"stopSequences":%}', 'generateContentRequest":%',
+        'contents":[{"parts":[{"text":"a","thoughtSignature":%,"thought":%}]}]', 'tools":[{"googleSearch":%}]',
+    ))  # fmt: skip
+    for model in ("reply-9" if path == RESPONSES else "gem-9", "able-1", "claude-haiku-9"):
+        for member in members:
+            more = f'"{member.replace("%", value)}'
+            told = gate.ask(
+                path.replace("gem-9", model), plain(path, model=model)[:-1] + f",{more}}}".encode()
+            )
+            assert told.status in (200, 400), (model, more, told.body)
+
+
+def test_count_tokens_needs_no_cap(gate: Gate) -> None:
+    body = jsonio.dumps({"model": "claude-haiku-9", "messages": []})
+    assert gate.ask(COUNT, body).json == {"input_tokens": 12}
+    assert gate.ask(COUNT, messages()).status == 200

@@ -1,0 +1,151 @@
+"""Open keys: the gateway answers requests by names that it knows, and no web page from elsewhere."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.runtime.build import cautions
+from gateway.server.cors import Cors
+from gateway.server.open_access import OpenAccess
+from gateway.settings.errors import ConfigError
+from gateway.settings.loader import load
+from tests.e2e.upstream import Upstream
+from tests.e2e.world import Change, Config, Make, World, chat
+from tests.server.gate import CLIENT_KEY, DOORS, KEYS, Gate, answers, family, plain, request
+
+REBOUND = ["evil.example", "evil.example:8484", "127.0.0.1.evil.example", "localhost.evil.example", "192.168.1.5"]  # fmt: skip
+HERE = [
+    "127.0.0.1", "127.0.0.1:8484", "localhost", "LOCALHOST:1", "localhost.", "[::1]:8484", "127.8.8.8",
+    "host.docker.internal:8484", "",
+]  # fmt: skip
+OTHERS = [
+    ("GET", "/"), ("GET", "/v1/models"), ("GET", "/v1/models/auto"), ("POST", "/v1/route"), ("POST", "/v1/feedback"),
+    ("GET", "/v1/responses/resp_1"), ("DELETE", "/v1/responses/resp_1"), ("GET", "/openapi.json"), ("GET", "/metrics"),
+    ("GET", "/dashboard"), ("GET", "/dashboard/session"), ("POST", "/dashboard/session"), ("GET", "/admin/costs"),
+    ("POST", "/admin/reload"), ("GET", "/nowhere"), ("GET", "/v1/chat/completions"), ("POST", "/chat/completions"),
+]  # fmt: skip
+PAGE = {"origin": "https://evil.example", "content-type": "text/plain"}
+
+
+def opened(**server: object) -> Change:
+    """Let a gateway listen anywhere though its keys are open, as operators do in containers."""
+
+    def change(value: Config) -> None:
+        value["server"] = {"open": True, **server}
+
+    return change
+
+
+@pytest.mark.parametrize("host", REBOUND)
+@pytest.mark.parametrize("path", DOORS)
+def test_a_name_that_leads_here_is_no_name_of_this_gateway(
+    gate: Gate, provider: Upstream, path: str, host: str
+) -> None:
+    """DNS rebinding: the page's own name leads to this machine, and its browser sends that name."""
+    asked = len(provider.requests)
+    data = request(path, plain(path), b"connection: close")
+    (told,) = answers(gate.exchange(data.replace(b"localhost", host.encode())))
+    assert told.status == 403
+    assert b"server.hosts" in told.body
+    assert family(path) in path or b"error" in told.body
+    assert len(provider.requests) == asked
+
+
+@pytest.mark.parametrize(("method", "path"), OTHERS)
+@pytest.mark.parametrize("listening", ["127.0.0.1", "0.0.0.0"])
+def test_every_endpoint_refuses_strange_names_and_pages(
+    make: Make, method: str, path: str, listening: str
+) -> None:
+    """Whether or not the operator has set `server.open`."""
+    world = make(opened(host=listening))
+    for headers in ({"host": "evil.example"}, PAGE, {"origin": "null"}):
+        reply = world.client.request(method, path, headers=headers)
+        assert reply.status_code == 403, (headers, reply.text)
+        assert "access-control-allow-origin" not in reply.headers
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_probes_are_answered_by_every_name(world: World, path: str) -> None:
+    """Balancers and kubelets ask by an address, by a name of their own, or by none."""
+    for headers in ({"host": "10.0.0.7:8484"}, {"host": "evil.example"}, PAGE):
+        assert world.client.get(path, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("host", HERE)
+def test_names_of_this_machine_are_known(world: World, host: str) -> None:
+    assert world.ask(chat(), host=host).status_code == 200
+
+
+def test_the_names_of_an_operator_are_known_and_their_pages_may_call(make: Make) -> None:
+    """A page of the gateway itself, as the start page, calls by the name that it was loaded from."""
+    world = make(opened(hosts=["gateway.internal", "192.168.1.5"]))
+    for host in ("gateway.internal", "Gateway.Internal:8484", "192.168.1.5:8484"):
+        assert world.ask(chat(), host=host).status_code == 200
+        assert world.ask(chat(), host=host, origin=f"http://{host}").status_code == 200
+    for host in ("other.internal", "a.gateway.internal", "192.168.1.6"):
+        assert world.ask(chat(), host=host).status_code == 403
+    reply = world.ask(chat(), host="gateway.internal", origin="http://evil.example")
+    assert reply.status_code == 403
+
+
+def test_every_name_is_known_where_the_operator_says_so(make: Make) -> None:
+    """`hosts: "*"` and `cors: "*"` are as `server.open` was before: nothing is checked."""
+    world = make(opened(hosts="*", cors="*"))
+    assert world.ask(chat(), host="evil.example").status_code == 200
+    assert world.ask(chat(), origin="https://evil.example").status_code == 200
+
+
+def test_keys_stand_in_the_place_of_names(make: Make) -> None:
+    """Where a key is needed a page from elsewhere has none, whatever it names."""
+    world = make(TIERGATE_KEYS=KEYS)
+    for headers in ({"host": "evil.example"}, {"origin": "https://evil.example"}):
+        assert world.ask(chat(), x_api_key=CLIENT_KEY, **headers).status_code == 200
+        assert world.ask(chat(), **headers).status_code == 401
+
+
+def test_requests_of_a_connection_are_each_looked_at(gate: Gate) -> None:
+    """A head that came before is known to the gateway by its bytes; one byte more is another."""
+    body = plain(DOORS[0])
+    good, bad = (
+        b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-length: %d\r\n\r\n%b"
+        % (DOORS[0].encode(), host, len(body), body)
+        for host in (b"localhost", b"localhosts")
+    )
+    with gate.dial() as connection:
+        for data, status in ((good, 200), (good, 200), (bad, 403), (good, 200), (bad, 403)):
+            connection.sendall(data)
+            seen = b""
+            while not seen.endswith(b"}"):
+                seen += connection.recv(65536)
+            assert seen.startswith(b"HTTP/1.1 %d " % status)
+
+
+@pytest.mark.parametrize(
+    ("listening", "host", "known"),
+    [
+        ("127.0.0.1", "192.168.1.5", False), ("0.0.0.0", "192.168.1.5:80", True), ("::", "[2001:db8::1]:80", True),
+        ("", "10.0.0.1", True), ("0.0.0.0", "evil.example", False), ("192.168.1.5", "192.168.1.5", True),
+        ("192.168.1.5", "192.168.1.6", False), ("box.lan", "BOX.lan:8484", True), ("::1", "[::1]", True),
+        ("0.0.0.0", "[v1.a]", False), ("0.0.0.0", "192.168.1.5@evil", False), ("127.0.0.1", "[::ffff:127.0.0.1]", True),
+    ],
+)  # fmt: skip
+def test_the_address_that_it_listens_on_is_known(listening: str, host: str, known: bool) -> None:
+    """Where it listens on all of them, every address: no page has an address for a name."""
+    access = OpenAccess(listening, [], Cors([]))
+    assert access.knows_host([(b"host", host.encode())]) is known
+    assert OpenAccess(listening, ["*"], Cors([])).knows_host([(b"host", host.encode())])
+
+
+@pytest.mark.parametrize("hosts", ['["*", a]', "[http://a]", "[a:80]", '["a b"]', '[""]', "[a/b]"])
+def test_what_is_no_name_is_told(tmp_path: Path, hosts: str) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(f"version: 1\nserver: {{hosts: {hosts}}}\n")
+    with pytest.raises(ConfigError, match=r"server\.hosts"):
+        load(file, {})
+
+
+def test_every_name_and_open_keys_are_warned_of(make: Make) -> None:
+    world, keyed = make(opened(hosts="*")), make(opened(hosts="*"), TIERGATE_KEYS=KEYS)
+    (warning,) = cautions(world.gateway.site, world.gateway.keys, {})
+    assert "by a name of its own" in warning.message
+    assert cautions(keyed.gateway.site, keyed.gateway.keys, {}) == []

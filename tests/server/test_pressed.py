@@ -1,0 +1,89 @@
+"""Under pressure: who is refused at each level, at which doors, and who never is."""
+
+import pytest
+
+from gateway.limits.load_shedding import ALL, REASONING, SHARES
+from tests.e2e.upstream import SILENT, Upstream, whole
+from tests.e2e.world import Make, World, chat
+from tests.server.test_share import keys
+
+
+def press(world: World, level: int) -> None:
+    """It stays so: nothing is measured any more."""
+    pressure = world.gateway.pressure
+    pressure.look = lambda now, late: None  # type: ignore[method-assign]
+    pressure.level = level
+
+
+def again(reply_after: str) -> bool:
+    return int(reply_after) in range(1, 6)
+
+
+@pytest.mark.parametrize(("level", "refused"), [(0, False), (SHARES, False), (REASONING, True)])
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_reasoning_goes_before_the_rest(
+    make: Make, upstream: Upstream, level: int, refused: bool, streamed: bool
+) -> None:
+    """It is a call with a row by then, and nobody was asked; other tiers are served."""
+    world = make()
+    upstream.on("/acme", whole())
+    press(world, level)
+    reply = world.ask(chat(model="reasoning", max_tokens=9))
+    assert reply.status_code == (503 if refused else 200)
+    if refused:
+        assert reply.json()["error"]["code"] == "overloaded"
+        assert again(reply.headers["retry-after"])
+        assert "x-should-retry" not in reply.headers
+        assert not upstream.requests
+    assert world.ask(chat()).status_code == 200
+    first = world.entries()[0]
+    assert (first.state, first.problem) == (
+        ("refused", "overloaded") if refused else ("settled", None)
+    )
+
+
+def test_at_the_last_level_all_are_refused_but_signs_of_life(
+    make: Make, upstream: Upstream
+) -> None:
+    """Each in its dialect, without a row, whatever it is; keys are asked for first."""
+    world = make(lambda value: value.update(metrics={"open": True}), TIERGATE_KEYS=keys("ann"))
+    press(world, ALL)
+    key = {"authorization": "Bearer ann"}
+    for path, status in (
+        ("/v1/chat/completions", 503),
+        ("/v1/messages", 529),
+        ("/v1/responses", 503),
+        ("/v1beta/models/auto:generateContent", 503),
+        ("/v1/route", 503),
+        ("/nowhere", 503),
+    ):
+        reply = world.client.post(path, content=b"{}", headers=key)
+        assert (path, reply.status_code) == (path, status)
+        assert again(reply.headers["retry-after"])
+        assert "overloaded" in reply.text or "UNAVAILABLE" in reply.text
+    assert world.client.post("/v1/messages", content=b"{}").status_code == 401
+    assert world.client.get("/v1/models", headers=key).status_code == 503
+    for path, status in (("/health", 200), ("/ready", 503), ("/metrics", 200)):
+        assert world.client.get(path).status_code == status
+    figures = world.client.get("/metrics").text
+    assert 'tiergate_refused_total{kind="overloaded"} 7' in figures
+    assert "tiergate_shed_total 7" in figures
+    assert "tiergate_pressure 3" in figures
+    assert world.entries() == []
+    assert not upstream.requests
+
+
+def test_a_key_with_more_than_its_share_waits_first(make: Make, upstream: Upstream) -> None:
+    """Of three calls two are ann's: the next is not hers, though there is room for hundreds."""
+    world = make(TIERGATE_KEYS=keys("ann", "bob", "cat"))
+    upstream.on("/acme", SILENT, SILENT, SILENT, whole())
+    ann, bob = {"authorization": "Bearer ann"}, {"authorization": "Bearer bob"}
+    with world.leaving(chat(), **ann), world.leaving(chat(), **ann), world.leaving(chat(), **bob):
+        for _ in range(3):
+            upstream.arrived()
+        press(world, SHARES)
+        reply = world.ask(chat(), **ann)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert again(reply.headers["retry-after"])
+        assert world.ask(chat(), **bob).status_code == 200
+        assert world.ask(chat(), authorization="Bearer cat").status_code == 200

@@ -1,0 +1,251 @@
+"""`/ready` tells the truth: 503 with the reason while no call is served, 200 again without one."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from gateway.core.call import Key, KeyBudget
+from gateway.ledger import journal
+from gateway.ledger.journal import JournalError, Segment, append
+from gateway.limits.load_shedding import ALL, REASONING
+from gateway.server.readiness import Readiness, Unready
+from gateway.server.shutdown import Drain
+from tests.conftest import redis_program
+from tests.e2e.child import until
+from tests.e2e.place import Place
+from tests.e2e.upstream import Upstream, whole
+from tests.e2e.world import Change, Config, Make, World, chat
+from tests.server.test_pressed import press
+from tests.server.test_share import keys
+
+FULL = "No space left on device"
+BUDGET = {"name": "team", "usd": 5, "every": "day"}
+
+
+def ask(world: World) -> tuple[int, str, str | None]:
+    """What /ready answers now: its status, word and reason."""
+    world.app.readiness._until = 0.0
+    reply = world.client.get("/ready")
+    told = reply.json()
+    assert world.client.get("/health").status_code == 200
+    assert {"status", "version", "config"} <= set(told) <= {"status", "version", "config", "reason"}
+    return reply.status_code, told["status"], told.get("reason")
+
+
+OK = (200, "ok", None)
+
+
+class Disk:
+    """The disk under every journal of this process."""
+
+    full = False
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    disk = Disk()
+
+    def appending(segment: Segment, data: bytes) -> None:
+        if disk.full:
+            raise JournalError(errno.ENOSPC, FULL)
+        append(segment, data)
+
+    monkeypatch.setattr(journal, "append", appending)
+    yield disk
+    disk.full = False
+
+
+def ledger(**settings: str) -> Change:
+    def change(value: Config) -> None:
+        value["ledger"] = settings
+
+    return change
+
+
+@pytest.mark.parametrize("called", [False, True], ids=["idle", "after a refused call"])
+def test_a_full_disk_is_told(make: Make, upstream: Upstream, disk: Disk, called: bool) -> None:
+    """Where the ledger refuses calls for it; also before the first call finds out."""
+    world = make(ledger(on_disk_full="refuse"))
+    upstream.on("/acme", whole())
+    assert ask(world) == OK
+    disk.full = True
+    if called:
+        assert world.ask(chat()).status_code == 503
+    assert ask(world) == (503, "ledger", f"The ledger cannot be written: {FULL}.")
+    disk.full = False
+    if called:  # what waits in memory is tried each second
+        world.loop.run(_tried(world))
+    assert ask(world) == OK
+    assert world.ask(chat()).status_code == 200
+
+
+async def _tried(world: World) -> None:
+    world.gateway.archive.record._try()
+
+
+def test_a_full_disk_is_nothing_to_who_serves_without(make: Make, disk: Disk) -> None:
+    world = make(ledger(on_disk_full="serve"))
+    disk.full = True
+    assert ask(world) == OK
+    assert world.ask(chat()).status_code == 200
+    assert ask(world) == OK
+
+
+def test_a_busy_gateway_tries_no_disk(make: Make, disk: Disk) -> None:
+    """Rows that were taken since the last look say that there is room."""
+    world = make(ledger(on_disk_full="refuse"))
+    assert ask(world) == OK
+    assert world.ask(chat()).status_code == 200
+    disk.full = True
+    assert ask(world) == OK
+    assert ask(world)[1] == "ledger"
+
+
+def test_a_disk_that_does_not_sync_is_told(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each call waits for the disk."""
+    broken = False
+
+    def syncing(_: int) -> None:
+        if broken:
+            raise OSError(errno.EIO, "Input/output error")
+
+    for durability, told in (("each", "ledger"), ("group", "ok")):
+        world = make(ledger(on_disk_full="refuse", durability=durability))
+        monkeypatch.setattr(world.gateway.archive.journal, "_sync", syncing)
+        broken = True
+        world.ask(chat())
+        assert ask(world)[1] == told
+        broken = False
+        assert ask(world) == OK
+
+
+def test_a_probe_leaves_nothing(make: Make) -> None:
+    """And a folder in which no file can be made says nothing of the file that is open."""
+    world = make()
+    folder = world.gateway.archive.folder
+    before = sorted(folder.iterdir())
+    assert ask(world) == OK
+    assert sorted(folder.iterdir()) == before
+    shutil.rmtree(folder)
+    assert ask(world) == OK
+
+
+def test_pressure_is_told(make: Make) -> None:
+    """At the last level all calls are refused; before that some are served."""
+    world = make()
+    press(world, REASONING)
+    assert ask(world) == OK
+    press(world, ALL)
+    assert ask(world) == (503, "overloaded", "The gateway is at its limits.")
+    press(world, 0)
+    assert ask(world) == OK
+
+
+def test_no_lab_is_told(make: Make) -> None:
+    world = make()
+    gateway = world.gateway
+    built = gateway.site.built
+    labs = {
+        name: msgspec.structs.replace(lab, on=False) for name, lab in built.catalogue.labs.items()
+    }
+    catalogue = msgspec.structs.replace(built.catalogue, labs=labs)
+    without = msgspec.structs.replace(built, catalogue=catalogue)
+    gateway.site = msgspec.structs.replace(gateway.site, built=without)
+    assert ask(world) == (503, "labs", "No lab is on: `tiergate check` says why.")
+
+
+def test_an_end_is_told(make: Make) -> None:
+    world = make()
+    world.app.entrance.drain.begun = True
+    assert ask(world) == (503, "draining", "The gateway is stopping.")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A Redis that runs, or does not."""
+    program = redis_program()
+    if program is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    made = Place(program, tmp_path_factory.mktemp("redis"))
+    yield made
+    made.kill()
+
+
+def bounded(*budgets: Config, lost: str = "closed") -> Change:
+    def change(value: Config) -> None:
+        value["budgets"] = list(budgets)
+        value["on_redis_loss"] = lost
+
+    return change
+
+
+@pytest.mark.parametrize("called", [False, True], ids=["idle", "after a refused call"])
+def test_a_redis_that_is_gone_is_told(
+    make: Make, upstream: Upstream, place: Place, called: bool
+) -> None:
+    """Where a budget bounds every call and is closed without it; it comes back by itself."""
+    upstream.on("/acme", whole())
+    place.start_again()
+    world = make(bounded(BUDGET), REDIS_URL=f"redis://127.0.0.1:{place.port}")
+    assert world.ask(chat(max_tokens=9)).status_code == 200
+    assert ask(world) == OK
+    place.kill()
+    if called:
+        assert world.ask(chat(max_tokens=9)).status_code == 503
+    assert ask(world) == (503, "budgets", "Budgets cannot be counted: Redis does not answer.")
+    place.start_again()
+    until(lambda: ask(world) == OK, "it is ready again, though nobody calls")
+    assert world.ask(chat(max_tokens=9)).status_code == 200
+
+
+MATTERS: dict[str, tuple[Change, bool]] = {
+    "local": (bounded(BUDGET, lost="local"), False),
+    "no budget": (bounded(), False),
+    "of a tier": (bounded({**BUDGET, "tier": "reasoning"}), False),
+    "of a tag": (bounded({**BUDGET, "tag": "web"}), False),
+    "of a key": (bounded({**BUDGET, "key": "ann"}), False),
+    "of all keys": (bounded({**BUDGET, "key": ["ann", "bob"]}), True),
+    "of all tiers": (
+        bounded({**BUDGET, "tier": "fast"}, {**BUDGET, "name": "b", "tier": ["smart", "reasoning"]}),
+        True,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MATTERS)
+def test_a_redis_that_is_gone_matters_where_every_call_needs_it(
+    make: Make, place: Place, name: str
+) -> None:
+    """As long as some call is served the gateway is ready."""
+    change, held = MATTERS[name]
+    place.kill()
+    url = f"redis://127.0.0.1:{place.port}"
+    world = make(change, REDIS_URL=url, TIERGATE_KEYS=keys("ann", "bob"))
+    world.ask(chat(), authorization="Bearer ann")
+    assert (ask(world)[1] == "budgets") is held
+
+
+def test_budgets_of_keys_are_budgets(make: Make, place: Place) -> None:
+    """Where each key that opens something has one of its own."""
+    place.kill()
+    world = make(bounded(), REDIS_URL=f"redis://127.0.0.1:{place.port}", TIERGATE_KEYS=keys("ann"))
+    gate, own = world.gateway.gate, KeyBudget(usd=Decimal(1), every="day")
+    ann, bob = Key(name="ann", budgets=(own,)), Key(name="bob")
+    assert gate.closes([ann])
+    assert not gate.closes([ann, bob])
+
+
+async def test_an_answer_counts_for_a_second(make: Make, disk: Disk) -> None:
+    """Whoever asks needs no key: a disk is not tried as often as one likes."""
+    now = 100.0
+    readiness = Readiness(make().gateway, Drain(), lambda: now)
+    assert await readiness() is None
+    disk.full = True
+    now += 0.99
+    assert await readiness() is None
+    now += 0.01
+    assert await readiness() == Unready("ledger", f"The ledger cannot be written: {FULL}.")

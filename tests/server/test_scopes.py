@@ -1,0 +1,191 @@
+"""Scopes of client keys over HTTP: refusals, lists, admins, and a file that changes under way."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.upstream import Upstream
+from tests.e2e.world import Make, World, chat
+from tests.server.gate import chat as body_of
+from tests.server.gate import messages, response
+
+ADMIN = "admin-key-0123456789-never-shown"
+
+
+def digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def scoped(value: dict[str, Any]) -> None:
+    """Two regions, and a file of keys."""
+    value["providers"]["acme"]["region"] = "eu"
+    value["providers"]["other"]["region"] = "us"
+    value["keys"] = "keys.yaml"
+
+
+KEYS: dict[str, dict[str, object]] = {
+    "free": {},
+    "models": {"models": ["swift-*", "else-1"]},
+    "us": {"regions": "us"},
+    "nowhere": {"regions": ["mars"]},
+    "tiers": {"tiers": "fast"},
+    "labs": {"labs": "other"},
+    "boss": {"admin": True},
+    "late": {"expires": "2026-01-01"},
+    "gone": {"revoked": "2026-01-01"},
+}
+FILE = {name: {"sha256": digest(name), **more} for name, more in KEYS.items()}
+
+
+@pytest.fixture
+def scopes(make: Make) -> World:
+    made: World = make(scoped, files={"keys.yaml": FILE})
+    return made
+
+
+def ask(world: World, key: str, model: str, path: str = "/v1/chat/completions") -> Any:
+    headers = {"authorization": f"Bearer {key}"}
+    return world.client.post(path, json=chat(model=model), headers=headers)
+
+
+SERVED = [
+    ("free", "smart", "able-1"), ("models", "smart", "else-1"), ("models", "auto", "swift-1"), ("models", "swift-1", "swift-1"),
+    ("models", "other/smart", "else-1"), ("us", "auto", "else-1"), ("us", "else-1", "else-1"), ("tiers", "auto", "swift-1"),
+    ("labs", "auto", "else-1"), ("boss", "able-1", "able-1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "model", "served"), SERVED)
+def test_a_key_reaches_what_it_holds(
+    scopes: World, upstream: Upstream, key: str, model: str, served: str
+) -> None:
+    reply = ask(scopes, key, model)
+    assert reply.status_code == 200, reply.text
+    assert upstream.requests[-1].json["model"] == served
+
+
+FORBIDDEN = [
+    ("models", "able-1"), ("models", "acme/reasoning"), ("us", "acme/auto"), ("us", "swift-1"),
+    ("us", "fast"), ("nowhere", "auto"), ("nowhere", "else-1"), ("tiers", "smart"), ("tiers", "able-1"), ("labs", "acme/auto"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "model"), FORBIDDEN)
+def test_a_key_is_refused_what_it_does_not_hold(
+    scopes: World, upstream: Upstream, key: str, model: str
+) -> None:
+    """SEC-AUTH 3: With 403 at every door, by a route's question too, and no provider is asked."""
+    reply = ask(scopes, key, model)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (403, "model_not_allowed")
+    assert ask(scopes, key, model, "/v1/route").status_code == 403
+    headers = {"x-api-key": key}
+    for path, body in (
+        ("/v1/messages", messages(model=model)),
+        ("/v1/responses", response(model=model)),
+    ):
+        assert scopes.client.post(path, content=body, headers=headers).status_code == 403
+    google = {"contents": [{"role": "user", "parts": [{"text": "a"}]}]}
+    reply = scopes.client.post(
+        f"/v1beta/models/{model}:generateContent", json=google, headers=headers
+    )
+    assert reply.status_code == 403
+    assert not upstream.requests
+
+
+def test_lists_hold_what_a_key_may_ask_for(scopes: World) -> None:
+    def names(key: str) -> set[str]:
+        reply = scopes.client.get("/v1/models", headers={"authorization": f"Bearer {key}"})
+        return {item["id"] for item in reply.json()["data"]}
+
+    assert {"swift-1", "able-1", "deep-1", "else-1"} <= names("free")
+    assert names("models") == {
+        "auto", "fast", "smart", "claude-auto", "gpt-4o", "acme/auto", "acme/fast", "other/auto", "other/smart", "swift-1",
+        "else-1",
+    }  # fmt: skip
+    assert names("us") == {
+        "auto",
+        "smart",
+        "claude-auto",
+        "gpt-4o",
+        "other/auto",
+        "other/smart",
+        "else-1",
+    }
+    reply = scopes.client.get("/v1/models/able-1", headers={"x-api-key": "us"})
+    assert reply.status_code == 404
+
+
+def test_what_opens_nothing_is_refused_alike_to_the_byte(scopes: World) -> None:
+    """Expired, revoked, unknown and malformed: status, body and length."""
+    replies = set()
+    for secret in ("late", "gone", "nobody", "tg-" + "0" * 64, "é", "x" * 8000, "Basic YTpi"):
+        for path in ("/v1/chat/completions", "/v1/models"):
+            headers = [(b"authorization", b"Bearer " + secret.encode())]
+            reply = scopes.client.request(
+                "POST" if "chat" in path else "GET", path, content=body_of(), headers=headers
+            )
+            told = {**reply.headers}
+            for name in ("x-request-id", "request-id", "connection"):
+                told[name] = str(len(told.get(name, "")) if name != "connection" else "")
+            replies.add((reply.status_code, reply.content, tuple(sorted(told.items()))))
+    assert len(replies) == 1, replies
+    assert next(iter(replies))[0] == 401
+
+
+@pytest.mark.parametrize(
+    "path", ["/admin/costs", "/admin/entries", "/admin/entries/tg-1", "/metrics"]
+)
+def test_an_admins_key_opens_what_others_do_not(make: Make, path: str) -> None:
+    """SEC-AUTH 3: Beside TIERGATE_ADMIN_KEY, and without it: then this machine alone is not enough any more."""
+
+    def told(value: dict[str, Any]) -> None:
+        scoped(value)
+        value["metrics"] = {"keys": True}
+
+    for environ in ({}, {"TIERGATE_ADMIN_KEY": ADMIN}):
+        world = make(told, files={"keys.yaml": FILE}, **environ)
+        for key in ("free", "late", "gone", "nobody", ""):
+            reply = world.client.get(path, headers={"x-api-key": key})
+            assert (reply.status_code, key in reply.text and bool(key)) == (401, False), key
+        assert world.client.get(path).status_code == 401
+        for key in ("boss", *environ.values()):
+            assert world.client.get(path, headers={"x-api-key": key}).status_code in (200, 404)
+
+
+def test_the_admin_key_may_be_an_admins_own(make: Make) -> None:
+    """One that is a client's who is no admin opens nothing, as ever."""
+    world = make(scoped, files={"keys.yaml": FILE}, TIERGATE_ADMIN_KEY="boss")
+    assert world.client.get("/admin/costs", headers={"x-api-key": "boss"}).status_code == 200
+    world = make(scoped, files={"keys.yaml": FILE}, TIERGATE_ADMIN_KEY="free")
+    for key in ("boss", "free"):
+        assert world.client.get("/admin/costs", headers={"x-api-key": key}).status_code == 403
+
+
+def test_an_admins_key_that_expired_still_keeps_the_door_shut(make: Make) -> None:
+    late = {"boss": {**FILE["boss"], "expires": "2026-01-01"}}
+    world = make(scoped, files={"keys.yaml": late})
+    assert world.client.get("/admin/costs").status_code == 401
+    assert world.client.get("/admin/costs", headers={"x-api-key": "boss"}).status_code == 401
+
+
+def test_methods_that_headers_name_open_nothing(scopes: World) -> None:
+    """SEC-AUTH 3."""
+    for name in ("x-http-method-override", "x-http-method", "x-method-override"):
+        headers = {"x-api-key": "free", name: "GET"}
+        assert scopes.client.post("/admin/costs", headers=headers).status_code == 405
+        assert scopes.client.get("/admin/costs", headers=headers).status_code == 401
+
+
+def test_a_change_of_the_file_holds_for_calls_and_lists(scopes: World) -> None:
+    """And one with a mistake does not."""
+    file: Path = scopes.folder / "keys.yaml"
+    file.write_text(f"new: {{sha256: {digest('new')}}}\n")
+    scopes.gateway.keys.refresh()
+    assert ask(scopes, "free", "auto").status_code == 401
+    assert ask(scopes, "new", "auto").status_code == 200
+    file.write_text("new: {sha256: 1}\n")
+    scopes.gateway.keys.refresh()
+    assert ask(scopes, "new", "auto").status_code == 200
+    assert scopes.client.get("/v1/models", headers={"x-api-key": "free"}).status_code == 401

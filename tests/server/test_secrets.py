@@ -1,0 +1,259 @@
+"""Keys and headers of clients: refused alike whatever is wrong with them, and never passed on or told."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.upstream import Upstream
+from tests.server.gate import (
+    CHAT,
+    CLIENT_KEY,
+    DOORS,
+    GENERATE,
+    GOOGLE,
+    MESSAGES,
+    RESPONSES,
+    Gate,
+    Told,
+    answers,
+    chat,
+    named,
+    plain,
+    request,
+    shaped,
+)
+
+GOOD = CLIENT_KEY.encode()
+BEARER = b"authorization: Bearer "
+
+KEYS = [
+    ("none", []),
+    ("empty", [b"authorization:"]),
+    ("scheme alone", [b"authorization: Bearer"]),
+    ("scheme and a space", [b"authorization: Bearer "]),
+    ("unknown", [BEARER + b"client-key"]),
+    ("its beginning", [BEARER + GOOD[:-1]]),
+    ("more than it", [BEARER + GOOD + b"x"]),
+    ("10 kB", [BEARER + b"x" * 10_000]),
+    ("Basic", [b"authorization: Basic " + GOOD]),
+    ("twice the scheme", [BEARER + b"Bearer " + GOOD]),
+    ("in another case", [BEARER + GOOD.upper()]),
+    ("not ASCII", [BEARER + "clé".encode()]),
+    ("not UTF-8", [BEARER + b"\xff\xfe"]),
+    ("two of one name", [BEARER + GOOD, BEARER + b"other"]),
+    ("two of one name, the other way round", [BEARER + b"other", BEARER + GOOD]),
+    ("in a cookie", [b"cookie: key=" + GOOD]),
+    ("in a header of another", [b"x-auth: " + GOOD, b"proxy-authorization: Bearer " + GOOD]),
+    ("x-api-key", [b"x-api-key: wrong"]),
+    ("x-goog-api-key", [b"x-goog-api-key: wrong"]),
+    ("an override of the method", [b"x-http-method-override: GET", b"x-original-url: /health"]),
+]
+
+
+def sent(gate: Gate, path: str, lines: list[bytes]) -> Told:
+    method = "GET" if "/models" in path and ":" not in path else "POST"
+    body = b"" if method == "GET" else plain(path)
+    data = request(path, body, *lines, b"connection: close", method=method)
+    (told,) = answers(gate.exchange(data))
+    return told
+
+
+ROUTES = [
+    *DOORS,
+    "/v1/route",
+    "/v1/models",
+    "/v1/models/auto",
+    "/v1beta/models",
+    "/v1beta/models/auto",
+    f"{CHAT}?key={CLIENT_KEY}",
+]
+
+
+@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("lines", [row[1] for row in KEYS], ids=[row[0] for row in KEYS])
+def test_sec_auth_1_without_a_key(
+    locked: Gate, provider: Upstream, path: str, lines: list[bytes]
+) -> None:
+    """SEC-AUTH 1: every door, 401 in its dialect, and it is told how to send a key."""
+    told = sent(locked, path, lines)
+    message = shaped(told, path, 401)
+    assert "key" in message
+    assert CLIENT_KEY not in told.body.decode()
+    assert told.headers["x-should-retry"] == "false"
+    assert not provider.requests
+
+
+def test_sec_auth_1_a_nul_is_no_key(locked: Gate) -> None:
+    """SEC-AUTH 1: the parser refuses it."""
+    assert sent(locked, CHAT, [BEARER + GOOD + b"\0"]).status == 400
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_sec_auth_1_ways_to_send_one(locked: Gate, provider: Upstream, path: str) -> None:
+    """SEC-AUTH 1: in each dialect's header, in any case of the scheme, with spaces round it."""
+    for line in (
+        BEARER + GOOD, b"Authorization: bearer " + GOOD, b"authorization: BEARER  " + GOOD + b"  ",
+        b"authorization: " + GOOD, b"x-api-key: " + GOOD, b"api-key:\t" + GOOD, b"x-goog-api-key: " + GOOD,
+    ):  # fmt: skip
+        assert sent(locked, path, [line]).status == 200, line
+    assert sent(locked, path, [BEARER + GOOD, b"x-api-key: " + GOOD]).status == 200
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_c_16_two_different_keys(locked: Gate, provider: Upstream, path: str) -> None:
+    """C-16: neither is guessed at, whichever of them is known; the headers are named."""
+    for lines in ([BEARER + GOOD, b"x-api-key: other"], [b"x-api-key: " + GOOD, BEARER + b"other"]):
+        message = shaped(sent(locked, path, lines), path, 400)
+        assert message == "Two different keys came, in authorization and x-api-key: send one."
+    assert not provider.requests
+
+
+def test_sec_auth_1_a_key_in_the_url_of_gemini(locked: Gate, provider: Upstream) -> None:
+    """SEC-AUTH 1, C-16: taken there alone, as good as in a header, never beside another, and it stays here."""
+    other = b"x-goog-api-key: other"
+    for path in GOOGLE:
+        url = f"{path}{'&' if '?' in path else '?'}key="
+        assert sent(locked, url + CLIENT_KEY, []).status == 200
+        assert sent(locked, url + CLIENT_KEY, [BEARER + GOOD]).status == 200
+        shaped(sent(locked, url + "other", []), path, 401)
+        shaped(sent(locked, url, []), path, 401)
+        for lines, key in (([other], CLIENT_KEY), ([BEARER + GOOD], "other")):
+            message = shaped(sent(locked, url + key, lines), path, 400)
+            assert message.startswith("Two different keys came, in ")
+            assert "the URL" in message
+        message = shaped(sent(locked, f"{url}{CLIENT_KEY}&key=other", []), path, 401)
+        assert message == "Two different keys came in the URL: send one."
+    assert len(provider.requests) == 2 * len(GOOGLE)
+    for one in provider.requests:
+        assert CLIENT_KEY not in one.path
+        assert CLIENT_KEY.encode() not in b"".join(value for _, value in one.headers)
+    assert CLIENT_KEY not in locked.child.err
+    assert CLIENT_KEY.encode() not in locked.journal()
+
+
+def test_c_16_where_keys_are_open_none_is_looked_at(gate: Gate) -> None:
+    """C-16: SDKs send whatever key their environment has."""
+    assert sent(gate, CHAT, [BEARER + b"a", b"x-api-key: b"]).status == 200
+
+
+def test_sec_auth_4_nobody_says_where_a_client_is(provider: Upstream, tmp_path: Path) -> None:
+    """SEC-AUTH 4: not in a header, also where uvicorn's own variable would let anybody."""
+    gate = Gate(tmp_path / "gateway", provider.url, FORWARDED_ALLOW_IPS="*")
+    spoofs = ("x-forwarded-for", "x-real-ip", "forwarded", "x-client-ip", "cf-connecting-ip")
+    try:
+        assert gate.ask("/admin/costs", method="GET").status == 200  # this machine itself
+        for name in spoofs[:3]:
+            lines = [f"{name}: {said}".encode() for said in ("127.0.0.1", "for=127.0.0.1")]
+            data = request("/admin/costs", b"", *lines, b"connection: close", method="GET")
+            (told,) = answers(gate.exchange(data.replace(b"host: localhost", b"host: localhost")))
+            assert told.status == 403, name
+        for name in spoofs:
+            told = sent(gate, CHAT, [name.encode() + b": 6.6.6.6"])
+            assert told.status == 200
+        assert "6.6.6.6" not in gate.child.err
+        assert b"6.6.6.6" not in gate.journal()
+    finally:
+        gate.stop()
+
+
+def test_sec_timing_unknown_and_malformed_keys_look_alike(locked: Gate) -> None:
+    """SEC-TIMING: the same status, body and length."""
+    told = {
+        sent(locked, CHAT, lines).body
+        for name, lines in KEYS
+        if lines and name in ("unknown", "10 kB", "Basic")
+    }
+    assert len(told) == 1
+
+
+ODD = [b"caf\xe9", b"\xff\xfe", "\U0001f600".encode(), b"a\tb", b"x" * 8000, b"'; --", b"{{7*7}}"]
+
+
+@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("name", ["x-request-id", "idempotency-key", "user-agent", "anthropic-beta", "anthropic-version", "traceparent", "openai-beta", "x-tiergate-tags", "x-tiergate-conversation", "x-tiergate-lab"])  # fmt: skip
+def test_sec_hdr_odd_values(gate: Gate, provider: Upstream, path: str, name: str) -> None:
+    """SEC-HDR: passed on, refused or dropped, never a fault; no answer repeats one."""
+    for value in ODD:
+        told = sent(gate, path, [name.encode() + b": " + value])
+        assert told.status in (200, 400, 404), (value, told.body)
+        head = "\r\n".join(f"{k}: {v}" for k, v in told.headers.items())
+        assert value.decode("latin-1") not in head
+        assert head.replace("\r\n", "").isascii()
+        assert head.replace("\r\n", "").isprintable()
+        assert told.headers["x-request-id"].startswith("tg-")
+
+
+@pytest.mark.parametrize("value", [b"a\rb", b"a\r\n b", b"a\0b", b"a\x1bb", b"a\x7fb", b"a\x0bb"])
+def test_sec_hdr_control_characters_do_not_go_on(
+    gate: Gate, provider: Upstream, value: bytes
+) -> None:
+    """SEC-HDR: refused, or not passed on; never a fault."""
+    for path in DOORS:
+        told = answers(
+            gate.exchange(
+                request(path, plain(path), b"idempotency-key: " + value, b"connection: close")
+            )
+        )[0]
+        assert told.status in (200, 400), told.body
+    sent_on = [v for one in provider.requests for _, v in one.headers]
+    assert value not in sent_on
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_sec_hdr_what_is_between_client_and_gateway_stays_there(
+    locked: Gate, provider: Upstream, path: str
+) -> None:
+    """SEC-HDR: keys, cookies, hop-by-hop headers and the SDK's own are not the provider's business."""
+    lines = [
+        BEARER + GOOD, b"cookie: a=b", b"te: trailers", b"keep-alive: 9", b"proxy-authorization: Basic x",
+        b"x-stainless-lang: python", b"x-forwarded-for: 10.0.0.1", b"forwarded: for=x", b"referer: x", b"origin: x",
+    ]  # fmt: skip
+    assert sent(locked, path, lines).status == 200
+    (one,) = provider.requests
+    names = {name.decode().lower() for name, _ in one.headers}
+    assert not names & {line.partition(b":")[0].decode() for line in lines} - {"authorization"}
+    assert CLIENT_KEY.encode() not in b"".join(value for _, value in one.headers)
+
+
+FORGED = (
+    '\n{"at":1,"event":"forged"}',
+    "\r\nforged",
+    "\x1b[2J",
+    "\x1b]0;x\x07",
+    "\u2028{}",
+    "\x85x",
+    "\u202ex",
+    "=1+1",
+)
+
+
+def test_sec_log_one_line_an_event_and_no_control_character(
+    gate: Gate, locked: Gate, provider: Upstream
+) -> None:
+    """SEC-LOG: prompts, names, keys, tags and paths that try to write a line of their own."""
+    for text in FORGED:
+        raw = text.encode().translate(None, b"\r\n\0\x1b\x07")
+        for body in (
+            chat(model=text),
+            chat(user=text, messages=[{"role": "user", "content": text}]),
+        ):
+            for lines in (
+                [b"x-tiergate-tags: " + raw],
+                [b"user-agent: " + raw * 900],
+                [BEARER + raw],
+            ):
+                for one in (gate, locked):
+                    assert sent_raw(one, body, lines) < 500
+        for path in (MESSAGES, RESPONSES, GENERATE):
+            assert gate.ask(*named(path, text)).status == 404
+    gate.exchange(b"\x1b[2J\n{}\r\n\r\n")
+    for one in (gate, locked):
+        log = one.child.err
+        assert len(one.rows()) == log.count("\n") > 0
+        assert {row["event"] for row in one.rows()} <= {"refused", "call", "unpriced"}
+        assert log.replace("\n", "").isprintable()
+        assert not set(one.journal()) & set(range(32)) - {10}
+
+
+def sent_raw(gate: Gate, body: bytes, lines: list[bytes]) -> int:
+    return answers(gate.exchange(request(CHAT, body, *lines, b"connection: close")))[0].status

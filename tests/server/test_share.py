@@ -1,0 +1,144 @@
+"""Calls at a time: in equal shares between keys once most places are taken, and free before."""
+
+import hashlib
+from contextlib import ExitStack
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.call import Key
+from gateway.core.errors import ProblemError
+from gateway.limits.load_shedding import Pressure, Sample
+from gateway.server.share import Shares
+from tests.e2e.upstream import PATIENCE, SILENT, Upstream, whole
+from tests.e2e.world import Config, Make, chat
+
+CALM = Pressure(Sample)
+ANN, BOB, CAT = (Key(name=name) for name in ("ann", "bob", "cat"))
+
+
+def enter(shares: Shares, key: Key, times: int = 1) -> None:
+    for _ in range(times):
+        shares.admit(key)
+        shares.enter(key)
+
+
+def refused(shares: Shares, key: Key) -> tuple[str, float | None] | None:
+    try:
+        shares.admit(key)
+    except ProblemError as error:
+        return error.problem.kind, error.problem.retry_after
+    return None
+
+
+BUSY, FULL = ("rate_limited", 1.0), ("overloaded", 1.0)
+
+
+def test_one_key_alone_has_all_places() -> None:
+    shares = Shares(8, CALM)
+    enter(shares, ANN, 8)
+    assert refused(shares, ANN) == FULL
+
+
+def test_one_with_more_than_its_share_waits_while_others_get_in() -> None:
+    """Of eight places more than six are taken: four are of each of two keys."""
+    shares = Shares(8, CALM)
+    enter(shares, BOB)
+    enter(shares, ANN, 6)
+    assert refused(shares, ANN) == BUSY
+    assert refused(shares, BOB) is None
+    assert refused(shares, CAT) is None
+    enter(shares, CAT)
+    assert refused(shares, BOB) == FULL
+
+
+def test_who_has_a_whole_share_gets_no_more() -> None:
+    shares = Shares(8, CALM)
+    enter(shares, ANN, 4)
+    enter(shares, BOB, 3)
+    assert (refused(shares, ANN), refused(shares, BOB)) == (BUSY, None)
+
+
+def test_up_to_three_quarters_nobody_is_asked_for_a_share() -> None:
+    shares = Shares(8, CALM)
+    enter(shares, BOB)
+    enter(shares, ANN, 5)
+    assert refused(shares, ANN) is None
+    enter(shares, ANN)
+    assert refused(shares, ANN) == BUSY
+    shares.leave(ANN)
+    assert refused(shares, ANN) is None
+
+
+def test_a_key_is_of_its_tenant() -> None:
+    shares = Shares(8, CALM)
+    enter(shares, BOB)
+    enter(shares, ANN, 6)
+    assert refused(shares, Key(name="ann", tenant="other")) is None
+
+
+def test_a_key_that_has_none_left_counts_no_more() -> None:
+    shares = Shares(8, CALM)
+    enter(shares, BOB)
+    enter(shares, ANN, 6)
+    shares.leave(BOB)
+    enter(shares, ANN, 2)
+    assert refused(shares, ANN) == FULL
+
+
+MOVES = st.lists(st.tuples(st.sampled_from([ANN, BOB, CAT]), st.booleans()), max_size=60)
+
+
+@given(most=st.integers(1, 12), moves=MOVES)
+def test_whatever_comes_and_goes_it_adds_up(most: int, moves: list[tuple[Key, bool]]) -> None:
+    """Never more than may be; a key below its share is refused only where no place is left."""
+    shares, running = Shares(most, CALM), dict.fromkeys(["ann", "bob", "cat"], 0)
+    for key, comes in moves:
+        if comes:
+            why = refused(shares, key)
+            active = sum(1 for name, count in running.items() if count or name == key.name)
+            if why == BUSY:
+                assert running[key.name] >= most / active
+            assert (why == FULL) == (sum(running.values()) == most)
+            if why is None:
+                shares.enter(key)
+                running[key.name] += 1
+        elif running[key.name]:
+            shares.leave(key)
+            running[key.name] -= 1
+        assert shares.calls == sum(running.values()) <= most
+    for name, count in running.items():
+        for _ in range(count):
+            shares.leave(Key(name=name))
+    assert (shares.calls, shares._by_key) == (0, {})
+
+
+def keys(*names: str) -> str:
+    return ",".join(f"{name}={hashlib.sha256(name.encode()).hexdigest()}" for name in names)
+
+
+def test_a_key_that_would_take_all_is_told_to_wait_and_another_is_served(
+    make: Make, upstream: Upstream
+) -> None:
+    """Of eight places bob has one and ann six: the eighth is not ann's."""
+
+    def few(value: Config) -> None:
+        value["server"] = {"in_flight": 8}
+
+    world = make(few, TIERGATE_KEYS=keys("ann", "bob", "cat"))
+    upstream.on("/acme", *[SILENT] * 7, whole())
+    with ExitStack() as stack:
+        for name in ("bob", *["ann"] * 6):
+            stack.enter_context(world.leaving(chat(), authorization=f"Bearer {name}"))
+        waiting = [upstream.arrived() for _ in range(7)]
+        reply = world.ask(chat(), authorization="Bearer ann")
+        assert (reply.status_code, reply.headers["retry-after"]) in {
+            (429, f"{s}") for s in range(1, 6)
+        }
+        assert reply.json()["error"]["code"] == "rate_limit_exceeded"
+        assert "x-should-retry" not in reply.headers
+        assert world.ask(chat(), authorization="Bearer cat").status_code == 200
+    for request in waiting:
+        assert request.left.wait(PATIENCE)
+    upstream.on("/acme", whole())
+    assert world.ask(chat(), authorization="Bearer ann").status_code == 200

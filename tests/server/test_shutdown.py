@@ -1,0 +1,160 @@
+"""The end of a gateway, step by step, on a clock of its own; and a visit that is ended."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from gateway.core.call import Call
+from gateway.server.shutdown import Drain, Steps, Visit, leave, run
+
+CALL = Call(
+    id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=0.0, started=0.0
+)
+
+
+@dataclass
+class Stage:
+    """A server whose calls end when they are told to, and whose clock goes on as it sleeps."""
+
+    delay: float = 3.0
+    within: float = 25.0
+    free: float = 0.0
+    """When its calls end by themselves."""
+    hurry: float = 1e9
+    """When the second signal comes."""
+    stubborn: bool = False
+    """Calls that are ended go on all the same."""
+    now: float = 0.0
+    ended: float = 1e9
+    seen: list[tuple[str, float]] = field(default_factory=list)
+
+    async def run(self) -> int:
+        self.drain = Drain()
+        visit = Visit()
+        visit.serves(self, CALL)
+        self.drain.visits.add(visit)
+        steps = Steps(self.stop, self.busy, lambda: self.now >= self.hurry)
+        return await run(
+            self.drain, steps, delay=self.delay, within=self.within,
+            clock=lambda: self.now, sleep=self.sleep,
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        assert self.drain.begun
+        self.seen.append(("stop", round(self.now, 1)))
+
+    def busy(self) -> bool:
+        busy = self.now < min(self.free, self.now + 1 if self.stubborn else self.ended)
+        if not busy:
+            self.drain.visits.clear()
+        return busy
+
+    def leave(self, call: Call, _: object, by: str) -> None:
+        assert (call, by) == (CALL, "drain")
+        self.ended = self.now + 0.5
+        self.seen.append(("end", round(self.now, 1)))
+
+    async def sleep(self, seconds: float) -> None:
+        assert self.drain.begun
+        since = self.now - self.seen[0][1] if self.seen else -1.0
+        if since < 0 or (self.delay and since < 0.24 and self.now < self.hurry):
+            assert not self.drain.closed or self.now >= self.within - 2
+        elif since > 0.37 or not self.delay:
+            assert self.drain.closed
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("stage", "seen", "over"),
+    [
+        (Stage(), [("stop", 3.0)], 3.3),
+        (Stage(delay=0.0), [("stop", 0.0)], 0.0),
+        (Stage(free=10.0), [("stop", 3.0)], 10.0),
+        (Stage(free=99.0), [("stop", 3.0), ("end", 23.0)], 23.5),
+        (Stage(free=99.0, stubborn=True), [("stop", 3.0), ("end", 23.0)], 25.0),
+        (Stage(delay=99.0, free=999.0), [("stop", 23.0), ("end", 23.0)], 23.5),
+        (Stage(delay=0.0, within=2.0, free=99.0), [("stop", 0.0), ("end", 1.5)], 2.0),
+        (Stage(free=99.0, hurry=1.0), [("stop", 1.0), ("end", 1.0)], 1.5),
+        (Stage(free=99.0, hurry=7.0), [("stop", 3.0), ("end", 7.0)], 7.5),
+        (Stage(free=99.0, hurry=7.0, stubborn=True), [("stop", 3.0), ("end", 7.0)], 9.0),
+    ],
+)
+async def test_each_step_has_its_time(
+    stage: Stage, seen: list[tuple[str, float]], over: float
+) -> None:
+    """Connections are taken for the delay, who came last has a moment to ask, calls run until 2 s
+    before the end, a second signal is the end now; nobody is waited for who has ended.
+    """
+    ended = await stage.run()
+    assert stage.seen == seen
+    assert stage.now == pytest.approx(over, abs=0.1)
+    assert ended == sum(what == "end" for what, _ in seen)
+
+
+async def test_waits_end_once_nobody_is_let_in_any_more() -> None:
+    """Not before: as long as calls are taken, they may wait for providers too."""
+    now, closed = 0.0, list[float]()
+    drain = Drain(lambda: closed.append(now))
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        assert drain.closed == bool(closed)
+        now += seconds
+
+    steps = Steps(lambda: None, lambda: now < 9.0, lambda: False)
+    await run(drain, steps, delay=3.0, within=25.0, clock=lambda: now, sleep=sleep)
+    assert closed == [pytest.approx(3.3, abs=0.1)]
+
+
+@pytest.mark.parametrize(
+    ("until", "within", "over", "left"),
+    [(0.0, 25.0, 0.0, 25.0), (7.0, 25.0, 7.0, 18.0), (99.0, 25.0, 23.0, 2.0), (9.0, 2.0, 1.5, 0.5)],
+)
+async def test_where_others_serve_those_who_are_connected_are_waited_for(
+    until: float, within: float, over: float, left: float
+) -> None:
+    """As long as there is time for an end after it, in which those that are left are told."""
+    drain, now = Drain(), 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        assert drain.parts
+        assert not drain.begun
+        now += seconds
+
+    assert not drain.parts
+    found = await leave(drain, lambda: now < until, within=within, clock=lambda: now, sleep=sleep)
+    assert now == pytest.approx(over, abs=0.06)
+    assert found == pytest.approx(left, abs=0.06)
+
+
+async def visiting(visit: list[Visit]) -> str:
+    visit.append(Visit())
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        if not visit[0].ended():
+            raise
+    return visit[0].by
+
+
+async def test_a_visit_ends_once_and_for_the_first_who_ends_it() -> None:
+    visit: list[Visit] = []
+    task = asyncio.create_task(visiting(visit))
+    await asyncio.sleep(0)
+    visit[0].end("drain")
+    visit[0].end("client")
+    assert await task == "drain"
+
+
+async def test_a_visit_whose_answer_is_written_is_let_be() -> None:
+    visit: list[Visit] = []
+    task = asyncio.create_task(visiting(visit))
+    await asyncio.sleep(0)
+    visit[0].done = True
+    visit[0].end("client")
+    assert visit[0].by == ""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

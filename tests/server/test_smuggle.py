@@ -1,0 +1,43 @@
+"""SEC-SMUGGLE, C-12: no second request hides in one that a proxy before may read in another way."""
+
+from tests.hostile.smuggled import BODIES, CANARY, SHOWN, honest, mutations
+from tests.server.gate import Gate, answers
+
+
+def test_sec_smuggle_c_12_the_canary_is_never_answered(gate: Gate) -> None:
+    """SEC-SMUGGLE, C-12: what can be read in two ways is refused, and its connection closed.
+
+    1,500 requests with wrong lengths, codings, names and chunks, each with a canary behind it.
+    """
+    seen: dict[int, int] = {}
+    wrong = []
+    for data, body in mutations(1500):
+        reply = gate.exchange(data + CANARY) if not honest(data, body) else b""
+        if not reply:
+            continue
+        first = answers(reply)[0].status
+        seen[first] = seen.get(first, 0) + 1
+        if first >= 500 or SHOWN in reply:
+            wrong.append((data, reply))
+    assert not wrong, (len(wrong), wrong[:3])
+    assert sum(seen.values()) >= 1000, seen
+    assert seen.get(400, 0) > 0.9 * sum(seen.values()), seen
+    assert set(seen) <= {200, 400, 431}, seen
+
+
+def test_sec_smuggle_the_canary_sings(gate: Gate) -> None:
+    """SEC-SMUGGLE: behind a request that is right it is answered, so the test above can fail."""
+    for path, body in BODIES.items():
+        for lines, sent in (
+            (b"content-length: %d" % len(body), body),
+            (b"transfer-encoding: chunked", b"%x\r\n%b\r\n0\r\nx: y\r\n\r\n" % (len(body), body)),
+            (
+                b"transfer-encoding: chunked",
+                b"%x;%b\r\n%b\r\n0\r\n\r\n" % (len(body), b"a" * 999, body),
+            ),
+        ):
+            data = (
+                b"POST " + path + b" HTTP/1.1\r\nhost: localhost\r\n" + lines + b"\r\n\r\n" + sent
+            )
+            first, second = answers(gate.exchange(data + CANARY))
+            assert (first.status, SHOWN in second.body) == (200, True)

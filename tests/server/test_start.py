@@ -1,0 +1,138 @@
+"""The start page: what it is, how it stands, where SDKs go; nothing of it for strangers to use."""
+
+import base64
+import hashlib
+import re
+
+import pytest
+
+from gateway.limits.load_shedding import REASONING
+from gateway.runtime.composition import VERSION
+from gateway.server.dashboard.routes import SAFE
+from tests.e2e.world import Make, World
+from tests.server.gate import CLIENT_KEY, Gate, Told, answers, request
+from tests.server.test_pressed import press
+from tests.server.test_share import keys
+
+HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+JSON = {"accept": "application/json"}
+
+
+def test_a_page_for_browsers(world: World) -> None:
+    """One file that loads nothing, kept by nobody, and run by nothing but its own script."""
+    reply = world.client.get("/", headers=HTML)
+    assert reply.status_code == 200
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    assert (reply.headers["cache-control"], reply.headers["vary"]) == ("no-store", "accept")
+    page = reply.text
+    assert not re.findall(r'(?:src|action)="', page)
+    assert set(re.findall(r'href="([^"]+?)[:"]', page)) == {
+        "data", "/v1/models", "/dashboard", "/openapi.json", "/ready",
+    }  # fmt: skip
+    assert "<!--" not in page
+    assert f"<small>{VERSION}</small>" in page
+    assert '<p class="state good">Ready</p>' in page
+    assert re.findall(r"<li>(\w+)</li>", page) == ["acme", "other"]
+    assert page.count(f"<code>{world.url}</code>") == 3
+    assert f"<code>{world.url}/v1</code>" in page
+
+
+def test_its_policy_allows_its_own_text_alone(world: World) -> None:
+    """The dashboard's headers; script and style are allowed by what they are."""
+    reply = world.client.get("/", headers=HTML)
+    policy = reply.headers["content-security-policy"]
+    for kind in ("script", "style"):
+        (text,) = re.findall(rf"<{kind}>(.*?)</{kind}>", reply.text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}';" in policy
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    assert "trusted-types 'none'" in policy
+    for name in SAFE.keys() - {"content-security-policy"}:
+        assert reply.headers[name] == SAFE[name]
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "text/html", "text/html, application/json"])
+def test_the_page_is_for_who_does_not_want_json_alone(world: World, accept: str | None) -> None:
+    headers = {} if accept is None else {"accept": accept}
+    assert world.client.get("/", headers=headers).text.startswith("<!doctype html>")
+
+
+def test_json_for_programs(world: World) -> None:
+    reply = world.client.get("/", headers=JSON)
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.json() == {
+        "name": "tiergate",
+        "version": VERSION,
+        "status": "ok",
+        "base_urls": {
+            "openai": f"{world.url}/v1", "anthropic": world.url, "gemini": world.url, "azure": world.url,
+        },
+        "models": "/v1/models",
+        "labs": ["acme", "other"],
+    }  # fmt: skip
+
+
+def test_head_goes_on(world: World) -> None:
+    """Claude Code looks so whether anybody is there."""
+    for headers in (HTML, JSON, {}):
+        reply = world.client.head("/", headers=headers)
+        assert (reply.status_code, reply.content) == (200, b"")
+    reply = world.client.post("/")
+    assert (reply.status_code, reply.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_it_says_why_no_call_is_served(world: World) -> None:
+    press(world, REASONING)
+    assert "Ready" in world.client.get("/").text
+    world.app.entrance.drain.begun = True
+    assert (
+        '<p class="state bad">Not ready: The gateway is stopping.</p>' in world.client.get("/").text
+    )
+    told = world.client.get("/", headers=JSON).json()
+    assert (told["status"], told["reason"]) == ("draining", "The gateway is stopping.")
+
+
+def test_a_stranger_sees_no_labs_where_keys_exist(make: Make) -> None:
+    """Whoever has a key sees those that it may use; one that is none is a stranger's."""
+    world = make(TIERGATE_KEYS=keys("ann"))
+    for headers in ({}, {"authorization": "Bearer bob"}):
+        page = world.client.get("/", headers=headers).text
+        assert "acme" not in page
+        assert "other" not in page.replace("another", "")
+        assert 'id="key" type="password"' in page
+        assert "labs" not in world.client.get("/", headers={**JSON, **headers}).json()
+    known = {"authorization": "Bearer ann"}
+    assert world.client.get("/", headers={**JSON, **known}).json()["labs"] == ["acme", "other"]
+    assert "<li>acme</li>" in world.client.get("/", headers=known).text
+
+
+def page_at(gate: Gate, host: bytes, *lines: bytes) -> Told:
+    """The page as somebody gets it who names a host."""
+    data = request("/", b"", b"connection: close", *lines, method="GET")
+    (told,) = answers(gate.exchange(data.replace(b"host: localhost", b"host: " + host)))
+    return told
+
+
+def test_its_addresses_are_those_of_its_reader(locked: Gate) -> None:
+    """By the host that they asked for, and by TLS where a proxy says so."""
+    assert b"<code>http://gw.example:8484/v1</code>" in page_at(locked, b"gw.example:8484").body
+    told = page_at(locked, b"gw.example", b"x-forwarded-proto: https")
+    assert b"<code>https://gw.example/v1</code>" in told.body
+    old = b"GET / HTTP/1.0\r\n\r\n"
+    assert b"<code>http://127.0.0.1:" in locked.exchange(old)
+
+
+def test_a_host_is_text_on_the_page(locked: Gate) -> None:
+    """What of a host could be markup is no host, or is escaped."""
+    assert page_at(locked, b"<b>").status == 400
+    told = page_at(locked, b"a'&b")
+    assert b"<code>http://a&#x27;&amp;b</code>" in told.body
+
+
+def test_it_is_open_and_says_nothing_of_a_key(locked: Gate) -> None:
+    told = locked.ask("/", b"", "GET", accept="text/html")
+    assert told.status == 200
+    assert CLIENT_KEY.encode() not in told.body
+    for lab in (b"acme", b"claude-haiku", b"reply-9", b"gem-9"):
+        assert lab not in told.body

@@ -1,0 +1,172 @@
+"""The environment: `${NAME}` in strings, `.env`, and TIERGATE_* over settings."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.settings import environment
+from gateway.settings.errors import ConfigError
+from gateway.settings.schema.root import Config
+from gateway.settings.yaml import Value
+
+KNOWN = frozenset(Config.model_fields)
+ENVIRON = {"A": "1", "B": "two", "EMPTY": "", "DOLLAR": "${A}", "_x9": "u"}
+
+EXPANDED: list[tuple[str, str]] = [
+    ("", ""),
+    ("plain", "plain"),
+    ("$A", "$A"),
+    ("{A}", "{A}"),
+    ("${A}", "1"),
+    ("${A}${B}", "1two"),
+    ("<${A}-${B}>", "<1-two>"),
+    ("${_x9}", "u"),
+    ("${A:-other}", "1"),
+    ("${NONE:-other}", "other"),
+    ("${NONE:-}", ""),
+    ("${EMPTY:-other}", "other"),
+    ("${NONE:-${B}}", "two"),
+    ("${NONE:-${NO:-${A}}}", "1"),
+    ("${NONE:-${NO:-}}", ""),
+    ("${NONE:-http://${B}:8000/v1}/x", "http://two:8000/v1/x"),
+    ("${NONE:-a:-b}", "a:-b"),
+    ("${NONE:-{x}}", "{x}"),
+    # what a variable holds is not looked at again
+    ("${DOLLAR}", "${A}"),
+]
+
+
+@pytest.mark.parametrize(("text", "expanded"), EXPANDED)
+def test_variables_are_put_in(text: str, expanded: str) -> None:
+    assert environment.expand(text, ENVIRON) == expanded
+
+
+UNSET: list[tuple[str, str, bool]] = [
+    ("${NONE}", "the environment variable NONE is not set", True),
+    ("${EMPTY}", "the environment variable EMPTY is not set", True),
+    ("${NONE:-${NO}}", "the environment variable NO is not set", True),
+    ("${A", "'${A' lacks a closing brace", False),
+    ("${NONE:-${A}", "'${NONE:-${A}' lacks a closing brace", False),
+    ("${}", "${} is neither ${NAME}, ${NAME:-default} nor ${file:/path}", False),
+    ("${9A}", "${9A} is neither ${NAME}, ${NAME:-default} nor ${file:/path}", False),
+    ("${A-b}", "${A-b} is neither ${NAME}, ${NAME:-default} nor ${file:/path}", False),
+    ("${env:A}", "${env:A} is neither ${NAME}, ${NAME:-default} nor ${file:/path}", False),
+    ("${file:/no/such/file}", "the file /no/such/file cannot be read", False),
+]
+
+
+@pytest.mark.parametrize(("text", "message", "variable"), UNSET)
+def test_what_is_missing_is_named(text: str, message: str, variable: bool) -> None:
+    with pytest.raises(environment.Unset) as caught:
+        environment.expand(text, ENVIRON)
+    assert (str(caught.value), caught.value.variable) == (message, variable)
+
+
+def test_a_file_gives_its_text_without_the_space_around_it(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("  sk-1\n")
+    assert environment.expand(f"<${{file:{tmp_path}/key}}>", {}) == "<sk-1>"
+    (tmp_path / "key").write_bytes(b"\xff")
+    with pytest.raises(environment.Unset, match="cannot be read"):
+        environment.expand(f"${{file:{tmp_path}/key}}", {})
+    with pytest.raises(environment.Unset, match="cannot be read"):
+        environment.expand(f"${{file:{tmp_path}}}", {})
+
+
+@given(st.text(), st.dictionaries(st.sampled_from(["A", "B", "C"]), st.text()))
+def test_any_string_is_expanded_or_refused(text: str, given_: dict[str, str]) -> None:
+    try:
+        found = environment.expand(text, given_)
+    except environment.Unset:
+        return
+    assert found == text or "${" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("${A}", ["A"]),
+        ("${A:-${B:-c}}", ["A", "B"]),
+        ("${A}${B}", ["A", "B"]),
+        ("${file:/x}", ["file"]),
+        ("x", []),
+    ],
+)
+def test_the_variables_of_a_string_are_known_in_order(text: str, names: list[str]) -> None:
+    assert environment.names(text) == names
+
+
+def test_a_dotenv_file_is_read_below_the_environment(tmp_path: Path) -> None:
+    text = "A=file\nB='quoted # not a comment'\nexport C=c # comment\nEMPTY=\nLONE\nD=\"two\\nlines\"\n"
+    (tmp_path / ".env").write_text(f"\ufeff{text}", "utf-8")
+    found = environment.read(tmp_path, {"A": "environment", "X": ""})
+    assert found == {
+        "A": "environment",
+        "B": "quoted # not a comment",
+        "C": "c",
+        "D": "two\nlines",
+        "X": "",
+    }
+    assert environment.read(tmp_path / "nowhere", {"A": "a"}) == {"A": "a"}
+
+
+def test_a_dotenv_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("A=é".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"\.env: error: is not UTF-8"):
+        environment.read(tmp_path, {})
+
+
+OVERRIDES: list[tuple[dict[str, str], dict[tuple[str, ...], Value]]] = [
+    ({"TIERGATE_SERVER__PORT": "9000"}, {("server", "port"): 9000}),
+    ({"TIERGATE_SERVER__HOST": "::1"}, {("server", "host"): "::1"}),
+    ({"TIERGATE_CACHE__TTL": "5m"}, {("cache", "ttl"): "5m"}),
+    ({"TIERGATE_CACHE__SAMPLED": "true"}, {("cache", "sampled"): True}),
+    ({"TIERGATE_DEFAULT__LAB": "no"}, {("default", "lab"): "no"}),
+    ({"TIERGATE_ALIASES": "{gpt-4o: auto}"}, {("aliases",): {"gpt-4o": "auto"}}),
+    ({"TIERGATE_GUARDS": "[{name: n, max_tier: fast}]"},
+     {("guards",): [{"name": "n", "max_tier": "fast"}]}),
+    ({"TIERGATE_PROVIDERS__ACME__ACCOUNTS__MAIN": "sk-1"},
+     {("providers", "acme", "accounts", "main"): "sk-1"}),
+    # the shorter path first, so that the longer one changes what it gave
+    ({"TIERGATE_SERVER__PORT": "1", "TIERGATE_SERVER": "{host: a}"},
+     {("server",): {"host": "a"}, ("server", "port"): 1}),
+    # reserved names, single words of other programs, and empty variables are no settings
+    ({"TIERGATE_CONFIG": "c", "TIERGATE_DATA": "d", "TIERGATE_SECRET": "s", "TIERGATE_KEYS": "a=b",
+      "TIERGATE_ADMIN_KEY": "k", "TIERGATE_VERSION": "0.1.0", "TIERGATE_NO_LOCAL": "1",
+      "TIERGATE_CORPUS": "x", "TIERGATE_SERVER__PORT": "", "OTHER_SERVER__PORT": "1"}, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given_", "found"), OVERRIDES)
+def test_settings_come_from_the_environment(
+    given_: dict[str, str], found: dict[tuple[str, ...], Value]
+) -> None:
+    settings, mistakes = environment.overrides(given_, KNOWN)
+    assert (settings, mistakes) == (found, [])
+    assert list(settings) == list(found)
+
+
+def test_every_name_that_is_no_setting_is_told_with_what_was_meant() -> None:
+    given_ = {
+        "TIERGATE_SERVR__PORT": "1",
+        "TIERGATE_CACHE_TTL": "5m",
+        "TIERGATE_DEFAULT_LAB": "x",
+        "TIERGATE_INCLUDE": "[a]",
+        "TIERGATE_ALIASES": "{a",
+    }
+    settings, mistakes = environment.overrides(given_, KNOWN)
+    assert settings == {}
+    assert [str(item) for item in mistakes] == [
+        "TIERGATE_SERVR__PORT: error: no setting. Did you mean 'server'?",
+        (
+            "TIERGATE_CACHE_TTL: error: no setting. "
+            "Two underscores stand between levels: TIERGATE_CACHE__TTL."
+        ),
+        (
+            "TIERGATE_DEFAULT_LAB: error: no setting. "
+            "Two underscores stand between levels: TIERGATE_DEFAULT__LAB."
+        ),
+        "TIERGATE_INCLUDE: error: no setting. Write `include` in the file.",
+        "TIERGATE_ALIASES: error: not valid YAML: expected ',' or '}'",
+    ]

@@ -1,0 +1,116 @@
+"""What a configuration was read from: every file, found or named, also where it could not be read."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.settings.errors import ConfigError
+from gateway.settings.file_snapshot import Reads, mark, size, whole
+from gateway.settings.loader import load
+from tests.settings.world import BASE, ON, write
+
+
+def read(file: Path) -> Reads:
+    reads = Reads()
+    load(file, ON, reads)
+    return reads
+
+
+def test_all_files_are_known_and_whether_one_has_changed(tmp_path: Path) -> None:
+    write(tmp_path, "default: {lab: acme}\n", "labs/a.yaml")
+    secret = write(tmp_path, "sk-1", "secret")
+    text = BASE.replace('"${ACME_API_KEY}"', f'"${{file:{secret}}}"')
+    file = write(tmp_path, f"{text}include: [labs/*.yaml]\n")
+    reads = read(file)
+    assert set(reads.files) == {file, tmp_path / "labs" / "a.yaml", secret}
+    assert reads.same()
+    for change in (
+        lambda: write(tmp_path, "default: {lab: acme, tier: fast}\n", "labs/a.yaml"),
+        lambda: write(tmp_path, "", "labs/b.yaml"),
+        lambda: secret.write_text("sk-2"),
+        (tmp_path / "labs" / "b.yaml").unlink,
+        lambda: os.utime(file, ns=(1, 1)),
+        file.unlink,
+    ):
+        change()
+        assert not reads.same()
+        if file.exists():
+            reads = read(file)
+            assert reads.same()
+    file.write_text(text)
+    assert not reads.same(), "it is another file"
+
+
+def test_what_could_not_be_read_is_known_too(tmp_path: Path) -> None:
+    """Else nobody would notice that it has been mended."""
+    broken = write(tmp_path, "labs: [\n", "labs/a.yaml")
+    file, reads = write(tmp_path, f"{BASE}include: [labs/*.yaml]\n"), Reads()
+    with pytest.raises(ConfigError):
+        load(file, ON, reads)
+    assert reads.same()
+    broken.write_text("")
+    assert not reads.same()
+    missing, reads = tmp_path / "none.yaml", Reads()
+    with pytest.raises(ConfigError):
+        load(missing, ON, reads)
+    assert reads.files == {missing: None}
+    missing.write_text(BASE)
+    assert not reads.same()
+
+
+def test_a_folder_that_is_swapped_by_a_link_is_noticed(tmp_path: Path) -> None:
+    """As Kubernetes mounts a ConfigMap: files lead through `..data`, which is replaced by renaming."""
+    for name in ("1", "2"):
+        write(tmp_path, BASE, f"..{name}/c.yaml")
+        os.utime(tmp_path / f"..{name}" / "c.yaml", ns=(1, 1))
+    (tmp_path / "..data").symlink_to("..1")
+    file = tmp_path / "c.yaml"
+    file.symlink_to("..data/c.yaml")
+    reads = read(file)
+    assert reads.same()
+    (tmp_path / "..new").symlink_to("..2")
+    (tmp_path / "..new").rename(tmp_path / "..data")
+    assert not reads.same()
+
+
+def test_what_was_read_can_be_read_again_elsewhere(tmp_path: Path) -> None:
+    """Whatever is written by then, also in an included folder."""
+    write(tmp_path, "default: {lab: acme, tier: fast}\n", "labs/a.yaml")
+    file = write(tmp_path, f"{BASE}include: [labs/*.yaml]\n")
+    reads = Reads()
+    first = load(file, ON, reads)
+    file.write_text("broken: [")
+    write(tmp_path, "broken: [", "labs/b.yaml")
+    (tmp_path / "labs" / "a.yaml").unlink()
+    again = load(file, ON, Reads(reads.kept()))
+    assert again.version == first.version
+    assert again.config == first.config
+    assert again.where == first.where
+
+
+def test_the_first_state_counts(tmp_path: Path) -> None:
+    """What was written after a file was looked at may not have been read."""
+    file, reads = write(tmp_path, BASE), Reads()
+    before = reads.note(file)
+    file.write_text("version: 1")
+    assert reads.note(file) == before
+    assert not reads.same()
+
+
+def test_what_can_be_read_again(tmp_path: Path) -> None:
+    file, pipe = write(tmp_path, BASE), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert [whole(mark(one)) for one in (file, tmp_path, tmp_path / "none", pipe)] == [
+        True, True, True, False,
+    ]  # fmt: skip
+    assert (size(mark(file)), size(None)) == (len(BASE), 0)
+    assert mark(Path("a\0b")) is None
+
+
+def test_a_file_that_nobody_has_written_is_not_read(tmp_path: Path) -> None:
+    """P-06: one of a gigabyte, which takes no room on the disk."""
+    file = write(tmp_path, BASE)
+    os.truncate(file, 1_000_000_000)
+    with pytest.raises(ConfigError, match=r"c\.yaml: error: is larger than 16 MB\."):
+        load(file, ON)

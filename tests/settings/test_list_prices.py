@@ -1,0 +1,169 @@
+"""List prices of the real package: spot values, long-context steps, times of day, the unknown."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from importlib import metadata
+
+import pytest
+
+from gateway.core.price import cost
+from gateway.core.usage import Usage
+from gateway.settings import list_prices
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "rates"),
+    [
+        ("openai", "gpt-4o", ("2.5", "1.25", None, "10")),
+        ("openai", "gpt-4o-mini", ("0.15", "0.075", None, "0.6")),
+        ("anthropic", "claude-sonnet-4-5", ("3", "0.3", "3.75", "15")),
+        ("google", "gemini-2.5-flash", ("0.3", "0.03", None, "2.5")),
+    ],
+)
+def test_a_price_is_usd_per_million_tokens(
+    provider: str, model: str, rates: tuple[str | None, ...]
+) -> None:
+    price = list_prices.find(provider, model, NOON)
+    assert price is not None
+    known = price.rates
+    found = (known.input, known.cache_read, known.cache_write, known.output)
+    assert found == tuple(None if rate is None else Decimal(rate) for rate in rates)
+    assert all(rate is None or isinstance(rate, Decimal) for rate in found)
+    assert price.version == f"genai-prices {metadata.version('genai-prices')}"
+
+
+def test_a_long_prompt_has_the_rates_of_its_step() -> None:
+    price = list_prices.find("google", "gemini-2.5-pro", NOON)
+    assert price is not None
+    assert [step.above for step in price.steps] == [200_000]
+    assert (price.at(200_000).input, price.at(200_001).input) == (Decimal("1.25"), Decimal("2.5"))
+    assert (price.at(200_000).output, price.at(200_001).output) == (Decimal(10), Decimal(15))
+    assert cost(Usage(input=300_000, output=1_000), price) == Decimal("0.765")
+
+
+@pytest.mark.parametrize(
+    ("hour", "minute", "rate"),
+    [(0, 29, "0.135"), (0, 30, "0.27"), (12, 0, "0.27"), (16, 29, "0.27"), (17, 0, "0.135")],
+)
+def test_a_price_can_depend_on_the_time_of_day(hour: int, minute: int, rate: str) -> None:
+    """Found at any time, it is the one of the moment it is asked for."""
+    for found in (NOON, NOON.replace(hour=3)):
+        price = list_prices.find("deepseek", "deepseek-chat", found)
+        assert price is not None
+        at = price.on(NOON.replace(hour=hour, minute=minute).timestamp())
+        assert at.rates.input == Decimal(rate)
+        assert (at.version == price.version) == (rate == "0.135")
+
+
+def test_a_price_can_depend_on_the_day() -> None:
+    """Found before a step is due, it knows of it; found after, there is nothing to come."""
+    price = list_prices.find("google", "gemini-4-argon", NOON)
+    after = list_prices.find("google", "gemini-4-argon", datetime(2026, 12, 1, tzinfo=UTC))
+    assert price is not None
+    assert after is not None
+    moments = [datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)]
+    inputs = [price.on(moment.timestamp()).rates.input for moment in moments]
+    assert inputs == [Decimal(2), Decimal(4)]
+    assert price.on(moments[1].timestamp()).version == f"{price.version} from 2026-12-01"
+    assert (after.rates.input, after.later) == (Decimal(4), ())
+
+
+def test_every_price_of_the_list_is_that_of_the_list_at_any_hour() -> None:
+    """Of the models whose price depends on the time, at each hour of three days."""
+    asked = 0
+    for provider in list_prices._snapshot().providers:
+        for model in provider.models:
+            if not isinstance(model.prices, list) or len(model.prices) < 2:
+                continue
+            price = list_prices.find(provider.id, model.id, NOON)
+            if price is None:
+                continue  # it answers to other names only
+            _, info = list_prices._snapshot().find_provider_model(model.id, None, provider.id, None)
+            for day in (NOON, NOON + timedelta(days=7), NOON + timedelta(days=400)):
+                for hour in range(24):
+                    moment = day.replace(hour=hour, minute=30)
+                    expected = list_prices._rates(info.get_prices(moment), 0)
+                    assert price.on(moment.timestamp()).rates == expected, model.id
+                    asked += 1
+    assert asked > 1000
+
+
+def test_lifetimes_of_a_cache_have_their_prices_and_steps_too() -> None:
+    price = list_prices.find("anthropic", "claude-haiku-5-5", NOON)
+    assert price is not None
+    by = [price.at(length).cache_write_by for length in (100_000, 100_001)]
+    assert by == [{"1h": Decimal("0.2")}, {"1h": Decimal(1)}]
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "tools"),
+    [
+        ("anthropic", "claude-haiku-5-5", {"web_search": "0.01"}),
+        ("openai", "gpt-6-luna", {"web_search": "0.01", "file_search": "0.0025"}),
+        ("meta", "muse-spark-1.3", {"web_search": "0.0025"}),
+        ("openai", "text-embedding-3-small", {}),
+    ],
+)
+def test_requests_of_tools_have_a_price_each(
+    provider: str, model: str, tools: dict[str, str]
+) -> None:
+    """The list has it by the thousand."""
+    price = list_prices.find(provider, model, NOON)
+    assert price is not None
+    assert price.tools == {name: Decimal(usd) for name, usd in tools.items()}
+
+
+@pytest.mark.parametrize("model", ["gemini-3.1-flash-lite", "gemini-2.5-pro"])
+def test_google_bills_searches_or_prompts_that_were_grounded(model: str) -> None:
+    """From Gemini 3 on each search, before that a prompt whatever it searched."""
+    price = list_prices.find("google", model, NOON)
+    assert price is not None
+    each = model.startswith("gemini-3")
+    assert price.tools == {
+        "web_search": Decimal("0.014") if each else Decimal(0),
+        "grounding": Decimal(0) if each else Decimal("0.035"),
+    }
+
+
+@pytest.mark.parametrize("model", ["sonar", "sonar-pro", "sonar-deep-research"])
+def test_a_price_with_a_fee_that_nobody_counts_is_unknown(model: str) -> None:
+    """Perplexity bills each request beside its tokens, or citations and reasoning apart."""
+    assert list_prices._snapshot().find_provider_model(model, None, "perplexity", None)
+    assert list_prices.find("perplexity", model, NOON) is None
+
+
+def test_where_the_list_is_not_installed_it_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra; None is how Python is told that a module is not there."""
+    assert list_prices.there()
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    assert not list_prices.there()
+    assert list_prices.find("openai", "gpt-4o", NOON) is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"), [("openai", "no-such-model"), ("no-such-provider", "gpt-4o"), ("", "")]
+)
+def test_what_the_list_does_not_have_is_unknown(provider: str, model: str) -> None:
+    assert list_prices.find(provider, model, NOON) is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "classes"),
+    [
+        ("openai", "gpt-4o", {"input_image"}),
+        ("anthropic", "claude-sonnet-4-5", {"input_image"}),
+        ("google", "gemini-2.5-flash", {"input_image", "input_video"}),
+        ("google", "gemini-embedding-2", set()),
+        ("openai", "gpt-image-1", set()),
+    ],
+)
+def test_what_has_a_rate_of_its_own_in_the_list_is_not_billed_as_text(
+    provider: str, model: str, classes: set[str]
+) -> None:
+    """Audio never is: the list lacks its rate for some hosts."""
+    price = list_prices.find(provider, model, NOON)
+    assert price is not None
+    assert price.as_text == classes

@@ -1,0 +1,134 @@
+"""Names of a provider's own models: whose they are, and what is known of one that no lab lists."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from gateway.core.facts import base_name
+from gateway.core.price import Price, Rates
+from gateway.core.target import Maker, own_name
+from gateway.settings.model_names import askable
+from tests.settings import world
+
+OWN = '    names: ["small-*", "gpt-[0-9]*", "ft:gpt-*", "!gpt-5-oss*", "!*:free"]\n'
+TEXT = world.BASE.replace("labs:\n", f"{OWN}labs:\n")
+MODELS = """\
+  small-2: {context: 9, price: {input: 5, output: 6}}
+  acme/small-3: {context: 7}
+"""
+
+
+def made(folder: Path, text: str = TEXT, environ: dict[str, str] = world.ON) -> Maker:
+    (found,) = world.built(folder, text, environ, {}).catalogue.makers
+    return found
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("small-9", "small-9"),
+        ("acme/small-9", "small-9"),
+        ("lab/small-9", "small-9"),
+        ("gpt-4o", "gpt-4o"),
+        ("ft:gpt-4o:me:mine:1", "ft:gpt-4o:me:mine:1"),
+        ("gpt-5-oss-1", None),
+        ("gpt-4:free", None),
+        ("gpt-x", None),
+        ("other/small-9", None),
+        ("small-9/x", None),
+        ("x/small-9", None),
+        ("", None),
+    ],
+)
+def test_whose_a_name_is(asked: str, name: str | None) -> None:
+    """`*` is no slash, and what `!` excludes is nobody's."""
+    patterns = ("small-*", "gpt-[0-9]*", "ft:gpt-*", "!gpt-5-oss*", "!*:free")
+    assert own_name(asked, patterns, {"acme", "lab"}) == name
+
+
+def test_a_host_may_own_names_with_a_slash() -> None:
+    assert own_name("maker/model-1", ("*/*",), ()) == "maker/model-1"
+    assert own_name("model-1", ("*/*",), ()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "base"),
+    [
+        ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
+        ("gpt-4o-2024-05-13", "gpt-4o"),
+        ("claude-3-7-sonnet-latest", "claude-3-7-sonnet"),
+        ("gpt-4-0613", "gpt-4-0613"),
+        ("m-2025092", "m-2025092"),
+        ("m-20250929-x", "m-20250929-x"),
+        ("latest", "latest"),
+    ],
+)
+def test_the_date_of_a_snapshot_is_no_part_of_the_base_name(name: str, base: str) -> None:
+    assert base_name(name) == base
+
+
+def test_a_maker_has_the_lab_of_its_name_else_the_first_that_asks_it(tmp_path: Path) -> None:
+    assert made(tmp_path).lab == "acme"
+    own = TEXT.replace("labs:\n", "labs:\n  ours: {fast: [{provider: acme, model: small}]}\n")
+    assert made(tmp_path, own).lab == "acme"
+    other = TEXT.replace("labs:\n  acme:", "labs:\n  ours:").replace(
+        "{model: small, effort: none}", "{provider: acme, model: small}"
+    ).replace("{model: large}", "{provider: acme, model: large}")  # fmt: skip
+    assert made(tmp_path, other).lab == "ours"
+    off = made(tmp_path, environ={})
+    assert (off.provider.on, off.lab) == (False, "acme")
+
+
+def test_what_is_known_of_a_name(tmp_path: Path) -> None:
+    """What a file says of it, else of its base name; a price that no file has is the list's."""
+    listed = Price(rates=Rates(input=Decimal(9), output=Decimal(8)), version="list")
+    prices = {
+        ("acme", "gpt-4o-2024-05-13"): listed,
+        ("acme", "small-7"): listed,
+        ("acme", "small-3"): listed,
+    }
+    built = world.built(tmp_path, f"{TEXT}{MODELS}", world.ON, prices)
+    (maker,) = built.catalogue.makers
+
+    def known(name: str) -> tuple[int | None, str | None]:
+        target = maker.targets[name]
+        assert (target.model, target.listed, target.provider) == (name, False, maker.provider)
+        return target.facts.context, None if target.price is None else target.price.version
+
+    assert known("small-2") == (9, "config")
+    assert known("small-2-20260101") == (9, "config")
+    assert known("small-3-latest") == (7, "list")
+    assert known("gpt-4o-2024-05-13") == (None, "list")
+    assert known("small-7-20260101") == (None, "list")
+    assert known("small-8") == (None, None)
+
+
+def test_its_embeddings_have_urls_of_their_own_and_no_window(tmp_path: Path) -> None:
+    maker = made(tmp_path, f"{TEXT}{MODELS}")
+    assert maker.embeddings is not None
+    target = maker.embeddings["small-2"]
+    assert target.provider.doors == {"openai-chat": "https://acme.example/v1/embeddings"}
+    assert (target.facts.context, target.listed) == (None, False)
+    mute = made(tmp_path, TEXT.replace("openai-chat: /chat/completions", "gemini: /v1beta"))
+    assert mute.embeddings is not None, "Google's dialect has them"
+    silent = TEXT.replace("openai-chat: /chat/completions", "anthropic-messages: /v1/messages")
+    assert made(tmp_path, silent).embeddings is None
+
+
+def test_a_name_of_nobody_s_lab_is_a_mistake(tmp_path: Path) -> None:
+    text = world.BASE.replace("labs:\n", f"  lonely:\n    base_url: https://x\n    dialects: {{openai-chat: /}}\n    auth: none\n{OWN}labs:\n")  # fmt: skip
+    assert world.mistakes(tmp_path, text) == [
+        "c.yaml:11: error: providers.lonely.names: needs a lab that has a target of this provider."
+    ]
+
+
+def test_an_alias_may_lead_to_one(tmp_path: Path) -> None:
+    text = f"{TEXT}aliases: {{mine: gpt-4o, other: acme/gpt-4o}}\n"
+    assert world.mistakes(tmp_path, text) == []
+    assert [it for it in world.unreached(tmp_path, text) if "aliases" in it] == []
+    found = world.unreached(tmp_path, f"{TEXT}aliases: {{mine: gpt-4o}}\n", {})
+    assert any("leads to gpt-4o, which cannot be served: no provider of it" in it for it in found)
+    source = world.loaded(tmp_path, TEXT)
+    assert askable(source, "small-9")
+    assert not askable(source, "gpt-x")

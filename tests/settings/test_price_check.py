@@ -1,0 +1,96 @@
+"""A second opinion of prices: what is far from the list is told, where it is written."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from gateway.core.price import Price, Rates, Step
+from gateway.settings.price_check import apart, doubtful
+from tests.settings import world
+
+TEXT = """\
+version: 1
+providers:
+  own:
+    base_url: https://own.example/v1
+    dialects: {openai-chat: /chat/completions}
+    auth: none
+    prices: openai
+  off:
+    base_url: https://off.example/v1
+    dialects: {openai-chat: /chat/completions}
+    accounts: {main: "${OFF_KEY}"}
+    prices: openai
+labs:
+  own:
+    smart: [{model: gpt-4o}, {model: gpt-4o}, {model: gpt-4o-mini}, {model: unheard-of}]
+    reasoning: [{provider: off, model: gpt-4o}]
+    embeddings: [{model: text-embedding-3-small}]
+models:
+  gpt-4o: {price: %s}
+  off/gpt-4o: {price: {input: 9999, output: 9999}}
+  text-embedding-3-small: {price: %s}
+  unheard-of: {price: {input: 9999, output: 9999}}
+"""
+SMALL = "{input: 0.02, output: 0}"
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+FAR: list[tuple[str, list[str]]] = [
+    ("{input: 2.5, cache_read: 1.25, output: 10}", []),
+    # a list may lag, and a host may differ
+    ("{input: 7.5, output: 30}", []),
+    ("{input: 7.6, output: 10}", ["input of own/gpt-4o is 7.6, and 2.5 in genai-prices"]),
+    ("{input: 0.83, output: 10}", ["input of own/gpt-4o is 0.83, and 2.5 in genai-prices"]),
+    ("{input: 250, output: 0.1}", ["input of own/gpt-4o is 250, and 2.5 in genai-prices",
+                                   "output of own/gpt-4o is 0.1, and 10 in genai-prices"]),
+    # what costs nothing, as an engine of one's own, is meant so
+    ("{input: 0, cache_read: 0, output: 0}", []),
+    ("{input: 2.5, output: 10, above: [{tokens: 9, input: 25, output: 10}]}",
+     ["input above 9 tokens of own/gpt-4o is 25, and 2.5 in genai-prices"]),
+    ("{input: 2.5, output: 10, from: {2026-11-01: {input: 250, output: 10}}}",
+     ["input of own/gpt-4o is 250, and 2.5 in genai-prices"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("price", "told"), FAR)
+def test_a_price_that_is_far_from_the_list_is_told(
+    tmp_path: Path, price: str, told: list[str]
+) -> None:
+    """Once, of what is on and has a price of its own."""
+    text = TEXT % (price, SMALL)
+    found = list(doubtful(world.loaded(tmp_path, text, {}), world.built(tmp_path, text, {}), NOW))
+    assert [item.message.rpartition(" ")[0] for item in found] == told
+    assert all(item.path == "models.gpt-4o.price" and item.line == 19 for item in found)
+    assert all(item.level == "warning" for item in found)
+
+
+def test_a_price_of_vectors_is_read_as_well(tmp_path: Path) -> None:
+    """Their output is no difference: there is none."""
+    text = TEXT % ("{input: 2.5, output: 10}", "{input: 2, output: 9}")
+    (found,) = doubtful(world.loaded(tmp_path, text, {}), world.built(tmp_path, text, {}), NOW)
+    assert found.message.startswith("input of own/text-embedding-3-small is 2, and 0.02 in")
+
+
+def rates(usd: int, hour: int = 9) -> Rates:
+    return Rates(input=Decimal(usd), cache_write_by={"1h": Decimal(hour)}, output=Decimal(1))
+
+
+def test_every_rate_that_both_know_is_compared() -> None:
+    ours = Price(
+        rates=rates(1), steps=(Step(100, rates(2)),), version="a",
+        tools={"web_search": Decimal(1), "x_search": Decimal(1), "file_search": Decimal(1)},
+    )  # fmt: skip
+    theirs = Price(
+        rates=rates(1, 8), version="b",
+        tools={"web_search": Decimal(3), "file_search": Decimal(1)},
+    )  # fmt: skip
+    assert apart(ours, theirs) == [
+        ("cache_write 1h", Decimal(9), Decimal(8)),
+        ("input above 100 tokens", Decimal(2), Decimal(1)),
+        ("cache_write 1h above 100 tokens", Decimal(9), Decimal(8)),
+        ("web_search", Decimal(1), Decimal(3)),
+    ]
+    assert apart(ours, ours) == []

@@ -1,0 +1,129 @@
+"""Rules as they were written: with comments, and nothing of what else stands in the files."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import yaml
+from gateway.settings.errors import ConfigError
+from gateway.settings.loader import Rules, Source, load
+from gateway.settings.rule_source import Book, book
+
+HEAD = """\
+version: 1
+include: [rules.yaml]
+providers:
+  acme: {base_url: 'https://acme.example', dialects: {openai-chat: /v1}, accounts: {main: sk-never-shown}}
+labs:
+  acme: {smart: [{model: large}]}
+"""
+RULES = """\
+# All of them bind.
+guards:
+  - name: one  # for drafts
+    when: {tag: draft}
+    max_tier: fast
+
+# The first that matches.
+choices:
+  - name: two
+    tier: smart
+
+  - {name: three, tier: fast}
+  # - name: four
+# A remark on aliases.
+aliases: {gpt-4o: auto}
+"""
+
+
+def read(folder: Path, rules: str = RULES, head: str = HEAD) -> Source:
+    (folder / "gateway.yaml").write_text(head, "utf-8")
+    (folder / "rules.yaml").write_text(rules, "utf-8")
+    return load(folder / "gateway.yaml", {})
+
+
+def test_rules_of_one_file_are_shown_as_they_are_written(tmp_path: Path) -> None:
+    found = book(read(tmp_path))
+    assert found.text == RULES[: RULES.index("# A remark")]
+    assert found.file.endswith("rules.yaml")
+    assert found.slices == {
+        ("guards", 0): "  - name: one  # for drafts\n    when: {tag: draft}\n    max_tier: fast",
+        ("choices", 0): "  - name: two\n    tier: smart",
+        ("choices", 1): "  - {name: three, tier: fast}\n  # - name: four",
+    }
+
+
+def test_without_rules_there_is_nothing(tmp_path: Path) -> None:
+    assert book(read(tmp_path, "aliases: {}")) == Book("", "", {})
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        '{"choices": [{"name": "a", "tier": "fast"}],\n "aliases": {"never-shown": "auto"}}',
+        '{"choices": [{"name": "a", "tier": "fast"}], "aliases": {"never-shown": "auto"}}',
+        'choices: [{"name": "a", "tier": "fast"}]\n? aliases\n: {"never-shown": auto}\n',
+    ],
+)
+def test_where_a_line_has_more_than_rules_they_are_written_anew(tmp_path: Path, rules: str) -> None:
+    found = book(read(tmp_path, rules))
+    assert "never-shown" not in found.text
+    assert yaml.read(found.text, "").value == {"choices": [{"name": "a", "tier": "fast"}]}
+    assert found.slices["choices", 0].split() == ["-", "name:", "a", "tier:", "fast"] or found.file
+
+
+def test_rules_of_several_files_or_of_one_that_has_changed_are_written_anew(tmp_path: Path) -> None:
+    source = read(tmp_path, RULES, HEAD + "choices: [{name: mine, tier: smart}]\n")
+    found = book(source)
+    assert found.file == ""
+    assert yaml.read(found.text, "").value == {
+        part: source.raw[part] for part in ("guards", "choices")
+    }
+    source = read(tmp_path)
+    for text in ("choices: []", "choices: [", "\n"):
+        (tmp_path / "rules.yaml").write_text(text)
+        assert (book(source).file, "name: two" in book(source).text) == ("", True)
+    (tmp_path / "rules.yaml").unlink()
+    assert "name: two" in book(source).text
+
+
+def test_rules_of_the_environment_have_no_file(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(HEAD.replace("include: [rules.yaml]\n", ""))
+    source = load(tmp_path / "gateway.yaml", {"TIERGATE_CHOICES": "[{name: a, tier: fast}]"})
+    assert (book(source).text, book(source).file) == ("choices:\n- name: a\n  tier: fast\n", "")
+
+
+def test_other_rules_stand_in_place_of_those_that_are_written(tmp_path: Path) -> None:
+    """What they leave out stays; findings have their name and lines."""
+    read(tmp_path)
+    other = load(
+        tmp_path / "gateway.yaml", {}, rules=Rules("mine", "choices:\n- {name: x, tier: fast}")
+    )
+    assert [one.name for one in other.config.choices] == ["x"]
+    assert [one.name for one in other.config.guards] == ["one"]
+    assert other.mistake(("choices", 0), "").line == 2
+    assert other.mistake(("choices", 0), "").file == "mine"
+    assert other.mistake(("guards", 0), "").file.endswith("rules.yaml")
+    assert other.version != load(tmp_path / "gateway.yaml", {}).version
+    none = load(tmp_path / "gateway.yaml", {}, rules=Rules("mine", "choices:"))
+    assert (none.config.choices, len(none.config.guards)) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "mine:1: error: only guards and choices stand here."),
+        ("[]", "mine:1: error: only guards and choices stand here."),
+        ("choices: []\nlabs: {}", "mine:2: error: labs: only guards and choices stand here."),
+        ("choices: [", "mine:1: error: not valid YAML"),
+        (
+            "choices:\n- {name: a, tear: fast}",
+            "mine:2: error: choices[0].tear: no such key. Did you mean 'tier'?",
+        ),
+    ],
+)
+def test_wrong_rules_are_found_in_their_own_lines(tmp_path: Path, text: str, said: str) -> None:
+    read(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "gateway.yaml", {}, rules=Rules("mine", text))
+    assert str(caught.value).startswith(said)

@@ -1,0 +1,157 @@
+"""What a store in Redis does with one that is half there: slow, misnamed, denied, or lying."""
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+import redis.asyncio as client
+
+from gateway.state.redis.health import _CALM, _FAILURES
+from gateway.state.redis.store import _MOST, Redis
+from tests.state.line import Line
+from tests.state.test_memory import at_once
+from tests.state.world import World, quiet
+
+
+async def fail(store: Redis, line: Line) -> None:
+    """One call in a moment of silence, which is over when it is probed."""
+    line.mode = "silent"
+    assert await store.get("slow") is None
+    line.mode = "through"
+    await store.settle()
+
+
+async def test_one_that_fails_again_and_again_is_left_alone_for_longer_and_longer(
+    line: Line, world: World
+) -> None:
+    """Each answered probe would cost the next call a deadline for nothing."""
+    store = world.store(line.url)
+    for _ in range(_FAILURES):
+        await fail(store, line)
+        assert store.alive
+    assert world.notes == []
+    place = line.url[8:-2]
+    for pause in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 32.0):
+        world.notes.clear()
+        await fail(store, line)
+        assert world.notes == [f"redis is gone: it fails again and again ({place})"]
+        world.now += pause - 0.01
+        assert at_once(store.get("slow")) is None
+        assert not await quiet(store)
+        world.now += 0.01
+        assert at_once(store.get("slow")) is None
+        assert await quiet(store)
+        assert world.notes[1:] == [f"redis is back ({place})"]
+    world.now += _CALM
+    await fail(store, line)
+    assert store.alive
+    await store.close()
+
+
+async def test_it_is_probed_by_what_failed(line: Line, world: World, admin: client.Redis) -> None:
+    """A proxy answers pings by itself, and routes by key."""
+    store = world.store(line.url)
+    await store.put("probe", b"value", 60)
+    async with admin.monitor() as monitor:
+        await fail(store, line)
+        async with asyncio.timeout(10):
+            async for said in monitor.listen():
+                if said["command"].startswith("EXISTS"):
+                    break
+    assert said["command"] == "EXISTS tiergate:slow"
+    await store.close()
+
+
+async def test_protected_mode_is_a_loss(line: Line, world: World) -> None:
+    """It would be dialled, and would refuse, for each call."""
+    store = world.store(line.url)
+    line.mode, line.nonsense = "nonsense", b"-DENIED Redis is running in protected mode\r\n"
+    assert await store.get("denied") is None
+    assert not await quiet(store)
+    assert world.notes == [f"redis is gone: it is in protected mode ({line.url[8:-2]})"]
+    await store.close()
+
+
+@pytest.mark.parametrize(("length", "found"), [(_MOST, True), (_MOST + 1, False)])
+async def test_a_value_that_is_longer_than_any_is_neither_put_nor_fetched(
+    redis_url: str, admin: client.Redis, world: World, length: int, found: bool
+) -> None:
+    """Somebody else's 50 MB would take all of a deadline, for each call."""
+    store = world.patient(redis_url)
+    value = bytes(length)
+    await store.put("most", value, 60)
+    assert (await store.get("most") == value) is found
+    await admin.set("tiergate:most", value)
+    assert (await store.get("most") == value) is found
+    await admin.delete("tiergate:most")
+    await store.close()
+
+
+class Names:
+    """Looks names up when it is told to."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.asked = 0
+        self.answers = asyncio.Event()
+        self.unknown = False
+        self._really = asyncio.get_running_loop().getaddrinfo
+        patch.setattr(asyncio.get_running_loop(), "getaddrinfo", self._look_up)
+
+    async def _look_up(self, host: str, port: Any, **more: Any) -> Any:
+        assert host == "redis.example"
+        self.asked += 1
+        await self.answers.wait()
+        if self.unknown:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return await self._really("127.0.0.1", port, **more)
+
+
+async def test_a_name_server_that_is_silent_is_asked_once(
+    line: Line, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each lookup takes one of the few threads that look up the provider's name."""
+    names = Names(monkeypatch)
+    store = world.store(line.url.replace("127.0.0.1", "redis.example"))
+    assert await asyncio.gather(*(store.get("name") for _ in range(50))) == [None] * 50
+    for _ in range(3):
+        assert not await quiet(store)
+        world.now += 1.0
+        assert at_once(store.get("name")) is None
+    assert not await quiet(store)
+    assert names.asked == 1
+    assert len(world.notes) == 1
+    assert "no answer in time" in world.notes[0]
+
+    names.answers.set()
+    world.now += 1.0
+    assert at_once(store.get("name")) is None
+    assert await quiet(store)
+    await store.put("name", b"value", 60)
+    assert await store.get("name") == b"value"
+    await store.close()
+
+
+async def test_closing_does_not_wait_for_a_name(
+    line: Line, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names(monkeypatch)
+    store = world.store(line.url.replace("127.0.0.1", "redis.example"))
+    assert await store.get("name") is None
+    await store.close()
+    assert names.asked == 1
+
+
+async def test_a_name_that_nobody_knows_is_told(
+    line: Line, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names(monkeypatch)
+    names.unknown = True
+    names.answers.set()
+    store = world.store(line.url.replace("127.0.0.1", "redis.example"))
+    assert await store.get("name") is None
+    assert not await quiet(store)
+    assert world.notes == [
+        f"redis is gone: its name is not known (redis.example:{line.url[18:-2]})"
+    ]
+    await store.close()

@@ -1,0 +1,192 @@
+"""Counters in Redis: what losing it costs, how it comes back, and what is told of it."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import redis.asyncio as client
+
+from gateway.state.redis.client import Away
+from gateway.state.redis.script import Script
+from gateway.state.redis.scripts import Counters, key, tag_of
+from tests.state.line import Line, Mode
+from tests.state.redis.test_store import FAULTS
+from tests.state.world import World, in_time
+
+SETTLE = Script("settle")
+NOTHING = b"\x91\x93\xa1x\xff\xff"
+"""A call that holds nothing."""
+
+
+def counters(world: World, url: str, deadline: float = 0.1) -> Counters:
+    return Counters(url, note=world.note, clock=lambda: world.now, deadline=deadline)
+
+
+async def away(made: Counters) -> bool:
+    try:
+        await made.run(SETTLE, "acme", NOTHING)
+    except Away:
+        return True
+    return False
+
+
+async def quiet(made: Counters) -> bool:
+    await made.settle()
+    return made.alive
+
+
+@pytest.mark.parametrize(("mode", "nonsense", "why"), FAULTS)
+@pytest.mark.parametrize("warm", [False, True], ids=["from the start", "later"])
+async def test_losing_it_costs_one_deadline(
+    line: Line, world: World, mode: Mode | None, nonsense: bytes, why: str, warm: bool
+) -> None:
+    """One call learns of it, the next wait for nothing, and it comes back."""
+    slow = why in {"ValueError", "no answer in time"}
+    made = counters(world, line.url, 0.1 if slow else 10.0)
+    if warm:
+        assert not await away(made)
+    if mode is None:
+        await line.cut()
+    else:
+        line.mode, line.nonsense = mode, nonsense
+    assert await in_time(away(made))
+    assert not made.alive
+    assert not await quiet(made)
+    if slow:
+        why = world.notes[0].partition(": ")[2].partition(" (")[0]
+        assert why in {"no answer in time", "what answers does not speak its protocol"}
+    assert world.notes == [f"redis is gone: {why} ({line.url[8:-2]})"]
+    dialled = line.dialled
+    assert await away(made)
+    assert line.dialled == dialled
+    if mode is None:
+        await line.up()
+    line.mode = "through"
+    assert await away(made)
+    world.now += 1.0
+    assert await away(made)
+    assert await world.next_note() == f"redis is back ({line.url[8:-2]})"
+    assert await quiet(made)
+    assert not await away(made)
+    await made.close()
+
+
+async def test_a_moment_of_silence_is_no_loss(line: Line, world: World) -> None:
+    made = counters(world, line.url)
+    assert not await away(made)
+    line.mode = "silent"
+    assert await away(made)
+    line.mode = "through"
+    assert await quiet(made)
+    assert not await away(made)
+    assert world.notes == []
+    await made.close()
+
+
+async def test_many_calls_share_one_connection_and_one_loss(line: Line, world: World) -> None:
+    patient = counters(world, line.url, 10.0)
+    assert set(await asyncio.gather(*(away(patient) for _ in range(200)))) == {False}
+    assert line.dialled == 1
+    await patient.close()
+    made = counters(world, line.url)
+    assert not await away(made)
+    line.mode = "silent"
+    assert set(await asyncio.gather(*(away(made) for _ in range(200)))) == {True}
+    assert not await quiet(made)
+    assert world.notes == [f"redis is gone: no answer in time ({line.url[8:-2]})"]
+    await made.close()
+    async with asyncio.timeout(10):
+        await line.idle.wait()
+
+
+async def test_over_a_unix_socket(redis_url: str, tmp_path: Path, world: World) -> None:
+    line = Line(redis_url, path=str(tmp_path / "socket"))
+    await line.up()
+    made = counters(world, line.url)
+    assert not await away(made)
+    await line.cut()
+    assert await away(made)
+    assert not await quiet(made)
+    assert world.notes == [f"redis is gone: no connection ({tmp_path}/socket)"]
+    await made.close()
+
+
+async def test_a_name_is_looked_up(line: Line, world: World) -> None:
+    made = counters(world, line.url.replace("127.0.0.1", "localhost"))
+    assert not await away(made)
+    await made.close()
+
+
+async def test_credentials_and_the_database_are_used(
+    redis_url: str, admin: client.Redis, world: World
+) -> None:
+    await admin.config_set("requirepass", "hunter2")
+    try:
+        right = counters(
+            world, redis_url.replace("//", "//:hunter2@").removesuffix("0") + "3", 10.0
+        )
+        await right.command("acme", b"HSETNX", b"spent", b"f", b"1")
+        await right.close()
+        other = client.Redis.from_url(f"{redis_url[:-1]}3", password="hunter2")
+        assert await other.exists(key(tag_of("acme"), b"spent"))
+        await other.flushdb()
+        await other.aclose()
+        for url in (redis_url, redis_url.replace("//", "//someone:hunter3@")):
+            world.notes.clear()
+            wrong = counters(world, url, 10.0)
+            assert await away(wrong)
+            assert not await quiet(wrong)
+            assert len(world.notes) == 1
+            assert "hunter" not in world.notes[0]
+            assert not wrong.alive
+            await wrong.close()
+    finally:
+        await admin.config_set("requirepass", "")
+
+
+async def test_one_that_refuses_is_told_of_once_a_minute_and_asked_on(
+    redis_url: str, admin: client.Redis, world: World
+) -> None:
+    made = counters(world, redis_url, 10.0)
+    await admin.set(key(tag_of("acme"), b"holds"), "of another type")
+    try:
+        for _ in range(3):
+            assert await away(made)
+        assert made.alive
+        assert len(world.notes) == 1
+        assert world.notes[0].startswith("redis refuses: ")
+    finally:
+        await admin.delete(key(tag_of("acme"), b"holds"))
+    assert not await away(made)
+    await made.close()
+
+
+async def test_a_primary_that_became_a_replica_is_a_loss(
+    redis_url: str, admin: client.Redis, world: World
+) -> None:
+    made = counters(world, redis_url, 10.0)
+    await admin.replicaof("127.0.0.1", "1")
+    try:
+        with pytest.raises(Away):
+            await made.command("acme", b"HSETNX", b"spent", b"f", b"1")
+    finally:
+        await admin.replicaof("NO", "ONE")
+    assert await quiet(made)
+    assert not await away(made)
+    await made.close()
+
+
+async def test_a_closed_one_is_lost(redis_url: str, world: World) -> None:
+    made = counters(world, redis_url)
+    assert not await away(made)
+    await made.close()
+    assert await away(made)
+    await made.close()
+
+
+@pytest.mark.parametrize(
+    ("tenant", "tag"), [("acme", b"acme"), ("{a}", b"%7Ba%7D"), ("", b"%"), ("a:b", b"a%3Ab")]
+)
+def test_all_keys_of_a_tenant_have_one_hash_tag(tenant: str, tag: bytes) -> None:
+    assert tag_of(tenant) == tag
+    assert key(tag, b"spent") == b"tiergate:{%b}:1:spent" % tag

@@ -1,0 +1,112 @@
+"""REDIS_URL: what each form says, and that nothing of a wrong one is told."""
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from gateway.state.redis.url import Address, context, read
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "hosts", "where"),
+    [
+        ("redis://h", "single", (("h", 6379),), "h:6379"),
+        ("redis://h:1/2", "single", (("h", 1),), "h:1"),
+        ("redis:///0", "single", (("localhost", 6379),), "localhost:6379"),
+        ("redis://[::1]:7/0", "single", (("::1", 7),), "::1:7"),
+        ("unix:///run/redis.sock", "single", (), "/run/redis.sock"),
+        (
+            "redis+sentinel://a,b:1,[::1]:2/main/3",
+            "sentinel",
+            (("a", 26379), ("b", 1), ("::1", 2)),
+            "a:26379,b:1,::1:2/main",
+        ),
+        ("rediss+cluster://a:1,b", "cluster", (("a", 1), ("b", 6379)), "a:1,b:6379"),
+    ],
+)
+def test_each_form_says_where_it_is(
+    url: str, kind: str, hosts: tuple[tuple[str, int], ...], where: str
+) -> None:
+    address = read(url)
+    assert (address.kind, address.hosts, address.where) == (kind, hosts, where)
+    assert address.tls is url.startswith("rediss")
+
+
+@pytest.mark.parametrize(
+    ("url", "db"),
+    [
+        ("redis://h/2", 2),
+        ("redis://h?db=4", 4),
+        ("redis://h/2?db=4", 4),
+        ("unix:///s?db=5", 5),
+        ("unix:///s/1", 0),
+        ("redis+sentinel://h/main/6", 6),
+        ("redis+sentinel://h/main", 0),
+        ("redis+cluster://h/0", 0),
+    ],
+)
+def test_the_database(url: str, db: int) -> None:
+    assert read(url).db == db
+
+
+def test_credentials_are_those_of_the_servers_and_sentinels_have_their_own() -> None:
+    url = "redis+sentinel://us%3Aer:p%40ss@h/main?sentinel_username=s&sentinel_password=q%26"
+    address = read(url)
+    assert (address.username, address.password) == ("us:er", "p@ss")
+    assert address.guard == ("s", "q&")
+    assert "p@ss" not in address.where
+    assert address.options == {}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+other://hunter2",
+        "unix+cluster://hunter2",
+        "http+cluster://hunter2",
+        "redis+sentinel://hunter2",
+        "redis+sentinel://hunter2/main/db",
+        "redis+sentinel://hunter2/main/0/more",
+        "redis+cluster://hunter2/1",
+        "redis+cluster://hunter2:many",
+        "redis://hunter2/0/1",
+        "redis://hunter2/-1",
+        "redis://a,hunter2",
+        "unix://",
+    ],
+)
+def test_a_wrong_one_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^REDIS_URL ") as refused:
+        read(url)
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_certificates(tmp_path: Path) -> None:
+    assert context(read("redis://h")) is None
+    strict = context(read("rediss://h"))
+    assert strict is not None
+    assert (strict.check_hostname, strict.verify_mode) == (True, ssl.CERT_REQUIRED)
+    lax = context(read("rediss://h?ssl_check_hostname=false"))
+    assert lax is not None
+    assert (lax.check_hostname, lax.verify_mode) == (False, ssl.CERT_REQUIRED)
+    for url in ("rediss://h", "rediss://h?ssl_cert_reqs=none", "rediss://h?ssl_cert_reqs=required"):
+        none = context(read(url, verify=False))
+        assert none is not None
+        assert (none.check_hostname, none.verify_mode) == (False, ssl.CERT_NONE)
+    for name in ("ssl_ca_certs", "ssl_certfile"):
+        wrong: Address = read(f"rediss://h?{name}={tmp_path}/hunter2")
+        with pytest.raises(ValueError, match=r"^REDIS_URL names certificates") as refused:
+            context(wrong)
+        assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("wish", ["none", "optional", "NONE", "CERT_NONE", ""])
+def test_a_url_alone_does_not_turn_off_the_check_of_certificates(wish: str) -> None:
+    """Who copies a URL that turned it off elsewhere is told, and decides by a setting."""
+    with pytest.raises(ValueError, match=r"^REDIS_URL turns off .* redis\.verify to false$"):
+        read(f"rediss://:hunter2@h?ssl_cert_reqs={wish}")
+    kept = context(read("rediss://h?ssl_cert_reqs=required"))
+    assert kept is not None
+    assert (kept.check_hostname, kept.verify_mode) == (True, ssl.CERT_REQUIRED)

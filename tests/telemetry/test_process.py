@@ -1,0 +1,157 @@
+"""What the process has of the machine, as Linux tells it, and nothing where nobody does."""
+
+import contextlib
+import gc
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.telemetry import process
+from gateway.telemetry.process import Group, Reach
+
+MB = 1 << 20
+
+
+def put(root: Path, path: str, text: str) -> None:
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text(text)
+
+
+def test_memory_and_files_of_this_process() -> None:
+    found = process.resident()
+    assert found is not None
+    assert MB < found < (process.physical() or 0)
+    before = process.files()
+    with Path(os.devnull).open() as _, Path(os.devnull).open() as _:
+        assert (process.files() or 0) == (before or 0) + 2
+    process.trim()
+
+
+def test_files_are_counted_where_the_kernel_does_not_tell(tmp_path: Path) -> None:
+    for name in ("0", "1", "2"):
+        put(tmp_path, f"proc/self/fd/{name}", "")
+    assert (process.files(tmp_path) or 0) >= 3
+
+
+def test_nothing_is_known_where_nobody_tells(tmp_path: Path) -> None:
+    assert process.resident(tmp_path) is None
+    assert process.files(tmp_path) is None
+    assert Group(tmp_path).reach() is None
+    put(tmp_path, "proc/self/statm", "")
+    assert process.resident(tmp_path) is None
+
+
+def test_memory_is_told_in_pages(tmp_path: Path) -> None:
+    put(tmp_path, "proc/self/statm", "900 100 5 1 0 1 0\n")
+    assert process.resident(tmp_path) == 100 * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_the_limit_of_open_files_is_raised_to_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[tuple[int, int]] = []
+    limits = (256, 4096)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: given.append(new))
+    assert process.most_files() == 4096
+    limits = (256, resource.RLIM_INFINITY)
+    assert process.most_files() == 65_536
+    limits = (256, 256)
+    assert process.most_files() == 256
+    limits = (100_000, 200_000)
+    assert process.most_files() == 100_000
+    assert given == [(4096, 4096), (65_536, resource.RLIM_INFINITY)]
+    limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    assert process.most_files() is None
+
+    def refuse(_: int, new: tuple[int, int]) -> None:
+        raise ValueError(new)
+
+    limits = (256, 4096)
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert process.most_files() == 256
+
+
+def test_a_group_of_version_two(tmp_path: Path) -> None:
+    """The nearest limit on the way up; pages of files that nobody reads are not used."""
+    put(tmp_path, "proc/self/cgroup", "0::/a/b\n")
+    put(tmp_path, "sys/fs/cgroup/a/b/memory.max", "max\n")
+    put(tmp_path, "sys/fs/cgroup/a/memory.max", f"{100 * MB}\n")
+    put(tmp_path, "sys/fs/cgroup/a/memory.current", f"{60 * MB}\n")
+    put(tmp_path, "sys/fs/cgroup/a/memory.stat", f"anon 1\ninactive_file {20 * MB}\nx 2\n")
+    group = Group(tmp_path)
+    assert group.reach() == Reach(40 * MB, 100 * MB)
+    put(tmp_path, "sys/fs/cgroup/a/memory.current", f"{90 * MB}\n")
+    assert group.reach() == Reach(70 * MB, 100 * MB)
+
+
+def test_a_group_of_version_one(tmp_path: Path) -> None:
+    """In a container its path may be the host's: then the group that is mounted counts."""
+    put(tmp_path, "proc/self/cgroup", "9:name=systemd:/\n4:cpu,memory:/docker/abc\n0::/\n")
+    put(tmp_path, "sys/fs/cgroup/memory/memory.limit_in_bytes", f"{50 * MB}\n")
+    put(tmp_path, "sys/fs/cgroup/memory/memory.usage_in_bytes", f"{10 * MB}\n")
+    assert Group(tmp_path).reach() == Reach(10 * MB, 50 * MB)
+    put(tmp_path, "sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")
+    assert Group(tmp_path).reach() is None
+
+
+def test_of_several_limits_the_one_with_the_least_left_counts(tmp_path: Path) -> None:
+    put(tmp_path, "proc/self/cgroup", "0::/a\n")
+    for path, used, most in (("", 80, 100), ("a/", 10, 40)):
+        put(tmp_path, f"sys/fs/cgroup/{path}memory.max", f"{most}")
+        put(tmp_path, f"sys/fs/cgroup/{path}memory.current", f"{used}")
+        put(tmp_path, f"sys/fs/cgroup/{path}memory.stat", "inactive_file x\n")
+    assert Group(tmp_path).reach() == Reach(80, 100)
+
+
+def test_a_group_that_goes_away_limits_nothing(tmp_path: Path) -> None:
+    put(tmp_path, "proc/self/cgroup", "0::/\n")
+    put(tmp_path, "sys/fs/cgroup/memory.max", "100")
+    group = Group(tmp_path)
+    assert group.reach() is None
+
+
+def test_cycles_are_not_searched_meanwhile() -> None:
+    """And then as before: also where they were not."""
+    with process.quietly(), process.quietly():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with contextlib.suppress(KeyError), process.quietly():
+        raise KeyError
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with process.quietly():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+_THREADS = """
+import sys, threading
+from pathlib import Path
+from gateway.telemetry import machine
+if sys.argv[1] == "together":
+    machine.together()
+kept = []
+thread = threading.Thread(target=lambda: kept.extend(bytes(2000) for _ in range(1000)))
+thread.start()
+thread.join()
+places = [line.split()[:2] for line in Path("/proc/self/maps").read_text().splitlines()]
+spans = [[int(end, 16) for end in place.split("-")] for place, way in places if way == "---p"]
+print(sum(end - start > 32_000_000 for start, end in spans))
+"""
+
+
+@pytest.mark.parametrize(("how", "heaps"), [("together", 0), ("apart", 1)])
+def test_threads_take_memory_from_one_heap(how: str, heaps: int) -> None:
+    """The C library reserves 64 MB for each one of its own."""
+    command = [sys.executable, "-c", _THREADS, how]
+    root = Path(__file__).parents[2]
+    told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert int(told.stdout) == heaps

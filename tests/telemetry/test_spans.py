@@ -1,0 +1,240 @@
+"""Spans: what the rows of a call say, in the words of the conventions."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from gateway.core.ledger_rows import Attempt, Entry, Intent
+from gateway.telemetry.spans import Address, Origin, Span, Story, origin, spans, taken
+from tests.telemetry.rows import AT, CANARY, ID, attempt, entry, hit, intent, refused
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+SPAN = "b7ad6b7169203331"
+PARENT = f"00-{TRACE}-{SPAN}-01"
+
+
+def made(
+    row: Entry,
+    *attempts: Attempt,
+    last: Intent | None = None,
+    operation: str = "generate",
+    parent: str | None = None,
+    **addresses: Address,
+) -> list[Span]:
+    story = Story(row, origin(row.id, parent), operation, attempts, last)
+    return list(spans(story, addresses))
+
+
+def test_a_call_and_its_attempts() -> None:
+    """One span of a server, and below it one of a client for each request, failed or not."""
+    call, lost, answer = made(entry(attempts=2), attempt(), last=intent(attempt=2, at=AT + 0.3))
+    assert (call.name, call.kind, call.begin, call.end) == ("chat smart", "server", AT, AT + 1.5)
+    assert (lost.name, lost.kind, lost.begin) == ("chat able-1", "client", AT + 0.1)
+    assert lost.end == pytest.approx(AT + 0.3)
+    assert (answer.begin, answer.end) == (AT + 0.3, AT + 1.5)
+    assert [call.failed, lost.failed, answer.failed] == [False, True, False]
+    assert call.parent is None
+    assert lost.parent == answer.parent == call.id
+    assert len({call.id, lost.id, answer.id}) == 3
+    assert {call.trace, lost.trace, answer.trace} == {call.trace}
+
+
+def test_the_answer_in_the_words_of_the_conventions() -> None:
+    """Tokens of a prompt hold those of the provider's cache, those of an answer its reasoning."""
+    address = Address("api.acme.test", 443)
+    _, answer = made(entry(upstream_id="req-1", service="flex"), last=intent(), acme=address)
+    assert answer.attributes == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "acme",
+        "gen_ai.request.model": "able-1",
+        "gen_ai.request.stream": True,
+        "gen_ai.response.model": "able-1-0924",
+        "gen_ai.response.time_to_first_chunk": pytest.approx(0.3),
+        "gen_ai.usage.input_tokens": 150,
+        "gen_ai.usage.cache_read.input_tokens": 40,
+        "gen_ai.usage.cache_creation.input_tokens": 10,
+        "gen_ai.usage.output_tokens": 27,
+        "gen_ai.usage.reasoning.output_tokens": 7,
+        "server.address": "api.acme.test",
+        "server.port": 443,
+        "tiergate.account": "main",
+        "tiergate.attempt": 1,
+        "tiergate.attempt.cost_usd": 0.0012,
+        "tiergate.provider": "acme",
+        "tiergate.service": "flex",
+        "tiergate.upstream_id": "req-1",
+        "tiergate.usage": "provider",
+    }
+
+
+def test_what_only_the_gateway_knows_is_on_the_call() -> None:
+    """And no token, which would be counted twice."""
+    call, *_ = made(
+        entry(wasted=Decimal("0.0002"), confidence=0.75, effort="low", dropped=("seed",)),
+        last=intent(),
+    )
+    assert call.attributes == {
+        "http.response.status_code": 200,
+        "tiergate.attempts": 1,
+        "tiergate.baseline_usd": 0.02,
+        "tiergate.cache": "miss",
+        "tiergate.call.id": ID,
+        "tiergate.confidence": 0.75,
+        "tiergate.config": "c0ffee",
+        "tiergate.cost_usd": 0.0012,
+        "tiergate.dialect": "openai-chat",
+        "tiergate.dropped": ("seed",),
+        "tiergate.effort": "low",
+        "tiergate.first_content_seconds": 0.4,
+        "tiergate.lab": "acme",
+        "tiergate.model": "able-1",
+        "tiergate.provider": "acme",
+        "tiergate.rule": "short",
+        "tiergate.source": "rule",
+        "tiergate.state": "settled",
+        "tiergate.stream": True,
+        "tiergate.tags": ("web",),
+        "tiergate.tier": "smart",
+        "tiergate.wasted_usd": 0.0002,
+    }
+
+
+def test_a_failed_attempt() -> None:
+    _, lost = made(
+        entry(state="failed", status=503), attempt(input=9, output=3, cost=Decimal("0.01"))
+    )
+    assert lost.attributes == {
+        "error.type": "upstream_overloaded",
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "acme",
+        "gen_ai.request.model": "able-1",
+        "gen_ai.request.stream": True,
+        "gen_ai.usage.input_tokens": 9,
+        "gen_ai.usage.output_tokens": 3,
+        "http.response.status_code": 503,
+        "tiergate.account": "main",
+        "tiergate.attempt": 1,
+        "tiergate.attempt.cost_usd": 0.01,
+        "tiergate.provider": "acme",
+    }
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    """Never 0."""
+    row = entry(
+        input=None, cache_read=None, cache_write=None, output=None, reasoning=None, cost=None,
+        wasted=None, baseline=None, first_content=None, duration=None, served=None, usage=None,
+    )  # fmt: skip
+    call, answer = made(row, last=intent())
+    names = call.attributes.keys() | answer.attributes.keys()
+    assert not {name for name in names if "usage" in name or "usd" in name}
+    assert "gen_ai.response.time_to_first_chunk" not in answer.attributes
+    assert call.end == AT
+    assert answer.end == answer.begin == intent().at, "a span does not end before it begins"
+
+
+def test_a_hit_and_a_refusal_have_no_attempt() -> None:
+    (found,) = made(hit())
+    assert found.attributes["tiergate.cache"] == "hit"
+    (none,) = made(refused())
+    assert (none.name, none.failed) == ("chat", False)
+    assert none.attributes["http.response.status_code"] == 404
+    assert none.attributes["tiergate.problem"] == "model_not_found"
+    assert "error.type" not in none.attributes
+
+
+@pytest.mark.parametrize(
+    ("more", "call", "answer"),
+    [
+        ({}, None, None),
+        ({"state": "failed", "status": 502, "problem": "upstream_error"}, "upstream_error", "upstream_error"),
+        ({"state": "failed", "status": 400, "problem": "upstream_rejected"}, None, "upstream_rejected"),
+        ({"state": "failed", "status": 200, "problem": "upstream_timeout"}, "upstream_timeout", "upstream_timeout"),
+        ({"state": "aborted", "aborted_by": "upstream", "problem": "upstream_truncated"}, "upstream_truncated", "upstream_truncated"),
+        ({"state": "aborted", "problem": "internal"}, "internal", "internal"),
+        ({"state": "aborted", "aborted_by": "client", "status": 499}, None, None),
+        ({"state": "unknown_crash", "status": None}, "unknown_crash", None),
+    ],
+)  # fmt: skip
+def test_what_is_an_error(more: dict[str, Any], call: str | None, answer: str | None) -> None:
+    """On a server's span what it failed at, not what clients do; on a client's, all it got."""
+    found = made(entry(**more), last=intent())
+    assert [one.attributes.get("error.type") for one in found] == [call, answer]
+    assert [one.failed for one in found] == [call is not None, answer is not None]
+
+
+@pytest.mark.parametrize(
+    ("provider", "told"),
+    [("gemini", "gcp.gemini"), ("xai", "x_ai"), ("openai", "openai"), ("my-vllm", "my-vllm")],
+)
+def test_providers_have_the_names_of_the_conventions(provider: str, told: str) -> None:
+    _, answer = made(entry(), last=intent(provider=provider))
+    assert answer.attributes["gen_ai.provider.name"] == told
+    assert answer.attributes["tiergate.provider"] == provider
+
+
+@pytest.mark.parametrize(
+    ("operation", "name"),
+    [("generate", "chat"), ("embeddings", "embeddings"), ("count_tokens", "count_tokens")],
+)
+def test_operations_have_the_names_of_the_conventions(operation: str, name: str) -> None:
+    call, answer = made(entry(tier=None), last=intent(), operation=operation)
+    assert call.name == answer.name == f"{name} able-1"
+    assert answer.attributes["gen_ai.operation.name"] == name
+
+
+def test_no_prompt_and_no_key() -> None:
+    """The name that was asked for is a client's words, and a key's name somebody's."""
+    found = made(entry(key=CANARY), attempt(), last=intent(attempt=2))
+    assert CANARY not in repr(found)
+
+
+def test_a_lone_surrogate_stops_no_trace() -> None:
+    call, *_ = made(entry(rule="a\ud800b"))
+    assert call.attributes["tiergate.rule"] == "a?b"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        PARENT,
+        f"cc-{TRACE}-{SPAN}-01",
+        f"cc-{TRACE}-{SPAN}-01-what-will-be",
+        f"00-{TRACE}-{SPAN}-ff",
+    ],
+)
+def test_a_call_goes_on_in_the_trace_of_its_caller(header: str) -> None:
+    """Also in a later version of the header, as its specification says."""
+    assert origin(ID, header) == Origin(int(TRACE, 16), int(SPAN, 16), sampled=True)
+    call, *_ = made(entry(), parent=header)
+    assert (call.trace, call.parent) == (int(TRACE, 16), int(SPAN, 16))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None, "", "00", PARENT + "-more", PARENT + "\n", PARENT.upper(), f"ff-{TRACE}-{SPAN}-01",
+        f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{'0' * 16}-01", f"00-{TRACE[1:]}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-1", "x" * 10_000,
+    ],
+)  # fmt: skip
+def test_anything_else_is_no_caller(header: str | None) -> None:
+    """The call begins a trace: always the same for its id."""
+    found = origin(ID, header)
+    assert found == origin(ID, None)
+    assert found.parent is None
+    assert 0 < found.trace < 2**128
+    assert found.trace != origin("tg-another", None).trace
+
+
+def test_a_share_is_of_traces() -> None:
+    """All who see a trace decide the same, and what a caller leaves out stays out."""
+    ids = [origin(f"tg-{number}", None) for number in range(2000)]
+    assert 0.2 < sum(taken(one, 0.25) for one in ids) / 2000 < 0.3
+    assert all(taken(one, 1.0) for one in ids)
+    assert not any(taken(one, 0.0) for one in ids)
+    kept = {one for one in ids if taken(one, 0.25)}
+    assert kept <= {one for one in ids if taken(one, 0.5)}
+    assert taken(origin(ID, PARENT), 1.0)
+    assert not taken(origin(ID, f"00-{TRACE}-{SPAN}-00"), 1.0)

@@ -1,0 +1,110 @@
+"""Traces: what rows tell of a call becomes its spans, once it has ended."""
+
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.core.ledger_rows import Reprice
+from gateway.telemetry import tracing
+from gateway.telemetry.log import silent
+from gateway.telemetry.spans import Address, Span
+from gateway.telemetry.tracing import TraceError, Traces, address, otlp, traces_url
+from tests.telemetry.rows import AT, ID, attempt, entry, intent
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Receiver:
+    """Takes the spans of calls."""
+
+    dropped = 0
+
+    def __init__(self) -> None:
+        self.calls: list[Sequence[Span]] = []
+
+    def start(self) -> None: ...
+
+    def send(self, call: Sequence[Span]) -> None:
+        self.calls.append(call)
+
+    def stop(self) -> None: ...
+
+    @property
+    def names(self) -> list[list[str]]:
+        return [[span.name for span in call] for call in self.calls]
+
+
+def test_rows_become_spans() -> None:
+    """With what no row says: the operation, and the caller's trace."""
+    receiver = Receiver()
+    traces = Traces(receiver, addresses={"acme": Address("api.acme.test", 443)})
+    traces.begin(ID, "embeddings", PARENT)
+    second = intent(attempt=2, at=AT + 0.3)
+    for row in (intent(), attempt(), second, entry(attempts=2, tier=None)):
+        traces.note(row)
+    traces.note(Reprice(id=ID, at=AT, cost=None, price=None))
+    assert receiver.names == [["embeddings able-1"] * 3]
+    (call,) = receiver.calls
+    assert [span.kind for span in call] == ["server", "client", "client"]
+    assert call[0].parent == int("b7ad6b7169203331", 16)
+    assert call[2].attributes["server.address"] == "api.acme.test"
+    assert not traces._open, "nothing is kept of a call that has ended"
+
+
+def test_rows_alone_are_enough() -> None:
+    receiver = Receiver()
+    traces = Traces(receiver)
+    for row in (attempt(), intent(attempt=2), entry()):
+        traces.note(row)
+    traces.note(entry(id="tg-other"))
+    assert receiver.names == [["chat smart", "chat able-1", "chat able-1"], ["chat smart"]]
+
+
+def test_what_is_not_of_the_share_is_forgotten() -> None:
+    receiver = Receiver()
+    traces = Traces(receiver, sample=0.0)
+    for row in (intent(), attempt(), entry()):
+        traces.note(row)
+    assert (receiver.calls, traces._open) == ([], {})
+
+
+def test_calls_that_never_end_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "_OPEN", 3)
+    traces = Traces(Receiver())
+    for number in range(5):
+        traces.note(intent(id=f"tg-{number}"))
+    assert list(traces._open) == ["tg-2", "tg-3", "tg-4"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        ("http://collector:4318", "http://collector:4318/v1/traces"),
+        ("http://collector:4318/", "http://collector:4318/v1/traces"),
+        ("https://a.test/otlp", "https://a.test/otlp/v1/traces"),
+        ("https://a.test/otlp/v1/traces", "https://a.test/otlp/v1/traces"),
+        ("https://a.test/v1/traces/?x=1", "https://a.test/v1/traces?x=1"),
+    ],
+)
+def test_an_endpoint_is_written_with_its_path_or_without(endpoint: str, url: str) -> None:
+    assert traces_url(endpoint) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("https://api.acme.test/v1/x", Address("api.acme.test", 443)),
+        ("http://127.0.0.1:8080/v1", Address("127.0.0.1", 8080)),
+        ("http://[::1]/v1", Address("::1", 80)),
+        ("", None),
+    ],
+)
+def test_the_address_of_a_provider(url: str, found: Address | None) -> None:
+    assert address(url) == found
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gateway.telemetry.otel", None)
+    with pytest.raises(TraceError, match=r"pip install 'tiergate\[otel\]'"):
+        otlp("http://127.0.0.1:4318", {}, "1", silent)

@@ -1,0 +1,325 @@
+"""Whether a target is fit to be asked: row by row, and against a plain model of the same rules."""
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.upstream.circuit_breaker import RANK, Breaker
+
+NOW = 1000.0
+
+
+class Target:
+    """A target with a clock of its own; `jitter` 0.5 is none."""
+
+    def __init__(self, jitter: float = 0.5) -> None:
+        self.breaker = Breaker(lambda: jitter)
+        self.now = NOW
+
+    def call(self, *, fails: bool = False, seconds: float = 0.1, stream: bool = True) -> None:
+        """One that begins now and ends after so many seconds."""
+        self.breaker.claim(self.now)
+        number = self.breaker.begin(self.now, stream=stream)
+        self.now += seconds
+        if fails:
+            self.breaker.bad(number, self.now, "upstream_error")
+        else:
+            self.breaker.good(number, self.now, seconds, stream=stream)
+
+    @property
+    def state(self) -> str:
+        return self.breaker.state(self.now)
+
+    @property
+    def fit(self) -> bool:
+        return self.breaker.fit(self.now)
+
+
+def test_five_failures_in_a_row_open_it() -> None:
+    """An answer in between begins the count anew."""
+    target = Target()
+    for fails in (True, True, True, True, False, True, True, True, True):
+        target.call(fails=fails, seconds=0.3)
+    assert (target.state, target.fit) == ("closed", True)
+    target.call(fails=True, seconds=0.3)
+    assert (target.state, target.fit, target.breaker.hard) == ("open", False, True)
+    assert target.breaker.cause == "failing"
+
+
+def test_five_in_a_row_are_nothing_where_many_are_answered() -> None:
+    """At fifty calls a second and 30 % failures that happens every few seconds."""
+    target = Target()
+    target.call()
+    causes = []
+    for _ in range(11):
+        target.call(fails=True)
+        causes.append(target.breaker.cause)
+    assert causes == [None] * 8 + ["shaky", "failing", "failing"]
+
+
+def test_who_fails_now_and_then_goes_behind_others() -> None:
+    """It is still asked where there is no other."""
+    target = Target()
+    for at in range(32):
+        target.call(fails=at % 4 == 0)
+    assert (target.breaker.cause, target.breaker.hard, target.fit) == ("shaky", False, False)
+
+
+def test_a_failure_now_and_then_changes_nothing() -> None:
+    target = Target()
+    for at in range(300):
+        target.call(fails=at % 10 == 0)
+    assert target.state == "closed"
+
+
+def test_what_was_long_ago_means_nothing() -> None:
+    target = Target()
+    for _ in range(12):
+        target.call()
+        target.call(fails=True)
+        target.call()
+        target.now += 31
+    assert target.state == "closed"
+
+
+def test_a_brownout_opens_it_within_five_seconds() -> None:
+    """Twenty times what is usual: before a single one of the slow ones is answered."""
+    target = Target()
+    for _ in range(100):
+        target.call(seconds=0.2)
+    began = target.now
+    while target.state == "closed" and target.now - began < 60:
+        target.breaker.begin(target.now, stream=True)
+        target.now += 0.1
+    assert target.breaker.cause == "slow"
+    assert target.now - began <= 5
+    assert not target.breaker.hard
+
+
+def test_who_is_always_slow_is_not_slow() -> None:
+    target = Target()
+    for _ in range(200):
+        target.call(seconds=30)
+    assert target.state == "closed"
+
+
+def test_streams_and_whole_answers_have_each_their_own_time() -> None:
+    target = Target()
+    for _ in range(100):
+        target.call(seconds=0.2, stream=True)
+        target.call(seconds=20, stream=False)
+    assert target.state == "closed"
+    assert target.breaker.report(target.now).usual == pytest.approx(0.2, rel=0.1)
+
+
+def test_one_probe_at_a_time() -> None:
+    target = Target()
+    for _ in range(5):
+        target.call(fails=True)
+    target.now += 1.9
+    assert not target.fit
+    target.now += 0.2
+    assert (target.state, target.fit) == ("half-open", True)
+    target.breaker.claim(target.now)
+    assert not target.fit
+    number = target.breaker.begin(target.now, stream=True)
+    target.breaker.good(number, target.now, 0.1, stream=True)
+    assert (target.state, target.fit) == ("closed", True)
+
+
+def test_a_probe_that_hangs_is_not_waited_for() -> None:
+    target = Target()
+    for _ in range(5):
+        target.call(fails=True)
+    target.now += 5.1
+    target.breaker.claim(target.now)
+    hanging = target.breaker.begin(target.now, stream=True)
+    target.now += 10
+    assert target.fit
+    target.call()
+    assert target.state == "closed"
+    target.breaker.bad(hanging, target.now, "upstream_timeout")
+    for _ in range(4):
+        target.call(fails=True)
+    assert target.state == "closed"
+
+
+def test_a_probe_that_nobody_waits_for_leaves_its_place() -> None:
+    target = Target()
+    for _ in range(5):
+        target.call(fails=True)
+    target.now += 5.1
+    target.breaker.claim(target.now)
+    number = target.breaker.begin(target.now, stream=True)
+    assert not target.fit
+    target.breaker.none(number, target.now)
+    assert target.fit
+
+
+def test_what_was_asked_before_it_opened_neither_closes_nor_opens_it() -> None:
+    target = Target()
+    old = [target.breaker.begin(target.now, stream=True) for _ in range(20)]
+    for _ in range(5):
+        target.call(fails=True)
+    target.now += 6
+    for number in old[:10]:
+        target.breaker.good(number, target.now, 6, stream=True)
+    assert target.state == "half-open"
+    target.call()
+    for number in old[10:]:
+        target.breaker.bad(number, target.now, "upstream_timeout")
+    assert target.state == "closed"
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
+def test_it_is_back_within_twenty_seconds_of_its_recovery(jitter: float) -> None:
+    """However long it failed, and however the moment of recovery falls."""
+    for outage in range(1, 120):
+        target = Target(jitter)
+        healed = NOW + outage
+        while target.now < healed or target.state != "closed":
+            assert target.now < healed + 20
+            if target.fit:
+                target.call(fails=target.now < healed)
+            target.now += 0.1
+
+
+def test_none_of_several_come_back_together() -> None:
+    untils = []
+    for jitter in (0.0, 0.25, 1.0):
+        target = Target(jitter)
+        for _ in range(5):
+            target.call(fails=True)
+        untils.append(round(target.breaker.until - target.now, 6))
+    assert untils == [1.6, 1.8, 2.4]
+
+
+def test_a_refused_credential_and_a_model_that_is_not_there() -> None:
+    target = Target()
+    number = target.breaker.begin(target.now, stream=True)
+    assert target.breaker.refused(number, target.now, "upstream_model", "model", sure=False)
+    assert (target.breaker.cause, target.breaker.hard, target.fit) == ("model", False, False)
+    assert target.breaker.until == target.now + 30
+
+
+def test_one_that_was_just_served_is_not_put_out_by_one_client() -> None:
+    """Its request may name what is not there; three in a row are the target's."""
+    target = Target()
+    target.call()
+    for changed in (False, False, True):
+        number = target.breaker.begin(target.now, stream=True)
+        assert target.breaker.refused(number, target.now, "upstream_model", "model", sure=False) is changed  # fmt: skip
+    sure = Target()
+    sure.call()
+    number = sure.breaker.begin(sure.now, stream=True)
+    assert sure.breaker.refused(number, sure.now, "upstream_auth", "credential", sure=True)
+
+
+def test_a_refused_request_is_an_answer_too() -> None:
+    target = Target()
+    for _ in range(4):
+        target.call(fails=True)
+    target.breaker.alive(target.breaker.begin(target.now, stream=True), target.now)
+    target.call(fails=True)
+    assert target.state == "closed"
+    target.call()
+    for _ in range(5):
+        target.call(fails=True, seconds=0.3)
+    target.now += 6
+    assert target.breaker.alive(target.breaker.begin(target.now, stream=True), target.now)
+    assert target.state == "closed"
+
+
+def test_a_slow_probe_is_not_back() -> None:
+    target = Target()
+    for _ in range(100):
+        target.call(seconds=0.2)
+    while target.state == "closed":
+        target.call(seconds=4)
+    target.now = target.breaker.until
+    target.call(seconds=4)
+    assert target.state == "open"
+    target.now = target.breaker.until
+    target.call(seconds=0.2)
+    assert target.state == "closed"
+
+
+def test_what_19_of_20_stay_below() -> None:
+    """Of answers that take 0.1 to 1.1 s, in an order that repeats itself."""
+    target = Target()
+    assert target.breaker.tail(stream=True) is None
+    for at in range(4000):
+        target.call(seconds=0.1 + (at * 37 % 100) / 100)
+    assert target.breaker.tail(stream=True) == pytest.approx(1.05, abs=0.1)
+    assert target.breaker.tail(stream=False) is None
+
+
+class Model:
+    """The same rules, without a thought for what they cost."""
+
+    def __init__(self) -> None:
+        self.cause: str | None = None
+        self.until = -inf
+        self.history: list[bool] = []
+        self.row = 0
+        self.times = 0
+        self.last = 0.0
+        self.answered = -inf
+
+    def open(self, now: float, cause: str) -> None:
+        again = self.cause == cause or (self.cause is None and now - self.until < 30)
+        self.times = self.times + 1 if again else 0
+        self.cause, self.until = (
+            cause,
+            now + min((2.0 if cause == "failing" else 5.0) * 2**self.times, 10.0),
+        )
+        self.history = []
+
+    def call(self, now: float, *, fails: bool) -> None:
+        if self.cause is not None and now >= self.until:
+            self.row += fails
+            if fails and self.row >= 5 and now - self.answered >= 1 and self.cause != "failing":
+                self.open(now, "failing")
+            elif fails:
+                self.open(now, self.cause)
+            else:
+                self.cause, self.until, self.history, self.row = None, now, [], 0
+                self.answered = now
+            return
+        self.row = self.row + 1 if fails else 0
+        self.answered = self.answered if fails else now
+        if self.row >= 5 and now - self.answered >= 1 and self.cause != "failing":
+            self.open(now, "failing")
+            return
+        if now - self.last > 30:
+            self.history = []
+        self.last = now
+        self.history = [*self.history, fails][-32:]
+        bad = sum(self.history)
+        if len(self.history) >= 10 and self.cause is None and bad >= 6:
+            self.open(now, "shaky")
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.5, 3.0, 6.0, 31.0])), max_size=150)
+)
+def test_it_does_what_a_plain_model_does(calls: list[tuple[bool, float]]) -> None:
+    """Whatever fails and whenever: the same state, cause and time."""
+    breaker, model, now = Breaker(lambda: 0.5), Model(), NOW
+    for fails, wait in calls:
+        now += wait
+        number = breaker.begin(now, stream=False)
+        if fails:
+            breaker.bad(number, now, "upstream_error")
+        else:
+            breaker.good(number, now, 0.0, stream=False)
+        model.call(now, fails=fails)
+        assert breaker.cause == model.cause
+        assert breaker.until == pytest.approx(model.until)
+
+
+def test_every_cause_has_its_rank() -> None:
+    assert max(RANK, key=RANK.__getitem__) == "failing"
+    assert len(set(RANK.values())) == len(RANK)

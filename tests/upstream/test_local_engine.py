@@ -1,0 +1,257 @@
+"""A local engine is started once, watched, started again with longer pauses, and stopped."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.core.errors import ProblemError
+from gateway.core.target import Provider
+from gateway.upstream import local_engine
+from gateway.upstream.local_engine import Engine
+
+SERVES = """
+import os, sys
+print("starting", "ready", flush=True)
+print("ready http://127.0.0.1:%d/" % os.getpid(), flush=True)
+sys.stderr.write("it runs\\n"); sys.stderr.flush()
+sys.stdin.read()
+"""
+STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)" + SERVES.replace(
+    "sys.stdin.read()", "sys.stdin.read(); import time; time.sleep(60)"
+)
+CRASHES = "import sys; sys.stderr.write('cannot\\n'); sys.exit(7)"
+NOT_INSTALLED = (
+    "import sys; sys.stderr.write('warning\\nit needs more: install more\\n'); sys.exit(3)"
+)
+CHATTY = "print('x' * 300_000, flush=True)" + SERVES
+SILENT = "import sys; sys.stdin.read()"
+
+
+class Watched:
+    """An engine whose pauses are counted and waited for by the test alone."""
+
+    def __init__(self, folder: Path, *command: str) -> None:
+        self.said: list[str] = []
+        self.pauses: list[float] = []
+        self.paused = asyncio.Event()
+        self.go_on = asyncio.Semaphore(0)
+        provider = Provider(name="local", doors={}, command=command)
+        self.log = folder / "data" / "local.log"
+        self.engine = Engine(provider, self.log, self.said.append, self.pause)
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.paused.set()
+        await self.go_on.acquire()
+        self.paused.clear()
+
+    @property
+    def pid(self) -> int:
+        return int(self.engine.url.rpartition(":")[2])
+
+
+@pytest.fixture
+async def watched(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Watched]:
+    """The engine of the script that a test names."""
+    script = tmp_path / "engine.py"
+    script.write_text(request.param)
+    watched = Watched(tmp_path, "{python}", str(script))
+    watched.engine.start()
+    yield watched
+    await watched.engine.stop()
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def run_by(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+
+
+def script(text: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("watched", [text], indirect=True, ids=["engine"])
+
+
+@script(SERVES)
+async def test_it_is_ready_when_it_says_so(watched: Watched) -> None:
+    url = await watched.engine.ready()
+    assert url == f"http://127.0.0.1:{watched.pid}"
+    assert watched.said == [f"local: ready on {url}"]
+    assert alive(watched.pid)
+    assert run_by(watched.pid) == sys.executable
+
+
+@script(SERVES)
+async def test_it_is_stopped(watched: Watched) -> None:
+    await watched.engine.ready()
+    pid = watched.pid
+    await watched.engine.stop()
+    assert not alive(pid)
+    assert watched.pauses == []
+
+
+@script(STUBBORN)
+async def test_one_that_will_not_stop_is_killed(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_engine, "_STOP_WITHIN", 0.05)
+    await watched.engine.ready()
+    pid = watched.pid
+    await watched.engine.stop()
+    assert not alive(pid)
+
+
+@script(SERVES)
+async def test_one_that_is_killed_comes_back(watched: Watched) -> None:
+    """Calls that come meanwhile wait for it."""
+    await watched.engine.ready()
+    first = watched.pid
+    os.kill(first, signal.SIGKILL)
+    await watched.paused.wait()
+    waiting = asyncio.create_task(watched.engine.ready())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    watched.go_on.release()
+    assert await waiting != f"http://127.0.0.1:{first}"
+    assert alive(watched.pid)
+    assert watched.pauses == [1.0]
+
+
+@script(SERVES)
+async def test_its_input_ends_with_the_gateway(watched: Watched) -> None:
+    """What ties an engine to a gateway that was killed: it sees the end of its input."""
+    await watched.engine.ready()
+    process = watched.engine._process
+    assert process is not None
+    assert process.stdin is not None
+    process.stdin.close()
+    await watched.paused.wait()
+    assert process.returncode == 0
+
+
+@script(CRASHES)
+async def test_pauses_double_up_to_30_seconds(watched: Watched) -> None:
+    for _ in range(7):
+        await watched.paused.wait()
+        watched.paused.clear()
+        watched.go_on.release()
+    await watched.paused.wait()
+    assert watched.pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    assert watched.said[0] == "local: ended with status 7; again in 1 s"
+
+
+@script(NOT_INSTALLED)
+async def test_one_that_cannot_run_is_off(watched: Watched) -> None:
+    """It is not tried again; its last word says what would help."""
+    with pytest.raises(ProblemError) as caught:
+        await watched.engine.ready()
+    problem = caught.value.problem
+    assert (problem.kind, problem.spent) == ("upstream_unreachable", "no")
+    assert (
+        problem.message == "The local engine 'local' is not running: it needs more: install more."
+    )
+    assert watched.said == ["local: it needs more: install more"]
+    assert watched.pauses == []
+
+
+async def test_a_command_that_is_not_there(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, "/no/such/program")
+    watched.engine.start()
+    with pytest.raises(ProblemError, match="No such file or directory"):
+        await watched.engine.ready()
+    assert watched.pauses == []
+    await watched.engine.stop()
+
+
+async def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where a folder should be")
+    watched = Watched(tmp_path, "{python}")
+    watched.engine.start()
+    with pytest.raises(ProblemError, match="data"):
+        await watched.engine.ready()
+    await watched.engine.stop()
+
+
+@script(SILENT)
+async def test_one_that_never_comes_up(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_engine, "_READY_WITHIN", 0.05)
+    with pytest.raises(ProblemError, match="did not come up within"):
+        await watched.engine.ready()
+
+
+@script(CHATTY)
+async def test_other_output_is_passed_over(watched: Watched) -> None:
+    """However long its lines are."""
+    assert await watched.engine.ready()
+    assert watched.said == [f"local: ready on {watched.engine.url}"]
+
+
+@script(CRASHES)
+async def test_its_own_log_is_kept(watched: Watched) -> None:
+    await watched.paused.wait()
+    assert watched.log.read_text() == "cannot\n"
+
+
+@script(SERVES)
+async def test_stopping_twice_is_stopping(watched: Watched) -> None:
+    await watched.engine.ready()
+    await watched.engine.stop()
+    await watched.engine.stop()
+
+
+async def test_one_that_was_never_started(tmp_path: Path) -> None:
+    await Watched(tmp_path, "{python}").engine.stop()
+
+
+@script(SERVES)
+async def test_a_long_run_begins_anew(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pause is for one that crashes again and again, not for one a day."""
+    for _ in range(3):
+        await watched.engine.ready()
+        os.kill(watched.pid, signal.SIGKILL)
+        await watched.paused.wait()
+        watched.go_on.release()
+    assert watched.pauses == [1.0, 2.0, 4.0]
+    monkeypatch.setattr(local_engine, "_LONG", 0.0)
+    await watched.engine.ready()
+    os.kill(watched.pid, signal.SIGKILL)
+    await watched.paused.wait()
+    assert watched.pauses[-1] == 1.0
+
+
+def test_sec_supply_nothing_secret_is_in_the_environment_of_a_program() -> None:
+    """SEC-SUPPLY: not the keys of providers, however they are written, and nothing of the gateway's own."""
+    secret = "sk-acme-0123456789"
+    environ = {
+        "PATH": "/bin", "HOME": "/root", "OFF": "off", "HF_TOKEN": "hf-0123456789", "EMPTY": "",
+        "ACME_API_KEY": secret, "AUTH": f"Bearer {secret}", "PART": secret[3:], "TIERGATE_SECRET": "x",
+        "TIERGATE_ADMIN_KEY": "x", "REDIS_URL": "redis://:x@y",
+    }  # fmt: skip
+    told = local_engine.without(environ, ["", "off", secret])
+    assert told == {name: environ[name] for name in ("PATH", "HOME", "OFF", "HF_TOKEN", "EMPTY")}
+
+
+TELLS = "import os, sys; sys.stderr.write(repr(dict(os.environ))); sys.stderr.flush()\n" + SERVES
+
+
+@script(TELLS)
+async def test_an_engine_is_started_without_them(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACME_API_KEY", "sk-acme-0123456789")
+    monkeypatch.setenv("TIERGATE_SECRET", "never-shown-0123456789")
+    watched.engine._secrets = ["sk-acme-0123456789"]
+    await watched.engine.ready()
+    assert "PATH" in watched.log.read_text()
+    for canary in ("sk-acme-0123456789", "never-shown-0123456789"):
+        assert canary not in watched.log.read_text()

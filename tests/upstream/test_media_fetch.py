@@ -1,0 +1,317 @@
+"""Media on the web: what is fetched, and all that is not, with nothing asked of who must not be."""
+
+import asyncio
+import base64
+import ipaddress
+from typing import Any
+
+import pytest
+
+from gateway.upstream import media_fetch
+from gateway.upstream.client import Web
+from gateway.upstream.media_fetch import Bounds, Fetch, Refused, public
+from tests.contract.conftest import Certificates
+from tests.upstream.media import (
+    PNG,
+    TYPES,
+    Host,
+    Names,
+    fetch,
+    get,
+    moved,
+    ok,
+    refused,
+    served,
+)
+
+
+async def test_a_file_is_fetched_with_nothing_of_ours_or_the_clients() -> None:
+    """No cookie, no credential, no mark of the gateway; nothing compressed is asked for."""
+    async with served(ok()) as (host, port):
+        found = await get(fetch(port), f"http://Pics.Example:{port}/a%20b/c.png?x=1&y=%2F#part")
+    (one,) = found.values()
+    assert (one.type, base64.b64decode(one.data)) == ("image/png", PNG)
+    assert host.asked == [
+        b"GET /a%20b/c.png?x=1&y=%2F HTTP/1.1\r\n"
+        b"host: pics.example:" + str(port).encode() + b"\r\n"
+        b"accept: */*\r\naccept-encoding: identity\r\nuser-agent: tiergate\r\n\r\n"
+    ]
+
+
+async def test_the_environment_gives_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SEC-SSRF 6."""
+    async with served(ok()) as (evil, at), served(ok()) as (_, port):
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{at}")
+        assert await get(fetch(port), f"http://pics.example:{port}/")
+    assert evil.connections == 0
+
+
+EVIL = [
+    "http://127.0.0.1:{port}/", "http://0.0.0.0:{port}/", "http://[::1]:{port}/", "http://[::]:{port}/",
+    "http://localhost:{port}/", "http://127.1:{port}/", "http://127.0.1:{port}/",
+    "http://2130706433:{port}/", "http://0x7f000001:{port}/", "http://0x7f.0.0.1:{port}/",
+    "http://0177.0.0.1:{port}/", "http://017700000001:{port}/", "http://127.0.0.1.:{port}/",
+    "http://127。0。0。1:{port}/", "http://①②⑦.⓪.⓪.①:{port}/", "http://127%2e0%2e0%2e1:{port}/",
+    "http://[::ffff:127.0.0.1]:{port}/", "http://[::ffff:7f00:1]:{port}/", "http://[::127.0.0.1]:{port}/",
+    "http://[64:ff9b::7f00:1]:{port}/", "http://[2002:7f00:1::]:{port}/",
+    "http://[2001:0:7f00:1:0:0:80ff:fffe]:{port}/", "http://[fe80::1%25lo]:{port}/",
+    "http://[fe80::5efe:7f00:1]:{port}/",
+    "http://user@127.0.0.1:{port}/", "http://pics.example@127.0.0.1:{port}/",
+    "http://127.0.0.1:{port}@pics.example/", "http://user:pass@pics.example:{port}/",
+    "http://pics.example\\@127.0.0.1:{port}/", "http://127.0.0.1:{port}\\@pics.example/",
+    "http://pics.example:{port}\r\nhost: evil/", "http://127.0.0.1:{port}/\r\nx: y", "\thttp://127.0.0.1:{port}/",
+    "http://127.0.0.1:{port}/a b", "http://127.0.0.1:{port}/\0", "http://inward.example:{port}/",
+    "http://mixed.example:{port}/", "http://mapped.example:{port}/", "http://nothing.example:{port}/",
+    "http://metadata.example:{port}/", "http://169.254.169.254/latest/meta-data/", "http://100.100.100.200/",
+    "http://168.63.129.16/", "http://10.0.0.1/", "http://172.16.0.1/", "http://192.168.0.1/",
+    "http://[fd00:ec2::254]/", "http://192.0.0.192/", "http://[::ffff:169.254.169.254]/",
+    "file:///etc/passwd", "gopher://127.0.0.1:{port}/_x", "data:image/png;base64,AAAA",
+    "ftp://127.0.0.1:{port}/", "dict://127.0.0.1:{port}/", "javascript:alert(1)", "//127.0.0.1:{port}/",
+    "http:127.0.0.1:{port}", "http:///127.0.0.1:{port}/", "http://", "http://:{port}/", "http://[::1", "http://[x]:{port}/",
+    "http://127.0.0.1:{port}:80/", "http://127.0.0.1:99999/", "http://127.0.0.1:/", "http://a..b:{port}/",
+    "http://" + "a" * 64 + ":{port}/", "http://" + ".".join(["a" * 60] * 5) + ":{port}/", "http://pics.example/" + "a" * 9_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", EVIL)
+async def test_sec_ssrf_3_no_form_of_an_address_reaches_this_machine(url: str) -> None:
+    """SEC-SSRF 3, 5: with the guard as it is, on any port, nobody connects; one text for all."""
+    names = Names(
+        localhost=[["127.0.0.1", "::1"]], inward_example=[["127.0.0.1"]],
+        mixed_example=[["93.184.216.34", "127.0.0.1"]], mapped_example=[["::ffff:127.0.0.1"]],
+        metadata_example=[["169.254.169.254"]], nothing_example=[[]],
+    )  # fmt: skip
+    async with served(ok()) as (evil, port):
+        url = url.replace("{port}", str(port))
+        hosts = ["localhost", "127.0.0.1", "*.example", "169.254.169.254", "10.0.0.1"]
+        for allow in ([f"{name}:{port}" for name in hosts], []):
+            said = await refused(fetch(resolve=names, public=public, allow=allow), url)
+            for word in ("secret-resolver", "internal", "not known", "errno"):
+                assert word not in said.lower()
+    assert evil.connections == 0
+
+
+async def test_a_host_that_is_not_there_and_one_that_is_inside_look_the_same() -> None:
+    names = Names(inward_example=[["10.1.2.3"]])
+    said = {
+        (await refused(fetch(resolve=names, public=public, allow=[]), f"http://{host}/")).replace(host, "")
+        for host in ("inward.example", "nowhere.example")
+    }  # fmt: skip
+    assert len(said) == 1
+
+
+async def test_a_name_that_changes_its_mind_is_resolved_once() -> None:
+    """DNS rebinding: public when it is checked, loopback a moment later."""
+    names = Names(rebind_example=[["203.0.114.9"], ["127.0.0.1"]])
+    tried: list[str] = []
+
+    class Watched(Web):
+        async def get(self, *args: Any, at: str, **more: Any) -> Any:
+            tried.append(at)
+            return await super().get(*args, at="127.0.0.1", **more)
+
+    async with served(ok()) as (_, port):
+        fetcher = fetch(
+            resolve=names, public=public, allow=[f"rebind.example:{port}"], web=Watched()
+        )
+        assert await get(fetcher, f"http://rebind.example:{port}/")
+    assert names.asked == ["rebind.example"]
+    assert tried == ["203.0.114.9"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    "to", ["http://evil.example:{port}/", "//evil.example:{port}/", "http://127.0.0.1:{port}/"]
+)
+async def test_sec_ssrf_4_a_redirect_is_checked_like_the_first_address(
+    status: int, to: str
+) -> None:
+    names = Names(pics_example=[["127.0.0.1"]], evil_example=[["127.0.0.2"]])
+    async with (
+        served(ok()) as (evil, at),
+        served(lambda _: moved(to.format(port=at), status)) as (_, port),
+    ):
+        fetcher = fetch(
+            resolve=names,
+            public=lambda address: str(address) == "127.0.0.1" and names.asked == ["pics.example"],
+            allow=[f"pics.example:{port}", f"evil.example:{at}"],
+        )
+        said = await refused(fetcher, f"http://pics.example:{port}/")
+    assert evil.connections == 0
+    assert "evil.example" not in said
+
+
+@pytest.mark.parametrize(
+    "to",
+    ["file:///etc/passwd", "http://u@pics.example/", "http://a b/", "http://[x", "gopher://x/"],
+)
+async def test_a_redirect_to_what_is_no_address_of_the_web(to: str) -> None:
+    async with served(moved(to)) as (host, port):
+        said = await refused(fetch(port), f"http://pics.example:{port}/")
+    assert "redirected to a URL that is not valid" in said
+    assert host.connections == 1
+
+
+async def test_redirects_are_followed_three_times_and_resolved_each_time() -> None:
+    def answer(head: bytes) -> bytes:
+        at = int(head.split(b" ")[1].rpartition(b"/")[2])
+        return moved(f"{at + 1}") if at < 3 else ok()
+
+    names = Names(pics_example=[["127.0.0.1"]])
+    async with served(answer) as (host, port):
+        assert await get(fetch(port, resolve=names), f"http://pics.example:{port}/a/0")
+        assert host.paths() == ["/a/0", "/a/1", "/a/2", "/a/3"]
+        assert names.asked == ["pics.example"] * 4
+        host.answer = lambda _: moved("/again")
+        said = await refused(fetch(port), f"http://pics.example:{port}/a/0")
+        assert "redirected too often" in said
+        assert len(host.asked) == 8
+
+
+async def test_a_redirect_without_an_address_is_no_file() -> None:
+    async with served(b"HTTP/1.1 302 Moved\r\ncontent-length: 0\r\n\r\n") as (_, port):
+        assert "status 302" in await refused(fetch(port), f"http://pics.example:{port}/")
+
+
+async def test_https_is_of_the_name_that_was_asked_and_goes_down_to_http_never(
+    certificates: Certificates,
+) -> None:
+    """The certificate is checked against the host, whatever address it has."""
+    server = certificates.server("elsewhere")
+    names = Names(pics_example=[["127.0.0.1"]], other_example=[["127.0.0.1"]])
+    seen: list[str | None] = []
+    server.sni_callback = lambda _, name, __: seen.append(name)
+    async with served(ok(), server) as (host, port):
+        allow = [f"pics.example:{port}", f"other.example:{port}"]
+        fetcher = fetch(resolve=names, allow=allow, web=Web(certificates.client()))
+        assert await get(fetcher, f"https://other.example:{port}/")
+        assert host.asked[0].split(b"\r\n")[1] == b"host: other.example:%d" % port
+        said = await refused(fetcher, f"https://pics.example:{port}/")
+        assert "cannot be reached" in said
+        untrusting = fetch(resolve=names, allow=allow)
+        assert "cannot be reached" in await refused(untrusting, f"https://other.example:{port}/")
+        host.answer = lambda _: moved(f"http://other.example:{port}/")
+        said = await refused(fetcher, f"https://other.example:{port}/")
+        assert "from https:// to http://" in said
+    assert set(seen) == {"pics.example", "other.example"}
+
+
+async def test_an_address_that_does_not_answer_gives_way_to_the_next() -> None:
+    async with served(ok()) as (host, port):
+        names = Names(pics_example=[["127.0.0.3", "127.0.0.1", "::1"]])
+        assert await get(fetch(port, resolve=names), f"http://pics.example:{port}/")
+        assert host.connections == 1
+        names = Names(pics_example=[["127.0.0.3"]])
+        said = await refused(fetch(port, resolve=names), f"http://pics.example:{port}/")
+        assert said == (
+            "messages.image: the file at pics.example was not fetched: "
+            "its host cannot be reached. Send it as data."
+        )
+
+
+@pytest.mark.parametrize(
+    ("url", "allow", "may"),
+    [
+        ("http://a.example/", ["a.example"], True),
+        ("http://a.example./", ["a.example"], True),
+        ("http://A.EXAMPLE/", ["a.example"], True),
+        ("https://a.example/", ["b.example", "a.example"], True),
+        ("http://x.a.example/", ["a.example"], False),
+        ("http://x.a.example/", ["*.a.example"], True),
+        ("http://x.y.a.example/", ["*.a.example"], True),
+        ("http://a.example/", ["*.a.example"], False),
+        ("http://xa.example/", ["*.a.example"], False),
+        ("http://a.example.evil.example/", ["a.example", "*.a.example"], False),
+        ("http://a.example:443/", [], True),
+        ("http://a.example:8080/", [], False),
+        ("http://a.example:8080/", ["a.example"], False),
+        ("http://a.example:8080/", ["a.example:8080"], True),
+        ("http://a.example/", ["a.example:8080"], False),
+        ("http://a.example:22/", [], False),
+    ],
+)
+async def test_hosts_and_ports_that_may_be_asked(url: str, allow: list[str], may: bool) -> None:
+    """Checked before a name is resolved."""
+    names = Names()
+    said = await refused(fetch(resolve=names, allow=allow), url)
+    assert bool(names.asked) == may
+    assert ("does not fetch from its host" in said) == (not may)
+
+
+PUBLIC = [
+    "93.184.216.34",
+    "1.1.1.1",
+    "2606:4700::1111",
+    "::ffff:1.1.1.1",
+    "64:ff9b::101:101",
+    "172.32.0.1",
+    "100.128.0.1",
+]
+INSIDE = [
+    "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.255.255.254",
+    "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.8", "192.0.0.9", "192.0.2.1", "192.88.99.1",
+    "192.168.1.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.1.1", "240.0.0.1",
+    "255.255.255.255", "168.63.129.16", "::", "::1", "::1.1.1.1", "::ffff:10.0.0.1", "::ffff:0:1.1.1.1",
+    "64:ff9b::a00:1", "64:ff9b::7f00:1", "64:ff9b:1::1", "100::1", "2001::1", "2001:db8::1", "2001:10::1",
+    "2002:101:101::1", "3fff::1", "5f00::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fe80::1%eth0",
+    "2606:4700::1%eth0", "fec0::1", "ff02::1", "2606:4700::5efe:7f00:1", "2606:4700::200:5efe:7f00:1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_what_is_public(address: str) -> None:
+    assert public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", INSIDE)
+def test_what_is_not(address: str) -> None:
+    """Ours, special, or a wrapping of IPv4 that a router may unwrap."""
+    assert not public(ipaddress.ip_address(address))
+
+
+async def test_the_machine_resolves_names() -> None:
+    assert await media_fetch.resolve("127.0.0.1", 80) == ["127.0.0.1"]
+    assert Fetch(Bounds(types=TYPES, most=1, timeout=1.0))._guard is media_fetch.PUBLIC
+    assert media_fetch.PUBLIC.public is public
+
+
+@pytest.mark.parametrize("sign", ["\r", "\n", "\t", " ", "\0", "\x1f", "\x7f", "\\"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://pics.ex{}ample/",
+        "http://pics.example/a{}b",
+        "http://pics.example/?a{}b",
+        "{}http://pics.example/",
+    ],
+)
+async def test_signs_that_readers_of_urls_leave_out_are_refused(url: str, sign: str) -> None:
+    """Two readers of one URL must not see two hosts; in a redirect neither."""
+    with pytest.raises(Refused, match="not valid"):
+        media_fetch.Place.read(url.format(sign))
+    with pytest.raises(Refused, match="redirected to a URL that is not valid"):
+        media_fetch._next(media_fetch.Place("http", "pics.example", 80, "/"), url.format(sign))
+
+
+def test_a_url_has_a_length() -> None:
+    begin = "http://pics.example/"
+    media_fetch.Place.read(begin + "a" * (8_192 - len(begin)))
+    with pytest.raises(Refused, match="not valid"):
+        media_fetch.Place.read(begin + "a" * (8_193 - len(begin)))
+
+
+async def test_ipv6_stands_in_brackets() -> None:
+    """In the address, and in the host that is told."""
+    host = Host(lambda _: ok())
+    try:
+        server = await asyncio.start_server(host, "::1", 0)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        web = Web()
+        until = asyncio.get_running_loop().time() + 5
+        answer = await web.get("http", "::1", port, "/", at="::1", connect=1.0, until=until)
+        await answer.close()
+        assert host.asked[0].split(b"\r\n")[1] == b"host: [::1]:%d" % port

@@ -1,0 +1,92 @@
+"""What a candidate is told is the same the short way, which most calls go, and step by step."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from gateway.core import jsonio
+from gateway.core.call import Call
+from gateway.core.decision import Plan
+from gateway.core.target import Account, Provider, Target
+from gateway.dialects import OPERATIONS, Asked
+from gateway.upstream import prepare_request
+from gateway.upstream.retry import candidates
+from gateway.upstream.upstream_request import Job
+
+DOORS = {
+    name: f"http://127.0.0.1:1/{name}"
+    for name in ("openai-chat", "openai-responses", "anthropic-messages", "gemini")
+}
+BODIES: dict[str, dict[str, Any]] = {
+    "openai-chat": {"messages": [{"role": "user", "content": "Hi."}]},
+    "openai-responses": {"input": "Hi."},
+    "anthropic-messages": {"max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}]},
+    "gemini": {"contents": [{"role": "user", "parts": [{"text": "Hi."}]}]},
+}
+PATHS = ("models/able-1:generateContent", "models/able-1:streamGenerateContent")
+
+
+def job(dialect: str, target: Target, *, stream: bool, query: str) -> Job:
+    """A call that is to be told to one target, at home."""
+    said = BODIES[dialect] | ({"model": "able-1"} if dialect != "gemini" else {})
+    if stream and dialect != "gemini":
+        said["stream"] = True
+    spoken = OPERATIONS[dialect, "generate"]
+    call = Call(
+        id="tg-1", dialect=dialect, operation="generate", body=jsonio.dumps(said), query=query,
+        path=PATHS[stream] if dialect == "gemini" else "", headers={"accept-language": "de"},
+        received_at=0.0, started=0.0,
+    )  # fmt: skip
+    body = spoken.asked(call)
+    return Job(
+        call=call, body=body, asked=Asked(spoken, body), dialect=spoken, tier="smart", lab="acme",
+        plan=Plan(targets=(target,), doors=(dialect,)), began=0.0,
+        dialling=lambda *_: None, failing=lambda _: None,
+    )  # fmt: skip
+
+
+@given(
+    st.sampled_from(sorted(DOORS)),
+    st.booleans(),
+    st.sampled_from(["", "beta=true"]),
+    st.sampled_from([{"model": "able-1"}, {"model": "able-2", "max_output": 7, "effort": "low"}]),
+    st.sampled_from(["either", "max_tokens"]),
+    st.booleans(),
+)
+def test_the_short_way_says_what_the_long_one_does(
+    dialect: str, stream: bool, query: str, asked: dict[str, Any], cap: Any, begun: bool
+) -> None:
+    provider = Provider(name="acme", doors=DOORS, accounts=(Account("main", "s"),), max_tokens=cap)
+    call = job(dialect, Target(provider=provider, **asked), stream=stream, query=query)
+    (candidate,) = candidates(call.plan)
+    if begun:  # as is done while something else is waited for
+        call.asked.begun(call.body, candidate.target)
+    found, other = prepare_request.say(call, candidate), prepare_request._said(call, candidate)
+    assert found == other
+    assert found.voice is call.dialect
+    assert found.tail.endswith(query)
+
+
+@pytest.mark.parametrize("how", ["door", "listens", "own", "notes", "bare"])
+def test_whatever_is_not_as_most_are_goes_the_long_way(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    provider = Provider(name="acme", doors=DOORS, accounts=(Account("main", "s"),))
+    target = Target(provider=provider, model="able-1")
+    call = job("openai-chat", target, stream=False, query="")
+    other: dict[str, dict[str, Any]] = {
+        "door": {"plan": Plan(targets=(target,), doors=("gemini",))},
+        "listens": {"listens": True},
+        "own": {"own": call.body},
+        "notes": {"notes": {"call-1": None}},
+        "bare": {"bare": True},
+    }
+    long: list[str] = []
+    monkeypatch.setattr(prepare_request, "_said", lambda *_: long.append(how))
+    for one in (call, replace(call, **other[how])):
+        (candidate,) = candidates(one.plan)
+        prepare_request.say(one, candidate)
+    assert long == [how]

@@ -1,0 +1,357 @@
+"""What is known of providers' limits, and who is asked first for it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.decision import Plan
+from gateway.upstream import provider_quota
+from gateway.upstream.provider_quota import FREE, LONGEST, Book, Load, Room, Ticket
+from gateway.upstream.rate_limit_headers import Fields
+from gateway.upstream.retry import Candidate, Seat, by_room, candidates
+from tests.upstream.test_rate_limit_headers import HEAD, Head, head
+from tests.upstream.test_retry import target
+
+NOW = 1_795_500_000.0
+WHO = ("x", "main", "m")
+
+
+def requests(left: int, reset: str = "60s", most: int | None = None) -> Head:
+    lines = [f"x-ratelimit-remaining-requests: {left}", f"x-ratelimit-reset-requests: {reset}"]
+    if most is not None:
+        lines.append(f"x-ratelimit-limit-requests: {most}")
+    return head("\n".join(lines))
+
+
+def tokens(left: int, reset: str = "60s", most: int | None = None) -> Head:
+    return [(name.replace(b"requests", b"tokens"), value) for name, value in requests(left, reset, most)]  # fmt: skip
+
+
+class Shop:
+    """A book and its clock."""
+
+    def __init__(self) -> None:
+        self.book = Book()
+        self.now = NOW
+
+    def note(self, headers: Fields, status: int = 200, ticket: Ticket = None) -> float | None:
+        return self.book.note(WHO, headers, status, self.now, ticket)
+
+    def take(self, prompt: int = 0, cap: int = 0) -> Ticket:
+        return self.book.take(WHO, Load(prompt, cap), self.now)
+
+    def room(self, prompt: int = 0, cap: int = 0) -> Room:
+        return self.book.room(WHO, Load(prompt, cap), self.now)
+
+    def wait(self, prompt: int = 0, cap: int = 0) -> float:
+        """Seconds until there is room."""
+        found = self.room(prompt, cap)
+        return 0.0 if found.free else found.until - self.now
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+def test_of_whom_nothing_is_known_has_room(shop: Shop) -> None:
+    assert shop.room(10**9) == FREE
+    assert shop.take(10**9) is None
+    assert not shop.book.told
+
+
+def test_nothing_left_is_nothing_until_the_reset(shop: Shop) -> None:
+    shop.note(requests(0, "1m0s", most=5000))
+    assert shop.room() == Room(NOW + 60)
+    shop.now += 59.9
+    assert shop.wait() == pytest.approx(0.1)
+    shop.now += 0.1
+    assert shop.room() == FREE
+
+
+@pytest.mark.parametrize(("left", "read"), [(2500, False), (2499, True)])
+def test_where_much_is_left_answers_are_not_read_for_a_moment(
+    shop: Shop, left: int, read: bool
+) -> None:
+    """A busy gateway hears the same a hundred times; what it sends it counts itself."""
+    shop.note(requests(left, most=5000))
+    shop.now += 0.019
+    shop.note(requests(0, most=5000))
+    assert (shop.wait() > 0) == read
+    shop.now += 0.001
+    shop.note(requests(0, most=5000))
+    assert shop.wait() > 0
+
+
+def test_no_moment_is_longer_where_the_clock_is_set_back(shop: Shop) -> None:
+    shop.note(requests(5000, most=5000))
+    shop.now -= 60
+    shop.note(requests(0, most=5000))
+    assert shop.wait() > 0
+
+
+def test_a_refusal_is_heard_within_that_moment(shop: Shop) -> None:
+    """And after it the next answer is read."""
+    shop.note(requests(5000, most=5000))
+    assert shop.note(head("retry-after: 7"), status=429) == 7
+    shop.book.refused(WHO, None, shop.now)
+    shop.note(requests(0, most=5000))
+    assert shop.wait() > 1
+
+
+def test_it_is_of_one_account_and_model(shop: Shop) -> None:
+    shop.note(requests(0))
+    for who in (("x", "main", "n"), ("x", "spare", "m"), ("y", "main", "m")):
+        assert shop.book.room(who, Load(), NOW) == FREE
+
+
+def test_what_is_sent_is_taken_off_until_an_answer_says_more(shop: Shop) -> None:
+    shop.note(requests(2))
+    shop.take()
+    assert shop.wait() == 0
+    shop.take()
+    assert shop.wait() == 60
+    shop.now += 10
+    shop.note(requests(2))
+    assert shop.wait() == 0
+
+
+def test_what_was_sent_after_a_call_is_not_in_what_its_answer_says(shop: Shop) -> None:
+    """Three calls leave at once; the first answer was written when only that one had come."""
+    shop.note(requests(9))
+    first, second, third = (shop.take() for _ in range(3))
+    shop.now += 0.5
+    shop.note(requests(2), ticket=first)
+    assert shop.wait() == 60
+    shop.note(requests(2), ticket=third)
+    assert shop.wait() == 0
+    shop.note(requests(9), ticket=second)
+    assert shop.book.state(shop.now)[0].levels[0].left == 2
+    shop.note(requests(0), ticket=second)
+    assert shop.wait() == 60
+
+
+def test_a_long_answer_is_no_shortage(shop: Shop) -> None:
+    """While a whole answer was written, many were sent that its head has counted."""
+    shop.note(requests(9))
+    first = shop.take()
+    for _ in range(5):
+        shop.take()
+    shop.now += 30
+    shop.note(requests(2), ticket=first)
+    assert shop.wait() == 0
+
+
+def test_the_least_headroom_wins(shop: Shop) -> None:
+    shop.note([*requests(5, "10s"), *tokens(100, "30s")])
+    assert shop.wait(100) == 0
+    assert shop.wait(101) == 30
+    shop.note([*requests(0, "50s"), *tokens(100, "30s")])
+    assert shop.wait(101) == 50
+
+
+@pytest.mark.parametrize(
+    ("text", "cap"),
+    [
+        ("x-ratelimit-remaining-tokens: 100", True),
+        ("anthropic-ratelimit-tokens-remaining: 100", False),
+        ("anthropic-ratelimit-input-tokens-remaining: 100", False),
+        ("x-ratelimit-remaining-tokens-minute: 100", False),
+        ("x-ratelimit-remaining-tokens-prompt: 100", False),
+        ("x-tokenlimit-remaining: 100", False),
+    ],
+)
+def test_only_openai_counts_what_a_call_may_write(shop: Shop, text: str, cap: bool) -> None:
+    shop.note(head(text))
+    assert shop.room(100).free
+    assert not shop.room(101).free
+    assert shop.room(50, 51).free is not cap
+    shop.take(30, 40)
+    assert shop.room(31).free is not cap
+    assert not shop.room(71).free
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_output_is_short_only_where_none_is_left(shop: Shop, left: int) -> None:
+    """Anthropic counts what was written: a call may begin while anything is left."""
+    shop.note(head(f"anthropic-ratelimit-output-tokens-remaining: {left}"))
+    shop.take(10, 10**6)
+    assert shop.room(10, 10**6).free is bool(left)
+
+
+def test_a_limit_that_comes_back_steadily_is_waited_for_as_long_as_it_takes(shop: Shop) -> None:
+    """600 of 1,000 tokens are missing and there in 60 s: 100 more are there in 10."""
+    shop.note(tokens(400, "60s", most=1000))
+    assert shop.wait(500) == pytest.approx(10)
+    shop.take(50)
+    assert shop.wait(500) == pytest.approx(15)
+    shop.now += 15.01
+    assert shop.wait(500) == 0
+    assert shop.wait(1000) == pytest.approx(44.99)
+
+
+def test_others_come_back_all_at_once(shop: Shop) -> None:
+    limits = [(b"x-ratelimit-remaining-tokens-minute", b"400"), (b"x-ratelimit-limit-tokens-minute", b"1000")]  # fmt: skip
+    shop.note([*limits, (b"x-ratelimit-reset-tokens-minute", b"30")])
+    assert shop.wait(500) == 30
+    shop.note(limits)
+    assert shop.wait(500) == 60
+
+
+def test_what_comes_back_without_a_time_is_back_after_its_period(shop: Shop) -> None:
+    shop.note(tokens(400, "soon", most=1000))
+    assert shop.wait(500) == 60
+
+
+def test_a_call_that_never_fits_waits_for_a_whole_limit_at_most(shop: Shop) -> None:
+    shop.note(tokens(1000, "60s", most=1000))
+    assert shop.wait(10**6) == 0
+
+
+@pytest.mark.parametrize("reset", ["33011.38", "1d", "9999-12-31T23:59:59Z", "1e300"])
+def test_nothing_is_believed_for_longer_than_ten_minutes(shop: Shop, reset: str) -> None:
+    shop.note(requests(0, reset))
+    assert shop.wait() == LONGEST
+    shop.book.refused(WHO, 86_400.0, NOW)
+    assert shop.room() == Room(NOW + LONGEST, parked=True)
+
+
+def test_a_moment_is_told_by_the_clock_of_the_provider(shop: Shop) -> None:
+    """Its clock is two minutes ahead of ours."""
+    text = """
+        date: Tue, 24 Nov 2026 06:02:00 GMT
+        anthropic-ratelimit-requests-remaining: 0
+        anthropic-ratelimit-requests-reset: 2026-11-24T06:02:30Z
+        """
+    shop.note(head(text))
+    assert shop.wait() == 30
+
+
+def test_a_refusal_parks(shop: Shop) -> None:
+    assert shop.note([(b"retry-after", b"30")], 429) == 30
+    shop.book.refused(WHO, 30.0, NOW)
+    assert shop.room() == Room(NOW + 30, parked=True)
+    shop.now += 30
+    assert shop.room() == FREE
+
+
+def test_a_refusal_without_a_time_is_a_short_rest(shop: Shop) -> None:
+    assert shop.note([], 429) is None
+    shop.book.refused(WHO, None, NOW)
+    assert shop.room() == Room(NOW + 1)
+
+
+def test_an_answer_says_nothing_of_when_to_come_again(shop: Shop) -> None:
+    assert shop.note([(b"retry-after", b"30")], 200) is None
+    assert not shop.book.told
+
+
+def test_over_the_limit_goes_last_for_a_while(shop: Shop) -> None:
+    shop.note([(b"x-ratelimit-over-limit", b"yes")])
+    assert shop.room() == Room(NOW + 10)
+    shop.now += 10
+    assert shop.room() == FREE
+
+
+def test_a_clock_that_is_set_back_makes_nothing_longer(shop: Shop) -> None:
+    shop.note([*requests(0), (b"x-ratelimit-over-limit", b"yes")])
+    shop.book.refused(WHO, 30.0, NOW)
+    shop.now -= 86_400
+    assert shop.room() == FREE
+
+
+def test_memory_is_bounded(shop: Shop) -> None:
+    """Who was told of longest ago goes first."""
+    for at in (
+        *range(provider_quota._MOST),
+        0,
+        *range(provider_quota._MOST, provider_quota._MOST + 5),
+    ):
+        shop.book.note(("x", f"a{at}", "m"), requests(0), 200, NOW)
+    assert len(shop.book._shelves) == provider_quota._MOST
+    free = [at for at in range(8) if shop.book.room(("x", f"a{at}", "m"), Load(), NOW).free]
+    assert free == [1, 2, 3, 4, 5]
+
+
+def test_what_is_stale_is_dropped(shop: Shop) -> None:
+    shop.note(requests(0))
+    shop.now += LONGEST + 1
+    ticket = shop.take()
+    assert shop.book.state(shop.now) == []
+    for account in ("b", "c"):
+        shop.book.note(("x", account, "m"), requests(5), 200, shop.now)
+    assert [account for _, account, _ in shop.book._shelves] == ["b", "c"]
+    shop.note(requests(1), ticket=ticket)
+    shop.take()
+    assert not shop.room().free
+
+
+def test_the_state_for_people(shop: Shop) -> None:
+    shop.note([*requests(2, most=5), *tokens(0), (b"x-ratelimit-over-limit", b"yes")])
+    for _ in range(3):
+        shop.take(7)
+    shop.book.refused(WHO, 30.0, NOW)
+    shop.now += 4
+    assert shop.book.state(shop.now) == [
+        provider_quota.State(
+            provider="x", account="main", model="m", parked=26.0, demoted=6.0,
+            levels=(provider_quota.Level(name="requests", left=0, limit=5), provider_quota.Level(name="tokens", left=0, limit=None)),
+        )
+    ]  # fmt: skip
+
+
+LOADS = st.builds(Load, st.integers(0, 10**7), st.integers(0, 10**7))
+
+
+@given(heads=st.lists(st.tuples(HEAD, st.floats(0, 1000), LOADS), max_size=6))
+def test_whatever_is_told_room_is_a_time_that_comes(heads: list[tuple[Head, float, Load]]) -> None:
+    """Junk never raises, and no wait is longer than what is believed."""
+    book, now = Book(), NOW
+    for headers, later, load in heads:
+        ticket = book.take(WHO, load, now)
+        now += later
+        book.note(WHO, headers, 200, now, ticket)
+        room = book.room(WHO, load, now)
+        assert room.free or now < room.until <= now + LONGEST
+        assert book.room(WHO, load, now + LONGEST) == FREE
+        assert all(level.left >= 0 for one in book.state(now) for level in one.levels)
+
+
+PLAN = Plan(targets=(target("x/m", 2), target("y/m")), doors=("openai-chat",) * 2)
+
+
+def names(order: list[Candidate]) -> list[str]:
+    return [f"{one.target.provider.name} {one.account.name}" for one in order]
+
+
+SHORT, SOON, LATE = Room(NOW + 9), Room(NOW + 5, parked=True), Room(NOW + 50, parked=True)
+
+
+@pytest.mark.parametrize(
+    ("rooms", "seat", "order", "first"),
+    [
+        ({}, None, ["x a0", "x a1", "y a0"], FREE),
+        ({"x a0": SHORT}, None, ["x a1", "y a0", "x a0"], FREE),
+        ({"x a0": SHORT, "x a1": SHORT}, None, ["y a0", "x a0", "x a1"], FREE),
+        ({"x a0": LATE, "x a1": SHORT}, None, ["y a0", "x a1", "x a0"], FREE),
+        # None has room: as the plan says.
+        ({"x a0": SHORT, "x a1": SHORT, "y a0": SHORT}, None, ["x a0", "x a1", "y a0"], SHORT),
+        ({"x a0": LATE, "x a1": SOON, "y a0": SHORT}, None, ["y a0", "x a1", "x a0"], SHORT),
+        # All are parked: who is back first.
+        ({"x a0": LATE, "x a1": SOON, "y a0": LATE}, None, ["x a1", "x a0", "y a0"], SOON),
+        # A seat is kept in a shortage, and left where it is parked.
+        ({"x a1": SHORT}, Seat("x", "a1"), ["x a1", "x a0", "y a0"], SHORT),
+        ({"x a1": SHORT, "x a0": SHORT}, Seat("x", "a1"), ["x a1", "y a0", "x a0"], SHORT),
+        ({"x a1": SOON}, Seat("x", "a1"), ["x a0", "y a0", "x a1"], FREE),
+    ],
+)
+def test_those_without_room_go_last(
+    rooms: dict[str, Room], seat: Seat | None, order: list[str], first: Room
+) -> None:
+    """Nobody is dropped, and among equals the plan's order holds."""
+
+    def room(candidate: Candidate) -> Room:
+        return rooms.get(names([candidate])[0], FREE)
+
+    found, told = by_room(candidates(PLAN, seat), room, seat)
+    assert (names(found), told) == (order, first)

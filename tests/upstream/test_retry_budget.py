@@ -1,0 +1,29 @@
+"""The retries of a lab: never more than its share of calls, and what was saved up."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.upstream.retry_budget import MOST, SHARE, Allowance
+
+
+@given(st.lists(st.integers(min_value=0, max_value=3), max_size=400))
+def test_there_are_never_more_than_a_share_of_calls_and_what_was_saved(wanted: list[int]) -> None:
+    """However they fall: `wanted` is how many more requests each call would have."""
+    allowance = Allowance()
+    for more in wanted:
+        allowance.earn()
+        for _ in range(more):
+            allowance.take()
+    assert allowance.calls == len(wanted)
+    assert allowance.taken <= MOST + SHARE * allowance.calls + 1e-6
+    assert allowance.taken + allowance.denied == sum(wanted)
+    assert 0 <= allowance.left <= MOST
+
+
+def test_one_call_in_eight_may_fail() -> None:
+    """For as long as they like; then nothing is denied."""
+    allowance = Allowance()
+    for at in range(10_000):
+        allowance.earn()
+        if at % 8 == 0:
+            assert allowance.take()

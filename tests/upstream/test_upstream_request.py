@@ -1,0 +1,39 @@
+"""How long a call has, by what its client says of itself."""
+
+import asyncio
+from math import inf
+
+import pytest
+
+from gateway.core.call import Call
+from gateway.upstream.upstream_request import span
+
+
+def call(patience: float | None) -> Call:
+    return Call(
+        id="tg-1", dialect="openai-chat", operation="generate", body=b"", patience=patience,
+        received_at=0.0, started=50.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("patience", "stream", "has"),
+    [
+        (None, False, inf),
+        (None, True, inf),
+        (600.0, False, 599.0),
+        (2.0, False, 1.8),
+        (600.0, True, inf),  # it is shown signs of life
+        (15.0, True, 14.0),
+        (2.0, True, 1.8),
+    ],
+)
+async def test_a_client_is_told_a_little_before_it_leaves(
+    patience: float | None, stream: bool, has: float
+) -> None:
+    """From when it was received: reading it and waiting for its turn count too."""
+    time = asyncio.get_running_loop().time
+    before = time()
+    began, ends = span(call(patience), 53.0, stream=stream)
+    assert before - 1e-6 <= began + 3.0 <= time() + 1e-6
+    assert ends - began == pytest.approx(has)

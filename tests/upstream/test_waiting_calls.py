@@ -1,0 +1,51 @@
+"""Calls that wait for a provider: counted, bounded, and let go at once when the gateway stops."""
+
+import asyncio
+
+import pytest
+
+from gateway.core.errors import ProblemError
+from gateway.upstream.waiting_calls import WaitingCalls
+
+
+async def test_a_call_counts_while_it_waits() -> None:
+    waiting, go = WaitingCalls(1), asyncio.Event()
+    assert waiting.free
+    task = asyncio.create_task(waiting.wait(_until(go)))
+    await asyncio.sleep(0)
+    assert (waiting.calls, waiting.free) == (1, False)
+    go.set()
+    await task
+    assert (waiting.calls, waiting.free) == (0, True)
+
+
+async def test_one_that_is_cancelled_does_not_count() -> None:
+    waiting, go = WaitingCalls(), asyncio.Event()
+    task = asyncio.create_task(waiting.wait(_until(go)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert waiting.calls == 0
+
+
+async def test_none_waits_while_the_gateway_stops() -> None:
+    """Neither one that waits already nor one that comes."""
+    waiting, go = WaitingCalls(), asyncio.Event()
+    task = asyncio.create_task(waiting.wait(_until(go)))
+    await asyncio.sleep(0)
+    waiting.close()
+    assert not waiting.free
+    for wait in (task, waiting.wait(_until(go))):
+        with pytest.raises(ProblemError) as caught:
+            await wait
+        assert caught.value.problem.kind == "draining"
+    assert waiting.calls == 0
+
+
+async def test_none_may_wait_where_the_gateway_takes_few_calls() -> None:
+    assert not WaitingCalls(0).free
+
+
+async def _until(go: asyncio.Event) -> None:
+    await go.wait()

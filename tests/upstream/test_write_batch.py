@@ -1,0 +1,436 @@
+"""What is sent in one turn of the loop goes together: rows, then requests, then answers."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+from msgspec.structs import replace
+
+from gateway.core.call import Key
+from gateway.core.call_accounting import Tally
+from gateway.core.decision import Decision, Plan, Step
+from gateway.core.ledger_rows import Entry, Intent, Row
+from gateway.limits.cost_bounds import Want
+from gateway.limits.limiter import Gate
+from gateway.server.http1.request_task import Course
+from gateway.upstream.client import Client
+from gateway.upstream.write_batch import _BUSY, _FEW, _MOST, _WINDOW, Halt, Outbox, nobody
+from tests.e2e.world import chat
+from tests.pipeline.test_engine import Stage, ok
+
+
+class Letter:
+    def __init__(self, order: list[str], name: str) -> None:
+        self._order, self._name = order, name
+
+    def post(self) -> None:
+        self._order.append(self._name)
+
+    def refuse(self) -> None:
+        self._order.append(f"no {self._name}")
+
+
+class Sent:
+    """What left, in order; `written`: whether there is room for rows."""
+
+    def __init__(self, calls: int = 2, *, written: bool = True) -> None:
+        self.order: list[str] = []
+        self.written = written
+        self.now = 0.0
+        self.box = Outbox(self._rows, lambda: self.now)
+        self.box.calls = lambda: calls
+
+    def _rows(self) -> bool:
+        self.order.append("rows")
+        return self.written
+
+    def letter(self, name: str) -> Letter:
+        return Letter(self.order, name)
+
+
+async def test_rows_go_first_then_requests_then_answers() -> None:
+    sent = Sent()
+    sent.box.answer(sent.letter("answer"))
+    for name in "ab":
+        sent.box.ask(sent.letter(f"request {name}"))
+    assert sent.order == []
+    await asyncio.sleep(0)
+    assert sent.order == ["rows", "request a", "request b", "answer"]
+    await asyncio.sleep(0)
+    assert len(sent.order) == 4
+
+
+async def test_each_turn_sends_its_own() -> None:
+    sent = Sent()
+    for name in "ab":
+        sent.box.ask(sent.letter(name))
+        await asyncio.sleep(0)
+    assert sent.order == ["rows", "a", "rows", "b"]
+
+
+async def test_rows_alone_are_written_at_the_end_of_the_turn_too() -> None:
+    sent = Sent()
+    sent.box.soon()
+    assert sent.order == []
+    await asyncio.sleep(0)
+    assert sent.order == ["rows"]
+
+
+async def test_a_call_that_is_alone_waits_for_nobody() -> None:
+    sent = Sent(calls=1)
+    sent.box.ask(sent.letter("request"))
+    assert sent.order == ["rows", "request"]
+    sent.box.answer(sent.letter("answer"))
+    assert sent.order[2:] == ["rows", "answer"]
+
+
+async def test_who_follows_one_that_was_answered_in_its_turn_is_not_alone() -> None:
+    """As calls that a cache answers are, which come together and are never open together."""
+    sent = Sent(calls=1)
+    sent.box.answer(sent.letter("a"))
+    for name in "bc":
+        sent.box.passed()
+        assert sent.order == ["rows", "a"]
+        sent.box.answer(sent.letter(name))
+    sent.box.meanwhile(lambda: sent.order.append("work"))
+    await asyncio.sleep(0)
+    assert sent.order[2:] == ["rows", "b", "c"]
+    sent.box.answer(sent.letter("d"))
+    assert sent.order[5:] == ["rows", "d"]
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert sent.order[7:] == []
+
+
+async def test_what_will_be_needed_is_done_while_a_call_that_is_alone_waits() -> None:
+    """Once what it asks in this turn, at the end of the next, is on its way."""
+    sent = Sent(calls=1)
+    sent.box.meanwhile(lambda: sent.order.append("work"))
+    asyncio.get_running_loop().call_soon(sent.order.append, "asked")
+    await asyncio.sleep(0)
+    assert sent.order == ["asked"]
+    await asyncio.sleep(0)
+    assert sent.order == ["asked", "work"]
+
+
+async def test_while_others_are_served_nothing_is_done_before_it_is_needed() -> None:
+    sent = Sent()
+    sent.box.meanwhile(lambda: sent.order.append("work"))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert sent.order == []
+
+
+async def fill(sent: Sent, count: int) -> list[int]:
+    """Asks for so many things in one turn; how many each write took."""
+    sent.order.clear()
+    for at in range(count):
+        sent.box.ask(sent.letter(str(at)))
+    await asyncio.sleep(0)
+    told = " ".join(sent.order).split("rows")[1:]
+    assert " ".join(told).split() == [*map(str, range(count))]
+    return [len(one.split()) for one in told]
+
+
+async def test_not_more_than_so_many_wait_for_each_other() -> None:
+    """Few where it is not busy, as at the start and after a rest, since none should wait for all."""
+    sent = Sent()
+    assert await fill(sent, 2 * _FEW + 1) == [_FEW, _FEW, 1]
+    for _ in range(2):  # the first of them finds that what was before is busy
+        await fill(sent, int(_BUSY * _WINDOW) * 2)
+        sent.now += _WINDOW * 1.01
+    assert await fill(sent, 2 * _MOST + 1) == [_MOST, _MOST, 1]
+    sent.now += _WINDOW * 0.99
+    assert await fill(sent, _MOST + 1) == [_MOST, 1]
+    sent.now += 1
+    assert await fill(sent, _FEW + 1) == [_FEW, 1]
+
+
+async def test_who_cannot_wait_has_all_sent_and_nothing_twice() -> None:
+    sent = Sent()
+    sent.box.answer(sent.letter("a"))
+    sent.box.flush()
+    assert sent.order == ["rows", "a"]
+    await asyncio.sleep(0)
+    assert sent.order == ["rows", "a", "rows"]
+
+
+async def test_without_its_row_no_request_is_sent_and_answers_are() -> None:
+    for calls, order in (
+        (1, ["rows", "answer", "rows", "no request"]),
+        (2, ["rows", "no request", "answer"]),
+    ):
+        sent = Sent(calls, written=False)
+        sent.box.answer(sent.letter("answer"))
+        sent.box.ask(sent.letter("request"))
+        await asyncio.sleep(0)
+        assert sent.order == order
+        assert not sent.box.flush()
+        sent.written = True
+        assert sent.box.flush()
+
+
+async def test_rows_of_requests_wait_where_others_may_come() -> None:
+    alone, several = Sent(calls=1), Sent()
+    assert (alone.box.due(), several.box.due(), several.box.due()) == (False, True, True)
+    assert alone.order == several.order == []
+    await asyncio.sleep(0)
+    assert (alone.order, several.order) == ([], ["rows"])
+
+
+async def busy(calls: int = 2) -> Sent:
+    sent = Sent(calls)
+    for _ in range(2):
+        await fill(sent, int(_BUSY * _WINDOW) * 2)
+        sent.now += _WINDOW * 1.01
+    sent.order.clear()
+    return sent
+
+
+def step(sent: Sent, work: Callable[[], object]) -> asyncio.Task[None]:
+    """A call that has begun, and goes on with some work once others have come as far."""
+
+    async def call() -> None:
+        if (turn := sent.box.turn()) is not None:
+            await turn
+        work()
+
+    return asyncio.Task(call(), loop=asyncio.get_running_loop(), eager_start=True)
+
+
+@pytest.mark.parametrize("how", ["task", "course"])
+async def test_where_the_loop_is_busy_calls_go_on_one_after_the_other(how: str) -> None:
+    """Before what is sent then, those too that came to it meanwhile; who was ended does not."""
+    sent = await busy()
+    loop = asyncio.get_running_loop()
+    calls: list[asyncio.Task[None] | Course] = []
+
+    async def call(work: Callable[[], object]) -> None:
+        if (turn := sent.box.turn()) is not None:
+            await turn
+        work()
+
+    def begin(work: Callable[[], object]) -> None:
+        if how == "course":
+            calls.append(Course(call(work), loop))
+        else:
+            calls.append(asyncio.Task(call(work), loop=loop, eager_start=True))
+
+    def ask(name: str) -> Callable[[], object]:
+        return lambda: sent.box.ask(sent.letter(name))
+
+    def come() -> None:
+        sent.box.answer(sent.letter("c"))
+        begin(ask("a"))
+        begin(lambda: loop.call_soon(begin, ask("d")))
+        begin(lambda: sent.order.append("ended"))
+        begin(ask("b"))
+        calls[2].cancel()
+        assert sent.order == []
+
+    loop.call_soon(come)
+    await asyncio.sleep(0)
+    assert sent.order == []
+    await asyncio.sleep(0)
+    assert sent.order == ["rows", "a", "b", "c"]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert sent.order == ["rows", "a", "b", "c", "rows", "d"]
+    assert [one.cancelled() for one in calls] == [False, False, True, False, False]
+    assert all(one.done() for one in calls)
+
+
+async def test_a_call_that_comes_while_others_go_on_goes_on_with_them() -> None:
+    sent = await busy()
+    tasks: list[asyncio.Task[None]] = []
+
+    def more() -> None:
+        turn = sent.box.turn()
+        assert turn is not None
+        turn.add_done_callback(lambda _: sent.box.ask(sent.letter("b")))
+
+    tasks.append(step(sent, more))
+    sent.box.answer(sent.letter("c"))
+    tasks.append(step(sent, lambda: sent.box.ask(sent.letter("a"))))
+    await asyncio.sleep(0)
+    assert sent.order == ["rows", "a", "b", "c"]
+    await asyncio.gather(*tasks)
+
+
+async def test_nobody_waits_where_it_is_not_busy_nor_for_too_many() -> None:
+    assert Sent().box.turn() is None
+    assert Sent(calls=1).box.turn() is None
+    sent = await busy()
+    sent.box.calls = lambda: 1
+    assert sent.box.turn() is None
+    sent.box.calls = lambda: 100
+    tasks = [step(sent, lambda: sent.order.append("on")) for _ in range(_MOST)]
+    assert sent.box.turn() is None
+    await asyncio.sleep(0)
+    assert sent.order == ["on"] * _MOST + ["rows"]
+    assert sent.box.turn() is not None
+    await asyncio.gather(*tasks)
+
+
+async def test_one_that_is_cancelled_and_then_not_goes_on() -> None:
+    sent = await busy()
+    task = step(sent, lambda: sent.order.append("on"))
+    task.cancel()
+    task.uncancel()
+    await asyncio.sleep(0)
+    assert sent.order == ["on", "rows"]
+    await task
+
+
+async def test_one_that_fails_keeps_nobody_else_from_going_on() -> None:
+    sent, failed = await busy(), list[object]()
+
+    def fail(_: object) -> None:
+        raise RuntimeError("it breaks")
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, told: failed.append(told["exception"]))
+    turn = sent.box.turn()
+    assert turn is not None
+    turn.add_done_callback(fail)
+    task = step(sent, lambda: sent.order.append("on"))
+    await asyncio.sleep(0)
+    assert sent.box.turn() is not None
+    await asyncio.sleep(0)
+    assert (sent.order, len(failed)) == (["rows", "on", "rows"], 1)
+    await task
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_a_call_waits_for_others_before_it_asks_and_may_be_left_then(
+    tmp_path: Path, *, left: bool
+) -> None:
+    """One that is left then has sent nothing."""
+    stage, sent = Stage(tmp_path), await busy()
+    client = Client(transports=lambda _: httpx.MockTransport(stage.answer), outbox=sent.box)
+    stage.engine._upstream._turn = client.turn
+    stage.answers = [ok()]
+    loop = asyncio.get_running_loop()
+    task = asyncio.Task(stage.ask(chat()), loop=loop, eager_start=True)
+    assert (stage.rows, stage.requests) == ([], [])
+    if left:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (stage.entry.state, stage.entry.attempts, stage.requests) == ("aborted", 0, [])
+    else:
+        assert (await task).status == 200
+        assert (stage.entry.state, stage.entry.attempts) == ("settled", 1)
+
+
+class Counter:
+    """Lets every call pass, and knows of those that asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Decision] = []
+
+    def bounds(self, _: Key) -> bool:
+        return True
+
+    async def admit(
+        self, _: Want, decision: Decision, plan: Plan, *__: object, **___: object
+    ) -> tuple[Decision, Plan]:
+        self.asked.append(decision)
+        return decision, plan
+
+    async def extend(self, *_: object) -> None: ...
+
+
+def _next() -> Any:
+    """The end of a turn that is busy."""
+    halt = Halt()
+    asyncio.get_running_loop().call_soon(halt.end)
+    return halt
+
+
+def counted(folder: Path, *, busy: bool) -> tuple[Stage, Counter]:
+    """An engine whose calls are all counted, on a loop that is busy or not."""
+    stage, counter = Stage(folder), Counter()
+    stage.engine._gate = cast("Gate", counter)
+    stage.engine._turn = _next if busy else nobody
+    return stage, counter
+
+
+def lines(decision: Decision) -> list[Step]:
+    """Its trace, but for how long each line took."""
+    return [replace(step, ms=0.0) for step in decision.trace]
+
+
+def untimed(rows: list[Row]) -> list[Row]:
+    """Those before requests, then the last ones, but for how long each call took."""
+    ends = [replace(one, duration=0.0, first_content=0.0) for one in rows if type(one) is Entry]
+    return [*(one for one in rows if type(one) is Intent), *ends]
+
+
+@pytest.mark.parametrize("model", ["auto", "fast", "able-1"])
+async def test_calls_that_are_counted_are_all_read_before_the_first_is_decided(
+    tmp_path: Path, model: str
+) -> None:
+    """Where the loop is busy; what becomes of them is the same."""
+    loop, seen = asyncio.get_running_loop(), []
+    for busy in (True, False):
+        stage, counter = counted(tmp_path, busy=busy)
+        stage.answers = [ok(), ok(), ok()]
+        asked = [stage.ask(chat(model=model)) for _ in range(3)]
+        tasks = [asyncio.Task(one, loop=loop, eager_start=True) for one in asked]
+        assert len(counter.asked) == (0 if busy else 3)
+        await asyncio.sleep(0)
+        assert len(counter.asked) == 3
+        replies = [(one.status, one.body) for one in await asyncio.gather(*tasks)]
+        decided = [(replace(one, trace=()), lines(one)) for one in counter.asked]
+        seen.append((replies, decided, untimed(stage.rows)))
+    assert seen[0] == seen[1]
+
+
+async def three(
+    stage: Stage, model: str, *, busy: bool
+) -> tuple[list[tuple[int, bytes]], list[tuple[Decision, list[Step]]], list[Row]]:
+    """What becomes of three calls that come in one turn: answers, decisions, rows."""
+    decided: list[Decision] = []
+    note = stage.engine._books.decided
+
+    def told(tally: Tally, decision: Decision) -> None:
+        decided.append(decision)
+        note(tally, decision)
+
+    stage.engine._books.decided = told  # type: ignore[method-assign]
+    stage.engine._turn = _next if busy else nobody
+    stage.answers = [ok(), ok(), ok()]
+    loop = asyncio.get_running_loop()
+    asked = [stage.ask(chat(model=model)) for _ in range(3)]
+    tasks = [asyncio.Task(one, loop=loop, eager_start=True) for one in asked]
+    assert len(decided) == (0 if busy else 3)
+    await asyncio.sleep(0)
+    assert len(decided) == 3
+    replies = [(one.status, one.body) for one in await asyncio.gather(*tasks)]
+    return replies, [(replace(one, trace=()), lines(one)) for one in decided], untimed(stage.rows)
+
+
+@pytest.mark.parametrize("model", ["auto", "able-1"])
+async def test_so_are_those_that_nobody_counts(tmp_path: Path, model: str) -> None:
+    busy = await three(Stage(tmp_path), model, busy=True)
+    assert busy == await three(Stage(tmp_path), model, busy=False)
+
+
+async def test_a_call_that_is_left_before_it_is_decided_has_asked_nobody(tmp_path: Path) -> None:
+    stage, counter = counted(tmp_path, busy=True)
+    loop = asyncio.get_running_loop()
+    task = asyncio.Task(stage.ask(chat()), loop=loop, eager_start=True)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (stage.entry.state, stage.entry.attempts, stage.entry.tier) == ("aborted", 0, None)
+    assert (counter.asked, stage.requests) == ([], [])
+
+
+async def test_without_an_outbox_no_call_waits() -> None:
+    assert Client().turn() is None
+    assert Client(outbox=Sent().box).turn() is None
