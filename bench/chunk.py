@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from gateway.core.canonical_request import Request
-from gateway.core.events import End, Event, Finish, Start, Told, Words
+from gateway.core.canonical_request import CanonicalRequest
+from gateway.core.events import End, Event, Finish, Start, TextDelta, UsageUpdate
 from gateway.core.usage import Usage
 from gateway.dialects import DIALECTS, Abroad, Asked, Telling
 from gateway.dialects.base import Body, Dialect, Watch
@@ -87,9 +87,9 @@ def stream(dialect: Dialect) -> Stream:
         return [_as_google(data) for data in written] if dialect.name == "gemini" else written
 
     return Stream(
-        write(Start(id="r-1", model="model-1", created=1, usage=_USAGE), Words("Words")),
-        write(*(Words(f" word{at}") for at in range(CHUNKS))),
-        write(Told(_USAGE), Finish("stop"), End()),
+        write(Start(id="r-1", model="model-1", created=1, usage=_USAGE), TextDelta("Words")),
+        write(*(TextDelta(f" word{at}") for at in range(CHUNKS))),
+        write(UsageUpdate(_USAGE), Finish("stop"), End()),
     )
 
 
@@ -147,7 +147,7 @@ def _body(dialect: Dialect) -> Body:
     return dialect.read_at(raw, _PATHS[dialect.name])
 
 
-def _request(dialect: Dialect) -> Request:
+def _request(dialect: Dialect) -> CanonicalRequest:
     return Asked(dialect, _body(dialect)).request
 
 

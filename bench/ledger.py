@@ -19,7 +19,7 @@ from bench import cost
 from bench.cost import CALLS, Cost
 from gateway.core.call import NO_STEER, OPEN, Call
 from gateway.core.decision import Decision
-from gateway.core.decision_context import Evidence
+from gateway.core.decision_context import DecisionContext
 from gateway.core.errors import Problem
 from gateway.core.price import Price, Rates
 from gateway.core.prompt import Prompt
@@ -70,7 +70,7 @@ _CASE = Case(
     ),
     features.read(_PROMPT, "openai-chat", OPEN, NO_STEER),
     OPENAI_CHAT,
-    Evidence(at=1_793_000_000.5),
+    DecisionContext(at=1_793_000_000.5),
 )
 _USAGE = Usage(input=900, cache_read=1200, output=256, reasoning=90)
 _REFUSAL = Problem(kind="upstream_overloaded", message="Busy.", upstream_status=529)

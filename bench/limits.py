@@ -25,7 +25,7 @@ from bench import cost, place
 from bench.cost import CALLS, Cost
 from gateway.core.call import Call, Key
 from gateway.core.decision import Decision, Plan
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price, Rates
 from gateway.core.prompt import Prompt
 from gateway.core.target import Provider, Target
@@ -130,8 +130,8 @@ def _meter(url: str | None) -> Meter:
     return Shared.at(url, note=_silent, clock=time.monotonic, deadline=_DEADLINE)
 
 
-def _entry(want: Want) -> Entry:
-    return Entry(
+def _entry(want: Want) -> FinalRow:
+    return FinalRow(
         id=want.call.id, at=want.call.received_at, key=want.call.key.name, dialect="openai-chat",
         config="c", state="settled", tier="smart", attempts=1, input=700, output=300,
         cost=Decimal("0.001900"), wasted=Decimal(0),

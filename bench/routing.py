@@ -19,7 +19,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
-from gateway.core.decision_context import Evidence
+from gateway.core.decision_context import DecisionContext
 from gateway.core.prompt import Prompt
 from gateway.dialects import OPENAI_CHAT, Asked
 from gateway.routing import features
@@ -36,7 +36,7 @@ MISSED = 1
 _CONFIG = Path(__file__).parents[1] / "config" / "gateway.yaml"
 _ENVIRON = {"OPENAI_API_KEY": "none", "ANTHROPIC_API_KEY": "none", "GEMINI_API_KEY": "none"}
 _DAY = datetime(2026, 11, 24, tzinfo=UTC)
-_THEN = Evidence(at=_DAY.timestamp())
+_THEN = DecisionContext(at=_DAY.timestamp())
 _SHORT = "Which of these two plans would you take, and what would you ask first?"
 _PROSE = (
     "The tenants of the second floor say that the heating fails at night, while the caretaker finds "

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 
 from gateway.core import jsonio
-from gateway.core.call import Call, Complete, Steer
-from gateway.core.ledger_rows import Attempt
+from gateway.core.call import Call, Complete, RequestOptions
+from gateway.core.ledger_rows import AttemptRow
 from gateway.pipeline.response import Reply
 from tests.e2e.upstream import WORDS, chunk, frames
 from tests.e2e.world import Config, chat, spared
@@ -48,7 +48,7 @@ async def ask(stage: Stage, how: Complete | None, id: str = "tg-1", **more: Any)
     asked: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, **more}
     call = Call(
         id=id, dialect="openai-chat", operation="generate", body=jsonio.dumps(chat(**asked)),
-        steer=Steer(complete=how), received_at=1e9, started=stage.now,
+        steer=RequestOptions(complete=how), received_at=1e9, started=stage.now,
     )  # fmt: skip
     return await stage.engine.serve(call)
 
@@ -67,8 +67,8 @@ def text(said: bytes) -> str:
     return found
 
 
-def lost(stage: Stage) -> list[Attempt]:
-    return [row for row in stage.rows if isinstance(row, Attempt)]
+def lost(stage: Stage) -> list[AttemptRow]:
+    return [row for row in stage.rows if isinstance(row, AttemptRow)]
 
 
 def asked(stage: Stage) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from gateway.cache.coalescing import Flights
 from gateway.core import jsonio
 from gateway.core.call import Call
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.pipeline.accounting import Books
 from gateway.pipeline.conversation_memory import Past
 from gateway.pipeline.response import Reply
@@ -31,8 +31,8 @@ async def ask(stage: Stage, id: str, body: Body) -> Reply:
     return await stage.engine.serve(call)
 
 
-def entries(stage: Stage) -> dict[str, Entry]:
-    rows = [row for row in stage.rows if isinstance(row, Entry)]
+def entries(stage: Stage) -> dict[str, FinalRow]:
+    rows = [row for row in stage.rows if isinstance(row, FinalRow)]
     found = {row.id: row for row in rows}
     assert len(found) == len(rows)
     return found

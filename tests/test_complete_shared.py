@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from tests.breaking import (
     COST,
     CUT,
@@ -80,7 +80,7 @@ async def test_only_a_whole_answer_of_the_first_target_is_kept(tmp_path: Path) -
     for id in ("a", "b", "c"):
         assert text(await read(await ask(stage, "hold", id))) == TEXT
         await stage.engine.settle()
-    cache = [row.cache for row in stage.rows if isinstance(row, Entry)]
+    cache = [row.cache for row in stage.rows if isinstance(row, FinalRow)]
     assert cache == ["miss", "miss", "hit"]
     assert len(stage.requests) == 3
 
@@ -102,7 +102,7 @@ async def test_who_shares_it_gets_the_same(tmp_path: Path, fails: bool) -> None:
     await until(lambda: len(stage.engine._seats) == 2)
     body.cut.set()
     (status, said), again = await asyncio.gather(*calls)
-    rows = {row.id: row for row in stage.rows if isinstance(row, Entry)}
+    rows = {row.id: row for row in stage.rows if isinstance(row, FinalRow)}
     if fails:
         assert again[0] == status
         assert b'"error"' in said
@@ -132,7 +132,7 @@ async def test_nobody_shares_a_whole_answer_without_a_reason_for_its_end(tmp_pat
     body.cut.set()
     replies = await asyncio.gather(first, second)
     assert [reply.body for reply in replies] == [cut, cut]
-    rows = [row for row in stage.rows if isinstance(row, Entry)]
+    rows = [row for row in stage.rows if isinstance(row, FinalRow)]
     assert [(row.id, row.state, row.attempts) for row in rows] == [
         ("a", "aborted", 1),
         ("b", "aborted", 1),

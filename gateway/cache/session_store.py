@@ -8,12 +8,12 @@ from gateway.cache import key as keys
 from gateway.cache.codec import Sealed
 from gateway.cache.packed import Packed
 from gateway.core.call import Key
-from gateway.core.decision_context import Seat
+from gateway.core.decision_context import Session
 from gateway.state import Store
 
 MOST = 20_000
 """Conversations that one process remembers: 13 MB."""
-_PACKED = Packed(Seat)
+_PACKED = Packed(Session)
 
 
 class Seats(Protocol):
@@ -22,11 +22,11 @@ class Seats(Protocol):
     None raises. Of two calls of one conversation at a time the last that ends is kept.
     """
 
-    async def find(self, key: Key, conversation: str) -> Seat | None:
+    async def find(self, key: Key, conversation: str) -> Session | None:
         """Where a conversation sits; None where it has no seat, or nobody can be asked."""
         ...
 
-    def keep(self, key: Key, conversation: str, seat: Seat, ttl: float) -> None:
+    def keep(self, key: Key, conversation: str, seat: Session, ttl: float) -> None:
         """It sits here from now on, for `ttl` seconds; nobody waits for it to be known."""
         ...
 
@@ -42,9 +42,9 @@ class Here:
         """`clock` is monotonic seconds; `most` are remembered."""
         self._clock = clock
         self._most = most
-        self._seats: OrderedDict[tuple[str, str, str], tuple[Seat, float]] = OrderedDict()
+        self._seats: OrderedDict[tuple[str, str, str], tuple[Session, float]] = OrderedDict()
 
-    async def find(self, key: Key, conversation: str) -> Seat | None:
+    async def find(self, key: Key, conversation: str) -> Session | None:
         """Where a conversation sits."""
         found = self._seats.get((key.tenant, key.name, conversation))
         if found is None or self._clock() >= found[1]:
@@ -54,7 +54,7 @@ class Here:
     async def drain(self) -> None:
         """What is kept is known at once."""
 
-    def keep(self, key: Key, conversation: str, seat: Seat, ttl: float) -> None:
+    def keep(self, key: Key, conversation: str, seat: Session, ttl: float) -> None:
         """It sits here, at the expense of what was not kept for longest."""
         name, seats = (key.tenant, key.name, conversation), self._seats
         seats[name] = seat, self._clock() + ttl
@@ -69,11 +69,11 @@ class Shared:
     def __init__(self, store: Store, *, secret: bytes) -> None:
         self._sealed = Sealed(store, secret=secret, kind="seat")
 
-    async def find(self, key: Key, conversation: str) -> Seat | None:
+    async def find(self, key: Key, conversation: str) -> Session | None:
         """Where a conversation sits, whoever served it last."""
         return _PACKED.read(await self._sealed.get(self._name(key, conversation)))
 
-    def keep(self, key: Key, conversation: str, seat: Seat, ttl: float) -> None:
+    def keep(self, key: Key, conversation: str, seat: Session, ttl: float) -> None:
         """It sits here for all."""
         self._sealed.post(self._name(key, conversation), _PACKED.write(seat), ttl)
 

@@ -15,7 +15,7 @@ from gateway.cli.pricelist import Pricelist
 from gateway.cli.session import Session, pass_session
 from gateway.cli.terminal import number
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Attempt, Reprice
+from gateway.core.ledger_rows import AttemptRow, RepriceRow
 from gateway.core.price import why_unknown
 from gateway.ledger.journal import Journal
 from gateway.ledger.query_params import Question
@@ -91,7 +91,7 @@ class Report:
         self.left: Counter[str] = Counter()
         """Why the cost of others is still unknown."""
 
-    def add(self, row: Stored, new: Reprice | None, why: str) -> None:
+    def add(self, row: Stored, new: RepriceRow | None, why: str) -> None:
         """Note one row."""
         self.rows += 1
         if new is not None:
@@ -159,10 +159,10 @@ def _again(
     rows: Iterable[Stored],
     prices: Pricelist,
     report: Report,
-    attempts: Callable[[str], list[Attempt]],
+    attempts: Callable[[str], list[AttemptRow]],
     *,
     every: bool,
-) -> Iterator[Reprice]:
+) -> Iterator[RepriceRow]:
     for row in rows:
         own, other = prices.price(row), prices.baseline(row)
         tries = () if row.attempts < 2 or _tells(row) else attempts(row.id)
@@ -178,7 +178,7 @@ def _tells(row: Stored) -> bool:
     return row.cost is not None and row.wasted is not None and row.usage == "provider"
 
 
-def _write(rows: Iterator[Reprice], folder: Path) -> None:
+def _write(rows: Iterator[RepriceRow], folder: Path) -> None:
     first = next(rows, None)
     if first is None:
         return

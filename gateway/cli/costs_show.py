@@ -13,7 +13,7 @@ from gateway.cli.pricelist import Pricelist
 from gateway.cli.session import Session, pass_session
 from gateway.cli.terminal import Column, draw, number, usd
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Attempt
+from gateway.core.ledger_rows import AttemptRow
 from gateway.core.price import Price, Rates
 from gateway.ledger import export, transcripts
 from gateway.ledger.cell import plain
@@ -92,7 +92,7 @@ def _said(name: str, value: object, zone: str) -> str:
     return str(export.exact(value))
 
 
-def _attempts(tries: list[Attempt]) -> None:
+def _attempts(tries: list[AttemptRow]) -> None:
     if not tries:
         return
     click.echo("\nAttempts that gave no answer:")

@@ -10,7 +10,7 @@ from gateway.cli import explain_call
 from gateway.cli.explain_call import ID, show
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
-from gateway.core.call import OPEN, Steer
+from gateway.core.call import OPEN, RequestOptions
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ProblemError
 from gateway.core.loss import Loss
@@ -60,7 +60,7 @@ def command(
     if ID.fullmatch(prompt):
         explain_call.command(session, prompt, as_json=as_json)
         return
-    steer = Steer(lab=lab or None, tier=tier or None, tags=tags)
+    steer = RequestOptions(lab=lab or None, tier=tier or None, tags=tags)
     try:
         decision, plan, lost = _decide(session, _body(prompt, model), steer)
     except ProblemError as error:
@@ -78,7 +78,7 @@ def command(
 type _Decided = tuple[Decision, Plan, list[tuple[Loss, ...]]]
 
 
-def _decide(session: Session, body: bytes, steer: Steer) -> _Decided:
+def _decide(session: Session, body: bytes, steer: RequestOptions) -> _Decided:
     read = OPENAI_CHAT.read(body)
     asked = Asked(OPENAI_CHAT, read, session.site.router.fetches)
     seen = features.read(read.prompt, OPENAI_CHAT.name, OPEN, steer, asked)

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price
 from gateway.runtime.build import Site
 from gateway.settings import catalogue, list_prices, pricing
@@ -24,11 +24,11 @@ class Pricelist:
         self._find = functools.cache(self._look)
         self._compared = baseline(site.source, site.built)
 
-    def price(self, entry: Entry) -> Price | None:
+    def price(self, entry: FinalRow) -> Price | None:
         """The price of the model that a call went to, from the day on which it was received."""
         return self._at(entry.provider, entry.model, entry.at)
 
-    def baseline(self, entry: Entry) -> Price | None:
+    def baseline(self, entry: FinalRow) -> Price | None:
         """The price that a call is compared with; None where no baseline is declared or known.
 
         A call that named its model or tier is compared with its own target.

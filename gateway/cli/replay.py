@@ -13,7 +13,7 @@ from gateway.cli.session import Session, pass_session
 from gateway.cli.terminal import Column, draw, number, usd
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError
-from gateway.core.logged import Logged
+from gateway.core.logged import ReplayRow
 from gateway.dialects import Asked
 from gateway.evaluation.replay import chart, report
 from gateway.evaluation.replay.replay import Text, Walk
@@ -148,7 +148,7 @@ def _texts(books: Books, fetches: frozenset[str]) -> Text | None:
     if not folder.is_dir():
         return None
 
-    def text(row: Logged, seen: Recorded) -> Features | None:
+    def text(row: ReplayRow, seen: Recorded) -> Features | None:
         found = transcripts.find(folder, row.id)
         if found is None or found.cut or seen.client.read_at is not None:
             return None

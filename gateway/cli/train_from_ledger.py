@@ -12,7 +12,7 @@ from gateway.cli.session import Session
 from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.errors import ProblemError
-from gateway.core.ledger_rows import Entry, Feedback
+from gateway.core.ledger_rows import FeedbackRow, FinalRow
 from gateway.dialects import OPERATIONS
 from gateway.evaluation.implicit_feedback import Lesson, lessons
 from gateway.evaluation.training import from_traffic
@@ -102,7 +102,7 @@ def back(session: Session, tenant: str, *, as_json: bool) -> None:
     click.echo(f"The tenant {tenant} goes by {name} again.")
 
 
-def _calls(books: Books, question: Question) -> Iterator[tuple[Entry, Feedback | None]]:
+def _calls(books: Books, question: Question) -> Iterator[tuple[FinalRow, FeedbackRow | None]]:
     """Final rows with what was said of them last."""
     with opened(books) as store:
         if store is None:

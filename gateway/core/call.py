@@ -80,7 +80,7 @@ OPEN = Key(name="open")
 """The key of every call where the configuration says `keys: open`."""
 
 
-class Steer(msgspec.Struct, frozen=True, kw_only=True):
+class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the x-tiergate-* request headers ask for."""
 
     lab: str | None = None
@@ -100,7 +100,7 @@ class Steer(msgspec.Struct, frozen=True, kw_only=True):
         return self.cache in ("refresh", "no-cache")
 
 
-NO_STEER = Steer()
+NO_STEER = RequestOptions()
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +123,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     trace: str | None = None
     """The client's W3C traceparent, as it came."""
     key: Key = OPEN
-    steer: Steer = NO_STEER
+    steer: RequestOptions = NO_STEER
     retried: int = 0
     """How often its client has asked before, by its own count."""
     patience: float | None = None

@@ -10,15 +10,15 @@ from msgspec.structs import replace
 
 from gateway.core.call import Call
 from gateway.core.decision import Decision
-from gateway.core.decision_record import Basis
+from gateway.core.decision_record import DecisionRecord
 from gateway.core.errors import Problem
 from gateway.core.ledger_rows import (
     CLASS,
     VERSION,
-    Attempt,
+    AttemptRow,
     Cache,
-    Entry,
-    Intent,
+    FinalRow,
+    IntentRow,
     Source,
     State,
     become,
@@ -34,7 +34,7 @@ from gateway.core.usage import Usage
 _LONG = 200
 _NOTHING = Decimal(0)
 _UNUSED = Usage()
-_INTENT, _ENTRY = placed(Intent), placed(Entry)
+_INTENT, _ENTRY = placed(IntentRow), placed(FinalRow)
 _SURE, _NEAR = 1e6, 1e-3
 """Seconds up to which a millionth is told apart, and how near a half its digits then may seem."""
 BILLED = "provider"
@@ -46,11 +46,11 @@ _UNBILLED = "count_tokens"
 """The operation that no provider bills."""
 
 
-type Opening = Callable[[], Intent]
+type Opening = Callable[[], IntentRow]
 """Makes the row of a request that is about to be sent."""
 
 
-class Side(NamedTuple):
+class AttemptAccount(NamedTuple):
     """One of two attempts of a call that run at the same time."""
 
     number: int = 0
@@ -61,7 +61,7 @@ class Side(NamedTuple):
     sent: float = 0.0
 
 
-class Sums(Struct, frozen=True):
+class CallTotals(Struct, frozen=True):
     """What the answer of a call used, and what the call costs in USD."""
 
     used: Usage | None
@@ -76,7 +76,7 @@ class Sums(Struct, frozen=True):
     """Of the cost, what rests on estimated tokens."""
 
 
-class Tally:
+class CallAccount:
     """The account of one call. `end` closes it once, then `row` makes its entry."""
 
     __slots__ = (
@@ -126,7 +126,7 @@ class Tally:
         self.effort: str | None = None
         """What the client set."""
         self.decision: Decision | None = None
-        self.basis: Callable[[], Basis | None] | None = None
+        self.basis: Callable[[], DecisionRecord | None] | None = None
         """What the decision rested on, to be told once nobody waits."""
         self.compared = False
         """Whether calls are compared with a baseline."""
@@ -207,7 +207,7 @@ class Tally:
         most: int | None,
         reserved: Decimal | None,
         price: str | None,
-    ) -> Intent:
+    ) -> IntentRow:
         """Made with what may be another by the time that it is made."""
         call, decision = self.call, self.decision
         key, lab, tier = call.key, "", ""
@@ -219,7 +219,7 @@ class Tally:
             lab, tier, target.provider.name, account.name, target.model,
             self.prompt, most, reserved, price, self.config,
         )  # fmt: skip
-        become(row, CLASS, Intent)
+        become(row, CLASS, IntentRow)
         return row
 
     def unsent(self) -> None:
@@ -229,7 +229,7 @@ class Tally:
         if self.attempts == 0:
             self.target = self.account = None
 
-    def fail(self, problem: Problem, at: float, now: float) -> Attempt | None:
+    def fail(self, problem: Problem, at: float, now: float) -> AttemptRow | None:
         """The open attempt gave no answer; None where nothing was sent."""
         target = self.target
         if not self.open or target is None:
@@ -241,7 +241,7 @@ class Tally:
         else:
             self._wasted += billed
             self._guessed += guessed
-        return Attempt(
+        return AttemptRow(
             id=self.call.id,
             attempt=self._number,
             at=at - (now - self._sent),
@@ -258,13 +258,15 @@ class Tally:
             reserved=self.reserved if billed is None else None,
         )
 
-    def aside(self, side: Side | None = None) -> Side:
+    def aside(self, side: AttemptAccount | None = None) -> AttemptAccount:
         """Put what is known of the open attempt aside for another that runs at the same time.
 
         `side` is what this gave for the other before; None where the other is yet to be sent.
         """
-        was = Side(self._number, self.target, self.account, self.open, self.reserved, self._sent)
-        found = Side() if side is None else side
+        was = AttemptAccount(
+            self._number, self.target, self.account, self.open, self.reserved, self._sent
+        )
+        found = AttemptAccount() if side is None else side
         self._number, self.target, self.account, self.open, self.reserved, self._sent = found
         return was
 
@@ -285,7 +287,7 @@ class Tally:
             return None
         return why_unknown(self._filled()[0], self.price())
 
-    def end(self) -> Sums:
+    def end(self) -> CallTotals:
         """What the call comes to. Its account is closed: a second end raises RuntimeError."""
         if self.closed:
             raise RuntimeError("a call has one final entry")
@@ -303,18 +305,18 @@ class Tally:
             total = estimate = None
         elif self._wasted is not _NOTHING:
             total, estimate = _sum(answer, self._wasted), _sum(guessed, self._guessed)
-        return Sums(found, source, price, answer, total, estimate)
+        return CallTotals(found, source, price, answer, total, estimate)
 
     def row(
         self,
-        sums: Sums,
+        sums: CallTotals,
         state: State,
         status: int,
         now: float,
         *,
         problem: str | None = None,
         aborted_by: str | None = None,
-    ) -> Entry:
+    ) -> FinalRow:
         """The final entry of an account that has ended with these sums.
 
         `now` is on the monotonic clock of `call.started`.
@@ -358,7 +360,7 @@ class Tally:
             None if hit or self.response_id is None else self._own_id(self.response_id),
             self.config, basis,
         )  # fmt: skip
-        become(row, CLASS, Entry)
+        become(row, CLASS, FinalRow)
         return row
 
     def _priced(self, target: Target | None) -> Price | None:

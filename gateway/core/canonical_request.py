@@ -2,7 +2,7 @@
 
 Read lazily: a call at home never becomes one of these. Every part, turn and tool keeps in `source`
 the JSON object that it was read from, so that nothing need be guessed and nothing is lost unseen.
-What a field is called in the client's own dialect stands in `Request.names`.
+What a field is called in the client's own dialect stands in `CanonicalRequest.names`.
 """
 
 from typing import Literal
@@ -99,7 +99,7 @@ class Foreign(msgspec.Struct, frozen=True, kw_only=True):
 type Part = Text | Media | Refused | Thought | ToolUse | ToolResult | Foreign
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
+class CanonicalTurn(msgspec.Struct, frozen=True, kw_only=True):
     """One message. Results of tools are parts of a user's turn, also where they are messages."""
 
     role: Role
@@ -133,7 +133,7 @@ class ToolChoice(msgspec.Struct, frozen=True, kw_only=True):
     """Those of all the tools that may be used; empty is all."""
 
 
-class Form(msgspec.Struct, frozen=True, kw_only=True):
+class OutputFormat(msgspec.Struct, frozen=True, kw_only=True):
     """The form that the answer must have: JSON, of a schema where there is one."""
 
     schema: Json = None
@@ -142,14 +142,14 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool | None = None
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class CanonicalRequest(msgspec.Struct, frozen=True, kw_only=True):
     """All that a client asks. None is what it left to the model."""
 
-    turns: tuple[Turn, ...]
+    turns: tuple[CanonicalTurn, ...]
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
     parallel_tools: bool | None = None
-    form: Form | None = None
+    form: OutputFormat | None = None
     max_output: int | None = None
     stop: tuple[str, ...] = ()
     temperature: float | None = None

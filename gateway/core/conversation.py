@@ -8,7 +8,7 @@ type Kind = Literal["main", "side", "agent"]
 """A call of the conversation, one beside it (a title, a summary), one of a sub-agent."""
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ConversationTurn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A call's place in its conversation."""
 
     conversation: str = ""

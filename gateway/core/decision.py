@@ -13,7 +13,7 @@ from gateway.core.target import Target, Tier
 type Source = Literal["pin", "seat", "rule", "classifier", "default"]
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class TraceStep(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the trace."""
 
     step: str
@@ -31,7 +31,7 @@ type Line = tuple[float, str, bool, str, Why]
 """When it was added, the step, whether it matched, its effect and why."""
 
 
-class Trace(Sequence[Step]):
+class Trace(Sequence[TraceStep]):
     """Why something was decided, line by line, each with the milliseconds since the one before.
 
     Its lines are made into words each time that somebody reads them. `clock` counts seconds.
@@ -48,7 +48,7 @@ class Trace(Sequence[Step]):
         """One line: what was looked at, why, and what came of it."""
         self._lines.append((self._clock(), step, matched, effect, why))
 
-    def take(self, steps: Iterable[Step]) -> None:
+    def take(self, steps: Iterable[TraceStep]) -> None:
         """Lines that are words, each as of now."""
         for one in steps:
             self._lines.append((self._clock(), one.step, one.matched, one.effect, one.why))
@@ -62,25 +62,25 @@ class Trace(Sequence[Step]):
         for _, step, matched, effect, why in lines:
             self._lines.append((self._clock(), step, matched, effect, why))
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Iterator[TraceStep]:
         last = self._began
         for at, step, matched, effect, why in self._lines:
             ms, last = int((at - last) * 10_000_000) / 10_000, at
             words = why if isinstance(why, str) else why()
-            yield Step(step=step, matched=matched, effect=effect, why=words, ms=ms)
+            yield TraceStep(step=step, matched=matched, effect=effect, why=words, ms=ms)
 
     def __len__(self) -> int:
         return len(self._lines)
 
     @overload
-    def __getitem__(self, at: int) -> Step: ...
+    def __getitem__(self, at: int) -> TraceStep: ...
     @overload
-    def __getitem__(self, at: slice) -> tuple[Step, ...]: ...
-    def __getitem__(self, at: int | slice) -> Step | tuple[Step, ...]:
+    def __getitem__(self, at: slice) -> tuple[TraceStep, ...]: ...
+    def __getitem__(self, at: int | slice) -> TraceStep | tuple[TraceStep, ...]:
         return tuple(self)[at]
 
 
-class Switch(msgspec.Struct, frozen=True, kw_only=True):
+class SessionSwitch(msgspec.Struct, frozen=True, kw_only=True):
     """A conversation that left its seat, or that had a reason to and stayed."""
 
     moved: bool
@@ -121,7 +121,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What it said."""
     thresholds: Thresholds | None = None
     """What the score was held against."""
-    switch: Switch | None = None
+    switch: SessionSwitch | None = None
     """Whether and why the conversation left its seat; None where nothing asked it to."""
     family: str | None = None
     """The beginning of the model's name that chose the tier, as no provider of the model is on."""
@@ -135,10 +135,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     cache: bool = False
     """True if a guard turns the response cache on for the call."""
     complete: Complete = "off"
-    trace: Sequence[Step] = ()
+    trace: Sequence[TraceStep] = ()
 
 
-class Skipped(msgspec.Struct, frozen=True):
+class SkippedTarget(msgspec.Struct, frozen=True):
     """A target that may not serve the call, and the reason."""
 
     target: str
@@ -156,4 +156,4 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The dialect in which each of them is asked: the client's own where it is spoken."""
     labs: tuple[str, ...] = ()
     """The lab of each; empty where all are of the lab that was decided."""
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedTarget, ...] = ()

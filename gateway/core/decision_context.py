@@ -20,7 +20,7 @@ class Score(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the classifier's `why` tells of it, in its own order; nothing of the text."""
 
 
-class Cut(msgspec.Struct, frozen=True):
+class ShareCut(msgspec.Struct, frozen=True):
     """Where bounds on shares end a tier, on the axis of need of `routing/share.py`."""
 
     reasoning: float
@@ -38,13 +38,13 @@ class Thresholds(msgspec.Struct, frozen=True):
     """The least `Score.smart` that goes to smart."""
     id: str
     """The name under which this snapshot stands on an entry."""
-    cut: Cut | None = None
+    cut: ShareCut | None = None
     """What recent traffic takes away from the tiers above; None takes nothing."""
     bounds: tuple[float, float] | None = None
     """The shares of reasoning and smart that `cut` is made for."""
 
 
-class Seat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a conversation is sitting on."""
 
     lab: str
@@ -72,12 +72,12 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When it was last served, seconds since the epoch."""
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DecisionContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that a decision reads beside the call and the configuration."""
 
     at: float = 0.0
     """When the call was received, seconds since the epoch: rules, prices and seats know time."""
-    seat: Seat | None = None
+    seat: Session | None = None
     unseated: str = ""
     """Why the target of the seat is not asked in its turn; empty where it is."""
     ceiling: Tier | None = None
@@ -90,5 +90,5 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why a model that should have judged it said nothing; None where none was to."""
 
 
-NOTHING = Evidence()
+NOTHING = DecisionContext()
 """Of a call that is decided apart from all others."""

@@ -9,14 +9,14 @@ from typing import Literal
 import msgspec
 
 from gateway.core.call import Strategy
-from gateway.core.conversation import Turn
-from gateway.core.decision_context import Evidence, Score
+from gateway.core.conversation import ConversationTurn
+from gateway.core.decision_context import DecisionContext, Score
 
 type RecordedComplete = Literal["off", "hold", "live"]
 """A value of `complete` in a row: earlier versions wrote `live` too."""
 
 
-class Scope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RecordedScope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What of a key bounds a decision, as it was; the names are those of `Key`."""
 
     lab: str | None = None
@@ -30,7 +30,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     conversation: Strategy | None = None
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RecordedOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the x-tiergate-* headers asked for; the names are those of `Steer`."""
 
     lab: str | None = None
@@ -39,7 +39,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     complete: RecordedComplete | None = None
 
 
-class Basis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a decision rested on beside the configuration and what the row tells anyway."""
 
     operation: str = "generate"
@@ -47,7 +47,7 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of the last user turn, estimated; 0 where it has no text."""
     chars: int = 0
     turns: int = 0
-    turn: Turn | None = None
+    turn: ConversationTurn | None = None
     """Its place in its conversation."""
     tool_loop: bool = False
     tools: tuple[str, ...] = ()
@@ -69,8 +69,8 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     logprobs: bool = False
     members: tuple[str, ...] = ()
     """Top-level members that a target may refuse."""
-    said: Said | None = None
-    scope: Scope | None = None
+    said: RecordedOptions | None = None
+    scope: RecordedScope | None = None
     signals: dict[str, int | float | bool] | None = None
     """Those that are not 0; None where nobody read them."""
     language: str | None = None
@@ -88,7 +88,7 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The kind of error it ended in."""
     doors: dict[str, str] = {}
     """Why a target could not be asked in another dialect, empty where it could, for each tried."""
-    evidence: Evidence | None = None
+    evidence: DecisionContext | None = None
     """None where there was none; its `at` is the row's."""
     target: str | None = None
     """The first of the plan, as provider/model."""

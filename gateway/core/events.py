@@ -2,8 +2,8 @@
 
 A whole answer is the same events, told at once. Order: Start, then content, each tool's pieces
 after its ToolStart and before its ToolEnd (two tools may be interleaved, as Chat Completions
-allows), then Told and Finish in any order, then End where the dialect's own end has been seen.
-`choice` counts the answers to one request; it is 0 but for clients that asked for several.
+allows), then UsageUpdate and Finish in any order, then End where the dialect's own end has been
+seen. `choice` counts the answers to one request; it is 0 but for clients that asked for several.
 """
 
 from typing import Literal
@@ -31,14 +31,14 @@ class Start(msgspec.Struct, frozen=True, gc=False):
     """What is known of the input at once."""
 
 
-class Words(msgspec.Struct, frozen=True, gc=False):
+class TextDelta(msgspec.Struct, frozen=True, gc=False):
     """Text of the answer."""
 
     text: str
     choice: int = 0
 
 
-class Likely(msgspec.Struct, frozen=True):
+class LogProbs(msgspec.Struct, frozen=True):
     """Log probabilities of the words just told, as Chat Completions writes its `content` list."""
 
     tokens: list[Json]
@@ -54,7 +54,7 @@ class Declined(msgspec.Struct, frozen=True, gc=False):
     choice: int = 0
 
 
-class Thinking(msgspec.Struct, frozen=True, gc=False):
+class ReasoningDelta(msgspec.Struct, frozen=True, gc=False):
     """Readable reasoning, or a summary of it. `part` counts the parts of a summary."""
 
     text: str
@@ -62,7 +62,7 @@ class Thinking(msgspec.Struct, frozen=True, gc=False):
     choice: int = 0
 
 
-class ThoughtEnd(msgspec.Struct, frozen=True, gc=False):
+class ReasoningEnd(msgspec.Struct, frozen=True, gc=False):
     """A block of reasoning is over; `state` is for its maker alone."""
 
     state: str | None = None
@@ -82,7 +82,7 @@ class ToolStart(msgspec.Struct, frozen=True, gc=False):
     choice: int = 0
 
 
-class ToolPiece(msgspec.Struct, frozen=True, gc=False):
+class ToolDelta(msgspec.Struct, frozen=True, gc=False):
     """A piece of a tool's arguments: JSON text, of a custom tool free text."""
 
     index: int
@@ -98,7 +98,7 @@ class ToolEnd(msgspec.Struct, frozen=True, gc=False):
     choice: int = 0
 
 
-class Cited(msgspec.Struct, frozen=True):
+class Citation(msgspec.Struct, frozen=True):
     """A source of what was said."""
 
     url: str | None = None
@@ -118,7 +118,7 @@ class Opaque(msgspec.Struct, frozen=True):
     choice: int = 0
 
 
-class Told(msgspec.Struct, frozen=True):
+class UsageUpdate(msgspec.Struct, frozen=True):
     """Usage as known now: it takes the place of what was told before."""
 
     usage: Usage
@@ -146,9 +146,10 @@ class End(msgspec.Struct, frozen=True, gc=False):
 
 
 type Event = (
-    Start | Words | Likely | Declined | Thinking | ThoughtEnd | ToolStart | ToolPiece | ToolEnd
-    | Cited | Opaque | Told | Finish | Failed | End
+    Start | TextDelta | LogProbs | Declined | ReasoningDelta | ReasoningEnd
+    | ToolStart | ToolDelta | ToolEnd
+    | Citation | Opaque | UsageUpdate | Finish | Failed | End
 )  # fmt: skip
 
-CONTENT = (Words, Declined, Thinking, ThoughtEnd, ToolStart, Opaque, Finish)
+CONTENT = (TextDelta, Declined, ReasoningDelta, ReasoningEnd, ToolStart, Opaque, Finish)
 """Events past which nothing is tried again: the commit point."""

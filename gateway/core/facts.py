@@ -14,7 +14,7 @@ _SNAPSHOT = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)\Z")
 type Sampling = Literal["always", "effort-none", "never"]
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Facts of one model at one provider. None is unknown, and the unknown refuses nothing."""
 
     context: int | None = None
@@ -58,7 +58,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.max_input or self.context
 
 
-UNKNOWN = Facts()
+UNKNOWN = ModelFacts()
 
 
 def base_name(model: str) -> str:

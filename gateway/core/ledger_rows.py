@@ -1,8 +1,8 @@
 """The rows of the ledger: what a call was, what was decided, what it used and what it cost.
 
-An `Intent` is written before each request to a provider, an `Attempt` where one gave no answer, one
-`Entry` when the call is over, a `Reprice` where a price has come later, and a `Feedback` where
-whoever got the answer has judged it. Rows are never changed:
+An `IntentRow` is written before each request to a provider, an `AttemptRow` where one gave no
+answer, one `FinalRow` when the call is over, a `RepriceRow` where a price has come later, and a
+`FeedbackRow` where whoever got the answer has judged it. Rows are never changed:
 the store puts them together by the id of the call. None is unknown, never zero; times are seconds.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from gateway.core.decision_record import Basis
+from gateway.core.decision_record import DecisionRecord
 from gateway.core.target import Tier
 
 VERSION = 3
@@ -28,7 +28,7 @@ type Verdict = Literal["good", "bad"]
 type Source = Literal["provider", "partial", "estimate", "recording"]
 
 
-class Intent(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_field="kind"):
+class IntentRow(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_field="kind"):
     """Written before a provider is dialled, so that a crash leaves a trace of what it may bill."""
 
     v: int = VERSION
@@ -56,7 +56,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_field=
     config: str
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True, tag="attempt", tag_field="kind"):
+class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, tag="attempt", tag_field="kind"):
     """A request to a provider that gave no answer; the one that did is told by the final row."""
 
     v: int = VERSION
@@ -84,7 +84,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, tag="attempt", tag_fiel
     """USD that it may have cost at most, where `cost` is unknown."""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="kind"):
+class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="kind"):
     """The one final row of a call. None is unknown, never zero; times are seconds.
 
     States: `settled` the provider told its usage; `estimated` an answer was given and the usage is
@@ -173,11 +173,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="k
     """The id in the body of that answer: what its exports and bills have."""
     config: str
     """Version of the configuration."""
-    basis: Basis | None = None
+    basis: DecisionRecord | None = None
     """What was decided on; None where nothing was, and of a call that a crash has ended."""
 
 
-class Reprice(msgspec.Struct, frozen=True, kw_only=True, tag="reprice", tag_field="kind"):
+class RepriceRow(msgspec.Struct, frozen=True, kw_only=True, tag="reprice", tag_field="kind"):
     """A later cost of a call; of several the one that was written last stands."""
 
     v: int = VERSION
@@ -191,7 +191,7 @@ class Reprice(msgspec.Struct, frozen=True, kw_only=True, tag="reprice", tag_fiel
     price: str | None
 
 
-class Feedback(msgspec.Struct, frozen=True, kw_only=True, tag="feedback", tag_field="kind"):
+class FeedbackRow(msgspec.Struct, frozen=True, kw_only=True, tag="feedback", tag_field="kind"):
     """What its client says of an answer; of several the last stands."""
 
     v: int = VERSION
@@ -208,7 +208,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, tag="feedback", tag_fi
     """How good the answer was, 0 to 1."""
 
 
-type Row = Intent | Attempt | Entry | Reprice | Feedback
+type Row = IntentRow | AttemptRow | FinalRow | RepriceRow | FeedbackRow
 """What is known of a call while it runs, the final entry it becomes, and its later price."""
 
 
@@ -224,5 +224,5 @@ def placed[T: msgspec.Struct](kind: type[T]) -> Callable[..., T]:
 
 
 become: Callable[[object, str, type], None] = object.__setattr__
-"""Makes a row that is `placed` one of its kind: `become(row, CLASS, Entry)`."""
+"""Makes a row that is `placed` one of its kind: `become(row, CLASS, FinalRow)`."""
 CLASS = "__class__"

@@ -4,11 +4,11 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.decision_record import Basis
+from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import Cache, State
 
 
-class Logged(msgspec.Struct, frozen=True, kw_only=True):
+class ReplayRow(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of an `Entry` by the same names; `cost` is the latest."""
 
     id: str
@@ -42,4 +42,4 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
     media: dict[str, int] = {}
     cost: Decimal | None = None
     config: str
-    basis: Basis | None = None
+    basis: DecisionRecord | None = None

@@ -19,7 +19,7 @@ _EPOCH = 3
 """Weekday of 1970-01-01, where Monday is 0."""
 
 
-class Whole(msgspec.Struct, frozen=True, gc=False):
+class WholeRates(msgspec.Struct, frozen=True, gc=False):
     """Rates in whole numbers: sums that every call needs take half the time.
 
     Tokens times these, divided by what they are `per`, are exact USD. The exponent of that is the
@@ -50,7 +50,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=
     output: Decimal | None = None
 
     @cached_property
-    def whole(self) -> Whole | None:
+    def whole(self) -> WholeRates | None:
         """The same in whole numbers; None where it has no price of input or of output."""
         if self.input is None or self.output is None:
             return None
@@ -64,7 +64,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=
         def per(places: int) -> Decimal:
             return Decimal((0, (1, *[0] * (_SIX + most - places)), places))
 
-        return Whole(
+        return WholeRates(
             input=int(_EXACT.scaleb(self.input, most)),
             cache_read=None if self.cache_read is None else int(_EXACT.scaleb(read, most)),
             output=int(_EXACT.scaleb(self.output, most)),
@@ -75,14 +75,14 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=
         )
 
 
-class Step(msgspec.Struct, frozen=True):
+class PriceStep(msgspec.Struct, frozen=True):
     """Rates of the whole request once its prompt is longer than `above` tokens."""
 
     above: int
     rates: Rates
 
 
-class Hours(msgspec.Struct, frozen=True):
+class PriceHours(msgspec.Struct, frozen=True):
     """A price that holds at certain hours of certain days, both in UTC."""
 
     spans: tuple[tuple[int, int], ...]
@@ -92,7 +92,7 @@ class Hours(msgspec.Struct, frozen=True):
     price: "Price"
 
 
-class Later(msgspec.Struct, frozen=True):
+class LaterPrice(msgspec.Struct, frozen=True):
     """A price that holds from a moment on, with hours of its own."""
 
     start: float
@@ -108,13 +108,13 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     """The price of one model at one provider, and where it comes from."""
 
     rates: Rates
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PriceStep, ...] = ()
     """Long-context steps, lowest first."""
     version: str
     """What stands on every row it priced, e.g. "catalogue 2026-11-24"."""
-    hours: tuple[Hours, ...] = ()
+    hours: tuple[PriceHours, ...] = ()
     """Prices by time of day; the first that holds is in force."""
-    later: tuple[Later, ...] = ()
+    later: tuple[LaterPrice, ...] = ()
     """Prices that take its place, earliest first."""
     services: dict[str, "Price"] = {}
     """Prices by service tier of the provider, where one other than its standard served."""

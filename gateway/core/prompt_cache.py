@@ -15,7 +15,7 @@ LEAST = 1_024
 """Tokens of the shortest prompt that providers keep without being asked to."""
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
+class CachedTurn(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of one request of a conversation."""
 
     cached: int
@@ -25,7 +25,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     output: int
 
 
-def lost(turn: Turn, price: Price | None) -> Decimal | None:
+def lost(turn: CachedTurn, price: Price | None) -> Decimal | None:
     """USD, once, of having `turn.cached` tokens read anew where they are not cached.
 
     That is their price as written to the cache less their price as read from it. None: unknown.
@@ -41,7 +41,7 @@ def lost(turn: Turn, price: Price | None) -> Decimal | None:
     return _EXACT.divide(_EXACT.multiply(turn.cached, _EXACT.subtract(write, read)), _MILLION)
 
 
-def warm(turn: Turn, price: Price | None) -> Decimal | None:
+def warm(turn: CachedTurn, price: Price | None) -> Decimal | None:
     """USD of a request whose `turn.cached` tokens are in the cache. None: unknown."""
     rates = _rates(turn, price)
     if rates is None:
@@ -85,7 +85,7 @@ def alone(rates: Rates) -> bool:
     return rates.cache_read is not None and not writes
 
 
-def _rates(turn: Turn, price: Price | None) -> Rates | None:
+def _rates(turn: CachedTurn, price: Price | None) -> Rates | None:
     return None if price is None else price.at(turn.cached + turn.fresh)
 
 

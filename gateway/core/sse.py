@@ -42,7 +42,7 @@ def events(data: bytes) -> list[bytes]:
     return frames(data) if b"data:" in data else []
 
 
-class Whole:
+class FrameSplitter:
     """Gives whole frames out of what is read, and keeps the beginning of the next one.
 
     A long frame comes in many reads: they are joined once, when its end is there.

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from gateway.core.facts import UNKNOWN, Facts
+from gateway.core.facts import UNKNOWN, ModelFacts
 from gateway.core.price import Price
 
 type Tier = Literal["fast", "smart", "reasoning"]
@@ -116,7 +116,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     max_output: int | None = None
     params: dict[str, object] = {}
     """Members added as they are, for openai-chat, where the client left them unset."""
-    facts: Facts = UNKNOWN
+    facts: ModelFacts = UNKNOWN
     price: Price | None = None
     listed: bool = True
     """False if no lab lists it: its name came from a client."""
@@ -155,7 +155,7 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is off."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class EndpointKey(msgspec.Struct, frozen=True):
     """Where a model stands: a target of a tier of a lab."""
 
     lab: str
@@ -216,7 +216,7 @@ class Targets:
         return target
 
 
-class Maker(msgspec.Struct, frozen=True, kw_only=True):
+class NameOwner(msgspec.Struct, frozen=True, kw_only=True):
     """A provider that owns the names of its models, and serves models that no lab lists."""
 
     provider: Provider
@@ -237,9 +237,9 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     default_lab: str
     default_tier: Tier
     aliases: dict[str, str] = {}
-    models: dict[str, tuple[Place, ...]] = {}
+    models: dict[str, tuple[EndpointKey, ...]] = {}
     """Every place of a model, by its own name and by "provider/name", where its provider is on."""
-    makers: tuple[Maker, ...] = ()
+    makers: tuple[NameOwner, ...] = ()
     """All makers, on or off. Of two makers of one name the first that is on serves it."""
     families: dict[str, Tier] = {}
     """By the beginning of a name: the tier it means where no provider of that model is on."""
@@ -247,13 +247,13 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of the configuration: stands on every row."""
 
 
-def places(labs: dict[str, Lab]) -> dict[str, tuple[Place, ...]]:
+def places(labs: dict[str, Lab]) -> dict[str, tuple[EndpointKey, ...]]:
     """Index the targets of labs that are on by model name and by provider/model."""
-    found: dict[str, list[Place]] = {}
+    found: dict[str, list[EndpointKey]] = {}
     for lab in labs.values():
         for tier in TIERS if lab.on else ():
             for target in lab.tiers.get(tier, ()):
                 if target.provider.on:
                     for name in (target.model, target.name):
-                        found.setdefault(name, []).append(Place(lab.name, tier, target))
+                        found.setdefault(name, []).append(EndpointKey(lab.name, tier, target))
     return {name: tuple(spots) for name, spots in found.items()}

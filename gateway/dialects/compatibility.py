@@ -17,9 +17,9 @@ from typing import Literal
 import msgspec
 
 from gateway.core.canonical_request import (
+    CanonicalRequest,
     Foreign,
     Media,
-    Request,
     Text,
     Thought,
     ToolResult,
@@ -234,7 +234,7 @@ All others are dropped and named. Gemini's stand in camelCase; clients may write
 _CREATE = ("thread", {"type": "create"})
 
 
-def weigh(request: Request, door: str) -> tuple[list[Loss], list[str]]:
+def weigh(request: CanonicalRequest, door: str) -> tuple[list[Loss], list[str]]:
     """What a request would lose in a dialect, and why it cannot be said there at all."""
     losses: dict[str, Loss] = {}
     refusals: dict[str, None] = {}
@@ -254,14 +254,14 @@ def weigh(request: Request, door: str) -> tuple[list[Loss], list[str]]:
     return list(losses.values()), list(refusals)
 
 
-def _how(request: Request, field: str, name: str) -> str:
+def _how(request: CanonicalRequest, field: str, name: str) -> str:
     """How the users of a widespread client leave a tool out that it offers by itself."""
     responses = request.names.get("turns") == "input"
     codex = responses and (field, name) == ("hosted_tool", "tools.web_search")
     return ' (Codex: web_search = "disabled")' if codex else ""
 
 
-def asked(request: Request) -> Iterator[tuple[str, str]]:
+def asked(request: CanonicalRequest) -> Iterator[tuple[str, str]]:
     """Fields of FIELDS that a request sets, each with the client's own name of it."""
     name = request.names.get
     for field in _SETTINGS:
@@ -290,10 +290,10 @@ _SETTINGS = (
     "frequency_penalty", "seed", "logit_bias", "logprobs", "verbosity", "effort", "budget",
     "thoughts_shown", "service_tier", "user", "metadata", "cache_key",
 )  # fmt: skip
-"""Fields of the same name in Request."""
+"""Fields of the same name in CanonicalRequest."""
 
 
-def _tools(request: Request) -> Iterator[tuple[str, str]]:
+def _tools(request: CanonicalRequest) -> Iterator[tuple[str, str]]:
     word = request.names.get("tools", "tools")
     for tool in request.tools:
         yield f"{tool.kind}_tool", f"{word}.{tool.name}" if tool.kind == "hosted" else word
@@ -331,7 +331,7 @@ def _more(source: Json) -> Iterator[str]:
             yield name
 
 
-def _turns(request: Request) -> Iterator[tuple[str, str]]:
+def _turns(request: CanonicalRequest) -> Iterator[tuple[str, str]]:
     word = request.names.get("turns", "messages")
     begun = False
     for turn in request.turns:

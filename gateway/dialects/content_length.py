@@ -5,7 +5,15 @@ sealed reasoning nor what tools brought.
 """
 
 from gateway.core import jsonio
-from gateway.core.events import Declined, Event, Opaque, Thinking, ToolPiece, ToolStart, Words
+from gateway.core.events import (
+    Declined,
+    Event,
+    Opaque,
+    ReasoningDelta,
+    TextDelta,
+    ToolDelta,
+    ToolStart,
+)
 from gateway.core.jsonio import Json
 
 _WRITTEN, _GIVEN = ("name", "code", "transcript"), ("arguments", "input", "operation")
@@ -47,7 +55,7 @@ def thing(value: Json) -> int:
 
 def event(said: Event) -> int:
     """Bytes that an event says."""
-    if isinstance(said, Words | ToolPiece | Thinking | Declined):
+    if isinstance(said, TextDelta | ToolDelta | ReasoningDelta | Declined):
         return text(said.text)
     if isinstance(said, ToolStart):
         return text(said.name)

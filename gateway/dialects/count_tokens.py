@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Iterable
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.canonical_request import Request
+from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.errors import Problem
-from gateway.core.events import End, Event, Failed, Opaque, Told
+from gateway.core.events import End, Event, Failed, Opaque, UsageUpdate
 from gateway.core.jsonio import Json, JsonError
 from gateway.core.target import Target
 from gateway.core.usage import Usage, count
@@ -38,7 +38,7 @@ def speech(
     number, which `counted` writes. `wrap` puts a request into the form that is counted.
     """
 
-    def encode(request: Request, target: Target) -> Said:
+    def encode(request: CanonicalRequest, target: Target) -> Said:
         said = own.encode(request, target)
         value = {name: said.value[name] for name in said.value if name in members}
         return msgspec.structs.replace(said, value=wrap(value, target))
@@ -47,7 +47,7 @@ def speech(
         tokens = number(body, member)
         if tokens is None:
             return [Failed(_MISSING)]
-        return [Opaque(kind=_TOKENS, source=tokens), Told(_FREE), End()]
+        return [Opaque(kind=_TOKENS, source=tokens), UsageUpdate(_FREE), End()]
 
     def tell(events: Iterable[Event], _: Telling) -> bytes:
         return counted(next(one.source for one in events if isinstance(one, Opaque)))
@@ -57,10 +57,10 @@ def speech(
     )
 
 
-def _plain(decode: Callable[[Body], Request]) -> Callable[[Body], Request]:
-    def plain(body: Body) -> Request:
+def _plain(decode: Callable[[Body], CanonicalRequest]) -> Callable[[Body], CanonicalRequest]:
+    def plain(body: Body) -> CanonicalRequest:
         asked = decode(body)
-        return Request(
+        return CanonicalRequest(
             turns=asked.turns,
             tools=asked.tools,
             tool_choice=asked.tool_choice,

@@ -1,15 +1,15 @@
 """Embeddings in no dialect: what is asked for them, and the vectors of an answer.
 
-A request is a Request whose turns are its inputs, one vector each; a vector is an Opaque event. So
-calls for embeddings are translated by the same `abroad` as all others.
+A request is a CanonicalRequest whose turns are its inputs, one vector each; a vector is an Opaque
+event. So calls for embeddings are translated like all others.
 """
 
 import base64
 import struct
 from collections.abc import Iterable
 
-from gateway.core.canonical_request import Request, Text, Turn
-from gateway.core.events import End, Event, Failed, Finish, Opaque, Start, Told
+from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Text
+from gateway.core.events import End, Event, Failed, Finish, Opaque, Start, UsageUpdate
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 from gateway.dialects.stream_commit import broken
@@ -20,7 +20,7 @@ DONE = "stop"
 _VECTOR = "embedding"
 
 
-class Wanted(Request, frozen=True, kw_only=True):
+class Wanted(CanonicalRequest, frozen=True, kw_only=True):
     """A request for embeddings."""
 
     dimensions: int | None = None
@@ -30,19 +30,19 @@ class Wanted(Request, frozen=True, kw_only=True):
     """The client asked for one vector, not for a list of them."""
 
 
-def wanted(request: Request | None) -> Wanted:
+def wanted(request: CanonicalRequest | None) -> Wanted:
     """A request that is known to be for embeddings. Raises TypeError for any other."""
     if not isinstance(request, Wanted):
         raise TypeError("not a request for embeddings")
     return request
 
 
-def texts(request: Request) -> list[str]:
+def texts(request: CanonicalRequest) -> list[str]:
     """The inputs; the parts of one are its lines."""
     return [_text(turn) for turn in request.turns]
 
 
-def _text(turn: Turn) -> str:
+def _text(turn: CanonicalTurn) -> str:
     return "\n".join(part.text for part in turn.parts if isinstance(part, Text))
 
 
@@ -52,7 +52,7 @@ def answer(
     """The events of a whole answer; what is no list of numbers fails it."""
     if not all(map(_is_vector, vectors)):
         return [Failed(broken("vectors that are no lists of numbers"))]
-    told: list[Event] = [] if usage is None else [Told(usage)]
+    told: list[Event] = [] if usage is None else [UsageUpdate(usage)]
     made: list[Event] = [Opaque(kind=_VECTOR, source=vector) for vector in vectors]
     return [Start(id=id, model=model), *made, *told, Finish(reason="stop", word=DONE), End()]
 
@@ -86,7 +86,7 @@ class Heard:
                     self.model = event.model or self.model
                 case Opaque():
                     self.vectors.append(event.source)
-                case Told():
+                case UsageUpdate():
                     self.usage = event.usage
                 case _:
                     continue

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.canonical_request import Media, Part, Request, ToolResult
+from gateway.core.canonical_request import CanonicalRequest, Media, Part, ToolResult
 from gateway.core.jsonio import Json
 from gateway.core.target import Provider
 from gateway.dialects import compatibility, reasoning_state
@@ -52,15 +52,15 @@ _STAND_INS = {
 """What a plan is made with: by kind, whatever it will be."""
 
 
-def wanted(request: Request, door: str, provider: Provider) -> dict[str, Media]:
+def wanted(request: CanonicalRequest, door: str, provider: Provider) -> dict[str, Media]:
     """The media on the web that a provider takes as data alone in a dialect, by URL."""
     found = (part for part in _media(request) if _needs(part, door, provider))
     return {part.url: part for part in found if part.url is not None}
 
 
 def standing(
-    request: Request, door: str, provider: Provider, fetches: frozenset[str]
-) -> tuple[Request, str]:
+    request: CanonicalRequest, door: str, provider: Provider, fetches: frozenset[str]
+) -> tuple[CanonicalRequest, str]:
     """A request as it will be said once what may be fetched is here, and why it cannot be said.
 
     `fetches`: kinds of media that the gateway may fetch.
@@ -78,12 +78,12 @@ def standing(
     return request, f"{name(request, rest[0])}: {provider.name} takes {_NOUNS[kind]} as data alone"
 
 
-def name(request: Request, part: Media) -> str:
+def name(request: CanonicalRequest, part: Media) -> str:
     """What a part is called to the client."""
     return f"{request.names.get('turns', 'messages')}.{part.kind}"
 
 
-def filled(request: Request, fetched: Mapping[str, Fetched]) -> Request:
+def filled(request: CanonicalRequest, fetched: Mapping[str, Fetched]) -> CanonicalRequest:
     """A request with what was fetched in place of its URL."""
     turns = tuple(
         msgspec.structs.replace(turn, parts=tuple(_fill(part, fetched) for part in turn.parts))
@@ -107,7 +107,7 @@ def home(body: Body, fetched: Mapping[str, Fetched]) -> Body:
     return body
 
 
-def _media(request: Request) -> Iterator[Media]:
+def _media(request: CanonicalRequest) -> Iterator[Media]:
     for turn in request.turns:
         yield from _within(turn.parts)
 

@@ -1,8 +1,8 @@
 """What a dialect must be able to do so that others can be translated to and from it.
 
-    decode    a client's body -> a Request          encode   a Request -> a body for a target
-    events    a whole answer -> events              tell     events -> a whole answer
-    decoder   a stream -> events                    encoder  events -> a stream
+    decode    a client's body -> a canonical request    encode   that -> a body for a target
+    events    a whole answer -> events                  tell     events -> a whole answer
+    decoder   a stream -> events                        encoder  events -> a stream
 
 A target abroad is asked what `encode` gives, as if a client of its own dialect had asked it: the
 dialect's `write` then fits it to the model as it fits every request.
@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.core.canonical_request import Request
+from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.events import Event
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
@@ -49,7 +49,7 @@ class Telling(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the request's custom tools."""
     label: str = ""
     """Put before a maker's state, so that it is known again when it comes back."""
-    asked: Request | None = None
+    asked: CanonicalRequest | None = None
     """What the client asked, for dialects whose answers repeat it."""
 
 
@@ -79,9 +79,9 @@ class Encoder(Protocol):
 class Speech(msgspec.Struct, frozen=True, kw_only=True):
     """The six functions of one dialect."""
 
-    decode: Callable[[Body], Request]
+    decode: Callable[[Body], CanonicalRequest]
     """Raises ProblemError, invalid_request with the field, for what is no request at all."""
-    encode: Callable[[Request, Target], Said]
+    encode: Callable[[CanonicalRequest, Target], Said]
     events: Callable[[bytes], list[Event]]
     """Never raises: what is no answer is a Failed."""
     tell: Callable[[Iterable[Event], Telling], bytes]

@@ -37,7 +37,7 @@ class Held(ABC):
         self.response_id: str | None = None
         self.finish: str | None = None
         self.problem: Problem | None = None
-        self._whole = sse.Whole()
+        self._whole = sse.FrameSplitter()
         self._held: list[bytes] = []
         """Bytes before the first content. The attempt that feeds the stream bounds them."""
         self._form: Form | None = None

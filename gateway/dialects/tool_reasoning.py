@@ -13,9 +13,9 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.core.canonical_request import Part, Request, Thought, ToolUse, Turn
+from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Part, Thought, ToolUse
 from gateway.core.errors import Problem
-from gateway.core.events import Event, Thinking, ThoughtEnd, ToolEnd, ToolStart, Words
+from gateway.core.events import Event, ReasoningDelta, ReasoningEnd, TextDelta, ToolEnd, ToolStart
 from gateway.core.usage import Usage
 from gateway.dialects.base import Body, Dialect, Glance, Watch, Written
 from gateway.dialects.body import UNWRITTEN
@@ -83,17 +83,17 @@ class Ear:
     def hear(self, event: Event) -> None:
         """Take one event; a client of this kind asks for one answer, others are not noted."""
         kind = type(event)
-        if kind is Words:
+        if kind is TextDelta:
             self._spoke = True
         elif kind in _HEARD and event.choice == 0:  # type: ignore[union-attr]  # those have it
             self._take(event)
 
     def _take(self, event: Event) -> None:
         match event:
-            case Thinking():
+            case ReasoningDelta():
                 self._late = self._spoke if not self._pieces else self._late
                 self._pieces.append(event.text)
-            case ThoughtEnd():
+            case ReasoningEnd():
                 late = self._late if self._pieces else self._spoke
                 text = "".join(self._pieces)
                 self._pieces.clear()
@@ -116,10 +116,10 @@ class Ear:
         return msgspec.structs.replace(self.note, calls=calls)
 
 
-_HEARD = frozenset({Thinking, ThoughtEnd, ToolStart, ToolEnd})
+_HEARD = frozenset({ReasoningDelta, ReasoningEnd, ToolStart, ToolEnd})
 
 
-def back(request: Request, notes: Mapping[str, Note]) -> Request:
+def back(request: CanonicalRequest, notes: Mapping[str, Note]) -> CanonicalRequest:
     """A request with what was noted of its calls; `notes` by the id of the first call of a turn.
 
     A thought without a state gives way to the one that was noted.
@@ -132,7 +132,7 @@ def back(request: Request, notes: Mapping[str, Note]) -> Request:
     return msgspec.structs.replace(request, turns=tuple(turns))
 
 
-def _turn(turn: Turn, note: Note) -> Turn:
+def _turn(turn: CanonicalTurn, note: Note) -> CanonicalTurn:
     lead: list[Part] = []
     parts: list[Part] = []
     for part in turn.parts:
@@ -151,7 +151,7 @@ def _turn(turn: Turn, note: Note) -> Turn:
     return msgspec.structs.replace(turn, parts=(*lead, *parts))
 
 
-def bare(request: Request) -> Request:
+def bare(request: CanonicalRequest) -> CanonicalRequest:
     """A request without any maker's state."""
     turns = tuple(
         msgspec.structs.replace(turn, parts=tuple(map(_bare, _spoken(turn))))
@@ -160,7 +160,7 @@ def bare(request: Request) -> Request:
     return msgspec.structs.replace(request, turns=turns)
 
 
-def _spoken(turn: Turn) -> list[Part]:
+def _spoken(turn: CanonicalTurn) -> list[Part]:
     return [part for part in turn.parts if not isinstance(part, Thought)]
 
 
@@ -170,7 +170,7 @@ def _bare(part: Part) -> Part:
     return part
 
 
-def holds(request: Request, maker: str) -> bool:
+def holds(request: CanonicalRequest, maker: str) -> bool:
     """Whether a request holds a state of a maker."""
     return any(
         isinstance(part, Thought | ToolUse) and part.state is not None and part.maker == maker

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.canonical_request import Media, Request
+from gateway.core.canonical_request import CanonicalRequest, Media
 from gateway.core.errors import Problem
 from gateway.core.events import (
     CONTENT,
@@ -19,13 +19,13 @@ from gateway.core.events import (
     Failed,
     Finish,
     Opaque,
+    ReasoningDelta,
     Start,
-    Thinking,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )  # fmt: skip
 from gateway.core.loss import Loss
 from gateway.core.prompt import Prompt
@@ -66,11 +66,11 @@ class Asked:
         self._client = client
         self._body = body
         self._fetches = fetches
-        self._request: Request | None = None
+        self._request: CanonicalRequest | None = None
         self._home: tuple[Body, Target, Written | None] | None = None
 
     @property
-    def request(self) -> Request:
+    def request(self) -> CanonicalRequest:
         """The request in no dialect. Raises ProblemError where it cannot be read as one."""
         if self._request is None:
             self._request = speech(self._client).decode(self._body)
@@ -133,7 +133,7 @@ class Asked:
         asked._request = media_urls.filled(self.request, fetched)
         return asked
 
-    def _standing(self, door: Dialect, target: Target) -> tuple[Request, str]:
+    def _standing(self, door: Dialect, target: Target) -> tuple[CanonicalRequest, str]:
         return media_urls.standing(self.request, door.name, target.provider, self._fetches)
 
 
@@ -144,7 +144,7 @@ class Abroad:
         self,
         client: Dialect,
         door: Dialect,
-        request: Request,
+        request: CanonicalRequest,
         telling: Telling,
         ear: Hears | None = None,
         *,
@@ -361,11 +361,11 @@ def _finished(events: list[Event]) -> list[Event]:
 
 def _further(event: Event) -> bool:
     """Whether it is of a use of a tool beside the first."""
-    return isinstance(event, ToolStart | ToolPiece | ToolEnd) and event.index > 0
+    return isinstance(event, ToolStart | ToolDelta | ToolEnd) and event.index > 0
 
 
-_SAID = frozenset({Words, Declined, Thinking, ToolStart, ToolPiece, Opaque})
-_NOTED = frozenset({Start, Told, Finish, Failed, End})
+_SAID = frozenset({TextDelta, Declined, ReasoningDelta, ToolStart, ToolDelta, Opaque})
+_NOTED = frozenset({Start, UsageUpdate, Finish, Failed, End})
 
 
 class _Seen:
@@ -386,7 +386,7 @@ class _Seen:
                 self.served = event.model or self.served
                 self.response_id = event.id or self.response_id
                 self.usage = event.usage or self.usage
-            case Told():
+            case UsageUpdate():
                 self.usage = event.usage
             case Finish():
                 self.finish = event.word or event.reason
@@ -419,7 +419,7 @@ def speech(dialect: Dialect) -> Speech:
     return dialect.speech
 
 
-def write(request: Request, door: Dialect, target: Target) -> Written:
+def write(request: CanonicalRequest, door: Dialect, target: Target) -> Written:
     """A request for a target that speaks `door`."""
     losses, _ = compatibility.weigh(request, door.name)
     said, inner = _inner(request, door, target)
@@ -431,7 +431,7 @@ def write(request: Request, door: Dialect, target: Target) -> Written:
     return msgspec.structs.replace(written, losses=tuple(every))
 
 
-def _inner(request: Request, door: Dialect, target: Target) -> tuple[Said, Body]:
+def _inner(request: CanonicalRequest, door: Dialect, target: Target) -> tuple[Said, Body]:
     said = speech(door).encode(request, target)
     return said, door.read(jsonio.dumps({"model": target.model, **said.value}))
 

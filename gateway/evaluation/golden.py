@@ -6,9 +6,9 @@ from typing import Literal, cast
 
 import msgspec
 
-from gateway.core.call import Key, Steer
+from gateway.core.call import Key, RequestOptions
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import NOTHING, Evidence, Seat
+from gateway.core.decision_context import NOTHING, DecisionContext, Session
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
 from gateway.core.prompt_cache import kept
@@ -173,7 +173,7 @@ def run(
                 golden.prompt,
                 model=golden.model,
                 key=key,
-                steer=Steer(tags=golden.tags),
+                steer=RequestOptions(tags=golden.tags),
                 dialect=golden.dialect,
             )
             found.append(_verdict(golden, _decided(router, call, dialect, NOTHING)))
@@ -184,7 +184,9 @@ def run(
 type Decided = tuple[Decision, Plan] | Problem
 
 
-def _decided(router: Router, call: Features, dialect: Dialect, evidence: Evidence) -> Decided:
+def _decided(
+    router: Router, call: Features, dialect: Dialect, evidence: DecisionContext
+) -> Decided:
     try:
         return decide(router, call, dialect, evidence)
     except ProblemError as error:
@@ -225,7 +227,7 @@ class Conversation:
     def __init__(self, router: Router, golden: Golden, key: Key) -> None:
         self._router, self._golden, self._key = router, golden, key
         self._talk: list[Said] = []
-        self._seats: dict[str, Seat] = {}
+        self._seats: dict[str, Session] = {}
         self._at = 0.0
 
     def play(self) -> list[Verdict]:
@@ -254,7 +256,7 @@ class Conversation:
             talk,
             model=case.model,
             key=self._key,
-            steer=Steer(tags=case.tags, conversation=_NAME),
+            steer=RequestOptions(tags=case.tags, conversation=_NAME),
             dialect=case.dialect,
             hints=_hints(turn),
         )
@@ -262,7 +264,7 @@ class Conversation:
         seat = self._seats.get(place)
         if seat is not None and turn.cached is not None:
             seat = msgspec.structs.replace(seat, tokens=turn.cached)
-        decided = _decided(self._router, call, dialect, Evidence(at=self._at, seat=seat))
+        decided = _decided(self._router, call, dialect, DecisionContext(at=self._at, seat=seat))
         if not isinstance(decided, Problem) and call.turn.kind != "side":
             decision, plan = decided
             if decision.tier is not None:
@@ -273,14 +275,14 @@ class Conversation:
         return _verdict(wanted, decided, name)
 
     def _seat(
-        self, before: Seat | None, call: Features, decision: Decision, tier: Tier, plan: Plan
-    ) -> Seat:
+        self, before: Session | None, call: Features, decision: Decision, tier: Tier, plan: Plan
+    ) -> Session:
         target = plan.targets[0]
         price = None if target.price is None else target.price.on(self._at)
         cached = kept(price, tokens(call.prompt), None, None)
         if before is not None and before.turns <= call.prompt.user_turns:
             cached = max(cached, before.tokens)
-        seat = Seat(
+        seat = Session(
             lab=decision.lab,
             tier=tier,
             target=target.name,

@@ -15,8 +15,8 @@ from typing import Literal
 import msgspec
 
 from gateway.core.decision_context import Score
-from gateway.core.decision_record import Basis
-from gateway.core.ledger_rows import ANSWERED, Entry, Feedback
+from gateway.core.decision_record import DecisionRecord
+from gateway.core.ledger_rows import ANSWERED, FeedbackRow, FinalRow
 from gateway.core.target import TIERS, Tier
 
 type Origin = Literal["told", "escalated", "repeated", "went on"]
@@ -51,7 +51,7 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
     """What a classifier said that read the text itself."""
 
 
-def lessons(calls: Iterable[tuple[Entry, Feedback | None]]) -> list[Lesson]:
+def lessons(calls: Iterable[tuple[FinalRow, FeedbackRow | None]]) -> list[Lesson]:
     """What calls teach, in the order in which they were received.
 
     Only calls count that a classifier could have decided: of which a row keeps what the text gave
@@ -68,7 +68,7 @@ def lessons(calls: Iterable[tuple[Entry, Feedback | None]]) -> list[Lesson]:
     return found
 
 
-def _counts(entry: Entry) -> bool:
+def _counts(entry: FinalRow) -> bool:
     """Whether a call is one of a conversation's own turns, and was answered."""
     basis = entry.basis
     if basis is None or entry.tier not in TIERS or entry.state not in ANSWERED:
@@ -77,12 +77,12 @@ def _counts(entry: Entry) -> bool:
     return turn is None or (turn.kind == "main" and turn.fresh)
 
 
-def _classified(entry: Entry) -> bool:
+def _classified(entry: FinalRow) -> bool:
     return entry.basis is not None and entry.basis.signals is not None
 
 
-def _lesson(entry: Entry, origin: Origin, fast: float | None, smart: float | None) -> Lesson:
-    basis = entry.basis or Basis()
+def _lesson(entry: FinalRow, origin: Origin, fast: float | None, smart: float | None) -> Lesson:
+    basis = entry.basis or DecisionRecord()
     return Lesson(
         id=entry.id,
         tenant=entry.tenant,
@@ -98,11 +98,11 @@ def _lesson(entry: Entry, origin: Origin, fast: float | None, smart: float | Non
     )
 
 
-def _tier(entry: Entry) -> Tier:
+def _tier(entry: FinalRow) -> Tier:
     return next(tier for tier in TIERS if tier == entry.tier)
 
 
-def _told(entry: Entry, feedback: Feedback | None) -> Lesson | None:
+def _told(entry: FinalRow, feedback: FeedbackRow | None) -> Lesson | None:
     """By the last word on a call. What was bad of the dearest tier was not for want of a tier."""
     if feedback is None or feedback.tenant != entry.tenant:
         return None
@@ -114,7 +114,7 @@ def _told(entry: Entry, feedback: Feedback | None) -> Lesson | None:
     return _suffices(entry, "told", float(feedback.verdict == "good"))
 
 
-def _suffices(entry: Entry, origin: Origin, worth: float) -> Lesson | None:
+def _suffices(entry: FinalRow, origin: Origin, worth: float) -> Lesson | None:
     """By what the answer of the tier that it got was worth.
 
     Where fast suffices smart does, and where smart does not fast does not.
@@ -128,9 +128,9 @@ def _suffices(entry: Entry, origin: Origin, worth: float) -> Lesson | None:
             return None
 
 
-def _after(calls: Iterable[Entry]) -> dict[str, Lesson]:
+def _after(calls: Iterable[FinalRow]) -> dict[str, Lesson]:
     """By call: what its client did next in the same conversation."""
-    last: dict[tuple[str, str, str], Entry] = {}
+    last: dict[tuple[str, str, str], FinalRow] = {}
     found: dict[str, Lesson] = {}
     for entry in calls:
         basis = entry.basis
@@ -145,8 +145,8 @@ def _after(calls: Iterable[Entry]) -> dict[str, Lesson]:
     return found
 
 
-def _next(before: Entry, entry: Entry) -> Lesson | None:
-    one, two = before.basis or Basis(), entry.basis or Basis()
+def _next(before: FinalRow, entry: FinalRow) -> Lesson | None:
+    one, two = before.basis or DecisionRecord(), entry.basis or DecisionRecord()
     if two.turns > one.turns:
         return _suffices(before, "went on", 1.0)
     if entry.at - before.at > WINDOW or not _same(one, two):
@@ -156,6 +156,6 @@ def _next(before: Entry, entry: Entry) -> Lesson | None:
     return _suffices(before, "repeated", 0.0) if entry.cache != "hit" else None
 
 
-def _same(one: Basis, two: Basis) -> bool:
+def _same(one: DecisionRecord, two: DecisionRecord) -> bool:
     """Whether two calls ask the same: as many turns and characters, as far as rows tell."""
     return (one.turns, one.chars, one.user_tokens) == (two.turns, two.chars, two.user_tokens)

@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.call import Key, Steer
+from gateway.core.call import Key, RequestOptions
 from gateway.core.decision import Decision, Plan, Why
-from gateway.core.decision_context import Evidence, Score
+from gateway.core.decision_context import DecisionContext, Score
 from gateway.core.errors import ProblemError
 from gateway.core.price import cost
 from gateway.core.target import TIERS, Target, Tier
@@ -48,9 +48,9 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 def one(world: World, label: Label) -> Decided:
     """Decide one label as the request with its prompt alone would be."""
     key = named(label.key, world.keys)
-    steer = Steer(tags=label.tags)
+    steer = RequestOptions(tags=label.tags)
     call, dialect = question(world.router, label.prompt, model=label.model, key=key, steer=steer)
-    evidence = Evidence(at=world.at)
+    evidence = DecisionContext(at=world.at)
     try:
         decision, plan = decide(world.router, call, dialect, evidence)
     except ProblemError as error:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from gateway.core import jsonio
-from gateway.core.call import NO_STEER, OPEN, Key, Steer
+from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions
 from gateway.core.jsonio import Json
 from gateway.core.target import Tier
 from gateway.dialects import DIALECTS, Asked, Dialect
@@ -84,7 +84,7 @@ def question(
     *,
     model: str = "auto",
     key: Key = OPEN,
-    steer: Steer = NO_STEER,
+    steer: RequestOptions = NO_STEER,
     dialect: str = "openai-chat",
     hints: Mapping[str, str] = {},
 ) -> tuple[Features, Dialect]:

@@ -7,7 +7,7 @@ from operator import attrgetter
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.decision_record import Basis
+from gateway.core.decision_record import DecisionRecord
 from gateway.ledger.ingest import MOST, plain
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, REPRICE
 
@@ -15,7 +15,7 @@ _SHORT = 40
 _ODD = {*"EINans"}  # of what is no number, or is written with an exponent
 
 
-def _short(basis: Basis) -> str:
+def _short(basis: DecisionRecord) -> str:
     """A basis as JSON; empty where it is to be written with more care."""
     text = jsonio.dumps(basis).decode()
     return "" if "\\u0000" in text else text
@@ -53,7 +53,7 @@ class _Columns:
                     continue
             elif kind is float or kind is bool:
                 continue
-            elif kind is Basis and (text := _short(value)):
+            elif kind is DecisionRecord and (text := _short(value)):
                 values[at] = text
                 continue
             elif not value:

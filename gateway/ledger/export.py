@@ -8,7 +8,7 @@ from decimal import Decimal
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Attempt
+from gateway.core.ledger_rows import AttemptRow
 from gateway.ledger.cell import cell, plain
 from gateway.ledger.query import Group
 from gateway.ledger.query_params import Question
@@ -44,7 +44,7 @@ def sheet(by: Sequence[str], groups: Iterable[Group]) -> str:
     return _csv([*by, *NUMBERS], rows)
 
 
-def call(one: Stored, tries: Iterable[Attempt]) -> dict[str, object]:
+def call(one: Stored, tries: Iterable[AttemptRow]) -> dict[str, object]:
     """A call with the requests of it that gave no answer."""
     return row(one) | {"tries": [attempt(item) for item in tries]}
 
@@ -54,7 +54,7 @@ def row(one: Stored) -> dict[str, object]:
     return {"kind": "final"} | _exact(one)
 
 
-def attempt(one: Attempt) -> dict[str, object]:
+def attempt(one: AttemptRow) -> dict[str, object]:
     """An attempt as JSON has it."""
     return {"kind": "attempt"} | _exact(one)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.core.ledger_rows import Attempt, Entry, Feedback, Intent, Reprice
+from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, IntentRow, RepriceRow
 from gateway.ledger.file_lock import MODE
 from gateway.ledger.journal import CLOSED, read
 
@@ -32,9 +32,9 @@ class Batch(msgspec.Struct, kw_only=True):
 
     entries: list[Any] = []
     """Each as the store's `Taking` makes it."""
-    attempts: list[Attempt] = []
-    reprices: list[Reprice] = []
-    feedback: list[Feedback] = []
+    attempts: list[AttemptRow] = []
+    reprices: list[RepriceRow] = []
+    feedback: list[FeedbackRow] = []
     lines: int = 0
     skipped: int = 0
     """Lines of these that are no row."""
@@ -49,7 +49,7 @@ class Taking(NamedTuple):
     """Straight from their lines; None of one that is to be read first."""
     own: Callable[[bytes], object] = lambda _: None
     """As `quick`, where this process has written them: nobody else's mistakes are in them."""
-    made: Callable[[Entry], object] = lambda row: row
+    made: Callable[[FinalRow], object] = lambda row: row
     """From rows that were read."""
 
 
@@ -160,15 +160,15 @@ def plain(name: str, value: Any) -> Any:
 def _sort(batch: Batch, line: bytes, taking: Taking) -> None:
     closed = line == _CLOSED
     match None if closed else read(line):
-        case Entry(at=at) as row if 0 <= at < LAST:
+        case FinalRow(at=at) as row if 0 <= at < LAST:
             batch.entries.append(taking.made(row))
-        case Attempt(at=at) as row if 0 <= at < LAST:
+        case AttemptRow(at=at) as row if 0 <= at < LAST:
             batch.attempts.append(row)
-        case Reprice() as row:
+        case RepriceRow() as row:
             batch.reprices.append(row)
-        case Feedback() as row:
+        case FeedbackRow() as row:
             batch.feedback.append(row)
-        case Intent():  # written by another hand
+        case IntentRow():  # written by another hand
             pass
         case _:
             batch.skipped += not closed

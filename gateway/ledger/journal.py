@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Attempt, Entry, Feedback, Intent, Reprice, Row
+from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, IntentRow, RepriceRow, Row
 from gateway.ledger.file_lock import MODE, grab
 
 CLOSED = b'{"kind":"closed"}\n'
@@ -112,15 +112,15 @@ class Journal:
         line = write(row)
         self._put(line)
         match row:
-            case Intent():
+            case IntentRow():
                 self._begun(row.id, line)
-            case Entry():
+            case FinalRow():
                 self._open.pop(row.id, None)
-            case Attempt() if row.id in self._open:
+            case AttemptRow() if row.id in self._open:
                 self._open[row.id] += line
         self._count(1)
 
-    def take(self, asked: Sequence[tuple[Intent, bytes]], ends: Sequence[Entry]) -> None:
+    def take(self, asked: Sequence[tuple[IntentRow, bytes]], ends: Sequence[FinalRow]) -> None:
         """Append rows of requests, each with its line, and last rows, all with one system call.
 
         Raises JournalError where none of them was taken; else as `write`.
@@ -334,7 +334,7 @@ def read(line: bytes) -> Row | None:
     return row
 
 
-_ROW = jsonio.reader(Intent | Attempt | Entry | Reprice | Feedback)
+_ROW = jsonio.reader(IntentRow | AttemptRow | FinalRow | RepriceRow | FeedbackRow)
 
 
 def rows(path: Path, offset: int = 0) -> Iterator[tuple[Row | None, int]]:

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.decision_record import Basis
+from gateway.core.decision_record import DecisionRecord
 from gateway.ledger.ingest import Batch, plain
 from gateway.ledger.query import Slots, Words
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, POSTGRES, REPRICE, inserts
@@ -137,7 +137,7 @@ class Postgres(Base):
     def value(self, name: str, value: Any) -> Any:
         """What a column held, as the field of a row."""
         if name == "basis" and value is not None:
-            return msgspec.convert(value, Basis)
+            return msgspec.convert(value, DecisionRecord)
         return tuple(value) if name in _LISTS else value
 
     def _migrate(self, base: _Connection) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.ledger.ingest import LAST, MOST
 from gateway.ledger.schema import ENTRY
 
@@ -38,8 +38,8 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
     return {} if field.default_factory is dict else field.default
 
 
-_HINTS = get_type_hints(Entry)
-_FIELDS = {field.name: field for field in msgspec.structs.fields(Entry)}
+_HINTS = get_type_hints(FinalRow)
+_FIELDS = {field.name: field for field in msgspec.structs.fields(FinalRow)}
 
 
 def _line(**other: tuple[Any, Any]) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.core.ledger_rows import Attempt, Entry, Intent
+from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow
 from gateway.ledger.file_lock import alone, grab
 from gateway.ledger.journal import CLOSED, Journal, Segment, finish, rows, segments
 
@@ -19,13 +19,13 @@ _LAST = 2_000
 class Recovered(msgspec.Struct, frozen=True):
     """What a recovery did."""
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[FinalRow, ...] = ()
     """The final rows it wrote, all `unknown_crash`."""
     segments: int = 0
     """Segments of dead processes that it read."""
     torn: int = 0
     """Of these, those that ended within a row."""
-    ended: tuple[Entry, ...] = ()
+    ended: tuple[FinalRow, ...] = ()
     """The last final rows of dead processes: what follows a row may not have been done."""
 
 
@@ -51,23 +51,23 @@ class _Call:
     """What the rows of a call say; a dict each, since a segment may repeat rows of another one."""
 
     def __init__(self) -> None:
-        self.intents: dict[Intent, None] = {}
-        self.failed: dict[Attempt, None] = {}
+        self.intents: dict[IntentRow, None] = {}
+        self.failed: dict[AttemptRow, None] = {}
         self.done = False
 
 
 def _close(journal: Journal, dead: list[Segment]) -> Recovered:
     calls: dict[str, _Call] = {}
-    ended: deque[Entry] = deque(maxlen=_LAST)
+    ended: deque[FinalRow] = deque(maxlen=_LAST)
     # All of them before any: a call may start in one segment and end in the next.
     for segment in dead:
         for row, _ in rows(segment.path):
             match row:
-                case Intent():
+                case IntentRow():
                     calls.setdefault(row.id, _Call()).intents[row] = None
-                case Attempt():
+                case AttemptRow():
                     calls.setdefault(row.id, _Call()).failed[row] = None
-                case Entry():
+                case FinalRow():
                     calls.setdefault(row.id, _Call()).done = True
                     ended.append(row)
     entries = tuple(_crashed(call) for call in calls.values() if call.intents and not call.done)
@@ -98,14 +98,14 @@ def _take(path: Path) -> Segment | None:
     return None
 
 
-def _crashed(call: _Call) -> Entry:
+def _crashed(call: _Call) -> FinalRow:
     tries = list(call.intents)
     last = tries[-1]
     known = {row.attempt for row in call.failed}
     # Rows of version 1 do not count their attempts, and have no rows of failures either.
     bounds = [row.reserved for row in tries if row.attempt not in known]
     bounds += [row.reserved for row in call.failed if row.cost is None]
-    return Entry(
+    return FinalRow(
         id=last.id,
         at=tries[0].at,
         key=last.key,

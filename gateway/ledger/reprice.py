@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.ledger_rows import Attempt, Entry, Reprice
+from gateway.core.ledger_rows import AttemptRow, FinalRow, RepriceRow
 from gateway.core.price import Price, compared, cost
 from gateway.core.usage import Usage
 
@@ -14,14 +14,14 @@ _ANSWERED = frozenset({"settled", "estimated", "aborted", "cache_hit"})
 
 
 def price_again(
-    entry: Entry,
+    entry: FinalRow,
     price: Price | None,
     baseline_price: Price | None,
     now: float,
     *,
-    attempts: Sequence[Attempt] = (),
+    attempts: Sequence[AttemptRow] = (),
     every: bool = True,
-) -> Reprice | None:
+) -> RepriceRow | None:
     """What an answer costs at a price, and what its tokens would have cost at the baseline's.
 
     The prices in force when the call was received count. Both are whole, as of `Target.price`; a
@@ -48,12 +48,12 @@ def price_again(
     baseline = entry.baseline if against is None else against
     if total == entry.cost and baseline == entry.baseline:
         return None
-    return Reprice(
+    return RepriceRow(
         id=entry.id, at=now, cost=total, estimate=estimate, baseline=baseline, price=version
     )
 
 
-def counted(entry: Entry) -> Usage | None:
+def counted(entry: FinalRow) -> Usage | None:
     """What the answer of a row used; None where it was not counted."""
     if entry.input is None or entry.output is None:
         return None
@@ -70,7 +70,7 @@ def counted(entry: Entry) -> Usage | None:
     )
 
 
-def _before(entry: Entry, attempts: Sequence[Attempt]) -> tuple[Decimal, Decimal] | None:
+def _before(entry: FinalRow, attempts: Sequence[AttemptRow]) -> tuple[Decimal, Decimal] | None:
     """USD of the attempts before the answer, as far as they are known, and what is estimated of it.
 
     None where they are part of the row's cost and nothing tells them apart.
@@ -86,11 +86,11 @@ def _before(entry: Entry, attempts: Sequence[Attempt]) -> tuple[Decimal, Decimal
     return (_NOTHING, _NOTHING) if entry.cost is None else None
 
 
-def _compared_late(entry: Entry, baseline: Price | None, now: float) -> Reprice | None:
+def _compared_late(entry: FinalRow, baseline: Price | None, now: float) -> RepriceRow | None:
     """A call without an answer would have had none on the baseline either, for nothing."""
     if baseline is None or entry.baseline is not None or entry.cost is None:
         return None
-    return Reprice(
+    return RepriceRow(
         id=entry.id,
         at=now,
         cost=entry.cost,
@@ -105,7 +105,7 @@ def _version(usage: Usage, own: Price | None) -> str | None:
     return served.version if served is not None else None
 
 
-def _estimate(entry: Entry, usage: Usage, own: Price | None, answer: Decimal) -> Decimal:
+def _estimate(entry: FinalRow, usage: Usage, own: Price | None, answer: Decimal) -> Decimal:
     """USD of an answer that rest on estimated tokens; of a part, those of all that came out."""
     if entry.usage == "provider":
         return _NOTHING

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.core.ledger_rows import Attempt, Feedback
-from gateway.core.logged import Logged
+from gateway.core.ledger_rows import AttemptRow, FeedbackRow
+from gateway.core.logged import ReplayRow
 from gateway.ledger.file_lock import held
 from gateway.ledger.ingest import Batch, Taking, batches, identity, sizes
 from gateway.ledger.journal import segments
@@ -286,11 +286,11 @@ class Base(ABC):
         until: float | None = None,
         zone: tzinfo = UTC,
         only: Only | None = None,
-    ) -> Iterator[Logged]:
+    ) -> Iterator[ReplayRow]:
         """Rows in order of time, see `Store.logged`."""
         check((), only)
         test, values = where(self.words, since=since, until=until, only=only, zone=zone)
-        columns = Logged.__struct_fields__
+        columns = ReplayRow.__struct_fields__
         after = ", ".join([self.words.mark] * 2)
         sql = (
             f"SELECT {', '.join(columns)} FROM priced AS c WHERE {test}"  # noqa: S608 - of the schema
@@ -300,7 +300,7 @@ class Base(ABC):
         while True:
             with self.reading() as base:
                 page = base.execute(sql, [*values, at, id, _PAGE]).fetchall()
-                rows = [Logged(**self._fields(columns, row)) for row in page]
+                rows = [ReplayRow(**self._fields(columns, row)) for row in page]
             if not rows:
                 return
             yield from rows
@@ -322,19 +322,19 @@ class Base(ABC):
             found: int = base.execute(sql, values).fetchone()[0]
         return found
 
-    def attempts(self, id: str) -> list[Attempt]:
+    def attempts(self, id: str) -> list[AttemptRow]:
         """The requests of a call that gave no answer."""
         sql = f"SELECT {', '.join(ATTEMPT)} FROM failures WHERE id = {self.words.mark}"  # noqa: S608
         with self.reading() as base:
             rows = base.execute(f"{sql} ORDER BY attempt", [id]).fetchall()
-            return [Attempt(**self._fields(ATTEMPT, row)) for row in rows]
+            return [AttemptRow(**self._fields(ATTEMPT, row)) for row in rows]
 
-    def feedback(self, ids: Sequence[str]) -> dict[str, Feedback]:
+    def feedback(self, ids: Sequence[str]) -> dict[str, FeedbackRow]:
         """What has been said of some calls, see `Store.feedback`."""
         sql = f"SELECT {', '.join(FEEDBACK)} FROM verdicts WHERE {self.words.among.format('id')}"  # noqa: S608
         with self.reading() as base:
             rows = base.execute(sql, [self.words.many(list(ids))]).fetchall()
-            found = [Feedback(**self._fields(FEEDBACK, row)) for row in rows]
+            found = [FeedbackRow(**self._fields(FEEDBACK, row)) for row in rows]
         return {one.id: one for one in found}
 
     def unpriced(

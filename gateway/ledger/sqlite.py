@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, cast
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.decision_record import Basis
+from gateway.core.decision_record import DecisionRecord
 from gateway.ledger import columns, quick, sqlite_damage
 from gateway.ledger.file_lock import alone
 from gateway.ledger.ingest import Batch, Taking
@@ -512,4 +512,4 @@ _INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK = inserts("?")
 # serves: one for many rows does so once.
 _TOGETHER = 64
 
-_basis = jsonio.reader(Basis)
+_basis = jsonio.reader(DecisionRecord)

@@ -12,8 +12,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from gateway.core.ledger_rows import Attempt, Entry, Feedback
-from gateway.core.logged import Logged
+from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow
+from gateway.core.logged import ReplayRow
 from gateway.ledger.query import Group, Only, Slots
 from gateway.ledger.times import Times
 
@@ -49,7 +49,7 @@ class Rebuild(NamedTuple):
     """Of calls received before this moment rows may be missing: their segments were removed."""
 
 
-class Stored(Entry, frozen=True, kw_only=True, tag="final", tag_field="kind"):
+class Stored(FinalRow, frozen=True, kw_only=True, tag="final", tag_field="kind"):
     """A final row as the store has it: cost, estimate, baseline and price are the latest ones."""
 
     repriced: float | None = None
@@ -207,7 +207,7 @@ class Store(Protocol):
         until: float | None = None,
         zone: tzinfo = UTC,
         only: Only | None = None,
-    ) -> Iterator[Logged]:
+    ) -> Iterator[ReplayRow]:
         """Rows with what they were decided on, in the order in which calls were received.
 
         It takes as much memory for many as for few.
@@ -225,7 +225,7 @@ class Store(Protocol):
         """How many final rows there are."""
         ...
 
-    def attempts(self, id: str) -> list[Attempt]:
+    def attempts(self, id: str) -> list[AttemptRow]:
         """The requests of a call that gave no answer, in order."""
         ...
 
@@ -240,7 +240,7 @@ class Store(Protocol):
         """Rows whose tokens are known and whose cost or baseline is not, as of the first `next`."""
         ...
 
-    def feedback(self, ids: Sequence[str]) -> dict[str, Feedback]:
+    def feedback(self, ids: Sequence[str]) -> dict[str, FeedbackRow]:
         """What has been said last of each of some calls; who may say it is not judged here."""
         ...
 

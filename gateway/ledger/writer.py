@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Protocol
 
 from gateway.core.call_accounting import Opening
-from gateway.core.ledger_rows import ANSWERED, Entry, Intent, Row
+from gateway.core.ledger_rows import ANSWERED, FinalRow, IntentRow, Row
 from gateway.ledger.journal import Journal, JournalError, together, write
 from gateway.telemetry.log import Log, where
 
@@ -38,11 +38,11 @@ class Turns(Protocol):
 class Ending(Protocol):
     """A call that has ended, and whose last row is yet to be made."""
 
-    def row(self) -> Entry:
+    def row(self) -> FinalRow:
         """The row, made once."""
         ...
 
-    def told(self, row: Entry) -> None:
+    def told(self, row: FinalRow) -> None:
         """It was taken."""
         ...
 
@@ -85,7 +85,7 @@ class Record:
         self._late: deque[Row] = deque()
         self._turns: Turns | None = None
         self._asked: list[Opening] = []
-        self._ends: list[Entry] = []
+        self._ends: list[FinalRow] = []
         self._unmade: list[Ending] = []
         self._untaken = False
         """Rows of requests that waited were not taken, which is yet to be told."""
@@ -134,7 +134,7 @@ class Record:
         """Take one row."""
         if (
             (turns := self._turns) is not None
-            and isinstance(row, Entry)
+            and isinstance(row, FinalRow)
             and row.state in ANSWERED
             and not row.stream
         ):
@@ -147,7 +147,7 @@ class Record:
         self._tell(row)
 
     def _tell(self, row: Row) -> None:
-        if isinstance(row, Intent):
+        if isinstance(row, IntentRow):
             self._show(row, self._sinks)
         else:
             self._count((row,))
@@ -178,7 +178,7 @@ class Record:
             self._take()
             return
         unmade, self._unmade = self._unmade, []
-        made, rows = list[Ending](), list[Entry]()
+        made, rows = list[Ending](), list[FinalRow]()
         for one in unmade:
             try:
                 rows.append(one.row())
@@ -216,12 +216,12 @@ class Record:
         for row in ends:
             self._write(row)
 
-    def _opened(self) -> list[tuple[Intent, bytes]]:
+    def _opened(self) -> list[tuple[IntentRow, bytes]]:
         """The rows of requests that wait, made here, each with its line."""
         if not self._asked:
             return []
         asked, self._asked = self._asked, []
-        made = list[Intent]()
+        made = list[IntentRow]()
         for opening in asked:
             try:
                 made.append(opening())
@@ -241,7 +241,7 @@ class Record:
         self._untaken = True  # without its row no request may leave
         self._log("bug", error=where(error))
 
-    def _begin(self, opened: list[tuple[Intent, bytes]]) -> None:
+    def _begin(self, opened: list[tuple[IntentRow, bytes]]) -> None:
         """Write rows of requests one by one."""
         for row, _ in opened:
             try:
@@ -325,10 +325,10 @@ class Record:
 
     def _keep(self, row: Row, error: JournalError) -> None:
         self._why = error.strerror or ""
-        if self._refuse and isinstance(row, Intent):
+        if self._refuse and isinstance(row, IntentRow):
             self._log_seldom("ledger", error.strerror)
             raise error
-        if len(self._late) < (self._most if isinstance(row, Entry) else self._most // 2):
+        if len(self._late) < (self._most if isinstance(row, FinalRow) else self._most // 2):
             self._late.append(row)
         else:
             self.lost += 1

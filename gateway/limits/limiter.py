@@ -17,9 +17,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 import msgspec
 
 from gateway.core.call import Call, Key
-from gateway.core.decision import Decision, Plan, Skipped
+from gateway.core.decision import Decision, Plan, SkippedTarget
 from gateway.core.errors import ProblemError
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import TIERS, Target, Tier, patience
 from gateway.limits.cost_bounds import Want
 from gateway.limits.counters import (
@@ -259,7 +259,7 @@ class Gate:
         if isinstance(found, Over):
             raise self._refusal(want, way, found)
 
-    def settle(self, entry: Entry) -> None:
+    def settle(self, entry: FinalRow) -> None:
         """A call is over: what it holds becomes what it used, where nobody waits for it."""
         if entry.tier is not None and entry.output is not None and entry.cache != "hit":
             outputs = self._outputs.get(entry.tier)
@@ -332,13 +332,13 @@ class Gate:
 
     def _bounded(self, want: Want, plan: Plan, form: Ready, output: int) -> Plan | None:
         """Return the plan without the targets whose cost is unbounded; None if none is left."""
-        kept, skipped = list[int](), list[Skipped]()
+        kept, skipped = list[int](), list[SkippedTarget]()
         for at, target in enumerate(plan.targets):
             usual = want.usual((target,), output) if form.guesses else 0
             if usual is not None and not (form.caps and want.most((target,)) is None):
                 kept.append(at)
                 continue
-            skipped.append(Skipped(target.name, None, _UNBOUNDED))
+            skipped.append(SkippedTarget(target.name, None, _UNBOUNDED))
         if not kept:
             return None
         for name in {one.target for one in skipped} - self._unbounded:

@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.core.call import Call, Key
 from gateway.core.decision import Decision
-from gateway.core.decision_context import Cut, Thresholds
+from gateway.core.decision_context import ShareCut, Thresholds
 from gateway.core.target import Tier
 from gateway.limits.counters import Lost
 from gateway.limits.recent import Pool
@@ -241,10 +241,10 @@ class Traffic:
             scope.made = self._thresholds(scope, cut(scope.recent.counts, most), most)
         return pool
 
-    def _thresholds(self, scope: _Scope, found: Cut, most: Most) -> Thresholds:
+    def _thresholds(self, scope: _Scope, found: ShareCut, most: Most) -> Thresholds:
         """Their id is made of their numbers: the same in every process that has the same."""
         own = self._own
-        end = Cut(reasoning=round(found.reasoning, 6), smart=round(found.smart, 6))
+        end = ShareCut(reasoning=round(found.reasoning, 6), smart=round(found.smart, 6))
         whose = scope.name.partition("|")[0]
         said = f"{scope.tenant}|{scope.name}|{end.reasoning}|{end.smart}"
         digest = blake2b(said.encode(), digest_size=6).hexdigest()

@@ -7,10 +7,10 @@ from contextlib import suppress
 from msgspec import Struct
 
 from gateway.core.call import Call
-from gateway.core.call_accounting import Opening, Sums, Tally
+from gateway.core.call_accounting import CallAccount, CallTotals, Opening
 from gateway.core.decision import Decision
 from gateway.core.errors import Problem, unwritten
-from gateway.core.ledger_rows import Entry, Row, State
+from gateway.core.ledger_rows import FinalRow, Row, State
 from gateway.core.target import Account, Target
 from gateway.telemetry.log import Log, where
 
@@ -25,17 +25,17 @@ class Ending(Struct, frozen=True):
     """A call that was answered whole: its last row is made with others, before the answer goes."""
 
     books: "Books"
-    tally: Tally
-    sums: Sums
+    tally: CallAccount
+    sums: CallTotals
     state: State
     now: float
     """When it ended, on the books' clock."""
 
-    def row(self) -> Entry:
+    def row(self) -> FinalRow:
         """The row."""
         return self.tally.row(self.sums, self.state, 200, self.now)
 
-    def told(self, row: Entry) -> None:
+    def told(self, row: FinalRow) -> None:
         """It was taken: those who are told of ends are told of this one."""
         self.books.told(row, self.tally)
 
@@ -63,8 +63,8 @@ class Books:
         settled: Callable[[], Awaitable[None]] | None = None,
         baseline: Callable[[str], Target | None] | None = None,
         begin: Callable[[Call], None] | None = None,
-        settle: Callable[[Entry], None] | None = None,
-        aside: Callable[[Entry, object], None] | None = None,
+        settle: Callable[[FinalRow], None] | None = None,
+        aside: Callable[[FinalRow, object], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -83,19 +83,21 @@ class Books:
         self._wall = wall
         self._warned: set[str] = set()
 
-    def open(self, call: Call, config: str) -> Tally:
+    def open(self, call: Call, config: str) -> CallAccount:
         """The account of a call."""
         if self._begin is not None:
             self._begin(call)
-        return Tally(call, config)
+        return CallAccount(call, config)
 
-    def decided(self, tally: Tally, decision: Decision) -> None:
+    def decided(self, tally: CallAccount, decision: Decision) -> None:
         """A call goes to a lab."""
         tally.decision = decision
         if self._baseline is not None:
             tally.compared, tally.baseline = True, self._baseline(decision.lab)
 
-    def dialling(self, tally: Tally, target: Target, account: Account) -> Awaitable[None] | None:
+    def dialling(
+        self, tally: CallAccount, target: Target, account: Account
+    ) -> Awaitable[None] | None:
         """Before each request: so that a crash leaves on record what it may be billed for.
 
         What is returned is to be waited for. Raises ProblemError where it cannot be written.
@@ -112,7 +114,7 @@ class Books:
         return None if self._settled is None else self._on_disk(self._settled)
 
     def extended(
-        self, extending: Extending, tally: Tally, target: Target, account: Account
+        self, extending: Extending, tally: CallAccount, target: Target, account: Account
     ) -> Awaitable[None] | None:
         """As `dialling`; one more request of a call that may have been billed must pass again."""
         if not tally.spent:
@@ -125,7 +127,7 @@ class Books:
 
         return more()
 
-    def failing(self, tally: Tally, problem: Problem) -> None:
+    def failing(self, tally: CallAccount, problem: Problem) -> None:
         """After each request that gave no answer."""
         if problem.kind == "ledger" and tally.open:  # it waited for its row, and was not sent
             tally.unsent()
@@ -136,13 +138,13 @@ class Books:
 
     def close(
         self,
-        tally: Tally,
+        tally: CallAccount,
         state: State,
         status: int,
         *,
         problem: str | None = None,
         aborted_by: str | None = None,
-    ) -> Entry:
+    ) -> FinalRow:
         """The one place where a call becomes its final entry; but for those of `end`."""
         sums, now = tally.end(), self._clock()
         entry = tally.row(sums, state, status, now, problem=problem, aborted_by=aborted_by)
@@ -152,7 +154,7 @@ class Books:
         self.told(entry, tally)
         return entry
 
-    def end(self, tally: Tally, state: State = "settled") -> Entry | Sums:
+    def end(self, tally: CallAccount, state: State = "settled") -> FinalRow | CallTotals:
         """As `close` of a call that was answered whole. What it comes to; its row may come later.
 
         It comes before anything that is sent: many that are made together take half as long.
@@ -165,7 +167,7 @@ class Books:
         self._end(Ending(self, tally, sums, state, now))
         return sums
 
-    def told(self, entry: Entry, tally: Tally) -> None:
+    def told(self, entry: FinalRow, tally: CallAccount) -> None:
         """Tell of a final entry that was taken."""
         if self._settle is not None:
             self._settle(entry)
@@ -192,7 +194,7 @@ class Books:
         except OSError:
             raise unwritten() from None
 
-    def _look(self, tally: Tally) -> None:
+    def _look(self, tally: CallAccount) -> None:
         """Say once of each model what is not known of its price, where a cost is unknown."""
         if (lacking := tally.unpriced()) is None:
             return

@@ -9,8 +9,8 @@ import msgspec
 from gateway.cache.session_store import Seats
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import Evidence, Seat
-from gateway.core.ledger_rows import Entry
+from gateway.core.decision_context import DecisionContext, Session
+from gateway.core.ledger_rows import FinalRow
 from gateway.core.prompt_cache import kept, seconds
 from gateway.core.target import Account, Catalogue, Target, Tier
 from gateway.limits.tier_share import Traffic
@@ -36,7 +36,7 @@ class _Sitting(msgspec.Struct, frozen=True, kw_only=True):
 
     call: Call
     seen: Features
-    before: Seat | None
+    before: Session | None
     decision: Decision
     tier: Tier
     catalogue: Catalogue
@@ -69,7 +69,7 @@ class Gather:
 
     async def evidence(
         self, router: Router, call: Call, seen: Features, *, asks: bool = True
-    ) -> Evidence:
+    ) -> DecisionContext:
         """Load the evidence for a decision; ask only for what may matter to it.
 
         `asks`: a provider may be asked too. A thread looks up a model that no lab lists, as the
@@ -83,7 +83,7 @@ class Gather:
             return known
         return await self._judge(router, call, seen, known, asks=asks)
 
-    def plain(self, router: Router, call: Call, seen: Features) -> Evidence | None:
+    def plain(self, router: Router, call: Call, seen: Features) -> DecisionContext | None:
         """As `evidence`, of a call for which nothing need be asked; None of any other."""
         if unlisted_models.unmade(seen, call.operation, router.catalogue) is not None:
             return None
@@ -93,10 +93,10 @@ class Gather:
             and (self._judge is not None or _begun(seen))
         ):
             return None
-        return Evidence(at=call.received_at, thresholds=self._traffic.thresholds(call.key))
+        return DecisionContext(at=call.received_at, thresholds=self._traffic.thresholds(call.key))
 
-    async def _known(self, router: Router, call: Call, seen: Features) -> Evidence:
-        known = Evidence(at=call.received_at, thresholds=self._traffic.thresholds(call.key))
+    async def _known(self, router: Router, call: Call, seen: Features) -> DecisionContext:
+        known = DecisionContext(at=call.received_at, thresholds=self._traffic.thresholds(call.key))
         seats = self._seats
         if seats is None or not model_name.leaves(seen, router.catalogue) or not _begun(seen):
             return known
@@ -109,7 +109,7 @@ class Gather:
         self,
         call: Call,
         seen: Features,
-        evidence: Evidence,
+        evidence: DecisionContext,
         decision: Decision,
         plan: Plan,
         router: Router,
@@ -173,7 +173,7 @@ class Gather:
         if sitting is None or self._seats is None:
             return
         before, decision = sitting.before, sitting.decision
-        seat = Seat(
+        seat = Session(
             lab=decision.lab,
             tier=sitting.tier,
             target=target.name,
@@ -190,7 +190,7 @@ class Gather:
         if before is None or _spot(before) != _spot(seat):
             self._seats.keep(call.key, sitting.seen.turn.conversation, seat, self._ttl)
 
-    def settle(self, entry: Entry) -> None:
+    def settle(self, entry: FinalRow) -> None:
         """A call is over: its conversation sits with who answered it, where nobody waits for that.
 
         An answer from the cache is of who was decided, and leaves a seat that there is.
@@ -237,23 +237,23 @@ def seated(decision: Decision, plan: Plan) -> Holder | None:
     return Holder(target.provider.name, decision.account, target.model)
 
 
-def _spot(seat: Seat) -> tuple[str, str, str, str | None]:
+def _spot(seat: Session) -> tuple[str, str, str, str | None]:
     """Where it is, whatever is known of it."""
     return seat.lab, seat.tier, seat.target, seat.account
 
 
-def _place(seat: Seat) -> Place:
+def _place(seat: Session) -> Place:
     provider, _, model = seat.target.partition("/")
     return provider, seat.account or "", model
 
 
-def _seat(sitting: _Sitting, entry: Entry, *, hit: bool) -> Seat | None:
+def _seat(sitting: _Sitting, entry: FinalRow, *, hit: bool) -> Session | None:
     decision, before = sitting.decision, sitting.before
     if entry.provider is None or entry.model is None:
         return None
     name = f"{entry.provider}/{entry.model}"
     target = _target(sitting.catalogue, name)
-    seat = Seat(
+    seat = Session(
         lab=decision.lab,
         tier=sitting.tier,
         target=name,
@@ -276,12 +276,12 @@ def _target(catalogue: Catalogue, name: str) -> Target | None:
     return places[0].target if places else None
 
 
-def _tokens(target: Target | None, entry: Entry) -> int:
+def _tokens(target: Target | None, entry: FinalRow) -> int:
     price = None if target is None or target.price is None else target.price.on(entry.at)
     return kept(price, entry.input, entry.cache_read, entry.cache_write)
 
 
-def _keeps(target: Target | None, entry: Entry, before: Seat | None) -> float:
+def _keeps(target: Target | None, entry: FinalRow, before: Session | None) -> float:
     """Seconds for which the prompt cache keeps it: as it was told, as before, or as usual."""
     told = [seconds(lifetime) for lifetime, tokens in entry.cache_write_by.items() if tokens]
     if known := [one for one in told if one is not None]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.call import Call, Steer
+from gateway.core.call import Call, RequestOptions
 from gateway.dialects import OPERATIONS
 from gateway.pipeline.subrequest import Patience, Server, ask
 from gateway.telemetry.log import Log
@@ -92,7 +92,7 @@ class Model:
             body=jsonio.dumps(body),
             trace=call.trace,
             key=key,
-            steer=Steer(cache="off", tags=call.steer.tags),
+            steer=RequestOptions(cache="off", tags=call.steer.tags),
             patience=patience,
             received_at=self._wall(),
             started=self._clock(),

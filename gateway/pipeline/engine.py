@@ -11,10 +11,10 @@ from gateway.cache.response_cache import Exact
 from gateway.cache.response_store import Chain
 from gateway.cache.semantic.cache import Near
 from gateway.core.call import Call
-from gateway.core.call_accounting import Sums, Tally, micros
+from gateway.core.call_accounting import CallAccount, CallTotals, micros
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.ledger_rows import Entry, State
+from gateway.core.ledger_rows import FinalRow, State
 from gateway.core.loss import Loss
 from gateway.core.target import Target, patience
 from gateway.dialects import OPERATIONS, Asked, Dialect, Glance, Watch
@@ -167,7 +167,7 @@ class Engine:
             await self._gate.drain()
 
     async def _served(
-        self, call: Call, dialect: Dialect, tally: Tally, waiting: Waiting, ahead: Ahead
+        self, call: Call, dialect: Dialect, tally: CallAccount, waiting: Waiting, ahead: Ahead
     ) -> Reply:
         large = len(call.body) > _LARGE
         said = await self._apart(partial(dialect.asked, call)) if large else dialect.asked(call)
@@ -231,7 +231,7 @@ class Engine:
         return await self._shared(job, decision, tally, stored, ahead)
 
     async def _shared(
-        self, job: Job, decision: Decision, tally: Tally, stored: str, ahead: Ahead
+        self, job: Job, decision: Decision, tally: CallAccount, stored: str, ahead: Ahead
     ) -> Reply:
         """The answer of a call that may share one: what is kept, one that comes, or its own."""
         call, dialect, body, first = job.call, job.dialect, job.body, job.plan.targets[0]
@@ -273,7 +273,7 @@ class Engine:
                 await seat.close()
         return reply
 
-    async def _call(self, job: Job, tally: Tally, seat: Seat | None, ahead: Ahead) -> Reply:
+    async def _call(self, job: Job, tally: CallAccount, seat: Seat | None, ahead: Ahead) -> Reply:
         """The answer of a provider; with a seat, it is for all that are on the flight."""
         decision = tally.decision
         how = decision.complete if decision is not None else "off"
@@ -335,7 +335,7 @@ class Engine:
             job = await self._gather.recall(job, sitting, ahead)
         return job
 
-    async def _share(self, job: Job, tally: Tally, seat: Seat) -> Reply | None:
+    async def _share(self, job: Job, tally: CallAccount, seat: Seat) -> Reply | None:
         """The answer of a flight that another call began; None where it cannot be told so."""
         tally.cache = "hit"
         begun = await seat.flight.started()
@@ -355,7 +355,7 @@ class Engine:
         await self.past.again(job, recording, said)
         return await self._hit(job, recording, said, begun.target, tally)
 
-    async def _estimated(self, counted: Callable[[int], bytes], tally: Tally) -> Reply:
+    async def _estimated(self, counted: Callable[[int], bytes], tally: CallAccount) -> Reply:
         """A count of tokens that no target gives: from the length of what is said."""
         self._books.close(tally, "estimated", 200)
         await self._books.kept()
@@ -363,7 +363,7 @@ class Engine:
         return Reply(status=200, headers=told, body=counted(tally.prompt))
 
     async def _hit(
-        self, job: Job, found: Recording, said: bytes, target: Target, tally: Tally
+        self, job: Job, found: Recording, said: bytes, target: Target, tally: CallAccount
     ) -> Reply:
         streamed = job.body.prompt.stream
         tally.cache = "hit"
@@ -379,12 +379,12 @@ class Engine:
             said += trailer(entry)
         return Reply(status=200, headers=head(tally, STREAM_TYPE, entry), body=said)
 
-    async def _whole(self, job: Job, begun: Begun, tally: Tally, seat: Seat | None) -> Reply:
+    async def _whole(self, job: Job, begun: Begun, tally: CallAccount, seat: Seat | None) -> Reply:
         glance, data = begun.glance, begun.whole
         if glance is None or data is None:
             raise RuntimeError("a whole answer is read before it is relayed")
         gone = seat is not None and seat.left
-        paid: Entry | Sums
+        paid: FinalRow | CallTotals
         if seat is not None:
             self._land(job, begun, glance, data, seat.flight)
         if gone:
@@ -405,18 +405,18 @@ class Engine:
         self,
         job: Job,
         begun: Begun,
-        tally: Tally,
+        tally: CallAccount,
         source: AsyncGenerator[bytes],
         seat: Seat | None,
     ) -> AsyncGenerator[bytes]:
         """The frames of a stream, as they came; an error where it breaks; the entry at its end."""
         dialect, by = job.dialect, "client"
         problem: Problem | None = None
-        entry: Entry | None = None
+        entry: FinalRow | None = None
         data = b""
         take = self.past.follow(job, begun, first=seat is None or seat.first)
 
-        def close() -> Entry:
+        def close() -> FinalRow:
             watch = watching(begun)
             tally.usage, tally.served = watch.usage, watch.served
             tally.response_id = watch.response_id
@@ -470,7 +470,7 @@ class Engine:
         who = self._why.get(call.id, by)
         return (who, 499, None) if who.startswith("client") else (who, status, "draining")
 
-    def _bug(self, error: Exception, tally: Tally) -> Problem:
+    def _bug(self, error: Exception, tally: CallAccount) -> Problem:
         self._log("bug", call=tally.call.id, error=where(error))
         message = "The gateway failed on this call; its log has the reason under "
         return Problem(kind="internal", message=f"{message}{tally.call.id}.")
@@ -507,7 +507,7 @@ class Engine:
         self._flights.drop(flight)
 
 
-def _count(tally: Tally, glance: Glance) -> None:
+def _count(tally: CallAccount, glance: Glance) -> None:
     """Take what a whole answer used; of one that the provider still works on, that is unknown."""
     tally.usage, tally.served = glance.usage, glance.served
     tally.response_id = glance.response_id

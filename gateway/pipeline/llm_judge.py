@@ -20,9 +20,9 @@ from hashlib import blake2b
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.call import Call, Key, Steer
+from gateway.core.call import Call, Key, RequestOptions
 from gateway.core.decision import Decision
-from gateway.core.decision_context import Evidence, Score
+from gateway.core.decision_context import DecisionContext, Score
 from gateway.core.errors import ProblemError
 from gateway.core.target import Tier
 from gateway.dialects import OPENAI_CHAT, OPERATIONS
@@ -124,8 +124,14 @@ class Judge:
         self._wall = wall
 
     async def __call__(
-        self, router: Router, call: Call, seen: Features, evidence: Evidence, *, asks: bool = True
-    ) -> Evidence:
+        self,
+        router: Router,
+        call: Call,
+        seen: Features,
+        evidence: DecisionContext,
+        *,
+        asks: bool = True,
+    ) -> DecisionContext:
         """Evidence with a verdict, or with why there is none; `asks`: a model may be asked."""
         decision = self._due(router, call, seen, evidence)
         if decision is None:
@@ -150,7 +156,7 @@ class Judge:
         return msgspec.structs.replace(evidence, judged=judged, unjudged=why)
 
     def _due(
-        self, router: Router, call: Call, seen: Features, evidence: Evidence
+        self, router: Router, call: Call, seen: Features, evidence: DecisionContext
     ) -> Decision | None:
         """Return what is decided where a classifier is asked for a user's turn, and no exemplar.
 
@@ -193,7 +199,7 @@ class Judge:
             body=question(self._model, text),
             trace=call.trace,
             key=key,
-            steer=Steer(cache="off", on_loss="drop-and-tell", complete="off"),
+            steer=RequestOptions(cache="off", on_loss="drop-and-tell", complete="off"),
             patience=self._timeout,
             received_at=self._wall(),
             started=self._clock(),
@@ -201,7 +207,7 @@ class Judge:
 
 
 def _scoped(
-    key: Key, router: Router, seen: Features, evidence: Evidence, tags: tuple[str, ...]
+    key: Key, router: Router, seen: Features, evidence: DecisionContext, tags: tuple[str, ...]
 ) -> Key:
     """A key that carries the tags of a call, and is held to the labs that may read that."""
     labs, rules = key.labs, router.rules

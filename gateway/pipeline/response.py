@@ -9,9 +9,9 @@ from typing import Protocol
 import msgspec
 
 from gateway.core import loss
-from gateway.core.call_accounting import Sums, Tally
+from gateway.core.call_accounting import CallAccount, CallTotals
 from gateway.core.errors import Problem
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Tier
 from gateway.dialects import Dialect
 from gateway.upstream.relay import Direct
@@ -126,7 +126,7 @@ def ids(call: str) -> Headers:
     return [(b"x-request-id", value), (b"request-id", value)]
 
 
-def head(tally: Tally, kind: bytes, paid: Entry | Sums | None = None) -> Lines:
+def head(tally: CallAccount, kind: bytes, paid: FinalRow | CallTotals | None = None) -> Lines:
     """The headers of an answer; one that is whole has its cost, as its entry and its sums do."""
     call, last = tally.call.id, ""
     if kind is STREAM_TYPE:
@@ -139,19 +139,19 @@ def head(tally: Tally, kind: bytes, paid: Entry | Sums | None = None) -> Lines:
     return Lines(f"{_TYPES[kind]}{ids}{_told(tally)}{last}")
 
 
-def trailer(entry: Entry) -> bytes:
+def trailer(entry: FinalRow) -> bytes:
     """The cost of a stream as a comment after its end, which readers of events skip."""
     cost = b"unknown" if entry.cost is None else f"{entry.cost:f}".encode()
     guessed = b" (estimated)" if entry.estimate else b""
     return b": x-tiergate-cost: %s%s\n\n" % (cost, guessed)
 
 
-def told(tally: Tally) -> Headers:
+def told(tally: CallAccount) -> Headers:
     """Headers that say what was decided, as far as it was."""
     return [*Lines(_told(tally))]
 
 
-def _told(tally: Tally) -> str:
+def _told(tally: CallAccount) -> str:
     """The same as they are written."""
     decision, target, near = tally.decision, tally.target, tally.near
     model, provider = (None, "") if target is None else (target.model, target.provider.name)
@@ -202,7 +202,7 @@ def _ascii(text: str) -> str:
     return data.decode()
 
 
-def uncounted(problem: Problem, dialect: Dialect, tally: Tally) -> bool:
+def uncounted(problem: Problem, dialect: Dialect, tally: CallAccount) -> bool:
     """Whether nobody can be asked for a count, or no one abroad has given it; at home it fails."""
     if tally.decision is None:
         return problem.kind == "no_target"

@@ -11,7 +11,7 @@ from gateway.cache.coalescing import WHOLE
 from gateway.cache.response_cache import Exact
 from gateway.cache.semantic.cache import Asked, Near
 from gateway.core.call import Call
-from gateway.core.call_accounting import Tally
+from gateway.core.call_accounting import CallAccount
 from gateway.core.decision import Decision, Plan
 from gateway.core.usage import Usage
 from gateway.dialects import Body, Dialect
@@ -54,7 +54,7 @@ class Shelf:
         return ask
 
     async def nearest(
-        self, near: Near, job: Job, tally: Tally
+        self, near: Near, job: Job, tally: CallAccount
     ) -> tuple[Job, tuple[Recording, bytes] | None]:
         """A call with its question, and the answer of a near one: its recording, and as told."""
         asked = near.asked(job.call, job.body, job.plan.targets[0])

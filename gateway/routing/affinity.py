@@ -1,8 +1,8 @@
 """A conversation's seat in a decision: asked first, held against what else would be, told last."""
 
 from gateway.core.call import Strategy
-from gateway.core.decision import Plan, Switch
-from gateway.core.decision_context import Evidence
+from gateway.core.decision import Plan, SessionSwitch
+from gateway.core.decision_context import DecisionContext
 from gateway.core.target import Catalogue, Tier
 from gateway.dialects import Dialect
 from gateway.routing.affinity_verdict import hold, seated
@@ -28,7 +28,7 @@ class Sitting:
         call: Features,
         pin: Pin,
         bounds: Bounds,
-        evidence: Evidence,
+        evidence: DecisionContext,
         dialect: Dialect,
     ) -> None:
         self._catalogue, self._call, self._at = catalogue, call, evidence.at
@@ -89,7 +89,7 @@ class Sitting:
 
     def end(
         self, lab: str, tier: Tier, plan: Plan, add: Add
-    ) -> tuple[Plan, Switch | None, str | None]:
+    ) -> tuple[Plan, SessionSwitch | None, str | None]:
         """The plan as the seat orders it, what was left or not, and the account that has it."""
         held, weighed = self._held, self._weighed
         if held is None:

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.core.call import Strategy
 from gateway.core.decision import Plan
-from gateway.core.decision_context import Evidence, Seat
+from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.target import Catalogue, Target
 from gateway.dialects import Dialect
 from gateway.routing import capabilities
@@ -25,7 +25,7 @@ type Verdict = Literal["stays", "weighs", "leaves"]
 class Held(msgspec.Struct, frozen=True, kw_only=True):
     """What a seat says before anything else is asked."""
 
-    seat: Seat
+    seat: Session
     target: Target | None
     """Its target; None where there is no such target any more."""
     tokens: int
@@ -44,7 +44,7 @@ def hold(
     call: Features,
     pin: Pin,
     bounds: Bounds,
-    evidence: Evidence,
+    evidence: DecisionContext,
     strategy: Strategy,
     dialect: Dialect,
 ) -> Held | None:
@@ -79,8 +79,8 @@ def _verdict(
     call: Features,
     pin: Pin,
     bounds: Bounds,
-    evidence: Evidence,
-    seat: Seat,
+    evidence: DecisionContext,
+    seat: Session,
     strategy: Strategy,
     dialect: Dialect,
 ) -> _Says:
@@ -115,7 +115,7 @@ def _verdict(
     return says
 
 
-def _kept(call: Features, evidence: Evidence, seat: Seat, says: _Says) -> int:
+def _kept(call: Features, evidence: DecisionContext, seat: Session, says: _Says) -> int:
     """Tokens of its prompt that are still in the prompt cache.
 
     What was made shorter, or begins with another message, still has its instructions and tools
@@ -128,19 +128,19 @@ def _kept(call: Features, evidence: Evidence, seat: Seat, says: _Says) -> int:
     return min(seat.tokens, max(0, tokens(call.prompt) - call.user_tokens))
 
 
-def _age(evidence: Evidence, seat: Seat) -> float:
+def _age(evidence: DecisionContext, seat: Session) -> float:
     """Seconds since its prompt cache was used."""
     return evidence.at - seat.at
 
 
-def following(before: Seat | None, seat: Seat) -> Seat:
+def following(before: Session | None, seat: Session) -> Session:
     """Return the seat of an answered call, with what its conversation had before it added up."""
     if before is None:
         return seat
     return msgspec.structs.replace(seat, calls=before.calls + 1, output=before.output + seat.output)
 
 
-def seated(plan: Plan, seat: Seat) -> Plan:
+def seated(plan: Plan, seat: Session) -> Plan:
     """A plan with the target of a seat first, where it is one of them."""
     targets = plan.targets
     at = next((at for at, target in enumerate(targets) if target.name == seat.target), 0)
@@ -155,7 +155,7 @@ def seated(plan: Plan, seat: Seat) -> Plan:
     )
 
 
-def _target(catalogue: Catalogue, seat: Seat) -> Target | None:
+def _target(catalogue: Catalogue, seat: Session) -> Target | None:
     """The target of a seat, in its own lab or in one that took over."""
     lab = catalogue.labs.get(seat.lab)
     if lab is None:
@@ -170,7 +170,7 @@ def _target(catalogue: Catalogue, seat: Seat) -> Target | None:
     return None
 
 
-def _shut(catalogue: Catalogue, call: Features, bounds: Bounds, seat: Seat) -> str:
+def _shut(catalogue: Catalogue, call: Features, bounds: Bounds, seat: Session) -> str:
     """Why the lab of a seat may serve nothing; empty where it may."""
     lab = catalogue.labs.get(seat.lab)
     if lab is None:
@@ -183,7 +183,9 @@ def _shut(catalogue: Catalogue, call: Features, bounds: Bounds, seat: Seat) -> s
     return ""
 
 
-def _out(catalogue: Catalogue, call: Features, bounds: Bounds, seat: Seat, dialect: Dialect) -> str:
+def _out(
+    catalogue: Catalogue, call: Features, bounds: Bounds, seat: Session, dialect: Dialect
+) -> str:
     """Why the target of a seat may not serve a call; empty where it may."""
     scope = call.key.tiers
     if bounds.tier(seat.tier) != seat.tier or (scope is not None and seat.tier not in scope):

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from gateway.core.call import Key
-from gateway.core.decision import Skipped
-from gateway.core.facts import Facts
+from gateway.core.decision import SkippedTarget
+from gateway.core.facts import ModelFacts
 from gateway.core.prompt import Prompt
 from gateway.core.target import Lab, Provider, Target, Tier
 from gateway.dialects import OPERATIONS, Dialect
@@ -82,10 +82,10 @@ def _unspoken(provider: Provider, dialect: Dialect) -> str:
     return f"needs {' or '.join(provider.doors)}"
 
 
-def skip(target: Target, tier: Tier | None, reason: str) -> Skipped:
+def skip(target: Target, tier: Tier | None, reason: str) -> SkippedTarget:
     """Return a target that may not serve a call, with what the operator can do about it."""
     detail = target.provider.why if reason == OFF else ""
-    return Skipped(target.name, tier, reason, detail)
+    return SkippedTarget(target.name, tier, reason, detail)
 
 
 def speaks(provider: Provider, call: Features, dialect: Dialect) -> bool:
@@ -150,7 +150,7 @@ def _closed(target: Target, call: Features) -> str:
     return reason
 
 
-def _content(prompt: Prompt, facts: Facts) -> str:
+def _content(prompt: Prompt, facts: ModelFacts) -> str:
     for present, able, what in (
         (prompt.images > 0, facts.vision, "takes no images"),
         (prompt.files > 0, facts.files, "takes no files"),

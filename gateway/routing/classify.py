@@ -4,7 +4,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from gateway.core.decision import Why
-from gateway.core.decision_context import Evidence, Score, Thresholds
+from gateway.core.decision_context import DecisionContext, Score, Thresholds
 from gateway.core.target import TIERS, Tier
 from gateway.routing import tier_share
 from gateway.routing.classifier import heuristic
@@ -28,7 +28,7 @@ class Verdict(NamedTuple):
 
 
 def classify(
-    classifier: heuristic.Classifier | None, call: Features, evidence: Evidence, add: Add
+    classifier: heuristic.Classifier | None, call: Features, evidence: DecisionContext, add: Add
 ) -> Verdict | None:
     """The verdict on a call; None where there is no classifier, no text or no score."""
     if classifier is None or not call.has_text:

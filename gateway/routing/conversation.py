@@ -6,8 +6,8 @@ from hashlib import blake2b
 
 import msgspec
 
-from gateway.core.call import Key, Steer
-from gateway.core.conversation import Kind, Turn
+from gateway.core.call import Key, RequestOptions
+from gateway.core.conversation import ConversationTurn, Kind
 from gateway.core.prompt import Prompt
 from gateway.dialects.conversation_start import NOTHING, Opening
 from gateway.routing import client_detection
@@ -68,8 +68,12 @@ class _Told(msgspec.Struct, frozen=True, gc=False):
 
 
 def read(
-    prompt: Prompt, opening: Opening | None, key: Key, steer: Steer, hints: Mapping[str, str]
-) -> Turn:
+    prompt: Prompt,
+    opening: Opening | None,
+    key: Key,
+    steer: RequestOptions,
+    hints: Mapping[str, str],
+) -> ConversationTurn:
     """The turn of a call; without an opening it is told by its headers alone."""
     begins = NOTHING if opening is None else opening
     client = _client(hints.get("user-agent", ""), hints.get("x-title", ""))
@@ -97,8 +101,8 @@ def read(
     loop = (prompt.tool_loop or bool(prompt.aside)) and (kind != "side" or within)
     client = client or named
     if name is None and kind == "main" and not (loop or task or client):  # as mostly
-        return Turn(conversation=conversation, first=first[:_BYTES])
-    return Turn(
+        return ConversationTurn(conversation=conversation, first=first[:_BYTES])
+    return ConversationTurn(
         conversation=conversation,
         explicit=name is not None,
         first=first[:_BYTES],
@@ -110,7 +114,7 @@ def read(
     )
 
 
-def named(opening: Opening, steer: Steer, hints: Mapping[str, str]) -> bool:
+def named(opening: Opening, steer: RequestOptions, hints: Mapping[str, str]) -> bool:
     """Whether the turn of a call would be of a conversation that its client has named."""
     return _name(steer, hints, opening) is not None
 
@@ -189,7 +193,9 @@ def _titles(text: str) -> bool:
     )
 
 
-def _name(steer: Steer, hints: Mapping[str, str], opening: Opening) -> tuple[str, str] | None:
+def _name(
+    steer: RequestOptions, hints: Mapping[str, str], opening: Opening
+) -> tuple[str, str] | None:
     """The conversation's own name, and where it stood."""
     if steer.conversation is not None:
         return steer.conversation, "x-tiergate-conversation"

@@ -13,7 +13,7 @@ calls yet as it has had. The margin is what they save together, less X.
 
 import msgspec
 
-from gateway.core.decision import Switch
+from gateway.core.decision import SessionSwitch
 from gateway.core.prompt_cache import warm
 from gateway.core.target import TIERS, Catalogue, Target, Tier
 from gateway.dialects import Dialect
@@ -135,5 +135,5 @@ class CostAware(msgspec.Struct, frozen=True):
         switch = msgspec.structs.replace(switch, saving=saving, calls=calls, margin=margin)
         return Weighed(moves=free or margin > 0, why=_FREE if free else why, switch=switch)
 
-    def _switch(self, to: Target | None) -> Switch:
+    def _switch(self, to: Target | None) -> SessionSwitch:
         return switch_to(self.held, to, usual_call(self.held, self.call), self.at)

@@ -8,7 +8,7 @@ stays the only one who decides.
 
 from gateway.core.call import NO_STEER
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import Evidence
+from gateway.core.decision_context import DecisionContext
 from gateway.dialects import Dialect
 from gateway.routing import model_name as pins
 from gateway.routing.features import Features, tokens
@@ -32,7 +32,9 @@ class Named:
         self._bare = not router.rules.guards
         self._made: dict[_Asked, Alike] = {}
 
-    def decide(self, call: Features, dialect: Dialect, evidence: Evidence) -> tuple[Decision, Plan]:
+    def decide(
+        self, call: Features, dialect: Dialect, evidence: DecisionContext
+    ) -> tuple[Decision, Plan]:
         """As `decide` of the room; its trace has the times of the first of its like.
 
         Raises ProblemError.

@@ -7,11 +7,11 @@ from operator import attrgetter
 
 from msgspec.structs import astuple, replace
 
-from gateway.core.call import NO_STEER, OPEN, Key, Steer
-from gateway.core.conversation import Turn
+from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions
+from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import NOTHING, Evidence, Score
-from gateway.core.decision_record import Basis, Said, Scope
+from gateway.core.decision_context import NOTHING, DecisionContext, Score
+from gateway.core.decision_record import DecisionRecord, RecordedOptions, RecordedScope
 from gateway.core.prompt import Prompt
 from gateway.core.target import Tier
 from gateway.dialects import Dialect
@@ -26,12 +26,14 @@ MOST_NAMES = 64
 MOST_SIGNS = 1_000
 """Of the names of tools on a row, and of all of them together."""
 
-_PLAIN = Turn()
-_UNSAID = Said()
-_SCOPED: Callable[[Key | Scope], tuple[object, ...]] = attrgetter(*Scope.__struct_fields__)
-_UNSCOPED = _SCOPED(Scope())
-_SEEN: Callable[[Evidence], tuple[object, ...]] = attrgetter(
-    *(name for name in Evidence.__struct_fields__ if name != "at")
+_PLAIN = ConversationTurn()
+_UNSAID = RecordedOptions()
+_SCOPED: Callable[[Key | RecordedScope], tuple[object, ...]] = attrgetter(
+    *RecordedScope.__struct_fields__
+)
+_UNSCOPED = _SCOPED(RecordedScope())
+_SEEN: Callable[[DecisionContext], tuple[object, ...]] = attrgetter(
+    *(name for name in DecisionContext.__struct_fields__ if name != "at")
 )
 _UNSEEN = _SEEN(NOTHING)
 _SIGNS = Signals.__struct_fields__
@@ -46,7 +48,7 @@ type _Told = tuple[
 ]
 """Signals, language, patterns and those of them that the text has, the classifier, its score, and
 why it has none."""
-_MOSTLY = Basis().operation
+_MOSTLY = DecisionRecord().operation
 
 
 class Case:
@@ -57,7 +59,7 @@ class Case:
     )  # fmt: skip
 
     def __init__(
-        self, router: Router, call: Features, dialect: Dialect, evidence: Evidence
+        self, router: Router, call: Features, dialect: Dialect, evidence: DecisionContext
     ) -> None:
         self._router = router
         self._call = call
@@ -65,8 +67,8 @@ class Case:
         self._evidence = evidence
         self._decision: Decision | None = None
         self._plan: Plan | None = None
-        self._ways: list[tuple[Decision, Plan, Evidence]] = []
-        self._known: Basis | None = None
+        self._ways: list[tuple[Decision, Plan, DecisionContext]] = []
+        self._known: DecisionRecord | None = None
 
     def decide(self, named: Named | None = None) -> tuple[Decision, Plan]:
         """As `decide` of the room; `named` knows those of its router. Raises ProblemError."""
@@ -136,7 +138,7 @@ class Case:
         """Characters of its prompt."""
         return self._call.prompt.chars
 
-    def __call__(self) -> Basis | None:
+    def __call__(self) -> DecisionRecord | None:
         """What the row keeps; None where it cannot be told, for a row is written whatever it is."""
         if self._known is None:
             try:
@@ -145,10 +147,10 @@ class Case:
                 return None
         return self._known
 
-    def _basis(self) -> Basis:
+    def _basis(self) -> DecisionRecord:
         call, plan, decision, dialect = self._call, self._plan, self._decision, self._dialect
         prompt, turn, evidence = call.prompt, call.turn, self._evidence
-        basis = Basis(
+        basis = DecisionRecord(
             user_tokens=call.user_tokens,
             chars=prompt.chars,
             turns=prompt.user_turns,
@@ -226,7 +228,7 @@ class Case:
         return signals, language, known, hits, version, score, failed
 
 
-def _more(basis: Basis, prompt: Prompt) -> Basis:
+def _more(basis: DecisionRecord, prompt: Prompt) -> DecisionRecord:
     """What few calls ask for."""
     tools, more = _names(prompt.tools) if prompt.tools else ((), 0)
     return replace(
@@ -262,10 +264,10 @@ def _names(tools: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
     return names, 0
 
 
-def _scope(key: Key) -> Scope | None:
+def _scope(key: Key) -> RecordedScope | None:
     if _SCOPED(key) == _UNSCOPED:
         return None
-    return Scope(
+    return RecordedScope(
         lab=key.lab,
         tags=key.tags,
         allowed_tags=key.allowed_tags,
@@ -278,6 +280,6 @@ def _scope(key: Key) -> Scope | None:
     )
 
 
-def _said(steer: Steer) -> Said | None:
-    said = Said(lab=steer.lab, tier=steer.tier, tags=steer.tags, complete=steer.complete)
+def _said(steer: RequestOptions) -> RecordedOptions | None:
+    said = RecordedOptions(lab=steer.lab, tier=steer.tier, tags=steer.tags, complete=steer.complete)
     return None if said == _UNSAID else said

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from gateway.core.decision import Decision, Plan, Switch
+from gateway.core.decision import Decision, Plan, SessionSwitch
 from gateway.core.decision_context import Thresholds
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
@@ -99,7 +99,7 @@ def _target(target: Target, at: float) -> dict[str, Json]:
     }
 
 
-def _switch(switch: Switch) -> dict[str, Json]:
+def _switch(switch: SessionSwitch) -> dict[str, Json]:
     """What a conversation left, or did not, and what that costs once: USD as exact text."""
     return {
         "moved": switch.moved,

@@ -2,8 +2,8 @@
 
 from collections.abc import Container, Mapping
 
-from gateway.core.call import Key, Steer
-from gateway.core.conversation import Turn
+from gateway.core.call import Key, RequestOptions
+from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import Score
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
@@ -46,7 +46,7 @@ class Features:
         prompt: Prompt,
         dialect: str,
         key: Key,
-        steer: Steer,
+        steer: RequestOptions,
         asked: Asked | None = None,
         hints: Mapping[str, str] = {},
     ) -> None:
@@ -60,7 +60,7 @@ class Features:
         self._opening: Opening | None = None
         self._scan: Seen | None = None
         self._signals: Signals | None = None
-        self._turn: Turn | None = None
+        self._turn: ConversationTurn | None = None
         self._user_tokens: int | None = None
         self._hits: tuple[Patterns, frozenset[int]] | None = None
         self._scored: tuple[Classifier, Score | None, str] | None = None
@@ -156,7 +156,7 @@ class Features:
         return len(set(self.prompt.tools))
 
     @property
-    def turn(self) -> Turn:
+    def turn(self) -> ConversationTurn:
         """Where in its conversation it stands."""
         if self._turn is None:
             opening = self.opening
@@ -164,7 +164,7 @@ class Features:
         return self._turn
 
     @turn.setter
-    def turn(self, turn: Turn) -> None:
+    def turn(self, turn: ConversationTurn) -> None:
         self._turn = turn
 
     @property
@@ -228,7 +228,7 @@ def read(
     prompt: Prompt,
     dialect: str,
     key: Key,
-    steer: Steer,
+    steer: RequestOptions,
     asked: Asked | None = None,
     hints: Mapping[str, str] = {},
 ) -> Features:

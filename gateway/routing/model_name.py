@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.core.decision import Step
+from gateway.core.decision import TraceStep
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import TIERS, Catalogue, Lab, Target, Tier
 from gateway.routing import refusals, route_embeddings, unlisted_models, visible_models
@@ -29,7 +29,7 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
     """The target of a model that no lab lists. Its `tier` may be None, and stays so."""
     family: str | None = None
     """The beginning of the model's name that chose the tier."""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[TraceStep, ...] = ()
 
     @property
     def open(self) -> bool:
@@ -51,11 +51,13 @@ class _Meant(NamedTuple):
 
 def read(call: Features, catalogue: Catalogue) -> Pin:
     """Resolve the names of a call. Raises ProblemError: model_not_found, not_allowed."""
-    steps: list[Step] = []
+    steps: list[TraceStep] = []
     asked = call.prompt.model
     if asked in catalogue.aliases:
         name = catalogue.aliases[asked]
-        steps.append(Step(step="pin", matched=True, effect=f"model {name}", why=f"alias {asked}"))
+        steps.append(
+            TraceStep(step="pin", matched=True, effect=f"model {name}", why=f"alias {asked}")
+        )
         asked = name
     behind = _lab_of(asked, catalogue)
     named = call.steer.lab or behind
@@ -67,23 +69,25 @@ def read(call: Features, catalogue: Catalogue) -> Pin:
     if call.steer.tier is not None:
         tier, model = _tier(call.steer.tier), None
         meant = _Meant(lab, tier)
-        steps.append(Step(step="pin", matched=True, effect=f"tier {tier}", why="x-tiergate-tier"))
+        steps.append(
+            TraceStep(step="pin", matched=True, effect=f"tier {tier}", why="x-tiergate-tier")
+        )
     elif meant.unlisted is not None:
         effect = f"{lab}/{tier}, model {model}" if tier is not None else f"{lab}, model {model}"
         why = f"no lab lists it: a name of {meant.unlisted.provider.name}'s own"
-        steps.append(Step(step="pin", matched=True, effect=effect, why=why))
+        steps.append(TraceStep(step="pin", matched=True, effect=effect, why=why))
     elif model is not None:
         effect = f"{lab}/{tier}, model {model}"
-        steps.append(Step(step="pin", matched=True, effect=effect, why="a real model name"))
+        steps.append(TraceStep(step="pin", matched=True, effect=effect, why="a real model name"))
     elif meant.family is not None:
         why = f"{asked!r}: no provider of it is on, so its family {meant.family} chooses the tier"
-        steps.append(Step(step="pin", matched=True, effect=f"{lab}/{tier}", why=why))
+        steps.append(TraceStep(step="pin", matched=True, effect=f"{lab}/{tier}", why=why))
     elif tier is not None:
         effect = f"{lab}/{tier}"
-        steps.append(Step(step="pin", matched=True, effect=effect, why=f"model {asked!r}"))
+        steps.append(TraceStep(step="pin", matched=True, effect=effect, why=f"model {asked!r}"))
     else:
         why = f"{asked!r} leaves the tier open"
-        steps.append(Step(step="pin", matched=False, effect=f"lab {lab}", why=why))
+        steps.append(TraceStep(step="pin", matched=False, effect=f"lab {lab}", why=why))
     return Pin(
         lab=lab,
         named_lab=bool(named) or model is not None or meant.held,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.core.call import Key
-from gateway.core.decision import Decision, Line, Plan, Skipped, Trace
+from gateway.core.decision import Decision, Line, Plan, SkippedTarget, Trace
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import TIERS, Catalogue, Lab, Target, Tier
 from gateway.dialects import Dialect
@@ -170,7 +170,7 @@ def _plan(
     tries: list[tuple[Tier, str | None]] = [(t, None) for t in ([first] if pinned else order)]
     if model is not None and first == tier:
         tries = [(tier, model), *([] if pinned else tries)]
-    skipped: list[Skipped] = []
+    skipped: list[SkippedTarget] = []
     for candidate, only in tries:
         targets = _fitting(lab, candidate, only, call, dialect, skipped)
         if not targets:
@@ -265,7 +265,7 @@ def _fitting(
     model: str | None,
     call: Features,
     dialect: Dialect,
-    skipped: list[Skipped],
+    skipped: list[SkippedTarget],
 ) -> list[tuple[Target, str]]:
     found = []
     for target in lab.tiers.get(tier, ()):

@@ -3,7 +3,7 @@
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ProblemError
 from gateway.core.jsonio import Json
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.routing import explain
 from gateway.routing.features import UnreadError
 from gateway.routing.replay_decision import again
@@ -12,7 +12,7 @@ from gateway.routing.router import Router
 _KEPT = ("id", "config", "lab", "tier", "source", "rule", "confidence", "tags")
 
 
-def recall(router: Router, row: Entry) -> tuple[Decision, Plan] | str:
+def recall(router: Router, row: FinalRow) -> tuple[Decision, Plan] | str:
     """The decision where this configuration made it, else why its steps are not known.
 
     Raises ProblemError where the call was refused.
@@ -25,13 +25,13 @@ def recall(router: Router, row: Entry) -> tuple[Decision, Plan] | str:
         return f"Its steps are not known: the ledger does not have {error}."
 
 
-def kept(row: Entry, why: str) -> dict[str, Json]:
+def kept(row: FinalRow, why: str) -> dict[str, Json]:
     """What a row says of its decision, where its steps are not known; `why` they are not."""
     told = {name: getattr(row, name) for name in _KEPT}
     return {**told, "why": why, "trace": None, "basis": row.basis}
 
 
-def view(router: Router, row: Entry) -> dict[str, Json]:
+def view(router: Router, row: FinalRow) -> dict[str, Json]:
     """The decision of a row as `explain` has it, or what is kept of it."""
     try:
         found = recall(router, row)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gateway.core.decision import Skipped
+from gateway.core.decision import SkippedTarget
 from gateway.core.errors import Problem, ProblemError
 from gateway.routing import capabilities
 
@@ -29,7 +29,7 @@ def not_allowed(what: str, why: str = "") -> ProblemError:
     return ProblemError(Problem(kind="not_allowed", message=message, param="model"))
 
 
-def no_target(what: str, skipped: Iterable[Skipped]) -> ProblemError:
+def no_target(what: str, skipped: Iterable[SkippedTarget]) -> ProblemError:
     """Refuse a call that no target can serve, with the reasons that lie in the request.
 
     The message leaves out targets that the key may not use, and names of targets that are off.
@@ -51,7 +51,7 @@ def no_target(what: str, skipped: Iterable[Skipped]) -> ProblemError:
     return ProblemError(Problem(kind="no_target", message=message, detail=detail, param="model"))
 
 
-def unknown_past(what: str, skipped: Iterable[Skipped], member: str) -> ProblemError:
+def unknown_past(what: str, skipped: Iterable[SkippedTarget], member: str) -> ProblemError:
     """Refuse a call that goes on from an answer which no target of its lab has."""
     problem = no_target(what, skipped).problem
     again = f"Send the whole conversation: without `{member}`, or beginning another."

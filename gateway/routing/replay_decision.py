@@ -5,13 +5,18 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.call import Complete, Key, Steer
-from gateway.core.conversation import Turn
+from gateway.core.call import Complete, Key, RequestOptions
+from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import NOTHING, Evidence, Score
-from gateway.core.decision_record import Basis, RecordedComplete, Said, Scope
-from gateway.core.ledger_rows import Entry
-from gateway.core.logged import Logged
+from gateway.core.decision_context import NOTHING, DecisionContext, Score
+from gateway.core.decision_record import (
+    DecisionRecord,
+    RecordedComplete,
+    RecordedOptions,
+    RecordedScope,
+)
+from gateway.core.ledger_rows import FinalRow
+from gateway.core.logged import ReplayRow
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects import OPERATIONS, Dialect, sayable
@@ -31,12 +36,12 @@ class Recorded(Features):
 
     __slots__ = ("assumed", "basis", "client")
 
-    def __init__(self, entry: Entry | Logged, basis: Basis) -> None:
+    def __init__(self, entry: FinalRow | ReplayRow, basis: DecisionRecord) -> None:
         """`basis` is that of `entry`. Raises UnreadError where the row is of no decision."""
         client = OPERATIONS.get((entry.dialect, basis.operation))
         if client is None:
             raise UnreadError(f"a call of {entry.dialect}, {basis.operation}")
-        scope, said = basis.scope or Scope(), basis.said or Said()
+        scope, said = basis.scope or RecordedScope(), basis.said or RecordedOptions()
         key = Key(
             name=entry.key,
             tenant=entry.tenant,
@@ -50,7 +55,7 @@ class Recorded(Features):
             complete=_complete(scope.complete),
             conversation=scope.conversation,
         )
-        steer = Steer(
+        steer = RequestOptions(
             lab=said.lab, tier=said.tier, tags=said.tags, complete=_complete(said.complete)
         )
         super().__init__(_prompt(entry, basis), entry.dialect, key, steer)
@@ -58,7 +63,7 @@ class Recorded(Features):
         self.client = client
         self.assumed = False
         """It was taken that a target can be asked in another dialect, which was not tried."""
-        self.turn = basis.turn or Turn()
+        self.turn = basis.turn or ConversationTurn()
         self.doors = dict(basis.doors)
         if basis.signals is not None:
             self._signals = Signals(**{n: v for n, v in basis.signals.items() if n in _SIGNALS})  # type: ignore[arg-type]
@@ -154,7 +159,7 @@ def _complete(recorded: RecordedComplete | None) -> Complete | None:
     return "hold" if recorded == "live" else recorded
 
 
-def _special(basis: Basis) -> bool:
+def _special(basis: DecisionRecord) -> bool:
     """Whether a call asks for what some dialect cannot say."""
     return bool(
         basis.images
@@ -170,7 +175,7 @@ def _special(basis: Basis) -> bool:
 class _Hits:
     """The numbers of patterns that a text has, as far as its row knows."""
 
-    def __init__(self, basis: Basis, patterns: Patterns) -> None:
+    def __init__(self, basis: DecisionRecord, patterns: Patterns) -> None:
         self._digests = patterns.digests
         self._hits = split(basis.hits)
         self._whole = basis.patterns == patterns.known
@@ -198,12 +203,12 @@ class _Names(tuple[str, ...]):
         raise UnreadError("the names of all tools")
 
 
-def evidence(entry: Entry | Logged, basis: Basis) -> Evidence:
+def evidence(entry: FinalRow | ReplayRow, basis: DecisionRecord) -> DecisionContext:
     """The evidence of a row's decision."""
     return msgspec.structs.replace(basis.evidence or NOTHING, at=entry.at)
 
 
-def again(router: Router, entry: Entry | Logged) -> tuple[Decision, Plan]:
+def again(router: Router, entry: FinalRow | ReplayRow) -> tuple[Decision, Plan]:
     """What a router decides for the call of a row.
 
     Raises UnreadError for what the row does not keep, and ProblemError as `decide` does.
@@ -214,7 +219,7 @@ def again(router: Router, entry: Entry | Logged) -> tuple[Decision, Plan]:
     return decide(router, call, call.client, evidence(entry, entry.basis))
 
 
-def _prompt(entry: Entry | Logged, basis: Basis) -> Prompt:
+def _prompt(entry: FinalRow | ReplayRow, basis: DecisionRecord) -> Prompt:
     return Prompt(
         model=entry.asked or "",
         stream=entry.stream,

@@ -8,8 +8,8 @@ import difflib
 from collections.abc import Sequence
 
 from gateway.core.call import Key
-from gateway.core.decision import Decision, Plan, Source, Step
-from gateway.core.decision_context import NOTHING, Evidence
+from gateway.core.decision import Decision, Plan, Source, TraceStep
+from gateway.core.decision_context import NOTHING, DecisionContext
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Catalogue, Lab, Target
 from gateway.dialects import Dialect
@@ -29,17 +29,19 @@ def decide(
     rules: Rules,
     call: Features,
     dialect: Dialect,
-    evidence: Evidence = NOTHING,
+    evidence: DecisionContext = NOTHING,
 ) -> tuple[Decision, Plan]:
     """Decide a call and plan its targets. Raises ProblemError where nothing may serve it."""
     asked, steps = call.prompt.model, []
     if asked in catalogue.aliases:
         name = catalogue.aliases[asked]
-        steps.append(Step(step="pin", matched=True, effect=f"model {name}", why=f"alias {asked}"))
+        steps.append(
+            TraceStep(step="pin", matched=True, effect=f"model {name}", why=f"alias {asked}")
+        )
         asked = name
     if call.steer.tier is not None:
         why = "x-tiergate-tier: an embedding model is of no tier"
-        steps.append(Step(step="embed", matched=False, effect="ignored", why=why))
+        steps.append(TraceStep(step="embed", matched=False, effect="ignored", why=why))
     view = rules.view(call, evidence)
     bounds = bound(rules, view)
     steps += [*bounds.steps, *view.failures()]
@@ -55,8 +57,10 @@ def decide(
         lab, model = catalogue.labs[unlisted.maker.lab], unlisted.name
     if call.steer.lab not in (None, lab.name):
         why = f"x-tiergate-lab: {call.steer.lab} does not have this embedding model"
-        steps.append(Step(step="embed", matched=False, effect="ignored", why=why))
-    steps.append(Step(step="embed", matched=True, effect=f"{lab.name}, model {model}", why=asked))
+        steps.append(TraceStep(step="embed", matched=False, effect="ignored", why=why))
+    steps.append(
+        TraceStep(step="embed", matched=True, effect=f"{lab.name}, model {model}", why=asked)
+    )
     if unlisted is not None and unlisted.maker.embeddings is not None:
         target = unlisted.maker.embeddings[model]
         plan = unlisted_models.plan(target, lab, None, call, dialect, bounds)
@@ -66,7 +70,7 @@ def decide(
         why = "; ".join(f"{item.target} {item.reason}" for item in plan.skipped)
         many = len(plan.targets)
         effect = f"{many} of {many + len(plan.skipped)} targets"
-        steps.append(Step(step="plan", matched=True, effect=effect, why=why))
+        steps.append(TraceStep(step="plan", matched=True, effect=effect, why=why))
     decision = Decision(
         lab=lab.name,
         tier=None,

@@ -10,9 +10,9 @@ import msgspec
 
 from gateway.core.call import Complete, Key, Strategy
 from gateway.core.decision import Decision, Plan, Trace
-from gateway.core.decision_context import NOTHING, Evidence
+from gateway.core.decision_context import NOTHING, DecisionContext
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.target import Catalogue, Place, Target, Tier
+from gateway.core.target import Catalogue, EndpointKey, Target, Tier
 from gateway.dialects import Dialect, embeddings
 from gateway.routing import model_name as pins
 from gateway.routing import plan as plans
@@ -56,7 +56,7 @@ def decide(
     router: Router,
     call: Features,
     dialect: Dialect,
-    evidence: Evidence = NOTHING,
+    evidence: DecisionContext = NOTHING,
     alike: Alike | None = None,
 ) -> tuple[Decision, Plan]:
     """Decide a call and plan its targets. Raises ProblemError where nothing may serve it.
@@ -189,7 +189,7 @@ def _choose(
     view: View,
     pin: Pin,
     choice: Choice | None,
-    evidence: Evidence,
+    evidence: DecisionContext,
     trace: Trace,
 ) -> Chosen:
     """`choice` is the first that matches; none is looked for where a tier is named."""
@@ -225,7 +225,7 @@ def _first(choices: tuple[Choice, ...], view: View) -> Choice | None:
     return None
 
 
-def _place(router: Router, choice: Choice, lab: str, pin: Pin) -> Place | None:
+def _place(router: Router, choice: Choice, lab: str, pin: Pin) -> EndpointKey | None:
     """Where the model of a choice stands: in the lab and the tier it names, where there is one."""
     if choice.model is None:
         return None
@@ -235,7 +235,9 @@ def _place(router: Router, choice: Choice, lab: str, pin: Pin) -> Place | None:
     return next((place for place in found if place.tier == choice.tier), next(iter(found), None))
 
 
-def _classify(router: Router, call: Features, lab: str, evidence: Evidence, trace: Trace) -> Chosen:
+def _classify(
+    router: Router, call: Features, lab: str, evidence: DecisionContext, trace: Trace
+) -> Chosen:
     verdict = classify(router.scorer(call.key), call, evidence, trace.add)
     if verdict is not None:
         return lab, verdict.tier, None, "classifier", None, verdict

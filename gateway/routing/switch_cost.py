@@ -9,9 +9,9 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.decision import Source, Switch
+from gateway.core.decision import SessionSwitch, Source
 from gateway.core.price import Price
-from gateway.core.prompt_cache import Turn, lost
+from gateway.core.prompt_cache import CachedTurn, lost
 from gateway.core.target import TIERS, Catalogue, Target, Tier
 from gateway.routing.affinity_verdict import Held
 from gateway.routing.classify import Verdict
@@ -30,7 +30,7 @@ class Weighed(msgspec.Struct, frozen=True, kw_only=True):
 
     moves: bool
     why: str
-    switch: Switch | None = None
+    switch: SessionSwitch | None = None
     """What was weighed, where it was; as one that is not made."""
     tier: Tier | None = None
     """The tier that it moves to, where that is not the one that was decided."""
@@ -72,8 +72,8 @@ def suffices(tier: Tier, verdict: Verdict, sure: float) -> tuple[bool, str]:
 
 
 def left(
-    held: Held, call: Features, first: Target, at: float, weighed: Switch | None = None
-) -> Switch:
+    held: Held, call: Features, first: Target, at: float, weighed: SessionSwitch | None = None
+) -> SessionSwitch:
     """A seat that was left for the first target of a plan, and what that costs."""
     found = switch_to(held, first, usual_call(held, call), at)
     if weighed is not None and weighed.to == found.to:
@@ -81,7 +81,7 @@ def left(
     return msgspec.structs.replace(found, moved=True)
 
 
-def tell(switch: Switch) -> str:
+def tell(switch: SessionSwitch) -> str:
     """What leaving a seat costs, for the trace."""
     if not switch.tokens:
         return "no cached tokens are lost"
@@ -90,11 +90,11 @@ def tell(switch: Switch) -> str:
     return f"{switch.tokens} cached tokens are lost: {usd(switch.cost)}"
 
 
-def switch_to(held: Held, to: Target | None, said: Turn, at: float) -> Switch:
+def switch_to(held: Held, to: Target | None, said: CachedTurn, at: float) -> SessionSwitch:
     """Describe the move from a seat to a target, as one that is not made; None stays."""
     seat = held.seat
     same = to is not None and to == held.target  # another tier, and nothing else
-    return Switch(
+    return SessionSwitch(
         moved=False,
         lab=seat.lab,
         tier=seat.tier,
@@ -105,11 +105,11 @@ def switch_to(held: Held, to: Target | None, said: Turn, at: float) -> Switch:
     )
 
 
-def usual_call(held: Held, call: Features) -> Turn:
+def usual_call(held: Held, call: Features) -> CachedTurn:
     """Return the tokens that a call of the conversation usually has."""
     seat = held.seat
     mean = seat.output // seat.calls if seat.calls else 0
-    return Turn(cached=held.tokens, fresh=call.user_tokens, output=mean)
+    return CachedTurn(cached=held.tokens, fresh=call.user_tokens, output=mean)
 
 
 def price_at(target: Target | None, at: float) -> Price | None:

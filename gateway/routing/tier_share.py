@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.core.decision_context import Cut, Score, Thresholds
+from gateway.core.decision_context import Score, ShareCut, Thresholds
 from gateway.core.target import Tier
 
 CELLS = 128
@@ -31,7 +31,7 @@ BOUNDED, REASONED, SMART = SIZE, SIZE + 1, SIZE + 2
 """Behind the cells: turns that were held against a cut, those of them that were reasoned, and that
 went to smart."""
 WIDTH = SIZE + 3
-NONE = Cut(reasoning=1.0, smart=2.0)
+NONE = ShareCut(reasoning=1.0, smart=2.0)
 """What cuts nothing."""
 
 
@@ -51,7 +51,7 @@ def cell(score: Score, own: Thresholds) -> int:
     return CELLS + min(int(score.fast / own.fast * CELLS), CELLS - 1)
 
 
-def under(score: Score, used: Thresholds, cut: Cut, at: float) -> Tier:
+def under(score: Score, used: Thresholds, cut: ShareCut, at: float) -> Tier:
     """The tier of a turn at `at`, seconds since the epoch, where bounds end the tiers."""
     place = cell(score, used)
     if place == FAST:
@@ -74,7 +74,7 @@ def fraction(at: float) -> float:
     return ((mixed ^ (mixed >> 31)) >> 11) / (1 << 53)
 
 
-def cut(counts: Sequence[int], most: Most) -> Cut:
+def cut(counts: Sequence[int], most: Most) -> ShareCut:
     """Where the tiers end, by how many recent turns stood in each of `SIZE` cells.
 
     With what came of earlier cuts behind the cells, the bounds are moved against it.
@@ -87,9 +87,9 @@ def cut(counts: Sequence[int], most: Most) -> Cut:
     rest = sum(counts[:FAST]) - min(reasoned, room)
     room = most.smart * total
     if rest <= room:
-        return Cut(reasoning=first, smart=2.0)
+        return ShareCut(reasoning=first, smart=2.0)
     start = int(first * CELLS)
-    return Cut(reasoning=first, smart=_after(counts, start, first * CELLS - start, room))
+    return ShareCut(reasoning=first, smart=_after(counts, start, first * CELLS - start, room))
 
 
 def _moved(counts: Sequence[int], most: Most) -> Most:

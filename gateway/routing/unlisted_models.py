@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gateway.core.call import Key
 from gateway.core.decision import Plan
 from gateway.core.facts import base_name
-from gateway.core.target import TIERS, Catalogue, Lab, Maker, Target, Targets, Tier, own_name
+from gateway.core.target import TIERS, Catalogue, Lab, NameOwner, Target, Targets, Tier, own_name
 from gateway.dialects import Dialect, embeddings
 from gateway.routing import capabilities, refusals
 from gateway.routing.features import Features
@@ -22,7 +22,7 @@ _VIRTUAL = frozenset({"auto", "claude-auto", *TIERS})
 class Unlisted(NamedTuple):
     """A name that no lab lists, and whose it is."""
 
-    maker: Maker
+    maker: NameOwner
     name: str
     """The maker's own name of the model, without a lab or a provider before it."""
 

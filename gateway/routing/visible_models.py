@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterable, Mapping
 
 from gateway.core.call import Key
-from gateway.core.target import TIERS, Catalogue, Place, Tier
+from gateway.core.target import TIERS, Catalogue, EndpointKey, Tier
 from gateway.routing import capabilities, unlisted_models
 
 
@@ -40,7 +40,7 @@ def names(catalogue: Catalogue, key: Key) -> dict[str, str]:
     return {name: owner for name, owner in owners.items() if name not in hidden}
 
 
-def _owner(key: Key, rows: Mapping[str, Container[str]], places: Iterable[Place]) -> str:
+def _owner(key: Key, rows: Mapping[str, Container[str]], places: Iterable[EndpointKey]) -> str:
     """The first lab in which a key may use a model; empty where there is none."""
     for place in places:
         if place.tier in rows.get(place.lab, ()) and not capabilities.barred(key, place.target):

@@ -20,7 +20,7 @@ from gateway.cache.semantic.vector_index import Shared as Everywhere
 from gateway.cache.session_store import Here as Remembered
 from gateway.cache.session_store import Seats
 from gateway.cache.session_store import Shared as Common
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Provider
 from gateway.ledger.recovery import Recovered
 from gateway.ledger.redaction_patterns import strike
@@ -326,7 +326,7 @@ class Gateway:
             else Judge(part.model, part.timeout, self._verdicts, server=lambda: engine),
         )
 
-        def settle(entry: Entry) -> None:
+        def settle(entry: FinalRow) -> None:
             self.gate.settle(entry)  # first: what it tells later leaves with what is told at once
             gather.settle(entry)
 

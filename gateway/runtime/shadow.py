@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gateway.core.errors import ProblemError
 from gateway.core.jsonio import Json
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Target
 from gateway.evaluation.shadow_stats import Seen, Shadowed, costs, refused, side
 from gateway.ledger.reprice import counted
@@ -68,7 +68,7 @@ class Shadow:
         """What it was read from; None where it is to be read."""
         self._seen: tuple[object, ...] | None = None
         self._mistakes: tuple[Mistake, ...] = ()
-        self._waiting: deque[tuple[Entry, Case]] = deque()
+        self._waiting: deque[tuple[FinalRow, Case]] = deque()
         self._some = asyncio.Event()
         self._begin()
 
@@ -99,7 +99,7 @@ class Shadow:
         self._share = site.source.config.routing.shadow_share
         self._begin()
 
-    def note(self, own: Site, entry: Entry, case: object) -> None:
+    def note(self, own: Site, entry: FinalRow, case: object) -> None:
         """A call is over that went by `own`. Costs nothing but where it is to be decided again."""
         if self._site is None or own is not self._own:
             return
@@ -134,7 +134,7 @@ class Shadow:
             self.took += took
             await self._sleep(took * _REST)
 
-    def decide(self, entry: Entry, case: Case) -> None:
+    def decide(self, entry: FinalRow, case: Case) -> None:
         """Decide a call as the candidate would, and count it. Raises nothing."""
         site, own, counts = self._site, self._own, self._counts
         if site is None or own is None:
@@ -216,7 +216,7 @@ class Shadow:
         }
 
 
-def _seen(entry: Entry, case: Case, own: Site, site: Site) -> Seen:
+def _seen(entry: FinalRow, case: Case, own: Site, site: Site) -> Seen:
     first: Target | None = None
     if case.decided is None:
         mine = refused(entry.problem or "")

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, invalid
-from gateway.core.ledger_rows import Entry, Feedback, Verdict
+from gateway.core.ledger_rows import FeedbackRow, FinalRow, Verdict
 from gateway.core.target import Tier
 from gateway.ledger.query_params import storable
 from gateway.ledger.store import StoreError
@@ -55,7 +55,7 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
                 "There is no call of this key with that id: it is the x-request-id of its answer."
             )
             raise ProblemError(Problem(kind="not_found", message=message, param="id"))
-        row = Feedback(
+        row = FeedbackRow(
             id=said.id,
             at=time.time(),
             key=caller.name,
@@ -71,10 +71,10 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
         return Response(jsonio.dumps({"id": said.id, "taken": True}), media_type="application/json")
 
 
-async def _find(gateway: Gateway, id: str) -> tuple[Entry | None, Feedback | None]:
+async def _find(gateway: Gateway, id: str) -> tuple[FinalRow | None, FeedbackRow | None]:
     """A call and what was said of it before; a call that has just ended is fed first."""
 
-    def find() -> tuple[Entry | None, Feedback | None]:
+    def find() -> tuple[FinalRow | None, FeedbackRow | None]:
         if not storable(id):
             return None, None
         row = gateway.store.call(gateway.journal_folder, id)
@@ -102,14 +102,14 @@ def _read(data: bytes) -> Said:
     return said
 
 
-def _own(call: Entry, caller: Key) -> bool:
+def _own(call: FinalRow, caller: Key) -> bool:
     """Whether a call is the caller's to judge: of its key, or of its tenant for an admin's key."""
     return call.tenant == caller.tenant and (call.key == caller.name or caller.admin)
 
 
-def _bad(row: Feedback) -> bool:
+def _bad(row: FeedbackRow) -> bool:
     return row.verdict == "bad" or (row.score is not None and row.score < _POOR)
 
 
-def _words(row: Feedback) -> tuple[object, ...]:
+def _words(row: FeedbackRow) -> tuple[object, ...]:
     return row.key, row.verdict, row.tier, row.score

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any
 from urllib.parse import parse_qs
 
-from gateway.core.call import NO_STEER, OPEN, Call, Complete, Key, Steer
+from gateway.core.call import NO_STEER, OPEN, Call, Complete, Key, RequestOptions
 from gateway.core.errors import Kind, Problem, ProblemError
 from gateway.dialects import Dialect
 from gateway.limits.keys import Keys, hashed
@@ -213,7 +213,7 @@ def _shorter(before: float | None, value: bytes) -> float | None:
     return seconds if before is None else min(before, seconds)
 
 
-def _steer(steer: dict[str, str], control: bytes = b"") -> Steer:
+def _steer(steer: dict[str, str], control: bytes = b"") -> RequestOptions:
     cache, on_loss = steer.get("cache") or None, steer.get("on-loss")
     if cache not in _CACHES:
         raise _refuse("invalid_request", "x-tiergate-cache is on, off, refresh or exact.")
@@ -229,7 +229,7 @@ def _steer(steer: dict[str, str], control: bytes = b"") -> Steer:
     tags = tuple(filter(None, (tag.strip() for tag in steer.get("tags", "").split(","))))
     if len(tags) > _MOST_TAGS:
         raise _refuse("invalid_request", f"x-tiergate-tags names more than {_MOST_TAGS} tags.")
-    return Steer(
+    return RequestOptions(
         lab=steer.get("lab") or None,
         tier=steer.get("tier") or None,
         cache=cache or _allowed(control),

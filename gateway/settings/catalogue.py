@@ -9,7 +9,7 @@ from typing import cast
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.facts import UNKNOWN, Facts, base_name
+from gateway.core.facts import UNKNOWN, ModelFacts, base_name
 from gateway.core.price import Price
 from gateway.core.target import (
     TIERS,
@@ -17,7 +17,7 @@ from gateway.core.target import (
     Account,
     Catalogue,
     Lab,
-    Maker,
+    NameOwner,
     Provider,
     Target,
     Targets,
@@ -96,7 +96,7 @@ def _makers(
     providers: Mapping[str, Provider],
     vectors: Mapping[str, Provider],
     list_price: ListPrice,
-) -> Iterator[Maker]:
+) -> Iterator[NameOwner]:
     """Make a maker of each provider with `names`; `vectors` has the providers for embeddings."""
     for name, part in config.providers.items():
         lab = lab_of(config, name)
@@ -104,7 +104,7 @@ def _makers(
             continue
         known = config.models, list_price
         embeddings = Targets(functools.partial(_unlisted_embedding, vectors[name], *known))
-        yield Maker(
+        yield NameOwner(
             provider=providers[name],
             lab=lab,
             names=tuple(part.names),
@@ -340,10 +340,10 @@ def describe(models: Mapping[str, ModelPart], provider: str, model: str) -> Mode
     return part
 
 
-def _facts(part: ModelPart) -> Facts:
+def _facts(part: ModelPart) -> ModelFacts:
     effort, chat = part.effort, part.chat
     styles = dict(effort.style) if effort is not None else {}
-    return Facts(
+    return ModelFacts(
         context=part.context,
         max_input=part.max_input,
         max_output=part.max_output,

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.price import Hours, Later, Price, Rates, Step
+from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, Rates
 
 
 def there() -> bool:
@@ -43,7 +43,7 @@ def find(provider: str, model: str, now: datetime) -> Price | None:
     edges = sorted({0, *(_second(at, today) for at in times if at is not None)})
     version = f"genai-prices {metadata.version('genai-prices')}"
     later = tuple(
-        Later(
+        LaterPrice(
             _moment(day, 0).timestamp(), _on(seller.id, info, day, edges, f"{version} from {day}")
         )
         for day in days
@@ -60,7 +60,7 @@ def _on(seller: str, info: Any, day: date, edges: list[int], version: str) -> Pr
         for start, end in zip(edges, ends, strict=True)
     ]
     hours = tuple(
-        Hours(
+        PriceHours(
             ((start, end),),
             _DAILY,
             _price(seller, prices, f"{version} at {_told(start)}-{_told(end)}"),
@@ -73,7 +73,7 @@ def _on(seller: str, info: Any, day: date, edges: list[int], version: str) -> Pr
 
 def _price(seller: str, prices: Any, version: str) -> Price:
     above = sorted({tier.start for name in _NAMES for tier in _tiers(getattr(prices, name, None))})
-    steps = tuple(Step(start, _rates(prices, start + 1)) for start in above)
+    steps = tuple(PriceStep(start, _rates(prices, start + 1)) for start in above)
     tools = _tools(seller, prices)
     return Price(
         rates=_rates(prices, 0),

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.price import Hours, Later, Price, Rates, Step, scaled
+from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, Rates, scaled
 from gateway.settings.schema.root import (
     DatedPart,
     HoursPart,
@@ -32,7 +32,7 @@ def price(part: PricePart) -> Price:
     for day, item in sorted(part.from_.items()):
         services, tools = {**services, **item.services}, {**tools, **item.tools}
         made = _dated(item, f"{version} from {day}", services, tools, as_text)
-        later.append(Later(_midnight(day), made))
+        later.append(LaterPrice(_midnight(day), made))
     made = _dated(part, version, part.services, part.tools, as_text)
     return msgspec.structs.replace(made, later=tuple(later))
 
@@ -60,20 +60,20 @@ def _service(standard: Price, word: str, part: ServicePart) -> Price:
         hours = tuple(_hours(part.hours, version))
         return Price(rates=_rates(part), steps=_steps(part.above), version=version, hours=hours)
     later = tuple(
-        Later(_midnight(day), _times(standard, factor, f"{version} from {day}"))
+        LaterPrice(_midnight(day), _times(standard, factor, f"{version} from {day}"))
         for day, factor in sorted(part.from_.items())
     )
     return msgspec.structs.replace(_times(standard, part.factor, version), later=later)
 
 
 def _times(standard: Price, factor: Decimal, version: str) -> Price:
-    steps = tuple(Step(item.above, scaled(item.rates, factor)) for item in standard.steps)
+    steps = tuple(PriceStep(item.above, scaled(item.rates, factor)) for item in standard.steps)
     return Price(rates=scaled(standard.rates, factor), steps=steps, version=version)
 
 
-def _hours(parts: list[HoursPart], version: str) -> list[Hours]:
+def _hours(parts: list[HoursPart], version: str) -> list[PriceHours]:
     return [
-        Hours(
+        PriceHours(
             spans=tuple(span(text) for text in part.utc),
             days=frozenset(WEEKDAYS.index(day) for day in part.days),
             price=Price(
@@ -86,9 +86,9 @@ def _hours(parts: list[HoursPart], version: str) -> list[Hours]:
     ]
 
 
-def _steps(parts: list[StepPart]) -> tuple[Step, ...]:
+def _steps(parts: list[StepPart]) -> tuple[PriceStep, ...]:
     ordered = sorted(parts, key=lambda step: step.tokens)
-    return tuple(Step(step.tokens, _rates(step)) for step in ordered)
+    return tuple(PriceStep(step.tokens, _rates(step)) for step in ordered)
 
 
 def _rates(part: RatesPart) -> Rates:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal, Protocol, TextIO
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry, Row
+from gateway.core.ledger_rows import FinalRow, Row
 
 
 class Log(Protocol):
@@ -36,7 +36,7 @@ def calls(log: Log, which: Literal["off", "failed", "all"]) -> Callable[[Row], N
     """
 
     def write(row: Row) -> None:
-        if not isinstance(row, Entry) or (which == "failed" and not _failed(row)):
+        if not isinstance(row, FinalRow) or (which == "failed" and not _failed(row)):
             return
         log(
             "call",
@@ -65,7 +65,7 @@ def calls(log: Log, which: Literal["off", "failed", "all"]) -> Callable[[Row], N
     return _ignore if which == "off" else write
 
 
-def _failed(row: Entry) -> bool:
+def _failed(row: FinalRow) -> bool:
     if row.state == "aborted":
         return row.aborted_by not in ("client", "client_slow")
     return row.state in ("failed", "refused", "unknown_crash")

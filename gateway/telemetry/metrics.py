@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from gateway.core.ledger_rows import ANSWERED, Attempt, Entry, Row
+from gateway.core.ledger_rows import ANSWERED, AttemptRow, FinalRow, Row
 from gateway.telemetry import prometheus_format
 from gateway.telemetry.prometheus_format import Family
 from gateway.telemetry.shared_metrics import Figures, Labels, Memory
@@ -177,9 +177,9 @@ class Metrics:
 
     def note(self, row: Row) -> None:
         """Count one row, on one thread; some 2 us for a final one."""
-        if isinstance(row, Entry):
+        if isinstance(row, FinalRow):
             self._alike([row], self._found(self._kind(row), row))
-        elif isinstance(row, Attempt):
+        elif isinstance(row, AttemptRow):
             model = self._label(row.provider, row.model)
             self._values[self._attempt(row.provider, model, row.problem)] += 1
 
@@ -191,10 +191,10 @@ class Metrics:
         if len(rows) == 1:
             self.note(rows[0])
             return
-        alike: dict[tuple[object, ...], list[Entry]] = {}
-        some, last = list[Entry](), None
+        alike: dict[tuple[object, ...], list[FinalRow]] = {}
+        some, last = list[FinalRow](), None
         for row in rows:
-            if isinstance(row, Entry):
+            if isinstance(row, FinalRow):
                 if (kind := self._kind(row)) != last:
                     some, last = alike.setdefault(kind, []), kind
                 some.append(row)
@@ -236,7 +236,7 @@ class Metrics:
         self.refresh()
         return prometheus_format.render(self._families(), openmetrics=openmetrics)
 
-    def _kind(self, row: Entry) -> tuple[object, ...]:
+    def _kind(self, row: FinalRow) -> tuple[object, ...]:
         """What its places depend on."""
         model = self._label(row.provider, row.model)
         return (
@@ -245,7 +245,7 @@ class Metrics:
             row.attempts > 0, row.source, _fell(row),
         )  # fmt: skip
 
-    def _alike(self, rows: list[Entry], places: _Places) -> None:
+    def _alike(self, rows: list[FinalRow], places: _Places) -> None:
         """Count calls of one kind: each number is read and written once for all of them."""
         values, at = self._values, places.money
         for one in places.ones:
@@ -295,14 +295,14 @@ class Metrics:
         values[at + last] += many
         values[total] = spent
 
-    def _found(self, kind: tuple[object, ...], row: Entry) -> _Places:
+    def _found(self, kind: tuple[object, ...], row: FinalRow) -> _Places:
         """The places of a kind, of which a row is."""
         places = self._places.get(kind)
         if places is None:
             places = self._places[kind] = self._place(row)
         return places
 
-    def _pay(self, row: Entry, at: int) -> None:
+    def _pay(self, row: FinalRow, at: int) -> None:
         values = self._values
         if row.cost is None or row.wasted is None:
             values[at + _UNKNOWN] += 1
@@ -331,7 +331,7 @@ class Metrics:
         if row.reasoning:
             values[at + 4] += row.reasoning
 
-    def _place(self, row: Entry) -> _Places:
+    def _place(self, row: FinalRow) -> _Places:
         provider, model = row.provider or "", self._label(row.provider, row.model)
         lab, tier = row.lab or "", row.tier or ""
         target = lab, tier, provider, model
@@ -364,7 +364,7 @@ class Metrics:
             return model or ""
         return UNLISTED
 
-    def _whose(self, row: Entry) -> Labels:
+    def _whose(self, row: FinalRow) -> Labels:
         """Values of the labels of whose call it is."""
         return tuple([getattr(row, name) for name in self._who]) if self._who else ()
 
@@ -504,7 +504,7 @@ def _some(
     return (one for one in found if any(one[1]))
 
 
-def _unpriced(row: Entry) -> bool:
+def _unpriced(row: FinalRow) -> bool:
     """Whether nothing but a price is missing for the cost of a call."""
     return row.cost is None and row.wasted is not None and row.usage is not None
 
@@ -514,12 +514,12 @@ def _amount(money: Decimal) -> float:
     return max(float(money), 0.0)
 
 
-def _fell(row: Entry) -> bool:
+def _fell(row: FinalRow) -> bool:
     """Return True if another target than the first of the plan served a call."""
     meant = row.basis.target if row.basis is not None else None
     return meant not in (None, f"{row.provider}/{row.model}")
 
 
-def _shared(row: Entry) -> str:
+def _shared(row: FinalRow) -> str:
     """What a cache had to do with a call: an answer of a near question is told apart."""
     return row.cache if row.near is None else "near"

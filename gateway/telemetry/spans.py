@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from gateway.core.ledger_rows import Attempt, Entry, Intent
+from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow
 
 type Value = str | bool | int | float | tuple[str, ...]
 
@@ -57,12 +57,12 @@ class Origin(NamedTuple):
 class Story(NamedTuple):
     """All rows of one call."""
 
-    entry: Entry
+    entry: FinalRow
     origin: Origin
     operation: str
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[AttemptRow, ...]
     """Those that gave no answer."""
-    intent: Intent | None
+    intent: IntentRow | None
     """Of its last request."""
 
 
@@ -112,11 +112,11 @@ def spans(story: Story, addresses: Mapping[str, Address]) -> Iterator[Span]:
         attributes=_told(_of_call(entry)),
         failed=_broke(entry),
     )
-    asked: tuple[Attempt | Intent, ...] = story.attempts
+    asked: tuple[AttemptRow | IntentRow, ...] = story.attempts
     if intent is not None and intent.attempt not in {one.attempt for one in story.attempts}:
         asked += (intent,)
     for one in asked:
-        until = one.at + (one.duration or 0.0) if isinstance(one, Attempt) else max(one.at, end)
+        until = one.at + (one.duration or 0.0) if isinstance(one, AttemptRow) else max(one.at, end)
         told: dict[str, object] = {
             "gen_ai.operation.name": operation,
             "gen_ai.provider.name": _PROVIDERS.get(one.provider, one.provider),
@@ -129,7 +129,7 @@ def spans(story: Story, addresses: Mapping[str, Address]) -> Iterator[Span]:
         address = addresses.get(one.provider)
         if address is not None:
             told |= {"server.address": address.host, "server.port": address.port}
-        told |= _of_lost(one) if isinstance(one, Attempt) else _of_answer(entry, one.at)
+        told |= _of_lost(one) if isinstance(one, AttemptRow) else _of_answer(entry, one.at)
         attributes = _told(told)
         yield Span(
             name=f"{operation} {one.model}",
@@ -144,7 +144,7 @@ def spans(story: Story, addresses: Mapping[str, Address]) -> Iterator[Span]:
         )
 
 
-def _of_call(entry: Entry) -> dict[str, object]:
+def _of_call(entry: FinalRow) -> dict[str, object]:
     return {
         "http.response.status_code": entry.status,
         "error.type": (entry.problem or entry.state) if _broke(entry) else None,
@@ -174,7 +174,7 @@ def _of_call(entry: Entry) -> dict[str, object]:
     }
 
 
-def _of_answer(entry: Entry, begin: float) -> dict[str, object]:
+def _of_answer(entry: FinalRow, begin: float) -> dict[str, object]:
     """Of the attempt that answered, or was on its way to."""
     first = entry.first_content
     cost, wasted = entry.cost, entry.wasted
@@ -203,7 +203,7 @@ def _of_answer(entry: Entry, begin: float) -> dict[str, object]:
     }
 
 
-def _of_lost(attempt: Attempt) -> dict[str, object]:
+def _of_lost(attempt: AttemptRow) -> dict[str, object]:
     return {
         "error.type": attempt.problem,
         "http.response.status_code": attempt.status,
@@ -213,7 +213,7 @@ def _of_lost(attempt: Attempt) -> dict[str, object]:
     }
 
 
-def _broke(entry: Entry) -> bool:
+def _broke(entry: FinalRow) -> bool:
     """Whether it is an error of the server's: what a client did wrong, or ended, is none."""
     if entry.status is None or entry.status >= 500:
         return True

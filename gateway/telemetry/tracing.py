@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from gateway.core.ledger_rows import Attempt, Entry, Intent, Row
+from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, Row
 from gateway.telemetry.log import Log
 from gateway.telemetry.spans import Address, Origin, Span, Story, origin, spans, taken
 
@@ -50,8 +50,8 @@ class _Open:
     def __init__(self, origin: Origin, operation: str) -> None:
         self.origin = origin
         self.operation = operation
-        self.attempts: tuple[Attempt, ...] = ()
-        self.intent: Intent | None = None
+        self.attempts: tuple[AttemptRow, ...] = ()
+        self.intent: IntentRow | None = None
 
 
 class Traces:
@@ -80,13 +80,13 @@ class Traces:
 
     def note(self, row: Row) -> None:
         """Note a row, on one thread."""
-        if isinstance(row, Entry):
+        if isinstance(row, FinalRow):
             self._end(row)
-        elif isinstance(row, Intent):
+        elif isinstance(row, IntentRow):
             found = self._find(row.id)
             if found is not None:
                 found.intent = row
-        elif isinstance(row, Attempt):
+        elif isinstance(row, AttemptRow):
             found = self._find(row.id)
             if found is not None:
                 found.attempts += (row,)
@@ -101,7 +101,7 @@ class Traces:
             del self._open[next(iter(self._open))]
         self._open[call] = found
 
-    def _end(self, entry: Entry) -> None:
+    def _end(self, entry: FinalRow) -> None:
         found = self._find(entry.id)
         del self._open[entry.id]
         if found is not None:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import msgspec
 
-from gateway.core.call_accounting import Side
-from gateway.core.decision import Plan, Skipped
+from gateway.core.call_accounting import AttemptAccount
+from gateway.core.decision import Plan, SkippedTarget
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Provider, Target, Tier
 from gateway.upstream.attempt import EARLY, Attempts, load, where
@@ -139,7 +139,7 @@ class Upstream:
         job: Job,
         pair: tuple[list[Candidate], int],
         wait: float,
-        aside: Callable[[Side | None], Side],
+        aside: Callable[[AttemptAccount | None], AttemptAccount],
         allowance: Allowance,
     ) -> Begun:
         """Ask a second too, the one at a place in the order, where the first has given nothing."""
@@ -182,7 +182,7 @@ class Upstream:
         if not kept or len(kept) == len(whys):
             return plan
         out = [
-            Skipped(target.name, tier, why)
+            SkippedTarget(target.name, tier, why)
             for target, why in zip(plan.targets, whys, strict=True)
             if why
         ]

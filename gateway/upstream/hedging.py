@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.call_accounting import Side
+from gateway.core.call_accounting import AttemptAccount
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Target
 from gateway.upstream.retry import Candidate
@@ -28,11 +28,11 @@ _LOST = Problem(
 class Sides:
     """Two attempts of one call at a time: what happens to each is written down as its own."""
 
-    def __init__(self, job: Job, aside: Callable[[Side | None], Side]) -> None:
+    def __init__(self, job: Job, aside: Callable[[AttemptAccount | None], AttemptAccount]) -> None:
         self._job = job
         self._aside = aside
         self._at = 0
-        self._kept: dict[int, Side] = {}
+        self._kept: dict[int, AttemptAccount] = {}
 
     def job(self, side: int) -> Job:
         """The call as one of them goes on with it."""
@@ -70,7 +70,7 @@ class Hedge:
 
     async def run(
         self,
-        aside: Callable[[Side | None], Side],
+        aside: Callable[[AttemptAccount | None], AttemptAccount],
         wait: Awaitable[None],
         grant: Callable[[], bool],
     ) -> Begun:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 import msgspec
 
 from gateway.core.call import Call
-from gateway.core.call_accounting import Side
+from gateway.core.call_accounting import AttemptAccount
 from gateway.core.decision import Plan
 from gateway.core.errors import Problem
 from gateway.core.target import Account, Target, Timers
@@ -46,7 +46,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Told of each attempt that gave no answer."""
     extending: Callable[[Target], Awaitable[None]] | None = None
     """Told, and waited for, before a request that runs beside another. Raises ProblemError."""
-    aside: Callable[[Side | None], Side] | None = None
+    aside: Callable[[AttemptAccount | None], AttemptAccount] | None = None
     """Keeps what is written down of two requests apart; None where there is one at a time."""
     own: Body | None = None
     """What is said to the provider in `seat`, which has the earlier answer that it names."""

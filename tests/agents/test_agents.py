@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.decision_record import Scope
-from gateway.core.logged import Logged
+from gateway.core.decision_record import RecordedScope
+from gateway.core.logged import ReplayRow
 from gateway.evaluation.replay.replay import Walk
 from gateway.ledger.store import open_store
 from gateway.runtime.build import site
@@ -167,10 +167,10 @@ def test_replay_foresees_what_another_strategy_costs(played: Played) -> None:
                 assert (total.changed, total.after) == (0, billed)
 
 
-def under(row: Logged, strategy: str) -> Logged:
+def under(row: ReplayRow, strategy: str) -> ReplayRow:
     """A row, as if its key had another strategy."""
     assert row.basis is not None
-    scope = msgspec.structs.replace(row.basis.scope or Scope(), conversation=strategy)
+    scope = msgspec.structs.replace(row.basis.scope or RecordedScope(), conversation=strategy)
     return msgspec.structs.replace(row, basis=msgspec.structs.replace(row.basis, scope=scope))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.ledger import journal
 from tests.applications.audit import audit
 from tests.applications.mixer import mix
@@ -86,7 +86,7 @@ def test_the_ledger_after_all(gateway: Gateway) -> None:
     until(lambda: gateway.child.ended, "the gateway stops")
     segments = journal.segments(gateway.data / "ledger")
     found = [row for path in segments for row, _ in journal.rows(path)]
-    finals = [row for row in found if isinstance(row, Entry)]
+    finals = [row for row in found if isinstance(row, FinalRow)]
     assert Counter(row.id for row in finals) == Counter(list(rows))
     with closing(sqlite3.connect(gateway.data / "ledger.db")) as store:
         costs = dict(store.execute("SELECT id, cost FROM costs").fetchall())

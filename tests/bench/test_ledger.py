@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import ledger
-from gateway.core.ledger_rows import Attempt, Entry, Intent
+from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow
 from gateway.ledger.journal import Journal, rows, segments
 
 
@@ -20,10 +20,10 @@ def test_what_is_measured_are_the_rows_of_priced_calls(
     ledger.measure(1, 2)
     paths = [path for folder in folders for path in segments(folder)]
     found = [row for path in paths for row, _ in rows(path) if row]
-    kinds = [Intent, Entry] * 2 + [Intent, Attempt, Intent, Entry] * 2
+    kinds = [IntentRow, FinalRow] * 2 + [IntentRow, AttemptRow, IntentRow, FinalRow] * 2
     assert [type(row) for row in found] == kinds
     for row in found:
-        if isinstance(row, Entry):
+        if isinstance(row, FinalRow):
             assert (row.cost, row.baseline) == (Decimal("0.00825"), Decimal("0.01375"))
             assert (row.wasted, row.estimate) == (Decimal(0), Decimal(0))
             assert row.state == "settled"

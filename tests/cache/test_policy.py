@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.cache.policy import CachePolicy
-from gateway.core.call import CacheMode, Call, Key, Steer
+from gateway.core.call import CacheMode, Call, Key, RequestOptions
 from gateway.core.decision import Decision
 from gateway.core.prompt import Prompt
 from gateway.dialects import OPERATIONS
@@ -57,7 +57,7 @@ def serves(
 ) -> bool:
     call = Call(
         id="1", dialect="openai-chat", operation=operation, body=b"", received_at=0.0, started=0.0,
-        key=Key(name="k", cache=key), steer=Steer(cache=header),
+        key=Key(name="k", cache=key), steer=RequestOptions(cache=header),
     )  # fmt: skip
     decision = Decision(
         lab="l", tier="smart", source="default", no_cache=no_cache, cache=guard, trace=()

@@ -5,10 +5,10 @@ import msgspec
 from gateway.cache.packed import Packed
 from gateway.cache.session_store import Here, Shared
 from gateway.core.call import OPEN
-from gateway.core.decision_context import Seat
+from gateway.core.decision_context import Session
 from gateway.state.memory import Memory
 
-SEAT = Seat(lab="acme", tier="smart", target="acme/able-1")
+SEAT = Session(lab="acme", tier="smart", target="acme/able-1")
 
 
 class Clock:
@@ -58,7 +58,7 @@ OLD = (
 
 
 def test_what_an_older_gateway_wrote_is_read() -> None:
-    assert Packed(Seat).read(OLD) == Seat(
+    assert Packed(Session).read(OLD) == Session(
         lab="openai", tier="smart", target="openai/able", account="main", tokens=9_000, turns=2,
         first="f", calls=4, output=100, turns_below=0, at=1_000.0,
     )  # fmt: skip
@@ -71,5 +71,5 @@ def test_an_older_gateway_reads_what_is_written_now() -> None:
         lab: str
         tier: str
 
-    new = Packed(Seat).write(Seat(lab="acme", tier="fast", target="t", turns_below=3))
+    new = Packed(Session).write(Session(lab="acme", tier="fast", target="t", turns_below=3))
     assert Packed(Old).read(new) == Old("acme", "fast")

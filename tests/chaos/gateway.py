@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Attempt, Entry, Intent, Row
+from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, Row
 from gateway.ledger import journal
 from tests.chaos.client import PATIENCE, PROMPT, Reply, asked, door, exchange
 from tests.e2e.child import Child, until
@@ -159,25 +159,25 @@ class Gateway:
             found.add(jsonio.loads(line)["id"])
         return found
 
-    def entry(self, id: str) -> Entry:
+    def entry(self, id: str) -> FinalRow:
         """The final row of a call, waiting for it."""
         found = until(lambda: self.rows(id)[0], f"the final row of {id}", PATIENCE)
         assert found is not None
         return found
 
-    def tagged(self, tag: str) -> Entry:
+    def tagged(self, tag: str) -> FinalRow:
         """The final row of the one call with a tag, waiting for it."""
 
-        def look() -> Entry | None:
+        def look() -> FinalRow | None:
             rows = [row for found in list(self.all().values()) for row in found]
-            return next((it for it in rows if isinstance(it, Entry) and tag in it.tags), None)
+            return next((it for it in rows if isinstance(it, FinalRow) and tag in it.tags), None)
 
         entry = until(look, f"the final row of {tag}", PATIENCE)
         assert entry is not None
         self.found.add(entry.id)
         return entry
 
-    def rows(self, id: str) -> tuple[Entry | None, list[Intent], list[Attempt]]:
+    def rows(self, id: str) -> tuple[FinalRow | None, list[IntentRow], list[AttemptRow]]:
         """What the journal has of a call so far."""
         with self._lock:
             return self._reader.rows(id)
@@ -242,11 +242,11 @@ class Journal:
             self._seen[path] = position or seen
         return self._found
 
-    def rows(self, id: str) -> tuple[Entry | None, list[Intent], list[Attempt]]:
+    def rows(self, id: str) -> tuple[FinalRow | None, list[IntentRow], list[AttemptRow]]:
         found = self.all().get(id, [])
-        final = next((row for row in found if isinstance(row, Entry)), None)
-        intents = [row for row in found if isinstance(row, Intent)]
-        return final, intents, [row for row in found if isinstance(row, Attempt)]
+        final = next((row for row in found if isinstance(row, FinalRow)), None)
+        intents = [row for row in found if isinstance(row, IntentRow)]
+        return final, intents, [row for row in found if isinstance(row, AttemptRow)]
 
 
 _PULSE = """

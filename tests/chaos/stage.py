@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry, Intent
+from gateway.core.ledger_rows import FinalRow, IntentRow
 from tests.chaos.gateway import CANARIES, PROVIDER_KEY, Gateway, Pulse
 from tests.chaos.provider import Provider
 from tests.chaos.row import Cell
@@ -242,9 +242,9 @@ def _calls(gateway: Gateway) -> list[str]:
     wrong = [f"{id} has no row" for id in asked - set(rows)]
     wrong += [f"a row of {id}, which nobody asked" for id in set(rows) - asked]
     for id, found in rows.items():
-        finals = [row for row in found if isinstance(row, Entry)]
+        finals = [row for row in found if isinstance(row, FinalRow)]
         # A segment begins with the rows of calls that are open, which the one before has too.
-        intents = {row.attempt for row in found if isinstance(row, Intent)}
+        intents = {row.attempt for row in found if isinstance(row, IntentRow)}
         if len(finals) != 1:
             wrong.append(f"{id} has {len(finals)} final rows")
         elif finals[0].attempts != len(intents):

@@ -12,7 +12,7 @@ from click.testing import Result
 
 from gateway.cli import costs_reprice
 from gateway.cli.pricelist import Pricelist
-from gateway.core.ledger_rows import Entry, Reprice, Row
+from gateway.core.ledger_rows import FinalRow, RepriceRow, Row
 from gateway.core.price import Price, Rates
 from gateway.ledger import journal
 from gateway.ledger.journal import Journal
@@ -51,7 +51,7 @@ models:
 OCTOBER, NOVEMBER = 1_793_000_000.5, 1_794_000_000.5
 
 
-def call(id: str, **changes: object) -> Entry:
+def call(id: str, **changes: object) -> FinalRow:
     """A call of a million tokens in and out, priced by nothing yet."""
     plain = {
         "lab": "acme", "provider": "acme", "model": "small", "input": 1_000_000, "output": 1_000_000,
@@ -77,13 +77,13 @@ def costs(folder: Path) -> dict[str, object]:
     return {row.id: row.cost for row in store.entries()}
 
 
-def repriced(folder: Path) -> list[Reprice]:
+def repriced(folder: Path) -> list[RepriceRow]:
     found = [
         row
         for path in journal.segments(folder / "data" / "ledger")
         for row, _ in journal.rows(path)
     ]
-    return [row for row in found if isinstance(row, Reprice)]
+    return [row for row in found if isinstance(row, RepriceRow)]
 
 
 def test_what_had_no_price_gets_the_one_of_its_day(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_what_a_gateway_feeds_meanwhile_is_not_taken_twice(tmp_path: Path) -> No
     for row in costs_reprice._pages(store, ask(now=NOVEMBER)):
         seen.append(row.id)
         assert len(seen) < 4
-        write(tmp_path, Reprice(id=row.id, at=time.time(), cost=Decimal(len(seen)), price="new"))
+        write(tmp_path, RepriceRow(id=row.id, at=time.time(), cost=Decimal(len(seen)), price="new"))
         store.feed(folder)
     assert seen == ["r0", "r1", "r2"]
 
@@ -280,7 +280,7 @@ def test_a_journal_that_cannot_be_written_is_one_clear_line(
     ],
 )  # fmt: skip
 def test_what_a_call_is_compared_with(
-    tmp_path: Path, declared: str | None, entry_: Entry, expected: int | None
+    tmp_path: Path, declared: str | None, entry_: FinalRow, expected: int | None
 ) -> None:
     line = f"ledger: {{baseline: {declared}}}" if declared else ""
     text = PRICED.replace("ledger: {baseline: reasoning}", line)

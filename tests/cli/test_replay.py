@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.call import OPEN, Steer
-from gateway.core.decision_context import Evidence
-from gateway.core.ledger_rows import Entry
+from gateway.core.call import OPEN, RequestOptions
+from gateway.core.decision_context import DecisionContext
+from gateway.core.ledger_rows import FinalRow
 from gateway.dialects import OPENAI_CHAT
 from gateway.ledger.sqlite import Sqlite
 from gateway.ledger.transcripts import Text
@@ -29,16 +29,16 @@ ID = "tg-019ad9f5f0c7d3e8b3b0c1a"
 CHEAPER = GOOD.replace("keywords: prove}, tier: reasoning", "keywords: prove}, tier: smart")
 
 
-def served(folder: Path, id: str, text: str, *, model: str = "auto", **changes: Any) -> Entry:
+def served(folder: Path, id: str, text: str, *, model: str = "auto", **changes: Any) -> FinalRow:
     """The row of a call that this configuration decided: 1,000 tokens in and 100 out."""
     made = site(load(config(folder), ON), OCTOBER_DAY)
     body = {"model": model, "messages": [{"role": "user", "content": text}]}
     prompt = OPENAI_CHAT.read(jsonio.dumps(body)).prompt
     case = Case(
         made.router,
-        features.read(prompt, "openai-chat", OPEN, Steer()),
+        features.read(prompt, "openai-chat", OPEN, RequestOptions()),
         OPENAI_CHAT,
-        Evidence(at=OCTOBER),
+        DecisionContext(at=OCTOBER),
     )
     decision, plan = case.decide()
     target = plan.targets[0]
@@ -250,7 +250,7 @@ def test_what_bounds_calls_is_that_of_the_configuration(tmp_path: Path) -> None:
     low = served(tmp_path, ID, "Prove it.", config="old")
     assert low.basis is not None
     basis = msgspec.structs.replace(
-        low.basis, evidence=Evidence(ceiling="fast"), target="acme/small"
+        low.basis, evidence=DecisionContext(ceiling="fast"), target="acme/small"
     )
     row = msgspec.structs.replace(low, basis=basis, tier="fast", model="small")
     write(tmp_path, row)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Attempt, Entry
+from gateway.core.ledger_rows import AttemptRow, FinalRow
 from gateway.ledger.transcripts import Text
 from tests.cli.test_costs_reprice import NOVEMBER, call, tiergate, write
 
 
-def show(folder: Path, *rows: Entry | Attempt, id: str = "a") -> list[str]:
+def show(folder: Path, *rows: FinalRow | AttemptRow, id: str = "a") -> list[str]:
     write(folder, *rows)
     result = tiergate(folder, "show", id)
     assert result.exit_code == 0, result.output
@@ -52,9 +52,9 @@ def test_the_price_it_had_and_the_one_it_would_have(tmp_path: Path) -> None:
 
 def test_its_attempts(tmp_path: Path) -> None:
     lost = [
-        Attempt(id="a", attempt=1, at=1.5, provider="acme", account="main", model="huge", status=500, problem="upstream_error",
+        AttemptRow(id="a", attempt=1, at=1.5, provider="acme", account="main", model="huge", status=500, problem="upstream_error",
                 duration=0.25, cost=Decimal(0)),
-        Attempt(id="a", attempt=2, at=1.5, provider="acme", model="small", problem="upstream_timeout", reserved=Decimal("0.5")),
+        AttemptRow(id="a", attempt=2, at=1.5, provider="acme", model="small", problem="upstream_timeout", reserved=Decimal("0.5")),
     ]  # fmt: skip
     lines = show(
         tmp_path,
@@ -87,7 +87,7 @@ def test_its_attempts(tmp_path: Path) -> None:
         (call("a", state="failed"), "an attempt failed after the provider may have begun, and told no usage"),
     ],
 )  # fmt: skip
-def test_why_its_cost_is_unknown(tmp_path: Path, row: Entry, why: str) -> None:
+def test_why_its_cost_is_unknown(tmp_path: Path, row: FinalRow, why: str) -> None:
     lines = show(tmp_path, row)
     assert f"Unknown: {why}." in lines
 

@@ -8,13 +8,13 @@ import pytest
 
 from gateway.cache.session_store import Here, Seats, Shared
 from gateway.core.call import Key
-from gateway.core.decision_context import Seat
+from gateway.core.decision_context import Session
 from gateway.state import Store
 from gateway.state.memory import Memory
 from gateway.state.redis.store import Redis
 
 ONE, TWO = Key(name="one"), Key(name="two")
-SEAT = Seat(
+SEAT = Session(
     lab="acme", tier="smart", target="acme/able-1", account="main", model="able-1", tokens=20_000,
     turns=3, first="f00d", calls=7, output=900, keeps=1800.0, at=1e9,
 )  # fmt: skip
@@ -50,7 +50,7 @@ async def test_a_seat_comes_back_as_it_was(seats: Seats, name: str) -> None:
 
 
 async def test_the_last_one_stands(seats: Seats, name: str) -> None:
-    other = Seat(lab="acme", tier="fast", target="acme/swift-1")
+    other = Session(lab="acme", tier="fast", target="acme/swift-1")
     seats.keep(ONE, name, SEAT, 60)
     seats.keep(ONE, name, other, 60)
     assert await seats.find(ONE, name) == other

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.call import Call, Key
-from gateway.core.call_accounting import Tally, micros
+from gateway.core.call_accounting import CallAccount, micros
 from gateway.core.decision import Decision, Source
 from gateway.core.errors import Problem
-from gateway.core.facts import Facts
-from gateway.core.ledger_rows import Attempt, Entry, Intent, State
+from gateway.core.facts import ModelFacts
+from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, State
 from gateway.core.loss import Loss
-from gateway.core.price import Later, Price, Rates
+from gateway.core.price import LaterPrice, Price, Rates
 from gateway.core.prompt import Prompt
 from gateway.core.target import Account, Provider, Target, Tier
 from gateway.core.usage import Usage
@@ -43,21 +43,25 @@ LOST = Problem(kind="upstream_timeout", message="m", spent="maybe")
 TOLD = msgspec.structs.replace(LOST, usage=Usage(input=500, output=1))
 
 
-def dialled(call: Call = CALL, target: Target = TARGET, decision: Decision = DECISION) -> Tally:
+def dialled(
+    call: Call = CALL, target: Target = TARGET, decision: Decision = DECISION
+) -> CallAccount:
     """One request sent, of a prompt of about 400 tokens and at most 100 of output."""
-    tally = Tally(call, "c1")
+    tally = CallAccount(call, "c1")
     tally.read(PROMPT, 400)
     tally.decision = decision
     tally.dial(target, Account("main", "s"), 1000.5, 50.5)
     return tally
 
 
-def closed(tally: Tally, state: State, status: int, now: float, **more: str | None) -> Entry:
+def closed(
+    tally: CallAccount, state: State, status: int, now: float, **more: str | None
+) -> FinalRow:
     """The final entry, as the books have it."""
     return tally.row(tally.end(), state, status, now, **more)
 
 
-def answered() -> Tally:
+def answered() -> CallAccount:
     tally = dialled()
     tally.cache, tally.served = "miss", "m-2026"
     tally.losses = (Loss("top_p", "dropped", "w"), Loss("top_p", "dropped", "w"))
@@ -69,7 +73,7 @@ def answered() -> Tally:
 
 def test_a_call_becomes_one_row() -> None:
     entry = closed(answered(), "settled", 200, 51.0000004)
-    assert entry == Entry(
+    assert entry == FinalRow(
         id="tg-1", at=1000.0, key="k", tenant="t", tags=("a",), dialect="openai-chat", asked="auto", stream=True,
         state="settled", status=200, lab="l", tier="fast", source="rule", rule="r", confidence=0.5, provider="p",
         account="main", model="m", effort="low", served="m-2026", attempts=1, cache="miss", dropped=("top_p",),
@@ -85,7 +89,7 @@ def test_a_call_becomes_one_row() -> None:
 def test_a_row_before_a_request_says_whose_it_is(
     tenant: str, tags: tuple[str, ...], stream: bool
 ) -> None:
-    tally = Tally(msgspec.structs.replace(CALL, key=Key(name="k", tenant=tenant)), "c1")
+    tally = CallAccount(msgspec.structs.replace(CALL, key=Key(name="k", tenant=tenant)), "c1")
     tally.read(msgspec.structs.replace(PROMPT, stream=stream), 400)
     tally.decision = msgspec.structs.replace(DECISION, tags=tags)
     row = tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)()
@@ -106,10 +110,10 @@ def test_a_row_before_a_request_says_whose_it_is(
 )
 @pytest.mark.parametrize("operation", ["generate", "embeddings", "count_tokens"])
 def test_the_row_of_a_request_is_the_same_whenever_it_is_made(
-    then: Callable[[Tally], object], operation: str
+    then: Callable[[CallAccount], object], operation: str
 ) -> None:
     """Whatever has become of its request, and of its call, by then."""
-    tally = Tally(msgspec.structs.replace(CALL, operation=operation), "c1")
+    tally = CallAccount(msgspec.structs.replace(CALL, operation=operation), "c1")
     tally.read(PROMPT, 400)
     tally.decision = DECISION
     opening = tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)
@@ -120,10 +124,10 @@ def test_the_row_of_a_request_is_the_same_whenever_it_is_made(
 
 def test_a_request_leaves_a_row_before_it_is_sent() -> None:
     """With what it may cost at most: 400 tokens in and 100 out."""
-    tally = Tally(CALL, "c1")
+    tally = CallAccount(CALL, "c1")
     tally.read(PROMPT, 400)
     tally.decision = DECISION
-    assert tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)() == Intent(
+    assert tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)() == IntentRow(
         id="tg-1", at=1000.5, attempt=1, key="k", tenant="t", tags=("a",), dialect="openai-chat", stream=True,
         lab="l", tier="fast", provider="p", account="main", model="m", input=400, most=100,
         reserved=Decimal("0.0006"), price="v1", config="c1",
@@ -141,9 +145,9 @@ def test_an_answer_is_as_long_as_all_let_it_be(
     client: int | None, target: int | None, model: int | None, most: int | None
 ) -> None:
     """The tier's word is for clients that say nothing; less than 1 is no bound to some hosts."""
-    tally = Tally(CALL, "c1")
+    tally = CallAccount(CALL, "c1")
     tally.read(Prompt(model="auto", max_output=client), 400)
-    facts = Facts(max_output=model)
+    facts = ModelFacts(max_output=model)
     asked = msgspec.structs.replace(TARGET, max_output=target, facts=facts)
     intent = tally.dial(asked, Account("main", "s"), 1000.5, 50.5)()
     assert (intent.most, intent.reserved is None) == (most, most is None)
@@ -157,7 +161,7 @@ def test_a_dearer_service_tier_is_reserved_for() -> None:
     target = msgspec.structs.replace(TARGET, price=price)
     found = {}
     for word in ("priority", "flex", "ultra", None):
-        tally = Tally(CALL, "c1")
+        tally = CallAccount(CALL, "c1")
         tally.read(msgspec.structs.replace(PROMPT, service=word), 400)
         found[word] = tally.dial(target, Account("main", "s"), 1000.5, 50.5)().reserved
     plain = Decimal("0.0006")
@@ -169,9 +173,9 @@ def test_a_dearer_service_tier_is_reserved_for() -> None:
 )
 def test_several_choices_are_as_many_answers(client: int | None, choices: int, most: int) -> None:
     """Each may be as long as the model lets one be."""
-    tally = Tally(CALL, "c1")
+    tally = CallAccount(CALL, "c1")
     tally.read(Prompt(model="auto", max_output=client, choices=choices), 400)
-    target = msgspec.structs.replace(TARGET, facts=Facts(max_output=70))
+    target = msgspec.structs.replace(TARGET, facts=ModelFacts(max_output=70))
     assert tally.dial(target, Account("main", "s"), 1000.5, 50.5)().most == most
 
 
@@ -189,8 +193,8 @@ def test_the_effort_is_the_clients_before_the_tiers() -> None:
 
 def test_a_call_that_got_nowhere_has_nothing_but_what_it_was() -> None:
     """Refused before anything was sent: it cost nothing, and that is known."""
-    entry = closed(Tally(CALL, "c1"), "refused", 400, 50.5, problem="invalid_json")
-    expected = Entry(
+    entry = closed(CallAccount(CALL, "c1"), "refused", 400, 50.5, problem="invalid_json")
+    expected = FinalRow(
         id="tg-1", at=1000.0, key="k", tenant="t", dialect="openai-chat", state="refused", status=400,
         problem="invalid_json", cost=Decimal(0), wasted=Decimal(0), estimate=Decimal(0), duration=0.5, config="c1",
     )  # fmt: skip
@@ -228,7 +232,7 @@ def test_an_answer_that_nobody_heard_has_no_cost() -> None:
 
 
 def test_a_failed_request_leaves_a_row() -> None:
-    assert dialled().fail(FREE, 1002.5, 52.5) == Attempt(
+    assert dialled().fail(FREE, 1002.5, 52.5) == AttemptRow(
         id="tg-1", attempt=1, at=1000.5, provider="p", account="main", model="m", status=529,
         problem="upstream_overloaded", duration=2.0, cost=Decimal(0), estimate=Decimal(0),
     )  # fmt: skip
@@ -297,7 +301,7 @@ def test_two_requests_at_a_time_have_each_their_own_row(won: int) -> None:
 
 
 def test_a_failure_before_anything_was_sent_is_no_request() -> None:
-    tally = Tally(CALL, "c1")
+    tally = CallAccount(CALL, "c1")
     assert tally.fail(LOST, 1002.5, 52.5) is None
     tally = dialled()
     tally.fail(FREE, 1002.5, 52.5)
@@ -317,7 +321,7 @@ def test_what_failed_cost_what_its_requests_did(
     problems: tuple[Problem, ...], cost: str | None, wasted: str | None, reserved: str | None
 ) -> None:
     """Nothing where providers bill nothing; unknown where one may have billed something."""
-    tally = Tally(CALL, "c1")
+    tally = CallAccount(CALL, "c1")
     tally.read(PROMPT, 400)
     tally.decision = DECISION
     for problem in problems:
@@ -397,7 +401,7 @@ def test_what_a_provider_says_it_billed_is_the_cost_that_no_price_tells() -> Non
 def test_nothing_is_missed_of_what_is_priced_or_needs_no_price() -> None:
     hit = answered()
     hit.cache = "hit"
-    for tally in (answered(), hit, Tally(CALL, "c1"), dialled(COUNT)):
+    for tally in (answered(), hit, CallAccount(CALL, "c1"), dialled(COUNT)):
         assert tally.unpriced() is None
 
 
@@ -423,7 +427,7 @@ def test_a_call_has_the_price_of_the_moment_it_was_received(
 ) -> None:
     """Not of the one it ended at: a step in between does not count."""
     dear = Price(rates=Rates(input=Decimal(2), output=Decimal(4)), version="v2")
-    price = msgspec.structs.replace(PRICE, later=(Later(start, dear),))
+    price = msgspec.structs.replace(PRICE, later=(LaterPrice(start, dear),))
     tally = answered()
     tally.target = msgspec.structs.replace(TARGET, price=price)
     entry = closed(tally, "settled", 200, 51.0)
@@ -516,7 +520,7 @@ def test_vectors_of_pictures_cost_nobody_knows_what_where_they_are_told_as_text(
     told: Usage | None,
 ) -> None:
     """One count holds words and pictures, which cost 2 to 60 times as much."""
-    tally = Tally(msgspec.structs.replace(CALL, operation="embeddings"), "c1")
+    tally = CallAccount(msgspec.structs.replace(CALL, operation="embeddings"), "c1")
     tally.read(msgspec.structs.replace(PROMPT, stream=False, files=1), 400)
     tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)
     tally.usage, tally.heard, tally.complete = told, 0, True

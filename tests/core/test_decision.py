@@ -2,16 +2,16 @@
 
 from itertools import count
 
-from gateway.core.decision import Step, Trace
+from gateway.core.decision import Trace, TraceStep
 
 
 def test_a_trace_is_its_steps_with_the_time_since_the_one_before() -> None:
     trace = Trace(map(float, count()).__next__)
-    trace.take((Step(step="pin", matched=True, effect="lab a", why="alias", ms=7.0),))
+    trace.take((TraceStep(step="pin", matched=True, effect="lab a", why="alias", ms=7.0),))
     trace.add("rule", "none of 2 choices", matched=False)
     steps = (
-        Step(step="pin", matched=True, effect="lab a", why="alias", ms=1000.0),
-        Step(step="rule", matched=False, why="none of 2 choices", ms=1000.0),
+        TraceStep(step="pin", matched=True, effect="lab a", why="alias", ms=1000.0),
+        TraceStep(step="rule", matched=False, why="none of 2 choices", ms=1000.0),
     )
     assert (len(trace), tuple(trace)) == (2, steps)
     assert (trace[-1], trace[:1]) == (steps[1], steps[:1])

@@ -2,20 +2,20 @@
 
 import pytest
 
-from gateway.core.facts import UNKNOWN, Facts
+from gateway.core.facts import UNKNOWN, ModelFacts
 
 
 @pytest.mark.parametrize(
     ("facts", "chat", "messages"),
     [
         (UNKNOWN, None, None),
-        (Facts(effort_style="one"), "one", "one"),
-        (Facts(effort_styles={"openai-chat": "a", "anthropic-messages": "b"}), "a", "b"),
-        (Facts(effort_styles={"openai-chat": "a"}), "a", None),
-        (Facts(effort_style="one", effort_styles={"openai-chat": "a"}), "a", "one"),
+        (ModelFacts(effort_style="one"), "one", "one"),
+        (ModelFacts(effort_styles={"openai-chat": "a", "anthropic-messages": "b"}), "a", "b"),
+        (ModelFacts(effort_styles={"openai-chat": "a"}), "a", None),
+        (ModelFacts(effort_style="one", effort_styles={"openai-chat": "a"}), "a", "one"),
     ],
 )
 def test_a_style_of_effort_is_the_dialect_s_own_else_that_of_all(
-    facts: Facts, chat: str | None, messages: str | None
+    facts: ModelFacts, chat: str | None, messages: str | None
 ) -> None:
     assert (facts.style("openai-chat"), facts.style("anthropic-messages")) == (chat, messages)

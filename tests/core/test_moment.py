@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.price import Hours, Later, Price, Rates, Step, cost
+from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, Rates, cost
 from gateway.core.usage import Usage
 
 WEEKDAYS = frozenset(range(5))
@@ -22,7 +22,7 @@ def at(text: str) -> float:
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
-PEAK = Hours(((3600, 4 * 3600), (6 * 3600, 10 * 3600)), WEEKDAYS, flat(2, "peak"))
+PEAK = PriceHours(((3600, 4 * 3600), (6 * 3600, 10 * 3600)), WEEKDAYS, flat(2, "peak"))
 CLOCK = Price(rates=Rates(input=Decimal(1), output=Decimal(1)), version="base", hours=(PEAK,))
 
 
@@ -56,7 +56,7 @@ def test_days_and_hours_are_those_of_the_calendar(second: int) -> None:
 
 
 def test_the_first_hours_that_hold_are_in_force() -> None:
-    early = Hours(((0, 7200),), frozenset(range(7)), flat(3, "early"))
+    early = PriceHours(((0, 7200),), frozenset(range(7)), flat(3, "early"))
     price = Price(rates=Rates(), version="base", hours=(early, PEAK))
     assert price.on(at("2026-11-24T01:30")).version == "early"
     assert price.on(at("2026-11-24T02:30")).version == "peak"
@@ -67,14 +67,14 @@ def test_a_step_begins_with_its_first_second_and_the_last_one_holds() -> None:
     first, second = at("2026-12-01"), at("2027-01-01")
     long = Price(
         rates=Rates(input=Decimal(4), output=Decimal(4)),
-        steps=(Step(10, Rates(input=Decimal(8), output=Decimal(8))),),
+        steps=(PriceStep(10, Rates(input=Decimal(8), output=Decimal(8))),),
         version="december",
     )
     price = Price(
         rates=Rates(input=Decimal(1), output=Decimal(1)),
         version="base",
         hours=(PEAK,),
-        later=(Later(first, long), Later(second, CLOCK)),
+        later=(LaterPrice(first, long), LaterPrice(second, CLOCK)),
     )
     peak = timedelta(hours=2).total_seconds()  # the first of December is a Tuesday
     assert price.on(first - 1).version == "base"

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from gateway.core import jsonio
 from gateway.core.call import Call, Key
-from gateway.core.call_accounting import Sums, Tally
-from gateway.core.conversation import Turn
-from gateway.core.decision import Decision, Switch
-from gateway.core.decision_record import Basis
-from gateway.core.ledger_rows import CLASS, Entry, Intent, State, become, placed
+from gateway.core.call_accounting import CallAccount, CallTotals
+from gateway.core.conversation import ConversationTurn
+from gateway.core.decision import Decision, SessionSwitch
+from gateway.core.decision_record import DecisionRecord
+from gateway.core.ledger_rows import CLASS, FinalRow, IntentRow, State, become, placed
 from gateway.core.loss import Loss
 from gateway.core.price import Price, Rates, cost
 from gateway.core.target import Account, Provider, Target
@@ -32,7 +32,7 @@ _TARGETS = st.none() | st.builds(
     price=_PRICES,
 )
 _SWITCHES = st.none() | st.builds(
-    Switch,
+    SessionSwitch,
     moved=st.booleans(),
     lab=st.just("l"),
     tier=st.just("fast"),
@@ -64,7 +64,12 @@ _USAGES = st.none() | st.builds(
     billed=_USD,
 )
 _BASES = st.sampled_from(
-    [None, Basis(chars=3), Basis(turn=Turn(client="codex")), Basis(turn=Turn(conversation="c"))]
+    [
+        None,
+        DecisionRecord(chars=3),
+        DecisionRecord(turn=ConversationTurn(client="codex")),
+        DecisionRecord(turn=ConversationTurn(conversation="c")),
+    ]
 )
 _CALLS = st.builds(
     Call,
@@ -81,15 +86,20 @@ _TEXT = st.sampled_from([None, "", "auto", "x" * 300])
 
 
 def named(
-    tally: Tally, sums: Sums, state: State, status: int, problem: str | None, by: str | None
-) -> Entry:
+    tally: CallAccount,
+    sums: CallTotals,
+    state: State,
+    status: int,
+    problem: str | None,
+    by: str | None,
+) -> FinalRow:
     """The row, each value by its name."""
     call, decision, target, basis = tally.call, tally.decision, tally.target, tally.basis
     told = basis() if basis is not None else None
     turn = told.turn if told is not None else None
     switch = decision.switch if decision is not None else None
     usage, hit = sums.used or Usage(), tally.cache == "hit"
-    return Entry(
+    return FinalRow(
         id=call.id,
         at=call.received_at,
         key=call.key.name,
@@ -144,13 +154,13 @@ def named(
     )
 
 
-def _media(tally: Tally, usage: Usage) -> dict[str, int]:
+def _media(tally: CallAccount, usage: Usage) -> dict[str, int]:
     """The tokens of the row that are not text: all of a prompt of which nobody tells them apart."""
     asked = tally.open and tally.cache != "hit" and tally.call.operation != "count_tokens"
     return usage.media or ({"input_other": usage.input or 0} if tally.media and asked else {})
 
 
-def _version(usage: Usage, sums: Sums) -> str | None:
+def _version(usage: Usage, sums: CallTotals) -> str | None:
     """The version of the price that a row names."""
     if usage.billed is not None and cost(usage, sums.price) is None:
         return "provider"
@@ -159,7 +169,7 @@ def _version(usage: Usage, sums: Sums) -> str | None:
 
 @given(st.data())
 def test_a_last_row_made_by_place_is_the_one_that_names_make(data: st.DataObject) -> None:
-    tally = Tally(data.draw(_CALLS), "c1")
+    tally = CallAccount(data.draw(_CALLS), "c1")
     tally.decision = data.draw(_DECISIONS)
     target = data.draw(_TARGETS)
     if target is not None:
@@ -183,7 +193,7 @@ def test_a_last_row_made_by_place_is_the_one_that_names_make(data: st.DataObject
     sums = tally.end()
     row = tally.row(sums, state, 200, 51.25, problem=problem, aborted_by=by)
     expected = named(tally, sums, state, 200, problem, by)
-    assert type(row) is Entry
+    assert type(row) is FinalRow
     assert row == expected
     assert jsonio.dumps(row) == jsonio.dumps(expected)
 
@@ -192,10 +202,10 @@ def test_a_last_row_made_by_place_is_the_one_that_names_make(data: st.DataObject
 def test_a_row_of_a_request_made_by_place_is_the_one_that_names_make(
     call: Call, decision: Decision | None, target: Target, most: int | None, stream: bool
 ) -> None:
-    tally = Tally(call, "c1")
+    tally = CallAccount(call, "c1")
     tally.decision, tally.most, tally.stream, tally.prompt = decision, most, stream, 400
     row = tally.dial(target, Account("main", "s"), 1000.75, 50.5)()
-    expected = Intent(
+    expected = IntentRow(
         id=call.id,
         at=1000.75,
         key=call.key.name,
@@ -214,12 +224,12 @@ def test_a_row_of_a_request_made_by_place_is_the_one_that_names_make(
         price=target.price.version if target.price is not None else None,
         config="c1",
     )
-    assert type(row) is Intent
+    assert type(row) is IntentRow
     assert jsonio.dumps(row) == jsonio.dumps(expected)
 
 
-@pytest.mark.parametrize("kind", [Entry, Intent])
-def test_what_is_placed_is_of_its_kind_and_as_safe(kind: type[Entry | Intent]) -> None:
+@pytest.mark.parametrize("kind", [FinalRow, IntentRow])
+def test_what_is_placed_is_of_its_kind_and_as_safe(kind: type[FinalRow | IntentRow]) -> None:
     values: list[Any] = [f"value of {name}" for name in kind.__struct_fields__]
     row = placed(kind)(*values)
     assert isinstance(row, kind)

@@ -10,10 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.core.price import (
-    Later,
+    LaterPrice,
     Price,
+    PriceStep,
     Rates,
-    Step,
     compared,
     cost,
     reserve,
@@ -77,7 +77,7 @@ COUNTED = st.builds(
 
 def made(rates: st.SearchStrategy[Rates]) -> st.SearchStrategy[Price]:
     """Prices with up to two steps, and with service tiers that have steps of their own."""
-    steps = st.lists(st.builds(Step, COUNTS, rates), max_size=2).map(
+    steps = st.lists(st.builds(PriceStep, COUNTS, rates), max_size=2).map(
         lambda found: tuple(sorted(found, key=lambda step: step.above))
     )
     plain = st.builds(Price, rates=rates, steps=steps, version=st.just("v"))
@@ -194,7 +194,7 @@ def test_a_long_prompt_is_priced_whole_at_its_step(
     """The last step that the prompt is longer than holds for all of the request."""
     usage = msgspec.structs.replace(usage, service=None, tools={}, media={})
     first, second = sorted((one, two))
-    price = Price(rates=base, steps=(Step(first, low), Step(second, high)), version="v")
+    price = Price(rates=base, steps=(PriceStep(first, low), PriceStep(second, high)), version="v")
     prompt = usage.prompt or 0
     rates = high if prompt > second else low if prompt > first else base
     assert exact(cost(usage, price)) == plain(usage, rates)
@@ -205,7 +205,7 @@ LONG = Price(
         input=Decimal(3), cache_read=Decimal("0.3"), cache_write=Decimal("3.75"), output=Decimal(15)
     ),
     steps=(
-        Step(
+        PriceStep(
             200_000,
             Rates(
                 input=Decimal(6),
@@ -458,7 +458,7 @@ def test_a_slope_is_the_reserve_in_whole_numbers(rates: Rates, prompt: int, most
         LONG,
         Price(
             rates=Rates(input=Decimal(1), output=Decimal(1)),
-            later=(Later(9.0, Price(rates=Rates(), version="w")),),
+            later=(LaterPrice(9.0, Price(rates=Rates(), version="w")),),
             version="v",
         ),
     ],

@@ -4,16 +4,16 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.core.price import Price, Rates, Step
-from gateway.core.prompt_cache import Turn, kept, lost, seconds, warm
+from gateway.core.price import Price, PriceStep, Rates
+from gateway.core.prompt_cache import CachedTurn, kept, lost, seconds, warm
 
 D = Decimal
 RATES = Rates(input=D(2), cache_read=D("0.2"), cache_write=D("2.5"), output=D(10))
 ALONE = Rates(input=D(2), cache_read=D("0.2"), output=D(10))
-TURN = Turn(cached=20_000, fresh=1_000, output=500)
+TURN = CachedTurn(cached=20_000, fresh=1_000, output=500)
 
 
-def price(rates: Rates, *steps: Step) -> Price:
+def price(rates: Rates, *steps: PriceStep) -> Price:
     return Price(rates=rates, steps=steps, version="v")
 
 
@@ -34,7 +34,7 @@ def test_a_lost_cache_costs_what_was_not_paid_for_it(
 
 
 def test_where_nothing_was_cached_nothing_is_lost() -> None:
-    assert lost(Turn(cached=0, fresh=9, output=9), None) == 0
+    assert lost(CachedTurn(cached=0, fresh=9, output=9), None) == 0
     assert lost(TURN, None) is None
 
 
@@ -53,16 +53,16 @@ def test_a_call_with_a_warm_cache(rates: Rates, expected: Decimal | None) -> Non
 
 
 def test_what_is_not_there_needs_no_price() -> None:
-    assert warm(Turn(cached=0, fresh=0, output=0), price(Rates())) == 0
+    assert warm(CachedTurn(cached=0, fresh=0, output=0), price(Rates())) == 0
     assert warm(TURN, None) is None
 
 
 def test_a_long_prompt_is_priced_by_its_step() -> None:
     """Of the whole prompt: what is cached and what is new."""
-    stepped = price(ALONE, Step(20_999, Rates(input=D(4), cache_read=D("0.4"), output=D(10))))
+    stepped = price(ALONE, PriceStep(20_999, Rates(input=D(4), cache_read=D("0.4"), output=D(10))))
     assert lost(TURN, stepped) == D("0.072")
     assert warm(TURN, stepped) == D("0.017")
-    assert lost(Turn(cached=20_000, fresh=999, output=0), stepped) == D("0.036")
+    assert lost(CachedTurn(cached=20_000, fresh=999, output=0), stepped) == D("0.036")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def model(read: str, write: str, output: str, step: tuple[int, int] | None = Non
         return price(rates)
     above, by = step
     more = Rates(cache_read=D(read) * by, cache_write=D(write) * by, output=D(output) * by)
-    return price(rates, Step(above, more))
+    return price(rates, PriceStep(above, more))
 
 
 OPUS, SONNET = model("0.2", "5", "20"), model("0.1", "2.5", "10")
@@ -136,7 +136,7 @@ def test_how_many_calls_a_move_takes_to_pay(
 ) -> None:
     """Prices of November 2026, with 20,000, 60,000 and 150,000 tokens cached, 1,000 in and out."""
     for tokens, calls in zip((20_000, 60_000, 150_000), after, strict=True):
-        turn = Turn(cached=tokens, fresh=1_000, output=1_000)
+        turn = CachedTurn(cached=tokens, fresh=1_000, output=1_000)
         stays, goes, once = warm(turn, here), warm(turn, there), lost(turn, there)
         assert stays is not None
         assert goes is not None

@@ -113,7 +113,7 @@ def test_a_blank_line_too_many_belongs_to_what_follows(data: bytes, whole: int) 
 def test_whole_frames_are_given_wherever_reads_cut(data: list[bytes], parts: st.DataObject) -> None:
     """The same frames as in one piece; what is kept is the rest, and it is counted."""
     joined = b"".join(data)
-    whole, out, left = sse.Whole(), b"", joined
+    whole, out, left = sse.FrameSplitter(), b"", joined
     while left:
         size = parts.draw(st.integers(1, len(left)))
         out += whole.feed(left[:size])
@@ -128,7 +128,7 @@ def test_whole_frames_are_given_wherever_reads_cut(data: list[bytes], parts: st.
 
 def test_a_long_frame_is_joined_once() -> None:
     """What is read of it is not copied again with each read that follows."""
-    whole = sse.Whole()
+    whole = sse.FrameSplitter()
     assert whole.feed(b"data: ") == b""
     pieces = [bytes([97 + at % 26]) * 1000 for at in range(100)]
     for piece in pieces:

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from gateway.core import loss
 from gateway.core.errors import STATUS, Kind, Problem, invalid
-from gateway.core.facts import EFFORTS, UNKNOWN, Facts, nearest
+from gateway.core.facts import EFFORTS, UNKNOWN, ModelFacts, nearest
 from gateway.core.loss import Loss
 from gateway.core.price import Price, Rates
 from gateway.core.target import (
     TIERS,
     TIMERS,
     Account,
+    EndpointKey,
     Lab,
-    Place,
     Provider,
     Target,
     Tier,
@@ -47,11 +47,11 @@ def test_the_nearest_effort_is_the_closest_and_of_two_the_cheaper(
     ("facts", "window"),
     [
         (UNKNOWN, None),
-        (Facts(context=400_000), 400_000),
-        (Facts(context=400_000, max_input=272_000), 272_000),
+        (ModelFacts(context=400_000), 400_000),
+        (ModelFacts(context=400_000, max_input=272_000), 272_000),
     ],
 )
-def test_the_window_is_what_a_prompt_may_fill(facts: Facts, window: int | None) -> None:
+def test_the_window_is_what_a_prompt_may_fill(facts: ModelFacts, window: int | None) -> None:
     assert facts.window == window
 
 
@@ -84,8 +84,8 @@ def test_a_model_is_found_by_its_name_and_with_its_provider() -> None:
         "a": Lab(name="a", tiers={"fast": (small, off), "smart": (big, small)}),
         "b": Lab(name="b", tiers={"fast": (small,)}, on=False),
     }
-    small_places = (Place("a", "fast", small), Place("a", "smart", small))
-    big_places = (Place("a", "smart", big),)
+    small_places = (EndpointKey("a", "fast", small), EndpointKey("a", "smart", small))
+    big_places = (EndpointKey("a", "smart", big),)
     assert places(labs) == {
         "m-small": small_places,
         "here/m-small": small_places,
@@ -137,21 +137,21 @@ def test_losses_are_named_once_in_order() -> None:
 @pytest.mark.parametrize(
     ("cap", "facts", "asked", "choices", "most"),
     [
-        (None, Facts(max_output=100, context=1_000), None, 1, 100),
-        (None, Facts(context=1_000), None, 1, 1_000),
-        (None, Facts(context=1_000), None, 3, 3_000),
-        (None, Facts(context=1_000), 10**9, 1, 1_000),
-        (None, Facts(context=1_000), 0, 1, 1_000),
-        (None, Facts(max_output=0, context=0), None, 1, None),
-        (50, Facts(context=1_000), None, 1, 50),
-        (50, Facts(), None, 1, 50),
-        (50, Facts(), 70, 1, 70),
-        (50, Facts(), -1, 1, None),
-        (None, Facts(max_input=900), None, 1, None),
+        (None, ModelFacts(max_output=100, context=1_000), None, 1, 100),
+        (None, ModelFacts(context=1_000), None, 1, 1_000),
+        (None, ModelFacts(context=1_000), None, 3, 3_000),
+        (None, ModelFacts(context=1_000), 10**9, 1, 1_000),
+        (None, ModelFacts(context=1_000), 0, 1, 1_000),
+        (None, ModelFacts(max_output=0, context=0), None, 1, None),
+        (50, ModelFacts(context=1_000), None, 1, 50),
+        (50, ModelFacts(), None, 1, 50),
+        (50, ModelFacts(), 70, 1, 70),
+        (50, ModelFacts(), -1, 1, None),
+        (None, ModelFacts(max_input=900), None, 1, None),
     ],
 )
 def test_an_answer_is_bounded_by_its_cap_else_by_its_model_and_its_window(
-    cap: int | None, facts: Facts, asked: int | None, choices: int, most: int | None
+    cap: int | None, facts: ModelFacts, asked: int | None, choices: int, most: int | None
 ) -> None:
     target = Target(provider=Provider(name="p", doors={}), model="m", max_output=cap, facts=facts)
     assert target.longest(asked, choices) == most

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gateway.core.canonical_request import (
+    CanonicalRequest,
     Media,
     Part,
     Refused,
-    Request,
     Text,
     Thought,
     ToolChoice,
@@ -80,7 +80,7 @@ def own(row: Row) -> Body | None:
         return None
 
 
-def client(row: Row, dialect: Dialect) -> tuple[Body, Request]:
+def client(row: Row, dialect: Dialect) -> tuple[Body, CanonicalRequest]:
     """What a client of a dialect would have asked, as near to the recorded request as it can be."""
     value, body = _LEAST[dialect.name], own(row)
     if body is not None:
@@ -124,7 +124,7 @@ def every(rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
     return counts
 
 
-def _say(row: Row, request: Request, door: Dialect, count: Count) -> None:
+def _say(row: Row, request: CanonicalRequest, door: Dialect, count: Count) -> None:
     losses, refusals = compatibility.weigh(request, door.name)
     if refusals:
         count.refused.append(row.id)
@@ -152,7 +152,7 @@ def _named(kind: str, names: list[str]) -> bool:
     return any(kind in (name, name.rpartition(".")[2]) for name in names)
 
 
-def parts(request: Request) -> Iterable[Part]:
+def parts(request: CanonicalRequest) -> Iterable[Part]:
     """Every part, those within results too."""
     for turn in request.turns:
         for part in turn.parts:
@@ -161,7 +161,7 @@ def parts(request: Request) -> Iterable[Part]:
                 yield from part.parts
 
 
-def _missing(first: Request, second: Request) -> Iterable[tuple[str, str]]:
+def _missing(first: CanonicalRequest, second: CanonicalRequest) -> Iterable[tuple[str, str]]:
     """What a request says and its translation does not, by kind."""
     texts = "\n".join(_text(part) for part in parts(second))
     wanted = Counter(_text(part) for part in parts(first) if _text(part).strip())
@@ -189,7 +189,7 @@ def _missing(first: Request, second: Request) -> Iterable[tuple[str, str]]:
         yield "reasoning", ""
 
 
-def _unset(first: Request, second: Request) -> Iterable[tuple[str, str]]:
+def _unset(first: CanonicalRequest, second: CanonicalRequest) -> Iterable[tuple[str, str]]:
     """Settings that a translation does not have, or otherwise, by the client's own names."""
     for name in SETTINGS:
         value, said = getattr(first, name), getattr(second, name)
@@ -203,7 +203,7 @@ def _text(part: Part) -> str:
     return part.text or "" if isinstance(part, Media) else ""
 
 
-def _media(request: Request) -> Iterable[tuple[str, str]]:
+def _media(request: CanonicalRequest) -> Iterable[tuple[str, str]]:
     for part in parts(request):
         if isinstance(part, Media) and part.text is None:
             yield part.kind, (part.data or part.url or part.id or "")
@@ -217,7 +217,7 @@ def _words(data: str) -> str:
         return data
 
 
-def _calls(request: Request) -> list[tuple[str, str, str]]:
+def _calls(request: CanonicalRequest) -> list[tuple[str, str, str]]:
     """Calls with their results, whatever their ids are: names, arguments, and what each gave."""
     given: dict[str, list[str]] = {}
     for part in parts(request):

@@ -17,12 +17,12 @@ from gateway.core.events import (
     Event,
     Failed,
     Finish,
+    ReasoningDelta,
     Start,
-    Thinking,
-    Told,
-    ToolPiece,
+    TextDelta,
+    ToolDelta,
     ToolStart,
-    Words,
+    UsageUpdate,
 )  # fmt: skip
 from gateway.dialects import DIALECTS
 from tests.corpus.oracle import (
@@ -67,7 +67,7 @@ def said(events: Iterable[Event]) -> Heard:
     usage: core.Usage | None = None
     for event in events:
         assert not isinstance(event, Failed), event
-        usage = event.usage if isinstance(event, Told) else usage
+        usage = event.usage if isinstance(event, UsageUpdate) else usage
         if isinstance(event, Start):
             usage = event.usage or usage
             continue
@@ -76,15 +76,15 @@ def said(events: Iterable[Event]) -> Heard:
             {"text": "", "reasoning": "", "declined": "", "calls": {}, "finish": "none"},
         )
         match event:
-            case Words():
+            case TextDelta():
                 choice["text"] += event.text
-            case Thinking():
+            case ReasoningDelta():
                 choice["reasoning"] += event.text
             case Declined():
                 choice["declined"] += event.text
             case ToolStart():
                 choice["calls"][event.index] = [event.name, ""]
-            case ToolPiece():
+            case ToolDelta():
                 choice["calls"][event.index][1] += event.text
             case Finish():
                 choice["finish"] = event.reason

@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import uvicorn
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.ledger import journal
 from gateway.runtime.build import site
 from gateway.runtime.composition import Gateway
@@ -61,7 +61,7 @@ class Got:
     ask: Ask
     status: int
     body: bytes
-    entry: Entry
+    entry: FinalRow
     sent: list[bytes]
 
     @property
@@ -138,8 +138,8 @@ def relay(corpus: Path, folder: Path, asks: list[Ask]) -> list[Got]:
             body = json.loads(line)["body"]
             sent.setdefault(json.loads(body)["user"], []).append(body.encode())
     rows = [row for path in journal.segments(folder / "ledger") for row, _ in journal.rows(path)]
-    entries = {row.id: row for row in rows if isinstance(row, Entry)}
-    assert len(entries) == len([row for row in rows if isinstance(row, Entry)]) == len(asks)
+    entries = {row.id: row for row in rows if isinstance(row, FinalRow)}
+    assert len(entries) == len([row for row in rows if isinstance(row, FinalRow)]) == len(asks)
     return [
         Got(ask, status, body, entries[call], sent[json.loads(ask.body)["user"]])
         for ask, status, call, body in answers

@@ -8,19 +8,19 @@ import msgspec
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gateway.core import sse
-from gateway.core.canonical_request import Request
+from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.events import (
     Declined,
     End,
     Event,
     Failed,
     Finish,
+    ReasoningDelta,
     Start,
-    Thinking,
-    Told,
-    ToolPiece,
+    TextDelta,
+    ToolDelta,
     ToolStart,
-    Words,
+    UsageUpdate,
 )  # fmt: skip
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT
@@ -94,20 +94,20 @@ def said(events: list[Event]) -> dict[int, Object]:
     """What events say of each choice, in the shape of the oracle."""
     found: dict[int, Object] = {}
     for event in events:
-        if isinstance(event, Start | Told | Failed | End):
+        if isinstance(event, Start | UsageUpdate | Failed | End):
             continue
         blank: Object = {"text": "", "reasoning": "", "refusal": "", "tools": {}, "finish": None}
         choice = found.setdefault(event.choice, blank)
         match event:
-            case Words():
+            case TextDelta():
                 choice["text"] += event.text
-            case Thinking():
+            case ReasoningDelta():
                 choice["reasoning"] += event.text
             case Declined():
                 choice["refusal"] += event.text
             case ToolStart():
                 choice["tools"][event.index] = [event.id, event.name, ""]
-            case ToolPiece():
+            case ToolDelta():
                 choice["tools"][event.index][2] += event.text
             case Finish():
                 choice["finish"] = event.word
@@ -121,7 +121,7 @@ def reasons(events: list[Event]) -> list[str]:
 
 
 def used(events: list[Event]) -> Usage | None:
-    return next((it.usage for it in reversed(events) if isinstance(it, Told)), None)
+    return next((it.usage for it in reversed(events) if isinstance(it, UsageUpdate)), None)
 
 
 def expected(choice: Object) -> Object:
@@ -288,7 +288,7 @@ def bare(value: Any) -> Any:
     return [bare(item) for item in value] if isinstance(value, tuple) else value
 
 
-def meant(request: Request) -> Any:
+def meant(request: CanonicalRequest) -> Any:
     """What a request means to a host, in one way of the several that there are to say it."""
     value = bare(request)
     for turn in value["turns"]:

@@ -15,14 +15,14 @@ from gateway.core.events import (
     Event,
     Failed,
     Finish,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )
 from gateway.core.usage import Usage
 from gateway.dialects.base import Body, Watch
@@ -113,17 +113,19 @@ def said(found: list[Event]) -> tuple[Any, ...]:
     """Text, reasoning, calls and how many signatures."""
     pieces: dict[tuple[int, int], list[str]] = {}
     for event in found:
-        if isinstance(event, ToolPiece):
+        if isinstance(event, ToolDelta):
             pieces.setdefault((event.choice, event.index), []).append(event.text)
     return (
-        "".join(it.text for it in found if isinstance(it, Words)),
-        "".join(it.text for it in found if isinstance(it, Thinking)),
+        "".join(it.text for it in found if isinstance(it, TextDelta)),
+        "".join(it.text for it in found if isinstance(it, ReasoningDelta)),
         [
             [it.name, json.loads("".join(pieces[it.choice, it.index]))]
             for it in found
             if isinstance(it, ToolStart)
         ],
-        sum(isinstance(it, ThoughtEnd | ToolEnd) and it.state not in (None, NONE) for it in found),
+        sum(
+            isinstance(it, ReasoningEnd | ToolEnd) and it.state not in (None, NONE) for it in found
+        ),
     )
 
 
@@ -136,7 +138,7 @@ def test_events_say_what_the_sdk_decoded(rows: list[Row], say: Say) -> None:
         expected = (oracle["text"], oracle["thought"], calls, oracle["signatures"])
         assert said(found) == expected, oracle["id"]
         assert isinstance(found[0], Start)
-        told = [it.usage for it in found if isinstance(it, Told)]
+        told = [it.usage for it in found if isinstance(it, UsageUpdate)]
         assert (classes(told[-1]) if told else None) == counted(oracle["usage"]), oracle["id"]
         if oracle["id"] in BROKEN:
             assert isinstance(found[-1], Failed)
@@ -164,7 +166,7 @@ def test_at_home_the_same_is_accounted(rows: list[Row], say: Say) -> None:
     for row in good(rows):
         whole = DIALECT.fold(row[1]) if is_stream(row) else row[1]
         glance, found = DIALECT.glance(whole), events(row)
-        told = [it.usage for it in found if isinstance(it, Told)]
+        told = [it.usage for it in found if isinstance(it, UsageUpdate)]
         assert glance.problem is None
         assert glance.usage == (told[-1] if told else None), row[0]["id"]
         if row[0]["id"] not in BROKEN:

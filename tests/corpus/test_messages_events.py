@@ -8,22 +8,29 @@ from typing import Any
 import pytest
 
 from gateway.core import sse
-from gateway.core.canonical_request import Foreign, Request, Text, Thought, ToolResult, ToolUse
+from gateway.core.canonical_request import (
+    CanonicalRequest,
+    Foreign,
+    Text,
+    Thought,
+    ToolResult,
+    ToolUse,
+)
 from gateway.core.events import (
-    Cited,
+    Citation,
     End,
     Event,
     Failed,
     Finish,
     Opaque,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )  # fmt: skip
 from gateway.core.usage import Usage
 from gateway.dialects.anthropic_messages import DIALECT
@@ -75,20 +82,20 @@ def events_of(row: Row) -> list[Event]:
 def said(events: list[Event]) -> Object:
     """What events say, as the oracle writes it: text, reasoning, calls, finish and usage."""
     started = {event.index: event for event in events if isinstance(event, ToolStart)}
-    pieces = [event for event in events if isinstance(event, ToolPiece)]
+    pieces = [event for event in events if isinstance(event, ToolDelta)]
     assert {event.index for event in events if isinstance(event, ToolEnd)} == set(started)
     calls = [
         (tool.id, tool.name, json.loads("".join(it.text for it in pieces if it.index == tool.index)))
         for tool in started.values()
     ]  # fmt: skip
-    ends = [event for event in events if isinstance(event, ThoughtEnd)]
+    ends = [event for event in events if isinstance(event, ReasoningEnd)]
     return {
-        "text": "".join(event.text for event in events if isinstance(event, Words)),
-        "thinking": "".join(event.text for event in events if isinstance(event, Thinking)),
+        "text": "".join(event.text for event in events if isinstance(event, TextDelta)),
+        "thinking": "".join(event.text for event in events if isinstance(event, ReasoningDelta)),
         "states": [(event.state, event.redacted) for event in ends],
         "calls": calls,
         "others": [event.kind for event in events if isinstance(event, Opaque)],
-        "cited": [pruned(event.source) for event in events if isinstance(event, Cited)],
+        "cited": [pruned(event.source) for event in events if isinstance(event, Citation)],
         "finish": [(it.word, it.stop) for it in events if isinstance(it, Finish)],
         "model": [event.model for event in events if isinstance(event, Start)],
         "ended": sum(isinstance(event, End) for event in events),
@@ -115,7 +122,7 @@ def wanted(oracle: Object) -> Object:
 
 
 def told(events: list[Event]) -> Usage:
-    usage = [event.usage for event in events if isinstance(event, Told)][-1]
+    usage = [event.usage for event in events if isinstance(event, UsageUpdate)][-1]
     assert usage is not None
     return usage
 
@@ -200,11 +207,11 @@ def test_the_sdk_decodes_what_is_told_of_every_answer(rows: list[Row], say: Say)
     say(f"{len(found)} messages, each twice")
 
 
-def read(value: Object) -> Request:
+def read(value: Object) -> CanonicalRequest:
     return SPEECH.decode(DIALECT.read(json.dumps(value).encode()))
 
 
-def kept(request: Request) -> Object:
+def kept(request: CanonicalRequest) -> Object:
     """What a request says, whatever turns it is said in."""
     parts = [(turn.role, part) for turn in request.turns for part in turn.parts]
     return {

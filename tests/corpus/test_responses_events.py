@@ -35,7 +35,7 @@ def told(row: Row) -> list[e.Event]:
     return decoder.feed(row[1]) + decoder.end()
 
 
-def text(events: list[e.Event], kind: type[e.Words | e.Thinking]) -> str:
+def text(events: list[e.Event], kind: type[e.TextDelta | e.ReasoningDelta]) -> str:
     return "".join(event.text for event in events if isinstance(event, kind))
 
 
@@ -45,7 +45,7 @@ def calls(events: list[e.Event], *, custom: bool = True) -> list[list[str]]:
     for event in events:
         if isinstance(event, e.ToolStart):
             found[event.index] = event
-        elif isinstance(event, e.ToolPiece):
+        elif isinstance(event, e.ToolDelta):
             pieces[event.index] += event.text
     return [
         [it.id, it.name, pieces[at]] for at, it in sorted(found.items()) if custom or not it.custom
@@ -57,9 +57,11 @@ def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> No
     for row in ended(rows):
         oracle, events = row[2], told(row)
         where = oracle["id"]
-        assert text(events, e.Words) == (oracle.get("delta_text") or oracle.get("text", "")), where
+        assert text(events, e.TextDelta) == (oracle.get("delta_text") or oracle.get("text", "")), (
+            where
+        )
         if "delta_reasoning" in oracle:
-            assert text(events, e.Thinking) == oracle["delta_reasoning"], where
+            assert text(events, e.ReasoningDelta) == oracle["delta_reasoning"], where
         found = calls(events, custom=False)  # the oracle lists functions
         if oracle.get("tools") or not oracle.get("delta_args"):
             assert found == [list(it) for it in oracle.get("tools", [])], where
@@ -72,7 +74,7 @@ def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> No
         assert finish.word == (cut["reason"] if cut else status), where
         assert (finish.reason == "length") == (status == "incomplete"), where
         if "usage" in oracle:
-            given = [classes(it.usage) for it in events if isinstance(it, e.Told)]
+            given = [classes(it.usage) for it in events if isinstance(it, e.UsageUpdate)]
             expected = classes(usage.read(oracle["usage"]))
             assert given == ([] if expected is None else [expected]), where
         assert isinstance(events[0], e.Start), where
@@ -104,11 +106,11 @@ def shape(events: list[e.Event]) -> list[object]:
     cited = 0
     for event in events:
         kind = type(event)
-        cited += kind is e.Cited
-        if kind in (e.Start, e.Likely, e.Cited):
+        cited += kind is e.Citation
+        if kind in (e.Start, e.LogProbs, e.Citation):
             continue
         place = [kind, getattr(event, "index", None), getattr(event, "part", None)]
-        piece = event.text if isinstance(event, e.Words | e.Declined | e.Thinking | e.ToolPiece) else ""  # fmt: skip
+        piece = event.text if isinstance(event, e.TextDelta | e.Declined | e.ReasoningDelta | e.ToolDelta) else ""  # fmt: skip
         if piece and found and found[-1][:3] == place:
             found[-1][3] = f"{found[-1][3]}{piece}"
         else:
@@ -125,7 +127,7 @@ def test_every_answer_told_again_says_the_same(rows: list[Row], say: Say) -> Non
         whole = SPEECH.tell(events, telling())
         assert DIALECT.fold(frames) == whole
         again = SPEECH.events(whole)
-        for kind in (e.Words, e.Thinking):
+        for kind in (e.TextDelta, e.ReasoningDelta):
             assert text(again, kind) == text(events, kind), row[0]["id"]
         assert [it[:2] for it in calls(again)] == [it[:2] for it in calls(events)]
         assert [it[2] or "{}" for it in calls(events)] == [it[2] for it in calls(again)]

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.ledger import journal
 from tests.e2e.child import Child, until
 from tests.e2e.upstream import PATIENCE, SSE, Answer, Request, Upstream, frames, usage
@@ -210,7 +210,7 @@ class Stage:
 def history(folder: Path) -> None:
     """A month of rows: more by day than by night, fewer at the end of a week, some of each kind."""
     found = [row for path in journal.segments(folder) for row, _ in journal.rows(path)]
-    served = [row for row in found if isinstance(row, Entry) and row.state == "settled"]
+    served = [row for row in found if isinstance(row, FinalRow) and row.state == "settled"]
     chance, now = random.Random(4711), time.time()
     lines: list[bytes] = []
     for hour in range(DAYS * 24):
@@ -224,7 +224,7 @@ def history(folder: Path) -> None:
     (folder / "0000-history.jsonl").write_bytes(b"".join(lines))
 
 
-def _other(row: Entry, name: str, start: float, chance: random.Random) -> Entry:
+def _other(row: FinalRow, name: str, start: float, chance: random.Random) -> FinalRow:
     """A row like this one: other tokens at the same price, another time, sometimes another end."""
     times = chance.lognormvariate(2.6, 0.6)
     dear = {"fast": 1.0, "smart": 1.9, "reasoning": 5.5}[row.tier or "smart"]

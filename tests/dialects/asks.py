@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.core.canonical_request import Request
+from gateway.core.canonical_request import CanonicalRequest
 from gateway.dialects import DIALECTS, Body, translation
 
 type Object = dict[str, Any]
@@ -428,6 +428,6 @@ def read(dialect: str, value: Object) -> Body:
     )
 
 
-def decoded(dialect: str, value: Object) -> Request:
+def decoded(dialect: str, value: Object) -> CanonicalRequest:
     """A request in no dialect."""
     return translation.speech(DIALECTS[dialect]).decode(read(dialect, value))

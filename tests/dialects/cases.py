@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.core.facts import UNKNOWN, Facts
+from gateway.core.facts import UNKNOWN, ModelFacts
 from gateway.core.target import Provider, Target
 from gateway.dialects import OPENAI_CHAT, Body
 
@@ -16,7 +16,7 @@ type Object = dict[str, Any]
 HERE = Provider(name="here", doors={OPENAI_CHAT.name: "https://here.test/v1/chat/completions"})
 
 
-def target(model: str = "m", *, facts: Facts = UNKNOWN, **more: Any) -> Target:
+def target(model: str = "m", *, facts: ModelFacts = UNKNOWN, **more: Any) -> Target:
     """A target; members of its provider are given as provider_<name>."""
     own = {
         name.removeprefix("provider_"): more.pop(name) for name in list(more) if "provider_" in name

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core import jsonio
-from gateway.core.canonical_request import Media, Request, Text, ToolResult, ToolUse
+from gateway.core.canonical_request import CanonicalRequest, Media, Text, ToolResult, ToolUse
 from gateway.core.errors import ProblemError
 from gateway.core.loss import Loss
 from gateway.dialects import DIALECTS, compatibility, translation
@@ -29,7 +29,7 @@ _DEFAULTS: dict[str, tuple[Any, ...]] = {"service_tier": ("auto", "default"), "t
 """Values that ask for what is so anyway."""
 
 
-def facets(request: Request) -> Iterator[tuple[str, Any, str]]:
+def facets(request: CanonicalRequest) -> Iterator[tuple[str, Any, str]]:
     """Everything that a request sets: what it is, its value, and the client's own name of it."""
     name = request.names.get
     for field in _SETTINGS:
@@ -41,7 +41,7 @@ def facets(request: Request) -> Iterator[tuple[str, Any, str]]:
     yield from _turns(request)
 
 
-def _beside(request: Request) -> Iterator[tuple[str, Any, str]]:
+def _beside(request: CanonicalRequest) -> Iterator[tuple[str, Any, str]]:
     name = request.names.get
     if request.thoughts_shown is False:
         yield "thoughts_hidden", True, name("thoughts_shown", "thoughts_shown")
@@ -54,7 +54,7 @@ def _beside(request: Request) -> Iterator[tuple[str, Any, str]]:
             yield "form.description", request.form.description, f"{word}.description"
 
 
-def _tools(request: Request) -> Iterator[tuple[str, Any, str]]:
+def _tools(request: CanonicalRequest) -> Iterator[tuple[str, Any, str]]:
     name = request.names.get
     choice = request.tool_choice
     if request.parallel_tools is False and (choice is None or choice.mode != "none"):
@@ -77,7 +77,7 @@ def _tools(request: Request) -> Iterator[tuple[str, Any, str]]:
         yield "allowed", choice.allowed, name("tool_choice", "tool_choice")
 
 
-def _turns(request: Request) -> Iterator[tuple[str, Any, str]]:
+def _turns(request: CanonicalRequest) -> Iterator[tuple[str, Any, str]]:
     """What stands in the turns, and how often; its order is of other tests."""
     word = request.names.get("turns", "messages")
     for turn in request.turns:
@@ -130,7 +130,7 @@ def text_of(value: Any) -> str:
     return "".join(map(text_of, value.values())) if isinstance(value, dict) else ""
 
 
-def unsaid(request: Request, door: str) -> list[tuple[str, Any, str]]:
+def unsaid(request: CanonicalRequest, door: str) -> list[tuple[str, Any, str]]:
     """What is neither said in the other dialect nor named; nothing where the request is refused."""
     losses, refusals = compatibility.weigh(request, door)
     if refusals:
@@ -319,7 +319,7 @@ def test_a_thread_that_is_begun_is_dropped_and_named() -> None:
         assert refusals == []
 
 
-def media(part: Object, *, client: str = "openai-chat") -> Request:
+def media(part: Object, *, client: str = "openai-chat") -> CanonicalRequest:
     """A request with one part of a user."""
     name = "parts" if client == "gemini" else "content"
     member = "contents" if client == "gemini" else "messages"
@@ -348,7 +348,7 @@ TIERS: dict[str, tuple[str, dict[str | None, Any]]] = {
     compatibility.MESSAGES: ("service_tier", {None: "auto", "default": "standard_only"}),
     compatibility.GEMINI: ("serviceTier", {None: "unspecified", "default": "standard", "flex": "flex", "priority": "priority"}),
 }  # fmt: skip
-"""By dialect: the member, and its words by those of Request."""
+"""By dialect: the member, and its words by those of CanonicalRequest."""
 MINIMAL: dict[str, Object] = {
     compatibility.CHAT: {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
     compatibility.RESPONSES: {"model": "m", "input": "hi"},

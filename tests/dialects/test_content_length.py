@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
-from gateway.core.canonical_request import Request
+from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.events import (
     Declined,
     End,
     Event,
     Opaque,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
 )  # fmt: skip
 from gateway.dialects import DIALECTS, Abroad, Telling, content_length
 from gateway.dialects.base import Dialect, Watch
@@ -26,12 +26,12 @@ from tests.dialects.cases import ask, chunk, sse
 
 EVENTS: list[tuple[Event, int]] = [
     (Start(id="a", model="m"), 0),
-    (Words("h\u00e9"), 3),
+    (TextDelta("h\u00e9"), 3),
     (Declined("no"), 2),
-    (Thinking("abc"), 3),
-    (ThoughtEnd(state="AAAA"), 0),
+    (ReasoningDelta("abc"), 3),
+    (ReasoningEnd(state="AAAA"), 0),
     (ToolStart(0, "id", "f"), 1),
-    (ToolPiece(0, "{}"), 2),
+    (ToolDelta(0, "{}"), 2),
     (ToolEnd(0), 0),
     (End(), 0),
     (Opaque("web_search_call", {"action": {"query": "q", "sources": [{"url": "found"}]}}), 13),
@@ -58,10 +58,10 @@ def test_text_is_counted_as_utf_8_wherever_it_stands(value: Any, size: int) -> N
 
 SAID: list[Event] = [
     Start(id="r-1", model="m", created=1),
-    *(Thinking(text) for text in ("let ", "me see")),
-    *(Words(text) for text in ("h\u00e9", " and \U0001f600", '"quoted\\"')),
+    *(ReasoningDelta(text) for text in ("let ", "me see")),
+    *(TextDelta(text) for text in ("h\u00e9", " and \U0001f600", '"quoted\\"')),
     ToolStart(0, "call_1", "look"),
-    *(ToolPiece(0, text) for text in ('{"at":', "1}")),
+    *(ToolDelta(0, text) for text in ('{"at":', "1}")),
     ToolEnd(0),
 ]
 
@@ -80,7 +80,7 @@ def test_home_and_abroad_hear_the_same(client: Dialect, door: Dialect) -> None:
     assert watch.heard == sum(map(content_length.event, SAID))
 
 
-def _watch(client: Dialect, door: Dialect, request: Request) -> Watch:
+def _watch(client: Dialect, door: Dialect, request: CanonicalRequest) -> Watch:
     body = ask(stream=True)
     if client is door:
         return door.watch(body)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.canonical_request import Media, Request, Text, ToolResult, Turn
+from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Media, Text, ToolResult
 from gateway.core.target import Provider, Target
 from gateway.dialects import (
     ANTHROPIC_MESSAGES,
@@ -35,8 +35,8 @@ def target(media: Any = "url") -> Target:
     return Target(provider=provider(media), model="m-1")
 
 
-def request(*parts: Any) -> Request:
-    return Request(turns=(Turn(role="user", parts=parts),))
+def request(*parts: Any) -> CanonicalRequest:
+    return CanonicalRequest(turns=(CanonicalTurn(role="user", parts=parts),))
 
 
 def body(dialect: Dialect, *parts: Any, **more: Any) -> Body:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.facts import EFFORTS, Facts
+from gateway.core.facts import EFFORTS, ModelFacts
 from gateway.core.loss import Loss
 from gateway.core.target import Target
 from gateway.dialects import OPENAI_CHAT
@@ -27,8 +27,8 @@ def send(asked: str, here: Target) -> tuple[Object, tuple[Loss, ...]]:
     return sent, written.losses
 
 
-def thinks(style: str | None, accepts: tuple[str, ...] = (), **more: Any) -> Facts:
-    return Facts(effort_style=style, efforts=accepts, **more)
+def thinks(style: str | None, accepts: tuple[str, ...] = (), **more: Any) -> ModelFacts:
+    return ModelFacts(effort_style=style, efforts=accepts, **more)
 
 
 STYLES: dict[str, tuple[Object, Object]] = {
@@ -92,7 +92,7 @@ def test_two_switches_of_the_client_are_both_its_own() -> None:
 
 def test_effort_without_a_control_is_dropped_and_named() -> None:
     """Of the tier it is nothing to say; of the client it is a loss."""
-    here = target(effort="low", facts=Facts(context=8000))
+    here = target(effort="low", facts=ModelFacts(context=8000))
     assert send("", here) == ({}, ())
     why = "m has no control of effort"
     assert send('"reasoning_effort":"low"', here) == (
@@ -101,7 +101,7 @@ def test_effort_without_a_control_is_dropped_and_named() -> None:
     )
 
 
-@pytest.mark.parametrize("facts", [{}, {"facts": Facts()}])
+@pytest.mark.parametrize("facts", [{}, {"facts": ModelFacts()}])
 def test_an_unknown_model_gets_what_the_client_wrote(facts: Any) -> None:
     """The unknown refuses nothing, also where the configuration names the model to give its price."""
     assert send('"reasoning_effort":"low"', target(**facts)) == ({"reasoning_effort": "low"}, ())
@@ -171,7 +171,7 @@ def test_the_cap_has_the_provider_s_name_and_the_model_s_limit(
     theirs: Any, asked: str, most: int | None, tier: int | None, sent: Object, clamped: str | None
 ) -> None:
     """Renaming loses nothing and is not told; a clamp is. What the client set goes before the tier's."""
-    here = target(facts=Facts(max_output=most), max_output=tier, provider_max_tokens=theirs)
+    here = target(facts=ModelFacts(max_output=most), max_output=tier, provider_max_tokens=theirs)
     found, losses = send(asked, here)
     assert found == sent
     why = f"m gives at most {most}"
@@ -218,7 +218,8 @@ def test_a_clamped_effort_decides_on_sampling() -> None:
 def test_what_is_refused_is_dropped_and_named() -> None:
     """By the model or by its provider, in the order of names."""
     here = target(
-        facts=Facts(refuses=frozenset({"verbosity"})), provider_refuses=frozenset({"store", "user"})
+        facts=ModelFacts(refuses=frozenset({"verbosity"})),
+        provider_refuses=frozenset({"store", "user"}),
     )
     sent, losses = send('"verbosity":"low","store":false,"x":1', here)
     assert sent == {"x": 1}
@@ -285,7 +286,7 @@ def test_nothing_disappears_without_a_loss(data: st.DataObject) -> None:
             },
         )
     )  # fmt: skip
-    facts = Facts(
+    facts = ModelFacts(
         sampling=data.draw(some(["always", "effort-none", "never"])),
         effort_style=data.draw(some([None, *sorted(STYLES)])),
         efforts=data.draw(some([(), ("none", "high"), ("low",)])),

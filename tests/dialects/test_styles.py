@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.facts import Facts
+from gateway.core.facts import ModelFacts
 from gateway.core.target import Provider, Target
 from gateway.dialects import DIALECTS, anthropic_messages, openai_chat
 
@@ -14,7 +14,7 @@ ACCEPTS = ("none", "low", "high")
 
 
 def target(effort: str | None, **facts: object) -> Target:
-    known = Facts(efforts=ACCEPTS, **facts)  # type: ignore[arg-type]  # members by name
+    known = ModelFacts(efforts=ACCEPTS, **facts)  # type: ignore[arg-type]  # members by name
     return Target(provider=Provider(name="p", doors={}), model="m", effort=effort, facts=known)
 
 

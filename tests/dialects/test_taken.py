@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import jsonio
-from gateway.core.facts import Facts
+from gateway.core.facts import ModelFacts
 from gateway.core.target import Target
 from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, OPENAI_CHAT, OPENAI_RESPONSES
 from gateway.dialects.anthropic_messages import request as messages
@@ -38,7 +38,7 @@ WISHES: dict[str, st.SearchStrategy[Any]] = {
 }
 STYLES = st.sampled_from([None, "reasoning_effort", "anthropic", "anthropic-budget", "odd"])
 FACTS = st.builds(
-    Facts,
+    ModelFacts,
     max_output=st.sampled_from([None, 10]),
     sampling=st.sampled_from(["always", "always", "effort-none", "never"]),
     effort_style=STYLES,

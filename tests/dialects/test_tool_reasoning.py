@@ -6,9 +6,24 @@ import msgspec
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.canonical_request import Request, Text, Thought, ToolResult, ToolUse, Turn
+from gateway.core.canonical_request import (
+    CanonicalRequest,
+    CanonicalTurn,
+    Text,
+    Thought,
+    ToolResult,
+    ToolUse,
+)
 from gateway.core.errors import Problem
-from gateway.core.events import Event, Thinking, ThoughtEnd, ToolEnd, ToolPiece, ToolStart, Words
+from gateway.core.events import (
+    Event,
+    ReasoningDelta,
+    ReasoningEnd,
+    TextDelta,
+    ToolDelta,
+    ToolEnd,
+    ToolStart,
+)
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES, tool_reasoning
 from gateway.dialects.tool_reasoning import Called, Ear, Home, Kept, Lenient, Note
 from tests.dialects.cases import ask, chunk, sse, target
@@ -28,10 +43,14 @@ def noted(**calls: Called) -> Note:
     return Note(maker="me", provider="here", model="m", account="main", calls=calls)
 
 
-def request(*parts: Any) -> Request:
-    user, result = Turn(role="user", parts=(Text(text="hi"),)), ToolResult(id="a")
-    return Request(
-        turns=(user, Turn(role="assistant", parts=parts), Turn(role="user", parts=(result,)))
+def request(*parts: Any) -> CanonicalRequest:
+    user, result = CanonicalTurn(role="user", parts=(Text(text="hi"),)), ToolResult(id="a")
+    return CanonicalRequest(
+        turns=(
+            user,
+            CanonicalTurn(role="assistant", parts=parts),
+            CanonicalTurn(role="user", parts=(result,)),
+        )
     )
 
 
@@ -47,8 +66,8 @@ def back(*parts: Any, **calls: Called) -> tuple[Any, ...]:
 def test_thoughts_belong_to_the_call_after_them() -> None:
     """With whether text stood before them, and the state that hangs on a call."""
     assert heard(
-        Thinking("a"), Thinking("b"), ThoughtEnd("s1"), ToolStart(0, "x", "f"), ToolPiece(0, "{}"),
-        ToolEnd(0, "s2"), Words("so"), Thinking("c"), ThoughtEnd("s3"), ThoughtEnd("s4", redacted=True),
+        ReasoningDelta("a"), ReasoningDelta("b"), ReasoningEnd("s1"), ToolStart(0, "x", "f"), ToolDelta(0, "{}"),
+        ToolEnd(0, "s2"), TextDelta("so"), ReasoningDelta("c"), ReasoningEnd("s3"), ReasoningEnd("s4", redacted=True),
         ToolStart(1, "y", "f"), ToolEnd(1),
     ) == {
         "x": Called((Kept("ab", "s1"),), "s2"),
@@ -57,9 +76,9 @@ def test_thoughts_belong_to_the_call_after_them() -> None:
 
 
 def test_a_thought_that_began_before_the_text_is_not_late() -> None:
-    assert heard(Thinking("a"), Words("so"), ThoughtEnd("s"), ToolStart(0, "x", "f")) == {
-        "x": Called((Kept("a", "s"),))
-    }
+    assert heard(
+        ReasoningDelta("a"), TextDelta("so"), ReasoningEnd("s"), ToolStart(0, "x", "f")
+    ) == {"x": Called((Kept("a", "s"),))}
 
 
 @pytest.mark.parametrize(
@@ -67,9 +86,13 @@ def test_a_thought_that_began_before_the_text_is_not_late() -> None:
     [
         (),
         (ToolStart(0, "x", "f"), ToolEnd(0)),
-        (Thinking("a"), ThoughtEnd(None), ToolStart(0, "x", "f"), ToolEnd(0)),
-        (Thinking("a"), ThoughtEnd("s"), Words("so")),
-        (Thinking("a", choice=1), ThoughtEnd("s", choice=1), ToolStart(0, "x", "f", choice=1)),
+        (ReasoningDelta("a"), ReasoningEnd(None), ToolStart(0, "x", "f"), ToolEnd(0)),
+        (ReasoningDelta("a"), ReasoningEnd("s"), TextDelta("so")),
+        (
+            ReasoningDelta("a", choice=1),
+            ReasoningEnd("s", choice=1),
+            ToolStart(0, "x", "f", choice=1),
+        ),
         (ToolEnd(3, "s"),),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.canonical_request import Request, Text, Tool, Turn
+from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Text, Tool
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.events import (
     End,
@@ -16,13 +16,13 @@ from gateway.core.events import (
     Failed,
     Finish,
     Start,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )
-from gateway.core.facts import Facts
+from gateway.core.facts import ModelFacts
 from gateway.core.loss import Loss
 from gateway.core.usage import Usage
 from gateway.dialects import (
@@ -109,7 +109,7 @@ def test_a_loss_is_told_once() -> None:
 
 def test_a_limit_of_the_model_is_told_in_place_of_one_of_the_dialect() -> None:
     """Gemini has no level "max", and this model none above "high"."""
-    there = target("m", facts=Facts(effort_style="gemini-level", efforts=("low", "high")))
+    there = target("m", facts=ModelFacts(effort_style="gemini-level", efforts=("low", "high")))
     body = messages(output_config={"effort": "max"})
     assert asked(body).losses(GEMINI, there) == (
         Loss("output_config.effort", "clamped", "m does not take xhigh; sent high"),
@@ -302,7 +302,7 @@ class Names:
 def test_usage_that_is_told_later_takes_the_place_of_what_was_told_at_first() -> None:
     watch = translation.Translation(
         Script(
-            Start(model=None, usage=Usage(input=1)), Words("a"), Told(Usage(input=2, output=3)),
+            Start(model=None, usage=Usage(input=1)), TextDelta("a"), UsageUpdate(Usage(input=2, output=3)),
             Finish("length"), End(),
         ),
         Names(),
@@ -316,7 +316,7 @@ def test_an_end_after_an_error_is_none() -> None:
     failed = Failed(
         Problem(kind="upstream_error", message="no", body=b'{"error":{"message":"own"}}')
     )
-    watch = translation.Translation(Script(Words("a"), failed, End()), Names())
+    watch = translation.Translation(Script(TextDelta("a"), failed, End()), Names())
     assert watch.feed(b"") == b"Words;"
     assert watch.problem is not None
     assert (watch.problem.message, watch.problem.body, watch.complete) == ("own", None, False)
@@ -339,7 +339,7 @@ def test_tools_have_the_clients_own_names() -> None:
     said = json.loads(spoken.glance(json.dumps(answer).encode()).body or b"")
     assert said["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == long
     watch = translation.Translation(
-        Script(ToolStart(0, "t", sent), ToolPiece(0, "{}"), ToolEnd(0), ToolStart(1, "u", "f")),
+        Script(ToolStart(0, "t", sent), ToolDelta(0, "{}"), ToolEnd(0), ToolStart(1, "u", "f")),
         Names(),
         {sent: long},
     )
@@ -347,8 +347,8 @@ def test_tools_have_the_clients_own_names() -> None:
 
 
 def test_the_encoder_knows_custom_tools_and_whether_usage_was_asked_for() -> None:
-    request = Request(
-        turns=(Turn(role="user", parts=(Text(text="a"),)),),
+    request = CanonicalRequest(
+        turns=(CanonicalTurn(role="user", parts=(Text(text="a"),)),),
         tools=(Tool(name="g", kind="custom"), Tool(name="f")),
         stream_usage=False,
     )
@@ -406,11 +406,11 @@ def test_an_ear_hears_the_content_of_an_answer() -> None:
     request = asked(body).request
     watch = Abroad(ANTHROPIC_MESSAGES, OPENAI_CHAT, request, TELLING, ear=stream).watch(body)
     watch.feed(STREAM)
-    assert stream.events == [Words("Hel"), Words("lo")]
+    assert stream.events == [TextDelta("Hel"), TextDelta("lo")]
     Abroad(ANTHROPIC_MESSAGES, OPENAI_CHAT, request, TELLING, ear=whole).glance(
         json.dumps(WHOLE).encode()
     )
-    assert Words("Hello") in whole.events
+    assert TextDelta("Hello") in whole.events
 
 
 def test_one_use_of_a_tool_at_a_time_is_the_first() -> None:
@@ -505,7 +505,7 @@ def test_an_end_without_content_is_none_where_the_reason_may_be_left_out() -> No
     """Also of a dialect whose stream ends by itself."""
     events: list[Event] = [Start(), Finish("cut"), End()]
     there = Abroad(
-        OPENAI_CHAT, ANTHROPIC_MESSAGES, Request(turns=()), TELLING, finish_optional=True
+        OPENAI_CHAT, ANTHROPIC_MESSAGES, CanonicalRequest(turns=()), TELLING, finish_optional=True
     )
     watch = there.watch(messages())
     for event in events:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.facts import Facts
+from gateway.core.facts import ModelFacts
 from gateway.core.loss import Loss
 from gateway.core.target import Provider, Target
 from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES
@@ -17,7 +17,7 @@ from gateway.dialects.base import Dialect, Written
 from gateway.dialects.maker import label, maker
 
 HERE = Target(provider=Provider(name="here", doors={}), model="m")
-OLD = Target(provider=HERE.provider, model="m", facts=Facts(effort_style="gemini-budget"))
+OLD = Target(provider=HERE.provider, model="m", facts=ModelFacts(effort_style="gemini-budget"))
 OTHER = label("0123456789abcdef", "c3RhdGU=").encode()
 WHY = "reasoning of another model is for that model alone"
 
@@ -174,7 +174,7 @@ def test_a_count_of_tokens_is_of_what_would_be_sent() -> None:
 
 def test_a_budget_is_not_asked_for_in_a_turn_whose_thinking_went() -> None:
     """Old models refuse thinking where the turn that a result continues began without it."""
-    facts = Facts(effort_style="anthropic-budget", efforts=("none", "high"))
+    facts = ModelFacts(effort_style="anthropic-budget", efforts=("none", "high"))
     target = Target(provider=HERE.provider, model="m", effort="high", facts=facts)
     thought = b'{"type":"thinking","thinking":"so","signature":"' + OTHER + b'"}'
     use = b'{"type":"tool_use","id":"t","name":"f","input":{}}'

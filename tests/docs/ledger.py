@@ -12,7 +12,15 @@ from typing import Any
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import VERSION, Attempt, Entry, Feedback, Intent, Reprice, Row
+from gateway.core.ledger_rows import (
+    VERSION,
+    AttemptRow,
+    FeedbackRow,
+    FinalRow,
+    IntentRow,
+    RepriceRow,
+    Row,
+)
 from tests.docs import pages
 from tests.docs.pages import ROOT
 
@@ -21,13 +29,29 @@ PAGE = "costs.md"
 PARTS = ("decision_record", "decision_context", "conversation")
 """Modules of core whose values are parts of a row; what is said of their fields is said in the code."""
 KINDS: dict[str, Any] = {
-    "field": Entry,
-    "of an intent": Intent,
-    "of an attempt": Attempt,
-    "of a reprice": Reprice,
-    "of feedback": Feedback,
+    "field": FinalRow,
+    "of an intent": IntentRow,
+    "of an attempt": AttemptRow,
+    "of a reprice": RepriceRow,
+    "of feedback": FeedbackRow,
 }
 """Rows by the head of the table that documents them."""
+
+PUBLISHED = {
+    "IntentRow": "Intent",
+    "AttemptRow": "Attempt",
+    "FinalRow": "Entry",
+    "RepriceRow": "Reprice",
+    "FeedbackRow": "Feedback",
+    "DecisionRecord": "Basis",
+    "DecisionContext": "Evidence",
+    "ConversationTurn": "Turn",
+    "RecordedOptions": "Said",
+    "RecordedScope": "Scope",
+    "Session": "Seat",
+    "ShareCut": "Cut",
+}
+"""Names that the published schema has for classes: they are not changed."""
 
 
 def made() -> bytes:
@@ -58,7 +82,17 @@ def made() -> bytes:
         for kind, fields in _told(ROOT / "gateway" / "core" / f"{module}.py"):
             for name, field in schema["$defs"].get(kind, {"properties": {}})["properties"].items():
                 field["description"] = fields[name]
-    return msgspec.json.format(jsonio.dumps(schema), indent=2) + b"\n"
+    return _published(msgspec.json.format(jsonio.dumps(schema), indent=2) + b"\n")
+
+
+def _published(text: bytes) -> bytes:
+    """Put the published names in place of those of the classes."""
+    for name, published in PUBLISHED.items():
+        for before, after in (("#/$defs/", ""), ("", ": {"), ('title": "', "")):
+            old = f'{before}{name}"{after}' if before else f'"{name}"{after}'
+            new = f'{before}{published}"{after}' if before else f'"{published}"{after}'
+            text = text.replace(old.encode(), new.encode())
+    return text
 
 
 def _told(path: Path) -> Iterator[tuple[str, dict[str, str]]]:

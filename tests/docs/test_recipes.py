@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.call import OPEN, Key, Steer
+from gateway.core.call import OPEN, Key, RequestOptions
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import Evidence, Seat
+from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.errors import ProblemError
 from gateway.core.target import TIERS
 from gateway.dialects import DIALECTS, Asked
@@ -44,7 +44,7 @@ def made(name: str) -> Site:
 
 def decided(
     at: Site,
-    evidence: Evidence | None = None,
+    evidence: DecisionContext | None = None,
     *,
     dialect: str = "openai-chat",
     key: Key = OPEN,
@@ -57,11 +57,11 @@ def decided(
     more = {"max_tokens": 100} if dialect == "anthropic-messages" else {}
     read = spoken.read(jsonio.dumps({"model": "auto", "messages": HELLO, **more, **body}))
     asked = Asked(spoken, read, at.router.fetches)
-    call = features.read(read.prompt, dialect, key, Steer(tags=tags), asked, hints or {})
-    return decide(at.router, call, spoken, evidence or Evidence(at=BY_DAY))
+    call = features.read(read.prompt, dialect, key, RequestOptions(tags=tags), asked, hints or {})
+    return decide(at.router, call, spoken, evidence or DecisionContext(at=BY_DAY))
 
 
-def went(at: Site, *evidence: Evidence, **body: Any) -> tuple[str, str | None]:
+def went(at: Site, *evidence: DecisionContext, **body: Any) -> tuple[str, str | None]:
     decision, _ = decided(at, *evidence, **body)
     return decision.lab, decision.tier
 
@@ -96,7 +96,7 @@ def test_golden_prompts_are_decided_as_they_say(file: Path) -> None:
 
 def test_nights_are_cheap_and_not_reasoned() -> None:
     at = made("02")
-    night, day = Evidence(at=AT_NIGHT), Evidence(at=BY_DAY)
+    night, day = DecisionContext(at=AT_NIGHT), DecisionContext(at=BY_DAY)
     assert went(at, night)[0] == "deepseek"
     assert went(at, day)[0] == "openai"
     assert went(at, night, model="openai/reasoning") == ("openai", "smart")
@@ -105,7 +105,7 @@ def test_nights_are_cheap_and_not_reasoned() -> None:
 
 def test_a_budget_of_reasoning_sends_the_rest_to_smart() -> None:
     at = made("03")
-    left = Evidence(at=BY_DAY, ceiling="smart")
+    left = DecisionContext(at=BY_DAY, ceiling="smart")
     assert went(at, left, model="reasoning") == ("openai", "smart")
     assert at.source.config.routing.max_share.reasoning == 0.1
 
@@ -143,7 +143,7 @@ def test_sub_agents_and_side_calls_are_fast() -> None:
 
 def test_a_conversation_stays_where_it_is() -> None:
     at = made("09")
-    seat = Seat(
+    seat = Session(
         lab="deepseek",
         tier="reasoning",
         target="deepseek/deepseek-v4-pro",
@@ -155,7 +155,7 @@ def test_a_conversation_stays_where_it_is() -> None:
         {"role": "assistant", "content": "Rhone."},
         {"role": "user", "content": "Thanks!"},
     ]
-    later = Evidence(at=BY_DAY, seat=seat)
+    later = DecisionContext(at=BY_DAY, seat=seat)
     assert went(at, later, messages=turns) == ("deepseek", "reasoning")
     assert went(at, later, messages=turns, tags=("support",)) == ("openai", "fast")
 
@@ -192,11 +192,11 @@ def test_each_team_has_a_budget_and_all_have_one() -> None:
 def test_one_call_in_twenty_is_a_canary() -> None:
     at, second = made("13"), BY_DAY // 1
     went_there = [
-        decided(at, Evidence(at=second + n / 1000))[0].model == "deepseek-flash"
+        decided(at, DecisionContext(at=second + n / 1000))[0].model == "deepseek-flash"
         for n in range(1000)
     ]
     assert sum(went_there) == 50
-    assert decided(at, Evidence(at=second), model="smart")[0].model is None
+    assert decided(at, DecisionContext(at=second), model="smart")[0].model is None
 
 
 def test_the_candidate_of_the_shadow_is_a_configuration_too() -> None:

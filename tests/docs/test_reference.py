@@ -13,10 +13,10 @@ from pydantic_core import PydanticUndefined
 
 from gateway.cli import cli
 from gateway.core import jsonio
-from gateway.core.call import Steer
-from gateway.core.decision_record import Basis
+from gateway.core.call import RequestOptions
+from gateway.core.decision_record import DecisionRecord
 from gateway.core.errors import STATUS, Kind, Problem
-from gateway.core.ledger_rows import Entry, Row, Source, State
+from gateway.core.ledger_rows import FinalRow, Row, Source, State
 from gateway.core.target import TIERS, timers
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from gateway.evaluation.labels import Label
@@ -232,7 +232,9 @@ def test_every_field_of_a_row_says_where_it_is_null(head: str) -> None:
 def test_every_field_of_a_basis_is_told() -> None:
     """In the order of the journal."""
     rows = pages.table("of the basis", "costs.md").rows
-    assert [name for row in rows for name in pages.codes(row[0])] == list(Basis.__struct_fields__)
+    assert [name for row in rows for name in pages.codes(row[0])] == list(
+        DecisionRecord.__struct_fields__
+    )
 
 
 def test_every_kind_of_row_is_told() -> None:
@@ -260,10 +262,10 @@ def test_a_row_of_version_1_is_still_one() -> None:
         b'"duration":0.2,"upstream_id":"u","config":"c"}'
     )
     found = read(old)
-    assert isinstance(found, Entry)
+    assert isinstance(found, FinalRow)
     told = {**jsonio.loads(jsonio.dumps(found)), **jsonio.loads(old)}
     assert jsonio.loads(jsonio.dumps(found)) == told
-    assert set(jsonio.loads(old)) <= {"kind", *Entry.__struct_fields__}
+    assert set(jsonio.loads(old)) <= {"kind", *FinalRow.__struct_fields__}
 
 
 @pytest.mark.parametrize(("head", "kind"), [("state", State), ("`usage`", Source)])
@@ -291,7 +293,7 @@ def test_headers_are_those_that_are_read_and_written() -> None:
         for one in pages.tables()
         if one.head[0] == "header"
     )
-    steer = {name.replace("_", "-") for name in Steer.__struct_fields__}
+    steer = {name.replace("_", "-") for name in RequestOptions.__struct_fields__}
     assert asked == {f"x-tiergate-{name}" for name in steer}
     source = (ROOT / "gateway/pipeline/response.py").read_text("utf-8")
     assert told == set(re.findall(r'"((?:x-|request-id|retry-after)[a-z-]*)(?:"|: )', source))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from tests.e2e.budget_provider import Asked, Ended
 from tests.e2e.kill_audit import Books
 
@@ -102,7 +102,7 @@ def _kept(found: Found, subject: str, usd: Decimal) -> Iterator[str]:
         yield f"{subject}: {used} micro-USD are counted of {limit}"
 
 
-def _agrees(found: Found, row: Entry, bill: Decimal) -> Iterator[str]:
+def _agrees(found: Found, row: FinalRow, bill: Decimal) -> Iterator[str]:
     """What the ledger has of a call; where it knows nothing, what was held is charged."""
     if row.cost is None or row.wasted is None:
         return

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import redis
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.limits.counters import Ask, Need, Owner, Passed
 from gateway.limits.redis import Shared
 from gateway.state.redis.scripts import NAMES, keys
@@ -302,7 +302,7 @@ def _counted(admin: redis.Redis, gateways: list[Gateway], found: Found) -> None:
     found.wrong += [f"{name} is {value}" for name, value in found.used.items() if value < 0]
     if found.places != found.holds:
         found.wrong.append(f"{found.holds} holds keep {found.places} places")
-    finals: dict[str, Entry] = {}
+    finals: dict[str, FinalRow] = {}
     for one in gateways:
         more = books(one.ledger)
         found.books.intents.update(more.intents)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry, Row
+from gateway.core.ledger_rows import FinalRow, Row
 from gateway.ledger import journal
 from tests.e2e.child import until
 from tests.e2e.upstream import PATIENCE, Upstream
@@ -122,8 +122,8 @@ class Service:
         found = [row for path in journal.segments(folder) for row, _ in journal.rows(path)]
         return [row for row in found if row is not None]
 
-    def entries(self) -> list[Entry]:
-        return [row for row in self.journal() if isinstance(row, Entry)]
+    def entries(self) -> list[FinalRow]:
+        return [row for row in self.journal() if isinstance(row, FinalRow)]
 
     def kill(self) -> None:
         self.process.kill()

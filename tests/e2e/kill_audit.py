@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Attempt, Entry, Intent
+from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow
 from gateway.ledger import journal
 from tests.e2e.kill_load import Load
 from tests.e2e.kill_provider import Bill
@@ -22,9 +22,9 @@ RATES = {"input": Decimal(3), "cache_read": Decimal("0.3"), "output": Decimal(15
 class Books:
     """The journals of a data folder, by call."""
 
-    intents: dict[str, list[Intent]] = field(default_factory=lambda: defaultdict(list))
-    failed: dict[str, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
-    finals: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))
+    intents: dict[str, list[IntentRow]] = field(default_factory=lambda: defaultdict(list))
+    failed: dict[str, list[AttemptRow]] = field(default_factory=lambda: defaultdict(list))
+    finals: dict[str, list[FinalRow]] = field(default_factory=lambda: defaultdict(list))
     owners: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     """The processes that wrote its intents."""
 
@@ -34,15 +34,15 @@ def books(folder: Path) -> Books:
     for path in journal.segments(folder):
         for row, _ in journal.rows(path):
             match row:
-                case Intent():
+                case IntentRow():
                     # A segment starts with the rows of open calls, which the one before has too.
                     if row not in read.intents[row.id]:
                         read.intents[row.id].append(row)
                     read.owners[row.id].add(int(path.name.split("-")[1]))
-                case Attempt():
+                case AttemptRow():
                     if row not in read.failed[row.id]:
                         read.failed[row.id].append(row)
-                case Entry():
+                case FinalRow():
                     read.finals[row.id].append(row)
     return read
 
@@ -77,7 +77,7 @@ def audit(asked: Iterable[Bill], load: Load, read: Books, killed: set[int]) -> l
 
 
 def _agrees(
-    requests: list[Bill], intents: list[Intent], failed: list[Attempt], entry: Entry
+    requests: list[Bill], intents: list[IntentRow], failed: list[AttemptRow], entry: FinalRow
 ) -> list[str]:
     """What is wrong with the rows of a call, by the provider's own account of its requests."""
     wrong = []
@@ -105,7 +105,7 @@ def _agrees(
     return [f"{entry.tags[0]} {entry.id}: {one}" for one in wrong]
 
 
-def _failed(bill: Bill | None, row: Attempt) -> list[str]:
+def _failed(bill: Bill | None, row: AttemptRow) -> list[str]:
     """Nothing was billed for a refusal; for an answer that was cut, nobody knows how much."""
     if bill is None or bill.kind == "answer":
         return [f"attempt {row.attempt} failed, and by the provider it is {bill}"]
@@ -118,7 +118,7 @@ def _failed(bill: Bill | None, row: Attempt) -> list[str]:
     return [] if row.cost == _cost(tokens) else [f"attempt {row.attempt} cost {row.cost}"]
 
 
-def _settled(bill: Bill, failed: list[Attempt], entry: Entry) -> list[str]:
+def _settled(bill: Bill, failed: list[AttemptRow], entry: FinalRow) -> list[str]:
     tokens = (bill.input, bill.cached, bill.output)
     cost = _cost(tokens) + sum(row.cost or 0 for row in failed)
     told = (bill.id, tokens, cost, [*range(1, bill.number)])
@@ -139,7 +139,7 @@ def _cost(tokens: tuple[int, int, int]) -> Decimal:
 
 
 def _closed(
-    id: str, entry: Entry, load: Load, owners: Mapping[str, set[int]], killed: set[int]
+    id: str, entry: FinalRow, load: Load, owners: Mapping[str, set[int]], killed: set[int]
 ) -> list[str]:
     """What is wrong with a call that recovery has closed."""
     marker, wrong = entry.tags[0], []

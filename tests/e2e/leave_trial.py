@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from gateway.core import jsonio
 from gateway.core.call import Call
-from gateway.core.ledger_rows import Entry, Intent
+from gateway.core.ledger_rows import FinalRow, IntentRow
 from gateway.pipeline.response import Reply
 from tests.e2e.upstream import (
     DROPPED,
@@ -124,7 +124,7 @@ class Found:
     clients: list[Client]
     served: dict[str, str]
     """Calls whose key and body were read: the marker by id."""
-    entries: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))
+    entries: dict[str, list[FinalRow]] = field(default_factory=lambda: defaultdict(list))
     left: list[float] = field(default_factory=list)
     """Seconds from a client's leaving until its provider saw it."""
     wrong: list[str] = field(default_factory=list)
@@ -268,9 +268,9 @@ def _let_go(upstream: Paced, leaving: dict[str, float], found: Found) -> list[fl
 def _audit(found: Found, world: World, rows: Sequence[object]) -> None:
     wrong, intents = found.wrong, Counter[str]()
     for row in rows:
-        if isinstance(row, Entry):
+        if isinstance(row, FinalRow):
             found.entries[row.id].append(row)
-        elif isinstance(row, Intent):
+        elif isinstance(row, IntentRow):
             intents[row.id] += 1
     for id in found.served.keys() | found.entries.keys() | intents.keys():
         marker, entries = found.served.get(id), found.entries.get(id, [])

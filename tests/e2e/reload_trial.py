@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from tests.e2e.ending import Service
 from tests.e2e.upstream import DONE, Upstream, answering
 from tests.e2e.world import Config, Loop, chat, config
@@ -57,7 +57,7 @@ class Seen:
     memory: list[int] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
     """Both after each tenth of the trial."""
-    rows: list[Entry] = field(default_factory=list)
+    rows: list[FinalRow] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)
     """What the gateway says of its configuration at the end."""
 
@@ -101,7 +101,7 @@ def kind(value: Config, number: int) -> Config:
     return value
 
 
-def _cost(row: Entry, number: int) -> Decimal:
+def _cost(row: FinalRow, number: int) -> Decimal:
     used = Decimal(row.input or 0) * (number + 1) + Decimal(row.output or 0) * (number + 2)
     return used / 1_000_000
 

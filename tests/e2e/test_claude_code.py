@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.ledger.journal import read
 from gateway.local_model.model import Absent, find
 from tests.docs import pages
@@ -124,7 +124,7 @@ def served(tap: Tap, upstream: Upstream) -> list[Exchange]:
     return asked
 
 
-def settled(world: World, calls: int) -> list[Entry]:
+def settled(world: World, calls: int) -> list[FinalRow]:
     """The rows of the ledger: one final row a call, with what was used to the last token."""
     entries = world.entries()
     assert len(entries) == calls
@@ -491,7 +491,7 @@ def test_the_page_about_it(loop: Loop, tmp_path: Path) -> None:
             timeout=PATIENCE, check=False,
         )  # fmt: skip
         assert (ran.returncode, ran.stdout.strip()) == (0, ANSWER), ran.stderr
-        rows = [row for row in map(read, lines(place.data)) if isinstance(row, Entry)]
+        rows = [row for row in map(read, lines(place.data)) if isinstance(row, FinalRow)]
     assert {(row.asked, row.tags, row.lab) for row in rows} == {
         ("claude-auto", ("coding",), "openai")
     }

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from gateway.core.ledger_rows import Attempt, Entry
+from gateway.core.ledger_rows import AttemptRow, FinalRow
 from tests.e2e.abroad import (
     ARGUMENTS,
     ASKS,
@@ -96,8 +96,8 @@ def _with(said: Answer, frame: bytes) -> Answer:
 def audit(world: World) -> None:
     """One final entry with the answer's own usage, one row of the attempt that broke off."""
     rows = world.rows()
-    (entry,) = [row for row in rows if isinstance(row, Entry)]
-    (lost,) = [row for row in rows if isinstance(row, Attempt)]
+    (entry,) = [row for row in rows if isinstance(row, FinalRow)]
+    (lost,) = [row for row in rows if isinstance(row, AttemptRow)]
     assert (entry.state, entry.status, entry.attempts) == ("settled", 200, 2)
     assert (entry.provider, entry.model) == ("second", "m-second")
     assert (entry.input, entry.output, entry.usage) == (*COUNTS, "provider")
@@ -230,7 +230,7 @@ def test_a_budget_is_asked_before_each_attempt(make: Make, upstream: Upstream) -
     world.loop.run(world.gateway.gate.drain())
     spent = world.loop.run(world.gateway._meter.used(None))
     rows = world.rows()
-    (entry,) = [row for row in rows if isinstance(row, Entry)]
+    (entry,) = [row for row in rows if isinstance(row, FinalRow)]
     assert entry.cost is not None
     assert entry.wasted == entry.cost > 0
     (held,) = spent.values()  # an estimate is a floor: it stays charged with what was held
@@ -253,7 +253,7 @@ def test_who_won_over_a_slow_one_may_break_off_too(make: Make, upstream: Upstrea
     assert reply.text.count("Hell") == 1
     assert reply.text.endswith("data: [DONE]\n\n")
     rows = world.rows()
-    lost = [row for row in rows if isinstance(row, Attempt)]
+    lost = [row for row in rows if isinstance(row, AttemptRow)]
     assert [(row.attempt, row.provider, row.problem) for row in lost] == [
         (1, "acme", "hedged"), (2, "spare", "upstream_truncated"),
     ]  # fmt: skip

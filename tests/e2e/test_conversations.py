@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.evaluation.replay.replay import Walk
 from tests.e2e.test_judge import asked, judged, says
 from tests.e2e.test_seats import EASY, HARD, TOOL, anything, in_loop, routed, say, talk
@@ -94,7 +94,7 @@ def test_what_is_cached_keeps_it_until_lowering_pays(make: Make, upstream: Upstr
         assert Decimal(switch["margin"]) == saved - Decimal(switch["cost"]) < 0
     turns.append(EASY)
     assert routed(say(world, *turns)) == ("classifier", "fast", "swift-1")
-    rows = [row for row in world.rows() if isinstance(row, Entry)]
+    rows = [row for row in world.rows() if isinstance(row, FinalRow)]
     seats = [row.basis.evidence.seat for row in rows[1:] if row.basis and row.basis.evidence]
     assert [seat.turns_below for seat in seats if seat] == [*range(9)]
     walk = Walk(world.gateway.engine.router)

@@ -8,7 +8,7 @@ import pytest
 from google import genai
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Attempt
+from gateway.core.ledger_rows import AttemptRow
 from tests.e2e.abroad import CHAT, DOORS, GEMINI, MESSAGES, RESPONSES, four
 from tests.e2e.upstream import Answer, Upstream, failing
 from tests.e2e.world import Config, Make, World
@@ -102,7 +102,7 @@ def test_where_a_counter_abroad_fails_an_estimate_is_told(
         "0",
     )
     assert at_home.state == "failed"
-    failed = [row for row in world.rows() if isinstance(row, Attempt)]
+    failed = [row for row in world.rows() if isinstance(row, AttemptRow)]
     assert {row.cost for row in failed} == {0}
 
 

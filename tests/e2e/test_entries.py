@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.core.ledger_rows import Attempt, Entry, Source, State
+from gateway.core.ledger_rows import AttemptRow, FinalRow, Source, State
 from tests.e2e.upstream import (
     DONE,
     DROPPED,
@@ -140,11 +140,11 @@ def test_answered_or_failed(make: Make, upstream: Upstream, case: Case) -> None:
         "acme",
         "able-1",
     )
-    paid(entry, [row for row in world.rows() if isinstance(row, Attempt)], case)
+    paid(entry, [row for row in world.rows() if isinstance(row, AttemptRow)], case)
     assert not [row for row in world.log if row["event"] == "bug"]
 
 
-def paid(entry: Entry, failed: list[Attempt], case: Case) -> None:
+def paid(entry: FinalRow, failed: list[AttemptRow], case: Case) -> None:
     """What was wasted, estimated and left unknown; the sum of a call's rows is its final one."""
     answered = entry.state != "failed"
     assert [row.attempt for row in failed] == [*range(1, case.attempts + (not answered))]

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.cache.coalescing import Subscriber
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.upstream.upstream_request import Begun
 from tests.e2e.test_cache import caching
 from tests.e2e.upstream import (
@@ -79,7 +79,7 @@ def held(answer: Answer) -> Answer:
     return replace(answer, pieces=(None, *answer.pieces))
 
 
-def by_cache(entries: list[Entry]) -> tuple[Entry, list[Entry]]:
+def by_cache(entries: list[FinalRow]) -> tuple[FinalRow, list[FinalRow]]:
     """The entry of the call that reached the provider, and those of the others."""
     (first,) = [entry for entry in entries if entry.cache == "miss"]
     return first, [entry for entry in entries if entry.cache == "hit"]

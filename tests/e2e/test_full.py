@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.ledger_rows import Entry, Intent
+from gateway.core.ledger_rows import FinalRow, IntentRow
 from gateway.ledger import journal
 from gateway.ledger.journal import Journal, JournalError, Segment, append
 from tests.e2e.upstream import Upstream, frames, stream
@@ -53,9 +53,9 @@ def ledger(**settings: str) -> Change:
 def counted(world: World) -> tuple[Counter[str], int]:
     """Final rows by state, and intents."""
     rows = world.rows()
-    finals = [row for row in rows if isinstance(row, Entry)]
+    finals = [row for row in rows if isinstance(row, FinalRow)]
     assert len({row.id for row in finals}) == len(finals)
-    return Counter(row.state for row in finals), sum(isinstance(row, Intent) for row in rows)
+    return Counter(row.state for row in finals), sum(isinstance(row, IntentRow) for row in rows)
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])

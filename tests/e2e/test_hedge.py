@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.core.ledger_rows import Attempt, Intent, Row
+from gateway.core.ledger_rows import AttemptRow, IntentRow, Row
 from gateway.upstream.retry_budget import Allowance
 from tests.e2e.upstream import SSE, Answer, Upstream, failing, stream, whole
 from tests.e2e.world import Config, Make, World, abort, chat, left_after
@@ -28,7 +28,7 @@ def hosts(upstream: Upstream) -> list[str]:
 
 
 def attempts(world: World) -> list[tuple[int, str, str]]:
-    rows = [row for row in world.rows() if isinstance(row, Attempt)]
+    rows = [row for row in world.rows() if isinstance(row, AttemptRow)]
     return [(row.attempt, row.provider, row.problem) for row in rows]
 
 
@@ -46,13 +46,13 @@ def test_the_second_answers_where_the_first_does_not(
     assert 0.8 in world.waits
     assert upstream.requests[hosts(upstream).index("acme")].left.wait(5)
     assert attempts(world) == [(1, "acme", "hedged")]
-    (lost,) = [row for row in world.rows() if isinstance(row, Attempt)]
+    (lost,) = [row for row in world.rows() if isinstance(row, AttemptRow)]
     assert lost.cost is None
     assert lost.reserved is not None
     entry = world.entry()
     assert (entry.provider, entry.state, entry.attempts) == ("spare", "settled", 2)
     assert (entry.wasted, entry.reserved) == (None, lost.reserved)
-    assert [row.provider for row in world.rows() if isinstance(row, Intent)] == ["acme", "spare"]
+    assert [row.provider for row in world.rows() if isinstance(row, IntentRow)] == ["acme", "spare"]
 
 
 def test_the_first_answers_all_the_same(make: Make, upstream: Upstream) -> None:
@@ -90,7 +90,7 @@ class Race(Stage):
 
     def record(self, row: Row) -> None:
         super().record(row)
-        if isinstance(row, Attempt):
+        if isinstance(row, AttemptRow):
             self.failed.set()
 
 
@@ -98,7 +98,7 @@ async def test_one_that_fails_leaves_it_to_the_other(tmp_path: Path) -> None:
     stage = Race(tmp_path)
     reply = await stage.ask(chat())
     assert head(reply)["x-tiergate-provider"] == "acme"
-    (lost,) = [row for row in stage.rows if isinstance(row, Attempt)]
+    (lost,) = [row for row in stage.rows if isinstance(row, AttemptRow)]
     assert (lost.attempt, lost.provider, lost.problem) == (2, "spare", "upstream_error")
     assert lost.cost == 0
     assert (stage.entry.provider, stage.entry.attempts) == ("acme", 2)

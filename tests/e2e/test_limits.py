@@ -12,7 +12,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.call import OPEN
-from gateway.core.decision_context import Cut, Thresholds
+from gateway.core.decision_context import ShareCut, Thresholds
 from gateway.ledger.journal import Journal
 from tests.e2e.upstream import (
     DROPPED,
@@ -224,7 +224,7 @@ def test_a_call_that_a_bound_on_shares_moves_is_told(make: Make, upstream: Upstr
     upstream.on("/alert", *[Answer(status=204, length=0)] * 2)
     world = make(change)
     traffic = world.gateway._traffic
-    made = Thresholds(0.53, 0.63, "key-1", Cut(reasoning=0.0, smart=2.0), (0.1, 1.0))
+    made = Thresholds(0.53, 0.63, "key-1", ShareCut(reasoning=0.0, smart=2.0), (0.1, 1.0))
     traffic.thresholds(OPEN)
     traffic._keys[OPEN.tenant, OPEN.name].made = made
     hard = "Prove rigorously that there are infinitely many primes, and derive a bound."

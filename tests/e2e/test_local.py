@@ -16,7 +16,7 @@ import httpx
 import openai
 import pytest
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.ledger import journal
 from gateway.local_model.model import Absent, find
 
@@ -79,10 +79,10 @@ class Program:
             self.process.send_signal(how)
             self.process.communicate(timeout=PATIENCE)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[FinalRow]:
         folder = self.data / "data" / "ledger"
         rows = [row for path in journal.segments(folder) for row, _ in journal.rows(path)]
-        return [row for row in rows if isinstance(row, Entry)]
+        return [row for row in rows if isinstance(row, FinalRow)]
 
 
 @contextmanager

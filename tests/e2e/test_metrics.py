@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.telemetry.metrics import FIRST
 from tests.docs import pages
 from tests.e2e.child import until
@@ -102,7 +102,7 @@ def test_prometheus_adds_up_what_the_ledger_says(world: World, prometheus: Prome
     assert below <= quantile <= above
 
 
-def _spent(entries: list[Entry]) -> dict[str, float]:
+def _spent(entries: list[FinalRow]) -> dict[str, float]:
     found: dict[str, Decimal] = {}
     for entry in entries:
         if entry.model is not None and entry.cost:

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Attempt, Intent
+from gateway.core.ledger_rows import AttemptRow, IntentRow
 from gateway.ledger import transcripts
 from tests.e2e.upstream import DONE, ROLE, Upstream, chunk, failing, frames, stream, whole
 from tests.e2e.world import Change, Config, Make, World, chat
@@ -115,8 +115,8 @@ def test_a_failed_attempt_is_a_row_and_the_sum_of_rows_is_the_last(
     upstream.on("/spare", stream())
     assert said(world).endswith(DONE)
     row = world.entry()
-    (failed,) = [one for one in world.rows() if isinstance(one, Attempt)]
-    first, second = [one for one in world.rows() if isinstance(one, Intent)]
+    (failed,) = [one for one in world.rows() if isinstance(one, AttemptRow)]
+    first, second = [one for one in world.rows() if isinstance(one, IntentRow)]
     assert (first.attempt, failed.attempt, second.attempt, row.attempts) == (1, 1, 2, 2)
     assert (failed.problem, failed.input, failed.cost) == (
         "upstream_truncated", 50, Decimal("0.00005")

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES, answer
 from tests.e2e.test_embeddings import openai_answer
 from tests.e2e.upstream import Answer, Request, failing
@@ -213,7 +213,7 @@ def test_metrics_have_no_name_of_a_client(world: World) -> None:
     text = world.client.get("/metrics").text
     assert "canary" not in text
     assert 'model="(unlisted)"' in text
-    entries: list[Entry] = world.entries()
+    entries: list[FinalRow] = world.entries()
     assert [entry.model for entry in entries] == [f"gpt-canary-{at}" for at in range(3)]
 
 

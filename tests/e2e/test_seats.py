@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from tests.conftest import redis_program
 from tests.e2e.place import Place
 from tests.e2e.upstream import Answer, Request, Upstream, failing, stream, whole
@@ -254,7 +254,7 @@ def test_of_two_calls_at_a_time_the_last_to_end_says(make: Make, upstream: Upstr
     world.release()
     first.join()
     assert routed(say(world, EASY, EASY)) == ("seat", "fast", "swift-1")
-    rows = [row for row in world.rows() if isinstance(row, Entry)]
+    rows = [row for row in world.rows() if isinstance(row, FinalRow)]
     assert len(rows) == 3
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.evaluation.replay.replay import Walk
 from gateway.ledger import journal
 from gateway.runtime.build import site
@@ -34,7 +34,7 @@ def test_the_shares_of_keys_stay_within_two_points_of_their_bounds(tmp_path: Pat
     for folder in tmp_path.glob("gateway?/data/ledger"):
         for path in journal.segments(folder):
             for row, _ in journal.rows(path):
-                if isinstance(row, Entry):
+                if isinstance(row, FinalRow):
                     walk.take(logged(row))
     assert walk.sums.total.calls == 2 * (2_000 + 2_000)
     assert (walk.sums.total.changed, walk.sums.total.undecided) == (0, 0)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from gateway.core.ledger_rows import Attempt
+from gateway.core.ledger_rows import AttemptRow
 from gateway.server import keepalive
 from tests.e2e.child import until
 from tests.e2e.test_quota import Clock
@@ -69,7 +69,7 @@ def test_it_holds_no_connection_and_stands_in_a_gauge(
     sleeps.end()
     assert waiting.result(PATIENCE).headers["x-tiergate-attempts"] == "2"
     assert gauge(world) == 0.0
-    attempts = [row for row in world.rows() if isinstance(row, Attempt)]
+    attempts = [row for row in world.rows() if isinstance(row, AttemptRow)]
     assert [row.problem for row in attempts] == ["upstream_rate_limited"]
 
 

@@ -15,7 +15,7 @@ import uvicorn
 import uvloop
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry, Intent, Row
+from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.ledger import journal
 from gateway.runtime.build import site
 from gateway.runtime.composition import Gateway
@@ -220,15 +220,15 @@ class World:
         found = [row for path in journal.segments(folder) for row, _ in journal.rows(path)]
         return [row for row in found if row is not None]
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[FinalRow]:
         """The final entries."""
-        return [row for row in self.rows() if isinstance(row, Entry)]
+        return [row for row in self.rows() if isinstance(row, FinalRow)]
 
-    def entry(self) -> Entry:
+    def entry(self) -> FinalRow:
         """The one final entry of the one call that was made."""
         found = self.entries()
         assert len(found) == 1, found
-        intents = [row for row in self.rows() if isinstance(row, Intent)]
+        intents = [row for row in self.rows() if isinstance(row, IntentRow)]
         assert {row.id for row in intents} <= {found[0].id}
         assert len(intents) == found[0].attempts
         return found[0]

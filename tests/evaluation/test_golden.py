@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN, Key
 from gateway.core.price import Price, Rates
-from gateway.core.target import Maker, Target, Targets, Tier
+from gateway.core.target import NameOwner, Target, Targets, Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.evaluation import golden
 from gateway.evaluation.golden import Golden, Verdict
@@ -308,7 +308,7 @@ def test_a_conversation_may_be_a_keys_and_name_a_model() -> None:
 def test_a_model_of_no_tier_leaves_the_conversation_without_a_seat() -> None:
     """A name that no lab lists has no tier to keep; its turns are decided as calls are."""
     made = Targets(lambda name: Target(provider=world.OPENAI, model=name))
-    maker = Maker(provider=world.OPENAI, lab="openai", names=("gpt-*",), targets=made)
+    maker = NameOwner(provider=world.OPENAI, lab="openai", names=("gpt-*",), targets=made)
     known = world.router(
         known=msgspec.structs.replace(world.CATALOGUE, makers=(maker,)), classifier=Prior()
     )

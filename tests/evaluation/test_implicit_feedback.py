@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.conversation import Turn
+from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import Score
-from gateway.core.decision_record import Basis
-from gateway.core.ledger_rows import Entry, Feedback
+from gateway.core.decision_record import DecisionRecord
+from gateway.core.ledger_rows import FeedbackRow, FinalRow
 from gateway.evaluation.implicit_feedback import WEIGHTS, WINDOW, Lesson, lessons
 from tests.ledger.rows import entry, feedback
 
 SIGNALS: dict[str, int | float | bool] = {"words": 3, "chars": 12}
-TURN = Turn(conversation="c1")
+TURN = ConversationTurn(conversation="c1")
 
 
 def call(
@@ -22,17 +22,17 @@ def call(
     tier: str | None = "fast",
     *,
     at: float = 100.0,
-    turn: Turn | None = TURN,
+    turn: ConversationTurn | None = TURN,
     turns: int = 1,
     chars: int = 12,
     signals: dict[str, int | float | bool] | None = SIGNALS,
     **changes: Any,
-) -> Entry:
-    basis = Basis(user_tokens=3, chars=chars, turns=turns, turn=turn, signals=signals)
+) -> FinalRow:
+    basis = DecisionRecord(user_tokens=3, chars=chars, turns=turns, turn=turn, signals=signals)
     return entry(id, **{"basis": basis, "tier": tier, "at": at, "source": "classifier", **changes})
 
 
-def said(**what: Any) -> Feedback:
+def said(**what: Any) -> FeedbackRow:
     return feedback(**{"verdict": None, **what})
 
 
@@ -64,7 +64,7 @@ def test_what_is_said_of_an_answer_tells_of_its_tier_and_its_neighbours(
 
 def test_a_lesson_has_what_the_row_has_and_no_text() -> None:
     score = Score(0.4, 0.9)
-    basis = Basis(user_tokens=3, turn=TURN, signals=SIGNALS, score=score)
+    basis = DecisionRecord(user_tokens=3, turn=TURN, signals=SIGNALS, score=score)
     (one,) = lessons([(call(basis=basis, tenant="t"), said(verdict="good", tenant="t"))])
     assert one == Lesson(
         id="call-1", tenant="t", at=100.0, dialect="openai-chat", given="fast", origin="told", fast=1.0, smart=1.0,
@@ -76,7 +76,7 @@ def test_another_tenant_s_word_is_no_lesson() -> None:
     assert lessons([(call(tenant="ours"), said(verdict="bad", tenant="theirs"))]) == []
 
 
-NEXT: list[tuple[str, Entry, Entry, tuple[str, float | None, float | None] | None]] = [
+NEXT: list[tuple[str, FinalRow, FinalRow, tuple[str, float | None, float | None] | None]] = [
     ("a tier above was named", call("1"), call("2", "smart", at=110.0, source="pin"),
      ("escalated", 0.0, None)),
     ("from smart", call("1", "smart"), call("2", "reasoning", at=110.0, source="pin"),
@@ -91,7 +91,7 @@ NEXT: list[tuple[str, Entry, Entry, tuple[str, float | None, float | None] | Non
      ("went on", 1.0, 1.0)),
     ("went on from smart", call("1", "smart"), call("2", turns=2), ("went on", None, 1.0)),
     ("nothing above reasoning", call("1", "reasoning"), call("2", "reasoning", at=110.0), None),
-    ("another conversation", call("1"), call("2", at=110.0, turn=Turn(conversation="c2")), None),
+    ("another conversation", call("1"), call("2", at=110.0, turn=ConversationTurn(conversation="c2")), None),
     ("another key", call("1"), call("2", at=110.0, key="bob"), None),
     ("another tenant", call("1"), call("2", at=110.0, tenant="other"), None),
     ("of no conversation", call("1", turn=None), call("2", at=110.0, turn=None), None),
@@ -100,7 +100,7 @@ NEXT: list[tuple[str, Entry, Entry, tuple[str, float | None, float | None] | Non
 
 @pytest.mark.parametrize(("first", "second", "known"), [row[1:] for row in NEXT], ids=[row[0] for row in NEXT])  # fmt: skip
 def test_what_a_client_does_next_tells_of_the_answer(
-    first: Entry, second: Entry, known: tuple[str, float | None, float | None] | None
+    first: FinalRow, second: FinalRow, known: tuple[str, float | None, float | None] | None
 ) -> None:
     found = [one for one in lessons([(second, None), (first, None)]) if one.id == "1"]
     assert [(one.origin, one.fast, one.smart) for one in found] == ([known] if known else [])
@@ -118,9 +118,9 @@ UNFIT: list[tuple[str, dict[str, Any]]] = [
     ("no answer", {"state": "failed"}),
     ("cut", {"state": "aborted"}),
     ("of no tier", {"tier": None}),
-    ("a title", {"turn": Turn(conversation="c1", kind="side")}),
-    ("a sub-agent", {"turn": Turn(conversation="c1", kind="agent")}),
-    ("inside a tool loop", {"turn": Turn(conversation="c1", loop=True)}),
+    ("a title", {"turn": ConversationTurn(conversation="c1", kind="side")}),
+    ("a sub-agent", {"turn": ConversationTurn(conversation="c1", kind="agent")}),
+    ("inside a tool loop", {"turn": ConversationTurn(conversation="c1", loop=True)}),
 ]
 
 
@@ -134,7 +134,9 @@ CALLS = st.builds(
     id=st.uuids().map(str),
     tier=st.sampled_from(["fast", "smart", "reasoning"]),
     at=st.integers(0, 2_000).map(float),
-    turn=st.builds(Turn, conversation=st.sampled_from(["", "c1", "c2"]), loop=st.booleans()),
+    turn=st.builds(
+        ConversationTurn, conversation=st.sampled_from(["", "c1", "c2"]), loop=st.booleans()
+    ),
     turns=st.integers(1, 3),
     chars=st.sampled_from([12, 13]),
     tenant=st.sampled_from(["a", "b"]),
@@ -144,7 +146,7 @@ CALLS = st.builds(
 
 @given(st.lists(CALLS, max_size=12), st.randoms(use_true_random=False))
 def test_one_lesson_a_call_in_any_order_and_of_each_tenant_alone(
-    calls: list[Entry], random: Any
+    calls: list[FinalRow], random: Any
 ) -> None:
     """What another tenant does changes nothing: its lessons are those of its calls alone."""
     calls = list({one.id: one for one in calls}.values())

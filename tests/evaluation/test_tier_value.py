@@ -7,7 +7,7 @@ from random import Random
 import msgspec
 import pytest
 
-from gateway.core.price import Price, Rates, Step
+from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.target import Lab, Target, Tier
 from gateway.evaluation import tier_value
 from gateway.evaluation.labels import Label
@@ -21,7 +21,7 @@ def target(into: int | None, out: int, *steps: tuple[int, int]) -> Target:
     """USD a million tokens; each step has the tokens above which `into` is another."""
     rates = Rates(input=None if into is None else Decimal(into), output=Decimal(out))
     made = tuple(
-        Step(above, Rates(input=Decimal(price), output=Decimal(out))) for above, price in steps
+        PriceStep(above, Rates(input=Decimal(price), output=Decimal(out))) for above, price in steps
     )
     price = Price(rates=rates, steps=made, version="v")
     return Target(provider=world.OPENAI, model=f"m{into}", price=price)
@@ -77,7 +77,9 @@ def test_a_step_may_turn_the_order_about() -> None:
 
 def test_a_step_whose_price_is_unknown_tells_nothing() -> None:
     bare = Price(
-        rates=Rates(input=Decimal(1), output=Decimal(1)), steps=(Step(5_000, Rates()),), version="v"
+        rates=Rates(input=Decimal(1), output=Decimal(1)),
+        steps=(PriceStep(5_000, Rates()),),
+        version="v",
     )
     low = Target(provider=world.OPENAI, model="bare", price=bare)
     assert tier_value.turns(lab(low, target(3, 3)), OUTPUT, 0) == []

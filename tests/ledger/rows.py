@@ -3,10 +3,10 @@
 from decimal import Decimal
 from typing import Any
 
-from gateway.core.ledger_rows import Attempt, Entry, Feedback, Intent, Reprice
+from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, IntentRow, RepriceRow
 
 
-def intent(id: str = "call-1", **changes: Any) -> Intent:
+def intent(id: str = "call-1", **changes: Any) -> IntentRow:
     plain: dict[str, Any] = {
         "at": 1_793_000_000.5,
         "key": "alice",
@@ -17,10 +17,10 @@ def intent(id: str = "call-1", **changes: Any) -> Intent:
         "model": "gpt-5-nano",
         "config": "c0ffee",
     }
-    return Intent(id=id, **{**plain, **changes})
+    return IntentRow(id=id, **{**plain, **changes})
 
 
-def entry(id: str = "call-1", **changes: Any) -> Entry:
+def entry(id: str = "call-1", **changes: Any) -> FinalRow:
     plain: dict[str, Any] = {
         "at": 1_793_000_000.5,
         "key": "alice",
@@ -38,10 +38,10 @@ def entry(id: str = "call-1", **changes: Any) -> Entry:
         "duration": 0.75,
         "config": "c0ffee",
     }
-    return Entry(id=id, **{**plain, **changes})
+    return FinalRow(id=id, **{**plain, **changes})
 
 
-def attempt(id: str = "call-1", **changes: Any) -> Attempt:
+def attempt(id: str = "call-1", **changes: Any) -> AttemptRow:
     plain: dict[str, Any] = {
         "attempt": 1,
         "at": 1_793_000_000.5,
@@ -52,14 +52,14 @@ def attempt(id: str = "call-1", **changes: Any) -> Attempt:
         "cost": Decimal(0),
         "estimate": Decimal(0),
     }
-    return Attempt(id=id, **{**plain, **changes})
+    return AttemptRow(id=id, **{**plain, **changes})
 
 
-def reprice(id: str = "call-1", **changes: Any) -> Reprice:
+def reprice(id: str = "call-1", **changes: Any) -> RepriceRow:
     plain: dict[str, Any] = {"at": 1_793_000_900.0, "cost": Decimal("0.02"), "price": "p2"}
-    return Reprice(id=id, **{**plain, **changes})
+    return RepriceRow(id=id, **{**plain, **changes})
 
 
-def feedback(id: str = "call-1", **changes: Any) -> Feedback:
+def feedback(id: str = "call-1", **changes: Any) -> FeedbackRow:
     plain: dict[str, Any] = {"at": 1_793_000_090.0, "key": "alice", "verdict": "bad"}
-    return Feedback(id=id, **{**plain, **changes})
+    return FeedbackRow(id=id, **{**plain, **changes})

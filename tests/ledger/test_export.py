@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Attempt
+from gateway.core.ledger_rows import AttemptRow
 from gateway.ledger import export
 from gateway.ledger.query import Group
 from gateway.ledger.store import Stored
@@ -79,7 +79,7 @@ def test_a_total_has_no_names() -> None:
 
 
 def test_a_call_has_its_attempts() -> None:
-    lost = Attempt(
+    lost = AttemptRow(
         id="a", attempt=1, at=1.5, provider="p", model="m", problem="x", cost=Decimal("1E-9")
     )
     told = export.call(stored(), [lost])

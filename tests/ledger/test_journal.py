@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.ledger_rows import Entry, Intent
+from gateway.core.ledger_rows import FinalRow, IntentRow
 from gateway.ledger.journal import (
     CLOSED,
     Journal,
@@ -31,7 +31,7 @@ def ids(folder: Path) -> list[str]:
 
 def finals(folder: Path) -> list[str]:
     found = [row for path in segments(folder) for row, _ in rows(path)]
-    return [row.id for row in found if isinstance(row, Entry)]
+    return [row.id for row in found if isinstance(row, FinalRow)]
 
 
 def fake_write(*answers: int | OSError) -> Callable[[int, bytes], int]:
@@ -72,7 +72,7 @@ def test_a_row_of_version_1_is_read() -> None:
         b'"openai-chat","lab":"l","tier":"fast","provider":"p","model":"m","config":"c"}\n'
     )
     row = read(line)
-    assert isinstance(row, Intent)
+    assert isinstance(row, IntentRow)
     assert (row.v, row.attempt, row.account, row.reserved) == (1, 1, None, None)
 
 
@@ -119,7 +119,7 @@ def test_a_row_beyond_4_kb_is_cut_but_for_its_id(tmp_path: Path) -> None:
     line = write(row)
     assert len(line) <= 4096
     cut = read(line)
-    assert isinstance(cut, Entry)
+    assert isinstance(cut, FinalRow)
     assert (cut.id, cut.cost, cut.state, cut.model) == (row.id, row.cost, row.state, row.model)
     assert cut.asked == "\x01" * 127 + "…"
     assert cut.tags == ("t" * 127 + "…",) * 16
@@ -129,20 +129,20 @@ def test_a_row_of_which_no_field_is_small_is_written_all_the_same() -> None:
     names = ["asked", "rule", "provider", "account", "model", "served", "price", "upstream_id"]
     row = entry("i" * 5_000, **dict.fromkeys(names, "\x01" * 5_000))
     cut = read(write(row))
-    assert isinstance(cut, Entry)
+    assert isinstance(cut, FinalRow)
     assert cut.id == row.id
 
 
 def test_what_json_cannot_say_costs_no_row() -> None:
     cut = read(write(entry(asked="a\ud800b", output=2**70, input=5)))
-    assert isinstance(cut, Entry)
+    assert isinstance(cut, FinalRow)
     assert (cut.asked, cut.output, cut.input) == ("a?b", None, 5)
 
 
 def test_maps_of_a_row_that_is_too_long_are_cut_and_stay_maps() -> None:
     tools = {"\x01" * 900: 1, "beyond": 2**70, **{f"tool-{at}": at for at in range(900)}}
     cut = read(write(entry(tools=tools)))
-    assert isinstance(cut, Entry)
+    assert isinstance(cut, FinalRow)
     assert list(cut.tools.items())[:2] == [("\x01" * 127 + "…", 1), ("tool-0", 0)]
     assert len(cut.tools) == 16
     assert cut.cost == entry().cost

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import jsonio
-from gateway.core.conversation import Turn
-from gateway.core.decision_context import Evidence, Score
-from gateway.core.decision_record import Basis
-from gateway.core.ledger_rows import Entry
+from gateway.core.conversation import ConversationTurn
+from gateway.core.decision_context import DecisionContext, Score
+from gateway.core.decision_record import DecisionRecord
+from gateway.core.ledger_rows import FinalRow
 from gateway.ledger import columns, quick
 from gateway.ledger.ingest import LAST, MOST
 from gateway.ledger.journal import read, write
@@ -22,7 +22,7 @@ FULL = entry(
     "a", at=1_794_000_000.5, tags=("b", "a"), asked="auto", stream=True, status=200, rule="é \U0001f600", confidence=0.25,
     dropped=("top_k",), usage="provider", input=900, cache_read=1200, output=MOST - 1, cost=Decimal("0.00227375"),
     wasted=Decimal(0), estimate=Decimal("12345678901234.5"), billed=None, baseline=Decimal("0.10"), duration=0.5,
-    basis=Basis(user_tokens=7, tools=("read",), signals={"words": 9, "code": 0.5}),
+    basis=DecisionRecord(user_tokens=7, tools=("read",), signals={"words": 9, "code": 0.5}),
 )  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def line(**changes: object) -> bytes:
 
 def careful(data: bytes) -> list[object] | None:
     row = read(data)
-    good = isinstance(row, Entry) and 0 <= row.at < LAST
+    good = isinstance(row, FinalRow) and 0 <= row.at < LAST
     return columns.entry(row) if good and row is not None else None
 
 
@@ -82,21 +82,21 @@ def test_every_column_is_read() -> None:
 
 
 _BASES = st.builds(
-    Basis,
+    DecisionRecord,
     user_tokens=st.integers(0, 9),
     tools=st.lists(st.text(max_size=3), max_size=2).map(tuple),
     signals=st.none() | st.dictionaries(st.text(max_size=3), st.integers(0, 9) | st.floats(0, 1) | st.booleans(), max_size=2),
     language=st.none() | st.text(max_size=3),
     outcomes=st.dictionaries(st.text(max_size=3), st.booleans(), max_size=2),
-    turn=st.none() | st.builds(Turn, conversation=st.text(max_size=3), explicit=st.booleans()),
+    turn=st.none() | st.builds(ConversationTurn, conversation=st.text(max_size=3), explicit=st.booleans()),
     score=st.none() | st.builds(Score, fast=st.floats(0, 1), smart=st.floats(0, 1)),
-    evidence=st.none() | st.builds(Evidence, at=st.just(0.0)),
+    evidence=st.none() | st.builds(DecisionContext, at=st.just(0.0)),
 )  # fmt: skip
 
 
 @given(st.none() | _BASES, st.text(max_size=3), st.lists(st.text(max_size=2), max_size=2))
 def test_a_row_of_its_own_is_read_as_any_other(
-    basis: Basis | None, rule: str, tags: list[str]
+    basis: DecisionRecord | None, rule: str, tags: list[str]
 ) -> None:
     """As it stands; a basis is stored as it was written."""
     data = write(entry("a", basis=basis, rule=rule, tags=tuple(tags)))

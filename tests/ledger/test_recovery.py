@@ -9,7 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from gateway.core.ledger_rows import Entry, Intent, Row
+from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.ledger.file_lock import held
 from gateway.ledger.journal import (
     CLOSED,
@@ -49,17 +49,17 @@ def test_kill_9_loses_nothing_that_was_acknowledged_and_leaves_nothing_open(
     said = [child.stdout.readline() for _ in range(count)]
     child.kill()
     said += child.stdout.readlines()
-    kinds: dict[str, type] = {"intent": Intent, "final": Entry}
+    kinds: dict[str, type] = {"intent": IntentRow, "final": FinalRow}
     found = {(type(row), row.id) for row in all_rows(tmp_path)}
     assert {(kinds[line.split()[0]], line.split()[1]) for line in said} <= found
-    intents = {id for kind, id in found if kind is Intent}
-    left = intents - {id for kind, id in found if kind is Entry}
+    intents = {id for kind, id in found if kind is IntentRow}
+    left = intents - {id for kind, id in found if kind is FinalRow}
 
     journal = Journal(tmp_path)
     recovered = recover(journal)
     assert {row.id for row in recovered.entries} == left
     assert {row.state for row in recovered.entries} == {"unknown_crash"}
-    finals = [row.id for row in all_rows(tmp_path) if isinstance(row, Entry)]
+    finals = [row.id for row in all_rows(tmp_path) if isinstance(row, FinalRow)]
     assert sorted(finals) == sorted(intents)
     assert recover(journal) == Recovered()
     journal.close()
@@ -98,7 +98,7 @@ def test_what_recovery_writes(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.write(entry("before"))
     (found,) = recover(journal).entries
-    assert found == Entry(
+    assert found == FinalRow(
         id="lost",
         at=5.0,
         key="alice",
@@ -292,7 +292,7 @@ def test_a_recovery_that_is_cut_short_is_done_again(
     journal = Journal(tmp_path)
     real, count = journal.write, [0]
 
-    def fail_once(row: Intent | Entry) -> None:
+    def fail_once(row: IntentRow | FinalRow) -> None:
         count[0] += 1
         if count[0] == 2:
             raise JournalError(28, "No space left on device")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.ledger_rows import Entry, Reprice
-from gateway.core.price import Hours, Later, Price, Rates, Step, compared, cost
+from gateway.core.ledger_rows import FinalRow, RepriceRow
+from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, Rates, compared, cost
 from gateway.core.usage import Usage
 from gateway.ledger.reprice import price_again
 from tests.core.test_price import FULL, PRICES, USAGES
@@ -23,7 +23,7 @@ PRICE = Price(
         cache_write_by={"1h": Decimal(4)},
         output=Decimal(10),
     ),
-    steps=(Step(1_000_000, Rates(input=Decimal(4), output=Decimal(15))),),
+    steps=(PriceStep(1_000_000, Rates(input=Decimal(4), output=Decimal(15))),),
     version="new",
     services={"flex": Price(rates=Rates(input=Decimal(1), output=Decimal(5)), version="new, flex")},
     tools={"web_search": Decimal("0.01")},
@@ -32,14 +32,14 @@ OTHER = Price(rates=Rates(input=Decimal(20), output=Decimal(100)), version="othe
 NOW = 1_793_900_000.0
 
 
-def unpriced(**changes: Any) -> Entry:
+def unpriced(**changes: Any) -> FinalRow:
     """A row of 100,000 tokens in and 10,000 out that had no price."""
     plain = {"input": 100_000, "output": 10_000, "cost": None, "wasted": Decimal(0), "price": None}
     return rows.entry(**{"usage": "provider", **plain, **changes})
 
 
 def test_a_row_without_a_price_is_repaired() -> None:
-    assert price_again(unpriced(), PRICE, OTHER, NOW) == Reprice(
+    assert price_again(unpriced(), PRICE, OTHER, NOW) == RepriceRow(
         id="call-1",
         at=NOW,
         cost=Decimal("0.3"),
@@ -144,7 +144,7 @@ def test_a_call_that_failed_is_compared_with_nothing_at_no_cost() -> None:
     """So that what it cost is taken off what was saved, where a baseline is declared later."""
     failed = unpriced(state="failed", cost=Decimal("0.05"), wasted=Decimal("0.05"), price="old")
     found = price_again(failed, PRICE, OTHER, NOW)
-    assert found == Reprice(
+    assert found == RepriceRow(
         id="call-1", at=NOW, cost=Decimal("0.05"), baseline=Decimal(0), price="old"
     )
     for stays in ({"cost": None}, {"baseline": Decimal(0)}):
@@ -169,21 +169,21 @@ def test_the_price_of_the_moment_of_the_call_counts() -> None:
     dear = Price(rates=Rates(input=Decimal(200), output=Decimal(0)), version="dear")
     night = Price(rates=Rates(input=Decimal(5), output=Decimal(0)), version="night")
     at = rows.entry().at
-    later = msgspec.structs.replace(PRICE, later=(Later(at + 1, dear),))
+    later = msgspec.structs.replace(PRICE, later=(LaterPrice(at + 1, dear),))
     hours = msgspec.structs.replace(
-        PRICE, hours=(Hours(((0, 86_400),), frozenset(range(7)), night),)
+        PRICE, hours=(PriceHours(((0, 86_400),), frozenset(range(7)), night),)
     )
     for price, usd in ((later, "0.3"), (hours, "0.5")):
         found = price_again(unpriced(), price, price, NOW)
         assert found is not None
         assert found.cost == found.baseline == Decimal(usd)
-    past = msgspec.structs.replace(PRICE, later=(Later(at, dear),))
+    past = msgspec.structs.replace(PRICE, later=(LaterPrice(at, dear),))
     found = price_again(unpriced(), past, None, NOW)
     assert found is not None
     assert (found.cost, found.price) == (Decimal(20), "dear")
 
 
-def priced(usage: Usage, price: Price, other: Price, wasted: Decimal | None) -> Entry:
+def priced(usage: Usage, price: Price, other: Price, wasted: Decimal | None) -> FinalRow:
     """The row of an answer, as it is written when the call is over."""
     answer = cost(usage, price)
     served = price.serving(usage.service)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.decision_record import Basis
+from gateway.core.decision_record import DecisionRecord
 from gateway.ledger import sqlite
 from gateway.ledger.journal import Journal, write
 from gateway.ledger.schema import SQLITE
@@ -231,7 +231,7 @@ _ROW = st.fixed_dictionaries(
         "cost": st.sampled_from([None, Decimal(0), Decimal("0.10")]),
         "tools": st.sampled_from([{}, {"web_search": 1}]),
         "media": st.sampled_from([{}, {"input_audio": 1}]),
-        "basis": st.sampled_from([None, Basis(user_tokens=1)]),
+        "basis": st.sampled_from([None, DecisionRecord(user_tokens=1)]),
     },
 )
 
@@ -258,7 +258,9 @@ def test_what_this_process_has_written_is_fed_as_what_others_have(tmp_path: Path
     """Also behind the next segment, and by who knows of no journal."""
     journal = Journal(tmp_path / "journal", limit=20_000)
     for number in range(100):
-        journal.write(entry(str(number), basis=Basis(user_tokens=number) if number % 3 else None))
+        journal.write(
+            entry(str(number), basis=DecisionRecord(user_tokens=number) if number % 3 else None)
+        )
     journal.close()
     names = [path.name for path in (tmp_path / "journal").glob("*.jsonl")]
     assert len(names) > 1

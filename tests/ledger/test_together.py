@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry, Intent, Row
+from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.ledger.journal import Journal, read, together, write
 from gateway.ledger.recovery import Recovered, recover
 from gateway.ledger.writer import Policy
@@ -76,13 +76,13 @@ class Ended:
         self.fails = fails
         self.made = 0
 
-    def row(self) -> Entry:
+    def row(self) -> FinalRow:
         self.made += 1
         if self.fails == "row":
             raise RuntimeError("it cannot be made")
         return entry(self.name)
 
-    def told(self, row: Entry) -> None:
+    def told(self, row: FinalRow) -> None:
         assert row in self.bench.kept or self.bench.record.late
         self.bench.seen.append(row)
         if self.fails == "told":
@@ -245,7 +245,7 @@ async def test_requests_whose_rows_are_not_taken_are_not_sent(
 def test_a_request_whose_row_cannot_be_made_is_not_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: Policy, *, between: bool
 ) -> None:
-    def fail() -> Intent:
+    def fail() -> IntentRow:
         raise RuntimeError("it cannot be made")
 
     bench = Waiting(tmp_path, monkeypatch, policy)
@@ -339,7 +339,7 @@ def test_of_rows_that_were_not_taken_together_each_is_tried_and_kept(
     bench.journal.close()
 
 
-def long(signs: int) -> Entry:
+def long(signs: int) -> FinalRow:
     """A row whose line has so many bytes, its end not counted."""
     bare = len(write(entry(asked=""))) - 1
     return entry(asked="x" * (signs - bare))

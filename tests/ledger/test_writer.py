@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.ledger_rows import Entry, Intent, Row
+from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.ledger.journal import Journal, JournalError, rows, segments
 from gateway.ledger.recovery import Recovered, recover
 from gateway.ledger.writer import Policy, Record
@@ -57,7 +57,7 @@ class Bench:
 CALL: list[Row] = [intent("a"), attempt("a"), intent("a", attempt=2), entry("a"), reprice("a")]
 
 
-def asking(row: Intent) -> Callable[[], Intent]:
+def asking(row: IntentRow) -> Callable[[], IntentRow]:
     """What makes a row."""
     return lambda: row
 
@@ -176,9 +176,9 @@ async def test_who_asks_for_what_became_of_requests_is_not_told_of_requests_to_b
     after: list[Row] = []
     record = Record(bench.journal, "refuse", [every.append], bench._log, after=[after.append])
     for row in CALL:
-        record.ask(asking(row)) if isinstance(row, Intent) else record(row)
+        record.ask(asking(row)) if isinstance(row, IntentRow) else record(row)
     assert every == CALL
-    assert after == [row for row in CALL if not isinstance(row, Intent)]
+    assert after == [row for row in CALL if not isinstance(row, IntentRow)]
     record.adopt("refuse", [], [every.append])
     record(intent("b"))
     record(entry("b"))
@@ -236,8 +236,8 @@ def test_a_real_disk_that_is_full_takes_every_row_once_there_is_room(
     assert out.split("\n")[:-1] == ["log ledger", "late 37", "log ledger", "late 0"]
     found = [row for path in segments(tmp_path) for row, _ in rows(path)]
     names = [*map(str, range(20)), "after"]
-    assert sorted(row.id for row in found if isinstance(row, Entry)) == sorted(names)
-    assert {row.id for row in found if isinstance(row, Intent)} == set(names)
+    assert sorted(row.id for row in found if isinstance(row, FinalRow)) == sorted(names)
+    assert {row.id for row in found if isinstance(row, IntentRow)} == set(names)
     assert found.count(None) == len(segments(tmp_path))  # CLOSED, and no torn row
     journal = Journal(tmp_path)
     assert recover(journal) == Recovered()

@@ -11,7 +11,7 @@ import pytest
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price, Rates
 from gateway.core.prompt import Prompt
 from gateway.core.target import Provider, Target, Tier
@@ -43,10 +43,10 @@ def decision(tier: Tier | None = "smart") -> Decision:
     return Decision(lab="l", tier=tier, source="rule")
 
 
-def entry(id: str = "c1", **more: Any) -> Entry:
+def entry(id: str = "c1", **more: Any) -> FinalRow:
     told = {"state": "settled", "tier": "smart", "attempts": 1, "input": 7, "output": 3}
     told |= {"cost": Decimal("0.000019"), "wasted": Decimal(0)}
-    return Entry(id=id, at=1e9, key="k", dialect="openai-chat", config="c", **{**told, **more})
+    return FinalRow(id=id, at=1e9, key="k", dialect="openai-chat", config="c", **{**told, **more})
 
 
 class Shaky(Memory):

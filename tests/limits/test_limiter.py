@@ -11,8 +11,8 @@ import pytest
 from gateway.core.call import Key, KeyBudget
 from gateway.core.decision import Plan
 from gateway.core.errors import ProblemError
-from gateway.core.facts import Facts
-from gateway.core.price import Price, Rates, Step
+from gateway.core.facts import ModelFacts
+from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.limits.cost_bounds import bound, dearest, micro
@@ -56,7 +56,7 @@ def test_money_is_rounded_up() -> None:
 
 STEPPED = Price(
     rates=PRICE.rates,
-    steps=(Step(1_000, Rates(input=Decimal(2), output=Decimal(4))),),
+    steps=(PriceStep(1_000, Rates(input=Decimal(2), output=Decimal(4))),),
     version="v1",
 )
 """Dearer for long prompts."""
@@ -68,12 +68,12 @@ STEPPED = Price(
         ((target(),), PROMPT, 400 + 1_500),
         ((target(), target(max_output=50)), PROMPT, 400 + 1_500),
         ((target(max_output=50),), msgspec.structs.replace(PROMPT, max_output=None), 200 + 1_500),
-        ((target(facts=Facts(max_output=10)),), PROMPT, 40 + 1_500),
-        ((target(facts=Facts(max_output=10)),), msgspec.structs.replace(PROMPT, choices=3), 120 + 1_500),
+        ((target(facts=ModelFacts(max_output=10)),), PROMPT, 40 + 1_500),
+        ((target(facts=ModelFacts(max_output=10)),), msgspec.structs.replace(PROMPT, choices=3), 120 + 1_500),
         ((target(), target(price=STEPPED)), PROMPT, 400 + 3_000),
         ((target(), target(price=None)), PROMPT, None),
         ((target(),), msgspec.structs.replace(PROMPT, max_output=None), None),
-        ((target(facts=Facts(context=500)),), msgspec.structs.replace(PROMPT, max_output=None), 2_000 + 1_500),
+        ((target(facts=ModelFacts(context=500)),), msgspec.structs.replace(PROMPT, max_output=None), 2_000 + 1_500),
     ],
 )  # fmt: skip
 def test_a_call_costs_what_its_dearest_target_does(
@@ -162,7 +162,7 @@ async def test_vectors_without_a_price_have_no_bound() -> None:
 
 UNSAID = msgspec.structs.replace(PROMPT, max_output=None)
 """A prompt whose client sets no cap on the answer."""
-LONG = target("long", facts=Facts(context=1_000))
+LONG = target("long", facts=ModelFacts(context=1_000))
 
 
 async def test_the_window_bounds_an_answer_that_nothing_else_bounds() -> None:

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from gateway.core.call import Call
-from gateway.core.call_accounting import Opening, Tally
+from gateway.core.call_accounting import CallAccount, Opening
 from gateway.core.decision import Decision
 from gateway.core.errors import Problem, ProblemError, unwritten
-from gateway.core.ledger_rows import Attempt, Entry, Intent, Row
+from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, Row
 from gateway.core.price import Price, Rates
 from gateway.core.target import Account, Provider, Target
 from gateway.core.usage import Usage
@@ -36,7 +36,7 @@ class Ledger:
         self.full = False
         self.broken = False
         self.waits = 0
-        self.settled_calls: list[Entry] = []
+        self.settled_calls: list[FinalRow] = []
 
     def record(self, row: Row) -> None:
         if self.full:
@@ -69,7 +69,7 @@ class Ledger:
         )
 
 
-def dial(books: Books, target: Target = TARGET) -> tuple[Tally, Awaitable[None] | None]:
+def dial(books: Books, target: Target = TARGET) -> tuple[CallAccount, Awaitable[None] | None]:
     tally = books.open(CALL, "c1")
     books.decided(tally, DECISION)
     return tally, books.dialling(tally, target, Account("main", "s"))
@@ -87,7 +87,7 @@ async def test_a_row_before_each_request_one_of_each_failure_and_one_at_the_end(
     entry = books.close(tally, "settled", 200)
     await books.kept()
     kinds = [type(row) for row in ledger.rows]
-    assert kinds == [Intent, Attempt, Intent, Entry]
+    assert kinds == [IntentRow, AttemptRow, IntentRow, FinalRow]
     assert ledger.rows[-1] is entry
     assert (entry.state, entry.attempts, ledger.log, ledger.waits) == ("settled", 2, [], 0)
 
@@ -142,7 +142,7 @@ async def test_what_was_not_sent_is_no_attempt() -> None:
     books.failing(tally, FAILED)
     ledger.full = False
     entry = books.close(tally, "refused", 503, problem="ledger")
-    assert [type(row) for row in ledger.rows] == [Entry]
+    assert [type(row) for row in ledger.rows] == [FinalRow]
     assert (entry.attempts, entry.provider, entry.cost, entry.reserved) == (
         0,
         None,

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from gateway.cache.session_store import Here
-from gateway.core.call import NO_STEER, OPEN, Call, Key, Steer
-from gateway.core.conversation import Turn
-from gateway.core.decision_context import Evidence, Seat
-from gateway.core.ledger_rows import Entry
+from gateway.core.call import NO_STEER, OPEN, Call, Key, RequestOptions
+from gateway.core.conversation import ConversationTurn
+from gateway.core.decision_context import DecisionContext, Session
+from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price, Rates
-from gateway.core.target import Account, Maker, Target, Targets
+from gateway.core.target import Account, NameOwner, Target, Targets
 from gateway.dialects import OPENAI_CHAT
 from gateway.pipeline.context import Gather, seated
 from gateway.routing.features import Features
@@ -21,7 +21,9 @@ from gateway.routing.router import Router, decide
 from tests.routing import world
 
 NOW = 1_000_000.0
-SEAT = Seat(lab="openai", tier="fast", target="openai/luna", account="main", at=NOW - 60, calls=2)
+SEAT = Session(
+    lab="openai", tier="fast", target="openai/luna", account="main", at=NOW - 60, calls=2
+)
 PRICE = Price(
     rates=Rates(input=Decimal(1), cache_read=Decimal("0.1"), output=Decimal(4)), version="v"
 )
@@ -34,12 +36,12 @@ class Seats(Here):
         super().__init__(clock=lambda: NOW)
         self.asked = 0
 
-    async def find(self, key: Key, conversation: str) -> Seat | None:
+    async def find(self, key: Key, conversation: str) -> Session | None:
         self.asked += 1
         return await super().find(key, conversation)
 
 
-def call(operation: str = "generate", steer: Steer = NO_STEER) -> Call:
+def call(operation: str = "generate", steer: RequestOptions = NO_STEER) -> Call:
     return Call(
         id="c", dialect="openai-chat", operation=operation, body=b"", steer=steer,
         received_at=NOW, started=0,
@@ -49,7 +51,7 @@ def call(operation: str = "generate", steer: Steer = NO_STEER) -> Call:
 def seen(model: str = "auto", **turn: Any) -> Features:
     prompt = {k: turn.pop(k) for k in ("user_turns", "tool_loop") if k in turn}
     found = world.call("hello", model, **{"user_turns": 2, **prompt})
-    found.turn = Turn(**{"conversation": "one", **turn})
+    found.turn = ConversationTurn(**{"conversation": "one", **turn})
     return found
 
 
@@ -59,13 +61,13 @@ def known(*, priced: bool = False) -> Router:
     return world.router(known=world.catalogue(labs))
 
 
-def entry(**more: Any) -> Entry:
+def entry(**more: Any) -> FinalRow:
     told: dict[str, Any] = {
         "id": "c", "at": NOW, "key": "open", "dialect": "openai-chat", "state": "settled",
         "lab": "openai", "tier": "fast", "provider": "openai", "account": "main", "model": "luna",
         "input": 2_000, "output": 10, "reasoning": 5, "config": "v",
     }  # fmt: skip
-    return Entry(**told | more)
+    return FinalRow(**told | more)
 
 
 class Stage:
@@ -75,12 +77,12 @@ class Stage:
         self.seats = Seats()
         self.gather = Gather(self.seats, ttl=60, out=lambda place: f"{'/'.join(place)} is out")
 
-    async def sits(self, seat: Seat = SEAT) -> None:
+    async def sits(self, seat: Session = SEAT) -> None:
         self.seats.keep(OPEN, "one", seat, 60)
 
     async def serve(
-        self, features: Features, told: Entry, router: Router | None = None, **more: Any
-    ) -> Seat | None:
+        self, features: Features, told: FinalRow, router: Router | None = None, **more: Any
+    ) -> Session | None:
         """Where the conversation sits after a call."""
         router = router or known()
         evidence = await self.gather.evidence(router, call(), features)
@@ -115,11 +117,13 @@ async def test_who_has_a_seat_is_asked_only_where_it_matters(
     evidence = await stage.gather.evidence(router, call(), features)
     assert stage.seats.asked == asks
     out = "openai/main/luna is out"
-    assert evidence == (Evidence(at=NOW, seat=SEAT, unseated=out) if asks else Evidence(at=NOW))
+    assert evidence == (
+        DecisionContext(at=NOW, seat=SEAT, unseated=out) if asks else DecisionContext(at=NOW)
+    )
 
 
 async def test_no_seat_is_no_evidence() -> None:
-    assert await Stage().gather.evidence(known(), call(), seen()) == Evidence(at=NOW)
+    assert await Stage().gather.evidence(known(), call(), seen()) == DecisionContext(at=NOW)
 
 
 @pytest.mark.parametrize("gather", [Gather(), Gather(Seats(), ttl=0)])
@@ -133,7 +137,7 @@ async def test_without_seats_nothing_is_kept(gather: Gather) -> None:
 
 async def test_the_first_seat_of_a_conversation() -> None:
     seat = await Stage().serve(seen(user_turns=1, first="f"), entry())
-    assert seat == Seat(
+    assert seat == Session(
         lab="openai", tier="smart", target="openai/luna", account="main", turns=1, first="f",
         calls=1, output=15, at=NOW,
     )  # fmt: skip
@@ -177,7 +181,7 @@ async def test_a_seat_counts_turns_that_need_less_than_its_tier() -> None:
     "told",
     [entry(state="failed"), entry(state="refused", provider=None), entry(provider=None), entry(id="d")],
 )  # fmt: skip
-async def test_what_has_no_answer_leaves_no_seat(told: Entry) -> None:
+async def test_what_has_no_answer_leaves_no_seat(told: FinalRow) -> None:
     stage = Stage()
     router, features = known(), seen()
     evidence = await stage.gather.evidence(router, call(), features)
@@ -206,7 +210,12 @@ async def test_what_is_of_no_tier_leaves_none() -> None:
     stage, router = Stage(), known()
     decision, plan = decide(router, seen(), OPENAI_CHAT)
     stage.gather.decided(
-        call(), seen(), Evidence(), msgspec.structs.replace(decision, tier=None), plan, router
+        call(),
+        seen(),
+        DecisionContext(),
+        msgspec.structs.replace(decision, tier=None),
+        plan,
+        router,
     )
     assert not stage.gather._sitting
 
@@ -267,7 +276,7 @@ async def test_a_stream_has_a_seat_before_it_ends() -> None:
     stage, router, features = Stage(), known(), seen(user_turns=1, first="f")
     target, account = router.catalogue.labs["openai"].tiers["smart"][0], Account("main", "s")
 
-    async def begin() -> Seat | None:
+    async def begin() -> Session | None:
         evidence = await stage.gather.evidence(router, call(), features)
         decision, plan = decide(router, features, OPENAI_CHAT, evidence)
         stage.gather.decided(call(), features, evidence, decision, plan, router)
@@ -275,7 +284,7 @@ async def test_a_stream_has_a_seat_before_it_ends() -> None:
         await stage.gather.drain()
         return await stage.seats.find(OPEN, "one")
 
-    assert await begin() == Seat(
+    assert await begin() == Session(
         lab="openai",
         tier="smart",
         target="openai/terra",
@@ -285,7 +294,7 @@ async def test_a_stream_has_a_seat_before_it_ends() -> None:
         at=NOW,
     )
     features = seen()
-    there = Seat(
+    there = Session(
         lab="openai", tier="smart", target="openai/terra", account="main", tokens=9, at=NOW
     )
     await stage.sits(there)
@@ -305,7 +314,7 @@ async def test_a_model_that_no_lab_lists_is_looked_up_in_a_thread(seats: Here | 
         threads.append(threading.get_ident())
         return Target(provider=world.OPENAI, model=name)
 
-    maker = Maker(provider=world.OPENAI, lab="openai", names=("x-*",), targets=Targets(make))
+    maker = NameOwner(provider=world.OPENAI, lab="openai", names=("x-*",), targets=Targets(make))
     catalogue = msgspec.structs.replace(world.CATALOGUE, makers=(maker,))
     router = world.router(known=catalogue)
     gather = Gather(seats, ttl=60)

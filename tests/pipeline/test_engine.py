@@ -16,8 +16,8 @@ from gateway.cache.coalescing import Flights
 from gateway.cache.policy import CachePolicy
 from gateway.cache.response_cache import Exact
 from gateway.core import jsonio
-from gateway.core.call import NO_STEER, Call, Steer
-from gateway.core.ledger_rows import Entry, Intent, Row
+from gateway.core.call import NO_STEER, Call, RequestOptions
+from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.core.target import Provider
 from gateway.pipeline.accounting import Books
 from gateway.pipeline.engine import Engine
@@ -74,7 +74,7 @@ class Stage:
         self.log: list[tuple[str, dict[str, object]]] = []
         self.requests: list[httpx.Request] = []
         self.answers: list[httpx.Response | Exception] = []
-        self.full: type[Entry | Intent] | None = None
+        self.full: type[FinalRow | IntentRow] | None = None
         """The kind of row that the ledger does not take."""
         self.now = 100.0
         self.memory = Memory(1_000_000, clock=lambda: self.now)
@@ -120,7 +120,9 @@ class Stage:
             raise OSError(errno.ENOSPC, "No space left on device: my secret folder")
         self.rows.append(row)
 
-    async def ask(self, body: Body | bytes, steer: Steer = NO_STEER, *, retried: int = 0) -> Reply:
+    async def ask(
+        self, body: Body | bytes, steer: RequestOptions = NO_STEER, *, retried: int = 0
+    ) -> Reply:
         data = body if isinstance(body, bytes) else jsonio.dumps(body)
         call = Call(
             id="tg-1", dialect="openai-chat", operation="generate", body=data,
@@ -129,8 +131,8 @@ class Stage:
         return await self.engine.serve(call)
 
     @property
-    def entry(self) -> Entry:
-        (entry,) = [row for row in self.rows if isinstance(row, Entry)]
+    def entry(self) -> FinalRow:
+        (entry,) = [row for row in self.rows if isinstance(row, FinalRow)]
         return entry
 
 
@@ -158,8 +160,8 @@ async def test_the_rows_of_one_call(stage: Stage) -> None:
     stage.answers = [ok()]
     assert (await stage.ask(chat())).body == whole().pieces[0]
     intent, entry = stage.rows
-    assert isinstance(intent, Intent)
-    assert isinstance(entry, Entry)
+    assert isinstance(intent, IntentRow)
+    assert isinstance(entry, FinalRow)
     assert (intent.id, intent.at, intent.provider, intent.model) == ("tg-1", 1e9, "acme", "able-1")
     assert (entry.duration, entry.first_content, entry.at) == (0.25, 0.25, 1e9)
     assert entry.config == intent.config == stage.router.catalogue.version
@@ -183,7 +185,7 @@ async def test_what_is_done_while_a_call_waits_changes_nothing(tmp_path: Path, a
 async def test_an_intent_for_each_attempt(stage: Stage) -> None:
     stage.answers = [httpx.ConnectError("x"), httpx.ConnectError("x"), ok()]
     await stage.ask(chat())
-    providers = [row.provider for row in stage.rows if isinstance(row, Intent)]
+    providers = [row.provider for row in stage.rows if isinstance(row, IntentRow)]
     assert providers == ["acme", "acme", "spare"]
     assert (stage.entry.provider, stage.entry.attempts) == ("spare", 3)
 
@@ -220,7 +222,7 @@ async def test_a_bug_in_a_stream_is_told_in_it(stage: Stage) -> None:
 
 async def test_nothing_is_sent_that_cannot_be_written_down(stage: Stage) -> None:
     """The client may come back: here nothing was tried."""
-    stage.full = Intent
+    stage.full = IntentRow
     reply = await stage.ask(chat())
     assert (reply.status, jsonio.loads(reply.body)["error"]["code"]) == (503, "ledger_unavailable")
     assert head(reply)["retry-after"] == "5"
@@ -231,7 +233,7 @@ async def test_nothing_is_sent_that_cannot_be_written_down(stage: Stage) -> None
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_an_answer_whose_entry_is_lost_is_given(stage: Stage, streamed: bool) -> None:
-    stage.full = Entry
+    stage.full = FinalRow
     stage.answers = [ok(*frames()) if streamed else ok()]
     reply = await stage.ask(chat(stream=streamed))
     assert (await drain(reply) if streamed else reply.body).endswith(DONE if streamed else b"}")
@@ -316,7 +318,7 @@ async def test_an_answer_of_the_cache_has_no_id_of_a_provider(tmp_path: Path) ->
     stage.answers = [ok()]
     await stage.ask(chat())
     await stage.ask(chat())
-    rows = [row for row in stage.rows if isinstance(row, Entry)]
+    rows = [row for row in stage.rows if isinstance(row, FinalRow)]
     assert [(row.cache, row.response_id) for row in rows] == [("miss", "up-1"), ("hit", None)]
 
 
@@ -360,7 +362,7 @@ async def test_losses_are_refused_where_the_configuration_says_so(tmp_path: Path
     assert (stage.entry.state, stage.entry.cost) == ("refused", Decimal(0))
     stage.answers = [ok()]
     assert (
-        head(await stage.ask(body, Steer(on_loss="drop-and-tell")))["x-tiergate-dropped"]
+        head(await stage.ask(body, RequestOptions(on_loss="drop-and-tell")))["x-tiergate-dropped"]
         == "temperature"
     )
 

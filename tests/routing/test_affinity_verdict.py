@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.call import OPEN, Key, Steer, Strategy
-from gateway.core.conversation import Turn
+from gateway.core.call import OPEN, Key, RequestOptions, Strategy
+from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import NOTHING, Evidence, Score, Seat, Thresholds
-from gateway.core.price import Price, Rates, Step
+from gateway.core.decision_context import NOTHING, DecisionContext, Score, Session, Thresholds
+from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.target import TIERS, Target, Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import explain
@@ -36,7 +36,7 @@ def priced(
         cache_read=rates.cache_read and rates.cache_read * 10,
         output=rates.output,
     )
-    steps = (Step(above, ten),) if above else ()
+    steps = (PriceStep(above, ten),) if above else ()
     price = Price(rates=rates, steps=steps, version="v")
     return msgspec.structs.replace(world.target(where, model, **facts), price=price)
 
@@ -81,7 +81,7 @@ DOUBT = Score(0.4, 0.49)
 """Reasoning, but hardly."""
 
 
-def seat(tier: Tier = "smart", target: Target = ABLE, **more: Any) -> Seat:
+def seat(tier: Tier = "smart", target: Target = ABLE, **more: Any) -> Session:
     told: Json = {
         "lab": "openai",
         "account": "second",
@@ -90,17 +90,17 @@ def seat(tier: Tier = "smart", target: Target = ABLE, **more: Any) -> Seat:
         "at": NOW - 60,
     }
     told |= {"calls": 4, "output": 4_000, "first": "f"}
-    return Seat(tier=tier, target=target.name, **told | more)
+    return Session(tier=tier, target=target.name, **told | more)
 
 
 def call(
-    text: str = "and now?", *, turn: Turn | None = None, key: Key = OPEN, **more: Any
+    text: str = "and now?", *, turn: ConversationTurn | None = None, key: Key = OPEN, **more: Any
 ) -> Features:
     """The third user turn of a conversation."""
     facts = {"user_turns": 3, **more}
     seen = world.call(text, key=key, **facts)
     loop, named = bool(facts.get("tool_loop")), facts["user_turns"] == 1
-    seen.turn = turn or Turn(conversation="c", first="f", loop=loop, explicit=named)
+    seen.turn = turn or ConversationTurn(conversation="c", first="f", loop=loop, explicit=named)
     return seen
 
 
@@ -112,7 +112,7 @@ def router(strategy: Strategy = "sticky", score: Score = SMART, **more: Any) -> 
 
 
 def told(known: Router, seen: Features, **evidence: Any) -> tuple[Decision, Plan]:
-    return decide(known, seen, OPENAI_CHAT, Evidence(at=NOW, **evidence))
+    return decide(known, seen, OPENAI_CHAT, DecisionContext(at=NOW, **evidence))
 
 
 def place(decision: Decision, plan: Plan) -> str:
@@ -216,7 +216,7 @@ def test_what_is_there_no_more_is_decided_anew(changes: Json, why: str) -> None:
 
 def test_of_two_that_begin_in_the_same_words_the_shorter_is_no_compaction() -> None:
     """They share a seat; a compaction of what is known by its beginning is another conversation."""
-    seen = call(user_turns=1, turn=Turn(conversation="c", first="f"))
+    seen = call(user_turns=1, turn=ConversationTurn(conversation="c", first="f"))
     decision, plan = told(router(score=FAST), seen, seat=seat(turns=8))
     assert place(decision, plan) == STAYS
 
@@ -265,14 +265,14 @@ def test_the_caller_stands_before_the_seat() -> None:
 
 def test_who_names_the_tier_of_the_seat_keeps_its_target() -> None:
     seen = call()
-    seen.steer = Steer(tier="smart")
+    seen.steer = RequestOptions(tier="smart")
     decision, plan = told(router(), seen, seat=seat(target=SPARE))
     assert place(decision, plan) == "pin smart spare"
     assert (decision.account, decision.switch) == ("second", None)
 
 
 def test_a_side_call_has_no_seat() -> None:
-    seen = call(turn=Turn(conversation="c", kind="side"))
+    seen = call(turn=ConversationTurn(conversation="c", kind="side"))
     decision, plan = told(router(score=FAST), seen, seat=seat())
     assert place(decision, plan) == DOWN
     assert decision.switch is None
@@ -280,7 +280,7 @@ def test_a_side_call_has_no_seat() -> None:
 
 def test_a_side_call_within_a_conversation_is_served_by_its_seat() -> None:
     """One that is asked of the conversation as it stands has its prompt, and that is cached."""
-    seen = call(turn=Turn(conversation="c", kind="side", loop=True))
+    seen = call(turn=ConversationTurn(conversation="c", kind="side", loop=True))
     decision, plan = told(router(score=FAST), seen, seat=seat())
     assert place(decision, plan) == STAYS
 
@@ -346,7 +346,7 @@ def test_the_trace_tells_what_leaving_costs() -> None:
 )
 def test_what_is_lost_is_nothing_or_unknown(changes: Json, line: str) -> None:
     seen = call()
-    seen.steer = Steer(lab="google")
+    seen.steer = RequestOptions(lab="google")
     decision, _ = told(router("turn"), seen, seat=seat(**changes))
     assert line in lines(decision)[-1]
     switch = decision.switch
@@ -445,7 +445,7 @@ SEATS = st.builds(
 
 @given(st.sampled_from(STRATEGIES), SCORES, SEATS)
 def test_inside_a_tool_loop_the_target_never_changes(
-    strategy: Strategy, score: Score, sits: Seat
+    strategy: Strategy, score: Score, sits: Session
 ) -> None:
     decision, plan = told(router(strategy, score), call(**LOOP), seat=sits)
     assert (decision.tier, plan.targets[0].name) == (sits.tier, sits.target)
@@ -453,7 +453,7 @@ def test_inside_a_tool_loop_the_target_never_changes(
 
 
 @given(SCORES, SEATS)
-def test_a_ratchet_never_goes_down(score: Score, sits: Seat) -> None:
+def test_a_ratchet_never_goes_down(score: Score, sits: Session) -> None:
     for more in ({}, {"unseated": "is out"}):
         decision, _ = told(router("ratchet-up", score), call(), seat=sits, **more)
         assert decision.tier is not None
@@ -461,7 +461,7 @@ def test_a_ratchet_never_goes_down(score: Score, sits: Seat) -> None:
 
 
 @given(SCORES, SEATS)
-def test_nothing_goes_down_that_does_not_pay(score: Score, sits: Seat) -> None:
+def test_nothing_goes_down_that_does_not_pay(score: Score, sits: Session) -> None:
     """With its cache warm: X < S * the calls to come, in exact USD."""
     sits = msgspec.structs.replace(sits, at=NOW - 10, turns=0)
     decision, _ = told(router("cost-aware", score), call(), seat=sits)

@@ -7,9 +7,9 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
-from gateway.core.decision import Skipped
+from gateway.core.decision import SkippedTarget
 from gateway.core.errors import ProblemError
-from gateway.core.facts import Facts
+from gateway.core.facts import ModelFacts
 from gateway.core.prompt import Prompt
 from gateway.core.target import Provider, Target
 from gateway.dialects import OPENAI_CHAT, OPERATIONS, Asked
@@ -173,7 +173,7 @@ def test_an_unpinned_call_that_nothing_can_serve_is_refused_with_every_reason() 
 
 
 def test_of_many_reasons_the_first_are_told() -> None:
-    skipped = [Skipped(f"host/{at}", "fast", f"reason {at}") for at in range(5)]
+    skipped = [SkippedTarget(f"host/{at}", "fast", f"reason {at}") for at in range(5)]
     message = refusals.no_target("lab openai", skipped).problem.message
     assert message == (
         "No target of lab openai can serve this request: reason 0 (host/0); reason 1 (host/1); "
@@ -265,7 +265,7 @@ def asks(**more: Any) -> features.Features:
 
 def at(*doors: str, **facts: Any) -> Target:
     provider = Provider(name="p", doors=dict.fromkeys(doors, "https://p.example"))
-    return Target(provider=provider, model="m", facts=Facts(**facts))
+    return Target(provider=provider, model="m", facts=ModelFacts(**facts))
 
 
 def test_the_clients_own_dialect_comes_first_then_the_others_in_order() -> None:
@@ -339,6 +339,6 @@ def test_what_a_provider_cannot_be_given_by_url_is_found_out_once() -> None:
 
     call = Once(seen.prompt, seen.dialect, seen.key, seen.steer)
     for model in ("one", "two"):
-        target = Target(provider=closed, model=model, facts=Facts())
+        target = Target(provider=closed, model=model, facts=ModelFacts())
         assert door(target, call, OPENAI_CHAT) == ("", "host takes no URL")
     assert asked == 1

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.core.call import OPEN, Complete, Steer
+from gateway.core.call import OPEN, Complete, RequestOptions
 from tests.routing import world
 
 type Json = dict[str, object]
@@ -35,7 +35,7 @@ def test_the_nearest_word_holds(
     known = msgspec.structs.replace(world.router(guards), complete=default)
     seen = world.call(
         "a", model,
-        key=msgspec.structs.replace(OPEN, complete=key), steer=Steer(complete=header),
+        key=msgspec.structs.replace(OPEN, complete=key), steer=RequestOptions(complete=header),
     )  # fmt: skip
     decision, _ = world.decided(known, seen)
     assert decision.complete == holds
@@ -59,7 +59,7 @@ def test_a_choice_says_it_for_what_it_decides() -> None:
         return decision.complete, whose
 
     assert holds("prove it", key=other) == ("hold", ["choice 0"])
-    assert holds("prove it", steer=Steer(complete="off")) == ("off", [])
+    assert holds("prove it", steer=RequestOptions(complete="off")) == ("off", [])
     assert holds("hello", key=key) == ("off", [])
     assert holds("a song") == ("off", [])
     assert holds("a song", key=key) == ("hold", ["key open"])

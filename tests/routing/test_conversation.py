@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.call import NO_STEER, OPEN, Key, Steer
-from gateway.core.conversation import Turn
+from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions
+from gateway.core.conversation import ConversationTurn
 from gateway.core.prompt import Prompt
 from gateway.dialects import DIALECTS, Asked
 from gateway.dialects.conversation_start import Opening
@@ -31,8 +31,8 @@ ANN, BOB = Key(name="ann"), Key(name="bob")
 
 
 def turn(
-    dialect: str, body: bytes, *headers: str, key: Key = OPEN, steer: Steer = NO_STEER
-) -> Turn:
+    dialect: str, body: bytes, *headers: str, key: Key = OPEN, steer: RequestOptions = NO_STEER
+) -> ConversationTurn:
     """The turn of a request with these headers, each `name: value`."""
     sent = [tuple(part.encode() for part in line.split(": ", 1)) for line in headers]
     wire = DIALECTS[dialect]
@@ -241,7 +241,10 @@ def test_conversations_of_different_keys_are_different() -> None:
 
 def test_no_words_of_a_client_are_in_a_turn() -> None:
     found = turn(
-        CHAT, OPEN_FIRST, "x-session-id: ann@example.org", steer=Steer(conversation="Ann's")
+        CHAT,
+        OPEN_FIRST,
+        "x-session-id: ann@example.org",
+        steer=RequestOptions(conversation="Ann's"),
     )
     assert "ann" not in repr(found).lower().replace("x-tiergate-conversation", "")
     assert found.by == "x-tiergate-conversation"
@@ -294,11 +297,11 @@ def test_titles_and_probes_of_any_application(body: dict[str, Any], kind: str) -
 
 def test_a_call_that_is_no_body_is_told_by_its_headers() -> None:
     """As features have it that stand for a prompt alone."""
-    seen = features.read(Prompt(model="m", user="hi"), CHAT, OPEN, Steer(conversation="c"))
+    seen = features.read(Prompt(model="m", user="hi"), CHAT, OPEN, RequestOptions(conversation="c"))
     assert (seen.turn.explicit, seen.turn.first, seen.turn.kind) == (True, "", "main")
-    seen.turn = Turn(kind="side")
+    seen.turn = ConversationTurn(kind="side")
     assert seen.turn.kind == "side"
-    assert features.read(Prompt(model="m"), CHAT, OPEN, NO_STEER).turn == Turn()
+    assert features.read(Prompt(model="m"), CHAT, OPEN, NO_STEER).turn == ConversationTurn()
 
 
 def test_clients_say_who_they_are() -> None:
@@ -329,7 +332,7 @@ def test_a_longer_conversation_has_the_key_of_the_shorter(
     """Any texts and headers: turn n+1 has the key that turn n had, where no mark makes it another."""
     wire = DIALECTS[CHAT]
 
-    def at(count: int) -> Turn:
+    def at(count: int) -> ConversationTurn:
         messages: list[dict[str, str]] = [{"role": "system", "content": system}]
         for text in texts[:count]:
             messages += [{"role": "user", "content": text}, {"role": "assistant", "content": "ok"}]

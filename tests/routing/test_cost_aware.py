@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 
 from gateway.core.call import Key
-from gateway.core.conversation import Turn
+from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import Score, Seat
+from gateway.core.decision_context import Score, Session
 from gateway.core.target import TIERS
 from gateway.routing import explain
 from gateway.routing.cost_aware import MOST_TURNS_BELOW
@@ -119,7 +119,7 @@ def test_a_rules_model_moves_it() -> None:
 
 
 @pytest.mark.parametrize("sits", [seat("fast", SWIFT), seat("fast", SWIFT, **COLD)])
-def test_the_classifier_raises_by_one_tier_a_turn(sits: Seat) -> None:
+def test_the_classifier_raises_by_one_tier_a_turn(sits: Session) -> None:
     decision, plan = told(aware(REASONING), call(), seat=sits)
     assert place(decision, plan) == "classifier smart able"
     assert (decision.confidence, decision.classified) == (REASONING.smart, "reasoning")
@@ -221,7 +221,7 @@ LONG = seat("reasoning", DEEP, tokens=150_000, calls=1, output=0)
 """Where it would take longer than a few turns until a cheaper tier pays."""
 
 
-def turn(known: Router, sits: Seat, **more: Any) -> tuple[Decision, Plan, Seat]:
+def turn(known: Router, sits: Session, **more: Any) -> tuple[Decision, Plan, Session]:
     """A turn, and the seat that it leaves; the conversation is never longer than one call."""
     decision, plan = told(known, call(**more), seat=sits)
     assert decision.tier is not None
@@ -275,7 +275,7 @@ def test_tool_loops_are_no_turns() -> None:
 )  # fmt: skip
 def test_what_ends_a_rise_decides_the_turn_alone(changes: Json) -> None:
     """An idle time longer than the provider's cache, and a compaction: also up by two tiers."""
-    seen = Turn(conversation="c", first="f", explicit=True)
+    seen = ConversationTurn(conversation="c", first="f", explicit=True)
     sits = msgspec.structs.replace(LONG, turns_below=3, **changes)
     decision, plan = told(aware(FAST), call(turn=seen), seat=sits)
     assert (place(decision, plan), decision.turns_below) == ("classifier fast swift", 0)
@@ -298,7 +298,7 @@ def test_what_stays_tells_no_confidence() -> None:
 
 
 @given(SCORES, SEATS)
-def test_no_turn_rises_by_more_than_one_tier(score: Score, sits: Seat) -> None:
+def test_no_turn_rises_by_more_than_one_tier(score: Score, sits: Session) -> None:
     sits = msgspec.structs.replace(sits, at=NOW - 10, turns=0)
     for known in (aware(score), msgspec.structs.replace(aware(score), classifier=None)):
         decision, _ = told(known, call(), seat=sits)

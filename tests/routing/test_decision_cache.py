@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.core.call import NO_STEER, OPEN, Key, Steer, Strategy
+from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions, Strategy
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import NOTHING, Evidence, Seat
+from gateway.core.decision_context import NOTHING, DecisionContext, Session
 from gateway.core.errors import ProblemError
 from gateway.core.target import Catalogue
 from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS, Dialect
@@ -24,7 +24,7 @@ from tests.routing import world
 G = Key(name="g", lab="google")
 NARROW = Key(name="narrow", models=("sol",))
 TAGGED = Key(name="tagged", tags=("t",))
-SEAT = Seat(lab="openai", tier="fast", target="openai/luna")
+SEAT = Session(lab="openai", tier="fast", target="openai/luna")
 
 
 def plain(found: tuple[Decision, Plan]) -> tuple[Any, ...]:
@@ -35,7 +35,9 @@ def plain(found: tuple[Decision, Plan]) -> tuple[Any, ...]:
     return fields, steps, plan
 
 
-def outcome(known: Named | Router, seen: Features, dialect: Dialect, evidence: Evidence) -> Any:
+def outcome(
+    known: Named | Router, seen: Features, dialect: Dialect, evidence: DecisionContext
+) -> Any:
     try:
         if isinstance(known, Named):
             return plain(known.decide(seen, dialect, evidence))
@@ -48,7 +50,7 @@ CALLS: list[dict[str, Any]] = [
     {"model": model, "key": key, "steer": steer, "members": frozenset(members), **more}
     for model in ("luna", "sol", "fast", "smart", "openai/luna", "auto", "nothing", "opus")
     for key in (OPEN, G, NARROW)
-    for steer in (NO_STEER, Steer(tier="reasoning"))
+    for steer in (NO_STEER, RequestOptions(tier="reasoning"))
     for members in ((), ("tools", "user"))
     for more in (
         {},
@@ -62,9 +64,9 @@ CALLS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize(
-    "evidence", [NOTHING, Evidence(at=1.0, seat=SEAT), Evidence(ceiling="fast")]
+    "evidence", [NOTHING, DecisionContext(at=1.0, seat=SEAT), DecisionContext(ceiling="fast")]
 )
-def test_what_is_kept_is_what_would_be_decided(evidence: Evidence) -> None:
+def test_what_is_kept_is_what_would_be_decided(evidence: DecisionContext) -> None:
     """Each call twice, among all others: what was kept of one is never another's."""
     router = world.router()
     known = Named(router)
@@ -80,7 +82,9 @@ def test_what_is_kept_is_what_would_be_decided(evidence: Evidence) -> None:
 def test_a_named_model_is_decided_once() -> None:
     known = Named(world.router())
     first = known.decide(world.call(model="luna"), OPENAI_CHAT, NOTHING)
-    again = known.decide(world.call("other words", model="luna"), OPENAI_CHAT, Evidence(at=7.0))
+    again = known.decide(
+        world.call("other words", model="luna"), OPENAI_CHAT, DecisionContext(at=7.0)
+    )
     assert again[0] is first[0]
     assert again[1] is first[1]
 
@@ -142,15 +146,15 @@ OPEN_CALLS: list[dict[str, Any]] = [
         {"tools": ("a",), "members": frozenset({"tools"}), "forced_tool": True},
         {"effort": "high", "logprobs": True},
         {"images": 1},
-        {"steer": Steer(lab="google", tags=("t",))},
+        {"steer": RequestOptions(lab="google", tags=("t",))},
         {"chars": 8_000},
     )
 ]
 EVIDENCE = (
     NOTHING,
-    Evidence(at=1.0, seat=SEAT),
-    Evidence(at=9e9, seat=SEAT, unseated="it is out"),
-    Evidence(ceiling="fast"),
+    DecisionContext(at=1.0, seat=SEAT),
+    DecisionContext(at=9e9, seat=SEAT, unseated="it is out"),
+    DecisionContext(ceiling="fast"),
 )
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.call import Steer
+from gateway.core.call import RequestOptions
 from gateway.core.price import Price, Rates
 from gateway.dialects import OPENAI_CHAT, Asked
 from gateway.routing import explain, features
@@ -20,7 +20,9 @@ def test_all_that_was_decided_is_in_it() -> None:
         world.router([{"when": {"tag": "t"}, "no_cache": True}], [{"tier": "fast"}], known=known),
         clock=lambda: 0.0,
     )
-    decision, plan = world.decided(clockless, world.call("a", steer=Steer(tags=("t", "s"))))
+    decision, plan = world.decided(
+        clockless, world.call("a", steer=RequestOptions(tags=("t", "s")))
+    )
     assert explain.view(decision, plan, [()], 1e9) == {
         "lab": "openai",
         "tier": "fast",

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from gateway.core.call import Key, Steer
+from gateway.core.call import Key, RequestOptions
 from gateway.core.errors import ProblemError
 from gateway.routing import explain
 from gateway.routing.explanation_redaction import hidden, veil
@@ -82,7 +82,7 @@ def test_errors_repeat_what_the_client_wrote(model: str, key: Key, message: str)
 
 
 def test_an_alias_is_told_by_its_own_name_on_a_lab_that_does_not_serve_it() -> None:
-    call = world.call("x", model="jewel", steer=Steer(lab="openai"))
+    call = world.call("x", model="jewel", steer=RequestOptions(lab="openai"))
     with pytest.raises(ProblemError, match="does not serve the model 'jewel'"):
         world.decided(world.router(known=KNOWN), call)
 

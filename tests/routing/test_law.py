@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from gateway.cli.explain import command
 from gateway.cli.session import Session
 from gateway.core import jsonio
-from gateway.core.call import Call, Steer
+from gateway.core.call import Call, RequestOptions
 from gateway.core.errors import ProblemError
-from gateway.core.ledger_rows import Entry, Row
+from gateway.core.ledger_rows import FinalRow, Row
 from gateway.core.loss import Loss
 from gateway.dialects import DIALECTS, OPENAI_CHAT, Telling, translation
 from gateway.evaluation.replay.replay import Walk
@@ -95,7 +95,7 @@ class Doors:
         self.runner.run(self.gateway.stop())
         self.runner.close()
 
-    def engine(self, body: bytes, steer: Steer) -> Json:
+    def engine(self, body: bytes, steer: RequestOptions) -> Json:
         call = Call(
             id="c", dialect=OPENAI_CHAT.name, operation="generate", body=body, steer=steer,
             received_at=time.time(), started=0,
@@ -107,15 +107,15 @@ class Doors:
             told: Json = jsonio.loads(OPENAI_CHAT.problem(error.problem))
             return told
 
-    def post(self, path: str, body: bytes, steer: Steer) -> httpx.Response:
+    def post(self, path: str, body: bytes, steer: RequestOptions) -> httpx.Response:
         said = {"lab": steer.lab, "tier": steer.tier, "tags": ", ".join(steer.tags), "cache": "off"}
         headers = {f"x-tiergate-{name}": value for name, value in said.items() if value}
         return self.runner.run(self.client.post(path, content=body, headers=headers))
 
-    def row(self, entry: Entry) -> Json:
+    def row(self, entry: FinalRow) -> Json:
         """What is decided again for a row, as it comes out of the journal."""
         kept = journal.read(journal.write(entry))
-        assert isinstance(kept, Entry)
+        assert isinstance(kept, FinalRow)
         walk = Walk(self.gateway.engine.router)
         walk.take(logged(kept))
         assert (walk.sums.total.changed, walk.sums.total.undecided) == (0, 0)
@@ -127,7 +127,7 @@ class Doors:
         lost: list[tuple[Loss, ...]] = [()] * len(plan.targets)
         return timeless(unlossy(explain.view(decision, plan, lost, entry.at)))
 
-    def command(self, body: bytes, steer: Steer) -> Json:
+    def command(self, body: bytes, steer: RequestOptions) -> Json:
         words = ["-", "--json"]
         words += ["--lab", steer.lab] if steer.lab else []
         words += ["--tier", steer.tier] if steer.tier else []
@@ -195,7 +195,7 @@ BODIES = st.fixed_dictionaries(
     },
 )
 STEERS = st.builds(
-    Steer,
+    RequestOptions,
     lab=st.sampled_from([None, None, None, "openai", "mistral", "local", "nowhere"]),
     tier=st.sampled_from([None, None, None, "fast", "reasoning", "huge"]),
     tags=st.sampled_from([(), (), ("support",), ("support", "other")]),
@@ -211,14 +211,18 @@ def body_of(parts: Json) -> bytes:
 
 @settings(max_examples=60)
 @given(parts=BODIES, steer=STEERS)
-@example(parts={"model": "auto", "text": "Prove it.", "tools": [TOOL]}, steer=Steer())
-@example(parts={"model": "gpt-4o", "text": "hi", "stream": True}, steer=Steer(tags=("support",)))
-@example(parts={"model": "gpt-6.2-sol", "text": "hi", "tools": [TOOL]}, steer=Steer())
-@example(parts={"model": "auto", "text": "hi"}, steer=Steer(lab="local"))
-@example(parts={"model": "claude-opus-4-8", "text": "hi"}, steer=Steer())
-@example(parts={"model": "claude-haiku-4-5-20251001", "text": "hi"}, steer=Steer())
-@example(parts={"model": "claude-opus-4-8", "text": "hi"}, steer=Steer(lab="openai"))
-def test_every_door_tells_the_same_decision(doors: Doors, parts: Json, steer: Steer) -> None:
+@example(parts={"model": "auto", "text": "Prove it.", "tools": [TOOL]}, steer=RequestOptions())
+@example(
+    parts={"model": "gpt-4o", "text": "hi", "stream": True}, steer=RequestOptions(tags=("support",))
+)
+@example(parts={"model": "gpt-6.2-sol", "text": "hi", "tools": [TOOL]}, steer=RequestOptions())
+@example(parts={"model": "auto", "text": "hi"}, steer=RequestOptions(lab="local"))
+@example(parts={"model": "claude-opus-4-8", "text": "hi"}, steer=RequestOptions())
+@example(parts={"model": "claude-haiku-4-5-20251001", "text": "hi"}, steer=RequestOptions())
+@example(parts={"model": "claude-opus-4-8", "text": "hi"}, steer=RequestOptions(lab="openai"))
+def test_every_door_tells_the_same_decision(
+    doors: Doors, parts: Json, steer: RequestOptions
+) -> None:
     body = body_of(parts)
     told = doors.engine(body, steer)
     assert doors.engine(body, steer) == told
@@ -229,7 +233,7 @@ def test_every_door_tells_the_same_decision(doors: Doors, parts: Json, steer: St
     before = len(doors.rows)
     served = doors.post("/v1/chat/completions", body, steer)
     entry = doors.rows[-1]
-    assert isinstance(entry, Entry)
+    assert isinstance(entry, FinalRow)
     assert entry.config == doors.gateway.site.built.catalogue.version
     assert (entry.asked, entry.status) == (parts["model"], served.status_code)
     assert doors.row(entry) == unlossy(told)
@@ -263,4 +267,4 @@ def test_every_door_tells_the_same_decision(doors: Doors, parts: Json, steer: St
 def test_the_command_reads_a_text_as_the_request_that_says_it(doors: Doors) -> None:
     body = body_of({"model": "auto", "text": "Prove it."})
     result = CliRunner().invoke(command, ["Prove it.", "--json"], obj=doors.session)
-    assert timeless(jsonio.loads(result.stdout_bytes)) == doors.engine(body, Steer())
+    assert timeless(jsonio.loads(result.stdout_bytes)) == doors.engine(body, RequestOptions())

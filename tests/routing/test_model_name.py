@@ -2,13 +2,13 @@
 
 import pytest
 
-from gateway.core.call import NO_STEER, OPEN, Key, Steer
+from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions
 from gateway.routing import model_name as pins
 from tests.routing import world
 
 GOOGLE_KEY = Key(name="g", lab="google")
 
-PINNED: list[tuple[str, Steer, Key, str, str, str, str | None]] = [
+PINNED: list[tuple[str, RequestOptions, Key, str, str, str, str | None]] = [
     # model, headers, key -> lab, tier, source, pinned model
     ("auto", NO_STEER, OPEN, "openai", "smart", "default", None),
     ("fast", NO_STEER, OPEN, "openai", "fast", "pin", None),
@@ -37,21 +37,27 @@ PINNED: list[tuple[str, Steer, Key, str, str, str, str | None]] = [
     ("openai/fast", NO_STEER, GOOGLE_KEY, "openai", "fast", "pin", None),
     ("luna", NO_STEER, GOOGLE_KEY, "openai", "fast", "pin", "luna"),
     # headers win over the name and the key
-    ("auto", Steer(lab="google"), OPEN, "google", "smart", "default", None),
-    ("fast", Steer(lab="google"), OPEN, "google", "fast", "pin", None),
-    ("openai/fast", Steer(lab="google"), OPEN, "google", "fast", "pin", None),
-    ("auto", Steer(lab="openai"), GOOGLE_KEY, "openai", "smart", "default", None),
-    ("auto", Steer(tier="reasoning"), OPEN, "openai", "reasoning", "pin", None),
-    ("fast", Steer(tier="reasoning"), OPEN, "openai", "reasoning", "pin", None),
-    ("luna", Steer(tier="smart"), OPEN, "openai", "smart", "pin", None),
-    ("auto", Steer(lab="google", tier="fast"), OPEN, "google", "fast", "pin", None),
-    ("argon", Steer(lab="google"), OPEN, "google", "reasoning", "pin", "argon"),
+    ("auto", RequestOptions(lab="google"), OPEN, "google", "smart", "default", None),
+    ("fast", RequestOptions(lab="google"), OPEN, "google", "fast", "pin", None),
+    ("openai/fast", RequestOptions(lab="google"), OPEN, "google", "fast", "pin", None),
+    ("auto", RequestOptions(lab="openai"), GOOGLE_KEY, "openai", "smart", "default", None),
+    ("auto", RequestOptions(tier="reasoning"), OPEN, "openai", "reasoning", "pin", None),
+    ("fast", RequestOptions(tier="reasoning"), OPEN, "openai", "reasoning", "pin", None),
+    ("luna", RequestOptions(tier="smart"), OPEN, "openai", "smart", "pin", None),
+    ("auto", RequestOptions(lab="google", tier="fast"), OPEN, "google", "fast", "pin", None),
+    ("argon", RequestOptions(lab="google"), OPEN, "google", "reasoning", "pin", "argon"),
 ]
 
 
 @pytest.mark.parametrize(("model", "steer", "key", "lab", "tier", "source", "pinned"), PINNED)
 def test_a_name_means_what_the_table_says(
-    model: str, steer: Steer, key: Key, lab: str, tier: str, source: str, pinned: str | None
+    model: str,
+    steer: RequestOptions,
+    key: Key,
+    lab: str,
+    tier: str,
+    source: str,
+    pinned: str | None,
 ) -> None:
     decision, plan = world.decided(world.router(), world.call(model=model, key=key, steer=steer))
     assert (decision.lab, decision.tier, decision.source) == (lab, tier, source)
@@ -62,7 +68,13 @@ def test_a_name_means_what_the_table_says(
 
 @pytest.mark.parametrize(("model", "steer", "key", "lab", "tier", "source", "pinned"), PINNED)
 def test_at_a_glance_it_is_the_same(
-    model: str, steer: Steer, key: Key, lab: str, tier: str, source: str, pinned: str | None
+    model: str,
+    steer: RequestOptions,
+    key: Key,
+    lab: str,
+    tier: str,
+    source: str,
+    pinned: str | None,
 ) -> None:
     seen = world.call(model=model, key=key, steer=steer)
     assert pins.leaves(seen, world.CATALOGUE) == (source != "pin")
@@ -79,7 +91,7 @@ def test_a_pinned_model_is_called_without_what_its_tier_would_add() -> None:
 
 
 def test_the_trace_says_where_a_pin_comes_from() -> None:
-    def first(model: str, steer: Steer = NO_STEER) -> list[str]:
+    def first(model: str, steer: RequestOptions = NO_STEER) -> list[str]:
         decision, _ = world.decided(world.router(), world.call(model=model, steer=steer))
         return world.lines(decision)[:2]
 
@@ -87,21 +99,21 @@ def test_the_trace_says_where_a_pin_comes_from() -> None:
     assert first("sol") == ["pin: openai/smart, model sol (a real model name)"]
     assert first("older")[0] == "pin: model openai/reasoning (alias older)"
     assert first("older")[1] == "pin: openai/reasoning (model 'openai/reasoning')"
-    assert first("luna", Steer(tier="smart")) == ["pin: tier smart (x-tiergate-tier)"]
+    assert first("luna", RequestOptions(tier="smart")) == ["pin: tier smart (x-tiergate-tier)"]
     assert first("auto")[0] == "-pin: lab openai ('auto' leaves the tier open)"
 
 
 ASK = "Ask for auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists."
 
-REFUSED: list[tuple[str, Steer, Key, str, str, str]] = [
+REFUSED: list[tuple[str, RequestOptions, Key, str, str, str]] = [
     # model, headers, key -> kind, parameter, message
     ("anthropic/auto", NO_STEER, OPEN, "model_not_found", "model",
      "The lab 'anthropic' is off. Labs that are on: google, openai."),
-    ("auto", Steer(lab="anthropic"), OPEN, "model_not_found", "x-tiergate-lab",
+    ("auto", RequestOptions(lab="anthropic"), OPEN, "model_not_found", "x-tiergate-lab",
      "The lab 'anthropic' is off. Labs that are on: google, openai."),
     ("auto", NO_STEER, Key(name="k", lab="anthropic"), "model_not_found", "model",
      "The lab 'anthropic' is off. Labs that are on: google, openai."),
-    ("auto", Steer(lab="mistral"), OPEN, "model_not_found", "x-tiergate-lab",
+    ("auto", RequestOptions(lab="mistral"), OPEN, "model_not_found", "x-tiergate-lab",
      "There is no lab 'mistral'. Labs that are on: google, openai."),
     ("opus", NO_STEER, OPEN, "model_not_found", "model",
      "The model 'opus' is off: no provider of it is on."),
@@ -109,9 +121,9 @@ REFUSED: list[tuple[str, Steer, Key, str, str, str]] = [
      "The model 'anthropic/opus' is off: no provider of it is on."),
     ("host/luna", NO_STEER, OPEN, "model_not_found", "model",
      "The model 'host/luna' is off: no provider of it is on."),
-    ("argon", Steer(lab="openai"), OPEN, "model_not_found", "model",
+    ("argon", RequestOptions(lab="openai"), OPEN, "model_not_found", "model",
      "The lab 'openai' does not serve the model 'argon'."),
-    ("google/argon", Steer(lab="openai"), OPEN, "model_not_found", "model",
+    ("google/argon", RequestOptions(lab="openai"), OPEN, "model_not_found", "model",
      "The lab 'openai' does not serve the model 'google/argon'."),
     ("lunar", NO_STEER, OPEN, "model_not_found", "model",
      f"The model 'lunar' is not served here. Did you mean 'luna'? {ASK}"),
@@ -123,30 +135,32 @@ REFUSED: list[tuple[str, Steer, Key, str, str, str]] = [
      f"The model 'gpt-4o' is not served here. {ASK}"),
     ("x" * 101, NO_STEER, OPEN, "model_not_found", "model",
      f"The model '{'x' * 100}...' is not served here. {ASK}"),
-    ("auto", Steer(tier="reasoner"), OPEN, "invalid_request", "x-tiergate-tier",
+    ("auto", RequestOptions(tier="reasoner"), OPEN, "invalid_request", "x-tiergate-tier",
      "There is no tier 'reasoner': it is fast, smart or reasoning."),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("model", "steer", "key", "kind", "param", "message"), REFUSED)
 def test_a_wrong_name_is_answered_with_what_to_do(
-    model: str, steer: Steer, key: Key, kind: str, param: str, message: str
+    model: str, steer: RequestOptions, key: Key, kind: str, param: str, message: str
 ) -> None:
     problem = world.refused(world.router(), world.call(model=model, key=key, steer=steer))
     assert (problem.kind, problem.param, problem.message) == (kind, param, message)
 
 
-DETAILED: list[tuple[str, Steer, str]] = [
+DETAILED: list[tuple[str, RequestOptions, str]] = [
     ("anthropic/auto", NO_STEER, "set ANTHROPIC_API_KEY"),
     ("opus", NO_STEER, "set ANTHROPIC_API_KEY"),
     ("host/luna", NO_STEER, "set HOST_API_KEY"),
     ("lunar", NO_STEER, ""),
-    ("argon", Steer(lab="openai"), ""),
+    ("argon", RequestOptions(lab="openai"), ""),
 ]
 
 
 @pytest.mark.parametrize(("model", "steer", "detail"), DETAILED)
-def test_what_the_operator_must_do_is_told_apart(model: str, steer: Steer, detail: str) -> None:
+def test_what_the_operator_must_do_is_told_apart(
+    model: str, steer: RequestOptions, detail: str
+) -> None:
     """A client cannot do it, and need not know the operator's settings."""
     problem = world.refused(world.router(), world.call(model=model, steer=steer))
     assert problem.detail == detail
@@ -177,10 +191,10 @@ def test_a_key_is_told_of_no_name_that_it_may_not_use(
 
 def test_a_key_is_told_of_no_lab_that_it_may_not_use() -> None:
     key = Key(name="k", labs=("google",))
-    call = world.call(key=key, steer=Steer(lab="mistral"))
+    call = world.call(key=key, steer=RequestOptions(lab="mistral"))
     message = world.refused(world.router(), call).message
     assert message == "There is no lab 'mistral'. Labs that are on: google."
-    none = world.call(key=Key(name="k", labs=()), steer=Steer(lab="mistral"))
+    none = world.call(key=Key(name="k", labs=()), steer=RequestOptions(lab="mistral"))
     assert world.refused(world.router(), none).message == "There is no lab 'mistral'."
 
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.call import Key, Steer
+from gateway.core.call import Key, RequestOptions
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import Evidence, Score, Thresholds
-from gateway.core.decision_record import Basis, Said
+from gateway.core.decision_context import DecisionContext, Score, Thresholds
+from gateway.core.decision_record import DecisionRecord, RecordedOptions
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.core.prompt import Prompt
 from gateway.core.target import TIERS, Target
 from gateway.dialects import OPENAI_CHAT, Asked
@@ -121,7 +121,7 @@ KEYS = st.builds(
     complete=st.sampled_from([None, "hold"]),
 )
 STEERS = st.builds(
-    Steer,
+    RequestOptions,
     lab=st.sampled_from([None, None, "google", "nowhere"]),
     tier=st.sampled_from([None, None, None, "fast"]),
     tags=st.sampled_from([(), ("a", "b")]),
@@ -150,7 +150,7 @@ PROMPTS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     },
 )
 EVIDENCE = st.builds(
-    Evidence,
+    DecisionContext,
     at=st.just(1_793_000_000.5),
     ceiling=st.sampled_from([None, None, *TIERS]),
     thresholds=st.sampled_from([None, Thresholds(0.1, 0.2, "mine")]),
@@ -160,7 +160,9 @@ EVIDENCE = st.builds(
 type Decided = tuple[Decision, Plan] | Problem
 
 
-def kept(case: Case, steer: Steer, key: Key, prompt: Json, evidence: Evidence) -> Entry:
+def kept(
+    case: Case, steer: RequestOptions, key: Key, prompt: Json, evidence: DecisionContext
+) -> FinalRow:
     """The row of a case, as it comes out of the journal."""
     row = entry(
         key=key.name,
@@ -170,7 +172,7 @@ def kept(case: Case, steer: Steer, key: Key, prompt: Json, evidence: Evidence) -
         basis=case(),
     )
     read = journal.read(journal.write(row))
-    assert isinstance(read, Entry)
+    assert isinstance(read, FinalRow)
     assert read.basis == row.basis is not None
     return read
 
@@ -182,7 +184,7 @@ def outcome(decided: tuple[Decision, Plan]) -> Decided:
 @settings(max_examples=300)
 @given(router=ROUTERS, prompt=PROMPTS, key=KEYS, steer=STEERS, evidence=EVIDENCE)
 def test_a_row_is_decided_as_its_call_was(
-    router: Router, prompt: Json, key: Key, steer: Steer, evidence: Evidence
+    router: Router, prompt: Json, key: Key, steer: RequestOptions, evidence: DecisionContext
 ) -> None:
     """With the same trace; what is not kept is said, and that is only of tools beyond counting."""
     case = Case(router, world.call(key=key, steer=steer, **prompt), OPENAI_CHAT, evidence)
@@ -208,13 +210,13 @@ def test_a_row_is_decided_as_its_call_was(
 @settings(max_examples=200)
 @given(router=ROUTERS, prompt=PROMPTS, key=KEYS, steer=STEERS, evidence=EVIDENCE)
 def test_what_is_found_out_while_a_call_waits_is_what_is_found_out_when_it_is_over(
-    router: Router, prompt: Json, key: Key, steer: Steer, evidence: Evidence
+    router: Router, prompt: Json, key: Key, steer: RequestOptions, evidence: DecisionContext
 ) -> None:
     """Also of one that then has to go to a cheaper tier."""
     found = []
     for early in (True, False):
         case = Case(router, world.call(key=key, steer=steer, **prompt), OPENAI_CHAT, evidence)
-        told: list[Basis | None] = []
+        told: list[DecisionRecord | None] = []
         with suppress(ProblemError):
             case.decide()
             if early:
@@ -239,7 +241,7 @@ def test_a_call_that_names_its_model_finds_out_where_it_stands_while_it_waits(
 
     call = world.call("hi", model=model)
     call.asked = Strict(OPENAI_CHAT, OPENAI_CHAT.read(b'{"model": "auto", "messages": []}'))
-    case = Case(world.router(), call, OPENAI_CHAT, Evidence())
+    case = Case(world.router(), call, OPENAI_CHAT, DecisionContext())
     decision, _ = case.decide()
     assert (decision.source == "pin") is early
     case.ready()
@@ -255,7 +257,7 @@ def test_what_a_row_keeps_is_not_found_out_early_where_rules_read_the_text(when:
         world.router(choices=[{"when": when, "tier": "fast"}]),
         world.call("hi"),
         OPENAI_CHAT,
-        Evidence(),
+        DecisionContext(),
     )
     decision, _ = case.decide()
     assert decision.source != "pin"
@@ -270,14 +272,14 @@ def test_what_cannot_be_written_already_is_left_to_who_sends_it() -> None:
 
     call = world.call("hi", model="auto")
     call.asked = Broken(OPENAI_CHAT, OPENAI_CHAT.read(b'{"model": "auto", "messages": []}'))
-    case = Case(world.router(), call, OPENAI_CHAT, Evidence())
+    case = Case(world.router(), call, OPENAI_CHAT, DecisionContext())
     case.decide()
     case.ready()
     assert case() is not None
 
 
-def basis(router: Router, text: str, **more: Any) -> Basis:
-    case = Case(router, world.call(text, **more), OPENAI_CHAT, Evidence())
+def basis(router: Router, text: str, **more: Any) -> DecisionRecord:
+    case = Case(router, world.call(text, **more), OPENAI_CHAT, DecisionContext())
     case.decide()
     found = case()
     assert found is not None
@@ -287,7 +289,9 @@ def basis(router: Router, text: str, **more: Any) -> Basis:
 def test_the_text_is_not_on_the_row() -> None:
     told = journal.write(
         entry(
-            basis=basis(world.router(), "Where is the canary?", steer=Steer(conversation="canary"))
+            basis=basis(
+                world.router(), "Where is the canary?", steer=RequestOptions(conversation="canary")
+            )
         )
     )
     assert b"canary" not in told
@@ -332,10 +336,14 @@ WISHES: Json = {
 
 @pytest.mark.parametrize("name", WISHES)
 def test_each_wish_of_a_prompt_is_on_the_row(name: str) -> None:
-    assert {*Basis.__struct_fields__} & {*Prompt.__struct_fields__} == {*WISHES, "chars", "members"}
+    assert {*DecisionRecord.__struct_fields__} & {*Prompt.__struct_fields__} == {
+        *WISHES,
+        "chars",
+        "members",
+    }
     found = basis(world.router(), "hi", model="fast", **{name: WISHES[name]})
     kept = {one: getattr(found, one) for one in WISHES}
-    none = {one: getattr(Basis(), one) for one in WISHES}
+    none = {one: getattr(DecisionRecord(), one) for one in WISHES}
     assert kept == none | {name: WISHES[name]}
 
 
@@ -378,15 +386,15 @@ def test_what_is_not_kept_is_never_guessed() -> None:
 def test_a_row_that_asked_for_live_is_decided_as_one_that_asked_for_hold() -> None:
     """An earlier version wrote it; the row is still read."""
     router = world.router()
-    kept = msgspec.structs.replace(basis(router, "hi"), said=Said(complete="live"))
+    kept = msgspec.structs.replace(basis(router, "hi"), said=RecordedOptions(complete="live"))
     row = journal.read(journal.write(entry(asked="auto", basis=kept)))
-    assert isinstance(row, Entry)
+    assert isinstance(row, FinalRow)
     assert again(router, row)[0].complete == "hold"
 
 
 def test_a_classifier_that_reads_the_text_is_believed_what_it_said() -> None:
     router = world.router(classifier=Reader())
-    case = Case(router, world.call("a word"), OPENAI_CHAT, Evidence())
+    case = Case(router, world.call("a word"), OPENAI_CHAT, DecisionContext())
     was, _ = case.decide()
     found = case()
     assert found is not None
@@ -430,14 +438,14 @@ def test_a_row_is_written_whatever_its_basis_is() -> None:
         def version(self) -> str:  # type: ignore[override]
             raise RuntimeError
 
-    case = Case(world.router(classifier=Broken()), world.call("hi"), OPENAI_CHAT, Evidence())
+    case = Case(world.router(classifier=Broken()), world.call("hi"), OPENAI_CHAT, DecisionContext())
     case.decide()
     assert case() is None
 
 
 def test_what_stood_at_urls_is_not_known() -> None:
-    row = entry(asked="auto", basis=Basis(images=1, user_tokens=1, signals={}))
-    seen = Recorded(row, row.basis or Basis())
+    row = entry(asked="auto", basis=DecisionRecord(images=1, user_tokens=1, signals={}))
+    seen = Recorded(row, row.basis or DecisionRecord())
     with pytest.raises(UnreadError, match="can be given what stood at URLs"):
         seen.closed(world.LUNA)
 

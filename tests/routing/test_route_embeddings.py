@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.core.call import Key, Steer
+from gateway.core.call import Key, RequestOptions
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Lab, Provider, Target
@@ -97,7 +97,7 @@ def test_a_name_leads_to_all_targets_of_its_model_in_order(
 
 def test_neither_choices_nor_the_classifier_are_asked() -> None:
     known = router(choices=[{"tier": "reasoning"}], classifier=Never(), known=KNOWN)
-    decision, _ = decided(call("prove it", "auto", steer=Steer(tier="fast")), known)
+    decision, _ = decided(call("prove it", "auto", steer=RequestOptions(tier="fast")), known)
     assert [(step.step, step.effect) for step in decision.trace] == [
         ("embed", "ignored"),
         ("embed", "openai, model small"),
@@ -106,12 +106,12 @@ def test_neither_choices_nor_the_classifier_are_asked() -> None:
 
 def test_a_key_or_a_header_names_the_lab() -> None:
     assert decided(call("x", "small", key=Key(name="k", lab="other")))[0].lab == "other"
-    assert decided(call("x", "small", steer=Steer(lab="other")))[0].lab == "other"
+    assert decided(call("x", "small", steer=RequestOptions(lab="other")))[0].lab == "other"
 
 
 def test_a_header_that_names_a_lab_without_the_model_is_ignored() -> None:
     """A client may send it with each of its calls; an embedding model is never exchanged."""
-    decision, plan = decided(call("x", "large", steer=Steer(lab="other")))
+    decision, plan = decided(call("x", "large", steer=RequestOptions(lab="other")))
     assert (decision.lab, names(plan)) == ("openai", ["openai/large"])
     assert [(step.matched, step.effect, step.why) for step in decision.trace] == [
         (False, "ignored", "x-tiergate-lab: other does not have this embedding model"),
@@ -138,15 +138,17 @@ def test_guards_and_scopes_bound_it() -> None:
 @pytest.mark.parametrize(
     ("model", "steer", "said"),
     [
-        ("smal", Steer(),
+        ("smal", RequestOptions(),
          ("'smal' is no embedding model that is served here. Did you mean 'small'? "
           "Those that are: small, openai/small, large, own.")),
-        ("bare/auto", Steer(), "The lab 'bare' has no embedding model."),
-        ("auto", Steer(lab="none"), "There is no lab 'none'."),
-        ("x" * 200, Steer(), f"'{'x' * 100}...' is no embedding model"),
+        ("bare/auto", RequestOptions(), "The lab 'bare' has no embedding model."),
+        ("auto", RequestOptions(lab="none"), "There is no lab 'none'."),
+        ("x" * 200, RequestOptions(), f"'{'x' * 100}...' is no embedding model"),
     ],
 )  # fmt: skip
-def test_an_unknown_name_is_told_with_those_that_exist(model: str, steer: Steer, said: str) -> None:
+def test_an_unknown_name_is_told_with_those_that_exist(
+    model: str, steer: RequestOptions, said: str
+) -> None:
     problem = refused(call("x", model, steer=steer))
     assert problem.kind == "model_not_found"
     assert problem.message.startswith(said)

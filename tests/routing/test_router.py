@@ -5,8 +5,8 @@ from itertools import count
 import msgspec
 import pytest
 
-from gateway.core.call import Key, Steer
-from gateway.core.decision_context import Evidence, Score, Thresholds
+from gateway.core.call import Key, RequestOptions
+from gateway.core.decision_context import DecisionContext, Score, Thresholds
 from gateway.core.errors import ProblemError
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from gateway.routing.classifier.heuristic import THRESHOLDS, Prior
@@ -270,15 +270,15 @@ def test_a_key_s_labs_bound_where_it_goes(labs: tuple[str, ...], model: str, lab
 @pytest.mark.parametrize(
     ("labs", "model", "steer", "what"),
     [
-        (("google",), "openai/auto", Steer(), "the lab 'openai'"),
-        (("google",), "luna", Steer(), "the model 'luna'"),
-        (("google",), "auto", Steer(lab="openai"), "the lab 'openai'"),
-        ((), "auto", Steer(), "any lab"),
-        (("anthropic",), "auto", Steer(), "any lab"),
+        (("google",), "openai/auto", RequestOptions(), "the lab 'openai'"),
+        (("google",), "luna", RequestOptions(), "the model 'luna'"),
+        (("google",), "auto", RequestOptions(lab="openai"), "the lab 'openai'"),
+        ((), "auto", RequestOptions(), "any lab"),
+        (("anthropic",), "auto", RequestOptions(), "any lab"),
     ],
 )
 def test_a_key_is_refused_a_lab_that_it_does_not_have(
-    labs: tuple[str, ...], model: str, steer: Steer, what: str
+    labs: tuple[str, ...], model: str, steer: RequestOptions, what: str
 ) -> None:
     """It is told what it has named itself, and of no lab beside its own."""
     key = Key(name="k", labs=labs)
@@ -329,12 +329,12 @@ def test_evidence_bounds_what_is_decided() -> None:
     """Thresholds of the key's own traffic take away, and never add; a budget's tier bounds."""
     known = world.router(classifier=Fixed(0.45, 0.55))
 
-    def tier(evidence: Evidence) -> str | None:
+    def tier(evidence: DecisionContext) -> str | None:
         return decide(known, world.call("a"), OPENAI_CHAT, evidence)[0].tier
 
-    assert tier(Evidence()) == "reasoning"
-    assert tier(Evidence(thresholds=Thresholds(0.46, 0.5, "k-1"))) == "smart"
-    assert tier(Evidence(thresholds=Thresholds(0.45, 0.5, "k-2"))) == "fast"
-    assert tier(Evidence(thresholds=Thresholds(0.46, 0.5, "k-3"), ceiling="fast")) == "fast"
+    assert tier(DecisionContext()) == "reasoning"
+    assert tier(DecisionContext(thresholds=Thresholds(0.46, 0.5, "k-1"))) == "smart"
+    assert tier(DecisionContext(thresholds=Thresholds(0.45, 0.5, "k-2"))) == "fast"
+    assert tier(DecisionContext(thresholds=Thresholds(0.46, 0.5, "k-3"), ceiling="fast")) == "fast"
     known = world.router(classifier=Fixed(0.9, 0.95))
-    assert tier(Evidence(thresholds=Thresholds(0.91, 0.96, "k-4"))) == "fast"
+    assert tier(DecisionContext(thresholds=Thresholds(0.91, 0.96, "k-4"))) == "fast"

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from gateway.core.call import Key, Steer
+from gateway.core.call import Key, RequestOptions
 from gateway.core.errors import ProblemError
 from gateway.core.target import Catalogue, Target
 from gateway.dialects import OPERATIONS
@@ -94,29 +94,29 @@ def test_a_call_that_names_no_lab_goes_where_its_key_may(
         (
             key("sol"),
             "luna",
-            Steer(),
+            RequestOptions(),
             "This key may not use the model 'luna' for this call: it is no model of this key.",
         ),
         (
             key("sol"),
             "openai/fast",
-            Steer(),
+            RequestOptions(),
             "any model of openai/fast for this call: each is no model of this key.",
         ),
-        (key("sol"), "auto", Steer(lab="google"), "any model of lab google for this call"),
+        (key("sol"), "auto", RequestOptions(lab="google"), "any model of lab google for this call"),
         (
             key("sol"),
             "auto",
-            Steer(lab="google", tier="fast"),
+            RequestOptions(lab="google", tier="fast"),
             "any model of google/fast for this call",
         ),
-        (key(regions=["us"]), "openai/auto", Steer(), "is in no region of this key"),
-        (key("none*"), "auto", Steer(), "may not use any lab for this call"),
-        (key("sol"), "fast", Steer(), "may not use any lab for this call"),
+        (key(regions=["us"]), "openai/auto", RequestOptions(), "is in no region of this key"),
+        (key("none*"), "auto", RequestOptions(), "may not use any lab for this call"),
+        (key("sol"), "fast", RequestOptions(), "may not use any lab for this call"),
     ],
 )
 def test_a_key_is_refused_what_it_asks_for_and_does_not_hold(
-    holder: Key, model: str, steer: Steer, message: str
+    holder: Key, model: str, steer: RequestOptions, message: str
 ) -> None:
     problem = world.refused(
         world.router(known=KNOWN), world.call("a", model=model, key=holder, steer=steer)

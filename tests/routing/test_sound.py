@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.core.call import Key, Steer
-from gateway.core.conversation import Turn
-from gateway.core.decision_context import Evidence
+from gateway.core.call import Key, RequestOptions
+from gateway.core.conversation import ConversationTurn
+from gateway.core.decision_context import DecisionContext
 from gateway.core.errors import ProblemError
 from gateway.core.target import TIERS
 from gateway.dialects import DIALECTS, OPENAI_CHAT
@@ -128,7 +128,7 @@ class Dice:
             self.one([words, "", words + "!"]),
             model=self.one([*NAMES, "x", ""]),
             key=self.one(KEYS),
-            steer=Steer(tags=tuple(self.some([*TAGS, "v"], 3))),
+            steer=RequestOptions(tags=tuple(self.some([*TAGS, "v"], 3))),
             dialect=self.one(SPOKEN),
             user_turns=self.one([0, 1, 2, 3, 4]),
             tools=self.one([(), ("read",), ("write", "rest"), ("write",)]),
@@ -137,11 +137,13 @@ class Dice:
             files=self.one([0, 1]),
             stream=self.one([True, False]),
         )
-        seen.turn = Turn(kind=self.one(["main", "side", "agent"]), client=self.one(["", *CLIENTS]))
+        seen.turn = ConversationTurn(
+            kind=self.one(["main", "side", "agent"]), client=self.one(["", *CLIENTS])
+        )
         return seen
 
-    def at(self) -> Evidence:
-        return Evidence(at=1_793_000_000 + 3600.0 * self._random.randint(0, 200))
+    def at(self) -> DecisionContext:
+        return DecisionContext(at=1_793_000_000 + 3600.0 * self._random.randint(0, 200))
 
 
 class Trial:
@@ -163,7 +165,7 @@ class Trial:
             *unreachable_rules.warnings(source, DIALECTS, KEYS if keyed else None),
         ]
 
-    def broken(self, item: Mistake, call: Features, at: Evidence) -> bool:
+    def broken(self, item: Mistake, call: Features, at: DecisionContext) -> bool:
         """Whether a call shows that a finding is wrong."""
         rules = self.router.rules
         view = rules.view(call, at)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.decision_context import Cut, Evidence, Score, Thresholds
+from gateway.core.decision_context import DecisionContext, Score, ShareCut, Thresholds
 from gateway.core.target import TIERS, Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import explain
@@ -72,7 +72,7 @@ def test_what_a_tier_had_too_much_of_is_made_up_for() -> None:
     """Soon, by two points at most, and by one upwards; a bound of nothing stays one."""
     most = Most(reasoning=0.10, smart=0.40)
 
-    def bounded(turns: int, reasoned: int, smart: int, most: Most = most) -> Cut:
+    def bounded(turns: int, reasoned: int, smart: int, most: Most = most) -> ShareCut:
         return cut([*counts(at_0=50, at_200=50), turns, reasoned, smart], most)
 
     assert bounded(0, 0, 0) == cut(counts(at_0=50, at_200=50), most)
@@ -82,14 +82,14 @@ def test_what_a_tier_had_too_much_of_is_made_up_for() -> None:
     assert bounded(1_000, 0, 0).reasoning == pytest.approx(0.11 * 2 / CELLS)
     fewer, more = bounded(1_000, 100, 405).smart, bounded(1_000, 100, 395).smart
     assert fewer < bounded(1_000, 100, 400).smart < more
-    assert bounded(1_000, 0, 0, Most(reasoning=0.0, smart=0.0)) == Cut(0.0, 0.0)
+    assert bounded(1_000, 0, 0, Most(reasoning=0.0, smart=0.0)) == ShareCut(0.0, 0.0)
     assert bounded(1_000, 1_000, 0, Most(reasoning=0.001)).reasoning == 0.0
     assert bounded(1_000, 0, 900, Most()) == NONE
 
 
 def test_a_cell_is_parted_by_the_moment() -> None:
     """The same evidence gives the same side; over moments the sides are as even as chance."""
-    half = Cut(reasoning=0.5 / CELLS, smart=2.0)
+    half = ShareCut(reasoning=0.5 / CELLS, smart=2.0)
     found = Counter(under(Score(0, 0), OWN, half, 1.7e9 + turn) for turn in range(10_000))
     assert found == Counter(under(Score(0, 0), OWN, half, 1.7e9 + turn) for turn in range(10_000))
     assert found["reasoning"] == pytest.approx(5_000, abs=200)
@@ -132,7 +132,7 @@ def test_no_turn_goes_higher_than_its_own_thresholds_send_it(
     fast: float, more: float, end: tuple[float, float], at: float
 ) -> None:
     score = Score(fast, min(1.0, fast + more))
-    own, used = heuristic.tier(score, OWN), under(score, OWN, Cut(*end), at)
+    own, used = heuristic.tier(score, OWN), under(score, OWN, ShareCut(*end), at)
     assert TIERS.index(used) <= TIERS.index(own)
 
 
@@ -198,8 +198,8 @@ def test_the_shares_of_later_turns_are_within_two_points(draw: Draw) -> None:
 def test_a_decision_says_where_a_share_was_full() -> None:
     """What it would have been, what it is, and the snapshot; its score and thresholds are kept."""
     known = world.router(classifier=Fixed(0.1, 0.2))
-    used = Thresholds(0.53, 0.63, "key-1", Cut(reasoning=0.0, smart=2.0))
-    decision, plan = decide(known, world.call("a"), OPENAI_CHAT, Evidence(thresholds=used))
+    used = Thresholds(0.53, 0.63, "key-1", ShareCut(reasoning=0.0, smart=2.0))
+    decision, plan = decide(known, world.call("a"), OPENAI_CHAT, DecisionContext(thresholds=used))
     cuts = {"reasoning": 0.0, "smart": 2.0}
     assert explain.view(decision, plan, [()] * len(plan.targets), 0.0)["thresholds"] == {
         "id": "key-1", "fast": 0.53, "smart": 0.63, "cut": cuts,
@@ -218,10 +218,10 @@ def test_a_decision_says_where_a_share_was_full() -> None:
 def test_a_judge_stands_before_the_classifier() -> None:
     """Its score decides as the classifier's would; where it said nothing that is told."""
     known = world.router(classifier=Fixed(0.9, 0.95))
-    judged = Evidence(judged=Score(0.0, 0.0))
+    judged = DecisionContext(judged=Score(0.0, 0.0))
     decision, _ = decide(known, world.call("a"), OPENAI_CHAT, judged)
     assert (decision.tier, decision.source) == ("reasoning", "classifier")
     assert world.lines(decision)[-1] == "classifier: reasoning (judged by a model)"
-    decision, _ = decide(known, world.call("a"), OPENAI_CHAT, Evidence(unjudged="too late"))
+    decision, _ = decide(known, world.call("a"), OPENAI_CHAT, DecisionContext(unjudged="too late"))
     assert decision.tier == "fast"
     assert "-judge: degraded (too late)" in world.lines(decision)

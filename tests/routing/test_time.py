@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.core.decision_context import Evidence
+from gateway.core.decision_context import DecisionContext
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing.router import decide
 from tests.routing import world
@@ -16,7 +16,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 def holds(time: Json, at: datetime) -> bool:
     made = world.rules(choices=[{"when": {"time": time}, "tier": "fast"}])
-    return made.choices[0].test(made.view(world.call(), Evidence(at=at.timestamp())))
+    return made.choices[0].test(made.view(world.call(), DecisionContext(at=at.timestamp())))
 
 
 OFFICE: Json = {"hours": "08:00-18:00", "days": ["mon-fri"], "zone": "Europe/Berlin"}
@@ -84,5 +84,5 @@ def test_a_decision_takes_the_time_from_its_evidence_alone() -> None:
     )
     for hour, tier in ((3, "fast"), (12, "reasoning"), (15, "smart")):
         at = datetime(2026, 11, 26, hour, tzinfo=UTC).timestamp()
-        decision, _ = decide(known, world.call(), OPENAI_CHAT, Evidence(at=at))
+        decision, _ = decide(known, world.call(), OPENAI_CHAT, DecisionContext(at=at))
         assert decision.tier == tier

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.core.call import NO_STEER, OPEN, Key, Steer
-from gateway.core.decision_context import Evidence
+from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions
+from gateway.core.decision_context import DecisionContext
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.target import Catalogue, Maker, Provider, Target, Targets, Tier
+from gateway.core.target import Catalogue, NameOwner, Provider, Target, Targets, Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.dialects.openai_chat import EMBEDDINGS
 from gateway.routing import model_name as pins
@@ -33,9 +33,9 @@ OSS = target(OPENAI, "gpt-oss-1")
 VECTOR = target(OPENAI, "text-embedding-3")
 
 
-def maker(provider: Provider, lab_name: str, *names: str, embeds: bool = False) -> Maker:
+def maker(provider: Provider, lab_name: str, *names: str, embeds: bool = False) -> NameOwner:
     made = Targets(lambda name: Target(provider=provider, model=name))
-    return Maker(
+    return NameOwner(
         provider=provider,
         lab=lab_name,
         names=names,
@@ -154,17 +154,17 @@ def test_what_is_nobodys_or_could_be_another_url_is_not_found(asked: str) -> Non
 
 
 def test_a_lab_that_the_caller_names_is_not_exchanged() -> None:
-    problem = refused("claude-opus-4-8", steer=Steer(lab="openai"))
+    problem = refused("claude-opus-4-8", steer=RequestOptions(lab="openai"))
     assert problem.kind == "model_not_found"
     assert "'openai' does not serve the model 'claude-opus-4-8'" in problem.message
     decision, _ = world.decided(
-        router(), world.call(model="claude-opus-4-8", steer=Steer(lab="anthropic"))
+        router(), world.call(model="claude-opus-4-8", steer=RequestOptions(lab="anthropic"))
     )
     assert decision.lab == "anthropic"
 
 
 def test_a_tier_that_the_caller_names_is_of_the_makers_lab() -> None:
-    call = world.call(model="claude-opus-4-8", steer=Steer(tier="fast"))
+    call = world.call(model="claude-opus-4-8", steer=RequestOptions(tier="fast"))
     decision, plan = world.decided(router(), call)
     assert (decision.lab, decision.tier, decision.model) == ("anthropic", "fast", None)
     assert world.names(plan) == ["anthropic/claude-haiku-5"]
@@ -221,7 +221,7 @@ def test_guards_bound_it_and_never_exchange_it(
 
 def test_a_budget_that_leaves_a_tier_leaves_nothing_of_no_tier() -> None:
     with pytest.raises(ProblemError, match="may not use"):
-        decide(router(), world.call(model="gpt-4o"), OPENAI_CHAT, Evidence(ceiling="fast"))
+        decide(router(), world.call(model="gpt-4o"), OPENAI_CHAT, DecisionContext(ceiling="fast"))
 
 
 def test_what_its_provider_cannot_be_asked_is_refused() -> None:
@@ -272,7 +272,7 @@ def test_a_family_chooses_the_tier_where_its_provider_is_off(
 def test_a_family_never_leaves_the_lab_of_a_host_of_its_maker() -> None:
     key = Key(name="k", labs=("openai",))
     assert refused("claude-opus-4-8", HOSTED, key=key).kind == "not_allowed"
-    problem = refused("claude-opus-4-8", HOSTED, steer=Steer(lab="openai"))
+    problem = refused("claude-opus-4-8", HOSTED, steer=RequestOptions(lab="openai"))
     assert "'openai' does not serve the model" in problem.message
 
 
@@ -308,7 +308,7 @@ def test_calls_that_name_it_again_are_decided_the_same() -> None:
     named = Named(router())
     for model in ("gpt-4o", "claude-haiku-5-20260901", "gpt-4o", "claude-haiku-5-20260901"):
         call = world.call(model=model)
-        found = named.decide(call, OPENAI_CHAT, Evidence())
+        found = named.decide(call, OPENAI_CHAT, DecisionContext())
         again = world.decided(router(), call)
         assert world.timeless(found[0]) == world.timeless(again[0])
         assert found[1] == again[1]
@@ -343,13 +343,15 @@ def test_its_target_is_made_once_and_away_from_calls() -> None:
         assert unlisted_models.unmade(world.call(model=name), "generate", catalogue) is None
 
 
-def embed(model: str, key: Key = OPEN, steer: Steer = NO_STEER) -> tuple[str, list[str], list[str]]:
+def embed(
+    model: str, key: Key = OPEN, steer: RequestOptions = NO_STEER
+) -> tuple[str, list[str], list[str]]:
     decision, plan = decide(router(), _vectors(model, key, steer), EMBEDDINGS)
     assert decision.tier is None
     return decision.lab, world.names(plan), [step.effect for step in decision.trace]
 
 
-def _vectors(model: str, key: Key = OPEN, steer: Steer = NO_STEER) -> Features:
+def _vectors(model: str, key: Key = OPEN, steer: RequestOptions = NO_STEER) -> Features:
     return world.call("text", model=model, key=key, steer=steer)
 
 
@@ -357,7 +359,7 @@ def test_embedding_models_are_passed_too() -> None:
     found = ["openai/text-embedding-ada-002"]
     assert embed("text-embedding-ada-002") == ("openai", found, ["openai, model text-embedding-ada-002"])  # fmt: skip
     assert embed("openai/text-embedding-ada-002")[:2] == ("openai", found)
-    assert embed("text-embedding-ada-002", steer=Steer(lab="anthropic"))[2][0] == "ignored"
+    assert embed("text-embedding-ada-002", steer=RequestOptions(lab="anthropic"))[2][0] == "ignored"
     call = _vectors("text-embedding-ada-003")
     assert unlisted_models.unmade(call, "embeddings", BOTH) is not None
     assert unlisted_models.unmade(_vectors("claude-vec"), "embeddings", BOTH) is None

@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.call import NO_STEER, OPEN, Key, Steer
+from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.facts import Facts
+from gateway.core.facts import ModelFacts
 from gateway.core.prompt import Prompt
 from gateway.core.target import Account, Catalogue, Lab, Provider, Target, Tier, places
 from gateway.dialects import OPENAI_CHAT
@@ -39,7 +39,7 @@ HOST = provider("host", why="set HOST_API_KEY")
 
 
 def target(where: Provider, model: str, effort: str | None = None, **facts: Any) -> Target:
-    return Target(provider=where, model=model, effort=effort, facts=Facts(**facts))
+    return Target(provider=where, model=model, effort=effort, facts=ModelFacts(**facts))
 
 
 LUNA = target(OPENAI, "luna", "none", context=1_000, vision=True)
@@ -113,7 +113,7 @@ def call(
     text: str = "",
     model: str = "auto",
     key: Key = OPEN,
-    steer: Steer = NO_STEER,
+    steer: RequestOptions = NO_STEER,
     dialect: str = OPENAI_CHAT.name,
     **prompt: Any,
 ) -> Features:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry, Intent
+from gateway.core.ledger_rows import FinalRow, IntentRow
 from gateway.ledger.journal import Journal
 from gateway.ledger.recovery import Recovered
 from gateway.limits.counters import Ask, Need, Passed
@@ -30,11 +30,11 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 KEY = {"TIERGATE_KEYS": f"one={hashlib.sha256(b's').hexdigest()}"}
 
 
-INTENT = Intent(
+INTENT = IntentRow(
     id="tg-1", at=1.0, key="open", dialect="openai-chat", lab="acme", tier="smart",
     provider="acme", model="able-1", config="c",
 )  # fmt: skip
-ENTRY = Entry(
+ENTRY = FinalRow(
     id="tg-2", at=1.0, key="open", dialect="openai-chat", state="refused", status=400,
     duration=0.1, config="c",
 )  # fmt: skip

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.core.call import NO_STEER, OPEN
-from gateway.core.decision_context import Evidence, Thresholds
-from gateway.core.ledger_rows import Entry
+from gateway.core.decision_context import DecisionContext, Thresholds
+from gateway.core.ledger_rows import FinalRow
 from gateway.dialects import OPENAI_CHAT, Asked
 from gateway.routing import features
 from gateway.routing.decision_record import Case
@@ -76,7 +76,7 @@ class Trial:
         text: str,
         number: int = 1,
         own: Site | None = None,
-        evidence: Evidence | None = None,
+        evidence: DecisionContext | None = None,
         model: str = "auto",
         **more: Any,
     ) -> None:
@@ -88,14 +88,14 @@ class Trial:
         router = (own or self.own).router
         asked = Asked(OPENAI_CHAT, body, router.fetches)
         call = features.read(body.prompt, "openai-chat", OPEN, NO_STEER, asked)
-        case = Case(router, call, OPENAI_CHAT, evidence or Evidence(at=1e9))
+        case = Case(router, call, OPENAI_CHAT, evidence or DecisionContext(at=1e9))
         case.decide()
         values: Mapping[str, Any] = {
             "id": f"tg-{number}", "at": 1e9, "key": "open", "dialect": "openai-chat",
             "state": "settled", "status": 200, "duration": 0.1, "config": "c", "attempts": 1,
             "input": 1_000_000, "output": 1_000_000, **more,
         }  # fmt: skip
-        self.shadow.note(own or self.own, Entry(**values), case)
+        self.shadow.note(own or self.own, FinalRow(**values), case)
 
     async def work(self) -> dict[str, Any]:
         """All that waits is decided; the report."""
@@ -255,7 +255,7 @@ async def test_without_a_candidate_there_is_nothing(trial: Trial) -> None:
     trial.note("hello")
     assert (trial.times, (await trial.work())["calls"]) == (0, 0)
     trial.note("hello")
-    entry = Entry(
+    entry = FinalRow(
         id="x", at=0.0, key="k", dialect="d", state="refused", status=1, duration=0.0, config="c"
     )
     trial.shadow.decide(entry, None)  # type: ignore[arg-type]  # one that was put aside before
@@ -292,8 +292,8 @@ async def test_refusals_of_either_are_told(trial: Trial) -> None:
         b'{"model": "auto", "messages": [{"role": "user", "content": "hello"}]}'
     )
     call = features.read(body.prompt, "openai-chat", OPEN, NO_STEER)
-    case = Case(one.own.router, call, OPENAI_CHAT, Evidence())
-    entry = Entry(
+    case = Case(one.own.router, call, OPENAI_CHAT, DecisionContext())
+    entry = FinalRow(
         id="x", at=0.0, key="k", dialect="openai-chat", state="refused", status=403,
         problem="not_allowed", duration=0.0, config="c",
     )  # fmt: skip
@@ -315,13 +315,13 @@ async def test_bounds_on_shares_hold_for_a_candidate_that_has_the_same(tmp_path:
         hard = (
             "Prove that the sum of two odd integers is even, and derive the formula step by step."
         )
-        one.note(hard, evidence=Evidence(at=1e9, thresholds=never))
+        one.note(hard, evidence=DecisionContext(at=1e9, thresholds=never))
         assert (await one.work())["agree"] == agree
 
 
 async def test_only_answers_are_decided_again(trial: Trial) -> None:
     await trial.shadow.look()
-    entry = Entry(
+    entry = FinalRow(
         id="x", at=0.0, key="k", dialect="d", state="refused", status=1, duration=0.0, config="c"
     )
     trial.shadow.note(trial.own, entry, None)

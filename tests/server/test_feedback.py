@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.ledger_rows import Feedback
+from gateway.core.ledger_rows import FeedbackRow
 from gateway.ledger.journal import rows, segments
 from gateway.ledger.store import StoreError
 from tests.e2e.world import Make, World, chat
@@ -40,10 +40,10 @@ def called(world: World) -> str:
     return str(reply.headers["x-request-id"])
 
 
-def said(world: World) -> list[Feedback]:
+def said(world: World) -> list[FeedbackRow]:
     """What the journal has, in the order in which it was said."""
     found = (row for path in segments(world.gateway.journal_folder) for row, _ in rows(path))
-    return [row for row in found if isinstance(row, Feedback)]
+    return [row for row in found if isinstance(row, FeedbackRow)]
 
 
 def test_a_call_can_be_judged_as_soon_as_it_is_answered(world: World) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry, Intent
+from gateway.core.ledger_rows import FinalRow, IntentRow
 from gateway.ledger.journal import read
 from tests.e2e.upstream import Upstream
 from tests.server.gate import Gate, Told, answers, request
@@ -63,8 +63,8 @@ def test_a_full_disk_lets_no_request_out(
     full.unlink()
     assert {told.status for told in many(gate, body)} == {200}
     rows = [read(line) for line in gate.journal().splitlines()]
-    asked = {row.id for row in rows if isinstance(row, Intent)}
-    ends = {row.id: row for row in rows if isinstance(row, Entry)}
+    asked = {row.id for row in rows if isinstance(row, IntentRow)}
+    ends = {row.id: row for row in rows if isinstance(row, FinalRow)}
     assert len(ends) == 3 * _MANY
     assert len(asked) == len(provider.requests) == 2 * _MANY
     unasked = [row for id, row in ends.items() if id not in asked]

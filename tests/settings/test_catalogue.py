@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.facts import UNKNOWN, Facts
-from gateway.core.price import Price, Rates, Step
+from gateway.core.facts import UNKNOWN, ModelFacts
+from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.target import TIMERS, Account, timers
 from gateway.settings.catalogue import Built, describe
 from tests.settings import world
@@ -201,7 +201,7 @@ def test_facts_are_taken_over_from_the_model_that_one_is_like(tmp_path: Path) ->
     labs = "labs:\n  acme: {fast: [{model: base}, {model: m}, {model: n}]}\n"
     found = build(tmp_path, {"acme": "auth: none"}, labs + FACTS)
     base, m, n = found.catalogue.labs["acme"].tiers["fast"]
-    assert base.facts == Facts(
+    assert base.facts == ModelFacts(
         context=1000,
         max_input=900,
         max_output=100,
@@ -273,8 +273,8 @@ models:
                 output=Decimal(4),
             ),
             steps=(
-                Step(100, Rates(input=Decimal(6), output=Decimal(8))),
-                Step(200, Rates(input=Decimal(7))),
+                PriceStep(100, Rates(input=Decimal(6), output=Decimal(8))),
+                PriceStep(200, Rates(input=Decimal(7))),
             ),
             version="config",
         ),

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.core.price import Later, Price, Rates
+from gateway.core.price import LaterPrice, Price, Rates
 from gateway.runtime.build import site
 from gateway.settings.lifecycle_warnings import listed, unpriced
 from tests.settings import world
@@ -227,7 +227,7 @@ def test_a_step_of_a_list_price_of_vectors_is_told(tmp_path: Path) -> None:
     source = world.loaded(tmp_path, text)
     before = Price(rates=Rates(input=Decimal(1)), version="list")
     after = Price(rates=Rates(input=Decimal(3)), version="list")
-    later = Later(datetime(2026, 12, 1, tzinfo=UTC).timestamp(), after)
+    later = LaterPrice(datetime(2026, 12, 1, tzinfo=UTC).timestamp(), after)
     price = msgspec.structs.replace(before, later=(later,))
     built = world.built(tmp_path, text, prices={("acme", "v"): price})
     (told,) = listed(source, built.catalogue, world.TODAY)

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core.facts import base_name
 from gateway.core.price import Price, Rates
-from gateway.core.target import Maker, own_name
+from gateway.core.target import NameOwner, own_name
 from gateway.settings.model_names import askable
 from tests.settings import world
 
@@ -19,7 +19,7 @@ MODELS = """\
 """
 
 
-def made(folder: Path, text: str = TEXT, environ: dict[str, str] = world.ON) -> Maker:
+def made(folder: Path, text: str = TEXT, environ: dict[str, str] = world.ON) -> NameOwner:
     (found,) = world.built(folder, text, environ, {}).catalogue.makers
     return found
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.price import Price, Rates, Step
+from gateway.core.price import Price, PriceStep, Rates
 from gateway.settings.price_check import apart, doubtful
 from tests.settings import world
 
@@ -80,7 +80,7 @@ def rates(usd: int, hour: int = 9) -> Rates:
 
 def test_every_rate_that_both_know_is_compared() -> None:
     ours = Price(
-        rates=rates(1), steps=(Step(100, rates(2)),), version="a",
+        rates=rates(1), steps=(PriceStep(100, rates(2)),), version="a",
         tools={"web_search": Decimal(1), "x_search": Decimal(1), "file_search": Decimal(1)},
     )  # fmt: skip
     theirs = Price(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.facts import Facts
-from gateway.core.price import Price, Rates, Step
+from gateway.core.facts import ModelFacts
+from gateway.core.price import Price, PriceStep, Rates
 from tests.settings import world
 
 WRITTEN = """\
@@ -74,8 +74,10 @@ def test_a_day_begins_at_midnight_in_utc_wherever_the_gateway_runs(
 
 def test_long_prompts_have_steps_at_each_time(tmp_path: Path) -> None:
     made = price(tmp_path)
-    assert made.steps == (Step(200, Rates(input=Decimal(3), output=Decimal(4))),)
-    assert made.hours[0].price.steps == (Step(100, Rates(input=Decimal(7), output=Decimal(8))),)
+    assert made.steps == (PriceStep(200, Rates(input=Decimal(3), output=Decimal(4))),)
+    assert made.hours[0].price.steps == (
+        PriceStep(100, Rates(input=Decimal(7), output=Decimal(8))),
+    )
     assert [step.price.steps for step in made.later] == [(), ()]
 
 
@@ -89,16 +91,18 @@ def test_a_price_without_steps_is_what_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("style", "facts"),
     [
-        ("reasoning_effort", Facts(effort_style="reasoning_effort")),
-        ("{openai-chat: thinking}", Facts(effort_styles={"openai-chat": "thinking"})),
+        ("reasoning_effort", ModelFacts(effort_style="reasoning_effort")),
+        ("{openai-chat: thinking}", ModelFacts(effort_styles={"openai-chat": "thinking"})),
         (
             "{openai-chat: thinking, anthropic-messages: anthropic}",
-            Facts(effort_styles={"openai-chat": "thinking", "anthropic-messages": "anthropic"}),
+            ModelFacts(
+                effort_styles={"openai-chat": "thinking", "anthropic-messages": "anthropic"}
+            ),
         ),
     ],
 )
 def test_effort_has_one_style_or_one_for_each_dialect(
-    tmp_path: Path, style: str, facts: Facts
+    tmp_path: Path, style: str, facts: ModelFacts
 ) -> None:
     """A model that is like another has the same."""
     text = world.BASE.replace(
@@ -173,9 +177,11 @@ def test_a_factor_is_of_every_rate_and_of_the_steps(tmp_path: Path) -> None:
         input=Decimal("0.5"), cache_write_by={"1h": Decimal("1.5")}, output=Decimal(1)
     )
     assert made.services["flex"].steps == (
-        Step(200, Rates(input=Decimal("1.5"), output=Decimal(2))),
+        PriceStep(200, Rates(input=Decimal("1.5"), output=Decimal(2))),
     )
-    assert made.services["own"].steps == (Step(100, Rates(input=Decimal(9), output=Decimal(10))),)
+    assert made.services["own"].steps == (
+        PriceStep(100, Rates(input=Decimal(9), output=Decimal(10))),
+    )
 
 
 @pytest.mark.parametrize(

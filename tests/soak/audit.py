@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from tests.e2e.kill_audit import Books, _cost, _settled
 from tests.e2e.kill_provider import Bill
 
@@ -76,7 +76,7 @@ def _one(found: Audit, marker: str, bills: list[Bill], read: Books, id: str, *, 
     found.wrong += [f"{marker} {id}: {one}" for one in wrong]
 
 
-def _again(found: Audit, marker: str, bills: list[Bill], entries: list[Entry]) -> None:
+def _again(found: Audit, marker: str, bills: list[Bill], entries: list[FinalRow]) -> None:
     """What many asked: as many answers were billed as were settled; who shared one had a hit."""
     answers = [bill for bill in bills if bill.kind == "answer"]
     settled = [entry for entry in entries if entry.state == "settled"]

@@ -3,14 +3,14 @@
 from decimal import Decimal
 from typing import Any
 
-from gateway.core.ledger_rows import Attempt, Entry, Intent
+from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow
 
 ID = "tg-019ab12cd34e5f60718293"
 CANARY = "canary-of-a-client"
 AT = 1_795_000_000.0
 
 
-def entry(**more: Any) -> Entry:
+def entry(**more: Any) -> FinalRow:
     """A streamed answer of the second of two attempts."""
     told: dict[str, Any] = {
         "id": ID, "at": AT, "key": "website", "tenant": "shop", "tags": ("web",),
@@ -22,10 +22,10 @@ def entry(**more: Any) -> Entry:
         "wasted": Decimal(0), "estimate": Decimal(0), "baseline": Decimal("0.02"),
         "first_content": 0.4, "duration": 1.5, "config": "c0ffee",
     }  # fmt: skip
-    return Entry(**{**told, **more})
+    return FinalRow(**{**told, **more})
 
 
-def hit(**more: Any) -> Entry:
+def hit(**more: Any) -> FinalRow:
     """An answer from the cache."""
     told: dict[str, Any] = {
         "state": "cache_hit", "cache": "hit", "attempts": 0, "usage": "recording",
@@ -34,7 +34,7 @@ def hit(**more: Any) -> Entry:
     return entry(**{**told, **more})
 
 
-def refused(**more: Any) -> Entry:
+def refused(**more: Any) -> FinalRow:
     """A call that the gateway refused: nobody was asked."""
     told: dict[str, Any] = {
         "state": "refused", "status": 404, "problem": "model_not_found", "lab": None,
@@ -46,21 +46,21 @@ def refused(**more: Any) -> Entry:
     return entry(**{**told, **more})
 
 
-def intent(**more: Any) -> Intent:
+def intent(**more: Any) -> IntentRow:
     """What is written before the first request."""
     told: dict[str, Any] = {
         "id": ID, "at": AT + 0.1, "attempt": 1, "key": "website", "dialect": "openai-chat",
         "stream": True, "lab": "acme", "tier": "smart", "provider": "acme", "account": "main",
         "model": "able-1", "input": 120, "most": 1000, "config": "c0ffee",
     }  # fmt: skip
-    return Intent(**{**told, **more})
+    return IntentRow(**{**told, **more})
 
 
-def attempt(**more: Any) -> Attempt:
+def attempt(**more: Any) -> AttemptRow:
     """A first request that the provider was too busy for."""
     told: dict[str, Any] = {
         "id": ID, "attempt": 1, "at": AT + 0.1, "provider": "acme", "account": "main",
         "model": "able-1", "status": 503, "problem": "upstream_overloaded", "duration": 0.2,
         "cost": Decimal(0), "estimate": Decimal(0),
     }  # fmt: skip
-    return Attempt(**{**told, **more})
+    return AttemptRow(**{**told, **more})

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.core.decision_record import Basis
-from gateway.core.ledger_rows import Entry, Reprice, Row, State
+from gateway.core.decision_record import DecisionRecord
+from gateway.core.ledger_rows import FinalRow, RepriceRow, Row, State
 from gateway.telemetry.metrics import FIRST, SECONDS, Count, Gauge, Gauges, Metrics
 from gateway.telemetry.shared_metrics import Memory
 from tests.telemetry.rows import AT, CANARY, ID, attempt, entry, hit, intent, refused
@@ -122,7 +122,7 @@ def test_problems_are_counted_by_kind() -> None:
 
 def test_a_fallback_is_an_answer_of_another_target_than_the_first() -> None:
     """A further request to the same target is none, nor is a failure or a hit."""
-    first, other = Basis(target="acme/able-1"), Basis(target="spare/able-2")
+    first, other = DecisionRecord(target="acme/able-1"), DecisionRecord(target="spare/able-2")
     found = counted(
         entry(basis=first), entry(basis=first, attempts=3), entry(), hit(basis=other),
         entry(basis=other, attempts=2), entry(basis=other, attempts=1, state="aborted"),
@@ -222,7 +222,7 @@ def test_a_model_that_no_lab_lists_has_no_label_of_its_own() -> None:
     metrics = Metrics()
     metrics.expect([("acme", "smart", "acme", "able-1"), ("acme", "", "acme", "vec-1")])
     for at in range(3):
-        basis = Basis(target=f"acme/{CANARY}-{at}")
+        basis = DecisionRecord(target=f"acme/{CANARY}-{at}")
         metrics.note(entry(model=f"{CANARY}-{at}", tier=None, basis=basis))
         metrics.note(attempt(model=f"{CANARY}-{at}"))
     metrics.note(entry(model="vec-1", tier=None))
@@ -246,7 +246,9 @@ def test_calls_of_a_crash() -> None:
 
 def test_a_later_price_changes_no_figure() -> None:
     """A counter only grows; what is repaired later is in the ledger."""
-    assert counted(entry(), Reprice(id=ID, at=AT, cost=Decimal(9), price="x")) == counted(entry())
+    assert counted(entry(), RepriceRow(id=ID, at=AT, cost=Decimal(9), price="x")) == counted(
+        entry()
+    )
 
 
 def test_what_clients_write_is_no_label() -> None:
@@ -441,7 +443,8 @@ def test_every_state_has_its_place() -> None:
     """None of them raises, also where nothing is known of the call."""
     states: tuple[State, ...] = get_args(State.__value__)
     bare = [
-        Entry(id=ID, at=AT, key="k", dialect="gemini", state=state, config="c") for state in states
+        FinalRow(id=ID, at=AT, key="k", dialect="gemini", state=state, config="c")
+        for state in states
     ]
     assert total(counted(*bare), "calls_total") == len(states) == 7
 
@@ -461,7 +464,7 @@ _ROWS = st.one_of(
         "problem": st.sampled_from([None, "upstream_timeout"]),
         "aborted_by": st.sampled_from([None, "client", "timeout"]),
         "attempts": st.integers(0, 2),
-        "basis": st.sampled_from([None, Basis(target="acme/able-1"), Basis(target="acme/other")]),
+        "basis": st.sampled_from([None, DecisionRecord(target="acme/able-1"), DecisionRecord(target="acme/other")]),
         **dict.fromkeys(("cost", "wasted", "estimate", "baseline"), _USD),
         **dict.fromkeys(("input", "cache_read", "cache_write", "output", "reasoning"), _COUNTED),
         **dict.fromkeys(("first_content", "duration"), _SECONDS),

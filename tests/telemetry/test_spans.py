@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.ledger_rows import Attempt, Entry, Intent
+from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow
 from gateway.telemetry.spans import Address, Origin, Span, Story, origin, spans, taken
 from tests.telemetry.rows import AT, CANARY, ID, attempt, entry, hit, intent, refused
 
@@ -15,9 +15,9 @@ PARENT = f"00-{TRACE}-{SPAN}-01"
 
 
 def made(
-    row: Entry,
-    *attempts: Attempt,
-    last: Intent | None = None,
+    row: FinalRow,
+    *attempts: AttemptRow,
+    last: IntentRow | None = None,
     operation: str = "generate",
     parent: str | None = None,
     **addresses: Address,

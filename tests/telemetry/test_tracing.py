@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.core.ledger_rows import Reprice
+from gateway.core.ledger_rows import RepriceRow
 from gateway.telemetry import tracing
 from gateway.telemetry.log import silent
 from gateway.telemetry.spans import Address, Span
@@ -43,7 +43,7 @@ def test_rows_become_spans() -> None:
     second = intent(attempt=2, at=AT + 0.3)
     for row in (intent(), attempt(), second, entry(attempts=2, tier=None)):
         traces.note(row)
-    traces.note(Reprice(id=ID, at=AT, cost=None, price=None))
+    traces.note(RepriceRow(id=ID, at=AT, cost=None, price=None))
     assert receiver.names == [["embeddings able-1"] * 3]
     (call,) = receiver.calls
     assert [span.kind for span in call] == ["server", "client", "client"]

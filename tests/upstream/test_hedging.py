@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from gateway.core.call_accounting import Side
+from gateway.core.call_accounting import AttemptAccount
 from gateway.core.decision import Plan
 from gateway.core.errors import Problem, ProblemError
 from gateway.upstream.client import Stock
@@ -64,9 +64,9 @@ class Race:
     def failing(self, problem: Problem) -> None:
         self.rows.append((self.side, problem.name or problem.kind))
 
-    def aside(self, side: Side | None) -> Side:
+    def aside(self, side: AttemptAccount | None) -> AttemptAccount:
         """The number stands for all that is put aside."""
-        was, self.side = Side(number=self.side), 1 if side is None else side.number
+        was, self.side = AttemptAccount(number=self.side), 1 if side is None else side.number
         return was
 
     async def attempt(self, job: Job, candidate: Candidate) -> Begun:

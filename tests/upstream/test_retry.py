@@ -4,7 +4,7 @@ import pytest
 
 from gateway.core.decision import Plan
 from gateway.core.errors import Kind, Problem, ProblemError
-from gateway.core.facts import Facts
+from gateway.core.facts import ModelFacts
 from gateway.core.target import Account, Provider, Target
 from gateway.upstream.retry import Candidate, Policy, Trail, after, again, candidates, told
 
@@ -20,7 +20,7 @@ def target(name: str, accounts: int = 1, window: int | None = None) -> Target:
             accounts=tuple(Account(f"a{at}", f"s{at}") for at in range(accounts)),
         ),
         model=model,
-        facts=Facts(context=window),
+        facts=ModelFacts(context=window),
     )
 
 

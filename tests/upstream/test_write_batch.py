@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.core.call import Key
-from gateway.core.call_accounting import Tally
-from gateway.core.decision import Decision, Plan, Step
-from gateway.core.ledger_rows import Entry, Intent, Row
+from gateway.core.call_accounting import CallAccount
+from gateway.core.decision import Decision, Plan, TraceStep
+from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.limits.cost_bounds import Want
 from gateway.limits.limiter import Gate
 from gateway.server.http1.request_task import Course
@@ -359,15 +359,15 @@ def counted(folder: Path, *, busy: bool) -> tuple[Stage, Counter]:
     return stage, counter
 
 
-def lines(decision: Decision) -> list[Step]:
+def lines(decision: Decision) -> list[TraceStep]:
     """Its trace, but for how long each line took."""
     return [replace(step, ms=0.0) for step in decision.trace]
 
 
 def untimed(rows: list[Row]) -> list[Row]:
     """Those before requests, then the last ones, but for how long each call took."""
-    ends = [replace(one, duration=0.0, first_content=0.0) for one in rows if type(one) is Entry]
-    return [*(one for one in rows if type(one) is Intent), *ends]
+    ends = [replace(one, duration=0.0, first_content=0.0) for one in rows if type(one) is FinalRow]
+    return [*(one for one in rows if type(one) is IntentRow), *ends]
 
 
 @pytest.mark.parametrize("model", ["auto", "fast", "able-1"])
@@ -392,12 +392,12 @@ async def test_calls_that_are_counted_are_all_read_before_the_first_is_decided(
 
 async def three(
     stage: Stage, model: str, *, busy: bool
-) -> tuple[list[tuple[int, bytes]], list[tuple[Decision, list[Step]]], list[Row]]:
+) -> tuple[list[tuple[int, bytes]], list[tuple[Decision, list[TraceStep]]], list[Row]]:
     """What becomes of three calls that come in one turn: answers, decisions, rows."""
     decided: list[Decision] = []
     note = stage.engine._books.decided
 
-    def told(tally: Tally, decision: Decision) -> None:
+    def told(tally: CallAccount, decision: Decision) -> None:
         decided.append(decision)
         note(tally, decision)
 

@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from gateway.core.canonical_request import Form, Request, Tool, ToolChoice, Turn
+from gateway.core.canonical_request import (
+    CanonicalRequest,
+    CanonicalTurn,
+    OutputFormat,
+    Tool,
+    ToolChoice,
+)
 from gateway.core.errors import invalid
 from gateway.core.facts import EFFORTS
 from gateway.core.jsonio import Json
@@ -36,11 +42,11 @@ _HELD = frozenset(
         "temperature", "top_p", "top_k", "stream",
     }
 )  # fmt: skip
-"""Top-level members that fields of a Request hold."""
+"""Top-level members that fields of a CanonicalRequest hold."""
 _THINKING = ("adaptive", "enabled", "disabled", "between_tools")
 _SHOWN = {"summarized": True, "omitted": False}
 _TIERS = {"standard_only": "default", "auto": None}
-"""Service tiers as Request has them."""
+"""Service tiers as CanonicalRequest has them."""
 _MODES: Mapping[str, Literal["auto", "none", "required", "tool"]] = {
     "auto": "auto",
     "any": "required",
@@ -49,7 +55,7 @@ _MODES: Mapping[str, Literal["auto", "none", "required", "tool"]] = {
 }
 
 
-def decode(body: Body) -> Request:
+def decode(body: Body) -> CanonicalRequest:
     """What a client asks. Raises ProblemError, invalid_request with the field."""
     value = body.value
     names = dict(_NAMES)
@@ -60,7 +66,7 @@ def decode(body: Body) -> Request:
     stop = value.get("stop_sequences") or []
     if not isinstance(stop, list) or not all(isinstance(it, str) for it in stop):
         raise invalid('"stop_sequences" must be a list of strings.', "stop_sequences")
-    return Request(
+    return CanonicalRequest(
         turns=_turns(value),
         tools=tuple(_tool(tool) for tool in objects(value.get("tools") or [], "tools")),
         tool_choice=choice,
@@ -99,17 +105,17 @@ def _number(value: Object, name: str) -> Json:
     return found
 
 
-def _turns(value: Object) -> tuple[Turn, ...]:
-    blocks, turns = Blocks(), list[Turn]()
+def _turns(value: Object) -> tuple[CanonicalTurn, ...]:
+    blocks, turns = Blocks(), list[CanonicalTurn]()
     system = value.get("system")
     if system:
-        turns.append(Turn(role="system", parts=blocks.parts(system, "system")))
+        turns.append(CanonicalTurn(role="system", parts=blocks.parts(system, "system")))
     for at, message in enumerate(value["messages"]):
         role, where = message.get("role"), f"messages[{at}]"
         if role not in ("user", "assistant", "system"):
             raise invalid(f'"{where}.role" must be "user" or "assistant".', f"{where}.role")
         parts = blocks.parts(message.get("content"), f"{where}.content")
-        turns.append(Turn(role=role, parts=parts, source=message))
+        turns.append(CanonicalTurn(role=role, parts=parts, source=message))
     return tuple(turns)
 
 
@@ -143,7 +149,7 @@ def _choice(choice: Object) -> tuple[ToolChoice | None, bool | None]:
     return ToolChoice(mode=mode, name=name), parallel
 
 
-def _form(value: Object, names: dict[str, str], others: Object) -> Form | None:
+def _form(value: Object, names: dict[str, str], others: Object) -> OutputFormat | None:
     """The schema that the answer follows; `output_format` is the older, beta name."""
     form = _object(value, "output_config").get("format")
     if form is None:
@@ -152,13 +158,13 @@ def _form(value: Object, names: dict[str, str], others: Object) -> Form | None:
         names["form"] = _NAMES["form"]
         return None
     if isinstance(form, dict) and form.get("type") == "json_schema":
-        return Form(schema=form.get("schema") or {})
+        return OutputFormat(schema=form.get("schema") or {})
     others[names["form"]] = form
     return None
 
 
 def _effort(value: Object, names: dict[str, str], others: Object) -> dict[str, Json]:
-    """Effort, budget and whether thoughts are shown, as fields of a Request."""
+    """Effort, budget and whether thoughts are shown, as fields of a CanonicalRequest."""
     thinking, config = _object(value, "thinking"), _object(value, "output_config")
     kind, display = thinking.get("type"), string(thinking.get("display"))
     if thinking and kind not in _THINKING:

@@ -6,7 +6,7 @@ What a model or a host refuses beyond the dialect is the business of the dialect
 import hashlib
 from collections.abc import Iterable
 
-from gateway.core.canonical_request import Request, Tool, ToolResult
+from gateway.core.canonical_request import CanonicalRequest, Tool, ToolResult
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.target import Target
@@ -44,7 +44,7 @@ _TEXT = {
 """What the function takes that stands for a custom tool."""
 
 
-def encode(request: Request, target: Target) -> Said:
+def encode(request: CanonicalRequest, target: Target) -> Said:
     """The body for a target, and what it could not say."""
     return _Asking(request, target).said()
 
@@ -52,7 +52,7 @@ def encode(request: Request, target: Target) -> Said:
 class _Asking:
     """One request on its way to one target."""
 
-    def __init__(self, request: Request, target: Target) -> None:
+    def __init__(self, request: CanonicalRequest, target: Target) -> None:
         self._request, self._target = request, target
         self._value: Object = {}
         self._names: dict[str, str] = {}

@@ -6,15 +6,15 @@ whole when they end. So are citations: only then is it known which words they su
 
 from gateway.core import jsonio
 from gateway.core.events import (
-    Cited,
+    Citation,
     Event,
     Opaque,
-    Thinking,
-    ThoughtEnd,
+    ReasoningDelta,
+    ReasoningEnd,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
 )  # fmt: skip
 from gateway.core.jsonio import Json
 
@@ -90,13 +90,13 @@ class Content:
         if now.kind == "text":
             out += [_cited(it, now.at, self._chars) for it in now.cited]
         elif now.kind == "thinking":
-            out.append(ThoughtEnd(state=_text(now.block.get("signature")) or None))
+            out.append(ReasoningEnd(state=_text(now.block.get("signature")) or None))
         elif now.kind == "redacted_thinking":
-            out.append(ThoughtEnd(state=_text(now.block.get("data")) or None, redacted=True))
+            out.append(ReasoningEnd(state=_text(now.block.get("data")) or None, redacted=True))
         elif now.kind == "tool_use":
             if not now.pieces:
                 given = jsonio.dumps(now.block.get("input") or {})
-                out.append(ToolPiece(now.at, given.decode()))
+                out.append(ToolDelta(now.at, given.decode()))
             out.append(ToolEnd(now.at))
         else:
             if now.pieces:
@@ -111,12 +111,12 @@ class Content:
     def _say(self, text: str, out: list[Event]) -> None:
         if text:
             self._chars += len(text)
-            out.append(Words(text))
+            out.append(TextDelta(text))
 
     def _think(self, now: _Open, said: Object, out: list[Event]) -> None:
         text, signature = _text(said.get("thinking")), said.get("signature")
         if text:
-            out.append(Thinking(text))
+            out.append(ReasoningDelta(text))
         if signature:
             now.block["signature"] = signature
 
@@ -131,7 +131,7 @@ class Content:
         if text:
             if not now.pieces:
                 now.pieces.append("")  # told at once, and not kept
-            out.append(ToolPiece(now.at, text))
+            out.append(ToolDelta(now.at, text))
 
 
 _BEGUN = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
@@ -149,11 +149,11 @@ def _add(now: _Open, delta: Object) -> None:
             now.block[name] = held + value if both else value
 
 
-def _cited(source: Object, start: int, end: int) -> Cited:
+def _cited(source: Object, start: int, end: int) -> Citation:
     """A citation supports the whole of its block."""
     url, title = source.get("url", source.get("source")), source.get("title")
     title = title if title is not None else source.get("document_title")
-    return Cited(
+    return Citation(
         url=url if isinstance(url, str) else None,
         title=title if isinstance(title, str) else None,
         start=start,

@@ -8,7 +8,7 @@ import re
 
 from gateway.core import jsonio, sse
 from gateway.core.errors import Problem
-from gateway.core.events import End, Event, Failed, Finish, Reason, Start, Told
+from gateway.core.events import End, Event, Failed, Finish, Reason, Start, UsageUpdate
 from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import answer, ending, problems, usage
 from gateway.dialects.anthropic_messages.content import Content
@@ -45,7 +45,7 @@ def events(body: bytes) -> list[Event]:
             content.stop(at, out)
     told = usage.read(value.get("usage"))
     if told is not None:
-        out.append(Told(told))
+        out.append(UsageUpdate(told))
     out += [_finish(value), End()]
     return out
 
@@ -56,7 +56,7 @@ class Stream:
     __slots__ = ("_content", "_finished", "_over", "_told", "_whole")
 
     def __init__(self) -> None:
-        self._whole = sse.Whole()
+        self._whole = sse.FrameSplitter()
         self._over = self._finished = False
         """Over: nothing is read any more, as it has ended or failed."""
         self._told: Object = {}
@@ -147,7 +147,7 @@ class Stream:
             self._told = usage.merged(self._told, told)
             read = usage.read(self._told)
             if read is not None:
-                out.append(Told(read))
+                out.append(UsageUpdate(read))
         if isinstance(delta, dict) and ending.finish(delta) is not None:
             if not self._finished:
                 out.append(_finish(delta))

@@ -9,20 +9,20 @@ from collections.abc import Callable, Iterable
 
 from gateway.core import jsonio
 from gateway.core.events import (
-    Cited,
+    Citation,
     Declined,
     End,
     Event,
     Finish,
     Reason,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
@@ -74,15 +74,15 @@ class Frames:
         self._finish = Finish("stop")
         self._tell: dict[type[object], Callable[[Json], bytes]] = {
             Start: self._start,
-            Words: self._words,
+            TextDelta: self._words,
             Declined: self._decline,
-            Cited: self._cite,
-            Thinking: self._think,
-            ThoughtEnd: self._thought_end,
+            Citation: self._cite,
+            ReasoningDelta: self._think,
+            ReasoningEnd: self._thought_end,
             ToolStart: self._use,
-            ToolPiece: self._piece,
+            ToolDelta: self._piece,
             ToolEnd: self._tool_end,
-            Told: self._told,
+            UsageUpdate: self._told,
             Finish: self._over,
             End: self._end,
         }
@@ -94,7 +94,7 @@ class Frames:
         if tell is None or getattr(event, "choice", None):
             return b""
         if self._tool is not None and kind in _CONTENT:
-            index = event.index if isinstance(event, ToolPiece | ToolEnd) else None
+            index = event.index if isinstance(event, ToolDelta | ToolEnd) else None
             if index != self._tool.index:
                 self._waiting.append(event)
                 return b""
@@ -142,7 +142,7 @@ class Frames:
         self._kind = ""
         return _frame({"type": "content_block_stop", "index": self._index})
 
-    def _words(self, event: Words) -> bytes:
+    def _words(self, event: TextDelta) -> bytes:
         if not event.text:
             return b""
         if self._kind == "text":
@@ -152,9 +152,9 @@ class Frames:
 
     def _decline(self, event: Declined) -> bytes:
         self._declined = True
-        return self._words(Words(event.text))
+        return self._words(TextDelta(event.text))
 
-    def _cite(self, event: Cited) -> bytes:
+    def _cite(self, event: Citation) -> bytes:
         """A source in the API's own words; those of others it has no type for."""
         said = event.source
         kind = said.get("type") if isinstance(said, dict) else None
@@ -163,7 +163,7 @@ class Frames:
         delta = {"type": "citations_delta", "citation": said}
         return _frame({"type": "content_block_delta", "index": self._index, "delta": delta})
 
-    def _think(self, event: Thinking) -> bytes:
+    def _think(self, event: ReasoningDelta) -> bytes:
         if not event.text:
             return b""
         out, text = b"", event.text
@@ -179,7 +179,7 @@ class Frames:
         block = {"type": "thinking", "thinking": "", "signature": ""}
         return self._open("thinking", block, "thinking_delta", "thinking")
 
-    def _thought_end(self, event: ThoughtEnd) -> bytes:
+    def _thought_end(self, event: ReasoningEnd) -> bytes:
         state = slot.put(self._telling.label, event.state)
         if event.redacted:
             return self._redacted(state if event.state else "")
@@ -212,7 +212,7 @@ class Frames:
         """The id that a tool's use has for the client."""
         return tool_ids.plain(tool.id or f"toolu_{self._telling.id}_{tool.index}", "toolu_")
 
-    def _piece(self, event: ToolPiece) -> bytes:
+    def _piece(self, event: ToolDelta) -> bytes:
         """A piece of the input; the text of a custom tool goes into an object."""
         tool, text = self._tool, event.text
         if tool is None or not text:
@@ -238,7 +238,7 @@ class Frames:
         out += [self.write(it) for it in waiting]
         return b"".join(out)
 
-    def _told(self, event: Told) -> bytes:
+    def _told(self, event: UsageUpdate) -> bytes:
         self._usage = event.usage
         return b""
 
@@ -271,7 +271,9 @@ class Frames:
         )
 
 
-_CONTENT = frozenset({Words, Declined, Cited, Thinking, ThoughtEnd, ToolStart, ToolPiece, ToolEnd})
+_CONTENT = frozenset(
+    {TextDelta, Declined, Citation, ReasoningDelta, ReasoningEnd, ToolStart, ToolDelta, ToolEnd}
+)
 
 
 def encoder(telling: Telling) -> Frames:

@@ -10,15 +10,15 @@ from collections.abc import Iterable
 
 from gateway.core import jsonio
 from gateway.core.canonical_request import (
+    CanonicalRequest,
+    CanonicalTurn,
     Media,
     Part,
     Refused,
-    Request,
     Text,
     Thought,
     ToolResult,
     ToolUse,
-    Turn,
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
@@ -52,7 +52,7 @@ class Turns:
 
     __slots__ = ("_losses", "_maker", "_runs", "_sent", "_word", "messages", "system")
 
-    def __init__(self, request: Request, target: Target) -> None:
+    def __init__(self, request: CanonicalRequest, target: Target) -> None:
         self._word = request.names.get("turns", "messages")
         self._maker = maker.maker(target, "anthropic-messages")
         self._losses: dict[Loss, None] = {}
@@ -86,7 +86,7 @@ class Turns:
             self._runs.append(_Run(role))
         return self._runs[-1]
 
-    def _user(self, turn: Turn, *, later: bool) -> None:
+    def _user(self, turn: CanonicalTurn, *, later: bool) -> None:
         """A user's turn, or a later one of the system, which may not stand where it stood."""
         run = self._run("user")
         run.results += [part for part in turn.parts if isinstance(part, ToolResult)]
@@ -96,7 +96,7 @@ class Turns:
                 block["text"] = f"<system>\n{block['text']}\n</system>"
         run.blocks += blocks
 
-    def _assistant(self, turn: Turn) -> None:
+    def _assistant(self, turn: CanonicalTurn) -> None:
         for part in turn.parts:
             match part:
                 case Text() | Refused():

@@ -6,7 +6,7 @@ API reference.
 
 from collections.abc import Iterator, Sequence
 
-from gateway.core.events import Cited
+from gateway.core.events import Citation
 from gateway.core.jsonio import Json
 from gateway.dialects.gemini import wire
 from gateway.dialects.gemini.wire import Object
@@ -41,7 +41,7 @@ def grounding(value: Object, said: Sequence[str]) -> Iterator[Row]:
             yield (*_chunk(chunk), None, None, chunk)
 
 
-def write(event: Cited, said: Sequence[str]) -> Object:
+def write(event: Citation, said: Sequence[str]) -> Object:
     """One source, as a citation."""
     row: Object = {}
     if event.start is not None and event.end is not None:

@@ -6,15 +6,15 @@ Gemini wants them, and before anything else that the user says.
 
 from gateway.core import jsonio
 from gateway.core.canonical_request import (
+    CanonicalRequest,
+    CanonicalTurn,
     Media,
     Part,
     Refused,
-    Request,
     Text,
     Thought,
     ToolResult,
     ToolUse,
-    Turn,
 )
 from gateway.core.loss import Loss
 from gateway.core.target import Target
@@ -37,7 +37,7 @@ _TYPES = {
 """What data is taken for whose type is unsaid."""
 
 
-def write(request: Request, target: Target) -> tuple[Object, tuple[Loss, ...]]:
+def write(request: CanonicalRequest, target: Target) -> tuple[Object, tuple[Loss, ...]]:
     """`contents` and `systemInstruction`, and what they could not say."""
     writer = _Writer(request, target)
     for turn in request.turns:
@@ -48,7 +48,7 @@ def write(request: Request, target: Target) -> tuple[Object, tuple[Loss, ...]]:
 class _Writer:
     """The contents of one request, turn by turn."""
 
-    def __init__(self, request: Request, target: Target) -> None:
+    def __init__(self, request: CanonicalRequest, target: Target) -> None:
         self.losses: list[Loss] = []
         self._word = request.names.get("turns", "messages")
         self._maker = maker.maker(target, effort.NAME)
@@ -60,7 +60,7 @@ class _Writer:
         self._called: dict[str, str] = {}
         """Names of calls by id."""
 
-    def turn(self, turn: Turn) -> None:
+    def turn(self, turn: CanonicalTurn) -> None:
         """Take the next turn."""
         if turn.role in ("system", "developer"):
             texts = [part.text for part in turn.parts if isinstance(part, Text) and part.text]

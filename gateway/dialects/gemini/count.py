@@ -6,7 +6,7 @@ Source: models.countTokens of Google's API reference; counting is not billed.
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.canonical_request import Request
+from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.errors import ProblemError
 from gateway.core.jsonio import Members
 from gateway.core.prompt import Prompt
@@ -64,7 +64,7 @@ def counted(tokens: int) -> bytes:
     return jsonio.dumps({_TOKENS: tokens})
 
 
-def _decode(body: Body) -> Request:
+def _decode(body: Body) -> CanonicalRequest:
     inner = wire.group(body.value, _INNER)
     return OWN.decode(msgspec.structs.replace(body, given=inner) if inner else body)
 

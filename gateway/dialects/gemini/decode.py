@@ -1,6 +1,6 @@
 """A Gemini request as a request in no dialect."""
 
-from gateway.core.canonical_request import Form, Request, Tool, ToolChoice
+from gateway.core.canonical_request import CanonicalRequest, OutputFormat, Tool, ToolChoice
 from gateway.core.jsonio import Json
 from gateway.dialects.base import Body
 from gateway.dialects.gemini import effort, request, schema, turns, wire
@@ -13,23 +13,23 @@ _HELD = frozenset(
         *request.ADDRESS,
     }
 )  # fmt: skip
-"""Top-level members that fields of Request hold."""
+"""Top-level members that fields of CanonicalRequest hold."""
 _SETTINGS = {
     "max_output": "maxOutputTokens", "stop": "stopSequences", "temperature": "temperature",
     "top_p": "topP", "top_k": "topK", "presence_penalty": "presencePenalty",
     "frequency_penalty": "frequencyPenalty", "seed": "seed", "choices": "candidateCount",
     "logprobs": "responseLogprobs", "top_logprobs": "logprobs",
 }  # fmt: skip
-"""Members of generationConfig by the field of Request that holds each."""
+"""Members of generationConfig by the field of CanonicalRequest that holds each."""
 _THINKING = {"effort": effort.LEVEL, "budget": effort.BUDGET, "thoughts_shown": "includeThoughts"}
 _JSON = "application/json"
 _FORMS = ("responseJsonSchema", "responseSchema")
 _TIERS = {"standard": "default", "unspecified": None, "service_tier_unspecified": None}
-"""Service tiers as Request has them."""
+"""Service tiers as CanonicalRequest has them."""
 _TEXT_ONLY = ["TEXT"]
 
 
-def decode(body: Body) -> Request:
+def decode(body: Body) -> CanonicalRequest:
     """Read what a client asks, leniently; nothing that is set is left out unseen."""
     value = body.value
     config = wire.group(value, CONFIG)
@@ -39,7 +39,7 @@ def decode(body: Body) -> Request:
     budget, form = wire.whole(wire.get(thinking, effort.BUDGET)), _form(config)
     shown = wire.get(thinking, "includeThoughts")
     top = wire.get(config, "logprobs")
-    return Request(
+    return CanonicalRequest(
         turns=turns.read(value),
         tools=tuple(tool for row in tools for tool in _tools(row)),
         tool_choice=choice,
@@ -68,7 +68,7 @@ def decode(body: Body) -> Request:
 
 
 def _tier(said: Json) -> str | None:
-    """A service tier as Request has it."""
+    """A service tier as CanonicalRequest has it."""
     word = (wire.text(said) or "unspecified").lower()
     return _TIERS.get(word, word)
 
@@ -141,13 +141,13 @@ def _choice(value: Object) -> ToolChoice | None:
     return None
 
 
-def _form(config: Object) -> Form | None:
+def _form(config: Object) -> OutputFormat | None:
     kind = wire.get(config, "responseMimeType")
     given = wire.get(config, "responseJsonSchema")
     if given is None:
         given = schema.plain(wire.get(config, "responseSchema"))
     if kind == _JSON or (kind is None and given is not None):
-        return Form(schema=given)
+        return OutputFormat(schema=given)
     return None
 
 
@@ -157,7 +157,7 @@ def _stop(value: Json) -> tuple[str, ...]:
     return tuple(word for word in value if isinstance(word, str)) if isinstance(value, list) else ()
 
 
-def _others(value: Object, config: Object, form: Form | None) -> dict[str, Json]:
+def _others(value: Object, config: Object, form: OutputFormat | None) -> dict[str, Json]:
     """What no field holds, by paths in the client's own spelling."""
     found: dict[str, Json] = {
         name: item

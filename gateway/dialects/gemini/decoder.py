@@ -10,22 +10,22 @@ from datetime import datetime
 
 from gateway.core import jsonio, sse
 from gateway.core.events import (
-    Cited,
+    Citation,
     End,
     Event,
     Failed,
     Finish,
-    Likely,
+    LogProbs,
     Opaque,
     Reason,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined
@@ -78,7 +78,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self._reader = _Reader()
-        self._whole = sse.Whole()
+        self._whole = sse.FrameSplitter()
         self._over = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -178,7 +178,7 @@ class _Reader:
         told = usage.read(counted, ended=self._ended(), used=self._tools) if counted else None
         if told is not None:
             self._used = joined(self._used, told)
-            found.append(Told(self._used))
+            found.append(UsageUpdate(self._used))
         return found
 
     def end(self, *, whole: bool) -> list[Event]:
@@ -190,7 +190,7 @@ class _Reader:
             return []
         for at, choice in self._choices.items():
             if choice.thinking:
-                found.append(ThoughtEnd(choice=at))
+                found.append(ReasoningEnd(choice=at))
             word = choice.reason
             reason: Reason = "cut"
             if word is not None:
@@ -251,19 +251,19 @@ class _Reader:
         thought = part.get("thought") is True
         if choice.thinking and not thought:
             choice.thinking = False
-            found.append(ThoughtEnd(choice=at))
+            found.append(ReasoningEnd(choice=at))
         if isinstance(text, str) and text:
             if thought:
                 choice.thinking = True
-                found.append(Thinking(text, choice=at))
+                found.append(ReasoningDelta(text, choice=at))
             else:
                 choice.said.append(text)
-                found.append(Words(text, at))
+                found.append(TextDelta(text, at))
         if part.keys() - _SIMPLE:
             state = self._thing(part, state, choice, at, found)
         if state is not None:
             choice.thinking = False
-            found.append(ThoughtEnd(state, choice=at))
+            found.append(ReasoningEnd(state, choice=at))
 
     def _thing(
         self, part: Object, state: str | None, choice: _Choice, at: int, found: list[Event]
@@ -276,7 +276,7 @@ class _Reader:
             args = call.get("args")
             text = jsonio.dumps(args if isinstance(args, dict) else {}).decode()
             id = wire.text(call.get("id")) or self._made(at, index, name, text)
-            found += [ToolStart(index, id, name, choice=at), ToolPiece(index, text, at)]
+            found += [ToolStart(index, id, name, choice=at), ToolDelta(index, text, at)]
             found.append(ToolEnd(index, state, at))
             return None
         kind = next(iter(part.keys() - _SIMPLE))
@@ -305,7 +305,7 @@ def _likely(value: Object, _: _Choice, at: int) -> Iterator[Event]:
         near = wire.rows(tops[index].get("candidates")) if index < len(tops) else []
         tokens.append({**_token(row), "top_logprobs": [_token(it) for it in near]})
     if tokens:
-        yield Likely(tokens, at)
+        yield LogProbs(tokens, at)
 
 
 def _token(row: Object) -> Object:
@@ -328,7 +328,7 @@ def _new(rows: Iterator[cited.Row], choice: _Choice, at: int) -> Iterator[Event]
         key = jsonio.dumps((url, title, start, end))
         if key not in choice.cited:
             choice.cited.add(key)
-            yield Cited(url, title, start, end, source, at)
+            yield Citation(url, title, start, end, source, at)
 
 
 _BESIDE: dict[str, Callable[[Object, _Choice, int], Iterator[Event]]] = {

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.core.facts import EFFORTS, UNKNOWN, Facts, nearest
+from gateway.core.facts import EFFORTS, UNKNOWN, ModelFacts, nearest
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
 from gateway.dialects.gemini import wire
@@ -39,7 +39,7 @@ _LEVELS = ("minimal", "low", "medium", "high", "xhigh")
 _NOT_THOUGHT = ("none", None)
 
 
-def style(facts: Facts) -> Style | None:
+def style(facts: ModelFacts) -> Style | None:
     """The style of a model on gemini; None where it has no such control, or none of here."""
     return STYLES.get(facts.style(NAME) or "")
 
@@ -104,7 +104,7 @@ def write(config: Config, target: Target) -> None:
         config.lose(MEMBER, name, "approximated", f"{target.model} takes {other} instead")
 
 
-def _fit(effort: str, facts: Facts, kind: Style) -> str:
+def _fit(effort: str, facts: ModelFacts, kind: Style) -> str:
     """The nearest effort that a model takes, in a word of its style."""
     words = EFFORTS if kind.budget else _LEVELS
     accepted = tuple(word for word in facts.efforts if word in words) or words

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.canonical_request import Foreign, Part, Request, Text, Turn
+from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Foreign, Part, Text
 from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.core.events import Event, Failed
 from gateway.core.jsonio import Json, Members
@@ -183,9 +183,9 @@ def decode(body: Body) -> Wanted:
     others: Object = {}
     for ask in asks:
         others |= {name: it for name, it in ask.items() if wire.camel(name) not in _OURS}
-    turns = [Turn(role="user", parts=_parts(ask["content"]), source=ask) for ask in asks]
+    turns = [CanonicalTurn(role="user", parts=_parts(ask["content"]), source=ask) for ask in asks]
     if len(sizes) > 1:
-        turns.append(Turn(role="user", parts=(Foreign(kind=f"{_SIZE} of each input"),)))
+        turns.append(CanonicalTurn(role="user", parts=(Foreign(kind=f"{_SIZE} of each input"),)))
     return Wanted(
         turns=tuple(turns),
         dimensions=next(iter(sizes), None),
@@ -205,7 +205,7 @@ def _parts(content: Object) -> tuple[Part, ...]:
     )
 
 
-def encode(asked: Request, target: Target) -> Said:
+def encode(asked: CanonicalRequest, target: Target) -> Said:
     """The body of a request that came in another dialect."""
     wanted = embeddings.wanted(asked)
     size = {} if wanted.dimensions is None else {_SIZE: wanted.dimensions}

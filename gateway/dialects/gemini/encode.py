@@ -1,6 +1,6 @@
 """A request in no dialect as a Gemini request."""
 
-from gateway.core.canonical_request import Request, Tool, ToolChoice
+from gateway.core.canonical_request import CanonicalRequest, Tool, ToolChoice
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.target import Target
@@ -14,16 +14,16 @@ _SETTINGS = {
     "top_k": "topK", "presence_penalty": "presencePenalty",
     "frequency_penalty": "frequencyPenalty", "seed": "seed",
 }  # fmt: skip
-"""Members of generationConfig that say a field of Request as it is."""
+"""Members of generationConfig that say a field of CanonicalRequest as it is."""
 _THINKING = ("effort", "budget", "thoughts_shown")
-"""Fields of Request that thinkingConfig says; the first that is set gives it its name."""
+"""Fields of CanonicalRequest that thinkingConfig says; the first that is set gives it its name."""
 _TIERS = {"default": "standard", "flex": "flex", "priority": "priority"}
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "tool": "ANY"}
 _FREE = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 """What takes the place of a custom tool: one text."""
 
 
-def encode(request: Request, target: Target) -> Said:
+def encode(request: CanonicalRequest, target: Target) -> Said:
     """The body that asks the same of a target. It names the stream: the path follows from it."""
     said, losses = contents.write(request, target)
     names = {"contents": _name(request, "turns", "messages")}
@@ -62,7 +62,7 @@ def encode(request: Request, target: Target) -> Said:
     return Said(value=value, names=names, losses=(*losses, *found))
 
 
-def _name(request: Request, field: str, word: str = "") -> str:
+def _name(request: CanonicalRequest, field: str, word: str = "") -> str:
     return request.names.get(field, word or field)
 
 
@@ -70,7 +70,9 @@ def _loss(field: str, word: str) -> Loss:
     return Loss(field, "approximated", f'gemini schemas have no "{word}"')
 
 
-def _config(request: Request, target: Target, lost: set[str], names: dict[str, str]) -> Object:
+def _config(
+    request: CanonicalRequest, target: Target, lost: set[str], names: dict[str, str]
+) -> Object:
     config: Object = {}
 
     def put(name: str, value: Json, field: str, word: str = "") -> None:
@@ -101,7 +103,7 @@ def _config(request: Request, target: Target, lost: set[str], names: dict[str, s
     return config
 
 
-def _thinking(request: Request, target: Target) -> Object:
+def _thinking(request: CanonicalRequest, target: Target) -> Object:
     """By a budget where the model takes nothing else, or where the client named one alone."""
     kind = effort.style(target.facts)
     level = kind is None or kind.level

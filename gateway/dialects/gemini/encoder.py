@@ -4,21 +4,21 @@ from collections.abc import Iterable
 
 from gateway.core import jsonio, sse
 from gateway.core.events import (
-    Cited,
+    Citation,
     Declined,
     End,
     Event,
     Finish,
-    Likely,
+    LogProbs,
     Reason,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )
 from gateway.core.usage import Usage
 from gateway.dialects.gemini import cited, fold, usage
@@ -64,17 +64,17 @@ class Encoder:
     def write(self, event: Event) -> bytes:
         """What an event becomes; nothing for one that the dialect does not tell."""
         match event:
-            case Words() | Declined():
+            case TextDelta() | Declined():
                 self._said.setdefault(event.choice, []).append(event.text)
                 return self._part({"text": event.text}, event.choice)
-            case Thinking():
+            case ReasoningDelta():
                 self._thinking.add(event.choice)
                 return self._part({"text": event.text, "thought": True}, event.choice)
-            case ThoughtEnd():
+            case ReasoningEnd():
                 return self._state(event)
             case ToolStart():
                 self._tools[event.choice, event.index] = event, []
-            case ToolPiece():
+            case ToolDelta():
                 if (begun := self._tools.get((event.choice, event.index))) is not None:
                     begun[1].append(event.text)
             case ToolEnd():
@@ -89,13 +89,13 @@ class Encoder:
             case Start():
                 self._id, self._model = event.id or self._id, event.model or self._model
                 self._used = event.usage
-            case Told():
+            case UsageUpdate():
                 self._used = event.usage
             case Finish():
                 self._finished[event.choice] = event.reason
-            case Likely():
+            case LogProbs():
                 return self._chunk([{"logprobsResult": _likely(event), "index": event.choice}])
-            case Cited():
+            case Citation():
                 row = cited.write(event, self._said.get(event.choice, ()))
                 said = {"citationMetadata": {"citations": [row]}, "index": event.choice}
                 return self._chunk([said])
@@ -116,7 +116,7 @@ class Encoder:
         }
         return sse.frame(jsonio.dumps(chunk))
 
-    def _state(self, event: ThoughtEnd) -> bytes:
+    def _state(self, event: ReasoningEnd) -> bytes:
         """Write a thought's state, in a part of its own with an empty text: what was said is said.
 
         Google's own parts have a text there, and clients refuse a part without (pydantic-ai). A
@@ -155,7 +155,7 @@ class Encoder:
         return self._chunk(last, usageMetadata=counted) if counted else self._chunk(last)
 
 
-def _likely(event: Likely) -> Object:
+def _likely(event: LogProbs) -> Object:
     rows = [row for row in event.tokens if isinstance(row, dict)]
     chosen = [_token(row) for row in rows]
     tops = [{"candidates": list(map(_token, _tops(row)))} for row in rows]

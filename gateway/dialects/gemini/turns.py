@@ -6,6 +6,7 @@ from typing import Literal
 
 from gateway.core import jsonio
 from gateway.core.canonical_request import (
+    CanonicalTurn,
     Foreign,
     Media,
     Part,
@@ -14,7 +15,6 @@ from gateway.core.canonical_request import (
     Thought,
     ToolResult,
     ToolUse,
-    Turn,
 )
 from gateway.core.errors import invalid
 from gateway.core.jsonio import Json
@@ -40,22 +40,24 @@ _KINDS: dict[str, Literal["image", "audio", "video"]] = {
 }  # fmt: skip
 
 
-def read(value: Object) -> tuple[Turn, ...]:
+def read(value: Object) -> tuple[CanonicalTurn, ...]:
     """All turns of a request, the system instruction first."""
     system = request.system(value)
     found = []
     if isinstance(system, str):
-        found.append(Turn(role="system", parts=(Text(text=system),), source=system))
+        found.append(CanonicalTurn(role="system", parts=(Text(text=system),), source=system))
     elif isinstance(system, dict):
         parts = tuple(_Calls().parts(wire.rows(system.get("parts"))))
-        found.append(Turn(role="system", parts=parts, source=system))
+        found.append(CanonicalTurn(role="system", parts=parts, source=system))
     calls = _Calls()
     for role, contents in groupby(wire.rows(value["contents"]), key=_role):
         # A model's neighbours are one: Google's SDK keeps each chunk of a stream as a content.
         for rows in [[*contents]] if role == "assistant" else ([row] for row in contents):
             said = [part for row in rows for part in wire.rows(row.get("parts"))]
             source = rows[0] if len(rows) == 1 else rows
-            found.append(Turn(role=role, parts=tuple(calls.parts(_joined(said))), source=source))
+            found.append(
+                CanonicalTurn(role=role, parts=tuple(calls.parts(_joined(said))), source=source)
+            )
     return tuple(turn for turn in found if turn.parts)
 
 

@@ -1,14 +1,14 @@
 """A Chat Completions request read whole, for a target that speaks another dialect.
 
-Read leniently: what a host would accept becomes a field of Request where it has one, and any other
-member, or a value of another type than a field's, stays in `others`. The hosts' own switches of
-reasoning are read where they say plainly how much: `thinking` (DeepSeek, Moonshot, Z.ai),
-`enable_thinking` and `thinking_budget` (DashScope), `reasoning` (OpenRouter, Together).
+Read leniently: what a host would accept becomes a field of CanonicalRequest where it has one, and
+any other member, or a value of another type than a field's, stays in `others`. The hosts' own
+switches of reasoning are read where they say plainly how much: `thinking` (DeepSeek, Moonshot,
+Z.ai), `enable_thinking` and `thinking_budget` (DashScope), `reasoning` (OpenRouter, Together).
 """
 
 from collections.abc import Callable
 
-from gateway.core.canonical_request import Form, Request, Tool, ToolChoice
+from gateway.core.canonical_request import CanonicalRequest, OutputFormat, Tool, ToolChoice
 from gateway.core.facts import EFFORTS
 from gateway.core.jsonio import Json
 from gateway.dialects.body import Body
@@ -29,14 +29,14 @@ _NOTHING: tuple[tuple[str, Json], ...] = (
 """Members that ask for nothing but what is so without them."""
 
 
-def decode(body: Body) -> Request:
+def decode(body: Body) -> CanonicalRequest:
     """The request that a body is."""
     ask = _Ask(body.value)
     _limits(ask)
     _tools(ask)
     _thinking(ask)
     _options(ask)
-    return Request(
+    return CanonicalRequest(
         turns=turns(body.value["messages"]),
         stream=body.prompt.stream,
         names=ask.names,
@@ -249,17 +249,17 @@ def _old_choice(choice: Json) -> ToolChoice | None:
     return _mode(choice) if name is None else ToolChoice(mode="tool", name=name)
 
 
-def _form(form: Json) -> Form | None:
+def _form(form: Json) -> OutputFormat | None:
     kind = form.get("type") if isinstance(form, dict) else None
     if kind == "json_object":
-        return Form()
+        return OutputFormat()
     if kind != "json_schema":
         return None
     inside = form.get("json_schema", form)  # Perplexity and Together take it without that member
     if not isinstance(inside, dict):
         return None
     schema = inside.get("schema")
-    return Form(
+    return OutputFormat(
         schema={} if schema is None else schema,
         name=_text(inside.get("name")),
         description=_text(inside.get("description")),

@@ -6,7 +6,7 @@ send arguments as an object, or a whole call at once.
 """
 
 from gateway.core import jsonio
-from gateway.core.events import Event, Start, ToolEnd, ToolPiece, ToolStart
+from gateway.core.events import Event, Start, ToolDelta, ToolEnd, ToolStart
 from gateway.core.jsonio import Json
 from gateway.dialects import tool_ids
 
@@ -70,7 +70,7 @@ class Calls:
         if not text:
             return
         if call.told:
-            out.append(ToolPiece(call.index, text, self._choice))
+            out.append(ToolDelta(call.index, text, self._choice))
         else:
             call.wait += text
             if call.name:
@@ -93,7 +93,7 @@ class Calls:
         id = call.id or self._made(call)
         out.append(ToolStart(call.index, id, call.name, call.custom, self._choice))
         if call.wait:
-            out.append(ToolPiece(call.index, call.wait, self._choice))
+            out.append(ToolDelta(call.index, call.wait, self._choice))
 
     def _made(self, call: _Call) -> str:
         start = self._start

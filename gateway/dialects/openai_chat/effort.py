@@ -7,7 +7,7 @@ API references (DeepSeek, Moonshot and Z.ai `thinking`, DashScope `enable_thinki
 
 from collections.abc import Callable, Mapping
 
-from gateway.core.facts import EFFORTS, Facts, nearest
+from gateway.core.facts import EFFORTS, ModelFacts, nearest
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 
@@ -73,13 +73,13 @@ def write(style: str | None, effort: str) -> Members:
     return STYLES[style](effort) if style is not None else {}
 
 
-def style(facts: Facts) -> str | None:
+def style(facts: ModelFacts) -> str | None:
     """The style of a model on openai-chat; None where it has no such control, or none of here."""
     named = facts.style("openai-chat")
     return named if named in STYLES else None
 
 
-def accepted(facts: Facts) -> tuple[str, ...]:
+def accepted(facts: ModelFacts) -> tuple[str, ...]:
     """Efforts that openai-chat takes for a model; empty where that is not known."""
     return facts.efforts if facts.chat_efforts is None else facts.chat_efforts
 

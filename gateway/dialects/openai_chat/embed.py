@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.canonical_request import Foreign, Part, Request, Text, Turn
+from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Foreign, Part, Text
 from gateway.core.errors import invalid
 from gateway.core.events import Event, Failed
 from gateway.core.jsonio import Json, Members
@@ -125,7 +125,9 @@ def decode(body: Body) -> Wanted:
     value = body.value
     size, user = value.get("dimensions"), value.get("user")
     return Wanted(
-        turns=tuple(Turn(role="user", parts=(_part(item),)) for item in _items(value["input"])),
+        turns=tuple(
+            CanonicalTurn(role="user", parts=(_part(item),)) for item in _items(value["input"])
+        ),
         dimensions=size if isinstance(size, int) else None,
         packed=value.get("encoding_format") == "base64",
         user=user if isinstance(user, str) else None,
@@ -141,7 +143,7 @@ def _part(item: Json) -> Part:
     return Foreign(kind="tokens" if isinstance(item, list) else "object", source=item)
 
 
-def encode(request: Request, _: Target) -> Said:
+def encode(request: CanonicalRequest, _: Target) -> Said:
     """The body of a request that came in another dialect; vectors come as numbers."""
     asked = embeddings.wanted(request)
     value: dict[str, Json] = {"input": embeddings.texts(asked)}

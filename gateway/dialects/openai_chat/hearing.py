@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.core import jsonio, sse
 from gateway.core.errors import Problem
-from gateway.core.events import End, Event, Failed, Start, Told
+from gateway.core.events import End, Event, Failed, Start, UsageUpdate
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined, service
 from gateway.dialects.openai_chat import ending, usage
@@ -39,7 +39,7 @@ def events(body: bytes) -> list[Event]:
             voice.close(out)
     told = usage.find(value)
     if told is not None:
-        out.append(Told(told))
+        out.append(UsageUpdate(told))
     out.append(End())
     return out
 
@@ -50,7 +50,7 @@ class Stream:
     __slots__ = ("_over", "_said", "_start", "_usage", "_voices", "_whole", "_word")
 
     def __init__(self) -> None:
-        self._whole = sse.Whole()
+        self._whole = sse.FrameSplitter()
         self._over = False
         """Nothing is read any more: it has ended, or failed."""
         self._start = Start()
@@ -127,7 +127,7 @@ class Stream:
             told = msgspec.structs.replace(joined(self._usage, told), service=told.service)
             if told != self._usage:
                 self._usage = told
-                out.append(Told(told))
+                out.append(UsageUpdate(told))
 
     def _begin(self, chunk: Object, out: list[Event]) -> None:
         """Tell the start when a chunk has a choice: Azure's first has no id, model or choice."""

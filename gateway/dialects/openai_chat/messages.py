@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from gateway.core import jsonio
 from gateway.core.canonical_request import (
+    CanonicalTurn,
     Media,
     Part,
     Refused,
@@ -17,7 +18,6 @@ from gateway.core.canonical_request import (
     Thought,
     ToolResult,
     ToolUse,
-    Turn,
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.dialects import compatibility, tool_ids
@@ -46,7 +46,7 @@ class Messages:
         self.lost: dict[str, str] = {}
         """What was left out, and why."""
 
-    def write(self, turns: Iterable[Turn]) -> list[Object]:
+    def write(self, turns: Iterable[CanonicalTurn]) -> list[Object]:
         """The messages that say the turns."""
         turns = list(turns)
         for turn in turns:
@@ -68,7 +68,7 @@ class Messages:
             message["name"] = name
         self._out.append(message)
 
-    def _user(self, turn: Turn) -> None:
+    def _user(self, turn: CanonicalTurn) -> None:
         results = [part for part in turn.parts if isinstance(part, ToolResult)]
         orphans = [it for it in results if self._taken(it)]
         if orphans:
@@ -85,7 +85,7 @@ class Messages:
                 return True
         return False
 
-    def _assistant(self, turn: Turn) -> None:
+    def _assistant(self, turn: CanonicalTurn) -> None:
         message: Object = {"role": "assistant", "content": None}
         refusal = [part.text for part in turn.parts if isinstance(part, Refused)]
         text = _words(turn.parts)

@@ -11,21 +11,21 @@ import msgspec
 
 from gateway.core import jsonio, sse
 from gateway.core.events import (
-    Cited,
+    Citation,
     Declined,
     End,
     Event,
     Finish,
-    Likely,
+    LogProbs,
     Reason,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
@@ -97,16 +97,16 @@ class Chunks:
         self._begin(Start())
         self._write: dict[type[object], Callable[[Json], bytes]] = {
             Start: self._start,
-            Words: self._words,
+            TextDelta: self._words,
             Declined: lambda event: self._delta(event, {"refusal": event.text}),
-            Thinking: self._thinking,
-            ThoughtEnd: self._thought,
+            ReasoningDelta: self._thinking,
+            ReasoningEnd: self._thought,
             ToolStart: self._tool,
-            ToolPiece: self._piece,
+            ToolDelta: self._piece,
             ToolEnd: self._tool_end,
-            Likely: self._likely,
-            Cited: self._cite,
-            Told: self._told,
+            LogProbs: self._likely,
+            Citation: self._cite,
+            UsageUpdate: self._told,
             Finish: self._finish,
             End: self._end,
         }
@@ -114,7 +114,7 @@ class Chunks:
     def write(self, event: Event) -> bytes:
         """What an event becomes; nothing for one that the dialect does not tell."""
         kind = type(event)
-        if kind is Words:
+        if kind is TextDelta:
             return self._words(event)  # type: ignore[arg-type]  # just asked
         known = self._write.get(kind)
         return known(event) if known is not None else b""
@@ -148,11 +148,11 @@ class Chunks:
         choice, first = self._open(event.choice)
         return first + choice.head + jsonio.dumps(delta) + _TAIL
 
-    def _words(self, event: Words) -> bytes:
+    def _words(self, event: TextDelta) -> bytes:
         choice, first = self._open(event.choice)
         return first + choice.head + b'{"content":' + jsonio.dumps(event.text) + b"}" + _TAIL
 
-    def _thinking(self, event: Thinking) -> bytes:
+    def _thinking(self, event: ReasoningDelta) -> bytes:
         choice, first = self._open(event.choice)
         text = event.text
         if event.part != choice.part:
@@ -162,7 +162,7 @@ class Chunks:
         delta = b'{"reasoning_content":' + jsonio.dumps(text) + b"}"
         return first + choice.head + delta + _TAIL
 
-    def _thought(self, event: ThoughtEnd) -> bytes:
+    def _thought(self, event: ReasoningEnd) -> bytes:
         choice, first = self._open(event.choice)
         chars, choice.chars, choice.part = choice.chars, 0, 0
         more: Object = {"redacted": True} if event.redacted else {"chars": chars}
@@ -199,7 +199,7 @@ class Chunks:
         call = {"index": tool.index, **begun, kind: inside}
         return choice.head + jsonio.dumps({"tool_calls": [call]}) + _TAIL
 
-    def _piece(self, event: ToolPiece) -> bytes:
+    def _piece(self, event: ToolDelta) -> bytes:
         choice, first = self._open(event.choice)
         tool = choice.tools.get(event.index)
         if tool is None or not event.text:
@@ -223,14 +223,14 @@ class Chunks:
         said = self._call(choice, tool, None, rest) if rest else b""
         return first + said + self._state(choice, event.state, {"id": tool.id})
 
-    def _likely(self, event: Likely) -> bytes:
+    def _likely(self, event: LogProbs) -> bytes:
         choice, first = self._open(event.choice)
         said: Object = {"content": None, "refusal": None}
         said["refusal" if event.declined else "content"] = event.tokens
         tokens = jsonio.dumps(said)
         return first + choice.head + b'{},"logprobs":' + tokens + _TAIL
 
-    def _cite(self, event: Cited) -> bytes:
+    def _cite(self, event: Citation) -> bytes:
         """Kept until the finish: the SDK cannot add a list of annotations to another."""
         choice, first = self._open(event.choice)
         if event.url is not None:
@@ -243,7 +243,7 @@ class Chunks:
             choice.cited.append({"type": "url_citation", "url_citation": cited})
         return first
 
-    def _told(self, event: Told) -> bytes:
+    def _told(self, event: UsageUpdate) -> bytes:
         self._usage = event.usage
         return b""
 

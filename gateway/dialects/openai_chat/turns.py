@@ -5,6 +5,7 @@ from typing import cast
 
 from gateway.core import jsonio
 from gateway.core.canonical_request import (
+    CanonicalTurn,
     Foreign,
     Media,
     Part,
@@ -14,7 +15,6 @@ from gateway.core.canonical_request import (
     Thought,
     ToolResult,
     ToolUse,
-    Turn,
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.dialects import maker
@@ -30,7 +30,7 @@ type Object = dict[str, Json]
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text")
 
 
-def turns(messages: Iterable[Object]) -> tuple[Turn, ...]:
+def turns(messages: Iterable[Object]) -> tuple[CanonicalTurn, ...]:
     """One turn a message, in their order."""
     reader = _Reader()
     return tuple([reader.turn(message) for message in messages])
@@ -47,7 +47,7 @@ class _Reader:
         self._last: dict[str, str] = {}
         """The id of the last call of a function, where calls have none."""
 
-    def turn(self, message: Object) -> Turn:
+    def turn(self, message: Object) -> CanonicalTurn:
         role = message.get("role")
         name = message.get("name")
         match role:
@@ -56,10 +56,10 @@ class _Reader:
             case "assistant":
                 found = tuple(self._assistant(message))
             case "tool" | "function":
-                return Turn(role="user", parts=(self._result(message),), source=message)
+                return CanonicalTurn(role="user", parts=(self._result(message),), source=message)
             case _:
-                return Turn(role="user", parts=(Foreign(kind=str(role), source=message),))
-        return Turn(
+                return CanonicalTurn(role="user", parts=(Foreign(kind=str(role), source=message),))
+        return CanonicalTurn(
             role=cast("Role", role),
             parts=found,
             name=name if isinstance(name, str) and name else None,

@@ -10,17 +10,17 @@ from collections.abc import Mapping
 
 from gateway.core import jsonio
 from gateway.core.events import (
-    Cited,
+    Citation,
     Declined,
     Event,
     Finish,
-    Likely,
+    LogProbs,
     Opaque,
     Reason,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Words,
+    TextDelta,
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.dialects.openai_chat import ending
@@ -76,7 +76,7 @@ class Voice:
             for name in ("content", "refusal"):
                 tokens = logprobs.get(name)
                 if isinstance(tokens, list) and tokens:
-                    out.append(Likely(tokens, self._index, declined=name == "refusal"))
+                    out.append(LogProbs(tokens, self._index, declined=name == "refusal"))
         word = ending.finish(choice)
         if word is not None:
             self._word = word
@@ -116,22 +116,22 @@ class Voice:
     def _think(self, member: str, text: str, out: list[Event]) -> None:
         self._member = self._member or member
         self.spoke = True
-        out.append(Thinking(text, choice=self._index))
+        out.append(ReasoningDelta(text, choice=self._index))
 
     def _think_no_more(self, out: list[Event]) -> None:
         """Close what reasoning is open; a seal may come late, without any text."""
         if sealed(self._details):
             state, redacted = jsonio.dumps(self._details).decode(), not self._member
-            out.append(ThoughtEnd(state, redacted, choice=self._index))
+            out.append(ReasoningEnd(state, redacted, choice=self._index))
         elif self._member:
-            out.append(ThoughtEnd(self._member, choice=self._index))
+            out.append(ReasoningEnd(self._member, choice=self._index))
         self._details, self._member = [], ""
 
     def _say(self, text: str, out: list[Event]) -> None:
         if self._member or self._details:
             self._think_no_more(out)
         self.spoke = True
-        out.append(Words(text, self._index))
+        out.append(TextDelta(text, self._index))
 
     def _content(self, content: Json, out: list[Event]) -> None:
         if isinstance(content, str):
@@ -186,12 +186,12 @@ class Voice:
         out.append(Opaque(kind, source, self._index))
 
 
-def _cited(note: Object, choice: int) -> Cited:
+def _cited(note: Object, choice: int) -> Citation:
     inside = note.get("url_citation")
     url = inside if isinstance(inside, dict) else {}
     address, title = url.get("url"), url.get("title")
     start, end = url.get("start_index"), url.get("end_index")
-    return Cited(
+    return Citation(
         url=address if isinstance(address, str) else None,
         title=title if isinstance(title, str) else None,
         start=start if isinstance(start, int) else None,

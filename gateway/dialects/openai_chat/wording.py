@@ -4,7 +4,7 @@ What a model or a host refuses is not looked at: the dialect's `write` fits the 
 names of members, efforts and caps included.
 """
 
-from gateway.core.canonical_request import Form, Request, Tool, ToolChoice
+from gateway.core.canonical_request import CanonicalRequest, OutputFormat, Tool, ToolChoice
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.target import Target
@@ -55,7 +55,7 @@ _BUDGETS = ((0, "none"), (2 * _K - 1, "low"), (8 * _K - 1, "medium"), (24 * _K -
 _MOST = "xhigh"
 
 
-def encode(request: Request, target: Target) -> Said:
+def encode(request: CanonicalRequest, target: Target) -> Said:
     """The body that says a request."""
     messages = Messages(maker.maker(target, "openai-chat"))
     value: Object = {"messages": messages.write(request.turns)}
@@ -121,7 +121,7 @@ def _named(name: str) -> Object:
     return {"type": "function", "function": {"name": tool_ids.plain(name, "tool_")}}
 
 
-def _form(form: Form) -> Object:
+def _form(form: OutputFormat) -> Object:
     if form.schema is None:
         return {"type": "json_object"}
     inside: Object = {"name": form.name or "answer", "schema": form.schema}

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from gateway.core.canonical_request import (
+    CanonicalRequest,
+    CanonicalTurn,
     Foreign,
-    Form,
     Media,
+    OutputFormat,
     Part,
     Refused,
-    Request,
     Role,
     Text,
     Thought,
@@ -23,7 +24,6 @@ from gateway.core.canonical_request import (
     ToolChoice,
     ToolResult,
     ToolUse,
-    Turn,
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.dialects import maker
@@ -61,7 +61,7 @@ _NAMES = {
 }
 
 
-def decode(body: Body) -> Request:
+def decode(body: Body) -> CanonicalRequest:
     """Read a request that `read` has let pass."""
     value, prompt = body.value, body.prompt
     text, reasoning = _dict(value.get("text")), _dict(value.get("reasoning"))
@@ -69,7 +69,7 @@ def decode(body: Body) -> Request:
     user = next((name for name in ("safety_identifier", "user") if _string(value.get(name))), "")
     parallel = value.get("parallel_tool_calls")
     tools = _tools(space.offered(value))
-    return Request(
+    return CanonicalRequest(
         turns=_turns(value.get("instructions"), value.get("input")),
         tools=tools,
         tool_choice=_choice(value.get("tool_choice"), tools),
@@ -95,12 +95,14 @@ def decode(body: Body) -> Request:
     )
 
 
-def _turns(instructions: Json, given: Json) -> tuple[Turn, ...]:
-    turns: list[Turn] = []
+def _turns(instructions: Json, given: Json) -> tuple[CanonicalTurn, ...]:
+    turns: list[CanonicalTurn] = []
     if isinstance(instructions, str) and instructions:
-        turns.append(Turn(role="system", parts=(Text(text=instructions),), source=instructions))
+        turns.append(
+            CanonicalTurn(role="system", parts=(Text(text=instructions),), source=instructions)
+        )
     if isinstance(given, str):
-        turns.append(Turn(role="user", parts=(Text(text=given),), source=given))
+        turns.append(CanonicalTurn(role="user", parts=(Text(text=given),), source=given))
     made: list[Part] = []
     sources: list[Json] = []
     for item in _list(given):
@@ -112,14 +114,14 @@ def _turns(instructions: Json, given: Json) -> tuple[Turn, ...]:
             sources.append(item)
             continue
         _close(turns, made, sources)
-        turns.append(Turn(role=role, parts=_given(item), source=item))
+        turns.append(CanonicalTurn(role=role, parts=_given(item), source=item))
     _close(turns, made, sources)
     return tuple(turns)
 
 
-def _close(turns: list[Turn], made: list[Part], sources: list[Json]) -> None:
+def _close(turns: list[CanonicalTurn], made: list[Part], sources: list[Json]) -> None:
     if made:
-        turns.append(Turn(role="assistant", parts=tuple(made), source=[*sources]))
+        turns.append(CanonicalTurn(role="assistant", parts=tuple(made), source=[*sources]))
     made.clear()
     sources.clear()
 
@@ -335,14 +337,14 @@ def _name(tool: Object) -> str:
     return space.flat(tool.get(space.KIND), tool_name(tool))
 
 
-def _form(form: Json) -> Form | None:
+def _form(form: Json) -> OutputFormat | None:
     said = _dict(form)
     if said.get("type") == "json_object":
-        return Form()
+        return OutputFormat()
     if said.get("type") != "json_schema":
         return None
     strict = said.get("strict")
-    return Form(
+    return OutputFormat(
         schema=said.get("schema"),
         name=_string(said.get("name")),
         description=_string(said.get("description")),

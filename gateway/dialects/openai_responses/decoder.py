@@ -9,23 +9,23 @@ from typing import ClassVar
 
 from gateway.core import jsonio, sse
 from gateway.core.events import (
-    Cited,
+    Citation,
     Declined,
     End,
     Event,
     Failed,
     Finish,
-    Likely,
+    LogProbs,
     Opaque,
     Reason,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, service
@@ -52,7 +52,7 @@ class Decoder:
     __slots__ = ("_hosted", "_ids", "_out", "_over", "_said", "_started", "_tools", "_whole")
 
     def __init__(self) -> None:
-        self._whole = sse.Whole()
+        self._whole = sse.FrameSplitter()
         self._out: list[Event] = []
         self._over = self._started = False
         self._said: dict[int, _Item] = {}
@@ -155,13 +155,13 @@ class Decoder:
         item, delta = self._at(event), event.get("delta")
         if isinstance(delta, str) and delta:
             item.told = True
-            self._out.append(Words(delta))
+            self._out.append(TextDelta(delta))
         if event.get("logprobs"):
             self._likely(event["logprobs"])
 
     def _likely(self, tokens: Json) -> None:
         if isinstance(tokens, list) and tokens:
-            self._out.append(Likely(tokens))
+            self._out.append(LogProbs(tokens))
 
     def _refusal(self, event: Object) -> None:
         item, delta = self._at(event), event.get("delta")
@@ -180,7 +180,7 @@ class Decoder:
         item, delta, part = self._at(event), event.get("delta"), event.get(index)
         if isinstance(delta, str) and delta and item.way in ("", index):
             item.way, item.told = index, True
-            self._out.append(Thinking(delta, part=part if isinstance(part, int) else 0))
+            self._out.append(ReasoningDelta(delta, part=part if isinstance(part, int) else 0))
 
     def _added(self, event: Object) -> None:
         added = _dict(event.get("item"))
@@ -206,7 +206,7 @@ class Decoder:
         item, delta = self._at(event), event.get("delta")
         if item.tool is not None and isinstance(delta, str) and delta:
             item.told = True
-            self._out.append(ToolPiece(item.tool, delta))
+            self._out.append(ToolDelta(item.tool, delta))
 
     def _cite(self, event: Object) -> None:
         item = self._at(event)
@@ -228,7 +228,7 @@ class Decoder:
             index = self._call(item, done) if item.tool is None else item.tool
             text = done.get(_CALLS[kind])
             if not item.told and isinstance(text, str) and text:
-                self._out.append(ToolPiece(index, text))
+                self._out.append(ToolDelta(index, text))
             self._out.append(ToolEnd(index))
         else:
             self._hosted.update(usage.used([done], event.get("output_index")))
@@ -239,7 +239,7 @@ class Decoder:
         for part in _list(done.get("content")):
             text, refusal = part.get("text"), part.get("refusal")
             if not told and isinstance(text, str) and text:
-                self._out.append(Words(text))
+                self._out.append(TextDelta(text))
                 self._likely(part.get("logprobs"))
             if not told and isinstance(refusal, str) and refusal:
                 self._out.append(Declined(refusal))
@@ -255,12 +255,12 @@ class Decoder:
             text = part.get("text")
             if isinstance(text, str) and text:
                 item.told = True
-                self._out.append(Thinking(text, part=index))
+                self._out.append(ReasoningDelta(text, part=index))
         state, id = done.get("encrypted_content"), done.get("id")
         state = state if isinstance(state, str) and state else None
         if item.told or state is not None:
             id = id if isinstance(id, str) else None
-            self._out.append(ThoughtEnd(state=state, redacted=not item.told, id=id))
+            self._out.append(ReasoningEnd(state=state, redacted=not item.told, id=id))
 
     def _finish(self, event: Object) -> None:
         self._start(event)
@@ -273,7 +273,7 @@ class Decoder:
             self._done({"output_index": place, "item": item})
         told = usage.find(response, self._hosted)
         if told is not None:
-            self._out.append(Told(told))
+            self._out.append(UsageUpdate(told))
         word = ending.finish(response)
         reason: Reason = "tools" if self._tools else "stop"
         if response.get("status") == "incomplete" or event.get("type") == "response.incomplete":
@@ -322,12 +322,12 @@ def events(data: bytes) -> list[Event]:
     return Decoder().whole(value) if problem is None else [Failed(problem)]
 
 
-def cited(note: Json) -> Cited:
+def cited(note: Json) -> Citation:
     """An annotation as an event; those of files have no URL."""
     said = _dict(note)
     url, title = said.get("url"), said.get("title")
     start, end = said.get("start_index"), said.get("end_index")
-    return Cited(
+    return Citation(
         url=url if isinstance(url, str) else None,
         title=title if isinstance(title, str) else None,
         start=start if isinstance(start, int) else None,

@@ -3,7 +3,7 @@
 Source: the Reasoning object of OpenAI's API reference, which the other hosts of this API follow.
 """
 
-from gateway.core.facts import EFFORTS, UNKNOWN, Facts, nearest
+from gateway.core.facts import EFFORTS, UNKNOWN, ModelFacts, nearest
 from gateway.core.jsonio import Json
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
@@ -22,7 +22,7 @@ def read(value: dict[str, Json]) -> str | None:
     return said if isinstance(said, str) else None
 
 
-def style(facts: Facts) -> str | None:
+def style(facts: ModelFacts) -> str | None:
     """The style of a model here; None where it has no control of effort."""
     named = facts.style("openai-responses")
     return named if named in STYLES else None

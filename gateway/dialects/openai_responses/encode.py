@@ -6,7 +6,7 @@ comes back encrypted, for the client to keep. Source: the request body of OpenAI
 
 from collections.abc import Mapping
 
-from gateway.core.canonical_request import Form, Request, Tool, ToolChoice
+from gateway.core.canonical_request import CanonicalRequest, OutputFormat, Tool, ToolChoice
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.target import Target
@@ -51,7 +51,7 @@ _MEMBERS = {
 """By member that may be written: the field that it says."""
 
 
-def encode(request: Request, target: Target) -> Said:
+def encode(request: CanonicalRequest, target: Target) -> Said:
     """The body, the client's names of its members, and what it could not say."""
     refused = target.facts.refuses | target.provider.refuses
     items = Items(request, target, instructions="instructions" not in refused)
@@ -80,7 +80,7 @@ def encode(request: Request, target: Target) -> Said:
     return Said(value=value, names=_names(value, request), losses=tuple(dict.fromkeys(losses)))
 
 
-def _names(value: Object, request: Request) -> Mapping[str, str]:
+def _names(value: Object, request: CanonicalRequest) -> Mapping[str, str]:
     names = {}
     for member, field in _MEMBERS.items():
         if field == "effort" and request.effort is None and request.budget is not None:
@@ -94,7 +94,7 @@ def _names(value: Object, request: Request) -> Mapping[str, str]:
     return names
 
 
-def _cap(value: Object, request: Request, losses: list[Loss]) -> None:
+def _cap(value: Object, request: CanonicalRequest, losses: list[Loss]) -> None:
     cap = request.max_output
     if cap is None:
         return
@@ -104,7 +104,7 @@ def _cap(value: Object, request: Request, losses: list[Loss]) -> None:
         losses.append(Loss(name, "approximated", f"openai-responses takes at least {LEAST}"))
 
 
-def _settings(value: Object, request: Request) -> None:
+def _settings(value: Object, request: CanonicalRequest) -> None:
     text: Object = {}
     if request.form is not None:
         text["format"] = _format(request.form)
@@ -128,7 +128,7 @@ def _by_budget(budget: int | None) -> str | None:
     return next((word for below, word in _BUDGETS if budget < below), "xhigh")
 
 
-def _format(form: Form) -> Object:
+def _format(form: OutputFormat) -> Object:
     if form.schema is None:
         return {"type": "json_object"}
     said: Object = {
@@ -143,7 +143,7 @@ def _format(form: Form) -> Object:
     return said
 
 
-def _tools(value: Object, request: Request) -> None:
+def _tools(value: Object, request: CanonicalRequest) -> None:
     if request.tools:
         value["tools"] = [_tool(tool) for tool in request.tools]
     if request.tool_choice is not None:

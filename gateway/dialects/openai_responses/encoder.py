@@ -11,21 +11,21 @@ from typing import ClassVar
 
 from gateway.core import jsonio
 from gateway.core.events import (
-    Cited,
+    Citation,
     Declined,
     End,
     Event,
     Finish,
-    Likely,
+    LogProbs,
     Reason,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
@@ -117,11 +117,11 @@ class Encoder:
         self._message = self._thought = None
         return out
 
-    def _words(self, event: Words) -> bytes:
+    def _words(self, event: TextDelta) -> bytes:
         message, begun = self._open()
         return begun + message.text(event.text)
 
-    def _likely(self, event: Likely) -> bytes:
+    def _likely(self, event: LogProbs) -> bytes:
         if event.declined:
             return b""  # a refusal has none here, and they are asked for by another name
         message, begun = self._open()
@@ -131,15 +131,15 @@ class Encoder:
         message, begun = self._open()
         return begun + message.refusal(event.text)
 
-    def _cited(self, event: Cited) -> bytes:
+    def _cited(self, event: Citation) -> bytes:
         message, begun = self._open()
         return begun + message.cite(event)
 
-    def _thinking(self, event: Thinking) -> bytes:
+    def _thinking(self, event: ReasoningDelta) -> bytes:
         thought, begun = self._think()
         return begun + thought.text(event.text, event.part)
 
-    def _thought_end(self, event: ThoughtEnd) -> bytes:
+    def _thought_end(self, event: ReasoningEnd) -> bytes:
         state = self._label(slot.Kept(event.state or "", redacted=event.redacted))
         if self._thought is None and (state is None or not event.state):
             return b""
@@ -165,7 +165,7 @@ class Encoder:
         self._calls[event.index] = call
         return ended + call.begin()
 
-    def _piece(self, event: ToolPiece) -> bytes:
+    def _piece(self, event: ToolDelta) -> bytes:
         call = self._calls.get(event.index)
         return call.piece(event.text) if call is not None else b""
 
@@ -180,7 +180,7 @@ class Encoder:
         _, begun = self._think()
         return out + begun + self._shut(state=state)
 
-    def _told(self, event: Told) -> bytes:
+    def _told(self, event: UsageUpdate) -> bytes:
         self._usage = event.usage
         return b""
 
@@ -218,16 +218,16 @@ class Encoder:
 
     _KINDS: ClassVar[Mapping[type, Callable[["Encoder", Json], bytes]]] = {
         Start: _start,
-        Words: _words,
-        Likely: _likely,
+        TextDelta: _words,
+        LogProbs: _likely,
         Declined: _declined,
-        Cited: _cited,
-        Thinking: _thinking,
-        ThoughtEnd: _thought_end,
+        Citation: _cited,
+        ReasoningDelta: _thinking,
+        ReasoningEnd: _thought_end,
         ToolStart: _tool,
-        ToolPiece: _piece,
+        ToolDelta: _piece,
         ToolEnd: _tool_end,
-        Told: _told,
+        UsageUpdate: _told,
         Finish: _finished,
         End: _end,
     }

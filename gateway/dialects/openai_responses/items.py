@@ -1,15 +1,15 @@
 """The turns of a request in no dialect as input items, with instructions before them."""
 
 from gateway.core.canonical_request import (
+    CanonicalRequest,
+    CanonicalTurn,
     Media,
     Part,
     Refused,
-    Request,
     Text,
     Thought,
     ToolResult,
     ToolUse,
-    Turn,
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
@@ -25,7 +25,7 @@ _NAMES = {"application/pdf": "document.pdf"}
 class Items:
     """What one request's turns become."""
 
-    def __init__(self, request: Request, target: Target, *, instructions: bool) -> None:
+    def __init__(self, request: CanonicalRequest, target: Target, *, instructions: bool) -> None:
         """`instructions`: whether the host takes system turns in that member."""
         self.items: list[Object] = []
         self.losses: list[Loss] = []
@@ -38,14 +38,14 @@ class Items:
         for turn in turns:
             self._turn(turn)
 
-    def _lead(self, turns: list[Turn]) -> None:
+    def _lead(self, turns: list[CanonicalTurn]) -> None:
         """Take the system turns that stand before all others out, as instructions."""
         texts = []
         while turns and turns[0].role in ("system", "developer"):
             texts += [part.text for part in turns.pop(0).parts if isinstance(part, Text)]
         self.instructions = "\n\n".join(text for text in texts if text)
 
-    def _turn(self, turn: Turn) -> None:
+    def _turn(self, turn: CanonicalTurn) -> None:
         content: list[Object] = []
         for part in turn.parts:
             if turn.role == "assistant":

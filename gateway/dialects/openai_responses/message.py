@@ -1,6 +1,6 @@
 """A message of the assistant on its way to a client: its parts, one open at a time."""
 
-from gateway.core.events import Cited
+from gateway.core.events import Citation
 from gateway.core.jsonio import Json
 from gateway.dialects.openai_responses.frames import NUMBER, Numbered, Object, head
 
@@ -51,7 +51,7 @@ class Message:
             "response.output_text.delta", **self._where(), delta="", logprobs=tokens
         )
 
-    def cite(self, event: Cited) -> bytes:
+    def cite(self, event: Citation) -> bytes:
         """A source; one without an address cannot be said but as this dialect's own."""
         note = event.source
         if not _own(note):

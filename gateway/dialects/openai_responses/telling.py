@@ -1,6 +1,6 @@
 """The response object that a client gets: what it asked, said again, and what came of it."""
 
-from gateway.core.canonical_request import Request
+from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.jsonio import Json
 from gateway.dialects import tool_ids
 from gateway.dialects.openai_responses.frames import Object
@@ -30,7 +30,7 @@ _DEFAULTS: Object = {
 
 def begin(telling: Telling, id: str | None, model: str | None, created: int | None) -> Object:
     """The response as it begins."""
-    asked = telling.asked.source if isinstance(telling.asked, Request) else None
+    asked = telling.asked.source if isinstance(telling.asked, CanonicalRequest) else None
     value: Object = asked if isinstance(asked, dict) else {}
     return {
         "id": response_id(id or telling.id),

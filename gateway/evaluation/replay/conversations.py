@@ -2,11 +2,11 @@
 
 import msgspec
 
-from gateway.core.conversation import Turn
+from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import Evidence, Seat
-from gateway.core.decision_record import Basis
-from gateway.core.logged import Logged
+from gateway.core.decision_context import DecisionContext, Session
+from gateway.core.decision_record import DecisionRecord
+from gateway.core.logged import ReplayRow
 from gateway.core.prompt_cache import kept
 from gateway.core.target import Catalogue, Target
 from gateway.evaluation.replay.cost import price
@@ -14,7 +14,7 @@ from gateway.routing.affinity_verdict import following
 
 ANSWERED = frozenset({"settled", "estimated", "aborted"})
 """States of calls that a provider has begun to answer."""
-_ALONE = Turn()
+_ALONE = ConversationTurn()
 
 
 class Talk:
@@ -25,12 +25,12 @@ class Talk:
     def __init__(self) -> None:
         self.strayed = False
         """A call of it would have gone elsewhere, so that what the log says of it holds no more."""
-        self.seat: Seat | None = None
+        self.seat: Session | None = None
         self._cached: dict[tuple[str, str | None], tuple[int, float]] = {}
         """By target and effort, another of which is another prompt: tokens in its cache, and until
         when."""
 
-    def evidence(self, told: Evidence, turn: Turn) -> Evidence:
+    def evidence(self, told: DecisionContext, turn: ConversationTurn) -> DecisionContext:
         """The evidence of a call, with the seat that its conversation would have."""
         if not turn.seated:
             return told
@@ -48,12 +48,14 @@ class Talk:
         """A target has read it, and keeps so many tokens of it."""
         self._cached[target.name, effort] = tokens, at + target.provider.prompt_cache
 
-    def sits(self, row: Logged, turn: Turn, decision: Decision, plan: Plan, tokens: int) -> None:
+    def sits(
+        self, row: ReplayRow, turn: ConversationTurn, decision: Decision, plan: Plan, tokens: int
+    ) -> None:
         """A call was decided, and answered by the first target of its plan."""
         if turn.kind == "side" or decision.tier is None or row.basis is None:
             return
         target = plan.targets[0]
-        seat = Seat(
+        seat = Session(
             lab=decision.lab,
             tier=decision.tier,
             target=target.name,
@@ -77,7 +79,7 @@ class Talks:
         self._catalogue = catalogue
         self._known: dict[tuple[str, str, str], Talk] = {}
 
-    def of(self, row: Logged, basis: Basis) -> Talk:
+    def of(self, row: ReplayRow, basis: DecisionRecord) -> Talk:
         """The conversation of a row; one of its own where nothing tells it."""
         turn = basis.turn or _ALONE
         if not turn.conversation:
@@ -88,7 +90,7 @@ class Talks:
             talk = self._known[place] = Talk()
         return talk
 
-    def log(self, talk: Talk, row: Logged) -> None:
+    def log(self, talk: Talk, row: ReplayRow) -> None:
         """A call of it is as the log says."""
         target = self._target(f"{row.provider}/{row.model}")
         if target is not None and row.state in ANSWERED and row.cache != "hit":

@@ -7,7 +7,7 @@ that a target has in its prompt cache is read from there, all else is read anew.
 from decimal import Context, Decimal
 from typing import NamedTuple
 
-from gateway.core.logged import Logged
+from gateway.core.logged import ReplayRow
 from gateway.core.price import Price, Rates, cost
 from gateway.core.prompt_cache import LEAST, alone
 from gateway.core.target import Target
@@ -35,7 +35,7 @@ class Bill(NamedTuple):
     were."""
 
 
-def prompt(row: Logged) -> int | None:
+def prompt(row: ReplayRow) -> int | None:
     """All tokens that went in; None where they are not known."""
     if row.input is None:
         return None
@@ -47,7 +47,7 @@ def price(target: Target, at: float) -> Price | None:
     return None if target.price is None else target.price.on(at)
 
 
-def bill(row: Logged, target: Target, cached: int) -> Bill:
+def bill(row: ReplayRow, target: Target, cached: int) -> Bill:
     """A row's call on a target that has `cached` tokens of its conversation in its cache."""
     tokens, known = prompt(row), price(target, row.at)
     if tokens is None or row.output is None or known is None:
@@ -65,14 +65,14 @@ def bill(row: Logged, target: Target, cached: int) -> Bill:
     return Bill(usd, cached, tokens if keeps else 0, effect)
 
 
-def _keeps(row: Logged, rates: Rates, tokens: int) -> bool:
+def _keeps(row: ReplayRow, rates: Rates, tokens: int) -> bool:
     """Whether a provider keeps the prompt: by itself, or because the client marks what to keep."""
     if rates.cache_read is None or tokens < LEAST:
         return False
     return alone(rates) or bool(row.cache_read or row.cache_write)
 
 
-def _usage(row: Logged, target: Target, tokens: int, cached: int, *, keeps: bool) -> Usage:
+def _usage(row: ReplayRow, target: Target, tokens: int, cached: int, *, keeps: bool) -> Usage:
     fresh = tokens - cached
     life = next(iter(row.cache_write_by), "")
     return Usage(

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.core.conversation import Turn
+from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import NOTHING
-from gateway.core.decision_record import Basis
+from gateway.core.decision_record import DecisionRecord
 from gateway.core.errors import ProblemError
-from gateway.core.logged import Logged
+from gateway.core.logged import ReplayRow
 from gateway.core.target import Target
 from gateway.evaluation.replay import cost
 from gateway.evaluation.replay.conversations import ANSWERED, Talk, Talks
@@ -22,10 +22,10 @@ from gateway.routing.replay_decision import Recorded, evidence
 from gateway.routing.router import Router, decide
 from gateway.routing.tier_share import Most
 
-type Text = Callable[[Logged, Recorded], Features | None]
+type Text = Callable[[ReplayRow, Recorded], Features | None]
 """The features of a call whose text is kept; None where it is not."""
 
-_ALONE = Turn()
+_ALONE = ConversationTurn()
 _GENERATE = "generate"
 _UNTOLD = "what it was decided on"
 
@@ -65,7 +65,7 @@ class Walk:
         self._talks = Talks(router.catalogue)
         self.sums = Sums(most)
 
-    def take(self, row: Logged) -> None:
+    def take(self, row: ReplayRow) -> None:
         """Decide one call again."""
         basis = row.basis
         if basis is None:
@@ -91,7 +91,9 @@ class Walk:
             bill = self._moved(row, talk, turn, after, same=same)
         self.sums.take(row, before, after.outcome, bill)
 
-    def _again(self, row: Logged, basis: Basis, talk: Talk, turn: Turn) -> _Decided:
+    def _again(
+        self, row: ReplayRow, basis: DecisionRecord, talk: Talk, turn: ConversationTurn
+    ) -> _Decided:
         """Raises UnreadError."""
         seen = Recorded(row, basis)
         known = talk.evidence(evidence(row, basis), turn)
@@ -123,7 +125,7 @@ class Walk:
             return _Decided(outcome, decision, plan)
 
     def _moved(
-        self, row: Logged, talk: Talk, turn: Turn, after: _Decided, *, same: bool
+        self, row: ReplayRow, talk: Talk, turn: ConversationTurn, after: _Decided, *, same: bool
     ) -> Bill | None:
         """A call that is elsewhere, or whose conversation was; None where nothing is to be paid."""
         talk.strayed = True
@@ -140,12 +142,12 @@ class Walk:
         return bill
 
 
-def answered(row: Logged) -> bool:
+def answered(row: ReplayRow) -> bool:
     """Whether a provider was paid for an answer."""
     return row.state in ANSWERED and row.cache != "hit"
 
 
-def was(row: Logged) -> Outcome:
+def was(row: ReplayRow) -> Outcome:
     """What was decided for a row."""
     target = None if row.basis is None else row.basis.target
     if target is None:

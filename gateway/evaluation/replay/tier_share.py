@@ -7,8 +7,8 @@ its tenant's, before that none; looked at every few seconds, or turns.
 import msgspec
 
 from gateway.core.decision import Decision
-from gateway.core.decision_context import Evidence, Thresholds
-from gateway.core.logged import Logged
+from gateway.core.decision_context import DecisionContext, Thresholds
+from gateway.core.logged import ReplayRow
 from gateway.routing.recent import TURNS, Recent
 from gateway.routing.tier_share import BOUNDED, REASONED, SMART, WIDTH, Most, cell, cut
 
@@ -40,7 +40,7 @@ class Shares:
         self._bounds = most.reasoning, most.smart
         self._scopes: dict[tuple[str, str], _Turns] = {}
 
-    def evidence(self, row: Logged, told: Evidence) -> Evidence:
+    def evidence(self, row: ReplayRow, told: DecisionContext) -> DecisionContext:
         """The evidence of a call: the log's, where that was made for the same bounds."""
         if told.thresholds is not None and told.thresholds.bounds == self._bounds:
             return told
@@ -48,7 +48,7 @@ class Shares:
         made = key.made or tenant.made
         return msgspec.structs.replace(told, thresholds=made)
 
-    def note(self, row: Logged, decision: Decision) -> None:
+    def note(self, row: ReplayRow, decision: Decision) -> None:
         """Count a turn that the classifier decided; any other is none."""
         score, tier = decision.score, decision.classified
         if score is None or tier is None or decision.source != "classifier":
@@ -63,7 +63,7 @@ class Shares:
             if turns.many >= SOON or row.at - turns.at >= EVERY:
                 self._look(turns, row.at)
 
-    def _of(self, row: Logged) -> tuple[_Turns, _Turns]:
+    def _of(self, row: ReplayRow) -> tuple[_Turns, _Turns]:
         found = []
         for place in ((row.tenant, row.key), (row.tenant, "")):
             turns = self._scopes.get(place)

@@ -5,7 +5,7 @@ from collections import Counter
 from decimal import Decimal
 from typing import NamedTuple
 
-from gateway.core.logged import Logged
+from gateway.core.logged import ReplayRow
 from gateway.evaluation.replay.cost import EXACT, Bill
 
 _NOTHING = Decimal(0)
@@ -100,14 +100,14 @@ class Sums:
         """Those that change most money first; of the same, in order of time."""
         return [item for *_, item in sorted(self._changed, key=lambda one: (-one[0], -one[1]))]
 
-    def undecided(self, row: Logged, what: str) -> None:
+    def undecided(self, row: ReplayRow, what: str) -> None:
         """A call of which something is not kept."""
         self.unread[what] += 1
         for group in self._groups(row):
             group.calls += 1
             group.undecided += 1
 
-    def take(self, row: Logged, before: Outcome, after: Outcome, bill: Bill | None) -> None:
+    def take(self, row: ReplayRow, before: Outcome, after: Outcome, bill: Bill | None) -> None:
         """A call that was decided again; `bill` where it costs something else."""
         moved = before.place != after.place
         self.by_before[before.by] += 1
@@ -138,7 +138,7 @@ class Sums:
         if moved:
             self._note(row, before, after, then)
 
-    def _note(self, row: Logged, before: Outcome, after: Outcome, then: Decimal | None) -> None:
+    def _note(self, row: ReplayRow, before: Outcome, after: Outcome, then: Decimal | None) -> None:
         cost = row.cost
         usd = None if cost is None or then is None else EXACT.subtract(then, cost)
         self._taken -= 1  # of calls of the same money the first stand
@@ -149,7 +149,7 @@ class Sums:
         elif self._most:
             heapq.heappushpop(self._changed, item)
 
-    def _groups(self, row: Logged) -> list[Group]:
+    def _groups(self, row: ReplayRow) -> list[Group]:
         groups = [self.total, _of(self.keys, row.key)]
         return groups + [_of(self.tags, tag) for tag in row.tags] if row.tags else groups
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from gateway.core.call import Complete
-from gateway.core.decision_context import NOTHING, Evidence
+from gateway.core.decision_context import NOTHING, DecisionContext
 from gateway.core.target import Tier
 from gateway.routing.features import Features
 from gateway.routing.rules import rule_hash
@@ -52,7 +52,7 @@ class Rules(msgspec.Struct, frozen=True):
     textual: tuple[Guard | Choice, ...] = ()
     """Those of both that read the text itself: rows keep their outcomes."""
 
-    def view(self, call: Features, evidence: Evidence = NOTHING) -> View:
+    def view(self, call: Features, evidence: DecisionContext = NOTHING) -> View:
         """A call as these rules look at it."""
         return View(call, self.patterns, evidence)
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Container
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from gateway.core.decision import Step
-from gateway.core.decision_context import NOTHING, Evidence
+from gateway.core.decision import TraceStep
+from gateway.core.decision_context import NOTHING, DecisionContext
 from gateway.routing.features import Features
 from gateway.routing.rules.pattern import Patterns
 
@@ -22,7 +22,7 @@ class View:
     __slots__ = ("_hits", "_patterns", "_times", "call", "evidence", "failed", "tags")
 
     def __init__(
-        self, call: Features, patterns: Patterns | None = None, evidence: Evidence = NOTHING
+        self, call: Features, patterns: Patterns | None = None, evidence: DecisionContext = NOTHING
     ) -> None:
         self.call = call
         self.evidence = evidence
@@ -48,11 +48,11 @@ class View:
             self._times[zone] = day + there.hour * 3600 + there.minute * 60 + there.second
         return self._times[zone]
 
-    def failures(self) -> tuple[Step, ...]:
+    def failures(self) -> tuple[TraceStep, ...]:
         """A line of the trace for each rule whose expression failed."""
         if not self.failed:
             return ()
         return tuple(
-            Step(step="rule", matched=False, why=f"{name}: its expression failed, {why}")
+            TraceStep(step="rule", matched=False, why=f"{name}: its expression failed, {why}")
             for name, why in self.failed.items()
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from gateway.core.call import Complete, Strategy
-from gateway.core.decision import Step
+from gateway.core.decision import TraceStep
 from gateway.core.target import TIERS, Tier
 from gateway.routing.features import Features
 from gateway.routing.rules.compile import Rules
@@ -32,7 +32,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     conversation: Strategy | None = None
     """What the first guard that speaks of it says."""
     tags: frozenset[str] = frozenset()
-    steps: tuple[Step, ...] = ()
+    steps: tuple[TraceStep, ...] = ()
 
     @property
     def free(self) -> bool:
@@ -101,7 +101,9 @@ def _sum(hits: list[GuardPart], tags: frozenset[str]) -> Bounds:
         conversation=next((p.conversation for p in hits if p.conversation is not None), None),
         complete=next(((p.complete, p.name) for p in hits if p.complete is not None), None),
         tags=tags,
-        steps=tuple(Step(step="guard", matched=True, effect=_effect(p), why=p.name) for p in hits),
+        steps=tuple(
+            TraceStep(step="guard", matched=True, effect=_effect(p), why=p.name) for p in hits
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError, invalid
-from gateway.core.ledger_rows import Attempt
+from gateway.core.ledger_rows import AttemptRow
 from gateway.ledger import export
 from gateway.ledger.query import Group
 from gateway.ledger.query_params import Question, storable
@@ -193,7 +193,7 @@ def _sums(gateway: Gateway, question: Question) -> tuple[list[Group], Group]:
     return gateway.store.costs(question.by, zone=question.place, **question.chosen), total
 
 
-def _call(gateway: Gateway, name: str) -> tuple[Stored | None, list[Attempt]]:
+def _call(gateway: Gateway, name: str) -> tuple[Stored | None, list[AttemptRow]]:
     if not storable(name):
         return None, []
     row = gateway.store.call(gateway.journal_folder, name)

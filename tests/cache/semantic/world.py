@@ -7,7 +7,7 @@ from gateway.cache.response_cache import Exact
 from gateway.cache.semantic.cache import Near, Places
 from gateway.cache.semantic.vector_index import Here
 from gateway.core import jsonio
-from gateway.core.call import OPEN, Call, Key, Steer
+from gateway.core.call import OPEN, Call, Key, RequestOptions
 from gateway.core.jsonio import Json
 from gateway.core.target import Provider, Target
 from gateway.dialects import OPERATIONS, Body
@@ -104,7 +104,7 @@ def asking(
         body=jsonio.dumps(body),
         headers=headers or {},
         key=key,
-        steer=Steer(cache=cache),
+        steer=RequestOptions(cache=cache),
         received_at=0.0,
         started=0.0,
     )

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from tests.chaos.crowd import FORMS, Crowd, Form, ask, row, told
 from tests.chaos.gateway import Gateway
 from tests.chaos.host.disk import Held
@@ -77,7 +77,7 @@ def _jumping(stage: Stage) -> Mapping[Form, Seen]:
             for form, one in running.items():
                 crowd.replies.setdefault(form, []).append(one.result())
         crowd.call(1)
-    rows = [it for found in gateway.all().values() for it in found if isinstance(it, Entry)]
+    rows = [it for found in gateway.all().values() for it in found if isinstance(it, FinalRow)]
     wrong += [
         f"{it.id} took {it.duration} s" for it in rows if not 0 <= (it.duration or 0) < _LONGEST
     ]

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from tests.chaos import provider as providers
 from tests.chaos.crowd import FORMS, Crowd, Form, ask, fresh, row, told
 from tests.chaos.gateway import Gateway
@@ -297,7 +297,7 @@ def _prices(stage: Stage) -> Mapping[Form, Seen]:
     new = Crowd(second)
     new.call(2)
     costs = {True: Decimal("0.000019"), False: Decimal("0.00019")}
-    rows = [it for found in second.all().values() for it in found if isinstance(it, Entry)]
+    rows = [it for found in second.all().values() for it in found if isinstance(it, FinalRow)]
     ids = {one.id for found in new.replies.values() for one in found}
     for entry in rows:
         if entry.id in old | ids and entry.cost != costs[entry.id in old]:
@@ -339,7 +339,7 @@ def _aged(stage: Stage) -> Mapping[Form, Seen]:
     crowd.call(1)
     stored = gateway.stored()
     wrong = [] if {"old-1", "old-2", "new-1"} <= stored else [f"the store has {sorted(stored)[:5]}"]
-    entry = next(it for it in gateway.all()["old-1"] if isinstance(it, Entry))
+    entry = next(it for it in gateway.all()["old-1"] if isinstance(it, FinalRow))
     wrong += [] if entry.state == "unknown_crash" else [f"an open call became {entry.state}"]
     gateway.found |= {"old-1", "old-2", "new-1"}
     return crowd.seen(wrong=wrong)

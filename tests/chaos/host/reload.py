@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from tests.chaos.crowd import Crowd, Form, row
 from tests.chaos.gateway import Gateway
 from tests.chaos.host.process import BAD
@@ -126,7 +126,7 @@ def _prices(stage: Stage) -> Mapping[Form, Seen]:
         going.result()
     wrong = []
     ids = {one.id for replies in crowd.replies.values() for one in replies}
-    rows = [it for found in gateway.all().values() for it in found if isinstance(it, Entry)]
+    rows = [it for found in gateway.all().values() for it in found if isinstance(it, FinalRow)]
     for entry in [it for it in rows if it.id in ids]:
         if entry.config not in kinds:
             wrong.append(f"{entry.id} has the version {entry.config}")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.state.redis.scripts import keys
 from tests.chaos.crowd import FORMS, Crowd, Form, ask, cached, fresh, hits, quick, row, told
 from tests.chaos.redis.pair import BACK, WELL, pair, program, proxied, traffic, waited
@@ -85,7 +85,7 @@ def _budget(stage: Stage, cell: Cell) -> Seen:
         more = spend()
     spent = sum(
         round(row.cost * 1_000_000) for rows in made.gateway.all().values()
-        for row in rows if isinstance(row, Entry) and row.cost is not None
+        for row in rows if isinstance(row, FinalRow) and row.cost is not None
     )  # fmt: skip
     wrong = [] if spent <= float(_USD) * 1_000_000 else [f"{spent} micro-USD spent"]
     wrong += [] if sent > 50 else [f"refused after {sent} calls"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.core.ledger_rows import Entry, Intent
+from gateway.core.ledger_rows import FinalRow, IntentRow
 from tests.chaos.row import Cell, Expected, Mode, Row, Seen
 from tests.chaos.sdk.clients import CLIENTS, awake, outcome
 from tests.chaos.stage import Stage
@@ -70,7 +70,7 @@ def _row(source: Row, client: str, pinned: Mapping[str, Expected]) -> Row:
         def over() -> list[str]:
             """Its calls, once each of them has its final row."""
             rows = {id: found for id, found in gateway.all().items() if _tagged(found, tag)}
-            ended = all(any(isinstance(row, Entry) for row in found) for found in rows.values())
+            ended = all(any(isinstance(row, FinalRow) for row in found) for found in rows.values())
             return list(rows) if ended else []
 
         calls = until(over, f"the rows of {tag}")
@@ -93,7 +93,7 @@ def _environ(source: Row) -> Callable[[Stage], Mapping[str, str]]:
 
 
 def _tagged(rows: Iterable[Any], tag: str) -> bool:
-    return any(tag in row.tags for row in rows if isinstance(row, Entry | Intent))
+    return any(tag in row.tags for row in rows if isinstance(row, FinalRow | IntentRow))
 
 
 def rows() -> tuple[Row, ...]:

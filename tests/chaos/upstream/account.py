@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from tests.chaos.client import PROMPT
 from tests.chaos.gateway import PROVIDER_KEY
 from tests.chaos.provider import Fault, Request, Wire, honest
@@ -35,7 +35,7 @@ def _spared(value: Config, stage: Stage, cell: Cell) -> None:
     lab(value, stage, cell, spare=1)
 
 
-def _play(does: Fault, served: Callable[[Entry, Cell], bool]) -> Callable[[Stage, Cell], Seen]:
+def _play(does: Fault, served: Callable[[FinalRow, Cell], bool]) -> Callable[[Stage, Cell], Seen]:
     """Some calls, of which `served` tells whether who should has answered."""
 
     def play(stage: Stage, cell: Cell) -> Seen:

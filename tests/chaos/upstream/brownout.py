@@ -17,7 +17,7 @@ import openai
 from google import genai
 from google.genai import errors, types
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from tests.chaos.client import PROMPT, Reply
 from tests.chaos.crowd import Form, fresh, row
 from tests.chaos.gateway import CLIENT_KEY, Gateway
@@ -150,7 +150,7 @@ def _added(dialect: str, factors: Mapping[str, float], good: Mapping[str, float]
 
 
 def _ended(gateway: Gateway) -> bool:
-    return all(any(isinstance(row, Entry) for row in found) for found in gateway.all().values())
+    return all(any(isinstance(row, FinalRow) for row in found) for found in gateway.all().values())
 
 
 # A bad quarter of a minute, and what is seen of it.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from tests.chaos import provider, verdict
 from tests.chaos.client import Reply
 from tests.chaos.provider import Fault, Wire, honest
@@ -118,7 +118,7 @@ def _judged(cell: Cell, reply: Reply, sent: Callable[[str, bool], Any] | None) -
     return verdict.whole(dialect, reply, body if home else None)
 
 
-def ledger(entry: Entry) -> str:
+def ledger(entry: FinalRow) -> str:
     """What the final row says: its state, and of a failure why and at what cost."""
     if entry.state == "aborted":
         return f"aborted by {entry.aborted_by}"

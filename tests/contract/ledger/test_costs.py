@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.ledger_rows import Entry, Reprice, Row
+from gateway.core.ledger_rows import FinalRow, RepriceRow, Row
 from gateway.ledger.query import BY, Group
 from gateway.ledger.sql_store import Base
 from tests.contract.ledger.conftest import fed
@@ -332,7 +332,7 @@ ENTRIES = st.lists(
 TOKENS = ("input", "cache_read", "cache_write", "output", "reasoning")
 
 
-def plain(row: Entry, price: Reprice | None) -> dict[str, Decimal | int | None]:
+def plain(row: FinalRow, price: RepriceRow | None) -> dict[str, Decimal | int | None]:
     """What one call adds to its group, written out from the meaning of the columns."""
     hit, failed = row.state == "cache_hit", row.state in {"failed", "refused"}
     cost, estimate, baseline = (
@@ -365,7 +365,7 @@ def plain(row: Entry, price: Reprice | None) -> dict[str, Decimal | int | None]:
     }
 
 
-def names(row: Entry, by: Iterable[str], zone: ZoneInfo) -> list[tuple[str | None, ...]]:
+def names(row: FinalRow, by: Iterable[str], zone: ZoneInfo) -> list[tuple[str | None, ...]]:
     """The groups that a call belongs to."""
     found: list[tuple[str | None, ...]] = [()]
     for name in by:
@@ -429,7 +429,7 @@ def test_the_days_where_clocks_change_add_up_too(
         for n, (day, (_, off, cost)) in enumerate(zip(days, near, strict=True))
     ]
     rows.append(entry("first", at=change - 5 * 86_400, cost=None))
-    shown: dict[str, list[Entry]] = defaultdict(list)
+    shown: dict[str, list[FinalRow]] = defaultdict(list)
     for row in rows:
         shown[datetime.fromtimestamp(row.at, zone).date().isoformat()].append(row)
     found = fed(store, folder, rows).costs(["day", *more], zone=zone)
@@ -455,10 +455,10 @@ def _sum(costs: Iterable[Decimal | None]) -> Decimal | None:
 def test_the_sums_of_any_grouping_are_those_of_its_calls(
     store: Base,
     tmp_path: Path,
-    rows: list[Entry],
+    rows: list[FinalRow],
     by: list[str],
     zone: ZoneInfo,
-    prices: list[Reprice],
+    prices: list[RepriceRow],
 ) -> None:
     """And so those of the total, but by tag: there a call counts once for each of its tags."""
     store.prune(1e10)

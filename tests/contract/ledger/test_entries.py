@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.core.decision_record import Basis
+from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import Row
 from gateway.ledger.schema import ENTRY
 from gateway.ledger.sql_store import Base
@@ -297,7 +297,7 @@ def test_rows_come_in_order_of_time_for_who_decides_again(
 ) -> None:
     """Whatever the order in which they came in; of the same moment by id; with the latest price."""
     monkeypatch.setattr("gateway.ledger.sql_store._PAGE", 2)
-    basis = Basis(user_tokens=3, signals={"words": 2}, target="a/b")
+    basis = DecisionRecord(user_tokens=3, signals={"words": 2}, target="a/b")
     rows: list[Row] = [
         entry("d", at=3.0),
         entry("b", at=1.0, key="bob", tags=("x",), basis=basis, cache_write_by={"5m": 1}),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.decision_context import Evidence, Score, Seat
-from gateway.core.decision_record import Basis, Scope
-from gateway.core.ledger_rows import Attempt, Entry, Feedback, Reprice, Row
+from gateway.core.decision_context import DecisionContext, Score, Session
+from gateway.core.decision_record import DecisionRecord, RecordedScope
+from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, RepriceRow, Row
 from gateway.ledger.file_lock import held
 from gateway.ledger.ingest import identity
 from gateway.ledger.journal import CLOSED, write
@@ -19,15 +19,17 @@ from tests.contract.ledger.conftest import Make, ask, say
 from tests.ledger.busy import WAITS, feeding
 from tests.ledger.rows import attempt, entry, feedback, intent, reprice
 
-BASIS = Basis(
+BASIS = DecisionRecord(
     user_tokens=12,
     tools=("read", "write"),
-    scope=Scope(tiers=("fast",), labs=()),
+    scope=RecordedScope(tiers=("fast",), labs=()),
     signals={"words": 9, "code": 1 / 6, "maths": 1.0, "lookup": True},
     patterns="abcdef",
     score=Score(0.25, 0.75),
     doors={"gemini google/lite": ""},
-    evidence=Evidence(ceiling="smart", seat=Seat(lab="a", tier="fast", target="a/b", at=0.1)),
+    evidence=DecisionContext(
+        ceiling="smart", seat=Session(lab="a", tier="fast", target="a/b", at=0.1)
+    ),
     target="openai/gpt-5-nano",
 )
 
@@ -82,10 +84,10 @@ def test_an_entry_comes_back_whole_and_its_money_to_the_last_digit(
 
 def test_each_field_of_a_row_has_a_column() -> None:
     """A new field needs a migration."""
-    assert set(ENTRY) == set(Entry.__struct_fields__)
-    assert set(ATTEMPT) == set(Attempt.__struct_fields__)
-    assert set(REPRICE) == set(Reprice.__struct_fields__)
-    assert set(FEEDBACK) == set(Feedback.__struct_fields__)
+    assert set(ENTRY) == set(FinalRow.__struct_fields__)
+    assert set(ATTEMPT) == set(AttemptRow.__struct_fields__)
+    assert set(REPRICE) == set(RepriceRow.__struct_fields__)
+    assert set(FEEDBACK) == set(FeedbackRow.__struct_fields__)
 
 
 def test_rows_of_version_1_go_on_feeding(store: Base, folder: Path) -> None:

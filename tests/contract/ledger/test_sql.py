@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
-from gateway.core.ledger_rows import Attempt, Entry, Row
+from gateway.core.ledger_rows import AttemptRow, FinalRow, Row
 from gateway.ledger.sql_store import Base
 from gateway.ledger.sqlite import Sqlite
 from tests.contract.ledger.conftest import ask, fed, schema
@@ -58,7 +58,7 @@ def rows() -> list[Row]:
 
 
 ROWS = rows()
-CALLS = [row for row in ROWS if isinstance(row, Entry)]
+CALLS = [row for row in ROWS if isinstance(row, FinalRow)]
 
 
 @cache
@@ -176,7 +176,7 @@ def test_how_long_people_wait(full: Base) -> None:
 
 
 def test_who_served_in_place_of_another(full: Base) -> None:
-    failed = {row.id: row for row in ROWS if isinstance(row, Attempt)}
+    failed = {row.id: row for row in ROWS if isinstance(row, AttemptRow)}
     counted: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for one in CALLS:
         if (tried := failed.get(one.id)) is not None and one.wasted is not None:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from gateway.core.facts import UNKNOWN, Facts
+from gateway.core.facts import UNKNOWN, ModelFacts
 from gateway.core.target import Provider, Target
 from gateway.dialects.anthropic_messages import DIALECT
 from gateway.dialects.base import Body, Written
@@ -14,7 +14,7 @@ DOORS = {DIALECT.name: "https://here.test/v1/messages"}
 HI = [{"role": "user", "content": "hi"}]
 
 
-def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: Facts = UNKNOWN, **more: Any) -> Target:  # fmt: skip
+def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: ModelFacts = UNKNOWN, **more: Any) -> Target:  # fmt: skip
     """A target; `refuses` is of its provider."""
     provider = Provider(name="here", doors=DOORS, refuses=refuses)
     return Target(provider=provider, model=model, facts=facts, **more)

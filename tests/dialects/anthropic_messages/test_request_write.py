@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.facts import EFFORTS, Facts
+from gateway.core.facts import EFFORTS, ModelFacts
 from gateway.core.loss import Loss
 from gateway.dialects.anthropic_messages import DIALECT, effort
 from gateway.dialects.base import Written
@@ -16,13 +16,15 @@ from tests.dialects.anthropic_messages.cases import HI, Object, ask, sent, targe
 from tests.dialects.cases import SPACE, values
 
 ALL = ("low", "medium", "high", "xhigh", "max")
-BUDGET = Facts(effort_style="anthropic-budget", efforts=("none", *ALL[:3]), sampling="effort-none")
-BOTH = Facts(effort_style="anthropic-budget+effort", efforts=("none", *ALL[:3]))
-MIXED = Facts(effort_style="anthropic-mixed", efforts=("none", "low", "medium", "high", "max"), sampling="effort-none")  # fmt: skip
-ADAPTIVE = Facts(effort_style="anthropic", efforts=("none", *ALL), sampling="never")
-BETWEEN = Facts(effort_style="anthropic-between-tools", efforts=("none", *ALL))
-ALWAYS = Facts(effort_style="anthropic-always", efforts=ALL)
-PLAIN = Facts(vision=True)
+BUDGET = ModelFacts(
+    effort_style="anthropic-budget", efforts=("none", *ALL[:3]), sampling="effort-none"
+)
+BOTH = ModelFacts(effort_style="anthropic-budget+effort", efforts=("none", *ALL[:3]))
+MIXED = ModelFacts(effort_style="anthropic-mixed", efforts=("none", "low", "medium", "high", "max"), sampling="effort-none")  # fmt: skip
+ADAPTIVE = ModelFacts(effort_style="anthropic", efforts=("none", *ALL), sampling="never")
+BETWEEN = ModelFacts(effort_style="anthropic-between-tools", efforts=("none", *ALL))
+ALWAYS = ModelFacts(effort_style="anthropic-always", efforts=ALL)
+PLAIN = ModelFacts(vision=True)
 ADAPT, OFF = {"type": "adaptive"}, {"type": "disabled"}
 
 
@@ -30,7 +32,7 @@ def on(budget: int, **more: Any) -> Object:
     return {"type": "enabled", "budget_tokens": budget, **more}
 
 
-def write(facts: Facts, at: str | None = None, **more: Any) -> Written:
+def write(facts: ModelFacts, at: str | None = None, **more: Any) -> Written:
     return DIALECT.write(ask(**more), target(facts=facts, effort=at))
 
 
@@ -88,11 +90,11 @@ def test_a_repeated_member_is_forwarded_once() -> None:
         (ALWAYS, "none", ADAPT, {"effort": "low"}), (MIXED, "low", ADAPT, {"effort": "low"}),
         (BUDGET, "low", on(2048), None), (BUDGET, "minimal", on(1024), None), (BUDGET, "max", on(3072), None), (BUDGET, "none", OFF, None),
         (BOTH, "low", on(2048), {"effort": "low"}), (PLAIN, "high", None, None),
-        (Facts(effort_style="reasoning_effort"), "high", None, None), (ADAPTIVE, None, None, None),
+        (ModelFacts(effort_style="reasoning_effort"), "high", None, None), (ADAPTIVE, None, None, None),
     ],
 )  # fmt: skip
 def test_the_targets_effort_fills_what_the_client_left_open(
-    facts: Facts, at: str | None, thinking: object, config: object
+    facts: ModelFacts, at: str | None, thinking: object, config: object
 ) -> None:
     written = write(facts, at)
     assert (*said(written), written.losses) == (thinking, config, ())
@@ -155,16 +157,16 @@ def test_a_budget_is_only_said_where_it_can_be(more: Object, budget: int | None)
         (ADAPTIVE, {"thinking": OFF, "output_config": {"effort": "xhigh"}}, OFF, {"effort": "high"}, [("output_config.effort", "clamped")]),
         (ADAPTIVE, {"thinking": OFF, "output_config": {"effort": "high"}}, OFF, {"effort": "high"}, []),
         (ADAPTIVE, {"output_config": {"effort": "new"}}, None, {"effort": "new"}, []),
-        (Facts(effort_style="anthropic"), {"output_config": {"effort": "max"}}, None, {"effort": "max"}, []),
+        (ModelFacts(effort_style="anthropic"), {"output_config": {"effort": "max"}}, None, {"effort": "max"}, []),
         (ADAPTIVE, {"thinking": {"type": "new"}, "output_config": {"effort": "max"}}, {"type": "new"}, {"effort": "max"}, []),
         (PLAIN, {"thinking": on(2000), "output_config": {"effort": "low"}}, None, None, [("thinking", "dropped"), ("output_config.effort", "dropped")]),
         (PLAIN, {"thinking": OFF}, OFF, None, []),
-        (Facts(), {"thinking": on(2000), "output_config": {"effort": "low"}}, on(2000), {"effort": "low"}, []),
-        (Facts(effort_style="thinking"), {"thinking": on(2000)}, on(2000), None, []),
+        (ModelFacts(), {"thinking": on(2000), "output_config": {"effort": "low"}}, on(2000), {"effort": "low"}, []),
+        (ModelFacts(effort_style="thinking"), {"thinking": on(2000)}, on(2000), None, []),
     ],
 )  # fmt: skip
 def test_what_a_model_would_refuse_is_said_as_near_as_it_can_be(
-    facts: Facts, more: Object, thinking: object, config: object, losses: object
+    facts: ModelFacts, more: Object, thinking: object, config: object, losses: object
 ) -> None:
     written = write(facts, **more)
     assert (*said(written), lost(written)) == (thinking, config, losses)
@@ -174,7 +176,7 @@ def test_what_a_model_would_refuse_is_said_as_near_as_it_can_be(
 @pytest.mark.parametrize(("style", "word"), list(product(effort.STYLES, EFFORTS)))
 def test_whatever_is_written_is_of_a_type_that_the_model_takes(style: str, word: str) -> None:
     """Filled in or fitted: from every style of client to every style of model, at every effort."""
-    facts = Facts(effort_style=style, efforts=("none", *ALL))
+    facts = ModelFacts(effort_style=style, efforts=("none", *ALL))
     takes = effort.STYLES[style]
     asks: list[Object] = [{}, {"thinking": ADAPT}, {"thinking": OFF}, {"thinking": on(3000)}, {"output_config": {"effort": word}}]  # fmt: skip
     for more in asks:
@@ -190,7 +192,7 @@ def test_whatever_is_written_is_of_a_type_that_the_model_takes(style: str, word:
 def test_a_cap_is_clamped_and_a_budget_with_it(
     asked: int, most: int | None, sent_cap: int, budget: int
 ) -> None:
-    facts = Facts(effort_style="anthropic-budget", max_output=most)
+    facts = ModelFacts(effort_style="anthropic-budget", max_output=most)
     written = write(facts, max_tokens=asked, thinking=on(8500))
     value = sent(written)
     assert (value["max_tokens"], value["thinking"]["budget_tokens"]) == (sent_cap, budget)
@@ -202,7 +204,7 @@ def test_a_budget_that_no_cap_ever_held_is_the_clients_own() -> None:
     """The provider will say so, in its own words."""
     assert write(BUDGET, max_tokens=2000, thinking=on(8500)).losses == ()
     assert write(BUDGET, thinking={"type": "enabled"}).losses == ()
-    facts = Facts(effort_style="anthropic-budget", max_output=8000)
+    facts = ModelFacts(effort_style="anthropic-budget", max_output=8000)
     assert lost(write(facts, max_tokens=9000, thinking=on(2000))) == [("max_tokens", "clamped")]
 
 
@@ -228,7 +230,7 @@ TOOLS = {"type": "clear_tool_uses_20250919"}
 )
 @pytest.mark.parametrize("facts", [PLAIN, BUDGET])
 def test_with_thinking_go_the_edits_that_need_it(
-    facts: Facts, context: Object, left: Object | None
+    facts: ModelFacts, context: Object, left: Object | None
 ) -> None:
     """The API answers 400: "`clear_thinking_20251015` strategy requires `thinking`"."""
     written = write(facts, thinking=ADAPT, context_management=context, max_tokens=99)
@@ -255,14 +257,14 @@ def test_edits_stay_where_thinking_does() -> None:
 @pytest.mark.parametrize(
     ("facts", "more", "dropped"),
     [
-        (ADAPTIVE, {}, True), (Facts(), {}, False), (MIXED, {}, False), (MIXED, {"thinking": ADAPT}, True), (MIXED, {"thinking": OFF}, False),
+        (ADAPTIVE, {}, True), (ModelFacts(), {}, False), (MIXED, {}, False), (MIXED, {"thinking": ADAPT}, True), (MIXED, {"thinking": OFF}, False),
         (BUDGET, {"thinking": on(2000)}, True), (BUDGET, {"output_config": {"effort": "low"}}, True),
-        (Facts(sampling="effort-none", effort_style="anthropic-between-tools"), {"thinking": {"type": "between_tools"}}, True),
-        (Facts(sampling="effort-none"), {"thinking": ADAPT}, False),
+        (ModelFacts(sampling="effort-none", effort_style="anthropic-between-tools"), {"thinking": {"type": "between_tools"}}, True),
+        (ModelFacts(sampling="effort-none"), {"thinking": ADAPT}, False),
     ],
 )  # fmt: skip
 def test_sampling_is_dropped_and_named_where_the_model_refuses_it(
-    facts: Facts, more: Object, dropped: bool
+    facts: ModelFacts, more: Object, dropped: bool
 ) -> None:
     written = write(facts, **SAMPLED, **more)
     assert all((name in sent(written)) != dropped for name in SAMPLED)
@@ -272,13 +274,13 @@ def test_sampling_is_dropped_and_named_where_the_model_refuses_it(
 def test_sampling_goes_where_the_target_thinks_and_stays_where_it_does_not() -> None:
     assert "temperature" in sent(write(MIXED, "none", **SAMPLED))
     assert "temperature" not in sent(write(MIXED, "low", **SAMPLED))
-    between = Facts(sampling="effort-none", effort_style="anthropic-between-tools")
+    between = ModelFacts(sampling="effort-none", effort_style="anthropic-between-tools")
     assert "temperature" not in sent(write(between, "none", **SAMPLED))
 
 
 def test_refused_members_are_dropped_and_named() -> None:
     body = ask(speed="fast", metadata={"user_id": "u"}, top_k=1)
-    there = target(refuses=frozenset({"speed", "absent"}), facts=Facts(refuses=frozenset({"top_k"}), sampling="never"))  # fmt: skip
+    there = target(refuses=frozenset({"speed", "absent"}), facts=ModelFacts(refuses=frozenset({"top_k"}), sampling="never"))  # fmt: skip
     written = DIALECT.write(body, there)
     assert sent(written) == {**sent(Written(ask().raw)), "metadata": {"user_id": "u"}}
     assert written.losses == (
@@ -288,7 +290,7 @@ def test_refused_members_are_dropped_and_named() -> None:
 
 
 @given(st.sampled_from([ADAPTIVE, BETWEEN, ALWAYS, MIXED, BUDGET, BOTH]), st.sampled_from([None, *EFFORTS]))  # fmt: skip
-def test_history_is_never_written_anew(facts: Facts, at: str | None) -> None:
+def test_history_is_never_written_anew(facts: ModelFacts, at: str | None) -> None:
     """Prompt caches and the signatures of thinking depend on its bytes."""
     history = b'"system": [ {"type":"text","text":"\\u00e9"} ], "tools":[ ] ,"messages":[{"role":"user", "content":"a","n":1.50}]'
     body = DIALECT.read(b'{"model":"m","max_tokens":4096,"temperature":1,' + history + b"}")

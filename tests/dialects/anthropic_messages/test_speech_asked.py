@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from gateway.core.canonical_request import (
+    CanonicalRequest,
     Foreign,
-    Form,
     Media,
+    OutputFormat,
     Part,
-    Request,
     Text,
     Thought,
     Tool,
@@ -24,7 +24,7 @@ from gateway.dialects.anthropic_messages.speech import SPEECH
 from tests.dialects.anthropic_messages.cases import HI, Object, ask, raw
 
 
-def decode(**more: Any) -> Request:
+def decode(**more: Any) -> CanonicalRequest:
     return SPEECH.decode(ask(**more))
 
 
@@ -185,9 +185,9 @@ SCHEMA: Object = {"type": "json_schema", "schema": {"type": "object"}}
 def test_the_form_of_the_answer() -> None:
     """`output_format` is the older, beta name."""
     new, old = decode(output_config={"format": SCHEMA}), decode(output_format=SCHEMA)
-    assert new.form == old.form == Form(schema={"type": "object"})
+    assert new.form == old.form == OutputFormat(schema={"type": "object"})
     assert (new.names["form"], old.names["form"]) == ("output_config.format", "output_format")
-    assert decode(output_config={"format": {"type": "json_schema"}}).form == Form(schema={})
+    assert decode(output_config={"format": {"type": "json_schema"}}).form == OutputFormat(schema={})
     odd = decode(output_config={"format": {"type": "new"}})
     assert (odd.form, odd.others) == (None, {"output_config.format": {"type": "new"}})
 

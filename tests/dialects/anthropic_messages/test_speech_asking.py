@@ -9,21 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.canonical_request import (
+    CanonicalRequest,
+    CanonicalTurn,
     Foreign,
-    Form,
     Media,
+    OutputFormat,
     Part,
     Refused,
-    Request,
     Text,
     Thought,
     Tool,
     ToolChoice,
     ToolResult,
     ToolUse,
-    Turn,
 )  # fmt: skip
-from gateway.core.facts import Facts
+from gateway.core.facts import ModelFacts
 from gateway.core.loss import Loss
 from gateway.core.target import Target
 from gateway.dialects import maker, tool_ids, translation
@@ -35,22 +35,22 @@ from tests.dialects.anthropic_messages.cases import Object, sent, target
 CLIENT = {"turns": "messages", "max_output": "max_completion_tokens", "effort": "reasoning_effort", "form": "response_format"}  # fmt: skip
 """Names as a client of Chat Completions has them."""
 DOOR = msgspec.structs.replace(DIALECT, speech=SPEECH)
-TARGET = target("m", facts=Facts(max_output=64_000))
+TARGET = target("m", facts=ModelFacts(max_output=64_000))
 
 
-def turn(role: str, *parts: Part | str) -> Turn:
+def turn(role: str, *parts: Part | str) -> CanonicalTurn:
     said = tuple(Text(text=part) if isinstance(part, str) else part for part in parts)
-    return Turn(role=role, parts=said)  # type: ignore[arg-type]  # of the tests
+    return CanonicalTurn(role=role, parts=said)  # type: ignore[arg-type]  # of the tests
 
 
 HELLO = turn("user", "hi")
 
 
-def encode(*turns: Turn, to: Target = TARGET, **more: Any) -> Said:
-    return SPEECH.encode(Request(turns=turns or (HELLO,), names=CLIENT, **more), to)
+def encode(*turns: CanonicalTurn, to: Target = TARGET, **more: Any) -> Said:
+    return SPEECH.encode(CanonicalRequest(turns=turns or (HELLO,), names=CLIENT, **more), to)
 
 
-def messages(*turns: Turn) -> list[tuple[str, list[Object]]]:
+def messages(*turns: CanonicalTurn) -> list[tuple[str, list[Object]]]:
     value = encode(*turns).value["messages"]
     return [(it["role"], it["content"]) for it in value]
 
@@ -74,13 +74,13 @@ def test_only_what_was_asked_is_said() -> None:
 
 def test_the_cap_is_the_clients_the_targets_the_models_or_what_every_claude_gives() -> None:
     assert encode(max_output=5).value["max_tokens"] == 5
-    known = target("m", max_output=7, facts=Facts(max_output=64_000))
+    known = target("m", max_output=7, facts=ModelFacts(max_output=64_000))
     assert encode(to=known).value["max_tokens"] == 7
     assert encode(to=target("m")).value["max_tokens"] == 32_000
 
 
 def test_a_cap_that_is_clamped_is_told_by_the_clients_name() -> None:
-    request = Request(turns=(HELLO,), max_output=100_000, names=CLIENT)
+    request = CanonicalRequest(turns=(HELLO,), max_output=100_000, names=CLIENT)
     written = translation.write(request, DOOR, TARGET)
     assert [loss.field for loss in written.losses] == ["max_completion_tokens"]
 
@@ -118,7 +118,7 @@ def test_neighbours_are_one_message_and_no_message_is_empty() -> None:
         ("assistant", [text("c")]),
         ("user", [text("(no content)")]),
     ]  # fmt: skip
-    assert SPEECH.encode(Request(turns=()), TARGET).value["messages"] == []
+    assert SPEECH.encode(CanonicalRequest(turns=()), TARGET).value["messages"] == []
 
 
 def test_a_begun_answer_stays_and_ends_in_no_space() -> None:
@@ -318,7 +318,7 @@ def test_of_allowed_tools_only_those_are_sent() -> None:
 
 
 def test_settings() -> None:
-    said = encode(temperature=0.5, top_k=3, stop=("a", " \n"), user="u-1", stream=True, form=Form(schema={"type": "object"}))  # fmt: skip
+    said = encode(temperature=0.5, top_k=3, stop=("a", " \n"), user="u-1", stream=True, form=OutputFormat(schema={"type": "object"}))  # fmt: skip
     assert {k: v for k, v in said.value.items() if k not in ("max_tokens", "messages")} == {
         "temperature": 0.5, "top_k": 3, "stop_sequences": ["a"], "metadata": {"user_id": "u-1"}, "stream": True,
         "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
@@ -394,8 +394,8 @@ def test_of_cache_breakpoints_the_last_four_stay() -> None:
     assert (str(kept.value).count("cache_control"), kept.losses) == (4, ())
 
 
-def facts(style: str, *efforts: str, **more: Any) -> Facts:
-    return Facts(effort_style=style, efforts=efforts, max_output=64_000, **more)
+def facts(style: str, *efforts: str, **more: Any) -> ModelFacts:
+    return ModelFacts(effort_style=style, efforts=efforts, max_output=64_000, **more)
 
 
 SIX = facts("anthropic", "none", "low", "medium", "high", "xhigh", "max")
@@ -424,12 +424,12 @@ ALWAYS = facts("anthropic-always", "low", "medium", "high")
         (OLD, {"budget": 3000, "max_output": 3500}, {"type": "enabled", "budget_tokens": 2476}, None, ["budget"]),
         (OLD, {"budget": 3000, "max_output": 1500}, None, None, ["budget"]),
         (MIXED, {"effort": "high"}, {"type": "enabled", "budget_tokens": 16384}, "high", ["reasoning_effort"]),
-        (Facts(tools=True), {"effort": "high"}, None, None, ["reasoning_effort"]),
+        (ModelFacts(tools=True), {"effort": "high"}, None, None, ["reasoning_effort"]),
     ],
 )  # fmt: skip
-def test_effort_as_a_model_takes_it(known: Facts, asked: Object, thinking: Any, effort: Any, losses: list[str]) -> None:  # fmt: skip
+def test_effort_as_a_model_takes_it(known: ModelFacts, asked: Object, thinking: Any, effort: Any, losses: list[str]) -> None:  # fmt: skip
     """Through `write`, which fits it to the model; what is lost has the client's names."""
-    request = Request(turns=(HELLO,), names=CLIENT, **asked)
+    request = CanonicalRequest(turns=(HELLO,), names=CLIENT, **asked)
     written = translation.write(request, DOOR, target("m", facts=known))
     value = sent(written)
     assert value.get("thinking") == thinking
@@ -451,7 +451,7 @@ def test_effort_as_a_model_takes_it(known: Facts, asked: Object, thinking: Any, 
 )  # fmt: skip
 def test_a_client_that_wants_to_read_thoughts_changes_no_effort(to: Target, thinking: Any, effort: Any) -> None:  # fmt: skip
     """What the target's tier says of effort stands; a model that would not think still does not."""
-    request = Request(turns=(HELLO,), names=CLIENT, thoughts_shown=True)
+    request = CanonicalRequest(turns=(HELLO,), names=CLIENT, thoughts_shown=True)
     written = translation.write(request, DOOR, to)
     value = sent(written)
     assert value.get("thinking") == thinking
@@ -460,7 +460,7 @@ def test_a_client_that_wants_to_read_thoughts_changes_no_effort(to: Target, thin
 
 
 def test_the_form_stands_beside_effort() -> None:
-    said = encode(effort="high", form=Form(schema={}))
+    said = encode(effort="high", form=OutputFormat(schema={}))
     assert said.value["output_config"] == {"effort": "high", "format": {"type": "json_schema", "schema": {}}}  # fmt: skip
     assert (said.names["output_config.effort"], said.names["output_config.format"]) == ("reasoning_effort", "response_format")  # fmt: skip
 
@@ -481,14 +481,14 @@ USES = st.builds(ToolUse, id=IDS, name=st.sampled_from(["f", "g.h"]), arguments=
 RESULTS = st.builds(ToolResult, id=IDS, parts=st.lists(SAID | PICTURES, max_size=2).map(tuple), error=st.booleans())  # fmt: skip
 THOUGHTS = st.builds(Thought, text=st.just("t"), state=st.just("s"), maker=st.sampled_from([None, OURS]))  # fmt: skip
 TURNS = st.one_of(
-    st.builds(Turn, role=st.sampled_from(["system", "developer"]), parts=st.lists(SAID, max_size=2).map(tuple)),
-    st.builds(Turn, role=st.just("user"), parts=st.lists(SAID | PICTURES | RESULTS, max_size=3).map(tuple)),
-    st.builds(Turn, role=st.just("assistant"), parts=st.lists(SAID | USES | THOUGHTS, max_size=3).map(tuple)),
+    st.builds(CanonicalTurn, role=st.sampled_from(["system", "developer"]), parts=st.lists(SAID, max_size=2).map(tuple)),
+    st.builds(CanonicalTurn, role=st.just("user"), parts=st.lists(SAID | PICTURES | RESULTS, max_size=3).map(tuple)),
+    st.builds(CanonicalTurn, role=st.just("assistant"), parts=st.lists(SAID | USES | THOUGHTS, max_size=3).map(tuple)),
 )  # fmt: skip
 
 
 @given(st.lists(TURNS, min_size=1, max_size=6))
-def test_any_conversation_is_one_that_the_api_takes(turns: list[Turn]) -> None:
+def test_any_conversation_is_one_that_the_api_takes(turns: list[CanonicalTurn]) -> None:
     """Roles alternate from the user on, uses are answered at once and first, no text is blank."""
     said = encode(*turns)
     body = said.value["messages"]
@@ -526,11 +526,11 @@ def test_json_without_a_schema_is_asked_for_in_the_last_of_the_instructions(
 ) -> None:
     """Behind the client's own; with a schema nothing is said in words."""
     turns = [turn("system", *system)] if system else []
-    told = encode(*turns, HELLO, form=Form()).value
+    told = encode(*turns, HELLO, form=OutputFormat()).value
     *own, last = [block["text"] for block in told["system"]]
     assert own == system
     assert "one JSON object and nothing else" in last
     assert "output_config" not in told
-    told = encode(*turns, HELLO, form=Form(schema={"type": "object"})).value
+    told = encode(*turns, HELLO, form=OutputFormat(schema={"type": "object"})).value
     assert [block["text"] for block in told.get("system", ())] == system
     assert told["output_config"]["format"]["schema"] == {"type": "object"}

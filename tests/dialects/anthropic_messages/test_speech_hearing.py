@@ -6,20 +6,20 @@ from typing import Any
 import pytest
 
 from gateway.core.events import (
-    Cited,
+    Citation,
     End,
     Event,
     Failed,
     Finish,
     Opaque,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )  # fmt: skip
 from gateway.core.usage import Usage
 from gateway.dialects import stream_commit
@@ -47,7 +47,7 @@ def run(*parts: bytes) -> list[Event]:
 
 
 START = Start(id="msg_1", model="m-1", usage=Usage(input=5))
-TOLD = Told(Usage(input=5, output=9))
+TOLD = UsageUpdate(Usage(input=5, output=9))
 ENDED: list[Event] = [TOLD, Finish("stop", "end_turn"), End()]
 
 
@@ -69,7 +69,7 @@ def message(*blocks: Object, **more: Any) -> Object:
 
 
 def test_a_stream() -> None:
-    said: list[Event] = [START, Words("hello"), Words(" you"), *ENDED]
+    said: list[Event] = [START, TextDelta("hello"), TextDelta(" you"), *ENDED]
     assert run(WHOLE) == said
     assert run(*(WHOLE[at : at + 1] for at in range(len(WHOLE)))) == said
     assert run(WHOLE.replace(b"\n", b"\r\n")) == said
@@ -82,7 +82,7 @@ def test_what_is_beside_the_events_is_left_alone() -> None:
     odd += event("content_block_stop", index=9) + b"data: [DONE]\n\n"
     tail = b"event: data\ndata: [DONE]\n\n" + HELLO
     assert run(start() + odd + EMPTY + PING + HELLO + done() + end() + STOP + tail) == [
-        START, Words("hello"), *ENDED,
+        START, TextDelta("hello"), *ENDED,
     ]  # fmt: skip
     decoder = SPEECH.decoder()
     assert decoder.feed(WHOLE)[-1] == End()
@@ -97,28 +97,31 @@ def test_data_over_two_lines_and_without_its_last_blank_line() -> None:
 
 def test_whole_blocks_say_what_their_deltas_say() -> None:
     thinking = [begin(type="thinking", thinking="", signature=""), delta("thinking_delta", thinking="a"), delta("signature_delta", signature="s=="), done()]  # fmt: skip
-    assert inner(*thinking) == [Thinking("a"), ThoughtEnd(state="s==")]
+    assert inner(*thinking) == [ReasoningDelta("a"), ReasoningEnd(state="s==")]
     assert content({"type": "thinking", "thinking": "a", "signature": "s=="}) == inner(*thinking)
     sealed = begin(type="redacted_thinking", data="d")
     assert inner(sealed, done()) == content({"type": "redacted_thinking", "data": "d"})
-    assert inner(sealed, done()) == [ThoughtEnd(state="d", redacted=True)]
+    assert inner(sealed, done()) == [ReasoningEnd(state="d", redacted=True)]
     tool = begin(type="tool_use", id="t", name="f", input={})
     pieces = [delta("input_json_delta", partial_json=it) for it in ("", '{"a":', "1}")]
-    assert inner(tool, *pieces, done()) == [ToolStart(0, "t", "f"), ToolPiece(0, '{"a":'), ToolPiece(0, "1}"), ToolEnd(0)]  # fmt: skip
-    assert content({"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}) == [ToolStart(0, "t", "f"), ToolPiece(0, '{"a":1}'), ToolEnd(0)]  # fmt: skip
-    assert inner(tool, delta("input_json_delta", partial_json=""), done()) == [ToolStart(0, "t", "f"), ToolPiece(0, "{}"), ToolEnd(0)]  # fmt: skip
+    assert inner(tool, *pieces, done()) == [ToolStart(0, "t", "f"), ToolDelta(0, '{"a":'), ToolDelta(0, "1}"), ToolEnd(0)]  # fmt: skip
+    assert content({"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}) == [ToolStart(0, "t", "f"), ToolDelta(0, '{"a":1}'), ToolEnd(0)]  # fmt: skip
+    assert inner(tool, delta("input_json_delta", partial_json=""), done()) == [ToolStart(0, "t", "f"), ToolDelta(0, "{}"), ToolEnd(0)]  # fmt: skip
 
 
 def test_thinking_that_is_not_shown_still_has_its_signature() -> None:
     omitted = [begin(type="thinking", thinking=""), delta("signature_delta", signature="s"), done()]
-    assert inner(*omitted) == [ThoughtEnd(state="s")]
-    assert inner(begin(type="thinking", thinking="all", signature="s"), done()) == [Thinking("all"), ThoughtEnd(state="s")]  # fmt: skip
+    assert inner(*omitted) == [ReasoningEnd(state="s")]
+    assert inner(begin(type="thinking", thinking="all", signature="s"), done()) == [ReasoningDelta("all"), ReasoningEnd(state="s")]  # fmt: skip
 
 
 def test_blocks_that_begin_with_all_they_say() -> None:
-    assert inner(begin(type="text", text="a"), delta(text="b"), done()) == [Words("a"), Words("b")]
+    assert inner(begin(type="text", text="a"), delta(text="b"), done()) == [
+        TextDelta("a"),
+        TextDelta("b"),
+    ]
     tool = begin(type="tool_use", id="t", name="f", input={"a": 1})
-    assert inner(tool, done())[1] == ToolPiece(0, '{"a":1}')
+    assert inner(tool, done())[1] == ToolDelta(0, '{"a":1}')
 
 
 def test_citations_are_told_with_the_words_they_support() -> None:
@@ -126,14 +129,14 @@ def test_citations_are_told_with_the_words_they_support() -> None:
     page = {"type": "char_location", "document_title": "d", "cited_text": "c"}
     frames = [begin(0, type="text", text="ab"), done(0), begin(1, type="text", text=""), delta("citations_delta", 1, citation=web), delta(index=1, text="cde"), delta("citations_delta", 1, citation=page), done(1)]  # fmt: skip
     cited = [
-        Cited(url="https://a.test", title="t", start=2, end=5, source=web),
-        Cited(title="d", start=2, end=5, source=page),
+        Citation(url="https://a.test", title="t", start=2, end=5, source=web),
+        Citation(title="d", start=2, end=5, source=page),
     ]
-    assert inner(*frames) == [Words("ab"), Words("cde"), *cited]
+    assert inner(*frames) == [TextDelta("ab"), TextDelta("cde"), *cited]
     blocks: list[Object] = [{"type": "text", "text": "ab"}, {"type": "text", "text": "cde", "citations": [web, page, 1]}]  # fmt: skip
     assert content(*blocks) == inner(*frames)
     [_, odd] = content({"type": "text", "text": "a", "citations": [{"url": 1}]})
-    assert odd == Cited(start=0, end=1, source={"url": 1})
+    assert odd == Citation(start=0, end=1, source={"url": 1})
 
 
 def test_what_no_other_dialect_has_is_told_whole() -> None:
@@ -156,11 +159,11 @@ def test_hosts_that_leave_out_where_a_block_begins_or_ends() -> None:
     bare = [delta("thinking_delta", thinking="a"), begin(0, type="text", text="b"), delta(index=1, text="c")]  # fmt: skip
     tool = begin(2, type="tool_use", id="t", name="f", input={})
     assert inner(*bare, tool) == [
-        Thinking("a"), ThoughtEnd(), Words("b"), Words("c"), ToolStart(0, "t", "f"), ToolPiece(0, "{}"), ToolEnd(0),
+        ReasoningDelta("a"), ReasoningEnd(), TextDelta("b"), TextDelta("c"), ToolStart(0, "t", "f"), ToolDelta(0, "{}"), ToolEnd(0),
     ]  # fmt: skip
     assert inner(delta("input_json_delta", partial_json="{}")) == []
     bare_end = run(start() + delta("thinking_delta", thinking="a") + STOP)
-    assert bare_end == [START, Thinking("a"), ThoughtEnd(), Finish("cut"), End()]
+    assert bare_end == [START, ReasoningDelta("a"), ReasoningEnd(), Finish("cut"), End()]
 
 
 def test_two_tools_are_counted() -> None:
@@ -173,17 +176,22 @@ def test_usage_is_cumulative() -> None:
     events = run(cached + end(output_tokens_details={"thinking_tokens": 4}, input_tokens=None) + STOP)  # fmt: skip
     known = Usage(input=5, cache_read=3, cache_write={"": 2})
     assert events[0] == Start(id="msg_1", model="m-1", usage=known)
-    assert events[1] == Told(Usage(input=5, cache_read=3, cache_write={"": 2}, output=5, reasoning=4))  # fmt: skip
+    assert events[1] == UsageUpdate(Usage(input=5, cache_read=3, cache_write={"": 2}, output=5, reasoning=4))  # fmt: skip
 
 
 def test_usage_that_is_not_told() -> None:
     bare = event("message_start", message={"model": ""}) + HELLO
     ended = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"x": 1})
-    assert run(bare + ended + STOP) == [Start(), Words("hello"), Finish("stop", "end_turn"), End()]
+    assert run(bare + ended + STOP) == [
+        Start(),
+        TextDelta("hello"),
+        Finish("stop", "end_turn"),
+        End(),
+    ]
     bare_whole = b'{"content": [1], "stop_reason": "end_turn"}'
     assert SPEECH.events(bare_whole) == [Start(), Finish("stop", "end_turn"), End()]
     whole = message(usage={"input_tokens": 1, "output_tokens": 2})
-    assert SPEECH.events(json.dumps(whole).encode())[1] == Told(Usage(input=1, output=2))
+    assert SPEECH.events(json.dumps(whole).encode())[1] == UsageUpdate(Usage(input=1, output=2))
 
 
 @pytest.mark.parametrize(
@@ -241,7 +249,7 @@ OVERLOADED = event("error", error={"type": "overloaded_error", "message": "Overl
 )  # fmt: skip
 def test_an_error_in_a_stream_is_the_last_event(frame: bytes, kind: str) -> None:
     events = run(start() + EMPTY + HELLO + frame + WHOLE)
-    assert events[:2] == [START, Words("hello")]
+    assert events[:2] == [START, TextDelta("hello")]
     [failed] = events[2:]
     assert isinstance(failed, Failed)
     assert failed.problem.kind == kind

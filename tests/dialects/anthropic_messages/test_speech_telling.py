@@ -10,22 +10,22 @@ from hypothesis import strategies as st
 
 from gateway.core import jsonio, sse
 from gateway.core.events import (
-    Cited,
+    Citation,
     Declined,
     End,
     Event,
     Failed,
     Finish,
-    Likely,
+    LogProbs,
     Opaque,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )  # fmt: skip
 from gateway.core.usage import Usage
 from gateway.dialects import stream_commit, tool_ids
@@ -69,13 +69,13 @@ def test_a_stream_to_the_letter() -> None:
         b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_01JX","type":"message","role":"assistant","model":"m-1",'
         b'"content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":12,"output_tokens":0}}}\n\n'
     )
-    assert first.write(Words("h\u00e9 \u2028")) == (
+    assert first.write(TextDelta("h\u00e9 \u2028")) == (
         b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n'
         b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"h\xc3\xa9 \xe2\x80\xa8"}}\n\n'
     )
-    assert first.write(Words("!")) == b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"!"}}\n\n'  # fmt: skip
+    assert first.write(TextDelta("!")) == b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"!"}}\n\n'  # fmt: skip
     assert first.write(Finish("stop")) == b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'  # fmt: skip
-    assert first.write(Told(Usage(input=9, cache_read=3, output=4, reasoning=2))) == b""
+    assert first.write(UsageUpdate(Usage(input=9, cache_read=3, output=4, reasoning=2))) == b""
     assert first.write(End()) == (
         b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},'
         b'"usage":{"input_tokens":9,"cache_read_input_tokens":3,"output_tokens":6,"output_tokens_details":{"thinking_tokens":2}}}\n\n'
@@ -84,7 +84,12 @@ def test_a_stream_to_the_letter() -> None:
 
 
 def test_a_whole_answer() -> None:
-    events: list[Event] = [Start(model="m-1"), Words("a"), Told(Usage(input=9, output=4)), *DONE]
+    events: list[Event] = [
+        Start(model="m-1"),
+        TextDelta("a"),
+        UsageUpdate(Usage(input=9, output=4)),
+        *DONE,
+    ]
     assert json.loads(SPEECH.tell(events, TELLING)) == {
         "id": "msg_01JX", "type": "message", "role": "assistant", "model": "m-1", "content": [{"type": "text", "text": "a"}],
         "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 9, "output_tokens": 4},
@@ -96,21 +101,24 @@ def test_what_is_known_at_the_start_goes_before_the_estimate() -> None:
     assert (head["message"]["id"], head["message"]["model"]) == ("msg_a", "m")
     assert head["message"]["usage"] == {"input_tokens": 3, "cache_read_input_tokens": 1, "output_tokens": 0}  # fmt: skip
     assert told(Start(), Start())[1:] == []
-    assert [it["type"] for it in told(Words("a"))][:2] == ["message_start", "content_block_start"]
+    assert [it["type"] for it in told(TextDelta("a"))][:2] == [
+        "message_start",
+        "content_block_start",
+    ]
     odd = Telling(id="a:b", created=0, model="m")
     assert re.fullmatch("msg_[a-z0-9]+", told(Start(), telling=odd)[0]["message"]["id"])
 
 
 def test_usage_that_was_not_told_is_estimated() -> None:
     """The SDKs' types demand both counts."""
-    message = streamed(stream(Words("12345"), *DONE))
+    message = streamed(stream(TextDelta("12345"), *DONE))
     assert message["usage"] == {"input_tokens": 12, "output_tokens": 2}
-    half = streamed(stream(Words("12345"), Told(Usage(output=7)), *DONE))
+    half = streamed(stream(TextDelta("12345"), UsageUpdate(Usage(output=7)), *DONE))
     assert half["usage"] == {"input_tokens": 12, "output_tokens": 7}
 
 
 def test_blocks_follow_each_other_with_one_open_at_a_time() -> None:
-    values = told(Start(), Thinking("a"), Words("b"), ToolStart(0, "t", "f"), ToolEnd(0), Words("c"), *DONE)  # fmt: skip
+    values = told(Start(), ReasoningDelta("a"), TextDelta("b"), ToolStart(0, "t", "f"), ToolEnd(0), TextDelta("c"), *DONE)  # fmt: skip
     kinds = [(it["type"].removeprefix("content_block_"), it.get("index")) for it in values[1:-2]]
     assert kinds == [
         ("start", 0), ("delta", 0), ("stop", 0), ("start", 1), ("delta", 1), ("stop", 1), ("start", 2), ("stop", 2), ("start", 3), ("delta", 3), ("stop", 3),
@@ -119,8 +127,8 @@ def test_blocks_follow_each_other_with_one_open_at_a_time() -> None:
 
 def test_interleaved_tools_are_told_one_after_the_other() -> None:
     events: list[Event] = [
-        ToolStart(0, "t0", "f"), ToolStart(1, "t1", "g"), ToolPiece(1, '{"b"'), ToolPiece(0, '{"a"'), ToolStart(2, "t2", "h"), Words("w"), ToolPiece(1, ":2}"),
-        ToolPiece(0, ":1}"), ToolEnd(1), ToolEnd(0), ToolEnd(2),
+        ToolStart(0, "t0", "f"), ToolStart(1, "t1", "g"), ToolDelta(1, '{"b"'), ToolDelta(0, '{"a"'), ToolStart(2, "t2", "h"), TextDelta("w"), ToolDelta(1, ":2}"),
+        ToolDelta(0, ":1}"), ToolEnd(1), ToolEnd(0), ToolEnd(2),
     ]  # fmt: skip
     assert content(*events) == [
         {"type": "tool_use", "id": "t0", "name": "f", "input": {"a": 1}},
@@ -133,14 +141,14 @@ def test_interleaved_tools_are_told_one_after_the_other() -> None:
 
 
 def test_tools_that_are_not_ended_end_with_the_answer() -> None:
-    left: list[Event] = [ToolStart(0, "t0", "f"), ToolPiece(0, "{}"), ToolStart(1, "t1", "g"), ToolPiece(1, "{}")]  # fmt: skip
+    left: list[Event] = [ToolStart(0, "t0", "f"), ToolDelta(0, "{}"), ToolStart(1, "t1", "g"), ToolDelta(1, "{}")]  # fmt: skip
     assert [it["id"] for it in content(*left)] == ["t0", "t1"]
     assert [it["type"] for it in told(Start(), *left, End())].count("content_block_stop") == 2
     stray: list[Event] = [
-        ToolPiece(0, "{}"),
+        ToolDelta(0, "{}"),
         ToolEnd(0),
         ToolStart(0, "t", "f"),
-        ToolPiece(0, ""),
+        ToolDelta(0, ""),
         ToolEnd(0),
     ]
     assert len(content(*stray)) == 1
@@ -152,22 +160,22 @@ def test_ids_of_tools_are_plain() -> None:
 
 
 def test_reasoning_and_the_state_of_its_maker() -> None:
-    thought: list[Event] = [Thinking("a"), Thinking("b"), ThoughtEnd(state="s==")]
+    thought: list[Event] = [ReasoningDelta("a"), ReasoningDelta("b"), ReasoningEnd(state="s==")]
     assert content(*thought, telling=LABELLED) == [{"type": "thinking", "thinking": "ab", "signature": "tg1.beef.s=="}]  # fmt: skip
     assert content(*thought) == [{"type": "thinking", "thinking": "ab", "signature": ""}]
-    assert content(ThoughtEnd(state="s"), telling=LABELLED) == [{"type": "thinking", "thinking": "", "signature": "tg1.beef.s"}]  # fmt: skip
-    assert content(Words("a"), ThoughtEnd(), ThoughtEnd(state="s"), Words("b")) == [{"type": "text", "text": "ab"}]  # fmt: skip
-    sealed = ThoughtEnd(state="d", redacted=True)
+    assert content(ReasoningEnd(state="s"), telling=LABELLED) == [{"type": "thinking", "thinking": "", "signature": "tg1.beef.s"}]  # fmt: skip
+    assert content(TextDelta("a"), ReasoningEnd(), ReasoningEnd(state="s"), TextDelta("b")) == [{"type": "text", "text": "ab"}]  # fmt: skip
+    sealed = ReasoningEnd(state="d", redacted=True)
     assert content(sealed, telling=LABELLED) == [{"type": "redacted_thinking", "data": "tg1.beef.d"}]  # fmt: skip
-    assert content(Thinking("a"), sealed) == [{"type": "thinking", "thinking": "a", "signature": ""}]  # fmt: skip
+    assert content(ReasoningDelta("a"), sealed) == [{"type": "thinking", "thinking": "a", "signature": ""}]  # fmt: skip
 
 
 def test_thinking_without_a_state_has_the_label_alone() -> None:
     """Anthropic would refuse it unsigned: what comes back is known, and is no state."""
-    (thought, *rest) = content(Thinking("a"), ThoughtEnd(), Words("b"), ThoughtEnd(), telling=LABELLED)  # fmt: skip
+    (thought, *rest) = content(ReasoningDelta("a"), ReasoningEnd(), TextDelta("b"), ReasoningEnd(), telling=LABELLED)  # fmt: skip
     assert thought == {"type": "thinking", "thinking": "a", "signature": "tg1.beef."}
     assert rest == [{"type": "text", "text": "b"}]
-    redacted = content(Thinking("a"), ThoughtEnd(redacted=True), telling=LABELLED)
+    redacted = content(ReasoningDelta("a"), ReasoningEnd(redacted=True), telling=LABELLED)
     assert redacted == [{"type": "thinking", "thinking": "a", "signature": ""}]
     request = SPEECH.decode(ask(messages=[{"role": "assistant", "content": [thought]}]))
     (part,) = request.turns[0].parts
@@ -175,15 +183,20 @@ def test_thinking_without_a_state_has_the_label_alone() -> None:
 
 
 def test_parts_of_a_summary_are_paragraphs() -> None:
-    events: list[Event] = [Thinking("", part=0), Thinking("a", part=0), Thinking("b", part=1), Thinking("c", part=1), ThoughtEnd()]  # fmt: skip
+    events: list[Event] = [ReasoningDelta("", part=0), ReasoningDelta("a", part=0), ReasoningDelta("b", part=1), ReasoningDelta("c", part=1), ReasoningEnd()]  # fmt: skip
     assert content(*events)[0]["thinking"] == "a\n\nbc"
-    again: list[Event] = [Thinking("a", part=1), ThoughtEnd(), Thinking("b", part=0), ThoughtEnd()]
+    again: list[Event] = [
+        ReasoningDelta("a", part=1),
+        ReasoningEnd(),
+        ReasoningDelta("b", part=0),
+        ReasoningEnd(),
+    ]
     assert [it["thinking"] for it in content(*again)] == ["a", "b"]
 
 
 def test_a_state_that_hangs_on_a_use_comes_back_with_it() -> None:
     """As an empty thought behind the use, which clients send back as they got it."""
-    events: list[Event] = [ToolStart(0, "t:0", "f"), ToolPiece(0, "{}"), ToolStart(1, "t1", "f"), ToolEnd(0, state="sig=="), ToolEnd(1)]  # fmt: skip
+    events: list[Event] = [ToolStart(0, "t:0", "f"), ToolDelta(0, "{}"), ToolStart(1, "t1", "f"), ToolEnd(0, state="sig=="), ToolEnd(1)]  # fmt: skip
     blocks = content(*events, telling=LABELLED)
     assert [it["type"] for it in blocks] == ["tool_use", "thinking", "tool_use"]
     request = SPEECH.decode(ask(messages=[{"role": "assistant", "content": blocks}]))
@@ -196,12 +209,14 @@ def test_citations_of_the_api_itself_are_told_and_others_are_not() -> None:
     """An encrypted index cannot be made up; a client would send it back, and be refused."""
     own = {"type": "char_location", "cited_text": "a", "document_index": 0, "start_char_index": 0, "end_char_index": 1}  # fmt: skip
     theirs = {"type": "url_citation", "url": "https://a.test"}
-    cited: list[Event] = [Words("a"), Cited(source=own), Cited(url="u", source=theirs), Cited(url="u"), ThoughtEnd()]  # fmt: skip
-    assert content(Cited(source=own), *cited) == [{"type": "text", "text": "a", "citations": [own]}]
+    cited: list[Event] = [TextDelta("a"), Citation(source=own), Citation(url="u", source=theirs), Citation(url="u"), ReasoningEnd()]  # fmt: skip
+    assert content(Citation(source=own), *cited) == [
+        {"type": "text", "text": "a", "citations": [own]}
+    ]
 
 
 def test_what_the_api_does_not_tell() -> None:
-    events: list[Event] = [Start(), Likely([]), Opaque("web_search_call"), Failed(stream_commit.broken()), Words(""), Words("x", choice=1)]  # fmt: skip
+    events: list[Event] = [Start(), LogProbs([]), Opaque("web_search_call"), Failed(stream_commit.broken()), TextDelta(""), TextDelta("x", choice=1)]  # fmt: skip
     assert len(told(*events)) == 1
 
 
@@ -252,8 +267,8 @@ USAGES = st.builds(
 @given(USAGES)
 def test_usage_comes_back_as_it_was(known: Usage) -> None:
     """All five classes, streamed and whole."""
-    events: list[Event] = [Start(), Words("a"), *DONE[:1], Told(known), End()]
-    [again] = [it for it in run(stream(*events)) if isinstance(it, Told)]
+    events: list[Event] = [Start(), TextDelta("a"), *DONE[:1], UsageUpdate(known), End()]
+    [again] = [it for it in run(stream(*events)) if isinstance(it, UsageUpdate)]
     assert again.usage == known
     assert usage.read(json.loads(SPEECH.tell(events, TELLING))["usage"]) == known
 
@@ -265,13 +280,13 @@ def run(*parts: bytes) -> list[Event]:
 
 
 ARGUMENTS = st.dictionaries(TEXT, TEXT, max_size=2).map(json.dumps)
-WORDS: st.SearchStrategy[list[Event]] = TEXT.map(lambda text: [Words(text)])
+WORDS: st.SearchStrategy[list[Event]] = TEXT.map(lambda text: [TextDelta(text)])
 
 
 @st.composite
 def thoughts(draw: st.DrawFn) -> list[Event]:
-    ended = ThoughtEnd(state=draw(st.none() | st.just("c3RhdGU=")))
-    return [*(Thinking(text) for text in draw(st.lists(TEXT, max_size=2))), ended]
+    ended = ReasoningEnd(state=draw(st.none() | st.just("c3RhdGU=")))
+    return [*(ReasoningDelta(text) for text in draw(st.lists(TEXT, max_size=2))), ended]
 
 
 @st.composite
@@ -281,7 +296,7 @@ def tools(draw: st.DrawFn) -> list[Event]:
     for at in range(draw(st.integers(1, 3))):
         text = draw(ARGUMENTS)
         cut = draw(st.integers(0, len(text)))
-        halves = [ToolPiece(at, text[:cut]), ToolPiece(at, text[cut:])]
+        halves = [ToolDelta(at, text[:cut]), ToolDelta(at, text[cut:])]
         name = draw(st.sampled_from(["f", "get_weather"]))
         lanes.append([ToolStart(at, f"call_{at}", name), *halves, ToolEnd(at)])
     lanes.append(draw(WORDS))
@@ -300,7 +315,7 @@ def answers(draw: st.DrawFn) -> list[Event]:
     if draw(st.booleans()):
         said.append(draw(tools()))
     finish = Finish(draw(st.sampled_from(["stop", "length", "tools", "filter", "pause"])))
-    end: list[Event] = [Told(draw(USAGES)), finish]
+    end: list[Event] = [UsageUpdate(draw(USAGES)), finish]
     content = [event for part in said for event in part]
     return [Start(model="m-1"), *content, *draw(st.permutations(end)), End()]
 
@@ -308,18 +323,18 @@ def answers(draw: st.DrawFn) -> list[Event]:
 def said(events: list[Event]) -> Object:
     """What events say, whatever pieces they say it in."""
     started = {event.index: event for event in events if isinstance(event, ToolStart)}
-    ended = [it.state for it in events if isinstance(it, ThoughtEnd) and it.state]
-    pieces = [event for event in events if isinstance(event, ToolPiece)]
+    ended = [it.state for it in events if isinstance(it, ReasoningEnd) and it.state]
+    pieces = [event for event in events if isinstance(event, ToolDelta)]
     return {
-        "text": "".join(event.text for event in events if isinstance(event, Words)),
-        "thinking": "".join(event.text for event in events if isinstance(event, Thinking)),
+        "text": "".join(event.text for event in events if isinstance(event, TextDelta)),
+        "thinking": "".join(event.text for event in events if isinstance(event, ReasoningDelta)),
         "states": ended,
         "calls": [
             (it.id, it.name, json.loads("".join(p.text for p in pieces if p.index == it.index)))
             for it in started.values()
         ],
         "finish": [event.reason for event in events if isinstance(event, Finish)],
-        "usage": [event.usage for event in events if isinstance(event, Told)],
+        "usage": [event.usage for event in events if isinstance(event, UsageUpdate)],
         "model": [event.model for event in events if isinstance(event, Start)],
     }
 
@@ -381,7 +396,7 @@ def test_the_dialect_at_home_understands_what_is_told(events: list[Event]) -> No
 
 def test_the_text_of_a_custom_tool_is_an_object_to_the_sdk() -> None:
     """It has no custom tools: the text goes into the one member of a function that stands for it."""
-    call: list[Event] = [ToolStart(0, "toolu_1", "run", custom=True), ToolPiece(0, 'print("a\\n'), ToolPiece(0, '\u00e9")'), ToolEnd(0)]  # fmt: skip
+    call: list[Event] = [ToolStart(0, "toolu_1", "run", custom=True), ToolDelta(0, 'print("a\\n'), ToolDelta(0, '\u00e9")'), ToolEnd(0)]  # fmt: skip
     for message in (streamed(stream(Start(), *call, *DONE)), whole(SPEECH.tell([Start(), *call, *DONE], TELLING))):  # fmt: skip
         assert message["content"][0]["input"] == {"input": 'print("a\\n\u00e9")'}
 
@@ -394,7 +409,7 @@ def test_no_input_is_none_also_where_a_host_writes_null(pieces: list[str], said:
     """Groq calls a function with "null": an SDK would give its user that in place of an object."""
     call: list[Event] = [
         ToolStart(0, "toolu_1", "f"),
-        *[ToolPiece(0, text) for text in pieces],
+        *[ToolDelta(0, text) for text in pieces],
         ToolEnd(0),
     ]
     deltas = [it["delta"]["partial_json"] for it in told(Start(), *call, *DONE) if it["type"] == "content_block_delta"]  # fmt: skip

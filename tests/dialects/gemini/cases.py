@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from gateway.core.canonical_request import Request, Text, Turn
+from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Text
 from gateway.core.events import Event
-from gateway.core.facts import UNKNOWN, Facts
+from gateway.core.facts import UNKNOWN, ModelFacts
 from gateway.core.target import Provider, Target
 from gateway.dialects.base import Body, Written
 from gateway.dialects.gemini import DIALECT, SPEECH
@@ -17,12 +17,12 @@ GENERATE, STREAM = "models/m:generateContent", "models/m:streamGenerateContent"
 HI: list[Object] = [{"role": "user", "parts": [{"text": "hi"}]}]
 TELLING = Telling(id="call-1", created=1, model="m-1", label="ab12")
 
-LEVEL = Facts(effort_style="gemini-level", efforts=("low", "medium", "high"))
-BUDGET = Facts(effort_style="gemini-budget", efforts=("none", "low", "medium", "high"))
-EITHER = Facts(effort_style="gemini-level+budget", efforts=("minimal", "low", "high"))
+LEVEL = ModelFacts(effort_style="gemini-level", efforts=("low", "medium", "high"))
+BUDGET = ModelFacts(effort_style="gemini-budget", efforts=("none", "low", "medium", "high"))
+EITHER = ModelFacts(effort_style="gemini-level+budget", efforts=("minimal", "low", "high"))
 
 
-def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: Facts = UNKNOWN, **more: Any) -> Target:  # fmt: skip
+def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: ModelFacts = UNKNOWN, **more: Any) -> Target:  # fmt: skip
     """A target; `refuses` is of its provider."""
     provider = Provider(name="here", doors={"gemini": "https://here.test/v1beta"}, refuses=refuses)
     return Target(provider=provider, model=model, facts=facts, **more)
@@ -56,18 +56,20 @@ def sent(written: Written) -> Object:
     return value
 
 
-def decoded(**more: Any) -> Request:
+def decoded(**more: Any) -> CanonicalRequest:
     """A request in no dialect."""
     return SPEECH.decode(ask(**more))
 
 
-def user(text: str = "hi") -> Turn:
-    return Turn(role="user", parts=(Text(text=text),))
+def user(text: str = "hi") -> CanonicalTurn:
+    return CanonicalTurn(role="user", parts=(Text(text=text),))
 
 
-def encoded(*turns: Turn, to: Target | None = None, **more: Any) -> Said:
+def encoded(*turns: CanonicalTurn, to: Target | None = None, **more: Any) -> Said:
     """A request of turns in this dialect."""
-    return SPEECH.encode(Request(turns=turns or (user(),), **more), to or target(facts=LEVEL))
+    return SPEECH.encode(
+        CanonicalRequest(turns=turns or (user(),), **more), to or target(facts=LEVEL)
+    )
 
 
 def candidate(*parts: Object, finish: Any = None, index: int | None = 0, **more: Any) -> Object:

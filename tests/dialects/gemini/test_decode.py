@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from gateway.core.canonical_request import (
+    CanonicalTurn,
     Foreign,
-    Form,
     Media,
+    OutputFormat,
     Text,
     Thought,
     Tool,
     ToolChoice,
     ToolResult,
     ToolUse,
-    Turn,
 )
 from gateway.dialects import compatibility, maker
 from gateway.dialects.gemini import SPEECH
@@ -81,7 +81,7 @@ def test_snake_case_is_read_and_kept() -> None:
 
 def test_a_bare_request_sets_nothing() -> None:
     request = decoded()
-    assert request.turns == (Turn(role="user", parts=(Text(text="hi", source={"text": "hi"}),), source=HI[0]),)  # fmt: skip
+    assert request.turns == (CanonicalTurn(role="user", parts=(Text(text="hi", source={"text": "hi"}),), source=HI[0]),)  # fmt: skip
     assert (request.tools, request.tool_choice, request.form, request.effort) == ((), None, None, None)  # fmt: skip
     assert compatibility.weigh(request, "openai-chat") == ([], [])
     assert SPEECH.decode(ask(STREAM)).stream
@@ -123,13 +123,13 @@ def test_what_no_field_holds_stands_in_others() -> None:
 @pytest.mark.parametrize(
     ("members", "form"),
     [
-        ({"responseMimeType": "application/json"}, Form()),
-        ({"responseMimeType": "application/json", "responseJsonSchema": {"type": "object"}}, Form(schema={"type": "object"})),
-        ({"response_schema": {"type": "OBJECT"}}, Form(schema={"type": "object"})),
+        ({"responseMimeType": "application/json"}, OutputFormat()),
+        ({"responseMimeType": "application/json", "responseJsonSchema": {"type": "object"}}, OutputFormat(schema={"type": "object"})),
+        ({"response_schema": {"type": "OBJECT"}}, OutputFormat(schema={"type": "object"})),
         ({"responseMimeType": "text/plain", "responseSchema": {"type": "OBJECT"}}, None),
     ],
 )  # fmt: skip
-def test_the_form_of_the_answer(members: Any, form: Form | None) -> None:
+def test_the_form_of_the_answer(members: Any, form: OutputFormat | None) -> None:
     assert decoded(generationConfig=members).form == form
 
 

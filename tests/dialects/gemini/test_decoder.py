@@ -8,21 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.events import (
-    Cited,
+    Citation,
     End,
     Event,
     Failed,
     Finish,
-    Likely,
+    LogProbs,
     Opaque,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )
 from gateway.core.usage import Usage
 from gateway.dialects.gemini import SPEECH, decoder
@@ -60,7 +60,7 @@ def failed(events: list[Event]) -> str | None:
 
 def test_a_stream_says_its_words_and_its_end() -> None:
     assert heard(WHOLE) == [
-        Start(id="r1", model="m-1", usage=Usage(input=5)), Words("hel"), Told(Usage(input=5)), Words("lo"), Told(Usage(input=5, output=2)),
+        Start(id="r1", model="m-1", usage=Usage(input=5)), TextDelta("hel"), UsageUpdate(Usage(input=5)), TextDelta("lo"), UsageUpdate(Usage(input=5, output=2)),
         Finish("stop", "STOP"), End(),
     ]  # fmt: skip
 
@@ -68,17 +68,17 @@ def test_a_stream_says_its_words_and_its_end() -> None:
 def test_thoughts_tools_and_their_signatures() -> None:
     """A signature stays with the part that it came with."""
     assert content(text("hm", thought=True), {**CALL, "thoughtSignature": "s1"}, MORE, text("", thoughtSignature="s2")) == [
-        Thinking("hm"), ThoughtEnd(),
-        ToolStart(0, "c1", "f"), ToolPiece(0, '{"a":1}'), ToolEnd(0, "s1"),
-        ToolStart(1, "call_cb433b26e0a7814f31723972", "g"), ToolPiece(1, "{}"), ToolEnd(1),
-        ThoughtEnd("s2"), Finish("tools", "STOP"),
+        ReasoningDelta("hm"), ReasoningEnd(),
+        ToolStart(0, "c1", "f"), ToolDelta(0, '{"a":1}'), ToolEnd(0, "s1"),
+        ToolStart(1, "call_cb433b26e0a7814f31723972", "g"), ToolDelta(1, "{}"), ToolEnd(1),
+        ReasoningEnd("s2"), Finish("tools", "STOP"),
     ]  # fmt: skip
     assert content(text("hm", thought=True, thoughtSignature="s"), text("a")) == [
-        Thinking("hm"), ThoughtEnd("s"), Words("a"), Finish("stop", "STOP"),
+        ReasoningDelta("hm"), ReasoningEnd("s"), TextDelta("a"), Finish("stop", "STOP"),
     ]  # fmt: skip
     assert content(text("hm", thought=True)) == [
-        Thinking("hm"),
-        ThoughtEnd(),
+        ReasoningDelta("hm"),
+        ReasoningEnd(),
         Finish("stop", "STOP"),
     ]
 
@@ -96,7 +96,7 @@ def test_what_nobody_else_has_is_opaque() -> None:
     data = {"inlineData": {"mimeType": "image/png", "data": "aa"}, "thoughtSignature": "s"}
     nameless: Any = {"functionCall": {"args": {}}}
     assert content(data, nameless, text("w", videoMetadata={}), finish="MAX_TOKENS") == [
-        Opaque("inlineData", data), ThoughtEnd("s"), Opaque("functionCall", nameless), Words("w"), Finish("length", "MAX_TOKENS"),
+        Opaque("inlineData", data), ReasoningEnd("s"), Opaque("functionCall", nameless), TextDelta("w"), Finish("length", "MAX_TOKENS"),
     ]  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def test_log_probabilities_in_the_words_of_chat_completions() -> None:
         "chosenCandidates": [{"token": "é", "logProbability": -0.5}, {"token": "b"}],
         "topCandidates": [{"candidates": [{"token": "é", "logProbability": -0.5}]}],
     }
-    assert content(text("éb"), logprobsResult=result)[1] == Likely(
+    assert content(text("éb"), logprobsResult=result)[1] == LogProbs(
         [
             {"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": [{"token": "é", "logprob": -0.5, "bytes": [195, 169]}]},
             {"token": "b", "logprob": 0.0, "bytes": [98], "top_logprobs": []},
@@ -118,8 +118,8 @@ def test_sources_are_told_once_with_places_in_characters() -> None:
     """Google counts bytes; some chunks repeat all sources."""
     rows = [{"uri": "u", "title": "t", "startIndex": 2, "endIndex": 4}, {"uri": "v"}]
     one = chunk(candidate(text("éab"), citationMetadata={"citations": rows}))
-    cited = [it for it in heard(stream(one, one, LAST)) if isinstance(it, Cited)]
-    assert cited == [Cited("u", "t", 1, 3, rows[0]), Cited("v", source=rows[1])]
+    cited = [it for it in heard(stream(one, one, LAST)) if isinstance(it, Citation)]
+    assert cited == [Citation("u", "t", 1, 3, rows[0]), Citation("v", source=rows[1])]
 
 
 def test_what_a_search_found_is_told_for_what_it_supports() -> None:
@@ -132,7 +132,7 @@ def test_what_a_search_found_is_told_for_what_it_supports() -> None:
         },
     )  # fmt: skip
     assert found[1:-1] == [
-        Cited("u", "t", 0, 1, web), Cited(None, "f", source=file), Cited(source={"new": {}}),
+        Citation("u", "t", 0, 1, web), Citation(None, "f", source=file), Citation(source={"new": {}}),
     ]  # fmt: skip
     assert len(content(text("a"), groundingMetadata={"groundingChunks": 7})) == 2
     assert len(content(text("a"), groundingMetadata=7)) == 2
@@ -151,7 +151,7 @@ def test_why_it_ended(word: Any, reason: str) -> None:
 @pytest.mark.parametrize("word", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MISSING_THOUGHT_SIGNATURE", "OTHER", "LANGUAGE"])  # fmt: skip
 def test_an_answer_that_failed_is_an_error_whose_usage_is_known(word: str) -> None:
     said = heard(stream(chunk(candidate(finish=word), usageMetadata=USED)))
-    assert (failed(said), Told(Usage(input=5, output=2)) in said) == ("upstream_error", True)
+    assert (failed(said), UsageUpdate(Usage(input=5, output=2)) in said) == ("upstream_error", True)
     assert word in str(said[-1])
 
 
@@ -166,14 +166,14 @@ def test_a_refused_prompt_is_filtered() -> None:
     expected = [START, Finish("filter", "SAFETY"), End()]
     assert heard(stream(said)) == SPEECH.events(whole(said)) == expected
     counted = {**said, "usageMetadata": {"promptTokenCount": 5, "totalTokenCount": 5}}
-    assert Told(Usage(input=5, output=0)) in heard(stream(counted))
+    assert UsageUpdate(Usage(input=5, output=0)) in heard(stream(counted))
 
 
 def test_candidates_are_told_apart() -> None:
     one = chunk(candidate(text("a"), CALL), candidate(text("b"), index=1), 7)  # type: ignore[arg-type]  # odd
     two = chunk(candidate(finish="STOP"), candidate(finish="MAX_TOKENS", index=1))
     said = heard(stream(one, two))
-    assert [it for it in said if isinstance(it, Words)] == [Words("a"), Words("b", 1)]
+    assert [it for it in said if isinstance(it, TextDelta)] == [TextDelta("a"), TextDelta("b", 1)]
     assert said[-3:] == [Finish("tools", "STOP"), Finish("length", "MAX_TOKENS", choice=1), End()]
     assert not any(isinstance(it, End) for it in heard(stream(one)))
 

@@ -7,8 +7,8 @@ import pytest
 
 from gateway.core.canonical_request import Foreign, Text
 from gateway.core.errors import ProblemError
-from gateway.core.events import End, Failed, Finish, Opaque, Start, Told
-from gateway.core.facts import Facts
+from gateway.core.events import End, Failed, Finish, Opaque, Start, UsageUpdate
+from gateway.core.facts import ModelFacts
 from gateway.core.loss import Loss
 from gateway.core.usage import Usage
 from gateway.dialects import compatibility, embeddings, translation
@@ -96,7 +96,7 @@ def test_a_batch_changes_only_where_it_names_another_model() -> None:
 
 
 def test_what_a_target_refuses_is_left_out_of_every_request() -> None:
-    refusing = target("m", facts=Facts(refuses=frozenset({"autoTruncate"})))
+    refusing = target("m", facts=ModelFacts(refuses=frozenset({"autoTruncate"})))
     body = many({"content": TEXT, "auto_truncate": True}, {"content": TEXT, "auto_truncate": True})
     written = EMBED.write(body, refusing)
     assert json.loads(written.body) == {"requests": [{"content": TEXT}] * 2}
@@ -182,13 +182,13 @@ def test_an_answer_is_told_as_it_was_asked(single: bool) -> None:
     assert events == [
         Start(),
         Opaque(kind="embedding", source=[1.0]),
-        Told(Usage(input=4, output=0)),
+        UsageUpdate(Usage(input=4, output=0)),
         Finish(reason="stop", word="stop"),
         End(),
     ]
     telling = Telling(id="c", created=1, model="m", asked=Wanted(turns=(), single=single))
     assert json.loads(SPEECH.tell(events, telling)) == {**value, "usageMetadata": usage}
-    bare = [event for event in events if not isinstance(event, Told)]
+    bare = [event for event in events if not isinstance(event, UsageUpdate)]
     assert json.loads(SPEECH.tell(bare, telling)) == value
 
 

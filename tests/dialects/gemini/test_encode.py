@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 
 from gateway.core.canonical_request import (
+    CanonicalRequest,
+    CanonicalTurn,
     Foreign,
-    Form,
     Media,
+    OutputFormat,
     Refused,
-    Request,
     Text,
     Thought,
     Tool,
     ToolChoice,
     ToolResult,
     ToolUse,
-    Turn,
 )
 from gateway.dialects import maker, translation
 from gateway.dialects.gemini import DIALECT, SPEECH
@@ -30,20 +30,20 @@ CALL = ToolUse(id="c1", name="f", arguments='{"a": 1}')
 RESULT = ToolResult(id="c1", parts=(Text(text="done"),))
 
 
-def model(*parts: Any) -> Turn:
-    return Turn(role="assistant", parts=parts)
+def model(*parts: Any) -> CanonicalTurn:
+    return CanonicalTurn(role="assistant", parts=parts)
 
 
-def said(*parts: Any) -> Turn:
-    return Turn(role="user", parts=parts)
+def said(*parts: Any) -> CanonicalTurn:
+    return CanonicalTurn(role="user", parts=parts)
 
 
-def contents(*turns: Turn, **more: Any) -> list[Object]:
+def contents(*turns: CanonicalTurn, **more: Any) -> list[Object]:
     found: list[Object] = encoded(*turns, **more).value["contents"]
     return found
 
 
-def losses(*turns: Turn, **more: Any) -> list[tuple[str, str]]:
+def losses(*turns: CanonicalTurn, **more: Any) -> list[tuple[str, str]]:
     return [(loss.field, loss.action) for loss in encoded(*turns, **more).losses]
 
 
@@ -93,14 +93,14 @@ def test_effort_and_budget(facts: Any, more: Any, thinking: Object, name: str) -
 
 
 def test_a_form_is_json_schema_in_words_that_gemini_takes() -> None:
-    form = Form(schema={"const": 1, "uniqueItems": True}, name="n")
+    form = OutputFormat(schema={"const": 1, "uniqueItems": True}, name="n")
     found = encoded(form=form, names={"form": "text.format"})
     assert found.value["generationConfig"] == {
         "responseMimeType": "application/json",
         "responseJsonSchema": {"enum": [1], "type": "integer"},
     }
     assert [(it.field, it.action) for it in found.losses] == [("text.format", "approximated")]
-    assert encoded(form=Form()).value["generationConfig"] == {
+    assert encoded(form=OutputFormat()).value["generationConfig"] == {
         "responseMimeType": "application/json"
     }
 
@@ -132,8 +132,8 @@ def test_which_tools_may_be_used(choice: ToolChoice, calling: Object) -> None:
     assert encoded(tool_choice=choice).value["toolConfig"] == {"functionCallingConfig": calling}
 
 
-def system(text: str) -> Turn:
-    return Turn(role="developer", parts=(Text(text=text), Text(text="")))
+def system(text: str) -> CanonicalTurn:
+    return CanonicalTurn(role="developer", parts=(Text(text=text), Text(text="")))
 
 
 def test_what_the_system_says_first_stands_apart_and_later_within() -> None:
@@ -265,7 +265,7 @@ def test_thoughts_go_to_their_own_maker_alone() -> None:
 
 def test_the_body_is_one_that_this_dialect_writes() -> None:
     """As `abroad` does it: encoded, read without a path, written for the target."""
-    request = Request(turns=(user(),), max_output=9, effort="max", stream=True, names={"effort": "reasoning_effort"})  # fmt: skip
+    request = CanonicalRequest(turns=(user(),), max_output=9, effort="max", stream=True, names={"effort": "reasoning_effort"})  # fmt: skip
     written = translation.write(request, DIALECT, HERE)
     assert json.loads(written.body) == {
         "contents": [{"role": "user", "parts": [{"text": "hi"}]}],
@@ -277,19 +277,19 @@ def test_the_body_is_one_that_this_dialect_writes() -> None:
 
 def test_what_is_encoded_is_decoded_again() -> None:
     """Everything that has a word here comes back."""
-    request = Request(
+    request = CanonicalRequest(
         turns=(
-            Turn(role="system", parts=(Text(text="s"),)), user(),
+            CanonicalTurn(role="system", parts=(Text(text="s"),)), user(),
             model(ToolUse(id="c1", name="f", arguments='{"a":1}')), said(RESULT),
         ),
         tools=(Tool(name="f", description="d", parameters={"type": "object"}),), tool_choice=ToolChoice(mode="required"),
-        form=Form(schema={"type": "object"}), max_output=9, stop=("x",), temperature=0.5, top_p=0.5, top_k=3, presence_penalty=0.5,
+        form=OutputFormat(schema={"type": "object"}), max_output=9, stop=("x",), temperature=0.5, top_p=0.5, top_k=3, presence_penalty=0.5,
         frequency_penalty=0.5, seed=1, choices=2, logprobs=True, top_logprobs=2, effort="high", thoughts_shown=True, stream=True,
     )  # fmt: skip
     value = SPEECH.encode(request, HERE).value
     body = DIALECT.read(json.dumps({"model": "m", **value}).encode())
     again = SPEECH.decode(body)
-    for field in Request.__struct_fields__:
+    for field in CanonicalRequest.__struct_fields__:
         if field not in ("turns", "tools", "names", "stream_usage"):
             assert getattr(again, field) == getattr(request, field), field
     assert SPEECH.encode(again, HERE).value == value

@@ -11,22 +11,22 @@ from hypothesis import strategies as st
 from gateway.core import sse
 from gateway.core.errors import Problem
 from gateway.core.events import (
-    Cited,
+    Citation,
     Declined,
     End,
     Event,
     Failed,
     Finish,
-    Likely,
+    LogProbs,
     Opaque,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )
 from gateway.core.usage import Usage
 from gateway.dialects.gemini import DIALECT, SPEECH
@@ -35,7 +35,7 @@ from tests.dialects.gemini.cases import STREAM, TELLING, Object, ask, candidate,
 
 USED = Usage(input=5, cache_read=1, output=2, reasoning=3)
 ENDED: list[Event] = [Finish("stop"), End()]
-CALL: list[Event] = [ToolStart(0, "c1", "f"), ToolPiece(0, '{"a"'), ToolPiece(0, ":1}"), ToolEnd(0)]
+CALL: list[Event] = [ToolStart(0, "c1", "f"), ToolDelta(0, '{"a"'), ToolDelta(0, ":1}"), ToolEnd(0)]
 
 
 def written(events: list[Event], label: str = "ab12") -> bytes:
@@ -55,7 +55,7 @@ def parts(events: list[Event], **more: Any) -> list[Object]:
 
 def test_a_stream_of_words() -> None:
     told = Start(id="r1", model="m-2", created=1, usage=Usage(input=9))
-    assert frames([told, Words("hel"), Told(USED), Words("lo"), *ENDED]) == [
+    assert frames([told, TextDelta("hel"), UsageUpdate(USED), TextDelta("lo"), *ENDED]) == [
         {**chunk(candidate(text("hel"))), "modelVersion": "m-2"},
         {**chunk(candidate(text("lo"))), "modelVersion": "m-2"},
         {
@@ -81,17 +81,17 @@ def test_a_tool_is_told_when_its_arguments_are_complete() -> None:
 
 
 def test_tools_may_be_interleaved() -> None:
-    mixed: list[Event] = [ToolStart(0, "a", "f"), ToolStart(1, "b", "g"), ToolPiece(1, "{"), ToolPiece(0, ""), ToolPiece(1, "x"), ToolEnd(1), ToolEnd(0)]  # fmt: skip
+    mixed: list[Event] = [ToolStart(0, "a", "f"), ToolStart(1, "b", "g"), ToolDelta(1, "{"), ToolDelta(0, ""), ToolDelta(1, "x"), ToolEnd(1), ToolEnd(0)]  # fmt: skip
     assert [part["functionCall"] for part in parts(mixed)] == [
         {"id": "b", "name": "g", "args": {"_raw": "{x"}},
         {"id": "a", "name": "f", "args": {}},
     ]
-    free: list[Event] = [ToolStart(0, "a", "f", custom=True), ToolPiece(0, "x = 1"), ToolEnd(0)]
+    free: list[Event] = [ToolStart(0, "a", "f", custom=True), ToolDelta(0, "x = 1"), ToolEnd(0)]
     assert parts(free)[0]["functionCall"]["args"] == {"input": "x = 1"}
 
 
 def test_reasoning_and_its_state() -> None:
-    thought: list[Event] = [Thinking("hm"), ThoughtEnd("s"), ThoughtEnd(), ThoughtEnd("d", redacted=True)]  # fmt: skip
+    thought: list[Event] = [ReasoningDelta("hm"), ReasoningEnd("s"), ReasoningEnd(), ReasoningEnd("d", redacted=True)]  # fmt: skip
     assert parts(thought) == [
         text("hm", thought=True),
         {"text": "", "thought": True, "thoughtSignature": wrap("ab12", "s")},
@@ -102,7 +102,13 @@ def test_reasoning_and_its_state() -> None:
 
 def test_a_thought_without_a_state_has_the_label_alone() -> None:
     """Once, and where there was a thought: at home it is known as one that Gemini did not have."""
-    thought: list[Event] = [Thinking("h"), Thinking("m"), ThoughtEnd(), ThoughtEnd(), *CALL]
+    thought: list[Event] = [
+        ReasoningDelta("h"),
+        ReasoningDelta("m"),
+        ReasoningEnd(),
+        ReasoningEnd(),
+        *CALL,
+    ]
     told = parts(thought)
     assert told[2] == {"text": "", "thought": True, "thoughtSignature": wrap("ab12", "")}
     assert [*told[3]] == ["functionCall", "thoughtSignature"]
@@ -114,7 +120,7 @@ def test_a_thought_without_a_state_has_the_label_alone() -> None:
 
 def test_reasoning_comes_back_as_it_was() -> None:
     """What a client keeps of a stream is a request's turn again, with its maker."""
-    events: list[Event] = [Thinking("h"), Thinking("m"), ThoughtEnd("s"), *CALL]
+    events: list[Event] = [ReasoningDelta("h"), ReasoningDelta("m"), ReasoningEnd("s"), *CALL]
     for kept in (parts(events), json.loads(SPEECH.tell(events, TELLING))["candidates"][0]["content"]["parts"]):  # fmt: skip
         turn = SPEECH.decode(ask(contents=[{"role": "model", "parts": kept}])).turns[0]
         thought, use = turn.parts
@@ -131,7 +137,7 @@ def test_why_it_ended(reason: Any, word: str) -> None:
 
 
 def test_several_choices_end_in_one_chunk() -> None:
-    said: list[Event] = [Words("b", 1), Words("a", 0), Finish("length", choice=1), Finish("stop"), End()]  # fmt: skip
+    said: list[Event] = [TextDelta("b", 1), TextDelta("a", 0), Finish("length", choice=1), Finish("stop"), End()]  # fmt: skip
     last = frames(said)[-1]["candidates"]
     assert [(row["index"], row["finishReason"]) for row in last] == [(0, "STOP"), (1, "MAX_TOKENS")]
     whole = json.loads(SPEECH.tell(said, TELLING))["candidates"]
@@ -139,7 +145,7 @@ def test_several_choices_end_in_one_chunk() -> None:
 
 
 def test_sources_have_places_in_bytes() -> None:
-    said = frames([Words("éab"), Cited("u", "t", 1, 3), Cited(title="x"), Cited("u")])
+    said = frames([TextDelta("éab"), Citation("u", "t", 1, 3), Citation(title="x"), Citation("u")])
     assert said[1]["candidates"][0]["citationMetadata"] == {
         "citations": [{"startIndex": 2, "endIndex": 4, "uri": "u", "title": "t"}]
     }
@@ -148,7 +154,7 @@ def test_sources_have_places_in_bytes() -> None:
 
 def test_log_probabilities() -> None:
     near = {"token": "a", "logprob": -1.0, "bytes": [97]}
-    said = frames([Likely([{**near, "top_logprobs": [near]}]), Likely([near])])
+    said = frames([LogProbs([{**near, "top_logprobs": [near]}]), LogProbs([near])])
     chosen = {"token": "a", "logProbability": -1.0}
     assert said[0]["candidates"][0]["logprobsResult"] == {
         "chosenCandidates": [chosen],
@@ -159,28 +165,32 @@ def test_log_probabilities() -> None:
 
 def test_a_token_without_a_probability_has_none() -> None:
     """Hugging Face's last token is {"token": "", "top_logprobs": [...]}."""
-    [said] = frames([Likely([{"token": ""}])])
+    [said] = frames([LogProbs([{"token": ""}])])
     assert said["candidates"][0]["logprobsResult"] == {"chosenCandidates": [{"token": ""}]}
 
 
 def test_what_has_no_word_here_is_not_told() -> None:
     problem = Problem(kind="upstream_error", message="m")
-    assert written([Failed(problem), Opaque("x"), Start(), Told(USED), Finish("stop")]) == b""
+    assert (
+        written([Failed(problem), Opaque("x"), Start(), UsageUpdate(USED), Finish("stop")]) == b""
+    )
     assert parts([Declined("no")]) == [text("no")]
 
 
 TEXTS = st.text(min_size=1)
 BLOCKS: st.SearchStrategy[list[Event]] = st.one_of(
-    st.builds(lambda words: [Words(words)], TEXTS),
-    st.builds(lambda words, state: [Thinking(words), ThoughtEnd(state)], TEXTS, st.none() | TEXTS),
-    st.just([*CALL[:1], ToolPiece(0, '{"a":1}'), *CALL[3:]]),
+    st.builds(lambda words: [TextDelta(words)], TEXTS),
+    st.builds(
+        lambda words, state: [ReasoningDelta(words), ReasoningEnd(state)], TEXTS, st.none() | TEXTS
+    ),
+    st.just([*CALL[:1], ToolDelta(0, '{"a":1}'), *CALL[3:]]),
 )
 
 
 @given(st.lists(BLOCKS, max_size=5))
 def test_streamed_and_whole_say_the_same(blocks: list[list[Event]]) -> None:
     """Law 2; and a home stream of the same bytes is complete."""
-    events = [Start(id="r1", model="m-1"), *[it for block in blocks for it in block], Told(USED), *ENDED]  # fmt: skip
+    events = [Start(id="r1", model="m-1"), *[it for block in blocks for it in block], UsageUpdate(USED), *ENDED]  # fmt: skip
     data = written(events)
     assert DIALECT.fold(data) == SPEECH.tell(events, TELLING)
     watch = DIALECT.watch(ask(STREAM))
@@ -191,17 +201,17 @@ def test_streamed_and_whole_say_the_same(blocks: list[list[Event]]) -> None:
 def words(events: list[Event]) -> tuple[str, str, int]:
     """Text, reasoning, and how many tools."""
     return (
-        "".join(it.text for it in events if isinstance(it, Words)),
-        "".join(it.text for it in events if isinstance(it, Thinking)),
+        "".join(it.text for it in events if isinstance(it, TextDelta)),
+        "".join(it.text for it in events if isinstance(it, ReasoningDelta)),
         sum(isinstance(it, ToolStart) for it in events),
     )
 
 
 def test_pieces_of_a_call_that_never_began_are_left_out() -> None:
     """An odd answer of another dialect is the provider's, and no fault of ours."""
-    assert parts([ToolPiece(3, "x"), ToolEnd(3), *CALL, *ENDED]) == parts([*CALL, *ENDED])
+    assert parts([ToolDelta(3, "x"), ToolEnd(3), *CALL, *ENDED]) == parts([*CALL, *ENDED])
 
 
 @pytest.mark.parametrize("tokens", [[1, None, "x"], [{"token": "a", "top_logprobs": 1}], [{"token": "a", "top_logprobs": ["x"]}]])  # fmt: skip
 def test_tokens_of_another_shape_are_left_out(tokens: list[Any]) -> None:
-    assert "topCandidates" not in str(frames([Words("a"), Likely(tokens), *ENDED]))
+    assert "topCandidates" not in str(frames([TextDelta("a"), LogProbs(tokens), *ENDED]))

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core.canonical_request import ToolUse
 from gateway.core.errors import ProblemError
-from gateway.core.events import Event, Failed, Finish, ToolEnd, ToolPiece, ToolStart, Words
+from gateway.core.events import Event, Failed, Finish, TextDelta, ToolDelta, ToolEnd, ToolStart
 from gateway.dialects.gemini import DIALECT, SPEECH
 from gateway.dialects.gemini.partial import joined
 from tests.dialects.gemini.cases import (
@@ -50,7 +50,7 @@ def calls(events: list[Event]) -> list[tuple[str, str, Object]]:
     """Calls that events tell: name, id and arguments."""
     begun = {it.index: it for it in events if isinstance(it, ToolStart)}
     assert {it.index for it in events if isinstance(it, ToolEnd)} == begun.keys()
-    pieces = {it.index: it.text for it in events if isinstance(it, ToolPiece)}
+    pieces = {it.index: it.text for it in events if isinstance(it, ToolDelta)}
     return [(it.name, it.id, json.loads(pieces[at])) for at, it in begun.items()]
 
 
@@ -76,7 +76,7 @@ def test_two_calls_one_after_the_other() -> None:
         ("time", {"zone": "CET"}),
         ("sum", {"a": 1}),
     ]
-    assert [it.text for it in events if isinstance(it, Words)] == ["Hm."]
+    assert [it.text for it in events if isinstance(it, TextDelta)] == ["Hm."]
 
 
 def test_a_signature_stays_with_its_call() -> None:

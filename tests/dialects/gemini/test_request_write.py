@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.facts import Facts
+from gateway.core.facts import ModelFacts
 from gateway.dialects.gemini import DIALECT
 from tests.dialects.gemini.cases import (
     BUDGET,
@@ -66,7 +66,9 @@ def test_a_body_that_names_model_and_stream_loses_both() -> None:
     assert written.losses == ()
 
 
-def written_config(facts: Facts, effort: str | None, **members: Any) -> tuple[Object, list[str]]:
+def written_config(
+    facts: ModelFacts, effort: str | None, **members: Any
+) -> tuple[Object, list[str]]:
     body = config(**members) if members else ask()
     written = DIALECT.write(body, target(facts=facts, effort=effort))
     return sent(written).get("generationConfig", {}), [f"{it.action} {it.field}" for it in written.losses]  # fmt: skip
@@ -86,7 +88,7 @@ THINK = "generationConfig.thinkingConfig"
         (BUDGET, "low", None, {"thinkingBudget": 1024}, []),
         (BUDGET, "medium", None, {"thinkingBudget": 8192}, []),
         (BUDGET, "high", {"includeThoughts": True}, {"includeThoughts": True, "thinkingBudget": 24576}, []),
-        (Facts(), "low", None, None, []),
+        (ModelFacts(), "low", None, None, []),
         (LEVEL, None, None, None, []),
         (LEVEL, "low", {"includeThoughts": True}, {"includeThoughts": True, "thinkingLevel": "LOW"}, []),
         (LEVEL, "low", [1], [1], []),
@@ -105,15 +107,15 @@ THINK = "generationConfig.thinkingConfig"
         (BUDGET, "low", {"thinkingBudget": -1}, {"thinkingBudget": -1}, []),
         (BUDGET, "low", {"thinkingLevel": "MEDIUM"}, {"thinkingBudget": 8192}, [f"approximated {THINK}.thinkingLevel"]),
         (BUDGET, "low", {"thinkingLevel": "none"}, {"thinkingBudget": 0}, []),
-        (Facts(context=9), "low", {"thinkingLevel": "LOW"}, None, [f"dropped {THINK}"]),
-        (Facts(context=9), "low", {"thinkingBudget": 0}, None, []),
-        (Facts(), "low", {"thinkingLevel": "LOW"}, {"thinkingLevel": "LOW"}, []),
-        (Facts(effort_style="reasoning_effort"), "low", {"thinkingLevel": "LOW"}, {"thinkingLevel": "LOW"}, []),
-        (Facts(effort_style="gemini-budget"), "minimal", {}, {"thinkingBudget": 1024}, []),
+        (ModelFacts(context=9), "low", {"thinkingLevel": "LOW"}, None, [f"dropped {THINK}"]),
+        (ModelFacts(context=9), "low", {"thinkingBudget": 0}, None, []),
+        (ModelFacts(), "low", {"thinkingLevel": "LOW"}, {"thinkingLevel": "LOW"}, []),
+        (ModelFacts(effort_style="reasoning_effort"), "low", {"thinkingLevel": "LOW"}, {"thinkingLevel": "LOW"}, []),
+        (ModelFacts(effort_style="gemini-budget"), "minimal", {}, {"thinkingBudget": 1024}, []),
     ],
 )  # fmt: skip
 def test_effort_is_said_as_the_model_takes_it(
-    facts: Facts, effort: str | None, thinking: Any, expected: Any, losses: list[str]
+    facts: ModelFacts, effort: str | None, thinking: Any, expected: Any, losses: list[str]
 ) -> None:
     members = {} if thinking is None else {"thinkingConfig": thinking}
     found, lost = written_config(facts, effort, **members)
@@ -121,7 +123,7 @@ def test_effort_is_said_as_the_model_takes_it(
 
 
 def test_a_cap_is_clamped_to_the_models_and_filled_where_it_is_missing() -> None:
-    facts = Facts(max_output=100)
+    facts = ModelFacts(max_output=100)
     assert written_config(facts, None, maxOutputTokens=200, topK=1) == (
         {"maxOutputTokens": 100, "topK": 1},
         ["clamped generationConfig.maxOutputTokens"],
@@ -138,7 +140,7 @@ def test_a_cap_is_clamped_to_the_models_and_filled_where_it_is_missing() -> None
 
 def test_the_clients_own_spelling_stands() -> None:
     body = ask(generation_config={"max_output_tokens": 200, "thinking_config": {}})
-    written = DIALECT.write(body, target(facts=Facts(max_output=1, effort_style="gemini-level"), effort="low"))  # fmt: skip
+    written = DIALECT.write(body, target(facts=ModelFacts(max_output=1, effort_style="gemini-level"), effort="low"))  # fmt: skip
     assert sent(written)["generation_config"] == {
         "max_output_tokens": 1,
         "thinking_config": {"thinkingLevel": "LOW"},
@@ -153,7 +155,7 @@ def test_the_clients_own_spelling_stands() -> None:
 def test_sampling_is_dropped_where_the_model_refuses_it(
     sampling: Any, effort: str | None, kept: bool
 ) -> None:
-    facts = Facts(sampling=sampling, effort_style="gemini-budget", efforts=("none", "high"))
+    facts = ModelFacts(sampling=sampling, effort_style="gemini-budget", efforts=("none", "high"))
     found, lost = written_config(facts, effort, temperature=1, seed=3)
     assert ("temperature" in found, "seed" in found) == (kept, True)
     assert lost == ([] if kept else ["dropped generationConfig.temperature"])
@@ -168,7 +170,7 @@ def test_what_a_host_refuses_is_dropped_and_named() -> None:
 
 
 def test_what_was_dropped_once_is_not_dropped_again() -> None:
-    facts = Facts(sampling="never", refuses=frozenset({"generationConfig.temperature"}))
+    facts = ModelFacts(sampling="never", refuses=frozenset({"generationConfig.temperature"}))
     written = DIALECT.write(config(temperature=1, topP=1), target(facts=facts))
     assert len(written.losses) == 2
     assert sent(written) == {"contents": HI}

@@ -13,14 +13,14 @@ from gateway.core.events import (
     End,
     Event,
     Finish,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )
 from gateway.core.usage import Usage
 from gateway.dialects.base import Body
@@ -30,9 +30,9 @@ from tests.dialects.gemini.cases import TELLING, read
 genai: Any = pytest.importorskip("google.genai", reason="no google-genai: make install")
 
 EVENTS: list[Event] = [
-    Start(id="r1", model="m-1"), Thinking("hm"), ThoughtEnd("sig"), Words("Hé"), Words("llo"),
-    ToolStart(0, "c1", "f"), ToolPiece(0, '{"a":'), ToolPiece(0, "1}"), ToolEnd(0),
-    Told(Usage(input=5, cache_read=1, output=2, reasoning=3)), Finish("tools"), End(),
+    Start(id="r1", model="m-1"), ReasoningDelta("hm"), ReasoningEnd("sig"), TextDelta("Hé"), TextDelta("llo"),
+    ToolStart(0, "c1", "f"), ToolDelta(0, '{"a":'), ToolDelta(0, "1}"), ToolEnd(0),
+    UsageUpdate(Usage(input=5, cache_read=1, output=2, reasoning=3)), Finish("tools"), End(),
 ]  # fmt: skip
 
 

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from gateway.core.canonical_request import (
+    CanonicalRequest,
     Foreign,
-    Form,
     Media,
+    OutputFormat,
     Part,
     Refused,
-    Request,
     Text,
     Thought,
     Tool,
@@ -31,7 +31,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments
 B64 = base64.b64encode(b"words").decode()
 
 
-def ask(*messages: Object, **more: Any) -> Request:
+def ask(*messages: Object, **more: Any) -> CanonicalRequest:
     value = {"model": "m", "messages": list(messages) or [HI], **more}
     return SPEECH.decode(OPENAI_CHAT.read(json.dumps(value).encode()))
 
@@ -246,9 +246,9 @@ SETTINGS: list[tuple[Object, Object, Object]] = [
     ({"stream_options": {}}, {}, {"stream_options": {}}),
     ({"parallel_tool_calls": False}, {"parallel_tools": False}, {}),
     ({"response_format": {"type": "text"}, "modalities": ["text"], "store": False, "tools": [], "functions": [], "service_tier": "auto"}, {}, {}),
-    ({"response_format": {"type": "json_object"}}, {"form": Form()}, {}),
-    ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True}}}, {"form": Form(schema={}, name="a", strict=True)}, {}),
-    ({"response_format": {"type": "json_schema", "schema": {"type": "object"}}}, {"form": Form(schema={"type": "object"})}, {}),
+    ({"response_format": {"type": "json_object"}}, {"form": OutputFormat()}, {}),
+    ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True}}}, {"form": OutputFormat(schema={}, name="a", strict=True)}, {}),
+    ({"response_format": {"type": "json_schema", "schema": {"type": "object"}}}, {"form": OutputFormat(schema={"type": "object"})}, {}),
     ({"response_format": {"type": "json_schema", "json_schema": 7}}, {}, {"response_format": {"type": "json_schema", "json_schema": 7}}),
     ({"response_format": {"type": "regex"}}, {}, {"response_format": {"type": "regex"}}),
     ({"response_format": 7}, {}, {"response_format": 7}),

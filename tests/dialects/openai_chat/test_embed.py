@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from gateway.core.canonical_request import Foreign, Request, Text
+from gateway.core.canonical_request import CanonicalRequest, Foreign, Text
 from gateway.core.errors import ProblemError
-from gateway.core.events import End, Failed, Finish, Opaque, Start, Told
-from gateway.core.facts import Facts
+from gateway.core.events import End, Failed, Finish, Opaque, Start, UsageUpdate
+from gateway.core.facts import ModelFacts
 from gateway.core.loss import Loss
 from gateway.core.usage import Usage
 from gateway.dialects import embeddings, translation
@@ -63,7 +63,8 @@ def test_only_the_model_and_what_is_refused_change() -> None:
     body = EMBEDDINGS.read(b'{ "input":[1.50] , "model": "m", "user" :"u", "dimensions":  2 }')
     assert EMBEDDINGS.write(body, target("m")).body is body.raw
     other = EMBEDDINGS.write(
-        body, target("n", facts=Facts(refuses=frozenset({"user"})), provider_refuses=frozenset())
+        body,
+        target("n", facts=ModelFacts(refuses=frozenset({"user"})), provider_refuses=frozenset()),
     )
     assert other.body == b'{"input":[1.50],"model":"n","dimensions":2}'
     assert other.losses == (Loss("user", "dropped", "here/n refuses it"),)
@@ -144,7 +145,7 @@ def test_a_request_of_another_dialect_asks_for_numbers() -> None:
     bare = SPEECH.encode(embeddings.wanted(SPEECH.decode(EMBEDDINGS.read(raw()))), target())
     assert bare.value == {"input": ["hi"]}
     with pytest.raises(TypeError):
-        SPEECH.encode(Request(turns=()), target())
+        SPEECH.encode(CanonicalRequest(turns=()), target())
 
 
 def test_vectors_come_in_the_order_of_their_index() -> None:
@@ -154,7 +155,7 @@ def test_vectors_come_in_the_order_of_their_index() -> None:
         Start(model="s"),
         Opaque(kind="embedding", source=[2.0]),
         Opaque(kind="embedding", source=[1.0]),
-        Told(Usage(input=4, output=0)),
+        UsageUpdate(Usage(input=4, output=0)),
         Finish(reason="stop", word="stop"),
         End(),
     ]

@@ -8,22 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.events import (
-    Cited,
+    Citation,
     Declined,
     End,
     Event,
     Failed,
     Finish,
-    Likely,
+    LogProbs,
     Opaque,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )  # fmt: skip
 from gateway.core.usage import Usage
 from gateway.dialects import stream_commit
@@ -68,7 +68,7 @@ def calls(*chunks: list[Any]) -> list[tuple[str, str, str]]:
     for event in stream(*[{"tool_calls": listed} for listed in chunks]):
         if isinstance(event, ToolStart):
             found[event.index] = (event.id, event.name, "")
-        elif isinstance(event, ToolPiece):
+        elif isinstance(event, ToolDelta):
             id, name, text = found[event.index]
             found[event.index] = (id, name, text + event.text)
     return list(found.values())
@@ -85,14 +85,14 @@ def test_a_stream_of_openai_s() -> None:
         told(usage),
     )
     assert run(data) == [
-        START, Words("h"), Words("i"), Told(Usage(input=5, output=2)), Finish("stop", "stop"), End(),
+        START, TextDelta("h"), TextDelta("i"), UsageUpdate(Usage(input=5, output=2)), Finish("stop", "stop"), End(),
     ]  # fmt: skip
 
 
 def test_the_start_waits_for_a_choice() -> None:
     """Azure's first chunk has prompt filters, and neither id nor model."""
     first = {"id": "", "model": "", "created": 0, "choices": [], "prompt_filter_results": [{}]}
-    assert run(sse(first, chunk({"content": "a"})))[:2] == [START, Words("a")]
+    assert run(sse(first, chunk({"content": "a"})))[:2] == [START, TextDelta("a")]
     nameless = {"choices": [{"delta": {"content": "a"}}]}
     assert run(sse({"model": "m-1", "choices": []}, nameless))[0] == Start(model="m-1")
     assert run(sse(nameless))[0] == Start()
@@ -102,21 +102,21 @@ def test_usage_is_told_when_it_changes() -> None:
     """Hosts like vLLM count in every chunk; one who repeats the same says nothing new."""
     counts = [{"prompt_tokens": 1, "completion_tokens": n, "total_tokens": 1 + n} for n in (1, 1, 2)]  # fmt: skip
     data = sse(*[chunk({"content": "a"}, usage=usage) for usage in counts], chunk(finish="stop"))
-    assert [event.usage.output for event in run(data) if isinstance(event, Told)] == [1, 2]
+    assert [event.usage.output for event in run(data) if isinstance(event, UsageUpdate)] == [1, 2]
     early = sse(told(counts[0]), chunk({"content": "a"}, finish="stop"))
-    assert run(early)[:2] == [START, Told(Usage(input=1, output=1))]
+    assert run(early)[:2] == [START, UsageUpdate(Usage(input=1, output=1))]
 
 
 @pytest.mark.parametrize("member", ["reasoning_content", "reasoning", "reasoning_text"])
 def test_reasoning_is_told_once_and_ends_before_the_text(member: str) -> None:
     """Its state is the name of its place, which is where its host wants it back."""
     expected = [
-        Thinking("h"), Thinking("m"), ThoughtEnd(member), Words("a"), Finish("stop", "stop"),
+        ReasoningDelta("h"), ReasoningDelta("m"), ReasoningEnd(member), TextDelta("a"), Finish("stop", "stop"),
     ]  # fmt: skip
     assert stream({member: "h", "content": ""}, {member: "m"}, {"content": "a"}) == expected
     both = {member: "hm", "reasoning_text": "hm", "reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}  # fmt: skip
     found = whole({"content": "a", **both})
-    assert found[0] == Thinking("hm")
+    assert found[0] == ReasoningDelta("hm")
     assert found[2:] == expected[3:]
 
 
@@ -126,7 +126,7 @@ def test_reasoning_ends_with_whatever_comes_next() -> None:
         ({"refusal": "no"}, Declined), ({"tool_calls": [call("c", "f", "{}")]}, ToolStart), ({"images": [{}]}, Opaque), ({}, Finish),
     ):  # fmt: skip
         found = stream({"reasoning": "hm"}, delta)
-        assert found[:2] == [Thinking("hm"), ThoughtEnd("reasoning")]
+        assert found[:2] == [ReasoningDelta("hm"), ReasoningEnd("reasoning")]
         assert isinstance(found[2], kind)
 
 
@@ -143,8 +143,8 @@ def test_sealed_blocks_are_the_state_of_their_reasoning() -> None:
     joined = {**text, "text": "hm", "signature": "sig"}
     late = {"type": "reasoning.encrypted", "index": 1, "data": "d"}
     assert found == [
-        Thinking("h"), Thinking("m"), ThoughtEnd(json.dumps([joined], separators=(",", ":"))), Words("a"),
-        ThoughtEnd(json.dumps([late], separators=(",", ":")), redacted=True), Finish("stop", "stop"),
+        ReasoningDelta("h"), ReasoningDelta("m"), ReasoningEnd(json.dumps([joined], separators=(",", ":"))), TextDelta("a"),
+        ReasoningEnd(json.dumps([late], separators=(",", ":")), redacted=True), Finish("stop", "stop"),
     ]  # fmt: skip
 
 
@@ -152,16 +152,19 @@ def test_blocks_of_another_index_are_others() -> None:
     """Signatures belong to one block each."""
     blocks = [{"type": "reasoning.text", "index": at, "signature": "s"} for at in range(2)]
     found = stream(*[{"reasoning_details": [block]} for block in blocks])
-    assert isinstance(found[0], ThoughtEnd)
+    assert isinstance(found[0], ReasoningEnd)
     assert json.loads(found[0].state or "") == blocks
 
 
 def test_blocks_alone_are_read_too() -> None:
     """Texts and summaries; blocks of another index, or of none, are others."""
     listed = [{"type": "reasoning.summary", "summary": "a"}, {"type": "reasoning.text", "text": "b"}, {"text": 7}, 7]  # fmt: skip
-    assert stream({"reasoning_details": listed})[:2] == [Thinking("ab"), ThoughtEnd("reasoning")]
+    assert stream({"reasoning_details": listed})[:2] == [
+        ReasoningDelta("ab"),
+        ReasoningEnd("reasoning"),
+    ]
     unread = stream({"reasoning_details": [{"type": "x"}]}, {"content": "a"})
-    assert unread == [Words("a"), Finish("stop", "stop")]
+    assert unread == [TextDelta("a"), Finish("stop", "stop")]
 
 
 def test_content_in_parts() -> None:
@@ -171,14 +174,14 @@ def test_content_in_parts() -> None:
         {"type": "text", "text": "a"}, {"type": "text", "text": ""}, {"type": "reference", "reference_ids": [1]}, 7,
     ]  # fmt: skip
     expected = [
-        Thinking("hm"), ThoughtEnd("content"), Words("a"), Opaque("reference", parts[4]), Finish("stop", "stop"),
+        ReasoningDelta("hm"), ReasoningEnd("content"), TextDelta("a"), Opaque("reference", parts[4]), Finish("stop", "stop"),
     ]  # fmt: skip
     assert stream({"content": parts}) == whole({"content": parts}) == expected
 
 
 def test_content_that_is_an_object_is_its_json() -> None:
     """Cloudflare's JSON mode; any other kind of value says nothing."""
-    assert whole({"content": {"a": 1}})[0] == Words('{"a":1}')
+    assert whole({"content": {"a": 1}})[0] == TextDelta('{"a":1}')
     assert whole({"content": 7}, "stop") == [Finish("stop", "stop")]
 
 
@@ -193,7 +196,7 @@ def test_calls_as_openai_cuts_them() -> None:
         finish="tool_calls",
     )
     assert found == [
-        ToolStart(0, "c1", "f"), ToolStart(1, "c2", "g"), ToolPiece(1, "{"), ToolPiece(0, "["), ToolPiece(1, "}"),
+        ToolStart(0, "c1", "f"), ToolStart(1, "c2", "g"), ToolDelta(1, "{"), ToolDelta(0, "["), ToolDelta(1, "}"),
         ToolEnd(0), ToolEnd(1), Finish("tools", "tool_calls"),
     ]  # fmt: skip
 
@@ -240,7 +243,7 @@ def test_custom_calls() -> None:
     """Free text; an empty `custom` beside a function is none (Snowflake)."""
     piece = {"index": 0, "id": "c", "type": "custom", "custom": {"name": "sql", "input": "sel"}}
     found = stream({"tool_calls": [piece]}, {"tool_calls": [{"index": 0, "custom": {"input": "ect"}}]})  # fmt: skip
-    assert found[:3] == [ToolStart(0, "c", "sql", custom=True), ToolPiece(0, "sel"), ToolPiece(0, "ect")]  # fmt: skip
+    assert found[:3] == [ToolStart(0, "c", "sql", custom=True), ToolDelta(0, "sel"), ToolDelta(0, "ect")]  # fmt: skip
     both = {**call("c", "f", "{}"), "type": "function", "custom": {"name": "", "input": ""}}
     assert whole({"tool_calls": [both]})[0] == ToolStart(0, "c", "f")
 
@@ -257,9 +260,9 @@ def test_function_call_of_the_years_before_tools() -> None:
     start, *rest = stream(*deltas, finish="function_call")
     assert isinstance(start, ToolStart)
     assert (start.name, start.index) == ("f", 0)
-    assert rest == [ToolPiece(0, "{}"), ToolEnd(0), Finish("tools", "function_call")]
+    assert rest == [ToolDelta(0, "{}"), ToolEnd(0), Finish("tools", "function_call")]
     empty = {"function_call": {"name": "", "arguments": ""}, "audio": {"id": "", "data": ""}}
-    assert whole({"content": "a", **empty}) == [Words("a"), Finish("stop", "stop")]
+    assert whole({"content": "a", **empty}) == [TextDelta("a"), Finish("stop", "stop")]
 
 
 def test_the_rest_of_a_message() -> None:
@@ -271,10 +274,13 @@ def test_the_rest_of_a_message() -> None:
         logprobs={"content": tokens},
     )  # fmt: skip
     assert found == [
-        Words("a"), Declined("no"), Cited(url="u", title="t", start=1, end=2, source=note), Cited(source={"type": "x"}),
-        Opaque("audio", {"id": "s"}), Likely(tokens), Finish("stop", "stop"),
+        TextDelta("a"), Declined("no"), Citation(url="u", title="t", start=1, end=2, source=note), Citation(source={"type": "x"}),
+        Opaque("audio", {"id": "s"}), LogProbs(tokens), Finish("stop", "stop"),
     ]  # fmt: skip
-    assert whole({"content": "a"}, logprobs={"content": []}) == [Words("a"), Finish("stop", "stop")]
+    assert whole({"content": "a"}, logprobs={"content": []}) == [
+        TextDelta("a"),
+        Finish("stop", "stop"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -326,18 +332,18 @@ def test_choices_are_told_apart() -> None:
         chunk(finish="stop"),
     )
     expected = [
-        START, Words("a", 1), Words("b"), Finish("stop", "stop"), Finish("length", "length", choice=1), End(),
+        START, TextDelta("a", 1), TextDelta("b"), Finish("stop", "stop"), Finish("length", "length", choice=1), End(),
     ]  # fmt: skip
     assert run(data) == expected
     value = {"choices": [{"message": {"content": "a"}}, 7, {"message": {"content": "b"}}]}
     found = SPEECH.events(json.dumps(value).encode())
-    assert [it.choice for it in found if isinstance(it, Words)] == [0, 2]
+    assert [it.choice for it in found if isinstance(it, TextDelta)] == [0, 2]
 
 
 def test_content_after_a_finish_is_told_before_the_end() -> None:
     """A host that goes on after its finish, and finishes again."""
     data = sse(chunk({"content": "h"}), chunk(finish="stop"), chunk({"content": "i"}), chunk(finish="length"))  # fmt: skip
-    assert run(data)[1:] == [Words("h"), Words("i"), Finish("length", "length"), End()]
+    assert run(data)[1:] == [TextDelta("h"), TextDelta("i"), Finish("length", "length"), End()]
 
 
 def test_a_stream_without_done_ends_when_all_choices_have_finished() -> None:
@@ -345,8 +351,8 @@ def test_a_stream_without_done_ends_when_all_choices_have_finished() -> None:
     data = sse(chunk({"content": "a"}, finish="stop"), done=False)
     assert run(data)[-1] == End()
     assert run(data.rstrip())[-1] == End()
-    assert run(sse(chunk({"content": "a"}, index=1), chunk(finish="stop"), done=False))[-1] == Words("a", 1)  # fmt: skip
-    assert run(sse(chunk({"content": "a"}), done=False))[-1] == Words("a")
+    assert run(sse(chunk({"content": "a"}, index=1), chunk(finish="stop"), done=False))[-1] == TextDelta("a", 1)  # fmt: skip
+    assert run(sse(chunk({"content": "a"}), done=False))[-1] == TextDelta("a")
     assert run(b"") == run(b"\n\n: ping\n\n") == []
 
 
@@ -355,14 +361,14 @@ def test_the_last_frame_may_lack_its_blank_line() -> None:
     body = sse(chunk({"content": "a"}), chunk(finish="stop"))
     assert run(body.rstrip()) == run(body) == run(body + sse(chunk({"content": "late"})))
     cut = sse(chunk({"content": "a"}), done=False)
-    assert run(cut + b'data: {"choices":[{"finish')[-1] == Words("a")
-    assert run(cut + b"data: 7")[-1] == Words("a")
-    assert run(cut + b": com")[-1] == Words("a")
+    assert run(cut + b'data: {"choices":[{"finish')[-1] == TextDelta("a")
+    assert run(cut + b"data: 7")[-1] == TextDelta("a")
+    assert run(cut + b": com")[-1] == TextDelta("a")
 
 
 def test_done_without_a_finish_is_cut_if_there_was_content() -> None:
     """And an answer with neither is none: another target may take over."""
-    assert run(sse(chunk({"content": "a"})))[1:] == [Words("a"), Finish("cut"), End()]
+    assert run(sse(chunk({"content": "a"})))[1:] == [TextDelta("a"), Finish("cut"), End()]
     for nothing in (sse(), sse(chunk({"role": "assistant", "content": ""}))):
         last = run(nothing)[-1]
         assert isinstance(last, Failed)
@@ -378,7 +384,7 @@ def test_frames_as_hosts_write_them() -> None:
         b"event: ping\r\n\r\ndata: " + one[:half] + b"\r\ndata: " + one[half:] + b"\r\n\r\n"
         b'data: {"choices":[{"finish_reason":"stop","delta":null},7]}\r\n\r\ndata: {"choices":7}\n\ndata: [DONE] \r\n\r\n'
     )  # fmt: skip
-    expected = [START, Words("a"), Words("a"), Finish("stop", "stop"), End()]
+    expected = [START, TextDelta("a"), TextDelta("a"), Finish("stop", "stop"), End()]
     assert run(data) == expected
     assert run(data, *range(len(data))) == expected
 
@@ -432,7 +438,13 @@ def test_an_error_beside_an_answer_fails_it() -> None:
     """Hosts write `"error": null`, which is none."""
     body: Object = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "error": None, "usage": {"prompt_tokens": 1}}  # fmt: skip
     found = SPEECH.events(json.dumps(body).encode())
-    assert found == [Start(), Words("a"), Finish("stop", "stop"), Told(Usage(input=1)), End()]
+    assert found == [
+        Start(),
+        TextDelta("a"),
+        Finish("stop", "stop"),
+        UsageUpdate(Usage(input=1)),
+        End(),
+    ]
     [failed] = SPEECH.events(json.dumps({**body, "error": {"message": "x"}}).encode())
     assert isinstance(failed, Failed)
 

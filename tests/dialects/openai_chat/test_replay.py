@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.facts import Facts
+from gateway.core.facts import ModelFacts
 from gateway.dialects import OPENAI_CHAT, Body
 from gateway.dialects.openai_chat import replay
 from gateway.dialects.tool_reasoning import Called, Kept, Note
@@ -91,7 +91,7 @@ def test_reasoning_of_another_maker_is_left_out_and_told() -> None:
     assert replay.home(given, notes, "me") == (given, "theirs")
 
 
-WANTS = Facts(
+WANTS = ModelFacts(
     replays_reasoning=True, effort_style="reasoning_effort", efforts=("none", "high"), default_effort="high",
 )  # fmt: skip
 
@@ -101,11 +101,11 @@ WANTS = Facts(
     [
         (WANTS, {}, True),
         (WANTS, {"reasoning_effort": "none"}, False),
-        (Facts(), {}, False),
+        (ModelFacts(), {}, False),
     ],
 )
 def test_a_model_that_thinks_and_wants_it_gets_an_empty_one(
-    facts: Facts, more: Json, filled: bool
+    facts: ModelFacts, more: Json, filled: bool
 ) -> None:
     """In messages with calls that have none, those of earlier questions too."""
     given = body(USER, turn("a"), RESULT, turn("b", reasoning="r"), RESULT, USER, **more)

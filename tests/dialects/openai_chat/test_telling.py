@@ -8,25 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import sse as wire
-from gateway.core.canonical_request import Request, Thought, ToolUse
+from gateway.core.canonical_request import CanonicalRequest, Thought, ToolUse
 from gateway.core.events import (
-    Cited,
+    Citation,
     Declined,
     End,
     Event,
     Failed,
     Finish,
-    Likely,
+    LogProbs,
     Opaque,
     Reason,
+    ReasoningDelta,
+    ReasoningEnd,
     Start,
-    Thinking,
-    ThoughtEnd,
-    Told,
+    TextDelta,
+    ToolDelta,
     ToolEnd,
-    ToolPiece,
     ToolStart,
-    Words,
+    UsageUpdate,
 )
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, maker, stream_commit
@@ -39,7 +39,10 @@ from tests.dialects.openai_chat import sdk
 TELLING = Telling(id="01", created=7, model="asked")
 LABELLED = Telling(id="01", created=7, model="asked", label="ab")
 LEGACY = Telling(
-    id="01", created=7, model="asked", asked=Request(turns=(), names={"tools": "functions"})
+    id="01",
+    created=7,
+    model="asked",
+    asked=CanonicalRequest(turns=(), names={"tools": "functions"}),
 )
 START = Start(id="c1", model="m-1", created=1)
 ENDED = (Finish("stop"), End())
@@ -73,7 +76,7 @@ def message(*events: Event, telling: Telling = TELLING) -> Object:
 
 def test_a_stream_is_chunks_of_one_answer() -> None:
     """One id, time and model; the role first, the finish last, then [DONE]."""
-    assert stream(START, Words("h"), Words("i"), *ENDED) == (
+    assert stream(START, TextDelta("h"), TextDelta("i"), *ENDED) == (
         b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
         b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"content":"h"},"finish_reason":null}]}\n\n'
         b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"content":"i"},"finish_reason":null}]}\n\n'
@@ -84,7 +87,7 @@ def test_a_stream_is_chunks_of_one_answer() -> None:
 
 def test_what_the_provider_did_not_say_is_the_gateway_s() -> None:
     """Id, time and model; also where an answer has no start at all."""
-    for events in ((Start(), Words("a")), (Words("a"),)):
+    for events in ((Start(), TextDelta("a")), (TextDelta("a"),)):
         head = chunks(*events)[0]
         assert (head["id"], head["created"], head["model"]) == ("chatcmpl-01", 7, "asked")
 
@@ -93,7 +96,14 @@ def test_usage_is_a_chunk_of_its_own_for_who_asked() -> None:
     """The last that was told; a whole answer has it in any case."""
     used = Usage(input=3, cache_read=2, cache_write={"5m": 1}, output=4, reasoning=5)
     start = Start(id="c1", usage=Usage(input=9))
-    events = (start, Words("a"), Told(Usage(input=1, output=1)), Finish("stop"), Told(used), End())
+    events = (
+        start,
+        TextDelta("a"),
+        UsageUpdate(Usage(input=1, output=1)),
+        Finish("stop"),
+        UsageUpdate(used),
+        End(),
+    )
     told = {
         "prompt_tokens": 6,
         "completion_tokens": 9,
@@ -136,17 +146,19 @@ def test_usage_that_is_told_reads_back_the_same(
 
 def test_reasoning_is_reasoning_content() -> None:
     """Parts of a summary stand apart."""
-    second = (Thinking("c", part=1), Thinking("d", part=1))
-    said = deltas(Thinking("a"), Thinking("b"), *second, ThoughtEnd(), Thinking("e"))
+    second = (ReasoningDelta("c", part=1), ReasoningDelta("d", part=1))
+    said = deltas(
+        ReasoningDelta("a"), ReasoningDelta("b"), *second, ReasoningEnd(), ReasoningDelta("e")
+    )
     assert said == [{"reasoning_content": text} for text in ("a", "b", "\n\nc", "d", "e")]
-    assert deltas(Thinking("a", part=1)) == [{"reasoning_content": "a"}]
+    assert deltas(ReasoningDelta("a", part=1)) == [{"reasoning_content": "a"}]
 
 
 def test_states_stand_in_reasoning_details() -> None:
     """Each with its label, and with what it belongs to: so many characters, nothing, or a call."""
     events = (
-        Thinking("one"), Thinking("two", part=1), ThoughtEnd("s1"), ThoughtEnd("s2", redacted=True), ToolStart(0, "c", "f"),
-        ToolPiece(0, "{}"), ToolEnd(0, "s3"),
+        ReasoningDelta("one"), ReasoningDelta("two", part=1), ReasoningEnd("s1"), ReasoningEnd("s2", redacted=True), ToolStart(0, "c", "f"),
+        ToolDelta(0, "{}"), ToolEnd(0, "s3"),
     )  # fmt: skip
     expected = [
         {"type": "reasoning.encrypted", "data": "tg1.ab.s1", "index": 0, "chars": 8},
@@ -163,8 +175,8 @@ def test_states_stand_in_reasoning_details() -> None:
 def test_states_come_back_as_they_went() -> None:
     """What the client sends back is read as the thoughts and calls that were told."""
     events = (
-        Thinking("one"), ThoughtEnd("s1"), Thinking("two"), ThoughtEnd("s2"), ThoughtEnd("s3", redacted=True), Words("x"),
-        ToolStart(0, "c", "f"), ToolPiece(0, "{}"), ToolEnd(0, "s4"),
+        ReasoningDelta("one"), ReasoningEnd("s1"), ReasoningDelta("two"), ReasoningEnd("s2"), ReasoningEnd("s3", redacted=True), TextDelta("x"),
+        ToolStart(0, "c", "f"), ToolDelta(0, "{}"), ToolEnd(0, "s4"),
     )  # fmt: skip
     said = message(*events, telling=LABELLED)
     body = json.dumps({"model": "m", "messages": [said]}).encode()
@@ -181,8 +193,8 @@ def test_states_come_back_as_they_went() -> None:
 def test_calls_are_numbered_as_they_begin() -> None:
     """Whatever the provider numbers them; id and name in the first piece alone."""
     said = deltas(
-        ToolStart(4, "a", "f"), ToolStart(2, "b", "g"), ToolPiece(2, "["), ToolPiece(4, "{"), ToolPiece(4, ""),
-        ToolPiece(9, "?"), ToolPiece(4, "}"), ToolEnd(4), ToolEnd(2), ToolEnd(9),
+        ToolStart(4, "a", "f"), ToolStart(2, "b", "g"), ToolDelta(2, "["), ToolDelta(4, "{"), ToolDelta(4, ""),
+        ToolDelta(9, "?"), ToolDelta(4, "}"), ToolEnd(4), ToolEnd(2), ToolEnd(9),
     )  # fmt: skip
     assert [delta["tool_calls"][0] for delta in said] == [
         {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}},
@@ -208,18 +220,18 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
 def test_a_custom_tool_is_turned_back(arguments: str, text: str) -> None:
     """Where a function with one text took its place; what is not that goes on as it came."""
     telling = Telling(id="01", created=7, model="asked", custom=frozenset({"c"}))
-    events = (ToolStart(0, "a", "c"), ToolPiece(0, arguments[:1]), ToolPiece(0, arguments[1:]), ToolEnd(0))  # fmt: skip
+    events = (ToolStart(0, "a", "c"), ToolDelta(0, arguments[:1]), ToolDelta(0, arguments[1:]), ToolEnd(0))  # fmt: skip
     [call] = message(*events, telling=telling)["tool_calls"]
     assert call == {"id": "a", "type": "custom", "custom": {"name": "c", "input": text}}
     own = ToolStart(0, "a", "c", custom=True)
-    [kept] = message(own, ToolPiece(0, arguments), ToolEnd(0), telling=telling)["tool_calls"]
+    [kept] = message(own, ToolDelta(0, arguments), ToolEnd(0), telling=telling)["tool_calls"]
     assert kept["custom"]["input"] == arguments
 
 
 def test_who_asked_with_functions_gets_a_function_call() -> None:
     """The one call that a message of those years has."""
     events = (
-        START, ToolStart(0, "a", "f"), ToolPiece(0, "{}"), ToolStart(1, "b", "g"), ToolEnd(0), ToolEnd(1), Finish("tools"), End(),
+        START, ToolStart(0, "a", "f"), ToolDelta(0, "{}"), ToolStart(1, "b", "g"), ToolEnd(0), ToolEnd(1), Finish("tools"), End(),
     )  # fmt: skip
     [choice] = whole(*events, telling=LEGACY)["choices"]
     assert choice["finish_reason"] == "function_call"
@@ -243,12 +255,12 @@ def test_a_finish_is_told_by_its_reason(reason: Reason, word: str) -> None:
 
 def test_sources_are_told_at_the_finish() -> None:
     """In one list: the SDK cannot add one list to another. One without an address is none."""
-    cited = [Cited(url=url, title="t", start=1, end=2) for url in ("u", "v", None)]
+    cited = [Citation(url=url, title="t", start=1, end=2) for url in ("u", "v", None)]
     notes = [
         {"type": "url_citation", "url_citation": {"url": url, "title": "t", "start_index": 1, "end_index": 2}}
         for url in ("u", "v")
     ]  # fmt: skip
-    events: list[Event] = [START, Words("a"), cited[0], Words("b"), *cited[1:], *ENDED]
+    events: list[Event] = [START, TextDelta("a"), cited[0], TextDelta("b"), *cited[1:], *ENDED]
     assert [delta for chunk in chunks(*events) for choice in chunk["choices"] if (delta := choice["delta"])][-1] == {"annotations": notes}  # fmt: skip
     streamed = sdk.streamed(stream(*events))
     assert streamed["choices"][0]["message"]["annotations"] == notes
@@ -257,7 +269,7 @@ def test_sources_are_told_at_the_finish() -> None:
 def test_refusals_and_log_probabilities() -> None:
     """In their own members; streams add up to what is told whole."""
     tokens: list[list[Any]] = [[{"token": text, "logprob": -1.0, "bytes": None, "top_logprobs": []}] for text in "ab"]  # fmt: skip
-    events = (START, Declined("n"), Declined("o"), Likely(tokens[0]), Likely(tokens[1]), *ENDED)
+    events = (START, Declined("n"), Declined("o"), LogProbs(tokens[0]), LogProbs(tokens[1]), *ENDED)
     [choice] = whole(*events)["choices"]
     assert choice["message"] == {"role": "assistant", "content": None, "refusal": "no"}
     assert choice["logprobs"]["content"] == [*tokens[0], *tokens[1]]
@@ -273,19 +285,19 @@ def test_what_the_dialect_does_not_tell_is_nothing() -> None:
 
 def test_every_choice_begins_with_its_role() -> None:
     """Also one whose first event is its end."""
-    found = chunks(START, Words("a", 1), ThoughtEnd(choice=2), Finish("stop", choice=3))
+    found = chunks(START, TextDelta("a", 1), ReasoningEnd(choice=2), Finish("stop", choice=3))
     heads = [chunk["choices"][0]["index"] for chunk in found if "role" in chunk["choices"][0]["delta"]]  # fmt: skip
     assert heads == [0, 1, 2, 3]
 
 
 EVENTS = st.lists(
     st.one_of(
-        st.builds(Words, TEXT.filter(bool), st.integers(0, 1)),
-        st.builds(Thinking, TEXT.filter(bool), st.integers(0, 1), st.integers(0, 1)),
-        st.builds(ThoughtEnd, st.none() | st.sampled_from(["s", "t"]), choice=st.integers(0, 1)),
+        st.builds(TextDelta, TEXT.filter(bool), st.integers(0, 1)),
+        st.builds(ReasoningDelta, TEXT.filter(bool), st.integers(0, 1), st.integers(0, 1)),
+        st.builds(ReasoningEnd, st.none() | st.sampled_from(["s", "t"]), choice=st.integers(0, 1)),
         st.builds(Declined, TEXT.filter(bool), st.integers(0, 1)),
-        st.builds(Cited, url=st.sampled_from(["u", "v"]), choice=st.integers(0, 1)),
-        st.builds(Told, st.builds(Usage, input=COUNT, output=COUNT)),
+        st.builds(Citation, url=st.sampled_from(["u", "v"]), choice=st.integers(0, 1)),
+        st.builds(UsageUpdate, st.builds(Usage, input=COUNT, output=COUNT)),
     ),
     max_size=8,
 )
@@ -298,7 +310,7 @@ def test_streamed_and_whole_say_the_same_to_the_sdk(
 ) -> None:
     """Law 2: whatever the events are; tools begin together and are mixed."""
     starts = [ToolStart(at, f"c{at}", name) for at, (name, _) in enumerate(calls)]
-    pieces = [ToolPiece(at, text) for at, (_, texts) in enumerate(calls) for text in texts]
+    pieces = [ToolDelta(at, text) for at, (_, texts) in enumerate(calls) for text in texts]
     ends = [ToolEnd(at) for at in range(len(calls))]
     finishes = [Finish("tools" if calls else "stop"), Finish("stop", choice=1)]
     said: list[Any] = [START, *events, *starts, *reversed(pieces), *ends, *finishes, End()]

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from gateway.core.canonical_request import (
+    CanonicalRequest,
+    CanonicalTurn,
     Foreign,
-    Form,
     Media,
+    OutputFormat,
     Part,
     Refused,
-    Request,
     Role,
     Text,
     Thought,
@@ -19,7 +20,6 @@ from gateway.core.canonical_request import (
     ToolChoice,
     ToolResult,
     ToolUse,
-    Turn,
 )
 from gateway.core.loss import Loss
 from gateway.dialects import OPENAI_CHAT, maker, tool_ids
@@ -35,18 +35,18 @@ ME = maker.maker(HERE, "openai-chat")
 LOST = "openai-chat reasoning of another model is for that model alone"
 
 
-def turn(role: Role, *parts: Part | str, name: str | None = None) -> Turn:
+def turn(role: Role, *parts: Part | str, name: str | None = None) -> CanonicalTurn:
     said = [Text(text=part) if isinstance(part, str) else part for part in parts]
-    return Turn(role=role, parts=tuple(said), name=name)
+    return CanonicalTurn(role=role, parts=tuple(said), name=name)
 
 
-def encode(*turns: Turn, **more: Any) -> Said:
-    said = SPEECH.encode(Request(turns=turns, **more), HERE)
+def encode(*turns: CanonicalTurn, **more: Any) -> Said:
+    said = SPEECH.encode(CanonicalRequest(turns=turns, **more), HERE)
     OPENAI_CHAT.read(json.dumps({"model": "m", **said.value}).encode())
     return said
 
 
-def messages(*turns: Turn) -> list[Object]:
+def messages(*turns: CanonicalTurn) -> list[Object]:
     found: list[Object] = encode(*turns).value["messages"]
     return found
 
@@ -357,8 +357,8 @@ def test_a_form_is_a_response_format() -> None:
     """A schema must have a name."""
     schema = {"type": "object"}
     for form, said in (
-        (Form(), {"type": "json_object"}),
-        (Form(schema=schema), {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}),
-        (Form(schema=schema, name="n", description="d", strict=False), {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "description": "d", "strict": False}}),
+        (OutputFormat(), {"type": "json_object"}),
+        (OutputFormat(schema=schema), {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}),
+        (OutputFormat(schema=schema, name="n", description="d", strict=False), {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "description": "d", "strict": False}}),
     ):  # fmt: skip
         assert encode(turn("user", "hi"), form=form).value["response_format"] == said

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from gateway.core.canonical_request import Request
-from gateway.core.facts import UNKNOWN, Facts
+from gateway.core.canonical_request import CanonicalRequest
+from gateway.core.facts import UNKNOWN, ModelFacts
 from gateway.core.target import Provider, Target
 from gateway.dialects.base import Body, Written
 from gateway.dialects.openai_responses import DIALECT
@@ -16,7 +16,7 @@ type Object = dict[str, Any]
 DOORS = {DIALECT.name: "https://here.test/v1/responses"}
 
 
-def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: Facts = UNKNOWN, **more: Any) -> Target:  # fmt: skip
+def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: ModelFacts = UNKNOWN, **more: Any) -> Target:  # fmt: skip
     """A target; `refuses` is of its provider."""
     provider = Provider(name="here", doors=DOORS, refuses=refuses)
     return Target(provider=provider, model=model, facts=facts, **more)
@@ -33,7 +33,7 @@ def ask(**more: Any) -> Body:
     return DIALECT.read(raw(**more))
 
 
-def decoded(**more: Any) -> Request:
+def decoded(**more: Any) -> CanonicalRequest:
     """A request as it is translated."""
     return SPEECH.decode(ask(**more))
 
@@ -44,7 +44,7 @@ def sent(written: Written) -> Object:
     return value
 
 
-def telling(asked: Request | None = None, **more: Any) -> Telling:
+def telling(asked: CanonicalRequest | None = None, **more: Any) -> Telling:
     return Telling(id="call1", created=7, model="m", asked=asked, **more)
 
 

@@ -3,9 +3,10 @@
 import pytest
 
 from gateway.core.canonical_request import (
+    CanonicalTurn,
     Foreign,
-    Form,
     Media,
+    OutputFormat,
     Refused,
     Text,
     Thought,
@@ -13,7 +14,6 @@ from gateway.core.canonical_request import (
     ToolChoice,
     ToolResult,
     ToolUse,
-    Turn,
 )
 from gateway.dialects import compatibility, maker
 from gateway.dialects.openai_responses import slot
@@ -39,8 +39,8 @@ def said(**content: object) -> tuple[object, ...]:
 def test_a_string_and_instructions_are_two_turns() -> None:
     request = decoded(input="hi", instructions="Be brief.")
     assert request.turns == (
-        Turn(role="system", parts=(Text(text="Be brief."),), source="Be brief."),
-        Turn(role="user", parts=(Text(text="hi"),), source="hi"),
+        CanonicalTurn(role="system", parts=(Text(text="Be brief."),), source="Be brief."),
+        CanonicalTurn(role="user", parts=(Text(text="hi"),), source="hi"),
     )
     assert decoded(input=..., instructions="", prompt={"id": "p"}).turns == ()
 
@@ -195,7 +195,7 @@ def test_every_setting_is_a_field_by_the_client_s_own_name() -> None:
     )
     assert (request.effort, request.thoughts_shown, request.verbosity) == ("low", True, "low")
     assert (request.max_output, request.temperature, request.top_p) == (99, 0.5, 1)
-    assert (request.logprobs, request.top_logprobs, request.form) == (True, 2, Form())
+    assert (request.logprobs, request.top_logprobs, request.form) == (True, 2, OutputFormat())
     assert (request.parallel_tools, request.service_tier, request.user) == (False, "flex", "u")
     assert (request.metadata, request.cache_key) == ({"a": "b"}, "k")
     assert (request.stream, request.stream_usage, request.others) == (True, True, {})
@@ -305,6 +305,6 @@ def test_a_choice_of_tools_is_read(choice: object, expected: ToolChoice) -> None
 
 def test_a_schema_is_a_form() -> None:
     form = {"type": "json_schema", "name": "n", "schema": {"a": 1}, "strict": True, "description": "d"}  # fmt: skip
-    expected = Form(schema={"a": 1}, name="n", strict=True, description="d")
+    expected = OutputFormat(schema={"a": 1}, name="n", strict=True, description="d")
     assert decoded(text={"format": form}).form == expected
-    assert decoded(text={"format": {"type": "json_schema"}}).form == Form()
+    assert decoded(text={"format": {"type": "json_schema"}}).form == OutputFormat()

@@ -28,7 +28,7 @@ from tests.dialects.openai_responses.cases import (
 )
 
 START = e.Start("resp_1", "m-1", 5)
-TOLD = e.Told(Usage(input=12, cache_read=5, cache_write={"": 3}, output=6, reasoning=4))
+TOLD = e.UsageUpdate(Usage(input=12, cache_read=5, cache_write={"": 3}, output=6, reasoning=4))
 ENDED = [TOLD, e.Finish("stop", "completed"), e.End()]
 TOOLS = [TOLD, e.Finish("tools", "completed"), e.End()]
 
@@ -51,15 +51,15 @@ def test_a_stream_is_told_as_it_comes() -> None:
     decoder = SPEECH.decoder()
     assert decoder.feed(CREATED + event("response.in_progress") + ADDED) == [START]
     assert decoder.feed(HELLO[:9]) == []
-    assert decoder.feed(HELLO[9:]) == [e.Words("hello")]
-    assert decoder.feed(delta("output_text", " you") + done(MESSAGE)) == [e.Words(" you")]
+    assert decoder.feed(HELLO[9:]) == [e.TextDelta("hello")]
+    assert decoder.feed(delta("output_text", " you") + done(MESSAGE)) == [e.TextDelta(" you")]
     assert decoder.feed(COMPLETED) == ENDED
     assert decoder.feed(HELLO) == []
     assert decoder.end() == []
 
 
 def test_a_whole_answer_is_the_same_events() -> None:
-    assert whole(MESSAGE) == [START, e.Words("hello you"), *ENDED]
+    assert whole(MESSAGE) == [START, e.TextDelta("hello you"), *ENDED]
 
 
 @given(st.lists(st.integers(0, len(WHOLE)), max_size=12))
@@ -82,7 +82,7 @@ def test_items_of_one_id_are_as_many_as_there_are() -> None:
 
 def test_what_is_not_streamed_is_told_when_it_is_done() -> None:
     """And what is not done, at the end: nothing twice."""
-    told = [START, e.Words("hello you"), *ENDED]
+    told = [START, e.TextDelta("hello you"), *ENDED]
     assert run(CREATED + done(MESSAGE) + done(MESSAGE) + COMPLETED) == told
     assert run(CREATED + COMPLETED) == told
     assert run(COMPLETED) == told
@@ -93,16 +93,16 @@ def test_what_is_not_streamed_is_told_when_it_is_done() -> None:
 def test_an_item_is_known_by_its_id_where_its_place_is_another_at_the_end() -> None:
     """Hosts leave items out of the whole that they have counted in the stream."""
     stream = CREATED + added({**MESSAGE, "content": []}, 4) + delta("output_text", "hello you", 4)
-    assert run(stream + COMPLETED) == [START, e.Words("hello you"), *ENDED]
+    assert run(stream + COMPLETED) == [START, e.TextDelta("hello you"), *ENDED]
     assert run(stream + done(MESSAGE, 4) + ended(MESSAGE, CALL))[2:5] == [
         e.ToolStart(0, "call_1", "f"),
-        e.ToolPiece(0, '{"a":1}'),
+        e.ToolDelta(0, '{"a":1}'),
         e.ToolEnd(0),
     ]
     nameless = {**MESSAGE, "id": None}
     assert run(CREATED + done(nameless) + ended(nameless)) == [
         START,
-        e.Words("hello you"),
+        e.TextDelta("hello you"),
         *ENDED,
     ]
 
@@ -133,15 +133,15 @@ def test_a_call_is_begun_written_and_ended() -> None:
     assert run(stream) == [
         START,
         e.ToolStart(0, "call_1", "f"),
-        e.ToolPiece(0, '{"a":'),
-        e.ToolPiece(0, "1}"),
+        e.ToolDelta(0, '{"a":'),
+        e.ToolDelta(0, "1}"),
         e.ToolEnd(0),
         *TOOLS,
     ]
     assert whole(CALL) == [
         START,
         e.ToolStart(0, "call_1", "f"),
-        e.ToolPiece(0, '{"a":1}'),
+        e.ToolDelta(0, '{"a":1}'),
         e.ToolEnd(0),
         *TOOLS,
     ]
@@ -156,8 +156,8 @@ def test_two_calls_may_be_written_at_once() -> None:
         START,
         e.ToolStart(0, "call_1", "f"),
         e.ToolStart(1, "call_2", "f"),
-        e.ToolPiece(1, "b"),
-        e.ToolPiece(0, "a"),
+        e.ToolDelta(1, "b"),
+        e.ToolDelta(0, "a"),
         e.ToolEnd(1),
         e.ToolEnd(0),
     ]
@@ -167,7 +167,7 @@ def test_a_custom_tool_has_free_text_and_an_odd_call_what_it_has() -> None:
     custom = {"type": "custom_tool_call", "id": "ctc_1", "name": "c", "input": "a b"}
     assert whole(custom)[1:4] == [
         e.ToolStart(0, "ctc_1", "c", custom=True),
-        e.ToolPiece(0, "a b"),
+        e.ToolDelta(0, "a b"),
         e.ToolEnd(0),
     ]
     assert whole({"type": "function_call"})[1:3] == [e.ToolStart(0, "", ""), e.ToolEnd(0)]
@@ -186,9 +186,9 @@ def test_a_summary_is_thinking_in_parts_and_its_state_is_that_of_the_item_that_i
     stream += delta("reasoning_text", "raw", content_index=0)
     stream += delta("reasoning_summary_text", "two", summary_index=1) + done(SUMMARY)
     expected = [
-        e.Thinking("one"),
-        e.Thinking("two", part=1),
-        e.ThoughtEnd("enc", id="rs_1"),
+        e.ReasoningDelta("one"),
+        e.ReasoningDelta("two", part=1),
+        e.ReasoningEnd("enc", id="rs_1"),
     ]
     assert run(stream)[1:] == expected
     assert whole(SUMMARY)[1:4] == expected
@@ -197,12 +197,12 @@ def test_a_summary_is_thinking_in_parts_and_its_state_is_that_of_the_item_that_i
 def test_reasoning_itself_is_thinking_too() -> None:
     raw = {"type": "reasoning", "id": 3, "summary": [], "content": [{"text": "raw"}, {"text": ""}]}
     stream = delta("reasoning_text", "raw", content_index=None) + done(raw)
-    assert run(stream)[1:] == whole(raw)[1:3] == [e.Thinking("raw"), e.ThoughtEnd()]
+    assert run(stream)[1:] == whole(raw)[1:3] == [e.ReasoningDelta("raw"), e.ReasoningEnd()]
 
 
 def test_a_state_without_text_stands_for_all_and_nothing_is_nothing() -> None:
     hidden = {"type": "reasoning", "id": "rs_1", "encrypted_content": "enc"}
-    assert whole(hidden)[1] == e.ThoughtEnd("enc", redacted=True, id="rs_1")
+    assert whole(hidden)[1] == e.ReasoningEnd("enc", redacted=True, id="rs_1")
     assert whole({"type": "reasoning", "summary": []})[1:] == ENDED
 
 
@@ -214,21 +214,21 @@ TOKENS = [{"token": "hello", "logprob": -0.1}]
 def test_refusals_sources_and_log_probabilities() -> None:
     text = {"type": "output_text", "text": "hello", "annotations": [NOTE, FILE], "logprobs": TOKENS}
     item = {**MESSAGE, "content": [text, {"type": "refusal", "refusal": "no"}]}
-    cited = [e.Cited("u", "t", 0, 5, NOTE), e.Cited(source=FILE)]
-    assert whole(item)[1:6] == [e.Words("hello"), e.Likely(TOKENS), *cited, e.Declined("no")]
+    cited = [e.Citation("u", "t", 0, 5, NOTE), e.Citation(source=FILE)]
+    assert whole(item)[1:6] == [e.TextDelta("hello"), e.LogProbs(TOKENS), *cited, e.Declined("no")]
     stream = delta("output_text", "hello", logprobs=TOKENS)
     stream += event("response.output_text.annotation.added", output_index=0, annotation=NOTE)
     stream += delta("refusal", "no") + delta("refusal", "") + done(item)
     assert run(stream)[1:] == [
-        e.Words("hello"),
-        e.Likely(TOKENS),
+        e.TextDelta("hello"),
+        e.LogProbs(TOKENS),
         cited[0],
         e.Declined("no"),
         cited[1],
     ]
     assert run(delta("output_text", "", logprobs={"a": 1}))[1:] == []
     odd = event("response.output_text.annotation.added", annotation=3)
-    assert run(odd)[1:] == [e.Cited(source=3)]
+    assert run(odd)[1:] == [e.Citation(source=3)]
 
 
 def test_what_no_other_dialect_has_is_opaque() -> None:
@@ -271,7 +271,7 @@ def test_an_answer_that_is_incomplete_says_why(details: Object | None, reason: e
 )
 def test_an_error_is_one_failure_and_nothing_after_it(frame: bytes, kind: str) -> None:
     found = run(CREATED + HELLO + frame + WHOLE, WHOLE)
-    assert found[:2] == [START, e.Words("hello")]
+    assert found[:2] == [START, e.TextDelta("hello")]
     (failed,) = found[2:]
     assert isinstance(failed, e.Failed)
     assert failed.problem.kind == kind

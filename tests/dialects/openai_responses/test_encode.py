@@ -3,12 +3,13 @@
 import pytest
 
 from gateway.core.canonical_request import (
+    CanonicalRequest,
+    CanonicalTurn,
     Foreign,
-    Form,
     Media,
+    OutputFormat,
     Part,
     Refused,
-    Request,
     Role,
     Text,
     Thought,
@@ -16,9 +17,8 @@ from gateway.core.canonical_request import (
     ToolChoice,
     ToolResult,
     ToolUse,
-    Turn,
 )
-from gateway.core.facts import Facts
+from gateway.core.facts import ModelFacts
 from gateway.core.loss import Loss
 from gateway.core.target import Target
 from gateway.dialects import maker, tool_ids, translation
@@ -26,25 +26,25 @@ from gateway.dialects.openai_responses import DIALECT
 from gateway.dialects.openai_responses.speech import SPEECH
 from tests.dialects.openai_responses.cases import Object, decoded, sent, target
 
-THINKS = Facts(efforts=("low", "high"), effort_style="reasoning")
+THINKS = ModelFacts(efforts=("low", "high"), effort_style="reasoning")
 HERE = target(facts=THINKS)
 OWN = maker.maker(HERE, "openai-responses")
 GRAMMAR = {"type": "grammar", "syntax": "lark", "definition": "start: A"}
 
 
-def user(*parts: Part, role: Role = "user") -> Turn:
-    return Turn(role=role, parts=parts)
+def user(*parts: Part, role: Role = "user") -> CanonicalTurn:
+    return CanonicalTurn(role=role, parts=parts)
 
 
-def made(*parts: Part) -> Turn:
+def made(*parts: Part) -> CanonicalTurn:
     return user(*parts, role="assistant")
 
 
-def said(*turns: Turn, to: Target = HERE, **more: object) -> Object:
-    return SPEECH.encode(Request(turns=turns, **more), to).value  # type: ignore[arg-type]  # members by name
+def said(*turns: CanonicalTurn, to: Target = HERE, **more: object) -> Object:
+    return SPEECH.encode(CanonicalRequest(turns=turns, **more), to).value  # type: ignore[arg-type]  # members by name
 
 
-def items(*turns: Turn) -> object:
+def items(*turns: CanonicalTurn) -> object:
     return said(*turns)["input"]
 
 
@@ -107,7 +107,7 @@ def test_what_the_model_made_is_items_in_their_order() -> None:
 
 
 def test_state_of_another_model_is_dropped_and_named_and_its_text_never_shown() -> None:
-    request = Request(
+    request = CanonicalRequest(
         turns=(
             made(
                 Thought(text="secret", state="sig", maker="other"),
@@ -238,9 +238,9 @@ def test_a_choice_of_tools_is_said(choice: ToolChoice, expected: object) -> None
 
 
 def test_settings_stand_where_this_dialect_has_them_under_the_client_s_names() -> None:
-    request = Request(
+    request = CanonicalRequest(
         turns=(user(Text(text="hi")),),
-        form=Form(schema={"a": 1}, strict=True, description="d"),
+        form=OutputFormat(schema={"a": 1}, strict=True, description="d"),
         verbosity="low",
         effort="low",
         thoughts_shown=True,
@@ -286,23 +286,23 @@ def test_settings_stand_where_this_dialect_has_them_under_the_client_s_names() -
     [(1024, "low"), (4000, "medium"), (16_000, "high"), (32_000, "xhigh")],
 )
 def test_a_budget_is_an_effort_by_the_client_s_name_of_it(budget: int, effort: str) -> None:
-    request = Request(turns=(), budget=budget, names={"budget": "thinking.budget_tokens"})
+    request = CanonicalRequest(turns=(), budget=budget, names={"budget": "thinking.budget_tokens"})
     found = SPEECH.encode(request, HERE)
     assert found.value["reasoning"] == {"effort": effort}
     assert found.names["reasoning.effort"] == "thinking.budget_tokens"
 
 
 def test_json_and_verbosity_alone() -> None:
-    assert said(form=Form())["text"] == {"format": {"type": "json_object"}}
-    named = said(form=Form(schema={}, name="n"))["text"]["format"]
+    assert said(form=OutputFormat())["text"] == {"format": {"type": "json_object"}}
+    named = said(form=OutputFormat(schema={}, name="n"))["text"]["format"]
     assert named == {"type": "json_schema", "name": "n", "schema": {}}
-    request = Request(turns=(), verbosity="low", names={"verbosity": "v"})
+    request = CanonicalRequest(turns=(), verbosity="low", names={"verbosity": "v"})
     assert SPEECH.encode(request, HERE).names["text"] == "v"
     assert said(service_tier="flex")["service_tier"] == "flex"
 
 
 def test_a_cap_below_what_the_api_takes_is_raised_and_named() -> None:
-    request = Request(turns=(), max_output=1, names={"max_output": "max_tokens"})
+    request = CanonicalRequest(turns=(), max_output=1, names={"max_output": "max_tokens"})
     found = SPEECH.encode(request, HERE)
     assert found.value["max_output_tokens"] == 16
     assert [(it.field, it.action) for it in found.losses] == [("max_tokens", "approximated")]
@@ -310,14 +310,14 @@ def test_a_cap_below_what_the_api_takes_is_raised_and_named() -> None:
 
 def test_what_a_model_refuses_is_told_by_the_client_s_name() -> None:
     """The dialect's own `write` fits it to the target, as it fits every request."""
-    request = Request(
+    request = CanonicalRequest(
         turns=(user(Text(text="hi")),),
         effort="xhigh",
         max_output=900,
         temperature=0.5,
         names={"effort": "output_config.effort", "max_output": "max_tokens"},
     )
-    facts = Facts(
+    facts = ModelFacts(
         efforts=("low", "high"), effort_style="reasoning", max_output=500, sampling="never"
     )
     written = translation.write(request, DIALECT, target(facts=facts))
@@ -350,8 +350,8 @@ def test_a_request_of_this_dialect_means_the_same_when_it_is_said_again() -> Non
 def test_names_and_the_user_fit_their_members() -> None:
     """64 characters; Claude Code says who its user is in a JSON object of more."""
     user = '{"device_id":"' + "0" * 64 + '"}'
-    request = Request(
-        turns=(Turn(role="user", parts=(Text(text="hi"),)),),
+    request = CanonicalRequest(
+        turns=(CanonicalTurn(role="user", parts=(Text(text="hi"),)),),
         user=user,
         tools=(Tool(name="files.read"), Tool(name="f")),
         tool_choice=ToolChoice(mode="tool", name="files.read"),

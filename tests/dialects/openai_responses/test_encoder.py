@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import events as e
-from gateway.core.canonical_request import Request, Text, Turn
+from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Text
 from gateway.core.usage import Usage
 from gateway.dialects import maker
 from gateway.dialects.openai_responses import DIALECT, slot
@@ -15,7 +15,7 @@ from gateway.dialects.openai_responses.speech import SPEECH
 from gateway.dialects.speech import Telling
 from tests.dialects.openai_responses.cases import Object, decoded, read, telling
 
-TOLD = e.Told(Usage(input=12, cache_read=5, output=6, reasoning=4))
+TOLD = e.UsageUpdate(Usage(input=12, cache_read=5, output=6, reasoning=4))
 
 
 def stream(*events: e.Event, as_: Telling | None = None) -> list[Object]:
@@ -45,7 +45,7 @@ STOP = (TOLD, e.Finish("stop"), END)
 
 
 def test_text_is_a_message_in_the_order_of_the_api() -> None:
-    said = stream(e.Start("chatcmpl-1", "gpt", 3), e.Words("hel"), e.Words("lo"), *STOP)
+    said = stream(e.Start("chatcmpl-1", "gpt", 3), e.TextDelta("hel"), e.TextDelta("lo"), *STOP)
     assert [it["type"] for it in said] == [
         "response.created",
         "response.in_progress",
@@ -83,22 +83,22 @@ def test_text_is_a_message_in_the_order_of_the_api() -> None:
 
 
 def test_a_refusal_is_a_part_of_its_own() -> None:
-    assert kinds(e.Declined("n"), e.Declined("o"), e.Words("a"), *STOP)[3:] == [
+    assert kinds(e.Declined("n"), e.Declined("o"), e.TextDelta("a"), *STOP)[3:] == [
         "content_part.added", "refusal.delta", "refusal.delta", "refusal.done",
         "content_part.done", "content_part.added", "output_text.delta", "output_text.done",
         "content_part.done", "output_item.done", "completed",
     ]  # fmt: skip
-    (message,) = output(e.Declined("n"), e.Declined("o"), e.Words("a"))
+    (message,) = output(e.Declined("n"), e.Declined("o"), e.TextDelta("a"))
     assert message["content"][0] == {"type": "refusal", "refusal": "no"}
     assert message["content"][1]["text"] == "a"
 
 
 def test_log_probabilities_are_an_empty_delta_and_stand_in_the_part() -> None:
     tokens = [{"token": "a", "logprob": -1, "bytes": [97], "top_logprobs": []}]
-    said = stream(e.Words("a"), e.Likely(tokens), *STOP)
+    said = stream(e.TextDelta("a"), e.LogProbs(tokens), *STOP)
     assert (said[5]["delta"], said[5]["logprobs"]) == ("", tokens)
     assert said[6]["logprobs"] == tokens
-    assert output(e.Likely(tokens))[0]["content"][0]["logprobs"] == tokens
+    assert output(e.LogProbs(tokens))[0]["content"][0]["logprobs"] == tokens
 
 
 FILE = {"type": "file_citation", "file_id": "f", "filename": "a", "index": 1}
@@ -109,35 +109,37 @@ CHAT = {"type": "url_citation", "url_citation": {"url": "u"}}
 @pytest.mark.parametrize(
     ("event", "note"),
     [
-        (e.Cited(source=FILE), FILE),
-        (e.Cited("u", source=OURS), OURS),
-        (e.Cited("u", "t", 0, 2, CHAT), OURS),
-        (e.Cited("u"), {**OURS, "title": ""}),
-        (e.Cited("u", "t", source={"type": "char_location"}), OURS),
+        (e.Citation(source=FILE), FILE),
+        (e.Citation("u", source=OURS), OURS),
+        (e.Citation("u", "t", 0, 2, CHAT), OURS),
+        (e.Citation("u"), {**OURS, "title": ""}),
+        (e.Citation("u", "t", source={"type": "char_location"}), OURS),
     ],
 )
-def test_a_source_is_an_annotation(event: e.Cited, note: Object) -> None:
-    said = stream(e.Words("ab"), event, *STOP)
+def test_a_source_is_an_annotation(event: e.Citation, note: Object) -> None:
+    said = stream(e.TextDelta("ab"), event, *STOP)
     assert said[5]["type"] == "response.output_text.annotation.added"
     assert (said[5]["annotation"], said[5]["annotation_index"]) == (note, 0)
-    assert output(e.Words("ab"), event)[0]["content"][0]["annotations"] == [note]
+    assert output(e.TextDelta("ab"), event)[0]["content"][0]["annotations"] == [note]
 
 
 def test_a_source_without_an_address_cannot_be_said() -> None:
-    assert "output_text.annotation.added" not in kinds(e.Words("a"), e.Cited(source=3), *STOP)
-    assert output(e.Cited("u"))[0]["content"][0]["annotations"][0]["end_index"] == 0
+    assert "output_text.annotation.added" not in kinds(
+        e.TextDelta("a"), e.Citation(source=3), *STOP
+    )
+    assert output(e.Citation("u"))[0]["content"][0]["annotations"][0]["end_index"] == 0
 
 
 def test_thinking_is_a_summary_in_parts() -> None:
-    thought = (e.Thinking("o"), e.Thinking("ne"), e.Thinking("two", part=1))
-    assert kinds(*thought, e.Words("a"), *STOP)[2:13] == [
+    thought = (e.ReasoningDelta("o"), e.ReasoningDelta("ne"), e.ReasoningDelta("two", part=1))
+    assert kinds(*thought, e.TextDelta("a"), *STOP)[2:13] == [
         "output_item.added", "reasoning_summary_part.added", "reasoning_summary_text.delta",
         "reasoning_summary_text.delta", "reasoning_summary_text.done",
         "reasoning_summary_part.done", "reasoning_summary_part.added",
         "reasoning_summary_text.delta", "reasoning_summary_text.done",
         "reasoning_summary_part.done", "output_item.done",
     ]  # fmt: skip
-    found = output(*thought, e.ThoughtEnd("sig"), e.Thinking("three"), e.Words("a"))
+    found = output(*thought, e.ReasoningEnd("sig"), e.ReasoningDelta("three"), e.TextDelta("a"))
     assert [[part["text"] for part in item.get("summary", ())] for item in found] == [
         ["one", "two"],
         ["three"],
@@ -148,17 +150,19 @@ def test_thinking_is_a_summary_in_parts() -> None:
 
 def test_a_state_goes_under_its_label_and_nowhere_without() -> None:
     own = telling(label="m1")
-    (thought,) = output(e.Thinking("hm"), e.ThoughtEnd("sig"), as_=own)
+    (thought,) = output(e.ReasoningDelta("hm"), e.ReasoningEnd("sig"), as_=own)
     assert thought["encrypted_content"] == maker.label("m1", "sig")
-    (hidden,) = output(e.ThoughtEnd("data", redacted=True), as_=own)
+    (hidden,) = output(e.ReasoningEnd("data", redacted=True), as_=own)
     assert hidden["encrypted_content"] == maker.label("m1", "redacted:data")
-    assert output(e.ThoughtEnd("data", redacted=True)) == []
-    assert output(e.ThoughtEnd(), as_=own) == []
+    assert output(e.ReasoningEnd("data", redacted=True)) == []
+    assert output(e.ReasoningEnd(), as_=own) == []
 
 
 def test_reasoning_without_a_state_has_the_label_alone() -> None:
     """OpenAI would look for its id: what comes back is known, and is no state."""
-    found = output(e.Thinking("hm"), e.ThoughtEnd(), e.Words("a"), as_=telling(label="m1"))
+    found = output(
+        e.ReasoningDelta("hm"), e.ReasoningEnd(), e.TextDelta("a"), as_=telling(label="m1")
+    )
     assert found[0]["encrypted_content"] == "tg1.m1."
     assert [item["type"] for item in found] == ["reasoning", "message"]
     thought = decoded(input=found).turns[0].parts[0]
@@ -166,8 +170,8 @@ def test_reasoning_without_a_state_has_the_label_alone() -> None:
 
 
 def test_a_state_of_a_call_follows_it_and_comes_back_to_it() -> None:
-    call = (e.ToolStart(0, "c1", "f"), e.ToolPiece(0, "{}"), e.ToolEnd(0, "sig"))
-    found = output(e.Words("a"), *call, as_=telling(label="m1"))
+    call = (e.ToolStart(0, "c1", "f"), e.ToolDelta(0, "{}"), e.ToolEnd(0, "sig"))
+    found = output(e.TextDelta("a"), *call, as_=telling(label="m1"))
     assert [item["type"] for item in found] == ["message", "function_call", "reasoning"]
     assert found[2]["encrypted_content"] == maker.label(
         "m1", slot.write(slot.Kept("sig", call="c1"))
@@ -179,12 +183,12 @@ def test_a_state_of_a_call_follows_it_and_comes_back_to_it() -> None:
 
 def test_calls_may_be_open_beside_one_another() -> None:
     said = stream(
-        e.Words("I look."),
+        e.TextDelta("I look."),
         e.ToolStart(0, "c1", "f"),
         e.ToolStart(1, "c2", "g"),
-        e.ToolPiece(1, "{"),
-        e.ToolPiece(0, '{"a":1}'),
-        e.ToolPiece(1, "}"),
+        e.ToolDelta(1, "{"),
+        e.ToolDelta(0, '{"a":1}'),
+        e.ToolDelta(1, "}"),
         e.ToolEnd(0),
         e.ToolEnd(1),
         TOLD,
@@ -211,7 +215,7 @@ def test_a_function_that_is_called_with_nothing_has_an_empty_object() -> None:
 
 
 def test_a_custom_tool_has_free_text() -> None:
-    events = (e.ToolStart(0, "c", "n", custom=True), e.ToolPiece(0, "a b"), e.ToolEnd(0))
+    events = (e.ToolStart(0, "c", "n", custom=True), e.ToolDelta(0, "a b"), e.ToolEnd(0))
     assert kinds(*events, *STOP)[2:6] == [
         "output_item.added", "custom_tool_call_input.delta", "custom_tool_call_input.done",
         "output_item.done",
@@ -234,15 +238,15 @@ def test_a_custom_tool_has_free_text() -> None:
 )
 def test_a_function_that_stood_for_a_custom_tool_is_one_again(arguments: str, text: str) -> None:
     as_ = telling(custom=frozenset({"n"}))
-    said = stream(e.ToolStart(0, "c", "n"), e.ToolPiece(0, arguments), e.ToolEnd(0), *STOP, as_=as_)
+    said = stream(e.ToolStart(0, "c", "n"), e.ToolDelta(0, arguments), e.ToolEnd(0), *STOP, as_=as_)
     assert (said[2]["item"]["type"], said[2]["item"]["input"]) == ("custom_tool_call", "")
     assert (said[3]["delta"], said[4]["input"], said[5]["item"]["input"]) == (text, text, text)
 
 
 def test_pieces_of_no_call_and_other_choices_are_nothing() -> None:
-    assert output(e.ToolPiece(3, "x"), e.ToolEnd(3), e.Words("other", choice=1)) == []
+    assert output(e.ToolDelta(3, "x"), e.ToolEnd(3), e.TextDelta("other", choice=1)) == []
     encoder = SPEECH.encoder(telling())
-    assert encoder.write(e.Words("other", choice=1)) == b""
+    assert encoder.write(e.TextDelta("other", choice=1)) == b""
     assert encoder.write(e.Opaque("new", {})) == b""
 
 
@@ -266,7 +270,7 @@ def test_a_failure_is_told_by_the_problem_frame() -> None:
     ],
 )
 def test_the_end_says_how_it_ended(reason: e.Reason, status: str, why: Object | None) -> None:
-    events = (e.Words("a"), e.Finish(reason), TOLD, END)
+    events = (e.TextDelta("a"), e.Finish(reason), TOLD, END)
     assert kinds(*events)[-1] == status
     answer = told(*events)
     assert (answer["status"], answer["incomplete_details"]) == (status, why)
@@ -275,14 +279,14 @@ def test_the_end_says_how_it_ended(reason: e.Reason, status: str, why: Object | 
 
 
 def test_a_call_that_was_cut_is_incomplete() -> None:
-    events = (e.ToolStart(0, "c", "f"), e.ToolPiece(0, '{"a'), e.Finish("length"))
+    events = (e.ToolStart(0, "c", "f"), e.ToolDelta(0, '{"a'), e.Finish("length"))
     (call,) = output(*events)
     assert (call["status"], call["arguments"]) == ("incomplete", '{"a')
 
 
 def test_an_answer_without_an_end_has_none() -> None:
     """Law 10: what broke off is never said to be whole."""
-    events = (e.Start(), e.Words("a"), TOLD, e.Finish("stop"))
+    events = (e.Start(), e.TextDelta("a"), TOLD, e.Finish("stop"))
     assert "completed" not in kinds(*events)
     assert told(*events)["status"] == "in_progress"
 
@@ -316,7 +320,7 @@ def test_the_answer_says_again_what_the_client_asked() -> None:
         store=True,
         user=None,
     )
-    answer = told(e.Words("a"), *STOP, as_=telling(asked))
+    answer = told(e.TextDelta("a"), *STOP, as_=telling(asked))
     names = ("instructions", "tools", "tool_choice", "max_output_tokens", "metadata")
     assert [answer[name] for name in names] == ["Be brief.", tools, "required", 9, {"a": "b"}]
     assert answer["reasoning"] == {"effort": "low", "summary": None}
@@ -324,7 +328,10 @@ def test_the_answer_says_again_what_the_client_asked() -> None:
     assert (answer["temperature"], answer["parallel_tool_calls"]) == (0.5, False)
     # What was kept, and at which tier, is not the client's to say.
     assert (answer["store"], answer["service_tier"]) == (False, "default")
-    bare = told(*STOP, as_=telling(Request(turns=(Turn(role="user", parts=(Text(text="a"),)),))))
+    bare = told(
+        *STOP,
+        as_=telling(CanonicalRequest(turns=(CanonicalTurn(role="user", parts=(Text(text="a"),)),))),
+    )
     assert (bare["tools"], bare["tool_choice"], bare["model"]) == ([], "auto", "m")
 
 
@@ -339,19 +346,19 @@ def answers(draw: st.DrawFn) -> list[e.Event]:
     for kind in draw(st.lists(st.sampled_from("wdtcu"), max_size=5)):
         texts = draw(st.lists(WORDS, min_size=1, max_size=3))
         if kind == "w":
-            found += map(e.Words, texts)
+            found += map(e.TextDelta, texts)
         elif kind == "d":
             found += map(e.Declined, texts)
         elif kind == "t":
-            found += [e.Thinking(text, part=part) for part, text in enumerate(texts)]
-            found.append(e.ThoughtEnd(draw(st.sampled_from([None, "sig"]))))
+            found += [e.ReasoningDelta(text, part=part) for part, text in enumerate(texts)]
+            found.append(e.ReasoningEnd(draw(st.sampled_from([None, "sig"]))))
         else:
             found.append(e.ToolStart(tools, f"c{tools}", "f", custom=kind == "u"))
-            found += [e.ToolPiece(tools, text) for text in texts]
+            found += [e.ToolDelta(tools, text) for text in texts]
             found.append(e.ToolEnd(tools))
             tools += 1
     five = Usage(input=1, cache_read=0, output=2, reasoning=0)
-    return [*found, e.Told(five), e.Finish("tools" if tools else "stop", "completed"), END]
+    return [*found, e.UsageUpdate(five), e.Finish("tools" if tools else "stop", "completed"), END]
 
 
 @given(answers())
@@ -370,10 +377,10 @@ def joined(events: list[e.Event]) -> list[object]:
     """Events with neighbours of a kind run together, as they are in a whole answer."""
     found: list[object] = []
     for event in events:
-        if isinstance(event, e.ThoughtEnd):
+        if isinstance(event, e.ReasoningEnd):
             found.append("thought")
             continue
-        if not isinstance(event, e.Words | e.Declined | e.Thinking | e.ToolPiece):
+        if not isinstance(event, e.TextDelta | e.Declined | e.ReasoningDelta | e.ToolDelta):
             found.append(event)
             continue
         place = (type(event), getattr(event, "part", 0), getattr(event, "index", 0))

@@ -5,21 +5,21 @@ from typing import Any
 
 import pytest
 
-from gateway.core.facts import Facts
+from gateway.core.facts import ModelFacts
 from gateway.dialects.openai_responses import DIALECT
 from tests.dialects.openai_responses.cases import Object, ask, raw, sent, target
 
-LUNA = Facts(
+LUNA = ModelFacts(
     sampling="effort-none",
     efforts=("none", "low", "medium", "high"),
     effort_style="reasoning_effort",
     default_effort="medium",
     max_output=1000,
 )
-PLAIN = Facts(max_output=1000)
+PLAIN = ModelFacts(max_output=1000)
 
 
-def write(facts: Facts = LUNA, more: Object | None = None, **kind: Any) -> tuple[Object, list[str]]:  # fmt: skip
+def write(facts: ModelFacts = LUNA, more: Object | None = None, **kind: Any) -> tuple[Object, list[str]]:  # fmt: skip
     written = DIALECT.write(ask(**(more or {})), target(facts=facts, **kind))
     return sent(written), [f"{loss.field} {loss.action}" for loss in written.losses]
 
@@ -62,7 +62,9 @@ def test_effort_is_dropped_where_the_model_has_none() -> None:
 
 def test_words_that_are_not_known_go_on() -> None:
     assert write(more={"reasoning": {"effort": "silly"}})[0]["reasoning"] == {"effort": "silly"}
-    assert write(Facts(), {"reasoning": {"effort": "low"}})[0]["reasoning"] == {"effort": "low"}
+    assert write(ModelFacts(), {"reasoning": {"effort": "low"}})[0]["reasoning"] == {
+        "effort": "low"
+    }
 
 
 def test_the_cap_is_filled_or_clamped() -> None:
@@ -71,24 +73,24 @@ def test_the_cap_is_filled_or_clamped() -> None:
     assert write(more={"max_output_tokens": 20}, max_output=50)[0]["max_output_tokens"] == 20
     said, lost = write(more={"max_output_tokens": 2000})
     assert (said["max_output_tokens"], lost) == (1000, ["max_output_tokens clamped"])
-    assert write(Facts(), {"max_output_tokens": 2000})[0]["max_output_tokens"] == 2000
+    assert write(ModelFacts(), {"max_output_tokens": 2000})[0]["max_output_tokens"] == 2000
     assert write(more={"max_output_tokens": "x"})[0]["max_output_tokens"] == "x"
 
 
 @pytest.mark.parametrize(
     ("facts", "more", "effort", "kept"),
     [
-        (Facts(), {}, None, True),
+        (ModelFacts(), {}, None, True),
         (LUNA, {}, None, False),
         (LUNA, {}, "none", True),
         (LUNA, {"reasoning": {"effort": "none"}}, "high", True),
         (LUNA, {"reasoning": {"effort": "minimal"}}, None, True),
         (LUNA, {"reasoning": {"effort": "max"}}, "none", False),
-        (Facts(sampling="never"), {"reasoning": {"effort": "none"}}, None, False),
+        (ModelFacts(sampling="never"), {"reasoning": {"effort": "none"}}, None, False),
     ],
 )
 def test_sampling_goes_where_the_model_would_refuse_it(
-    facts: Facts, more: Object, effort: str | None, kept: bool
+    facts: ModelFacts, more: Object, effort: str | None, kept: bool
 ) -> None:
     said, lost = write(facts, {"temperature": 0.2, **more}, effort=effort)
     assert ("temperature" in said) is kept

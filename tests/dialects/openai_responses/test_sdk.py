@@ -14,21 +14,21 @@ from tests.dialects.openai_responses.cases import telling
 
 EVENTS: list[e.Event] = [
     e.Start("chatcmpl-1", "gpt", 3),
-    e.Thinking("Hm"),
-    e.Thinking("m."),
-    e.ThoughtEnd("sig"),
-    e.Words("Hel"),
-    e.Words("lo"),
-    e.Likely([{"token": "Hello", "logprob": -0.5, "bytes": [72], "top_logprobs": []}]),
-    e.Cited("https://a.test/b", "B", 0, 5),
+    e.ReasoningDelta("Hm"),
+    e.ReasoningDelta("m."),
+    e.ReasoningEnd("sig"),
+    e.TextDelta("Hel"),
+    e.TextDelta("lo"),
+    e.LogProbs([{"token": "Hello", "logprob": -0.5, "bytes": [72], "top_logprobs": []}]),
+    e.Citation("https://a.test/b", "B", 0, 5),
     e.ToolStart(0, "c1", "f"),
     e.ToolStart(1, "c2", "run", custom=True),
-    e.ToolPiece(0, '{"a":'),
-    e.ToolPiece(1, "print(1)"),
-    e.ToolPiece(0, "1}"),
+    e.ToolDelta(0, '{"a":'),
+    e.ToolDelta(1, "print(1)"),
+    e.ToolDelta(0, "1}"),
     e.ToolEnd(0),
     e.ToolEnd(1),
-    e.Told(Usage(input=7, cache_read=3, output=5, reasoning=2)),
+    e.UsageUpdate(Usage(input=7, cache_read=3, output=5, reasoning=2)),
     e.Finish("tools"),
     e.End(),
 ]
@@ -112,7 +112,7 @@ def test_a_whole_answer_that_is_told_as_a_stream() -> None:
 
 
 def test_a_limit_is_no_completion() -> None:
-    cut: list[e.Event] = [e.Start(), e.Words("Hel"), e.Finish("length"), e.End()]
+    cut: list[e.Event] = [e.Start(), e.TextDelta("Hel"), e.Finish("length"), e.End()]
     with client(frames(cut), stream=True).responses.create(
         model="m", input="hi", stream=True
     ) as stream:

@@ -98,7 +98,7 @@ def test_a_custom_tool_of_a_namespace_is_called_under_both_names() -> None:
     encoder = SPEECH.encoder(telling(asked, custom=frozenset({"agents__exec"})))
     events: list[e.Event] = [
         e.ToolStart(0, "c0", "agents__exec"),
-        e.ToolPiece(0, '{"input":"x"}'),
+        e.ToolDelta(0, '{"input":"x"}'),
         e.ToolEnd(0),
     ]
     item = read(b"".join(encoder.write(event) for event in events))[-1]["item"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from hypothesis import HealthCheck, given, settings
 
-from gateway.core.ledger_rows import Entry
+from gateway.core.ledger_rows import FinalRow
 from gateway.evaluation.replay.replay import Walk
 from gateway.ledger.journal import Journal
 from gateway.ledger.store import open_store
@@ -81,7 +81,7 @@ def _rows(folder: Path) -> int:
     return ROWS
 
 
-def _again(row: Entry, number: int, of: int) -> Entry:
+def _again(row: FinalRow, number: int, of: int) -> FinalRow:
     """The same call at a later time, in a conversation of its own."""
     basis = row.basis
     if basis is not None and basis.turn is not None:

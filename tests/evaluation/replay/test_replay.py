@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from gateway.core.call import NO_STEER, OPEN
-from gateway.core.conversation import Turn
-from gateway.core.decision_context import Evidence, Seat
-from gateway.core.decision_record import Basis
-from gateway.core.logged import Logged
+from gateway.core.conversation import ConversationTurn
+from gateway.core.decision_context import DecisionContext, Session
+from gateway.core.decision_record import DecisionRecord
+from gateway.core.logged import ReplayRow
 from gateway.core.prompt import Prompt
 from gateway.evaluation.replay import chart, report
 from gateway.evaluation.replay.replay import Walk
@@ -41,7 +41,7 @@ def make(folder: Path) -> Callable[..., Router]:
     return made
 
 
-def row(number: int = 1, *, talk: str = "", **changes: Any) -> Logged:
+def row(number: int = 1, *, talk: str = "", **changes: Any) -> ReplayRow:
     """An answered call on the smart tier: 10,000 tokens of prompt, 9,000 of them cached."""
     basis: dict[str, Any] = {
         "user_tokens": 3,
@@ -53,17 +53,17 @@ def row(number: int = 1, *, talk: str = "", **changes: Any) -> Logged:
         **changes.pop("basis", {}),
     }
     if talk:
-        basis["turn"] = Turn(conversation=talk, explicit=True)
+        basis["turn"] = ConversationTurn(conversation=talk, explicit=True)
     plain: dict[str, Any] = {
         "id": f"tg-{number}", "at": START + number, "key": "open", "dialect": "openai-chat",
         "asked": "auto", "state": "settled", "lab": "acme", "tier": "smart", "source": "default",
         "provider": "acme", "model": "able-1", "input": 1_000, "cache_read": 9_000, "output": 500,
-        "cost": Decimal("0.0039"), "config": "old", "basis": Basis(**basis),
+        "cost": Decimal("0.0039"), "config": "old", "basis": DecisionRecord(**basis),
     }  # fmt: skip
-    return Logged(**{**plain, **changes})
+    return ReplayRow(**{**plain, **changes})
 
 
-def walked(router: Router, *rows: Logged, **more: Any) -> Walk:
+def walked(router: Router, *rows: ReplayRow, **more: Any) -> Walk:
     walk = Walk(router, **more)
     for one in rows:
         walk.take(one)
@@ -133,14 +133,18 @@ def test_a_call_that_comes_back_finds_what_was_left_there(make: Callable[..., Ro
 
 def test_a_conversation_that_was_moved_stays_there(make: Callable[..., Router]) -> None:
     """Its seat is the one it would have: the log's is where it never was."""
-    seat = Evidence(seat=Seat(lab="acme", tier="smart", target="acme/able-1", at=START + 1))
+    seat = DecisionContext(
+        seat=Session(lab="acme", tier="smart", target="acme/able-1", at=START + 1)
+    )
     long = {"user_tokens": 100, "evidence": seat}
     rows = [row(1, talk="one"), row(2, talk="one", basis=long), row(3, talk="two", basis=long)]
     walk = walked(make(HARD, **STICKY), *rows)
     first, second = walk.sums.changed
     assert (first.after.by, second.after.by) == ("hard", "seat")
     assert second.after.target == "acme/deep-1"
-    beside = row(2, basis={"user_tokens": 100, "turn": Turn(conversation="one", kind="side")})
+    beside = row(
+        2, basis={"user_tokens": 100, "turn": ConversationTurn(conversation="one", kind="side")}
+    )
     assert walked(make(HARD, **OFF), rows[0], beside).sums.total.changed == 1
 
 
@@ -229,7 +233,7 @@ def test_what_is_not_kept_is_counted_and_never_guessed(make: Callable[..., Route
 def test_a_text_that_is_kept_is_read(make: Callable[..., Router]) -> None:
     word = make({"name": "word", "when": {"keywords": ["hi"]}, "tier": "fast"}, **OFF)
 
-    def text(row: Logged, seen: Recorded) -> Features | None:
+    def text(row: ReplayRow, seen: Recorded) -> Features | None:
         if row.id == "tg-2":
             return None
         prompt = Prompt(model="auto", user="hi there", user_turns=1, chars=8)
@@ -302,7 +306,9 @@ def test_the_same_rows_come_to_the_same(folder: Path, make: Callable[..., Router
 
 def test_what_this_configuration_gives_to_no_call_is_left_out(make: Callable[..., Router]) -> None:
     """A ceiling holds where a budget may set one; of a call that it has decided itself it stays."""
-    low = row(basis={"evidence": Evidence(ceiling="fast"), "target": "acme/swift-1"}, tier="fast")
+    low = row(
+        basis={"evidence": DecisionContext(ceiling="fast"), "target": "acme/swift-1"}, tier="fast"
+    )
     known = make(**OFF)
     assert walked(known, low).sums.total.changed == 0
     assert walked(known, low, lacks=["ceiling"]).sums.total.changed == 1

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from gateway.core.call import Call, Key
-from gateway.core.decision_context import Cut, Evidence, Thresholds
-from gateway.core.decision_record import Basis
-from gateway.core.logged import Logged
+from gateway.core.decision_context import DecisionContext, ShareCut, Thresholds
+from gateway.core.decision_record import DecisionRecord
+from gateway.core.logged import ReplayRow
 from gateway.evaluation.replay.replay import Walk
 from gateway.evaluation.replay.tier_share import SOON, Shares
 from gateway.limits.tier_share import Traffic
@@ -31,7 +31,7 @@ KINDS: list[dict[str, Any]] = [
 ]
 
 
-def rows(count: int, **changes: Any) -> list[Logged]:
+def rows(count: int, **changes: Any) -> list[ReplayRow]:
     """Turns of all kinds, a few a second, of one key."""
     rng = Random(3)
     plain: dict[str, Any] = {
@@ -42,8 +42,10 @@ def rows(count: int, **changes: Any) -> list[Logged]:
     for number in range(count):
         signals = {**KINDS[number * 7 % 5], "chars": rng.randrange(500)}
         signals["words"] += rng.randrange(30)
-        basis = Basis(user_tokens=9, chars=40, turns=1, signals=signals, target="openai/sol")
-        found.append(Logged(id=f"tg-{number:06}", at=1e9 + number * 0.3, basis=basis, **plain))
+        basis = DecisionRecord(
+            user_tokens=9, chars=40, turns=1, signals=signals, target="openai/sol"
+        )
+        found.append(ReplayRow(id=f"tg-{number:06}", at=1e9 + number * 0.3, basis=basis, **plain))
     return found
 
 
@@ -99,7 +101,7 @@ def test_it_is_what_the_gateway_makes_of_the_same_turns(router: Router) -> None:
         traffic.note(call, decision)
         if number % SOON == 0 or number == 1:
             asyncio.run(traffic.refresh())
-    ours = shares.evidence(rows(1)[0], Evidence()).thresholds
+    ours = shares.evidence(rows(1)[0], DecisionContext()).thresholds
     theirs = traffic.thresholds(key)
     assert ours is not None
     assert theirs is not None
@@ -112,16 +114,16 @@ def test_it_is_what_the_gateway_makes_of_the_same_turns(router: Router) -> None:
 
 def test_thresholds_of_the_same_bounds_are_those_of_the_log(router: Router) -> None:
     """And a call that this very configuration decided keeps its own, whatever they were made for."""
-    told = Thresholds(0.53, 0.63, "key-1", Cut(0.0, 1.0), (0.05, 0.3))
+    told = Thresholds(0.53, 0.63, "key-1", ShareCut(0.0, 1.0), (0.05, 0.3))
     (row,) = rows(1)
     assert row.basis is not None
     held = msgspec.structs.replace(
-        row, basis=msgspec.structs.replace(row.basis, evidence=Evidence(thresholds=told))
+        row, basis=msgspec.structs.replace(row.basis, evidence=DecisionContext(thresholds=told))
     )
     shares = Shares(MOST, THRESHOLDS)
-    assert shares.evidence(held, evidence(held, held.basis or Basis())).thresholds == told
+    assert shares.evidence(held, evidence(held, held.basis or DecisionRecord())).thresholds == told
     other = Shares(Most(reasoning=0.5), THRESHOLDS)
-    assert other.evidence(held, Evidence(thresholds=told)).thresholds is None
+    assert other.evidence(held, DecisionContext(thresholds=told)).thresholds is None
     own = msgspec.structs.replace(held, config=router.catalogue.version)
     walk = Walk(router, bounds=Most(reasoning=0.5))
     walk.take(own)
@@ -143,7 +145,7 @@ def test_what_no_classifier_decides_is_no_turn(router: Router) -> None:
     tokens = msgspec.structs.replace(
         row,
         dialect="anthropic-messages",
-        basis=msgspec.structs.replace(row.basis or Basis(), operation="count_tokens"),
+        basis=msgspec.structs.replace(row.basis or DecisionRecord(), operation="count_tokens"),
     )
     walk = Walk(router, bounds=MOST)
     walk.take(tokens)

@@ -10,9 +10,9 @@ import httpx
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.call import OPEN, Call, Key, Steer
-from gateway.core.ledger_rows import Entry, Row
-from gateway.core.logged import Logged
+from gateway.core.call import OPEN, Call, Key, RequestOptions
+from gateway.core.ledger_rows import FinalRow, Row
+from gateway.core.logged import ReplayRow
 from gateway.ledger import journal
 from gateway.routing.decision_cache import Named
 from gateway.routing.router import Router
@@ -75,13 +75,13 @@ class Ask:
         said = [{"role": "user", "content": "Let us begin."}, {"role": "assistant", "content": "."}]
         turns = [*said * turn, {"role": "user", "content": text}]
         self.body = jsonio.dumps({"model": model, "messages": turns, **body})
-        self.steer = Steer(conversation=talk, tags=tags)
+        self.steer = RequestOptions(conversation=talk, tags=tags)
         self.after, self.key = after, key
 
 
 def served(
     folder: Path, asks: list[Ask], rules: Rules | None = None, **changes: Any
-) -> tuple[Router, list[Entry]]:
+) -> tuple[Router, list[FinalRow]]:
     """The final rows of calls, in their order, as they come out of the journal, and the router.
 
     `rules` take the place of the configuration's, unchecked.
@@ -91,7 +91,7 @@ def served(
 
 async def _served(
     made: Site, folder: Path, asks: list[Ask], rules: Rules | None
-) -> tuple[Router, list[Entry]]:
+) -> tuple[Router, list[FinalRow]]:
     gateway = Gateway(
         made,
         {"TIERGATE_DATA": str(folder / "data")},
@@ -112,10 +112,10 @@ async def _served(
         )  # fmt: skip
         await gateway.engine.serve(call)
     await gateway.stop()
-    read = [journal.read(journal.write(row)) for row in rows if isinstance(row, Entry)]
-    return gateway.engine.router, [row for row in read if isinstance(row, Entry)]
+    read = [journal.read(journal.write(row)) for row in rows if isinstance(row, FinalRow)]
+    return gateway.engine.router, [row for row in read if isinstance(row, FinalRow)]
 
 
-def logged(row: Entry) -> Logged:
+def logged(row: FinalRow) -> ReplayRow:
     """A row as the store gives it to a replay."""
-    return Logged(**{name: getattr(row, name) for name in Logged.__struct_fields__})
+    return ReplayRow(**{name: getattr(row, name) for name in ReplayRow.__struct_fields__})

@@ -6,10 +6,10 @@ from importlib import util
 
 import pytest
 
-from gateway.core.call import Key, Steer
-from gateway.core.conversation import Turn
-from gateway.core.decision_context import Evidence
-from gateway.core.decision_record import Basis
+from gateway.core.call import Key, RequestOptions
+from gateway.core.conversation import ConversationTurn
+from gateway.core.decision_context import DecisionContext
+from gateway.core.decision_record import DecisionRecord
 from gateway.routing.features import UnreadError
 from gateway.routing.replay_decision import Recorded
 from gateway.routing.rules import cel, conditions
@@ -26,11 +26,11 @@ KEY = Key(name="alice", tenant="acme", tags=("code",))
 def holds(expression: str) -> bool:
     made = world.rules(choices=[{"when": {"cel": expression}, "tier": "fast"}])
     seen = world.call(
-        "Prove that the integral of x^2 is what it is.", key=KEY, steer=Steer(tags=("draft",)),
+        "Prove that the integral of x^2 is what it is.", key=KEY, steer=RequestOptions(tags=("draft",)),
         chars=4_000, user_turns=3, tools=("read", "write"), images=2, files=1, json_schema=True,
     )  # fmt: skip
-    seen.turn = Turn(kind="side", task="title", client="codex")
-    view = made.view(seen, Evidence(at=AT))
+    seen.turn = ConversationTurn(kind="side", task="title", client="codex")
+    view = made.view(seen, DecisionContext(at=AT))
     bound(made, view)
     found = made.choices[0].test(view)
     assert not view.failed
@@ -193,7 +193,7 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.Monkey
 
 
 def recorded(tokens: int, language: str | None = None) -> Recorded:
-    basis = Basis(user_tokens=tokens, language=language, tools=("read",), more_tools=3)
+    basis = DecisionRecord(user_tokens=tokens, language=language, tools=("read",), more_tools=3)
     return Recorded(entry(asked="auto", basis=basis), basis)
 
 

@@ -8,8 +8,8 @@ import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.call import Key, Steer
-from gateway.core.conversation import Turn
+from gateway.core.call import Key, RequestOptions
+from gateway.core.conversation import ConversationTurn
 from gateway.routing.rules.compile import compile_rules
 from gateway.routing.rules.context import View
 from gateway.routing.rules.guards import bound
@@ -206,9 +206,9 @@ FLAGS: list[tuple[Json, Json, bool]] = [
     ({"key": "team-*"}, {"key": Key(name="team-a")}, True),
     ({"key": "alice"}, {"key": Key(name="alice")}, True),
     ({"key": ["bob", "carol"]}, {"key": Key(name="alice")}, False),
-    ({"tag": "draft"}, {"steer": Steer(tags=("draft",))}, True),
+    ({"tag": "draft"}, {"steer": RequestOptions(tags=("draft",))}, True),
     ({"tag": ["a", "b"]}, {"key": Key(name="k", tags=("b",))}, True),
-    ({"tag": "draft"}, {"steer": Steer(tags=("drafts",))}, False),
+    ({"tag": "draft"}, {"steer": RequestOptions(tags=("drafts",))}, False),
 ]
 
 
@@ -374,9 +374,9 @@ def test_a_kind_of_turn_and_a_client_are_what_the_wire_said() -> None:
         choices=[{"when": {"turn": "side", "client": "claude-*", "task": "title"}, "tier": "fast"}]
     )
     seen = world.call()
-    seen.turn = Turn(kind="side", task="title", client="claude-code")
+    seen.turn = ConversationTurn(kind="side", task="title", client="claude-code")
     assert made.choices[0].test(made.view(seen))
-    seen.turn = Turn(kind="main", client="claude-code")
+    seen.turn = ConversationTurn(kind="main", client="claude-code")
     assert not made.choices[0].test(made.view(seen))
 
 

@@ -4,11 +4,11 @@ from itertools import permutations
 
 import pytest
 
-from gateway.core.call import Key, Steer
+from gateway.core.call import Key, RequestOptions
 from tests.routing import world
 from tests.routing.world import Json
 
-SUPPORT = Steer(tags=("support",))
+SUPPORT = RequestOptions(tags=("support",))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_tag_that_a_guard_sets_is_seen_by_choices() -> None:
     ],
 )
 def test_a_key_limits_the_tags_that_its_client_sends(key: Key, tags: tuple[str, ...]) -> None:
-    seen = world.call(key=key, steer=Steer(tags=("a", "b")))
+    seen = world.call(key=key, steer=RequestOptions(tags=("a", "b")))
     for known in (world.router(), world.router([{"when": {"tag": "x"}, "no_cache": True}])):
         decision, _ = world.decided(known, seen)
         assert decision.tags == tags

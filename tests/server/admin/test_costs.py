@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from gateway.core import jsonio
-from gateway.core.ledger_rows import Attempt, Entry, Reprice
+from gateway.core.ledger_rows import AttemptRow, FinalRow, RepriceRow
 from gateway.ledger.journal import Journal
 from gateway.server.admin import costs, worker_thread
 from tests.e2e.upstream import PATIENCE, Upstream
@@ -27,7 +27,7 @@ COSTS, ENTRIES = "/admin/costs", "/admin/entries"
 DOORS = (COSTS, ENTRIES, f"{ENTRIES}/tg-1", "/admin/health")
 
 
-def write(world: World, *rows: Entry | Attempt | Reprice) -> None:
+def write(world: World, *rows: FinalRow | AttemptRow | RepriceRow) -> None:
     """Put rows into the journals of a gateway, as another process of it would."""
     journal = Journal(world.gateway.journal_folder)
     for row in rows:
@@ -156,7 +156,7 @@ def test_rows_are_lines_with_exact_money(world: World) -> None:
     assert [row["cost"] for row in found] == ["0.10", "0.000000000001", None]
     assert found[0]["tags"] == ["eu", "=x"]
     assert found[2]["tenant"] == "other", "an admin sees all"
-    fields = set(Entry.__struct_fields__) | {"kind", "repriced", "cursor"}
+    fields = set(FinalRow.__struct_fields__) | {"kind", "repriced", "cursor"}
     assert set(found[0]) == fields
 
 
@@ -199,7 +199,7 @@ def test_a_follower_misses_nothing(world: World) -> None:
     idle = get(world, f"{ENTRIES}?after={cursor}")
     assert (idle.content, idle.headers["x-tiergate-cursor"]) == (b"", cursor)
     write(world, entry("tg-late", at=1_700_000_000.0))
-    write(world, Reprice(id="tg-1", at=1_793_000_099.0, cost=Decimal("0.7"), price="later"))
+    write(world, RepriceRow(id="tg-1", at=1_793_000_099.0, cost=Decimal("0.7"), price="later"))
     found = {row["id"]: row for row in lines(get(world, f"{ENTRIES}?after={cursor}"))}
     assert found.keys() == {"tg-late", "tg-1"}
     assert (found["tg-1"]["cost"], found["tg-1"]["repriced"]) == ("0.7", 1_793_000_099.0)
@@ -257,7 +257,7 @@ def test_rows_are_chosen_by_status_and_conversation(world: World) -> None:
 
 
 def test_one_call_has_its_attempts(world: World) -> None:
-    lost = Attempt(
+    lost = AttemptRow(
         id="tg-1", attempt=1, at=1.5, provider="openai", model="m", problem="upstream_timeout",
         reserved=Decimal("0.25"),
     )  # fmt: skip

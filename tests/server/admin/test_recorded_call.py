@@ -1,7 +1,7 @@
 """One call for admins: the trace that `explain` prints, and its text only where that is kept."""
 
 from gateway.core import jsonio
-from gateway.core.decision import Step
+from gateway.core.decision import TraceStep
 from gateway.ledger.journal import Journal
 from gateway.runtime.reloader import Found, Text
 from tests.e2e.upstream import Upstream
@@ -30,7 +30,7 @@ def test_the_trace_of_a_call_is_that_of_the_route_endpoint(make: Make, upstream:
     told = _entries(world, id, "decision")
     asked = world.client.post("/v1/route", json=body).json()
     for one in (*told["trace"], *asked["trace"]):  # type: ignore[misc]  # JSON
-        assert one.keys() == {*Step.__struct_fields__}
+        assert one.keys() == {*TraceStep.__struct_fields__}
         one.pop("ms")
     assert told.pop("status") == 200
     assert told["rule"] == "<b>proofs</b>"
