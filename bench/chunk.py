@@ -17,8 +17,8 @@ import msgspec
 from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.events import End, Event, Finish, Start, TextDelta, UsageUpdate
 from gateway.core.usage import Usage
-from gateway.dialects import DIALECTS, Abroad, Asked, Telling
-from gateway.dialects.base import Body, Dialect, Watch
+from gateway.dialects import DIALECTS, ResponseContext, TranslatableRequest, Translation
+from gateway.dialects.base import Dialect, RequestBody, StreamInspector
 from gateway.dialects.translation import speech
 
 HOME = 3.0
@@ -29,7 +29,7 @@ ROUNDS = 40
 MISSED = 1
 
 _USAGE = Usage(input=900, output=CHUNKS)
-_TELLING = Telling(id="01chunk", created=1, model="model-1", label="0123456789abcdef")
+_TELLING = ResponseContext(id="01chunk", created=1, model="model-1", label="0123456789abcdef")
 _ASK = b'{"model":"model-1","stream":true,"max_tokens":9,"max_output_tokens":99,%s}'
 _ASKS = {
     "openai-chat": _ASK % b'"messages":[{"role":"user","content":"hi"}]',
@@ -132,15 +132,15 @@ def _round(client: Dialect, door: Dialect, sent: Stream, clock: Callable[[], flo
     return spent / CHUNKS * 1e6
 
 
-def _watch(client: Dialect, door: Dialect) -> Watch:
+def _watch(client: Dialect, door: Dialect) -> StreamInspector:
     body = _body(client)
     if client is door:
         return door.watch(body)
     telling = msgspec.structs.replace(_TELLING, prompt_tokens=9)
-    return Abroad(client, door, _request(client), telling).watch(body)
+    return Translation(client, door, _request(client), telling).watch(body)
 
 
-def _body(dialect: Dialect) -> Body:
+def _body(dialect: Dialect) -> RequestBody:
     raw = _ASKS[dialect.name]
     if dialect.read_at is None:
         return dialect.read(raw)
@@ -148,7 +148,7 @@ def _body(dialect: Dialect) -> Body:
 
 
 def _request(dialect: Dialect) -> CanonicalRequest:
-    return Asked(dialect, _body(dialect)).request
+    return TranslatableRequest(dialect, _body(dialect)).request
 
 
 def _as_google(frame: bytes) -> bytes:

@@ -21,7 +21,7 @@ from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
 from gateway.core.decision_context import DecisionContext
 from gateway.core.prompt import Prompt
-from gateway.dialects import OPENAI_CHAT, Asked
+from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.routing import features
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
@@ -172,7 +172,7 @@ def one(case: Case) -> str:
     if isinstance(case, Alone):
         return _ruled(case)
     read = OPENAI_CHAT.read(case.body)
-    asked = Asked(OPENAI_CHAT, read, case.router.fetches)
+    asked = TranslatableRequest(OPENAI_CHAT, read, case.router.fetches)
     call = features.read(read.prompt, OPENAI_CHAT.name, OPEN, NO_STEER, asked)
     return decide(case.router, call, OPENAI_CHAT)[0].source
 

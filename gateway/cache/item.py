@@ -11,7 +11,7 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError, invalid
 from gateway.core.jsonio import Json
-from gateway.dialects import Body
+from gateway.dialects import RequestBody
 from gateway.dialects.openai_responses.said import refers
 
 type Object = dict[str, Json]
@@ -37,7 +37,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
         return (self.provider, self.account) if self.kept else None
 
 
-def references(body: Body) -> list[str]:
+def references(body: RequestBody) -> list[str]:
     """The ids of items that a request names, in their order, each once. Raises ProblemError."""
     given = body.said.get("input")
     found: dict[str, None] = {}
@@ -62,7 +62,7 @@ def unknown(id: str) -> ProblemError:
 
 
 def expand(
-    body: Body, held: Mapping[str, Held], seat: tuple[str, str] | None = None
+    body: RequestBody, held: Mapping[str, Held], seat: tuple[str, str] | None = None
 ) -> list[bytes]:
     """The items of a request, each in place of its id but where who has the `seat` knows that."""
     given = body.said.get("input")

@@ -9,12 +9,12 @@ from gateway.cache.packed import Packed
 from gateway.core.call import Key
 from gateway.core.jsonio import Json
 from gateway.dialects.openai_chat import replay
-from gateway.dialects.tool_reasoning import Note
+from gateway.dialects.tool_reasoning import ReasoningNote
 from gateway.state import Store
 
 TTL = 3600.0
 """Seconds: a tool loop is a matter of minutes; a person may be asked in it."""
-_PACKED = Packed(Note)
+_PACKED = Packed(ReasoningNote)
 
 
 class Notes:
@@ -26,7 +26,7 @@ class Notes:
     def __init__(self, store: Store, *, secret: bytes) -> None:
         self._sealed = Sealed(store, secret=secret, kind="note")
 
-    async def find(self, key: Key, messages: list[dict[str, Json]]) -> Mapping[str, Note]:
+    async def find(self, key: Key, messages: list[dict[str, Json]]) -> Mapping[str, ReasoningNote]:
         """What was noted of calls in the messages of a request, oldest first."""
         ids = replay.wanted(messages)
         if not ids:
@@ -36,7 +36,7 @@ class Notes:
         notes = {id: _PACKED.read(data) for id, data in zip(ids, found, strict=True)}
         return {id: note for id, note in notes.items() if note is not None}
 
-    async def keep(self, key: Key, messages: list[dict[str, Json]], note: Note) -> None:
+    async def keep(self, key: Key, messages: list[dict[str, Json]], note: ReasoningNote) -> None:
         """Keep what was noted of the answer to a request with these messages."""
         name = self._name(key, replay.base(messages), next(iter(note.calls)))
         await self._sealed.put(name, _PACKED.write(note), TTL)

@@ -25,7 +25,7 @@ from gateway.core import jsonio, sse
 from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.core.jsonio import Json
-from gateway.dialects import OPENAI_RESPONSES, Body
+from gateway.dialects import OPENAI_RESPONSES, RequestBody
 from gateway.dialects.openai_responses.said import refers
 from gateway.dialects.openai_responses.telling import answer_id
 from gateway.state import Store
@@ -46,11 +46,11 @@ _TELLS = re.compile(
 class Chain(msgspec.Struct, frozen=True, kw_only=True):
     """A request with what came before it."""
 
-    body: Body
+    body: RequestBody
     """With the whole conversation."""
-    asked: Body
+    asked: RequestBody
     """The same for labs of other dialects: the gateway keeps in their place."""
-    own: Body | None = None
+    own: RequestBody | None = None
     """As the client wrote it: for whoever has the earlier answer."""
     provider: str | None = None
     account: str | None = None
@@ -81,7 +81,7 @@ class Responses:
         self._items = Sealed(store, secret=secret, kind="item")
         self._ttl = ttl
 
-    async def read(self, key: Key, body: Body) -> Chain:
+    async def read(self, key: Key, body: RequestBody) -> Chain:
         """What a request asks, and all that came before.
 
         Raises ProblemError: not_found, invalid_request.
@@ -115,7 +115,14 @@ class Responses:
         )
 
     async def keep(
-        self, key: Key, body: Body, response: bytes, provider: str, account: str, *, kept: bool
+        self,
+        key: Key,
+        body: RequestBody,
+        response: bytes,
+        provider: str,
+        account: str,
+        *,
+        kept: bool,
     ) -> None:
         """Keep the answer to `body`, the whole conversation; `kept`: its provider keeps it too."""
         value = _object(response)
@@ -220,7 +227,7 @@ class Tape:
             return None  # of a shape that no answer has: nothing to keep
 
 
-def keeps(body: Body) -> bool:
+def keeps(body: RequestBody) -> bool:
     """Whether the answer to a request is to be kept: the API does so unless it is told not to."""
     return body.said.get("store") is not False and body.said.get("background") is not True
 
@@ -233,14 +240,14 @@ def missing(message: str, param: str) -> ProblemError:
     return ProblemError(Problem(kind="not_found", message=message, param=param, body=body))
 
 
-def _bound(body: Body) -> bool:
+def _bound(body: RequestBody) -> bool:
     """Whether part of the conversation is known to the provider alone."""
     given = body.said.get("input")
     listed = given if isinstance(given, list) else []
     return any(body.said.get(name) is not None for name in _BOUND) or any(map(refers, listed))
 
 
-def _with(body: Body, found: list[bytes], *gone: str) -> Body:
+def _with(body: RequestBody, found: list[bytes], *gone: str) -> RequestBody:
     """A request with the items that it stands for, and without members."""
     joined = b"[" + b",".join(found) + b"]"
     members = {name: raw for name, raw in body.members.items() if name not in gone}
@@ -272,12 +279,12 @@ def _earlier(entry: _Entry) -> dict[str, Held]:
     return items.by_id(items.cut(entry.input), entry.provider, entry.account, kept=False)
 
 
-def _input(body: Body) -> bytes:
+def _input(body: RequestBody) -> bytes:
     """The input of a request as a list of items."""
     return b"[" + b",".join(items.expand(body, {})) + b"]"
 
 
-def _without(body: Body, name: str) -> Body:
+def _without(body: RequestBody, name: str) -> RequestBody:
     return body.without(name) if name in body.members else body
 
 

@@ -14,7 +14,7 @@ from gateway.core.call import OPEN, RequestOptions
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ProblemError
 from gateway.core.loss import Loss
-from gateway.dialects import OPENAI_CHAT, Asked
+from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.routing import explain, features
 from gateway.routing.router import decide
 
@@ -80,7 +80,7 @@ type _Decided = tuple[Decision, Plan, list[tuple[Loss, ...]]]
 
 def _decide(session: Session, body: bytes, steer: RequestOptions) -> _Decided:
     read = OPENAI_CHAT.read(body)
-    asked = Asked(OPENAI_CHAT, read, session.site.router.fetches)
+    asked = TranslatableRequest(OPENAI_CHAT, read, session.site.router.fetches)
     seen = features.read(read.prompt, OPENAI_CHAT.name, OPEN, steer, asked)
     decision, plan = decide(session.site.router, seen, OPENAI_CHAT)
     return decision, plan, explain.losses(OPENAI_CHAT, read, asked, plan)

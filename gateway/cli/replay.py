@@ -14,7 +14,7 @@ from gateway.cli.terminal import Column, draw, number, usd
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError
 from gateway.core.logged import ReplayRow
-from gateway.dialects import Asked
+from gateway.dialects import TranslatableRequest
 from gateway.evaluation.replay import chart, report
 from gateway.evaluation.replay.replay import Text, Walk
 from gateway.evaluation.replay.totals import Changed, Group, Outcome, Sums
@@ -156,7 +156,7 @@ def _texts(books: Books, fetches: frozenset[str]) -> Text | None:
             body = seen.client.read(found.prompt.encode())
         except ProblemError:  # something of it was struck out
             return None
-        told = Asked(seen.client, body, fetches)
+        told = TranslatableRequest(seen.client, body, fetches)
         call = features.read(body.prompt, row.dialect, seen.key, seen.steer, told)
         call.turn = seen.turn
         return call

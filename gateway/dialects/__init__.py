@@ -2,13 +2,19 @@
 
 from gateway.dialects import anthropic_messages, gemini, openai_chat, openai_responses
 from gateway.dialects.anthropic_messages import DIALECT as ANTHROPIC_MESSAGES
-from gateway.dialects.base import Body, Dialect, Glance, Watch, Written
+from gateway.dialects.base import (
+    Dialect,
+    RequestBody,
+    ResponseSummary,
+    StreamInspector,
+    WrittenBody,
+)
 from gateway.dialects.gemini import DIALECT as GEMINI
-from gateway.dialects.media_urls import Fetched
+from gateway.dialects.media_urls import FetchedMedia
 from gateway.dialects.openai_chat import DIALECT as OPENAI_CHAT
 from gateway.dialects.openai_responses import DIALECT as OPENAI_RESPONSES
-from gateway.dialects.speech import Telling
-from gateway.dialects.translation import Abroad, Asked, sayable
+from gateway.dialects.speech import ResponseContext
+from gateway.dialects.translation import TranslatableRequest, Translation, sayable
 
 DIALECTS = {
     dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES, GEMINI)
@@ -35,14 +41,14 @@ __all__ = [
     "OPENAI_CHAT",
     "OPENAI_RESPONSES",
     "OPERATIONS",
-    "Abroad",
-    "Asked",
-    "Body",
     "Dialect",
-    "Fetched",
-    "Glance",
-    "Telling",
-    "Watch",
-    "Written",
+    "FetchedMedia",
+    "RequestBody",
+    "ResponseContext",
+    "ResponseSummary",
+    "StreamInspector",
+    "TranslatableRequest",
+    "Translation",
+    "WrittenBody",
     "sayable",
 ]

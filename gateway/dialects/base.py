@@ -10,19 +10,24 @@ from gateway.core.errors import Problem
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import Usage
-from gateway.dialects.body import UNWRITTEN, Body, Glance, Written
-from gateway.dialects.conversation_start import NOTHING, Opening
-from gateway.dialects.speech import Speech
+from gateway.dialects.body import UNWRITTEN, RequestBody, ResponseSummary, WrittenBody
+from gateway.dialects.conversation_start import NOTHING, ConversationStart
+from gateway.dialects.speech import TranslationFunctions
 
-__all__ = ["Body", "Dialect", "Glance", "Watch", "Written"]
+__all__ = ["Dialect", "RequestBody", "ResponseSummary", "StreamInspector", "WrittenBody"]
 
 
-class Watches(Protocol):
+class StreamInspectorFactory(Protocol):
     """Begins to watch the stream that answers a request."""
 
     def __call__(
-        self, body: Body, written: Written = UNWRITTEN, /, *, finish_optional: bool = False
-    ) -> "Watch":
+        self,
+        body: RequestBody,
+        written: WrittenBody = UNWRITTEN,
+        /,
+        *,
+        finish_optional: bool = False,
+    ) -> "StreamInspector":
         """Watch the stream that answers `body`, which the provider got as `written`.
 
         `finish_optional`: it may end without a reason why.
@@ -30,7 +35,7 @@ class Watches(Protocol):
         ...
 
 
-class Watch(Protocol):
+class StreamInspector(Protocol):
     """A stream on its way to the client in the same dialect: bytes in, the same bytes out.
 
     Frames before the first content are held, so that another target can still take over.
@@ -107,12 +112,12 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Headers that a provider wants, where the client sends none of that name."""
     features: frozenset[str]
     """Members that change what the answer is: a target that refuses one is skipped."""
-    read: Callable[[bytes], Body]
+    read: Callable[[bytes], RequestBody]
     """Raises ProblemError where the body is not a request of this dialect."""
-    write: Callable[[Body, Target], Written]
-    glance: Callable[[bytes], Glance]
-    watch: Watches
-    asks_usage: Callable[[Body], bool]
+    write: Callable[[RequestBody, Target], WrittenBody]
+    glance: Callable[[bytes], ResponseSummary]
+    watch: StreamInspectorFactory
+    asks_usage: Callable[[RequestBody], bool]
     """Whether the client wants usage told in a stream."""
     fold: Callable[[bytes], bytes]
     """A recorded stream as the whole answer that says the same."""
@@ -142,13 +147,13 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """A sign of life in a stream that its SDKs ignore."""
     comments: bool = True
     """Whether its SDKs skip a comment after the end of a stream."""
-    read_at: Callable[[bytes, str], Body] | None = None
+    read_at: Callable[[bytes, str], RequestBody] | None = None
     """Reads a body whose request stands in part in its URL."""
-    opening: Callable[[Body], Opening] = lambda _: NOTHING
+    opening: Callable[[RequestBody], ConversationStart] = lambda _: NOTHING
     """How the conversation of a request begins."""
-    speech: Speech | None = None
+    speech: TranslationFunctions | None = None
     """How it is translated to and from others; None where it is not."""
 
-    def asked(self, call: Call) -> Body:
+    def asked(self, call: Call) -> RequestBody:
         """The body of a call. Raises ProblemError as `read` does."""
         return self.read(call.body) if self.read_at is None else self.read_at(call.body, call.path)

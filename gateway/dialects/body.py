@@ -10,7 +10,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.usage import Usage
 
 
-class Later:
+class LazyObject:
     """An object of which the large members that are known are read when they are asked for."""
 
     __slots__ = ("_raw", "_value", "said")
@@ -29,37 +29,37 @@ class Later:
         return self._value
 
 
-class Body(msgspec.Struct, frozen=True):
+class RequestBody(msgspec.Struct, frozen=True):
     """A request body, read once."""
 
     raw: bytes
     """As the client sent it: the truth."""
     members: Members
-    given: dict[str, Json] | Later
+    given: dict[str, Json] | LazyObject
     prompt: Prompt
 
     @property
     def value(self) -> dict[str, Json]:
         """What it says."""
         given = self.given
-        return given.value if isinstance(given, Later) else given
+        return given.value if isinstance(given, LazyObject) else given
 
     @property
     def said(self) -> dict[str, Json]:
         """The same, but for the inner parts of tools: enough for who looks at all the rest."""
         given = self.given
-        return given.said if isinstance(given, Later) else given
+        return given.said if isinstance(given, LazyObject) else given
 
-    def without(self, name: str) -> "Body":
+    def without(self, name: str) -> "RequestBody":
         """The same body, but for a member."""
         members = {one: part for one, part in self.members.items() if one != name}
         raw = jsonio.join(members)
         said = {one: value for one, value in self.said.items() if one != name}
-        given = Later(raw, said) if isinstance(self.given, Later) else said
-        return Body(raw, members, given, self.prompt)
+        given = LazyObject(raw, said) if isinstance(self.given, LazyObject) else said
+        return RequestBody(raw, members, given, self.prompt)
 
 
-class Written(msgspec.Struct, frozen=True):
+class WrittenBody(msgspec.Struct, frozen=True):
     """A body for one target, and what it could not say."""
 
     body: bytes
@@ -70,7 +70,7 @@ class Written(msgspec.Struct, frozen=True):
     """True if the gateway asks for usage in a stream whose client does not."""
 
 
-UNWRITTEN = Written(b"")
+UNWRITTEN = WrittenBody(b"")
 """A body that asks for nothing beside what its client does."""
 
 
@@ -79,7 +79,7 @@ def response_id(value: Json) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-class Glance(msgspec.Struct, frozen=True, kw_only=True):
+class ResponseSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What accounting needs of a whole answer."""
 
     usage: Usage | None = None

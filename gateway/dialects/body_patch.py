@@ -7,30 +7,30 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.loss import Loss
 from gateway.core.target import Target
-from gateway.dialects.base import Body, Written
+from gateway.dialects.base import RequestBody, WrittenBody
 
 type Action = Literal["dropped", "approximated", "clamped"]
 
 
-def unchanged(body: Body) -> bytes:
+def unchanged(body: RequestBody) -> bytes:
     """The client's own bytes, where no name stands twice: of such the last alone goes on."""
     raw = body.raw
     return jsonio.join(body.members) if jsonio.repeats(raw, body.members) else raw
 
 
-def named(body: Body, model: str, more: jsonio.Members | None = None) -> bytes:
+def named(body: RequestBody, model: str, more: jsonio.Members | None = None) -> bytes:
     """The same for a model, by its own name; with `more` members, none of which it has."""
     if body.prompt.model != model:
         more = {"model": msgspec.Raw(jsonio.dumps(model)), **(more or {})}
     return jsonio.join({**body.members, **more}) if more else unchanged(body)
 
 
-class Edit:
+class BodyPatch:
     """One body on its way to one target."""
 
     __slots__ = ("_members", "body", "losses")
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: RequestBody) -> None:
         self.body = body
         self.losses: list[Loss] = []
         self._members: jsonio.Members | None = None
@@ -84,11 +84,11 @@ class Edit:
         self.remove(name)
         self.lose(name, "dropped", why)
 
-    def done(self) -> Written:
+    def done(self) -> WrittenBody:
         """The body: the client's own bytes where nothing changed and no name stands twice."""
         if self._members is None:
-            return Written(unchanged(self.body), tuple(self.losses))
-        return Written(jsonio.join(self._members), tuple(self.losses))
+            return WrittenBody(unchanged(self.body), tuple(self.losses))
+        return WrittenBody(jsonio.join(self._members), tuple(self.losses))
 
     def _copy(self) -> jsonio.Members:
         if self._members is None:

@@ -35,35 +35,35 @@ CHAT, RESPONSES, MESSAGES, GEMINI = (
 )  # fmt: skip
 
 
-class Rule(msgspec.Struct, frozen=True):
+class FieldRule(msgspec.Struct, frozen=True):
     """What becomes of a field in one dialect, and why or how."""
 
     way: Way
     why: str = ""
 
 
-_MAPPED = Rule("mapped")
+_MAPPED = FieldRule("mapped")
 
 
-def _near(how: str) -> Rule:
-    return Rule("approximated", how)
+def _near(how: str) -> FieldRule:
+    return FieldRule("approximated", how)
 
 
-def _drop(why: str = "has no such control") -> Rule:
-    return Rule("dropped", why)
+def _drop(why: str = "has no such control") -> FieldRule:
+    return FieldRule("dropped", why)
 
 
-def _no(why: str) -> Rule:
-    return Rule("refused", why)
+def _no(why: str) -> FieldRule:
+    return FieldRule("refused", why)
 
 
-def _to(**ways: Rule) -> dict[str, Rule]:
+def _to(**ways: FieldRule) -> dict[str, FieldRule]:
     """Rules by dialect; what is not named is mapped."""
     words = {"chat": CHAT, "responses": RESPONSES, "messages": MESSAGES, "gemini": GEMINI}
     return {name: ways.get(word, _MAPPED) for word, name in words.items()}
 
 
-def _all(rule: Rule) -> dict[str, Rule]:
+def _all(rule: FieldRule) -> dict[str, FieldRule]:
     """One rule for every dialect."""
     return dict.fromkeys((CHAT, RESPONSES, MESSAGES, GEMINI), rule)
 
@@ -71,7 +71,7 @@ def _all(rule: Rule) -> dict[str, Rule]:
 _LATER = "is said within the next user turn: a later system turn may not stand there"
 _IDS = "a file that was uploaded to one provider is unknown to another"
 
-FIELDS: Mapping[str, Mapping[str, Rule]] = {
+FIELDS: Mapping[str, Mapping[str, FieldRule]] = {
     "system": _to(),
     "later_system": _to(messages=_near(_LATER), gemini=_near(_LATER)),
     "turn_name": _to(
@@ -179,7 +179,7 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
 
 _TOOL = "does not have this tool of another provider"
 
-OTHERS: Mapping[str, Rule] = {
+OTHERS: Mapping[str, FieldRule] = {
     "audio": _no("gives no audio"),
     "modalities": _no("gives text only"),
     "prediction": _no("takes no predicted output"),

@@ -17,7 +17,7 @@ _ID = re.compile(
 """A name that is made for one thing; people's own are words, and stand for many conversations."""
 
 
-class Opening(msgspec.Struct, frozen=True):
+class ConversationStart(msgspec.Struct, frozen=True):
     """The beginning of a conversation as one request has it."""
 
     system: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Opening(msgspec.Struct, frozen=True):
     """Whom the client says that it asks for."""
 
 
-NOTHING = Opening()
+NOTHING = ConversationStart()
 
 
 def system(texts: Sequence[str]) -> tuple[str, ...]:

@@ -15,8 +15,8 @@ from gateway.core.events import End, Event, Failed, Opaque, UsageUpdate
 from gateway.core.jsonio import Json, JsonError
 from gateway.core.target import Target
 from gateway.core.usage import Usage, count
-from gateway.dialects.body import Body, Glance
-from gateway.dialects.speech import Said, Speech, Telling
+from gateway.dialects.body import RequestBody, ResponseSummary
+from gateway.dialects.speech import EncodedRequest, ResponseContext, TranslationFunctions
 
 OPERATION = "count_tokens"
 _TOKENS = "tokens"
@@ -25,20 +25,20 @@ _FREE = Usage(input=0, output=0)
 
 
 def speech(
-    own: Speech,
+    own: TranslationFunctions,
     members: Collection[str],
     *,
     member: str,
     counted: Callable[[int], bytes],
     wrap: Callable[[dict[str, Json], Target], dict[str, Json]] = lambda value, _: value,
-) -> Speech:
+) -> TranslationFunctions:
     """How counts of a dialect are translated to and from others.
 
     `own` translates its requests, of which the `members` have tokens; `member` of an answer is the
     number, which `counted` writes. `wrap` puts a request into the form that is counted.
     """
 
-    def encode(request: CanonicalRequest, target: Target) -> Said:
+    def encode(request: CanonicalRequest, target: Target) -> EncodedRequest:
         said = own.encode(request, target)
         value = {name: said.value[name] for name in said.value if name in members}
         return msgspec.structs.replace(said, value=wrap(value, target))
@@ -49,7 +49,7 @@ def speech(
             return [Failed(_MISSING)]
         return [Opaque(kind=_TOKENS, source=tokens), UsageUpdate(_FREE), End()]
 
-    def tell(events: Iterable[Event], _: Telling) -> bytes:
+    def tell(events: Iterable[Event], _: ResponseContext) -> bytes:
         return counted(next(one.source for one in events if isinstance(one, Opaque)))
 
     return msgspec.structs.replace(
@@ -57,8 +57,10 @@ def speech(
     )
 
 
-def _plain(decode: Callable[[Body], CanonicalRequest]) -> Callable[[Body], CanonicalRequest]:
-    def plain(body: Body) -> CanonicalRequest:
+def _plain(
+    decode: Callable[[RequestBody], CanonicalRequest],
+) -> Callable[[RequestBody], CanonicalRequest]:
+    def plain(body: RequestBody) -> CanonicalRequest:
         asked = decode(body)
         return CanonicalRequest(
             turns=asked.turns,
@@ -73,11 +75,13 @@ def _plain(decode: Callable[[Body], CanonicalRequest]) -> Callable[[Body], Canon
     return plain
 
 
-def glance(body: bytes, member: str, problem: Callable[[bytes], Glance]) -> Glance:
+def glance(
+    body: bytes, member: str, problem: Callable[[bytes], ResponseSummary]
+) -> ResponseSummary:
     """Read an answer, of which a `member` is the number; `problem` reads one without."""
     if number(body, member) is not None:
-        return Glance(usage=_FREE, complete=True)
-    return Glance(problem=problem(body).problem or _MISSING)
+        return ResponseSummary(usage=_FREE, complete=True)
+    return ResponseSummary(problem=problem(body).problem or _MISSING)
 
 
 def number(body: bytes, member: str) -> int | None:

@@ -20,7 +20,7 @@ DONE = "stop"
 _VECTOR = "embedding"
 
 
-class Wanted(CanonicalRequest, frozen=True, kw_only=True):
+class EmbeddingsRequest(CanonicalRequest, frozen=True, kw_only=True):
     """A request for embeddings."""
 
     dimensions: int | None = None
@@ -30,9 +30,9 @@ class Wanted(CanonicalRequest, frozen=True, kw_only=True):
     """The client asked for one vector, not for a list of them."""
 
 
-def wanted(request: CanonicalRequest | None) -> Wanted:
+def wanted(request: CanonicalRequest | None) -> EmbeddingsRequest:
     """A request that is known to be for embeddings. Raises TypeError for any other."""
-    if not isinstance(request, Wanted):
+    if not isinstance(request, EmbeddingsRequest):
         raise TypeError("not a request for embeddings")
     return request
 

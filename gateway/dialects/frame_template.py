@@ -18,7 +18,7 @@ _PADDED = re.compile(rb'"obfuscation":[ ]?"')
 _PROBES = ((b"", b""), (b"a", b""), (b"bcdefgh", b"ij"), (b"", b"k"))
 
 
-class Form:
+class FrameTemplate:
     """What stands before the text, between it and one that does not count, and behind both."""
 
     __slots__ = ("_before", "_behind", "_between", "_round")
@@ -56,7 +56,7 @@ def learn(
     hole: re.Pattern[bytes],
     amount: Callable[[bytes], int],
     plain: Callable[[bytes], bool],
-) -> Form | None:
+) -> FrameTemplate | None:
     """The form of a frame whose text follows `hole`; None where it has none.
 
     That what stands there is counted, all of it and nothing else, is tried: `amount` of a payload
@@ -72,7 +72,7 @@ def learn(
     if (padded := _PADDED.search(behind)) is not None:
         between, behind = behind[: padded.end()], behind[padded.end() :]
         behind = behind[behind.find(b'"') :]
-    form = Form(data[:begin], between, behind)
+    form = FrameTemplate(data[:begin], between, behind)
     tries = [form.write(*probe) for probe in _PROBES]
     try:
         told = [amount(one[one.index(b"data:") + 5 :]) for one in tries]

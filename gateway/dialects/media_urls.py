@@ -16,7 +16,7 @@ from gateway.core.canonical_request import CanonicalRequest, Media, Part, ToolRe
 from gateway.core.jsonio import Json
 from gateway.core.target import Provider
 from gateway.dialects import compatibility, reasoning_state
-from gateway.dialects.base import Body
+from gateway.dialects.base import RequestBody
 from gateway.dialects.gemini import wire
 
 type Object = dict[str, Json]
@@ -30,7 +30,7 @@ _INNER = ("content", "parts", "output", "functionResponse", "function_response")
 """Members within turns and parts that hold further parts."""
 
 
-class Fetched(msgspec.Struct, frozen=True):
+class FetchedMedia(msgspec.Struct, frozen=True):
     """What stood at a URL."""
 
     type: str
@@ -45,9 +45,9 @@ class Fetched(msgspec.Struct, frozen=True):
 
 
 _STAND_INS = {
-    "image": Fetched("image/png", "AAAA"),
-    "file": Fetched("application/pdf", "AAAA"),
-    "audio": Fetched("audio/wav", "AAAA"),
+    "image": FetchedMedia("image/png", "AAAA"),
+    "file": FetchedMedia("application/pdf", "AAAA"),
+    "audio": FetchedMedia("audio/wav", "AAAA"),
 }
 """What a plan is made with: by kind, whatever it will be."""
 
@@ -83,7 +83,7 @@ def name(request: CanonicalRequest, part: Media) -> str:
     return f"{request.names.get('turns', 'messages')}.{part.kind}"
 
 
-def filled(request: CanonicalRequest, fetched: Mapping[str, Fetched]) -> CanonicalRequest:
+def filled(request: CanonicalRequest, fetched: Mapping[str, FetchedMedia]) -> CanonicalRequest:
     """A request with what was fetched in place of its URL."""
     turns = tuple(
         msgspec.structs.replace(turn, parts=tuple(_fill(part, fetched) for part in turn.parts))
@@ -92,7 +92,7 @@ def filled(request: CanonicalRequest, fetched: Mapping[str, Fetched]) -> Canonic
     return msgspec.structs.replace(request, turns=turns)
 
 
-def home(body: Body, fetched: Mapping[str, Fetched]) -> Body:
+def home(body: RequestBody, fetched: Mapping[str, FetchedMedia]) -> RequestBody:
     """A body with what was fetched in place of its URL; all other bytes stay as they are."""
     for member in _MEMBERS:
         if member not in body.members:
@@ -103,7 +103,7 @@ def home(body: Body, fetched: Mapping[str, Fetched]) -> Body:
             continue
         members = {**body.members, member: msgspec.Raw(fixed)}
         value = {**body.value, member: jsonio.loads(fixed)}
-        body = Body(jsonio.join(members), members, value, body.prompt)
+        body = RequestBody(jsonio.join(members), members, value, body.prompt)
     return body
 
 
@@ -133,14 +133,14 @@ def _needs(part: Media, door: str, provider: Provider) -> bool:
     return refused or provider.media == "data"
 
 
-def _fill(part: Part, fetched: Mapping[str, Fetched]) -> Part:
+def _fill(part: Part, fetched: Mapping[str, FetchedMedia]) -> Part:
     if isinstance(part, ToolResult):
         inner = tuple(_filled(it, fetched) if isinstance(it, Media) else it for it in part.parts)
         return msgspec.structs.replace(part, parts=inner)
     return _filled(part, fetched) if isinstance(part, Media) else part
 
 
-def _filled(part: Media, fetched: Mapping[str, Fetched]) -> Media:
+def _filled(part: Media, fetched: Mapping[str, FetchedMedia]) -> Media:
     found = fetched.get(part.url or "")
     if found is None:
         return part
@@ -153,7 +153,7 @@ def _filled(part: Media, fetched: Mapping[str, Fetched]) -> Media:
 class _Home:
     """The parts of one body, in the words of any of the four dialects."""
 
-    def __init__(self, fetched: Mapping[str, Fetched]) -> None:
+    def __init__(self, fetched: Mapping[str, FetchedMedia]) -> None:
         self._fetched = fetched
 
     def fix(self, raw: bytes, value: Json) -> bytes:
@@ -191,7 +191,7 @@ class _Home:
             case _:
                 return self._pointer(part)
 
-    def _find(self, url: Json) -> Fetched | None:
+    def _find(self, url: Json) -> FetchedMedia | None:
         return self._fetched.get(url) if isinstance(url, str) else None
 
     def _link(self, kind: str, held: Json) -> Object | None:
@@ -226,7 +226,7 @@ class _Home:
         return {wire.spelled(part, "fileData"): None, "inlineData": data}
 
 
-def _named(file: Object, found: Fetched) -> Object:
+def _named(file: Object, found: FetchedMedia) -> Object:
     """A file as data, which must have a name."""
     name = file.get("filename") or "document.pdf"
     return {"filename": name, "file_data": found.url}

@@ -11,8 +11,8 @@ from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.core.jsonio import Json, JsonError, Members
 from gateway.core.prompt import Prompt
-from gateway.dialects.base import Body
-from gateway.dialects.body import Later
+from gateway.dialects.base import RequestBody
+from gateway.dialects.body import LazyObject
 
 _LONG = 4_096
 """Bytes of a member from which on it is worth to know it."""
@@ -60,7 +60,7 @@ class _Known:
 _known = _Known()
 
 
-def parse(raw: bytes, prompt: Read, long: str = "") -> Body:
+def parse(raw: bytes, prompt: Read, long: str = "") -> RequestBody:
     """Read a body, its prompt by `prompt`. Raises ProblemError: invalid_json, invalid_request.
 
     `long` names a member that may be known from before.
@@ -74,7 +74,7 @@ def parse(raw: bytes, prompt: Read, long: str = "") -> Body:
     data = bytes(memoryview(part))
     outline = _known.find(data)
     if outline is not None and (said := _said(members, long, outline)) is not None:
-        return Body(raw, members, Later(raw, said), prompt(said, members))
+        return RequestBody(raw, members, LazyObject(raw, said), prompt(said, members))
     body = _whole(raw, prompt, members)
     listed = body.value[long]
     if outline is None and isinstance(listed, list) and _known.again(data):
@@ -84,7 +84,7 @@ def parse(raw: bytes, prompt: Read, long: str = "") -> Body:
     return body
 
 
-def _whole(raw: bytes, prompt: Read, members: Members | None) -> Body:
+def _whole(raw: bytes, prompt: Read, members: Members | None) -> RequestBody:
     try:
         value = jsonio.loads(raw)
         if not isinstance(value, dict):
@@ -93,7 +93,7 @@ def _whole(raw: bytes, prompt: Read, members: Members | None) -> Body:
     except JsonError as error:
         message = f"The request body is not valid JSON: {error}."
         raise ProblemError(Problem(kind="invalid_json", message=message)) from None
-    return Body(raw, members, value, prompt(value, members))
+    return RequestBody(raw, members, value, prompt(value, members))
 
 
 def _cut(raw: bytes) -> Members | None:

@@ -14,8 +14,8 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
 from gateway.dialects import maker
-from gateway.dialects.base import Body
-from gateway.dialects.body_patch import Edit
+from gateway.dialects.base import RequestBody
+from gateway.dialects.body_patch import BodyPatch
 
 type Object = dict[str, Json]
 type Fix = Callable[[bytes, Json], bytes | None]
@@ -27,12 +27,12 @@ _NULL = msgspec.Raw(b"null")
 _ITEMS = jsonio.reader(list[msgspec.Raw])
 
 
-def holds(body: Body) -> bool:
+def holds(body: RequestBody) -> bool:
     """Whether a body may hold a label: one without the mark of them holds none."""
     return _MARK in body.raw
 
 
-class Seals:
+class ReasoningLabels:
     """The labels in one request, and what they are to one target."""
 
     __slots__ = ("_mine", "lost")
@@ -59,16 +59,16 @@ class Seals:
         return ""
 
 
-def edit(body: Body, member: str, seals: Seals, fix: Fix) -> Edit:
+def edit(body: RequestBody, member: str, seals: ReasoningLabels, fix: Fix) -> BodyPatch:
     """A body on its way, its `member` fixed; what is taken out is named as a loss."""
     raw = bytes(memoryview(body.members.get(member, _NULL)))
     fixed = fix(raw, body.said.get(member))
     if fixed is raw:
-        return Edit(body)
+        return BodyPatch(body)
     fixed = fixed or b"[]"
     members = {**body.members, member: msgspec.Raw(fixed)}
     value = {**body.value, member: jsonio.loads(fixed)}
-    found = Edit(Body(jsonio.join(members), members, value, body.prompt))
+    found = BodyPatch(RequestBody(jsonio.join(members), members, value, body.prompt))
     if seals.lost:
         found.lose(f"{member}.reasoning", "dropped", _WHY)
     return found

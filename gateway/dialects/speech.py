@@ -18,10 +18,10 @@ from gateway.core.events import Event
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.target import Target
-from gateway.dialects.body import Body
+from gateway.dialects.body import RequestBody
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class EncodedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request in another dialect than it came in."""
 
     value: dict[str, Json]
@@ -32,7 +32,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     """What this body could not say beyond the rules of dialects.compatibility."""
 
 
-class Telling(msgspec.Struct, frozen=True, kw_only=True):
+class ResponseContext(msgspec.Struct, frozen=True, kw_only=True):
     """What telling an answer depends on beside its events."""
 
     id: str
@@ -76,14 +76,14 @@ class Encoder(Protocol):
         ...
 
 
-class Speech(msgspec.Struct, frozen=True, kw_only=True):
+class TranslationFunctions(msgspec.Struct, frozen=True, kw_only=True):
     """The six functions of one dialect."""
 
-    decode: Callable[[Body], CanonicalRequest]
+    decode: Callable[[RequestBody], CanonicalRequest]
     """Raises ProblemError, invalid_request with the field, for what is no request at all."""
-    encode: Callable[[CanonicalRequest, Target], Said]
+    encode: Callable[[CanonicalRequest, Target], EncodedRequest]
     events: Callable[[bytes], list[Event]]
     """Never raises: what is no answer is a Failed."""
-    tell: Callable[[Iterable[Event], Telling], bytes]
+    tell: Callable[[Iterable[Event], ResponseContext], bytes]
     decoder: Callable[[], Decoder]
-    encoder: Callable[[Telling], Encoder]
+    encoder: Callable[[ResponseContext], Encoder]

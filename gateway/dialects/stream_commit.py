@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from gateway.core import jsonio, sse
 from gateway.core.errors import Problem
 from gateway.core.usage import Usage
-from gateway.dialects.frame_template import Form, learn
+from gateway.dialects.frame_template import FrameTemplate, learn
 
 DONE = b"[DONE]"
 """The end of Chat Completions streams, which some hosts send in other dialects too."""
@@ -18,7 +18,7 @@ MOST_FRAME = 32_000_000
 """Bytes of one frame: images in answers take some millions."""
 
 
-class Held(ABC):
+class StreamBuffer(ABC):
     """The state of one stream; see Watch. A dialect says what a frame means in `_read`."""
 
     __slots__ = (
@@ -40,7 +40,7 @@ class Held(ABC):
         self._whole = sse.FrameSplitter()
         self._held: list[bytes] = []
         """Bytes before the first content. The attempt that feeds the stream bounds them."""
-        self._form: Form | None = None
+        self._form: FrameTemplate | None = None
         """Of a frame before."""
         self._strange = 0
         """Frames since one of that form."""

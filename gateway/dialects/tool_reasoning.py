@@ -17,7 +17,13 @@ from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Part
 from gateway.core.errors import Problem
 from gateway.core.events import Event, ReasoningDelta, ReasoningEnd, TextDelta, ToolEnd, ToolStart
 from gateway.core.usage import Usage
-from gateway.dialects.base import Body, Dialect, Glance, Watch, Written
+from gateway.dialects.base import (
+    Dialect,
+    RequestBody,
+    ResponseSummary,
+    StreamInspector,
+    WrittenBody,
+)
 from gateway.dialects.body import UNWRITTEN
 from gateway.dialects.speech import Decoder
 from gateway.dialects.stream_commit import STOP
@@ -28,7 +34,7 @@ GONE = ("previous_response", "previous response", "item with id")
 """One that is named an answer or an item which it does not have says one of these."""
 
 
-class Kept(msgspec.Struct, frozen=True):
+class KeptReasoning(msgspec.Struct, frozen=True):
     """A thought, as its maker wants it back."""
 
     text: str
@@ -38,14 +44,14 @@ class Kept(msgspec.Struct, frozen=True):
     """Text of the answer stood before it."""
 
 
-class Called(msgspec.Struct, frozen=True):
+class ToolCallReasoning(msgspec.Struct, frozen=True):
     """What belongs to one call: the thoughts right before it, and a state that hangs on it."""
 
-    thoughts: tuple[Kept, ...] = ()
+    thoughts: tuple[KeptReasoning, ...] = ()
     state: str | None = None
 
 
-class Note(msgspec.Struct, frozen=True, kw_only=True):
+class ReasoningNote(msgspec.Struct, frozen=True, kw_only=True):
     """What belongs to the calls of one answer, and who made it."""
 
     maker: str
@@ -53,11 +59,11 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     model: str
     account: str
-    calls: dict[str, Called]
+    calls: dict[str, ToolCallReasoning]
     """By id, in their order."""
 
 
-class Hears(Protocol):
+class EventListener(Protocol):
     """Whoever is told the events of an answer."""
 
     def hear(self, event: Event) -> None:
@@ -65,19 +71,19 @@ class Hears(Protocol):
         ...
 
 
-class Ear:
+class ReasoningRecorder:
     """Listens to one answer."""
 
     __slots__ = ("_calls", "_late", "_open", "_pieces", "_spoke", "_states", "_thoughts", "note")
 
-    def __init__(self, note: Note) -> None:
+    def __init__(self, note: ReasoningNote) -> None:
         """`note` says who answers."""
         self.note = note
-        self._calls: dict[str, tuple[Kept, ...]] = {}
+        self._calls: dict[str, tuple[KeptReasoning, ...]] = {}
         self._open: dict[int, str] = {}
         self._states: dict[str, str] = {}
         self._pieces: list[str] = []
-        self._thoughts: list[Kept] = []
+        self._thoughts: list[KeptReasoning] = []
         self._late = self._spoke = False
 
     def hear(self, event: Event) -> None:
@@ -98,7 +104,7 @@ class Ear:
                 text = "".join(self._pieces)
                 self._pieces.clear()
                 if event.state is not None:
-                    self._thoughts.append(Kept(text, event.state, event.redacted, late))
+                    self._thoughts.append(KeptReasoning(text, event.state, event.redacted, late))
             case ToolStart():
                 self._open[event.index] = event.id
                 self._calls[event.id] = tuple(self._thoughts)
@@ -108,18 +114,21 @@ class Ear:
             case _:
                 return
 
-    def heard(self) -> Note | None:
+    def heard(self) -> ReasoningNote | None:
         """What is to be kept; None where the calls need nothing."""
         if not self._states and not any(self._calls.values()):
             return None
-        calls = {id: Called(thoughts, self._states.get(id)) for id, thoughts in self._calls.items()}
+        calls = {
+            id: ToolCallReasoning(thoughts, self._states.get(id))
+            for id, thoughts in self._calls.items()
+        }
         return msgspec.structs.replace(self.note, calls=calls)
 
 
 _HEARD = frozenset({ReasoningDelta, ReasoningEnd, ToolStart, ToolEnd})
 
 
-def back(request: CanonicalRequest, notes: Mapping[str, Note]) -> CanonicalRequest:
+def back(request: CanonicalRequest, notes: Mapping[str, ReasoningNote]) -> CanonicalRequest:
     """A request with what was noted of its calls; `notes` by the id of the first call of a turn.
 
     A thought without a state gives way to the one that was noted.
@@ -132,7 +141,7 @@ def back(request: CanonicalRequest, notes: Mapping[str, Note]) -> CanonicalReque
     return msgspec.structs.replace(request, turns=tuple(turns))
 
 
-def _turn(turn: CanonicalTurn, note: Note) -> CanonicalTurn:
+def _turn(turn: CanonicalTurn, note: ReasoningNote) -> CanonicalTurn:
     lead: list[Part] = []
     parts: list[Part] = []
     for part in turn.parts:
@@ -191,7 +200,7 @@ def says(problem: Problem, *words: str) -> bool:
     return any(word in said for word in words)
 
 
-class Lenient:
+class LenientPassThrough:
     """A client's own dialect, at a provider whose answers may end without a reason why."""
 
     def __init__(self, dialect: Dialect) -> None:
@@ -199,22 +208,24 @@ class Lenient:
         self.read_problem = dialect.read_problem
         self._dialect = dialect
 
-    def glance(self, data: bytes) -> Glance:
+    def glance(self, data: bytes) -> ResponseSummary:
         """Read a whole answer: without an error it is complete, and a missing reason is `stop`."""
         found = self._dialect.glance(data)
         if found.problem is not None or found.pending:
             return found
         return msgspec.structs.replace(found, complete=True, finish=found.finish or STOP)
 
-    def watch(self, body: Body, written: Written = UNWRITTEN) -> Watch:
+    def watch(self, body: RequestBody, written: WrittenBody = UNWRITTEN) -> StreamInspector:
         """Watch the stream of an answer."""
         return self._dialect.watch(body, written, finish_optional=True)
 
 
-class Home:
+class PassThrough:
     """A client's own dialect, listened to."""
 
-    def __init__(self, dialect: Dialect, ear: Ear, *, finish_optional: bool = False) -> None:
+    def __init__(
+        self, dialect: Dialect, ear: ReasoningRecorder, *, finish_optional: bool = False
+    ) -> None:
         """`finish_optional`: answers of the provider may end without a reason why.
 
         Raises LookupError for a dialect that is not translated.
@@ -223,27 +234,27 @@ class Home:
             raise LookupError(f"{dialect.name} has no events")
         self.write = dialect.write
         self.read_problem = dialect.read_problem
-        self._voice = Lenient(dialect) if finish_optional else dialect
+        self._voice = LenientPassThrough(dialect) if finish_optional else dialect
         self._speech, self._ear = dialect.speech, ear
 
-    def glance(self, data: bytes) -> Glance:
+    def glance(self, data: bytes) -> ResponseSummary:
         """A whole answer."""
         found = self._voice.glance(data)
         for event in self._speech.events(data) if found.problem is None else ():
             self._ear.hear(event)
         return found
 
-    def watch(self, body: Body, written: Written = UNWRITTEN) -> Watch:
+    def watch(self, body: RequestBody, written: WrittenBody = UNWRITTEN) -> StreamInspector:
         """Watch the stream of an answer."""
         return _Heard(self._voice.watch(body, written), self._speech.decoder(), self._ear)
 
 
 class _Heard:
-    """A stream that is listened to; see Watch."""
+    """A stream that is listened to; see StreamInspector."""
 
     __slots__ = ("_decoder", "_ear", "_watch")
 
-    def __init__(self, watch: Watch, decoder: Decoder, ear: Ear) -> None:
+    def __init__(self, watch: StreamInspector, decoder: Decoder, ear: ReasoningRecorder) -> None:
         self._watch, self._decoder, self._ear = watch, decoder, ear
 
     @property

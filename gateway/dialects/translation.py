@@ -39,11 +39,17 @@ from gateway.dialects import (
     media_urls,
     tool_ids,
 )
-from gateway.dialects.base import Body, Dialect, Glance, Written
+from gateway.dialects.base import Dialect, RequestBody, ResponseSummary, WrittenBody
 from gateway.dialects.body import UNWRITTEN
-from gateway.dialects.conversation_start import Opening
-from gateway.dialects.speech import Decoder, Encoder, Said, Speech, Telling
-from gateway.dialects.tool_reasoning import Hears
+from gateway.dialects.conversation_start import ConversationStart
+from gateway.dialects.speech import (
+    Decoder,
+    EncodedRequest,
+    Encoder,
+    ResponseContext,
+    TranslationFunctions,
+)
+from gateway.dialects.tool_reasoning import EventListener
 
 
 def sayable(client: Dialect, door: Dialect) -> bool:
@@ -56,18 +62,20 @@ def sayable(client: Dialect, door: Dialect) -> bool:
     )
 
 
-class Asked:
+class TranslatableRequest:
     """A client's request as targets of other dialects would be asked it; made when first needed."""
 
     __slots__ = ("_body", "_client", "_fetches", "_home", "_request")
 
-    def __init__(self, client: Dialect, body: Body, fetches: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, client: Dialect, body: RequestBody, fetches: frozenset[str] = frozenset()
+    ) -> None:
         """`fetches`: kinds of media that the gateway fetches for targets that open no URL."""
         self._client = client
         self._body = body
         self._fetches = fetches
         self._request: CanonicalRequest | None = None
-        self._home: tuple[Body, Target, Written | None] | None = None
+        self._home: tuple[RequestBody, Target, WrittenBody | None] | None = None
 
     @property
     def request(self) -> CanonicalRequest:
@@ -84,7 +92,7 @@ class Asked:
         if self._home is None:
             self._home = self._body, target, self._client.write(self._body, target)
 
-    def begun(self, body: Body, target: Target) -> Written | None:
+    def begun(self, body: RequestBody, target: Target) -> WrittenBody | None:
         """What was written so of a body for a target; None where it is yet to be written."""
         found = self._home
         if found is None:
@@ -110,7 +118,7 @@ class Asked:
         return write(self._standing(door, target)[0], door, target).losses
 
     @property
-    def opening(self) -> Opening:
+    def opening(self) -> ConversationStart:
         """How the conversation begins."""
         return self._client.opening(self._body)
 
@@ -127,9 +135,9 @@ class Asked:
             return {}
         return media_urls.wanted(self.request, door, provider)
 
-    def filled(self, fetched: Mapping[str, media_urls.Fetched]) -> "Asked":
+    def filled(self, fetched: Mapping[str, media_urls.FetchedMedia]) -> "TranslatableRequest":
         """The same with what was fetched in place of its URL."""
-        asked = Asked(self._client, self._body, self._fetches)
+        asked = TranslatableRequest(self._client, self._body, self._fetches)
         asked._request = media_urls.filled(self.request, fetched)
         return asked
 
@@ -137,7 +145,7 @@ class Asked:
         return media_urls.standing(self.request, door.name, target.provider, self._fetches)
 
 
-class Abroad:
+class Translation:
     """The voice of one call with one target."""
 
     def __init__(
@@ -145,8 +153,8 @@ class Abroad:
         client: Dialect,
         door: Dialect,
         request: CanonicalRequest,
-        telling: Telling,
-        ear: Hears | None = None,
+        telling: ResponseContext,
+        ear: EventListener | None = None,
         *,
         finish_optional: bool = False,
     ) -> None:
@@ -173,14 +181,14 @@ class Abroad:
         one = compatibility.FIELDS["parallel_tools_off"][door.name].way == "mapped"
         self._single = request.parallel_tools is False and not one
 
-    def write(self, _: Body, target: Target) -> Written:
+    def write(self, _: RequestBody, target: Target) -> WrittenBody:
         """The body for the target, and every loss by the client's own names."""
         return write(self._request, self.door, target)
 
-    def watch(self, _: Body, _written: Written = UNWRITTEN) -> "Translation":
+    def watch(self, _: RequestBody, _written: WrittenBody = UNWRITTEN) -> "TranslatedStream":
         """Watch the stream of the answer."""
         decoder, encoder = self._theirs.decoder(), self._ours.encoder(self._telling)
-        return Translation(
+        return TranslatedStream(
             decoder,
             encoder,
             self._named,
@@ -189,7 +197,7 @@ class Abroad:
             finish_optional=self._finish_optional,
         )
 
-    def glance(self, data: bytes) -> Glance:
+    def glance(self, data: bytes) -> ResponseSummary:
         """A whole answer, and in `body` what the client gets of it."""
         seen = _Seen()
         every = self._theirs.events(data)
@@ -205,7 +213,7 @@ class Abroad:
             if self._ear is not None:
                 self._ear.hear(event)
         body = None if seen.problem is not None else self._ours.tell(events, self._telling)
-        return Glance(
+        return ResponseSummary(
             usage=seen.usage,
             served=seen.served,
             response_id=seen.response_id,
@@ -221,7 +229,7 @@ class Abroad:
         return _plain(self.door.read_problem(status, body, retry_after))
 
 
-class Translation:
+class TranslatedStream:
     """A stream on its way to a client of another dialect; see Watch."""
 
     __slots__ = (
@@ -234,7 +242,7 @@ class Translation:
         decoder: Decoder,
         encoder: Encoder,
         named: Mapping[str, str] = {},
-        ear: Hears | None = None,
+        ear: EventListener | None = None,
         *,
         single: bool = False,
         finish_optional: bool = False,
@@ -412,14 +420,14 @@ def _plain(problem: Problem) -> Problem:
     )
 
 
-def speech(dialect: Dialect) -> Speech:
+def speech(dialect: Dialect) -> TranslationFunctions:
     """The speech of a dialect. Raises LookupError where it cannot be translated."""
     if dialect.speech is None:
         raise LookupError(f"{dialect.name} is not translated")
     return dialect.speech
 
 
-def write(request: CanonicalRequest, door: Dialect, target: Target) -> Written:
+def write(request: CanonicalRequest, door: Dialect, target: Target) -> WrittenBody:
     """A request for a target that speaks `door`."""
     losses, _ = compatibility.weigh(request, door.name)
     said, inner = _inner(request, door, target)
@@ -431,12 +439,14 @@ def write(request: CanonicalRequest, door: Dialect, target: Target) -> Written:
     return msgspec.structs.replace(written, losses=tuple(every))
 
 
-def _inner(request: CanonicalRequest, door: Dialect, target: Target) -> tuple[Said, Body]:
+def _inner(
+    request: CanonicalRequest, door: Dialect, target: Target
+) -> tuple[EncodedRequest, RequestBody]:
     said = speech(door).encode(request, target)
     return said, door.read(jsonio.dumps({"model": target.model, **said.value}))
 
 
-def _name(said: Said, field: str) -> str:
+def _name(said: EncodedRequest, field: str) -> str:
     """The client's own name of a member that another dialect's `write` speaks of."""
     part = field
     while part:

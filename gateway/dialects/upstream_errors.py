@@ -31,7 +31,7 @@ _MESSAGES: Mapping[Kind, str] = {
 }
 
 
-class Words(msgspec.Struct, frozen=True, kw_only=True):
+class ErrorWords(msgspec.Struct, frozen=True, kw_only=True):
     """What a dialect's errors say, in lower case, beside their status."""
 
     ours: tuple[str, ...]
@@ -44,7 +44,7 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     """JSON of these types is an error body that a client's SDK can show."""
 
 
-def read(words: Words, status: int, body: bytes, retry_after: float | None) -> Problem:
+def read(words: ErrorWords, status: int, body: bytes, retry_after: float | None) -> Problem:
     """A provider's error. Only a request's own fault goes to the client in the provider's words."""
     own, text = _text(words, body)
     kind = _kind(words, status, text)
@@ -66,7 +66,7 @@ def read(words: Words, status: int, body: bytes, retry_after: float | None) -> P
     )
 
 
-def found(words: Words, status: int, body: bytes) -> Problem:
+def found(words: ErrorWords, status: int, body: bytes) -> Problem:
     """An error where an answer should be, in a 200 or a stream; `status` is what it stands for."""
     problem = read(words, status, body, None)
     if problem.body is not None:
@@ -79,7 +79,7 @@ def found(words: Words, status: int, body: bytes) -> Problem:
     )
 
 
-def _text(words: Words, body: bytes) -> tuple[bytes | None, str]:
+def _text(words: ErrorWords, body: bytes) -> tuple[bytes | None, str]:
     """An error body, where a client's SDK can show it, and its text to search in."""
     try:
         value = jsonio.loads(body)
@@ -89,7 +89,7 @@ def _text(words: Words, body: bytes) -> tuple[bytes | None, str]:
     return own, jsonio.dumps(value)[:_SEARCHED].decode("utf-8", "replace").lower()
 
 
-def _kind(words: Words, status: int, text: str) -> Kind:
+def _kind(words: ErrorWords, status: int, text: str) -> Kind:
     if status in _AUTH or any(word in text for word in words.ours):
         return "upstream_auth"
     if any(word in text for word in words.request):

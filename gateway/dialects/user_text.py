@@ -104,7 +104,7 @@ _SURE = frozenset(map(chr, range(ord("!"), ord("~")))) - _DOUBTS.keys()
 """First characters of texts that are typed; before others a space may stand."""
 
 
-class Typed:
+class UserText:
     """The turns of a user, one after the other."""
 
     __slots__ = ("_foreign", "_texts", "aside", "turns")

@@ -7,7 +7,7 @@ from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions
 from gateway.core.jsonio import Json
 from gateway.core.target import Tier
-from gateway.dialects import DIALECTS, Asked, Dialect
+from gateway.dialects import DIALECTS, Dialect, TranslatableRequest
 from gateway.routing import features
 from gateway.routing.features import Features
 from gateway.routing.router import Router
@@ -96,7 +96,7 @@ def question(
         body = spoken.read(raw)
     else:
         body = spoken.read_at(raw, f"models/{model}:generateContent")
-    asked = Asked(spoken, body, router.fetches)
+    asked = TranslatableRequest(spoken, body, router.fetches)
     return features.read(body.prompt, dialect, key, steer, asked, hints), spoken
 
 

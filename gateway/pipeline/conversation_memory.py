@@ -10,8 +10,8 @@ from gateway.cache.reasoning_note_store import Notes
 from gateway.cache.response_store import Chain, Responses, Tape, keeps
 from gateway.core.call import Call, Key
 from gateway.core.errors import Problem, ProblemError
-from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, Body, Dialect
-from gateway.dialects.tool_reasoning import Note
+from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, Dialect, RequestBody
+from gateway.dialects.tool_reasoning import ReasoningNote
 from gateway.pipeline.prefetch import Ahead
 from gateway.upstream.retry import Seat
 from gateway.upstream.upstream_request import Begun, Job
@@ -31,13 +31,13 @@ class Past:
         """True if a request, or a count of one, may go on from an answer that `read` looks for."""
         return dialect.name == OPENAI_RESPONSES.name and self._responses is not None
 
-    async def read(self, call: Call, dialect: Dialect, body: Body) -> Chain:
+    async def read(self, call: Call, dialect: Dialect, body: RequestBody) -> Chain:
         """A request with what came before it. Raises ProblemError: not_found."""
         if self._responses is None or not self.reads(dialect):
             return Chain(body=body, asked=body)
         return await self._responses.read(call.key, body)
 
-    def begin(self, ahead: Ahead, call: Call, dialect: Dialect, body: Body) -> None:
+    def begin(self, ahead: Ahead, call: Call, dialect: Dialect, body: RequestBody) -> None:
         """Ask ahead for what `recall` will want."""
         if self._notes is not None and dialect is OPENAI_CHAT and body.prompt.tool_loop:
             ahead.begin("notes", partial(self._notes.find, call.key, body.said["messages"]))
@@ -54,7 +54,7 @@ class Past:
         prompt = job.body.prompt
         if self._notes is None:
             return job
-        found: Mapping[str, Note] = {}
+        found: Mapping[str, ReasoningNote] = {}
         if prompt.tool_loop:
             find = partial(self._notes.find, job.call.key, job.body.said["messages"])
             found = await ahead.take("notes", find)

@@ -17,7 +17,13 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.core.ledger_rows import FinalRow, State
 from gateway.core.loss import Loss
 from gateway.core.target import Target, patience
-from gateway.dialects import OPERATIONS, Asked, Dialect, Glance, Watch
+from gateway.dialects import (
+    OPERATIONS,
+    Dialect,
+    ResponseSummary,
+    StreamInspector,
+    TranslatableRequest,
+)
 from gateway.limits.cost_bounds import Want
 from gateway.limits.limiter import Gate
 from gateway.limits.load_shedding import REASONING, Pressure
@@ -152,7 +158,9 @@ class Engine:
         """
         dialect = OPERATIONS[call.dialect, call.operation]
         body = dialect.asked(call) if chain is None else chain.body
-        asked = Asked(dialect, body if chain is None else chain.asked, self.router.fetches)
+        asked = TranslatableRequest(
+            dialect, body if chain is None else chain.asked, self.router.fetches
+        )
         seen = features.read(body.prompt, call.dialect, call.key, call.steer, asked, call.hints)
         evidence = await self._gather.evidence(self.router, call, seen, asks=False)
         decision, plan = decide(self.router, seen, dialect, evidence)
@@ -174,7 +182,7 @@ class Engine:
         router, gather, books = self.router, self._gather, self._books
         chain = await self.past.read(call, dialect, said) if self.past.reads(dialect) else None
         body, means = (said, said) if chain is None else (chain.body, chain.asked)
-        prompt, asked = body.prompt, Asked(dialect, means, router.fetches)
+        prompt, asked = body.prompt, TranslatableRequest(dialect, means, router.fetches)
         tally.read(prompt, features.tokens(prompt))
         seen = Features(prompt, call.dialect, call.key, call.steer, asked, call.hints)
         gate = self._gate if self._gate is not None and self._gate.bounds(call.key) else None
@@ -319,7 +327,9 @@ class Engine:
         stream = self._relay(job, begun, tally, source, seat)
         return Reply(status=200, headers=head(tally, STREAM_TYPE), stream=stream, direct=direct)
 
-    def _direct(self, job: Job, begun: Begun, watch: Watch, seat: Seat | None) -> Direct | None:
+    def _direct(
+        self, job: Job, begun: Begun, watch: StreamInspector, seat: Seat | None
+    ) -> Direct | None:
         """A way past all who wait for a stream, where one client reads it and nobody follows it."""
         if self.past.follow(job, begun, first=True) is not None:
             return None
@@ -476,7 +486,7 @@ class Engine:
         return Problem(kind="internal", message=f"{message}{tally.call.id}.")
 
     def _land(
-        self, job: Job, begun: Begun, glance: Glance, data: bytes, flight: Flight[Begun]
+        self, job: Job, begun: Begun, glance: ResponseSummary, data: bytes, flight: Flight[Begun]
     ) -> None:
         """A whole answer is here: those on its flight share it, unless it is incomplete."""
         if not glance.complete:
@@ -507,7 +517,7 @@ class Engine:
         self._flights.drop(flight)
 
 
-def _count(tally: CallAccount, glance: Glance) -> None:
+def _count(tally: CallAccount, glance: ResponseSummary) -> None:
     """Take what a whole answer used; of one that the provider still works on, that is unknown."""
     tally.usage, tally.served = glance.usage, glance.served
     tally.response_id = glance.response_id

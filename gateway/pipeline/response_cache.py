@@ -14,7 +14,7 @@ from gateway.core.call import Call
 from gateway.core.call_accounting import CallAccount
 from gateway.core.decision import Decision, Plan
 from gateway.core.usage import Usage
-from gateway.dialects import Body, Dialect
+from gateway.dialects import Dialect, RequestBody
 from gateway.pipeline.prefetch import Ahead
 from gateway.upstream.upstream_request import Begun, Job
 
@@ -34,7 +34,7 @@ class Shelf:
         self._wall = wall
         self._later: set[asyncio.Task[None]] = set()
 
-    def place(self, call: Call, body: Body, decision: Decision, plan: Plan) -> str | None:
+    def place(self, call: Call, body: RequestBody, decision: Decision, plan: Plan) -> str | None:
         """Where in the cache the answer of a call may be kept; None where it may not."""
         cache = self._cache
         if cache is None or not cache.policy.serves(call, body.prompt, decision):
@@ -42,7 +42,7 @@ class Shelf:
         return cache.key(call, body.members, plan.targets[0])
 
     def asking(
-        self, call: Call, body: Body, first: Plan, place: str | None, ahead: Ahead
+        self, call: Call, body: RequestBody, first: Plan, place: str | None, ahead: Ahead
     ) -> Callable[[Decision, Plan], None]:
         """What is asked of the cache goes with what is asked of the gate."""
 
@@ -126,7 +126,7 @@ async def _nothing(_: str) -> Recording | None:
     return None
 
 
-def tell(found: Recording | None, dialect: Dialect, body: Body) -> bytes | None:
+def tell(found: Recording | None, dialect: Dialect, body: RequestBody) -> bytes | None:
     """A kept answer as a call asks for it; None where it cannot be told so."""
     if found is None:
         return None
@@ -134,7 +134,7 @@ def tell(found: Recording | None, dialect: Dialect, body: Body) -> bytes | None:
     return answer(found, dialect, stream=body.prompt.stream, with_usage=with_usage)
 
 
-def form(dialect: Dialect, body: Body, decision: Decision) -> str:
+def form(dialect: Dialect, body: RequestBody, decision: Decision) -> str:
     """How a client takes an answer: a flight gives streams as they were asked for alone.
 
     Who wants an answer finished that breaks off shares none with those that do not.

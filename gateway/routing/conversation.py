@@ -9,7 +9,7 @@ import msgspec
 from gateway.core.call import Key, RequestOptions
 from gateway.core.conversation import ConversationTurn, Kind
 from gateway.core.prompt import Prompt
-from gateway.dialects.conversation_start import NOTHING, Opening
+from gateway.dialects.conversation_start import NOTHING, ConversationStart
 from gateway.routing import client_detection
 
 _NAMES = (
@@ -69,7 +69,7 @@ class _Told(msgspec.Struct, frozen=True, gc=False):
 
 def read(
     prompt: Prompt,
-    opening: Opening | None,
+    opening: ConversationStart | None,
     key: Key,
     steer: RequestOptions,
     hints: Mapping[str, str],
@@ -114,7 +114,7 @@ def read(
     )
 
 
-def named(opening: Opening, steer: RequestOptions, hints: Mapping[str, str]) -> bool:
+def named(opening: ConversationStart, steer: RequestOptions, hints: Mapping[str, str]) -> bool:
     """Whether the turn of a call would be of a conversation that its client has named."""
     return _name(steer, hints, opening) is not None
 
@@ -194,7 +194,7 @@ def _titles(text: str) -> bool:
 
 
 def _name(
-    steer: RequestOptions, hints: Mapping[str, str], opening: Opening
+    steer: RequestOptions, hints: Mapping[str, str], opening: ConversationStart
 ) -> tuple[str, str] | None:
     """The conversation's own name, and where it stood."""
     if steer.conversation is not None:

@@ -9,10 +9,12 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.target import Target
-from gateway.dialects import OPERATIONS, Asked, Body, Dialect
+from gateway.dialects import OPERATIONS, Dialect, RequestBody, TranslatableRequest
 
 
-def losses(dialect: Dialect, body: Body, asked: Asked, plan: Plan) -> list[tuple[Loss, ...]]:
+def losses(
+    dialect: Dialect, body: RequestBody, asked: TranslatableRequest, plan: Plan
+) -> list[tuple[Loss, ...]]:
     """What each target of a plan would not get as the client wrote it."""
     return [
         dialect.write(body, target).losses
@@ -22,7 +24,7 @@ def losses(dialect: Dialect, body: Body, asked: Asked, plan: Plan) -> list[tuple
     ]
 
 
-def refuse(dialect: Dialect, body: Body, asked: Asked, plan: Plan) -> None:
+def refuse(dialect: Dialect, body: RequestBody, asked: TranslatableRequest, plan: Plan) -> None:
     """Raise ProblemError where the first target would not get all of a request."""
     lost = losses(dialect, body, asked, plan)[0]
     if lost:

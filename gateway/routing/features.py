@@ -7,8 +7,8 @@ from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import Score
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.dialects import Asked, Dialect
-from gateway.dialects.conversation_start import NOTHING, Opening
+from gateway.dialects import Dialect, TranslatableRequest
+from gateway.dialects.conversation_start import NOTHING, ConversationStart
 from gateway.routing import conversation as turns
 from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.classifier.language import detect
@@ -47,7 +47,7 @@ class Features:
         dialect: str,
         key: Key,
         steer: RequestOptions,
-        asked: Asked | None = None,
+        asked: TranslatableRequest | None = None,
         hints: Mapping[str, str] = {},
     ) -> None:
         self.prompt = prompt
@@ -57,7 +57,7 @@ class Features:
         self.steer = steer
         self.hints = hints
         self._language: Language | None = None
-        self._opening: Opening | None = None
+        self._opening: ConversationStart | None = None
         self._scan: Seen | None = None
         self._signals: Signals | None = None
         self._turn: ConversationTurn | None = None
@@ -175,7 +175,7 @@ class Features:
         return turns.named(self.opening, self.steer, self.hints)
 
     @property
-    def opening(self) -> Opening:
+    def opening(self) -> ConversationStart:
         """How the conversation begins."""
         if self._opening is None:
             self._opening = NOTHING if self.asked is None else self.asked.opening
@@ -229,7 +229,7 @@ def read(
     dialect: str,
     key: Key,
     steer: RequestOptions,
-    asked: Asked | None = None,
+    asked: TranslatableRequest | None = None,
     hints: Mapping[str, str] = {},
 ) -> Features:
     """The features of one call; without `asked` it is served in its own dialect alone.

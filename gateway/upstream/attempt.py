@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Provider, Timers
-from gateway.dialects import Watch
+from gateway.dialects import StreamInspector
 from gateway.dialects.stream_commit import broken
 from gateway.routing.features import tokens
 from gateway.upstream import credential_masking
@@ -216,7 +216,7 @@ async def _refused(
     raise ProblemError(problem)
 
 
-def _failed(account: Account, problem: Problem, watch: Watch) -> ProblemError:
+def _failed(account: Account, problem: Problem, watch: StreamInspector) -> ProblemError:
     """A stream that has told no content, with what it used as far as it has told that."""
     told = credential_masking.problem(account, problem)
     return ProblemError(msgspec.structs.replace(told, usage=watch.usage))

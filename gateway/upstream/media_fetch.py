@@ -19,7 +19,7 @@ import msgspec
 
 from gateway.core.canonical_request import Media
 from gateway.core.errors import Problem, ProblemError, invalid
-from gateway.dialects import Fetched
+from gateway.dialects import FetchedMedia
 from gateway.upstream.client import Answer, Web
 
 type Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -146,8 +146,8 @@ class Fetch:
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def all(
-        self, links: Mapping[str, Media], words: Mapping[str, str], had: Mapping[str, Fetched]
-    ) -> dict[str, Fetched]:
+        self, links: Mapping[str, Media], words: Mapping[str, str], had: Mapping[str, FetchedMedia]
+    ) -> dict[str, FetchedMedia]:
         """What stands at some URLs, each asked for once; `words`: what the parts are called.
 
         `had` is what was fetched for the call before. Raises ProblemError, invalid_request, which
@@ -171,7 +171,7 @@ class Fetch:
 
     async def _one(
         self, url: str, part: Media, word: str, budget: "_Budget", until: float
-    ) -> Fetched:
+    ) -> FetchedMedia:
         host = ""
         try:
             place = Place.read(url)
@@ -187,7 +187,9 @@ class Fetch:
         message = f"{word}: the file{host} was not fetched: {why}. Send it as data."
         raise invalid(message, word)
 
-    async def _follow(self, place: Place, kind: str, budget: "_Budget", until: float) -> Fetched:
+    async def _follow(
+        self, place: Place, kind: str, budget: "_Budget", until: float
+    ) -> FetchedMedia:
         """What stands at a place, or where it points to."""
         for _ in range(_HOPS + 1):
             answer = await self._ask(place, until)
@@ -237,7 +239,9 @@ class Fetch:
             raise Refused("its host is not on the public internet")
         return [str(address) for address in dict.fromkeys(found)][:_ADDRESSES]
 
-    async def _take(self, answer: Answer, kind: str, budget: "_Budget", until: float) -> Fetched:
+    async def _take(
+        self, answer: Answer, kind: str, budget: "_Budget", until: float
+    ) -> FetchedMedia:
         """The body of an answer, where it is what it should be."""
         if answer.status != 200:
             raise Refused(f"its host answered with status {answer.status}")
@@ -255,7 +259,7 @@ class Fetch:
             if not type and len(data) >= _ENOUGH:
                 type = self._type(bytes(data[:_ENOUGH]), told, kind)
         type = type or self._type(bytes(data), told, kind)
-        return Fetched(type, base64.b64encode(data).decode("ascii"))
+        return FetchedMedia(type, base64.b64encode(data).decode("ascii"))
 
     def _type(self, begin: bytes, told: str, kind: str) -> str:
         """The type of a file by how it begins. Raises Refused where it is none that may be."""

@@ -10,19 +10,24 @@ from gateway.core.loss import Loss
 from gateway.core.target import Target
 from gateway.dialects import (  # fmt: skip
     OPERATIONS,
-    Abroad,
-    Body,
     Dialect,
-    Glance,
-    Telling,
-    Watch,
-    Written,
+    RequestBody,
+    ResponseContext,
+    ResponseSummary,
+    StreamInspector,
+    Translation,
+    WrittenBody,
     media_urls,
     tool_reasoning,
 )
 from gateway.dialects.maker import maker
 from gateway.dialects.openai_chat import replay
-from gateway.dialects.tool_reasoning import Ear, Home, Lenient, Note
+from gateway.dialects.tool_reasoning import (
+    LenientPassThrough,
+    PassThrough,
+    ReasoningNote,
+    ReasoningRecorder,
+)
 from gateway.routing.features import tokens
 from gateway.upstream.media_fetch import Fetch
 from gateway.upstream.retry import Candidate
@@ -33,17 +38,17 @@ class Voice(Protocol):
     """What an attempt says and hears in: the client's dialect, or a translation from and to it."""
 
     @property
-    def write(self) -> Callable[[Body, Target], Written]:
+    def write(self) -> Callable[[RequestBody, Target], WrittenBody]:
         """The body for the target."""
         ...
 
     @property
-    def glance(self) -> Callable[[bytes], Glance]:
+    def glance(self) -> Callable[[bytes], ResponseSummary]:
         """A whole answer."""
         ...
 
     @property
-    def watch(self) -> Callable[[Body, Written], Watch]:
+    def watch(self) -> Callable[[RequestBody, WrittenBody], StreamInspector]:
         """The stream that answers a client's body, which the provider got as it was written."""
         ...
 
@@ -60,10 +65,10 @@ class Said(NamedTuple):
     voice: Voice
     headers: Mapping[str, str]
     """The client's that mean something there."""
-    written: Written
+    written: WrittenBody
     tail: str
     """What is added to the provider's door."""
-    ear: Ear | None
+    ear: ReasoningRecorder | None
 
 
 def say(job: Job, candidate: Candidate) -> Said:
@@ -115,20 +120,20 @@ async def filled(media: Fetch, job: Job, candidate: Candidate) -> Job:
     return msgspec.structs.replace(job, body=media_urls.home(job.body, found), own=own)
 
 
-def _ear(job: Job, candidate: Candidate) -> Ear | None:
+def _ear(job: Job, candidate: Candidate) -> ReasoningRecorder | None:
     """What notes the reasoning of an answer, where a client of this dialect would lose it."""
     target, account, door = candidate.target, candidate.account, candidate.door
     at_home = door == job.dialect.name
     if not job.listens or (at_home and not target.facts.replays_reasoning):
         return None
-    who = Note(
+    who = ReasoningNote(
         maker=maker(target, door),
         provider=target.provider.name,
         model=target.model,
         account=account.name,
         calls={},
     )
-    return Ear(who)
+    return ReasoningRecorder(who)
 
 
 def less(job: Job, candidate: Candidate, problem: Problem) -> Job | None:
@@ -158,7 +163,7 @@ def _reminds(job: Job, candidate: Candidate) -> bool:
     return tool_reasoning.holds(tool_reasoning.back(job.asked.request, job.notes), made)
 
 
-def _write(job: Job, candidate: Candidate, voice: Voice) -> Written:
+def _write(job: Job, candidate: Candidate, voice: Voice) -> WrittenBody:
     """The body for one candidate, with the reasoning that it made and no one else's."""
     target, body, lost, word = candidate.target, job.body, "", "messages"
     if candidate.door == job.dialect.name:
@@ -180,18 +185,18 @@ def _write(job: Job, candidate: Candidate, voice: Voice) -> Written:
 
 
 def _speak(
-    job: Job, candidate: Candidate, ear: Ear | None
+    job: Job, candidate: Candidate, ear: ReasoningRecorder | None
 ) -> tuple[Dialect, Voice, dict[str, str]]:
     """The dialect of an attempt, the voice for it, and the client's headers that mean something."""
     optional = candidate.target.provider.finish == "optional"
     if candidate.door == job.dialect.name:
-        voice: Voice = Lenient(job.dialect) if optional else job.dialect
+        voice: Voice = LenientPassThrough(job.dialect) if optional else job.dialect
         if ear is not None:
-            voice = Home(job.dialect, ear, finish_optional=optional)
+            voice = PassThrough(job.dialect, ear, finish_optional=optional)
         return job.dialect, voice, job.call.headers
     door, call = OPERATIONS[candidate.door, job.dialect.operation], job.call
     target = candidate.target
-    telling = Telling(
+    telling = ResponseContext(
         id=call.id,
         created=int(call.received_at),
         model=target.model,
@@ -201,11 +206,11 @@ def _speak(
     own = {name: text for name, text in call.headers.items() if name.encode() in door.headers}
     request = job.asked.request
     request = tool_reasoning.bare(request) if job.bare else tool_reasoning.back(request, job.notes)
-    voice = Abroad(job.dialect, door, request, telling, ear, finish_optional=optional)
+    voice = Translation(job.dialect, door, request, telling, ear, finish_optional=optional)
     return door, voice, {**door.defaults, **own}
 
 
-def _tail(job: Job, door: Dialect, written: Written) -> str:
+def _tail(job: Job, door: Dialect, written: WrittenBody) -> str:
     """What an attempt adds to the provider's door; the client's query goes on at home alone."""
     tail = door.tail if written.tail is None else written.tail
     query = job.call.query if door.name == job.dialect.name else ""

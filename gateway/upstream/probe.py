@@ -14,7 +14,7 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.core.price import cost
 from gateway.core.target import Catalogue, Provider, Target, Tier
 from gateway.core.usage import Usage
-from gateway.dialects import OPENAI_CHAT, Asked
+from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.routing import capabilities, features
 from gateway.upstream.attempt import Attempts
 from gateway.upstream.client import Client, Transports
@@ -83,7 +83,7 @@ def every(catalogue: Catalogue) -> Iterator[Asking]:
                     yield Asking(lab=lab.name, tier=tier, candidate=candidate)
 
 
-def _said(target: Target) -> tuple[bytes, Asked, str]:
+def _said(target: Target) -> tuple[bytes, TranslatableRequest, str]:
     """The request, and the dialect in which a target is asked it; empty where in none."""
     raw = jsonio.dumps(
         {
@@ -93,7 +93,7 @@ def _said(target: Target) -> tuple[bytes, Asked, str]:
         }
     )
     body = OPENAI_CHAT.read(raw)
-    asked = Asked(OPENAI_CHAT, body)
+    asked = TranslatableRequest(OPENAI_CHAT, body)
     call = features.read(body.prompt, OPENAI_CHAT.name, OPEN, NO_STEER, asked)
     door, _ = capabilities.door(target, call, OPENAI_CHAT)
     return raw, asked, door

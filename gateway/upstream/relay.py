@@ -6,7 +6,7 @@ from typing import NoReturn, Protocol
 from gateway.core import sse
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account
-from gateway.dialects import Body, Dialect, Watch
+from gateway.dialects import Dialect, RequestBody, StreamInspector
 from gateway.upstream import credential_masking
 from gateway.upstream.attempt import CUT
 from gateway.upstream.client import Chunks
@@ -34,7 +34,7 @@ class Direct:
 
     __slots__ = ("_bug", "_fed", "_keep", "_out", "_ready", "_watch", "waits")
 
-    def __init__(self, watch: Watch, keep: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, watch: StreamInspector, keep: Callable[[bytes], None] | None = None) -> None:
         """`keep` takes each piece that was written."""
         self._watch = watch
         self._keep = keep
@@ -84,7 +84,9 @@ class Direct:
         return ready + self._watch.feed(data[fed:]) if fed < len(data) else ready
 
 
-async def frames(begun: Begun, watch: Watch, direct: Direct | None = None) -> AsyncGenerator[bytes]:
+async def frames(
+    begun: Begun, watch: StreamInspector, direct: Direct | None = None
+) -> AsyncGenerator[bytes]:
     """One item for each read of the provider's stream, but for what goes on directly.
 
     Raises ProblemError where the answer breaks off, also at what looks like an end and is none.
@@ -128,14 +130,14 @@ def _fail(problem: Problem) -> NoReturn:
     raise ProblemError(problem)
 
 
-def shows_problem(data: bytes, dialect: Dialect, body: Body) -> bool:
+def shows_problem(data: bytes, dialect: Dialect, body: RequestBody) -> bool:
     """Whether what a client was sent last holds the provider's own error."""
     watch = dialect.watch(body)
     watch.feed(data)
     return watch.problem is not None
 
 
-def watching(begun: Begun) -> Watch:
+def watching(begun: Begun) -> StreamInspector:
     """What follows the stream of an answer. Raises RuntimeError where the answer is whole."""
     if begun.watch is None:
         raise RuntimeError("a whole answer has no stream")

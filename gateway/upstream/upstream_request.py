@@ -11,8 +11,16 @@ from gateway.core.call_accounting import AttemptAccount
 from gateway.core.decision import Plan
 from gateway.core.errors import Problem
 from gateway.core.target import Account, Target, Timers
-from gateway.dialects import Asked, Body, Dialect, Fetched, Glance, Watch, Written
-from gateway.dialects.tool_reasoning import Ear, Note
+from gateway.dialects import (
+    Dialect,
+    FetchedMedia,
+    RequestBody,
+    ResponseSummary,
+    StreamInspector,
+    TranslatableRequest,
+    WrittenBody,
+)
+from gateway.dialects.tool_reasoning import ReasoningNote, ReasoningRecorder
 from gateway.upstream.client import Answer
 from gateway.upstream.health import Sent
 from gateway.upstream.retry import Candidate, Seat
@@ -25,8 +33,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What a call asks of upstream."""
 
     call: Call
-    body: Body
-    asked: Asked
+    body: RequestBody
+    asked: TranslatableRequest
     dialect: Dialect
     plan: Plan
     tier: str
@@ -48,11 +56,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Told, and waited for, before a request that runs beside another. Raises ProblemError."""
     aside: Callable[[AttemptAccount | None], AttemptAccount] | None = None
     """Keeps what is written down of two requests apart; None where there is one at a time."""
-    own: Body | None = None
+    own: RequestBody | None = None
     """What is said to the provider in `seat`, which has the earlier answer that it names."""
     seat: Seat | None = None
     """Who has what the call goes on from."""
-    notes: Mapping[str, Note] = {}
+    notes: Mapping[str, ReasoningNote] = {}
     """Reasoning that did not come back with the request, by the first call of its turn."""
     listens: bool = False
     """Whether reasoning of the answer is to be noted."""
@@ -62,7 +70,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """True if a whole answer must be complete: an incomplete one is asked for again."""
     bare: bool = False
     """No reasoning state is sent: its maker did not take it."""
-    fetched: dict[str, Fetched] = {}
+    fetched: dict[str, FetchedMedia] = {}
     """Media that were fetched for the call, by URL; all its attempts share them."""
 
     def deadline(self, limits: Timers) -> float:
@@ -99,18 +107,18 @@ class Begun(msgspec.Struct, kw_only=True):
 
     target: Target
     account: Account
-    written: Written
+    written: WrittenBody
     answer: Answer
     sent: Sent
     """Told where a stream breaks off."""
     upstream_id: str | None
     door: str = ""
     """The dialect in which it was asked."""
-    ear: Ear | None = None
+    ear: ReasoningRecorder | None = None
     """What listened to the answer."""
     whole: bytes | None = None
-    glance: Glance | None = None
-    watch: Watch | None = None
+    glance: ResponseSummary | None = None
+    watch: StreamInspector | None = None
     first: bytes = b""
     """What a stream may send on at once."""
     rest: AsyncIterator[bytes] | None = None

@@ -8,7 +8,7 @@ from gateway.cache.response_store import Chain
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.errors import ProblemError
-from gateway.dialects import OPENAI_RESPONSES, Body
+from gateway.dialects import OPENAI_RESPONSES, RequestBody
 from tests.cache.test_response_store import (
     CALL,
     MESSAGE,
@@ -156,7 +156,7 @@ async def test_items_beside_an_answer_whose_conversation_is_bound() -> None:
     assert (chain.own, chain.provider) == (None, "here")
 
 
-async def refused(shelf: Shelf, body: Body, key: Key = ONE) -> str:
+async def refused(shelf: Shelf, body: RequestBody, key: Key = ONE) -> str:
     """The message of a 400 in the shape of Responses."""
     with pytest.raises(ProblemError) as raised:
         await shelf.read(body, key)

@@ -5,16 +5,16 @@ from typing import Any
 from gateway.cache.codec import MOST, Sealed
 from gateway.cache.reasoning_note_store import TTL, Notes
 from gateway.core.call import Key
-from gateway.dialects.tool_reasoning import Called, Kept, Note
+from gateway.dialects.tool_reasoning import KeptReasoning, ReasoningNote, ToolCallReasoning
 from gateway.state.memory import Memory
 
 ONE, TWO = Key(name="one"), Key(name="two")
-NOTE = Note(
+NOTE = ReasoningNote(
     maker="me",
     provider="here",
     model="m",
     account="main",
-    calls={"a": Called((Kept("x", "s"),), "t"), "b": Called()},
+    calls={"a": ToolCallReasoning((KeptReasoning("x", "s"),), "t"), "b": ToolCallReasoning()},
 )
 ASKED: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
 LOOP = [

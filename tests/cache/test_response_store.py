@@ -8,7 +8,7 @@ from gateway.cache.response_store import Chain, Responses, Tape, keeps
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.errors import ProblemError
-from gateway.dialects import OPENAI_RESPONSES, Body
+from gateway.dialects import OPENAI_RESPONSES, RequestBody
 from gateway.state.memory import Memory
 
 type Json = dict[str, Any]
@@ -21,7 +21,7 @@ SEARCH = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
 SEALED = {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "s"}
 
 
-def ask(given: Any, **more: Any) -> Body:
+def ask(given: Any, **more: Any) -> RequestBody:
     return OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": given, **more}))
 
 
@@ -36,10 +36,10 @@ class Shelf:
         self.memory = Memory(20_000_000, clock=lambda: self.now)
         self.responses = Responses(self.memory, secret=b"s" * 32, ttl=60.0)
 
-    async def keep(self, body: Body, response: bytes, *, kept: bool = False) -> None:
+    async def keep(self, body: RequestBody, response: bytes, *, kept: bool = False) -> None:
         await self.responses.keep(ONE, body, response, "here", "main", kept=kept)
 
-    async def read(self, body: Body, key: Key = ONE) -> Chain:
+    async def read(self, body: RequestBody, key: Key = ONE) -> Chain:
         return await self.responses.read(key, body)
 
 
@@ -91,7 +91,7 @@ async def test_what_a_provider_keeps_may_go_on_elsewhere() -> None:
         ask("hi", previous_response_id="r0"),
     ],
 )
-async def test_what_a_provider_alone_knows_is_not_made_up(body: Body) -> None:
+async def test_what_a_provider_alone_knows_is_not_made_up(body: RequestBody) -> None:
     """The request stays as it is, and names who has the answer."""
     shelf = Shelf()
     await shelf.keep(body, answer(MESSAGE), kept=True)
@@ -141,7 +141,7 @@ async def test_an_answer_without_output_is_one_with_none() -> None:
     assert await shelf.responses.find(ONE, "r1") == b'{"id": "r1", "status": "incomplete"}'
 
 
-async def code(shelf: Shelf, body: Body, key: Key = ONE) -> tuple[int, str]:
+async def code(shelf: Shelf, body: RequestBody, key: Key = ONE) -> tuple[int, str]:
     with pytest.raises(ProblemError) as raised:
         await shelf.read(body, key)
     problem = raised.value.problem

@@ -9,7 +9,7 @@ from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
 from gateway.core.decision import Decision, Plan
 from gateway.core.target import TIERS, Target
-from gateway.dialects import DIALECTS, Asked, Body, Written, translation
+from gateway.dialects import DIALECTS, RequestBody, TranslatableRequest, WrittenBody, translation
 from gateway.routing import features
 from gateway.routing.classifier.heuristic import Prior
 from gateway.routing.router import Router, decide
@@ -54,7 +54,7 @@ def router(environ: Mapping[str, str]) -> Router:
 ALL = router(shipped.ALL_SET)
 
 
-def body(client: str, model: str, **more: object) -> Body:
+def body(client: str, model: str, **more: object) -> RequestBody:
     """What a client of a dialect sends, read."""
     value = {**PLAIN[client], **more}
     dialect = DIALECTS[client]
@@ -63,27 +63,29 @@ def body(client: str, model: str, **more: object) -> Body:
     return dialect.read(jsonio.dumps({"model": model, **value}))
 
 
-def plan(client: str, asked: Body, by: Router = ALL) -> tuple[Decision, Plan]:
+def plan(client: str, asked: RequestBody, by: Router = ALL) -> tuple[Decision, Plan]:
     """What is decided of it."""
-    seen = features.read(asked.prompt, client, OPEN, NO_STEER, Asked(DIALECTS[client], asked))
+    seen = features.read(
+        asked.prompt, client, OPEN, NO_STEER, TranslatableRequest(DIALECTS[client], asked)
+    )
     return decide(by, seen, DIALECTS[client])
 
 
-def doors(client: str, asked: Body, by: Router = ALL) -> list[tuple[str, str]]:
+def doors(client: str, asked: RequestBody, by: Router = ALL) -> list[tuple[str, str]]:
     """Each target of the plan, and the dialect it is asked in."""
     found = plan(client, asked, by)[1]
     return [(target.name, door) for target, door in zip(found.targets, found.doors, strict=True)]
 
 
-def written(client: str, asked: Body, target: Target, door: str) -> Written:
+def written(client: str, asked: RequestBody, target: Target, door: str) -> WrittenBody:
     """What a target is sent."""
     dialect = DIALECTS[client]
     if door == client:
         return dialect.write(asked, target)
-    return translation.write(Asked(dialect, asked).request, DIALECTS[door], target)
+    return translation.write(TranslatableRequest(dialect, asked).request, DIALECTS[door], target)
 
 
-def accepted(door: str, sent: Written) -> Body:
+def accepted(door: str, sent: WrittenBody) -> RequestBody:
     """What is sent, read as a client of the door's own dialect had sent it."""
     dialect = DIALECTS[door]
     if dialect.read_at is not None:

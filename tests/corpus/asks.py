@@ -18,8 +18,8 @@ from gateway.core.canonical_request import (
     ToolUse,
 )
 from gateway.core.errors import ProblemError
-from gateway.dialects import DIALECTS, Body, Dialect, compatibility, tool_ids, translation
-from gateway.dialects.speech import Speech
+from gateway.dialects import DIALECTS, Dialect, RequestBody, compatibility, tool_ids, translation
+from gateway.dialects.speech import TranslationFunctions
 from tests.corpus.oracle import GEMINI, MESSAGES, Object, Row, plain
 from tests.dialects.cases import target
 
@@ -59,17 +59,17 @@ class Count:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def speech(dialect: Dialect) -> Speech:
+def speech(dialect: Dialect) -> TranslationFunctions:
     return translation.speech(dialect)
 
 
-def read(value: Object, dialect: Dialect, path: str = "models/m:generateContent") -> Body:
+def read(value: Object, dialect: Dialect, path: str = "models/m:generateContent") -> RequestBody:
     """A body as the gateway reads it. Raises ProblemError."""
     raw = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
     return dialect.read(raw) if dialect.read_at is None else dialect.read_at(raw, path)
 
 
-def own(row: Row) -> Body | None:
+def own(row: Row) -> RequestBody | None:
     """The recorded request; None where there is none that could be read."""
     if row.request is None:
         return None
@@ -80,7 +80,7 @@ def own(row: Row) -> Body | None:
         return None
 
 
-def client(row: Row, dialect: Dialect) -> tuple[Body, CanonicalRequest]:
+def client(row: Row, dialect: Dialect) -> tuple[RequestBody, CanonicalRequest]:
     """What a client of a dialect would have asked, as near to the recorded request as it can be."""
     value, body = _LEAST[dialect.name], own(row)
     if body is not None:

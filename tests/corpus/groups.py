@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.core import sse
-from gateway.dialects import DIALECTS, Abroad, Telling
+from gateway.dialects import DIALECTS, ResponseContext, Translation
 from tests.corpus import asks
 from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Object, Row
 
@@ -255,8 +255,8 @@ def _pairs(told: dict[str, list[Row]]) -> Iterator[tuple[Row, str, list[Row]]]:
 def _said(row: Row, other: str) -> bytes | None:
     """An answer in another dialect; None where a problem comes out, or it has no end."""
     body, request = asks.client(row, DIALECTS[other])
-    telling = Telling(id="01law3", created=7, model="m", prompt_tokens=9, label="law3")
-    voice = Abroad(DIALECTS[other], DIALECTS[row.dialect], request, telling)
+    telling = ResponseContext(id="01law3", created=7, model="m", prompt_tokens=9, label="law3")
+    voice = Translation(DIALECTS[other], DIALECTS[row.dialect], request, telling)
     if not row.stream:
         return voice.glance(row.body).body
     watch = voice.watch(body)

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-from gateway.dialects import DIALECTS, Abroad, Body, Dialect, Telling
-from gateway.dialects.base import Watch
+from gateway.dialects import DIALECTS, Dialect, RequestBody, ResponseContext, Translation
+from gateway.dialects.base import StreamInspector
 from tests.corpus import asks, exceptions, groups
 from tests.corpus.heard import KNOWS_GEMINI, Clients, Heard, own, shown
 from tests.corpus.oracle import (
@@ -102,8 +102,8 @@ def _answer(row: Row, client: Dialect, clients: Clients) -> bool:
     door = DIALECTS[row.dialect]
     home = client is door
     body, request = asks.client(row, client)
-    telling = Telling(id="01law3", created=7, model="m", prompt_tokens=9, label="law3")
-    voice = client if home else Abroad(client, door, request, telling)
+    telling = ResponseContext(id="01law3", created=7, model="m", prompt_tokens=9, label="law3")
+    voice = client if home else Translation(client, door, request, telling)
     if row.status != 200:
         problem = voice.read_problem(row.status, row.body, None)
         if problem.http_status < 400:
@@ -136,7 +136,7 @@ class _Told(Exception):
     """A problem came out."""
 
 
-def _relayed(row: Row, client: Dialect, body: Body) -> bool:
+def _relayed(row: Row, client: Dialect, body: RequestBody) -> bool:
     """At home the client's SDK gets the recorded bytes: what it decodes is the oracle itself."""
     if not row.stream:
         glance = client.glance(row.body)
@@ -164,13 +164,13 @@ def _relayed(row: Row, client: Dialect, body: Body) -> bool:
 
 
 def _outputs(
-    row: Row, door: Dialect, voice: Abroad | Dialect, body: Body
+    row: Row, door: Dialect, voice: Translation | Dialect, body: RequestBody
 ) -> tuple[list[bytes], list[bytes]]:
     """What the client gets, streamed and whole, of the recording and of its other form."""
     if row.stream:
         found = []
         for pieces in (row.pieces, awkward(row.body)):
-            watch: Watch = voice.watch(body)
+            watch: StreamInspector = voice.watch(body)
             found.append(b"".join([*map(watch.feed, pieces), watch.end()]))
             if watch.problem is not None or not watch.complete:
                 raise _Told

@@ -25,7 +25,7 @@ from gateway.core.events import (
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT
 from gateway.dialects.openai_chat.speech import SPEECH
-from gateway.dialects.speech import Telling
+from gateway.dialects.speech import ResponseContext
 from gateway.dialects.tool_ids import plain
 from tests.corpus.conftest import Say
 from tests.corpus.exchanges import Exchange, Object, classes, five, payload
@@ -66,7 +66,7 @@ AN_ERROR = {
     "ab0d0ab825f06a93", "5e8705c708128f64", "9fe6d3b38627e4c6", "a22dbfdc053b922f",
 }  # fmt: skip
 """Recordings with status 200 that hold an error."""
-TELLING = Telling(id="01", created=7, model="asked")
+TELLING = ResponseContext(id="01", created=7, model="asked")
 AWKWARD = (1, 2, 3, 5, 8, 13, 21, 34)
 """Sizes of reads, in turn."""
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects import OPERATIONS, Body, Dialect, translation
-from gateway.dialects.embeddings import OPERATION, Heard, Wanted
-from gateway.dialects.speech import Telling
+from gateway.dialects import OPERATIONS, Dialect, RequestBody, translation
+from gateway.dialects.embeddings import OPERATION, EmbeddingsRequest, Heard
+from gateway.dialects.speech import ResponseContext
 from tests.corpus.conftest import Say
 from tests.dialects.cases import target
 
@@ -42,7 +42,7 @@ def rows(corpus: Path) -> list[tuple[Dialect, Object, str]]:
     return list(_rows(corpus))
 
 
-def _read(dialect: Dialect, row: Object, at: str) -> Body | None:
+def _read(dialect: Dialect, row: Object, at: str) -> RequestBody | None:
     value = row["request"].get("body")
     if not isinstance(value, dict):
         return None
@@ -108,7 +108,7 @@ def test_every_answer_tells_its_usage_and_its_vectors(
 
 def _tells(heard: Heard, plain: list[list[float]], data: bytes, dialect: Dialect) -> None:
     """Each dialect tells the same vectors."""
-    telling = Telling(id="c", created=1, model="m", asked=Wanted(turns=()))
+    telling = ResponseContext(id="c", created=1, model="m", asked=EmbeddingsRequest(turns=()))
     events = translation.speech(dialect).events(data)
     for name, inner in (("openai-chat", "embedding"), ("gemini", "values")):
         told = json.loads(translation.speech(OPERATIONS[name, OPERATION]).tell(events, telling))

@@ -25,10 +25,10 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.usage import Usage
-from gateway.dialects.base import Body, Watch
+from gateway.dialects.base import RequestBody, StreamInspector
 from gateway.dialects.gemini import DIALECT, SPEECH, wire
 from gateway.dialects.gemini.signature import wrap
-from gateway.dialects.speech import Telling
+from gateway.dialects.speech import ResponseContext
 from tests.corpus.conftest import Say
 from tests.corpus.exchanges import classes
 from tests.dialects.gemini.cases import heard, read, target
@@ -38,7 +38,7 @@ type Row = tuple[Object, bytes, Object]
 """A recording, the body of its answer, and its oracle."""
 
 STREAM = "models/m:streamGenerateContent"
-TELLING = Telling(id="call-1", created=1, model="m", label="ab12")
+TELLING = ResponseContext(id="call-1", created=1, model="m", label="ab12")
 NONE = wrap("ab12", "")
 """What is told of thoughts and calls without a signature."""
 NO_FRAMES = {"65e7162a6e5e20f4": "its frames have no blank lines between them, and the SDK raises"}
@@ -90,7 +90,7 @@ def awkward(data: bytes) -> list[bytes]:
     return [data[a:b] for a, b in pairwise(ends)]
 
 
-def run(parts: list[bytes]) -> tuple[bytes, Watch]:
+def run(parts: list[bytes]) -> tuple[bytes, StreamInspector]:
     watch = DIALECT.watch(read(b'{"contents":[]}', STREAM))
     out = [watch.feed(part) for part in parts]
     return b"".join([*out, watch.end()]), watch
@@ -253,7 +253,7 @@ def test_every_refusal_is_told_by_whose_fault_it_is(rows: list[Row], say: Say) -
     assert len(refused) == 30
 
 
-def requests(rows: list[Row]) -> Iterator[tuple[Object, Body]]:
+def requests(rows: list[Row]) -> Iterator[tuple[Object, RequestBody]]:
     for recording, _, _ in rows:
         value = recording["request"]["body"]
         if isinstance(value, dict):

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.core import sse
 from gateway.dialects.anthropic_messages import DIALECT
-from gateway.dialects.base import Watch
+from gateway.dialects.base import StreamInspector
 from tests.corpus.conftest import Say
 from tests.dialects.anthropic_messages.cases import target
 
@@ -48,7 +48,7 @@ def streams(rows: list[Row]) -> list[Row]:
     return [row for row in rows if row[0]["response"]["body_kind"] == "sse"]
 
 
-def run(parts: list[bytes]) -> tuple[bytes, Watch]:
+def run(parts: list[bytes]) -> tuple[bytes, StreamInspector]:
     watch = DIALECT.watch(BODY)
     out = [watch.feed(part) for part in parts]
     return b"".join([*out, watch.end()]), watch

@@ -35,7 +35,7 @@ from gateway.core.events import (
 from gateway.core.usage import Usage
 from gateway.dialects.anthropic_messages import DIALECT
 from gateway.dialects.anthropic_messages.speech import SPEECH
-from gateway.dialects.speech import Telling
+from gateway.dialects.speech import ResponseContext
 from tests.corpus.conftest import Say
 from tests.corpus.test_messages import AWKWARD, NO_ORACLE, awkward, counted, lines, pruned
 from tests.dialects.anthropic_messages.cases import target
@@ -45,7 +45,7 @@ type Object = dict[str, Any]
 type Row = tuple[Object, bytes, Object]
 """A recording, the body of its answer, and its oracle."""
 
-TELLING = Telling(id="0", created=0, model="m")
+TELLING = ResponseContext(id="0", created=0, model="m")
 PLAIN = ("text", "thinking", "redacted_thinking", "tool_use")
 """Types of blocks that other dialects have too."""
 

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core import sse
 from gateway.core.usage import Usage
-from gateway.dialects.base import Watch
+from gateway.dialects.base import StreamInspector
 from gateway.dialects.openai_responses import DIALECT
 from gateway.dialects.openai_responses.speech import SPEECH
 from tests.corpus import responses
@@ -25,7 +25,7 @@ def rows(corpus: Path) -> list[Row]:
     return responses.rows(corpus)
 
 
-def run(parts: list[bytes]) -> tuple[bytes, Watch]:
+def run(parts: list[bytes]) -> tuple[bytes, StreamInspector]:
     watch = DIALECT.watch(BODY)
     out = [watch.feed(part) for part in parts]
     return b"".join([*out, watch.end()]), watch

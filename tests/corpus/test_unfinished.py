@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core import sse
 from gateway.core.events import End, Finish
-from gateway.dialects import DIALECTS, Abroad, Telling
+from gateway.dialects import DIALECTS, ResponseContext, Translation
 from tests.corpus import asks
 from tests.corpus.conftest import Say
 from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Object, Row, read
@@ -17,7 +17,7 @@ from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Object, Row, 
 type Change = Callable[[Object], bool]
 """Removes the reason from one JSON value of an answer; False if all of the value must go."""
 
-TELLING = Telling(id="01", created=7, model="m", prompt_tokens=9, label="x")
+TELLING = ResponseContext(id="01", created=7, model="m", prompt_tokens=9, label="x")
 
 
 def chat(value: Object) -> bool:
@@ -88,7 +88,7 @@ def test_an_answer_without_a_reason_for_its_end_is_never_told_whole(
         data = unfinished(row)
         body, request = asks.client(row, DIALECTS[client])
         ours, door = DIALECTS[client], DIALECTS[row.dialect]
-        voice = ours if client == row.dialect else Abroad(ours, door, request, TELLING)
+        voice = ours if client == row.dialect else Translation(ours, door, request, TELLING)
         if row.stream:
             watch = voice.watch(body)
             out = watch.feed(data) + watch.end()

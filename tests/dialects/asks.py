@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from gateway.core.canonical_request import CanonicalRequest
-from gateway.dialects import DIALECTS, Body, translation
+from gateway.dialects import DIALECTS, RequestBody, translation
 
 type Object = dict[str, Any]
 type Made = st.SearchStrategy[Object]
@@ -419,7 +419,7 @@ ASKS = {
 """By dialect."""
 
 
-def read(dialect: str, value: Object) -> Body:
+def read(dialect: str, value: Object) -> RequestBody:
     """A request as the gateway reads it."""
     found = DIALECTS[dialect]
     raw = json.dumps(value).encode()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.facts import UNKNOWN, ModelFacts
 from gateway.core.target import Provider, Target
-from gateway.dialects import OPENAI_CHAT, Body
+from gateway.dialects import OPENAI_CHAT, RequestBody
 
 type Object = dict[str, Any]
 
@@ -25,7 +25,7 @@ def target(model: str = "m", *, facts: ModelFacts = UNKNOWN, **more: Any) -> Tar
     return Target(provider=provider, model=model, facts=facts, **more)
 
 
-def ask(*, stream: bool = False, usage: bool = False, n: int = 1) -> Body:
+def ask(*, stream: bool = False, usage: bool = False, n: int = 1) -> RequestBody:
     """A small request as it was read."""
     value: Object = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
     if stream:

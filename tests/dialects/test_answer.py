@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.core.usage import Usage
-from gateway.dialects import OPENAI_CHAT, Glance
+from gateway.dialects import OPENAI_CHAT, ResponseSummary
 
 GLANCE = OPENAI_CHAT.glance
 
@@ -14,7 +14,7 @@ def test_an_answer() -> None:
         b'"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}'
     )
     usage = Usage(input=5, output=2)
-    expected = Glance(
+    expected = ResponseSummary(
         usage=usage, served="m-2026-01-01", response_id="x", finish="stop", complete=True
     )
     assert GLANCE(body) == expected
@@ -30,7 +30,7 @@ def test_an_answer() -> None:
 )
 def test_what_is_not_told_is_not_known(body: bytes) -> None:
     """Such an answer is incomplete."""
-    assert GLANCE(body) == Glance(heard=1)
+    assert GLANCE(body) == ResponseSummary(heard=1)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 import pytest
 
 from gateway.dialects import OPENAI_CHAT
-from gateway.dialects.body_patch import Edit
+from gateway.dialects.body_patch import BodyPatch
 
 
-def edit(more: bytes = b"") -> Edit:
-    return Edit(OPENAI_CHAT.read(b'{"model":"m","messages":[]' + more + b"}"))
+def edit(more: bytes = b"") -> BodyPatch:
+    return BodyPatch(OPENAI_CHAT.read(b'{"model":"m","messages":[]' + more + b"}"))
 
 
 def test_two_members_within_one_that_the_body_lacks_both_stay() -> None:

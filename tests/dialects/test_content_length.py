@@ -19,9 +19,9 @@ from gateway.core.events import (
     ToolEnd,
     ToolStart,
 )  # fmt: skip
-from gateway.dialects import DIALECTS, Abroad, Telling, content_length
-from gateway.dialects.base import Dialect, Watch
-from gateway.dialects.translation import Asked, speech
+from gateway.dialects import DIALECTS, ResponseContext, Translation, content_length
+from gateway.dialects.base import Dialect, StreamInspector
+from gateway.dialects.translation import TranslatableRequest, speech
 from tests.dialects.cases import ask, chunk, sse
 
 EVENTS: list[tuple[Event, int]] = [
@@ -70,8 +70,8 @@ SAID: list[Event] = [
 @pytest.mark.parametrize("client", DIALECTS.values(), ids=DIALECTS)
 def test_home_and_abroad_hear_the_same(client: Dialect, door: Dialect) -> None:
     """Of a stream that is cut, in every dialect for clients of every dialect."""
-    request = Asked(DIALECTS["openai-chat"], ask(stream=True)).request
-    told = speech(door).encoder(Telling(id="1", created=1, model="m", asked=request))
+    request = TranslatableRequest(DIALECTS["openai-chat"], ask(stream=True)).request
+    told = speech(door).encoder(ResponseContext(id="1", created=1, model="m", asked=request))
     stream = b"".join([told.write(event) for event in SAID])
     watch = _watch(client, door, request)
     for at in range(0, len(stream), 100):
@@ -80,16 +80,18 @@ def test_home_and_abroad_hear_the_same(client: Dialect, door: Dialect) -> None:
     assert watch.heard == sum(map(content_length.event, SAID))
 
 
-def _watch(client: Dialect, door: Dialect, request: CanonicalRequest) -> Watch:
+def _watch(client: Dialect, door: Dialect, request: CanonicalRequest) -> StreamInspector:
     body = ask(stream=True)
     if client is door:
         return door.watch(body)
-    return Abroad(client, door, request, Telling(id="1", created=1, model="m")).watch(body)
+    return Translation(client, door, request, ResponseContext(id="1", created=1, model="m")).watch(
+        body
+    )
 
 
 def test_uses_of_tools_that_a_client_is_not_told_of_are_heard() -> None:
     """They are billed: a client that takes one at a time gets the first of several."""
-    request = Asked(
+    request = TranslatableRequest(
         DIALECTS["anthropic-messages"],
         DIALECTS["anthropic-messages"].read(
             json.dumps(
@@ -101,7 +103,7 @@ def test_uses_of_tools_that_a_client_is_not_told_of_are_heard() -> None:
             ).encode()
         ),
     ).request  # fmt: skip
-    voice = Abroad(DIALECTS["anthropic-messages"], DIALECTS["openai-chat"], request, Telling(id="1", created=1, model="m"))  # fmt: skip
+    voice = Translation(DIALECTS["anthropic-messages"], DIALECTS["openai-chat"], request, ResponseContext(id="1", created=1, model="m"))  # fmt: skip
     calls = [
         {"index": at, "id": f"c{at}", "function": {"name": "f", "arguments": "{}"}} for at in (0, 1)
     ]

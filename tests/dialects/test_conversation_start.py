@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.core.errors import ProblemError
 from gateway.dialects import DIALECTS, OPERATIONS
 from gateway.dialects import conversation_start as openings
-from gateway.dialects.conversation_start import MOST, Opening
+from gateway.dialects.conversation_start import MOST, ConversationStart
 
 CHAT, RESPONSES, MESSAGES, GEMINI = (
     "openai-chat", "openai-responses", "anthropic-messages", "gemini",
@@ -21,7 +21,7 @@ SYSTEM = {"role": "system", "content": "Be kind."}
 HI = {"role": "user", "content": "hi"}
 
 
-def opening(dialect: str, **body: Any) -> Opening:
+def opening(dialect: str, **body: Any) -> ConversationStart:
     given = {"model": "m", "max_tokens": 1, **body} if dialect == MESSAGES else body
     if dialect in (CHAT, RESPONSES):
         given = {"model": "m", **body}
@@ -100,7 +100,10 @@ def test_texts_are_cut() -> None:
 def test_embeddings_are_no_conversation() -> None:
     for (_, operation), dialect in OPERATIONS.items():
         if operation == "embeddings":
-            assert dialect.opening(DIALECTS[CHAT].read(b'{"model":"m","messages":[]}')) == Opening()
+            assert (
+                dialect.opening(DIALECTS[CHAT].read(b'{"model":"m","messages":[]}'))
+                == ConversationStart()
+            )
 
 
 JSON = st.recursive(

@@ -10,14 +10,22 @@ from openai.types.responses.input_token_count_params import InputTokenCountParam
 from gateway.core.errors import ProblemError
 from gateway.core.events import Failed
 from gateway.core.usage import Usage
-from gateway.dialects import OPERATIONS, Abroad, Asked, Body, Dialect, Telling, translation
+from gateway.dialects import (
+    OPERATIONS,
+    Dialect,
+    RequestBody,
+    ResponseContext,
+    TranslatableRequest,
+    Translation,
+    translation,
+)
 from tests.dialects.cases import target
 
 COUNT = "count_tokens"
 MESSAGES = OPERATIONS["anthropic-messages", COUNT]
 GEMINI = OPERATIONS["gemini", COUNT]
 RESPONSES = OPERATIONS["openai-responses", COUNT]
-TELLING = Telling(id="call-1", created=1, model="m")
+TELLING = ResponseContext(id="call-1", created=1, model="m")
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 ANSWERS = {
     MESSAGES.name: {"input_tokens": 12},
@@ -26,7 +34,7 @@ ANSWERS = {
 }
 
 
-def messages(**more: Any) -> Body:
+def messages(**more: Any) -> RequestBody:
     value: dict[str, Any] = {
         "model": "auto",
         "system": "Be kind.",
@@ -39,7 +47,7 @@ def messages(**more: Any) -> Body:
     return MESSAGES.read(json.dumps(value).encode())
 
 
-def gemini(**more: Any) -> Body:
+def gemini(**more: Any) -> RequestBody:
     inner = {
         "systemInstruction": {"parts": [{"text": "Be kind."}]},
         "contents": [{"role": "user", "parts": [{"text": "hi"}]}],
@@ -47,17 +55,17 @@ def gemini(**more: Any) -> Body:
         "generationConfig": {"temperature": 0.5, "maxOutputTokens": 9, **more},
     }
     read: Any = GEMINI.read
-    body: Body = read(
+    body: RequestBody = read(
         json.dumps({"generateContentRequest": inner}).encode(), "models/m:countTokens"
     )
     return body
 
 
-def voice(client: Dialect, body: Body, door: Dialect) -> Abroad:
-    return Abroad(client, door, Asked(client, body).request, TELLING)
+def voice(client: Dialect, body: RequestBody, door: Dialect) -> Translation:
+    return Translation(client, door, TranslatableRequest(client, body).request, TELLING)
 
 
-def sent(client: Dialect, body: Body, door: Dialect) -> dict[str, Any]:
+def sent(client: Dialect, body: RequestBody, door: Dialect) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(voice(client, body, door).write(body, target("m")).body)
     return value
 
@@ -95,7 +103,7 @@ def test_a_gemini_request_is_counted_as_messages_says_it() -> None:
 
 
 @pytest.mark.parametrize(("client", "body"), [(MESSAGES, messages()), (GEMINI, gemini())])
-def test_any_request_is_counted_as_responses_says_it(client: Dialect, body: Body) -> None:
+def test_any_request_is_counted_as_responses_says_it(client: Dialect, body: RequestBody) -> None:
     asked = sent(client, body, RESPONSES)
     assert asked.keys() <= get_type_hints(InputTokenCountParams).keys()
     assert (asked["model"], asked["instructions"]) == ("m", "Be kind.")

@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, Body, Watch, stream_commit
-from gateway.dialects.frame_template import Form, learn
+from gateway.dialects import (
+    ANTHROPIC_MESSAGES,
+    OPENAI_CHAT,
+    RequestBody,
+    StreamInspector,
+    stream_commit,
+)
+from gateway.dialects.frame_template import FrameTemplate, learn
 from gateway.dialects.openai_chat import amount
 from tests.dialects.cases import TEXT, Object, ask, chunk, pieces
 
@@ -31,11 +37,11 @@ def plain(_: bytes) -> bool:
     return True
 
 
-def form(data: bytes) -> Form | None:
+def form(data: bytes) -> FrameTemplate | None:
     return learn(data, HOLE, amount.chunk, plain)
 
 
-def form_of(value: Object) -> Form:
+def form_of(value: Object) -> FrameTemplate:
     found = form(frame(value))
     assert found is not None
     return found
@@ -164,13 +170,15 @@ STRANGE = [
 ]
 
 
-def _told(watch: Watch) -> list[object]:
+def _told(watch: StreamInspector) -> list[object]:
     return [getattr(watch, name) for name in KEPT]
 
 
-def _alike(start: Callable[[Body], Watch], body: Body, reads: Sequence[bytes]) -> None:
+def _alike(
+    start: Callable[[RequestBody], StreamInspector], body: RequestBody, reads: Sequence[bytes]
+) -> None:
     watch, slow = start(body), start(body)
-    assert isinstance(slow, stream_commit.Held)
+    assert isinstance(slow, stream_commit.StreamBuffer)
     slow._strange = stream_commit._STRANGE  # no form is learned
     for data in reads:
         assert watch.feed(data) == slow.feed(data)
@@ -213,7 +221,7 @@ def test_messages_are_told_as_if_each_frame_were_looked_into(
 def test_the_form_is_used() -> None:
     """And after another form that of the next frame is learned; not for ever."""
     watch = OPENAI_CHAT.watch(ask(stream=True))
-    assert isinstance(watch, stream_commit.Held)
+    assert isinstance(watch, stream_commit.StreamBuffer)
     for at, text in enumerate(("a", "b", "c", "d")):
         watch.feed(frame(said(text)))
         assert (watch._form is not None) == (at > 0)

@@ -14,16 +14,16 @@ from gateway.dialects import (
     GEMINI,
     OPENAI_CHAT,
     OPENAI_RESPONSES,
-    Asked,
-    Body,
     Dialect,
-    Fetched,
+    FetchedMedia,
+    RequestBody,
+    TranslatableRequest,
     media_urls,
 )
 
 PIC, DOC = "https://a.example/p.png", "http://a.example/d.pdf"
 ALL = frozenset({"image", "file", "audio"})
-GIVEN = {PIC: Fetched("image/png", "UElD"), DOC: Fetched("application/pdf", "RE9D")}
+GIVEN = {PIC: FetchedMedia("image/png", "UElD"), DOC: FetchedMedia("application/pdf", "RE9D")}
 CHAT, RESPONSES, MESSAGES = "openai-chat", "openai-responses", "anthropic-messages"
 
 
@@ -39,7 +39,7 @@ def request(*parts: Any) -> CanonicalRequest:
     return CanonicalRequest(turns=(CanonicalTurn(role="user", parts=parts),))
 
 
-def body(dialect: Dialect, *parts: Any, **more: Any) -> Body:
+def body(dialect: Dialect, *parts: Any, **more: Any) -> RequestBody:
     value: dict[str, Any] = {"model": "auto", **more}
     turn = {"role": "user", "content": list(parts)}
     match dialect.name:
@@ -116,7 +116,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": PIC, "detail": "low"}}
 
 
 def test_off_a_target_that_wants_data_is_refused_as_ever() -> None:
-    asked = Asked(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE))
+    asked = TranslatableRequest(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE))
     said = asked.prompt(GEMINI, target())
     assert said == "messages.image: gemini takes images as data, not by URL"
     assert asked.wanted("gemini", provider()) == {}
@@ -127,7 +127,7 @@ def test_off_a_target_that_wants_data_is_refused_as_ever() -> None:
 
 
 def test_on_it_is_planned_as_if_the_data_were_here() -> None:
-    asked = Asked(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE), ALL)
+    asked = TranslatableRequest(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE), ALL)
     prompt = asked.prompt(GEMINI, target())
     assert not isinstance(prompt, str)
     assert prompt.images == 1
@@ -143,21 +143,21 @@ def test_on_it_is_planned_as_if_the_data_were_here() -> None:
 
 def test_on_what_goes_home_to_who_opens_urls_goes_as_it_is() -> None:
     """Also where the dialect would take no URL of a stranger: Google opens those of its clients."""
-    asked = Asked(GEMINI, body(GEMINI, {"fileData": {"fileUri": PIC}}), ALL)
+    asked = TranslatableRequest(GEMINI, body(GEMINI, {"fileData": {"fileUri": PIC}}), ALL)
     assert asked.wanted("gemini", provider()) == {}
     assert list(asked.wanted("gemini", provider("data"))) == [PIC]
 
 
 def test_only_kinds_that_may_be_fetched_are() -> None:
     file = {"type": "file", "file": {"file_data": DOC, "filename": "d.pdf"}}
-    asked = Asked(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE, file), frozenset({"image"}))
+    asked = TranslatableRequest(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE, file), frozenset({"image"}))
     assert asked.prompt(GEMINI, target()) == "messages.file: gemini takes files as data, not by URL"
     assert asked.closed(target("data")) == "messages.file: p takes files as data alone"
 
 
 def test_without_speech_nothing_is_known_of_media() -> None:
     mute = msgspec.structs.replace(OPENAI_CHAT, speech=None)
-    assert Asked(mute, body(OPENAI_CHAT, IMAGE), ALL).closed(target("data")) == ""
+    assert TranslatableRequest(mute, body(OPENAI_CHAT, IMAGE), ALL).closed(target("data")) == ""
 
 
 PNG_URL, PDF_URL = "data:image/png;base64,UElD", "data:application/pdf;base64,RE9D"
@@ -276,7 +276,7 @@ def test_what_is_not_to_be_changed_keeps_every_byte(dialect: Dialect, part: Any)
     for name in ("messages", "input", "contents"):
         value[name] = value["messages"]
     raw = jsonio.dumps(value)
-    one = Body(
+    one = RequestBody(
         raw, jsonio.members(raw), value, body(OPENAI_CHAT, {"type": "text", "text": ""}).prompt
     )
     assert media_urls.home(one, GIVEN) is one

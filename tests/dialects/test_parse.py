@@ -7,8 +7,8 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES, parse
-from gateway.dialects.base import Body, Dialect
-from gateway.dialects.body import Later
+from gateway.dialects.base import Dialect, RequestBody
+from gateway.dialects.body import LazyObject
 from tests.routing import world
 
 TARGET = world.LITE
@@ -27,7 +27,7 @@ def body(offered: Any, text: str = "hi", **more: Any) -> bytes:
     return jsonio.dumps({"model": "m", "messages": said, "tools": offered, **more})
 
 
-def whole(raw: bytes, dialect: Dialect = OPENAI_CHAT) -> Body:
+def whole(raw: bytes, dialect: Dialect = OPENAI_CHAT) -> RequestBody:
     """As it is read where nothing is known."""
     known, parse._known = parse._known, parse._Known()
     try:
@@ -75,7 +75,7 @@ def test_claude_code_sends_the_same_tools_again_and_again() -> None:
             metadata={"user_id": "u_session_1"}, system=[{"type": "text", "text": "s"}],
         )  # fmt: skip
         found = ANTHROPIC_MESSAGES.read(raw)
-        assert isinstance(found.given, Later) == (at > 1)
+        assert isinstance(found.given, LazyObject) == (at > 1)
         expected = whole(raw, ANTHROPIC_MESSAGES)
         assert (found.prompt, found.value) == (expected.prompt, expected.value)
         assert found.prompt.hosted_tools
@@ -103,12 +103,12 @@ def test_codex_sends_the_same_tools_again_and_again() -> None:
     for at in range(4):
         raw = codex(f"words {at}", max_output_tokens=9)
         found, expected = OPENAI_RESPONSES.read(raw), whole(raw, OPENAI_RESPONSES)
-        assert isinstance(found.given, Later) == (at > 1)
+        assert isinstance(found.given, LazyObject) == (at > 1)
         assert OPENAI_RESPONSES.opening(found) == OPENAI_RESPONSES.opening(expected)
         assert OPENAI_RESPONSES.write(found, TARGET) == OPENAI_RESPONSES.write(expected, TARGET)
         less, those = found.without("store"), expected.without("store")
-        assert isinstance(less.given, Later) == (at > 1)
-        assert not isinstance(found.given, Later) or found.given._value is None
+        assert isinstance(less.given, LazyObject) == (at > 1)
+        assert not isinstance(found.given, LazyObject) or found.given._value is None
         assert (less.raw, less.value, less.said.keys()) == (those.raw, those.value, those.said.keys())  # fmt: skip
         assert (found.prompt, found.value) == (expected.prompt, expected.value)
 
@@ -119,10 +119,10 @@ def test_tools_that_the_input_offers_are_compared_with_all_of_those_that_are_kno
     more = {"type": "additional_tools", "role": "developer", "tools": [*again, {"type": "x"}]}
     for at in range(4):
         raw = codex(f"words {at}")
-        assert isinstance(OPENAI_RESPONSES.read(raw).given, Later) == (at > 1)
+        assert isinstance(OPENAI_RESPONSES.read(raw).given, LazyObject) == (at > 1)
     raw = codex("more", more)
     found = OPENAI_RESPONSES.read(raw)
-    assert isinstance(found.given, Later)
+    assert isinstance(found.given, LazyObject)
     assert found.prompt == whole(raw, OPENAI_RESPONSES).prompt
     assert len(found.prompt.tools) == len(set(found.prompt.tools)) == 24
     bare = OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": [more]}))
@@ -138,20 +138,20 @@ def test_nothing_at_home_asks_for_what_is_known() -> None:
         dialect.write(found, TARGET)
         dialect.opening(found)
         dialect.asks_usage(found)
-        assert isinstance(found.given, Later)
+        assert isinstance(found.given, LazyObject)
         assert found.given._value is None
 
 
 def test_it_is_known_from_the_second_time_on() -> None:
     raw = body(tools())
-    assert [isinstance(OPENAI_CHAT.read(raw).given, Later) for _ in range(4)] == [0, 0, 1, 1]
-    assert not isinstance(OPENAI_CHAT.read(body(tools(name="g"))).given, Later)
+    assert [isinstance(OPENAI_CHAT.read(raw).given, LazyObject) for _ in range(4)] == [0, 0, 1, 1]
+    assert not isinstance(OPENAI_CHAT.read(body(tools(name="g"))).given, LazyObject)
 
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_short_tools_are_read_as_they_come(size: int) -> None:
     raw = body(tools(size, description="", parameters={}), "x" * 5_000)
-    assert not any(isinstance(OPENAI_CHAT.read(raw).given, Later) for _ in range(4))
+    assert not any(isinstance(OPENAI_CHAT.read(raw).given, LazyObject) for _ in range(4))
 
 
 def test_a_name_too_long_for_an_outline_is_never_told_short() -> None:
@@ -197,6 +197,6 @@ def test_the_last_of_two_members_counts() -> None:
         OPENAI_CHAT.read(raw)
     twice = raw[:-1] + b',"model":"other"}'
     found = OPENAI_CHAT.read(twice)
-    assert isinstance(found.given, Later)
+    assert isinstance(found.given, LazyObject)
     assert found.prompt.model == found.value["model"] == "other"
     assert found.value is found.value  # read once

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import jsonio
-from gateway.dialects import OPENAI_CHAT, Written
+from gateway.dialects import OPENAI_CHAT, WrittenBody
 from tests.dialects.cases import requests, target
 
 READ, WRITE = OPENAI_CHAT.read, OPENAI_CHAT.write
@@ -30,7 +30,7 @@ def test_another_model_changes_that_member_alone(made: tuple[bytes, list[tuple[s
     """Unknown members, spaces inside values, 1.50, big integers and escapes stay byte for byte."""
     body, parts = made
     written = WRITE(READ(body), target("other"))
-    assert written == Written(written.body, ())
+    assert written == WrittenBody(written.body, ())
     expected = [(name, '"other"' if name == "model" else value) for name, value in parts]
     assert list(raw(written.body).items()) == [(name, value.encode()) for name, value in expected]
 

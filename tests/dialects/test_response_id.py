@@ -9,16 +9,16 @@ from gateway.dialects import (
     DIALECTS,
     OPENAI_CHAT,
     OPERATIONS,
-    Abroad,
-    Asked,
-    Body,
     Dialect,
-    Telling,
+    RequestBody,
+    ResponseContext,
+    TranslatableRequest,
+    Translation,
 )
-from gateway.dialects.tool_reasoning import Ear, Home, Note
+from gateway.dialects.tool_reasoning import PassThrough, ReasoningNote, ReasoningRecorder
 
-TELLING = Telling(id="call-1", created=1, model="m-1", label="0123456789abcdef")
-NOTE = Note(maker="me", provider="here", model="m", account="main", calls={})
+TELLING = ResponseContext(id="call-1", created=1, model="m-1", label="0123456789abcdef")
+NOTE = ReasoningNote(maker="me", provider="here", model="m", account="main", calls={})
 CHAT: dict[str, Any] = {"object": "chat.completion.chunk", "created": 1, "model": "m-1"}
 RESPONSE: dict[str, Any] = {"object": "response", "created_at": 1, "model": "m-1", "usage": None}
 ASKED = {
@@ -98,16 +98,16 @@ IDS = {
 }
 
 
-def request(dialect: Dialect) -> Body:
+def request(dialect: Dialect) -> RequestBody:
     raw = json.dumps(ASKED[dialect.name]).encode()
     if dialect.read_at is None:
         return dialect.read(raw)
     return dialect.read_at(raw, "models/m:generateContent")
 
 
-def translated(client: Dialect, door: Dialect) -> tuple[Abroad, Body]:
+def translated(client: Dialect, door: Dialect) -> tuple[Translation, RequestBody]:
     body = request(client)
-    return Abroad(client, door, Asked(client, body).request, TELLING), body
+    return Translation(client, door, TranslatableRequest(client, body).request, TELLING), body
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -116,7 +116,7 @@ def test_a_native_answer_tells_its_id(name: str) -> None:
     dialect = DIALECTS[name]
     assert dialect.glance(json.dumps(WHOLE[name]).encode()).response_id == IDS[name]
     body = request(dialect)
-    listened = Home(dialect, Ear(NOTE)).watch(body)
+    listened = PassThrough(dialect, ReasoningRecorder(NOTE)).watch(body)
     for watch in (dialect.watch(body), listened):
         for line in STREAM[name].splitlines(keepends=True):
             watch.feed(line)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
-from gateway.dialects import OPENAI_CHAT, Watch, Written, stream_commit
+from gateway.dialects import OPENAI_CHAT, StreamInspector, WrittenBody, stream_commit
 from tests.dialects.cases import TEXT, Object, ask, chunk, pieces, sse, told
 
 COUNTED = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
@@ -16,20 +16,20 @@ ROLE = chunk({"role": "assistant", "content": ""})
 DONE = b"data: [DONE]\n\n"
 
 
-def start(*, usage: bool = False, n: int = 1) -> Watch:
+def start(*, usage: bool = False, n: int = 1) -> StreamInspector:
     """A client that asks for usage, or does not; then the gateway does."""
-    written = Written(b"", asks_usage=not usage)
+    written = WrittenBody(b"", asks_usage=not usage)
     return OPENAI_CHAT.watch(ask(stream=True, usage=usage, n=n), written)
 
 
-def run(data: bytes, *cuts: int, usage: bool = False, n: int = 1) -> tuple[bytes, Watch]:
+def run(data: bytes, *cuts: int, usage: bool = False, n: int = 1) -> tuple[bytes, StreamInspector]:
     """What a client is sent of a stream that is read in pieces."""
     watch = start(usage=usage, n=n)
     sent = [watch.feed(piece) for piece in pieces(data, cuts)]
     return b"".join([*sent, watch.end()]), watch
 
 
-def facts(watch: Watch) -> tuple[object, ...]:
+def facts(watch: StreamInspector) -> tuple[object, ...]:
     kind = watch.problem.kind if watch.problem is not None else None
     return watch.committed, watch.complete, watch.usage, watch.served, watch.finish, kind
 

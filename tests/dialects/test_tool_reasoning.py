@@ -25,22 +25,29 @@ from gateway.core.events import (
     ToolStart,
 )
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES, tool_reasoning
-from gateway.dialects.tool_reasoning import Called, Ear, Home, Kept, Lenient, Note
+from gateway.dialects.tool_reasoning import (
+    KeptReasoning,
+    LenientPassThrough,
+    PassThrough,
+    ReasoningNote,
+    ReasoningRecorder,
+    ToolCallReasoning,
+)
 from tests.dialects.cases import ask, chunk, sse, target
 
-WHO = Note(maker="me", provider="here", model="m", account="main", calls={})
+WHO = ReasoningNote(maker="me", provider="here", model="m", account="main", calls={})
 
 
-def heard(*events: Event) -> dict[str, Called] | None:
-    ear = Ear(WHO)
+def heard(*events: Event) -> dict[str, ToolCallReasoning] | None:
+    ear = ReasoningRecorder(WHO)
     for event in events:
         ear.hear(event)
     found = ear.heard()
     return None if found is None else found.calls
 
 
-def noted(**calls: Called) -> Note:
-    return Note(maker="me", provider="here", model="m", account="main", calls=calls)
+def noted(**calls: ToolCallReasoning) -> ReasoningNote:
+    return ReasoningNote(maker="me", provider="here", model="m", account="main", calls=calls)
 
 
 def request(*parts: Any) -> CanonicalRequest:
@@ -58,7 +65,7 @@ def use(id: str, **more: Any) -> ToolUse:
     return ToolUse(id=id, name="f", arguments="{}", **more)
 
 
-def back(*parts: Any, **calls: Called) -> tuple[Any, ...]:
+def back(*parts: Any, **calls: ToolCallReasoning) -> tuple[Any, ...]:
     first = next(iter(calls))
     return tool_reasoning.back(request(*parts), {first: noted(**calls)}).turns[1].parts
 
@@ -70,15 +77,15 @@ def test_thoughts_belong_to_the_call_after_them() -> None:
         ToolEnd(0, "s2"), TextDelta("so"), ReasoningDelta("c"), ReasoningEnd("s3"), ReasoningEnd("s4", redacted=True),
         ToolStart(1, "y", "f"), ToolEnd(1),
     ) == {
-        "x": Called((Kept("ab", "s1"),), "s2"),
-        "y": Called((Kept("c", "s3", late=True), Kept("", "s4", redacted=True, late=True))),
+        "x": ToolCallReasoning((KeptReasoning("ab", "s1"),), "s2"),
+        "y": ToolCallReasoning((KeptReasoning("c", "s3", late=True), KeptReasoning("", "s4", redacted=True, late=True))),
     }  # fmt: skip
 
 
 def test_a_thought_that_began_before_the_text_is_not_late() -> None:
     assert heard(
         ReasoningDelta("a"), TextDelta("so"), ReasoningEnd("s"), ToolStart(0, "x", "f")
-    ) == {"x": Called((Kept("a", "s"),))}
+    ) == {"x": ToolCallReasoning((KeptReasoning("a", "s"),))}
 
 
 @pytest.mark.parametrize(
@@ -105,8 +112,8 @@ def test_reasoning_goes_back_where_it_stood() -> None:
     """Before the text or after it, before its own call; what the client has of it gives way."""
     found = back(
         Thought(text="a"), Text(text="so"), use("x"), use("y"), use("z"),
-        x=Called((Kept("a", "s1"), Kept("b", "s2", late=True)), "s3"),
-        y=Called((Kept("", "s4", redacted=True),)),
+        x=ToolCallReasoning((KeptReasoning("a", "s1"), KeptReasoning("b", "s2", late=True)), "s3"),
+        y=ToolCallReasoning((KeptReasoning("", "s4", redacted=True),)),
     )  # fmt: skip
     assert found == (
         Thought(text="a", state="s1", maker="me"),
@@ -121,7 +128,7 @@ def test_reasoning_goes_back_where_it_stood() -> None:
 
 def test_turns_without_a_note_stay_as_they_are() -> None:
     before = request(Text(text="so"), use("x"))
-    assert tool_reasoning.back(before, {"other": noted(other=Called())}) == before
+    assert tool_reasoning.back(before, {"other": noted(other=ToolCallReasoning())}) == before
     assert tool_reasoning.back(request(Text(text="so")), {}) == request(Text(text="so"))
 
 
@@ -168,8 +175,8 @@ def test_a_stream_at_home_is_listened_to_and_goes_on_as_it_came() -> None:
         chunk({"reasoning_content": "a"}), chunk({"tool_calls": [call]}),
         chunk(finish="tool_calls", usage=usage), done=False,
     )  # fmt: skip
-    ear = Ear(WHO)
-    home = Home(OPENAI_CHAT, ear)
+    ear = ReasoningRecorder(WHO)
+    home = PassThrough(OPENAI_CHAT, ear)
     watch, plain = home.watch(ask(stream=True)), OPENAI_CHAT.watch(ask(stream=True))
     assert not watch.committed
     out = b"".join([watch.feed(data[:50]), watch.feed(data[50:-2]), watch.end()])
@@ -179,34 +186,34 @@ def test_a_stream_at_home_is_listened_to_and_goes_on_as_it_came() -> None:
     assert watch.complete
     found = ear.heard()
     assert found is not None
-    assert found.calls == {"x": Called((Kept("a", "reasoning_content"),))}
+    assert found.calls == {"x": ToolCallReasoning((KeptReasoning("a", "reasoning_content"),))}
 
 
 def test_a_whole_answer_at_home_is_listened_to() -> None:
     """And the client gets it as it came."""
     call = {"id": "x", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     message = {"role": "assistant", "content": None, "reasoning": "a", "tool_calls": [call]}
-    ear = Ear(WHO)
+    ear = ReasoningRecorder(WHO)
     data = jsonio.dumps({"id": "c", "choices": [{"index": 0, "message": message}]})
-    assert Home(OPENAI_CHAT, ear).glance(data) == OPENAI_CHAT.glance(data)
+    assert PassThrough(OPENAI_CHAT, ear).glance(data) == OPENAI_CHAT.glance(data)
     found = ear.heard()
     assert found is not None
-    assert found.calls == {"x": Called((Kept("a", "reasoning"),))}
+    assert found.calls == {"x": ToolCallReasoning((KeptReasoning("a", "reasoning"),))}
 
 
 def test_a_whole_answer_that_is_none_is_not_listened_to() -> None:
-    ear = Ear(WHO)
-    glance = Home(OPENAI_CHAT, ear).glance(b'{"error": {"message": "No."}}')
+    ear = ReasoningRecorder(WHO)
+    glance = PassThrough(OPENAI_CHAT, ear).glance(b'{"error": {"message": "No."}}')
     assert glance.problem is not None
     assert ear.heard() is None
 
 
 def test_home_says_what_the_dialect_says() -> None:
-    home = Home(ANTHROPIC_MESSAGES, Ear(WHO))
+    home = PassThrough(ANTHROPIC_MESSAGES, ReasoningRecorder(WHO))
     assert home.write is ANTHROPIC_MESSAGES.write
     assert home.read_problem is ANTHROPIC_MESSAGES.read_problem
     with pytest.raises(LookupError):
-        Home(msgspec.structs.replace(OPENAI_CHAT, speech=None), Ear(WHO))
+        PassThrough(msgspec.structs.replace(OPENAI_CHAT, speech=None), ReasoningRecorder(WHO))
 
 
 def test_a_target_is_what_it_is() -> None:
@@ -217,7 +224,10 @@ def test_a_target_is_what_it_is() -> None:
 def test_a_host_may_leave_out_why_an_answer_ended() -> None:
     """Listened to or not; an error, or work in the background, is no end of it."""
     body = ask(stream=True)
-    for voice in (Lenient(OPENAI_CHAT), Home(OPENAI_CHAT, Ear(WHO), finish_optional=True)):
+    for voice in (
+        LenientPassThrough(OPENAI_CHAT),
+        PassThrough(OPENAI_CHAT, ReasoningRecorder(WHO), finish_optional=True),
+    ):
         assert voice.write is OPENAI_CHAT.write
         assert voice.read_problem is OPENAI_CHAT.read_problem
         found = voice.glance(b'{"choices":[{"message":{"content":"a"}}]}')
@@ -229,5 +239,5 @@ def test_a_host_may_leave_out_why_an_answer_ended() -> None:
         watch.feed(sse(chunk({"content": "a"})))
         assert (watch.complete, watch.finish) == (True, "stop")
     queued = b'{"status":"queued","background":true,"output":[]}'
-    found = Lenient(OPENAI_RESPONSES).glance(queued)
+    found = LenientPassThrough(OPENAI_RESPONSES).glance(queued)
     assert (found.complete, found.pending) == (False, True)

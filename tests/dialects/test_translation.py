@@ -32,34 +32,34 @@ from gateway.dialects import (
     OPENAI_CHAT,
     OPENAI_RESPONSES,
     OPERATIONS,
-    Abroad,
-    Asked,
-    Body,
-    Telling,
+    RequestBody,
+    ResponseContext,
+    TranslatableRequest,
+    Translation,
     translation,
 )
-from gateway.dialects.speech import Said
-from gateway.dialects.tool_reasoning import Ear
+from gateway.dialects.speech import EncodedRequest
+from gateway.dialects.tool_reasoning import ReasoningRecorder
 from tests.dialects.asks import decoded
 from tests.dialects.cases import chunk, pieces, sse, target, told
 
-TELLING = Telling(id="call-1", created=1, model="m-1", label="0123456789abcdef")
+TELLING = ResponseContext(id="call-1", created=1, model="m-1", label="0123456789abcdef")
 TALK = [{"role": "user", "content": "hi"}]
 
 
-def messages(**more: Any) -> Body:
+def messages(**more: Any) -> RequestBody:
     """A request of the Messages API."""
     value = {"model": "auto", "max_tokens": 99, "messages": TALK, **more}
     return ANTHROPIC_MESSAGES.read(json.dumps(value).encode())
 
 
-def voice(body: Body) -> Abroad:
+def voice(body: RequestBody) -> Translation:
     """The voice of a Messages client with a host of Chat Completions."""
-    return Abroad(ANTHROPIC_MESSAGES, OPENAI_CHAT, asked(body).request, TELLING)
+    return Translation(ANTHROPIC_MESSAGES, OPENAI_CHAT, asked(body).request, TELLING)
 
 
-def asked(body: Body) -> Asked:
-    return Asked(ANTHROPIC_MESSAGES, body)
+def asked(body: RequestBody) -> TranslatableRequest:
+    return TranslatableRequest(ANTHROPIC_MESSAGES, body)
 
 
 def test_the_target_is_asked_in_its_own_words() -> None:
@@ -85,11 +85,11 @@ def test_losses_of_the_other_dialect_are_told_by_names_that_the_client_knows() -
 
 def test_a_member_within_one_that_has_a_name_is_told_by_it_and_others_by_their_own() -> None:
     body = messages(output_config={"effort": "xhigh"})
-    said = Said(value={}, names={"thinking": "effort", "a.b": "c"})
+    said = EncodedRequest(value={}, names={"thinking": "effort", "a.b": "c"})
     assert translation._name(said, "thinking.budget_tokens") == "effort"
     assert translation._name(said, "a.b.x") == "c"
     assert translation._name(said, "a.d") == "a.d"
-    assert Asked(ANTHROPIC_MESSAGES, body).losses(OPENAI_CHAT, target()) == ()
+    assert TranslatableRequest(ANTHROPIC_MESSAGES, body).losses(OPENAI_CHAT, target()) == ()
 
 
 def test_a_loss_is_told_once() -> None:
@@ -147,11 +147,11 @@ def test_only_answers_are_translated_and_only_where_both_sides_can() -> None:
     counting = OPERATIONS["anthropic-messages", "count_tokens"]
     mute = msgspec.structs.replace(OPENAI_CHAT, speech=None)
     body = messages()
-    assert Asked(ANTHROPIC_MESSAGES, body).speaks(OPENAI_CHAT)
-    assert not Asked(counting, body).speaks(OPENAI_CHAT)
-    assert not Asked(ANTHROPIC_MESSAGES, body).speaks(counting)
-    assert not Asked(ANTHROPIC_MESSAGES, body).speaks(mute)
-    assert not Asked(mute, body).speaks(ANTHROPIC_MESSAGES)
+    assert TranslatableRequest(ANTHROPIC_MESSAGES, body).speaks(OPENAI_CHAT)
+    assert not TranslatableRequest(counting, body).speaks(OPENAI_CHAT)
+    assert not TranslatableRequest(ANTHROPIC_MESSAGES, body).speaks(counting)
+    assert not TranslatableRequest(ANTHROPIC_MESSAGES, body).speaks(mute)
+    assert not TranslatableRequest(mute, body).speaks(ANTHROPIC_MESSAGES)
     with pytest.raises(LookupError, match="openai-chat is not translated"):
         translation.speech(mute)
 
@@ -207,7 +207,7 @@ def test_a_providers_error_has_its_words_and_no_shape(body: bytes, message: str)
 def test_an_error_that_is_no_object_is_read_too() -> None:
     """Gemini wraps errors of streams in a list."""
     request = asked(messages()).request
-    google = Abroad(ANTHROPIC_MESSAGES, GEMINI, request, TELLING)
+    google = Translation(ANTHROPIC_MESSAGES, GEMINI, request, TELLING)
     assert google.read_problem(400, b'[{"error":{"message":"bad"}}]', None).message == "bad"
     for body in (b"[]", b'["x"]', b"1", b"{"):
         assert translation._words(body) is None
@@ -281,7 +281,7 @@ class Script:
         return []
 
 
-class Heard(Ear):
+class Heard(ReasoningRecorder):
     """An ear that keeps what it hears."""
 
     def __init__(self) -> None:
@@ -300,7 +300,7 @@ class Names:
 
 
 def test_usage_that_is_told_later_takes_the_place_of_what_was_told_at_first() -> None:
-    watch = translation.Translation(
+    watch = translation.TranslatedStream(
         Script(
             Start(model=None, usage=Usage(input=1)), TextDelta("a"), UsageUpdate(Usage(input=2, output=3)),
             Finish("length"), End(),
@@ -316,7 +316,7 @@ def test_an_end_after_an_error_is_none() -> None:
     failed = Failed(
         Problem(kind="upstream_error", message="no", body=b'{"error":{"message":"own"}}')
     )
-    watch = translation.Translation(Script(TextDelta("a"), failed, End()), Names())
+    watch = translation.TranslatedStream(Script(TextDelta("a"), failed, End()), Names())
     assert watch.feed(b"") == b"Words;"
     assert watch.problem is not None
     assert (watch.problem.message, watch.problem.body, watch.complete) == ("own", None, False)
@@ -329,7 +329,9 @@ def test_tools_have_the_clients_own_names() -> None:
         {"type": "function", "function": {"name": long}}, {"type": "function", "function": {"name": "f"}},
     ]}  # fmt: skip
     body = OPENAI_CHAT.read(json.dumps(value).encode())
-    spoken = Abroad(OPENAI_CHAT, ANTHROPIC_MESSAGES, Asked(OPENAI_CHAT, body).request, TELLING)
+    spoken = Translation(
+        OPENAI_CHAT, ANTHROPIC_MESSAGES, TranslatableRequest(OPENAI_CHAT, body).request, TELLING
+    )
     tools = json.loads(spoken.write(body, target()).body)["tools"]
     sent = tools[0]["name"]
     assert sent.startswith("tool_")
@@ -338,7 +340,7 @@ def test_tools_have_the_clients_own_names() -> None:
     answer = {"type": "message", "id": "a", "role": "assistant", "model": "m", "content": [use], "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}}  # fmt: skip
     said = json.loads(spoken.glance(json.dumps(answer).encode()).body or b"")
     assert said["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == long
-    watch = translation.Translation(
+    watch = translation.TranslatedStream(
         Script(ToolStart(0, "t", sent), ToolDelta(0, "{}"), ToolEnd(0), ToolStart(1, "u", "f")),
         Names(),
         {sent: long},
@@ -352,15 +354,15 @@ def test_the_encoder_knows_custom_tools_and_whether_usage_was_asked_for() -> Non
         tools=(Tool(name="g", kind="custom"), Tool(name="f")),
         stream_usage=False,
     )
-    seen: list[Telling] = []
+    seen: list[ResponseContext] = []
 
-    def encoder(telling: Telling) -> Names:
+    def encoder(telling: ResponseContext) -> Names:
         seen.append(telling)
         return Names()
 
     speech = msgspec.structs.replace(translation.speech(OPENAI_CHAT), encoder=encoder)
     client = msgspec.structs.replace(OPENAI_CHAT, speech=speech)
-    Abroad(client, GEMINI, request, TELLING).watch(messages())
+    Translation(client, GEMINI, request, TELLING).watch(messages())
     assert (seen[0].custom, seen[0].stream_usage, seen[0].asked) == (
         frozenset({"g"}),
         False,
@@ -377,9 +379,9 @@ def test_every_dialect_is_translated_to_every_other(client: Any, door: Any) -> N
     elif client is GEMINI:
         value = {"model": "auto", "contents": [{"parts": [{"text": "hi"}]}]}
     body = client.read(json.dumps(value).encode())
-    one = Asked(client, body)
+    one = TranslatableRequest(client, body)
     assert one.speaks(door)
-    written = Abroad(client, door, one.request, TELLING).write(body, target("m-1"))
+    written = Translation(client, door, one.request, TELLING).write(body, target("m-1"))
     assert b'"hi"' in written.body
     assert written.losses == ()
 
@@ -404,10 +406,10 @@ def test_an_ear_hears_the_content_of_an_answer() -> None:
     """Of a stream all but its beginning, its usage and its end; of a whole one all of it."""
     body, stream, whole = messages(), Heard(), Heard()
     request = asked(body).request
-    watch = Abroad(ANTHROPIC_MESSAGES, OPENAI_CHAT, request, TELLING, ear=stream).watch(body)
+    watch = Translation(ANTHROPIC_MESSAGES, OPENAI_CHAT, request, TELLING, ear=stream).watch(body)
     watch.feed(STREAM)
     assert stream.events == [TextDelta("Hel"), TextDelta("lo")]
-    Abroad(ANTHROPIC_MESSAGES, OPENAI_CHAT, request, TELLING, ear=whole).glance(
+    Translation(ANTHROPIC_MESSAGES, OPENAI_CHAT, request, TELLING, ear=whole).glance(
         json.dumps(WHOLE).encode()
     )
     assert TextDelta("Hello") in whole.events
@@ -421,7 +423,7 @@ def test_one_use_of_a_tool_at_a_time_is_the_first() -> None:
     for single in (True, False):
         choice = {"type": "auto", "disable_parallel_tool_use": single}
         body = messages(tools=[{"name": "f", "input_schema": {}}], tool_choice=choice)
-        there = Abroad(ANTHROPIC_MESSAGES, GEMINI, asked(body).request, TELLING)
+        there = Translation(ANTHROPIC_MESSAGES, GEMINI, asked(body).request, TELLING)
         whole = there.glance(json.dumps(value).encode()).body
         assert whole is not None
         uses = [it["name"] for it in json.loads(whole)["content"] if it["type"] == "tool_use"]
@@ -453,7 +455,7 @@ def test_log_probabilities_of_a_refusal(stream: bool) -> None:
         (OPENAI_RESPONSES, decoded("openai-responses", {"model": "m", "input": "hi", "include": ["message.output_text.logprobs"]})),
     ]  # fmt: skip
     for client, request in requests:
-        voice = Abroad(client, OPENAI_CHAT, request, TELLING)
+        voice = Translation(client, OPENAI_CHAT, request, TELLING)
         if stream:
             watch = voice.watch(OPENAI_CHAT.read(b'{"model":"m","messages":[]}'))
             answer = json.loads(client.fold(watch.feed(frames) + watch.end()))
@@ -470,10 +472,10 @@ def test_log_probabilities_of_a_refusal(stream: bool) -> None:
     assert again["choices"][0]["logprobs"] == logprobs
 
 
-def lenient(body: Body, *, optional: bool) -> Abroad:
+def lenient(body: RequestBody, *, optional: bool) -> Translation:
     """As `voice`, of a host that may leave out why its answers ended."""
     request = asked(body).request
-    return Abroad(ANTHROPIC_MESSAGES, OPENAI_CHAT, request, TELLING, finish_optional=optional)
+    return Translation(ANTHROPIC_MESSAGES, OPENAI_CHAT, request, TELLING, finish_optional=optional)
 
 
 CALLED = {"role": "assistant", "tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}  # fmt: skip
@@ -504,7 +506,7 @@ def test_a_host_may_leave_out_why_an_answer_ended(
 def test_an_end_without_content_is_none_where_the_reason_may_be_left_out() -> None:
     """Also of a dialect whose stream ends by itself."""
     events: list[Event] = [Start(), Finish("cut"), End()]
-    there = Abroad(
+    there = Translation(
         OPENAI_CHAT, ANTHROPIC_MESSAGES, CanonicalRequest(turns=()), TELLING, finish_optional=True
     )
     watch = there.watch(messages())

@@ -13,7 +13,7 @@ from gateway.core.loss import Loss
 from gateway.core.target import Provider, Target
 from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES
 from gateway.dialects.anthropic_messages import COUNT_TOKENS
-from gateway.dialects.base import Dialect, Written
+from gateway.dialects.base import Dialect, WrittenBody
 from gateway.dialects.maker import label, maker
 
 HERE = Target(provider=Provider(name="here", doors={}), model="m")
@@ -26,7 +26,7 @@ def mine(dialect: Dialect, state: str = "c3RhdGU=") -> bytes:
     return label(maker(HERE, dialect.name), state).encode()
 
 
-def write(dialect: Dialect, body: bytes, target: Target = HERE) -> Written:
+def write(dialect: Dialect, body: bytes, target: Target = HERE) -> WrittenBody:
     reading: Any = dialect.read
     path = ["models/m:generateContent"] if dialect is GEMINI else []
     return dialect.write(reading(body, *path), target)

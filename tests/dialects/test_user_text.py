@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.user_text import Typed, typed
+from gateway.dialects.user_text import UserText, typed
 
 REMIND = "<system-reminder>\nBe brief.\n</system-reminder>"
 AGENTS_MD = "# AGENTS.md instructions for /work\n\n<INSTRUCTIONS>\nBe nice.\n</INSTRUCTIONS>"
@@ -42,8 +42,8 @@ def test_the_words_of_a_person(text: str, words: str) -> None:
     assert typed(text) == words
 
 
-def taken(*turns: list[str]) -> Typed:
-    heard = Typed()
+def taken(*turns: list[str]) -> UserText:
+    heard = UserText()
     for texts in turns:
         heard.take(texts)
     heard.close()
@@ -118,7 +118,7 @@ def test_a_text_of_openings_takes_linear_time() -> None:
 )
 def test_a_turn_of_one_text_is_taken_as_any_other(text: str) -> None:
     """The short way for most of them gives what the long one does."""
-    one, other = Typed(), Typed()
+    one, other = UserText(), UserText()
     for _ in range(2):
         assert one.say(text) == other.take([text])
         assert (one.turns, one.aside, one.words) == (other.turns, other.aside, other.words)

@@ -14,7 +14,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.errors import ProblemError
 from gateway.core.target import TIERS
-from gateway.dialects import DIALECTS, Asked
+from gateway.dialects import DIALECTS, TranslatableRequest
 from gateway.evaluation import golden
 from gateway.limits import keys
 from gateway.limits.rules import Limits
@@ -56,7 +56,7 @@ def decided(
     spoken = DIALECTS[dialect]
     more = {"max_tokens": 100} if dialect == "anthropic-messages" else {}
     read = spoken.read(jsonio.dumps({"model": "auto", "messages": HELLO, **more, **body}))
-    asked = Asked(spoken, read, at.router.fetches)
+    asked = TranslatableRequest(spoken, read, at.router.fetches)
     call = features.read(read.prompt, dialect, key, RequestOptions(tags=tags), asked, hints or {})
     return decide(at.router, call, spoken, evidence or DecisionContext(at=BY_DAY))
 

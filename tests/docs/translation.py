@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from gateway.dialects import DIALECTS
-from gateway.dialects.compatibility import FIELDS, OTHERS, Rule
+from gateway.dialects.compatibility import FIELDS, OTHERS, FieldRule
 
 PAGE = Path(__file__).parents[2] / "docs" / "translation.md"
 _BEGIN, _END = "<!-- tables -->\n", "<!-- end of tables -->\n"
@@ -36,7 +36,7 @@ def _others() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(rule: Rule) -> str:
+def _cell(rule: FieldRule) -> str:
     return rule.way if rule.way == "mapped" else f"**{rule.way}**: {rule.why}"
 
 

@@ -12,7 +12,7 @@ from gateway.core.errors import ProblemError
 from gateway.core.facts import ModelFacts
 from gateway.core.prompt import Prompt
 from gateway.core.target import Provider, Target
-from gateway.dialects import OPENAI_CHAT, OPERATIONS, Asked
+from gateway.dialects import OPENAI_CHAT, OPERATIONS, TranslatableRequest
 from gateway.routing import capabilities, features, refusals
 from gateway.routing.capabilities import door, speaks
 from gateway.routing.router import Router, decide
@@ -260,7 +260,9 @@ def asks(**more: Any) -> features.Features:
     """A Chat Completions call that may go abroad."""
     value = {"model": "auto", "messages": [{"role": "user", "content": "a"}], **more}
     body = OPENAI_CHAT.read(jsonio.dumps(value))
-    return features.read(body.prompt, OPENAI_CHAT.name, OPEN, NO_STEER, Asked(OPENAI_CHAT, body))
+    return features.read(
+        body.prompt, OPENAI_CHAT.name, OPEN, NO_STEER, TranslatableRequest(OPENAI_CHAT, body)
+    )
 
 
 def at(*doors: str, **facts: Any) -> Target:
@@ -307,7 +309,7 @@ def test_a_provider_of_responses_counts_where_that_is_known() -> None:
     """Few hosts of Responses have the operation: it is known of a provider, at home and abroad."""
     count = OPERATIONS["openai-responses", "count_tokens"]
     body = count.read(b'{"input":"a"}')
-    call = features.read(body.prompt, count.name, OPEN, NO_STEER, Asked(count, body))
+    call = features.read(body.prompt, count.name, OPEN, NO_STEER, TranslatableRequest(count, body))
     plain = at("openai-responses")
     assert door(plain, call, count) == ("", "is not known to count tokens")
     assert not speaks(plain.provider, call, count)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
 from gateway.core.prompt import Prompt
-from gateway.dialects import DIALECTS, Asked
-from gateway.dialects.conversation_start import Opening
+from gateway.dialects import DIALECTS, TranslatableRequest
+from gateway.dialects.conversation_start import ConversationStart
 from gateway.routing import features
 from gateway.routing.client_detection import SYSTEM, USER
 from gateway.routing.conversation import _begun, _hash, _hashes, _scope, _told, read
@@ -38,7 +38,9 @@ def turn(
     wire = DIALECTS[dialect]
     head = Head([(it[0], it[1]) for it in sent], wire.headers)
     read = wire.read(body)
-    seen = features.read(read.prompt, dialect, key, steer, Asked(wire, read), head.hints)
+    seen = features.read(
+        read.prompt, dialect, key, steer, TranslatableRequest(wire, read), head.hints
+    )
     named = seen.named
     assert seen.turn is seen.turn
     assert named is seen.named is seen.turn.explicit
@@ -337,7 +339,9 @@ def test_a_longer_conversation_has_the_key_of_the_shorter(
         for text in texts[:count]:
             messages += [{"role": "user", "content": text}, {"role": "assistant", "content": "ok"}]
         read = wire.read(json.dumps({"model": "m", "messages": messages[:-1]}).encode())
-        return features.read(read.prompt, CHAT, ANN, NO_STEER, Asked(wire, read), hints).turn
+        return features.read(
+            read.prompt, CHAT, ANN, NO_STEER, TranslatableRequest(wire, read), hints
+        ).turn
 
     turns = [at(count) for count in range(1, len(texts) + 1)]
     agents = [it for it in turns if it.kind == "agent"]
@@ -372,7 +376,7 @@ def test_how_a_conversation_begins_is_hashed_whole_whatever_was_hashed_before(
     """Several that differ in their first words alone: what they share is hashed once."""
     meant = [text for text in system if not text.startswith("x-anthropic-billing-header")]
     for said in (*firsts, *firsts):
-        opening = Opening(system=tuple(system), first=said, user=user)
+        opening = ConversationStart(system=tuple(system), first=said, user=user)
         found = read(Prompt(model="m", tools=tuple(tools)), opening, Key(name=key), NO_STEER, {})
         scope = ("default", key)
         first = _hashes((*scope, said)) if said else ""
@@ -386,7 +390,7 @@ def test_long_instructions_are_hashed_and_not_kept() -> None:
     long = "x" * 40_000
     for system, kept in ((("short", "y"), 1), ((long,), 0), (("z" * 20_000, "z" * 20_000), 0)):
         before = _begun.cache_info(), _told.cache_info()
-        opening = Opening(system=system, first="Hello.", user="")
+        opening = ConversationStart(system=system, first="Hello.", user="")
         found = read(Prompt(model="m"), opening, Key(name="kept"), NO_STEER, {})
         scope = ("default", "kept")
         first = _hashes((*scope, "Hello."))

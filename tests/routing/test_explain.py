@@ -7,7 +7,7 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.call import RequestOptions
 from gateway.core.price import Price, Rates
-from gateway.dialects import OPENAI_CHAT, Asked
+from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.routing import explain, features
 from tests.routing import world
 
@@ -88,4 +88,4 @@ def test_token_counts_are_a_quarter_of_the_bytes_rounded_up() -> None:
 def test_a_request_that_loses_nothing_is_not_refused() -> None:
     body = OPENAI_CHAT.read(jsonio.dumps({"model": "auto", "messages": []}))
     _, plan = world.decided(world.router(), world.call("a"))
-    explain.refuse(OPENAI_CHAT, body, Asked(OPENAI_CHAT, body), plan)
+    explain.refuse(OPENAI_CHAT, body, TranslatableRequest(OPENAI_CHAT, body), plan)

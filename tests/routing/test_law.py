@@ -22,7 +22,7 @@ from gateway.core.call import Call, RequestOptions
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import FinalRow, Row
 from gateway.core.loss import Loss
-from gateway.dialects import DIALECTS, OPENAI_CHAT, Telling, translation
+from gateway.dialects import DIALECTS, OPENAI_CHAT, ResponseContext, translation
 from gateway.evaluation.replay.replay import Walk
 from gateway.ledger import journal
 from gateway.routing import explain
@@ -59,7 +59,7 @@ def answer(request: httpx.Request) -> httpx.Response:
     chat = jsonio.dumps({**made, "object": "chat.completion", "choices": [choice]})
     events = translation.speech(OPENAI_CHAT).events(chat)
     whole = translation.speech(dialect).tell(
-        events, Telling(id="c", created=1, model=made["model"])
+        events, ResponseContext(id="c", created=1, model=made["model"])
     )
     if not asked.get("stream") and not path.endswith(":streamGenerateContent"):
         return httpx.Response(200, content=whole)

@@ -17,7 +17,7 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.prompt import Prompt
 from gateway.core.target import TIERS, Target
-from gateway.dialects import OPENAI_CHAT, Asked
+from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.ledger import journal
 from gateway.routing.classifier.heuristic import Prior
 from gateway.routing.classifier.text_signals import Signals
@@ -235,7 +235,7 @@ def test_a_call_that_names_its_model_finds_out_where_it_stands_while_it_waits(
 ) -> None:
     """And writes nothing once more: its request is on its way."""
 
-    class Strict(Asked):
+    class Strict(TranslatableRequest):
         def begin(self, target: Target) -> None:
             assert not early, target.name
 
@@ -266,7 +266,7 @@ def test_what_a_row_keeps_is_not_found_out_early_where_rules_read_the_text(when:
 
 
 def test_what_cannot_be_written_already_is_left_to_who_sends_it() -> None:
-    class Broken(Asked):
+    class Broken(TranslatableRequest):
         def begin(self, target: Target) -> None:
             raise KeyError(target.name)
 

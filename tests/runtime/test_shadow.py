@@ -11,7 +11,7 @@ import pytest
 from gateway.core.call import NO_STEER, OPEN
 from gateway.core.decision_context import DecisionContext, Thresholds
 from gateway.core.ledger_rows import FinalRow
-from gateway.dialects import OPENAI_CHAT, Asked
+from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.routing import features
 from gateway.routing.decision_record import Case
 from gateway.runtime.build import Site, site
@@ -86,7 +86,7 @@ class Trial:
             % (model.encode(), text.encode())
         )
         router = (own or self.own).router
-        asked = Asked(OPENAI_CHAT, body, router.fetches)
+        asked = TranslatableRequest(OPENAI_CHAT, body, router.fetches)
         call = features.read(body.prompt, "openai-chat", OPEN, NO_STEER, asked)
         case = Case(router, call, OPENAI_CHAT, evidence or DecisionContext(at=1e9))
         case.decide()

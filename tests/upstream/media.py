@@ -10,7 +10,7 @@ import pytest
 
 from gateway.core.canonical_request import Media
 from gateway.core.errors import ProblemError
-from gateway.dialects import Fetched
+from gateway.dialects import FetchedMedia
 from gateway.upstream import media_fetch
 from gateway.upstream.client import Web
 from gateway.upstream.media_fetch import Bounds, Fetch, Guard
@@ -119,8 +119,8 @@ def fetch(
 
 
 async def get(
-    fetcher: Fetch, *urls: str, kind: Any = "image", had: dict[str, Fetched] | None = None
-) -> dict[str, Fetched]:
+    fetcher: Fetch, *urls: str, kind: Any = "image", had: dict[str, FetchedMedia] | None = None
+) -> dict[str, FetchedMedia]:
     links = {url: Media(kind=kind, url=url) for url in urls}
     return await fetcher.all(links, dict.fromkeys(urls, WORD), had or {})
 

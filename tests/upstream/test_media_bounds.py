@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.core.errors import ProblemError
-from gateway.dialects import Fetched
+from gateway.dialects import FetchedMedia
 from gateway.upstream import media_fetch
 from gateway.upstream.client import Web
 from gateway.upstream.media_fetch import Refused, kinds
@@ -59,7 +59,7 @@ async def test_the_files_of_one_call_share_the_limit() -> None:
         size = len(PNG)
         assert len(await get(fetch(port, most=2 * size), f"{at}/1", f"{at}/2")) == 2
         await refused(fetch(port, most=2 * size - 1), f"{at}/1", f"{at}/2")
-        had = {"x": Fetched("image/png", base64.b64encode(PNG).decode())}
+        had = {"x": FetchedMedia("image/png", base64.b64encode(PNG).decode())}
         with pytest.raises(ProblemError, match="may have"):
             await get(fetch(port, most=2 * size - 1), f"{at}/1", had=had)
 
@@ -70,7 +70,7 @@ async def test_eight_files_at_most() -> None:
         assert "At most 8 files" in await refused(fetch(port), *urls)
         assert host.connections == 0
         assert list(await get(fetch(port), *urls[:8])) == urls[:8]
-        had = dict.fromkeys(["a", "b"], Fetched("image/png", ""))
+        had = dict.fromkeys(["a", "b"], FetchedMedia("image/png", ""))
         with pytest.raises(ProblemError, match="At most 8"):
             await get(fetch(port), *urls[:7], had=had)
 

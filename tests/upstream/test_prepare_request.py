@@ -11,7 +11,7 @@ from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.decision import Plan
 from gateway.core.target import Account, Provider, Target
-from gateway.dialects import OPERATIONS, Asked
+from gateway.dialects import OPERATIONS, TranslatableRequest
 from gateway.upstream import prepare_request
 from gateway.upstream.retry import candidates
 from gateway.upstream.upstream_request import Job
@@ -42,7 +42,7 @@ def job(dialect: str, target: Target, *, stream: bool, query: str) -> Job:
     )  # fmt: skip
     body = spoken.asked(call)
     return Job(
-        call=call, body=body, asked=Asked(spoken, body), dialect=spoken, tier="smart", lab="acme",
+        call=call, body=body, asked=TranslatableRequest(spoken, body), dialect=spoken, tier="smart", lab="acme",
         plan=Plan(targets=(target,), doors=(dialect,)), began=0.0,
         dialling=lambda *_: None, failing=lambda _: None,
     )  # fmt: skip

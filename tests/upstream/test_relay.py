@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.dialects import OPENAI_CHAT, Watch, Written
+from gateway.dialects import OPENAI_CHAT, StreamInspector, WrittenBody
 from gateway.upstream.relay import Direct
 from tests.dialects.cases import ask, chunk, sse
 
@@ -31,8 +31,8 @@ class Client:
 
 def begin(
     watch: Any = None, keep: Callable[[bytes], None] | None = None
-) -> tuple[Direct, Client, Watch]:
-    watch = watch or OPENAI_CHAT.watch(ask(stream=True), Written(b"", asks_usage=True))
+) -> tuple[Direct, Client, StreamInspector]:
+    watch = watch or OPENAI_CHAT.watch(ask(stream=True), WrittenBody(b"", asks_usage=True))
     direct, client = Direct(watch, keep), Client()
     assert not direct.take(HEL, None)  # nobody is there yet
     assert direct.feed(ROLE + HEL) == ROLE + HEL

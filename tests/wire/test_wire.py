@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core import sse
-from gateway.dialects import OPENAI_CHAT, Watch, Written
+from gateway.dialects import OPENAI_CHAT, StreamInspector, WrittenBody
 from tests.dialects.cases import ask, pieces
 from tests.wire.oddity import Oddity, Refusal, Stream, Whole
 
@@ -23,8 +23,8 @@ def of[T: Oddity](kind: type[T]) -> list[object]:
     return [pytest.param(it, id=name) for name, it in ODDITIES.items() if isinstance(it, kind)]
 
 
-def run(oddity: Stream, size: int, *, asked: bool) -> tuple[bytes, Watch]:
-    written = Written(b"", asks_usage=not asked)
+def run(oddity: Stream, size: int, *, asked: bool) -> tuple[bytes, StreamInspector]:
+    written = WrittenBody(b"", asks_usage=not asked)
     watch = OPENAI_CHAT.watch(ask(stream=True, usage=asked, n=oddity.choices), written)
     parts = pieces(oddity.sent, range(0, len(oddity.sent), size))
     sent = [watch.feed(part) for part in parts]

@@ -29,7 +29,7 @@ from gateway.cache.semantic.question_form import question_form
 from gateway.core.call import Call
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.dialects import Body
+from gateway.dialects import RequestBody
 from gateway.state import Store
 
 type Vector = Sequence[float]
@@ -138,7 +138,7 @@ class Near:
         self._told = Sealed(store, secret=secret, kind="near-told")
         self._groups = Sealed(store, secret=secret, kind="near")
 
-    def asked(self, call: Call, body: Body, target: Target) -> Asked | None:
+    def asked(self, call: Call, body: RequestBody, target: Target) -> Asked | None:
         """A call's question; None where only an equal request may share its answer."""
         if call.operation != "generate" or call.steer.cache == "exact" or not _plain(body.prompt):
             return None

@@ -4,7 +4,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json, Members
-from gateway.dialects.body import Body
+from gateway.dialects.body import RequestBody
 
 _TURNS = {
     "openai-chat": "messages",
@@ -26,7 +26,7 @@ class Question(msgspec.Struct, frozen=True):
     """Byte for byte as they came, but for the turn that has the text: a null stands for it."""
 
 
-def question(body: Body, dialect: str) -> Question | None:
+def question(body: RequestBody, dialect: str) -> Question | None:
     """The text of the last turn; None where that is not one text of a user's, or not all of it."""
     name = _TURNS[dialect]
     given = body.said.get(name)

@@ -2,23 +2,23 @@
 
 from gateway.core import jsonio
 from gateway.dialects.anthropic_messages import amount, ending, usage
-from gateway.dialects.base import Glance
+from gateway.dialects.base import ResponseSummary
 from gateway.dialects.body import response_id
 from gateway.dialects.stream_commit import broken
 
 
-def glance(body: bytes) -> Glance:
+def glance(body: bytes) -> ResponseSummary:
     """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
-        return Glance(problem=broken("an answer that is not JSON"))
+        return ResponseSummary(problem=broken("an answer that is not JSON"))
     problem = ending.wrong(value, body)
     if not isinstance(value, dict):
-        return Glance(problem=problem)
+        return ResponseSummary(problem=problem)
     served, finish = value.get("model"), ending.finish(value)
     told = usage.read(value.get("usage"))
-    return Glance(
+    return ResponseSummary(
         usage=told,
         heard=0 if told is not None and told.both else amount.whole(body),
         served=served if isinstance(served, str) else None,

@@ -15,7 +15,7 @@ from gateway.core.facts import EFFORTS
 from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import effort
 from gateway.dialects.anthropic_messages.blocks import Blocks, Object, cache, objects, string
-from gateway.dialects.body import Body
+from gateway.dialects.body import RequestBody
 
 _NAMES = {
     "turns": "messages",
@@ -55,7 +55,7 @@ _MODES: Mapping[str, Literal["auto", "none", "required", "tool"]] = {
 }
 
 
-def decode(body: Body) -> CanonicalRequest:
+def decode(body: RequestBody) -> CanonicalRequest:
     """What a client asks. Raises ProblemError, invalid_request with the field."""
     value = body.value
     names = dict(_NAMES)

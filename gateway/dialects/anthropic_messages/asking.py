@@ -14,7 +14,7 @@ from gateway.dialects import tool_ids
 from gateway.dialects.anthropic_messages import effort, media
 from gateway.dialects.anthropic_messages.turns import Turns
 from gateway.dialects.body_patch import Action
-from gateway.dialects.speech import Said
+from gateway.dialects.speech import EncodedRequest
 
 type Object = dict[str, Json]
 
@@ -44,7 +44,7 @@ _TEXT = {
 """What the function takes that stands for a custom tool."""
 
 
-def encode(request: CanonicalRequest, target: Target) -> Said:
+def encode(request: CanonicalRequest, target: Target) -> EncodedRequest:
     """The body for a target, and what it could not say."""
     return _Asking(request, target).said()
 
@@ -58,7 +58,7 @@ class _Asking:
         self._names: dict[str, str] = {}
         self._losses: list[Loss] = []
 
-    def said(self) -> Said:
+    def said(self) -> EncodedRequest:
         """All of it; in the order in which prompts are cached."""
         request, target = self._request, self._target
         turns = Turns(request, target)
@@ -91,7 +91,7 @@ class _Asking:
         self._put("stream", request.stream or None, "stream")
         self._mark(tools, turns)
         self._unmark([*tools, *turns.system, *turns.messages])
-        return Said(
+        return EncodedRequest(
             value=self._value,
             names=self._names,
             losses=tuple(dict.fromkeys([*turns.losses, *self._losses])),

@@ -10,19 +10,19 @@ from gateway.core.target import Target
 from gateway.dialects import count_tokens
 from gateway.dialects.anthropic_messages import answer, request, seal
 from gateway.dialects.anthropic_messages.speech import SPEECH as OWN
-from gateway.dialects.base import Body, Glance, Written
+from gateway.dialects.base import RequestBody, ResponseSummary, WrittenBody
 
 _TOKENS = "input_tokens"
 
 
-def read(raw: bytes) -> Body:
+def read(raw: bytes) -> RequestBody:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
     body = request.read(raw, counting=True)
     prompt = msgspec.structs.replace(body.prompt, stream=False)  # a count is one number
     return msgspec.structs.replace(body, prompt=prompt)
 
 
-def write(body: Body, target: Target) -> Written:
+def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: another model is all that is changed."""
     edit = seal.edit(body, target)
     if body.prompt.model != target.model:
@@ -30,7 +30,7 @@ def write(body: Body, target: Target) -> Written:
     return edit.done()
 
 
-def glance(body: bytes) -> Glance:
+def glance(body: bytes) -> ResponseSummary:
     """Read the answer: `input_tokens`. Nothing was used, so that it costs nothing."""
     return count_tokens.glance(body, _TOKENS, answer.glance)
 

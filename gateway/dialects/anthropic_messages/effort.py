@@ -13,8 +13,8 @@ import msgspec
 from gateway.core.facts import EFFORTS, UNKNOWN, nearest
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
-from gateway.dialects.base import Body
-from gateway.dialects.body_patch import Action, Edit
+from gateway.dialects.base import RequestBody
+from gateway.dialects.body_patch import Action, BodyPatch
 
 
 class Style(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ def read(value: dict[str, Json]) -> str | None:
     return _by_budget(value["thinking"].get("budget_tokens")) if kind == "enabled" else None
 
 
-def write(edit: Edit, target: Target, cap: int) -> bool:
+def write(edit: BodyPatch, target: Target, cap: int) -> bool:
     """Say effort to one target, the client's as far as it can be, else the target's.
 
     `cap` is `max_tokens` as it is sent: a budget has to leave some of it for the answer. Tells
@@ -79,7 +79,7 @@ def write(edit: Edit, target: Target, cap: int) -> bool:
     return kind not in (None, "disabled")
 
 
-def _drop(edit: Edit, model: str) -> None:
+def _drop(edit: BodyPatch, model: str) -> None:
     """Leave out what a model without control of effort would refuse; to think not is no loss."""
     value, why = edit.body.said, f"{model} has no control of effort"
     if value.get("thinking") is not None and _kind(value) not in _OFF:
@@ -89,7 +89,7 @@ def _drop(edit: Edit, model: str) -> None:
         edit.lose(_EFFORT, "dropped", why)
 
 
-def _drop_thinking(edit: Edit, why: str) -> None:
+def _drop_thinking(edit: BodyPatch, why: str) -> None:
     """Leave `thinking` out, and the edits of the context that are refused without it."""
     edit.drop("thinking", why)
     context = edit.body.said.get("context_management")
@@ -108,7 +108,7 @@ def _clears_thinking(edit: Json) -> bool:
     return isinstance(kind, str) and kind.startswith("clear_thinking_")
 
 
-def _fill(edit: Edit, style: Style, effort: str, cap: int) -> bool:
+def _fill(edit: BodyPatch, style: Style, effort: str, cap: int) -> bool:
     """Say the target's effort where the client said nothing; what it did say stays as it is."""
     if not isinstance(edit.body.said.get("output_config") or {}, dict):
         return False  # the provider will say what is wrong with it
@@ -128,7 +128,9 @@ def _fill(edit: Edit, style: Style, effort: str, cap: int) -> bool:
     return True
 
 
-def _fit_thinking(edit: Edit, style: Style, model: str, cap: int) -> tuple[str | None, str | None]:
+def _fit_thinking(
+    edit: BodyPatch, style: Style, model: str, cap: int
+) -> tuple[str | None, str | None]:
     """The client's `thinking` in a type that the model takes; gives that and the effort to say."""
     value = edit.body.said
     kind, said = _kind(value), _said(value)
@@ -161,7 +163,7 @@ def _fit_thinking(edit: Edit, style: Style, model: str, cap: int) -> tuple[str |
     return "enabled", said
 
 
-def _fit_budget(edit: Edit, model: str, cap: int) -> None:
+def _fit_budget(edit: BodyPatch, model: str, cap: int) -> None:
     """Keep a budget below a cap that was clamped; one that never was below it is the client's."""
     asked = edit.body.said["thinking"].get("budget_tokens")
     if isinstance(asked, int) and cap <= asked < (edit.body.prompt.max_output or 0):
@@ -171,7 +173,7 @@ def _fit_budget(edit: Edit, model: str, cap: int) -> None:
 
 
 def _fit_effort(
-    edit: Edit, style: Style, target: Target, effort: str | None, kind: str | None
+    edit: BodyPatch, style: Style, target: Target, effort: str | None, kind: str | None
 ) -> None:
     """The client's effort in a word that the model takes beside `thinking` of a type."""
     said = _said(edit.body.said)
@@ -193,7 +195,7 @@ def _fit_effort(
             edit.lose(_EFFORT, "clamped", f"{target.model} does not take {said}; sent {sent}")
 
 
-def _budget(body: Body, effort: str, cap: int) -> int | None:
+def _budget(body: RequestBody, effort: str, cap: int) -> int | None:
     """Tokens to think with, as many as fit; None where these models cannot be told to think."""
     prompt = body.prompt
     last = body.said["messages"][-1:]
@@ -204,7 +206,7 @@ def _budget(body: Body, effort: str, cap: int) -> int | None:
     return budget if effort != "none" and budget >= _LEAST_BUDGET else None
 
 
-def _thought(body: Body) -> bool:
+def _thought(body: RequestBody) -> bool:
     """Whether the turn that a tool's result continues began with thinking."""
     turns = [it for it in body.said["messages"] if it.get("role") == "assistant"]
     content = turns[-1].get("content") if turns else None

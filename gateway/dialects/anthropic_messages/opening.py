@@ -5,20 +5,20 @@ from collections.abc import Iterator
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.dialects import conversation_start
-from gateway.dialects.body import Body
-from gateway.dialects.conversation_start import Opening
+from gateway.dialects.body import RequestBody
+from gateway.dialects.conversation_start import ConversationStart
 
 _SESSION = "_session_"
 
 
-def read(body: Body) -> Opening:
+def read(body: RequestBody) -> ConversationStart:
     """Read it; odd members say nothing."""
     value = body.said
     metadata = value.get("metadata")
     user = metadata.get("user_id") if isinstance(metadata, dict) else None
     user = user if isinstance(user, str) else ""
     session = _session(user)
-    return Opening(
+    return ConversationStart(
         system=conversation_start.system(conversation_start.texts(value.get("system"), "text")),
         first=conversation_start.first(_turns(value)),
         named=(session, "metadata.user_id") if session else None,

@@ -10,7 +10,7 @@ from gateway.core import jsonio
 from gateway.core.errors import Kind, Problem
 from gateway.core.jsonio import Json
 from gateway.dialects import upstream_errors
-from gateway.dialects.upstream_errors import Words
+from gateway.dialects.upstream_errors import ErrorWords
 
 _TYPES: Mapping[Kind, str] = {
     "invalid_json": "invalid_request_error",
@@ -64,7 +64,7 @@ _STATUSES: Mapping[str, int] = {
     "overloaded_error": 529,
 }
 """By `error.type`, for errors that come in a 200 or in a stream."""
-_WORDS = Words(
+_WORDS = ErrorWords(
     ours=(
         '"authentication_error"',
         '"permission_error"',

@@ -16,8 +16,8 @@ from gateway.core.target import Target
 from gateway.core.usage import service
 from gateway.dialects.anthropic_messages import effort, seal
 from gateway.dialects.anthropic_messages.said import Said
-from gateway.dialects.base import Body, Written
-from gateway.dialects.body_patch import Edit, named
+from gateway.dialects.base import RequestBody, WrittenBody
+from gateway.dialects.body_patch import BodyPatch, named
 from gateway.dialects.hint import elsewhere
 from gateway.dialects.parse import is_zero, parse
 from gateway.dialects.reasoning_state import holds
@@ -49,7 +49,7 @@ _OWN_TOOLS = ("bash_", "text_editor_", "computer_", "memory_")
 """Dated types of tools that the client runs; those of any other type run at the provider."""
 
 
-def read(raw: bytes, *, counting: bool = False) -> Body:
+def read(raw: bytes, *, counting: bool = False) -> RequestBody:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field.
 
     A request that only counts tokens needs no cap on them.
@@ -154,10 +154,10 @@ def _schema(value: dict[str, Json]) -> bool:
     return any(isinstance(form, dict) and form.get("type") == "json_schema" for form in forms)
 
 
-def write(body: Body, target: Target) -> Written:
+def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: the client's bytes, with only those members changed that must be."""
     if _as_it_is(body.prompt, target) and not holds(body):
-        return Written(named(body, target.model))
+        return WrittenBody(named(body, target.model))
     edit = seal.edit(body, target)
     body = edit.body
     if body.prompt.model != target.model:
@@ -184,7 +184,7 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
     )
 
 
-def _write_cap(edit: Edit, target: Target) -> int:
+def _write_cap(edit: BodyPatch, target: Target) -> int:
     cap, most = edit.body.prompt.max_output or 0, target.facts.max_output
     if most is not None and cap > most:
         edit.put("max_tokens", most)
@@ -193,6 +193,6 @@ def _write_cap(edit: Edit, target: Target) -> int:
     return cap
 
 
-def asks_usage(body: Body) -> bool:  # noqa: ARG001 - this dialect always tells it
+def asks_usage(body: RequestBody) -> bool:  # noqa: ARG001 - this dialect always tells it
     """Whether the client wants usage told in a stream."""
     return True

@@ -2,7 +2,7 @@
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.user_text import Typed
+from gateway.dialects.user_text import UserText
 
 _SPEAKERS = ("user", "assistant")
 _HOSTED = ("server_tool_use", "mcp_tool_use")
@@ -17,7 +17,7 @@ class Said:
 
     def __init__(self, system: Json) -> None:
         """`system` is a string or a list of text blocks."""
-        self.typed = Typed()
+        self.typed = UserText()
         self.chars = self.images = self.files = 0
         self._role = ""
         self._loop = self._paused = False

@@ -4,17 +4,17 @@ from gateway.core.jsonio import Json
 from gateway.core.target import Target
 from gateway.dialects import reasoning_state
 from gateway.dialects.anthropic_messages import slot
-from gateway.dialects.body import Body
-from gateway.dialects.body_patch import Edit
+from gateway.dialects.body import RequestBody
+from gateway.dialects.body_patch import BodyPatch
 
 _SLOTS = {"thinking": "signature", "redacted_thinking": "data"}
 
 
-def edit(body: Body, target: Target) -> Edit:
+def edit(body: RequestBody, target: Target) -> BodyPatch:
     """A body on its way to a target, without the reasoning of others."""
     if not reasoning_state.holds(body):
-        return Edit(body)
-    seals = reasoning_state.Seals(target, "anthropic-messages")
+        return BodyPatch(body)
+    seals = reasoning_state.ReasoningLabels(target, "anthropic-messages")
     return reasoning_state.edit(body, "messages", seals, reasoning_state.each(_Messages(seals).fix))
 
 
@@ -23,7 +23,7 @@ class _Messages:
 
     __slots__ = ("_seals",)
 
-    def __init__(self, seals: reasoning_state.Seals) -> None:
+    def __init__(self, seals: reasoning_state.ReasoningLabels) -> None:
         self._seals = seals
 
     def fix(self, raw: bytes, message: Json) -> bytes | None:

@@ -1,9 +1,9 @@
 """How Messages is translated to and from other dialects."""
 
 from gateway.dialects.anthropic_messages import asked, asking, hearing, telling
-from gateway.dialects.speech import Speech
+from gateway.dialects.speech import TranslationFunctions
 
-SPEECH = Speech(
+SPEECH = TranslationFunctions(
     decode=asked.decode,
     encode=asking.encode,
     events=hearing.events,

@@ -14,9 +14,9 @@ import re
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import amount, ending, problems, usage
-from gateway.dialects.base import Body, Watch, Written
+from gateway.dialects.base import RequestBody, StreamInspector, WrittenBody
 from gateway.dialects.body import UNWRITTEN, response_id
-from gateway.dialects.stream_commit import DONE, STOP, Held, broken
+from gateway.dialects.stream_commit import DONE, STOP, StreamBuffer, broken
 
 _TELLS = re.compile(
     rb'"type"\s*:\s*"(?:message_(?:start|delta|stop)|error)"|"error"\s*:|\[DONE\]|event:\s*error'
@@ -25,17 +25,17 @@ _ERROR = re.compile(rb"^event:[ ]?error\r?$", re.MULTILINE)
 
 
 def watch(
-    _body: Body,
-    _written: Written = UNWRITTEN,
+    _body: RequestBody,
+    _written: WrittenBody = UNWRITTEN,
     *,
     finish_optional: bool = False,
-) -> Watch:
+) -> StreamInspector:
     """Watch one stream. `finish_optional`: it may end without a reason why."""
     return _Stream(finish_optional=finish_optional)
 
 
-class _Stream(Held):
-    """What one stream has said so far; see Watch."""
+class _Stream(StreamBuffer):
+    """What one stream has said so far; see StreamInspector."""
 
     __slots__ = ("_finish_optional", "_stopped", "_told")
 

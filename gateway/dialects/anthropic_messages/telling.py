@@ -29,7 +29,7 @@ from gateway.core.usage import Usage
 from gateway.dialects import tool_ids
 from gateway.dialects.anthropic_messages import fold, slot, tokens
 from gateway.dialects.anthropic_messages.hearing import REASONS
-from gateway.dialects.speech import Telling
+from gateway.dialects.speech import ResponseContext
 
 type Object = dict[str, Json]
 
@@ -57,7 +57,7 @@ class Frames:
         "_tell", "_telling", "_thought", "_tool", "_usage", "_waiting",
     )  # fmt: skip
 
-    def __init__(self, telling: Telling) -> None:
+    def __init__(self, telling: ResponseContext) -> None:
         self._telling = telling
         self._bare = self._begun = self._declined = self._thought = False
         """Bare: the open tool has no input yet. Thought: the open block of thinking has text."""
@@ -276,12 +276,12 @@ _CONTENT = frozenset(
 )
 
 
-def encoder(telling: Telling) -> Frames:
+def encoder(telling: ResponseContext) -> Frames:
     """The state of one stream."""
     return Frames(telling)
 
 
-def tell(events: Iterable[Event], telling: Telling) -> bytes:
+def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
     """A whole answer: what its stream says."""
     frames = Frames(telling)
     return fold.fold(b"".join([frames.write(event) for event in events]))

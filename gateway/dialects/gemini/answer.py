@@ -4,7 +4,7 @@ from gateway.core import jsonio
 from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined
-from gateway.dialects.base import Glance
+from gateway.dialects.base import ResponseSummary
 from gateway.dialects.body import response_id
 from gateway.dialects.gemini import amount, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
@@ -14,7 +14,7 @@ _NUMBERS = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITA
 """Reasons that some clients' proxies write as the numbers of Google's enum."""
 
 
-def glance(body: bytes) -> Glance:
+def glance(body: bytes) -> ResponseSummary:
     """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
     chunks, problem = read(body)
     told: Usage | None = None
@@ -27,7 +27,7 @@ def glance(body: bytes) -> Glance:
         id = id or response_id(chunk.get("responseId"))
         finish = ending(chunk) or finish
     heard = 0 if told is not None and told.both else amount.whole(body)
-    return Glance(
+    return ResponseSummary(
         usage=told,
         served=served or None,
         response_id=id,

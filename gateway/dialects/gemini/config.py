@@ -1,6 +1,6 @@
 """Changes within `generationConfig`: the client's own spelling, and its own bytes beside them."""
 
-from gateway.dialects.body_patch import Action, Edit
+from gateway.dialects.body_patch import Action, BodyPatch
 from gateway.dialects.gemini import wire
 from gateway.dialects.gemini.wire import Object
 
@@ -12,7 +12,7 @@ class Config:
 
     __slots__ = ("_changes", "_edit", "_name", "value")
 
-    def __init__(self, edit: Edit) -> None:
+    def __init__(self, edit: BodyPatch) -> None:
         self._edit = edit
         self._name = wire.spelled(edit.body.value, CONFIG)
         self._changes: dict[str, object] = {}

@@ -12,7 +12,7 @@ from gateway.core.jsonio import Members
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects import count_tokens
-from gateway.dialects.base import Body, Glance, Written
+from gateway.dialects.base import RequestBody, ResponseSummary, WrittenBody
 from gateway.dialects.gemini import answer, config, request, seal, wire
 from gateway.dialects.gemini.speech import SPEECH as OWN
 from gateway.dialects.gemini.wire import Object
@@ -25,7 +25,7 @@ _FORM = ("responseMimeType", "responseJsonSchema")
 """Settings that have tokens."""
 
 
-def read(raw: bytes, path: str = "") -> Body:
+def read(raw: bytes, path: str = "") -> RequestBody:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
     model, method = request.address(path)
     if method not in (METHOD, ""):
@@ -43,7 +43,7 @@ def read(raw: bytes, path: str = "") -> Body:
     return parse(raw, prompt)
 
 
-def write(body: Body, target: Target) -> Written:
+def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: another model is all that is changed."""
     edit = seal.edit(body, target)
     if edit.has("model"):
@@ -54,7 +54,7 @@ def write(body: Body, target: Target) -> Written:
     return msgspec.structs.replace(edit.done(), tail=request.tail(target.model, METHOD))
 
 
-def glance(body: bytes) -> Glance:
+def glance(body: bytes) -> ResponseSummary:
     """Read the answer: `totalTokens`. Nothing was used, so that it costs nothing."""
     return count_tokens.glance(body, _TOKENS, answer.glance)
 
@@ -64,7 +64,7 @@ def counted(tokens: int) -> bytes:
     return jsonio.dumps({_TOKENS: tokens})
 
 
-def _decode(body: Body) -> CanonicalRequest:
+def _decode(body: RequestBody) -> CanonicalRequest:
     inner = wire.group(body.value, _INNER)
     return OWN.decode(msgspec.structs.replace(body, given=inner) if inner else body)
 

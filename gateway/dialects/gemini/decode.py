@@ -2,7 +2,7 @@
 
 from gateway.core.canonical_request import CanonicalRequest, OutputFormat, Tool, ToolChoice
 from gateway.core.jsonio import Json
-from gateway.dialects.base import Body
+from gateway.dialects.base import RequestBody
 from gateway.dialects.gemini import effort, request, schema, turns, wire
 from gateway.dialects.gemini.config import CONFIG
 from gateway.dialects.gemini.wire import Object
@@ -29,7 +29,7 @@ _TIERS = {"standard": "default", "unspecified": None, "service_tier_unspecified"
 _TEXT_ONLY = ["TEXT"]
 
 
-def decode(body: Body) -> CanonicalRequest:
+def decode(body: RequestBody) -> CanonicalRequest:
     """Read what a client asks, leniently; nothing that is set is left out unseen."""
     value = body.value
     config = wire.group(value, CONFIG)

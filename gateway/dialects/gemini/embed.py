@@ -19,15 +19,15 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import Usage, count
 from gateway.dialects import embeddings
-from gateway.dialects.base import Body, Glance, Written
-from gateway.dialects.body_patch import Edit
-from gateway.dialects.embeddings import Wanted
+from gateway.dialects.base import RequestBody, ResponseSummary, WrittenBody
+from gateway.dialects.body_patch import BodyPatch
+from gateway.dialects.embeddings import EmbeddingsRequest
 from gateway.dialects.gemini import problems, request, wire
 from gateway.dialects.gemini.said import Said as Heard
 from gateway.dialects.gemini.usage import media_of
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.parse import parse
-from gateway.dialects.speech import Said, Telling
+from gateway.dialects.speech import EncodedRequest, ResponseContext
 from gateway.dialects.stream_commit import broken
 
 ONE, MANY = "embedContent", "batchEmbedContents"
@@ -51,7 +51,7 @@ class _Answer(msgspec.Struct):
 _SEEN = jsonio.reader(_Answer)
 
 
-def read(raw: bytes, path: str = "") -> Body:
+def read(raw: bytes, path: str = "") -> RequestBody:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
     model, method = request.address(path)
     if method not in (ONE, MANY, ""):
@@ -102,9 +102,9 @@ def _asks(value: Object) -> list[Object]:
     return [value] if many is None else many
 
 
-def write(body: Body, target: Target) -> Written:
+def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: the client's bytes, with only those members changed that must be."""
-    edit, refused = Edit(body), target.facts.refuses | target.provider.refuses
+    edit, refused = BodyPatch(body), target.facts.refuses | target.provider.refuses
     lost: list[Loss] = []
     if "requests" not in body.value:
         members = _fixed(body.members, body.value, target, refused, lost)
@@ -153,29 +153,29 @@ def _fixed(
     return fixed
 
 
-def glance(body: bytes) -> Glance:
+def glance(body: bytes) -> ResponseSummary:
     """Read what accounting needs. A 200 with an error or with no vectors in it is a problem."""
     try:
         seen = _SEEN(body)
     except jsonio.JsonError:
-        return Glance(problem=broken("no embeddings"))
+        return ResponseSummary(problem=broken("no embeddings"))
     one, many = _first(seen.embedding), _first(seen.embeddings)
     if one != b"{" and many != b"[":
         if seen.error:
-            return Glance(problem=problems.found(seen.error, body))
-        return Glance(problem=broken("no embeddings"))
+            return ResponseSummary(problem=problems.found(seen.error, body))
+        return ResponseSummary(problem=broken("no embeddings"))
     told = count(wire.get(seen.usageMetadata, "promptTokenCount")) if seen.usageMetadata else None
     if told is None:
-        return Glance(finish=embeddings.DONE, complete=True)
+        return ResponseSummary(finish=embeddings.DONE, complete=True)
     used = Usage(input=told, output=0, media=media_of(seen.usageMetadata))
-    return Glance(usage=used, finish=embeddings.DONE, complete=True)
+    return ResponseSummary(usage=used, finish=embeddings.DONE, complete=True)
 
 
 def _first(raw: msgspec.Raw) -> bytes:
     return bytes(memoryview(raw)[:1])
 
 
-def decode(body: Body) -> Wanted:
+def decode(body: RequestBody) -> EmbeddingsRequest:
     """The request in no dialect."""
     asks = _asks(body.value)
     sizes = {wire.whole(wire.get(ask, _SIZE)) for ask in asks}
@@ -186,7 +186,7 @@ def decode(body: Body) -> Wanted:
     turns = [CanonicalTurn(role="user", parts=_parts(ask["content"]), source=ask) for ask in asks]
     if len(sizes) > 1:
         turns.append(CanonicalTurn(role="user", parts=(Foreign(kind=f"{_SIZE} of each input"),)))
-    return Wanted(
+    return EmbeddingsRequest(
         turns=tuple(turns),
         dimensions=next(iter(sizes), None),
         single=single,
@@ -205,7 +205,7 @@ def _parts(content: Object) -> tuple[Part, ...]:
     )
 
 
-def encode(asked: CanonicalRequest, target: Target) -> Said:
+def encode(asked: CanonicalRequest, target: Target) -> EncodedRequest:
     """The body of a request that came in another dialect."""
     wanted = embeddings.wanted(asked)
     size = {} if wanted.dimensions is None else {_SIZE: wanted.dimensions}
@@ -215,9 +215,9 @@ def encode(asked: CanonicalRequest, target: Target) -> Said:
     names = {"content": "turns", "requests": "turns", _SIZE: "dimensions"}
     named = {name: wanted.names.get(word, word) for name, word in names.items()}
     if len(asks) == 1:
-        return Said(value=asks[0], names=named)
+        return EncodedRequest(value=asks[0], names=named)
     model = {"model": f"models/{request.bare(target.model)}"}
-    return Said(value={"requests": [{**model, **ask} for ask in asks]}, names=named)
+    return EncodedRequest(value={"requests": [{**model, **ask} for ask in asks]}, names=named)
 
 
 def events(body: bytes) -> list[Event]:
@@ -231,7 +231,7 @@ def events(body: bytes) -> list[Event]:
     return embeddings.answer(made, seen.usage, None)
 
 
-def tell(events: Iterable[Event], telling: Telling) -> bytes:
+def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
     """A whole answer, from its events."""
     single, heard = embeddings.wanted(telling.asked).single, embeddings.Heard(events, telling.model)
     made: list[Json] = [{"values": vector} for vector in heard.vectors]

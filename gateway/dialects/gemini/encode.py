@@ -7,7 +7,7 @@ from gateway.core.target import Target
 from gateway.dialects.gemini import contents, effort, schema
 from gateway.dialects.gemini.config import CONFIG
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.speech import Said
+from gateway.dialects.speech import EncodedRequest
 
 _SETTINGS = {
     "max_output": "maxOutputTokens", "temperature": "temperature", "top_p": "topP",
@@ -23,7 +23,7 @@ _FREE = {"type": "object", "properties": {"input": {"type": "string"}}, "require
 """What takes the place of a custom tool: one text."""
 
 
-def encode(request: CanonicalRequest, target: Target) -> Said:
+def encode(request: CanonicalRequest, target: Target) -> EncodedRequest:
     """The body that asks the same of a target. It names the stream: the path follows from it."""
     said, losses = contents.write(request, target)
     names = {"contents": _name(request, "turns", "messages")}
@@ -59,7 +59,7 @@ def encode(request: CanonicalRequest, target: Target) -> Said:
     elif request.service_tier is not None:
         why = "gemini has no such service tier"
         found.append(Loss(_name(request, "service_tier"), "dropped", why))
-    return Said(value=value, names=names, losses=(*losses, *found))
+    return EncodedRequest(value=value, names=names, losses=(*losses, *found))
 
 
 def _name(request: CanonicalRequest, field: str, word: str = "") -> str:

@@ -25,7 +25,7 @@ from gateway.dialects.gemini import cited, fold, usage
 from gateway.dialects.gemini.contents import arguments
 from gateway.dialects.gemini.signature import SLOT, wrap
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.speech import Telling
+from gateway.dialects.speech import ResponseContext
 
 _REASONS: dict[Reason, str] = {
     "stop": "STOP",
@@ -38,7 +38,7 @@ _REASONS: dict[Reason, str] = {
 }
 
 
-def tell(events: Iterable[Event], telling: Telling) -> bytes:
+def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
     """The whole answer: what the stream of the same events says."""
     encoder = Encoder(telling)
     return fold.fold(b"".join([encoder.write(event) for event in events]))
@@ -52,7 +52,7 @@ class Encoder:
 
     __slots__ = ("_finished", "_id", "_label", "_model", "_said", "_thinking", "_tools", "_used")
 
-    def __init__(self, telling: Telling) -> None:
+    def __init__(self, telling: ResponseContext) -> None:
         self._id, self._model, self._label = telling.id, telling.model, telling.label
         self._finished: dict[int, Reason] = {}
         self._said: dict[int, list[str]] = {}

@@ -4,16 +4,16 @@ from collections.abc import Iterator
 
 from gateway.core.jsonio import Json
 from gateway.dialects import conversation_start
-from gateway.dialects.body import Body
-from gateway.dialects.conversation_start import Opening
+from gateway.dialects.body import RequestBody
+from gateway.dialects.conversation_start import ConversationStart
 from gateway.dialects.gemini import wire
 
 
-def read(body: Body) -> Opening:
+def read(body: RequestBody) -> ConversationStart:
     """Read it; odd members say nothing."""
     system = wire.get(body.value, "systemInstruction")
     said = [system] if isinstance(system, str) else wire.texts(system)
-    return Opening(
+    return ConversationStart(
         system=conversation_start.system(said), first=conversation_start.first(_turns(body.value))
     )
 

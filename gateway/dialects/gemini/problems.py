@@ -10,7 +10,7 @@ from gateway.core import jsonio, sse
 from gateway.core.errors import Kind, Problem
 from gateway.core.jsonio import Json
 from gateway.dialects import upstream_errors
-from gateway.dialects.upstream_errors import Words
+from gateway.dialects.upstream_errors import ErrorWords
 
 _STATUSES: Mapping[Kind, str] = {
     "invalid_json": "INVALID_ARGUMENT",
@@ -58,7 +58,7 @@ _CODES: Mapping[str, int] = {
 }
 """By `error.status`, for errors that come in a 200 or in a stream without a code."""
 _TYPE = "type.googleapis.com/google.rpc."
-_WORDS = Words(
+_WORDS = ErrorWords(
     ours=(
         "api_key_invalid",
         "api key not valid",

@@ -16,8 +16,8 @@ from gateway.core.jsonio import Json, Members
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import service
-from gateway.dialects.base import Body, Written
-from gateway.dialects.body_patch import Edit
+from gateway.dialects.base import RequestBody, WrittenBody
+from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.gemini import effort, seal, wire
 from gateway.dialects.gemini.config import CONFIG, Config
 from gateway.dialects.gemini.said import Said
@@ -66,7 +66,7 @@ _READ = FEATURES | {
 _MODEL = re.compile(r"(?:.*?/)??models/(.*)")
 
 
-def read(raw: bytes, path: str = "") -> Body:
+def read(raw: bytes, path: str = "") -> RequestBody:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
     model, method = address(path)
     if method not in (GENERATE, STREAM, ""):
@@ -182,7 +182,7 @@ def _name(declaration: Object) -> str:
     return wire.text(declaration.get("name")) or ""
 
 
-def write(body: Body, target: Target) -> Written:
+def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: the client's bytes, with only those members changed that must be."""
     edit = seal.edit(body, target)
     body = edit.body
@@ -228,7 +228,7 @@ def _drop_sampling(config: Config, prompt: Prompt, target: Target) -> None:
                 config.lose(name, "", "dropped", f"{target.model} takes no sampling parameters")
 
 
-def _drop(edit: Edit, config: Config, name: str, why: str) -> None:
+def _drop(edit: BodyPatch, config: Config, name: str, why: str) -> None:
     top, _, inner = name.partition(".")
     if not inner:
         edit.drop(wire.spelled(edit.body.value, top), why)
@@ -237,7 +237,7 @@ def _drop(edit: Edit, config: Config, name: str, why: str) -> None:
         config.lose(inner, "", "dropped", why)
 
 
-def asks_usage(body: Body) -> bool:  # noqa: ARG001 - this dialect always tells it
+def asks_usage(body: RequestBody) -> bool:  # noqa: ARG001 - this dialect always tells it
     """Whether the client wants usage told in a stream."""
     return True
 

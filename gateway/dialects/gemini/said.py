@@ -4,7 +4,7 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.dialects.gemini import wire
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.user_text import Typed
+from gateway.dialects.user_text import UserText
 
 
 class Said:
@@ -14,7 +14,7 @@ class Said:
 
     def __init__(self, system: Json) -> None:
         """`system` is a content, or a string."""
-        self.typed = Typed()
+        self.typed = UserText()
         self.chars = self.images = self.files = self.audio = 0
         self.tool_loop = False
         """The last content holds a function's response."""

@@ -5,8 +5,8 @@ from itertools import groupby
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
 from gateway.dialects import reasoning_state
-from gateway.dialects.body import Body
-from gateway.dialects.body_patch import Edit
+from gateway.dialects.body import RequestBody
+from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.gemini import effort, wire
 from gateway.dialects.gemini.signature import SKIP, SLOT, Sign
 
@@ -14,11 +14,11 @@ _MARKS = (b"dGcxL", b"cjp0ZzEu")
 """How base64 of a label begins, and of one with "r:" before it: a body without either has none."""
 
 
-def edit(body: Body, target: Target) -> Edit:
+def edit(body: RequestBody, target: Target) -> BodyPatch:
     """A body on its way to a target, without the reasoning of others."""
     if not any(mark in body.raw for mark in _MARKS):
-        return Edit(body)
-    seals = reasoning_state.Seals(target, effort.NAME)
+        return BodyPatch(body)
+    seals = reasoning_state.ReasoningLabels(target, effort.NAME)
     kind = effort.style(target.facts)
     contents = _Contents(seals, signs=kind is None or kind.level)
     return reasoning_state.edit(body, "contents", seals, contents.fix)
@@ -29,7 +29,7 @@ class _Contents:
 
     __slots__ = ("_first", "_ours", "_seals", "_signs")
 
-    def __init__(self, seals: reasoning_state.Seals, *, signs: bool) -> None:
+    def __init__(self, seals: reasoning_state.ReasoningLabels, *, signs: bool) -> None:
         self._seals = seals
         self._signs = signs
         """The model wants the first call of a turn signed, also where it did not make it."""

@@ -1,9 +1,9 @@
 """How Gemini is translated to and from other dialects."""
 
 from gateway.dialects.gemini import decode, decoder, encode, encoder
-from gateway.dialects.speech import Speech
+from gateway.dialects.speech import TranslationFunctions
 
-SPEECH = Speech(
+SPEECH = TranslationFunctions(
     decode=decode.decode,
     encode=encode.encode,
     events=decoder.events,

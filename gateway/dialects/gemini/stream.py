@@ -12,11 +12,11 @@ import re
 from gateway.core import jsonio, sse
 from gateway.core.usage import Usage, joined
 from gateway.dialects import billing
-from gateway.dialects.base import Body, Watch, Written
+from gateway.dialects.base import RequestBody, StreamInspector, WrittenBody
 from gateway.dialects.body import UNWRITTEN, response_id
 from gateway.dialects.gemini import amount, answer, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.stream_commit import Held, broken
+from gateway.dialects.stream_commit import StreamBuffer, broken
 
 _TELLS = re.compile(rb'"(?:finishReason"|promptFeedback"|error"|functionCall"|index"\s*:\s*[^0\s])')
 """What tells more than words: also a call, whose arguments may look like usage."""
@@ -32,17 +32,17 @@ _COUNTS = re.compile(
 
 
 def watch(
-    body: Body,
-    _written: Written = UNWRITTEN,
+    body: RequestBody,
+    _written: WrittenBody = UNWRITTEN,
     *,
     finish_optional: bool = False,  # noqa: ARG001 - as in Watches
-) -> Watch:
+) -> StreamInspector:
     """Watch one stream that answers `body`; nothing but reasons tells that it is whole."""
     return _Stream(choices=body.prompt.choices)
 
 
-class _Stream(Held):
-    """What one stream has said so far; see Watch."""
+class _Stream(StreamBuffer):
+    """What one stream has said so far; see StreamInspector."""
 
     __slots__ = ("_blocked", "_choices", "_finished", "_seen", "_told", "_tools", "_unread")
 
@@ -65,7 +65,7 @@ class _Stream(Held):
 
     @property
     def usage(self) -> Usage | None:
-        """As Watch has it."""
+        """As StreamInspector has it."""
         if self._unread:
             frames, self._unread = sse.frames(self._unread), b""
             self.usage = _last(frames)

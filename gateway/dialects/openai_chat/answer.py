@@ -1,7 +1,7 @@
 """Whole Chat Completions answers: a glance for accounting, the bytes untouched."""
 
 from gateway.core import jsonio
-from gateway.dialects.base import Glance
+from gateway.dialects.base import ResponseSummary
 from gateway.dialects.body import response_id
 from gateway.dialects.openai_chat import amount, ending, usage
 from gateway.dialects.openai_chat.usual import Usual
@@ -10,25 +10,25 @@ from gateway.dialects.stream_commit import broken
 _usual = Usual()
 
 
-def glance(body: bytes) -> Glance:
+def glance(body: bytes) -> ResponseSummary:
     """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
     found = _usual.glance(body)
     return any_glance(body) if found is None else found
 
 
-def any_glance(body: bytes) -> Glance:
+def any_glance(body: bytes) -> ResponseSummary:
     """Read any answer, as `glance` does."""
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
-        return Glance(problem=broken("an answer that is not JSON"))
+        return ResponseSummary(problem=broken("an answer that is not JSON"))
     problem = ending.wrong(value, body)
     if not isinstance(value, dict):
-        return Glance(problem=problem)
+        return ResponseSummary(problem=problem)
     choices = ending.choices(value)
     served = value.get("model")
     told = usage.find(value)
-    return Glance(
+    return ResponseSummary(
         usage=told,
         heard=0 if told is not None and told.both else amount.whole(body),
         served=served if isinstance(served, str) else None,

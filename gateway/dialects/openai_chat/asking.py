@@ -11,7 +11,7 @@ from collections.abc import Callable
 from gateway.core.canonical_request import CanonicalRequest, OutputFormat, Tool, ToolChoice
 from gateway.core.facts import EFFORTS
 from gateway.core.jsonio import Json
-from gateway.dialects.body import Body
+from gateway.dialects.body import RequestBody
 from gateway.dialects.openai_chat.turns import cache, turns
 
 type Object = dict[str, Json]
@@ -29,7 +29,7 @@ _NOTHING: tuple[tuple[str, Json], ...] = (
 """Members that ask for nothing but what is so without them."""
 
 
-def decode(body: Body) -> CanonicalRequest:
+def decode(body: RequestBody) -> CanonicalRequest:
     """The request that a body is."""
     ask = _Ask(body.value)
     _limits(ask)

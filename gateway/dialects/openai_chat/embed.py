@@ -17,14 +17,14 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import Usage, count
 from gateway.dialects import embeddings
-from gateway.dialects.base import Body, Glance, Written
+from gateway.dialects.base import RequestBody, ResponseSummary, WrittenBody
 from gateway.dialects.body import response_id
-from gateway.dialects.body_patch import Edit
-from gateway.dialects.embeddings import Wanted
+from gateway.dialects.body_patch import BodyPatch
+from gateway.dialects.embeddings import EmbeddingsRequest
 from gateway.dialects.openai_chat import problems
 from gateway.dialects.openai_chat.usage import media_of
 from gateway.dialects.parse import parse
-from gateway.dialects.speech import Said, Telling
+from gateway.dialects.speech import EncodedRequest, ResponseContext
 from gateway.dialects.stream_commit import broken
 
 FEATURES = frozenset({"dimensions", "output_dimension", "output_dtype", "input_type"})
@@ -47,7 +47,7 @@ class _Answer(msgspec.Struct):
 _SEEN = jsonio.reader(_Answer)
 
 
-def read(raw: bytes) -> Body:
+def read(raw: bytes) -> RequestBody:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
     return parse(raw, _prompt)
 
@@ -82,27 +82,27 @@ def _items(asked: Json) -> list[Json]:
     return [asked] if isinstance(asked, str) or numbers else asked
 
 
-def write(body: Body, target: Target) -> Written:
+def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: the client's bytes, with only those members changed that must be."""
-    edit = Edit(body)
+    edit = BodyPatch(body)
     if body.prompt.model != target.model:
         edit.put("model", target.model)
     edit.drop_refused(target)
     return edit.done()
 
 
-def glance(body: bytes) -> Glance:
+def glance(body: bytes) -> ResponseSummary:
     """Read what accounting needs. A 200 with an error or with no vectors in it is a problem."""
     try:
         seen = _SEEN(body)
     except jsonio.JsonError:
-        return Glance(problem=broken("no embeddings"))
+        return ResponseSummary(problem=broken("no embeddings"))
     if bytes(memoryview(seen.data)[:1]) != b"[":
         if seen.error:
-            return Glance(problem=problems.found(seen.error, body))
-        return Glance(problem=broken("no embeddings"))
+            return ResponseSummary(problem=problems.found(seen.error, body))
+        return ResponseSummary(problem=broken("no embeddings"))
     served = seen.model if isinstance(seen.model, str) else None
-    return Glance(
+    return ResponseSummary(
         usage=_usage(seen.usage),
         served=served,
         response_id=response_id(seen.id),
@@ -120,11 +120,11 @@ def _usage(usage: Json) -> Usage | None:
     return None if prompt is None else Usage(input=prompt, output=0, media=media_of(usage))
 
 
-def decode(body: Body) -> Wanted:
+def decode(body: RequestBody) -> EmbeddingsRequest:
     """The request in no dialect."""
     value = body.value
     size, user = value.get("dimensions"), value.get("user")
-    return Wanted(
+    return EmbeddingsRequest(
         turns=tuple(
             CanonicalTurn(role="user", parts=(_part(item),)) for item in _items(value["input"])
         ),
@@ -143,14 +143,14 @@ def _part(item: Json) -> Part:
     return Foreign(kind="tokens" if isinstance(item, list) else "object", source=item)
 
 
-def encode(request: CanonicalRequest, _: Target) -> Said:
+def encode(request: CanonicalRequest, _: Target) -> EncodedRequest:
     """The body of a request that came in another dialect; vectors come as numbers."""
     asked = embeddings.wanted(request)
     value: dict[str, Json] = {"input": embeddings.texts(asked)}
     if asked.dimensions is not None:
         value["dimensions"] = asked.dimensions
     names = {"input": "turns", "dimensions": "dimensions"}
-    return Said(
+    return EncodedRequest(
         value=value, names={name: asked.names.get(word, word) for name, word in names.items()}
     )
 
@@ -168,7 +168,7 @@ def events(body: bytes) -> list[Event]:
     return embeddings.answer(made, seen.usage, seen.served, seen.response_id)
 
 
-def tell(events: Iterable[Event], telling: Telling) -> bytes:
+def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
     """A whole answer, from its events."""
     packed, heard = embeddings.wanted(telling.asked).packed, embeddings.Heard(events, telling.model)
     data = [

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from gateway.core.jsonio import Json
 from gateway.dialects import conversation_start
-from gateway.dialects.body import Body
-from gateway.dialects.conversation_start import Opening
+from gateway.dialects.body import RequestBody
+from gateway.dialects.conversation_start import ConversationStart
 
 _SYSTEM = ("system", "developer")
 
 
-def read(body: Body) -> Opening:
+def read(body: RequestBody) -> ConversationStart:
     """Read it; odd members say nothing."""
     value = body.said
     messages = value["messages"]
@@ -20,7 +20,7 @@ def read(body: Body) -> Opening:
             first = conversation_start.spoken(message.get("content"))
             break
     named = "session_id" in value or "prompt_cache_key" in value
-    return Opening(
+    return ConversationStart(
         system=_system(messages),
         first=first or conversation_start.first(_turns(messages)),
         named=_named(value) if named else None,

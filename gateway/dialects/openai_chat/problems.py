@@ -6,7 +6,7 @@ from gateway.core import jsonio, sse
 from gateway.core.errors import Kind, Problem
 from gateway.core.jsonio import Json
 from gateway.dialects import upstream_errors
-from gateway.dialects.upstream_errors import Words
+from gateway.dialects.upstream_errors import ErrorWords
 
 _CODES: Mapping[Kind, tuple[str, str]] = {
     "invalid_json": ("invalid_request_error", "invalid_json"),
@@ -42,7 +42,7 @@ _CODES: Mapping[Kind, tuple[str, str]] = {
     "upstream_truncated": ("server_error", "upstream_truncated"),
 }
 
-_WORDS = Words(
+_WORDS = ErrorWords(
     ours=(
         "insufficient_quota",
         "credit_balance_exhausted",

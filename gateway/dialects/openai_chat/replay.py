@@ -14,11 +14,11 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
 from gateway.dialects import reasoning_state
-from gateway.dialects.base import Body
-from gateway.dialects.body_patch import Edit
+from gateway.dialects.base import RequestBody
+from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.openai_chat import effort
 from gateway.dialects.openai_chat.voice import REASONING
-from gateway.dialects.tool_reasoning import Kept, Note
+from gateway.dialects.tool_reasoning import KeptReasoning, ReasoningNote
 
 type Object = dict[str, Json]
 
@@ -48,7 +48,9 @@ def base(messages: list[Object]) -> str:
     return hashlib.blake2b(jsonio.dumps(said), digest_size=16).hexdigest()
 
 
-def home(body: Body, notes: Mapping[str, Note], maker: str) -> tuple[Body, str]:
+def home(
+    body: RequestBody, notes: Mapping[str, ReasoningNote], maker: str
+) -> tuple[RequestBody, str]:
     """A body with what `maker` noted of its calls, and the model whose reasoning is left out."""
     lost = ""
 
@@ -68,7 +70,7 @@ def home(body: Body, notes: Mapping[str, Note], maker: str) -> tuple[Body, str]:
     return _fixed(body, fix), lost
 
 
-def fill(edit: Edit, target: Target) -> None:
+def fill(edit: BodyPatch, target: Target) -> None:
     """Empty reasoning, where a host wants some and there is none."""
     body = edit.body
     thinks = effort.effective(body.prompt, target) != "none"
@@ -84,17 +86,17 @@ def fill(edit: Edit, target: Target) -> None:
         edit.put(_MESSAGES, fixed.members[_MESSAGES])
 
 
-def _fixed(body: Body, fix: reasoning_state.Fix) -> Body:
+def _fixed(body: RequestBody, fix: reasoning_state.Fix) -> RequestBody:
     raw = bytes(memoryview(body.members[_MESSAGES]))
     fixed = reasoning_state.each(fix)(raw, body.value[_MESSAGES])
     if fixed is raw or fixed is None:
         return body
     members = {**body.members, _MESSAGES: msgspec.Raw(fixed)}
     value = {**body.value, _MESSAGES: jsonio.loads(fixed)}
-    return Body(jsonio.join(members), members, value, body.prompt)
+    return RequestBody(jsonio.join(members), members, value, body.prompt)
 
 
-def _put(raw: bytes, kept: Kept) -> bytes:
+def _put(raw: bytes, kept: KeptReasoning) -> bytes:
     """A message with a thought in the member that it was told in."""
     if kept.state in REASONING:
         before = jsonio.loads(raw).get(kept.state)

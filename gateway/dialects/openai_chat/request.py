@@ -9,13 +9,13 @@ from gateway.core.jsonio import Json
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import service
-from gateway.dialects.base import Body, Written
-from gateway.dialects.body_patch import Edit, named
+from gateway.dialects.base import RequestBody, WrittenBody
+from gateway.dialects.body_patch import BodyPatch, named
 from gateway.dialects.hint import elsewhere
 from gateway.dialects.openai_chat import effort, replay, seal
 from gateway.dialects.parse import is_zero, parse
 from gateway.dialects.reasoning_state import holds
-from gateway.dialects.user_text import Typed
+from gateway.dialects.user_text import UserText
 
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 """Tuning knobs that a reasoning model may refuse: dropped and named, they change no meaning."""
@@ -91,7 +91,7 @@ def _meet(names: tuple[str, ...]) -> _Names:
     return found
 
 
-def read(raw: bytes) -> Body:
+def read(raw: bytes) -> RequestBody:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
     return parse(raw, _prompt, "tools")
 
@@ -181,7 +181,7 @@ class _Said:
     __slots__ = ("audio", "chars", "files", "images", "tool_loop", "typed")
 
     def __init__(self) -> None:
-        self.typed = Typed()
+        self.typed = UserText()
         self.tool_loop = False
         self.chars = self.images = self.files = self.audio = 0
 
@@ -284,13 +284,13 @@ def _whole(number: Json) -> int | None:
     return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
-def write(body: Body, target: Target) -> Written:
+def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: the client's bytes, with only those members changed that must be."""
     if _as_it_is(body.prompt, target) and not holds(body):
         if not (body.prompt.stream and target.provider.stream_usage == "ask") or asks_usage(body):
-            return Written(named(body, target.model))
+            return WrittenBody(named(body, target.model))
         if _OPTIONS not in body.members:
-            return Written(named(body, target.model, _WITH_USAGE), asks_usage=True)
+            return WrittenBody(named(body, target.model, _WITH_USAGE), asks_usage=True)
     edit = seal.edit(body, target)
     replay.fill(edit, target)
     body = edit.body
@@ -329,7 +329,7 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
     )
 
 
-def _write_effort(edit: Edit, prompt: Prompt, target: Target) -> None:
+def _write_effort(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
     facts, asked, style = target.facts, prompt.effort, effort.style(target.facts)
     if asked is None:
         if target.effort is not None and not effort.MEMBERS & prompt.members:
@@ -358,7 +358,7 @@ def _write_effort(edit: Edit, prompt: Prompt, target: Target) -> None:
             edit.put(name, value)
 
 
-def _write_cap(edit: Edit, prompt: Prompt, target: Target) -> None:
+def _write_cap(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
     theirs = target.provider.max_tokens
     present = [name for name in _CAPS if name in prompt.members]
     said = edit.body.said
@@ -378,7 +378,7 @@ def _write_cap(edit: Edit, prompt: Prompt, target: Target) -> None:
                 edit.remove(other)
 
 
-def _drop_sampling(edit: Edit, prompt: Prompt, target: Target) -> None:
+def _drop_sampling(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
     sampling = target.facts.sampling
     if sampling == "always":
         return
@@ -388,20 +388,20 @@ def _drop_sampling(edit: Edit, prompt: Prompt, target: Target) -> None:
                 edit.drop(name, f"{target.model} takes no sampling parameters")
 
 
-def asks_usage(body: Body) -> bool:
+def asks_usage(body: RequestBody) -> bool:
     """Whether the client wants a usage chunk at the end of its stream."""
     options = body.said.get(_OPTIONS)
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
-def _may_ask_usage(body: Body, target: Target) -> bool:
+def _may_ask_usage(body: RequestBody, target: Target) -> bool:
     """True if the gateway is to ask for usage, which the host tells only if it is asked."""
     if not body.prompt.stream or target.provider.stream_usage != "ask" or asks_usage(body):
         return False
     return _OPTIONS not in target.facts.refuses | target.provider.refuses
 
 
-def _ask_usage(edit: Edit, body: Body) -> None:
+def _ask_usage(edit: BodyPatch, body: RequestBody) -> None:
     options = body.said.get(_OPTIONS)
     known = options if isinstance(options, dict) else {}
     edit.put(_OPTIONS, {**known, "include_usage": True})

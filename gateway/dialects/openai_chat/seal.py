@@ -4,17 +4,17 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
 from gateway.dialects import reasoning_state
-from gateway.dialects.body import Body
-from gateway.dialects.body_patch import Edit
+from gateway.dialects.body import RequestBody
+from gateway.dialects.body_patch import BodyPatch
 
 _MEMBER = "reasoning_details"
 
 
-def edit(body: Body, target: Target) -> Edit:
+def edit(body: RequestBody, target: Target) -> BodyPatch:
     """A body on its way to a target, without the reasoning of others."""
     if not reasoning_state.holds(body):
-        return Edit(body)
-    seals = reasoning_state.Seals(target, "openai-chat")
+        return BodyPatch(body)
+    seals = reasoning_state.ReasoningLabels(target, "openai-chat")
 
     def fix(raw: bytes, block: Json) -> bytes | None:
         state = seals.open(block.get("data")) if isinstance(block, dict) else None

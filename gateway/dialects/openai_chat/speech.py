@@ -4,8 +4,8 @@ from gateway.dialects.openai_chat.asking import decode
 from gateway.dialects.openai_chat.hearing import decoder, events
 from gateway.dialects.openai_chat.telling import encoder, tell
 from gateway.dialects.openai_chat.wording import encode
-from gateway.dialects.speech import Speech
+from gateway.dialects.speech import TranslationFunctions
 
-SPEECH = Speech(
+SPEECH = TranslationFunctions(
     decode=decode, encode=encode, events=events, tell=tell, decoder=decoder, encoder=encoder
 )

@@ -15,17 +15,19 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined, service
-from gateway.dialects.base import Body, Watch, Written
+from gateway.dialects.base import RequestBody, StreamInspector, WrittenBody
 from gateway.dialects.body import UNWRITTEN, response_id
 from gateway.dialects.openai_chat import amount, ending, usage
-from gateway.dialects.stream_commit import DONE, STOP, Held, broken
+from gateway.dialects.stream_commit import DONE, STOP, StreamBuffer, broken
 
 _TELLS = re.compile(
     rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[^n\s]|object"\s*:\s*"error")'
 )
 
 
-def watch(body: Body, written: Written = UNWRITTEN, *, finish_optional: bool = False) -> Watch:
+def watch(
+    body: RequestBody, written: WrittenBody = UNWRITTEN, *, finish_optional: bool = False
+) -> StreamInspector:
     """Watch one stream that answers `body`, which the provider got as `written`.
 
     `finish_optional`: it may end without a reason why.
@@ -37,8 +39,8 @@ def watch(body: Body, written: Written = UNWRITTEN, *, finish_optional: bool = F
     )
 
 
-class _Stream(Held):
-    """What one stream has said so far; see Watch."""
+class _Stream(StreamBuffer):
+    """What one stream has said so far; see StreamInspector."""
 
     __slots__ = ("_choices", "_done", "_finish_optional", "_finished", "_hide", "_seen", "_word")
 

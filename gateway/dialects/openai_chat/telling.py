@@ -32,7 +32,7 @@ from gateway.core.usage import Usage
 from gateway.dialects import maker
 from gateway.dialects.openai_chat import fold
 from gateway.dialects.openai_chat.tokens import service, written
-from gateway.dialects.speech import Telling
+from gateway.dialects.speech import ResponseContext
 
 type Object = dict[str, Json]
 
@@ -85,7 +85,7 @@ class Chunks:
 
     __slots__ = ("_choices", "_first", "_head", "_legacy", "_telling", "_usage", "_write")
 
-    def __init__(self, telling: Telling, first: str | None = "") -> None:
+    def __init__(self, telling: ResponseContext, first: str | None = "") -> None:
         self._telling = telling
         self._first = first
         """The content of the first delta: empty, in a whole answer null."""
@@ -267,12 +267,12 @@ class Chunks:
         return out + sse.frame(b"[DONE]")
 
 
-def encoder(telling: Telling) -> Chunks:
+def encoder(telling: ResponseContext) -> Chunks:
     """The state of one stream."""
     return Chunks(telling)
 
 
-def tell(events: Iterable[Event], telling: Telling) -> bytes:
+def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
     """A whole answer: what its stream says, with usage in any case."""
     chunks = Chunks(msgspec.structs.replace(telling, stream_usage=True), first=None)
     return fold.fold(b"".join([chunks.write(event) for event in events]))

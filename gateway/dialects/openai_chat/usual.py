@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.usage import MOST, Usage, service
-from gateway.dialects.base import Glance
+from gateway.dialects.base import ResponseSummary
 from gateway.dialects.openai_chat.ending import FAILED
 
 _STRANGE = 8
@@ -100,7 +100,7 @@ class Usual:
     def __init__(self) -> None:
         self._strange = 0
 
-    def glance(self, body: bytes) -> Glance | None:
+    def glance(self, body: bytes) -> ResponseSummary | None:
         """What accounting needs; None where any reader is to look."""
         if self._strange >= _STRANGE:
             self._strange += 1
@@ -136,7 +136,7 @@ class Usual:
             reasoning=reasoning,
             service=None if answer.service_tier is None else service(answer.service_tier),
         )
-        return Glance(
+        return ResponseSummary(
             usage=usage,
             served=answer.model,
             response_id=answer.id or None,

@@ -10,7 +10,7 @@ from gateway.core.loss import Loss
 from gateway.core.target import Target
 from gateway.dialects import maker, tool_ids
 from gateway.dialects.openai_chat.messages import Messages
-from gateway.dialects.speech import Said
+from gateway.dialects.speech import EncodedRequest
 
 type Object = dict[str, Json]
 
@@ -55,7 +55,7 @@ _BUDGETS = ((0, "none"), (2 * _K - 1, "low"), (8 * _K - 1, "medium"), (24 * _K -
 _MOST = "xhigh"
 
 
-def encode(request: CanonicalRequest, target: Target) -> Said:
+def encode(request: CanonicalRequest, target: Target) -> EncodedRequest:
     """The body that says a request."""
     messages = Messages(maker.maker(target, "openai-chat"))
     value: Object = {"messages": messages.write(request.turns)}
@@ -87,7 +87,7 @@ def encode(request: CanonicalRequest, target: Target) -> Said:
     names = {it: request.names.get(field, _OWN.get(field, field)) for it, field in spoken.items()}
     word = names["messages"]
     lost = [Loss(f"{word}.{name}", "dropped", why) for name, why in messages.lost.items()]
-    return Said(value=value, names=names, losses=tuple(lost))
+    return EncodedRequest(value=value, names=names, losses=tuple(lost))
 
 
 def effort(budget: int) -> str:

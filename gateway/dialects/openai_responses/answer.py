@@ -1,26 +1,26 @@
 """Whole Responses answers: a glance for accounting, the bytes untouched."""
 
 from gateway.core import jsonio
-from gateway.dialects.base import Glance
+from gateway.dialects.base import ResponseSummary
 from gateway.dialects.body import response_id
 from gateway.dialects.openai_responses import amount, ending, usage
 from gateway.dialects.stream_commit import broken
 
 
-def glance(body: bytes) -> Glance:
+def glance(body: bytes) -> ResponseSummary:
     """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
-        return Glance(problem=broken("an answer that is not JSON"))
+        return ResponseSummary(problem=broken("an answer that is not JSON"))
     if not isinstance(value, dict):
-        return Glance(problem=ending.wrong(value))
+        return ResponseSummary(problem=ending.wrong(value))
     pending = ending.pending(value)
     problem = None if pending else ending.wrong(value)
     served, told = value.get("model"), usage.find(value)
     output = value.get("output")
     made = output if isinstance(output, list) else []
-    return Glance(
+    return ResponseSummary(
         usage=told,
         heard=0 if told is not None and told.both else sum(map(amount.item, made)),
         served=served if isinstance(served, str) else None,

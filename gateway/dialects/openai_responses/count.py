@@ -9,7 +9,7 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.target import Target
 from gateway.dialects import count_tokens
-from gateway.dialects.base import Body, Glance, Written
+from gateway.dialects.base import RequestBody, ResponseSummary, WrittenBody
 from gateway.dialects.openai_responses import answer, request, seal
 from gateway.dialects.openai_responses.speech import SPEECH as OWN
 
@@ -17,7 +17,7 @@ _TOKENS = "input_tokens"
 _MODEL, _INPUT = msgspec.Raw(b'"auto"'), msgspec.Raw(b'""')
 
 
-def read(raw: bytes) -> Body:
+def read(raw: bytes) -> RequestBody:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field.
 
     A count of no model is that of `auto`, one without input counts the rest, and none is a stream.
@@ -44,7 +44,7 @@ def _counts(name: str, part: msgspec.Raw) -> bool:
     return name != "stream"
 
 
-def write(body: Body, target: Target) -> Written:
+def write(body: RequestBody, target: Target) -> WrittenBody:
     """Write the body for one target: another model is all that is changed."""
     edit = seal.edit(body, target)
     if body.prompt.model != target.model:
@@ -52,7 +52,7 @@ def write(body: Body, target: Target) -> Written:
     return edit.done()
 
 
-def glance(body: bytes) -> Glance:
+def glance(body: bytes) -> ResponseSummary:
     """Read the answer: `input_tokens`. Nothing was used, so that it costs nothing."""
     return count_tokens.glance(body, _TOKENS, answer.glance)
 

@@ -27,7 +27,7 @@ from gateway.core.canonical_request import (
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.dialects import maker
-from gateway.dialects.body import Body
+from gateway.dialects.body import RequestBody
 from gateway.dialects.openai_responses import slot, space
 from gateway.dialects.openai_responses.frames import Object
 from gateway.dialects.openai_responses.others import others
@@ -61,7 +61,7 @@ _NAMES = {
 }
 
 
-def decode(body: Body) -> CanonicalRequest:
+def decode(body: RequestBody) -> CanonicalRequest:
     """Read a request that `read` has let pass."""
     value, prompt = body.value, body.prompt
     text, reasoning = _dict(value.get("text")), _dict(value.get("reasoning"))

@@ -7,7 +7,7 @@ from gateway.core.facts import EFFORTS, UNKNOWN, ModelFacts, nearest
 from gateway.core.jsonio import Json
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.dialects.body_patch import Edit
+from gateway.dialects.body_patch import BodyPatch
 
 STYLES = frozenset({"reasoning", "reasoning_effort"})
 """Styles of the catalogue that this API says in its one way."""
@@ -28,7 +28,7 @@ def style(facts: ModelFacts) -> str | None:
     return named if named in STYLES else None
 
 
-def write(edit: Edit, target: Target) -> None:
+def write(edit: BodyPatch, target: Target) -> None:
     """Say effort to one target, the client's as far as it is accepted, else the target's."""
     facts, asked = target.facts, edit.body.prompt.effort
     if not isinstance(edit.body.said.get("reasoning") or {}, dict):

@@ -15,7 +15,7 @@ from gateway.dialects.openai_responses import effort
 from gateway.dialects.openai_responses.frames import Object
 from gateway.dialects.openai_responses.items import Items
 from gateway.dialects.openai_responses.request import LOGPROBS
-from gateway.dialects.speech import Said
+from gateway.dialects.speech import EncodedRequest
 
 LEAST = 16
 """Tokens that `max_output_tokens` must be at least."""
@@ -51,7 +51,7 @@ _MEMBERS = {
 """By member that may be written: the field that it says."""
 
 
-def encode(request: CanonicalRequest, target: Target) -> Said:
+def encode(request: CanonicalRequest, target: Target) -> EncodedRequest:
     """The body, the client's names of its members, and what it could not say."""
     refused = target.facts.refuses | target.provider.refuses
     items = Items(request, target, instructions="instructions" not in refused)
@@ -77,7 +77,9 @@ def encode(request: CanonicalRequest, target: Target) -> Said:
         value["include"] = include
     if request.stream:
         value["stream"] = True
-    return Said(value=value, names=_names(value, request), losses=tuple(dict.fromkeys(losses)))
+    return EncodedRequest(
+        value=value, names=_names(value, request), losses=tuple(dict.fromkeys(losses))
+    )
 
 
 def _names(value: Object, request: CanonicalRequest) -> Mapping[str, str]:

@@ -36,7 +36,7 @@ from gateway.dialects.openai_responses.frames import Numbered, Object
 from gateway.dialects.openai_responses.message import Message
 from gateway.dialects.openai_responses.telling import begin, item_id
 from gateway.dialects.openai_responses.thought import Reasoning
-from gateway.dialects.speech import Telling
+from gateway.dialects.speech import ResponseContext
 
 _INCOMPLETE: Mapping[Reason, str] = {
     "length": "max_output_tokens",
@@ -53,7 +53,7 @@ class Encoder:
         "response",
     )  # fmt: skip
 
-    def __init__(self, telling: Telling) -> None:
+    def __init__(self, telling: ResponseContext) -> None:
         self._telling = telling
         self._said = Numbered()
         self._output: list[Object] = []
@@ -233,7 +233,7 @@ class Encoder:
     }
 
 
-def tell(events: Iterable[Event], telling: Telling) -> bytes:
+def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
     """Events as a whole answer: what the terminal event of their stream holds."""
     encoder = Encoder(telling)
     for event in events:

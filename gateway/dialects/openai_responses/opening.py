@@ -4,21 +4,21 @@ from collections.abc import Iterator
 
 from gateway.core.jsonio import Json
 from gateway.dialects import conversation_start
-from gateway.dialects.body import Body
-from gateway.dialects.conversation_start import Opening
+from gateway.dialects.body import RequestBody
+from gateway.dialects.conversation_start import ConversationStart
 
 _SYSTEM = ("system", "developer")
 _MESSAGE = (None, "message")
 _CODEX = ("thread_id", "session_id")
 
 
-def read(body: Body) -> Opening:
+def read(body: RequestBody) -> ConversationStart:
     """Read it; odd members say nothing.
 
     `client_metadata` is Codex's: it has there what stands in its headers too.
     """
     value = body.said
-    return Opening(
+    return ConversationStart(
         system=conversation_start.system(_system(value)),
         first=conversation_start.first(_turns(value)),
         named=_codex(value.get("client_metadata"))

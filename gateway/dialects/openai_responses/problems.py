@@ -11,7 +11,7 @@ from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
 from gateway.dialects import upstream_errors
 from gateway.dialects.openai_chat import problems as chat
-from gateway.dialects.upstream_errors import Words
+from gateway.dialects.upstream_errors import ErrorWords
 
 LAST = 2**31 - 1
 """The number of an error in its stream: above that of every event before it."""
@@ -28,7 +28,7 @@ _CODES: Mapping[str, int] = {
 }
 """What `error.code` stands for; the codes of broken images are the request's own fault too."""
 
-_WORDS = Words(
+_WORDS = ErrorWords(
     ours=("insufficient_quota", "billing_hard_limit_reached", "invalid_api_key"),
     context=(
         "context_length_exceeded",

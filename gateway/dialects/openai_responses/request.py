@@ -14,8 +14,8 @@ from gateway.core.jsonio import Json
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import service
-from gateway.dialects.base import Body, Written
-from gateway.dialects.body_patch import Edit, named
+from gateway.dialects.base import RequestBody, WrittenBody
+from gateway.dialects.body_patch import BodyPatch, named
 from gateway.dialects.hint import elsewhere
 from gateway.dialects.openai_responses import effort, seal, space
 from gateway.dialects.openai_responses.said import Said
@@ -64,7 +64,7 @@ _SPECIAL = frozenset(
 _CAP = "max_output_tokens"
 
 
-def read(raw: bytes) -> Body:
+def read(raw: bytes) -> RequestBody:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
     return parse(raw, _prompt, "tools")
 
@@ -181,10 +181,10 @@ def _stored(value: dict[str, Json]) -> bool:
     return asked or any(value.get(name) is not None for name in _KEPT)
 
 
-def write(body: Body, target: Target) -> Written:
+def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: the client's bytes, with only those members changed that must be."""
     if _as_it_is(body.prompt, target) and not holds(body):
-        return Written(named(body, target.model))
+        return WrittenBody(named(body, target.model))
     edit = seal.edit(body, target)
     body = edit.body
     if body.prompt.model != target.model:
@@ -215,7 +215,7 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
     )
 
 
-def _write_cap(edit: Edit, target: Target) -> None:
+def _write_cap(edit: BodyPatch, target: Target) -> None:
     asked, most = edit.body.prompt.max_output, target.facts.max_output
     if edit.body.said.get(_CAP) is None:
         if target.max_output is not None:
@@ -225,6 +225,6 @@ def _write_cap(edit: Edit, target: Target) -> None:
         edit.lose(_CAP, "clamped", f"{target.model} gives at most {most}")
 
 
-def asks_usage(body: Body) -> bool:  # noqa: ARG001 - this dialect always tells it
+def asks_usage(body: RequestBody) -> bool:  # noqa: ARG001 - this dialect always tells it
     """Whether the client wants usage told in a stream."""
     return True

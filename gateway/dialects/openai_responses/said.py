@@ -3,7 +3,7 @@
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.dialects.openai_responses.space import MORE
-from gateway.dialects.user_text import Typed
+from gateway.dialects.user_text import UserText
 
 _TEXTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
 _RESULTS = frozenset({"mcp_approval_response", "tool_search_output", "program_output"})
@@ -21,7 +21,7 @@ class Said:
     __slots__ = ("chars", "files", "images", "offered", "referred", "tool_loop", "typed")
 
     def __init__(self, instructions: Json) -> None:
-        self.typed = Typed()
+        self.typed = UserText()
         self.images = self.files = 0
         self.chars = len(instructions) if isinstance(instructions, str) else 0
         self.tool_loop = False

@@ -3,18 +3,18 @@
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
 from gateway.dialects import reasoning_state
-from gateway.dialects.body import Body
-from gateway.dialects.body_patch import Edit
+from gateway.dialects.body import RequestBody
+from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.openai_responses import slot
 
 _SLOT = "encrypted_content"
 
 
-def edit(body: Body, target: Target) -> Edit:
+def edit(body: RequestBody, target: Target) -> BodyPatch:
     """A body on its way to a target, without the reasoning of others."""
     if not reasoning_state.holds(body):
-        return Edit(body)
-    seals = reasoning_state.Seals(target, "openai-responses")
+        return BodyPatch(body)
+    seals = reasoning_state.ReasoningLabels(target, "openai-responses")
     return reasoning_state.edit(body, "input", seals, _Input(seals).fix)
 
 
@@ -23,7 +23,7 @@ class _Input:
 
     __slots__ = ("_made", "_seals")
 
-    def __init__(self, seals: reasoning_state.Seals) -> None:
+    def __init__(self, seals: reasoning_state.ReasoningLabels) -> None:
         self._seals = seals
         self._made: set[str] = set()
         """Beginnings of the ids of items in answers that the gateway wrote."""

@@ -1,9 +1,9 @@
 """The six functions that translate openai-responses to and from other dialects."""
 
 from gateway.dialects.openai_responses import decode, decoder, encode, encoder
-from gateway.dialects.speech import Speech
+from gateway.dialects.speech import TranslationFunctions
 
-SPEECH = Speech(
+SPEECH = TranslationFunctions(
     decode=decode.decode,
     encode=encode.encode,
     events=decoder.events,

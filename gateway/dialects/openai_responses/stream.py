@@ -17,11 +17,11 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined, service
 from gateway.dialects import billing
-from gateway.dialects.base import Body, Watch, Written
+from gateway.dialects.base import RequestBody, StreamInspector, WrittenBody
 from gateway.dialects.body import UNWRITTEN, response_id
 from gateway.dialects.content_length import text
 from gateway.dialects.openai_responses import amount, ending, problems, usage
-from gateway.dialects.stream_commit import DONE, Held, broken
+from gateway.dialects.stream_commit import DONE, StreamBuffer, broken
 
 ENDS = frozenset({"response.completed", "response.incomplete"})
 
@@ -41,17 +41,17 @@ _BEGIN_EMPTY = ("message", "reasoning")
 
 
 def watch(
-    _body: Body,
-    _written: Written = UNWRITTEN,
+    _body: RequestBody,
+    _written: WrittenBody = UNWRITTEN,
     *,
     finish_optional: bool = False,  # noqa: ARG001 - as in Watches
-) -> Watch:
+) -> StreamInspector:
     """Watch one stream; its terminal event is a reason in any case."""
     return _Stream()
 
 
-class _Stream(Held):
-    """What one stream has said so far; see Watch."""
+class _Stream(StreamBuffer):
+    """What one stream has said so far; see StreamInspector."""
 
     __slots__ = ("_deltas", "_ended", "_items", "_tools")
 

@@ -4,7 +4,7 @@ from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.jsonio import Json
 from gateway.dialects import tool_ids
 from gateway.dialects.openai_responses.frames import Object
-from gateway.dialects.speech import Telling
+from gateway.dialects.speech import ResponseContext
 
 _ANSWER = "resp_"
 _DEFAULTS: Object = {
@@ -28,7 +28,9 @@ _DEFAULTS: Object = {
 """What the API says of members that were left out; what depends on the model is unknown here."""
 
 
-def begin(telling: Telling, id: str | None, model: str | None, created: int | None) -> Object:
+def begin(
+    telling: ResponseContext, id: str | None, model: str | None, created: int | None
+) -> Object:
     """The response as it begins."""
     asked = telling.asked.source if isinstance(telling.asked, CanonicalRequest) else None
     value: Object = asked if isinstance(asked, dict) else {}

@@ -10,7 +10,7 @@ from gateway.core import jsonio
 from gateway.core.call import OPEN, Call, Key, RequestOptions
 from gateway.core.jsonio import Json
 from gateway.core.target import Provider, Target
-from gateway.dialects import OPERATIONS, Body
+from gateway.dialects import OPERATIONS, RequestBody
 from gateway.state.memory import Memory
 
 TARGET = Target(provider=Provider(name="openai", doors={}), model="gpt-6-luna")
@@ -79,7 +79,7 @@ class Fixed:
         return self._vectors.pop(0) if len(self._vectors) > 1 else self._vectors[0]
 
 
-def read(call: Call) -> Body:
+def read(call: Call) -> RequestBody:
     return OPERATIONS[call.dialect, call.operation].asked(call)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from gateway.core.facts import UNKNOWN, ModelFacts
 from gateway.core.target import Provider, Target
 from gateway.dialects.anthropic_messages import DIALECT
-from gateway.dialects.base import Body, Written
+from gateway.dialects.base import RequestBody, WrittenBody
 
 type Object = dict[str, Any]
 
@@ -26,12 +26,12 @@ def raw(**more: Any) -> bytes:
     return json.dumps({k: v for k, v in value.items() if v is not ...}).encode()
 
 
-def ask(**more: Any) -> Body:
+def ask(**more: Any) -> RequestBody:
     """A request as it was read."""
     return DIALECT.read(raw(**more))
 
 
-def sent(written: Written) -> Object:
+def sent(written: WrittenBody) -> Object:
     """What a target gets."""
     value: Object = json.loads(written.body)
     return value

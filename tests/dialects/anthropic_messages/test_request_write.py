@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.core.facts import EFFORTS, ModelFacts
 from gateway.core.loss import Loss
 from gateway.dialects.anthropic_messages import DIALECT, effort
-from gateway.dialects.base import Written
+from gateway.dialects.base import WrittenBody
 from tests.dialects.anthropic_messages.cases import HI, Object, ask, sent, target
 from tests.dialects.cases import SPACE, values
 
@@ -32,15 +32,15 @@ def on(budget: int, **more: Any) -> Object:
     return {"type": "enabled", "budget_tokens": budget, **more}
 
 
-def write(facts: ModelFacts, at: str | None = None, **more: Any) -> Written:
+def write(facts: ModelFacts, at: str | None = None, **more: Any) -> WrittenBody:
     return DIALECT.write(ask(**more), target(facts=facts, effort=at))
 
 
-def lost(written: Written) -> list[tuple[str, str]]:
+def lost(written: WrittenBody) -> list[tuple[str, str]]:
     return [(loss.field, loss.action) for loss in written.losses]
 
 
-def said(written: Written) -> tuple[object, object]:
+def said(written: WrittenBody) -> tuple[object, object]:
     value = sent(written)
     return value.get("thinking"), value.get("output_config")
 
@@ -282,7 +282,7 @@ def test_refused_members_are_dropped_and_named() -> None:
     body = ask(speed="fast", metadata={"user_id": "u"}, top_k=1)
     there = target(refuses=frozenset({"speed", "absent"}), facts=ModelFacts(refuses=frozenset({"top_k"}), sampling="never"))  # fmt: skip
     written = DIALECT.write(body, there)
-    assert sent(written) == {**sent(Written(ask().raw)), "metadata": {"user_id": "u"}}
+    assert sent(written) == {**sent(WrittenBody(ask().raw)), "metadata": {"user_id": "u"}}
     assert written.losses == (
         Loss("top_k", "dropped", "m takes no sampling parameters"),
         Loss("speed", "dropped", "here/m refuses it"),

@@ -29,7 +29,7 @@ from gateway.core.target import Target
 from gateway.dialects import maker, tool_ids, translation
 from gateway.dialects.anthropic_messages import DIALECT
 from gateway.dialects.anthropic_messages.speech import SPEECH
-from gateway.dialects.speech import Said
+from gateway.dialects.speech import EncodedRequest
 from tests.dialects.anthropic_messages.cases import Object, sent, target
 
 CLIENT = {"turns": "messages", "max_output": "max_completion_tokens", "effort": "reasoning_effort", "form": "response_format"}  # fmt: skip
@@ -46,7 +46,7 @@ def turn(role: str, *parts: Part | str) -> CanonicalTurn:
 HELLO = turn("user", "hi")
 
 
-def encode(*turns: CanonicalTurn, to: Target = TARGET, **more: Any) -> Said:
+def encode(*turns: CanonicalTurn, to: Target = TARGET, **more: Any) -> EncodedRequest:
     return SPEECH.encode(CanonicalRequest(turns=turns or (HELLO,), names=CLIENT, **more), to)
 
 
@@ -59,7 +59,7 @@ def text(text: str) -> Object:
     return {"type": "text", "text": text}
 
 
-def lost(said: Said) -> list[tuple[str, str]]:
+def lost(said: EncodedRequest) -> list[tuple[str, str]]:
     return [(loss.field, loss.action) for loss in said.losses]
 
 

@@ -31,22 +31,22 @@ from gateway.core.usage import Usage
 from gateway.dialects import stream_commit, tool_ids
 from gateway.dialects.anthropic_messages import DIALECT, usage
 from gateway.dialects.anthropic_messages.speech import SPEECH
-from gateway.dialects.speech import Telling
+from gateway.dialects.speech import ResponseContext
 from tests.dialects.anthropic_messages.cases import Object, ask
 from tests.dialects.anthropic_messages.sdk import streamed, whole
 from tests.dialects.cases import TEXT, pieces
 
-TELLING = Telling(id="01JX", created=7, model="m", prompt_tokens=12)
-LABELLED = Telling(id="01JX", created=7, model="m", label="beef")
+TELLING = ResponseContext(id="01JX", created=7, model="m", prompt_tokens=12)
+LABELLED = ResponseContext(id="01JX", created=7, model="m", label="beef")
 DONE: list[Event] = [Finish("stop"), End()]
 
 
-def stream(*events: Event, telling: Telling = TELLING) -> bytes:
+def stream(*events: Event, telling: ResponseContext = TELLING) -> bytes:
     encoder = SPEECH.encoder(telling)
     return b"".join([encoder.write(event) for event in events])
 
 
-def told(*events: Event, telling: Telling = TELLING) -> list[Object]:
+def told(*events: Event, telling: ResponseContext = TELLING) -> list[Object]:
     """The payloads, each under its own name."""
     frames = sse.frames(stream(*events, telling=telling))
     values = [jsonio.loads(sse.data(frame)) for frame in frames]
@@ -55,7 +55,7 @@ def told(*events: Event, telling: Telling = TELLING) -> list[Object]:
     return values
 
 
-def content(*events: Event, telling: Telling = TELLING) -> list[Object]:
+def content(*events: Event, telling: ResponseContext = TELLING) -> list[Object]:
     """The blocks, the same of a stream and whole; wholly as the SDK has them."""
     events = (Start(), *events, *DONE)
     blocks: list[Object] = streamed(stream(*events, telling=telling))["content"]
@@ -105,7 +105,7 @@ def test_what_is_known_at_the_start_goes_before_the_estimate() -> None:
         "message_start",
         "content_block_start",
     ]
-    odd = Telling(id="a:b", created=0, model="m")
+    odd = ResponseContext(id="a:b", created=0, model="m")
     assert re.fullmatch("msg_[a-z0-9]+", told(Start(), telling=odd)[0]["message"]["id"])
 
 

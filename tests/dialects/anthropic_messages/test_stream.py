@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
 from gateway.dialects.anthropic_messages import DIALECT
-from gateway.dialects.base import Watch
+from gateway.dialects.base import StreamInspector
 from tests.dialects.anthropic_messages.cases import (
     EMPTY,
     HELLO,
@@ -27,13 +27,13 @@ DONE = b"event: data\ndata: [DONE]\n\n"
 ERROR = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
 
 
-def run(data: bytes, *cuts: int) -> tuple[bytes, Watch]:
+def run(data: bytes, *cuts: int) -> tuple[bytes, StreamInspector]:
     watch = DIALECT.watch(ask(stream=True))
     out = [watch.feed(piece) for piece in pieces(data, cuts)]
     return b"".join([*out, watch.end()]), watch
 
 
-def facts(watch: Watch) -> tuple[object, ...]:
+def facts(watch: StreamInspector) -> tuple[object, ...]:
     kind = watch.problem.kind if watch.problem is not None else None
     return watch.committed, watch.complete, watch.usage, watch.served, watch.finish, kind
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
 from gateway.dialects.anthropic_messages import DIALECT, tokens, usage
-from gateway.dialects.base import Watch
+from gateway.dialects.base import StreamInspector
 from tests.dialects.cases import Object
 
 BODY = DIALECT.read(b'{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}')  # fmt: skip
@@ -110,7 +110,7 @@ def delta(said: Object) -> bytes:
     return frame({"type": "content_block_delta", "index": 0, "delta": said})
 
 
-def run(data: bytes) -> Watch:
+def run(data: bytes) -> StreamInspector:
     watch = DIALECT.watch(BODY)
     for part in data.split(b"\n\n"):
         watch.feed(part + b"\n\n" if part else b"")

@@ -7,15 +7,15 @@ from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Text
 from gateway.core.events import Event
 from gateway.core.facts import UNKNOWN, ModelFacts
 from gateway.core.target import Provider, Target
-from gateway.dialects.base import Body, Written
+from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.gemini import DIALECT, SPEECH
-from gateway.dialects.speech import Said, Telling
+from gateway.dialects.speech import EncodedRequest, ResponseContext
 
 type Object = dict[str, Any]
 
 GENERATE, STREAM = "models/m:generateContent", "models/m:streamGenerateContent"
 HI: list[Object] = [{"role": "user", "parts": [{"text": "hi"}]}]
-TELLING = Telling(id="call-1", created=1, model="m-1", label="ab12")
+TELLING = ResponseContext(id="call-1", created=1, model="m-1", label="ab12")
 
 LEVEL = ModelFacts(effort_style="gemini-level", efforts=("low", "medium", "high"))
 BUDGET = ModelFacts(effort_style="gemini-budget", efforts=("none", "low", "medium", "high"))
@@ -33,24 +33,24 @@ def raw(**more: Any) -> bytes:
     return json.dumps({"contents": HI, **more}).encode()
 
 
-def ask(path: str = GENERATE, /, **more: Any) -> Body:
+def ask(path: str = GENERATE, /, **more: Any) -> RequestBody:
     """A request as it was read."""
     return DIALECT.read(raw(**more)) if not path else read(raw(**more), path)
 
 
-def read(body: bytes, path: str) -> Body:
+def read(body: bytes, path: str) -> RequestBody:
     """Read a body with the variable part of its path."""
     reading: Any = DIALECT.read
-    found: Body = reading(body, path)
+    found: RequestBody = reading(body, path)
     return found
 
 
-def config(**members: Any) -> Body:
+def config(**members: Any) -> RequestBody:
     """A request with a generationConfig."""
     return ask(generationConfig=members)
 
 
-def sent(written: Written) -> Object:
+def sent(written: WrittenBody) -> Object:
     """What a target gets."""
     value: Object = json.loads(written.body)
     return value
@@ -65,7 +65,7 @@ def user(text: str = "hi") -> CanonicalTurn:
     return CanonicalTurn(role="user", parts=(Text(text=text),))
 
 
-def encoded(*turns: CanonicalTurn, to: Target | None = None, **more: Any) -> Said:
+def encoded(*turns: CanonicalTurn, to: Target | None = None, **more: Any) -> EncodedRequest:
     """A request of turns in this dialect."""
     return SPEECH.encode(
         CanonicalRequest(turns=turns or (user(),), **more), to or target(facts=LEVEL)

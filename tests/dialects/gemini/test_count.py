@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core.errors import ProblemError
 from gateway.core.usage import Usage
-from gateway.dialects.base import Body
+from gateway.dialects.base import RequestBody
 from gateway.dialects.gemini import COUNT_TOKENS
 from tests.dialects.gemini.cases import HI, raw, sent, target
 
@@ -19,8 +19,8 @@ def inner(**more: Any) -> bytes:
     return json.dumps({"generateContentRequest": {"contents": HI, **more}}).encode()
 
 
-def read(body: bytes, path: str = PATH) -> Body:
-    found: Body = READ(body, path)
+def read(body: bytes, path: str = PATH) -> RequestBody:
+    found: RequestBody = READ(body, path)
     return found
 
 

@@ -12,10 +12,10 @@ from gateway.core.facts import ModelFacts
 from gateway.core.loss import Loss
 from gateway.core.usage import Usage
 from gateway.dialects import compatibility, embeddings, translation
-from gateway.dialects.base import Body
-from gateway.dialects.embeddings import Wanted
+from gateway.dialects.base import RequestBody
+from gateway.dialects.embeddings import EmbeddingsRequest
 from gateway.dialects.gemini import EMBED
-from gateway.dialects.speech import Telling
+from gateway.dialects.speech import ResponseContext
 from tests.dialects.gemini.cases import target
 
 SPEECH = translation.speech(EMBED)
@@ -24,13 +24,13 @@ TEXT: Any = {"parts": [{"text": "hi"}]}
 READ: Any = EMBED.read_at
 
 
-def read(value: Any, path: str = ONE) -> Body:
+def read(value: Any, path: str = ONE) -> RequestBody:
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-    found: Body = READ(raw, path)
+    found: RequestBody = READ(raw, path)
     return found
 
 
-def many(*asks: Any) -> Body:
+def many(*asks: Any) -> RequestBody:
     return read({"requests": list(asks)}, MANY)
 
 
@@ -186,7 +186,9 @@ def test_an_answer_is_told_as_it_was_asked(single: bool) -> None:
         Finish(reason="stop", word="stop"),
         End(),
     ]
-    telling = Telling(id="c", created=1, model="m", asked=Wanted(turns=(), single=single))
+    telling = ResponseContext(
+        id="c", created=1, model="m", asked=EmbeddingsRequest(turns=(), single=single)
+    )
     assert json.loads(SPEECH.tell(events, telling)) == {**value, "usageMetadata": usage}
     bare = [event for event in events if not isinstance(event, UsageUpdate)]
     assert json.loads(SPEECH.tell(bare, telling)) == value

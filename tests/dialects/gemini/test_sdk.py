@@ -23,7 +23,7 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.usage import Usage
-from gateway.dialects.base import Body
+from gateway.dialects.base import RequestBody
 from gateway.dialects.gemini import COUNT_TOKENS, DIALECT, SPEECH
 from tests.dialects.gemini.cases import TELLING, read
 
@@ -116,7 +116,7 @@ def test_a_refused_request_is_raised(client: Make) -> None:
 
 def test_a_chat_sends_reasoning_and_calls_back_to_be_known_again(client: Make) -> None:
     """Streamed or not: the SDK's own history holds the label in its slot."""
-    bodies: list[Body] = []
+    bodies: list[RequestBody] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         asked = path(request)
@@ -140,7 +140,7 @@ def test_a_chat_sends_reasoning_and_calls_back_to_be_known_again(client: Make) -
 
 
 def test_a_request_of_the_sdk_is_read(client: Make) -> None:
-    bodies: list[Body] = []
+    bodies: list[RequestBody] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         asked = path(request)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.core import jsonio
 from gateway.core.usage import Usage
 from gateway.dialects import stream_commit
-from gateway.dialects.base import Watch
+from gateway.dialects.base import StreamInspector
 from gateway.dialects.gemini import DIALECT
 from tests.dialects.cases import TEXT, pieces
 from tests.dialects.gemini.cases import (
@@ -31,13 +31,13 @@ BLOCKED = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promp
 ERROR = {"error": {"code": 503, "message": "m", "status": "UNAVAILABLE"}}
 
 
-def run(data: bytes, *cuts: int, n: int = 1) -> tuple[bytes, Watch]:
+def run(data: bytes, *cuts: int, n: int = 1) -> tuple[bytes, StreamInspector]:
     watch = DIALECT.watch(ask(STREAM, generationConfig={"candidateCount": n}))
     out = [watch.feed(piece) for piece in pieces(data, cuts)]
     return b"".join([*out, watch.end()]), watch
 
 
-def facts(watch: Watch) -> tuple[object, ...]:
+def facts(watch: StreamInspector) -> tuple[object, ...]:
     kind = watch.problem.kind if watch.problem is not None else None
     return watch.committed, watch.complete, watch.usage, watch.served, watch.finish, kind
 

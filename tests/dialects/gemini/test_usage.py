@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
-from gateway.dialects.base import Watch
+from gateway.dialects.base import StreamInspector
 from gateway.dialects.gemini import DIALECT, SPEECH, usage
 from tests.dialects.cases import Object
 
@@ -88,7 +88,7 @@ def sse(*chunks: Object) -> bytes:
     return b"".join([b"data: " + json.dumps(it).encode() + b"\r\n\r\n" for it in chunks])
 
 
-def run(*chunks: Object) -> Watch:
+def run(*chunks: Object) -> StreamInspector:
     assert DIALECT.read_at is not None
     watch = DIALECT.watch(DIALECT.read_at(BODY, "/v1beta/models/m:streamGenerateContent"))
     for it in chunks:

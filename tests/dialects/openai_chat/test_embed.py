@@ -12,13 +12,13 @@ from gateway.core.facts import ModelFacts
 from gateway.core.loss import Loss
 from gateway.core.usage import Usage
 from gateway.dialects import embeddings, translation
-from gateway.dialects.embeddings import Wanted
+from gateway.dialects.embeddings import EmbeddingsRequest
 from gateway.dialects.openai_chat import EMBEDDINGS
-from gateway.dialects.speech import Telling
+from gateway.dialects.speech import ResponseContext
 from tests.dialects.cases import target
 
 SPEECH = translation.speech(EMBEDDINGS)
-TELLING = Telling(id="c", created=1, model="m")
+TELLING = ResponseContext(id="c", created=1, model="m")
 
 
 def raw(**members: Any) -> bytes:
@@ -172,8 +172,8 @@ def test_what_is_no_list_of_numbers_fails_abroad(row: str) -> None:
     ("packed", "said"), [(False, [1.0, -2.5]), (True, "AACAPwAAIMA=")], ids=["float", "base64"]
 )
 def test_an_answer_is_told_as_the_client_wants_it(packed: bool, said: Any) -> None:
-    asked = Wanted(turns=(), packed=packed)
-    telling = Telling(id="c", created=1, model="m", asked=asked)
+    asked = EmbeddingsRequest(turns=(), packed=packed)
+    telling = ResponseContext(id="c", created=1, model="m", asked=asked)
     told = SPEECH.tell(embeddings.answer([[1.0, -2.5]], Usage(input=4, output=0), None), telling)
     assert json.loads(told) == {
         "object": "list",

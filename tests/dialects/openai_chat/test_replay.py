@@ -6,9 +6,9 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.facts import ModelFacts
-from gateway.dialects import OPENAI_CHAT, Body
+from gateway.dialects import OPENAI_CHAT, RequestBody
 from gateway.dialects.openai_chat import replay
-from gateway.dialects.tool_reasoning import Called, Kept, Note
+from gateway.dialects.tool_reasoning import KeptReasoning, ReasoningNote, ToolCallReasoning
 from tests.dialects.cases import target
 
 type Json = dict[str, Any]
@@ -24,13 +24,13 @@ def turn(*ids: str, **more: Any) -> Json:
     return {"role": "assistant", "content": None, "tool_calls": calls, **more}
 
 
-def body(*messages: Json, **more: Any) -> Body:
+def body(*messages: Json, **more: Any) -> RequestBody:
     return OPENAI_CHAT.read(jsonio.dumps({"model": "m", "messages": messages, **more}))
 
 
-def noted(*thoughts: Kept, maker: str = "me") -> Note:
-    calls = {"a": Called(thoughts)}
-    return Note(maker=maker, provider="here", model="theirs", account="main", calls=calls)
+def noted(*thoughts: KeptReasoning, maker: str = "me") -> ReasoningNote:
+    calls = {"a": ToolCallReasoning(thoughts)}
+    return ReasoningNote(maker=maker, provider="here", model="theirs", account="main", calls=calls)
 
 
 def test_the_calls_of_the_loop_are_wanted_alone() -> None:
@@ -59,8 +59,12 @@ def test_thoughts_go_into_the_member_they_came_in() -> None:
     """Several as one text; a list of blocks as it was; what is neither stays away."""
     blocks = '[{"type":"reasoning.encrypted","data":"s", "x": 1.50}]'
     notes = {
-        "a": noted(Kept("x", "reasoning"), Kept("y", "reasoning"), Kept("z", "content")),
-        "b": noted(Kept("x", blocks)),
+        "a": noted(
+            KeptReasoning("x", "reasoning"),
+            KeptReasoning("y", "reasoning"),
+            KeptReasoning("z", "content"),
+        ),
+        "b": noted(KeptReasoning("x", blocks)),
     }
     given = body(USER, turn("a"), RESULT, turn("b"), RESULT)
     found, lost = replay.home(given, notes, "me")
@@ -74,20 +78,20 @@ def test_thoughts_go_into_the_member_they_came_in() -> None:
 @pytest.mark.parametrize(
     ("message", "note"),
     [
-        (turn("a", reasoning_content="mine"), noted(Kept("x", "reasoning_content"))),
-        (turn("a", reasoning_details=[{}]), noted(Kept("x", "reasoning_content"))),
-        (turn("other"), noted(Kept("x", "reasoning_content"))),
+        (turn("a", reasoning_content="mine"), noted(KeptReasoning("x", "reasoning_content"))),
+        (turn("a", reasoning_details=[{}]), noted(KeptReasoning("x", "reasoning_content"))),
+        (turn("other"), noted(KeptReasoning("x", "reasoning_content"))),
         (turn("a"), noted()),
     ],
 )
-def test_what_lacks_nothing_stays_as_it_is(message: Json, note: Note) -> None:
+def test_what_lacks_nothing_stays_as_it_is(message: Json, note: ReasoningNote) -> None:
     given = body(USER, message, RESULT)
     assert replay.home(given, {"a": note}, "me") == (given, "")
 
 
 def test_reasoning_of_another_maker_is_left_out_and_told() -> None:
     given = body(USER, turn("a"), RESULT)
-    notes = {"a": noted(Kept("x", "reasoning"), maker="you")}
+    notes = {"a": noted(KeptReasoning("x", "reasoning"), maker="you")}
     assert replay.home(given, notes, "me") == (given, "theirs")
 
 

@@ -32,13 +32,13 @@ from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, maker, stream_commit
 from gateway.dialects.openai_chat import tokens, usage
 from gateway.dialects.openai_chat.speech import SPEECH
-from gateway.dialects.speech import Telling
+from gateway.dialects.speech import ResponseContext
 from tests.dialects.cases import TEXT, Object
 from tests.dialects.openai_chat import sdk
 
-TELLING = Telling(id="01", created=7, model="asked")
-LABELLED = Telling(id="01", created=7, model="asked", label="ab")
-LEGACY = Telling(
+TELLING = ResponseContext(id="01", created=7, model="asked")
+LABELLED = ResponseContext(id="01", created=7, model="asked", label="ab")
+LEGACY = ResponseContext(
     id="01",
     created=7,
     model="asked",
@@ -48,28 +48,28 @@ START = Start(id="c1", model="m-1", created=1)
 ENDED = (Finish("stop"), End())
 
 
-def stream(*events: Event, telling: Telling = TELLING) -> bytes:
+def stream(*events: Event, telling: ResponseContext = TELLING) -> bytes:
     encoder = SPEECH.encoder(telling)
     return b"".join([encoder.write(event) for event in events])
 
 
-def chunks(*events: Event, telling: Telling = TELLING) -> list[Object]:
+def chunks(*events: Event, telling: ResponseContext = TELLING) -> list[Object]:
     payloads = [wire.data(frame) for frame in wire.frames(stream(*events, telling=telling))]
     return [json.loads(payload) for payload in payloads if payload != b"[DONE]"]
 
 
-def deltas(*events: Event, telling: Telling = TELLING) -> list[Object]:
+def deltas(*events: Event, telling: ResponseContext = TELLING) -> list[Object]:
     """What events add after the first delta."""
     found = chunks(START, *events, telling=telling)
     return [choice["delta"] for chunk in found[1:] for choice in chunk["choices"]]
 
 
-def whole(*events: Event, telling: Telling = TELLING) -> Object:
+def whole(*events: Event, telling: ResponseContext = TELLING) -> Object:
     found: Object = json.loads(SPEECH.tell(events, telling))
     return found
 
 
-def message(*events: Event, telling: Telling = TELLING) -> Object:
+def message(*events: Event, telling: ResponseContext = TELLING) -> Object:
     found: Object = whole(START, *events, *ENDED, telling=telling)["choices"][0]["message"]
     return found
 
@@ -112,7 +112,7 @@ def test_usage_is_a_chunk_of_its_own_for_who_asked() -> None:
         "completion_tokens_details": {"reasoning_tokens": 5},
     }
     assert (chunks(*events)[-1]["choices"], chunks(*events)[-1]["usage"]) == ([], told)
-    quiet = Telling(id="01", created=7, model="asked", stream_usage=False)
+    quiet = ResponseContext(id="01", created=7, model="asked", stream_usage=False)
     assert all("usage" not in chunk for chunk in chunks(*events, telling=quiet))
     assert stream(*events, telling=quiet).endswith(b"data: [DONE]\n\n")
     assert whole(*events, telling=quiet)["usage"] == told
@@ -219,7 +219,7 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
 )
 def test_a_custom_tool_is_turned_back(arguments: str, text: str) -> None:
     """Where a function with one text took its place; what is not that goes on as it came."""
-    telling = Telling(id="01", created=7, model="asked", custom=frozenset({"c"}))
+    telling = ResponseContext(id="01", created=7, model="asked", custom=frozenset({"c"}))
     events = (ToolStart(0, "a", "c"), ToolDelta(0, arguments[:1]), ToolDelta(0, arguments[1:]), ToolEnd(0))  # fmt: skip
     [call] = message(*events, telling=telling)["tool_calls"]
     assert call == {"id": "a", "type": "custom", "custom": {"name": "c", "input": text}}

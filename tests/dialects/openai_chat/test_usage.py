@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
-from gateway.dialects import OPENAI_CHAT, Watch
+from gateway.dialects import OPENAI_CHAT, StreamInspector
 from gateway.dialects.openai_chat import tokens, usage
 from tests.dialects.cases import Object, ask, chunk, sse, told
 
@@ -205,7 +205,7 @@ def test_the_account_of_every_host(said: Object, read: Usage) -> None:
         assert abroad(sse(*chunks)) == read
 
 
-def run(*chunks: Object | bytes) -> Watch:
+def run(*chunks: Object | bytes) -> StreamInspector:
     watch = OPENAI_CHAT.watch(ask(stream=True, usage=True))
     for frame in sse(*chunks).split(b"\n\n"):
         watch.feed(frame + b"\n\n" if frame else b"")

@@ -25,7 +25,7 @@ from gateway.core.loss import Loss
 from gateway.dialects import OPENAI_CHAT, maker, tool_ids
 from gateway.dialects.openai_chat import wording
 from gateway.dialects.openai_chat.speech import SPEECH
-from gateway.dialects.speech import Said
+from gateway.dialects.speech import EncodedRequest
 from tests.dialects.cases import target
 
 type Object = dict[str, Any]
@@ -40,7 +40,7 @@ def turn(role: Role, *parts: Part | str, name: str | None = None) -> CanonicalTu
     return CanonicalTurn(role=role, parts=tuple(said), name=name)
 
 
-def encode(*turns: CanonicalTurn, **more: Any) -> Said:
+def encode(*turns: CanonicalTurn, **more: Any) -> EncodedRequest:
     said = SPEECH.encode(CanonicalRequest(turns=turns, **more), HERE)
     OPENAI_CHAT.read(json.dumps({"model": "m", **said.value}).encode())
     return said

@@ -6,10 +6,10 @@ from typing import Any
 from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.facts import UNKNOWN, ModelFacts
 from gateway.core.target import Provider, Target
-from gateway.dialects.base import Body, Written
+from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.openai_responses import DIALECT
 from gateway.dialects.openai_responses.speech import SPEECH
-from gateway.dialects.speech import Telling
+from gateway.dialects.speech import ResponseContext
 
 type Object = dict[str, Any]
 
@@ -28,7 +28,7 @@ def raw(**more: Any) -> bytes:
     return json.dumps({k: v for k, v in value.items() if v is not ...}).encode()
 
 
-def ask(**more: Any) -> Body:
+def ask(**more: Any) -> RequestBody:
     """A request as it was read."""
     return DIALECT.read(raw(**more))
 
@@ -38,14 +38,14 @@ def decoded(**more: Any) -> CanonicalRequest:
     return SPEECH.decode(ask(**more))
 
 
-def sent(written: Written) -> Object:
+def sent(written: WrittenBody) -> Object:
     """What a target gets."""
     value: Object = json.loads(written.body)
     return value
 
 
-def telling(asked: CanonicalRequest | None = None, **more: Any) -> Telling:
-    return Telling(id="call1", created=7, model="m", asked=asked, **more)
+def telling(asked: CanonicalRequest | None = None, **more: Any) -> ResponseContext:
+    return ResponseContext(id="call1", created=7, model="m", asked=asked, **more)
 
 
 def event(kind: str, **more: Any) -> bytes:

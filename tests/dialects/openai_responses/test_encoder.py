@@ -12,13 +12,13 @@ from gateway.core.usage import Usage
 from gateway.dialects import maker
 from gateway.dialects.openai_responses import DIALECT, slot
 from gateway.dialects.openai_responses.speech import SPEECH
-from gateway.dialects.speech import Telling
+from gateway.dialects.speech import ResponseContext
 from tests.dialects.openai_responses.cases import Object, decoded, read, telling
 
 TOLD = e.UsageUpdate(Usage(input=12, cache_read=5, output=6, reasoning=4))
 
 
-def stream(*events: e.Event, as_: Telling | None = None) -> list[Object]:
+def stream(*events: e.Event, as_: ResponseContext | None = None) -> list[Object]:
     encoder = SPEECH.encoder(as_ or telling())
     frames = b"".join(encoder.write(event) for event in events)
     said = read(frames)
@@ -26,16 +26,16 @@ def stream(*events: e.Event, as_: Telling | None = None) -> list[Object]:
     return said
 
 
-def kinds(*events: e.Event, as_: Telling | None = None) -> list[str]:
+def kinds(*events: e.Event, as_: ResponseContext | None = None) -> list[str]:
     return [it["type"].removeprefix("response.") for it in stream(*events, as_=as_)]
 
 
-def told(*events: e.Event, as_: Telling | None = None) -> Object:
+def told(*events: e.Event, as_: ResponseContext | None = None) -> Object:
     value: Object = json.loads(SPEECH.tell(events, as_ or telling()))
     return value
 
 
-def output(*events: e.Event, as_: Telling | None = None) -> list[Object]:
+def output(*events: e.Event, as_: ResponseContext | None = None) -> list[Object]:
     items: list[Object] = told(*events, END, as_=as_)["output"]
     return items
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.core.usage import Usage
-from gateway.dialects.base import Watch
+from gateway.dialects.base import StreamInspector
 from gateway.dialects.openai_responses import DIALECT
 from tests.dialects.openai_responses.cases import (
     ADDED,
@@ -24,7 +24,7 @@ from tests.dialects.openai_responses.cases import (
 KEEPALIVE = b": keepalive\n\n"
 
 
-def start() -> Watch:
+def start() -> StreamInspector:
     return DIALECT.watch(ask(stream=True))
 
 

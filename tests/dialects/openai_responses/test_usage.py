@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
-from gateway.dialects.base import Watch
+from gateway.dialects.base import StreamInspector
 from gateway.dialects.openai_responses import DIALECT, usage
 from gateway.dialects.openai_responses.speech import SPEECH
 from tests.dialects.cases import Object
@@ -94,7 +94,7 @@ def stream(said: Object, *frames: bytes, begun: Object | None = None) -> bytes:
     return b"".join([frame("response.created", response=first), *middle, last])
 
 
-def run(data: bytes) -> Watch:
+def run(data: bytes) -> StreamInspector:
     watch = DIALECT.watch(BODY)
     for part in data.split(b"\n\n"):
         watch.feed(part + b"\n\n" if part else b"")
