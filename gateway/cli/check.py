@@ -24,7 +24,7 @@ from gateway.limits.unbounded_targets import unbounded
 from gateway.routing.lint import unreachable_rules
 from gateway.runtime.build import cautions, data_folder, refusals, site, store_url
 from gateway.settings import changed_defaults, price_check
-from gateway.settings.diff import Change, changes, switched
+from gateway.settings.diff import ConfigChange, changes, switched
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.loader import load
 from gateway.settings.unreachable import reach
@@ -91,7 +91,7 @@ def command(session: Session, against: str | None, *, strict: bool, as_json: boo
     sys.exit(1 if wrong else 0)
 
 
-def _changes(session: Session, file: Path) -> list[Change]:
+def _changes(session: Session, file: Path) -> list[ConfigChange]:
     """What is another than in a configuration that is in force somewhere. Raises ConfigError."""
     before = site(load(file, session.environ), datetime.now(UTC))
     now = session.site
@@ -127,7 +127,7 @@ def _shadowed(session: Session) -> list[Mistake]:
     return []
 
 
-def _notes(session: Session) -> list[changed_defaults.Note]:
+def _notes(session: Session) -> list[changed_defaults.ChangedDefaultNote]:
     """Return the changed defaults that the configuration meets."""
     tenants = {key.tenant for key in session.key_table().known()}
     return [*changed_defaults.notes(session.source, several_tenants=len(tenants) > 1)]

@@ -24,7 +24,7 @@ from gateway.routing import features
 from gateway.routing.features import Features
 from gateway.routing.replay_decision import Recorded
 from gateway.routing.tier_share import Most
-from gateway.settings.loader import Rules
+from gateway.settings.loader import CandidateRules
 from gateway.settings.schema.root import Config
 
 
@@ -80,7 +80,7 @@ def command(  # noqa: PLR0913 - one argument for each option
       tiergate replay --config new.yaml --only tier=reasoning --json
     """  # noqa: D301 - \b is click's sign that lines stay apart
     if rules is not None:
-        session.rules = Rules(str(rules), rules.read_text(encoding="utf-8"))
+        session.rules = CandidateRules(str(rules), rules.read_text(encoding="utf-8"))
     books = session()
     chosen = [*only, *(f"key={name}" for name in keys), *(f"tag={name}" for name in tags)]
     question = asked(since=since, until=until, only=chosen, zone=books.time_zone)

@@ -20,7 +20,7 @@ from gateway.core.jsonio import Json
 from gateway.evaluation.replay import report
 from gateway.runtime.build import findings
 from gateway.settings.errors import ConfigError
-from gateway.settings.loader import Rules
+from gateway.settings.loader import CandidateRules
 
 _NICE = 10
 
@@ -48,7 +48,7 @@ def rehearse(told: Asked) -> dict[str, Json]:
     """`report` and `findings`; only `findings` where the rules are wrong; or `error`."""
     session = Session(told.config)
     if told.rules:
-        session.rules = Rules(told.name, told.rules)
+        session.rules = CandidateRules(told.name, told.rules)
     try:
         site = session.site
         known = list(session.keys().values())

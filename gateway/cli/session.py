@@ -14,8 +14,8 @@ from gateway.limits import keys
 from gateway.runtime.build import Site, adopt, data_folder, site, store_url
 from gateway.runtime.tenant_classifiers import Owned
 from gateway.settings import environment
-from gateway.settings.file_snapshot import Reads
-from gateway.settings.loader import Rules, Source, load
+from gateway.settings.file_snapshot import FileSnapshot
+from gateway.settings.loader import CandidateRules, ConfigSource, load
 from gateway.settings.place import find
 
 
@@ -36,9 +36,9 @@ class Session:
         self.asked = config
         """The configuration that was named; read when first needed."""
 
-        self.rules: Rules | None = None
+        self.rules: CandidateRules | None = None
         """Rules in place of those that are written."""
-        self.reads = Reads()
+        self.reads = FileSnapshot()
         """What it was read from."""
 
     @functools.cached_property
@@ -47,7 +47,7 @@ class Session:
         return _environ(self.reads)
 
     @functools.cached_property
-    def source(self) -> Source:
+    def source(self) -> ConfigSource:
         """The configuration as written. Raises ConfigError."""
         return load(find(self.asked, self.environ), self.environ, self.reads, self.rules)
 
@@ -68,7 +68,7 @@ class Session:
         """Return the keys of clients by name. Raises ConfigError."""
         return {key.name: key for key in self.key_table().known()}
 
-    def again(self, reads: Reads) -> Site:
+    def again(self, reads: FileSnapshot) -> Site:
         """The configuration as it is written now, checked and built. Raises ConfigError.
 
         `reads` is told of each file that is read; a `.env` may have changed too.
@@ -87,7 +87,7 @@ class Session:
         )
 
 
-def _environ(reads: Reads) -> Mapping[str, str]:
+def _environ(reads: FileSnapshot) -> Mapping[str, str]:
     here = Path.cwd()
     reads.note(here / ".env")
     return environment.read(here, os.environ)

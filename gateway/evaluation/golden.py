@@ -102,7 +102,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return wanted.tier in (None, self.tier) and wanted.lab in (None, self.lab)
 
 
-def read(document: yaml.Document) -> list[Golden]:
+def read(document: yaml.YamlDocument) -> list[Golden]:
     """Read a file, `prompts: [{prompt:, tier:, ...}, {turns: [...]}]`. Raises ConfigError."""
     try:
         prompts = msgspec.convert(document.value, _File).prompts
@@ -136,7 +136,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     prompts: list[Golden]
 
 
-def _mistake(document: yaml.Document, said: str) -> Mistake:
+def _mistake(document: yaml.YamlDocument, said: str) -> Mistake:
     """A finding of msgspec, "what is wrong - at `$.prompts[0].tier`", with its line."""
     message, _, place = said.partition(" - at `$")
     words = re.findall(r"[^.\[\]`]+", place)

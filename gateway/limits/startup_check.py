@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 
 from gateway.core.call import Key
 from gateway.settings.errors import Mistake
-from gateway.settings.loader import Source
+from gateway.settings.loader import ConfigSource
 
 
 def apart(
-    source: Source, keys: Iterable[Key], workers: int, environ: Mapping[str, str]
+    source: ConfigSource, keys: Iterable[Key], workers: int, environ: Mapping[str, str]
 ) -> list[Mistake]:
     """What keeps so many workers from starting: limits and budgets, where nothing is shared.
 

@@ -7,7 +7,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import TIERS, Catalogue, Target
 from gateway.limits.cost_bounds import dearest
 from gateway.settings.errors import Mistake, Path
-from gateway.settings.loader import Source
+from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.limits import BudgetPart
 
 _CAPPED, _FREE = Prompt(model="", max_output=1), Prompt(model="")
@@ -15,7 +15,7 @@ _VECTORS = "embeddings"
 
 
 def unbounded(
-    source: Source, catalogue: Catalogue, keys: Iterable[Key], at: float
+    source: ConfigSource, catalogue: Catalogue, keys: Iterable[Key], at: float
 ) -> list[Mistake]:
     """Warn of targets without a price or a bound, where a hard budget counts calls to them.
 

@@ -26,10 +26,10 @@ from gateway.routing.router import Router
 from gateway.routing.rules.compile import Rules, compile_rules
 from gateway.routing.rules.patterns import RuleError
 from gateway.settings import baseline, catalogue, lifecycle_warnings, list_prices, validate
-from gateway.settings.catalogue import Built
+from gateway.settings.catalogue import BuiltCatalogue
 from gateway.settings.errors import ConfigError, Mistake
-from gateway.settings.loader import Source
-from gateway.settings.schema.root import Media
+from gateway.settings.loader import ConfigSource
+from gateway.settings.schema.root import MediaPart
 from gateway.settings.schema.server import ANY
 from gateway.upstream import media_fetch
 
@@ -52,13 +52,13 @@ STYLES = {
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration, checked and built: all that deciding needs, and nothing that runs."""
 
-    source: Source
-    built: Built
+    source: ConfigSource
+    built: BuiltCatalogue
     router: Router
     warnings: tuple[Mistake, ...]
 
 
-def site(source: Source, now: datetime) -> Site:
+def site(source: ConfigSource, now: datetime) -> Site:
     """Check and build a configuration. Raises ConfigError with every mistake."""
     mistakes = validate.errors(source, frozenset(DIALECTS), STYLES)
     known, clashing = _exemplars(source)
@@ -119,7 +119,7 @@ def adopt(site: Site, owned: Mapping[str, Classifier]) -> None:
         own.update(owned)
 
 
-def _exemplars(source: Source) -> tuple[list[Exemplar], list[Mistake]]:
+def _exemplars(source: ConfigSource) -> tuple[list[Exemplar], list[Mistake]]:
     """What was taught, and where it contradicts itself."""
     parts = source.config.exemplars
     known = [
@@ -133,7 +133,7 @@ def _exemplars(source: Source) -> tuple[list[Exemplar], list[Mistake]]:
     return known, found
 
 
-def _classifier(source: Source) -> Classifier | None:
+def _classifier(source: ConfigSource) -> Classifier | None:
     """What scores prompts: the artefact that ships, one of the owner's own, a formula, nothing."""
     name = source.config.routing.classifier
     if name == "off":
@@ -167,11 +167,11 @@ def _learned(data: bytes) -> Learned:
     return found
 
 
-def _fetches(part: Media) -> frozenset[str]:
+def _fetches(part: MediaPart) -> frozenset[str]:
     return media_fetch.kinds(part.types) if part.fetch == "on" else frozenset()
 
 
-def _zone(source: Source) -> list[Mistake]:
+def _zone(source: ConfigSource) -> list[Mistake]:
     name = source.config.ledger.time_zone
     try:
         ZoneInfo(name)
@@ -181,7 +181,7 @@ def _zone(source: Source) -> list[Mistake]:
     return []
 
 
-def _struck(source: Source) -> Iterator[Mistake]:
+def _struck(source: ConfigSource) -> Iterator[Mistake]:
     for at, pattern in enumerate(source.config.ledger.redact):
         try:
             strike(pattern)

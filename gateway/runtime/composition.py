@@ -52,9 +52,7 @@ from gateway.runtime.tenant_classifiers import Owned
 from gateway.settings import baseline
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import load
-from gateway.settings.schema.root import Cache as CachePart
-from gateway.settings.schema.root import Media as MediaPart
-from gateway.settings.schema.root import Responses as ResponsesPart
+from gateway.settings.schema.root import CachePart, MediaPart, ResponsesPart
 from gateway.state import Store as StateStore
 from gateway.state import secret
 from gateway.state.ended_sessions import EndedSessions

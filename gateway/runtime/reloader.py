@@ -12,14 +12,14 @@ from typing import Literal
 import msgspec
 
 from gateway.runtime.build import Site
-from gateway.settings.diff import Change, changes, lasting, switched
+from gateway.settings.diff import ConfigChange, changes, lasting, switched
 from gateway.settings.errors import ConfigError, Mistake
-from gateway.settings.file_snapshot import Reads
-from gateway.settings.loader import Source
+from gateway.settings.file_snapshot import FileSnapshot
+from gateway.settings.loader import ConfigSource
 from gateway.telemetry import process
 from gateway.telemetry.log import where
 
-type Read = Callable[[Reads], Site]
+type Read = Callable[[FileSnapshot], Site]
 """Reads, checks and builds what is written. Raises ConfigError."""
 type Kind = Literal["taken", "same", "refused", "unsteady"]
 """What becomes of what was found: it is put in force, it is what is in force already, it has a
@@ -41,7 +41,7 @@ class Text(msgspec.Struct, frozen=True):
 
     site: Site
     """What a running gateway cannot change is as it was at its start."""
-    written: Source
+    written: ConfigSource
     """As it is written."""
 
     @property
@@ -56,7 +56,7 @@ class Found(msgspec.Struct, frozen=True):
     kind: Kind
     text: Text
     """What is to be in force."""
-    changes: tuple[Change, ...] = ()
+    changes: tuple[ConfigChange, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
     back: bool = False
     """It was in force before."""
@@ -94,7 +94,7 @@ class Renewal:
         self,
         first: Site,
         read: Read | None = None,
-        reads: Reads | None = None,
+        reads: FileSnapshot | None = None,
         *,
         orders: Orders | None = None,
         wall: Callable[[], float] = time.time,
@@ -106,7 +106,7 @@ class Renewal:
         """What was in force before, to go back to."""
         self.since = wall()
         """Seconds since the epoch."""
-        self.last: tuple[Change, ...] = ()
+        self.last: tuple[ConfigChange, ...] = ()
         """What the last change was."""
         self.mistakes: tuple[Mistake, ...] = ()
         """Why what is written is not in force; empty where it is, or was gone back from."""
@@ -114,7 +114,7 @@ class Renewal:
         self.is_back = False
         """Whether what is written was gone back from: it stays so until it changes."""
         self._read = read
-        self._reads = reads or Reads()
+        self._reads = reads or FileSnapshot()
         self._orders = orders or Orders()
         self._heard = self._orders.last()[0]
         self._seen: tuple[object, ...] | None = None
@@ -161,7 +161,7 @@ class Renewal:
             message = "this configuration was given, and cannot be read again."
             return Found("refused", self.text, mistakes=(Mistake(message=message),))
         for _ in range(_TRIES):
-            reads, text, mistakes = Reads(), self.text, tuple[Mistake, ...]()
+            reads, text, mistakes = FileSnapshot(), self.text, tuple[Mistake, ...]()
             try:
                 with process.quietly():
                     text = self._held(self._read(reads))
@@ -244,7 +244,7 @@ class Renewal:
         if self._read is None:
             return None
         try:
-            text = self._held(self._read(Reads(self._orders.data())))
+            text = self._held(self._read(FileSnapshot(self._orders.data())))
         except Exception:  # noqa: BLE001 - then what is written now is all that there is
             return None
         if int(text.version, 16) != version:
@@ -259,7 +259,7 @@ class Renewal:
             written,
         )
 
-    def _differ(self, text: Text) -> tuple[Change, ...]:
+    def _differ(self, text: Text) -> tuple[ConfigChange, ...]:
         now = self.text
         return (
             *switched(now.site.built, text.site.built),

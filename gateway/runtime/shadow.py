@@ -21,11 +21,11 @@ from gateway.limits.load_shedding import Pressure
 from gateway.routing.decision_record import Case
 from gateway.runtime.build import Site
 from gateway.settings.errors import ConfigError, Mistake
-from gateway.settings.file_snapshot import Reads
+from gateway.settings.file_snapshot import FileSnapshot
 from gateway.telemetry import process
 from gateway.telemetry.log import Log, where
 
-type Read = Callable[[Path, Reads], Site]
+type Read = Callable[[Path, FileSnapshot], Site]
 """Reads, checks and builds a candidate. Raises ConfigError."""
 
 _EVERY = 1.0
@@ -64,7 +64,7 @@ class Shadow:
         self._share = 1.0
         self._site: Site | None = None
         """The candidate; None while there is none that may be used."""
-        self._reads: Reads | None = None
+        self._reads: FileSnapshot | None = None
         """What it was read from; None where it is to be read."""
         self._seen: tuple[object, ...] | None = None
         self._mistakes: tuple[Mistake, ...] = ()
@@ -173,7 +173,7 @@ class Shadow:
         file = self._file
         if file is None:
             return
-        reads, site, mistakes = Reads(), None, tuple[Mistake, ...]()
+        reads, site, mistakes = FileSnapshot(), None, tuple[Mistake, ...]()
         try:
             site = await asyncio.to_thread(self._quietly, file, reads)
         except ConfigError as error:
@@ -192,7 +192,7 @@ class Shadow:
             version = site.built.catalogue.version
             self._log("shadow", version=version, text="decides beside what is in force")
 
-    def _quietly(self, file: Path, reads: Reads) -> Site:
+    def _quietly(self, file: Path, reads: FileSnapshot) -> Site:
         with process.quietly():
             return self._read(file, reads)
 

@@ -6,7 +6,7 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.limits.load_shedding import Hold
 from gateway.server.json_value_count import ValueCount
 from gateway.server.request_headers import Gone, Receive
-from gateway.settings.schema.server import Server
+from gateway.settings.schema.server import ServerPart
 
 _IDS = 2
 """Times as many values in a body of token ids: OpenAI takes 300,000 of them in one request."""
@@ -17,7 +17,7 @@ LARGE = 1_000_000
 class Intake:
     """Reads them, each within some seconds and one more for so many bytes that have come."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: ServerPart) -> None:
         self._most = server.max_body
         self._values = server.max_values
         self._within = server.timeouts.body

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 from gateway.core.target import TIERS, Catalogue, Target
 from gateway.settings import pricing
-from gateway.settings.catalogue import Built, describe
+from gateway.settings.catalogue import BuiltCatalogue, describe
 from gateway.settings.errors import Mistake, Path, nearest
 from gateway.settings.lifecycle_warnings import targets
-from gateway.settings.loader import Source
+from gateway.settings.loader import ConfigSource
 
 type Baseline = Callable[[str], Target | None]
 """By the lab that a call went to: what it is compared with, None where that lab has no such."""
@@ -15,7 +15,7 @@ type Baseline = Callable[[str], Target | None]
 _HERE: Path = ("ledger", "baseline")
 
 
-def baseline(source: Source, built: Built) -> Baseline | None:
+def baseline(source: ConfigSource, built: BuiltCatalogue) -> Baseline | None:
     """What a valid configuration declares; None where it declares nothing.
 
     A tier is its first target that is on, or its first: nobody calls it, its price is what counts.
@@ -35,7 +35,7 @@ def baseline(source: Source, built: Built) -> Baseline | None:
     return lambda _lab: one
 
 
-def errors(source: Source) -> Iterator[Mistake]:
+def errors(source: ConfigSource) -> Iterator[Mistake]:
     """Names in it that nothing has."""
     written = source.config.ledger.baseline
     if not written or written in TIERS:
@@ -58,7 +58,7 @@ def errors(source: Source) -> Iterator[Mistake]:
         yield source.mistake(_HERE, f"nothing is called {written!r}.", hint)
 
 
-def warnings(source: Source, built: Built) -> Iterator[Mistake]:
+def warnings(source: ConfigSource, built: BuiltCatalogue) -> Iterator[Mistake]:
     """A baseline that has no price, or that a lab does not have."""
     found = baseline(source, built)
     told: dict[str, str] = {}
@@ -75,16 +75,16 @@ def warnings(source: Source, built: Built) -> Iterator[Mistake]:
         yield source.mistake(_HERE, message, hint, warn=True)
 
 
-def _is_tier(source: Source, lab: str, rest: str) -> bool:
+def _is_tier(source: ConfigSource, lab: str, rest: str) -> bool:
     return lab in source.config.labs and rest in TIERS
 
 
-def _models(source: Source) -> list[tuple[str, str]]:
+def _models(source: ConfigSource) -> list[tuple[str, str]]:
     """Provider and model of every target, in the order they are written."""
     return [(provider, target.model) for *_, provider, target in targets(source)]
 
 
-def _known(source: Source, provider: str, model: str) -> bool:
+def _known(source: ConfigSource, provider: str, model: str) -> bool:
     """Whether a model is a target of a provider or is described for it."""
     described = describe(source.config.models, provider, model) is not None
     return (provider, model) in _models(source) or described
@@ -96,7 +96,7 @@ def _first(catalogue: Catalogue, lab: str, tier: str) -> Target | None:
     return next((target for target in found if target.provider.on), next(iter(found), None))
 
 
-def _model(source: Source, built: Built, provider: str, model: str) -> Target:
+def _model(source: ConfigSource, built: BuiltCatalogue, provider: str, model: str) -> Target:
     """A target of this model, or what it would be: it need not be in any tier."""
     every = [
         target

@@ -27,7 +27,7 @@ from gateway.core.target import (
 )
 from gateway.settings import environment as env
 from gateway.settings import pricing
-from gateway.settings.loader import Source
+from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.root import (
     Config,
     EmbeddingPart,
@@ -45,14 +45,14 @@ type ListPrice = Callable[[str, str], Price | None]
 """Looks a price up by provider and model where the configuration has none."""
 
 
-class Built(msgspec.Struct, frozen=True):
+class BuiltCatalogue(msgspec.Struct, frozen=True):
     """What a configuration has become."""
 
     catalogue: Catalogue
     providers: dict[str, Provider]
 
 
-def build(source: Source, list_price: ListPrice) -> Built:
+def build(source: ConfigSource, list_price: ListPrice) -> BuiltCatalogue:
     """Turn a valid configuration into values. It must have passed check.errors()."""
     config = source.config
     providers = _providers(source)
@@ -88,7 +88,7 @@ def build(source: Source, list_price: ListPrice) -> Built:
         families=config.routing.families,
         version=_version(source.version, labs),
     )
-    return Built(catalogue, providers)
+    return BuiltCatalogue(catalogue, providers)
 
 
 def _makers(
@@ -143,7 +143,7 @@ def _version(written: str, labs: Mapping[str, Lab]) -> str:
     return hashlib.blake2b(jsonio.dumps([written, targets]), digest_size=6).hexdigest()
 
 
-def _providers(source: Source) -> dict[str, Provider]:
+def _providers(source: ConfigSource) -> dict[str, Provider]:
     parts = source.config.providers
     found = {name: _provider(name, part, source) for name, part in parts.items()}
     others = any(item.on for name, item in found.items() if parts[name].start == "always")
@@ -154,7 +154,7 @@ def _providers(source: Source) -> dict[str, Provider]:
     return found
 
 
-def _provider(name: str, part: ProviderPart, source: Source) -> Provider:
+def _provider(name: str, part: ProviderPart, source: ConfigSource) -> Provider:
     secrets = {key: secret.strip() for key, secret in part.accounts.items()}
     accounts = tuple(Account(key, secret) for key, secret in secrets.items() if secret)
     why = _off(name, part, accounts, source)
@@ -194,7 +194,7 @@ def _seconds(part: TimersPart) -> dict[str, float]:
     return {name: seconds for name, seconds in part.model_dump().items() if seconds is not None}
 
 
-def _off(name: str, part: ProviderPart, accounts: tuple[Account, ...], source: Source) -> str:
+def _off(name: str, part: ProviderPart, accounts: tuple[Account, ...], source: ConfigSource) -> str:
     if part.enable is not None and not part.enable:
         needed = _needs(source, name, "enable")
         return f"set {needed}" if needed else "its `enable` is off"
@@ -203,7 +203,7 @@ def _off(name: str, part: ProviderPart, accounts: tuple[Account, ...], source: S
     return f"set {_needs(source, name, 'accounts') or 'an account'}"
 
 
-def _needs(source: Source, provider: str, part: str) -> str:
+def _needs(source: ConfigSource, provider: str, part: str) -> str:
     """The variable that a part of a provider is made from: what to set to turn it on."""
     raw = cast("dict[str, dict[str, object]]", source.raw["providers"])[provider].get(part)
     texts = list(raw.values()) if isinstance(raw, dict) else [raw]

@@ -11,7 +11,7 @@ import msgspec
 from pydantic import BaseModel
 
 from gateway.settings.errors import Path, written
-from gateway.settings.loader import Source
+from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.root import Config
 
 
@@ -26,7 +26,7 @@ class ChangedDefault(NamedTuple):
     """True if a configuration uses what the key is for."""
 
 
-class Note(msgspec.Struct, frozen=True):
+class ChangedDefaultNote(msgspec.Struct, frozen=True):
     """A changed default that a configuration meets."""
 
     path: str
@@ -94,7 +94,7 @@ _PER_TENANT = {"all": "tenant", "tag": "[tenant, tag]", "tier": "[tenant, tier]"
 """Values of `per` that once counted each tenant alone, and how that is written now."""
 
 
-def notes(source: Source, *, several_tenants: bool = False) -> Iterator[Note]:
+def notes(source: ConfigSource, *, several_tenants: bool = False) -> Iterator[ChangedDefaultNote]:
     """Yield a note for each changed default that a configuration meets and leaves open.
 
     `several_tenants`: the keys that call are of more than one tenant.
@@ -111,10 +111,10 @@ def notes(source: Source, *, several_tenants: bool = False) -> Iterator[Note]:
                     yield _note(source, (kind, at, *_PER), "one for all tenants together", before)
 
 
-def _note(source: Source, path: Path, now: str, before: str) -> Note:
+def _note(source: ConfigSource, path: Path, now: str, before: str) -> ChangedDefaultNote:
     """Return a note at a key that is not written."""
     near = source.mistake(path, "")
-    return Note(written(path), near.file, near.line, now, before)
+    return ChangedDefaultNote(written(path), near.file, near.line, now, before)
 
 
 def _is_written(part: BaseModel, path: Path) -> bool:

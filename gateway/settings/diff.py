@@ -8,9 +8,9 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.settings.catalogue import Built
+from gateway.settings.catalogue import BuiltCatalogue
 from gateway.settings.errors import Path, written
-from gateway.settings.loader import Source, inside
+from gateway.settings.loader import ConfigSource, inside
 from gateway.settings.schema.root import Config
 
 _LONG = 120
@@ -27,7 +27,7 @@ _STORE: Path = ("ledger", "store")
 """Its address may have a password."""
 
 
-class Change(msgspec.Struct, frozen=True):
+class ConfigChange(msgspec.Struct, frozen=True):
     """One part that is another."""
 
     path: str
@@ -48,11 +48,11 @@ class Change(msgspec.Struct, frozen=True):
         return f"{self.path}: {self.before} -> {self.after}"
 
 
-def changes(before: Source, after: Source) -> list[Change]:
+def changes(before: ConfigSource, after: ConfigSource) -> list[ConfigChange]:
     """All parts that are others, in the order of the schema."""
     found = _differ((), _value(before.config), _value(after.config))
     return [
-        Change(
+        ConfigChange(
             written(path),
             _shown(path, was, before),
             _shown(path, now, after),
@@ -74,7 +74,7 @@ def lasting(first: Config, now: Config) -> Config:
     return found
 
 
-def switched(before: Built, after: Built) -> list[Change]:
+def switched(before: BuiltCatalogue, after: BuiltCatalogue) -> list[ConfigChange]:
     """Labs that a change has turned on or off, in words of their own."""
     was, now = before.catalogue.labs, after.catalogue.labs
 
@@ -82,7 +82,7 @@ def switched(before: Built, after: Built) -> list[Change]:
         return "on" if on else f"off ({why})"
 
     return [
-        Change(f"lab {name}", word(was[name].on, was[name].why), word(lab.on, lab.why))
+        ConfigChange(f"lab {name}", word(was[name].on, was[name].why), word(lab.on, lab.why))
         for name, lab in now.items()
         if name in was and was[name].on != lab.on
     ]
@@ -131,7 +131,7 @@ def _by_name(items: object) -> dict[str, object]:
     return found
 
 
-def _shown(path: Path, value: object, source: Source) -> str | None:
+def _shown(path: Path, value: object, source: ConfigSource) -> str | None:
     """A value as people write it."""
     if value is None:
         return None
@@ -140,7 +140,7 @@ def _shown(path: Path, value: object, source: Source) -> str | None:
     return text if len(text) <= _LONG else f"{text[:_LONG]}..."
 
 
-def _open(path: Path, value: object, source: Source) -> Json:
+def _open(path: Path, value: object, source: ConfigSource) -> Json:
     """A value without what nobody is to see."""
     if value and (path == _STORE or _secret(path)):
         return _HIDDEN

@@ -21,7 +21,7 @@ _START = re.compile(r"\$\{")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-class Unset(Exception):
+class UnsetVariable(Exception):
     """A variable or file that a string needs and that is not there."""
 
     def __init__(self, message: str, *, variable: bool = False) -> None:
@@ -40,7 +40,7 @@ def read(folder: File, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
-    """Replace `${NAME}`, `${NAME:-default}` (also nested) and `${file:/path}`. Raises Unset."""
+    """Replace `${NAME}`, `${NAME:-default}` (nested too), `${file:/path}`. Raises UnsetVariable."""
     out = []
     at = 0
     while (match := _START.search(text, at)) is not None:
@@ -71,7 +71,7 @@ def _close(text: str, at: int) -> int:
             depth -= 1
             if depth == 0:
                 return index
-    raise Unset(f"{text!r} lacks a closing brace")
+    raise UnsetVariable(f"{text!r} lacks a closing brace")
 
 
 def _one(inside: str, environ: Mapping[str, str]) -> str:
@@ -79,13 +79,15 @@ def _one(inside: str, environ: Mapping[str, str]) -> str:
         try:
             return File(inside[5:]).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
-            raise Unset(f"the file {inside[5:]} cannot be read") from None
+            raise UnsetVariable(f"the file {inside[5:]} cannot be read") from None
     name, default, rest = inside.partition(":-")
     if _NAME.fullmatch(name) is None:
-        raise Unset(f"${{{inside}}} is neither ${{NAME}}, ${{NAME:-default}} nor ${{file:/path}}")
+        raise UnsetVariable(
+            f"${{{inside}}} is neither ${{NAME}}, ${{NAME:-default}} nor ${{file:/path}}"
+        )
     value = environ.get(name, "")
     if not value and not default:
-        raise Unset(f"the environment variable {name} is not set", variable=True)
+        raise UnsetVariable(f"the environment variable {name} is not set", variable=True)
     return value or expand(rest, environ)
 
 

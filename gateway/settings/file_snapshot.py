@@ -32,7 +32,7 @@ def mark(file: File) -> Mark:
     )  # fmt: skip
 
 
-class Reads:
+class FileSnapshot:
     """Told of each file before it is read, and of each pattern with what it has found."""
 
     def __init__(self, kept: bytes | None = None) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path as File
 
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake, Path, written
-from gateway.settings.file_snapshot import Reads, size
+from gateway.settings.file_snapshot import FileSnapshot, size
 
 type Where = dict[Path, tuple[str, int | None]]
 """The file and line of each part; a variable of the environment has a name and no line."""
@@ -17,12 +17,12 @@ _MOST = 16_000_000
 _JOINED = ("guards", "choices", "exemplars", "limits", "budgets")
 
 
-class Files:
+class IncludedFiles:
     """A file with those it includes: the included come first, so that it has the last word."""
 
-    def __init__(self, file: File, reads: Reads | None = None) -> None:
+    def __init__(self, file: File, reads: FileSnapshot | None = None) -> None:
         """`reads` is told of each that is read."""
-        self._reads = reads or Reads()
+        self._reads = reads or FileSnapshot()
         self.raw: dict[str, yaml.Value] = {}
         """Before anything of the environment is put in."""
         self.where: Where = {}
@@ -82,7 +82,7 @@ class Files:
         for item in found:
             self._add(item, root=False)
 
-    def _merge(self, value: dict[str, yaml.Value], document: yaml.Document) -> None:
+    def _merge(self, value: dict[str, yaml.Value], document: yaml.YamlDocument) -> None:
         moved: dict[str, int] = {}
         for name, part in value.items():
             held = self.raw.get(name)
@@ -107,7 +107,7 @@ class Files:
         name: str,
         held: dict[str, yaml.Value],
         part: dict[str, yaml.Value],
-        document: yaml.Document,
+        document: yaml.YamlDocument,
     ) -> None:
         for key in part if name in _ONCE else ():
             if key in held:
@@ -127,7 +127,7 @@ def shown(file: File) -> str:
         return str(file)
 
 
-def _read(file: File, reads: Reads) -> yaml.Document:
+def _read(file: File, reads: FileSnapshot) -> yaml.YamlDocument:
     name = shown(file)
     if size(reads.note(file)) > _MOST:
         message = f"is larger than {_MOST // 1_000_000} MB."

@@ -8,7 +8,7 @@ from gateway.core.price import Rates
 from gateway.core.target import TIERS, Catalogue, Target, Tier
 from gateway.settings.catalogue import describe
 from gateway.settings.errors import Mistake, Path
-from gateway.settings.loader import Source
+from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.pricing import priced, services
 from gateway.settings.schema.root import (
     DatedPart,
@@ -32,13 +32,13 @@ _BESIDE = {
 """What a price has beside its rates, as people call it."""
 
 
-def dates(source: Source, today: date, off: Collection[str]) -> Iterator[Mistake]:
+def dates(source: ConfigSource, today: date, off: Collection[str]) -> Iterator[Mistake]:
     """Warnings of what is due within 30 days or has passed, but of providers that are off."""
     yield from _retired(source, today, off)
     yield from _steps(source, today, off)
 
 
-def targets(source: Source) -> Iterator[tuple[Path, str, Tier, str, TargetPart]]:
+def targets(source: ConfigSource) -> Iterator[tuple[Path, str, Tier, str, TargetPart]]:
     """Every target: its path, lab, tier, provider and what is written of it."""
     for lab, part in source.config.labs.items():
         for tier in TIERS:
@@ -65,7 +65,7 @@ class _Use(NamedTuple):
         return (*self.path[:-1], self.model if self.row == _VECTORS else "")
 
 
-def _uses(source: Source) -> Iterator[_Use]:
+def _uses(source: ConfigSource) -> Iterator[_Use]:
     for path, lab, tier, provider, target in targets(source):
         yield _Use(path, lab, tier, provider, target.model)
     for lab, part in source.config.labs.items():
@@ -74,7 +74,7 @@ def _uses(source: Source) -> Iterator[_Use]:
             yield _Use(here, lab, _VECTORS, item.provider or lab, item.model)
 
 
-def unpriced(source: Source, catalogue: Catalogue, *, there: bool) -> Iterator[Mistake]:
+def unpriced(source: ConfigSource, catalogue: Catalogue, *, there: bool) -> Iterator[Mistake]:
     """Warnings of targets that are on and have no price at all; `there`: a list could have had it.
 
     Where no list is installed, they are one.
@@ -100,7 +100,7 @@ def _made(use: _Use, catalogue: Catalogue) -> Target:
     return next(row[at] for tier, row in lab.tiers.items() if tier == use.row)
 
 
-def _retired(source: Source, today: date, off: Collection[str]) -> Iterator[Mistake]:
+def _retired(source: ConfigSource, today: date, off: Collection[str]) -> Iterator[Mistake]:
     models = source.config.models
     known = [
         (use, describe(models, use.provider, use.model))
@@ -130,7 +130,7 @@ def _end(part: ModelPart | None) -> date:
     return date.max if text is None else date.fromisoformat(text)
 
 
-def _steps(source: Source, today: date, off: Collection[str]) -> Iterator[Mistake]:
+def _steps(source: ConfigSource, today: date, off: Collection[str]) -> Iterator[Mistake]:
     places: dict[str, dict[str, None]] = {}
     prices: dict[str, PricePart] = {}
     for use in _uses(source):
@@ -160,7 +160,7 @@ def _due(day: str, today: date) -> bool:
     return today < date.fromisoformat(day) <= today + _SOON
 
 
-def listed(source: Source, catalogue: Catalogue, today: date) -> Iterator[Mistake]:
+def listed(source: ConfigSource, catalogue: Catalogue, today: date) -> Iterator[Mistake]:
     """Warnings of steps within 30 days of prices that a list gave and no file has."""
     for use in _uses(source):
         made = _made(use, catalogue)

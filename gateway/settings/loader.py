@@ -12,8 +12,8 @@ from gateway.core import jsonio
 from gateway.settings import environment as env
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake, Path, nearest, written
-from gateway.settings.file_snapshot import Reads
-from gateway.settings.includes import Files, Where, shown
+from gateway.settings.file_snapshot import FileSnapshot
+from gateway.settings.includes import IncludedFiles, Where, shown
 from gateway.settings.overrides import put
 from gateway.settings.schema.root import Config
 from gateway.settings.stray import proxies, strays
@@ -30,7 +30,7 @@ NAME_EMBEDDING_MODEL = (
 """What to do where `cache.near` names no model that makes vectors."""
 
 
-class Source(msgspec.Struct):
+class ConfigSource(msgspec.Struct):
     """A configuration as written: one value out of all its files, and where each part stands."""
 
     file: File
@@ -75,7 +75,7 @@ class Source(msgspec.Struct):
         )
 
 
-class Rules(NamedTuple):
+class CandidateRules(NamedTuple):
     """Guards and choices in place of those that a configuration has: a candidate for them."""
 
     name: str
@@ -85,14 +85,17 @@ class Rules(NamedTuple):
 
 
 def load(
-    file: File, environ: Mapping[str, str], reads: Reads | None = None, rules: Rules | None = None
-) -> Source:
+    file: File,
+    environ: Mapping[str, str],
+    reads: FileSnapshot | None = None,
+    rules: CandidateRules | None = None,
+) -> ConfigSource:
     """Read and validate a configuration. Raises ConfigError with everything that is wrong.
 
     `reads` is told of each file that is read; `rules` stand in place of what is written.
     """
-    reads = reads or Reads()
-    files = Files(file, reads)
+    reads = reads or FileSnapshot()
+    files = IncludedFiles(file, reads)
     if rules is not None:
         files.replace(rules.text, rules.name, RULES)
     raw, where, mistakes = files.raw, files.where, files.mistakes
@@ -104,7 +107,9 @@ def load(
     if mistakes:
         raise ConfigError(mistakes)
     version = hashlib.blake2b(jsonio.dumps(_public(raw)), digest_size=6).hexdigest()
-    source = Source(file, raw, where, Config(version=1), version, notes=tuple(strays(environ)))
+    source = ConfigSource(
+        file, raw, where, Config(version=1), version, notes=tuple(strays(environ))
+    )
     expanded = _expand(raw, (), environ, source, mistakes, reads)
     try:
         source.config = Config.model_validate(expanded)
@@ -140,9 +145,9 @@ def _expand(
     value: yaml.Value,
     path: Path,
     environ: Mapping[str, str],
-    source: Source,
+    source: ConfigSource,
     mistakes: list[Mistake],
-    reads: Reads,
+    reads: FileSnapshot,
 ) -> yaml.Value:
     if isinstance(value, dict):
         return {
@@ -163,7 +168,7 @@ def _expand(
         reads.note(file)
     try:
         text = env.expand(value, environ)
-    except env.Unset as error:
+    except env.UnsetVariable as error:
         # An account without its secret turns its provider off, and that is no mistake.
         if not (error.variable and path[:1] == ("providers",) and path[2:3] == ("accounts",)):
             hint = "Write ${NAME:-default} to give a default." if error.variable else ""
@@ -200,7 +205,7 @@ _WORDS = {
 """Findings of pydantic in the words of a person who writes YAML."""
 
 
-def _translate(source: Source, item: dict[str, object]) -> Mistake:
+def _translate(source: ConfigSource, item: dict[str, object]) -> Mistake:
     path = item["loc"] if isinstance(item["loc"], tuple) else ()
     path = path[:-1] if path[-1:] == ("[key]",) else path
     kind, given = str(item["type"]), item["input"]
@@ -230,7 +235,7 @@ def _translate(source: Source, item: dict[str, object]) -> Mistake:
     return source.mistake(path, f"{_WORDS.get(kind, message).format(**context)}.", hint)
 
 
-def _beside(source: Source, path: Path) -> list[str]:
+def _beside(source: ConfigSource, path: Path) -> list[str]:
     """Return the names beside one that a variable has made, which may be misspelt."""
     _, line = source.where.get(path, ("", 1))
     part = source.raw.get(str(path[0]))

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from urllib.parse import urlsplit
 
 from gateway.settings.errors import Mistake
-from gateway.settings.loader import Source
+from gateway.settings.loader import ConfigSource
 
 _PORTS = {"http": 80, "https": 443}
 _EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read in a URL, bound by nobody
@@ -23,7 +23,7 @@ def around(aliases: Mapping[str, str], start: str) -> list[str]:
     return []
 
 
-def itself(source: Source, off: Collection[str]) -> Iterator[Mistake]:
+def itself(source: ConfigSource, off: Collection[str]) -> Iterator[Mistake]:
     """Warnings of providers whose address is the one that the gateway is to listen on."""
     server = source.config.server
     for name, part in source.config.providers.items():

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
 from gateway.settings.errors import Mistake
-from gateway.settings.loader import Source
+from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.root import ProviderPart
 
 LEAST = 16
@@ -17,7 +17,7 @@ _NEAR = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 """Ends of names that lead to a machine of one's own network."""
 
 
-def warnings(source: Source, off: Collection[str]) -> Iterator[Mistake]:
+def warnings(source: ConfigSource, off: Collection[str]) -> Iterator[Mistake]:
     """Warn of accounts at remote hosts whose credential looks like a placeholder.
 
     Such a host answers 401, and its errors are passed on without a mask for so short a credential.

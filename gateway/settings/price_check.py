@@ -10,9 +10,9 @@ from decimal import Decimal
 from gateway.core.price import Price, Rates
 from gateway.core.target import Target
 from gateway.settings import list_prices
-from gateway.settings.catalogue import Built
+from gateway.settings.catalogue import BuiltCatalogue
 from gateway.settings.errors import Mistake
-from gateway.settings.loader import Source
+from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.pricing import priced
 
 _FAR = 3
@@ -25,7 +25,7 @@ type Apart = tuple[str, Decimal, Decimal]
 """What differs, and USD of it here and there."""
 
 
-def doubtful(source: Source, built: Built, now: datetime) -> Iterator[Mistake]:
+def doubtful(source: ConfigSource, built: BuiltCatalogue, now: datetime) -> Iterator[Mistake]:
     """Warnings of prices that are more than three times those of the list, or less than a third."""
     told: set[tuple[str, str]] = set()
     for target, ours, theirs in both(source, built, now):
@@ -40,7 +40,9 @@ def doubtful(source: Source, built: Built, now: datetime) -> Iterator[Mistake]:
             yield source.mistake(path, message, "Is it USD per million tokens?", warn=True)
 
 
-def both(source: Source, built: Built, now: datetime) -> Iterator[tuple[Target, Price, Price]]:
+def both(
+    source: ConfigSource, built: BuiltCatalogue, now: datetime
+) -> Iterator[tuple[Target, Price, Price]]:
     """Targets that are on and that both have a price of: a file, and the list."""
     seen: set[str] = set()
     for lab in built.catalogue.labs.values():

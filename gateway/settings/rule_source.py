@@ -6,13 +6,13 @@ import msgspec
 
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError
-from gateway.settings.loader import RULES, Source
+from gateway.settings.loader import RULES, ConfigSource
 
 _MOST = 1_000_000
 """Bytes of a file of rules that is shown as it is written."""
 
 
-class Book(msgspec.Struct, frozen=True):
+class RuleSource(msgspec.Struct, frozen=True):
     """Guards and choices as one text of YAML."""
 
     text: str
@@ -22,16 +22,16 @@ class Book(msgspec.Struct, frozen=True):
     """The lines of each rule, by its part and place."""
 
 
-def book(source: Source) -> Book:
+def book(source: ConfigSource) -> RuleSource:
     """The rules in force. Of other parts of the files nothing is in it."""
     text, file = _verbatim(source)
     if not text:
         value = {part: source.raw[part] for part in RULES if source.raw.get(part)}
         text = yaml.write(value) if value else ""
-    return Book(text, file, dict(_slices(text)))
+    return RuleSource(text, file, dict(_slices(text)))
 
 
-def _verbatim(source: Source) -> tuple[str, str]:
+def _verbatim(source: ConfigSource) -> tuple[str, str]:
     """Their lines in the one file that has them all, with its name; empty where there is none."""
     places = {source.where.get((part, at)) for part in RULES for at in range(_many(source, part))}
     place = places.pop() if len({one and one[0] for one in places}) == 1 else None
@@ -78,7 +78,7 @@ def _block(lines: list[str], first: int, end: int) -> list[str]:
     return lines[start:stop]
 
 
-def _many(source: Source, part: str) -> int:
+def _many(source: ConfigSource, part: str) -> int:
     found = source.raw.get(part)
     return len(found) if isinstance(found, list) else 0
 

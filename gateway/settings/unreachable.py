@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 
 from gateway.core.target import TIERS, Catalogue, Lab, Tier, own_name
 from gateway.settings.errors import Mistake
-from gateway.settings.loader import Source
+from gateway.settings.loader import ConfigSource
 
 type Able = Mapping[str, list[Tier]]
 """Tiers that can be served, by lab; those of a lab that is off are none."""
 
 
-def reach(source: Source, catalogue: Catalogue) -> list[Mistake]:
+def reach(source: ConfigSource, catalogue: Catalogue) -> list[Mistake]:
     """Warnings, in the order of what they are about. A call in their place goes elsewhere."""
     able = {
         name: [t for t in TIERS if any(item.provider.on for item in lab.tiers.get(t, ()))]
@@ -26,7 +26,7 @@ def reach(source: Source, catalogue: Catalogue) -> list[Mistake]:
     return sorted(found, key=lambda item: (item.file, item.line or 0))
 
 
-def _tiers(source: Source, catalogue: Catalogue, able: Able) -> Iterator[Mistake]:
+def _tiers(source: ConfigSource, catalogue: Catalogue, able: Able) -> Iterator[Mistake]:
     hint = "A call that asks for it is refused; one that is routed there goes to the nearest tier."
     for name, lab in catalogue.labs.items():
         for tier in TIERS:
@@ -42,7 +42,7 @@ def _tiers(source: Source, catalogue: Catalogue, able: Able) -> Iterator[Mistake
                 yield source.mistake(("labs", name), f"has no `{tier}` target.", hint, warn=True)
 
 
-def _default(source: Source, catalogue: Catalogue, able: Able) -> Iterator[Mistake]:
+def _default(source: ConfigSource, catalogue: Catalogue, able: Able) -> Iterator[Mistake]:
     asked, lab = source.config.default.lab, catalogue.default_lab
     if asked is not None and asked != lab:
         message = f"{_off(catalogue.labs[asked])}: calls go to {lab}."
@@ -53,7 +53,7 @@ def _default(source: Source, catalogue: Catalogue, able: Able) -> Iterator[Mista
         yield source.mistake(("default", "tier"), message, warn=True)
 
 
-def _aliases(source: Source, catalogue: Catalogue, able: Able) -> Iterator[Mistake]:
+def _aliases(source: ConfigSource, catalogue: Catalogue, able: Able) -> Iterator[Mistake]:
     for alias, name in source.config.aliases.items():
         lab, slash, word = name.partition("/")
         message = ""
@@ -85,7 +85,7 @@ def _placed(catalogue: Catalogue, name: str) -> bool:
     )
 
 
-def _guards(source: Source, able: Able) -> Iterator[Mistake]:
+def _guards(source: ConfigSource, able: Able) -> Iterator[Mistake]:
     for at, guard in enumerate(source.config.guards):
         allowed = [lab for lab in guard.allow or () if able.get(lab)]
         if guard.allow is not None and not allowed:
@@ -93,7 +93,7 @@ def _guards(source: Source, able: Able) -> Iterator[Mistake]:
             yield source.mistake(("guards", at, "allow"), message, warn=True)
 
 
-def _choices(source: Source, catalogue: Catalogue, able: Able) -> Iterator[Mistake]:
+def _choices(source: ConfigSource, catalogue: Catalogue, able: Able) -> Iterator[Mistake]:
     for at, choice in enumerate(source.config.choices):
         here = ("choices", at)
         if choice.model is not None and not _placed(catalogue, choice.model):

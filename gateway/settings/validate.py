@@ -8,13 +8,13 @@ from gateway.settings import baseline, placeholder_keys
 from gateway.settings.catalogue import describe, embedding_doors, lab_of
 from gateway.settings.errors import Mistake, Path, nearest
 from gateway.settings.lifecycle_warnings import dates, targets
-from gateway.settings.loader import NAME_EMBEDDING_MODEL, Source
+from gateway.settings.loader import NAME_EMBEDDING_MODEL, ConfigSource
 from gateway.settings.loop import around, itself
 from gateway.settings.model_names import ASKABLE, askable, common, served, vectors
 from gateway.settings.schema import pricing
 from gateway.settings.schema.root import EffortPart
 from gateway.settings.schema.routing import MostPart
-from gateway.settings.schema.rules import Range, When
+from gateway.settings.schema.rules import RangePart, WhenPart
 
 __all__ = ["errors", "targets", "warnings"]
 
@@ -22,7 +22,7 @@ type Styles = Mapping[str, Collection[str]]
 """Styles of effort that each dialect has."""
 
 
-def errors(source: Source, dialects: Collection[str], styles: Styles) -> list[Mistake]:
+def errors(source: ConfigSource, dialects: Collection[str], styles: Styles) -> list[Mistake]:
     """What makes a configuration unusable, in the order it is written."""
     found = [
         *_providers(source, dialects),
@@ -41,7 +41,7 @@ def errors(source: Source, dialects: Collection[str], styles: Styles) -> list[Mi
 
 
 def warnings(
-    source: Source, today: date, styles: Styles, off: Collection[str] = ()
+    source: ConfigSource, today: date, styles: Styles, off: Collection[str] = ()
 ) -> list[Mistake]:
     """What is allowed and probably not meant, or will soon matter; `off` are providers."""
     found = [
@@ -58,7 +58,7 @@ def warnings(
     return sorted(found, key=lambda item: (item.file, item.line or 0))
 
 
-def _shares(source: Source) -> Iterator[Mistake]:
+def _shares(source: ConfigSource) -> Iterator[Mistake]:
     """Bounds on the classifier's tiers that bound nothing, or leave nothing."""
     routing = source.config.routing
     most, at = routing.max_share, ("routing", "max_share")
@@ -72,14 +72,14 @@ def _shares(source: Source) -> Iterator[Mistake]:
         yield source.mistake(at, message, "Turn it off instead.", warn=True)
 
 
-def _unkept(source: Source) -> Iterator[Mistake]:
+def _unkept(source: ConfigSource) -> Iterator[Mistake]:
     part = source.config.cache
     if part.near is not None and part.ttl <= 0:
         message = "finds nothing: the cache is off."
         yield source.mistake(("cache", "near"), message, "Give `cache.ttl` some time.", warn=True)
 
 
-def _providers(source: Source, dialects: Collection[str]) -> Iterator[Mistake]:
+def _providers(source: ConfigSource, dialects: Collection[str]) -> Iterator[Mistake]:
     for name, part in source.config.providers.items():
         at: Path = ("providers", name)
         for dialect, path in part.dialects.items():
@@ -97,7 +97,7 @@ def _providers(source: Source, dialects: Collection[str]) -> Iterator[Mistake]:
             yield source.mistake(at, "has no `accounts`.", "Without any, write `auth: none`.")
 
 
-def _labs(source: Source) -> Iterator[Mistake]:
+def _labs(source: ConfigSource) -> Iterator[Mistake]:
     config = source.config
     for lab, part in config.labs.items():
         for at, name in enumerate(part.fallback):
@@ -132,7 +132,7 @@ def _labs(source: Source) -> Iterator[Mistake]:
                 )
 
 
-def _embeddings(source: Source) -> Iterator[Mistake]:
+def _embeddings(source: ConfigSource) -> Iterator[Mistake]:
     providers = source.config.providers
     for lab, part in source.config.labs.items():
         for at, target in enumerate(part.embeddings):
@@ -149,7 +149,7 @@ def _embeddings(source: Source) -> Iterator[Mistake]:
                 yield source.mistake(here, message, hint)
 
 
-def _models(source: Source, styles: Styles) -> Iterator[Mistake]:
+def _models(source: ConfigSource, styles: Styles) -> Iterator[Mistake]:
     models = source.config.models
     for name, part in models.items():
         at: Path = ("models", name)
@@ -167,7 +167,7 @@ def _models(source: Source, styles: Styles) -> Iterator[Mistake]:
             yield from _styles(source, (*at, "effort", "style"), part.effort, styles)
 
 
-def _styles(source: Source, at: Path, part: EffortPart, styles: Styles) -> Iterator[Mistake]:
+def _styles(source: ConfigSource, at: Path, part: EffortPart, styles: Styles) -> Iterator[Mistake]:
     for dialect, style in part.style.items():
         if dialect and dialect not in styles:
             hint = nearest(dialect, styles)
@@ -180,7 +180,7 @@ def _styles(source: Source, at: Path, part: EffortPart, styles: Styles) -> Itera
             yield source.mistake(path, f"no style {style!r}{where}.", nearest(style, known))
 
 
-def _defaults(source: Source) -> Iterator[Mistake]:
+def _defaults(source: ConfigSource) -> Iterator[Mistake]:
     config = source.config
     if config.default.lab is not None and config.default.lab not in config.labs:
         message = f"no lab {config.default.lab!r}."
@@ -200,7 +200,7 @@ def _defaults(source: Source) -> Iterator[Mistake]:
             yield source.mistake(at, message, nearest(name, common(source)))
 
 
-def _judge(source: Source) -> Iterator[Mistake]:
+def _judge(source: ConfigSource) -> Iterator[Mistake]:
     """A judge's model is named, or its own calls would be judged."""
     part, at = source.config.routing.judge, ("routing", "judge", "model")
     if part is None:
@@ -213,7 +213,7 @@ def _judge(source: Source) -> Iterator[Mistake]:
         yield source.mistake(at, f"{name!r} would be judged itself.", "Take a tier or a model.")
 
 
-def _near(source: Source) -> Iterator[Mistake]:
+def _near(source: ConfigSource) -> Iterator[Mistake]:
     """Yield a mistake where no lab has the embedding model of near questions."""
     part, at = source.config.cache.near, ("cache", "near", "embed")
     if part is not None and part.embed not in vectors(source):
@@ -223,7 +223,7 @@ def _near(source: Source) -> Iterator[Mistake]:
         yield source.mistake(at, message, NAME_EMBEDDING_MODEL)
 
 
-def _guards(source: Source) -> Iterator[Mistake]:
+def _guards(source: ConfigSource) -> Iterator[Mistake]:
     config = source.config
     for at, guard in enumerate(config.guards):
         here: Path = ("guards", at)
@@ -243,7 +243,7 @@ def _guards(source: Source) -> Iterator[Mistake]:
             yield source.mistake(here, "has no effect.", "Give it one, as `max_tier: smart`.")
 
 
-def _choices(source: Source) -> Iterator[Mistake]:
+def _choices(source: ConfigSource) -> Iterator[Mistake]:
     config = source.config
     for at, choice in enumerate(config.choices):
         here: Path = ("choices", at)
@@ -259,14 +259,14 @@ def _choices(source: Source) -> Iterator[Mistake]:
             )
 
 
-def _conditions(source: Source, dialects: Collection[str]) -> Iterator[Mistake]:
+def _conditions(source: ConfigSource, dialects: Collection[str]) -> Iterator[Mistake]:
     config = source.config
     rules = [("guards", at, rule.when) for at, rule in enumerate(config.guards)]
     rules += [("choices", at, rule.when) for at, rule in enumerate(config.choices)]
     for kind, at, when in rules:
         for path, part in _parts((kind, at, "when"), when):
             for name, value in part:
-                if isinstance(value, Range) and value.min is not None and value.max is not None:
+                if isinstance(value, RangePart) and value.min is not None and value.max is not None:
                     if value.min <= value.max:
                         continue
                     yield source.mistake((*path, name), "min is above max: it never holds.")
@@ -276,7 +276,7 @@ def _conditions(source: Source, dialects: Collection[str]) -> Iterator[Mistake]:
                     yield source.mistake((*path, "dialect"), f"no dialect {dialect!r}.", hint)
 
 
-def _parts(path: Path, when: When) -> Iterator[tuple[Path, When]]:
+def _parts(path: Path, when: WhenPart) -> Iterator[tuple[Path, WhenPart]]:
     """A condition and all that stand inside it."""
     yield path, when
     for name, inner in (("any", when.any), ("all", when.all)):
@@ -286,7 +286,7 @@ def _parts(path: Path, when: When) -> Iterator[tuple[Path, When]]:
         yield from _parts((*path, "not"), when.not_)
 
 
-def _names(source: Source) -> Iterator[Mistake]:
+def _names(source: ConfigSource) -> Iterator[Mistake]:
     config = source.config
     groups: dict[str, list[str]] = {
         "guards": [rule.name for rule in config.guards],
@@ -301,7 +301,7 @@ def _names(source: Source) -> Iterator[Mistake]:
                 yield source.mistake((kind, at, "name"), f"{name!r} is given twice.")
 
 
-def _unknown(source: Source, off: Collection[str]) -> Iterator[Mistake]:
+def _unknown(source: ConfigSource, off: Collection[str]) -> Iterator[Mistake]:
     for path, _, _, provider, target in targets(source):
         known = describe(source.config.models, provider, target.model)
         if known is None and provider not in off:
@@ -309,7 +309,7 @@ def _unknown(source: Source, off: Collection[str]) -> Iterator[Mistake]:
             yield source.mistake((*path, "model"), message, warn=True)
 
 
-def _unsaid(source: Source, styles: Styles, off: Collection[str]) -> Iterator[Mistake]:
+def _unsaid(source: ConfigSource, styles: Styles, off: Collection[str]) -> Iterator[Mistake]:
     """Targets whose effort has no style on any dialect that their provider speaks."""
     config = source.config
     for path, _, _, provider, target in targets(source):

@@ -44,7 +44,7 @@ _MOST = 100_000
 """Values of a document, each use of an anchor counted: a few lines can ask for a billion."""
 
 
-class Document(msgspec.Struct):
+class YamlDocument(msgspec.Struct):
     """A file's value and where its parts stand."""
 
     file: str
@@ -53,7 +53,7 @@ class Document(msgspec.Struct):
     """Line, from 1, of each key or item."""
 
 
-def read(text: str, file: str) -> Document:
+def read(text: str, file: str) -> YamlDocument:
     """Read one document. Raises ConfigError for broken YAML and repeated keys."""
     try:
         _shallow(text, file)
@@ -69,7 +69,7 @@ def read(text: str, file: str) -> Document:
     except YAMLError:
         message = "not valid YAML: a character that YAML does not allow"
         raise ConfigError([Mistake(file=file, message=message)]) from None
-    document = Document(file, None, {(): 1})
+    document = YamlDocument(file, None, {(): 1})
     if root is not None:
         document.value = _Reader(document).value(root, ())
     return document
@@ -175,7 +175,7 @@ def _flow(value: Any) -> None:
 
 
 class _Reader:
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: YamlDocument) -> None:
         self.document = document
         self.count = 0
 

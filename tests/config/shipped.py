@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.settings import loader
-from gateway.settings.catalogue import Built, build
-from gateway.settings.loader import Source
+from gateway.settings.catalogue import BuiltCatalogue, build
+from gateway.settings.loader import ConfigSource
 
 FOLDER = Path(__file__).parents[2] / "config"
 MAIN = FOLDER / "gateway.yaml"
@@ -25,11 +25,11 @@ ALL_SET: Mapping[str, str] = dict.fromkeys(VARIABLES, "https://set.example")
 """What turns on all that can be on together."""
 
 
-def source(environ: Mapping[str, str], file: Path = MAIN) -> Source:
+def source(environ: Mapping[str, str], file: Path = MAIN) -> ConfigSource:
     """A shipped configuration under these variables and no others."""
     return loader.load(file, environ)
 
 
-def built(environ: Mapping[str, str], file: Path = MAIN) -> Built:
+def built(environ: Mapping[str, str], file: Path = MAIN) -> BuiltCatalogue:
     """The same as values, with no other price than its own."""
     return build(source(environ, file), lambda _provider, _model: None)

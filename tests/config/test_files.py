@@ -13,14 +13,14 @@ from gateway.routing.rules.compile import compile_rules
 from gateway.runtime.build import STYLES
 from gateway.settings import validate, yaml
 from gateway.settings.catalogue import build
-from gateway.settings.loader import Source
+from gateway.settings.loader import ConfigSource
 from gateway.settings.pricing import price
 from tests.config import shipped
 
 CHECKED = date(2026, 11, 24)
 
 
-def off(source: Source) -> set[str]:
+def off(source: ConfigSource) -> set[str]:
     """Providers that are off, of which nothing is warned."""
     providers = build(source, lambda _provider, _model: None).providers
     return {name for name, provider in providers.items() if not provider.on}

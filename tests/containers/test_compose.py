@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from gateway.settings import environment, yaml
-from gateway.settings.loader import Source, load
+from gateway.settings.loader import ConfigSource, load
 from gateway.settings.place import find
-from gateway.settings.schema.server import Server
+from gateway.settings.schema.server import ServerPart
 from gateway.settings.yaml import Value
 from tests.conftest import redis_program
 from tests.containers import files
@@ -21,7 +21,7 @@ from tests.containers.files import ROOT
 FINAL = files.stages()[-1]
 
 
-def shipped(variables: dict[str, str]) -> Source:
+def shipped(variables: dict[str, str]) -> ConfigSource:
     return load(find(str(ROOT / "config" / "gateway.yaml"), {}), variables)
 
 
@@ -104,7 +104,7 @@ def test_what_a_gateway_writes_is_in_a_volume_and_nothing_else_is_writable(name:
 @pytest.mark.parametrize("name", files.gateways())
 def test_a_gateway_has_time_to_finish_its_calls(name: str) -> None:
     given = str(files.gateways()[name]["stop_grace_period"])
-    assert int(given.removesuffix("s")) > Server().drain
+    assert int(given.removesuffix("s")) > ServerPart().drain
 
 
 @pytest.mark.parametrize("name", files.gateways())

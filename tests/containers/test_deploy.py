@@ -16,7 +16,7 @@ from gateway.cli.serve.command import command
 from gateway.core.target import TIMERS
 from gateway.runtime.build import site
 from gateway.settings.loader import load
-from gateway.settings.schema.server import Server
+from gateway.settings.schema.server import ServerPart
 from tests.containers import files
 from tests.containers.files import ROOT
 from tests.docs import pages
@@ -59,9 +59,9 @@ def test_nginx_parts_from_a_gateway_before_that_parts_from_it() -> None:
     most = re.search(r"client_max_body_size (\d+)m;", NGINX)
     assert kept
     assert most
-    assert int(kept[1]) < Server().lb_delay < Server().drain - 2
-    assert int(kept[1]) < Server().timeouts.idle
-    assert int(most[1]) * 2**20 >= Server().max_body
+    assert int(kept[1]) < ServerPart().lb_delay < ServerPart().drain - 2
+    assert int(kept[1]) < ServerPart().timeouts.idle
+    assert int(most[1]) * 2**20 >= ServerPart().max_body
     assert "proxy_next_upstream error timeout;" in NGINX
     assert "proxy_buffering off;" in NGINX
     assert "non_idempotent" not in NGINX
@@ -73,10 +73,10 @@ def test_haproxy_looks_twice_before_a_gateway_stops_and_waits_as_long_as_it_does
     """No call is sent twice, and none is cut while a model thinks."""
     named = re.findall(r"^ +server (gateway-\d) (gateway-\d):(\d+)$", HAPROXY, re.MULTILINE)
     assert [(one, host) for one, host, _ in named] == [(name, name) for name in services if name.startswith("gateway")]  # fmt: skip
-    assert {int(port) for *_, port in named} == {Server().port}
+    assert {int(port) for *_, port in named} == {ServerPart().port}
     every = re.search(r"check inter (\d+)s fall 1", HAPROXY)
     assert every
-    assert 2 * int(every[1]) <= Server().lb_delay
+    assert 2 * int(every[1]) <= ServerPart().lb_delay
     assert "http-check send meth GET uri /ready" in HAPROXY
     assert re.findall(r"retry-on (.*)", HAPROXY) == ["conn-failure"]
     silence = max(max(one.headers, one.first_content, one.idle) for one in TIMERS.values())
@@ -132,7 +132,7 @@ def test_gateways_share_what_must_be_shared_and_have_a_disk_of_their_own(
     for name in ("redis-1", "redis-2", "redis-3"):
         assert set(files.words(plain["command"])) < set(services[name]["command"])
     for one in gateways:
-        assert int(one["stop_grace_period"].removesuffix("s")) >= Server().drain + 5
+        assert int(one["stop_grace_period"].removesuffix("s")) >= ServerPart().drain + 5
         assert one["read_only"] is True
 
 
@@ -148,7 +148,7 @@ def test_the_unit_starts_what_there_is_and_replaces_workers_to_reload() -> None:
     assert int(words[words.index("--workers") + 1]) > 1
     assert service["ExecReload"] == "/bin/kill -USR2 $MAINPID"
     assert service["KillMode"] == "mixed"  # the supervisor is told, and passes it on
-    assert int(service["TimeoutStopSec"]) >= Server().drain + 5
+    assert int(service["TimeoutStopSec"]) >= ServerPart().drain + 5
 
 
 def test_kubernetes_looks_where_the_gateway_answers_and_waits_for_its_end() -> None:
@@ -171,14 +171,14 @@ def test_kubernetes_looks_where_the_gateway_answers_and_waits_for_its_end() -> N
     assert service["spec"]["selector"] == fleet["spec"]["template"]["metadata"]["labels"]
     assert one["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http"}
     assert one["livenessProbe"]["httpGet"]["path"] == "/health"
-    assert one["ports"] == [{"name": "http", "containerPort": Server().port}]
+    assert one["ports"] == [{"name": "http", "containerPort": ServerPart().port}]
     user = files.stages()[-1].one("USER").partition(":")[0]
     assert pod["securityContext"]["runAsUser"] == int(user)
-    assert pod["terminationGracePeriodSeconds"] >= Server().drain + 5
+    assert pod["terminationGracePeriodSeconds"] >= ServerPart().drain + 5
     given = {item["name"]: item["value"] for item in one["env"]}
     probe = one["readinessProbe"]
     delay = float(given["TIERGATE_SERVER__LB_DELAY"].removesuffix("s"))
-    assert 2 * probe["periodSeconds"] * probe["failureThreshold"] <= delay < Server().drain
+    assert 2 * probe["periodSeconds"] * probe["failureThreshold"] <= delay < ServerPart().drain
     mounts = {mount["name"] for mount in one["volumeMounts"]}
     volumes = {volume["name"] for volume in pod["volumes"]}
     (disk,) = fleet["spec"]["volumeClaimTemplates"]

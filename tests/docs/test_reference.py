@@ -32,7 +32,7 @@ from gateway.settings.schema.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.schema.redis import RedisPart
 from gateway.settings.schema.root import Part
 from gateway.settings.schema.schedule import TimePart
-from gateway.settings.schema.server import Server, WaitPart
+from gateway.settings.schema.server import ServerPart, WaitPart
 from gateway.settings.schema.timers import TimersPart
 from tests.docs import ledger, pages
 from tests.docs.pages import ROOT
@@ -40,20 +40,20 @@ from tests.metamorphic.relations import RELATIONS, TRANSLATED
 
 PARTS: dict[str, type[BaseModel]] = {
     "configuration": root.Config,
-    "server": Server,
+    "server": ServerPart,
     "server.timeouts": WaitPart,
-    "default": root.Default,
-    "routing": root.Routing,
+    "default": root.DefaultPart,
+    "routing": root.RoutingPart,
     "routing.seats": root.SeatsPart,
-    "cache": root.Cache,
-    "retry": root.Retry,
-    "responses": root.Responses,
-    "media": root.Media,
-    "ledger": root.Ledger,
-    "metrics": root.Metrics,
+    "cache": root.CachePart,
+    "retry": root.RetryPart,
+    "responses": root.ResponsesPart,
+    "media": root.MediaPart,
+    "ledger": root.LedgerPart,
+    "metrics": root.MetricsPart,
     "redis": RedisPart,
-    "traces": root.Traces,
-    "log": root.Log,
+    "traces": root.TracesPart,
+    "log": root.LogPart,
     "provider": root.ProviderPart,
     "timeouts": TimersPart,
     "lab": root.LabPart,
@@ -73,8 +73,8 @@ PARTS: dict[str, type[BaseModel]] = {
     "exemplar": routing.ExemplarPart,
     "guard": rules.GuardPart,
     "choice": rules.ChoicePart,
-    "when": rules.When,
-    "range": rules.Range,
+    "when": rules.WhenPart,
+    "range": rules.RangePart,
     "time": TimePart,
     "limit": LimitPart,
     "budget": BudgetPart,

@@ -13,14 +13,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.settings.schema.server import Server
+from gateway.settings.schema.server import ServerPart
 from tests.e2e import balancer
 from tests.e2e.child import until
 from tests.e2e.ending import Service
 from tests.e2e.upstream import DONE, PATIENCE, ROLE, Upstream, chunk, stream
 from tests.e2e.world import Loop, chat
 
-DELAY = Server().lb_delay
+DELAY = ServerPart().lb_delay
 """As it is where nobody says it: more than nginx keeps a connection, and three looks of HAProxy."""
 
 

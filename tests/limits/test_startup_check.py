@@ -8,14 +8,14 @@ import pytest
 from gateway.core.call import Key, KeyBudget, KeyLimit
 from gateway.limits.startup_check import apart
 from gateway.settings import loader, place
-from gateway.settings.loader import Source
+from gateway.settings.loader import ConfigSource
 
 LIMITS = "limits: [{name: calls, requests: 60/m}]\n"
 BUDGETS = "budgets: [{name: daily, usd: 20, every: day}]\n"
 PLAIN = Key(name="ann")
 
 
-def source(folder: Path, text: str) -> Source:
+def source(folder: Path, text: str) -> ConfigSource:
     file = folder / "gateway.yaml"
     file.write_text(f"version: 1\n{text}")
     return loader.load(place.find(str(file), {}), {})

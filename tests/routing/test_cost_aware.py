@@ -14,7 +14,7 @@ from gateway.core.target import TIERS
 from gateway.routing import explain
 from gateway.routing.cost_aware import MOST_TURNS_BELOW
 from gateway.routing.router import Router
-from gateway.settings.schema.root import Routing
+from gateway.settings.schema.root import RoutingPart
 from tests.routing import world
 from tests.routing.test_affinity_verdict import (
     ABLE,
@@ -50,7 +50,7 @@ def aware(score: Score = SMART, **more: Any) -> Router:
 
 
 def test_it_is_the_default() -> None:
-    assert Routing().conversation == "cost-aware"
+    assert RoutingPart().conversation == "cost-aware"
     assert Router(catalogue=CATALOGUE, rules=world.rules(), classifier=None).conversation == "cost-aware"  # fmt: skip
 
 

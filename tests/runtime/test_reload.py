@@ -15,7 +15,7 @@ from gateway.runtime.composition import Gateway
 from gateway.runtime.reload import Reload
 from gateway.runtime.reloader import Renewal
 from gateway.settings.errors import ConfigError, Mistake
-from gateway.settings.file_snapshot import Reads
+from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.loader import load
 from gateway.telemetry.log import silent
 from gateway.upstream.provider_state import Known
@@ -63,7 +63,7 @@ class Watched:
         self.taken: list[Site] = []
         self.fails: Exception | None = None
         self.write()
-        reads = Reads()
+        reads = FileSnapshot()
         self.renewal = Renewal(self.read(reads), self.read, reads, wall=lambda: 7.0)
         self.reload = Reload(self.renewal, self.swap, self.say)
 
@@ -71,7 +71,7 @@ class Watched:
         change(self.value)
         (self.folder / "gateway.yaml").write_bytes(jsonio.dumps(self.value))
 
-    def read(self, reads: Reads) -> Site:
+    def read(self, reads: FileSnapshot) -> Site:
         return site(load(self.folder / "gateway.yaml", {}, reads), NOW)
 
     def swap(self, made: Site) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.runtime.build import Site, site
 from gateway.runtime.reloader import Found, Orders, Renewal
-from gateway.settings.file_snapshot import Reads
+from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.loader import load
 from tests.settings.world import BASE, ON
 
@@ -31,7 +31,7 @@ class Place:
         self.one = self.process()
 
     def process(self) -> Renewal:
-        reads = Reads()
+        reads = FileSnapshot()
         return Renewal(
             self.read(reads), self.read, reads, orders=self.orders,
             wall=lambda: self.now,
@@ -40,7 +40,7 @@ class Place:
     def write(self, text: str) -> None:
         self.file.write_text(text)
 
-    def read(self, reads: Reads) -> Site:
+    def read(self, reads: FileSnapshot) -> Site:
         self.times += 1
         found = load(self.file, ON, reads)
         if self.meanwhile:

@@ -16,7 +16,7 @@ from gateway.routing import features
 from gateway.routing.decision_record import Case
 from gateway.runtime.build import Site, site
 from gateway.runtime.shadow import Shadow
-from gateway.settings.file_snapshot import Reads
+from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.loader import load
 from tests.settings.world import ON, write
 
@@ -56,7 +56,7 @@ class Trial:
     def build(self, text: str) -> Site:
         return site(load(write(self.folder, text, "own.yaml"), ON), NOW)
 
-    def read(self, file: Path, reads: Reads) -> Site:
+    def read(self, file: Path, reads: FileSnapshot) -> Site:
         self.times += 1
         return site(load(file, ON, reads), NOW)
 
@@ -262,7 +262,7 @@ async def test_without_a_candidate_there_is_nothing(trial: Trial) -> None:
 
 
 async def test_another_that_is_asked_for_meanwhile_is_the_one(trial: Trial) -> None:
-    def slow(file: Path, reads: Reads) -> Site:
+    def slow(file: Path, reads: FileSnapshot) -> Site:
         found = trial.read(file, reads)
         trial.shadow.adopt(trial.build(OWN.replace("next.yaml", "third.yaml")))
         return found

@@ -9,7 +9,7 @@ from gateway.core.errors import ProblemError
 from gateway.limits.load_shedding import Hold, Pressure, Sample
 from gateway.server.body import Intake
 from gateway.server.request_headers import Gone, Message, Receive
-from gateway.settings.schema.server import Server, WaitPart
+from gateway.settings.schema.server import ServerPart, WaitPart
 
 
 def hold(memory: int = 10**9) -> Hold:
@@ -53,13 +53,13 @@ class Clock:
         self.ring()
 
 
-async def read(server: Server, receive: Receive, length: int | None = None) -> bytes:
+async def read(server: ServerPart, receive: Receive, length: int | None = None) -> bytes:
     return await Intake(server).read(receive, length, hold())
 
 
 @pytest.mark.parametrize("pieces", [[b"{}"], [b"a", b"b"], [b"", b"a", b""], [b""]])
 async def test_it_is_put_together(pieces: Iterable[bytes]) -> None:
-    assert await read(Server(), giving(*pieces)) == b"".join(pieces)
+    assert await read(ServerPart(), giving(*pieces)) == b"".join(pieces)
 
 
 async def test_a_client_that_leaves() -> None:
@@ -67,21 +67,21 @@ async def test_a_client_that_leaves() -> None:
         return {"type": "http.disconnect"}
 
     with pytest.raises(Gone):
-        await read(Server(), receive)
+        await read(ServerPart(), receive)
 
 
 @pytest.mark.parametrize(("length", "pieces"), [(101, [b""]), (None, [b"x" * 60] * 2), (None, [b"x" * 101])])  # fmt: skip
 async def test_too_large(length: int | None, pieces: Iterable[bytes]) -> None:
     with pytest.raises(ProblemError, match="larger than 100 bytes") as caught:
-        await read(Server(max_body=100), giving(*pieces), length)
+        await read(ServerPart(max_body=100), giving(*pieces), length)
     assert caught.value.problem.kind == "request_too_large"
-    assert await read(Server(max_body=100), giving(b"x" * 100)) == b"x" * 100
+    assert await read(ServerPart(max_body=100), giving(b"x" * 100)) == b"x" * 100
 
 
 async def test_one_that_stops_and_one_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """30 s, and one for each 10 kB: at 30 s 50 kB have come, so it has until 35 s, and no more."""
     clock = Clock(monkeypatch)
-    server = Server(timeouts=WaitPart(body=30.0, body_rate=10_000))
+    server = ServerPart(timeouts=WaitPart(body=30.0, body_rate=10_000))
     task = asyncio.create_task(read(server, giving(b"x" * 50_000, end=False)))
     await asyncio.sleep(0)
     assert clock.due == [30.0]
@@ -94,7 +94,7 @@ async def test_one_that_stops_and_one_that_goes_on(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_stop_from_outside_is_passed_on() -> None:
-    task = asyncio.create_task(read(Server(), giving(b"x", end=False)))
+    task = asyncio.create_task(read(ServerPart(), giving(b"x", end=False)))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -103,7 +103,7 @@ async def test_a_stop_from_outside_is_passed_on() -> None:
 
 async def test_memory_is_asked_for_by_what_was_announced_or_as_it_comes() -> None:
     """Of 150 MB 100 are used: five times 7 MB fit, and 10 MB do not."""
-    intake = Intake(Server())
+    intake = Intake(ServerPart())
     with pytest.raises(ProblemError, match="more memory than the gateway has"):
         await intake.read(giving(b"x"), 10_000_000, hold(150_000_000))
     piece = b"x" * 1_000_000

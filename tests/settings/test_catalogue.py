@@ -9,7 +9,7 @@ import pytest
 from gateway.core.facts import UNKNOWN, ModelFacts
 from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.target import TIMERS, Account, timers
-from gateway.settings.catalogue import Built, describe
+from gateway.settings.catalogue import BuiltCatalogue, describe
 from tests.settings import world
 
 LISTED = Price(rates=Rates(input=Decimal(9), output=Decimal(8)), version="list")
@@ -22,7 +22,7 @@ PROVIDER = """\
 """
 
 
-def build(folder: Path, providers: dict[str, str], labs: str, **environ: str) -> Built:
+def build(folder: Path, providers: dict[str, str], labs: str, **environ: str) -> BuiltCatalogue:
     parts = [PROVIDER.format(name=name, more=more) for name, more in providers.items()]
     return world.built(folder, f"version: 1\nproviders:\n{''.join(parts)}{labs}", environ)
 

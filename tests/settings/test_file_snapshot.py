@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from gateway.settings.errors import ConfigError
-from gateway.settings.file_snapshot import Reads, mark, size, whole
+from gateway.settings.file_snapshot import FileSnapshot, mark, size, whole
 from gateway.settings.loader import load
 from tests.settings.world import BASE, ON, write
 
 
-def read(file: Path) -> Reads:
-    reads = Reads()
+def read(file: Path) -> FileSnapshot:
+    reads = FileSnapshot()
     load(file, ON, reads)
     return reads
 
@@ -45,13 +45,13 @@ def test_all_files_are_known_and_whether_one_has_changed(tmp_path: Path) -> None
 def test_what_could_not_be_read_is_known_too(tmp_path: Path) -> None:
     """Else nobody would notice that it has been mended."""
     broken = write(tmp_path, "labs: [\n", "labs/a.yaml")
-    file, reads = write(tmp_path, f"{BASE}include: [labs/*.yaml]\n"), Reads()
+    file, reads = write(tmp_path, f"{BASE}include: [labs/*.yaml]\n"), FileSnapshot()
     with pytest.raises(ConfigError):
         load(file, ON, reads)
     assert reads.same()
     broken.write_text("")
     assert not reads.same()
-    missing, reads = tmp_path / "none.yaml", Reads()
+    missing, reads = tmp_path / "none.yaml", FileSnapshot()
     with pytest.raises(ConfigError):
         load(missing, ON, reads)
     assert reads.files == {missing: None}
@@ -78,12 +78,12 @@ def test_what_was_read_can_be_read_again_elsewhere(tmp_path: Path) -> None:
     """Whatever is written by then, also in an included folder."""
     write(tmp_path, "default: {lab: acme, tier: fast}\n", "labs/a.yaml")
     file = write(tmp_path, f"{BASE}include: [labs/*.yaml]\n")
-    reads = Reads()
+    reads = FileSnapshot()
     first = load(file, ON, reads)
     file.write_text("broken: [")
     write(tmp_path, "broken: [", "labs/b.yaml")
     (tmp_path / "labs" / "a.yaml").unlink()
-    again = load(file, ON, Reads(reads.kept()))
+    again = load(file, ON, FileSnapshot(reads.kept()))
     assert again.version == first.version
     assert again.config == first.config
     assert again.where == first.where
@@ -91,7 +91,7 @@ def test_what_was_read_can_be_read_again_elsewhere(tmp_path: Path) -> None:
 
 def test_the_first_state_counts(tmp_path: Path) -> None:
     """What was written after a file was looked at may not have been read."""
-    file, reads = write(tmp_path, BASE), Reads()
+    file, reads = write(tmp_path, BASE), FileSnapshot()
     before = reads.note(file)
     file.write_text("version: 1")
     assert reads.note(file) == before

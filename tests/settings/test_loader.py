@@ -6,7 +6,7 @@ import pytest
 
 from gateway.runtime.build import site
 from gateway.settings.errors import ConfigError
-from gateway.settings.loader import Source, load
+from gateway.settings.loader import ConfigSource, load
 from gateway.settings.place import find
 from tests.config import shipped
 from tests.settings import world
@@ -38,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def read(folder: Path, **environ: str) -> Source:
+def read(folder: Path, **environ: str) -> ConfigSource:
     return load(folder / "gateway.yaml", environ)
 
 

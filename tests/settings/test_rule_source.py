@@ -6,8 +6,8 @@ import pytest
 
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError
-from gateway.settings.loader import Rules, Source, load
-from gateway.settings.rule_source import Book, book
+from gateway.settings.loader import CandidateRules, ConfigSource, load
+from gateway.settings.rule_source import RuleSource, book
 
 HEAD = """\
 version: 1
@@ -36,7 +36,7 @@ aliases: {gpt-4o: auto}
 """
 
 
-def read(folder: Path, rules: str = RULES, head: str = HEAD) -> Source:
+def read(folder: Path, rules: str = RULES, head: str = HEAD) -> ConfigSource:
     (folder / "gateway.yaml").write_text(head, "utf-8")
     (folder / "rules.yaml").write_text(rules, "utf-8")
     return load(folder / "gateway.yaml", {})
@@ -54,7 +54,7 @@ def test_rules_of_one_file_are_shown_as_they_are_written(tmp_path: Path) -> None
 
 
 def test_without_rules_there_is_nothing(tmp_path: Path) -> None:
-    assert book(read(tmp_path, "aliases: {}")) == Book("", "", {})
+    assert book(read(tmp_path, "aliases: {}")) == RuleSource("", "", {})
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,9 @@ def test_other_rules_stand_in_place_of_those_that_are_written(tmp_path: Path) ->
     """What they leave out stays; findings have their name and lines."""
     read(tmp_path)
     other = load(
-        tmp_path / "gateway.yaml", {}, rules=Rules("mine", "choices:\n- {name: x, tier: fast}")
+        tmp_path / "gateway.yaml",
+        {},
+        rules=CandidateRules("mine", "choices:\n- {name: x, tier: fast}"),
     )
     assert [one.name for one in other.config.choices] == ["x"]
     assert [one.name for one in other.config.guards] == ["one"]
@@ -105,7 +107,7 @@ def test_other_rules_stand_in_place_of_those_that_are_written(tmp_path: Path) ->
     assert other.mistake(("choices", 0), "").file == "mine"
     assert other.mistake(("guards", 0), "").file.endswith("rules.yaml")
     assert other.version != load(tmp_path / "gateway.yaml", {}).version
-    none = load(tmp_path / "gateway.yaml", {}, rules=Rules("mine", "choices:"))
+    none = load(tmp_path / "gateway.yaml", {}, rules=CandidateRules("mine", "choices:"))
     assert (none.config.choices, len(none.config.guards)) == ([], 1)
 
 
@@ -125,5 +127,5 @@ def test_other_rules_stand_in_place_of_those_that_are_written(tmp_path: Path) ->
 def test_wrong_rules_are_found_in_their_own_lines(tmp_path: Path, text: str, said: str) -> None:
     read(tmp_path)
     with pytest.raises(ConfigError) as caught:
-        load(tmp_path / "gateway.yaml", {}, rules=Rules("mine", text))
+        load(tmp_path / "gateway.yaml", {}, rules=CandidateRules("mine", text))
     assert str(caught.value).startswith(said)

@@ -9,9 +9,9 @@ from gateway.dialects import DIALECTS
 from gateway.runtime.build import STYLES, Site, site
 from gateway.settings import placeholder_keys as credentials_
 from gateway.settings import validate
-from gateway.settings.catalogue import Built, build
+from gateway.settings.catalogue import BuiltCatalogue, build
 from gateway.settings.errors import ConfigError
-from gateway.settings.loader import Source, load
+from gateway.settings.loader import ConfigSource, load
 from gateway.settings.unreachable import reach
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -46,7 +46,7 @@ def write(folder: Path, text: str, name: str = "c.yaml") -> Path:
     return file
 
 
-def loaded(folder: Path, text: str, environ: Mapping[str, str] = ON) -> Source:
+def loaded(folder: Path, text: str, environ: Mapping[str, str] = ON) -> ConfigSource:
     return load(write(folder, text), environ)
 
 
@@ -55,7 +55,7 @@ def built(
     text: str,
     environ: Mapping[str, str] = ON,
     prices: Mapping[tuple[str, str], Price] | None = None,
-) -> Built:
+) -> BuiltCatalogue:
     known = prices or {}
     return build(
         loaded(folder, text, environ), lambda provider, model: known.get((provider, model))
@@ -85,7 +85,7 @@ def warnings(
     return [str(item).replace(f"{folder}/", "") for item in found]
 
 
-def credentials(source: Source) -> list[str]:
+def credentials(source: ConfigSource) -> list[str]:
     """What is told of the credentials of a configuration."""
     return [str(item) for item in credentials_.warnings(source, frozenset())]
 

@@ -29,7 +29,7 @@ from gateway.runtime.reloader import Renewal
 from gateway.server.app import App
 from gateway.server.http1.protocol import Wire
 from gateway.settings.errors import ConfigError
-from gateway.settings.file_snapshot import Reads, whole
+from gateway.settings.file_snapshot import FileSnapshot, whole
 from gateway.telemetry import process
 from gateway.telemetry.log import Library, Log, stderr
 from gateway.telemetry.shared_metrics import Memory
@@ -160,7 +160,7 @@ def _renewal(session: Session, gateway: Callable[[], Gateway], count: int) -> Re
     It must be one that this gateway could have been started with.
     """
 
-    def read(reads: Reads) -> Site:
+    def read(reads: FileSnapshot) -> Site:
         site, running = session.again(reads), gateway()
         refused = refusals(site, running.keys, running.host)
         refused += apart(site.source, running.keys.known(), count, session.environ)

@@ -27,7 +27,7 @@ from gateway.server import shutdown
 from gateway.server.app import App
 from gateway.server.http1.protocol import Wire
 from gateway.server.shutdown import Steps
-from gateway.settings.schema.server import Server as Settings
+from gateway.settings.schema.server import ServerPart as Settings
 from gateway.telemetry import process
 from gateway.telemetry.log import Log
 

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, get_args
 from gateway.core.call import Key
 from gateway.core.conversation import Kind
 from gateway.routing.rules.patterns import everywhere, found, glob, unspaced
-from gateway.settings.schema.rules import LANGUAGES, GuardPart, Range, When
+from gateway.settings.schema.rules import LANGUAGES, GuardPart, RangePart, WhenPart
 
 _COUNTS = ("user_tokens", "prompt_tokens", "turns", "tools", "images", "files", "audio")
 _SHARES = ("code", "maths")
@@ -116,7 +116,7 @@ class Subsumption:
             "key": frozenset(key.name for key in keys or ()),
         }
 
-    def impossible(self, *whens: When, but: Iterable[When] = ()) -> bool:
+    def impossible(self, *whens: WhenPart, but: Iterable[WhenPart] = ()) -> bool:
         """Return True if no call matches all of `whens` and none of `but`."""
         cases: list[Case] = [{}]
         for when in whens:
@@ -126,11 +126,11 @@ class Subsumption:
             cases = [one for case, left in split for one in (left if len(left) < 2 else [case])]
         return not cases
 
-    def implies(self, when: When, other: When) -> bool:
+    def implies(self, when: WhenPart, other: WhenPart) -> bool:
         """Return True if the other matches whenever the first does."""
         return self.impossible(when, but=[other])
 
-    def _narrow(self, cases: list[Case], when: When, *, holds: bool = True) -> list[Case]:
+    def _narrow(self, cases: list[Case], when: WhenPart, *, holds: bool = True) -> list[Case]:
         """Return what is left of cases where a condition holds, or does not."""
         ways = [partial(self._part, name, part, holds) for name, part in when if part is not None]
         return _each(cases, ways) if holds else self._either(cases, ways)
@@ -152,7 +152,7 @@ class Subsumption:
     def _values(self, name: str, part: Any) -> tuple[str, Any, Any]:
         """Return a property, all values that it may have, and those that a condition allows."""
         domain = self._domains.get(name, _EITHER)
-        if isinstance(part, Range):
+        if isinstance(part, RangePart):
             ((first, last),) = domain.spans
             low = first if part.min is None else part.min
             high = last if part.max is None else part.max

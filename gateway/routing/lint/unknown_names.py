@@ -10,15 +10,15 @@ from gateway.routing.lint.subsumption import may_set
 from gateway.routing.rules.patterns import glob
 from gateway.settings import model_names
 from gateway.settings.errors import Mistake, Path, nearest
-from gateway.settings.loader import Source
+from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.root import Config
-from gateway.settings.schema.rules import When
+from gateway.settings.schema.rules import WhenPart
 
 _ALIKE = 0.8
 _WILD = re.compile(r"[*?\[]")
 
 
-def warnings(source: Source, keys: Sequence[Key] | None) -> Iterator[Mistake]:
+def warnings(source: ConfigSource, keys: Sequence[Key] | None) -> Iterator[Mistake]:
     """Names that no call can have; `keys` are all that may call, None where any may."""
     for rule, when in rules(source.config):
         for path, part in inside(rule, when):
@@ -30,7 +30,7 @@ def warnings(source: Source, keys: Sequence[Key] | None) -> Iterator[Mistake]:
     yield from _unread(source, keys or ())
 
 
-def _asked(source: Source, path: Path, when: When) -> Iterator[Mistake]:
+def _asked(source: ConfigSource, path: Path, when: WhenPart) -> Iterator[Mistake]:
     for name in when.asked or ():
         if _unlisted(source, name):
             continue
@@ -41,7 +41,7 @@ def _asked(source: Source, path: Path, when: When) -> Iterator[Mistake]:
             yield source.mistake((*path, "asked"), message, hint, warn=True)
 
 
-def _unlisted(source: Source, name: str) -> bool:
+def _unlisted(source: ConfigSource, name: str) -> bool:
     """Return True if a name, or some name that a pattern takes in, needs no lab to list it."""
     families = list(source.config.routing.families)
     begins, star, _ = name.partition("*")
@@ -52,7 +52,7 @@ def _unlisted(source: Source, name: str) -> bool:
     return any(one.startswith(begins) or begins.startswith(one) for one in known)
 
 
-def _clients(source: Source, path: Path, when: When) -> Iterator[Mistake]:
+def _clients(source: ConfigSource, path: Path, when: WhenPart) -> Iterator[Mistake]:
     for name in when.client or ():
         like = glob([name])
         if not like("") and not any(map(like, client_detection.NAMES)):
@@ -62,7 +62,9 @@ def _clients(source: Source, path: Path, when: When) -> Iterator[Mistake]:
             )
 
 
-def _keys(source: Source, path: Path, when: When, keys: Sequence[Key]) -> Iterator[Mistake]:
+def _keys(
+    source: ConfigSource, path: Path, when: WhenPart, keys: Sequence[Key]
+) -> Iterator[Mistake]:
     known = [key.name for key in keys]
     for name in when.key or ():
         if any(map(glob([name]), known)):
@@ -75,7 +77,9 @@ def _keys(source: Source, path: Path, when: When, keys: Sequence[Key]) -> Iterat
             yield source.mistake((*path, "key"), message, nearest(name, known), warn=True)
 
 
-def _tags(source: Source, path: Path, when: When, keys: Sequence[Key]) -> Iterator[Mistake]:
+def _tags(
+    source: ConfigSource, path: Path, when: WhenPart, keys: Sequence[Key]
+) -> Iterator[Mistake]:
     by_guards = {tag for guard in source.config.guards for tag in guard.tag or ()}
     for tag in when.tag or ():
         if tag not in by_guards and not any(may_set(key, tag) for key in keys):
@@ -84,7 +88,7 @@ def _tags(source: Source, path: Path, when: When, keys: Sequence[Key]) -> Iterat
             yield source.mistake((*path, "tag"), message, nearest(tag, by_guards | sent), warn=True)
 
 
-def _unread(source: Source, keys: Sequence[Key]) -> Iterator[Mistake]:
+def _unread(source: ConfigSource, keys: Sequence[Key]) -> Iterator[Mistake]:
     """Tags that a guard sets and nobody reads, where a rule reads one that is written alike.
 
     A tag that only the ledger reads is none of these.
@@ -103,7 +107,7 @@ def _unread(source: Source, keys: Sequence[Key]) -> Iterator[Mistake]:
                 yield source.mistake(("guards", at, "tag"), message, hint, warn=True)
 
 
-def rules(config: Config) -> Iterator[tuple[Path, When]]:
+def rules(config: Config) -> Iterator[tuple[Path, WhenPart]]:
     """Yield the conditions of all rules, each with its place."""
     for at, guard in enumerate(config.guards):
         yield ("guards", at, "when"), guard.when
@@ -111,7 +115,7 @@ def rules(config: Config) -> Iterator[tuple[Path, When]]:
         yield ("choices", at, "when"), choice.when
 
 
-def inside(path: Path, when: When) -> Iterator[tuple[Path, When]]:
+def inside(path: Path, when: WhenPart) -> Iterator[tuple[Path, WhenPart]]:
     """Yield a condition and all that stand inside it."""
     yield path, when
     for name, inner in (("any", when.any), ("all", when.all)):

@@ -12,8 +12,8 @@ from gateway.routing.lint.subsumption import Subsumption
 from gateway.routing.lint.unknown_names import inside, rules
 from gateway.settings.errors import Mistake, Path, written
 from gateway.settings.lifecycle_warnings import targets
-from gateway.settings.loader import Source
-from gateway.settings.schema.rules import ChoicePart, GuardPart, Range, When
+from gateway.settings.loader import ConfigSource
+from gateway.settings.schema.rules import ChoicePart, GuardPart, RangePart, WhenPart
 
 _INSIDE = 3
 """Of a path to a condition: guards or choices, a number, when."""
@@ -21,7 +21,7 @@ _LATER = {"keywords": 1, "tool_names": 1, "tag": 1, "all": 2, "any": 3, "not_": 
 """A finding names what excludes another condition first, as a range of tokens before a keyword."""
 
 
-def errors(source: Source, dialects: Collection[str]) -> list[Mistake]:
+def errors(source: ConfigSource, dialects: Collection[str]) -> list[Mistake]:
     """Return the rules whose own conditions contradict each other."""
     plain = Subsumption(dialects)
     found: list[Mistake] = []
@@ -32,7 +32,7 @@ def errors(source: Source, dialects: Collection[str]) -> list[Mistake]:
 
 
 def warnings(
-    source: Source, dialects: Collection[str], keys: Sequence[Key] | None = None
+    source: ConfigSource, dialects: Collection[str], keys: Sequence[Key] | None = None
 ) -> list[Mistake]:
     """Return what of guards and choices is in vain; `keys` are all that may call, None: any may."""
     audit = _Audit(source, dialects, keys)
@@ -44,7 +44,7 @@ def warnings(
 
 class _Audit:
     def __init__(
-        self, source: Source, dialects: Collection[str], keys: Sequence[Key] | None
+        self, source: ConfigSource, dialects: Collection[str], keys: Sequence[Key] | None
     ) -> None:
         self._source = source
         self._keys = keys
@@ -116,7 +116,7 @@ class _Audit:
             message = f"no call goes to {choice.lab}: {names} does not let one that matches."
             yield self._warn((*here, "lab"), message)
 
-    def _unserved(self, here: Path, model: str, when: When) -> Iterator[Mistake]:
+    def _unserved(self, here: Path, model: str, when: WhenPart) -> Iterator[Mistake]:
         places = {
             (lab, tier)
             for _, lab, tier, provider, target in targets(self._source)
@@ -127,7 +127,7 @@ class _Audit:
             message = f"no call gets {model}: {min(names)} does not let one that matches."
             yield self._warn((*here, "model"), message)
 
-    def _bounded(self, tier: Tier, when: When) -> str:
+    def _bounded(self, tier: Tier, when: WhenPart) -> str:
         """Return the guards that keep all these calls from a tier; empty where they do not."""
         names = self._against(when, lambda g: g.max_tier is not None and _above(tier, g.max_tier))
         # A bound from above that is just this tier stands before all from below.
@@ -137,17 +137,17 @@ class _Audit:
             )
         return names
 
-    def _denied(self, lab: str, when: When) -> str:
+    def _denied(self, lab: str, when: WhenPart) -> str:
         def denies(guard: GuardPart) -> bool:
             return lab in (guard.deny or ()) or (guard.allow is not None and lab not in guard.allow)
 
         return self._against(when, denies)
 
-    def _against(self, when: When, does: Callable[[GuardPart], bool]) -> str:
+    def _against(self, when: WhenPart, does: Callable[[GuardPart], bool]) -> str:
         """Return the guards that do something, and of which one matches whenever `when` does."""
         return self._cover(when, [guard for guard in self._guards if does(guard)])
 
-    def _cover(self, when: When, rules: Sequence[GuardPart | ChoicePart]) -> str:
+    def _cover(self, when: WhenPart, rules: Sequence[GuardPart | ChoicePart]) -> str:
         """Return the names of few rules of which one matches whenever `when` does."""
         alone = (rule for rule in rules if self._settled.implies(when, rule.when))
         if (first := next(alone, None)) is not None:
@@ -174,7 +174,9 @@ class _Audit:
         return self._source.mistake(path, message, warn=True)
 
 
-def _contradiction(source: Source, plain: Subsumption, path: Path, when: When) -> Iterator[Mistake]:
+def _contradiction(
+    source: ConfigSource, plain: Subsumption, path: Path, when: WhenPart
+) -> Iterator[Mistake]:
     """Yield what of a rule cannot hold, alone or together with what."""
     items = [*_items(path, when)]
     alone = [place for place, item in items if plain.impossible(item)]
@@ -192,7 +194,7 @@ def _contradiction(source: Source, plain: Subsumption, path: Path, when: When) -
     yield source.mistake(path, "these conditions cannot all hold: the rule never matches.")
 
 
-def _items(path: Path, when: When) -> Iterator[tuple[Path, When]]:
+def _items(path: Path, when: WhenPart) -> Iterator[tuple[Path, WhenPart]]:
     """Yield what must hold together, each with its place; groups of `all` are taken apart."""
     parts = [(name, part) for name, part in when if part is not None]
     for name, part in sorted(parts, key=lambda one: _LATER.get(one[0], 0)):
@@ -200,7 +202,7 @@ def _items(path: Path, when: When) -> Iterator[tuple[Path, When]]:
             for at, one in enumerate(part):
                 yield from _items((*path, "all", at), one)
         else:
-            yield (*path, name.rstrip("_")), When().model_copy(update={name: part})
+            yield (*path, name.rstrip("_")), WhenPart().model_copy(update={name: part})
 
 
 def _rule(item: Mistake) -> str:
@@ -208,10 +210,10 @@ def _rule(item: Mistake) -> str:
     return item.path.partition(".")[0]
 
 
-def _void(when: When) -> bool:
+def _void(when: WhenPart) -> bool:
     """Return True if a range in it ends before it begins, which is an error by itself."""
     return any(
-        isinstance(value, Range)
+        isinstance(value, RangePart)
         and value.min is not None
         and value.max is not None
         and value.min > value.max

@@ -17,7 +17,7 @@ from gateway.routing.rules.conditions import compiled
 from gateway.routing.rules.context import Test, View
 from gateway.routing.rules.pattern import Patterns
 from gateway.routing.rules.patterns import Path, Pool
-from gateway.settings.schema.rules import ChoicePart, GuardPart, When
+from gateway.settings.schema.rules import ChoicePart, GuardPart, WhenPart
 
 
 class Guard(msgspec.Struct, frozen=True):
@@ -103,7 +103,7 @@ def _test(part: GuardPart | ChoicePart, path: Path, patterns: Pool) -> Test:
     return noted
 
 
-def _reads(when: When) -> bool:
+def _reads(when: WhenPart) -> bool:
     """Whether a condition reads the text itself: an expression may."""
     inner = [*(when.any or ()), *(when.all or ()), *([when.not_] if when.not_ else [])]
     return (when.cel is not None and "text" in when.cel) or any(map(_reads, inner))

@@ -8,11 +8,11 @@ from operator import attrgetter
 
 from gateway.routing.rules.context import Test, View
 from gateway.routing.rules.patterns import Path, Pool, glob, words
-from gateway.settings.schema.rules import Range, When
+from gateway.settings.schema.rules import RangePart, WhenPart
 from gateway.settings.schema.schedule import TimePart
 
 
-def compiled(when: When, path: Path, patterns: Pool, rule: str) -> Test:
+def compiled(when: WhenPart, path: Path, patterns: Pool, rule: str) -> Test:
     """Whether a condition holds. What cannot be compiled is told to `patterns`."""
     tests = list(_tests(when, path, patterns, rule))
     return tests[0] if len(tests) == 1 else _every(tests)
@@ -42,7 +42,7 @@ def _some(tests: Sequence[Test]) -> Test:
     return test
 
 
-def _tests(when: When, path: Path, patterns: Pool, rule: str) -> Iterable[Test]:
+def _tests(when: WhenPart, path: Path, patterns: Pool, rule: str) -> Iterable[Test]:
     """Cheap tests first: numbers, flags and names, then patterns, what words give away, groups."""
     yield from _numbers(when)
     yield from _flags(when)
@@ -81,11 +81,11 @@ _NUMBERS: tuple[tuple[str, Callable[[View], float]], ...] = (
 """In C, as far as they go: a condition is asked for every call."""
 
 
-def _numbers(when: When) -> Iterable[Test]:
+def _numbers(when: WhenPart) -> Iterable[Test]:
     for name, read in _NUMBERS:
-        limits: Range | None = getattr(when, name)
-        if name == "tools" and limits in (Range(min=1), Range(max=0)):
-            yield _offered(some=limits == Range(min=1))
+        limits: RangePart | None = getattr(when, name)
+        if name == "tools" and limits in (RangePart(min=1), RangePart(max=0)):
+            yield _offered(some=limits == RangePart(min=1))
         elif limits is not None:
             yield _between(limits, read)
 
@@ -95,7 +95,7 @@ def _offered(*, some: bool) -> Test:
     return lambda view: bool(view.call.prompt.tools) is some
 
 
-def _read(when: When) -> Iterable[Test]:
+def _read(when: WhenPart) -> Iterable[Test]:
     """What the words of the last user turn give away."""
     if when.language is not None:
         languages = frozenset(when.language)
@@ -106,13 +106,13 @@ def _read(when: When) -> Iterable[Test]:
         yield _between(when.maths, attrgetter("call.scan.maths"))
 
 
-def _between(limits: Range, read: Callable[[View], float]) -> Test:
+def _between(limits: RangePart, read: Callable[[View], float]) -> Test:
     low = -math.inf if limits.min is None else limits.min
     high = math.inf if limits.max is None else limits.max
     return lambda view: low <= read(view) <= high
 
 
-def _flags(when: When) -> Iterable[Test]:
+def _flags(when: WhenPart) -> Iterable[Test]:
     if (loop := when.tool_loop) is not None:
         yield lambda view: view.call.prompt.tool_loop is loop
     if (schema := when.json_schema) is not None:
@@ -121,7 +121,7 @@ def _flags(when: When) -> Iterable[Test]:
         yield lambda view: view.call.prompt.stream is stream
 
 
-def _names(when: When) -> Iterable[Test]:
+def _names(when: WhenPart) -> Iterable[Test]:
     if when.dialect is not None:
         dialects = frozenset(when.dialect)
         yield lambda view: view.call.dialect in dialects

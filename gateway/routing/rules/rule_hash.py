@@ -3,13 +3,13 @@
 import hashlib
 
 from gateway.core import jsonio
-from gateway.settings.schema.rules import Range, When
+from gateway.settings.schema.rules import RangePart, WhenPart
 from gateway.settings.schema.schedule import TimePart
 
 _GROUPS = ("any", "all", "not_")
 
 
-def digest(when: When) -> str:
+def digest(when: WhenPart) -> str:
     """The hash of a condition, 16 hexadecimal digits; the same hash is the same meaning.
 
     Neither the name of a rule nor its effect counts, nor the order of words, names and conditions,
@@ -18,13 +18,13 @@ def digest(when: When) -> str:
     return hashlib.blake2b(_every(when).encode(), digest_size=8).hexdigest()
 
 
-def _every(when: When) -> str:
+def _every(when: WhenPart) -> str:
     return _joined("all", _items(when))
 
 
-def _items(when: When) -> set[str]:
+def _items(when: WhenPart) -> set[str]:
     """What must hold together, each in its one form."""
-    found = {f"{name}={form}" for name in When.model_fields if (form := _form(when, name))}
+    found = {f"{name}={form}" for name in WhenPart.model_fields if (form := _form(when, name))}
     for part in when.all or ():
         found |= _items(part)
     if when.any is not None:
@@ -40,15 +40,15 @@ def _joined(word: str, items: set[str]) -> str:
     return next(iter(items)) if len(items) == 1 else f"{word}({','.join(sorted(items))})"
 
 
-def _form(when: When, name: str) -> str:
+def _form(when: WhenPart, name: str) -> str:
     value: object = getattr(when, name)
-    if name in _GROUPS or value is None or value == Range():
+    if name in _GROUPS or value is None or value == RangePart():
         return ""
     if name == "keywords":
         value = [" ".join(word.split()) for word in when.keywords or ()]
     if isinstance(value, list):
         value = sorted(set(value))
-    elif isinstance(value, Range):
+    elif isinstance(value, RangePart):
         value = [value.min, value.max]
     elif isinstance(value, TimePart):
         value = [*sorted(set(value.spans)), value.zone]

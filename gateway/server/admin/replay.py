@@ -20,7 +20,7 @@ from gateway.ledger.file_lock import held
 from gateway.runtime.composition import Gateway
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake, Path, written
-from gateway.settings.loader import RULES, Source
+from gateway.settings.loader import RULES, ConfigSource
 
 MODULE = "gateway.cli.replay_worker"
 NAME = "edited rules"
@@ -95,7 +95,7 @@ class Rehearsal:
         return out
 
 
-def strange(text: str, source: Source) -> list[Mistake]:
+def strange(text: str, source: ConfigSource) -> list[Mistake]:
     """What of a text would put in what the rules in force do not: variables, files of secrets."""
     known = {one for part in RULES for _, one in _texts(source.raw.get(part), ())}
     try:

@@ -23,7 +23,7 @@ from gateway.server.admin.worker_thread import Turn
 from gateway.server.admission import Entrance
 from gateway.settings import rule_source
 from gateway.settings.errors import Mistake
-from gateway.settings.loader import RULES, Source
+from gateway.settings.loader import RULES, ConfigSource
 
 _JSON = "application/json"
 _BYTES = 262_144
@@ -136,7 +136,7 @@ def _rules(gateway: Gateway, groups: list[Group]) -> dict[str, Json]:
 
 
 def _part(
-    source: Source, book: rule_source.Book, part: str, hits: dict[str, Group]
+    source: ConfigSource, book: rule_source.RuleSource, part: str, hits: dict[str, Group]
 ) -> list[dict[str, Json]]:
     config = source.config
     names = [one.name for one in (config.guards if part == "guards" else config.choices)]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from gateway.settings.errors import Mistake, Path
-from gateway.settings.loader import Source
+from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.root import (
     DatedPart,
     HoursPart,
@@ -29,7 +29,7 @@ def priced(
     return None
 
 
-def twice(source: Source) -> Iterator[Mistake]:
+def twice(source: ConfigSource) -> Iterator[Mistake]:
     """Service tiers that are written in two ways at once."""
     for name, model in source.config.models.items():
         if model.price is None:
@@ -45,7 +45,7 @@ def twice(source: Source) -> Iterator[Mistake]:
                 yield source.mistake((*path, "from"), "is of a `factor`, and there is none.")
 
 
-def lacking(source: Source) -> Iterator[Mistake]:
+def lacking(source: ConfigSource) -> Iterator[Mistake]:
     """Warnings of prices that lack a rate that every call needs."""
     for name, part in source.config.models.items():
         if part.price is None:

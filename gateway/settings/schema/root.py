@@ -19,7 +19,7 @@ from gateway.settings.schema.redis import RedisPart
 from gateway.settings.schema.routing import ExemplarPart, JudgePart, MostPart, Share
 from gateway.settings.schema.rules import ChoicePart, GuardPart
 from gateway.settings.schema.schedule import WEEKDAYS, Hours, Weekday
-from gateway.settings.schema.server import Server
+from gateway.settings.schema.server import ServerPart
 from gateway.settings.schema.timers import Kind, Patience, TimersPart
 
 
@@ -68,7 +68,7 @@ class Part(BaseModel):
     model_config = STRICT
 
 
-class Default(Part):
+class DefaultPart(Part):
     """Where a call goes that names neither lab nor tier and that nothing else decides."""
 
     lab: str | None = None
@@ -84,7 +84,7 @@ class SeatsPart(Part):
     """Probability that a tier does not suffice from which on a conversation goes up."""
 
 
-class Routing(Part):
+class RoutingPart(Part):
     """How decisions are made beyond the rules."""
 
     classifier: Classifier = "learned"
@@ -116,7 +116,7 @@ class Routing(Part):
     """Share of calls that it decides too."""
 
 
-class Retry(Part):
+class RetryPart(Part):
     """Bounds of the waits for a provider, and when another target takes over."""
 
     preferred_wait: Span = 3.0
@@ -138,7 +138,7 @@ class NearPart(Part):
     """What a call waits at most."""
 
 
-class Cache(Part):
+class CachePart(Part):
     """Stored answers. `ttl: 0s` turns it off; REDIS_URL moves it to Redis."""
 
     default: CacheMode = "deterministic"
@@ -153,14 +153,14 @@ class Cache(Part):
     """Answers of near questions; off where unset."""
 
 
-class Responses(Part):
-    """Answers that a later request of the Responses API may go on from."""
+class ResponsesPart(Part):
+    """Answers that a later request of the ResponsesPart API may go on from."""
 
     ttl: Span = 86400.0
     """How long they are kept for labs that keep none themselves; `0s` keeps none."""
 
 
-class Media(Part):
+class MediaPart(Part):
     """What is done where a target takes images and files as data, and a request has their URLs."""
 
     fetch: Literal["off", "on"] = "off"
@@ -177,7 +177,7 @@ class Media(Part):
     """What it may be, by its first bytes."""
 
 
-class Ledger(Part):
+class LedgerPart(Part):
     """Where the record of calls and their cost is written."""
 
     journal: str = "ledger"
@@ -201,7 +201,7 @@ class Ledger(Part):
     """Regular expressions (RE2) of what is struck out of kept text, beside keys and the like."""
 
 
-class Metrics(Part):
+class MetricsPart(Part):
     """Figures for Prometheus at /metrics."""
 
     keys: bool = False
@@ -214,7 +214,7 @@ class Metrics(Part):
     """Answer without a key, also where keys exist and others reach the gateway."""
 
 
-class Traces(Part):
+class TracesPart(Part):
     """Spans by OpenTelemetry's conventions for generative models; off where unset."""
 
     endpoint: str = ""
@@ -224,7 +224,7 @@ class Traces(Part):
     """Share of calls."""
 
 
-class Log(Part):
+class LogPart(Part):
     """What the log on standard error says of calls."""
 
     calls: Literal["off", "failed", "all"] = "failed"
@@ -254,9 +254,9 @@ class ProviderPart(Part):
     media: Literal["url", "data"] = "url"
     """`data`: it takes images and files as data alone, in none of its dialects by URL."""
     counts_tokens: bool = False
-    """Its Responses API counts tokens, at `/input_tokens` below its door."""
+    """Its ResponsesPart API counts tokens, at `/input_tokens` below its door."""
     keeps_responses: bool = False
-    """Its Responses API keeps answers, and takes `previous_response_id`."""
+    """Its ResponsesPart API keeps answers, and takes `previous_response_id`."""
     prompt_cache: Span = 300.0
     """How long its prompt cache keeps a prompt that is not used."""
     timeouts: TimersPart = TimersPart()
@@ -415,21 +415,21 @@ class Config(Part):
 
     version: Literal[1]
     include: list[str] = []
-    server: Server = Server()
-    default: Default = Default()
+    server: ServerPart = ServerPart()
+    default: DefaultPart = DefaultPart()
     aliases: dict[str, str] = {}
-    routing: Routing = Routing()
-    cache: Cache = Cache()
+    routing: RoutingPart = RoutingPart()
+    cache: CachePart = CachePart()
     timeouts: dict[Kind, TimersPart] = {}
     """By tier; those of a provider stand before them."""
-    retry: Retry = Retry()
-    responses: Responses = Responses()
-    media: Media = Media()
-    ledger: Ledger = Ledger()
-    metrics: Metrics = Metrics()
+    retry: RetryPart = RetryPart()
+    responses: ResponsesPart = ResponsesPart()
+    media: MediaPart = MediaPart()
+    ledger: LedgerPart = LedgerPart()
+    metrics: MetricsPart = MetricsPart()
     redis: RedisPart = RedisPart()
-    traces: Traces = Traces()
-    log: Log = Log()
+    traces: TracesPart = TracesPart()
+    log: LogPart = LogPart()
     keys: str = "open"
     """`open`, or a file of hashed keys."""
     limits: list[LimitPart] = []

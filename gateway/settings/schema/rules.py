@@ -30,7 +30,7 @@ def _count(value: object) -> object:
         raise ValueError("must be true, false or a range, as {min: 3}") from None
 
 
-class Range(BaseModel):
+class RangePart(BaseModel):
     """From `min` to `max`, both included."""
 
     model_config = STRICT
@@ -39,29 +39,29 @@ class Range(BaseModel):
     max: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
-type Count = Annotated[Range, BeforeValidator(_count)]
+type Count = Annotated[RangePart, BeforeValidator(_count)]
 """How many there are; `true` is one at least, `false` is none."""
 type Languages = Annotated[list[Language], BeforeValidator(many), Field(min_length=1)]
 type Kinds = Annotated[list[Kind], BeforeValidator(many), Field(min_length=1)]
 
 
-class When(BaseModel):
+class WhenPart(BaseModel):
     """Conditions; all that are written must hold."""
 
     model_config = STRICT
 
-    any: Annotated[list["When"], Field(min_length=1)] | None = None
-    all: Annotated[list["When"], Field(min_length=1)] | None = None
-    not_: Annotated["When | None", Field(alias="not")] = None
+    any: Annotated[list["WhenPart"], Field(min_length=1)] | None = None
+    all: Annotated[list["WhenPart"], Field(min_length=1)] | None = None
+    not_: Annotated["WhenPart | None", Field(alias="not")] = None
     keywords: Some | None = None
     """One of these words stands in the last user turn, whole and in any case."""
     matches: str | None = None
     """A regular expression (RE2) that the last user turn contains, in any case."""
-    user_tokens: Range | None = None
-    prompt_tokens: Range | None = None
-    turns: Range | None = None
-    code: Range | None = None
-    maths: Range | None = None
+    user_tokens: RangePart | None = None
+    prompt_tokens: RangePart | None = None
+    turns: RangePart | None = None
+    code: RangePart | None = None
+    maths: RangePart | None = None
     language: Languages | None = None
     """Of the last user turn."""
     tools: Count | None = None
@@ -96,7 +96,7 @@ class GuardPart(BaseModel):
     model_config = STRICT
 
     name: str
-    when: When = When()
+    when: WhenPart = WhenPart()
     min_tier: Tier | None = None
     max_tier: Tier | None = None
     allow: Words | None = None
@@ -120,7 +120,7 @@ class ChoicePart(BaseModel):
     model_config = STRICT
 
     name: str
-    when: When = When()
+    when: WhenPart = WhenPart()
     tier: Tier | None = None
     lab: str | None = None
     model: str | None = None

@@ -76,7 +76,7 @@ class WaitPart(BaseModel):
     """A client that takes nothing of its answer."""
 
 
-class Server(BaseModel):
+class ServerPart(BaseModel):
     """Where the gateway listens, and how much it takes in."""
 
     model_config = STRICT

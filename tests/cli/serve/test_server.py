@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 
 from gateway.cli.serve.server import Server
-from gateway.settings.schema.server import Server as Settings
+from gateway.settings.schema.server import ServerPart as Settings
 
 
 class Echo(asyncio.Protocol):

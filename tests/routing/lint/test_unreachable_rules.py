@@ -11,7 +11,7 @@ from gateway.dialects import DIALECTS
 from gateway.routing.lint import unreachable_rules
 from gateway.runtime.build import site
 from gateway.settings.errors import ConfigError, Mistake
-from gateway.settings.loader import Source, load
+from gateway.settings.loader import ConfigSource, load
 from gateway.settings.schema.root import Config
 from tests.routing.world import Json
 from tests.settings import world as written
@@ -23,7 +23,7 @@ LABS: Json = {
 }  # fmt: skip
 
 
-def source(guards: Sequence[Json], choices: Sequence[Json], **more: Any) -> Source:
+def source(guards: Sequence[Json], choices: Sequence[Json], **more: Any) -> ConfigSource:
     """A configuration of these rules; a name is given to those that have none."""
     config = Config.model_validate(
         {
@@ -34,7 +34,7 @@ def source(guards: Sequence[Json], choices: Sequence[Json], **more: Any) -> Sour
             **more,
         }
     )
-    return Source(Path("c.yaml"), {}, {}, config, "v")
+    return ConfigSource(Path("c.yaml"), {}, {}, config, "v")
 
 
 def told(found: Sequence[Mistake]) -> list[str]:

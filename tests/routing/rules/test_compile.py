@@ -15,7 +15,7 @@ from gateway.routing.rules.context import View
 from gateway.routing.rules.guards import bound
 from gateway.routing.rules.pattern import Patterns
 from gateway.routing.rules.patterns import RuleError
-from gateway.settings.schema.rules import ChoicePart, When
+from gateway.settings.schema.rules import ChoicePart, WhenPart
 from tests.routing import world
 from tests.routing.world import Json
 
@@ -339,7 +339,8 @@ def test_a_row_has_the_digests_of_the_patterns_of_its_text_in_their_order(
 
 def test_a_text_is_searched_once_for_all_rules_and_only_when_a_rule_asks() -> None:
     parts = [
-        ChoicePart(name=f"r{n}", when=When(keywords=[f"word{n}"]), tier="fast") for n in range(50)
+        ChoicePart(name=f"r{n}", when=WhenPart(keywords=[f"word{n}"]), tier="fast")
+        for n in range(50)
     ]
     made = compile_rules([], parts)
     counting = _Counting()
@@ -350,7 +351,7 @@ def test_a_text_is_searched_once_for_all_rules_and_only_when_a_rule_asks() -> No
 
 
 def test_cheap_conditions_are_asked_before_patterns() -> None:
-    when = When(keywords=["a"], tools=True)
+    when = WhenPart(keywords=["a"], tools=True)
     made = compile_rules([], [ChoicePart(name="r", when=when, tier="fast")])
     counting = _Counting()
     assert not made.choices[0].test(View(world.call("a"), counted(counting)))

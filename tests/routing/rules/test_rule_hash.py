@@ -3,13 +3,13 @@
 import pytest
 
 from gateway.routing.rules.rule_hash import digest
-from gateway.settings.schema.rules import When
+from gateway.settings.schema.rules import WhenPart
 from tests.routing import world
 from tests.routing.world import Json
 
 
 def of(when: Json) -> str:
-    return digest(When.model_validate(when))
+    return digest(WhenPart.model_validate(when))
 
 
 A: Json = {"keywords": ["prove", "derive"]}

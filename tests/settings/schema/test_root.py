@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.schema.root import Cache, Routing
-from gateway.settings.schema.rules import GuardPart, When
+from gateway.settings.schema.root import CachePart, RoutingPart
+from gateway.settings.schema.rules import GuardPart, WhenPart
 from gateway.settings.schema.schedule import TimePart
-from gateway.settings.schema.server import Server
+from gateway.settings.schema.server import ServerPart
 from gateway.settings.schema.timers import TimersPart
 from tests.settings import world
 
@@ -26,7 +26,7 @@ from tests.settings import world
     ],
 )
 def test_sizes_are_bytes(written: object, size: int) -> None:
-    assert Server.model_validate({"max_body": written}).max_body == size
+    assert ServerPart.model_validate({"max_body": written}).max_body == size
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_sizes_are_bytes(written: object, size: int) -> None:
     ],
 )
 def test_durations_are_seconds(written: object, seconds: float) -> None:
-    assert Cache.model_validate({"ttl": written}).ttl == seconds
+    assert CachePart.model_validate({"ttl": written}).ttl == seconds
     assert TimersPart.model_validate({"idle": written}).idle == seconds
 
 
@@ -52,7 +52,7 @@ def test_durations_are_seconds(written: object, seconds: float) -> None:
     ("written", "words"), [("a", ["a"]), (["a", " b "], ["a", "b"]), ("two words", ["two words"])]
 )
 def test_one_word_needs_no_list(written: object, words: list[str]) -> None:
-    assert When.model_validate({"keywords": written, "tag": written}).tag == words
+    assert WhenPart.model_validate({"keywords": written, "tag": written}).tag == words
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_one_word_needs_no_list(written: object, words: list[str]) -> None:
 )  # fmt: skip
 def test_what_becomes_of_an_answer_that_breaks_off(written: object, meant: str) -> None:
     """Holding back is what is meant where nothing more is said, here and in an environment."""
-    assert Routing.model_validate({"complete": written}).complete == meant
+    assert RoutingPart.model_validate({"complete": written}).complete == meant
     assert GuardPart.model_validate({"name": "g", "complete": written}).complete == meant
     with pytest.raises(ValueError, match="complete"):
-        Routing.model_validate({"complete": 1})
+        RoutingPart.model_validate({"complete": 1})
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_count_is_a_range_or_whether_there_are_any(
     written: object, low: float | None, high: float | None
 ) -> None:
     for name in ("tools", "images", "files", "audio"):
-        found = getattr(When.model_validate({name: written}), name)
+        found = getattr(WhenPart.model_validate({name: written}), name)
         assert (found.min, found.max) == (low, high)
 
 
