@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from functools import lru_cache
 
-from gateway.state import Store
+from gateway.state import StateStore
 
 SEAL = 16
 """Bytes of a seal."""
@@ -20,7 +20,7 @@ MOST = 8_000_000
 class Sealed:
     """Bytes of one kind. Never raises for what a store holds: what was not sealed here is none."""
 
-    def __init__(self, store: Store, *, secret: bytes, kind: str) -> None:
+    def __init__(self, store: StateStore, *, secret: bytes, kind: str) -> None:
         self._store = store
         self._kind = kind = f"{kind}:"
         self._start = hashlib.blake2b(key=secret, digest_size=_NAME, person=_NAME_PERSON)

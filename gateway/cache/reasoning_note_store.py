@@ -10,7 +10,7 @@ from gateway.core.call import Key
 from gateway.core.jsonio import Json
 from gateway.dialects.openai_chat import replay
 from gateway.dialects.tool_reasoning import ReasoningNote
-from gateway.state import Store
+from gateway.state import StateStore
 
 TTL = 3600.0
 """Seconds: a tool loop is a matter of minutes; a person may be asked in it."""
@@ -23,7 +23,7 @@ class Notes:
     A note that is lost loses reasoning, and no request.
     """
 
-    def __init__(self, store: Store, *, secret: bytes) -> None:
+    def __init__(self, store: StateStore, *, secret: bytes) -> None:
         self._sealed = Sealed(store, secret=secret, kind="note")
 
     async def find(self, key: Key, messages: list[dict[str, Json]]) -> Mapping[str, ReasoningNote]:

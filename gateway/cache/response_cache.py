@@ -13,7 +13,7 @@ from gateway.cache.policy import CachePolicy
 from gateway.core.call import Call, Key
 from gateway.core.jsonio import Members
 from gateway.core.target import Target
-from gateway.state import Store
+from gateway.state import StateStore
 
 MOST = 8_000_000
 """Bytes of the longest answer that is kept."""
@@ -53,7 +53,7 @@ class Exact:
 
     def __init__(
         self,
-        store: Store,
+        store: StateStore,
         *,
         secret: bytes,
         ttl: float,

@@ -28,7 +28,7 @@ from gateway.core.jsonio import Json
 from gateway.dialects import OPENAI_RESPONSES, RequestBody
 from gateway.dialects.openai_responses.said import refers
 from gateway.dialects.openai_responses.telling import answer_id
-from gateway.state import Store
+from gateway.state import StateStore
 
 PREVIOUS = "previous_response_id"
 _BOUND = (PREVIOUS, "conversation", "prompt")
@@ -75,7 +75,7 @@ _PACKED, _HELD = Packed(_Entry), Packed(Held)
 class Responses:
     """Answers by the key of a client and their id. Never raises for what a store holds."""
 
-    def __init__(self, store: Store, *, secret: bytes, ttl: float) -> None:
+    def __init__(self, store: StateStore, *, secret: bytes, ttl: float) -> None:
         """Keep answers for `ttl` seconds."""
         self._sealed = Sealed(store, secret=secret, kind="response")
         self._items = Sealed(store, secret=secret, kind="item")

@@ -9,7 +9,7 @@ from gateway.cache.codec import Sealed
 from gateway.cache.packed import Packed
 from gateway.core.call import Key
 from gateway.core.decision_context import Session
-from gateway.state import Store
+from gateway.state import StateStore
 
 MOST = 20_000
 """Conversations that one process remembers: 13 MB."""
@@ -66,7 +66,7 @@ class Here:
 class Shared:
     """Seats of all that share a store."""
 
-    def __init__(self, store: Store, *, secret: bytes) -> None:
+    def __init__(self, store: StateStore, *, secret: bytes) -> None:
         self._sealed = Sealed(store, secret=secret, kind="seat")
 
     async def find(self, key: Key, conversation: str) -> Session | None:

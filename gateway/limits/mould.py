@@ -10,7 +10,7 @@ from struct import Struct
 import msgspec
 
 from gateway.limits.counters import Form, Need, Owner
-from gateway.state.redis.scripts import Head
+from gateway.state.redis.scripts import ScriptHead
 
 _NUMBER = b"\xd3"
 """What stands before a whole number of eight bytes."""
@@ -26,7 +26,7 @@ class Mould:
 
     __slots__ = ("_pack", "_pieces", "head", "owner", "size")
 
-    def __init__(self, form: Form, owner: Owner, head: Head, keep: int, size: int) -> None:
+    def __init__(self, form: Form, owner: Owner, head: ScriptHead, keep: int, size: int) -> None:
         """Take what an owner counts of calls with ids of `size` bytes.
 
         `head` is what the request begins with, `keep` how long an ended hold is kept.

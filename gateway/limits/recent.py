@@ -9,10 +9,10 @@ import msgspec
 from gateway.limits.counters import Lost
 from gateway.routing.recent import TURNS, Recent
 from gateway.routing.tier_share import SIZE
-from gateway.state.redis.client import Away
+from gateway.state.redis.client import RedisAway
 from gateway.state.redis.connection import Reply
 from gateway.state.redis.script import Script
-from gateway.state.redis.scripts import Counters, key, tag_of
+from gateway.state.redis.scripts import ScriptRunner, key, tag_of
 
 _KEEP = 30 * 86_400
 """Seconds after which what nobody adds to is let go."""
@@ -35,7 +35,7 @@ class Pooled:
     Turns whose answer was lost may be counted twice.
     """
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: ScriptRunner) -> None:
         self._counters = counters
 
     async def add(self, tenant: str, name: str, counts: Sequence[int]) -> Recent:
@@ -45,7 +45,7 @@ class Pooled:
         cells = [part for cell, many in enumerate(counts) if many for part in (cell, many)]
         try:
             return _recent(await self._counters.on(_ADD, at, _encode((TURNS, _KEEP, SIZE, cells))))
-        except Away:
+        except RedisAway:
             raise Lost from None
 
 

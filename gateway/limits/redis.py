@@ -37,11 +37,11 @@ from gateway.limits.counters import (
     scopes,
 )
 from gateway.limits.mould import Mould
-from gateway.state.redis.client import Away, Sent
-from gateway.state.redis.connection import Failure, Reply
+from gateway.state.redis.client import RedisAway, Sent
+from gateway.state.redis.connection import RedisError, Reply
 from gateway.state.redis.health import DEADLINE
 from gateway.state.redis.script import Script
-from gateway.state.redis.scripts import Counters, head
+from gateway.state.redis.scripts import ScriptRunner, head
 
 MOST = 2**53
 """The largest number that a script knows exactly: 9 billion USD."""
@@ -62,7 +62,9 @@ _encode = msgspec.msgpack.Encoder().encode
 class Shared:
     """A Meter in Redis or Valkey, single, Sentinel or Cluster."""
 
-    def __init__(self, counters: Counters, *, time: Literal["server", "caller"] = "server") -> None:
+    def __init__(
+        self, counters: ScriptRunner, *, time: Literal["server", "caller"] = "server"
+    ) -> None:
         """Over a connection that others may use too; `time` is whose clock counts."""
         self._counters = counters
         self._own = time == "caller"
@@ -78,8 +80,8 @@ class Shared:
         deadline: float = DEADLINE,
         time: Literal["server", "caller"] = "server",
     ) -> Self:
-        """Over a connection of its own, as of `Counters`. Raises ValueError for a wrong URL."""
-        return cls(Counters(url, note=note, clock=clock, deadline=deadline), time=time)
+        """Over a connection of its own, as of `ScriptRunner`. Raises ValueError for a wrong URL."""
+        return cls(ScriptRunner(url, note=note, clock=clock, deadline=deadline), time=time)
 
     def admit(self, ask: Ask, now: float) -> Coroutine[Any, Any, Answer]:
         """Take all needs or none."""
@@ -106,7 +108,7 @@ class Shared:
             return await self._take(ask, now, 0)
         try:
             replies = await self._counters.try_both(sent[0], sent[1])
-        except Away:
+        except RedisAway:
             raise Lost from None
         if replies == _PLAIN:
             return PASSED
@@ -200,7 +202,7 @@ class Shared:
             sent.append((made.name, made.slot, data))
         try:
             replies = await self._counters.try_both(sent[0], sent[1])
-        except Away:
+        except RedisAway:
             raise Lost from None
         return await self._joined(ask, needs, sent, replies)
 
@@ -216,7 +218,7 @@ class Shared:
             own = tuple([need for need in needs if need.all_tenants is all_tenants])
             only = msgspec.structs.replace(ask, needs=own, others=())
             found = reply
-            if isinstance(found, Failure):
+            if isinstance(found, RedisError):
                 owner = None if all_tenants else ask.tenant
                 found = await self._known(owner, data, found)
             answers.append(PASSED if found == 0 else _told(only, found))
@@ -257,9 +259,9 @@ class Shared:
             return await self._take(_asked(form, amounts, id, owner, life, now), now, 0)
         try:
             reply = await self._counters.try_(mould.head.name, mould.head.slot, data)
-        except Away:
+        except RedisAway:
             raise Lost from None
-        if type(reply) is Failure:
+        if type(reply) is RedisError:
             reply = await self._known(owner, data, reply)
         if reply == 0:
             return PASSED
@@ -278,23 +280,23 @@ class Shared:
         """Microseconds that scripts are told; 0 is Redis's own time."""
         return round(now * _MICRO) if self._own else 0
 
-    async def _known(self, owner: Owner, data: bytes, reply: Failure) -> Reply:
+    async def _known(self, owner: Owner, data: bytes, reply: RedisError) -> Reply:
         """What the script answers that failed, where it was not known there."""
         try:
             return await self._counters.known(_TAKE, owner, data, reply)
-        except Away:
+        except RedisAway:
             raise Lost from None
 
     async def _run(self, script: Script, owner: Owner, argument: bytes) -> Reply:
         try:
             return await self._counters.run(script, owner, argument)
-        except Away:
+        except RedisAway:
             raise Lost from None
 
     async def _command(self, owner: Owner, command: bytes, name: bytes, *words: bytes) -> Reply:
         try:
             return await self._counters.command(owner, command, name, *words)
-        except Away:
+        except RedisAway:
             raise Lost from None
 
 

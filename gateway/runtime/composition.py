@@ -53,11 +53,10 @@ from gateway.settings import baseline
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import load
 from gateway.settings.schema.root import CachePart, MediaPart, ResponsesPart
-from gateway.state import Store as StateStore
-from gateway.state import secret
+from gateway.state import StateStore, secret
 from gateway.state.ended_sessions import EndedSessions
-from gateway.state.memory import Memory as Here
-from gateway.state.redis.store import Redis
+from gateway.state.memory import MemoryStore as Here
+from gateway.state.redis.store import RedisStore
 from gateway.telemetry import process
 from gateway.telemetry.log import Log, where
 from gateway.telemetry.metrics import Count, Gauge
@@ -135,7 +134,8 @@ class Gateway:
         self._owned.refresh()
         self.toll = Toll(config, self._meter, self.archive, self.keys, log, shares=self._workers)
         self._traffic = Traffic(
-            Pooled(self._state) if isinstance(self._state, Redis) else None, alert=self.toll.share
+            Pooled(self._state) if isinstance(self._state, RedisStore) else None,
+            alert=self.toll.share,
         )
         self._guard = guard
         self._jitter = random.Random().random  # noqa: S311 - spreads retries, guards nothing
@@ -430,7 +430,7 @@ class Gateway:
             return Here(most, clock=time.monotonic)
         part = self.site.source.config.redis
         with self._usable():
-            return Redis(
+            return RedisStore(
                 url,
                 note=lambda text: self.log("redis", text=text),
                 clock=time.monotonic,
@@ -440,17 +440,17 @@ class Gateway:
 
     def _sessions(self) -> EndedSessions:
         """Return what keeps sessions of the dashboard that were ended."""
-        shared = self._state if isinstance(self._state, Redis) else None
+        shared = self._state if isinstance(self._state, RedisStore) else None
         return EndedSessions(self.data / "sessions", shared, time.time)
 
     def _counter(self) -> Meter:
         state = self._state
-        return Shared(state) if isinstance(state, Redis) else Counted()
+        return Shared(state) if isinstance(state, RedisStore) else Counted()
 
     def _seated(self) -> Seats:
         """Where conversations sit: known to all that share a Redis, or to this process."""
         state = self._state
-        if isinstance(state, Redis):
+        if isinstance(state, RedisStore):
             return Common(state, secret=secret.derive(self._root, "seats"))
         return Remembered(clock=time.monotonic)
 
@@ -484,14 +484,14 @@ class Gateway:
             clock=time.time,
             sharing=part.scope,
             policy=CachePolicy(part.default, sampled=part.sampled),
-            sealed=isinstance(self._state, Redis),
+            sealed=isinstance(self._state, RedisStore),
             note=lambda text: self.log("cache", text=text),
         )
 
     def _placed(self) -> Places:
         """Where near questions are known: to all that share a Redis, or to this process."""
         here, state = Around(clock=time.monotonic), self._state
-        if not isinstance(state, Redis):
+        if not isinstance(state, RedisStore):
             return here
         return Everywhere(state, here, lambda text: self.log("near", text=f"the Redis {text}"))
 

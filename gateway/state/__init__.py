@@ -1,5 +1,5 @@
 """State beyond one call: a small protocol, kept in memory or in Redis."""
 
-from gateway.state.base import Store
+from gateway.state.base import StateStore
 
-__all__ = ["Store"]
+__all__ = ["StateStore"]

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 
-class Store(Protocol):
+class StateStore(Protocol):
     """Bytes by key, where losing them costs no request.
 
     On any failure `get` is None and `put` does nothing; neither raises. Keys are made of

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.state.base import Store
+from gateway.state.base import StateStore
 
 LASTS = 12 * 3_600
 """Seconds of a session."""
@@ -27,7 +27,7 @@ _MOST = 10_000
 class EndedSessions:
     """Keeps ended sessions. `shared` is a Redis of several machines; `clock` tells the epoch."""
 
-    def __init__(self, folder: Path, shared: Store | None, clock: Callable[[], float]) -> None:
+    def __init__(self, folder: Path, shared: StateStore | None, clock: Callable[[], float]) -> None:
         self._folder = folder
         self._shared = shared
         self._clock = clock

@@ -10,7 +10,7 @@ OVERHEAD = 256
 """
 
 
-class Memory:
+class MemoryStore:
     """A Store in one process. Nothing in it waits: safe between the awaits of one event loop."""
 
     def __init__(self, max_bytes: int, *, clock: Callable[[], float]) -> None:

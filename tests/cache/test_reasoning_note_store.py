@@ -6,7 +6,7 @@ from gateway.cache.codec import MOST, Sealed
 from gateway.cache.reasoning_note_store import TTL, Notes
 from gateway.core.call import Key
 from gateway.dialects.tool_reasoning import KeptReasoning, ReasoningNote, ToolCallReasoning
-from gateway.state.memory import Memory
+from gateway.state.memory import MemoryStore
 
 ONE, TWO = Key(name="one"), Key(name="two")
 NOTE = ReasoningNote(
@@ -27,7 +27,7 @@ LOOP = [
 class Clock:
     def __init__(self) -> None:
         self.now = 0.0
-        self.memory = Memory(20_000_000, clock=lambda: self.now)
+        self.memory = MemoryStore(20_000_000, clock=lambda: self.now)
 
     def notes(self, secret: bytes = b"s" * 32) -> Notes:
         return Notes(self.memory, secret=secret)

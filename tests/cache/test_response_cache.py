@@ -9,7 +9,7 @@ from gateway.cache.response_cache import MOST, Exact
 from gateway.core.call import OPEN, Call, Key
 from gateway.core.target import Provider, Target
 from gateway.dialects import OPENAI_CHAT
-from gateway.state.memory import Memory
+from gateway.state.memory import MemoryStore
 from tests.cache.recorded import DONE, TEXT, recording
 
 BODY = b'{"model":"auto","messages":[{"role":"user","content":"hi"}]}'
@@ -35,12 +35,12 @@ class Lost:
     async def close(self) -> None: ...
 
 
-def memory() -> Memory:
-    return Memory(64_000_000, clock=lambda: 0.0)
+def memory() -> MemoryStore:
+    return MemoryStore(64_000_000, clock=lambda: 0.0)
 
 
 def exact(
-    store: Memory | Lost | None = None,
+    store: MemoryStore | Lost | None = None,
     *,
     ttl: float = 3600.0,
     now: float = NOW,

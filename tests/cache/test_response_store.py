@@ -9,7 +9,7 @@ from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.errors import ProblemError
 from gateway.dialects import OPENAI_RESPONSES, RequestBody
-from gateway.state.memory import Memory
+from gateway.state.memory import MemoryStore
 
 type Json = dict[str, Any]
 
@@ -33,7 +33,7 @@ def answer(*output: Json, id: str = "r1", **more: Any) -> bytes:
 class Shelf:
     def __init__(self) -> None:
         self.now = 0.0
-        self.memory = Memory(20_000_000, clock=lambda: self.now)
+        self.memory = MemoryStore(20_000_000, clock=lambda: self.now)
         self.responses = Responses(self.memory, secret=b"s" * 32, ttl=60.0)
 
     async def keep(self, body: RequestBody, response: bytes, *, kept: bool = False) -> None:

@@ -6,7 +6,7 @@ from gateway.cache.packed import Packed
 from gateway.cache.session_store import Here, Shared
 from gateway.core.call import OPEN
 from gateway.core.decision_context import Session
-from gateway.state.memory import Memory
+from gateway.state.memory import MemoryStore
 
 SEAT = Session(lab="acme", tier="smart", target="acme/able-1")
 
@@ -38,7 +38,7 @@ async def test_they_are_forgotten_in_time() -> None:
 
 async def test_values_of_others_are_none() -> None:
     """Of another secret, changed, and of another name; nothing of a name is seen in the store."""
-    memory = Memory(1_000_000, clock=Clock())
+    memory = MemoryStore(1_000_000, clock=Clock())
     seats = Shared(memory, secret=b"s")
     seats.keep(OPEN, "my conversation", SEAT, 60)
     (name,) = memory._items

@@ -9,9 +9,9 @@ import pytest
 from gateway.cache.session_store import Here, Seats, Shared
 from gateway.core.call import Key
 from gateway.core.decision_context import Session
-from gateway.state import Store
-from gateway.state.memory import Memory
-from gateway.state.redis.store import Redis
+from gateway.state import StateStore
+from gateway.state.memory import MemoryStore
+from gateway.state.redis.store import RedisStore
 
 ONE, TWO = Key(name="one"), Key(name="two")
 SEAT = Session(
@@ -26,10 +26,10 @@ async def seats(request: pytest.FixtureRequest) -> AsyncIterator[Seats]:
     if request.param == "here":
         yield Here(clock=time.monotonic)
         return
-    store: Store = Memory(64_000_000, clock=time.monotonic)
+    store: StateStore = MemoryStore(64_000_000, clock=time.monotonic)
     if request.param == "redis":
         url = request.getfixturevalue("redis_url")
-        store = Redis(url, note=lambda _: None, clock=time.monotonic, deadline=10.0)
+        store = RedisStore(url, note=lambda _: None, clock=time.monotonic, deadline=10.0)
     yield Shared(store, secret=b"s" * 32)
     await store.close()
 

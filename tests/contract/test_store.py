@@ -1,4 +1,4 @@
-"""What every Store promises, in memory and in a real Redis."""
+"""What every StateStore promises, in memory and in a real Redis."""
 
 import asyncio
 import random
@@ -8,22 +8,22 @@ from itertools import count
 
 import pytest
 
-from gateway.state import Store
-from gateway.state.memory import Memory
-from gateway.state.redis.store import Redis
+from gateway.state import StateStore
+from gateway.state.memory import MemoryStore
+from gateway.state.redis.store import RedisStore
 
 _RUN = count()
 
 
 @pytest.fixture(params=["memory", "redis"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[StateStore]:
     notes: list[str] = []
-    made: Store
+    made: StateStore
     if request.param == "memory":
-        made = Memory(64_000_000, clock=time.monotonic)
+        made = MemoryStore(64_000_000, clock=time.monotonic)
     else:
         url = request.getfixturevalue("redis_url")
-        made = Redis(url, note=notes.append, clock=time.monotonic, deadline=10.0)
+        made = RedisStore(url, note=notes.append, clock=time.monotonic, deadline=10.0)
     yield made
     await made.close()
     assert notes == []
@@ -35,7 +35,7 @@ def name() -> str:
     return f"contract:{next(_RUN)}"
 
 
-async def test_what_was_never_put_is_none(store: Store, name: str) -> None:
+async def test_what_was_never_put_is_none(store: StateStore, name: str) -> None:
     assert await store.get(name) is None
     assert store.alive
 
@@ -45,25 +45,25 @@ async def test_what_was_never_put_is_none(store: Store, name: str) -> None:
     [b"text", bytes(range(256)), b"$-1\r\n+OK\r\n", b"\xff" * 1_000_000],
     ids=["text", "every byte", "protocol", "long"],
 )
-async def test_bytes_come_back_as_they_were(store: Store, name: str, value: bytes) -> None:
+async def test_bytes_come_back_as_they_were(store: StateStore, name: str, value: bytes) -> None:
     await store.put(name, value, 60)
     assert await store.get(name) == value
 
 
-async def test_an_empty_value_is_none(store: Store, name: str) -> None:
+async def test_an_empty_value_is_none(store: StateStore, name: str) -> None:
     await store.put(name, b"before", 60)
     await store.put(name, b"", 60)
     assert await store.get(name) is None
     assert store.alive
 
 
-async def test_the_last_value_stands(store: Store, name: str) -> None:
+async def test_the_last_value_stands(store: StateStore, name: str) -> None:
     await store.put(name, b"first", 60)
     await store.put(name, b"second", 60)
     assert await store.get(name) == b"second"
 
 
-async def test_a_value_expires(store: Store, name: str) -> None:
+async def test_a_value_expires(store: StateStore, name: str) -> None:
     await store.put(name, b"short", 0.001)
     deadline = time.monotonic() + 5
     while await store.get(name) is not None:
@@ -71,14 +71,14 @@ async def test_a_value_expires(store: Store, name: str) -> None:
 
 
 @pytest.mark.parametrize("ttl", [0, -1])
-async def test_no_time_to_live_changes_nothing(store: Store, name: str, ttl: float) -> None:
+async def test_no_time_to_live_changes_nothing(store: StateStore, name: str, ttl: float) -> None:
     await store.put(name, b"before", 60)
     await store.put(name, b"after", ttl)
     assert await store.get(name) == b"before"
 
 
 @pytest.mark.parametrize("value", [b"value", b"x" * 100_000], ids=["short", "long"])
-async def test_what_is_posted_is_found(store: Store, name: str, value: bytes) -> None:
+async def test_what_is_posted_is_found(store: StateStore, name: str, value: bytes) -> None:
     """Nobody waits for it, be it the first that is asked of a store or not."""
     await store.drain()
     store.post(name, value, 60)
@@ -91,7 +91,7 @@ async def test_what_is_posted_is_found(store: Store, name: str, value: bytes) ->
     assert [await store.get(name), await store.get(f"{name}:more")] == [b"second", b"third"]
 
 
-async def test_many_at_once_each_get_their_own(store: Store, name: str) -> None:
+async def test_many_at_once_each_get_their_own(store: StateStore, name: str) -> None:
     keys = [f"{name}:{number}" for number in range(200)]
     await asyncio.gather(*(store.put(key, key.encode(), 60) for key in keys))
     found = await asyncio.gather(*(store.get(key) for key in keys))
@@ -99,7 +99,7 @@ async def test_many_at_once_each_get_their_own(store: Store, name: str) -> None:
 
 
 async def test_a_call_that_was_cancelled_leaves_no_answer_to_the_next(
-    store: Store, name: str
+    store: StateStore, name: str
 ) -> None:
     """SEC-CACHE 8: Clients leave at any moment; what they asked for must not reach somebody else."""
     chance = random.Random(5)
@@ -119,7 +119,7 @@ async def test_a_call_that_was_cancelled_leaves_no_answer_to_the_next(
     assert store.alive
 
 
-async def test_a_closed_store_is_lost(store: Store, name: str) -> None:
+async def test_a_closed_store_is_lost(store: StateStore, name: str) -> None:
     await store.put(name, b"value", 60)
     await store.close()
     store.post(name, b"other", 60)

@@ -34,7 +34,7 @@ from gateway.routing.recent import TURNS
 from gateway.runtime.build import Site, site
 from gateway.settings import yaml
 from gateway.settings.loader import load
-from gateway.state.redis.store import Redis
+from gateway.state.redis.store import RedisStore
 from tests.docs import pages
 from tests.docs.pages import ROOT
 
@@ -298,7 +298,7 @@ async def test_redis_lets_the_gateway_do_all_it_needs(base: int, redis_url: str)
             connection.sendall(f"ACL DELUSER tiergate\r\n{rule}\r\nQUIT\r\n".encode())
             while b"+OK" not in (heard := connection.recv(1024)):
                 assert heard, rule
-        store = Redis(
+        store = RedisStore(
             f"redis://tiergate:password@{place.netloc}/{base}",
             note=notes.append,
             clock=time.monotonic,

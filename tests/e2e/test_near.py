@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from gateway.core import jsonio
-from gateway.state.memory import Memory
+from gateway.state.memory import MemoryStore
 from tests.conftest import redis_program
 from tests.e2e.abroad import CHAT, DIALECTS, DOORS, GEMINI, MESSAGES, RESPONSES, answer, four
 from tests.e2e.child import Child, until
@@ -280,7 +280,7 @@ def test_an_answer_that_is_gone_is_asked_for_anew(world: World) -> None:
     """Dropped from the cache while its place was still known."""
     ask(world, ONE)
     state = world.gateway._state
-    assert isinstance(state, Memory)
+    assert isinstance(state, MemoryStore)
     state._items.clear()
     assert [ask(world, text) for text in (OTHER, THIRD)] == ["miss", "near"]
 

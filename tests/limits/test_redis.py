@@ -5,17 +5,17 @@ import pytest
 
 from gateway.limits.counters import BOTH, Ask, Form, Lost, Need, Over, Passed, Unseeded
 from gateway.limits.redis import Shared, _encode, _told
-from gateway.state.redis.client import Away, Sent
-from gateway.state.redis.connection import Failure, Reply
+from gateway.state.redis.client import RedisAway, Sent
+from gateway.state.redis.connection import RedisError, Reply
 from gateway.state.redis.script import Script
-from gateway.state.redis.scripts import Counters
+from gateway.state.redis.scripts import ScriptRunner
 
 NEED = Need(kind="usd", name="all", field="usd|total", limit=9, amount=1)
 LOWER = Need(kind="usd", name="all", field="usd|fast|total", limit=9, amount=1)
 ASK = Ask(id="c1", tenant="default", needs=(NEED,), expires=60.0, others=(("fast", (LOWER,)),))
 WIDE = msgspec.structs.replace(NEED, field="usd|wide|total", all_tenants=True)
 PAIR = Ask(id="c1", tenant="default", needs=(WIDE, NEED), expires=60.0)
-UNKNOWN = Failure("NOSCRIPT No matching script.")
+UNKNOWN = RedisError("NOSCRIPT No matching script.")
 
 
 def test_what_a_script_tells() -> None:
@@ -40,7 +40,7 @@ def test_another_answer_is_a_loss(reply: object) -> None:
         _told(ASK, reply)  # type: ignore[arg-type]  # what may come
 
 
-class Answers(Counters):
+class Answers(ScriptRunner):
     """Counters that answer what a test says, or are away."""
 
     def __init__(self, *replies: Reply) -> None:
@@ -57,7 +57,9 @@ class Answers(Counters):
     async def try_both(self, one: Sent, other: Sent) -> tuple[Reply, Reply]:
         return self._next(), self._next()
 
-    async def known(self, script: Script, owner: str | None, data: bytes, reply: Failure) -> Reply:
+    async def known(
+        self, script: Script, owner: str | None, data: bytes, reply: RedisError
+    ) -> Reply:
         return self._next()
 
     def tell_script(self, script: Script, owner: str | None, argument: bytes) -> None:
@@ -68,7 +70,7 @@ class Answers(Counters):
 
     def _next(self) -> Reply:
         if not self.replies:
-            raise Away
+            raise RedisAway
         return self.replies.pop(0)
 
 

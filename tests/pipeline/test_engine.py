@@ -24,7 +24,7 @@ from gateway.pipeline.engine import Engine
 from gateway.pipeline.response import Reply
 from gateway.runtime.build import site
 from gateway.settings.loader import load
-from gateway.state.memory import Memory
+from gateway.state.memory import MemoryStore
 from gateway.upstream.client import Client, Pools
 from gateway.upstream.failover import Upstream
 from gateway.upstream.provider_state import Known
@@ -77,7 +77,7 @@ class Stage:
         self.full: type[FinalRow | IntentRow] | None = None
         """The kind of row that the ledger does not take."""
         self.now = 100.0
-        self.memory = Memory(1_000_000, clock=lambda: self.now)
+        self.memory = MemoryStore(1_000_000, clock=lambda: self.now)
         cache = Exact(
             self.memory, secret=b"s", ttl=60, clock=lambda: self.now, policy=CachePolicy("on")
         )

@@ -21,8 +21,8 @@ from gateway.runtime.build import Site, data_folder, site, store_url
 from gateway.runtime.composition import Gateway
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import load
-from gateway.state.memory import Memory
-from gateway.state.redis.store import Redis
+from gateway.state.memory import MemoryStore
+from gateway.state.redis.store import RedisStore
 from gateway.telemetry.log import silent
 from tests.e2e.world import Change, config
 
@@ -119,7 +119,7 @@ async def test_where_state_is_kept(tmp_path: Path) -> None:
         gateway = await started(built, tmp_path, **environ)
         kinds.append(type(gateway._state))
         await gateway.stop()
-    assert kinds == [Memory, Redis, Redis]
+    assert kinds == [MemoryStore, RedisStore, RedisStore]
 
 
 async def test_what_a_crash_left_open_is_closed(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.call import Call, Key
 from gateway.core.target import Provider, Target
-from gateway.state.memory import Memory
+from gateway.state.memory import MemoryStore
 from tests.cache.test_response_cache import MADE, exact, key
 from tests.conftest import redis_program
 from tests.e2e.place import Place
@@ -124,7 +124,7 @@ def test_sec_cache_6_what_is_nearly_the_same_is_not_the_same() -> None:
     assert len(set(keys)) == len(keys) == 400
 
 
-class Seen(Memory):
+class Seen(MemoryStore):
     """A store that writes down what is asked of it."""
 
     def __init__(self) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from gateway.state import ended_sessions
-from gateway.state.base import Store
+from gateway.state.base import StateStore
 from gateway.state.ended_sessions import LASTS, EndedSessions
-from gateway.state.memory import Memory
+from gateway.state.memory import MemoryStore
 
 NAME, OTHER = "session-number-1", "session-number-2"
 
@@ -20,7 +20,7 @@ class Clock:
         return self.now
 
 
-class Lost(Memory):
+class Lost(MemoryStore):
     """A Redis that does not answer."""
 
     async def get(self, key: str) -> bytes | None:
@@ -32,7 +32,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def ended(folder: Path, clock: Clock, shared: Store | None = None) -> EndedSessions:
+def ended(folder: Path, clock: Clock, shared: StateStore | None = None) -> EndedSessions:
     return EndedSessions(folder / "sessions", shared, clock)
 
 
@@ -54,7 +54,7 @@ def test_what_was_ended_is_ended_for_all_that_share_the_folder(
 
 
 def test_what_was_ended_is_ended_for_all_that_share_a_redis(tmp_path: Path, clock: Clock) -> None:
-    redis = Memory(1_000_000, clock=clock)
+    redis = MemoryStore(1_000_000, clock=clock)
     one, two = ended(tmp_path / "1", clock, redis), ended(tmp_path / "2", clock, redis)
     asyncio.run(one.end(NAME))
     assert has(two, NAME, clock.now)
@@ -90,7 +90,7 @@ def test_whoever_ends_all_learns_that_other_machines_may_not_know(
 
 @pytest.mark.parametrize("value", [b"soon", b"nan", b"\xff"])
 def test_what_somebody_else_wrote_ends_nothing(tmp_path: Path, clock: Clock, value: bytes) -> None:
-    redis = Memory(1_000_000, clock=clock)
+    redis = MemoryStore(1_000_000, clock=clock)
     redis.post("session:all", value, 60.0)
     assert not has(ended(tmp_path, clock, redis), NAME, clock.now)
 

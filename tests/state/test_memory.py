@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.state.memory import OVERHEAD, Memory
+from gateway.state.memory import OVERHEAD, MemoryStore
 
 
 def at_once[T](call: Coroutine[Any, Any, T]) -> T:
@@ -23,7 +23,7 @@ def at_once[T](call: Coroutine[Any, Any, T]) -> T:
 
 
 def test_it_never_waits() -> None:
-    store = Memory(10_000, clock=lambda: 0.0)
+    store = MemoryStore(10_000, clock=lambda: 0.0)
     at_once(store.put("k", b"v", 1))
     assert at_once(store.get("k")) == b"v"
     at_once(store.close())
@@ -31,7 +31,7 @@ def test_it_never_waits() -> None:
 
 def test_a_value_lives_until_its_time() -> None:
     now = 100.0
-    store = Memory(10_000, clock=lambda: now)
+    store = MemoryStore(10_000, clock=lambda: now)
     at_once(store.put("k", b"v", 60))
     now = 159.9
     assert at_once(store.get("k")) == b"v"
@@ -41,7 +41,7 @@ def test_a_value_lives_until_its_time() -> None:
 
 
 def test_what_was_not_used_for_longest_goes_first() -> None:
-    store = Memory(3 * (OVERHEAD + 2), clock=lambda: 0.0)
+    store = MemoryStore(3 * (OVERHEAD + 2), clock=lambda: 0.0)
     for key in "abc":
         at_once(store.put(key, b"1", 60))
     at_once(store.get("a"))
@@ -51,7 +51,7 @@ def test_what_was_not_used_for_longest_goes_first() -> None:
 
 
 def test_what_never_fits_takes_nothing_from_others_and_hides_no_newer_value() -> None:
-    store = Memory(1000, clock=lambda: 0.0)
+    store = MemoryStore(1000, clock=lambda: 0.0)
     at_once(store.put("a", b"1", 60))
     at_once(store.put("b", b"old", 60))
     at_once(store.put("b", b"x" * 1000, 60))
@@ -61,7 +61,7 @@ def test_what_never_fits_takes_nothing_from_others_and_hides_no_newer_value() ->
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 900)), max_size=60))
 def test_its_size_is_the_sum_of_its_entries_and_within_bounds(puts: list[tuple[str, int]]) -> None:
-    store = Memory(2000, clock=lambda: 0.0)
+    store = MemoryStore(2000, clock=lambda: 0.0)
     for key, length in puts:
         at_once(store.put(key, bytes(length), 60))
         assert store.size <= 2000
@@ -72,11 +72,11 @@ def test_its_size_is_the_sum_of_its_entries_and_within_bounds(puts: list[tuple[s
 
 
 def test_the_overhead_covers_what_an_entry_really_takes() -> None:
-    async def fill(store: Memory) -> None:
+    async def fill(store: MemoryStore) -> None:
         for number in range(5000):
             await store.put(f"{number:048}", b"%100d" % number, 60)
 
-    store = Memory(100_000_000, clock=time.monotonic)
+    store = MemoryStore(100_000_000, clock=time.monotonic)
     gc.collect()
     tracemalloc.start()
     try:

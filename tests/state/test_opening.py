@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.state.redis.store import _LARGE, Redis
+from gateway.state.redis.store import _LARGE, RedisStore
 from tests.state.scripted import Answer, Scripted
 from tests.state.world import World, in_time, quiet
 
@@ -49,8 +49,8 @@ async def slow() -> AsyncIterator[Slow]:
     await made.server.down()
 
 
-def opened(world: World, url: str, connect: float) -> Redis:
-    return Redis(url, note=world.note, clock=lambda: world.now, connect=connect)
+def opened(world: World, url: str, connect: float) -> RedisStore:
+    return RedisStore(url, note=world.note, clock=lambda: world.now, connect=connect)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=["single", "sentinel", "cluster"])

@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from gateway.state.redis.health import DEADLINE
-from gateway.state.redis.store import Redis
+from gateway.state.redis.store import RedisStore
 
 _GRACE = 20
 """Turns of the loop that a call may take to end after its own timer."""
@@ -23,10 +23,10 @@ class World:
         self.notes.append(text)
         self.noted.set()
 
-    def store(self, url: str, deadline: float = DEADLINE) -> Redis:
-        return Redis(url, note=self.note, clock=lambda: self.now, deadline=deadline)
+    def store(self, url: str, deadline: float = DEADLINE) -> RedisStore:
+        return RedisStore(url, note=self.note, clock=lambda: self.now, deadline=deadline)
 
-    def patient(self, url: str) -> Redis:
+    def patient(self, url: str) -> RedisStore:
         """A store for tests in which nothing is slow but the machine."""
         return self.store(url, deadline=20.0)
 
@@ -56,7 +56,7 @@ async def in_time(call: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> bool:
     return ended
 
 
-async def quiet(store: Redis) -> bool:
+async def quiet(store: RedisStore) -> bool:
     """Whether it is alive once nothing goes on in the background."""
     await store.settle()
     return store.alive

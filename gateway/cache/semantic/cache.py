@@ -30,7 +30,7 @@ from gateway.core.call import Call
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects import RequestBody
-from gateway.state import Store
+from gateway.state import StateStore
 
 type Vector = Sequence[float]
 type Hits = list[tuple[str, float]]
@@ -118,7 +118,7 @@ class Near:
         exact: Exact,
         places: Places,
         embedder: Embedder,
-        store: Store,
+        store: StateStore,
         *,
         secret: bytes,
         ttl: float,

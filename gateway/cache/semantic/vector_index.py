@@ -6,9 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from gateway.cache.semantic.cache import Hits, Places, Vector
-from gateway.state.redis.client import Away
-from gateway.state.redis.connection import Failure, Reply, request
-from gateway.state.redis.store import PREFIX, Redis
+from gateway.state.redis.client import RedisAway
+from gateway.state.redis.connection import RedisError, Reply, request
+from gateway.state.redis.store import PREFIX, RedisStore
 from gateway.state.redis.topology import slot_of
 
 MOST = 32_000_000
@@ -101,7 +101,7 @@ class _Lacking(Exception):
 class Shared:
     """Places of all that share a Redis; where it knows no vector sets, of each process alone."""
 
-    def __init__(self, redis: Redis, otherwise: Places, note: Callable[[str], None]) -> None:
+    def __init__(self, redis: RedisStore, otherwise: Places, note: Callable[[str], None]) -> None:
         """`note` is told once where it has none."""
         self._redis = redis
         self._otherwise = otherwise
@@ -114,7 +114,7 @@ class Shared:
         try:
             size = await self._ask(b"VCARD", name)
             return size not in (0, None) and await self._ask(b"EXISTS", closed) == 0
-        except Away:
+        except RedisAway:
             return False
         except _Lacking:
             return await self._otherwise.any(group)
@@ -125,7 +125,7 @@ class Shared:
         words = (b"FP32", _packed(vector), b"WITHSCORES", b"COUNT", b"%d" % _FEW)
         try:
             return _hits(await self._ask(b"VSIM", name, *words))
-        except Away:
+        except RedisAway:
             return []
         except _Lacking:
             return await self._otherwise.nearest(group, vector)
@@ -140,7 +140,7 @@ class Shared:
             if not isinstance(many, int) or many < EACH:
                 await self._ask(b"VADD", at, b"FP32", _packed(vector), name.encode(), b"NOQUANT")
             await self._ask(b"PEXPIRE", at, _milliseconds(ttl))
-        except Away:
+        except RedisAway:
             return
         except _Lacking:
             await self._otherwise.add(group, name, vector, ttl)
@@ -149,7 +149,7 @@ class Shared:
         """Drop a name."""
         try:
             await self._ask(b"VREM", _names(group)[0], name.encode())
-        except Away:
+        except RedisAway:
             return
         except _Lacking:
             await self._otherwise.remove(group, name)
@@ -161,15 +161,15 @@ class Shared:
         try:
             await self._ask(b"SET", closed, b"1", b"PX", _milliseconds(ttl))
             await self._ask(b"DEL", name)
-        except Away:
+        except RedisAway:
             return
 
     async def _ask(self, command: bytes, name: bytes, *words: bytes) -> Reply:
-        """What a command on a key answers. Raises Away, _Lacking."""
+        """What a command on a key answers. Raises RedisAway, _Lacking."""
         if self._none and command.startswith(b"V"):
             raise _Lacking
         reply = await self._redis.try_(name, slot_of(name), request(command, name, *words))
-        if not isinstance(reply, Failure):
+        if not isinstance(reply, RedisError):
             return reply
         if not command.startswith(b"V") or not reply.text.startswith(_UNKNOWN):
             raise self._redis.refused(name, reply)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from gateway.state.redis.connection import Broken, Failure, Reply, request
-from gateway.state.redis.health import CONNECT, DEADLINE, PAUSE, Doubt
-from gateway.state.redis.topology import MOVES, Link, slot_of
+from gateway.state.redis.connection import BrokenConnection, RedisError, Reply, request
+from gateway.state.redis.health import CONNECT, DEADLINE, PAUSE, RedisHealth
+from gateway.state.redis.topology import MOVES, RedisTopology, slot_of
 from gateway.state.redis.url import read
 
 _AWAY = frozenset(("MASTERDOWN", "LOADING", "CLUSTERDOWN", "DENIED", "NOAUTH", *MOVES))
@@ -31,7 +31,7 @@ type Sent = tuple[bytes, int, bytes]
 """A key, its slot, and a request on it."""
 
 
-class Away(Exception):
+class RedisAway(Exception):
     """It does not answer, or refuses."""
 
 
@@ -40,7 +40,7 @@ class _Told:
 
     __slots__ = ("_data", "_key", "_server")
 
-    def __init__(self, server: "Server", key: bytes, data: bytes) -> None:
+    def __init__(self, server: "RedisClient", key: bytes, data: bytes) -> None:
         self._server = server
         self._key = key
         self._data = data
@@ -51,11 +51,11 @@ class _Told:
     def set_result(self, result: Reply, /) -> None:
         self._server.told(self._key, self._data, result)
 
-    def set_exception(self, exception: Broken, /) -> None:
+    def set_exception(self, exception: BrokenConnection, /) -> None:
         self._server.told(self._key, self._data, exception)
 
 
-class Server:
+class RedisClient:
     """A Redis. `note` is told each time that it is lost, found again, or refuses."""
 
     def __init__(
@@ -76,8 +76,8 @@ class Server:
         """
         address = read(url, verify=verify)
         self._deadline = deadline
-        self._link = Link(address, deadline, connect)
-        self._much = Link(address, deadline, connect)
+        self._link = RedisTopology(address, deadline, connect)
+        self._much = RedisTopology(address, deadline, connect)
         """For what is large; nothing is opened before it is used."""
         self._clock = clock
         self._renew_at = float("-inf")
@@ -86,7 +86,7 @@ class Server:
         """Requests under way whose answer nobody waits for."""
         self._drained: asyncio.Event | None = None
         steps = 1 if address.kind == "single" else 2  # finding the server is one
-        self._doubt = Doubt(
+        self._doubt = RedisHealth(
             address.where,
             look=self._look,
             why=why,
@@ -101,27 +101,27 @@ class Server:
         return not self._doubt.lost
 
     async def ask(self, key: bytes, data: bytes) -> Reply:
-        """What a request on a key answers. Raises Away."""
+        """What a request on a key answers. Raises RedisAway."""
         reply = await self.try_(key, slot_of(key), data)
-        if type(reply) is Failure:
+        if type(reply) is RedisError:
             raise self.refused(key, reply)
         return reply
 
     async def ask_much(self, key: bytes, data: bytes) -> Reply:
         """The same for what is large, over a connection of its own: nobody waits behind it.
 
-        One that takes too long says nothing of the server. Raises Away.
+        One that takes too long says nothing of the server. Raises RedisAway.
         """
         if self._doubt.lost:
             self._doubt.probe()
-            raise Away
+            raise RedisAway
         try:
             async with asyncio.timeout(self._deadline):
                 reply = await self._much.find(slot_of(key), data)
-        except (Broken, OSError, ValueError) as error:
+        except (BrokenConnection, OSError, ValueError) as error:
             self._much.part()
-            raise Away from error
-        if type(reply) is Failure:
+            raise RedisAway from error
+        if type(reply) is RedisError:
             raise self.refused(key, reply)
         return reply
 
@@ -141,26 +141,26 @@ class Server:
             await self._drained.wait()
         await self.settle()
 
-    def told(self, key: bytes, data: bytes, reply: Reply | Broken) -> None:
+    def told(self, key: bytes, data: bytes, reply: Reply | BrokenConnection) -> None:
         """What came of a request for whose answer nobody waits."""
         self._told -= 1
         if not self._told and self._drained is not None:
             self._drained.set()
             self._drained = None
-        if isinstance(reply, Broken):
+        if isinstance(reply, BrokenConnection):
             self._fail(key)
-        elif type(reply) is Failure:
+        elif type(reply) is RedisError:
             if self._link.moved(reply):
                 self._doubt.spawn(self._say(key, data))
             else:
                 self.refused(key, reply)
 
     async def _say(self, key: bytes, data: bytes) -> None:
-        with suppress(Away):
+        with suppress(RedisAway):
             await self.ask(key, data)
 
     def try_(self, key: bytes, slot: int, data: bytes) -> Coroutine[Any, Any, Reply]:
-        """Send a request on a key in a slot; what it answers, were it a failure. Raises Away."""
+        """Send a request on a key in a slot; return its answer, even an error. Raises RedisAway."""
         return self._answered(self._send(slot, data), key, slot, data)
 
     async def try_both(self, one: Sent, other: Sent) -> tuple[Reply, Reply]:
@@ -175,10 +175,10 @@ class Server:
             raise
 
     def _send(self, slot: int, data: bytes) -> asyncio.Future[Reply] | None:
-        """Send a request where its way is open; None where it is not. Raises Away."""
+        """Send a request where its way is open; None where it is not. Raises RedisAway."""
         if self._doubt.lost:
             self._doubt.probe()
-            raise Away
+            raise RedisAway
         return self._link.ask(slot, data)
 
     async def _answered(
@@ -193,22 +193,22 @@ class Server:
                     return await self._link.follow(slot, data, reply)
             async with asyncio.timeout(self._deadline):
                 return await self._link.find(slot, data)
-        except (Broken, OSError, ValueError) as error:  # TimeoutError is an OSError
+        except (BrokenConnection, OSError, ValueError) as error:  # TimeoutError is an OSError
             self._fail(key)
-            raise Away from error
+            raise RedisAway from error
 
-    def refused(self, key: bytes, reply: Failure) -> Away:
+    def refused(self, key: bytes, reply: RedisError) -> RedisAway:
         """Take a failure that was answered."""
         if reply.word in _AWAY or reply.text.startswith(_FULL):
             self._fail(key)
-            return Away()
+            return RedisAway()
         now = self._clock()
         if reply.word == "READONLY" and now >= self._renew_at:
             self._renew_at = now + PAUSE
             self._link.renew()  # a replica now, which can be read: a new one may be the primary
             self._much.renew()
         self._doubt.refused(reply.word)
-        return Away()
+        return RedisAway()
 
     async def close(self) -> None:
         """Close every connection; within a deadline and the time to open one."""
@@ -239,11 +239,11 @@ class Server:
 
 
 def _there(reply: Reply) -> None:
-    """Raises Broken where an answer says that this is not the server to ask."""
-    if isinstance(reply, Failure) and reply.text.startswith(_FULL):
-        raise Broken("no connection is left")
-    if isinstance(reply, Failure) and reply.word in _AWAY:
-        raise Broken(_SAID.get(reply.word, f"it answers {reply.word}"))
+    """Raises BrokenConnection where an answer says that this is not the server to ask."""
+    if isinstance(reply, RedisError) and reply.text.startswith(_FULL):
+        raise BrokenConnection("no connection is left")
+    if isinstance(reply, RedisError) and reply.word in _AWAY:
+        raise BrokenConnection(_SAID.get(reply.word, f"it answers {reply.word}"))
 
 
 def why(error: Exception) -> str:
@@ -254,4 +254,4 @@ def why(error: Exception) -> str:
         return "its name is not known"
     if isinstance(error, ssl.SSLError):
         return "no secure connection"
-    return str(error) if isinstance(error, Broken) else "no connection"
+    return str(error) if isinstance(error, BrokenConnection) else "no connection"

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-type Reply = int | bytes | list[Reply] | Failure | None
+type Reply = int | bytes | list[Reply] | RedisError | None
 
 _MOST = 64 * 1024 * 1024
 """Bytes of an answer that nothing of ours has."""
@@ -19,11 +19,11 @@ _STALL = 0.02
 _DEEP = 8
 
 
-class Broken(Exception):
+class BrokenConnection(Exception):
     """A connection that cannot be used; its text says why, and quotes nothing."""
 
 
-class Failure:
+class RedisError:
     """An answer that is an error."""
 
     __slots__ = ("text",)
@@ -37,7 +37,7 @@ class Failure:
         return self.text.partition(" ")[0]
 
 
-class Waiting(Protocol):
+class ReplyWaiter(Protocol):
     """Who is told an answer: a future, or who does not wait for it."""
 
     def done(self) -> bool:
@@ -48,12 +48,12 @@ class Waiting(Protocol):
         """The answer."""
         ...
 
-    def set_exception(self, exception: Broken, /) -> None:
+    def set_exception(self, exception: BrokenConnection, /) -> None:
         """There is none."""
         ...
 
 
-class Wire(asyncio.Protocol):
+class RedisConnection(asyncio.Protocol):
     """One connection, open until it is closed or `deadline` seconds pass without an answer."""
 
     def __init__(self, deadline: float) -> None:
@@ -61,7 +61,7 @@ class Wire(asyncio.Protocol):
         self.deadline = deadline
         """Seconds; it may be changed while nobody waits."""
         self._transport: asyncio.Transport | None = None
-        self._waiting: deque[tuple[Waiting, float]] = deque()
+        self._waiting: deque[tuple[ReplyWaiter, float]] = deque()
         self._parts: list[bytes] = []
         """Of an answer that is not whole yet."""
         self._have = self._want = 0
@@ -73,13 +73,13 @@ class Wire(asyncio.Protocol):
         """Writes so far: what is asked in one turn of the loop goes out as one."""
 
     def ask(self, data: bytes) -> asyncio.Future[Reply]:
-        """Send one request; the future is its answer, or Broken."""
+        """Send one request; the future is its answer, or BrokenConnection."""
         answer: asyncio.Future[Reply] = self.loop.create_future()
         if not self.tell(data, answer):
-            answer.set_exception(Broken("no connection"))
+            answer.set_exception(BrokenConnection("no connection"))
         return answer
 
-    def tell(self, data: bytes, answer: Waiting) -> bool:
+    def tell(self, data: bytes, answer: ReplyWaiter) -> bool:
         """Send one request, of which `answer` is told; False where that cannot be."""
         transport = self._transport
         if transport is None or not self.open or transport.is_closing():
@@ -118,7 +118,7 @@ class Wire(asyncio.Protocol):
         waiting, self._waiting = self._waiting, deque()  # who is told may close it, too
         for answer, _ in waiting:
             if not answer.done():
-                answer.set_exception(Broken(why))
+                answer.set_exception(BrokenConnection(why))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take requests from now on."""
@@ -233,7 +233,7 @@ def _line(line: bytes) -> Reply:
     if kind == 43:  # +
         return line[1:]
     if kind == 45:  # -
-        return Failure(line[1:].decode("utf-8", "replace"))
+        return RedisError(line[1:].decode("utf-8", "replace"))
     raise ValueError
 
 
@@ -249,7 +249,7 @@ def request(*words: bytes) -> bytes:
 
 
 def texts(reply: Reply) -> Sequence[Reply]:
-    """The items of an answer. Raises Broken where it has none."""
+    """The items of an answer. Raises BrokenConnection where it has none."""
     if not isinstance(reply, list):
-        raise Broken("what answers does not speak its protocol")
+        raise BrokenConnection("what answers does not speak its protocol")
     return reply

@@ -10,11 +10,11 @@ import msgspec
 
 from gateway.settings.errors import Mistake
 from gateway.state.redis import sync_client
-from gateway.state.redis.client import Away
+from gateway.state.redis.client import RedisAway
 from gateway.state.redis.script import Script
 from gateway.state.redis.scripts import keys
-from gateway.state.redis.store import Redis
-from gateway.state.redis.url import Address, checks_name, context, read
+from gateway.state.redis.store import RedisStore
+from gateway.state.redis.url import RedisAddress, checks_name, context, read
 
 _VECTORS = 8
 """The version of Redis that brought vector sets."""
@@ -30,7 +30,7 @@ _FORGET = b"\x93\x00\xa10\x91\xa6doctor"
 _FORMS = "Write redis+cluster://host:port,host:port in place of redis://host:port."
 
 
-class Advice(msgspec.Struct, frozen=True):
+class RedisAdvice(msgspec.Struct, frozen=True):
     """What was found of a Redis."""
 
     mistakes: list[Mistake]
@@ -60,7 +60,7 @@ def examine(
     deadline: float = 1.0,
     wall: Callable[[], float] = time.time,
     verify: bool = True,
-) -> Advice:
+) -> RedisAdvice:
     """Return the same, and whether it does all that a gateway asks: a value is put for a second.
 
     `wall` tells seconds since the epoch.
@@ -76,12 +76,12 @@ def _run(
     counts: bool,
     tries: bool,
     verify: bool,
-) -> Advice:
+) -> RedisAdvice:
     try:
         address = read(url, verify=verify)
         context(address)
     except ValueError as error:
-        return Advice([_mistake(f"{error}.", level="error")])
+        return RedisAdvice([_mistake(f"{error}.", level="error")])
     found = _asked(address, deadline, wall, counts=counts)
     if not (tries and found.about):
         return found
@@ -101,8 +101,10 @@ class _Said(NamedTuple):
     """Seconds since the epoch, on this machine, in its middle."""
 
 
-def _asked(address: Address, deadline: float, wall: Callable[[], float], *, counts: bool) -> Advice:
-    def questions(redis: sync_client.Connected) -> _Said:
+def _asked(
+    address: RedisAddress, deadline: float, wall: Callable[[], float], *, counts: bool
+) -> RedisAdvice:
+    def questions(redis: sync_client.SyncRedis) -> _Said:
         said = redis.execute_command("INFO")
         try:
             saves = redis.execute_command("CONFIG GET", "save")
@@ -114,10 +116,10 @@ def _asked(address: Address, deadline: float, wall: Callable[[], float], *, coun
 
     try:
         found = sync_client.ask(address, keys("default")[0], deadline, questions)
-    except sync_client.Unanswered as error:
-        return Advice([_gone(str(error), address, counts=counts)])
+    except sync_client.RedisUnanswered as error:
+        return RedisAdvice([_gone(str(error), address, counts=counts)])
     if not isinstance(found.info, bytes):
-        return Advice([_gone("it answers something else", address, counts=counts)])
+        return RedisAdvice([_gone("it answers something else", address, counts=counts)])
     lines = found.info.decode("utf-8", "replace").splitlines()
     facts = dict(line.split(":", 1) for line in lines if ":" in line)
     points = _points(found.saves)
@@ -130,7 +132,7 @@ def _asked(address: Address, deadline: float, wall: Callable[[], float], *, coun
         message = f"its clock is {abs(ahead):.0f} s {side} this machine's: one of them is wrong."
         hint = "Let both follow a time server: budgets begin and end their windows by the clock."
         mistakes.append(_mistake(message, hint))
-    return Advice(mistakes, about=about, lacking=tuple(_vectors(kind, version)))
+    return RedisAdvice(mistakes, about=about, lacking=tuple(_vectors(kind, version)))
 
 
 def _ahead(moment: object, now: float) -> float | None:
@@ -144,7 +146,9 @@ def _ahead(moment: object, now: float) -> float | None:
 async def _tried(url: str, deadline: float, *, counts: bool, verify: bool) -> list[Mistake]:
     """Return whether values and counters work, by what the gateway itself does."""
     notes: list[str] = []
-    redis = Redis(url, note=notes.append, clock=time.monotonic, deadline=deadline, verify=verify)
+    redis = RedisStore(
+        url, note=notes.append, clock=time.monotonic, deadline=deadline, verify=verify
+    )
     try:
         await redis.put(_TRIED, b"well", 1.0)
         kept = await redis.get(_TRIED) == b"well"
@@ -155,7 +159,7 @@ async def _tried(url: str, deadline: float, *, counts: bool, verify: bool) -> li
                 await redis.run(Script("settle"), _TRIED, _NOTHING)
                 await redis.run(Script("sweep"), _TRIED, _FORGET)
                 counted = True
-            except Away:
+            except RedisAway:
                 pass
     finally:
         await redis.close()
@@ -174,7 +178,7 @@ def _version(facts: dict[str, str]) -> tuple[str, str]:
     return "Redis", facts.get("redis_version", "")
 
 
-def _place(facts: dict[str, str], address: Address) -> list[Mistake]:
+def _place(facts: dict[str, str], address: RedisAddress) -> list[Mistake]:
     """Whether it is what the URL says, and takes writes."""
     found = []
     if address.tls and address.verify and not checks_name(address):
@@ -239,7 +243,7 @@ def _points(saves: object) -> bool | None:
     return None
 
 
-def _gone(said: str, address: Address, *, counts: bool) -> Mistake:
+def _gone(said: str, address: RedisAddress, *, counts: bool) -> Mistake:
     parts = "Limits and budgets follow on_redis_loss" if counts else "Nothing is shared"
     return _mistake(f"cannot be asked: {said} ({address.where}).", f"{parts} until it can.")
 

@@ -29,7 +29,7 @@ _QUIET = 60.0
 """Seconds between two notes of a server that is there and refuses."""
 
 
-class Doubt:
+class RedisHealth:
     """Whether a server is there, and what goes on in the background to learn it.
 
     `look` asks it something and raises where it does not answer, `why` puts such an error in words,

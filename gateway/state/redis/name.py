@@ -14,7 +14,7 @@ def is_address(host: str) -> bool:
     return True
 
 
-class Names:
+class NameLookup:
     """Lookups in flight.
 
     A name server that is silent holds a thread for each lookup, for longer than anybody waits,

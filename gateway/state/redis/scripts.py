@@ -6,8 +6,8 @@ All keys of an owner have one hash tag, so one call sees them all, in a Cluster 
 from typing import NamedTuple
 from urllib.parse import quote
 
-from gateway.state.redis.client import Server
-from gateway.state.redis.connection import Failure, Reply, request
+from gateway.state.redis.client import RedisClient
+from gateway.state.redis.connection import RedisError, Reply, request
 from gateway.state.redis.script import Script
 from gateway.state.redis.topology import slot_of
 
@@ -20,7 +20,7 @@ _ALL = b"*"
 """The hash tag of what counts all tenants: no tenant's, for in theirs a * is written as %2A."""
 
 
-class Head(NamedTuple):
+class ScriptHead(NamedTuple):
     """A request that runs a script for an owner, but for its argument."""
 
     name: bytes
@@ -30,7 +30,7 @@ class Head(NamedTuple):
     """What stands before the argument."""
 
 
-class Counters(Server):
+class ScriptRunner(RedisClient):
     """The counters of all owners. An owner is the name of a tenant, or None for all tenants."""
 
     async def run(self, script: Script, owner: str | None, argument: bytes) -> Reply:
@@ -38,9 +38,11 @@ class Counters(Server):
         made = head(script, owner)
         data = b"%b$%d\r\n%b\r\n" % (made.start, len(argument), argument)
         reply = await self.try_(made.name, made.slot, data)
-        return await self.known(script, owner, data, reply) if type(reply) is Failure else reply
+        return await self.known(script, owner, data, reply) if type(reply) is RedisError else reply
 
-    async def known(self, script: Script, owner: str | None, data: bytes, reply: Failure) -> Reply:
+    async def known(
+        self, script: Script, owner: str | None, data: bytes, reply: RedisError
+    ) -> Reply:
         """What it answers that has failed: its source is sent where it is not known there.
 
         `data` is the request, from `head` and an argument. Raises Away.
@@ -65,7 +67,7 @@ class Counters(Server):
         """What a script answers on one key. Raises Away."""
         words = (b"1", name, argument)
         reply = await self.try_(name, slot_of(name), request(b"EVALSHA", script.sha, *words))
-        if type(reply) is Failure:
+        if type(reply) is RedisError:
             if reply.word != "NOSCRIPT":
                 raise self.refused(name, reply)
             reply = await self.ask(name, request(b"EVAL", script.source, *words))
@@ -77,10 +79,10 @@ class Counters(Server):
         return await self.ask(at, request(command, at, *words))
 
 
-_HEADS: dict[tuple[bytes, str | None], Head] = {}
+_HEADS: dict[tuple[bytes, str | None], ScriptHead] = {}
 
 
-def head(script: Script, owner: str | None) -> Head:
+def head(script: Script, owner: str | None) -> ScriptHead:
     """What a request begins with that runs a script for an owner."""
     made = _HEADS.get((script.sha, owner))
     if made is None:
@@ -89,7 +91,7 @@ def head(script: Script, owner: str | None) -> Head:
         names = keys(owner)
         words = request(b"EVALSHA", script.sha, b"%d" % len(names), *names)
         start = _longer(words, len(names) + 3)
-        made = _HEADS[script.sha, owner] = Head(names[0], slot_of(names[0]), start)
+        made = _HEADS[script.sha, owner] = ScriptHead(names[0], slot_of(names[0]), start)
     return made
 
 

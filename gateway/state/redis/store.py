@@ -4,9 +4,9 @@ All that is asked goes over one connection to each server, but for what is large
 would wait.
 """
 
-from gateway.state.redis.client import Away
+from gateway.state.redis.client import RedisAway
 from gateway.state.redis.connection import request
-from gateway.state.redis.scripts import Counters
+from gateway.state.redis.scripts import ScriptRunner
 
 PREFIX = b"tiergate:"
 _SET = b"*5\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$2\r\nPX\r\n$%d\r\n%b\r\n"
@@ -16,7 +16,7 @@ _MOST = 8 * 1024 * 1024
 """Bytes of the longest value: another one was put there by somebody else, and is not fetched."""
 
 
-class Redis(Counters):
+class RedisStore(ScriptRunner):
     """A Store, and the counters of all tenants."""
 
     async def get(self, key: str) -> bytes | None:
@@ -27,7 +27,7 @@ class Redis(Counters):
             if isinstance(value, bytes) and len(value) == _LARGE:
                 whole = request(b"GETRANGE", name, b"0", b"%d" % _MOST)
                 value = await self.ask_much(name, whole)
-        except Away:
+        except RedisAway:
             return None
         return value if isinstance(value, bytes) and 0 < len(value) <= _MOST else None
 
@@ -39,7 +39,7 @@ class Redis(Counters):
         ask = self.ask if len(value) < _LARGE else self.ask_much
         try:
             await ask(name, _kept(name, value, ttl))
-        except Away:
+        except RedisAway:
             return
 
     def post(self, key: str, value: bytes, ttl: float) -> None:

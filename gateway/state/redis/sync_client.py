@@ -15,7 +15,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from gateway.state.redis.url import Address, checks_name
+from gateway.state.redis.url import RedisAddress, checks_name
 
 _SECURE = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_password")
 
@@ -24,7 +24,7 @@ Refused = exceptions.ResponseError
 """An answer that is an error."""
 
 
-class Connected(Protocol):
+class SyncRedis(Protocol):
     """A server that is asked."""
 
     def execute_command(self, *words: str) -> Any:
@@ -32,12 +32,14 @@ class Connected(Protocol):
         ...
 
 
-class Unanswered(Exception):
+class RedisUnanswered(Exception):
     """It was not asked, or did not answer; the message says why and quotes nothing."""
 
 
-def ask[T](address: Address, key: bytes, deadline: float, questions: Callable[[Connected], T]) -> T:
-    """What the server that has a key answers to `questions`. Raises Unanswered.
+def ask[T](
+    address: RedisAddress, key: bytes, deadline: float, questions: Callable[[SyncRedis], T]
+) -> T:
+    """What the server that has a key answers to `questions`. Raises RedisUnanswered.
 
     Each step may take `deadline` seconds, and none is tried again.
     """
@@ -45,13 +47,13 @@ def ask[T](address: Address, key: bytes, deadline: float, questions: Callable[[C
     try:
         return questions(_open(address, key, deadline, opened))
     except (exceptions.RedisError, exceptions.RedisClusterException, OSError, ValueError) as error:
-        raise Unanswered(_why(error)) from None
+        raise RedisUnanswered(_why(error)) from None
     finally:
         for one in opened:
             one.close()
 
 
-def _open(address: Address, key: bytes, deadline: float, opened: list[Any]) -> Redis:
+def _open(address: RedisAddress, key: bytes, deadline: float, opened: list[Any]) -> Redis:
     """A client of the server that has a key; what is to be closed is put into `opened`."""
     options: dict[str, Any] = {
         "username": address.username or None,
@@ -98,7 +100,7 @@ def _raw(client: Redis) -> Redis:
     return client
 
 
-def _secured(address: Address) -> dict[str, Any]:
+def _secured(address: RedisAddress) -> dict[str, Any]:
     if not address.tls:
         return {}
     said = address.options

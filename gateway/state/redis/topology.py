@@ -9,9 +9,17 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TypeGuard
 
-from gateway.state.redis.connection import Broken, Failure, Reply, Waiting, Wire, request, texts
-from gateway.state.redis.name import Names
-from gateway.state.redis.url import Address, Host, context
+from gateway.state.redis.connection import (
+    BrokenConnection,
+    RedisConnection,
+    RedisError,
+    Reply,
+    ReplyWaiter,
+    request,
+    texts,
+)
+from gateway.state.redis.name import NameLookup
+from gateway.state.redis.url import Host, RedisAddress, context
 
 _SLOTS = 16384
 _HOPS = 5
@@ -21,28 +29,28 @@ MOVES = ("MOVED", "ASK")
 _STRANGE = "what answers does not speak its protocol"
 
 
-class Link:
+class RedisTopology:
     """Asks. `deadline` is seconds for one answer, `connect` those until a connection can be used.
 
     A way goes on being found when who asked first has left. Raises ValueError where the URL names
     certificates that cannot be read.
     """
 
-    def __init__(self, address: Address, deadline: float, connect: float) -> None:
+    def __init__(self, address: RedisAddress, deadline: float, connect: float) -> None:
         self._address = address
         self._deadline = deadline
         self._connect = connect
         self._tls = context(address)
-        self._names = Names()
-        self._wires: dict[Host, Wire] = {}
-        self._opening: dict[Host, asyncio.Task[Wire]] = {}
+        self._names = NameLookup()
+        self._wires: dict[Host, RedisConnection] = {}
+        self._opening: dict[Host, asyncio.Task[RedisConnection]] = {}
         self._locating: asyncio.Task[None] | None = None
         self._primary: Host | None = None
         self._slots: dict[int, Host] = {}
         self._nodes: set[Host] = set()
         self.many = address.kind == "cluster"
         """True if there are several servers, which send requests to one another."""
-        self._ways: dict[int, Wire] = {}
+        self._ways: dict[int, RedisConnection] = {}
         """By slot, where there are several servers."""
 
     def ask(self, slot: int, data: bytes) -> asyncio.Future[Reply] | None:
@@ -53,17 +61,17 @@ class Link:
         answer = wire.loop.create_future()
         return answer if wire.tell(data, answer) else None
 
-    def tell(self, key: bytes, data: bytes, answer: Waiting) -> bool:
+    def tell(self, key: bytes, data: bytes, answer: ReplyWaiter) -> bool:
         """The same on a key, of which `answer` is told; False where there is no such way."""
         wire = self._ways.get(slot_of(key) if self.many else 0)
         return wire is not None and wire.tell(data, answer)
 
     async def find(self, slot: int, data: bytes) -> Reply:
-        """Find the way, send a request and follow redirections. Raises Broken, OSError."""
+        """Send a request to its slot; follow redirections. Raises BrokenConnection, OSError."""
         return await self._follow(slot, data, await self._way(slot))
 
-    async def follow(self, slot: int, data: bytes, moved: Failure) -> Reply:
-        """Send a request again that was answered with a redirection. Raises Broken, OSError."""
+    async def follow(self, slot: int, data: bytes, moved: RedisError) -> Reply:
+        """Send a redirected request again. Raises BrokenConnection, OSError."""
         return await self._turn(slot, data, moved)
 
     def drop(self) -> None:
@@ -103,19 +111,19 @@ class Link:
         locating = [] if self._locating is None else [self._locating]
         return [*self._opening.values(), *locating]
 
-    async def _follow(self, slot: int, data: bytes, wire: Wire) -> Reply:
+    async def _follow(self, slot: int, data: bytes, wire: RedisConnection) -> Reply:
         reply = await wire.ask(data)
         if self.moved(reply):
             return await self._turn(slot, data, reply)
         self._ways[slot if self.many else 0] = wire
         return reply
 
-    def moved(self, reply: object) -> TypeGuard[Failure]:
+    def moved(self, reply: object) -> TypeGuard[RedisError]:
         """True if an answer is a redirection that is followed: in a Cluster, and nowhere else.
 
         Another server may not say who gets the password.
         """
-        return self.many and type(reply) is Failure and reply.word in MOVES
+        return self.many and type(reply) is RedisError and reply.word in MOVES
 
     async def _turn(self, slot: int, data: bytes, reply: Reply) -> Reply:
         for _ in range(_HOPS):
@@ -133,9 +141,9 @@ class Link:
                 self._slots[slot] = to
                 self._ways[slot] = wire
                 reply = await wire.ask(data)
-        raise Broken("its nodes send calls to one another")
+        raise BrokenConnection("its nodes send calls to one another")
 
-    async def _way(self, slot: int) -> Wire:
+    async def _way(self, slot: int) -> RedisConnection:
         kind = self._address.kind
         if kind == "single":
             return await self._wire(self._address.hosts[0] if self._address.hosts else ("", 0))
@@ -148,7 +156,7 @@ class Link:
         return await self._wire(self._slots.get(slot) or _gone())
 
     async def _located(self) -> None:
-        """Find the servers, once for all who want them. Raises Broken, OSError."""
+        """Find the servers, once for all who want them. Raises BrokenConnection, OSError."""
         if self._locating is None:
             self._locating = asyncio.create_task(self._locate())
             self._locating.add_done_callback(self._has_located)
@@ -171,20 +179,23 @@ class Link:
     async def _first[T](
         self, hosts: Sequence[Host], ask: Callable[[Host], Coroutine[Any, Any, T]]
     ) -> T:
-        """What the first of several hosts answers. Raises Broken where none does."""
+        """What the first of several hosts answers. Raises BrokenConnection where none does."""
         asked = [asyncio.create_task(ask(host)) for host in hosts]
         errors: list[BaseException] = []
         try:
             for done in asyncio.as_completed(asked):
                 try:
                     return await done
-                except (Broken, OSError, ValueError) as error:
+                except (BrokenConnection, OSError, ValueError) as error:
                     errors.append(error)
         finally:
             for task in asked:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
-        raise next((one for one in errors if isinstance(one, Broken)), Broken("no connection"))
+        raise next(
+            (one for one in errors if isinstance(one, BrokenConnection)),
+            BrokenConnection("no connection"),
+        )
 
     async def _sentinel(self, host: Host) -> Host:
         """Where the primary is, by one sentinel."""
@@ -195,10 +206,10 @@ class Link:
         finally:
             wire.close()
         if reply is None:
-            raise Broken("Sentinel does not know the service")
+            raise BrokenConnection("Sentinel does not know the service")
         place, port = texts(reply)
         if not isinstance(place, bytes) or not isinstance(port, bytes):
-            raise Broken(_STRANGE)
+            raise BrokenConnection(_STRANGE)
         return place.decode(), int(port)
 
     async def _map(self, host: Host) -> dict[int, Host]:
@@ -208,8 +219,8 @@ class Link:
             reply = await wire.ask(request(b"CLUSTER", b"SLOTS"))
         finally:
             wire.close()
-        if isinstance(reply, Failure):
-            raise Broken(f"it answers {reply.word}")
+        if isinstance(reply, RedisError):
+            raise BrokenConnection(f"it answers {reply.word}")
         found: dict[int, Host] = {}
         nodes: set[Host] = set()
         for row in texts(reply):
@@ -217,12 +228,12 @@ class Link:
             hosts = [_place(place, host) for place in places]
             nodes.update(hosts)
             if not isinstance(first, int) or not isinstance(last, int):
-                raise Broken(_STRANGE)
+                raise BrokenConnection(_STRANGE)
             found.update(dict.fromkeys(range(first, last + 1), hosts[0]))
         self._nodes = nodes
         return found
 
-    async def _wire(self, host: Host) -> Wire:
+    async def _wire(self, host: Host) -> RedisConnection:
         """The connection to a host, opened once for all who want it."""
         wire = self._wires.get(host)
         if wire is not None and wire.open:
@@ -234,7 +245,7 @@ class Link:
             opening.add_done_callback(lambda done: self._opened(host, done))
         return await _joined(opening)
 
-    async def _open(self, host: Host) -> Wire:
+    async def _open(self, host: Host) -> RedisConnection:
         address = self._address
         async with asyncio.timeout(self._connect):
             wire = await self._dial(host, (address.username, address.password))
@@ -244,22 +255,22 @@ class Link:
                 if address.kind == "sentinel":
                     role = await wire.ask(request(b"ROLE"))
                     if isinstance(role, list) and role[0] != b"master":
-                        raise Broken("it is no primary any more")
+                        raise BrokenConnection("it is no primary any more")
         wire.deadline = self._deadline
         self._wires[host] = wire
         return wire
 
-    def _opened(self, host: Host, opening: asyncio.Task[Wire]) -> None:
+    def _opened(self, host: Host, opening: asyncio.Task[RedisConnection]) -> None:
         if self._opening.get(host) is opening:
             del self._opening[host]
         if not opening.cancelled():
             opening.exception()  # nobody may wait for it any more
 
-    async def _dial(self, host: Host, login: tuple[str, str]) -> Wire:
+    async def _dial(self, host: Host, login: tuple[str, str]) -> RedisConnection:
         connect = self._connect
 
-        def make() -> Wire:
-            return Wire(connect)
+        def make() -> RedisConnection:
+            return RedisConnection(connect)
 
         if self._address.path:
             _, wire = await asyncio.get_running_loop().create_unix_connection(
@@ -274,7 +285,7 @@ class Link:
                 _accepted(await wire.ask(request(b"AUTH", *words)))
         return wire
 
-    async def _reach(self, host: Host, make: Callable[[], Wire]) -> Wire:
+    async def _reach(self, host: Host, make: Callable[[], RedisConnection]) -> RedisConnection:
         """A connection to the first of a name's addresses that takes one. Raises OSError."""
         loop, name = asyncio.get_running_loop(), host[0] if self._tls else None
         *others, last = await self._names.find(host[0])
@@ -291,21 +302,21 @@ class Link:
 
 
 async def _joined[T](task: asyncio.Task[T]) -> T:
-    """Wait for what goes on without its callers. Raises Broken where it was given up."""
+    """Wait for what goes on without its callers. Raises BrokenConnection where it was given up."""
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         if task.cancelled():  # it was not the caller who left
-            raise Broken("no connection") from None
+            raise BrokenConnection("no connection") from None
         raise
 
 
 def _gone() -> NoReturn:
-    raise Broken("no node of it has the keys")
+    raise BrokenConnection("no node of it has the keys")
 
 
 @contextmanager
-def _kept(wire: Wire) -> Iterator[None]:
+def _kept(wire: RedisConnection) -> Iterator[None]:
     """Closes a connection that fails before it is of use."""
     try:
         yield
@@ -322,14 +333,14 @@ def slot_of(key: bytes) -> int:
 
 
 def _accepted(reply: Reply) -> None:
-    if isinstance(reply, Failure):
+    if isinstance(reply, RedisError):
         denied = reply.word in ("WRONGPASS", "NOAUTH", "ERR", "NOPERM")
         why = "it does not accept the credentials" if denied else f"it answers {reply.word}"
-        raise Broken(why)
+        raise BrokenConnection(why)
 
 
 def _place(reply: Reply, asked: Host) -> Host:
     place, port, *_ = texts(reply)
     if not isinstance(port, int):
-        raise Broken(_STRANGE)
+        raise BrokenConnection(_STRANGE)
     return (place.decode() if isinstance(place, bytes) and place else asked[0]), port

@@ -38,7 +38,7 @@ _KINDS: dict[str, Kind] = {"": "single", "sentinel": "sentinel", "cluster": "clu
 _PORTS: dict[Kind, int] = {"single": 6379, "sentinel": 26379, "cluster": 6379}
 
 
-class Address(msgspec.Struct, frozen=True, kw_only=True):
+class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
     """A URL, read."""
 
     kind: Kind
@@ -68,7 +68,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         return f"{hosts}/{self.service}" if self.service else hosts
 
 
-def read(url: str, *, verify: bool = True) -> Address:
+def read(url: str, *, verify: bool = True) -> RedisAddress:
     """Read a URL; `verify` is the setting `redis.verify`.
 
     Raises ValueError, which quotes nothing: any part may be one of a password.
@@ -92,7 +92,7 @@ def read(url: str, *, verify: bool = True) -> Address:
     return address
 
 
-def _read(url: str) -> Address:
+def _read(url: str) -> RedisAddress:
     found = _PARTS.fullmatch(url)
     if found is None:
         raise ValueError
@@ -113,7 +113,7 @@ def _read(url: str) -> Address:
     lacks = {"single": scheme == "unix" and not path, "sentinel": not service, "cluster": db != 0}
     if lacks[kind] or steps or db < 0:
         raise ValueError
-    return Address(
+    return RedisAddress(
         kind=kind,
         hosts=() if path else tuple(_host(each, _PORTS[kind]) for each in hosts.split(",")),
         path=path,
@@ -132,7 +132,7 @@ def _host(text: str, port: int) -> Host:
     return one.hostname or "localhost", one.port or port
 
 
-def context(address: Address) -> ssl.SSLContext | None:
+def context(address: RedisAddress) -> ssl.SSLContext | None:
     """Make what secures a connection, by the URL's ssl_ options. Raises ValueError."""
     if not address.tls:
         return None
@@ -150,7 +150,7 @@ def context(address: Address) -> ssl.SSLContext | None:
     return made
 
 
-def checks_name(address: Address) -> bool:
+def checks_name(address: RedisAddress) -> bool:
     """True if a certificate must be for the name of its server, as the URL says."""
     text = address.options.get("ssl_check_hostname", "").lower()
     return text not in ("false", "no", "0", "f", "n")

@@ -11,8 +11,8 @@ import redis
 
 from gateway.cache.semantic.cache import Places
 from gateway.cache.semantic.vector_index import EACH, Here, Shared, cosine
-from gateway.state.redis.connection import Failure
-from gateway.state.redis.store import Redis
+from gateway.state.redis.connection import RedisError
+from gateway.state.redis.store import RedisStore
 from tests.conftest import redis_program
 from tests.e2e.place import Place
 
@@ -28,7 +28,7 @@ async def places(request: pytest.FixtureRequest) -> AsyncIterator[Places]:
         return
     notes: list[str] = []
     url = request.getfixturevalue("redis_url")
-    server = Redis(url, note=notes.append, clock=time.monotonic, deadline=10.0)
+    server = RedisStore(url, note=notes.append, clock=time.monotonic, deadline=10.0)
     yield Shared(server, Here(clock=time.monotonic), notes.append)
     await server.close()
     assert len(notes) <= 1  # of vector sets that it has not
@@ -151,7 +151,7 @@ async def test_where_redis_has_no_vector_sets_each_process_has_its_own(
 ) -> None:
     """Whatever is asked first; it is said once, and nothing fails. A closed group is closed for all."""
     notes: list[str] = []
-    server = Redis(_url(bare), note=notes.append, clock=time.monotonic, deadline=10.0)
+    server = RedisStore(_url(bare), note=notes.append, clock=time.monotonic, deadline=10.0)
     one, two = (Shared(server, Here(clock=time.monotonic), notes.append) for _ in range(2))
     if first == "any":
         assert not await one.any("near:g")
@@ -178,7 +178,7 @@ async def test_where_redis_is_gone_nothing_is_near(bare: Place) -> None:
     """And nothing fails, whatever is asked."""
     url = _url(bare)
     bare.kill()
-    server = Redis(url, note=lambda _: None, clock=time.monotonic, deadline=10.0)
+    server = RedisStore(url, note=lambda _: None, clock=time.monotonic, deadline=10.0)
     places = Shared(server, Here(clock=time.monotonic), lambda _: None)
     await places.add("near:g", "a", EAST, 60)
     assert not await places.any("near:g")
@@ -203,7 +203,7 @@ async def test_what_is_no_answer_is_nothing(reply: object) -> None:
 
 async def test_a_server_may_not_know_the_commands() -> None:
     notes: list[str] = []
-    unknown = Strange(Failure("ERR unknown command 'VCARD', with args beginning with: "))
+    unknown = Strange(RedisError("ERR unknown command 'VCARD', with args beginning with: "))
     places = Shared(unknown, Here(clock=time.monotonic), notes.append)  # type: ignore[arg-type]
     for _ in range(2):
         assert not await places.any("near:g")

@@ -11,7 +11,7 @@ from gateway.core.call import OPEN, Call, Key, RequestOptions
 from gateway.core.jsonio import Json
 from gateway.core.target import Provider, Target
 from gateway.dialects import OPERATIONS, RequestBody
-from gateway.state.memory import Memory
+from gateway.state.memory import MemoryStore
 
 TARGET = Target(provider=Provider(name="openai", doors={}), model="gpt-6-luna")
 ONE, OTHER = "How do I reset my password?", "What's the way to reset my password?"
@@ -29,7 +29,7 @@ class World:
         secret: bytes = b"n" * 32,
     ) -> None:
         self.now = 0.0
-        self.store = Memory(64_000_000, clock=self.clock)
+        self.store = MemoryStore(64_000_000, clock=self.clock)
         self.places = places or Here(clock=self.clock)
         exact = Exact(self.store, secret=b"s" * 32, ttl=3600.0, clock=self.clock, sharing=sharing)
         self.exact = exact

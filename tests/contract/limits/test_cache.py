@@ -4,13 +4,13 @@ import asyncio
 import time
 from pathlib import Path
 
-from gateway.state.redis.store import Redis
+from gateway.state.redis.store import RedisStore
 from tests.state.several import Sentinels
 
 
 async def test_values_come_back(shared_url: str, tenant: str) -> None:
     notes: list[str] = []
-    store = Redis(shared_url, note=notes.append, clock=time.monotonic)
+    store = RedisStore(shared_url, note=notes.append, clock=time.monotonic)
     keys = [f"{tenant}{number}" for number in range(50)]
     async with asyncio.timeout(60):  # the first may be late on a busy machine, and is not kept
         while await store.get(keys[0]) is None:
@@ -25,7 +25,7 @@ async def test_it_follows_a_failover(several_program: str, tmp_path: Path) -> No
     """Only what was in flight is lost, and nothing has to be told to the gateway."""
     notes: list[str] = []
     with Sentinels(several_program, tmp_path) as sentinels:
-        store = Redis(sentinels.url, note=notes.append, clock=time.monotonic, deadline=1.0)
+        store = RedisStore(sentinels.url, note=notes.append, clock=time.monotonic, deadline=1.0)
         await store.put("key", b"value", 60)
         with sentinels.primary.admin() as admin:
             assert admin.wait(1, 10_000) == 1

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.state.redis.connection import Broken, Failure, Reply, Wire, _read, _Short, request
+from gateway.state.redis.connection import (
+    BrokenConnection,
+    RedisConnection,
+    RedisError,
+    Reply,
+    _read,
+    _Short,
+    request,
+)
 
 LITERAL: list[tuple[bytes, Reply]] = [
     (b":7\r\n", 7),
@@ -32,7 +40,7 @@ def test_answers_are_read(data: bytes, reply: Reply) -> None:
 
 def test_an_error_is_an_answer() -> None:
     reply, _ = _read(b"-MOVED 5 h:1\r\n", 0, 0)
-    assert isinstance(reply, Failure)
+    assert isinstance(reply, RedisError)
     assert (reply.text, reply.word) == ("MOVED 5 h:1", "MOVED")
 
 
@@ -68,8 +76,8 @@ class Transport:
 
 
 @pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
-    made = Wire(deadline=10.0)
+async def wire() -> AsyncIterator[RedisConnection]:
+    made = RedisConnection(deadline=10.0)
     transport: Any = Transport()
     made.connection_made(transport)
     yield made
@@ -84,7 +92,7 @@ def test_any_split_gives_the_same_answers_in_order(
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
 
     async def story() -> list[Reply]:
-        wire = Wire(deadline=10.0)
+        wire = RedisConnection(deadline=10.0)
         transport: Any = Transport()
         wire.connection_made(transport)
         answers = [wire.ask(b"x") for _ in parts]
@@ -97,7 +105,7 @@ def test_any_split_gives_the_same_answers_in_order(
     assert asyncio.run(story()) == [reply for _, reply in parts]
 
 
-async def test_who_leaves_does_not_shift_the_answers(wire: Wire) -> None:
+async def test_who_leaves_does_not_shift_the_answers(wire: RedisConnection) -> None:
     first, second = wire.ask(b"1"), wire.ask(b"2")
     first.cancel()
     wire.data_received(b":1\r\n:2\r\n")
@@ -105,32 +113,36 @@ async def test_who_leaves_does_not_shift_the_answers(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("data", [b":1\r\n:2\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
-async def test_more_than_was_asked_or_nonsense_closes_it(wire: Wire, data: bytes) -> None:
+async def test_more_than_was_asked_or_nonsense_closes_it(
+    wire: RedisConnection, data: bytes
+) -> None:
     answer = wire.ask(b"1")
     wire.data_received(data)
     assert not wire.open
     if data.startswith(b":"):
         assert await answer == 1
     else:
-        with pytest.raises(Broken, match="does not speak its protocol"):
+        with pytest.raises(BrokenConnection, match="does not speak its protocol"):
             await answer
-    with pytest.raises(Broken, match="no connection"):
+    with pytest.raises(BrokenConnection, match="no connection"):
         await wire.ask(b"2")
 
 
-async def test_a_server_that_goes_is_told_to_all_who_wait(wire: Wire) -> None:
+async def test_a_server_that_goes_is_told_to_all_who_wait(wire: RedisConnection) -> None:
     answers = [wire.ask(b"x") for _ in range(3)]
     wire.connection_lost(None)
     for answer in answers:
-        with pytest.raises(Broken, match="no connection"):
+        with pytest.raises(BrokenConnection, match="no connection"):
             await answer
 
 
-def still(wire: Wire) -> bool:
+def still(wire: RedisConnection) -> bool:
     return wire.open
 
 
-async def test_silence_closes_it_when_the_oldest_has_waited_long_enough(wire: Wire) -> None:
+async def test_silence_closes_it_when_the_oldest_has_waited_long_enough(
+    wire: RedisConnection,
+) -> None:
     answer = wire.ask(b"x")
     later = wire.ask(b"y")
     wire.data_received(b":1\r\n")
@@ -141,11 +153,11 @@ async def test_silence_closes_it_when_the_oldest_has_waited_long_enough(wire: Wi
     wire._check(wire.loop.time())
     assert not still(wire)
     assert await answer == 1
-    with pytest.raises(Broken, match="no answer in time"):
+    with pytest.raises(BrokenConnection, match="no answer in time"):
         await later
 
 
-async def test_a_stall_of_this_process_is_not_silence(wire: Wire) -> None:
+async def test_a_stall_of_this_process_is_not_silence(wire: RedisConnection) -> None:
     """The answer may lie in the socket, unread."""
     answer = wire.ask(b"x")
     now = wire.loop.time()
@@ -165,7 +177,7 @@ def test_whatever_a_server_says_is_an_answer_or_the_end(parts: list[bytes]) -> N
     """Nothing is raised where the loop calls, and nobody is left waiting once it is closed."""
 
     async def story() -> None:
-        wire = Wire(deadline=10.0)
+        wire = RedisConnection(deadline=10.0)
         transport: Any = Transport()
         wire.connection_made(transport)
         answers = [wire.ask(b"x") for _ in range(3)]
@@ -174,6 +186,8 @@ def test_whatever_a_server_says_is_an_answer_or_the_end(parts: list[bytes]) -> N
                 wire.data_received(part)
         wire.close()
         told = await asyncio.gather(*answers, return_exceptions=True)
-        assert all(not isinstance(one, BaseException) or isinstance(one, Broken) for one in told)
+        assert all(
+            not isinstance(one, BaseException) or isinstance(one, BrokenConnection) for one in told
+        )
 
     asyncio.run(story())

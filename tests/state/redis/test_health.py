@@ -8,13 +8,13 @@ import pytest
 import redis.asyncio as client
 
 from gateway.state.redis.health import _CALM, _FAILURES
-from gateway.state.redis.store import _MOST, Redis
+from gateway.state.redis.store import _MOST, RedisStore
 from tests.state.line import Line
 from tests.state.test_memory import at_once
 from tests.state.world import World, quiet
 
 
-async def fail(store: Redis, line: Line) -> None:
+async def fail(store: RedisStore, line: Line) -> None:
     """One call in a moment of silence, which is over when it is probed."""
     line.mode = "silent"
     assert await store.get("slow") is None

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import redis.asyncio as client
 
-from gateway.state.redis.client import Away
+from gateway.state.redis.client import RedisAway
 from gateway.state.redis.script import Script
-from gateway.state.redis.scripts import Counters, key, tag_of
+from gateway.state.redis.scripts import ScriptRunner, key, tag_of
 from tests.state.line import Line, Mode
 from tests.state.redis.test_store import FAULTS
 from tests.state.world import World, in_time
@@ -18,19 +18,19 @@ NOTHING = b"\x91\x93\xa1x\xff\xff"
 """A call that holds nothing."""
 
 
-def counters(world: World, url: str, deadline: float = 0.1) -> Counters:
-    return Counters(url, note=world.note, clock=lambda: world.now, deadline=deadline)
+def counters(world: World, url: str, deadline: float = 0.1) -> ScriptRunner:
+    return ScriptRunner(url, note=world.note, clock=lambda: world.now, deadline=deadline)
 
 
-async def away(made: Counters) -> bool:
+async def away(made: ScriptRunner) -> bool:
     try:
         await made.run(SETTLE, "acme", NOTHING)
-    except Away:
+    except RedisAway:
         return True
     return False
 
 
-async def quiet(made: Counters) -> bool:
+async def quiet(made: ScriptRunner) -> bool:
     await made.settle()
     return made.alive
 
@@ -167,7 +167,7 @@ async def test_a_primary_that_became_a_replica_is_a_loss(
     made = counters(world, redis_url, 10.0)
     await admin.replicaof("127.0.0.1", "1")
     try:
-        with pytest.raises(Away):
+        with pytest.raises(RedisAway):
             await made.command("acme", b"HSETNX", b"spent", b"f", b"1")
     finally:
         await admin.replicaof("NO", "ONE")

@@ -10,7 +10,7 @@ from redis import exceptions
 from redis.sentinel import MasterNotFoundError
 
 from gateway.state.redis import sync_client
-from gateway.state.redis.sync_client import Connected, Unanswered
+from gateway.state.redis.sync_client import RedisUnanswered, SyncRedis
 from gateway.state.redis.url import read
 from tests.conftest import redis_program
 from tests.e2e.place import Place
@@ -34,7 +34,7 @@ def place(program: str, tmp_path: Path) -> Iterator[Place]:
     made.kill()
 
 
-def port(redis: Connected) -> int:
+def port(redis: SyncRedis) -> int:
     """Which server answers: INFO is as it came."""
     said: bytes = redis.execute_command("INFO", "server")
     (line,) = (line for line in said.splitlines() if line.startswith(b"tcp_port:"))
@@ -46,7 +46,7 @@ def asked(url: str, deadline: float = 10.0) -> int:
 
 
 def why(url: str, deadline: float = 10.0) -> str:
-    with pytest.raises(Unanswered) as told:
+    with pytest.raises(RedisUnanswered) as told:
         asked(url, deadline)
     return str(told.value)
 
@@ -122,9 +122,9 @@ def test_one_that_is_silent(place: Place) -> None:
 def test_why_in_words_that_quote_nothing(
     error: Exception, cause: Exception | None, text: str
 ) -> None:
-    def fails(_: Connected) -> None:
+    def fails(_: SyncRedis) -> None:
         raise error from cause
 
-    with pytest.raises(Unanswered) as told:
+    with pytest.raises(RedisUnanswered) as told:
         sync_client.ask(read("redis://h"), KEY, 1.0, fails)
     assert str(told.value) == text

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.state.redis.url import Address, context, read
+from gateway.state.redis.url import RedisAddress, context, read
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_certificates(tmp_path: Path) -> None:
         assert none is not None
         assert (none.check_hostname, none.verify_mode) == (False, ssl.CERT_NONE)
     for name in ("ssl_ca_certs", "ssl_certfile"):
-        wrong: Address = read(f"rediss://h?{name}={tmp_path}/hunter2")
+        wrong: RedisAddress = read(f"rediss://h?{name}={tmp_path}/hunter2")
         with pytest.raises(ValueError, match=r"^REDIS_URL names certificates") as refused:
             context(wrong)
         assert "hunter2" not in str(refused.value)
