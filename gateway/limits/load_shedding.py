@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from gateway.core.errors import Problem, ProblemError
 from gateway.telemetry.log import Log, silent
-from gateway.telemetry.process import Reach
+from gateway.telemetry.process import MemoryReach
 
 EVERY = 0.25
 """Seconds between samples."""
@@ -49,7 +49,7 @@ class Sample(NamedTuple):
 
     memory: int | None = None
     """Bytes of this process."""
-    group: Reach | None = None
+    group: MemoryReach | None = None
     """Bytes of all that has one limit with it."""
     files: int | None = None
 
@@ -127,7 +127,7 @@ class Pressure:
         if what == "memory":
             parts = [0.0]
             if seen.memory is not None and self._memory:
-                parts.append(_filled(Reach(seen.memory, self._memory)))
+                parts.append(_filled(MemoryReach(seen.memory, self._memory)))
             if seen.group is not None:
                 parts.append(_filled(seen.group))
             return max(parts)
@@ -172,7 +172,7 @@ class Pressure:
         memory, group = self.seen.memory, self.seen.group
         left = math.inf
         if memory is not None and self._memory:
-            left = _left(Reach(memory, self._memory))
+            left = _left(MemoryReach(memory, self._memory))
         if group is not None:
             left = min(left, _left(group))
         if memory is None or self._base is None:
@@ -183,15 +183,15 @@ class Pressure:
         """Whether so many bytes would fit if nobody else had any."""
         if not self._memory or self._base is None:
             return True
-        return size <= _left(Reach(self._base, self._memory))
+        return size <= _left(MemoryReach(self._base, self._memory))
 
 
-def _filled(reach: Reach) -> float:
+def _filled(reach: MemoryReach) -> float:
     """How much is used, of all or of the last gigabyte: what is left beyond that is enough."""
     return 1 - (reach.most - reach.used) / max(1, min(reach.most, _LAST))
 
 
-def _left(reach: Reach) -> float:
+def _left(reach: MemoryReach) -> float:
     """Bytes until nobody is let in."""
     return reach.most - reach.used - (1 - _FULL) * min(reach.most, _LAST)
 

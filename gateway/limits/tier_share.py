@@ -23,7 +23,7 @@ from gateway.limits.recent import Pool
 from gateway.routing.classifier import heuristic
 from gateway.routing.recent import TURNS, Recent
 from gateway.routing.tier_share import BOUNDED, REASONED, SMART, WIDTH, Most, cell, cut
-from gateway.telemetry.metrics import Count
+from gateway.telemetry.metrics import CounterMetric
 
 EVERY = 2.0
 """Seconds between two looks at what was noted."""
@@ -171,18 +171,22 @@ class Traffic:
             )
         )
 
-    def measures(self) -> list[Count]:
+    def measures(self) -> list[CounterMetric]:
         """What of it is told at /metrics."""
         turns = self.turns
         return [
-            Count("turns_fast", "Classified turns that went to fast.", lambda: turns["fast"]),
-            Count("turns_smart", "Classified turns that went to smart.", lambda: turns["smart"]),
-            Count(
+            CounterMetric(
+                "turns_fast", "Classified turns that went to fast.", lambda: turns["fast"]
+            ),
+            CounterMetric(
+                "turns_smart", "Classified turns that went to smart.", lambda: turns["smart"]
+            ),
+            CounterMetric(
                 "turns_reasoning",
                 "Classified turns that went to reasoning.",
                 lambda: turns["reasoning"],
             ),
-            Count("turns_lowered", "Those that a bound sent lower.", lambda: self.lowered),
+            CounterMetric("turns_lowered", "Those that a bound sent lower.", lambda: self.lowered),
         ]
 
     async def keep(self, sleep: Callable[[float], Awaitable[None]]) -> None:

@@ -15,7 +15,7 @@ from gateway.core.call import Call, RequestOptions
 from gateway.dialects import OPERATIONS
 from gateway.pipeline.subrequest import Patience, Server, ask
 from gateway.telemetry.log import Log
-from gateway.telemetry.metrics import Count
+from gateway.telemetry.metrics import CounterMetric
 
 _EMBEDDINGS = OPERATIONS["openai-chat", "embeddings"]
 TAG = "near"
@@ -36,10 +36,12 @@ class Trust(Patience):
         self.failed += 1
         super().fail(why)
 
-    def measures(self) -> list[Count]:
+    def measures(self) -> list[CounterMetric]:
         """What of it is told at /metrics."""
         return [
-            Count("near_failed", "Vectors of questions that were not had.", lambda: self.failed)
+            CounterMetric(
+                "near_failed", "Vectors of questions that were not had.", lambda: self.failed
+            )
         ]
 
 

@@ -21,10 +21,10 @@ from gateway.settings.schema.root import Config
 from gateway.telemetry import log as lines
 from gateway.telemetry import tracing
 from gateway.telemetry.log import Log
-from gateway.telemetry.metrics import Count, Gauge, Metrics
-from gateway.telemetry.shared_metrics import Memory
-from gateway.telemetry.spans import Address
-from gateway.telemetry.tracing import Traces
+from gateway.telemetry.metrics import CounterMetric, GaugeMetric, Metrics
+from gateway.telemetry.shared_metrics import SharedMemory
+from gateway.telemetry.spans import ProviderAddress
+from gateway.telemetry.tracing import Tracing
 
 _FEED_EVERY = 2.0
 """Seconds between feeds of the store from the journals."""
@@ -53,7 +53,7 @@ class Archive:
         info: Mapping[str, str],
         providers: Mapping[str, Provider],
         strikes: tuple[Strike, ...] = (),
-        figures: Memory | None = None,
+        figures: SharedMemory | None = None,
     ) -> None:
         ledger = config.ledger
         self._ledger = ledger
@@ -271,23 +271,23 @@ class Archive:
 
         self.metrics.watch(
             gauges=[
-                Gauge(
+                GaugeMetric(
                     "ledger_unsynced_rows",
                     "Rows that may not be on the disk yet.",
                     lambda: journal.written - journal.synced,
                 ),
-                Gauge(
+                GaugeMetric(
                     "ledger_late_rows",
                     "Rows that wait in memory for a journal that takes none.",
                     lambda: record.late,
                 ),
-                Gauge(
+                GaugeMetric(
                     "ledger_feed_lag_seconds",
                     "How far the store may be behind the journals.",
                     lag,
                     "min",
                 ),
-                Gauge(
+                GaugeMetric(
                     "ledger_rebuilding",
                     "1 while the store is made anew from the journals, and cannot be asked.",
                     lambda: float(self.store.state().rebuilding),
@@ -295,18 +295,22 @@ class Archive:
                 ),
             ],
             counts=[
-                Count(
+                CounterMetric(
                     "ledger_damaged",
                     "Files of the store that were found damaged or gone.",
                     lambda: self.damaged,
                 ),
-                Count("ledger_rows", "Rows written to the journal.", lambda: journal.written),
-                Count("ledger_lost_rows", "Rows that no journal took.", lambda: record.lost),
+                CounterMetric(
+                    "ledger_rows", "Rows written to the journal.", lambda: journal.written
+                ),
+                CounterMetric(
+                    "ledger_lost_rows", "Rows that no journal took.", lambda: record.lost
+                ),
             ],
         )
         traces = self.traces
         if traces is not None:
-            dropped = Count(
+            dropped = CounterMetric(
                 "traces_dropped", "Calls whose spans were not sent.", lambda: traces.sender.dropped
             )
             self.metrics.watch(counts=[dropped])
@@ -314,15 +318,15 @@ class Archive:
 
 def _traces(
     config: Config, log: Log, info: Mapping[str, str], providers: Mapping[str, Provider]
-) -> Traces | None:
+) -> Tracing | None:
     part = config.traces
     if not part.endpoint:
         return None
     sender = tracing.otlp(part.endpoint, part.headers, info.get("version", ""), log)
-    return Traces(sender, sample=part.sample, addresses=_addresses(providers))
+    return Tracing(sender, sample=part.sample, addresses=_addresses(providers))
 
 
-def _addresses(providers: Mapping[str, Provider]) -> dict[str, Address]:
+def _addresses(providers: Mapping[str, Provider]) -> dict[str, ProviderAddress]:
     """Return the address of each provider's first endpoint, by the provider's name."""
     doors = {name: next(iter(one.doors.values()), "") for name, one in providers.items()}
     return {name: found for name, url in doors.items() if (found := tracing.address(url))}

@@ -25,7 +25,7 @@ from gateway.limits.used import end_of
 from gateway.pipeline.ledger_runtime import Archive
 from gateway.settings.schema.root import Config
 from gateway.telemetry.log import Log
-from gateway.telemetry.metrics import Gauges
+from gateway.telemetry.metrics import LabelledGauges
 from gateway.upstream.client import tell
 
 _REFUSED = 300
@@ -150,7 +150,7 @@ class Toll:
                 found = []
         self.levels = tuple(found)
 
-    def measures(self, *, keys: bool, tenants: bool) -> list[Gauges]:
+    def measures(self, *, keys: bool, tenants: bool) -> list[LabelledGauges]:
         """The same for Prometheus: of each budget its fullest counter.
 
         `keys` and `tenants` name the keys and the tenants that have a counter of their own.
@@ -165,12 +165,12 @@ class Toll:
                 found[tuple([values[name] for name in labels])] = level
             return found
 
-        def tell(name: str, text: str, of: Callable[[Level], float | None]) -> Gauges:
+        def tell(name: str, text: str, of: Callable[[Level], float | None]) -> LabelledGauges:
             def read() -> dict[tuple[str, ...], float]:
                 told = ((at, of(level)) for at, level in fullest().items())
                 return {at: number for at, number in told if number is not None}
 
-            return Gauges(f"budget_{name}", text, labels, read)
+            return LabelledGauges(f"budget_{name}", text, labels, read)
 
         return [
             tell(

@@ -32,7 +32,7 @@ from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.guards import bound
 from gateway.telemetry.log import Log
-from gateway.telemetry.metrics import Count
+from gateway.telemetry.metrics import CounterMetric
 
 TAG = "judge"
 SUFFIX = ".judge"
@@ -94,11 +94,11 @@ class Verdicts(Patience):
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
 
-    def measures(self) -> list[Count]:
+    def measures(self) -> list[CounterMetric]:
         """What of it is told at /metrics."""
         return [
-            Count("judged", "Turns that a model judged.", lambda: self.judged),
-            Count("unjudged", "Turns that it should have judged.", lambda: self.unjudged),
+            CounterMetric("judged", "Turns that a model judged.", lambda: self.judged),
+            CounterMetric("unjudged", "Turns that it should have judged.", lambda: self.unjudged),
         ]
 
 

@@ -59,8 +59,8 @@ from gateway.state.memory import MemoryStore as Here
 from gateway.state.redis.store import RedisStore
 from gateway.telemetry import process
 from gateway.telemetry.log import Log, where
-from gateway.telemetry.metrics import Count, Gauge
-from gateway.telemetry.shared_metrics import Memory
+from gateway.telemetry.metrics import CounterMetric, GaugeMetric
+from gateway.telemetry.shared_metrics import SharedMemory
 from gateway.telemetry.tracing import TraceError
 from gateway.upstream import media_fetch
 from gateway.upstream.client import Client, Pools, Transports
@@ -91,7 +91,7 @@ class Gateway:
         host: str | None = None,
         transports: Transports | None = None,
         guard: media_fetch.Guard = media_fetch.PUBLIC,
-        figures: Memory | None = None,
+        figures: SharedMemory | None = None,
         workers: int | None = None,
         renewal: Renewal | None = None,
     ) -> None:
@@ -183,7 +183,7 @@ class Gateway:
         """What they must pass."""
         return self.toll.gate
 
-    def _archive(self, figures: Memory | None) -> Archive:
+    def _archive(self, figures: SharedMemory | None) -> Archive:
         source, built = self.site.source, self.site.built
         try:
             return Archive(
@@ -398,12 +398,12 @@ class Gateway:
         metrics.watch((), [*self._traffic.measures(), *self._verdicts.measures()])
         metrics.watch((), self._trust.measures())
         if not isinstance(state, Here):
-            up = Gauge("redis_up", "Whether Redis answers.", lambda: state.alive, "min")
+            up = GaugeMetric("redis_up", "Whether Redis answers.", lambda: state.alive, "min")
             metrics.watch([up])
 
     def _measured(self) -> Pressure:
         """How much this process can take: its part of the memory, and its files."""
-        server, group = self.site.source.config.server, process.Group()
+        server, group = self.site.source.config.server, process.ControlGroup()
         memory = server.max_memory or process.physical()
         return Pressure(
             lambda: Sample(process.resident(), group.reach(), process.files()),
@@ -524,11 +524,13 @@ def _locals(editions: Iterable[Edition]) -> set[Local]:
     return {local for edition in editions for local in edition.locally.values()}
 
 
-def _measures(pressure: Pressure) -> tuple[list[Gauge], list[Count]]:
+def _measures(pressure: Pressure) -> tuple[list[GaugeMetric], list[CounterMetric]]:
     """What of the process is told at /metrics."""
     return [
-        Gauge("pressure", "Who is refused: 0 nobody, 3 all.", lambda: pressure.level, "max"),
-        Gauge("loop_lag_seconds", "How late the event loop is.", lambda: pressure.late, "max"),
-        Gauge("memory_bytes", "Memory in use.", lambda: pressure.seen.memory),
-        Gauge("open_files", "Files and sockets that are open.", lambda: pressure.seen.files),
-    ], [Count("shed", "Requests refused for want of room.", lambda: pressure.shed)]
+        GaugeMetric("pressure", "Who is refused: 0 nobody, 3 all.", lambda: pressure.level, "max"),
+        GaugeMetric(
+            "loop_lag_seconds", "How late the event loop is.", lambda: pressure.late, "max"
+        ),
+        GaugeMetric("memory_bytes", "Memory in use.", lambda: pressure.seen.memory),
+        GaugeMetric("open_files", "Files and sockets that are open.", lambda: pressure.seen.files),
+    ], [CounterMetric("shed", "Requests refused for want of room.", lambda: pressure.shed)]

@@ -9,7 +9,7 @@ from gateway.runtime.build import Site
 from gateway.runtime.reloader import EVERY, Found, Renewal
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.telemetry.log import Log, where
-from gateway.telemetry.metrics import Count, Gauge
+from gateway.telemetry.metrics import CounterMetric, GaugeMetric
 
 _TOLD = 20
 """Changes and mistakes that the log has of one reload."""
@@ -93,17 +93,21 @@ class Reload:
             "slowest_swap": round(self.slowest, 6),
         }
 
-    def measures(self) -> tuple[tuple[Gauge, ...], tuple[Count, ...]]:
+    def measures(self) -> tuple[tuple[GaugeMetric, ...], tuple[CounterMetric, ...]]:
         """The same in a few numbers for Prometheus."""
-        stale = Gauge(
+        stale = GaugeMetric(
             "config_refused",
             "1 where the configuration as it is written has a mistake, and an earlier one holds.",
             lambda: float(bool(self.renewal.mistakes)),
             "max",
         )
         return (stale,), (
-            Count("config_reloads", "Times that another was put in force.", lambda: self.done),
-            Count("config_reload_failures", "Times that one had a mistake.", lambda: self.failed),
+            CounterMetric(
+                "config_reloads", "Times that another was put in force.", lambda: self.done
+            ),
+            CounterMetric(
+                "config_reload_failures", "Times that one had a mistake.", lambda: self.failed
+            ),
         )
 
     def _take(self, found: Found) -> Found:

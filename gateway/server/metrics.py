@@ -16,7 +16,7 @@ from gateway.server.admin.auth import Guard, key_of
 from gateway.server.dashboard.session import digest
 from gateway.server.host_header import is_loopback
 from gateway.server.request_headers import Head
-from gateway.telemetry.metrics import Gauge
+from gateway.telemetry.metrics import GaugeMetric
 
 _STRICT = "application/openmetrics-text"
 _CLOSED = Problem(
@@ -77,7 +77,7 @@ def routes(
 ) -> None:
     """Add them to an app; `in_flight` tells how many calls are being served."""
     metrics = gateway.archive.metrics
-    metrics.watch([Gauge("calls_in_flight", "Calls that are being served.", in_flight)])
+    metrics.watch([GaugeMetric("calls_in_flight", "Calls that are being served.", in_flight)])
     guards = [Depends(guard)] if guard.needed else []
     extra: dict[str, Any] = {} if guards else {"security": []}
 

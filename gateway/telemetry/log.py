@@ -86,7 +86,7 @@ def where(error: BaseException) -> str:
     return f"{type(error).__name__} at {place}"
 
 
-class Library(logging.Handler):
+class LibraryLogHandler(logging.Handler):
     """Brings the warnings of libraries into the log, without their arguments."""
 
     def __init__(self, log: Log) -> None:

@@ -15,8 +15,8 @@ import msgspec
 
 from gateway.core.ledger_rows import ANSWERED, AttemptRow, FinalRow, Row
 from gateway.telemetry import prometheus_format
-from gateway.telemetry.prometheus_format import Family
-from gateway.telemetry.shared_metrics import Figures, Labels, Memory
+from gateway.telemetry.prometheus_format import MetricFamily
+from gateway.telemetry.shared_metrics import Labels, MetricArea, SharedMemory
 
 SECONDS = (
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
@@ -58,7 +58,7 @@ _MONEY = (
 )
 
 
-class Gauge(NamedTuple):
+class GaugeMetric(NamedTuple):
     """A number of the moment, read when it is asked for."""
 
     name: str
@@ -69,7 +69,7 @@ class Gauge(NamedTuple):
     """How those of several workers become one."""
 
 
-class Gauges(NamedTuple):
+class LabelledGauges(NamedTuple):
     """Numbers of the moment under one name, told apart by words of the configuration."""
 
     name: str
@@ -80,7 +80,7 @@ class Gauges(NamedTuple):
     over: Over = "max"
 
 
-class Count(NamedTuple):
+class CounterMetric(NamedTuple):
     """A number that grows from 0 while the process runs, read when it is asked for."""
 
     name: str
@@ -112,9 +112,9 @@ class Metrics:
         keys: bool = False,
         tenants: bool = False,
         info: Mapping[str, str] | None = None,
-        memory: Memory | None = None,
-        gauges: Sequence[Gauge] = (),
-        counts: Sequence[Count] = (),
+        memory: SharedMemory | None = None,
+        gauges: Sequence[GaugeMetric] = (),
+        counts: Sequence[CounterMetric] = (),
     ) -> None:
         self.keys = keys
         """Whether names of client keys are told."""
@@ -124,7 +124,7 @@ class Metrics:
         self._who = tuple([name for name, told in asked.items() if told])
         """Labels of whose call it is."""
         self._info = dict(info or {})
-        self._figures = Figures(memory)
+        self._figures = MetricArea(memory)
         self._values = self._figures.values
         self._places: dict[tuple[object, ...], _Places] = {}
         self._listed: set[tuple[str, str]] = set()
@@ -133,16 +133,16 @@ class Metrics:
         self._fails: dict[Fails, int] = {
             what: self._figures.at("fails", (what,), 1) for what in _FAILS
         }
-        self._gauges: dict[str, tuple[Gauge, int]] = {}
-        self._many: dict[str, tuple[Gauges, dict[Labels, int]]] = {}
-        self._counts: dict[str, tuple[Count, int, float]] = {}
+        self._gauges: dict[str, tuple[GaugeMetric, int]] = {}
+        self._many: dict[str, tuple[LabelledGauges, dict[Labels, int]]] = {}
+        self._counts: dict[str, tuple[CounterMetric, int, float]] = {}
         self.watch(gauges, counts)
 
     def watch(
         self,
-        gauges: Iterable[Gauge] = (),
-        counts: Iterable[Count] = (),
-        many: Iterable[Gauges] = (),
+        gauges: Iterable[GaugeMetric] = (),
+        counts: Iterable[CounterMetric] = (),
+        many: Iterable[LabelledGauges] = (),
     ) -> None:
         """Tell these too."""
         for some in many:
@@ -371,7 +371,7 @@ class Metrics:
     def _attempt(self, provider: str, model: str, problem: str) -> int:
         return self._figures.at("attempts", (provider, model, problem), 1)
 
-    def _families(self) -> Iterator[Family]:
+    def _families(self) -> Iterator[MetricFamily]:
         sums, gauges = self._gathered()
         key = self._who
 
@@ -493,7 +493,9 @@ def _read[T](read: Callable[[], T]) -> T | None:
         return None
 
 
-def _counter(name: str, text: str, found: Iterable[tuple[Mapping[str, str], float]]) -> Family:
+def _counter(
+    name: str, text: str, found: Iterable[tuple[Mapping[str, str], float]]
+) -> MetricFamily:
     return prometheus_format.counter(f"tiergate_{name}", text, found)
 
 

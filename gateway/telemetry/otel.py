@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
 from gateway.telemetry.log import Log
-from gateway.telemetry.spans import Span
+from gateway.telemetry.spans import CallSpan
 
 MOST = 8192
 """Spans that wait to be sent."""
@@ -109,7 +109,7 @@ class Otlp:
             schedule_delay_millis=_EVERY,
         )
 
-    def send(self, call: Sequence[Span]) -> None:
+    def send(self, call: Sequence[CallSpan]) -> None:
         """Take the spans of one call; never blocks."""
         waiting = self._spans - self._exporter.begun
         if self._processor is None or waiting + len(call) > MOST:
@@ -131,7 +131,7 @@ class Otlp:
         self._exporter.shutdown()
         self._over = True
 
-    def _made(self, span: Span) -> ReadableSpan:
+    def _made(self, span: CallSpan) -> ReadableSpan:
         parent = span.parent
         return ReadableSpan(
             name=span.name,

@@ -22,7 +22,7 @@ _ENOUGH = 65_536
 """Files that nobody needs more of."""
 
 
-class Reach(NamedTuple):
+class MemoryReach(NamedTuple):
     """Bytes that are used and that may be."""
 
     used: int
@@ -112,13 +112,13 @@ def quietly() -> Iterator[None]:
             gc.enable()
 
 
-class Group:
+class ControlGroup:
     """The control group of this process, and those that it is part of, as far as they limit it."""
 
     def __init__(self, root: Path = _ROOT) -> None:
         self._places = tuple(_places(root))
 
-    def reach(self) -> Reach | None:
+    def reach(self) -> MemoryReach | None:
         """The one that has the least left; None where nothing limits it.
 
         What is used is what could not be given back at once: pages of files that nobody reads are
@@ -166,7 +166,7 @@ def _limit(file: Path) -> int | None:
         return None
 
 
-def _reach(folder: Path, limit: str, used: str, spare: str) -> Reach | None:
+def _reach(folder: Path, limit: str, used: str, spare: str) -> MemoryReach | None:
     most, now = _limit(folder / limit), _limit(folder / used)
     if most is None or now is None:
         return None
@@ -176,4 +176,4 @@ def _reach(folder: Path, limit: str, used: str, spare: str) -> Reach | None:
         idle = int(told.rpartition(" ")[2])
     except (OSError, ValueError):
         idle = 0
-    return Reach(max(now - idle, 0), most)
+    return MemoryReach(max(now - idle, 0), most)

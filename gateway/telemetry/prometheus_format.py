@@ -11,7 +11,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
-class Sample(NamedTuple):
+class MetricSample(NamedTuple):
     """One line of a family: what stands behind its name, its labels, its value."""
 
     suffix: str
@@ -19,23 +19,23 @@ class Sample(NamedTuple):
     value: float
 
 
-class Family(NamedTuple):
+class MetricFamily(NamedTuple):
     """All that stands under one name, which is without the suffix of its lines."""
 
     name: str
     type: Literal["counter", "gauge", "histogram"]
     help: str
-    samples: Sequence[Sample]
+    samples: Sequence[MetricSample]
 
 
-def counter(name: str, text: str, found: Iterable[tuple[Mapping[str, str], float]]) -> Family:
+def counter(name: str, text: str, found: Iterable[tuple[Mapping[str, str], float]]) -> MetricFamily:
     """A number that only grows."""
-    return Family(name, "counter", text, [Sample("_total", *one) for one in found])
+    return MetricFamily(name, "counter", text, [MetricSample("_total", *one) for one in found])
 
 
-def gauge(name: str, text: str, found: Iterable[tuple[Mapping[str, str], float]]) -> Family:
+def gauge(name: str, text: str, found: Iterable[tuple[Mapping[str, str], float]]) -> MetricFamily:
     """A number of the moment."""
-    return Family(name, "gauge", text, [Sample("", *one) for one in found])
+    return MetricFamily(name, "gauge", text, [MetricSample("", *one) for one in found])
 
 
 def histogram(
@@ -43,22 +43,22 @@ def histogram(
     text: str,
     bounds: Sequence[float],
     found: Iterable[tuple[Mapping[str, str], Sequence[float]]],
-) -> Family:
+) -> MetricFamily:
     """How many were at most how large.
 
     Each has the count of each bucket by itself, that of what is beyond all, and the sum.
     """
-    samples: list[Sample] = []
+    samples: list[MetricSample] = []
     for labels, (*counts, total) in found:
         seen = 0.0
         for bound, count in zip((*bounds, math.inf), counts, strict=True):
             seen += count
-            samples.append(Sample("_bucket", {**labels, "le": _number(bound)}, seen))
-        samples += (Sample("_sum", labels, total), Sample("_count", labels, seen))
-    return Family(name, "histogram", text, samples)
+            samples.append(MetricSample("_bucket", {**labels, "le": _number(bound)}, seen))
+        samples += (MetricSample("_sum", labels, total), MetricSample("_count", labels, seen))
+    return MetricFamily(name, "histogram", text, samples)
 
 
-def render(families: Iterable[Family], *, openmetrics: bool) -> tuple[bytes, str]:
+def render(families: Iterable[MetricFamily], *, openmetrics: bool) -> tuple[bytes, str]:
     """The text and its content type."""
     lines = [line for family in families for line in _lines(family, openmetrics=openmetrics)]
     if openmetrics:
@@ -66,7 +66,7 @@ def render(families: Iterable[Family], *, openmetrics: bool) -> tuple[bytes, str
     return "\n".join([*lines, ""]).encode(), OPENMETRICS if openmetrics else TEXT
 
 
-def _lines(family: Family, *, openmetrics: bool) -> Iterator[str]:
+def _lines(family: MetricFamily, *, openmetrics: bool) -> Iterator[str]:
     name = family.name
     head = name if openmetrics or family.type != "counter" else f"{name}_total"
     text = family.help.translate(_ESCAPES if openmetrics else _HELP)

@@ -29,7 +29,7 @@ OTHER = "(other)"
 """Each label of what found no room."""
 
 
-class Memory:
+class SharedMemory:
     """Memory of several processes: make it before they are forked.
 
     There is an area for each of them, for the one that forks them, and for as many that follow
@@ -90,7 +90,7 @@ def _anonymous() -> int:
     return descriptor
 
 
-class Cell(NamedTuple):
+class MetricCell(NamedTuple):
     """The numbers of one name and one set of labels, as one process has them."""
 
     name: str
@@ -100,13 +100,13 @@ class Cell(NamedTuple):
     """Whether that process runs: what is of the moment counts only then."""
 
 
-class Figures:
+class MetricArea:
     """The area of this process; some memory of its own where it shares none.
 
     `values` is written to directly, at the places that `at` gives.
     """
 
-    def __init__(self, memory: Memory | None = None, size: int = SIZE) -> None:
+    def __init__(self, memory: SharedMemory | None = None, size: int = SIZE) -> None:
         self._memory = memory
         self._area = memory.claim() if memory is not None else None
         if memory is not None and self._area is not None:
@@ -160,7 +160,7 @@ class Figures:
         self._view[:_WORD] = end.to_bytes(_WORD, "little")  # last: from now on others read it
         return found
 
-    def read(self) -> Iterator[Cell]:
+    def read(self) -> Iterator[MetricCell]:
         """All cells of all processes."""
         yield from _read(self._view, lives=True)
         memory = self._memory
@@ -188,8 +188,8 @@ def _cells(view: memoryview) -> Iterator[tuple[int, str, Labels, int]]:
         offset += count * _WORD
 
 
-def _read(view: memoryview, *, lives: bool) -> Iterator[Cell]:
+def _read(view: memoryview, *, lives: bool) -> Iterator[MetricCell]:
     values = view.cast("d")
     for offset, name, labels, count in _cells(view):
         first = offset // _WORD
-        yield Cell(name, labels, tuple(values[first : first + count]), lives)
+        yield MetricCell(name, labels, tuple(values[first : first + count]), lives)

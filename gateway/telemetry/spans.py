@@ -38,14 +38,14 @@ _PROVIDERS = {
 """The same for providers: the conventions fix these names."""
 
 
-class Address(NamedTuple):
+class ProviderAddress(NamedTuple):
     """Where a provider is."""
 
     host: str
     port: int
 
 
-class Origin(NamedTuple):
+class TraceOrigin(NamedTuple):
     """The trace that a call belongs to, and the span below which it stands there."""
 
     trace: int
@@ -54,11 +54,11 @@ class Origin(NamedTuple):
     """What the caller has decided; True where there is none."""
 
 
-class Story(NamedTuple):
+class CallRows(NamedTuple):
     """All rows of one call."""
 
     entry: FinalRow
-    origin: Origin
+    origin: TraceOrigin
     operation: str
     attempts: tuple[AttemptRow, ...]
     """Those that gave no answer."""
@@ -66,7 +66,7 @@ class Story(NamedTuple):
     """Of its last request."""
 
 
-class Span(NamedTuple):
+class CallSpan(NamedTuple):
     """One span; times are seconds since the epoch."""
 
     name: str
@@ -80,28 +80,28 @@ class Span(NamedTuple):
     failed: bool
 
 
-def origin(call: str, traceparent: str | None) -> Origin:
+def origin(call: str, traceparent: str | None) -> TraceOrigin:
     """Where a call belongs, by its id and the W3C header `traceparent`, which may be anything."""
     found = _PARENT.fullmatch(traceparent or "")
     if found is not None and not (found["version"] == "00" and found["more"]):
         trace, parent = int(found["trace"], 16), int(found["span"], 16)
         if trace and parent:
-            return Origin(trace, parent, bool(int(found["flags"], 16) & 1))
-    return Origin(_number(call, 16), None, sampled=True)
+            return TraceOrigin(trace, parent, bool(int(found["flags"], 16) & 1))
+    return TraceOrigin(_number(call, 16), None, sampled=True)
 
 
-def taken(origin: Origin, share: float) -> bool:
+def taken(origin: TraceOrigin, share: float) -> bool:
     """Whether a trace is among the share that is kept: all who see it decide the same."""
     return origin.sampled and origin.trace % _SPACE < share * _SPACE
 
 
-def spans(story: Story, addresses: Mapping[str, Address]) -> Iterator[Span]:
+def spans(story: CallRows, addresses: Mapping[str, ProviderAddress]) -> Iterator[CallSpan]:
     """The spans of a call, its own first. `addresses` are those of the providers."""
     entry, intent = story.entry, story.intent
     root = _number(entry.id, 8)
     operation = _OPERATIONS.get(story.operation, story.operation)
     end = entry.at + (entry.duration or 0.0)
-    yield Span(
+    yield CallSpan(
         name=f"{operation} {entry.tier or entry.model}" if entry.lab else operation,
         kind="server",
         trace=story.origin.trace,
@@ -131,7 +131,7 @@ def spans(story: Story, addresses: Mapping[str, Address]) -> Iterator[Span]:
             told |= {"server.address": address.host, "server.port": address.port}
         told |= _of_lost(one) if isinstance(one, AttemptRow) else _of_answer(entry, one.at)
         attributes = _told(told)
-        yield Span(
+        yield CallSpan(
             name=f"{operation} {one.model}",
             kind="client",
             trace=story.origin.trace,

@@ -10,7 +10,15 @@ from urllib.parse import urlsplit
 
 from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, Row
 from gateway.telemetry.log import Log
-from gateway.telemetry.spans import Address, Origin, Span, Story, origin, spans, taken
+from gateway.telemetry.spans import (
+    CallRows,
+    CallSpan,
+    ProviderAddress,
+    TraceOrigin,
+    origin,
+    spans,
+    taken,
+)
 
 _OPEN = 16_384
 """Calls that are running at most; the oldest is forgotten for another."""
@@ -33,7 +41,7 @@ class Sender(Protocol):
         """Begin to send, in the process that serves."""
         ...
 
-    def send(self, call: Sequence[Span]) -> None:
+    def send(self, call: Sequence[CallSpan]) -> None:
         """Take the spans of one call, to be sent soon; never blocks."""
         ...
 
@@ -47,14 +55,14 @@ class _Open:
 
     __slots__ = ("attempts", "intent", "operation", "origin")
 
-    def __init__(self, origin: Origin, operation: str) -> None:
+    def __init__(self, origin: TraceOrigin, operation: str) -> None:
         self.origin = origin
         self.operation = operation
         self.attempts: tuple[AttemptRow, ...] = ()
         self.intent: IntentRow | None = None
 
 
-class Traces:
+class Tracing:
     """Notes rows and hands their spans to a sender. `sample` is the share of traces that is kept.
 
     `addresses` are those of the providers.
@@ -65,7 +73,7 @@ class Traces:
         sender: Sender,
         *,
         sample: float = 1.0,
-        addresses: Mapping[str, Address] | None = None,
+        addresses: Mapping[str, ProviderAddress] | None = None,
     ) -> None:
         self.sender = sender
         self._sample = sample
@@ -105,7 +113,7 @@ class Traces:
         found = self._find(entry.id)
         del self._open[entry.id]
         if found is not None:
-            story = Story(entry, found.origin, found.operation, found.attempts, found.intent)
+            story = CallRows(entry, found.origin, found.operation, found.attempts, found.intent)
             self.sender.send([*spans(story, self.addresses)])
 
 
@@ -131,9 +139,9 @@ def traces_url(endpoint: str) -> str:
     return parts._replace(path=path if path.endswith(_PATH) else path + _PATH).geturl()
 
 
-def address(url: str) -> Address | None:
+def address(url: str) -> ProviderAddress | None:
     """Host and port of a URL."""
     parts = urlsplit(url)
     if not parts.hostname:
         return None
-    return Address(parts.hostname, parts.port or (80 if parts.scheme == "http" else 443))
+    return ProviderAddress(parts.hostname, parts.port or (80 if parts.scheme == "http" else 443))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from gateway.core.jsonio import Json
-from gateway.telemetry.metrics import Count, Gauge
+from gateway.telemetry.metrics import CounterMetric, GaugeMetric
 from gateway.upstream.circuit_breaker import Breaker
 from gateway.upstream.health import Health
 from gateway.upstream.provider_quota import Place, State
@@ -88,29 +88,31 @@ def _limits(state: State | None) -> Json:
     }
 
 
-def measures(known: Known) -> tuple[tuple[Gauge, ...], tuple[Count, ...]]:
+def measures(known: Known) -> tuple[tuple[GaugeMetric, ...], tuple[CounterMetric, ...]]:
     """Return the same in a few numbers for Prometheus."""
     health, retries = known.health, known.allowances
-    out = Gauge(
+    out = GaugeMetric(
         "targets_out",
         "Targets and accounts that are not asked in their turn, in one worker.",
         lambda: health.open,
         "max",
     )
-    waiting = Gauge(
+    waiting = GaugeMetric(
         "waiting_calls",
         "Calls that wait until a provider takes them again.",
         lambda: known.waiting.calls,
     )
-    taken = Count(
+    taken = CounterMetric(
         "retries",
         "Further requests of calls that were taken off a lab's retries.",
         lambda: sum(one.taken for one in retries.values()),
     )
-    denied = Count(
+    denied = CounterMetric(
         "retries_denied",
         "Further requests that were not made, as the lab had no more retries.",
         lambda: sum(one.denied for one in retries.values()),
     )
-    second = Count("hedges", "Times that a second target was asked too.", lambda: known.hedged)
+    second = CounterMetric(
+        "hedges", "Times that a second target was asked too.", lambda: known.hedged
+    )
     return (out, waiting), (taken, denied, second)

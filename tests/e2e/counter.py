@@ -10,18 +10,18 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from gateway.cli.serve.supervisor import supervise
 from gateway.telemetry.log import stderr
-from gateway.telemetry.metrics import Gauge, Metrics
-from gateway.telemetry.shared_metrics import Memory
+from gateway.telemetry.metrics import GaugeMetric, Metrics
+from gateway.telemetry.shared_metrics import SharedMemory
 from tests.telemetry.rows import entry
 
 
 def main() -> None:
     """Run until told to stop; the first line says where."""
     listening = socket.create_server(("127.0.0.1", 0))
-    memory = Memory(2)
+    memory = SharedMemory(2)
 
     def work(_: object) -> None:
-        metrics = Metrics(memory=memory, gauges=[Gauge("workers", "Alive.", lambda: 1)])
+        metrics = Metrics(memory=memory, gauges=[GaugeMetric("workers", "Alive.", lambda: 1)])
         metrics.refresh()
 
         class Answer(BaseHTTPRequestHandler):

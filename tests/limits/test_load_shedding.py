@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core.errors import ProblemError
 from gateway.limits.load_shedding import ALL, EVERY, REASONING, SHARES, Hold, Pressure, Sample
-from gateway.telemetry.process import Reach
+from gateway.telemetry.process import MemoryReach
 
 GB = 1_000_000_000
 MB = 1_000_000
@@ -15,7 +15,7 @@ MB = 1_000_000
 class Machine:
     """A machine that says what it is told to, and a pressure that looks at it."""
 
-    def __init__(self, memory: int | None = 100 * MB, group: Reach | None = None) -> None:
+    def __init__(self, memory: int | None = 100 * MB, group: MemoryReach | None = None) -> None:
         self.sample = Sample(memory, group, 10)
         self.log: list[dict[str, object]] = []
         self.leaned = 0
@@ -47,14 +47,14 @@ class Machine:
 def test_memory(used: float, level: int) -> None:
     """By what the process may have, and by what the group that it is in may have."""
     assert Machine().look(memory=int(used * GB)) == level
-    assert Machine().look(group=Reach(int(used * GB), GB)) == level
+    assert Machine().look(group=MemoryReach(int(used * GB), GB)) == level
 
 
 def test_of_much_memory_the_last_of_it_counts() -> None:
     """24 GB of which others use 23 leave a gateway all that it needs; 50 MB do not."""
-    assert Machine().look(group=Reach(23 * GB, 24 * GB)) == 0
-    assert Machine().look(group=Reach(23_950 * MB, 24 * GB)) == ALL
-    machine = Machine(group=Reach(23 * GB, 24 * GB))
+    assert Machine().look(group=MemoryReach(23 * GB, 24 * GB)) == 0
+    assert Machine().look(group=MemoryReach(23_950 * MB, 24 * GB)) == ALL
+    machine = Machine(group=MemoryReach(23 * GB, 24 * GB))
     assert machine.pressure.free() == pytest.approx(820 * MB)
 
 
@@ -143,13 +143,13 @@ def test_what_was_promised_and_is_in_use_counts_once() -> None:
 
 
 def test_the_group_has_less_left_than_the_process() -> None:
-    machine = Machine(group=Reach(400 * MB, 600 * MB))
+    machine = Machine(group=MemoryReach(400 * MB, 600 * MB))
     assert machine.pressure.free() == pytest.approx(152 * MB)
     assert refused(machine.pressure, 40 * MB)[0] == "overloaded"
 
 
 def test_memory_that_cannot_be_read_is_counted_by_what_is_promised() -> None:
-    machine = Machine(memory=None, group=Reach(0, GB))
+    machine = Machine(memory=None, group=MemoryReach(0, GB))
     Hold(machine.pressure).ask(100 * MB)
     assert machine.pressure.free() == pytest.approx(420 * MB)
 

@@ -59,7 +59,7 @@ def test_where_an_error_came_from() -> None:
 
 def test_libraries_are_brought_in_without_their_arguments() -> None:
     rows: list[dict[str, object]] = []
-    handler = log.Library(lambda event, **fields: rows.append({"event": event, **fields}))
+    handler = log.LibraryLogHandler(lambda event, **fields: rows.append({"event": event, **fields}))
     logger = logging.getLogger("tests.some.library")
     logger.addHandler(handler)
     logger.propagate = False

@@ -13,8 +13,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import FinalRow, RepriceRow, Row, State
-from gateway.telemetry.metrics import FIRST, SECONDS, Count, Gauge, Gauges, Metrics
-from gateway.telemetry.shared_metrics import Memory
+from gateway.telemetry.metrics import (
+    FIRST,
+    SECONDS,
+    CounterMetric,
+    GaugeMetric,
+    LabelledGauges,
+    Metrics,
+)
+from gateway.telemetry.shared_metrics import SharedMemory
 from tests.telemetry.rows import AT, CANARY, ID, attempt, entry, hit, intent, refused
 
 type Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -302,10 +309,10 @@ def test_what_is_watched_is_read_when_it_is_asked_for() -> None:
     now: dict[str, float | None] = {"calls_in_flight": 2, "redis_up": None, "rows": 0}
     metrics = Metrics(
         gauges=[
-            Gauge("calls_in_flight", "Now.", lambda: now["calls_in_flight"]),
-            Gauge("redis_up", "Whether.", lambda: now["redis_up"], "min"),
+            GaugeMetric("calls_in_flight", "Now.", lambda: now["calls_in_flight"]),
+            GaugeMetric("redis_up", "Whether.", lambda: now["redis_up"], "min"),
         ],
-        counts=[Count("ledger_rows", "Written.", lambda: now["rows"] or 0.0)],
+        counts=[CounterMetric("ledger_rows", "Written.", lambda: now["rows"] or 0.0)],
     )
     found = told(metrics)
     assert value(found, "calls_in_flight") == 2
@@ -320,8 +327,8 @@ def test_what_is_watched_is_read_when_it_is_asked_for() -> None:
 def test_what_is_watched_under_labels_comes_and_goes() -> None:
     """What is not there any more is not told, also not by a worker that takes the area over."""
     now: dict[tuple[str, ...], float] = {("team",): 0.5, ("night",): 0.25}
-    memory = Memory(1)
-    some = Gauges("budget_used_ratio", "Spent.", ("budget",), lambda: now)
+    memory = SharedMemory(1)
+    some = LabelledGauges("budget_used_ratio", "Spent.", ("budget",), lambda: now)
     metrics = Metrics(memory=memory)
     metrics.watch(many=[some])
     found = told(metrics)
@@ -338,11 +345,11 @@ def test_what_is_watched_under_labels_comes_and_goes() -> None:
 
 
 def test_of_workers_the_fullest_is_told() -> None:
-    memory = Memory(2)
+    memory = SharedMemory(2)
     both = [Metrics(memory=memory), Metrics(memory=memory)]
     for metrics, part in zip(both, (0.25, 0.75), strict=True):
         levels: dict[tuple[str, ...], float] = {("team",): part}
-        metrics.watch(many=[Gauges("budget_used_ratio", "", ("budget",), levels.copy)])
+        metrics.watch(many=[LabelledGauges("budget_used_ratio", "", ("budget",), levels.copy)])
         metrics.refresh()
     assert value(told(both[0]), "budget_used_ratio", budget="team") == 0.75
 
@@ -355,7 +362,8 @@ def test_what_cannot_be_read_hides_nothing_else() -> None:
         raise OSError
 
     metrics = Metrics(
-        gauges=[Gauge("lag", "", gone)], counts=[Count("rows", "", lambda: next(rows))]
+        gauges=[GaugeMetric("lag", "", gone)],
+        counts=[CounterMetric("rows", "", lambda: next(rows))],
     )
     metrics.note(entry())
     assert [value(told(metrics), "rows_total") for _ in range(3)] == [5, 6, 6]
@@ -365,17 +373,17 @@ def test_what_cannot_be_read_hides_nothing_else() -> None:
 
 def test_workers_tell_the_figures_of_all() -> None:
     """Sums are added, and what is of the moment as it wants to be: here at last refresh."""
-    memory = Memory(2)
+    memory = SharedMemory(2)
 
     def worker(flight: float, fed: float | None) -> Metrics:
         return Metrics(
             memory=memory,
             gauges=[
-                Gauge("flight", "", lambda: flight),
-                Gauge("fed", "", lambda: fed, "max"),
-                Gauge("up", "", lambda: flight, "min"),
+                GaugeMetric("flight", "", lambda: flight),
+                GaugeMetric("fed", "", lambda: fed, "max"),
+                GaugeMetric("up", "", lambda: flight, "min"),
             ],
-            counts=[Count("rows", "", lambda: flight)],
+            counts=[CounterMetric("rows", "", lambda: flight)],
         )
 
     first, second, idle = worker(2, 50), worker(3, None), worker(9, 9)
@@ -397,9 +405,9 @@ def test_workers_tell_the_figures_of_all() -> None:
 
 def test_the_moment_of_one_that_is_dead_is_over() -> None:
     """Its sums stay."""
-    memory = Memory(2)
-    dead = Metrics(memory=memory, gauges=[Gauge("flight", "", lambda: 7)])
-    left = Metrics(memory=memory, gauges=[Gauge("flight", "", lambda: 2)])
+    memory = SharedMemory(2)
+    dead = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: 7)])
+    left = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: 2)])
     dead.note(entry())
     dead.refresh()
     assert value(told(left), "flight") == 9
@@ -411,14 +419,14 @@ def test_the_moment_of_one_that_is_dead_is_over() -> None:
 
 def test_a_predecessors_moment_is_not_its_successors() -> None:
     """It has its sums, and goes on from there."""
-    memory = Memory(1)
-    before = Metrics(memory=memory, gauges=[Gauge("flight", "", lambda: 7)])
-    before.watch(counts=[Count("rows", "", lambda: 40)])
+    memory = SharedMemory(1)
+    before = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: 7)])
+    before.watch(counts=[CounterMetric("rows", "", lambda: 40)])
     before.note(entry())
     before.refresh()
     memory._own = (0, frozenset())  # it has ended
-    after = Metrics(memory=memory, gauges=[Gauge("flight", "", lambda: None)])
-    after.watch(counts=[Count("rows", "", lambda: 2)])
+    after = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: None)])
+    after.watch(counts=[CounterMetric("rows", "", lambda: 2)])
     after.note(entry())
     found = told(after)
     assert value(found, "flight") is None

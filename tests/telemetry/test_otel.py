@@ -9,10 +9,10 @@ from threading import Thread
 
 import pytest
 
-from gateway.telemetry.log import Library, silent
+from gateway.telemetry.log import LibraryLogHandler, silent
 from gateway.telemetry.otel import MOST, PATIENCE
-from gateway.telemetry.spans import Address
-from gateway.telemetry.tracing import Traces, otlp
+from gateway.telemetry.spans import ProviderAddress
+from gateway.telemetry.tracing import Tracing, otlp
 from tests.e2e.child import until
 from tests.telemetry.rows import AT, CANARY, ID, attempt, entry, intent
 from tests.telemetry.tap import Tap, told
@@ -31,7 +31,7 @@ def tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tap]:
 def test_a_receiver_gets_the_spans_of_a_call(tap: Tap) -> None:
     """Under the caller's trace, with times, kinds, statuses and attributes as they were."""
     sender = otlp(tap.url, {"x-collector-key": CANARY}, "1.2.3", silent)
-    traces = Traces(sender, addresses={"acme": Address("api.acme.test", 443)})
+    traces = Tracing(sender, addresses={"acme": ProviderAddress("api.acme.test", 443)})
     sender.start()
     traces.begin(ID, "generate", f"00-{TRACE}-{SPAN}-01")
     for row in (intent(), attempt(), intent(attempt=2, at=AT + 0.25), entry(attempts=2)):
@@ -59,7 +59,7 @@ def test_the_environment_gives_traces_no_proxy(tap: Tap, monkeypatch: pytest.Mon
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{evil.getsockname()[1]}")
         sender = otlp(tap.url, {"x-collector-key": CANARY}, "1", silent)
-        traces = Traces(sender)
+        traces = Tracing(sender)
         sender.start()
         traces.begin(ID, "generate", f"00-{TRACE[::-1]}-{SPAN}-01")
         for row in (intent(), entry()):
@@ -90,12 +90,12 @@ def test_an_end_is_within_its_time_also_without_a_receiver(
     """No call has waited; one line tells of it, and the library's own warnings are not told."""
     url, close = place()
     log: list[str] = []
-    library = Library(lambda event, **fields: log.append(str(fields)))
+    library = LibraryLogHandler(lambda event, **fields: log.append(str(fields)))
     logging.getLogger().addHandler(library)
     sender = otlp(
         url, {"authorization": CANARY}, "1", lambda event, **fields: log.append(str(fields))
     )
-    traces = Traces(sender)
+    traces = Tracing(sender)
     sender.start()
     began = time.perf_counter()
     for number in range(1000):
@@ -117,7 +117,7 @@ def test_a_slow_receiver_fills_a_queue_that_has_an_end() -> None:
     """A call that finds no place is counted at once; none waits."""
     url, close = _deaf()
     sender = otlp(url, {}, "1", silent)
-    traces = Traces(sender)
+    traces = Tracing(sender)
     sender.start()
     began = time.perf_counter()
     for number in range(MOST + 2000):
@@ -155,7 +155,7 @@ def test_a_receiver_that_is_down_is_told_once_and_again_when_it_is_back() -> Non
         "1",
         lambda event, **fields: log.append(fields),
     )
-    traces = Traces(sender)
+    traces = Tracing(sender)
     sender.start()
     traces.note(entry(id="tg-0"))
     until(lambda: sender.dropped == 1, "a refusal")
@@ -175,6 +175,6 @@ def test_a_receiver_that_is_down_is_told_once_and_again_when_it_is_back() -> Non
 def test_one_that_was_never_started_sends_nothing() -> None:
     """As in the process that forks the workers."""
     sender = otlp("http://127.0.0.1:9", {}, "1", silent)
-    Traces(sender).note(entry())
+    Tracing(sender).note(entry())
     sender.stop()
     assert sender.dropped == 1

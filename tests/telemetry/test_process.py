@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.telemetry import process
-from gateway.telemetry.process import Group, Reach
+from gateway.telemetry.process import ControlGroup, MemoryReach
 
 MB = 1 << 20
 
@@ -40,7 +40,7 @@ def test_files_are_counted_where_the_kernel_does_not_tell(tmp_path: Path) -> Non
 def test_nothing_is_known_where_nobody_tells(tmp_path: Path) -> None:
     assert process.resident(tmp_path) is None
     assert process.files(tmp_path) is None
-    assert Group(tmp_path).reach() is None
+    assert ControlGroup(tmp_path).reach() is None
     put(tmp_path, "proc/self/statm", "")
     assert process.resident(tmp_path) is None
 
@@ -83,10 +83,10 @@ def test_a_group_of_version_two(tmp_path: Path) -> None:
     put(tmp_path, "sys/fs/cgroup/a/memory.max", f"{100 * MB}\n")
     put(tmp_path, "sys/fs/cgroup/a/memory.current", f"{60 * MB}\n")
     put(tmp_path, "sys/fs/cgroup/a/memory.stat", f"anon 1\ninactive_file {20 * MB}\nx 2\n")
-    group = Group(tmp_path)
-    assert group.reach() == Reach(40 * MB, 100 * MB)
+    group = ControlGroup(tmp_path)
+    assert group.reach() == MemoryReach(40 * MB, 100 * MB)
     put(tmp_path, "sys/fs/cgroup/a/memory.current", f"{90 * MB}\n")
-    assert group.reach() == Reach(70 * MB, 100 * MB)
+    assert group.reach() == MemoryReach(70 * MB, 100 * MB)
 
 
 def test_a_group_of_version_one(tmp_path: Path) -> None:
@@ -94,9 +94,9 @@ def test_a_group_of_version_one(tmp_path: Path) -> None:
     put(tmp_path, "proc/self/cgroup", "9:name=systemd:/\n4:cpu,memory:/docker/abc\n0::/\n")
     put(tmp_path, "sys/fs/cgroup/memory/memory.limit_in_bytes", f"{50 * MB}\n")
     put(tmp_path, "sys/fs/cgroup/memory/memory.usage_in_bytes", f"{10 * MB}\n")
-    assert Group(tmp_path).reach() == Reach(10 * MB, 50 * MB)
+    assert ControlGroup(tmp_path).reach() == MemoryReach(10 * MB, 50 * MB)
     put(tmp_path, "sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")
-    assert Group(tmp_path).reach() is None
+    assert ControlGroup(tmp_path).reach() is None
 
 
 def test_of_several_limits_the_one_with_the_least_left_counts(tmp_path: Path) -> None:
@@ -105,13 +105,13 @@ def test_of_several_limits_the_one_with_the_least_left_counts(tmp_path: Path) ->
         put(tmp_path, f"sys/fs/cgroup/{path}memory.max", f"{most}")
         put(tmp_path, f"sys/fs/cgroup/{path}memory.current", f"{used}")
         put(tmp_path, f"sys/fs/cgroup/{path}memory.stat", "inactive_file x\n")
-    assert Group(tmp_path).reach() == Reach(80, 100)
+    assert ControlGroup(tmp_path).reach() == MemoryReach(80, 100)
 
 
 def test_a_group_that_goes_away_limits_nothing(tmp_path: Path) -> None:
     put(tmp_path, "proc/self/cgroup", "0::/\n")
     put(tmp_path, "sys/fs/cgroup/memory.max", "100")
-    group = Group(tmp_path)
+    group = ControlGroup(tmp_path)
     assert group.reach() is None
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from gateway.telemetry.shared_metrics import OTHER, Cell, Figures, Memory
+from gateway.telemetry.shared_metrics import OTHER, MetricArea, MetricCell, SharedMemory
 
 ROOT = Path(__file__).parents[2]
 
 
-def read(figures: Figures) -> set[tuple[str, tuple[str, ...], tuple[float, ...]]]:
+def read(figures: MetricArea) -> set[tuple[str, tuple[str, ...], tuple[float, ...]]]:
     return {(name, labels, numbers) for name, labels, numbers, _ in figures.read()}
 
 
 def test_a_place_is_that_of_its_name_and_labels() -> None:
-    figures = Figures()
+    figures = MetricArea()
     one = figures.at("money", ("a", "b"), 3)
     other = figures.at("money", ("ab", ""), 3)
     figures.values[one + 1] += 2.5
@@ -32,14 +32,14 @@ def test_a_place_is_that_of_its_name_and_labels() -> None:
 
 @pytest.mark.parametrize("label", ["", "ä€😀", 'a"b\\c\nd', "x" * 300])
 def test_labels_are_any_text(label: str) -> None:
-    figures = Figures()
+    figures = MetricArea()
     figures.at("x", (label,), 1)
     assert read(figures) == {("x", (label,), (0.0,))}
 
 
 def test_what_finds_no_room_is_counted_together() -> None:
     """A configuration with more labels than there is room for loses no call."""
-    figures = Figures(size=65_536 + 128)
+    figures = MetricArea(size=65_536 + 128)
     for number in range(50):
         figures.values[figures.at("calls", (f"lab-{number}",), 1)] += 1
         figures.values[figures.at("calls", (f"lab-{number}",), 1)] += 1
@@ -51,14 +51,14 @@ def test_what_finds_no_room_is_counted_together() -> None:
 
 def test_one_who_finds_no_area_counts_for_itself() -> None:
     """It still tells what the others have counted."""
-    memory = Memory(1, 131_072)
-    held = [Figures(memory) for _ in range(memory.areas)]
+    memory = SharedMemory(1, 131_072)
+    held = [MetricArea(memory) for _ in range(memory.areas)]
     held[0].values[held[0].at("x", (), 1)] += 1
-    late = Figures(memory)
+    late = MetricArea(memory)
     late.values[late.at("x", (), 1)] += 2
     assert sorted(late.read()) == [
-        Cell("x", (), (1.0,), lives=True),
-        Cell("x", (), (2.0,), lives=True),
+        MetricCell("x", (), (1.0,), lives=True),
+        MetricCell("x", (), (2.0,), lives=True),
     ]
     assert read(held[1]) == {("x", (), (1.0,))}
 
@@ -157,8 +157,8 @@ def test_a_look_at_a_neighbour_takes_nobodys_area() -> None:
 def test_where_there_is_no_memory_of_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that has lost its name does as well."""
     monkeypatch.delattr(os, "memfd_create", raising=False)
-    memory = Memory(1, 131_072)
-    one, other = Figures(memory), Figures(memory)
+    memory = SharedMemory(1, 131_072)
+    one, other = MetricArea(memory), MetricArea(memory)
     one.values[one.at("x", (), 1)] += 1
     other.values[other.at("x", (), 1)] += 2
     assert {numbers for _, _, numbers in read(one)} == {(1.0,), (2.0,)}

@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow
-from gateway.telemetry.spans import Address, Origin, Span, Story, origin, spans, taken
+from gateway.telemetry.spans import (
+    CallRows,
+    CallSpan,
+    ProviderAddress,
+    TraceOrigin,
+    origin,
+    spans,
+    taken,
+)
 from tests.telemetry.rows import AT, CANARY, ID, attempt, entry, hit, intent, refused
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -20,9 +28,9 @@ def made(
     last: IntentRow | None = None,
     operation: str = "generate",
     parent: str | None = None,
-    **addresses: Address,
-) -> list[Span]:
-    story = Story(row, origin(row.id, parent), operation, attempts, last)
+    **addresses: ProviderAddress,
+) -> list[CallSpan]:
+    story = CallRows(row, origin(row.id, parent), operation, attempts, last)
     return list(spans(story, addresses))
 
 
@@ -42,7 +50,7 @@ def test_a_call_and_its_attempts() -> None:
 
 def test_the_answer_in_the_words_of_the_conventions() -> None:
     """Tokens of a prompt hold those of the provider's cache, those of an answer its reasoning."""
-    address = Address("api.acme.test", 443)
+    address = ProviderAddress("api.acme.test", 443)
     _, answer = made(entry(upstream_id="req-1", service="flex"), last=intent(), acme=address)
     assert answer.attributes == {
         "gen_ai.operation.name": "chat",
@@ -206,7 +214,7 @@ def test_a_lone_surrogate_stops_no_trace() -> None:
 )
 def test_a_call_goes_on_in_the_trace_of_its_caller(header: str) -> None:
     """Also in a later version of the header, as its specification says."""
-    assert origin(ID, header) == Origin(int(TRACE, 16), int(SPAN, 16), sampled=True)
+    assert origin(ID, header) == TraceOrigin(int(TRACE, 16), int(SPAN, 16), sampled=True)
     call, *_ = made(entry(), parent=header)
     assert (call.trace, call.parent) == (int(TRACE, 16), int(SPAN, 16))
 

@@ -8,8 +8,8 @@ import pytest
 from gateway.core.ledger_rows import RepriceRow
 from gateway.telemetry import tracing
 from gateway.telemetry.log import silent
-from gateway.telemetry.spans import Address, Span
-from gateway.telemetry.tracing import TraceError, Traces, address, otlp, traces_url
+from gateway.telemetry.spans import CallSpan, ProviderAddress
+from gateway.telemetry.tracing import TraceError, Tracing, address, otlp, traces_url
 from tests.telemetry.rows import AT, ID, attempt, entry, intent
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -21,11 +21,11 @@ class Receiver:
     dropped = 0
 
     def __init__(self) -> None:
-        self.calls: list[Sequence[Span]] = []
+        self.calls: list[Sequence[CallSpan]] = []
 
     def start(self) -> None: ...
 
-    def send(self, call: Sequence[Span]) -> None:
+    def send(self, call: Sequence[CallSpan]) -> None:
         self.calls.append(call)
 
     def stop(self) -> None: ...
@@ -38,7 +38,7 @@ class Receiver:
 def test_rows_become_spans() -> None:
     """With what no row says: the operation, and the caller's trace."""
     receiver = Receiver()
-    traces = Traces(receiver, addresses={"acme": Address("api.acme.test", 443)})
+    traces = Tracing(receiver, addresses={"acme": ProviderAddress("api.acme.test", 443)})
     traces.begin(ID, "embeddings", PARENT)
     second = intent(attempt=2, at=AT + 0.3)
     for row in (intent(), attempt(), second, entry(attempts=2, tier=None)):
@@ -54,7 +54,7 @@ def test_rows_become_spans() -> None:
 
 def test_rows_alone_are_enough() -> None:
     receiver = Receiver()
-    traces = Traces(receiver)
+    traces = Tracing(receiver)
     for row in (attempt(), intent(attempt=2), entry()):
         traces.note(row)
     traces.note(entry(id="tg-other"))
@@ -63,7 +63,7 @@ def test_rows_alone_are_enough() -> None:
 
 def test_what_is_not_of_the_share_is_forgotten() -> None:
     receiver = Receiver()
-    traces = Traces(receiver, sample=0.0)
+    traces = Tracing(receiver, sample=0.0)
     for row in (intent(), attempt(), entry()):
         traces.note(row)
     assert (receiver.calls, traces._open) == ([], {})
@@ -71,7 +71,7 @@ def test_what_is_not_of_the_share_is_forgotten() -> None:
 
 def test_calls_that_never_end_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracing, "_OPEN", 3)
-    traces = Traces(Receiver())
+    traces = Tracing(Receiver())
     for number in range(5):
         traces.note(intent(id=f"tg-{number}"))
     assert list(traces._open) == ["tg-2", "tg-3", "tg-4"]
@@ -94,13 +94,13 @@ def test_an_endpoint_is_written_with_its_path_or_without(endpoint: str, url: str
 @pytest.mark.parametrize(
     ("url", "found"),
     [
-        ("https://api.acme.test/v1/x", Address("api.acme.test", 443)),
-        ("http://127.0.0.1:8080/v1", Address("127.0.0.1", 8080)),
-        ("http://[::1]/v1", Address("::1", 80)),
+        ("https://api.acme.test/v1/x", ProviderAddress("api.acme.test", 443)),
+        ("http://127.0.0.1:8080/v1", ProviderAddress("127.0.0.1", 8080)),
+        ("http://[::1]/v1", ProviderAddress("::1", 80)),
         ("", None),
     ],
 )
-def test_the_address_of_a_provider(url: str, found: Address | None) -> None:
+def test_the_address_of_a_provider(url: str, found: ProviderAddress | None) -> None:
     assert address(url) == found
 
 

@@ -31,8 +31,8 @@ from gateway.server.http1.protocol import Wire
 from gateway.settings.errors import ConfigError
 from gateway.settings.file_snapshot import FileSnapshot, whole
 from gateway.telemetry import process
-from gateway.telemetry.log import Library, Log, stderr
-from gateway.telemetry.shared_metrics import Memory
+from gateway.telemetry.log import LibraryLogHandler, Log, stderr
+from gateway.telemetry.shared_metrics import SharedMemory
 
 _QUESTION = "What is the capital of Italy? Answer in one sentence."
 """A first question, which the local model answers well too."""
@@ -74,7 +74,7 @@ def command(
     process.together()
     site = session.site
     log = stderr(time.time)
-    logging.getLogger().addHandler(Library(log))
+    logging.getLogger().addHandler(LibraryLogHandler(log))
     if first_key:
         _first_key(session)
     known = session.key_table()
@@ -174,7 +174,12 @@ def _renewal(session: Session, gateway: Callable[[], Gateway], count: int) -> Re
 
 
 def _gateway(
-    session: Session, log: Log, host: str, figures: Memory | None, count: int, renewal: Renewal
+    session: Session,
+    log: Log,
+    host: str,
+    figures: SharedMemory | None,
+    count: int,
+    renewal: Renewal,
 ) -> Gateway:
     """The gateway, where it can write: a reason in one line where it cannot."""
     try:
@@ -197,7 +202,7 @@ def _roll(
     count: int,
     drain: float,
     sockets: Iterable[socket.socket],
-    figures: Memory,
+    figures: SharedMemory,
     log: Log,
 ) -> Roll:
     """What a restart takes from those before and leaves to those that follow."""
@@ -227,10 +232,10 @@ def _rehearse(session: Session, host: str) -> None:
         raise ConfigError([source.mistake(("ledger", "store"), f"{error}.")]) from None
 
 
-def _figures(count: int, leaves: Handover | None) -> Memory:
+def _figures(count: int, leaves: Handover | None) -> SharedMemory:
     """The memory in which workers count: that of those before, where they count alike."""
     known = leaves is not None and leaves.version == VERSION
-    return Memory(count, descriptor=leaves.figures if leaves is not None and known else None)
+    return SharedMemory(count, descriptor=leaves.figures if leaves is not None and known else None)
 
 
 def _first_key(session: Session) -> None:
