@@ -30,10 +30,10 @@ from gateway.ledger.journal import Journal
 from gateway.ledger.writer import Record
 from gateway.pipeline.accounting import Books
 from gateway.routing import features
-from gateway.routing.classifier.heuristic import Prior
-from gateway.routing.decision_record import Case
+from gateway.routing.classifier.heuristic import HeuristicClassifier
+from gateway.routing.decision_record import DecisionRecorder
 from gateway.routing.router import Router
-from gateway.routing.rules.compile import Rules
+from gateway.routing.rules.compile import RuleSet
 from gateway.telemetry.log import silent
 from gateway.telemetry.metrics import Metrics
 
@@ -57,7 +57,7 @@ _PROMPT = Prompt(
     user_turns=1,
     chars=8400,
 )
-_CASE = Case(
+_CASE = DecisionRecorder(
     Router(
         catalogue=Catalogue(
             labs={"lab": Lab(name="lab", tiers={"smart": (_TARGET,)})},
@@ -65,8 +65,8 @@ _CASE = Case(
             default_tier="smart",
             version="c0ffee",
         ),
-        rules=Rules(),
-        classifier=Prior(),
+        rules=RuleSet(),
+        classifier=HeuristicClassifier(),
     ),
     features.read(_PROMPT, "openai-chat", OPEN, NO_STEER),
     OPENAI_CHAT,

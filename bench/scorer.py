@@ -13,7 +13,7 @@ from pathlib import Path
 from gateway.evaluation import labels
 from gateway.evaluation.metrics.bootstrap import quantile
 from gateway.routing.classifier import model_file
-from gateway.routing.classifier.learned import Learned
+from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.classifier.text_signals import read
 from gateway.runtime.build import SHIPPED
 
@@ -31,7 +31,7 @@ SLOW = {
 }
 
 
-def cost(classifier: Learned, text: str) -> float:
+def cost(classifier: LearnedClassifier, text: str) -> float:
     """Microseconds of CPU."""
     found = []
     for _ in range(TRIES):
@@ -54,7 +54,7 @@ def line(name: str, costs: Sequence[float]) -> str:
 def main(folder: str | None) -> None:
     """Print a line for each kind of text."""
     start = time.thread_time()
-    classifier = Learned(model_file.read(SHIPPED.read_bytes()))
+    classifier = LearnedClassifier(model_file.read(SHIPPED.read_bytes()))
     print(f"read and built in {(time.thread_time() - start) * 1e3:.0f} ms")
     if folder is not None:
         prompts = [one.prompt for one in labels.read(Path(folder) / "outcomes.parquet")][::7]

@@ -29,8 +29,8 @@ from gateway.evaluation.metrics.cross_validation import judge, leave_one_out, pa
 from gateway.evaluation.metrics.ranking import Sources, average
 from gateway.evaluation.training import base_model
 from gateway.evaluation.training.dataset import outcomes
-from gateway.routing.classifier.heuristic import TERMS, Prior
-from gateway.routing.classifier.text_signals import Scan, cut
+from gateway.routing.classifier.heuristic import TERMS, HeuristicClassifier
+from gateway.routing.classifier.text_signals import TextScan, cut
 
 FOLDER = Path(sys.argv[1])
 ONLY = sys.argv[2:]
@@ -88,7 +88,7 @@ def bigrams(text):
 
 def ends(text):
     """Phrases of up to six tokens at the start and at the end."""
-    found = Scan(text).tokens
+    found = TextScan(text).tokens
     return {
         crc32(b"".join(some[:many]), start)
         for some, start in ((found, 0x5E), (found[::-1], 0x24))
@@ -312,7 +312,7 @@ def opinions(_train):
 
 DESIGNS = {
     "word count": lambda _: np.array([log1p(len(text.split())) for text in TEXTS]),
-    "prior as it ships (fitted on all of it)": lambda _: prior_needs(Prior()),
+    "prior as it ships (fitted on all of it)": lambda _: prior_needs(HeuristicClassifier()),
     "prior, fitted again without what is held out": honest,
     "opinions: hashed ridge on hand-given tiers": opinions,
     "form: ridge on 99 numbers": hand,

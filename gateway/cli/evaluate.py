@@ -15,8 +15,8 @@ from gateway.core import jsonio
 from gateway.core.target import TIERS, Tier
 from gateway.evaluation import chart, evaluate, labels, routed_labels
 from gateway.evaluation.sample_call import OUTPUT
-from gateway.routing.classifier.exemplars import Exemplars
-from gateway.routing.classifier.learned import Learned
+from gateway.routing.classifier.exemplars import ExemplarClassifier
+from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.router import Router
 
 _NOT_BETTER = 3
@@ -128,8 +128,8 @@ def command(
 def _trained(router: Router) -> tuple[str, ...]:
     """The sources that the classifier has learnt from."""
     known = router.classifier
-    known = known.base if isinstance(known, Exemplars) else known
-    return known.artefact.sources if isinstance(known, Learned) else ()
+    known = known.base if isinstance(known, ExemplarClassifier) else known
+    return known.artefact.sources if isinstance(known, LearnedClassifier) else ()
 
 
 def _baseline(session: Session) -> Tier | None:

@@ -22,8 +22,8 @@ from gateway.ledger import transcripts
 from gateway.ledger.query_params import Question, place
 from gateway.routing import features
 from gateway.routing.features import Features
-from gateway.routing.replay_decision import Recorded
-from gateway.routing.tier_share import Most
+from gateway.routing.replay_decision import RecordedFeatures
+from gateway.routing.tier_share import ShareBounds
 from gateway.settings.loader import CandidateRules
 from gateway.settings.schema.root import Config
 
@@ -113,12 +113,12 @@ def walker(session: Session, most: int) -> Walk:
     )
 
 
-def _bounds(config: Config) -> Most | None:
+def _bounds(config: Config) -> ShareBounds | None:
     """The bounds on the shares of tiers; None where there are none."""
     most = config.routing.max_share
     if most.reasoning == most.smart == 1:
         return None
-    return Most(reasoning=most.reasoning, smart=most.smart)
+    return ShareBounds(reasoning=most.reasoning, smart=most.smart)
 
 
 def _lacks(config: Config) -> list[str]:
@@ -148,7 +148,7 @@ def _texts(books: Books, fetches: frozenset[str]) -> Text | None:
     if not folder.is_dir():
         return None
 
-    def text(row: ReplayRow, seen: Recorded) -> Features | None:
+    def text(row: ReplayRow, seen: RecordedFeatures) -> Features | None:
         found = transcripts.find(folder, row.id)
         if found is None or found.cut or seen.client.read_at is not None:
             return None

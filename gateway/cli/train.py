@@ -19,7 +19,7 @@ from gateway.evaluation.metrics.cross_validation import Fold, leave_one_out, par
 from gateway.evaluation.training import base_model, fit, train, validation
 from gateway.evaluation.training.dataset import Row, outcomes
 from gateway.routing.classifier import model_file as files
-from gateway.routing.classifier.model_file import Artefact
+from gateway.routing.classifier.model_file import ClassifierModel
 
 _NOT_BETTER = 3
 
@@ -157,7 +157,7 @@ def _train(
         raise SystemExit(_NOT_BETTER)
 
 
-def _write(out: Path, found: Artefact, card: dict[str, object]) -> None:
+def _write(out: Path, found: ClassifierModel, card: dict[str, object]) -> None:
     try:
         out.write_bytes(files.write(msgspec.structs.replace(found, card=card)))
         out.with_suffix(".json").write_bytes(jsonio.dumps(card) + b"\n")
@@ -166,7 +166,9 @@ def _write(out: Path, found: Artefact, card: dict[str, object]) -> None:
         raise click.ClickException(f"{out} cannot be written: {reason}.") from None
 
 
-def _thorough(rows: list[Row], plan: fit.Plan, seed: int, found: Artefact) -> dict[str, object]:
+def _thorough(
+    rows: list[Row], plan: fit.Plan, seed: int, found: ClassifierModel
+) -> dict[str, object]:
     names = [row.source for row in rows]
     jobs: dict[str, tuple[list[Fold], Callable[[Fold], validation.Unseen]]] = {
         "five_parts": (

@@ -19,8 +19,8 @@ from gateway.evaluation.training import from_traffic
 from gateway.evaluation.training.from_traffic import Outcome
 from gateway.ledger import transcripts
 from gateway.ledger.query_params import Question
-from gateway.routing.classifier.exemplars import Exemplars
-from gateway.routing.classifier.learned import Learned
+from gateway.routing.classifier.exemplars import ExemplarClassifier
+from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.runtime.build import data_folder
 from gateway.runtime.tenant_classifiers import OwnedError, Shelf
 
@@ -40,9 +40,9 @@ class Asked(NamedTuple):
 def train(session: Session, which: Asked, *, dry: bool, as_json: bool) -> None:
     """Refit the classifier in force with a tenant's own calls; exits with NOT_BETTER if refused."""
     base = session.site.router.classifier
-    if isinstance(base, Exemplars):
+    if isinstance(base, ExemplarClassifier):
         base = base.base
-    if not isinstance(base, Learned):
+    if not isinstance(base, LearnedClassifier):
         message = "Only a learned classifier can be refitted: set routing.classifier to learned."
         raise click.ClickException(message)
     tenant = which.tenant

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.limits.counters import Lost
-from gateway.routing.recent import TURNS, Recent
+from gateway.routing.recent import TURNS, RecentTurns
 from gateway.routing.tier_share import SIZE
 from gateway.state.redis.client import RedisAway
 from gateway.state.redis.connection import Reply
@@ -24,7 +24,7 @@ _pairs = msgspec.msgpack.Decoder(list[int])
 class Pool(Protocol):
     """Where several processes count the same turns."""
 
-    async def add(self, tenant: str, name: str, counts: Sequence[int]) -> Recent:
+    async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
         """Count more turns under a name; all of them, of every process. Raises Lost."""
         ...
 
@@ -38,7 +38,7 @@ class Pooled:
     def __init__(self, counters: ScriptRunner) -> None:
         self._counters = counters
 
-    async def add(self, tenant: str, name: str, counts: Sequence[int]) -> Recent:
+    async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
         """Count more turns under a name."""
         digest = blake2b(name.encode(), digest_size=12).hexdigest()
         at = key(tag_of(tenant), b"turns:" + digest.encode())
@@ -49,9 +49,9 @@ class Pooled:
             raise Lost from None
 
 
-def _recent(reply: Reply) -> Recent:
+def _recent(reply: Reply) -> RecentTurns:
     """What a hash holds. Raises Lost where it is none of ours."""
-    found = Recent()
+    found = RecentTurns()
     try:
         fields = reply if isinstance(reply, list) else [None]
         for field, value in zip(fields[::2], fields[1::2], strict=True):

@@ -21,8 +21,8 @@ from gateway.core.target import Tier
 from gateway.limits.counters import Lost
 from gateway.limits.recent import Pool
 from gateway.routing.classifier import heuristic
-from gateway.routing.recent import TURNS, Recent
-from gateway.routing.tier_share import BOUNDED, REASONED, SMART, WIDTH, Most, cell, cut
+from gateway.routing.recent import TURNS, RecentTurns
+from gateway.routing.tier_share import BOUNDED, REASONED, SMART, WIDTH, ShareBounds, cell, cut
 from gateway.telemetry.metrics import CounterMetric
 
 EVERY = 2.0
@@ -80,7 +80,7 @@ class _Scope:
         """What other processes have not been told of."""
         self.told = False
         """Whether they have been told all, and nobody has asked since they told what they know."""
-        self.recent = Recent()
+        self.recent = RecentTurns()
         self.made: Thresholds | None = None
         self.alerted = -math.inf
         """When an alert told of it, in seconds since the epoch."""
@@ -97,7 +97,7 @@ class Traffic:
         """Call `alert` for a key whose turns are sent lower, once in `ALERT_EVERY` seconds."""
         self._pool = pool
         self._alert = alert
-        self._most: Most | None = None
+        self._most: ShareBounds | None = None
         self._own = Thresholds(0.0, 0.0, "")
         self._keys: dict[tuple[str, str], _Scope] = {}
         self._tenants: dict[str, _Scope] = {}
@@ -107,7 +107,7 @@ class Traffic:
         self.lowered = 0
         """Those of them that a bound sent lower."""
 
-    def adopt(self, most: Most | None, own: Thresholds | None) -> None:
+    def adopt(self, most: ShareBounds | None, own: Thresholds | None) -> None:
         """Bound shares from now on, of turns that a classifier with such thresholds decides.
 
         With another classifier all begins anew; with other bounds it goes on. Without either
@@ -245,7 +245,7 @@ class Traffic:
             scope.made = self._thresholds(scope, cut(scope.recent.counts, most), most)
         return pool
 
-    def _thresholds(self, scope: _Scope, found: ShareCut, most: Most) -> Thresholds:
+    def _thresholds(self, scope: _Scope, found: ShareCut, most: ShareBounds) -> Thresholds:
         """Their id is made of their numbers: the same in every process that has the same."""
         own = self._own
         end = ShareCut(reasoning=round(found.reasoning, 6), smart=round(found.smart, 6))

@@ -46,8 +46,8 @@ from gateway.pipeline.response import (
 )  # fmt: skip
 from gateway.pipeline.response_cache import Shelf, form, tell
 from gateway.routing import explain, features
-from gateway.routing.decision_cache import Named
-from gateway.routing.decision_record import Case
+from gateway.routing.decision_cache import DecisionCache
+from gateway.routing.decision_record import DecisionRecorder
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from gateway.telemetry.log import Log, where
@@ -88,7 +88,7 @@ class Engine:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.router, self.near = router, near
-        self._named, self._upstream = Named(router), upstream
+        self._named, self._upstream = DecisionCache(router), upstream
         self._shelf = Shelf(cache, wall, near)
         self._books, self._kept = books, kept
         self._gate, self._turn = gate, turn
@@ -191,7 +191,7 @@ class Engine:
         evidence = gather.plain(router, call, seen)
         if evidence is None:
             evidence = await gather.evidence(router, call, seen)
-        tally.basis = case = Case(router, seen, dialect, evidence)
+        tally.basis = case = DecisionRecorder(router, seen, dialect, evidence)
         decision, plan = case.decide(self._named)
         books.decided(tally, decision)
         self._meanwhile(case.ready)

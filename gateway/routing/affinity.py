@@ -6,18 +6,18 @@ from gateway.core.decision_context import DecisionContext
 from gateway.core.target import Catalogue, Tier
 from gateway.dialects import Dialect
 from gateway.routing.affinity_verdict import hold, seated
-from gateway.routing.classify import Add, Verdict
-from gateway.routing.cost_aware import CostAware
+from gateway.routing.classify import ScoredTier, TraceWriter
+from gateway.routing.cost_aware import CostAwareTurn
 from gateway.routing.features import Features
-from gateway.routing.model_name import Pin
-from gateway.routing.rules.compile import Choice
-from gateway.routing.rules.guards import Bounds
-from gateway.routing.switch_cost import SURE, Chosen, Weighed, left, ratchet, tell
+from gateway.routing.model_name import RequestedModel
+from gateway.routing.rules.compile import CompiledChoice
+from gateway.routing.rules.guards import GuardBounds
+from gateway.routing.switch_cost import SURE, Chosen, WeighedSession, left, ratchet, tell
 
-__all__ = ("SURE", "Chosen", "Sitting")
+__all__ = ("SURE", "Chosen", "SessionAffinity")
 
 
-class Sitting:
+class SessionAffinity:
     """The seat of a call's conversation, from what it says first to where it is in the end."""
 
     def __init__(
@@ -26,18 +26,18 @@ class Sitting:
         strategy: Strategy,
         sure: float,
         call: Features,
-        pin: Pin,
-        bounds: Bounds,
+        pin: RequestedModel,
+        bounds: GuardBounds,
         evidence: DecisionContext,
         dialect: Dialect,
     ) -> None:
         self._catalogue, self._call, self._at = catalogue, call, evidence.at
         self._strategy, self._sure = strategy, sure
         self._bounds, self._dialect = bounds, dialect
-        self._weighed: Weighed | None = None
+        self._weighed: WeighedSession | None = None
         self._held = hold(catalogue, call, pin, bounds, evidence, strategy, dialect)
 
-    def stays(self, add: Add) -> Chosen | None:
+    def stays(self, add: TraceWriter) -> Chosen | None:
         """The seat, where nothing else need be asked."""
         held = self._held
         if held is None or held.verdict == "weighs":
@@ -49,7 +49,9 @@ class Sitting:
         add("seat", held.why, f"{seat.lab}/{seat.tier} {seat.target}")
         return seat.lab, seat.tier, seat.model, "seat", None, None
 
-    def weigh(self, found: Chosen, choice: Choice | None, add: Add) -> tuple[Chosen, Choice | None]:
+    def weigh(
+        self, found: Chosen, choice: CompiledChoice | None, add: TraceWriter
+    ) -> tuple[Chosen, CompiledChoice | None]:
         """Hold the seat against what is decided without it, which a choice may have decided.
 
         Return what holds: the seat, or what was found, and the choice where it has a part in it.
@@ -61,7 +63,7 @@ class Sitting:
         lab, tier, model, source, rule, verdict = found
         aware = self._strategy == "cost-aware"
         if aware:
-            weighed = CostAware(
+            weighed = CostAwareTurn(
                 held, self._catalogue, self._call, self._bounds, self._dialect, self._at,
                 self._sure,
             ).weigh(found, None if choice is None or choice.lab != lab else lab)  # fmt: skip
@@ -88,7 +90,7 @@ class Sitting:
         return self._held.seat.turns_below
 
     def end(
-        self, lab: str, tier: Tier, plan: Plan, add: Add
+        self, lab: str, tier: Tier, plan: Plan, add: TraceWriter
     ) -> tuple[Plan, SessionSwitch | None, str | None]:
         """The plan as the seat orders it, what was left or not, and the account that has it."""
         held, weighed = self._held, self._weighed
@@ -104,7 +106,7 @@ class Sitting:
         return plan, switch, None
 
 
-def _of(verdict: Verdict | None, tier: Tier) -> Verdict | None:
+def _of(verdict: ScoredTier | None, tier: Tier) -> ScoredTier | None:
     """Return a verdict with the confidence in another tier than it asks for."""
     if verdict is None or verdict.confidence is None:
         return verdict

@@ -16,13 +16,13 @@ from gateway.core.target import Catalogue, Target
 from gateway.dialects import Dialect
 from gateway.routing import capabilities
 from gateway.routing.features import Features, tokens
-from gateway.routing.model_name import Pin
-from gateway.routing.rules.guards import Bounds
+from gateway.routing.model_name import RequestedModel
+from gateway.routing.rules.guards import GuardBounds
 
-type Verdict = Literal["stays", "weighs", "leaves"]
+type AffinityVerdict = Literal["stays", "weighs", "leaves"]
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class AffinityDecision(msgspec.Struct, frozen=True, kw_only=True):
     """What a seat says before anything else is asked."""
 
     seat: Session
@@ -30,7 +30,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     """Its target; None where there is no such target any more."""
     tokens: int
     """Of its prompt, that are still in the prompt cache."""
-    verdict: Verdict
+    verdict: AffinityVerdict
     """`weighs`: it depends on what would be decided without it."""
     why: str
     prefers: bool = True
@@ -42,18 +42,18 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 def hold(
     catalogue: Catalogue,
     call: Features,
-    pin: Pin,
-    bounds: Bounds,
+    pin: RequestedModel,
+    bounds: GuardBounds,
     evidence: DecisionContext,
     strategy: Strategy,
     dialect: Dialect,
-) -> Held | None:
+) -> AffinityDecision | None:
     """What the seat of a call's conversation says; None where it has none."""
     seat = evidence.seat
     if seat is None or not call.turn.seated:
         return None
     says = _verdict(catalogue, call, pin, bounds, evidence, seat, strategy, dialect)
-    return Held(
+    return AffinityDecision(
         seat=seat,
         target=_target(catalogue, seat),
         tokens=_kept(call, evidence, seat, says),
@@ -65,7 +65,7 @@ def hold(
 
 
 class _Says(NamedTuple):
-    verdict: Verdict
+    verdict: AffinityVerdict
     why: str
     prefers: bool = True
     bound: bool = False
@@ -77,8 +77,8 @@ class _Says(NamedTuple):
 def _verdict(
     catalogue: Catalogue,
     call: Features,
-    pin: Pin,
-    bounds: Bounds,
+    pin: RequestedModel,
+    bounds: GuardBounds,
     evidence: DecisionContext,
     seat: Session,
     strategy: Strategy,
@@ -170,7 +170,7 @@ def _target(catalogue: Catalogue, seat: Session) -> Target | None:
     return None
 
 
-def _shut(catalogue: Catalogue, call: Features, bounds: Bounds, seat: Session) -> str:
+def _shut(catalogue: Catalogue, call: Features, bounds: GuardBounds, seat: Session) -> str:
     """Why the lab of a seat may serve nothing; empty where it may."""
     lab = catalogue.labs.get(seat.lab)
     if lab is None:
@@ -184,7 +184,7 @@ def _shut(catalogue: Catalogue, call: Features, bounds: Bounds, seat: Session) -
 
 
 def _out(
-    catalogue: Catalogue, call: Features, bounds: Bounds, seat: Session, dialect: Dialect
+    catalogue: Catalogue, call: Features, bounds: GuardBounds, seat: Session, dialect: Dialect
 ) -> str:
     """Why the target of a seat may not serve a call; empty where it may."""
     scope = call.key.tiers

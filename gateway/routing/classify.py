@@ -11,14 +11,14 @@ from gateway.routing.classifier import heuristic
 from gateway.routing.features import Features, ScoreError
 
 
-class Add(Protocol):
+class TraceWriter(Protocol):
     """Adds a line to a trace."""
 
     def __call__(self, step: str, why: Why, effect: str = "", *, matched: bool = True) -> None:
         """One line: what was looked at, why, and what came of it."""
 
 
-class Verdict(NamedTuple):
+class ScoredTier(NamedTuple):
     """What a score comes to."""
 
     tier: Tier
@@ -28,8 +28,11 @@ class Verdict(NamedTuple):
 
 
 def classify(
-    classifier: heuristic.Classifier | None, call: Features, evidence: DecisionContext, add: Add
-) -> Verdict | None:
+    classifier: heuristic.Classifier | None,
+    call: Features,
+    evidence: DecisionContext,
+    add: TraceWriter,
+) -> ScoredTier | None:
     """The verdict on a call; None where there is no classifier, no text or no score."""
     if classifier is None or not call.has_text:
         return None
@@ -59,10 +62,10 @@ def classify(
     if tier != first:
         why = f"by max_share {first} has its share of turns that need it more ({used.id})"
         add("share", why, tier)
-    return Verdict(tier, None if evidence.judged else round(sure, 4), score, used)
+    return ScoredTier(tier, None if evidence.judged else round(sure, 4), score, used)
 
 
-def _scored(classifier: heuristic.Classifier, call: Features, add: Add) -> Score | None:
+def _scored(classifier: heuristic.Classifier, call: Features, add: TraceWriter) -> Score | None:
     try:
         score = call.score(classifier)
     except ScoreError as error:

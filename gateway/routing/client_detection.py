@@ -37,7 +37,7 @@ AGENTS = (
 """How a `user-agent`, or an `x-title`, in lower case begins, and the name of the application."""
 
 
-class Mark(NamedTuple):
+class ClientMark(NamedTuple):
     """What a text that begins so tells of its call."""
 
     begins: str
@@ -48,69 +48,79 @@ class Mark(NamedTuple):
 
 SYSTEM = (
     # Claude Code: its main prompts tell the client alone.
-    Mark("You are Claude Code, Anthropic's official CLI", "main", "", "claude-code"),
-    Mark("You are a Claude agent, built on", "main", "", "claude-code"),
-    Mark("You are an agent for Claude Code", "agent", "sub-agent", "claude-code"),
-    Mark("You are a file search specialist for Claude Code", "agent", "sub-agent", "claude-code"),
-    Mark("You are evaluating a hook in Claude Code", "side", "hook", "claude-code"),
-    Mark("You are evaluating a stop-condition hook", "side", "hook", "claude-code"),
-    Mark("You are a helpful AI assistant tasked with summariz", "side", "summary"),
-    Mark("Analyze if this message indicates a new conversation topic", "side", "topic"),
-    Mark("Summarize this coding conversation", "side", "title", "claude-code"),
-    Mark("You are coming up with a succinct title", "side", "title", "claude-code"),
-    Mark("You are a security monitor for autonomous AI coding agents", "side", "review"),
+    ClientMark("You are Claude Code, Anthropic's official CLI", "main", "", "claude-code"),
+    ClientMark("You are a Claude agent, built on", "main", "", "claude-code"),
+    ClientMark("You are an agent for Claude Code", "agent", "sub-agent", "claude-code"),
+    ClientMark(
+        "You are a file search specialist for Claude Code", "agent", "sub-agent", "claude-code",
+    ),
+    ClientMark("You are evaluating a hook in Claude Code", "side", "hook", "claude-code"),
+    ClientMark("You are evaluating a stop-condition hook", "side", "hook", "claude-code"),
+    ClientMark("You are a helpful AI assistant tasked with summariz", "side", "summary"),
+    ClientMark("Analyze if this message indicates a new conversation topic", "side", "topic"),
+    ClientMark("Summarize this coding conversation", "side", "title", "claude-code"),
+    ClientMark("You are coming up with a succinct title", "side", "title", "claude-code"),
+    ClientMark("You are a security monitor for autonomous AI coding agents", "side", "review"),
     # Codex
-    Mark("You are judging one planned coding-agent action.", "side", "review", "codex"),
-    Mark("## Memory Writing Agent", "side", "memory", "codex"),
-    Mark("# Review guidelines:", "agent", "review", "codex"),
+    ClientMark("You are judging one planned coding-agent action.", "side", "review", "codex"),
+    ClientMark("## Memory Writing Agent", "side", "memory", "codex"),
+    ClientMark("# Review guidelines:", "agent", "review", "codex"),
     # opencode and Crush
-    Mark("You are opencode", "main", "", "opencode"),
-    Mark("You are a title generator.", "side", "title", "opencode"),
-    Mark("You are an anchored context summarization", "side", "compaction", "opencode"),
-    Mark("Summarize what was done in this conversation.", "side", "summary", "opencode"),
-    Mark("you will generate a short title", "side", "title", "crush"),
+    ClientMark("You are opencode", "main", "", "opencode"),
+    ClientMark("You are a title generator.", "side", "title", "opencode"),
+    ClientMark("You are an anchored context summarization", "side", "compaction", "opencode"),
+    ClientMark("Summarize what was done in this conversation.", "side", "summary", "opencode"),
+    ClientMark("you will generate a short title", "side", "title", "crush"),
     # Gemini CLI and its kin
-    Mark("You are a specialized Task Routing AI.", "side", "routing"),
-    Mark("You are a sophisticated AI diagnostic agent", "side", "routing"),
-    Mark("You are a specialized system component responsible for dist", "side", "compaction"),
-    Mark("You are an interactive CLI agent specializing in software", "main", "", "gemini-cli"),
+    ClientMark("You are a specialized Task Routing AI.", "side", "routing"),
+    ClientMark("You are a sophisticated AI diagnostic agent", "side", "routing"),
+    ClientMark("You are a specialized system component responsible for dist", "side", "compaction"),
+    ClientMark(
+        "You are an interactive CLI agent specializing in software", "main", "", "gemini-cli",
+    ),
     # Editors and chat applications
-    Mark("You are Cline,", "main", "", "cline"),
-    Mark("You are Roo,", "main", "", "roo-code"),
-    Mark("You are an expert software engineer that generates concise, one", "side", "commit"),
-    Mark("*Briefly* summarize this partial conversation", "side", "summary", "aider"),
-    Mark("You are a professional conversation summarizer", "side", "title"),
-    Mark("You are an expert in crafting pithy titles", "side", "title", "copilot"),
+    ClientMark("You are Cline,", "main", "", "cline"),
+    ClientMark("You are Roo,", "main", "", "roo-code"),
+    ClientMark("You are an expert software engineer that generates concise, one", "side", "commit"),
+    ClientMark("*Briefly* summarize this partial conversation", "side", "summary", "aider"),
+    ClientMark("You are a professional conversation summarizer", "side", "title"),
+    ClientMark("You are an expert in crafting pithy titles", "side", "title", "copilot"),
 )  # fmt: skip
 """By how a block of the instructions begins."""
 
 USER = (
-    Mark("Please write a 5-10 word title", "side", "title", "claude-code"),
-    Mark("Web page content:\n---", "side", "fetch", "claude-code"),
-    Mark("Perform a web search for the query:", "side", "search", "claude-code"),
-    Mark("Generate a short kebab-case name", "side", "title", "claude-code"),
-    Mark("CRITICAL: Respond with TEXT ONLY.", "side", "compaction", "claude-code"),
-    Mark("Your task is to create a detailed summary of th", "side", "compaction"),
-    Mark("[SUGGESTION MODE: ", "side", "suggestion", "claude-code"),
-    Mark("The user stepped away and is coming back.", "side", "summary", "claude-code"),
-    Mark("You are now acting as the memory extraction", "side", "memory", "claude-code"),
-    Mark("You are performing a CONTEXT CHECKPOINT COMPACTION", "side", "compaction", "codex"),
-    Mark("The following is the Codex agent history", "side", "review", "codex"),
-    Mark("Generate a concise, single-line task title", "side", "title", "codex"),
-    Mark("Generate a title for this conversation", "side", "title", "opencode"),
-    Mark("Analyze *only* the content and structure of your immediately", "side", "routing"),
-    Mark("Summarize the user's primary intent or goal in this conv", "side", "title", "gemini-cli"),
-    Mark("Summarize the following tool output to be a maximum of", "side", "summary", "gemini-cli"),
-    Mark("### Task:\nGenerate a concise, 3-5 word title", "side", "title", "open-webui"),
-    Mark("### Task:\nGenerate 1-3 broad tags", "side", "title", "open-webui"),
-    Mark("### Task:\nSuggest 3-5 relevant follow-up", "side", "suggestion", "open-webui"),
-    Mark("### Task:\nAnalyze the chat history to determine", "side", "routing", "open-webui"),
-    Mark("### Task:\nYou are an autocompletion system", "side", "suggestion", "open-webui"),
-    Mark("### Task:\n", "side", "", "open-webui"),
-    Mark("Provide a concise, 5-word-or-less title", "side", "title", "librechat"),
-    Mark("Please generate a concise, 5-word-or-less title", "side", "title", "librechat"),
-    Mark("Generate a concise 3-7 word title for this conversation", "side", "title", "zed"),
-    Mark("Based on the conversation so far, provide a concise desc", "side", "title", "goose"),
+    ClientMark("Please write a 5-10 word title", "side", "title", "claude-code"),
+    ClientMark("Web page content:\n---", "side", "fetch", "claude-code"),
+    ClientMark("Perform a web search for the query:", "side", "search", "claude-code"),
+    ClientMark("Generate a short kebab-case name", "side", "title", "claude-code"),
+    ClientMark("CRITICAL: Respond with TEXT ONLY.", "side", "compaction", "claude-code"),
+    ClientMark("Your task is to create a detailed summary of th", "side", "compaction"),
+    ClientMark("[SUGGESTION MODE: ", "side", "suggestion", "claude-code"),
+    ClientMark("The user stepped away and is coming back.", "side", "summary", "claude-code"),
+    ClientMark("You are now acting as the memory extraction", "side", "memory", "claude-code"),
+    ClientMark("You are performing a CONTEXT CHECKPOINT COMPACTION", "side", "compaction", "codex"),
+    ClientMark("The following is the Codex agent history", "side", "review", "codex"),
+    ClientMark("Generate a concise, single-line task title", "side", "title", "codex"),
+    ClientMark("Generate a title for this conversation", "side", "title", "opencode"),
+    ClientMark("Analyze *only* the content and structure of your immediately", "side", "routing"),
+    ClientMark(
+        "Summarize the user's primary intent or goal in this conv", "side", "title", "gemini-cli",
+    ),
+    ClientMark(
+        "Summarize the following tool output to be a maximum of", "side", "summary", "gemini-cli",
+    ),
+    ClientMark("### Task:\nGenerate a concise, 3-5 word title", "side", "title", "open-webui"),
+    ClientMark("### Task:\nGenerate 1-3 broad tags", "side", "title", "open-webui"),
+    ClientMark("### Task:\nSuggest 3-5 relevant follow-up", "side", "suggestion", "open-webui"),
+    ClientMark("### Task:\nAnalyze the chat history to determine", "side", "routing", "open-webui"),
+    ClientMark("### Task:\nYou are an autocompletion system", "side", "suggestion", "open-webui"),
+    ClientMark("### Task:\n", "side", "", "open-webui"),
+    ClientMark("Provide a concise, 5-word-or-less title", "side", "title", "librechat"),
+    ClientMark("Please generate a concise, 5-word-or-less title", "side", "title", "librechat"),
+    ClientMark("Generate a concise 3-7 word title for this conversation", "side", "title", "zed"),
+    ClientMark(
+        "Based on the conversation so far, provide a concise desc", "side", "title", "goose",
+    ),
 )  # fmt: skip
 """By how the last words of a user begin, as they came."""
 
@@ -124,33 +134,33 @@ TITLE = re.compile(
 NAMES = frozenset({name for _, name in AGENTS} | {m.client for m in (*SYSTEM, *USER) if m.client})
 """Of all applications that are told."""
 
-type _Marks = Mapping[str, tuple[tuple[str, ...], tuple[Mark, ...]]]
+type _Marks = Mapping[str, tuple[tuple[str, ...], tuple[ClientMark, ...]]]
 """Marks by the sign that they begin with, and how they begin: few texts begin as any does."""
 
 
-def said(text: str) -> Mark | None:
+def said(text: str) -> ClientMark | None:
     """What the last words of a user tell."""
     return _find(text.lstrip(), _USER)
 
 
-def instructed(text: str) -> Mark | None:
+def instructed(text: str) -> ClientMark | None:
     """What a block of instructions tells."""
     return _find(text.lstrip(), _SYSTEM)
 
 
-def _find(head: str, marks: _Marks) -> Mark | None:
+def _find(head: str, marks: _Marks) -> ClientMark | None:
     begins, some = marks.get(head[:1], _NONE)
     if begins and head.startswith(begins):
         return next(mark for mark in some if head.startswith(mark.begins))
     return None
 
 
-def _by_sign(marks: tuple[Mark, ...]) -> _Marks:
+def _by_sign(marks: tuple[ClientMark, ...]) -> _Marks:
     signs = {mark.begins[0] for mark in marks}
     some = {sign: tuple(mark for mark in marks if mark.begins[0] == sign) for sign in signs}
     return {sign: (tuple(mark.begins for mark in few), few) for sign, few in some.items()}
 
 
-_NONE: tuple[tuple[str, ...], tuple[Mark, ...]] = (), ()
+_NONE: tuple[tuple[str, ...], tuple[ClientMark, ...]] = (), ()
 _SYSTEM = _by_sign(SYSTEM)
 _USER = _by_sign(USER)

@@ -57,7 +57,7 @@ _HEAD = 400
 class _Told(msgspec.Struct, frozen=True, gc=False):
     """What instructions tell, which many calls of an application share."""
 
-    marks: tuple[client_detection.Mark, ...]
+    marks: tuple[client_detection.ClientMark, ...]
     billed: bool
     """They are a sub-agent's, by Claude Code's own word."""
     titles: bool

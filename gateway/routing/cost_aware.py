@@ -18,13 +18,13 @@ from gateway.core.prompt_cache import warm
 from gateway.core.target import TIERS, Catalogue, Target, Tier
 from gateway.dialects import Dialect
 from gateway.routing import capabilities
-from gateway.routing.affinity_verdict import Held
+from gateway.routing.affinity_verdict import AffinityDecision
 from gateway.routing.features import Features
 from gateway.routing.plan import nearest
-from gateway.routing.rules.guards import Bounds
+from gateway.routing.rules.guards import GuardBounds
 from gateway.routing.switch_cost import (
     Chosen,
-    Weighed,
+    WeighedSession,
     first_target,
     price_at,
     suffices,
@@ -39,18 +39,18 @@ MOST_TURNS_BELOW = 8
 _FREE = "no cached tokens are lost"
 
 
-class CostAware(msgspec.Struct, frozen=True):
+class CostAwareTurn(msgspec.Struct, frozen=True):
     """One user turn of a conversation that has a seat."""
 
-    held: Held
+    held: AffinityDecision
     catalogue: Catalogue
     call: Features
-    bounds: Bounds
+    bounds: GuardBounds
     dialect: Dialect
     at: float
     sure: float
 
-    def weigh(self, chosen: Chosen, ruled_lab: str | None) -> Weighed:
+    def weigh(self, chosen: Chosen, ruled_lab: str | None) -> WeighedSession:
         """Hold the seat against what is decided without it.
 
         `ruled_lab` is the lab that a rule asks for; None where none does.
@@ -65,7 +65,7 @@ class CostAware(msgspec.Struct, frozen=True):
         if ruled_lab not in (None, seat.lab) and self._usable(lab):
             return self._ruled((lab, raised, *chosen[2:]), f"a rule asks for the lab {lab}")
         if above == 0:
-            return Weighed(moves=False, why=f"{own} would be decided too")
+            return WeighedSession(moves=False, why=f"{own} would be decided too")
         if above < 0:
             return self._lower(lab, own)
         switch = self._switch(first_target(self.catalogue, lab, raised))
@@ -73,17 +73,17 @@ class CostAware(msgspec.Struct, frozen=True):
         if verdict is not None and switch.tokens:
             moves, why = suffices(seat.tier, verdict, self.sure)
             if not moves:
-                return Weighed(moves=False, why=why, switch=switch)
+                return WeighedSession(moves=False, why=why, switch=switch)
         if raised != own:
             why = f"{why}, one tier a turn"
-        return Weighed(moves=True, why=why, switch=switch, tier=raised)
+        return WeighedSession(moves=True, why=why, switch=switch, tier=raised)
 
-    def _ruled(self, chosen: Chosen, why: str) -> Weighed:
+    def _ruled(self, chosen: Chosen, why: str) -> WeighedSession:
         lab, tier, model, *_ = chosen
         seat = self.held.seat
         same = (lab, tier) == (seat.lab, seat.tier) and model in (None, seat.model)
         switch = None if same else self._switch(first_target(self.catalogue, lab, tier, model))
-        return Weighed(moves=True, why=why, switch=switch, tier=tier)
+        return WeighedSession(moves=True, why=why, switch=switch, tier=tier)
 
     def _usable(self, lab: str) -> bool:
         """True if the lab can serve the call's key; another lab serves it where not."""
@@ -92,14 +92,14 @@ class CostAware(msgspec.Struct, frozen=True):
             self.catalogue.labs[lab].on and self.bounds.lab(lab) and (scope is None or lab in scope)
         )
 
-    def _lower(self, lab: str, own: Tier) -> Weighed:
+    def _lower(self, lab: str, own: Tier) -> WeighedSession:
         """Decide whether a turn that needs less lowers the conversation."""
         seat = self.held.seat
         below = seat.turns_below + 1
         found = self._cheaper(lab, own)
         if found is None:
             why = f"no target below {seat.tier} can serve this call"
-            return Weighed(moves=False, why=why, turns_below=below)
+            return WeighedSession(moves=False, why=why, turns_below=below)
         tier, to = found
         weighed = self._pays(to)
         if seat.turns_below >= MOST_TURNS_BELOW and not weighed.moves:
@@ -117,7 +117,7 @@ class CostAware(msgspec.Struct, frozen=True):
                     return tier, target
         return None
 
-    def _pays(self, to: Target) -> Weighed:
+    def _pays(self, to: Target) -> WeighedSession:
         """Hold what a cheaper target saves against what the lost cache costs."""
         held, at = self.held, self.at
         said, switch = usual_call(held, self.call), self._switch(to)
@@ -125,7 +125,7 @@ class CostAware(msgspec.Struct, frozen=True):
         here, there = warm(said, price_at(held.target, at)), warm(said, price_at(to, at))
         if switch.cost is None or here is None or there is None:
             why = "what it would save is not known: a price is missing"
-            return Weighed(moves=free, why=_FREE if free else why, switch=switch)
+            return WeighedSession(moves=free, why=_FREE if free else why, switch=switch)
         saving, calls = here - there, max(1, held.seat.calls)
         margin = saving * calls - switch.cost
         why = (
@@ -133,7 +133,7 @@ class CostAware(msgspec.Struct, frozen=True):
             f"read {switch.tokens} cached tokens anew: {usd(margin)}"
         )
         switch = msgspec.structs.replace(switch, saving=saving, calls=calls, margin=margin)
-        return Weighed(moves=free or margin > 0, why=_FREE if free else why, switch=switch)
+        return WeighedSession(moves=free or margin > 0, why=_FREE if free else why, switch=switch)
 
     def _switch(self, to: Target | None) -> SessionSwitch:
         return switch_to(self.held, to, usual_call(self.held, self.call), self.at)

@@ -12,7 +12,7 @@ from gateway.core.decision_context import DecisionContext
 from gateway.dialects import Dialect
 from gateway.routing import model_name as pins
 from gateway.routing.features import Features, tokens
-from gateway.routing.plan import Alike
+from gateway.routing.plan import PlanKey
 from gateway.routing.router import Router, decide
 
 _MOST = 512
@@ -21,7 +21,7 @@ _MOST = 512
 type _Asked = tuple[object, ...]
 
 
-class Named:
+class DecisionCache:
     """The decisions of one router."""
 
     __slots__ = ("_bare", "_made", "_most", "_router")
@@ -30,7 +30,7 @@ class Named:
         self._router = router
         self._most = _least(router)
         self._bare = not router.rules.guards
-        self._made: dict[_Asked, Alike] = {}
+        self._made: dict[_Asked, PlanKey] = {}
 
     def decide(
         self, call: Features, dialect: Dialect, evidence: DecisionContext
@@ -59,7 +59,7 @@ class Named:
             pin = pins.read(call, router.catalogue)
             if len(self._made) >= _MOST:
                 self._made.clear()
-            alike = self._made[asked] = Alike(key, pin)
+            alike = self._made[asked] = PlanKey(key, pin)
         if alike.pin.open or not self._bare:
             return decide(router, call, dialect, evidence, alike)
         if evidence.seat is not None or evidence.ceiling is not None:

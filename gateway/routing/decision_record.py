@@ -16,11 +16,11 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Tier
 from gateway.dialects import Dialect
 from gateway.routing.classifier.heuristic import reads
-from gateway.routing.classifier.text_signals import Signals
-from gateway.routing.decision_cache import Named
+from gateway.routing.classifier.text_signals import TextSignals
+from gateway.routing.decision_cache import DecisionCache
 from gateway.routing.features import Features, ScoreError
 from gateway.routing.router import Router, decide
-from gateway.routing.rules.context import View
+from gateway.routing.rules.context import RuleContext
 
 MOST_NAMES = 64
 MOST_SIGNS = 1_000
@@ -36,7 +36,7 @@ _SEEN: Callable[[DecisionContext], tuple[object, ...]] = attrgetter(
     *(name for name in DecisionContext.__struct_fields__ if name != "at")
 )
 _UNSEEN = _SEEN(NOTHING)
-_SIGNS = Signals.__struct_fields__
+_SIGNS = TextSignals.__struct_fields__
 type _Told = tuple[
     dict[str, int | float | bool] | None,
     str | None,
@@ -51,7 +51,7 @@ why it has none."""
 _MOSTLY = DecisionRecord().operation
 
 
-class Case:
+class DecisionRecorder:
     """One call that is decided, with its evidence; called, it is the basis that its row keeps."""
 
     __slots__ = (
@@ -70,7 +70,7 @@ class Case:
         self._ways: list[tuple[Decision, Plan, DecisionContext]] = []
         self._known: DecisionRecord | None = None
 
-    def decide(self, named: Named | None = None) -> tuple[Decision, Plan]:
+    def decide(self, named: DecisionCache | None = None) -> tuple[Decision, Plan]:
         """As `decide` of the room; `named` knows those of its router. Raises ProblemError."""
         if named is not None:
             decision, plan = named.decide(self._call, self._dialect, self._evidence)
@@ -191,7 +191,7 @@ class Case:
             )
         return basis if prompt.plain else _more(basis, prompt)
 
-    def _view(self) -> View:
+    def _view(self) -> RuleContext:
         view = self._router.rules.view(self._call, self._evidence)
         view.tags = frozenset(self._decision.tags if self._decision is not None else ())
         return view

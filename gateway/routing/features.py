@@ -13,7 +13,7 @@ from gateway.routing import conversation as turns
 from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.classifier.language import detect
 from gateway.routing.classifier.scan import Seen, look
-from gateway.routing.classifier.text_signals import Signals
+from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.rules.pattern import Patterns
 from gateway.settings.schema.rules import Language
 
@@ -21,7 +21,7 @@ _BYTES_A_TOKEN = 4
 """Rough, over tokenisers and languages; sizes near a window are for the provider to judge."""
 
 
-class UnreadError(Exception):
+class MissingFeatureError(Exception):
     """A decision asks for something of a call that its row does not keep; the text names it."""
 
 
@@ -59,7 +59,7 @@ class Features:
         self._language: Language | None = None
         self._opening: ConversationStart | None = None
         self._scan: Seen | None = None
-        self._signals: Signals | None = None
+        self._signals: TextSignals | None = None
         self._turn: ConversationTurn | None = None
         self._user_tokens: int | None = None
         self._hits: tuple[Patterns, frozenset[int]] | None = None
@@ -126,12 +126,12 @@ class Features:
         return score
 
     @property
-    def scan(self) -> Seen | Signals:
+    def scan(self) -> Seen | TextSignals:
         """The words of the last user turn, for who asks for one thing that they give away."""
         return self._words()
 
     @property
-    def signals(self) -> Signals:
+    def signals(self) -> TextSignals:
         """All that the words of the last user turn give away."""
         if self._signals is None:
             self._signals = self._words().signals()

@@ -17,7 +17,7 @@ _AUTO = ("auto", "claude-auto")
 """Names that leave the tier open. Claude Code lists a name only if it holds "claude"."""
 
 
-class Pin(msgspec.Struct, frozen=True, kw_only=True):
+class RequestedModel(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for. `tier` None leaves it to the rules and the classifier."""
 
     lab: str
@@ -49,7 +49,7 @@ class _Meant(NamedTuple):
     """The lab makes the model: it is not exchanged for another."""
 
 
-def read(call: Features, catalogue: Catalogue) -> Pin:
+def read(call: Features, catalogue: Catalogue) -> RequestedModel:
     """Resolve the names of a call. Raises ProblemError: model_not_found, not_allowed."""
     steps: list[TraceStep] = []
     asked = call.prompt.model
@@ -88,7 +88,7 @@ def read(call: Features, catalogue: Catalogue) -> Pin:
     else:
         why = f"{asked!r} leaves the tier open"
         steps.append(TraceStep(step="pin", matched=False, effect=f"lab {lab}", why=why))
-    return Pin(
+    return RequestedModel(
         lab=lab,
         named_lab=bool(named) or model is not None or meant.held,
         tier=tier,

@@ -11,13 +11,13 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import TIERS, Catalogue, Lab, Target, Tier
 from gateway.dialects import Dialect
 from gateway.routing import capabilities, refusals
-from gateway.routing.classify import Add
+from gateway.routing.classify import TraceWriter
 from gateway.routing.features import Features
-from gateway.routing.model_name import Pin
-from gateway.routing.rules.guards import FREE, Bounds
+from gateway.routing.model_name import RequestedModel
+from gateway.routing.rules.guards import FREE, GuardBounds
 
 
-class Planned(NamedTuple):
+class PlannedCall(NamedTuple):
     """What came of a lab, a tier and a model that were decided: where the call goes."""
 
     lab: str
@@ -31,7 +31,7 @@ type Wanted = tuple[str, Tier, str | None, bool]
 caller named the tier: it is not exchanged for another."""
 
 
-class Alike:
+class PlanKey:
     """Calls that differ in nothing which their names and plans depend on.
 
     `key` is theirs, `pin` what they name. What they are decided to be may differ: a plan is kept
@@ -41,16 +41,16 @@ class Alike:
 
     __slots__ = ("_kept", "decided", "key", "pin")
 
-    def __init__(self, key: Key, pin: Pin) -> None:
+    def __init__(self, key: Key, pin: RequestedModel) -> None:
         self.key = key
         self.pin = pin
         self.decided: tuple[Decision, Plan] | None = None
         """What all of them are, where that is known."""
-        self._kept: dict[Wanted, tuple[Planned, list[Line]]] = {}
+        self._kept: dict[Wanted, tuple[PlannedCall, list[Line]]] = {}
 
     def plan(
         self, catalogue: Catalogue, wanted: Wanted, call: Features, dialect: Dialect, trace: Trace
-    ) -> Planned:
+    ) -> PlannedCall:
         """As `plan` of the room, of a call that no guard and no budget bounds."""
         known = self._kept.get(wanted)
         if known is None:
@@ -69,11 +69,11 @@ def plan(
     catalogue: Catalogue,
     wanted: Wanted,
     call: Features,
-    pin: Pin,
+    pin: RequestedModel,
     dialect: Dialect,
-    bounds: Bounds,
-    add: Add,
-) -> Planned:
+    bounds: GuardBounds,
+    add: TraceWriter,
+) -> PlannedCall:
     """Where a call goes that was decided. Raises ProblemError where nothing may serve it."""
     lab, tier, model, pinned = wanted
     known = _allowed(catalogue, lab, call, pin, dialect, bounds, add)
@@ -88,17 +88,19 @@ def plan(
         add("constraint", f"no target of {known.name} can serve this call", lenders[0].name)
         known, *lenders = lenders
         found, tier, model = _plan(known, tier, None, call, dialect, bounds, add, pinned=pinned)
-    return Planned(known.name, tier, model, _lent(known, lenders, found, tier, call, dialect, add))
+    return PlannedCall(
+        known.name, tier, model, _lent(known, lenders, found, tier, call, dialect, add)
+    )
 
 
 def _allowed(
     catalogue: Catalogue,
     lab: str,
     call: Features,
-    pin: Pin,
+    pin: RequestedModel,
     dialect: Dialect,
-    bounds: Bounds,
-    add: Add,
+    bounds: GuardBounds,
+    add: TraceWriter,
 ) -> Lab:
     """The lab, or where guards or the key's scope forbid it and the caller named none, another."""
     labs, scope = catalogue.labs, call.key.labs
@@ -150,8 +152,8 @@ def _plan(
     model: str | None,
     call: Features,
     dialect: Dialect,
-    bounds: Bounds,
-    add: Add,
+    bounds: GuardBounds,
+    add: TraceWriter,
     *,
     pinned: bool,
 ) -> tuple[Plan, Tier, str | None]:
@@ -195,7 +197,7 @@ def _plan(
     raise refusals.no_target(tried, skipped)
 
 
-def _lenders(catalogue: Catalogue, lab: Lab, call: Features, bounds: Bounds) -> list[Lab]:
+def _lenders(catalogue: Catalogue, lab: Lab, call: Features, bounds: GuardBounds) -> list[Lab]:
     """Return the labs that may take over from one, by its `fallback`."""
     found, scope = [catalogue.labs[name] for name in lab.fallback], call.key.labs
     return [
@@ -215,7 +217,7 @@ def _lent(
     tier: Tier,
     call: Features,
     dialect: Dialect,
-    add: Add,
+    add: TraceWriter,
 ) -> Plan:
     """A plan with the targets of other labs behind those of its own."""
     if not lenders:
@@ -242,7 +244,7 @@ def _lent(
     )
 
 
-def nearest(tier: Tier, bounds: Bounds, key: Key) -> Tier:
+def nearest(tier: Tier, bounds: GuardBounds, key: Key) -> Tier:
     """Return the tier that a call has in place of one that guards, budgets or its key forbid."""
     first = bounds.tier(tier)
     order = _order(first, min(bounds.low, bounds.high), bounds.high, key.tiers)

@@ -5,7 +5,7 @@ from gateway.core.errors import ProblemError
 from gateway.core.jsonio import Json
 from gateway.core.ledger_rows import FinalRow
 from gateway.routing import explain
-from gateway.routing.features import UnreadError
+from gateway.routing.features import MissingFeatureError
 from gateway.routing.replay_decision import again
 from gateway.routing.router import Router
 
@@ -21,7 +21,7 @@ def recall(router: Router, row: FinalRow) -> tuple[Decision, Plan] | str:
         return f"Another configuration decided it, {row.config}: its steps are not known any more."
     try:
         return again(router, row)
-    except UnreadError as error:
+    except MissingFeatureError as error:
         return f"Its steps are not known: the ledger does not have {error}."
 
 

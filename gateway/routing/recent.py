@@ -12,7 +12,7 @@ TURNS = 2000
 """From which on thresholds are made of them."""
 
 
-class Recent:
+class RecentTurns:
     """The turns of one key, or of all keys of a tenant."""
 
     __slots__ = ("before", "now")

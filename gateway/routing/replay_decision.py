@@ -21,26 +21,26 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects import OPERATIONS, Dialect, sayable
 from gateway.routing.classifier.heuristic import Classifier, reads
-from gateway.routing.classifier.text_signals import Signals
-from gateway.routing.features import Features, ScoreError, UnreadError
+from gateway.routing.classifier.text_signals import TextSignals
+from gateway.routing.features import Features, MissingFeatureError, ScoreError
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.pattern import Patterns, split
 from gateway.settings.schema.rules import LANGUAGES, Language
 
 _TEXT = "the text of the last user turn"
-_SIGNALS = frozenset(Signals.__struct_fields__)
+_SIGNALS = frozenset(TextSignals.__struct_fields__)
 
 
-class Recorded(Features):
-    """Features of a row. What it does not keep raises UnreadError when a decision asks for it."""
+class RecordedFeatures(Features):
+    """Features of a row. Raises MissingFeatureError when a decision asks for what it lacks."""
 
     __slots__ = ("assumed", "basis", "client")
 
     def __init__(self, entry: FinalRow | ReplayRow, basis: DecisionRecord) -> None:
-        """`basis` is that of `entry`. Raises UnreadError where the row is of no decision."""
+        """`basis` is that of `entry`. Raises MissingFeatureError if the row is of no decision."""
         client = OPERATIONS.get((entry.dialect, basis.operation))
         if client is None:
-            raise UnreadError(f"a call of {entry.dialect}, {basis.operation}")
+            raise MissingFeatureError(f"a call of {entry.dialect}, {basis.operation}")
         scope, said = basis.scope or RecordedScope(), basis.said or RecordedOptions()
         key = Key(
             name=entry.key,
@@ -66,7 +66,7 @@ class Recorded(Features):
         self.turn = basis.turn or ConversationTurn()
         self.doors = dict(basis.doors)
         if basis.signals is not None:
-            self._signals = Signals(**{n: v for n, v in basis.signals.items() if n in _SIGNALS})  # type: ignore[arg-type]
+            self._signals = TextSignals(**{n: v for n, v in basis.signals.items() if n in _SIGNALS})  # type: ignore[arg-type]
 
     @property
     def has_text(self) -> bool:
@@ -77,7 +77,7 @@ class Recorded(Features):
     def text(self) -> str:
         """As Features has it."""
         if self.has_text:
-            raise UnreadError(_TEXT)
+            raise MissingFeatureError(_TEXT)
         return ""
 
     @property
@@ -87,7 +87,7 @@ class Recorded(Features):
             return "unknown"
         known = next((one for one in LANGUAGES if one == self.basis.language), None)
         if known is None:
-            raise UnreadError(_TEXT)
+            raise MissingFeatureError(_TEXT)
         return known
 
     @property
@@ -105,15 +105,15 @@ class Recorded(Features):
         return self.basis.outcomes.get(rule)
 
     @property
-    def scan(self) -> Signals:
+    def scan(self) -> TextSignals:
         """As Features has it."""
         return self.signals
 
     @property
-    def signals(self) -> Signals:
+    def signals(self) -> TextSignals:
         """As Features has it."""
         if self._signals is None:
-            raise UnreadError(_TEXT)
+            raise MissingFeatureError(_TEXT)
         return self._signals
 
     def hits(self, patterns: Patterns) -> Container[int]:
@@ -128,7 +128,7 @@ class Recorded(Features):
                 raise ScoreError(basis.failed)
             return basis.score
         if reads(classifier):
-            raise UnreadError(f"{_TEXT}, for the classifier {classifier.version}")
+            raise MissingFeatureError(f"{_TEXT}, for the classifier {classifier.version}")
         return classifier.score("", self.signals)
 
     def speaks(self, door: Dialect) -> bool:
@@ -139,13 +139,13 @@ class Recorded(Features):
         """As Features has it: what was not tried is only taken for granted of plain calls."""
         basis = self.basis
         if not {*basis.members} <= _PLAIN or _special(basis):
-            raise UnreadError(f"whether {target.name} can be asked in {door.name}")
+            raise MissingFeatureError(f"whether {target.name} can be asked in {door.name}")
         self.assumed = True
         return msgspec.structs.replace(self.prompt, model=target.model, members=frozenset())
 
     def closed(self, target: Target) -> str:
         """As Features has it."""
-        raise UnreadError(f"whether {target.provider.name} can be given what stood at URLs")
+        raise MissingFeatureError(f"whether {target.provider.name} can be given what stood at URLs")
 
 
 _PLAIN = frozenset(
@@ -186,12 +186,12 @@ class _Hits:
         if digest in self._hits:
             return True
         if not self._whole and digest not in self._known:
-            raise UnreadError(f"{_TEXT}, for a new pattern")
+            raise MissingFeatureError(f"{_TEXT}, for a new pattern")
         return False
 
 
 class _Names(tuple[str, ...]):
-    """Names of tools of which not all are kept: who looks for another raises UnreadError."""
+    """Names of tools of which not all are kept: to look for another raises MissingFeatureError."""
 
     __slots__ = ()
 
@@ -200,7 +200,7 @@ class _Names(tuple[str, ...]):
 
     def __iter__(self) -> Iterator[str]:
         yield from super().__iter__()
-        raise UnreadError("the names of all tools")
+        raise MissingFeatureError("the names of all tools")
 
 
 def evidence(entry: FinalRow | ReplayRow, basis: DecisionRecord) -> DecisionContext:
@@ -211,11 +211,11 @@ def evidence(entry: FinalRow | ReplayRow, basis: DecisionRecord) -> DecisionCont
 def again(router: Router, entry: FinalRow | ReplayRow) -> tuple[Decision, Plan]:
     """What a router decides for the call of a row.
 
-    Raises UnreadError for what the row does not keep, and ProblemError as `decide` does.
+    Raises MissingFeatureError for what the row does not keep, and ProblemError as `decide` does.
     """
     if entry.basis is None:
-        raise UnreadError("what it was decided on")
-    call = Recorded(entry, entry.basis)
+        raise MissingFeatureError("what it was decided on")
+    call = RecordedFeatures(entry, entry.basis)
     return decide(router, call, call.client, evidence(entry, entry.basis))
 
 

@@ -15,9 +15,9 @@ from gateway.core.target import Catalogue, Lab, Target
 from gateway.dialects import Dialect
 from gateway.routing import capabilities, refusals, unlisted_models, visible_models
 from gateway.routing.features import Features
-from gateway.routing.rules.compile import Rules
+from gateway.routing.rules.compile import RuleSet
 from gateway.routing.rules.guards import bound
-from gateway.routing.unlisted_models import Unlisted
+from gateway.routing.unlisted_models import UnlistedModel
 
 _LONG = 100
 """Characters of an unknown name that are looked at."""
@@ -26,7 +26,7 @@ _AUTO = "auto"
 
 def decide(
     catalogue: Catalogue,
-    rules: Rules,
+    rules: RuleSet,
     call: Features,
     dialect: Dialect,
     evidence: DecisionContext = NOTHING,
@@ -93,7 +93,7 @@ def goes_by(lab: str, target: Target) -> frozenset[str]:
     return frozenset({target.model, target.name, bare, f"{lab}/{target.model}", f"{lab}/{bare}"})
 
 
-def _unlisted(catalogue: Catalogue, asked: str) -> Unlisted | None:
+def _unlisted(catalogue: Catalogue, asked: str) -> UnlistedModel | None:
     """Return a name that no lab lists, where its maker has embeddings."""
     listed = asked in catalogue.models or any(
         asked in goes_by(lab.name, target)

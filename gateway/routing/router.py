@@ -17,22 +17,22 @@ from gateway.dialects import Dialect, embeddings
 from gateway.routing import model_name as pins
 from gateway.routing import plan as plans
 from gateway.routing import route_embeddings, unlisted_models
-from gateway.routing.affinity import SURE, Chosen, Sitting
+from gateway.routing.affinity import SURE, Chosen, SessionAffinity
 from gateway.routing.classifier import heuristic
 from gateway.routing.classify import classify
 from gateway.routing.features import Features
-from gateway.routing.model_name import Pin
-from gateway.routing.plan import Alike
-from gateway.routing.rules.compile import Choice, Rules
-from gateway.routing.rules.context import View
-from gateway.routing.rules.guards import Bounds, bound
+from gateway.routing.model_name import RequestedModel
+from gateway.routing.plan import PlanKey
+from gateway.routing.rules.compile import CompiledChoice, RuleSet
+from gateway.routing.rules.context import RuleContext
+from gateway.routing.rules.guards import GuardBounds, bound
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a decision depends on but the call."""
 
     catalogue: Catalogue
-    rules: Rules
+    rules: RuleSet
     classifier: heuristic.Classifier | None
     own: dict[str, heuristic.Classifier] = msgspec.field(default_factory=dict)
     """By tenant: classifiers of their own, in its place. Read anew where one was trained."""
@@ -57,7 +57,7 @@ def decide(
     call: Features,
     dialect: Dialect,
     evidence: DecisionContext = NOTHING,
-    alike: Alike | None = None,
+    alike: PlanKey | None = None,
 ) -> tuple[Decision, Plan]:
     """Decide a call and plan its targets. Raises ProblemError where nothing may serve it.
 
@@ -77,7 +77,7 @@ def decide(
         return _passed(router, call, pin, pin.unlisted, dialect, bounds, trace)
     sitting = None
     if evidence.seat is not None:
-        sitting = Sitting(
+        sitting = SessionAffinity(
             router.catalogue,
             bounds.conversation or call.key.conversation or router.conversation,
             router.sure,
@@ -132,10 +132,10 @@ def decide(
 def _passed(
     router: Router,
     call: Features,
-    pin: Pin,
+    pin: RequestedModel,
     target: Target,
     dialect: Dialect,
-    bounds: Bounds,
+    bounds: GuardBounds,
     trace: Trace,
 ) -> tuple[Decision, Plan]:
     """Decide a call that names a model which no lab lists. Raises ProblemError."""
@@ -158,7 +158,7 @@ def _passed(
     return decision, plan
 
 
-def _bounded(bounds: Bounds, ceiling: Tier | None, trace: Trace) -> Bounds:
+def _bounded(bounds: GuardBounds, ceiling: Tier | None, trace: Trace) -> GuardBounds:
     """What guards come to, and a budget that leaves no dearer tier. Raises ProblemError."""
     trace.take(bounds.steps)
     if bounds.refuse is not None:
@@ -170,7 +170,7 @@ def _bounded(bounds: Bounds, ceiling: Tier | None, trace: Trace) -> Bounds:
 
 
 def completion(
-    otherwise: Complete, call: Features, bounds: Bounds, choice: Choice | None = None
+    otherwise: Complete, call: Features, bounds: GuardBounds, choice: CompiledChoice | None = None
 ) -> tuple[Complete, str]:
     """What is done where the answer to a call breaks off, and whose word that is."""
     if bounds.complete is not None:
@@ -186,9 +186,9 @@ def completion(
 
 def _choose(
     router: Router,
-    view: View,
-    pin: Pin,
-    choice: Choice | None,
+    view: RuleContext,
+    pin: RequestedModel,
+    choice: CompiledChoice | None,
     evidence: DecisionContext,
     trace: Trace,
 ) -> Chosen:
@@ -218,14 +218,16 @@ def _choose(
     return _classify(router, view.call, lab, evidence, trace)
 
 
-def _first(choices: tuple[Choice, ...], view: View) -> Choice | None:
+def _first(choices: tuple[CompiledChoice, ...], view: RuleContext) -> CompiledChoice | None:
     for choice in choices:
         if choice.test(view):
             return choice
     return None
 
 
-def _place(router: Router, choice: Choice, lab: str, pin: Pin) -> EndpointKey | None:
+def _place(
+    router: Router, choice: CompiledChoice, lab: str, pin: RequestedModel
+) -> EndpointKey | None:
     """Where the model of a choice stands: in the lab and the tier it names, where there is one."""
     if choice.model is None:
         return None

@@ -13,19 +13,19 @@ from gateway.core.decision import SessionSwitch, Source
 from gateway.core.price import Price
 from gateway.core.prompt_cache import CachedTurn, lost
 from gateway.core.target import TIERS, Catalogue, Target, Tier
-from gateway.routing.affinity_verdict import Held
-from gateway.routing.classify import Verdict
+from gateway.routing.affinity_verdict import AffinityDecision
+from gateway.routing.classify import ScoredTier
 from gateway.routing.features import Features
 
 SURE = 0.5
 """Probability from which on a tier is taken not to suffice: more likely than not."""
 _UNITS = Decimal("0.000001")
 
-type Chosen = tuple[str, Tier, str | None, Source, str | None, Verdict | None]
+type Chosen = tuple[str, Tier, str | None, Source, str | None, ScoredTier | None]
 """Lab, tier, model, who decided, by which rule, and what a classifier said."""
 
 
-class Weighed(msgspec.Struct, frozen=True, kw_only=True):
+class WeighedSession(msgspec.Struct, frozen=True, kw_only=True):
     """A seat after what would be decided without it was held against it."""
 
     moves: bool
@@ -39,31 +39,38 @@ class Weighed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ratchet(
-    held: Held, catalogue: Catalogue, call: Features, at: float, sure: float, chosen: Chosen
-) -> Weighed:
+    held: AffinityDecision,
+    catalogue: Catalogue,
+    call: Features,
+    at: float,
+    sure: float,
+    chosen: Chosen,
+) -> WeighedSession:
     """Hold a seat against what would be decided without it, by the strategy `ratchet-up`."""
     lab, tier, model, source, _, verdict = chosen
     seat = held.seat
     above = TIERS.index(tier) - TIERS.index(seat.tier)
     if held.verdict == "leaves":
         if above < 0:
-            return Weighed(moves=False, why=f"it does not go down from {seat.tier}")
-        return Weighed(moves=True, why=held.why)
+            return WeighedSession(moves=False, why=f"it does not go down from {seat.tier}")
+        return WeighedSession(moves=True, why=held.why)
     if above == 0:
-        return Weighed(moves=False, why=f"{tier} would be decided too")
+        return WeighedSession(moves=False, why=f"{tier} would be decided too")
     to = first_target(catalogue, lab, tier, model)
     switch = switch_to(held, to, usual_call(held, call), at)
     if above < 0:
-        return Weighed(moves=False, why=f"it does not go down from {seat.tier}", switch=switch)
+        return WeighedSession(
+            moves=False, why=f"it does not go down from {seat.tier}", switch=switch
+        )
     if source == "rule":
-        return Weighed(moves=True, why=f"a rule asks for {tier}", switch=switch)
+        return WeighedSession(moves=True, why=f"a rule asks for {tier}", switch=switch)
     if verdict is None:
-        return Weighed(moves=False, why=f"nothing is sure of {tier}", switch=switch)
+        return WeighedSession(moves=False, why=f"nothing is sure of {tier}", switch=switch)
     moves, why = suffices(seat.tier, verdict, sure)
-    return Weighed(moves=moves, why=why, switch=switch)
+    return WeighedSession(moves=moves, why=why, switch=switch)
 
 
-def suffices(tier: Tier, verdict: Verdict, sure: float) -> tuple[bool, str]:
+def suffices(tier: Tier, verdict: ScoredTier, sure: float) -> tuple[bool, str]:
     """Say if a classifier is sure that a tier does not suffice, and why in words."""
     score = verdict.score
     short = 1.0 - (score.fast if tier == "fast" else score.smart)
@@ -72,7 +79,11 @@ def suffices(tier: Tier, verdict: Verdict, sure: float) -> tuple[bool, str]:
 
 
 def left(
-    held: Held, call: Features, first: Target, at: float, weighed: SessionSwitch | None = None
+    held: AffinityDecision,
+    call: Features,
+    first: Target,
+    at: float,
+    weighed: SessionSwitch | None = None,
 ) -> SessionSwitch:
     """A seat that was left for the first target of a plan, and what that costs."""
     found = switch_to(held, first, usual_call(held, call), at)
@@ -90,7 +101,9 @@ def tell(switch: SessionSwitch) -> str:
     return f"{switch.tokens} cached tokens are lost: {usd(switch.cost)}"
 
 
-def switch_to(held: Held, to: Target | None, said: CachedTurn, at: float) -> SessionSwitch:
+def switch_to(
+    held: AffinityDecision, to: Target | None, said: CachedTurn, at: float
+) -> SessionSwitch:
     """Describe the move from a seat to a target, as one that is not made; None stays."""
     seat = held.seat
     same = to is not None and to == held.target  # another tier, and nothing else
@@ -105,7 +118,7 @@ def switch_to(held: Held, to: Target | None, said: CachedTurn, at: float) -> Ses
     )
 
 
-def usual_call(held: Held, call: Features) -> CachedTurn:
+def usual_call(held: AffinityDecision, call: Features) -> CachedTurn:
     """Return the tokens that a call of the conversation usually has."""
     seat = held.seat
     mean = seat.output // seat.calls if seat.calls else 0

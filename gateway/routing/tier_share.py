@@ -35,7 +35,7 @@ NONE = ShareCut(reasoning=1.0, smart=2.0)
 """What cuts nothing."""
 
 
-class Most(msgspec.Struct, frozen=True, kw_only=True):
+class ShareBounds(msgspec.Struct, frozen=True, kw_only=True):
     """The shares that tiers may have of the turns that a classifier decides, 0 to 1."""
 
     reasoning: float = 1.0
@@ -74,7 +74,7 @@ def fraction(at: float) -> float:
     return ((mixed ^ (mixed >> 31)) >> 11) / (1 << 53)
 
 
-def cut(counts: Sequence[int], most: Most) -> ShareCut:
+def cut(counts: Sequence[int], most: ShareBounds) -> ShareCut:
     """Where the tiers end, by how many recent turns stood in each of `SIZE` cells.
 
     With what came of earlier cuts behind the cells, the bounds are moved against it.
@@ -92,7 +92,7 @@ def cut(counts: Sequence[int], most: Most) -> ShareCut:
     return ShareCut(reasoning=first, smart=_after(counts, start, first * CELLS - start, room))
 
 
-def _moved(counts: Sequence[int], most: Most) -> Most:
+def _moved(counts: Sequence[int], most: ShareBounds) -> ShareBounds:
     """Bounds that make up for what tiers had too much or too little of.
 
     Quantiles of so few turns are off by a point; this halves what is left of that soon after.
@@ -104,7 +104,7 @@ def _moved(counts: Sequence[int], most: Most) -> Most:
         more = (had - bound * counts[BOUNDED]) / _HORIZON
         return min(1.0, max(0.0, bound - min(_LESS, max(-_MORE, more)))) if bound else bound
 
-    return Most(
+    return ShareBounds(
         reasoning=moved(most.reasoning, counts[REASONED]), smart=moved(most.smart, counts[SMART])
     )
 

@@ -14,12 +14,12 @@ from gateway.core.target import TIERS, Catalogue, Lab, NameOwner, Target, Target
 from gateway.dialects import Dialect, embeddings
 from gateway.routing import capabilities, refusals
 from gateway.routing.features import Features
-from gateway.routing.rules.guards import Bounds
+from gateway.routing.rules.guards import GuardBounds
 
 _VIRTUAL = frozenset({"auto", "claude-auto", *TIERS})
 
 
-class Unlisted(NamedTuple):
+class UnlistedModel(NamedTuple):
     """A name that no lab lists, and whose it is."""
 
     maker: NameOwner
@@ -41,7 +41,7 @@ class Unlisted(NamedTuple):
         return next((place.tier for place in places if place.lab == self.maker.lab), None)
 
 
-def find(asked: str, catalogue: Catalogue, *, off: bool = False) -> Unlisted | None:
+def find(asked: str, catalogue: Catalogue, *, off: bool = False) -> UnlistedModel | None:
     """Return the maker of a name among the providers that are on, or among all that are off.
 
     None where nobody owns the name. It may stand behind the maker's lab or provider.
@@ -51,7 +51,7 @@ def find(asked: str, catalogue: Catalogue, *, off: bool = False) -> Unlisted | N
             continue
         name = own_name(asked, maker.names, (maker.lab, maker.provider.name))
         if name is not None:
-            return Unlisted(maker, name)
+            return UnlistedModel(maker, name)
     return None
 
 
@@ -72,7 +72,12 @@ def unmade(call: Features, operation: str, catalogue: Catalogue) -> Callable[[],
 
 
 def plan(
-    target: Target, lab: Lab, tier: Tier | None, call: Features, dialect: Dialect, bounds: Bounds
+    target: Target,
+    lab: Lab,
+    tier: Tier | None,
+    call: Features,
+    dialect: Dialect,
+    bounds: GuardBounds,
 ) -> Plan:
     """Plan a call for the one target that may serve it. Raises ProblemError where it may not.
 

@@ -18,12 +18,12 @@ from gateway.dialects.openai_responses import effort as responses
 from gateway.ledger.redaction_patterns import strike
 from gateway.limits.keys import Keys
 from gateway.routing.classifier import model_file
-from gateway.routing.classifier.exemplars import Exemplar, Exemplars, clashes
-from gateway.routing.classifier.heuristic import Classifier, Prior
-from gateway.routing.classifier.learned import Learned
+from gateway.routing.classifier.exemplars import Exemplar, ExemplarClassifier, clashes
+from gateway.routing.classifier.heuristic import Classifier, HeuristicClassifier
+from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.lint import unreachable_rules
 from gateway.routing.router import Router
-from gateway.routing.rules.compile import Rules, compile_rules
+from gateway.routing.rules.compile import RuleSet, compile_rules
 from gateway.routing.rules.patterns import RuleError
 from gateway.settings import baseline, catalogue, lifecycle_warnings, list_prices, validate
 from gateway.settings.catalogue import BuiltCatalogue
@@ -68,7 +68,7 @@ def site(source: ConfigSource, now: datetime) -> Site:
         *(one for one in clashing if one.level == "error"),
         *unreachable_rules.errors(source, DIALECTS),
     ]
-    rules = Rules()
+    rules = RuleSet()
     try:
         rules = compile_rules(source.config.guards, source.config.choices)
     except RuleError as error:
@@ -78,7 +78,7 @@ def site(source: ConfigSource, now: datetime) -> Site:
     built = catalogue.build(source, lambda provider, model: list_prices.find(provider, model, now))
     classifier = _classifier(source)
     if classifier is not None and known:
-        classifier = Exemplars(known, classifier, source.config.routing.near)
+        classifier = ExemplarClassifier(known, classifier, source.config.routing.near)
     router = Router(
         catalogue=built.catalogue,
         rules=rules,
@@ -113,9 +113,9 @@ def adopt(site: Site, owned: Mapping[str, Classifier]) -> None:
     """Let classifiers of tenants' own serve them, where what serves everybody was learnt too."""
     whole, own = site.router.classifier, site.router.own
     own.clear()
-    if isinstance(whole, Exemplars) and isinstance(whole.base, Learned):
+    if isinstance(whole, ExemplarClassifier) and isinstance(whole.base, LearnedClassifier):
         own.update({tenant: whole.over(one) for tenant, one in owned.items()})
-    elif isinstance(whole, Learned):
+    elif isinstance(whole, LearnedClassifier):
         own.update(owned)
 
 
@@ -139,28 +139,28 @@ def _classifier(source: ConfigSource) -> Classifier | None:
     if name == "off":
         return None
     if name == "prior":
-        return Prior()
+        return HeuristicClassifier()
     file = SHIPPED if name == "learned" else source.file.parent / name
     try:
         return _learned(file.read_bytes())
     except OSError as error:
         message = f"{file} cannot be read: {(error.strerror or '').lower()}."
-    except model_file.ArtefactError as error:
+    except model_file.ModelFileError as error:
         message = f"{file} cannot be used: {error}."
     hint = "Make one with `tiergate train`, or take learned, prior or off."
     raise ConfigError([source.mistake(("routing", "classifier"), message, hint)]) from None
 
 
-_learnt: dict[bytes, Learned] = {}
+_learnt: dict[bytes, LearnedClassifier] = {}
 _MOST_LEARNT = 2
 
 
-def _learned(data: bytes) -> Learned:
+def _learned(data: bytes) -> LearnedClassifier:
     """Built once, however often the configuration is read again."""
     name = hashlib.blake2b(data).digest()  # not the file itself, which would be kept
     found = _learnt.get(name)
     if found is None:
-        found = Learned(model_file.read(data))
+        found = LearnedClassifier(model_file.read(data))
         while len(_learnt) >= _MOST_LEARNT:
             _learnt.pop(next(iter(_learnt)), None)  # another thread may have been first
         _learnt[name] = found

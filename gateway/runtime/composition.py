@@ -41,7 +41,7 @@ from gateway.pipeline.engine import Engine
 from gateway.pipeline.ledger_runtime import Archive
 from gateway.pipeline.limit_enforcement import Toll
 from gateway.pipeline.llm_judge import Judge, Verdicts
-from gateway.routing.tier_share import Most
+from gateway.routing.tier_share import ShareBounds
 from gateway.runtime.build import Site, adopt, data_folder, refusals, store_url
 from gateway.runtime.build import site as built
 from gateway.runtime.reload import Reload
@@ -383,9 +383,9 @@ class Gateway:
     def _bound(self, site: Site) -> None:
         """The shares that tiers may have from now on."""
         part, classifier = site.source.config.routing.max_share, site.router.classifier
-        most = Most(reasoning=part.reasoning, smart=part.smart)
+        most = ShareBounds(reasoning=part.reasoning, smart=part.smart)
         own = classifier.thresholds if classifier is not None else None
-        self._traffic.adopt(None if most == Most() else most, own)
+        self._traffic.adopt(None if most == ShareBounds() else most, own)
 
     def _watch(self) -> None:
         metrics, state = self.archive.metrics, self._state

@@ -18,7 +18,7 @@ from gateway.core.target import Target
 from gateway.evaluation.shadow_stats import Seen, Shadowed, costs, refused, side
 from gateway.ledger.reprice import counted
 from gateway.limits.load_shedding import Pressure
-from gateway.routing.decision_record import Case
+from gateway.routing.decision_record import DecisionRecorder
 from gateway.runtime.build import Site
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.file_snapshot import FileSnapshot
@@ -68,7 +68,7 @@ class Shadow:
         """What it was read from; None where it is to be read."""
         self._seen: tuple[object, ...] | None = None
         self._mistakes: tuple[Mistake, ...] = ()
-        self._waiting: deque[tuple[FinalRow, Case]] = deque()
+        self._waiting: deque[tuple[FinalRow, DecisionRecorder]] = deque()
         self._some = asyncio.Event()
         self._begin()
 
@@ -103,7 +103,7 @@ class Shadow:
         """A call is over that went by `own`. Costs nothing but where it is to be decided again."""
         if self._site is None or own is not self._own:
             return
-        if not isinstance(case, Case) or case.operation != "generate":
+        if not isinstance(case, DecisionRecorder) or case.operation != "generate":
             return
         if self._share < 1 and zlib.crc32(entry.id.encode()) >= self._share * 2**32:
             return
@@ -134,7 +134,7 @@ class Shadow:
             self.took += took
             await self._sleep(took * _REST)
 
-    def decide(self, entry: FinalRow, case: Case) -> None:
+    def decide(self, entry: FinalRow, case: DecisionRecorder) -> None:
         """Decide a call as the candidate would, and count it. Raises nothing."""
         site, own, counts = self._site, self._own, self._counts
         if site is None or own is None:
@@ -216,7 +216,7 @@ class Shadow:
         }
 
 
-def _seen(entry: FinalRow, case: Case, own: Site, site: Site) -> Seen:
+def _seen(entry: FinalRow, case: DecisionRecorder, own: Site, site: Site) -> Seen:
     first: Target | None = None
     if case.decided is None:
         mine = refused(entry.problem or "")

@@ -15,8 +15,8 @@ from gateway.core import jsonio
 from gateway.ledger.file_lock import MODE
 from gateway.routing.classifier import model_file as files
 from gateway.routing.classifier.heuristic import Classifier
-from gateway.routing.classifier.learned import Learned
-from gateway.routing.classifier.model_file import Artefact, ArtefactError
+from gateway.routing.classifier.learned import LearnedClassifier
+from gateway.routing.classifier.model_file import ClassifierModel, ModelFileError
 
 _FOLDER, _NOW, _SUFFIX = "classifiers", "now.json", ".tiergate"
 _PRIVATE = 0o700
@@ -65,12 +65,12 @@ class Shelf:
         found = _now(self.folder)
         return found if found is not None else Now(tenant=self.tenant)
 
-    def artefact(self) -> Artefact | None:
+    def artefact(self) -> ClassifierModel | None:
         """The artefact in force; None where it is what serves everybody."""
         made = self.now().made
         return None if made is None else _artefact(self.folder, made.id)
 
-    def take(self, artefact: Artefact, at: float) -> None:
+    def take(self, artefact: ClassifierModel, at: float) -> None:
         """Put an artefact in force. Raises OSError."""
         now, made = self.now(), Made(artefact.id, at)
         self.folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
@@ -155,7 +155,9 @@ def _classifier(folder: Path) -> tuple[str, Classifier | None]:
     now = _now(folder)
     if now is None:
         raise OwnedError("it is gone")
-    return now.tenant, None if now.made is None else Learned(_artefact(folder, now.made.id))
+    return now.tenant, None if now.made is None else LearnedClassifier(
+        _artefact(folder, now.made.id)
+    )
 
 
 def _now(folder: Path) -> Now | None:
@@ -172,7 +174,7 @@ def _now(folder: Path) -> Now | None:
     return found
 
 
-def _artefact(folder: Path, name: str) -> Artefact:
+def _artefact(folder: Path, name: str) -> ClassifierModel:
     path = folder / f"{name}{_SUFFIX}"
     if path.parent != folder:
         raise OwnedError(f"{name!r} is no id")
@@ -180,7 +182,7 @@ def _artefact(folder: Path, name: str) -> Artefact:
         return files.read(path.read_bytes())
     except OSError as error:
         raise OwnedError(f"{name}: {(error.strerror or '').lower()}") from None
-    except ArtefactError as error:
+    except ModelFileError as error:
         raise OwnedError(f"{name}: {error}") from None
 
 

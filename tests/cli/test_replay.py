@@ -17,7 +17,7 @@ from gateway.dialects import OPENAI_CHAT
 from gateway.ledger.sqlite import Sqlite
 from gateway.ledger.transcripts import Text
 from gateway.routing import features
-from gateway.routing.decision_record import Case
+from gateway.routing.decision_record import DecisionRecorder
 from gateway.runtime.build import site
 from gateway.settings.loader import load
 from tests.cli.run import GOOD, ON, config, run
@@ -34,7 +34,7 @@ def served(folder: Path, id: str, text: str, *, model: str = "auto", **changes: 
     made = site(load(config(folder), ON), OCTOBER_DAY)
     body = {"model": model, "messages": [{"role": "user", "content": text}]}
     prompt = OPENAI_CHAT.read(jsonio.dumps(body)).prompt
-    case = Case(
+    case = DecisionRecorder(
         made.router,
         features.read(prompt, "openai-chat", OPEN, RequestOptions()),
         OPENAI_CHAT,

@@ -11,7 +11,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.target import TIERS, Target
 from gateway.dialects import DIALECTS, RequestBody, TranslatableRequest, WrittenBody, translation
 from gateway.routing import features
-from gateway.routing.classifier.heuristic import Prior
+from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
 from tests.config import shipped
@@ -47,7 +47,7 @@ def router(environ: Mapping[str, str]) -> Router:
     return Router(
         catalogue=shipped.built(environ).catalogue,
         rules=compile_rules(config.guards, config.choices),
-        classifier=Prior(),
+        classifier=HeuristicClassifier(),
     )
 
 

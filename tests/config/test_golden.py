@@ -9,7 +9,7 @@ from gateway.dialects import OPENAI_CHAT
 from gateway.evaluation import golden
 from gateway.routing import features
 from gateway.routing.classifier import model_file
-from gateway.routing.classifier.learned import Learned
+from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
 from gateway.runtime.build import SHIPPED
@@ -52,7 +52,7 @@ def router() -> Router:
     return Router(
         catalogue=shipped.built(shipped.ALL_SET).catalogue,
         rules=compile_rules(config.guards, config.choices),
-        classifier=Learned(model_file.read(SHIPPED.read_bytes())),
+        classifier=LearnedClassifier(model_file.read(SHIPPED.read_bytes())),
     )
 
 
@@ -77,7 +77,7 @@ def test_a_conversation_shows_the_end_of_a_rise(environ: dict[str, str]) -> None
     known = Router(
         catalogue=made.catalogue,
         rules=compile_rules(config.guards, config.choices),
-        classifier=Learned(model_file.read(SHIPPED.read_bytes())),
+        classifier=LearnedClassifier(model_file.read(SHIPPED.read_bytes())),
     )
     text = (shipped.FOLDER / "golden.yaml").read_text("utf-8")
     (case,) = [one for one in golden.read(yaml.read(text, "golden.yaml")) if len(one.turns) > 9]

@@ -12,7 +12,7 @@ from gateway.core.errors import ProblemError
 from gateway.core.target import TIERS
 from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, OPENAI_CHAT, Dialect
 from gateway.routing import features
-from gateway.routing.classifier.heuristic import Prior
+from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
 from gateway.runtime.build import STYLES
@@ -41,7 +41,7 @@ def asked(file: Path, model: str, dialect: Dialect = OPENAI_CHAT) -> tuple[Decis
     router = Router(
         catalogue=shipped.built(shipped.ALL_SET, file).catalogue,
         rules=compile_rules(config.guards, config.choices),
-        classifier=Prior(),
+        classifier=HeuristicClassifier(),
     )
     prompt = [{"role": "user", "content": "Prove that there are infinitely many primes."}]
     value = {"model": model, "max_tokens": 99, "messages": prompt}

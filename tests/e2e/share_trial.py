@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from gateway.core import jsonio
 from gateway.core.target import TIERS, Tier
 from gateway.routing.classifier import heuristic
-from gateway.routing.classifier.text_signals import Scan
+from gateway.routing.classifier.text_signals import TextScan
 from gateway.routing.recent import TURNS
 from gateway.runtime.build import site
 from gateway.settings.loader import load
@@ -96,7 +96,7 @@ def free(config: Path, texts: Sequence[str]) -> dict[Tier, float]:
     classifier, found = site(load(config, {}), datetime.now(UTC)).router.classifier, Counter[str]()
     assert classifier is not None
     for one in texts:
-        score = classifier.score(one, Scan(one).signals())
+        score = classifier.score(one, TextScan(one).signals())
         found[heuristic.tier(score, classifier.thresholds)] += 1
     return {tier: found[tier] / len(texts) for tier in TIERS}
 

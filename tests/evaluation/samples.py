@@ -8,9 +8,9 @@ from gateway.core.price import Price, Rates
 from gateway.core.target import Catalogue, Target, Tier
 from gateway.evaluation.labels import Label
 from gateway.evaluation.routed_labels import World
-from gateway.routing.classifier.text_signals import Signals
+from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.router import Router
-from gateway.routing.rules.compile import Rules
+from gateway.routing.rules.compile import RuleSet
 from tests.routing import world
 
 AT = 1_790_000_000.0
@@ -24,11 +24,11 @@ class Words:
     version = "words-1"
     thresholds = Thresholds(fast=0.5, smart=0.7, id="words-1")
 
-    def score(self, text: str, signals: Signals) -> Score:
+    def score(self, text: str, signals: TextSignals) -> Score:
         fast = float(text.split(maxsplit=1)[0])
         return Score(fast=fast, smart=min(1.0, fast + 0.5))
 
-    def why(self, signals: Signals, score: Score) -> str:
+    def why(self, signals: TextSignals, score: Score) -> str:
         return "words"
 
 
@@ -46,7 +46,7 @@ def catalogue(*, priced: bool = True) -> Catalogue:
 def made(*, priced: bool = True, classifier: bool = True) -> World:
     router = Router(
         catalogue=catalogue(priced=priced),
-        rules=Rules(),
+        rules=RuleSet(),
         classifier=Words() if classifier else None,
         clock=lambda: 0.0,
     )

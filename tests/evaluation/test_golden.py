@@ -18,7 +18,7 @@ from gateway.dialects import OPENAI_CHAT
 from gateway.evaluation import golden
 from gateway.evaluation.golden import Golden, Verdict
 from gateway.routing import features
-from gateway.routing.classifier.heuristic import Prior
+from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.router import decide
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError
@@ -123,7 +123,7 @@ def verdict(prompt: str, tier: Tier, **more: str) -> Verdict:
     known = world.router(
         [{"when": {"keywords": "cheap"}, "max_tier": "fast"}],
         [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}],
-        Prior(),
+        HeuristicClassifier(),
     )
     return golden.run(known, [msgspec.convert({"prompt": prompt, "tier": tier, **more}, Golden)])[0]
 
@@ -158,7 +158,7 @@ def test_a_golden_prompt_is_decided_as_the_request_with_it(text: str, model: str
     known = world.router(
         [],
         [{"when": {"user_tokens": {"max": 3}, "code": {"max": 0.1}}, "tier": "reasoning"}],
-        Prior(),
+        HeuristicClassifier(),
     )
     body = jsonio.dumps({"model": model, "messages": [{"role": "user", "content": text}]})
     seen = features.read(OPENAI_CHAT.read(body).prompt, OPENAI_CHAT.name, OPEN, NO_STEER)
@@ -174,7 +174,7 @@ def test_a_golden_prompt_is_decided_as_the_request_with_it(text: str, model: str
 def routed(rules: list[world.Json], **more: str | tuple[str, ...]) -> Verdict:
     made = msgspec.convert({"prompt": "Prove it.", "tier": "smart", **more}, Golden)
     keys = {"ann": Key(name="ann", tiers=("fast",), tags=("mine",))}
-    known = world.router(rules, [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}], Prior())  # fmt: skip
+    known = world.router(rules, [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}], HeuristicClassifier())  # fmt: skip
     ticks: list[int] = []
     (found,) = golden.run(known, [made], keys, lambda: ticks.append(1))
     assert ticks == [1]
@@ -225,7 +225,7 @@ def talk(*turns: world.Json, guards: Sequence[world.Json] = (), **more: Any) -> 
     known = world.router(
         guards,
         [PROOFS, TITLES],
-        Prior(),
+        HeuristicClassifier(),
         world.catalogue((world.lab("openai", *[[one] for one in priced]),)),
     )
     return golden.run(known, [msgspec.convert({"turns": turns, **more}, Golden)])
@@ -310,7 +310,8 @@ def test_a_model_of_no_tier_leaves_the_conversation_without_a_seat() -> None:
     made = Targets(lambda name: Target(provider=world.OPENAI, model=name))
     maker = NameOwner(provider=world.OPENAI, lab="openai", names=("gpt-*",), targets=made)
     known = world.router(
-        known=msgspec.structs.replace(world.CATALOGUE, makers=(maker,)), classifier=Prior()
+        known=msgspec.structs.replace(world.CATALOGUE, makers=(maker,)),
+        classifier=HeuristicClassifier(),
     )
     turns = [{"prompt": "hi"}, {"prompt": "hi", "loop": 1}]
     case = msgspec.convert({"turns": turns, "model": "gpt-4o"}, Golden)

@@ -16,12 +16,12 @@ from gateway.limits.counters import Lost
 from gateway.limits.recent import Pool, _recent
 from gateway.limits.tier_share import EVERY, Lowered, Traffic
 from gateway.routing.classifier import heuristic
-from gateway.routing.recent import TURNS, Recent
-from gateway.routing.tier_share import Most, cell, under
+from gateway.routing.recent import TURNS, RecentTurns
+from gateway.routing.tier_share import ShareBounds, cell, under
 from gateway.state.redis.connection import Reply
 
 OWN = Thresholds(0.5, 0.6, "own-1")
-MOST = Most(reasoning=0.10, smart=0.40)
+MOST = ShareBounds(reasoning=0.10, smart=0.40)
 ANN, BOB, EVE = (Key(name=name) for name in ("ann", "bob", "eve"))
 OTHER = Key(name="ann", tenant="other")
 HARD, PLAIN, EASY = Score(0.1, 0.2), Score(0.3, 0.9), Score(0.9, 1.0)
@@ -44,7 +44,7 @@ def call(key: Key, operation: str = "generate") -> Call:
 class Process:
     """One gateway: decides turns as `classify` does and notes them; makes thresholds now and then."""
 
-    def __init__(self, pool: Pool | None = None, most: Most = MOST) -> None:
+    def __init__(self, pool: Pool | None = None, most: ShareBounds = MOST) -> None:
         self.traffic = Traffic(pool)
         self.traffic.adopt(most, OWN)
         self.at = 1.7e9
@@ -156,7 +156,7 @@ async def test_another_configuration_holds_from_now_on() -> None:
     one = Process()
     await one.many(ANN, [HARD] * TURNS)
     kept = one.traffic.thresholds(ANN)
-    one.traffic.adopt(Most(reasoning=0.5), OWN)
+    one.traffic.adopt(ShareBounds(reasoning=0.5), OWN)
     await one.traffic.refresh()
     other = one.traffic.thresholds(ANN)
     assert other is not None
@@ -249,17 +249,17 @@ class Hashes:
     """A pool in memory, which may be lost."""
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[str, str], Recent] = {}
+        self.kept: dict[tuple[str, str], RecentTurns] = {}
         self.lost = False
         self.asked = 0
 
-    async def add(self, tenant: str, name: str, counts: Sequence[int]) -> Recent:
+    async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
         self.asked += 1
         if self.lost:
             raise Lost
-        found = self.kept.setdefault((tenant, name), Recent())
+        found = self.kept.setdefault((tenant, name), RecentTurns())
         found.add(counts)
-        return Recent(list(found.before), list(found.now))
+        return RecentTurns(list(found.before), list(found.now))
 
 
 async def test_processes_count_together() -> None:
@@ -301,7 +301,7 @@ async def test_a_turn_that_comes_while_others_are_told_is_told_next() -> None:
     one = Process()
 
     class Late(Hashes):
-        async def add(self, tenant: str, name: str, counts: Sequence[int]) -> Recent:
+        async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
             if not self.asked:
                 one.turn(ANN, HARD)
             return await super().add(tenant, name, counts)

@@ -16,7 +16,7 @@ from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.target import TIERS, Target, Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import explain
-from gateway.routing.classifier.text_signals import Signals
+from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from tests.routing import world
@@ -69,10 +69,10 @@ class Says:
     def __init__(self, score: Score) -> None:
         self._score = score
 
-    def score(self, text: str, signals: Signals) -> Score:
+    def score(self, text: str, signals: TextSignals) -> Score:
         return self._score
 
-    def why(self, signals: Signals, score: Score) -> str:
+    def why(self, signals: TextSignals, score: Score) -> str:
         return "said"
 
 

@@ -9,7 +9,7 @@ from gateway.core.target import TIERS
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
-from gateway.routing.rules.guards import Bounds, bound
+from gateway.routing.rules.guards import GuardBounds, bound
 from gateway.settings.schema.rules import GuardPart
 from tests.routing import world
 from tests.routing.test_sound import ALIASES, Dice
@@ -24,7 +24,7 @@ def guards(dice: Dice) -> list[GuardPart]:
     return [GuardPart.model_validate({"name": f"g{at}", **one}) for at, one in enumerate(made)]
 
 
-def meaning(bounds: Bounds) -> tuple[object, ...]:
+def meaning(bounds: GuardBounds) -> tuple[object, ...]:
     """All but words: which refusal is told and whose `complete` holds is by order, as documented."""
     return (
         bounds.low, bounds.high, bounds.allow, bounds.deny, bounds.refuse is not None,

@@ -14,10 +14,10 @@ from gateway.core.target import Catalogue
 from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS, Dialect
 from gateway.routing import decision_cache as room
 from gateway.routing import plan as plans
-from gateway.routing.classifier.heuristic import Prior
-from gateway.routing.decision_cache import Named
+from gateway.routing.classifier.heuristic import HeuristicClassifier
+from gateway.routing.decision_cache import DecisionCache
 from gateway.routing.features import Features
-from gateway.routing.plan import Planned, Wanted
+from gateway.routing.plan import PlannedCall, Wanted
 from gateway.routing.router import Router, decide
 from tests.routing import world
 
@@ -36,10 +36,10 @@ def plain(found: tuple[Decision, Plan]) -> tuple[Any, ...]:
 
 
 def outcome(
-    known: Named | Router, seen: Features, dialect: Dialect, evidence: DecisionContext
+    known: DecisionCache | Router, seen: Features, dialect: Dialect, evidence: DecisionContext
 ) -> Any:
     try:
-        if isinstance(known, Named):
+        if isinstance(known, DecisionCache):
             return plain(known.decide(seen, dialect, evidence))
         return plain(decide(known, seen, dialect, evidence))
     except ProblemError as error:
@@ -69,7 +69,7 @@ CALLS: list[dict[str, Any]] = [
 def test_what_is_kept_is_what_would_be_decided(evidence: DecisionContext) -> None:
     """Each call twice, among all others: what was kept of one is never another's."""
     router = world.router()
-    known = Named(router)
+    known = DecisionCache(router)
     for _ in range(2):
         for more in CALLS:
             for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS["openai-chat", "embeddings"]):
@@ -80,7 +80,7 @@ def test_what_is_kept_is_what_would_be_decided(evidence: DecisionContext) -> Non
 
 
 def test_a_named_model_is_decided_once() -> None:
-    known = Named(world.router())
+    known = DecisionCache(world.router())
     first = known.decide(world.call(model="luna"), OPENAI_CHAT, NOTHING)
     again = known.decide(
         world.call("other words", model="luna"), OPENAI_CHAT, DecisionContext(at=7.0)
@@ -90,7 +90,7 @@ def test_a_named_model_is_decided_once() -> None:
 
 
 def test_what_leaves_the_tier_open_is_decided_each_time() -> None:
-    known = Named(world.router())
+    known = DecisionCache(world.router())
     first = known.decide(world.call(), OPENAI_CHAT, NOTHING)
     assert known.decide(world.call(), OPENAI_CHAT, NOTHING)[0] is not first[0]
 
@@ -98,7 +98,7 @@ def test_what_leaves_the_tier_open_is_decided_each_time() -> None:
 def test_guards_are_asked_each_time() -> None:
     """They may read the clock, the text, or tags."""
     router = world.router(guards=[{"when": {"user_tokens": {"min": 2}}, "refuse": "too long"}])
-    known = Named(router)
+    known = DecisionCache(router)
     known.decide(world.call("hi", model="luna"), OPENAI_CHAT, NOTHING)
     with pytest.raises(ProblemError):
         known.decide(world.call("hi " * 20, model="luna"), OPENAI_CHAT, NOTHING)
@@ -106,7 +106,7 @@ def test_guards_are_asked_each_time() -> None:
 
 def test_a_key_that_was_changed_is_another() -> None:
     """It has the name of the one before, and not its scope."""
-    known = Named(world.router())
+    known = DecisionCache(world.router())
     known.decide(world.call(model="luna", key=Key(name="k")), OPENAI_CHAT, NOTHING)
     with pytest.raises(ProblemError):
         known.decide(
@@ -116,7 +116,7 @@ def test_a_key_that_was_changed_is_another() -> None:
 
 def test_names_of_members_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "_MOST", 4)
-    known = Named(world.router())
+    known = DecisionCache(world.router())
     for number in range(40):
         seen = world.call(model="luna", members=frozenset({f"x{number}"}))
         known.decide(seen, OPENAI_CHAT, NOTHING)
@@ -167,11 +167,13 @@ def test_what_is_planned_once_is_what_would_be_planned(strategy: Strategy, *, le
         labs["openai"] = msgspec.structs.replace(labs["openai"], fallback=("google",))
     router = msgspec.structs.replace(
         world.router(
-            **RULES, classifier=Prior(), known=msgspec.structs.replace(world.CATALOGUE, labs=labs)
+            **RULES,
+            classifier=HeuristicClassifier(),
+            known=msgspec.structs.replace(world.CATALOGUE, labs=labs),
         ),
         conversation=strategy,
     )
-    known = Named(router)
+    known = DecisionCache(router)
     for _ in range(2):
         for asked, evidence in product(OPEN_CALLS, EVIDENCE):
             fresh, kept = world.call(**asked), world.call(**asked)
@@ -186,12 +188,12 @@ def test_a_plan_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     plan = plans.plan
 
-    def counted(catalogue: Catalogue, wanted: Wanted, *told: Any) -> Planned:
+    def counted(catalogue: Catalogue, wanted: Wanted, *told: Any) -> PlannedCall:
         made.append(wanted[1])
         return plan(catalogue, wanted, *told)
 
     monkeypatch.setattr(plans, "plan", counted)
-    known = Named(world.router(**RULES, classifier=Prior()))
+    known = DecisionCache(world.router(**RULES, classifier=HeuristicClassifier()))
     for text in ("hi", "hello", "good morning", "cheap", "cheap too"):
         known.decide(world.call(text), OPENAI_CHAT, NOTHING)
     assert len(made) == 1
@@ -205,7 +207,7 @@ def test_the_lines_of_a_plan_are_as_of_each_call() -> None:
     """What was skipped is told again, with a time of its own."""
     clock = iter(range(100))
     router = msgspec.structs.replace(world.router(), clock=lambda: float(next(clock)))
-    known = Named(router)
+    known = DecisionCache(router)
     one, other = (
         known.decide(world.call(tools=("a",)), OPENAI_CHAT, NOTHING)[0].trace for _ in range(2)
     )
@@ -217,7 +219,7 @@ def test_the_lines_of_a_plan_are_as_of_each_call() -> None:
 
 def test_a_plan_that_tried_another_dialect_is_made_each_time() -> None:
     """Whether a call can be said there depends on all of it."""
-    known = Named(world.router())
+    known = DecisionCache(world.router())
     for reason in ("", "it cannot be said"):
         seen = world.call()
         seen.doors["x"] = reason
@@ -227,7 +229,7 @@ def test_a_plan_that_tried_another_dialect_is_made_each_time() -> None:
 
 
 def test_a_name_that_tried_another_dialect_is_decided_each_time() -> None:
-    known = Named(world.router())
+    known = DecisionCache(world.router())
     for _ in range(2):
         seen = world.call(model="luna")
         seen.doors["x"] = ""

@@ -23,11 +23,11 @@ from gateway.routing.classifier import (
     word_lists,
 )
 from gateway.routing.classifier import model_file as files
-from gateway.routing.classifier.learned import Learned
+from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.classifier.native import model as models
 from gateway.routing.classifier.native import text as texts
 from gateway.routing.classifier.scan import look
-from gateway.routing.classifier.text_signals import Scan, read
+from gateway.routing.classifier.text_signals import TextScan, read
 from gateway.runtime.build import SHIPPED
 from tests.evaluation.training import lesson
 from tests.routing.classifier.test_trees import grown
@@ -36,19 +36,19 @@ LESSON = lesson.learnt()[0]
 CUTS = tuple((0.0, 0.2, 1.0, 2.0) for _ in text_features.NAMES)
 TREES = [grown(Random(at), 8, CUTS) for at in range(20)]
 CLASSIFIERS = [
-    Learned(files.read(SHIPPED.read_bytes())),
-    Learned(LESSON),
-    Learned(refit.refit(LESSON, lesson.rows()[:160])),
-    Learned(
+    LearnedClassifier(files.read(SHIPPED.read_bytes())),
+    LearnedClassifier(LESSON),
+    LearnedClassifier(refit.refit(LESSON, lesson.rows()[:160])),
+    LearnedClassifier(
         msgspec.structs.replace(
             LESSON,
             cuts=CUTS,
             trees=tuple(map(len, TREES)),
             forest=b"".join(node for tree in TREES for node in tree),
-            mix=files.Mix(strange=0.0),
+            mix=files.ScoreMix(strange=0.0),
         )
     ),
-    Learned(
+    LearnedClassifier(
         msgspec.structs.replace(
             LESSON,
             means=(0.0,) * len(CUTS),
@@ -89,7 +89,7 @@ prompts = (
 
 def same(text: str) -> None:
     """That both say the same of a text, and of what it needs."""
-    found, seen = texts.read(text), Scan(text)
+    found, seen = texts.read(text), TextScan(text)
     assert found is not None
     known = seen.signals()
     assert repr(found.signals()) == repr(known)
@@ -97,20 +97,20 @@ def same(text: str) -> None:
     assert found.language == seen.language
     for classifier in CLASSIFIERS:
         assert classifier._model is not None
-        for base in (heuristic.Prior(), Other()):
+        for base in (heuristic.HeuristicClassifier(), Other()):
             compiled = classifier._model.score(found, known, base)
             assert compiled == in_python(classifier, seen, base.score(text, known))
 
 
-class Other(heuristic.Prior):
+class Other(heuristic.HeuristicClassifier):
     """A classifier that is not the formula of the prior."""
 
-    def score(self, text: str, signals: text_signals.Signals) -> Score:
+    def score(self, text: str, signals: text_signals.TextSignals) -> Score:
         """Always the same."""
         return Score(fast=0.3, smart=0.9)
 
 
-def in_python(classifier: Learned, seen: Scan, base: Score) -> Score:
+def in_python(classifier: LearnedClassifier, seen: TextScan, base: Score) -> Score:
     tokens = seen.tokens
     each = {*tokens}
     sums, count = classifier._lanes.text(tokens, each)
@@ -234,8 +234,8 @@ def test_labelled_prompts_are_read_alike(outcomes_file: Path) -> None:
 def test_what_it_is_not_for_is_read_in_python(text: str) -> None:
     """Other letters, digits and spaces, signs of maths, and more bytes than it takes."""
     assert texts.read(text) is None
-    assert isinstance(look(text), Scan)
-    assert isinstance(look("seen before"), texts.Text)
+    assert isinstance(look(text), TextScan)
+    assert isinstance(look("seen before"), texts.NativeText)
 
 
 def test_a_mark_is_no_letter_no_digit_no_space_and_in_no_list() -> None:
@@ -257,15 +257,15 @@ def test_a_mark_is_no_letter_no_digit_no_space_and_in_no_list() -> None:
 
 
 def test_a_classifier_without_the_library_is_one_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled, text = Learned(LESSON), " ".join(lesson.HARD)
+    compiled, text = LearnedClassifier(LESSON), " ".join(lesson.HARD)
     expected = compiled.score(text, read(text))
     with monkeypatch.context() as patched:
         patched.setattr(models, "words", lambda: None)
-        plain = Learned(LESSON)
+        plain = LearnedClassifier(LESSON)
         assert plain._model is None
         assert plain.score(text, read(text)) == expected
     monkeypatch.setattr(texts, "words", lambda: None)
-    assert isinstance(look(text + "!"), Scan)
+    assert isinstance(look(text + "!"), TextScan)
 
 
 def test_why_there_is_no_library_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +321,7 @@ def test_a_classifier_that_does_not_fit_is_refused(changes: dict[str, object]) -
     """It is read in Python, which has checked it; nothing is read past an end."""
     cuts = ((0.5,), *[()] * (len(text_features.NAMES) - 1))
     small = msgspec.structs.replace(LESSON, cuts=cuts, trees=(3,), forest=NODE(0, 0, 2) + LEAF * 2)
-    classifier = Learned(small)
+    classifier = LearnedClassifier(small)
     assert classifier._model is not None
     other = msgspec.structs.replace(small, **changes)
     made = models.model(other, classifier._ends, classifier._weights, classifier._bases)
@@ -351,7 +351,7 @@ def test_a_classifier_gives_its_memory_back(monkeypatch: pytest.MonkeyPatch) -> 
         tiergate_score = staticmethod(score)
         tiergate_free = freed.append
 
-    made = models.Model(known._replace(library=Library()), 7)  # type: ignore[arg-type]
+    made = models.NativeModel(known._replace(library=Library()), 7)  # type: ignore[arg-type]
     assert not freed
     del made
     assert freed == [7]

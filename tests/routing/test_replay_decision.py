@@ -19,11 +19,11 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import TIERS, Target
 from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.ledger import journal
-from gateway.routing.classifier.heuristic import Prior
-from gateway.routing.classifier.text_signals import Signals
-from gateway.routing.decision_record import MOST_NAMES, MOST_SIGNS, Case
-from gateway.routing.features import UnreadError
-from gateway.routing.replay_decision import Recorded, again
+from gateway.routing.classifier.heuristic import HeuristicClassifier
+from gateway.routing.classifier.text_signals import TextSignals
+from gateway.routing.decision_record import MOST_NAMES, MOST_SIGNS, DecisionRecorder
+from gateway.routing.features import MissingFeatureError
+from gateway.routing.replay_decision import RecordedFeatures, again
 from gateway.routing.router import Router
 from tests.ledger.rows import entry
 from tests.routing import world
@@ -94,12 +94,12 @@ class Reader:
     name = version = "reader-1"
     thresholds = Thresholds(0.5, 0.5, "reader-1")
 
-    def score(self, text: str, signals: Signals) -> Score:
+    def score(self, text: str, signals: TextSignals) -> Score:
         if text.startswith("def"):
             raise KeyError(text)
         return Score((len(text) % 7) / 7, 1)
 
-    def why(self, signals: Signals, score: Score) -> str:
+    def why(self, signals: TextSignals, score: Score) -> str:
         return f"{signals.words} words, {score.fast}"
 
 
@@ -107,7 +107,7 @@ ROUTERS = st.builds(
     world.router,
     guards=st.lists(GUARDS, max_size=3),
     choices=st.lists(CHOICES, max_size=3),
-    classifier=st.sampled_from([None, Prior(), Reader()]),
+    classifier=st.sampled_from([None, HeuristicClassifier(), Reader()]),
 )
 KEYS = st.builds(
     Key,
@@ -161,7 +161,7 @@ type Decided = tuple[Decision, Plan] | Problem
 
 
 def kept(
-    case: Case, steer: RequestOptions, key: Key, prompt: Json, evidence: DecisionContext
+    case: DecisionRecorder, steer: RequestOptions, key: Key, prompt: Json, evidence: DecisionContext
 ) -> FinalRow:
     """The row of a case, as it comes out of the journal."""
     row = entry(
@@ -187,7 +187,9 @@ def test_a_row_is_decided_as_its_call_was(
     router: Router, prompt: Json, key: Key, steer: RequestOptions, evidence: DecisionContext
 ) -> None:
     """With the same trace; what is not kept is said, and that is only of tools beyond counting."""
-    case = Case(router, world.call(key=key, steer=steer, **prompt), OPENAI_CHAT, evidence)
+    case = DecisionRecorder(
+        router, world.call(key=key, steer=steer, **prompt), OPENAI_CHAT, evidence
+    )
     was: Decided
     try:
         was = outcome(case.decide())
@@ -200,7 +202,7 @@ def test_a_row_is_decided_as_its_call_was(
         now = outcome(again(router, row))
     except ProblemError as error:
         now = error.problem
-    except UnreadError as error:
+    except MissingFeatureError as error:
         lacking, now = str(error), was
     assert now == was
     assert lacking in ("", "the names of all tools")
@@ -215,7 +217,9 @@ def test_what_is_found_out_while_a_call_waits_is_what_is_found_out_when_it_is_ov
     """Also of one that then has to go to a cheaper tier."""
     found = []
     for early in (True, False):
-        case = Case(router, world.call(key=key, steer=steer, **prompt), OPENAI_CHAT, evidence)
+        case = DecisionRecorder(
+            router, world.call(key=key, steer=steer, **prompt), OPENAI_CHAT, evidence
+        )
         told: list[DecisionRecord | None] = []
         with suppress(ProblemError):
             case.decide()
@@ -241,7 +245,7 @@ def test_a_call_that_names_its_model_finds_out_where_it_stands_while_it_waits(
 
     call = world.call("hi", model=model)
     call.asked = Strict(OPENAI_CHAT, OPENAI_CHAT.read(b'{"model": "auto", "messages": []}'))
-    case = Case(world.router(), call, OPENAI_CHAT, DecisionContext())
+    case = DecisionRecorder(world.router(), call, OPENAI_CHAT, DecisionContext())
     decision, _ = case.decide()
     assert (decision.source == "pin") is early
     case.ready()
@@ -253,7 +257,7 @@ def test_a_call_that_names_its_model_finds_out_where_it_stands_while_it_waits(
 )
 def test_what_a_row_keeps_is_not_found_out_early_where_rules_read_the_text(when: Json) -> None:
     """What they came to is known when the call is over; where none does, it is found out."""
-    case = Case(
+    case = DecisionRecorder(
         world.router(choices=[{"when": when, "tier": "fast"}]),
         world.call("hi"),
         OPENAI_CHAT,
@@ -272,14 +276,14 @@ def test_what_cannot_be_written_already_is_left_to_who_sends_it() -> None:
 
     call = world.call("hi", model="auto")
     call.asked = Broken(OPENAI_CHAT, OPENAI_CHAT.read(b'{"model": "auto", "messages": []}'))
-    case = Case(world.router(), call, OPENAI_CHAT, DecisionContext())
+    case = DecisionRecorder(world.router(), call, OPENAI_CHAT, DecisionContext())
     case.decide()
     case.ready()
     assert case() is not None
 
 
 def basis(router: Router, text: str, **more: Any) -> DecisionRecord:
-    case = Case(router, world.call(text, **more), OPENAI_CHAT, DecisionContext())
+    case = DecisionRecorder(router, world.call(text, **more), OPENAI_CHAT, DecisionContext())
     case.decide()
     found = case()
     assert found is not None
@@ -300,9 +304,9 @@ def test_the_text_is_not_on_the_row() -> None:
 def test_a_row_with_some_names_of_tools_says_that_it_lacks_the_others() -> None:
     """Who goes through them is told at their end, and not given half of the answer."""
     kept = basis(world.router(), "hi", tools=tuple(f"tool-{n}" for n in range(90)))
-    names = Recorded(entry(basis=kept), kept).prompt.tools
+    names = RecordedFeatures(entry(basis=kept), kept).prompt.tools
     assert names
-    with pytest.raises(UnreadError, match="the names of all tools"):
+    with pytest.raises(MissingFeatureError, match="the names of all tools"):
         list(names)
 
 
@@ -348,7 +352,7 @@ def test_each_wish_of_a_prompt_is_on_the_row(name: str) -> None:
 
 
 def undecided(router: Router, **row: Any) -> str:
-    with pytest.raises(UnreadError) as caught:
+    with pytest.raises(MissingFeatureError) as caught:
         again(router, entry(asked="auto", **row))
     return str(caught.value)
 
@@ -367,7 +371,7 @@ def test_a_pattern_is_known_by_what_it_is_whatever_rule_it_is_of() -> None:
 
 
 def test_what_is_not_kept_is_never_guessed() -> None:
-    old = basis(world.router(choices=WORDS, classifier=Prior()), "hi there")
+    old = basis(world.router(choices=WORDS, classifier=HeuristicClassifier()), "hi there")
     new = world.router(choices=[*WORDS[1:], {"when": {"matches": "new"}, "tier": "fast"}])
     assert undecided(new, basis=old) == "the text of the last user turn, for a new pattern"
     assert undecided(new) == "what it was decided on"
@@ -377,7 +381,7 @@ def test_what_is_not_kept_is_never_guessed() -> None:
     )
     pinned = basis(world.router(), "hi", model="sol")
     assert (
-        undecided(world.router(classifier=Prior()), basis=pinned)
+        undecided(world.router(classifier=HeuristicClassifier()), basis=pinned)
         == "the text of the last user turn"
     )
     assert undecided(world.router(), basis=old, dialect="telex") == "a call of telex, generate"
@@ -394,7 +398,7 @@ def test_a_row_that_asked_for_live_is_decided_as_one_that_asked_for_hold() -> No
 
 def test_a_classifier_that_reads_the_text_is_believed_what_it_said() -> None:
     router = world.router(classifier=Reader())
-    case = Case(router, world.call("a word"), OPENAI_CHAT, DecisionContext())
+    case = DecisionRecorder(router, world.call("a word"), OPENAI_CHAT, DecisionContext())
     was, _ = case.decide()
     found = case()
     assert found is not None
@@ -431,22 +435,24 @@ def test_a_score_that_failed_fails_again_also_where_a_rule_had_decided() -> None
 
 
 def test_a_row_is_written_whatever_its_basis_is() -> None:
-    class Broken(Prior):
+    class Broken(HeuristicClassifier):
         reads = "text"
 
         @property
         def version(self) -> str:  # type: ignore[override]
             raise RuntimeError
 
-    case = Case(world.router(classifier=Broken()), world.call("hi"), OPENAI_CHAT, DecisionContext())
+    case = DecisionRecorder(
+        world.router(classifier=Broken()), world.call("hi"), OPENAI_CHAT, DecisionContext()
+    )
     case.decide()
     assert case() is None
 
 
 def test_what_stood_at_urls_is_not_known() -> None:
     row = entry(asked="auto", basis=DecisionRecord(images=1, user_tokens=1, signals={}))
-    seen = Recorded(row, row.basis or DecisionRecord())
-    with pytest.raises(UnreadError, match="can be given what stood at URLs"):
+    seen = RecordedFeatures(row, row.basis or DecisionRecord())
+    with pytest.raises(MissingFeatureError, match="can be given what stood at URLs"):
         seen.closed(world.LUNA)
 
 
@@ -459,4 +465,4 @@ def test_tools_whose_names_are_all_too_long_are_tools() -> None:
     )
     assert decision.rule == "choice 0"
     row = entry(asked="auto", basis=old)
-    assert bool(Recorded(row, old).prompt.tools)
+    assert bool(RecordedFeatures(row, old).prompt.tools)

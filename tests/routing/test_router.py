@@ -9,8 +9,8 @@ from gateway.core.call import Key, RequestOptions
 from gateway.core.decision_context import DecisionContext, Score, Thresholds
 from gateway.core.errors import ProblemError
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
-from gateway.routing.classifier.heuristic import THRESHOLDS, Prior
-from gateway.routing.classifier.text_signals import Signals
+from gateway.routing.classifier.heuristic import THRESHOLDS, HeuristicClassifier
+from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.router import decide
 from tests.routing import world
 from tests.routing.world import Json
@@ -29,10 +29,10 @@ class Fixed:
     def __init__(self, fast: float, smart: float) -> None:
         self._score = Score(fast, smart)
 
-    def score(self, text: str, signals: Signals) -> Score:
+    def score(self, text: str, signals: TextSignals) -> Score:
         return self._score
 
-    def why(self, signals: Signals, score: Score) -> str:
+    def why(self, signals: TextSignals, score: Score) -> str:
         return "it always says so"
 
 
@@ -174,12 +174,12 @@ class Broken:
     def __init__(self, told: Score | Exception) -> None:
         self._told = told
 
-    def score(self, text: str, signals: Signals) -> Score:
+    def score(self, text: str, signals: TextSignals) -> Score:
         if isinstance(self._told, Exception):
             raise self._told
         return self._told
 
-    def why(self, signals: Signals, score: Score) -> str:
+    def why(self, signals: TextSignals, score: Score) -> str:
         raise AssertionError
 
 
@@ -203,7 +203,9 @@ def test_sec_router_5_a_classifier_that_fails_costs_no_call(
 
 
 def test_a_call_without_text_has_nothing_to_classify() -> None:
-    decision, _ = world.decided(world.router(classifier=Prior()), world.call("", images=1))
+    decision, _ = world.decided(
+        world.router(classifier=HeuristicClassifier()), world.call("", images=1)
+    )
     assert (decision.tier, decision.source) == ("smart", "default")
     assert "default: smart (nothing else decided)" in world.lines(decision)
 

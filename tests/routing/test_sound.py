@@ -20,7 +20,7 @@ from gateway.routing.features import Features
 from gateway.routing.lint import unreachable_rules
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
-from gateway.routing.rules.context import View
+from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import bound
 from gateway.settings.errors import Mistake
 from gateway.settings.schema.root import Config
@@ -192,7 +192,7 @@ class Trial:
         return decision.rule == first.name and getattr(decision, rest) == getattr(first, rest)
 
 
-def _holds(config: Config, path: str, view: View) -> bool:
+def _holds(config: Config, path: str, view: RuleContext) -> bool:
     """Whether the condition at a place holds for a call."""
     at: Any = config
     for name, number in re.findall(r"(\w+)|\[(\d+)\]", path):

@@ -14,7 +14,17 @@ from gateway.dialects import OPENAI_CHAT
 from gateway.routing import explain
 from gateway.routing.classifier import heuristic
 from gateway.routing.router import decide
-from gateway.routing.tier_share import CELLS, FAST, NONE, SIZE, Most, cell, cut, fraction, under
+from gateway.routing.tier_share import (
+    CELLS,
+    FAST,
+    NONE,
+    SIZE,
+    ShareBounds,
+    cell,
+    cut,
+    fraction,
+    under,
+)
 from tests.routing import world
 from tests.routing.test_router import Fixed
 
@@ -40,29 +50,29 @@ def test_turns_stand_in_the_order_of_their_need() -> None:
 
 
 def test_what_is_within_its_share_is_not_cut() -> None:
-    assert cut(counts(at_3=10, at_200=40, at_256=50), Most(reasoning=0.1, smart=0.4)) == NONE
-    assert cut(counts(at_3=50, at_200=50), Most()) == NONE
-    assert cut(counts(), Most(reasoning=0.0, smart=0.0)) == NONE
+    assert cut(counts(at_3=10, at_200=40, at_256=50), ShareBounds(reasoning=0.1, smart=0.4)) == NONE
+    assert cut(counts(at_3=50, at_200=50), ShareBounds()) == NONE
+    assert cut(counts(), ShareBounds(reasoning=0.0, smart=0.0)) == NONE
 
 
 def test_a_tier_ends_where_its_share_is_full() -> None:
     """Between cells, and within one that is too large."""
-    most = Most(reasoning=0.1)
+    most = ShareBounds(reasoning=0.1)
     assert cut(counts(at_3=10, at_5=10, at_256=80), most).reasoning == pytest.approx(4 / CELLS)
     assert cut(counts(at_3=40, at_256=60), most).reasoning == pytest.approx(3.25 / CELLS)
-    assert cut(counts(at_3=40, at_256=60), Most(reasoning=0.0)).reasoning == 0.0
+    assert cut(counts(at_3=40, at_256=60), ShareBounds(reasoning=0.0)).reasoning == 0.0
 
 
 def test_what_reasoning_has_too_much_of_is_smart_and_counts_as_smart() -> None:
-    found = cut(counts(at_0=30, at_200=30, at_256=40), Most(reasoning=0.1, smart=0.4))
+    found = cut(counts(at_0=30, at_200=30, at_256=40), ShareBounds(reasoning=0.1, smart=0.4))
     assert found.reasoning == pytest.approx((1 / 3) / CELLS)
     assert found.smart == pytest.approx((200 + 20 / 30) / CELLS)  # 20 of reasoning's, 20 of its own
-    found = cut(counts(at_0=50, at_200=30, at_256=20), Most(reasoning=0.1, smart=0.2))
+    found = cut(counts(at_0=50, at_200=30, at_256=20), ShareBounds(reasoning=0.1, smart=0.2))
     assert found.smart == pytest.approx(0.6 / CELLS)  # all that goes to smart was reasoning's
 
 
 def test_smart_that_is_cut_leaves_reasoning_alone() -> None:
-    found = cut(counts(at_100=10, at_200=80, at_256=10), Most(reasoning=0.1, smart=0.2))
+    found = cut(counts(at_100=10, at_200=80, at_256=10), ShareBounds(reasoning=0.1, smart=0.2))
     assert found.reasoning == 1.0
     assert found.smart == pytest.approx(200.25 / CELLS)
     assert under(Score(0.0, 0.59), OWN, found, 1.0) == "reasoning"
@@ -70,9 +80,9 @@ def test_smart_that_is_cut_leaves_reasoning_alone() -> None:
 
 def test_what_a_tier_had_too_much_of_is_made_up_for() -> None:
     """Soon, by two points at most, and by one upwards; a bound of nothing stays one."""
-    most = Most(reasoning=0.10, smart=0.40)
+    most = ShareBounds(reasoning=0.10, smart=0.40)
 
-    def bounded(turns: int, reasoned: int, smart: int, most: Most = most) -> ShareCut:
+    def bounded(turns: int, reasoned: int, smart: int, most: ShareBounds = most) -> ShareCut:
         return cut([*counts(at_0=50, at_200=50), turns, reasoned, smart], most)
 
     assert bounded(0, 0, 0) == cut(counts(at_0=50, at_200=50), most)
@@ -82,9 +92,9 @@ def test_what_a_tier_had_too_much_of_is_made_up_for() -> None:
     assert bounded(1_000, 0, 0).reasoning == pytest.approx(0.11 * 2 / CELLS)
     fewer, more = bounded(1_000, 100, 405).smart, bounded(1_000, 100, 395).smart
     assert fewer < bounded(1_000, 100, 400).smart < more
-    assert bounded(1_000, 0, 0, Most(reasoning=0.0, smart=0.0)) == ShareCut(0.0, 0.0)
-    assert bounded(1_000, 1_000, 0, Most(reasoning=0.001)).reasoning == 0.0
-    assert bounded(1_000, 0, 900, Most()) == NONE
+    assert bounded(1_000, 0, 0, ShareBounds(reasoning=0.0, smart=0.0)) == ShareCut(0.0, 0.0)
+    assert bounded(1_000, 1_000, 0, ShareBounds(reasoning=0.001)).reasoning == 0.0
+    assert bounded(1_000, 0, 900, ShareBounds()) == NONE
 
 
 def test_a_cell_is_parted_by_the_moment() -> None:
@@ -108,7 +118,7 @@ def test_the_shares_of_what_was_counted_are_met(
 ) -> None:
     """To the turn: of the counts themselves each tier gets its bound, or all that it had."""
     found = [cells.get(at, 0) for at in range(SIZE)]
-    end = cut(found, Most(reasoning=reasoning, smart=smart))
+    end = cut(found, ShareBounds(reasoning=reasoning, smart=smart))
 
     def mass(start: float, stop: float) -> float:
         parts = (max(0.0, min(stop, at + 1.0) - max(start, at)) for at in range(SIZE))
@@ -174,7 +184,7 @@ def easy(chance: random.Random) -> tuple[float, float]:
 @pytest.mark.parametrize("draw", [even, ties, one, bimodal, narrow, easy])
 def test_the_shares_of_later_turns_are_within_two_points(draw: Draw) -> None:
     """2,000 turns are counted, 4,000 others are cut by them: nothing of those was seen before."""
-    chance, most = random.Random(7), Most(reasoning=0.10, smart=0.40)
+    chance, most = random.Random(7), ShareBounds(reasoning=0.10, smart=0.40)
 
     def turn() -> Score:
         fast, smart = draw(chance)

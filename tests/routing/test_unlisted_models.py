@@ -14,7 +14,7 @@ from gateway.dialects import OPENAI_CHAT
 from gateway.dialects.openai_chat import EMBEDDINGS
 from gateway.routing import model_name as pins
 from gateway.routing import unlisted_models, visible_models
-from gateway.routing.decision_cache import Named
+from gateway.routing.decision_cache import DecisionCache
 from gateway.routing.features import Features
 from gateway.routing.router import decide
 from tests.routing import world
@@ -305,7 +305,7 @@ def test_an_alias_of_one_is_listed_where_the_key_may_use_it() -> None:
 
 
 def test_calls_that_name_it_again_are_decided_the_same() -> None:
-    named = Named(router())
+    named = DecisionCache(router())
     for model in ("gpt-4o", "claude-haiku-5-20260901", "gpt-4o", "claude-haiku-5-20260901"):
         call = world.call(model=model)
         found = named.decide(call, OPENAI_CHAT, DecisionContext())

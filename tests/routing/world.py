@@ -16,7 +16,7 @@ from gateway.routing import features
 from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
-from gateway.routing.rules.compile import Rules, compile_rules
+from gateway.routing.rules.compile import RuleSet, compile_rules
 from gateway.settings.schema.rules import ChoicePart, GuardPart
 
 type Json = Mapping[str, Any]
@@ -92,7 +92,7 @@ CATALOGUE = catalogue(
 )
 
 
-def rules(guards: Iterable[Json] = (), choices: Iterable[Json] = ()) -> Rules:
+def rules(guards: Iterable[Json] = (), choices: Iterable[Json] = ()) -> RuleSet:
     """Rules as YAML would write them; a name is given to those that have none."""
     return compile_rules(
         [GuardPart.model_validate({"name": f"guard {at}", **g}) for at, g in enumerate(guards)],

@@ -13,7 +13,7 @@ from gateway.core.decision_context import DecisionContext, Thresholds
 from gateway.core.ledger_rows import FinalRow
 from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.routing import features
-from gateway.routing.decision_record import Case
+from gateway.routing.decision_record import DecisionRecorder
 from gateway.runtime.build import Site, site
 from gateway.runtime.shadow import Shadow
 from gateway.settings.file_snapshot import FileSnapshot
@@ -88,7 +88,7 @@ class Trial:
         router = (own or self.own).router
         asked = TranslatableRequest(OPENAI_CHAT, body, router.fetches)
         call = features.read(body.prompt, "openai-chat", OPEN, NO_STEER, asked)
-        case = Case(router, call, OPENAI_CHAT, evidence or DecisionContext(at=1e9))
+        case = DecisionRecorder(router, call, OPENAI_CHAT, evidence or DecisionContext(at=1e9))
         case.decide()
         values: Mapping[str, Any] = {
             "id": f"tg-{number}", "at": 1e9, "key": "open", "dialect": "openai-chat",
@@ -191,7 +191,7 @@ async def test_a_candidate_that_fails_disturbs_nobody(
         raise KeyError("a secret of the prompt")
 
     await trial.shadow.look()
-    monkeypatch.setattr(Case, "again", broken)
+    monkeypatch.setattr(DecisionRecorder, "again", broken)
     trial.note("hello")
     told = await trial.work()
     assert (told["calls"], told["failed"]) == (0, 1)
@@ -292,7 +292,7 @@ async def test_refusals_of_either_are_told(trial: Trial) -> None:
         b'{"model": "auto", "messages": [{"role": "user", "content": "hello"}]}'
     )
     call = features.read(body.prompt, "openai-chat", OPEN, NO_STEER)
-    case = Case(one.own.router, call, OPENAI_CHAT, DecisionContext())
+    case = DecisionRecorder(one.own.router, call, OPENAI_CHAT, DecisionContext())
     entry = FinalRow(
         id="x", at=0.0, key="k", dialect="openai-chat", state="refused", status=403,
         problem="not_allowed", duration=0.0, config="c",

@@ -11,16 +11,16 @@ import pytest
 from gateway.core import jsonio
 from gateway.evaluation.training.seal import named
 from gateway.routing.classifier import model_file as files
-from gateway.routing.classifier.exemplars import Exemplars
-from gateway.routing.classifier.learned import Learned
-from gateway.routing.classifier.model_file import Artefact
+from gateway.routing.classifier.exemplars import ExemplarClassifier
+from gateway.routing.classifier.learned import LearnedClassifier
+from gateway.routing.classifier.model_file import ClassifierModel
 from gateway.runtime.build import adopt, site
 from gateway.runtime.tenant_classifiers import Made, Owned, OwnedError, Shelf
 from gateway.settings.loader import load
 from tests.evaluation.training import lesson
 
 
-def made(level: float) -> Artefact:
+def made(level: float) -> ClassifierModel:
     """An artefact like no other of another level."""
     return named(msgspec.structs.replace(lesson.learnt()[0], level=level))
 
@@ -153,7 +153,7 @@ def test_an_artefact_is_as_it_was_written(shelf: Shelf) -> None:
 
 def _version(owned: Owned, tenant: str) -> str:
     found = owned[tenant]
-    assert isinstance(found, Learned)
+    assert isinstance(found, LearnedClassifier)
     return found.version
 
 
@@ -171,7 +171,7 @@ def test_exemplars_of_the_owner_stand_before_a_tenant_s_own_classifier(tmp_path:
         "    dialects: {openai-chat: /c}\n    auth: none\nlabs:\n  a:\n    smart: [{model: m}]\n"
     )
     taught = "exemplars: [{prompt: a short reply to this ticket, tier: fast}]\n"
-    own = {"acme": Learned(ONE)}
+    own = {"acme": LearnedClassifier(ONE)}
     for more, wraps in (("", False), (taught, True), ("routing: {classifier: prior}\n", None)):
         file = tmp_path / "gateway.yaml"
         file.write_text(text + more, "utf-8")
@@ -179,4 +179,4 @@ def test_exemplars_of_the_owner_stand_before_a_tenant_s_own_classifier(tmp_path:
         adopt(found, own)
         serves = found.router.own.get("acme")
         assert (serves is None) == (wraps is None)
-        assert isinstance(serves, Exemplars) == bool(wraps)
+        assert isinstance(serves, ExemplarClassifier) == bool(wraps)

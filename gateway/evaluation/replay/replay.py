@@ -17,12 +17,12 @@ from gateway.evaluation.replay.conversations import ANSWERED, Talk, Talks
 from gateway.evaluation.replay.cost import Bill
 from gateway.evaluation.replay.tier_share import Shares
 from gateway.evaluation.replay.totals import Outcome, Sums
-from gateway.routing.features import Features, UnreadError
-from gateway.routing.replay_decision import Recorded, evidence
+from gateway.routing.features import Features, MissingFeatureError
+from gateway.routing.replay_decision import RecordedFeatures, evidence
 from gateway.routing.router import Router, decide
-from gateway.routing.tier_share import Most
+from gateway.routing.tier_share import ShareBounds
 
-type Text = Callable[[ReplayRow, Recorded], Features | None]
+type Text = Callable[[ReplayRow, RecordedFeatures], Features | None]
 """The features of a call whose text is kept; None where it is not."""
 
 _ALONE = ConversationTurn()
@@ -45,7 +45,7 @@ class Walk:
         *,
         text: Text | None = None,
         lacks: Iterable[str] = (),
-        bounds: Most | None = None,
+        bounds: ShareBounds | None = None,
         most: int = 20,
     ) -> None:
         """`most` changed calls are kept: those that change most money first.
@@ -78,7 +78,7 @@ class Walk:
         turn = basis.turn or _ALONE
         try:
             after = self._again(row, basis, talk, turn)
-        except UnreadError as error:
+        except MissingFeatureError as error:
             self._talks.log(talk, row)
             self.sums.undecided(row, str(error))
             return
@@ -94,8 +94,8 @@ class Walk:
     def _again(
         self, row: ReplayRow, basis: DecisionRecord, talk: Talk, turn: ConversationTurn
     ) -> _Decided:
-        """Raises UnreadError."""
-        seen = Recorded(row, basis)
+        """Raises MissingFeatureError."""
+        seen = RecordedFeatures(row, basis)
         known = talk.evidence(evidence(row, basis), turn)
         if row.config != self._router.catalogue.version:
             if self._lacks:
@@ -108,7 +108,7 @@ class Walk:
                 decision, plan = decide(self._router, call, seen.client, known)
             except ProblemError as error:
                 return _Decided(Outcome(by=error.problem.kind), None, None)
-            except UnreadError:
+            except MissingFeatureError:
                 kept = None if self._text is None or call is not seen else self._text(row, seen)
                 if kept is None:
                     raise

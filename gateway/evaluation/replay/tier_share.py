@@ -9,8 +9,8 @@ import msgspec
 from gateway.core.decision import Decision
 from gateway.core.decision_context import DecisionContext, Thresholds
 from gateway.core.logged import ReplayRow
-from gateway.routing.recent import TURNS, Recent
-from gateway.routing.tier_share import BOUNDED, REASONED, SMART, WIDTH, Most, cell, cut
+from gateway.routing.recent import TURNS, RecentTurns
+from gateway.routing.tier_share import BOUNDED, REASONED, SMART, WIDTH, ShareBounds, cell, cut
 
 EVERY = 2.0
 """Seconds after which what was noted is looked at."""
@@ -27,14 +27,14 @@ class _Turns:
         self.fresh = [0] * WIDTH
         self.many = 0
         self.at = 0.0
-        self.recent = Recent()
+        self.recent = RecentTurns()
         self.made: Thresholds | None = None
 
 
 class Shares:
     """Notes turns, and says what the next ones are held against."""
 
-    def __init__(self, most: Most, own: Thresholds) -> None:
+    def __init__(self, most: ShareBounds, own: Thresholds) -> None:
         """`own` are the thresholds of the classifier whose turns are bounded."""
         self._most, self._own = most, own
         self._bounds = most.reasoning, most.smart

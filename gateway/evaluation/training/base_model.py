@@ -6,7 +6,7 @@ from math import exp
 from gateway.core.decision_context import Score, Thresholds
 from gateway.evaluation.training.dataset import Row, balanced
 from gateway.routing.classifier import heuristic
-from gateway.routing.classifier.text_signals import Signals
+from gateway.routing.classifier.text_signals import TextSignals
 
 FITTED = ("length", "asks to write", "asks for a program", "word problem")
 """The terms of the prior whose fast weights come from data; the others are judgement."""
@@ -26,9 +26,9 @@ class Refitted:
         """`weights` are of the terms of the prior, in their order."""
         self._weights = tuple(weights)
 
-    def score(self, text: str, signals: Signals) -> Score:
+    def score(self, text: str, signals: TextSignals) -> Score:
         """As the prior's, but for `fast`."""
-        own = heuristic.Prior().score(text, signals)
+        own = heuristic.HeuristicClassifier().score(text, signals)
         logit = heuristic.FAST + sum(
             weight * term.value(signals)
             for weight, term in zip(self._weights, heuristic.TERMS, strict=True)
@@ -36,7 +36,7 @@ class Refitted:
         fast = 1 / (1 + exp(-logit))
         return Score(fast=fast, smart=max(fast, own.smart))
 
-    def why(self, signals: Signals, score: Score) -> str:
+    def why(self, signals: TextSignals, score: Score) -> str:
         """As the prior's."""
         return heuristic.why(signals, score)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from gateway.core.target import Tier
 from gateway.evaluation.labels import Label
 from gateway.routing.classifier import text_features
-from gateway.routing.classifier.text_signals import Scan, Signals
+from gateway.routing.classifier.text_signals import TextScan, TextSignals
 
 _OPINIONS: dict[Tier, tuple[float, float, float | None]] = {
     "fast": (1.0, 1.0, None),
@@ -25,12 +25,12 @@ class Row(NamedTuple):
     terms: frozenset[int]
     words: frozenset[int]
     numbers: tuple[float, ...]
-    signals: Signals
+    signals: TextSignals
 
     @property
-    def reading(self) -> text_features.Reading:
+    def reading(self) -> text_features.TextFeatures:
         """As a classifier takes it."""
-        return text_features.Reading(self.terms, self.words, self.numbers)
+        return text_features.TextFeatures(self.terms, self.words, self.numbers)
 
     @property
     def gain(self) -> float:
@@ -67,7 +67,7 @@ def own(labels: Iterable[Label]) -> list[Row]:
 
 
 def _row(label: Label, fast: float, smart: float, reasoning: float | None) -> Row:
-    scan = Scan(label.prompt)
+    scan = TextScan(label.prompt)
     signals = scan.signals()
     terms, words, numbers = text_features.reading(scan, signals)
     return Row(

@@ -12,7 +12,14 @@ import msgspec
 from gateway.evaluation.training import extra_trees, ridge
 from gateway.evaluation.training.dataset import Row, balanced, centred
 from gateway.routing.classifier import text_features
-from gateway.routing.classifier.model_file import KNOWN, WORDS, Artefact, Mix, Parting, packed
+from gateway.routing.classifier.model_file import (
+    KNOWN,
+    WORDS,
+    ClassifierModel,
+    ScoreMix,
+    TierThresholds,
+    packed,
+)
 
 _FORM = 0.065
 """How much the numbers of a shape weigh beside its terms."""
@@ -35,7 +42,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     terms: int = MOST
     passes: int = ridge.PASSES
     growth: extra_trees.Growth = extra_trees.Growth()
-    mix: Mix = Mix()
+    mix: ScoreMix = ScoreMix()
 
 
 SHIPPED = Plan()
@@ -45,7 +52,7 @@ STEPS = 4
 
 def fit(
     rows: Sequence[Row], plan: Plan, chance: Random, tick: Callable[[], None] = lambda: None
-) -> Artefact:
+) -> ClassifierModel:
     """Train on outcomes. Its probabilities mean nothing before it is calibrated."""
     sources = tuple(sorted({row.source for row in rows}))
     grown = extra_trees.grow(
@@ -67,7 +74,7 @@ def fit(
         if any(row.reasoning is not None for row in rows if row.source == source)
     )
     columns = [_bytes(one.table) for one in fitted]
-    return Artefact(
+    return ClassifierModel(
         id="",
         size=len(terms),
         sources=sources,
@@ -83,7 +90,7 @@ def fit(
         mix=plan.mix,
         slope=1.0,
         level=0.0,
-        parting=Parting(fast=0.5, smart=0.5),
+        parting=TierThresholds(fast=0.5, smart=0.5),
         known=known(rows),
         terms=packed(terms),
         table=b"".join(column for column, _ in columns),

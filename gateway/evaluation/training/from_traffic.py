@@ -18,7 +18,7 @@ from gateway.evaluation.metrics.ranking import Ranking
 from gateway.evaluation.training.dataset import Row, outcomes
 from gateway.evaluation.training.refit import FEWEST, compare, refit, unseen, without
 from gateway.evaluation.training.work import needs
-from gateway.routing.classifier.model_file import Artefact
+from gateway.routing.classifier.model_file import ClassifierModel
 
 FOLDS = 5
 CONTROLS = 9
@@ -64,7 +64,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """APGR on these of the artefact in force, and of one that was made without them."""
     refused: str = ""
     """Why the artefact in force stays; empty where the new one takes its place."""
-    found: Artefact | None = None
+    found: ClassifierModel | None = None
     """The new artefact; None where there are too few labels for one."""
 
 
@@ -94,7 +94,7 @@ def taught(lessons: Iterable[Lesson], texts: Mapping[str, str]) -> tuple[list[Ta
 
 
 def consider(
-    artefact: Artefact,
+    artefact: ClassifierModel,
     lessons: Sequence[Taught],
     seed: int = 1,
     *,
@@ -139,14 +139,14 @@ def ticks(controls: int = CONTROLS) -> int:
     return FOLDS * (1 + controls) + 1
 
 
-def _fit(artefact: Artefact, lessons: Sequence[Taught], seed: int) -> Artefact:
+def _fit(artefact: ClassifierModel, lessons: Sequence[Taught], seed: int) -> ClassifierModel:
     return refit(
         artefact, [one.row for one in lessons], seed, weights=[one.weight for one in lessons]
     )
 
 
 def _unseen(
-    bare: Artefact, lessons: Sequence[Taught], seed: int, tick: Callable[[], None]
+    bare: ClassifierModel, lessons: Sequence[Taught], seed: int, tick: Callable[[], None]
 ) -> list[float]:
     """Needs, each by an artefact that was not taught it; always in the same parts."""
     rows, weights = [one.row for one in lessons], [one.weight for one in lessons]
@@ -188,7 +188,11 @@ def _gain(
 
 
 def _since(
-    told: Outcome, artefact: Artefact, lessons: Sequence[Taught], seed: int, made: float | None
+    told: Outcome,
+    artefact: ClassifierModel,
+    lessons: Sequence[Taught],
+    seed: int,
+    made: float | None,
 ) -> Outcome:
     """The artefact in force against one without what has come since, on what has come since."""
     if made is None:

@@ -16,7 +16,7 @@ from gateway.evaluation.training.fit import MOST, common, example, form, lane, p
 from gateway.evaluation.training.seal import named
 from gateway.evaluation.training.work import needs
 from gateway.routing.classifier.heuristic import Classifier
-from gateway.routing.classifier.model_file import Artefact, Mix, packed, unpacked
+from gateway.routing.classifier.model_file import ClassifierModel, ScoreMix, packed, unpacked
 
 HALF = 150
 """So many own labels weigh as much as all that the artefact was trained on."""
@@ -30,12 +30,12 @@ def weight(count: float) -> float:
 
 
 def refit(
-    artefact: Artefact,
+    artefact: ClassifierModel,
     rows: Sequence[Row],
     seed: int = 1,
     prior: Classifier | None = None,
     weights: Sequence[float] | None = None,
-) -> Artefact:
+) -> ClassifierModel:
     """The artefact with a lane of its own for `rows`; one that it had is replaced.
 
     `weights` say how much each row counts beside a label that is sure; without them all are. Where
@@ -56,7 +56,7 @@ def refit(
     # Few labels give a flat fit: its needs are spread as wide as those of the base on these rows.
     wide = pstdev(needs(bare, rows, prior)) / (pstdev(ridge.said(fitted, examples)) or 1.0) or 1.0
     base = weight(sum(counts))
-    mix: Mix = msgspec.structs.replace(bare.mix, base=short(base))
+    mix: ScoreMix = msgspec.structs.replace(bare.mix, base=short(base))
     return named(
         msgspec.structs.replace(
             bare,
@@ -71,7 +71,7 @@ def refit(
     )
 
 
-def without(artefact: Artefact) -> Artefact:
+def without(artefact: ClassifierModel) -> ClassifierModel:
     """The artefact as it was before any labels of an owner."""
     if not artefact.own:
         return artefact
@@ -98,7 +98,7 @@ class Gain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def unseen(
-    bare: Artefact,
+    bare: ClassifierModel,
     rows: Sequence[Row],
     chance: Random,
     seed: int,

@@ -17,7 +17,7 @@ from gateway.evaluation.training.fit import Plan, fit
 from gateway.evaluation.training.seal import named
 from gateway.evaluation.training.work import needs, scores
 from gateway.routing.classifier import heuristic, text_features
-from gateway.routing.classifier.model_file import Artefact, Parting
+from gateway.routing.classifier.model_file import ClassifierModel, TierThresholds
 
 FEWEST = 100
 """Rows with outcomes: fewer teach nothing, and cannot be judged."""
@@ -90,7 +90,7 @@ def learn(
     plan: Plan,
     seed: int,
     tick: Callable[[], None] = lambda: None,
-) -> tuple[Artefact, Held]:
+) -> tuple[ClassifierModel, Held]:
     """An artefact of all rows; a fifth is held out first, to judge and to calibrate it.
 
     The same rows, plan and seed give the same bytes. Raises TooFewError.
@@ -115,7 +115,7 @@ def check(rows: Sequence[Row]) -> None:
         raise TooFewError("smart is never better than fast: there is nothing to learn")
 
 
-def calibrate(artefact: Artefact, need: Sequence[float], rows: Sequence[Row]) -> Calibration:
+def calibrate(artefact: ClassifierModel, need: Sequence[float], rows: Sequence[Row]) -> Calibration:
     """Fit on rows that the artefact has not seen; every source weighs the same."""
     weights = balanced([row.source for row in rows])
     slope, level = _platt(need, [float(row.gain <= 0) for row in rows], weights)
@@ -126,9 +126,9 @@ def calibrate(artefact: Artefact, need: Sequence[float], rows: Sequence[Row]) ->
     return Calibration(slope, level, short4(fast), short4(_at(above, weights, REASONING)))
 
 
-def calibrated(artefact: Artefact, found: Calibration) -> Artefact:
+def calibrated(artefact: ClassifierModel, found: Calibration) -> ClassifierModel:
     """With probabilities and thresholds."""
-    parting = Parting(fast=found.fast, smart=found.smart)
+    parting = TierThresholds(fast=found.fast, smart=found.smart)
     return msgspec.structs.replace(artefact, slope=found.slope, level=found.level, parting=parting)
 
 
@@ -191,7 +191,7 @@ def shown(one: Interval | None) -> list[float] | None:
     return None if one is None else [round(x, 4) for x in (one.value, one.low, one.high)]
 
 
-def fitted(artefact: Artefact, rows: Sequence[Row]) -> float | None:
+def fitted(artefact: ClassifierModel, rows: Sequence[Row]) -> float | None:
     """APGR on the rows that it was trained on: by it a reader can tell that he has the same data.
 
     It says nothing of what is unseen.

@@ -21,7 +21,7 @@ from gateway.evaluation.training.dataset import Row
 from gateway.evaluation.training.fit import Plan, fit
 from gateway.evaluation.training.train import shown
 from gateway.evaluation.training.work import needs, weighed
-from gateway.routing.classifier.heuristic import Classifier, Prior
+from gateway.routing.classifier.heuristic import Classifier, HeuristicClassifier
 from gateway.routing.classifier.learned import logistic
 
 OWN = 500
@@ -100,7 +100,7 @@ def frugality(rows: Sequence[Row], scored: Sequence[Score]) -> dict[str, float |
     fixed = constant(table)
     picks = [oracle(table, worth) for worth in _WORTHS]
     seen = [point for one in picks if (point := quality(table, one)) is not None]
-    prior = [Prior().score("", row.signals) for row in some]
+    prior = [HeuristicClassifier().score("", row.signals) for row in some]
     return {
         "chance": frugal([*fixed.values()], fixed["reasoning"]),
         "prior": frugal([*fixed.values(), *thresholds(table, prior)], fixed["reasoning"]),

@@ -5,24 +5,26 @@ from collections.abc import Iterable
 from gateway.core.decision_context import Score
 from gateway.evaluation.training.dataset import Row
 from gateway.routing.classifier.heuristic import Classifier
-from gateway.routing.classifier.learned import Learned
-from gateway.routing.classifier.model_file import Artefact
+from gateway.routing.classifier.learned import LearnedClassifier
+from gateway.routing.classifier.model_file import ClassifierModel
 
 
 def weighed(
-    artefact: Artefact, rows: Iterable[Row], base: Classifier | None = None
+    artefact: ClassifierModel, rows: Iterable[Row], base: Classifier | None = None
 ) -> list[tuple[float, float]]:
     """Of each row its need, and the probability that smart fails where fast does."""
-    learned = Learned(artefact, base)
+    learned = LearnedClassifier(artefact, base)
     return [learned.weigh(row.reading, row.signals) for row in rows]
 
 
-def needs(artefact: Artefact, rows: Iterable[Row], base: Classifier | None = None) -> list[float]:
+def needs(
+    artefact: ClassifierModel, rows: Iterable[Row], base: Classifier | None = None
+) -> list[float]:
     """What each row needs."""
     return [need for need, _ in weighed(artefact, rows, base)]
 
 
-def scores(artefact: Artefact, rows: Iterable[Row]) -> list[Score]:
+def scores(artefact: ClassifierModel, rows: Iterable[Row]) -> list[Score]:
     """The score of each row."""
-    learned = Learned(artefact)
+    learned = LearnedClassifier(artefact)
     return [learned.judge(row.reading, row.signals) for row in rows]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from gateway.core.decision_context import Score, Thresholds
 from gateway.core.target import Tier
 from gateway.routing.classifier.heuristic import Classifier
-from gateway.routing.classifier.text_signals import Signals
+from gateway.routing.classifier.text_signals import TextSignals
 
 NEAR = 0.6
 """How near a turn must be, where nobody says it."""
@@ -41,7 +41,7 @@ class Exemplar(NamedTuple):
     tier: Tier
 
 
-class Index:
+class ExemplarIndex:
     """Finds the nearest of some prompts."""
 
     def __init__(self, prompts: Sequence[str]) -> None:
@@ -93,7 +93,7 @@ class Index:
         return [one * scale for one in map(mul, shared, self._inverse)]
 
 
-class Exemplars:
+class ExemplarClassifier:
     """A classifier that knows exemplars, and asks another one of what is near none of them."""
 
     reads = "text"
@@ -108,13 +108,13 @@ class Exemplars:
         self.base = base
         """What is asked where no exemplar is near."""
         self._near = near
-        self._index = Index([one.prompt for one in exemplars])
+        self._index = ExemplarIndex([one.prompt for one in exemplars])
 
-    def over(self, base: Classifier) -> "Exemplars":
+    def over(self, base: Classifier) -> "ExemplarClassifier":
         """The same exemplars before another classifier."""
-        return Exemplars(self._exemplars, base, self._near)
+        return ExemplarClassifier(self._exemplars, base, self._near)
 
-    def score(self, text: str, signals: Signals) -> Score:
+    def score(self, text: str, signals: TextSignals) -> Score:
         """The surer of the exemplar's tier, the nearer it is; else what the other one says."""
         at, near = self._index.nearest(text)
         if near < self._near:
@@ -129,7 +129,7 @@ class Exemplars:
             fast = min(own.fast, smart) * (1 - near)
         return Score(fast, max(fast, smart), one.name, near)
 
-    def why(self, signals: Signals, score: Score) -> str:
+    def why(self, signals: TextSignals, score: Score) -> str:
         """Which exemplar and how near, or what the other one says."""
         if score.exemplar:
             return f"near exemplar {score.exemplar} ({score.near:.2f})"
@@ -138,7 +138,7 @@ class Exemplars:
 
 def clashes(exemplars: Sequence[Exemplar], near: float = SAME) -> Iterator[tuple[int, int, float]]:
     """Pairs that are as good as the same and have different tiers, and how near they are."""
-    index = Index([one.prompt for one in exemplars])
+    index = ExemplarIndex([one.prompt for one in exemplars])
     said: dict[tuple[str, ...], list[int]] = {}
     for at, one in enumerate(exemplars):
         words = _words(one.prompt)

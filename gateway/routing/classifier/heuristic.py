@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.core.decision_context import Score, Thresholds
 from gateway.core.target import Tier
-from gateway.routing.classifier.text_signals import Signals
+from gateway.routing.classifier.text_signals import TextSignals
 
 
 class Classifier(Protocol):
@@ -29,10 +29,10 @@ class Classifier(Protocol):
     def thresholds(self) -> Thresholds:
         """Where its tiers part, unless a call's evidence has thresholds of its own."""
 
-    def score(self, text: str, signals: Signals) -> Score:
+    def score(self, text: str, signals: TextSignals) -> Score:
         """The score of `text`, whose signals have been read."""
 
-    def why(self, signals: Signals, score: Score) -> str:
+    def why(self, signals: TextSignals, score: Score) -> str:
         """The score and what moved it, for the trace."""
 
 
@@ -41,14 +41,14 @@ def reads(classifier: Classifier) -> bool:
     return getattr(classifier, "reads", "text") != "signals"
 
 
-class Term(NamedTuple):
+class HeuristicTerm(NamedTuple):
     """One line of the formula."""
 
     name: str
     """What `why` calls it."""
     of: str
     """The signal without which it is 0."""
-    value: Callable[[Signals], float]
+    value: Callable[[TextSignals], float]
     """Never negative."""
     fast: float
     """What one unit adds to the logit of: fast suffices."""
@@ -60,20 +60,20 @@ FAST = 0.70
 FAILS = -1.60
 LENGTH = "length"
 TERMS = (
-    Term(LENGTH, "words", lambda s: min(log2(1 + s.words / 8), 5), -0.20, 0.20),
-    Term("asks to write", "build_words", lambda s: min(s.build_words, 1), -0.45, 0.20),
-    Term(
+    HeuristicTerm(LENGTH, "words", lambda s: min(log2(1 + s.words / 8), 5), -0.20, 0.20),
+    HeuristicTerm("asks to write", "build_words", lambda s: min(s.build_words, 1), -0.45, 0.20),
+    HeuristicTerm(
         "asks for a program", "build_words", lambda s: s.build_words > 0 and s.code > 0, -0.90, 0.30
     ),
-    Term("word problem", "counting", lambda s: s.counting and s.numbers > 0, -0.60, 0.20),
-    Term("code", "code", lambda s: s.code, -0.50, 0.30),
-    Term("maths", "maths", lambda s: s.maths, -0.30, 2.60),
-    Term("proof", "proof_words", lambda s: min(s.proof_words, 2), -1.20, 2.40),
-    Term("reasoning", "reasoning_words", lambda s: min(s.reasoning_words, 3), -0.25, 0.40),
-    Term("stack trace", "trace", lambda s: s.trace, -0.40, 1.00),
-    Term("simple task", "simple_words", lambda s: min(s.simple_words, 2), 0.40, -0.40),
-    Term("one fact", "lookup", lambda s: s.lookup, 0.70, -0.50),
-    Term("greeting", "greeting", lambda s: s.greeting, 2.20, -1.00),
+    HeuristicTerm("word problem", "counting", lambda s: s.counting and s.numbers > 0, -0.60, 0.20),
+    HeuristicTerm("code", "code", lambda s: s.code, -0.50, 0.30),
+    HeuristicTerm("maths", "maths", lambda s: s.maths, -0.30, 2.60),
+    HeuristicTerm("proof", "proof_words", lambda s: min(s.proof_words, 2), -1.20, 2.40),
+    HeuristicTerm("reasoning", "reasoning_words", lambda s: min(s.reasoning_words, 3), -0.25, 0.40),
+    HeuristicTerm("stack trace", "trace", lambda s: s.trace, -0.40, 1.00),
+    HeuristicTerm("simple task", "simple_words", lambda s: min(s.simple_words, 2), 0.40, -0.40),
+    HeuristicTerm("one fact", "lookup", lambda s: s.lookup, 0.70, -0.50),
+    HeuristicTerm("greeting", "greeting", lambda s: s.greeting, 2.20, -1.00),
 )
 """The whole formula: `FAST` and `FAILS` are the logits of a text of no words; each term adds.
 
@@ -100,7 +100,7 @@ THRESHOLDS = Thresholds(fast=0.53, smart=0.63, id="prior-1")
 says little either way in many words: it goes to smart."""
 
 
-class Prior:
+class HeuristicClassifier:
     """The formula of `TERMS`. It reads nothing but the signals."""
 
     name = "prior"
@@ -108,7 +108,7 @@ class Prior:
     thresholds = THRESHOLDS
     reads = "signals"
 
-    def score(self, text: str, signals: Signals) -> Score:  # noqa: ARG002 -- the protocol gives both
+    def score(self, text: str, signals: TextSignals) -> Score:  # noqa: ARG002 -- the protocol gives both
         """Two logistic sums; smart fails only where fast does, hence fast <= smart."""
         fast, fails = FAST, FAILS
         for read, more, worse in compress(_SUMMED, _OF(signals)):  # most signals are 0
@@ -118,7 +118,7 @@ class Prior:
         suffices = 1 / (1 + exp(-fast))
         return Score(fast=suffices, smart=1 - (1 - suffices) * (1 / (1 + exp(-fails))))
 
-    def why(self, signals: Signals, score: Score) -> str:
+    def why(self, signals: TextSignals, score: Score) -> str:
         """As `why` of the formula."""
         return why(signals, score)
 
@@ -130,7 +130,7 @@ def tier(score: Score, thresholds: Thresholds = THRESHOLDS) -> Tier:
     return "reasoning" if score.smart < thresholds.smart else "smart"
 
 
-def why(signals: Signals, score: Score) -> str:
+def why(signals: TextSignals, score: Score) -> str:
     """The score and what moved it, for the trace: `fast .96, smart 1.00: 1 word, greeting`."""
     moved = [
         (abs(term.fast * value), term.name)

@@ -20,13 +20,13 @@ from zlib import crc32
 
 from gateway.core.decision_context import Score, Thresholds
 from gateway.routing.classifier import heuristic, text_features
-from gateway.routing.classifier.model_file import WORDS, Artefact, unpacked
-from gateway.routing.classifier.native.model import Model, model
-from gateway.routing.classifier.native.text import Text
+from gateway.routing.classifier.model_file import WORDS, ClassifierModel, unpacked
+from gateway.routing.classifier.native.model import NativeModel, model
+from gateway.routing.classifier.native.text import NativeText
 from gateway.routing.classifier.scan import look
-from gateway.routing.classifier.text_signals import Scan, Signals
+from gateway.routing.classifier.text_signals import TextScan, TextSignals
 from gateway.routing.classifier.tokenizer import KEPT, MOST_KEPT
-from gateway.routing.classifier.trees import Forest
+from gateway.routing.classifier.trees import TreeEnsemble
 
 _LANE = 32
 """Bits of a lane in a sum: a text has some thousand terms, of at most 128 each."""
@@ -69,7 +69,7 @@ class _Lanes:
     Behind the artefact's lanes are two that count: the words of a text, and those that are known.
     """
 
-    def __init__(self, artefact: Artefact) -> None:
+    def __init__(self, artefact: ClassifierModel) -> None:
         lanes = artefact.lanes
         self._known = bytes(byte >> at & 1 for byte in artefact.known for at in range(8))
         """1 for each word that was seen, else 0."""
@@ -92,7 +92,7 @@ class _Lanes:
         tokens = sum(map(self._tokens.__getitem__, each))
         return self._apart(tokens + sum(filter(None, map(self._of, pairs)))), len(each) + len(pairs)
 
-    def read(self, reading: text_features.Reading) -> tuple[Sequence[int], int]:
+    def read(self, reading: text_features.TextFeatures) -> tuple[Sequence[int], int]:
         """The same of a text that was read before."""
         terms, words, _ = reading
         known = sum(self._known[word & WORDS] for word in words)
@@ -109,7 +109,7 @@ type _Number = tuple[Any, ...]
 """Between which two ends a number counts, its cuts, the leaves within reach, its weights."""
 
 
-class Learned:
+class LearnedClassifier:
     """An artefact at work. It never looks at the text but through `signals` and `shape`.
 
     Until the first text is scored it is the artefact's bytes; then its numbers are laid out, which
@@ -119,12 +119,12 @@ class Learned:
     name = "learned"
     reads = "text"
 
-    def __init__(self, artefact: Artefact, base: heuristic.Classifier | None = None) -> None:
+    def __init__(self, artefact: ClassifierModel, base: heuristic.Classifier | None = None) -> None:
         """`base` is what judges where the data say nothing: the prior."""
         self.artefact = artefact
         self.version = artefact.id
         self.thresholds: Thresholds = artefact.thresholds
-        self._base = base or heuristic.Prior()
+        self._base = base or heuristic.HeuristicClassifier()
         # Most numbers of most texts are 0: only what the others add to that is worked out. What is
         # added grows with the number between two ends, and none is negative.
         ends = [
@@ -153,11 +153,11 @@ class Learned:
         return _Lanes(self.artefact)
 
     @cached_property
-    def _forest(self) -> Forest:
-        return Forest(self.artefact)
+    def _forest(self) -> TreeEnsemble:
+        return TreeEnsemble(self.artefact)
 
     @cached_property
-    def _model(self) -> Model | None:
+    def _model(self) -> NativeModel | None:
         return model(self.artefact, self._ends, self._weights, self._bases)
 
     @cached_property
@@ -167,24 +167,26 @@ class Learned:
         rows = zip(self._ends, forest.cuts, forest.within, self._weights, strict=True)
         return [(*ends, cuts, within, *weights) for ends, cuts, within, weights in rows]
 
-    def score(self, text: str, signals: Signals) -> Score:
+    def score(self, text: str, signals: TextSignals) -> Score:
         """Probabilities of what it has learnt; `because` has the parts for `why`."""
         seen = look(text)
-        if isinstance(seen, Text):
+        if isinstance(seen, NativeText):
             if self._model is not None:
                 return self._model.score(seen, signals, self._base)
-            seen = Scan(text)
+            seen = TextScan(text)
         found = seen.tokens
         each = {*found}
         sums, count = self._lanes.text(found, each)
         numbers = text_features.shape(seen, signals, found, each)
         return self._score(self._parts(sums, count, numbers, self._base.score("", signals)))
 
-    def judge(self, reading: text_features.Reading, signals: Signals) -> Score:
+    def judge(self, reading: text_features.TextFeatures, signals: TextSignals) -> Score:
         """As `score`, of a text that was read before."""
         return self._score(self._read(reading, signals))
 
-    def weigh(self, reading: text_features.Reading, signals: Signals) -> tuple[float, float]:
+    def weigh(
+        self, reading: text_features.TextFeatures, signals: TextSignals
+    ) -> tuple[float, float]:
         """How much such a text needs the stronger model, in units of the gap between the two.
 
         And the probability that smart fails where fast does.
@@ -192,7 +194,7 @@ class Learned:
         need, fails, _ = self._read(reading, signals)
         return need, fails
 
-    def why(self, signals: Signals, score: Score) -> str:
+    def why(self, signals: TextSignals, score: Score) -> str:
         """The scores, the prior's words for what it saw, and what the rest did to them."""
         said = heuristic.why(signals, score)
         if not score.because:
@@ -208,7 +210,7 @@ class Learned:
         return f"{said}; {', '.join(parts)}"
 
     def _read(
-        self, reading: text_features.Reading, signals: Signals
+        self, reading: text_features.TextFeatures, signals: TextSignals
     ) -> tuple[float, float, tuple[float, ...]]:
         sums, count = self._lanes.read(reading)
         return self._parts(sums, count, reading.numbers, self._base.score("", signals))
@@ -273,7 +275,7 @@ class Learned:
         return need, fails, (wording, shaped, familiar, float(gates.index(nearest)), own)
 
 
-def _joined(artefact: Artefact) -> dict[int, int]:
+def _joined(artefact: ClassifierModel) -> dict[int, int]:
     """All lanes of each term in one integer, so that one sum over terms sums them all."""
     terms = (*unpacked(artefact.terms), *unpacked(artefact.more_terms))
     size, own = artefact.size, artefact.own > 0

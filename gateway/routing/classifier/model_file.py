@@ -41,11 +41,11 @@ _TERMS = range(1 << 16)
 _SOURCES = 64
 
 
-class ArtefactError(ValueError):
+class ModelFileError(ValueError):
     """Bytes that are no artefact that this version can use; the text says why."""
 
 
-class Mix(msgspec.Struct, frozen=True, kw_only=True):
+class ScoreMix(msgspec.Struct, frozen=True, kw_only=True):
     """How the parts are put together, in units of the gap between smart and fast."""
 
     prior: float = 0.35
@@ -58,14 +58,14 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True):
     """Of all that, beside the owner's own labels: 150/(150+n)."""
 
 
-class Parting(msgspec.Struct, frozen=True):
+class TierThresholds(msgspec.Struct, frozen=True):
     """Where the tiers part: as `Thresholds`, which may grow while files do not."""
 
     fast: float
     smart: float
 
 
-class Artefact(msgspec.Struct, frozen=True, kw_only=True):
+class ClassifierModel(msgspec.Struct, frozen=True, kw_only=True):
     """A trained classifier as plain numbers."""
 
     format: int = FORMAT
@@ -95,11 +95,11 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     """Nodes of each tree."""
     leaf: float
     """What one step of a leaf's byte is worth."""
-    mix: Mix = Mix()
+    mix: ScoreMix = ScoreMix()
     slope: float
     """From a need to the logit of: fast suffices, which is `level - slope * need`."""
     level: float
-    parting: Parting
+    parting: TierThresholds
     own: int = 0
     """Labels of the owner that it was refitted with."""
     known: bytes = b""
@@ -122,7 +122,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
         return 1 + 2 * len(self.sources) + (self.own > 0)
 
 
-def digest(artefact: Artefact) -> str:
+def digest(artefact: ClassifierModel) -> str:
     """Over all that decides."""
     bare = msgspec.structs.replace(artefact, hash="", card={}, **_NO_BYTES)
     found = hashlib.blake2b(jsonio.dumps(bare), digest_size=16)
@@ -131,12 +131,12 @@ def digest(artefact: Artefact) -> str:
     return found.hexdigest()
 
 
-def sealed(artefact: Artefact) -> Artefact:
+def sealed(artefact: ClassifierModel) -> ClassifierModel:
     """The same with its hash."""
     return msgspec.structs.replace(artefact, hash=digest(artefact))
 
 
-def write(artefact: Artefact) -> bytes:
+def write(artefact: ClassifierModel) -> bytes:
     """The file: the same artefact, the same bytes."""
     head = msgspec.structs.replace(artefact, **_NO_BYTES)
     blob = (getattr(artefact, part) for part in _BYTES)
@@ -146,25 +146,25 @@ def write(artefact: Artefact) -> bytes:
 _BYTES = ("known", "terms", "table", "more_terms", "own_table", "forest")
 """Behind the head, in this order."""
 _NO_BYTES = dict.fromkeys(_BYTES, b"")
-_read = jsonio.reader(Artefact)
+_read = jsonio.reader(ClassifierModel)
 
 
-def read(data: bytes) -> Artefact:
-    """The artefact of a file's bytes. Raises ArtefactError for anything else."""
+def read(data: bytes) -> ClassifierModel:
+    """The artefact of a file's bytes. Raises ModelFileError for anything else."""
     if len(data) > LIMIT:
-        raise ArtefactError(f"it is larger than {LIMIT} bytes")
+        raise ModelFileError(f"it is larger than {LIMIT} bytes")
     line, newline, blob = data.partition(b"\n")
     if not newline or not line.startswith(b"{"):
-        raise ArtefactError("it is no artefact of a classifier")
+        raise ModelFileError("it is no artefact of a classifier")
     try:
-        head: Artefact = _read(line)
+        head: ClassifierModel = _read(line)
     except jsonio.JsonError as error:
-        raise ArtefactError(f"its head cannot be read: {error}") from None
+        raise ModelFileError(f"its head cannot be read: {error}") from None
     if (head.format, head.shape) != (FORMAT, text_features.VERSION):
-        raise ArtefactError("it is of another version: train it again")
+        raise ModelFileError("it is of another version: train it again")
     problem = _head(head)
     if problem:
-        raise ArtefactError(problem)
+        raise ModelFileError(problem)
     own = head.own > 0
     sizes = (
         KNOWN, TERM * head.size, (head.lanes - own) * head.size,
@@ -172,18 +172,18 @@ def read(data: bytes) -> Artefact:
     )  # fmt: skip
     ends = [*accumulate(sizes, initial=0)]
     if len(blob) != ends[-1]:
-        raise ArtefactError(f"it has {len(blob)} bytes behind its head, not {ends[-1]}")
+        raise ModelFileError(f"it has {len(blob)} bytes behind its head, not {ends[-1]}")
     cut = {part: blob[at:end] for part, (at, end) in zip(_BYTES, pairwise(ends), strict=True)}
     found = msgspec.structs.replace(head, **cut)
     if digest(found) != head.hash:
-        raise ArtefactError("its hash is not that of its numbers")
+        raise ModelFileError("its hash is not that of its numbers")
     problem = _terms(found) or _trees(found)
     if problem:
-        raise ArtefactError(problem)
+        raise ModelFileError(problem)
     return found
 
 
-def _head(head: Artefact) -> str:
+def _head(head: ClassifierModel) -> str:
     """What is wrong with its sizes and numbers."""
     width, own = len(text_features.NAMES), head.own > 0
     bounded = head.size in _TERMS and head.more in _TERMS and head.own >= 0
@@ -226,14 +226,14 @@ def packed(terms: Sequence[int]) -> bytes:
     return struct.pack(f"<{len(terms)}I", *terms)
 
 
-def _terms(found: Artefact) -> str:
+def _terms(found: ClassifierModel) -> str:
     """What is wrong with its terms: each must be there once."""
     terms, more = unpacked(found.terms), unpacked(found.more_terms)
     rising = all(low < high for some in (terms, more) for low, high in pairwise(some))
     return "" if rising and {*terms}.isdisjoint(more) else "its terms are in no order"
 
 
-def _trees(found: Artefact) -> str:
+def _trees(found: ClassifierModel) -> str:
     """What is wrong with its trees: each leaf must be where one way ends, within its tree."""
     start = 0
     sizes = [*map(len, found.cuts)] + [0] * (LEAF - len(found.cuts))

@@ -3,9 +3,9 @@
 from weakref import ref
 
 from gateway.routing.classifier.native import text as kernel
-from gateway.routing.classifier.text_signals import Scan
+from gateway.routing.classifier.text_signals import TextScan
 
-type Seen = Scan | kernel.Text
+type Seen = TextScan | kernel.NativeText
 
 
 def look(text: str) -> Seen:
@@ -13,9 +13,9 @@ def look(text: str) -> Seen:
     global _last  # noqa: PLW0603 - one look serves the rules, the signals and the classifier
     known = _last()
     if known is None or known.text is not text:
-        known = kernel.read(text) or Scan(text)
+        known = kernel.read(text) or TextScan(text)
         _last = ref(known)
     return known
 
 
-_last: "ref[Seen]" = ref(Scan(""))
+_last: "ref[Seen]" = ref(TextScan(""))

@@ -13,7 +13,7 @@ from math import log1p
 from typing import NamedTuple
 from zlib import crc32
 
-from gateway.routing.classifier.text_signals import Scan, Signals
+from gateway.routing.classifier.text_signals import TextScan, TextSignals
 from gateway.routing.classifier.tokenizer import DIGITS, LETTERS, PLAIN
 from gateway.routing.classifier.word_lists import TOPICS
 
@@ -77,7 +77,7 @@ NAMES: tuple[str, ...] = (
 """What the numbers of `shape` are, in their order."""
 
 
-class Reading(NamedTuple):
+class TextFeatures(NamedTuple):
     """A text as a learned classifier reads it."""
 
     terms: AbstractSet[int]
@@ -88,12 +88,12 @@ class Reading(NamedTuple):
     """Its form: one for each of `NAMES`."""
 
 
-def reading(scan: Scan, signals: Signals) -> Reading:
+def reading(scan: TextScan, signals: TextSignals) -> TextFeatures:
     """All that is read of a text that has been looked at."""
     found = scan.tokens
     each = {*found}
     terms = {*map(crc32, each)} | pairs(found)
-    return Reading(terms, {*map(crc32, filter(word, each))}, shape(scan, signals, found, each))
+    return TextFeatures(terms, {*map(crc32, filter(word, each))}, shape(scan, signals, found, each))
 
 
 def pairs(found: Sequence[bytes]) -> set[int]:
@@ -107,7 +107,7 @@ def word(token: bytes) -> bool:
 
 
 def shape(
-    scan: Scan, signals: Signals, found: Sequence[bytes], each: AbstractSet[bytes]
+    scan: TextScan, signals: TextSignals, found: Sequence[bytes], each: AbstractSet[bytes]
 ) -> list[float]:
     """The numbers of `NAMES` of a text, and its tokens: in order, and once."""
     text = scan.cut

@@ -33,7 +33,7 @@ because a request often follows what was pasted."""
 HEAD = 2_000
 
 
-class Signals(msgspec.Struct, frozen=True, gc=False):
+class TextSignals(msgspec.Struct, frozen=True, gc=False):
     """What `read` saw. Shares and strengths are 0 to 1; the rest are counts.
 
     All but `chars` and `options` are blind to lettered answer options: they are something to choose
@@ -82,12 +82,12 @@ def cut(text: str) -> str:
     return fold(text)
 
 
-def read(text: str) -> Signals:
+def read(text: str) -> TextSignals:
     """The signals of `text`, in time linear in `LIMIT`, however long the text is."""
-    return Scan(text).signals()
+    return TextScan(text).signals()
 
 
-class Scan:
+class TextScan:
     """One text, searched for no more than is asked of it.
 
     Most of a call's text is prose: a word or a byte that no phrase, token, stack trace or formula
@@ -155,7 +155,7 @@ class Scan:
 
     @property
     def trace(self) -> bool:
-        """As `Signals.trace`."""
+        """As `TextSignals.trace`."""
         if self._trace is None:
             low = self._low
             self._trace = not TRACES.isdisjoint(self._found) or (
@@ -165,7 +165,7 @@ class Scan:
 
     @property
     def code(self) -> float:
-        """As `Signals.code`. Six points are certainty; words alone give at most half of it."""
+        """As `TextSignals.code`. Six points are certainty; words alone give at most half of it."""
         if self._code is None:
             low = self._low
             points = min(self._count(CODE), 3) + (4 if self.trace else 0)
@@ -181,7 +181,7 @@ class Scan:
 
     @property
     def maths(self) -> float:
-        """As `Signals.maths`. Six points are certainty; words alone can give it."""
+        """As `TextSignals.maths`. Six points are certainty; words alone can give it."""
         if self._maths is None:
             low = self._low
             points = self._count(MATHS)
@@ -195,7 +195,7 @@ class Scan:
             self._maths = min(points / 6, 1.0)
         return self._maths
 
-    def signals(self) -> Signals:
+    def signals(self) -> TextSignals:
         """All that there is."""
         low, raw, kinds, found = self._low, self._raw, self._kinds, self._found
         plain = len(raw) == len(low)
@@ -209,7 +209,7 @@ class Scan:
         characters = sum(map(len, self._unspaced)) if self._unspaced else 0
         words = _words(raw) if plain else len(low.split()) + characters // 2
         # Of more than fifteen names Python makes a dictionary first: it takes three times as long.
-        return Signals(
+        return TextSignals(
             len(self.text),
             words,
             options=self._options,

@@ -12,17 +12,17 @@ from itertools import accumulate, compress, islice
 from operator import and_, getitem, or_
 from struct import Struct
 
-from gateway.routing.classifier.model_file import LEAF, NODES, Artefact
+from gateway.routing.classifier.model_file import LEAF, NODES, ClassifierModel
 
 _MIDDLE = 128
 
 
-class Forest:
+class TreeEnsemble:
     """The trees of an artefact in a row, and a copy of that row for each of their cuts."""
 
     __slots__ = ("_lanes", "_size", "_steps", "_unit", "_zero", "cuts", "within")
 
-    def __init__(self, artefact: Artefact) -> None:
+    def __init__(self, artefact: ClassifierModel) -> None:
         every, gone = 0, dict[int, int]()
         """All leaves; by number and cut those out of reach for who is above it."""
         steps, sizes = list[bytes](), list[int]()

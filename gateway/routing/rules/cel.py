@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from cel_expr_python import cel
 
 from gateway.routing.classifier.text_signals import HEAD, LIMIT
-from gateway.routing.features import UnreadError
-from gateway.routing.rules.context import Test, View
+from gateway.routing.features import MissingFeatureError
+from gateway.routing.rules.context import RuleContext, Test
 from gateway.settings.errors import nearest
 
 _TEXTS = cel.Type.List(cel.Type.STRING)
-_KNOWN: dict[str, tuple[cel.Type, Callable[[View], object]]] = {
+_KNOWN: dict[str, tuple[cel.Type, Callable[[RuleContext], object]]] = {
     "text": (cel.Type.STRING, lambda view: _cut(view.call.text)),
     "user_tokens": (cel.Type.INT, lambda view: view.call.user_tokens),
     "prompt_tokens": (cel.Type.INT, lambda view: view.call.prompt_tokens),
@@ -74,13 +74,13 @@ def compiled(text: str, rule: str) -> Test:
         raise CelError(f"is {kind.name().lower()}, and a condition must be true or false")
     reads = [(name, read) for name, (_, read) in used.items()]
 
-    def test(view: View) -> bool:
+    def test(view: RuleContext) -> bool:
         try:
             value = expression.eval(data={name: read(view) for name, read in reads})
             if value.type() == cel.Type.BOOL:
                 return value.value() is True
             why = str(value.value())
-        except UnreadError:
+        except MissingFeatureError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it does, a call is served
             why = str(error)

@@ -14,13 +14,13 @@ from gateway.core.target import Tier
 from gateway.routing.features import Features
 from gateway.routing.rules import rule_hash
 from gateway.routing.rules.conditions import compiled
-from gateway.routing.rules.context import Test, View
+from gateway.routing.rules.context import RuleContext, Test
 from gateway.routing.rules.pattern import Patterns
-from gateway.routing.rules.patterns import Path, Pool
+from gateway.routing.rules.patterns import Path, PatternPool
 from gateway.settings.schema.rules import ChoicePart, GuardPart, WhenPart
 
 
-class Guard(msgspec.Struct, frozen=True):
+class CompiledGuard(msgspec.Struct, frozen=True):
     """A compiled guard."""
 
     name: str
@@ -30,7 +30,7 @@ class Guard(msgspec.Struct, frozen=True):
     """Of its conditions alone: what an outcome is known by."""
 
 
-class Choice(msgspec.Struct, frozen=True):
+class CompiledChoice(msgspec.Struct, frozen=True):
     """A compiled choice."""
 
     name: str
@@ -43,25 +43,25 @@ class Choice(msgspec.Struct, frozen=True):
     """Of its conditions alone: what an outcome is known by."""
 
 
-class Rules(msgspec.Struct, frozen=True):
+class RuleSet(msgspec.Struct, frozen=True):
     """All rules of a configuration, in the order they are written."""
 
-    guards: tuple[Guard, ...] = ()
-    choices: tuple[Choice, ...] = ()
+    guards: tuple[CompiledGuard, ...] = ()
+    choices: tuple[CompiledChoice, ...] = ()
     patterns: Patterns | None = None
-    textual: tuple[Guard | Choice, ...] = ()
+    textual: tuple[CompiledGuard | CompiledChoice, ...] = ()
     """Those of both that read the text itself: rows keep their outcomes."""
 
-    def view(self, call: Features, evidence: DecisionContext = NOTHING) -> View:
+    def view(self, call: Features, evidence: DecisionContext = NOTHING) -> RuleContext:
         """A call as these rules look at it."""
-        return View(call, self.patterns, evidence)
+        return RuleContext(call, self.patterns, evidence)
 
 
-def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) -> Rules:
+def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) -> RuleSet:
     """Compile rules. Raises RuleError with all patterns and expressions that are none."""
-    patterns = Pool()
+    patterns = PatternPool()
     bounds = tuple(
-        Guard(
+        CompiledGuard(
             part.name,
             _test(part, ("guards", at, "when"), patterns),
             part,
@@ -70,7 +70,7 @@ def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) ->
         for at, part in enumerate(guards)
     )
     decided = tuple(
-        Choice(
+        CompiledChoice(
             part.name,
             _test(part, ("choices", at, "when"), patterns),
             part.tier,
@@ -82,19 +82,19 @@ def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) ->
         for at, part in enumerate(choices)
     )
     whens = [*(part.when for part in guards), *(part.when for part in choices)]
-    every: list[Guard | Choice] = [*bounds, *decided]
+    every: list[CompiledGuard | CompiledChoice] = [*bounds, *decided]
     textual = tuple(rule for rule, when in zip(every, whens, strict=True) if _reads(when))
-    return Rules(bounds, decided, patterns.compiled(), textual)
+    return RuleSet(bounds, decided, patterns.compiled(), textual)
 
 
-def _test(part: GuardPart | ChoicePart, path: Path, patterns: Pool) -> Test:
+def _test(part: GuardPart | ChoicePart, path: Path, patterns: PatternPool) -> Test:
     """The test of a rule; the outcome of one that reads the text is noted by its hash."""
     test = compiled(part.when, path, patterns, part.name)
     if not _reads(part.when):
         return test
     name = rule_hash.digest(part.when)
 
-    def noted(view: View) -> bool:
+    def noted(view: RuleContext) -> bool:
         known = view.call.outcome(name)
         if known is None:
             known = view.call.outcomes[name] = test(view)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from operator import attrgetter
 
-from gateway.routing.rules.context import Test, View
-from gateway.routing.rules.patterns import Path, Pool, glob, words
+from gateway.routing.rules.context import RuleContext, Test
+from gateway.routing.rules.patterns import Path, PatternPool, glob, words
 from gateway.settings.schema.rules import RangePart, WhenPart
 from gateway.settings.schema.schedule import TimePart
 
 
-def compiled(when: WhenPart, path: Path, patterns: Pool, rule: str) -> Test:
+def compiled(when: WhenPart, path: Path, patterns: PatternPool, rule: str) -> Test:
     """Whether a condition holds. What cannot be compiled is told to `patterns`."""
     tests = list(_tests(when, path, patterns, rule))
     return tests[0] if len(tests) == 1 else _every(tests)
@@ -23,7 +23,7 @@ def _every(tests: Sequence[Test]) -> Test:
         first, second = tests
         return lambda view: first(view) and second(view)
 
-    def test(view: View) -> bool:
+    def test(view: RuleContext) -> bool:
         for one in tests:  # noqa: SIM110 - a generator would cost more than most tests
             if not one(view):
                 return False
@@ -33,7 +33,7 @@ def _every(tests: Sequence[Test]) -> Test:
 
 
 def _some(tests: Sequence[Test]) -> Test:
-    def test(view: View) -> bool:
+    def test(view: RuleContext) -> bool:
         for one in tests:  # noqa: SIM110 - as above
             if one(view):
                 return True
@@ -42,7 +42,7 @@ def _some(tests: Sequence[Test]) -> Test:
     return test
 
 
-def _tests(when: WhenPart, path: Path, patterns: Pool, rule: str) -> Iterable[Test]:
+def _tests(when: WhenPart, path: Path, patterns: PatternPool, rule: str) -> Iterable[Test]:
     """Cheap tests first: numbers, flags and names, then patterns, what words give away, groups."""
     yield from _numbers(when)
     yield from _flags(when)
@@ -69,7 +69,7 @@ def _tests(when: WhenPart, path: Path, patterns: Pool, rule: str) -> Iterable[Te
         yield _expression(when.cel, (*path, "cel"), patterns, rule)
 
 
-_NUMBERS: tuple[tuple[str, Callable[[View], float]], ...] = (
+_NUMBERS: tuple[tuple[str, Callable[[RuleContext], float]], ...] = (
     ("user_tokens", attrgetter("call.user_tokens")),
     ("prompt_tokens", attrgetter("call.prompt_tokens")),
     ("turns", attrgetter("call.prompt.user_turns")),
@@ -106,7 +106,7 @@ def _read(when: WhenPart) -> Iterable[Test]:
         yield _between(when.maths, attrgetter("call.scan.maths"))
 
 
-def _between(limits: RangePart, read: Callable[[View], float]) -> Test:
+def _between(limits: RangePart, read: Callable[[RuleContext], float]) -> Test:
     low = -math.inf if limits.min is None else limits.min
     high = math.inf if limits.max is None else limits.max
     return lambda view: low <= read(view) <= high
@@ -148,7 +148,7 @@ def _names(when: WhenPart) -> Iterable[Test]:
             yield lambda view: not wanted.isdisjoint(view.call.prompt.tools)
 
 
-def _named(names: Sequence[str], read: Callable[[View], str]) -> Test:
+def _named(names: Sequence[str], read: Callable[[RuleContext], str]) -> Test:
     some = frozenset(names)
     if "*" in "".join(some):
         like = glob(some)
@@ -171,7 +171,7 @@ def _within(time: TimePart) -> Test:
     return lambda view: bisect_right(edges, view.time(zone)) % 2 == 1
 
 
-def _expression(text: str, path: Path, patterns: Pool, rule: str) -> Test:
+def _expression(text: str, path: Path, patterns: PatternPool, rule: str) -> Test:
     if find_spec("cel_expr_python") is None:
         hint = "Install it: pip install 'tiergate[cel]'."
         patterns.refuse(path, "needs the extra `cel`", hint)

@@ -9,11 +9,11 @@ from gateway.core.decision_context import NOTHING, DecisionContext
 from gateway.routing.features import Features
 from gateway.routing.rules.pattern import Patterns
 
-type Test = Callable[[View], bool]
+type Test = Callable[[RuleContext], bool]
 """Whether a condition holds for a call."""
 
 
-class View:
+class RuleContext:
     """A call as rules look at it: features, evidence, tags, and the patterns its text has.
 
     What costs something to find out is found out once, when the first rule asks for it.

@@ -8,15 +8,15 @@ from gateway.core.call import Complete, Strategy
 from gateway.core.decision import TraceStep
 from gateway.core.target import TIERS, Tier
 from gateway.routing.features import Features
-from gateway.routing.rules.compile import Rules
-from gateway.routing.rules.context import View
+from gateway.routing.rules.compile import RuleSet
+from gateway.routing.rules.context import RuleContext
 from gateway.settings.schema.rules import GuardPart
 
 _NONE: frozenset[str] = frozenset()
 _HIGHEST = len(TIERS) - 1
 
 
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+class GuardBounds(msgspec.Struct, frozen=True, kw_only=True):
     """What all guards that match come to."""
 
     low: int = 0
@@ -48,7 +48,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         """The tier, moved into bounds; where they contradict each other the cheaper bound holds."""
         return TIERS[min(max(TIERS.index(tier), self.low), self.high)]
 
-    def under(self, ceiling: Tier) -> "Bounds":
+    def under(self, ceiling: Tier) -> "GuardBounds":
         """The same, and no dearer than a tier."""
         high = min(self.high, TIERS.index(ceiling))
         return msgspec.structs.replace(self, high=high, low=min(self.low, high))
@@ -58,11 +58,11 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         return lab not in self.deny and (self.allow is None or lab in self.allow)
 
 
-FREE = Bounds()
+FREE = GuardBounds()
 """Of a call that no guard bounds, and that has no tags."""
 
 
-def bound(rules: Rules, view: View) -> Bounds:
+def bound(rules: RuleSet, view: RuleContext) -> GuardBounds:
     """Evaluate all guards; a tag that one sets is seen by every other, whatever their order."""
     call = view.call
     if call.steer.tags or call.key.tags:
@@ -70,7 +70,7 @@ def bound(rules: Rules, view: View) -> Bounds:
     while True:
         hits = [guard for guard in rules.guards if guard.test(view)]
         if not hits:
-            return Bounds(tags=view.tags) if view.tags else FREE
+            return GuardBounds(tags=view.tags) if view.tags else FREE
         more = view.tags.union(*(guard.part.tag or () for guard in hits))
         if more == view.tags:
             break
@@ -85,9 +85,9 @@ def _sent(call: Features) -> frozenset[str]:
     return frozenset(tag for tag in call.steer.tags if allowed is None or tag in allowed)
 
 
-def _sum(hits: list[GuardPart], tags: frozenset[str]) -> Bounds:
+def _sum(hits: list[GuardPart], tags: frozenset[str]) -> GuardBounds:
     allows = [frozenset(part.allow) for part in hits if part.allow is not None]
-    return Bounds(
+    return GuardBounds(
         low=max((TIERS.index(p.min_tier) for p in hits if p.min_tier is not None), default=0),
         high=min(
             (TIERS.index(p.max_tier) for p in hits if p.max_tier is not None),

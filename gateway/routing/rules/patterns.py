@@ -36,7 +36,7 @@ class RuleError(ValueError):
         """Itself, and all the others of the same rules."""
 
 
-class Pool:
+class PatternPool:
     """The patterns of all rules while these are compiled, each by its number."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from gateway.core.call import Key
 from gateway.core.target import TIERS
 from gateway.evaluation.replay.replay import Walk
 from gateway.routing.replay_decision import again
-from gateway.routing.rules.compile import Rules
+from gateway.routing.rules.compile import RuleSet
 from tests.e2e.world import config
 from tests.evaluation.replay.traffic import Ask, logged, served
 from tests.routing import world
@@ -97,7 +97,7 @@ UNPRICED = {**config("")["models"], "able-1": {"context": 1_000_000}}
 TRAFFIC = st.lists(ASKS, min_size=1, max_size=8)
 
 
-def unchanged(rules: Rules, changes: dict[str, Any], asks: list[Ask]) -> None:
+def unchanged(rules: RuleSet, changes: dict[str, Any], asks: list[Ask]) -> None:
     """Serve the calls, and decide them again."""
     with tempfile.TemporaryDirectory() as name:
         router, rows = served(Path(name), asks, rules, **changes)
@@ -124,7 +124,7 @@ def unchanged(rules: Rules, changes: dict[str, Any], asks: list[Ask]) -> None:
 @settings(max_examples=25, deadline=None)
 @given(rules=RULES, changes=CONFIGS, asks=TRAFFIC)
 def test_an_unchanged_configuration_changes_nothing(
-    rules: Rules, changes: dict[str, Any], asks: list[Ask]
+    rules: RuleSet, changes: dict[str, Any], asks: list[Ask]
 ) -> None:
     unchanged(rules, changes, asks)
 

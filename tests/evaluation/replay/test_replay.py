@@ -20,7 +20,7 @@ from gateway.evaluation.replay.replay import Walk
 from gateway.evaluation.replay.totals import REFUSED, Outcome
 from gateway.routing import features
 from gateway.routing.features import Features
-from gateway.routing.replay_decision import Recorded
+from gateway.routing.replay_decision import RecordedFeatures
 from gateway.routing.router import Router
 from tests.evaluation.replay.traffic import START, Ask, logged, router, served
 
@@ -233,7 +233,7 @@ def test_what_is_not_kept_is_counted_and_never_guessed(make: Callable[..., Route
 def test_a_text_that_is_kept_is_read(make: Callable[..., Router]) -> None:
     word = make({"name": "word", "when": {"keywords": ["hi"]}, "tier": "fast"}, **OFF)
 
-    def text(row: ReplayRow, seen: Recorded) -> Features | None:
+    def text(row: ReplayRow, seen: RecordedFeatures) -> Features | None:
         if row.id == "tg-2":
             return None
         prompt = Prompt(model="auto", user="hi there", user_turns=1, chars=8)

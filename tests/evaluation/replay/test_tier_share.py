@@ -15,13 +15,13 @@ from gateway.core.logged import ReplayRow
 from gateway.evaluation.replay.replay import Walk
 from gateway.evaluation.replay.tier_share import SOON, Shares
 from gateway.limits.tier_share import Traffic
-from gateway.routing.classifier.heuristic import THRESHOLDS, Prior
+from gateway.routing.classifier.heuristic import THRESHOLDS, HeuristicClassifier
 from gateway.routing.replay_decision import again, evidence
 from gateway.routing.router import Router
-from gateway.routing.tier_share import Most
+from gateway.routing.tier_share import ShareBounds
 from tests.routing import world
 
-MOST = Most(reasoning=0.05, smart=0.3)
+MOST = ShareBounds(reasoning=0.05, smart=0.3)
 KINDS: list[dict[str, Any]] = [
     {"words": 2, "greeting": True},
     {"words": 40, "build_words": 1},
@@ -51,7 +51,7 @@ def rows(count: int, **changes: Any) -> list[ReplayRow]:
 
 @pytest.fixture
 def router() -> Router:
-    return world.router(classifier=Prior())
+    return world.router(classifier=HeuristicClassifier())
 
 
 def tiers(walk: Walk) -> Counter[str]:
@@ -122,10 +122,10 @@ def test_thresholds_of_the_same_bounds_are_those_of_the_log(router: Router) -> N
     )
     shares = Shares(MOST, THRESHOLDS)
     assert shares.evidence(held, evidence(held, held.basis or DecisionRecord())).thresholds == told
-    other = Shares(Most(reasoning=0.5), THRESHOLDS)
+    other = Shares(ShareBounds(reasoning=0.5), THRESHOLDS)
     assert other.evidence(held, DecisionContext(thresholds=told)).thresholds is None
     own = msgspec.structs.replace(held, config=router.catalogue.version)
-    walk = Walk(router, bounds=Most(reasoning=0.5))
+    walk = Walk(router, bounds=ShareBounds(reasoning=0.5))
     walk.take(own)
     assert walk.sums.total.tiers_after["fast"] == 1
 

@@ -14,9 +14,9 @@ from gateway.core.call import OPEN, Call, Key, RequestOptions
 from gateway.core.ledger_rows import FinalRow, Row
 from gateway.core.logged import ReplayRow
 from gateway.ledger import journal
-from gateway.routing.decision_cache import Named
+from gateway.routing.decision_cache import DecisionCache
 from gateway.routing.router import Router
-from gateway.routing.rules.compile import Rules
+from gateway.routing.rules.compile import RuleSet
 from gateway.runtime.build import Site, site
 from gateway.runtime.composition import Gateway
 from gateway.settings.loader import load
@@ -80,7 +80,7 @@ class Ask:
 
 
 def served(
-    folder: Path, asks: list[Ask], rules: Rules | None = None, **changes: Any
+    folder: Path, asks: list[Ask], rules: RuleSet | None = None, **changes: Any
 ) -> tuple[Router, list[FinalRow]]:
     """The final rows of calls, in their order, as they come out of the journal, and the router.
 
@@ -90,7 +90,7 @@ def served(
 
 
 async def _served(
-    made: Site, folder: Path, asks: list[Ask], rules: Rules | None
+    made: Site, folder: Path, asks: list[Ask], rules: RuleSet | None
 ) -> tuple[Router, list[FinalRow]]:
     gateway = Gateway(
         made,
@@ -100,7 +100,7 @@ async def _served(
     )
     if rules is not None:
         router = msgspec.structs.replace(gateway.engine.router, rules=rules)
-        gateway.engine.router, gateway.engine._named = router, Named(router)
+        gateway.engine.router, gateway.engine._named = router, DecisionCache(router)
     rows: list[Row] = []
     gateway.archive.record.adopt("serve", [rows.append])
     at = START

@@ -7,7 +7,7 @@ from gateway.core.target import Tier
 from gateway.evaluation.labels import Label
 from gateway.evaluation.training import extra_trees, fit, train
 from gateway.evaluation.training.dataset import Row, outcomes
-from gateway.routing.classifier.model_file import Artefact
+from gateway.routing.classifier.model_file import ClassifierModel
 
 EASY = ("apple", "river", "yellow", "kitchen", "morning", "garden")
 HARD = ("tensor", "lattice", "quartic", "entropy", "holonomy", "cocycle")
@@ -43,6 +43,6 @@ def rows() -> list[Row]:
 
 
 @cache
-def learnt() -> tuple[Artefact, train.Held]:
+def learnt() -> tuple[ClassifierModel, train.Held]:
     """An artefact of them, and how it was judged."""
     return train.learn(rows(), SMALL, seed=3)

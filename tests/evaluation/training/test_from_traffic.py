@@ -10,7 +10,7 @@ from gateway.evaluation.metrics.bootstrap import Interval
 from gateway.evaluation.training import from_traffic
 from gateway.evaluation.training.from_traffic import Outcome, Taught
 from gateway.evaluation.training.refit import FEWEST
-from gateway.routing.classifier.model_file import Artefact, write
+from gateway.routing.classifier.model_file import ClassifierModel, write
 from tests.evaluation.training import lesson
 
 HARD = ("invoice", "ledger", "accrual", "escrow", "tariff", "levy")
@@ -41,7 +41,7 @@ def taught(known: dict[str, Lesson]) -> list[Taught]:
     return found
 
 
-def base() -> Artefact:
+def base() -> ClassifierModel:
     return lesson.learnt()[0]
 
 
@@ -51,7 +51,7 @@ def first() -> Outcome:
 
 
 def considered(
-    known: list[Taught], artefact: Artefact | None = None, made: float | None = None
+    known: list[Taught], artefact: ClassifierModel | None = None, made: float | None = None
 ) -> Outcome:
     """With few controls, where they are not what it is about."""
     return from_traffic.consider(artefact or base(), known, made=made, controls=1)
@@ -118,7 +118,7 @@ def test_answers_that_were_all_good_teach_nothing() -> None:
 
 
 @cache
-def in_force(count: int = 160) -> Artefact:
+def in_force(count: int = 160) -> ClassifierModel:
     found = considered(taught(said(count))).found
     assert found is not None
     return found

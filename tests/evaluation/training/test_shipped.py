@@ -10,12 +10,12 @@ from gateway.evaluation.metrics.ranking import Sources, average
 from gateway.evaluation.training import work
 from gateway.evaluation.training.dataset import outcomes
 from gateway.routing.classifier import model_file as files
-from gateway.routing.classifier.learned import Learned
+from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.classifier.text_signals import read as signals_of
 from gateway.runtime.build import SHIPPED
 
 
-def shipped() -> files.Artefact:
+def shipped() -> files.ClassifierModel:
     return files.read(SHIPPED.read_bytes())
 
 
@@ -35,7 +35,7 @@ def test_it_was_better_than_its_shuffled_control_on_what_it_had_not_seen() -> No
 
 @pytest.mark.parametrize("text", ["hello", "Danke schön!", "你好", "Thanks, bye"])
 def test_small_talk_is_fast(text: str) -> None:
-    classifier = Learned(shipped())
+    classifier = LearnedClassifier(shipped())
     assert classifier.score(text, signals_of(text)).fast >= classifier.thresholds.fast
 
 

@@ -23,7 +23,7 @@ from gateway.evaluation.training import (
 from gateway.evaluation.training import dataset as reading
 from gateway.routing.classifier import heuristic
 from gateway.routing.classifier import model_file as files
-from gateway.routing.classifier.learned import Learned
+from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.classifier.text_signals import read
 from tests.evaluation.training import lesson
 
@@ -39,7 +39,7 @@ def test_words_that_make_prompts_hard_are_found_on_prompts_that_were_held_out() 
 
 
 def test_a_prompt_with_hard_words_needs_more() -> None:
-    classifier = Learned(lesson.learnt()[0])
+    classifier = LearnedClassifier(lesson.learnt()[0])
     hard, easy = " ".join(lesson.HARD), " ".join(lesson.EASY)
     assert classifier.score(hard, read(hard)).fast < classifier.score(easy, read(easy)).fast
 
@@ -185,7 +185,7 @@ def test_the_prior_fitted_again_keeps_what_was_judgement() -> None:
         assert 0 <= score.fast <= score.smart <= 1
     hello = read("hello")
     assert found.score("", hello).fast != before.score("", hello).fast
-    assert before.score("", hello) == heuristic.Prior().score("", hello)
+    assert before.score("", hello) == heuristic.HeuristicClassifier().score("", hello)
     assert found.why(hello, found.score("", hello)).endswith("1 word, greeting, simple task")
 
 
@@ -205,7 +205,7 @@ def own(count: int = 160) -> list[reading.Row]:
     return turned
 
 
-def gain(artefact: files.Artefact, rows: list[reading.Row], seed: int = 1) -> refit.Gain:
+def gain(artefact: files.ClassifierModel, rows: list[reading.Row], seed: int = 1) -> refit.Gain:
     """Each label is judged by an artefact that was refitted without it."""
     chance, bare = Random(seed), refit.without(artefact)
     after = refit.unseen(bare, rows, chance, seed, 5)
@@ -233,7 +233,7 @@ def test_a_refitted_artefact_can_be_read_refitted_again_and_taken_back() -> None
     assert refit.refit(fitted, own()) == fitted
     assert refit.without(fitted) == artefact
     assert refit.refit(fitted, []) == artefact
-    said = Learned(fitted)
+    said = LearnedClassifier(fitted)
     hard = " ".join(lesson.HARD)
     assert "own labels says" in said.why(read(hard), said.score(hard, read(hard)))
 

@@ -8,8 +8,14 @@ from bench.routing import unit
 from gateway.core.decision_context import Score, Thresholds
 from gateway.core.target import TIERS
 from gateway.routing.classifier import heuristic
-from gateway.routing.classifier.exemplars import NEAR, Exemplar, Exemplars, Index, clashes
-from gateway.routing.classifier.text_signals import Scan
+from gateway.routing.classifier.exemplars import (
+    NEAR,
+    Exemplar,
+    ExemplarClassifier,
+    ExemplarIndex,
+    clashes,
+)
+from gateway.routing.classifier.text_signals import TextScan
 from tests.routing import world
 from tests.routing.test_router import Fixed
 
@@ -23,8 +29,8 @@ BASE = Fixed(0.9, 0.95)
 
 
 def said(text: str, near: float = NEAR) -> tuple[Score, str]:
-    made = Exemplars(TAUGHT, BASE, near)
-    signals = Scan(text).signals()
+    made = ExemplarClassifier(TAUGHT, BASE, near)
+    signals = TextScan(text).signals()
     score = made.score(text, signals)
     return score, made.why(signals, score)
 
@@ -69,7 +75,7 @@ def test_its_score_is_of_its_tier_whatever_the_thresholds(
     base = Fixed(0.5, 0.5)
     base.thresholds = own
     taught = [next(Exemplar("x", "one two three four", one) for one in TIERS if one == tier)]
-    score = Exemplars(taught, base).score(text, Scan(text).signals())
+    score = ExemplarClassifier(taught, base).score(text, TextScan(text).signals())
     assert score.exemplar == "x"
     assert heuristic.tier(score, own) == tier
     assert 0 <= score.fast <= score.smart <= 1
@@ -77,7 +83,7 @@ def test_its_score_is_of_its_tier_whatever_the_thresholds(
 
 
 def test_a_decision_tells_of_it() -> None:
-    known = world.router(classifier=Exemplars(TAUGHT, BASE))
+    known = world.router(classifier=ExemplarClassifier(TAUGHT, BASE))
     decision, _ = world.decided(known, world.call(TAUGHT[2].prompt))
     assert (decision.tier, decision.confidence) == ("reasoning", 1.0)
     assert world.lines(decision)[-1] == "classifier: reasoning (near exemplar contracts (1.00))"
@@ -85,11 +91,15 @@ def test_a_decision_tells_of_it() -> None:
 
 def test_its_version_is_that_of_what_was_taught() -> None:
     """And of the classifier behind it, whose thresholds it has."""
-    one = Exemplars(TAUGHT, BASE)
-    assert one.version == Exemplars(list(TAUGHT), BASE).version
+    one = ExemplarClassifier(TAUGHT, BASE)
+    assert one.version == ExemplarClassifier(list(TAUGHT), BASE).version
     assert (
         len(
-            {one.version, Exemplars(TAUGHT[1:], BASE).version, Exemplars(TAUGHT, BASE, 0.7).version}
+            {
+                one.version,
+                ExemplarClassifier(TAUGHT[1:], BASE).version,
+                ExemplarClassifier(TAUGHT, BASE, 0.7).version,
+            }
         )
         == 3
     )
@@ -100,7 +110,7 @@ def test_its_version_is_that_of_what_was_taught() -> None:
 def test_what_most_exemplars_have_says_nothing() -> None:
     """Of many; but what is the same word for word is the same."""
     many = [f"please kindly sort list {number}" for number in range(600)]
-    index = Index([*many, "please kindly"])
+    index = ExemplarIndex([*many, "please kindly"])
     assert index.nearest("please kindly") == (600, 1.0)
     assert index.nearest("please sort")[1] == 0.0
     at, near = index.nearest("please kindly sort list 77 now")
@@ -108,7 +118,7 @@ def test_what_most_exemplars_have_says_nothing() -> None:
 
 
 def test_scripts_without_spaces_are_read_sign_by_sign() -> None:
-    index = Index(["把这份合同翻译成英文", "写一首关于秋天的诗"])
+    index = ExemplarIndex(["把这份合同翻译成英文", "写一首关于秋天的诗"])
     at, near = index.nearest("把这份报告翻译成英文")
     assert (at, near > 0.5) == (0, True)
 
@@ -132,7 +142,7 @@ def test_it_is_quick_enough_for_every_call() -> None:
     """500 exemplars and 400 characters cost less than 100 fixed pieces of work: some tenths of a millisecond."""
     words = "alpha beta gamma delta review contract clause summary please the of to in a".split()  # noqa: SIM905
     prompts = [" ".join(words[(at * step) % len(words)] + str(at * step % 97) for step in range(1, 12)) for at in range(500)]  # fmt: skip
-    index = Index(prompts)
+    index = ExemplarIndex(prompts)
     text = " ".join(f"{words[at % len(words)]}{at % 97}" for at in range(60))[:400]
 
     def least(work: object) -> float:
@@ -148,9 +158,9 @@ def test_it_is_quick_enough_for_every_call() -> None:
 
 def test_the_same_exemplars_stand_before_another_classifier() -> None:
     """A tenant whose classifier was trained on its own calls keeps what the owner has taught."""
-    over = Exemplars(TAUGHT, BASE, 0.9).over(Fixed(0.1, 0.2))
+    over = ExemplarClassifier(TAUGHT, BASE, 0.9).over(Fixed(0.1, 0.2))
     near, far = TAUGHT[0].prompt, "Prove that there are infinitely many primes"
-    assert over.score(near, Scan(near).signals()).exemplar == "tickets"
-    assert over.score(far, Scan(far).signals()) == Score(0.1, 0.2)
+    assert over.score(near, TextScan(near).signals()).exemplar == "tickets"
+    assert over.score(far, TextScan(far).signals()) == Score(0.1, 0.2)
     french = "Translate the following release notes into French"
-    assert over.score(french, Scan(french).signals()) == Score(0.1, 0.2)
+    assert over.score(french, TextScan(french).signals()) == Score(0.1, 0.2)

@@ -16,11 +16,11 @@ from gateway.routing.classifier.heuristic import (
     TERMS,
     THRESHOLDS,
     Classifier,
-    Prior,
+    HeuristicClassifier,
     tier,
     why,
 )
-from gateway.routing.classifier.text_signals import Signals, read
+from gateway.routing.classifier.text_signals import TextSignals, read
 
 TRACEBACK = """Traceback (most recent call last):
   File "app/orders.py", line 210, in settle
@@ -125,17 +125,17 @@ PROMPTS: list[tuple[Tier, str]] = [
 
 def score(text: str) -> Score:
     """The prior's score of `text`."""
-    classifier: Classifier = Prior()
+    classifier: Classifier = HeuristicClassifier()
     return classifier.score(text, read(text))
 
 
-def scored(signals: Signals) -> Score:
+def scored(signals: TextSignals) -> Score:
     """The score of signals, whether a text has them or not."""
-    return Prior().score("", signals)
+    return HeuristicClassifier().score("", signals)
 
 
 SIGNALS = st.builds(
-    Signals,
+    TextSignals,
     words=st.integers(0, 3_000),
     numbers=st.integers(0, 50),
     code=st.floats(0, 1),
@@ -158,15 +158,15 @@ def test_prompts_land_on_their_tier(expected: Tier, text: str) -> None:
 
 
 @given(SIGNALS)
-def test_scores_are_probabilities_in_order(signals: Signals) -> None:
+def test_scores_are_probabilities_in_order(signals: TextSignals) -> None:
     """0 < fast <= smart < 1 or equal to it, whatever the signals."""
     result = scored(signals)
     assert 0 < result.fast <= result.smart <= 1
 
 
 @given(SIGNALS)
-@example(Signals())
-def test_it_is_the_sum_of_all_terms(signals: Signals) -> None:
+@example(TextSignals())
+def test_it_is_the_sum_of_all_terms(signals: TextSignals) -> None:
     """A term is asked only where the signal is there without which it is 0."""
     fast, fails = FAST, FAILS
     for term in TERMS:
@@ -188,25 +188,25 @@ HARDER = ["words", "code", "maths", "proof_words", "reasoning_words", "build_wor
 
 @pytest.mark.parametrize("name", HARDER)
 @given(signals=SIGNALS, share=st.floats(0, 1))
-def test_what_is_hard_raises_no_score(name: str, signals: Signals, share: float) -> None:
+def test_what_is_hard_raises_no_score(name: str, signals: TextSignals, share: float) -> None:
     """More of any of these lowers both scores or leaves them."""
     now = getattr(signals, name)
     more = (
         True if name == "trace" else now + (share * (1 - now) if name in {"code", "maths"} else 3)
     )
     fields = {field: getattr(signals, field) for field in signals.__struct_fields__}
-    before, after = scored(signals), scored(Signals(**fields | {name: more}))
+    before, after = scored(signals), scored(TextSignals(**fields | {name: more}))
     assert after.fast <= before.fast
     assert after.smart <= before.smart + 1e-12
 
 
 @pytest.mark.parametrize("name", ["simple_words", "lookup", "greeting"])
 @given(signals=SIGNALS)
-def test_what_is_simple_lowers_no_score(name: str, signals: Signals) -> None:
+def test_what_is_simple_lowers_no_score(name: str, signals: TextSignals) -> None:
     """And more of these raises both scores or leaves them."""
     more = signals.simple_words + 1 if name == "simple_words" else True
     fields = {field: getattr(signals, field) for field in signals.__struct_fields__}
-    before, after = scored(signals), scored(Signals(**fields | {name: more}))
+    before, after = scored(signals), scored(TextSignals(**fields | {name: more}))
     assert after.fast >= before.fast
     assert after.smart >= before.smart - 1e-12
 
@@ -233,8 +233,8 @@ def test_a_request_for_a_proof_never_makes_it_easier(request_: str, text: str) -
 
 def test_a_wall_of_keywords_moves_no_further_than_a_few() -> None:
     """Each kind of word is capped: an adversarial prefix buys two proofs, not twenty."""
-    few = scored(Signals(words=40, proof_words=2, reasoning_words=3))
-    assert scored(Signals(words=40, proof_words=90, reasoning_words=90)) == few
+    few = scored(TextSignals(words=40, proof_words=2, reasoning_words=3))
+    assert scored(TextSignals(words=40, proof_words=90, reasoning_words=90)) == few
 
 
 @pytest.mark.parametrize(
@@ -282,4 +282,4 @@ def test_every_term_has_its_own_name() -> None:
 
 def test_it_stands_on_the_decision_under_one_version() -> None:
     """Replay tells by it which numbers decided."""
-    assert (Prior.name, Prior.version) == ("prior", "prior-1")
+    assert (HeuristicClassifier.name, HeuristicClassifier.version) == ("prior", "prior-1")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.routing.classifier import language as room
 from gateway.routing.classifier.language import detect, told
-from gateway.routing.classifier.text_signals import Scan
+from gateway.routing.classifier.text_signals import TextScan
 from gateway.settings.schema.rules import LANGUAGES
 
 TEXTS = [
@@ -140,7 +140,7 @@ def test_a_language_is_told_by_signs_as_by_points(
     """Of what was read for other things as well; wherever a long text is cut."""
     text = "".join(part for pair in zip(words, cycle(between), strict=False) for part in pair)
     text = "".join(islice(cycle(text or " "), wide)) + text
-    seen = Scan(text)
+    seen = TextScan(text)
     assert detect(text) == seen.language == summed(text)
     signs = bytes(room.SIGNS.get(one, 0) for one in seen.tokens if one.isalpha())
     assert (told(text.lower().encode(), signs) or detect(text)) == detect(text)
@@ -151,7 +151,7 @@ def test_a_long_text_may_be_cut_anywhere(more: int) -> None:
     """In a word, at its end, or between two."""
     text = "the station, und der Bahnhof: " * 20 + "station " * 3
     text = text[more : len(text) - more]
-    assert Scan(text).language == detect(text) == summed(text)
+    assert TextScan(text).language == detect(text) == summed(text)
 
 
 def test_signs_are_bytes() -> None:

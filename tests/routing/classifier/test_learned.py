@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 from gateway.evaluation.training import refit
 from gateway.routing.classifier import heuristic, text_features
 from gateway.routing.classifier import model_file as files
-from gateway.routing.classifier.learned import Learned, logistic
+from gateway.routing.classifier.learned import LearnedClassifier, logistic
 from gateway.routing.classifier.text_features import NAMES
-from gateway.routing.classifier.text_signals import Scan, read
+from gateway.routing.classifier.text_signals import TextScan, read
 from tests.evaluation.training import lesson
 
 
 @pytest.fixture(scope="module", params=["compiled", "in Python"])
-def learned(request: pytest.FixtureRequest) -> Learned:
-    found = Learned(lesson.learnt()[0])
+def learned(request: pytest.FixtureRequest) -> LearnedClassifier:
+    found = LearnedClassifier(lesson.learnt()[0])
     if request.param != "compiled":
         vars(found)["_model"] = None
     return found
 
 
-def test_it_is_a_classifier(learned: Learned) -> None:
+def test_it_is_a_classifier(learned: LearnedClassifier) -> None:
     """Which reads the text: rows keep its scores."""
     known: heuristic.Classifier = learned
     assert known.name == "learned"
@@ -33,7 +33,7 @@ def test_it_is_a_classifier(learned: Learned) -> None:
 
 
 @given(text=st.text(max_size=400))
-def test_scores_are_probabilities_in_order(learned: Learned, text: str) -> None:
+def test_scores_are_probabilities_in_order(learned: LearnedClassifier, text: str) -> None:
     score = learned.score(text, read(text))
     assert 0 < score.fast <= score.smart <= 1
 
@@ -41,7 +41,7 @@ def test_scores_are_probabilities_in_order(learned: Learned, text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "hi", "x" * 9000, "!" * 9000, "a " * 9000, "\ud800", "é" * 4000]
 )
-def test_any_text_has_a_score(learned: Learned, text: str) -> None:
+def test_any_text_has_a_score(learned: LearnedClassifier, text: str) -> None:
     score = learned.score(text, read(text))
     assert 0 < score.fast <= score.smart <= 1
     assert learned.score(text, read(text)) == score
@@ -49,7 +49,7 @@ def test_any_text_has_a_score(learned: Learned, text: str) -> None:
 
 def test_nothing_is_laid_out_before_the_first_text() -> None:
     """A gateway that classifies nothing has the bytes alone."""
-    quiet = Learned(lesson.learnt()[0])
+    quiet = LearnedClassifier(lesson.learnt()[0])
     before = set(vars(quiet))
     quiet.score("Hello.", read("Hello."))
     assert set(vars(quiet)) - before == {"_model"}
@@ -57,7 +57,7 @@ def test_nothing_is_laid_out_before_the_first_text() -> None:
     assert set(vars(quiet)) - before == {"_model", "_lanes", "_forest", "_each"}
 
 
-def test_what_is_beyond_the_cut_is_not_read(learned: Learned) -> None:
+def test_what_is_beyond_the_cut_is_not_read(learned: LearnedClassifier) -> None:
     """The middle of a long text counts by its length alone."""
     one = "start " * 400 + "tensor " * 2000 + "end " * 400
     two = "start " * 400 + "garden " * 2000 + "end " * 400
@@ -66,14 +66,14 @@ def test_what_is_beyond_the_cut_is_not_read(learned: Learned) -> None:
 
 
 @given(st.lists(st.sampled_from(lesson.HARD + lesson.EASY + lesson.PLAIN), min_size=1))
-def test_why_never_quotes_the_prompt(learned: Learned, words: list[str]) -> None:
+def test_why_never_quotes_the_prompt(learned: LearnedClassifier, words: list[str]) -> None:
     """A trace is shown to people who may not see prompts."""
     text = " ".join(words)
     said = learned.why(read(text), learned.score(text, read(text)))
     assert not any(word in said for word in words)
 
 
-def test_why_tells_the_prior_the_parts_and_what_it_is_like(learned: Learned) -> None:
+def test_why_tells_the_prior_the_parts_and_what_it_is_like(learned: LearnedClassifier) -> None:
     text = " ".join(lesson.HARD)
     said = learned.why(read(text), learned.score(text, read(text)))
     assert said.startswith("fast .")
@@ -82,13 +82,13 @@ def test_why_tells_the_prior_the_parts_and_what_it_is_like(learned: Learned) -> 
     assert any(f"like {source} " in said for source in learned.artefact.sources)
 
 
-def test_why_of_a_score_that_is_not_its_own_is_the_prior_s(learned: Learned) -> None:
+def test_why_of_a_score_that_is_not_its_own_is_the_prior_s(learned: LearnedClassifier) -> None:
     signals = read("hi")
-    score = heuristic.Prior().score("hi", signals)
+    score = heuristic.HeuristicClassifier().score("hi", signals)
     assert learned.why(signals, score) == heuristic.why(signals, score)
 
 
-def test_small_talk_stays_surer_than_what_it_has_learnt(learned: Learned) -> None:
+def test_small_talk_stays_surer_than_what_it_has_learnt(learned: LearnedClassifier) -> None:
     """The prior speaks where the data do not."""
     hello, proof = "hello", "prove it"
     assert learned.score(hello, read(hello)).fast > learned.score(proof, read(proof)).fast
@@ -99,7 +99,7 @@ def test_a_logit_of_any_size_is_a_probability() -> None:
     assert logistic(-1e9) > 0
 
 
-OWNED = Learned(refit.refit(lesson.learnt()[0], lesson.rows()[:160]))
+OWNED = LearnedClassifier(refit.refit(lesson.learnt()[0], lesson.rows()[:160]))
 some = st.lists(
     st.sampled_from(
         [*lesson.HARD, *lesson.EASY, *lesson.PLAIN, "12", "?", "é", "x" * 40, "\n", "'s"]
@@ -108,20 +108,22 @@ some = st.lists(
 
 
 @given(words=some, own=st.booleans())
-def test_a_text_has_the_score_of_its_reading(learned: Learned, words: list[str], own: bool) -> None:
+def test_a_text_has_the_score_of_its_reading(
+    learned: LearnedClassifier, words: list[str], own: bool
+) -> None:
     """However its terms are looked up, and with an owner's labels too."""
     classifier, text = OWNED if own else learned, " ".join(words)
     signals = read(text)
-    reading = text_features.reading(Scan(text), signals)
+    reading = text_features.reading(TextScan(text), signals)
     assert classifier.score(text, signals) == classifier.judge(reading, signals)
 
 
 @given(words=some, own=st.booleans())
-def test_lanes_are_sums_over_terms(learned: Learned, words: list[str], own: bool) -> None:
+def test_lanes_are_sums_over_terms(learned: LearnedClassifier, words: list[str], own: bool) -> None:
     """As they stand in the artefact, lane after lane; the last two count words."""
     artefact = (OWNED if own else learned).artefact
     text = " ".join(words)
-    reading = text_features.reading(Scan(text), read(text))
+    reading = text_features.reading(TextScan(text), read(text))
     sums, count = (OWNED if own else learned)._lanes.read(reading)
     places = {term: at for at, term in enumerate(files.unpacked(artefact.terms))}
     rows = [at for term, at in places.items() if term in reading.terms]
@@ -144,14 +146,16 @@ def test_no_text_is_too_long_for_a_lane(step: bytes, most: int) -> None:
     largest = msgspec.structs.replace(
         artefact, size=5000, terms=files.packed(sorted(terms)), table=step * 35_000
     )
-    sums, count = Learned(largest)._lanes.read(text_features.Reading(terms, frozenset(), ()))
+    sums, count = LearnedClassifier(largest)._lanes.read(
+        text_features.TextFeatures(terms, frozenset(), ())
+    )
     assert [*sums] == [most * 5000] * 7 + [0, 0]
     assert count == 5000
 
 
 def test_tokens_that_are_kept_are_few() -> None:
     """What is kept of a token is forgotten when there are too many, and says the same again."""
-    learned = Learned(lesson.learnt()[0])
+    learned = LearnedClassifier(lesson.learnt()[0])
     vars(learned)["_model"] = None  # compiled, nothing is kept
     text = " ".join((*lesson.HARD, "y" * 40))
     before = learned.score(text, read(text))
@@ -169,17 +173,17 @@ numbers = st.lists(st.just(0) | st.floats(0, 300), min_size=len(NAMES), max_size
 
 @given(numbers.filter(any))
 def test_a_form_is_in_spreads_from_the_mean_and_in_no_more_than_four(
-    learned: Learned, numbers: list[float]
+    learned: LearnedClassifier, numbers: list[float]
 ) -> None:
     """What is 0 adds nothing beside that; and what comes of it is what was trained."""
     artefact = learned.artefact
-    reading = text_features.Reading(frozenset(), frozenset(), numbers)
+    reading = text_features.TextFeatures(frozenset(), frozenset(), numbers)
     far = [
         max(min((number - mean) / wide, 4.0), -4.0)
         for number, mean, wide in zip(numbers, artefact.means, artefact.spreads, strict=True)
     ]
     known = msgspec.structs.replace(artefact, known=b"\xff" * len(artefact.known))
-    plain = Learned(msgspec.structs.replace(known, trees=(), forest=b""))
+    plain = LearnedClassifier(msgspec.structs.replace(known, trees=(), forest=b""))
     word = reading._replace(words=frozenset({1}))
     need, _ = plain.weigh(word, read("hi"))
     _, _, (wording, shaped, familiar, _, _) = plain._read(word, read("hi"))
@@ -188,6 +192,6 @@ def test_a_form_is_in_spreads_from_the_mean_and_in_no_more_than_four(
     assert need == pytest.approx(shaped + prior_of("hi", artefact), abs=1e-9)
 
 
-def prior_of(text: str, artefact: files.Artefact) -> float:
-    fast = heuristic.Prior().score(text, read(text)).fast
+def prior_of(text: str, artefact: files.ClassifierModel) -> float:
+    fast = heuristic.HeuristicClassifier().score(text, read(text)).fast
     return -artefact.mix.prior * log(fast / (1 - fast))

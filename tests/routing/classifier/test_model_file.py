@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from gateway.core import jsonio
 from gateway.routing.classifier import model_file as files
-from gateway.routing.classifier.model_file import Artefact, ArtefactError
+from gateway.routing.classifier.model_file import ClassifierModel, ModelFileError
 from tests.evaluation.training import lesson
 
 
-def good() -> Artefact:
+def good() -> ClassifierModel:
     return lesson.learnt()[0]
 
 
@@ -44,7 +44,7 @@ def test_the_card_may_change_without_the_numbers() -> None:
     ],
 )
 def test_what_is_no_artefact_is_refused(data: bytes, message: str) -> None:
-    with pytest.raises(ArtefactError, match=message):
+    with pytest.raises(ModelFileError, match=message):
         files.read(data)
 
 
@@ -73,15 +73,15 @@ def test_what_is_no_artefact_is_refused(data: bytes, message: str) -> None:
 def test_sizes_and_numbers_that_do_not_fit_are_refused(
     fields: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(ArtefactError, match=message):
+    with pytest.raises(ModelFileError, match=message):
         files.read(changed(**fields))
 
 
 def test_spreads_and_cuts_must_make_sense() -> None:
     width = len(good().means)
-    with pytest.raises(ArtefactError, match="none that can be used"):
+    with pytest.raises(ModelFileError, match="none that can be used"):
         files.read(changed(spreads=(0.0,) * width))
-    with pytest.raises(ArtefactError, match="in no order"):
+    with pytest.raises(ModelFileError, match="in no order"):
         files.read(changed(cuts=((2.0, 1.0), *good().cuts[1:])))
 
 
@@ -95,9 +95,9 @@ def test_terms_must_rise_and_be_there_once(more: tuple[int, ...]) -> None:
     }  # fmt: skip
     grown = more or terms[:2]
     twice = {"more": 2, "more_terms": files.packed(grown), "own_table": bytes(len(terms) + 2)}
-    with pytest.raises(ArtefactError, match="its terms are in no order"):
+    with pytest.raises(ModelFileError, match="its terms are in no order"):
         files.read(changed(**own, **twice))
-    with pytest.raises(ArtefactError, match="its terms are in no order"):
+    with pytest.raises(ModelFileError, match="its terms are in no order"):
         files.read(changed(terms=files.packed(terms[::-1])))
     right = {**twice, "more_terms": files.packed((1, 2))}
     assert files.read(changed(**own, **right)).lanes == lanes + 1
@@ -117,7 +117,7 @@ def test_terms_must_rise_and_be_there_once(more: tuple[int, ...]) -> None:
 )
 def test_a_tree_that_would_not_end_is_refused(node: bytes, message: str) -> None:
     with pytest.raises(
-        ArtefactError, match=f"tree 1 {'parts by' if 'not' in message else 'leads'}"
+        ModelFileError, match=f"tree 1 {'parts by' if 'not' in message else 'leads'}"
     ):
         files.read(changed(forest=node + good().forest[4:]))
 
@@ -125,7 +125,7 @@ def test_a_tree_that_would_not_end_is_refused(node: bytes, message: str) -> None
 @pytest.mark.parametrize("nodes", [bytes((0, 0, 2, 0, 255, 0, 0, 0)), bytes((255, 0, 0, 0) * 2)])
 def test_a_tree_of_one_side_or_of_none_is_refused(nodes: bytes) -> None:
     first, *others = good().trees
-    with pytest.raises(ArtefactError, match="tree 1 leads out of itself"):
+    with pytest.raises(ModelFileError, match="tree 1 leads out of itself"):
         files.read(changed(trees=(2, first - 2, *others), forest=nodes + good().forest[8:]))
 
 
@@ -139,7 +139,7 @@ def test_a_file_with_one_other_byte_is_refused(at: int, value: int, drop: bool) 
         return
     try:
         read = files.read(other)
-    except ArtefactError:
+    except ModelFileError:
         return
     assert files.digest(read) == read.hash  # JSON that says the same
 
@@ -149,5 +149,5 @@ def test_a_number_that_is_none_is_refused() -> None:
     head, _, blob = files.write(good()).partition(b"\n")
     value = jsonio.loads(head)
     value["level"] = None
-    with pytest.raises(ArtefactError, match="head cannot be read"):
+    with pytest.raises(ModelFileError, match="head cannot be read"):
         files.read(jsonio.dumps(value) + b"\n" + blob)

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routing.classifier import text_features
-from gateway.routing.classifier.text_signals import Scan
+from gateway.routing.classifier.text_signals import TextScan
 from gateway.routing.classifier.tokenizer import tokens
 
 
 def shaped(text: str) -> dict[str, float]:
-    scan = Scan(text)
+    scan = TextScan(text)
     found = text_features.shape(scan, scan.signals(), scan.tokens, {*scan.tokens})
     return dict(zip(text_features.NAMES, found, strict=True))
 
@@ -62,7 +62,7 @@ def test_words_are_no_numbers_and_no_marks() -> None:
 
 def test_a_reading_has_tokens_pairs_and_words() -> None:
     """Each once: the hash of a pair is that of both tokens in a row."""
-    scan = Scan("It is 12, is it?")
+    scan = TextScan("It is 12, is it?")
     found = text_features.reading(scan, scan.signals())
     each = [b"it", b"is", b"12", b",", b"?"]
     pairs = [b"itis", b"is12", b"12,", b",is", b"isit", b"it?"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.routing.classifier import phrases, text_signals, tokenizer, word_lists
 from gateway.routing.classifier.language import detect
 from gateway.routing.classifier.scan import look
-from gateway.routing.classifier.text_signals import LIMIT, Scan, Signals, cut, read
+from gateway.routing.classifier.text_signals import LIMIT, TextScan, TextSignals, cut, read
 
 WORDS = [
     "prove",
@@ -30,7 +30,7 @@ OPTIONS = "\nA. prove it\nB. derive 12\nC. x = 3\nD. def f():"
 
 def test_nothing_is_seen_in_an_empty_text() -> None:
     """No division by its length, no word in it."""
-    assert read("") == Signals()
+    assert read("") == TextSignals()
 
 
 @given(st.text(max_size=400))
@@ -49,7 +49,7 @@ def test_shares_are_shares_and_counts_are_counts(text: str) -> None:
 @example("Traceback (most recent call last)", "trace")
 def test_one_thing_alone_is_what_it_is_among_all(text: str, name: str) -> None:
     """Asked first, last and twice."""
-    scan = Scan(text)
+    scan = TextScan(text)
     first = getattr(scan, name)
     seen = scan.signals()
     assert first == getattr(scan, name) == getattr(seen, name) == getattr(read(text), name)
@@ -92,7 +92,7 @@ def test_answer_options_are_counted_and_not_read() -> None:
     question = "Which of these holds for a right triangle?"
     alone, exam = read(question), read(question + OPTIONS)
     assert exam.options == 4
-    assert exam == Signals(
+    assert exam == TextSignals(
         **{name: getattr(alone, name) for name in alone.__struct_fields__}
         | {"options": 4, "chars": exam.chars}
     )
@@ -352,7 +352,7 @@ asked = st.text() | st.lists(
 @given(asked)
 def test_what_is_found_together_is_what_is_found_apart(text: str) -> None:
     """Tokens, kinds of words and topics: one pass has them all where the text is plain."""
-    seen, low = Scan(text), text_signals.options(cut(text))[1].lower()
+    seen, low = TextScan(text), text_signals.options(cut(text))[1].lower()
     assert seen.tokens == tokenizer.tokens(cut(text))
     names = text_signals._WORD.findall(low)
     assert list(seen._kinds) == [word_lists.LEXICON.get(name, 0) for name in names]
@@ -362,7 +362,7 @@ def test_what_is_found_together_is_what_is_found_apart(text: str) -> None:
 @given(asked)
 def test_what_is_counted_by_bytes_is_what_stands_in_the_text(text: str) -> None:
     """Words, numbers, digits, phrases: what spares a search changes nothing."""
-    seen, low = Scan(text), text_signals.options(cut(text))[1].lower()
+    seen, low = TextScan(text), text_signals.options(cut(text))[1].lower()
     found = seen.signals()
     together = sum(map(len, text_signals._UNSPACED.findall(low)))
     assert found.words == len(low.split()) + together // 2

@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routing.classifier import text_features
-from gateway.routing.classifier.model_file import LEAF, NODES, Artefact, read
-from gateway.routing.classifier.trees import Forest
+from gateway.routing.classifier.model_file import LEAF, NODES, ClassifierModel, read
+from gateway.routing.classifier.trees import TreeEnsemble
 from gateway.runtime.build import SHIPPED
 from tests.evaluation.training import lesson
 
 WIDTH = len(text_features.NAMES)
 SHIPS = read(SHIPPED.read_bytes())
-TREES = Forest(SHIPS)
+TREES = TreeEnsemble(SHIPS)
 
 
-def walked(artefact: Artefact, numbers: list[float]) -> float:
+def walked(artefact: ClassifierModel, numbers: list[float]) -> float:
     start, total = 0, 0.0
     for count in artefact.trees:
         at = 0
@@ -68,9 +68,11 @@ def test_any_forest_says_what_walks_say(seed: int, numbers: list[float]) -> None
         trees=tuple(map(len, trees)),
         forest=b"".join(node for tree in trees for node in tree),
     )
-    assert Forest(artefact).mean(numbers) == pytest.approx(walked(artefact, numbers), abs=1e-12)
+    assert TreeEnsemble(artefact).mean(numbers) == pytest.approx(
+        walked(artefact, numbers), abs=1e-12
+    )
 
 
 def test_no_trees_say_nothing() -> None:
     artefact = msgspec.structs.replace(lesson.learnt()[0], trees=(), forest=b"")
-    assert Forest(artefact).mean([1.0] * WIDTH) == 0
+    assert TreeEnsemble(artefact).mean([1.0] * WIDTH) == 0

@@ -10,8 +10,8 @@ from gateway.core.call import Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import DecisionContext
 from gateway.core.decision_record import DecisionRecord
-from gateway.routing.features import UnreadError
-from gateway.routing.replay_decision import Recorded
+from gateway.routing.features import MissingFeatureError
+from gateway.routing.replay_decision import RecordedFeatures
 from gateway.routing.rules import cel, conditions
 from gateway.routing.rules.guards import bound
 from gateway.routing.rules.patterns import RuleError
@@ -192,9 +192,9 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.Monkey
     assert caught.value.hint == "Install it: pip install 'tiergate[cel]'."
 
 
-def recorded(tokens: int, language: str | None = None) -> Recorded:
+def recorded(tokens: int, language: str | None = None) -> RecordedFeatures:
     basis = DecisionRecord(user_tokens=tokens, language=language, tools=("read",), more_tools=3)
-    return Recorded(entry(asked="auto", basis=basis), basis)
+    return RecordedFeatures(entry(asked="auto", basis=basis), basis)
 
 
 def test_of_a_row_the_text_is_not_guessed() -> None:
@@ -209,7 +209,7 @@ def test_of_a_row_the_text_is_not_guessed() -> None:
     expression, german, four = made.choices
     for choice in (expression, german):
         view = made.view(recorded(5))
-        with pytest.raises(UnreadError, match="the text of the last user turn"):
+        with pytest.raises(MissingFeatureError, match="the text of the last user turn"):
             choice.test(view)
         assert not view.failed
     assert expression.test(made.view(recorded(0)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.core.call import Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
 from gateway.routing.rules.compile import compile_rules
-from gateway.routing.rules.context import View
+from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import bound
 from gateway.routing.rules.pattern import Patterns
 from gateway.routing.rules.patterns import RuleError
@@ -344,7 +344,7 @@ def test_a_text_is_searched_once_for_all_rules_and_only_when_a_rule_asks() -> No
     ]
     made = compile_rules([], parts)
     counting = _Counting()
-    view = View(world.call("word7"), counted(counting))
+    view = RuleContext(world.call("word7"), counted(counting))
     assert counting.searches == 0
     assert [item.name for item in made.choices if item.test(view)] == ["r1"]
     assert counting.searches == 1
@@ -354,7 +354,7 @@ def test_cheap_conditions_are_asked_before_patterns() -> None:
     when = WhenPart(keywords=["a"], tools=True)
     made = compile_rules([], [ChoicePart(name="r", when=when, tier="fast")])
     counting = _Counting()
-    assert not made.choices[0].test(View(world.call("a"), counted(counting)))
+    assert not made.choices[0].test(RuleContext(world.call("a"), counted(counting)))
     assert counting.searches == 0
 
 

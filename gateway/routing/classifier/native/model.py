@@ -8,10 +8,10 @@ from itertools import accumulate
 
 from gateway.core.decision_context import Score
 from gateway.routing.classifier import text_features
-from gateway.routing.classifier.heuristic import FAILS, FAST, TERMS, Classifier, Prior
-from gateway.routing.classifier.model_file import Artefact
-from gateway.routing.classifier.native.text import Text, Words, words
-from gateway.routing.classifier.text_signals import Signals
+from gateway.routing.classifier.heuristic import FAILS, FAST, TERMS, Classifier, HeuristicClassifier
+from gateway.routing.classifier.model_file import ClassifierModel
+from gateway.routing.classifier.native.text import NativeText, NativeWordLists, words
+from gateway.routing.classifier.text_signals import TextSignals
 
 _Score = ctypes.c_double * 7
 _scored = struct.Struct("7d").unpack
@@ -23,18 +23,18 @@ _FORMULA = (ctypes.c_double * (2 + 2 * len(TERMS)))(
 _UNKNOWN = Score(fast=0.0, smart=0.0)
 
 
-class Model:
+class NativeModel:
     """A classifier's numbers, laid out for the library."""
 
-    def __init__(self, known: Words, at: int) -> None:
+    def __init__(self, known: NativeWordLists, at: int) -> None:
         self._score = known.library.tiergate_score
         self._words, self._at = known.at, at
         weakref.finalize(self, known.library.tiergate_free, at)
 
-    def score(self, text: Text, signals: Signals, base: Classifier) -> Score:
+    def score(self, text: NativeText, signals: TextSignals, base: Classifier) -> Score:
         """As `Learned.score`; `base` is the prior."""
         raw, score = text.raw, _Score()
-        plain = type(base) is Prior
+        plain = type(base) is HeuristicClassifier
         known = _UNKNOWN if plain else base.score("", signals)
         options = (
             text_features.options(text.cut, text.options)
@@ -51,11 +51,11 @@ class Model:
 
 
 def model(
-    artefact: Artefact,
+    artefact: ClassifierModel,
     ends: Sequence[tuple[float, float]],
     weights: Sequence[Sequence[float]],
     bases: Sequence[float],
-) -> Model | None:
+) -> NativeModel | None:
     """A classifier, by what `Learned` makes of its numbers.
 
     None without the library, or where they do not fit it.
@@ -89,4 +89,4 @@ def model(
         struct.pack(f"={len(numbers)}d", *numbers), len(numbers),
         blob, len(blob),
     )  # fmt: skip
-    return None if at is None else Model(known, at)
+    return None if at is None else NativeModel(known, at)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gateway.routing.classifier import language, phrases, text_features, text_signals
 from gateway.routing.classifier.native import library
-from gateway.routing.classifier.text_signals import Signals
+from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.classifier.word_lists import LEXICON, TOPIC, TOPICS
 from gateway.settings.schema.rules import LANGUAGES, Language
 
@@ -35,7 +35,7 @@ or spaces, and that no list knows."""
 _OTHERS = re.compile(f"[^\\x00-\\x7f{MARKS}]")
 
 
-class Words(NamedTuple):
+class NativeWordLists(NamedTuple):
     """The library with all lists of words."""
 
     library: ctypes.PyDLL
@@ -44,7 +44,7 @@ class Words(NamedTuple):
 
 
 @cache
-def words() -> Words | None:
+def words() -> NativeWordLists | None:
     """The lists, laid out for the library; None without it."""
     found = library()
     if isinstance(found, str):
@@ -53,10 +53,10 @@ def words() -> Words | None:
     at = found.tiergate_words(
         records, len(records), language.ENGLISH, LANGUAGES.index("unknown"), language.ENOUGH
     )
-    return None if at is None else Words(found, at)
+    return None if at is None else NativeWordLists(found, at)
 
 
-class Text:
+class NativeText:
     """A text that the library has read, with what `signals.Scan` would say of it."""
 
     __slots__ = ("__weakref__", "_signals", "cut", "found", "options", "raw", "size", "text")
@@ -81,7 +81,7 @@ class Text:
         """Characters of what is read, without the options."""
         self.found = found
         """As the library numbers it; of the text without its options."""
-        self._signals: Signals | None = None
+        self._signals: TextSignals | None = None
 
     @property
     def language(self) -> Language:
@@ -93,20 +93,20 @@ class Text:
 
     @property
     def code(self) -> float:
-        """As `Signals.code`."""
+        """As `TextSignals.code`."""
         return _POINTS[self.found[_CODE]]
 
     @property
     def maths(self) -> float:
-        """As `Signals.maths`."""
+        """As `TextSignals.maths`."""
         return _POINTS[self.found[_MATHS]]
 
     @property
     def trace(self) -> bool:
-        """As `Signals.trace`."""
+        """As `TextSignals.trace`."""
         return self.found[_QUOTED] == 1
 
-    def signals(self) -> Signals:
+    def signals(self) -> TextSignals:
         """All that there is."""
         if self._signals is None:
             (
@@ -114,7 +114,7 @@ class Text:
                 trace, lookup, counting, greeting, *_,
             ) = _numbers(self.found)  # fmt: skip
             # Of more than fifteen names Python makes a dictionary first.
-            self._signals = Signals(
+            self._signals = TextSignals(
                 len(self.text), words, self.options, questions, numbers, digits / max(self.size, 1),
                 _POINTS[code], _POINTS[maths], proof, reasoning, build, simple,
                 trace == 1, lookup == 1, counting == 1, greeting == 1,
@@ -122,7 +122,7 @@ class Text:
         return self._signals
 
 
-def read(text: str) -> Text | None:
+def read(text: str) -> NativeText | None:
     """What the library says of a text; None where it is not for it, or there is none."""
     if (known := words()) is None:
         return None
@@ -138,7 +138,7 @@ def read(text: str) -> Text | None:
     known.library.tiergate_read(known.at, said, len(said), found)
     if options:
         found[_ID] = found[_ID_HIGH] = 0  # what is judged is another text
-    return Text(text, cut, raw, options, len(asked), found)
+    return NativeText(text, cut, raw, options, len(asked), found)
 
 
 def _records() -> list[bytes]:
