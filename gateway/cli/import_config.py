@@ -14,8 +14,8 @@ import click
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
 from gateway.importers import writer as texts
-from gateway.importers.draft import Draft, Note
-from gateway.importers.providers import Shipped
+from gateway.importers.draft import ConfigDraft, ImportNote
+from gateway.importers.providers import ShippedProviders
 from gateway.importers.reader import KINDS, convert
 from gateway.runtime.build import site
 from gateway.settings import yaml
@@ -120,15 +120,15 @@ def _text(file: Path) -> str:
     return text
 
 
-def _shipped() -> Shipped:
+def _shipped() -> ShippedProviders:
     parts: list[Any] = [
         yaml.read(one.read_text("utf-8"), str(one)).value
         for one in sorted((shipped().parent / "labs").glob("*.yaml"))
     ]
-    return Shipped(parts)
+    return ShippedProviders(parts)
 
 
-def _check(text: str, draft: Draft, environ: Mapping[str, str]) -> list[Mistake]:
+def _check(text: str, draft: ConfigDraft, environ: Mapping[str, str]) -> list[Mistake]:
     """What is wrong with what was made, as if its variables were set."""
     given = dict.fromkeys(draft.needed, "set") | {**environ}
     with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +145,7 @@ def _errors(mistakes: list[Mistake]) -> list[Mistake]:
     return [one for one in mistakes if one.level == "error"]
 
 
-def _write(output: Path, text: str, draft: Draft, *, force: bool) -> list[str]:
+def _write(output: Path, text: str, draft: ConfigDraft, *, force: bool) -> list[str]:
     if output.exists() and not force:
         raise click.ClickException(f"{output} is there already: --force overwrites it.")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +170,7 @@ def _write(output: Path, text: str, draft: Draft, *, force: bool) -> list[str]:
     return written
 
 
-def _report(file: Path, draft: Draft, mistakes: list[Mistake], count: Counter[str]) -> None:
+def _report(file: Path, draft: ConfigDraft, mistakes: list[Mistake], count: Counter[str]) -> None:
     for note in sorted(draft.notes, key=lambda one: one.line or 0):
         click.echo(_line(file, note), err=True)
     for mistake in mistakes:
@@ -181,7 +181,7 @@ def _report(file: Path, draft: Draft, mistakes: list[Mistake], count: Counter[st
     click.echo(f"{said}.", err=True)
 
 
-def _line(file: Path, note: Note) -> str:
+def _line(file: Path, note: ImportNote) -> str:
     where = f"{file}:{note.line}" if note.line is not None else str(file)
     fate = click.style(f"{note.fate:<7}", fg=_COLORS[note.fate])
     path = f"{note.path}: " if note.path else ""
@@ -192,7 +192,7 @@ def _plain(text: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
-def _following(output: Path, draft: Draft, environ: Mapping[str, str]) -> None:
+def _following(output: Path, draft: ConfigDraft, environ: Mapping[str, str]) -> None:
     if draft.secret:
         names = ", ".join(sorted(draft.secret))
         click.secho(

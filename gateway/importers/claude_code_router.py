@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 from gateway.core.target import TIERS, Tier
 from gateway.importers import providers
 from gateway.importers.draft import (
-    Draft,
+    ConfigDraft,
+    DraftTarget,
     Part,
-    Target,
     count,
     mapping,
     plain,
@@ -20,7 +20,7 @@ from gateway.importers.draft import (
     span,
     text,
 )
-from gateway.importers.providers import Shipped
+from gateway.importers.providers import ShippedProviders
 from gateway.settings.errors import Path
 
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
@@ -45,14 +45,14 @@ _HOSTS = ("deepseek", "gemini", "openrouter", "groq", "openai", "cerebras", "ver
 _QUIET = {"log": "the log is on standard error.", "log_level": "the log is on standard error."}
 
 
-class Router:
+class ClaudeCodeRouterConfig:
     """One such configuration."""
 
-    def __init__(self, config: Part, draft: Draft, shipped: Shipped) -> None:
+    def __init__(self, config: Part, draft: ConfigDraft, shipped: ShippedProviders) -> None:
         self._config = config
         self._draft = draft
         self._shipped = shipped
-        self._targets: dict[str, Target] = {}
+        self._targets: dict[str, DraftTarget] = {}
         """By `provider,model`."""
 
     def convert(self) -> None:
@@ -121,10 +121,10 @@ class Router:
                 "kept", ("API_TIMEOUT_MS",), f"{total:g} s for a whole answer of each provider."
             )
         provider = self._draft.provider(host, part)
-        lines: list[Target] = []
+        lines: list[DraftTarget] = []
         for model in models:
             most, params = self._transformed(transformer, model, path)
-            target = Target(provider, plain(model), most, params)
+            target = DraftTarget(provider, plain(model), most, params)
             self._targets[f"{name},{model}"] = target
             lines.append(target)
             self._draft.models |= self._shipped.facts(model)
@@ -193,7 +193,7 @@ class Router:
         if first is None:
             return
         again = [one for one in (found["fallback"],) if one is not None]
-        tiers: dict[Tier, list[Target]] = {
+        tiers: dict[Tier, list[DraftTarget]] = {
             "fast": [found["background"] or first, *again],
             "smart": [first, *again],
             "reasoning": [found["think"] or first, *again],
@@ -221,7 +221,7 @@ class Router:
             if name not in known:
                 self._draft.note("dropped", (*path, name), "is no route that is known here.")
 
-    def _rules(self, router: Part, found: dict[str, Target | None], path: Path) -> None:
+    def _rules(self, router: Part, found: dict[str, DraftTarget | None], path: Path) -> None:
         most = count(router.get("longContextThreshold")) or _LONG
         whens: dict[str, tuple[str, Part]] = {
             "longContext": ("long contexts", {"prompt_tokens": {"min": most + 1}}),
@@ -236,7 +236,7 @@ class Router:
             told = f"the rule {name!r}{more}, for clients that ask for claude-auto: {_PINS}"
             self._draft.note("changed", (*path, route), told)
 
-    def _route(self, router: Part, name: str, path: Path) -> Target | None:
+    def _route(self, router: Part, name: str, path: Path) -> DraftTarget | None:
         said = router.get(name)
         if said is None or said == "":
             return None

@@ -34,7 +34,7 @@ _LEAST_SPAN = 0.001
 """Seconds: what is shorter is no time that anybody waits."""
 
 
-class Note(msgspec.Struct, frozen=True):
+class ImportNote(msgspec.Struct, frozen=True):
     """What became of one part of the configuration that was read."""
 
     fate: Fate
@@ -43,7 +43,7 @@ class Note(msgspec.Struct, frozen=True):
     text: str
 
 
-class Target(msgspec.Struct):
+class DraftTarget(msgspec.Struct):
     """A model at a provider, as a tier lists it."""
 
     provider: str
@@ -58,7 +58,7 @@ class Target(msgspec.Struct):
         return {name: value for name, value in told.items() if value is not None}
 
 
-class Draft:
+class ConfigDraft:
     """A configuration in the making. `lines` has the line of each part that was read."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Draft:
         self._lines = lines
         self._taken = frozenset(taken)
         self._set = environ or {}
-        self.notes: list[Note] = []
+        self.notes: list[ImportNote] = []
         self.server: Part = {}
         self.default: Part = {}
         self.aliases: dict[str, str] = {}
@@ -94,7 +94,7 @@ class Draft:
         """Tell what became of a part."""
         ends = range(len(path), 0, -1)
         line = next((self._lines[path[:end]] for end in ends if path[:end] in self._lines), None)
-        note = Note(fate, written(path), line, text)
+        note = ImportNote(fate, written(path), line, text)
         if note not in self.notes:
             self.notes.append(note)
 
@@ -137,7 +137,7 @@ class Draft:
                 return tried
             count += 1
 
-    def lab(self, name: str, tiers: Mapping[Tier, Sequence[Target]], about: str = "") -> str:
+    def lab(self, name: str, tiers: Mapping[Tier, Sequence[DraftTarget]], about: str = "") -> str:
         """A lab of targets by tier; its name, which is another where that is taken."""
         base, count = slug(name), 1
         tried = base

@@ -5,9 +5,9 @@ import re
 from gateway.core.target import TIERS, Tier
 from gateway.importers import providers
 from gateway.importers.draft import (
-    Draft,
+    ConfigDraft,
+    DraftTarget,
     Part,
-    Target,
     count,
     mapping,
     plain,
@@ -19,8 +19,8 @@ from gateway.importers.draft import (
     text,
 )
 from gateway.importers.litellm_format import price, reference
-from gateway.importers.litellm_settings import DROPS, RETRIES, Settings
-from gateway.importers.providers import Shipped
+from gateway.importers.litellm_settings import DROPS, RETRIES, LiteLLMSettings
+from gateway.importers.providers import ShippedProviders
 from gateway.settings.errors import Path
 
 _PARAMS = frozenset(
@@ -51,15 +51,15 @@ _WHY = {
 _MODES = ("", "chat", "completion", "responses")
 
 
-class LiteLLM:
+class LiteLLMConfig:
     """One such configuration."""
 
-    def __init__(self, config: Part, draft: Draft, shipped: Shipped) -> None:
+    def __init__(self, config: Part, draft: ConfigDraft, shipped: ShippedProviders) -> None:
         self._config = config
         self._draft = draft
         self._shipped = shipped
-        self._groups: dict[str, list[Target]] = {}
-        self._embeddings: dict[str, list[Target]] = {}
+        self._groups: dict[str, list[DraftTarget]] = {}
+        self._embeddings: dict[str, list[DraftTarget]] = {}
 
     def convert(self) -> None:
         """Fill the draft."""
@@ -72,7 +72,7 @@ class LiteLLM:
         for name, lab in places.items():
             self._draft.alias(name, f"{lab}/smart", ("model_list",))
         self._tiers()
-        settings = Settings(self._config, self._draft, places)
+        settings = LiteLLMSettings(self._config, self._draft, places)
         settings.library()
         settings.router()
         settings.general()
@@ -225,7 +225,7 @@ class LiteLLM:
             found["OpenAI-Organization"] = f"${{{refers}}}" if refers else plain(organization)
         return {"headers": found} if found else {}
 
-    def _target(self, host: str, model: str, params: Part, path: Path) -> Target:
+    def _target(self, host: str, model: str, params: Part, path: Path) -> DraftTarget:
         here: Path = (*path, "litellm_params")
         given = {name: safe(params[name]) for name in params if name in _PARAMS}
         given |= mapping(safe(params.get("extra_body")))
@@ -233,7 +233,7 @@ class LiteLLM:
             text_ = "is sent with every call of this target, in place of what a client says."
             self._draft.note("changed", here, f"{', '.join(given)} {text_}")
         most = count(params.get("max_tokens")) or count(params.get("max_completion_tokens"))
-        return Target(host, plain(model), most, given)
+        return DraftTarget(host, plain(model), most, given)
 
     def _leftover(self, params: Part, path: Path) -> None:
         for name in params:
@@ -246,7 +246,7 @@ class LiteLLM:
                 "changed", path, "targets are tried in the order of the list; weights are not kept."
             )
 
-    def _facts(self, target: Target, info: Part, path: Path) -> None:
+    def _facts(self, target: DraftTarget, info: Part, path: Path) -> None:
         facts: Part = {}
         for name, ours in (("max_input_tokens", "context"), ("max_output_tokens", "max_output")):
             if (found := count(info.get(name))) is not None:
@@ -280,7 +280,7 @@ class LiteLLM:
             return
         for model in models:
             asked = name.replace("*", model)
-            self._groups.setdefault(asked, []).append(Target(provider, model))
+            self._groups.setdefault(asked, []).append(DraftTarget(provider, model))
             self._draft.models |= self._shipped.facts(model)
         self._draft.note(
             "changed", path, f"{name} becomes the {len(models)} models that ship of {host}."
@@ -299,7 +299,7 @@ class LiteLLM:
             key=lambda one: known[id(one)] or 0,
         )
         row = ranked or firsts
-        tiers: dict[Tier, list[Target]] = {}
+        tiers: dict[Tier, list[DraftTarget]] = {}
         if row:
             tiers = {"fast": [row[0]], "smart": [row[len(row) // 2]], "reasoning": [row[-1]]}
             told = ", ".join(f"{tier} {one[0].model}" for tier, one in tiers.items())
@@ -318,7 +318,7 @@ class LiteLLM:
             self._draft.labs[lab]["embeddings"] = embeddings
 
 
-def _cost(draft: Draft, target: Target) -> float | None:
+def _cost(draft: ConfigDraft, target: DraftTarget) -> float | None:
     """What a target's output costs, as far as the draft knows."""
     part, seen = draft.models.get(f"{target.provider}/{target.model}"), set[str]()
     name = target.model

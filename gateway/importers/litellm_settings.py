@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gateway.core.target import TIERS
 from gateway.importers.draft import (
-    Draft,
+    ConfigDraft,
     Part,
     count,
     mapping,
@@ -31,10 +31,10 @@ _DATABASE = (
 _TIMES = {"s": "total", "m": "total", "h": "hour", "d": "day", "mo": "month"}
 
 
-class Settings:
+class LiteLLMSettings:
     """All but the list of models. `places` has the lab of each group."""
 
-    def __init__(self, config: Part, draft: Draft, places: Mapping[str, str]) -> None:
+    def __init__(self, config: Part, draft: ConfigDraft, places: Mapping[str, str]) -> None:
         self._config = config
         self._draft = draft
         self._places = places

@@ -5,9 +5,9 @@ import re
 from gateway.core.target import TIERS, Tier
 from gateway.importers import providers
 from gateway.importers.draft import (
-    Draft,
+    ConfigDraft,
+    DraftTarget,
     Part,
-    Target,
     count,
     mapping,
     plain,
@@ -18,7 +18,7 @@ from gateway.importers.draft import (
     text,
     variable_name,
 )
-from gateway.importers.providers import Shipped
+from gateway.importers.providers import ShippedProviders
 from gateway.settings.errors import Path
 
 _BRACES = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}|\$\{?([A-Za-z_]\w*)\}?")
@@ -39,13 +39,13 @@ _LEAF = frozenset(
     }
 )  # fmt: skip
 
-type Rows = dict[Tier, list[Target]]
+type Rows = dict[Tier, list[DraftTarget]]
 
 
-class Portkey:
+class PortkeyConfig:
     """One such config."""
 
-    def __init__(self, config: Part, draft: Draft, shipped: Shipped) -> None:
+    def __init__(self, config: Part, draft: ConfigDraft, shipped: ShippedProviders) -> None:
         self._config = config
         self._draft = draft
         self._shipped = shipped
@@ -132,17 +132,17 @@ class Portkey:
         if model:
             self._draft.models |= self._shipped.facts(model)
             self._draft.note("kept", path, f"{provider}/{plain(model)}.")
-            one = Target(provider, plain(model), most, given)
+            one = DraftTarget(provider, plain(model), most, given)
             return {tier: [one] for tier in TIERS}
-        return self._open(host, provider, Target(provider, "", most, given), path)
+        return self._open(host, provider, DraftTarget(provider, "", most, given), path)
 
-    def _open(self, host: str, provider: str, like: Target, path: Path) -> Rows:
+    def _open(self, host: str, provider: str, like: DraftTarget, path: Path) -> Rows:
         """A target whose model is the client's: those that ship, by tier."""
         found: Rows = {tier: [] for tier in TIERS}
         for tier, model in self._shipped.targets(host):
             place = next(one for one in TIERS if one == tier)
             if len(found[place]) < 1:
-                found[place].append(Target(provider, model, like.max_output, like.params))
+                found[place].append(DraftTarget(provider, model, like.max_output, like.params))
                 self._draft.models |= self._shipped.facts(model)
         told = ", ".join(f"{tier} {row[0].model}" for tier, row in found.items() if row)
         if told:

@@ -28,7 +28,7 @@ LOCAL = frozenset({"ollama", "vllm", "llamacpp"})
 _HERE = ("localhost", "host.docker.internal")
 
 
-class Shipped:
+class ShippedProviders:
     """The providers, labs and models that ship, as their files have them."""
 
     def __init__(self, parts: list[Part]) -> None:

@@ -3,18 +3,27 @@
 import re
 from collections.abc import Callable, Mapping
 
-from gateway.importers.claude_code_router import Router
-from gateway.importers.draft import Draft, Part, mapping
-from gateway.importers.litellm import LiteLLM
-from gateway.importers.portkey import Portkey
-from gateway.importers.providers import Shipped
+from gateway.importers.claude_code_router import ClaudeCodeRouterConfig
+from gateway.importers.draft import ConfigDraft, Part, mapping
+from gateway.importers.litellm import LiteLLMConfig
+from gateway.importers.portkey import PortkeyConfig
+from gateway.importers.providers import ShippedProviders
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake
 
-KINDS: dict[str, tuple[str, Callable[[Part, Draft, Shipped], LiteLLM | Portkey | Router]]] = {
-    "litellm": ("LiteLLM", LiteLLM),
-    "portkey": ("Portkey", Portkey),
-    "ccr": ("claude-code-router", Router),
+KINDS: dict[
+    str,
+    tuple[
+        str,
+        Callable[
+            [Part, ConfigDraft, ShippedProviders],
+            LiteLLMConfig | PortkeyConfig | ClaudeCodeRouterConfig,
+        ],
+    ],
+] = {
+    "litellm": ("LiteLLM", LiteLLMConfig),
+    "portkey": ("Portkey", PortkeyConfig),
+    "ccr": ("claude-code-router", ClaudeCodeRouterConfig),
 }
 """What can be imported: its name for people, and what converts it."""
 
@@ -27,13 +36,15 @@ _VARIABLE = re.compile(r"os\.environ/(\w+)|\$\{?(\w+)|\{\{\s*(\w+)\s*\}\}")
 """How variables are written, in any of them."""
 
 
-def convert(kind: str, text: str, file: str, shipped: Shipped, environ: Mapping[str, str]) -> Draft:
+def convert(
+    kind: str, text: str, file: str, shipped: ShippedProviders, environ: Mapping[str, str]
+) -> ConfigDraft:
     """What a file becomes. Raises ConfigError where it is neither YAML nor JSON, or holds a NUL."""
     document = yaml.read(_bare(text) if kind != "litellm" else text, file)
     if _nul(document.value):  # which no value of ours may have either
         raise ConfigError([Mistake(file=file, message="holds a NUL character")])
     taken = {name for found in _VARIABLE.findall(text) for name in found if name}
-    draft = Draft(document.lines, taken, environ)
+    draft = ConfigDraft(document.lines, taken, environ)
     KINDS[kind][1](mapping(document.value), draft, shipped).convert()
     return draft
 

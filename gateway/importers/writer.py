@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gateway.core.target import TIERS
-from gateway.importers.draft import Draft
+from gateway.importers.draft import ConfigDraft
 from gateway.settings.flow import flow
 
 _WIDTH = 96
 
 
-def config(draft: Draft, source: str) -> str:
+def config(draft: ConfigDraft, source: str) -> str:
     """The text of the configuration; `source` says what it was made of."""
     lines = [
         f"# Imported from {source} by `tiergate import`.",
@@ -32,7 +32,7 @@ def config(draft: Draft, source: str) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def environ(draft: Draft) -> dict[str, str]:
+def environ(draft: ConfigDraft) -> dict[str, str]:
     """Lines for a .env by name, quoted where they must be."""
     return {name: _quoted(value) for name, value in draft.environ.items()}
 

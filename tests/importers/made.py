@@ -4,14 +4,14 @@ from pathlib import Path
 
 from gateway.cli.import_config import _shipped
 from gateway.importers import writer
-from gateway.importers.draft import Draft
-from gateway.importers.providers import Shipped
+from gateway.importers.draft import ConfigDraft
+from gateway.importers.providers import ShippedProviders
 from gateway.importers.reader import convert
 
 SAMPLES = Path(__file__).parent / "samples"
 FILES = {"litellm": "litellm.yaml", "portkey": "portkey.json", "ccr": "ccr.json"}
-SHIPPED: Shipped = _shipped()
-FEW = Shipped([])
+SHIPPED: ShippedProviders = _shipped()
+FEW = ShippedProviders([])
 """The shipped providers with a few models of our own: what ships changes from month to month."""
 FEW.providers = SHIPPED.providers
 FEW.models = {
@@ -22,7 +22,7 @@ FEW.models = {
 FEW.labs = {"google": {"fast": [{"provider": "gemini", "model": "gemini-small"}]}}
 
 
-def draft(kind: str, shipped: Shipped = SHIPPED) -> Draft:
+def draft(kind: str, shipped: ShippedProviders = SHIPPED) -> ConfigDraft:
     file = SAMPLES / FILES[kind]
     return convert(kind, file.read_text("utf-8"), file.name, shipped, {})
 
