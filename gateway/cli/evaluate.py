@@ -94,7 +94,7 @@ def command(
     """  # noqa: D301 - the mark keeps click from filling these lines
     known = [label for file in files for label in labels.read(Path(file))]
     keys = session.keys() if any(label.key is not None for label in known) else {}
-    world = routed_labels.World(
+    world = routed_labels.LabelRouter(
         router=session.site.router, at=time.time(), keys=keys, output=output
     )
     rows = []
@@ -139,7 +139,7 @@ def _baseline(session: Session) -> Tier | None:
     return next((tier for tier in TIERS if tier == name), None)
 
 
-def _draw(file: Path, report: evaluate.Report) -> None:
+def _draw(file: Path, report: evaluate.EvaluationReport) -> None:
     drawn = chart.draw(report.views)
     if drawn is None:
         raise click.ClickException("Nothing can be drawn: no prices, or no outcomes.")
@@ -150,7 +150,7 @@ def _draw(file: Path, report: evaluate.Report) -> None:
         raise click.ClickException(f"{file} cannot be written: {reason}.") from None
 
 
-def _plain(report: evaluate.Report) -> dict[str, object]:
+def _plain(report: evaluate.EvaluationReport) -> dict[str, object]:
     return {
         "better": report.better,
         **{name: getattr(report, name) for name in report.__struct_fields__},

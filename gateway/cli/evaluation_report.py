@@ -6,12 +6,12 @@ import click
 
 from gateway.cli.terminal import Column, draw, number, usd
 from gateway.core.target import TIERS, Tier
-from gateway.evaluation.evaluate import Opinions, Report, View
+from gateway.evaluation.evaluate import EvaluationReport, HandLabels, ScoredLabels
 from gateway.evaluation.metrics.bootstrap import Interval
-from gateway.evaluation.routed_labels import Decided
+from gateway.evaluation.routed_labels import RoutedLabel
 
 
-def show(report: Report, rows: Sequence[Decided], output: Mapping[Tier, int]) -> None:
+def show(report: EvaluationReport, rows: Sequence[RoutedLabel], output: Mapping[Tier, int]) -> None:
     """Print a report: outcomes, then opinions, apart."""
     if report.trained:
         click.secho(
@@ -33,7 +33,7 @@ def show(report: Report, rows: Sequence[Decided], output: Mapping[Tier, int]) ->
         _opinions(report.opinions)
 
 
-def _outcomes(view: View) -> None:
+def _outcomes(view: ScoredLabels) -> None:
     title = f"Outcomes of {', '.join(view.tiers)}: {number(view.rows)} prompts"
     click.secho(f"{title}\n", bold=True)
     columns = [Column("router"), Column("mean score", right=True), Column("95%", right=True)]
@@ -70,7 +70,7 @@ def _outcomes(view: View) -> None:
     click.echo()
 
 
-def _money(view: View) -> None:
+def _money(view: ScoredLabels) -> None:
     if view.gain is not None:
         click.echo(f"Gain over the same picks shuffled: {view.gain}; 0 is the control.")
     saving = view.saving
@@ -90,7 +90,7 @@ def _money(view: View) -> None:
         )
 
 
-def _knows(view: View) -> None:
+def _knows(view: ScoredLabels) -> None:
     if view.apgr is not None:
         pair = " to ".join(view.tiers[:2])
         click.echo(f"The classifier, {pair}: APGR {view.apgr}, mean of sources; .5 is chance.")
@@ -106,7 +106,7 @@ def _knows(view: View) -> None:
         )
 
 
-def _prices(rows: Sequence[Decided], output: Mapping[Tier, int]) -> str:
+def _prices(rows: Sequence[RoutedLabel], output: Mapping[Tier, int]) -> str:
     """Where the costs come from."""
     said = []
     for tier in TIERS:
@@ -118,7 +118,7 @@ def _prices(rows: Sequence[Decided], output: Mapping[Tier, int]) -> str:
     return f"Costs are of the first targets and an answer's expected tokens: {'; '.join(said)}."
 
 
-def _opinions(found: Opinions) -> None:
+def _opinions(found: HandLabels) -> None:
     click.secho(f"Opinions: {number(found.rows)} tiers given by hand\n", bold=True)
     draw(
         [Column("given"), *(Column(f"gets {tier}", right=True) for tier in TIERS)],

@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterable
 from xml.sax.saxutils import escape, quoteattr
 
-from gateway.evaluation.golden import Verdict
+from gateway.evaluation.golden import GoldenResult
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What no XML may hold (XML 1.0, 2.2)."""
 
 
-def junit(file: str, verdicts: Iterable[Verdict], told: Iterable[list[str]]) -> str:
+def junit(file: str, verdicts: Iterable[GoldenResult], told: Iterable[list[str]]) -> str:
     """One test case a prompt; `told` is what is said of each, by lines."""
     cases = [_case(file, verdict, lines) for verdict, lines in zip(verdicts, told, strict=True)]
     failed = sum(case.endswith("</testcase>\n") for case in cases)
@@ -21,7 +21,7 @@ def junit(file: str, verdicts: Iterable[Verdict], told: Iterable[list[str]]) -> 
     )
 
 
-def _case(file: str, verdict: Verdict, lines: list[str]) -> str:
+def _case(file: str, verdict: GoldenResult, lines: list[str]) -> str:
     named = f"<testcase classname={_quoted(file)} name={_quoted(verdict.name)}"
     if verdict.passed:
         return f"{named}/>\n"

@@ -16,8 +16,8 @@ from gateway.core.errors import ProblemError
 from gateway.core.logged import ReplayRow
 from gateway.dialects import TranslatableRequest
 from gateway.evaluation.replay import chart, report
-from gateway.evaluation.replay.replay import Text, Walk
-from gateway.evaluation.replay.totals import Changed, Group, Outcome, Sums
+from gateway.evaluation.replay.replay import LedgerReplay, Text
+from gateway.evaluation.replay.totals import ChangedCall, ReplayedOutcome, ReplayGroup, ReplayTotals
 from gateway.ledger import transcripts
 from gateway.ledger.query_params import Question, place
 from gateway.routing import features
@@ -101,10 +101,10 @@ def command(  # noqa: PLR0913 - one argument for each option
         click.echo(f"The picture is in {drawing}.")
 
 
-def walker(session: Session, most: int) -> Walk:
+def walker(session: Session, most: int) -> LedgerReplay:
     """What decides again by a configuration; `most` changed calls are listed."""
     router, config = session.site.router, session.source.config
-    return Walk(
+    return LedgerReplay(
         router,
         text=_texts(session(), router.fetches),
         lacks=_lacks(config),
@@ -131,7 +131,7 @@ def _lacks(config: Config) -> list[str]:
     return lacks
 
 
-def _walk(walk: Walk, books: Books, question: Question) -> None:
+def _walk(walk: LedgerReplay, books: Books, question: Question) -> None:
     with opened(books) as store:
         if store is None:
             return
@@ -164,7 +164,7 @@ def _texts(books: Books, fetches: frozenset[str]) -> Text | None:
     return text
 
 
-def _show(sums: Sums, zone: str) -> None:
+def _show(sums: ReplayTotals, zone: str) -> None:
     total = sums.total
     names = report.shown(total)
     draw(
@@ -190,7 +190,7 @@ def _show(sums: Sums, zone: str) -> None:
         _changed(changed, zone)
 
 
-def _groups(word: str, groups: Mapping[str, Group], names: list[str]) -> None:
+def _groups(word: str, groups: Mapping[str, ReplayGroup], names: list[str]) -> None:
     heads = ["calls", "changed", *names, "USD before", "USD after"]
     draw(
         [Column(word), *(Column(head, right=True) for head in heads)],
@@ -208,7 +208,7 @@ def _groups(word: str, groups: Mapping[str, Group], names: list[str]) -> None:
     )
 
 
-def _changed(changed: list[Changed], zone: str) -> None:
+def _changed(changed: list[ChangedCall], zone: str) -> None:
     draw(
         [
             Column("call"), Column("received", rank=2), Column("key", rank=1),
@@ -228,7 +228,7 @@ def _changed(changed: list[Changed], zone: str) -> None:
     )  # fmt: skip
 
 
-def _outcome(one: Outcome) -> str:
+def _outcome(one: ReplayedOutcome) -> str:
     where = "refused" if one.target is None else f"{one.column} {one.target}"
     return f"{where} by {one.by}"
 
@@ -237,7 +237,7 @@ def _calls(count: int) -> str:
     return "1 call" if count == 1 else f"{number(count)} calls"
 
 
-def _notes(sums: Sums) -> list[str]:
+def _notes(sums: ReplayTotals) -> list[str]:
     notes = [
         f"{_calls(count)} cannot be decided again: the ledger does not have {what}."
         for what, count in sums.unread.most_common()

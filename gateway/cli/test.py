@@ -10,7 +10,7 @@ from gateway.cli.progress import progress
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
 from gateway.evaluation import golden
-from gateway.evaluation.golden import Verdict
+from gateway.evaluation.golden import GoldenResult
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake
 
@@ -66,7 +66,7 @@ def command(session: Session, file: str | None, xml: Path | None, *, as_json: bo
     sys.exit(1 if failed else 0)
 
 
-def _told(verdict: Verdict) -> list[str]:
+def _told(verdict: GoldenResult) -> list[str]:
     """What should have been decided, what was, and the lines of the trace that did it."""
     wanted = verdict.golden
     expected = _place(wanted.lab, wanted.tier or "any tier")
@@ -86,7 +86,7 @@ def _write(file: Path, text: str) -> None:
         raise click.ClickException(f"{file} cannot be written: {reason}.") from None
 
 
-def _plain(verdict: Verdict) -> dict[str, object]:
+def _plain(verdict: GoldenResult) -> dict[str, object]:
     wanted = verdict.golden
     return {
         "prompt": wanted.prompt,

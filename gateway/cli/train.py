@@ -17,7 +17,7 @@ from gateway.core import jsonio
 from gateway.evaluation import labels
 from gateway.evaluation.metrics.cross_validation import Fold, leave_one_out, parts
 from gateway.evaluation.training import base_model, fit, train, validation
-from gateway.evaluation.training.dataset import Row, outcomes
+from gateway.evaluation.training.dataset import TrainingRow, outcomes
 from gateway.routing.classifier import model_file as files
 from gateway.routing.classifier.model_file import ClassifierModel
 
@@ -167,10 +167,10 @@ def _write(out: Path, found: ClassifierModel, card: dict[str, object]) -> None:
 
 
 def _thorough(
-    rows: list[Row], plan: fit.Plan, seed: int, found: ClassifierModel
+    rows: list[TrainingRow], plan: fit.TrainingPlan, seed: int, found: ClassifierModel
 ) -> dict[str, object]:
     names = [row.source for row in rows]
-    jobs: dict[str, tuple[list[Fold], Callable[[Fold], validation.Unseen]]] = {
+    jobs: dict[str, tuple[list[Fold], Callable[[Fold], validation.UnseenResult]]] = {
         "five_parts": (
             list(parts(names, Random(seed))),  # noqa: S311 - seeded
             partial(validation.part, rows, plan, seed),

@@ -14,9 +14,9 @@ from gateway.core.call import Call
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import FeedbackRow, FinalRow
 from gateway.dialects import OPERATIONS
-from gateway.evaluation.implicit_feedback import Lesson, lessons
+from gateway.evaluation.implicit_feedback import ImplicitFeedback, lessons
 from gateway.evaluation.training import from_traffic
-from gateway.evaluation.training.from_traffic import Outcome
+from gateway.evaluation.training.from_traffic import TrafficOutcome
 from gateway.ledger import transcripts
 from gateway.ledger.query_params import Question
 from gateway.routing.classifier.exemplars import ExemplarClassifier
@@ -117,7 +117,7 @@ def _calls(books: Books, question: Question) -> Iterator[tuple[FinalRow, Feedbac
             after = rows[-1].cursor
 
 
-def _texts(books: Books, known: Iterable[Lesson]) -> Mapping[str, str]:
+def _texts(books: Books, known: Iterable[ImplicitFeedback]) -> Mapping[str, str]:
     """The last user turns of calls whose text was kept, by call."""
     wanted = {one.id: one for one in known}
     found: dict[str, str] = {}
@@ -146,7 +146,7 @@ def _texts(books: Books, known: Iterable[Lesson]) -> Mapping[str, str]:
     return found
 
 
-def _plain(tenant: str, outcome: Outcome, *, taken: bool) -> dict[str, object]:
+def _plain(tenant: str, outcome: TrafficOutcome, *, taken: bool) -> dict[str, object]:
     found = outcome.found
     told = {name: getattr(outcome, name) for name in outcome.__struct_fields__ if name != "found"}
     return {
@@ -157,7 +157,7 @@ def _plain(tenant: str, outcome: Outcome, *, taken: bool) -> dict[str, object]:
     }
 
 
-def _show(tenant: str, outcome: Outcome, *, taken: bool) -> None:
+def _show(tenant: str, outcome: TrafficOutcome, *, taken: bool) -> None:
     count = sum(outcome.origins.values())
     by = ", ".join(f"{number} {name}" for name, number in outcome.origins.items())
     click.echo(f"tenant {tenant}: {count} labels with their texts" + (f" ({by})" if by else ""))

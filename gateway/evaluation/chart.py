@@ -5,8 +5,8 @@ from math import ceil, floor, log10
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-from gateway.evaluation.evaluate import Line, View
-from gateway.evaluation.metrics.cost_quality import Point
+from gateway.evaluation.evaluate import RouterResult, ScoredLabels
+from gateway.evaluation.metrics.cost_quality import CostQualityPoint
 
 _WIDE, _HIGH = 760, 470
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 28, 78, 58
@@ -39,7 +39,7 @@ _CURVES = {
 """Each with its words and their place in the legend."""
 
 
-def draw(views: Sequence[View]) -> str | None:
+def draw(views: Sequence[ScoredLabels]) -> str | None:
     """One panel a view, below each other; None where no view knows what its tiers cost."""
     known = [view for view in views if view.curves]
     if not known:
@@ -72,7 +72,7 @@ class _Frame(NamedTuple):
         return round(_HIGH - _BOTTOM - part * (_HIGH - _TOP - _BOTTOM), 1)
 
 
-def _panel(view: View) -> Iterator[str]:
+def _panel(view: ScoredLabels) -> Iterator[str]:
     frame = _frame(view)
     title = f"{', '.join(view.tiers)}: {view.rows:,} prompts"
     yield _text(_LEFT, 28, title, "title")
@@ -85,7 +85,7 @@ def _panel(view: View) -> Iterator[str]:
         yield from _mark(frame, line)
 
 
-def _frame(view: View) -> _Frame:
+def _frame(view: ScoredLabels) -> _Frame:
     points = [point for curve in view.curves.values() for point in curve]
     bars = [line.quality for line in view.lines if line.quality is not None]
     seen = [*(point.quality for point in points), *(bar.low for bar in bars)]
@@ -95,7 +95,7 @@ def _frame(view: View) -> _Frame:
     return _Frame(max(costs) * 1.04 or 1.0, min(seen) - room, max(most) + room)
 
 
-def _legend(view: View) -> Iterator[str]:
+def _legend(view: ScoredLabels) -> Iterator[str]:
     for name, (words, place) in _CURVES.items():
         if name in view.curves:
             x = _LEFT + place
@@ -121,12 +121,12 @@ def _ticks(low: float, high: float) -> list[float]:
     return [round(at * step, 10) for at in range(ceil(low / step), floor(high / step) + 1)]
 
 
-def _path(frame: _Frame, name: str, points: Sequence[Point]) -> str:
+def _path(frame: _Frame, name: str, points: Sequence[CostQualityPoint]) -> str:
     places = " ".join(f"{frame.x(point.cost)},{frame.y(point.quality)}" for point in points)
     return f'<polyline class="line {name}" points="{places}"/>\n'
 
 
-def _mark(frame: _Frame, line: Line) -> Iterator[str]:
+def _mark(frame: _Frame, line: RouterResult) -> Iterator[str]:
     """A router's point with its interval, and its name beside it; the oracle is a line already."""
     if line.quality is None or line.usd is None or line.name == "oracle":
         return

@@ -12,10 +12,10 @@ from gateway.core.decision_context import Score
 from gateway.core.target import TIERS, Tier
 from gateway.evaluation.metrics import calibration, cost_quality
 from gateway.evaluation.metrics.bootstrap import Interval, Weights, intervals
-from gateway.evaluation.metrics.calibration import Calibration
-from gateway.evaluation.metrics.cost_quality import Point, Table
+from gateway.evaluation.metrics.calibration import CalibrationCurve
+from gateway.evaluation.metrics.cost_quality import CostQualityPoint, TierScores
 from gateway.evaluation.metrics.ranking import Sources, auc, average, by_source
-from gateway.evaluation.routed_labels import Decided
+from gateway.evaluation.routed_labels import RoutedLabel
 
 REPEATS = 500
 SHUFFLES = 200
@@ -25,7 +25,7 @@ _WORTHS = (0.0, *(10 ** (step / 4) for step in range(-20, 13)))
 """What an oracle may be told that a unit of score is worth, in costs of the dearest tier."""
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
+class RouterResult(msgspec.Struct, frozen=True, kw_only=True):
     """What one router gives and costs."""
 
     name: str
@@ -50,7 +50,7 @@ class Saving(msgspec.Struct, frozen=True, kw_only=True):
     """What it costs less than the best mix by chance of the same quality, as a part of that."""
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class LabelSource(msgspec.Struct, frozen=True, kw_only=True):
     """One set of the labels."""
 
     name: str
@@ -59,14 +59,14 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     gain: Interval | None
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
+class ScoredLabels(msgspec.Struct, frozen=True, kw_only=True):
     """All labels that have scores of the same tiers."""
 
     tiers: tuple[Tier, ...]
     rows: int
     folded: int
     """Prompts whose tier has no score here: the nearest above that has, else below, stands in."""
-    lines: tuple[Line, ...]
+    lines: tuple[RouterResult, ...]
     gain: Interval | None
     """This router's quality less that of a shuffled one: the control is 0."""
     saving: Saving | None
@@ -76,15 +76,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """The classifier's, mean over sources, from the cheapest tier to the next; chance is 1/2."""
     auc: Interval | None
     """The classifier's, for whether the cheapest tier does as well as the next."""
-    calibration: Calibration | None
+    calibration: CalibrationCurve | None
     frugal: dict[str, float]
     """Of 95% of the dearest tier's quality: the cost, as a part of its own, by what routes."""
-    sources: tuple[Source, ...]
-    curves: dict[str, tuple[Point, ...]]
+    sources: tuple[LabelSource, ...]
+    curves: dict[str, tuple[CostQualityPoint, ...]]
     """USD of 1,000 prompts and quality: of mixes by chance, classifier (all thresholds), oracle."""
 
 
-class Opinions(msgspec.Struct, frozen=True, kw_only=True):
+class HandLabels(msgspec.Struct, frozen=True, kw_only=True):
     """Tiers given by hand, against those that were decided. They say nothing of outcomes."""
 
     rows: int
@@ -97,11 +97,11 @@ class Opinions(msgspec.Struct, frozen=True, kw_only=True):
     """By opinion, then by decision."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     """What an evaluation says."""
 
-    views: tuple[View, ...]
-    opinions: Opinions | None
+    views: tuple[ScoredLabels, ...]
+    opinions: HandLabels | None
     refused: int
     """Prompts with outcomes that this configuration refuses."""
     alone: int
@@ -116,14 +116,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def report(
-    rows: Sequence[Decided],
+    rows: Sequence[RoutedLabel],
     chance: Random,
     *,
     baseline: Tier | None = None,
     repeats: int = REPEATS,
     trained: Collection[str] = (),
     tick: Callable[[], None] = lambda: None,
-) -> Report:
+) -> EvaluationReport:
     """The whole evaluation. `trained` names what the classifier has learnt from.
 
     `tick` is called `ticks(rows, repeats)` times on the way.
@@ -134,7 +134,7 @@ def report(
         for tiers, some in _views(known)
     ]
     outcomes = [row for row in rows if row.label.outcome]
-    return Report(
+    return EvaluationReport(
         views=tuple(found),
         opinions=opinions([row for row in rows if row.label.tier is not None]),
         refused=sum(row.tier is None for row in outcomes),
@@ -143,12 +143,12 @@ def report(
     )
 
 
-def ticks(rows: Sequence[Decided], repeats: int = REPEATS) -> int:
+def ticks(rows: Sequence[RoutedLabel], repeats: int = REPEATS) -> int:
     """How often `report` ticks."""
     return (repeats + 1) * sum(1 for _ in _views([row for row in rows if row.tier is not None]))
 
 
-def _views(rows: Sequence[Decided]) -> Iterator[tuple[tuple[Tier, ...], list[Decided]]]:
+def _views(rows: Sequence[RoutedLabel]) -> Iterator[tuple[tuple[Tier, ...], list[RoutedLabel]]]:
     """The sets of tiers that labels have, and the labels that have at least these."""
     sets = {frozenset(row.label.scores) for row in rows}
     for some in sorted(sets, key=lambda one: (len(one), sorted(map(TIERS.index, one)))):
@@ -157,7 +157,7 @@ def _views(rows: Sequence[Decided]) -> Iterator[tuple[tuple[Tier, ...], list[Dec
             yield tuple(tier for tier in TIERS if tier in some), held
 
 
-def opinions(rows: Sequence[Decided]) -> Opinions | None:
+def opinions(rows: Sequence[RoutedLabel]) -> HandLabels | None:
     """How decisions agree with tiers given by hand; None of no opinions."""
     if not rows:
         return None
@@ -169,7 +169,7 @@ def opinions(rows: Sequence[Decided]) -> Opinions | None:
             table[want][got] += 1
             moved.append(TIERS.index(got) - TIERS.index(want))
     count = len(moved) or 1
-    return Opinions(
+    return HandLabels(
         rows=len(rows),
         refused=len(rows) - len(moved),
         agreed=moved.count(0) / count,
@@ -182,13 +182,13 @@ def opinions(rows: Sequence[Decided]) -> Opinions | None:
 class _Sample:
     """The labels of a view as columns, source by source; sums of a resample come from these."""
 
-    def __init__(self, rows: Sequence[Decided], tiers: tuple[Tier, ...]) -> None:
+    def __init__(self, rows: Sequence[RoutedLabel], tiers: tuple[Tier, ...]) -> None:
         rows = sorted(rows, key=lambda row: row.label.source)
         self.rows, self.tiers = rows, tiers
         self.priced = all(tier in row.costs for row in rows for tier in tiers)
         self.picks = [_nearest(row.tier, tiers) for row in rows if row.tier is not None]
         self.folded = sum(pick != row.tier for pick, row in zip(self.picks, rows, strict=True))
-        self.table = Table(
+        self.table = TierScores(
             {tier: [row.label.scores[tier] for row in rows] for tier in tiers},
             {
                 tier: [int(row.costs[tier].scaleb(_PICO)) if self.priced else 0 for row in rows]
@@ -242,14 +242,14 @@ def _control(sums: Mapping[str, float], tiers: Sequence[Tier], what: str = "") -
 
 
 def view(
-    rows: Sequence[Decided],
+    rows: Sequence[RoutedLabel],
     tiers: tuple[Tier, ...],
     chance: Random,
     *,
     baseline: Tier | None = None,
     repeats: int = REPEATS,
     tick: Callable[[], None] = lambda: None,
-) -> View:
+) -> ScoredLabels:
     """One evaluation: all rows have scores of all tiers."""
     sample = _Sample(rows, tiers)
     against = tiers[-1] if baseline is None else _nearest(baseline, tiers)
@@ -271,7 +271,7 @@ def view(
     told = intervals(figures, len(rows), chance, repeats)
     shuffled = cost_quality.shuffled(sample.table, sample.picks, chance, SHUFFLES)
     saving, refused = _saving(sample, against, told, shuffled)
-    return View(
+    return ScoredLabels(
         tiers=tiers,
         rows=len(rows),
         folded=sample.folded,
@@ -284,7 +284,7 @@ def view(
         calibration=calibration.calibration([one.fast for one in known], rank.suffices),
         frugal=_frugal(sample, known),
         sources=tuple(
-            Source(
+            LabelSource(
                 name=name,
                 rows=len(places),
                 apgr=told[f"apgr {name}"],
@@ -340,7 +340,7 @@ def _total(
         base = sums[f"always {against} usd"]
         found["saving"] = 1 - cost / base if base else None
         hull = cost_quality.edge(
-            [Point(sums[f"always {t} usd"], sums[f"always {t}"]) for t in tiers]
+            [CostQualityPoint(sums[f"always {t} usd"], sums[f"always {t}"]) for t in tiers]
         )
         fair = cost_quality.cost_at(hull, sums["router"])
         found["beyond"] = 1 - cost / fair if fair else None
@@ -388,7 +388,7 @@ def _usd(sample: _Sample, column: str) -> Decimal:
 
 def _lines(
     sample: _Sample, told: Mapping[str, Interval | None], shuffled: Interval | None
-) -> tuple[Line, ...]:
+) -> tuple[RouterResult, ...]:
     def shares(picks: Sequence[Tier]) -> dict[Tier, float]:
         return {tier: picks.count(tier) / len(picks) for tier in sample.tiers}
 
@@ -401,10 +401,10 @@ def _lines(
         spent = Decimal(control.cost * 1000).scaleb(-_PICO).quantize(Decimal("0.000001"))
     mine = shares(sample.picks)
     return (
-        Line(name="this router", quality=told["router"], usd=usd("router"), shares=mine),
-        Line(name="shuffled", quality=shuffled, usd=spent, shares=mine),
+        RouterResult(name="this router", quality=told["router"], usd=usd("router"), shares=mine),
+        RouterResult(name="shuffled", quality=shuffled, usd=spent, shares=mine),
         *(
-            Line(
+            RouterResult(
                 name=f"always {tier}",
                 quality=told[f"always {tier}"],
                 usd=usd(f"always {tier}"),
@@ -412,11 +412,13 @@ def _lines(
             )
             for tier in sample.tiers
         ),
-        Line(name="oracle", quality=told["oracle"], usd=usd("oracle"), shares=shares(sample.best)),
+        RouterResult(
+            name="oracle", quality=told["oracle"], usd=usd("oracle"), shares=shares(sample.best)
+        ),
     )
 
 
-def _oracles(sample: _Sample) -> list[Point]:
+def _oracles(sample: _Sample) -> list[CostQualityPoint]:
     """What oracles give that are told different worths of a score."""
     dearest = cost_quality.constant(sample.table)[sample.tiers[-1]].cost or 1.0
     every = (
@@ -441,7 +443,7 @@ def _frugal(sample: _Sample, scored: Sequence[Score]) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _curves(sample: _Sample, scored: Sequence[Score]) -> dict[str, tuple[Point, ...]]:
+def _curves(sample: _Sample, scored: Sequence[Score]) -> dict[str, tuple[CostQualityPoint, ...]]:
     if not sample.priced:
         return {}
     fixed = list(cost_quality.constant(sample.table).values())
@@ -450,7 +452,7 @@ def _curves(sample: _Sample, scored: Sequence[Score]) -> dict[str, tuple[Point, 
         found["classifier"] = [*cost_quality.thresholds(sample.table, scored), *fixed]
     return {
         name: tuple(
-            Point(point.cost * 1000 / 10**_PICO, point.quality)
+            CostQualityPoint(point.cost * 1000 / 10**_PICO, point.quality)
             for point in cost_quality.edge(points)
         )
         for name, points in found.items()

@@ -28,7 +28,7 @@ _MOVES = ("guard", "budget", "constraint", "share")
 """Steps that may change what another one has decided."""
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GoldenTurn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One user turn of a conversation, or a call beside it, and the tier it should get."""
 
     prompt: str
@@ -57,12 +57,12 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError("a call beside the conversation has no `loop`, `compaction`, `cached`")
 
 
-class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GoldenPrompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One prompt and the tier it should get, or a conversation of several turns."""
 
     prompt: str = ""
     tier: Tier | None = None
-    turns: tuple[Turn, ...] = ()
+    turns: tuple[GoldenTurn, ...] = ()
     """The turns of a conversation, in place of a prompt and a tier."""
     lab: str | None = None
     """The lab that should serve it, where that matters."""
@@ -74,10 +74,10 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     why: str = ""
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class GoldenResult(msgspec.Struct, frozen=True, kw_only=True):
     """The decision on one golden prompt, or on one turn of a conversation."""
 
-    golden: Golden
+    golden: GoldenPrompt
     """With the prompt, the tier and the lab of the turn, where it is one of several."""
     turn: str = ""
     """Which turn of its conversation it is: `turn 2`, or `turn 2, tool loop 1`."""
@@ -102,7 +102,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return wanted.tier in (None, self.tier) and wanted.lab in (None, self.lab)
 
 
-def read(document: yaml.YamlDocument) -> list[Golden]:
+def read(document: yaml.YamlDocument) -> list[GoldenPrompt]:
     """Read a file, `prompts: [{prompt:, tier:, ...}, {turns: [...]}]`. Raises ConfigError."""
     try:
         prompts = msgspec.convert(document.value, _File).prompts
@@ -133,7 +133,7 @@ def _lacks(item: Mapping[str, Json]) -> str:
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    prompts: list[Golden]
+    prompts: list[GoldenPrompt]
 
 
 def _mistake(document: yaml.YamlDocument, said: str) -> Mistake:
@@ -157,16 +157,16 @@ def _mistake(document: yaml.YamlDocument, said: str) -> Mistake:
 
 def run(
     router: Router,
-    prompts: Iterable[Golden],
+    prompts: Iterable[GoldenPrompt],
     keys: Mapping[str, Key] | None = None,
     tick: Callable[[], None] = lambda: None,
-) -> list[Verdict]:
+) -> list[GoldenResult]:
     """Decide every prompt as the request path would; `tick` is called behind each."""
-    found: list[Verdict] = []
+    found: list[GoldenResult] = []
     for golden in prompts:
         key = named(golden.key, keys or {})
         if golden.turns:
-            found += Conversation(router, golden, key).play()
+            found += GoldenConversation(router, golden, key).play()
         else:
             call, dialect = question(
                 router,
@@ -193,15 +193,15 @@ def _decided(
         return error.problem
 
 
-def _verdict(golden: Golden, decided: Decided, turn: str = "") -> Verdict:
+def _verdict(golden: GoldenPrompt, decided: Decided, turn: str = "") -> GoldenResult:
     if isinstance(decided, Problem):
         why = decided.for_operator
-        return Verdict(golden=golden, turn=turn, lab="", tier="", source="refused", why=why)
+        return GoldenResult(golden=golden, turn=turn, lab="", tier="", source="refused", why=why)
     decision, _ = decided
     trace = [step for step in decision.trace if step.matched]
     decides = ("seat",) if decision.source == "seat" else _DECIDES
     step = next((s for s in reversed(trace) if s.step in decides), decision.trace[-1])
-    return Verdict(
+    return GoldenResult(
         golden=golden,
         turn=turn,
         lab=decision.lab,
@@ -217,22 +217,22 @@ _PAUSE = 5.0
 _NAME = "golden"
 
 
-class Conversation:
+class GoldenConversation:
     """A conversation of a golden file: its session is in memory, and the model always answers.
 
     An answer has the usual length of its tier. Of the prompt its provider caches what it would of
     the text alone, or as much as a turn says.
     """
 
-    def __init__(self, router: Router, golden: Golden, key: Key) -> None:
+    def __init__(self, router: Router, golden: GoldenPrompt, key: Key) -> None:
         self._router, self._golden, self._key = router, golden, key
         self._talk: list[Said] = []
         self._seats: dict[str, Session] = {}
         self._at = 0.0
 
-    def play(self) -> list[Verdict]:
+    def play(self) -> list[GoldenResult]:
         """Decide all turns, in their order."""
-        found: list[Verdict] = []
+        found: list[GoldenResult] = []
         for number, turn in enumerate(self._golden.turns, 1):
             self._at += _PAUSE + cast("float", span(turn.idle))
             name = f"turn {number}"
@@ -249,7 +249,7 @@ class Conversation:
             self._talk.append(("answer", "Yes."))
         return found
 
-    def _take(self, turn: Turn, talk: Sequence[Said], name: str) -> Verdict:
+    def _take(self, turn: GoldenTurn, talk: Sequence[Said], name: str) -> GoldenResult:
         case = self._golden
         call, dialect = question(
             self._router,
@@ -299,7 +299,7 @@ class Conversation:
         return following(before, seat)
 
 
-def _hints(turn: Turn) -> Mapping[str, str]:
+def _hints(turn: GoldenTurn) -> Mapping[str, str]:
     """Return the headers by which a client tells what is no call of the conversation itself."""
     if turn.agent:
         return {"x-claude-code-agent-id": "agent"}

@@ -28,7 +28,7 @@ WINDOW = 600.0
 """Seconds after which the same question is no answer to the last answer."""
 
 
-class Lesson(msgspec.Struct, frozen=True, kw_only=True):
+class ImplicitFeedback(msgspec.Struct, frozen=True, kw_only=True):
     """What one call teaches. Of `fast` and `smart`, None is unknown."""
 
     id: str
@@ -51,7 +51,7 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
     """What a classifier said that read the text itself."""
 
 
-def lessons(calls: Iterable[tuple[FinalRow, FeedbackRow | None]]) -> list[Lesson]:
+def lessons(calls: Iterable[tuple[FinalRow, FeedbackRow | None]]) -> list[ImplicitFeedback]:
     """What calls teach, in the order in which they were received.
 
     Only calls count that a classifier could have decided: of which a row keeps what the text gave
@@ -81,9 +81,11 @@ def _classified(entry: FinalRow) -> bool:
     return entry.basis is not None and entry.basis.signals is not None
 
 
-def _lesson(entry: FinalRow, origin: Origin, fast: float | None, smart: float | None) -> Lesson:
+def _lesson(
+    entry: FinalRow, origin: Origin, fast: float | None, smart: float | None
+) -> ImplicitFeedback:
     basis = entry.basis or DecisionRecord()
-    return Lesson(
+    return ImplicitFeedback(
         id=entry.id,
         tenant=entry.tenant,
         at=entry.at,
@@ -102,7 +104,7 @@ def _tier(entry: FinalRow) -> Tier:
     return next(tier for tier in TIERS if tier == entry.tier)
 
 
-def _told(entry: FinalRow, feedback: FeedbackRow | None) -> Lesson | None:
+def _told(entry: FinalRow, feedback: FeedbackRow | None) -> ImplicitFeedback | None:
     """By the last word on a call. What was bad of the dearest tier was not for want of a tier."""
     if feedback is None or feedback.tenant != entry.tenant:
         return None
@@ -114,7 +116,7 @@ def _told(entry: FinalRow, feedback: FeedbackRow | None) -> Lesson | None:
     return _suffices(entry, "told", float(feedback.verdict == "good"))
 
 
-def _suffices(entry: FinalRow, origin: Origin, worth: float) -> Lesson | None:
+def _suffices(entry: FinalRow, origin: Origin, worth: float) -> ImplicitFeedback | None:
     """By what the answer of the tier that it got was worth.
 
     Where fast suffices smart does, and where smart does not fast does not.
@@ -128,10 +130,10 @@ def _suffices(entry: FinalRow, origin: Origin, worth: float) -> Lesson | None:
             return None
 
 
-def _after(calls: Iterable[FinalRow]) -> dict[str, Lesson]:
+def _after(calls: Iterable[FinalRow]) -> dict[str, ImplicitFeedback]:
     """By call: what its client did next in the same conversation."""
     last: dict[tuple[str, str, str], FinalRow] = {}
-    found: dict[str, Lesson] = {}
+    found: dict[str, ImplicitFeedback] = {}
     for entry in calls:
         basis = entry.basis
         turn = basis.turn if basis is not None else None
@@ -145,7 +147,7 @@ def _after(calls: Iterable[FinalRow]) -> dict[str, Lesson]:
     return found
 
 
-def _next(before: FinalRow, entry: FinalRow) -> Lesson | None:
+def _next(before: FinalRow, entry: FinalRow) -> ImplicitFeedback | None:
     one, two = before.basis or DecisionRecord(), entry.basis or DecisionRecord()
     if two.turns > one.turns:
         return _suffices(before, "went on", 1.0)

@@ -68,7 +68,7 @@ def read(file: Path) -> list[Label]:
     return _labels(file, _jsonl(file, text))
 
 
-def _golden(one: golden.Golden) -> Label:
+def _golden(one: golden.GoldenPrompt) -> Label:
     return Label(prompt=one.prompt, tier=one.tier, model=one.model, key=one.key, tags=one.tags)
 
 

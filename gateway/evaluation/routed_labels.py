@@ -19,7 +19,7 @@ from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 
 
-class Decided(msgspec.Struct, frozen=True, kw_only=True):
+class RoutedLabel(msgspec.Struct, frozen=True, kw_only=True):
     """One label, and what this router makes of it."""
 
     label: Label
@@ -35,7 +35,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     """Whose price that is; none where the label has the cost itself."""
 
 
-class World(msgspec.Struct, frozen=True, kw_only=True):
+class LabelRouter(msgspec.Struct, frozen=True, kw_only=True):
     """What labels are decided by."""
 
     router: Router
@@ -45,7 +45,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     output: Mapping[Tier, int] = msgspec.field(default_factory=lambda: OUTPUT)
 
 
-def one(world: World, label: Label) -> Decided:
+def one(world: LabelRouter, label: Label) -> RoutedLabel:
     """Decide one label as the request with its prompt alone would be."""
     key = named(label.key, world.keys)
     steer = RequestOptions(tags=label.tags)
@@ -54,10 +54,10 @@ def one(world: World, label: Label) -> Decided:
     try:
         decision, plan = decide(world.router, call, dialect, evidence)
     except ProblemError as error:
-        return Decided(label=label, tier=None, why=error.problem.for_operator)
+        return RoutedLabel(label=label, tier=None, why=error.problem.for_operator)
     verdict = classify(world.router.scorer(call.key), call, evidence, _silent)
     costs, targets = _costs(world, call, label, decision, plan)
-    return Decided(
+    return RoutedLabel(
         label=label,
         tier=decision.tier,
         source=decision.source,
@@ -72,7 +72,7 @@ def _silent(step: str, why: Why, effect: str = "", *, matched: bool = True) -> N
 
 
 def _costs(
-    world: World, call: Features, label: Label, decision: Decision, plan: Plan
+    world: LabelRouter, call: Features, label: Label, decision: Decision, plan: Plan
 ) -> tuple[dict[Tier, Decimal], dict[Tier, str]]:
     costs: dict[Tier, Decimal] = dict(label.costs)
     targets: dict[Tier, str] = {}
@@ -91,7 +91,7 @@ def _costs(
     return costs, targets
 
 
-def first(world: World, lab: str, tier: Tier) -> Target | None:
+def first(world: LabelRouter, lab: str, tier: Tier) -> Target | None:
     """The target that serves a tier of a lab: its first one that is on, or its first."""
     row = world.router.catalogue.labs[lab].tiers.get(tier, ())
     return next((target for target in row if target.provider.on), next(iter(row), None))

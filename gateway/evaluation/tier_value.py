@@ -19,7 +19,7 @@ HARDLY = Decimal("1.5")
 """A tier that costs less than this many times the one below saves little by being left out."""
 
 
-class Rung(msgspec.Struct, frozen=True, kw_only=True):
+class TierPrice(msgspec.Struct, frozen=True, kw_only=True):
     """A tier of a lab, and its first target that is on."""
 
     tier: Tier
@@ -31,46 +31,46 @@ class Rung(msgspec.Struct, frozen=True, kw_only=True):
         return cost(Usage(input=prompt, output=output[self.tier]), price)
 
 
-class Stair(msgspec.Struct, frozen=True, kw_only=True):
+class TierStep(msgspec.Struct, frozen=True, kw_only=True):
     """Two tiers of a lab, one above the other, at a length of prompts."""
 
-    lower: Rung
-    upper: Rung
+    lower: TierPrice
+    upper: TierPrice
     prompt: int
     """Tokens; prompts of at least so many, where it is not the usual."""
     times: Decimal | None
     """What the upper costs, in costs of the lower; None where the lower costs nothing."""
 
 
-def rungs(lab: Lab) -> list[Rung]:
+def rungs(lab: Lab) -> list[TierPrice]:
     """The tiers that are there, cheapest first."""
     found = []
     for tier in TIERS:
         row = lab.tiers.get(tier, ())
         target = next((one for one in row if one.provider.on), None)
         if target is not None:
-            found.append(Rung(tier=tier, target=target))
+            found.append(TierPrice(tier=tier, target=target))
     return found
 
 
-def unpriced(lab: Lab, output: Mapping[Tier, int], at: float) -> list[Rung]:
+def unpriced(lab: Lab, output: Mapping[Tier, int], at: float) -> list[TierPrice]:
     """The tiers whose price is unknown."""
     return [rung for rung in rungs(lab) if rung.usd(USUAL, output, at) is None]
 
 
-def stairs(lab: Lab, output: Mapping[Tier, int], at: float) -> list[Stair]:
+def stairs(lab: Lab, output: Mapping[Tier, int], at: float) -> list[TierStep]:
     """Each tier beside the next one, for a usual prompt; without those whose price is unknown."""
     return [*_stairs(_priced(lab, output, at), USUAL, output, at)]
 
 
-def turns(lab: Lab, output: Mapping[Tier, int], at: float) -> list[Stair]:
+def turns(lab: Lab, output: Mapping[Tier, int], at: float) -> list[TierStep]:
     """Where a long-context step of a price makes the lower tier as dear as the upper, or dearer.
 
     Only of tiers that are in order for a usual prompt: the first length of each pair.
     """
     priced = _priced(lab, output, at)
     usual = {(one.lower.tier, one.upper.tier): one for one in _stairs(priced, USUAL, output, at)}
-    found: dict[tuple[Tier, Tier], Stair] = {}
+    found: dict[tuple[Tier, Tier], TierStep] = {}
     for above in _steps(priced, at):
         for one in _stairs(priced, above + 1, output, at):
             pair = one.lower.tier, one.upper.tier
@@ -80,26 +80,26 @@ def turns(lab: Lab, output: Mapping[Tier, int], at: float) -> list[Stair]:
     return list(found.values())
 
 
-def _priced(lab: Lab, output: Mapping[Tier, int], at: float) -> list[Rung]:
+def _priced(lab: Lab, output: Mapping[Tier, int], at: float) -> list[TierPrice]:
     return [rung for rung in rungs(lab) if rung.usd(USUAL, output, at) is not None]
 
 
-def _steps(priced: Sequence[Rung], at: float) -> list[int]:
+def _steps(priced: Sequence[TierPrice], at: float) -> list[int]:
     prices = [rung.target.price.on(at) for rung in priced if rung.target.price is not None]
     return sorted({step.above for price in prices for step in price.steps})
 
 
 def _stairs(
-    priced: Sequence[Rung], prompt: int, output: Mapping[Tier, int], at: float
-) -> Iterator[Stair]:
+    priced: Sequence[TierPrice], prompt: int, output: Mapping[Tier, int], at: float
+) -> Iterator[TierStep]:
     for lower, upper in pairwise(priced):
         low, high = lower.usd(prompt, output, at), upper.usd(prompt, output, at)
         if low is not None and high is not None:
             times = (high / low).quantize(Decimal("0.01")) if low else None
-            yield Stair(lower=lower, upper=upper, prompt=prompt, times=times)
+            yield TierStep(lower=lower, upper=upper, prompt=prompt, times=times)
 
 
-class Better(msgspec.Struct, frozen=True, kw_only=True):
+class TierGain(msgspec.Struct, frozen=True, kw_only=True):
     """What labels say of two tiers, one above the other."""
 
     lower: Tier
@@ -115,7 +115,7 @@ class Better(msgspec.Struct, frozen=True, kw_only=True):
         return self.more is not None and self.more.above(0)
 
 
-def better(labels: Sequence[Label], chance: Random, repeats: int = REPEATS) -> list[Better]:
+def better(labels: Sequence[Label], chance: Random, repeats: int = REPEATS) -> list[TierGain]:
     """Whether each tier beats the one below, on the prompts that have a score of both."""
     known = [tier for tier in TIERS if any(tier in label.scores for label in labels)]
     found = []
@@ -126,5 +126,5 @@ def better(labels: Sequence[Label], chance: Random, repeats: int = REPEATS) -> l
             if lower in label.scores and upper in label.scores
         ]
         more = interval(lambda w, gaps=gaps: mean(gaps, w), len(gaps), chance, repeats)  # type: ignore[misc]
-        found.append(Better(lower=lower, upper=upper, prompts=len(gaps), more=more))
+        found.append(TierGain(lower=lower, upper=upper, prompts=len(gaps), more=more))
     return found

@@ -14,7 +14,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.decision_record import RecordedScope
 from gateway.core.logged import ReplayRow
-from gateway.evaluation.replay.replay import Walk
+from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.ledger.store import open_store
 from gateway.runtime.build import site
 from gateway.settings.loader import load
@@ -155,7 +155,7 @@ def test_replay_foresees_what_another_strategy_costs(played: Played) -> None:
     router = site(load(played.folder / "gateway.yaml", {}), when).router
     for was in STRATEGIES:
         for then in STRATEGIES:
-            walk = Walk(router)
+            walk = LedgerReplay(router)
             for row in rows:
                 if row.key == was:
                     walk.take(under(row, then))

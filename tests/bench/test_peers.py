@@ -270,7 +270,7 @@ def test_with_everything_on_no_rule_decides_but_the_classifier(tmp_path: Path) -
     made = site(config, datetime(2026, 11, 26, tzinfo=UTC))
     turn = load.request("small", load.Ask("auto"))["messages"]
     assert isinstance(turn, list)
-    asked = golden.Golden(prompt=turn[1]["content"], tier="fast")
+    asked = golden.GoldenPrompt(prompt=turn[1]["content"], tier="fast")
     (verdict,) = golden.run(made.router, [asked])
     assert verdict.source == "classifier"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.core.ledger_rows import FinalRow
-from gateway.evaluation.replay.replay import Walk
+from gateway.evaluation.replay.replay import LedgerReplay
 from tests.e2e.test_judge import asked, judged, says
 from tests.e2e.test_seats import EASY, HARD, TOOL, anything, in_loop, routed, say, talk
 from tests.e2e.upstream import Answer, Request, Upstream, whole
@@ -97,7 +97,7 @@ def test_what_is_cached_keeps_it_until_lowering_pays(make: Make, upstream: Upstr
     rows = [row for row in world.rows() if isinstance(row, FinalRow)]
     seats = [row.basis.evidence.seat for row in rows[1:] if row.basis and row.basis.evidence]
     assert [seat.turns_below for seat in seats if seat] == [*range(9)]
-    walk = Walk(world.gateway.engine.router)
+    walk = LedgerReplay(world.gateway.engine.router)
     for row in rows:
         walk.take(logged(row))
     assert (walk.sums.total.changed, walk.sums.total.undecided) == (0, 0)

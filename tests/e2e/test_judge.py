@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.evaluation.replay.replay import Walk
+from gateway.evaluation.replay.replay import LedgerReplay
 from tests.e2e.upstream import DROPPED, SILENT, Answer, Upstream, failing, whole
 from tests.e2e.world import Change, Config, Make, World, chat
 from tests.evaluation.replay.traffic import logged
@@ -152,7 +152,7 @@ def test_replaying_asks_nobody_and_changes_nothing(make: Make, upstream: Upstrea
     for text in (EASY, "Hi", "Good day", EASY, "sing a song about the sea"):
         world.ask(chat(text, model="auto"))
     router, rows = world.gateway.site.router, world.entries()
-    walk = Walk(router)
+    walk = LedgerReplay(router)
     for row in rows:
         walk.take(logged(row))
     assert [row.tier for row in rows if not row.tags] == [

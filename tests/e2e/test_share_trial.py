@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.ledger_rows import FinalRow
-from gateway.evaluation.replay.replay import Walk
+from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.ledger import journal
 from gateway.runtime.build import site
 from gateway.settings.loader import load
@@ -30,7 +30,7 @@ def test_the_shares_of_keys_stay_within_two_points_of_their_bounds(tmp_path: Pat
     )
     assert [*hard.wrong(), *mixed.wrong()] == []
     assert hard.free["reasoning"] > 0.2 > hard.shares["reasoning"]
-    walk = Walk(site(load(tmp_path / "gateway.yaml", {}), datetime.now(UTC)).router)
+    walk = LedgerReplay(site(load(tmp_path / "gateway.yaml", {}), datetime.now(UTC)).router)
     for folder in tmp_path.glob("gateway?/data/ledger"):
         for path in journal.segments(folder):
             for row, _ in journal.rows(path):

@@ -7,7 +7,7 @@ from gateway.core.decision_context import Score, Thresholds
 from gateway.core.price import Price, Rates
 from gateway.core.target import Catalogue, Target, Tier
 from gateway.evaluation.labels import Label
-from gateway.evaluation.routed_labels import World
+from gateway.evaluation.routed_labels import LabelRouter
 from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.router import Router
 from gateway.routing.rules.compile import RuleSet
@@ -43,14 +43,14 @@ def catalogue(*, priced: bool = True) -> Catalogue:
     return world.catalogue([lab])
 
 
-def made(*, priced: bool = True, classifier: bool = True) -> World:
+def made(*, priced: bool = True, classifier: bool = True) -> LabelRouter:
     router = Router(
         catalogue=catalogue(priced=priced),
         rules=RuleSet(),
         classifier=Words() if classifier else None,
         clock=lambda: 0.0,
     )
-    return World(router=router, at=AT)
+    return LabelRouter(router=router, at=AT)
 
 
 def outcomes(

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 from random import Random
 
 from gateway.evaluation import chart, evaluate, routed_labels
-from gateway.evaluation.evaluate import View
+from gateway.evaluation.evaluate import ScoredLabels
 from tests.evaluation import samples
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -15,7 +15,7 @@ def read(drawn: str) -> ET.Element:
     return ET.fromstring(drawn)  # noqa: S314 - we wrote it
 
 
-def views(*, priced: bool = True, classifier: bool = True) -> tuple[View, ...]:
+def views(*, priced: bool = True, classifier: bool = True) -> tuple[ScoredLabels, ...]:
     known = samples.made(priced=priced, classifier=classifier)
     labels = [
         *samples.outcomes(60), *samples.outcomes(40, ("fast", "smart", "reasoning"), seed=2)

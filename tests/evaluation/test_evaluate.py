@@ -8,24 +8,24 @@ import pytest
 
 from gateway.core.target import Tier
 from gateway.evaluation import evaluate, routed_labels
-from gateway.evaluation.evaluate import Report, View
+from gateway.evaluation.evaluate import EvaluationReport, ScoredLabels
 from gateway.evaluation.labels import Label
-from gateway.evaluation.routed_labels import Decided
+from gateway.evaluation.routed_labels import RoutedLabel
 from tests.evaluation import samples
 
 THREE: tuple[Tier, ...] = ("fast", "smart", "reasoning")
 
 
-def rows(labels: list[Label], *, priced: bool = True, classifier: bool = True) -> list[Decided]:
+def rows(labels: list[Label], *, priced: bool = True, classifier: bool = True) -> list[RoutedLabel]:
     known = samples.made(priced=priced, classifier=classifier)
     return [routed_labels.one(known, label) for label in labels]
 
 
-def report(labels: list[Label], **more: bool) -> Report:
+def report(labels: list[Label], **more: bool) -> EvaluationReport:
     return evaluate.report(rows(labels, **more), Random(1), repeats=100)
 
 
-def view(labels: list[Label], **more: bool) -> View:
+def view(labels: list[Label], **more: bool) -> ScoredLabels:
     (found,) = report(labels, **more).views
     return found
 

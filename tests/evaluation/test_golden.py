@@ -16,7 +16,7 @@ from gateway.core.price import Price, Rates
 from gateway.core.target import NameOwner, Target, Targets, Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.evaluation import golden
-from gateway.evaluation.golden import Golden, Verdict
+from gateway.evaluation.golden import GoldenPrompt, GoldenResult
 from gateway.routing import features
 from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.router import decide
@@ -25,7 +25,7 @@ from gateway.settings.errors import ConfigError
 from tests.routing import world
 
 
-def read(text: str) -> list[Golden]:
+def read(text: str) -> list[GoldenPrompt]:
     return golden.read(yaml.read(text, "golden.yaml"))
 
 
@@ -34,12 +34,12 @@ def test_prompts_are_read_with_their_defaults() -> None:
         "prompts:\n- {prompt: Hi, tier: fast}\n- {prompt: P, tier: smart, lab: x, model: m, why: w}"
     )
     assert read(text) == [
-        Golden(prompt="Hi", tier="fast", lab=None, model="auto", why=""),
-        Golden(prompt="P", tier="smart", lab="x", model="m", why="w"),
+        GoldenPrompt(prompt="Hi", tier="fast", lab=None, model="auto", why=""),
+        GoldenPrompt(prompt="P", tier="smart", lab="x", model="m", why="w"),
     ]
     more = "prompts: [{prompt: P, tier: smart, key: k, tags: [a, b], dialect: gemini}]"
     assert read(more) == [
-        Golden(prompt="P", tier="smart", key="k", tags=("a", "b"), dialect="gemini")
+        GoldenPrompt(prompt="P", tier="smart", key="k", tags=("a", "b"), dialect="gemini")
     ]
 
 
@@ -119,13 +119,15 @@ def test_a_mistake_is_told_with_its_place(text: str, mistake: str) -> None:
     assert [str(item) for item in caught.value.mistakes] == [mistake]
 
 
-def verdict(prompt: str, tier: Tier, **more: str) -> Verdict:
+def verdict(prompt: str, tier: Tier, **more: str) -> GoldenResult:
     known = world.router(
         [{"when": {"keywords": "cheap"}, "max_tier": "fast"}],
         [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}],
         HeuristicClassifier(),
     )
-    return golden.run(known, [msgspec.convert({"prompt": prompt, "tier": tier, **more}, Golden)])[0]
+    return golden.run(
+        known, [msgspec.convert({"prompt": prompt, "tier": tier, **more}, GoldenPrompt)]
+    )[0]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_a_golden_prompt_is_decided_as_the_request_with_it(text: str, model: str
     body = jsonio.dumps({"model": model, "messages": [{"role": "user", "content": text}]})
     seen = features.read(OPENAI_CHAT.read(body).prompt, OPENAI_CHAT.name, OPEN, NO_STEER)
     decision, _ = decide(known, seen, OPENAI_CHAT)
-    found = golden.run(known, [Golden(prompt=text, tier="smart", model=model)])[0]
+    found = golden.run(known, [GoldenPrompt(prompt=text, tier="smart", model=model)])[0]
     assert (found.lab, found.tier, found.source) == (
         decision.lab,
         decision.tier,
@@ -171,8 +173,8 @@ def test_a_golden_prompt_is_decided_as_the_request_with_it(text: str, model: str
     )
 
 
-def routed(rules: list[world.Json], **more: str | tuple[str, ...]) -> Verdict:
-    made = msgspec.convert({"prompt": "Prove it.", "tier": "smart", **more}, Golden)
+def routed(rules: list[world.Json], **more: str | tuple[str, ...]) -> GoldenResult:
+    made = msgspec.convert({"prompt": "Prove it.", "tier": "smart", **more}, GoldenPrompt)
     keys = {"ann": Key(name="ann", tiers=("fast",), tags=("mine",))}
     known = world.router(rules, [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}], HeuristicClassifier())  # fmt: skip
     ticks: list[int] = []
@@ -216,7 +218,7 @@ CHEAP = Price(rates=Rates(input=Decimal(9), cache_read=Decimal(1), output=Decima
 LARGE = "word " * 2_000
 
 
-def talk(*turns: world.Json, guards: Sequence[world.Json] = (), **more: Any) -> list[Verdict]:
+def talk(*turns: world.Json, guards: Sequence[world.Json] = (), **more: Any) -> list[GoldenResult]:
     """The verdicts on a conversation, where a cheaper tier saves nothing that its provider caches."""
     priced = [
         msgspec.structs.replace(one, price=price)
@@ -228,10 +230,10 @@ def talk(*turns: world.Json, guards: Sequence[world.Json] = (), **more: Any) -> 
         HeuristicClassifier(),
         world.catalogue((world.lab("openai", *[[one] for one in priced]),)),
     )
-    return golden.run(known, [msgspec.convert({"turns": turns, **more}, Golden)])
+    return golden.run(known, [msgspec.convert({"turns": turns, **more}, GoldenPrompt)])
 
 
-def tiers(verdicts: Sequence[Verdict]) -> list[str]:
+def tiers(verdicts: Sequence[GoldenResult]) -> list[str]:
     return [one.tier for one in verdicts]
 
 
@@ -314,7 +316,7 @@ def test_a_model_of_no_tier_leaves_the_conversation_without_a_seat() -> None:
         classifier=HeuristicClassifier(),
     )
     turns = [{"prompt": "hi"}, {"prompt": "hi", "loop": 1}]
-    case = msgspec.convert({"turns": turns, "model": "gpt-4o"}, Golden)
+    case = msgspec.convert({"turns": turns, "model": "gpt-4o"}, GoldenPrompt)
     found = golden.run(known, [case])
     assert [(one.lab, one.tier, one.source, one.passed) for one in found] == [
         ("openai", "", "pin", True)

@@ -10,7 +10,7 @@ from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import Score
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import FeedbackRow, FinalRow
-from gateway.evaluation.implicit_feedback import WEIGHTS, WINDOW, Lesson, lessons
+from gateway.evaluation.implicit_feedback import WEIGHTS, WINDOW, ImplicitFeedback, lessons
 from tests.ledger.rows import entry, feedback
 
 SIGNALS: dict[str, int | float | bool] = {"words": 3, "chars": 12}
@@ -66,7 +66,7 @@ def test_a_lesson_has_what_the_row_has_and_no_text() -> None:
     score = Score(0.4, 0.9)
     basis = DecisionRecord(user_tokens=3, turn=TURN, signals=SIGNALS, score=score)
     (one,) = lessons([(call(basis=basis, tenant="t"), said(verdict="good", tenant="t"))])
-    assert one == Lesson(
+    assert one == ImplicitFeedback(
         id="call-1", tenant="t", at=100.0, dialect="openai-chat", given="fast", origin="told", fast=1.0, smart=1.0,
         weight=1.0, signals=SIGNALS, score=score,
     )  # fmt: skip

@@ -31,7 +31,7 @@ def lab(*targets: Target) -> Lab:
     return world.lab("l", *([one] for one in targets))
 
 
-def times(found: list[tier_value.Stair]) -> list[tuple[str, str, int, Decimal | None]]:
+def times(found: list[tier_value.TierStep]) -> list[tuple[str, str, int, Decimal | None]]:
     return [(one.lower.tier, one.upper.tier, one.prompt, one.times) for one in found]
 
 

@@ -23,7 +23,7 @@ from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import FinalRow, Row
 from gateway.core.loss import Loss
 from gateway.dialects import DIALECTS, OPENAI_CHAT, ResponseContext, translation
-from gateway.evaluation.replay.replay import Walk
+from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.ledger import journal
 from gateway.routing import explain
 from gateway.routing.replay_decision import again
@@ -116,7 +116,7 @@ class Doors:
         """What is decided again for a row, as it comes out of the journal."""
         kept = journal.read(journal.write(entry))
         assert isinstance(kept, FinalRow)
-        walk = Walk(self.gateway.engine.router)
+        walk = LedgerReplay(self.gateway.engine.router)
         walk.take(logged(kept))
         assert (walk.sums.total.changed, walk.sums.total.undecided) == (0, 0)
         try:

@@ -14,7 +14,7 @@ from gateway.cli.terminal import bound, usd
 from gateway.core.target import Lab
 from gateway.evaluation import labels, tier_value
 from gateway.evaluation.sample_call import OUTPUT
-from gateway.evaluation.tier_value import Better, Stair
+from gateway.evaluation.tier_value import TierGain, TierStep
 from gateway.upstream import probe
 from gateway.upstream.probe import Asking, Told
 
@@ -59,7 +59,7 @@ def _order(lab: Lab, at: float) -> Iterator[Finding]:
         yield Finding("warning", "tiers", message, hint, where="guards")
 
 
-def _close(lab: Lab, one: Stair, times: Decimal) -> Finding:
+def _close(lab: Lab, one: TierStep, times: Decimal) -> Finding:
     low, high = one.lower.tier, one.upper.tier
     if times <= 1:
         message = f"{lab.name}: {high} costs no more than {low}: {low} saves nothing."
@@ -84,7 +84,7 @@ def sample(session: Session, file: Path, seed: int = 1) -> Iterator[Finding]:
         yield _better(one, times.get((one.lower, one.upper)))
 
 
-def _better(one: Better, times: Decimal | None) -> Finding:
+def _better(one: TierGain, times: Decimal | None) -> Finding:
     price = f", at {times:.1f} times the price" if times is not None else ""
     pair = f"{one.upper} and {one.lower}"
     if one.more is None:

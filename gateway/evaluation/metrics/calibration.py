@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 
-class Bin(msgspec.Struct, frozen=True):
+class CalibrationBin(msgspec.Struct, frozen=True):
     """Rows of about the same probability."""
 
     count: int
@@ -15,10 +15,10 @@ class Bin(msgspec.Struct, frozen=True):
     """The mean of what came: the share of them that were so."""
 
 
-class Calibration(msgspec.Struct, frozen=True):
+class CalibrationCurve(msgspec.Struct, frozen=True):
     """Probabilities held against what came."""
 
-    bins: tuple[Bin, ...]
+    bins: tuple[CalibrationBin, ...]
     error: float
     """The mean distance between what was said and what came, over the bins by their rows."""
     brier: float
@@ -27,7 +27,7 @@ class Calibration(msgspec.Struct, frozen=True):
 
 def calibration(
     said: Sequence[float], came: Sequence[bool | float], bins: int = 10
-) -> Calibration | None:
+) -> CalibrationCurve | None:
     """Bins of equal numbers of rows, the least probable first; None of no rows.
 
     Rows of one probability are never parted: there may be fewer bins.
@@ -35,7 +35,7 @@ def calibration(
     if not said:
         return None
     order = sorted(range(len(said)), key=said.__getitem__)
-    found: list[Bin] = []
+    found: list[CalibrationBin] = []
     start = 0
     for number in range(1, bins + 1):
         end = max(start, number * len(order) // bins)
@@ -45,7 +45,7 @@ def calibration(
         if rows:
             total = len(rows)
             found.append(
-                Bin(
+                CalibrationBin(
                     total,
                     sum(said[at] for at in rows) / total,
                     sum(came[at] for at in rows) / total,
@@ -54,4 +54,4 @@ def calibration(
         start = end
     error = sum(one.count * abs(one.said - one.came) for one in found) / len(order)
     brier = sum((p - c) ** 2 for p, c in zip(said, came, strict=True)) / len(order)
-    return Calibration(tuple(found), error, brier)
+    return CalibrationCurve(tuple(found), error, brier)

@@ -1,6 +1,6 @@
 """Routers by what their tiers give and cost: constant ones, mixes by chance, an oracle, thresholds.
 
-A `Table` has a column of scores and one of costs for each tier; costs are in any one unit. All
+A `TierScores` has a column of scores and one of costs for each tier; costs are in any one unit. All
 figures are means over rows, of a resample where weights are given.
 """
 
@@ -23,14 +23,14 @@ from gateway.evaluation.metrics.bootstrap import (
 )
 
 
-class Point(NamedTuple):
+class CostQualityPoint(NamedTuple):
     """What a router costs and gives, on average."""
 
     cost: float
     quality: float
 
 
-class Table(NamedTuple):
+class TierScores(NamedTuple):
     """What each tier scored and cost on the same rows."""
 
     scores: Mapping[Tier, Sequence[float]]
@@ -52,32 +52,34 @@ class Table(NamedTuple):
         return scores, [self.costs[tier][at] for at, tier in enumerate(picks)]
 
 
-def constant(table: Table, weights: Weights | None = None) -> dict[Tier, Point]:
+def constant(table: TierScores, weights: Weights | None = None) -> dict[Tier, CostQualityPoint]:
     """Always the same tier. Empty where a resample is."""
     drawn = ones(table.rows) if weights is None else weights
     found = {}
     for tier in table.tiers:
         cost, quality = mean(table.costs[tier], drawn), mean(table.scores[tier], drawn)
         if cost is not None and quality is not None:
-            found[tier] = Point(cost, quality)
+            found[tier] = CostQualityPoint(cost, quality)
     return found
 
 
-def by_chance(table: Table, picks: Sequence[Tier], weights: Weights | None = None) -> Point | None:
+def by_chance(
+    table: TierScores, picks: Sequence[Tier], weights: Weights | None = None
+) -> CostQualityPoint | None:
     """What shuffled picks give on average, exactly: each tier's mean, by how often it is picked."""
     drawn = ones(table.rows) if weights is None else weights
     fixed, total = constant(table, drawn), sum(drawn)
     if not fixed:
         return None
     shares = {tier: sum(compress(drawn, (p == tier for p in picks))) / total for tier in fixed}
-    return Point(
+    return CostQualityPoint(
         sum(share * fixed[tier].cost for tier, share in shares.items()),
         sum(share * fixed[tier].quality for tier, share in shares.items()),
     )
 
 
 def shuffled(
-    table: Table, picks: Sequence[Tier], chance: Random, repeats: int = REPEATS
+    table: TierScores, picks: Sequence[Tier], chance: Random, repeats: int = REPEATS
 ) -> Interval | None:
     """The quality of shuffled picks: its mean, and where most of many shuffles lie."""
     middle = by_chance(table, picks)
@@ -91,7 +93,7 @@ def shuffled(
     return between(middle.quality, drawn)
 
 
-def oracle(table: Table, worth: float | None = None) -> list[Tier]:
+def oracle(table: TierScores, worth: float | None = None) -> list[Tier]:
     """Of each row the cheapest of its best tiers: it has seen every answer.
 
     With `worth`, the tier whose score less `worth` times its cost is highest.
@@ -105,9 +107,9 @@ def oracle(table: Table, worth: float | None = None) -> list[Tier]:
     return [max(table.tiers, key=partial(value, at=at)) for at in range(table.rows)]
 
 
-def edge(points: Sequence[Point]) -> list[Point]:
+def edge(points: Sequence[CostQualityPoint]) -> list[CostQualityPoint]:
     """The best that mixes of points give: the upper hull, cheapest first, as far as it climbs."""
-    hull: list[Point] = []
+    hull: list[CostQualityPoint] = []
     for point in sorted(points, key=lambda one: (one.cost, -one.quality)):
         if hull and point.quality <= hull[-1].quality:
             continue
@@ -117,14 +119,14 @@ def edge(points: Sequence[Point]) -> list[Point]:
     return hull
 
 
-def _turns_up(first: Point, middle: Point, last: Point) -> bool:
+def _turns_up(first: CostQualityPoint, middle: CostQualityPoint, last: CostQualityPoint) -> bool:
     rise = (middle.quality - first.quality) * (last.cost - first.cost)
     return rise <= (last.quality - first.quality) * (middle.cost - first.cost)
 
 
-def cost_at(hull: Sequence[Point], quality: float) -> float | None:
+def cost_at(hull: Sequence[CostQualityPoint], quality: float) -> float | None:
     """What a mix along an edge costs that gives this much; None where none does."""
-    below: Point | None = None
+    below: CostQualityPoint | None = None
     for point in hull:
         if point.quality >= quality:
             if below is None:
@@ -136,8 +138,8 @@ def cost_at(hull: Sequence[Point], quality: float) -> float | None:
 
 
 def thresholds(
-    table: Table, scored: Sequence[Score], weights: Weights | None = None, steps: int = 40
-) -> list[Point]:
+    table: TierScores, scored: Sequence[Score], weights: Weights | None = None, steps: int = 40
+) -> list[CostQualityPoint]:
     """What a classifier gives and costs at all pairs of thresholds on a grid of its quantiles.
 
     The tiers part as they do in a decision: fast where `fast` is at least the one threshold, else
@@ -164,11 +166,11 @@ def thresholds(
                 middle_quality[at] += cells.quality[cut - 1][at]
         cost = base_cost + cells.middle_cost[cut]
         quality = base_quality + cells.middle_quality[cut]
-        points.append(Point(cost / total, quality / total))
+        points.append(CostQualityPoint(cost / total, quality / total))
         for at in range(deep):
             cost += middle_cost[at]
             quality += middle_quality[at]
-            points.append(Point(cost / total, quality / total))
+            points.append(CostQualityPoint(cost / total, quality / total))
     return points
 
 
@@ -186,7 +188,7 @@ class _Cells(NamedTuple):
 
 
 def _cells(
-    table: Table,
+    table: TierScores,
     scored: Sequence[Score],
     drawn: Weights,
     steps: int,
@@ -230,7 +232,9 @@ def _bins(values: Sequence[float], steps: int) -> tuple[list[int], int]:
     return [by_value[value] for value in values], len(cuts)
 
 
-def frugal(points: Sequence[Point], dearest: Point, share: float = 0.95) -> float | None:
+def frugal(
+    points: Sequence[CostQualityPoint], dearest: CostQualityPoint, share: float = 0.95
+) -> float | None:
     """What mixes of points cost that give `share` of what the dearest gives, as a part of its cost.
 
     None where nothing does, or the dearest costs nothing.
@@ -239,9 +243,11 @@ def frugal(points: Sequence[Point], dearest: Point, share: float = 0.95) -> floa
     return None if cost is None or not dearest.cost else cost / dearest.cost
 
 
-def quality(table: Table, picks: Sequence[Tier], weights: Weights | None = None) -> Point | None:
+def quality(
+    table: TierScores, picks: Sequence[Tier], weights: Weights | None = None
+) -> CostQualityPoint | None:
     """What a router gives and costs that picks these tiers."""
     scores, costs = table.picked(picks)
     drawn = ones(table.rows) if weights is None else weights
     cost, found = mean(costs, drawn), mean(scores, drawn)
-    return None if cost is None or found is None else Point(cost, found)
+    return None if cost is None or found is None else CostQualityPoint(cost, found)

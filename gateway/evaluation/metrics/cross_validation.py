@@ -40,7 +40,7 @@ def parts(sources: Sequence[str], chance: Random, number: int = 5) -> Iterator[F
         yield Fold(str(at + 1), [row for row in range(len(sources)) if row not in kept], some)
 
 
-class Judged(msgspec.Struct, frozen=True):
+class HeldOutScores(msgspec.Struct, frozen=True):
     """APGR on held-out rows: of each source, and the mean over sources."""
 
     mean: Interval | None
@@ -66,7 +66,7 @@ def judge(
     sources: Sequence[str],
     chance: Random,
     repeats: int = REPEATS,
-) -> Judged:
+) -> HeldOutScores:
     """The APGR of needs, source by source and their mean, with intervals."""
     ranked = Sources(need, weak, strong, sources)
 
@@ -77,4 +77,4 @@ def judge(
         return found
 
     known = intervals(figures, len(need), chance, repeats)
-    return Judged(known[None], {name: known[name] for name in ranked.rows})
+    return HeldOutScores(known[None], {name: known[name] for name in ranked.rows})

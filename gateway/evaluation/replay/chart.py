@@ -5,7 +5,7 @@ from decimal import Decimal
 from html import escape
 
 from gateway.evaluation.replay.report import shown
-from gateway.evaluation.replay.totals import Group, Sums
+from gateway.evaluation.replay.totals import ReplayGroup, ReplayTotals
 
 _WIDE, _LEFT, _RIGHT = 760, 132, 28
 _BAR, _GAP = 30, 14
@@ -31,7 +31,7 @@ _NARROW = 46
 """A part that is no wider has no number in it."""
 
 
-def draw(sums: Sums) -> str:
+def draw(sums: ReplayTotals) -> str:
     """Two bars of tiers and two of money."""
     total = sums.total
     body = "".join([*_head(total), *_mix(total), *_money(sums)])
@@ -43,14 +43,14 @@ def draw(sums: Sums) -> str:
     )
 
 
-def _head(total: Group) -> Iterator[str]:
+def _head(total: ReplayGroup) -> Iterator[str]:
     decided = total.calls - total.undecided
     yield _text(28, 34, f"{total.changed:,} of {decided:,} calls would go elsewhere", "title")
     if total.undecided:
         yield _text(28, 56, f"{total.undecided:,} more cannot be decided again", "soft")
 
 
-def _mix(total: Group) -> Iterator[str]:
+def _mix(total: ReplayGroup) -> Iterator[str]:
     names, x = shown(total), 28.0
     for name in names:
         yield _box(x, 76, 12, 12, _style(name))
@@ -71,7 +71,7 @@ def _mix(total: Group) -> Iterator[str]:
             x += width
 
 
-def _money(sums: Sums) -> Iterator[str]:
+def _money(sums: ReplayTotals) -> Iterator[str]:
     total, room = sums.total, _WIDE - _LEFT - _RIGHT - 90
     most = max(total.before, total.after) or Decimal(1)
     for at, (word, usd) in enumerate((("USD before", total.before), ("after", total.after))):
@@ -87,7 +87,7 @@ def _money(sums: Sums) -> Iterator[str]:
         yield _text(_LEFT, 352, f"{total.unknown:,} {word} a cost that is not known", "soft")
 
 
-def _change(sums: Sums) -> str:
+def _change(sums: ReplayTotals) -> str:
     total = sums.total
     words = []
     if total.before:

@@ -17,7 +17,7 @@ ANSWERED = frozenset({"settled", "estimated", "aborted"})
 _ALONE = ConversationTurn()
 
 
-class Talk:
+class ReplayedConversation:
     """One conversation. Until a call of it is decided otherwise its seat is that of the log."""
 
     __slots__ = ("_cached", "seat", "strayed")
@@ -72,25 +72,25 @@ class Talk:
         self.seat = following(self.seat, seat)
 
 
-class Talks:
+class ReplayedConversations:
     """All conversations of a log."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._known: dict[tuple[str, str, str], Talk] = {}
+        self._known: dict[tuple[str, str, str], ReplayedConversation] = {}
 
-    def of(self, row: ReplayRow, basis: DecisionRecord) -> Talk:
+    def of(self, row: ReplayRow, basis: DecisionRecord) -> ReplayedConversation:
         """The conversation of a row; one of its own where nothing tells it."""
         turn = basis.turn or _ALONE
         if not turn.conversation:
-            return Talk()
+            return ReplayedConversation()
         place = row.tenant, row.key, turn.conversation
         talk = self._known.get(place)
         if talk is None:
-            talk = self._known[place] = Talk()
+            talk = self._known[place] = ReplayedConversation()
         return talk
 
-    def log(self, talk: Talk, row: ReplayRow) -> None:
+    def log(self, talk: ReplayedConversation, row: ReplayRow) -> None:
         """A call of it is as the log says."""
         target = self._target(f"{row.provider}/{row.model}")
         if target is not None and row.state in ANSWERED and row.cache != "hit":

@@ -21,7 +21,7 @@ _BLOCKS = 256
 """Tokens by which what is read from a cache is less than what is kept: caches have blocks."""
 
 
-class Bill(NamedTuple):
+class ReplayedCost(NamedTuple):
     """What a call would have cost, and what of it is the doing of the prompt cache."""
 
     usd: Decimal | None
@@ -47,11 +47,11 @@ def price(target: Target, at: float) -> Price | None:
     return None if target.price is None else target.price.on(at)
 
 
-def bill(row: ReplayRow, target: Target, cached: int) -> Bill:
+def bill(row: ReplayRow, target: Target, cached: int) -> ReplayedCost:
     """A row's call on a target that has `cached` tokens of its conversation in its cache."""
     tokens, known = prompt(row), price(target, row.at)
     if tokens is None or row.output is None or known is None:
-        return Bill(None, 0, 0, Decimal(0))
+        return ReplayedCost(None, 0, 0, Decimal(0))
     keeps = _keeps(row, known.at(tokens), tokens)
     before = min(row.cache_read or 0, tokens) if keeps else 0
     cached = min(cached, tokens) if keeps else 0
@@ -62,7 +62,7 @@ def bill(row: ReplayRow, target: Target, cached: int) -> Bill:
         usd if cached == before else cost(_usage(row, target, tokens, before, keeps=keeps), known)
     )
     effect = Decimal(0) if usd is None or same is None else EXACT.subtract(usd, same)
-    return Bill(usd, cached, tokens if keeps else 0, effect)
+    return ReplayedCost(usd, cached, tokens if keeps else 0, effect)
 
 
 def _keeps(row: ReplayRow, rates: Rates, tokens: int) -> bool:

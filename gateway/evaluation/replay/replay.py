@@ -13,10 +13,14 @@ from gateway.core.errors import ProblemError
 from gateway.core.logged import ReplayRow
 from gateway.core.target import Target
 from gateway.evaluation.replay import cost
-from gateway.evaluation.replay.conversations import ANSWERED, Talk, Talks
-from gateway.evaluation.replay.cost import Bill
-from gateway.evaluation.replay.tier_share import Shares
-from gateway.evaluation.replay.totals import Outcome, Sums
+from gateway.evaluation.replay.conversations import (
+    ANSWERED,
+    ReplayedConversation,
+    ReplayedConversations,
+)
+from gateway.evaluation.replay.cost import ReplayedCost
+from gateway.evaluation.replay.tier_share import ReplayedShares
+from gateway.evaluation.replay.totals import ReplayedOutcome, ReplayTotals
 from gateway.routing.features import Features, MissingFeatureError
 from gateway.routing.replay_decision import RecordedFeatures, evidence
 from gateway.routing.router import Router, decide
@@ -31,12 +35,12 @@ _UNTOLD = "what it was decided on"
 
 
 class _Decided(NamedTuple):
-    outcome: Outcome
+    outcome: ReplayedOutcome
     decision: Decision | None
     plan: Plan | None
 
 
-class Walk:
+class LedgerReplay:
     """Takes rows in order of time; `sums` is what they come to."""
 
     def __init__(
@@ -60,10 +64,10 @@ class Walk:
         self._guards = frozenset(one.part.name for one in router.rules.guards)
         self._text = text
         own = None if router.classifier is None else router.classifier.thresholds
-        self._shares = None if bounds is None or own is None else Shares(bounds, own)
+        self._shares = None if bounds is None or own is None else ReplayedShares(bounds, own)
         self._lacks = {name: getattr(NOTHING, name) for name in lacks}
-        self._talks = Talks(router.catalogue)
-        self.sums = Sums(most)
+        self._talks = ReplayedConversations(router.catalogue)
+        self.sums = ReplayTotals(most)
 
     def take(self, row: ReplayRow) -> None:
         """Decide one call again."""
@@ -92,7 +96,11 @@ class Walk:
         self.sums.take(row, before, after.outcome, bill)
 
     def _again(
-        self, row: ReplayRow, basis: DecisionRecord, talk: Talk, turn: ConversationTurn
+        self,
+        row: ReplayRow,
+        basis: DecisionRecord,
+        talk: ReplayedConversation,
+        turn: ConversationTurn,
     ) -> _Decided:
         """Raises MissingFeatureError."""
         seen = RecordedFeatures(row, basis)
@@ -107,7 +115,7 @@ class Walk:
             try:
                 decision, plan = decide(self._router, call, seen.client, known)
             except ProblemError as error:
-                return _Decided(Outcome(by=error.problem.kind), None, None)
+                return _Decided(ReplayedOutcome(by=error.problem.kind), None, None)
             except MissingFeatureError:
                 kept = None if self._text is None or call is not seen else self._text(row, seen)
                 if kept is None:
@@ -121,12 +129,18 @@ class Walk:
                 one.why for one in decision.trace if one.step == "guard" and one.why in self._guards
             )
             by = decision.rule or decision.source
-            outcome = Outcome(decision.lab, decision.tier, plan.targets[0].name, by)
+            outcome = ReplayedOutcome(decision.lab, decision.tier, plan.targets[0].name, by)
             return _Decided(outcome, decision, plan)
 
     def _moved(
-        self, row: ReplayRow, talk: Talk, turn: ConversationTurn, after: _Decided, *, same: bool
-    ) -> Bill | None:
+        self,
+        row: ReplayRow,
+        talk: ReplayedConversation,
+        turn: ConversationTurn,
+        after: _Decided,
+        *,
+        same: bool,
+    ) -> ReplayedCost | None:
         """A call that is elsewhere, or whose conversation was; None where nothing is to be paid."""
         talk.strayed = True
         decision, plan = after.decision, after.plan
@@ -147,9 +161,9 @@ def answered(row: ReplayRow) -> bool:
     return row.state in ANSWERED and row.cache != "hit"
 
 
-def was(row: ReplayRow) -> Outcome:
+def was(row: ReplayRow) -> ReplayedOutcome:
     """What was decided for a row."""
     target = None if row.basis is None else row.basis.target
     if target is None:
-        return Outcome(by=row.problem or "refused")
-    return Outcome(row.lab, row.tier, target, row.rule or row.source or "")
+        return ReplayedOutcome(by=row.problem or "refused")
+    return ReplayedOutcome(row.lab, row.tier, target, row.rule or row.source or "")

@@ -5,13 +5,19 @@ from decimal import Decimal
 
 from gateway.core.jsonio import Json
 from gateway.core.target import TIERS
-from gateway.evaluation.replay.totals import REFUSED, UNTIERED, Group, Outcome, Sums
+from gateway.evaluation.replay.totals import (
+    REFUSED,
+    UNTIERED,
+    ReplayedOutcome,
+    ReplayGroup,
+    ReplayTotals,
+)
 
 COLUMNS = (*TIERS, UNTIERED, REFUSED)
 """Tiers and what stands in their place, in this order."""
 
 
-def view(sums: Sums, config: str) -> dict[str, Json]:
+def view(sums: ReplayTotals, config: str) -> dict[str, Json]:
     """All of it as JSON; `config` is the version of the configuration that decided."""
     total = sums.total
     return {
@@ -42,17 +48,17 @@ def view(sums: Sums, config: str) -> dict[str, Json]:
     }
 
 
-def shown(group: Group) -> list[str]:
+def shown(group: ReplayGroup) -> list[str]:
     """The columns of which a group has any calls."""
     seen = group.tiers_before | group.tiers_after
     return [name for name in COLUMNS if name in TIERS or seen[name]]
 
 
-def _groups(groups: Mapping[str, Group]) -> dict[str, Json]:
+def _groups(groups: Mapping[str, ReplayGroup]) -> dict[str, Json]:
     return {name: _group(groups[name]) for name in sorted(groups)}
 
 
-def _group(group: Group) -> dict[str, Json]:
+def _group(group: ReplayGroup) -> dict[str, Json]:
     return {
         "calls": group.calls,
         "undecided": group.undecided,
@@ -69,7 +75,7 @@ def _group(group: Group) -> dict[str, Json]:
     }
 
 
-def _outcome(one: Outcome) -> dict[str, Json]:
+def _outcome(one: ReplayedOutcome) -> dict[str, Json]:
     return {"lab": one.lab, "tier": one.tier, "target": one.target, "by": one.by}
 
 

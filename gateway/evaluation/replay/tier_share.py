@@ -31,7 +31,7 @@ class _Turns:
         self.made: Thresholds | None = None
 
 
-class Shares:
+class ReplayedShares:
     """Notes turns, and says what the next ones are held against."""
 
     def __init__(self, most: ShareBounds, own: Thresholds) -> None:

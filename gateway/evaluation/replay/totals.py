@@ -6,14 +6,14 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from gateway.core.logged import ReplayRow
-from gateway.evaluation.replay.cost import EXACT, Bill
+from gateway.evaluation.replay.cost import EXACT, ReplayedCost
 
 _NOTHING = Decimal(0)
 REFUSED = "refused"
 UNTIERED = "no tier"
 
 
-class Outcome(NamedTuple):
+class ReplayedOutcome(NamedTuple):
     """What is decided for a call; one that is refused has no target."""
 
     lab: str | None = None
@@ -35,19 +35,19 @@ class Outcome(NamedTuple):
         return self.tier or UNTIERED
 
 
-class Changed(NamedTuple):
+class ChangedCall(NamedTuple):
     """A call that would have gone elsewhere."""
 
     id: str
     at: float
     key: str
-    before: Outcome
-    after: Outcome
+    before: ReplayedOutcome
+    after: ReplayedOutcome
     usd: Decimal | None
     """What it would have cost less what it cost; None where that is not known."""
 
 
-class Group:
+class ReplayGroup:
     """Calls that have a name in common, added up."""
 
     __slots__ = (
@@ -68,7 +68,7 @@ class Group:
         self.tiers_after: Counter[str] = Counter()
 
 
-class Sums:
+class ReplayTotals:
     """All of a log."""
 
     def __init__(self, most: int) -> None:
@@ -76,15 +76,15 @@ class Sums:
         """Calls that were refused before anything was decided."""
         self.assumed = 0
         """Calls of which it was taken that a target can be asked in another dialect."""
-        self.total = Group()
+        self.total = ReplayGroup()
         self.by_before: Counter[str] = Counter()
         """Calls that were decided again, by what had decided them."""
         self.by_after: Counter[str] = Counter()
         """The same by what does now."""
         self.guards: Counter[str] = Counter()
         """Calls by guards that apply to them now; those that were refused tell none."""
-        self.keys: dict[str, Group] = {}
-        self.tags: dict[str, Group] = {}
+        self.keys: dict[str, ReplayGroup] = {}
+        self.tags: dict[str, ReplayGroup] = {}
         self.unread: Counter[str] = Counter()
         """Calls by what was not kept of them."""
         self.lost = _NOTHING
@@ -92,11 +92,11 @@ class Sums:
         self.gained = _NOTHING
         """USD that they would cost less because it is not."""
         self._most = most
-        self._changed: list[tuple[Decimal, int, Changed]] = []
+        self._changed: list[tuple[Decimal, int, ChangedCall]] = []
         self._taken = 0
 
     @property
-    def changed(self) -> list[Changed]:
+    def changed(self) -> list[ChangedCall]:
         """Those that change most money first; of the same, in order of time."""
         return [item for *_, item in sorted(self._changed, key=lambda one: (-one[0], -one[1]))]
 
@@ -107,7 +107,13 @@ class Sums:
             group.calls += 1
             group.undecided += 1
 
-    def take(self, row: ReplayRow, before: Outcome, after: Outcome, bill: Bill | None) -> None:
+    def take(
+        self,
+        row: ReplayRow,
+        before: ReplayedOutcome,
+        after: ReplayedOutcome,
+        bill: ReplayedCost | None,
+    ) -> None:
         """A call that was decided again; `bill` where it costs something else."""
         moved = before.place != after.place
         self.by_before[before.by] += 1
@@ -138,24 +144,26 @@ class Sums:
         if moved:
             self._note(row, before, after, then)
 
-    def _note(self, row: ReplayRow, before: Outcome, after: Outcome, then: Decimal | None) -> None:
+    def _note(
+        self, row: ReplayRow, before: ReplayedOutcome, after: ReplayedOutcome, then: Decimal | None
+    ) -> None:
         cost = row.cost
         usd = None if cost is None or then is None else EXACT.subtract(then, cost)
         self._taken -= 1  # of calls of the same money the first stand
-        changed = Changed(row.id, row.at, row.key, before, after, usd)
+        changed = ChangedCall(row.id, row.at, row.key, before, after, usd)
         item = abs(usd or _NOTHING), self._taken, changed
         if len(self._changed) < self._most:
             heapq.heappush(self._changed, item)
         elif self._most:
             heapq.heappushpop(self._changed, item)
 
-    def _groups(self, row: ReplayRow) -> list[Group]:
+    def _groups(self, row: ReplayRow) -> list[ReplayGroup]:
         groups = [self.total, _of(self.keys, row.key)]
         return groups + [_of(self.tags, tag) for tag in row.tags] if row.tags else groups
 
 
-def _of(groups: dict[str, Group], name: str) -> Group:
+def _of(groups: dict[str, ReplayGroup], name: str) -> ReplayGroup:
     group = groups.get(name)
     if group is None:
-        group = groups[name] = Group()
+        group = groups[name] = ReplayGroup()
     return group

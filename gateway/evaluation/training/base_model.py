@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import exp
 
 from gateway.core.decision_context import Score, Thresholds
-from gateway.evaluation.training.dataset import Row, balanced
+from gateway.evaluation.training.dataset import TrainingRow, balanced
 from gateway.routing.classifier import heuristic
 from gateway.routing.classifier.text_signals import TextSignals
 
@@ -14,7 +14,7 @@ _STEPS = 25
 _SMALL = 1e-4
 
 
-class Refitted:
+class RefittedHeuristic:
     """The prior with other weights."""
 
     name = "prior"
@@ -41,7 +41,7 @@ class Refitted:
         return heuristic.why(signals, score)
 
 
-def refit(rows: Sequence[Row]) -> Refitted:
+def refit(rows: Sequence[TrainingRow]) -> RefittedHeuristic:
     """Fit the weights of `FITTED` to rows, each source with an intercept of its own (Newton)."""
     sources = sorted({row.source for row in rows})
     names = [term.name for term in heuristic.TERMS]
@@ -66,14 +66,14 @@ def refit(rows: Sequence[Row]) -> Refitted:
     found = [term.fast for term in heuristic.TERMS]
     for place, weight in zip(places, theta, strict=False):
         found[place] = weight
-    return Refitted(found)
+    return RefittedHeuristic(found)
 
 
 def _newton(
     theta: list[float],
     design: Sequence[Sequence[float]],
     fixed: Sequence[float],
-    rows: Sequence[Row],
+    rows: Sequence[TrainingRow],
     weights: Sequence[float],
 ) -> list[float]:
     size, count = len(theta), len(rows)

@@ -15,7 +15,7 @@ _OPINIONS: dict[Tier, tuple[float, float, float | None]] = {
 }
 
 
-class Row(NamedTuple):
+class TrainingRow(NamedTuple):
     """One prompt as numbers; its text is not kept."""
 
     source: str
@@ -38,7 +38,7 @@ class Row(NamedTuple):
         return self.smart - self.fast
 
 
-def outcome(label: Label) -> Row | None:
+def outcome(label: Label) -> TrainingRow | None:
     """A label with scores of fast and smart; None where it has them not."""
     fast, smart = label.scores.get("fast"), label.scores.get("smart")
     if fast is None or smart is None:
@@ -46,17 +46,17 @@ def outcome(label: Label) -> Row | None:
     return _row(label, fast, smart, label.scores.get("reasoning"))
 
 
-def opinion(label: Label) -> Row | None:
+def opinion(label: Label) -> TrainingRow | None:
     """A label whose tier somebody gave, as if that tier had been right and those below wrong."""
     return None if label.tier is None else _row(label, *_OPINIONS[label.tier])
 
 
-def outcomes(labels: Iterable[Label]) -> list[Row]:
+def outcomes(labels: Iterable[Label]) -> list[TrainingRow]:
     """Those with outcomes; opinions are none."""
     return [row for row in map(outcome, labels) if row is not None]
 
 
-def own(labels: Iterable[Label]) -> list[Row]:
+def own(labels: Iterable[Label]) -> list[TrainingRow]:
     """Labels of an owner's traffic: outcomes where there are, else what somebody said."""
     found = []
     for label in labels:
@@ -66,11 +66,11 @@ def own(labels: Iterable[Label]) -> list[Row]:
     return found
 
 
-def _row(label: Label, fast: float, smart: float, reasoning: float | None) -> Row:
+def _row(label: Label, fast: float, smart: float, reasoning: float | None) -> TrainingRow:
     scan = TextScan(label.prompt)
     signals = scan.signals()
     terms, words, numbers = text_features.reading(scan, signals)
-    return Row(
+    return TrainingRow(
         source=label.source or "labels",
         fast=fast,
         smart=smart,

@@ -15,7 +15,7 @@ _MIDDLE = 128
 _STEPS = 127
 
 
-class Grown(NamedTuple):
+class GrownForest(NamedTuple):
     """A forest as an artefact has it."""
 
     cuts: list[tuple[float, ...]]
@@ -90,7 +90,7 @@ def grow(
     growth: Growth,
     chance: Random,
     tick: Callable[[], None] = lambda: None,
-) -> Grown:
+) -> GrownForest:
     """Trees whose mean leaf predicts the target."""
     parted = [cuts(column) for column in zip(*rows, strict=True)]
     columns = [
@@ -107,7 +107,7 @@ def grow(
     )
     leaf = highest / _STEPS or 1.0
     nodes = b"".join(_packed(node, leaf) for plan in plans for node in plan)
-    return Grown(parted, tuple(map(len, plans)), leaf, nodes)
+    return GrownForest(parted, tuple(map(len, plans)), leaf, nodes)
 
 
 def _packed(node: tuple[int, int, int] | float, leaf: float) -> bytes:

@@ -10,7 +10,7 @@ from random import Random
 import msgspec
 
 from gateway.evaluation.training import extra_trees, ridge
-from gateway.evaluation.training.dataset import Row, balanced, centred
+from gateway.evaluation.training.dataset import TrainingRow, balanced, centred
 from gateway.routing.classifier import text_features
 from gateway.routing.classifier.model_file import (
     KNOWN,
@@ -36,7 +36,7 @@ _OFTEN = 3
 """In how many prompts a term must stand to be one of them, and a word to be known."""
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How it is trained. The defaults are what ships."""
 
     terms: int = MOST
@@ -45,13 +45,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     mix: ScoreMix = ScoreMix()
 
 
-SHIPPED = Plan()
+SHIPPED = TrainingPlan()
 STEPS = 4
 """Ticks of a fit beside those of its trees."""
 
 
 def fit(
-    rows: Sequence[Row], plan: Plan, chance: Random, tick: Callable[[], None] = lambda: None
+    rows: Sequence[TrainingRow],
+    plan: TrainingPlan,
+    chance: Random,
+    tick: Callable[[], None] = lambda: None,
 ) -> ClassifierModel:
     """Train on outcomes. Its probabilities mean nothing before it is calibrated."""
     sources = tuple(sorted({row.source for row in rows}))
@@ -98,7 +101,7 @@ def fit(
     )
 
 
-def known(rows: Sequence[Row]) -> bytes:
+def known(rows: Sequence[TrainingRow]) -> bytes:
     """The words that stand in at least three prompts, as bits."""
     counts = Counter(word for row in rows for word in {one & WORDS for one in row.words})
     bits = bytearray(KNOWN)
@@ -108,7 +111,9 @@ def known(rows: Sequence[Row]) -> bytes:
     return bytes(bits)
 
 
-def common(rows: Sequence[Row], most: int, but: AbstractSet[int] = frozenset()) -> tuple[int, ...]:
+def common(
+    rows: Sequence[TrainingRow], most: int, but: AbstractSet[int] = frozenset()
+) -> tuple[int, ...]:
     """The terms that stand in most prompts, in at least three each, none of `but`; rising."""
     counts = Counter(term for row in rows for term in row.terms - but)
     some = [(-count, term) for term, count in counts.items() if count >= _OFTEN]
@@ -121,7 +126,7 @@ def placed(terms: Iterable[int]) -> Mapping[int, int]:
 
 
 def _fitted(
-    rows: Sequence[Row],
+    rows: Sequence[TrainingRow],
     examples: list[ridge.Example],
     sources: tuple[str, ...],
     size: int,
@@ -163,7 +168,7 @@ def _fitted(
     return found
 
 
-def _spread(rows: Sequence[Row]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _spread(rows: Sequence[TrainingRow]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     means, spreads = [], []
     for column in zip(*(row.numbers for row in rows), strict=True):
         middle = sum(column) / len(column)
@@ -184,7 +189,7 @@ def scaled(
 
 
 def example(
-    row: Row, means: Sequence[float], spreads: Sequence[float], places: Mapping[int, int]
+    row: TrainingRow, means: Sequence[float], spreads: Sequence[float], places: Mapping[int, int]
 ) -> ridge.Example:
     """A row as a ridge reads it."""
     known = tuple(sorted(places[term] for term in row.terms if term in places))
@@ -192,7 +197,7 @@ def example(
     return ridge.Example(known, unit, scaled(row.numbers, means, spreads))
 
 
-def _beats(rows: Sequence[Row], examples: Sequence[ridge.Example]) -> tuple[float, ...]:
+def _beats(rows: Sequence[TrainingRow], examples: Sequence[ridge.Example]) -> tuple[float, ...]:
     """Of a form: how likely reasoning is to beat smart. By the form alone: such rows are few."""
     known = [at for at, row in enumerate(rows) if row.reasoning is not None]
     width = len(text_features.NAMES)

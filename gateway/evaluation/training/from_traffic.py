@@ -11,11 +11,11 @@ from random import Random
 import msgspec
 
 from gateway.core.target import Tier
-from gateway.evaluation.implicit_feedback import WEIGHTS, Lesson
+from gateway.evaluation.implicit_feedback import WEIGHTS, ImplicitFeedback
 from gateway.evaluation.labels import Label
 from gateway.evaluation.metrics.bootstrap import Interval
 from gateway.evaluation.metrics.ranking import Ranking
-from gateway.evaluation.training.dataset import Row, outcomes
+from gateway.evaluation.training.dataset import TrainingRow, outcomes
 from gateway.evaluation.training.refit import FEWEST, compare, refit, unseen, without
 from gateway.evaluation.training.work import needs
 from gateway.routing.classifier.model_file import ClassifierModel
@@ -31,11 +31,11 @@ SINCE = 20
 _UNIT = min(WEIGHTS.values())
 
 
-class Taught(msgspec.Struct, frozen=True):
+class TrafficLesson(msgspec.Struct, frozen=True):
     """A lesson as training reads it."""
 
-    lesson: Lesson
-    row: Row
+    lesson: ImplicitFeedback
+    row: TrainingRow
 
     @property
     def weight(self) -> float:
@@ -43,7 +43,7 @@ class Taught(msgspec.Struct, frozen=True):
         return self.lesson.weight
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class TrafficOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it."""
 
     origins: Mapping[str, int] = {}
@@ -68,7 +68,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The new artefact; None where there are too few labels for one."""
 
 
-def taught(lessons: Iterable[Lesson], texts: Mapping[str, str]) -> tuple[list[Taught], int]:
+def taught(
+    lessons: Iterable[ImplicitFeedback], texts: Mapping[str, str]
+) -> tuple[list[TrafficLesson], int]:
     """Lessons that say whether fast suffices, with their texts by call, and how many have none.
 
     A lesson is as an outcome: what fast is worth, and smart, of which half is left where neither
@@ -87,7 +89,7 @@ def taught(lessons: Iterable[Lesson], texts: Mapping[str, str]) -> tuple[list[Ta
         if lesson.smart is not None and lesson.smart < 1:
             scores["reasoning"] = 1.0
         found += [
-            Taught(lesson, row)
+            TrafficLesson(lesson, row)
             for row in outcomes([Label(prompt=text, scores=scores, source=lesson.tenant)])
         ]
     return found, lost
@@ -95,14 +97,14 @@ def taught(lessons: Iterable[Lesson], texts: Mapping[str, str]) -> tuple[list[Ta
 
 def consider(
     artefact: ClassifierModel,
-    lessons: Sequence[Taught],
+    lessons: Sequence[TrafficLesson],
     seed: int = 1,
     *,
     textless: int = 0,
     made: float | None = None,
     controls: int = CONTROLS,
     tick: Callable[[], None] = lambda: None,
-) -> Outcome:
+) -> TrafficOutcome:
     """What the lessons of one owner make of the artefact in force.
 
     `made` is when that was refitted, in seconds since the epoch; None where it never was. `tick` is
@@ -111,7 +113,7 @@ def consider(
     origins: dict[str, int] = {}
     for one in lessons:
         origins[one.lesson.origin] = origins.get(one.lesson.origin, 0) + 1
-    told = Outcome(origins=dict(sorted(origins.items())), textless=textless)
+    told = TrafficOutcome(origins=dict(sorted(origins.items())), textless=textless)
     if len(lessons) < FEWEST:
         why = f"{len(lessons)} labels with their texts; {FEWEST} are needed"
         return msgspec.structs.replace(told, refused=why)
@@ -139,26 +141,26 @@ def ticks(controls: int = CONTROLS) -> int:
     return FOLDS * (1 + controls) + 1
 
 
-def _fit(artefact: ClassifierModel, lessons: Sequence[Taught], seed: int) -> ClassifierModel:
+def _fit(artefact: ClassifierModel, lessons: Sequence[TrafficLesson], seed: int) -> ClassifierModel:
     return refit(
         artefact, [one.row for one in lessons], seed, weights=[one.weight for one in lessons]
     )
 
 
 def _unseen(
-    bare: ClassifierModel, lessons: Sequence[Taught], seed: int, tick: Callable[[], None]
+    bare: ClassifierModel, lessons: Sequence[TrafficLesson], seed: int, tick: Callable[[], None]
 ) -> list[float]:
     """Needs, each by an artefact that was not taught it; always in the same parts."""
     rows, weights = [one.row for one in lessons], [one.weight for one in lessons]
     return unseen(bare, rows, Random(seed), seed, FOLDS, weights, tick)  # noqa: S311 - seeded
 
 
-def _shuffled(lessons: Sequence[Taught], chance: Random) -> list[Taught]:
+def _shuffled(lessons: Sequence[TrafficLesson], chance: Random) -> list[TrafficLesson]:
     """The same prompts with each other's labels."""
     order = list(lessons)
     chance.shuffle(order)
     return [
-        Taught(
+        TrafficLesson(
             other.lesson,
             one.row._replace(
                 fast=other.row.fast, smart=other.row.smart, reasoning=other.row.reasoning
@@ -168,18 +170,18 @@ def _shuffled(lessons: Sequence[Taught], chance: Random) -> list[Taught]:
     ]
 
 
-def _counts(lessons: Iterable[Taught]) -> list[int]:
+def _counts(lessons: Iterable[TrafficLesson]) -> list[int]:
     """How often each counts beside the weakest."""
     return [round(one.weight / _UNIT) for one in lessons]
 
 
-def _rankings(need: Sequence[float], lessons: Sequence[Taught]) -> Ranking:
+def _rankings(need: Sequence[float], lessons: Sequence[TrafficLesson]) -> Ranking:
     rows = [one.row for one in lessons]
     return Ranking(need, [row.fast for row in rows], [row.smart for row in rows])
 
 
 def _gain(
-    before: Sequence[float], after: Sequence[float], lessons: Sequence[Taught]
+    before: Sequence[float], after: Sequence[float], lessons: Sequence[TrafficLesson]
 ) -> float | None:
     counts = _counts(lessons)
     old = _rankings(before, lessons).apgr(counts)
@@ -188,12 +190,12 @@ def _gain(
 
 
 def _since(
-    told: Outcome,
+    told: TrafficOutcome,
     artefact: ClassifierModel,
-    lessons: Sequence[Taught],
+    lessons: Sequence[TrafficLesson],
     seed: int,
     made: float | None,
-) -> Outcome:
+) -> TrafficOutcome:
     """The artefact in force against one without what has come since, on what has come since."""
     if made is None:
         return told
@@ -211,7 +213,7 @@ def _since(
     )
 
 
-def _refused(told: Outcome, made: float | None) -> str:
+def _refused(told: TrafficOutcome, made: float | None) -> str:
     if told.gain is None:
         return "smart is never better than fast in these labels: there is nothing to gain"
     if not told.gain.above(0.0):

@@ -11,7 +11,7 @@ from gateway.evaluation.metrics.bootstrap import Interval, Weights, intervals
 from gateway.evaluation.metrics.cross_validation import parts
 from gateway.evaluation.metrics.ranking import Ranking
 from gateway.evaluation.training import ridge
-from gateway.evaluation.training.dataset import Row, centred
+from gateway.evaluation.training.dataset import TrainingRow, centred
 from gateway.evaluation.training.fit import MOST, common, example, form, lane, placed, short
 from gateway.evaluation.training.seal import named
 from gateway.evaluation.training.work import needs
@@ -31,7 +31,7 @@ def weight(count: float) -> float:
 
 def refit(
     artefact: ClassifierModel,
-    rows: Sequence[Row],
+    rows: Sequence[TrainingRow],
     seed: int = 1,
     prior: Classifier | None = None,
     weights: Sequence[float] | None = None,
@@ -89,7 +89,7 @@ def without(artefact: ClassifierModel) -> ClassifierModel:
     )
 
 
-class Gain(msgspec.Struct, frozen=True, kw_only=True):
+class RefitGain(msgspec.Struct, frozen=True, kw_only=True):
     """What refitting is worth on labels that it has not seen."""
 
     before: Interval | None
@@ -99,7 +99,7 @@ class Gain(msgspec.Struct, frozen=True, kw_only=True):
 
 def unseen(
     bare: ClassifierModel,
-    rows: Sequence[Row],
+    rows: Sequence[TrainingRow],
     chance: Random,
     seed: int,
     number: int,
@@ -124,10 +124,10 @@ def unseen(
 def compare(
     before: Sequence[float],
     after: Sequence[float],
-    rows: Sequence[Row],
+    rows: Sequence[TrainingRow],
     chance: Random,
     counts: Sequence[int] | None = None,
-) -> Gain:
+) -> RefitGain:
     """Two needs of the same rows; `counts` are how often each row counts, once where None."""
     weak, strong = [row.fast for row in rows], [row.smart for row in rows]
     first, second = Ranking(before, weak, strong), Ranking(after, weak, strong)
@@ -142,4 +142,4 @@ def compare(
         }
 
     known = intervals(figures, len(rows), chance)
-    return Gain(before=known["before"], after=known["after"], gain=known["gain"])
+    return RefitGain(before=known["before"], after=known["after"], gain=known["gain"])

@@ -9,11 +9,11 @@ from random import Random
 import msgspec
 
 from gateway.evaluation.metrics.bootstrap import Interval, quantile, shuffles
-from gateway.evaluation.metrics.cross_validation import Judged, judge, parts
+from gateway.evaluation.metrics.cross_validation import HeldOutScores, judge, parts
 from gateway.evaluation.metrics.ranking import Sources, average
 from gateway.evaluation.training.base_model import solve
-from gateway.evaluation.training.dataset import Row, balanced
-from gateway.evaluation.training.fit import Plan, fit
+from gateway.evaluation.training.dataset import TrainingRow, balanced
+from gateway.evaluation.training.fit import TrainingPlan, fit
 from gateway.evaluation.training.seal import named
 from gateway.evaluation.training.work import needs, scores
 from gateway.routing.classifier import heuristic, text_features
@@ -35,7 +35,7 @@ class TooFewError(ValueError):
     """There is too little to learn from; the text says what is missing."""
 
 
-class Control(msgspec.Struct, frozen=True):
+class ShuffledControl(msgspec.Struct, frozen=True):
     """What a score that knows nothing gets on the same rows: the same needs, shuffled."""
 
     mean: float
@@ -43,12 +43,12 @@ class Control(msgspec.Struct, frozen=True):
     high: float
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class HeldOutResult(msgspec.Struct, frozen=True, kw_only=True):
     """What it was worth on rows that it was not trained on."""
 
     rows: int
-    apgr: Judged
-    control: Control | None
+    apgr: HeldOutScores
+    control: ShuffledControl | None
 
     @property
     def better(self) -> bool:
@@ -57,7 +57,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
         return mean is not None and self.control is not None and mean.above(self.control.high)
 
 
-class Calibration(msgspec.Struct, frozen=True):
+class FittedCalibration(msgspec.Struct, frozen=True):
     """From needs to probabilities, and where the tiers part."""
 
     slope: float
@@ -66,7 +66,7 @@ class Calibration(msgspec.Struct, frozen=True):
     smart: float
 
 
-def held(need: Sequence[float], rows: Sequence[Row], chance: Random) -> Held:
+def held(need: Sequence[float], rows: Sequence[TrainingRow], chance: Random) -> HeldOutResult:
     """Judge needs, by the mean over sources, and what the same needs are worth when shuffled."""
     weak, strong = [row.fast for row in rows], [row.smart for row in rows]
     sources = [row.source for row in rows]
@@ -78,19 +78,19 @@ def held(need: Sequence[float], rows: Sequence[Row], chance: Random) -> Held:
             found.append(value)
     found.sort()
     control = (
-        Control(sum(found) / len(found), quantile(found, 0.025), quantile(found, 0.975))
+        ShuffledControl(sum(found) / len(found), quantile(found, 0.025), quantile(found, 0.975))
         if found
         else None
     )
-    return Held(rows=len(rows), apgr=judged, control=control)
+    return HeldOutResult(rows=len(rows), apgr=judged, control=control)
 
 
 def learn(
-    rows: Sequence[Row],
-    plan: Plan,
+    rows: Sequence[TrainingRow],
+    plan: TrainingPlan,
     seed: int,
     tick: Callable[[], None] = lambda: None,
-) -> tuple[ClassifierModel, Held]:
+) -> tuple[ClassifierModel, HeldOutResult]:
     """An artefact of all rows; a fifth is held out first, to judge and to calibrate it.
 
     The same rows, plan and seed give the same bytes. Raises TooFewError.
@@ -106,7 +106,7 @@ def learn(
     return named(calibrated(last, found)), told
 
 
-def check(rows: Sequence[Row]) -> None:
+def check(rows: Sequence[TrainingRow]) -> None:
     """Raises TooFewError where rows teach nothing."""
     if len(rows) < FEWEST:
         message = f"{len(rows)} labels have scores of fast and smart; {FEWEST} are needed"
@@ -115,7 +115,9 @@ def check(rows: Sequence[Row]) -> None:
         raise TooFewError("smart is never better than fast: there is nothing to learn")
 
 
-def calibrate(artefact: ClassifierModel, need: Sequence[float], rows: Sequence[Row]) -> Calibration:
+def calibrate(
+    artefact: ClassifierModel, need: Sequence[float], rows: Sequence[TrainingRow]
+) -> FittedCalibration:
     """Fit on rows that the artefact has not seen; every source weighs the same."""
     weights = balanced([row.source for row in rows])
     slope, level = _platt(need, [float(row.gain <= 0) for row in rows], weights)
@@ -123,10 +125,10 @@ def calibrate(artefact: ClassifierModel, need: Sequence[float], rows: Sequence[R
     told = scores(msgspec.structs.replace(artefact, slope=slope, level=level), rows)
     fast = max(_at([score.fast for score in told], weights, 1 - FAST), LEAST)
     above = [score.smart if score.fast < fast else 2.0 for score in told]
-    return Calibration(slope, level, short4(fast), short4(_at(above, weights, REASONING)))
+    return FittedCalibration(slope, level, short4(fast), short4(_at(above, weights, REASONING)))
 
 
-def calibrated(artefact: ClassifierModel, found: Calibration) -> ClassifierModel:
+def calibrated(artefact: ClassifierModel, found: FittedCalibration) -> ClassifierModel:
     """With probabilities and thresholds."""
     parting = TierThresholds(fast=found.fast, smart=found.smart)
     return msgspec.structs.replace(artefact, slope=found.slope, level=found.level, parting=parting)
@@ -168,7 +170,11 @@ def _at(values: Sequence[float], weights: Sequence[float], share: float) -> floa
 
 
 def card(
-    rows: Sequence[Row], plan: Plan, seed: int, told: Held, about: dict[str, object]
+    rows: Sequence[TrainingRow],
+    plan: TrainingPlan,
+    seed: int,
+    told: HeldOutResult,
+    about: dict[str, object],
 ) -> dict[str, object]:
     """What people should know of an artefact before they use it."""
     counts: dict[str, int] = {}
@@ -191,7 +197,7 @@ def shown(one: Interval | None) -> list[float] | None:
     return None if one is None else [round(x, 4) for x in (one.value, one.low, one.high)]
 
 
-def fitted(artefact: ClassifierModel, rows: Sequence[Row]) -> float | None:
+def fitted(artefact: ClassifierModel, rows: Sequence[TrainingRow]) -> float | None:
     """APGR on the rows that it was trained on: by it a reader can tell that he has the same data.
 
     It says nothing of what is unseen.
@@ -202,7 +208,7 @@ def fitted(artefact: ClassifierModel, rows: Sequence[Row]) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def plain(told: Held) -> dict[str, object]:
+def plain(told: HeldOutResult) -> dict[str, object]:
     """A judgement as a card has it: figures with their intervals, to four places."""
     control = told.control
     return {

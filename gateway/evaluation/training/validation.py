@@ -8,7 +8,7 @@ import msgspec
 from gateway.core.decision_context import Score
 from gateway.core.target import TIERS, Tier
 from gateway.evaluation.metrics.cost_quality import (
-    Table,
+    TierScores,
     constant,
     frugal,
     oracle,
@@ -17,8 +17,8 @@ from gateway.evaluation.metrics.cost_quality import (
 )
 from gateway.evaluation.metrics.cross_validation import Fold
 from gateway.evaluation.training import refit
-from gateway.evaluation.training.dataset import Row
-from gateway.evaluation.training.fit import Plan, fit
+from gateway.evaluation.training.dataset import TrainingRow
+from gateway.evaluation.training.fit import TrainingPlan, fit
 from gateway.evaluation.training.train import shown
 from gateway.evaluation.training.work import needs, weighed
 from gateway.routing.classifier.heuristic import Classifier, HeuristicClassifier
@@ -36,29 +36,29 @@ _WORTHS = tuple(2.0**at for at in range(-6, 8))
 """What a unit of cost is worth to an oracle: the more, the more frugal."""
 
 
-class Unseen(msgspec.Struct, frozen=True, kw_only=True):
+class UnseenResult(msgspec.Struct, frozen=True, kw_only=True):
     """What an artefact says of the rows that a fold holds, trained on its others."""
 
     weighed: list[tuple[float, float]]
     own: int = 0
     """Labels of these rows that it was then refitted with, and what that was worth on the rest."""
-    gain: refit.Gain | None = None
+    gain: refit.RefitGain | None = None
 
 
-def part(rows: Sequence[Row], plan: Plan, seed: int, fold: Fold) -> Unseen:
+def part(rows: Sequence[TrainingRow], plan: TrainingPlan, seed: int, fold: Fold) -> UnseenResult:
     """A part of every source, held out."""
     train = [rows[at] for at in fold.train]
     found = fit(train, plan, Random(seed))  # noqa: S311 - seeded
-    return Unseen(weighed=weighed(found, [rows[at] for at in fold.held]))
+    return UnseenResult(weighed=weighed(found, [rows[at] for at in fold.held]))
 
 
 def source(
-    rows: Sequence[Row],
-    plan: Plan,
+    rows: Sequence[TrainingRow],
+    plan: TrainingPlan,
     seed: int,
-    base: Callable[[Sequence[Row]], Classifier],
+    base: Callable[[Sequence[TrainingRow]], Classifier],
     fold: Fold,
-) -> Unseen:
+) -> UnseenResult:
     """A whole source, held out: also of the prior, which is fitted again without it."""
     train, held = [rows[at] for at in fold.train], [rows[at] for at in fold.held]
     prior = base(train)
@@ -70,7 +70,7 @@ def source(
     labelled, rest = [held[at] for at in order[:count]], [held[at] for at in order[count:]]
     fitted = refit.refit(found, labelled, seed, prior)
     gain = refit.compare(needs(found, rest, prior), needs(fitted, rest, prior), rest, chance)
-    return Unseen(weighed=weighed(found, held, prior), own=count, gain=gain)
+    return UnseenResult(weighed=weighed(found, held, prior), own=count, gain=gain)
 
 
 def score(weighed: tuple[float, float], slope: float, level: float) -> Score:
@@ -80,7 +80,7 @@ def score(weighed: tuple[float, float], slope: float, level: float) -> Score:
     return Score(fast=fast, smart=1 - (1 - fast) * fails)
 
 
-def frugality(rows: Sequence[Row], scored: Sequence[Score]) -> dict[str, float | None]:
+def frugality(rows: Sequence[TrainingRow], scored: Sequence[Score]) -> dict[str, float | None]:
     """What 95% of always reasoning's quality costs, as a part of its cost, of several routers.
 
     On the rows with scores of a reasoning tier; thresholds are those that serve each router best.
@@ -89,7 +89,7 @@ def frugality(rows: Sequence[Row], scored: Sequence[Score]) -> dict[str, float |
     if not known:
         return {}
     some = [rows[at] for at in known]
-    table = Table(
+    table = TierScores(
         scores={
             "fast": [row.fast for row in some],
             "smart": [row.smart for row in some],
@@ -111,6 +111,6 @@ def frugality(rows: Sequence[Row], scored: Sequence[Score]) -> dict[str, float |
     }
 
 
-def plain(gain: refit.Gain) -> dict[str, object]:
+def plain(gain: refit.RefitGain) -> dict[str, object]:
     """As a card has it."""
     return {"before": shown(gain.before), "after": shown(gain.after), "gain": shown(gain.gain)}

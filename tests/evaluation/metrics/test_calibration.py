@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.evaluation.metrics.calibration import Bin, Calibration, calibration
+from gateway.evaluation.metrics.calibration import CalibrationBin, CalibrationCurve, calibration
 
 
 def test_bins_have_about_the_same_number_of_rows() -> None:
@@ -27,4 +27,6 @@ def test_of_nothing_there_is_none() -> None:
 
 def test_a_scorer_that_is_right_on_average_has_no_error() -> None:
     found = calibration([0.25] * 4 + [1.0] * 2, [1, 0, 0, 0, 1, 1], 10)
-    assert found == Calibration((Bin(4, 0.25, 0.25), Bin(2, 1, 1)), 0, 4 * 0.1875 / 6)
+    assert found == CalibrationCurve(
+        (CalibrationBin(4, 0.25, 0.25), CalibrationBin(2, 1, 1)), 0, 4 * 0.1875 / 6
+    )

@@ -10,32 +10,34 @@ from hypothesis import strategies as st
 from gateway.core.decision_context import Score, Thresholds
 from gateway.core.target import TIERS, Tier
 from gateway.evaluation.metrics import cost_quality
-from gateway.evaluation.metrics.cost_quality import Point, Table
+from gateway.evaluation.metrics.cost_quality import CostQualityPoint, TierScores
 from gateway.routing.classifier import heuristic
 
-TABLE = Table(
+TABLE = TierScores(
     {"fast": [1, 0, 0, 1], "smart": [1, 1, 0, 0], "reasoning": [1, 1, 1, 0]},
     {"fast": [1, 1, 1, 1], "smart": [2, 2, 2, 2], "reasoning": [10, 10, 10, 20]},
 )
 PICKS: list[Tier] = ["fast", "smart", "reasoning", "fast"]
 
 
-def made(count: int, seed: int, tiers: tuple[Tier, ...] = ("fast", "smart", "reasoning")) -> Table:
+def made(
+    count: int, seed: int, tiers: tuple[Tier, ...] = ("fast", "smart", "reasoning")
+) -> TierScores:
     draw = Random(seed)
     scores = {tier: [draw.randrange(3) / 2 for _ in range(count)] for tier in tiers}
     costs = {
         tier: [draw.uniform(1, 2) * 5**at for _ in range(count)] for at, tier in enumerate(tiers)
     }
-    return Table(scores, costs)
+    return TierScores(scores, costs)
 
 
 def test_constant_tiers_and_picks() -> None:
     assert cost_quality.constant(TABLE) == {
-        "fast": Point(1, 0.5), "smart": Point(2, 0.5), "reasoning": Point(12.5, 0.75),
+        "fast": CostQualityPoint(1, 0.5), "smart": CostQualityPoint(2, 0.5), "reasoning": CostQualityPoint(12.5, 0.75),
     }  # fmt: skip
-    assert cost_quality.constant(TABLE, [2, 0, 0, 0])["fast"] == Point(1, 1)
+    assert cost_quality.constant(TABLE, [2, 0, 0, 0])["fast"] == CostQualityPoint(1, 1)
     assert cost_quality.constant(TABLE, [0, 0, 0, 0]) == {}
-    assert cost_quality.quality(TABLE, PICKS) == Point(3.5, 1)
+    assert cost_quality.quality(TABLE, PICKS) == CostQualityPoint(3.5, 1)
     assert cost_quality.quality(TABLE, PICKS, [0, 0, 0, 0]) is None
     assert (TABLE.tiers, TABLE.rows) == (("fast", "smart", "reasoning"), 4)
 
@@ -59,7 +61,7 @@ def test_shuffles_lie_about_their_exact_mean() -> None:
     assert exact is not None
     assert found.value == exact.quality
     assert found.low < found.value < found.high < found.low + 0.2
-    empty = Table({"fast": [], "smart": []}, {"fast": [], "smart": []})
+    empty = TierScores({"fast": [], "smart": []}, {"fast": [], "smart": []})
     assert cost_quality.shuffled(empty, [], Random(2)) is None
 
 
@@ -70,9 +72,15 @@ def test_an_oracle_takes_the_cheapest_of_the_best() -> None:
 
 
 def test_an_edge_climbs_and_has_no_dents() -> None:
-    points = [Point(1, 0.2), Point(2, 0.3), Point(3, 0.8), Point(2.5, 0.1), Point(5, 0.8), Point(6, 0.9)]  # fmt: skip
-    assert cost_quality.edge(points) == [Point(1, 0.2), Point(3, 0.8), Point(6, 0.9)]
-    assert cost_quality.edge([Point(1, 0.2), Point(1, 0.4)]) == [Point(1, 0.4)]
+    points = [CostQualityPoint(1, 0.2), CostQualityPoint(2, 0.3), CostQualityPoint(3, 0.8), CostQualityPoint(2.5, 0.1), CostQualityPoint(5, 0.8), CostQualityPoint(6, 0.9)]  # fmt: skip
+    assert cost_quality.edge(points) == [
+        CostQualityPoint(1, 0.2),
+        CostQualityPoint(3, 0.8),
+        CostQualityPoint(6, 0.9),
+    ]
+    assert cost_quality.edge([CostQualityPoint(1, 0.2), CostQualityPoint(1, 0.4)]) == [
+        CostQualityPoint(1, 0.4)
+    ]
     assert cost_quality.edge([]) == []
 
 
@@ -80,7 +88,7 @@ def test_an_edge_climbs_and_has_no_dents() -> None:
     ("quality", "cost"), [(0.1, 1), (0.2, 1), (0.5, 2), (0.8, 3), (0.85, 4.5), (0.9, 6), (0.95, None)]
 )  # fmt: skip
 def test_a_mix_costs_what_lies_between_two_points(quality: float, cost: float | None) -> None:
-    hull = [Point(1, 0.2), Point(3, 0.8), Point(6, 0.9)]
+    hull = [CostQualityPoint(1, 0.2), CostQualityPoint(3, 0.8), CostQualityPoint(6, 0.9)]
     assert cost_quality.cost_at(hull, quality) == (None if cost is None else pytest.approx(cost))
 
 
@@ -119,11 +127,13 @@ def test_a_grid_of_few_steps_is_of_quantiles() -> None:
 
 
 def test_the_cost_at_a_share_of_the_dearest() -> None:
-    dear = Point(10, 1.0)
-    assert cost_quality.frugal([Point(1, 0.5)], dear) == pytest.approx((1 + 0.9 * 9) / 10)
-    assert cost_quality.frugal([Point(1, 0.5), Point(2, 0.96)], dear, 0.95) == pytest.approx(
-        0.198, abs=0.001
+    dear = CostQualityPoint(10, 1.0)
+    assert cost_quality.frugal([CostQualityPoint(1, 0.5)], dear) == pytest.approx(
+        (1 + 0.9 * 9) / 10
     )
-    assert cost_quality.frugal([Point(1, 0.97)], dear) == pytest.approx(0.1)
-    assert cost_quality.frugal([Point(0, 0.5)], Point(0, 1)) is None
-    assert cost_quality.frugal([], Point(1, 0.0), 2) == 1.0
+    assert cost_quality.frugal(
+        [CostQualityPoint(1, 0.5), CostQualityPoint(2, 0.96)], dear, 0.95
+    ) == pytest.approx(0.198, abs=0.001)
+    assert cost_quality.frugal([CostQualityPoint(1, 0.97)], dear) == pytest.approx(0.1)
+    assert cost_quality.frugal([CostQualityPoint(0, 0.5)], CostQualityPoint(0, 1)) is None
+    assert cost_quality.frugal([], CostQualityPoint(1, 0.0), 2) == 1.0

@@ -12,7 +12,7 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 
 from gateway.core.ledger_rows import FinalRow
-from gateway.evaluation.replay.replay import Walk
+from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.ledger.journal import Journal
 from gateway.ledger.store import open_store
 from gateway.routing.router import Router
@@ -93,8 +93,8 @@ def _again(row: FinalRow, number: int, of: int) -> FinalRow:
     return msgspec.structs.replace(row, id=f"tg-{number:023x}", at=at, basis=basis)
 
 
-def _walked(folder: Path, router: Router) -> Walk:
-    walk = Walk(router)
+def _walked(folder: Path, router: Router) -> LedgerReplay:
+    walk = LedgerReplay(router)
     for row in open_store(f"sqlite:///{folder / 'ledger.db'}").logged():
         walk.take(row)
     return walk

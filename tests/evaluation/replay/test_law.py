@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.core.call import Key
 from gateway.core.target import TIERS
-from gateway.evaluation.replay.replay import Walk
+from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.routing.replay_decision import again
 from gateway.routing.rules.compile import RuleSet
 from tests.e2e.world import config
@@ -102,7 +102,7 @@ def unchanged(rules: RuleSet, changes: dict[str, Any], asks: list[Ask]) -> None:
     with tempfile.TemporaryDirectory() as name:
         router, rows = served(Path(name), asks, rules, **changes)
     assert len(rows) == len(asks)
-    walk = Walk(router)
+    walk = LedgerReplay(router)
     for row in rows:
         walk.take(logged(row))
     total = walk.sums.total

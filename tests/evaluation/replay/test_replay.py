@@ -16,8 +16,8 @@ from gateway.core.decision_record import DecisionRecord
 from gateway.core.logged import ReplayRow
 from gateway.core.prompt import Prompt
 from gateway.evaluation.replay import chart, report
-from gateway.evaluation.replay.replay import Walk
-from gateway.evaluation.replay.totals import REFUSED, Outcome
+from gateway.evaluation.replay.replay import LedgerReplay
+from gateway.evaluation.replay.totals import REFUSED, ReplayedOutcome
 from gateway.routing import features
 from gateway.routing.features import Features
 from gateway.routing.replay_decision import RecordedFeatures
@@ -63,8 +63,8 @@ def row(number: int = 1, *, talk: str = "", **changes: Any) -> ReplayRow:
     return ReplayRow(**{**plain, **changes})
 
 
-def walked(router: Router, *rows: ReplayRow, **more: Any) -> Walk:
-    walk = Walk(router, **more)
+def walked(router: Router, *rows: ReplayRow, **more: Any) -> LedgerReplay:
+    walk = LedgerReplay(router, **more)
     for one in rows:
         walk.take(one)
     return walk
@@ -91,8 +91,8 @@ def test_a_call_that_moves_reads_all_anew_where_it_goes(make: Callable[..., Rout
     assert walk.sums.total.after == Decimal("0.06")  # 10,000 * 5 + 500 * 20, in millionths
     assert walk.sums.lost == Decimal("0.0405")  # 9,000 tokens at 5 in place of 0.5
     (one,) = walk.sums.changed
-    assert one.before == Outcome("acme", "smart", "acme/able-1", "default")
-    assert one.after == Outcome("acme", "reasoning", "acme/deep-1", "hard")
+    assert one.before == ReplayedOutcome("acme", "smart", "acme/able-1", "default")
+    assert one.after == ReplayedOutcome("acme", "reasoning", "acme/deep-1", "hard")
     assert one.usd == Decimal("0.06") - Decimal("0.0039")
     assert walk.sums.keys["open"].changed == walk.sums.tags["a"].changed == 1
 
@@ -210,11 +210,14 @@ def test_a_refusal_is_an_outcome(make: Callable[..., Router]) -> None:
     total = walk.sums.total
     assert (total.changed, total.after, total.tiers_after[REFUSED]) == (1, NONE, 2)
     (one,) = walk.sums.changed
-    assert one.after == Outcome(by="not_allowed")
+    assert one.after == ReplayedOutcome(by="not_allowed")
     served = walked(make(**OFF), was).sums
-    assert (served.total.unknown, served.changed[0].before) == (1, Outcome(by="not_allowed"))
+    assert (served.total.unknown, served.changed[0].before) == (
+        1,
+        ReplayedOutcome(by="not_allowed"),
+    )
     untold = msgspec.structs.replace(was, problem=None)
-    assert walked(make(**OFF), untold).sums.changed[0].before == Outcome(by="refused")
+    assert walked(make(**OFF), untold).sums.changed[0].before == ReplayedOutcome(by="refused")
 
 
 def test_what_is_not_kept_is_counted_and_never_guessed(make: Callable[..., Router]) -> None:
@@ -270,7 +273,7 @@ def test_the_calls_that_change_most_money_are_listed(make: Callable[..., Router]
 
 
 def test_embeddings_have_no_tier(make: Callable[..., Router]) -> None:
-    assert Outcome("acme", None, "acme/e").column == "no tier"
+    assert ReplayedOutcome("acme", None, "acme/e").column == "no tier"
 
 
 def test_the_report_has_exact_money(make: Callable[..., Router]) -> None:

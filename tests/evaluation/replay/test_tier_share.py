@@ -12,8 +12,8 @@ from gateway.core.call import Call, Key
 from gateway.core.decision_context import DecisionContext, ShareCut, Thresholds
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.logged import ReplayRow
-from gateway.evaluation.replay.replay import Walk
-from gateway.evaluation.replay.tier_share import SOON, Shares
+from gateway.evaluation.replay.replay import LedgerReplay
+from gateway.evaluation.replay.tier_share import SOON, ReplayedShares
 from gateway.limits.tier_share import Traffic
 from gateway.routing.classifier.heuristic import THRESHOLDS, HeuristicClassifier
 from gateway.routing.replay_decision import again, evidence
@@ -54,7 +54,7 @@ def router() -> Router:
     return world.router(classifier=HeuristicClassifier())
 
 
-def tiers(walk: Walk) -> Counter[str]:
+def tiers(walk: LedgerReplay) -> Counter[str]:
     return walk.sums.total.tiers_after
 
 
@@ -63,7 +63,7 @@ def test_a_bound_that_the_log_did_not_have_holds_once_there_are_turns_enough(
 ) -> None:
     """Within two points of it, of all that come after the first 2,000."""
     known = rows(8_000)
-    free, bound = Walk(router), Walk(router, bounds=MOST)
+    free, bound = LedgerReplay(router), LedgerReplay(router, bounds=MOST)
     for row in known[:2_000]:
         free.take(row)
         bound.take(row)
@@ -81,7 +81,7 @@ def test_a_bound_that_the_log_did_not_have_holds_once_there_are_turns_enough(
 
 def test_it_is_what_the_gateway_makes_of_the_same_turns(router: Router) -> None:
     """Looked at at the same moments, the cuts are the same."""
-    shares, traffic = Shares(MOST, THRESHOLDS), Traffic()
+    shares, traffic = ReplayedShares(MOST, THRESHOLDS), Traffic()
     traffic.adopt(MOST, THRESHOLDS)
     key = Key(name="alice")
     for number, row in enumerate(rows(5_000), 1):
@@ -120,18 +120,18 @@ def test_thresholds_of_the_same_bounds_are_those_of_the_log(router: Router) -> N
     held = msgspec.structs.replace(
         row, basis=msgspec.structs.replace(row.basis, evidence=DecisionContext(thresholds=told))
     )
-    shares = Shares(MOST, THRESHOLDS)
+    shares = ReplayedShares(MOST, THRESHOLDS)
     assert shares.evidence(held, evidence(held, held.basis or DecisionRecord())).thresholds == told
-    other = Shares(ShareBounds(reasoning=0.5), THRESHOLDS)
+    other = ReplayedShares(ShareBounds(reasoning=0.5), THRESHOLDS)
     assert other.evidence(held, DecisionContext(thresholds=told)).thresholds is None
     own = msgspec.structs.replace(held, config=router.catalogue.version)
-    walk = Walk(router, bounds=ShareBounds(reasoning=0.5))
+    walk = LedgerReplay(router, bounds=ShareBounds(reasoning=0.5))
     walk.take(own)
     assert walk.sums.total.tiers_after["fast"] == 1
 
 
 def test_what_no_classifier_decides_is_no_turn(router: Router) -> None:
-    shares = Shares(MOST, THRESHOLDS)
+    shares = ReplayedShares(MOST, THRESHOLDS)
     (row,) = rows(1)
     decision, _ = again(router, row)
     for one in (
@@ -141,12 +141,12 @@ def test_what_no_classifier_decides_is_no_turn(router: Router) -> None:
     ):
         shares.note(row, one)
     assert shares._scopes == {}
-    assert Walk(world.router(), bounds=MOST)._shares is None
+    assert LedgerReplay(world.router(), bounds=MOST)._shares is None
     tokens = msgspec.structs.replace(
         row,
         dialect="anthropic-messages",
         basis=msgspec.structs.replace(row.basis or DecisionRecord(), operation="count_tokens"),
     )
-    walk = Walk(router, bounds=MOST)
+    walk = LedgerReplay(router, bounds=MOST)
     walk.take(tokens)
     assert walk.sums.total.calls == 1

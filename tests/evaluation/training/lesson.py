@@ -6,13 +6,15 @@ from random import Random
 from gateway.core.target import Tier
 from gateway.evaluation.labels import Label
 from gateway.evaluation.training import extra_trees, fit, train
-from gateway.evaluation.training.dataset import Row, outcomes
+from gateway.evaluation.training.dataset import TrainingRow, outcomes
 from gateway.routing.classifier.model_file import ClassifierModel
 
 EASY = ("apple", "river", "yellow", "kitchen", "morning", "garden")
 HARD = ("tensor", "lattice", "quartic", "entropy", "holonomy", "cocycle")
 PLAIN = tuple(f"word{at}" for at in range(40))
-SMALL = fit.Plan(terms=1024, passes=6, growth=extra_trees.Growth(trees=5, leaf=8, tries=0.3))
+SMALL = fit.TrainingPlan(
+    terms=1024, passes=6, growth=extra_trees.Growth(trees=5, leaf=8, tries=0.3)
+)
 
 
 def labels(count: int = 480, seed: int = 5) -> list[Label]:
@@ -38,11 +40,11 @@ def labels(count: int = 480, seed: int = 5) -> list[Label]:
 
 
 @cache
-def rows() -> list[Row]:
+def rows() -> list[TrainingRow]:
     return outcomes(labels())
 
 
 @cache
-def learnt() -> tuple[ClassifierModel, train.Held]:
+def learnt() -> tuple[ClassifierModel, train.HeldOutResult]:
     """An artefact of them, and how it was judged."""
     return train.learn(rows(), SMALL, seed=3)

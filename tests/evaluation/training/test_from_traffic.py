@@ -5,10 +5,10 @@ from random import Random
 
 import pytest
 
-from gateway.evaluation.implicit_feedback import Lesson, Origin
+from gateway.evaluation.implicit_feedback import ImplicitFeedback, Origin
 from gateway.evaluation.metrics.bootstrap import Interval
 from gateway.evaluation.training import from_traffic
-from gateway.evaluation.training.from_traffic import Outcome, Taught
+from gateway.evaluation.training.from_traffic import TrafficLesson, TrafficOutcome
 from gateway.evaluation.training.refit import FEWEST
 from gateway.routing.classifier.model_file import ClassifierModel, write
 from tests.evaluation.training import lesson
@@ -19,7 +19,7 @@ EASY = ("greeting", "reminder", "address", "holiday", "parking", "lunch")
 
 def said(
     count: int, seed: int = 1, *, noise: float = 0.05, start: float = 0.0
-) -> dict[str, Lesson]:
+) -> dict[str, ImplicitFeedback]:
     """Lessons by text: what is hard here no benchmark has told."""
     chance = Random(seed)
     found = {}
@@ -29,14 +29,14 @@ def said(
         words += [chance.choice(HARD if hard else EASY) for _ in range(4)]
         chance.shuffle(words)
         right = (not hard) != (chance.random() < noise)
-        found[" ".join(words)] = Lesson(
+        found[" ".join(words)] = ImplicitFeedback(
             id=f"call-{seed}-{at}", tenant="acme", at=start + at, dialect="openai-chat", given="fast",
             origin="told", fast=float(right), smart=1.0 if right else None,
         )  # fmt: skip
     return found
 
 
-def taught(known: dict[str, Lesson]) -> list[Taught]:
+def taught(known: dict[str, ImplicitFeedback]) -> list[TrafficLesson]:
     found, _ = from_traffic.taught(known.values(), {one.id: text for text, one in known.items()})
     return found
 
@@ -46,13 +46,13 @@ def base() -> ClassifierModel:
 
 
 @cache
-def first() -> Outcome:
+def first() -> TrafficOutcome:
     return from_traffic.consider(base(), taught(said(160)))
 
 
 def considered(
-    known: list[Taught], artefact: ClassifierModel | None = None, made: float | None = None
-) -> Outcome:
+    known: list[TrafficLesson], artefact: ClassifierModel | None = None, made: float | None = None
+) -> TrafficOutcome:
     """With few controls, where they are not what it is about."""
     return from_traffic.consider(artefact or base(), known, made=made, controls=1)
 
@@ -110,7 +110,7 @@ def test_each_fit_is_told() -> None:
 
 
 def test_answers_that_were_all_good_teach_nothing() -> None:
-    good = [Taught(one.lesson, one.row._replace(fast=1.0)) for one in taught(said(60))]
+    good = [TrafficLesson(one.lesson, one.row._replace(fast=1.0)) for one in taught(said(60))]
     found = considered(good)
     assert found.refused.startswith("smart is never better than fast")
     assert found.gain is None
@@ -188,8 +188,8 @@ def test_a_lesson_is_read_as_an_outcome(
     assert lost == 0
 
 
-def lesson_of(origin: Origin, fast: float | None, smart: float | None) -> Lesson:
-    return Lesson(
+def lesson_of(origin: Origin, fast: float | None, smart: float | None) -> ImplicitFeedback:
+    return ImplicitFeedback(
         id="1", tenant="acme", at=0.0, dialect="openai-chat", given="fast", origin=origin, fast=fast,
         smart=smart,
     )  # fmt: skip
@@ -209,14 +209,14 @@ def test_signs_weigh_less_than_words() -> None:
     assert told.found.mix.base < signs.found.mix.base < 1
 
 
-def lesson_of_weight(one: Lesson, weight: float) -> Lesson:
+def lesson_of_weight(one: ImplicitFeedback, weight: float) -> ImplicitFeedback:
     values = {name: getattr(one, name) for name in one.__struct_fields__}
-    return Lesson(**{**values, "origin": "went on", "weight": weight})
+    return ImplicitFeedback(**{**values, "origin": "went on", "weight": weight})
 
 
 def test_a_gain_that_shuffled_labels_reach_is_refused() -> None:
     """The interval may lie above nothing, and yet not above what labels of no meaning gave."""
     gain = Interval(0.1, 0.02, 0.2)
-    assert from_traffic._refused(Outcome(gain=gain, control=0.01), None) == ""
-    refused = from_traffic._refused(Outcome(gain=gain, control=0.05), None)
+    assert from_traffic._refused(TrafficOutcome(gain=gain, control=0.01), None) == ""
+    refused = from_traffic._refused(TrafficOutcome(gain=gain, control=0.05), None)
     assert refused.startswith("shuffled labels may gain as much: 0.050")

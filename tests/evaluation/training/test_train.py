@@ -179,7 +179,7 @@ def test_a_forest_without_anything_to_part_by_is_leaves() -> None:
 def test_the_prior_fitted_again_keeps_what_was_judgement() -> None:
     """And its probabilities keep their order."""
     found = base_model.refit(lesson.rows())
-    before = base_model.Refitted([term.fast for term in heuristic.TERMS])
+    before = base_model.RefittedHeuristic([term.fast for term in heuristic.TERMS])
     for row in lesson.rows()[:20]:
         score = found.score("", row.signals)
         assert 0 <= score.fast <= score.smart <= 1
@@ -196,7 +196,7 @@ def test_a_hundred_and_fifty_own_labels_weigh_as_much_as_all_others(
     assert refit.weight(count) == weight
 
 
-def own(count: int = 160) -> list[reading.Row]:
+def own(count: int = 160) -> list[reading.TrainingRow]:
     """An owner whose hard words are what is easy elsewhere."""
     turned = []
     for row in reading.outcomes(lesson.labels(count, seed=9)):
@@ -205,7 +205,9 @@ def own(count: int = 160) -> list[reading.Row]:
     return turned
 
 
-def gain(artefact: files.ClassifierModel, rows: list[reading.Row], seed: int = 1) -> refit.Gain:
+def gain(
+    artefact: files.ClassifierModel, rows: list[reading.TrainingRow], seed: int = 1
+) -> refit.RefitGain:
     """Each label is judged by an artefact that was refitted without it."""
     chance, bare = Random(seed), refit.without(artefact)
     after = refit.unseen(bare, rows, chance, seed, 5)
