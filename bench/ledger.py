@@ -27,7 +27,7 @@ from gateway.core.target import Account, Catalogue, Lab, Provider, Target
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT
 from gateway.ledger.journal import Journal
-from gateway.ledger.writer import Record
+from gateway.ledger.writer import LedgerWriter
 from gateway.pipeline.accounting import Books
 from gateway.routing import features
 from gateway.routing.classifier.heuristic import HeuristicClassifier
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.p
 def _books() -> Iterator[Books]:
     with tempfile.TemporaryDirectory(prefix="tiergate-bench-") as folder:
         journal = Journal(Path(folder))
-        record = Record(journal, "refuse", [Metrics().note], silent)
+        record = LedgerWriter(journal, "refuse", [Metrics().note], silent)
         yield Books(record, silent, baseline=lambda _: _BASELINE)
         journal.close()
 

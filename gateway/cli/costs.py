@@ -12,8 +12,8 @@ from gateway.cli.terminal import Column, bound, draw, number, usd
 from gateway.core import jsonio
 from gateway.ledger import export
 from gateway.ledger.query import BY
-from gateway.ledger.query import Group as Sums
-from gateway.ledger.query_params import Question
+from gateway.ledger.query import QueryGroup as Sums
+from gateway.ledger.query_params import LedgerQuery
 
 _NOTHING = Sums(
     names=(),
@@ -94,7 +94,7 @@ costs.add_command(reprice)
 costs.add_command(show)
 
 
-def _find(books: Books, question: Question) -> tuple[list[Sums], Sums]:
+def _find(books: Books, question: LedgerQuery) -> tuple[list[Sums], Sums]:
     with opened(books) as store:
         if store is None:
             return [], _NOTHING

@@ -18,9 +18,9 @@ from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, RepriceRow
 from gateway.core.price import why_unknown
 from gateway.ledger.journal import Journal
-from gateway.ledger.query_params import Question
+from gateway.ledger.query_params import LedgerQuery
 from gateway.ledger.reprice import counted, price_again
-from gateway.ledger.store import Store, Stored
+from gateway.ledger.store import LedgerStore, StoredRow
 from gateway.settings import list_prices as listed
 
 _EXACT = Context(prec=100)
@@ -91,7 +91,7 @@ class Report:
         self.left: Counter[str] = Counter()
         """Why the cost of others is still unknown."""
 
-    def add(self, row: Stored, new: RepriceRow | None, why: str) -> None:
+    def add(self, row: StoredRow, new: RepriceRow | None, why: str) -> None:
         """Note one row."""
         self.rows += 1
         if new is not None:
@@ -133,7 +133,7 @@ class Report:
         return lines
 
 
-def why(row: Stored, prices: Pricelist) -> str:
+def why(row: StoredRow, prices: Pricelist) -> str:
     """Why the cost of a call is not known; empty where it is."""
     if row.cost is not None and row.wasted is not None:
         return ""
@@ -156,7 +156,7 @@ def why(row: Stored, prices: Pricelist) -> str:
 
 
 def _again(
-    rows: Iterable[Stored],
+    rows: Iterable[StoredRow],
     prices: Pricelist,
     report: Report,
     attempts: Callable[[str], list[AttemptRow]],
@@ -173,7 +173,7 @@ def _again(
             yield new
 
 
-def _tells(row: Stored) -> bool:
+def _tells(row: StoredRow) -> bool:
     """Whether a row tells itself what its failed attempts cost: asking for each takes long."""
     return row.cost is not None and row.wasted is not None and row.usage == "provider"
 
@@ -191,7 +191,7 @@ def _write(rows: Iterator[RepriceRow], folder: Path) -> None:
         journal.close()
 
 
-def _pages(store: Store, question: Question) -> Iterator[Stored]:
+def _pages(store: LedgerStore, question: LedgerQuery) -> Iterator[StoredRow]:
     after: str | None = None
     begun = time.time()
     while page := store.entries(**question.chosen, after=after, limit=_PAGE):
@@ -200,7 +200,9 @@ def _pages(store: Store, question: Question) -> Iterator[Stored]:
         after = page[-1].cursor
 
 
-def _shown(rows: Iterable[Stored], clock: Callable[[], float] = time.monotonic) -> Iterator[Stored]:
+def _shown(
+    rows: Iterable[StoredRow], clock: Callable[[], float] = time.monotonic
+) -> Iterator[StoredRow]:
     """The rows; on a terminal that waits for long, with their number."""
     terminal = sys.stderr.isatty()
     due = clock() + _PATIENCE

@@ -18,7 +18,7 @@ from gateway.core.price import Price, Rates
 from gateway.ledger import export, transcripts
 from gateway.ledger.cell import plain
 from gateway.ledger.query_params import place, storable
-from gateway.ledger.store import Stored
+from gateway.ledger.store import StoredRow
 
 _UNSHOWN = ("v", "cursor", "basis")  # the last is for `explain`
 _TIMES = ("at", "repriced")
@@ -68,7 +68,7 @@ def _text(head: str, text: str) -> None:
         click.echo(plain(line))
 
 
-def _fields(row: Stored, zone: str) -> None:
+def _fields(row: StoredRow, zone: str) -> None:
     shown = [name for name in export.FIELDS if name not in _UNSHOWN]
     told = {name: _said(name, getattr(row, name), zone) for name in shown}
     names = [name for name in shown if told[name]]
@@ -114,7 +114,7 @@ def _attempts(tries: list[AttemptRow]) -> None:
     )
 
 
-def _price(row: Stored, prices: Pricelist) -> None:
+def _price(row: StoredRow, prices: Pricelist) -> None:
     """The rates that the row was priced by, where the configuration still has that price."""
     price = prices.price(row)
     if price is None or row.price is None:
@@ -127,7 +127,7 @@ def _price(row: Stored, prices: Pricelist) -> None:
         click.echo(f"\nThe price, {price.version}: {_rates(price, row)}.")
 
 
-def _rates(price: Price, row: Stored) -> str:
+def _rates(price: Price, row: StoredRow) -> str:
     prompt = (row.input or 0) + (row.cache_read or 0) + (row.cache_write or 0)
     rates: Rates = price.at(prompt)
     said = [

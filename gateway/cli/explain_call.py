@@ -14,7 +14,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ProblemError
 from gateway.core.loss import Loss
 from gateway.dialects import OPENAI_CHAT
-from gateway.ledger.store import Stored
+from gateway.ledger.store import StoredRow
 from gateway.routing import explain, recall
 
 ID = re.compile("tg-[0-9a-f]{23}")
@@ -46,7 +46,7 @@ def command(session: Session, id: str, *, as_json: bool) -> None:
         show(decision, plan, [None] * len(plan.targets), row.dialect)
 
 
-def _kept(row: Stored, why: str) -> None:
+def _kept(row: StoredRow, why: str) -> None:
     """What the row says of its decision."""
     by = f"{row.source} {row.rule!r}" if row.rule else row.source or row.problem
     click.echo(click.style(_place(row.lab, row.tier), bold=True) + f" by {by}\n")

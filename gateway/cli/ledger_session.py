@@ -8,9 +8,9 @@ from typing import Protocol
 
 import click
 
-from gateway.ledger.query_params import Question, QuestionError, ask
+from gateway.ledger.query_params import LedgerQuery, LedgerQueryError, ask
 from gateway.ledger.sqlite import SCHEME
-from gateway.ledger.store import Store, StoreError, open_store
+from gateway.ledger.store import LedgerStore, StoreError, open_store
 
 
 class Books(Protocol):
@@ -34,7 +34,7 @@ class Books(Protocol):
 
 
 @contextmanager
-def opened(books: Books) -> Iterator[Store | None]:
+def opened(books: Books) -> Iterator[LedgerStore | None]:
     """The store, with all that the journals have; None where there is no ledger yet.
 
     Raises click.ClickException where it cannot be read, also within the block.
@@ -61,11 +61,11 @@ def asked(
     until: str | None,
     only: Sequence[str] = (),
     zone: str,
-) -> Question:
+) -> LedgerQuery:
     """A question of the command line. Raises click.BadParameter."""
     try:
         return ask(by, since=since or "", until=until or "", only=only, zone=zone, now=time.time())
-    except QuestionError as error:
+    except LedgerQueryError as error:
         raise click.BadParameter(str(error), param_hint=f"--{error.part}") from None
 
 

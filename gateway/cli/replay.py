@@ -19,7 +19,7 @@ from gateway.evaluation.replay import chart, report
 from gateway.evaluation.replay.replay import LedgerReplay, Text
 from gateway.evaluation.replay.totals import ChangedCall, ReplayedOutcome, ReplayGroup, ReplayTotals
 from gateway.ledger import transcripts
-from gateway.ledger.query_params import Question, place
+from gateway.ledger.query_params import LedgerQuery, place
 from gateway.routing import features
 from gateway.routing.features import Features
 from gateway.routing.replay_decision import RecordedFeatures
@@ -131,7 +131,7 @@ def _lacks(config: Config) -> list[str]:
     return lacks
 
 
-def _walk(walk: LedgerReplay, books: Books, question: Question) -> None:
+def _walk(walk: LedgerReplay, books: Books, question: LedgerQuery) -> None:
     with opened(books) as store:
         if store is None:
             return

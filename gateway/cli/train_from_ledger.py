@@ -18,7 +18,7 @@ from gateway.evaluation.implicit_feedback import ImplicitFeedback, lessons
 from gateway.evaluation.training import from_traffic
 from gateway.evaluation.training.from_traffic import TrafficOutcome
 from gateway.ledger import transcripts
-from gateway.ledger.query_params import Question
+from gateway.ledger.query_params import LedgerQuery
 from gateway.routing.classifier.exemplars import ExemplarClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.runtime.build import data_folder
@@ -102,7 +102,7 @@ def back(session: Session, tenant: str, *, as_json: bool) -> None:
     click.echo(f"The tenant {tenant} goes by {name} again.")
 
 
-def _calls(books: Books, question: Question) -> Iterator[tuple[FinalRow, FeedbackRow | None]]:
+def _calls(books: Books, question: LedgerQuery) -> Iterator[tuple[FinalRow, FeedbackRow | None]]:
     """Final rows with what was said of them last."""
     with opened(books) as store:
         if store is None:

@@ -10,17 +10,19 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow
 from gateway.ledger.cell import cell, plain
-from gateway.ledger.query import Group
-from gateway.ledger.query_params import Question
-from gateway.ledger.store import Stored
+from gateway.ledger.query import QueryGroup
+from gateway.ledger.query_params import LedgerQuery
+from gateway.ledger.store import StoredRow
 
-NUMBERS = tuple(name for name in Group.__struct_fields__ if name != "names")
+NUMBERS = tuple(name for name in QueryGroup.__struct_fields__ if name != "names")
 """What a group tells of its calls."""
-FIELDS = Stored.__struct_fields__
+FIELDS = StoredRow.__struct_fields__
 """What is told of one call, in this order."""
 
 
-def sums(question: Question, groups: Iterable[Group], total: Group) -> dict[str, object]:
+def sums(
+    question: LedgerQuery, groups: Iterable[QueryGroup], total: QueryGroup
+) -> dict[str, object]:
     """The answer to a question, as JSON has it: money is text, None is unknown."""
     return {
         "since": question.since,
@@ -32,24 +34,24 @@ def sums(question: Question, groups: Iterable[Group], total: Group) -> dict[str,
     }
 
 
-def group(one: Group, by: Sequence[str]) -> dict[str, object]:
+def group(one: QueryGroup, by: Sequence[str]) -> dict[str, object]:
     """The names of a group and its sums."""
     sums = {name: exact(getattr(one, name)) for name in NUMBERS}
     return dict(zip(by, one.names, strict=True)) | sums if by else sums
 
 
-def sheet(by: Sequence[str], groups: Iterable[Group]) -> str:
+def sheet(by: Sequence[str], groups: Iterable[QueryGroup]) -> str:
     """Groups as CSV; an empty cell is unknown."""
     rows = [_written([*one.names, *(getattr(one, name) for name in NUMBERS)]) for one in groups]
     return _csv([*by, *NUMBERS], rows)
 
 
-def call(one: Stored, tries: Iterable[AttemptRow]) -> dict[str, object]:
+def call(one: StoredRow, tries: Iterable[AttemptRow]) -> dict[str, object]:
     """A call with the requests of it that gave no answer."""
     return row(one) | {"tries": [attempt(item) for item in tries]}
 
 
-def row(one: Stored) -> dict[str, object]:
+def row(one: StoredRow) -> dict[str, object]:
     """A call as JSON has it."""
     return {"kind": "final"} | _exact(one)
 
@@ -59,12 +61,12 @@ def attempt(one: AttemptRow) -> dict[str, object]:
     return {"kind": "attempt"} | _exact(one)
 
 
-def lines(rows: Iterable[Stored]) -> bytes:
+def lines(rows: Iterable[StoredRow]) -> bytes:
     """Calls as JSON lines."""
     return b"".join(jsonio.dumps(row(one)) + b"\n" for one in rows)
 
 
-def cells(rows: Iterable[Stored], *, head: bool = True) -> str:
+def cells(rows: Iterable[StoredRow], *, head: bool = True) -> str:
     """Calls as CSV; lists and objects are JSON within their cells, an empty cell is unknown."""
     body = [_written([getattr(one, name) for name in FIELDS]) for one in rows]
     return _csv(FIELDS if head else None, body)

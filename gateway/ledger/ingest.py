@@ -27,11 +27,11 @@ _INTENT, _FINAL, _CLOSED = b'{"kind":"intent",', b'{"kind":"final",', CLOSED.rst
 _COUNTS = frozenset({"input", "cache_read", "cache_write", "output", "reasoning"})
 
 
-class Batch(msgspec.Struct, kw_only=True):
+class RowBatch(msgspec.Struct, kw_only=True):
     """Rows of a segment that follow each other, by kind."""
 
     entries: list[Any] = []
-    """Each as the store's `Taking` makes it."""
+    """Each as the store's `RowTaker` makes it."""
     attempts: list[AttemptRow] = []
     reprices: list[RepriceRow] = []
     feedback: list[FeedbackRow] = []
@@ -42,7 +42,7 @@ class Batch(msgspec.Struct, kw_only=True):
     """Offset of what follows, bytes."""
 
 
-class Taking(NamedTuple):
+class RowTaker(NamedTuple):
     """How a store takes final rows."""
 
     quick: Callable[[bytes], object] = lambda _: None
@@ -56,21 +56,21 @@ class Taking(NamedTuple):
 def batches(
     path: Path,
     offset: int,
-    taking: Taking = Taking(),  # noqa: B008 - nothing changes it
+    taking: RowTaker = RowTaker(),  # noqa: B008 - nothing changes it
     rest: Callable[[], object] = int,
-) -> Iterator[Batch]:
+) -> Iterator[RowBatch]:
     """The whole lines of a segment from `offset` on, a bounded number at a time.
 
     `rest` is called before each piece of them.
     """
-    batch = Batch(end=offset)
+    batch = RowBatch(end=offset)
     for lines in _pieces(path, offset):
         rest()
         for at in _parts(_BATCH - batch.lines, len(lines)):
             _take(batch, lines[at], taking)
             if batch.lines == _BATCH:
                 yield batch
-                batch = Batch(end=batch.end)
+                batch = RowBatch(end=batch.end)
     if batch.lines:
         yield batch
 
@@ -96,7 +96,7 @@ def _parts(first: int, count: int) -> Iterator[slice]:
         begin = end
 
 
-def _take(batch: Batch, lines: list[bytes], taking: Taking) -> None:
+def _take(batch: RowBatch, lines: list[bytes], taking: RowTaker) -> None:
     batch.lines += len(lines)
     batch.end += sum(map(len, lines)) + len(lines)
     quick, entries = taking.quick, batch.entries
@@ -157,7 +157,7 @@ def plain(name: str, value: Any) -> Any:
     return value
 
 
-def _sort(batch: Batch, line: bytes, taking: Taking) -> None:
+def _sort(batch: RowBatch, line: bytes, taking: RowTaker) -> None:
     closed = line == _CLOSED
     match None if closed else read(line):
         case FinalRow(at=at) as row if 0 <= at < LAST:

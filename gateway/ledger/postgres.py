@@ -11,10 +11,10 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.decision_record import DecisionRecord
-from gateway.ledger.ingest import Batch, plain
-from gateway.ledger.query import Slots, Words
+from gateway.ledger.ingest import RowBatch, plain
+from gateway.ledger.query import Slots, SqlDialect
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, POSTGRES, REPRICE, inserts
-from gateway.ledger.sql_store import Base
+from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.store import StoreError
 
 try:
@@ -44,7 +44,7 @@ _INSERT_REPRICE = f"""
 type _Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-class Postgres(Base):
+class PostgresStore(SqlStore):
     """A PostgreSQL database; any number of machines feed it, each from its own journals.
 
     Its tables are where the search path of the connection points. Nothing is connected before the
@@ -52,7 +52,7 @@ class Postgres(Base):
     no more than that its store is behind. Raises StoreError.
     """
 
-    words: ClassVar = Words(
+    words: ClassVar = SqlDialect(
         mark="%s",
         many=lambda texts: texts,
         among="{} = ANY(%s::text[])",
@@ -106,7 +106,7 @@ class Postgres(Base):
         with base.transaction():
             yield
 
-    def put(self, base: _Connection, batch: Batch) -> int:
+    def put(self, base: _Connection, batch: RowBatch) -> int:
         """Store rows; returns how many that changed."""
         changed = 0
         seq = _reserve(base, len(batch.entries) + len(batch.reprices))

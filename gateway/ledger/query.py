@@ -26,7 +26,7 @@ type Only = Mapping[str, Collection[str]]
 """Values by name of ONLY; a call is kept that has one of them for each name."""
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True):
+class QueryGroup(msgspec.Struct, frozen=True, kw_only=True):
     """The calls that have the same names, added up. None is unknown, never zero."""
 
     names: tuple[str | None, ...]
@@ -77,7 +77,7 @@ SUMS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class SqlDialect:
     """How a database says what the others say differently."""
 
     mark: str
@@ -108,7 +108,7 @@ def check(by: Sequence[str], only: Only | None, slots: "Slots | None" = None) ->
 
 
 def where(
-    words: Words,
+    words: SqlDialect,
     *,
     since: float | None,
     until: float | None,
@@ -165,12 +165,12 @@ def named(by: Sequence[str], row: Sequence[Any], slots: Slots | None) -> tuple[s
     )
 
 
-def group(by: Sequence[str], row: Sequence[Any], slots: Slots | None) -> Group:
+def group(by: Sequence[str], row: Sequence[Any], slots: Slots | None) -> QueryGroup:
     """A row of a database: the names of `by`, SUMS, and the six of MONEY."""
     calls, cached, failed, unknown, retried, *sums = row[len(by) :]
     sums[: len(TOKENS)] = [None if n is None else int(n) for n in sums[: len(TOKENS)]]
     fields: dict[str, Any] = dict(zip((*TOKENS, *MONEY), sums, strict=True))
-    return Group(
+    return QueryGroup(
         names=named(by, row, slots),
         calls=calls,
         cached=cached,
@@ -181,11 +181,11 @@ def group(by: Sequence[str], row: Sequence[Any], slots: Slots | None) -> Group:
     )
 
 
-def order(by: Sequence[str]) -> Callable[[Group], tuple[object, ...]]:
+def order(by: Sequence[str]) -> Callable[[QueryGroup], tuple[object, ...]]:
     """A key that sorts groups: days in order, then what cost most first, then names."""
     days = [place for place, name in enumerate(by) if name in TIMES]
 
-    def key(group: Group) -> tuple[object, ...]:
+    def key(group: QueryGroup) -> tuple[object, ...]:
         names = [(name is None, name or "") for name in group.names]
         dear = (group.cost is None, -(group.cost or 0))
         return ([names[place] for place in days], *dear, names)

@@ -15,7 +15,7 @@ _UNSTORED = re.compile("[\0\ud800-\udfff]")
 _SPANS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
-class QuestionError(ValueError):
+class LedgerQueryError(ValueError):
     """What cannot be asked; the text says what can, and `part` which part it is about."""
 
     def __init__(self, part: str, message: str) -> None:
@@ -23,7 +23,7 @@ class QuestionError(ValueError):
         self.part = part
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class LedgerQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which calls, and how they are put together."""
 
     by: tuple[str, ...] = ()
@@ -52,10 +52,10 @@ def ask(
     only: Iterable[str] = (),
     zone: str = "UTC",
     now: float,
-) -> Question:
-    """Read a question. Names may be repeated or stand behind commas. Raises QuestionError."""
+) -> LedgerQuery:
+    """Read a question. Names may be repeated or stand behind commas. Raises LedgerQueryError."""
     at = place(zone)
-    return Question(
+    return LedgerQuery(
         by=_names(by),
         since=moment(since, now, at, part="since") if since else None,
         until=moment(until, now, at, end=True, part="until") if until else None,
@@ -82,17 +82,17 @@ def moment(text: str, now: float, zone: tzinfo, *, end: bool = False, part: str 
         return (when if when.tzinfo else when.replace(tzinfo=zone)).timestamp()
     except (ValueError, OverflowError):
         message = f"{text[:80]!r} is no time: write 24h, 7d, 2026-11-01 or 2026-11-01T09:30"
-        raise QuestionError(part, message) from None
+        raise LedgerQueryError(part, message) from None
 
 
 def place(zone: str) -> tzinfo:
-    """A time zone by its name. Raises QuestionError."""
+    """A time zone by its name. Raises LedgerQueryError."""
     if zone == "UTC":  # known without a time zone database
         return UTC
     try:
         return ZoneInfo(zone)
     except (KeyError, ValueError, OSError):
-        raise QuestionError("zone", f"there is no time zone {zone[:80]!r}") from None
+        raise LedgerQueryError("zone", f"there is no time zone {zone[:80]!r}") from None
 
 
 def storable(text: str) -> bool:
@@ -104,7 +104,7 @@ def _names(by: Iterable[str]) -> tuple[str, ...]:
     names = [name.strip() for text in by for name in text.split(",") if name.strip()]
     for name in names:
         if name not in BY:
-            raise QuestionError("by", f"{name[:80]!r} is none of {', '.join(BY)}")
+            raise LedgerQueryError("by", f"{name[:80]!r} is none of {', '.join(BY)}")
     return tuple(dict.fromkeys(names))
 
 
@@ -114,8 +114,8 @@ def _only(only: Iterable[str]) -> dict[str, list[str]]:
         name, _, value = re.sub("[:=]", "\0", text, count=1).partition("\0")
         if name not in ONLY or not value:
             message = f"{text[:80]!r} is not NAME=VALUE with one of {', '.join(ONLY)}"
-            raise QuestionError("only", message)
+            raise LedgerQueryError("only", message)
         if not storable(value):
-            raise QuestionError("only", f"{text[:80]!r} has a sign that no value has")
+            raise LedgerQueryError("only", f"{text[:80]!r} has a sign that no value has")
         found.setdefault(name, []).append(value)
     return found

@@ -13,24 +13,24 @@ import msgspec
 from gateway.core.ledger_rows import AttemptRow, FeedbackRow
 from gateway.core.logged import ReplayRow
 from gateway.ledger.file_lock import held
-from gateway.ledger.ingest import Batch, Taking, batches, identity, sizes
+from gateway.ledger.ingest import RowBatch, RowTaker, batches, identity, sizes
 from gateway.ledger.journal import segments
 from gateway.ledger.query import (
     SLOT,
     SUMS,
     Days,
-    Group,
     Only,
+    QueryGroup,
     Slots,
-    Words,
+    SqlDialect,
     check,
     group,
     order,
     where,
 )
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK
-from gateway.ledger.store import TRIES, WAIT, Fed, Newest, Stored
-from gateway.ledger.times import MEASURED, Times, ranks, times
+from gateway.ledger.store import TRIES, WAIT, IngestState, NewestRows, StoredRow
+from gateway.ledger.times import MEASURED, LatencyTimes, ranks, times
 
 _REST = 0.0002
 """Seconds: for half a call that is alone."""
@@ -52,15 +52,15 @@ _NO_PRICE = """(
 )"""
 
 
-class Base(ABC):
+class SqlStore(ABC):
     """A store, but for the words of its database.
 
     `clock` tells seconds since the epoch; `sleep` waits so many seconds for another process; `own`
     tells by its name whether a segment is of this process.
     """
 
-    words: ClassVar[Words]
-    taking: ClassVar[Taking] = Taking()
+    words: ClassVar[SqlDialect]
+    taking: ClassVar[RowTaker] = RowTaker()
     """How final rows come to `put`."""
     money: ClassVar[str]
     """The columns that become the six of query.MONEY."""
@@ -79,7 +79,7 @@ class Base(ABC):
         """Seconds of it until the next rest."""
         self._rested = 0.0
         """The time of the thread that feeds when it last did, seconds."""
-        self._fed = Fed()
+        self._fed = IngestState()
         self._known: dict[Path, tuple[object, Mapping[str, int]]] = {}
         """What of each folder the store has, and which store it was, as `which` tells it."""
 
@@ -100,7 +100,7 @@ class Base(ABC):
         """A transaction."""
 
     @abstractmethod
-    def put(self, base: Any, batch: Batch) -> int:
+    def put(self, base: Any, batch: RowBatch) -> int:
         """Store rows within a transaction; returns how many that changed."""
 
     @abstractmethod
@@ -140,7 +140,7 @@ class Base(ABC):
                 return
             self._sleep(WAIT)
 
-    def call(self, folder: Path, id: str) -> Stored | None:
+    def call(self, folder: Path, id: str) -> StoredRow | None:
         """The final row of a call that may have just ended, see `Store.call`."""
         for _ in range(TRIES):
             all_there = self.feed(folder) is not None
@@ -151,7 +151,7 @@ class Base(ABC):
             self._sleep(WAIT)
         return None
 
-    def state(self) -> Fed:
+    def state(self) -> IngestState:
         """What this process has fed."""
         return self._fed
 
@@ -182,7 +182,7 @@ class Base(ABC):
         zone: tzinfo = UTC,
         only: Only | None = None,
         slots: Slots | None = None,
-    ) -> list[Group]:
+    ) -> list[QueryGroup]:
         """Calls grouped, see `Store.costs`."""
         by = check(by, only, slots)
         test, values = where(self.words, since=since, until=until, only=only, zone=zone)
@@ -213,7 +213,7 @@ class Base(ABC):
         zone: tzinfo = UTC,
         only: Only | None = None,
         slots: Slots | None = None,
-    ) -> list[Times]:
+    ) -> list[LatencyTimes]:
         """How long calls took, see `Store.times`."""
         by = check(by, only, slots)
         if "day" in by:
@@ -239,7 +239,7 @@ class Base(ABC):
         only: Only | None = None,
         after: str | None = None,
         limit: int = 1000,
-    ) -> list[Stored]:
+    ) -> list[StoredRow]:
         """Final rows in the order in which they came in, see `Store.entries`."""
         check((), only)
         test, values = where(self.words, since=since, until=until, only=only, zone=zone)
@@ -257,7 +257,7 @@ class Base(ABC):
         only: Only | None = None,
         before: str | None = None,
         limit: int = 1000,
-    ) -> Newest:
+    ) -> NewestRows:
         """Final rows of the calls that were received last, see `Store.newest`."""
         check((), only)
         test, values = where(self.words, since=since, until=until, only=only, zone=zone)
@@ -277,7 +277,7 @@ class Base(ABC):
                 f" ORDER BY c.at DESC, c.id DESC LIMIT {self.words.mark}",
                 [*values, limit],
             ).fetchall()
-            return Newest([self._row(mark, row) for row in rows], f"{mark}.{last}")
+            return NewestRows([self._row(mark, row) for row in rows], f"{mark}.{last}")
 
     def logged(
         self,
@@ -344,7 +344,7 @@ class Base(ABC):
         until: float | None = None,
         zone: tzinfo = UTC,
         only: Only | None = None,
-    ) -> Iterator[Stored]:
+    ) -> Iterator[StoredRow]:
         """Rows without a cost or a baseline, see `Store.unpriced`."""
         check((), only)
         test, values = where(self.words, since=since, until=until, only=only, zone=zone)
@@ -448,7 +448,7 @@ class Base(ABC):
             ):
                 base.execute(sql, [mark, many])
 
-    def _note(self, base: Any, mark: str, name: str, batch: Batch) -> None:
+    def _note(self, base: Any, mark: str, name: str, batch: RowBatch) -> None:
         marks = ", ".join([self.words.mark] * 4)
         base.execute(
             f"INSERT INTO segments VALUES ({marks}) ON CONFLICT (folder, name) DO UPDATE"  # noqa: S608
@@ -478,7 +478,7 @@ class Base(ABC):
 
     def _stored(
         self, base: Any, mark: str, test: str, values: list[object], seq: int, limit: int
-    ) -> list[Stored]:
+    ) -> list[StoredRow]:
         columns = (*ENTRY, "repriced", "seq")
         rows = base.execute(
             f"SELECT {', '.join(columns)} FROM priced AS c"  # noqa: S608 - columns of the schema
@@ -487,9 +487,9 @@ class Base(ABC):
         ).fetchall()
         return [self._row(mark, row) for row in rows]
 
-    def _row(self, mark: str, row: Sequence[Any]) -> Stored:
+    def _row(self, mark: str, row: Sequence[Any]) -> StoredRow:
         """A row of ENTRY, when it was priced again, and its number."""
-        return Stored(**self._fields((*ENTRY, "repriced"), row), cursor=f"{mark}.{row[-1]}")
+        return StoredRow(**self._fields((*ENTRY, "repriced"), row), cursor=f"{mark}.{row[-1]}")
 
     def _fields(self, names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
         return {name: self.value(name, item) for name, item in zip(names, row, strict=False)}

@@ -18,12 +18,12 @@ from gateway.core import jsonio
 from gateway.core.decision_record import DecisionRecord
 from gateway.ledger import columns, quick, sqlite_damage
 from gateway.ledger.file_lock import alone
-from gateway.ledger.ingest import Batch, Taking
-from gateway.ledger.query import Slots, Words
+from gateway.ledger.ingest import RowBatch, RowTaker
+from gateway.ledger.query import Slots, SqlDialect
 from gateway.ledger.retention import removed_until
 from gateway.ledger.schema import ENTRY, KEPT, SQLITE, inserts
-from gateway.ledger.sql_store import Base
-from gateway.ledger.sqlite_damage import GarbledError, Identity
+from gateway.ledger.sql_store import SqlStore
+from gateway.ledger.sqlite_damage import GarbledValueError, Identity
 from gateway.ledger.store import Rebuild, StoreDamagedError, StoreError, StoreRebuildingError
 
 SCHEME: Final = "sqlite:///"
@@ -50,7 +50,7 @@ _MAPS = frozenset({"cache_write_by", "tools", "media"})
 _MONEY = frozenset({"cost", "wasted", "estimate", "billed", "reserved", "baseline", "switch_cost"})
 
 
-class Sqlite(Base):
+class SqliteStore(SqlStore):
     """A SQLite file in WAL mode: any number of processes read while one feeds.
 
     `url` is sqlite:///relative/path or sqlite:////absolute/path; the file is made where there is
@@ -59,14 +59,14 @@ class Sqlite(Base):
     is brought into the file and to the disk first. Raises StoreError.
     """
 
-    words: ClassVar = Words(
+    words: ClassVar = SqlDialect(
         mark="?",
         many=lambda texts: jsonio.dumps(texts).decode(),
         among=f"{{}} IN {_AMONG}",
         tagged=f"EXISTS (SELECT 1 FROM json_each(c.tags) WHERE value IN {_AMONG})",  # noqa: S608
         tags="LEFT JOIN json_each(c.tags) AS tag",
     )
-    taking: ClassVar = Taking(quick.values, quick.own, columns.entry)
+    taking: ClassVar = RowTaker(quick.values, quick.own, columns.entry)
     # One call a row for all of them: calls into Python are what such a query costs. The first two
     # are the cost of what can be compared with the baseline, and of the rest.
     money: ClassVar = f"""usd(
@@ -216,7 +216,7 @@ class Sqlite(Base):
         yield  # what fails is rolled back when the connection is closed
         base.execute("COMMIT")
 
-    def put(self, base: sqlite3.Connection, batch: Batch) -> int:
+    def put(self, base: sqlite3.Connection, batch: RowBatch) -> int:
         """Store rows; returns how many that changed."""
         changed = 0
         seq = _reserve(base, len(batch.entries) + len(batch.reprices))
@@ -252,7 +252,9 @@ class Sqlite(Base):
         try:
             return _value(name, value)
         except (ArithmeticError, ValueError, AttributeError) as error:
-            raise GarbledError(f"the column {name} holds what nobody can have written") from error
+            raise GarbledValueError(
+                f"the column {name} holds what nobody can have written"
+            ) from error
 
     def sums(self, row: Sequence[Any]) -> Sequence[Any]:
         """A row of `costs` with the six of query.MONEY at its end."""
@@ -364,7 +366,7 @@ class Sqlite(Base):
         self._fed = msgspec.structs.replace(self._fed, rebuilding=rebuilding)
 
     def _migrate(self, base: sqlite3.Connection, reason: str, aside: str | None) -> None:
-        """Bring a file up to date. Raises GarbledError where it lacks what its version has.
+        """Bring a file up to date. Raises GarbledValueError where it lacks what its version has.
 
         `reason` and `aside`: see `_prepare`, for a file in which nothing is.
         """
@@ -373,10 +375,10 @@ class Sqlite(Base):
             raise StoreError(f"{self.path} is a database of another program")
         if version == len(SQLITE):
             if lacking:
-                raise GarbledError(f"it lacks {', '.join(lacking[:_NAMED])}")
+                raise GarbledValueError(f"it lacks {', '.join(lacking[:_NAMED])}")
             return
         if version == 0 and base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise GarbledError("it has tables, and no version")
+            raise GarbledValueError("it has tables, and no version")
         base.execute("PRAGMA journal_mode = WAL")
         with self.changing(base):
             if version > len(SQLITE):

@@ -46,14 +46,14 @@ _GARBLED = ("Could not decode to UTF-8", "user-defined aggregate")
 _BESIDE = ("", "-wal", "-shm")
 
 
-class GarbledError(sqlite3.DatabaseError):
+class GarbledValueError(sqlite3.DatabaseError):
     """A value that nobody can have written."""
 
 
 def is_damage(error: sqlite3.Error, path: Path) -> bool:
     """True if an error says that the file itself is broken."""
     code = getattr(error, "sqlite_errorcode", None) or 0
-    if isinstance(error, GarbledError) or code in _UNREADABLE or code & _PRIMARY in _DAMAGED:
+    if isinstance(error, GarbledValueError) or code in _UNREADABLE or code & _PRIMARY in _DAMAGED:
         return True
     if lacks_something(error):
         with alone(lock(path)):  # another process may be in the middle of making it

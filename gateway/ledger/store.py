@@ -14,8 +14,8 @@ import msgspec
 
 from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow
 from gateway.core.logged import ReplayRow
-from gateway.ledger.query import Group, Only, Slots
-from gateway.ledger.times import Times
+from gateway.ledger.query import Only, QueryGroup, Slots
+from gateway.ledger.times import LatencyTimes
 
 TRIES, WAIT = 100, 0.02
 """To feed where another does, and seconds between them."""
@@ -49,7 +49,7 @@ class Rebuild(NamedTuple):
     """Of calls received before this moment rows may be missing: their segments were removed."""
 
 
-class Stored(FinalRow, frozen=True, kw_only=True, tag="final", tag_field="kind"):
+class StoredRow(FinalRow, frozen=True, kw_only=True, tag="final", tag_field="kind"):
     """A final row as the store has it: cost, estimate, baseline and price are the latest ones."""
 
     repriced: float | None = None
@@ -58,16 +58,16 @@ class Stored(FinalRow, frozen=True, kw_only=True, tag="final", tag_field="kind")
     """Its place in the order in which rows came in, for `after`; opaque."""
 
 
-class Newest(NamedTuple):
+class NewestRows(NamedTuple):
     """Rows of the calls that were received last, and where whoever has them goes on."""
 
-    rows: list[Stored]
+    rows: list[StoredRow]
     """Newest first."""
     cursor: str
     """For `after` of `entries`: all that comes in, or comes again, once these have been read."""
 
 
-class Fed(msgspec.Struct, frozen=True, kw_only=True):
+class IngestState(msgspec.Struct, frozen=True, kw_only=True):
     """What a store has been fed by this process; known also while the store is down."""
 
     rows: int = 0
@@ -81,7 +81,7 @@ class Fed(msgspec.Struct, frozen=True, kw_only=True):
     `now - at` is how far it may lag behind. None until a feed has ended."""
 
 
-class Store(Protocol):
+class LedgerStore(Protocol):
     """What every store does; each may be used from any thread, and all methods block.
 
     Everything raises StoreError where the store cannot be reached, read or written, and ValueError
@@ -104,7 +104,7 @@ class Store(Protocol):
         """As `feed`; where another feeds from it, that is waited for, a few seconds at most."""
         ...
 
-    def call(self, folder: Path, id: str) -> Stored | None:
+    def call(self, folder: Path, id: str) -> StoredRow | None:
         """The final row of a call, of which the journals of a folder are fed first.
 
         Where another process feeds from it, that is waited for, a few seconds at most. None where
@@ -112,7 +112,7 @@ class Store(Protocol):
         """
         ...
 
-    def state(self) -> Fed:
+    def state(self) -> IngestState:
         """What this process has fed; it does not ask the database."""
         ...
 
@@ -136,7 +136,7 @@ class Store(Protocol):
         zone: tzinfo = UTC,
         only: Only | None = None,
         slots: Slots | None = None,
-    ) -> list[Group]:
+    ) -> list[QueryGroup]:
         """Calls grouped by names of `query.BY`, added up exactly.
 
         With `slots`, a series: each group is of one slot too, whose name is the last of its own.
@@ -157,7 +157,7 @@ class Store(Protocol):
         zone: tzinfo = UTC,
         only: Only | None = None,
         slots: Slots | None = None,
-    ) -> list[Times]:
+    ) -> list[LatencyTimes]:
         """How long answered calls of each group took, grouped as by `costs`, but not by `day`.
 
         Groups come by their names. Those without an answered call are left out.
@@ -173,7 +173,7 @@ class Store(Protocol):
         only: Only | None = None,
         after: str | None = None,
         limit: int = 1000,
-    ) -> list[Stored]:
+    ) -> list[StoredRow]:
         """Final rows in the order in which they came in, at most `limit`, newest last.
 
         `after` is the cursor of the last row that was seen. A follower that goes on from it misses
@@ -192,7 +192,7 @@ class Store(Protocol):
         only: Only | None = None,
         before: str | None = None,
         limit: int = 1000,
-    ) -> Newest:
+    ) -> NewestRows:
         """Final rows of the calls that were received last, newest first, at most `limit`.
 
         `before` is the id of the last row that was seen: those of earlier calls follow. ValueError
@@ -236,7 +236,7 @@ class Store(Protocol):
         until: float | None = None,
         zone: tzinfo = UTC,
         only: Only | None = None,
-    ) -> Iterator[Stored]:
+    ) -> Iterator[StoredRow]:
         """Rows whose tokens are known and whose cost or baseline is not, as of the first `next`."""
         ...
 
@@ -265,7 +265,7 @@ def open_store(
     own: Callable[[str], bool] = lambda _: False,
     *,
     mended: Callable[[Rebuild], object] | None = None,
-) -> Store:
+) -> LedgerStore:
     """The store of a URL, made or brought up to date where that is needed.
 
     sqlite:///relative/path, sqlite:////absolute/path, or postgresql://user:password@host/database,
@@ -275,9 +275,9 @@ def open_store(
     """
     # Here: they import this module, and PostgreSQL's driver is not everywhere.
     if url.startswith(("postgresql://", "postgres://")):
-        from gateway.ledger.postgres import Postgres  # noqa: PLC0415
+        from gateway.ledger.postgres import PostgresStore  # noqa: PLC0415
 
-        return Postgres(url, own=own)
-    from gateway.ledger.sqlite import Sqlite  # noqa: PLC0415
+        return PostgresStore(url, own=own)
+    from gateway.ledger.sqlite import SqliteStore  # noqa: PLC0415
 
-    return Sqlite(url, own=own, mended=mended)
+    return SqliteStore(url, own=own, mended=mended)

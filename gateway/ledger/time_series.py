@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from gateway.ledger.query import MONEY, TOKENS, Group, Slots, midnight
+from gateway.ledger.query import MONEY, TOKENS, QueryGroup, Slots, midnight
 
 type Every = Literal["minute", "hour", "day"]
 EVERY: Final[Sequence[str]] = get_args(Every.__value__)
@@ -42,20 +42,20 @@ def series(every: Every, since: float, until: float, zone: tzinfo) -> Slots:
     return Slots([_name(every, start, zone) for start in starts], starts)
 
 
-def added(groups: Sequence[Group], by: int) -> list[Group]:
+def added(groups: Sequence[QueryGroup], by: int) -> list[QueryGroup]:
     """Groups of a series put together over its slots: those with the same first `by` names."""
-    found: dict[tuple[str | None, ...], Group] = {}
+    found: dict[tuple[str | None, ...], QueryGroup] = {}
     for one in groups:
         names = one.names[:by]
         found[names] = _sum(found[names], one) if names in found else _of(one, names)
     return list(found.values())
 
 
-def _of(one: Group, names: tuple[str | None, ...]) -> Group:
+def _of(one: QueryGroup, names: tuple[str | None, ...]) -> QueryGroup:
     return msgspec.structs.replace(one, names=names)
 
 
-def _sum(one: Group, other: Group) -> Group:
+def _sum(one: QueryGroup, other: QueryGroup) -> QueryGroup:
     sums: dict[str, Any] = {name: getattr(one, name) + getattr(other, name) for name in _COUNTS}
     for name in (*TOKENS, *MONEY):
         a, b = getattr(one, name), getattr(other, name)
@@ -63,7 +63,7 @@ def _sum(one: Group, other: Group) -> Group:
         if a is not None and b is not None:
             known = _EXACT.add(a, b) if name in MONEY else a + b
         sums[name] = known
-    return Group(names=one.names, **sums)
+    return QueryGroup(names=one.names, **sums)
 
 
 def _starts(every: Every, since: float, until: float, zone: tzinfo) -> Iterator[float]:

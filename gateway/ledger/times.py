@@ -16,7 +16,7 @@ RANKS: Final = (50, 95, 99)
 """Percent."""
 
 
-class Spread(msgspec.Struct, frozen=True):
+class LatencySpread(msgspec.Struct, frozen=True):
     """Seconds within which so many calls in a hundred were done."""
 
     count: int
@@ -26,19 +26,19 @@ class Spread(msgspec.Struct, frozen=True):
     p99: float
 
 
-class Times(msgspec.Struct, frozen=True):
+class LatencyTimes(msgspec.Struct, frozen=True):
     """How long the answered calls of a group took."""
 
     names: tuple[str | None, ...]
     """As those of a Group."""
-    duration: Spread | None
+    duration: LatencySpread | None
     """From receipt to the last byte; None where it is known of none."""
-    first_content: Spread | None
+    first_content: LatencySpread | None
     """From receipt to the first content."""
 
 
 def ranks(names: Iterable[str], what: str, tags: str, test: str) -> str:
-    """A query for the Spread of a column in each group: its names, and the fields of Spread."""
+    """Make a query for the latency of a column in each group: its names, and a LatencySpread."""
     given = list(names)
     parts = [f"a{n}" for n in range(len(given))]
     columns = ", ".join(f"{name} AS {part}" for name, part in zip(given, parts, strict=True))
@@ -59,15 +59,15 @@ def ranks(names: Iterable[str], what: str, tags: str, test: str) -> str:
 
 def times(
     by: Sequence[str], found: Mapping[str, Sequence[Sequence[Any]]], slots: Slots | None
-) -> list[Times]:
+) -> list[LatencyTimes]:
     """The groups of what each of MEASURED has found."""
     width = len(by)
     spreads = {
-        what: {named(by, row, slots): Spread(*row[width:]) for row in rows}
+        what: {named(by, row, slots): LatencySpread(*row[width:]) for row in rows}
         for what, rows in found.items()
     }
     names = {name for one in spreads.values() for name in one}
     return [
-        Times(one, **{what: spreads[what].get(one) for what in MEASURED})
+        LatencyTimes(one, **{what: spreads[what].get(one) for what in MEASURED})
         for one in sorted(names, key=lambda names: [(name is None, name or "") for name in names])
     ]

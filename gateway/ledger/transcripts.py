@@ -32,7 +32,7 @@ _CALLS = 1024
 _token = partial(secrets.token_hex, 4)
 
 
-class Text(msgspec.Struct, frozen=True, kw_only=True):
+class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     """What was said in one call, without what was struck out of it."""
 
     id: str
@@ -47,7 +47,7 @@ class Text(msgspec.Struct, frozen=True, kw_only=True):
     """Something of them is missing: they were too long."""
 
 
-class Content:
+class TranscriptWriter:
     """Keeps the texts of calls in a folder; one a process, and `close` ends its thread.
 
     `strikes` take out what else is configured; `clock` tells seconds since the epoch; `note` is
@@ -130,7 +130,7 @@ class Content:
     def _write(self, id: str, at: float, prompt: bytes, answer: bytes) -> None:
         asked, shortened = redact(prompt, self._strikes, self._most)
         told, shorter = redact(answer, self._strikes, self._most)
-        text = Text(
+        text = Transcript(
             id=id,
             at=at,
             prompt=asked.decode(errors="replace"),
@@ -156,7 +156,7 @@ class Content:
         return self._segment
 
 
-def find(folder: Path, id: str) -> Text | None:
+def find(folder: Path, id: str) -> Transcript | None:
     """The texts of a call; None where none are kept, or no more."""
     start = b'{"id":' + jsonio.dumps(id) + b","
     for path in sorted(folder.glob(f"*{SUFFIX}"), reverse=True):
@@ -164,21 +164,21 @@ def find(folder: Path, id: str) -> Text | None:
             with path.open("rb") as file:
                 for line in file:
                     if line.startswith(start):
-                        text: Text = _TEXT(line)
+                        text: Transcript = _TEXT(line)
                         return text
         except (FileNotFoundError, jsonio.JsonError):  # its time was up; half of it was written
             continue
     return None
 
 
-def each(folder: Path) -> Iterator[Text]:
+def each(folder: Path) -> Iterator[Transcript]:
     """The texts of all calls, oldest files first; a line that is half written is left out."""
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
             with path.open("rb") as file:
                 for line in file:
                     try:
-                        text: Text = _TEXT(line)
+                        text: Transcript = _TEXT(line)
                     except jsonio.JsonError:
                         continue
                     yield text
@@ -186,7 +186,7 @@ def each(folder: Path) -> Iterator[Text]:
             continue
 
 
-_TEXT = jsonio.reader(Text)
+_TEXT = jsonio.reader(Transcript)
 
 
 def sweep(folder: Path, before: float) -> int:

@@ -23,7 +23,7 @@ _MOST = 4096  # rows: milliseconds to write, once they can be
 _QUIET = 10.0
 
 
-class Turns(Protocol):
+class FlushSchedule(Protocol):
     """What has `flush` called before anything is sent that rows must be ahead of: an outbox."""
 
     def soon(self) -> None:
@@ -35,7 +35,7 @@ class Turns(Protocol):
         ...
 
 
-class Ending(Protocol):
+class EndedCall(Protocol):
     """A call that has ended, and whose last row is yet to be made."""
 
     def row(self) -> FinalRow:
@@ -47,7 +47,7 @@ class Ending(Protocol):
         ...
 
 
-class Record:
+class LedgerWriter:
     """Takes the rows of calls, in the journal's thread.
 
     Under the policy `refuse`, it raises JournalError for an intent that is not in the journal, so
@@ -83,10 +83,10 @@ class Record:
         self._clock = clock
         self._most = most
         self._late: deque[Row] = deque()
-        self._turns: Turns | None = None
+        self._turns: FlushSchedule | None = None
         self._asked: list[Opening] = []
         self._ends: list[FinalRow] = []
-        self._unmade: list[Ending] = []
+        self._unmade: list[EndedCall] = []
         self._untaken = False
         """Rows of requests that waited were not taken, which is yet to be told."""
         self._said: dict[str, float] = {}
@@ -105,7 +105,7 @@ class Record:
         self._refuse = policy == "refuse"
         self._sinks, self._after = tuple(sinks), (*after, *sinks)
 
-    def wait(self, turns: Turns) -> None:
+    def wait(self, turns: FlushSchedule) -> None:
         """From now on last rows of calls whose answers are whole, and rows of requests, wait."""
         self._turns = turns
 
@@ -119,7 +119,7 @@ class Record:
         else:
             self._asked.append(opening)
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: EndedCall) -> None:
         """Take the last row of a call whose answer is whole: it is made where it is written.
 
         Rows that are made one after the other take half as long: what they need is at hand.
@@ -178,7 +178,7 @@ class Record:
             self._take()
             return
         unmade, self._unmade = self._unmade, []
-        made, rows = list[Ending](), list[FinalRow]()
+        made, rows = list[EndedCall](), list[FinalRow]()
         for one in unmade:
             try:
                 rows.append(one.row())

@@ -14,8 +14,8 @@ from gateway.ledger.journal import Journal, JournalError
 from gateway.ledger.recovery import recover
 from gateway.ledger.redaction import Strike
 from gateway.ledger.store import TRIES, WAIT, Rebuild, open_store
-from gateway.ledger.transcripts import Content
-from gateway.ledger.writer import Record, Sink
+from gateway.ledger.transcripts import TranscriptWriter
+from gateway.ledger.writer import LedgerWriter, Sink
 from gateway.pipeline.response import Reply
 from gateway.settings.schema.root import Config
 from gateway.telemetry import log as lines
@@ -70,11 +70,11 @@ class Archive:
         for row in self.recovered.entries:
             self.metrics.note(row)
         self.traces = _traces(config, log, info, providers)
-        self._texts: Content | None = None
+        self._texts: TranscriptWriter | None = None
         self._strikes = strikes
         self.keeps = ledger.content == "on"
         """Whether prompts and answers are kept."""
-        self.record = Record(
+        self.record = LedgerWriter(
             self.journal,
             ledger.on_disk_full,
             self._sinks(),
@@ -121,7 +121,7 @@ class Archive:
         self.store.keep()
         if self.keeps:
             note = self._unkept
-            self._texts = Content(self.content_folder, self._strikes, note=note)
+            self._texts = TranscriptWriter(self.content_folder, self._strikes, note=note)
         if self.traces is not None:
             self.traces.sender.start()
         self._tasks = [
@@ -333,7 +333,7 @@ def _addresses(providers: Mapping[str, Provider]) -> dict[str, ProviderAddress]:
 
 
 async def _heard(
-    call: Call, stream: AsyncGenerator[bytes], texts: Content
+    call: Call, stream: AsyncGenerator[bytes], texts: TranscriptWriter
 ) -> AsyncGenerator[bytes]:
     """A stream as it is; what went on to the client is kept at its end, however it ends."""
     parts: list[bytes] = []

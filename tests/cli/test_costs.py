@@ -20,7 +20,7 @@ from gateway.cli.session import Books
 from gateway.cli.terminal import Column, bound, draw, number, usd
 from gateway.core.ledger_rows import Row
 from gateway.ledger.journal import Journal
-from gateway.ledger.sqlite import Sqlite
+from gateway.ledger.sqlite import SqliteStore
 from tests.ledger.busy import WAITS, feeding
 from tests.ledger.rows import entry
 
@@ -59,7 +59,7 @@ ROWS = (
 def test_sums_wait_for_a_gateway_that_feeds(ledger: Books, monkeypatch: pytest.MonkeyPatch) -> None:
     """They have every row that was written before they were asked for."""
     write(ledger, *ROWS)
-    defaults = Sqlite.__init__.__kwdefaults__
+    defaults = SqliteStore.__init__.__kwdefaults__
     assert defaults is not None
     with feeding(ledger.journal_folder) as other:
         monkeypatch.setitem(defaults, "sleep", other.sleep)

@@ -14,8 +14,8 @@ from gateway.core.call import OPEN, RequestOptions
 from gateway.core.decision_context import DecisionContext
 from gateway.core.ledger_rows import FinalRow
 from gateway.dialects import OPENAI_CHAT
-from gateway.ledger.sqlite import Sqlite
-from gateway.ledger.transcripts import Text
+from gateway.ledger.sqlite import SqliteStore
+from gateway.ledger.transcripts import Transcript
 from gateway.routing import features
 from gateway.routing.decision_record import DecisionRecorder
 from gateway.runtime.build import site
@@ -153,10 +153,10 @@ def test_what_is_not_kept_is_told_and_a_kept_text_is_read(tmp_path: Path) -> Non
     }
     whole = json.dumps(body)
     texts = [
-        Text(id="tg-0", at=OCTOBER, prompt=whole, answer=""),
-        Text(id="tg-1", at=OCTOBER, prompt=whole, answer="", cut=True),
-        Text(id="tg-2", at=OCTOBER, prompt="[struck out]", answer=""),
-        Text(
+        Transcript(id="tg-0", at=OCTOBER, prompt=whole, answer=""),
+        Transcript(id="tg-1", at=OCTOBER, prompt=whole, answer="", cut=True),
+        Transcript(id="tg-2", at=OCTOBER, prompt="[struck out]", answer=""),
+        Transcript(
             id="tg-8",
             at=OCTOBER,
             prompt=whole.replace("Are there infinitely many?", "hi"),
@@ -188,7 +188,7 @@ def test_a_call_that_another_process_is_feeding_is_waited_for(
 ) -> None:
     """One feeds at a time: until it is done the store does not know the call."""
     write(tmp_path, served(tmp_path, ID, "Prove it."))
-    defaults = Sqlite.__init__.__kwdefaults__
+    defaults = SqliteStore.__init__.__kwdefaults__
     assert defaults is not None
     with feeding(tmp_path / "data" / "ledger") as other:
         monkeypatch.setitem(defaults, "sleep", other.sleep)

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, FinalRow
-from gateway.ledger.transcripts import Text
+from gateway.ledger.transcripts import Transcript
 from tests.cli.test_costs_reprice import NOVEMBER, call, tiergate, write
 
 
@@ -96,7 +96,7 @@ def test_the_text_that_is_kept(tmp_path: Path) -> None:
     """It cannot steer the terminal."""
     folder = tmp_path / "data" / "content"
     folder.mkdir(parents=True)
-    text = Text(id="a", at=1.5, prompt='{"model":"auto"}\nand\x1b[2J', answer="Hello.")
+    text = Transcript(id="a", at=1.5, prompt='{"model":"auto"}\nand\x1b[2J', answer="Hello.")
     (folder / "20261106T21-1-a.jsonl").write_bytes(jsonio.dumps(text) + b"\n")
     lines = show(tmp_path, call("a", cost=Decimal(3)))
     at = lines.index("The client sent:")

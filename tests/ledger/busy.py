@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from gateway.ledger.file_lock import held
-from gateway.ledger.store import WAIT, Store
+from gateway.ledger.store import WAIT, LedgerStore
 
 WAITS = 3
 
@@ -26,7 +26,7 @@ class Other:
         if len(self.waited) == WAITS:
             self._lock.close()
 
-    def feed(self, store: Store) -> Callable[[Path], int | None]:
+    def feed(self, store: LedgerStore) -> Callable[[Path], int | None]:
         """How a store feeds, of which each time in vain is a wait for it."""
         feed = store.feed
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.ledger.journal import Journal, JournalError
 from gateway.ledger.store import open_store
-from gateway.ledger.writer import Record
+from gateway.ledger.writer import LedgerWriter
 from tests.ledger.rows import entry, intent
 
 
@@ -55,7 +55,7 @@ def full(journal: Journal) -> None:
 
 def serving(journal: Journal) -> None:
     """Calls under `serve` on a disk that takes 2,000 bytes, then more."""
-    record = Record(journal, "serve", [], lambda event, **fields: say(f"log {event}"))
+    record = LedgerWriter(journal, "serve", [], lambda event, **fields: say(f"log {event}"))
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
     for number in range(20):

@@ -9,23 +9,23 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow
 from gateway.ledger import export
-from gateway.ledger.query import Group
-from gateway.ledger.store import Stored
+from gateway.ledger.query import QueryGroup
+from gateway.ledger.store import StoredRow
 from tests.ledger.rows import entry
 
 
-def stored(**changes: object) -> Stored:
+def stored(**changes: object) -> StoredRow:
     plain = entry(**changes)  # type: ignore[arg-type]  # changes by name
     fields = {name: getattr(plain, name) for name in plain.__struct_fields__}
-    return Stored(**fields, cursor="s.1")
+    return StoredRow(**fields, cursor="s.1")
 
 
-def group(**changes: object) -> Group:
+def group(**changes: object) -> QueryGroup:
     plain = {
         "names": ("fast",), "calls": 1, "cached": 0, "failed": 0, "input": None, "cache_read": None,
         "cache_write": None, "output": None, "reasoning": None, "cost": None, "unknown": 1,
     }  # fmt: skip
-    return Group(**{**plain, **changes})  # type: ignore[arg-type]  # by name
+    return QueryGroup(**{**plain, **changes})  # type: ignore[arg-type]  # by name
 
 
 @pytest.mark.parametrize(

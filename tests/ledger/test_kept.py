@@ -11,7 +11,7 @@ import pytest
 
 from gateway.ledger import sql_store, sqlite
 from gateway.ledger.journal import Journal
-from gateway.ledger.sqlite import Sqlite
+from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.store import StoreError
 from tests.ledger.conftest import Start
 from tests.ledger.rows import entry
@@ -25,8 +25,8 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Sqlite]:
-    store = Sqlite(f"sqlite:///{tmp_path / 'ledger.db'}")
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(f"sqlite:///{tmp_path / 'ledger.db'}")
     store.keep()
     yield store
     store.close()
@@ -52,7 +52,7 @@ def write(journal: Journal, first: int, last: int) -> None:
         journal.write(entry(f"call-{number}"))
 
 
-def wal(store: Sqlite) -> Path:
+def wal(store: SqliteStore) -> Path:
     return store.path.with_name(f"{store.path.name}-wal")
 
 
@@ -64,7 +64,7 @@ def calls(path: Path) -> int:
 
 
 def test_feeds_that_follow_each_other_have_one_connection(
-    journal: Journal, store: Sqlite, tmp_path: Path, opened: list[object]
+    journal: Journal, store: SqliteStore, tmp_path: Path, opened: list[object]
 ) -> None:
     for number in range(5):
         write(journal, number, number + 1)
@@ -78,7 +78,7 @@ def test_feeds_that_follow_each_other_have_one_connection(
 
 
 def test_a_closed_store_leaves_all_in_its_file(
-    journal: Journal, store: Sqlite, tmp_path: Path
+    journal: Journal, store: SqliteStore, tmp_path: Path
 ) -> None:
     write(journal, 0, 3)
     assert store.feed(tmp_path / "journal") == 3
@@ -93,7 +93,7 @@ def test_a_closed_store_leaves_all_in_its_file(
 
 
 def test_a_store_that_is_closed_while_it_feeds_keeps_nothing(
-    journal: Journal, store: Sqlite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put = store.put
 
@@ -108,7 +108,7 @@ def test_a_store_that_is_closed_while_it_feeds_keeps_nothing(
 
 
 def test_feeds_at_once_have_connections_of_their_own(
-    journal: Journal, store: Sqlite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store may be fed from several folders."""
     other = tmp_path / "other"
@@ -130,7 +130,7 @@ def test_feeds_at_once_have_connections_of_their_own(
 
 
 def test_what_fails_is_rolled_back_and_fed_again(
-    journal: Journal, store: Sqlite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(journal, 0, 3)
     store.feed(tmp_path / "journal")
@@ -152,7 +152,7 @@ def test_what_fails_is_rolled_back_and_fed_again(
 
 
 def test_a_file_that_takes_the_place_of_another_is_fed(
-    journal: Journal, store: Sqlite, tmp_path: Path
+    journal: Journal, store: SqliteStore, tmp_path: Path
 ) -> None:
     write(journal, 0, 3)
     assert store.feed(tmp_path / "journal") == 3
@@ -163,13 +163,13 @@ def test_a_file_that_takes_the_place_of_another_is_fed(
         store.feed(tmp_path / "journal")
     assert not store.path.exists()
     assert calls(tmp_path / "old.db") == 3
-    new = Sqlite(f"sqlite:///{store.path}")
+    new = SqliteStore(f"sqlite:///{store.path}")
     assert store.feed(tmp_path / "journal") == 5
     assert new.count() == calls(store.path) == 5
 
 
 def test_what_is_no_database_any_more_is_told(
-    journal: Journal, store: Sqlite, tmp_path: Path
+    journal: Journal, store: SqliteStore, tmp_path: Path
 ) -> None:
     write(journal, 0, 3)
     store.path.unlink()
@@ -179,7 +179,7 @@ def test_what_is_no_database_any_more_is_told(
 
 
 def test_the_wal_is_short_again_after_a_long_look(
-    journal: Journal, store: Sqlite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While somebody looks, what has come since cannot go where it belongs."""
     monkeypatch.setattr(sqlite, "_WAL", "PRAGMA journal_size_limit = 100000")
@@ -197,7 +197,7 @@ def test_the_wal_is_short_again_after_a_long_look(
 
 
 def test_a_process_that_is_killed_while_it_keeps_one_loses_nothing(
-    journal: Journal, store: Sqlite, tmp_path: Path, start: Start
+    journal: Journal, store: SqliteStore, tmp_path: Path, start: Start
 ) -> None:
     child = start(tmp_path / "journal", "keep")
     assert child.stdout
@@ -221,7 +221,7 @@ def test_a_feed_where_calls_are_served_rests_after_each_piece_of_work(
     """It would take the processor from them for milliseconds."""
     monkeypatch.setattr(sql_store, "_WORK", work)
     rests: list[float] = []
-    with closing(Sqlite(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=rests.append)) as store:
+    with closing(SqliteStore(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=rests.append)) as store:
         store.keep()
         write(journal, 0, 1)
         store.feed(tmp_path / "journal")  # whichever thread fed before
@@ -236,7 +236,7 @@ def test_a_feed_where_calls_are_served_rests_after_each_piece_of_work(
 
 def test_a_feed_where_no_call_is_served_does_not_rest(journal: Journal, tmp_path: Path) -> None:
     rests: list[float] = []
-    store = Sqlite(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=rests.append)
+    store = SqliteStore(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=rests.append)
     write(journal, 0, 3_000)
     assert store.feed(tmp_path / "journal") == 3_000
     assert not rests
@@ -263,7 +263,7 @@ def test_a_feed_rests_less_where_calls_leave_it_no_time(
         clocks["wall"] += lasts[len(rests) - 1]
 
     monkeypatch.setattr(sql_store, "time", Times)
-    with closing(Sqlite(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=sleep)) as store:
+    with closing(SqliteStore(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=sleep)) as store:
         store.keep()
         for _ in range(74):
             clocks["work"] += 0.00011

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ledger.query import Days, Group, group, order
+from gateway.ledger.query import Days, QueryGroup, group, order
 
 ZONES = [
     "UTC",
@@ -50,7 +50,7 @@ def test_a_zone_may_be_any_offset() -> None:
 
 
 def test_days_come_in_order_and_what_cost_most_first() -> None:
-    def one(day: str, tier: str | None, cost: str | None) -> Group:
+    def one(day: str, tier: str | None, cost: str | None) -> QueryGroup:
         dear = None if cost is None else Decimal(cost)
         return group(
             ["tier", "day"], [tier, day, 1, 0, 0, 0, 0, *[None] * 5, dear, *[None] * 5], None

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.ledger.query_params import QuestionError, ask, moment
+from gateway.ledger.query_params import LedgerQueryError, ask, moment
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = 1_793_000_000.0
@@ -35,7 +35,7 @@ def test_moments(text: str, end: bool, expected: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "7", "7y", "-7d", "9999-12-31", "2026-11", "1" * 400 + "d"])
 def test_no_moments(text: str) -> None:
-    with pytest.raises(QuestionError) as caught:
+    with pytest.raises(LedgerQueryError) as caught:
         moment(text, NOW, BERLIN, end=True, part="until")
     assert caught.value.part == "until"
     assert len(str(caught.value)) < 200
@@ -78,7 +78,7 @@ def test_a_question_put_together() -> None:
     ],
 )
 def test_what_cannot_be_asked(asked: dict[str, list[str]], part: str, message: str) -> None:
-    with pytest.raises(QuestionError) as caught:
+    with pytest.raises(LedgerQueryError) as caught:
         ask(**{**asked, "now": NOW})  # type: ignore[arg-type]  # a table row has what it needs
     assert caught.value.part == part
     assert message in str(caught.value)

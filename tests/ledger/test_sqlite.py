@@ -16,15 +16,15 @@ from gateway.core.decision_record import DecisionRecord
 from gateway.ledger import sqlite
 from gateway.ledger.journal import Journal, write
 from gateway.ledger.schema import SQLITE
-from gateway.ledger.sqlite import Sqlite
+from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.store import StoreError, open_store
 from tests.ledger.conftest import Start
 from tests.ledger.rows import entry
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Sqlite:
-    return Sqlite(f"sqlite:///{tmp_path / 'data' / 'ledger.db'}")
+def store(tmp_path: Path) -> SqliteStore:
+    return SqliteStore(f"sqlite:///{tmp_path / 'data' / 'ledger.db'}")
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def ask(store: Sqlite, sql: str) -> list[tuple[object, ...]]:
+def ask(store: SqliteStore, sql: str) -> list[tuple[object, ...]]:
     with store.reading() as base:
         return base.execute(sql).fetchall()
 
@@ -46,9 +46,9 @@ def change(path: Path, sql: str) -> None:
 
 def test_the_url_is_sqlites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Sqlite("sqlite:///ledger.db").path == Path("ledger.db")
-    assert Sqlite(f"sqlite:///{tmp_path}/b/ledger.db").path == tmp_path / "b/ledger.db"
-    assert isinstance(open_store("sqlite:///ledger.db"), Sqlite)
+    assert SqliteStore("sqlite:///ledger.db").path == Path("ledger.db")
+    assert SqliteStore(f"sqlite:///{tmp_path}/b/ledger.db").path == tmp_path / "b/ledger.db"
+    assert isinstance(open_store("sqlite:///ledger.db"), SqliteStore)
     assert (tmp_path / "ledger.db").stat().st_mode & 0o777 == 0o600
     for url in ("mysql://localhost/ledger", "ledger.db", "sqlite:///", "sqlite:///:memory:"):
         with pytest.raises(StoreError, match="sqlite:///PATH"):
@@ -59,7 +59,7 @@ def test_what_is_no_database_is_told_with_its_path(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     path.write_bytes(b"this is no database, and long enough to be looked at" * 20)
     with pytest.raises(StoreError, match=r"ledger\.db: file is not a database"):
-        Sqlite(f"sqlite:///{path}")
+        SqliteStore(f"sqlite:///{path}")
 
 
 def test_a_store_of_the_first_schema_keeps_its_rows_and_where_it_was(
@@ -82,7 +82,7 @@ def test_a_store_of_the_first_schema_keeps_its_rows_and_where_it_was(
         PRAGMA user_version = 1;
         """,  # noqa: S608 - the size of a line
     )
-    store = Sqlite(f"sqlite:///{path}")
+    store = SqliteStore(f"sqlite:///{path}")
     assert ask(store, "PRAGMA user_version") == [(len(SQLITE),)]
     assert store.feed(folder) == 1  # b is not read again
     rows = store.entries()
@@ -161,7 +161,7 @@ def test_a_store_of_the_second_schema_tells_no_savings_where_nothing_is_compared
     assert before != view
     steps = [step if step != view else before for step in (*SQLITE[0], *SQLITE[1])]
     change(path, ";".join([*steps, "PRAGMA user_version = 2"]))
-    store = Sqlite(f"sqlite:///{path}")
+    store = SqliteStore(f"sqlite:///{path}")
     (folder / "a.jsonl").write_bytes(write(entry(state="failed", cost=Decimal(1))))
     store.feed(folder)
     assert (
@@ -170,20 +170,20 @@ def test_a_store_of_the_second_schema_tells_no_savings_where_nothing_is_compared
     assert store.costs()[0].saved is None
 
 
-def test_a_store_of_a_newer_version_is_left_alone(store: Sqlite) -> None:
+def test_a_store_of_a_newer_version_is_left_alone(store: SqliteStore) -> None:
     change(store.path, f"PRAGMA user_version = {len(SQLITE) + 1}")
     with pytest.raises(StoreError, match="newer version"):
-        Sqlite(f"sqlite:///{store.path}")
+        SqliteStore(f"sqlite:///{store.path}")
 
 
 def test_an_older_store_is_brought_up_to_date(
-    store: Sqlite, folder: Path, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "a.jsonl").write_bytes(write(entry()))
     store.feed(folder)
     later = (*SQLITE, ("CREATE TABLE more (id TEXT)",))
     monkeypatch.setattr("gateway.ledger.sqlite.SQLITE", later)
-    newer = Sqlite(f"sqlite:///{store.path}")
+    newer = SqliteStore(f"sqlite:///{store.path}")
     assert ask(newer, "PRAGMA user_version") == [(len(later),)]
     assert ask(newer, "SELECT count(*) FROM entries") == [(1,)]
     assert ask(newer, "SELECT * FROM more") == []
@@ -204,7 +204,7 @@ def test_two_processes_that_feed_while_a_third_writes_store_each_call_once(
         journal.write(entry(f"call-{number}"))
     fed = [int(feeder.communicate("x", timeout=60)[0]) for feeder in feeders]
     journal.close()
-    store = Sqlite(f"sqlite:///{tmp_path / 'ledger.db'}")
+    store = SqliteStore(f"sqlite:///{tmp_path / 'ledger.db'}")
     rest = store.feed(folder)
     assert (sum(fed), rest) == (3_000, 0)
     assert ask(store, "SELECT count(*), count(DISTINCT id) FROM entries") == [(3_000, 3_000)]
@@ -248,7 +248,7 @@ def test_rows_that_are_stored_together_are_those_stored_one_by_one(
             patch.setattr(sqlite, "_TOGETHER", together)
             folder = Path(name)
             (folder / "a.jsonl").write_bytes(b"".join(lines))
-            store = Sqlite(f"sqlite:///{folder}/ledger.db")
+            store = SqliteStore(f"sqlite:///{folder}/ledger.db")
             changed = store.feed(folder)
             stored.append((changed, ask(store, "SELECT * FROM entries ORDER BY seq")))
     assert all(one == stored[-1] for one in stored)
@@ -274,7 +274,7 @@ def test_what_this_process_has_written_is_fed_as_what_others_have(tmp_path: Path
 
     stored = []
     for name, knows in (("one.db", own), ("other.db", lambda _: False)):
-        store = Sqlite(f"sqlite:///{tmp_path / name}", own=knows)
+        store = SqliteStore(f"sqlite:///{tmp_path / name}", own=knows)
         assert store.feed(tmp_path / "journal") == 100
         stored.append([msgspec.structs.replace(row, cursor="") for row in store.entries()])
     assert stored[0] == stored[1]

@@ -17,7 +17,7 @@ from gateway.ledger import file_lock, sqlite_damage
 from gateway.ledger.file_lock import held
 from gateway.ledger.journal import CLOSED, Journal, write
 from gateway.ledger.retention import removed_until, sweep
-from gateway.ledger.sqlite import Sqlite
+from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.store import (
     Rebuild,
     StoreDamagedError,
@@ -95,7 +95,7 @@ def folder(tmp_path: Path) -> Path:
 def path(tmp_path: Path, folder: Path) -> Path:
     """The file of a store that has been fed, and that nobody has open."""
     path = tmp_path / "ledger.db"
-    Sqlite(f"sqlite:///{path}").feed(folder)
+    SqliteStore(f"sqlite:///{path}").feed(folder)
     return path
 
 
@@ -104,12 +104,12 @@ def told() -> list[Rebuild]:
     return []
 
 
-def reopened(path: Path, told: list[Rebuild], now: float = NOW) -> Sqlite:
+def reopened(path: Path, told: list[Rebuild], now: float = NOW) -> SqliteStore:
     """The store as a gateway opens it."""
-    return Sqlite(f"sqlite:///{path}", lambda: now, mended=told.append)
+    return SqliteStore(f"sqlite:///{path}", lambda: now, mended=told.append)
 
 
-def is_whole(store: Sqlite, calls: int = ROWS) -> bool:
+def is_whole(store: SqliteStore, calls: int = ROWS) -> bool:
     """True if all is there once, and the file has no fault."""
     (total,) = store.costs()
     assert (total.calls, total.cost) == (calls, calls * COST)
@@ -252,7 +252,7 @@ def test_a_file_that_comes_back_meanwhile_is_fed(
         try:
             return connect(path, **options)
         finally:
-            Sqlite(f"sqlite:///{path}")
+            SqliteStore(f"sqlite:///{path}")
 
     monkeypatch.setattr(sqlite_damage, "connect", fails)
     assert store.feed(folder) == 2 * ROWS + 1
@@ -352,7 +352,7 @@ def test_who_only_asks_leaves_it_and_tells_what_to_do(path: Path, folder: Path) 
     garbage(path)
     before = path.read_bytes()
     with pytest.raises(StoreDamagedError, match="move it away: a gateway that starts or runs"):
-        Sqlite(f"sqlite:///{path}")
+        SqliteStore(f"sqlite:///{path}")
     assert path.read_bytes() == before
 
 
@@ -458,7 +458,7 @@ def test_journals_that_are_written_meanwhile_are_all_there(
     """Damaged again and again under a writer, the store has each row once in the end."""
     journal = Journal(folder)
     now = NOW
-    store = Sqlite(f"sqlite:///{path}", lambda: now, mended=told.append)
+    store = SqliteStore(f"sqlite:///{path}", lambda: now, mended=told.append)
     store.keep()
     chance = random.Random(3)
     for n in range(8):

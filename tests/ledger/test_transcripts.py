@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.ledger.transcripts import Content, Text, find, sweep
+from gateway.ledger.transcripts import Transcript, TranscriptWriter, find, sweep
 
 HOUR = 3600
 NOON = 1_793_016_000.0  # 2026-10-26 12:00 UTC
@@ -24,7 +24,7 @@ class Kept:
         self.now = NOON + 60
         self.notes: list[str] = []
         tokens = iter("abcdef")
-        self.content = Content(
+        self.content = TranscriptWriter(
             folder,
             note=self.notes.append,
             clock=lambda: self.now,
@@ -52,7 +52,7 @@ def test_texts_are_struck_and_found_by_their_call(kept: Kept) -> None:
     kept.content.keep("b", NOON + 1, b"\xff", b"")
     kept.content.close()
     text = find(kept.folder, "a")
-    assert text == Text(
+    assert text == Transcript(
         id="a",
         at=NOON,
         prompt=PROMPT.decode().replace("ann@example.org", "[e-mail]"),

@@ -12,7 +12,7 @@ import pytest
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.ledger.journal import Journal, JournalError, rows, segments
 from gateway.ledger.recovery import Recovered, recover
-from gateway.ledger.writer import Policy, Record
+from gateway.ledger.writer import LedgerWriter, Policy
 from tests.ledger.conftest import Start
 from tests.ledger.rows import attempt, entry, intent, reprice
 
@@ -38,7 +38,7 @@ class Bench:
             return real(descriptor, data)
 
         patch.setattr(os, "write", write)
-        self.record = Record(
+        self.record = LedgerWriter(
             self.journal, policy, [self.seen.append], self._log, clock=lambda: self.now, **more
         )
 
@@ -158,7 +158,9 @@ def test_a_sink_that_fails_harms_neither_the_call_nor_the_next_sink(
         raise KeyError("sk-secret")
 
     seen: list[Row] = []
-    record = Record(bench.journal, "refuse", [fail, seen.append], bench._log, clock=lambda: 0.0)
+    record = LedgerWriter(
+        bench.journal, "refuse", [fail, seen.append], bench._log, clock=lambda: 0.0
+    )
     for row in CALL:
         record(row)
     assert seen == bench.kept == CALL
@@ -174,7 +176,7 @@ async def test_who_asks_for_what_became_of_requests_is_not_told_of_requests_to_b
     bench = Bench(tmp_path, "serve", monkeypatch)
     every: list[Row] = []
     after: list[Row] = []
-    record = Record(bench.journal, "refuse", [every.append], bench._log, after=[after.append])
+    record = LedgerWriter(bench.journal, "refuse", [every.append], bench._log, after=[after.append])
     for row in CALL:
         record.ask(asking(row)) if isinstance(row, IntentRow) else record(row)
     assert every == CALL
@@ -198,7 +200,7 @@ async def test_settled_is_the_disks_word_under_refuse_and_no_reason_to_stop_unde
     bench.record(entry("a"))
     with pytest.raises(JournalError, match="Input/output error"):
         await bench.record.settled()
-    serving = Record(bench.journal, "serve", [], bench._log, clock=lambda: 0.0)
+    serving = LedgerWriter(bench.journal, "serve", [], bench._log, clock=lambda: 0.0)
     await serving.settled()
     assert [event for event, _ in bench.log] == ["ledger", "ledger"]
     bench.broken = False

@@ -13,9 +13,9 @@ from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.core.ledger_rows import AttemptRow
 from gateway.ledger import export
-from gateway.ledger.query import Group
-from gateway.ledger.query_params import Question, storable
-from gateway.ledger.store import Store, Stored
+from gateway.ledger.query import QueryGroup
+from gateway.ledger.query_params import LedgerQuery, storable
+from gateway.ledger.store import LedgerStore, StoredRow
 from gateway.runtime.composition import Gateway
 from gateway.server.admin import budgets, series
 from gateway.server.admin.auth import Guard
@@ -116,7 +116,7 @@ class Page:
     goes_on = "after"
     """The parameter that leads on to the next page."""
 
-    def __init__(self, question: Question, format: str, place: str) -> None:
+    def __init__(self, question: LedgerQuery, format: str, place: str) -> None:
         self.place = place
         """Where the next page begins, as `goes_on` says it; empty before the first of all."""
         self.more = False
@@ -125,7 +125,7 @@ class Page:
         self._format = format
         self._parts: list[bytes] = [export.cells(()).encode()] if format == "csv" else []
 
-    def read(self, store: Store, limit: int) -> bool:
+    def read(self, store: LedgerStore, limit: int) -> bool:
         """Read rows and write them down; whether there may be more. Blocks."""
         chosen = {**self._question.chosen, "zone": self._question.place}
         rows = self._rows(store, chosen, limit)
@@ -139,7 +139,7 @@ class Page:
         """Where whoever has these rows goes on as a follower."""
         return self.place
 
-    def _rows(self, store: Store, chosen: dict[str, Any], limit: int) -> Sequence[Stored]:
+    def _rows(self, store: LedgerStore, chosen: dict[str, Any], limit: int) -> Sequence[StoredRow]:
         try:
             rows = store.entries(**chosen, after=self.place or None, limit=limit)
         except ValueError:
@@ -147,7 +147,7 @@ class Page:
         self.place = rows[-1].cursor if rows else self.place
         return rows
 
-    def _write(self, rows: Sequence[Stored]) -> bytes:
+    def _write(self, rows: Sequence[StoredRow]) -> bytes:
         if self._format == "csv":
             return export.cells(rows, head=False).encode()
         if self._format == "json":
@@ -177,7 +177,7 @@ class Latest(Page):
         """As Page has it: what comes in from now on comes after it."""
         return self._cursor
 
-    def _rows(self, store: Store, chosen: dict[str, Any], limit: int) -> Sequence[Stored]:
+    def _rows(self, store: LedgerStore, chosen: dict[str, Any], limit: int) -> Sequence[StoredRow]:
         before = self.place if storable(self.place) else "\N{REPLACEMENT CHARACTER}"
         try:
             rows, cursor = store.newest(**chosen, before=before or None, limit=limit)
@@ -188,12 +188,12 @@ class Latest(Page):
         return rows
 
 
-def _sums(gateway: Gateway, question: Question) -> tuple[list[Group], Group]:
+def _sums(gateway: Gateway, question: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup]:
     (total,) = gateway.store.costs((), **question.chosen)
     return gateway.store.costs(question.by, zone=question.place, **question.chosen), total
 
 
-def _call(gateway: Gateway, name: str) -> tuple[Stored | None, list[AttemptRow]]:
+def _call(gateway: Gateway, name: str) -> tuple[StoredRow | None, list[AttemptRow]]:
     if not storable(name):
         return None, []
     row = gateway.store.call(gateway.journal_folder, name)

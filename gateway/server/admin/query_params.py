@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fastapi import Request
 
 from gateway.core.errors import invalid
-from gateway.ledger.query_params import Question, QuestionError, ask
+from gateway.ledger.query_params import LedgerQuery, LedgerQueryError, ask
 from gateway.settings.errors import nearest
 
 
@@ -29,10 +29,10 @@ def asked(
     only: Sequence[str],
     zone: str,
     now: float | None = None,
-) -> Question:
+) -> LedgerQuery:
     """The question. Raises ProblemError: invalid_request."""
     at = time.time() if now is None else now
     try:
         return ask(by, since=since, until=until, only=only, zone=zone, now=at)
-    except QuestionError as error:
+    except LedgerQueryError as error:
         raise invalid(f"{str(error)[:1].upper()}{str(error)[1:]}.", error.part) from None

@@ -8,7 +8,7 @@ from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError
 from gateway.ledger import transcripts
 from gateway.ledger.query_params import storable
-from gateway.ledger.store import Stored
+from gateway.ledger.store import StoredRow
 from gateway.routing import recall
 from gateway.routing.router import Router
 from gateway.runtime.composition import Gateway
@@ -24,17 +24,17 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
     router = APIRouter(prefix="/admin/entries", dependencies=[Depends(guard)])
     apart = Turn(gateway)
 
-    def find(name: str) -> Stored | None:
+    def find(name: str) -> StoredRow | None:
         return gateway.store.call(gateway.journal_folder, name) if storable(name) else None
 
-    def decided(one: Stored) -> Router:
+    def decided(one: StoredRow) -> Router:
         """What decided it: also the configuration before this one is known yet."""
         before = gateway.reload.renewal.before
         if before is not None and one.config == before.version:
             return before.site.router
         return gateway.site.router
 
-    async def row(name: str) -> Stored:
+    async def row(name: str) -> StoredRow:
         found = await apart(partial(find, name))
         if found is None:
             message = "The ledger has no row of this call: it may still be running."

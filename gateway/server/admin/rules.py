@@ -12,8 +12,8 @@ from gateway.core.call import OPEN
 from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.core.jsonio import Json
 from gateway.ledger import export
-from gateway.ledger.query import Group
-from gateway.ledger.query_params import Question, QuestionError, ask
+from gateway.ledger.query import QueryGroup
+from gateway.ledger.query_params import LedgerQuery, LedgerQueryError, ask
 from gateway.runtime.build import findings
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
@@ -95,11 +95,11 @@ def _read(data: bytes) -> Wanted:
     return wanted
 
 
-def _ask(gateway: Gateway, since: str, until: str, only: list[str] | None = None) -> Question:
+def _ask(gateway: Gateway, since: str, until: str, only: list[str] | None = None) -> LedgerQuery:
     zone = gateway.site.source.config.ledger.time_zone
     try:
         return ask((), since=since, until=until, only=only or (), zone=zone, now=time.time())
-    except QuestionError as error:
+    except LedgerQueryError as error:
         raise invalid(f"{str(error)[:1].upper()}{str(error)[1:]}.", error.part) from None
 
 
@@ -109,12 +109,12 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _decided(gateway: Gateway, question: Question) -> tuple[list[Group], Group]:
+def _decided(gateway: Gateway, question: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup]:
     (total,) = gateway.store.costs((), **question.chosen)
     return gateway.store.costs(("source", "rule"), **question.chosen), total
 
 
-def _rules(gateway: Gateway, groups: list[Group]) -> dict[str, Json]:
+def _rules(gateway: Gateway, groups: list[QueryGroup]) -> dict[str, Json]:
     """All rules in their order, and what else has decided. Reads files."""
     site = gateway.site
     source, book = site.source, rule_source.book(site.source)
@@ -136,7 +136,7 @@ def _rules(gateway: Gateway, groups: list[Group]) -> dict[str, Json]:
 
 
 def _part(
-    source: ConfigSource, book: rule_source.RuleSource, part: str, hits: dict[str, Group]
+    source: ConfigSource, book: rule_source.RuleSource, part: str, hits: dict[str, QueryGroup]
 ) -> list[dict[str, Json]]:
     config = source.config
     names = [one.name for one in (config.guards if part == "guards" else config.choices)]
@@ -159,7 +159,7 @@ def _part(
     return found
 
 
-def _sums(one: Group) -> dict[str, Json]:
+def _sums(one: QueryGroup) -> dict[str, Json]:
     return {
         name: export.exact(getattr(one, name)) for name in ("calls", "failed", "cost", "unknown")
     }

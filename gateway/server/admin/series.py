@@ -11,10 +11,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from gateway.core import jsonio
 from gateway.core.errors import invalid
 from gateway.ledger import export
-from gateway.ledger.query import Group, Slots
-from gateway.ledger.query_params import Question
+from gateway.ledger.query import QueryGroup, Slots
+from gateway.ledger.query_params import LedgerQuery
 from gateway.ledger.time_series import EVERY, Every, added, fitting, series
-from gateway.ledger.times import Times
+from gateway.ledger.times import LatencyTimes
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.query_params import asked, known
 from gateway.server.admin.worker_thread import Turn
@@ -29,7 +29,7 @@ type Texts = Annotated[list[str], Query()]
 class Span(msgspec.Struct, frozen=True):
     """What is asked for, and the slots it is of."""
 
-    question: Question
+    question: LedgerQuery
     every: Every
     slots: Slots
 
@@ -70,7 +70,7 @@ def routes(router: APIRouter, gateway: Gateway, apart: Turn) -> None:
         return _json(await apart(partial(_times, gateway, found)))
 
 
-def _span(question: Question, every: str, now: float) -> Span:
+def _span(question: LedgerQuery, every: str, now: float) -> Span:
     if "day" in question.by:
         raise invalid("A series is not by day: ask with every=day.", "by")
     if every and every not in EVERY:
@@ -101,7 +101,9 @@ def _costs(gateway: Gateway, span: Span) -> dict[str, object]:
     }
 
 
-def _group(one: Group, by: Sequence[str], place: Mapping[str | None, int]) -> dict[str, object]:
+def _group(
+    one: QueryGroup, by: Sequence[str], place: Mapping[str | None, int]
+) -> dict[str, object]:
     *names, slot = one.names
     plain = msgspec.structs.replace(one, names=tuple(names))
     return {"slot": place[slot]} | export.group(plain, by)
@@ -128,7 +130,7 @@ def _place(span: Span) -> Mapping[str | None, int]:
     return {name: at for at, name in enumerate(span.slots.names)}
 
 
-def _spread(one: Times, by: Sequence[str]) -> dict[str, object]:
+def _spread(one: LatencyTimes, by: Sequence[str]) -> dict[str, object]:
     return dict(zip(by, one.names, strict=False)) | {
         name: msgspec.to_builtins(getattr(one, name)) for name in ("duration", "first_content")
     }

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from gateway.cli import cli
 from gateway.cli.doctor import environment
-from gateway.ledger.sqlite import Sqlite
+from gateway.ledger.sqlite import SqliteStore
 from gateway.routing.classifier import native
 from gateway.state.redis import diagnostics
 from tests.cli.run import GOOD, ON, config, run
@@ -342,7 +342,7 @@ def made_anew(file: Path, missing_until: float | None) -> tuple[Path, int]:
     file.parent.mkdir()
     aside = file.with_name(f"{file.name}.damaged-20261017T080000Z")
     aside.touch()
-    Sqlite(f"sqlite:///{file}")
+    SqliteStore(f"sqlite:///{file}")
     with closing(sqlite3.connect(file)) as base, base:
         sql = "UPDATE rebuilds SET reason = 'x', aside = ?, done = 1, missing_until = ?"
         base.execute(sql, (aside.name, missing_until))

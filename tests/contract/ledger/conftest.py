@@ -8,11 +8,11 @@ import pytest
 
 from gateway.core.ledger_rows import Row
 from gateway.ledger.journal import write
-from gateway.ledger.sql_store import Base
-from gateway.ledger.sqlite import Sqlite
+from gateway.ledger.sql_store import SqlStore
+from gateway.ledger.sqlite import SqliteStore
 from tests.ledger.postgres import Server, server
 
-type Make = Callable[[], Base]
+type Make = Callable[[], SqlStore]
 
 _RUN = count(1)
 
@@ -36,15 +36,15 @@ def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """Makes empty stores of one kind."""
     folder = tmp_path_factory.mktemp("store")
     if request.param == "sqlite":
-        return lambda: Sqlite(f"sqlite:///{folder / f'{next(_RUN)}.db'}")
-    from gateway.ledger.postgres import Postgres  # noqa: PLC0415 - needs its driver
+        return lambda: SqliteStore(f"sqlite:///{folder / f'{next(_RUN)}.db'}")
+    from gateway.ledger.postgres import PostgresStore  # noqa: PLC0415 - needs its driver
 
     running: Server = request.getfixturevalue("postgres")
-    return lambda: Postgres(schema(running))
+    return lambda: PostgresStore(schema(running))
 
 
 @pytest.fixture
-def store(make: Make) -> Base:
+def store(make: Make) -> SqlStore:
     return make()
 
 
@@ -63,12 +63,12 @@ def say(folder: Path, rows: Iterable[Row | bytes], name: str = "a") -> int:
     return path.stat().st_size
 
 
-def ask(store: Base, sql: str) -> list[tuple[object, ...]]:
+def ask(store: SqlStore, sql: str) -> list[tuple[object, ...]]:
     with store.reading() as base:
         return [tuple(row) for row in base.execute(sql).fetchall()]
 
 
-def fed(store: Base, folder: Path, rows: Iterable[Row | bytes], name: str = "a") -> Base:
+def fed(store: SqlStore, folder: Path, rows: Iterable[Row | bytes], name: str = "a") -> SqlStore:
     """The store, once it has rows."""
     say(folder, rows, name)
     store.feed(folder)

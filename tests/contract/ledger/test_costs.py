@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.ledger_rows import FinalRow, RepriceRow, Row
-from gateway.ledger.query import BY, Group
-from gateway.ledger.sql_store import Base
+from gateway.ledger.query import BY, QueryGroup
+from gateway.ledger.sql_store import SqlStore
 from tests.contract.ledger.conftest import fed
 from tests.ledger.rows import entry, reprice
 
@@ -25,7 +25,7 @@ def at(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def test_a_group_adds_up_what_its_calls_used(store: Base, folder: Path) -> None:
+def test_a_group_adds_up_what_its_calls_used(store: SqlStore, folder: Path) -> None:
     rows = [
         entry(
             "a",
@@ -58,7 +58,7 @@ def test_a_group_adds_up_what_its_calls_used(store: Base, folder: Path) -> None:
         entry("j", state="aborted", cache="hit", cost=Decimal(0), wasted=Decimal(0), input=500),
     ]
     assert fed(store, folder, rows).costs(("tier",)) == [
-        Group(
+        QueryGroup(
             names=("fast",),
             calls=10,
             cached=1,
@@ -80,7 +80,7 @@ def test_a_group_adds_up_what_its_calls_used(store: Base, folder: Path) -> None:
     ]
 
 
-def test_what_no_call_of_a_group_knows_is_unknown(store: Base, folder: Path) -> None:
+def test_what_no_call_of_a_group_knows_is_unknown(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", tier="fast", cost=None, input=None, output=None),
         entry("b", tier="smart", state="cache_hit", cost=None),
@@ -93,14 +93,14 @@ def test_what_no_call_of_a_group_knows_is_unknown(store: Base, folder: Path) -> 
     assert (found["reasoning"].cost, found["reasoning"].unknown) == (None, 0)
 
 
-def test_an_empty_ledger_has_one_empty_sum_and_no_groups(store: Base, folder: Path) -> None:
+def test_an_empty_ledger_has_one_empty_sum_and_no_groups(store: SqlStore, folder: Path) -> None:
     fed(store, folder, [])
     (total,) = store.costs()
     assert (total.names, total.calls, total.cost, total.input) == ((), 0, None, None)
     assert store.costs(["tier"]) == []
 
 
-def test_sums_are_exact_where_floats_and_28_digits_are_not(store: Base, folder: Path) -> None:
+def test_sums_are_exact_where_floats_and_28_digits_are_not(store: SqlStore, folder: Path) -> None:
     small = [entry(str(number), cost=Decimal("0.000000000001")) for number in range(10)]
     tenth = [entry(f"t{number}", cost=Decimal("0.1")) for number in range(3)]
     large = entry("large", cost=Decimal("99999999999999999999.0"))
@@ -109,7 +109,7 @@ def test_sums_are_exact_where_floats_and_28_digits_are_not(store: Base, folder: 
     assert str(total.cost) == "99999999999999999999.300000000010"
 
 
-def test_sums_of_many_calls_are_exact(store: Base, folder: Path) -> None:
+def test_sums_of_many_calls_are_exact(store: SqlStore, folder: Path) -> None:
     rows = [
         entry(f"{n}", cost=Decimal(n).scaleb(-12), baseline=Decimal(1) if n % 2 else None)
         for n in range(2_500)
@@ -120,14 +120,14 @@ def test_sums_of_many_calls_are_exact(store: Base, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("calls", [999, 1000, 1001, 2000])
-def test_no_number_of_calls_is_lost(store: Base, folder: Path, calls: int) -> None:
+def test_no_number_of_calls_is_lost(store: SqlStore, folder: Path, calls: int) -> None:
     """Sums are made of many calls at a time; a group may end where one such time does."""
     rows = [entry(f"c{at}", cost=Decimal("0.001")) for at in range(calls)]
     (total,) = fed(store, folder, rows).costs()
     assert (total.calls, total.cost) == (calls, Decimal(calls) / 1000)
 
 
-def test_groups_by_several_names_and_what_has_no_name(store: Base, folder: Path) -> None:
+def test_groups_by_several_names_and_what_has_no_name(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", lab="openai", model="x", cost=Decimal(1)),
         entry("b", lab="openai", model="y", cost=Decimal(3)),
@@ -143,7 +143,7 @@ def test_groups_by_several_names_and_what_has_no_name(store: Base, folder: Path)
     ]
 
 
-def test_tenants_are_groups_too(store: Base, folder: Path) -> None:
+def test_tenants_are_groups_too(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", tenant="acme", key="x", cost=Decimal(1)),
         entry("b", tenant="acme", key="y", cost=Decimal(2)),
@@ -156,7 +156,7 @@ def test_tenants_are_groups_too(store: Base, folder: Path) -> None:
     assert [group.names for group in found] == [("acme", "y"), ("acme", "x")]
 
 
-def test_by_tag_a_call_counts_once_for_each_of_its_tags(store: Base, folder: Path) -> None:
+def test_by_tag_a_call_counts_once_for_each_of_its_tags(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", tags=("x", "y", "x"), cost=Decimal(1)),
         entry("b", tags=("x",), cost=Decimal(2)),
@@ -189,21 +189,21 @@ def test_by_tag_a_call_counts_once_for_each_of_its_tags(store: Base, folder: Pat
     ],
 )
 def test_only_keeps_calls_with_a_name(
-    store: Base, folder: Path, name: str, value: str, ids: int
+    store: SqlStore, folder: Path, name: str, value: str, ids: int
 ) -> None:
     rows = [entry("a"), entry("b", tier="smart", key="bob"), entry("c", tier="smart", lab="google")]
     (total,) = fed(store, folder, rows).costs(only={name: [value]})
     assert total.calls == ids
 
 
-def test_since_is_included_and_until_is_not(store: Base, folder: Path) -> None:
+def test_since_is_included_and_until_is_not(store: SqlStore, folder: Path) -> None:
     fed(store, folder, [entry(str(second), at=float(second)) for second in range(10)])
     assert store.costs(since=3.0, until=7.0)[0].calls == 4
     assert store.costs(since=3.0)[0].calls == 7
     assert store.costs(until=7.0)[0].calls == 7
 
 
-def test_what_it_cannot_group_by(store: Base, folder: Path) -> None:
+def test_what_it_cannot_group_by(store: SqlStore, folder: Path) -> None:
     fed(store, folder, [])
     with pytest.raises(ValueError, match="colour: it is one of tier, lab,"):
         store.costs(("tier", "colour"))
@@ -213,7 +213,7 @@ def test_what_it_cannot_group_by(store: Base, folder: Path) -> None:
         store.costs(["id"])
 
 
-def test_a_later_price_takes_the_place_of_the_first_in_sums(store: Base, folder: Path) -> None:
+def test_a_later_price_takes_the_place_of_the_first_in_sums(store: SqlStore, folder: Path) -> None:
     rows: list[Row] = [
         entry("a", cost=None, reserved=Decimal(9)),
         entry("b", cost=Decimal(1), baseline=Decimal(2), estimate=Decimal(1)),
@@ -230,7 +230,7 @@ def test_a_later_price_takes_the_place_of_the_first_in_sums(store: Base, folder:
     )
 
 
-def test_days_in_berlin_have_23_24_and_25_hours(store: Base, folder: Path) -> None:
+def test_days_in_berlin_have_23_24_and_25_hours(store: SqlStore, folder: Path) -> None:
     """Clocks go forward on 29 March and back on 25 October 2026 (EU directive 2000/84/EC)."""
     hours = [
         *range(int(at("2026-03-28T00:00Z")), int(at("2026-03-31T00:00Z")), 3600),
@@ -251,7 +251,7 @@ def test_days_in_berlin_have_23_24_and_25_hours(store: Base, folder: Path) -> No
     assert list(found) == sorted(map(str, found))
 
 
-def test_only_a_day_is_that_of_the_zone(store: Base, folder: Path) -> None:
+def test_only_a_day_is_that_of_the_zone(store: SqlStore, folder: Path) -> None:
     rows = [entry(str(n), at=at("2026-10-24T22:00Z") + 1800 * n) for n in range(-1, 51)]
     only = {"day": ["2026-10-25"]}
     (total,) = fed(store, folder, rows).costs(zone=BERLIN, only=only)
@@ -272,7 +272,7 @@ def test_only_a_day_is_that_of_the_zone(store: Base, folder: Path) -> None:
     ],
 )
 def test_midnight_is_exact_in_every_zone(
-    store: Base, folder: Path, zone: str, last: str, first: str
+    store: SqlStore, folder: Path, zone: str, last: str, first: str
 ) -> None:
     fed(store, folder, [entry("last", at=at(last)), entry("first", at=at(first))])
     found = store.costs(("day",), zone=ZoneInfo(zone))
@@ -408,7 +408,7 @@ TURNS = st.sampled_from(  # when clocks change, in a zone each
 )
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_days_where_clocks_change_add_up_too(
-    store: Base,
+    store: SqlStore,
     tmp_path: Path,
     turn: tuple[ZoneInfo, float],
     near: list[tuple[int, int, Decimal | None]],
@@ -453,7 +453,7 @@ def _sum(costs: Iterable[Decimal | None]) -> Decimal | None:
 )
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_sums_of_any_grouping_are_those_of_its_calls(
-    store: Base,
+    store: SqlStore,
     tmp_path: Path,
     rows: list[FinalRow],
     by: list[str],

@@ -9,16 +9,18 @@ import pytest
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import Row
 from gateway.ledger.schema import ENTRY
-from gateway.ledger.sql_store import Base
+from gateway.ledger.sql_store import SqlStore
 from tests.contract.ledger.conftest import Make, ask, fed
 from tests.ledger.rows import attempt, entry, feedback, reprice
 
 
-def ids(store: Base, **options: object) -> list[str]:
+def ids(store: SqlStore, **options: object) -> list[str]:
     return [row.id for row in store.entries(**options)]  # type: ignore[arg-type]  # any of them
 
 
-def test_rows_come_in_pages_in_the_order_in_which_they_came_in(store: Base, folder: Path) -> None:
+def test_rows_come_in_pages_in_the_order_in_which_they_came_in(
+    store: SqlStore, folder: Path
+) -> None:
     fed(store, folder, [entry(str(number), at=100.0 - number) for number in range(5)])
     first = store.entries(limit=2)
     assert [row.id for row in first] == ["0", "1"]
@@ -32,7 +34,7 @@ def test_rows_come_in_pages_in_the_order_in_which_they_came_in(store: Base, fold
     assert ids(store, after=last.cursor) == ["late"]
 
 
-def test_a_row_that_changes_comes_again(store: Base, folder: Path) -> None:
+def test_a_row_that_changes_comes_again(store: SqlStore, folder: Path) -> None:
     crashed = [entry(id, state="unknown_crash", cost=None) for id in ("b", "d")]
     fed(store, folder, [entry("a", cost=None), *crashed, entry("c")])
     *_, last = store.entries()
@@ -49,7 +51,7 @@ def test_a_row_that_changes_comes_again(store: Base, folder: Path) -> None:
 
 
 def test_the_newest_calls_come_first_in_pages_and_a_follower_goes_on_from_them(
-    store: Base, folder: Path
+    store: SqlStore, folder: Path
 ) -> None:
     """Whatever came in late, or again: their order is that in which calls were received."""
     fed(store, folder, [entry(name, at=at) for name, at in (("c", 3.0), ("a", 1.0), ("b", 2.0))])
@@ -68,7 +70,7 @@ def test_the_newest_calls_come_first_in_pages_and_a_follower_goes_on_from_them(
         store.newest(only={"colour": ["red"]})
 
 
-def test_of_an_empty_store_there_is_nothing_newest(store: Base, folder: Path) -> None:
+def test_of_an_empty_store_there_is_nothing_newest(store: SqlStore, folder: Path) -> None:
     """Whoever begins to follow it then misses nothing."""
     none = store.newest()
     assert none.rows == []
@@ -76,7 +78,7 @@ def test_of_an_empty_store_there_is_nothing_newest(store: Base, folder: Path) ->
     assert ids(store, after=none.cursor) == ["call-1"]
 
 
-def test_rows_are_chosen_by_status_and_conversation(store: Base, folder: Path) -> None:
+def test_rows_are_chosen_by_status_and_conversation(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", status=200, conversation="x"),
         entry("b", status=429, conversation="x"),
@@ -89,13 +91,13 @@ def test_rows_are_chosen_by_status_and_conversation(store: Base, folder: Path) -
     assert [one.calls for one in store.costs(("state",), only={"status": ["200", "429"]})] == [2]
 
 
-def test_how_near_a_question_was_is_kept(store: Base, folder: Path) -> None:
+def test_how_near_a_question_was_is_kept(store: SqlStore, folder: Path) -> None:
     rows = [entry("a", state="cache_hit", cache="hit", near=0.75), entry("b")]
     fed(store, folder, rows)
     assert [(row.id, row.near) for row in store.entries()] == [("a", 0.75), ("b", None)]
 
 
-def test_rows_are_chosen_as_sums_are(store: Base, folder: Path) -> None:
+def test_rows_are_chosen_as_sums_are(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", at=1.0, tags=("x", "y")),
         entry("b", at=2.0, tier="smart", tags=("y",)),
@@ -117,7 +119,7 @@ def test_rows_are_chosen_as_sums_are(store: Base, folder: Path) -> None:
 
 
 def test_an_answer_from_the_cache_has_the_tokens_of_its_recording(
-    store: Base, folder: Path
+    store: SqlStore, folder: Path
 ) -> None:
     """In sums it has none: nobody billed them."""
     fed(store, folder, [entry("a", state="cache_hit", usage="recording", cost=Decimal(0))])
@@ -139,7 +141,9 @@ def test_a_cursor_of_another_store_is_no_cursor(make: Make, folder: Path, cursor
         other.entries(after=row.cursor)
 
 
-def test_numbers_of_rows_that_are_forgotten_are_not_given_again(store: Base, folder: Path) -> None:
+def test_numbers_of_rows_that_are_forgotten_are_not_given_again(
+    store: SqlStore, folder: Path
+) -> None:
     fed(store, folder, [entry("a"), entry("b")])
     *_, last = store.entries()
     assert store.prune(1e10) == 2
@@ -147,7 +151,7 @@ def test_numbers_of_rows_that_are_forgotten_are_not_given_again(store: Base, fol
     assert ids(store, after=last.cursor) == ["c"]
 
 
-def test_attempts_of_a_call_come_in_their_order(store: Base, folder: Path) -> None:
+def test_attempts_of_a_call_come_in_their_order(store: SqlStore, folder: Path) -> None:
     second = attempt(attempt=2, account="b", duration=0.5, input=3, output=4, reserved=Decimal(1))
     first = attempt(cost=Decimal("0.01"), estimate=Decimal("0.01"))
     fed(store, folder, [second, attempt("other"), first, entry()])
@@ -159,7 +163,7 @@ def test_attempts_of_a_call_come_in_their_order(store: Base, folder: Path) -> No
 
 
 def test_what_has_no_price_is_found_and_once_it_has_one_is_not(
-    store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.ledger.sql_store._PAGE", 2)
     priced = {"cost": Decimal(1), "baseline": Decimal(1)}
@@ -191,12 +195,12 @@ COSTS = {
 }
 
 
-def columns(store: Base, view: str) -> list[str]:
+def columns(store: SqlStore, view: str) -> list[str]:
     with store.reading() as base:
         return [column[0] for column in base.execute(f"SELECT * FROM {view}").description]  # noqa: S608 - of this test
 
 
-def test_the_views_have_the_same_columns_everywhere(store: Base) -> None:
+def test_the_views_have_the_same_columns_everywhere(store: SqlStore) -> None:
     """They are what other people's dashboards are made of."""
     assert set(columns(store, "costs")) == COSTS
     assert set(columns(store, "attempts")) == {
@@ -210,7 +214,7 @@ def test_the_views_have_the_same_columns_everywhere(store: Base) -> None:
     ]
 
 
-def test_of_what_is_said_of_a_call_the_last_stands(store: Base, folder: Path) -> None:
+def test_of_what_is_said_of_a_call_the_last_stands(store: SqlStore, folder: Path) -> None:
     """In whatever order it comes in, twice or before its call; the view has its own tenant's."""
     last, other = (
         feedback("a", at=2.0, verdict=None, tier="smart", score=0.25),
@@ -236,7 +240,7 @@ def test_of_what_is_said_of_a_call_the_last_stands(store: Base, folder: Path) ->
     }
 
 
-def test_costs_says_what_is_unknown_and_what_was_saved(store: Base, folder: Path) -> None:
+def test_costs_says_what_is_unknown_and_what_was_saved(store: SqlStore, folder: Path) -> None:
     rows = [
         entry("a", cost=Decimal("0.5"), wasted=Decimal(0), baseline=Decimal("1.25")),
         entry("b", state="cache_hit", cost=None, baseline=Decimal(2)),
@@ -269,7 +273,7 @@ def test_costs_says_what_is_unknown_and_what_was_saved(store: Base, folder: Path
     assert ask(store, "SELECT count(*) FROM costs WHERE unknown") == [(4,)]
 
 
-def test_days_adds_up_what_costs_has(store: Base, folder: Path) -> None:
+def test_days_adds_up_what_costs_has(store: SqlStore, folder: Path) -> None:
     rows: list[Row] = [
         entry("a", cost=Decimal("0.5"), wasted=Decimal("0.25"), baseline=Decimal(1)),
         entry("b", state="cache_hit", cost=None, baseline=Decimal(2)),
@@ -293,7 +297,7 @@ def test_days_adds_up_what_costs_has(store: Base, folder: Path) -> None:
 
 
 def test_rows_come_in_order_of_time_for_who_decides_again(
-    store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the order in which they came in; of the same moment by id; with the latest price."""
     monkeypatch.setattr("gateway.ledger.sql_store._PAGE", 2)

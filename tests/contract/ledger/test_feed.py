@@ -13,8 +13,8 @@ from gateway.ledger.file_lock import held
 from gateway.ledger.ingest import identity
 from gateway.ledger.journal import CLOSED, write
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, REPRICE
-from gateway.ledger.sql_store import Base
-from gateway.ledger.store import Fed, Stored
+from gateway.ledger.sql_store import SqlStore
+from gateway.ledger.store import IngestState, StoredRow
 from tests.contract.ledger.conftest import Make, ask, say
 from tests.ledger.busy import WAITS, feeding
 from tests.ledger.rows import attempt, entry, feedback, intent, reprice
@@ -35,7 +35,7 @@ BASIS = DecisionRecord(
 
 
 def test_an_entry_comes_back_whole_and_its_money_to_the_last_digit(
-    store: Base, folder: Path
+    store: SqlStore, folder: Path
 ) -> None:
     row = entry(
         asked="auto",
@@ -78,7 +78,7 @@ def test_an_entry_comes_back_whole_and_its_money_to_the_last_digit(
     }
     assert str(kept.cost) == "12345678901234.123456789012"
     assert str(kept.billed) == "12345678901234.1234567890"
-    assert isinstance(kept, Stored)
+    assert isinstance(kept, StoredRow)
     assert kept.repriced is None
 
 
@@ -90,7 +90,7 @@ def test_each_field_of_a_row_has_a_column() -> None:
     assert set(FEEDBACK) == set(FeedbackRow.__struct_fields__)
 
 
-def test_rows_of_version_1_go_on_feeding(store: Base, folder: Path) -> None:
+def test_rows_of_version_1_go_on_feeding(store: SqlStore, folder: Path) -> None:
     """The line is one that a gateway wrote before attempts and baselines were rows."""
     line = (
         b'{"kind":"final","v":1,"id":"0198","at":1793000000.5,"key":"open","tenant":"default",'
@@ -123,7 +123,7 @@ _LATE = (
 )
 
 
-def test_no_text_or_number_of_a_client_stops_the_feed(store: Base, folder: Path) -> None:
+def test_no_text_or_number_of_a_client_stops_the_feed(store: SqlStore, folder: Path) -> None:
     """PostgreSQL has no NUL, and 64 bits; a row that it refuses would be tried for ever."""
     rows: list[Row | bytes] = [
         entry("nul", asked="a\0b", tags=("x\0", "y"), input=2**40 + 1, output=2**40),
@@ -145,7 +145,7 @@ def test_no_text_or_number_of_a_client_stops_the_feed(store: Base, folder: Path)
     assert store.costs(["tag", "day"])
 
 
-def test_to_feed_again_changes_nothing(store: Base, folder: Path) -> None:
+def test_to_feed_again_changes_nothing(store: SqlStore, folder: Path) -> None:
     rows: list[Row] = [entry("a"), attempt("a"), reprice("a"), entry("b")]
     size = say(folder, rows)
     assert store.feed(folder) == 4
@@ -163,7 +163,7 @@ def test_to_feed_again_changes_nothing(store: Base, folder: Path) -> None:
 
 
 def test_a_segment_is_read_on_from_where_its_last_whole_line_ended(
-    store: Base, folder: Path
+    store: SqlStore, folder: Path
 ) -> None:
     line = write(entry("b"))
     say(folder, [entry("a"), line[:50]])
@@ -176,7 +176,9 @@ def test_a_segment_is_read_on_from_where_its_last_whole_line_ended(
     assert store.state().skipped == 2
 
 
-def test_a_file_that_is_shorter_than_what_was_read_is_read_anew(store: Base, folder: Path) -> None:
+def test_a_file_that_is_shorter_than_what_was_read_is_read_anew(
+    store: SqlStore, folder: Path
+) -> None:
     say(folder, [entry("a"), entry("b")])
     store.feed(folder)
     (folder / "a.jsonl").unlink()
@@ -187,7 +189,7 @@ def test_a_file_that_is_shorter_than_what_was_read_is_read_anew(store: Base, fol
 
 
 def test_a_segment_that_goes_while_it_is_looked_for_is_no_error(
-    store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its owner takes an empty one away when it stops, and retention an old one."""
     say(folder, [entry("a")])
@@ -201,7 +203,9 @@ def test_a_segment_that_goes_while_it_is_looked_for_is_no_error(
     assert [row.id for row in store.entries()] == ["a", "b", "c"]
 
 
-def test_a_segment_that_is_gone_is_forgotten_and_its_rows_stay(store: Base, folder: Path) -> None:
+def test_a_segment_that_is_gone_is_forgotten_and_its_rows_stay(
+    store: SqlStore, folder: Path
+) -> None:
     say(folder, [entry("a")])
     size = say(folder, [entry("b")], "b")
     store.feed(folder)
@@ -211,7 +215,7 @@ def test_a_segment_that_is_gone_is_forgotten_and_its_rows_stay(store: Base, fold
     assert store.costs()[0].calls == 2
 
 
-def test_rows_of_a_call_may_come_in_any_order(store: Base, folder: Path) -> None:
+def test_rows_of_a_call_may_come_in_any_order(store: SqlStore, folder: Path) -> None:
     """A call's own row stays, that of recovery gives way, a price or attempt waits for its call."""
 
     def row(kind: str, id: str) -> Row:
@@ -236,7 +240,7 @@ def test_rows_of_a_call_may_come_in_any_order(store: Base, folder: Path) -> None
         assert store.attempts(kept.id) == [attempt(kept.id)]
 
 
-def test_of_several_prices_the_latest_stands(store: Base, folder: Path) -> None:
+def test_of_several_prices_the_latest_stands(store: SqlStore, folder: Path) -> None:
     orders = ["123", "132", "213", "231", "312", "321"]
     say(folder, [entry(order) for order in orders], "entry")
     for step in range(3):
@@ -246,7 +250,7 @@ def test_of_several_prices_the_latest_stands(store: Base, folder: Path) -> None:
     assert {(row.cost, row.repriced) for row in store.entries()} == {(Decimal(3), 3.0)}
 
 
-def test_one_process_feeds_from_a_folder_at_a_time(store: Base, folder: Path) -> None:
+def test_one_process_feeds_from_a_folder_at_a_time(store: SqlStore, folder: Path) -> None:
     say(folder, [entry()])
     with held(folder / "feed.lock") as mine:
         assert mine
@@ -255,7 +259,7 @@ def test_one_process_feeds_from_a_folder_at_a_time(store: Base, folder: Path) ->
     assert store.feed(folder) == 1
 
 
-def test_a_call_is_found_once_another_process_has_fed(store: Base, folder: Path) -> None:
+def test_a_call_is_found_once_another_process_has_fed(store: SqlStore, folder: Path) -> None:
     """Until then the store may not have it; what is not there then is not there."""
     say(folder, [entry("a")])
     with feeding(folder) as other:
@@ -267,7 +271,7 @@ def test_a_call_is_found_once_another_process_has_fed(store: Base, folder: Path)
     assert len(other.waited) == WAITS
 
 
-def test_a_call_that_is_there_is_not_waited_for(store: Base, folder: Path) -> None:
+def test_a_call_that_is_there_is_not_waited_for(store: SqlStore, folder: Path) -> None:
     say(folder, [entry("a")])
     store.feed(folder)
     with feeding(folder) as other:
@@ -276,7 +280,7 @@ def test_a_call_that_is_there_is_not_waited_for(store: Base, folder: Path) -> No
     assert other.waited == []
 
 
-def test_another_process_is_waited_for_a_few_seconds_at_most(store: Base, folder: Path) -> None:
+def test_another_process_is_waited_for_a_few_seconds_at_most(store: SqlStore, folder: Path) -> None:
     waited: list[float] = []
     store._sleep = waited.append
     say(folder, [entry("a")])
@@ -285,7 +289,7 @@ def test_another_process_is_waited_for_a_few_seconds_at_most(store: Base, folder
     assert 1 <= sum(waited) <= 5
 
 
-def test_who_catches_up_waits_until_another_process_has_fed(store: Base, folder: Path) -> None:
+def test_who_catches_up_waits_until_another_process_has_fed(store: SqlStore, folder: Path) -> None:
     """Sums have the rows that the journals had, whoever feeds; not more than a few seconds."""
     say(folder, [entry("a")])
     with feeding(folder) as other:
@@ -303,7 +307,7 @@ def test_who_catches_up_waits_until_another_process_has_fed(store: Base, folder:
     assert store.count() == 1
 
 
-def test_without_a_journal_there_is_nothing_to_feed(store: Base, folder: Path) -> None:
+def test_without_a_journal_there_is_nothing_to_feed(store: SqlStore, folder: Path) -> None:
     folder.rmdir()
     assert store.feed(folder) == 0
     assert store.offsets(folder) == {}
@@ -312,7 +316,7 @@ def test_without_a_journal_there_is_nothing_to_feed(store: Base, folder: Path) -
     assert store.feed(folder) == 0
 
 
-def test_two_folders_may_have_segments_of_the_same_name(store: Base, tmp_path: Path) -> None:
+def test_two_folders_may_have_segments_of_the_same_name(store: SqlStore, tmp_path: Path) -> None:
     """Two machines feed one store, and both write below /var/lib/tiergate."""
     one, two = tmp_path / "one", tmp_path / "two"
     for place in (one, two):
@@ -328,26 +332,26 @@ def test_two_folders_may_have_segments_of_the_same_name(store: Base, tmp_path: P
 def test_what_was_fed_is_known_without_asking(make: Make, folder: Path) -> None:
     store = make()
     store._clock = iter([10.0, 20.0, 30.0]).__next__
-    assert store.state() == Fed(rows=0, skipped=0, at=None)
+    assert store.state() == IngestState(rows=0, skipped=0, at=None)
     say(folder, [entry("a"), attempt("a"), b"torn\n"])
     store.feed(folder)
-    assert store.state() == Fed(rows=2, skipped=1, at=10.0)
+    assert store.state() == IngestState(rows=2, skipped=1, at=10.0)
     store.feed(folder)  # nothing new: the database is not asked
-    assert store.state() == Fed(rows=2, skipped=1, at=20.0)
+    assert store.state() == IngestState(rows=2, skipped=1, at=20.0)
     say(folder, [entry("b")])
     store.feed(folder)
-    assert store.state() == Fed(rows=3, skipped=1, at=30.0)
+    assert store.state() == IngestState(rows=3, skipped=1, at=30.0)
 
 
 def test_a_feed_that_fails_has_stored_whole_batches_with_their_offset(
-    store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.ledger.ingest._BATCH", 2)
     lines = [write(entry(str(number))) for number in range(5)]
     say(folder, lines)
     put, count = type(store).put, iter(range(9))
 
-    def failing(self: Base, base: object, batch: object) -> int:
+    def failing(self: SqlStore, base: object, batch: object) -> int:
         stored = put(self, base, batch)  # type: ignore[arg-type]  # it is the same method
         if next(count) == 1:
             raise OSError("the machine is on fire")
@@ -358,12 +362,12 @@ def test_a_feed_that_fails_has_stored_whole_batches_with_their_offset(
         store.feed(folder)
     assert [row.id for row in store.entries()] == ["0", "1"]
     assert store.offsets(folder) == {"a.jsonl": len(lines[0]) * 2}
-    assert store.state() == Fed(rows=2, skipped=0, at=None)
+    assert store.state() == IngestState(rows=2, skipped=0, at=None)
     assert store.feed(folder) == 3
     assert [row.id for row in store.entries()] == ["0", "1", "2", "3", "4"]
 
 
-def test_a_reader_cannot_write(store: Base, folder: Path) -> None:
+def test_a_reader_cannot_write(store: SqlStore, folder: Path) -> None:
     say(folder, [entry()])
     store.feed(folder)
     error = "readonly|read-only"
@@ -373,7 +377,7 @@ def test_a_reader_cannot_write(store: Base, folder: Path) -> None:
 
 
 def test_calls_before_a_moment_are_forgotten_with_all_their_rows(
-    store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.ledger.sql_store._PRUNED", 3)
     ids = [str(number) for number in range(10)]

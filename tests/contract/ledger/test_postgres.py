@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from gateway.ledger.journal import Journal
-from gateway.ledger.postgres import Postgres
+from gateway.ledger.postgres import PostgresStore
 from gateway.ledger.schema import POSTGRES
-from gateway.ledger.store import Stored, StoreError, open_store
+from gateway.ledger.store import StoredRow, StoreError, open_store
 from tests.contract.ledger.conftest import ask, fed, say, schema
 from tests.ledger.postgres import Server, server
 from tests.ledger.rows import entry, intent, reprice
@@ -34,13 +34,13 @@ def frail() -> Iterator[Server]:
 def test_a_url_of_postgresql_opens_its_store(url: str, folder: Path) -> None:
     for scheme in ("postgresql", "postgres"):
         store = open_store(url.replace("postgresql", scheme, 1))
-        assert isinstance(store, Postgres)
+        assert isinstance(store, PostgresStore)
         assert fed(store, folder, [entry(scheme)], scheme).costs()[0].calls
 
 
 def test_a_store_that_is_down_is_fed_later_from_where_it_was(frail: Server, folder: Path) -> None:
     """Nothing waits in memory: rows wait in the journal."""
-    store = Postgres(frail.url())
+    store = PostgresStore(frail.url())
     journal = Journal(folder)
     journal.write(entry("first"))
     store.feed(folder)
@@ -73,7 +73,7 @@ def test_a_connection_that_breaks_within_a_feed_costs_no_row(
     url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.ledger.ingest._BATCH", 10)
-    store = Postgres(url)
+    store = PostgresStore(url)
     say(folder, [entry(str(number)) for number in range(100)])
     put, calls = store.put, iter(range(99))
 
@@ -103,10 +103,10 @@ def test_two_machines_feed_one_store_and_a_follower_misses_nothing(
         # All of them have this one: a call that was recovered on another machine.
         say(place, [entry("shared", key=str(number)), reprice(f"{number}-7")], "b")
     over = threading.Event()
-    seen: list[Stored] = []
+    seen: list[StoredRow] = []
 
     def follow() -> None:
-        store, after = Postgres(url), None
+        store, after = PostgresStore(url), None
         while True:
             last = over.is_set()
             page = store.entries(after=after, limit=50)
@@ -117,7 +117,7 @@ def test_two_machines_feed_one_store_and_a_follower_misses_nothing(
 
     with ThreadPoolExecutor() as pool:
         follower = pool.submit(follow)
-        stores = [Postgres(url) for _ in folders]
+        stores = [PostgresStore(url) for _ in folders]
         try:
             changed = sum(pool.map(lambda one, place: one.feed(place) or 0, stores, folders))
         finally:
@@ -133,26 +133,26 @@ def test_two_machines_feed_one_store_and_a_follower_misses_nothing(
 
 def test_many_processes_may_make_the_tables_at_once(url: str) -> None:
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda _: Postgres(url).costs()[0].calls, range(6)))
+        found = list(pool.map(lambda _: PostgresStore(url).costs()[0].calls, range(6)))
     assert found == [0] * 6
 
 
 def test_a_store_of_a_newer_version_is_left_alone(url: str) -> None:
-    store = Postgres(url)
+    store = PostgresStore(url)
     store.costs()
     with psycopg.connect(url) as base:
         base.execute("UPDATE ledger SET version = %s", [len(POSTGRES) + 1])
     with pytest.raises(StoreError, match="made by a newer version"):
-        Postgres(url).costs()
+        PostgresStore(url).costs()
 
 
 def test_an_older_store_is_brought_up_to_date(
     url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fed(Postgres(url), folder, [entry()])
+    fed(PostgresStore(url), folder, [entry()])
     later = (*POSTGRES, ("CREATE TABLE more (id TEXT)",))
     monkeypatch.setattr("gateway.ledger.postgres.POSTGRES", later)
-    newer = Postgres(url)
+    newer = PostgresStore(url)
     assert newer.costs()[0].calls == 1
     assert ask(newer, "SELECT version FROM ledger") == [(len(later),)]
     assert ask(newer, "SELECT * FROM more") == []

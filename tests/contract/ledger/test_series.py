@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.ledger.sql_store import Base
+from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.time_series import added, series
-from gateway.ledger.times import Spread, Times
+from gateway.ledger.times import LatencySpread, LatencyTimes
 from tests.contract.ledger.conftest import Make, fed
 from tests.ledger.rows import entry
 
@@ -23,7 +23,7 @@ def at(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def test_calls_are_in_the_hour_in_which_they_came(store: Base, folder: Path) -> None:
+def test_calls_are_in_the_hour_in_which_they_came(store: SqlStore, folder: Path) -> None:
     """The hour that clocks show twice is two, and one without a call has no group."""
     moments = ["2026-10-25T02:10+02:00", "2026-10-25T02:50+02:00", "2026-10-25T02:10+01:00", "2026-10-25T04:00+01:00"]  # fmt: skip
     rows = [entry(f"c{n}", at=at(text), tier="fast" if n else None, cost=Decimal(n + 1)) for n, text in enumerate(moments)]  # fmt: skip
@@ -38,7 +38,7 @@ def test_calls_are_in_the_hour_in_which_they_came(store: Base, folder: Path) -> 
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
-def test_a_moment_is_in_the_slot_that_has_begun(store: Base, folder: Path, zone: str) -> None:
+def test_a_moment_is_in_the_slot_that_has_begun(store: SqlStore, folder: Path, zone: str) -> None:
     """To the microsecond, and what comes after the last one is in it: also over a day of 25 hours."""
     place = ZoneInfo(zone)
     for every in ("hour", "day"):
@@ -93,15 +93,15 @@ def test_a_series_adds_up_to_what_costs_says(
     store.close()
 
 
-def _spread(values: list[float | None]) -> Spread | None:
+def _spread(values: list[float | None]) -> LatencySpread | None:
     known = sorted(v for v in values if v is not None)
     if not known:
         return None
     ranks = (known[max(0, math.ceil(len(known) * p / 100) - 1)] for p in (50, 95, 99))
-    return Spread(len(known), *ranks)
+    return LatencySpread(len(known), *ranks)
 
 
-def test_times_are_of_calls_that_a_provider_answered(store: Base, folder: Path) -> None:
+def test_times_are_of_calls_that_a_provider_answered(store: SqlStore, folder: Path) -> None:
     rows = [entry(f"c{n}", duration=float(n), first_content=None, model="m") for n in range(1, 201)]
     rows += [
         entry("hit", state="cache_hit", duration=0.001, model="m"),
@@ -112,8 +112,8 @@ def test_times_are_of_calls_that_a_provider_answered(store: Base, folder: Path) 
     ]
     fed(store, folder, rows)
     assert store.times(("model",)) == [
-        Times(("m",), Spread(200, 100.0, 190.0, 198.0), None),
-        Times(("t",), Spread(1, 3.0, 3.0, 3.0), Spread(1, 0.5, 0.5, 0.5)),
+        LatencyTimes(("m",), LatencySpread(200, 100.0, 190.0, 198.0), None),
+        LatencyTimes(("t",), LatencySpread(1, 3.0, 3.0, 3.0), LatencySpread(1, 0.5, 0.5, 0.5)),
     ]
     (whole,) = store.times(only={"model": ["m"]})
     assert whole.names == ()
@@ -121,7 +121,7 @@ def test_times_are_of_calls_that_a_provider_answered(store: Base, folder: Path) 
     assert store.times(until=0.0) == []
 
 
-def test_what_is_no_question_is_refused(store: Base) -> None:
+def test_what_is_no_question_is_refused(store: SqlStore) -> None:
     slots = series("day", 0.0, 100_000.0, BERLIN)
     for ask in (store.costs, store.times):
         with pytest.raises(ValueError, match="cannot be grouped by day"):

@@ -16,8 +16,8 @@ import psycopg
 import pytest
 
 from gateway.core.ledger_rows import AttemptRow, FinalRow, Row
-from gateway.ledger.sql_store import Base
-from gateway.ledger.sqlite import Sqlite
+from gateway.ledger.sql_store import SqlStore
+from gateway.ledger.sqlite import SqliteStore
 from tests.contract.ledger.conftest import ask, fed, schema
 from tests.docs.pages import ROOT
 from tests.ledger.postgres import Server
@@ -73,7 +73,7 @@ def queries() -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture
-def full(store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Base]:
+def full(store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlStore]:
     """A store that has the rows; times are those of Berlin, as TZ says."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Europe/Berlin")
@@ -82,10 +82,10 @@ def full(store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     time.tzset()
 
 
-def answer(store: Base, heading: str) -> list[tuple[Any, ...]]:
+def answer(store: SqlStore, heading: str) -> list[tuple[Any, ...]]:
     """What a query of the page gives, with money as numbers; it is now NOW."""
     said = queries()[heading]
-    kind = "sqlite" if isinstance(store, Sqlite) else "postgres"
+    kind = "sqlite" if isinstance(store, SqliteStore) else "postgres"
     text = said.get(f"sql {kind}") or said["sql"]
     text = text.replace("'now'", f"'{NOW:%Y-%m-%d %H:%M:%S}'").replace("now()", f"timestamptz '{NOW}'")  # fmt: skip
     return [tuple(_plain(value) for value in row) for row in ask(store, text)]
@@ -121,7 +121,7 @@ def test_every_heading_is_tried() -> None:
     ]  # fmt: skip
 
 
-def test_each_tier_by_day(full: Base) -> None:
+def test_each_tier_by_day(full: SqlStore) -> None:
     """In Berlin, over the day of 25 hours, as `tiergate costs --by day,tier --zone` has it."""
     found = answer(full, "Each tier by day, in a time zone")
     expected = full.costs(("day", "tier"), zone=BERLIN)
@@ -129,7 +129,7 @@ def test_each_tier_by_day(full: Base) -> None:
     assert full.costs(("day", "tier")) != expected, "the zone matters"
 
 
-def test_savings(full: Base) -> None:
+def test_savings(full: SqlStore) -> None:
     expected = [
         (*one.names, number(one.baseline), number(one.saved), 100 * float(one.saved / one.baseline))
         for one in full.costs(("lab", "tier"))
@@ -138,7 +138,7 @@ def test_savings(full: Base) -> None:
     near(answer(full, "Savings"), expected)
 
 
-def test_who_spends_most(full: Base) -> None:
+def test_who_spends_most(full: SqlStore) -> None:
     (total,) = full.costs()
     assert total.cost
     near(
@@ -151,7 +151,7 @@ def test_who_spends_most(full: Base) -> None:
     )  # fmt: skip
 
 
-def test_what_the_cache_saves(full: Base) -> None:
+def test_what_the_cache_saves(full: SqlStore) -> None:
     hits = {one.names: one.saved for one in full.costs(("key",), only={"state": ["cache_hit"]})}
     near(
         answer(full, "What the cache saves"),
@@ -162,7 +162,7 @@ def test_what_the_cache_saves(full: Base) -> None:
     )
 
 
-def test_how_long_people_wait(full: Base) -> None:
+def test_how_long_people_wait(full: SqlStore) -> None:
     times: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for one in CALLS:
         if one.state == "settled" and one.first_content is not None and one.duration is not None:
@@ -175,7 +175,7 @@ def test_how_long_people_wait(full: Base) -> None:
     near(answer(full, "How long people wait"), expected)
 
 
-def test_who_served_in_place_of_another(full: Base) -> None:
+def test_who_served_in_place_of_another(full: SqlStore) -> None:
     failed = {row.id: row for row in ROWS if isinstance(row, AttemptRow)}
     counted: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for one in CALLS:
@@ -188,7 +188,7 @@ def test_who_served_in_place_of_another(full: Base) -> None:
     )
 
 
-def test_whose_price_is_missing(full: Base) -> None:
+def test_whose_price_is_missing(full: SqlStore) -> None:
     """Not of calls whose cost a crash has taken."""
     found = answer(full, "Whose price is missing")
     lost = [one for one in CALLS if one.cost is None and one.wasted is not None]
@@ -198,7 +198,7 @@ def test_whose_price_is_missing(full: Base) -> None:
     assert total.unknown == len(lost) + crashed > len(lost)
 
 
-def test_what_the_month_comes_to(full: Base) -> None:
+def test_what_the_month_comes_to(full: SqlStore) -> None:
     ((spent, month),) = answer(full, "What the month comes to")
     now = NOW.timestamp()
     start = datetime(2026, 11, 1, tzinfo=BERLIN).timestamp()
@@ -211,7 +211,7 @@ def test_what_the_month_comes_to(full: Base) -> None:
     assert month == pytest.approx(float(so_far.cost) + float(week.cost) / 7 / 86_400 * (end - now))
 
 
-def test_what_goes_above_fast(full: Base) -> None:
+def test_what_goes_above_fast(full: SqlStore) -> None:
     decided: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for one in CALLS:
         if one.source in ("rule", "classifier"):
@@ -224,10 +224,10 @@ def test_what_goes_above_fast(full: Base) -> None:
 
 
 def test_a_reader_reads_the_views_and_nothing_else(postgres: Server, folder: Path) -> None:
-    from gateway.ledger.postgres import Postgres  # noqa: PLC0415 - needs its driver
+    from gateway.ledger.postgres import PostgresStore  # noqa: PLC0415 - needs its driver
 
     url = schema(postgres)
-    fed(Postgres(url), folder, ROWS)
+    fed(PostgresStore(url), folder, ROWS)
     name = re.findall(r"search_path[=%]\w*?(run\d+)", url)[0]
     with psycopg.connect(url, autocommit=True) as owner:
         for statement in queries()["Connecting"]["sql postgres"].split(";")[:2]:
