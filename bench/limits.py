@@ -29,12 +29,12 @@ from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price, Rates
 from gateway.core.prompt import Prompt
 from gateway.core.target import Provider, Target
-from gateway.limits.cost_bounds import Want
-from gateway.limits.counters import Meter, Need, Owner
-from gateway.limits.limiter import Gate
-from gateway.limits.memory import Memory
-from gateway.limits.redis import Shared
-from gateway.limits.rules import Limits
+from gateway.limits.cost_bounds import UsageBound
+from gateway.limits.counters import CounterDemand, CounterStore, Owner
+from gateway.limits.limiter import Limiter
+from gateway.limits.memory import MemoryCounters
+from gateway.limits.redis import RedisCounters
+from gateway.limits.rules import LimitRules
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 BOUND = 30.0
@@ -44,7 +44,7 @@ FLIGHT = 32
 _DEADLINE = 10.0
 _RUN = count()
 
-_LIMITS = Limits(
+_LIMITS = LimitRules(
     [
         LimitPart.model_validate(
             {"name": "team", "per": "key", "requests": "1000M/m", "tokens": "1000000M/m", "concurrency": 512}
@@ -64,7 +64,7 @@ _DECISION = Decision(lab="acme", tier="smart", source="classifier")
 _PROMPT = Prompt(model="auto", chars=3_600, max_output=400)
 
 
-def wants(calls: int) -> Iterator[Want]:
+def wants(calls: int) -> Iterator[UsageBound]:
     """Calls; every tenth is another key's."""
     run = f"tg-{time.time_ns():x}-{next(_RUN)}"
     for number in range(calls):
@@ -72,7 +72,7 @@ def wants(calls: int) -> Iterator[Want]:
             id=f"{run}-{number:x}", dialect="openai-chat", operation="generate", body=b"{}",
             key=_KEYS[number % 10], received_at=time.time(), started=0.0,
         )  # fmt: skip
-        yield Want(call=call, prompt=_PROMPT, tokens=900)
+        yield UsageBound(call=call, prompt=_PROMPT, tokens=900)
 
 
 def measure(
@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.p
 async def _pass(url: str | None, calls: int, clock: Callable[[], float]) -> float:
     """Microseconds a call."""
     meter = _meter(url)
-    gate = Gate(_LIMITS, meter, _silent, seed=_nothing, alert=_silent, spare=Memory)
+    gate = Limiter(_LIMITS, meter, _silent, seed=_nothing, alert=_silent, spare=MemoryCounters)
     for want in wants(10):  # the counters of money are made
         await gate.admit(want, _DECISION, _PLAN, _never)
         gate.settle(_entry(want))
@@ -124,13 +124,13 @@ async def _pass(url: str | None, calls: int, clock: Callable[[], float]) -> floa
     return found
 
 
-def _meter(url: str | None) -> Meter:
+def _meter(url: str | None) -> CounterStore:
     if url is None:
-        return Memory()
-    return Shared.at(url, note=_silent, clock=time.monotonic, deadline=_DEADLINE)
+        return MemoryCounters()
+    return RedisCounters.at(url, note=_silent, clock=time.monotonic, deadline=_DEADLINE)
 
 
-def _entry(want: Want) -> FinalRow:
+def _entry(want: UsageBound) -> FinalRow:
     return FinalRow(
         id=want.call.id, at=want.call.received_at, key=want.call.key.name, dialect="openai-chat",
         config="c", state="settled", tier="smart", attempts=1, input=700, output=300,
@@ -138,7 +138,7 @@ def _entry(want: Want) -> FinalRow:
     )  # fmt: skip
 
 
-async def _nothing(_: Owner, __: Need) -> int:
+async def _nothing(_: Owner, __: CounterDemand) -> int:
     return 0
 
 

@@ -17,7 +17,7 @@ from gateway.cli.session import Session, pass_session
 from gateway.cli.terminal import Column, draw
 from gateway.core import jsonio
 from gateway.core.target import TIERS
-from gateway.limits.key_file import Keyring, KeyringError
+from gateway.limits.key_file import KeyFile, KeyFileError
 from gateway.limits.keys import KeyLimitPart, KeyPart, moment
 from gateway.settings.errors import nearest
 from gateway.settings.schema.base import Span
@@ -163,13 +163,13 @@ def show(session: Session, *, as_json: bool) -> None:
     draw([Column("name"), Column("state"), Column("expires"), Column("settings")], lines)
 
 
-def keyring(session: Session) -> Keyring:
-    """Return the file of keys that the configuration names. Raises KeyringError: keys are open."""
+def keyring(session: Session) -> KeyFile:
+    """Return the file of keys that the configuration names. Raises KeyFileError: keys are open."""
     source = session.source
     if source.config.keys == "open":
         hint = f"Write `keys: keys.yaml` into {source.file}: the file will lie beside it."
-        raise KeyringError(f"`keys` is open: there is no file of keys. {hint}")
-    return Keyring(source.file.parent / source.config.keys, clock=time.time)
+        raise KeyFileError(f"`keys` is open: there is no file of keys. {hint}")
+    return KeyFile(source.file.parent / source.config.keys, clock=time.time)
 
 
 @contextlib.contextmanager
@@ -177,7 +177,7 @@ def telling() -> Iterator[None]:
     """Tell in one line why a file of keys could not be read or changed."""
     try:
         yield
-    except KeyringError as error:
+    except KeyFileError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         file = Path(str(error.filename or "The file of keys"))

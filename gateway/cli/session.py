@@ -59,7 +59,7 @@ class Session:
         adopt(found, owned)
         return found
 
-    def key_table(self) -> keys.Keys:
+    def key_table(self) -> keys.KeyTable:
         """Read the keys of clients as a gateway does. Raises ConfigError."""
         folder, extra = self.source.file.parent, self.environ.get("TIERGATE_KEYS", "")
         return keys.load(self.source.config.keys, folder, extra)

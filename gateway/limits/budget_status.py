@@ -18,7 +18,7 @@ _LEAST = 60.0
 """Seconds of a window after which there is a rate to speak of."""
 
 
-class Budget(msgspec.Struct, frozen=True):
+class BudgetStatus(msgspec.Struct, frozen=True):
     """A budget in its window of now, of one tenant or of all."""
 
     name: str
@@ -89,10 +89,10 @@ class Budget(msgspec.Struct, frozen=True):
         return None if self.apart is None else plain(text.partition("=")[2])
 
 
-class Standing(msgspec.Struct, frozen=True):
+class BudgetUse(msgspec.Struct, frozen=True):
     """How much of a budget is used by whom it counts."""
 
-    budget: Budget
+    budget: BudgetStatus
     subject: str | None
     """The key, tag or tier that is counted apart."""
     used: Decimal
@@ -123,29 +123,29 @@ def budgets(
     tenants: Iterable[str],
     zone: tzinfo,
     now: float,
-) -> Iterator[Budget]:
+) -> Iterator[BudgetStatus]:
     """Yield those of the configuration, of all tenants or of each, then those of keys alone."""
     given, every = list(parts), sorted(set(tenants))
     for part in given:
         span = window.at(part.every, now, zone)
         owners: list[Owner] = [None] if part.all_tenants else [*every]
         for owner in owners:
-            yield Budget(part.name, part, owner, span)
+            yield BudgetStatus(part.name, part, owner, span)
     for key in {key.name: key for key in keys}.values():
         for number, own in enumerate(key.budgets):
             span = window.at(own.every, now, zone)
-            yield Budget(called(key.name, number), own, key.tenant, span, key.name)
+            yield BudgetStatus(called(key.name, number), own, key.tenant, span, key.name)
 
 
 def standings(
-    budget: Budget, used: Mapping[str, int] | None, spent: Mapping[str | None, Decimal]
-) -> list[Standing]:
+    budget: BudgetStatus, used: Mapping[str, int] | None, spent: Mapping[str | None, Decimal]
+) -> list[BudgetUse]:
     """How a budget stands: by its counters, and by what the ledger knows where one is not there.
 
     `used` are the counters of its owner, or None; `spent` is of money, by whom it is counted.
     """
     counted = budget.counters(used or {})
-    found: list[Standing] = []
+    found: list[BudgetUse] = []
     subjects = [*counted, *(one for one in spent if one not in counted and budget.counts(one))]
     if budget.apart is None and not subjects:
         subjects = [None]
@@ -153,11 +153,11 @@ def standings(
         if budget.kind == "share":
             whole = (used or {}).get(budget.calls(subject), 0)
             part = Decimal(counted.get(subject, 0)) / whole if whole else Decimal(0)
-            found.append(Standing(budget, subject, round(part, 4), used is not None))
+            found.append(BudgetUse(budget, subject, round(part, 4), used is not None))
         elif subject in counted:
             found.append(
-                Standing(budget, subject, Decimal(counted[subject]) / _MICRO, counted=True)
+                BudgetUse(budget, subject, Decimal(counted[subject]) / _MICRO, counted=True)
             )
         else:
-            found.append(Standing(budget, subject, spent.get(subject, Decimal(0)), counted=False))
+            found.append(BudgetUse(budget, subject, spent.get(subject, Decimal(0)), counted=False))
     return found

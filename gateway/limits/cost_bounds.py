@@ -74,7 +74,7 @@ def _slopes(price: Price) -> tuple[int, int] | None:
     return found
 
 
-class Want(msgspec.Struct, frozen=True, kw_only=True):
+class UsageBound(msgspec.Struct, frozen=True, kw_only=True):
     """What a call asks of those who count: who it is, and how much it may use."""
 
     call: Call

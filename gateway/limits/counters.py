@@ -25,7 +25,7 @@ type Scopes = tuple[bool, ...]
 BOTH: Scopes = (True, False)
 
 
-class Need(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class CounterDemand(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """One counter that a call must pass. Scripts in Redis know its fields by their order."""
 
     kind: Kind
@@ -55,12 +55,12 @@ class Need(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         return None if self.all_tenants else tenant
 
 
-class Form:
+class DemandTemplate:
     """What calls of one kind need, but for how much of it, where that is each call's own."""
 
     __slots__ = ("needs", "parts", "scopes", "varies")
 
-    def __init__(self, needs: tuple[Need, ...], varies: tuple[int, ...] = ()) -> None:
+    def __init__(self, needs: tuple[CounterDemand, ...], varies: tuple[int, ...] = ()) -> None:
         """Needs of all tenants stand first.
 
         `varies` are the places in `needs` of those whose amount is a call's own.
@@ -68,12 +68,12 @@ class Form:
         self.needs = needs
         self.varies = varies
         self.scopes = scopes(needs)
-        self.parts: tuple[Part, ...] = ()
+        self.parts: tuple[DemandPart, ...] = ()
         """One for each owner, in the order of `scopes`; empty where there is one owner."""
         if len(self.scopes) > 1:
             self.parts = tuple([self._part(all_tenants) for all_tenants in self.scopes])
 
-    def of(self, amounts: Sequence[int]) -> tuple[Need, ...]:
+    def of(self, amounts: Sequence[int]) -> tuple[CounterDemand, ...]:
         """The needs of a call that takes such amounts of those that vary."""
         if not amounts:
             return self.needs
@@ -82,39 +82,39 @@ class Form:
             found[at] = msgspec.structs.replace(found[at], amount=amount)
         return tuple(found)
 
-    def _part(self, all_tenants: bool) -> "Part":  # noqa: FBT001 - one of its scopes
+    def _part(self, all_tenants: bool) -> "DemandPart":  # noqa: FBT001 - one of its scopes
         places = [at for at, need in enumerate(self.needs) if need.all_tenants is all_tenants]
         varies = tuple([at for at, place in enumerate(places) if place in self.varies])
         amounts = tuple([at for at, place in enumerate(self.varies) if place in places])
-        form = Form(tuple([self.needs[place] for place in places]), varies)
-        return Part(all_tenants, form, amounts)
+        form = DemandTemplate(tuple([self.needs[place] for place in places]), varies)
+        return DemandPart(all_tenants, form, amounts)
 
 
-class Part(NamedTuple):
+class DemandPart(NamedTuple):
     """What of a form one owner counts."""
 
     all_tenants: bool
-    form: Form
+    form: DemandTemplate
     amounts: tuple[int, ...]
     """Its own of the form's amounts, by their places."""
 
 
-def scopes(needs: Sequence[Need]) -> Scopes:
+def scopes(needs: Sequence[CounterDemand]) -> Scopes:
     """Return which owners some needs are of, in the order in which they are asked."""
     found = {need.all_tenants for need in needs}
     return tuple([one for one in BOTH if one in found])
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
+class AdmissionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A call that wants to pass."""
 
     id: str
     tenant: str
-    needs: tuple[Need, ...]
+    needs: tuple[CounterDemand, ...]
     """Those of all tenants first; so it is of `others`."""
     expires: float
     """Seconds since the epoch until which it runs at most."""
-    others: tuple[tuple[Tier, tuple[Need, ...]], ...] = ()
+    others: tuple[tuple[Tier, tuple[CounterDemand, ...]], ...] = ()
     """What it needs at cheaper tiers, dearest first: where a need that does not fit has `then`,
     those of that tier are tried in place of all."""
     seeds: tuple[tuple[Owner, str, int], ...] = ()
@@ -123,11 +123,11 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Whose counters it holds something of already: that lives on with what it takes more."""
 
     @property
-    def ways(self) -> tuple[tuple[Need, ...], ...]:
+    def ways(self) -> tuple[tuple[CounterDemand, ...], ...]:
         """What it needs, first of its own and then of each of its `others`."""
         return (self.needs, *[needs for _, needs in self.others])
 
-    def after(self, choice: int, need: Need) -> int | None:
+    def after(self, choice: int, need: CounterDemand) -> int | None:
         """Return which of its ways comes after one that a need has refused; None if none does."""
         if need.then is None:
             return None
@@ -139,69 +139,75 @@ BUSY = 1.0
 """Seconds after which a call asks a busy budget again."""
 
 
-class Over(msgspec.Struct, frozen=True):
+class Refusal(msgspec.Struct, frozen=True):
     """The need that a call does not pass; nothing was taken."""
 
-    need: Need
+    need: CounterDemand
     retry_after: float | None = None
     """Seconds; None where nobody knows, or only a new window helps."""
     choice: int = 0
     """Whose it is: 0 the call's own, else so many of its `others`."""
-    before: tuple[Need, ...] = ()
+    before: tuple[CounterDemand, ...] = ()
     """Used-up needs that sent the call there."""
     busy: bool = False
     """True if the need would fit if the other running calls cost nothing."""
 
 
-class Unseeded(msgspec.Struct, frozen=True):
+class MissingCounter(msgspec.Struct, frozen=True):
     """A counter that must be given what was spent first; nothing was taken."""
 
-    need: Need
-    more: tuple[Need, ...] = ()
+    need: CounterDemand
+    more: tuple[CounterDemand, ...] = ()
     """Others of the same call."""
 
 
-class Passed(msgspec.Struct, frozen=True):
+class Admitted(msgspec.Struct, frozen=True):
     """All needs are taken."""
 
-    warnings: tuple[Need, ...] = ()
+    warnings: tuple[CounterDemand, ...] = ()
     """Those whose soft limit this call has crossed: each is told by one call alone."""
     choice: int = 0
     """Which were taken: 0 the call's own, else so many of its `others`."""
-    before: tuple[Need, ...] = ()
+    before: tuple[CounterDemand, ...] = ()
     """Used-up needs that sent the call there."""
 
 
-PASSED = Passed()
+PASSED = Admitted()
 """All are taken, and there is nothing to tell."""
 
-type Answer = Passed | Over | Unseeded
+type Answer = Admitted | Refusal | MissingCounter
 
 
 def refused(every: Answer, own: Answer) -> Answer:
     """Join all tenants' answer and a tenant's own, where they do not both let a call pass."""
-    if isinstance(every, Unseeded) and isinstance(own, Unseeded):
-        return Unseeded(every.need, (*every.more, own.need, *own.more))
-    return own if isinstance(every, Passed) else every
+    if isinstance(every, MissingCounter) and isinstance(own, MissingCounter):
+        return MissingCounter(every.need, (*every.more, own.need, *own.more))
+    return own if isinstance(every, Admitted) else every
 
 
 type End = tuple[str, int | None, int | None]
 """A call that is over: its id, tokens and micro-USD that it used; None leaves what was held."""
 
 
-class Lost(Exception):
+class CountersUnavailable(Exception):
     """Whoever counts cannot be reached in time."""
 
 
-class Meter(Protocol):
-    """Counts. Asking again with the same id takes nothing twice. Raises Lost."""
+class CounterStore(Protocol):
+    """Counts. Asking again with the same id takes nothing twice. Raises CountersUnavailable."""
 
-    async def admit(self, ask: Ask, now: float) -> Answer:
+    async def admit(self, ask: AdmissionRequest, now: float) -> Answer:
         """Take all needs or none; `now` in seconds since the epoch."""
         ...
 
     async def take(
-        self, form: Form, amounts: tuple[int, ...], id: str, tenant: str, life: float, now: float
+        self,
+        form: DemandTemplate,
+        amounts: tuple[int, ...],
+        id: str,
+        tenant: str,
+        life: float,
+        now: float,
     ) -> Answer:
         """The same for a call that has no other way to go, and runs for `life` seconds at most."""
         ...
@@ -210,7 +216,7 @@ class Meter(Protocol):
         """Give a counter that is not there what was spent; one that is there stays."""
         ...
 
-    async def extend(self, ask: Ask, now: float) -> Answer:
+    async def extend(self, ask: AdmissionRequest, now: float) -> Answer:
         """Take more for a call that has passed: its needs are added to what it holds."""
         ...
 

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from gateway.core.errors import Problem, ProblemError
-from gateway.limits.counters import Need, Over
+from gateway.limits.counters import CounterDemand, Refusal
 
 _MICRO = Decimal(1_000_000)
 UNCOUNTED = Problem(
@@ -19,7 +19,7 @@ _CAPS = {"openai-responses": "max_output_tokens", "gemini": "maxOutputTokens"}
 """What dialects call the cap on the output, where it is not max_tokens."""
 
 
-def refusal(over: Over, dialect: str) -> ProblemError:
+def refusal(over: Refusal, dialect: str) -> ProblemError:
     """Tell a client of a dialect why its call does not pass, and when to try again.
 
     A budget for all tenants is told as any other: nothing is said of what others have spent.
@@ -60,7 +60,7 @@ def refusal(over: Over, dialect: str) -> ProblemError:
     return ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))
 
 
-def unbounded(need: Need, dialect: str, *, priced: bool) -> ProblemError:
+def unbounded(need: CounterDemand, dialect: str, *, priced: bool) -> ProblemError:
     """Tell a client that a hard budget cannot reserve what its call costs at most.
 
     `priced`: a cap on the answer would bound the cost of a target, so the client can help itself.

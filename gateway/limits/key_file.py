@@ -25,11 +25,11 @@ _MODE = 0o600
 """Of a file that is new; one that is there keeps what it has."""
 
 
-class KeyringError(Exception):
+class KeyFileError(Exception):
     """Why a file of keys was not changed."""
 
 
-class Keyring:
+class KeyFile:
     """A file of keys. `clock` tells seconds since the epoch, `token` makes bytes at random."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Keyring:
     def add(self, name: str, settings: Mapping[str, Any]) -> str:
         """A new key with these settings of the file; its secret, which stands nowhere else.
 
-        Raises KeyringError, ConfigError, OSError.
+        Raises KeyFileError, ConfigError, OSError.
         """
 
         def change(found: dict[str, Any]) -> None:
@@ -66,25 +66,25 @@ class Keyring:
             if name in known:
                 why = "It was revoked; its name stays with it." if known[name].revoked else ""
                 hint = why or "`tiergate keys rotate` gives it another secret."
-                raise KeyringError(f"There is a key {name!r} in {self.file}. {hint}")
+                raise KeyFileError(f"There is a key {name!r} in {self.file}. {hint}")
             self._write(text, name, change)
         return secret
 
     def begin(self, name: str) -> str | None:
         """Make the file where it holds no key, with one key in it; return that key's secret.
 
-        None where there are keys. Raises KeyringError, ConfigError, OSError.
+        None where there are keys. Raises KeyFileError, ConfigError, OSError.
         """
         try:
             return None if self.read() else self.add(name, {})
-        except KeyringError:
+        except KeyFileError:
             return None  # another process has been first
 
     def revoke(self, name: str) -> bool:
         """Let a key open nothing from now on; False where it did not before.
 
         It stays in the file: its name, which the ledger and the cache know, goes to nobody else.
-        Raises KeyringError, ConfigError, OSError.
+        Raises KeyFileError, ConfigError, OSError.
         """
 
         def change(found: dict[str, Any]) -> None:
@@ -99,7 +99,7 @@ class Keyring:
     def rotate(self, name: str, keep: float) -> str:
         """Another secret for a key, which is given back; the one before opens `keep` seconds more.
 
-        With 0 all that it had before end at once. Raises KeyringError, ConfigError, OSError.
+        With 0 all that it had before end at once. Raises KeyFileError, ConfigError, OSError.
         """
         now, secret = self._clock(), self._secret()
 
@@ -121,10 +121,10 @@ class Keyring:
         with self._held() as text:
             part = self._known(text, name)
             if part.revoked:
-                raise KeyringError(f"The key {name!r} was revoked: add another.")
+                raise KeyFileError(f"The key {name!r} was revoked: add another.")
             if part.expires is not None and keys.moment(part.expires) <= now:
                 hint = f"Change its `expires` in {self.file} first."
-                raise KeyringError(f"The key {name!r} expired on {part.expires}. {hint}")
+                raise KeyFileError(f"The key {name!r} expired on {part.expires}. {hint}")
             self._write(text, name, change)
         return secret
 
@@ -135,7 +135,7 @@ class Keyring:
         known = dict(_parts(text, self.file))
         if name not in known:
             hint = nearest(name, known)
-            raise KeyringError(f"There is no key {name!r} in {self.file}. {hint}".rstrip())
+            raise KeyFileError(f"There is no key {name!r} in {self.file}. {hint}".rstrip())
         return known[name]
 
     @contextlib.contextmanager
@@ -166,13 +166,13 @@ class Keyring:
             KeyError,
             TypeError,
         ):  # a name that YAML takes for a number, a value by an alias
-            raise KeyringError(
+            raise KeyFileError(
                 f"{file} is written so that {name!r} must be changed by hand."
             ) from None
         keys.read(changed, file, {})
         before, after = yaml.read(text, file).value, yaml.read(changed, file).value
         if _others(before, name) != _others(after, name) or _comments(text) - _comments(changed):
-            raise KeyringError(f"{file} is written so that {name!r} must be changed by hand.")
+            raise KeyFileError(f"{file} is written so that {name!r} must be changed by hand.")
         _replace(self.file.resolve(), changed.encode())
 
 

@@ -23,7 +23,7 @@ _ALL_TRIES, _ALL_BACK = 50, 0.2
 """The same for all places together."""
 
 
-class Guesses:
+class WrongKeyCounter:
     """Counts wrong keys. `clock` is monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

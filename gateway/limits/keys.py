@@ -23,7 +23,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from gateway.core.call import OPEN, CacheMode, Key, KeyBudget, KeyLimit, Strategy
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Tier
-from gateway.limits.key_guessing import Guesses
+from gateway.limits.key_guessing import WrongKeyCounter
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.schema.base import Complete, Words
@@ -129,7 +129,7 @@ class KeyPart(Part):
     budgets: Annotated[tuple[KeyBudgetPart, ...], BeforeValidator(_one_or_more)] = ()
 
 
-class Known(msgspec.Struct, frozen=True):
+class KnownSecret(msgspec.Struct, frozen=True):
     """A secret that is known, by its hash, and until when it opens."""
 
     digest: bytes
@@ -137,11 +137,11 @@ class Known(msgspec.Struct, frozen=True):
     until: float = math.inf
 
 
-_NOBODY = Known(bytes(32), OPEN, -math.inf)
-type Table = Mapping[bytes, Known]
+_NOBODY = KnownSecret(bytes(32), OPEN, -math.inf)
+type Table = Mapping[bytes, KnownSecret]
 
 
-class Keys:
+class KeyTable:
     """The table of keys. Open, it lets every call through as the key "open"."""
 
     def __init__(
@@ -158,7 +158,7 @@ class Keys:
         self._log = log
         self._clock = clock
         self.is_open = file is None and not extra
-        self.guesses = Guesses()
+        self.guesses = WrongKeyCounter()
         """Counts keys that open nothing, wherever they came."""
         self._seen = _mark(file)
         self._swap(_file(file, extra) if file is not None else extra)
@@ -269,15 +269,15 @@ def load(
     *,
     log: Log = silent,
     clock: Callable[[], float] = time.time,
-) -> Keys:
+) -> KeyTable:
     """Read the table: `setting` is "open" or a file, `extra` TIERGATE_KEYS. Raises ConfigError."""
-    more = dict[bytes, Known]()
+    more = dict[bytes, KnownSecret]()
     for pair in filter(None, (item.strip() for item in extra.split(","))):
         name, _, digest = pair.partition("=")
         at = Mistake(file="TIERGATE_KEYS", path=name, message="")
         _add(more, digest.strip(), Key(name=name), math.inf, at)
     file = None if setting == "open" else folder / setting
-    return Keys(file, more, log=log, clock=clock)
+    return KeyTable(file, more, log=log, clock=clock)
 
 
 def parts(text: str, file: str) -> Iterator[tuple[str, KeyPart, int]]:
@@ -372,12 +372,12 @@ def _mark(path: Path | None) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _add(found: dict[bytes, Known], digest: str, key: Key, until: float, at: Mistake) -> None:
+def _add(found: dict[bytes, KnownSecret], digest: str, key: Key, until: float, at: Mistake) -> None:
     digest = digest.lower()
     if not key.name or _HASH.fullmatch(digest) is None:
         message = "a key is a name and the SHA-256 of its secret, 64 hex digits."
         raise ConfigError([msgspec.structs.replace(at, message=message)])
-    known = Known(bytes.fromhex(digest), key, until)
+    known = KnownSecret(bytes.fromhex(digest), key, until)
     other = found.get(known.digest)
     if other is not None:
         message = f"has the same secret as {other.key.name!r}."

@@ -21,26 +21,26 @@ from gateway.core.decision import Decision, Plan, SkippedTarget
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import TIERS, Target, Tier, patience
-from gateway.limits.cost_bounds import Want
+from gateway.limits.cost_bounds import UsageBound
 from gateway.limits.counters import (
     BOTH,
     PASSED,
-    Ask,
+    AdmissionRequest,
+    Admitted,
+    CounterDemand,
+    CounterStore,
+    CountersUnavailable,
+    DemandTemplate,
     End,
-    Form,
-    Lost,
-    Meter,
-    Need,
-    Over,
+    MissingCounter,
     Owner,
-    Passed,
+    Refusal,
     Scopes,
-    Unseeded,
     scopes,
 )
 from gateway.limits.errors import UNCOUNTED, refusal, unbounded
-from gateway.limits.reconciliation import Debts
-from gateway.limits.rules import Limits, Ready, counted
+from gateway.limits.reconciliation import UnsettledCalls
+from gateway.limits.rules import LimitRules, PreparedDemand, counted
 from gateway.limits.used import end_of
 from gateway.telemetry.log import Log
 
@@ -92,12 +92,12 @@ class _Outputs:
         return self._usual
 
 
-class _Way(msgspec.Struct, frozen=True):
+class _AdmissionOption(msgspec.Struct, frozen=True):
     """One way for a call to go on."""
 
     decision: Decision
     plan: Plan
-    form: Form
+    form: DemandTemplate
     amounts: tuple[int, ...]
     ceiling: Tier | None = None
     """The `then` of what sends it there; None for what was decided first."""
@@ -105,7 +105,7 @@ class _Way(msgspec.Struct, frozen=True):
     """True if its hard budgets know what to reserve for it."""
 
     @property
-    def needs(self) -> tuple[Need, ...]:
+    def needs(self) -> tuple[CounterDemand, ...]:
         """What it needs."""
         return self.form.of(self.amounts)
 
@@ -113,22 +113,22 @@ class _Way(msgspec.Struct, frozen=True):
 class _Held(msgspec.Struct, frozen=True):
     """What a call has taken, and of whom."""
 
-    meter: Meter
+    meter: CounterStore
     tenant: str
-    form: Form
+    form: DemandTemplate
     amounts: tuple[int, ...]
     scopes: Scopes
     """Of whose counters."""
-    more: tuple[Need, ...] = ()
+    more: tuple[CounterDemand, ...] = ()
     """Before that."""
 
     @property
-    def needs(self) -> tuple[Need, ...]:
+    def needs(self) -> tuple[CounterDemand, ...]:
         """All of it."""
         return (*self.more, *self.form.of(self.amounts))
 
 
-class Gate:
+class Limiter:
     """Lets calls pass, and settles what they hold.
 
     While `meter` is lost, what `spare` makes counts in this process one of `shares` equal parts of
@@ -139,13 +139,13 @@ class Gate:
 
     def __init__(  # noqa: PLR0913 - what it is made of
         self,
-        limits: Limits,
-        meter: Meter,
+        limits: LimitRules,
+        meter: CounterStore,
         log: Log,
         *,
-        seed: Callable[[Owner, Need], Awaitable[int]],
-        alert: Callable[[Owner, Need], object],
-        spare: Callable[[], Meter],
+        seed: Callable[[Owner, CounterDemand], Awaitable[int]],
+        alert: Callable[[Owner, CounterDemand], object],
+        spare: Callable[[], CounterStore],
         closed: bool = False,
         shares: int = 1,
         wall: Callable[[], float] = time.time,
@@ -159,7 +159,7 @@ class Gate:
         self._closed = closed
         self._shares = shares
         self._wall = wall
-        self._debts = Debts(meter, seed, log, wall)
+        self._debts = UnsettledCalls(meter, seed, log, wall)
         self._books = self._debts.seeds
         self._held: dict[str, _Held] = {}
         """By call."""
@@ -178,7 +178,7 @@ class Gate:
         self._unbounded: set[str] = set()
         """Targets of which the log has told that they are passed over."""
 
-    def adopt(self, limits: Limits, *, closed: bool) -> None:
+    def adopt(self, limits: LimitRules, *, closed: bool) -> None:
         """Go by other limits from now on; what calls hold stays held, and what was counted counts.
 
         A budget that was used up may have become larger: it is told of anew.
@@ -203,7 +203,7 @@ class Gate:
 
     async def admit(
         self,
-        want: Want,
+        want: UsageBound,
         decision: Decision,
         plan: Plan,
         again: Again,
@@ -228,8 +228,8 @@ class Gate:
         found = await self._take(want, ways, now, again, asking)
         if found is PASSED:
             return first.decision, first.plan
-        then = found.need.then if isinstance(found, Over) else None
-        if isinstance(found, Over) and then is not None and len(ways) == 1:
+        then = found.need.then if isinstance(found, Refusal) else None
+        if isinstance(found, Refusal) and then is not None and len(ways) == 1:
             now = self._wall()
             lower = self._lower(want, first, again, now)
             start = next((at for at, way in enumerate(lower) if way.ceiling == then), None)
@@ -241,22 +241,22 @@ class Gate:
         unknown = {need.field for way in ways if not way.bounded for need in way.needs}
         for need in found.before:
             if need.field not in unknown:
-                self._full(want.call.key.tenant, Over(need))
+                self._full(want.call.key.tenant, Refusal(need))
         way = ways[found.choice]
-        if isinstance(found, Over):
+        if isinstance(found, Refusal):
             raise self._refusal(want, way, found)
         return way.decision, way.plan
 
-    async def extend(self, want: Want, decision: Decision, target: Target) -> None:
+    async def extend(self, want: UsageBound, decision: Decision, target: Target) -> None:
         """Before one more request of a call that may be billed for one. Raises ProblemError."""
         now = self._wall()
         way = self._way(want, decision, Plan(targets=(target,), doors=()), now)
         needs = tuple([need for need in way.needs if need.kind == "usd"])
         if not needs:
             return
-        way = msgspec.structs.replace(way, form=Form(needs), amounts=())
+        way = msgspec.structs.replace(way, form=DemandTemplate(needs), amounts=())
         found = await self._take(want, [way], now, None)
-        if isinstance(found, Over):
+        if isinstance(found, Refusal):
             raise self._refusal(want, way, found)
 
     def settle(self, entry: FinalRow) -> None:
@@ -283,12 +283,12 @@ class Gate:
         """Settle calls of a tenant that run no more: of a process that is dead, say."""
         try:
             await self._meter.end(tenant, ends, scopes)
-        except Lost:
+        except CountersUnavailable:
             self._said(lost=True)
             for end in ends:
                 self._debts.owe(tenant, end)
 
-    async def spent(self, owner: Owner, need: Need) -> int:
+    async def spent(self, owner: Owner, need: CounterDemand) -> int:
         """Return the micro-USD that the ledger has of a counter. Raises ProblemError."""
         return (await self._books.find(owner, need)).spent
 
@@ -301,7 +301,7 @@ class Gate:
             for owner in (None, *self.tenants):
                 try:
                     await self._meter.sweep(owner, self._wall())
-                except Lost:
+                except CountersUnavailable:
                     break
 
     async def drain(self) -> None:
@@ -310,12 +310,17 @@ class Gate:
             await asyncio.wait(self._later)
 
     def _way(
-        self, want: Want, decision: Decision, plan: Plan, now: float, ceiling: Tier | None = None
-    ) -> _Way:
+        self,
+        want: UsageBound,
+        decision: Decision,
+        plan: Plan,
+        now: float,
+        ceiling: Tier | None = None,
+    ) -> _AdmissionOption:
         key, tier = want.call.key, decision.tier
         form = self._limits.ready(key.name, decision.tags, tier, now, key)
         if not form.varies:
-            return _Way(decision, plan, form, (), ceiling)
+            return _AdmissionOption(decision, plan, form, (), ceiling)
         asked, output = want.prompt.max_output, _OUTPUT
         if asked is None or asked < 0 or form.expects:
             outputs = self._outputs.get(tier or "")
@@ -328,9 +333,11 @@ class Gate:
             micro = want.most(plan.targets)
             expected = want.usual(plan.targets, output) if form.expects else None
         amounts = form.amounts(want.reads(output), micro, expected)
-        return _Way(decision, plan, form, amounts, ceiling, bounded)
+        return _AdmissionOption(decision, plan, form, amounts, ceiling, bounded)
 
-    def _bounded(self, want: Want, plan: Plan, form: Ready, output: int) -> Plan | None:
+    def _bounded(
+        self, want: UsageBound, plan: Plan, form: PreparedDemand, output: int
+    ) -> Plan | None:
         """Return the plan without the targets whose cost is unbounded; None if none is left."""
         kept, skipped = list[int](), list[SkippedTarget]()
         for at, target in enumerate(plan.targets):
@@ -351,7 +358,7 @@ class Gate:
             skipped=(*plan.skipped, *skipped),
         )
 
-    def _refusal(self, want: Want, way: _Way, over: Over) -> ProblemError:
+    def _refusal(self, want: UsageBound, way: _AdmissionOption, over: Refusal) -> ProblemError:
         """Tell the client why its call does not pass, and the operator of a used-up budget."""
         need, dialect = over.need, want.call.dialect
         if need.kind == "usd" and not way.bounded and need.limit:  # into 0 nothing fits anyhow
@@ -359,9 +366,11 @@ class Gate:
         self._full(want.call.key.tenant, over)
         return refusal(over, dialect)
 
-    def _lower(self, want: Want, first: _Way, again: Again, now: float) -> list[_Way]:
+    def _lower(
+        self, want: UsageBound, first: _AdmissionOption, again: Again, now: float
+    ) -> list[_AdmissionOption]:
         """Where a call may go in place of a refusal, dearest first: each time to a cheaper tier."""
-        found: list[_Way] = []
+        found: list[_AdmissionOption] = []
         tier = first.decision.tier
         wanted = {need.then for need in first.form.needs}
         for ceiling in reversed(TIERS):
@@ -379,12 +388,12 @@ class Gate:
 
     async def _take(
         self,
-        want: Want,
-        ways: list[_Way],
+        want: UsageBound,
+        ways: list[_AdmissionOption],
         now: float,
         again: Again | None,
         asking: Asking = _nothing,
-    ) -> Over | Passed:
+    ) -> Refusal | Admitted:
         """Take what one of some ways needs, for a call that passes or, without `again`, goes on.
 
         Where counters are not there, all lower ways are added to `ways`.
@@ -399,7 +408,7 @@ class Gate:
                 asking(way.decision, way.plan)
                 life = _life(call, way)
                 found = await meter.take(way.form, way.amounts, call.id, tenant, life, now)
-                if isinstance(found, Unseeded):
+                if isinstance(found, MissingCounter):
                     found = await self._counted(meter, want, ways, now, again, asking, found)
             else:
                 found = await self._counted(meter, want, ways, now, again, asking)
@@ -410,7 +419,7 @@ class Gate:
             every = scopes([need for one in ways for need in one.form.needs])
             self._held.setdefault(call.id, _Held(meter, tenant, way.form, way.amounts, every))
             raise
-        except Lost:
+        except CountersUnavailable:
             self._said(lost=True)
             if before is None:
                 self._debts.owe(tenant, (call.id, 0, 0))
@@ -418,7 +427,7 @@ class Gate:
                 raise ProblemError(UNCOUNTED) from None
             meter = self._spare
             found = await self._counted(meter, want, ways, now, again, asking)
-        if isinstance(found, Over):
+        if isinstance(found, Refusal):
             return found
         way = ways[found.choice]
         own, more = way.form.scopes, before.needs if before is not None else ()
@@ -431,14 +440,14 @@ class Gate:
 
     async def _counted(
         self,
-        meter: Meter,
-        want: Want,
-        ways: list[_Way],
+        meter: CounterStore,
+        want: UsageBound,
+        ways: list[_AdmissionOption],
         now: float,
         again: Again | None,
         asking: Asking,
-        found: Over | Passed | Unseeded | None = None,
-    ) -> Over | Passed:
+        found: Refusal | Admitted | MissingCounter | None = None,
+    ) -> Refusal | Admitted:
         """`found` is what was answered before, where it was asked for."""
         take = meter.extend if again is None else meter.admit
         if found is None:
@@ -446,7 +455,7 @@ class Gate:
                 asking(way.decision, way.plan)
             found = await take(self._ask(want, ways, now, part=meter is not self._meter), now)
         for _ in range(_TRIES):
-            if not isinstance(found, Unseeded):
+            if not isinstance(found, MissingCounter):
                 return found
             tenant = want.call.key.tenant
             unknown = {(need.owner(tenant), need.field): need for need in (found.need, *found.more)}
@@ -464,23 +473,23 @@ class Gate:
             for way in ways[1:]:
                 asking(way.decision, way.plan)
             found = await take(ask, now)
-            if meter is self._meter and not isinstance(found, Unseeded):
+            if meter is self._meter and not isinstance(found, MissingCounter):
                 for one in known:
                     self._debts.known(one)
-        raise Lost
+        raise CountersUnavailable
 
     def _ask(
         self,
-        want: Want,
-        ways: Sequence[_Way],
+        want: UsageBound,
+        ways: Sequence[_AdmissionOption],
         now: float,
         *,
         part: bool,
         seeds: tuple[tuple[Owner, str, int], ...] = (),
-    ) -> Ask:
+    ) -> AdmissionRequest:
         """`part`: of each limit this process's part alone."""
         call, (first, *others) = want.call, ways
-        return Ask(
+        return AdmissionRequest(
             id=call.id,
             tenant=call.key.tenant,
             needs=self._parts(first.needs) if part else first.needs,
@@ -496,7 +505,7 @@ class Gate:
             holds=() if (before := self._held.get(call.id)) is None else before.scopes,
         )
 
-    def _full(self, tenant: str, over: Over) -> None:
+    def _full(self, tenant: str, over: Refusal) -> None:
         """Tell the operator of a budget that is used up, once in each window.
 
         A call that is larger than all of the budget does not say that any of it is used.
@@ -509,7 +518,7 @@ class Gate:
             self._spent.add(told)
             self._tell(tenant, need, "used up")
 
-    def _tell(self, tenant: str, need: Need, text: str) -> None:
+    def _tell(self, tenant: str, need: CounterDemand, text: str) -> None:
         """Tell the operator of a budget: in the log, and at the receiver of alerts."""
         owner = need.owner(tenant)
         self._log(
@@ -517,7 +526,7 @@ class Gate:
         )
         self._alert(owner, need)
 
-    def _parts(self, needs: Sequence[Need]) -> tuple[Need, ...]:
+    def _parts(self, needs: Sequence[CounterDemand]) -> tuple[CounterDemand, ...]:
         """What of limits is this process's while nobody counts for all."""
         limits = [max(1, need.limit // self._shares) if need.limit else 0 for need in needs]
         pairs = zip(needs, limits, strict=True)
@@ -539,7 +548,7 @@ class Gate:
         async def repay() -> None:
             try:
                 await self._debts.repay()
-            except Lost:
+            except CountersUnavailable:
                 self._said(lost=True)  # what is left is tried again
             except ProblemError:
                 return  # and so is what the ledger could not tell
@@ -563,12 +572,12 @@ class Gate:
         task.add_done_callback(self._later.discard)
 
 
-def _is_money(needs: Iterable[Need]) -> bool:
+def _is_money(needs: Iterable[CounterDemand]) -> bool:
     """True if a budget is among what a call needs."""
     return any(need.kind in ("usd", "share") for need in needs)
 
 
-def _life(call: Call, way: _Way) -> float:
+def _life(call: Call, way: _AdmissionOption) -> float:
     """Seconds after which a call is dead that goes a way."""
     kind, longest = patience(way.decision.tier, call.operation), 0.0
     for target in way.plan.targets:

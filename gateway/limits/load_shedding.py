@@ -44,7 +44,7 @@ _LEAN = 5.0
 """Seconds between attempts to give memory back."""
 
 
-class Sample(NamedTuple):
+class LoadSample(NamedTuple):
     """What was measured; None is unknown."""
 
     memory: int | None = None
@@ -54,7 +54,7 @@ class Sample(NamedTuple):
     files: int | None = None
 
 
-class Pressure:
+class LoadShedder:
     """Measures. `memory` and `files` are the most that this process may have, `lag` is in seconds.
 
     `sample` looks at the machine, `lean` gives memory back that is not used, `chance` is random
@@ -63,7 +63,7 @@ class Pressure:
 
     def __init__(
         self,
-        sample: Callable[[], Sample],
+        sample: Callable[[], LoadSample],
         *,
         memory: int | None = None,
         files: int | None = None,
@@ -87,7 +87,7 @@ class Pressure:
         """Requests that were refused for it, or for want of room."""
         self.late = 0.0
         """Seconds that the event loop was late at the last sample."""
-        self.seen = Sample()
+        self.seen = LoadSample()
         self._base: int | None = None
         self._lates: deque[float] = deque([0.0] * _CALM, _CALM)
         self._until = 0
@@ -196,12 +196,12 @@ def _left(reach: MemoryReach) -> float:
     return reach.most - reach.used - (1 - _FULL) * min(reach.most, _LAST)
 
 
-class Hold:
+class MemoryReservation:
     """Memory that one request may need, as far as its body has been announced or has come."""
 
     __slots__ = ("_bytes", "_pressure")
 
-    def __init__(self, pressure: Pressure) -> None:
+    def __init__(self, pressure: LoadShedder) -> None:
         self._pressure = pressure
         self._bytes = 0
 

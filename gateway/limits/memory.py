@@ -12,16 +12,16 @@ from gateway.limits.counters import (
     BOTH,
     BUSY,
     PASSED,
+    AdmissionRequest,
+    Admitted,
     Answer,
-    Ask,
+    CounterDemand,
+    DemandTemplate,
     End,
-    Form,
-    Need,
-    Over,
+    MissingCounter,
     Owner,
-    Passed,
+    Refusal,
     Scopes,
-    Unseeded,
     refused,
 )
 
@@ -76,7 +76,7 @@ class _Hold:
 
     __slots__ = ("answer", "expires", "late", "needs")
 
-    def __init__(self, answer: Passed, needs: Sequence[Need], expires: float) -> None:
+    def __init__(self, answer: Admitted, needs: Sequence[CounterDemand], expires: float) -> None:
         self.answer = answer
         self.needs = needs
         self.expires = expires
@@ -88,20 +88,20 @@ class _Hold:
         return self.expires + _LATE if self.late else self.expires
 
 
-class Memory:
+class MemoryCounters:
     """A Meter in one process. Nothing in it waits, so nothing comes between a check and its take.
 
     What has given all back, and windows that ended two days ago, are let go as new ones come.
     """
 
     def __init__(self) -> None:
-        self._books: defaultdict[Owner, _Book] = defaultdict(_Book)
+        self._books: defaultdict[Owner, _OwnerCounters] = defaultdict(_OwnerCounters)
         self._holds: dict[tuple[str, str], _Hold] = {}
         """By tenant and call."""
         self._ends: list[tuple[float, tuple[str, str]]] = []
         """A heap of when holds are looked at again; what was settled is still in it."""
 
-    async def admit(self, ask: Ask, now: float) -> Answer:
+    async def admit(self, ask: AdmissionRequest, now: float) -> Answer:
         """Take all needs or none."""
         if not ask.needs:
             return PASSED
@@ -110,14 +110,20 @@ class Memory:
         return held.answer if held is not None else self._take(ask, now, None)
 
     def take(
-        self, form: Form, amounts: tuple[int, ...], id: str, tenant: str, life: float, now: float
+        self,
+        form: DemandTemplate,
+        amounts: tuple[int, ...],
+        id: str,
+        tenant: str,
+        life: float,
+        now: float,
     ) -> Coroutine[Any, Any, Answer]:
         """Take all needs or none."""
         return self.admit(
-            Ask(id=id, tenant=tenant, needs=form.of(amounts), expires=now + life), now
+            AdmissionRequest(id=id, tenant=tenant, needs=form.of(amounts), expires=now + life), now
         )
 
-    async def extend(self, ask: Ask, now: float) -> Answer:
+    async def extend(self, ask: AdmissionRequest, now: float) -> Answer:
         """Take more for a call that has passed; it runs until `ask.expires` then."""
         if not ask.needs:
             return PASSED
@@ -173,27 +179,27 @@ class Memory:
         book = self._books[owner]
         return len(book.spent) + len(book.rates) + len(book.running)
 
-    def _book(self, tenant: str, need: Need) -> "_Book":
+    def _book(self, tenant: str, need: CounterDemand) -> "_OwnerCounters":
         return self._books[None if need.all_tenants else tenant]
 
-    def _take(self, ask: Ask, now: float, held: _Hold | None) -> Answer:
+    def _take(self, ask: AdmissionRequest, now: float, held: _Hold | None) -> Answer:
         """Take all needs or none, for a call that may hold some already."""
         moment, tenant = round(now * _MICRO), ask.tenant
         for owner, field, value in ask.seeds:
             self._books[owner].seed(field, value)
-        choice, needs, before = 0, ask.needs, list[Need]()
+        choice, needs, before = 0, ask.needs, list[CounterDemand]()
         while (over := self._missing(tenant, needs, moment, held)) is not None:
-            if isinstance(over, Unseeded):
+            if isinstance(over, MissingCounter):
                 return over
             after = ask.after(choice, over.need)
             if after is None:
-                return Over(over.need, over.retry_after, choice, tuple(before), over.busy)
+                return Refusal(over.need, over.retry_after, choice, tuple(before), over.busy)
             choice, needs = after, ask.ways[after]
             if not over.busy:
                 before.append(over.need)
         crossed = self._put(tenant, needs, moment, now)
         plain = not (crossed or choice)
-        answer = PASSED if plain else Passed(tuple(crossed), choice, tuple(before))
+        answer = PASSED if plain else Admitted(tuple(crossed), choice, tuple(before))
         if held is None and not needs:  # a tier that nothing counts: there is nothing to settle
             return answer
         named = tenant, ask.id
@@ -213,9 +219,11 @@ class Memory:
             heapify(self._ends)
         return answer
 
-    def _put(self, tenant: str, needs: Sequence[Need], moment: int, now: float) -> list[Need]:
+    def _put(
+        self, tenant: str, needs: Sequence[CounterDemand], moment: int, now: float
+    ) -> list[CounterDemand]:
         """Take needs that fit; return those whose soft limit is crossed."""
-        own, every, crossed = self._books[tenant], self._books[None], list[Need]()
+        own, every, crossed = self._books[tenant], self._books[None], list[CounterDemand]()
         made = shared = 0
         for need in needs:
             if need.all_tenants:
@@ -250,7 +258,9 @@ class Memory:
             hold.late = True
             heappush(ends, (hold.looked_at, named))
 
-    def _joined(self, tenant: str, held: Iterable[Need], more: Iterable[Need]) -> list[Need]:
+    def _joined(
+        self, tenant: str, held: Iterable[CounterDemand], more: Iterable[CounterDemand]
+    ) -> list[CounterDemand]:
         """One need for each counter, with all that is taken of it."""
         found = {(need.all_tenants, need.field): need for need in held}
         for need in more:
@@ -263,8 +273,8 @@ class Memory:
         return list(found.values())
 
     def _missing(
-        self, tenant: str, needs: Sequence[Need], moment: int, held: _Hold | None
-    ) -> Over | Unseeded | None:
+        self, tenant: str, needs: Sequence[CounterDemand], moment: int, held: _Hold | None
+    ) -> Refusal | MissingCounter | None:
         """Why a call does not pass, which may hold something already; None if it does.
 
         All tenants' answer comes before its own.
@@ -278,10 +288,10 @@ class Memory:
         told = every.missing([one for one in needs if one.all_tenants], moment, held)
         other = own.missing([one for one in needs if not one.all_tenants], moment, held)
         found = refused(PASSED if told is None else told, PASSED if other is None else other)
-        return None if isinstance(found, Passed) else found
+        return None if isinstance(found, Admitted) else found
 
 
-class _Book:
+class _OwnerCounters:
     """The counters of one owner."""
 
     __slots__ = ("fields", "rates", "reserved", "running", "spent", "told")
@@ -302,7 +312,7 @@ class _Book:
         if field not in self.spent:
             self._pay(field, max(0, value))
 
-    def fits(self, need: Need, moment: int) -> bool:
+    def fits(self, need: CounterDemand, moment: int) -> bool:
         """Whether there is room for a need."""
         kind, field, limit = need.kind, need.field, need.limit
         if kind == "usd":
@@ -324,7 +334,7 @@ class _Book:
         asked = (bucket.held + need.amount) * bucket.period
         return bucket.level + asked <= limit * bucket.period
 
-    def put(self, need: Need, moment: int, crossed: list[Need]) -> int:
+    def put(self, need: CounterDemand, moment: int, crossed: list[CounterDemand]) -> int:
         """Take a need that fits; how many counters that has made. Soft limits are told of once."""
         kind, field = need.kind, need.field
         made = 0
@@ -364,28 +374,28 @@ class _Book:
         bucket.level += used * bucket.period
 
     def missing(
-        self, needs: Sequence[Need], moment: int, held: _Hold | None
-    ) -> Over | Unseeded | None:
+        self, needs: Sequence[CounterDemand], moment: int, held: _Hold | None
+    ) -> Refusal | MissingCounter | None:
         """Why some needs do not fit: of all that do not, what keeps the call out for longest."""
-        longest: Over | None = None
+        longest: Refusal | None = None
         for at, need in enumerate(needs):
             if self.fits(need, moment):
                 continue
             if self.unseeded(need):
-                return Unseeded(need, tuple(filter(self.unseeded, needs[at + 1 :])))
+                return MissingCounter(need, tuple(filter(self.unseeded, needs[at + 1 :])))
             busy = self.busy(need, held)
             wait = BUSY if busy else self.wait(need, moment)
             if wait is None:
-                return Over(need)
+                return Refusal(need)
             if longest is None or wait > (longest.retry_after or 0):
-                longest = Over(need, wait, busy=busy)
+                longest = Refusal(need, wait, busy=busy)
         return longest
 
-    def unseeded(self, need: Need) -> bool:
+    def unseeded(self, need: CounterDemand) -> bool:
         """True if a counter must be given what was spent before it counts."""
         return need.kind == "usd" and need.seeded and need.field not in self.spent
 
-    def busy(self, need: Need, held: _Hold | None) -> bool:
+    def busy(self, need: CounterDemand, held: _Hold | None) -> bool:
         """True if a need that does not fit would fit if the other running calls cost nothing."""
         reserved = self.reserved.get(need.field)
         if need.kind != "usd" or reserved is None:
@@ -396,7 +406,7 @@ class _Book:
         reserved -= sum([one.amount for one in same if one.all_tenants is need.all_tenants])
         return self.spent[need.field] - reserved + need.amount <= need.limit
 
-    def wait(self, need: Need, moment: int) -> float | None:
+    def wait(self, need: CounterDemand, moment: int) -> float | None:
         """Seconds until a need fits if nobody else asks; None where time alone does not help."""
         bucket = self.rates.get(need.field)
         if bucket is None or not need.limit or bucket.held + need.amount > need.limit:

@@ -9,16 +9,16 @@ from struct import Struct
 
 import msgspec
 
-from gateway.limits.counters import Form, Need, Owner
+from gateway.limits.counters import CounterDemand, DemandTemplate, Owner
 from gateway.state.redis.scripts import ScriptHead
 
 _NUMBER = b"\xd3"
 """What stands before a whole number of eight bytes."""
-_FIELDS = Need.__struct_fields__
+_FIELDS = CounterDemand.__struct_fields__
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Mould:
+class AdmitTemplate:
     """A request that takes what a form needs, as `meter.lua` reads it.
 
     Numbers of a call's own are written at full length, so that everything has its place.
@@ -26,7 +26,9 @@ class Mould:
 
     __slots__ = ("_pack", "_pieces", "head", "owner", "size")
 
-    def __init__(self, form: Form, owner: Owner, head: ScriptHead, keep: int, size: int) -> None:
+    def __init__(
+        self, form: DemandTemplate, owner: Owner, head: ScriptHead, keep: int, size: int
+    ) -> None:
         """Take what an owner counts of calls with ids of `size` bytes.
 
         `head` is what the request begins with, `keep` how long an ended hold is kept.

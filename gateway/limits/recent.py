@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.limits.counters import Lost
+from gateway.limits.counters import CountersUnavailable
 from gateway.routing.recent import TURNS, RecentTurns
 from gateway.routing.tier_share import SIZE
 from gateway.state.redis.client import RedisAway
@@ -21,16 +21,16 @@ _encode = msgspec.msgpack.Encoder().encode
 _pairs = msgspec.msgpack.Decoder(list[int])
 
 
-class Pool(Protocol):
+class TurnPool(Protocol):
     """Where several processes count the same turns."""
 
     async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
-        """Count more turns under a name; all of them, of every process. Raises Lost."""
+        """Count more turns of a name; return those of all processes. Raises CountersUnavailable."""
         ...
 
 
-class Pooled:
-    """A Pool in Redis or Valkey: one hash a name, one script and one round trip.
+class RedisTurnPool:
+    """A TurnPool in Redis or Valkey: one hash a name, one script and one round trip.
 
     Turns whose answer was lost may be counted twice.
     """
@@ -46,17 +46,17 @@ class Pooled:
         try:
             return _recent(await self._counters.on(_ADD, at, _encode((TURNS, _KEEP, SIZE, cells))))
         except RedisAway:
-            raise Lost from None
+            raise CountersUnavailable from None
 
 
 def _recent(reply: Reply) -> RecentTurns:
-    """What a hash holds. Raises Lost where it is none of ours."""
+    """What a hash holds. Raises CountersUnavailable where it is none of ours."""
     found = RecentTurns()
     try:
         fields = reply if isinstance(reply, list) else [None]
         for field, value in zip(fields[::2], fields[1::2], strict=True):
             if not isinstance(field, bytes) or not isinstance(value, bytes):
-                raise Lost
+                raise CountersUnavailable
             if field == b"before":
                 pairs = _pairs.decode(value)
                 for cell, many in zip(pairs[::2], pairs[1::2], strict=True):
@@ -64,7 +64,7 @@ def _recent(reply: Reply) -> RecentTurns:
             elif field != b"size":
                 _count(found.now, int(field), int(value))
     except (msgspec.MsgspecError, ValueError, IndexError):
-        raise Lost from None
+        raise CountersUnavailable from None
     return found
 
 

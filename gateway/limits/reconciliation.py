@@ -6,7 +6,14 @@ from collections.abc import Awaitable, Callable, Iterable
 import msgspec
 
 from gateway.core.errors import ProblemError
-from gateway.limits.counters import Ask, End, Meter, Need, Owner, Unseeded
+from gateway.limits.counters import (
+    AdmissionRequest,
+    CounterDemand,
+    CounterStore,
+    End,
+    MissingCounter,
+    Owner,
+)
 from gateway.limits.errors import UNCOUNTED
 from gateway.limits.rules import MOST
 from gateway.telemetry.log import Log, where
@@ -17,11 +24,11 @@ _DUE = 10_000
 """Calls that are remembered, whose end whoever counts was not told."""
 
 
-type Owed = dict[tuple[Owner, Need], int]
+type Owed = dict[tuple[Owner, CounterDemand], int]
 """Micro-USD by owner and budget."""
 
 
-class Seed(msgspec.Struct, frozen=True):
+class LedgerSpend(msgspec.Struct, frozen=True):
     """What the ledger has of a counter."""
 
     spent: int
@@ -30,7 +37,7 @@ class Seed(msgspec.Struct, frozen=True):
     """What of this was owed when it was asked: it is among that."""
 
 
-class Seeds:
+class LedgerSpends:
     """What was spent by owner and counter, as the ledger has it: asked once for all who wait.
 
     `owed` tells what is owed to a counter.
@@ -38,16 +45,16 @@ class Seeds:
 
     def __init__(
         self,
-        ask: Callable[[Owner, Need], Awaitable[int]],
+        ask: Callable[[Owner, CounterDemand], Awaitable[int]],
         log: Log,
         owed: Callable[[Owner, str], Owed],
     ) -> None:
         self._ask = ask
         self._log = log
         self._owed = owed
-        self._asking: dict[tuple[Owner, str], asyncio.Task[Seed]] = {}
+        self._asking: dict[tuple[Owner, str], asyncio.Task[LedgerSpend]] = {}
 
-    async def find(self, owner: Owner, need: Need) -> Seed:
+    async def find(self, owner: Owner, need: CounterDemand) -> LedgerSpend:
         """Raises ProblemError where nobody can tell: what was spent is not taken for nothing."""
         named = owner, need.field
         task = self._asking.get(named)
@@ -56,32 +63,32 @@ class Seeds:
             task.add_done_callback(lambda done: self._told(named, done))
         return await asyncio.shield(task)
 
-    def _told(self, named: tuple[Owner, str], done: asyncio.Task[Seed]) -> None:
+    def _told(self, named: tuple[Owner, str], done: asyncio.Task[LedgerSpend]) -> None:
         del self._asking[named]
         if not done.cancelled():
             done.exception()  # nobody may wait for it any more
 
-    async def _spent(self, owner: Owner, need: Need) -> Seed:
+    async def _spent(self, owner: Owner, need: CounterDemand) -> LedgerSpend:
         owed = self._owed(owner, need.field)
         try:
-            return Seed(await self._ask(owner, need), owed)
+            return LedgerSpend(await self._ask(owner, need), owed)
         except Exception as error:  # noqa: BLE001 - whatever a store raises
             self._log("limits", text="the ledger cannot be read", error=where(error))
             raise ProblemError(UNCOUNTED) from None
 
 
-class Debts:
+class UnsettledCalls:
     """What whoever counts for all was not told while it was lost."""
 
     def __init__(
         self,
-        meter: Meter,
-        ask: Callable[[Owner, Need], Awaitable[int]],
+        meter: CounterStore,
+        ask: Callable[[Owner, CounterDemand], Awaitable[int]],
         log: Log,
         wall: Callable[[], float],
     ) -> None:
         self._meter = meter
-        self.seeds = Seeds(ask, log, self._of)
+        self.seeds = LedgerSpends(ask, log, self._of)
         self._wall = wall
         self._owed: Owed = {}
         """What was counted elsewhere meanwhile."""
@@ -99,14 +106,14 @@ class Debts:
         if len(self._due) < _DUE:
             self._due[end[0]] = tenant, end
 
-    def add(self, tenant: str, needs: Iterable[Need], used: int | None) -> None:
+    def add(self, tenant: str, needs: Iterable[CounterDemand], used: int | None) -> None:
         """A call that was counted elsewhere is over; None is all that it held."""
         for need in needs:
             if need.kind == "usd":
                 one = need.owner(tenant), msgspec.structs.replace(need, amount=0, limit=MOST)
                 self._owed[one] = self._owed.get(one, 0) + (need.amount if used is None else used)
 
-    def known(self, seed: Seed) -> None:
+    def known(self, seed: LedgerSpend) -> None:
         """A counter was made from the ledger, which has what was owed when it was asked."""
         for one, spent in seed.owed.items():
             self._paid(one, spent)
@@ -126,12 +133,12 @@ class Debts:
         finally:
             self._repaying = False
 
-    async def _pay(self, owner: Owner, need: Need) -> None:
+    async def _pay(self, owner: Owner, need: CounterDemand) -> None:
         now, spent = self._wall(), self._owed[owner, need]
         taken = msgspec.structs.replace(need, amount=spent, soft=None)
         id, tenant = f"{need.field} {now:.6f}", owner or ""
-        ask = Ask(id=id, tenant=tenant, needs=(taken,), expires=now + _GRACE)
-        if isinstance(await self._meter.admit(ask, now), Unseeded):  # the ledger knows of it
+        ask = AdmissionRequest(id=id, tenant=tenant, needs=(taken,), expires=now + _GRACE)
+        if isinstance(await self._meter.admit(ask, now), MissingCounter):  # the ledger knows of it
             seed = await self.seeds.find(owner, need)
             await self._meter.seed(owner, need.field, seed.spent)
             self.known(seed)
@@ -139,7 +146,7 @@ class Debts:
         self._paid((owner, need), spent)
         await self._meter.end(tenant, [(id, None, None)], (need.all_tenants,))
 
-    def _paid(self, one: tuple[Owner, Need], spent: int) -> None:
+    def _paid(self, one: tuple[Owner, CounterDemand], spent: int) -> None:
         left = self._owed.pop(one, 0) - spent
         if left > 0:  # more came meanwhile
             self._owed[one] = left

@@ -22,21 +22,21 @@ from gateway.limits import window
 from gateway.limits.counters import (
     BOTH,
     PASSED,
+    AdmissionRequest,
+    Admitted,
     Answer,
-    Ask,
+    CounterDemand,
+    CountersUnavailable,
+    DemandTemplate,
     End,
-    Form,
-    Lost,
-    Need,
-    Over,
+    MissingCounter,
     Owner,
-    Passed,
+    Refusal,
     Scopes,
-    Unseeded,
     refused,
     scopes,
 )
-from gateway.limits.mould import Mould
+from gateway.limits.mould import AdmitTemplate
 from gateway.state.redis.client import RedisAway, Sent
 from gateway.state.redis.connection import RedisError, Reply
 from gateway.state.redis.health import DEADLINE
@@ -59,7 +59,7 @@ _PLAIN = (0, 0)
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Shared:
+class RedisCounters:
     """A Meter in Redis or Valkey, single, Sentinel or Cluster."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Shared:
         """Over a connection that others may use too; `time` is whose clock counts."""
         self._counters = counters
         self._own = time == "caller"
-        self._moulds: dict[Form, Mould] = {}
+        self._moulds: dict[DemandTemplate, AdmitTemplate] = {}
 
     @classmethod
     def at(
@@ -83,12 +83,18 @@ class Shared:
         """Over a connection of its own, as of `ScriptRunner`. Raises ValueError for a wrong URL."""
         return cls(ScriptRunner(url, note=note, clock=clock, deadline=deadline), time=time)
 
-    def admit(self, ask: Ask, now: float) -> Coroutine[Any, Any, Answer]:
+    def admit(self, ask: AdmissionRequest, now: float) -> Coroutine[Any, Any, Answer]:
         """Take all needs or none."""
         return self._take(ask, now, 0)
 
     async def take(
-        self, form: Form, amounts: tuple[int, ...], id: str, tenant: str, life: float, now: float
+        self,
+        form: DemandTemplate,
+        amounts: tuple[int, ...],
+        id: str,
+        tenant: str,
+        life: float,
+        now: float,
     ) -> Answer:
         """Take all needs or none."""
         if not form.needs:
@@ -104,18 +110,18 @@ class Shared:
                 data = mould.cast(name, told, span, tuple([amounts[at] for at in places]))
                 sent.append((mould.head.name, mould.head.slot, data))
         except struct.error:  # more than any limit
-            ask = Ask(id=id, tenant=tenant, needs=form.of(amounts), expires=now + life)
+            ask = AdmissionRequest(id=id, tenant=tenant, needs=form.of(amounts), expires=now + life)
             return await self._take(ask, now, 0)
         try:
             replies = await self._counters.try_both(sent[0], sent[1])
         except RedisAway:
-            raise Lost from None
+            raise CountersUnavailable from None
         if replies == _PLAIN:
             return PASSED
-        ask = Ask(id=id, tenant=tenant, needs=form.of(amounts), expires=now + life)
+        ask = AdmissionRequest(id=id, tenant=tenant, needs=form.of(amounts), expires=now + life)
         return await self._joined(ask, ask.needs, sent, replies)
 
-    def extend(self, ask: Ask, now: float) -> Coroutine[Any, Any, Answer]:
+    def extend(self, ask: AdmissionRequest, now: float) -> Coroutine[Any, Any, Answer]:
         """Take more for a call that has passed; it runs until `ask.expires` then."""
         return self._take(ask, now, 1)
 
@@ -159,7 +165,7 @@ class Shared:
         """Close the connection."""
         await self._counters.close()
 
-    async def _take(self, ask: Ask, now: float, adds: int) -> Answer:
+    async def _take(self, ask: AdmissionRequest, now: float, adds: int) -> Answer:
         if not ask.needs:
             return PASSED
         needs = [need for way in ask.ways for need in way]
@@ -169,23 +175,25 @@ class Shared:
             return await self._by_way(ask, now, adds)
         return await self._ask(ask, None if True in owners else ask.tenant, now, adds)
 
-    async def _by_way(self, ask: Ask, now: float, adds: int) -> Answer:
+    async def _by_way(self, ask: AdmissionRequest, now: float, adds: int) -> Answer:
         """Ask for each way by itself, since no script sees the counters of both owners."""
-        choice, before = 0, list[Need]()
+        choice, before = 0, list[CounterDemand]()
         while True:
             told = await self._both(ask, ask.ways[choice], now, adds)
-            if isinstance(told, Unseeded):
+            if isinstance(told, MissingCounter):
                 return told
-            if isinstance(told, Passed):
-                return Passed(told.warnings, choice, tuple(before))
+            if isinstance(told, Admitted):
+                return Admitted(told.warnings, choice, tuple(before))
             after = ask.after(choice, told.need)
             if after is None:
-                return Over(told.need, told.retry_after, choice, tuple(before), told.busy)
+                return Refusal(told.need, told.retry_after, choice, tuple(before), told.busy)
             if not told.busy:
                 before.append(told.need)
             choice = after
 
-    async def _both(self, ask: Ask, needs: Sequence[Need], now: float, adds: int) -> Answer:
+    async def _both(
+        self, ask: AdmissionRequest, needs: Sequence[CounterDemand], now: float, adds: int
+    ) -> Answer:
         """Take one way of a call: of all tenants, and of its own."""
         wanted = {*ask.holds, *scopes(needs)}
         if len(wanted) < len(BOTH):
@@ -203,11 +211,15 @@ class Shared:
         try:
             replies = await self._counters.try_both(sent[0], sent[1])
         except RedisAway:
-            raise Lost from None
+            raise CountersUnavailable from None
         return await self._joined(ask, needs, sent, replies)
 
     async def _joined(
-        self, ask: Ask, needs: Sequence[Need], sent: Sequence[Sent], replies: tuple[Reply, Reply]
+        self,
+        ask: AdmissionRequest,
+        needs: Sequence[CounterDemand],
+        sent: Sequence[Sent],
+        replies: tuple[Reply, Reply],
     ) -> Answer:
         """What both have answered; where one refuses, what the other has taken is given back.
 
@@ -223,11 +235,11 @@ class Shared:
                 found = await self._known(owner, data, found)
             answers.append(PASSED if found == 0 else _told(only, found))
         every, one = answers
-        if isinstance(every, Passed) and isinstance(one, Passed):
+        if isinstance(every, Admitted) and isinstance(one, Admitted):
             warnings = (*every.warnings, *one.warnings)
-            return Passed(warnings) if warnings else PASSED
+            return Admitted(warnings) if warnings else PASSED
         for all_tenants, taken in zip(BOTH, answers, strict=True):
-            if isinstance(taken, Passed):
+            if isinstance(taken, Admitted):
                 given = [need for need in needs if need.all_tenants is all_tenants]
                 warned = [need.field for need in taken.warnings]
                 over = 0 if all_tenants in ask.holds else 1
@@ -236,19 +248,25 @@ class Shared:
                 self._counters.tell_script(_RELEASE, owner, argument)
         return refused(every, one)
 
-    async def _ask(self, ask: Ask, owner: Owner, now: float, adds: int) -> Answer:
+    async def _ask(self, ask: AdmissionRequest, owner: Owner, now: float, adds: int) -> Answer:
         """Take what one owner counts."""
         reply = await self._run(_TAKE, owner, self._asked(ask, owner, now, adds))
         return PASSED if reply == 0 else _told(ask, reply)
 
-    def _asked(self, ask: Ask, owner: Owner, now: float, adds: int) -> bytes:
+    def _asked(self, ask: AdmissionRequest, owner: Owner, now: float, adds: int) -> bytes:
         """What the script is told of what one owner counts."""
         life = max(0, round((ask.expires - now) * _MICRO))
         seeds = [(field, spent) for whose, field, spent in ask.seeds if whose == owner]
         return _encode((ask.id, self._told(now), life, adds, _KEEP, ask.needs, ask.others, seeds))
 
     async def _cast(
-        self, form: Form, amounts: tuple[int, ...], id: str, owner: Owner, life: float, now: float
+        self,
+        form: DemandTemplate,
+        amounts: tuple[int, ...],
+        id: str,
+        owner: Owner,
+        life: float,
+        now: float,
     ) -> Answer:
         """Take what one owner counts, by a request that is made but for its numbers."""
         name, told = id.encode(), self._told(now)
@@ -260,19 +278,19 @@ class Shared:
         try:
             reply = await self._counters.try_(mould.head.name, mould.head.slot, data)
         except RedisAway:
-            raise Lost from None
+            raise CountersUnavailable from None
         if type(reply) is RedisError:
             reply = await self._known(owner, data, reply)
         if reply == 0:
             return PASSED
         return _told(_asked(form, amounts, id, owner, life, now), reply)
 
-    def _mould(self, form: Form, owner: Owner, size: int) -> Mould:
+    def _mould(self, form: DemandTemplate, owner: Owner, size: int) -> AdmitTemplate:
         mould = self._moulds.get(form)
         if mould is None or mould.size != size or mould.owner != owner:
             if len(self._moulds) >= _MOULDS:
                 self._moulds.clear()
-            mould = Mould(form, owner, head(_TAKE, owner), _KEEP, size)
+            mould = AdmitTemplate(form, owner, head(_TAKE, owner), _KEEP, size)
             self._moulds[form] = mould
         return mould
 
@@ -285,31 +303,31 @@ class Shared:
         try:
             return await self._counters.known(_TAKE, owner, data, reply)
         except RedisAway:
-            raise Lost from None
+            raise CountersUnavailable from None
 
     async def _run(self, script: Script, owner: Owner, argument: bytes) -> Reply:
         try:
             return await self._counters.run(script, owner, argument)
         except RedisAway:
-            raise Lost from None
+            raise CountersUnavailable from None
 
     async def _command(self, owner: Owner, command: bytes, name: bytes, *words: bytes) -> Reply:
         try:
             return await self._counters.command(owner, command, name, *words)
         except RedisAway:
-            raise Lost from None
+            raise CountersUnavailable from None
 
 
 def _asked(
-    form: Form, amounts: tuple[int, ...], id: str, owner: Owner, life: float, now: float
-) -> Ask:
-    return Ask(id=id, tenant=owner or "", needs=form.of(amounts), expires=now + life)
+    form: DemandTemplate, amounts: tuple[int, ...], id: str, owner: Owner, life: float, now: float
+) -> AdmissionRequest:
+    return AdmissionRequest(id=id, tenant=owner or "", needs=form.of(amounts), expires=now + life)
 
 
-def _bounded(ask: Ask) -> Ask:
+def _bounded(ask: AdmissionRequest) -> AdmissionRequest:
     """An ask whose amounts can be told: what is more than any limit stays so."""
 
-    def bounded(needs: tuple[Need, ...]) -> tuple[Need, ...]:
+    def bounded(needs: tuple[CounterDemand, ...]) -> tuple[CounterDemand, ...]:
         amounts = [min(need.amount, 2 * MOST) for need in needs]
         pairs = zip(needs, amounts, strict=True)
         return tuple(msgspec.structs.replace(need, amount=amount) for need, amount in pairs)
@@ -322,29 +340,29 @@ def _whole(value: int | None) -> int:
     return -1 if value is None else min(max(0, value), MOST)
 
 
-def _told(ask: Ask, reply: Reply) -> Answer:
-    """What is packed in an answer that tells of something. Raises Lost where it is none of ours."""
+def _told(ask: AdmissionRequest, reply: Reply) -> Answer:
+    """Read an answer that tells of something. Raises CountersUnavailable if it is none of ours."""
     if not isinstance(reply, bytes):
-        raise Lost
+        raise CountersUnavailable
     try:
         return _read(ask, *msgspec.msgpack.decode(reply, type=list[int]))
     except (msgspec.MsgspecError, TypeError, ValueError, IndexError):  # who answers is no Redis
-        raise Lost from None
+        raise CountersUnavailable from None
 
 
-def _read(ask: Ask, what: int, choice: int, *rest: int) -> Answer:
+def _read(ask: AdmissionRequest, what: int, choice: int, *rest: int) -> Answer:
     lists = ask.ways
     if choice >= len(lists):  # an answer that was given before, to more than is asked now
         return PASSED
     needs = lists[choice]
     if what == 2:
         first, *more = [needs[at - 1] for at in rest]
-        return Unseeded(first, tuple(more))
+        return MissingCounter(first, tuple(more))
     end = 1 + 2 * rest[0]
     before = tuple(lists[at][need - 1] for at, need in batched(rest[1:end], 2))
     if what == 0:
         warned = tuple(needs[at - 1] for at in rest[end:] if at <= len(needs))
-        return Passed(warned, choice, before)
+        return Admitted(warned, choice, before)
     at, wait, busy = rest[end:]
     seconds = wait / _MICRO if wait >= 0 else None
-    return Over(needs[at - 1], seconds, choice, before, busy == 1)
+    return Refusal(needs[at - 1], seconds, choice, before, busy == 1)

@@ -10,7 +10,7 @@ import msgspec
 from gateway.core.call import Key, KeyBudget, KeyLimit
 from gateway.core.target import TIERS, Tier
 from gateway.limits import window
-from gateway.limits.counters import Form, Kind, Need, Owner
+from gateway.limits.counters import CounterDemand, DemandTemplate, Kind, Owner
 from gateway.limits.window import Every, Window
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 
@@ -22,7 +22,7 @@ _THOUSANDTHS = 1_000
 _MICRO = 1_000_000
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
+class LimitRule(msgspec.Struct, frozen=True, kw_only=True):
     """One limit or budget of one kind."""
 
     kind: Kind
@@ -48,7 +48,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """Micro-USD of a budget, also of one that only warns."""
 
 
-class Scope(msgspec.Struct, frozen=True):
+class CounterScope(msgspec.Struct, frozen=True):
     """Which calls a counter counts, as the store of the ledger is asked for them."""
 
     only: Mapping[str, Collection[str]]
@@ -58,7 +58,7 @@ class Scope(msgspec.Struct, frozen=True):
     """Not included."""
 
 
-class Level(msgspec.Struct, frozen=True):
+class BudgetLevel(msgspec.Struct, frozen=True):
     """How full a budget of money is in its window of now."""
 
     budget: str
@@ -80,7 +80,7 @@ class Level(msgspec.Struct, frozen=True):
         return self.used / self.limit if self.limit else 1.0
 
 
-class Ready(Form):
+class PreparedDemand(DemandTemplate):
     """What calls of one kind need: it holds from one moment to another."""
 
     __slots__ = (
@@ -97,8 +97,8 @@ class Ready(Form):
 
     def __init__(
         self,
-        needs: tuple[Need, ...],
-        rules: Mapping[int, Rule],
+        needs: tuple[CounterDemand, ...],
+        rules: Mapping[int, LimitRule],
         own: Key | None,
         since: float,
         until: float,
@@ -122,28 +122,28 @@ class Ready(Form):
         """True if a hard budget reserves what is usual."""
 
     def amounts(self, tokens: int, micro: int | None, expected: int | None) -> tuple[int, ...]:
-        """How much a call takes of those that vary, as of `Limits.needs`."""
+        """How much a call takes of those that vary, as of `LimitRules.needs`."""
         if micro is not None and expected is None:  # as nearly always
             return tuple([tokens if one else micro for one in self._of_tokens])
         return tuple([_amount(rule, tokens, micro, expected) for rule in self._rules])
 
 
-class Limits:
+class LimitRules:
     """All limits and budgets of a configuration; windows are those of a time zone."""
 
     def __init__(
         self, limits: Sequence[LimitPart], budgets: Sequence[BudgetPart], zone: tzinfo
     ) -> None:
-        self.rules: tuple[Rule, ...] = (
+        self.rules: tuple[LimitRule, ...] = (
             *(rule for part in limits for rule in _limits(part, part.name)),
             *(_budget(part, part.name) for part in budgets),
         )
         self._zone = zone
         self._named = {(rule.kind, safe(rule.name)): rule for rule in self.rules}
-        self._owned: dict[tuple[str, str], Rule] = {}
+        self._owned: dict[tuple[str, str], LimitRule] = {}
         """Of keys alone, by name and subject."""
         self._windows: dict[Every, Window] = {}
-        self._ready: dict[tuple[str, tuple[str, ...], Tier | None], Ready] = {}
+        self._ready: dict[tuple[str, tuple[str, ...], Tier | None], PreparedDemand] = {}
 
     def needs(
         self,
@@ -156,7 +156,7 @@ class Limits:
         micro: int | None,
         expected: int | None = None,
         own: Key | None = None,
-    ) -> tuple[Need, ...]:
+    ) -> tuple[CounterDemand, ...]:
         """What a call must pass: the configuration's in order, then those of its key `own`.
 
         `tokens` and `micro` are what it may use at most; `expected`, in micro-USD too, is what is
@@ -168,7 +168,7 @@ class Limits:
 
     def ready(
         self, key: str, tags: tuple[str, ...], tier: Tier | None, now: float, own: Key | None
-    ) -> Ready:
+    ) -> PreparedDemand:
         """The same, but for how much: equal calls have one and the same."""
         named = (key, tags, tier)
         ready = self._ready.get(named)
@@ -180,8 +180,8 @@ class Limits:
 
     def _made(
         self, key: str, tags: Sequence[str], tier: Tier | None, now: float, own: Key | None
-    ) -> Ready:
-        found: list[tuple[Need, Rule]] = []
+    ) -> PreparedDemand:
+        found: list[tuple[CounterDemand, LimitRule]] = []
         windows: dict[Every, Window] = {}
         for rule in self.rules:
             counts = rule.tiers is None or tier in rule.tiers
@@ -204,7 +204,7 @@ class Limits:
         starts = [one.start for one in windows.values() if one.start is not None]
         ends = [one.end for one in windows.values() if one.end is not None]
         varies = {at: rule for at, (_, rule) in enumerate(found) if rule.kind in ("tokens", "usd")}
-        return Ready(
+        return PreparedDemand(
             tuple([need for need, _ in found]),
             varies,
             own,
@@ -212,7 +212,7 @@ class Limits:
             min(ends, default=math.inf),
         )
 
-    def scope(self, owner: Owner, need: Need) -> Scope:
+    def scope(self, owner: Owner, need: CounterDemand) -> CounterScope:
         """Say what to ask the ledger for, to know what an owner's counter of money had counted.
 
         Raises ValueError for a need that is none of these limits'.
@@ -230,20 +230,20 @@ class Limits:
                 only[word] = sorted(values)
         if value:
             only["key" if own else what] = [plain(value)]
-        return Scope(only, span.start, span.end)
+        return CounterScope(only, span.start, span.end)
 
-    def shared(self, fields: Iterable[str], now: float) -> Iterator[Need]:
+    def shared(self, fields: Iterable[str], now: float) -> Iterator[CounterDemand]:
         """Say which fields name counters of money of all tenants, in their windows of now."""
         for name, _, when, field in _money(fields):
             rule = self._named.get(("usd", name))
             if rule is None or rule.every is None or not rule.all_tenants:
                 continue
             if self._window(rule.every, now).name == when:
-                yield Need(
+                yield CounterDemand(
                     kind="usd", name=rule.name, field=field, limit=rule.limit, all_tenants=True
                 )
 
-    def levels(self, owner: Owner, used: Mapping[str, int], now: float) -> Iterator[Level]:
+    def levels(self, owner: Owner, used: Mapping[str, int], now: float) -> Iterator[BudgetLevel]:
         """Say what an owner's counters of money mean.
 
         Those of other windows, or of other limits, are left out.
@@ -258,21 +258,21 @@ class Limits:
             if span.name == when:
                 key = plain(value) if what in ("own", "key") else ""
                 budget = "" if own else rule.name
-                yield Level(budget, key, owner or "", rule.usd, used[field], span.end)
+                yield BudgetLevel(budget, key, owner or "", rule.usd, used[field], span.end)
 
     def _need(
         self,
-        rule: Rule,
+        rule: LimitRule,
         subject: str,
         amount: int,
         tier: Tier | None,
         now: float,
         windows: dict[Every, Window],
-    ) -> Need:
+    ) -> CounterDemand:
         kind, name = rule.kind, safe(rule.name)
         if rule.every is None:
             end = f"|{rule.period:g}s" if rule.period else ""
-            return Need(
+            return CounterDemand(
                 kind=kind,
                 name=rule.name,
                 field=f"{kind}|{name}|{subject}{end}",
@@ -283,7 +283,7 @@ class Limits:
             )
         windows[rule.every] = span = self._window(rule.every, now)
         when = span.name
-        return Need(
+        return CounterDemand(
             kind=kind,
             name=rule.name,
             field=f"{kind}|{name}|{subject}|{when}",
@@ -303,7 +303,7 @@ class Limits:
         return found
 
 
-def _own(key: Key) -> Iterator[Rule]:
+def _own(key: Key) -> Iterator[LimitRule]:
     """The limits and budgets that a key has for itself alone."""
     for number, part in enumerate(key.limits):
         yield from _limits(part, called(key.name, number))
@@ -316,25 +316,25 @@ def called(key: str, number: int) -> str:
     return f"key {key} {number + 1}" if number else f"key {key}"
 
 
-def _limits(part: LimitPart | KeyLimit, name: str) -> Iterator[Rule]:
+def _limits(part: LimitPart | KeyLimit, name: str) -> Iterator[LimitRule]:
     if part.requests is not None:
         yield _bounded(_paced("requests", name, part.requests), part)
     if part.tokens is not None:
         yield _bounded(_paced("tokens", name, part.tokens), part)
     if part.concurrency is not None:
-        yield _bounded(Rule(kind="concurrency", name=name, limit=part.concurrency), part)
+        yield _bounded(LimitRule(kind="concurrency", name=name, limit=part.concurrency), part)
 
 
-def _paced(kind: Kind, name: str, pace: tuple[int, float]) -> Rule:
-    return Rule(kind=kind, name=name, limit=pace[0], period=pace[1])
+def _paced(kind: Kind, name: str, pace: tuple[int, float]) -> LimitRule:
+    return LimitRule(kind=kind, name=name, limit=pace[0], period=pace[1])
 
 
-def _budget(part: BudgetPart | KeyBudget, name: str) -> Rule:
+def _budget(part: BudgetPart | KeyBudget, name: str) -> LimitRule:
     share = part.share if isinstance(part, BudgetPart) else None
     limit = int(share * _THOUSANDTHS) if share is not None else int((part.usd or 0) * _MICRO)
     warned = part.soft if part.soft is not None or part.hard else Decimal(1)
     most = MOST if share is None else _THOUSANDTHS
-    made = Rule(
+    made = LimitRule(
         kind="usd" if share is None else "share",
         name=name,
         limit=limit if part.hard else most,
@@ -348,7 +348,7 @@ def _budget(part: BudgetPart | KeyBudget, name: str) -> Rule:
     return _bounded(made, part)
 
 
-def _bounded(rule: Rule, part: LimitPart | BudgetPart | KeyLimit | KeyBudget) -> Rule:
+def _bounded(rule: LimitRule, part: LimitPart | BudgetPart | KeyLimit | KeyBudget) -> LimitRule:
     """A rule for the calls that its part names; one of a key alone is for that key's."""
     if isinstance(part, KeyLimit):
         return rule
@@ -368,7 +368,7 @@ def _set(names: Sequence[str] | None) -> frozenset[str] | None:
     return None if names is None else frozenset(names)
 
 
-def _amount(rule: Rule, tokens: int, micro: int | None, expected: int | None) -> int:
+def _amount(rule: LimitRule, tokens: int, micro: int | None, expected: int | None) -> int:
     """What a call takes of it; more than there is where what a hard budget must hold is unknown."""
     if rule.kind == "tokens":
         return tokens
@@ -383,7 +383,7 @@ def _below(then: Tier | None, tier: Tier | None) -> bool:
     return then is not None and tier is not None and TIERS.index(then) < TIERS.index(tier)
 
 
-def _subjects(rule: Rule, key: str, tags: Sequence[str], tier: str | None) -> Sequence[str]:
+def _subjects(rule: LimitRule, key: str, tags: Sequence[str], tier: str | None) -> Sequence[str]:
     """Whom a call is counted for; nobody where it has none of what is counted apart."""
     if rule.apart is None:
         return ("all",)
@@ -418,7 +418,7 @@ def _money(fields: Iterable[str]) -> Iterator[tuple[str, str, str, str]]:
             yield parts[1], parts[2], parts[3], field
 
 
-def counted(owner: Owner, need: Need) -> str:
+def counted(owner: Owner, need: CounterDemand) -> str:
     """Say in words whose calls a counter has."""
     what, _, value = need.field.split("|")[2].partition("=")
     apart = {"all": None, "own": "key"}.get(what, what)

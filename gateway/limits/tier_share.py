@@ -18,8 +18,8 @@ from gateway.core.call import Call, Key
 from gateway.core.decision import Decision
 from gateway.core.decision_context import ShareCut, Thresholds
 from gateway.core.target import Tier
-from gateway.limits.counters import Lost
-from gateway.limits.recent import Pool
+from gateway.limits.counters import CountersUnavailable
+from gateway.limits.recent import TurnPool
 from gateway.routing.classifier import heuristic
 from gateway.routing.recent import TURNS, RecentTurns
 from gateway.routing.tier_share import BOUNDED, REASONED, SMART, WIDTH, ShareBounds, cell, cut
@@ -35,7 +35,7 @@ _GENERATE = "generate"
 """The operation that takes a turn; to count its tokens takes none."""
 
 
-class Lowered(msgspec.Struct, frozen=True, kw_only=True):
+class LoweredTurns(msgspec.Struct, frozen=True, kw_only=True):
     """Turns of a key that bounds on shares have sent to a lower tier, since it was last told."""
 
     tenant: str
@@ -88,11 +88,14 @@ class _Scope:
         """Turns that a bound has sent lower since then."""
 
 
-class Traffic:
+class TurnCounter:
     """The turns of all keys. Without a pool the process is alone."""
 
     def __init__(
-        self, pool: Pool | None = None, *, alert: Callable[[Lowered], None] = lambda _: None
+        self,
+        pool: TurnPool | None = None,
+        *,
+        alert: Callable[[LoweredTurns], None] = lambda _: None,
     ) -> None:
         """Call `alert` for a key whose turns are sent lower, once in `ALERT_EVERY` seconds."""
         self._pool = pool
@@ -166,7 +169,7 @@ class Traffic:
         key, turns = call.key, scope.lowered
         scope.alerted, scope.lowered = call.received_at, 0
         self._alert(
-            Lowered(
+            LoweredTurns(
                 tenant=key.tenant, key=key.name, call=call.id, wanted=wanted, tier=tier, turns=turns
             )
         )
@@ -222,7 +225,7 @@ class Traffic:
         self._new.set()
         return scope
 
-    async def _renew(self, scope: _Scope, pool: Pool | None) -> Pool | None:
+    async def _renew(self, scope: _Scope, pool: TurnPool | None) -> TurnPool | None:
         """The pool; None where it was lost: it is not asked again this time."""
         scope.many = 0
         fresh, scope.fresh = scope.fresh, [0] * WIDTH
@@ -236,7 +239,7 @@ class Traffic:
         if pool is not None:
             try:
                 scope.recent = await pool.add(scope.tenant, scope.name, scope.owed)
-            except Lost:
+            except CountersUnavailable:
                 pool = None
             else:
                 scope.owed = [0] * WIDTH

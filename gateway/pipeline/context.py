@@ -13,7 +13,7 @@ from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.prompt_cache import kept, seconds
 from gateway.core.target import Account, Catalogue, Target, Tier
-from gateway.limits.tier_share import Traffic
+from gateway.limits.tier_share import TurnCounter
 from gateway.pipeline.llm_judge import Judge
 from gateway.pipeline.prefetch import Ahead
 from gateway.routing import model_name, unlisted_models
@@ -53,14 +53,14 @@ class Gather:
         *,
         ttl: float = 0.0,
         out: Out = lambda _: "",
-        traffic: Traffic | None = None,
+        traffic: TurnCounter | None = None,
         judge: Judge | None = None,
     ) -> None:
         """`ttl` are the seconds after its last call for which a conversation is remembered.
 
         `traffic` are the turns of all keys, whose shares are bounded; `judge` asks a model.
         """
-        self._traffic = traffic or Traffic()
+        self._traffic = traffic or TurnCounter()
         self._judge = judge
         self._seats = seats if ttl > 0 else None
         self._ttl = ttl

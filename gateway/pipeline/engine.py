@@ -24,9 +24,9 @@ from gateway.dialects import (
     StreamInspector,
     TranslatableRequest,
 )
-from gateway.limits.cost_bounds import Want
-from gateway.limits.limiter import Gate
-from gateway.limits.load_shedding import REASONING, Pressure
+from gateway.limits.cost_bounds import UsageBound
+from gateway.limits.limiter import Limiter
+from gateway.limits.load_shedding import REASONING, LoadShedder
 from gateway.pipeline.accounting import Books, Extending
 from gateway.pipeline.context import Gather, seated
 from gateway.pipeline.conversation_memory import Past, holder
@@ -80,8 +80,8 @@ class Engine:
         past: Past | None = None,
         gather: Gather | None = None,
         kept: Callable[[Call, Reply], Reply] | None = None,
-        gate: Gate | None = None,
-        pressure: Pressure | None = None,
+        gate: Limiter | None = None,
+        pressure: LoadShedder | None = None,
         turn: Callable[[], Halt | None] = nobody,
         meanwhile: Callable[[Callable[[], object]], object] = id,
         clock: Callable[[], float] = time.monotonic,
@@ -204,7 +204,7 @@ class Engine:
             stored = await self._apart(place) if large else place()
         extending: Extending | None = None
         if gate is not None:
-            want = Want(call=call, prompt=prompt, tokens=tally.prompt)
+            want = UsageBound(call=call, prompt=prompt, tokens=tally.prompt)
             self.past.begin(ahead, call, dialect, body)
             first, decided = plan, decision
             asking = shelf.asking(call, body, plan, stored, ahead)

@@ -15,12 +15,12 @@ from gateway.core.errors import ProblemError
 from gateway.ledger.recovery import Recovered
 from gateway.ledger.store import StoreError
 from gateway.limits.cost_bounds import micro
-from gateway.limits.counters import End, Lost, Meter, Need, Owner
-from gateway.limits.keys import Keys
-from gateway.limits.limiter import Gate
-from gateway.limits.memory import Memory as Counted
-from gateway.limits.rules import Level, Limits, Scope, counted
-from gateway.limits.tier_share import Lowered
+from gateway.limits.counters import CounterDemand, CounterStore, CountersUnavailable, End, Owner
+from gateway.limits.keys import KeyTable
+from gateway.limits.limiter import Limiter
+from gateway.limits.memory import MemoryCounters as Counted
+from gateway.limits.rules import BudgetLevel, CounterScope, LimitRules, counted
+from gateway.limits.tier_share import LoweredTurns
 from gateway.limits.used import end_of
 from gateway.pipeline.ledger_runtime import Archive
 from gateway.settings.schema.root import Config
@@ -45,15 +45,15 @@ class Toll:
     def __init__(
         self,
         config: Config,
-        meter: Meter,
+        meter: CounterStore,
         archive: Archive,
-        keys: Keys,
+        keys: KeyTable,
         log: Log,
         *,
         shares: int,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`shares` and `wall` as in Gate."""
+        """`shares` and `wall` as in Limiter."""
         self._wall = wall
         self._config = config
         self._meter = meter
@@ -62,9 +62,9 @@ class Toll:
         self._log = log
         self._limits = deque([_limits(config)], maxlen=_EARLIER)
         self._telling: set[asyncio.Task[None]] = set()
-        self.levels: tuple[Level, ...] = ()
+        self.levels: tuple[BudgetLevel, ...] = ()
         """How full budgets of money were at the last look; those without a call are not there."""
-        self.gate = Gate(
+        self.gate = Limiter(
             self._limits[0],
             meter,
             log,
@@ -93,7 +93,7 @@ class Toll:
         own = any(key.limits or key.budgets for key in self._keys.known())
         if not (config.limits or config.budgets or own):
             return
-        with suppress(Lost):
+        with suppress(CountersUnavailable):
             await self._meter.used("default")
         ends: dict[str, list[End]] = {}
         for recovered in dead:
@@ -101,7 +101,7 @@ class Toll:
                 ends.setdefault(row.tenant, []).append(end_of(row))
         for tenant, some in ends.items():
             await self.gate.settle_dead(tenant, some)
-        with suppress(Lost, ProblemError):
+        with suppress(CountersUnavailable, ProblemError):
             await self._carry()
 
     async def _carry(self) -> None:
@@ -124,7 +124,7 @@ class Toll:
         """Every counter of money and shares of an owner, by field; None while nobody can count."""
         try:
             return await self._meter.used(owner)
-        except Lost:
+        except CountersUnavailable:
             return None
 
     async def refuses(self) -> bool:
@@ -140,13 +140,13 @@ class Toll:
 
     async def look(self) -> None:
         """Find out how full budgets are; while they cannot be counted for all, nobody knows."""
-        found: list[Level] = []
+        found: list[BudgetLevel] = []
         if self._config.budgets or any(key.budgets for key in self._keys.known()):
             try:
                 for owner in (None, *sorted({"default", *self.gate.tenants})):
                     used = await self._meter.used(owner)
                     found += self._limits[0].levels(owner, used, self._wall())
-            except Lost:
+            except CountersUnavailable:
                 found = []
         self.levels = tuple(found)
 
@@ -158,14 +158,14 @@ class Toll:
         asked = {"tenant": tenants, "key": keys}
         labels = ("budget", *(name for name, told in asked.items() if told))
 
-        def fullest() -> dict[tuple[str, ...], Level]:
-            found: dict[tuple[str, ...], Level] = {}
+        def fullest() -> dict[tuple[str, ...], BudgetLevel]:
+            found: dict[tuple[str, ...], BudgetLevel] = {}
             for level in sorted(self.levels, key=lambda level: level.part):
                 values = {"budget": level.budget or _OWN, "tenant": level.tenant, "key": level.key}
                 found[tuple([values[name] for name in labels])] = level
             return found
 
-        def tell(name: str, text: str, of: Callable[[Level], float | None]) -> LabelledGauges:
+        def tell(name: str, text: str, of: Callable[[BudgetLevel], float | None]) -> LabelledGauges:
             def read() -> dict[tuple[str, ...], float]:
                 told = ((at, of(level)) for at, level in fullest().items())
                 return {at: number for at, number in told if number is not None}
@@ -186,20 +186,20 @@ class Toll:
             ),
         ]
 
-    async def _seed(self, owner: Owner, need: Need) -> int:
+    async def _seed(self, owner: Owner, need: CounterDemand) -> int:
         """Micro-USD that were spent on a counter. Raises StoreError where that is not all known."""
         scope = self._scope(owner, need)
         if not await self._archive.caught_up():
             raise StoreError("the store has not all rows yet")
         return await asyncio.to_thread(self._spent, scope)
 
-    def _scope(self, owner: Owner, need: Need) -> Scope:
+    def _scope(self, owner: Owner, need: CounterDemand) -> CounterScope:
         for limits in self._limits:
             with suppress(ValueError):  # the need is of earlier ones
                 return limits.scope(owner, need)
         raise ValueError(f"nothing is counted by {need.field!r}")
 
-    def _spent(self, scope: Scope) -> int:
+    def _spent(self, scope: CounterScope) -> int:
         """Micro-USD that the ledger knows of for a counter that was lost, or is new.
 
         Raises StoreError where rows of its window may be missing.
@@ -211,13 +211,13 @@ class Toll:
         known = (found.cost, found.reserved)  # what nobody knows is charged as the most it can be
         return sum(micro(one) for one in known if one is not None)
 
-    def share(self, lowered: Lowered) -> None:
+    def share(self, lowered: LoweredTurns) -> None:
         """Tell of a key whose turns a bound on shares sends to lower tiers; nobody waits."""
         told = msgspec.structs.asdict(lowered)
         self._log("share", **told, text="routing.max_share sends turns to a lower tier")
         self._tell("share", told)
 
-    def _alert(self, owner: Owner, need: Need) -> None:
+    def _alert(self, owner: Owner, need: CounterDemand) -> None:
         """Tell the receiver of alerts of a budget; nobody waits."""
         told = {
             "name": need.name,
@@ -249,5 +249,5 @@ def _said(config: Config) -> tuple[object, ...]:
     return config.limits, config.budgets, config.ledger.time_zone
 
 
-def _limits(config: Config) -> Limits:
-    return Limits(config.limits, config.budgets, ZoneInfo(config.ledger.time_zone))
+def _limits(config: Config) -> LimitRules:
+    return LimitRules(config.limits, config.budgets, ZoneInfo(config.ledger.time_zone))

@@ -16,7 +16,7 @@ from gateway.dialects.gemini import effort as gemini
 from gateway.dialects.openai_chat import effort as chat
 from gateway.dialects.openai_responses import effort as responses
 from gateway.ledger.redaction_patterns import strike
-from gateway.limits.keys import Keys
+from gateway.limits.keys import KeyTable
 from gateway.routing.classifier import model_file
 from gateway.routing.classifier.exemplars import Exemplar, ExemplarClassifier, clashes
 from gateway.routing.classifier.heuristic import Classifier, HeuristicClassifier
@@ -194,7 +194,7 @@ def data_folder(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("TIERGATE_DATA") or "data")
 
 
-def refusals(site: Site, keys: Keys, host: str) -> list[Mistake]:
+def refusals(site: Site, keys: KeyTable, host: str) -> list[Mistake]:
     """What keeps a valid configuration from starting: open beyond this machine, no lab on."""
     source, labs = site.source, site.built.catalogue.labs.values()
     found = []
@@ -209,7 +209,7 @@ def refusals(site: Site, keys: Keys, host: str) -> list[Mistake]:
     return found
 
 
-def cautions(site: Site, keys: Keys, environ: Mapping[str, str]) -> list[Mistake]:
+def cautions(site: Site, keys: KeyTable, environ: Mapping[str, str]) -> list[Mistake]:
     """Warn of settings that hardly anybody means: open to every web page, keys to be guessed."""
     source = site.source
     server = source.config.server

@@ -25,14 +25,14 @@ from gateway.core.target import Provider
 from gateway.ledger.recovery import Recovered
 from gateway.ledger.redaction_patterns import strike
 from gateway.limits import keys
-from gateway.limits.counters import Meter
-from gateway.limits.keys import Keys
-from gateway.limits.limiter import Gate
-from gateway.limits.load_shedding import Pressure, Sample
-from gateway.limits.memory import Memory as Counted
-from gateway.limits.recent import Pooled
-from gateway.limits.redis import Shared
-from gateway.limits.tier_share import Traffic
+from gateway.limits.counters import CounterStore
+from gateway.limits.keys import KeyTable
+from gateway.limits.limiter import Limiter
+from gateway.limits.load_shedding import LoadSample, LoadShedder
+from gateway.limits.memory import MemoryCounters as Counted
+from gateway.limits.recent import RedisTurnPool
+from gateway.limits.redis import RedisCounters
+from gateway.limits.tier_share import TurnCounter
 from gateway.pipeline.accounting import Books
 from gateway.pipeline.context import Gather
 from gateway.pipeline.conversation_memory import Past
@@ -106,7 +106,7 @@ class Gateway:
         """What it was started with: credentials are in it."""
         self.data = data_folder(environ)
         self.admin_key = environ.get("TIERGATE_ADMIN_KEY", "").strip()
-        self.keys: Keys = keys.load(
+        self.keys: KeyTable = keys.load(
             config.keys, site.source.file.parent, environ.get("TIERGATE_KEYS", ""), log=log
         )
         self.host = host or config.server.host
@@ -133,8 +133,8 @@ class Gateway:
         self._owned = Owned(self.data, lambda text: log("classifier", error=text))
         self._owned.refresh()
         self.toll = Toll(config, self._meter, self.archive, self.keys, log, shares=self._workers)
-        self._traffic = Traffic(
-            Pooled(self._state) if isinstance(self._state, RedisStore) else None,
+        self._traffic = TurnCounter(
+            RedisTurnPool(self._state) if isinstance(self._state, RedisStore) else None,
             alert=self.toll.share,
         )
         self._guard = guard
@@ -179,7 +179,7 @@ class Gateway:
         return self.edition.upstream
 
     @property
-    def gate(self) -> Gate:
+    def gate(self) -> Limiter:
         """What they must pass."""
         return self.toll.gate
 
@@ -401,12 +401,12 @@ class Gateway:
             up = GaugeMetric("redis_up", "Whether Redis answers.", lambda: state.alive, "min")
             metrics.watch([up])
 
-    def _measured(self) -> Pressure:
+    def _measured(self) -> LoadShedder:
         """How much this process can take: its part of the memory, and its files."""
         server, group = self.site.source.config.server, process.ControlGroup()
         memory = server.max_memory or process.physical()
-        return Pressure(
-            lambda: Sample(process.resident(), group.reach(), process.files()),
+        return LoadShedder(
+            lambda: LoadSample(process.resident(), group.reach(), process.files()),
             memory=None if memory is None else memory // self._workers,
             files=process.most_files(),
             lag=server.max_lag,
@@ -443,9 +443,9 @@ class Gateway:
         shared = self._state if isinstance(self._state, RedisStore) else None
         return EndedSessions(self.data / "sessions", shared, time.time)
 
-    def _counter(self) -> Meter:
+    def _counter(self) -> CounterStore:
         state = self._state
-        return Shared(state) if isinstance(state, RedisStore) else Counted()
+        return RedisCounters(state) if isinstance(state, RedisStore) else Counted()
 
     def _seated(self) -> Seats:
         """Where conversations sit: known to all that share a Redis, or to this process."""
@@ -524,7 +524,7 @@ def _locals(editions: Iterable[Edition]) -> set[Local]:
     return {local for edition in editions for local in edition.locally.values()}
 
 
-def _measures(pressure: Pressure) -> tuple[list[GaugeMetric], list[CounterMetric]]:
+def _measures(pressure: LoadShedder) -> tuple[list[GaugeMetric], list[CounterMetric]]:
     """What of the process is told at /metrics."""
     return [
         GaugeMetric("pressure", "Who is refused: 0 nobody, 3 all.", lambda: pressure.level, "max"),

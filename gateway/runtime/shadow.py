@@ -17,7 +17,7 @@ from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Target
 from gateway.evaluation.shadow_stats import Seen, Shadowed, costs, refused, side
 from gateway.ledger.reprice import counted
-from gateway.limits.load_shedding import Pressure
+from gateway.limits.load_shedding import LoadShedder
 from gateway.routing.decision_record import DecisionRecorder
 from gateway.runtime.build import Site
 from gateway.settings.errors import ConfigError, Mistake
@@ -48,7 +48,7 @@ class Shadow:
         read: Read,
         log: Log,
         *,
-        pressure: Pressure | None = None,
+        pressure: LoadShedder | None = None,
         clock: Callable[[], float] = time.perf_counter,
         wall: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

@@ -2,7 +2,7 @@
 
 from gateway.core.call import Key
 from gateway.core.errors import DRAINING, ProblemError
-from gateway.limits.load_shedding import SMALL, Hold
+from gateway.limits.load_shedding import SMALL, MemoryReservation
 from gateway.runtime.composition import Gateway
 from gateway.server.body import Intake
 from gateway.server.request_headers import Receive
@@ -53,22 +53,27 @@ class Entrance:
         self.drain.visits.discard(visit)
         self._shares.leave(key)
 
-    def hold(self, visit: Visit) -> Hold:
+    def hold(self, visit: Visit) -> MemoryReservation:
         """Memory for the body of a call, until it leaves."""
-        visit.hold = hold = Hold(self._pressure)
+        visit.hold = hold = MemoryReservation(self._pressure)
         return hold
 
-    def take(self, data: bytes, hold: Hold, *, ids: bool) -> None:
+    def take(self, data: bytes, hold: MemoryReservation, *, ids: bool) -> None:
         """Take a body that has come whole; see Intake."""
         self._intake.take(data, hold, ids=ids)
 
     async def body(
-        self, receive: Receive, length: int | None, hold: Hold | None = None, *, ids: bool = False
+        self,
+        receive: Receive,
+        length: int | None,
+        hold: MemoryReservation | None = None,
+        *,
+        ids: bool = False,
     ) -> bytes:
         """Read the body of a request; see Intake. Without a `hold` it asks for memory meanwhile."""
         if hold is not None:
             return await self._intake.read(receive, length, hold, ids=ids)
-        hold = Hold(self._pressure)
+        hold = MemoryReservation(self._pressure)
         try:
             return await self._intake.read(receive, length, hold)
         finally:

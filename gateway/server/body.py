@@ -3,7 +3,7 @@
 import asyncio
 
 from gateway.core.errors import Problem, ProblemError
-from gateway.limits.load_shedding import Hold
+from gateway.limits.load_shedding import MemoryReservation
 from gateway.server.json_value_count import ValueCount
 from gateway.server.request_headers import Gone, Receive
 from gateway.settings.schema.server import ServerPart
@@ -23,7 +23,7 @@ class Intake:
         self._within = server.timeouts.body
         self._rate = server.timeouts.body_rate
 
-    def take(self, data: bytes, hold: Hold, *, ids: bool = False) -> None:
+    def take(self, data: bytes, hold: MemoryReservation, *, ids: bool = False) -> None:
         """Take a body that has come whole; `ids` as in `read`.
 
         Raises ProblemError: request_too_large, overloaded.
@@ -38,7 +38,7 @@ class Intake:
             hold.weigh(data)
 
     async def read(
-        self, receive: Receive, length: int | None, hold: Hold, *, ids: bool = False
+        self, receive: Receive, length: int | None, hold: MemoryReservation, *, ids: bool = False
     ) -> bytes:
         """Read a request's body; `ids`: it may hold lists of token ids, and so more values.
 
@@ -65,7 +65,7 @@ class Intake:
         self,
         receive: Receive,
         reading: "_Reading",
-        hold: Hold,
+        hold: MemoryReservation,
         counter: ValueCount,
         *,
         announced: bool,

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 from gateway.core.call import NO_STEER, OPEN, Call, Complete, Key, RequestOptions
 from gateway.core.errors import Kind, Problem, ProblemError
 from gateway.dialects import Dialect
-from gateway.limits.keys import Keys, hashed
+from gateway.limits.keys import KeyTable, hashed
 from gateway.upstream.client import HOP
 
 type Scope = MutableMapping[str, Any]
@@ -281,7 +281,7 @@ def call(
     )
 
 
-def identify(keys: Keys, head: Head) -> Key:
+def identify(keys: KeyTable, head: Head) -> Key:
     """Return the key of a request.
 
     Raises ProblemError: invalid_api_key, invalid_request; rate_limited after many wrong keys.

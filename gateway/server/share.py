@@ -1,7 +1,7 @@
 """Who has how many of the calls that are served at a time, so that one key cannot have them all."""
 
 from gateway.core.call import Key
-from gateway.limits.load_shedding import SHARES, Pressure
+from gateway.limits.load_shedding import SHARES, LoadShedder
 
 _CROWDED = 0.75
 """Part of all places from which on each key has its fair share and no more."""
@@ -13,7 +13,7 @@ class Shares:
     Under pressure they have equal shares of what is taken, and then nobody gets in.
     """
 
-    def __init__(self, most: int, pressure: Pressure) -> None:
+    def __init__(self, most: int, pressure: LoadShedder) -> None:
         self._most = most
         self._pressure = pressure
         self._calm = int(min(most * _CROWDED, most - 1))

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
 from gateway.core.call import Call
-from gateway.limits.load_shedding import Hold
+from gateway.limits.load_shedding import MemoryReservation
 from gateway.server.request_headers import Message, Send
 
 _LAST = 2.0
@@ -49,7 +49,7 @@ class Visit:
         """The head of an answer is written."""
         self.done = False
         """The last byte of its answer is written."""
-        self.hold: Hold | None = None
+        self.hold: MemoryReservation | None = None
         """Memory for its body, where that is not small."""
         self._serving: Serving | None = None
         self._stopped = False

@@ -7,9 +7,15 @@ from typing import Any
 import pytest
 
 from bench import limits, place
-from gateway.limits.counters import Ask, Form, Over, Passed, Unseeded
-from gateway.limits.memory import Memory
-from gateway.limits.redis import Shared
+from gateway.limits.counters import (
+    AdmissionRequest,
+    Admitted,
+    DemandTemplate,
+    MissingCounter,
+    Refusal,
+)
+from gateway.limits.memory import MemoryCounters
+from gateway.limits.redis import RedisCounters
 
 
 class Watched:
@@ -19,12 +25,14 @@ class Watched:
     flight: set[str]
     most: int
 
-    async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+    async def admit(self, ask: AdmissionRequest, now: float) -> Admitted | Refusal | MissingCounter:
         assert len(ask.needs) == 5
         self._counted(ask.id)
         return self._seen(ask.id, await super().admit(ask, now))  # type: ignore[misc]  # a Meter's
 
-    async def take(self, form: Form, amounts: Any, id: str, *more: Any) -> Passed | Over | Unseeded:
+    async def take(
+        self, form: DemandTemplate, amounts: Any, id: str, *more: Any
+    ) -> Admitted | Refusal | MissingCounter:
         assert len(form.needs) == 5
         self._counted(id)
         return self._seen(id, await super().take(form, amounts, id, *more))  # type: ignore[misc]  # a Meter's
@@ -33,7 +41,9 @@ class Watched:
         self.flight.add(id)
         type(self).most = max(self.most, len(self.flight))
 
-    def _seen(self, id: str, answer: Passed | Over | Unseeded) -> Passed | Over | Unseeded:
+    def _seen(
+        self, id: str, answer: Admitted | Refusal | MissingCounter
+    ) -> Admitted | Refusal | MissingCounter:
         self.answers[id] = type(answer).__name__
         return answer
 
@@ -42,12 +52,12 @@ class Watched:
         await super().end(tenant, ends, *more)  # type: ignore[misc]  # a Meter's
 
 
-@pytest.mark.parametrize("kind", [Memory, Shared])
+@pytest.mark.parametrize("kind", [MemoryCounters, RedisCounters])
 def test_what_is_measured_are_calls_that_pass_and_are_settled(
     monkeypatch: pytest.MonkeyPatch, kind: type
 ) -> None:
     """By five counters each, with 32 calls in flight."""
-    if kind is Shared and place.program() is None:
+    if kind is RedisCounters and place.program() is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
     watched: Any = type("Watched", (Watched, kind), {})
     watched.answers, watched.flight, watched.most = {}, set(), 0

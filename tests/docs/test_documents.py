@@ -27,9 +27,9 @@ from gateway.cli import cli
 from gateway.cli.session import Session
 from gateway.evaluation import golden
 from gateway.limits import keys
-from gateway.limits.counters import Ask, Need, Passed, Unseeded
-from gateway.limits.recent import Pooled
-from gateway.limits.redis import Shared
+from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, MissingCounter
+from gateway.limits.recent import RedisTurnPool
+from gateway.limits.redis import RedisCounters
 from gateway.routing.recent import TURNS
 from gateway.runtime.build import Site, site
 from gateway.settings import yaml
@@ -287,10 +287,12 @@ async def test_redis_lets_the_gateway_do_all_it_needs(base: int, redis_url: str)
     place = urlsplit(redis_url)
     notes: list[str] = []
     needs = (
-        Need(kind="requests", name="r", field="requests|r", limit=9, period=60.0),
-        Need(kind="tokens", name="t", field="tokens|t", limit=9, period=60.0),
-        Need(kind="concurrency", name="c", field="concurrency|c", limit=9),
-        Need(kind="usd", name="b", field="usd|b|all|2001-01-01", limit=9, seeded=True, soft=1),
+        CounterDemand(kind="requests", name="r", field="requests|r", limit=9, period=60.0),
+        CounterDemand(kind="tokens", name="t", field="tokens|t", limit=9, period=60.0),
+        CounterDemand(kind="concurrency", name="c", field="concurrency|c", limit=9),
+        CounterDemand(
+            kind="usd", name="b", field="usd|b|all|2001-01-01", limit=9, seeded=True, soft=1
+        ),
     )
     for taken, kept in (("", b"value"), ("+getrange ", None)):
         rule = " ".join(shlex.split(line.replace(taken, "", 1) if taken else line))
@@ -306,16 +308,16 @@ async def test_redis_lets_the_gateway_do_all_it_needs(base: int, redis_url: str)
         )
         await store.put("cache:docs", b"value", 60)
         assert await store.get("cache:docs") == kept
-        meter, tenant = Shared(store), f"docs-{base}-{taken}"
+        meter, tenant = RedisCounters(store), f"docs-{base}-{taken}"
         now = time.time()
-        ask = Ask(id="docs", tenant=tenant, needs=needs, expires=now + 60)
-        assert await meter.admit(ask, now) == Unseeded(needs[-1])
+        ask = AdmissionRequest(id="docs", tenant=tenant, needs=needs, expires=now + 60)
+        assert await meter.admit(ask, now) == MissingCounter(needs[-1])
         await meter.seed(tenant, needs[-1].field, 0)
-        assert await meter.admit(ask, now) == Passed((needs[-1],))
+        assert await meter.admit(ask, now) == Admitted((needs[-1],))
         assert await meter.settle(tenant, "docs", 1, 1)
         await meter.sweep(tenant, now)
         assert await meter.used(tenant) == {}
-        recent = await Pooled(store).add(tenant, "key|docs", [2 * TURNS])
+        recent = await RedisTurnPool(store).add(tenant, "key|docs", [2 * TURNS])
         assert recent.before[0] == 2 * TURNS, "the script has let go of what was before"
         await store.close()
     assert notes == [f"redis refuses: NOPERM ({place.netloc})"]

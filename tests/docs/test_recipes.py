@@ -17,7 +17,7 @@ from gateway.core.target import TIERS
 from gateway.dialects import DIALECTS, TranslatableRequest
 from gateway.evaluation import golden
 from gateway.limits import keys
-from gateway.limits.rules import Limits
+from gateway.limits.rules import LimitRules
 from gateway.routing import features
 from gateway.routing.router import decide
 from gateway.runtime.build import Site, site
@@ -180,7 +180,7 @@ def test_another_lab_stands_behind() -> None:
 
 def test_each_team_has_a_budget_and_all_have_one() -> None:
     config = made("12").source.config
-    limits = Limits(config.limits, config.budgets, UTC)
+    limits = LimitRules(config.limits, config.budgets, UTC)
     needs = limits.needs(
         key="open", tags=("team-web",), tier="reasoning", now=BY_DAY, tokens=1, micro=9
     )

@@ -20,8 +20,8 @@ import redis
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow
-from gateway.limits.counters import Ask, Need, Owner, Passed
-from gateway.limits.redis import Shared
+from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, Owner
+from gateway.limits.redis import RedisCounters
 from gateway.state.redis.scripts import NAMES, keys
 from tests.conftest import redis_program
 from tests.e2e.budget_audit import RATES, Found, Told, audit, table
@@ -323,20 +323,22 @@ def _counted(admin: redis.Redis, gateways: list[Gateway], found: Found) -> None:
 
 async def _expired(url: str, place: Place, found: Found) -> None:
     """Once every hold has expired no place is taken, and what was held stays charged."""
-    meter = Shared.at(
+    meter = RedisCounters.at(
         url, note=found.wrong.append, clock=time.monotonic, deadline=20.0, time="caller"
     )
     now, used = time.time() + _LATER, dict[str, int]()
     try:
         for owner in OWNERS:
-            need = Need(
+            need = CounterDemand(
                 kind="concurrency", name="x", field="concurrency|x|all", limit=1,
                 all_tenants=owner is None,
             )  # fmt: skip
             tenant = owner or ""
             for at in range(found.holds // 64 + 1):
-                ask = Ask(id=f"later {at}", tenant=tenant, needs=(need,), expires=now + 1)
-                if not isinstance(await meter.admit(ask, now), Passed):
+                ask = AdmissionRequest(
+                    id=f"later {at}", tenant=tenant, needs=(need,), expires=now + 1
+                )
+                if not isinstance(await meter.admit(ask, now), Admitted):
                     found.wrong.append("a place is not free")
                 await meter.settle(tenant, ask.id, None, None)
             used |= await meter.used(owner)

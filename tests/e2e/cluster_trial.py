@@ -13,8 +13,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.limits.counters import Ask, Lost, Need, Over, Passed
-from gateway.limits.redis import Shared
+from gateway.limits.counters import (
+    AdmissionRequest,
+    Admitted,
+    CounterDemand,
+    CountersUnavailable,
+    Refusal,
+)
+from gateway.limits.redis import RedisCounters
 from gateway.state.redis.scripts import key, tag_of
 from tests.conftest import redis_program
 from tests.e2e.place import Place
@@ -52,8 +58,12 @@ async def trial(
     `cut` parts it from its replica for a moment before that.
     """
     notes: list[str] = []
-    meters = [Shared.at(nodes.url, note=notes.append, clock=time.monotonic) for _ in range(3)]
-    need = Need(kind="usd", name="trial", field="usd|total", limit=limit * HOLD, amount=HOLD)
+    meters = [
+        RedisCounters.at(nodes.url, note=notes.append, clock=time.monotonic) for _ in range(3)
+    ]
+    need = CounterDemand(
+        kind="usd", name="trial", field="usd|total", limit=limit * HOLD, amount=HOLD
+    )
     found = Found(0, 0, 0, 0, 0.0, 0)
     times: list[float] = []
     admitted: set[bytes] = set()
@@ -67,18 +77,18 @@ async def trial(
             at += 1
             now = time.time()
             call = f"{number}-{at}"
-            ask = Ask(id=call, tenant=tenant, needs=(need,), expires=now + _LIFE)
+            ask = AdmissionRequest(id=call, tenant=tenant, needs=(need,), expires=now + _LIFE)
             try:
                 told = await meters[number % 3].admit(ask, now)
-            except Lost:
+            except CountersUnavailable:
                 found.lost += 1
                 times.append(time.monotonic())
                 await asyncio.sleep(0.02)
                 continue
-            if isinstance(told, Passed):
+            if isinstance(told, Admitted):
                 found.passed += 1
                 admitted.add(call.encode())
-            elif isinstance(told, Over):
+            elif isinstance(told, Refusal):
                 found.over += 1
                 if times:
                     ended.set()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.limits.counters import Ask, Need, Passed
+from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
 from tests.conftest import redis_program
 from tests.e2e.place import Place
 from tests.e2e.trips import Trips
@@ -60,9 +60,11 @@ class Counted:
     async def _warm(self) -> None:
         """A server that has just started knows no script: whoever runs one first sends it."""
         meter: Any = self.world.gateway._meter
-        place = Need(kind="concurrency", name="w", field="warm", limit=1)
-        ask = Ask(id="warm", tenant="default", needs=(place,), expires=time.time() + 60)
-        assert await meter.admit(ask, time.time()) == Passed()
+        place = CounterDemand(kind="concurrency", name="w", field="warm", limit=1)
+        ask = AdmissionRequest(
+            id="warm", tenant="default", needs=(place,), expires=time.time() + 60
+        )
+        assert await meter.admit(ask, time.time()) == Admitted()
         assert await meter.settle("default", "warm", None, None)
 
     def call(self, body: Body, answer: Answer, path: str = "/v1/chat/completions") -> list[int]:

@@ -2,13 +2,19 @@
 
 from fractions import Fraction
 
-from gateway.limits.counters import Ask, Need, Over, Passed, Unseeded
+from gateway.limits.counters import (
+    AdmissionRequest,
+    Admitted,
+    CounterDemand,
+    MissingCounter,
+    Refusal,
+)
 
-type Answer = Passed | Over | Unseeded
+type Answer = Admitted | Refusal | MissingCounter
 
 
 class Hold:
-    def __init__(self, needs: list[Need], expires: Fraction, answer: Passed) -> None:
+    def __init__(self, needs: list[CounterDemand], expires: Fraction, answer: Admitted) -> None:
         self.needs, self.expires, self.answer, self.late = needs, expires, answer, False
 
 
@@ -31,7 +37,7 @@ class Model:
             if (need.kind, need.field) == (kind, field)
         )
 
-    def drain(self, need: Need, now: Fraction) -> Fraction:
+    def drain(self, need: CounterDemand, now: Fraction) -> Fraction:
         """What is used of a rate now."""
         at = self.at.get(need.field, now)
         gone = max(Fraction(0), now - at) * need.limit / Fraction(need.period)
@@ -39,7 +45,7 @@ class Model:
         self.at[need.field] = now if at - now > 60 else max(at, now)
         return self.level[need.field]
 
-    def fits(self, need: Need, now: Fraction) -> bool:
+    def fits(self, need: CounterDemand, now: Fraction) -> bool:
         if need.kind in ("requests", "tokens"):
             used = self.drain(need, now) + self.held("tokens", need.field)
             return used + need.amount <= need.limit
@@ -52,7 +58,7 @@ class Model:
         )
         return need.amount == 0 or part <= Fraction(need.limit, 1000)
 
-    def busy(self, id: str, need: Need) -> bool:
+    def busy(self, id: str, need: CounterDemand) -> bool:
         """True if a budget would have room if the other running calls cost nothing."""
         running = sum(
             held.amount
@@ -74,7 +80,9 @@ class Model:
             if hold.late and now >= hold.expires + 3600:
                 del self.holds[id]
 
-    def admit(self, ask: Ask, expires: Fraction, now: Fraction, *, more: bool = False) -> Answer:
+    def admit(
+        self, ask: AdmissionRequest, expires: Fraction, now: Fraction, *, more: bool = False
+    ) -> Answer:
         self.expire(now)
         hold = self.holds.get(ask.id)
         if hold is not None and not more:
@@ -86,10 +94,10 @@ class Model:
             if need.kind == "usd" and need.seeded and need.field not in self.spent
         ]
         if unseeded:
-            return Unseeded(unseeded[0])
+            return MissingCounter(unseeded[0])
         if over:
-            return Over(over[0])
-        told: list[Need] = []
+            return Refusal(over[0])
+        told: list[CounterDemand] = []
         for need in ask.needs:
             if need.kind == "requests":
                 self.level[need.field] += need.amount
@@ -104,7 +112,7 @@ class Model:
                 if due and need.field not in self.told:
                     self.told.add(need.field)
                     told.append(need)
-        answer = Passed(tuple(told))
+        answer = Admitted(tuple(told))
         if hold is None:
             self.holds[ask.id] = Hold(list(ask.needs), expires, answer)
         else:

@@ -15,11 +15,19 @@ from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price, Rates
 from gateway.core.prompt import Prompt
 from gateway.core.target import Provider, Target, Tier
-from gateway.limits.cost_bounds import Want
-from gateway.limits.counters import Ask, Lost, Need, Over, Owner, Passed, Unseeded
-from gateway.limits.limiter import Gate
-from gateway.limits.memory import Memory
-from gateway.limits.rules import Limits
+from gateway.limits.cost_bounds import UsageBound
+from gateway.limits.counters import (
+    AdmissionRequest,
+    Admitted,
+    CounterDemand,
+    CountersUnavailable,
+    MissingCounter,
+    Owner,
+    Refusal,
+)
+from gateway.limits.limiter import Limiter
+from gateway.limits.memory import MemoryCounters
+from gateway.limits.rules import LimitRules
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(4)), version="v1")
@@ -49,7 +57,7 @@ def entry(id: str = "c1", **more: Any) -> FinalRow:
     return FinalRow(id=id, at=1e9, key="k", dialect="openai-chat", config="c", **{**told, **more})
 
 
-class Shaky(Memory):
+class Shaky(MemoryCounters):
     """One that can be lost."""
 
     def __init__(self) -> None:
@@ -60,13 +68,15 @@ class Shaky(Memory):
     def _ask(self) -> None:
         self.asked += 1
         if self.lost:
-            raise Lost
+            raise CountersUnavailable
 
-    async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+    async def admit(self, ask: AdmissionRequest, now: float) -> Admitted | Refusal | MissingCounter:
         self._ask()
         return await super().admit(ask, now)
 
-    async def extend(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+    async def extend(
+        self, ask: AdmissionRequest, now: float
+    ) -> Admitted | Refusal | MissingCounter:
         self._ask()
         return await super().extend(ask, now)
 
@@ -85,12 +95,12 @@ class Stage:
         shares: int = 1,
         spent: int = 0,
     ) -> None:
-        self.meter, self.spare = Shaky(), Memory()
+        self.meter, self.spare = Shaky(), MemoryCounters()
         self.log: list[dict[str, object]] = []
         self.alerts: list[str] = []
         self.now = 1e9
-        self.gate = Gate(
-            Limits(
+        self.gate = Limiter(
+            LimitRules(
                 [part for part in parts if isinstance(part, LimitPart)],
                 [part for part in parts if isinstance(part, BudgetPart)],
                 UTC,
@@ -106,7 +116,7 @@ class Stage:
         )
         self.spent = spent
 
-    async def seed(self, _: Owner, __: Need) -> int:
+    async def seed(self, _: Owner, __: CounterDemand) -> int:
         return self.spent
 
     async def ask(
@@ -121,14 +131,16 @@ class Stage:
         want = self.want(id, **more)
         return await self.gate.admit(want, decision(tier), plan(*targets), again or lower)
 
-    def want(self, id: str = "c1", *, prompt: Prompt = PROMPT, **more: Any) -> Want:
-        return Want(call=msgspec.structs.replace(CALL, id=id, **more), prompt=prompt, tokens=125)
+    def want(self, id: str = "c1", *, prompt: Prompt = PROMPT, **more: Any) -> UsageBound:
+        return UsageBound(
+            call=msgspec.structs.replace(CALL, id=id, **more), prompt=prompt, tokens=125
+        )
 
     async def end(self, id: str = "c1", **more: Any) -> None:
         self.gate.settle(entry(id, **more))
         await self.gate.drain()
 
-    async def used(self, meter: Memory | None = None) -> int | None:
+    async def used(self, meter: MemoryCounters | None = None) -> int | None:
         counters = meter or self.meter
         found = [*(await counters.used(None)).values(), *(await counters.used("default")).values()]
         return found[0] if found else None

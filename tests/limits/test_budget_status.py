@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.core.call import Key, KeyBudget
-from gateway.limits.budget_status import Budget, budgets, standings
+from gateway.limits.budget_status import BudgetStatus, budgets, standings
 from gateway.settings.schema.limits import BudgetPart
 
 ZONE = ZoneInfo("Europe/Berlin")
@@ -19,7 +19,7 @@ def part(**values: object) -> BudgetPart:
     return BudgetPart.model_validate({"name": "b", "every": "day", **values})
 
 
-def one(**values: object) -> Budget:
+def one(**values: object) -> BudgetStatus:
     (found,) = budgets([part(**values)], [], ["default"], ZONE, NOW)
     return found
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import ProblemError
-from gateway.limits.key_file import Keyring, KeyringError
+from gateway.limits.key_file import KeyFile, KeyFileError
 from gateway.limits.keys import load, moment
 from gateway.settings.errors import ConfigError
 
@@ -46,8 +46,8 @@ def names(folder: Path) -> list[str]:
     return [one.name for one in folder.iterdir()]
 
 
-def ring(file: Path, now: float = NOW) -> Keyring:
-    return Keyring(file, clock=lambda: now)
+def ring(file: Path, now: float = NOW) -> KeyFile:
+    return KeyFile(file, clock=lambda: now)
 
 
 def opens(file: Path, secret: str, now: float = NOW) -> bool:
@@ -64,7 +64,7 @@ def lines(file: Path) -> tuple[list[str], list[str]]:
 
 
 def test_a_secret_is_256_bits_at_random_and_only_its_hash_is_kept(file: Path) -> None:
-    secret = Keyring(file, clock=lambda: NOW, token=lambda size: bytes(range(size))).add("new", {})
+    secret = KeyFile(file, clock=lambda: NOW, token=lambda size: bytes(range(size))).add("new", {})
     assert secret == "tg-" + bytes(range(32)).hex()
     assert opens(file, secret)
     text = file.read_text()
@@ -121,9 +121,9 @@ def test_a_revoked_key_opens_nothing_and_its_name_goes_to_nobody_else(file: Path
     assert (gone, come) == ([], ["  revoked: '2026-11-24T12:00:00Z'"])
     assert not ring(file, NOW + 60).revoke("shop")
     assert "12:00:00Z" in file.read_text(), "the first time counts"
-    with pytest.raises(KeyringError, match="It was revoked; its name stays with it"):
+    with pytest.raises(KeyFileError, match="It was revoked; its name stays with it"):
         ring(file).add("shop", {})
-    with pytest.raises(KeyringError, match="was revoked: add another"):
+    with pytest.raises(KeyFileError, match="was revoked: add another"):
         ring(file).rotate("shop", 60)
 
 
@@ -167,11 +167,11 @@ def test_a_secret_that_got_out_ends_at_once_with_all_before_it(file: Path) -> No
 
 def test_a_key_that_has_expired_is_not_rotated(file: Path) -> None:
     ring(file).add("old", {"expires": "2026-11-23"})
-    with pytest.raises(KeyringError, match=r"expired on 2026-11-23\. Change its `expires` in"):
+    with pytest.raises(KeyFileError, match=r"expired on 2026-11-23\. Change its `expires` in"):
         ring(file).rotate("old", 60)
 
 
-ACTS: dict[str, Callable[[Keyring], object]] = {
+ACTS: dict[str, Callable[[KeyFile], object]] = {
     "revoke": lambda one: one.revoke("shopp"),
     "rotate": lambda one: one.rotate("shopp", 60),
     "add": lambda one: one.add("shop", {}),
@@ -181,9 +181,9 @@ ACTS: dict[str, Callable[[Keyring], object]] = {
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
-def test_what_is_refused_changes_nothing(file: Path, act: Callable[[Keyring], object]) -> None:
+def test_what_is_refused_changes_nothing(file: Path, act: Callable[[KeyFile], object]) -> None:
     before = file.stat()
-    with pytest.raises((KeyringError, ConfigError)) as caught:
+    with pytest.raises((KeyFileError, ConfigError)) as caught:
         act(ring(file))
     assert "shop" in str(caught.value) or "new." in str(caught.value)
     assert file.read_text() == HAND
@@ -192,7 +192,7 @@ def test_what_is_refused_changes_nothing(file: Path, act: Callable[[Keyring], ob
 
 
 def test_what_is_refused_makes_no_file(tmp_path: Path) -> None:
-    with pytest.raises(KeyringError, match="no key 'me'"):
+    with pytest.raises(KeyFileError, match="no key 'me'"):
         ring(tmp_path / "keys.yaml").revoke("me")
     assert names(tmp_path) == []
 
@@ -212,7 +212,7 @@ def test_a_file_that_cannot_be_changed_with_certainty_is_left_alone(
 ) -> None:
     """One with a mistake too: mending is for whoever made it."""
     file.write_text(text)
-    with pytest.raises((KeyringError, ConfigError)) as caught:
+    with pytest.raises((KeyFileError, ConfigError)) as caught:
         ring(file).revoke("12")
     assert words in str(caught.value)
     assert file.read_text() == text
@@ -229,7 +229,7 @@ def test_a_comment_that_would_be_lost_is_not(file: Path) -> None:
     earlier = f"  earlier:\n  # leaked\n  - sha256: {'a' * 64}\n    until: 2026-01-31\n    # once\n"
     text = HAND.replace("  budgets", f"{earlier}  budgets")
     file.write_text(text)
-    with pytest.raises(KeyringError, match="by hand"):
+    with pytest.raises(KeyFileError, match="by hand"):
         ring(file).rotate("last", 0)
     assert file.read_text() == text
 
@@ -249,7 +249,7 @@ def test_a_file_is_whole_or_as_it_was_when_the_disk_is_full(
 
 def _add(path: str, worker: int) -> None:
     for n in range(10):
-        Keyring(Path(path), clock=lambda: NOW).add(f"w{worker}-{n}", {})
+        KeyFile(Path(path), clock=lambda: NOW).add(f"w{worker}-{n}", {})
 
 
 def test_several_that_edit_at_once_lose_nothing(tmp_path: Path) -> None:

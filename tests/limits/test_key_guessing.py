@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from gateway.core.errors import ProblemError
-from gateway.limits.key_guessing import Guesses
+from gateway.limits.key_guessing import WrongKeyCounter
 
 
 class Clock:
@@ -20,7 +20,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def refused(guesses: Guesses, secret: str) -> float:
+def refused(guesses: WrongKeyCounter, secret: str) -> float:
     """Seconds to wait that a wrong key is told; 0 where it is counted alone."""
     try:
         guesses.count(secret)
@@ -30,7 +30,7 @@ def refused(guesses: Guesses, secret: str) -> float:
 
 
 def test_a_refusal_says_nothing_of_the_key(clock: Clock) -> None:
-    guesses = Guesses(clock)
+    guesses = WrongKeyCounter(clock)
     for _ in range(5):
         guesses.count("tg-12345")
     with pytest.raises(ProblemError) as caught:
@@ -41,7 +41,7 @@ def test_a_refusal_says_nothing_of_the_key(clock: Clock) -> None:
 
 
 def test_keys_that_begin_alike_are_few_and_come_back_slowly(clock: Clock) -> None:
-    guesses = Guesses(clock)
+    guesses = WrongKeyCounter(clock)
     assert [refused(guesses, f"tg-12345{at}") for at in range(5)] == [0.0] * 5
     assert refused(guesses, "tg-12345x") == pytest.approx(5.0)
     clock.now += 4.0
@@ -54,7 +54,7 @@ def test_keys_that_begin_alike_are_few_and_come_back_slowly(clock: Clock) -> Non
 
 
 def test_keys_that_begin_differently_have_tries_of_their_own(clock: Clock) -> None:
-    guesses = Guesses(clock)
+    guesses = WrongKeyCounter(clock)
     while not refused(guesses, "aaaaaaaa"):
         pass
     others = [f"{at}-other-key" for at in range(3)]
@@ -69,7 +69,7 @@ def _apart(one: str, other: str) -> bool:
 
 
 def test_all_together_are_few_however_they_begin(clock: Clock) -> None:
-    guesses = Guesses(clock)
+    guesses = WrongKeyCounter(clock)
     told = [refused(guesses, f"{at:08d}") for at in range(2_000)]
     counted = [wait for wait in told if not wait]
     assert 40 <= len(counted) <= 50
@@ -80,7 +80,7 @@ def test_all_together_are_few_however_they_begin(clock: Clock) -> None:
 
 
 def test_its_memory_does_not_grow(clock: Clock) -> None:
-    guesses = Guesses(clock)
+    guesses = WrongKeyCounter(clock)
     before = sys.getsizeof(guesses._places)
     for at in range(50_000):
         clock.now += 0.1

@@ -15,7 +15,7 @@ import pytest
 
 from gateway.core.call import OPEN, Key, KeyBudget, KeyLimit
 from gateway.core.errors import ProblemError
-from gateway.limits.keys import Keys, load, moment
+from gateway.limits.keys import KeyTable, load, moment
 from gateway.server.request_headers import Head, identify
 from gateway.settings.errors import ConfigError
 
@@ -151,7 +151,7 @@ def test_where_a_secret_stands(case: tuple[list[tuple[bytes, bytes]], *tuple[str
 def test_no_secret_is_kept() -> None:
     keys = load("open", NO_FOLDER, f"one={digest('my secret')}")
     keys.find("my secret")
-    assert isinstance(keys, Keys)
+    assert isinstance(keys, KeyTable)
     assert "my secret" not in repr(vars(keys))
 
 
@@ -164,7 +164,7 @@ def write(folder: Path, text: str) -> Path:
     return file
 
 
-def opens(keys: Keys, *secrets: str) -> list[str]:
+def opens(keys: KeyTable, *secrets: str) -> list[str]:
     found = []
     for secret in secrets:
         with suppress(ProblemError):
@@ -288,7 +288,7 @@ REFUSED = {
 }
 
 
-def refusing(folder: Path) -> Keys:
+def refusing(folder: Path) -> KeyTable:
     write(
         folder,
         f"expired: {{sha256: {digest('expired')}, expires: '2026-12-31T00:00:00Z'}}\n"
@@ -367,10 +367,10 @@ async def test_what_has_expired_leaves_the_table_that_is_looked_into(tmp_path: P
     assert opens(keys, "expired") == []
 
 
-def trace(keys: Keys, secret: str) -> tuple[int, ...]:
+def trace(keys: KeyTable, secret: str) -> tuple[int, ...]:
     """The lines of find() and opened() that run for a secret."""
     lines: list[int] = []
-    followed = (Keys.find.__code__, Keys.opened.__code__)
+    followed = (KeyTable.find.__code__, KeyTable.opened.__code__)
 
     def step(frame: FrameType, event: str, _: object) -> Any:
         if frame.f_code in followed and event == "line":

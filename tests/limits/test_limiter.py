@@ -16,7 +16,14 @@ from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.limits.cost_bounds import bound, dearest, micro
-from gateway.limits.counters import Ask, Lost, Over, Owner, Passed, Unseeded
+from gateway.limits.counters import (
+    AdmissionRequest,
+    Admitted,
+    CountersUnavailable,
+    MissingCounter,
+    Owner,
+    Refusal,
+)
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 from tests.limits.stage import (
     HELD,
@@ -424,9 +431,11 @@ async def test_one_that_leaves_while_it_is_counted_holds_nothing_for_long() -> N
     stage = Stage(budget())
 
     class Slow(Shaky):
-        async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+        async def admit(
+            self, ask: AdmissionRequest, now: float
+        ) -> Admitted | Refusal | MissingCounter:
             found = await super().admit(ask, now)
-            if not isinstance(found, Unseeded):
+            if not isinstance(found, MissingCounter):
                 await asyncio.sleep(3600)
             return found
 
@@ -485,7 +494,7 @@ async def test_counters_are_swept_again_and_again() -> None:
     async def sweep(owner: Owner, _: float) -> None:
         swept.append(owner)
         if len(swept) == 1:
-            raise Lost
+            raise CountersUnavailable
 
     async def sleep(_: float) -> None:
         if len(swept) >= 3:
@@ -526,8 +535,8 @@ async def test_a_limit_of_nothing_stays_nothing_in_parts() -> None:
 async def test_a_counter_that_never_is_there_is_as_good_as_lost() -> None:
     stage = Stage(budget(), closed=True)
 
-    async def never(ask: Ask, _: float) -> Unseeded:
-        return Unseeded(ask.needs[0])
+    async def never(ask: AdmissionRequest, _: float) -> MissingCounter:
+        return MissingCounter(ask.needs[0])
 
     stage.meter.admit = never  # type: ignore[method-assign,assignment]  # one that forgets
     assert (await stage.refused()).kind == "overloaded"

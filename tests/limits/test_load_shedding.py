@@ -5,7 +5,15 @@ import asyncio
 import pytest
 
 from gateway.core.errors import ProblemError
-from gateway.limits.load_shedding import ALL, EVERY, REASONING, SHARES, Hold, Pressure, Sample
+from gateway.limits.load_shedding import (
+    ALL,
+    EVERY,
+    REASONING,
+    SHARES,
+    LoadSample,
+    LoadShedder,
+    MemoryReservation,
+)
 from gateway.telemetry.process import MemoryReach
 
 GB = 1_000_000_000
@@ -16,11 +24,11 @@ class Machine:
     """A machine that says what it is told to, and a pressure that looks at it."""
 
     def __init__(self, memory: int | None = 100 * MB, group: MemoryReach | None = None) -> None:
-        self.sample = Sample(memory, group, 10)
+        self.sample = LoadSample(memory, group, 10)
         self.log: list[dict[str, object]] = []
         self.leaned = 0
         self.chances = 0.0
-        self.pressure = Pressure(
+        self.pressure = LoadShedder(
             lambda: self.sample, memory=GB, files=1000, lag=1.0,
             log=self.note, lean=self.lean, chance=lambda: self.chances,
         )  # fmt: skip
@@ -103,35 +111,37 @@ def test_memory_is_given_back_now_and_then_while_it_is_short() -> None:
 
 
 def test_what_cannot_be_measured_presses_nobody() -> None:
-    pressure = Pressure(Sample, memory=GB, files=1000)
+    pressure = LoadShedder(LoadSample, memory=GB, files=1000)
     pressure.look(1.0, 99.0)
     assert (pressure.level, pressure.free()) == (0, float("inf"))
-    Hold(pressure).ask(10 * GB)
+    MemoryReservation(pressure).ask(10 * GB)
 
 
-def refused(pressure: Pressure, size: int, hold: Hold | None = None) -> tuple[str, float | None]:
+def refused(
+    pressure: LoadShedder, size: int, hold: MemoryReservation | None = None
+) -> tuple[str, float | None]:
     with pytest.raises(ProblemError) as caught:
-        (hold or Hold(pressure)).ask(size)
+        (hold or MemoryReservation(pressure)).ask(size)
     return caught.value.problem.kind, caught.value.problem.retry_after
 
 
 def test_bodies_are_let_in_while_there_is_memory_for_five_times_of_them() -> None:
     """920 of 1,000 MB may be used and 100 are: four bodies of 40 MB, and the next when one ends."""
     machine = Machine()
-    holds = [Hold(machine.pressure) for _ in range(4)]
+    holds = [MemoryReservation(machine.pressure) for _ in range(4)]
     for hold in holds:
         hold.ask(40 * MB)
     assert refused(machine.pressure, 40 * MB) == ("overloaded", 1.0)
     holds[0].end()
     holds[0].end()
-    Hold(machine.pressure).ask(40 * MB)
+    MemoryReservation(machine.pressure).ask(40 * MB)
     assert machine.pressure.shed == 1
 
 
 def test_what_was_promised_and_is_in_use_counts_once() -> None:
     """Of 800 MB that are promised 500 are in use: 300 more are to come."""
     machine = Machine()
-    hold = Hold(machine.pressure)
+    hold = MemoryReservation(machine.pressure)
     hold.ask(160 * MB)
     machine.look(memory=600 * MB)
     assert machine.pressure.free() == pytest.approx(20 * MB)
@@ -150,7 +160,7 @@ def test_the_group_has_less_left_than_the_process() -> None:
 
 def test_memory_that_cannot_be_read_is_counted_by_what_is_promised() -> None:
     machine = Machine(memory=None, group=MemoryReach(0, GB))
-    Hold(machine.pressure).ask(100 * MB)
+    MemoryReservation(machine.pressure).ask(100 * MB)
     assert machine.pressure.free() == pytest.approx(420 * MB)
 
 
@@ -158,13 +168,13 @@ def test_one_that_could_never_fit_is_too_large_and_a_small_one_is_not_asked() ->
     machine = Machine()
     assert refused(machine.pressure, 200 * MB) == ("request_too_large", None)
     machine.look(memory=GB)
-    Hold(machine.pressure).ask(65_536)
+    MemoryReservation(machine.pressure).ask(65_536)
     assert machine.pressure.held == 0
 
 
 def test_a_body_that_grows_is_asked_for_as_it_comes() -> None:
     machine = Machine()
-    hold = Hold(machine.pressure)
+    hold = MemoryReservation(machine.pressure)
     for size in (10 * MB, 50 * MB, 160 * MB):
         hold.ask(size)
         assert machine.pressure.held == 5 * size
@@ -176,7 +186,7 @@ def test_a_body_that_grows_is_asked_for_as_it_comes() -> None:
 def test_many_small_values_need_more_than_their_size() -> None:
     """Of 920 MB 100 are used: 4 million names and values are 100 MB of quotes, and more do not fit."""
     machine = Machine()
-    hold = Hold(machine.pressure)
+    hold = MemoryReservation(machine.pressure)
     hold.weigh(b'"a"' * 2_000_000)
     assert machine.pressure.held == 100 * MB
     hold.weigh(b"1," * 1_000_000)
@@ -227,4 +237,4 @@ async def test_samples_are_taken_again_and_again_and_know_how_late_they_are() ->
 
 def test_any_body_fits_where_nobody_says_how_much_memory_there_is() -> None:
     """Not every system tells; then `max_body` alone bounds it."""
-    assert Pressure(lambda: Sample(None, None, 10)).fits(10**18)
+    assert LoadShedder(lambda: LoadSample(None, None, 10)).fits(10**18)

@@ -12,17 +12,29 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.limits.counters import Ask, Need, Over, Passed, Unseeded
-from gateway.limits.memory import Memory
+from gateway.limits.counters import (
+    AdmissionRequest,
+    Admitted,
+    CounterDemand,
+    MissingCounter,
+    Refusal,
+)
+from gateway.limits.memory import MemoryCounters
 from tests.limits.model import Model
 
 NOW = 1_795_000_000
-REQUESTS = Need(kind="requests", name="r", field="requests|r|all|60s", limit=7, period=60.0)
-TOKENS = Need(kind="tokens", name="t", field="tokens|t|all|3600s", limit=1000, period=3600.0)
-PLACES = Need(kind="concurrency", name="c", field="concurrency|c|all", limit=3)
-MONEY = Need(kind="usd", name="m", field="usd|m|all|total", limit=500, soft=400, seeded=True)
-LOOSE = Need(kind="usd", name="l", field="usd|l|all|2026-11", limit=2**53 - 1, soft=300)
-SHARE = Need(
+REQUESTS = CounterDemand(
+    kind="requests", name="r", field="requests|r|all|60s", limit=7, period=60.0
+)
+TOKENS = CounterDemand(
+    kind="tokens", name="t", field="tokens|t|all|3600s", limit=1000, period=3600.0
+)
+PLACES = CounterDemand(kind="concurrency", name="c", field="concurrency|c|all", limit=3)
+MONEY = CounterDemand(
+    kind="usd", name="m", field="usd|m|all|total", limit=500, soft=400, seeded=True
+)
+LOOSE = CounterDemand(kind="usd", name="l", field="usd|l|all|2026-11", limit=2**53 - 1, soft=300)
+SHARE = CounterDemand(
     kind="share", name="s", field="share|s|all|total", whole="calls|s|all|total", limit=300, soft=200
 )  # fmt: skip
 KINDS = (REQUESTS, TOKENS, PLACES, MONEY, LOOSE, SHARE)
@@ -46,7 +58,7 @@ class Story(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.meter, self.model = Memory(), Model()
+        self.meter, self.model = MemoryCounters(), Model()
         self.ms = 0
         self.ids: list[str] = []
         self.passed: list[int] = []
@@ -73,43 +85,49 @@ class Story(RuleBasedStateMachine):
         self.model.spent[MONEY.field] = self.seeded = value
 
     @rule(which=st.sets(st.sampled_from(KINDS)), amount=amounts, life=st.integers(0, 90_000))
-    def come(self, which: set[Need], amount: int, life: int) -> None:
+    def come(self, which: set[CounterDemand], amount: int, life: int) -> None:
         self.ids.append(f"call-{len(self.ids)}")
         self._ask(self.ids[-1], which, amount, life, more=False)
 
     @precondition(lambda self: self.ids)
     @rule(data=st.data(), which=st.sets(st.sampled_from(KINDS)), amount=amounts, more=st.booleans())
-    def again(self, data: st.DataObject, which: set[Need], amount: int, more: bool) -> None:
+    def again(
+        self, data: st.DataObject, which: set[CounterDemand], amount: int, more: bool
+    ) -> None:
         self._ask(data.draw(st.sampled_from(self.ids[-9:])), which, amount, 5_000, more=more)
 
-    def _ask(self, id: str, which: set[Need], amount: int, life: int, *, more: bool) -> None:
+    def _ask(
+        self, id: str, which: set[CounterDemand], amount: int, life: int, *, more: bool
+    ) -> None:
         needs = tuple(
-            Need(**{**need_fields(need), "amount": amount if need in (TOKENS, MONEY, LOOSE) else min(amount, 1)})
+            CounterDemand(**{**need_fields(need), "amount": amount if need in (TOKENS, MONEY, LOOSE) else min(amount, 1)})
             for need in KINDS
             if need in which
         )  # fmt: skip
         if not needs:
             return
         expires = self.now + Fraction(life, 1000)
-        ask = Ask(id=id, tenant="t", needs=needs, expires=float(expires))
+        ask = AdmissionRequest(id=id, tenant="t", needs=needs, expires=float(expires))
         ask_of = self.meter.extend if more else self.meter.admit
         taken = id in self.model.holds and not more
         told = at_once(ask_of(ask, float(self.now)))
         wanted = self.model.admit(ask, expires, self.now, more=more)
-        if isinstance(told, Over):
-            assert isinstance(wanted, Over | Unseeded)
+        if isinstance(told, Refusal):
+            assert isinstance(wanted, Refusal | MissingCounter)
             assert not self.model.fits(told.need, self.now)
             assert self.model.busy(id, told.need) is told.busy
             if not told.busy:
                 self._wait_is_right(self.meter, ask, told, more=more)
             return
         assert told == wanted
-        if isinstance(told, Passed) and not taken:
+        if isinstance(told, Admitted) and not taken:
             self.passed += [self.ms for need in needs if need.kind == "requests" and need.amount]
             money = sum(need.amount for need in needs if need.name == "m")
             self.reserved[id] = self.reserved.get(id, 0) + money
 
-    def _wait_is_right(self, meter: Memory, ask: Ask, over: Over, *, more: bool) -> None:
+    def _wait_is_right(
+        self, meter: MemoryCounters, ask: AdmissionRequest, over: Refusal, *, more: bool
+    ) -> None:
         """The same ask passes after it, and not before, where no hold ends meanwhile."""
         if over.retry_after is None or over.retry_after > 10**6:
             return  # a double is no longer exact to a tenth of a millisecond
@@ -119,7 +137,7 @@ class Story(RuleBasedStateMachine):
             told = at_once((other.extend if more else other.admit)(ask, moment))
             ending = any(self.now <= hold.expires <= then for hold in self.model.holds.values())
             if passes or (over.retry_after > 0.0001 and not ending):
-                assert isinstance(told, Passed) is passes
+                assert isinstance(told, Admitted) is passes
 
     @precondition(lambda self: self.ids)
     @rule(data=st.data(), tokens=used, micro=used)
@@ -167,7 +185,7 @@ class Story(RuleBasedStateMachine):
         assert book.spent == self.model.spent
 
 
-def need_fields(need: Need) -> dict[str, Any]:
+def need_fields(need: CounterDemand) -> dict[str, Any]:
     return {name: getattr(need, name) for name in need.__struct_fields__}
 
 
@@ -175,18 +193,18 @@ Story.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestStory = Story.TestCase
 
 
-def one(number: int, *needs: Need, expires: float = NOW + 600) -> Ask:
-    return Ask(id=f"tg-{number}", tenant="t", needs=needs, expires=expires)
+def one(number: int, *needs: CounterDemand, expires: float = NOW + 600) -> AdmissionRequest:
+    return AdmissionRequest(id=f"tg-{number}", tenant="t", needs=needs, expires=expires)
 
 
-def of(need: Need, subject: object) -> Need:
+def of(need: CounterDemand, subject: object) -> CounterDemand:
     field = need.field.replace("all", f"key={subject}")
-    return Need(**{**need_fields(need), "field": field, "seeded": False})
+    return CounterDemand(**{**need_fields(need), "field": field, "seeded": False})
 
 
 def test_what_has_come_back_is_forgotten() -> None:
     """Of keys that are each seen once, counters of those that are idle go as others come."""
-    meter = Memory()
+    meter = MemoryCounters()
     tracemalloc.start()
     for number in range(10_000):
         at_once(meter.admit(one(number, of(REQUESTS, number), of(PLACES, number)), NOW))
@@ -203,14 +221,14 @@ def test_what_has_come_back_is_forgotten() -> None:
 
 def test_windows_that_ended_are_forgotten_and_total_is_not() -> None:
     """Two days after, while others come; a warning that was told goes with its window."""
-    meter = Memory()
+    meter = MemoryCounters()
     total, hour = MONEY.field, "usd|h|all|{}"
     at_once(meter.seed("t", total, 5))
     for number in range(200):
         field = hour.format(f"2026-11-{number // 24 + 1:02}T{number % 24:02}+00:00")
-        need = Need(kind="usd", name="h", field=field, limit=10, soft=1)
+        need = CounterDemand(kind="usd", name="h", field=field, limit=10, soft=1)
         now = 1_793_491_200 + number * 3600
-        assert at_once(meter.admit(one(number, need), now)) == Passed((need,))
+        assert at_once(meter.admit(one(number, need), now)) == Admitted((need,))
         assert at_once(meter.settle("t", f"tg-{number}", 0, 1))
     found = at_once(meter.used("t"))
     assert total in found
@@ -219,7 +237,7 @@ def test_windows_that_ended_are_forgotten_and_total_is_not() -> None:
 
 
 def test_what_was_settled_leaves_nothing_behind() -> None:
-    meter = Memory()
+    meter = MemoryCounters()
     for number in range(10_000):
         at_once(meter.admit(one(number, PLACES, LOOSE), NOW))
         at_once(meter.settle("t", f"tg-{number}", 0, 0))
@@ -230,8 +248,8 @@ def test_what_was_settled_leaves_nothing_behind() -> None:
 
 def test_a_hold_that_nobody_settles_is_forgotten_after_an_hour() -> None:
     """It stays charged."""
-    meter = Memory()
-    money = Need(kind="usd", name="l", field=LOOSE.field, limit=10, amount=4)
+    meter = MemoryCounters()
+    money = CounterDemand(kind="usd", name="l", field=LOOSE.field, limit=10, amount=4)
     at_once(meter.admit(one(1, money, expires=NOW + 10), NOW))
     at_once(meter.admit(one(2, PLACES), NOW + 10 + 3599))
     assert at_once(copy.deepcopy(meter).settle("t", "tg-1", None, 0))
@@ -242,69 +260,79 @@ def test_a_hold_that_nobody_settles_is_forgotten_after_an_hour() -> None:
 
 def test_what_keeps_a_call_out_for_longest_is_told() -> None:
     """A wait that is over while another need still refuses would be no wait at all."""
-    meter = Memory()
-    slow = Need(
+    meter = MemoryCounters()
+    slow = CounterDemand(
         kind="requests", name="slow", field="requests|slow|all|3600s", limit=2, period=3600.0
     )
-    fast = Need(kind="requests", name="fast", field="requests|fast|all|60s", limit=2, period=60.0)
+    fast = CounterDemand(
+        kind="requests", name="fast", field="requests|fast|all|60s", limit=2, period=60.0
+    )
     for number in range(2):
         at_once(meter.admit(one(number, fast, slow), NOW))
     for needs in itertools.permutations((fast, slow)):
         told = at_once(meter.admit(one(9, *needs), NOW))
-        assert isinstance(told, Over)
+        assert isinstance(told, Refusal)
         assert told.need == slow
         assert told.retry_after == pytest.approx(1800, abs=0.01)
-    broke = Need(kind="usd", name="m", field="usd|m|all|total", limit=0)
-    assert at_once(meter.admit(one(9, fast, broke, slow), NOW)) == Over(broke, None)
+    broke = CounterDemand(kind="usd", name="m", field="usd|m|all|total", limit=0)
+    assert at_once(meter.admit(one(9, fast, broke, slow), NOW)) == Refusal(broke, None)
 
 
 @pytest.mark.parametrize(("limit", "period", "left"), [(20, 60.0, 10), (10, 30.0, 0), (0, 60.0, 0)])
 def test_a_limit_that_is_changed_holds_at_once(limit: int, period: float, left: int) -> None:
     """What was used stays used: ten of ten."""
-    meter = Memory()
-    was = Need(kind="requests", name="r", field="requests|r|all|60s", limit=10, period=60.0)
-    now = Need(kind="requests", name="r", field="requests|r|all|60s", limit=limit, period=period)
+    meter = MemoryCounters()
+    was = CounterDemand(
+        kind="requests", name="r", field="requests|r|all|60s", limit=10, period=60.0
+    )
+    now = CounterDemand(
+        kind="requests", name="r", field="requests|r|all|60s", limit=limit, period=period
+    )
     for number in range(10):
-        assert at_once(meter.admit(one(number, was), NOW)) == Passed()
-    passed = [at_once(meter.admit(one(20 + n, now), NOW)) == Passed() for n in range(30)]
+        assert at_once(meter.admit(one(number, was), NOW)) == Admitted()
+    passed = [at_once(meter.admit(one(20 + n, now), NOW)) == Admitted() for n in range(30)]
     assert sum(passed) == left
 
 
 def test_a_clock_that_was_far_ahead_keeps_nobody_out() -> None:
     """An hour ahead, then right again: one a second goes on at once, and no more."""
-    meter = Memory()
-    asked = Need(kind="requests", name="r", field="requests|r|all|60s", limit=60, period=60.0)
+    meter = MemoryCounters()
+    asked = CounterDemand(
+        kind="requests", name="r", field="requests|r|all|60s", limit=60, period=60.0
+    )
     for number in range(60):
-        assert at_once(meter.admit(one(number, asked), NOW + 3600)) == Passed()
+        assert at_once(meter.admit(one(number, asked), NOW + 3600)) == Admitted()
     told = at_once(meter.admit(one(99, asked), NOW))
-    assert isinstance(told, Over)
+    assert isinstance(told, Refusal)
     assert told.retry_after == pytest.approx(1, abs=0.001)
-    assert at_once(meter.admit(one(99, asked), NOW + 1.001)) == Passed()
+    assert at_once(meter.admit(one(99, asked), NOW + 1.001)) == Admitted()
 
 
 def test_nobody_is_known_where_nobody_came() -> None:
-    assert not at_once(Memory().settle("nobody", "tg-1", 1, 1))
-    assert at_once(Memory().used("nobody")) == {}
+    assert not at_once(MemoryCounters().settle("nobody", "tg-1", 1, 1))
+    assert at_once(MemoryCounters().used("nobody")) == {}
 
 
 def test_a_clock_that_is_a_little_behind_waits_for_the_other() -> None:
     """Half a second behind the call that took the last: half a second more until one comes back."""
-    meter = Memory()
-    asked = Need(kind="requests", name="r", field="requests|r|all|60s", limit=60, period=60.0)
+    meter = MemoryCounters()
+    asked = CounterDemand(
+        kind="requests", name="r", field="requests|r|all|60s", limit=60, period=60.0
+    )
     for number in range(60):
         at_once(meter.admit(one(number, asked), NOW + 0.5))
     told = at_once(meter.admit(one(99, asked), NOW))
-    assert isinstance(told, Over)
+    assert isinstance(told, Refusal)
     assert told.retry_after == pytest.approx(1.5, abs=0.001)
-    assert isinstance(at_once(meter.admit(one(99, asked), NOW + 1.49)), Over)
-    assert at_once(meter.admit(one(99, asked), NOW + 1.5 + 0.001)) == Passed()
+    assert isinstance(at_once(meter.admit(one(99, asked), NOW + 1.49)), Refusal)
+    assert at_once(meter.admit(one(99, asked), NOW + 1.5 + 0.001)) == Admitted()
 
 
 def test_who_takes_nothing_leaves_nothing_behind() -> None:
-    meter = Memory()
-    nothing = (Need(**{**need_fields(need), "amount": 0}) for need in (PLACES, TOKENS))
-    assert at_once(meter.admit(one(1, *nothing, expires=NOW + 1), NOW)) == Passed()
-    assert at_once(meter.admit(one(2, REQUESTS), NOW + 1)) == Passed()
+    meter = MemoryCounters()
+    nothing = (CounterDemand(**{**need_fields(need), "amount": 0}) for need in (PLACES, TOKENS))
+    assert at_once(meter.admit(one(1, *nothing, expires=NOW + 1), NOW)) == Admitted()
+    assert at_once(meter.admit(one(2, REQUESTS), NOW + 1)) == Admitted()
     assert at_once(meter.settle("t", "tg-1", 0, 0))
     assert meter._books["t"].running == {}
     assert TOKENS.field not in meter._books["t"].rates

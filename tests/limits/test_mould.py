@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.limits.counters import Form, Need
-from gateway.limits.mould import Mould
+from gateway.limits.counters import CounterDemand, DemandTemplate
+from gateway.limits.mould import AdmitTemplate
 from gateway.state.redis.script import Script
 from gateway.state.redis.scripts import head
 
@@ -17,7 +17,7 @@ KEEP = 172_800_000_000
 TEXTS = st.text(max_size=40)
 NUMBERS = st.integers(-(2**53), 2**53)
 NEEDS = st.builds(
-    Need,
+    CounterDemand,
     kind=st.sampled_from(["requests", "tokens", "concurrency", "usd", "share"]),
     name=TEXTS,
     field=TEXTS,
@@ -35,14 +35,14 @@ FORMS = st.lists(st.tuples(NEEDS, st.booleans()), max_size=20)
 
 @given(FORMS, st.text(max_size=300), NUMBERS, NUMBERS, st.data())
 def test_it_says_what_a_request_of_one_call_says(
-    needs: list[tuple[Need, bool]], id: str, told: int, life: int, data: st.DataObject
+    needs: list[tuple[CounterDemand, bool]], id: str, told: int, life: int, data: st.DataObject
 ) -> None:
-    form = Form(
+    form = DemandTemplate(
         tuple([need for need, _ in needs]), tuple([at for at, (_, one) in enumerate(needs) if one])
     )
     amounts = tuple([data.draw(st.integers(-(2**63), 2**63 - 1)) for _ in form.varies])
     made = head(SCRIPT, "acme")
-    mould = Mould(form, "acme", made, KEEP, len(id.encode()))
+    mould = AdmitTemplate(form, "acme", made, KEEP, len(id.encode()))
     for _ in range(2):
         request = mould.cast(id.encode(), told, life, amounts)
         assert request.startswith(made.start + b"$")
@@ -54,7 +54,7 @@ def test_it_says_what_a_request_of_one_call_says(
 
 
 def test_what_is_more_than_any_number_is_refused() -> None:
-    need = Need(kind="usd", name="x", field="usd|x|all|total", limit=1)
-    mould = Mould(Form((need,), (0,)), "acme", head(SCRIPT, "acme"), KEEP, 2)
+    need = CounterDemand(kind="usd", name="x", field="usd|x|all|total", limit=1)
+    mould = AdmitTemplate(DemandTemplate((need,), (0,)), "acme", head(SCRIPT, "acme"), KEEP, 2)
     with pytest.raises(struct.error):
         mould.cast(b"c1", 0, 1, (2**63,))

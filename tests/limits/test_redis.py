@@ -3,30 +3,41 @@
 import msgspec
 import pytest
 
-from gateway.limits.counters import BOTH, Ask, Form, Lost, Need, Over, Passed, Unseeded
-from gateway.limits.redis import Shared, _encode, _told
+from gateway.limits.counters import (
+    BOTH,
+    AdmissionRequest,
+    Admitted,
+    CounterDemand,
+    CountersUnavailable,
+    DemandTemplate,
+    MissingCounter,
+    Refusal,
+)
+from gateway.limits.redis import RedisCounters, _encode, _told
 from gateway.state.redis.client import RedisAway, Sent
 from gateway.state.redis.connection import RedisError, Reply
 from gateway.state.redis.script import Script
 from gateway.state.redis.scripts import ScriptRunner
 
-NEED = Need(kind="usd", name="all", field="usd|total", limit=9, amount=1)
-LOWER = Need(kind="usd", name="all", field="usd|fast|total", limit=9, amount=1)
-ASK = Ask(id="c1", tenant="default", needs=(NEED,), expires=60.0, others=(("fast", (LOWER,)),))
+NEED = CounterDemand(kind="usd", name="all", field="usd|total", limit=9, amount=1)
+LOWER = CounterDemand(kind="usd", name="all", field="usd|fast|total", limit=9, amount=1)
+ASK = AdmissionRequest(
+    id="c1", tenant="default", needs=(NEED,), expires=60.0, others=(("fast", (LOWER,)),)
+)
 WIDE = msgspec.structs.replace(NEED, field="usd|wide|total", all_tenants=True)
-PAIR = Ask(id="c1", tenant="default", needs=(WIDE, NEED), expires=60.0)
+PAIR = AdmissionRequest(id="c1", tenant="default", needs=(WIDE, NEED), expires=60.0)
 UNKNOWN = RedisError("NOSCRIPT No matching script.")
 
 
 def test_what_a_script_tells() -> None:
-    assert _told(ASK, _encode((0, 0, 0, 1))) == Passed((NEED,))
-    assert _told(ASK, _encode((0, 1, 1, 0, 1))) == Passed((), 1, (NEED,))
-    assert _told(ASK, _encode((0, 2, 1, 0, 1))) == Passed()
-    assert _told(ASK, _encode((1, 0, 0, 1, 2_500_000, 0))) == Over(NEED, 2.5)
-    assert _told(ASK, _encode((1, 0, 0, 1, 1_000_000, 1))) == Over(NEED, 1.0, busy=True)
-    assert _told(ASK, _encode((1, 0, 0, 1, -1, 0))) == Over(NEED, None)
-    assert _told(ASK, _encode((1, 1, 1, 0, 1, 1, -1, 0))) == Over(LOWER, None, 1, (NEED,))
-    assert _told(ASK, _encode((2, 0, 1))) == Unseeded(NEED)
+    assert _told(ASK, _encode((0, 0, 0, 1))) == Admitted((NEED,))
+    assert _told(ASK, _encode((0, 1, 1, 0, 1))) == Admitted((), 1, (NEED,))
+    assert _told(ASK, _encode((0, 2, 1, 0, 1))) == Admitted()
+    assert _told(ASK, _encode((1, 0, 0, 1, 2_500_000, 0))) == Refusal(NEED, 2.5)
+    assert _told(ASK, _encode((1, 0, 0, 1, 1_000_000, 1))) == Refusal(NEED, 1.0, busy=True)
+    assert _told(ASK, _encode((1, 0, 0, 1, -1, 0))) == Refusal(NEED, None)
+    assert _told(ASK, _encode((1, 1, 1, 0, 1, 1, -1, 0))) == Refusal(LOWER, None, 1, (NEED,))
+    assert _told(ASK, _encode((2, 0, 1))) == MissingCounter(NEED)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +47,7 @@ def test_what_a_script_tells() -> None:
 )  # fmt: skip
 def test_another_answer_is_a_loss(reply: object) -> None:
     """A proxy, another program, a value of somebody else: nothing is counted, and nothing fails."""
-    with pytest.raises(Lost):
+    with pytest.raises(CountersUnavailable):
         _told(ASK, reply)  # type: ignore[arg-type]  # what may come
 
 
@@ -75,25 +86,25 @@ class Answers(ScriptRunner):
 
 
 async def test_who_is_away_counts_nothing() -> None:
-    meter = Shared(Answers())
+    meter = RedisCounters(Answers())
     for asked in (meter.admit(ASK, 1.0), meter.extend(ASK, 1.0), meter.settle("t", "c1", 1, 1),
-                  meter.take(Form((NEED,)), (), "c1", "t", 60.0, 1.0), meter.admit(PAIR, 1.0),
-                  meter.take(Form((WIDE, NEED)), (), "c1", "t", 60.0, 1.0),
+                  meter.take(DemandTemplate((NEED,)), (), "c1", "t", 60.0, 1.0), meter.admit(PAIR, 1.0),
+                  meter.take(DemandTemplate((WIDE, NEED)), (), "c1", "t", 60.0, 1.0),
                   meter.end("t", [("c1", 1, 1)]), meter.seed("t", "f", 1), meter.used("t")):  # fmt: skip
-        with pytest.raises(Lost):
+        with pytest.raises(CountersUnavailable):
             await asked
 
 
 async def test_a_sweep_goes_on_where_it_was_until_the_end() -> None:
     counters = Answers([], b"17", b"0")
-    await Shared(counters).sweep("t", 1.0)
+    await RedisCounters(counters).sweep("t", 1.0)
     assert counters.replies == []
 
 
 async def test_many_that_end_at_once_are_settled_in_parts() -> None:
     """A script holds everybody else up."""
     counters, ends = Answers(*[1] * 16), [(f"c{at}", 1, 1) for at in range(1_000)]
-    meter = Shared(counters)
+    meter = RedisCounters(counters)
     for scopes, left in (((True,), 12), ((False,), 8), (BOTH, 0)):
         await meter.end("t", ends, scopes)
         assert len(counters.replies) == left
@@ -103,14 +114,14 @@ async def test_what_is_more_than_any_limit_is_told_as_such() -> None:
     """Also of a tier that the call may go to: a script has no larger number."""
     huge = msgspec.structs.replace(NEED, amount=10**30)
     ask = msgspec.structs.replace(ASK, others=(("fast", (huge,)),))
-    assert await Shared(Answers(0)).admit(ask, 1.0) == Passed()
+    assert await RedisCounters(Answers(0)).admit(ask, 1.0) == Admitted()
 
 
 async def test_what_is_kept_of_forms_is_bounded() -> None:
     """Tags are the clients' to choose."""
-    meter = Shared(Answers(*[0] * 5_000))
+    meter = RedisCounters(Answers(*[0] * 5_000))
     for _ in range(5_000):
-        assert await meter.take(Form((NEED,)), (), "c1", "t", 60.0, 1.0) == Passed()
+        assert await meter.take(DemandTemplate((NEED,)), (), "c1", "t", 60.0, 1.0) == Admitted()
     assert len(meter._moulds) <= 4_096
 
 
@@ -132,12 +143,12 @@ async def test_who_has_taken_gives_it_back_where_the_other_refuses(
     """Also a server that has restarted, and knows no script."""
     for number in range(2):
         counters = Answers(*replies)
-        meter = Shared(counters)
+        meter = RedisCounters(counters)
         if number:
-            answer = await meter.take(Form(PAIR.needs), (), "c1", "default", 60.0, 1.0)
+            answer = await meter.take(DemandTemplate(PAIR.needs), (), "c1", "default", 60.0, 1.0)
         else:
             answer = await meter.admit(PAIR, 1.0)
-        assert isinstance(answer, Over) is (replies[-1] != 0 or bool(told))
+        assert isinstance(answer, Refusal) is (replies[-1] != 0 or bool(told))
         assert (counters.released, counters.replies) == (told, [])
 
 
@@ -145,6 +156,6 @@ async def test_who_has_taken_gives_it_back_where_the_other_refuses(
 async def test_one_of_two_that_is_away_is_a_loss(replies: tuple[Reply, ...]) -> None:
     """What the other has taken expires and stays charged: nobody has refused it."""
     counters = Answers(*replies)
-    with pytest.raises(Lost):
-        await Shared(counters).admit(PAIR, 1.0)
+    with pytest.raises(CountersUnavailable):
+        await RedisCounters(counters).admit(PAIR, 1.0)
     assert counters.released == []

@@ -10,17 +10,17 @@ import pytest
 
 from gateway.core.call import Key, KeyBudget, KeyLimit
 from gateway.core.target import TIERS, Tier
-from gateway.limits.counters import Need
-from gateway.limits.rules import MOST, Level, Limits, counted
+from gateway.limits.counters import CounterDemand
+from gateway.limits.rules import MOST, BudgetLevel, LimitRules, counted
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 24, 12, 30, tzinfo=UTC).timestamp()
 
 
-def limits(*parts: dict[str, Any]) -> Limits:
+def limits(*parts: dict[str, Any]) -> LimitRules:
     """Those with `every` are budgets."""
-    return Limits(
+    return LimitRules(
         [LimitPart.model_validate({"name": "x", **part}) for part in parts if "every" not in part],
         [BudgetPart.model_validate({"name": "x", **part}) for part in parts if "every" in part],
         BERLIN,
@@ -28,7 +28,7 @@ def limits(*parts: dict[str, Any]) -> Limits:
 
 
 def needs(
-    made: Limits,
+    made: LimitRules,
     *,
     key: str = "ann",
     tags: tuple[str, ...] = (),
@@ -37,32 +37,32 @@ def needs(
     micro: int | None = 70,
     expected: int | None = None,
     own: Key | None = None,
-) -> tuple[Need, ...]:
+) -> tuple[CounterDemand, ...]:
     return made.needs(
         key=key, tags=tags, tier=tier, now=now, tokens=900, micro=micro, expected=expected, own=own
     )
 
 
-def fields(made: Limits, **call: Any) -> list[str]:
+def fields(made: LimitRules, **call: Any) -> list[str]:
     return [need.field for need in needs(made, **call)]
 
 
 def test_a_limit_of_three_kinds_is_three_needs() -> None:
     made = limits({"requests": "60/m", "tokens": "200k/h", "concurrency": 8, "per": "key"})
     assert needs(made) == (
-        Need(kind="requests", name="x", field="requests|x|key=ann|60s", limit=60, period=60.0),
-        Need(
+        CounterDemand(kind="requests", name="x", field="requests|x|key=ann|60s", limit=60, period=60.0),
+        CounterDemand(
             kind="tokens", name="x", field="tokens|x|key=ann|3600s", limit=200_000, amount=900,
             period=3600.0,
         ),
-        Need(kind="concurrency", name="x", field="concurrency|x|key=ann", limit=8),
+        CounterDemand(kind="concurrency", name="x", field="concurrency|x|key=ann", limit=8),
     )  # fmt: skip
 
 
 def test_a_budget_is_in_micro_dollars_of_its_window() -> None:
     made = limits({"usd": Decimal("20.000001"), "every": "day", "soft": 0.8})
     assert needs(made) == (
-        Need(
+        CounterDemand(
             kind="usd", name="x", field="usd|x|all|2026-11-24", limit=20_000_001, amount=70,
             seeded=True, soft=16_000_001, all_tenants=True,
         ),
@@ -150,10 +150,12 @@ def test_a_share_counts_every_call_and_takes_of_its_tiers_alone() -> None:
     made = limits({**share, "per": "tenant"})
     field, whole = "share|x|all|2026-11-24", "calls|x|all|2026-11-24"
     (of_it,), (other,), (none,) = (needs(made, tier=tier) for tier in ("reasoning", "fast", None))
-    assert of_it == Need(
+    assert of_it == CounterDemand(
         kind="share", name="x", field=field, whole=whole, limit=100, soft=50, then="smart"
     )
-    same = Need(kind="share", name="x", field=field, whole=whole, limit=100, soft=50, amount=0)
+    same = CounterDemand(
+        kind="share", name="x", field=field, whole=whole, limit=100, soft=50, amount=0
+    )
     assert other == none == same
 
 
@@ -324,13 +326,13 @@ def test_how_full_budgets_are() -> None:
     found = list(made.levels("acme", used, NOW))
     month = datetime(2026, 12, 1, tzinfo=BERLIN).timestamp()
     assert found == [
-        Level("team", "", "acme", 4_000_000, 1_000_000, DAY[1]),
-        Level("each|one", "b|b", "acme", 0, 5, None),
-        Level("", "ann", "acme", 5_000_000, 2_500_000, month),
+        BudgetLevel("team", "", "acme", 4_000_000, 1_000_000, DAY[1]),
+        BudgetLevel("each|one", "b|b", "acme", 0, 5, None),
+        BudgetLevel("", "ann", "acme", 5_000_000, 2_500_000, month),
     ]
     assert [level.part for level in found] == [0.25, 1.0, 0.5]
     found = list(made.levels(None, used, NOW))
-    assert found == [Level("every", "", "", 4_000_000, 3_000_000, DAY[1])]
+    assert found == [BudgetLevel("every", "", "", 4_000_000, 3_000_000, DAY[1])]
 
 
 def test_counters_of_all_tenants_are_known_by_their_fields() -> None:

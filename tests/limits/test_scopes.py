@@ -7,15 +7,23 @@ import pytest
 
 from gateway.core.call import Key
 from gateway.core.errors import ProblemError
-from gateway.limits.counters import Ask, Lost, Need, Over, Owner, Passed, Unseeded
-from gateway.limits.memory import Memory
-from gateway.limits.rules import Limits
+from gateway.limits.counters import (
+    AdmissionRequest,
+    Admitted,
+    CounterDemand,
+    CountersUnavailable,
+    MissingCounter,
+    Owner,
+    Refusal,
+)
+from gateway.limits.memory import MemoryCounters
+from gateway.limits.rules import LimitRules
 from tests.limits.stage import HELD, Stage, budget, decision, entry, limit, target
 
 ACME, OTHER = Key(name="a", tenant="acme"), Key(name="o", tenant="other")
 
 
-async def used(stage: Stage, owner: Owner, meter: Memory | None = None) -> list[int]:
+async def used(stage: Stage, owner: Owner, meter: MemoryCounters | None = None) -> list[int]:
     return list((await (meter or stage.meter).used(owner)).values())
 
 
@@ -72,7 +80,7 @@ async def test_a_lost_counter_of_all_tenants_is_asked_of_all_tenants() -> None:
     stage = Stage(budget("1"), budget("1", name="own", per="tenant"))
     asked: list[tuple[Owner, str]] = []
 
-    async def seed(owner: Owner, need: Need) -> int:
+    async def seed(owner: Owner, need: CounterDemand) -> int:
         asked.append((owner, need.name))
         return 40 if owner is None else 7
 
@@ -132,13 +140,15 @@ async def test_a_loss_between_the_two_holds_nothing_for_long() -> None:
     await stage.ask("warm", key=OTHER)
     await stage.end("warm", cost=None)
 
-    class Half(Memory):
-        async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+    class Half(MemoryCounters):
+        async def admit(
+            self, ask: AdmissionRequest, now: float
+        ) -> Admitted | Refusal | MissingCounter:
             first = tuple([need for need in ask.needs if need.all_tenants])
             await super().admit(
-                Ask(id=ask.id, tenant=ask.tenant, needs=first, expires=now + 9), now
+                AdmissionRequest(id=ask.id, tenant=ask.tenant, needs=first, expires=now + 9), now
             )
-            raise Lost
+            raise CountersUnavailable
 
     half = Half()
     half.__dict__.update(vars(stage.meter))
@@ -158,7 +168,7 @@ async def test_one_that_leaves_between_the_two_is_settled_with_both() -> None:
     await stage.end("warm")
     admit = stage.meter.admit
 
-    async def slow(ask: Ask, now: float) -> Passed | Over | Unseeded:
+    async def slow(ask: AdmissionRequest, now: float) -> Admitted | Refusal | MissingCounter:
         found = await admit(ask, now)
         await asyncio.Event().wait()
         return found
@@ -197,7 +207,7 @@ async def test_other_limits_count_on_from_what_was_counted() -> None:
     await stage.ask("c1", key=ACME)
     await stage.end("c1", cost=None)
     for closed, usd in ((False, "0.002"), (True, "0.003")):
-        limits = Limits([], [budget(usd)], UTC)
+        limits = LimitRules([], [budget(usd)], UTC)
         for _ in range(2):  # the same ones change nothing
             stage.gate.adopt(limits, closed=closed)
             assert (await stage.refused("c2", key=OTHER)).kind == "budget"

@@ -12,9 +12,9 @@ from gateway.core.call import Call, Key
 from gateway.core.decision import Decision
 from gateway.core.decision_context import Score, Thresholds
 from gateway.core.target import TIERS, Tier
-from gateway.limits.counters import Lost
-from gateway.limits.recent import Pool, _recent
-from gateway.limits.tier_share import EVERY, Lowered, Traffic
+from gateway.limits.counters import CountersUnavailable
+from gateway.limits.recent import TurnPool, _recent
+from gateway.limits.tier_share import EVERY, LoweredTurns, TurnCounter
 from gateway.routing.classifier import heuristic
 from gateway.routing.recent import TURNS, RecentTurns
 from gateway.routing.tier_share import ShareBounds, cell, under
@@ -44,8 +44,8 @@ def call(key: Key, operation: str = "generate") -> Call:
 class Process:
     """One gateway: decides turns as `classify` does and notes them; makes thresholds now and then."""
 
-    def __init__(self, pool: Pool | None = None, most: ShareBounds = MOST) -> None:
-        self.traffic = Traffic(pool)
+    def __init__(self, pool: TurnPool | None = None, most: ShareBounds = MOST) -> None:
+        self.traffic = TurnCounter(pool)
         self.traffic.adopt(most, OWN)
         self.at = 1.7e9
 
@@ -116,8 +116,8 @@ async def test_what_is_no_classified_turn_is_not_counted() -> None:
 
 async def test_a_key_whose_turns_are_lowered_is_told_once_an_hour() -> None:
     """The alert has the last call, and how many there were since the one before."""
-    told: list[Lowered] = []
-    traffic = Traffic(alert=told.append)
+    told: list[LoweredTurns] = []
+    traffic = TurnCounter(alert=told.append)
     traffic.adopt(MOST, OWN)
 
     def note(at: float, key: Key = ANN, tier: Tier = "smart") -> None:
@@ -129,7 +129,7 @@ async def test_a_key_whose_turns_are_lowered_is_told_once_an_hour() -> None:
     for at in (101.0, 102.0, 3_700.0, 3_701.0):
         note(at)
     note(102, OTHER)
-    first = Lowered(tenant="default", key="ann", call="c101", wanted="reasoning", tier="smart", turns=1)  # fmt: skip
+    first = LoweredTurns(tenant="default", key="ann", call="c101", wanted="reasoning", tier="smart", turns=1)  # fmt: skip
     second = msgspec.structs.replace(first, call="c3701", turns=3)
     other = msgspec.structs.replace(first, tenant="other", call="c102")
     assert told == [first, second, other]
@@ -140,8 +140,8 @@ async def test_a_rise_that_a_bound_refuses_is_told_too() -> None:
     """The conversation stays in its seat, since the bound leaves no more; where it sits higher
     anyway the bound has moved nothing. Neither is counted as a turn that the classifier decided.
     """
-    told: list[Lowered] = []
-    traffic = Traffic(alert=told.append)
+    told: list[LoweredTurns] = []
+    traffic = TurnCounter(alert=told.append)
     traffic.adopt(MOST, OWN)
     stays = msgspec.structs.replace(decided(HARD, "smart"), source="seat")
     traffic.note(call(ANN), msgspec.structs.replace(stays, tier="reasoning"))
@@ -256,7 +256,7 @@ class Hashes:
     async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
         self.asked += 1
         if self.lost:
-            raise Lost
+            raise CountersUnavailable
         found = self.kept.setdefault((tenant, name), RecentTurns())
         found.add(counts)
         return RecentTurns(list(found.before), list(found.now))
@@ -307,7 +307,7 @@ async def test_a_turn_that_comes_while_others_are_told_is_told_next() -> None:
             return await super().add(tenant, name, counts)
 
     pool = Late()
-    one.traffic = Traffic(pool)
+    one.traffic = TurnCounter(pool)
     one.traffic.adopt(MOST, OWN)
     one.turn(ANN, HARD)
     for _ in range(2):
@@ -335,5 +335,5 @@ async def test_a_pool_that_has_forgotten_takes_no_thresholds_away() -> None:
     ids=repr,
 )  # fmt: skip
 def test_an_answer_of_nobody_is_a_loss(reply: Reply) -> None:
-    with pytest.raises(Lost):
+    with pytest.raises(CountersUnavailable):
         _recent(reply)

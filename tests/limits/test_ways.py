@@ -13,9 +13,19 @@ from gateway.core.price import Price, Rates
 from gateway.core.target import Tier
 from gateway.limits import cost_bounds
 from gateway.limits.cost_bounds import dearest
-from gateway.limits.counters import BOTH, Ask, End, Need, Over, Owner, Passed, Scopes, Unseeded
-from gateway.limits.memory import Memory
-from gateway.limits.rules import Limits
+from gateway.limits.counters import (
+    BOTH,
+    AdmissionRequest,
+    Admitted,
+    CounterDemand,
+    End,
+    MissingCounter,
+    Owner,
+    Refusal,
+    Scopes,
+)
+from gateway.limits.memory import MemoryCounters
+from gateway.limits.rules import LimitRules
 from gateway.limits.used import end_of
 from tests.limits.stage import (
     HELD,
@@ -47,7 +57,7 @@ async def test_a_clock_that_jumps_opens_no_new_budget_within_its_window() -> Non
 async def test_a_second_loss_is_counted_from_what_the_ledger_has_then() -> None:
     """SEC-BUDGET 6: what this process counted in the first one is old, and would leave too much."""
     stage = Stage(budget("0.01"))
-    stage.gate._fresh = Memory
+    stage.gate._fresh = MemoryCounters
     stage.meter.lost = True
     await stage.ask("c1")
     await stage.end("c1")
@@ -71,7 +81,7 @@ async def test_a_debt_that_grows_while_it_is_paid_is_paid_whole_and_once() -> No
     await stage.end("c0")
     admit, late = stage.meter.admit, [entry("c2"), entry("c3")]
 
-    async def slow(ask: Ask, now: float) -> Passed | Over | Unseeded:
+    async def slow(ask: AdmissionRequest, now: float) -> Admitted | Refusal | MissingCounter:
         found = await admit(ask, now)
         if late:
             stage.gate.settle(late.pop())
@@ -88,7 +98,7 @@ async def test_a_counter_that_is_not_there_is_asked_for_once_by_all_who_wait() -
     stage = Stage(budget())
     asked: list[str] = []
 
-    async def seed(_: Owner, need: Need) -> int:
+    async def seed(_: Owner, need: CounterDemand) -> int:
         asked.append(need.field)
         await asyncio.sleep(0)
         return 0
@@ -102,7 +112,7 @@ async def test_who_leaves_while_the_ledger_is_asked_stops_nobody_else() -> None:
     stage = Stage(budget())
     go = asyncio.Event()
 
-    async def seed(_: Owner, __: Need) -> int:
+    async def seed(_: Owner, __: CounterDemand) -> int:
         await go.wait()
         return 0
 
@@ -124,7 +134,7 @@ async def test_a_ledger_that_cannot_be_read_lets_nothing_pass() -> None:
     assert [row["text"] for row in stage.log] == ["the ledger cannot be read"]
 
 
-async def broken(_: Owner, __: Need) -> int:
+async def broken(_: Owner, __: CounterDemand) -> int:
     raise OSError("gone")
 
 
@@ -240,7 +250,7 @@ async def test_what_nobody_has_counted_in_tokens_stays_as_it_was_held() -> None:
 async def test_a_further_attempt_after_a_counter_was_lost_is_counted_from_the_ledger() -> None:
     stage = Stage(budget("1"), limit(requests="9/m"), spent=40)
     await stage.ask()
-    await Memory.close(stage.meter)
+    await MemoryCounters.close(stage.meter)
     await stage.gate.extend(stage.want(), decision(), target())
     assert await stage.used() == 40 + HELD
 
@@ -274,7 +284,7 @@ async def test_what_is_owed_is_money_of_so_many_calls() -> None:
     for number in range(10_001):
         debts.owe("default", (f"c{number}", 0, 0))
     assert len(debts._due) == 10_000
-    place = Need(kind="concurrency", name="p", field="p", limit=1)
+    place = CounterDemand(kind="concurrency", name="p", field="p", limit=1)
     debts.add("default", (place,), 5)
     assert not debts._owed
 
@@ -291,14 +301,14 @@ async def test_a_loop_that_ends_gives_up_what_it_asked_the_ledger() -> None:
     assert not stage.gate._books._asking
 
 
-async def forever(_: Owner, __: Need) -> int:
+async def forever(_: Owner, __: CounterDemand) -> int:
     await asyncio.Event().wait()
     return 0
 
 
 def test_what_is_kept_of_kinds_of_calls_and_of_prices_is_bounded() -> None:
     """Tags are the clients' to choose, and prices come anew with each configuration."""
-    made = Limits([limit(requests="9/m")], [], UTC)
+    made = LimitRules([limit(requests="9/m")], [], UTC)
     for number in range(5_000):
         made.needs(key="k", tags=(f"{number}",), tier="fast", now=1e9, tokens=1, micro=1)
     assert len(made._ready) <= 4_096
@@ -346,7 +356,7 @@ async def test_what_is_spent_while_the_ledger_is_asked_is_owed_on() -> None:
     await stage.end("c1")
     stage.meter.lost = False
 
-    async def seed(_: Owner, __: Need) -> int:
+    async def seed(_: Owner, __: CounterDemand) -> int:
         await stage.end("c2")  # its row came too late for this
         return 19
 

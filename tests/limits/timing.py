@@ -21,7 +21,7 @@ from contextlib import suppress
 
 from gateway.core.call import Key
 from gateway.core.errors import ProblemError
-from gateway.limits.keys import Keys, Known
+from gateway.limits.keys import KeyTable, KnownSecret
 from gateway.server import request_headers
 
 LOOKUPS = 20_000
@@ -63,20 +63,20 @@ KINDS = (
 """Those that are `alike` share characters of a secret that nobody has."""
 
 
-def table(number: int) -> dict[bytes, Known]:
+def table(number: int) -> dict[bytes, KnownSecret]:
     """So many keys that open, have expired or were revoked, each."""
-    found: dict[bytes, Known] = {}
+    found: dict[bytes, KnownSecret] = {}
     for kind, until in (("live", math.inf), ("expired", 1.0), ("revoked", -math.inf)):
         for at in range(number):
             digest = hashlib.sha256(secret(f"{kind} {at}").encode()).digest()
-            found[digest] = Known(digest, Key(name=f"{kind} {at}"), until)
+            found[digest] = KnownSecret(digest, Key(name=f"{kind} {at}"), until)
     return found
 
 
 type LookUp = Callable[[str], object]
 
 
-def look_ups(keys: Keys) -> dict[str, LookUp]:
+def look_ups(keys: KeyTable) -> dict[str, LookUp]:
     """Ways in which a secret is looked up, by name."""
 
     def identify(secret: str) -> object:
@@ -108,7 +108,7 @@ def measure(find: LookUp, lookups: int, chance: random.Random) -> dict[str, list
 
 
 def main(lookups: int = LOOKUPS) -> int:
-    chance, keys = random.Random(), Keys(None, table(lookups))
+    chance, keys = random.Random(), KeyTable(None, table(lookups))
     return max(judge(name, find, lookups, chance) for name, find in look_ups(keys).items())
 
 

@@ -16,7 +16,7 @@ from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow, IntentRow
 from gateway.ledger.journal import Journal
 from gateway.ledger.recovery import Recovered
-from gateway.limits.counters import Ask, Need, Passed
+from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
 from gateway.runtime.build import Site, data_folder, site, store_url
 from gateway.runtime.composition import Gateway
 from gateway.settings.errors import ConfigError
@@ -154,11 +154,11 @@ async def test_calls_of_the_dead_hold_nothing_any_more(tmp_path: Path) -> None:
     limit = {"name": "two", "concurrency": 2}
     built = build(tmp_path, with_("budgets", [budget]), with_("limits", [limit]))
     gateway = Gateway(built, {"TIERGATE_DATA": str(tmp_path / "data")}, silent)
-    place = Need(kind="concurrency", name="two", field="concurrency|two|all", limit=2)
-    money = Need(kind="usd", name="b", field="usd|b|all|total", limit=10**6, amount=5_000)
+    place = CounterDemand(kind="concurrency", name="two", field="concurrency|two|all", limit=2)
+    money = CounterDemand(kind="usd", name="b", field="usd|b|all|total", limit=10**6, amount=5_000)
     for id in ("over", "open"):
-        ask = Ask(id=id, tenant="default", needs=(place, money), expires=2e9)
-        assert await gateway._meter.admit(ask, 1e9) == Passed()
+        ask = AdmissionRequest(id=id, tenant="default", needs=(place, money), expires=2e9)
+        assert await gateway._meter.admit(ask, 1e9) == Admitted()
     cost = {
         "attempts": 1,
         "input": 1,
@@ -171,8 +171,11 @@ async def test_calls_of_the_dead_hold_nothing_any_more(tmp_path: Path) -> None:
     gateway.adopt(Recovered(entries=(crashed,), ended=(over, ENTRY)))
     await gateway.start()
     assert await gateway._meter.used("default") == {money.field: 5_040}
-    both = [Ask(id=id, tenant="default", needs=(place,), expires=2e9) for id in ("one", "two")]
-    assert [await gateway._meter.admit(ask, 1e9) for ask in both] == [Passed()] * 2
+    both = [
+        AdmissionRequest(id=id, tenant="default", needs=(place,), expires=2e9)
+        for id in ("one", "two")
+    ]
+    assert [await gateway._meter.admit(ask, 1e9) for ask in both] == [Admitted()] * 2
     await gateway.stop()
 
 

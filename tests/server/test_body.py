@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 
 from gateway.core.errors import ProblemError
-from gateway.limits.load_shedding import Hold, Pressure, Sample
+from gateway.limits.load_shedding import LoadSample, LoadShedder, MemoryReservation
 from gateway.server.body import Intake
 from gateway.server.request_headers import Gone, Message, Receive
 from gateway.settings.schema.server import ServerPart, WaitPart
 
 
-def hold(memory: int = 10**9) -> Hold:
-    return Hold(Pressure(lambda: Sample(memory=10**8), memory=memory))
+def hold(memory: int = 10**9) -> MemoryReservation:
+    return MemoryReservation(LoadShedder(lambda: LoadSample(memory=10**8), memory=memory))
 
 
 def giving(*pieces: bytes, end: bool = True) -> Receive:

@@ -5,7 +5,7 @@ import secrets as chance
 import httpx
 import pytest
 
-from gateway.limits.key_guessing import Guesses
+from gateway.limits.key_guessing import WrongKeyCounter
 from gateway.runtime.build import cautions
 from tests.e2e.world import Make, World, chat
 from tests.server.gate import contents, messages, response
@@ -30,7 +30,7 @@ def keyed(make: Make) -> World:
         value["server"] = {"host": "0.0.0.0"}
 
     made: World = make(change, files={"keys.yaml": FILE}, TIERGATE_ADMIN_KEY=ADMIN)
-    made.gateway.keys.guesses = Guesses(lambda: 0.0)
+    made.gateway.keys.guesses = WrongKeyCounter(lambda: 0.0)
     return made
 
 
@@ -104,7 +104,7 @@ def test_guesses_are_seen(keyed: World) -> None:
 
 def test_tries_come_back(keyed: World) -> None:
     now = [0.0]
-    keyed.gateway.keys.guesses = Guesses(lambda: now[0])
+    keyed.gateway.keys.guesses = WrongKeyCounter(lambda: now[0])
     ask = [guess(keyed, "GET", "/v1/models", "wrong-key", "api-key").status_code for _ in range(6)]
     assert ask == [401] * 5 + [429]
     now[0] += 5.0

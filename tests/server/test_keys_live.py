@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.limits.key_file import Keyring
+from gateway.limits.key_file import KeyFile
 from tests.e2e.child import until
 from tests.e2e.upstream import PATIENCE, Upstream
 from tests.server.gate import Gate
@@ -18,12 +18,12 @@ SURE = 12
 
 
 @pytest.fixture
-def ring(tmp_path: Path) -> Keyring:
-    return Keyring(tmp_path / "keys.yaml", clock=time.time)
+def ring(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path / "keys.yaml", clock=time.time)
 
 
 @pytest.fixture
-def served(ring: Keyring, provider: Upstream, tmp_path: Path) -> Iterator[Gate]:
+def served(ring: KeyFile, provider: Upstream, tmp_path: Path) -> Iterator[Gate]:
     """Two workers."""
     ring.add("first", {})
 
@@ -49,7 +49,7 @@ def everywhere(gate: Gate, secret: str, expected: int) -> Callable[[], bool]:
     return lambda: all(status(gate, secret) == expected for _ in range(SURE))
 
 
-def test_changes_hold_in_every_worker_and_mistakes_in_none(served: Gate, ring: Keyring) -> None:
+def test_changes_hold_in_every_worker_and_mistakes_in_none(served: Gate, ring: KeyFile) -> None:
     second = ring.add("second", {})
     until(everywhere(served, second, 200), "a key that was added opens")
     third = ring.rotate("second", 3600)

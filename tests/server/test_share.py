@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from gateway.core.call import Key
 from gateway.core.errors import ProblemError
-from gateway.limits.load_shedding import Pressure, Sample
+from gateway.limits.load_shedding import LoadSample, LoadShedder
 from gateway.server.share import Shares
 from tests.e2e.upstream import PATIENCE, SILENT, Upstream, whole
 from tests.e2e.world import Config, Make, chat
 
-CALM = Pressure(Sample)
+CALM = LoadShedder(LoadSample)
 ANN, BOB, CAT = (Key(name=name) for name in ("ann", "bob", "cat"))
 
 

@@ -3,8 +3,8 @@
 import pytest
 import redis.asyncio as client
 
-from gateway.limits.counters import Lost
-from gateway.limits.recent import Pooled
+from gateway.limits.counters import CountersUnavailable
+from gateway.limits.recent import RedisTurnPool
 from gateway.routing.recent import TURNS
 from gateway.routing.tier_share import REASONED, SIZE, WIDTH
 from tests.state.line import Line
@@ -14,7 +14,7 @@ from tests.state.world import World
 async def test_redis_counts_for_all(redis_url: str, world: World, admin: client.Redis) -> None:
     """One hash a name, which ends by itself; after `TURNS` those before are let go."""
     store = world.patient(redis_url)
-    pool = Pooled(store)
+    pool = RedisTurnPool(store)
     hard, easy = [0] * WIDTH, [0] * WIDTH
     hard[3], hard[REASONED], easy[SIZE - 1] = 7, TURNS, TURNS
     assert (await pool.add("acme", "key:ann", [0] * WIDTH)).counts == [0] * WIDTH
@@ -38,8 +38,8 @@ async def test_redis_counts_for_all(redis_url: str, world: World, admin: client.
 async def test_losing_redis_is_a_loss(line: Line, world: World) -> None:
     store = world.store(line.url)
     await line.cut()
-    with pytest.raises(Lost):
-        await Pooled(store).add("acme", "key:ann", [0] * WIDTH)
+    with pytest.raises(CountersUnavailable):
+        await RedisTurnPool(store).add("acme", "key:ann", [0] * WIDTH)
     await store.close()
 
 
@@ -47,12 +47,12 @@ async def test_a_key_of_somebody_else_is_a_loss(
     redis_url: str, world: World, admin: client.Redis
 ) -> None:
     store = world.patient(redis_url)
-    pool = Pooled(store)
+    pool = RedisTurnPool(store)
     one = [0] * WIDTH
     one[0] = 1
     await pool.add("beta", "key:ann", one)
     [name] = await admin.keys("tiergate:{beta}:1:turns:*")
     await admin.set(name, "something")
-    with pytest.raises(Lost):
+    with pytest.raises(CountersUnavailable):
         await pool.add("beta", "key:ann", one)
     await store.close()

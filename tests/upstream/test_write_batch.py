@@ -13,8 +13,8 @@ from gateway.core.call import Key
 from gateway.core.call_accounting import CallAccount
 from gateway.core.decision import Decision, Plan, TraceStep
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
-from gateway.limits.cost_bounds import Want
-from gateway.limits.limiter import Gate
+from gateway.limits.cost_bounds import UsageBound
+from gateway.limits.limiter import Limiter
 from gateway.server.http1.request_task import Course
 from gateway.upstream.client import Client
 from gateway.upstream.write_batch import _BUSY, _FEW, _MOST, _WINDOW, Halt, Outbox, nobody
@@ -336,7 +336,7 @@ class Counter:
         return True
 
     async def admit(
-        self, _: Want, decision: Decision, plan: Plan, *__: object, **___: object
+        self, _: UsageBound, decision: Decision, plan: Plan, *__: object, **___: object
     ) -> tuple[Decision, Plan]:
         self.asked.append(decision)
         return decision, plan
@@ -354,7 +354,7 @@ def _next() -> Any:
 def counted(folder: Path, *, busy: bool) -> tuple[Stage, Counter]:
     """An engine whose calls are all counted, on a loop that is busy or not."""
     stage, counter = Stage(folder), Counter()
-    stage.engine._gate = cast("Gate", counter)
+    stage.engine._gate = cast("Limiter", counter)
     stage.engine._turn = _next if busy else nobody
     return stage, counter
 

@@ -16,7 +16,7 @@ import click
 from gateway.cli.init import detect, templates
 from gateway.cli.init.templates import HERE, Wish
 from gateway.core import jsonio
-from gateway.limits.key_file import Keyring, KeyringError
+from gateway.limits.key_file import KeyFile, KeyFileError
 from gateway.runtime.build import site
 from gateway.settings import environment
 from gateway.settings.errors import nearest
@@ -227,8 +227,8 @@ def _refuse(files: Iterable[Path], *, force: bool) -> None:
 def _key(output: Path, name: str) -> str:
     """A key; its secret."""
     try:
-        return Keyring(output / "keys.yaml", clock=time.time).add(name, {})
-    except KeyringError as error:
+        return KeyFile(output / "keys.yaml", clock=time.time).add(name, {})
+    except KeyFileError as error:
         raise click.ClickException(str(error)) from None
 
 

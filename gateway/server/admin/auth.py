@@ -11,7 +11,7 @@ from fastapi import Request
 
 from gateway.core.call import Key
 from gateway.core.errors import Kind, Problem, ProblemError
-from gateway.limits.keys import Keys
+from gateway.limits.keys import KeyTable
 from gateway.runtime.composition import Gateway
 from gateway.server.dashboard.session import Sessions, digest
 from gateway.server.host_header import is_loopback, name_of
@@ -34,7 +34,7 @@ class Guard:
     Whoever has signed in to the dashboard needs no header; `cookie` is what cookies are made with.
     """
 
-    def __init__(self, secret: str, keys: Keys, cookie: bytes, ended: EndedSessions) -> None:
+    def __init__(self, secret: str, keys: KeyTable, cookie: bytes, ended: EndedSessions) -> None:
         self._digest = digest(secret) if secret else b""
         self._secret = secret
         self._keys = keys
@@ -99,7 +99,7 @@ def check_place(request: Request) -> None:
         raise _refuse("not_allowed", message)
 
 
-def key_of(keys: Keys, secret: str) -> Key | None:
+def key_of(keys: KeyTable, secret: str) -> Key | None:
     """Return the client's key that a secret is, where it is one."""
     if keys.is_open or not secret:
         return None

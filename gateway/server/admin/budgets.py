@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from gateway.core import jsonio
 from gateway.ledger.export import exact
 from gateway.ledger.query_params import place
-from gateway.limits.budget_status import Budget, Standing, budgets, standings
+from gateway.limits.budget_status import BudgetStatus, BudgetUse, budgets, standings
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.query_params import known
 from gateway.server.admin.worker_thread import Turn
@@ -21,7 +21,7 @@ _JSON = "application/json"
 def routes(router: APIRouter, gateway: Gateway, apart: Turn) -> None:
     """Add them to a router of admins; `apart` works on the store off the loop."""
 
-    def spent(some: Sequence[Budget]) -> list[dict[str | None, Decimal]]:
+    def spent(some: Sequence[BudgetStatus]) -> list[dict[str | None, Decimal]]:
         return [_spent(gateway, one) for one in some]
 
     @router.get("/budgets", summary="How budgets stand")
@@ -42,7 +42,7 @@ def routes(router: APIRouter, gateway: Gateway, apart: Turn) -> None:
         return Response(jsonio.dumps(told), media_type=_JSON)
 
 
-def _spent(gateway: Gateway, one: Budget) -> dict[str | None, Decimal]:
+def _spent(gateway: Gateway, one: BudgetStatus) -> dict[str | None, Decimal]:
     """What the ledger knows, by whom a budget counts; of what nobody knows, the most it can be."""
     if one.kind == "share":
         return {}
@@ -56,7 +56,7 @@ def _spent(gateway: Gateway, one: Budget) -> dict[str | None, Decimal]:
     }
 
 
-def _row(one: Standing, now: float, *, several: bool) -> dict[str, object]:
+def _row(one: BudgetUse, now: float, *, several: bool) -> dict[str, object]:
     budget, part = one.budget, one.budget.part
     only: Mapping[str, Any] = budget.only
     if one.subject is not None and budget.apart is not None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from fastapi import Request, Response
 
 from gateway.core.errors import Problem, ProblemError
-from gateway.limits.keys import Keys
+from gateway.limits.keys import KeyTable
 from gateway.state.ended_sessions import LASTS, EndedSessions
 
 COOKIE = "tiergate-session"
@@ -31,7 +31,7 @@ class Sessions:
         self,
         root: bytes,
         secret: str,
-        keys: Keys,
+        keys: KeyTable,
         ended: EndedSessions,
         *,
         clock: Callable[[], float] = time.time,

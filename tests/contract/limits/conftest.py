@@ -7,13 +7,13 @@ from itertools import count
 
 import pytest
 
-from gateway.limits.counters import Meter
-from gateway.limits.memory import Memory
-from gateway.limits.redis import Shared
+from gateway.limits.counters import CounterStore
+from gateway.limits.memory import MemoryCounters
+from gateway.limits.redis import RedisCounters
 from tests.conftest import redis_program
 from tests.state.several import Nodes, Sentinels
 
-type Make = Callable[[], Shared]
+type Make = Callable[[], RedisCounters]
 
 KINDS = ("redis", "sentinel", "cluster")
 _RUN = count()
@@ -57,11 +57,11 @@ def shared_url(request: pytest.FixtureRequest) -> str:
 async def make(shared_url: str) -> AsyncIterator[Make]:
     """Makes meters on one server, as processes would; closes them after the test."""
     notes: list[str] = []
-    made: list[Shared] = []
+    made: list[RedisCounters] = []
 
-    def make() -> Shared:
+    def make() -> RedisCounters:
         made.append(
-            Shared.at(
+            RedisCounters.at(
                 shared_url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
             )
         )
@@ -74,10 +74,10 @@ async def make(shared_url: str) -> AsyncIterator[Make]:
 
 
 @pytest.fixture(params=["memory", *KINDS])
-async def meter(request: pytest.FixtureRequest) -> AsyncIterator[Meter]:
-    """A Meter of each kind."""
+async def meter(request: pytest.FixtureRequest) -> AsyncIterator[CounterStore]:
+    """A CounterStore of each kind."""
     if request.param == "memory":
-        made: Meter = Memory()
+        made: CounterStore = MemoryCounters()
         yield made
         await made.close()
         return
@@ -85,7 +85,9 @@ async def meter(request: pytest.FixtureRequest) -> AsyncIterator[Meter]:
     found = request.getfixturevalue(names[request.param])
     url = found if isinstance(found, str) else found.url
     notes: list[str] = []
-    shared = Shared.at(url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller")
+    shared = RedisCounters.at(
+        url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
+    )
     yield shared
     await shared.close()
     assert notes == []

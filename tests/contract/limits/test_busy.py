@@ -2,105 +2,107 @@
 
 import pytest
 
-from gateway.limits.counters import BUSY, Form, Meter, Over, Passed
+from gateway.limits.counters import BUSY, Admitted, CounterStore, DemandTemplate, Refusal
 from tests.contract.limits.test_meter import NOW, ask, need
 
 
-async def test_reserved_money_is_busy_and_spent_money_is_not(meter: Meter, tenant: str) -> None:
+async def test_reserved_money_is_busy_and_spent_money_is_not(
+    meter: CounterStore, tenant: str
+) -> None:
     """60 of 100 are reserved: 50 more fit once that call has cost less, and never once it has cost 60."""
     first, second = need("usd", limit=100, amount=60), need("usd", limit=100, amount=50)
     await meter.admit(ask("a", tenant, first), NOW)
-    assert await meter.admit(ask("b", tenant, second), NOW) == Over(second, BUSY, busy=True)
+    assert await meter.admit(ask("b", tenant, second), NOW) == Refusal(second, BUSY, busy=True)
     assert await meter.settle(tenant, "a", None, 60)
-    assert await meter.admit(ask("b", tenant, second), NOW) == Over(second, None)
+    assert await meter.admit(ask("b", tenant, second), NOW) == Refusal(second, None)
 
 
-async def test_a_busy_budget_has_room_once_its_calls_end(meter: Meter, tenant: str) -> None:
+async def test_a_busy_budget_has_room_once_its_calls_end(meter: CounterStore, tenant: str) -> None:
     money = need("usd", limit=100, amount=60)
-    form = Form((money,))
-    assert await meter.take(form, (), "a", tenant, 600.0, NOW) == Passed()
+    form = DemandTemplate((money,))
+    assert await meter.take(form, (), "a", tenant, 600.0, NOW) == Admitted()
     told = await meter.take(form, (), "b", tenant, 600.0, NOW)
-    assert isinstance(told, Over)
+    assert isinstance(told, Refusal)
     assert told.busy
     assert await meter.settle(tenant, "a", None, 10)
-    assert await meter.take(form, (), "b", tenant, 600.0, NOW) == Passed()
+    assert await meter.take(form, (), "b", tenant, 600.0, NOW) == Admitted()
 
 
 async def test_a_call_that_is_too_dear_for_what_is_left_is_not_busy(
-    meter: Meter, tenant: str
+    meter: CounterStore, tenant: str
 ) -> None:
     """Even once all running calls have ended at no cost, 101 does not fit into 100."""
     await meter.admit(ask("a", tenant, need("usd", limit=100, amount=60)), NOW)
     large = need("usd", limit=100, amount=101)
-    assert await meter.admit(ask("b", tenant, large), NOW) == Over(large, None)
+    assert await meter.admit(ask("b", tenant, large), NOW) == Refusal(large, None)
 
 
-async def test_what_is_counted_without_a_usage_is_spent(meter: Meter, tenant: str) -> None:
+async def test_what_is_counted_without_a_usage_is_spent(meter: CounterStore, tenant: str) -> None:
     """Nobody knows what the call has cost: it stays charged, and nothing comes back."""
     money = need("usd", limit=100, amount=60)
     await meter.admit(ask("a", tenant, money), NOW)
     await meter.settle(tenant, "a", None, None)
-    assert await meter.admit(ask("b", tenant, money), NOW) == Over(money, None)
+    assert await meter.admit(ask("b", tenant, money), NOW) == Refusal(money, None)
 
 
-async def test_a_reservation_that_expired_is_spent(meter: Meter, tenant: str) -> None:
+async def test_a_reservation_that_expired_is_spent(meter: CounterStore, tenant: str) -> None:
     """It stays charged; a late settlement corrects it, and reserves nothing."""
     money = need("usd", limit=100, amount=60)
     await meter.admit(ask("a", tenant, money, expires=NOW + 10), NOW)
-    assert await meter.admit(ask("b", tenant, money), NOW + 11) == Over(money, None)
+    assert await meter.admit(ask("b", tenant, money), NOW + 11) == Refusal(money, None)
     assert await meter.settle(tenant, "a", None, 30)
-    assert await meter.admit(ask("b", tenant, money), NOW + 11) == Passed()
-    assert await meter.admit(ask("c", tenant, money), NOW + 11) == Over(money, BUSY, busy=True)
+    assert await meter.admit(ask("b", tenant, money), NOW + 11) == Admitted()
+    assert await meter.admit(ask("c", tenant, money), NOW + 11) == Refusal(money, BUSY, busy=True)
     assert await meter.used(tenant) == {money.field: 90}
 
 
 async def test_a_call_that_goes_on_after_it_expired_reserves_all_of_it_again(
-    meter: Meter, tenant: str
+    meter: CounterStore, tenant: str
 ) -> None:
     money = need("usd", limit=100, amount=30)
     await meter.admit(ask("a", tenant, money, expires=NOW + 10), NOW)
-    assert await meter.extend(ask("a", tenant, money, expires=NOW + 90), NOW + 11) == Passed()
+    assert await meter.extend(ask("a", tenant, money, expires=NOW + 90), NOW + 11) == Admitted()
     large = need("usd", limit=100, amount=100)
-    assert await meter.admit(ask("b", tenant, large), NOW + 11) == Over(large, BUSY, busy=True)
+    assert await meter.admit(ask("b", tenant, large), NOW + 11) == Refusal(large, BUSY, busy=True)
     assert await meter.settle(tenant, "a", None, 5)
-    assert await meter.admit(ask("b", tenant, large), NOW + 11) == Over(large, None)
+    assert await meter.admit(ask("b", tenant, large), NOW + 11) == Refusal(large, None)
 
 
 async def test_what_a_call_has_reserved_itself_does_not_come_back(
-    meter: Meter, tenant: str
+    meter: CounterStore, tenant: str
 ) -> None:
     """Its first attempt may be billed: only what others have reserved makes a further one wait."""
     money = need("usd", limit=100, amount=60)
     small = need("usd", limit=100, amount=30)
     await meter.admit(ask("a", tenant, money), NOW)
-    assert await meter.extend(ask("a", tenant, money), NOW) == Over(money, None)
+    assert await meter.extend(ask("a", tenant, money), NOW) == Refusal(money, None)
     await meter.admit(ask("b", tenant, small), NOW)
-    assert await meter.extend(ask("a", tenant, small), NOW) == Over(small, BUSY, busy=True)
+    assert await meter.extend(ask("a", tenant, small), NOW) == Refusal(small, BUSY, busy=True)
 
 
 @pytest.mark.parametrize("first", ["busy", "spent"])
 async def test_a_spent_budget_is_told_before_a_busy_one(
-    meter: Meter, tenant: str, first: str
+    meter: CounterStore, tenant: str, first: str
 ) -> None:
     busy = need("usd", limit=100, amount=60)
     spent = need("usd", limit=0, field="usd|y|all|2026-11-24")
     await meter.admit(ask("a", tenant, busy), NOW)
     needs = (busy, spent) if first == "busy" else (spent, busy)
-    assert await meter.admit(ask("b", tenant, *needs), NOW) == Over(spent, None)
+    assert await meter.admit(ask("b", tenant, *needs), NOW) == Refusal(spent, None)
 
 
 async def test_the_longest_wait_is_told_of_a_rate_and_a_busy_budget(
-    meter: Meter, tenant: str
+    meter: CounterStore, tenant: str
 ) -> None:
     busy, slow = need("usd", limit=100, amount=60), need("requests", limit=1)
     await meter.admit(ask("a", tenant, busy, slow), NOW)
     told = await meter.admit(ask("b", tenant, busy, slow), NOW)
-    assert isinstance(told, Over)
+    assert isinstance(told, Refusal)
     assert (told.need, told.busy) == (slow, False)
 
 
 async def test_only_spent_budgets_are_told_on_the_way_to_a_cheaper_tier(
-    meter: Meter, tenant: str
+    meter: CounterStore, tenant: str
 ) -> None:
     """The operator is told that a budget is used up, and not that calls reserve it for a while."""
     money = need("usd", limit=100, amount=60, then="smart")
@@ -112,4 +114,4 @@ async def test_only_spent_budgets_are_told_on_the_way_to_a_cheaper_tier(
         id="b", tenant=tenant, needs=(money,), expires=asked.expires,
         others=(("smart", (lower,)), ("fast", ())),
     )  # fmt: skip
-    assert await meter.admit(asked, NOW) == Passed((), 2, (lower,))
+    assert await meter.admit(asked, NOW) == Admitted((), 2, (lower,))

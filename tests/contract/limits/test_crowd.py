@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.limits.counters import Ask, Form, Kind, Meter, Need, Over, Passed, Unseeded
+from gateway.limits.counters import (
+    AdmissionRequest,
+    Admitted,
+    CounterDemand,
+    CounterStore,
+    DemandTemplate,
+    Kind,
+    MissingCounter,
+    Refusal,
+)
 from gateway.state.redis.scripts import keys
 from tests.contract.limits.conftest import Make
 
@@ -35,23 +44,23 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def ask(tenant: str, id: str, *needs: Need, life: float = 60.0) -> Ask:
-    return Ask(id=id, tenant=tenant, needs=needs, expires=NOW + life)
+def ask(tenant: str, id: str, *needs: CounterDemand, life: float = 60.0) -> AdmissionRequest:
+    return AdmissionRequest(id=id, tenant=tenant, needs=needs, expires=NOW + life)
 
 
-def usd(amount: int, limit: int = 300, field: str = "usd|2030-03") -> Need:
-    return Need(kind="usd", name="b", field=field, limit=limit, amount=amount)
+def usd(amount: int, limit: int = 300, field: str = "usd|2030-03") -> CounterDemand:
+    return CounterDemand(kind="usd", name="b", field=field, limit=limit, amount=amount)
 
 
 @pytest.mark.parametrize("kind", ["usd", "requests", "concurrency"])
 async def test_a_budget_for_three_lets_three_of_fifty_pass(
-    meter: Meter, tenant: str, kind: Kind
+    meter: CounterStore, tenant: str, kind: Kind
 ) -> None:
-    need = Need(kind=kind, name="b", field=f"{kind}|2030-03", limit=3, period=3600.0)
+    need = CounterDemand(kind=kind, name="b", field=f"{kind}|2030-03", limit=3, period=3600.0)
     told = await asyncio.gather(
         *(meter.admit(ask(tenant, f"call{at}", need), NOW) for at in range(50))
     )
-    assert Counter(type(one) for one in told) == {Passed: 3, Over: 47}
+    assert Counter(type(one) for one in told) == {Admitted: 3, Refusal: 47}
 
 
 def test_two_processes_that_ask_at_once_share_one_budget(shared_url: str, tenant: str) -> None:
@@ -75,23 +84,23 @@ def test_two_processes_that_ask_at_once_share_one_budget(shared_url: str, tenant
     assert sum(int(one) for one in told) == 3
 
 
-async def test_a_call_takes_all_or_nothing(meter: Meter, tenant: str) -> None:
+async def test_a_call_takes_all_or_nothing(meter: CounterStore, tenant: str) -> None:
     """What it takes first is not kept where what it takes last is over."""
-    running = Need(kind="concurrency", name="c", field="running", limit=1)
+    running = CounterDemand(kind="concurrency", name="c", field="running", limit=1)
     for at in range(3):
         told = await meter.admit(ask(tenant, f"over{at}", running, usd(301)), NOW)
-        assert told == Over(usd(301))
-    assert await meter.admit(ask(tenant, "fits", running, usd(300)), NOW) == Passed()
+        assert told == Refusal(usd(301))
+    assert await meter.admit(ask(tenant, "fits", running, usd(300)), NOW) == Admitted()
     assert await meter.used(tenant) == {"usd|2030-03": 300}
 
 
-async def test_who_asks_again_takes_nothing_twice(meter: Meter, tenant: str) -> None:
+async def test_who_asks_again_takes_nothing_twice(meter: CounterStore, tenant: str) -> None:
     """The answer may have been lost; the warning in it is told again to the same call alone."""
-    soft = Need(kind="usd", name="b", field="usd|2030-03", limit=300, amount=100, soft=100)
+    soft = CounterDemand(kind="usd", name="b", field="usd|2030-03", limit=300, amount=100, soft=100)
     first = ask(tenant, "first", soft)
-    assert await meter.admit(first, NOW) == Passed((soft,))
-    assert await meter.admit(ask(tenant, "second", soft), NOW) == Passed()
-    assert await meter.admit(first, NOW) == Passed((soft,))
+    assert await meter.admit(first, NOW) == Admitted((soft,))
+    assert await meter.admit(ask(tenant, "second", soft), NOW) == Admitted()
+    assert await meter.admit(first, NOW) == Admitted((soft,))
     assert await meter.used(tenant) == {"usd|2030-03": 200}
     assert await meter.settle(tenant, "first", 10, 30)
     assert not await meter.settle(tenant, "first", 10, 30)
@@ -99,49 +108,51 @@ async def test_who_asks_again_takes_nothing_twice(meter: Meter, tenant: str) -> 
 
 
 async def test_a_hold_that_nobody_settles_stays_spent_and_can_be_corrected(
-    meter: Meter, tenant: str
+    meter: CounterStore, tenant: str
 ) -> None:
     """SEC-BUDGET 3: it is charged once its time is over; its place is free."""
-    running = Need(kind="concurrency", name="c", field="running", limit=1)
-    assert await meter.admit(ask(tenant, "lost", running, usd(200), life=10.0), NOW) == Passed()
-    assert await meter.admit(ask(tenant, "next", running), NOW + 9.9) == Over(running)
-    assert await meter.admit(ask(tenant, "next", running), NOW + 10.1) == Passed()
+    running = CounterDemand(kind="concurrency", name="c", field="running", limit=1)
+    assert await meter.admit(ask(tenant, "lost", running, usd(200), life=10.0), NOW) == Admitted()
+    assert await meter.admit(ask(tenant, "next", running), NOW + 9.9) == Refusal(running)
+    assert await meter.admit(ask(tenant, "next", running), NOW + 10.1) == Admitted()
     assert await meter.used(tenant) == {"usd|2030-03": 200}
     assert await meter.settle(tenant, "lost", None, 50)
     assert await meter.used(tenant) == {"usd|2030-03": 50}
-    assert await meter.admit(ask(tenant, "third", running), NOW + 10.2) == Over(running)
+    assert await meter.admit(ask(tenant, "third", running), NOW + 10.2) == Refusal(running)
 
 
-async def test_unknown_cost_leaves_what_was_held(meter: Meter, tenant: str) -> None:
+async def test_unknown_cost_leaves_what_was_held(meter: CounterStore, tenant: str) -> None:
     await meter.admit(ask(tenant, "call", usd(200)), NOW)
     assert await meter.settle(tenant, "call", None, None)
     assert await meter.used(tenant) == {"usd|2030-03": 200}
 
 
 async def test_a_further_attempt_holds_more_and_is_settled_with_the_call(
-    meter: Meter, tenant: str
+    meter: CounterStore, tenant: str
 ) -> None:
     first = ask(tenant, "call", usd(200))
     await meter.admit(first, NOW)
-    assert await meter.extend(ask(tenant, "call", usd(101)), NOW) == Over(usd(101))
-    assert await meter.extend(ask(tenant, "call", usd(100)), NOW) == Passed()
+    assert await meter.extend(ask(tenant, "call", usd(101)), NOW) == Refusal(usd(101))
+    assert await meter.extend(ask(tenant, "call", usd(100)), NOW) == Admitted()
     assert await meter.used(tenant) == {"usd|2030-03": 300}
     assert await meter.settle(tenant, "call", None, 120)
     assert await meter.used(tenant) == {"usd|2030-03": 120}
 
 
 async def test_a_counter_that_is_lost_is_asked_for_and_given_once(
-    meter: Meter, tenant: str
+    meter: CounterStore, tenant: str
 ) -> None:
-    need = Need(kind="usd", name="b", field="usd|2030-03", limit=300, amount=100, seeded=True)
-    assert await meter.admit(ask(tenant, "call", need), NOW) == Unseeded(need)
+    need = CounterDemand(
+        kind="usd", name="b", field="usd|2030-03", limit=300, amount=100, seeded=True
+    )
+    assert await meter.admit(ask(tenant, "call", need), NOW) == MissingCounter(need)
     await meter.seed(tenant, need.field, 250)
     await meter.seed(tenant, need.field, 0)
-    assert await meter.admit(ask(tenant, "call", need), NOW) == Over(need)
+    assert await meter.admit(ask(tenant, "call", need), NOW) == Refusal(need)
     assert await meter.used(tenant) == {"usd|2030-03": 250}
 
 
-async def test_tenants_do_not_meet(meter: Meter, tenant: str) -> None:
+async def test_tenants_do_not_meet(meter: CounterStore, tenant: str) -> None:
     for one in (tenant, f"{tenant}}}:x", f"{{{tenant}", ""):
         await meter.admit(ask(one, "call", usd(300)), NOW)
         assert await meter.used(one) == {"usd|2030-03": 300}
@@ -150,11 +161,11 @@ async def test_tenants_do_not_meet(meter: Meter, tenant: str) -> None:
 
 @pytest.mark.parametrize("amount", [10**15, 2**53, 2**63, 10**30])
 async def test_large_amounts_are_whole_and_never_wrap(
-    meter: Meter, tenant: str, amount: int
+    meter: CounterStore, tenant: str, amount: int
 ) -> None:
     fits = amount <= 2**53
     told = await meter.admit(ask(tenant, "call", usd(amount, 2**53)), NOW)
-    assert isinstance(told, Passed) is fits
+    assert isinstance(told, Admitted) is fits
     if fits:
         assert await meter.used(tenant) == {"usd|2030-03": amount}
         assert await meter.settle(tenant, "call", None, amount - 1)
@@ -167,7 +178,7 @@ async def test_a_window_that_was_swept_is_not_begun_again_by_a_late_call(
     meter = make()
     await meter.admit(ask(tenant, "old", usd(100, field="usd|2030-03-01")), NOW)
     await meter.admit(ask(tenant, "new", usd(100, field="usd|2030-03")), NOW)
-    rate = Need(kind="requests", name="r", field="rate", limit=60, period=60.0)
+    rate = CounterDemand(kind="requests", name="r", field="rate", limit=60, period=60.0)
     await meter.admit(ask(tenant, "rate", rate), NOW)
     await meter.sweep(tenant, NOW)
     assert await meter.used(tenant) == {"usd|2030-03": 100}
@@ -182,11 +193,11 @@ async def test_scripts_that_a_server_has_forgotten_are_sent_again(make: Make, te
     name = keys(tenant)[0]
     reply = await meter._counters.ask(name, b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n")
     assert reply == b"OK"
-    assert await meter.admit(ask(tenant, "second", usd(100)), NOW) == Passed()
+    assert await meter.admit(ask(tenant, "second", usd(100)), NOW) == Admitted()
     await meter._counters.ask(name, b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n")
-    form = Form((usd(1),), (0,))
+    form = DemandTemplate((usd(1),), (0,))
     for id in ("third", "3", "third"):
-        assert await meter.take(form, (50,), id, tenant, 60.0, NOW) == Passed()
+        assert await meter.take(form, (50,), id, tenant, 60.0, NOW) == Admitted()
     assert await meter.used(tenant) == {"usd|2030-03": 300}
-    assert await meter.take(form, (50,), "third", f"{tenant}-other", 60.0, NOW) == Passed()
+    assert await meter.take(form, (50,), "third", f"{tenant}-other", 60.0, NOW) == Admitted()
     assert await meter.used(f"{tenant}-other") == {"usd|2030-03": 50}

@@ -4,28 +4,30 @@ import asyncio
 import time
 from pathlib import Path
 
-from gateway.limits.counters import Ask, Lost, Need, Passed
-from gateway.limits.redis import Shared
+from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, CountersUnavailable
+from gateway.limits.redis import RedisCounters
 from tests.state.several import Sentinels
 
 
 async def test_calls_are_counted_by_the_new_primary(several_program: str, tmp_path: Path) -> None:
     """What was replicated is still there; nothing is to be told to the gateway."""
     notes: list[str] = []
-    need = Need(kind="usd", name="b", field="usd|total", limit=1000, amount=10)
+    need = CounterDemand(kind="usd", name="b", field="usd|total", limit=1000, amount=10)
 
     async def passed(id: str) -> bool:
         now = time.time()
         try:
             told = await meter.admit(
-                Ask(id=id, tenant="acme", needs=(need,), expires=now + 60), now
+                AdmissionRequest(id=id, tenant="acme", needs=(need,), expires=now + 60), now
             )
-        except Lost:
+        except CountersUnavailable:
             return False
-        return isinstance(told, Passed)
+        return isinstance(told, Admitted)
 
     with Sentinels(several_program, tmp_path) as sentinels:
-        meter = Shared.at(sentinels.url, note=notes.append, clock=time.monotonic, deadline=1.0)
+        meter = RedisCounters.at(
+            sentinels.url, note=notes.append, clock=time.monotonic, deadline=1.0
+        )
         assert await passed("before")
         with sentinels.primary.admin() as admin:
             assert admin.wait(1, 10_000) == 1

@@ -3,23 +3,23 @@
 import time
 from typing import Any
 
-from gateway.limits.counters import Ask, Need, Passed
-from gateway.limits.redis import Shared
+from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
+from gateway.limits.redis import RedisCounters
 from gateway.state.redis.scripts import keys
 from gateway.state.redis.topology import slot_of
 from tests.state.several import Nodes
 
 NOW = 1_900_000_000.0
-NEED = Need(kind="usd", name="b", field="usd|2030-03", limit=1000, amount=10)
+NEED = CounterDemand(kind="usd", name="b", field="usd|2030-03", limit=1000, amount=10)
 
 
 async def test_calls_follow_a_slot_that_moves(nodes: Nodes, tenant: str) -> None:
     """ASK while it moves, for what is asked by one key; MOVED once it has; nothing is lost."""
     notes: list[str] = []
-    meter = Shared.at(nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0)
-    other = Shared.at(nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0)
-    ask = Ask(id="one", tenant=tenant, needs=(NEED,), expires=NOW + 60)
-    assert await meter.admit(ask, NOW) == Passed()
+    meter = RedisCounters.at(nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0)
+    other = RedisCounters.at(nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0)
+    ask = AdmissionRequest(id="one", tenant=tenant, needs=(NEED,), expires=NOW + 60)
+    assert await meter.admit(ask, NOW) == Admitted()
     assert await other.used(tenant) == {NEED.field: 10}
 
     names, slot = keys(tenant), slot_of(keys(tenant)[0])

@@ -7,7 +7,18 @@ import msgspec
 import pytest
 
 from gateway.core.target import Tier
-from gateway.limits.counters import BOTH, BUSY, Ask, Form, Kind, Meter, Need, Over, Passed, Unseeded
+from gateway.limits.counters import (
+    BOTH,
+    BUSY,
+    AdmissionRequest,
+    Admitted,
+    CounterDemand,
+    CounterStore,
+    DemandTemplate,
+    Kind,
+    MissingCounter,
+    Refusal,
+)
 from tests.contract.limits.conftest import Make
 from tests.contract.limits.test_meter import NOW, need
 
@@ -18,7 +29,7 @@ _RUN: list[int] = []
 
 
 @pytest.fixture
-def fresh(meter: Meter) -> Meter:
+def fresh(meter: CounterStore) -> CounterStore:
     """A meter whose counters of all tenants no other test has used."""
     _RUN.append(len(_RUN))
     return meter
@@ -29,28 +40,32 @@ def of(id: str) -> str:
     return f"owners-{len(_RUN)}-{id}"
 
 
-def ask(id: str, tenant: str, *needs: Need, expires: float = NOW + 600) -> Ask:
-    return Ask(id=of(id), tenant=tenant, needs=needs, expires=expires)
+def ask(
+    id: str, tenant: str, *needs: CounterDemand, expires: float = NOW + 600
+) -> AdmissionRequest:
+    return AdmissionRequest(id=of(id), tenant=tenant, needs=needs, expires=expires)
 
 
-def more(id: str, tenant: str, *needs: Need, expires: float = NOW + 600) -> Ask:
+def more(
+    id: str, tenant: str, *needs: CounterDemand, expires: float = NOW + 600
+) -> AdmissionRequest:
     """Of a call that holds something of both."""
     return msgspec.structs.replace(ask(id, tenant, *needs, expires=expires), holds=BOTH)
 
 
-def wide(kind: Kind = "usd", limit: int = 3, amount: int = 1, **more: object) -> Need:
+def wide(kind: Kind = "usd", limit: int = 3, amount: int = 1, **more: object) -> CounterDemand:
     """A need of a counter of all tenants, of this test alone."""
     whole = f"calls|all{len(_RUN)}|all|2026-11-24" if kind == "share" else ""
     fields = {"field": f"{kind}|all{len(_RUN)}|all|2026-11-24", "whole": whole, **more}
     return msgspec.structs.replace(need(kind, limit, amount, **fields), all_tenants=True)
 
 
-async def used(meter: Meter, one: Need) -> int | None:
+async def used(meter: CounterStore, one: CounterDemand) -> int | None:
     """What a counter of money or shares of all tenants has."""
     return (await meter.used(None)).get(one.field)
 
 
-async def test_all_tenants_share_what_is_for_all(fresh: Meter, tenant: str) -> None:
+async def test_all_tenants_share_what_is_for_all(fresh: CounterStore, tenant: str) -> None:
     """Fifty calls at once of each of three tenants: three pass, and the last of them is counted."""
     asks = [
         ask(f"{number}-{at}", f"{tenant}-{number}", wide(limit=3), need("concurrency", limit=50))
@@ -58,129 +73,137 @@ async def test_all_tenants_share_what_is_for_all(fresh: Meter, tenant: str) -> N
         for at in range(50)
     ]
     told = await asyncio.gather(*(fresh.admit(one, NOW) for one in asks))
-    assert sum(isinstance(one, Passed) for one in told) == 3
+    assert sum(isinstance(one, Admitted) for one in told) == 3
     assert await used(fresh, wide()) == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_what_all_tenants_gave_is_given_back_where_the_tenant_has_no_room(
-    fresh: Meter, tenant: str, kind: Kind
+    fresh: CounterStore, tenant: str, kind: Kind
 ) -> None:
     """Each way to ask: a hundred that do not pass leave all the room there was."""
     limit = 1000 if kind == "share" else 2
     shared, none = wide(kind, limit=limit), need("concurrency", limit=0)
-    form = Form((shared, none))
+    form = DemandTemplate((shared, none))
     for number in range(50):
         told = await fresh.admit(ask(f"a{number}", tenant, shared, none), NOW)
-        assert told == Over(none, None)
-        assert await fresh.take(form, (), of(f"t{number}"), tenant, 600.0, NOW) == Over(none, None)
+        assert told == Refusal(none, None)
+        assert await fresh.take(form, (), of(f"t{number}"), tenant, 600.0, NOW) == Refusal(
+            none, None
+        )
     assert await used(fresh, shared) in (None, 0)
     for number in range(2):
         one = ask(f"b{number}", tenant, shared, need("concurrency", limit=9))
-        assert await fresh.admit(one, NOW) == Passed()
+        assert await fresh.admit(one, NOW) == Admitted()
     if kind != "share":
-        assert isinstance(await fresh.admit(ask("c", tenant, shared), NOW), Over)
+        assert isinstance(await fresh.admit(ask("c", tenant, shared), NOW), Refusal)
 
 
-async def test_all_tenants_are_asked_first(fresh: Meter, tenant: str) -> None:
+async def test_all_tenants_are_asked_first(fresh: CounterStore, tenant: str) -> None:
     """Nothing of the tenant's is taken, and a longer wait there is not told."""
     shared, own = wide(limit=0), need("usd", limit=1)
-    assert await fresh.admit(ask("a", tenant, shared, own), NOW) == Over(shared, None)
+    assert await fresh.admit(ask("a", tenant, shared, own), NOW) == Refusal(shared, None)
     assert (await fresh.used(tenant)).get(own.field, 0) == 0
     shared, own = wide("requests", 1), need("requests", 1, period=3600.0)
-    assert await fresh.admit(ask("b", tenant, shared, own), NOW) == Passed()
+    assert await fresh.admit(ask("b", tenant, shared, own), NOW) == Admitted()
     told = await fresh.admit(ask("c", tenant, shared, own), NOW)
-    assert isinstance(told, Over)
+    assert isinstance(told, Refusal)
     assert told.need == shared
 
 
 async def test_a_call_is_settled_with_all_tenants_and_with_its_own(
-    fresh: Meter, tenant: str
+    fresh: CounterStore, tenant: str
 ) -> None:
     """Once; a form says how much each of them is taken of."""
-    form = Form(
+    form = DemandTemplate(
         (wide(limit=100), wide("tokens", limit=100), need("usd", limit=100), need("tokens", 100)),
         (0, 1, 2, 3),
     )
-    assert await fresh.take(form, (40, 60, 50, 70), of("a"), tenant, 600.0, NOW) == Passed()
+    assert await fresh.take(form, (40, 60, 50, 70), of("a"), tenant, 600.0, NOW) == Admitted()
     assert (await used(fresh, wide()), await fresh.used(tenant)) == (40, {need("usd").field: 50})
     told = await fresh.take(form, (61, 1, 1, 1), of("b"), tenant, 600.0, NOW)
-    assert isinstance(told, Over)
+    assert isinstance(told, Refusal)
     assert (told.need, told.busy) == (wide(limit=100, amount=61), True)
     assert await fresh.settle(tenant, of("a"), 10, 7)
     assert not await fresh.settle(tenant, of("a"), 10, 9)
     assert (await used(fresh, wide()), await fresh.used(tenant)) == (7, {need("usd").field: 7})
-    assert await fresh.take(form, (93, 90, 93, 90), of("b"), tenant, 600.0, NOW) == Passed()
+    assert await fresh.take(form, (93, 90, 93, 90), of("b"), tenant, 600.0, NOW) == Admitted()
     await fresh.end(tenant, [(of("b"), 0, 0)])
     assert (await used(fresh, wide()), await fresh.used(tenant)) == (7, {need("usd").field: 7})
 
 
-async def test_the_same_call_takes_nothing_twice_of_either(fresh: Meter, tenant: str) -> None:
+async def test_the_same_call_takes_nothing_twice_of_either(
+    fresh: CounterStore, tenant: str
+) -> None:
     """And is answered as before, with the warnings of both."""
     shared = wide(limit=9, amount=4, soft=4)
     own = need("usd", limit=9, amount=4, soft=4)
     one = ask("a", tenant, shared, own)
     for _ in range(2):
-        assert await fresh.admit(one, NOW) == Passed((shared, own))
+        assert await fresh.admit(one, NOW) == Admitted((shared, own))
     assert (await used(fresh, shared), await fresh.used(tenant)) == (4, {own.field: 4})
 
 
-async def test_a_soft_limit_is_told_by_the_call_that_passes(fresh: Meter, tenant: str) -> None:
+async def test_a_soft_limit_is_told_by_the_call_that_passes(
+    fresh: CounterStore, tenant: str
+) -> None:
     """Not by one that was given back: it would be told to nobody."""
     shared, none = wide(limit=9, amount=4, soft=4), need("concurrency", limit=0)
-    assert isinstance(await fresh.admit(ask("a", tenant, shared, none), NOW), Over)
-    assert await fresh.admit(ask("b", tenant, shared), NOW) == Passed((shared,))
-    assert await fresh.admit(ask("c", tenant, shared), NOW) == Passed()
+    assert isinstance(await fresh.admit(ask("a", tenant, shared, none), NOW), Refusal)
+    assert await fresh.admit(ask("b", tenant, shared), NOW) == Admitted((shared,))
+    assert await fresh.admit(ask("c", tenant, shared), NOW) == Admitted()
 
 
-async def test_a_further_attempt_is_given_back_alone(fresh: Meter, tenant: str) -> None:
+async def test_a_further_attempt_is_given_back_alone(fresh: CounterStore, tenant: str) -> None:
     """What the call held before stays, and so does the place that it has."""
     shared, own, place = wide(limit=100, amount=30), need("usd", 50, 30), wide("concurrency", 1)
-    assert await fresh.admit(ask("a", tenant, shared, place, own), NOW) == Passed()
-    assert await fresh.extend(more("a", tenant, shared, own), NOW) == Over(own, None)
+    assert await fresh.admit(ask("a", tenant, shared, place, own), NOW) == Admitted()
+    assert await fresh.extend(more("a", tenant, shared, own), NOW) == Refusal(own, None)
     assert (await used(fresh, shared), await fresh.used(tenant)) == (30, {own.field: 30})
-    assert isinstance(await fresh.admit(ask("b", tenant, place), NOW), Over)
+    assert isinstance(await fresh.admit(ask("b", tenant, place), NOW), Refusal)
     less = need("usd", 50, 20)
-    assert await fresh.extend(more("a", tenant, shared, less), NOW) == Passed()
+    assert await fresh.extend(more("a", tenant, shared, less), NOW) == Admitted()
     assert (await used(fresh, shared), await fresh.used(tenant)) == (60, {own.field: 50})
     large = wide(limit=100, amount=99)
-    assert await fresh.admit(ask("b", tenant, large), NOW) == Over(large, BUSY, busy=True)
+    assert await fresh.admit(ask("b", tenant, large), NOW) == Refusal(large, BUSY, busy=True)
     assert await fresh.settle(tenant, of("a"), None, 5)
     assert (await used(fresh, shared), await fresh.used(tenant)) == (5, {own.field: 5})
-    assert await fresh.admit(ask("b", tenant, place), NOW) == Passed()
+    assert await fresh.admit(ask("b", tenant, place), NOW) == Admitted()
     small = wide(limit=100, amount=95)
-    assert await fresh.admit(ask("c", tenant, small), NOW) == Passed()
+    assert await fresh.admit(ask("c", tenant, small), NOW) == Admitted()
 
 
 async def test_a_further_attempt_of_all_tenants_keeps_what_the_tenant_gave(
-    fresh: Meter, tenant: str
+    fresh: CounterStore, tenant: str
 ) -> None:
     """The place that the call has of its tenant lives as long as the attempt does."""
     place, money = need("concurrency", 1), wide(limit=100)
-    assert await fresh.admit(ask("a", tenant, money, place, expires=NOW + 10), NOW) == Passed()
-    assert await fresh.extend(more("a", tenant, money, expires=NOW + 90), NOW + 9) == Passed()
-    assert isinstance(await fresh.admit(ask("b", tenant, place), NOW + 11), Over)
-    assert await fresh.admit(ask("b", tenant, place), NOW + 90) == Passed()
+    assert await fresh.admit(ask("a", tenant, money, place, expires=NOW + 10), NOW) == Admitted()
+    assert await fresh.extend(more("a", tenant, money, expires=NOW + 90), NOW + 9) == Admitted()
+    assert isinstance(await fresh.admit(ask("b", tenant, place), NOW + 11), Refusal)
+    assert await fresh.admit(ask("b", tenant, place), NOW + 90) == Admitted()
 
 
 async def test_a_reservation_of_a_process_that_died_between_the_two_stays_charged(
-    fresh: Meter, tenant: str
+    fresh: CounterStore, tenant: str
 ) -> None:
     """It has asked all tenants, and nobody after: once it has expired it is spent, and corrected."""
     shared = wide(limit=100, amount=60)
     one = ask("dead", tenant, shared, expires=NOW + 10)
-    assert await fresh.admit(one, NOW) == Passed()
+    assert await fresh.admit(one, NOW) == Admitted()
     late = ask("b", f"{tenant}-other", shared, need("usd", 100))
-    assert await fresh.admit(late, NOW) == Over(shared, BUSY, busy=True)
-    assert await fresh.admit(late, NOW + 11) == Over(shared, None)
+    assert await fresh.admit(late, NOW) == Refusal(shared, BUSY, busy=True)
+    assert await fresh.admit(late, NOW + 11) == Refusal(shared, None)
     assert await fresh.settle(tenant, of("dead"), 0, 0)
-    assert await fresh.admit(late, NOW + 11) == Passed()
+    assert await fresh.admit(late, NOW + 11) == Admitted()
 
 
-async def test_a_call_goes_to_a_tier_in_which_both_have_room(fresh: Meter, tenant: str) -> None:
+async def test_a_call_goes_to_a_tier_in_which_both_have_room(
+    fresh: CounterStore, tenant: str
+) -> None:
     """The tenant's refuses reasoning, all tenants' refuses smart; fast has room in both."""
 
-    def then(one: Need, tier: Tier | None) -> Need:
+    def then(one: CounterDemand, tier: Tier | None) -> CounterDemand:
         return msgspec.structs.replace(one, then=tier)
 
     deep = (then(wide(limit=9), "fast"), then(need("usd", limit=0), "smart"))
@@ -188,51 +211,51 @@ async def test_a_call_goes_to_a_tier_in_which_both_have_room(fresh: Meter, tenan
     low = (wide(limit=9), need("usd", limit=9, field="usd|low|all|2026-11-24"))
     one = ask("a", tenant, *deep)
     one = msgspec.structs.replace(one, others=(("smart", mid), ("fast", low)))
-    assert await fresh.admit(one, NOW) == Passed((), 2, (deep[1], mid[0]))
+    assert await fresh.admit(one, NOW) == Admitted((), 2, (deep[1], mid[0]))
     assert await used(fresh, wide()) == 1
     assert (await fresh.used(tenant))[low[1].field] == 1
     assert (await fresh.used(tenant)).get(mid[1].field, 0) == 0
     assert await fresh.settle(tenant, of("a"), None, 0)
     assert await used(fresh, wide()) == 0
     dead = msgspec.structs.replace(one, id=of("b"), others=(("smart", mid),))
-    assert await fresh.admit(dead, NOW) == Over(mid[0], None, 1, (deep[1],))
+    assert await fresh.admit(dead, NOW) == Refusal(mid[0], None, 1, (deep[1],))
     busy = (then(wide(limit=2, amount=2), "smart"), need("usd"))
     await fresh.admit(ask("c", tenant, wide(limit=2)), NOW)
     last = msgspec.structs.replace(one, id=of("d"), needs=busy, others=(("smart", low),))
-    assert await fresh.admit(last, NOW) == Passed((), 1, ())
+    assert await fresh.admit(last, NOW) == Admitted((), 1, ())
 
 
 async def test_counters_of_either_that_are_not_there_are_asked_for(
-    fresh: Meter, tenant: str
+    fresh: CounterStore, tenant: str
 ) -> None:
     """Of both at once; what is told counts with its owner."""
     shared, own = wide(limit=100, seeded=True), need("usd", 100, seeded=True)
     plain = need("usd", 100, field="usd|p|all|2026-11-24")
     one = ask("a", tenant, shared, own, plain)
-    assert await fresh.admit(one, NOW) == Unseeded(shared, (own,))
+    assert await fresh.admit(one, NOW) == MissingCounter(shared, (own,))
     await fresh.seed(None, shared.field, 50)
-    assert await fresh.admit(one, NOW) == Unseeded(own)
+    assert await fresh.admit(one, NOW) == MissingCounter(own)
     assert await used(fresh, shared) == 50
     seeds = ((None, shared.field, 9), (tenant, own.field, 7))
-    assert await fresh.admit(msgspec.structs.replace(one, seeds=seeds), NOW) == Passed()
+    assert await fresh.admit(msgspec.structs.replace(one, seeds=seeds), NOW) == Admitted()
     assert await used(fresh, shared) == 51
     assert await fresh.used(tenant) == {own.field: 8, plain.field: 1}
 
 
-async def test_more_than_any_limit_is_refused_by_either(fresh: Meter, tenant: str) -> None:
+async def test_more_than_any_limit_is_refused_by_either(fresh: CounterStore, tenant: str) -> None:
     huge = 10**30
-    form = Form((wide(limit=9), need("usd", 9)), (0, 1))
+    form = DemandTemplate((wide(limit=9), need("usd", 9)), (0, 1))
     for amounts in ((huge, 1), (1, huge)):
         told = await fresh.take(form, amounts, of("a"), tenant, 600.0, NOW)
-        assert isinstance(told, Over)
+        assert isinstance(told, Refusal)
         one = ask("a", tenant, *form.of(amounts))
-        assert isinstance(await fresh.admit(one, NOW), Over)
+        assert isinstance(await fresh.admit(one, NOW), Refusal)
     assert await used(fresh, wide()) in (None, 0)
 
 
-async def test_what_ended_is_swept_of_all_tenants_too(fresh: Meter, tenant: str) -> None:
+async def test_what_ended_is_swept_of_all_tenants_too(fresh: CounterStore, tenant: str) -> None:
     old = wide(field="usd|old|all|2026-01-01")
-    assert await fresh.admit(ask("a", tenant, old), NOW) == Passed()
+    assert await fresh.admit(ask("a", tenant, old), NOW) == Admitted()
     await fresh.settle(tenant, of("a"), None, 1)
     for number in range(9):
         await fresh.admit(
@@ -245,7 +268,7 @@ async def test_what_ended_is_swept_of_all_tenants_too(fresh: Meter, tenant: str)
 def test_an_ask_says_its_ways() -> None:
     """And which comes after one that a need has refused."""
     low = (need(),)
-    one = Ask(
+    one = AdmissionRequest(
         id="a", tenant="t", needs=(wide(),), expires=1.0, others=(("smart", ()), ("fast", low))
     )  # fmt: skip
     assert one.ways == ((wide(),), (), low)
@@ -268,5 +291,5 @@ async def test_what_was_settled_meanwhile_is_not_given_back_once_more(
         return await joined(*told)
 
     meter._joined = late  # type: ignore[method-assign,assignment]  # between the two
-    assert await meter.admit(ask("a", tenant, shared, none), NOW) == Over(none, None)
+    assert await meter.admit(ask("a", tenant, shared, none), NOW) == Refusal(none, None)
     assert await used(meter, shared) == 10

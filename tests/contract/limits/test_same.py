@@ -12,19 +12,19 @@ import redis
 from gateway.core.target import Tier
 from gateway.limits.counters import (
     BOTH,
-    Ask,
-    Form,
+    AdmissionRequest,
+    Admitted,
+    CounterDemand,
+    CounterStore,
+    DemandTemplate,
     Kind,
-    Meter,
-    Need,
-    Over,
-    Passed,
+    MissingCounter,
+    Refusal,
     Scopes,
-    Unseeded,
     scopes,
 )
-from gateway.limits.memory import Memory
-from gateway.limits.redis import Shared
+from gateway.limits.memory import MemoryCounters
+from gateway.limits.redis import RedisCounters
 from gateway.state.redis.scripts import keys
 
 _RUN = count()
@@ -32,11 +32,11 @@ _KINDS: tuple[Kind, ...] = ("requests", "tokens", "concurrency", "usd", "share")
 
 
 @pytest.fixture
-async def shared(redis_url: str) -> AsyncIterator[Shared]:
+async def shared(redis_url: str) -> AsyncIterator[RedisCounters]:
     notes: list[str] = []
     with redis.Redis.from_url(redis_url) as admin:  # other tests have counters of all tenants too
         admin.delete(*keys(None))
-    made = Shared.at(
+    made = RedisCounters.at(
         redis_url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
     )
     yield made
@@ -44,36 +44,36 @@ async def shared(redis_url: str) -> AsyncIterator[Shared]:
     assert notes == []
 
 
-def need(chance: random.Random, kind: Kind, at: int) -> Need:
+def need(chance: random.Random, kind: Kind, at: int) -> CounterDemand:
     then: Tier | None = chance.choice([None, "fast", "smart"])
     name = f"{kind}{at}"
     if kind in {"requests", "tokens"}:
         limit, period = chance.choice([(0, 60.0), (3, 1.0), (7, 60.0), (1000, 86_400.0)])
         amount = 1 if kind == "requests" else chance.choice([1, 2, 700])
-        return Need(
+        return CounterDemand(
             kind=kind, name=name, field=name, limit=limit, period=period, amount=amount, then=then
         )
     if kind == "concurrency":
-        return Need(kind=kind, name=name, field=name, limit=chance.choice([0, 1, 3]))
+        return CounterDemand(kind=kind, name=name, field=name, limit=chance.choice([0, 1, 3]))
     if kind == "usd":
-        return Need(
+        return CounterDemand(
             kind=kind, name=name, field=f"{name}|2030-03", seeded=at == 1,
             limit=chance.choice([0, 50, 10**7, 2**53]),
             amount=chance.choice([0, 1, 20, 999_999, 2**40]),
             soft=chance.choice([None, (30, 10**6)[at]]), then=then,
         )  # fmt: skip
-    return Need(
+    return CounterDemand(
         kind=kind, name=name, field=f"{name}|2030-03", whole="calls|2030-03",
         limit=chance.choice([0, 100, 500, 1000]), amount=chance.choice([0, 1]),
         soft=chance.choice([None, (80, 400)[at]]),
     )  # fmt: skip
 
 
-NOTHING = Need(kind="concurrency", name="n", field="nothing", limit=0)
+NOTHING = CounterDemand(kind="concurrency", name="n", field="nothing", limit=0)
 """What no call ever gets."""
 
 
-def drawn(chance: random.Random, share: float) -> tuple[Need, ...]:
+def drawn(chance: random.Random, share: float) -> tuple[CounterDemand, ...]:
     """Needs of the tenant, of all tenants (`share` 1), or of both."""
     kinds = chance.sample(_KINDS, chance.randint(0, 4))
     needs = [need(chance, kind, chance.randint(0, 1)) for kind in kinds]
@@ -82,30 +82,32 @@ def drawn(chance: random.Random, share: float) -> tuple[Need, ...]:
     return tuple(sorted(mixed, key=lambda one: not one.all_tenants))
 
 
-def formed(chance: random.Random, needs: tuple[Need, ...]) -> tuple[Form, tuple[int, ...]]:
+def formed(
+    chance: random.Random, needs: tuple[CounterDemand, ...]
+) -> tuple[DemandTemplate, tuple[int, ...]]:
     """The same needs of a form that has some amounts of its own, and the rest."""
     varies = tuple(sorted(chance.sample(range(len(needs)), chance.randint(0, len(needs)))))
     amounts = tuple([needs[at].amount for at in varies])
-    form = Form(tuple([msgspec.structs.replace(one, amount=7) if at in varies else one for at, one in enumerate(needs)]), varies)  # fmt: skip
+    form = DemandTemplate(tuple([msgspec.structs.replace(one, amount=7) if at in varies else one for at, one in enumerate(needs)]), varies)  # fmt: skip
     assert form.of(amounts) == needs
     return form, amounts
 
 
-async def probe(meter: Meter, tenant: str, now: float) -> None:
+async def probe(meter: CounterStore, tenant: str, now: float) -> None:
     """Let both owners see to what has expired."""
     for nothing in (NOTHING, msgspec.structs.replace(NOTHING, all_tenants=True)):
-        ask = Ask(id="probe", tenant=tenant, needs=(nothing,), expires=now)
-        assert await meter.admit(ask, now) == Over(nothing, None)
+        ask = AdmissionRequest(id="probe", tenant=tenant, needs=(nothing,), expires=now)
+        assert await meter.admit(ask, now) == Refusal(nothing, None)
 
 
-async def used(meter: Meter, tenant: str) -> list[dict[str, int]]:
+async def used(meter: CounterStore, tenant: str) -> list[dict[str, int]]:
     """Counters that have something: one that was given back may be there with nothing."""
     counters = [await meter.used(owner) for owner in (None, tenant)]
     return [{field: spent for field, spent in one.items() if spent} for one in counters]
 
 
 @pytest.mark.parametrize("seed", range(20, 60))
-async def test_the_same_story_has_the_same_answers(shared: Shared, seed: int) -> None:
+async def test_the_same_story_has_the_same_answers(shared: RedisCounters, seed: int) -> None:
     """Of one owner, of the other, and of both.
 
     In Redis a call sees to what has expired of its own owners alone. So where there are both, both
@@ -114,8 +116,8 @@ async def test_the_same_story_has_the_same_answers(shared: Shared, seed: int) ->
     """
     chance, share = random.Random(seed), (0.0, 0.5, 0.5, 1.0)[seed % 4]
     both = share == 0.5
-    memory, tenant = Memory(), f"same:{next(_RUN)}:{{{seed}"
-    asked: dict[str, Ask] = {}
+    memory, tenant = MemoryCounters(), f"same:{next(_RUN)}:{{{seed}"
+    asked: dict[str, AdmissionRequest] = {}
     held: dict[str, Scopes] = {}
     choices = set[int]()
     now, ids = 1_900_000_000.0, [f"call{at}" for at in range(30)]
@@ -140,7 +142,7 @@ async def test_the_same_story_has_the_same_answers(shared: Shared, seed: int) ->
             adds = not both and chance.random() < 0.2
             life = 600.0 if adds else chance.choice([0.5, 10.0, 600.0])  # it goes on for longer
             others = tuple((tier, drawn(chance, share)) for tier in tiers)
-            ask = Ask(
+            ask = AdmissionRequest(
                 id=id, tenant=tenant, needs=needs, expires=now + life, others=others, seeds=seeds,
                 holds=held.get(id, ()),
             )  # fmt: skip
@@ -156,15 +158,15 @@ async def test_the_same_story_has_the_same_answers(shared: Shared, seed: int) ->
                 call = (form, amounts, ask.id, tenant, ask.expires - now, now)
                 told = await memory.take(*call)
                 assert await shared.take(*call) == told
-            if isinstance(told, Passed) and (needs and ask.ways[told.choice]):
+            if isinstance(told, Admitted) and (needs and ask.ways[told.choice]):
                 asked.setdefault(id, ask)
                 mine = scopes(ask.ways[told.choice])
                 held[id] = tuple([one for one in BOTH if one in {*mine, *held.get(id, ())}])
-            if isinstance(told, Unseeded):
+            if isinstance(told, MissingCounter):
                 spent = chance.choice([0, 17])
                 for meter in (memory, shared):
                     for one in (told.need, *told.more):
                         await meter.seed(one.owner(tenant), one.field, spent)
-            choices.add(told.choice if isinstance(told, Passed | Over) else -1)
+            choices.add(told.choice if isinstance(told, Admitted | Refusal) else -1)
         assert await used(shared, tenant) == await used(memory, tenant)
     assert {0, 1} <= choices

@@ -2,38 +2,38 @@
 
 import time
 
-from gateway.limits.counters import Ask, Meter, Need, Over, Passed
-from gateway.limits.redis import Shared
+from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, CounterStore, Refusal
+from gateway.limits.redis import RedisCounters
 from tests.contract.limits.conftest import Make
 
 NOW = 1_900_000_000.0
 _DAY = 86_400.0
-RATE = Need(kind="requests", name="r", field="rate|60s", limit=60, period=60.0)
-MONEY = Need(kind="usd", name="b", field="usd|2030-03", limit=100, amount=60)
+RATE = CounterDemand(kind="requests", name="r", field="rate|60s", limit=60, period=60.0)
+MONEY = CounterDemand(kind="usd", name="b", field="usd|2030-03", limit=100, amount=60)
 
 
-def ask(tenant: str, id: str, *needs: Need, expires: float = NOW + 10) -> Ask:
-    return Ask(id=id, tenant=tenant, needs=needs, expires=expires)
+def ask(tenant: str, id: str, *needs: CounterDemand, expires: float = NOW + 10) -> AdmissionRequest:
+    return AdmissionRequest(id=id, tenant=tenant, needs=needs, expires=expires)
 
 
-async def passed(meter: Meter, tenant: str, number: int, now: float) -> int:
+async def passed(meter: CounterStore, tenant: str, number: int, now: float) -> int:
     """How many of so many requests pass at a moment."""
     asks = [ask(tenant, f"{now}-{at}", RATE, expires=now + 1) for at in range(number)]
-    return sum([isinstance(await meter.admit(one, now), Passed) for one in asks])
+    return sum([isinstance(await meter.admit(one, now), Admitted) for one in asks])
 
 
 async def test_a_hold_that_ended_days_ago_is_forgotten_and_stays_charged(
-    meter: Meter, tenant: str
+    meter: CounterStore, tenant: str
 ) -> None:
     """Nobody will correct it any more."""
-    assert await meter.admit(ask(tenant, "dead", MONEY), NOW) == Passed()
+    assert await meter.admit(ask(tenant, "dead", MONEY), NOW) == Admitted()
     for now in (NOW + 11, NOW + 11 + 3 * _DAY):
         assert await passed(meter, tenant, 1, now) == 1
     assert not await meter.settle(tenant, "dead", None, 1)
     assert await meter.used(tenant) == {MONEY.field: 60}
 
 
-async def test_a_clock_that_is_set_back_far_is_right(meter: Meter, tenant: str) -> None:
+async def test_a_clock_that_is_set_back_far_is_right(meter: CounterStore, tenant: str) -> None:
     """Else nothing would come back until it is where it was."""
     assert await passed(meter, tenant, 70, NOW) == 60
     assert await passed(meter, tenant, 1, NOW - 3_600) == 0
@@ -55,14 +55,14 @@ async def test_rates_that_gave_all_back_are_let_go(make: Make, tenant: str) -> N
 async def test_time_is_the_servers_own(shared_url: str, tenant: str) -> None:
     """Machines whose clocks are years apart fill one bucket."""
     notes: list[str] = []
-    meter = Shared.at(shared_url, note=notes.append, clock=time.monotonic, deadline=10.0)
-    once = Need(kind="requests", name="o", field="once|86400s", limit=1, period=_DAY)
-    assert await meter.admit(ask(tenant, "a", once, expires=60.0), 0.0) == Passed()
+    meter = RedisCounters.at(shared_url, note=notes.append, clock=time.monotonic, deadline=10.0)
+    once = CounterDemand(kind="requests", name="o", field="once|86400s", limit=1, period=_DAY)
+    assert await meter.admit(ask(tenant, "a", once, expires=60.0), 0.0) == Admitted()
     told = await meter.admit(ask(tenant, "b", once, expires=4e9 + 60), 4e9)
-    assert isinstance(told, Over)
+    assert isinstance(told, Refusal)
     assert told.retry_after is not None
     assert 0 < told.retry_after <= _DAY
     await meter.sweep(tenant, 4e9)
-    assert isinstance(await meter.admit(ask(tenant, "c", once, expires=60.0), 0.0), Over)
+    assert isinstance(await meter.admit(ask(tenant, "c", once, expires=60.0), 0.0), Refusal)
     await meter.close()
     assert notes == []

@@ -14,7 +14,7 @@ from gateway.core.decision_record import DecisionRecord
 from gateway.core.logged import ReplayRow
 from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.evaluation.replay.tier_share import SOON, ReplayedShares
-from gateway.limits.tier_share import Traffic
+from gateway.limits.tier_share import TurnCounter
 from gateway.routing.classifier.heuristic import THRESHOLDS, HeuristicClassifier
 from gateway.routing.replay_decision import again, evidence
 from gateway.routing.router import Router
@@ -81,7 +81,7 @@ def test_a_bound_that_the_log_did_not_have_holds_once_there_are_turns_enough(
 
 def test_it_is_what_the_gateway_makes_of_the_same_turns(router: Router) -> None:
     """Looked at at the same moments, the cuts are the same."""
-    shares, traffic = ReplayedShares(MOST, THRESHOLDS), Traffic()
+    shares, traffic = ReplayedShares(MOST, THRESHOLDS), TurnCounter()
     traffic.adopt(MOST, THRESHOLDS)
     key = Key(name="alice")
     for number, row in enumerate(rows(5_000), 1):

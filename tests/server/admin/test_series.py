@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.limits.counters import Lost
+from gateway.limits.counters import CountersUnavailable
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config, Make, World, chat
 
@@ -135,7 +135,7 @@ def test_while_nobody_can_count_budgets_are_what_the_ledger_knows(
     assert world.ask(chat(model="fast", max_tokens=9)).status_code == 200
 
     async def lost(_: str) -> dict[str, int]:
-        raise Lost
+        raise CountersUnavailable
 
     monkeypatch.setattr(world.gateway.toll._meter, "used", lost)
     rows = {(one["name"], one["subject"]): one for one in read(world, BUDGETS)["budgets"]}

@@ -11,7 +11,7 @@ from fastapi import Request
 
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError
-from gateway.limits.keys import Keys
+from gateway.limits.keys import KeyTable
 from gateway.server.dashboard.session import COOKIE, HEADER, Sessions, check_origin
 from gateway.state.ended_sessions import LASTS, EndedSessions
 from tests.e2e.world import Make, World
@@ -42,7 +42,7 @@ class Clock:
 def make_sessions(tmp_path: Path) -> Callable[..., Sessions]:
     """Make the sessions of one worker; all share a data folder."""
 
-    def made(root: bytes, secret: str, keys: Keys, clock: Clock) -> Sessions:
+    def made(root: bytes, secret: str, keys: KeyTable, clock: Clock) -> Sessions:
         return Sessions(root, secret, keys, EndedSessions(tmp_path / "s", None, clock), clock=clock)
 
     return made
@@ -67,7 +67,7 @@ def test_a_cookie_opens_until_its_end_and_not_one_second_longer(
     make_sessions: Callable[..., Sessions],
 ) -> None:
     clock = Clock()
-    sessions = make_sessions(b"root", ADMIN, Keys(None, {}), clock)
+    sessions = make_sessions(b"root", ADMIN, KeyTable(None, {}), clock)
     cookie = sessions.begin(ADMIN)
     assert cookie is not None
     clock.now += LASTS - 1
@@ -80,7 +80,7 @@ def test_a_cookie_holds_wherever_root_secret_and_key_are_the_same(
     make_sessions: Callable[..., Sessions],
 ) -> None:
     """So every worker and machine takes it, and none with another secret or key does."""
-    keys, clock = Keys(None, {}), Clock()
+    keys, clock = KeyTable(None, {}), Clock()
     cookie = make_sessions(b"root", ADMIN, keys, clock).begin(ADMIN) or ""
     assert holds(make_sessions(b"root", ADMIN, keys, clock), cookie)
     assert not holds(make_sessions(b"other", ADMIN, keys, clock), cookie)
@@ -89,7 +89,7 @@ def test_a_cookie_holds_wherever_root_secret_and_key_are_the_same(
 
 
 def test_a_cookie_that_somebody_has_changed_is_none(make_sessions: Callable[..., Sessions]) -> None:
-    sessions = make_sessions(b"root", ADMIN, Keys(None, {}), Clock())
+    sessions = make_sessions(b"root", ADMIN, KeyTable(None, {}), Clock())
     cookie = sessions.begin(ADMIN) or ""
     end, nonce, mark = cookie.split(".")
     changed = (
@@ -114,7 +114,7 @@ def test_an_admins_key_of_the_file_opens_as_long_as_it_is_there(
         file.write_bytes(jsonio.dumps(value))
 
     write()
-    keys = Keys(file, {}, clock=clock)
+    keys = KeyTable(file, {}, clock=clock)
     sessions = make_sessions(b"root", "", keys, clock)
     assert sessions.needed
     assert sessions.begin(CLIENT) is None
