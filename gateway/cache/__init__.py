@@ -1,6 +1,6 @@
 """Stored answers: what two requests must share to share one, and how it is told again."""
 
-from gateway.cache.cached_response import Recording, answer
-from gateway.cache.response_cache import Exact
+from gateway.cache.cached_response import CachedResponse, answer
+from gateway.cache.response_cache import ResponseStore
 
-__all__ = ["Exact", "Recording", "answer"]
+__all__ = ["CachedResponse", "ResponseStore", "answer"]

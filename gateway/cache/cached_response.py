@@ -2,12 +2,12 @@
 
 import msgspec
 
-from gateway.cache.packed import Packed
+from gateway.cache.packed import VersionedCodec
 from gateway.core.usage import Usage
 from gateway.dialects import Dialect
 
 
-class Recording(msgspec.Struct, frozen=True, kw_only=True):
+class CachedResponse(msgspec.Struct, frozen=True, kw_only=True):
     """A complete answer, as it went to the client that paid for it."""
 
     dialect: str
@@ -32,7 +32,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch."""
 
 
-_PACKED = Packed(Recording)
+_PACKED = VersionedCodec(CachedResponse)
 
 
 write = _PACKED.write
@@ -42,7 +42,7 @@ read = _PACKED.read
 
 
 def answer(
-    recording: Recording, dialect: Dialect, *, stream: bool, with_usage: bool
+    recording: CachedResponse, dialect: Dialect, *, stream: bool, with_usage: bool
 ) -> bytes | None:
     """Tell a recording again, streamed or whole; verbatim where it was recorded like that.
 

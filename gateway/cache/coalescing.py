@@ -12,7 +12,7 @@ No task is made for it: a call that nobody joins costs what it would cost withou
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from gateway.cache.cached_response import Recording
+from gateway.cache.cached_response import CachedResponse
 from gateway.core.errors import Problem, ProblemError
 
 MOST = 8_000_000
@@ -37,7 +37,7 @@ class Flight[B]:
     begun: B | None = None
     failure: Exception | None = None
     """Why it gave no answer, or no more of it."""
-    recording: Recording | None = None
+    recording: CachedResponse | None = None
     """The complete answer."""
     owed: Callable[[], object] | None = None
     """Closes the account of the first call, once its client has left and others stay."""
@@ -105,7 +105,7 @@ class Flight[B]:
         self.members.add(seat)
         return seat
 
-    def land(self, begun: B, recording: Recording | None) -> None:
+    def land(self, begun: B, recording: CachedResponse | None) -> None:
         """Take the whole answer; without a recording nobody shares it, as it is incomplete."""
         self.begun, self.recording, self.over = begun, recording, True
         self.worker = None

@@ -17,7 +17,7 @@ MOST = 8_000_000
 """Bytes of the longest value."""
 
 
-class Sealed:
+class SealedStore:
     """Bytes of one kind. Never raises for what a store holds: what was not sealed here is none."""
 
     def __init__(self, store: StateStore, *, secret: bytes, kind: str) -> None:

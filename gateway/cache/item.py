@@ -21,7 +21,7 @@ _FREE = frozenset({"message", "reasoning", "function_call", "custom_tool_call"})
 """Items that need no id."""
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class StoredItem(msgspec.Struct, frozen=True, kw_only=True):
     """One item."""
 
     item: bytes
@@ -62,7 +62,7 @@ def unknown(id: str) -> ProblemError:
 
 
 def expand(
-    body: RequestBody, held: Mapping[str, Held], seat: tuple[str, str] | None = None
+    body: RequestBody, held: Mapping[str, StoredItem], seat: tuple[str, str] | None = None
 ) -> list[bytes]:
     """The items of a request, each in place of its id but where who has the `seat` knows that."""
     given = body.said.get("input")
@@ -93,14 +93,16 @@ def cut(data: bytes | None) -> list[bytes]:
         return []
 
 
-def by_id(listed: Iterable[bytes], provider: str, account: str, *, kept: bool) -> dict[str, Held]:
+def by_id(
+    listed: Iterable[bytes], provider: str, account: str, *, kept: bool
+) -> dict[str, StoredItem]:
     """Those of a list of items that have an id, and who has them."""
     found = {}
     for raw in listed:
         item = jsonio.loads(raw)
         id = item.get("id") if isinstance(item, dict) else None
         if isinstance(id, str):
-            found[id] = Held(item=raw, provider=provider, account=account, kept=kept)
+            found[id] = StoredItem(item=raw, provider=provider, account=account, kept=kept)
     return found
 
 

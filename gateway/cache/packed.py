@@ -7,7 +7,7 @@ import msgspec
 _VERSION = b"\x01"
 
 
-class Packed[T]:
+class VersionedCodec[T]:
     """Values of one kind, as bytes and back."""
 
     def __init__(self, kind: type[T]) -> None:

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Mapping
 
 from gateway.cache import key as keys
-from gateway.cache.codec import Sealed
-from gateway.cache.packed import Packed
+from gateway.cache.codec import SealedStore
+from gateway.cache.packed import VersionedCodec
 from gateway.core.call import Key
 from gateway.core.jsonio import Json
 from gateway.dialects.openai_chat import replay
@@ -14,17 +14,17 @@ from gateway.state import StateStore
 
 TTL = 3600.0
 """Seconds: a tool loop is a matter of minutes; a person may be asked in it."""
-_PACKED = Packed(ReasoningNote)
+_PACKED = VersionedCodec(ReasoningNote)
 
 
-class Notes:
+class ReasoningNoteStore:
     """Notes by the key of a client, by what the user has said, and by the first call of an answer.
 
     A note that is lost loses reasoning, and no request.
     """
 
     def __init__(self, store: StateStore, *, secret: bytes) -> None:
-        self._sealed = Sealed(store, secret=secret, kind="note")
+        self._sealed = SealedStore(store, secret=secret, kind="note")
 
     async def find(self, key: Key, messages: list[dict[str, Json]]) -> Mapping[str, ReasoningNote]:
         """What was noted of calls in the messages of a request, oldest first."""

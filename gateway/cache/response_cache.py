@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gateway.cache import cached_response as recordings
 from gateway.cache import key as keys
-from gateway.cache.cached_response import Recording
+from gateway.cache.cached_response import CachedResponse
 from gateway.cache.codec import SEAL, seal
 from gateway.cache.key import Sharing
 from gateway.cache.policy import CachePolicy
@@ -48,7 +48,7 @@ type _Start = tuple[Target, keys.Hash]
 """The target, so that no other gets its id, and the hash that such keys begin with."""
 
 
-class Exact:
+class ResponseStore:
     """Answers by request. Never raises for what a store holds: what cannot be read is a miss."""
 
     def __init__(
@@ -94,7 +94,7 @@ class Exact:
             headers = {name: value for name, value in headers.items() if name not in _PER_CALL}
         return keys.key(start[1], members, headers)
 
-    def keeps(self, recording: Recording, *, status: int, complete: bool, first: bool) -> bool:
+    def keeps(self, recording: CachedResponse, *, status: int, complete: bool, first: bool) -> bool:
         """Tell whether an answer may be given again.
 
         `complete`: it ended as its dialect ends one; `first`: the plan's first target gave it.
@@ -107,7 +107,7 @@ class Exact:
             and len(recording.body) <= MOST
         )
 
-    async def find(self, key: str) -> Recording | None:
+    async def find(self, key: str) -> CachedResponse | None:
         """Find the recording of a key: whole, of this version, sealed for this key, not too old."""
         value = await self._store.get(_PREFIX + key)
         if value is None or len(value) > MOST + _SPARE:
@@ -122,7 +122,7 @@ class Exact:
             return None
         return recording
 
-    def store(self, key: str, recording: Recording) -> None:
+    def store(self, key: str, recording: CachedResponse) -> None:
         """Keep a recording that `keeps` has let pass; nobody waits for it."""
         data = recordings.write(recording)
         if self._sealed:

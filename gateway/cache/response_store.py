@@ -1,4 +1,4 @@
-"""Answers of the Responses API that later requests go on from, for labs that keep none.
+"""Answers of the SavedResponses API that later requests go on from, for labs that keep none.
 
 An answer is kept with all of its conversation, under its own id: whatever becomes of the ones
 before it, and wherever the next request goes, it can be said whole. A provider that keeps answers
@@ -18,9 +18,9 @@ import msgspec
 
 from gateway.cache import item as items
 from gateway.cache import key as keys
-from gateway.cache.codec import Sealed
-from gateway.cache.item import Held
-from gateway.cache.packed import Packed
+from gateway.cache.codec import SealedStore
+from gateway.cache.item import StoredItem
+from gateway.cache.packed import VersionedCodec
 from gateway.core import jsonio, sse
 from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, invalid
@@ -43,7 +43,7 @@ _TELLS = re.compile(
 )
 
 
-class Chain(msgspec.Struct, frozen=True, kw_only=True):
+class ResponseChain(msgspec.Struct, frozen=True, kw_only=True):
     """A request with what came before it."""
 
     body: RequestBody
@@ -69,26 +69,26 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the provider keeps it too."""
 
 
-_PACKED, _HELD = Packed(_Entry), Packed(Held)
+_PACKED, _HELD = VersionedCodec(_Entry), VersionedCodec(StoredItem)
 
 
-class Responses:
+class SavedResponses:
     """Answers by the key of a client and their id. Never raises for what a store holds."""
 
     def __init__(self, store: StateStore, *, secret: bytes, ttl: float) -> None:
         """Keep answers for `ttl` seconds."""
-        self._sealed = Sealed(store, secret=secret, kind="response")
-        self._items = Sealed(store, secret=secret, kind="item")
+        self._sealed = SealedStore(store, secret=secret, kind="response")
+        self._items = SealedStore(store, secret=secret, kind="item")
         self._ttl = ttl
 
-    async def read(self, key: Key, body: RequestBody) -> Chain:
+    async def read(self, key: Key, body: RequestBody) -> ResponseChain:
         """What a request asks, and all that came before.
 
         Raises ProblemError: not_found, invalid_request.
         """
         id, named = body.said.get(PREVIOUS), items.references(body)
         if id is None and not named:
-            return Chain(body=body, asked=_without(body, "store"))
+            return ResponseChain(body=body, asked=_without(body, "store"))
         if not isinstance(id, str | None):
             raise invalid(f'"{PREVIOUS}" must be a string.', PREVIOUS)
         entry = await self._entry(key, id) if id is not None else None
@@ -103,10 +103,10 @@ class Responses:
         stays = all(seat is not None and held[one].seat == seat for one in named)
         own = body if stays else _with(body, items.expand(body, held, seat))
         if entry is not None and entry.input is None:
-            return Chain(body=own, asked=own, provider=provider, account=account)
+            return ResponseChain(body=own, asked=own, provider=provider, account=account)
         before = [*items.cut(entry.input), *_made(entry)] if entry is not None else []
         whole = _with(body, [*before, *items.expand(body, held)], PREVIOUS)
-        return Chain(
+        return ResponseChain(
             body=whole,
             asked=_without(whole, "store"),
             own=own if seat is not None else None,
@@ -165,9 +165,9 @@ class Responses:
     async def _entry(self, key: Key, id: str) -> _Entry | None:
         return _PACKED.read(await self._sealed.get(self._name(key, id)))
 
-    async def _recall(self, key: Key, named: list[str]) -> Mapping[str, Held]:
+    async def _recall(self, key: Key, named: list[str]) -> Mapping[str, StoredItem]:
         """The items of a client that have these ids. Raises ProblemError: invalid_request."""
-        found: dict[str, Held] = {}
+        found: dict[str, StoredItem] = {}
         rest: dict[str, None] = {}
         answers: set[str] = set()
         for id in reversed(named):
@@ -187,7 +187,7 @@ class Responses:
                 found[id] = one
         return found
 
-    async def _singly(self, key: Key, ids: tuple[str, ...]) -> list[Held | None]:
+    async def _singly(self, key: Key, ids: tuple[str, ...]) -> list[StoredItem | None]:
         data = await asyncio.gather(*(self._items.get(self._item(key, id)) for id in ids))
         return [_HELD.read(it) for it in data]
 
@@ -201,7 +201,7 @@ class Responses:
         return self._items.name(keys.scope("key", key), id)
 
 
-class Tape:
+class StreamTape:
     """Keeps of a stream what its whole answer is made of."""
 
     __slots__ = ("_frames",)
@@ -269,12 +269,12 @@ def _told(entry: _Entry) -> list[bytes]:
     return items.cut(None if output is None else bytes(memoryview(output)))
 
 
-def _output(entry: _Entry) -> dict[str, Held]:
+def _output(entry: _Entry) -> dict[str, StoredItem]:
     """The items of an answer by their ids."""
     return items.by_id(_told(entry), entry.provider, entry.account, kept=entry.kept)
 
 
-def _earlier(entry: _Entry) -> dict[str, Held]:
+def _earlier(entry: _Entry) -> dict[str, StoredItem]:
     """The items before an answer, those that have ids: they mean something without them."""
     return items.by_id(items.cut(entry.input), entry.provider, entry.account, kept=False)
 

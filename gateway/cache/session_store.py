@@ -5,18 +5,18 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.cache import key as keys
-from gateway.cache.codec import Sealed
-from gateway.cache.packed import Packed
+from gateway.cache.codec import SealedStore
+from gateway.cache.packed import VersionedCodec
 from gateway.core.call import Key
 from gateway.core.decision_context import Session
 from gateway.state import StateStore
 
 MOST = 20_000
 """Conversations that one process remembers: 13 MB."""
-_PACKED = Packed(Session)
+_PACKED = VersionedCodec(Session)
 
 
-class Seats(Protocol):
+class SessionStore(Protocol):
     """Seats by the key of a client and the name of a conversation, where losing one costs no call.
 
     None raises. Of two calls of one conversation at a time the last that ends is kept.
@@ -35,7 +35,7 @@ class Seats(Protocol):
         ...
 
 
-class Here:
+class LocalSessionStore:
     """Seats of this process, those that were kept last."""
 
     def __init__(self, *, clock: Callable[[], float], most: int = MOST) -> None:
@@ -63,11 +63,11 @@ class Here:
             seats.popitem(last=False)
 
 
-class Shared:
+class SharedSessionStore:
     """Seats of all that share a store."""
 
     def __init__(self, store: StateStore, *, secret: bytes) -> None:
-        self._sealed = Sealed(store, secret=secret, kind="seat")
+        self._sealed = SealedStore(store, secret=secret, kind="seat")
 
     async def find(self, key: Key, conversation: str) -> Session | None:
         """Where a conversation sits, whoever served it last."""

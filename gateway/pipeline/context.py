@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from gateway.cache.session_store import Seats
+from gateway.cache.session_store import SessionStore
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import DecisionContext, Session
@@ -49,7 +49,7 @@ class Gather:
 
     def __init__(
         self,
-        seats: Seats | None = None,
+        seats: SessionStore | None = None,
         *,
         ttl: float = 0.0,
         out: Out = lambda _: "",

@@ -5,9 +5,9 @@ from functools import partial
 
 import msgspec
 
-from gateway.cache.cached_response import Recording
-from gateway.cache.reasoning_note_store import Notes
-from gateway.cache.response_store import Chain, Responses, Tape, keeps
+from gateway.cache.cached_response import CachedResponse
+from gateway.cache.reasoning_note_store import ReasoningNoteStore
+from gateway.cache.response_store import ResponseChain, SavedResponses, StreamTape, keeps
 from gateway.core.call import Call, Key
 from gateway.core.errors import Problem, ProblemError
 from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, Dialect, RequestBody
@@ -23,7 +23,9 @@ type Take = Callable[[bytes], Awaitable[None]]
 class Past:
     """Reads and writes it; without notes or answers there is none of that kind."""
 
-    def __init__(self, notes: Notes | None = None, responses: Responses | None = None) -> None:
+    def __init__(
+        self, notes: ReasoningNoteStore | None = None, responses: SavedResponses | None = None
+    ) -> None:
         self._notes = notes
         self._responses = responses
 
@@ -31,10 +33,10 @@ class Past:
         """True if a request, or a count of one, may go on from an answer that `read` looks for."""
         return dialect.name == OPENAI_RESPONSES.name and self._responses is not None
 
-    async def read(self, call: Call, dialect: Dialect, body: RequestBody) -> Chain:
+    async def read(self, call: Call, dialect: Dialect, body: RequestBody) -> ResponseChain:
         """A request with what came before it. Raises ProblemError: not_found."""
         if self._responses is None or not self.reads(dialect):
-            return Chain(body=body, asked=body)
+            return ResponseChain(body=body, asked=body)
         return await self._responses.read(call.key, body)
 
     def begin(self, ahead: Ahead, call: Call, dialect: Dialect, body: RequestBody) -> None:
@@ -74,11 +76,11 @@ class Past:
         if (shelf := self._shelf(job)) is not None:
             await _store(shelf, job, begun, begun.whole)
 
-    async def again(self, job: Job, found: Recording, said: bytes) -> None:
+    async def again(self, job: Job, found: CachedResponse, said: bytes) -> None:
         """Keep an answer that comes from the cache for whom it is new."""
         if (shelf := self._shelf(job)) is None:
             return
-        whole = Tape().add(said) if job.body.prompt.stream else said
+        whole = StreamTape().add(said) if job.body.prompt.stream else said
         target, door = job.plan.targets[0], job.plan.doors[0]
         if whole is not None:
             await shelf.keep(
@@ -93,7 +95,7 @@ class Past:
     def follow(self, job: Job, begun: Begun, *, first: bool) -> Take | None:
         """Keep what a stream leaves behind; `first`: its call is the one that was made."""
         if (shelf := self._shelf(job)) is not None:
-            tape = Tape()
+            tape = StreamTape()
 
             async def store(data: bytes) -> None:
                 whole = tape.add(data)
@@ -122,7 +124,7 @@ class Past:
         """Keep an answer no longer. Raises ProblemError: not_found."""
         return await self._answers().delete(key, id)
 
-    def _answers(self) -> Responses:
+    def _answers(self) -> SavedResponses:
         if self._responses is None:
             message = "This gateway keeps no answers: responses.ttl is 0."
             raise ProblemError(Problem(kind="not_found", message=message))
@@ -133,13 +135,13 @@ class Past:
         if self._notes is not None and note is not None:
             await self._notes.keep(job.call.key, job.body.said["messages"], note)
 
-    def _shelf(self, job: Job) -> Responses | None:
+    def _shelf(self, job: Job) -> SavedResponses | None:
         """Where the answer to a call is to be kept; None where it is not."""
         wanted = job.dialect is OPENAI_RESPONSES and keeps(job.body)
         return self._responses if wanted else None
 
 
-async def _store(shelf: Responses, job: Job, begun: Begun, response: bytes) -> None:
+async def _store(shelf: SavedResponses, job: Job, begun: Begun, response: bytes) -> None:
     provider = begun.target.provider
     at_home = begun.door == OPENAI_RESPONSES.name
     await shelf.keep(
@@ -152,7 +154,7 @@ async def _store(shelf: Responses, job: Job, begun: Begun, response: bytes) -> N
     )
 
 
-def holder(chain: Chain) -> Seat | None:
+def holder(chain: ResponseChain) -> Seat | None:
     """Who has the earlier answer of a chain."""
     if chain.provider is None or chain.account is None:
         return None

@@ -5,11 +5,11 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import partial
 
-from gateway.cache.cached_response import Recording
+from gateway.cache.cached_response import CachedResponse
 from gateway.cache.coalescing import Flight, Flights, Subscriber
-from gateway.cache.response_cache import Exact
-from gateway.cache.response_store import Chain
-from gateway.cache.semantic.cache import Near
+from gateway.cache.response_cache import ResponseStore
+from gateway.cache.response_store import ResponseChain
+from gateway.cache.semantic.cache import SemanticCache
 from gateway.core.call import Call
 from gateway.core.call_accounting import CallAccount, CallTotals, micros
 from gateway.core.decision import Decision, Plan
@@ -72,8 +72,8 @@ class Engine:
         *,
         router: Router,
         upstream: Upstream,
-        cache: Exact | None,
-        near: Near | None = None,
+        cache: ResponseStore | None,
+        near: SemanticCache | None = None,
         books: Books,
         log: Log,
         on_loss: str,
@@ -150,7 +150,7 @@ class Engine:
         self._why.pop(call.id, None)
 
     async def explain(
-        self, call: Call, chain: Chain | None = None
+        self, call: Call, chain: ResponseChain | None = None
     ) -> tuple[Decision, Plan, list[tuple[Loss, ...]]]:
         """The decision and plan of a call and what each target would not get; asks no provider.
 
@@ -373,7 +373,7 @@ class Engine:
         return Reply(status=200, headers=told, body=counted(tally.prompt))
 
     async def _hit(
-        self, job: Job, found: Recording, said: bytes, target: Target, tally: CallAccount
+        self, job: Job, found: CachedResponse, said: bytes, target: Target, tally: CallAccount
     ) -> Reply:
         streamed = job.body.prompt.stream
         tally.cache = "hit"
@@ -511,7 +511,9 @@ class Engine:
         if flight.owed is not None:
             flight.owed()
 
-    def _keep(self, job: Job, begun: Begun, flight: Flight[Begun], recording: Recording) -> None:
+    def _keep(
+        self, job: Job, begun: Begun, flight: Flight[Begun], recording: CachedResponse
+    ) -> None:
         """Store an answer: an equal call finds it there from now on."""
         self._shelf.keep(job, begun, flight.key, recording)
         self._flights.drop(flight)

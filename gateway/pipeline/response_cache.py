@@ -6,10 +6,10 @@ from functools import partial
 
 import msgspec
 
-from gateway.cache.cached_response import Recording, answer
+from gateway.cache.cached_response import CachedResponse, answer
 from gateway.cache.coalescing import WHOLE
-from gateway.cache.response_cache import Exact
-from gateway.cache.semantic.cache import Asked, Near
+from gateway.cache.response_cache import ResponseStore
+from gateway.cache.semantic.cache import ComparedQuestion, SemanticCache
 from gateway.core.call import Call
 from gateway.core.call_accounting import CallAccount
 from gateway.core.decision import Decision, Plan
@@ -23,7 +23,10 @@ class Shelf:
     """The cache as calls use it; without one nothing is found and nothing is kept."""
 
     def __init__(
-        self, cache: Exact | None, wall: Callable[[], float], near: Near | None = None
+        self,
+        cache: ResponseStore | None,
+        wall: Callable[[], float],
+        near: SemanticCache | None = None,
     ) -> None:
         """`wall` tells seconds since the epoch; `near` finds answers of near questions."""
         self._near = near
@@ -54,8 +57,8 @@ class Shelf:
         return ask
 
     async def nearest(
-        self, near: Near, job: Job, tally: CallAccount
-    ) -> tuple[Job, tuple[Recording, bytes] | None]:
+        self, near: SemanticCache, job: Job, tally: CallAccount
+    ) -> tuple[Job, tuple[CachedResponse, bytes] | None]:
         """A call with its question, and the answer of a near one: its recording, and as told."""
         asked = near.asked(job.call, job.body, job.plan.targets[0])
         if asked is None:
@@ -81,9 +84,9 @@ class Shelf:
         usage: Usage | None,
         served: str | None,
         finish: str | None,
-    ) -> Recording:
+    ) -> CachedResponse:
         """An answer as it may be kept."""
-        return Recording(
+        return CachedResponse(
             dialect=job.dialect.name,
             stream=job.body.prompt.stream,
             with_usage=job.dialect.asks_usage(job.body),
@@ -99,14 +102,14 @@ class Shelf:
             created=self._wall(),
         )
 
-    def keep(self, job: Job, begun: Begun, place: str, recording: Recording) -> None:
+    def keep(self, job: Job, begun: Begun, place: str, recording: CachedResponse) -> None:
         """Store a complete answer of the plan's first target; nobody waits for it."""
         cache = self._cache
         first = begun.target is job.plan.targets[0]
         if cache is None or not cache.keeps(recording, status=200, complete=True, first=first):
             return
         cache.store(place, recording)
-        if self._near is not None and isinstance(job.question, Asked):
+        if self._near is not None and isinstance(job.question, ComparedQuestion):
             self._run_later(self._near.keep(job.question, place))
 
     def _run_later(self, work: Coroutine[object, object, None]) -> None:
@@ -122,11 +125,11 @@ class Shelf:
             await self._cache.drain()
 
 
-async def _nothing(_: str) -> Recording | None:
+async def _nothing(_: str) -> CachedResponse | None:
     return None
 
 
-def tell(found: Recording | None, dialect: Dialect, body: RequestBody) -> bytes | None:
+def tell(found: CachedResponse | None, dialect: Dialect, body: RequestBody) -> bytes | None:
     """A kept answer as a call asks for it; None where it cannot be told so."""
     if found is None:
         return None

@@ -11,15 +11,15 @@ from functools import partial
 from importlib import metadata
 
 from gateway.cache.policy import CachePolicy
-from gateway.cache.reasoning_note_store import Notes
-from gateway.cache.response_cache import Exact
-from gateway.cache.response_store import Responses
-from gateway.cache.semantic.cache import Near, Places
-from gateway.cache.semantic.vector_index import Here as Around
-from gateway.cache.semantic.vector_index import Shared as Everywhere
-from gateway.cache.session_store import Here as Remembered
-from gateway.cache.session_store import Seats
-from gateway.cache.session_store import Shared as Common
+from gateway.cache.reasoning_note_store import ReasoningNoteStore
+from gateway.cache.response_cache import ResponseStore
+from gateway.cache.response_store import SavedResponses
+from gateway.cache.semantic.cache import SemanticCache, VectorIndex
+from gateway.cache.semantic.vector_index import LocalVectorIndex as Around
+from gateway.cache.semantic.vector_index import RedisVectorIndex as Everywhere
+from gateway.cache.session_store import LocalSessionStore as Remembered
+from gateway.cache.session_store import SessionStore
+from gateway.cache.session_store import SharedSessionStore as Common
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Provider
 from gateway.ledger.recovery import Recovered
@@ -447,7 +447,7 @@ class Gateway:
         state = self._state
         return RedisCounters(state) if isinstance(state, RedisStore) else Counted()
 
-    def _seated(self) -> Seats:
+    def _seated(self) -> SessionStore:
         """Where conversations sit: known to all that share a Redis, or to this process."""
         state = self._state
         if isinstance(state, RedisStore):
@@ -474,10 +474,10 @@ class Gateway:
         )
         return media_fetch.Fetch(bounds, self._guard)
 
-    def _cache(self, part: CachePart) -> Exact | None:
+    def _cache(self, part: CachePart) -> ResponseStore | None:
         if part.ttl <= 0:
             return None
-        return Exact(
+        return ResponseStore(
             self._state,
             secret=secret.derive(self._root, "cache"),
             ttl=part.ttl,
@@ -488,7 +488,7 @@ class Gateway:
             note=lambda text: self.log("cache", text=text),
         )
 
-    def _placed(self) -> Places:
+    def _placed(self) -> VectorIndex:
         """Where near questions are known: to all that share a Redis, or to this process."""
         here, state = Around(clock=time.monotonic), self._state
         if not isinstance(state, RedisStore):
@@ -496,12 +496,12 @@ class Gateway:
         return Everywhere(state, here, lambda text: self.log("near", text=f"the Redis {text}"))
 
     def _near(
-        self, part: CachePart, exact: Exact | None, server: Callable[[], Engine]
-    ) -> Near | None:
+        self, part: CachePart, exact: ResponseStore | None, server: Callable[[], Engine]
+    ) -> SemanticCache | None:
         """What finds the answers of near questions."""
         if exact is None or part.near is None:
             return None
-        return Near(
+        return SemanticCache(
             exact,
             self._places,
             Model(part.near.embed, self._trust, server=server),
@@ -513,10 +513,12 @@ class Gateway:
         )
 
     def _past(self, part: ResponsesPart) -> Past:
-        notes = Notes(self._state, secret=secret.derive(self._root, "notes"))
+        notes = ReasoningNoteStore(self._state, secret=secret.derive(self._root, "notes"))
         if part.ttl <= 0:
             return Past(notes)
-        kept = Responses(self._state, secret=secret.derive(self._root, "responses"), ttl=part.ttl)
+        kept = SavedResponses(
+            self._state, secret=secret.derive(self._root, "responses"), ttl=part.ttl
+        )
         return Past(notes, kept)
 
 

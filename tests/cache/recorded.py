@@ -1,6 +1,6 @@
 """Answers written by hand, streamed and whole, that say the same."""
 
-from gateway.cache.cached_response import Recording
+from gateway.cache.cached_response import CachedResponse
 from gateway.core.usage import Usage
 
 HEAD = (
@@ -52,8 +52,8 @@ NULLS = frame(b'{"role":"assistant","content":"Hi"}', more=b',"usage":null') + f
 STREAMS = {"text": TEXT, "tools": TOOLS, "reasoning": REASONING, "nulls": NULLS}
 
 
-def recording(body: bytes, *, stream: bool = True, usage: Usage | None = USAGE) -> Recording:
-    return Recording(
+def recording(body: bytes, *, stream: bool = True, usage: Usage | None = USAGE) -> CachedResponse:
+    return CachedResponse(
         dialect="openai-chat",
         stream=stream,
         body=body,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from gateway.cache.cached_response import Recording, answer, read, write
+from gateway.cache.cached_response import CachedResponse, answer, read, write
 from gateway.core import jsonio, sse
 from gateway.core.usage import Usage
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
@@ -22,7 +22,7 @@ usages = st.none() | st.builds(
     cache_write=st.dictionaries(texts, st.integers(0, 9), max_size=2),
 )
 recordings = st.builds(
-    Recording,
+    CachedResponse,
     dialect=texts,
     stream=st.booleans(),
     body=st.binary(max_size=50),
@@ -40,7 +40,7 @@ recordings = st.builds(
 
 
 @given(recordings)
-def test_what_is_written_is_read(made: Recording) -> None:
+def test_what_is_written_is_read(made: CachedResponse) -> None:
     assert read(write(made)) == made
 
 
@@ -51,7 +51,7 @@ def test_bytes_of_anybody_else_are_a_miss(data: bytes) -> None:
 
 
 @given(recordings, st.data())
-def test_cut_and_longer_bytes_are_a_miss(made: Recording, data: st.DataObject) -> None:
+def test_cut_and_longer_bytes_are_a_miss(made: CachedResponse, data: st.DataObject) -> None:
     whole = write(made)
     assert read(whole[: data.draw(st.integers(0, len(whole) - 1))]) is None
     assert read(whole + b"\x00") is None
@@ -64,7 +64,7 @@ def test_another_version_is_a_miss() -> None:
     assert read(b"\x01" + fewer) is None
 
 
-def tell(made: Recording, *, stream: bool, with_usage: bool = False) -> bytes:
+def tell(made: CachedResponse, *, stream: bool, with_usage: bool = False) -> bytes:
     told = answer(made, OPENAI_CHAT, stream=stream, with_usage=with_usage)
     assert told is not None
     return told

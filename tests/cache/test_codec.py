@@ -3,7 +3,7 @@
 import hashlib
 import random
 
-from gateway.cache.codec import Sealed, seal
+from gateway.cache.codec import SealedStore, seal
 from gateway.state.memory import MemoryStore
 
 SECRET = b"s" * 32
@@ -19,7 +19,7 @@ def name(kind: str, *parts: str) -> str:
 
 def test_names_are_of_all_parts_in_order() -> None:
     chance = random.Random(1)
-    sealed = Sealed(MemoryStore(1_000, clock=lambda: 0.0), secret=SECRET, kind="a")
+    sealed = SealedStore(MemoryStore(1_000, clock=lambda: 0.0), secret=SECRET, kind="a")
     words = ["", "x", "xx", "é", "\ud800", '["key","t","n"]', "long" * 99]
     for _ in range(2_000):
         parts = chance.choices(words, k=chance.randint(1, 4))
@@ -27,7 +27,7 @@ def test_names_are_of_all_parts_in_order() -> None:
 
 
 def test_what_is_kept_of_first_parts_is_bounded() -> None:
-    sealed = Sealed(MemoryStore(1_000, clock=lambda: 0.0), secret=SECRET, kind="a")
+    sealed = SealedStore(MemoryStore(1_000, clock=lambda: 0.0), secret=SECRET, kind="a")
     for number in range(5_000):
         assert sealed.name(f"{number}", "x") == name("a", f"{number}", "x")
     assert len(sealed._begun) <= 4_096
@@ -35,7 +35,7 @@ def test_what_is_kept_of_first_parts_is_bounded() -> None:
 
 async def test_a_value_stands_behind_its_seal() -> None:
     store = MemoryStore(1_000_000, clock=lambda: 0.0)
-    sealed = Sealed(store, secret=SECRET, kind="a")
+    sealed = SealedStore(store, secret=SECRET, kind="a")
     for data in (b"", b"x", b"y" * 5_000):
         sealed.post("a:1", data, 60.0)
         value = await store.get("a:1")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cache.response_store import Chain
+from gateway.cache.response_store import ResponseChain
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.errors import ProblemError
@@ -36,7 +36,7 @@ def ref(item: Json | str, **more: Any) -> Json:
     return {"type": "item_reference", "id": item if isinstance(item, str) else item["id"], **more}
 
 
-def items(chain: Chain) -> Any:
+def items(chain: ResponseChain) -> Any:
     return chain.body.value["input"]
 
 

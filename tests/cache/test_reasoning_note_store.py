@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from gateway.cache.codec import MOST, Sealed
-from gateway.cache.reasoning_note_store import TTL, Notes
+from gateway.cache.codec import MOST, SealedStore
+from gateway.cache.reasoning_note_store import TTL, ReasoningNoteStore
 from gateway.core.call import Key
 from gateway.dialects.tool_reasoning import KeptReasoning, ReasoningNote, ToolCallReasoning
 from gateway.state.memory import MemoryStore
@@ -29,8 +29,8 @@ class Clock:
         self.now = 0.0
         self.memory = MemoryStore(20_000_000, clock=lambda: self.now)
 
-    def notes(self, secret: bytes = b"s" * 32) -> Notes:
-        return Notes(self.memory, secret=secret)
+    def notes(self, secret: bytes = b"s" * 32) -> ReasoningNoteStore:
+        return ReasoningNoteStore(self.memory, secret=secret)
 
 
 async def test_a_note_is_found_in_the_loop_it_was_made_in() -> None:
@@ -61,7 +61,7 @@ async def test_values_of_others_are_none() -> None:
     for other in (value[:-1] + b"x", value[:10], b"x", b"\x00" + value):
         await clock.memory.put(name, other, TTL)
         assert await notes.find(ONE, LOOP) == {}
-    sealed = Sealed(clock.memory, secret=b"s" * 32, kind="note")
+    sealed = SealedStore(clock.memory, secret=b"s" * 32, kind="note")
     for data in (b"\x02" + value[17:], b"\x01", b"\x01\x80"):
         await sealed.put(name, data, TTL)
         assert await notes.find(ONE, LOOP) == {}
@@ -72,7 +72,7 @@ async def test_values_of_others_are_none() -> None:
 async def test_names_tell_nothing_and_differ() -> None:
     """Parts do not run together; one kind does not meet another."""
     clock = Clock()
-    notes, others = (Sealed(clock.memory, secret=b"s" * 32, kind=kind) for kind in "ab")
+    notes, others = (SealedStore(clock.memory, secret=b"s" * 32, kind=kind) for kind in "ab")
     names = [notes.name("xy", "z"), notes.name("x", "yz"), others.name("xy", "z")]
     assert len(set(names)) == 3
     assert all(name.isascii() and "xy" not in name for name in names)
@@ -81,7 +81,7 @@ async def test_names_tell_nothing_and_differ() -> None:
 
 async def test_what_is_too_long_is_not_kept() -> None:
     clock = Clock()
-    sealed = Sealed(clock.memory, secret=b"s" * 32, kind="a")
+    sealed = SealedStore(clock.memory, secret=b"s" * 32, kind="a")
     name = sealed.name("x")
     await sealed.put(name, bytes(MOST + 1), TTL)
     assert await sealed.get(name) is None

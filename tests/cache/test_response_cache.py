@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from gateway.cache.cached_response import Recording
+from gateway.cache.cached_response import CachedResponse
 from gateway.cache.key import Sharing
-from gateway.cache.response_cache import MOST, Exact
+from gateway.cache.response_cache import MOST, ResponseStore
 from gateway.core.call import OPEN, Call, Key
 from gateway.core.target import Provider, Target
 from gateway.dialects import OPENAI_CHAT
@@ -46,8 +46,8 @@ def exact(
     now: float = NOW,
     sharing: Sharing = "key",
     secret: bytes = b"s" * 32,
-) -> Exact:
-    return Exact(
+) -> ResponseStore:
+    return ResponseStore(
         store or memory(),
         secret=secret,
         ttl=ttl,
@@ -56,7 +56,9 @@ def exact(
     )
 
 
-def key(cache: Exact, who: Key = OPEN, body: bytes = BODY, headers: tuple[str, ...] = ()) -> str:
+def key(
+    cache: ResponseStore, who: Key = OPEN, body: bytes = BODY, headers: tuple[str, ...] = ()
+) -> str:
     call = Call(
         id="1",
         dialect="openai-chat",
@@ -137,7 +139,7 @@ async def test_a_shorter_time_to_live_holds_for_what_is_there(age: float, hit: b
 async def test_what_nobody_else_can_write_to_is_not_sealed() -> None:
     """It is found again, and what is no recording of this version is a miss all the same."""
     store = memory()
-    cache = Exact(store, secret=b"s" * 32, ttl=3600, clock=lambda: NOW, sealed=False)
+    cache = ResponseStore(store, secret=b"s" * 32, ttl=3600, clock=lambda: NOW, sealed=False)
     cache.store("k", MADE)
     await cache.drain()
     assert await cache.find("k") == MADE
@@ -149,7 +151,7 @@ async def test_what_nobody_else_can_write_to_is_not_sealed() -> None:
         assert await cache.find("k") is None
 
 
-async def sealed(recording: Recording) -> bytes:
+async def sealed(recording: CachedResponse) -> bytes:
     store = memory()
     exact(store).store("k", recording)
     value = await store.get("cache:k")
@@ -205,7 +207,7 @@ async def test_a_lost_store_is_a_miss() -> None:
 async def test_a_value_of_somebody_else_is_a_miss_and_told_once_a_minute() -> None:
     """Without a word of what it holds."""
     store, told, now = memory(), list[str](), [NOW]
-    cache = Exact(
+    cache = ResponseStore(
         store, secret=b"s" * 32, ttl=3600, clock=lambda: now[0], note=told.append
     )  # fmt: skip
     await store.put("cache:" + key(cache), b"planted by a stranger", 60)

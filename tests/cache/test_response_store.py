@@ -1,10 +1,10 @@
-"""Kept answers of the Responses API: what a request that goes on from one becomes."""
+"""Kept answers of the SavedResponses API: what a request that goes on from one becomes."""
 
 from typing import Any
 
 import pytest
 
-from gateway.cache.response_store import Chain, Responses, Tape, keeps
+from gateway.cache.response_store import ResponseChain, SavedResponses, StreamTape, keeps
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.errors import ProblemError
@@ -34,22 +34,22 @@ class Shelf:
     def __init__(self) -> None:
         self.now = 0.0
         self.memory = MemoryStore(20_000_000, clock=lambda: self.now)
-        self.responses = Responses(self.memory, secret=b"s" * 32, ttl=60.0)
+        self.responses = SavedResponses(self.memory, secret=b"s" * 32, ttl=60.0)
 
     async def keep(self, body: RequestBody, response: bytes, *, kept: bool = False) -> None:
         await self.responses.keep(ONE, body, response, "here", "main", kept=kept)
 
-    async def read(self, body: RequestBody, key: Key = ONE) -> Chain:
+    async def read(self, body: RequestBody, key: Key = ONE) -> ResponseChain:
         return await self.responses.read(key, body)
 
 
-def items(chain: Chain) -> Any:
+def items(chain: ResponseChain) -> Any:
     return chain.body.value["input"]
 
 
 async def test_a_request_alone_stays_as_it_is() -> None:
     body = ask("hi")
-    assert await Shelf().read(body) == Chain(body=body, asked=body)
+    assert await Shelf().read(body) == ResponseChain(body=body, asked=body)
 
 
 async def test_a_request_that_goes_on_holds_all_that_came_before() -> None:
@@ -96,7 +96,7 @@ async def test_what_a_provider_alone_knows_is_not_made_up(body: RequestBody) -> 
     shelf = Shelf()
     await shelf.keep(body, answer(MESSAGE), kept=True)
     asked = ask("so?", previous_response_id="r1")
-    assert await shelf.read(asked) == Chain(
+    assert await shelf.read(asked) == ResponseChain(
         body=asked, asked=asked, provider="here", account="main"
     )
 
@@ -206,7 +206,7 @@ def test_a_tape_gives_the_answer_when_it_has_ended() -> None:
     text = event("response.output_text.delta", delta='"type":"response.completed"')
     done = event("response.output_item.done", output_index=0, item=MESSAGE)
     for told in (whole, {**whole, "output": []}):
-        tape = Tape()
+        tape = StreamTape()
         begun = {**whole, "model": "m-1", "output": []}  # some hosts do not say it again
         assert tape.add(event("response.created", response=begun)) is None
         assert tape.add(text) is None
@@ -225,4 +225,4 @@ def test_a_tape_gives_the_answer_when_it_has_ended() -> None:
     ],
 )
 def test_a_tape_of_what_is_no_answer_gives_none(frame: bytes) -> None:
-    assert Tape().add(frame) is None
+    assert StreamTape().add(frame) is None

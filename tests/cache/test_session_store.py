@@ -2,8 +2,8 @@
 
 import msgspec
 
-from gateway.cache.packed import Packed
-from gateway.cache.session_store import Here, Shared
+from gateway.cache.packed import VersionedCodec
+from gateway.cache.session_store import LocalSessionStore, SharedSessionStore
 from gateway.core.call import OPEN
 from gateway.core.decision_context import Session
 from gateway.state.memory import MemoryStore
@@ -19,7 +19,7 @@ class Clock:
 
 
 async def test_those_kept_last_are_remembered() -> None:
-    seats = Here(clock=Clock(), most=2)
+    seats = LocalSessionStore(clock=Clock(), most=2)
     for name in ("one", "two", "one", "three"):
         seats.keep(OPEN, name, SEAT, 60)
     found = [await seats.find(OPEN, name) for name in ("one", "two", "three")]
@@ -28,7 +28,7 @@ async def test_those_kept_last_are_remembered() -> None:
 
 async def test_they_are_forgotten_in_time() -> None:
     clock = Clock()
-    seats = Here(clock=clock)
+    seats = LocalSessionStore(clock=clock)
     seats.keep(OPEN, "one", SEAT, 60)
     clock.now = 159.9
     assert await seats.find(OPEN, "one") == SEAT
@@ -39,11 +39,11 @@ async def test_they_are_forgotten_in_time() -> None:
 async def test_values_of_others_are_none() -> None:
     """Of another secret, changed, and of another name; nothing of a name is seen in the store."""
     memory = MemoryStore(1_000_000, clock=Clock())
-    seats = Shared(memory, secret=b"s")
+    seats = SharedSessionStore(memory, secret=b"s")
     seats.keep(OPEN, "my conversation", SEAT, 60)
     (name,) = memory._items
     assert "conversation" not in name
-    assert await Shared(memory, secret=b"t").find(OPEN, "my conversation") is None
+    assert await SharedSessionStore(memory, secret=b"t").find(OPEN, "my conversation") is None
     value = await memory.get(name)
     assert value is not None
     await memory.put(name, value[:-1] + b"x", 60)
@@ -58,7 +58,7 @@ OLD = (
 
 
 def test_what_an_older_gateway_wrote_is_read() -> None:
-    assert Packed(Session).read(OLD) == Session(
+    assert VersionedCodec(Session).read(OLD) == Session(
         lab="openai", tier="smart", target="openai/able", account="main", tokens=9_000, turns=2,
         first="f", calls=4, output=100, turns_below=0, at=1_000.0,
     )  # fmt: skip
@@ -71,5 +71,5 @@ def test_an_older_gateway_reads_what_is_written_now() -> None:
         lab: str
         tier: str
 
-    new = Packed(Session).write(Session(lab="acme", tier="fast", target="t", turns_below=3))
-    assert Packed(Old).read(new) == Old("acme", "fast")
+    new = VersionedCodec(Session).write(Session(lab="acme", tier="fast", target="t", turns_below=3))
+    assert VersionedCodec(Old).read(new) == Old("acme", "fast")

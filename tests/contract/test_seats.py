@@ -1,4 +1,4 @@
-"""What all Seats promise: in this process, in a store of it, and in a real Redis."""
+"""What all SessionStore promise: in this process, in a store of it, and in a real Redis."""
 
 import time
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from gateway.cache.session_store import Here, Seats, Shared
+from gateway.cache.session_store import LocalSessionStore, SessionStore, SharedSessionStore
 from gateway.core.call import Key
 from gateway.core.decision_context import Session
 from gateway.state import StateStore
@@ -22,15 +22,15 @@ _RUN = count()
 
 
 @pytest.fixture(params=["here", "memory", "redis"])
-async def seats(request: pytest.FixtureRequest) -> AsyncIterator[Seats]:
+async def seats(request: pytest.FixtureRequest) -> AsyncIterator[SessionStore]:
     if request.param == "here":
-        yield Here(clock=time.monotonic)
+        yield LocalSessionStore(clock=time.monotonic)
         return
     store: StateStore = MemoryStore(64_000_000, clock=time.monotonic)
     if request.param == "redis":
         url = request.getfixturevalue("redis_url")
         store = RedisStore(url, note=lambda _: None, clock=time.monotonic, deadline=10.0)
-    yield Shared(store, secret=b"s" * 32)
+    yield SharedSessionStore(store, secret=b"s" * 32)
     await store.close()
 
 
@@ -40,28 +40,28 @@ def name() -> str:
     return f"contract {next(_RUN)} \udc80 ü\n"
 
 
-async def test_what_was_never_kept_is_none(seats: Seats, name: str) -> None:
+async def test_what_was_never_kept_is_none(seats: SessionStore, name: str) -> None:
     assert await seats.find(ONE, name) is None
 
 
-async def test_a_seat_comes_back_as_it_was(seats: Seats, name: str) -> None:
+async def test_a_seat_comes_back_as_it_was(seats: SessionStore, name: str) -> None:
     seats.keep(ONE, name, SEAT, 60)
     assert await seats.find(ONE, name) == SEAT
 
 
-async def test_the_last_one_stands(seats: Seats, name: str) -> None:
+async def test_the_last_one_stands(seats: SessionStore, name: str) -> None:
     other = Session(lab="acme", tier="fast", target="acme/swift-1")
     seats.keep(ONE, name, SEAT, 60)
     seats.keep(ONE, name, other, 60)
     assert await seats.find(ONE, name) == other
 
 
-async def test_a_key_has_its_own_conversations(seats: Seats, name: str) -> None:
+async def test_a_key_has_its_own_conversations(seats: SessionStore, name: str) -> None:
     seats.keep(ONE, name, SEAT, 60)
     assert await seats.find(TWO, name) is None
     assert await seats.find(Key(name="one", tenant="other"), name) is None
 
 
-async def test_it_is_not_kept_for_ever(seats: Seats, name: str) -> None:
+async def test_it_is_not_kept_for_ever(seats: SessionStore, name: str) -> None:
     seats.keep(ONE, name, SEAT, 0)
     assert await seats.find(ONE, name) is None

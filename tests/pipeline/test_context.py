@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.cache.session_store import Here
+from gateway.cache.session_store import LocalSessionStore
 from gateway.core.call import NO_STEER, OPEN, Call, Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import DecisionContext, Session
@@ -29,7 +29,7 @@ PRICE = Price(
 )
 
 
-class Seats(Here):
+class Seats(LocalSessionStore):
     """Counts who asks."""
 
     def __init__(self) -> None:
@@ -305,8 +305,10 @@ async def test_a_stream_has_a_seat_before_it_ends() -> None:
     assert (moved.account, moved.calls, moved.output) == ("main", 4, 7)
 
 
-@pytest.mark.parametrize("seats", [None, Here(clock=lambda: NOW)])
-async def test_a_model_that_no_lab_lists_is_looked_up_in_a_thread(seats: Here | None) -> None:
+@pytest.mark.parametrize("seats", [None, LocalSessionStore(clock=lambda: NOW)])
+async def test_a_model_that_no_lab_lists_is_looked_up_in_a_thread(
+    seats: LocalSessionStore | None,
+) -> None:
     """A first look at a price list takes long, and other calls go on meanwhile."""
     threads: list[int] = []
 

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.cache.coalescing import Flights
 from gateway.cache.policy import CachePolicy
-from gateway.cache.response_cache import Exact
+from gateway.cache.response_cache import ResponseStore
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, Call, RequestOptions
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
@@ -78,7 +78,7 @@ class Stage:
         """The kind of row that the ledger does not take."""
         self.now = 100.0
         self.memory = MemoryStore(1_000_000, clock=lambda: self.now)
-        cache = Exact(
+        cache = ResponseStore(
             self.memory, secret=b"s", ttl=60, clock=lambda: self.now, policy=CachePolicy("on")
         )
         self.client = client = Client(transports=lambda _: httpx.MockTransport(self.answer))

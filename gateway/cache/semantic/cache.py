@@ -21,9 +21,9 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.cache.codec import Sealed, seal
-from gateway.cache.packed import Packed
-from gateway.cache.response_cache import Exact
+from gateway.cache.codec import SealedStore, seal
+from gateway.cache.packed import VersionedCodec
+from gateway.cache.response_cache import ResponseStore
 from gateway.cache.semantic.question import question
 from gateway.cache.semantic.question_form import question_form
 from gateway.core.call import Call
@@ -46,7 +46,7 @@ _TRIES = 3
 """Near ones that are looked up: their answers may have expired."""
 
 
-class Places(Protocol):
+class VectorIndex(Protocol):
     """Vectors by group and name, where losing them costs no request. None of it raises."""
 
     async def any(self, group: str) -> bool:
@@ -83,7 +83,7 @@ class Embedder(Protocol):
         ...
 
 
-class Asked(msgspec.Struct, frozen=True):
+class ComparedQuestion(msgspec.Struct, frozen=True):
     """A question as it is compared."""
 
     group: str
@@ -91,7 +91,7 @@ class Asked(msgspec.Struct, frozen=True):
     call: Call
 
 
-class Found(msgspec.Struct, frozen=True):
+class SemanticHit(msgspec.Struct, frozen=True):
     """The answer of a near question."""
 
     place: str
@@ -107,16 +107,16 @@ class _Told(msgspec.Struct, frozen=True):
     place: str
 
 
-_PACKED = Packed(_Told)
+_PACKED = VersionedCodec(_Told)
 
 
-class Near:
+class SemanticCache:
     """Answers of near questions. Never raises: what fails is a miss."""
 
     def __init__(  # noqa: PLR0913 - one argument for each room
         self,
-        exact: Exact,
-        places: Places,
+        exact: ResponseStore,
+        places: VectorIndex,
         embedder: Embedder,
         store: StateStore,
         *,
@@ -135,10 +135,10 @@ class Near:
         self._threshold = threshold
         self._timeout = timeout
         self._clock = clock
-        self._told = Sealed(store, secret=secret, kind="near-told")
-        self._groups = Sealed(store, secret=secret, kind="near")
+        self._told = SealedStore(store, secret=secret, kind="near-told")
+        self._groups = SealedStore(store, secret=secret, kind="near")
 
-    def asked(self, call: Call, body: RequestBody, target: Target) -> Asked | None:
+    def asked(self, call: Call, body: RequestBody, target: Target) -> ComparedQuestion | None:
         """A call's question; None where only an equal request may share its answer."""
         if call.operation != "generate" or call.steer.cache == "exact" or not _plain(body.prompt):
             return None
@@ -149,9 +149,11 @@ class Near:
         if said is None or form is None:
             return None
         rest = self._exact.key(call, said.members, target)
-        return Asked(self._groups.name(self._embedder.name, rest, *form), said.text, call)
+        return ComparedQuestion(
+            self._groups.name(self._embedder.name, rest, *form), said.text, call
+        )
 
-    async def find(self, asked: Asked) -> Found | None:
+    async def find(self, asked: ComparedQuestion) -> SemanticHit | None:
         """The answer of the nearest question that is near enough, within the time."""
         ends = self._clock() + self._timeout
         if not await self._within(ends, self._places.any(asked.group), otherwise=False):
@@ -166,22 +168,22 @@ class Near:
         for name, near in hits[:_TRIES]:
             place = self._place(asked.group, name)
             if near >= self._threshold and place is not None:
-                return Found(place, min(near, 1.0), asked.group)
+                return SemanticHit(place, min(near, 1.0), asked.group)
         return None
 
-    async def keep(self, asked: Asked, place: str) -> None:
+    async def keep(self, asked: ComparedQuestion, place: str) -> None:
         """The answer of a question is kept at a place."""
         vector = await self._embedder(asked.call, asked.text, _KEEPING)
         if vector is not None:
             name = place + self._seal(asked.group, place)
             await self._places.add(asked.group, name, vector, self._ttl)
 
-    async def lost(self, found: Found) -> None:
+    async def lost(self, found: SemanticHit) -> None:
         """An answer is not there any more."""
         name = found.place + self._seal(found.group, found.place)
         await self._places.remove(found.group, name)
 
-    async def told(self, call: Call, found: Found) -> None:
+    async def told(self, call: Call, found: SemanticHit) -> None:
         """A call was given an answer: should it be said to be bad, it is known which."""
         told = _PACKED.write(_Told(found.group, found.place))
         await self._told.put(self._told.name(call.id), told, self._ttl)

@@ -18,7 +18,7 @@ _KINDS = (None, "text", "input_text")
 _list = jsonio.reader(list[msgspec.Raw])
 
 
-class Question(msgspec.Struct, frozen=True):
+class TypedQuestion(msgspec.Struct, frozen=True):
     """A text, and the request without it."""
 
     text: str
@@ -26,12 +26,12 @@ class Question(msgspec.Struct, frozen=True):
     """Byte for byte as they came, but for the turn that has the text: a null stands for it."""
 
 
-def question(body: RequestBody, dialect: str) -> Question | None:
+def question(body: RequestBody, dialect: str) -> TypedQuestion | None:
     """The text of the last turn; None where that is not one text of a user's, or not all of it."""
     name = _TURNS[dialect]
     given = body.said.get(name)
     if isinstance(given, str):
-        return Question(given, {**body.members, name: msgspec.Raw(b"null")})
+        return TypedQuestion(given, {**body.members, name: msgspec.Raw(b"null")})
     last = given[-1] if isinstance(given, list) and given else None
     if not isinstance(last, dict) or last.get("role") not in (None, "user"):
         return None
@@ -42,7 +42,7 @@ def question(body: RequestBody, dialect: str) -> Question | None:
     turns = _list(bytes(memoryview(body.members[name])))
     whole = [*(bytes(memoryview(turn)) for turn in turns[:-1]), jsonio.dumps({**last, at: rest})]
     raw = msgspec.Raw(b"[" + b",".join(whole) + b"]")
-    return Question(text, {**body.members, name: raw})
+    return TypedQuestion(text, {**body.members, name: raw})
 
 
 def _text(content: Json) -> tuple[str | None, Json]:

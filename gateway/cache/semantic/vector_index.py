@@ -5,7 +5,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable
 
-from gateway.cache.semantic.cache import Hits, Places, Vector
+from gateway.cache.semantic.cache import Hits, Vector, VectorIndex
 from gateway.state.redis.client import RedisAway
 from gateway.state.redis.connection import RedisError, Reply, request
 from gateway.state.redis.store import PREFIX, RedisStore
@@ -22,7 +22,7 @@ _UNKNOWN = ("ERR unknown command", "NOPERM")
 """How a server says that it has no vector sets, or none for us."""
 
 
-class Here:
+class LocalVectorIndex:
     """Places of one process."""
 
     def __init__(self, *, clock: Callable[[], float], most: int = MOST) -> None:
@@ -98,10 +98,12 @@ class _Lacking(Exception):
     """The server has no vector sets."""
 
 
-class Shared:
+class RedisVectorIndex:
     """Places of all that share a Redis; where it knows no vector sets, of each process alone."""
 
-    def __init__(self, redis: RedisStore, otherwise: Places, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, redis: RedisStore, otherwise: VectorIndex, note: Callable[[str], None]
+    ) -> None:
         """`note` is told once where it has none."""
         self._redis = redis
         self._otherwise = otherwise

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.cache.key import Sharing
-from gateway.cache.semantic.vector_index import Here
+from gateway.cache.semantic.vector_index import LocalVectorIndex
 from gateway.core.call import Key
 from gateway.core.target import Provider, Target
 from tests.cache.semantic.world import ONE, OTHER, TARGET, Fixed, World, asking, read
@@ -190,7 +190,7 @@ async def test_without_a_vector_nothing_is_kept() -> None:
     assert await world.found(asking(OTHER)) is None
 
 
-class Stuck(Here):
+class Stuck(LocalVectorIndex):
     """Places that never answer."""
 
     def __init__(self, *which: str) -> None:

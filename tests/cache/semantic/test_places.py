@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from gateway.cache.semantic.cache import Places
-from gateway.cache.semantic.vector_index import EACH, Here, Shared, cosine
+from gateway.cache.semantic.cache import VectorIndex
+from gateway.cache.semantic.vector_index import EACH, LocalVectorIndex, RedisVectorIndex, cosine
 from gateway.state.redis.connection import RedisError
 from gateway.state.redis.store import RedisStore
 from tests.conftest import redis_program
@@ -21,15 +21,15 @@ EAST, NORTH, BETWEEN = [1.0, 0.0], [0.0, 1.0], [0.8, 0.6]
 
 
 @pytest.fixture(params=["memory", "redis"])
-async def places(request: pytest.FixtureRequest) -> AsyncIterator[Places]:
+async def places(request: pytest.FixtureRequest) -> AsyncIterator[VectorIndex]:
     """In Redis 8 they are vector sets; a server without them leaves each process its own."""
     if request.param == "memory":
-        yield Here(clock=time.monotonic)
+        yield LocalVectorIndex(clock=time.monotonic)
         return
     notes: list[str] = []
     url = request.getfixturevalue("redis_url")
     server = RedisStore(url, note=notes.append, clock=time.monotonic, deadline=10.0)
-    yield Shared(server, Here(clock=time.monotonic), notes.append)
+    yield RedisVectorIndex(server, LocalVectorIndex(clock=time.monotonic), notes.append)
     await server.close()
     assert len(notes) <= 1  # of vector sets that it has not
 
@@ -39,12 +39,12 @@ def group() -> str:
     return f"near:{next(_RUN)}"
 
 
-async def test_nothing_is_there_at_first(places: Places, group: str) -> None:
+async def test_nothing_is_there_at_first(places: VectorIndex, group: str) -> None:
     assert not await places.any(group)
     assert await places.nearest(group, EAST) == []
 
 
-async def test_the_nearest_comes_first(places: Places, group: str) -> None:
+async def test_the_nearest_comes_first(places: VectorIndex, group: str) -> None:
     """And how near each is, is the cosine."""
     await places.add(group, "east", EAST, 60)
     await places.add(group, "north", NORTH, 60)
@@ -55,7 +55,7 @@ async def test_the_nearest_comes_first(places: Places, group: str) -> None:
     assert not await places.any(f"{group}-other")
 
 
-async def test_a_name_that_comes_again_is_one(places: Places, group: str) -> None:
+async def test_a_name_that_comes_again_is_one(places: VectorIndex, group: str) -> None:
     await places.add(group, "a", EAST, 60)
     await places.add(group, "a", NORTH, 60)
     ((name, near),) = await places.nearest(group, NORTH)
@@ -63,7 +63,7 @@ async def test_a_name_that_comes_again_is_one(places: Places, group: str) -> Non
     assert near == pytest.approx(1.0)
 
 
-async def test_what_is_removed_is_gone(places: Places, group: str) -> None:
+async def test_what_is_removed_is_gone(places: VectorIndex, group: str) -> None:
     await places.remove(group, "a")
     await places.add(group, "a", EAST, 60)
     await places.add(group, "b", EAST, 60)
@@ -71,14 +71,14 @@ async def test_what_is_removed_is_gone(places: Places, group: str) -> None:
     assert [name for name, _ in await places.nearest(group, EAST)] == ["b"]
 
 
-async def test_a_group_has_so_many_at_most(places: Places, group: str) -> None:
+async def test_a_group_has_so_many_at_most(places: VectorIndex, group: str) -> None:
     for at in range(EACH + 3):
         await places.add(group, str(at), EAST, 60)
     assert await places.any(group)
     assert len(await places.nearest(group, EAST)) == 3
 
 
-async def test_a_closed_group_takes_nothing(places: Places, group: str) -> None:
+async def test_a_closed_group_takes_nothing(places: VectorIndex, group: str) -> None:
     await places.add(group, "a", EAST, 60)
     await places.close(group, 60)
     assert not await places.any(group)
@@ -88,14 +88,16 @@ async def test_a_closed_group_takes_nothing(places: Places, group: str) -> None:
     assert await places.nearest(group, EAST) == []
 
 
-async def test_a_vector_of_another_length_is_near_to_nothing(places: Places, group: str) -> None:
+async def test_a_vector_of_another_length_is_near_to_nothing(
+    places: VectorIndex, group: str
+) -> None:
     await places.add(group, "a", EAST, 60)
     await places.add(group, "b", [1.0, 0.0, 0.0], 60)
     assert all(near <= 0 for _, near in await places.nearest(group, [1.0, 0.0, 0.0, 0.0]))
 
 
 async def test_memory_lets_go_of_what_was_not_used_for_longest() -> None:
-    places = Here(clock=lambda: 0.0, most=2_500)
+    places = LocalVectorIndex(clock=lambda: 0.0, most=2_500)
     for group in ("a", "b"):
         await places.add(group, "x", EAST, 60)
     assert await places.any("a")
@@ -106,7 +108,7 @@ async def test_memory_lets_go_of_what_was_not_used_for_longest() -> None:
 async def test_memory_forgets_in_time() -> None:
     """Names by their own time; a closed group is open again."""
     now = [0.0]
-    places = Here(clock=lambda: now[0])
+    places = LocalVectorIndex(clock=lambda: now[0])
     await places.add("g", "old", EAST, 10)
     now[0] = 5.0
     await places.add("g", "new", EAST, 10)
@@ -152,7 +154,10 @@ async def test_where_redis_has_no_vector_sets_each_process_has_its_own(
     """Whatever is asked first; it is said once, and nothing fails. A closed group is closed for all."""
     notes: list[str] = []
     server = RedisStore(_url(bare), note=notes.append, clock=time.monotonic, deadline=10.0)
-    one, two = (Shared(server, Here(clock=time.monotonic), notes.append) for _ in range(2))
+    one, two = (
+        RedisVectorIndex(server, LocalVectorIndex(clock=time.monotonic), notes.append)
+        for _ in range(2)
+    )
     if first == "any":
         assert not await one.any("near:g")
     elif first == "nearest":
@@ -179,7 +184,7 @@ async def test_where_redis_is_gone_nothing_is_near(bare: Place) -> None:
     url = _url(bare)
     bare.kill()
     server = RedisStore(url, note=lambda _: None, clock=time.monotonic, deadline=10.0)
-    places = Shared(server, Here(clock=time.monotonic), lambda _: None)
+    places = RedisVectorIndex(server, LocalVectorIndex(clock=time.monotonic), lambda _: None)
     await places.add("near:g", "a", EAST, 60)
     assert not await places.any("near:g")
     assert await places.nearest("near:g", EAST) == []
@@ -197,14 +202,18 @@ class Strange:
 
 @pytest.mark.parametrize("reply", [None, 7, [b"a"], [b"a", b"x"], [1, 2], [b"a", None]])
 async def test_what_is_no_answer_is_nothing(reply: object) -> None:
-    places = Shared(Strange(reply), Here(clock=time.monotonic), lambda _: None)  # type: ignore[arg-type]
+    places = RedisVectorIndex(
+        Strange(reply),  # type: ignore[arg-type]
+        LocalVectorIndex(clock=time.monotonic),
+        lambda _: None,
+    )
     assert await places.nearest("near:g", EAST) == []
 
 
 async def test_a_server_may_not_know_the_commands() -> None:
     notes: list[str] = []
     unknown = Strange(RedisError("ERR unknown command 'VCARD', with args beginning with: "))
-    places = Shared(unknown, Here(clock=time.monotonic), notes.append)  # type: ignore[arg-type]
+    places = RedisVectorIndex(unknown, LocalVectorIndex(clock=time.monotonic), notes.append)  # type: ignore[arg-type]
     for _ in range(2):
         assert not await places.any("near:g")
     assert len(notes) == 1

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cache.semantic.question import Question, question
+from gateway.cache.semantic.question import TypedQuestion, question
 from gateway.core import jsonio
 from gateway.dialects import DIALECTS
 
 BEFORE = b'{"role" : "user","content":"1.50"}'
 
 
-def asked(dialect: str, body: bytes) -> Question | None:
+def asked(dialect: str, body: bytes) -> TypedQuestion | None:
     spoken = DIALECTS[dialect]
     read = (
         spoken.read(body)

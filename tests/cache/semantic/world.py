@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from gateway.cache.key import Sharing
-from gateway.cache.response_cache import Exact
-from gateway.cache.semantic.cache import Near, Places
-from gateway.cache.semantic.vector_index import Here
+from gateway.cache.response_cache import ResponseStore
+from gateway.cache.semantic.cache import SemanticCache, VectorIndex
+from gateway.cache.semantic.vector_index import LocalVectorIndex
 from gateway.core import jsonio
 from gateway.core.call import OPEN, Call, Key, RequestOptions
 from gateway.core.jsonio import Json
@@ -22,7 +22,7 @@ class World:
         self,
         *,
         sharing: Sharing = "key",
-        places: Places | None = None,
+        places: VectorIndex | None = None,
         embedder: "Fixed | None" = None,
         threshold: float = 0.6,
         timeout: float = 10.0,
@@ -30,10 +30,12 @@ class World:
     ) -> None:
         self.now = 0.0
         self.store = MemoryStore(64_000_000, clock=self.clock)
-        self.places = places or Here(clock=self.clock)
-        exact = Exact(self.store, secret=b"s" * 32, ttl=3600.0, clock=self.clock, sharing=sharing)
+        self.places = places or LocalVectorIndex(clock=self.clock)
+        exact = ResponseStore(
+            self.store, secret=b"s" * 32, ttl=3600.0, clock=self.clock, sharing=sharing
+        )
         self.exact = exact
-        self.near = Near(
+        self.near = SemanticCache(
             exact,
             self.places,
             embedder or Fixed([1.0]),
