@@ -14,7 +14,7 @@ from gateway.core.ledger_rows import FinalRow
 from gateway.pipeline.accounting import Books
 from gateway.pipeline.conversation_memory import Past
 from gateway.pipeline.response import Reply
-from gateway.upstream.upstream_request import Begun, Job
+from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 from tests.e2e.upstream import ROLE, frames, whole
 from tests.e2e.world import Body, chat
 from tests.pipeline.test_engine import HEL, Chunks, Stage, drain, ok
@@ -94,7 +94,7 @@ async def test_a_bug_for_the_first_is_not_the_end_of_the_flight(tmp_path: Path) 
     stage.answers = [httpx.Response(200, stream=Chunks(*frames()))]
 
     class Forgetful(Past):
-        def follow(self, job: Job, begun: Begun, *, first: bool) -> object:  # type: ignore[override]  # what it gives is only called
+        def follow(self, job: UpstreamRequest, begun: UpstreamResponse, *, first: bool) -> object:  # type: ignore[override]  # what it gives is only called
             async def take(_: bytes) -> None:
                 raise KeyError("x")
 
@@ -161,10 +161,10 @@ async def test_what_a_whole_answer_used_is_known_once_it_is_read(
     stage = Stage(tmp_path)
 
     class Full(Past):
-        def keeps(self, job: Job, begun: Begun) -> bool:
+        def keeps(self, job: UpstreamRequest, begun: UpstreamResponse) -> bool:
             return True
 
-        async def keep(self, job: Job, begun: Begun) -> None:
+        async def keep(self, job: UpstreamRequest, begun: UpstreamResponse) -> None:
             raise error
 
     stage.engine.past = Full()

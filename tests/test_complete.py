@@ -9,8 +9,8 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.errors import Kind, Problem, ProblemError
 from gateway.upstream import continuation
-from gateway.upstream.retry_budget import Allowance
-from gateway.upstream.upstream_request import Begun, Job
+from gateway.upstream.retry_budget import RetryBudget
+from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 from tests.breaking import (
     COST,
     CUT,
@@ -131,7 +131,7 @@ async def test_the_one_that_broke_off_is_asked_once_more_at_last(stage: Stage) -
 async def test_a_bad_minute_is_not_made_worse(stage: Stage) -> None:
     """Where the lab has no retry left, another provider that is well is asked, and nobody again."""
     stage.answers = [streamed(ROLE, HEL), streamed(ROLE, HEL)]
-    stage.engine._upstream.allowances["acme"] = allowance = Allowance()
+    stage.engine._upstream.allowances["acme"] = allowance = RetryBudget()
     allowance.left = 0.0
     said = await read(await ask(stage, "hold"))
     assert b'"error"' in said
@@ -171,7 +171,7 @@ async def test_why_nobody_is_asked_is_told_where_it_is_the_callers(
     upstream = stage.engine._upstream
     run = upstream.run
 
-    async def refuse(job: Job) -> Begun:
+    async def refuse(job: UpstreamRequest) -> UpstreamResponse:
         if job.order:
             raise ProblemError(Problem(kind=kind, message="No."))
         return await run(job)

@@ -21,8 +21,8 @@ from gateway.routing.affinity_verdict import following
 from gateway.routing.features import Features
 from gateway.routing.router import Router
 from gateway.upstream.provider_quota import Place
-from gateway.upstream.retry import Seat as Holder
-from gateway.upstream.upstream_request import Job
+from gateway.upstream.retry import PinnedAccount as Holder
+from gateway.upstream.upstream_request import UpstreamRequest
 
 type Out = Callable[[Place], str]
 """Why an account of a provider is not asked for a model in its turn; empty where it is."""
@@ -146,14 +146,16 @@ class Gather:
         if _talks(seen) and seen.turn.conversation and seen.turn.seated:
             ahead.begin("seat", partial(self._seats.find, call.key, seen.turn.conversation))
 
-    def recalls(self, job: Job) -> "_Sitting | None":
+    def recalls(self, job: UpstreamRequest) -> "_Sitting | None":
         """The call of a conversation that may have an account of its own; None: nothing to ask."""
         sitting = self._sitting.get(job.call.id)
         if self._seats is None or sitting is None or not sitting.asks or job.seat is not None:
             return None
         return sitting
 
-    async def recall(self, job: Job, sitting: "_Sitting", ahead: Ahead) -> Job:
+    async def recall(
+        self, job: UpstreamRequest, sitting: "_Sitting", ahead: Ahead
+    ) -> UpstreamRequest:
         """A call that names its model goes to the account that has its conversation."""
         if self._seats is None:
             return job

@@ -13,8 +13,8 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, Dialect, RequestBody
 from gateway.dialects.tool_reasoning import ReasoningNote
 from gateway.pipeline.prefetch import Ahead
-from gateway.upstream.retry import Seat
-from gateway.upstream.upstream_request import Begun, Job
+from gateway.upstream.retry import PinnedAccount
+from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 type Take = Callable[[bytes], Awaitable[None]]
 """Told of each piece of a stream before its client is."""
@@ -44,14 +44,14 @@ class Past:
         if self._notes is not None and dialect is OPENAI_CHAT and body.prompt.tool_loop:
             ahead.begin("notes", partial(self._notes.find, call.key, body.said["messages"]))
 
-    def recalls(self, job: Job) -> bool:
+    def recalls(self, job: UpstreamRequest) -> bool:
         """Whether there may be something to `recall`."""
         prompt = job.body.prompt
         if not (prompt.tool_loop or prompt.tools):
             return False
         return self._notes is not None and job.dialect is OPENAI_CHAT
 
-    async def recall(self, job: Job, ahead: Ahead) -> Job:
+    async def recall(self, job: UpstreamRequest, ahead: Ahead) -> UpstreamRequest:
         """A call of a client that keeps no reasoning, with what was noted of its tool loop."""
         prompt = job.body.prompt
         if self._notes is None:
@@ -61,14 +61,14 @@ class Past:
             find = partial(self._notes.find, job.call.key, job.body.said["messages"])
             found = await ahead.take("notes", find)
         last = list(found.values())[-1] if found else None
-        seat = job.seat if last is None else Seat(last.provider, last.account, last.model)
+        seat = job.seat if last is None else PinnedAccount(last.provider, last.account, last.model)
         return msgspec.structs.replace(job, notes=found, listens=bool(prompt.tools), seat=seat)
 
-    def keeps(self, job: Job, begun: Begun) -> bool:
+    def keeps(self, job: UpstreamRequest, begun: UpstreamResponse) -> bool:
         """Whether there may be something to `keep`."""
         return begun.ear is not None or job.dialect is OPENAI_RESPONSES
 
-    async def keep(self, job: Job, begun: Begun) -> None:
+    async def keep(self, job: UpstreamRequest, begun: UpstreamResponse) -> None:
         """Keep what a whole answer leaves behind, before its client has it."""
         if begun.whole is None:
             return
@@ -76,7 +76,7 @@ class Past:
         if (shelf := self._shelf(job)) is not None:
             await _store(shelf, job, begun, begun.whole)
 
-    async def again(self, job: Job, found: CachedResponse, said: bytes) -> None:
+    async def again(self, job: UpstreamRequest, found: CachedResponse, said: bytes) -> None:
         """Keep an answer that comes from the cache for whom it is new."""
         if (shelf := self._shelf(job)) is None:
             return
@@ -92,7 +92,7 @@ class Past:
                 kept=target.provider.keeps_responses and door == OPENAI_RESPONSES.name,
             )
 
-    def follow(self, job: Job, begun: Begun, *, first: bool) -> Take | None:
+    def follow(self, job: UpstreamRequest, begun: UpstreamResponse, *, first: bool) -> Take | None:
         """Keep what a stream leaves behind; `first`: its call is the one that was made."""
         if (shelf := self._shelf(job)) is not None:
             tape = StreamTape()
@@ -130,18 +130,20 @@ class Past:
             raise ProblemError(Problem(kind="not_found", message=message))
         return self._responses
 
-    async def _note(self, job: Job, begun: Begun) -> None:
+    async def _note(self, job: UpstreamRequest, begun: UpstreamResponse) -> None:
         note = begun.ear.heard() if begun.ear is not None else None
         if self._notes is not None and note is not None:
             await self._notes.keep(job.call.key, job.body.said["messages"], note)
 
-    def _shelf(self, job: Job) -> SavedResponses | None:
+    def _shelf(self, job: UpstreamRequest) -> SavedResponses | None:
         """Where the answer to a call is to be kept; None where it is not."""
         wanted = job.dialect is OPENAI_RESPONSES and keeps(job.body)
         return self._responses if wanted else None
 
 
-async def _store(shelf: SavedResponses, job: Job, begun: Begun, response: bytes) -> None:
+async def _store(
+    shelf: SavedResponses, job: UpstreamRequest, begun: UpstreamResponse, response: bytes
+) -> None:
     provider = begun.target.provider
     at_home = begun.door == OPENAI_RESPONSES.name
     await shelf.keep(
@@ -154,8 +156,8 @@ async def _store(shelf: SavedResponses, job: Job, begun: Begun, response: bytes)
     )
 
 
-def holder(chain: ResponseChain) -> Seat | None:
+def holder(chain: ResponseChain) -> PinnedAccount | None:
     """Who has the earlier answer of a chain."""
     if chain.provider is None or chain.account is None:
         return None
-    return Seat(chain.provider, chain.account)
+    return PinnedAccount(chain.provider, chain.account)

@@ -54,11 +54,11 @@ from gateway.telemetry.log import Log, where
 from gateway.upstream import continuation
 from gateway.upstream.attempt import CUT
 from gateway.upstream.failover import Upstream
-from gateway.upstream.relay import Direct, frames, shows_problem, watching
-from gateway.upstream.upstream_request import Begun, Job, span
-from gateway.upstream.write_batch import Halt, nobody
+from gateway.upstream.relay import DirectRelay, frames, shows_problem, watching
+from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse, span
+from gateway.upstream.write_batch import TurnBarrier, nobody
 
-type Seat = Subscriber[Begun]
+type Seat = Subscriber[UpstreamResponse]
 
 _LARGE = 1_000_000
 """Bytes of a body from which on the event loop does not wait for its reading."""
@@ -82,7 +82,7 @@ class Engine:
         kept: Callable[[Call, Reply], Reply] | None = None,
         gate: Limiter | None = None,
         pressure: LoadShedder | None = None,
-        turn: Callable[[], Halt | None] = nobody,
+        turn: Callable[[], TurnBarrier | None] = nobody,
         meanwhile: Callable[[Callable[[], object]], object] = id,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -96,7 +96,7 @@ class Engine:
         self._log, self._on_loss = log, on_loss
         self.past, self._gather = past or Past(), gather or Gather()
         self._clock, self._large = clock, asyncio.Lock()
-        self._flights: Flights[Begun] = Flights()
+        self._flights: Flights[UpstreamResponse] = Flights()
         self._seats: dict[str, Seat] = {}
         """By call: the flights that clients are on."""
         self._why: dict[str, str] = {}
@@ -224,7 +224,7 @@ class Engine:
         if (call.steer.on_loss or self._on_loss) == "refuse":
             explain.refuse(dialect, body, asked, plan)
         began, end = span(call, self._clock(), stream=prompt.stream)
-        job = Job(
+        job = UpstreamRequest(
             call=call, body=body, asked=asked, dialect=dialect, plan=plan, lab=decision.lab,
             tier=patience(decision.tier, dialect.operation), began=began, ends=end,
             dialling=dialling, failing=partial(books.failing, tally), extending=extending,
@@ -239,7 +239,12 @@ class Engine:
         return await self._shared(job, decision, tally, stored, ahead)
 
     async def _shared(
-        self, job: Job, decision: Decision, tally: CallAccount, stored: str, ahead: Ahead
+        self,
+        job: UpstreamRequest,
+        decision: Decision,
+        tally: CallAccount,
+        stored: str,
+        ahead: Ahead,
     ) -> Reply:
         """The answer of a call that may share one: what is kept, one that comes, or its own."""
         call, dialect, body, first = job.call, job.dialect, job.body, job.plan.targets[0]
@@ -281,11 +286,13 @@ class Engine:
                 await seat.close()
         return reply
 
-    async def _call(self, job: Job, tally: CallAccount, seat: Seat | None, ahead: Ahead) -> Reply:
+    async def _call(
+        self, job: UpstreamRequest, tally: CallAccount, seat: Seat | None, ahead: Ahead
+    ) -> Reply:
         """The answer of a provider; with a seat, it is for all that are on the flight."""
         decision = tally.decision
         how = decision.complete if decision is not None else "off"
-        begun: Begun | None = None
+        begun: UpstreamResponse | None = None
         try:
             if self.past.recalls(job) or self._gather.recalls(job):
                 job = await self._recalled(job, ahead)
@@ -328,16 +335,20 @@ class Engine:
         return Reply(status=200, headers=head(tally, STREAM_TYPE), stream=stream, direct=direct)
 
     def _direct(
-        self, job: Job, begun: Begun, watch: StreamInspector, seat: Seat | None
-    ) -> Direct | None:
+        self,
+        job: UpstreamRequest,
+        begun: UpstreamResponse,
+        watch: StreamInspector,
+        seat: Seat | None,
+    ) -> DirectRelay | None:
         """A way past all who wait for a stream, where one client reads it and nobody follows it."""
         if self.past.follow(job, begun, first=True) is not None:
             return None
         if seat is None:
-            return Direct(watch)
-        return None if seat.others else Direct(watch, seat.passed)
+            return DirectRelay(watch)
+        return None if seat.others else DirectRelay(watch, seat.passed)
 
-    async def _recalled(self, job: Job, ahead: Ahead) -> Job:
+    async def _recalled(self, job: UpstreamRequest, ahead: Ahead) -> UpstreamRequest:
         """A call with what is known of those before it."""
         if self.past.recalls(job):
             job = await self.past.recall(job, ahead)
@@ -345,7 +356,7 @@ class Engine:
             job = await self._gather.recall(job, sitting, ahead)
         return job
 
-    async def _share(self, job: Job, tally: CallAccount, seat: Seat) -> Reply | None:
+    async def _share(self, job: UpstreamRequest, tally: CallAccount, seat: Seat) -> Reply | None:
         """The answer of a flight that another call began; None where it cannot be told so."""
         tally.cache = "hit"
         begun = await seat.flight.started()
@@ -373,7 +384,12 @@ class Engine:
         return Reply(status=200, headers=told, body=counted(tally.prompt))
 
     async def _hit(
-        self, job: Job, found: CachedResponse, said: bytes, target: Target, tally: CallAccount
+        self,
+        job: UpstreamRequest,
+        found: CachedResponse,
+        said: bytes,
+        target: Target,
+        tally: CallAccount,
     ) -> Reply:
         streamed = job.body.prompt.stream
         tally.cache = "hit"
@@ -389,7 +405,9 @@ class Engine:
             said += trailer(entry)
         return Reply(status=200, headers=head(tally, STREAM_TYPE, entry), body=said)
 
-    async def _whole(self, job: Job, begun: Begun, tally: CallAccount, seat: Seat | None) -> Reply:
+    async def _whole(
+        self, job: UpstreamRequest, begun: UpstreamResponse, tally: CallAccount, seat: Seat | None
+    ) -> Reply:
         glance, data = begun.glance, begun.whole
         if glance is None or data is None:
             raise RuntimeError("a whole answer is read before it is relayed")
@@ -413,8 +431,8 @@ class Engine:
 
     async def _relay(
         self,
-        job: Job,
-        begun: Begun,
+        job: UpstreamRequest,
+        begun: UpstreamResponse,
         tally: CallAccount,
         source: AsyncGenerator[bytes],
         seat: Seat | None,
@@ -486,7 +504,12 @@ class Engine:
         return Problem(kind="internal", message=f"{message}{tally.call.id}.")
 
     def _land(
-        self, job: Job, begun: Begun, glance: ResponseSummary, data: bytes, flight: Flight[Begun]
+        self,
+        job: UpstreamRequest,
+        begun: UpstreamResponse,
+        glance: ResponseSummary,
+        data: bytes,
+        flight: Flight[UpstreamResponse],
     ) -> None:
         """A whole answer is here: those on its flight share it, unless it is incomplete."""
         if not glance.complete:
@@ -498,7 +521,9 @@ class Engine:
         flight.land(begun, recording)
         self._keep(job, begun, flight, recording)
 
-    def _landed(self, job: Job, begun: Begun, flight: Flight[Begun]) -> None:
+    def _landed(
+        self, job: UpstreamRequest, begun: UpstreamResponse, flight: Flight[UpstreamResponse]
+    ) -> None:
         """A streamed flight is over: keep its answer, and close an account whose client left."""
         watch, body = begun.watch, flight.body
         if watch is not None and watch.complete and flight.failure is None and body is not None:
@@ -512,7 +537,11 @@ class Engine:
             flight.owed()
 
     def _keep(
-        self, job: Job, begun: Begun, flight: Flight[Begun], recording: CachedResponse
+        self,
+        job: UpstreamRequest,
+        begun: UpstreamResponse,
+        flight: Flight[UpstreamResponse],
+        recording: CachedResponse,
     ) -> None:
         """Store an answer: an equal call finds it there from now on."""
         self._shelf.keep(job, begun, flight.key, recording)

@@ -14,7 +14,7 @@ from gateway.core.errors import Problem
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Tier
 from gateway.dialects import Dialect
-from gateway.upstream.relay import Direct
+from gateway.upstream.relay import DirectRelay
 
 
 class Waiting(Protocol):
@@ -73,7 +73,7 @@ class Reply(msgspec.Struct, kw_only=True):
     frame: bytes = b""
     """What stands for `body` in a stream whose head was sent before."""
     stream: AsyncGenerator[bytes] | None = None
-    direct: Direct | None = None
+    direct: DirectRelay | None = None
     """Where the stream may pass who waits for it, once its client is written to."""
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.usage import Usage
 from gateway.dialects import Dialect, RequestBody
 from gateway.pipeline.prefetch import Ahead
-from gateway.upstream.upstream_request import Begun, Job
+from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 
 class Shelf:
@@ -57,8 +57,8 @@ class Shelf:
         return ask
 
     async def nearest(
-        self, near: SemanticCache, job: Job, tally: CallAccount
-    ) -> tuple[Job, tuple[CachedResponse, bytes] | None]:
+        self, near: SemanticCache, job: UpstreamRequest, tally: CallAccount
+    ) -> tuple[UpstreamRequest, tuple[CachedResponse, bytes] | None]:
         """A call with its question, and the answer of a near one: its recording, and as told."""
         asked = near.asked(job.call, job.body, job.plan.targets[0])
         if asked is None:
@@ -78,8 +78,8 @@ class Shelf:
 
     def recording(
         self,
-        job: Job,
-        begun: Begun,
+        job: UpstreamRequest,
+        begun: UpstreamResponse,
         data: bytes,
         usage: Usage | None,
         served: str | None,
@@ -102,7 +102,9 @@ class Shelf:
             created=self._wall(),
         )
 
-    def keep(self, job: Job, begun: Begun, place: str, recording: CachedResponse) -> None:
+    def keep(
+        self, job: UpstreamRequest, begun: UpstreamResponse, place: str, recording: CachedResponse
+    ) -> None:
         """Store a complete answer of the plan's first target; nobody waits for it."""
         cache = self._cache
         first = begun.target is job.plan.targets[0]

@@ -63,14 +63,14 @@ from gateway.telemetry.metrics import CounterMetric, GaugeMetric
 from gateway.telemetry.shared_metrics import SharedMemory
 from gateway.telemetry.tracing import TraceError
 from gateway.upstream import media_fetch
-from gateway.upstream.client import Client, Pools, Transports
+from gateway.upstream.client import ConnectionPools, ProviderClient, Transports
 from gateway.upstream.failover import Upstream
-from gateway.upstream.local_engine import Engine as Local
-from gateway.upstream.provider_state import Known
-from gateway.upstream.retry import Policy
+from gateway.upstream.local_engine import LocalEngine as Local
+from gateway.upstream.provider_state import ProviderState
+from gateway.upstream.retry import RetryPolicy
 from gateway.upstream.status import measures
 from gateway.upstream.waiting_calls import WaitingCalls
-from gateway.upstream.write_batch import Outbox
+from gateway.upstream.write_batch import WriteBatch
 
 _WAITING = 4
 """One in so many of the calls at a time may wait for a provider."""
@@ -90,7 +90,7 @@ class Gateway:
         *,
         host: str | None = None,
         transports: Transports | None = None,
-        guard: media_fetch.Guard = media_fetch.PUBLIC,
+        guard: media_fetch.AddressGuard = media_fetch.PUBLIC,
         figures: SharedMemory | None = None,
         workers: int | None = None,
         renewal: Renewal | None = None,
@@ -118,9 +118,9 @@ class Gateway:
         self._root = secret.root(self.data, environ)
         self.cookie = secret.derive(self._root, "cookie")
         self._hop = secrets.token_hex(4)
-        self.outbox = Outbox(self.archive.record.flush)
+        self.outbox = WriteBatch(self.archive.record.flush)
         self.archive.record.wait(self.outbox)
-        self._pools = Pools(transports, self.outbox)
+        self._pools = ConnectionPools(transports, self.outbox)
         self._state = self._store(environ, config.cache.max_bytes)
         self.ended_sessions = self._sessions()
         self._meter = self._counter()
@@ -141,7 +141,7 @@ class Gateway:
         self._jitter = random.Random().random  # noqa: S311 - spreads retries, guards nothing
         self.waiting = WaitingCalls(config.server.in_flight // _WAITING)
         """The calls that wait for providers."""
-        self._known = Known(
+        self._known = ProviderState(
             jitter=self._jitter,
             log=log,
             opened=self.archive.metrics.opened,
@@ -293,7 +293,7 @@ class Gateway:
         """A configuration with all that calls need, of what there is and what is new."""
         config, archive = site.source.config, self.archive
         adopt(site, self._owned)
-        client = Client(self._pools, hop=self._hop, outbox=self.outbox)
+        client = ProviderClient(self._pools, hop=self._hop, outbox=self.outbox)
         locally = self._engines(site, before)
 
         async def ready(provider: Provider) -> None:
@@ -307,7 +307,7 @@ class Gateway:
             jitter=self._jitter,
             media=self._media(config.media),
             hedge={str(tier): wait for tier, wait in config.routing.hedge.items()},
-            policy=Policy(
+            policy=RetryPolicy(
                 preferred_wait=config.retry.preferred_wait,
                 preferred_again=config.retry.preferred_again,
                 longest_wait=config.retry.longest_wait,
@@ -462,17 +462,17 @@ class Gateway:
             text = f"REDIS_URL cannot be used: {error}."
             raise ConfigError([self.site.source.mistake(("cache",), text)]) from None
 
-    def _media(self, part: MediaPart) -> media_fetch.Fetch | None:
+    def _media(self, part: MediaPart) -> media_fetch.MediaFetcher | None:
         """What fetches media that a request has by URL, where the configuration says so."""
         if part.fetch == "off":
             return None
-        bounds = media_fetch.Bounds(
+        bounds = media_fetch.MediaBounds(
             allow=tuple(part.allow),
             types=frozenset(part.types),
             most=part.max_bytes,
             timeout=part.timeout,
         )
-        return media_fetch.Fetch(bounds, self._guard)
+        return media_fetch.MediaFetcher(bounds, self._guard)
 
     def _cache(self, part: CachePart) -> ResponseStore | None:
         if part.ttl <= 0:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from gateway.core.target import Provider
 from gateway.pipeline.engine import Engine
 from gateway.runtime.build import Site
-from gateway.upstream.client import Client
+from gateway.upstream.client import ProviderClient
 from gateway.upstream.failover import Upstream
-from gateway.upstream.local_engine import Engine as Local
+from gateway.upstream.local_engine import LocalEngine as Local
 
 
 class Edition:
@@ -18,7 +18,7 @@ class Edition:
         site: Site,
         engine: Engine,
         upstream: Upstream,
-        client: Client,
+        client: ProviderClient,
         locally: Mapping[str, Local],
         since: float,
     ) -> None:

@@ -13,14 +13,14 @@ from gateway.dialects.stream_commit import broken
 from gateway.routing.features import tokens
 from gateway.upstream import credential_masking
 from gateway.upstream import prepare_request as voices
-from gateway.upstream.client import Answer, Client
-from gateway.upstream.health import Health
-from gateway.upstream.media_fetch import Fetch
-from gateway.upstream.prepare_request import Voice
-from gateway.upstream.provider_quota import Book, Load, Place
+from gateway.upstream.client import ProviderClient, ProviderResponse
+from gateway.upstream.health import TargetHealth
+from gateway.upstream.media_fetch import MediaFetcher
+from gateway.upstream.prepare_request import Adapter
+from gateway.upstream.provider_quota import Place, QuotaTracker, TokenEstimate
 from gateway.upstream.rate_limit_headers import DAY, REFUSED, delay
 from gateway.upstream.retry import Candidate
-from gateway.upstream.upstream_request import Begun, Job
+from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 _MOST = 64_000_000
 """Bytes of a whole answer; ten times what the longest outputs come to."""
@@ -42,17 +42,17 @@ EARLY = 0.05
 """Seconds by which a timer may be before its time."""
 
 
-class Attempts:
+class AttemptRunner:
     """Asks one candidate at a time."""
 
     def __init__(
         self,
-        client: Client,
-        quota: Book,
-        health: Health,
+        client: ProviderClient,
+        quota: QuotaTracker,
+        health: TargetHealth,
         *,
         ready: Callable[[Provider], Awaitable[None]],
-        media: Fetch | None,
+        media: MediaFetcher | None,
         wall: Callable[[], float],
     ) -> None:
         """Without `media` nothing is fetched that a request has by URL."""
@@ -63,7 +63,7 @@ class Attempts:
         self._media = media
         self._wall = wall
 
-    async def __call__(self, job: Job, candidate: Candidate) -> Begun:
+    async def __call__(self, job: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
         """One candidate; once more without what it has refused to go on from."""
         try:
             return await self.once(job, candidate)
@@ -71,7 +71,9 @@ class Attempts:
             problem = error.problem
         return await self.less(job, candidate, problem)
 
-    async def less(self, job: Job, candidate: Candidate, problem: Problem) -> Begun:
+    async def less(
+        self, job: UpstreamRequest, candidate: Candidate, problem: Problem
+    ) -> UpstreamResponse:
         """Once more without what a candidate has refused; raises that where there is no such."""
         less = voices.less(job, candidate, problem)
         if less is None:
@@ -79,7 +81,7 @@ class Attempts:
         job.failing(problem)
         return await self.once(less, candidate)
 
-    async def once(self, job: Job, candidate: Candidate) -> Begun:
+    async def once(self, job: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
         """One request to a candidate. Raises ProblemError."""
         target, account = candidate.target, candidate.account
         provider, stream = target.provider, job.body.prompt.stream
@@ -113,7 +115,7 @@ class Attempts:
             )
             status = answer.status
             after = quota.note(place, answer.fields, status, self._wall(), ticket)
-            begun = Begun(
+            begun = UpstreamResponse(
                 target=target,
                 account=account,
                 written=written,
@@ -147,9 +149,9 @@ class Attempts:
 
 
 async def _hear(
-    begun: Begun,
-    job: Job,
-    voice: Voice,
+    begun: UpstreamResponse,
+    job: UpstreamRequest,
+    voice: Adapter,
     limits: Timers,
     times: tuple[float, float],
     after: float | None,
@@ -170,13 +172,13 @@ async def _hear(
         raise
 
 
-def _again(job: Job, candidate: Candidate, problem: Problem) -> Awaitable[None] | None:
+def _again(job: UpstreamRequest, candidate: Candidate, problem: Problem) -> Awaitable[None] | None:
     """A request is sent once more, and there is a row of each."""
     job.failing(problem)
     return job.dialling(candidate.target, candidate.account)
 
 
-def where(job: Job, candidate: Candidate) -> Place:
+def where(job: UpstreamRequest, candidate: Candidate) -> Place:
     """Whose limits a candidate is under: provider, account, and model; counting has its own."""
     operation = job.dialect.operation
     if operation != "count_tokens":
@@ -185,10 +187,10 @@ def where(job: Job, candidate: Candidate) -> Place:
     return provider, account, f"{model} {operation}"
 
 
-def load(job: Job, candidate: Candidate) -> Load:
+def load(job: UpstreamRequest, candidate: Candidate) -> TokenEstimate:
     """What a call may take of a limit on tokens."""
     prompt = job.body.prompt
-    return Load(tokens(prompt), prompt.max_output or candidate.target.max_output or 0)
+    return TokenEstimate(tokens(prompt), prompt.max_output or candidate.target.max_output or 0)
 
 
 def _limits(problem: Problem) -> bool:
@@ -199,8 +201,8 @@ def _limits(problem: Problem) -> bool:
 
 
 async def _refused(
-    answer: Answer,
-    voice: Voice,
+    answer: ProviderResponse,
+    voice: Adapter,
     account: Account,
     limits: Timers,
     deadline: float,
@@ -222,7 +224,7 @@ def _failed(account: Account, problem: Problem, watch: StreamInspector) -> Probl
     return ProblemError(msgspec.structs.replace(told, usage=watch.usage))
 
 
-def _heard(begun: Begun, job: Job, voice: Voice, body: bytes) -> None:
+def _heard(begun: UpstreamResponse, job: UpstreamRequest, voice: Adapter, body: bytes) -> None:
     """Take a whole answer. Raises ProblemError if it is none, or incomplete for a strict call."""
     glance = voice.glance(body)
     problem = glance.problem
@@ -235,7 +237,7 @@ def _heard(begun: Begun, job: Job, voice: Voice, body: bytes) -> None:
     begun.glance = glance
 
 
-async def _collect(answer: Answer, limits: Timers, deadline: float, most: int) -> bytes:
+async def _collect(answer: ProviderResponse, limits: Timers, deadline: float, most: int) -> bytes:
     whole = answer.rest()
     if whole is not None and len(whole) <= most:
         return whole
@@ -251,7 +253,9 @@ async def _collect(answer: Answer, limits: Timers, deadline: float, most: int) -
     return b"".join(parts)
 
 
-async def _begin(begun: Begun, job: Job, voice: Voice, times: tuple[float, float, float]) -> None:
+async def _begin(
+    begun: UpstreamResponse, job: UpstreamRequest, voice: Adapter, times: tuple[float, float, float]
+) -> None:
     """Read a stream until its first content, of which `times` says the silence and the limits."""
     idle, limit, deadline = times
     name = begun.target.provider.name
@@ -288,7 +292,7 @@ async def _begin(begun: Begun, job: Job, voice: Voice, times: tuple[float, float
     begun.watch, begun.first, begun.rest = watch, first, rest
 
 
-def _upstream_id(answer: Answer, account: Account) -> str | None:
+def _upstream_id(answer: ProviderResponse, account: Account) -> str | None:
     found = b""
     for name, told in answer.fields:
         if name in _IDS and told:

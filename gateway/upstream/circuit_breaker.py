@@ -54,7 +54,7 @@ _LONGEST: dict[Cause, float] = {
 }  # fmt: skip
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class BreakerReport(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one target, for people. Times are seconds on the breaker's clock."""
 
     state: State
@@ -73,7 +73,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds until a stream's first content that most stay below."""
 
 
-class Breaker:
+class CircuitBreaker:
     """Told of every request to one target; `jitter` gives numbers from 0 to 1.
 
     Times are seconds on one clock that never goes back.
@@ -242,10 +242,10 @@ class Breaker:
             return self._open(now, cause)
         return False
 
-    def report(self, now: float) -> Report:
+    def report(self, now: float) -> BreakerReport:
         """What is known of it."""
         out = self.cause is not None
-        return Report(
+        return BreakerReport(
             state=self.state(now),
             cause=self.cause,
             since=self.since if out else None,

@@ -14,21 +14,21 @@ from gateway.core.errors import Problem, ProblemError, unwritten
 from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import Dialect
 from gateway.upstream.http1 import (
-    Body,
-    Connection,
-    Direct,
+    ConnectionPool,
+    DirectSink,
     Fields,
-    Pool,
-    Reading,
-    Route,
+    Http1Transport,
+    IncomingResponse,
+    PreparedRoute,
+    ProviderConnection,
+    ResponseBody,
     StaleConnection,
-    Transport,
     UnwrittenError,
     context,
     lines,
 )
 from gateway.upstream.http1.httpx_transport import stock
-from gateway.upstream.write_batch import Halt, Outbox, nobody
+from gateway.upstream.write_batch import TurnBarrier, WriteBatch, nobody
 
 type Transports = Callable[[Provider], httpx.AsyncBaseTransport]
 """Gives the transport of a provider: what stands behind the door."""
@@ -60,7 +60,7 @@ HOP = "x-tiergate-hop"
 """Marks requests of this gateway, so that one which comes back to it is refused: no loops."""
 
 
-class Answer(ABC):
+class ProviderResponse(ABC):
     """The response of a provider; its body is not read yet."""
 
     __slots__ = ()
@@ -97,7 +97,7 @@ class Answer(ABC):
         ...
 
 
-class Stock(Answer):
+class HttpxSender(ProviderResponse):
     """By any transport."""
 
     __slots__ = ("_body", "fields", "provider", "status")
@@ -119,12 +119,18 @@ class Stock(Answer):
         await self._body.aclose()
 
 
-class _Own(Body, Answer):
+class _Own(ResponseBody, ProviderResponse):
     """By a transport of our own."""
 
     __slots__ = ("fields", "provider", "status")
 
-    def __init__(self, provider: str, pool: Pool, connection: Connection, reading: Reading) -> None:
+    def __init__(
+        self,
+        provider: str,
+        pool: ConnectionPool,
+        connection: ProviderConnection,
+        reading: IncomingResponse,
+    ) -> None:
         self._connection = connection
         self._pool = pool
         self._whole = False
@@ -133,7 +139,7 @@ class _Own(Body, Answer):
         self.fields = reading.fields
 
     def read(self, idle: float, deadline: float) -> AsyncIterator[bytes]:
-        return Chunks(self, idle, deadline, self.provider)
+        return ResponseChunks(self, idle, deadline, self.provider)
 
     async def close(self) -> None:
         self.let_go()
@@ -147,11 +153,11 @@ class _Door(msgspec.Struct, frozen=True):
     transport: httpx.AsyncBaseTransport
     url: httpx.URL
     fields: Fields
-    own: tuple[Transport, Route] | None
+    own: tuple[Http1Transport, PreparedRoute] | None
     """The shorter way through a transport of our own."""
 
 
-class Client:
+class ProviderClient:
     """Sends calls to providers, as one configuration has them."""
 
     def __init__(
@@ -159,13 +165,15 @@ class Client:
         transports: Transports | None = None,
         *,
         hop: str = "1",
-        outbox: Outbox | None = None,
+        outbox: WriteBatch | None = None,
     ) -> None:
         """`outbox` has what is to be written before a request is sent."""
         self._outbox = outbox
-        self.turn: Callable[[], Halt | None] = nobody if outbox is None else outbox.turn
+        self.turn: Callable[[], TurnBarrier | None] = nobody if outbox is None else outbox.turn
         """What a call waits for before it asks, where others have come that are yet to be read."""
-        self._pools = transports if isinstance(transports, Pools) else Pools(transports)
+        self._pools = (
+            transports if isinstance(transports, ConnectionPools) else ConnectionPools(transports)
+        )
         self._prepared: dict[tuple[int, Account, str, str, str], _Door] = {}
         self._hop = hop
         self.bases: dict[str, str] = {}
@@ -182,7 +190,7 @@ class Client:
         deadline: float = math.inf,
         tail: str | None = None,
         again: Again | None = None,
-    ) -> Answer:
+    ) -> ProviderResponse:
         """Send a body to a door of a provider. Raises ProblemError where no answer comes.
 
         `tail` is what a request adds to the door, in place of what its dialect does. `again` is
@@ -244,7 +252,7 @@ class Client:
             fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in fixed]
             transport = self._pools(provider)
             own = None
-            if isinstance(transport, Transport):
+            if isinstance(transport, Http1Transport):
                 own = transport, transport.route(url, fields)
             if len(self._prepared) >= _MOST_DOORS:
                 self._prepared.clear()
@@ -291,7 +299,7 @@ def _ascii(headers: Mapping[str, str]) -> Fields:
 
 async def _ask(
     door: _Door, name: str, body: bytes, more: Fields, timers: Timers, limit: float
-) -> Answer:
+) -> ProviderResponse:
     """Ask through any transport. Raises TimeoutError at `limit`, on the loop's clock."""
     request = httpx.Request(
         "POST",
@@ -305,7 +313,7 @@ async def _ask(
     stream = response.stream
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("the door is async only")
-    return Stock(name, response.status_code, _low(response.headers.raw), stream)
+    return HttpxSender(name, response.status_code, _low(response.headers.raw), stream)
 
 
 def _crossed(name: str) -> Problem:
@@ -317,7 +325,7 @@ def _low(headers: list[tuple[bytes, bytes]]) -> Fields:
     return [(name.lower(), value) for name, value in headers]
 
 
-class Web:
+class PublicWebClient:
     """Asks for what anybody may read: no credential, no cookie, no proxy, no redirect followed."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -326,7 +334,7 @@ class Web:
 
     async def get(
         self, scheme: str, host: str, port: int, path: str, *, at: str, connect: float, until: float
-    ) -> Answer:
+    ) -> ProviderResponse:
         """Ask a host for a path, at the IP address `at` and nowhere else. Raises ProblemError.
 
         The certificate must be of the host. The connection is closed with the answer; its head is
@@ -344,7 +352,7 @@ class Web:
                 headers=[("host", name if usual else f"{name}:{port}"), *_OPEN],
                 extensions={"timeout": {"connect": connect}, "sni_hostname": host},
             )
-            transport = Transport(tls=self._tls, limit=1, most_idle=0)
+            transport = Http1Transport(tls=self._tls, limit=1, most_idle=0)
             async with asyncio.timeout_at(until):
                 response = await transport.handle_async_request(request)
         except TimeoutError:
@@ -355,17 +363,19 @@ class Web:
         stream = response.stream
         if not isinstance(stream, httpx.AsyncByteStream):
             raise TypeError("the door is async only")
-        return Stock(host, response.status_code, _low(response.headers.raw), stream)
+        return HttpxSender(host, response.status_code, _low(response.headers.raw), stream)
 
 
-class Pools:
+class ConnectionPools:
     """The connections to providers, which outlive a configuration: a transport for each kind.
 
     One of our own for all, one more for each proxy; a stock one for each provider that asks for it,
     as its limit is for all hosts. Given `transports`, one of these for each provider.
     """
 
-    def __init__(self, transports: Transports | None = None, outbox: Outbox | None = None) -> None:
+    def __init__(
+        self, transports: Transports | None = None, outbox: WriteBatch | None = None
+    ) -> None:
         self._transports = transports
         self._outbox = outbox
         self._made: dict[tuple[str | None, ...], httpx.AsyncBaseTransport] = {}
@@ -401,15 +411,15 @@ class Pools:
             return self._transports(provider)
         if self._kind(provider)[0] is not None:
             return stock(proxy=provider.proxy)
-        return Transport(proxy=provider.proxy, outbox=self._outbox)
+        return Http1Transport(proxy=provider.proxy, outbox=self._outbox)
 
 
-class Chunks:
+class ResponseChunks:
     """The bytes of an answer of a transport of our own, as `read` gives those of any."""
 
     __slots__ = ("_body", "_deadline", "_idle", "_provider")
 
-    def __init__(self, body: Body, idle: float, deadline: float, provider: str) -> None:
+    def __init__(self, body: ResponseBody, idle: float, deadline: float, provider: str) -> None:
         self._body = body
         self._idle = idle
         self._deadline = deadline
@@ -429,7 +439,7 @@ class Chunks:
             raise StopAsyncIteration
         return data
 
-    def pass_to(self, direct: Direct) -> None:
+    def pass_to(self, direct: DirectSink) -> None:
         """Have what comes while somebody waits for it go there, where that takes it."""
         self._body.pass_to(direct)
 

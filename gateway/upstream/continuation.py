@@ -19,7 +19,7 @@ from gateway.core.usage import Usage
 from gateway.upstream.failover import Upstream
 from gateway.upstream.relay import frames, watching
 from gateway.upstream.retry import Candidate, candidates
-from gateway.upstream.upstream_request import Begun, Job
+from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 _MOST = 64_000_000
 """Bytes of an answer that is held back, as of a whole one."""
@@ -34,7 +34,7 @@ _NOBODY = frozenset({"overloaded", "no_target", "rate_limited"})
 """Kinds that say that nobody could be asked: what broke the answer off says more."""
 
 
-async def begin(upstream: Upstream, job: Job) -> Begun:
+async def begin(upstream: Upstream, job: UpstreamRequest) -> UpstreamResponse:
     """Get an answer that is past its commit point, as `Upstream.run` does.
 
     If all fail before that, accounts are asked once more, those first that were not asked yet. A
@@ -59,7 +59,7 @@ async def begin(upstream: Upstream, job: Job) -> Begun:
     return await upstream.run(msgspec.structs.replace(job, order=order, aside=None))
 
 
-async def hold(upstream: Upstream, job: Job, begun: Begun) -> None:
+async def hold(upstream: Upstream, job: UpstreamRequest, begun: UpstreamResponse) -> None:
     """Read a stream to its end; where it breaks off, another's from its beginning.
 
     `begun` becomes the answer that is whole, all of it ready to go out. Raises ProblemError with
@@ -75,7 +75,7 @@ async def hold(upstream: Upstream, job: Job, begun: Begun) -> None:
         raise ProblemError(final) from None
 
 
-async def held(begun: Begun) -> AsyncGenerator[bytes]:
+async def held(begun: UpstreamResponse) -> AsyncGenerator[bytes]:
     """Yield the answer that `hold` has read, a few whole frames at once: a client may be slow."""
     piece, size, every = list[bytes](), 0, sse.frames(begun.first)
     for number, frame in enumerate(every, 1):
@@ -88,7 +88,11 @@ async def held(begun: Begun) -> AsyncGenerator[bytes]:
 
 
 async def _next(
-    upstream: Upstream, job: Job, begun: Begun, problem: Problem, broke: list[Candidate]
+    upstream: Upstream,
+    job: UpstreamRequest,
+    begun: UpstreamResponse,
+    problem: Problem,
+    broke: list[Candidate],
 ) -> None:
     """Ask another in place of one that broke off. Raises ProblemError where that cannot help."""
     if not _broken(problem):
@@ -104,11 +108,11 @@ async def _next(
         if error.problem.kind in _NOBODY:
             raise ProblemError(problem) from None
         raise
-    for name in Begun.__struct_fields__:
+    for name in UpstreamResponse.__struct_fields__:
         setattr(begun, name, getattr(other, name))
 
 
-def _others(job: Job, broke: list[Candidate]) -> tuple[Candidate, ...]:
+def _others(job: UpstreamRequest, broke: list[Candidate]) -> tuple[Candidate, ...]:
     """Who may be asked next, best first; nobody where enough has broken off.
 
     Another target, then another account of the same one, and at last who has broken off, once more.
@@ -129,7 +133,7 @@ def _name(one: Candidate) -> tuple[str, str]:
     return one.target.name, one.account.name
 
 
-async def _read(begun: Begun) -> Problem | None:
+async def _read(begun: UpstreamResponse) -> Problem | None:
     """Hold all of a stream; what broke it off, where something did."""
     parts, size = list[bytes](), 0
     try:
@@ -148,7 +152,7 @@ async def _read(begun: Begun) -> Problem | None:
     return None
 
 
-def _fail(job: Job, begun: Begun, problem: Problem) -> None:
+def _fail(job: UpstreamRequest, begun: UpstreamResponse, problem: Problem) -> None:
     """Put on record what an answer has used that nobody gets."""
     watch = watching(begun)
     usage = watch.usage or Usage()

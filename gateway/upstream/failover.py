@@ -10,25 +10,25 @@ from gateway.core.call_accounting import AttemptAccount
 from gateway.core.decision import Plan, SkippedTarget
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Provider, Target, Tier
-from gateway.upstream.attempt import EARLY, Attempts, load, where
-from gateway.upstream.client import Client
+from gateway.upstream.attempt import EARLY, AttemptRunner, load, where
+from gateway.upstream.client import ProviderClient
 from gateway.upstream.hedging import Hedge
-from gateway.upstream.media_fetch import Fetch
-from gateway.upstream.provider_quota import Room
-from gateway.upstream.provider_state import Known
+from gateway.upstream.media_fetch import MediaFetcher
+from gateway.upstream.provider_quota import Headroom
+from gateway.upstream.provider_state import ProviderState
 from gateway.upstream.retry import (
     DEFAULT,
     Candidate,
-    Policy,
-    Trail,
+    RetryPolicy,
+    RetryState,
     again,
     by_room,
     candidates,
     spread,
     told,
 )
-from gateway.upstream.retry_budget import Allowance
-from gateway.upstream.upstream_request import Begun, Job
+from gateway.upstream.retry_budget import RetryBudget
+from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 _MOST_PLANS = 64
 """Plans of which it is kept who may be asked."""
@@ -48,15 +48,15 @@ class Upstream:
 
     def __init__(  # noqa: PLR0913 - what it asks with, and what tests put in place of the world
         self,
-        client: Client,
+        client: ProviderClient,
         *,
         ready: Callable[[Provider], Awaitable[None]],
         sleep: Callable[[float], Awaitable[None]],
         jitter: Callable[[], float],
-        media: Fetch | None = None,
+        media: MediaFetcher | None = None,
         hedge: Mapping[str, float | None] = {},
-        policy: Policy = DEFAULT,
-        known: Known | None = None,
+        policy: RetryPolicy = DEFAULT,
+        known: ProviderState | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """Without `media` nothing is fetched that a request has by URL.
@@ -65,13 +65,13 @@ class Upstream:
         first is later than 95 % of its answers are. `policy` says how long calls wait for a target.
         Without `known` nothing is known yet.
         """
-        self.known = known = known or Known(jitter=jitter)
+        self.known = known = known or ProviderState(jitter=jitter)
         self.quota = known.quota
         """What is left of the providers' own limits."""
         self.health = known.health
         self.allowances = known.allowances
         """The retries of each lab."""
-        self._attempt = Attempts(
+        self._attempt = AttemptRunner(
             client, self.quota, self.health, ready=ready, media=media, wall=wall
         )
         self._turn = client.turn
@@ -85,7 +85,7 @@ class Upstream:
         self._sleep = sleep
         self._jitter = jitter
 
-    async def run(self, job: Job) -> Begun:
+    async def run(self, job: UpstreamRequest) -> UpstreamResponse:
         """The first answer that the plan gives. Raises ProblemError when none does."""
         if (turn := self._turn()) is not None:
             await turn
@@ -118,7 +118,7 @@ class Upstream:
             job.failing(first)
         return await self._again(job, order, first, waited=waited)
 
-    def _order(self, job: Job) -> list[Candidate]:
+    def _order(self, job: UpstreamRequest) -> list[Candidate]:
         """Who may be asked. Raises ProblemError where that is nobody.
 
         The same list for all calls of a plan that ask for nothing else: nobody may change it.
@@ -136,12 +136,12 @@ class Upstream:
 
     async def _both(
         self,
-        job: Job,
+        job: UpstreamRequest,
         pair: tuple[list[Candidate], int],
         wait: float,
         aside: Callable[[AttemptAccount | None], AttemptAccount],
-        allowance: Allowance,
-    ) -> Begun:
+        allowance: RetryBudget,
+    ) -> UpstreamResponse:
         """Ask a second too, the one at a place in the order, where the first has given nothing."""
         order, other = pair
         hedge = Hedge(self._attempt, job, (order[0], order[other]))
@@ -159,14 +159,14 @@ class Upstream:
             first = error.problem
         return await self._again(job, order, first, also=other if hedge.both else None)
 
-    def _patience(self, job: Job, first: Candidate) -> float | None:
+    def _patience(self, job: UpstreamRequest, first: Candidate) -> float | None:
         """Seconds that the first has to itself; None where that is not known yet."""
         wait = self._hedge[job.tier]
         if wait is not None:
             return wait
         return self.health.tail(where(job, first), stream=job.body.prompt.stream)
 
-    def _second(self, job: Job, order: list[Candidate]) -> int | None:
+    def _second(self, job: UpstreamRequest, order: list[Candidate]) -> int | None:
         """The next that may be asked in its turn and has room."""
         for at, one in enumerate(order[1:], 1):
             if not self.health.why(where(job, one)) and self._room(job, one).free:
@@ -201,19 +201,19 @@ class Upstream:
 
     async def _again(
         self,
-        job: Job,
+        job: UpstreamRequest,
         order: list[Candidate],
         first: Problem,
         *,
         also: int | None = None,
         waited: float = 0.0,
-    ) -> Begun:
+    ) -> UpstreamResponse:
         """Go on after the first candidate has failed, and the one that was asked `also`.
 
         `waited` are the seconds that the call has waited for the first.
         """
         health = self.health
-        trail = Trail(
+        trail = RetryState(
             order,
             self._onward if job.order else self._policy,
             stream=job.body.prompt.stream,
@@ -228,7 +228,7 @@ class Upstream:
             trail.at = also
             trail.tried.append(also)
 
-        async def attempt(candidate: Candidate) -> Begun:
+        async def attempt(candidate: Candidate) -> UpstreamResponse:
             health.claim(where(job, candidate))
             try:
                 return await self._attempt(job, candidate)
@@ -251,7 +251,7 @@ class Upstream:
             problem = told(error.problem, trail, self._jitter, used_up=used_up)
             raise ProblemError(problem) from None
 
-    def grant(self, job: Job, failed: Candidate, following: Candidate) -> bool:
+    def grant(self, job: UpstreamRequest, failed: Candidate, following: Candidate) -> bool:
         """Whether one may be asked after another has failed.
 
         Who has not failed of late, somewhere else, is not what a bad minute is made of.
@@ -260,19 +260,19 @@ class Upstream:
         clean = elsewhere and self.health.clean(where(job, following))
         return clean or self._allowance(job).take()
 
-    def _allowance(self, job: Job) -> Allowance:
+    def _allowance(self, job: UpstreamRequest) -> RetryBudget:
         return self.known.allowance(job.lab)
 
-    def _room(self, job: Job, candidate: Candidate) -> Room:
+    def _room(self, job: UpstreamRequest, candidate: Candidate) -> Headroom:
         return self.quota.room(where(job, candidate), load(job, candidate), self._wall())
 
-    def _rest(self, job: Job, candidate: Candidate) -> float:
+    def _rest(self, job: UpstreamRequest, candidate: Candidate) -> float:
         """Return the seconds until a provider takes a candidate again, as it has said."""
         now = self._wall()
         room = self.quota.parked(where(job, candidate), now)
         return room.until - now if room.parked else 0.0
 
-    def _may_wait(self, job: Job, candidate: Candidate, seconds: float) -> bool:
+    def _may_wait(self, job: UpstreamRequest, candidate: Candidate, seconds: float) -> bool:
         """True if a call may wait so long for a candidate; without a wait, if it has time left."""
         now = asyncio.get_running_loop().time()
         limits = candidate.target.provider.timers[job.tier]
@@ -288,8 +288,8 @@ class Upstream:
             await self._sleep(seconds)
 
     def _by_room(
-        self, job: Job, order: list[Candidate], allowance: Allowance
-    ) -> tuple[list[Candidate], Room]:
+        self, job: UpstreamRequest, order: list[Candidate], allowance: RetryBudget
+    ) -> tuple[list[Candidate], Headroom]:
         """Return the candidates, those with room first, and the room of the first."""
         preferred = order[0]
         if len(order) == 1:  # nobody else can go first
@@ -301,7 +301,7 @@ class Upstream:
         return found, room
 
     def _waits_for(
-        self, job: Job, preferred: Candidate, other: Candidate, allowance: Allowance
+        self, job: UpstreamRequest, preferred: Candidate, other: Candidate, allowance: RetryBudget
     ) -> bool:
         """True if a call waits for its preferred target, which is parked, rather than ask another.
 
@@ -312,7 +312,7 @@ class Upstream:
         rest = self._rest(job, preferred)
         return 0.0 < rest <= self._policy.preferred_wait and self._may_wait(job, preferred, rest)
 
-    async def _pause(self, job: Job, candidate: Candidate, room: Room) -> float:
+    async def _pause(self, job: UpstreamRequest, candidate: Candidate, room: Headroom) -> float:
         """Wait until a provider takes a candidate again; return the seconds.
 
         Raises ProblemError if the call may not wait so long.

@@ -9,11 +9,11 @@ from math import inf
 from operator import itemgetter
 
 from gateway.core.errors import Kind, Problem, ProblemError
-from gateway.upstream.circuit_breaker import RANK, Breaker, Cause
+from gateway.upstream.circuit_breaker import RANK, Cause, CircuitBreaker
 from gateway.upstream.provider_quota import Place
 from gateway.upstream.retry import Candidate
 
-type Tell = Callable[[Place, Breaker], object]
+type Tell = Callable[[Place, CircuitBreaker], object]
 """Told of each change of a breaker; the model of an account's is empty."""
 
 _FAILED: frozenset[Kind] = frozenset(
@@ -31,16 +31,16 @@ _FORBIDDEN = 403
 _SHED = "The providers of this model fail, and are not asked for now. Try again soon."
 
 
-class Sent:
+class InFlightAttempt:
     """One request that is under way: told once what comes of it."""
 
     __slots__ = ("_begun", "_breaker", "_done", "_health", "_number", "_place", "_stream")
 
     def __init__(
         self,
-        health: "Health",
+        health: "TargetHealth",
         place: Place,
-        breaker: Breaker,
+        breaker: CircuitBreaker,
         begun: float,
         stream: bool,  # noqa: FBT001 - the same
     ) -> None:
@@ -88,7 +88,7 @@ class Sent:
             self._health.changed(self._place, self._breaker)
 
 
-class Unwatched(Sent):
+class UnwatchedAttempt(InFlightAttempt):
     """One request for a model that no lab lists: it has no breaker, as clients choose its name.
 
     What it tells of the credential of its account is heard.
@@ -110,7 +110,7 @@ class Unwatched(Sent):
         """See the class that it extends."""
 
 
-class Health:
+class TargetHealth:
     """The breakers of all targets and accounts. `clock` never goes back."""
 
     def __init__(
@@ -121,19 +121,19 @@ class Health:
         """Whether all are closed: nothing else need be looked at."""
         self._jitter = jitter
         self._tell = tell
-        self.targets: dict[Place, Breaker] = {}
-        self.accounts: dict[tuple[str, str], Breaker] = {}
+        self.targets: dict[Place, CircuitBreaker] = {}
+        self.accounts: dict[tuple[str, str], CircuitBreaker] = {}
         """Those whose credential was refused."""
 
-    def begin(self, place: Place, *, stream: bool, listed: bool = True) -> Sent:
+    def begin(self, place: Place, *, stream: bool, listed: bool = True) -> InFlightAttempt:
         """Note that a request is sent; `listed`: for a model that a lab lists."""
         if not listed:
-            return Unwatched(self, place, Breaker(self._jitter), self.clock(), stream)
+            return UnwatchedAttempt(self, place, CircuitBreaker(self._jitter), self.clock(), stream)
         breaker = self.targets.get(place)
         if breaker is None:
-            breaker = self.targets[place] = Breaker(self._jitter)
+            breaker = self.targets[place] = CircuitBreaker(self._jitter)
         before = breaker.cause
-        sent = Sent(self, place, breaker, self.clock(), stream)
+        sent = InFlightAttempt(self, place, breaker, self.clock(), stream)
         if breaker.cause is not before:  # of those under way too many are late
             self.changed(place, breaker)
         return sent
@@ -182,7 +182,7 @@ class Health:
         account = place[0], place[1]
         breaker = self.accounts.get(account)
         if breaker is None:
-            breaker = self.accounts[account] = Breaker(self._jitter)
+            breaker = self.accounts[account] = CircuitBreaker(self._jitter)
         number = breaker.begin(now, stream=False)
         if breaker.refused(number, now, kind, "credential", sure=True):
             self.changed((*account, ""), breaker)
@@ -196,7 +196,7 @@ class Health:
         if breaker.good(breaker.begin(now, stream=False), now, 0.0, stream=False):
             self.changed((*account, ""), breaker)
 
-    def changed(self, place: Place, breaker: Breaker) -> None:
+    def changed(self, place: Place, breaker: CircuitBreaker) -> None:
         """A breaker has opened, or is closed again."""
         self._settle()
         self._tell(place, breaker)
@@ -230,10 +230,10 @@ class Health:
             return f"is out ({one.cause}; {one.error}) for {max(0.0, one.until - now):.0f} s"
         return ""
 
-    def _of(self, place: Place) -> list[Breaker]:
+    def _of(self, place: Place) -> list[CircuitBreaker]:
         found = (self.targets.get(place), self.accounts.get((place[0], place[1])))
         return [one for one in found if one is not None]
 
-    def _out(self, place: Place, now: float) -> list[Breaker]:
+    def _out(self, place: Place, now: float) -> list[CircuitBreaker]:
         """The breakers that keep a candidate from being asked in its turn."""
         return [one for one in self._of(place) if not one.fit(now)]

@@ -13,9 +13,9 @@ from gateway.core.call_accounting import AttemptAccount
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Target
 from gateway.upstream.retry import Candidate
-from gateway.upstream.upstream_request import Begun, Job
+from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
-type Attempt = Callable[[Job, Candidate], Coroutine[Any, Any, Begun]]
+type Attempt = Callable[[UpstreamRequest, Candidate], Coroutine[Any, Any, UpstreamResponse]]
 
 _LOST = Problem(
     kind="upstream_timeout",
@@ -25,16 +25,18 @@ _LOST = Problem(
 )
 
 
-class Sides:
+class HedgedAccount:
     """Two attempts of one call at a time: what happens to each is written down as its own."""
 
-    def __init__(self, job: Job, aside: Callable[[AttemptAccount | None], AttemptAccount]) -> None:
+    def __init__(
+        self, job: UpstreamRequest, aside: Callable[[AttemptAccount | None], AttemptAccount]
+    ) -> None:
         self._job = job
         self._aside = aside
         self._at = 0
         self._kept: dict[int, AttemptAccount] = {}
 
-    def job(self, side: int) -> Job:
+    def job(self, side: int) -> UpstreamRequest:
         """The call as one of them goes on with it."""
 
         def dialling(target: Target, account: Account) -> Awaitable[None] | None:
@@ -61,7 +63,9 @@ class Sides:
 class Hedge:
     """One call, and who may be asked for it beside the first."""
 
-    def __init__(self, attempt: Attempt, job: Job, pair: tuple[Candidate, Candidate]) -> None:
+    def __init__(
+        self, attempt: Attempt, job: UpstreamRequest, pair: tuple[Candidate, Candidate]
+    ) -> None:
         self._attempt = attempt
         self._job = job
         self._pair = pair
@@ -73,12 +77,12 @@ class Hedge:
         aside: Callable[[AttemptAccount | None], AttemptAccount],
         wait: Awaitable[None],
         grant: Callable[[], bool],
-    ) -> Begun:
+    ) -> UpstreamResponse:
         """The first answer of the two; the second is asked after `wait`, where it is granted.
 
         Raises ProblemError where neither answers; the rows of both are then written.
         """
-        sides = Sides(self._job, aside)
+        sides = HedgedAccount(self._job, aside)
         tasks = [asyncio.create_task(self._attempt(sides.job(0), self._pair[0]))]
         bell = asyncio.ensure_future(wait)
         won = 0
@@ -96,14 +100,14 @@ class Hedge:
             await asyncio.gather(bell, *tasks, return_exceptions=True)
             await _lose(tasks, won, sides)
 
-    async def _second(self, job: Job) -> Begun:
+    async def _second(self, job: UpstreamRequest) -> UpstreamResponse:
         other = self._pair[1]
         if job.extending is not None:
             await job.extending(other.target)
         return await self._attempt(job, other)
 
 
-async def _first(tasks: list[asyncio.Task[Begun]], sides: Sides) -> int:
+async def _first(tasks: list[asyncio.Task[UpstreamResponse]], sides: HedgedAccount) -> int:
     """Which of them has answered. Raises ProblemError with the last failure where none has."""
     pending = set(tasks)
     failure: Problem | None = None
@@ -123,7 +127,9 @@ async def _first(tasks: list[asyncio.Task[Begun]], sides: Sides) -> int:
     raise ProblemError(failure) if failure else RuntimeError("nobody was asked")
 
 
-async def _lose(tasks: list[asyncio.Task[Begun]], won: int, sides: Sides) -> None:
+async def _lose(
+    tasks: list[asyncio.Task[UpstreamResponse]], won: int, sides: HedgedAccount
+) -> None:
     """Close who was too late, and write down that it was asked; the other goes on."""
     for side, task in enumerate(tasks):
         if side == won:

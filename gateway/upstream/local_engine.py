@@ -31,7 +31,7 @@ _SECRET = 8
 type Say = Callable[[str], None]
 
 
-class Engine:
+class LocalEngine:
     """One supervised program."""
 
     def __init__(

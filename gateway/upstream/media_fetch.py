@@ -20,7 +20,7 @@ import msgspec
 from gateway.core.canonical_request import Media
 from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.dialects import FetchedMedia
-from gateway.upstream.client import Answer, Web
+from gateway.upstream.client import ProviderResponse, PublicWebClient
 
 type Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 type Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -83,7 +83,7 @@ _FITS = {"image": ("image/",), "file": ("application/pdf", "image/"), "audio": (
 _KINDS = {"image": "image/", "file": "application/", "audio": "audio/"}
 
 
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+class MediaBounds(msgspec.Struct, frozen=True, kw_only=True):
     """What may be fetched."""
 
     allow: tuple[str, ...] = ()
@@ -95,14 +95,14 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for one call."""
 
 
-class Guard(msgspec.Struct, frozen=True, kw_only=True):
+class AddressGuard(msgspec.Struct, frozen=True, kw_only=True):
     """How names become addresses, and which of them may be connected to."""
 
     resolve: Resolve
     public: Callable[[Address], bool]
 
 
-class Place(msgspec.Struct, frozen=True):
+class MediaUrl(msgspec.Struct, frozen=True):
     """A URL, read."""
 
     scheme: str
@@ -113,36 +113,41 @@ class Place(msgspec.Struct, frozen=True):
 
     @classmethod
     def read(cls, url: str) -> Self:
-        """A URL of the web. Raises Refused."""
+        """A URL of the web. Raises MediaRefused."""
         if len(url) > _LONGEST or _UNSAFE.search(url):
-            raise Refused("its URL is not valid")
+            raise MediaRefused("its URL is not valid")
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise Refused("its URL is not valid") from None
+            raise MediaRefused("its URL is not valid") from None
         scheme = parts.scheme.lower()
         if scheme not in _PORTS:
-            raise Refused("its URL is neither http:// nor https://")
+            raise MediaRefused("its URL is neither http:// nor https://")
         if "@" in parts.netloc:
-            raise Refused("its URL has a user in it")
+            raise MediaRefused("its URL has a user in it")
         path = quote(parts.path or "/", safe=_PATH)
         query = f"?{quote(parts.query, safe=_PATH)}" if parts.query else ""
         usual = _PORTS[scheme] if port is None else port
         return cls(scheme, _host(parts.netloc, parts.hostname or ""), usual, path + query)
 
 
-class Refused(Exception):
+class MediaRefused(Exception):
     """Why something is not fetched: a clause about it, for the client."""
 
 
-class Fetch:
+class MediaFetcher:
     """Fetches media. One for the life of the gateway."""
 
-    def __init__(self, bounds: Bounds, guard: Guard | None = None, web: Web | None = None) -> None:
+    def __init__(
+        self,
+        bounds: MediaBounds,
+        guard: AddressGuard | None = None,
+        web: PublicWebClient | None = None,
+    ) -> None:
         self._bounds = bounds
         self._guard = guard or PUBLIC
-        self._web = web or Web()
+        self._web = web or PublicWebClient()
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def all(
@@ -174,13 +179,13 @@ class Fetch:
     ) -> FetchedMedia:
         host = ""
         try:
-            place = Place.read(url)
+            place = MediaUrl.read(url)
             host = f" at {place.host}"
             async with asyncio.timeout_at(until), self._slots:
                 return await self._follow(place, part.kind, budget, until)
         except TimeoutError:
             why = "it did not arrive in time"
-        except Refused as error:
+        except MediaRefused as error:
             why = str(error)
         except ProblemError as error:
             why = _broken(error.problem)
@@ -188,7 +193,7 @@ class Fetch:
         raise invalid(message, word)
 
     async def _follow(
-        self, place: Place, kind: str, budget: "_Budget", until: float
+        self, place: MediaUrl, kind: str, budget: "_Budget", until: float
     ) -> FetchedMedia:
         """What stands at a place, or where it points to."""
         for _ in range(_HOPS + 1):
@@ -200,12 +205,12 @@ class Fetch:
             finally:
                 await answer.close()
             place = _next(place, location)
-        raise Refused("it is redirected too often")
+        raise MediaRefused("it is redirected too often")
 
-    async def _ask(self, place: Place, until: float) -> Answer:
+    async def _ask(self, place: MediaUrl, until: float) -> ProviderResponse:
         """The answer of a place, at one of the addresses that were checked."""
         if not _allowed(place, self._bounds.allow):
-            raise Refused("this gateway does not fetch from its host")
+            raise MediaRefused("this gateway does not fetch from its host")
         addresses = await self._addresses(place)
         for address in addresses[:-1]:
             try:
@@ -214,7 +219,7 @@ class Fetch:
                 continue
         return await self._get(place, addresses[-1], until)
 
-    async def _get(self, place: Place, address: str, until: float) -> Answer:
+    async def _get(self, place: MediaUrl, address: str, until: float) -> ProviderResponse:
         return await self._web.get(
             place.scheme,
             place.host,
@@ -225,7 +230,7 @@ class Fetch:
             until=until,
         )
 
-    async def _addresses(self, place: Place) -> list[str]:
+    async def _addresses(self, place: MediaUrl) -> list[str]:
         """Where a host is, resolved once; every address must be public."""
         try:
             found = [ipaddress.ip_address(place.host)]
@@ -236,17 +241,17 @@ class Fetch:
             except (OSError, ValueError):
                 found = []
         if not found or not all(self._guard.public(address) for address in found):
-            raise Refused("its host is not on the public internet")
+            raise MediaRefused("its host is not on the public internet")
         return [str(address) for address in dict.fromkeys(found)][:_ADDRESSES]
 
     async def _take(
-        self, answer: Answer, kind: str, budget: "_Budget", until: float
+        self, answer: ProviderResponse, kind: str, budget: "_Budget", until: float
     ) -> FetchedMedia:
         """The body of an answer, where it is what it should be."""
         if answer.status != 200:
-            raise Refused(f"its host answered with status {answer.status}")
+            raise MediaRefused(f"its host answered with status {answer.status}")
         if (answer.header(b"content-encoding") or "identity").strip().lower() != "identity":
-            raise Refused("it is sent compressed")
+            raise MediaRefused("it is sent compressed")
         length = (answer.header(b"content-length") or "").strip()
         if length.isdecimal():
             budget.check(int(length))
@@ -262,17 +267,17 @@ class Fetch:
         return FetchedMedia(type, base64.b64encode(data).decode("ascii"))
 
     def _type(self, begin: bytes, told: str, kind: str) -> str:
-        """The type of a file by how it begins. Raises Refused where it is none that may be."""
+        """The type of a file by how it begins. Raises MediaRefused where it is none that may be."""
         found = next((type for type, magic in _MAGIC if magic.match(begin)), "")
         if (
             not found
             or found not in self._bounds.types
             or not found.startswith(_FITS.get(kind, ()))
         ):
-            raise Refused(f"it is no {kind} of a type that may be fetched")
+            raise MediaRefused(f"it is no {kind} of a type that may be fetched")
         family = found.partition("/")[0] + "/"
         if told not in _VAGUE and not told.startswith(family):
-            raise Refused("its content type is not that of its bytes")
+            raise MediaRefused("its content type is not that of its bytes")
         return found
 
 
@@ -284,7 +289,7 @@ class _Budget:
 
     def check(self, size: int) -> None:
         if size > self._left:
-            raise Refused(f"the files of one request may have {max(self._most, 0):,} bytes")
+            raise MediaRefused(f"the files of one request may have {max(self._most, 0):,} bytes")
 
     def spend(self, size: int) -> None:
         self.check(size)
@@ -319,7 +324,7 @@ async def resolve(host: str, port: int) -> list[str]:
     return [str(place[0]) for _, _, _, _, place in found]
 
 
-PUBLIC = Guard(resolve=resolve, public=public)
+PUBLIC = AddressGuard(resolve=resolve, public=public)
 
 
 def _host(netloc: str, host: str) -> str:
@@ -328,22 +333,22 @@ def _host(netloc: str, host: str) -> str:
         try:
             return str(ipaddress.IPv6Address(host))
         except ValueError:
-            raise Refused("its URL is not valid") from None
+            raise MediaRefused("its URL is not valid") from None
     try:
         host = host.encode("idna").decode("ascii").lower()
     except UnicodeError:
-        raise Refused("its URL is not valid") from None
+        raise MediaRefused("its URL is not valid") from None
     if not _HOST.fullmatch(host) or len(host) > 253:
-        raise Refused("its URL is not valid")
+        raise MediaRefused("its URL is not valid")
     if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
         try:
             return str(ipaddress.IPv4Address(host))
         except ValueError:
-            raise Refused("its URL is not valid") from None
+            raise MediaRefused("its URL is not valid") from None
     return host
 
 
-def _allowed(place: Place, allow: tuple[str, ...]) -> bool:
+def _allowed(place: MediaUrl, allow: tuple[str, ...]) -> bool:
     """Whether a place may be asked, by its host and its port."""
     host, usual = place.host.rstrip("."), place.port in _PORTS.values()
     if not allow:
@@ -356,18 +361,18 @@ def _allowed(place: Place, allow: tuple[str, ...]) -> bool:
     return False
 
 
-def _next(place: Place, location: str) -> Place:
+def _next(place: MediaUrl, location: str) -> MediaUrl:
     """Where an answer points to."""
     name = f"[{place.host}]" if ":" in place.host else place.host
     base = f"{place.scheme}://{name}:{place.port}{place.path}"
     if _UNSAFE.search(location):
-        raise Refused("it is redirected to a URL that is not valid")
+        raise MediaRefused("it is redirected to a URL that is not valid")
     try:
-        found = Place.read(urljoin(base, location))
-    except (Refused, ValueError):
-        raise Refused("it is redirected to a URL that is not valid") from None
+        found = MediaUrl.read(urljoin(base, location))
+    except (MediaRefused, ValueError):
+        raise MediaRefused("it is redirected to a URL that is not valid") from None
     if place.scheme == "https" and found.scheme == "http":
-        raise Refused("it is redirected from https:// to http://")
+        raise MediaRefused("it is redirected from https:// to http://")
     return found
 
 

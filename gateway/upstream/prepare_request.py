@@ -29,12 +29,12 @@ from gateway.dialects.tool_reasoning import (
     ReasoningRecorder,
 )
 from gateway.routing.features import tokens
-from gateway.upstream.media_fetch import Fetch
+from gateway.upstream.media_fetch import MediaFetcher
 from gateway.upstream.retry import Candidate
-from gateway.upstream.upstream_request import Job
+from gateway.upstream.upstream_request import UpstreamRequest
 
 
-class Voice(Protocol):
+class Adapter(Protocol):
     """What an attempt says and hears in: the client's dialect, or a translation from and to it."""
 
     @property
@@ -58,11 +58,11 @@ class Voice(Protocol):
         ...
 
 
-class Said(NamedTuple):
+class PreparedRequest(NamedTuple):
     """A request as a candidate is to be sent it, and who hears the answer."""
 
     door: Dialect
-    voice: Voice
+    voice: Adapter
     headers: Mapping[str, str]
     """The client's that mean something there."""
     written: WrittenBody
@@ -71,7 +71,7 @@ class Said(NamedTuple):
     ear: ReasoningRecorder | None
 
 
-def say(job: Job, candidate: Candidate) -> Said:
+def say(job: UpstreamRequest, candidate: Candidate) -> PreparedRequest:
     """What one candidate is told."""
     dialect = job.dialect
     if (
@@ -89,23 +89,25 @@ def say(job: Job, candidate: Candidate) -> Said:
     tail = dialect.tail if written.tail is None else written.tail
     if call.query:
         tail = f"{tail}?{call.query}"
-    return Said(dialect, dialect, call.headers, written, tail, None)
+    return PreparedRequest(dialect, dialect, call.headers, written, tail, None)
 
 
-def _said(job: Job, candidate: Candidate) -> Said:
+def _said(job: UpstreamRequest, candidate: Candidate) -> PreparedRequest:
     ear = _ear(job, candidate)
     door, voice, headers = _speak(job, candidate, ear)
     written = _write(job, candidate, voice)
-    return Said(door, voice, headers, written, _tail(job, door, written), ear)
+    return PreparedRequest(door, voice, headers, written, _tail(job, door, written), ear)
 
 
-def shows(job: Job) -> bool:
+def shows(job: UpstreamRequest) -> bool:
     """Whether a call has media."""
     prompt = job.body.prompt
     return bool(prompt.images or prompt.files or prompt.audio)
 
 
-async def filled(media: Fetch, job: Job, candidate: Candidate) -> Job:
+async def filled(
+    media: MediaFetcher, job: UpstreamRequest, candidate: Candidate
+) -> UpstreamRequest:
     """A call with data in place of each URL that a candidate would not open."""
     wanted = job.asked.wanted(candidate.door, candidate.target.provider)
     if not wanted:
@@ -120,7 +122,7 @@ async def filled(media: Fetch, job: Job, candidate: Candidate) -> Job:
     return msgspec.structs.replace(job, body=media_urls.home(job.body, found), own=own)
 
 
-def _ear(job: Job, candidate: Candidate) -> ReasoningRecorder | None:
+def _ear(job: UpstreamRequest, candidate: Candidate) -> ReasoningRecorder | None:
     """What notes the reasoning of an answer, where a client of this dialect would lose it."""
     target, account, door = candidate.target, candidate.account, candidate.door
     at_home = door == job.dialect.name
@@ -136,7 +138,7 @@ def _ear(job: Job, candidate: Candidate) -> ReasoningRecorder | None:
     return ReasoningRecorder(who)
 
 
-def less(job: Job, candidate: Candidate, problem: Problem) -> Job | None:
+def less(job: UpstreamRequest, candidate: Candidate, problem: Problem) -> UpstreamRequest | None:
     """What a candidate may be asked in place of what it refused; None where that was all.
 
     The whole conversation in place of an answer that it does not have (any more), and no
@@ -149,13 +151,13 @@ def less(job: Job, candidate: Candidate, problem: Problem) -> Job | None:
     return None
 
 
-def _owns(job: Job, candidate: Candidate) -> bool:
+def _owns(job: UpstreamRequest, candidate: Candidate) -> bool:
     """Whether a candidate is asked to go on from an answer that it keeps."""
     has = job.seat is not None and job.seat.fits(candidate)
     return has and job.own is not None and candidate.door == job.dialect.name
 
 
-def _reminds(job: Job, candidate: Candidate) -> bool:
+def _reminds(job: UpstreamRequest, candidate: Candidate) -> bool:
     """Whether a candidate was sent a state that the gateway has put back for it."""
     made = maker(candidate.target, candidate.door)
     if job.bare or candidate.door == job.dialect.name:
@@ -163,7 +165,7 @@ def _reminds(job: Job, candidate: Candidate) -> bool:
     return tool_reasoning.holds(tool_reasoning.back(job.asked.request, job.notes), made)
 
 
-def _write(job: Job, candidate: Candidate, voice: Voice) -> WrittenBody:
+def _write(job: UpstreamRequest, candidate: Candidate, voice: Adapter) -> WrittenBody:
     """The body for one candidate, with the reasoning that it made and no one else's."""
     target, body, lost, word = candidate.target, job.body, "", "messages"
     if candidate.door == job.dialect.name:
@@ -185,12 +187,12 @@ def _write(job: Job, candidate: Candidate, voice: Voice) -> WrittenBody:
 
 
 def _speak(
-    job: Job, candidate: Candidate, ear: ReasoningRecorder | None
-) -> tuple[Dialect, Voice, dict[str, str]]:
+    job: UpstreamRequest, candidate: Candidate, ear: ReasoningRecorder | None
+) -> tuple[Dialect, Adapter, dict[str, str]]:
     """The dialect of an attempt, the voice for it, and the client's headers that mean something."""
     optional = candidate.target.provider.finish == "optional"
     if candidate.door == job.dialect.name:
-        voice: Voice = LenientPassThrough(job.dialect) if optional else job.dialect
+        voice: Adapter = LenientPassThrough(job.dialect) if optional else job.dialect
         if ear is not None:
             voice = PassThrough(job.dialect, ear, finish_optional=optional)
         return job.dialect, voice, job.call.headers
@@ -210,7 +212,7 @@ def _speak(
     return door, voice, {**door.defaults, **own}
 
 
-def _tail(job: Job, door: Dialect, written: WrittenBody) -> str:
+def _tail(job: UpstreamRequest, door: Dialect, written: WrittenBody) -> str:
     """What an attempt adds to the provider's door; the client's query goes on at home alone."""
     tail = door.tail if written.tail is None else written.tail
     query = job.call.query if door.name == job.dialect.name else ""

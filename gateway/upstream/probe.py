@@ -16,11 +16,11 @@ from gateway.core.target import Catalogue, Provider, Target, Tier
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.routing import capabilities, features
-from gateway.upstream.attempt import Attempts
-from gateway.upstream.client import Client, Transports
-from gateway.upstream.provider_state import Known
+from gateway.upstream.attempt import AttemptRunner
+from gateway.upstream.client import ProviderClient, Transports
+from gateway.upstream.provider_state import ProviderState
 from gateway.upstream.retry import Candidate, candidates
-from gateway.upstream.upstream_request import Job
+from gateway.upstream.upstream_request import UpstreamRequest
 
 OUTPUT = 64
 """Tokens that an answer may have: fewer are refused by some models that reason."""
@@ -31,7 +31,7 @@ _PATIENCE = 30.0
 _AT_ONCE = 4
 
 
-class Asking(msgspec.Struct, frozen=True, kw_only=True):
+class ProbeTarget(msgspec.Struct, frozen=True, kw_only=True):
     """A target with an account of its provider, in a place of a lab."""
 
     lab: str
@@ -52,10 +52,10 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
         return cost(used, price.on(at) if price is not None else None)
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one request."""
 
-    asking: Asking
+    asking: ProbeTarget
     seconds: float
     """Until the answer was whole, or had failed."""
     usd: Decimal | None = None
@@ -63,7 +63,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     problem: Problem | None = None
 
 
-def every(catalogue: Catalogue) -> Iterator[Asking]:
+def every(catalogue: Catalogue) -> Iterator[ProbeTarget]:
     """Each target that is on, once, with each account of its provider.
 
     Those that the gateway itself starts are left out: it has not started them.
@@ -80,7 +80,7 @@ def every(catalogue: Catalogue) -> Iterator[Asking]:
                 plan = Plan(targets=(plain,), doors=(door,))
                 for candidate in candidates(plan) if door else ():
                     seen.add((target.name, candidate.account.name))
-                    yield Asking(lab=lab.name, tier=tier, candidate=candidate)
+                    yield ProbeTarget(lab=lab.name, tier=tier, candidate=candidate)
 
 
 def _said(target: Target) -> tuple[bytes, TranslatableRequest, str]:
@@ -100,19 +100,19 @@ def _said(target: Target) -> tuple[bytes, TranslatableRequest, str]:
 
 
 async def ask(
-    asking: Iterable[Asking],
+    asking: Iterable[ProbeTarget],
     *,
     transports: Transports | None = None,
     wall: Callable[[], float] = time.time,
     tick: Callable[[], None] = lambda: None,
-) -> list[Told]:
+) -> list[ProbeResult]:
     """Send each request, a few at a time, none of them twice; `tick` is called behind each."""
-    client = Client(transports)
-    known = Known(jitter=lambda: 0.0)
-    attempts = Attempts(client, known.quota, known.health, ready=_ready, media=None, wall=wall)
+    client = ProviderClient(transports)
+    known = ProviderState(jitter=lambda: 0.0)
+    attempts = AttemptRunner(client, known.quota, known.health, ready=_ready, media=None, wall=wall)
     turn = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(asking: Asking) -> Told:
+    async def one(asking: ProbeTarget) -> ProbeResult:
         async with turn:
             told = await _one(attempts, asking, wall())
         tick()
@@ -127,11 +127,11 @@ async def ask(
 async def _ready(_: Provider) -> None: ...
 
 
-async def _one(attempts: Attempts, asking: Asking, now: float) -> Told:
+async def _one(attempts: AttemptRunner, asking: ProbeTarget, now: float) -> ProbeResult:
     candidate, clock = asking.candidate, asyncio.get_running_loop().time
     raw, asked, _ = _said(candidate.target)
     began = clock()
-    job = Job(
+    job = UpstreamRequest(
         call=Call(
             id="doctor", dialect=OPENAI_CHAT.name, operation="generate", body=raw,
             received_at=now, started=0.0,
@@ -150,11 +150,11 @@ async def _one(attempts: Attempts, asking: Asking, now: float) -> Told:
     try:
         begun = await attempts(job, candidate)
     except ProblemError as error:
-        return Told(asking=asking, seconds=clock() - began, problem=error.problem)
+        return ProbeResult(asking=asking, seconds=clock() - began, problem=error.problem)
     usage = begun.glance.usage if begun.glance is not None else None
     price = candidate.target.price
     usd = cost(usage, price.on(now) if price is not None else None)
-    return Told(asking=asking, seconds=clock() - began, usd=usd)
+    return ProbeResult(asking=asking, seconds=clock() - began, usd=usd)
 
 
 def _silent(_: object, __: object) -> Awaitable[None] | None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.upstream import rate_limit_headers
-from gateway.upstream.rate_limit_headers import Fields, Line, Said
+from gateway.upstream.rate_limit_headers import Fields, LimitHeaders, StatedLimit
 
 type Place = tuple[str, str, str]
 """Provider, account, model."""
@@ -32,7 +32,7 @@ _CROSSING = 2.0
 """Seconds in which what was sent after a request may be missing in what its answer says is left."""
 
 
-class Load(msgspec.Struct, frozen=True, gc=False):
+class TokenEstimate(msgspec.Struct, frozen=True, gc=False):
     """What a call takes of a limit on tokens, estimated."""
 
     prompt: int = 0
@@ -40,7 +40,7 @@ class Load(msgspec.Struct, frozen=True, gc=False):
     """Tokens of output that it allows; 0 where it says none."""
 
 
-class Room(NamedTuple):
+class Headroom(NamedTuple):
     """Whether a call has room, and when it will."""
 
     until: float = 0.0
@@ -54,7 +54,7 @@ class Room(NamedTuple):
         return self.until == 0.0
 
 
-FREE = Room()
+FREE = Headroom()
 
 
 class _Taken(msgspec.Struct, frozen=True, gc=False):
@@ -76,8 +76,8 @@ class _Level:
 
     __slots__ = ("left", "limit", "line", "reset", "since", "told", "until")
 
-    def __init__(self, said: Said, since: _Taken, told: float) -> None:
-        self.line: Line = said.line
+    def __init__(self, said: StatedLimit, since: _Taken, told: float) -> None:
+        self.line: LimitHeaders = said.line
         self.left = said.left
         self.limit = said.limit
         self.reset = said.reset
@@ -89,7 +89,7 @@ class _Level:
     def headroom(self, taken: _Taken) -> int:
         return self.left - _spent(self.line, taken, self.since)
 
-    def wait(self, load: Load, taken: _Taken, date: bytes | None, now: float) -> float:
+    def wait(self, load: TokenEstimate, taken: _Taken, date: bytes | None, now: float) -> float:
         """When a call has room, in seconds since the epoch; 0: now."""
         need = _need(self.line, load)
         if self.limit is not None:
@@ -111,7 +111,7 @@ class _Level:
         return until if now < until <= now + LONGEST else 0.0
 
 
-def _need(line: Line, load: Load) -> int:
+def _need(line: LimitHeaders, load: TokenEstimate) -> int:
     match line.takes:
         case "requests":
             return 1
@@ -123,7 +123,7 @@ def _need(line: Line, load: Load) -> int:
             return 1  # some of it must be left
 
 
-def _spent(line: Line, taken: _Taken, since: _Taken) -> int:
+def _spent(line: LimitHeaders, taken: _Taken, since: _Taken) -> int:
     match line.takes:
         case "requests":
             return taken.requests - since.requests
@@ -147,7 +147,7 @@ class _Shelf:
         self.date: bytes | None = None
 
 
-class Level(msgspec.Struct, frozen=True, kw_only=True):
+class QuotaLevel(msgspec.Struct, frozen=True, kw_only=True):
     """One limit, for people."""
 
     name: str
@@ -156,7 +156,7 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class QuotaState(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one provider, account and model, for people."""
 
     provider: str
@@ -166,10 +166,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds until the provider takes more, as it has said; 0: now."""
     demoted: float
     """Seconds for which it goes behind others; 0: it does not."""
-    levels: tuple[Level, ...]
+    levels: tuple[QuotaLevel, ...]
 
 
-class Book:
+class QuotaTracker:
     """All that is known, in bounded memory. Times are seconds since the epoch."""
 
     def __init__(self) -> None:
@@ -182,26 +182,26 @@ class Book:
         for place in [one for one in self._shelves if one[0] in providers]:
             del self._shelves[place]
 
-    def room(self, place: Place, load: Load, now: float) -> Room:
+    def room(self, place: Place, load: TokenEstimate, now: float) -> Headroom:
         """Whether a call has room, by the limit of which least is left."""
         shelf = self._shelves.get(place)
         if shelf is None:
             return FREE
         if now < shelf.parked <= now + LONGEST:
-            return Room(shelf.parked, parked=True)
+            return Headroom(shelf.parked, parked=True)
         until = shelf.demoted if now < shelf.demoted <= now + LONGEST else 0.0
         for level in shelf.levels.values():
             until = max(until, level.wait(load, shelf.taken, shelf.date, now))
-        return Room(until) if until else FREE
+        return Headroom(until) if until else FREE
 
-    def parked(self, place: Place, now: float) -> Room:
+    def parked(self, place: Place, now: float) -> Headroom:
         """Whether a provider has refused, and until when; of who is asked whatever is left."""
         shelf = self._shelves.get(place)
         if shelf is None or not now < shelf.parked <= now + LONGEST:
             return FREE
-        return Room(shelf.parked, parked=True)
+        return Headroom(shelf.parked, parked=True)
 
-    def take(self, place: Place, load: Load, now: float) -> Ticket:
+    def take(self, place: Place, load: TokenEstimate, now: float) -> Ticket:
         """A call is sent: until an answer tells more, it is taken off what is left."""
         shelf = self._shelves.get(place)
         if shelf is None:
@@ -241,10 +241,10 @@ class Book:
         else:
             shelf.parked = now + min(max(after, 0.0), LONGEST)
 
-    def state(self, now: float) -> list[State]:
+    def state(self, now: float) -> list[QuotaState]:
         """All that is known and still holds, in no order that matters."""
         return [
-            State(
+            QuotaState(
                 provider=provider,
                 account=account,
                 model=model,
@@ -271,7 +271,7 @@ class Book:
         return shelf
 
 
-def _learn(shelf: _Shelf, said: Iterable[Said], ticket: Ticket, now: float) -> None:
+def _learn(shelf: _Shelf, said: Iterable[StatedLimit], ticket: Ticket, now: float) -> None:
     """Take what an answer says is left, less what was sent after its request was.
 
     What was sent long after is counted by the provider: else long answers would be a shortage.
@@ -297,7 +297,7 @@ def _ample(shelf: _Shelf) -> bool:
     )
 
 
-def _levels(levels: Iterable[_Level], taken: _Taken) -> Iterable[Level]:
+def _levels(levels: Iterable[_Level], taken: _Taken) -> Iterable[QuotaLevel]:
     for level in levels:
         left = max(0, level.headroom(taken))
-        yield Level(name=level.line.name, left=left, limit=level.limit)
+        yield QuotaLevel(name=level.line.name, left=left, limit=level.limit)

@@ -4,17 +4,17 @@ import time
 from collections.abc import Callable, Collection
 
 from gateway.telemetry.log import Log, silent
-from gateway.upstream.circuit_breaker import Breaker
-from gateway.upstream.health import Health
-from gateway.upstream.provider_quota import Book, Place
-from gateway.upstream.retry_budget import Allowance
+from gateway.upstream.circuit_breaker import CircuitBreaker
+from gateway.upstream.health import TargetHealth
+from gateway.upstream.provider_quota import Place, QuotaTracker
+from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.waiting_calls import WaitingCalls
 
 type Opened = Callable[[Place, str], object]
 """Told where a breaker opens: whose, and why."""
 
 
-class Known:
+class ProviderState:
     """Health, what is left of the providers' own limits, and the retries of labs."""
 
     def __init__(
@@ -27,23 +27,23 @@ class Known:
         waiting: WaitingCalls | None = None,
     ) -> None:
         """Without `waiting` any number of calls may wait for providers."""
-        self.quota = Book()
+        self.quota = QuotaTracker()
         """What is left of the providers' own limits."""
-        self.health = Health(clock=clock, jitter=jitter, tell=self._tell)
+        self.health = TargetHealth(clock=clock, jitter=jitter, tell=self._tell)
         self.hedged = 0
         """Times that a second target was asked too."""
-        self.allowances: dict[str, Allowance] = {}
+        self.allowances: dict[str, RetryBudget] = {}
         """The retries of each lab."""
         self.waiting = waiting or WaitingCalls()
         """The calls that wait for providers."""
         self._log = log
         self._opened = opened
 
-    def allowance(self, lab: str) -> Allowance:
+    def allowance(self, lab: str) -> RetryBudget:
         """The retries of a lab."""
         found = self.allowances.get(lab)
         if found is None:
-            found = self.allowances[lab] = Allowance()
+            found = self.allowances[lab] = RetryBudget()
         return found
 
     def forget(self, providers: Collection[str]) -> None:
@@ -52,7 +52,7 @@ class Known:
             self.health.forget(providers)
             self.quota.forget(providers)
 
-    def _tell(self, place: Place, breaker: Breaker) -> None:
+    def _tell(self, place: Place, breaker: CircuitBreaker) -> None:
         """A breaker has opened, or is closed again."""
         provider, account, model = place
         now = self.health.clock()

@@ -32,7 +32,7 @@ _EPOCH, _EPOCH_MS = 1e8, 1e11
 """A number from here on is no span: seconds, or milliseconds, since 1970."""
 
 
-class Line(NamedTuple):
+class LimitHeaders(NamedTuple):
     """One limit, whatever the headers are that tell it."""
 
     name: str
@@ -43,11 +43,11 @@ class Line(NamedTuple):
     """It comes back a little at a time, and its reset is when all of it is there."""
 
 
-class Row(NamedTuple):
+class HeaderRow(NamedTuple):
     """A header, or three of one form: `{}` stands for limit, remaining and reset."""
 
     header: str
-    line: Line
+    line: LimitHeaders
     source: str
 
 
@@ -61,24 +61,50 @@ _SECOND, _DAY, _MONTH = 1.0, DAY, 30 * DAY
 
 ROWS = (
     # Azure, xAI and Groq (there requests of a day) say the same; Fireworks has no reset.
-    Row("x-ratelimit-{}-requests", Line("requests", "requests", steady=True), _OPENAI),
-    Row("x-ratelimit-{}-tokens", Line("tokens", "prompt and cap", steady=True), _OPENAI),
-    Row("anthropic-ratelimit-requests-{}", Line("requests", "requests", steady=True), _ANTHROPIC),
-    Row("anthropic-ratelimit-tokens-{}", Line("tokens", "prompt", steady=True), _ANTHROPIC),
-    Row("anthropic-ratelimit-input-tokens-{}", Line("input", "prompt", steady=True), _ANTHROPIC),
+    HeaderRow(
+        "x-ratelimit-{}-requests", LimitHeaders("requests", "requests", steady=True), _OPENAI
+    ),
+    HeaderRow(
+        "x-ratelimit-{}-tokens", LimitHeaders("tokens", "prompt and cap", steady=True), _OPENAI
+    ),
+    HeaderRow(
+        "anthropic-ratelimit-requests-{}",
+        LimitHeaders("requests", "requests", steady=True),
+        _ANTHROPIC,
+    ),
+    HeaderRow(
+        "anthropic-ratelimit-tokens-{}", LimitHeaders("tokens", "prompt", steady=True), _ANTHROPIC
+    ),
+    HeaderRow(
+        "anthropic-ratelimit-input-tokens-{}",
+        LimitHeaders("input", "prompt", steady=True),
+        _ANTHROPIC,
+    ),
     # Only what was written counts there, so that a high cap takes nothing.
-    Row("anthropic-ratelimit-output-tokens-{}", Line("output", "nothing", steady=True), _ANTHROPIC),
-    Row("x-ratelimit-{}-requests-day", Line("requests a day", "requests", _DAY), _CEREBRAS),
-    Row("x-ratelimit-{}-tokens-minute", Line("tokens a minute", "prompt"), _CEREBRAS),
-    Row("x-ratelimit-{}-req-minute", Line("requests a minute", "requests"), _MISTRAL),
-    Row("ratelimitbysize-{}", Line("size", "prompt"), _MISTRAL),
-    Row("x-ratelimitbysize-{}-minute", Line("size a minute", "prompt"), _MISTRAL),
-    Row("x-ratelimitbysize-{}-month", Line("size a month", "prompt", _MONTH), _MISTRAL),
-    Row("x-ratelimit-{}", Line("requests a second", "requests", _SECOND), _TOGETHER),
-    Row("x-tokenlimit-{}", Line("tokens a second", "prompt", _SECOND), _TOGETHER),
-    Row("x-ratelimit-{}-tokens-prompt", Line("prompt", "prompt"), _FIREWORKS),
-    Row("x-ratelimit-{}-tokens-cache-adjusted-prompt", Line("uncached", "nothing"), _FIREWORKS),
-    Row("x-ratelimit-{}-tokens-generated", Line("generated", "nothing"), _FIREWORKS),
+    HeaderRow(
+        "anthropic-ratelimit-output-tokens-{}",
+        LimitHeaders("output", "nothing", steady=True),
+        _ANTHROPIC,
+    ),
+    HeaderRow(
+        "x-ratelimit-{}-requests-day", LimitHeaders("requests a day", "requests", _DAY), _CEREBRAS
+    ),
+    HeaderRow("x-ratelimit-{}-tokens-minute", LimitHeaders("tokens a minute", "prompt"), _CEREBRAS),
+    HeaderRow("x-ratelimit-{}-req-minute", LimitHeaders("requests a minute", "requests"), _MISTRAL),
+    HeaderRow("ratelimitbysize-{}", LimitHeaders("size", "prompt"), _MISTRAL),
+    HeaderRow("x-ratelimitbysize-{}-minute", LimitHeaders("size a minute", "prompt"), _MISTRAL),
+    HeaderRow(
+        "x-ratelimitbysize-{}-month", LimitHeaders("size a month", "prompt", _MONTH), _MISTRAL
+    ),
+    HeaderRow("x-ratelimit-{}", LimitHeaders("requests a second", "requests", _SECOND), _TOGETHER),
+    HeaderRow("x-tokenlimit-{}", LimitHeaders("tokens a second", "prompt", _SECOND), _TOGETHER),
+    HeaderRow("x-ratelimit-{}-tokens-prompt", LimitHeaders("prompt", "prompt"), _FIREWORKS),
+    HeaderRow(
+        "x-ratelimit-{}-tokens-cache-adjusted-prompt",
+        LimitHeaders("uncached", "nothing"),
+        _FIREWORKS,
+    ),
+    HeaderRow("x-ratelimit-{}-tokens-generated", LimitHeaders("generated", "nothing"), _FIREWORKS),
 )
 """As of 2026-11-24. Left out: Anthropic's priority limits, which fall back to its standard ones,
 and those of its subscriptions, which refuse with a retry-after."""
@@ -102,32 +128,32 @@ _SPAN = re.compile(
 _UNITS = (DAY, 3600.0, 60.0, 1.0, 0.001)
 
 
-class Said(NamedTuple):
+class StatedLimit(NamedTuple):
     """What an answer says of one limit."""
 
-    line: Line
+    line: LimitHeaders
     left: int
     limit: int | None
     reset: bytes | None
     """As it came: it is read where it is needed."""
 
 
-class Report(NamedTuple):
+class StatedLimits(NamedTuple):
     """What an answer says of all limits."""
 
-    said: tuple[Said, ...] = ()
+    said: tuple[StatedLimit, ...] = ()
     over: bool = False
     date: bytes | None = None
     """When it was said, by the provider's own clock."""
 
 
-_NOTHING = Report()
+_NOTHING = StatedLimits()
 
 
 class _Form(msgspec.Struct, frozen=True, gc=False):
     """Where among the headers of an answer stands what is known."""
 
-    lines: tuple[tuple[Line, int, int | None, int | None], ...]
+    lines: tuple[tuple[LimitHeaders, int, int | None, int | None], ...]
     """Each limit, and the places of what is left, of the limit and of its reset."""
     over: int | None
     date: int | None
@@ -138,7 +164,7 @@ _forms: dict[tuple[bytes, ...], _Form] = {}
 """By the names of all headers, in their order: a provider sends the same ones again and again."""
 
 
-def read(headers: Fields) -> Report:
+def read(headers: Fields) -> StatedLimits:
     """What is left of each limit. -1, and a limit of 0, are unknown: Azure says so.
 
     Names of headers are in lower case, here and in `retry_after`.
@@ -153,7 +179,7 @@ def read(headers: Fields) -> Report:
     over = form.over is not None and fields[form.over][1].strip().lower() == b"yes"
     date = None if form.date is None else fields[form.date][1]
     if not form.lines:
-        return Report(over=True, date=date) if over else _NOTHING
+        return StatedLimits(over=True, date=date) if over else _NOTHING
     said = []
     for line, left, limit, reset in form.lines:
         count = _count(fields[left][1])
@@ -161,13 +187,13 @@ def read(headers: Fields) -> Report:
             continue
         most = None if limit is None else _count(fields[limit][1])
         if most != 0:
-            said.append(Said(line, count, most, None if reset is None else fields[reset][1]))
-    return Report(tuple(said), over, date)
+            said.append(StatedLimit(line, count, most, None if reset is None else fields[reset][1]))
+    return StatedLimits(tuple(said), over, date)
 
 
 def _form(names: tuple[bytes, ...]) -> _Form:
     """Where in an answer with headers of these names stands what is known; of two the last."""
-    found: dict[str, tuple[Line, list[int | None]]] = {}
+    found: dict[str, tuple[LimitHeaders, list[int | None]]] = {}
     over = date = None
     for at, name in enumerate(names):
         known = NAMES.get(name)
@@ -264,8 +290,8 @@ def retry_after(headers: Fields, status: int, now: float) -> float | None:
     then the resets of limits of which nothing is left, or of all where nothing is said of that.
     """
     own: dict[bytes, bytes] = {}
-    resets: list[tuple[Line, bytes]] = []
-    left: dict[Line, int | None] = {}
+    resets: list[tuple[LimitHeaders, bytes]] = []
+    left: dict[LimitHeaders, int | None] = {}
     date = None
     for name, value in headers:
         known = NAMES.get(name)

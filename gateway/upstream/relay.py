@@ -9,11 +9,11 @@ from gateway.core.target import Account
 from gateway.dialects import Dialect, RequestBody, StreamInspector
 from gateway.upstream import credential_masking
 from gateway.upstream.attempt import CUT
-from gateway.upstream.client import Chunks
-from gateway.upstream.upstream_request import Begun
+from gateway.upstream.client import ResponseChunks
+from gateway.upstream.upstream_request import UpstreamResponse
 
 
-class Out(Protocol):
+class ClientSink(Protocol):
     """Where a client is written to."""
 
     def write(self, data: bytes, chunk: bytes | None) -> bool:
@@ -24,7 +24,7 @@ class Out(Protocol):
         ...
 
 
-class Direct:
+class DirectRelay:
     """A stream past all who wait for it: where the loop tells of bytes they are written at once.
 
     Nothing does that before `pass_to`, nor after `stop`. What is more than bytes that go on, an
@@ -42,11 +42,11 @@ class Direct:
         self._fed = 0
         """Bytes that were looked at in here, but not passed on."""
         self._bug: Exception | None = None
-        self._out: Out | None = None
+        self._out: ClientSink | None = None
         self.waits = True
         """True until there is a client to write to, or never will be."""
 
-    def pass_to(self, out: Out | None) -> None:
+    def pass_to(self, out: ClientSink | None) -> None:
         """Write to a client from now on, if it may be written to."""
         self._out, self.waits = out, out is None
 
@@ -85,7 +85,7 @@ class Direct:
 
 
 async def frames(
-    begun: Begun, watch: StreamInspector, direct: Direct | None = None
+    begun: UpstreamResponse, watch: StreamInspector, direct: DirectRelay | None = None
 ) -> AsyncGenerator[bytes]:
     """One item for each read of the provider's stream, but for what goes on directly.
 
@@ -93,7 +93,7 @@ async def frames(
     """
     account, first, rest = begun.account, begun.first, begun.rest
     feed = watch.feed
-    if direct is not None and isinstance(rest, Chunks):
+    if direct is not None and isinstance(rest, ResponseChunks):
         rest.pass_to(direct)
         feed = direct.feed
     try:
@@ -137,7 +137,7 @@ def shows_problem(data: bytes, dialect: Dialect, body: RequestBody) -> bool:
     return watch.problem is not None
 
 
-def watching(begun: Begun) -> StreamInspector:
+def watching(begun: UpstreamResponse) -> StreamInspector:
     """What follows the stream of an answer. Raises RuntimeError where the answer is whole."""
     if begun.watch is None:
         raise RuntimeError("a whole answer has no stream")

@@ -20,7 +20,7 @@ import tenacity
 from gateway.core.decision import Plan
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Target
-from gateway.upstream.provider_quota import FREE, Place, Room
+from gateway.upstream.provider_quota import FREE, Headroom, Place
 
 _MOST = 4
 """Attempts of one call: with the SDKs' own three, more would multiply a provider's bad minute."""
@@ -34,7 +34,7 @@ _LATER = frozenset({"upstream_rate_limited", "upstream_overloaded", "upstream_er
 """Kinds with which a provider may name the time from which it takes calls again."""
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """The waits of a call for a target, and how often it asks the preferred one again."""
 
     preferred_wait: float = 3.0
@@ -45,7 +45,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that a call waits where no other target can take it now."""
 
 
-DEFAULT = Policy()
+DEFAULT = RetryPolicy()
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ class Candidate(msgspec.Struct, frozen=True):
         msgspec.structs.force_setattr(self, "place", place)
 
 
-class Seat(msgspec.Struct, frozen=True):
+class PinnedAccount(msgspec.Struct, frozen=True):
     """Who has what the call goes on from: a model's reasoning, or an earlier answer."""
 
     provider: str
@@ -79,7 +79,7 @@ class Seat(msgspec.Struct, frozen=True):
         return own and self.model in (None, target.model)
 
 
-def candidates(plan: Plan, seat: Seat | None = None) -> list[Candidate]:
+def candidates(plan: Plan, seat: PinnedAccount | None = None) -> list[Candidate]:
     """Every target of a plan with every account, in order; but first who has the seat."""
     targets = plan.targets
     if len(targets) == 1 and len(targets[0].provider.accounts) == 1:
@@ -93,8 +93,8 @@ def candidates(plan: Plan, seat: Seat | None = None) -> list[Candidate]:
 
 
 def by_room(
-    order: list[Candidate], room: Callable[[Candidate], Room], seat: Seat | None = None
-) -> tuple[list[Candidate], Room]:
+    order: list[Candidate], room: Callable[[Candidate], Headroom], seat: PinnedAccount | None = None
+) -> tuple[list[Candidate], Headroom]:
     """The same, those with room first and those that a provider has parked last, soonest first.
 
     Who has the seat is not left for a shortage, only where it is parked. Also gives the room of the
@@ -115,7 +115,7 @@ def by_room(
     return [order[at] for at in places], rooms[places[0]]
 
 
-class Trail:
+class RetryState:
     """Where in the plan a call is, and what it has tried."""
 
     __slots__ = (
@@ -126,7 +126,7 @@ class Trail:
     def __init__(
         self,
         order: list[Candidate],
-        policy: Policy = DEFAULT,
+        policy: RetryPolicy = DEFAULT,
         *,
         stream: bool = False,
         retries: bool = False,
@@ -228,7 +228,7 @@ def _answered(problem: Problem) -> bool:
     return problem.kind in _LATER and problem.spent == "maybe"
 
 
-def after(problem: Problem, trail: Trail) -> int | None:
+def after(problem: Problem, trail: RetryState) -> int | None:
     """The place of the candidate to try next, or None where trying again cannot help."""
     places: list[int]
     match problem.kind:
@@ -267,7 +267,7 @@ def after(problem: Problem, trail: Trail) -> int | None:
 
 async def again[T](
     attempt: Callable[[Candidate], Awaitable[T]],
-    trail: Trail,
+    trail: RetryState,
     first: Problem,
     *,
     sleep: Callable[[float], Awaitable[None]],
@@ -306,7 +306,7 @@ class _State:
 
     def __init__(
         self,
-        trail: Trail,
+        trail: RetryState,
         first: Problem,
         jitter: Callable[[], float],
         may_wait: Callable[[Candidate, float], bool],
@@ -368,7 +368,7 @@ def spread(seconds: float, jitter: Callable[[], float]) -> float:
 
 
 def told(
-    problem: Problem, trail: Trail, jitter: Callable[[], float], *, used_up: bool = False
+    problem: Problem, trail: RetryState, jitter: Callable[[], float], *, used_up: bool = False
 ) -> Problem:
     """Return the last failure as the client gets it: with the time of the soonest target.
 

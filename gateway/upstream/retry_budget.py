@@ -11,7 +11,7 @@ MOST = 10.0
 """Retries that are saved up."""
 
 
-class Allowance:
+class RetryBudget:
     """The retries of one lab."""
 
     __slots__ = ("calls", "denied", "left", "taken")

@@ -4,17 +4,17 @@ from collections.abc import Iterable, Mapping
 
 from gateway.core.jsonio import Json
 from gateway.telemetry.metrics import CounterMetric, GaugeMetric
-from gateway.upstream.circuit_breaker import Breaker
-from gateway.upstream.health import Health
-from gateway.upstream.provider_quota import Place, State
-from gateway.upstream.provider_state import Known
-from gateway.upstream.retry_budget import Allowance
+from gateway.upstream.circuit_breaker import CircuitBreaker
+from gateway.upstream.health import TargetHealth
+from gateway.upstream.provider_quota import Place, QuotaState
+from gateway.upstream.provider_state import ProviderState
+from gateway.upstream.retry_budget import RetryBudget
 
 
 def view(
-    health: Health,
-    limits: Iterable[State],
-    allowances: Mapping[str, Allowance],
+    health: TargetHealth,
+    limits: Iterable[QuotaState],
+    allowances: Mapping[str, RetryBudget],
     places: Iterable[Place],
     wall: float,
 ) -> dict[str, Json]:
@@ -26,7 +26,7 @@ def view(
     skew = wall - now
     known = {(one.provider, one.account, one.model): one for one in limits}
     every = dict.fromkeys([*places, *health.targets, *known])
-    fresh = Breaker(lambda: 0.0)
+    fresh = CircuitBreaker(lambda: 0.0)
     return {
         "targets": [
             {
@@ -55,7 +55,7 @@ def view(
     }
 
 
-def _state(breaker: Breaker, now: float, skew: float) -> dict[str, Json]:
+def _state(breaker: CircuitBreaker, now: float, skew: float) -> dict[str, Json]:
     found = breaker.report(now)
 
     def at(moment: float | None) -> float | None:
@@ -75,7 +75,7 @@ def _state(breaker: Breaker, now: float, skew: float) -> dict[str, Json]:
     }
 
 
-def _limits(state: State | None) -> Json:
+def _limits(state: QuotaState | None) -> Json:
     """What a provider has told of its own limits; null where it has told nothing."""
     if state is None:
         return None
@@ -88,7 +88,7 @@ def _limits(state: State | None) -> Json:
     }
 
 
-def measures(known: Known) -> tuple[tuple[GaugeMetric, ...], tuple[CounterMetric, ...]]:
+def measures(known: ProviderState) -> tuple[tuple[GaugeMetric, ...], tuple[CounterMetric, ...]]:
     """Return the same in a few numbers for Prometheus."""
     health, retries = known.health, known.allowances
     out = GaugeMetric(

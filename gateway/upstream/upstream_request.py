@@ -21,15 +21,15 @@ from gateway.dialects import (
     WrittenBody,
 )
 from gateway.dialects.tool_reasoning import ReasoningNote, ReasoningRecorder
-from gateway.upstream.client import Answer
-from gateway.upstream.health import Sent
-from gateway.upstream.retry import Candidate, Seat
+from gateway.upstream.client import ProviderResponse
+from gateway.upstream.health import InFlightAttempt
+from gateway.upstream.retry import Candidate, PinnedAccount
 
 _SIGN = 15.0
 """Seconds; see http/beat."""
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a call asks of upstream."""
 
     call: Call
@@ -58,7 +58,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Keeps what is written down of two requests apart; None where there is one at a time."""
     own: RequestBody | None = None
     """What is said to the provider in `seat`, which has the earlier answer that it names."""
-    seat: Seat | None = None
+    seat: PinnedAccount | None = None
     """Who has what the call goes on from."""
     notes: Mapping[str, ReasoningNote] = {}
     """Reasoning that did not come back with the request, by the first call of its turn."""
@@ -102,14 +102,14 @@ def span(call: Call, now: float, *, stream: bool) -> tuple[float, float]:
     return began, began + patience - min(1.0, patience / 10)
 
 
-class Begun(msgspec.Struct, kw_only=True):
+class UpstreamResponse(msgspec.Struct, kw_only=True):
     """An answer that is past its commit point: whole, or a stream whose first content is here."""
 
     target: Target
     account: Account
     written: WrittenBody
-    answer: Answer
-    sent: Sent
+    answer: ProviderResponse
+    sent: InFlightAttempt
     """Told where a stream breaks off."""
     upstream_id: str | None
     door: str = ""

@@ -29,7 +29,7 @@ _WINDOW = 0.05
 """Seconds of which that is told."""
 
 
-class Letter(Protocol):
+class PendingWrite(Protocol):
     """Something that is to be sent."""
 
     def post(self) -> None:
@@ -37,7 +37,7 @@ class Letter(Protocol):
         ...
 
 
-class Request(Letter, Protocol):
+class PendingRequest(PendingWrite, Protocol):
     """A letter that must not leave without its row."""
 
     def refuse(self) -> None:
@@ -45,7 +45,7 @@ class Request(Letter, Protocol):
         ...
 
 
-class Halt:
+class TurnBarrier:
     """Where calls wait for others of a turn, each as for a future of its own.
 
     They go on one after the other. One that is cancelled meanwhile is told of it then.
@@ -101,7 +101,7 @@ def nobody() -> None:
     """There are no others to wait for."""
 
 
-class Outbox:
+class WriteBatch:
     """One for a loop. `first` is done before anything is sent, and never raises.
 
     It tells whether requests may be sent. Where a call is alone nothing waits: `calls` tells how
@@ -128,9 +128,9 @@ class Outbox:
         self._first = first
         self._clock = clock
         self.calls: Callable[[], int] = int
-        self._requests: list[Request] = []
-        self._answers: list[Letter] = []
-        self._halt = Halt()
+        self._requests: list[PendingRequest] = []
+        self._answers: list[PendingWrite] = []
+        self._halt = TurnBarrier()
         self._due = False
         self._followed = False
         self._most = _FEW
@@ -138,17 +138,17 @@ class Outbox:
         self._sent = 0
         """Letters since then."""
 
-    def ask(self, request: Request) -> None:
+    def ask(self, request: PendingRequest) -> None:
         """Send a request towards a provider at the end of this turn."""
         self._requests.append(request)
         self.soon()
 
-    def answer(self, answer: Letter) -> None:
+    def answer(self, answer: PendingWrite) -> None:
         """Send an answer towards a client at the end of this turn."""
         self._answers.append(answer)
         self.soon()
 
-    def turn(self) -> Halt | None:
+    def turn(self) -> TurnBarrier | None:
         """What a call may wait for until others of this turn have come as far: where it is busy.
 
         They go on one after the other, before what is sent then. Many that do the same thing so

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.upstream.http1 import StaleConnection, Transport
+from gateway.upstream.http1 import Http1Transport, StaleConnection
 from tests.contract.client import ask, opened, until, whole
 from tests.contract.conftest import Make
 from tests.contract.server import CHUNKED, OK, Peer, Server, always, once
@@ -258,7 +258,7 @@ async def test_500_aborted_streams_leave_nothing(make: Make) -> None:
         await asyncio.sleep(0.01)
         assert _open_files() <= before
         assert server.opened == 501
-        if isinstance(transport, Transport):
+        if isinstance(transport, Http1Transport):
             assert [(pool.lent, pool.idle, pool.queued) for pool in transport.pools()] == [
                 (0, 0, 0)
             ]
@@ -300,7 +300,7 @@ async def test_no_answer_goes_to_another(make: Make) -> None:
         await asyncio.gather(*[one(number) for number in range(600)])
         assert done["whole"] + done["cancelled"] == 600
         assert done["cancelled"] > 20
-        if isinstance(transport, Transport):
+        if isinstance(transport, Http1Transport):
             (pool,) = transport.pools()
             assert (pool.lent, pool.queued) == (0, 0)
             assert pool.idle <= 15

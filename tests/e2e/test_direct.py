@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gateway.core import jsonio
-from gateway.upstream.relay import Direct
+from gateway.upstream.relay import DirectRelay
 from tests.e2e.test_flights import hear, until
 from tests.e2e.upstream import DONE, ROLE, SSE, Answer, Upstream, chunk, frames
 from tests.e2e.world import World, chat
@@ -19,15 +19,15 @@ ERROR = b'data: {"error": {"message":"It broke.", "code": null}}\n\n'
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What has gone on directly."""
     found: list[bytes] = []
-    take = Direct.take
+    take = DirectRelay.take
 
-    def told(self: Direct, data: bytes, chunk: bytes | None) -> bool:
+    def told(self: DirectRelay, data: bytes, chunk: bytes | None) -> bool:
         went = take(self, data, chunk)
         if went:
             found.append(data)
         return went
 
-    monkeypatch.setattr(Direct, "take", told)
+    monkeypatch.setattr(DirectRelay, "take", told)
     return found
 
 

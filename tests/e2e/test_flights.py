@@ -13,7 +13,7 @@ import pytest
 from gateway.cache.coalescing import Subscriber
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow
-from gateway.upstream.upstream_request import Begun
+from gateway.upstream.upstream_request import UpstreamResponse
 from tests.e2e.test_cache import caching
 from tests.e2e.upstream import (
     PATIENCE,
@@ -166,7 +166,7 @@ def test_the_first_leaves_and_the_call_goes_on_for_the_others(
     assert [(entry.state, entry.cost) for entry in rest] == [("cache_hit", Decimal(0))] * 2
 
 
-def seats(world: World) -> list[Subscriber[Begun]]:
+def seats(world: World) -> list[Subscriber[UpstreamResponse]]:
     return list(world.gateway.engine._seats.values())
 
 
@@ -378,7 +378,7 @@ def test_a_stream_that_passes_the_flight_is_kept_and_may_still_be_joined(
     passed: list[bytes] = []
     keep = Subscriber.passed
 
-    def counted(seat: Subscriber[Begun], data: bytes) -> None:
+    def counted(seat: Subscriber[UpstreamResponse], data: bytes) -> None:
         passed.append(data)
         keep(seat, data)
 

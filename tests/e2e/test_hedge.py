@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from gateway.core.ledger_rows import AttemptRow, IntentRow, Row
-from gateway.upstream.retry_budget import Allowance
+from gateway.upstream.retry_budget import RetryBudget
 from tests.e2e.upstream import SSE, Answer, Upstream, failing, stream, whole
 from tests.e2e.world import Config, Make, World, abort, chat, left_after
 from tests.pipeline.test_engine import Stage, head, ok
@@ -177,7 +177,7 @@ def test_it_takes_of_the_retries_and_of_budgets(make: Make, upstream: Upstream) 
     assert world.ask(chat(max_tokens=10)).status_code == 200
     assert hosts(upstream) == ["acme"]
     free = make(hedged)
-    free.gateway.upstream.allowances["acme"] = spent = Allowance()
+    free.gateway.upstream.allowances["acme"] = spent = RetryBudget()
     spent.left = 0.0
     assert free.ask(chat()).headers["x-tiergate-attempts"] == "1"
     assert (spent.denied, spent.taken, free.gateway.upstream.known.hedged) == (1, 0, 0)

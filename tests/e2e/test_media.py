@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.upstream.media_fetch import Guard
+from gateway.upstream.media_fetch import AddressGuard
 from tests.e2e.abroad import CHAT, DOORS, GEMINI, MESSAGES, answer, four
 from tests.e2e.upstream import Answer, Upstream, failing
 from tests.e2e.world import Change, Config, Loop, Make, World
@@ -39,7 +39,9 @@ async def here(host: str, port: int) -> list[str]:
     return ["127.0.0.1"]
 
 
-OPEN = Guard(resolve=here, public=lambda address: address == ipaddress.ip_address("127.0.0.1"))
+OPEN = AddressGuard(
+    resolve=here, public=lambda address: address == ipaddress.ip_address("127.0.0.1")
+)
 
 
 def port(web: Upstream) -> int:

@@ -23,7 +23,7 @@ from gateway.server.app import App
 from gateway.server.http1.protocol import Wire
 from gateway.settings.loader import load
 from gateway.upstream.client import Transports
-from gateway.upstream.media_fetch import PUBLIC, Guard
+from gateway.upstream.media_fetch import PUBLIC, AddressGuard
 from tests.e2e.upstream import PATIENCE, Request, Upstream
 
 type Config = dict[str, Any]
@@ -115,7 +115,7 @@ class World:
         value: Config,
         environ: Mapping[str, str],
         transports: Transports | None = None,
-        guard: Guard = PUBLIC,
+        guard: AddressGuard = PUBLIC,
     ) -> None:
         self.loop = loop
         self.upstream = upstream
@@ -133,7 +133,11 @@ class World:
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
 
     async def _start(
-        self, built: Any, environ: Mapping[str, str], transports: Transports | None, guard: Guard
+        self,
+        built: Any,
+        environ: Mapping[str, str],
+        transports: Transports | None,
+        guard: AddressGuard,
     ) -> None:
         self.gateway = Gateway(built, environ, self._note, transports=transports, guard=guard)
         upstream = self.gateway.engine._upstream

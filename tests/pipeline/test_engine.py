@@ -25,9 +25,9 @@ from gateway.pipeline.response import Reply
 from gateway.runtime.build import site
 from gateway.settings.loader import load
 from gateway.state.memory import MemoryStore
-from gateway.upstream.client import Client, Pools
+from gateway.upstream.client import ConnectionPools, ProviderClient
 from gateway.upstream.failover import Upstream
-from gateway.upstream.provider_state import Known
+from gateway.upstream.provider_state import ProviderState
 from tests.e2e.upstream import DONE, ROLE, WORDS, chunk, frames, whole
 from tests.e2e.world import Body, Change, chat, config, spared
 
@@ -81,7 +81,7 @@ class Stage:
         cache = ResponseStore(
             self.memory, secret=b"s", ttl=60, clock=lambda: self.now, policy=CachePolicy("on")
         )
-        self.client = client = Client(transports=lambda _: httpx.MockTransport(self.answer))
+        self.client = client = ProviderClient(transports=lambda _: httpx.MockTransport(self.answer))
         self.engine = Engine(
             router=self.router,
             upstream=Upstream(
@@ -89,7 +89,7 @@ class Stage:
                 ready=self.ready,
                 sleep=self.sleep,
                 jitter=lambda: 1.0,
-                known=Known(jitter=lambda: 1.0, log=self.say, clock=lambda: self.now),
+                known=ProviderState(jitter=lambda: 1.0, log=self.say, clock=lambda: self.now),
             ),
             cache=cache if cached else None,
             books=Books(self.record, self.say, clock=lambda: self.now, wall=lambda: 1e9),
@@ -262,7 +262,7 @@ async def test_cancelled_while_it_waits(stage: Stage, streamed: bool) -> None:
         await never.wait()
         raise AssertionError
 
-    stage.client._pools = Pools(lambda _: httpx.MockTransport(wait))
+    stage.client._pools = ConnectionPools(lambda _: httpx.MockTransport(wait))
     task = asyncio.create_task(stage.ask(chat(stream=streamed)))
     await arrived.wait()
     task.cancel()
@@ -381,7 +381,7 @@ async def test_a_call_that_took_too_long_is_not_begun_again(stage: Stage) -> Non
     loop = asyncio.get_running_loop()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "time", lambda: monkeypatched[-1] if monkeypatched else begin())
-        stage.client._pools = Pools(lambda _: httpx.MockTransport(attempt_later))
+        stage.client._pools = ConnectionPools(lambda _: httpx.MockTransport(attempt_later))
         reply = await stage.ask(chat())
     assert (reply.status, jsonio.loads(reply.body)["error"]["code"]) == (503, "overloaded")
     assert len(stage.requests) == 1

@@ -18,7 +18,7 @@ from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.loader import load
 from gateway.telemetry.log import silent
-from gateway.upstream.provider_state import Known
+from gateway.upstream.provider_state import ProviderState
 from tests.e2e.upstream import chunk
 from tests.e2e.world import Change, Config, config
 
@@ -38,7 +38,7 @@ def other_model(value: Config) -> None:
 
 
 def test_nothing_is_known_of_a_provider_that_is_another() -> None:
-    known = Known(jitter=lambda: 1.0)
+    known = ProviderState(jitter=lambda: 1.0)
     known.health.begin(("a", "main", "m"), stream=False)
     known.health.begin(("b", "main", "m"), stream=False)
     known.health.banned(("a", "main", "m"), "upstream_auth", 1.0)

@@ -14,7 +14,7 @@ from gateway.server.endpoint import Generate, _answer, write
 from gateway.server.keepalive import Beat
 from gateway.server.request_headers import Message, Receive, Send
 from gateway.server.shutdown import Visit
-from gateway.upstream.write_batch import Outbox
+from gateway.upstream.write_batch import WriteBatch
 
 CALL = Call(
     id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=0.0, started=0.0
@@ -48,7 +48,7 @@ async def serve_one(
     """
     edition = SimpleNamespace(enter=lambda: Engine(reply), leave=lambda: None)
     nothing: Any = None
-    gateway: Any = SimpleNamespace(edition=edition, outbox=Outbox(rows))
+    gateway: Any = SimpleNamespace(edition=edition, outbox=WriteBatch(rows))
     door = Generate(gateway, OPENAI_CHAT, nothing, nothing)
     await door._serve(CALL, Visit(), receive, send, None)
 

@@ -12,8 +12,8 @@ from gateway.core.canonical_request import Media
 from gateway.core.errors import ProblemError
 from gateway.dialects import FetchedMedia
 from gateway.upstream import media_fetch
-from gateway.upstream.client import Web
-from gateway.upstream.media_fetch import Bounds, Fetch, Guard
+from gateway.upstream.client import PublicWebClient
+from gateway.upstream.media_fetch import AddressGuard, MediaBounds, MediaFetcher
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels" * 20
 PDF = b"%PDF-1.7\n" + b"page " * 20
@@ -110,22 +110,25 @@ def fetch(
     most: int = 10_000,
     timeout: float = 5.0,
     types: frozenset[str] = TYPES,
-    web: Web | None = None,
-) -> Fetch:
+    web: PublicWebClient | None = None,
+) -> MediaFetcher:
     """Fetches from pics.example at a port, which is this machine; the guard is open unless told."""
     hosts = (f"pics.example:{port}", f"*.pics.example:{port}") if allow is None else tuple(allow)
-    bounds = Bounds(allow=hosts, types=types, most=most, timeout=timeout)
-    return Fetch(bounds, Guard(resolve=resolve, public=public), web)
+    bounds = MediaBounds(allow=hosts, types=types, most=most, timeout=timeout)
+    return MediaFetcher(bounds, AddressGuard(resolve=resolve, public=public), web)
 
 
 async def get(
-    fetcher: Fetch, *urls: str, kind: Any = "image", had: dict[str, FetchedMedia] | None = None
+    fetcher: MediaFetcher,
+    *urls: str,
+    kind: Any = "image",
+    had: dict[str, FetchedMedia] | None = None,
 ) -> dict[str, FetchedMedia]:
     links = {url: Media(kind=kind, url=url) for url in urls}
     return await fetcher.all(links, dict.fromkeys(urls, WORD), had or {})
 
 
-async def refused(fetcher: Fetch, *urls: str, kind: Any = "image") -> str:
+async def refused(fetcher: MediaFetcher, *urls: str, kind: Any = "image") -> str:
     """Why something is refused: always a 400 that names the part."""
     with pytest.raises(ProblemError) as caught:
         await get(fetcher, *urls, kind=kind)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from gateway.pipeline.response import Reply
-from gateway.upstream.client import Pools
+from gateway.upstream.client import ConnectionPools
 from tests.e2e.world import chat, spared
 from tests.pipeline.test_engine import Stage, head, ok
 
@@ -37,7 +37,7 @@ class Loop:
         upstream = self.stage.engine._upstream
         upstream._sleep = self.sleep
         upstream.health.clock = self.clock
-        self.stage.client._pools = Pools(lambda _: httpx.MockTransport(self.answer))
+        self.stage.client._pools = ConnectionPools(lambda _: httpx.MockTransport(self.answer))
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         acme = "acme" in request.url.path

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.circuit_breaker import RANK, Breaker
+from gateway.upstream.circuit_breaker import RANK, CircuitBreaker
 
 NOW = 1000.0
 
@@ -15,7 +15,7 @@ class Target:
     """A target with a clock of its own; `jitter` 0.5 is none."""
 
     def __init__(self, jitter: float = 0.5) -> None:
-        self.breaker = Breaker(lambda: jitter)
+        self.breaker = CircuitBreaker(lambda: jitter)
         self.now = NOW
 
     def call(self, *, fails: bool = False, seconds: float = 0.1, stream: bool = True) -> None:
@@ -307,7 +307,7 @@ class Model:
 )
 def test_it_does_what_a_plain_model_does(calls: list[tuple[bool, float]]) -> None:
     """Whatever fails and whenever: the same state, cause and time."""
-    breaker, model, now = Breaker(lambda: 0.5), Model(), NOW
+    breaker, model, now = CircuitBreaker(lambda: 0.5), Model(), NOW
     for fails, wait in calls:
         now += wait
         number = breaker.begin(now, stream=False)

@@ -14,9 +14,9 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import OPENAI_CHAT
 from gateway.upstream import client as door
-from gateway.upstream.client import Answer, Client, read
-from gateway.upstream.http1 import Transport
-from gateway.upstream.write_batch import Outbox
+from gateway.upstream.client import ProviderClient, ProviderResponse, read
+from gateway.upstream.http1 import Http1Transport
+from gateway.upstream.write_batch import WriteBatch
 
 URL = "https://provider.invalid/v1/chat/completions"
 KEY = Account("main", "sk-1")
@@ -34,26 +34,26 @@ def router() -> respx.MockRouter:
 
 
 @pytest.fixture
-async def client(router: respx.MockRouter) -> AsyncIterator[Client]:
+async def client(router: respx.MockRouter) -> AsyncIterator[ProviderClient]:
     transport = httpx.MockTransport(router.async_handler)
-    client = Client(transports=lambda _: transport, hop="h")
+    client = ProviderClient(transports=lambda _: transport, hop="h")
     yield client
     await client.close()
 
 
 async def send(
-    client: Client,
+    client: ProviderClient,
     to: Provider,
     *,
     account: Account = KEY,
     timers: Timers | None = None,
     **headers: str,
-) -> Answer:
+) -> ProviderResponse:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return await client.send(to, account, OPENAI_CHAT, b'{"a": 1.50}', named, timers or Timers())
 
 
-async def test_what_is_sent(client: Client, router: respx.MockRouter) -> None:
+async def test_what_is_sent(client: ProviderClient, router: respx.MockRouter) -> None:
     route = router.post(URL).mock(return_value=OK)
     answer = await send(client, provider(headers={"x-own": "1"}), traceparent="00-1-2-01")
     assert answer.status == 200
@@ -78,7 +78,7 @@ AUTH: list[tuple[Auth, dict[str, str]]] = [
 
 
 async def test_names_of_an_answer_s_headers_are_in_lower_case(
-    client: Client, router: respx.MockRouter
+    client: ProviderClient, router: respx.MockRouter
 ) -> None:
     router.post(URL).respond(headers={"X-RateLimit-Left": "7", "x-RateLimit-left": "8"})
     answer = await send(client, provider())
@@ -88,7 +88,7 @@ async def test_names_of_an_answer_s_headers_are_in_lower_case(
 
 @pytest.mark.parametrize(("auth", "headers"), AUTH)
 async def test_credentials(
-    client: Client, router: respx.MockRouter, auth: Auth, headers: dict[str, str]
+    client: ProviderClient, router: respx.MockRouter, auth: Auth, headers: dict[str, str]
 ) -> None:
     route = router.post(URL).mock(return_value=OK)
     await send(client, provider(auth=auth))
@@ -97,7 +97,7 @@ async def test_credentials(
     assert {name: sent[name] for name in names if name in sent} == headers
 
 
-async def test_accounts_are_not_mixed_up(client: Client, router: respx.MockRouter) -> None:
+async def test_accounts_are_not_mixed_up(client: ProviderClient, router: respx.MockRouter) -> None:
     """What is prepared once for an account is that account's alone."""
     route = router.post(URL).mock(return_value=OK)
     for secret in ("sk-1", "sk-2", "sk-1"):
@@ -116,7 +116,7 @@ BEFORE: list[dict[str, object]] = [
 
 @pytest.mark.parametrize("before", BEFORE)
 async def test_a_provider_of_the_same_name_is_not_taken_for_another(
-    client: Client, router: respx.MockRouter, before: dict[str, object]
+    client: ProviderClient, router: respx.MockRouter, before: dict[str, object]
 ) -> None:
     """Where a provider makes vectors it has other URLs; a new configuration may change the rest."""
     route = router.post(url__startswith="https://provider.invalid/").mock(return_value=OK)
@@ -139,7 +139,7 @@ async def test_a_provider_of_the_same_name_is_not_taken_for_another(
     ],
 )
 async def test_what_is_added_to_a_url_stands_before_its_query(
-    client: Client, router: respx.MockRouter, door: str, tail: str, url: str
+    client: ProviderClient, router: respx.MockRouter, door: str, tail: str, url: str
 ) -> None:
     route = router.post(url__startswith=URL).mock(return_value=OK)
     to = provider(doors={"openai-chat": door})
@@ -147,7 +147,7 @@ async def test_what_is_added_to_a_url_stands_before_its_query(
     assert str(route.calls.last.request.url) == url
 
 
-async def test_a_local_engine_may_move(client: Client, router: respx.MockRouter) -> None:
+async def test_a_local_engine_may_move(client: ProviderClient, router: respx.MockRouter) -> None:
     """Its door is a path; its address is known when it runs, and changes when it starts again."""
     first = router.post("http://127.0.0.1:1/v1/chat").mock(return_value=OK)
     second = router.post("http://127.0.0.1:2/v1/chat").mock(return_value=OK)
@@ -160,7 +160,7 @@ async def test_a_local_engine_may_move(client: Client, router: respx.MockRouter)
 
 
 async def test_doors_that_a_query_tells_apart_are_kept_in_bounded_memory(
-    client: Client, router: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
+    client: ProviderClient, router: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client says what its query is: each goes where it says, and only some are kept ready."""
     monkeypatch.setattr("gateway.upstream.client._MOST_DOORS", 3)
@@ -188,7 +188,7 @@ FAILURES: list[tuple[type[Exception], str, str]] = [
 
 @pytest.mark.parametrize(("error", "kind", "spent"), FAILURES)
 async def test_failures(
-    client: Client, router: respx.MockRouter, error: type[Exception], kind: str, spent: str
+    client: ProviderClient, router: respx.MockRouter, error: type[Exception], kind: str, spent: str
 ) -> None:
     """The one question that a retry asks: can the provider have done the work?"""
     router.post(URL).mock(side_effect=error)
@@ -201,7 +201,7 @@ async def test_failures(
 
 
 async def test_the_head_is_waited_for_within_its_time(
-    client: Client, router: respx.MockRouter
+    client: ProviderClient, router: respx.MockRouter
 ) -> None:
     async def never(_: httpx.Request) -> httpx.Response:
         await asyncio.Event().wait()
@@ -282,15 +282,15 @@ async def test_the_environment_gives_no_proxy(monkeypatch: pytest.MonkeyPatch) -
         "all_proxy",
     ):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    pools = door.Pools()
+    pools = door.ConnectionPools()
     plain = pools(provider())
-    assert isinstance(plain, Transport)
+    assert isinstance(plain, Http1Transport)
     assert plain._proxy is None
     stocked = pools(provider(transport="stock"))
     assert isinstance(stocked, httpx.AsyncHTTPTransport)
     assert type(stocked._pool) is httpcore.AsyncConnectionPool
     proxied = pools(provider(proxy="http://p:1"))
-    assert isinstance(proxied, Transport)
+    assert isinstance(proxied, Http1Transport)
     assert proxied is not plain
     assert proxied._proxy is not None
 
@@ -307,7 +307,7 @@ async def test_connections_are_kept_for_as_long_as_a_provider_uses_them() -> Non
         async def aclose(self) -> None:
             closed.append(self.name)
 
-    pools = door.Pools(lambda one: Told(one.name))
+    pools = door.ConnectionPools(lambda one: Told(one.name))
     one, other = provider(), provider(name="other")
     first = pools(one)
     assert pools(one) is first
@@ -316,7 +316,7 @@ async def test_connections_are_kept_for_as_long_as_a_provider_uses_them() -> Non
     assert closed == ["other"]
     await pools.close()
     assert closed == ["other", "acme"]
-    own = door.Pools()
+    own = door.ConnectionPools()
     kept, gone = own(one), own(provider(proxy="http://p:1"))
     await own.only([other])
     assert own(other) is kept
@@ -351,7 +351,7 @@ async def test_nothing_leaves_by_another_transport_without_its_row(
         return room.pop(0)
 
     transport = httpx.MockTransport(router.async_handler)
-    client = Client(transports=lambda _: transport, outbox=Outbox(write))
+    client = ProviderClient(transports=lambda _: transport, outbox=WriteBatch(write))
     with pytest.raises(ProblemError) as caught:
         await send(client, provider())
     assert (caught.value.problem.kind, route.call_count) == ("ledger", 0)

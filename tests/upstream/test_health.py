@@ -4,8 +4,8 @@ import pytest
 
 from gateway.core.errors import Kind, Problem, ProblemError
 from gateway.core.target import Account, Provider, Target
-from gateway.upstream.circuit_breaker import Breaker
-from gateway.upstream.health import Health
+from gateway.upstream.circuit_breaker import CircuitBreaker
+from gateway.upstream.health import TargetHealth
 from gateway.upstream.provider_quota import Place
 from gateway.upstream.retry import Candidate
 
@@ -16,9 +16,9 @@ class Clinic:
     def __init__(self) -> None:
         self.now = 100.0
         self.told: list[tuple[Place, str | None]] = []
-        self.health = Health(clock=lambda: self.now, jitter=lambda: 0.5, tell=self.tell)
+        self.health = TargetHealth(clock=lambda: self.now, jitter=lambda: 0.5, tell=self.tell)
 
-    def tell(self, place: Place, breaker: Breaker) -> None:
+    def tell(self, place: Place, breaker: CircuitBreaker) -> None:
         self.told.append((place, breaker.cause))
 
     def fail(self, name: str, kind: Kind, times: int = 1, status: int | None = None) -> None:

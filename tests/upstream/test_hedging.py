@@ -12,10 +12,10 @@ import pytest
 from gateway.core.call_accounting import AttemptAccount
 from gateway.core.decision import Plan
 from gateway.core.errors import Problem, ProblemError
-from gateway.upstream.client import Stock
+from gateway.upstream.client import HttpxSender
 from gateway.upstream.hedging import Hedge
 from gateway.upstream.retry import Candidate, candidates
-from gateway.upstream.upstream_request import Begun, Job
+from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 from tests.upstream.test_retry import target
 
 PAIR = Plan(targets=(target("x/m"), target("y/m")), doors=("openai-chat",) * 2)
@@ -58,7 +58,7 @@ class Race:
         self.bodies = {"x": Body(), "y": Body()}
         self.ends: dict[str, asyncio.Future[None]] = {}
         self.side = 0
-        job = cast("Job", Asked(lambda *_: None, self.failing))
+        job = cast("UpstreamRequest", Asked(lambda *_: None, self.failing))
         self.hedge = Hedge(self.attempt, job, (FIRST, SECOND))
 
     def failing(self, problem: Problem) -> None:
@@ -69,16 +69,16 @@ class Race:
         was, self.side = AttemptAccount(number=self.side), 1 if side is None else side.number
         return was
 
-    async def attempt(self, job: Job, candidate: Candidate) -> Begun:
+    async def attempt(self, job: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
         name = candidate.target.provider.name
         if job.dialling(candidate.target, candidate.account) is not None:
             raise AssertionError
         end = self.ends[name] = asyncio.get_running_loop().create_future()
         await end
-        answer = Stock(name, 200, [], self.bodies[name])
-        return cast("Begun", SimpleNamespace(target=candidate.target, answer=answer))
+        answer = HttpxSender(name, 200, [], self.bodies[name])
+        return cast("UpstreamResponse", SimpleNamespace(target=candidate.target, answer=answer))
 
-    async def both(self) -> asyncio.Task[Begun]:
+    async def both(self) -> asyncio.Task[UpstreamResponse]:
         """The second is asked too."""
 
         async def at_once() -> None: ...

@@ -12,7 +12,7 @@ import pytest
 from gateway.core.errors import ProblemError
 from gateway.core.target import Provider
 from gateway.upstream import local_engine
-from gateway.upstream.local_engine import Engine
+from gateway.upstream.local_engine import LocalEngine
 
 SERVES = """
 import os, sys
@@ -42,7 +42,7 @@ class Watched:
         self.go_on = asyncio.Semaphore(0)
         provider = Provider(name="local", doors={}, command=command)
         self.log = folder / "data" / "local.log"
-        self.engine = Engine(provider, self.log, self.said.append, self.pause)
+        self.engine = LocalEngine(provider, self.log, self.said.append, self.pause)
 
     async def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)

@@ -10,8 +10,8 @@ import pytest
 from gateway.core.errors import ProblemError
 from gateway.dialects import FetchedMedia
 from gateway.upstream import media_fetch
-from gateway.upstream.client import Web
-from gateway.upstream.media_fetch import Refused, kinds
+from gateway.upstream.client import PublicWebClient
+from gateway.upstream.media_fetch import MediaRefused, kinds
 from tests.upstream.media import (
     PDF,
     PNG,
@@ -79,7 +79,7 @@ async def test_they_are_fetched_at_the_same_time() -> None:
     """Each answers only once both have asked."""
     both = asyncio.Barrier(2)
 
-    class Together(Web):
+    class Together(PublicWebClient):
         async def get(self, *args: Any, **more: Any) -> Any:
             async with asyncio.timeout(5):
                 await both.wait()
@@ -224,10 +224,10 @@ def test_kinds_follow_from_types() -> None:
 
 
 def test_a_place_says_what_it_is() -> None:
-    assert media_fetch.Place.read("https://münchen.example/ä?ö=ü#x") == media_fetch.Place(
+    assert media_fetch.MediaUrl.read("https://münchen.example/ä?ö=ü#x") == media_fetch.MediaUrl(
         "https", "xn--mnchen-3ya.example", 443, "/%C3%A4?%C3%B6=%C3%BC"
     )
-    assert media_fetch.Place.read("http://[2606:4700::1111]").host == "2606:4700::1111"
-    assert media_fetch.Place.read("http://8.8.8.8").host == "8.8.8.8"
-    with pytest.raises(Refused):
-        media_fetch.Place.read("http://" + "ü" * 70 + ".example/")
+    assert media_fetch.MediaUrl.read("http://[2606:4700::1111]").host == "2606:4700::1111"
+    assert media_fetch.MediaUrl.read("http://8.8.8.8").host == "8.8.8.8"
+    with pytest.raises(MediaRefused):
+        media_fetch.MediaUrl.read("http://" + "ü" * 70 + ".example/")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.upstream import media_fetch
-from gateway.upstream.client import Web
-from gateway.upstream.media_fetch import Bounds, Fetch, Refused, public
+from gateway.upstream.client import PublicWebClient
+from gateway.upstream.media_fetch import MediaBounds, MediaFetcher, MediaRefused, public
 from tests.contract.conftest import Certificates
 from tests.upstream.media import (
     PNG,
@@ -106,7 +106,7 @@ async def test_a_name_that_changes_its_mind_is_resolved_once() -> None:
     names = Names(rebind_example=[["203.0.114.9"], ["127.0.0.1"]])
     tried: list[str] = []
 
-    class Watched(Web):
+    class Watched(PublicWebClient):
         async def get(self, *args: Any, at: str, **more: Any) -> Any:
             tried.append(at)
             return await super().get(*args, at="127.0.0.1", **more)
@@ -184,7 +184,7 @@ async def test_https_is_of_the_name_that_was_asked_and_goes_down_to_http_never(
     server.sni_callback = lambda _, name, __: seen.append(name)
     async with served(ok(), server) as (host, port):
         allow = [f"pics.example:{port}", f"other.example:{port}"]
-        fetcher = fetch(resolve=names, allow=allow, web=Web(certificates.client()))
+        fetcher = fetch(resolve=names, allow=allow, web=PublicWebClient(certificates.client()))
         assert await get(fetcher, f"https://other.example:{port}/")
         assert host.asked[0].split(b"\r\n")[1] == b"host: other.example:%d" % port
         said = await refused(fetcher, f"https://pics.example:{port}/")
@@ -272,7 +272,7 @@ def test_what_is_not(address: str) -> None:
 
 async def test_the_machine_resolves_names() -> None:
     assert await media_fetch.resolve("127.0.0.1", 80) == ["127.0.0.1"]
-    assert Fetch(Bounds(types=TYPES, most=1, timeout=1.0))._guard is media_fetch.PUBLIC
+    assert MediaFetcher(MediaBounds(types=TYPES, most=1, timeout=1.0))._guard is media_fetch.PUBLIC
     assert media_fetch.PUBLIC.public is public
 
 
@@ -288,17 +288,17 @@ async def test_the_machine_resolves_names() -> None:
 )
 async def test_signs_that_readers_of_urls_leave_out_are_refused(url: str, sign: str) -> None:
     """Two readers of one URL must not see two hosts; in a redirect neither."""
-    with pytest.raises(Refused, match="not valid"):
-        media_fetch.Place.read(url.format(sign))
-    with pytest.raises(Refused, match="redirected to a URL that is not valid"):
-        media_fetch._next(media_fetch.Place("http", "pics.example", 80, "/"), url.format(sign))
+    with pytest.raises(MediaRefused, match="not valid"):
+        media_fetch.MediaUrl.read(url.format(sign))
+    with pytest.raises(MediaRefused, match="redirected to a URL that is not valid"):
+        media_fetch._next(media_fetch.MediaUrl("http", "pics.example", 80, "/"), url.format(sign))
 
 
 def test_a_url_has_a_length() -> None:
     begin = "http://pics.example/"
-    media_fetch.Place.read(begin + "a" * (8_192 - len(begin)))
-    with pytest.raises(Refused, match="not valid"):
-        media_fetch.Place.read(begin + "a" * (8_193 - len(begin)))
+    media_fetch.MediaUrl.read(begin + "a" * (8_192 - len(begin)))
+    with pytest.raises(MediaRefused, match="not valid"):
+        media_fetch.MediaUrl.read(begin + "a" * (8_193 - len(begin)))
 
 
 async def test_ipv6_stands_in_brackets() -> None:
@@ -310,7 +310,7 @@ async def test_ipv6_stands_in_brackets() -> None:
         pytest.skip("this machine has no IPv6")
     port = server.sockets[0].getsockname()[1]
     async with server:
-        web = Web()
+        web = PublicWebClient()
         until = asyncio.get_running_loop().time() + 5
         answer = await web.get("http", "::1", port, "/", at="::1", connect=1.0, until=until)
         await answer.close()

@@ -8,9 +8,9 @@ from msgspec.structs import replace
 from gateway.core.decision import Plan
 from gateway.core.target import Account, Provider, Target
 from gateway.upstream.attempt import where
-from gateway.upstream.client import Client
+from gateway.upstream.client import ProviderClient
 from gateway.upstream.failover import _MOST_PLANS, Upstream
-from gateway.upstream.retry import Seat, candidates
+from gateway.upstream.retry import PinnedAccount, candidates
 from tests.upstream.test_prepare_request import DOORS, job
 
 ACCOUNTS = (Account("main", "s"), Account("spare", "t"))
@@ -24,7 +24,7 @@ async def ready(_: object) -> None: ...
 
 
 def upstream() -> Upstream:
-    return Upstream(Client(), ready=ready, sleep=asyncio.sleep, jitter=lambda: 0.0)
+    return Upstream(ProviderClient(), ready=ready, sleep=asyncio.sleep, jitter=lambda: 0.0)
 
 
 def asking(**more: Any) -> Any:
@@ -44,7 +44,7 @@ def test_it_is_the_same_list_for_the_same_plan_and_as_it_would_be_found() -> Non
 def test_what_a_call_asks_for_itself_is_found_for_itself() -> None:
     known, call = upstream(), asking()
     every = known._order(call)
-    seat = Seat(provider="zeta", account="spare")
+    seat = PinnedAccount(provider="zeta", account="spare")
     assert known._order(replace(call, seat=seat)) == candidates(call.plan, seat)
     assert known._order(replace(call, seat=seat))[0] == every[3]
     assert known._order(replace(call, order=(every[2],))) == [every[2]]

@@ -9,10 +9,10 @@ import pytest
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Provider, Timers
 from gateway.dialects import OPENAI_CHAT
-from gateway.upstream.client import Answer, Client, Pools
-from gateway.upstream.http1 import Transport
+from gateway.upstream.client import ConnectionPools, ProviderClient, ProviderResponse
+from gateway.upstream.http1 import Http1Transport
 from gateway.upstream.http1.request import AT_ONCE
-from gateway.upstream.write_batch import Outbox
+from gateway.upstream.write_batch import WriteBatch
 from tests.contract.client import until
 from tests.contract.server import CHUNKED, OK, Peer, Server, always, once
 
@@ -21,8 +21,8 @@ PATIENT = Timers(headers=9.0, idle=9.0)
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Client]:
-    client = Client(hop="h")
+async def client() -> AsyncIterator[ProviderClient]:
+    client = ProviderClient(hop="h")
     yield client
     await client.close()
     await asyncio.sleep(0)
@@ -34,18 +34,18 @@ def provider(server: Server, **more: object) -> Provider:
 
 
 async def send(
-    client: Client,
+    client: ProviderClient,
     server: Server,
     *,
     body: bytes = b'{"a": 1.50}',
     limits: Timers = PATIENT,
     account: Account = KEY,
     **headers: str,
-) -> Answer:
+) -> ProviderResponse:
     return await client.send(provider(server), account, OPENAI_CHAT, body, headers, limits)
 
 
-async def collect(answer: Answer, *, idle: float = 9.0, total: float = 9.0) -> bytes:
+async def collect(answer: ProviderResponse, *, idle: float = 9.0, total: float = 9.0) -> bytes:
     deadline = asyncio.get_running_loop().time() + total
     try:
         return b"".join([data async for data in answer.read(idle, deadline)])
@@ -53,13 +53,13 @@ async def collect(answer: Answer, *, idle: float = 9.0, total: float = 9.0) -> b
         await answer.close()
 
 
-async def refused(client: Client, server: Server, limits: Timers = PATIENT) -> Problem:
+async def refused(client: ProviderClient, server: Server, limits: Timers = PATIENT) -> Problem:
     with pytest.raises(ProblemError) as caught:
         await send(client, server, limits=limits)
     return caught.value.problem
 
 
-async def test_what_is_sent(client: Client) -> None:
+async def test_what_is_sent(client: ProviderClient) -> None:
     """Byte for byte what httpx's request would be: line, headers in order, length, body."""
     async with Server(always(OK)) as server:
         assert await collect(await send(client, server, traceparent="00-1-2-01")) == b"ok"
@@ -72,7 +72,7 @@ async def test_what_is_sent(client: Client) -> None:
         assert request.body == b'{"a": 1.50}'
 
 
-async def test_a_connection_serves_many_and_accounts_stay_apart(client: Client) -> None:
+async def test_a_connection_serves_many_and_accounts_stay_apart(client: ProviderClient) -> None:
     async with Server(always(OK)) as server:
         for secret in ("sk-1", "sk-2", "sk-1"):
             answer = await send(client, server, account=Account(secret, secret))
@@ -83,7 +83,7 @@ async def test_a_connection_serves_many_and_accounts_stay_apart(client: Client) 
         assert server.opened == 1
 
 
-async def test_all_that_is_here_need_not_be_waited_for(client: Client) -> None:
+async def test_all_that_is_here_need_not_be_waited_for(client: ProviderClient) -> None:
     """And once it is taken there is no more of it."""
     async with Server(always(OK)) as server:
         await collect(await send(client, server))
@@ -92,7 +92,7 @@ async def test_all_that_is_here_need_not_be_waited_for(client: Client) -> None:
         assert await collect(answer) == b""
 
 
-async def test_what_is_not_all_here_is_read(client: Client) -> None:
+async def test_what_is_not_all_here_is_read(client: ProviderClient) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(CHUNKED)
@@ -112,7 +112,7 @@ async def test_what_is_not_all_here_is_read(client: Client) -> None:
 @pytest.mark.parametrize(
     "value", ["a\r\nx-evil: 1", "a\nx-evil: 1", "a\rb", "a\0b"], ids=["crlf", "lf", "cr", "nul"]
 )
-async def test_no_header_makes_another(client: Client, value: str) -> None:
+async def test_no_header_makes_another(client: ProviderClient, value: str) -> None:
     async with Server(always(OK)) as server:
         with pytest.raises(ProblemError) as caught:
             await send(client, server, traceparent=value)
@@ -122,21 +122,21 @@ async def test_no_header_makes_another(client: Client, value: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["content-length", "Transfer-Encoding", "host"])
-async def test_no_header_changes_where_a_message_ends(client: Client, name: str) -> None:
+async def test_no_header_changes_where_a_message_ends(client: ProviderClient, name: str) -> None:
     async with Server(always(OK)) as server:
         with pytest.raises(ProblemError, match="given twice"):
             await client.send(provider(server), KEY, OPENAI_CHAT, b"", {name: "1"}, PATIENT)
         assert not server.requests
 
 
-async def test_a_large_body_is_sent_whole(client: Client) -> None:
+async def test_a_large_body_is_sent_whole(client: ProviderClient) -> None:
     body = b"x" * (AT_ONCE + 1)
     async with Server(always(OK)) as server:
         assert await collect(await send(client, server, body=body)) == b"ok"
         assert server.requests[0].body == body
 
 
-async def test_a_large_body_that_nobody_reads_has_its_time(client: Client) -> None:
+async def test_a_large_body_that_nobody_reads_has_its_time(client: ProviderClient) -> None:
     async def script(peer: Peer) -> None:
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's own has it
         await asyncio.Event().wait()
@@ -146,7 +146,7 @@ async def test_a_large_body_that_nobody_reads_has_its_time(client: Client) -> No
             await send(client, server, body=b"x" * 30_000_000, limits=Timers(headers=0.05))
 
 
-async def test_the_head_has_its_time(client: Client) -> None:
+async def test_the_head_has_its_time(client: ProviderClient) -> None:
     """An interim answer is no head, and bytes of one prolong nothing."""
 
     async def script(peer: Peer) -> None:
@@ -167,7 +167,7 @@ async def test_the_head_has_its_time(client: Client) -> None:
     [(0.05, 9.0, "stopped sending"), (9.0, 0.05, "took longer than its tier allows")],
 )
 async def test_a_body_that_comes_too_late(
-    client: Client, idle: float, total: float, why: str
+    client: ProviderClient, idle: float, total: float, why: str
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -184,7 +184,7 @@ async def test_a_body_that_comes_too_late(
         )  # fmt: skip
 
 
-async def test_a_body_that_is_cut_is_never_an_end(client: Client) -> None:
+async def test_a_body_that_is_cut_is_never_an_end(client: ProviderClient) -> None:
     async with Server(once(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")) as server:
         answer = await send(client, server)
         with pytest.raises(ProblemError, match="cut off") as caught:
@@ -193,7 +193,7 @@ async def test_a_body_that_is_cut_is_never_an_end(client: Client) -> None:
 
 
 async def test_time_of_one_exchange_is_not_that_of_the_next(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    client: ProviderClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kept connection forgets the limit of the call before, also while it waits once more."""
     asked, answers = asyncio.Event(), asyncio.Event()
@@ -229,7 +229,7 @@ async def leaving(peer: Peer) -> None:
 
 
 async def test_a_connection_that_had_been_closed_is_tried_once_more(
-    client: Client,
+    client: ProviderClient,
 ) -> None:
     """It looked usable; closed before a byte of the answer, it was the connection's fault.
 
@@ -256,7 +256,7 @@ async def test_a_connection_that_had_been_closed_is_tried_once_more(
 
 
 async def test_a_request_that_may_have_been_worked_on_is_not_sent_again(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    client: ProviderClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Closed long after it was sent: it may be billed, and the next target is asked."""
     monkeypatch.setattr("gateway.upstream.client._CROSSING", 0.0)
@@ -267,14 +267,14 @@ async def test_a_request_that_may_have_been_worked_on_is_not_sent_again(
     assert (problem.kind, problem.spent) == ("upstream_unreachable", "maybe")
 
 
-async def test_nobody_listens(client: Client) -> None:
+async def test_nobody_listens(client: ProviderClient) -> None:
     async with Server(always(OK)) as server:
         pass
     problem = await refused(client, server)
     assert (problem.kind, problem.spent) == ("upstream_unreachable", "no")
 
 
-async def test_who_leaves_gives_the_connection_up(client: Client) -> None:
+async def test_who_leaves_gives_the_connection_up(client: ProviderClient) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.left()
@@ -289,7 +289,7 @@ async def test_who_leaves_gives_the_connection_up(client: Client) -> None:
             await server.empty.wait()
 
 
-async def test_through_a_proxy_a_plain_address_goes_whole(client: Client) -> None:
+async def test_through_a_proxy_a_plain_address_goes_whole(client: ProviderClient) -> None:
     async with Server(always(OK)) as server:
         acme = provider(
             server,
@@ -305,8 +305,8 @@ async def test_through_a_proxy_a_plain_address_goes_whole(client: Client) -> Non
 
 
 async def test_a_full_pool_makes_a_call_wait_its_turn() -> None:
-    transport = Transport(limit=1)
-    client = Client(lambda _: transport)
+    transport = Http1Transport(limit=1)
+    client = ProviderClient(lambda _: transport)
     async with Server(always(OK)) as server:
         first = await send(client, server)
         second = asyncio.create_task(send(client, server))
@@ -325,9 +325,9 @@ class Rows:
         self.room = True
         self.written: list[int] = []
         """Requests that the provider had seen each time."""
-        box = Outbox(self._write)
+        box = WriteBatch(self._write)
         box.calls = lambda: 2
-        self.client = Client(Pools(outbox=box), outbox=box)
+        self.client = ProviderClient(ConnectionPools(outbox=box), outbox=box)
 
     def _write(self) -> bool:
         self.written.append(len(self.server.requests))

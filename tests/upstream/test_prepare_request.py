@@ -14,7 +14,7 @@ from gateway.core.target import Account, Provider, Target
 from gateway.dialects import OPERATIONS, TranslatableRequest
 from gateway.upstream import prepare_request
 from gateway.upstream.retry import candidates
-from gateway.upstream.upstream_request import Job
+from gateway.upstream.upstream_request import UpstreamRequest
 
 DOORS = {
     name: f"http://127.0.0.1:1/{name}"
@@ -29,7 +29,7 @@ BODIES: dict[str, dict[str, Any]] = {
 PATHS = ("models/able-1:generateContent", "models/able-1:streamGenerateContent")
 
 
-def job(dialect: str, target: Target, *, stream: bool, query: str) -> Job:
+def job(dialect: str, target: Target, *, stream: bool, query: str) -> UpstreamRequest:
     """A call that is to be told to one target, at home."""
     said = BODIES[dialect] | ({"model": "able-1"} if dialect != "gemini" else {})
     if stream and dialect != "gemini":
@@ -41,7 +41,7 @@ def job(dialect: str, target: Target, *, stream: bool, query: str) -> Job:
         received_at=0.0, started=0.0,
     )  # fmt: skip
     body = spoken.asked(call)
-    return Job(
+    return UpstreamRequest(
         call=call, body=body, asked=TranslatableRequest(spoken, body), dialect=spoken, tier="smart", lab="acme",
         plan=Plan(targets=(target,), doors=(dialect,)), began=0.0,
         dialling=lambda *_: None, failing=lambda _: None,

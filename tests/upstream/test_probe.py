@@ -64,7 +64,7 @@ class Seen:
 
 async def told(
     known: Catalogue, seen: Seen, tick: Callable[[], None] = lambda: None
-) -> list[probe.Told]:
+) -> list[probe.ProbeResult]:
     return await probe.ask(probe.every(known), transports=seen, wall=lambda: 0.0, tick=tick)
 
 

@@ -6,9 +6,16 @@ from hypothesis import strategies as st
 
 from gateway.core.decision import Plan
 from gateway.upstream import provider_quota
-from gateway.upstream.provider_quota import FREE, LONGEST, Book, Load, Room, Ticket
+from gateway.upstream.provider_quota import (
+    FREE,
+    LONGEST,
+    Headroom,
+    QuotaTracker,
+    Ticket,
+    TokenEstimate,
+)
 from gateway.upstream.rate_limit_headers import Fields
-from gateway.upstream.retry import Candidate, Seat, by_room, candidates
+from gateway.upstream.retry import Candidate, PinnedAccount, by_room, candidates
 from tests.upstream.test_rate_limit_headers import HEAD, Head, head
 from tests.upstream.test_retry import target
 
@@ -31,17 +38,17 @@ class Shop:
     """A book and its clock."""
 
     def __init__(self) -> None:
-        self.book = Book()
+        self.book = QuotaTracker()
         self.now = NOW
 
     def note(self, headers: Fields, status: int = 200, ticket: Ticket = None) -> float | None:
         return self.book.note(WHO, headers, status, self.now, ticket)
 
     def take(self, prompt: int = 0, cap: int = 0) -> Ticket:
-        return self.book.take(WHO, Load(prompt, cap), self.now)
+        return self.book.take(WHO, TokenEstimate(prompt, cap), self.now)
 
-    def room(self, prompt: int = 0, cap: int = 0) -> Room:
-        return self.book.room(WHO, Load(prompt, cap), self.now)
+    def room(self, prompt: int = 0, cap: int = 0) -> Headroom:
+        return self.book.room(WHO, TokenEstimate(prompt, cap), self.now)
 
     def wait(self, prompt: int = 0, cap: int = 0) -> float:
         """Seconds until there is room."""
@@ -62,7 +69,7 @@ def test_of_whom_nothing_is_known_has_room(shop: Shop) -> None:
 
 def test_nothing_left_is_nothing_until_the_reset(shop: Shop) -> None:
     shop.note(requests(0, "1m0s", most=5000))
-    assert shop.room() == Room(NOW + 60)
+    assert shop.room() == Headroom(NOW + 60)
     shop.now += 59.9
     assert shop.wait() == pytest.approx(0.1)
     shop.now += 0.1
@@ -102,7 +109,7 @@ def test_a_refusal_is_heard_within_that_moment(shop: Shop) -> None:
 def test_it_is_of_one_account_and_model(shop: Shop) -> None:
     shop.note(requests(0))
     for who in (("x", "main", "n"), ("x", "spare", "m"), ("y", "main", "m")):
-        assert shop.book.room(who, Load(), NOW) == FREE
+        assert shop.book.room(who, TokenEstimate(), NOW) == FREE
 
 
 def test_what_is_sent_is_taken_off_until_an_answer_says_more(shop: Shop) -> None:
@@ -213,7 +220,7 @@ def test_nothing_is_believed_for_longer_than_ten_minutes(shop: Shop, reset: str)
     shop.note(requests(0, reset))
     assert shop.wait() == LONGEST
     shop.book.refused(WHO, 86_400.0, NOW)
-    assert shop.room() == Room(NOW + LONGEST, parked=True)
+    assert shop.room() == Headroom(NOW + LONGEST, parked=True)
 
 
 def test_a_moment_is_told_by_the_clock_of_the_provider(shop: Shop) -> None:
@@ -230,7 +237,7 @@ def test_a_moment_is_told_by_the_clock_of_the_provider(shop: Shop) -> None:
 def test_a_refusal_parks(shop: Shop) -> None:
     assert shop.note([(b"retry-after", b"30")], 429) == 30
     shop.book.refused(WHO, 30.0, NOW)
-    assert shop.room() == Room(NOW + 30, parked=True)
+    assert shop.room() == Headroom(NOW + 30, parked=True)
     shop.now += 30
     assert shop.room() == FREE
 
@@ -238,7 +245,7 @@ def test_a_refusal_parks(shop: Shop) -> None:
 def test_a_refusal_without_a_time_is_a_short_rest(shop: Shop) -> None:
     assert shop.note([], 429) is None
     shop.book.refused(WHO, None, NOW)
-    assert shop.room() == Room(NOW + 1)
+    assert shop.room() == Headroom(NOW + 1)
 
 
 def test_an_answer_says_nothing_of_when_to_come_again(shop: Shop) -> None:
@@ -248,7 +255,7 @@ def test_an_answer_says_nothing_of_when_to_come_again(shop: Shop) -> None:
 
 def test_over_the_limit_goes_last_for_a_while(shop: Shop) -> None:
     shop.note([(b"x-ratelimit-over-limit", b"yes")])
-    assert shop.room() == Room(NOW + 10)
+    assert shop.room() == Headroom(NOW + 10)
     shop.now += 10
     assert shop.room() == FREE
 
@@ -269,7 +276,9 @@ def test_memory_is_bounded(shop: Shop) -> None:
     ):
         shop.book.note(("x", f"a{at}", "m"), requests(0), 200, NOW)
     assert len(shop.book._shelves) == provider_quota._MOST
-    free = [at for at in range(8) if shop.book.room(("x", f"a{at}", "m"), Load(), NOW).free]
+    free = [
+        at for at in range(8) if shop.book.room(("x", f"a{at}", "m"), TokenEstimate(), NOW).free
+    ]
     assert free == [1, 2, 3, 4, 5]
 
 
@@ -293,20 +302,22 @@ def test_the_state_for_people(shop: Shop) -> None:
     shop.book.refused(WHO, 30.0, NOW)
     shop.now += 4
     assert shop.book.state(shop.now) == [
-        provider_quota.State(
+        provider_quota.QuotaState(
             provider="x", account="main", model="m", parked=26.0, demoted=6.0,
-            levels=(provider_quota.Level(name="requests", left=0, limit=5), provider_quota.Level(name="tokens", left=0, limit=None)),
+            levels=(provider_quota.QuotaLevel(name="requests", left=0, limit=5), provider_quota.QuotaLevel(name="tokens", left=0, limit=None)),
         )
     ]  # fmt: skip
 
 
-LOADS = st.builds(Load, st.integers(0, 10**7), st.integers(0, 10**7))
+LOADS = st.builds(TokenEstimate, st.integers(0, 10**7), st.integers(0, 10**7))
 
 
 @given(heads=st.lists(st.tuples(HEAD, st.floats(0, 1000), LOADS), max_size=6))
-def test_whatever_is_told_room_is_a_time_that_comes(heads: list[tuple[Head, float, Load]]) -> None:
+def test_whatever_is_told_room_is_a_time_that_comes(
+    heads: list[tuple[Head, float, TokenEstimate]],
+) -> None:
     """Junk never raises, and no wait is longer than what is believed."""
-    book, now = Book(), NOW
+    book, now = QuotaTracker(), NOW
     for headers, later, load in heads:
         ticket = book.take(WHO, load, now)
         now += later
@@ -324,7 +335,11 @@ def names(order: list[Candidate]) -> list[str]:
     return [f"{one.target.provider.name} {one.account.name}" for one in order]
 
 
-SHORT, SOON, LATE = Room(NOW + 9), Room(NOW + 5, parked=True), Room(NOW + 50, parked=True)
+SHORT, SOON, LATE = (
+    Headroom(NOW + 9),
+    Headroom(NOW + 5, parked=True),
+    Headroom(NOW + 50, parked=True),
+)
 
 
 @pytest.mark.parametrize(
@@ -340,17 +355,17 @@ SHORT, SOON, LATE = Room(NOW + 9), Room(NOW + 5, parked=True), Room(NOW + 50, pa
         # All are parked: who is back first.
         ({"x a0": LATE, "x a1": SOON, "y a0": LATE}, None, ["x a1", "x a0", "y a0"], SOON),
         # A seat is kept in a shortage, and left where it is parked.
-        ({"x a1": SHORT}, Seat("x", "a1"), ["x a1", "x a0", "y a0"], SHORT),
-        ({"x a1": SHORT, "x a0": SHORT}, Seat("x", "a1"), ["x a1", "y a0", "x a0"], SHORT),
-        ({"x a1": SOON}, Seat("x", "a1"), ["x a0", "y a0", "x a1"], FREE),
+        ({"x a1": SHORT}, PinnedAccount("x", "a1"), ["x a1", "x a0", "y a0"], SHORT),
+        ({"x a1": SHORT, "x a0": SHORT}, PinnedAccount("x", "a1"), ["x a1", "y a0", "x a0"], SHORT),
+        ({"x a1": SOON}, PinnedAccount("x", "a1"), ["x a0", "y a0", "x a1"], FREE),
     ],
 )
 def test_those_without_room_go_last(
-    rooms: dict[str, Room], seat: Seat | None, order: list[str], first: Room
+    rooms: dict[str, Headroom], seat: PinnedAccount | None, order: list[str], first: Headroom
 ) -> None:
     """Nobody is dropped, and among equals the plan's order holds."""
 
-    def room(candidate: Candidate) -> Room:
+    def room(candidate: Candidate) -> Headroom:
         return rooms.get(names([candidate])[0], FREE)
 
     found, told = by_room(candidates(PLAN, seat), room, seat)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.dialects import OPENAI_CHAT, StreamInspector, WrittenBody
-from gateway.upstream.relay import Direct
+from gateway.upstream.relay import DirectRelay
 from tests.dialects.cases import ask, chunk, sse
 
 ROLE = sse(chunk({"role": "assistant", "content": ""}), done=False)
@@ -31,9 +31,9 @@ class Client:
 
 def begin(
     watch: Any = None, keep: Callable[[bytes], None] | None = None
-) -> tuple[Direct, Client, StreamInspector]:
+) -> tuple[DirectRelay, Client, StreamInspector]:
     watch = watch or OPENAI_CHAT.watch(ask(stream=True), WrittenBody(b"", asks_usage=True))
-    direct, client = Direct(watch, keep), Client()
+    direct, client = DirectRelay(watch, keep), Client()
     assert not direct.take(HEL, None)  # nobody is there yet
     assert direct.feed(ROLE + HEL) == ROLE + HEL
     direct.pass_to(client)

@@ -6,7 +6,15 @@ from gateway.core.decision import Plan
 from gateway.core.errors import Kind, Problem, ProblemError
 from gateway.core.facts import ModelFacts
 from gateway.core.target import Account, Provider, Target
-from gateway.upstream.retry import Candidate, Policy, Trail, after, again, candidates, told
+from gateway.upstream.retry import (
+    Candidate,
+    RetryPolicy,
+    RetryState,
+    after,
+    again,
+    candidates,
+    told,
+)
 
 type Row = tuple[Kind, str, str, int | None]
 
@@ -97,20 +105,22 @@ def failed(kind: Kind, spent: str = "no", **more: object) -> Problem:
 
 @pytest.mark.parametrize(("kind", "spent", "order", "place"), AFTER)
 def test_what_comes_next(kind: Kind, spent: str, order: str, place: int | None) -> None:
-    assert after(failed(kind, spent), Trail(ORDERS[order])) == place
+    assert after(failed(kind, spent), RetryState(ORDERS[order])) == place
 
 
 @pytest.mark.parametrize("kind", ["upstream_truncated", "upstream_unreachable"])
 def test_a_stream_that_was_cut_before_content_may_be_asked_again(kind: Kind) -> None:
     """Nobody has seen anything of it; a whole answer that was cut was made, and is not."""
     cut = failed(kind, "maybe")
-    assert after(cut, Trail(ORDERS["alone"], stream=True)) == 0
-    assert after(cut, Trail(ORDERS["two targets"], stream=True)) == 2
-    assert after(failed("upstream_timeout", "maybe"), Trail(ORDERS["alone"], stream=True)) is None
+    assert after(cut, RetryState(ORDERS["alone"], stream=True)) == 0
+    assert after(cut, RetryState(ORDERS["two targets"], stream=True)) == 2
+    assert (
+        after(failed("upstream_timeout", "maybe"), RetryState(ORDERS["alone"], stream=True)) is None
+    )
 
 
 def test_what_may_be_billed_is_taken_over_once() -> None:
-    trail = Trail(ORDERS["a larger one last"], stream=True)
+    trail = RetryState(ORDERS["a larger one last"], stream=True)
     trail.doubts = 1
     assert after(failed("upstream_timeout", "maybe"), trail) == 1
     trail.doubts = 2
@@ -121,9 +131,9 @@ def test_what_may_be_billed_is_taken_over_once() -> None:
 
 def test_who_must_not_be_asked_is_passed_over() -> None:
     both = ORDERS["two targets"]
-    trail = Trail(both, out=lambda one: one is both[1])
+    trail = RetryState(both, out=lambda one: one is both[1])
     assert after(BUSY, trail) == 2
-    assert after(BUSY, Trail(both[:1], out=lambda _: True)) is None
+    assert after(BUSY, RetryState(both[:1], out=lambda _: True)) is None
 
 
 @pytest.mark.parametrize(
@@ -137,8 +147,8 @@ def test_who_must_not_be_asked_is_passed_over() -> None:
 )
 def test_the_same_is_not_asked_again(problem: Problem, retried: bool) -> None:
     """But another is."""
-    assert after(problem, Trail(ORDERS["alone"], retried=retried)) is None
-    assert after(problem, Trail(ORDERS["windows unknown"], retried=retried)) == 1
+    assert after(problem, RetryState(ORDERS["alone"], retried=retried)) is None
+    assert after(problem, RetryState(ORDERS["windows unknown"], retried=retried)) == 1
 
 
 def test_targets_in_order_each_with_its_accounts() -> None:
@@ -152,7 +162,7 @@ def test_targets_in_order_each_with_its_accounts() -> None:
 
 def test_a_window_that_nobody_knows_is_tried_last() -> None:
     """Also after a larger one, which stands behind it in the plan, was too small."""
-    trail = Trail(ORDERS["one unknown"])
+    trail = RetryState(ORDERS["one unknown"])
     trail.at, trail.tried = 3, [0, 3]
     assert after(failed("upstream_context"), trail) == 1
     trail.at, trail.tried = 1, [0, 3, 1]
@@ -177,7 +187,7 @@ def test_nobody_is_asked_before_the_time_that_its_provider_names(
     order: str, rests: dict[str, float], place: int | None
 ) -> None:
     """Who is free comes first, then who is free soonest, as long as a call may wait for that."""
-    trail = Trail(ORDERS[order], rest=lambda one: rests[one.target.name])
+    trail = RetryState(ORDERS[order], rest=lambda one: rests[one.target.name])
     assert after(BUSY, trail) == place
 
 
@@ -186,7 +196,7 @@ def test_the_same_model_at_another_effort_is_not_asked_before_its_time() -> None
     again = target("x/m")
     twice = order(again, again, target("y/m"))
     assert twice[0].place == twice[1].place
-    trail = Trail(twice, rest=lambda one: 4.0 if one.place == twice[0].place else 0.0)
+    trail = RetryState(twice, rest=lambda one: 4.0 if one.place == twice[0].place else 0.0)
     assert after(failed("upstream_rate_limited", retry_after=4.0), trail) == 2
 
 
@@ -202,9 +212,9 @@ class Trial:
         self.waits: list[float] = []
         self.left = left
         self.grants = grants
-        self.policy = Policy(preferred_again=0)
+        self.policy = RetryPolicy(preferred_again=0)
         self.rests: dict[str, float] = {}
-        self.trail = Trail([])
+        self.trail = RetryState([])
 
     async def attempt(self, candidate: Candidate) -> str:
         name = f"{candidate.target.name}:{candidate.account.name}"
@@ -228,7 +238,7 @@ class Trial:
         def rest(one: Candidate) -> float:
             return self.rests.get(one.target.name, 0.0)
 
-        self.trail = Trail(ORDERS[order], self.policy, rest=rest)
+        self.trail = RetryState(ORDERS[order], self.policy, rest=rest)
         return await again(
             self.attempt, self.trail, first, sleep=self.sleep, jitter=lambda: jitter,
             may_wait=self.may_wait, grant=self.grant,
@@ -266,7 +276,7 @@ async def test_who_limits_the_rate_is_asked_twice_at_most() -> None:
 
 async def test_who_retries_by_itself_is_asked_for_twice_at_most() -> None:
     """With its own two retries that is one request more than without the gateway."""
-    trail = Trail(ORDERS["alone"], retries=True)
+    trail = RetryState(ORDERS["alone"], retries=True)
     assert after(BUSY, trail) == 0
     trail.tried = [0, 0]
     assert after(BUSY, trail) is None
@@ -379,7 +389,7 @@ async def test_a_bug_is_not_tried_again() -> None:
 @pytest.mark.parametrize("tries", [1, 3])
 def test_whether_the_client_may_come_back(problem: Problem, tries: int, said: bool | None) -> None:
     """By its own rule, as at the provider, however often the gateway has tried."""
-    trail = Trail(ORDERS["alone"])
+    trail = RetryState(ORDERS["alone"])
     trail.tried = [0] * tries
     assert told(problem, trail, lambda: 0.0).should_retry is said
 
@@ -402,21 +412,23 @@ def test_who_asks_anew_after_several_attempts_waits_a_little(
 ) -> None:
     """1 to 5 s at random, where the provider has not said when; what it has said is passed on."""
     problem = Problem(kind=kind, message="", retry_after=after)
-    trail = Trail(ORDERS["alone"])
+    trail = RetryState(ORDERS["alone"])
     trail.tried = [0] * tries
     assert told(problem, trail, lambda: 0.5).retry_after == seconds
 
 
 def test_who_has_no_time_left_does_not_come_back() -> None:
     """The gateway has used it up; nor does a stream that had begun, which SDKs do not retry."""
-    trail = Trail(ORDERS["alone"])
+    trail = RetryState(ORDERS["alone"])
     assert told(BUSY, trail, lambda: 0.0, used_up=True).should_retry is False
     trail.stream = True
     assert told(failed("upstream_truncated", "maybe"), trail, lambda: 0.0).should_retry is False
 
 
 def test_the_client_is_told_when_the_first_of_all_targets_is_free() -> None:
-    trail = Trail(ORDERS["windows unknown"], rest=lambda one: {"x/m": 5.0}.get(one.target.name, 60))
+    trail = RetryState(
+        ORDERS["windows unknown"], rest=lambda one: {"x/m": 5.0}.get(one.target.name, 60)
+    )
     trail.at, trail.tried = 1, [0, 1]
     problem = failed("upstream_rate_limited", retry_after=60.0)
     assert told(problem, trail, lambda: 0.0).retry_after == 5.0
@@ -430,7 +442,7 @@ class Preferring(Trial):
 
     def __init__(self, *problems: Problem | None, grants: int = 99) -> None:
         super().__init__(*problems, grants=grants)
-        self.policy = Policy()
+        self.policy = RetryPolicy()
 
 
 @pytest.mark.parametrize(
@@ -485,7 +497,7 @@ async def test_another_takes_over_after_a_second_failure() -> None:
 
 async def test_the_waits_for_the_preferred_one_are_bounded_together() -> None:
     trial = Preferring(LIMITED, None)
-    trial.policy = Policy(preferred_again=2)
+    trial.policy = RetryPolicy(preferred_again=2)
     assert await trial.run("windows unknown", LIMITED) == "y/m:a0"
     assert trial.tried == ["x/m:a0", "y/m:a0"]
 
@@ -507,9 +519,9 @@ async def test_without_a_retry_left_another_takes_over_at_once() -> None:
 
 
 async def test_what_its_client_has_sent_before_is_not_asked_once_more() -> None:
-    trail = Trail(ORDERS["windows unknown"], retried=True)
+    trail = RetryState(ORDERS["windows unknown"], retried=True)
     assert trail.once_more(BUSY) is None
-    assert Trail(ORDERS["windows unknown"]).once_more(BUSY) == 0
+    assert RetryState(ORDERS["windows unknown"]).once_more(BUSY) == 0
 
 
 async def test_one_that_is_parked_is_waited_for_where_nobody_else_is_free() -> None:

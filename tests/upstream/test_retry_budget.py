@@ -3,13 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.retry_budget import MOST, SHARE, Allowance
+from gateway.upstream.retry_budget import MOST, SHARE, RetryBudget
 
 
 @given(st.lists(st.integers(min_value=0, max_value=3), max_size=400))
 def test_there_are_never_more_than_a_share_of_calls_and_what_was_saved(wanted: list[int]) -> None:
     """However they fall: `wanted` is how many more requests each call would have."""
-    allowance = Allowance()
+    allowance = RetryBudget()
     for more in wanted:
         allowance.earn()
         for _ in range(more):
@@ -22,7 +22,7 @@ def test_there_are_never_more_than_a_share_of_calls_and_what_was_saved(wanted: l
 
 def test_one_call_in_eight_may_fail() -> None:
     """For as long as they like; then nothing is denied."""
-    allowance = Allowance()
+    allowance = RetryBudget()
     for at in range(10_000):
         allowance.earn()
         if at % 8 == 0:

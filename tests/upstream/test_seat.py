@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.core.decision import Plan
-from gateway.upstream.retry import Seat, candidates
+from gateway.upstream.retry import PinnedAccount, candidates
 from tests.upstream.test_retry import target
 
 
@@ -11,13 +11,13 @@ from tests.upstream.test_retry import target
     ("seat", "order"),
     [
         (None, ["x/m a0", "x/m a1", "y/m a0", "x/n a0", "x/n a1"]),
-        (Seat("x", "a1"), ["x/m a1", "x/n a1", "x/m a0", "y/m a0", "x/n a0"]),
-        (Seat("x", "a0", "n"), ["x/n a0", "x/m a0", "x/m a1", "y/m a0", "x/n a1"]),
-        (Seat("z", "a0"), ["x/m a0", "x/m a1", "y/m a0", "x/n a0", "x/n a1"]),
+        (PinnedAccount("x", "a1"), ["x/m a1", "x/n a1", "x/m a0", "y/m a0", "x/n a0"]),
+        (PinnedAccount("x", "a0", "n"), ["x/n a0", "x/m a0", "x/m a1", "y/m a0", "x/n a1"]),
+        (PinnedAccount("z", "a0"), ["x/m a0", "x/m a1", "y/m a0", "x/n a0", "x/n a1"]),
     ],
 )
 def test_the_seat_goes_first_and_the_rest_stay_in_order(
-    seat: Seat | None, order: list[str]
+    seat: PinnedAccount | None, order: list[str]
 ) -> None:
     targets = (target("x/m", 2), target("y/m"), target("x/n", 2))
     found = candidates(Plan(targets=targets, doors=("openai-chat",) * 3), seat)

@@ -38,7 +38,7 @@ async def make() -> AsyncIterator[Make]:
     made: list[httpx.AsyncBaseTransport] = []
 
     def make(**options: Any) -> httpx.AsyncBaseTransport:
-        made.append(http1.Transport(**options))
+        made.append(http1.Http1Transport(**options))
         return made[-1]
 
     yield make

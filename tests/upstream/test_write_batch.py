@@ -16,8 +16,16 @@ from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.limits.cost_bounds import UsageBound
 from gateway.limits.limiter import Limiter
 from gateway.server.http1.request_task import Course
-from gateway.upstream.client import Client
-from gateway.upstream.write_batch import _BUSY, _FEW, _MOST, _WINDOW, Halt, Outbox, nobody
+from gateway.upstream.client import ProviderClient
+from gateway.upstream.write_batch import (
+    _BUSY,
+    _FEW,
+    _MOST,
+    _WINDOW,
+    TurnBarrier,
+    WriteBatch,
+    nobody,
+)
 from tests.e2e.world import chat
 from tests.pipeline.test_engine import Stage, ok
 
@@ -40,7 +48,7 @@ class Sent:
         self.order: list[str] = []
         self.written = written
         self.now = 0.0
-        self.box = Outbox(self._rows, lambda: self.now)
+        self.box = WriteBatch(self._rows, lambda: self.now)
         self.box.calls = lambda: calls
 
     def _rows(self) -> bool:
@@ -310,7 +318,7 @@ async def test_a_call_waits_for_others_before_it_asks_and_may_be_left_then(
 ) -> None:
     """One that is left then has sent nothing."""
     stage, sent = Stage(tmp_path), await busy()
-    client = Client(transports=lambda _: httpx.MockTransport(stage.answer), outbox=sent.box)
+    client = ProviderClient(transports=lambda _: httpx.MockTransport(stage.answer), outbox=sent.box)
     stage.engine._upstream._turn = client.turn
     stage.answers = [ok()]
     loop = asyncio.get_running_loop()
@@ -346,7 +354,7 @@ class Counter:
 
 def _next() -> Any:
     """The end of a turn that is busy."""
-    halt = Halt()
+    halt = TurnBarrier()
     asyncio.get_running_loop().call_soon(halt.end)
     return halt
 
@@ -432,5 +440,5 @@ async def test_a_call_that_is_left_before_it_is_decided_has_asked_nobody(tmp_pat
 
 
 async def test_without_an_outbox_no_call_waits() -> None:
-    assert Client().turn() is None
-    assert Client(outbox=Sent().box).turn() is None
+    assert ProviderClient().turn() is None
+    assert ProviderClient(outbox=Sent().box).turn() is None

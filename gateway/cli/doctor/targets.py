@@ -16,7 +16,7 @@ from gateway.evaluation import labels, tier_value
 from gateway.evaluation.sample_call import OUTPUT
 from gateway.evaluation.tier_value import TierGain, TierStep
 from gateway.upstream import probe
-from gateway.upstream.probe import Asking, Told
+from gateway.upstream.probe import ProbeResult, ProbeTarget
 
 _PRICE = "Give it a price under `models`."
 
@@ -116,7 +116,9 @@ def targets(
     return found
 
 
-def _within(every: list[Asking], most: Decimal, at: float) -> tuple[list[Asking], list[Finding]]:
+def _within(
+    every: list[ProbeTarget], most: Decimal, at: float
+) -> tuple[list[ProbeTarget], list[Finding]]:
     """Those that are asked, and what is said of the others."""
     asked, said, spent = [], [], Decimal(0)
     for one in every:
@@ -139,7 +141,7 @@ def _within(every: list[Asking], most: Decimal, at: float) -> tuple[list[Asking]
     return asked, said
 
 
-def _told(one: Told) -> Finding:
+def _told(one: ProbeResult) -> Finding:
     if one.problem is None:
         return Finding("ok", "targets", f"{one.asking.name} answers in {one.seconds * 1e3:,.0f} ms")
     level: Level = "error" if one.problem.kind == "upstream_auth" else "warning"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from gateway.upstream.write_batch import Outbox
+from gateway.upstream.write_batch import WriteBatch
 
 try:
     import fcntl
@@ -32,7 +32,7 @@ class Corked:
         inner: asyncio.Transport,
         owes: Callable[[], bool],
         read: float,
-        outbox: Outbox | None,
+        outbox: WriteBatch | None,
     ) -> None:
         """`owes` tells whether the client is still sending; `read` are seconds for what is left."""
         self._inner = inner

@@ -11,17 +11,27 @@
 
 from gateway.upstream.http1.connect import context
 from gateway.upstream.http1.connection import (
-    Connection,
-    Direct,
+    DirectSink,
+    ProviderConnection,
     StaleConnection,
     UnwrittenError,
 )
-from gateway.upstream.http1.pool import Pool
+from gateway.upstream.http1.pool import ConnectionPool
 from gateway.upstream.http1.request import Fields, lines
-from gateway.upstream.http1.response import Reading
-from gateway.upstream.http1.transport import Body, Route, Transport
+from gateway.upstream.http1.response import IncomingResponse
+from gateway.upstream.http1.transport import Http1Transport, PreparedRoute, ResponseBody
 
 __all__ = [
-    "Body", "Connection", "Direct", "Fields", "Pool", "Reading", "Route", "StaleConnection",
-    "Transport", "UnwrittenError", "context", "lines",
+    "ConnectionPool",
+    "DirectSink",
+    "Fields",
+    "Http1Transport",
+    "IncomingResponse",
+    "PreparedRoute",
+    "ProviderConnection",
+    "ResponseBody",
+    "StaleConnection",
+    "UnwrittenError",
+    "context",
+    "lines",
 ]  # fmt: skip

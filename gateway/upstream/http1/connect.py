@@ -14,14 +14,14 @@ from urllib.parse import unquote
 import certifi
 import httpx
 
-from gateway.upstream.http1.connection import Connection, Loop
+from gateway.upstream.http1.connection import Loop, ProviderConnection
 from gateway.upstream.http1.happy_eyeballs import connect
 
 _MOST_ANSWER = 16_384
 """Bytes of a proxy's answer."""
 
 
-class Proxy:
+class ProxySettings:
     """A proxy to go through."""
 
     def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
@@ -40,11 +40,16 @@ class Proxy:
         return f"Proxy({self.host}:{self.port})"
 
 
-class Dial:
+class Connector:
     """Makes connections to one origin."""
 
     def __init__(
-        self, host: str, port: int, tls: ssl.SSLContext | None, sni: str | None, proxy: Proxy | None
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        sni: str | None,
+        proxy: ProxySettings | None,
     ) -> None:
         """`tls` None: not encrypted. `sni`: the name that TLS asks for, where not the host."""
         self._host = host
@@ -53,9 +58,9 @@ class Dial:
         self._name = sni or host
         self._proxy = proxy
 
-    async def __call__(self, loop: Loop) -> Connection:
+    async def __call__(self, loop: Loop) -> ProviderConnection:
         """A connection that is ready for a request. Raises httpx.ConnectError, httpx.ProxyError."""
-        connection = Connection(loop)
+        connection = ProviderConnection(loop)
         proxy = self._proxy
         try:
             if proxy is None:
@@ -77,7 +82,7 @@ class Dial:
         return connection
 
     async def _tunnel(
-        self, loop: Loop, connection: Connection, proxy: Proxy, tls: ssl.SSLContext
+        self, loop: Loop, connection: ProviderConnection, proxy: ProxySettings, tls: ssl.SSLContext
     ) -> None:
         """A TLS connection through a proxy's CONNECT."""
         sock = await connect(loop, proxy.host, proxy.port)
@@ -115,7 +120,7 @@ class _Tunnel(asyncio.Protocol):
         self._news = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # as in Connection
+        self._transport = transport  # type: ignore[assignment]  # as in ProviderConnection
 
     def data_received(self, data: bytes) -> None:
         self._heard += data

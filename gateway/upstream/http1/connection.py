@@ -18,10 +18,10 @@ from typing import Protocol
 import httpx
 
 from gateway.upstream.http1.chunk import inside
-from gateway.upstream.http1.head_template import Form, form
-from gateway.upstream.http1.response import Reading
-from gateway.upstream.http1.waiter import Mark
-from gateway.upstream.write_batch import Outbox
+from gateway.upstream.http1.head_template import HeadTemplate, form
+from gateway.upstream.http1.response import IncomingResponse
+from gateway.upstream.http1.waiter import Waiter
+from gateway.upstream.write_batch import WriteBatch
 
 HIGH = 262_144
 """Bytes of an answer that may wait to be read."""
@@ -39,7 +39,7 @@ class StaleConnection(httpx.RemoteProtocolError):
     """A kept connection was closed before a byte of the answer: it was probably not read."""
 
 
-class Direct(Protocol):
+class DirectSink(Protocol):
     """Where an answer goes on while somebody waits for more of it, who is then not woken."""
 
     def take(self, data: bytes, chunk: bytes | None) -> bool:
@@ -54,7 +54,7 @@ class UnwrittenError(httpx.LocalProtocolError):
     """Nothing was sent, since the row of the request is not written."""
 
 
-class Connection(asyncio.Protocol):
+class ProviderConnection(asyncio.Protocol):
     """A connection and the exchange on it."""
 
     __slots__ = (
@@ -67,9 +67,9 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._poll: Callable[[int], list[tuple[int, int]]] | None = None
-        self._reading: Reading | None = None
+        self._reading: IncomingResponse | None = None
         self._error: httpx.TransportError | None = None
-        self._head = Mark(loop=loop)
+        self._head = Waiter(loop=loop)
         self._more: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -82,11 +82,11 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._reused = False
         self._unsent = False
-        self._form: Form | None = None  # of the answer before
+        self._form: HeadTemplate | None = None  # of the answer before
         self._strange = 0  # answers since one of that form
-        self.direct: Direct | None = None
+        self.direct: DirectSink | None = None
         """Takes what comes of an answer, where it may."""
-        self.gone: Callable[[Connection], object] | None = None
+        self.gone: Callable[[ProviderConnection], object] | None = None
         """Told when the connection is lost while no exchange is on it."""
         self.since = 0.0
         """When it became idle, on the loop's clock."""
@@ -207,10 +207,10 @@ class Connection(asyncio.Protocol):
         self._silence = silence
 
     def ask(
-        self, data: bytes, outbox: Outbox | None, *, bodiless: bool = False, more: bool = False
+        self, data: bytes, outbox: WriteBatch | None, *, bodiless: bool = False, more: bool = False
     ) -> None:
         """As `begin`, by an outbox where there is one; the provider may be quiet for ever."""
-        self._reading = Reading(self._form, bodiless=bodiless)
+        self._reading = IncomingResponse(self._form, bodiless=bodiless)
         self._silence = 0.0
         self._head.begin()
         self._unsent = more
@@ -263,7 +263,7 @@ class Connection(asyncio.Protocol):
                 self._drained = None
         return self._wanted()
 
-    async def head(self) -> Reading:
+    async def head(self) -> IncomingResponse:
         """Wait for the head of the answer. Raises httpx errors."""
         reading, head = self._reading, self._head
         if reading is None:
@@ -347,7 +347,7 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _passes(self, direct: Direct, data: bytes) -> bool:
+    def _passes(self, direct: DirectSink, data: bytes) -> bool:
         """Have what came taken where somebody waits for it, who is told of what is not."""
         more, reading = self._more, self._reading
         if more is None or more.done() or reading is None:

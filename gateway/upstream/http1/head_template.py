@@ -23,7 +23,7 @@ _MOST_CHANGING = 6
 type Field = tuple[bytes, bytes]
 
 
-class Form:
+class HeadTemplate:
     """The names of an answer's headers, in their order.
 
     Of those that are the same in all answers the bytes between two that are not are compared at
@@ -112,10 +112,10 @@ class Form:
         self._steps = [(at, self._low[at], behind) for at, behind in every]
 
 
-_forms: dict[tuple[bytes, ...], Form] = {}
+_forms: dict[tuple[bytes, ...], HeadTemplate] = {}
 
 
-def form(data: bytes) -> Form | None:
+def form(data: bytes) -> HeadTemplate | None:
     """The form of an answer that a parser has read, and which `data` is the whole of.
 
     None where it is not as most are.
@@ -132,5 +132,5 @@ def form(data: bytes) -> Form | None:
     if known is None:
         if len(_forms) >= _MOST_FORMS:
             _forms.clear()
-        known = _forms[names] = Form(names)
+        known = _forms[names] = HeadTemplate(names)
     return known

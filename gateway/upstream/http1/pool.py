@@ -6,17 +6,17 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 
-from gateway.upstream.http1.connection import Connection, Loop
+from gateway.upstream.http1.connection import Loop, ProviderConnection
 
 _LATELY = 0.005
 """Seconds for which an idle connection need not be looked at: about a turn of a busy loop."""
 _SOON = 1.0
 """Seconds after an answer in which nobody closes the connection who wants to keep it."""
 
-type Dialling = Callable[[Loop], Awaitable[Connection]]
+type Dialling = Callable[[Loop], Awaitable[ProviderConnection]]
 
 
-class Pool:
+class ConnectionPool:
     """Lends connections. What is lent comes back through `give`, whatever became of it.
 
     A place is the right to a connection. Who leaves hands the place to the first in the queue, so
@@ -32,7 +32,7 @@ class Pool:
         self._limit = limit
         self._most_idle = most_idle
         self._keep = keep
-        self._idle: dict[Connection, None] = {}  # the newest last
+        self._idle: dict[ProviderConnection, None] = {}  # the newest last
         self._queue: deque[asyncio.Future[None]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
@@ -50,7 +50,7 @@ class Pool:
         """Requests that wait for a place."""
         return len(self._queue)
 
-    def find(self) -> Connection | None:
+    def find(self) -> ProviderConnection | None:
         """A connection, where one is kept that can be used at once; else `take` makes one.
 
         For who can ask once more: one that was used a moment ago may have been closed since.
@@ -62,7 +62,7 @@ class Pool:
                 return connection
         return None
 
-    async def take(self, *, connect: float, wait: float) -> Connection:
+    async def take(self, *, connect: float, wait: float) -> ProviderConnection:
         """A connection. Raises httpx.PoolTimeout, ConnectTimeout, ConnectError, ProxyError."""
         if self.lent < self._limit:
             self.lent += 1
@@ -81,7 +81,7 @@ class Pool:
             self._leave()
             raise
 
-    def give(self, connection: Connection) -> None:
+    def give(self, connection: ProviderConnection) -> None:
         """Take a connection back: to be kept where it can be used again."""
         if connection.rest():
             if self._closed or len(self._idle) >= self._most_idle:
@@ -102,7 +102,7 @@ class Pool:
         while self._idle:
             self._idle.popitem()[0].abort()
 
-    def _kept(self, lately: float = 0.0) -> Connection | None:
+    def _kept(self, lately: float = 0.0) -> ProviderConnection | None:
         while self._idle:
             connection, _ = self._idle.popitem()
             if connection.usable(lately):
@@ -142,7 +142,7 @@ class Pool:
         """Connections are closed here of which nobody was told: look at each before its use."""
         self._lately = 0.0
 
-    def _forget(self, connection: Connection) -> None:
+    def _forget(self, connection: ProviderConnection) -> None:
         self._idle.pop(connection, None)
         if self._loop.time() - connection.since < _SOON:
             self.doubt()

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import httpx
 
-from gateway.upstream.http1.connection import Connection
+from gateway.upstream.http1.connection import ProviderConnection
 
 AT_ONCE = 65_536
 """Bytes of a body that go out together with its head."""
@@ -19,7 +19,7 @@ _known: dict[bytes, int] = {}
 """Names that were found valid, with their meaning: the same few come with each request."""
 
 
-class Message(NamedTuple):
+class OutgoingRequest(NamedTuple):
     """A request, ready to be sent."""
 
     first: bytes
@@ -30,7 +30,7 @@ class Message(NamedTuple):
     chunked: bool = False
 
 
-def write(request: httpx.Request, proxy: bytes | None = None) -> Message:
+def write(request: httpx.Request, proxy: bytes | None = None) -> OutgoingRequest:
     """A request as it is sent; through a proxy with `proxy`'s header line and the whole address.
 
     Raises httpx.LocalProtocolError where what a client gave would change the message's bounds.
@@ -44,10 +44,10 @@ def write(request: httpx.Request, proxy: bytes | None = None) -> Message:
         if len(data) != (length or 0):
             raise httpx.LocalProtocolError("the body has not the length that the head says")
         if len(data) <= AT_ONCE:
-            return Message(head + data)
+            return OutgoingRequest(head + data)
     elif not isinstance(stream, httpx.AsyncByteStream):
         raise httpx.LocalProtocolError("the body must be bytes or an async stream")
-    return Message(head, stream, length, chunked)
+    return OutgoingRequest(head, stream, length, chunked)
 
 
 def prepare(url: httpx.URL, fields: Fields, proxy: bytes | None = None) -> bytes:
@@ -70,7 +70,10 @@ def lines(fields: Fields) -> bytes:
 
 
 async def upload(
-    connection: Connection, message: Message, rest: httpx.AsyncByteStream, patience: float
+    connection: ProviderConnection,
+    message: OutgoingRequest,
+    rest: httpx.AsyncByteStream,
+    patience: float,
 ) -> None:
     """Send the body that follows, unless the provider refuses it. Raises httpx errors."""
     sent = 0

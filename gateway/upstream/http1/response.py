@@ -8,7 +8,7 @@ beside chunked are none that we asked for) and RFC 9110, 15.2 (interim responses
 import httptools
 import httpx
 
-from gateway.upstream.http1.head_template import Form
+from gateway.upstream.http1.head_template import HeadTemplate
 
 MOST_HEAD = 65_536
 """Bytes of headers. Twice as many may come without a byte of the body: trailers, chunk lines."""
@@ -20,7 +20,7 @@ _SMALL_HEAD = 16_384
 """Bytes that have come with which no head is too large, however little stands between its lines."""
 
 
-class Reading:
+class IncomingResponse:
     """The response to one request."""
 
     __slots__ = (
@@ -29,7 +29,7 @@ class Reading:
         "status", "whole",
     )  # fmt: skip
 
-    def __init__(self, form: Form | None = None, *, bodiless: bool = False) -> None:
+    def __init__(self, form: HeadTemplate | None = None, *, bodiless: bool = False) -> None:
         """`bodiless`: the answer to a HEAD, behind which no body follows whatever it says.
 
         `form` is that of an answer before it.

@@ -14,17 +14,17 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from gateway.upstream.http1.connect import Dial, Proxy, context
+from gateway.upstream.http1.connect import Connector, ProxySettings, context
 from gateway.upstream.http1.connection import (
-    Connection,
-    Direct,
+    DirectSink,
+    ProviderConnection,
     StaleConnection,
     UnwrittenError,
 )
-from gateway.upstream.http1.pool import Pool
-from gateway.upstream.http1.request import AT_ONCE, Fields, Message, prepare, upload, write
-from gateway.upstream.http1.response import Reading
-from gateway.upstream.write_batch import Outbox
+from gateway.upstream.http1.pool import ConnectionPool
+from gateway.upstream.http1.request import AT_ONCE, Fields, OutgoingRequest, prepare, upload, write
+from gateway.upstream.http1.response import IncomingResponse
+from gateway.upstream.write_batch import WriteBatch
 
 _PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 _SHORTEST = 0.001
@@ -35,21 +35,21 @@ type Origin = tuple[str, bytes, int | None, str | None]
 """Scheme, host, port, and the name that TLS asks for where it is not the host."""
 
 
-class Route(msgspec.Struct, frozen=True):
+class PreparedRoute(msgspec.Struct, frozen=True):
     """Where requests go that differ in nothing but their bodies: a pool, and their head."""
 
-    pool: Pool
+    pool: ConnectionPool
     head: bytes
     """Up to the number of bytes in the body."""
 
 
-class Body:
+class ResponseBody:
     """The body of a response as it arrives; closing it gives the connection back."""
 
     __slots__ = ("_connection", "_pool", "_whole")
 
-    def __init__(self, connection: Connection, pool: Pool) -> None:
-        self._connection: Connection | None = connection
+    def __init__(self, connection: ProviderConnection, pool: ConnectionPool) -> None:
+        self._connection: ProviderConnection | None = connection
         self._pool = pool
         self._whole = False
 
@@ -76,7 +76,7 @@ class Body:
         """Whether what was waited for came too late for all of it, and not just for one wait."""
         return self._connection is not None and self._connection.over()
 
-    def pass_to(self, direct: Direct) -> None:
+    def pass_to(self, direct: DirectSink) -> None:
         """Have what comes while somebody waits for more go there, where that takes it."""
         if self._connection is not None:
             self._connection.direct = direct
@@ -103,7 +103,7 @@ class Body:
             self._pool.give(connection)
 
 
-class _Stream(Body, httpx.AsyncByteStream):
+class _Stream(ResponseBody, httpx.AsyncByteStream):
     """The same as httpx has it."""
 
     def __aiter__(self) -> Self:
@@ -119,7 +119,7 @@ class _Stream(Body, httpx.AsyncByteStream):
         self.let_go()
 
 
-class Transport(httpx.AsyncBaseTransport):
+class Http1Transport(httpx.AsyncBaseTransport):
     """Sends requests over kept connections. It belongs to the loop of its first request."""
 
     def __init__(
@@ -131,19 +131,19 @@ class Transport(httpx.AsyncBaseTransport):
         limit: int = 1000,
         most_idle: int = 1000,
         keep: float = 30.0,
-        outbox: Outbox | None = None,
+        outbox: WriteBatch | None = None,
     ) -> None:
         """Hold at most `limit` connections to an origin, `most_idle` idle for `keep` seconds.
 
         What `post` sends goes out by `outbox`, where there is one.
         """
         self._tls = tls
-        self._proxy = Proxy(proxy, proxy_tls) if proxy else None
+        self._proxy = ProxySettings(proxy, proxy_tls) if proxy else None
         self._limit = limit
         self._most_idle = most_idle
         self._keep = keep
         self._outbox = outbox
-        self._pools: dict[Origin, Pool] = {}
+        self._pools: dict[Origin, ConnectionPool] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; return when the head of the response is there. Raises httpx errors."""
@@ -172,19 +172,27 @@ class Transport(httpx.AsyncBaseTransport):
             extensions=dict(_VERSION),
         )
 
-    def route(self, url: httpx.URL, fields: Fields) -> Route:
+    def route(self, url: httpx.URL, fields: Fields) -> PreparedRoute:
         """Where POST requests with these headers go. Raises httpx errors."""
         proxy = self._proxy if url.scheme == "http" else None
         origin = (url.scheme, url.raw_host, url.port, None)
         pool = self._pools.get(origin) or self._open(origin)
-        return Route(pool, prepare(url, fields, proxy.header if proxy is not None else None))
+        return PreparedRoute(
+            pool, prepare(url, fields, proxy.header if proxy is not None else None)
+        )
 
     async def post(
-        self, route: Route, body: bytes, more: bytes, connect: float, wait: float, until: float
-    ) -> tuple[Connection, Reading]:
+        self,
+        route: PreparedRoute,
+        body: bytes,
+        more: bytes,
+        connect: float,
+        wait: float,
+        until: float,
+    ) -> tuple[ProviderConnection, IncomingResponse]:
         """Send a body as `handle_async_request` does, without the objects between. Same errors.
 
-        The connection is to be given back to the pool of the route, as a `Body` does.
+        The connection is to be given back to the pool of the route, as a `ResponseBody` does.
 
         `more` is further header lines, as `lines` gives them. A free connection is waited for
         `wait` seconds, a new one `connect`, and the head of the answer, as all of that, `until`
@@ -201,7 +209,7 @@ class Transport(httpx.AsyncBaseTransport):
         connection.until = until
         if len(body) > AT_ONCE:
             head = b"%b%d%b\r\n\r\n" % (route.head, len(body), more)
-            message = Message(head, httpx.ByteStream(body), len(body))
+            message = OutgoingRequest(head, httpx.ByteStream(body), len(body))
             async with asyncio.timeout_at(until):
                 reading = await _exchange(connection, pool, message)
             return connection, reading
@@ -221,7 +229,7 @@ class Transport(httpx.AsyncBaseTransport):
         if self._outbox is not None and not self._outbox.flush():
             raise UnwrittenError("its row was not written")
 
-    def pools(self) -> list[Pool]:
+    def pools(self) -> list[ConnectionPool]:
         """The pools there are: their counts, for those who watch."""
         return list(self._pools.values())
 
@@ -230,7 +238,7 @@ class Transport(httpx.AsyncBaseTransport):
         for pool in self._pools.values():
             pool.close()
 
-    def _open(self, origin: Origin) -> Pool:
+    def _open(self, origin: Origin) -> ConnectionPool:
         scheme, raw_host, port, sni = origin
         host = raw_host.decode("ascii")
         usual = _PORTS.get(scheme)
@@ -239,9 +247,9 @@ class Transport(httpx.AsyncBaseTransport):
         if scheme == "https" and self._tls is None:
             self._tls = context()
         tls = self._tls if scheme == "https" else None
-        pool = Pool(
+        pool = ConnectionPool(
             asyncio.get_running_loop(),
-            Dial(host, port or usual, tls, sni, self._proxy),
+            Connector(host, port or usual, tls, sni, self._proxy),
             limit=self._limit,
             most_idle=self._most_idle,
             keep=self._keep,
@@ -251,14 +259,14 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 async def _exchange(
-    connection: Connection,
-    pool: Pool,
-    message: Message,
+    connection: ProviderConnection,
+    pool: ConnectionPool,
+    message: OutgoingRequest,
     *,
     bodiless: bool = False,
     silence: float = 0.0,
     write: float = 0.0,
-) -> Reading:
+) -> IncomingResponse:
     """Send a request and wait for the head of its answer."""
     try:
         connection.begin(

@@ -8,7 +8,7 @@ from typing import Any
 from gateway.upstream.write_batch import Wake
 
 
-class Mark:
+class Waiter:
     """Like a future of one task, which can go on at once where the loop tells of what it waits for.
 
     A loop calls back in its next round. By then it would have looked at all sockets again, and

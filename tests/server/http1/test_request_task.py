@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.server.http1.request_task import Course
-from gateway.upstream.http1.waiter import Mark
+from gateway.upstream.http1.waiter import Waiter
 from tests.e2e.child import until
 from tests.e2e.upstream import SILENT, Upstream, frames, stream, whole
 from tests.e2e.world import Config, Make, abort, chat
@@ -40,8 +40,8 @@ WAITS = ("turn", "future", "mark", "shield", "limit", "scope", "lock", "thrown",
 ACTS = ("turn", "done", "failed", "cancel", "twice", "uncancel")
 
 
-def _here(future: asyncio.Future[None] | Mark) -> None:
-    if isinstance(future, Mark):
+def _here(future: asyncio.Future[None] | Waiter) -> None:
+    if isinstance(future, Waiter):
         future.stop()
     else:
         future.set_result(None)
@@ -49,7 +49,7 @@ def _here(future: asyncio.Future[None] | Mark) -> None:
 
 async def wait(kind: str, futures: list[Any]) -> None:
     loop = asyncio.get_running_loop()
-    future: Any = Mark(loop=loop) if kind == "mark" else loop.create_future()
+    future: Any = Waiter(loop=loop) if kind == "mark" else loop.create_future()
     if kind != "turn":
         futures.append(future)
     if kind == "turn":
@@ -111,7 +111,7 @@ async def story(  # noqa: C901 - it is what may happen to a call
         elif futures and not futures[-1].done():
             if act == "done":
                 _here(futures[-1])
-            elif not isinstance(futures[-1], Mark):
+            elif not isinstance(futures[-1], Waiter):
                 futures[-1].set_exception(ValueError(act))
         log.append((act, one.done(), one.cancelling()))
     while not one.done():
@@ -169,13 +169,13 @@ async def test_an_error_that_nobody_takes_is_told_to_the_loop() -> None:
 @pytest.mark.parametrize("mark", [True, False])
 async def test_nothing_of_it_is_left_for_the_garbage_collector(*, mark: bool) -> None:
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] | Mark = Mark(loop=loop) if mark else loop.create_future()
+    future: asyncio.Future[None] | Waiter = Waiter(loop=loop) if mark else loop.create_future()
 
     async def work() -> None:
         await future
 
     def reach() -> None:
-        if isinstance(future, Mark):
+        if isinstance(future, Waiter):
             future.reach()
         else:
             future.set_result(None)

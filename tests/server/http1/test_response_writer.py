@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.server.http1.response_writer import Corked
-from gateway.upstream.write_batch import Outbox
+from gateway.upstream.write_batch import WriteBatch
 from tests.server.test_slow import Line
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -19,7 +19,7 @@ class Waits:
         line: Any = Line()
         self.line: Line = line
         self.rows = 0
-        box = Outbox(self._row)
+        box = WriteBatch(self._row)
         box.calls = lambda: 2
         self.corked = Corked(line, lambda: owes, 60.0, box)
 

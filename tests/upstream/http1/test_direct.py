@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.upstream.http1.connection import Connection
-from gateway.upstream.http1.transport import Body
+from gateway.upstream.http1.connection import ProviderConnection
+from gateway.upstream.http1.transport import ResponseBody
 from tests.upstream.http1.line import Line
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -49,7 +49,7 @@ async def read(
 ) -> tuple[bytes, str, bool, bool, list[bytes]]:
     """All that comes, in its order; the kind of error; whether it ended and may be kept."""
     loop = asyncio.get_running_loop()
-    connection, wire = Connection(loop), Line()
+    connection, wire = ProviderConnection(loop), Line()
     connection.connection_made(wire)
     connection.begin(b"GET")
     reading = connection._reading
@@ -141,14 +141,14 @@ def test_several_chunks_go_on_together() -> None:
     assert direct.chunks == [None, None]
 
 
-async def _waiting() -> tuple[Connection, Body, Taken]:
-    connection, direct = Connection(asyncio.get_running_loop()), Taken()
+async def _waiting() -> tuple[ProviderConnection, ResponseBody, Taken]:
+    connection, direct = ProviderConnection(asyncio.get_running_loop()), Taken()
     connection.connection_made(Line())
     connection.begin(b"GET")
     connection.data_received(HEAD)
     await connection.head()
     pool: Any = None
-    body = Body(connection, pool)
+    body = ResponseBody(connection, pool)
     body.pass_to(direct)
     return connection, body, direct
 

@@ -9,8 +9,8 @@ import httpx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.upstream.http1.connection import Connection
-from gateway.upstream.http1.response import Reading
+from gateway.upstream.http1.connection import ProviderConnection
+from gateway.upstream.http1.response import IncomingResponse
 from tests.upstream.http1.line import Line
 
 _HEADERS = st.lists(
@@ -85,7 +85,7 @@ def _pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(places)]
 
 
-async def _read(connection: Connection) -> Outcome:
+async def _read(connection: ProviderConnection) -> Outcome:
     """The answer as a caller sees it: status, headers, body, and the kind of the error."""
     status, headers, body = 0, list[tuple[bytes, bytes]](), b""
     try:
@@ -110,7 +110,7 @@ def _run(task: Callable[[], Awaitable[Any]]) -> Any:
 async def _exchange(pieces: Iterable[bytes], *, bodiless: bool = False) -> tuple[Outcome, bool]:
     """One answer that ends with the connection; and whether it could have been kept before that."""
     loop = asyncio.get_running_loop()
-    connection, wire = Connection(loop), Line()
+    connection, wire = ProviderConnection(loop), Line()
     connection.connection_made(wire)
     connection.begin(b"GET", bodiless=bodiless, silence=0)
     reading = connection._reading
@@ -166,7 +166,7 @@ def test_what_is_read_is_what_was_sent(body: bytes, cuts: list[int]) -> None:
     lines = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
     chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + lines + b"0\r\n\r\n"
     for answer in (chunked, b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body):
-        reading = Reading()
+        reading = IncomingResponse()
         for piece in _pieces(answer, cuts):
             reading.feed(piece)
         assert (reading.complete, reading.keep) == (True, True)

@@ -13,9 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.upstream.http1 import head_template as forms
-from gateway.upstream.http1.connection import Connection
+from gateway.upstream.http1.connection import ProviderConnection
 from gateway.upstream.http1.head_template import form
-from gateway.upstream.http1.response import Reading
+from gateway.upstream.http1.response import IncomingResponse
 from tests.upstream.http1.line import Line
 
 PLAIN = b"HTTP/1.1 200 OK\r\nDate: Tue\r\nx-request-id: 1\r\nContent-Length: 2\r\n\r\n{}"
@@ -38,7 +38,7 @@ BODIES = st.binary(max_size=40)
 
 def told(data: list[bytes], first: bytes | None = None) -> tuple[Any, ...]:
     """What a reading tells of pieces, with the form of `first`; and not how it came to it."""
-    reading = Reading(None if first is None else form(first))
+    reading = IncomingResponse(None if first is None else form(first))
     error = ""
     try:
         for piece in data:
@@ -153,7 +153,7 @@ def test_forms_are_shared_and_few_are_kept(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_a_connection_knows_its_last_answer_until_they_never_come_again() -> None:
-    connection, wire = Connection(asyncio.get_running_loop()), Line()
+    connection, wire = ProviderConnection(asyncio.get_running_loop()), Line()
     connection.connection_made(wire)
     known: list[bool] = []
 

@@ -6,16 +6,16 @@ import httpx
 import pytest
 
 from gateway.upstream.http1 import StaleConnection, UnwrittenError
-from gateway.upstream.http1.connection import Connection
-from gateway.upstream.write_batch import Outbox
+from gateway.upstream.http1.connection import ProviderConnection
+from gateway.upstream.write_batch import WriteBatch
 from tests.upstream.http1.line import Line
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
-def _connected(*, reused: bool = False) -> tuple[Connection, Line]:
+def _connected(*, reused: bool = False) -> tuple[ProviderConnection, Line]:
     line = Line()
-    connection = Connection(asyncio.get_running_loop())
+    connection = ProviderConnection(asyncio.get_running_loop())
     connection.connection_made(line)
     if reused:
         connection.begin(b"first")
@@ -26,8 +26,8 @@ def _connected(*, reused: bool = False) -> tuple[Connection, Line]:
     return connection, line
 
 
-def _box(*, written: bool = True) -> Outbox:
-    box = Outbox(lambda: written)
+def _box(*, written: bool = True) -> WriteBatch:
+    box = WriteBatch(lambda: written)
     box.calls = lambda: 2
     return box
 

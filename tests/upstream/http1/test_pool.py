@@ -6,24 +6,24 @@ import socket
 import httpx
 import pytest
 
-from gateway.upstream.http1.connection import Connection, Loop
-from gateway.upstream.http1.pool import Pool
+from gateway.upstream.http1.connection import Loop, ProviderConnection
+from gateway.upstream.http1.pool import ConnectionPool
 from tests.upstream.http1.line import Line
 
 _NEVER = 3600.0
 
 
-async def _dial(loop: Loop) -> Connection:
-    return Connection(loop)
+async def _dial(loop: Loop) -> ProviderConnection:
+    return ProviderConnection(loop)
 
 
-async def _pool(limit: int) -> tuple[Pool, Connection]:
+async def _pool(limit: int) -> tuple[ConnectionPool, ProviderConnection]:
     """A pool and its first connection: it has no transport, so it is never kept."""
-    pool = Pool(asyncio.get_running_loop(), _dial, limit=limit, most_idle=10, keep=30.0)
+    pool = ConnectionPool(asyncio.get_running_loop(), _dial, limit=limit, most_idle=10, keep=30.0)
     return pool, await pool.take(connect=0, wait=0)
 
 
-async def _turn(pool: Pool, wait: float = _NEVER) -> Connection:
+async def _turn(pool: ConnectionPool, wait: float = _NEVER) -> ProviderConnection:
     return await pool.take(connect=0, wait=wait)
 
 
@@ -93,10 +93,10 @@ async def test_a_turn_at_the_last_moment_is_taken(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_dial_that_fails_gives_the_place_back() -> None:
-    async def fail(_: Loop) -> Connection:
+    async def fail(_: Loop) -> ProviderConnection:
         raise httpx.ConnectError("no")
 
-    pool = Pool(asyncio.get_running_loop(), fail, limit=1, most_idle=10, keep=30.0)
+    pool = ConnectionPool(asyncio.get_running_loop(), fail, limit=1, most_idle=10, keep=30.0)
     for _ in range(3):
         with pytest.raises(httpx.ConnectError):
             await pool.take(connect=1.0, wait=1.0)
@@ -116,11 +116,13 @@ class _Line(Line):
             one.close()
 
 
-async def _kept(monkeypatch: pytest.MonkeyPatch) -> tuple[Pool, Connection, _Line, list[float]]:
+async def _kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[ConnectionPool, ProviderConnection, _Line, list[float]]:
     """A pool with one idle connection, on a clock of our own."""
     loop, now = asyncio.get_running_loop(), [100.0]
     monkeypatch.setattr(loop, "time", lambda: now[0])
-    pool, line = Pool(loop, _dial, limit=5, most_idle=10, keep=30.0), _Line()
+    pool, line = ConnectionPool(loop, _dial, limit=5, most_idle=10, keep=30.0), _Line()
     connection = await pool.take(connect=0, wait=0)
     connection.connection_made(line)
     connection.begin(b"request")

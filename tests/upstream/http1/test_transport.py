@@ -7,10 +7,10 @@ import struct
 import httpx
 import pytest
 
-from gateway.upstream.http1.connect import Proxy
-from gateway.upstream.http1.connection import Connection
+from gateway.upstream.http1.connect import ProxySettings
+from gateway.upstream.http1.connection import ProviderConnection
 from gateway.upstream.http1.request import write
-from gateway.upstream.http1.transport import Transport
+from gateway.upstream.http1.transport import Http1Transport
 from tests.contract.client import ask, opened, until, whole
 from tests.contract.server import CHUNKED, OK, Peer, Server, always
 
@@ -19,7 +19,7 @@ from tests.contract.server import CHUNKED, OK, Peer, Server, always
 async def test_an_address_that_cannot_be_called(url: str) -> None:
     request = httpx.Request("GET", url, headers={"host": "x"})
     with pytest.raises(httpx.UnsupportedProtocol):
-        await Transport().handle_async_request(request)
+        await Http1Transport().handle_async_request(request)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_synchronous_stream_is_refused() -> None:
 
 async def test_bytes_may_be_sent_as_chunks() -> None:
     async with Server(always(OK)) as server:
-        transport = Transport()
+        transport = Http1Transport()
         told = {"host": "one", "transfer-encoding": "chunked"}
         for body in (b"", b"abc"):
             stream = httpx.ByteStream(body)
@@ -65,7 +65,9 @@ async def test_bytes_may_be_sent_as_chunks() -> None:
 
 
 def test_a_proxy_shows_no_password() -> None:
-    assert repr(Proxy("http://user:secret@proxy.example:3128")) == "Proxy(proxy.example:3128)"
+    assert (
+        repr(ProxySettings("http://user:secret@proxy.example:3128")) == "Proxy(proxy.example:3128)"
+    )
 
 
 async def test_who_reads_while_it_is_closed_is_told() -> None:
@@ -75,7 +77,7 @@ async def test_who_reads_while_it_is_closed_is_told() -> None:
         await peer.left()
 
     async with Server(script) as server:
-        transport = Transport()
+        transport = Http1Transport()
         stream, body = await opened(transport, ask(server.url))
         reader = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
@@ -90,7 +92,7 @@ async def test_who_reads_while_it_is_closed_is_told() -> None:
 
 async def test_an_answer_that_was_read_ends_however_often_it_is_asked() -> None:
     async with Server(always(OK)) as server:
-        transport = Transport()
+        transport = Http1Transport()
         stream, body = await opened(transport, ask(server.url))
         assert [data async for data in stream] == [b"ok"]
         await body.aclose()
@@ -107,7 +109,7 @@ async def test_a_kept_connection_that_closes_is_forgotten_at_once() -> None:
         await leave.wait()
 
     async with Server(script) as server:
-        transport = Transport()
+        transport = Http1Transport()
         await whole(transport, ask(server.url))
         (pool,) = transport.pools()
         assert pool.idle == 1
@@ -117,14 +119,14 @@ async def test_a_kept_connection_that_closes_is_forgotten_at_once() -> None:
 
 
 async def test_a_connection_that_was_lost_before_its_use_sent_nothing() -> None:
-    connection = Connection(asyncio.get_running_loop())
+    connection = ProviderConnection(asyncio.get_running_loop())
     connection.begin(b"GET", bodiless=False, silence=0)
     with pytest.raises(httpx.ConnectError):
         await connection.head()
 
 
 async def test_nothing_can_be_read_where_nothing_was_asked() -> None:
-    connection = Connection(asyncio.get_running_loop())
+    connection = ProviderConnection(asyncio.get_running_loop())
     for read in (connection.head, connection.more):
         with pytest.raises(httpx.LocalProtocolError):
             await read()
@@ -140,7 +142,7 @@ async def test_idle_connections_expire_each_at_its_time() -> None:
             await peer.send(OK)
 
     async with Server(script) as server:
-        transport = Transport(keep=0.1)
+        transport = Http1Transport(keep=0.1)
         await asyncio.gather(*[whole(transport, ask(f"{server.url}/both")) for _ in range(2)])
         await asyncio.sleep(0.06)
         await whole(transport, ask(server.url))
@@ -164,4 +166,4 @@ async def test_a_reset_is_a_read_error() -> None:
 
     async with Server(script) as server:
         with pytest.raises(httpx.ReadError):
-            await whole(Transport(), ask(server.url))
+            await whole(Http1Transport(), ask(server.url))

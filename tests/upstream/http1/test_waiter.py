@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.upstream.http1.waiter import Mark
+from gateway.upstream.http1.waiter import Waiter
 
 
-async def _waiting(order: list[str]) -> tuple[Mark, asyncio.Task[None]]:
-    mark = Mark(loop=asyncio.get_running_loop())
+async def _waiting(order: list[str]) -> tuple[Waiter, asyncio.Task[None]]:
+    mark = Waiter(loop=asyncio.get_running_loop())
 
     async def wait() -> None:
         await mark
@@ -53,7 +53,7 @@ async def test_in_another_task_it_goes_on_in_the_next_round(how: str) -> None:
 
 
 async def test_what_is_here_before_anybody_waits_is_not_waited_for() -> None:
-    mark = Mark(loop=asyncio.get_running_loop())
+    mark = Waiter(loop=asyncio.get_running_loop())
     await _called_by_the_loop(mark.reach)
     assert mark.done()
     await mark
