@@ -28,7 +28,7 @@ from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT
 from gateway.ledger.journal import Journal
 from gateway.ledger.writer import LedgerWriter
-from gateway.pipeline.accounting import Books
+from gateway.pipeline.accounting import CallRecorder
 from gateway.routing import features
 from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.decision_record import DecisionRecorder
@@ -94,15 +94,15 @@ def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.p
 
 
 @contextmanager
-def _books() -> Iterator[Books]:
+def _books() -> Iterator[CallRecorder]:
     with tempfile.TemporaryDirectory(prefix="tiergate-bench-") as folder:
         journal = Journal(Path(folder))
         record = LedgerWriter(journal, "refuse", [Metrics().note], silent)
-        yield Books(record, silent, baseline=lambda _: _BASELINE)
+        yield CallRecorder(record, silent, baseline=lambda _: _BASELINE)
         journal.close()
 
 
-def _round(books: Books, failures: int, calls: int, clock: Callable[[], float]) -> float:
+def _round(books: CallRecorder, failures: int, calls: int, clock: Callable[[], float]) -> float:
     _CASE.decide()
     asked = [_call(number) for number in range(calls)]
     before = clock()

@@ -9,7 +9,7 @@ import httpx
 from gateway.core import jsonio
 from gateway.core.call import Call, Complete, RequestOptions
 from gateway.core.ledger_rows import AttemptRow
-from gateway.pipeline.response import Reply
+from gateway.pipeline.response import Response
 from tests.e2e.upstream import WORDS, chunk, frames
 from tests.e2e.world import Config, chat, spared
 from tests.pipeline.test_engine import Chunks, Stage, drain
@@ -44,7 +44,7 @@ def other(*words: str, finish: str = "stop") -> httpx.Response:
     return streamed(said.replace(b'"up-1"', b'"up-2"').replace(b'"served-1"', b'"served-2"'))
 
 
-async def ask(stage: Stage, how: Complete | None, id: str = "tg-1", **more: Any) -> Reply:
+async def ask(stage: Stage, how: Complete | None, id: str = "tg-1", **more: Any) -> Response:
     asked: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, **more}
     call = Call(
         id=id, dialect="openai-chat", operation="generate", body=jsonio.dumps(chat(**asked)),
@@ -53,7 +53,7 @@ async def ask(stage: Stage, how: Complete | None, id: str = "tg-1", **more: Any)
     return await stage.engine.serve(call)
 
 
-async def read(reply: Reply) -> bytes:
+async def read(reply: Response) -> bytes:
     return reply.body if reply.stream is None else await drain(reply)
 
 

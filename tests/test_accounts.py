@@ -11,9 +11,9 @@ from gateway.cache.coalescing import Flights
 from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.ledger_rows import FinalRow
-from gateway.pipeline.accounting import Books
-from gateway.pipeline.conversation_memory import Past
-from gateway.pipeline.response import Reply
+from gateway.pipeline.accounting import CallRecorder
+from gateway.pipeline.conversation_memory import ConversationMemory
+from gateway.pipeline.response import Response
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 from tests.e2e.upstream import ROLE, frames, whole
 from tests.e2e.world import Body, chat
@@ -23,7 +23,7 @@ COST = Decimal("0.000019")
 """USD of the 7 tokens in and 3 out that the provider tells."""
 
 
-async def ask(stage: Stage, id: str, body: Body) -> Reply:
+async def ask(stage: Stage, id: str, body: Body) -> Response:
     call = Call(
         id=id, dialect="openai-chat", operation="generate", body=jsonio.dumps(body),
         received_at=1e9, started=stage.now,
@@ -38,12 +38,12 @@ def entries(stage: Stage) -> dict[str, FinalRow]:
     return found
 
 
-async def step(reply: Reply) -> bytes:
+async def step(reply: Response) -> bytes:
     assert reply.stream is not None
     return await anext(reply.stream)
 
 
-async def end(*replies: Reply) -> None:
+async def end(*replies: Response) -> None:
     for reply in replies:
         assert reply.stream is not None
         await reply.stream.aclose()
@@ -93,7 +93,7 @@ async def test_a_bug_for_the_first_is_not_the_end_of_the_flight(tmp_path: Path) 
     stage = Stage(tmp_path, cached=True)
     stage.answers = [httpx.Response(200, stream=Chunks(*frames()))]
 
-    class Forgetful(Past):
+    class Forgetful(ConversationMemory):
         def follow(self, job: UpstreamRequest, begun: UpstreamResponse, *, first: bool) -> object:  # type: ignore[override]  # what it gives is only called
             async def take(_: bytes) -> None:
                 raise KeyError("x")
@@ -122,7 +122,9 @@ async def test_a_client_that_leaves_as_its_row_goes_to_the_disk(
             waits.set()
             await never.wait()
 
-    stage.engine._books = Books(stage.record, stage.say, settled=settled, clock=lambda: stage.now)
+    stage.engine._books = CallRecorder(
+        stage.record, stage.say, settled=settled, clock=lambda: stage.now
+    )
     task = asyncio.create_task(ask(stage, "a", chat()))
     await waits.wait()
     task.cancel()
@@ -147,7 +149,9 @@ async def test_an_answer_from_the_cache_waits_for_the_disk_too(
     async def settled() -> None:
         seen.append(len(entries(stage)))
 
-    stage.engine._books = Books(stage.record, stage.say, settled=settled, clock=lambda: stage.now)
+    stage.engine._books = CallRecorder(
+        stage.record, stage.say, settled=settled, clock=lambda: stage.now
+    )
     await ask(stage, "b", chat(stream=streamed))
     assert entries(stage)["b"].state == "cache_hit"
     assert seen == [2]
@@ -160,7 +164,7 @@ async def test_what_a_whole_answer_used_is_known_once_it_is_read(
     """Also where it cannot be kept, or its client leaves meanwhile."""
     stage = Stage(tmp_path)
 
-    class Full(Past):
+    class Full(ConversationMemory):
         def keeps(self, job: UpstreamRequest, begun: UpstreamResponse) -> bool:
             return True
 

@@ -21,10 +21,10 @@ type Extending = Callable[[Target], Awaitable[None]]
 """Lets a call pass once more, for a request to a target. Raises ProblemError."""
 
 
-class Ending(Struct, frozen=True):
+class EndingCall(Struct, frozen=True):
     """A call that was answered whole: its last row is made with others, before the answer goes."""
 
-    books: "Books"
+    books: "CallRecorder"
     tally: CallAccount
     sums: CallTotals
     state: State
@@ -40,7 +40,7 @@ class Ending(Struct, frozen=True):
         self.books.told(row, self.tally)
 
 
-class Books:
+class CallRecorder:
     """Writes them. `record` takes a row, and `settled` waits until all of them are on the disk.
 
     Both tell of their failures themselves, once in a while: a full disk fails every call. `ask`
@@ -59,7 +59,7 @@ class Books:
         log: Log,
         *,
         ask: Callable[[Opening], None] | None = None,
-        end: Callable[[Ending], None] | None = None,
+        end: Callable[[EndingCall], None] | None = None,
         settled: Callable[[], Awaitable[None]] | None = None,
         baseline: Callable[[str], Target | None] | None = None,
         begin: Callable[[Call], None] | None = None,
@@ -164,7 +164,7 @@ class Books:
         sums, now = tally.end(), self._clock()
         if sums.cost is None:
             self._look(tally)
-        self._end(Ending(self, tally, sums, state, now))
+        self._end(EndingCall(self, tally, sums, state, now))
         return sums
 
     def told(self, entry: FinalRow, tally: CallAccount) -> None:

@@ -15,7 +15,7 @@ from gateway.core.prompt_cache import kept, seconds
 from gateway.core.target import Account, Catalogue, Target, Tier
 from gateway.limits.tier_share import TurnCounter
 from gateway.pipeline.llm_judge import Judge
-from gateway.pipeline.prefetch import Ahead
+from gateway.pipeline.prefetch import Prefetch
 from gateway.routing import model_name, unlisted_models
 from gateway.routing.affinity_verdict import following
 from gateway.routing.features import Features
@@ -44,7 +44,7 @@ class _Sitting(msgspec.Struct, frozen=True, kw_only=True):
     """Which of several accounts has its conversation is to be asked."""
 
 
-class Gather:
+class ContextLoader:
     """Gathers evidence, and keeps seats; without `seats` no conversation has one."""
 
     def __init__(
@@ -138,7 +138,7 @@ class Gather:
             self._sitting[call.id] = sitting
 
     def begin(
-        self, ahead: Ahead, call: Call, seen: Features, decision: Decision, plan: Plan
+        self, ahead: Prefetch, call: Call, seen: Features, decision: Decision, plan: Plan
     ) -> None:
         """Ask ahead for what `recall` will want: with what else is asked of Redis."""
         if self._seats is None or not _several(decision, plan):
@@ -154,7 +154,7 @@ class Gather:
         return sitting
 
     async def recall(
-        self, job: UpstreamRequest, sitting: "_Sitting", ahead: Ahead
+        self, job: UpstreamRequest, sitting: "_Sitting", ahead: Prefetch
     ) -> UpstreamRequest:
         """A call that names its model goes to the account that has its conversation."""
         if self._seats is None:

@@ -12,7 +12,7 @@ from gateway.core.call import Call, Key
 from gateway.core.errors import Problem, ProblemError
 from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, Dialect, RequestBody
 from gateway.dialects.tool_reasoning import ReasoningNote
-from gateway.pipeline.prefetch import Ahead
+from gateway.pipeline.prefetch import Prefetch
 from gateway.upstream.retry import PinnedAccount
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
@@ -20,7 +20,7 @@ type Take = Callable[[bytes], Awaitable[None]]
 """Told of each piece of a stream before its client is."""
 
 
-class Past:
+class ConversationMemory:
     """Reads and writes it; without notes or answers there is none of that kind."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Past:
             return ResponseChain(body=body, asked=body)
         return await self._responses.read(call.key, body)
 
-    def begin(self, ahead: Ahead, call: Call, dialect: Dialect, body: RequestBody) -> None:
+    def begin(self, ahead: Prefetch, call: Call, dialect: Dialect, body: RequestBody) -> None:
         """Ask ahead for what `recall` will want."""
         if self._notes is not None and dialect is OPENAI_CHAT and body.prompt.tool_loop:
             ahead.begin("notes", partial(self._notes.find, call.key, body.said["messages"]))
@@ -51,7 +51,7 @@ class Past:
             return False
         return self._notes is not None and job.dialect is OPENAI_CHAT
 
-    async def recall(self, job: UpstreamRequest, ahead: Ahead) -> UpstreamRequest:
+    async def recall(self, job: UpstreamRequest, ahead: Prefetch) -> UpstreamRequest:
         """A call of a client that keeps no reasoning, with what was noted of its tool loop."""
         prompt = job.body.prompt
         if self._notes is None:

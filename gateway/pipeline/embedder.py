@@ -13,7 +13,7 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.call import Call, RequestOptions
 from gateway.dialects import OPERATIONS
-from gateway.pipeline.subrequest import Patience, Server, ask
+from gateway.pipeline.subrequest import CoolDown, SubrequestServer, ask
 from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import CounterMetric
 
@@ -23,7 +23,7 @@ SUFFIX = ".near"
 """What the id of a call for a vector adds to that of the call that it is for."""
 
 
-class Trust(Patience):
+class EmbedderTrust(CoolDown):
     """Whether an embedding model may be asked, and how often it gave no vector."""
 
     def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,15 +45,15 @@ class Trust(Patience):
         ]
 
 
-class Model:
+class EmbeddingModel:
     """Asks a provider's model."""
 
     def __init__(
         self,
         model: str,
-        trust: Trust,
+        trust: EmbedderTrust,
         *,
-        server: Callable[[], Server],
+        server: Callable[[], SubrequestServer],
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:

@@ -27,24 +27,24 @@ from gateway.dialects import (
 from gateway.limits.cost_bounds import UsageBound
 from gateway.limits.limiter import Limiter
 from gateway.limits.load_shedding import REASONING, LoadShedder
-from gateway.pipeline.accounting import Books, Extending
-from gateway.pipeline.context import Gather, seated
-from gateway.pipeline.conversation_memory import Past, holder
-from gateway.pipeline.prefetch import Ahead
+from gateway.pipeline.accounting import CallRecorder, Extending
+from gateway.pipeline.context import ContextLoader, seated
+from gateway.pipeline.conversation_memory import ConversationMemory, holder
+from gateway.pipeline.prefetch import Prefetch
 from gateway.pipeline.response import (
     ESTIMATED,
     FOLD_TYPE,
     NOBODY,
     STREAM_TYPE,
-    Reply,
-    Waiting,
+    KeepaliveClient,
+    Response,
     head,
     refusal,
     told,
     trailer,
     uncounted,
 )  # fmt: skip
-from gateway.pipeline.response_cache import Shelf, form, tell
+from gateway.pipeline.response_cache import ResponseCache, form, tell
 from gateway.routing import explain, features
 from gateway.routing.decision_cache import DecisionCache
 from gateway.routing.decision_record import DecisionRecorder
@@ -74,12 +74,12 @@ class Engine:
         upstream: Upstream,
         cache: ResponseStore | None,
         near: SemanticCache | None = None,
-        books: Books,
+        books: CallRecorder,
         log: Log,
         on_loss: str,
-        past: Past | None = None,
-        gather: Gather | None = None,
-        kept: Callable[[Call, Reply], Reply] | None = None,
+        past: ConversationMemory | None = None,
+        gather: ContextLoader | None = None,
+        kept: Callable[[Call, Response], Response] | None = None,
         gate: Limiter | None = None,
         pressure: LoadShedder | None = None,
         turn: Callable[[], TurnBarrier | None] = nobody,
@@ -89,12 +89,12 @@ class Engine:
     ) -> None:
         self.router, self.near = router, near
         self._named, self._upstream = DecisionCache(router), upstream
-        self._shelf = Shelf(cache, wall, near)
+        self._shelf = ResponseCache(cache, wall, near)
         self._books, self._kept = books, kept
         self._gate, self._turn = gate, turn
         self._pressure, self._meanwhile = pressure, meanwhile
         self._log, self._on_loss = log, on_loss
-        self.past, self._gather = past or Past(), gather or Gather()
+        self.past, self._gather = past or ConversationMemory(), gather or ContextLoader()
         self._clock, self._large = clock, asyncio.Lock()
         self._flights: Flights[UpstreamResponse] = Flights()
         self._seats: dict[str, Seat] = {}
@@ -102,13 +102,13 @@ class Engine:
         self._why: dict[str, str] = {}
         """By call: who ends it, where that is not its client."""
 
-    async def serve(self, call: Call, waiting: Waiting = NOBODY) -> Reply:
+    async def serve(self, call: Call, waiting: KeepaliveClient = NOBODY) -> Response:
         """Answer a call. Never raises but for cancellation; every path leaves one final entry.
 
         `waiting` is armed once it is known that a stream will be the answer.
         """
         dialect = OPERATIONS[call.dialect, call.operation]
-        tally, ahead = self._books.open(call, self.router.catalogue.version), Ahead()
+        tally, ahead = self._books.open(call, self.router.catalogue.version), Prefetch()
         try:
             reply = await self._served(call, dialect, tally, waiting, ahead)
             return reply if self._kept is None else self._kept(call, reply)
@@ -175,8 +175,13 @@ class Engine:
             await self._gate.drain()
 
     async def _served(
-        self, call: Call, dialect: Dialect, tally: CallAccount, waiting: Waiting, ahead: Ahead
-    ) -> Reply:
+        self,
+        call: Call,
+        dialect: Dialect,
+        tally: CallAccount,
+        waiting: KeepaliveClient,
+        ahead: Prefetch,
+    ) -> Response:
         large = len(call.body) > _LARGE
         said = await self._apart(partial(dialect.asked, call)) if large else dialect.asked(call)
         router, gather, books = self.router, self._gather, self._books
@@ -244,8 +249,8 @@ class Engine:
         decision: Decision,
         tally: CallAccount,
         stored: str,
-        ahead: Ahead,
-    ) -> Reply:
+        ahead: Prefetch,
+    ) -> Response:
         """The answer of a call that may share one: what is kept, one that comes, or its own."""
         call, dialect, body, first = job.call, job.dialect, job.body, job.plan.targets[0]
         kind = form(dialect, body, decision)
@@ -271,7 +276,7 @@ class Engine:
         async with self._large:
             return await asyncio.to_thread(work, *told, **more)
 
-    async def _aboard[T: Reply | None](
+    async def _aboard[T: Response | None](
         self, call: Call, seat: Seat, work: Coroutine[object, object, T]
     ) -> T:
         """Do a call's work on a flight. A stream keeps its seat until it ends."""
@@ -287,8 +292,8 @@ class Engine:
         return reply
 
     async def _call(
-        self, job: UpstreamRequest, tally: CallAccount, seat: Seat | None, ahead: Ahead
-    ) -> Reply:
+        self, job: UpstreamRequest, tally: CallAccount, seat: Seat | None, ahead: Prefetch
+    ) -> Response:
         """The answer of a provider; with a seat, it is for all that are on the flight."""
         decision = tally.decision
         how = decision.complete if decision is not None else "off"
@@ -332,7 +337,7 @@ class Engine:
             )
             source = seat.frames()
         stream = self._relay(job, begun, tally, source, seat)
-        return Reply(status=200, headers=head(tally, STREAM_TYPE), stream=stream, direct=direct)
+        return Response(status=200, headers=head(tally, STREAM_TYPE), stream=stream, direct=direct)
 
     def _direct(
         self,
@@ -348,7 +353,7 @@ class Engine:
             return DirectRelay(watch)
         return None if seat.others else DirectRelay(watch, seat.passed)
 
-    async def _recalled(self, job: UpstreamRequest, ahead: Ahead) -> UpstreamRequest:
+    async def _recalled(self, job: UpstreamRequest, ahead: Prefetch) -> UpstreamRequest:
         """A call with what is known of those before it."""
         if self.past.recalls(job):
             job = await self.past.recall(job, ahead)
@@ -356,7 +361,7 @@ class Engine:
             job = await self._gather.recall(job, sitting, ahead)
         return job
 
-    async def _share(self, job: UpstreamRequest, tally: CallAccount, seat: Seat) -> Reply | None:
+    async def _share(self, job: UpstreamRequest, tally: CallAccount, seat: Seat) -> Response | None:
         """The answer of a flight that another call began; None where it cannot be told so."""
         tally.cache = "hit"
         begun = await seat.flight.started()
@@ -365,7 +370,7 @@ class Engine:
         if begun.watch is not None and job.body.prompt.stream:
             tally.first_content = micros(self._clock() - job.call.started)
             stream = self._relay(job, begun, tally, seat.frames(), seat)
-            return Reply(status=200, headers=head(tally, STREAM_TYPE), stream=stream)
+            return Response(status=200, headers=head(tally, STREAM_TYPE), stream=stream)
         async for _ in seat.frames():
             pass
         recording = seat.flight.recording
@@ -376,12 +381,12 @@ class Engine:
         await self.past.again(job, recording, said)
         return await self._hit(job, recording, said, begun.target, tally)
 
-    async def _estimated(self, counted: Callable[[int], bytes], tally: CallAccount) -> Reply:
+    async def _estimated(self, counted: Callable[[int], bytes], tally: CallAccount) -> Response:
         """A count of tokens that no target gives: from the length of what is said."""
         self._books.close(tally, "estimated", 200)
         await self._books.kept()
         told = [*head(tally, FOLD_TYPE), ESTIMATED]
-        return Reply(status=200, headers=told, body=counted(tally.prompt))
+        return Response(status=200, headers=told, body=counted(tally.prompt))
 
     async def _hit(
         self,
@@ -390,7 +395,7 @@ class Engine:
         said: bytes,
         target: Target,
         tally: CallAccount,
-    ) -> Reply:
+    ) -> Response:
         streamed = job.body.prompt.stream
         tally.cache = "hit"
         tally.usage, tally.served, tally.target = found.usage, found.served, target
@@ -398,16 +403,16 @@ class Engine:
         if not streamed:
             paid = self._books.end(tally, "cache_hit")
             await self._books.kept()
-            return Reply(status=200, headers=head(tally, FOLD_TYPE, paid), body=said)
+            return Response(status=200, headers=head(tally, FOLD_TYPE, paid), body=said)
         entry = self._books.close(tally, "cache_hit", 200)
         await self._books.kept()
         if job.call.steer.stream_cost and job.dialect.comments:
             said += trailer(entry)
-        return Reply(status=200, headers=head(tally, STREAM_TYPE, entry), body=said)
+        return Response(status=200, headers=head(tally, STREAM_TYPE, entry), body=said)
 
     async def _whole(
         self, job: UpstreamRequest, begun: UpstreamResponse, tally: CallAccount, seat: Seat | None
-    ) -> Reply:
+    ) -> Response:
         glance, data = begun.glance, begun.whole
         if glance is None or data is None:
             raise RuntimeError("a whole answer is read before it is relayed")
@@ -427,7 +432,7 @@ class Engine:
             paid = self._books.close(tally, "aborted", status, problem=kind, aborted_by=who)
         if self._books.waits:
             await self._books.kept()
-        return Reply(status=200, headers=head(tally, FOLD_TYPE, paid), body=data)
+        return Response(status=200, headers=head(tally, FOLD_TYPE, paid), body=data)
 
     async def _relay(
         self,

@@ -16,7 +16,7 @@ from gateway.ledger.redaction import Strike
 from gateway.ledger.store import TRIES, WAIT, Rebuild, open_store
 from gateway.ledger.transcripts import TranscriptWriter
 from gateway.ledger.writer import LedgerWriter, Sink
-from gateway.pipeline.response import Reply
+from gateway.pipeline.response import Response
 from gateway.settings.schema.root import Config
 from gateway.telemetry import log as lines
 from gateway.telemetry import tracing
@@ -35,7 +35,7 @@ _MOST = 1_000_000
 """Bytes of a streamed answer that are held to be kept; more than is kept of it."""
 
 
-class Archive:
+class LedgerRuntime:
     """The journal, the store that it feeds, kept text, metrics and traces of one process.
 
     `folder` is the data folder, `info` what stands on the build's metric, `figures` the memory in
@@ -141,7 +141,7 @@ class Archive:
             await asyncio.wait([self._round])
         await asyncio.to_thread(self._end)
 
-    def kept(self, call: Call, reply: Reply) -> Reply:
+    def kept(self, call: Call, reply: Response) -> Response:
         """A reply whose text is kept, where that is switched on."""
         texts = self._texts
         if texts is None:

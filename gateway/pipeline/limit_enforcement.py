@@ -22,7 +22,7 @@ from gateway.limits.memory import MemoryCounters as Counted
 from gateway.limits.rules import BudgetLevel, CounterScope, LimitRules, counted
 from gateway.limits.tier_share import LoweredTurns
 from gateway.limits.used import end_of
-from gateway.pipeline.ledger_runtime import Archive
+from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.settings.schema.root import Config
 from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import LabelledGauges
@@ -39,14 +39,14 @@ _EARLIER = 8
 """Limits of before that are remembered: a call may still ask what one of theirs had counted."""
 
 
-class Toll:
+class LimitRuntime:
     """One for the life of a gateway: counters and holds outlive a configuration."""
 
     def __init__(
         self,
         config: Config,
         meter: CounterStore,
-        archive: Archive,
+        archive: LedgerRuntime,
         keys: KeyTable,
         log: Log,
         *,

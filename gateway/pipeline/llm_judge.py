@@ -26,7 +26,7 @@ from gateway.core.decision_context import DecisionContext, Score
 from gateway.core.errors import ProblemError
 from gateway.core.target import Tier
 from gateway.dialects import OPENAI_CHAT, OPERATIONS
-from gateway.pipeline.subrequest import Patience, Server, ask
+from gateway.pipeline.subrequest import CoolDown, SubrequestServer, ask
 from gateway.routing.classifier.text_signals import HEAD, LIMIT
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
@@ -67,7 +67,7 @@ _LIFE = 3600.0
 """Seconds for which one is."""
 
 
-class Verdicts(Patience):
+class JudgeMemory(CoolDown):
     """What judges have said, and whether they may be asked: it outlives configurations.
 
     `clock` is monotonic seconds.
@@ -109,9 +109,9 @@ class Judge:
         self,
         model: str,
         timeout: float,
-        verdicts: Verdicts,
+        verdicts: JudgeMemory,
         *,
-        server: Callable[[], Server],
+        server: Callable[[], SubrequestServer],
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 type Work[T] = Callable[[], Coroutine[Any, Any, T]]
 
 
-class Ahead:
+class Prefetch:
     """Work by name. It is begun at once, so that what it asks shares a round trip with the rest."""
 
     __slots__ = ("_begun",)

@@ -17,7 +17,7 @@ from gateway.dialects import Dialect
 from gateway.upstream.relay import DirectRelay
 
 
-class Waiting(Protocol):
+class KeepaliveClient(Protocol):
     """A client that is told that its answer is still to come."""
 
     @property
@@ -49,7 +49,7 @@ ESTIMATED = (b"x-tiergate-estimated", b"tokens")
 """Tells that no provider counted the tokens."""
 
 
-class Lines:
+class HeaderLines:
     """Headers as they stand on the wire, and pairs where those are asked for."""
 
     __slots__ = ("text",)
@@ -64,11 +64,11 @@ class Lines:
             yield name, value
 
 
-class Reply(msgspec.Struct, kw_only=True):
+class Response(msgspec.Struct, kw_only=True):
     """A status, headers, and a body that is whole or still coming."""
 
     status: int
-    headers: Headers | Lines
+    headers: Headers | HeaderLines
     body: bytes = b""
     frame: bytes = b""
     """What stands for `body` in a stream whose head was sent before."""
@@ -81,10 +81,10 @@ class Reply(msgspec.Struct, kw_only=True):
         self.headers = [*self.headers, (b"connection", b"close")]
 
 
-def written(reply: Reply) -> bytes | None:
+def written(reply: Response) -> bytes | None:
     """A whole reply as it stands on the wire; None where a header could be read as two."""
     headers, body = reply.headers, reply.body
-    if isinstance(headers, Lines):
+    if isinstance(headers, HeaderLines):
         start = _OK if reply.status == 200 else _status(reply.status)
         return f"{start}{headers.text}content-length: {len(body)}\r\n\r\n".encode() + body
     lines = b"".join([b"%b: %b\r\n" % header for header in headers])
@@ -104,7 +104,7 @@ _OK = _status(200)
 _TYPES = {kind: f"content-type: {kind.decode()}\r\n" for kind in (FOLD_TYPE, STREAM_TYPE)}
 
 
-def refusal(problem: Problem, dialect: Dialect, call: str, told: Headers) -> Reply:
+def refusal(problem: Problem, dialect: Dialect, call: str, told: Headers) -> Response:
     """A problem as the reply that a client of this dialect understands."""
     head = [(b"content-type", FOLD_TYPE), *ids(call), *told]
     if problem.should_retry is False:
@@ -112,7 +112,7 @@ def refusal(problem: Problem, dialect: Dialect, call: str, told: Headers) -> Rep
     if problem.retry_after is not None:
         seconds = max(1, math.ceil(problem.retry_after))
         head.append((b"retry-after", b"%d" % seconds))
-    return Reply(
+    return Response(
         status=dialect.status(problem),
         headers=head,
         body=dialect.problem(problem),
@@ -126,7 +126,7 @@ def ids(call: str) -> Headers:
     return [(b"x-request-id", value), (b"request-id", value)]
 
 
-def head(tally: CallAccount, kind: bytes, paid: FinalRow | CallTotals | None = None) -> Lines:
+def head(tally: CallAccount, kind: bytes, paid: FinalRow | CallTotals | None = None) -> HeaderLines:
     """The headers of an answer; one that is whole has its cost, as its entry and its sums do."""
     call, last = tally.call.id, ""
     if kind is STREAM_TYPE:
@@ -136,7 +136,7 @@ def head(tally: CallAccount, kind: bytes, paid: FinalRow | CallTotals | None = N
         if paid.estimate:
             last += "x-tiergate-estimated: cost\r\n"
     ids = f"x-request-id: {call}\r\nrequest-id: {call}\r\n"
-    return Lines(f"{_TYPES[kind]}{ids}{_told(tally)}{last}")
+    return HeaderLines(f"{_TYPES[kind]}{ids}{_told(tally)}{last}")
 
 
 def trailer(entry: FinalRow) -> bytes:
@@ -148,7 +148,7 @@ def trailer(entry: FinalRow) -> bytes:
 
 def told(tally: CallAccount) -> Headers:
     """Headers that say what was decided, as far as it was."""
-    return [*Lines(_told(tally))]
+    return [*HeaderLines(_told(tally))]
 
 
 def _told(tally: CallAccount) -> str:

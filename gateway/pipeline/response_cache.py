@@ -15,11 +15,11 @@ from gateway.core.call_accounting import CallAccount
 from gateway.core.decision import Decision, Plan
 from gateway.core.usage import Usage
 from gateway.dialects import Dialect, RequestBody
-from gateway.pipeline.prefetch import Ahead
+from gateway.pipeline.prefetch import Prefetch
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 
-class Shelf:
+class ResponseCache:
     """The cache as calls use it; without one nothing is found and nothing is kept."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Shelf:
         return cache.key(call, body.members, plan.targets[0])
 
     def asking(
-        self, call: Call, body: RequestBody, first: Plan, place: str | None, ahead: Ahead
+        self, call: Call, body: RequestBody, first: Plan, place: str | None, ahead: Prefetch
     ) -> Callable[[Decision, Plan], None]:
         """What is asked of the cache goes with what is asked of the gate."""
 

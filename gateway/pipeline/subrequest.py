@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.core.call import Call
-from gateway.pipeline.response import Reply
+from gateway.pipeline.response import Response
 
 _FAILURES = 3
 """In a row, after which a model is left alone."""
@@ -17,10 +17,10 @@ _PAUSE = 30.0
 """Seconds for which it is."""
 
 
-class Server(Protocol):
+class SubrequestServer(Protocol):
     """Serves calls: the engine."""
 
-    async def serve(self, call: Call) -> Reply:
+    async def serve(self, call: Call) -> Response:
         """Answer a call."""
         ...
 
@@ -33,7 +33,7 @@ class Server(Protocol):
         ...
 
 
-class Patience:
+class CoolDown:
     """Whether a model may be asked: it outlives configurations.
 
     It is told to `say` when it is left alone, and when it is back; `clock` is monotonic seconds.
@@ -73,7 +73,7 @@ class Patience:
         self._failures = 0
 
 
-async def ask(server: Server, asked: Call, within: float) -> Reply | None:
+async def ask(server: SubrequestServer, asked: Call, within: float) -> Response | None:
     """The answer; None where there is none `within` seconds.
 
     It ends where the client of the call that it is for leaves.

@@ -33,14 +33,14 @@ from gateway.limits.memory import MemoryCounters as Counted
 from gateway.limits.recent import RedisTurnPool
 from gateway.limits.redis import RedisCounters
 from gateway.limits.tier_share import TurnCounter
-from gateway.pipeline.accounting import Books
-from gateway.pipeline.context import Gather
-from gateway.pipeline.conversation_memory import Past
-from gateway.pipeline.embedder import Model, Trust
+from gateway.pipeline.accounting import CallRecorder
+from gateway.pipeline.context import ContextLoader
+from gateway.pipeline.conversation_memory import ConversationMemory
+from gateway.pipeline.embedder import EmbedderTrust, EmbeddingModel
 from gateway.pipeline.engine import Engine
-from gateway.pipeline.ledger_runtime import Archive
-from gateway.pipeline.limit_enforcement import Toll
-from gateway.pipeline.llm_judge import Judge, Verdicts
+from gateway.pipeline.ledger_runtime import LedgerRuntime
+from gateway.pipeline.limit_enforcement import LimitRuntime
+from gateway.pipeline.llm_judge import Judge, JudgeMemory
 from gateway.routing.tier_share import ShareBounds
 from gateway.runtime.build import Site, adopt, data_folder, refusals, store_url
 from gateway.runtime.build import site as built
@@ -125,14 +125,16 @@ class Gateway:
         self.ended_sessions = self._sessions()
         self._meter = self._counter()
         self._seats = self._seated()
-        self._verdicts = Verdicts(log)
+        self._verdicts = JudgeMemory(log)
         self._places = self._placed()
-        self._trust = Trust(log)
+        self._trust = EmbedderTrust(log)
         self._workers = workers or config.server.workers
         self.pressure = self._measured()
         self._owned = Owned(self.data, lambda text: log("classifier", error=text))
         self._owned.refresh()
-        self.toll = Toll(config, self._meter, self.archive, self.keys, log, shares=self._workers)
+        self.toll = LimitRuntime(
+            config, self._meter, self.archive, self.keys, log, shares=self._workers
+        )
         self._traffic = TurnCounter(
             RedisTurnPool(self._state) if isinstance(self._state, RedisStore) else None,
             alert=self.toll.share,
@@ -183,10 +185,10 @@ class Gateway:
         """What they must pass."""
         return self.toll.gate
 
-    def _archive(self, figures: SharedMemory | None) -> Archive:
+    def _archive(self, figures: SharedMemory | None) -> LedgerRuntime:
         source, built = self.site.source, self.site.built
         try:
-            return Archive(
+            return LedgerRuntime(
                 source.config,
                 self.data,
                 self.log,
@@ -314,7 +316,7 @@ class Gateway:
             ),
             known=self._known,
         )
-        gather = Gather(
+        gather = ContextLoader(
             self._seats,
             ttl=config.routing.seats.ttl,
             out=self._known.health.why,
@@ -334,7 +336,7 @@ class Gateway:
             upstream=upstream,
             cache=cache,
             near=self._near(config.cache, cache, lambda: engine),
-            books=Books(
+            books=CallRecorder(
                 archive.record,
                 self.log,
                 ask=archive.record.ask,
@@ -504,7 +506,7 @@ class Gateway:
         return SemanticCache(
             exact,
             self._places,
-            Model(part.near.embed, self._trust, server=server),
+            EmbeddingModel(part.near.embed, self._trust, server=server),
             self._state,
             secret=secret.derive(self._root, "near"),
             ttl=part.ttl,
@@ -512,14 +514,14 @@ class Gateway:
             timeout=part.near.timeout,
         )
 
-    def _past(self, part: ResponsesPart) -> Past:
+    def _past(self, part: ResponsesPart) -> ConversationMemory:
         notes = ReasoningNoteStore(self._state, secret=secret.derive(self._root, "notes"))
         if part.ttl <= 0:
-            return Past(notes)
+            return ConversationMemory(notes)
         kept = SavedResponses(
             self._state, secret=secret.derive(self._root, "responses"), ttl=part.ttl
         )
-        return Past(notes, kept)
+        return ConversationMemory(notes, kept)
 
 
 def _locals(editions: Iterable[Edition]) -> set[Local]:

@@ -10,7 +10,7 @@ from gateway.core.call import Call
 from gateway.core.errors import DRAINING, Problem, ProblemError
 from gateway.dialects import Dialect
 from gateway.dialects.embeddings import OPERATION as EMBEDDINGS
-from gateway.pipeline.response import Reply, refusal
+from gateway.pipeline.response import Response, refusal
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
 from gateway.server.admission import Entrance
@@ -37,7 +37,7 @@ class Wire(Protocol):
     visit: Visit | None
     """Ends when it is closed."""
 
-    def answer(self, send: Send, reply: Reply) -> bool:
+    def answer(self, send: Send, reply: Response) -> bool:
         """Write a whole reply in one piece; False where it cannot."""
         ...
 
@@ -241,14 +241,14 @@ async def _watch(receive: Receive, visit: Visit) -> None:
     visit.end("client")
 
 
-async def write(reply: Reply, send: Send) -> None:
+async def write(reply: Response, send: Send) -> None:
     """Write a whole reply."""
     headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
 
 
-def saying(reply: Reply) -> Any:
+def saying(reply: Response) -> Any:
     """What answers whatever is asked with one reply."""
 
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -258,7 +258,7 @@ def saying(reply: Reply) -> Any:
 
 
 async def _answer(
-    reply: Reply, send: Send, beat: Beat, out: Callable[[], Out | None] | None = None
+    reply: Response, send: Send, beat: Beat, out: Callable[[], Out | None] | None = None
 ) -> None:
     """Write a reply: whole in one message, a stream in one message for each item.
 

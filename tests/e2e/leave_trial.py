@@ -20,7 +20,7 @@ from typing import Any, Literal
 from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.ledger_rows import FinalRow, IntentRow
-from gateway.pipeline.response import Reply
+from gateway.pipeline.response import Response
 from tests.e2e.upstream import (
     DROPPED,
     HTML,
@@ -178,7 +178,7 @@ def _watched(world: World, found: Found) -> None:
     engine = world.gateway.engine
     serve = engine.serve
 
-    def noted(call: Call, *rest: Any) -> Coroutine[Any, Any, Reply]:
+    def noted(call: Call, *rest: Any) -> Coroutine[Any, Any, Response]:
         found.served[call.id] = call.steer.tags[0]
         return serve(call, *rest)
 

@@ -15,7 +15,7 @@ from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, Row
 from gateway.core.price import Price, Rates
 from gateway.core.target import Account, Provider, Target
 from gateway.core.usage import Usage
-from gateway.pipeline.accounting import Books, Ending
+from gateway.pipeline.accounting import CallRecorder, EndingCall
 
 CALL = Call(
     id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=1e9, started=50.0
@@ -54,9 +54,9 @@ class Ledger:
         each: bool = False,
         baseline: Callable[[str], Target | None] | None = None,
         ask: Callable[[Opening], None] | None = None,
-        end: Callable[[Ending], None] | None = None,
-    ) -> Books:
-        return Books(
+        end: Callable[[EndingCall], None] | None = None,
+    ) -> CallRecorder:
+        return CallRecorder(
             self.record,
             lambda event, **fields: self.log.append((event, fields)),
             ask=ask,
@@ -69,7 +69,9 @@ class Ledger:
         )
 
 
-def dial(books: Books, target: Target = TARGET) -> tuple[CallAccount, Awaitable[None] | None]:
+def dial(
+    books: CallRecorder, target: Target = TARGET
+) -> tuple[CallAccount, Awaitable[None] | None]:
     tally = books.open(CALL, "c1")
     books.decided(tally, DECISION)
     return tally, books.dialling(tally, target, Account("main", "s"))
@@ -95,7 +97,7 @@ async def test_a_row_before_each_request_one_of_each_failure_and_one_at_the_end(
 @pytest.mark.parametrize("told", [True, False])
 async def test_an_answered_call_has_the_same_row_whenever_it_is_made(*, told: bool) -> None:
     """With what it came to known before; a second end raises."""
-    ledger, waiting = Ledger(), list[Ending]()
+    ledger, waiting = Ledger(), list[EndingCall]()
     at_once, books = ledger.books(), ledger.books(end=waiting.append)
     rows = []
     for one in (at_once, books):

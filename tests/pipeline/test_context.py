@@ -15,7 +15,7 @@ from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price, Rates
 from gateway.core.target import Account, NameOwner, Target, Targets
 from gateway.dialects import OPENAI_CHAT
-from gateway.pipeline.context import Gather, seated
+from gateway.pipeline.context import ContextLoader, seated
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from tests.routing import world
@@ -75,7 +75,9 @@ class Stage:
 
     def __init__(self) -> None:
         self.seats = Seats()
-        self.gather = Gather(self.seats, ttl=60, out=lambda place: f"{'/'.join(place)} is out")
+        self.gather = ContextLoader(
+            self.seats, ttl=60, out=lambda place: f"{'/'.join(place)} is out"
+        )
 
     async def sits(self, seat: Session = SEAT) -> None:
         self.seats.keep(OPEN, "one", seat, 60)
@@ -126,8 +128,8 @@ async def test_no_seat_is_no_evidence() -> None:
     assert await Stage().gather.evidence(known(), call(), seen()) == DecisionContext(at=NOW)
 
 
-@pytest.mark.parametrize("gather", [Gather(), Gather(Seats(), ttl=0)])
-async def test_without_seats_nothing_is_kept(gather: Gather) -> None:
+@pytest.mark.parametrize("gather", [ContextLoader(), ContextLoader(Seats(), ttl=0)])
+async def test_without_seats_nothing_is_kept(gather: ContextLoader) -> None:
     evidence = await gather.evidence(known(), call(), seen())
     decision, plan = decide(known(), seen(), OPENAI_CHAT, evidence)
     gather.decided(call(), seen(), evidence, decision, plan, known())
@@ -154,7 +156,7 @@ async def test_a_seat_adds_up_what_was_answered() -> None:
 async def test_a_seat_counts_turns_that_need_less_than_its_tier() -> None:
     """Not the steps of a tool loop; what begins to stream knows the number too."""
     stage = Stage()
-    stage.gather = Gather(stage.seats, ttl=60)
+    stage.gather = ContextLoader(stage.seats, ttl=60)
     top = msgspec.structs.replace(
         SEAT, tier="reasoning", target="openai/astra", tokens=9_000, turns_below=1
     )
@@ -319,7 +321,7 @@ async def test_a_model_that_no_lab_lists_is_looked_up_in_a_thread(
     maker = NameOwner(provider=world.OPENAI, lab="openai", names=("x-*",), targets=Targets(make))
     catalogue = msgspec.structs.replace(world.CATALOGUE, makers=(maker,))
     router = world.router(known=catalogue)
-    gather = Gather(seats, ttl=60)
+    gather = ContextLoader(seats, ttl=60)
     assert gather.plain(router, call(), seen("x-1")) is None
     await gather.evidence(router, call(), seen("x-1"))
     assert len(threads) == 1
@@ -331,7 +333,7 @@ async def test_a_model_that_no_lab_lists_is_looked_up_in_a_thread(
 
 
 async def test_what_has_no_seat_has_none_when_it_begins() -> None:
-    gather = Gather()
+    gather = ContextLoader()
     gather.begun(call(), world.TERRA, Account("main", "s"))
     await gather.drain()
     assert not gather._sitting

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.pipeline.embedder import Trust, told
+from gateway.pipeline.embedder import EmbedderTrust, told
 
 
 def answer(*vectors: object, **more: object) -> bytes:
@@ -30,7 +30,9 @@ def test_anything_else_is_none(body: bytes) -> None:
 def test_a_model_that_fails_is_left_alone() -> None:
     """After three failures in a row, for half a minute; what it failed is counted."""
     now, log = [0.0], list[Any]()
-    trust = Trust(lambda event, **fields: log.append((event, fields["text"])), lambda: now[0])
+    trust = EmbedderTrust(
+        lambda event, **fields: log.append((event, fields["text"])), lambda: now[0]
+    )
 
     def out() -> bool:
         return trust.out

@@ -19,9 +19,9 @@ from gateway.core import jsonio
 from gateway.core.call import NO_STEER, Call, RequestOptions
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.core.target import Provider
-from gateway.pipeline.accounting import Books
+from gateway.pipeline.accounting import CallRecorder
 from gateway.pipeline.engine import Engine
-from gateway.pipeline.response import Reply
+from gateway.pipeline.response import Response
 from gateway.runtime.build import site
 from gateway.settings.loader import load
 from gateway.state.memory import MemoryStore
@@ -92,7 +92,7 @@ class Stage:
                 known=ProviderState(jitter=lambda: 1.0, log=self.say, clock=lambda: self.now),
             ),
             cache=cache if cached else None,
-            books=Books(self.record, self.say, clock=lambda: self.now, wall=lambda: 1e9),
+            books=CallRecorder(self.record, self.say, clock=lambda: self.now, wall=lambda: 1e9),
             log=self.say,
             on_loss=on_loss,
             clock=lambda: self.now,
@@ -122,7 +122,7 @@ class Stage:
 
     async def ask(
         self, body: Body | bytes, steer: RequestOptions = NO_STEER, *, retried: int = 0
-    ) -> Reply:
+    ) -> Response:
         data = body if isinstance(body, bytes) else jsonio.dumps(body)
         call = Call(
             id="tg-1", dialect="openai-chat", operation="generate", body=data,
@@ -140,12 +140,12 @@ def ok(*pieces: bytes) -> httpx.Response:
     return httpx.Response(200, content=b"".join(pieces) or whole().pieces[0])
 
 
-def head(reply: Reply) -> dict[str, str]:
+def head(reply: Response) -> dict[str, str]:
     assert len({name for name, _ in reply.headers}) == len([*reply.headers])
     return {name.decode(): value.decode() for name, value in reply.headers}
 
 
-async def drain(reply: Reply) -> bytes:
+async def drain(reply: Response) -> bytes:
     assert reply.stream is not None
     return b"".join([data async for data in reply.stream])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.ledger.store import StoreError
-from gateway.pipeline.ledger_runtime import Archive
+from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.settings.schema.root import Config
 from tests.e2e.upstream import PATIENCE
 
@@ -46,12 +46,12 @@ def feed() -> Feed:
 
 
 @pytest.fixture
-def archive(tmp_path: Path, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]:
+def archive(tmp_path: Path, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerRuntime]:
     def silent(event: str, **fields: object) -> None:
         pass
 
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    made = Archive(Config(version=1), tmp_path, silent, url=url, info={}, providers={})
+    made = LedgerRuntime(Config(version=1), tmp_path, silent, url=url, info={}, providers={})
     monkeypatch.setattr(made.store, "feed", feed)
     yield made
     if not made.ended:
@@ -62,7 +62,7 @@ type Wait = Callable[[], asyncio.Task[bool]]
 
 
 @pytest.fixture
-def wait(archive: Archive) -> Wait:
+def wait(archive: LedgerRuntime) -> Wait:
     """Begins to catch up."""
     return lambda: asyncio.create_task(archive.caught_up())
 
@@ -119,7 +119,7 @@ async def test_a_feed_that_fails_is_told_and_the_next_may_not(feed: Feed, wait: 
 
 
 async def test_one_that_leaves_takes_no_feed_from_others(
-    archive: Archive, feed: Feed, wait: Wait
+    archive: LedgerRuntime, feed: Feed, wait: Wait
 ) -> None:
     """And none is under way once the archive has stopped."""
     one, other = wait(), wait()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.pipeline.llm_judge import QUESTION, SCORES, Verdicts, question, verdict
+from gateway.pipeline.llm_judge import QUESTION, SCORES, JudgeMemory, question, verdict
 from gateway.routing.classifier.heuristic import THRESHOLDS, tier
 from gateway.routing.classifier.text_signals import LIMIT
 
@@ -60,7 +60,7 @@ class Stage:
     def __init__(self) -> None:
         self.now = 0.0
         self.log: list[object] = []
-        self.verdicts = Verdicts(
+        self.verdicts = JudgeMemory(
             lambda event, **fields: self.log.append(fields["text"]), self.clock
         )
 

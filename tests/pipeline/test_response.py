@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.pipeline.response import Lines, Reply, _common, written
+from gateway.pipeline.response import HeaderLines, Response, _common, written
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=12).map(str.encode)
 VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20).map(
@@ -16,9 +16,11 @@ VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20
 def test_pairs_and_lines_are_the_same_reply(
     headers: list[tuple[bytes, bytes]], body: bytes
 ) -> None:
-    lines = Lines(b"".join(b"%b: %b\r\n" % one for one in headers).decode())
+    lines = HeaderLines(b"".join(b"%b: %b\r\n" % one for one in headers).decode())
     assert [*lines] == headers
-    as_pairs, as_lines = (Reply(status=200, headers=given, body=body) for given in (headers, lines))
+    as_pairs, as_lines = (
+        Response(status=200, headers=given, body=body) for given in (headers, lines)
+    )
     data = written(as_pairs)
     assert data is not None
     assert data == written(as_lines)
@@ -37,7 +39,7 @@ def test_sec_hdr_a_name_of_the_configuration_is_no_second_header(name: str) -> N
 def test_what_is_not_known_is_not_told() -> None:
     assert _common(None, None, None, "", "off", 0) == ""
     lines = _common("lab", None, None, "", "miss", 2)
-    assert [*Lines(lines)] == [
+    assert [*HeaderLines(lines)] == [
         (b"x-tiergate-lab", b"lab"), (b"x-tiergate-cache", b"miss"), (b"x-tiergate-attempts", b"2"),
     ]  # fmt: skip
     assert lines == "x-tiergate-lab: lab\r\nx-tiergate-cache: miss\r\nx-tiergate-attempts: 2\r\n"

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.call import Call
 from gateway.dialects import OPENAI_CHAT
-from gateway.pipeline.response import Reply
+from gateway.pipeline.response import Response
 from gateway.server.endpoint import Generate, _answer, write
 from gateway.server.keepalive import Beat
 from gateway.server.request_headers import Message, Receive, Send
@@ -24,10 +24,10 @@ CALL = Call(
 class Engine:
     """Serves one call, and lets it end at once."""
 
-    def __init__(self, reply: Coroutine[None, None, Reply]) -> None:
+    def __init__(self, reply: Coroutine[None, None, Response]) -> None:
         self.reply = reply
 
-    def serve(self, _call: Call, _waiting: object) -> Coroutine[None, None, Reply]:
+    def serve(self, _call: Call, _waiting: object) -> Coroutine[None, None, Response]:
         return self.reply
 
     def leave(self, _call: Call, cancel: Callable[[], object], _by: str) -> None:
@@ -37,7 +37,7 @@ class Engine:
 
 
 async def serve_one(
-    reply: Coroutine[None, None, Reply],
+    reply: Coroutine[None, None, Response],
     receive: Receive,
     send: Send,
     rows: Callable[[], bool] = bool,
@@ -71,15 +71,15 @@ class Stream:
         finally:
             self.closed = True
 
-    def reply(self) -> Reply:
-        return Reply(status=200, headers=[(b"a", b"b")], stream=self.run())
+    def reply(self) -> Response:
+        return Response(status=200, headers=[(b"a", b"b")], stream=self.run())
 
 
 async def test_a_row_that_waits_is_written_before_an_answer_that_does_not() -> None:
     order: list[str] = []
 
-    async def reply() -> Reply:
-        return Reply(status=200, headers=[], body=b"{}")
+    async def reply() -> Response:
+        return Response(status=200, headers=[], body=b"{}")
 
     async def receive() -> Message:
         return await asyncio.Future()
@@ -101,7 +101,7 @@ async def test_a_whole_reply_is_one_message() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await write(Reply(status=404, headers=[(b"a", b"b")], body=b"{}"), send)
+    await write(Response(status=404, headers=[(b"a", b"b")], body=b"{}"), send)
     assert sent == [
         {"type": "http.response.start", "status": 404, "headers": [(b"a", b"b"), (b"content-length", b"2")]},
         {"type": "http.response.body", "body": b"{}"},
@@ -155,7 +155,7 @@ async def test_a_client_that_leaves_while_it_is_written_to(at: int) -> None:
         await waiting.wait()
         return {"type": "http.disconnect"}
 
-    async def serve() -> Reply:
+    async def serve() -> Response:
         return stream.reply()
 
     await serve_one(serve(), receive, send)
@@ -179,8 +179,8 @@ async def test_a_client_that_leaves_when_all_is_written_is_no_matter() -> None:
         await gone.wait()
         return {"type": "http.disconnect"}
 
-    async def serve() -> Reply:
-        return Reply(status=200, headers=[], body=b"{}")
+    async def serve() -> Response:
+        return Response(status=200, headers=[], body=b"{}")
 
     await serve_one(serve(), receive, send)
     assert [message["type"] for message in sent] == [
@@ -193,7 +193,7 @@ async def test_a_client_that_leaves_when_all_is_written_is_no_matter() -> None:
 async def test_a_stop_from_outside_is_passed_on() -> None:
     """A server that shuts down cancels too, and that is no client's leaving."""
 
-    async def serve() -> Reply:
+    async def serve() -> Response:
         await asyncio.Event().wait()
         raise AssertionError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.pipeline.response import Reply
+from gateway.pipeline.response import Response
 from gateway.upstream.client import ConnectionPools
 from tests.e2e.world import chat, spared
 from tests.pipeline.test_engine import Stage, head, ok
@@ -69,7 +69,7 @@ class Loop:
         return len(self.hosts) / self.calls
 
 
-def _waits(reply: Reply, retried: int) -> float | None:
+def _waits(reply: Response, retried: int) -> float | None:
     """Seconds after which an SDK tries again; None where it does not."""
     told = head(reply)
     if retried >= _RETRIES or reply.status not in _SEEN or told.get("x-should-retry") == "false":

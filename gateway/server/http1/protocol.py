@@ -15,7 +15,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.core.errors import Problem
-from gateway.pipeline.response import Reply, refusal, written
+from gateway.pipeline.response import Response, refusal, written
 from gateway.server import host_header, request_headers
 from gateway.server.app import ALWAYS, App
 from gateway.server.endpoint import Generate, saying
@@ -136,7 +136,7 @@ class Wire(HttpToolsProtocol):
         if self.visit is not None:
             self.visit.end("client_slow" if self.slow else "client")
 
-    def answer(self, send: Send, reply: Reply) -> bool:
+    def answer(self, send: Send, reply: Response) -> bool:
         """Write a whole reply at once; False where it must be sent in the usual way.
 
         It does what uvicorn does of two messages, in one piece: `send` is the request's own.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.dialects import DIALECTS, Dialect
-from gateway.pipeline.response import Reply, refusal, written
+from gateway.pipeline.response import Response, refusal, written
 from gateway.server.http1.protocol import FULL, Wire
 from tests.e2e.upstream import DONE, PATIENCE, ROLE, Upstream, chunk, stream
 from tests.e2e.world import Loop
@@ -393,7 +393,7 @@ class Cycle:
         self.over += 1
 
 
-def at_once(cycle: Cycle, reply: Reply, *, full: bool = False) -> tuple[bool, bytes]:
+def at_once(cycle: Cycle, reply: Response, *, full: bool = False) -> tuple[bool, bytes]:
     written: list[bytes] = []
     wire: Any = SimpleNamespace(
         flow=SimpleNamespace(write_paused=full), _corked=SimpleNamespace(put=written.append)
@@ -402,7 +402,7 @@ def at_once(cycle: Cycle, reply: Reply, *, full: bool = False) -> tuple[bool, by
 
 
 def test_a_whole_answer_is_written_in_one_piece() -> None:
-    cycle, reply = Cycle(), Reply(status=200, headers=[(b"a", b"b")], body=b"{\r\n}")
+    cycle, reply = Cycle(), Response(status=200, headers=[(b"a", b"b")], body=b"{\r\n}")
     assert at_once(cycle, reply) == (
         True,
         b"HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 4\r\n\r\n{\r\n}",
@@ -418,12 +418,12 @@ def test_a_whole_answer_is_written_in_one_piece() -> None:
 @pytest.mark.parametrize("value", [b"b\r\nc: d", b"b\n", b"\r", b"\0"])
 def test_sec_hdr_a_header_that_would_be_two_is_not_written_at_once(value: bytes) -> None:
     cycle = Cycle()
-    reply = Reply(status=200, headers=[(b"a", value)], body=b"{}")
+    reply = Response(status=200, headers=[(b"a", value)], body=b"{}")
     assert at_once(cycle, reply) == (False, b"")
     assert not cycle.response_started
 
 
 def test_an_answer_waits_for_a_client_that_does_not_read() -> None:
-    reply = Reply(status=200, headers=[], body=b"{}")
+    reply = Response(status=200, headers=[], body=b"{}")
     assert at_once(Cycle(), reply, full=True) == (False, b"")
     assert at_once(Cycle(keep=False), reply) == (False, b"")
