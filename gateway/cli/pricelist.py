@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price
-from gateway.runtime.build import Site
+from gateway.runtime.build import BuiltConfig
 from gateway.settings import catalogue, list_prices, pricing
 from gateway.settings.baseline import baseline
 
@@ -18,7 +18,7 @@ type ListPrice = Callable[[str, str, datetime], Price | None]
 class Pricelist:
     """What calls are priced by. `listed` looks up what the configuration does not price itself."""
 
-    def __init__(self, site: Site, listed: ListPrice = list_prices.find) -> None:
+    def __init__(self, site: BuiltConfig, listed: ListPrice = list_prices.find) -> None:
         self._site = site
         self._listed = listed
         self._find = functools.cache(self._look)

@@ -11,8 +11,8 @@ import msgspec
 
 from gateway.core.call import Key
 from gateway.limits import keys
-from gateway.runtime.build import Site, adopt, data_folder, site, store_url
-from gateway.runtime.tenant_classifiers import Owned
+from gateway.runtime.build import BuiltConfig, adopt, data_folder, site, store_url
+from gateway.runtime.tenant_classifiers import TenantClassifiers
 from gateway.settings import environment
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.loader import CandidateRules, ConfigSource, load
@@ -52,9 +52,12 @@ class Session:
         return load(find(self.asked, self.environ), self.environ, self.reads, self.rules)
 
     @functools.cached_property
-    def site(self) -> Site:
+    def site(self) -> BuiltConfig:
         """The configuration, checked and built. Raises ConfigError."""
-        found, owned = site(self.source, datetime.now(UTC)), Owned(data_folder(self.environ))
+        found, owned = (
+            site(self.source, datetime.now(UTC)),
+            TenantClassifiers(data_folder(self.environ)),
+        )
         owned.refresh()
         adopt(found, owned)
         return found
@@ -68,7 +71,7 @@ class Session:
         """Return the keys of clients by name. Raises ConfigError."""
         return {key.name: key for key in self.key_table().known()}
 
-    def again(self, reads: FileSnapshot) -> Site:
+    def again(self, reads: FileSnapshot) -> BuiltConfig:
         """The configuration as it is written now, checked and built. Raises ConfigError.
 
         `reads` is told of each file that is read; a `.env` may have changed too.

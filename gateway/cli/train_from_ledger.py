@@ -22,7 +22,7 @@ from gateway.ledger.query_params import LedgerQuery
 from gateway.routing.classifier.exemplars import ExemplarClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.runtime.build import data_folder
-from gateway.runtime.tenant_classifiers import OwnedError, Shelf
+from gateway.runtime.tenant_classifiers import TenantModelError, TenantModelFolder
 
 NOT_BETTER = 3
 _PAGE = 500
@@ -46,7 +46,7 @@ def train(session: Session, which: Asked, *, dry: bool, as_json: bool) -> None:
         message = "Only a learned classifier can be refitted: set routing.classifier to learned."
         raise click.ClickException(message)
     tenant = which.tenant
-    books, shelf = session(), Shelf(data_folder(session.environ), tenant)
+    books, shelf = session(), TenantModelFolder(data_folder(session.environ), tenant)
     question = asked(
         since=which.since, until=which.until, only=[f"tenant={tenant}"], zone=books.time_zone
     )
@@ -55,7 +55,7 @@ def train(session: Session, which: Asked, *, dry: bool, as_json: bool) -> None:
     taught, textless = from_traffic.taught(known, texts)
     try:
         now, current = shelf.now(), shelf.artefact()
-    except OwnedError as error:
+    except TenantModelError as error:
         raise click.ClickException(f"The classifier in force cannot be used: {error}.") from None
     with progress("training", from_traffic.ticks(from_traffic.CONTROLS)) as step:
         outcome = from_traffic.consider(
@@ -84,10 +84,10 @@ def train(session: Session, which: Asked, *, dry: bool, as_json: bool) -> None:
 
 def back(session: Session, tenant: str, *, as_json: bool) -> None:
     """Put in force what was before the last training."""
-    shelf = Shelf(data_folder(session.environ), tenant)
+    shelf = TenantModelFolder(data_folder(session.environ), tenant)
     try:
         now = shelf.back()
-    except OwnedError as error:
+    except TenantModelError as error:
         raise click.ClickException(
             f"Nothing to go back from for the tenant {tenant}: {error}."
         ) from None

@@ -49,7 +49,7 @@ STYLES = {
 """How effort can be said, by dialect."""
 
 
-class Site(msgspec.Struct, frozen=True, kw_only=True):
+class BuiltConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration, checked and built: all that deciding needs, and nothing that runs."""
 
     source: ConfigSource
@@ -58,7 +58,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[Mistake, ...]
 
 
-def site(source: ConfigSource, now: datetime) -> Site:
+def site(source: ConfigSource, now: datetime) -> BuiltConfig:
     """Check and build a configuration. Raises ConfigError with every mistake."""
     mistakes = validate.errors(source, frozenset(DIALECTS), STYLES)
     known, clashing = _exemplars(source)
@@ -97,10 +97,10 @@ def site(source: ConfigSource, now: datetime) -> Site:
         *lifecycle_warnings.listed(source, built.catalogue, now.date()),
         *clashing,
     )
-    return Site(source=source, built=built, router=router, warnings=warnings)
+    return BuiltConfig(source=source, built=built, router=router, warnings=warnings)
 
 
-def findings(site: Site, callers: Sequence[Key]) -> list[Mistake]:
+def findings(site: BuiltConfig, callers: Sequence[Key]) -> list[Mistake]:
     """What of a configuration's rules is in vain, and all else that it warns of; in order.
 
     `callers` are all keys that may call.
@@ -109,7 +109,7 @@ def findings(site: Site, callers: Sequence[Key]) -> list[Mistake]:
     return sorted(dict.fromkeys(found), key=lambda one: (one.file, one.line or 0))
 
 
-def adopt(site: Site, owned: Mapping[str, Classifier]) -> None:
+def adopt(site: BuiltConfig, owned: Mapping[str, Classifier]) -> None:
     """Let classifiers of tenants' own serve them, where what serves everybody was learnt too."""
     whole, own = site.router.classifier, site.router.own
     own.clear()
@@ -194,7 +194,7 @@ def data_folder(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("TIERGATE_DATA") or "data")
 
 
-def refusals(site: Site, keys: KeyTable, host: str) -> list[Mistake]:
+def refusals(site: BuiltConfig, keys: KeyTable, host: str) -> list[Mistake]:
     """What keeps a valid configuration from starting: open beyond this machine, no lab on."""
     source, labs = site.source, site.built.catalogue.labs.values()
     found = []
@@ -209,7 +209,7 @@ def refusals(site: Site, keys: KeyTable, host: str) -> list[Mistake]:
     return found
 
 
-def cautions(site: Site, keys: KeyTable, environ: Mapping[str, str]) -> list[Mistake]:
+def cautions(site: BuiltConfig, keys: KeyTable, environ: Mapping[str, str]) -> list[Mistake]:
     """Warn of settings that hardly anybody means: open to every web page, keys to be guessed."""
     source = site.source
     server = source.config.server

@@ -42,13 +42,13 @@ from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.pipeline.limit_enforcement import LimitRuntime
 from gateway.pipeline.llm_judge import Judge, JudgeMemory
 from gateway.routing.tier_share import ShareBounds
-from gateway.runtime.build import Site, adopt, data_folder, refusals, store_url
+from gateway.runtime.build import BuiltConfig, adopt, data_folder, refusals, store_url
 from gateway.runtime.build import site as built
-from gateway.runtime.reload import Reload
-from gateway.runtime.reloader import Renewal
-from gateway.runtime.revision import Edition, same
+from gateway.runtime.reload import Reloader
+from gateway.runtime.reloader import ConfigWatcher
+from gateway.runtime.revision import Revision, same
 from gateway.runtime.shadow import Shadow
-from gateway.runtime.tenant_classifiers import Owned
+from gateway.runtime.tenant_classifiers import TenantClassifiers
 from gateway.settings import baseline
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import load
@@ -84,7 +84,7 @@ class Gateway:
 
     def __init__(  # noqa: PLR0913 - where it runs, and what tests put in place of the world
         self,
-        site: Site,
+        site: BuiltConfig,
         environ: Mapping[str, str],
         log: Log,
         *,
@@ -93,7 +93,7 @@ class Gateway:
         guard: media_fetch.AddressGuard = media_fetch.PUBLIC,
         figures: SharedMemory | None = None,
         workers: int | None = None,
-        renewal: Renewal | None = None,
+        renewal: ConfigWatcher | None = None,
     ) -> None:
         """`guard` says which hosts media may be fetched from; `workers` count in `figures`.
 
@@ -130,7 +130,7 @@ class Gateway:
         self._trust = EmbedderTrust(log)
         self._workers = workers or config.server.workers
         self.pressure = self._measured()
-        self._owned = Owned(self.data, lambda text: log("classifier", error=text))
+        self._owned = TenantClassifiers(self.data, lambda text: log("classifier", error=text))
         self._owned.refresh()
         self.toll = LimitRuntime(
             config, self._meter, self.archive, self.keys, log, shares=self._workers
@@ -151,7 +151,7 @@ class Gateway:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._over: set[asyncio.Task[None]] = set()
-        self._earlier: set[Edition] = set()
+        self._earlier: set[Revision] = set()
         """Those that calls still run on."""
         self.shadow = Shadow(
             lambda file, reads: built(load(file, environ, reads), datetime.now(UTC)),
@@ -161,7 +161,7 @@ class Gateway:
         self.shadow.adopt(site)
         self.edition = self._edition(site, None)
         self._bound(site)
-        self.reload = Reload(renewal or Renewal(site), self.swap, log)
+        self.reload = Reloader(renewal or ConfigWatcher(site), self.swap, log)
         self._watch()
 
     def _check_host(self) -> None:
@@ -246,7 +246,7 @@ class Gateway:
         await self._state.close()
         await self._meter.close()
 
-    def swap(self, site: Site) -> None:
+    def swap(self, site: BuiltConfig) -> None:
         """Let calls that begin from now on go by another configuration.
 
         Those that run end by their own. What is known of providers stays, but of those that are
@@ -274,7 +274,7 @@ class Gateway:
             if await asyncio.to_thread(self._owned.refresh):
                 adopt(self.site, self._owned)
 
-    def _end(self, edition: Edition) -> None:
+    def _end(self, edition: Revision) -> None:
         """The last call of an edition has ended: what only it has used is closed."""
 
         async def end() -> None:
@@ -291,7 +291,7 @@ class Gateway:
         self._over.add(task)
         task.add_done_callback(self._over.discard)
 
-    def _edition(self, site: Site, before: Edition | None) -> Edition:
+    def _edition(self, site: BuiltConfig, before: Revision | None) -> Revision:
         """A configuration with all that calls need, of what there is and what is new."""
         config, archive = site.source.config, self.archive
         adopt(site, self._owned)
@@ -357,9 +357,9 @@ class Gateway:
             meanwhile=self.outbox.meanwhile,
             pressure=self.pressure,
         )
-        return Edition(site, engine, upstream, client, locally, time.time())
+        return Revision(site, engine, upstream, client, locally, time.time())
 
-    def _engines(self, site: Site, before: Edition | None) -> dict[str, Local]:
+    def _engines(self, site: BuiltConfig, before: Revision | None) -> dict[str, Local]:
         """Local engines; one whose command is the same goes on."""
         providers = site.built.providers.values()
         known = [account.secret for provider in providers for account in provider.accounts]
@@ -373,7 +373,7 @@ class Gateway:
             found[one.name] = running
         return found
 
-    def _expect(self, site: Site) -> None:
+    def _expect(self, site: BuiltConfig) -> None:
         self.archive.metrics.expect(
             (lab.name, tier, target.provider.name, target.model)
             for lab in site.built.catalogue.labs.values()
@@ -382,7 +382,7 @@ class Gateway:
             if target.provider.on
         )
 
-    def _bound(self, site: Site) -> None:
+    def _bound(self, site: BuiltConfig) -> None:
         """The shares that tiers may have from now on."""
         part, classifier = site.source.config.routing.max_share, site.router.classifier
         most = ShareBounds(reasoning=part.reasoning, smart=part.smart)
@@ -524,7 +524,7 @@ class Gateway:
         return ConversationMemory(notes, kept)
 
 
-def _locals(editions: Iterable[Edition]) -> set[Local]:
+def _locals(editions: Iterable[Revision]) -> set[Local]:
     return {local for edition in editions for local in edition.locally.values()}
 
 

@@ -5,8 +5,8 @@ import time
 from collections.abc import Awaitable, Callable
 
 from gateway.core.jsonio import Json
-from gateway.runtime.build import Site
-from gateway.runtime.reloader import EVERY, Found, Renewal
+from gateway.runtime.build import BuiltConfig
+from gateway.runtime.reloader import EVERY, ConfigWatcher, ReloadResult
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.telemetry.log import Log, where
 from gateway.telemetry.metrics import CounterMetric, GaugeMetric
@@ -15,16 +15,18 @@ _TOLD = 20
 """Changes and mistakes that the log has of one reload."""
 
 
-class Reload:
+class Reloader:
     """Puts in force what a renewal finds: read beside the loop, swapped between two calls."""
 
-    def __init__(self, renewal: Renewal, swap: Callable[[Site], None], log: Log) -> None:
+    def __init__(
+        self, renewal: ConfigWatcher, swap: Callable[[BuiltConfig], None], log: Log
+    ) -> None:
         """`swap` lets calls that begin from now on go by a configuration, or raises ConfigError."""
         self.renewal = renewal
         self._swap = swap
         self._log = log
         self._turn = asyncio.Lock()
-        self._tasks: set[asyncio.Task[Found]] = set()
+        self._tasks: set[asyncio.Task[ReloadResult]] = set()
         self.done = 0
         """Times that another configuration was put in force."""
         self.failed = 0
@@ -43,7 +45,7 @@ class Reload:
                 if found is not None:
                     self._take(found)
 
-    async def read(self, *, dry: bool = False) -> Found:
+    async def read(self, *, dry: bool = False) -> ReloadResult:
         """Read the files now; `dry`: only to say what would become of it."""
         async with self._turn:
             found = await asyncio.to_thread(self.renewal.read, dry=dry)
@@ -54,7 +56,7 @@ class Reload:
                 self.renewal.tell()
             return found
 
-    async def back(self, *, dry: bool = False) -> Found:
+    async def back(self, *, dry: bool = False) -> ReloadResult:
         """Go back to what was in force before, until the files change again."""
         async with self._turn:
             found = self.renewal.back()
@@ -110,24 +112,26 @@ class Reload:
             ),
         )
 
-    def _take(self, found: Found) -> Found:
+    def _take(self, found: ReloadResult) -> ReloadResult:
         """Put it in force where it may be."""
         if found.kind == "taken":
             began = time.perf_counter()
             try:
                 self._swap(found.text.site)
             except ConfigError as error:
-                found = Found("refused", self.renewal.text, mistakes=tuple(error.mistakes))
+                found = ReloadResult("refused", self.renewal.text, mistakes=tuple(error.mistakes))
             except Exception as error:  # noqa: BLE001 - whatever it is, what is in force stays so
                 self._log("bug", error=where(error))
                 text = "it cannot be put together; the log has the reason."
-                found = Found("refused", self.renewal.text, mistakes=(Mistake(message=text),))
+                found = ReloadResult(
+                    "refused", self.renewal.text, mistakes=(Mistake(message=text),)
+                )
             self.slowest = max(self.slowest, time.perf_counter() - began)
         self.renewal.take(found)
         self._tell(found)
         return found
 
-    def _tell(self, found: Found) -> None:
+    def _tell(self, found: ReloadResult) -> None:
         version = self.renewal.text.version
         self.failed += bool(found.mistakes)
         for one in found.mistakes[:_TOLD]:
@@ -146,7 +150,7 @@ class Reload:
                 self._log("config", waits=waits, text="these wait until it is started anew")
 
 
-def _wrong(renewal: Renewal) -> Json:
+def _wrong(renewal: ConfigWatcher) -> Json:
     if not renewal.mistakes:
         return None
     return {"at": round(renewal.wrong_since, 3), "mistakes": [str(one) for one in renewal.mistakes]}

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.runtime.build import Site
+from gateway.runtime.build import BuiltConfig
 from gateway.settings.diff import ConfigChange, changes, lasting, switched
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.file_snapshot import FileSnapshot
@@ -19,7 +19,7 @@ from gateway.settings.loader import ConfigSource
 from gateway.telemetry import process
 from gateway.telemetry.log import where
 
-type Read = Callable[[FileSnapshot], Site]
+type Read = Callable[[FileSnapshot], BuiltConfig]
 """Reads, checks and builds what is written. Raises ConfigError."""
 type Kind = Literal["taken", "same", "refused", "unsteady"]
 """What becomes of what was found: it is put in force, it is what is in force already, it has a
@@ -36,10 +36,10 @@ _TRIES = 5
 """Times that files which change are read when somebody asks for it, before he is told so."""
 
 
-class Text(msgspec.Struct, frozen=True):
+class ConfigVersion(msgspec.Struct, frozen=True):
     """A configuration as it may be in force."""
 
-    site: Site
+    site: BuiltConfig
     """What a running gateway cannot change is as it was at its start."""
     written: ConfigSource
     """As it is written."""
@@ -50,11 +50,11 @@ class Text(msgspec.Struct, frozen=True):
         return self.site.built.catalogue.version
 
 
-class Found(msgspec.Struct, frozen=True):
+class ReloadResult(msgspec.Struct, frozen=True):
     """What one look has found."""
 
     kind: Kind
-    text: Text
+    text: ConfigVersion
     """What is to be in force."""
     changes: tuple[ConfigChange, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
@@ -62,7 +62,7 @@ class Found(msgspec.Struct, frozen=True):
     """It was in force before."""
 
 
-class Orders:
+class WorkerMailbox:
     """What is asked of one process of several and holds for all, in memory that they share."""
 
     def __init__(self) -> None:
@@ -87,22 +87,22 @@ class Orders:
         return bytes(self._data[: self._values[3]])
 
 
-class Renewal:
+class ConfigWatcher:
     """One in each process. `first` is in force at its start; without `read` it stays so."""
 
     def __init__(
         self,
-        first: Site,
+        first: BuiltConfig,
         read: Read | None = None,
         reads: FileSnapshot | None = None,
         *,
-        orders: Orders | None = None,
+        orders: WorkerMailbox | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """`reads` has what `first` was read from."""
-        self.text = self._first = Text(first, first.source)
+        self.text = self._first = ConfigVersion(first, first.source)
         """In force."""
-        self.before: Text | None = None
+        self.before: ConfigVersion | None = None
         """What was in force before, to go back to."""
         self.since = wall()
         """Seconds since the epoch."""
@@ -115,7 +115,7 @@ class Renewal:
         """Whether what is written was gone back from: it stays so until it changes."""
         self._read = read
         self._reads = reads or FileSnapshot()
-        self._orders = orders or Orders()
+        self._orders = orders or WorkerMailbox()
         self._heard = self._orders.last()[0]
         self._seen: tuple[object, ...] | None = None
         self._wall = wall
@@ -130,7 +130,7 @@ class Renewal:
         self._looks += 1
         return self._looks % _FILES == 0 or self._orders.last()[0] != self._heard
 
-    def look(self) -> Found | None:
+    def look(self) -> ReloadResult | None:
         """What others have done, or the files have become; None where nothing is to be done.
 
         What has changed is read once it has been the same for two looks: it may be half written.
@@ -152,14 +152,14 @@ class Renewal:
             self.tell(found.text)
         return None if found.kind == "unsteady" else found
 
-    def read(self, *, dry: bool = False) -> Found:
+    def read(self, *, dry: bool = False) -> ReloadResult:
         """Read what is written now, and say what is to become of it. Blocks.
 
         `dry`: only to say so; else `take` is to be told, whatever was found.
         """
         if self._read is None:
             message = "this configuration was given, and cannot be read again."
-            return Found("refused", self.text, mistakes=(Mistake(message=message),))
+            return ReloadResult("refused", self.text, mistakes=(Mistake(message=message),))
         for _ in range(_TRIES):
             reads, text, mistakes = FileSnapshot(), self.text, tuple[Mistake, ...]()
             try:
@@ -172,23 +172,23 @@ class Renewal:
             if reads.same():
                 break
         else:
-            return Found("unsteady", self.text)
+            return ReloadResult("unsteady", self.text)
         if not dry:
             self._reads, self._seen = reads, None
         if mistakes:
-            return Found("refused", self.text, mistakes=mistakes)
+            return ReloadResult("refused", self.text, mistakes=mistakes)
         found = self._differ(text)
         same = not found and text.version == self.text.version
-        return Found("same" if same else "taken", text, found)
+        return ReloadResult("same" if same else "taken", text, found)
 
-    def back(self) -> Found:
+    def back(self) -> ReloadResult:
         """What was in force before, to be taken in place of what is."""
         if self.before is None:
             message = "there is no earlier configuration to go back to."
-            return Found("refused", self.text, mistakes=(Mistake(message=message),))
-        return Found("taken", self.before, self._differ(self.before), back=True)
+            return ReloadResult("refused", self.text, mistakes=(Mistake(message=message),))
+        return ReloadResult("taken", self.before, self._differ(self.before), back=True)
 
-    def take(self, found: Found) -> None:
+    def take(self, found: ReloadResult) -> None:
         """It has been put in force, or not."""
         if found.kind == "unsteady":
             return
@@ -204,7 +204,7 @@ class Renewal:
             self.text, self.last, self.since = found.text, found.changes, self._wall()
         self.is_back = found.back
 
-    def tell(self, text: Text | None = None, *, back: bool = False) -> None:
+    def tell(self, text: ConfigVersion | None = None, *, back: bool = False) -> None:
         """The others are to take what this one takes, or to go back from what is in force."""
         version = (text or self.text).version
         data = b"" if back else self._reads.kept()
@@ -225,7 +225,7 @@ class Renewal:
         """The parts that take effect when the gateway is started anew."""
         return [one.path for one in changes(self._first.written, self.text.written) if one.waits]
 
-    def _told(self, what: int, version: int) -> Found | None:
+    def _told(self, what: int, version: int) -> ReloadResult | None:
         """Do as another process has done."""
         if what == _AGAIN:
             found = self.read()
@@ -239,7 +239,7 @@ class Renewal:
         gone = found.kind == "taken" and int(found.text.version, 16) == version
         return None if gone else found
 
-    def _kept(self, version: int, mistakes: tuple[Mistake, ...]) -> Found | None:
+    def _kept(self, version: int, mistakes: tuple[Mistake, ...]) -> ReloadResult | None:
         """What another process has read, where it is that version; `mistakes` are in it by now."""
         if self._read is None:
             return None
@@ -249,17 +249,17 @@ class Renewal:
             return None
         if int(text.version, 16) != version:
             return None
-        return Found("taken", text, self._differ(text), mistakes)
+        return ReloadResult("taken", text, self._differ(text), mistakes)
 
-    def _held(self, site: Site) -> Text:
+    def _held(self, site: BuiltConfig) -> ConfigVersion:
         written = site.source
         config = lasting(self._first.written.config, written.config)
-        return Text(
+        return ConfigVersion(
             msgspec.structs.replace(site, source=msgspec.structs.replace(written, config=config)),
             written,
         )
 
-    def _differ(self, text: Text) -> tuple[ConfigChange, ...]:
+    def _differ(self, text: ConfigVersion) -> tuple[ConfigChange, ...]:
         now = self.text
         return (
             *switched(now.site.built, text.site.built),

@@ -4,18 +4,18 @@ from collections.abc import Callable, Mapping
 
 from gateway.core.target import Provider
 from gateway.pipeline.engine import Engine
-from gateway.runtime.build import Site
+from gateway.runtime.build import BuiltConfig
 from gateway.upstream.client import ProviderClient
 from gateway.upstream.failover import Upstream
 from gateway.upstream.local_engine import LocalEngine as Local
 
 
-class Edition:
+class Revision:
     """Calls that begin with it end with it, also where another has taken its place meanwhile."""
 
     def __init__(
         self,
-        site: Site,
+        site: BuiltConfig,
         engine: Engine,
         upstream: Upstream,
         client: ProviderClient,

@@ -19,13 +19,13 @@ from gateway.evaluation.shadow_stats import Seen, Shadowed, costs, refused, side
 from gateway.ledger.reprice import counted
 from gateway.limits.load_shedding import LoadShedder
 from gateway.routing.decision_record import DecisionRecorder
-from gateway.runtime.build import Site
+from gateway.runtime.build import BuiltConfig
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.telemetry import process
 from gateway.telemetry.log import Log, where
 
-type Read = Callable[[Path, FileSnapshot], Site]
+type Read = Callable[[Path, FileSnapshot], BuiltConfig]
 """Reads, checks and builds a candidate. Raises ConfigError."""
 
 _EVERY = 1.0
@@ -59,10 +59,10 @@ class Shadow:
         self._clock = clock
         self._wall = wall
         self._sleep = sleep
-        self._own: Site | None = None
+        self._own: BuiltConfig | None = None
         self._file: Path | None = None
         self._share = 1.0
-        self._site: Site | None = None
+        self._site: BuiltConfig | None = None
         """The candidate; None while there is none that may be used."""
         self._reads: FileSnapshot | None = None
         """What it was read from; None where it is to be read."""
@@ -89,7 +89,7 @@ class Shadow:
         """Whether there is to be a candidate."""
         return self._file is not None
 
-    def adopt(self, site: Site) -> None:
+    def adopt(self, site: BuiltConfig) -> None:
         """Another configuration is in force, and says which candidate is held against it."""
         name = site.source.config.routing.shadow
         file = site.source.file.parent / name if name else None
@@ -99,7 +99,7 @@ class Shadow:
         self._share = site.source.config.routing.shadow_share
         self._begin()
 
-    def note(self, own: Site, entry: FinalRow, case: object) -> None:
+    def note(self, own: BuiltConfig, entry: FinalRow, case: object) -> None:
         """A call is over that went by `own`. Costs nothing but where it is to be decided again."""
         if self._site is None or own is not self._own:
             return
@@ -192,7 +192,7 @@ class Shadow:
             version = site.built.catalogue.version
             self._log("shadow", version=version, text="decides beside what is in force")
 
-    def _quietly(self, file: Path, reads: FileSnapshot) -> Site:
+    def _quietly(self, file: Path, reads: FileSnapshot) -> BuiltConfig:
         with process.quietly():
             return self._read(file, reads)
 
@@ -216,7 +216,7 @@ class Shadow:
         }
 
 
-def _seen(entry: FinalRow, case: DecisionRecorder, own: Site, site: Site) -> Seen:
+def _seen(entry: FinalRow, case: DecisionRecorder, own: BuiltConfig, site: BuiltConfig) -> Seen:
     first: Target | None = None
     if case.decided is None:
         mine = refused(entry.problem or "")
@@ -242,7 +242,7 @@ def _seen(entry: FinalRow, case: DecisionRecorder, own: Site, site: Site) -> See
     )
 
 
-def _bounded(own: Site, site: Site) -> bool:
+def _bounded(own: BuiltConfig, site: BuiltConfig) -> bool:
     """Whether what recent traffic says of shares holds for the candidate too."""
     mine, other = own.router.classifier, site.router.classifier
     return (

@@ -26,7 +26,7 @@ _MOST = 100_000
 """Bytes of `now.json`."""
 
 
-class Made(msgspec.Struct, frozen=True):
+class TenantModel(msgspec.Struct, frozen=True):
     """One artefact of a tenant's."""
 
     id: str
@@ -34,13 +34,13 @@ class Made(msgspec.Struct, frozen=True):
     """When it was trained, seconds since the epoch."""
 
 
-class Now(msgspec.Struct, frozen=True, kw_only=True):
+class TenantModelInForce(msgspec.Struct, frozen=True, kw_only=True):
     """What is in force for a tenant."""
 
     tenant: str
-    made: Made | None = None
+    made: TenantModel | None = None
     """None: what serves everybody."""
-    earlier: tuple[Made, ...] = ()
+    earlier: tuple[TenantModel, ...] = ()
     """What was in force before, oldest first."""
 
 
@@ -48,22 +48,22 @@ type _Known = tuple[tuple[int, int], str, Classifier | None]
 """What a folder's file was when it was read, whose it is, and what it says."""
 
 
-class OwnedError(Exception):
+class TenantModelError(Exception):
     """What a tenant's folder has cannot be used; the text says why."""
 
 
-class Shelf:
-    """The artefacts of one tenant. Everything raises OwnedError for what cannot be read."""
+class TenantModelFolder:
+    """The artefacts of one tenant. Everything raises TenantModelError for what cannot be read."""
 
     def __init__(self, data: Path, tenant: str) -> None:
         digest = hashlib.blake2b(tenant.encode("utf-8", "replace"), digest_size=16).hexdigest()
         self.tenant = tenant
         self.folder = data / _FOLDER / digest
 
-    def now(self) -> Now:
+    def now(self) -> TenantModelInForce:
         """What is in force."""
         found = _now(self.folder)
-        return found if found is not None else Now(tenant=self.tenant)
+        return found if found is not None else TenantModelInForce(tenant=self.tenant)
 
     def artefact(self) -> ClassifierModel | None:
         """The artefact in force; None where it is what serves everybody."""
@@ -72,27 +72,29 @@ class Shelf:
 
     def take(self, artefact: ClassifierModel, at: float) -> None:
         """Put an artefact in force. Raises OSError."""
-        now, made = self.now(), Made(artefact.id, at)
+        now, made = self.now(), TenantModel(artefact.id, at)
         self.folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
         _write(self.folder / f"{artefact.id}{_SUFFIX}", files.write(artefact))
         earlier = now.earlier if now.made in (None, made) else (*now.earlier, now.made)
-        self._tell(Now(tenant=self.tenant, made=made, earlier=_some(earlier)[-_EARLIER:]))
+        self._tell(
+            TenantModelInForce(tenant=self.tenant, made=made, earlier=_some(earlier)[-_EARLIER:])
+        )
         self._sweep()
 
-    def back(self) -> Now:
+    def back(self) -> TenantModelInForce:
         """Put in force what was before: an earlier one, or what serves everybody.
 
-        Raises OwnedError where there is nothing to go back from, and OSError.
+        Raises TenantModelError where there is nothing to go back from, and OSError.
         """
         now = self.now()
         if now.made is None:
-            raise OwnedError("it goes by what serves everybody already")
+            raise TenantModelError("it goes by what serves everybody already")
         made = now.earlier[-1] if now.earlier else None
-        found = Now(tenant=self.tenant, made=made, earlier=now.earlier[:-1])
+        found = TenantModelInForce(tenant=self.tenant, made=made, earlier=now.earlier[:-1])
         self._tell(found)
         return found
 
-    def _tell(self, now: Now) -> None:
+    def _tell(self, now: TenantModelInForce) -> None:
         _write(self.folder / _NOW, jsonio.dumps(now) + b"\n")
 
     def _sweep(self) -> None:
@@ -103,7 +105,7 @@ class Shelf:
                 path.unlink(missing_ok=True)
 
 
-class Owned(Mapping[str, Classifier]):
+class TenantClassifiers(Mapping[str, Classifier]):
     """Classifiers by tenant, as of the last `refresh`. Read by one thread, refreshed by another."""
 
     def __init__(self, data: Path, note: Callable[[str], None] = lambda _: None) -> None:
@@ -141,7 +143,7 @@ class Owned(Mapping[str, Classifier]):
                 continue
             try:
                 tenant, found = _classifier(path.parent)
-            except OwnedError as error:
+            except TenantModelError as error:
                 self._note(f"the classifier in {path.parent} is not used: {error}")
                 tenant, found = before[1:] if before is not None else ("", None)
             known[name] = stamp, tenant, found
@@ -154,39 +156,39 @@ class Owned(Mapping[str, Classifier]):
 def _classifier(folder: Path) -> tuple[str, Classifier | None]:
     now = _now(folder)
     if now is None:
-        raise OwnedError("it is gone")
+        raise TenantModelError("it is gone")
     return now.tenant, None if now.made is None else LearnedClassifier(
         _artefact(folder, now.made.id)
     )
 
 
-def _now(folder: Path) -> Now | None:
+def _now(folder: Path) -> TenantModelInForce | None:
     try:
         data = (folder / _NOW).read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise OwnedError((error.strerror or "it cannot be read").lower()) from None
+        raise TenantModelError((error.strerror or "it cannot be read").lower()) from None
     try:
-        found: Now = _read(data[:_MOST])
+        found: TenantModelInForce = _read(data[:_MOST])
     except jsonio.JsonError as error:
-        raise OwnedError(f"{_NOW}: {error}") from None
+        raise TenantModelError(f"{_NOW}: {error}") from None
     return found
 
 
 def _artefact(folder: Path, name: str) -> ClassifierModel:
     path = folder / f"{name}{_SUFFIX}"
     if path.parent != folder:
-        raise OwnedError(f"{name!r} is no id")
+        raise TenantModelError(f"{name!r} is no id")
     try:
         return files.read(path.read_bytes())
     except OSError as error:
-        raise OwnedError(f"{name}: {(error.strerror or '').lower()}") from None
+        raise TenantModelError(f"{name}: {(error.strerror or '').lower()}") from None
     except ModelFileError as error:
-        raise OwnedError(f"{name}: {error}") from None
+        raise TenantModelError(f"{name}: {error}") from None
 
 
-def _some(made: tuple[Made | None, ...]) -> tuple[Made, ...]:
+def _some(made: tuple[TenantModel | None, ...]) -> tuple[TenantModel, ...]:
     return tuple(one for one in made if one is not None)
 
 
@@ -201,4 +203,4 @@ def _write(path: Path, data: bytes) -> None:
     scratch.replace(path)
 
 
-_read = jsonio.reader(Now)
+_read = jsonio.reader(TenantModelInForce)

@@ -31,7 +31,7 @@ from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, M
 from gateway.limits.recent import RedisTurnPool
 from gateway.limits.redis import RedisCounters
 from gateway.routing.recent import TURNS
-from gateway.runtime.build import Site, site
+from gateway.runtime.build import BuiltConfig, site
 from gateway.settings import yaml
 from gateway.settings.loader import load
 from gateway.state.redis.store import RedisStore
@@ -249,7 +249,7 @@ def test_journals_are_read_where_they_lie(query: str, url: str, environ: dict[st
     assert sum(row["usd"] or 0 for row in found) == Decimal(total["cost"] or 0)
 
 
-def configured(text: str, folder: Path) -> Site:
+def configured(text: str, folder: Path) -> BuiltConfig:
     """A configuration of a document; a part of one stands beside the shipped labs."""
     file = folder / "gateway.yaml"
     file.write_text(text if text.startswith("version:") else f"{_PART}{text}", "utf-8")

@@ -20,7 +20,7 @@ from gateway.limits import keys
 from gateway.limits.rules import LimitRules
 from gateway.routing import features
 from gateway.routing.router import decide
-from gateway.runtime.build import Site, site
+from gateway.runtime.build import BuiltConfig, site
 from gateway.settings import yaml
 from gateway.settings.loader import load
 from tests.docs.labs import every_key
@@ -37,13 +37,13 @@ AT_NIGHT = datetime(2026, 11, 24, 21, 30, tzinfo=UTC).timestamp()
 BY_DAY = datetime(2026, 11, 24, 10, 30, 0, 500_000, tzinfo=UTC).timestamp()
 
 
-def made(name: str) -> Site:
+def made(name: str) -> BuiltConfig:
     (file,) = (file for file in RECIPES if file.stem.startswith(name))
     return site(load(file, every_key()), TODAY)
 
 
 def decided(
-    at: Site,
+    at: BuiltConfig,
     evidence: DecisionContext | None = None,
     *,
     dialect: str = "openai-chat",
@@ -61,7 +61,7 @@ def decided(
     return decide(at.router, call, spoken, evidence or DecisionContext(at=BY_DAY))
 
 
-def went(at: Site, *evidence: DecisionContext, **body: Any) -> tuple[str, str | None]:
+def went(at: BuiltConfig, *evidence: DecisionContext, **body: Any) -> tuple[str, str | None]:
     decision, _ = decided(at, *evidence, **body)
     return decision.lab, decision.tier
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.runtime.build import Site, site
+from gateway.runtime.build import BuiltConfig, site
 from gateway.settings.loader import load
 from tests.e2e.upstream import DONE, ROLE, Answer, Upstream, chunk, stream, whole
 from tests.e2e.world import Change, Config, Loop, World, chat, config, spared
@@ -21,7 +21,7 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
 
 
-def built(folder: Path, value: Config) -> Site:
+def built(folder: Path, value: Config) -> BuiltConfig:
     file = folder / "gateway.yaml"
     file.write_bytes(jsonio.dumps(value))
     return site(load(file, {}), NOW)

@@ -20,7 +20,7 @@ from gateway.core import jsonio
 from gateway.importers import reader, writer
 from gateway.importers.providers import NAMES
 from gateway.importers.reader import convert
-from gateway.runtime.build import Site, site
+from gateway.runtime.build import BuiltConfig, site
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import load
@@ -48,7 +48,7 @@ def notes(found: Any, fate: str) -> dict[str, str]:
     return {one.path: one.text for one in found.notes if one.fate == fate}
 
 
-def built(found: Any, folder: Path) -> Site:
+def built(found: Any, folder: Path) -> BuiltConfig:
     file = folder / "gateway.yaml"
     file.write_text(writer.config(found, "a test"), "utf-8")
     return site(load(file, dict.fromkeys(found.needed, "set")), datetime.now(UTC))

@@ -17,7 +17,7 @@ from gateway.core.ledger_rows import FinalRow, IntentRow
 from gateway.ledger.journal import Journal
 from gateway.ledger.recovery import Recovered
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
-from gateway.runtime.build import Site, data_folder, site, store_url
+from gateway.runtime.build import BuiltConfig, data_folder, site, store_url
 from gateway.runtime.composition import Gateway
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import load
@@ -40,7 +40,7 @@ ENTRY = FinalRow(
 )  # fmt: skip
 
 
-def build(folder: Path, *changes: Change) -> Site:
+def build(folder: Path, *changes: Change) -> BuiltConfig:
     value = config("http://provider.invalid")
     for change in changes:
         change(value)
@@ -49,7 +49,9 @@ def build(folder: Path, *changes: Change) -> Site:
     return site(load(file, {}), NOW)
 
 
-async def started(built: Site, folder: Path, host: str | None = None, **environ: str) -> Gateway:
+async def started(
+    built: BuiltConfig, folder: Path, host: str | None = None, **environ: str
+) -> Gateway:
     gateway = Gateway(built, {"TIERGATE_DATA": str(folder / "data"), **environ}, silent, host=host)
     await gateway.start()
     return gateway

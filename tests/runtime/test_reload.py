@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.runtime.build import Site, site
+from gateway.runtime.build import BuiltConfig, site
 from gateway.runtime.composition import Gateway
-from gateway.runtime.reload import Reload
-from gateway.runtime.reloader import Renewal
+from gateway.runtime.reload import Reloader
+from gateway.runtime.reloader import ConfigWatcher
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.loader import load
@@ -26,7 +26,7 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
 
 
-def built(folder: Path, value: Config) -> Site:
+def built(folder: Path, value: Config) -> BuiltConfig:
     file = folder / "gateway.yaml"
     file.write_bytes(jsonio.dumps(value))
     return site(load(file, {}), NOW)
@@ -60,21 +60,21 @@ class Watched:
         self.folder = folder
         self.value = config("http://provider.invalid")
         self.log: list[dict[str, Any]] = []
-        self.taken: list[Site] = []
+        self.taken: list[BuiltConfig] = []
         self.fails: Exception | None = None
         self.write()
         reads = FileSnapshot()
-        self.renewal = Renewal(self.read(reads), self.read, reads, wall=lambda: 7.0)
-        self.reload = Reload(self.renewal, self.swap, self.say)
+        self.renewal = ConfigWatcher(self.read(reads), self.read, reads, wall=lambda: 7.0)
+        self.reload = Reloader(self.renewal, self.swap, self.say)
 
     def write(self, change: Change = lambda _: None) -> None:
         change(self.value)
         (self.folder / "gateway.yaml").write_bytes(jsonio.dumps(self.value))
 
-    def read(self, reads: FileSnapshot) -> Site:
+    def read(self, reads: FileSnapshot) -> BuiltConfig:
         return site(load(self.folder / "gateway.yaml", {}, reads), NOW)
 
-    def swap(self, made: Site) -> None:
+    def swap(self, made: BuiltConfig) -> None:
         if self.fails is not None:
             raise self.fails
         self.taken.append(made)

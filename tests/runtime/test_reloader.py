@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime.build import Site, site
-from gateway.runtime.reloader import Found, Orders, Renewal
+from gateway.runtime.build import BuiltConfig, site
+from gateway.runtime.reloader import ConfigWatcher, ReloadResult, WorkerMailbox
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.loader import load
 from tests.settings.world import BASE, ON
@@ -21,7 +21,7 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "c.yaml"
-        self.orders = Orders()
+        self.orders = WorkerMailbox()
         self.times = 0
         """How often it was read."""
         self.meanwhile: list[str] = []
@@ -30,9 +30,9 @@ class Place:
         self.write(BASE)
         self.one = self.process()
 
-    def process(self) -> Renewal:
+    def process(self) -> ConfigWatcher:
         reads = FileSnapshot()
-        return Renewal(
+        return ConfigWatcher(
             self.read(reads), self.read, reads, orders=self.orders,
             wall=lambda: self.now,
         )  # fmt: skip
@@ -40,14 +40,14 @@ class Place:
     def write(self, text: str) -> None:
         self.file.write_text(text)
 
-    def read(self, reads: FileSnapshot) -> Site:
+    def read(self, reads: FileSnapshot) -> BuiltConfig:
         self.times += 1
         found = load(self.file, ON, reads)
         if self.meanwhile:
             self.write(self.meanwhile.pop(0))
         return site(found, NOW)
 
-    def looks(self, renewal: Renewal | None = None, times: int = 2) -> Found | None:
+    def looks(self, renewal: ConfigWatcher | None = None, times: int = 2) -> ReloadResult | None:
         """So many looks; what the last one has found is taken."""
         one, found = renewal or self.one, None
         for _ in range(times):
@@ -56,7 +56,7 @@ class Place:
             one.take(found)
         return found
 
-    def model(self, renewal: Renewal | None = None) -> str:
+    def model(self, renewal: ConfigWatcher | None = None) -> str:
         catalogue = (renewal or self.one).text.site.built.catalogue
         return catalogue.labs["acme"].tiers["smart"][0].model
 
@@ -193,7 +193,7 @@ def test_what_needs_a_new_start_stays_and_is_told(place: Place) -> None:
 
 
 def test_one_that_was_given_stays(place: Place) -> None:
-    given = Renewal(place.one.text.site)
+    given = ConfigWatcher(place.one.text.site)
     place.write(OTHER)
     assert given.look() is None
     assert "cannot be read again" in given.read().mistakes[0].message

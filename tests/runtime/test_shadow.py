@@ -14,7 +14,7 @@ from gateway.core.ledger_rows import FinalRow
 from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.routing import features
 from gateway.routing.decision_record import DecisionRecorder
-from gateway.runtime.build import Site, site
+from gateway.runtime.build import BuiltConfig, site
 from gateway.runtime.shadow import Shadow
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.loader import load
@@ -53,10 +53,10 @@ class Trial:
         )
         self.shadow.adopt(self.own)
 
-    def build(self, text: str) -> Site:
+    def build(self, text: str) -> BuiltConfig:
         return site(load(write(self.folder, text, "own.yaml"), ON), NOW)
 
-    def read(self, file: Path, reads: FileSnapshot) -> Site:
+    def read(self, file: Path, reads: FileSnapshot) -> BuiltConfig:
         self.times += 1
         return site(load(file, ON, reads), NOW)
 
@@ -75,7 +75,7 @@ class Trial:
         self,
         text: str,
         number: int = 1,
-        own: Site | None = None,
+        own: BuiltConfig | None = None,
         evidence: DecisionContext | None = None,
         model: str = "auto",
         **more: Any,
@@ -262,7 +262,7 @@ async def test_without_a_candidate_there_is_nothing(trial: Trial) -> None:
 
 
 async def test_another_that_is_asked_for_meanwhile_is_the_one(trial: Trial) -> None:
-    def slow(file: Path, reads: FileSnapshot) -> Site:
+    def slow(file: Path, reads: FileSnapshot) -> BuiltConfig:
         found = trial.read(file, reads)
         trial.shadow.adopt(trial.build(OWN.replace("next.yaml", "third.yaml")))
         return found

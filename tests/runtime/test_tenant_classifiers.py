@@ -15,7 +15,12 @@ from gateway.routing.classifier.exemplars import ExemplarClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.classifier.model_file import ClassifierModel
 from gateway.runtime.build import adopt, site
-from gateway.runtime.tenant_classifiers import Made, Owned, OwnedError, Shelf
+from gateway.runtime.tenant_classifiers import (
+    TenantClassifiers,
+    TenantModel,
+    TenantModelError,
+    TenantModelFolder,
+)
 from gateway.settings.loader import load
 from tests.evaluation.training import lesson
 
@@ -29,35 +34,37 @@ ONE, TWO, THREE = made(0.1), made(0.2), made(0.3)
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path, "acme")
+def shelf(tmp_path: Path) -> TenantModelFolder:
+    return TenantModelFolder(tmp_path, "acme")
 
 
-def test_at_first_a_tenant_goes_by_what_serves_everybody(shelf: Shelf) -> None:
+def test_at_first_a_tenant_goes_by_what_serves_everybody(shelf: TenantModelFolder) -> None:
     assert shelf.artefact() is None
     assert (shelf.now().tenant, shelf.now().made) == ("acme", None)
-    with pytest.raises(OwnedError, match="goes by what serves everybody"):
+    with pytest.raises(TenantModelError, match="goes by what serves everybody"):
         shelf.back()
 
 
-def test_what_was_taken_is_in_force_and_what_was_before_can_be_gone_back_to(shelf: Shelf) -> None:
+def test_what_was_taken_is_in_force_and_what_was_before_can_be_gone_back_to(
+    shelf: TenantModelFolder,
+) -> None:
     shelf.take(ONE, 1.0)
     shelf.take(TWO, 2.0)
     assert shelf.artefact() == TWO
-    assert shelf.now().earlier == (Made(ONE.id, 1.0),)
-    assert shelf.back().made == Made(ONE.id, 1.0)
+    assert shelf.now().earlier == (TenantModel(ONE.id, 1.0),)
+    assert shelf.back().made == TenantModel(ONE.id, 1.0)
     assert shelf.artefact() == ONE
     assert shelf.back().made is None
     assert shelf.artefact() is None
 
 
-def test_the_same_one_again_is_no_other(shelf: Shelf) -> None:
+def test_the_same_one_again_is_no_other(shelf: TenantModelFolder) -> None:
     shelf.take(ONE, 1.0)
     shelf.take(ONE, 1.0)
     assert shelf.now().earlier == ()
 
 
-def test_a_few_earlier_ones_are_kept(shelf: Shelf) -> None:
+def test_a_few_earlier_ones_are_kept(shelf: TenantModelFolder) -> None:
     for at in range(9):
         shelf.take(made(float(at)), float(at))
     now = shelf.now()
@@ -65,7 +72,7 @@ def test_a_few_earlier_ones_are_kept(shelf: Shelf) -> None:
     assert len([*shelf.folder.glob("*.tiergate")]) == 6
 
 
-def test_only_its_owner_may_read_it(shelf: Shelf) -> None:
+def test_only_its_owner_may_read_it(shelf: TenantModelFolder) -> None:
     """It is made of what was asked in private, although no text is in it."""
     shelf.take(ONE, 1.0)
     assert stat.S_IMODE(shelf.folder.stat().st_mode) == 0o700
@@ -75,7 +82,7 @@ def test_only_its_owner_may_read_it(shelf: Shelf) -> None:
 
 def test_no_name_of_a_tenant_leaves_the_folder(tmp_path: Path) -> None:
     for tenant in ("../../etc", "/", "a\0b", "x" * 5_000, "\udcff"):
-        shelf = Shelf(tmp_path, tenant)
+        shelf = TenantModelFolder(tmp_path, tenant)
         assert shelf.folder.parent == tmp_path / "classifiers"
         assert shelf.artefact() is None
 
@@ -92,14 +99,14 @@ BROKEN: list[tuple[bytes, str]] = [
 def test_what_cannot_be_used_is_told_and_what_was_before_stays(
     tmp_path: Path, said: bytes, why: str
 ) -> None:
-    shelf, told = Shelf(tmp_path, "acme"), list[str]()
+    shelf, told = TenantModelFolder(tmp_path, "acme"), list[str]()
     shelf.take(ONE, 1.0)
-    owned = Owned(tmp_path, told.append)
+    owned = TenantClassifiers(tmp_path, told.append)
     assert owned.refresh()
     (shelf.folder / "bad.tiergate").write_bytes(b"nothing")
     (shelf.folder / "now.json").write_bytes(said)
     _touch(shelf, 5)
-    with pytest.raises(OwnedError, match=why):
+    with pytest.raises(TenantModelError, match=why):
         shelf.artefact()
     owned.refresh()
     owned.refresh()
@@ -109,24 +116,24 @@ def test_what_cannot_be_used_is_told_and_what_was_before_stays(
 
 
 def test_one_that_was_never_of_use_is_none(tmp_path: Path) -> None:
-    shelf, told = Shelf(tmp_path, "acme"), list[str]()
+    shelf, told = TenantModelFolder(tmp_path, "acme"), list[str]()
     shelf.folder.mkdir(parents=True)
     (shelf.folder / "now.json").write_bytes(b"{}")
-    owned = Owned(tmp_path, told.append)
+    owned = TenantClassifiers(tmp_path, told.append)
     owned.refresh()
     assert (len(owned), len(told)) == (0, 1)
 
 
-def test_a_folder_that_cannot_be_read_is_told(shelf: Shelf) -> None:
+def test_a_folder_that_cannot_be_read_is_told(shelf: TenantModelFolder) -> None:
     shelf.folder.mkdir(parents=True)
     (shelf.folder / "now.json").mkdir()
-    with pytest.raises(OwnedError, match="is a directory"):
+    with pytest.raises(TenantModelError, match="is a directory"):
         shelf.now()
 
 
 def test_each_tenant_has_its_own_and_a_change_is_seen(tmp_path: Path) -> None:
-    one, two = Shelf(tmp_path, "one"), Shelf(tmp_path, "two")
-    owned = Owned(tmp_path)
+    one, two = TenantModelFolder(tmp_path, "one"), TenantModelFolder(tmp_path, "two")
+    owned = TenantClassifiers(tmp_path)
     assert not owned.refresh()
     one.take(ONE, 1.0)
     two.take(TWO, 1.0)
@@ -144,20 +151,20 @@ def test_each_tenant_has_its_own_and_a_change_is_seen(tmp_path: Path) -> None:
     assert [*owned] == ["two"]
 
 
-def test_an_artefact_is_as_it_was_written(shelf: Shelf) -> None:
+def test_an_artefact_is_as_it_was_written(shelf: TenantModelFolder) -> None:
     shelf.take(ONE, 1.5)
     now = jsonio.loads((shelf.folder / "now.json").read_bytes())
     assert now == {"tenant": "acme", "made": {"id": ONE.id, "at": 1.5}, "earlier": []}
     assert files.read((shelf.folder / f"{ONE.id}.tiergate").read_bytes()) == ONE
 
 
-def _version(owned: Owned, tenant: str) -> str:
+def _version(owned: TenantClassifiers, tenant: str) -> str:
     found = owned[tenant]
     assert isinstance(found, LearnedClassifier)
     return found.version
 
 
-def _touch(shelf: Shelf, by: int) -> None:
+def _touch(shelf: TenantModelFolder, by: int) -> None:
     """As if it had been written later: clocks of file systems are coarse."""
     path = shelf.folder / "now.json"
     at = path.stat().st_mtime_ns + by * 1_000_000_000

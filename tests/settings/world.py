@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway.core.price import Price
 from gateway.dialects import DIALECTS
-from gateway.runtime.build import STYLES, Site, site
+from gateway.runtime.build import STYLES, BuiltConfig, site
 from gateway.settings import placeholder_keys as credentials_
 from gateway.settings import validate
 from gateway.settings.catalogue import BuiltCatalogue, build
@@ -62,7 +62,7 @@ def built(
     )
 
 
-def whole(folder: Path, text: str, environ: Mapping[str, str] = ON) -> Site:
+def whole(folder: Path, text: str, environ: Mapping[str, str] = ON) -> BuiltConfig:
     """All that `check` and `serve` do before anything runs."""
     return site(loaded(folder, text, environ), NOW)
 

@@ -23,9 +23,9 @@ from gateway.cli.session import Session, pass_session
 from gateway.core.target import TIERS
 from gateway.ledger.store import StoreDamagedError, StoreError, open_store
 from gateway.limits.startup_check import apart
-from gateway.runtime.build import Site, cautions, data_folder, refusals, store_url
+from gateway.runtime.build import BuiltConfig, cautions, data_folder, refusals, store_url
 from gateway.runtime.composition import VERSION, Gateway
-from gateway.runtime.reloader import Renewal
+from gateway.runtime.reloader import ConfigWatcher
 from gateway.server.app import App
 from gateway.server.http1.protocol import Wire
 from gateway.settings.errors import ConfigError
@@ -154,13 +154,13 @@ def _serve(
     Server(config, app, settings, gateway.log, begun=begun, beat=beat, worker=worker).run(sockets)
 
 
-def _renewal(session: Session, gateway: Callable[[], Gateway], count: int) -> Renewal:
+def _renewal(session: Session, gateway: Callable[[], Gateway], count: int) -> ConfigWatcher:
     """What finds out which configuration replaces that of the session.
 
     It must be one that this gateway could have been started with.
     """
 
-    def read(reads: FileSnapshot) -> Site:
+    def read(reads: FileSnapshot) -> BuiltConfig:
         site, running = session.again(reads), gateway()
         refused = refusals(site, running.keys, running.host)
         refused += apart(site.source, running.keys.known(), count, session.environ)
@@ -170,7 +170,7 @@ def _renewal(session: Session, gateway: Callable[[], Gateway], count: int) -> Re
 
     site = session.site
     again = whole(session.reads.files[site.source.file])
-    return Renewal(site, read if again else None, session.reads)
+    return ConfigWatcher(site, read if again else None, session.reads)
 
 
 def _gateway(
@@ -179,7 +179,7 @@ def _gateway(
     host: str,
     figures: SharedMemory | None,
     count: int,
-    renewal: Renewal,
+    renewal: ConfigWatcher,
 ) -> Gateway:
     """The gateway, where it can write: a reason in one line where it cannot."""
     try:

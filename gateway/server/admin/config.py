@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.runtime.composition import Gateway
-from gateway.runtime.reloader import Found
+from gateway.runtime.reloader import ReloadResult
 from gateway.server.admin.auth import Guard
 
 _CONFLICT = 409
@@ -58,7 +58,7 @@ def _dry(request: Request, text: str) -> bool:
     return text == "true"
 
 
-def _told(gateway: Gateway, found: Found, *, dry: bool) -> Response:
+def _told(gateway: Gateway, found: ReloadResult, *, dry: bool) -> Response:
     if found.kind == "unsteady":
         raise _conflict("The files are being written: they are read once they stay as they are.")
     if found.kind == "refused":

@@ -17,7 +17,7 @@ from gateway.ledger import journal
 from gateway.routing.decision_cache import DecisionCache
 from gateway.routing.router import Router
 from gateway.routing.rules.compile import RuleSet
-from gateway.runtime.build import Site, site
+from gateway.runtime.build import BuiltConfig, site
 from gateway.runtime.composition import Gateway
 from gateway.settings.loader import load
 from gateway.telemetry.log import silent
@@ -48,7 +48,7 @@ def router(folder: Path, **changes: Any) -> Router:
     return _site(folder, changes).router
 
 
-def _site(folder: Path, changes: Json) -> Site:
+def _site(folder: Path, changes: Json) -> BuiltConfig:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "gateway.yaml"
     file.write_bytes(jsonio.dumps({**config("http://127.0.0.1:9"), **changes}))
@@ -90,7 +90,7 @@ def served(
 
 
 async def _served(
-    made: Site, folder: Path, asks: list[Ask], rules: RuleSet | None
+    made: BuiltConfig, folder: Path, asks: list[Ask], rules: RuleSet | None
 ) -> tuple[Router, list[FinalRow]]:
     gateway = Gateway(
         made,

@@ -3,7 +3,7 @@
 from gateway.core import jsonio
 from gateway.core.decision import TraceStep
 from gateway.ledger.journal import Journal
-from gateway.runtime.reloader import Found, Text
+from gateway.runtime.reloader import ConfigVersion, ReloadResult
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config, Make, World, chat
 from tests.ledger.rows import entry
@@ -46,8 +46,8 @@ def test_a_call_that_the_configuration_before_decided_keeps_its_trace(make: Make
     id = world.ask({**chat("Prove it."), "model": "auto"}).headers["x-request-id"]
     first = _entries(world, id, "decision")
     renewal = gateway.reload.renewal
-    new = Text(other.gateway.site, other.gateway.site.source)
-    renewal.take(Found("taken", new))
+    new = ConfigVersion(other.gateway.site, other.gateway.site.source)
+    renewal.take(ReloadResult("taken", new))
 
     async def swap() -> None:
         gateway.swap(new.site)
