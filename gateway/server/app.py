@@ -20,15 +20,15 @@ from gateway.routing.explanation_redaction import veil
 from gateway.runtime.composition import VERSION, Gateway
 from gateway.server import cors, feedback, health, metrics, models, openapi, paths, request_headers
 from gateway.server.admin import config, costs, recorded_call, rules, targets
-from gateway.server.admission import Entrance
-from gateway.server.connections import Lines, most
+from gateway.server.admission import Admission
+from gateway.server.connections import ConnectionLimit, most
 from gateway.server.dashboard import routes as dashboard
-from gateway.server.endpoint import Generate
+from gateway.server.endpoint import Endpoint
 from gateway.server.host_header import Headers
 from gateway.server.open_access import OpenAccess
 from gateway.server.paths import dialect_at
 from gateway.server.readiness import Readiness
-from gateway.server.refused import Refused
+from gateway.server.refused import RefusalLog
 from gateway.server.request_headers import Message, Receive, Scope, Send
 from gateway.server.start_page import routes as start
 from gateway.telemetry import process
@@ -53,7 +53,7 @@ class App(FastAPI):
     """FastAPI for documents and slow endpoints; calls never pass through its layers."""
 
     def __init__(self, gateway: Gateway) -> None:
-        refused = Refused(gateway.log, gateway.archive.metrics.refused)
+        refused = RefusalLog(gateway.log, gateway.archive.metrics.refused)
         super().__init__(
             title="tiergate",
             version=VERSION,
@@ -68,19 +68,21 @@ class App(FastAPI):
         self.reload = gateway.reload.soon
         """Reads the configuration again, where nobody waits for it."""
         server = gateway.site.source.config.server
-        self._cors = cors.Cors(server.cors)
+        self._cors = cors.CorsPolicy(server.cors)
         self._open_access = (
             OpenAccess(gateway.host, server.hosts, self._cors) if gateway.keys.is_open else None
         )
         """Checks where requests come from, where no key says who may call."""
         self.waits = server.timeouts
         self.outbox = gateway.outbox
-        self.lines = Lines(server.connections or most(process.most_files()), time.monotonic)
-        self.entrance = entrance = Entrance(gateway)
+        self.lines = ConnectionLimit(
+            server.connections or most(process.most_files()), time.monotonic
+        )
+        self.entrance = entrance = Admission(gateway)
         self.readiness = Readiness(gateway, entrance.drain)
         self.outbox.calls = lambda: entrance.calls
         doors = {
-            name: Generate(gateway, one, refused, entrance) for name, one in OPERATIONS.items()
+            name: Endpoint(gateway, one, refused, entrance) for name, one in OPERATIONS.items()
         }
         self._hot = {
             one.path: doors[name] for name, one in OPERATIONS.items() if one.read_at is None
@@ -110,7 +112,7 @@ class App(FastAPI):
         dashboard.routes(self, gateway, entrance)
         metrics.routes(self, gateway, readers, lambda: entrance.calls)
 
-    def door(self, path: bytes, headers: Headers) -> Generate | None:
+    def door(self, path: bytes, headers: Headers) -> Endpoint | None:
         """Return where a call goes that has come whole and that no web page sends.
 
         None where `__call__` has more to do for it.
@@ -198,7 +200,7 @@ class App(FastAPI):
             return None
         return self._open_access.refusal(scope["headers"])
 
-    def _at(self, path: str) -> tuple[Generate | None, str]:
+    def _at(self, path: str) -> tuple[Endpoint | None, str]:
         """Find the endpoint at a path, and what of the path belongs to the request (Gemini)."""
         if (hot := self._hot.get(path)) is not None:
             return hot, ""
@@ -237,7 +239,7 @@ def _unspoken(path: str) -> Response:
 
 
 def _lifespan(
-    gateway: Gateway, refused: Refused
+    gateway: Gateway, refused: RefusalLog
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -255,7 +257,9 @@ def _names(app: App, gateway: Gateway) -> None:
     started = int(time.time())
 
     def key(request: Request) -> Key:
-        return request_headers.identify(gateway.keys, request_headers.Head(request.headers.raw))
+        return request_headers.identify(
+            gateway.keys, request_headers.RequestHeaders(request.headers.raw)
+        )
 
     @app.get("/v1beta/models", include_in_schema=False)
     @app.get("/v1/models", summary="Names a request may ask for, virtual ones first")
@@ -283,14 +287,14 @@ def _catalogue(gateway: Gateway) -> Catalogue:
     return gateway.site.built.catalogue
 
 
-def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
+def _routes(app: App, gateway: Gateway, entrance: Admission) -> None:
     @app.post(
         "/v1/route", summary="The decision and plan for a request, without calling a provider"
     )
     async def route(
         request: Request, dialect: str = OPENAI_CHAT.name, path: str = "models/auto:generateContent"
     ) -> Response:
-        head = request_headers.Head(request.headers.raw)
+        head = request_headers.RequestHeaders(request.headers.raw)
         caller = request_headers.identify(gateway.keys, head)
         if dialect not in DIALECTS:
             message = f"There is no dialect {dialect!r}: it is {', '.join(DIALECTS)}."
@@ -308,13 +312,17 @@ def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
 
     @app.get("/v1/responses/{name}", summary="An answer that the gateway has kept")
     async def response(request: Request, name: str) -> Response:
-        caller = request_headers.identify(gateway.keys, request_headers.Head(request.headers.raw))
+        caller = request_headers.identify(
+            gateway.keys, request_headers.RequestHeaders(request.headers.raw)
+        )
         found = await gateway.engine.past.find(caller, name)
         return Response(found, media_type="application/json")
 
     @app.delete("/v1/responses/{name}", summary="Keep an answer no longer")
     async def delete(request: Request, name: str) -> Response:
-        caller = request_headers.identify(gateway.keys, request_headers.Head(request.headers.raw))
+        caller = request_headers.identify(
+            gateway.keys, request_headers.RequestHeaders(request.headers.raw)
+        )
         found = await gateway.engine.past.delete(caller, name)
         return Response(found, media_type="application/json")
 

@@ -5,7 +5,7 @@ import asyncio
 from gateway.core.errors import Problem, ProblemError
 from gateway.limits.load_shedding import MemoryReservation
 from gateway.server.json_value_count import ValueCount
-from gateway.server.request_headers import Gone, Receive
+from gateway.server.request_headers import ClientGone, Receive
 from gateway.settings.schema.server import ServerPart
 
 _IDS = 2
@@ -14,7 +14,7 @@ LARGE = 1_000_000
 """Bytes from which on it matters what a body is made of."""
 
 
-class Intake:
+class BodyReader:
     """Reads them, each within some seconds and one more for so many bytes that have come."""
 
     def __init__(self, server: ServerPart) -> None:
@@ -42,8 +42,8 @@ class Intake:
     ) -> bytes:
         """Read a request's body; `ids`: it may hold lists of token ids, and so more values.
 
-        Raises ProblemError: request_too_large, request_timeout, overloaded; Gone where the client
-        left.
+        Raises ProblemError: request_too_large, request_timeout, overloaded; ClientGone where the
+        client left.
         """
         if length is not None:
             if length > self._most:
@@ -74,7 +74,7 @@ class Intake:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise Gone
+                raise ClientGone
             data: bytes = message.get("body", b"")
             reading.size += len(data)
             if reading.size > self._most:

@@ -11,7 +11,7 @@ _IDLE = 1.0
 """Seconds without a request after which a connection may go for another."""
 
 
-class Line(Protocol):
+class LimitedConnection(Protocol):
     """A connection that may be told to go."""
 
     def drop(self) -> None:
@@ -24,7 +24,7 @@ def most(files: int | None) -> int:
     return _MOST if files is None else min(_MOST, max(8, (files - _KEPT) * 2 // 5))
 
 
-class Lines:
+class ConnectionLimit:
     """Those that are open. `most` of them are served; a few more are refused in their dialect."""
 
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
@@ -32,14 +32,14 @@ class Lines:
         self._spare = max(4, most // 2)
         self._clock = clock
         self.served = 0
-        self._idle: dict[Line, float] = {}
+        self._idle: dict[LimitedConnection, float] = {}
         """Of those that are served, the ones without a request, and since when; oldest first."""
-        self._shed: dict[Line, None] = {}
+        self._shed: dict[LimitedConnection, None] = {}
         """Those that are too many; oldest first."""
-        self._dropped: set[Line] = set()
+        self._dropped: set[LimitedConnection] = set()
         """Those that were told to go, until they have gone."""
 
-    def come(self, line: Line) -> bool:
+    def come(self, line: LimitedConnection) -> bool:
         """One has come: whether it is served.
 
         Where it is one too many, the one that has been idle longest goes for it.
@@ -56,16 +56,16 @@ class Lines:
             self._drop(first)
         return False
 
-    def busy(self, line: Line) -> None:
+    def busy(self, line: LimitedConnection) -> None:
         """It has a request."""
         self._idle.pop(line, None)
 
-    def rest(self, line: Line) -> None:
+    def rest(self, line: LimitedConnection) -> None:
         """It has none any more, and waits for the next."""
         if line not in self._shed and line not in self._dropped:
             self._idle[line] = self._clock()
 
-    def go(self, line: Line) -> None:
+    def go(self, line: LimitedConnection) -> None:
         """It is closed."""
         if line in self._dropped:
             self._dropped.discard(line)
@@ -84,6 +84,6 @@ class Lines:
         self._drop(first)
         return True
 
-    def _drop(self, line: Line) -> None:
+    def _drop(self, line: LimitedConnection) -> None:
         self._dropped.add(line)
         line.drop()

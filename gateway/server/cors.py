@@ -24,7 +24,7 @@ _TOLD = frozenset({b"x-request-id", b"request-id", b"retry-after", b"x-should-re
 _OUR = b"x-tiergate-"
 
 
-class Cors:
+class CorsPolicy:
     """Says it of a list of origins, each as a browser sends it, or `*`."""
 
     def __init__(self, origins: Sequence[str]) -> None:

@@ -13,14 +13,14 @@ from gateway.dialects.embeddings import OPERATION as EMBEDDINGS
 from gateway.pipeline.response import Response, refusal
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
-from gateway.server.admission import Entrance
-from gateway.server.http1.exchange import Exchange
-from gateway.server.http1.out import Out
-from gateway.server.keepalive import Beat
+from gateway.server.admission import Admission
+from gateway.server.http1.exchange import HttpExchange
+from gateway.server.http1.out import ResponseWriter
+from gateway.server.keepalive import Keepalive
 from gateway.server.paths import fill_model
-from gateway.server.refused import Refused
-from gateway.server.request_headers import Gone, Head, Receive, Scope, Send
-from gateway.server.shutdown import Visit
+from gateway.server.refused import RefusalLog
+from gateway.server.request_headers import ClientGone, Receive, RequestHeaders, Scope, Send
+from gateway.server.shutdown import InFlightRequest
 
 _LAST = 1.0
 """Seconds in which a client must take the last word of a call that is ended."""
@@ -29,19 +29,19 @@ _LITTLE = 65_536
 """Bytes of a body that has come with its head."""
 
 
-class Wire(Protocol):
+class ConnectionWriter(Protocol):
     """The connection of a client."""
 
     lost: bool
     """It is closed."""
-    visit: Visit | None
+    visit: InFlightRequest | None
     """Ends when it is closed."""
 
     def answer(self, send: Send, reply: Response) -> bool:
         """Write a whole reply in one piece; False where it cannot."""
         ...
 
-    def out(self, send: Send, beat: Beat) -> Out | None:
+    def out(self, send: Send, beat: Keepalive) -> ResponseWriter | None:
         """Where pieces of a stream that has begun are written past its task; None: nowhere."""
         ...
 
@@ -50,11 +50,11 @@ class Wire(Protocol):
         ...
 
 
-class Generate:
+class Endpoint:
     """Serves the generating endpoint of one dialect."""
 
     def __init__(
-        self, gateway: Gateway, dialect: Dialect, refused: Refused, entrance: Entrance
+        self, gateway: Gateway, dialect: Dialect, refused: RefusalLog, entrance: Admission
     ) -> None:
         self._gateway = gateway
         self._refused = refused
@@ -72,7 +72,7 @@ class Generate:
         """
         call_id, length = request_headers.new_id(), None
         try:
-            head = Head(scope["headers"], self._dialect.headers, self._dialect.defaults)
+            head = RequestHeaders(scope["headers"], self._dialect.headers, self._dialect.defaults)
             length = head.length
             if path:
                 head.add(scope["query_string"])
@@ -94,14 +94,14 @@ class Generate:
         finally:
             self._entrance.leave(key, visit)
 
-    async def whole(self, exchange: Exchange) -> None:
+    async def whole(self, exchange: HttpExchange) -> None:
         """Answer a call that has come whole with its head. Never raises."""
         call_id, data, head = request_headers.new_id(), exchange.data, exchange.head
         send, dialect, entrance = exchange.send, self._dialect, self._entrance
         try:
             try:
                 if head is None:
-                    head = Head(exchange.headers, dialect.headers, dialect.defaults)
+                    head = RequestHeaders(exchange.headers, dialect.headers, dialect.defaults)
                     exchange.head = head
                 key = request_headers.identify(self._gateway.keys, head)
                 visit = entrance.enter(key)
@@ -124,13 +124,13 @@ class Generate:
                 exchange.wire.tasks.discard(exchange.task)
 
     async def _body(
-        self, receive: Receive, length: int | None, visit: Visit, send: Send, call_id: str
+        self, receive: Receive, length: int | None, visit: InFlightRequest, send: Send, call_id: str
     ) -> bytes | None:
         """The body of a request; None where it was refused, or its client has left."""
         try:
             hold = self._entrance.hold(visit)
             return await self._entrance.body(receive, length, hold, ids=self._ids)
-        except Gone:
+        except ClientGone:
             return None
         except ProblemError as error:
             problem = error.problem
@@ -141,7 +141,7 @@ class Generate:
         await self._refuse(send, problem, call_id)
         return None
 
-    async def _taken(self, data: bytes, visit: Visit, send: Send, call_id: str) -> bool:
+    async def _taken(self, data: bytes, visit: InFlightRequest, send: Send, call_id: str) -> bool:
         """Whether there is room for a body that has come whole; its call is refused where not."""
         try:
             self._entrance.take(data, self._entrance.hold(visit), ids=self._ids)
@@ -153,10 +153,10 @@ class Generate:
     async def _serve(
         self,
         call: Call,
-        visit: Visit,
+        visit: InFlightRequest,
         receive: Receive | None,
         send: Send,
-        wire: Wire | None,
+        wire: ConnectionWriter | None,
     ) -> None:
         """Serve it, by the configuration that is in force now, and write the reply.
 
@@ -167,7 +167,7 @@ class Generate:
         try:
             visit.serves(engine, call)
             tell = visit.telling(send)
-            beat = Beat(self._dialect, call.id, tell)
+            beat = Keepalive(self._dialect, call.id, tell)
             watcher = None
             if wire is not None:
                 wire.visit = visit
@@ -201,7 +201,7 @@ class Generate:
         finally:
             edition.leave()
 
-    async def _end(self, call_id: str, visit: Visit, beat: Beat, send: Send) -> None:
+    async def _end(self, call_id: str, visit: InFlightRequest, beat: Keepalive, send: Send) -> None:
         """The last word to a client whose call is ended, in its stream or in place of it."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST):
@@ -234,7 +234,7 @@ def _kept(problem: Problem, length: int | None) -> bool:
     return problem.kind in _AGAIN and length is not None and length <= _LITTLE
 
 
-async def _watch(receive: Receive, visit: Visit) -> None:
+async def _watch(receive: Receive, visit: InFlightRequest) -> None:
     """End a visit when its client leaves."""
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -258,7 +258,10 @@ def saying(reply: Response) -> Any:
 
 
 async def _answer(
-    reply: Response, send: Send, beat: Beat, out: Callable[[], Out | None] | None = None
+    reply: Response,
+    send: Send,
+    beat: Keepalive,
+    out: Callable[[], ResponseWriter | None] | None = None,
 ) -> None:
     """Write a reply: whole in one message, a stream in one message for each item.
 

@@ -16,7 +16,7 @@ from gateway.ledger.query_params import storable
 from gateway.ledger.store import StoreError
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
-from gateway.server.admission import Entrance
+from gateway.server.admission import Admission
 
 _MOST = 4096
 """Bytes of what is said."""
@@ -27,7 +27,7 @@ _POOR = 0.5
 _FORM = '{"id": "<x-request-id of the call>", "verdict": "good"}'
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is said of one call: at least one of `verdict`, `tier` and `score`."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -36,16 +36,16 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     score: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
 
 
-_said = jsonio.reader(Said)
+_said = jsonio.reader(FeedbackBody)
 
 
-def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
+def routes(app: FastAPI, gateway: Gateway, entrance: Admission) -> None:
     """Add it to an app."""
     turn = asyncio.Semaphore(_AT_ONCE)
 
     @app.post("/v1/feedback", summary="Say what an answer was worth")
     async def feedback(request: Request) -> Response:
-        head = request_headers.Head(request.headers.raw)
+        head = request_headers.RequestHeaders(request.headers.raw)
         caller = request_headers.identify(gateway.keys, head)
         said = _read(await entrance.body(request.receive, head.length))
         async with turn:
@@ -87,13 +87,13 @@ async def _find(gateway: Gateway, id: str) -> tuple[FinalRow | None, FeedbackRow
         raise ProblemError(Problem(kind="ledger", message=message, retry_after=5)) from None
 
 
-def _read(data: bytes) -> Said:
+def _read(data: bytes) -> FeedbackBody:
     if len(data) > _MOST:
         raise ProblemError(
             Problem(kind="request_too_large", message=f"Feedback has at most {_MOST} bytes.")
         )
     try:
-        said: Said = _said(data)
+        said: FeedbackBody = _said(data)
     except jsonio.JsonError as error:
         message = f"It is {_FORM}, with a tier or a score (0 to 1) if you like: {error}."
         raise invalid(message, None) from None

@@ -15,7 +15,7 @@ EVERY = 15.0
 """Seconds of silence before each sign."""
 
 
-class Beat:
+class Keepalive:
     """The signs of one call; none before `arm`."""
 
     __slots__ = (

@@ -12,10 +12,10 @@ from fastapi import Depends, FastAPI, Request, Response
 
 from gateway.core.errors import Problem, ProblemError
 from gateway.runtime.composition import Gateway
-from gateway.server.admin.auth import Guard, key_of
+from gateway.server.admin.auth import AdminAuth, key_of
 from gateway.server.dashboard.session import digest
 from gateway.server.host_header import is_loopback
-from gateway.server.request_headers import Head
+from gateway.server.request_headers import RequestHeaders
 from gateway.telemetry.metrics import GaugeMetric
 
 _STRICT = "application/openmetrics-text"
@@ -35,7 +35,7 @@ class MetricsGuard:
 
     def __init__(self, gateway: Gateway) -> None:
         part = gateway.site.source.config.metrics
-        self._admins = Guard.of(gateway)
+        self._admins = AdminAuth.of(gateway)
         self._keys = gateway.keys
         self._digest = digest(part.key) if part.key else b""
         known = self._admins.sessions.needed
@@ -49,7 +49,7 @@ class MetricsGuard:
 
     async def __call__(self, request: Request) -> None:
         """Pass, or raise ProblemError: invalid_api_key, not_allowed, rate_limited."""
-        secrets = Head(request.headers.raw).secrets
+        secrets = RequestHeaders(request.headers.raw).secrets
         if self._digest and len(secrets) == 1:
             (secret,) = secrets
             if hmac.compare_digest(digest(secret), self._digest):

@@ -13,7 +13,7 @@ like: only a key keeps them out.
 from collections.abc import Sequence
 
 from gateway.core.errors import Problem
-from gateway.server.cors import Cors
+from gateway.server.cors import CorsPolicy
 from gateway.server.host_header import Headers, address_of, is_loopback, name_of, value_of
 from gateway.settings.schema.server import ANY
 
@@ -39,7 +39,7 @@ class OpenAccess:
     knows the web pages that may call.
     """
 
-    def __init__(self, listening: str, hosts: Sequence[str], cors: Cors) -> None:
+    def __init__(self, listening: str, hosts: Sequence[str], cors: CorsPolicy) -> None:
         self._any_name = ANY in hosts
         self._any_address = listening in _EVERYWHERE
         named = (*_HERE, listening, *hosts)

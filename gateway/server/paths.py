@@ -52,26 +52,26 @@ _ALIKE = 0.55
 """Likeness (difflib's ratio) from which on a path counts as a slip of one that exists."""
 
 
-class Named(NamedTuple):
+class NamedEndpoint(NamedTuple):
     """The endpoint that a path means, and the model that it names (Azure); else empty."""
 
     path: str
     model: str = ""
 
 
-def resolve(path: str) -> Named:
+def resolve(path: str) -> NamedEndpoint:
     """Return the endpoint that a path means: itself where it is no alias."""
     if any(
         path.startswith(leads) and _REST[leads].fullmatch(path[len(leads) :]) for leads in _REST
     ):
-        return Named(path)
+        return NamedEndpoint(path)
     if (deployment := _DEPLOYMENT.fullmatch(path)) is not None:
-        return Named(f"/v1/{deployment['rest']}", deployment["model"])
+        return NamedEndpoint(f"/v1/{deployment['rest']}", deployment["model"])
     for prefix, leads in ALIASES:
         rest = path[len(prefix) :]
         if path.startswith(prefix) and _REST[leads].fullmatch(rest):
-            return Named(leads + rest)
-    return Named(path)
+            return NamedEndpoint(leads + rest)
+    return NamedEndpoint(path)
 
 
 def dialect_at(path: str) -> Dialect:

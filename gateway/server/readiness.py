@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from gateway.limits.load_shedding import ALL
 from gateway.runtime.composition import Gateway
-from gateway.server.shutdown import Drain
+from gateway.server.shutdown import GracefulShutdown
 
 _FRESH = 1.0
 """Seconds for which an answer that asked a disk or Redis counts: who asks needs no key."""
@@ -32,7 +32,7 @@ class Readiness:
     """Tells it of a gateway; `clock` is monotonic seconds."""
 
     def __init__(
-        self, gateway: Gateway, drain: Drain, clock: Callable[[], float] = time.monotonic
+        self, gateway: Gateway, drain: GracefulShutdown, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._gateway = gateway
         self._drain = drain

@@ -8,7 +8,7 @@ from gateway.core.errors import Kind
 from gateway.telemetry.log import Log
 
 
-class Refused:
+class RefusalLog:
     """Counts by kind, and logs what came since the last line: the first at once, then seldom.
 
     A flood of bad requests makes one line in `every` seconds, not one each.

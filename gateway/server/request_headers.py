@@ -56,7 +56,7 @@ CROWDED = Problem(
 )
 
 
-class Gone(Exception):
+class ClientGone(Exception):
     """The client has left."""
 
 
@@ -92,7 +92,7 @@ def _meanings(forwarded: frozenset[bytes]) -> Mapping[bytes, str]:
     }
 
 
-class Head:
+class RequestHeaders:
     """What the headers of a request say."""
 
     __slots__ = (
@@ -253,7 +253,7 @@ def _refuse(kind: Kind, message: str) -> ProblemError:
 
 def call(
     dialect: Dialect,
-    head: Head,
+    head: RequestHeaders,
     key: Key,
     data: bytes,
     call_id: str,
@@ -281,7 +281,7 @@ def call(
     )
 
 
-def identify(keys: KeyTable, head: Head) -> Key:
+def identify(keys: KeyTable, head: RequestHeaders) -> Key:
     """Return the key of a request.
 
     Raises ProblemError: invalid_api_key, invalid_request; rate_limited after many wrong keys.

@@ -7,7 +7,7 @@ _CROWDED = 0.75
 """Part of all places from which on each key has its fair share and no more."""
 
 
-class Shares:
+class FairConcurrency:
     """Places for `most` calls at a time; while most are taken, keys have them in equal shares.
 
     Under pressure they have equal shares of what is taken, and then nobody gets in.

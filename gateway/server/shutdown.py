@@ -26,7 +26,7 @@ _LOOK = 0.05
 """Seconds between looks at what still runs."""
 
 
-class Serving(Protocol):
+class ServingApp(Protocol):
     """What serves calls."""
 
     def leave(self, call: Call, cancel: Callable[[], object], by: str) -> None:
@@ -34,7 +34,7 @@ class Serving(Protocol):
         ...
 
 
-class Visit:
+class InFlightRequest:
     """One call while its client is here, from the moment that it is let in; made in its task."""
 
     __slots__ = ("_call", "_send", "_serving", "_stopped", "_task", "by", "done", "hold", "told")
@@ -51,11 +51,11 @@ class Visit:
         """The last byte of its answer is written."""
         self.hold: MemoryReservation | None = None
         """Memory for its body, where that is not small."""
-        self._serving: Serving | None = None
+        self._serving: ServingApp | None = None
         self._stopped = False
         self._task = current_task()
 
-    def serves(self, serving: Serving, call: Call) -> None:
+    def serves(self, serving: ServingApp, call: Call) -> None:
         """From now on `serving` is told when it is to end, since others may need what it does."""
         self._serving, self._call = serving, call
 
@@ -94,7 +94,7 @@ class Visit:
             self._task.cancel()
 
 
-class Drain:
+class GracefulShutdown:
     """How far the end has come, and the calls that run."""
 
     def __init__(self, close: Callable[[], object] = lambda: None) -> None:
@@ -104,7 +104,7 @@ class Drain:
         self._close = close
         self.parts = False
         """Connections end behind their next answer: it has begun, or others take what comes."""
-        self.visits: set[Visit] = set()
+        self.visits: set[InFlightRequest] = set()
 
     def close(self) -> None:
         """Take no more calls, and end the waits of the running ones."""
@@ -119,7 +119,7 @@ class Drain:
         return len(found)
 
 
-class Steps(NamedTuple):
+class ShutdownSteps(NamedTuple):
     """What the end of a server is made of, and whether it is in a hurry."""
 
     stop: Callable[[], object]
@@ -131,7 +131,7 @@ class Steps(NamedTuple):
 
 
 async def leave(
-    drain: Drain,
+    drain: GracefulShutdown,
     busy: Callable[[], bool],
     *,
     within: float,
@@ -150,8 +150,8 @@ async def leave(
 
 
 async def run(
-    drain: Drain,
-    steps: Steps,
+    drain: GracefulShutdown,
+    steps: ShutdownSteps,
     *,
     delay: float,
     within: float,

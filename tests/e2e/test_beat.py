@@ -20,13 +20,13 @@ from tests.e2e.world import Make, World
 def signs(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """One for each sign of life that was given."""
     found: list[bytes] = []
-    say = keepalive.Beat._say
+    say = keepalive.Keepalive._say
 
-    async def counted(self: keepalive.Beat) -> None:
+    async def counted(self: keepalive.Keepalive) -> None:
         await say(self)
         found.append(b"")
 
-    monkeypatch.setattr(keepalive.Beat, "_say", counted)
+    monkeypatch.setattr(keepalive.Keepalive, "_say", counted)
     monkeypatch.setattr(keepalive, "EVERY", 0.02)
     return found
 

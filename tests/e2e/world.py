@@ -20,7 +20,7 @@ from gateway.ledger import journal
 from gateway.runtime.build import site
 from gateway.runtime.composition import Gateway
 from gateway.server.app import App
-from gateway.server.http1.protocol import Wire
+from gateway.server.http1.protocol import ClientConnection
 from gateway.settings.loader import load
 from gateway.upstream.client import Transports
 from gateway.upstream.media_fetch import PUBLIC, AddressGuard
@@ -144,7 +144,7 @@ class World:
         upstream._sleep, upstream._jitter = self._wait, lambda: 1.0
         self.app = App(self.gateway)
         settings = uvicorn.Config(
-            self.app, host="127.0.0.1", port=0, http=Wire, lifespan="on",
+            self.app, host="127.0.0.1", port=0, http=ClientConnection, lifespan="on",
             access_log=False, log_config=None, server_header=False, date_header=False,
             proxy_headers=False,
         )  # fmt: skip

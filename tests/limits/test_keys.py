@@ -16,7 +16,7 @@ import pytest
 from gateway.core.call import OPEN, Key, KeyBudget, KeyLimit
 from gateway.core.errors import ProblemError
 from gateway.limits.keys import KeyTable, load, moment
-from gateway.server.request_headers import Head, identify
+from gateway.server.request_headers import RequestHeaders, identify
 from gateway.settings.errors import ConfigError
 
 NO_FOLDER = Path("/nowhere")
@@ -58,7 +58,7 @@ def test_a_key_that_is_not_known(secret: str | None) -> None:
 def test_a_secret_beyond_ascii(tmp_path: Path) -> None:
     """As it stands in a header: bytes read as Latin-1."""
     keys = load("open", tmp_path, f"one={digest('caf\xe9')}")
-    (secret,) = Head([(b"x-api-key", b"caf\xe9")]).secrets
+    (secret,) = RequestHeaders([(b"x-api-key", b"caf\xe9")]).secrets
     assert keys.find(secret).name == "one"
 
 
@@ -145,7 +145,7 @@ HEADERS: list[tuple[list[tuple[bytes, bytes]], *tuple[str, ...]]] = [
 def test_where_a_secret_stands(case: tuple[list[tuple[bytes, bytes]], *tuple[str, ...]]) -> None:
     """Different ones are all told: which of them counts must not be guessed."""
     headers, *secrets = case
-    assert list(Head(headers).secrets) == secrets
+    assert list(RequestHeaders(headers).secrets) == secrets
 
 
 def test_no_secret_is_kept() -> None:
@@ -331,7 +331,7 @@ def test_a_head_that_comes_again_opens_only_what_still_opens(tmp_path: Path) -> 
     now = [NOW]
     write(tmp_path, f"one: {{sha256: {digest('one')}, expires: '2027-06-01T00:00:00Z'}}\n")
     keys = load("keys.yaml", tmp_path, "", clock=lambda: now[0])
-    head = Head([(b"x-api-key", b"one")])
+    head = RequestHeaders([(b"x-api-key", b"one")])
     assert [identify(keys, head).name for _ in range(2)] == ["one", "one"]
     now[0] = moment("2027-06-02")
     with pytest.raises(ProblemError):

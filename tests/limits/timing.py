@@ -81,7 +81,7 @@ def look_ups(keys: KeyTable) -> dict[str, LookUp]:
 
     def identify(secret: str) -> object:
         return request_headers.identify(
-            keys, request_headers.Head([(b"x-api-key", secret.encode())])
+            keys, request_headers.RequestHeaders([(b"x-api-key", secret.encode())])
         )
 
     return {"by the table": keys.find, "as a request": identify}

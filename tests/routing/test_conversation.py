@@ -20,7 +20,7 @@ from gateway.dialects.conversation_start import ConversationStart
 from gateway.routing import features
 from gateway.routing.client_detection import SYSTEM, USER
 from gateway.routing.conversation import _begun, _hash, _hashes, _scope, _told, read
-from gateway.server.request_headers import Head
+from gateway.server.request_headers import RequestHeaders
 
 CHAT, RESPONSES, MESSAGES, GEMINI = (
     "openai-chat", "openai-responses", "anthropic-messages", "gemini",
@@ -36,7 +36,7 @@ def turn(
     """The turn of a request with these headers, each `name: value`."""
     sent = [tuple(part.encode() for part in line.split(": ", 1)) for line in headers]
     wire = DIALECTS[dialect]
-    head = Head([(it[0], it[1]) for it in sent], wire.headers)
+    head = RequestHeaders([(it[0], it[1]) for it in sent], wire.headers)
     read = wire.read(body)
     seen = features.read(
         read.prompt, dialect, key, steer, TranslatableRequest(wire, read), head.hints

@@ -7,8 +7,8 @@ import pytest
 
 from gateway.core.errors import ProblemError
 from gateway.limits.load_shedding import LoadSample, LoadShedder, MemoryReservation
-from gateway.server.body import Intake
-from gateway.server.request_headers import Gone, Message, Receive
+from gateway.server.body import BodyReader
+from gateway.server.request_headers import ClientGone, Message, Receive
 from gateway.settings.schema.server import ServerPart, WaitPart
 
 
@@ -54,7 +54,7 @@ class Clock:
 
 
 async def read(server: ServerPart, receive: Receive, length: int | None = None) -> bytes:
-    return await Intake(server).read(receive, length, hold())
+    return await BodyReader(server).read(receive, length, hold())
 
 
 @pytest.mark.parametrize("pieces", [[b"{}"], [b"a", b"b"], [b"", b"a", b""], [b""]])
@@ -66,7 +66,7 @@ async def test_a_client_that_leaves() -> None:
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
-    with pytest.raises(Gone):
+    with pytest.raises(ClientGone):
         await read(ServerPart(), receive)
 
 
@@ -103,7 +103,7 @@ async def test_a_stop_from_outside_is_passed_on() -> None:
 
 async def test_memory_is_asked_for_by_what_was_announced_or_as_it_comes() -> None:
     """Of 150 MB 100 are used: five times 7 MB fit, and 10 MB do not."""
-    intake = Intake(ServerPart())
+    intake = BodyReader(ServerPart())
     with pytest.raises(ProblemError, match="more memory than the gateway has"):
         await intake.read(giving(b"x"), 10_000_000, hold(150_000_000))
     piece = b"x" * 1_000_000

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.server.connections import Lines, most
+from gateway.server.connections import ConnectionLimit, most
 
 
 @dataclass(eq=False)
@@ -35,7 +35,7 @@ def test_how_many_go_with_so_many_files(files: int | None, connections: int) -> 
 
 def test_one_too_many_takes_the_place_of_the_one_that_was_idle_longest() -> None:
     now, one, two, three = Now(), One(), One(), One()
-    lines = Lines(2, now)
+    lines = ConnectionLimit(2, now)
     assert (lines.come(one), lines.come(two)) == (True, True)
     lines.busy(one)
     now.time = 5.0
@@ -49,7 +49,7 @@ def test_one_too_many_takes_the_place_of_the_one_that_was_idle_longest() -> None
 
 def test_where_all_are_busy_or_new_the_next_is_refused() -> None:
     now, one, two = Now(), One(), One()
-    lines = Lines(2, now)
+    lines = ConnectionLimit(2, now)
     lines.come(one)
     lines.busy(one)
     lines.come(two)
@@ -67,7 +67,7 @@ def test_where_all_are_busy_or_new_the_next_is_refused() -> None:
 
 def test_of_those_that_are_refused_the_first_go_when_they_are_too_many() -> None:
     """So signs of life are asked for, and told, however many wait."""
-    lines, here = Lines(8, Now()), [One() for _ in range(8)]
+    lines, here = ConnectionLimit(8, Now()), [One() for _ in range(8)]
     for one in here:
         lines.come(one)
     storm = [One() for _ in range(20)]
@@ -86,7 +86,7 @@ MOVES = st.lists(
 @given(MOVES)
 def test_whatever_comes_and_goes_it_adds_up(moves: list[tuple[str, int]]) -> None:
     now, here, gone = Now(), list[One](), set[One]()
-    lines = Lines(5, now)
+    lines = ConnectionLimit(5, now)
     for what, at in moves:
         if what == "wait":
             now.time += at / 10

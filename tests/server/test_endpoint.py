@@ -10,10 +10,10 @@ import pytest
 from gateway.core.call import Call
 from gateway.dialects import OPENAI_CHAT
 from gateway.pipeline.response import Response
-from gateway.server.endpoint import Generate, _answer, write
-from gateway.server.keepalive import Beat
+from gateway.server.endpoint import Endpoint, _answer, write
+from gateway.server.keepalive import Keepalive
 from gateway.server.request_headers import Message, Receive, Send
-from gateway.server.shutdown import Visit
+from gateway.server.shutdown import InFlightRequest
 from gateway.upstream.write_batch import WriteBatch
 
 CALL = Call(
@@ -49,12 +49,12 @@ async def serve_one(
     edition = SimpleNamespace(enter=lambda: Engine(reply), leave=lambda: None)
     nothing: Any = None
     gateway: Any = SimpleNamespace(edition=edition, outbox=WriteBatch(rows))
-    door = Generate(gateway, OPENAI_CHAT, nothing, nothing)
-    await door._serve(CALL, Visit(), receive, send, None)
+    door = Endpoint(gateway, OPENAI_CHAT, nothing, nothing)
+    await door._serve(CALL, InFlightRequest(), receive, send, None)
 
 
-def still(send: Send) -> Beat:
-    return Beat(OPENAI_CHAT, "tg-1", send)
+def still(send: Send) -> Keepalive:
+    return Keepalive(OPENAI_CHAT, "tg-1", send)
 
 
 class Stream:

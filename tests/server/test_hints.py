@@ -1,7 +1,7 @@
 """What headers tell of a client is taken for routing, and changes nothing that goes on."""
 
 from gateway.dialects import DIALECTS
-from gateway.server.request_headers import Head
+from gateway.server.request_headers import RequestHeaders
 
 SENT = [
     (b"user-agent", b"claude-cli/2.1.331"), (b"x-claude-code-session-id", b"s" * 500),
@@ -10,19 +10,20 @@ SENT = [
 
 
 def test_known_names_alone_and_cut() -> None:
-    head = Head(SENT)
+    head = RequestHeaders(SENT)
     assert head.hints == {
         "user-agent": "claude-cli/2.1.331", "x-claude-code-session-id": "s" * 200, "thread-id": "té",
     }  # fmt: skip
-    assert Head(SENT[3:]).hints == {}
+    assert RequestHeaders(SENT[3:]).hints == {}
 
 
 def test_what_goes_on_is_as_it_was() -> None:
     """A header that a dialect forwards goes on whole; one that it does not stays here."""
     for dialect in DIALECTS.values():
-        forwarded = Head(SENT, dialect.headers, dialect.defaults).forwarded
+        forwarded = RequestHeaders(SENT, dialect.headers, dialect.defaults).forwarded
         own = {name.decode(): value.decode() for name, value in SENT if name in dialect.headers}
         assert forwarded == {**dialect.defaults, **own}
     assert (
-        "x-claude-code-session-id" in Head(SENT, DIALECTS["anthropic-messages"].headers).forwarded
+        "x-claude-code-session-id"
+        in RequestHeaders(SENT, DIALECTS["anthropic-messages"].headers).forwarded
     )

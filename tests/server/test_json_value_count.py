@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError
-from gateway.server.body import Intake
+from gateway.server.body import BodyReader
 from gateway.server.json_value_count import ValueCount
 from gateway.settings.schema.server import ServerPart
 from tests.e2e.upstream import Upstream
@@ -121,10 +121,10 @@ async def test_nothing_is_kept_of_a_body_that_is_refused() -> None:
     held = hold()
     pieces = [b"[" * 60_000] * 100
     with pytest.raises(ProblemError, match="JSON values"):
-        await Intake(ServerPart()).read(giving(*pieces), None, held)
+        await BodyReader(ServerPart()).read(giving(*pieces), None, held)
     assert held._bytes < 5 * 400_000
     with pytest.raises(ProblemError, match="larger than 1,000,000 bytes"):
-        await Intake(ServerPart(max_body=1_000_000)).read(giving(*pieces), None, hold())
+        await BodyReader(ServerPart(max_body=1_000_000)).read(giving(*pieces), None, hold())
 
 
 @pytest.mark.parametrize("path", ["/v1/route", "/v1/feedback", "/admin/replay", "/v1/embeddings"])

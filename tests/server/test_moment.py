@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.server.http1 import protocol as wires
-from gateway.server.http1.exchange import Exchange
+from gateway.server.http1.exchange import HttpExchange
 from tests.hostile.smuggled import CANARY, mutations
 from tests.server.gate import CHAT, request
 from tests.server.http1.test_head_cache import BODIES, LINES, Client, Line, head, understood
@@ -32,7 +32,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 def begun(line: Client) -> bool:
     """Whether a request goes the way of those whose body is read as it comes."""
     cycle = line.wire._cycle
-    return cycle is not None and not isinstance(cycle, Exchange)
+    return cycle is not None and not isinstance(cycle, HttpExchange)
 
 
 async def waiting(*_: Any) -> None:

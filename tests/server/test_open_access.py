@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime.build import cautions
-from gateway.server.cors import Cors
+from gateway.server.cors import CorsPolicy
 from gateway.server.open_access import OpenAccess
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import load
@@ -131,9 +131,9 @@ def test_requests_of_a_connection_are_each_looked_at(gate: Gate) -> None:
 )  # fmt: skip
 def test_the_address_that_it_listens_on_is_known(listening: str, host: str, known: bool) -> None:
     """Where it listens on all of them, every address: no page has an address for a name."""
-    access = OpenAccess(listening, [], Cors([]))
+    access = OpenAccess(listening, [], CorsPolicy([]))
     assert access.knows_host([(b"host", host.encode())]) is known
-    assert OpenAccess(listening, ["*"], Cors([])).knows_host([(b"host", host.encode())])
+    assert OpenAccess(listening, ["*"], CorsPolicy([])).knows_host([(b"host", host.encode())])
 
 
 @pytest.mark.parametrize("hosts", ['["*", a]', "[http://a]", "[a:80]", '["a b"]', '[""]', "[a/b]"])

@@ -13,7 +13,7 @@ from gateway.ledger import journal
 from gateway.ledger.journal import JournalError, Segment, append
 from gateway.limits.load_shedding import ALL, REASONING
 from gateway.server.readiness import Readiness, Unready
-from gateway.server.shutdown import Drain
+from gateway.server.shutdown import GracefulShutdown
 from tests.conftest import redis_program
 from tests.e2e.child import until
 from tests.e2e.place import Place
@@ -242,7 +242,7 @@ def test_budgets_of_keys_are_budgets(make: Make, place: Place) -> None:
 async def test_an_answer_counts_for_a_second(make: Make, disk: Disk) -> None:
     """Whoever asks needs no key: a disk is not tried as often as one likes."""
     now = 100.0
-    readiness = Readiness(make().gateway, Drain(), lambda: now)
+    readiness = Readiness(make().gateway, GracefulShutdown(), lambda: now)
     assert await readiness() is None
     disk.full = True
     now += 0.99

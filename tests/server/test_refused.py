@@ -1,12 +1,12 @@
 """What was refused before it was a call is counted, and a flood of it makes few lines."""
 
-from gateway.server.refused import Refused
+from gateway.server.refused import RefusalLog
 
 
 def test_the_first_is_told_at_once_and_the_others_together() -> None:
     now = 0.0
     rows: list[dict[str, object]] = []
-    refused = Refused(
+    refused = RefusalLog(
         lambda event, **fields: rows.append({"event": event, **fields}), clock=lambda: now
     )
     refused.tell()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.core.call import Key
 from gateway.core.errors import ProblemError
 from gateway.limits.load_shedding import LoadSample, LoadShedder
-from gateway.server.share import Shares
+from gateway.server.share import FairConcurrency
 from tests.e2e.upstream import PATIENCE, SILENT, Upstream, whole
 from tests.e2e.world import Config, Make, chat
 
@@ -17,13 +17,13 @@ CALM = LoadShedder(LoadSample)
 ANN, BOB, CAT = (Key(name=name) for name in ("ann", "bob", "cat"))
 
 
-def enter(shares: Shares, key: Key, times: int = 1) -> None:
+def enter(shares: FairConcurrency, key: Key, times: int = 1) -> None:
     for _ in range(times):
         shares.admit(key)
         shares.enter(key)
 
 
-def refused(shares: Shares, key: Key) -> tuple[str, float | None] | None:
+def refused(shares: FairConcurrency, key: Key) -> tuple[str, float | None] | None:
     try:
         shares.admit(key)
     except ProblemError as error:
@@ -35,14 +35,14 @@ BUSY, FULL = ("rate_limited", 1.0), ("overloaded", 1.0)
 
 
 def test_one_key_alone_has_all_places() -> None:
-    shares = Shares(8, CALM)
+    shares = FairConcurrency(8, CALM)
     enter(shares, ANN, 8)
     assert refused(shares, ANN) == FULL
 
 
 def test_one_with_more_than_its_share_waits_while_others_get_in() -> None:
     """Of eight places more than six are taken: four are of each of two keys."""
-    shares = Shares(8, CALM)
+    shares = FairConcurrency(8, CALM)
     enter(shares, BOB)
     enter(shares, ANN, 6)
     assert refused(shares, ANN) == BUSY
@@ -53,14 +53,14 @@ def test_one_with_more_than_its_share_waits_while_others_get_in() -> None:
 
 
 def test_who_has_a_whole_share_gets_no_more() -> None:
-    shares = Shares(8, CALM)
+    shares = FairConcurrency(8, CALM)
     enter(shares, ANN, 4)
     enter(shares, BOB, 3)
     assert (refused(shares, ANN), refused(shares, BOB)) == (BUSY, None)
 
 
 def test_up_to_three_quarters_nobody_is_asked_for_a_share() -> None:
-    shares = Shares(8, CALM)
+    shares = FairConcurrency(8, CALM)
     enter(shares, BOB)
     enter(shares, ANN, 5)
     assert refused(shares, ANN) is None
@@ -71,14 +71,14 @@ def test_up_to_three_quarters_nobody_is_asked_for_a_share() -> None:
 
 
 def test_a_key_is_of_its_tenant() -> None:
-    shares = Shares(8, CALM)
+    shares = FairConcurrency(8, CALM)
     enter(shares, BOB)
     enter(shares, ANN, 6)
     assert refused(shares, Key(name="ann", tenant="other")) is None
 
 
 def test_a_key_that_has_none_left_counts_no_more() -> None:
-    shares = Shares(8, CALM)
+    shares = FairConcurrency(8, CALM)
     enter(shares, BOB)
     enter(shares, ANN, 6)
     shares.leave(BOB)
@@ -92,7 +92,7 @@ MOVES = st.lists(st.tuples(st.sampled_from([ANN, BOB, CAT]), st.booleans()), max
 @given(most=st.integers(1, 12), moves=MOVES)
 def test_whatever_comes_and_goes_it_adds_up(most: int, moves: list[tuple[Key, bool]]) -> None:
     """Never more than may be; a key below its share is refused only where no place is left."""
-    shares, running = Shares(most, CALM), dict.fromkeys(["ann", "bob", "cat"], 0)
+    shares, running = FairConcurrency(most, CALM), dict.fromkeys(["ann", "bob", "cat"], 0)
     for key, comes in moves:
         if comes:
             why = refused(shares, key)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway.core.call import Call
-from gateway.server.shutdown import Drain, Steps, Visit, leave, run
+from gateway.server.shutdown import GracefulShutdown, InFlightRequest, ShutdownSteps, leave, run
 
 CALL = Call(
     id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=0.0, started=0.0
@@ -30,11 +30,11 @@ class Stage:
     seen: list[tuple[str, float]] = field(default_factory=list)
 
     async def run(self) -> int:
-        self.drain = Drain()
-        visit = Visit()
+        self.drain = GracefulShutdown()
+        visit = InFlightRequest()
         visit.serves(self, CALL)
         self.drain.visits.add(visit)
-        steps = Steps(self.stop, self.busy, lambda: self.now >= self.hurry)
+        steps = ShutdownSteps(self.stop, self.busy, lambda: self.now >= self.hurry)
         return await run(
             self.drain, steps, delay=self.delay, within=self.within,
             clock=lambda: self.now, sleep=self.sleep,
@@ -95,14 +95,14 @@ async def test_each_step_has_its_time(
 async def test_waits_end_once_nobody_is_let_in_any_more() -> None:
     """Not before: as long as calls are taken, they may wait for providers too."""
     now, closed = 0.0, list[float]()
-    drain = Drain(lambda: closed.append(now))
+    drain = GracefulShutdown(lambda: closed.append(now))
 
     async def sleep(seconds: float) -> None:
         nonlocal now
         assert drain.closed == bool(closed)
         now += seconds
 
-    steps = Steps(lambda: None, lambda: now < 9.0, lambda: False)
+    steps = ShutdownSteps(lambda: None, lambda: now < 9.0, lambda: False)
     await run(drain, steps, delay=3.0, within=25.0, clock=lambda: now, sleep=sleep)
     assert closed == [pytest.approx(3.3, abs=0.1)]
 
@@ -115,7 +115,7 @@ async def test_where_others_serve_those_who_are_connected_are_waited_for(
     until: float, within: float, over: float, left: float
 ) -> None:
     """As long as there is time for an end after it, in which those that are left are told."""
-    drain, now = Drain(), 0.0
+    drain, now = GracefulShutdown(), 0.0
 
     async def sleep(seconds: float) -> None:
         nonlocal now
@@ -129,8 +129,8 @@ async def test_where_others_serve_those_who_are_connected_are_waited_for(
     assert found == pytest.approx(left, abs=0.06)
 
 
-async def visiting(visit: list[Visit]) -> str:
-    visit.append(Visit())
+async def visiting(visit: list[InFlightRequest]) -> str:
+    visit.append(InFlightRequest())
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:
@@ -140,7 +140,7 @@ async def visiting(visit: list[Visit]) -> str:
 
 
 async def test_a_visit_ends_once_and_for_the_first_who_ends_it() -> None:
-    visit: list[Visit] = []
+    visit: list[InFlightRequest] = []
     task = asyncio.create_task(visiting(visit))
     await asyncio.sleep(0)
     visit[0].end("drain")
@@ -149,7 +149,7 @@ async def test_a_visit_ends_once_and_for_the_first_who_ends_it() -> None:
 
 
 async def test_a_visit_whose_answer_is_written_is_let_be() -> None:
-    visit: list[Visit] = []
+    visit: list[InFlightRequest] = []
     task = asyncio.create_task(visiting(visit))
     await asyncio.sleep(0)
     visit[0].done = True

@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from gateway.server.http1.protocol import Wire
+from gateway.server.http1.protocol import ClientConnection
 
 
 class Line:
@@ -73,9 +73,11 @@ async def alarms(monkeypatch: pytest.MonkeyPatch) -> list[Alarm]:
     return found
 
 
-def connected(line: Line) -> Wire:
-    config = uvicorn.Config(app, http=Wire, log_config=None, interface="asgi3", proxy_headers=False)
-    wire = Wire(config, ServerState(), {}, asyncio.get_running_loop())
+def connected(line: Line) -> ClientConnection:
+    config = uvicorn.Config(
+        app, http=ClientConnection, log_config=None, interface="asgi3", proxy_headers=False
+    )
+    wire = ClientConnection(config, ServerState(), {}, asyncio.get_running_loop())
     made: Any = line
     wire.connection_made(made)
     return wire

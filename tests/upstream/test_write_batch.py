@@ -15,7 +15,7 @@ from gateway.core.decision import Decision, Plan, TraceStep
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.limits.cost_bounds import UsageBound
 from gateway.limits.limiter import Limiter
-from gateway.server.http1.request_task import Course
+from gateway.server.http1.request_task import RequestTask
 from gateway.upstream.client import ProviderClient
 from gateway.upstream.write_batch import (
     _BUSY,
@@ -214,7 +214,7 @@ async def test_where_the_loop_is_busy_calls_go_on_one_after_the_other(how: str) 
     """Before what is sent then, those too that came to it meanwhile; who was ended does not."""
     sent = await busy()
     loop = asyncio.get_running_loop()
-    calls: list[asyncio.Task[None] | Course] = []
+    calls: list[asyncio.Task[None] | RequestTask] = []
 
     async def call(work: Callable[[], object]) -> None:
         if (turn := sent.box.turn()) is not None:
@@ -223,7 +223,7 @@ async def test_where_the_loop_is_busy_calls_go_on_one_after_the_other(how: str) 
 
     def begin(work: Callable[[], object]) -> None:
         if how == "course":
-            calls.append(Course(call(work), loop))
+            calls.append(RequestTask(call(work), loop))
         else:
             calls.append(asyncio.Task(call(work), loop=loop, eager_start=True))
 

@@ -27,7 +27,7 @@ from gateway.runtime.build import BuiltConfig, cautions, data_folder, refusals, 
 from gateway.runtime.composition import VERSION, Gateway
 from gateway.runtime.reloader import ConfigWatcher
 from gateway.server.app import App
-from gateway.server.http1.protocol import Wire
+from gateway.server.http1.protocol import ClientConnection
 from gateway.settings.errors import ConfigError
 from gateway.settings.file_snapshot import FileSnapshot, whole
 from gateway.telemetry import process
@@ -141,7 +141,7 @@ def _serve(
         app,
         backlog=_BACKLOG,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http=Wire,
+        http=ClientConnection,
         ws="none",
         lifespan="on",
         access_log=False,

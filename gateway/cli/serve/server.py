@@ -25,8 +25,8 @@ import uvicorn
 
 from gateway.server import shutdown
 from gateway.server.app import App
-from gateway.server.http1.protocol import Wire
-from gateway.server.shutdown import Steps
+from gateway.server.http1.protocol import ClientConnection
+from gateway.server.shutdown import ShutdownSteps
 from gateway.settings.schema.server import ServerPart as Settings
 from gateway.telemetry import process
 from gateway.telemetry.log import Log
@@ -159,7 +159,7 @@ class Server(uvicorn.Server):
                 one.close()
             self._let_in(copies)
             for connection in state.connections:
-                if isinstance(connection, Wire):
+                if isinstance(connection, ClientConnection):
                     connection.last()
 
         async def sleep(seconds: float) -> None:
@@ -170,7 +170,7 @@ class Server(uvicorn.Server):
             within = await self._leave(sleep)
         ended = await shutdown.run(
             self._app.entrance.drain,
-            Steps(stop, lambda: bool(state.tasks), lambda: self._hurry),
+            ShutdownSteps(stop, lambda: bool(state.tasks), lambda: self._hurry),
             delay=delay,
             within=within,
             clock=time.monotonic,

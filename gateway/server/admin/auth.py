@@ -13,9 +13,9 @@ from gateway.core.call import Key
 from gateway.core.errors import Kind, Problem, ProblemError
 from gateway.limits.keys import KeyTable
 from gateway.runtime.composition import Gateway
-from gateway.server.dashboard.session import Sessions, digest
+from gateway.server.dashboard.session import DashboardSessions, digest
 from gateway.server.host_header import is_loopback, name_of
-from gateway.server.request_headers import Head
+from gateway.server.request_headers import RequestHeaders
 from gateway.state.ended_sessions import EndedSessions
 
 VARIABLE = "TIERGATE_ADMIN_KEY"
@@ -28,7 +28,7 @@ _PASSED_ON = frozenset(
 _HERE = ("none", "same-origin")
 
 
-class Guard:
+class AdminAuth:
     """A FastAPI dependency that lets admins pass. `secret` is the admin key, or empty.
 
     Whoever has signed in to the dashboard needs no header; `cookie` is what cookies are made with.
@@ -38,7 +38,7 @@ class Guard:
         self._digest = digest(secret) if secret else b""
         self._secret = secret
         self._keys = keys
-        self.sessions = Sessions(cookie, secret, keys, ended)
+        self.sessions = DashboardSessions(cookie, secret, keys, ended)
 
     @classmethod
     def of(cls, gateway: Gateway) -> Self:
@@ -47,7 +47,7 @@ class Guard:
 
     async def __call__(self, request: Request) -> None:
         """Pass, or raise ProblemError: invalid_api_key, not_allowed, rate_limited."""
-        head = Head(request.headers.raw)
+        head = RequestHeaders(request.headers.raw)
         # Of each request anew: keys of clients come and go.
         client = key_of(self._keys, self._secret)
         if client is not None and not client.admin:
@@ -59,7 +59,7 @@ class Guard:
         else:
             check_place(request)
 
-    async def _check(self, head: Head, request: Request) -> None:
+    async def _check(self, head: RequestHeaders, request: Request) -> None:
         if not head.secrets:
             if await self.sessions.passes(request):
                 return

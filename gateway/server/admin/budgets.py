@@ -13,12 +13,12 @@ from gateway.ledger.query_params import place
 from gateway.limits.budget_status import BudgetStatus, BudgetUse, budgets, standings
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.query_params import known
-from gateway.server.admin.worker_thread import Turn
+from gateway.server.admin.worker_thread import WorkerThread
 
 _JSON = "application/json"
 
 
-def routes(router: APIRouter, gateway: Gateway, apart: Turn) -> None:
+def routes(router: APIRouter, gateway: Gateway, apart: WorkerThread) -> None:
     """Add them to a router of admins; `apart` works on the store off the loop."""
 
     def spent(some: Sequence[BudgetStatus]) -> list[dict[str | None, Decimal]]:

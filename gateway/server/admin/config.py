@@ -8,7 +8,7 @@ from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.runtime.composition import Gateway
 from gateway.runtime.reloader import ReloadResult
-from gateway.server.admin.auth import Guard
+from gateway.server.admin.auth import AdminAuth
 
 _CONFLICT = 409
 _SHOWN = 20
@@ -20,7 +20,7 @@ type Switch = Annotated[str, Query(json_schema_extra={"enum": ["true", "false"]}
 
 def routes(app: FastAPI, gateway: Gateway) -> None:
     """Add them to an app."""
-    guard = Guard.of(gateway)
+    guard = AdminAuth.of(gateway)
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
     reload = gateway.reload
 

@@ -18,9 +18,9 @@ from gateway.ledger.query_params import LedgerQuery, storable
 from gateway.ledger.store import LedgerStore, StoredRow
 from gateway.runtime.composition import Gateway
 from gateway.server.admin import budgets, series
-from gateway.server.admin.auth import Guard
+from gateway.server.admin.auth import AdminAuth
 from gateway.server.admin.query_params import asked, known
-from gateway.server.admin.worker_thread import Turn
+from gateway.server.admin.worker_thread import WorkerThread
 
 _MOST, _USUAL = 10_000, 1_000
 """Rows of one answer."""
@@ -37,9 +37,9 @@ type Texts = Annotated[list[str], Query()]
 
 def routes(app: FastAPI, gateway: Gateway) -> None:
     """Add them to an app."""
-    guard = Guard.of(gateway)
+    guard = AdminAuth.of(gateway)
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
-    apart = Turn(gateway)
+    apart = WorkerThread(gateway)
 
     @router.get("/costs", summary="What calls cost, added up")
     async def costs(
@@ -82,9 +82,9 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
         question = asked((), since=since, until=until, only=only, zone=zone)
         left = _limit(limit)
         found = (
-            Latest(question, format, before)
+            LatestRowPage(question, format, before)
             if order == _ORDERS[1]
-            else Page(question, format, after)
+            else RowPage(question, format, after)
         )
         await apart.feed()
         # In pieces, between which others have their turn: no call waits for a long page.
@@ -110,7 +110,7 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
     app.include_router(router)
 
 
-class Page:
+class RowPage:
     """Rows in the form that was asked for, in the order in which they came in, read in pieces."""
 
     goes_on = "after"
@@ -166,7 +166,7 @@ class Page:
         yield b'],"cursor":' + jsonio.dumps(self.cursor or None) + b"}"
 
 
-class Latest(Page):
+class LatestRowPage(RowPage):
     """The same, the calls that were received last first."""
 
     goes_on = "before"
@@ -174,7 +174,7 @@ class Latest(Page):
 
     @property
     def cursor(self) -> str:
-        """As Page has it: what comes in from now on comes after it."""
+        """As RowPage has it: what comes in from now on comes after it."""
         return self._cursor
 
     def _rows(self, store: LedgerStore, chosen: dict[str, Any], limit: int) -> Sequence[StoredRow]:

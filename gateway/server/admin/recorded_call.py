@@ -12,17 +12,17 @@ from gateway.ledger.store import StoredRow
 from gateway.routing import recall
 from gateway.routing.router import Router
 from gateway.runtime.composition import Gateway
-from gateway.server.admin.auth import Guard
-from gateway.server.admin.worker_thread import Turn
+from gateway.server.admin.auth import AdminAuth
+from gateway.server.admin.worker_thread import WorkerThread
 
 _JSON = "application/json"
 
 
 def routes(app: FastAPI, gateway: Gateway) -> None:
     """Add them to an app."""
-    guard = Guard.of(gateway)
+    guard = AdminAuth.of(gateway)
     router = APIRouter(prefix="/admin/entries", dependencies=[Depends(guard)])
-    apart = Turn(gateway)
+    apart = WorkerThread(gateway)
 
     def find(name: str) -> StoredRow | None:
         return gateway.store.call(gateway.journal_folder, name) if storable(name) else None

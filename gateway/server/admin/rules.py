@@ -17,10 +17,10 @@ from gateway.ledger.query_params import LedgerQuery, LedgerQueryError, ask
 from gateway.runtime.build import findings
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
-from gateway.server.admin.auth import Guard
+from gateway.server.admin.auth import AdminAuth
 from gateway.server.admin.replay import Rehearsal
-from gateway.server.admin.worker_thread import Turn
-from gateway.server.admission import Entrance
+from gateway.server.admin.worker_thread import WorkerThread
+from gateway.server.admission import Admission
 from gateway.settings import rule_source
 from gateway.settings.errors import Mistake
 from gateway.settings.loader import RULES, ConfigSource
@@ -33,7 +33,7 @@ _ROWS = 100_000
 _LISTED = 200
 
 
-class Wanted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class ReplayRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A replay: the rules, as YAML, and of which calls."""
 
     rules: str = ""
@@ -45,14 +45,14 @@ class Wanted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Changed calls that are listed."""
 
 
-_wanted = jsonio.reader(Wanted)
+_wanted = jsonio.reader(ReplayRequest)
 
 
-def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
+def routes(app: FastAPI, gateway: Gateway, entrance: Admission) -> None:
     """Add them to an app."""
-    guard = Guard.of(gateway)
+    guard = AdminAuth.of(gateway)
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
-    apart, rehearsal = Turn(gateway), Rehearsal(gateway)
+    apart, rehearsal = WorkerThread(gateway), Rehearsal(gateway)
 
     @router.get("/rules", summary="The rules in force, what they have decided, what is in vain")
     async def rules(request: Request, since: str = "", until: str = "") -> Response:
@@ -68,7 +68,7 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
 
     @router.post("/replay", summary="What other rules would have done with past calls")
     async def replay(request: Request) -> Response:
-        head = request_headers.Head(request.headers.raw)
+        head = request_headers.RequestHeaders(request.headers.raw)
         wanted = _read(await entrance.body(request.receive, head.length))
         _ask(gateway, wanted.since, wanted.until, wanted.only)
         asked = {**msgspec.structs.asdict(wanted), "most": _ROWS}
@@ -81,12 +81,12 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
     app.include_router(router)
 
 
-def _read(data: bytes) -> Wanted:
+def _read(data: bytes) -> ReplayRequest:
     if len(data) > _BYTES:
         message = f"A replay is asked for with at most {_BYTES:,} bytes."
         raise ProblemError(Problem(kind="request_too_large", message=message))
     try:
-        wanted: Wanted = _wanted(data)
+        wanted: ReplayRequest = _wanted(data)
     except jsonio.JsonError as error:
         message = f'It is {{"rules": "<YAML>", "since": "7d", "only": ["key:bob"]}}: {error}.'
         raise invalid(message) from None

@@ -17,7 +17,7 @@ from gateway.ledger.time_series import EVERY, Every, added, fitting, series
 from gateway.ledger.times import LatencyTimes
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.query_params import asked, known
-from gateway.server.admin.worker_thread import Turn
+from gateway.server.admin.worker_thread import WorkerThread
 
 _NAMES = ("by", "since", "until", "only", "zone", "every")
 _DAY = "24h"
@@ -26,7 +26,7 @@ _JSON = "application/json"
 type Texts = Annotated[list[str], Query()]
 
 
-class Span(msgspec.Struct, frozen=True):
+class SeriesQuery(msgspec.Struct, frozen=True):
     """What is asked for, and the slots it is of."""
 
     question: LedgerQuery
@@ -41,7 +41,7 @@ class Span(msgspec.Struct, frozen=True):
         }  # fmt: skip
 
 
-def routes(router: APIRouter, gateway: Gateway, apart: Turn) -> None:
+def routes(router: APIRouter, gateway: Gateway, apart: WorkerThread) -> None:
     """Add them to a router of admins; `apart` works on the store off the loop."""
 
     async def span(
@@ -52,7 +52,7 @@ def routes(router: APIRouter, gateway: Gateway, apart: Turn) -> None:
         only: Texts = [],  # noqa: B006 - FastAPI's way to declare
         zone: str = "",
         every: str = "",
-    ) -> Span:
+    ) -> SeriesQuery:
         known(request, *_NAMES)
         zone = zone or gateway.site.source.config.ledger.time_zone
         now = time.time()
@@ -60,17 +60,17 @@ def routes(router: APIRouter, gateway: Gateway, apart: Turn) -> None:
         return _span(question, every, now)
 
     @router.get("/series", summary="What calls cost, over time")
-    async def costs(found: Annotated[Span, Depends(span)]) -> Response:
+    async def costs(found: Annotated[SeriesQuery, Depends(span)]) -> Response:
         await apart.feed()
         return _json(await apart(partial(_costs, gateway, found)))
 
     @router.get("/latency", summary="How long answered calls took, over time")
-    async def times(found: Annotated[Span, Depends(span)]) -> Response:
+    async def times(found: Annotated[SeriesQuery, Depends(span)]) -> Response:
         await apart.feed()
         return _json(await apart(partial(_times, gateway, found)))
 
 
-def _span(question: LedgerQuery, every: str, now: float) -> Span:
+def _span(question: LedgerQuery, every: str, now: float) -> SeriesQuery:
     if "day" in question.by:
         raise invalid("A series is not by day: ask with every=day.", "by")
     if every and every not in EVERY:
@@ -81,12 +81,12 @@ def _span(question: LedgerQuery, every: str, now: float) -> Span:
         raise invalid("The time ends before it begins.", "until")
     kind: Every = every or fitting(since, until)  # type: ignore[assignment]  # one of them
     try:
-        return Span(question, kind, series(kind, since, until, question.place))
+        return SeriesQuery(question, kind, series(kind, since, until, question.place))
     except (ValueError, OverflowError) as error:
         raise invalid(f"{str(error)[:1].upper()}{str(error)[1:]}.", "every") from None
 
 
-def _costs(gateway: Gateway, span: Span) -> dict[str, object]:
+def _costs(gateway: Gateway, span: SeriesQuery) -> dict[str, object]:
     by, chosen = span.question.by, span.chosen
     found = gateway.store.costs(by, slots=span.slots, **chosen)
     whole = added(found, 0)
@@ -109,7 +109,7 @@ def _group(
     return {"slot": place[slot]} | export.group(plain, by)
 
 
-def _times(gateway: Gateway, span: Span) -> dict[str, object]:
+def _times(gateway: Gateway, span: SeriesQuery) -> dict[str, object]:
     by, chosen = span.question.by, span.chosen
     found = gateway.store.times(by, slots=span.slots, **chosen)
     whole = gateway.store.times((), **chosen)
@@ -126,7 +126,7 @@ def _times(gateway: Gateway, span: Span) -> dict[str, object]:
     }
 
 
-def _place(span: Span) -> Mapping[str | None, int]:
+def _place(span: SeriesQuery) -> Mapping[str | None, int]:
     return {name: at for at, name in enumerate(span.slots.names)}
 
 
@@ -136,7 +136,7 @@ def _spread(one: LatencyTimes, by: Sequence[str]) -> dict[str, object]:
     }
 
 
-def _about(span: Span) -> dict[str, object]:
+def _about(span: SeriesQuery) -> dict[str, object]:
     return {
         "since": span.slots.starts[0],
         "until": span.question.until,

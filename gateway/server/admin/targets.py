@@ -7,14 +7,14 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 
 from gateway.core import jsonio
 from gateway.runtime.composition import Gateway
-from gateway.server.admin.auth import Guard
+from gateway.server.admin.auth import AdminAuth
 from gateway.upstream.provider_quota import Place
 from gateway.upstream.status import view
 
 
 def routes(app: FastAPI, gateway: Gateway) -> None:
     """Add them to an app."""
-    router = APIRouter(prefix="/admin", dependencies=[Depends(Guard.of(gateway))])
+    router = APIRouter(prefix="/admin", dependencies=[Depends(AdminAuth.of(gateway))])
 
     @router.get("/health", summary="How targets, accounts and retries stand, in this worker")
     def health() -> Response:

@@ -15,7 +15,7 @@ _AGAIN = 10.0
 """Seconds after which a question may be asked again, while the store is made anew."""
 
 
-class Turn:
+class WorkerThread:
     """One for the questions of some endpoints, which take turns."""
 
     def __init__(self, gateway: Gateway) -> None:

@@ -17,14 +17,14 @@ _VERSION = b"{version}"
 _LENGTH = 16
 
 
-class File(NamedTuple):
+class AssetFile(NamedTuple):
     """A file: what it is, and what is in it."""
 
     kind: str
     data: bytes
 
 
-class Shelf:
+class Assets:
     """All files by path; `version` is that of their content, and `index` the page that loads them.
 
     The page names the version in every address, so what a browser has kept is never of another one.
@@ -37,16 +37,16 @@ class Shelf:
         for name in sorted(found):
             whole.update(f"{name}\0{len(found[name].data)}\0".encode() + found[name].data)
         self.version = whole.hexdigest()[:_LENGTH]
-        self.files: Mapping[str, File] = found
-        self.index = File(_KINDS["html"], page.replace(_VERSION, self.version.encode()))
+        self.files: Mapping[str, AssetFile] = found
+        self.index = AssetFile(_KINDS["html"], page.replace(_VERSION, self.version.encode()))
 
 
-def _files(folder: Traversable, under: str) -> list[tuple[str, File]]:
-    found: list[tuple[str, File]] = []
+def _files(folder: Traversable, under: str) -> list[tuple[str, AssetFile]]:
+    found: list[tuple[str, AssetFile]] = []
     for one in folder.iterdir():
         kind = _KINDS.get(one.name.rpartition(".")[2])
         if one.is_dir():
             found += _files(one, f"{under}{one.name}/")
         elif kind is not None:
-            found.append((under + one.name, File(kind, one.read_bytes())))
+            found.append((under + one.name, AssetFile(kind, one.read_bytes())))
     return found

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.runtime.composition import VERSION, Gateway
-from gateway.server.admin.auth import Guard, check_place
-from gateway.server.admission import Entrance
-from gateway.server.dashboard.assets import File, Shelf
+from gateway.server.admin.auth import AdminAuth, check_place
+from gateway.server.admission import Admission
+from gateway.server.dashboard.assets import AssetFile, Assets
 from gateway.server.dashboard.session import COOKIE, check_origin, keep
-from gateway.server.request_headers import Head
+from gateway.server.request_headers import RequestHeaders
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
@@ -36,11 +36,11 @@ _LONGEST = 1_024
 _JSON = "application/json"
 
 
-def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
+def routes(app: FastAPI, gateway: Gateway, entrance: Admission) -> None:
     """Add them to an app."""
     router = APIRouter(prefix="/dashboard", include_in_schema=False)
-    shelf = functools.cache(Shelf)  # read when somebody first looks at a page
-    guard = Guard.of(gateway)
+    shelf = functools.cache(Assets)  # read when somebody first looks at a page
+    guard = AdminAuth.of(gateway)
     sessions = guard.sessions
 
     @router.get("")
@@ -109,7 +109,7 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
     _ending(app, guard)
 
 
-def _ending(app: FastAPI, guard: Guard) -> None:
+def _ending(app: FastAPI, guard: AdminAuth) -> None:
     """Add the route that ends all sessions."""
 
     @app.delete(
@@ -122,7 +122,7 @@ def _ending(app: FastAPI, guard: Guard) -> None:
         return Response(jsonio.dumps({"ended": "all"}), media_type=_JSON)
 
 
-def _file(request: Request, file: File, version: str, kept: str) -> Response:
+def _file(request: Request, file: AssetFile, version: str, kept: str) -> Response:
     mark = f'"{version}"'
     headers = {**SAFE, "etag": mark, "cache-control": kept}
     if mark in request.headers.get("if-none-match", ""):
@@ -141,8 +141,8 @@ def by_tls(request: Request) -> bool:
     return request.url.scheme == "https" or passed.partition(",")[0].strip().lower() == "https"
 
 
-async def _body(request: Request, entrance: Entrance) -> bytes:
-    head = Head(request.headers.raw)
+async def _body(request: Request, entrance: Admission) -> bytes:
+    head = RequestHeaders(request.headers.raw)
     if head.length is None or head.length > _LONGEST:
         raise ProblemError(Problem(kind="request_too_large", message="This is longer than a key."))
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:

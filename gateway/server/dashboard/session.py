@@ -24,7 +24,7 @@ _OWN = frozenset({"same-origin", "none"})
 _LONGEST = 200
 
 
-class Sessions:
+class DashboardSessions:
     """Makes and checks cookies. `root` is a key of this purpose alone, `secret` the admin key."""
 
     def __init__(

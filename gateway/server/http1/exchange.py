@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from gateway.server.http1.request_task import Course
-from gateway.server.request_headers import Head
+from gateway.server.http1.request_task import RequestTask
+from gateway.server.request_headers import RequestHeaders
 
 GIVEN = (
     "access_log", "access_logger", "app", "app_state", "asgi_version", "client", "config",
@@ -23,15 +23,15 @@ GIVEN = (
 """What uvicorn keeps of a connection: so much in a table lies all over a processor's caches."""
 
 
-class Door(Protocol):
+class HttpRoute(Protocol):
     """Where calls of one kind go."""
 
-    def whole(self, exchange: "Exchange") -> Coroutine[Any, Any, None]:
+    def whole(self, exchange: "HttpExchange") -> Coroutine[Any, Any, None]:
         """Answer a call that has come whole. Never raises."""
         ...
 
 
-class Exchange:
+class HttpExchange:
     """Does what uvicorn's does of a request without a body, by its functions."""
 
     __slots__ = (
@@ -58,11 +58,11 @@ class Exchange:
     def __init__(
         self,
         wire: HttpToolsProtocol,
-        door: Door,
+        door: HttpRoute,
         headers: Sequence[tuple[bytes, bytes]],
         data: bytes,
         keep_alive: bool,  # noqa: FBT001 - made for each call
-        head: Head | None = None,
+        head: RequestHeaders | None = None,
     ) -> None:
         self.wire: Any = wire
         self.door = door
@@ -71,7 +71,7 @@ class Exchange:
         """Its body."""
         self.head = head
         """What its headers say, once that is known."""
-        self.task: asyncio.Task[None] | Course | None = None
+        self.task: asyncio.Task[None] | RequestTask | None = None
         """What serves it, where that waits."""
         self.keep_alive = keep_alive
         self.chunked_encoding: bool | None = None

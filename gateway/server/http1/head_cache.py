@@ -6,8 +6,8 @@ number of its Content-Length may differ, and that must say exactly what has come
 
 from typing import Self
 
-from gateway.server.http1.exchange import Door, Exchange
-from gateway.server.request_headers import Head
+from gateway.server.http1.exchange import HttpExchange, HttpRoute
+from gateway.server.request_headers import RequestHeaders
 
 MOST = 4_096
 """Bytes of a head that is kept."""
@@ -18,12 +18,12 @@ _DIGITS = 5
 _NAME = b"\r\ncontent-length"
 
 
-class Repeat:
+class RepeatedHead:
     """One head, of a request that a parser has read and that had all it needs."""
 
     __slots__ = ("_after", "_before", "door", "head")
 
-    def __init__(self, before: bytes, after: bytes, door: Door, head: Head) -> None:
+    def __init__(self, before: bytes, after: bytes, door: HttpRoute, head: RequestHeaders) -> None:
         self._before = before
         """Up to the number of its Content-Length."""
         self._after = after
@@ -31,7 +31,7 @@ class Repeat:
         self.head = head
 
     @classmethod
-    def of(cls, data: bytes, exchange: Exchange) -> Self | None:
+    def of(cls, data: bytes, exchange: HttpExchange) -> Self | None:
         """That of a request which `data` is the whole of; None where it is not as most are."""
         size, head = len(exchange.data), exchange.head
         end = len(data) - size

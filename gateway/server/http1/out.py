@@ -7,16 +7,16 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from gateway.server.keepalive import Beat
+from gateway.server.keepalive import Keepalive
 
 
-class Out:
+class ResponseWriter:
     """The client of one stream, whose head is written and says that it comes in chunks."""
 
     __slots__ = ("_beat", "_cycle", "_flow", "_time", "_transport")
 
     def __init__(
-        self, cycle: RequestResponseCycle, transport: asyncio.Transport, beat: Beat
+        self, cycle: RequestResponseCycle, transport: asyncio.Transport, beat: Keepalive
     ) -> None:
         """`transport` is the client's own, before which nothing waits."""
         self._cycle = cycle

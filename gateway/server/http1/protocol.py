@@ -18,16 +18,16 @@ from gateway.core.errors import Problem
 from gateway.pipeline.response import Response, refusal, written
 from gateway.server import host_header, request_headers
 from gateway.server.app import ALWAYS, App
-from gateway.server.endpoint import Generate, saying
-from gateway.server.http1.exchange import GIVEN, Exchange
-from gateway.server.http1.head_cache import Repeat
-from gateway.server.http1.out import Out
-from gateway.server.http1.request_task import Course
-from gateway.server.http1.response_writer import Corked
-from gateway.server.keepalive import Beat
+from gateway.server.endpoint import Endpoint, saying
+from gateway.server.http1.exchange import GIVEN, HttpExchange
+from gateway.server.http1.head_cache import RepeatedHead
+from gateway.server.http1.out import ResponseWriter
+from gateway.server.http1.request_task import RequestTask
+from gateway.server.http1.response_writer import CorkedTransport
+from gateway.server.keepalive import Keepalive
 from gateway.server.paths import dialect_at
 from gateway.server.request_headers import Send
-from gateway.server.shutdown import Visit
+from gateway.server.shutdown import InFlightRequest
 from gateway.settings.schema.server import WaitPart
 
 _EVER = math.inf
@@ -59,7 +59,7 @@ _LATE = Problem(
 )
 
 
-class Wire(HttpToolsProtocol):
+class ClientConnection(HttpToolsProtocol):
     """One connection of a client; what uvicorn keeps of it has places here too, and no table."""
 
     __slots__ = (
@@ -77,30 +77,30 @@ class Wire(HttpToolsProtocol):
         self._house = app if isinstance(app, App) else None
         self._waits = WaitPart() if self._house is None else self._house.waits
         outbox = None if self._house is None else self._house.outbox
-        self._corked = Corked(transport, self._owes, self._waits.read, outbox)
+        self._corked = CorkedTransport(transport, self._owes, self._waits.read, outbox)
         super().connection_made(self._corked)  # type: ignore[arg-type]  # it has all of one
         self._idle: asyncio.TimerHandle | None = None
         self._idle_until = math.inf
         self.url = b""
-        self._door: Generate | None = None
+        self._door: Endpoint | None = None
         """Of a request that may come whole: where it goes."""
         self._came: list[bytes] = []
         self._begun = b""
         """All of it so far, where nothing came before its head; else empty."""
-        self._promised: tuple[Repeat, bytes, int] | None = None
+        self._promised: tuple[RepeatedHead, bytes, int] | None = None
         """A head that came before, and the bytes that are to come behind it."""
         self._moment: asyncio.TimerHandle | None = None
         """Ends the wait for a body."""
-        self._whole: Exchange | None = None
+        self._whole: HttpExchange | None = None
         """It has, and is to begin."""
         self._between = True
         """All of the requests that have begun has come."""
-        self._known: Repeat | None = None
+        self._known: RepeatedHead | None = None
         """The head of one before."""
         self._strange = 0
         """Heads that came since one that was known."""
         self.slow = self.lost = self._rude = False
-        self.visit: Visit | None = None
+        self.visit: InFlightRequest | None = None
         self._in_head = False
         self._size = 0
         self._ended = self._upgrading = False
@@ -141,7 +141,7 @@ class Wire(HttpToolsProtocol):
 
         It does what uvicorn does of two messages, in one piece: `send` is the request's own.
         """
-        cycle: RequestResponseCycle | Exchange = send.__self__  # type: ignore[attr-defined]  # a bound method
+        cycle: RequestResponseCycle | HttpExchange = send.__self__  # type: ignore[attr-defined]  # a bound method
         if self.flow.write_paused or cycle.response_started or not cycle.keep_alive:
             return False
         if (data := written(reply)) is None:
@@ -149,7 +149,7 @@ class Wire(HttpToolsProtocol):
         if not cycle.disconnected:
             cycle.response_started = cycle.response_complete = True
             self._corked.put(data)
-            if isinstance(cycle, Exchange):
+            if isinstance(cycle, HttpExchange):
                 self.on_response_complete()
             else:
                 cycle.waiting_for_100_continue = False
@@ -157,13 +157,13 @@ class Wire(HttpToolsProtocol):
                 cycle.on_response()
         return True
 
-    def out(self, send: Send, beat: Beat) -> Out | None:
+    def out(self, send: Send, beat: Keepalive) -> ResponseWriter | None:
         """Where pieces of a stream that has begun may be written, past its task; None: nowhere."""
         cycle: RequestResponseCycle = send.__self__  # type: ignore[attr-defined]  # as above
         below = self._corked.below()
         if not cycle.chunked_encoding or below is None:
             return None
-        return Out(cycle, below, beat)
+        return ResponseWriter(cycle, below, beat)
 
     def last(self) -> None:
         """Close it once what is being answered is answered; one that waits is told when it asks."""
@@ -259,9 +259,9 @@ class Wire(HttpToolsProtocol):
             self._begin(whole)
             if data and self._between and self._cycle is whole and self._strange < _STRANGE:
                 self._strange += 1
-                self._known = Repeat.of(data, whole) if whole.keep_alive else None
+                self._known = RepeatedHead.of(data, whole) if whole.keep_alive else None
 
-    def _again(self, known: Repeat, body: bytes) -> None:
+    def _again(self, known: RepeatedHead, body: bytes) -> None:
         """A whole request whose head came before: a parser would make the same of it."""
         self._strange, parts = 0, self._shed
         if self._timer is not None:
@@ -269,7 +269,7 @@ class Wire(HttpToolsProtocol):
         if (house := self._house) is not None:
             house.lines.busy(self)
             parts = parts or house.entrance.drain.parts
-        whole = Exchange(self, known.door, (), body, not parts, known.head)
+        whole = HttpExchange(self, known.door, (), body, not parts, known.head)
         self.cycle = whole  # type: ignore[assignment]  # it does for one
         self._begin(whole)
 
@@ -378,12 +378,12 @@ class Wire(HttpToolsProtocol):
         for piece in self._came:
             super().on_body(piece)
 
-    def _begin(self, whole: Exchange) -> None:
+    def _begin(self, whole: HttpExchange) -> None:
         """Begin a call that has come whole; where it has nothing to wait for, it ends here."""
         work, loop = whole.door.whole(whole), self.loop
-        task: asyncio.Task[None] | Course
+        task: asyncio.Task[None] | RequestTask
         if current_task(loop) is None:
-            task = Course(work, loop)
+            task = RequestTask(work, loop)
         else:  # it is told from within one: two do not run at once
             task = asyncio.Task(work, loop=loop, eager_start=True)
         if not task.done():
@@ -406,7 +406,7 @@ class Wire(HttpToolsProtocol):
             self._door, came = None, self._came
             body = came[0] if len(came) == 1 else b"".join(came)
             keep = self.parser.should_keep_alive() and not self._parts()
-            whole = Exchange(self, door, self.headers, body, keep)
+            whole = HttpExchange(self, door, self.headers, body, keep)
             self.cycle = self._whole = whole  # type: ignore[assignment]  # it does for one
         elif not self._upgrading:
             super().on_message_complete()
@@ -457,7 +457,7 @@ class Wire(HttpToolsProtocol):
         )
 
     @property
-    def _cycle(self) -> RequestResponseCycle | Exchange | None:
+    def _cycle(self) -> RequestResponseCycle | HttpExchange | None:
         """The last request that was read, and its answer; none at first."""
         return self.cycle
 

@@ -14,7 +14,7 @@ from typing import Any
 type Done = Callable[[Any], object]
 
 
-class Course:
+class RequestTask:
     """One call; what it awaits must be a future of asyncio, or nothing for a turn of the loop."""
 
     __slots__ = (

@@ -21,7 +21,7 @@ _SKIPPED = 262_144
 """Bytes that it may send meanwhile."""
 
 
-class Corked:
+class CorkedTransport:
     """A transport that keeps a response's head until its body comes: one system call for both.
 
     A response that is whole waits in the outbox, where there is one; nothing passes it there.

@@ -69,7 +69,9 @@ def _labs(gateway: Gateway, request: Request) -> Sequence[str] | None:
     key: Key = OPEN
     if not gateway.keys.is_open:
         try:
-            key = request_headers.identify(gateway.keys, request_headers.Head(request.headers.raw))
+            key = request_headers.identify(
+                gateway.keys, request_headers.RequestHeaders(request.headers.raw)
+            )
         except ProblemError as error:
             if error.problem.kind == "rate_limited":
                 raise

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.server.dashboard.assets import Shelf
+from gateway.server.dashboard.assets import Assets
 from gateway.server.dashboard.routes import SAFE
 from tests.e2e.world import World
 
@@ -48,7 +48,7 @@ def test_what_a_browser_has_is_not_sent_again(world: World) -> None:
 
 @pytest.mark.parametrize("name", ["nothing.js", "../session.py", "%2e%2e/session.py", "index.html", ""])  # fmt: skip
 def test_nothing_but_the_files_is_served(world: World, name: str) -> None:
-    version = Shelf().version
+    version = Assets().version
     assert world.client.get(f"/dashboard/files/{version}/{name}").status_code == 404
     assert world.client.get("/dashboard/files/0123456789abcdef/shell.js").status_code == 404
 
@@ -57,12 +57,12 @@ def test_the_version_is_that_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<p>{version}")
     (tmp_path / "one.js").write_text("1")
     (tmp_path / "left.map").write_text("no kind that is served")
-    first = Shelf(tmp_path)
-    assert first.version == Shelf(tmp_path).version
+    first = Assets(tmp_path)
+    assert first.version == Assets(tmp_path).version
     assert first.index.data == f"<p>{first.version}".encode()
     assert set(first.files) == {"one.js"}
     (tmp_path / "one.js").write_text("2")
-    assert Shelf(tmp_path).version != first.version
+    assert Assets(tmp_path).version != first.version
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.name)

@@ -12,7 +12,7 @@ from fastapi import Request
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError
 from gateway.limits.keys import KeyTable
-from gateway.server.dashboard.session import COOKIE, HEADER, Sessions, check_origin
+from gateway.server.dashboard.session import COOKIE, HEADER, DashboardSessions, check_origin
 from gateway.state.ended_sessions import LASTS, EndedSessions
 from tests.e2e.world import Make, World
 
@@ -39,16 +39,18 @@ class Clock:
 
 
 @pytest.fixture
-def make_sessions(tmp_path: Path) -> Callable[..., Sessions]:
+def make_sessions(tmp_path: Path) -> Callable[..., DashboardSessions]:
     """Make the sessions of one worker; all share a data folder."""
 
-    def made(root: bytes, secret: str, keys: KeyTable, clock: Clock) -> Sessions:
-        return Sessions(root, secret, keys, EndedSessions(tmp_path / "s", None, clock), clock=clock)
+    def made(root: bytes, secret: str, keys: KeyTable, clock: Clock) -> DashboardSessions:
+        return DashboardSessions(
+            root, secret, keys, EndedSessions(tmp_path / "s", None, clock), clock=clock
+        )
 
     return made
 
 
-def holds(sessions: Sessions, cookie: str) -> bool:
+def holds(sessions: DashboardSessions, cookie: str) -> bool:
     return asyncio.run(sessions.holds(cookie))
 
 
@@ -64,7 +66,7 @@ def message(reply: httpx.Response, status: int) -> str:
 
 
 def test_a_cookie_opens_until_its_end_and_not_one_second_longer(
-    make_sessions: Callable[..., Sessions],
+    make_sessions: Callable[..., DashboardSessions],
 ) -> None:
     clock = Clock()
     sessions = make_sessions(b"root", ADMIN, KeyTable(None, {}), clock)
@@ -77,7 +79,7 @@ def test_a_cookie_opens_until_its_end_and_not_one_second_longer(
 
 
 def test_a_cookie_holds_wherever_root_secret_and_key_are_the_same(
-    make_sessions: Callable[..., Sessions],
+    make_sessions: Callable[..., DashboardSessions],
 ) -> None:
     """So every worker and machine takes it, and none with another secret or key does."""
     keys, clock = KeyTable(None, {}), Clock()
@@ -88,7 +90,9 @@ def test_a_cookie_holds_wherever_root_secret_and_key_are_the_same(
     assert not holds(make_sessions(b"root", "", keys, clock), cookie)
 
 
-def test_a_cookie_that_somebody_has_changed_is_none(make_sessions: Callable[..., Sessions]) -> None:
+def test_a_cookie_that_somebody_has_changed_is_none(
+    make_sessions: Callable[..., DashboardSessions],
+) -> None:
     sessions = make_sessions(b"root", ADMIN, KeyTable(None, {}), Clock())
     cookie = sessions.begin(ADMIN) or ""
     end, nonce, mark = cookie.split(".")
@@ -104,7 +108,7 @@ def test_a_cookie_that_somebody_has_changed_is_none(make_sessions: Callable[...,
 
 
 def test_an_admins_key_of_the_file_opens_as_long_as_it_is_there(
-    make_sessions: Callable[..., Sessions], tmp_path: Path
+    make_sessions: Callable[..., DashboardSessions], tmp_path: Path
 ) -> None:
     """A key that is revoked ends what was begun with it; a client's begins nothing."""
     file, clock = tmp_path / "keys.yaml", Clock()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.server.http1.exchange import Exchange
-from gateway.server.http1.protocol import Wire
+from gateway.server.http1.exchange import HttpExchange
+from gateway.server.http1.protocol import ClientConnection
 from tests.server.gate import CHAT, MESSAGES, Gate, Told, answers, chat, drain, plain, request
 
 CLOSE = b"connection: close"
@@ -65,11 +65,11 @@ def test_it_has_what_calls_are_read_from() -> None:
     )
 
     door: Any = object()
-    made = Exchange(wire, door, [(b"a", b"b")], b"{}", keep_alive=True)
+    made = HttpExchange(wire, door, [(b"a", b"b")], b"{}", keep_alive=True)
     assert (made.data, made.wire, made.headers) == (b"{}", wire, [(b"a", b"b")])
     assert (made.more_body, made.response_complete, made.disconnected) == (False, False, False)
     made.disconnected = made.response_complete = True
-    other = Exchange(wire, door, [], b"", keep_alive=True)
+    other = HttpExchange(wire, door, [], b"", keep_alive=True)
     assert not other.disconnected
     assert not other.response_complete
 
@@ -103,6 +103,6 @@ def test_one_timer_watches_over_all_rests_of_a_connection(
         _corked=SimpleNamespace(is_closing=lambda: False),
         transport=SimpleNamespace(close=shut.set),
     )  # fmt: skip
-    Wire._rested(wire)
+    ClientConnection._rested(wire)
     assert (shut.is_set(), clock.due) == (closed, again)
     assert (wire._idle is None) == (not again)

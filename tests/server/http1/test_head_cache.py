@@ -15,12 +15,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.core.errors import ProblemError
-from gateway.server.connections import Lines
+from gateway.server.connections import ConnectionLimit
 from gateway.server.http1 import head_cache
-from gateway.server.http1.exchange import Exchange
-from gateway.server.http1.head_cache import Repeat
-from gateway.server.http1.protocol import Wire
-from gateway.server.request_headers import Head
+from gateway.server.http1.exchange import HttpExchange
+from gateway.server.http1.head_cache import RepeatedHead
+from gateway.server.http1.protocol import ClientConnection
+from gateway.server.request_headers import RequestHeaders
 from gateway.settings.schema.server import WaitPart
 from tests.hostile.smuggled import CANARY, mutations
 from tests.server.gate import CHAT, request
@@ -38,13 +38,13 @@ class Door:
         self.open: asyncio.Event | None = None
         """What it waits for."""
 
-    async def whole(self, exchange: Exchange) -> None:
+    async def whole(self, exchange: HttpExchange) -> None:
         if self.open is not None:
             await self.open.wait()
         exchange.response_complete = True
         if exchange.head is None:
             try:
-                exchange.head = Head(exchange.headers, frozenset({b"anthropic-beta"}))
+                exchange.head = RequestHeaders(exchange.headers, frozenset({b"anthropic-beta"}))
             except ProblemError as error:
                 self.came.append(error.problem)
                 exchange.transport.close()
@@ -104,11 +104,11 @@ class Client:
         self.door, self.transport = Door(), Transport()
         self.passed: list[int] = []
         """How many calls had come, each time that one was over in the turn in which it came."""
-        self.wire = Wire(config, state, {})
+        self.wire = ClientConnection(config, state, {})
         self.wire.connection_made(self.transport)  # type: ignore[arg-type]
         self.drain = SimpleNamespace(parts=False)
         self.wire.access_log = False
-        lines = Lines(8, lambda: 0.0)
+        lines = ConnectionLimit(8, lambda: 0.0)
         lines.come(self.wire)
         house: Any = SimpleNamespace(
             door=lambda path, _: self.door if path == CHAT.encode() else None, lines=lines, waits=WaitPart(),
@@ -126,7 +126,7 @@ class Client:
         wire, cycle = self.wire, self.wire._cycle
         status = [one.split(b"\r\n")[0] for one in self.transport.written]
         more = None if cycle is None else (cycle.more_body, cycle.response_complete)
-        slow = b"" if cycle is None or isinstance(cycle, Exchange) else bytes(cycle.body)
+        slow = b"" if cycle is None or isinstance(cycle, HttpExchange) else bytes(cycle.body)
         return (
             self.door.came, status, self.transport.shut, wire._between, wire._in_head, more, slow,
             wire._timer is None,
@@ -306,7 +306,7 @@ async def test_a_long_head_is_not_kept() -> None:
 def test_a_number_that_stands_elsewhere_too_is_not_taken_for_its_length() -> None:
     data = head([(b"x-content-length", b"2"), (b"x-odd", b"content-length: 2")], 2, b"Content-Length", b"2") + b"{}"  # fmt: skip
     exchange: Any = SimpleNamespace(data=b"{}", head=SimpleNamespace(length=2), door=None)
-    found = Repeat.of(data, exchange)
+    found = RepeatedHead.of(data, exchange)
     assert found is not None
     assert found.body(data.replace(b"h: 2\r\n\r\n{}", b"h: 3\r\n\r\n{ }")) == b"{ }"
     assert found.body(data.replace(b"x-content-length: 2", b"x-content-length: 3")) is None

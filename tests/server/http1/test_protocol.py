@@ -12,7 +12,7 @@ import pytest
 
 from gateway.dialects import DIALECTS, Dialect
 from gateway.pipeline.response import Response, refusal, written
-from gateway.server.http1.protocol import FULL, Wire
+from gateway.server.http1.protocol import FULL, ClientConnection
 from tests.e2e.upstream import DONE, PATIENCE, ROLE, Upstream, chunk, stream
 from tests.e2e.world import Loop
 from tests.pace import tried, within
@@ -398,7 +398,7 @@ def at_once(cycle: Cycle, reply: Response, *, full: bool = False) -> tuple[bool,
     wire: Any = SimpleNamespace(
         flow=SimpleNamespace(write_paused=full), _corked=SimpleNamespace(put=written.append)
     )
-    return Wire.answer(wire, cycle.send, reply), b"".join(written)
+    return ClientConnection.answer(wire, cycle.send, reply), b"".join(written)
 
 
 def test_a_whole_answer_is_written_in_one_piece() -> None:

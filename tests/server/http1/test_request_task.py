@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.server.http1.request_task import Course
+from gateway.server.http1.request_task import RequestTask
 from gateway.upstream.http1.waiter import Waiter
 from tests.e2e.child import until
 from tests.e2e.upstream import SILENT, Upstream, frames, stream, whole
@@ -32,8 +32,8 @@ def apart(begin: Callable[[], Any]) -> Any:
     return found
 
 
-def course(work: Work) -> Course:
-    return Course(work, asyncio.get_running_loop())
+def course(work: Work) -> RequestTask:
+    return RequestTask(work, asyncio.get_running_loop())
 
 
 WAITS = ("turn", "future", "mark", "shield", "limit", "scope", "lock", "thrown", "sub")

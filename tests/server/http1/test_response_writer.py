@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.server.http1.response_writer import Corked
+from gateway.server.http1.response_writer import CorkedTransport
 from gateway.upstream.write_batch import WriteBatch
 from tests.server.test_slow import Line
 
@@ -21,7 +21,7 @@ class Waits:
         self.rows = 0
         box = WriteBatch(self._row)
         box.calls = lambda: 2
-        self.corked = Corked(line, lambda: owes, 60.0, box)
+        self.corked = CorkedTransport(line, lambda: owes, 60.0, box)
 
     def _row(self) -> bool:
         assert self.line.written == b""  # before the answer
