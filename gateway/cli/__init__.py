@@ -4,7 +4,7 @@ import importlib
 
 import click
 
-from gateway.cli.app import Context, Main
+from gateway.cli.app import CommandContext, TiergateCommand
 
 _SECTIONS = {
     "Start": {
@@ -65,7 +65,7 @@ def _part(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a module
     return importlib.import_module(f"gateway.cli.{name}")
 
 
-class _Lazy(Main):
+class _Lazy(TiergateCommand):
     """Imports a command when it is used."""
 
     sections = _SECTIONS
@@ -79,7 +79,7 @@ class _Lazy(Main):
         module = _part(_ELSEWHERE.get(cmd_name, cmd_name))
         command: click.Command = getattr(module, "command", None) or getattr(module, cmd_name)
         for one in (command, *getattr(command, "commands", {}).values()):
-            one.context_class = Context
+            one.context_class = CommandContext
             if not any(option.name == "config" for option in one.params):
                 one.params.append(_config())
         return command

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.session import Session
+from gateway.cli.session import CommandSession
 from gateway.core import jsonio
 from gateway.upstream.client import read_url
 
@@ -12,14 +12,14 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read in a co
 _OK = 200
 
 
-def address(session: Session) -> str:
+def address(session: CommandSession) -> str:
     """Where it answers, by the configuration."""
     server = session.source.config.server
     host = _EVERYWHERE.get(server.host, server.host)
     return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
 
 
-def read(session: Session, url: str) -> Any:
+def read(session: CommandSession, url: str) -> Any:
     """What it says as JSON, with the admin key where that is set; None where nobody answers.
 
     Raises click.ClickException where it says something else.

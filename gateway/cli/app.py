@@ -32,16 +32,16 @@ class _Formatter(click.HelpFormatter):
         super().write_dl(shown, col_max, col_spacing)
 
 
-class Context(click.Context):
+class CommandContext(click.Context):
     """The context of each of our commands."""
 
     formatter_class = _Formatter
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """Commands that belong together; one that is not known is told with what was meant."""
 
-    context_class = Context
+    context_class = CommandContext
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -56,7 +56,7 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class Main(Group):
+class TiergateCommand(CommandGroup):
     """The whole command line: every way in which it ends passes here.
 
     `sections` are commands and what they do, by the heading that they stand under.

@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from gateway.cli.app import styled
-from gateway.cli.session import Session, pass_session
+from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
 from gateway.core.call import OPEN
 from gateway.core.target import TIERS, Target
@@ -44,7 +44,7 @@ _POSTGRES = ("postgresql://", "postgres://")
     help="Tell what is another than in this configuration.",
 )
 @pass_session
-def command(session: Session, against: str | None, *, strict: bool, as_json: bool) -> None:
+def command(session: CommandSession, against: str | None, *, strict: bool, as_json: bool) -> None:
     """Find every mistake in the configuration.
 
     \b
@@ -91,21 +91,26 @@ def command(session: Session, against: str | None, *, strict: bool, as_json: boo
     sys.exit(1 if wrong else 0)
 
 
-def _changes(session: Session, file: Path) -> list[ConfigChange]:
+def _changes(session: CommandSession, file: Path) -> list[ConfigChange]:
     """What is another than in a configuration that is in force somewhere. Raises ConfigError."""
     before = site(load(file, session.environ), datetime.now(UTC))
     now = session.site
     return [*switched(before.built, now.built), *changes(before.source, now.source)]
 
 
-def _findings(session: Session) -> list[Mistake]:
+def _findings(session: CommandSession) -> list[Mistake]:
     """What is wrong, in the order of files and lines; one part's errors hide no other part's."""
     try:
         _ = session.source
     except ConfigError as error:
         return _sorted(error.mistakes)
     found: list[Mistake] = []
-    parts: list[Callable[[Session], list[Mistake]]] = [_configured, _started, _written, _shadowed]
+    parts: list[Callable[[CommandSession], list[Mistake]]] = [
+        _configured,
+        _started,
+        _written,
+        _shadowed,
+    ]
     for part in parts:
         try:
             found += part(session)
@@ -114,7 +119,7 @@ def _findings(session: Session) -> list[Mistake]:
     return _sorted(found)
 
 
-def _shadowed(session: Session) -> list[Mistake]:
+def _shadowed(session: CommandSession) -> list[Mistake]:
     """What keeps a candidate from deciding beside it, which stops nothing else."""
     source, environ = session.source, session.environ
     name = source.config.routing.shadow
@@ -127,7 +132,7 @@ def _shadowed(session: Session) -> list[Mistake]:
     return []
 
 
-def _notes(session: Session) -> list[changed_defaults.ChangedDefaultNote]:
+def _notes(session: CommandSession) -> list[changed_defaults.ChangedDefaultNote]:
     """Return the changed defaults that the configuration meets."""
     tenants = {key.tenant for key in session.key_table().known()}
     return [*changed_defaults.notes(session.source, several_tenants=len(tenants) > 1)]
@@ -142,7 +147,7 @@ def _sorted(found: list[Mistake]) -> list[Mistake]:
     return sorted(once.values(), key=lambda item: (item.file, item.line or 0))
 
 
-def _configured(session: Session) -> list[Mistake]:
+def _configured(session: CommandSession) -> list[Mistake]:
     site = session.site
     doubtful = price_check.doubtful(session.source, site.built, datetime.now(UTC))
     return [
@@ -153,7 +158,7 @@ def _configured(session: Session) -> list[Mistake]:
     ]
 
 
-def _shared(session: Session) -> list[Mistake]:
+def _shared(session: CommandSession) -> list[Mistake]:
     """What of Redis would break a promise."""
     url, config = session.environ.get("REDIS_URL"), session.source.config
     if not url:
@@ -163,7 +168,7 @@ def _shared(session: Session) -> list[Mistake]:
     return advise(url, counts=counts, near=near, verify=verify)
 
 
-def _started(session: Session) -> list[Mistake]:
+def _started(session: CommandSession) -> list[Mistake]:
     """What keeps a valid configuration from starting here: its keys, and labs that are all off."""
     config, known = session.source.config, session.key_table()
     callers = [OPEN] if known.is_open else known.known()
@@ -177,7 +182,7 @@ def _started(session: Session) -> list[Mistake]:
     ]
 
 
-def _written(session: Session) -> list[Mistake]:
+def _written(session: CommandSession) -> list[Mistake]:
     """Places of the ledger that cannot be written."""
     source, data = session.source, data_folder(session.environ)
     url, here = source.config.ledger.store, ("ledger", "store")
@@ -218,7 +223,7 @@ def _elsewhere() -> str:
     return "Give another place, or move all of them with TIERGATE_DATA."
 
 
-def _labs(session: Session) -> None:
+def _labs(session: CommandSession) -> None:
     """One line a lab: how many of its targets can serve, or why it is off."""
     for lab in session.site.built.catalogue.labs.values():
         sizes = ", ".join(f"{tier} {_size(lab.tiers.get(tier, ()))}" for tier in TIERS)
@@ -231,7 +236,7 @@ def _size(targets: tuple[Target, ...]) -> str:
     return f"{on}" if on == len(targets) else f"{on} of {len(targets)}"
 
 
-def _verdict(session: Session, count: Counter[str], *, strict: bool) -> str:
+def _verdict(session: CommandSession, count: Counter[str], *, strict: bool) -> str:
     said = [
         f"{count[level]} {level}{'s' if count[level] > 1 else ''}"
         for level in ("error", "warning")

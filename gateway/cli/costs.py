@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import click
 
-from gateway.cli.app import Group
+from gateway.cli.app import CommandGroup
 from gateway.cli.costs_reprice import reprice
 from gateway.cli.costs_show import show
-from gateway.cli.ledger_session import Books, asked, opened
-from gateway.cli.terminal import Column, bound, draw, number, usd
+from gateway.cli.ledger_session import LedgerPlace, asked, opened
+from gateway.cli.terminal import TableColumn, bound, draw, number, usd
 from gateway.core import jsonio
 from gateway.ledger import export
 from gateway.ledger.query import BY
@@ -38,7 +38,7 @@ _RANKS = {
 _UNSHOWN = ("reserved",)  # a note tells it
 
 
-@click.group(cls=Group, invoke_without_command=True)
+@click.group(cls=CommandGroup, invoke_without_command=True)
 @click.option("--by", multiple=True, help=f"{', '.join(BY)}; repeat it, or use commas. [tier]")
 @click.option("--since", help="From: 90m, 24h, 7d, 4w ago, a date or a date and time.")
 @click.option("--until", help="To: as above; a date is included.")
@@ -75,7 +75,7 @@ def costs(
         if any((by, since, until, only, zone, form)):
             raise click.UsageError(f"write options behind {ctx.invoked_subcommand!r}.", ctx)
         return
-    books: Books = ctx.obj()
+    books: LedgerPlace = ctx.obj()
     question = asked(
         by or ("tier",), since=since, until=until, only=only, zone=zone or books.time_zone
     )
@@ -94,7 +94,7 @@ costs.add_command(reprice)
 costs.add_command(show)
 
 
-def _find(books: Books, question: LedgerQuery) -> tuple[list[Sums], Sums]:
+def _find(books: LedgerPlace, question: LedgerQuery) -> tuple[list[Sums], Sums]:
     with opened(books) as store:
         if store is None:
             return [], _NOTHING
@@ -111,9 +111,12 @@ def _show(groups: Sequence[Sums], total: Sums, by: Sequence[str]) -> None:
     ]
     share = [_share] if total.baseline else []
     columns = [
-        *(Column(name) for name in by),
-        *(Column(_HEADS.get(name, name), right=True, rank=_RANKS.get(name, 0)) for name in shown),
-        *(Column("saved %", right=True) for _ in share),
+        *(TableColumn(name) for name in by),
+        *(
+            TableColumn(_HEADS.get(name, name), right=True, rank=_RANKS.get(name, 0))
+            for name in shown
+        ),
+        *(TableColumn("saved %", right=True) for _ in share),
     ]
 
     def cells(group: Sums) -> list[str]:

@@ -11,8 +11,8 @@ import click
 import msgspec
 
 from gateway.cli.ledger_session import asked, opened
-from gateway.cli.pricelist import Pricelist
-from gateway.cli.session import Session, pass_session
+from gateway.cli.pricelist import PriceList
+from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import number
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, RepriceRow
@@ -39,7 +39,7 @@ _MODELS = 20
 @click.option("--json", "as_json", is_flag=True, help="JSON, with exact decimals as strings.")
 @pass_session
 def reprice(
-    session: Session,
+    session: CommandSession,
     since: str | None,
     until: str | None,
     *,
@@ -57,9 +57,9 @@ def reprice(
       tiergate costs reprice --dry-run
       tiergate costs reprice --since 2026-11-01 --all
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    books, prices = session(), Pricelist(session.site)
+    books, prices = session(), PriceList(session.site)
     question = asked((), since=since, until=until, zone=books.time_zone)
-    report = Report()
+    report = RepriceReport()
     with opened(books) as store:
         if store is not None:
             found = _pages(store, question) if every else store.unpriced(**question.chosen)
@@ -78,7 +78,7 @@ def reprice(
         click.echo(line)
 
 
-class Report:
+class RepriceReport:
     """What was priced again, and what could not be."""
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class Report:
         return lines
 
 
-def why(row: StoredRow, prices: Pricelist) -> str:
+def why(row: StoredRow, prices: PriceList) -> str:
     """Why the cost of a call is not known; empty where it is."""
     if row.cost is not None and row.wasted is not None:
         return ""
@@ -157,8 +157,8 @@ def why(row: StoredRow, prices: Pricelist) -> str:
 
 def _again(
     rows: Iterable[StoredRow],
-    prices: Pricelist,
-    report: Report,
+    prices: PriceList,
+    report: RepriceReport,
     attempts: Callable[[str], list[AttemptRow]],
     *,
     every: bool,

@@ -9,9 +9,9 @@ import msgspec
 
 from gateway.cli.costs_reprice import why
 from gateway.cli.ledger_session import opened
-from gateway.cli.pricelist import Pricelist
-from gateway.cli.session import Session, pass_session
-from gateway.cli.terminal import Column, draw, number, usd
+from gateway.cli.pricelist import PriceList
+from gateway.cli.session import CommandSession, pass_session
+from gateway.cli.terminal import TableColumn, draw, number, usd
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow
 from gateway.core.price import Price, Rates
@@ -28,7 +28,7 @@ _TIMES = ("at", "repriced")
 @click.argument("call", metavar="CALL_ID")
 @click.option("--json", "as_json", is_flag=True, help="As GET /admin/entries/CALL_ID has it.")
 @pass_session
-def show(session: Session, call: str, *, as_json: bool) -> None:
+def show(session: CommandSession, call: str, *, as_json: bool) -> None:
     """Show one call: its row, attempts, price, why its cost is unknown, and kept text.
 
     CALL_ID is what the client got as x-request-id. What is unknown, or never came to be, is left
@@ -49,7 +49,7 @@ def show(session: Session, call: str, *, as_json: bool) -> None:
     if as_json:
         click.echo(jsonio.shown(export.call(row, tries)))
         return
-    prices = Pricelist(session.site)
+    prices = PriceList(session.site)
     _fields(row, books.time_zone)
     _attempts(tries)
     _price(row, prices)
@@ -72,7 +72,7 @@ def _fields(row: StoredRow, zone: str) -> None:
     shown = [name for name in export.FIELDS if name not in _UNSHOWN]
     told = {name: _said(name, getattr(row, name), zone) for name in shown}
     names = [name for name in shown if told[name]]
-    draw([Column("field"), Column("value")], [[name, told[name]] for name in names])
+    draw([TableColumn("field"), TableColumn("value")], [[name, told[name]] for name in names])
 
 
 def _said(name: str, value: object, zone: str) -> str:
@@ -98,7 +98,7 @@ def _attempts(tries: list[AttemptRow]) -> None:
     click.echo("\nAttempts that gave no answer:")
     heads = ["#", "target", "account", "status", "problem", "seconds", "USD"]
     draw(
-        [Column(head, right=head in ("#", "status", "seconds", "USD")) for head in heads],
+        [TableColumn(head, right=head in ("#", "status", "seconds", "USD")) for head in heads],
         [
             [
                 str(one.attempt),
@@ -114,7 +114,7 @@ def _attempts(tries: list[AttemptRow]) -> None:
     )
 
 
-def _price(row: StoredRow, prices: Pricelist) -> None:
+def _price(row: StoredRow, prices: PriceList) -> None:
     """The rates that the row was priced by, where the configuration still has that price."""
     price = prices.price(row)
     if price is None or row.price is None:

@@ -10,7 +10,7 @@ import click
 
 from gateway.cli import evaluation_report
 from gateway.cli.progress import progress
-from gateway.cli.session import Session, pass_session
+from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
 from gateway.core.target import TIERS, Tier
 from gateway.evaluation import chart, evaluate, labels, routed_labels
@@ -63,7 +63,7 @@ def _tokens(
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 @pass_session
 def command(
-    session: Session,
+    session: CommandSession,
     files: tuple[str, ...],
     baseline: Tier | None,
     output: Mapping[Tier, int],
@@ -132,7 +132,7 @@ def _trained(router: Router) -> tuple[str, ...]:
     return known.artefact.sources if isinstance(known, LearnedClassifier) else ()
 
 
-def _baseline(session: Session) -> Tier | None:
+def _baseline(session: CommandSession) -> Tier | None:
     """What the ledger compares with, where that is a tier of any lab."""
     written = session.source.config.ledger.baseline or ""
     name = written.rpartition("/")[2]

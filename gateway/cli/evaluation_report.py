@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from gateway.cli.terminal import Column, draw, number, usd
+from gateway.cli.terminal import TableColumn, draw, number, usd
 from gateway.core.target import TIERS, Tier
 from gateway.evaluation.evaluate import EvaluationReport, HandLabels, ScoredLabels
 from gateway.evaluation.metrics.bootstrap import Interval
@@ -36,9 +36,13 @@ def show(report: EvaluationReport, rows: Sequence[RoutedLabel], output: Mapping[
 def _outcomes(view: ScoredLabels) -> None:
     title = f"Outcomes of {', '.join(view.tiers)}: {number(view.rows)} prompts"
     click.secho(f"{title}\n", bold=True)
-    columns = [Column("router"), Column("mean score", right=True), Column("95%", right=True)]
-    columns += [Column("USD per 1,000", right=True)]
-    columns += [Column(tier, right=True, rank=1) for tier in view.tiers]
+    columns = [
+        TableColumn("router"),
+        TableColumn("mean score", right=True),
+        TableColumn("95%", right=True),
+    ]
+    columns += [TableColumn("USD per 1,000", right=True)]
+    columns += [TableColumn(tier, right=True, rank=1) for tier in view.tiers]
     rows = [
         [
             line.name,
@@ -58,9 +62,10 @@ def _outcomes(view: ScoredLabels) -> None:
     click.echo()
     draw(
         [
-            Column("source"), Column("prompts", right=True), Column("APGR", right=True),
-            Column("95%", right=True), Column("gain over shuffled", right=True),
-            Column("95%", right=True),
+            TableColumn("source"), TableColumn("prompts", right=True),
+            TableColumn("APGR", right=True),
+            TableColumn("95%", right=True), TableColumn("gain over shuffled", right=True),
+            TableColumn("95%", right=True),
         ],
         [
             [one.name or "-", number(one.rows), *_figures(one.apgr), *_figures(one.gain)]
@@ -121,7 +126,7 @@ def _prices(rows: Sequence[RoutedLabel], output: Mapping[Tier, int]) -> str:
 def _opinions(found: HandLabels) -> None:
     click.secho(f"Opinions: {number(found.rows)} tiers given by hand\n", bold=True)
     draw(
-        [Column("given"), *(Column(f"gets {tier}", right=True) for tier in TIERS)],
+        [TableColumn("given"), *(TableColumn(f"gets {tier}", right=True) for tier in TIERS)],
         [[tier, *(number(found.table[tier][got]) for got in TIERS)] for tier in TIERS],
     )
     click.echo(

@@ -8,7 +8,7 @@ import click
 
 from gateway.cli import explain_call
 from gateway.cli.explain_call import ID, show
-from gateway.cli.session import Session, pass_session
+from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
 from gateway.core.call import OPEN, RequestOptions
 from gateway.core.decision import Decision, Plan
@@ -30,7 +30,7 @@ from gateway.routing.router import decide
 @click.option("--json", "as_json", is_flag=True, help="The same values as POST /v1/route.")
 @pass_session
 def command(
-    session: Session,
+    session: CommandSession,
     prompt: str,
     model: str,
     lab: str | None,
@@ -78,7 +78,7 @@ def command(
 type _Decided = tuple[Decision, Plan, list[tuple[Loss, ...]]]
 
 
-def _decide(session: Session, body: bytes, steer: RequestOptions) -> _Decided:
+def _decide(session: CommandSession, body: bytes, steer: RequestOptions) -> _Decided:
     read = OPENAI_CHAT.read(body)
     asked = TranslatableRequest(OPENAI_CHAT, read, session.site.router.fetches)
     seen = features.read(read.prompt, OPENAI_CHAT.name, OPEN, steer, asked)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import click
 
 from gateway.cli.ledger_session import opened
-from gateway.cli.session import Session
-from gateway.cli.terminal import Column, draw
+from gateway.cli.session import CommandSession
+from gateway.cli.terminal import TableColumn, draw
 from gateway.core import jsonio
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ProblemError
@@ -21,7 +21,7 @@ ID = re.compile("tg-[0-9a-f]{23}")
 """What ids of calls look like."""
 
 
-def command(session: Session, id: str, *, as_json: bool) -> None:
+def command(session: CommandSession, id: str, *, as_json: bool) -> None:
     """Decide the call again where this configuration did it; else tell what its row keeps."""
     books = session()
     with opened(books) as store:
@@ -53,7 +53,7 @@ def _kept(row: StoredRow, why: str) -> None:
     basis = jsonio.loads(jsonio.dumps(row.basis)) or {}
     cells = [[name, _text(value)] for name, value in basis.items()]
     if cells:
-        draw([Column("kept"), Column("value")], cells)
+        draw([TableColumn("kept"), TableColumn("value")], cells)
     click.secho(f"\n{why} `tiergate replay` decides it by this one.", fg="yellow")
 
 
@@ -75,7 +75,7 @@ def show(
     place = _place(decision.lab, decision.tier)
     click.echo(click.style(place, bold=True) + f" by {by}{sure}\n")
     draw(
-        [Column("step"), Column("effect"), Column("why")],
+        [TableColumn("step"), TableColumn("effect"), TableColumn("why")],
         [[step.step, step.effect or "-", step.why] for step in decision.trace],
     )
     click.echo()

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.session import Session, pass_session
+from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
 from gateway.importers import writer as texts
 from gateway.importers.draft import ConfigDraft, ImportNote
@@ -43,7 +43,7 @@ _MOST = 4_000_000
 )
 @pass_session
 def command(
-    session: Session,
+    session: CommandSession,
     kind: str,
     file: Path,
     output: Path | None,

@@ -12,9 +12,9 @@ from typing import Any
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.cli.app import Group
-from gateway.cli.session import Session, pass_session
-from gateway.cli.terminal import Column, draw
+from gateway.cli.app import CommandGroup
+from gateway.cli.session import CommandSession, pass_session
+from gateway.cli.terminal import TableColumn, draw
 from gateway.core import jsonio
 from gateway.core.target import TIERS
 from gateway.limits.key_file import KeyFile, KeyFileError
@@ -30,7 +30,7 @@ _ONCE = "This is the only time that its secret is shown."
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 
 
-@click.group("keys", cls=Group)
+@click.group("keys", cls=CommandGroup)
 def command() -> None:
     """Add, list, revoke and rotate the keys of clients.
 
@@ -71,7 +71,7 @@ def command() -> None:
 @click.option("--budget", multiple=True, help="USD that it may spend, as 5/month.")
 @_JSON
 @pass_session
-def add(session: Session, /, name: str, *, as_json: bool, **given: Any) -> None:
+def add(session: CommandSession, /, name: str, *, as_json: bool, **given: Any) -> None:
     """Add a key and print its secret, once. Lists take commas, or the option again.
 
     \b
@@ -95,7 +95,7 @@ def add(session: Session, /, name: str, *, as_json: bool, **given: Any) -> None:
 @click.argument("name")
 @_JSON
 @pass_session
-def revoke(session: Session, name: str, *, as_json: bool) -> None:
+def revoke(session: CommandSession, name: str, *, as_json: bool) -> None:
     """Let a key open nothing from now on. It stays in the file, so that its name does too.
 
     \b
@@ -116,7 +116,7 @@ def revoke(session: Session, name: str, *, as_json: bool) -> None:
 @click.option("--keep", default="24h", help="How long the secret before still opens. [24h]")
 @_JSON
 @pass_session
-def rotate(session: Session, name: str, keep: str, *, as_json: bool) -> None:
+def rotate(session: CommandSession, name: str, keep: str, *, as_json: bool) -> None:
     """Give a key another secret and print it, once; `--keep 0s` ends all earlier ones.
 
     \b
@@ -138,7 +138,7 @@ def rotate(session: Session, name: str, keep: str, *, as_json: bool) -> None:
     "--json", "as_json", is_flag=True, help="As JSON, with all that the file says but hashes."
 )
 @pass_session
-def show(session: Session, *, as_json: bool) -> None:
+def show(session: CommandSession, *, as_json: bool) -> None:
     """List the keys of the file, and those of TIERGATE_KEYS.
 
     \b
@@ -160,10 +160,18 @@ def show(session: Session, *, as_json: bool) -> None:
         [name, _state(part, now), part.expires or "", _said(part)] for name, part in known.items()
     ]
     lines += [[name, "live", "", "of TIERGATE_KEYS"] for name in more]
-    draw([Column("name"), Column("state"), Column("expires"), Column("settings")], lines)
+    draw(
+        [
+            TableColumn("name"),
+            TableColumn("state"),
+            TableColumn("expires"),
+            TableColumn("settings"),
+        ],
+        lines,
+    )
 
 
-def keyring(session: Session) -> KeyFile:
+def keyring(session: CommandSession) -> KeyFile:
     """Return the file of keys that the configuration names. Raises KeyFileError: keys are open."""
     source = session.source
     if source.config.keys == "open":
@@ -194,7 +202,7 @@ def _tell(secret: str, what: str, told: dict[str, object] | None) -> None:
     click.echo(secret)
 
 
-def _settings(session: Session, given: dict[str, Any]) -> dict[str, Any]:
+def _settings(session: CommandSession, given: dict[str, Any]) -> dict[str, Any]:
     """What the options say, as the file says it. Raises ConfigError."""
     lists = {name: _words(given[name]) for name in _SCOPES}
     labs, tiers = session.source.config.labs, lists["tiers"]

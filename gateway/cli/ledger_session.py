@@ -13,7 +13,7 @@ from gateway.ledger.sqlite import SCHEME
 from gateway.ledger.store import LedgerStore, StoreError, open_store
 
 
-class Books(Protocol):
+class LedgerPlace(Protocol):
     """Where the ledger is: what a command needs to know of a configuration."""
 
     @property
@@ -34,7 +34,7 @@ class Books(Protocol):
 
 
 @contextmanager
-def opened(books: Books) -> Iterator[LedgerStore | None]:
+def opened(books: LedgerPlace) -> Iterator[LedgerStore | None]:
     """The store, with all that the journals have; None where there is no ledger yet.
 
     Raises click.ClickException where it cannot be read, also within the block.

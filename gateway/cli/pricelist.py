@@ -15,7 +15,7 @@ _DAY = 86_400
 type ListPrice = Callable[[str, str, datetime], Price | None]
 
 
-class Pricelist:
+class PriceList:
     """What calls are priced by. `listed` looks up what the configuration does not price itself."""
 
     def __init__(self, site: BuiltConfig, listed: ListPrice = list_prices.find) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.ledger_session import Books, asked, opened
+from gateway.cli.ledger_session import LedgerPlace, asked, opened
 from gateway.cli.progress import progress
-from gateway.cli.session import Session, pass_session
-from gateway.cli.terminal import Column, draw, number, usd
+from gateway.cli.session import CommandSession, pass_session
+from gateway.cli.terminal import TableColumn, draw, number, usd
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError
 from gateway.core.logged import ReplayRow
@@ -55,7 +55,7 @@ from gateway.settings.schema.root import Config
 @click.option("--json", "as_json", is_flag=True, help="JSON, with exact decimals as strings.")
 @pass_session
 def command(  # noqa: PLR0913 - one argument for each option
-    session: Session,
+    session: CommandSession,
     *,
     since: str | None,
     until: str | None,
@@ -101,7 +101,7 @@ def command(  # noqa: PLR0913 - one argument for each option
         click.echo(f"The picture is in {drawing}.")
 
 
-def walker(session: Session, most: int) -> LedgerReplay:
+def walker(session: CommandSession, most: int) -> LedgerReplay:
     """What decides again by a configuration; `most` changed calls are listed."""
     router, config = session.site.router, session.source.config
     return LedgerReplay(
@@ -131,7 +131,7 @@ def _lacks(config: Config) -> list[str]:
     return lacks
 
 
-def _walk(walk: LedgerReplay, books: Books, question: LedgerQuery) -> None:
+def _walk(walk: LedgerReplay, books: LedgerPlace, question: LedgerQuery) -> None:
     with opened(books) as store:
         if store is None:
             return
@@ -142,7 +142,7 @@ def _walk(walk: LedgerReplay, books: Books, question: LedgerQuery) -> None:
                 step()
 
 
-def _texts(books: Books, fetches: frozenset[str]) -> Text | None:
+def _texts(books: LedgerPlace, fetches: frozenset[str]) -> Text | None:
     """Reads kept text; None where there is none."""
     folder = books.content_folder
     if not folder.is_dir():
@@ -168,7 +168,7 @@ def _show(sums: ReplayTotals, zone: str) -> None:
     total = sums.total
     names = report.shown(total)
     draw(
-        [Column("calls"), *(Column(name, right=True) for name in (*names, "USD"))],
+        [TableColumn("calls"), *(TableColumn(name, right=True) for name in (*names, "USD"))],
         [
             ["before", *(number(total.tiers_before[name]) for name in names), usd(total.before)],
             ["after", *(number(total.tiers_after[name]) for name in names), usd(total.after)],
@@ -193,7 +193,7 @@ def _show(sums: ReplayTotals, zone: str) -> None:
 def _groups(word: str, groups: Mapping[str, ReplayGroup], names: list[str]) -> None:
     heads = ["calls", "changed", *names, "USD before", "USD after"]
     draw(
-        [Column(word), *(Column(head, right=True) for head in heads)],
+        [TableColumn(word), *(TableColumn(head, right=True) for head in heads)],
         [
             [
                 name,
@@ -211,8 +211,8 @@ def _groups(word: str, groups: Mapping[str, ReplayGroup], names: list[str]) -> N
 def _changed(changed: list[ChangedCall], zone: str) -> None:
     draw(
         [
-            Column("call"), Column("received", rank=2), Column("key", rank=1),
-            Column("USD", right=True), Column("before"), Column("after"),
+            TableColumn("call"), TableColumn("received", rank=2), TableColumn("key", rank=1),
+            TableColumn("USD", right=True), TableColumn("before"), TableColumn("after"),
         ],
         [
             [

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.cli.ledger_session import asked, opened
 from gateway.cli.replay import walker
-from gateway.cli.session import Session
+from gateway.cli.session import CommandSession
 from gateway.core import jsonio
 from gateway.core.call import OPEN
 from gateway.core.jsonio import Json
@@ -46,7 +46,7 @@ class Asked(msgspec.Struct, kw_only=True):
 
 def rehearse(told: Asked) -> dict[str, Json]:
     """`report` and `findings`; only `findings` where the rules are wrong; or `error`."""
-    session = Session(told.config)
+    session = CommandSession(told.config)
     if told.rules:
         session.rules = CandidateRules(told.name, told.rules)
     try:

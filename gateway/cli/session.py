@@ -19,7 +19,7 @@ from gateway.settings.loader import CandidateRules, ConfigSource, load
 from gateway.settings.place import find
 
 
-class Books(msgspec.Struct, frozen=True):
+class LedgerLocation(msgspec.Struct, frozen=True):
     """Where the ledger of a configuration lies."""
 
     store: str
@@ -29,7 +29,7 @@ class Books(msgspec.Struct, frozen=True):
     time_zone: str
 
 
-class Session:
+class CommandSession:
     """One run of the command line. Calling it gives the ledger's places."""
 
     def __init__(self, config: str | None = None) -> None:
@@ -79,10 +79,10 @@ class Session:
         environ = _environ(reads)
         return site(load(find(self.asked, environ), environ, reads), datetime.now(UTC))
 
-    def __call__(self) -> Books:
+    def __call__(self) -> LedgerLocation:
         """The ledger's places."""
         ledger, data = self.source.config.ledger, data_folder(self.environ)
-        return Books(
+        return LedgerLocation(
             store=store_url(ledger.store, data),
             journal_folder=data / ledger.journal,
             content_folder=data / "content",
@@ -96,4 +96,4 @@ def _environ(reads: FileSnapshot) -> Mapping[str, str]:
     return environment.read(here, os.environ)
 
 
-pass_session = click.make_pass_decorator(Session)
+pass_session = click.make_pass_decorator(CommandSession)

@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from gateway.cli import admin_client
-from gateway.cli.session import Session, pass_session
-from gateway.cli.terminal import Column, draw
+from gateway.cli.session import CommandSession, pass_session
+from gateway.cli.terminal import TableColumn, draw
 from gateway.core import jsonio
 
 _SHOWN = 10
@@ -16,7 +16,7 @@ _SHOWN = 10
 @click.option("--url", help="Where the gateway answers. [server.host, server.port]")
 @click.option("--json", "as_json", is_flag=True, help="The same values as GET /admin/shadow.")
 @pass_session
-def command(session: Session, url: str | None, *, as_json: bool) -> None:
+def command(session: CommandSession, url: str | None, *, as_json: bool) -> None:
     """Say how a candidate configuration (routing.shadow) decides beside the one that runs.
 
     It asks a running gateway, with TIERGATE_ADMIN_KEY where that is set.
@@ -54,7 +54,11 @@ def _show(told: dict[str, Any]) -> None:
     click.echo()
     own, other = told["tiers"]["own"], told["tiers"]["candidate"]
     draw(
-        [Column("tier"), Column("in force", right=True), Column("candidate", right=True)],
+        [
+            TableColumn("tier"),
+            TableColumn("in force", right=True),
+            TableColumn("candidate", right=True),
+        ],
         [
             [tier or "-", str(own.get(tier, 0)), str(other.get(tier, 0))]
             for tier in {**own, **other}
@@ -63,13 +67,18 @@ def _show(told: dict[str, Any]) -> None:
     if told["rules"]:
         click.echo()
         draw(
-            [Column("decided by"), Column("candidate"), Column("calls", right=True)],
+            [TableColumn("decided by"), TableColumn("candidate"), TableColumn("calls", right=True)],
             [[one["own"], one["candidate"], str(one["calls"])] for one in told["rules"][:_SHOWN]],
         )
     if told["examples"]:
         click.echo()
         draw(
-            [Column("call"), Column("key"), Column("in force"), Column("candidate")],
+            [
+                TableColumn("call"),
+                TableColumn("key"),
+                TableColumn("in force"),
+                TableColumn("candidate"),
+            ],
             [
                 [one["id"], one["key"], _place(one["own"]), _place(one["candidate"])]
                 for one in told["examples"][:_SHOWN]

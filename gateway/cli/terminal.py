@@ -19,7 +19,7 @@ _NARROWEST = 24
 _MICRO = Decimal("0.000001")
 
 
-class Column(msgspec.Struct, frozen=True):
+class TableColumn(msgspec.Struct, frozen=True):
     """A column's heading; `right` aligns numbers."""
 
     name: str
@@ -29,7 +29,7 @@ class Column(msgspec.Struct, frozen=True):
 
 
 def draw(
-    columns: Sequence[Column],
+    columns: Sequence[TableColumn],
     rows: Iterable[Sequence[str]],
     *,
     total: Sequence[str] = (),
@@ -93,7 +93,7 @@ def _print(line: str, **style: str | bool) -> None:
     click.echo(click.style(line, **style) if color.drawn() else line)  # type: ignore[arg-type]
 
 
-def _line(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int]) -> str:
+def _line(columns: Sequence[TableColumn], cells: Sequence[str], widths: Sequence[int]) -> str:
     out = []
     for column, cell, width in zip(columns, cells, widths, strict=True):
         space = " " * (width - _width(cell))
@@ -102,8 +102,8 @@ def _line(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int]
 
 
 def _fitted(
-    columns: Sequence[Column], rows: Sequence[Sequence[str]], total: Sequence[str]
-) -> tuple[Sequence[Column], Sequence[Sequence[str]], Sequence[str], list[str]]:
+    columns: Sequence[TableColumn], rows: Sequence[Sequence[str]], total: Sequence[str]
+) -> tuple[Sequence[TableColumn], Sequence[Sequence[str]], Sequence[str], list[str]]:
     """A table without the columns that a terminal has no room for, and their names."""
     if not sys.stdout.isatty() or not any(column.rank for column in columns):
         return columns, rows, total, []

@@ -7,7 +7,7 @@ import click
 
 from gateway.cli.junit import junit
 from gateway.cli.progress import progress
-from gateway.cli.session import Session, pass_session
+from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
 from gateway.evaluation import golden
 from gateway.evaluation.golden import GoldenResult
@@ -25,7 +25,7 @@ from gateway.settings.errors import ConfigError, Mistake
     help="Write verdicts as JUnit XML, for CI.",
 )
 @pass_session
-def command(session: Session, file: str | None, xml: Path | None, *, as_json: bool) -> None:
+def command(session: CommandSession, file: str | None, xml: Path | None, *, as_json: bool) -> None:
     """Run golden prompts from FILE, golden.yaml beside the configuration where none is named.
 
     \b

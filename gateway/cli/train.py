@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.cli import train_from_ledger
 from gateway.cli.progress import progress
-from gateway.cli.session import Session, pass_session
+from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
 from gateway.evaluation import labels
 from gateway.evaluation.metrics.cross_validation import Fold, leave_one_out, parts
@@ -51,7 +51,7 @@ _NOT_BETTER = 3
 @click.option("--json", "as_json", is_flag=True, help="What came of it, as JSON.")
 @pass_session
 def command(  # noqa: PLR0913 - the options of a command
-    session: Session,
+    session: CommandSession,
     sources: tuple[str, ...],
     out: Path | None,
     seed: int,
@@ -98,7 +98,7 @@ def command(  # noqa: PLR0913 - the options of a command
         if rollback:
             train_from_ledger.back(session, tenant, as_json=as_json)
         else:
-            asked = train_from_ledger.Asked(tenant, since, until, seed)
+            asked = train_from_ledger.LedgerSelection(tenant, since, until, seed)
             train_from_ledger.train(session, asked, dry=dry, as_json=as_json)
         return
     if not sources or out is None:

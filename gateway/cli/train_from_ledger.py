@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import click
 
-from gateway.cli.ledger_session import Books, asked, opened
+from gateway.cli.ledger_session import LedgerPlace, asked, opened
 from gateway.cli.progress import progress
-from gateway.cli.session import Session
+from gateway.cli.session import CommandSession
 from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.errors import ProblemError
@@ -28,7 +28,7 @@ NOT_BETTER = 3
 _PAGE = 500
 
 
-class Asked(NamedTuple):
+class LedgerSelection(NamedTuple):
     """Whose calls, of when."""
 
     tenant: str
@@ -37,7 +37,7 @@ class Asked(NamedTuple):
     seed: int
 
 
-def train(session: Session, which: Asked, *, dry: bool, as_json: bool) -> None:
+def train(session: CommandSession, which: LedgerSelection, *, dry: bool, as_json: bool) -> None:
     """Refit the classifier in force with a tenant's own calls; exits with NOT_BETTER if refused."""
     base = session.site.router.classifier
     if isinstance(base, ExemplarClassifier):
@@ -82,7 +82,7 @@ def train(session: Session, which: Asked, *, dry: bool, as_json: bool) -> None:
         raise SystemExit(NOT_BETTER)
 
 
-def back(session: Session, tenant: str, *, as_json: bool) -> None:
+def back(session: CommandSession, tenant: str, *, as_json: bool) -> None:
     """Put in force what was before the last training."""
     shelf = TenantModelFolder(data_folder(session.environ), tenant)
     try:
@@ -102,7 +102,9 @@ def back(session: Session, tenant: str, *, as_json: bool) -> None:
     click.echo(f"The tenant {tenant} goes by {name} again.")
 
 
-def _calls(books: Books, question: LedgerQuery) -> Iterator[tuple[FinalRow, FeedbackRow | None]]:
+def _calls(
+    books: LedgerPlace, question: LedgerQuery
+) -> Iterator[tuple[FinalRow, FeedbackRow | None]]:
     """Final rows with what was said of them last."""
     with opened(books) as store:
         if store is None:
@@ -117,7 +119,7 @@ def _calls(books: Books, question: LedgerQuery) -> Iterator[tuple[FinalRow, Feed
             after = rows[-1].cursor
 
 
-def _texts(books: Books, known: Iterable[ImplicitFeedback]) -> Mapping[str, str]:
+def _texts(books: LedgerPlace, known: Iterable[ImplicitFeedback]) -> Mapping[str, str]:
     """The last user turns of calls whose text was kept, by call."""
     wanted = {one.id: one for one in known}
     found: dict[str, str] = {}

@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.costs import costs
-from gateway.cli.session import Books
-from gateway.cli.terminal import Column, bound, draw, number, usd
+from gateway.cli.session import LedgerLocation
+from gateway.cli.terminal import TableColumn, bound, draw, number, usd
 from gateway.core.ledger_rows import Row
 from gateway.ledger.journal import Journal
 from gateway.ledger.sqlite import SqliteStore
@@ -29,22 +29,24 @@ MONEY = ("cost", "wasted", "estimate", "baseline", "saved", "reserved")
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Books:
+def ledger(tmp_path: Path) -> LedgerLocation:
     return books(tmp_path)
 
 
-def books(folder: Path, zone: str = "UTC") -> Books:
-    return Books(f"sqlite:///{folder}/ledger.db", folder / "journal", folder / "content", zone)
+def books(folder: Path, zone: str = "UTC") -> LedgerLocation:
+    return LedgerLocation(
+        f"sqlite:///{folder}/ledger.db", folder / "journal", folder / "content", zone
+    )
 
 
-def write(ledger: Books, *rows: Row) -> None:
+def write(ledger: LedgerLocation, *rows: Row) -> None:
     journal = Journal(ledger.journal_folder)
     for row in rows:
         journal.write(row)
     journal.close()
 
 
-def run(ledger: Books, *words: str) -> Result:
+def run(ledger: LedgerLocation, *words: str) -> Result:
     return CliRunner().invoke(costs, words, obj=lambda: ledger)
 
 
@@ -56,7 +58,9 @@ ROWS = (
 )
 
 
-def test_sums_wait_for_a_gateway_that_feeds(ledger: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_wait_for_a_gateway_that_feeds(
+    ledger: LedgerLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They have every row that was written before they were asked for."""
     write(ledger, *ROWS)
     defaults = SqliteStore.__init__.__kwdefaults__
@@ -67,7 +71,7 @@ def test_sums_wait_for_a_gateway_that_feeds(ledger: Books, monkeypatch: pytest.M
     assert (told["total"]["calls"], len(other.waited)) == (len(ROWS), WAITS)
 
 
-def test_a_table_by_tier_shows_what_is_unknown_as_unknown(ledger: Books) -> None:
+def test_a_table_by_tier_shows_what_is_unknown_as_unknown(ledger: LedgerLocation) -> None:
     write(ledger, *ROWS)
     result = run(ledger)
     assert result.exit_code == 0
@@ -84,7 +88,7 @@ def test_a_table_by_tier_shows_what_is_unknown_as_unknown(ledger: Books) -> None
     ]
 
 
-def test_a_pipe_gets_every_column_however_wide(ledger: Books) -> None:
+def test_a_pipe_gets_every_column_however_wide(ledger: LedgerLocation) -> None:
     write(ledger, *(entry(str(n), model="m" * 150, cost=None, cache_read=1) for n in range(2)))
     result = run(ledger, "--by", "model,key", "--by", "lab")
     assert "\x1b" not in result.output
@@ -95,7 +99,7 @@ def test_a_pipe_gets_every_column_however_wide(ledger: Books) -> None:
     assert note == "2 calls have costs that are not known; the sums leave them out."
 
 
-def test_savings_are_in_dollars_and_percent_of_the_baseline(ledger: Books) -> None:
+def test_savings_are_in_dollars_and_percent_of_the_baseline(ledger: LedgerLocation) -> None:
     """Net of what failed; a call of unknown cost is in neither sum, and may cost more than nothing."""
     write(
         ledger,
@@ -121,19 +125,19 @@ def test_savings_are_in_dollars_and_percent_of_the_baseline(ledger: Books) -> No
     assert (total["saved"], total["baseline"], total["reserved"]) == ("0.95", "2.0", "0.1201")
 
 
-def test_where_every_cost_is_known_nothing_is_said_of_the_unknown(ledger: Books) -> None:
+def test_where_every_cost_is_known_nothing_is_said_of_the_unknown(ledger: LedgerLocation) -> None:
     write(ledger, *ROWS[:3])
     assert "known" not in run(ledger).output
 
 
-def test_fresh_calls_show_without_anything_else_running(ledger: Books) -> None:
+def test_fresh_calls_show_without_anything_else_running(ledger: LedgerLocation) -> None:
     write(ledger, ROWS[0])
     assert json.loads(run(ledger, "--json").output)["total"]["calls"] == 1
     write(ledger, ROWS[1])
     assert json.loads(run(ledger, "--json").output)["total"]["calls"] == 2
 
 
-def test_json_has_exact_decimals_and_null_for_unknown(ledger: Books) -> None:
+def test_json_has_exact_decimals_and_null_for_unknown(ledger: LedgerLocation) -> None:
     write(ledger, *ROWS, entry("e", tier="fast", cost=Decimal("1E-12")))
     result = run(ledger, "--json", "--zone", "Europe/Berlin", "--since", "2026-10-01")
     found = json.loads(result.output)
@@ -158,7 +162,7 @@ def test_json_has_exact_decimals_and_null_for_unknown(ledger: Books) -> None:
     }  # fmt: skip
 
 
-def test_json_on_a_terminal_is_steered_by_no_name(ledger: Books) -> None:
+def test_json_on_a_terminal_is_steered_by_no_name(ledger: LedgerLocation) -> None:
     """Clients choose tags: U+009B begins a control sequence, U+202E turns a line around."""
     write(ledger, entry("a", tags=("\x9b2Jx", "\u202ey")))
     told = run(ledger, "--json", "--by", "tag").output
@@ -166,7 +170,7 @@ def test_json_on_a_terminal_is_steered_by_no_name(ledger: Books) -> None:
     assert told.replace("\n", "").isprintable()
 
 
-def test_csv_has_exact_decimals_and_nothing_for_unknown(ledger: Books) -> None:
+def test_csv_has_exact_decimals_and_nothing_for_unknown(ledger: LedgerLocation) -> None:
     write(ledger, *ROWS, entry("e", tier="fast", key='a,"b', cost=Decimal("1E-12")))
     result = run(ledger, "--csv", "--by", "tier,key")
     assert result.output.splitlines()[0] == (
@@ -183,7 +187,9 @@ def test_csv_has_exact_decimals_and_nothing_for_unknown(ledger: Books) -> None:
     assert result.output.splitlines()[-1] == "smart,bob,1,0,0,5,,,6,,,,,,,,1,0"
 
 
-def test_days_are_those_of_the_configured_zone_or_of_the_one_asked_for(ledger: Books) -> None:
+def test_days_are_those_of_the_configured_zone_or_of_the_one_asked_for(
+    ledger: LedgerLocation,
+) -> None:
     late = datetime(2026, 10, 31, 23, 30, tzinfo=UTC).timestamp()
     write(ledger, entry("a", at=late))
     for zone, words, day in (
@@ -196,7 +202,7 @@ def test_days_are_those_of_the_configured_zone_or_of_the_one_asked_for(ledger: B
         assert [group["day"] for group in found["groups"]] == [day]
 
 
-def test_only_and_a_period_choose_calls(ledger: Books) -> None:
+def test_only_and_a_period_choose_calls(ledger: LedgerLocation) -> None:
     write(ledger, *ROWS)
     found = json.loads(run(ledger, "--json", "--only", "key=bob", "--only", "key=eve").output)
     assert (found["total"]["calls"], found["groups"][0]["tier"]) == (1, "smart")
@@ -208,7 +214,7 @@ def test_only_and_a_period_choose_calls(ledger: Books) -> None:
     assert long_ago.exit_code == 0
 
 
-def test_an_empty_ledger_says_so_and_is_not_made(ledger: Books) -> None:
+def test_an_empty_ledger_says_so_and_is_not_made(ledger: LedgerLocation) -> None:
     result = run(ledger)
     assert (result.exit_code, result.output) == (0, "No calls in the ledger.\n")
     assert list(ledger.journal_folder.parent.iterdir()) == []
@@ -218,7 +224,7 @@ def test_an_empty_ledger_says_so_and_is_not_made(ledger: Books) -> None:
     assert run(ledger).output == "No calls in the ledger.\n"
 
 
-def test_a_ledger_that_cannot_be_read_is_one_clear_line(ledger: Books) -> None:
+def test_a_ledger_that_cannot_be_read_is_one_clear_line(ledger: LedgerLocation) -> None:
     (ledger.journal_folder.parent / "ledger.db").write_bytes(
         b"this is no database, and long enough to be looked at" * 20
     )
@@ -249,7 +255,9 @@ def test_a_ledger_that_cannot_be_read_is_one_clear_line(ledger: Books) -> None:
         (["--until", "2026-13-01"], "'2026-13-01' is no time"),
     ],
 )
-def test_what_was_written_wrong_is_said(ledger: Books, words: list[str], message: str) -> None:
+def test_what_was_written_wrong_is_said(
+    ledger: LedgerLocation, words: list[str], message: str
+) -> None:
     result = run(ledger, *words)
     assert result.exit_code == 2
     assert message in result.output
@@ -272,7 +280,7 @@ def test_a_bound_is_never_rounded_down(value: str, text: str) -> None:
 
 
 def test_cells_are_text(capsys: pytest.CaptureFixture[str]) -> None:
-    draw([Column("[red]a[/]")], [["[bold]b"], ["\x1b[31mc\n"]])
+    draw([TableColumn("[red]a[/]")], [["[bold]b"], ["\x1b[31mc\n"]])
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert [lines[0], *lines[2:]] == ["[red]a[/]", "[bold]b", "\ufffd[31mc\ufffd"]
 
@@ -302,7 +310,7 @@ def test_in_a_terminal_no_color_is_respected(no_color: str, colour: bool) -> Non
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@"])
-def test_sec_log_csv_names_are_no_formulas(ledger: Books, sign: str) -> None:
+def test_sec_log_csv_names_are_no_formulas(ledger: LedgerLocation, sign: str) -> None:
     """SEC-LOG: clients choose tags and names, and spreadsheets run what looks like a formula."""
     name = f"{sign}cmd|' /C calc'!A0\r\n\x1b[2J,\"x"
     write(ledger, entry("a", key=name, tier=None, cost=Decimal("0.5")))

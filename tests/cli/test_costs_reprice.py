@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 
 from gateway.cli import costs_reprice
-from gateway.cli.pricelist import Pricelist
+from gateway.cli.pricelist import PriceList
 from gateway.core.ledger_rows import FinalRow, RepriceRow, Row
 from gateway.core.price import Price, Rates
 from gateway.ledger import journal
@@ -285,7 +285,7 @@ def test_what_a_call_is_compared_with(
     line = f"ledger: {{baseline: {declared}}}" if declared else ""
     text = PRICED.replace("ledger: {baseline: reasoning}", line)
     made = site(load(config(tmp_path, text), ON), datetime.now(UTC))
-    found = Pricelist(made, lambda *_: None).baseline(entry_)
+    found = PriceList(made, lambda *_: None).baseline(entry_)
     assert (None if found is None else found.rates.input) == expected
 
 
@@ -298,7 +298,7 @@ def test_list_prices_are_asked_for_by_the_day_of_the_call(tmp_path: Path) -> Non
         return Price(rates=Rates(), version="list")
 
     made = site(load(config(tmp_path, PRICED), ON), datetime.now(UTC))
-    prices = Pricelist(made, listed)
+    prices = PriceList(made, listed)
     for row in (
         call("a", model="m"),
         call("b", model="m"),

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from gateway.cli import cli, color
-from gateway.cli.session import Session
+from gateway.cli.session import CommandSession
 from tests.cli.run import ON, config, program, run
 
 COMMANDS = (
@@ -145,7 +145,7 @@ def test_examples_are_understood(
     if words[0] == "--config":
         words = words[2:]
     command: click.Command = cli
-    context = click.Context(cli, info_name="tiergate", obj=Session())
+    context = click.Context(cli, info_name="tiergate", obj=CommandSession())
     while isinstance(command, click.Group) and words and words[0] in command.list_commands(context):
         found = command.get_command(context, words.pop(0))
         assert found is not None

@@ -2,11 +2,11 @@
 
 import pytest
 
-from gateway.cli.terminal import Column, draw
+from gateway.cli.terminal import TableColumn, draw
 
 COLUMNS = [
-    Column("model"), Column("calls", right=True), Column("tokens", right=True, rank=1),
-    Column("cached", right=True, rank=2), Column("failed", right=True, rank=2), Column("USD", right=True),
+    TableColumn("model"), TableColumn("calls", right=True), TableColumn("tokens", right=True, rank=1),
+    TableColumn("cached", right=True, rank=2), TableColumn("failed", right=True, rank=2), TableColumn("USD", right=True),
 ]  # fmt: skip
 ROWS = [["m-1", "1", "2", "3", "4", "0.5"]]
 
@@ -17,7 +17,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
 
 
-def drawn(capsys: pytest.CaptureFixture[str], columns: list[Column] = COLUMNS) -> list[str]:
+def drawn(capsys: pytest.CaptureFixture[str], columns: list[TableColumn] = COLUMNS) -> list[str]:
     draw(
         columns,
         ROWS,
@@ -57,7 +57,10 @@ def test_without_ranks_nothing_goes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal(monkeypatch, 9)
-    assert drawn(capsys, [Column(one.name, right=True) for one in COLUMNS])[0].split()[-1] == "USD"
+    assert (
+        drawn(capsys, [TableColumn(one.name, right=True) for one in COLUMNS])[0].split()[-1]
+        == "USD"
+    )
 
 
 def test_a_last_cell_of_text_is_folded(
@@ -69,7 +72,10 @@ def test_a_last_cell_of_text_is_folded(
         (32, ["field value", "a one two three four five", "six seven"]),
     ):
         terminal(monkeypatch, width)
-        draw([Column("field"), Column("value")], [["a", "one two three four five six seven"]])
+        draw(
+            [TableColumn("field"), TableColumn("value")],
+            [["a", "one two three four five six seven"]],
+        )
         found = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
         assert [found[0], *found[2:]] == lines
 

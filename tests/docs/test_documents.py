@@ -24,7 +24,7 @@ import duckdb
 import pytest
 
 from gateway.cli import cli
-from gateway.cli.session import Session
+from gateway.cli.session import CommandSession
 from gateway.evaluation import golden
 from gateway.limits import keys
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, MissingCounter
@@ -200,7 +200,7 @@ def test_scripts_run(script: str, url: str, environ: dict[str, str]) -> None:
 def test_commands_that_are_not_run_are_understood(line: str) -> None:
     """Their options are those of the command."""
     _, name, *rest = shlex.split(line, comments=True)
-    with cli.make_context("tiergate", [name], obj=Session()) as group:
+    with cli.make_context("tiergate", [name], obj=CommandSession()) as group:
         command = cli.get_command(group, name)
         assert command is not None
         command.make_context(name, rest, parent=group)

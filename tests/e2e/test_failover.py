@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.init import detect, templates
-from gateway.cli.init.templates import Wish
+from gateway.cli.init.templates import InitPlan
 from gateway.core import jsonio, sse
 from gateway.settings import yaml
 from gateway.settings.place import shipped
@@ -91,7 +91,7 @@ FAULTS: dict[str, Fault] = {
 
 def written_by_init() -> Config:
     """The routing that `tiergate init` writes."""
-    wish = Wish(("openai",), "127.0.0.1", 8484, "open", {}, None, None)
+    wish = InitPlan(("openai",), "127.0.0.1", 8484, "open", {}, None, None)
     text = templates.config(wish, detect.labs(shipped().parent / "labs"), {})
     value: Any = yaml.read(text, "gateway.yaml").value
     found: Config = value["routing"]

@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.cli.explain import command
-from gateway.cli.session import Session
+from gateway.cli.session import CommandSession
 from gateway.core import jsonio
 from gateway.core.call import Call, RequestOptions
 from gateway.core.errors import ProblemError
@@ -75,7 +75,7 @@ class Doors:
 
     def __init__(self, folder: Path) -> None:
         environ = {**ENVIRON, "TIERGATE_DATA": str(folder)}
-        self.session = Session(str(shipped.MAIN))
+        self.session = CommandSession(str(shipped.MAIN))
         self.session.environ = environ
         self.gateway = Gateway(
             self.session.site,

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from gateway.cli.doctor import targets
-from gateway.cli.doctor.environment import Finding, findings
-from gateway.cli.session import Session, pass_session
+from gateway.cli.doctor.environment import DoctorFinding, findings
+from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
 
 _COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
@@ -47,7 +47,7 @@ def _amount(_ctx: click.Context, option: click.Parameter, value: str) -> Decimal
 @click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
 @pass_session
 def command(
-    session: Session,
+    session: CommandSession,
     most: Decimal,
     sample: Path | None,
     *,
@@ -97,7 +97,7 @@ def command(
     sys.exit(1 if wrong else 0)
 
 
-def _line(one: Finding, wide: int) -> str:
+def _line(one: DoctorFinding, wide: int) -> str:
     level = click.style(
         f"{one.level:<7}", fg=_COLORS[one.level], bold=True if one.level != "ok" else None
     )

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import click
 
 from gateway.cli.init import detect, templates
-from gateway.cli.init.templates import HERE, Wish
+from gateway.cli.init.templates import HERE, InitPlan
 from gateway.core import jsonio
 from gateway.limits.key_file import KeyFile, KeyFileError
 from gateway.runtime.build import site
@@ -85,7 +85,7 @@ def command(  # noqa: PLR0913 - the options of a command
       2  the command itself was not understood
     """  # noqa: D301 - \b is click's sign that lines stay apart
     known = detect.labs(shipped().parent / "labs")
-    found = Found(
+    found = Detected(
         known=known,
         origins=detect.credentials(Path.cwd(), os.environ),
         servers=detect.servers(os.environ.get("OLLAMA_BASE_URL", "")),
@@ -103,7 +103,7 @@ def command(  # noqa: PLR0913 - the options of a command
         raise click.UsageError("Beyond this machine clients need keys: give --keys file or env.")
     wish, first, secret = _wish(
         found,
-        Given(labs, keys, first, redis, host, port),
+        InitOptions(labs, keys, first, redis, host, port),
         asks=not (yes or as_json) and sys.stdin.isatty() and sys.stdout.isatty(),
     )
     files = templates.files(wish, known, found.origins, output)
@@ -117,13 +117,13 @@ def command(  # noqa: PLR0913 - the options of a command
     _done(wish, list(files), (first, secret), found.credentials, as_json=as_json)
 
 
-class Found(NamedTuple):
+class Detected(NamedTuple):
     """What is there."""
 
-    known: Mapping[str, detect.Lab]
+    known: Mapping[str, detect.ShippedLab]
     origins: Mapping[str, str]
     """Where each variable that is set comes from."""
-    servers: Sequence[detect.Server]
+    servers: Sequence[detect.LocalModelServer]
     redis: str | None
 
     @property
@@ -138,7 +138,7 @@ class Found(NamedTuple):
         return sorted(every & self.origins.keys())
 
 
-class Given(NamedTuple):
+class InitOptions(NamedTuple):
     """What options say."""
 
     labs: tuple[str, ...]
@@ -149,7 +149,9 @@ class Given(NamedTuple):
     port: int | None
 
 
-def _wish(found: Found, given: Given, *, asks: bool) -> tuple[Wish, str | None, str | None]:
+def _wish(
+    found: Detected, given: InitOptions, *, asks: bool
+) -> tuple[InitPlan, str | None, str | None]:
     """What is to be written, the name of the first key, and its secret where no file has it."""
     usual = _usual(found)
     labs, keys, first, port, redis = given.labs, given.keys, given.first, given.port, given.redis
@@ -168,7 +170,7 @@ def _wish(found: Found, given: Given, *, asks: bool) -> tuple[Wish, str | None, 
     first = (first or "me") if keys != "open" else None
     secret = f"tg-{secrets.token_hex(32)}" if keys == "env" else None
     chosen = tuple(dict.fromkeys(labs or usual))
-    wish = Wish(
+    wish = InitPlan(
         labs=chosen,
         host=given.host,
         port=8484 if port is None else port,
@@ -180,7 +182,7 @@ def _wish(found: Found, given: Given, *, asks: bool) -> tuple[Wish, str | None, 
     return wish, first, secret
 
 
-def _usual(found: Found) -> tuple[str, ...]:
+def _usual(found: Detected) -> tuple[str, ...]:
     """Labs whose credential is there; else what this machine has, else the first of all."""
     set_ = found.origins.keys()
     there = [name for name, lab in found.known.items() if set_ & {*lab.credentials}]
@@ -190,7 +192,7 @@ def _usual(found: Found) -> tuple[str, ...]:
     return tuple(there or [other])
 
 
-def _tell(found: Found) -> None:
+def _tell(found: Detected) -> None:
     for name in found.credentials:
         click.echo(f"Found {click.style(name, bold=True)} in {found.origins[name]}.")
     if not found.credentials:
@@ -238,7 +240,7 @@ def _check(file: Path) -> None:
 
 
 def _done(
-    wish: Wish,
+    wish: InitPlan,
     written: list[Path],
     key: tuple[str | None, str | None],
     names: Sequence[str],

@@ -25,7 +25,7 @@ type Reads = Callable[[str], tuple[int, bytes] | None]
 """GETs a URL: status and body, None where nobody answers."""
 
 
-class Lab(NamedTuple):
+class ShippedLab(NamedTuple):
     """A lab that ships: its file, the credential that turns it on, its models by tier."""
 
     name: str
@@ -36,7 +36,7 @@ class Lab(NamedTuple):
     """The first target of each tier."""
 
 
-class Server(NamedTuple):
+class LocalModelServer(NamedTuple):
     """A server of models on this machine, which speaks as OpenAI does."""
 
     kind: str
@@ -44,7 +44,7 @@ class Server(NamedTuple):
     models: tuple[str, ...]
 
 
-def labs(folder: Path) -> dict[str, Lab]:
+def labs(folder: Path) -> dict[str, ShippedLab]:
     """The labs in a folder of shipped files."""
     parts = {file: _read(file) for file in sorted(folder.glob("*.yaml"))}
     accounts = {
@@ -60,7 +60,7 @@ def labs(folder: Path) -> dict[str, Lab]:
             main = name if name in makers else makers[0]
             models = {tier: lab[tier][0]["model"] for tier in TIERS if lab.get(tier)}
             credentials = accounts.get(main, ())
-            found[name] = Lab(name, file, credentials if first else (), models)
+            found[name] = ShippedLab(name, file, credentials if first else (), models)
     return found
 
 
@@ -124,7 +124,7 @@ def redis(port: int = _PORT) -> str | None:
     return f"redis://127.0.0.1:{port}" if answer.startswith((b"+PONG", b"-NOAUTH")) else None
 
 
-def servers(named: str = "", read: Reads | None = None) -> list[Server]:
+def servers(named: str = "", read: Reads | None = None) -> list[LocalModelServer]:
     """Servers of models on this machine with what they serve; `named` is OLLAMA_BASE_URL."""
     ask = read or (lambda url: read_url(url, "", _WAIT))
     places = [(kind, f"http://127.0.0.1:{port}/v1") for kind, port in _SERVERS]
@@ -146,7 +146,7 @@ def servers(named: str = "", read: Reads | None = None) -> list[Server]:
         )
         models = tuple(one for one in ids if isinstance(one, str) and "embed" not in one)[:_MOST]
         if models:
-            found.append(Server(kind, url, models))
+            found.append(LocalModelServer(kind, url, models))
     return found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from gateway.cli.init import detect
-from gateway.cli.init.detect import TIERS, Lab, Server
+from gateway.cli.init.detect import TIERS, LocalModelServer, ShippedLab
 from gateway.settings.flow import flow
 
 _WIDTH = 96
@@ -25,7 +25,7 @@ HERE = "here"
 """The lab of a server of models that was found on this machine."""
 
 
-class Wish(NamedTuple):
+class InitPlan(NamedTuple):
     """What is to be written."""
 
     labs: tuple[str, ...]
@@ -37,10 +37,10 @@ class Wish(NamedTuple):
     hashes: Mapping[str, str]
     """Of the secrets of TIERGATE_KEYS, by name."""
     redis: str | None
-    server: Server | None
+    server: LocalModelServer | None
 
 
-def config(wish: Wish, known: Mapping[str, Lab], origins: Mapping[str, str]) -> str:
+def config(wish: InitPlan, known: Mapping[str, ShippedLab], origins: Mapping[str, str]) -> str:
     """The text of gateway.yaml."""
     include = [f"labs/{file.name}" for file in detect.needed(_folder(known), _chosen(wish))]
     shared = ", shared through Redis" if wish.redis else ""
@@ -93,7 +93,7 @@ def config(wish: Wish, known: Mapping[str, Lab], origins: Mapping[str, str]) -> 
     return "\n".join(lines) + "\n"
 
 
-def _labs(wish: Wish, known: Mapping[str, Lab], origins: Mapping[str, str]) -> list[str]:
+def _labs(wish: InitPlan, known: Mapping[str, ShippedLab], origins: Mapping[str, str]) -> list[str]:
     """What the labs' tiers call first, and the lab of a server that was found."""
     lines = _said("The labs, and what their tiers call first:")
     for lab in (known[name] for name in wish.labs if name != HERE):
@@ -105,14 +105,14 @@ def _labs(wish: Wish, known: Mapping[str, Lab], origins: Mapping[str, str]) -> l
     return [*lines, "", *(_here(wish.server) if wish.server is not None else ())]
 
 
-def _needs(lab: Lab, origins: Mapping[str, str]) -> str:
+def _needs(lab: ShippedLab, origins: Mapping[str, str]) -> str:
     if not lab.credentials:
         return "needs nothing" if lab.name == "local" else "on where a host of it has a credential"
     name = lab.credentials[0]
     return f"needs {name}" + (f", found in {origins[name]}" if name in origins else "")
 
 
-def _here(server: Server) -> list[str]:
+def _here(server: LocalModelServer) -> list[str]:
     """A lab of the models that a server here has."""
     models = server.models
     picks = {"fast": models[0], "smart": models[len(models) // 2], "reasoning": models[-1]}
@@ -140,7 +140,7 @@ def _here(server: Server) -> list[str]:
     ]
 
 
-def example(wish: Wish, known: Mapping[str, Lab], origins: Mapping[str, str]) -> str:
+def example(wish: InitPlan, known: Mapping[str, ShippedLab], origins: Mapping[str, str]) -> str:
     """The text of .env.example: what the environment must say, and does not yet."""
     lines = []
     for name in wish.labs:
@@ -166,7 +166,7 @@ def example(wish: Wish, known: Mapping[str, Lab], origins: Mapping[str, str]) ->
 
 
 def files(
-    wish: Wish, known: Mapping[str, Lab], origins: Mapping[str, str], folder: Path
+    wish: InitPlan, known: Mapping[str, ShippedLab], origins: Mapping[str, str], folder: Path
 ) -> dict[Path, str]:
     """All that is written, by its place; the configuration is the first."""
     source = _folder(known)
@@ -179,12 +179,12 @@ def files(
     return found
 
 
-def _chosen(wish: Wish) -> list[str]:
+def _chosen(wish: InitPlan) -> list[str]:
     """Labs whose files are needed; the small model's is always."""
     return [*(name for name in wish.labs if name != HERE), "local"]
 
 
-def _folder(known: Mapping[str, Lab]) -> Path:
+def _folder(known: Mapping[str, ShippedLab]) -> Path:
     return next(iter(known.values())).file.parent
 
 

@@ -15,11 +15,11 @@ import click
 import uvicorn
 
 from gateway.cli.keys import keyring, telling
-from gateway.cli.serve.handover import Handover, become, left, rehearse
-from gateway.cli.serve.rolling_restart import Elders, Next, Roll, Tie
-from gateway.cli.serve.server import Server
+from gateway.cli.serve.handover import SupervisorHandover, become, left, rehearse
+from gateway.cli.serve.rolling_restart import InheritedWorkers, NextSupervisor, RollingRestart, Tie
+from gateway.cli.serve.server import WorkerServer
 from gateway.cli.serve.supervisor import SIGNALS, supervise, unshared
-from gateway.cli.session import Session, pass_session
+from gateway.cli.session import CommandSession, pass_session
 from gateway.core.target import TIERS
 from gateway.ledger.store import StoreDamagedError, StoreError, open_store
 from gateway.limits.startup_check import apart
@@ -53,7 +53,12 @@ _UNHEARD = 30.0
 )
 @pass_session
 def command(
-    session: Session, host: str | None, port: int | None, workers: int | None, *, first_key: bool
+    session: CommandSession,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    *,
+    first_key: bool,
 ) -> None:
     """Start the gateway; stop it with Ctrl-C.
 
@@ -151,10 +156,12 @@ def _serve(
         proxy_headers=False,
     )
     settings = gateway.site.source.config.server
-    Server(config, app, settings, gateway.log, begun=begun, beat=beat, worker=worker).run(sockets)
+    WorkerServer(config, app, settings, gateway.log, begun=begun, beat=beat, worker=worker).run(
+        sockets
+    )
 
 
-def _renewal(session: Session, gateway: Callable[[], Gateway], count: int) -> ConfigWatcher:
+def _renewal(session: CommandSession, gateway: Callable[[], Gateway], count: int) -> ConfigWatcher:
     """What finds out which configuration replaces that of the session.
 
     It must be one that this gateway could have been started with.
@@ -174,7 +181,7 @@ def _renewal(session: Session, gateway: Callable[[], Gateway], count: int) -> Co
 
 
 def _gateway(
-    session: Session,
+    session: CommandSession,
     log: Log,
     host: str,
     figures: SharedMemory | None,
@@ -198,27 +205,31 @@ def _gateway(
 
 
 def _roll(
-    leaves: Handover | None,
+    leaves: SupervisorHandover | None,
     count: int,
     drain: float,
     sockets: Iterable[socket.socket],
     figures: SharedMemory,
     log: Log,
-) -> Roll:
+) -> RollingRestart:
     """What a restart takes from those before and leaves to those that follow."""
 
     def follow(tie: Tie, workers: Sequence[int]) -> None:
         listening = tuple(one.fileno() for one in sockets)
-        found = Handover(VERSION, listening, tie, figures.descriptor, tuple(workers), drain)
+        found = SupervisorHandover(
+            VERSION, listening, tie, figures.descriptor, tuple(workers), drain
+        )
         become(found, SIGNALS)
 
-    following = Next(rehearse, follow)
+    following = NextSupervisor(rehearse, follow)
     if leaves is None:
-        return Roll(log, following)
-    return Roll(log, following, Elders(leaves.workers, count, leaves.drain, log), leaves.tie)
+        return RollingRestart(log, following)
+    return RollingRestart(
+        log, following, InheritedWorkers(leaves.workers, count, leaves.drain, log), leaves.tie
+    )
 
 
-def _rehearse(session: Session, host: str) -> None:
+def _rehearse(session: CommandSession, host: str) -> None:
     """Find out, beside what runs, whether it could start. Raises ConfigError."""
     source, environ = session.source, session.environ
     config = source.config
@@ -232,13 +243,13 @@ def _rehearse(session: Session, host: str) -> None:
         raise ConfigError([source.mistake(("ledger", "store"), f"{error}.")]) from None
 
 
-def _figures(count: int, leaves: Handover | None) -> SharedMemory:
+def _figures(count: int, leaves: SupervisorHandover | None) -> SharedMemory:
     """The memory in which workers count: that of those before, where they count alike."""
     known = leaves is not None and leaves.version == VERSION
     return SharedMemory(count, descriptor=leaves.figures if leaves is not None and known else None)
 
 
-def _first_key(session: Session) -> None:
+def _first_key(session: CommandSession) -> None:
     """Make the file of keys with one key where no client has a key yet, and print its secret.
 
     A start with TIERGATE_KEYS needs no file: an empty one is made where it is named.
@@ -279,7 +290,7 @@ def _telling(host: str, port: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _bound(
-    host: str, port: int, read: float, leaves: Handover | None = None
+    host: str, port: int, read: float, leaves: SupervisorHandover | None = None
 ) -> Iterator[list[socket.socket]]:
     """A socket for each address of the host, not listening yet; `read` as in server.timeouts.
 

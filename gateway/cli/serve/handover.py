@@ -23,7 +23,7 @@ NAME = "_TIERGATE_HANDOVER"
 _REHEARSAL = "rehearsal"
 
 
-class Handover(msgspec.Struct, frozen=True):
+class SupervisorHandover(msgspec.Struct, frozen=True):
     """What one supervisor leaves to the next; numbers of files, ids of processes, seconds."""
 
     version: str
@@ -42,10 +42,10 @@ class Handover(msgspec.Struct, frozen=True):
         return [socket(fileno=one) for one in self.sockets]
 
 
-_read = jsonio.reader(Handover)
+_read = jsonio.reader(SupervisorHandover)
 
 
-def left(environ: MutableMapping[str, str]) -> Handover | Literal["rehearsal"] | None:
+def left(environ: MutableMapping[str, str]) -> SupervisorHandover | Literal["rehearsal"] | None:
     """What is left to this process, where it is such a next one; no child of it sees the variable.
 
     `rehearsal`: it is only to find out whether it could start.
@@ -53,7 +53,7 @@ def left(environ: MutableMapping[str, str]) -> Handover | Literal["rehearsal"] |
     told = environ.pop(NAME, "")
     if told == _REHEARSAL:
         return "rehearsal"
-    found: Handover | None = _read(told.encode()) if told else None
+    found: SupervisorHandover | None = _read(told.encode()) if told else None
     return found
 
 
@@ -73,7 +73,7 @@ def rehearse() -> subprocess.Popen[bytes]:
     )
 
 
-def become(leaves: Handover, blocked: Iterable[signal.Signals]) -> None:
+def become(leaves: SupervisorHandover, blocked: Iterable[signal.Signals]) -> None:
     """Become the next one. Raises OSError where that cannot be; else this is the end.
 
     The next one unblocks the signals when it heeds them: none is lost, and none kills it.

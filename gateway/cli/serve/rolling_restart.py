@@ -27,7 +27,7 @@ type Tie = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Next:
+class NextSupervisor:
     """What a supervisor needs to become the next one."""
 
     rehearse: Callable[[], subprocess.Popen[bytes]]
@@ -36,10 +36,10 @@ class Next:
     """Become it, with workers to leave to it. Raises OSError."""
 
 
-class Rehearsal:
+class StartCheck:
     """Whether the next one could start is being found out, or was asked for in vain."""
 
-    def __init__(self, following: Next | None, log: Log) -> None:
+    def __init__(self, following: NextSupervisor | None, log: Log) -> None:
         self._following = following
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -92,7 +92,7 @@ class Rehearsal:
             self._process = None
 
 
-class Roll:
+class RollingRestart:
     """How far it is: nothing, but where `following` can be asked for or there are `elders`.
 
     `tie` is that of the elders: nobody writes to it, its end is that of the supervisor.
@@ -101,13 +101,13 @@ class Roll:
     def __init__(
         self,
         log: Log,
-        following: Next | None = None,
-        elders: "Elders | None" = None,
+        following: NextSupervisor | None = None,
+        elders: "InheritedWorkers | None" = None,
         tie: Tie | None = None,
     ) -> None:
         self.tie = tie or os.pipe()
-        self._elders = elders or Elders((), 0, 0.0, log)
-        self._rehearsal = Rehearsal(following, log)
+        self._elders = elders or InheritedWorkers((), 0, 0.0, log)
+        self._rehearsal = StartCheck(following, log)
 
     @property
     def waits(self) -> bool:
@@ -143,7 +143,7 @@ class Roll:
             os.close(one)
 
 
-class Elders:
+class InheritedWorkers:
     """The workers that a supervisor was left, who go one after the other."""
 
     def __init__(self, pids: Sequence[int], count: int, drain: float, log: Log) -> None:

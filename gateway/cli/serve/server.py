@@ -57,7 +57,7 @@ def heard(number: int, *, restarts: bool = False) -> dict[str, object]:
     return {"name": signal.Signals(number).name, "text": text}
 
 
-class Server(uvicorn.Server):
+class WorkerServer(uvicorn.Server):
     """Serves until it is told to stop. `begun` is called once it listens, `beat` while it works."""
 
     def __init__(

@@ -20,7 +20,7 @@ from socket import socket
 from types import FrameType
 from typing import NoReturn
 
-from gateway.cli.serve.rolling_restart import Roll, Tie
+from gateway.cli.serve.rolling_restart import RollingRestart, Tie
 from gateway.cli.serve.server import STOP, heard, terminal
 from gateway.telemetry.log import Log, where
 
@@ -58,7 +58,7 @@ class _Seat:
     """When it was found to hang; 0 where it does not."""
 
 
-class Pulse:
+class WorkerHeartbeat:
     """When each worker has last said that it works, in memory that they share."""
 
     def __init__(self, count: int) -> None:
@@ -99,7 +99,7 @@ def supervise(  # noqa: PLR0913 - what it keeps, for how long, and who is told
     drain: float = 25.0,
     hang: float = 0.0,
     renew: Callable[[bool], object] = bool,
-    roll: Roll | None = None,
+    roll: RollingRestart | None = None,
 ) -> None:
     """Run `work` in `count` processes until SIGTERM or SIGINT, then stop them in good order.
 
@@ -110,8 +110,8 @@ def supervise(  # noqa: PLR0913 - what it keeps, for how long, and who is told
     and replaced. It has `drain` seconds to stop. `renew` is called ten times a second at least, and
     told whether SIGHUP has come. `roll` is what SIGUSR2 does.
     """
-    roll = roll or Roll(log)
-    pulse = Pulse(count)
+    roll = roll or RollingRestart(log)
+    pulse = WorkerHeartbeat(count)
     seats = [_Seat(partial(pulse.beat, at), partial(pulse.silent, at)) for at in range(count)]
     person, ending, looked = terminal(), 0.0, time.monotonic()
     with _signals() as wait:

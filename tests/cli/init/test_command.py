@@ -198,7 +198,7 @@ def test_servers_of_models_are_asked_what_they_serve() -> None:
         "http://127.0.0.1:1234/v1/models": (200, b'{"data": 3}'),
     }
     found = detect.servers("http://box:1/v1/", answers.get)
-    assert found == [detect.Server("Ollama", "http://box:1/v1", ("a", "c"))]
+    assert found == [detect.LocalModelServer("Ollama", "http://box:1/v1", ("a", "c"))]
     assert detect.servers(read=lambda _: None) == []
 
 

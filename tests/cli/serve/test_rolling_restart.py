@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.cli.serve import handover, rolling_restart
-from gateway.cli.serve.handover import Handover
-from gateway.cli.serve.rolling_restart import Elders, Next, Roll, Tie
+from gateway.cli.serve.handover import SupervisorHandover
+from gateway.cli.serve.rolling_restart import InheritedWorkers, NextSupervisor, RollingRestart, Tie
 from gateway.core import jsonio
 
 _LEAVES = "import signal, sys; signal.sigwait([signal.SIGUSR2])"
@@ -35,7 +35,7 @@ def elder(program: str = _LEAVES) -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])
 
 
-def gone(elders: Elders, ready: int, count: int) -> None:
+def gone(elders: InheritedWorkers, ready: int, count: int) -> None:
     """Turn until so many are left."""
     while len(elders.pids) > count:
         elders.turn(ready)
@@ -43,7 +43,7 @@ def gone(elders: Elders, ready: int, count: int) -> None:
 
 def test_one_more_worker_than_before_at_a_time_and_none_leaves_for_one_that_is_not_ready() -> None:
     said = Said()
-    elders = Elders([elder(), elder()], 2, 20.0, said)
+    elders = InheritedWorkers([elder(), elder()], 2, 20.0, said)
     assert elders.room(0)
     assert not elders.room(1)
     elders.turn(0)
@@ -62,16 +62,16 @@ def test_one_more_worker_than_before_at_a_time_and_none_leaves_for_one_that_is_n
 
 def test_fewer_or_more_workers_than_before() -> None:
     """One for two: the second leaves once that one serves. Two for one: both, and it leaves."""
-    elders = Elders([elder(), elder()], 1, 20.0, Said())
+    elders = InheritedWorkers([elder(), elder()], 1, 20.0, Said())
     gone(elders, 1, 0)
-    elders = Elders([elder()], 2, 20.0, Said())
+    elders = InheritedWorkers([elder()], 2, 20.0, Said())
     assert elders.room(1)
     assert not elders.room(2)
     gone(elders, 1, 0)
 
 
 def test_one_that_does_not_leave_is_killed() -> None:
-    elders = Elders([elder("import time; time.sleep(60)")], 1, -5.0, Said())
+    elders = InheritedWorkers([elder("import time; time.sleep(60)")], 1, -5.0, Said())
     gone(elders, 1, 0)
 
 
@@ -91,11 +91,11 @@ class Following:
         self.became.append(list(workers))
         raise OSError("no such program")
 
-    def roll(self, said: Said) -> Roll:
-        return Roll(said, Next(self.rehearse, self.become))
+    def roll(self, said: Said) -> RollingRestart:
+        return RollingRestart(said, NextSupervisor(self.rehearse, self.become))
 
 
-def turn(one: Roll, *told: int, ending: bool = False) -> None:
+def turn(one: RollingRestart, *told: int, ending: bool = False) -> None:
     one.turn(told, [7, 8], 2, ending=ending)
 
 
@@ -147,14 +147,14 @@ def test_what_takes_too_long_to_find_out_and_what_ends_meanwhile(
 
 
 def test_without_a_next_one_nothing_is_asked() -> None:
-    one = Roll(Said())
+    one = RollingRestart(Said())
     assert not one.known
     turn(one, signal.SIGUSR2)
     one.close()
 
 
 def test_what_is_left_is_told_once_and_not_to_children() -> None:
-    leaves = Handover("1", (3, 4), (5, 6), 7, (8, 9), 25.0)
+    leaves = SupervisorHandover("1", (3, 4), (5, 6), 7, (8, 9), 25.0)
     environ = {handover.NAME: jsonio.dumps(leaves).decode(), "A": "1"}
     assert handover.left(environ) == leaves
     assert environ == {"A": "1"}

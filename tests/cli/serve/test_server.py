@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import uvicorn
 
-from gateway.cli.serve.server import Server
+from gateway.cli.serve.server import WorkerServer
 from gateway.settings.schema.server import ServerPart as Settings
 
 
@@ -30,7 +30,7 @@ class Echo(asyncio.Protocol):
 async def test_who_is_connected_is_let_in_before_it_closes() -> None:
     """Two have connected and nobody has taken them; both are heard, and a third one is refused."""
     config = uvicorn.Config(cast("Any", None), http=cast("Any", Echo))
-    server = Server(config, cast("Any", None), Settings(), cast("Any", print))
+    server = WorkerServer(config, cast("Any", None), Settings(), cast("Any", print))
     server.lifespan = cast("Any", SimpleNamespace(state={}))
     config.http_protocol_class = cast("Any", Echo)
     listening = socket.create_server(("127.0.0.1", 0))
