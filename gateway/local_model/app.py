@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 from gateway.local_model import chat
-from gateway.local_model.llama_client import Engine, Head, Reply
+from gateway.local_model.llama_client import AnswerHead, LlamaClient, Reply
 
 type Scope = MutableMapping[str, Any]
 type Message = MutableMapping[str, Any]
@@ -16,10 +16,10 @@ type Send = Callable[[Message], Awaitable[None]]
 _CHAT = frozenset({b"/v1/chat/completions", b"/chat/completions"})
 
 
-class Front:
+class LocalModelApp:
     """The door before one engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: LlamaClient) -> None:
         self._engine = engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +70,7 @@ async def _left(receive: Receive) -> None:
 async def _write(reply: Reply, send: Send) -> None:
     async with aclosing(reply):
         async for part in reply:
-            if isinstance(part, Head):
+            if isinstance(part, AnswerHead):
                 await send(
                     {
                         "type": "http.response.start",

@@ -11,27 +11,29 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.local_model.llama_client import Answer, Engine, Head, Reply
+from gateway.local_model.llama_client import AnswerHead, EngineAnswer, LlamaClient, Reply
 
 type Body = dict[str, Any]
 type Chunks = AsyncGenerator[Body]
 
 _TARGET: Final = b"/v1/chat/completions"
 _JSON: Final = (b"content-type", b"application/json; charset=utf-8")
-_SSE: Final = Head(200, ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")))
+_SSE: Final = AnswerHead(
+    200, ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"))
+)
 
 
-class Refused(Exception):
+class EngineRefused(Exception):
     """An error that llama.cpp answered with, before or within its stream."""
 
-    def __init__(self, head: Head, body: bytes) -> None:
+    def __init__(self, head: AnswerHead, body: bytes) -> None:
         super().__init__(body)
         self.head = head
         self.body = body
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LocalChatRequest:
     """A request."""
 
     body: Body
@@ -58,21 +60,21 @@ class Asked:
         return cache | self.body | asked
 
 
-def read(raw: bytes) -> Asked | None:
+def read(raw: bytes) -> LocalChatRequest | None:
     """Read a body; None where it is no JSON object and llama.cpp is to refuse it."""
     try:
         body = json.loads(raw)
     except ValueError:
         return None
-    return Asked(body) if isinstance(body, dict) else None
+    return LocalChatRequest(body) if isinstance(body, dict) else None
 
 
-def reply(engine: Engine, asked: Asked) -> Reply:
+def reply(engine: LlamaClient, asked: LocalChatRequest) -> Reply:
     """The reply, streamed or whole."""
     return _streamed(engine, asked) if asked.streams else _whole(engine, asked)
 
 
-async def _streamed(engine: Engine, asked: Asked) -> Reply:
+async def _streamed(engine: LlamaClient, asked: LocalChatRequest) -> Reply:
     begun = False
     async with aclosing(_said(engine, asked)) as chunks:
         try:
@@ -82,7 +84,7 @@ async def _streamed(engine: Engine, asked: Asked) -> Reply:
                     begun = True
                 if chunk["choices"] or asked.wants_usage:
                     yield b"data: %b\n\n" % _encode(chunk)
-        except Refused as refused:
+        except EngineRefused as refused:
             if begun:
                 yield b"data: %b\n\n" % refused.body
             else:
@@ -92,20 +94,20 @@ async def _streamed(engine: Engine, asked: Asked) -> Reply:
     yield b"data: [DONE]\n\n"
 
 
-async def _whole(engine: Engine, asked: Asked) -> Reply:
+async def _whole(engine: LlamaClient, asked: LocalChatRequest) -> Reply:
     async with aclosing(_said(engine, asked)) as chunks:
         try:
             body = _encode(fold([chunk async for chunk in chunks]))
-            head = Head(200, (_JSON,))
-        except Refused as refused:
+            head = AnswerHead(200, (_JSON,))
+        except EngineRefused as refused:
             head, body = refused.head, refused.body
     length = (b"content-length", b"%d" % len(body))
-    yield Head(head.status, (*(one for one in head.headers if one[0] != length[0]), length))
+    yield AnswerHead(head.status, (*(one for one in head.headers if one[0] != length[0]), length))
     yield body
 
 
-async def _said(engine: Engine, asked: Asked) -> Chunks:
-    """Yield the chunks of an answer, the last of them with its usage; raises `Refused`."""
+async def _said(engine: LlamaClient, asked: LocalChatRequest) -> Chunks:
+    """Yield the chunks of an answer, the last of them with its usage; raises `EngineRefused`."""
     opening: Body = {}
     async with aclosing(_run(engine, asked.sent())) as chunks:
         async for chunk in chunks:
@@ -114,23 +116,24 @@ async def _said(engine: Engine, asked: Asked) -> Chunks:
             yield chunk | {"id": opening["id"], "created": opening["created"]}
 
 
-async def _run(engine: Engine, body: Body) -> Chunks:
+async def _run(engine: LlamaClient, body: Body) -> Chunks:
     async with engine.send("POST", _TARGET, (_JSON,), _encode(body)) as answer:
         head = await answer.head()
         if head.status != 200:
-            raise Refused(head, await answer.read())
+            raise EngineRefused(head, await answer.read())
         async with aclosing(_read(answer)) as chunks:
             async for chunk in chunks:
                 if "error" in chunk:
                     status = chunk["error"].get("code")
-                    raise Refused(
-                        Head(status if status in range(400, 600) else 500, (_JSON,)), _encode(chunk)
+                    raise EngineRefused(
+                        AnswerHead(status if status in range(400, 600) else 500, (_JSON,)),
+                        _encode(chunk),
                     )
                 if "prompt_progress" not in chunk:
                     yield chunk
 
 
-async def _read(answer: Answer) -> Chunks:
+async def _read(answer: EngineAnswer) -> Chunks:
     """The JSON of each `data:` line; comments (keep-alives) and the end marker are passed over."""
     buffer = b""
     async for piece in answer.body():

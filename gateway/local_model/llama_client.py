@@ -27,23 +27,23 @@ _HOP: Final = frozenset(
 _OWN: Final = _HOP | {b"content-length", b"expect", b"host"}  # this client writes them itself
 
 
-class Cut(Exception):
+class AnswerCut(Exception):
     """The connection ended before the answer did."""
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class AnswerHead:
     """Status and end-to-end headers of an answer."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
 
 
-type Reply = AsyncGenerator[Head | bytes]
+type Reply = AsyncGenerator[AnswerHead | bytes]
 """A head, then pieces of the body as they come."""
 
 
-class Answer:
+class EngineAnswer:
     """One answer of the engine while it is being read."""
 
     def __init__(self, reader: asyncio.StreamReader, *, bodiless: bool) -> None:
@@ -75,17 +75,17 @@ class Answer:
     async def _feed(self) -> None:
         piece = await self._reader.read(_READ)
         if not piece:
-            raise Cut("llama.cpp closed the connection within an answer")
+            raise AnswerCut("llama.cpp closed the connection within an answer")
         self._parser.feed_data(piece)
 
-    async def head(self) -> Head:
-        """Status and headers; raises `Cut`."""
+    async def head(self) -> AnswerHead:
+        """Status and headers; raises `AnswerCut`."""
         while not self._headed:
             await self._feed()
-        return Head(self._parser.get_status_code(), tuple(self._headers))
+        return AnswerHead(self._parser.get_status_code(), tuple(self._headers))
 
     async def body(self) -> AsyncIterator[bytes]:
-        """The pieces of the body, each as soon as it is there; raises `Cut`."""
+        """The pieces of the body, each as soon as it is there; raises `AnswerCut`."""
         while not self._bodiless:
             if self._pieces:
                 yield b"".join(self._pieces)
@@ -95,12 +95,12 @@ class Answer:
             await self._feed()
 
     async def read(self) -> bytes:
-        """The whole body; raises `Cut`."""
+        """The whole body; raises `AnswerCut`."""
         return b"".join([piece async for piece in self.body()])
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class LlamaClient:
     """Where llama.cpp listens. One connection per request: closing it is how work is cancelled."""
 
     host: str
@@ -109,7 +109,7 @@ class Engine:
     @asynccontextmanager
     async def send(
         self, method: str, target: bytes, headers: Headers, body: bytes
-    ) -> AsyncGenerator[Answer]:
+    ) -> AsyncGenerator[EngineAnswer]:
         """The answer to one request.
 
         Leaving the context closes the connection at once: llama.cpp then stops generating.
@@ -125,7 +125,7 @@ class Engine:
             ]
             writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
             await writer.drain()
-            yield Answer(reader, bodiless=method == "HEAD")
+            yield EngineAnswer(reader, bodiless=method == "HEAD")
         finally:
             writer.transport.abort()
 

