@@ -2,7 +2,7 @@
 
 import msgspec
 
-from gateway.cache.packed import VersionedCodec
+from gateway.cache.codec import VersionedCodec
 from gateway.core.usage import Usage
 from gateway.dialects import Dialect
 

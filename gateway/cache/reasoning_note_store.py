@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from gateway.cache import key as keys
-from gateway.cache.codec import SealedStore
-from gateway.cache.packed import VersionedCodec
+from gateway.cache.codec import SealedStore, VersionedCodec
 from gateway.core.call import Key
 from gateway.core.jsonio import Json
 from gateway.dialects.openai_chat import replay

@@ -7,20 +7,22 @@ itself is told the earlier one's id, as the client wrote it.
 A request may also name single items. Ids of items that the gateway wrote tell whose answer they are
 of, and the last of a conversation has all the earlier ones in its own: one look serves for all.
 Items whose ids a provider wrote are kept one by one as well.
+
+Items of earlier answers, which a request may name by their ids in place of sending them again.
+
+The AI SDK does so by default: `{"type": "item_reference", "id": "msg_1"}`. Source: `ItemReference`
+of OpenAI's API reference; its type may be left out.
 """
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import batched
 
 import msgspec
 
-from gateway.cache import item as items
 from gateway.cache import key as keys
-from gateway.cache.codec import SealedStore
-from gateway.cache.item import StoredItem
-from gateway.cache.packed import VersionedCodec
+from gateway.cache.codec import SealedStore, VersionedCodec
 from gateway.core import jsonio, sse
 from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, invalid
@@ -29,6 +31,110 @@ from gateway.dialects import OPENAI_RESPONSES, RequestBody
 from gateway.dialects.openai_responses.said import refers
 from gateway.dialects.openai_responses.telling import answer_id
 from gateway.state import StateStore
+
+type Object = dict[str, Json]
+
+_READ = jsonio.reader(list[msgspec.Raw])
+_FREE = frozenset({"message", "reasoning", "function_call", "custom_tool_call"})
+"""Items that need no id."""
+
+
+class StoredItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One item."""
+
+    item: bytes
+    """As it was told."""
+    provider: str
+    account: str
+    kept: bool
+    """Whether the provider keeps it too."""
+
+    @property
+    def seat(self) -> tuple[str, str] | None:
+        """Who may be told its id alone; None where nobody may."""
+        return (self.provider, self.account) if self.kept else None
+
+
+def references(body: RequestBody) -> list[str]:
+    """The ids of items that a request names, in their order, each once. Raises ProblemError."""
+    given = body.said.get("input")
+    found: dict[str, None] = {}
+    for at, item in enumerate(given if isinstance(given, list) else ()):
+        if refers(item):
+            id, where = item.get("id"), f"input[{at}].id"
+            if not isinstance(id, str):
+                raise invalid(f'"{where}" must be a string.', where)
+            if id in found:
+                raise invalid(f"Item with id '{id}' is named twice: name it once.", where)
+            found[id] = None
+    return [*found]
+
+
+def unknown(id: str) -> ProblemError:
+    """What a client is told of an item that is not here."""
+    message = (
+        f"Item with id '{id}' not found: it was not stored, or is not kept any more. "
+        "Send the item itself in its place, and ask with store set to false to go on so."
+    )
+    return invalid(message, "input")
+
+
+def expand(
+    body: RequestBody, held: Mapping[str, StoredItem], seat: tuple[str, str] | None = None
+) -> list[bytes]:
+    """The items of a request, each in place of its id but where who has the `seat` knows that."""
+    given = body.said.get("input")
+    if not isinstance(given, list):
+        return [] if given is None else [jsonio.dumps({"role": "user", "content": given})]
+    found = []
+    for raw, item in zip(cut(bytes(memoryview(body.members["input"]))), given, strict=True):
+        one = held[item["id"]] if refers(item) else None
+        if one is None or (seat is not None and one.seat == seat):
+            found.append(raw)
+        elif one.kept:
+            found += portable([jsonio.loads(one.item)])
+        else:
+            found.append(one.item)
+    return found
+
+
+def portable(items: Iterable[Object]) -> list[bytes]:
+    """Items as they may go beyond the provider that keeps them."""
+    return [jsonio.dumps(_free(item)) for item in items if _means(item)]
+
+
+def cut(data: bytes | None) -> list[bytes]:
+    """A JSON list as its items, byte for byte; none of anything else."""
+    try:
+        return [bytes(memoryview(it)) for it in _READ(data or b"[]")]
+    except jsonio.JsonError:
+        return []
+
+
+def by_id(
+    listed: Iterable[bytes], provider: str, account: str, *, kept: bool
+) -> dict[str, StoredItem]:
+    """Those of a list of items that have an id, and who has them."""
+    found = {}
+    for raw in listed:
+        item = jsonio.loads(raw)
+        id = item.get("id") if isinstance(item, dict) else None
+        if isinstance(id, str):
+            found[id] = StoredItem(item=raw, provider=provider, account=account, kept=kept)
+    return found
+
+
+def _means(item: Object) -> bool:
+    """Whether an item means something beyond the provider that keeps it."""
+    return item.get("type") != "reasoning" or bool(item.get("encrypted_content"))
+
+
+def _free(item: Object) -> Object:
+    """An item without the id by which its provider would look for those that belong to it."""
+    if item.get("type") not in _FREE:
+        return item
+    return {name: value for name, value in item.items() if name != "id"}
+
 
 PREVIOUS = "previous_response_id"
 _BOUND = (PREVIOUS, "conversation", "prompt")
@@ -86,7 +192,7 @@ class SavedResponses:
 
         Raises ProblemError: not_found, invalid_request.
         """
-        id, named = body.said.get(PREVIOUS), items.references(body)
+        id, named = body.said.get(PREVIOUS), references(body)
         if id is None and not named:
             return ResponseChain(body=body, asked=_without(body, "store"))
         if not isinstance(id, str | None):
@@ -101,11 +207,11 @@ class SavedResponses:
             seat = next((it for one in reversed(named) if (it := held[one].seat)), None)
         provider, account = seat or (None, None)
         stays = all(seat is not None and held[one].seat == seat for one in named)
-        own = body if stays else _with(body, items.expand(body, held, seat))
+        own = body if stays else _with(body, expand(body, held, seat))
         if entry is not None and entry.input is None:
             return ResponseChain(body=own, asked=own, provider=provider, account=account)
-        before = [*items.cut(entry.input), *_made(entry)] if entry is not None else []
-        whole = _with(body, [*before, *items.expand(body, held)], PREVIOUS)
+        before = [*cut(entry.input), *_made(entry)] if entry is not None else []
+        whole = _with(body, [*before, *expand(body, held)], PREVIOUS)
         return ResponseChain(
             body=whole,
             asked=_without(whole, "store"),
@@ -178,12 +284,12 @@ class SavedResponses:
                 found = {**_earlier(entry), **_output(entry), **found} if entry else found
             if id not in found:
                 if len(answers) > _MOST:
-                    raise items.unknown(id)
+                    raise unknown(id)
                 rest[id] = None
         for some in batched(rest, _AT_ONCE):
             for id, one in zip(some, await self._singly(key, some), strict=True):
                 if one is None:
-                    raise items.unknown(id)
+                    raise unknown(id)
                 found[id] = one
         return found
 
@@ -260,28 +366,28 @@ def _with(body: RequestBody, found: list[bytes], *gone: str) -> RequestBody:
 def _made(entry: _Entry) -> list[bytes]:
     """The items of an answer, byte for byte; what only its provider understands is left out."""
     found = _told(entry)
-    return items.portable(map(jsonio.loads, found)) if entry.kept else found
+    return portable(map(jsonio.loads, found)) if entry.kept else found
 
 
 def _told(entry: _Entry) -> list[bytes]:
     """The items of an answer."""
     output = jsonio.members(entry.response).get("output")
-    return items.cut(None if output is None else bytes(memoryview(output)))
+    return cut(None if output is None else bytes(memoryview(output)))
 
 
 def _output(entry: _Entry) -> dict[str, StoredItem]:
     """The items of an answer by their ids."""
-    return items.by_id(_told(entry), entry.provider, entry.account, kept=entry.kept)
+    return by_id(_told(entry), entry.provider, entry.account, kept=entry.kept)
 
 
 def _earlier(entry: _Entry) -> dict[str, StoredItem]:
     """The items before an answer, those that have ids: they mean something without them."""
-    return items.by_id(items.cut(entry.input), entry.provider, entry.account, kept=False)
+    return by_id(cut(entry.input), entry.provider, entry.account, kept=False)
 
 
 def _input(body: RequestBody) -> bytes:
     """The input of a request as a list of items."""
-    return b"[" + b",".join(items.expand(body, {})) + b"]"
+    return b"[" + b",".join(expand(body, {})) + b"]"
 
 
 def _without(body: RequestBody, name: str) -> RequestBody:

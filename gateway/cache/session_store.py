@@ -5,8 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.cache import key as keys
-from gateway.cache.codec import SealedStore
-from gateway.cache.packed import VersionedCodec
+from gateway.cache.codec import SealedStore, VersionedCodec
 from gateway.core.call import Key
 from gateway.core.decision_context import Session
 from gateway.state import StateStore

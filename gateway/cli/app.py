@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
-from gateway.cli import color
+from gateway.cli import terminal
 from gateway.settings.errors import ConfigError, Mistake, nearest
 
 INTERRUPTED = 130
@@ -72,7 +72,7 @@ class TiergateCommand(CommandGroup):
         **extra: object,
     ) -> click.Context:
         """Read a line; colours are as the environment asks for them."""
-        extra.setdefault("color", color.wanted())
+        extra.setdefault("color", terminal.wanted())
         return super().make_context(info_name, args, parent, **extra)
 
     def main(  # type: ignore[override]  # its overloads differ by standalone_mode
@@ -85,7 +85,7 @@ class TiergateCommand(CommandGroup):
             found: object = super().main(args, standalone_mode=False, **extra)  # type: ignore[call-overload]
         except ConfigError as error:
             for mistake in error.mistakes:
-                click.echo(styled(mistake), err=True, color=color.wanted())
+                click.echo(styled(mistake), err=True, color=terminal.wanted())
             sys.exit(1)
         except click.ClickException as error:
             _tell(error)

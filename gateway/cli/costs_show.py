@@ -7,16 +7,15 @@ from decimal import Decimal
 import click
 import msgspec
 
-from gateway.cli.costs_reprice import why
+from gateway.cli.costs_reprice import PriceList, why
 from gateway.cli.ledger_session import opened
-from gateway.cli.pricelist import PriceList
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import TableColumn, draw, number, usd
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow
 from gateway.core.price import Price, Rates
 from gateway.ledger import export, transcripts
-from gateway.ledger.cell import plain
+from gateway.ledger.export import plain
 from gateway.ledger.query_params import place, storable
 from gateway.ledger.store import StoredRow
 

@@ -9,8 +9,8 @@ from random import Random
 import click
 
 from gateway.cli import evaluation_report
-from gateway.cli.progress import progress
 from gateway.cli.session import CommandSession, pass_session
+from gateway.cli.terminal import progress
 from gateway.core import jsonio
 from gateway.core.target import TIERS, Tier
 from gateway.evaluation import chart, evaluate, labels, routed_labels

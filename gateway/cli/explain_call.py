@@ -15,7 +15,7 @@ from gateway.core.errors import ProblemError
 from gateway.core.loss import Loss
 from gateway.dialects import OPENAI_CHAT
 from gateway.ledger.store import StoredRow
-from gateway.routing import explain, recall
+from gateway.routing import explain, replay_decision
 
 ID = re.compile("tg-[0-9a-f]{23}")
 """What ids of calls look like."""
@@ -30,7 +30,7 @@ def command(session: CommandSession, id: str, *, as_json: bool) -> None:
         raise click.ClickException(f"the ledger has no row of {id}; a call that runs has none.")
     router = session.site.router
     try:
-        found = recall.recall(router, row)
+        found = replay_decision.recall(router, row)
     except ProblemError as error:
         if as_json:
             click.echo(OPENAI_CHAT.problem(error.problem))
@@ -38,7 +38,7 @@ def command(session: CommandSession, id: str, *, as_json: bool) -> None:
             click.secho(f"refused: {error.problem.for_operator}", fg="red", err=True)
         sys.exit(1)
     if as_json:
-        click.echo(jsonio.shown(recall.view(router, row)))
+        click.echo(jsonio.shown(replay_decision.view(router, row)))
     elif isinstance(found, str):
         _kept(row, found)
     else:

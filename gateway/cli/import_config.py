@@ -19,9 +19,9 @@ from gateway.importers.providers import ShippedProviders
 from gateway.importers.reader import KINDS, convert
 from gateway.runtime.build import site
 from gateway.settings import yaml
+from gateway.settings.environment import shipped
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.loader import load
-from gateway.settings.place import shipped
 
 _COLORS = {"kept": "green", "changed": "yellow", "dropped": "red"}
 _MOST = 4_000_000

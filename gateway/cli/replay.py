@@ -8,12 +8,11 @@ from pathlib import Path
 import click
 
 from gateway.cli.ledger_session import LedgerPlace, asked, opened
-from gateway.cli.progress import progress
 from gateway.cli.session import CommandSession, pass_session
-from gateway.cli.terminal import TableColumn, draw, number, usd
+from gateway.cli.terminal import TableColumn, draw, number, progress, usd
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError
-from gateway.core.logged import ReplayRow
+from gateway.core.ledger_rows import ReplayRow
 from gateway.dialects import TranslatableRequest
 from gateway.evaluation.replay import chart, report
 from gateway.evaluation.replay.replay import LedgerReplay, Text

@@ -14,9 +14,9 @@ from gateway.limits import keys
 from gateway.runtime.build import BuiltConfig, adopt, data_folder, site, store_url
 from gateway.runtime.tenant_classifiers import TenantClassifiers
 from gateway.settings import environment
+from gateway.settings.environment import find
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.loader import CandidateRules, ConfigSource, load
-from gateway.settings.place import find
 
 
 class LedgerLocation(msgspec.Struct, frozen=True):

@@ -1,17 +1,59 @@
-"""Tables in the terminal: the one place where they are drawn, for people and for pipes."""
+"""Tables in the terminal: the one place where they are drawn, for people and for pipes.
 
+Whether what is printed has colours: the words of the environment for it, in one place.
+
+How far something is, on a terminal's standard error; a pipe and a file see nothing of it.
+"""
+
+import os
 import shutil
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import ROUND_CEILING, Decimal
+from typing import TextIO
 
 import click
 import msgspec
 
-from gateway.cli import color
-from gateway.ledger.cell import plain
+from gateway.ledger.export import plain
+
+
+def wanted(environ: Mapping[str, str] = os.environ) -> bool | None:
+    """What the environment asks for; None where the stream is to decide: on a terminal.
+
+    NO_COLOR has the last word (no-color.org), then FORCE_COLOR or CLICOLOR_FORCE, then CLICOLOR=0
+    and TERM=dumb. An empty variable says nothing.
+    """
+    if environ.get("NO_COLOR"):
+        return False
+    if any(environ.get(name, "0") not in ("", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return True
+    if environ.get("CLICOLOR") == "0" or environ.get("TERM") == "dumb":
+        return False
+    return None
+
+
+def drawn(stream: TextIO | None = None) -> bool:
+    """Whether a stream, standard output unless another is given, gets colours."""
+    asked = wanted()
+    return (sys.stdout if stream is None else stream).isatty() if asked is None else asked
+
+
+@contextmanager
+def progress(label: str, length: int) -> Iterator[Callable[[], None]]:
+    """Within it, each call of what it gives is one of `length` steps."""
+    with click.progressbar(
+        length=length,
+        label=label,
+        file=sys.stderr,
+        hidden=not sys.stderr.isatty(),
+        update_min_steps=max(1, length // 200),
+    ) as bar:
+        yield lambda: bar.update(1)
+
 
 _GAP = "   "
 _NARROWEST = 24
@@ -90,7 +132,7 @@ def _folded(note: str) -> list[str]:
 
 
 def _print(line: str, **style: str | bool) -> None:
-    click.echo(click.style(line, **style) if color.drawn() else line)  # type: ignore[arg-type]
+    click.echo(click.style(line, **style) if drawn() else line)  # type: ignore[arg-type]
 
 
 def _line(columns: Sequence[TableColumn], cells: Sequence[str], widths: Sequence[int]) -> str:

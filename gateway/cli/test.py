@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from gateway.cli.junit import junit
-from gateway.cli.progress import progress
 from gateway.cli.session import CommandSession, pass_session
+from gateway.cli.terminal import progress
 from gateway.core import jsonio
 from gateway.evaluation import golden
 from gateway.evaluation.golden import GoldenResult

@@ -11,8 +11,8 @@ import click
 import msgspec
 
 from gateway.cli import train_from_ledger
-from gateway.cli.progress import progress
 from gateway.cli.session import CommandSession, pass_session
+from gateway.cli.terminal import progress
 from gateway.core import jsonio
 from gateway.evaluation import labels
 from gateway.evaluation.metrics.cross_validation import Fold, leave_one_out, parts

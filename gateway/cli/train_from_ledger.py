@@ -7,8 +7,8 @@ from typing import NamedTuple
 import click
 
 from gateway.cli.ledger_session import LedgerPlace, asked, opened
-from gateway.cli.progress import progress
 from gateway.cli.session import CommandSession
+from gateway.cli.terminal import progress
 from gateway.core import jsonio
 from gateway.core.call import Call
 from gateway.core.errors import ProblemError

@@ -4,6 +4,8 @@ An `IntentRow` is written before each request to a provider, an `AttemptRow` whe
 answer, one `FinalRow` when the call is over, a `RepriceRow` where a price has come later, and a
 `FeedbackRow` where whoever got the answer has judged it. Rows are never changed:
 the store puts them together by the id of the call. None is unknown, never zero; times are seconds.
+
+A row of the ledger as far as deciding it again reads it.
 """
 
 from collections.abc import Callable
@@ -226,3 +228,40 @@ def placed[T: msgspec.Struct](kind: type[T]) -> Callable[..., T]:
 become: Callable[[object, str, type], None] = object.__setattr__
 """Makes a row that is `placed` one of its kind: `become(row, CLASS, FinalRow)`."""
 CLASS = "__class__"
+
+
+class ReplayRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of an `Entry` by the same names; `cost` is the latest."""
+
+    id: str
+    at: float
+    key: str
+    tenant: str = "default"
+    tags: tuple[str, ...] = ()
+    dialect: str
+    asked: str | None = None
+    stream: bool = False
+    state: State
+    problem: str | None = None
+    lab: str | None = None
+    tier: str | None = None
+    source: str | None = None
+    rule: str | None = None
+    confidence: float | None = None
+    provider: str | None = None
+    account: str | None = None
+    model: str | None = None
+    effort: str | None = None
+    service: str | None = None
+    cache: Cache = "off"
+    input: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    cache_write_by: dict[str, int] = {}
+    output: int | None = None
+    reasoning: int | None = None
+    tools: dict[str, int] = {}
+    media: dict[str, int] = {}
+    cost: Decimal | None = None
+    config: str
+    basis: DecisionRecord | None = None

@@ -5,6 +5,7 @@ from gateway.dialects.anthropic_messages import DIALECT as ANTHROPIC_MESSAGES
 from gateway.dialects.base import (
     Dialect,
     RequestBody,
+    ResponseContext,
     ResponseSummary,
     StreamInspector,
     WrittenBody,
@@ -13,7 +14,6 @@ from gateway.dialects.gemini import DIALECT as GEMINI
 from gateway.dialects.media_urls import FetchedMedia
 from gateway.dialects.openai_chat import DIALECT as OPENAI_CHAT
 from gateway.dialects.openai_responses import DIALECT as OPENAI_RESPONSES
-from gateway.dialects.speech import ResponseContext
 from gateway.dialects.translation import TranslatableRequest, Translation, sayable
 
 DIALECTS = {

@@ -1,18 +1,126 @@
-"""What every dialect can do: the functions and the stream state that the engine calls."""
+"""What every dialect can do: the functions and the stream state that the engine calls.
 
-from collections.abc import Callable
+What a dialect reads and writes: requests and whole answers as values.
+
+What a dialect must be able to do so that others can be translated to and from it.
+
+    decode    a client's body -> a canonical request    encode   that -> a body for a target
+    events    a whole answer -> events                  tell     events -> a whole answer
+    decoder   a stream -> events                        encoder  events -> a stream
+
+A target abroad is asked what `encode` gives, as if a client of its own dialect had asked it: the
+dialect's `write` then fits it to the model as it fits every request.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
 
+from gateway.core import jsonio
 from gateway.core.call import Call
+from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.errors import Problem
+from gateway.core.events import Event
+from gateway.core.jsonio import Json, Members
+from gateway.core.loss import Loss
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import Usage
-from gateway.dialects.body import UNWRITTEN, RequestBody, ResponseSummary, WrittenBody
 from gateway.dialects.conversation_start import NOTHING, ConversationStart
-from gateway.dialects.speech import TranslationFunctions
+
+
+class LazyObject:
+    """An object of which the large members that are known are read when they are asked for."""
+
+    __slots__ = ("_raw", "_value", "said")
+
+    def __init__(self, raw: bytes, said: dict[str, Json]) -> None:
+        """`raw` is JSON, for its parts were read; `said` has an outline of what is large."""
+        self._raw = raw
+        self._value: dict[str, Json] | None = None
+        self.said = said
+
+    @property
+    def value(self) -> dict[str, Json]:
+        """All of it."""
+        if self._value is None:
+            self._value = jsonio.loads(self._raw)
+        return self._value
+
+
+class RequestBody(msgspec.Struct, frozen=True):
+    """A request body, read once."""
+
+    raw: bytes
+    """As the client sent it: the truth."""
+    members: Members
+    given: dict[str, Json] | LazyObject
+    prompt: Prompt
+
+    @property
+    def value(self) -> dict[str, Json]:
+        """What it says."""
+        given = self.given
+        return given.value if isinstance(given, LazyObject) else given
+
+    @property
+    def said(self) -> dict[str, Json]:
+        """The same, but for the inner parts of tools: enough for who looks at all the rest."""
+        given = self.given
+        return given.said if isinstance(given, LazyObject) else given
+
+    def without(self, name: str) -> "RequestBody":
+        """The same body, but for a member."""
+        members = {one: part for one, part in self.members.items() if one != name}
+        raw = jsonio.join(members)
+        said = {one: value for one, value in self.said.items() if one != name}
+        given = LazyObject(raw, said) if isinstance(self.given, LazyObject) else said
+        return RequestBody(raw, members, given, self.prompt)
+
+
+class WrittenBody(msgspec.Struct, frozen=True):
+    """A body for one target, and what it could not say."""
+
+    body: bytes
+    losses: tuple[Loss, ...] = ()
+    tail: str | None = None
+    """What is added to the provider's door, where that depends on the request."""
+    asks_usage: bool = False
+    """True if the gateway asks for usage in a stream whose client does not."""
+
+
+UNWRITTEN = WrittenBody(b"")
+"""A body that asks for nothing beside what its client does."""
+
+
+def response_id(value: Json) -> str | None:
+    """Return the id of an answer; None where a provider gives none, an empty one or no text."""
+    return value if isinstance(value, str) and value else None
+
+
+class ResponseSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What accounting needs of a whole answer."""
+
+    usage: Usage | None = None
+    served: str | None = None
+    """The model that the provider says answered."""
+    response_id: str | None = None
+    """The id that the provider has given its answer."""
+    finish: str | None = None
+    """The provider's own word for why it stopped."""
+    heard: int = 0
+    """UTF-8 bytes of text, reasoning, and names and arguments of tools; 0 too where the provider
+    has counted, and nobody needs them."""
+    complete: bool = False
+    """True if the answer ended as its provider said: it gives a reason, and no error."""
+    pending: bool = False
+    """True if the provider still works on the answer, in the background."""
+    problem: Problem | None = None
+    """Set where a 200 carries an error, or no answer at all."""
+    body: bytes | None = None
+    """What the client gets, where that is not what the provider sent."""
+
 
 __all__ = ["Dialect", "RequestBody", "ResponseSummary", "StreamInspector", "WrittenBody"]
 
@@ -151,9 +259,77 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Reads a body whose request stands in part in its URL."""
     opening: Callable[[RequestBody], ConversationStart] = lambda _: NOTHING
     """How the conversation of a request begins."""
-    speech: TranslationFunctions | None = None
+    speech: "TranslationFunctions | None" = None
     """How it is translated to and from others; None where it is not."""
 
     def asked(self, call: Call) -> RequestBody:
         """The body of a call. Raises ProblemError as `read` does."""
         return self.read(call.body) if self.read_at is None else self.read_at(call.body, call.path)
+
+
+class EncodedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request in another dialect than it came in."""
+
+    value: dict[str, Json]
+    """The body, as a client of that dialect would send it; `model` is set by its `write`."""
+    names: Mapping[str, str] = {}
+    """By member that was written (dots within members): the client's own name of what it says."""
+    losses: tuple[Loss, ...] = ()
+    """What this body could not say beyond the rules of dialects.compatibility."""
+
+
+class ResponseContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What telling an answer depends on beside its events."""
+
+    id: str
+    """The call's own id: what ids of the answer are made of where the provider gave none."""
+    created: int
+    """Seconds since the epoch."""
+    model: str
+    """The model that was called; what the provider says answers goes before it."""
+    stream_usage: bool = True
+    """Whether the client asked for usage in its stream."""
+    prompt_tokens: int = 0
+    """An estimate, for dialects that tell input before the provider has."""
+    custom: frozenset[str] = frozenset()
+    """Names of the request's custom tools."""
+    label: str = ""
+    """Put before a maker's state, so that it is known again when it comes back."""
+    asked: CanonicalRequest | None = None
+    """What the client asked, for dialects whose answers repeat it."""
+
+
+class Decoder(Protocol):
+    """A provider's stream: bytes in, whatever was read of it; events out."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take what was read. After a Failed nothing more comes."""
+        ...
+
+    def end(self) -> list[Event]:
+        """Take the end of the stream; the last frame may lack its blank line."""
+        ...
+
+
+class Encoder(Protocol):
+    """A stream for a client: events in, whole frames out."""
+
+    def write(self, event: Event) -> bytes:
+        """What an event becomes; nothing for one that the dialect does not tell.
+
+        Failed becomes nothing: the dialect's `problem_frame` tells it.
+        """
+        ...
+
+
+class TranslationFunctions(msgspec.Struct, frozen=True, kw_only=True):
+    """The six functions of one dialect."""
+
+    decode: Callable[[RequestBody], CanonicalRequest]
+    """Raises ProblemError, invalid_request with the field, for what is no request at all."""
+    encode: Callable[[CanonicalRequest, Target], EncodedRequest]
+    events: Callable[[bytes], list[Event]]
+    """Never raises: what is no answer is a Failed."""
+    tell: Callable[[Iterable[Event], ResponseContext], bytes]
+    decoder: Callable[[], Decoder]
+    encoder: Callable[[ResponseContext], Encoder]

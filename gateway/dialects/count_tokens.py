@@ -15,8 +15,13 @@ from gateway.core.events import End, Event, Failed, Opaque, UsageUpdate
 from gateway.core.jsonio import Json, JsonError
 from gateway.core.target import Target
 from gateway.core.usage import Usage, count
-from gateway.dialects.body import RequestBody, ResponseSummary
-from gateway.dialects.speech import EncodedRequest, ResponseContext, TranslationFunctions
+from gateway.dialects.base import (
+    EncodedRequest,
+    RequestBody,
+    ResponseContext,
+    ResponseSummary,
+    TranslationFunctions,
+)
 
 OPERATION = "count_tokens"
 _TOKENS = "tokens"

@@ -3,6 +3,8 @@
 An application sends the same tools with each of its calls, and of those that are long most is a
 schema that only the provider reads. Such a member is read once: from its second time on its bytes
 are known, and an outline stands for it.
+
+Where a request goes that was sent to the door of another dialect: a sentence for its error.
 """
 
 from collections.abc import Callable
@@ -11,8 +13,35 @@ from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.core.jsonio import Json, JsonError, Members
 from gateway.core.prompt import Prompt
-from gateway.dialects.base import RequestBody
-from gateway.dialects.body import LazyObject
+from gateway.dialects.base import LazyObject, RequestBody
+
+_CHAT = " A Chat Completions request goes to POST /v1/chat/completions."
+_EITHER = f"{_CHAT[:-1]}, one of the Messages API to POST /v1/messages."
+_MESSAGES = " A request of the Messages API goes to POST /v1/messages."
+_RESPONSES = " A Responses request goes to POST /v1/responses."
+_GEMINI = " A Gemini request goes to POST /v1beta/models/{model}:generateContent."
+
+
+def elsewhere(value: dict[str, Json], here: str) -> str:
+    """The right door for a body, after a space; empty where no other is known to be right."""
+    if "messages" in value:
+        if here == "anthropic-messages":
+            return _CHAT
+        if here == "openai-chat" or _anthropic(value):
+            return _MESSAGES if _anthropic(value) else ""
+        return _EITHER
+    if "input" in value:
+        return "" if here == "openai-responses" else _RESPONSES
+    return _GEMINI if "contents" in value and here != "gemini" else ""
+
+
+def _anthropic(value: dict[str, Json]) -> bool:
+    """Whether messages are written as only the Messages API has them."""
+    tools = value.get("tools")
+    first = tools[0] if isinstance(tools, list) and tools else None
+    schema = isinstance(first, dict) and "input_schema" in first
+    return schema or "system" in value or "stop_sequences" in value
+
 
 _LONG = 4_096
 """Bytes of a member from which on it is worth to know it."""

@@ -4,8 +4,15 @@ A client got it in the slot of its own dialect while a model of another dialect 
 it back with its history. A provider that speaks the client's dialect would refuse it, or take it
 for its own. So it is taken out, or where its maker is the very target written as the maker wrote
 it. Only what holds it is put together anew: all other bytes stay as they are.
+
+Whose reasoning state it is: a label on what goes to a client of another dialect.
+
+Signatures, encrypted reasoning and the like mean something to the model that made them alone. A
+client keeps them in the slot that its own dialect has for such state and sends them back; the label
+says whom they may go to. Nothing in it is secret.
 """
 
+import hashlib
 from collections.abc import Callable
 
 import msgspec
@@ -13,15 +20,43 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
-from gateway.dialects import maker
 from gateway.dialects.base import RequestBody
 from gateway.dialects.body_patch import BodyPatch
+
+MARK = "tg1."
+"""How every label begins; no provider's state does."""
+_DIGEST = 8
+
+
+def maker(target: Target, dialect: str) -> str:
+    """Name the maker of a state, as a short hash: provider, model, and the dialect it was asked in.
+
+    A model that is asked in another dialect writes its state in another form.
+    """
+    whole = f"{target.provider.name}\n{target.model}\n{dialect}"
+    return hashlib.blake2b(
+        whole.encode(), digest_size=_DIGEST, person=b"tiergate maker"
+    ).hexdigest()
+
+
+def label(maker: str, state: str) -> str:
+    """A state as it goes to a client of another dialect."""
+    return f"{MARK}{maker}.{state}"
+
+
+def split(state: str) -> tuple[str | None, str]:
+    """The maker that a label names and the state itself; None where there is no label."""
+    if not state.startswith(MARK):
+        return None, state
+    name, dot, rest = state.removeprefix(MARK).partition(".")
+    return (name, rest) if dot else (None, state)
+
 
 type Object = dict[str, Json]
 type Fix = Callable[[bytes, Json], bytes | None]
 """A JSON value, as bytes and as read, as it is to be: the same bytes, others, or None for none."""
 
-_MARK = maker.MARK.encode()
+_MARK = MARK.encode()
 _WHY = "reasoning of another model is for that model alone"
 _NULL = msgspec.Raw(b"null")
 _ITEMS = jsonio.reader(list[msgspec.Raw])
@@ -38,17 +73,17 @@ class ReasoningLabels:
     __slots__ = ("_mine", "lost")
 
     def __init__(self, target: Target, dialect: str) -> None:
-        self._mine = maker.maker(target, dialect)
+        self._mine = maker(target, dialect)
         self.lost = False
         """Something was taken out."""
 
     def labelled(self, slot: Json) -> bool:
         """Whether a slot holds what the gateway wrote."""
-        return isinstance(slot, str) and maker.split(slot)[0] is not None
+        return isinstance(slot, str) and split(slot)[0] is not None
 
     def open(self, slot: Json) -> str | None:
         """The state in a slot, for the target; empty where it is another's, None: unlabelled."""
-        made, state = maker.split(slot) if isinstance(slot, str) else (None, "")
+        made, state = split(slot) if isinstance(slot, str) else (None, "")
         return None if made is None else self.given(made, state)
 
     def given(self, made: str, state: str | None) -> str:

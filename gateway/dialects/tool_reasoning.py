@@ -18,14 +18,14 @@ from gateway.core.errors import Problem
 from gateway.core.events import Event, ReasoningDelta, ReasoningEnd, TextDelta, ToolEnd, ToolStart
 from gateway.core.usage import Usage
 from gateway.dialects.base import (
+    UNWRITTEN,
+    Decoder,
     Dialect,
     RequestBody,
     ResponseSummary,
     StreamInspector,
     WrittenBody,
 )
-from gateway.dialects.body import UNWRITTEN
-from gateway.dialects.speech import Decoder
 from gateway.dialects.stream_commit import STOP
 
 _WORDS = ("signature", "thinking", "thought", "encrypted", "reasoning")

@@ -39,16 +39,19 @@ from gateway.dialects import (
     media_urls,
     tool_ids,
 )
-from gateway.dialects.base import Dialect, RequestBody, ResponseSummary, WrittenBody
-from gateway.dialects.body import UNWRITTEN
-from gateway.dialects.conversation_start import ConversationStart
-from gateway.dialects.speech import (
+from gateway.dialects.base import (
+    UNWRITTEN,
     Decoder,
+    Dialect,
     EncodedRequest,
     Encoder,
+    RequestBody,
     ResponseContext,
+    ResponseSummary,
     TranslationFunctions,
+    WrittenBody,
 )
+from gateway.dialects.conversation_start import ConversationStart
 from gateway.dialects.tool_reasoning import EventListener
 
 

@@ -2,6 +2,8 @@
 
 A file is JSONL, CSV or Parquet with these columns, of which only `prompt` and one of the scores or
 `tier` must be there; others are passed over.
+
+The one door to DuckDB: it reads Parquet, where the extra `labels` is installed.
 """
 
 import csv
@@ -15,9 +17,28 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.target import TIERS, Tier
-from gateway.evaluation import golden, parquet
+from gateway.evaluation import golden
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake
+
+
+class NoReader(Exception):
+    """Parquet cannot be read here."""
+
+
+def rows(file: Path) -> list[dict[str, object]]:
+    """The rows of a file. Raises NoReader where DuckDB is missing, ValueError where it cannot."""
+    try:
+        import duckdb  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise NoReader from None
+    try:
+        with duckdb.connect() as base:
+            found = base.read_parquet(str(file))
+            return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
+    except duckdb.Error as error:
+        raise ValueError(str(error).partition("\n")[0]) from None
+
 
 _KINDS = (".jsonl", ".ndjson", ".csv", ".yaml", ".yml")
 _MOST = 20
@@ -85,8 +106,8 @@ def _parquet(file: Path) -> list[dict[str, object]]:
     if not file.is_file():
         raise _wrong(file, "cannot be read: no such file.")
     try:
-        return parquet.rows(file)
-    except parquet.NoReader:
+        return rows(file)
+    except NoReader:
         hint = "Install it with `pip install 'tiergate[labels]'`, or write JSONL or CSV."
         raise _wrong(file, "needs DuckDB to be read.", hint) from None
     except ValueError as error:

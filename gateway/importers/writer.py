@@ -5,7 +5,7 @@ from typing import Any
 
 from gateway.core.target import TIERS
 from gateway.importers.draft import ConfigDraft
-from gateway.settings.flow import flow
+from gateway.settings.yaml import flow
 
 _WIDTH = 96
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gateway.routing.rules import linear
+from gateway.routing.rules import patterns
 
 STRUCK = "[struck out]"
 """What stands in its place."""
@@ -10,9 +10,9 @@ STRUCK = "[struck out]"
 
 def strike(pattern: str) -> Callable[[bytes], bytes]:
     """What strikes a pattern (RE2) out of UTF-8 text. Raises ValueError, which says why not."""
-    re2 = linear.engine()
+    re2 = patterns.engine()
     try:
-        compiled = re2.compile(pattern, linear.options())
+        compiled = re2.compile(pattern, patterns.options())
     except re2.error as error:
         reason = error.args[0] if error.args else "not a pattern"
         text = reason.decode() if isinstance(reason, bytes) else str(reason)

@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.core.ledger_rows import AttemptRow, FeedbackRow
-from gateway.core.logged import ReplayRow
+from gateway.core.ledger_rows import AttemptRow, FeedbackRow, ReplayRow
 from gateway.ledger.file_lock import held
 from gateway.ledger.ingest import RowBatch, RowTaker, batches, identity, sizes
 from gateway.ledger.journal import segments
@@ -30,7 +29,7 @@ from gateway.ledger.query import (
 )
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK
 from gateway.ledger.store import TRIES, WAIT, IngestState, NewestRows, StoredRow
-from gateway.ledger.times import MEASURED, LatencyTimes, ranks, times
+from gateway.ledger.time_series import MEASURED, LatencyTimes, ranks, times
 
 _REST = 0.0002
 """Seconds: for half a call that is alone."""

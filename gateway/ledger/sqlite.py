@@ -16,11 +16,11 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.decision_record import DecisionRecord
-from gateway.ledger import columns, quick, sqlite_damage
+from gateway.ledger import ingest, quick, sqlite_damage
 from gateway.ledger.file_lock import alone
 from gateway.ledger.ingest import RowBatch, RowTaker
 from gateway.ledger.query import Slots, SqlDialect
-from gateway.ledger.retention import removed_until
+from gateway.ledger.recovery import removed_until
 from gateway.ledger.schema import ENTRY, KEPT, SQLITE, inserts
 from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.sqlite_damage import GarbledValueError, Identity
@@ -66,7 +66,7 @@ class SqliteStore(SqlStore):
         tagged=f"EXISTS (SELECT 1 FROM json_each(c.tags) WHERE value IN {_AMONG})",  # noqa: S608
         tags="LEFT JOIN json_each(c.tags) AS tag",
     )
-    taking: ClassVar = RowTaker(quick.values, quick.own, columns.entry)
+    taking: ClassVar = RowTaker(quick.values, quick.own, ingest.entry)
     # One call a row for all of them: calls into Python are what such a query costs. The first two
     # are the cost of what can be compared with the baseline, and of the rest.
     money: ClassVar = f"""usd(
@@ -225,14 +225,14 @@ class SqliteStore(SqlStore):
             changed += _put(base, batch.entries, seq, self.rest)
             self.rest()
         if batch.attempts:
-            rows = [columns.attempt(row) for row in batch.attempts]
+            rows = [ingest.attempt(row) for row in batch.attempts]
             changed += base.executemany(_INSERT_ATTEMPT, rows).rowcount
         for n, reprice in enumerate(batch.reprices, seq + len(batch.entries)):
-            if base.execute(_INSERT_REPRICE, columns.reprice(reprice)).rowcount:
+            if base.execute(_INSERT_REPRICE, ingest.reprice(reprice)).rowcount:
                 changed += 1
                 base.execute("UPDATE entries SET seq = ? WHERE id = ?", (n, reprice.id))
         if batch.feedback:
-            rows = [columns.feedback(row) for row in batch.feedback]
+            rows = [ingest.feedback(row) for row in batch.feedback]
             changed += base.executemany(_INSERT_FEEDBACK, rows).rowcount
         return changed
 

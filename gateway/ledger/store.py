@@ -12,10 +12,9 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow
-from gateway.core.logged import ReplayRow
+from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, ReplayRow
 from gateway.ledger.query import Only, QueryGroup, Slots
-from gateway.ledger.times import LatencyTimes
+from gateway.ledger.time_series import LatencyTimes
 
 TRIES, WAIT = 100, 0.02
 """To feed where another does, and seconds between them."""

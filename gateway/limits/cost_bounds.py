@@ -1,4 +1,7 @@
-"""How much a call may use at most, or usually does: tokens, and money at the prices of its plan."""
+"""How much a call may use at most, or usually does: tokens, and money at the prices of its plan.
+
+What calls that are over have used of limits and budgets.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +10,12 @@ from decimal import Decimal
 import msgspec
 
 from gateway.core.call import Call
+from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price, reserve, slope
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects.openai_responses.encode import LEAST
+from gateway.limits.counters import End
 
 _MICRO = Decimal(1_000_000)
 _FRAME = 1_000
@@ -109,3 +114,20 @@ class UsageBound(msgspec.Struct, frozen=True, kw_only=True):
         if self.call.operation != "generate":
             return self.most(targets)
         return dearest(targets, self.tokens, asked, self.call.received_at)
+
+
+def end_of(entry: FinalRow) -> End:
+    """What a call has used, where all of it is known: else it stays charged with what it held."""
+    known = entry.cost is not None and entry.wasted is not None and not entry.estimate
+    used = micro(entry.cost) if known and entry.cost is not None else None
+    return entry.id, _tokens(entry), used
+
+
+def _tokens(entry: FinalRow) -> int | None:
+    """Tokens that providers worked on for a call; None where nobody knows."""
+    if entry.cache == "hit" or entry.attempts == 0:
+        return 0
+    if entry.input is None or entry.output is None:
+        return None
+    cached = (entry.cache_read or 0) + (entry.cache_write or 0)
+    return entry.input + entry.output + (entry.reasoning or 0) + cached

@@ -21,7 +21,7 @@ from gateway.core.decision import Decision, Plan, SkippedTarget
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import TIERS, Target, Tier, patience
-from gateway.limits.cost_bounds import UsageBound
+from gateway.limits.cost_bounds import UsageBound, end_of
 from gateway.limits.counters import (
     BOTH,
     PASSED,
@@ -41,7 +41,6 @@ from gateway.limits.counters import (
 from gateway.limits.errors import UNCOUNTED, refusal, unbounded
 from gateway.limits.reconciliation import UnsettledCalls
 from gateway.limits.rules import LimitRules, PreparedDemand, counted
-from gateway.limits.used import end_of
 from gateway.telemetry.log import Log
 
 type Again = Callable[[Tier], tuple[Decision, Plan]]

@@ -40,8 +40,7 @@ from gateway.limits.mould import AdmitTemplate
 from gateway.state.redis.client import RedisAway, Sent
 from gateway.state.redis.connection import RedisError, Reply
 from gateway.state.redis.health import DEADLINE
-from gateway.state.redis.script import Script
-from gateway.state.redis.scripts import ScriptRunner, head
+from gateway.state.redis.scripts import Script, ScriptRunner, head
 
 MOST = 2**53
 """The largest number that a script knows exactly: 9 billion USD."""

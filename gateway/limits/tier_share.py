@@ -5,12 +5,15 @@ other processes where they share a Redis, and thresholds are made of it: those o
 had `TURNS` turns, before that those of its tenant once that has, before that none. Losing Redis
 costs nothing: each process goes on with what it knows and counts itself, and tells it later.
 Thresholds stay until there are newer ones.
+
+Where several processes count the turns of a key together, by cell.
 """
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
+from typing import Protocol
 
 import msgspec
 
@@ -19,11 +22,83 @@ from gateway.core.decision import Decision
 from gateway.core.decision_context import ShareCut, Thresholds
 from gateway.core.target import Tier
 from gateway.limits.counters import CountersUnavailable
-from gateway.limits.recent import TurnPool
 from gateway.routing.classifier import heuristic
-from gateway.routing.recent import TURNS, RecentTurns
-from gateway.routing.tier_share import BOUNDED, REASONED, SMART, WIDTH, ShareBounds, cell, cut
+from gateway.routing.tier_share import (
+    BOUNDED,
+    REASONED,
+    SIZE,
+    SMART,
+    TURNS,
+    WIDTH,
+    RecentTurns,
+    ShareBounds,
+    cell,
+    cut,
+)
+from gateway.state.redis.client import RedisAway
+from gateway.state.redis.connection import Reply
+from gateway.state.redis.scripts import Script, ScriptRunner, key, tag_of
 from gateway.telemetry.metrics import CounterMetric
+
+_KEEP = 30 * 86_400
+"""Seconds after which what nobody adds to is let go."""
+_ADD = Script("recent")
+_encode = msgspec.msgpack.Encoder().encode
+_pairs = msgspec.msgpack.Decoder(list[int])
+
+
+class TurnPool(Protocol):
+    """Where several processes count the same turns."""
+
+    async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
+        """Count more turns of a name; return those of all processes. Raises CountersUnavailable."""
+        ...
+
+
+class RedisTurnPool:
+    """A TurnPool in Redis or Valkey: one hash a name, one script and one round trip.
+
+    Turns whose answer was lost may be counted twice.
+    """
+
+    def __init__(self, counters: ScriptRunner) -> None:
+        self._counters = counters
+
+    async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
+        """Count more turns under a name."""
+        digest = blake2b(name.encode(), digest_size=12).hexdigest()
+        at = key(tag_of(tenant), b"turns:" + digest.encode())
+        cells = [part for cell, many in enumerate(counts) if many for part in (cell, many)]
+        try:
+            return _recent(await self._counters.on(_ADD, at, _encode((TURNS, _KEEP, SIZE, cells))))
+        except RedisAway:
+            raise CountersUnavailable from None
+
+
+def _recent(reply: Reply) -> RecentTurns:
+    """What a hash holds. Raises CountersUnavailable where it is none of ours."""
+    found = RecentTurns()
+    try:
+        fields = reply if isinstance(reply, list) else [None]
+        for field, value in zip(fields[::2], fields[1::2], strict=True):
+            if not isinstance(field, bytes) or not isinstance(value, bytes):
+                raise CountersUnavailable
+            if field == b"before":
+                pairs = _pairs.decode(value)
+                for cell, many in zip(pairs[::2], pairs[1::2], strict=True):
+                    _count(found.before, cell, many)
+            elif field != b"size":
+                _count(found.now, int(field), int(value))
+    except (msgspec.MsgspecError, ValueError, IndexError):
+        raise CountersUnavailable from None
+    return found
+
+
+def _count(counts: list[int], cell: int, many: int) -> None:
+    if cell < 0 or many < 0:
+        raise ValueError
+    counts[cell] = many
+
 
 EVERY = 2.0
 """Seconds between two looks at what was noted."""

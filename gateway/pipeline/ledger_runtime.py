@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.core.call import Call
 from gateway.core.target import Provider
-from gateway.ledger import retention, transcripts
+from gateway.ledger import recovery, transcripts
 from gateway.ledger.journal import Journal, JournalError
 from gateway.ledger.recovery import recover
 from gateway.ledger.redaction import Strike
@@ -196,7 +196,7 @@ class LedgerRuntime:
             def fed(path: Path) -> bool:
                 return offsets.get(path.name, 0) >= path.stat().st_size
 
-            retention.sweep(self.folder, now - ledger.keep_journal, fed)
+            recovery.sweep(self.folder, now - ledger.keep_journal, fed)
         if ledger.keep:
             self.store.prune(now - ledger.keep)
 

@@ -14,14 +14,13 @@ from gateway.core.call import OPEN
 from gateway.core.errors import ProblemError
 from gateway.ledger.recovery import Recovered
 from gateway.ledger.store import StoreError
-from gateway.limits.cost_bounds import micro
+from gateway.limits.cost_bounds import end_of, micro
 from gateway.limits.counters import CounterDemand, CounterStore, CountersUnavailable, End, Owner
 from gateway.limits.keys import KeyTable
 from gateway.limits.limiter import Limiter
 from gateway.limits.memory import MemoryCounters as Counted
 from gateway.limits.rules import BudgetLevel, CounterScope, LimitRules, counted
 from gateway.limits.tier_share import LoweredTurns
-from gateway.limits.used import end_of
 from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.settings.schema.root import Config
 from gateway.telemetry.log import Log

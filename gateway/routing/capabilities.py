@@ -5,9 +5,8 @@ from fnmatch import fnmatchcase
 
 from gateway.core.call import Key
 from gateway.core.decision import SkippedTarget
-from gateway.core.facts import ModelFacts
 from gateway.core.prompt import Prompt
-from gateway.core.target import Lab, Provider, Target, Tier
+from gateway.core.target import Lab, ModelFacts, Provider, Target, Tier
 from gateway.dialects import OPERATIONS, Dialect
 from gateway.routing.features import Features, tokens
 

@@ -14,7 +14,7 @@ from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.classifier.language import detect
 from gateway.routing.classifier.scan import Seen, look
 from gateway.routing.classifier.text_signals import TextSignals
-from gateway.routing.rules.pattern import Patterns
+from gateway.routing.rules.patterns import Patterns
 from gateway.settings.schema.rules import Language
 
 _BYTES_A_TOKEN = 4

@@ -1,4 +1,7 @@
-"""A call as its row keeps it: the features of a decision that is made again without the text."""
+"""A call as its row keeps it: the features of a decision that is made again without the text.
+
+What was decided for a call of the ledger, and why: decided again, or what its row keeps.
+"""
 
 from collections.abc import Container, Iterator
 from typing import Any
@@ -15,16 +18,18 @@ from gateway.core.decision_record import (
     RecordedOptions,
     RecordedScope,
 )
-from gateway.core.ledger_rows import FinalRow
-from gateway.core.logged import ReplayRow
+from gateway.core.errors import ProblemError
+from gateway.core.jsonio import Json
+from gateway.core.ledger_rows import FinalRow, ReplayRow
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects import OPERATIONS, Dialect, sayable
+from gateway.routing import explain
 from gateway.routing.classifier.heuristic import Classifier, reads
 from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.features import Features, MissingFeatureError, ScoreError
 from gateway.routing.router import Router, decide
-from gateway.routing.rules.pattern import Patterns, split
+from gateway.routing.rules.patterns import Patterns, split
 from gateway.settings.schema.rules import LANGUAGES, Language
 
 _TEXT = "the text of the last user turn"
@@ -242,3 +247,37 @@ def _prompt(entry: FinalRow | ReplayRow, basis: DecisionRecord) -> Prompt:
         logprobs=basis.logprobs,
         members=frozenset(basis.members),
     )
+
+
+_KEPT = ("id", "config", "lab", "tier", "source", "rule", "confidence", "tags")
+
+
+def recall(router: Router, row: FinalRow) -> tuple[Decision, Plan] | str:
+    """The decision where this configuration made it, else why its steps are not known.
+
+    Raises ProblemError where the call was refused.
+    """
+    if row.config != router.catalogue.version:
+        return f"Another configuration decided it, {row.config}: its steps are not known any more."
+    try:
+        return again(router, row)
+    except MissingFeatureError as error:
+        return f"Its steps are not known: the ledger does not have {error}."
+
+
+def kept(row: FinalRow, why: str) -> dict[str, Json]:
+    """What a row says of its decision, where its steps are not known; `why` they are not."""
+    told = {name: getattr(row, name) for name in _KEPT}
+    return {**told, "why": why, "trace": None, "basis": row.basis}
+
+
+def view(router: Router, row: FinalRow) -> dict[str, Json]:
+    """The decision of a row as `explain` has it, or what is kept of it."""
+    try:
+        found = recall(router, row)
+    except ProblemError as error:
+        return kept(row, f"It was refused: {error.problem.message}")
+    if isinstance(found, str):
+        return kept(row, found)
+    decision, plan = found
+    return explain.view(decision, plan, [None] * len(plan.targets), row.at)

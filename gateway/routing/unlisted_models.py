@@ -9,8 +9,17 @@ from typing import NamedTuple
 
 from gateway.core.call import Key
 from gateway.core.decision import Plan
-from gateway.core.facts import base_name
-from gateway.core.target import TIERS, Catalogue, Lab, NameOwner, Target, Targets, Tier, own_name
+from gateway.core.target import (
+    TIERS,
+    Catalogue,
+    Lab,
+    NameOwner,
+    Target,
+    Targets,
+    Tier,
+    base_name,
+    own_name,
+)
 from gateway.dialects import Dialect, embeddings
 from gateway.routing import capabilities, refusals
 from gateway.routing.features import Features

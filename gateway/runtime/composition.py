@@ -30,9 +30,8 @@ from gateway.limits.keys import KeyTable
 from gateway.limits.limiter import Limiter
 from gateway.limits.load_shedding import LoadSample, LoadShedder
 from gateway.limits.memory import MemoryCounters as Counted
-from gateway.limits.recent import RedisTurnPool
 from gateway.limits.redis import RedisCounters
-from gateway.limits.tier_share import TurnCounter
+from gateway.limits.tier_share import RedisTurnPool, TurnCounter
 from gateway.pipeline.accounting import CallRecorder
 from gateway.pipeline.context import ContextLoader
 from gateway.pipeline.conversation_memory import ConversationMemory
@@ -44,8 +43,7 @@ from gateway.pipeline.llm_judge import Judge, JudgeMemory
 from gateway.routing.tier_share import ShareBounds
 from gateway.runtime.build import BuiltConfig, adopt, data_folder, refusals, store_url
 from gateway.runtime.build import site as built
-from gateway.runtime.reload import Reloader
-from gateway.runtime.reloader import ConfigWatcher
+from gateway.runtime.reloader import ConfigWatcher, Reloader
 from gateway.runtime.revision import Revision, same
 from gateway.runtime.shadow import Shadow
 from gateway.runtime.tenant_classifiers import TenantClassifiers

@@ -20,7 +20,7 @@ from gateway.routing.explanation_redaction import veil
 from gateway.runtime.composition import VERSION, Gateway
 from gateway.server import cors, feedback, health, metrics, models, openapi, paths, request_headers
 from gateway.server.admin import config, costs, recorded_call, rules, targets
-from gateway.server.admission import Admission
+from gateway.server.admission import Admission, RefusalLog
 from gateway.server.connections import ConnectionLimit, most
 from gateway.server.dashboard import routes as dashboard
 from gateway.server.endpoint import Endpoint
@@ -28,7 +28,6 @@ from gateway.server.host_header import Headers
 from gateway.server.open_access import OpenAccess
 from gateway.server.paths import dialect_at
 from gateway.server.readiness import Readiness
-from gateway.server.refused import RefusalLog
 from gateway.server.request_headers import Message, Receive, Scope, Send
 from gateway.server.start_page import routes as start
 from gateway.telemetry import process

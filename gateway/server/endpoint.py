@@ -13,12 +13,11 @@ from gateway.dialects.embeddings import OPERATION as EMBEDDINGS
 from gateway.pipeline.response import Response, refusal
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
-from gateway.server.admission import Admission
+from gateway.server.admission import Admission, RefusalLog
 from gateway.server.http1.exchange import HttpExchange
-from gateway.server.http1.out import ResponseWriter
+from gateway.server.http1.response_writer import ResponseWriter
 from gateway.server.keepalive import Keepalive
 from gateway.server.paths import fill_model
-from gateway.server.refused import RefusalLog
 from gateway.server.request_headers import ClientGone, Receive, RequestHeaders, Scope, Send
 from gateway.server.shutdown import InFlightRequest
 

@@ -9,19 +9,21 @@ from typing import cast
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.facts import UNKNOWN, ModelFacts, base_name
 from gateway.core.price import Price
 from gateway.core.target import (
     TIERS,
     TIMERS,
+    UNKNOWN,
     Account,
     Catalogue,
     Lab,
+    ModelFacts,
     NameOwner,
     Provider,
     Target,
     Targets,
     Tier,
+    base_name,
     places,
     timers,
 )
@@ -36,7 +38,7 @@ from gateway.settings.schema.root import (
     ProviderPart,
     TargetPart,
 )
-from gateway.settings.schema.timers import TimersPart
+from gateway.settings.schema.server import TimersPart
 
 _CHAT, _GEMINI = "openai-chat", "gemini"
 _COMPLETIONS, _EMBEDDINGS = "/chat/completions", "/embeddings"

@@ -1,14 +1,40 @@
-"""What the environment adds: `${NAME}` in a configuration's strings, TIERGATE_* over its keys."""
+"""What the environment adds: `${NAME}` in a configuration's strings, TIERGATE_* over its keys.
 
+Variables of the environment that look like settings and are none.
+
+Where the configuration is, before anything of it is read.
+"""
+
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path as File
 
 import msgspec
 from dotenv import dotenv_values
+from pydantic import BaseModel
 
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake, nearest
+from gateway.settings.schema.root import Config
+
+
+def find(asked: str | None, environ: Mapping[str, str]) -> File:
+    """The file to read: asked for, TIERGATE_CONFIG, ./config/gateway.yaml, or the shipped one."""
+    if asked or environ.get("TIERGATE_CONFIG"):
+        return File(asked or environ["TIERGATE_CONFIG"])
+    here = File("config/gateway.yaml")
+    if here.exists():
+        return here
+    return shipped()
+
+
+def shipped() -> File:
+    """The configuration that comes with the program: in a checkout it lies beside the package."""
+    package = File(__file__).parent.parent
+    inside = package / "_config" / "gateway.yaml"
+    return inside if inside.exists() else package.parent / "config" / "gateway.yaml"
+
 
 KEY_FILE = "TIERGATE_KEY_FILE"
 """Gives the setting `keys`: TIERGATE_KEYS holds keys themselves."""
@@ -127,3 +153,52 @@ def _meant(name: str, path: tuple[str, ...], known: list[str]) -> str:
             right = f"TIERGATE_{word.upper()}__{name[len(f'TIERGATE_{word}_') :]}"
             return f"Two underscores stand between levels: {right}."
     return ""
+
+
+_PREFIX = "TIERGATE_"
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+_LIKE = 0.81
+"""Below this a name is another program's: a container host names a service's own port."""
+
+
+def strays(environ: Mapping[str, str]) -> Iterator[Mistake]:
+    """A warning for each single word that is no setting and is close to the name of one."""
+    known = _known()
+    for name, text in environ.items():
+        word = name.removeprefix(_PREFIX).lower()
+        address = "://" in text  # TIERGATE_PORT=tcp://10.0.0.1:8484 is Kubernetes'
+        if word == name.lower() or "__" in word or not text or address:
+            continue
+        if word in Config.model_fields or word in RESERVED | FIXED:
+            continue
+        close = difflib.get_close_matches(word, known, n=1, cutoff=_LIKE)
+        if close:
+            hint = f"Did you mean {known[close[0]]}?"
+            yield Mistake(level="warning", file=name, message="changes nothing.", hint=hint)
+
+
+def proxies(environ: Mapping[str, str], config: Config) -> Iterator[Mistake]:
+    """A warning where the environment has a proxy, and no provider does."""
+    if any(part.proxy for part in config.providers.values()):
+        return
+    for name in _PROXIES:
+        if environ.get(name):
+            hint = f'Give a provider `proxy: "${{{name}}}"`.'
+            yield Mistake(level="warning", file=name, message="is not used.", hint=hint)
+            return
+
+
+def _known() -> dict[str, str]:
+    """Names that people may have meant, by the word that each is known by."""
+    found = {word: f"{_PREFIX}{word.upper()}" for word in sorted(RESERVED)}
+    for name, field in Config.model_fields.items():
+        if name in FIXED | RESERVED:
+            continue
+        found[name] = f"{_PREFIX}{name.upper()}"
+        part = field.annotation
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            for inner in part.model_fields:
+                if difflib.get_close_matches(inner, RESERVED, n=1, cutoff=_LIKE):
+                    continue  # TIERGATE_KEY is TIERGATE_KEYS, and not the key of metrics
+                found.setdefault(inner, f"{_PREFIX}{name.upper()}__{inner.upper()}")
+    return found

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from gateway.core import jsonio
 from gateway.settings import environment as env
 from gateway.settings import yaml
+from gateway.settings.environment import proxies, strays
 from gateway.settings.errors import ConfigError, Mistake, Path, nearest, written
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.includes import IncludedFiles, Where, shown
 from gateway.settings.overrides import put
 from gateway.settings.schema.root import Config
-from gateway.settings.stray import proxies, strays
 
 _SECRET = 8
 """Characters that a secret has at least; shorter values stand in words by chance."""

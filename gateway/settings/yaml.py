@@ -3,6 +3,8 @@
 ruamel.yaml's parser composes nodes, 12,000 lines a second, and this module makes plain values of
 them: `no` and `2026-01-01` stay strings. Its parser in C is a library of 2.7 MB that would save a
 start 0.1 s; it is not used where it is installed either, so that mistakes read alike everywhere.
+
+Values as YAML on one line, for files that this program writes for people.
 """
 
 import re
@@ -19,7 +21,34 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.scanner import Scanner
 
+from gateway.core import jsonio
 from gateway.settings.errors import ConfigError, Mistake, Path, written
+
+_PLAIN = re.compile(r"[A-Za-z_][\w./@+-]*( [\w./@+-]+)*", re.ASCII)
+_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n", "inf", "nan"})
+"""Plain words that some reader takes for something else than a text."""
+
+
+def flow(value: object) -> str:
+    """A value as flow YAML 1.2: mappings, lists, texts, numbers, true, false and null."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{flow(str(k))}: {flow(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "null"
+    if isinstance(value, int | float):
+        return str(value)
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+        return text
+    return jsonio.shown(text.encode("utf-8", "replace").decode())
+
 
 type Value = dict[str, Value] | list[Value] | str | int | float | bool | None
 

@@ -20,8 +20,8 @@ from gateway.dialects import (  # fmt: skip
     media_urls,
     tool_reasoning,
 )
-from gateway.dialects.maker import maker
 from gateway.dialects.openai_chat import replay
+from gateway.dialects.reasoning_state import maker
 from gateway.dialects.tool_reasoning import (
     LenientPassThrough,
     PassThrough,

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.decision_record import RecordedScope
-from gateway.core.logged import ReplayRow
+from gateway.core.ledger_rows import ReplayRow
 from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.ledger.store import open_store
 from gateway.runtime.build import site

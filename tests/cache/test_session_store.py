@@ -2,7 +2,7 @@
 
 import msgspec
 
-from gateway.cache.packed import VersionedCodec
+from gateway.cache.codec import VersionedCodec
 from gateway.cache.session_store import LocalSessionStore, SharedSessionStore
 from gateway.core.call import OPEN
 from gateway.core.decision_context import Session

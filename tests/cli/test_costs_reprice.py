@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 
 from gateway.cli import costs_reprice
-from gateway.cli.pricelist import PriceList
+from gateway.cli.costs_reprice import PriceList
 from gateway.core.ledger_rows import FinalRow, RepriceRow, Row
 from gateway.core.price import Price, Rates
 from gateway.ledger import journal

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from gateway.cli import cli, color
+from gateway.cli import cli, terminal
 from gateway.cli.session import CommandSession
 from tests.cli.run import ON, config, program, run
 
@@ -184,7 +184,7 @@ def test_help_starts_at_once() -> None:
 def test_colours_go_by_the_words_of_the_environment(
     said: dict[str, str], colored: bool | None
 ) -> None:
-    assert color.wanted(said) is colored
+    assert terminal.wanted(said) is colored
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from gateway.settings import environment, yaml
+from gateway.settings.environment import find
 from gateway.settings.loader import ConfigSource, load
-from gateway.settings.place import find
 from gateway.settings.schema.server import ServerPart
 from gateway.settings.yaml import Value
 from tests.conftest import redis_program

@@ -18,8 +18,8 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from gateway.settings.environment import find
 from gateway.settings.loader import load
-from gateway.settings.place import find
 from tests.containers import files
 from tests.containers.files import ROOT, Stage
 

@@ -13,12 +13,11 @@ from gateway.core.call import Call, Key
 from gateway.core.call_accounting import CallAccount, micros
 from gateway.core.decision import Decision, Source
 from gateway.core.errors import Problem
-from gateway.core.facts import ModelFacts
 from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, State
 from gateway.core.loss import Loss
 from gateway.core.price import LaterPrice, Price, Rates
 from gateway.core.prompt import Prompt
-from gateway.core.target import Account, Provider, Target, Tier
+from gateway.core.target import Account, ModelFacts, Provider, Target, Tier
 from gateway.core.usage import Usage
 
 CALL = Call(

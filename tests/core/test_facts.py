@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.core.facts import UNKNOWN, ModelFacts
+from gateway.core.target import UNKNOWN, ModelFacts
 
 
 @pytest.mark.parametrize(

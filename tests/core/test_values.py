@@ -9,19 +9,22 @@ from hypothesis import strategies as st
 
 from gateway.core import loss
 from gateway.core.errors import STATUS, Kind, Problem, invalid
-from gateway.core.facts import EFFORTS, UNKNOWN, ModelFacts, nearest
 from gateway.core.loss import Loss
 from gateway.core.price import Price, Rates
 from gateway.core.target import (
+    EFFORTS,
     TIERS,
     TIMERS,
+    UNKNOWN,
     Account,
     EndpointKey,
     Lab,
+    ModelFacts,
     Provider,
     Target,
     Tier,
     Timers,
+    nearest,
     places,
     timers,
 )

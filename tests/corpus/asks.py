@@ -19,7 +19,7 @@ from gateway.core.canonical_request import (
 )
 from gateway.core.errors import ProblemError
 from gateway.dialects import DIALECTS, Dialect, RequestBody, compatibility, tool_ids, translation
-from gateway.dialects.speech import TranslationFunctions
+from gateway.dialects.base import TranslationFunctions
 from tests.corpus.oracle import GEMINI, MESSAGES, Object, Row, plain
 from tests.dialects.cases import target
 

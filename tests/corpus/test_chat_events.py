@@ -24,8 +24,8 @@ from gateway.core.events import (
 )  # fmt: skip
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT
+from gateway.dialects.base import ResponseContext
 from gateway.dialects.openai_chat.speech import SPEECH
-from gateway.dialects.speech import ResponseContext
 from gateway.dialects.tool_ids import plain
 from tests.corpus.conftest import Say
 from tests.corpus.exchanges import Exchange, Object, classes, five, payload

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.dialects import OPERATIONS, Dialect, RequestBody, translation
+from gateway.dialects.base import ResponseContext
 from gateway.dialects.embeddings import OPERATION, EmbeddingsRequest, Heard
-from gateway.dialects.speech import ResponseContext
 from tests.corpus.conftest import Say
 from tests.dialects.cases import target
 

@@ -25,10 +25,9 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.usage import Usage
-from gateway.dialects.base import RequestBody, StreamInspector
+from gateway.dialects.base import RequestBody, ResponseContext, StreamInspector
 from gateway.dialects.gemini import DIALECT, SPEECH, wire
 from gateway.dialects.gemini.signature import wrap
-from gateway.dialects.speech import ResponseContext
 from tests.corpus.conftest import Say
 from tests.corpus.exchanges import classes
 from tests.dialects.gemini.cases import heard, read, target

@@ -35,7 +35,7 @@ from gateway.core.events import (
 from gateway.core.usage import Usage
 from gateway.dialects.anthropic_messages import DIALECT
 from gateway.dialects.anthropic_messages.speech import SPEECH
-from gateway.dialects.speech import ResponseContext
+from gateway.dialects.base import ResponseContext
 from tests.corpus.conftest import Say
 from tests.corpus.test_messages import AWKWARD, NO_ORACLE, awkward, counted, lines, pruned
 from tests.dialects.anthropic_messages.cases import target

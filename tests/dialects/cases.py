@@ -7,8 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.core.facts import UNKNOWN, ModelFacts
-from gateway.core.target import Provider, Target
+from gateway.core.target import UNKNOWN, ModelFacts, Provider, Target
 from gateway.dialects import OPENAI_CHAT, RequestBody
 
 type Object = dict[str, Any]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.target import Account
-from gateway.dialects.maker import MARK, label, maker, split
+from gateway.dialects.reasoning_state import MARK, label, maker, split
 from tests.dialects.cases import HERE, target
 
 LABEL = "0123456789abcdef"

@@ -7,8 +7,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES, parse
-from gateway.dialects.base import Dialect, RequestBody
-from gateway.dialects.body import LazyObject
+from gateway.dialects.base import Dialect, LazyObject, RequestBody
 from tests.routing import world
 
 TARGET = world.LITE

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.facts import EFFORTS, ModelFacts
 from gateway.core.loss import Loss
-from gateway.core.target import Target
+from gateway.core.target import EFFORTS, ModelFacts, Target
 from gateway.dialects import OPENAI_CHAT
 from gateway.dialects.openai_chat import effort
 from tests.dialects.cases import Object, target

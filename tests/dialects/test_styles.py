@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.facts import ModelFacts
-from gateway.core.target import Provider, Target
+from gateway.core.target import ModelFacts, Provider, Target
 from gateway.dialects import DIALECTS, anthropic_messages, openai_chat
 
 BOTH = {"openai-chat": "thinking+reasoning_effort", "anthropic-messages": "anthropic-budget+effort"}

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import jsonio
-from gateway.core.facts import ModelFacts
-from gateway.core.target import Target
+from gateway.core.target import ModelFacts, Target
 from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, OPENAI_CHAT, OPENAI_RESPONSES
 from gateway.dialects.anthropic_messages import request as messages
 from gateway.dialects.openai_chat import request as chat

@@ -22,8 +22,8 @@ from gateway.core.events import (
     ToolStart,
     UsageUpdate,
 )
-from gateway.core.facts import ModelFacts
 from gateway.core.loss import Loss
+from gateway.core.target import ModelFacts
 from gateway.core.usage import Usage
 from gateway.dialects import (
     ANTHROPIC_MESSAGES,
@@ -38,7 +38,7 @@ from gateway.dialects import (
     Translation,
     translation,
 )
-from gateway.dialects.speech import EncodedRequest
+from gateway.dialects.base import EncodedRequest
 from gateway.dialects.tool_reasoning import ReasoningRecorder
 from tests.dialects.asks import decoded
 from tests.dialects.cases import chunk, pieces, sse, target, told

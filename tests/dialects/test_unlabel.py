@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from gateway.core.facts import ModelFacts
 from gateway.core.loss import Loss
-from gateway.core.target import Provider, Target
+from gateway.core.target import ModelFacts, Provider, Target
 from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES
 from gateway.dialects.anthropic_messages import COUNT_TOKENS
 from gateway.dialects.base import Dialect, WrittenBody
-from gateway.dialects.maker import label, maker
+from gateway.dialects.reasoning_state import label, maker
 
 HERE = Target(provider=Provider(name="here", doors={}), model="m")
 OLD = Target(provider=HERE.provider, model="m", facts=ModelFacts(effort_style="gemini-budget"))

@@ -28,9 +28,9 @@ from gateway.cli.session import CommandSession
 from gateway.evaluation import golden
 from gateway.limits import keys
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, MissingCounter
-from gateway.limits.recent import RedisTurnPool
 from gateway.limits.redis import RedisCounters
-from gateway.routing.recent import TURNS
+from gateway.limits.tier_share import RedisTurnPool
+from gateway.routing.tier_share import TURNS
 from gateway.runtime.build import BuiltConfig, site
 from gateway.settings import yaml
 from gateway.settings.loader import load

@@ -27,13 +27,12 @@ from gateway.limits.keys import KeyPart
 from gateway.runtime.build import STYLES
 from gateway.settings import yaml
 from gateway.settings.environment import RESERVED
-from gateway.settings.schema import root, routing, rules
+from gateway.settings.schema import root, rules
 from gateway.settings.schema.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.schema.redis import RedisPart
 from gateway.settings.schema.root import Part
 from gateway.settings.schema.schedule import TimePart
-from gateway.settings.schema.server import ServerPart, WaitPart
-from gateway.settings.schema.timers import TimersPart
+from gateway.settings.schema.server import ServerPart, TimersPart, WaitPart
 from tests.docs import ledger, pages
 from tests.docs.pages import ROOT
 from tests.metamorphic.relations import RELATIONS, TRANSLATED
@@ -67,10 +66,10 @@ PARTS: dict[str, type[BaseModel]] = {
     "service": root.ServicePart,
     "above": root.StepPart,
     "hours": root.HoursPart,
-    "max_share": routing.MostPart,
-    "judge": routing.JudgePart,
+    "max_share": rules.MostPart,
+    "judge": rules.JudgePart,
     "cache.near": root.NearPart,
-    "exemplar": routing.ExemplarPart,
+    "exemplar": rules.ExemplarPart,
     "guard": rules.GuardPart,
     "choice": rules.ChoicePart,
     "when": rules.WhenPart,

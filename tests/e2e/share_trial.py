@@ -21,7 +21,7 @@ from gateway.core import jsonio
 from gateway.core.target import TIERS, Tier
 from gateway.routing.classifier import heuristic
 from gateway.routing.classifier.text_signals import TextScan
-from gateway.routing.recent import TURNS
+from gateway.routing.tier_share import TURNS
 from gateway.runtime.build import site
 from gateway.settings.loader import load
 from tests.conftest import redis_program

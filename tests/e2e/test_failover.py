@@ -13,7 +13,7 @@ from gateway.cli.init import detect, templates
 from gateway.cli.init.templates import InitPlan
 from gateway.core import jsonio, sse
 from gateway.settings import yaml
-from gateway.settings.place import shipped
+from gateway.settings.environment import shipped
 from tests.docs import pages
 from tests.e2e.upstream import (
     DONE,

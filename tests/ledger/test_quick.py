@@ -12,7 +12,7 @@ from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import DecisionContext, Score
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import FinalRow
-from gateway.ledger import columns, quick
+from gateway.ledger import ingest, quick
 from gateway.ledger.ingest import LAST, MOST
 from gateway.ledger.journal import read, write
 from gateway.ledger.schema import ENTRY
@@ -35,7 +35,7 @@ def line(**changes: object) -> bytes:
 def careful(data: bytes) -> list[object] | None:
     row = read(data)
     good = isinstance(row, FinalRow) and 0 <= row.at < LAST
-    return columns.entry(row) if good and row is not None else None
+    return ingest.entry(row) if good and row is not None else None
 
 
 def test_a_row_as_gateways_write_it_is_read_at_once() -> None:

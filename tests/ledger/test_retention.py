@@ -7,7 +7,7 @@ import pytest
 
 from gateway.ledger.file_lock import held
 from gateway.ledger.journal import CLOSED, Journal, segments, write
-from gateway.ledger.retention import sweep
+from gateway.ledger.recovery import sweep
 from gateway.ledger.store import open_store
 from tests.ledger.conftest import Start
 from tests.ledger.rows import entry, intent

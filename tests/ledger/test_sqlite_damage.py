@@ -16,7 +16,7 @@ import pytest
 from gateway.ledger import file_lock, sqlite_damage
 from gateway.ledger.file_lock import held
 from gateway.ledger.journal import CLOSED, Journal, write
-from gateway.ledger.retention import removed_until, sweep
+from gateway.ledger.recovery import removed_until, sweep
 from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.store import (
     Rebuild,

@@ -11,10 +11,9 @@ import pytest
 from gateway.core.call import Key, KeyBudget
 from gateway.core.decision import Plan
 from gateway.core.errors import ProblemError
-from gateway.core.facts import ModelFacts
 from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.prompt import Prompt
-from gateway.core.target import Target
+from gateway.core.target import ModelFacts, Target
 from gateway.limits.cost_bounds import bound, dearest, micro
 from gateway.limits.counters import (
     AdmissionRequest,

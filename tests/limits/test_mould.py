@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.limits.counters import CounterDemand, DemandTemplate
 from gateway.limits.mould import AdmitTemplate
-from gateway.state.redis.script import Script
-from gateway.state.redis.scripts import head
+from gateway.state.redis.scripts import Script, head
 
 SCRIPT = Script("meter")
 KEEP = 172_800_000_000

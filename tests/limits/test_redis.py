@@ -16,8 +16,7 @@ from gateway.limits.counters import (
 from gateway.limits.redis import RedisCounters, _encode, _told
 from gateway.state.redis.client import RedisAway, Sent
 from gateway.state.redis.connection import RedisError, Reply
-from gateway.state.redis.script import Script
-from gateway.state.redis.scripts import ScriptRunner
+from gateway.state.redis.scripts import Script, ScriptRunner
 
 NEED = CounterDemand(kind="usd", name="all", field="usd|total", limit=9, amount=1)
 LOWER = CounterDemand(kind="usd", name="all", field="usd|fast|total", limit=9, amount=1)

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core.call import Key, KeyBudget, KeyLimit
 from gateway.limits.startup_check import apart
-from gateway.settings import loader, place
+from gateway.settings import environment, loader
 from gateway.settings.loader import ConfigSource
 
 LIMITS = "limits: [{name: calls, requests: 60/m}]\n"
@@ -18,7 +18,7 @@ PLAIN = Key(name="ann")
 def source(folder: Path, text: str) -> ConfigSource:
     file = folder / "gateway.yaml"
     file.write_text(f"version: 1\n{text}")
-    return loader.load(place.find(str(file), {}), {})
+    return loader.load(environment.find(str(file), {}), {})
 
 
 @pytest.mark.parametrize(

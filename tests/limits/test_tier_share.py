@@ -13,11 +13,9 @@ from gateway.core.decision import Decision
 from gateway.core.decision_context import Score, Thresholds
 from gateway.core.target import TIERS, Tier
 from gateway.limits.counters import CountersUnavailable
-from gateway.limits.recent import TurnPool, _recent
-from gateway.limits.tier_share import EVERY, LoweredTurns, TurnCounter
+from gateway.limits.tier_share import EVERY, LoweredTurns, TurnCounter, TurnPool, _recent
 from gateway.routing.classifier import heuristic
-from gateway.routing.recent import TURNS, RecentTurns
-from gateway.routing.tier_share import ShareBounds, cell, under
+from gateway.routing.tier_share import TURNS, RecentTurns, ShareBounds, cell, under
 from gateway.state.redis.connection import Reply
 
 OWN = Thresholds(0.5, 0.6, "own-1")

@@ -12,7 +12,7 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.core.price import Price, Rates
 from gateway.core.target import Tier
 from gateway.limits import cost_bounds
-from gateway.limits.cost_bounds import dearest
+from gateway.limits.cost_bounds import dearest, end_of
 from gateway.limits.counters import (
     BOTH,
     AdmissionRequest,
@@ -26,7 +26,6 @@ from gateway.limits.counters import (
 )
 from gateway.limits.memory import MemoryCounters
 from gateway.limits.rules import LimitRules
-from gateway.limits.used import end_of
 from tests.limits.stage import (
     HELD,
     PROMPT,

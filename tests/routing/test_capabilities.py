@@ -9,9 +9,8 @@ from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
 from gateway.core.decision import SkippedTarget
 from gateway.core.errors import ProblemError
-from gateway.core.facts import ModelFacts
 from gateway.core.prompt import Prompt
-from gateway.core.target import Provider, Target
+from gateway.core.target import ModelFacts, Provider, Target
 from gateway.dialects import OPENAI_CHAT, OPERATIONS, TranslatableRequest
 from gateway.routing import capabilities, features, refusals
 from gateway.routing.capabilities import door, speaks

@@ -8,9 +8,8 @@ import msgspec
 from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.facts import ModelFacts
 from gateway.core.prompt import Prompt
-from gateway.core.target import Account, Catalogue, Lab, Provider, Target, Tier, places
+from gateway.core.target import Account, Catalogue, Lab, ModelFacts, Provider, Target, Tier, places
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import features
 from gateway.routing.classifier.heuristic import Classifier

@@ -12,8 +12,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.runtime.build import BuiltConfig, site
 from gateway.runtime.composition import Gateway
-from gateway.runtime.reload import Reloader
-from gateway.runtime.reloader import ConfigWatcher
+from gateway.runtime.reloader import ConfigWatcher, Reloader
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.loader import load

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gateway.core import jsonio
-from gateway.evaluation.training.seal import named
+from gateway.evaluation.training.train import named
 from gateway.routing.classifier import model_file as files
 from gateway.routing.classifier.exemplars import ExemplarClassifier
 from gateway.routing.classifier.learned import LearnedClassifier

@@ -1,6 +1,6 @@
 """What was refused before it was a call is counted, and a flood of it makes few lines."""
 
-from gateway.server.refused import RefusalLog
+from gateway.server.admission import RefusalLog
 
 
 def test_the_first_is_told_at_once_and_the_others_together() -> None:

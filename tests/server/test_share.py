@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.core.call import Key
 from gateway.core.errors import ProblemError
 from gateway.limits.load_shedding import LoadSample, LoadShedder
-from gateway.server.share import FairConcurrency
+from gateway.server.admission import FairConcurrency
 from tests.e2e.upstream import PATIENCE, SILENT, Upstream, whole
 from tests.e2e.world import Config, Make, chat
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.facts import UNKNOWN, ModelFacts
 from gateway.core.price import Price, PriceStep, Rates
-from gateway.core.target import TIMERS, Account, timers
+from gateway.core.target import TIMERS, UNKNOWN, Account, ModelFacts, timers
 from gateway.settings.catalogue import BuiltCatalogue, describe
 from tests.settings import world
 

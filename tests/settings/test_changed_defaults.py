@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import changed_defaults
+from gateway.settings.environment import shipped
 from gateway.settings.loader import load
-from gateway.settings.place import shipped
 from tests.settings import world
 
 BUDGET = "budgets: [{name: all, usd: 5, every: day}]\n"

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime.build import site
+from gateway.settings.environment import find
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import ConfigSource, load
-from gateway.settings.place import find
 from tests.config import shipped
 from tests.settings import world
 from tests.settings.world import write

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.loop import around
+from gateway.settings.validate import around
 from tests.settings import world
 
 URL = "https://acme.example/v1"

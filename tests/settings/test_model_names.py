@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.facts import base_name
 from gateway.core.price import Price, Rates
-from gateway.core.target import NameOwner, own_name
+from gateway.core.target import NameOwner, base_name, own_name
 from gateway.settings.model_names import askable
 from tests.settings import world
 

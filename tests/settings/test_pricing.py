@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.facts import ModelFacts
 from gateway.core.price import Price, PriceStep, Rates
+from gateway.core.target import ModelFacts
 from tests.settings import world
 
 WRITTEN = """\

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.stray import strays
+from gateway.settings.environment import strays
 from tests.settings import world
 
 TOLD = [

@@ -4,9 +4,8 @@ import pytest
 import redis.asyncio as client
 
 from gateway.limits.counters import CountersUnavailable
-from gateway.limits.recent import RedisTurnPool
-from gateway.routing.recent import TURNS
-from gateway.routing.tier_share import REASONED, SIZE, WIDTH
+from gateway.limits.tier_share import RedisTurnPool
+from gateway.routing.tier_share import REASONED, SIZE, TURNS, WIDTH
 from tests.state.line import Line
 from tests.state.world import World
 

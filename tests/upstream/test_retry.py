@@ -4,8 +4,7 @@ import pytest
 
 from gateway.core.decision import Plan
 from gateway.core.errors import Kind, Problem, ProblemError
-from gateway.core.facts import ModelFacts
-from gateway.core.target import Account, Provider, Target
+from gateway.core.target import Account, ModelFacts, Provider, Target
 from gateway.upstream.retry import (
     Candidate,
     RetryPolicy,

@@ -21,8 +21,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.cache.codec import SealedStore, seal
-from gateway.cache.packed import VersionedCodec
+from gateway.cache.codec import SealedStore, VersionedCodec, seal
 from gateway.cache.response_cache import ResponseStore
 from gateway.cache.semantic.question import question
 from gateway.cache.semantic.question_form import question_form

@@ -4,7 +4,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json, Members
-from gateway.dialects.body import RequestBody
+from gateway.dialects.base import RequestBody
 
 _TURNS = {
     "openai-chat": "messages",

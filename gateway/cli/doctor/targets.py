@@ -8,9 +8,8 @@ from pathlib import Path
 from random import Random
 
 from gateway.cli.doctor.environment import DoctorFinding, Level
-from gateway.cli.progress import progress
 from gateway.cli.session import CommandSession
-from gateway.cli.terminal import bound, usd
+from gateway.cli.terminal import bound, progress, usd
 from gateway.core.target import Lab
 from gateway.evaluation import labels, tier_value
 from gateway.evaluation.sample_call import OUTPUT

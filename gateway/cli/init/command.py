@@ -19,9 +19,9 @@ from gateway.core import jsonio
 from gateway.limits.key_file import KeyFile, KeyFileError
 from gateway.runtime.build import site
 from gateway.settings import environment
+from gateway.settings.environment import shipped
 from gateway.settings.errors import nearest
 from gateway.settings.loader import load
-from gateway.settings.place import shipped
 
 type Keys = Literal["open", "file", "env"]
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from gateway.cli.init import detect
 from gateway.cli.init.detect import TIERS, LocalModelServer, ShippedLab
-from gateway.settings.flow import flow
+from gateway.settings.yaml import flow
 
 _WIDTH = 96
 _CALLERS = {

@@ -15,8 +15,16 @@ import click
 import uvicorn
 
 from gateway.cli.keys import keyring, telling
-from gateway.cli.serve.handover import SupervisorHandover, become, left, rehearse
-from gateway.cli.serve.rolling_restart import InheritedWorkers, NextSupervisor, RollingRestart, Tie
+from gateway.cli.serve.rolling_restart import (
+    InheritedWorkers,
+    NextSupervisor,
+    RollingRestart,
+    SupervisorHandover,
+    Tie,
+    become,
+    left,
+    rehearse,
+)
 from gateway.cli.serve.server import WorkerServer
 from gateway.cli.serve.supervisor import SIGNALS, supervise, unshared
 from gateway.cli.session import CommandSession, pass_session

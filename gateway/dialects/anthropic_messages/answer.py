@@ -2,8 +2,7 @@
 
 from gateway.core import jsonio
 from gateway.dialects.anthropic_messages import amount, ending, usage
-from gateway.dialects.base import ResponseSummary
-from gateway.dialects.body import response_id
+from gateway.dialects.base import ResponseSummary, response_id
 from gateway.dialects.stream_commit import broken
 
 

@@ -11,11 +11,11 @@ from gateway.core.canonical_request import (
     ToolChoice,
 )
 from gateway.core.errors import invalid
-from gateway.core.facts import EFFORTS
 from gateway.core.jsonio import Json
+from gateway.core.target import EFFORTS
 from gateway.dialects.anthropic_messages import effort
 from gateway.dialects.anthropic_messages.blocks import Blocks, Object, cache, objects, string
-from gateway.dialects.body import RequestBody
+from gateway.dialects.base import RequestBody
 
 _NAMES = {
     "turns": "messages",

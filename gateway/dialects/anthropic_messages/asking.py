@@ -13,8 +13,8 @@ from gateway.core.target import Target
 from gateway.dialects import tool_ids
 from gateway.dialects.anthropic_messages import effort, media
 from gateway.dialects.anthropic_messages.turns import Turns
+from gateway.dialects.base import EncodedRequest
 from gateway.dialects.body_patch import Action
-from gateway.dialects.speech import EncodedRequest
 
 type Object = dict[str, Json]
 

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.core.facts import EFFORTS, UNKNOWN, nearest
 from gateway.core.jsonio import Json
-from gateway.core.target import Target
+from gateway.core.target import EFFORTS, UNKNOWN, Target, nearest
 from gateway.dialects.base import RequestBody
 from gateway.dialects.body_patch import Action, BodyPatch
 

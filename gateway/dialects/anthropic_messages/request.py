@@ -18,8 +18,7 @@ from gateway.dialects.anthropic_messages import effort, seal
 from gateway.dialects.anthropic_messages.said import Said
 from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.body_patch import BodyPatch, named
-from gateway.dialects.hint import elsewhere
-from gateway.dialects.parse import is_zero, parse
+from gateway.dialects.parse import elsewhere, is_zero, parse
 from gateway.dialects.reasoning_state import holds
 
 NAME = "anthropic-messages"

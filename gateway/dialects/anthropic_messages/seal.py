@@ -4,7 +4,7 @@ from gateway.core.jsonio import Json
 from gateway.core.target import Target
 from gateway.dialects import reasoning_state
 from gateway.dialects.anthropic_messages import slot
-from gateway.dialects.body import RequestBody
+from gateway.dialects.base import RequestBody
 from gateway.dialects.body_patch import BodyPatch
 
 _SLOTS = {"thinking": "signature", "redacted_thinking": "data"}

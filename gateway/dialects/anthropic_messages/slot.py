@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from gateway.core.canonical_request import Part, Thought, ToolUse
-from gateway.dialects import maker
+from gateway.dialects import reasoning_state
 
 _TIED = "tool:"
 """How the state of one use begins behind its label; base64, as makers write it, has no colon."""
@@ -23,14 +23,14 @@ def put(label: str, state: str | None, tool: str = "") -> str:
     if not label:
         return ""
     state = state or ""
-    return maker.label(label, f"{_TIED}{tool}:{state}" if tool else state)
+    return reasoning_state.label(label, f"{_TIED}{tool}:{state}" if tool else state)
 
 
 def take(slot: object) -> tuple[str | None, str | None]:
     """The maker that a slot names, and the state in it, where there is any."""
     if not isinstance(slot, str):
         return None, None
-    made, state = maker.split(slot)
+    made, state = reasoning_state.split(slot)
     return made, state or None
 
 

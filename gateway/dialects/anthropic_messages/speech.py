@@ -1,7 +1,7 @@
 """How Messages is translated to and from other dialects."""
 
 from gateway.dialects.anthropic_messages import asked, asking, hearing, telling
-from gateway.dialects.speech import TranslationFunctions
+from gateway.dialects.base import TranslationFunctions
 
 SPEECH = TranslationFunctions(
     decode=asked.decode,

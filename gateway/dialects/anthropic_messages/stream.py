@@ -14,8 +14,7 @@ import re
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import amount, ending, problems, usage
-from gateway.dialects.base import RequestBody, StreamInspector, WrittenBody
-from gateway.dialects.body import UNWRITTEN, response_id
+from gateway.dialects.base import UNWRITTEN, RequestBody, StreamInspector, WrittenBody, response_id
 from gateway.dialects.stream_commit import DONE, STOP, StreamBuffer, broken
 
 _TELLS = re.compile(

@@ -29,7 +29,7 @@ from gateway.core.usage import Usage
 from gateway.dialects import tool_ids
 from gateway.dialects.anthropic_messages import fold, slot, tokens
 from gateway.dialects.anthropic_messages.hearing import REASONS
-from gateway.dialects.speech import ResponseContext
+from gateway.dialects.base import ResponseContext
 
 type Object = dict[str, Json]
 

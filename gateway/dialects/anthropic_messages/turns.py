@@ -23,7 +23,7 @@ from gateway.core.canonical_request import (
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.target import Target
-from gateway.dialects import maker, tool_ids
+from gateway.dialects import reasoning_state, tool_ids
 from gateway.dialects.anthropic_messages import media
 from gateway.dialects.body_patch import Action
 
@@ -54,7 +54,7 @@ class Turns:
 
     def __init__(self, request: CanonicalRequest, target: Target) -> None:
         self._word = request.names.get("turns", "messages")
-        self._maker = maker.maker(target, "anthropic-messages")
+        self._maker = reasoning_state.maker(target, "anthropic-messages")
         self._losses: dict[Loss, None] = {}
         self._runs: list[_Run] = []
         self._sent: set[str] = set()

@@ -4,8 +4,7 @@ from gateway.core import jsonio
 from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined
-from gateway.dialects.base import ResponseSummary
-from gateway.dialects.body import response_id
+from gateway.dialects.base import ResponseSummary, response_id
 from gateway.dialects.gemini import amount, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.stream_commit import broken, empty

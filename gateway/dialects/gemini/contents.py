@@ -18,7 +18,7 @@ from gateway.core.canonical_request import (
 )
 from gateway.core.loss import Loss
 from gateway.core.target import Target
-from gateway.dialects import maker, tool_ids
+from gateway.dialects import reasoning_state, tool_ids
 from gateway.dialects.gemini import effort
 from gateway.dialects.gemini.signature import SKIP, SLOT
 from gateway.dialects.gemini.wire import Object
@@ -51,7 +51,7 @@ class _Writer:
     def __init__(self, request: CanonicalRequest, target: Target) -> None:
         self.losses: list[Loss] = []
         self._word = request.names.get("turns", "messages")
-        self._maker = maker.maker(target, effort.NAME)
+        self._maker = reasoning_state.maker(target, effort.NAME)
         kind = effort.style(target.facts)
         self._signs = kind is None or kind.level
         """Models that take a level want signatures, and take media within results."""

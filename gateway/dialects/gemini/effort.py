@@ -9,9 +9,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.core.facts import EFFORTS, UNKNOWN, ModelFacts, nearest
 from gateway.core.jsonio import Json
-from gateway.core.target import Target
+from gateway.core.target import EFFORTS, UNKNOWN, ModelFacts, Target, nearest
 from gateway.dialects.gemini import wire
 from gateway.dialects.gemini.config import Config
 from gateway.dialects.gemini.wire import Object

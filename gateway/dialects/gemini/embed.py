@@ -19,7 +19,13 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import Usage, count
 from gateway.dialects import embeddings
-from gateway.dialects.base import RequestBody, ResponseSummary, WrittenBody
+from gateway.dialects.base import (
+    EncodedRequest,
+    RequestBody,
+    ResponseContext,
+    ResponseSummary,
+    WrittenBody,
+)
 from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.embeddings import EmbeddingsRequest
 from gateway.dialects.gemini import problems, request, wire
@@ -27,7 +33,6 @@ from gateway.dialects.gemini.said import Said as Heard
 from gateway.dialects.gemini.usage import media_of
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.parse import parse
-from gateway.dialects.speech import EncodedRequest, ResponseContext
 from gateway.dialects.stream_commit import broken
 
 ONE, MANY = "embedContent", "batchEmbedContents"

@@ -4,10 +4,10 @@ from gateway.core.canonical_request import CanonicalRequest, Tool, ToolChoice
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.target import Target
+from gateway.dialects.base import EncodedRequest
 from gateway.dialects.gemini import contents, effort, schema
 from gateway.dialects.gemini.config import CONFIG
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.speech import EncodedRequest
 
 _SETTINGS = {
     "max_output": "maxOutputTokens", "temperature": "temperature", "top_p": "topP",

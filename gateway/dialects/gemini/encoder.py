@@ -21,11 +21,11 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.usage import Usage
+from gateway.dialects.base import ResponseContext
 from gateway.dialects.gemini import cited, fold, usage
 from gateway.dialects.gemini.contents import arguments
 from gateway.dialects.gemini.signature import SLOT, wrap
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.speech import ResponseContext
 
 _REASONS: dict[Reason, str] = {
     "stop": "STOP",

@@ -22,8 +22,7 @@ from gateway.dialects.gemini import effort, seal, wire
 from gateway.dialects.gemini.config import CONFIG, Config
 from gateway.dialects.gemini.said import Said
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.hint import elsewhere
-from gateway.dialects.parse import is_zero, parse
+from gateway.dialects.parse import elsewhere, is_zero, parse
 
 NAME = effort.NAME
 

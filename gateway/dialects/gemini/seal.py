@@ -5,7 +5,7 @@ from itertools import groupby
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
 from gateway.dialects import reasoning_state
-from gateway.dialects.body import RequestBody
+from gateway.dialects.base import RequestBody
 from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.gemini import effort, wire
 from gateway.dialects.gemini.signature import SKIP, SLOT, Sign

@@ -1,7 +1,7 @@
 """How Gemini is translated to and from other dialects."""
 
+from gateway.dialects.base import TranslationFunctions
 from gateway.dialects.gemini import decode, decoder, encode, encoder
-from gateway.dialects.speech import TranslationFunctions
 
 SPEECH = TranslationFunctions(
     decode=decode.decode,

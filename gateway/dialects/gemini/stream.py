@@ -12,8 +12,7 @@ import re
 from gateway.core import jsonio, sse
 from gateway.core.usage import Usage, joined
 from gateway.dialects import billing
-from gateway.dialects.base import RequestBody, StreamInspector, WrittenBody
-from gateway.dialects.body import UNWRITTEN, response_id
+from gateway.dialects.base import UNWRITTEN, RequestBody, StreamInspector, WrittenBody, response_id
 from gateway.dialects.gemini import amount, answer, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.stream_commit import StreamBuffer, broken

@@ -1,8 +1,7 @@
 """Whole Chat Completions answers: a glance for accounting, the bytes untouched."""
 
 from gateway.core import jsonio
-from gateway.dialects.base import ResponseSummary
-from gateway.dialects.body import response_id
+from gateway.dialects.base import ResponseSummary, response_id
 from gateway.dialects.openai_chat import amount, ending, usage
 from gateway.dialects.openai_chat.usual import Usual
 from gateway.dialects.stream_commit import broken

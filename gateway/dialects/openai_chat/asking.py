@@ -9,9 +9,9 @@ Z.ai), `enable_thinking` and `thinking_budget` (DashScope), `reasoning` (OpenRou
 from collections.abc import Callable
 
 from gateway.core.canonical_request import CanonicalRequest, OutputFormat, Tool, ToolChoice
-from gateway.core.facts import EFFORTS
 from gateway.core.jsonio import Json
-from gateway.dialects.body import RequestBody
+from gateway.core.target import EFFORTS
+from gateway.dialects.base import RequestBody
 from gateway.dialects.openai_chat.turns import cache, turns
 
 type Object = dict[str, Json]

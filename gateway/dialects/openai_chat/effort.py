@@ -7,9 +7,8 @@ API references (DeepSeek, Moonshot and Z.ai `thinking`, DashScope `enable_thinki
 
 from collections.abc import Callable, Mapping
 
-from gateway.core.facts import EFFORTS, ModelFacts, nearest
 from gateway.core.prompt import Prompt
-from gateway.core.target import Target
+from gateway.core.target import EFFORTS, ModelFacts, Target, nearest
 
 __all__ = [
     "EFFORTS",

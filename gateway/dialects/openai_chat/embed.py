@@ -17,14 +17,19 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import Usage, count
 from gateway.dialects import embeddings
-from gateway.dialects.base import RequestBody, ResponseSummary, WrittenBody
-from gateway.dialects.body import response_id
+from gateway.dialects.base import (
+    EncodedRequest,
+    RequestBody,
+    ResponseContext,
+    ResponseSummary,
+    WrittenBody,
+    response_id,
+)
 from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.embeddings import EmbeddingsRequest
 from gateway.dialects.openai_chat import problems
 from gateway.dialects.openai_chat.usage import media_of
 from gateway.dialects.parse import parse
-from gateway.dialects.speech import EncodedRequest, ResponseContext
 from gateway.dialects.stream_commit import broken
 
 FEATURES = frozenset({"dimensions", "output_dimension", "output_dtype", "input_type"})

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gateway.core.jsonio import Json
 from gateway.dialects import conversation_start
-from gateway.dialects.body import RequestBody
+from gateway.dialects.base import RequestBody
 from gateway.dialects.conversation_start import ConversationStart
 
 _SYSTEM = ("system", "developer")

@@ -4,16 +4,14 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError, invalid
-from gateway.core.facts import UNKNOWN
 from gateway.core.jsonio import Json
 from gateway.core.prompt import Prompt
-from gateway.core.target import Target
+from gateway.core.target import UNKNOWN, Target
 from gateway.core.usage import service
 from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.body_patch import BodyPatch, named
-from gateway.dialects.hint import elsewhere
 from gateway.dialects.openai_chat import effort, replay, seal
-from gateway.dialects.parse import is_zero, parse
+from gateway.dialects.parse import elsewhere, is_zero, parse
 from gateway.dialects.reasoning_state import holds
 from gateway.dialects.user_text import UserText
 

@@ -15,8 +15,7 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined, service
-from gateway.dialects.base import RequestBody, StreamInspector, WrittenBody
-from gateway.dialects.body import UNWRITTEN, response_id
+from gateway.dialects.base import UNWRITTEN, RequestBody, StreamInspector, WrittenBody, response_id
 from gateway.dialects.openai_chat import amount, ending, usage
 from gateway.dialects.stream_commit import DONE, STOP, StreamBuffer, broken
 

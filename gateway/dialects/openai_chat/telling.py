@@ -29,10 +29,10 @@ from gateway.core.events import (
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
-from gateway.dialects import maker
+from gateway.dialects import reasoning_state
+from gateway.dialects.base import ResponseContext
 from gateway.dialects.openai_chat import fold
 from gateway.dialects.openai_chat.tokens import service, written
-from gateway.dialects.speech import ResponseContext
 
 type Object = dict[str, Json]
 
@@ -173,7 +173,11 @@ class Chunks:
         label = self._telling.label
         if state is None or not label:
             return b""
-        detail = {"type": SEALED, "data": maker.label(label, state), "index": choice.states}
+        detail = {
+            "type": SEALED,
+            "data": reasoning_state.label(label, state),
+            "index": choice.states,
+        }
         choice.states += 1
         return choice.head + jsonio.dumps({DETAILS: [{**detail, **more}]}) + _TAIL
 

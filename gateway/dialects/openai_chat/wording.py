@@ -8,9 +8,9 @@ from gateway.core.canonical_request import CanonicalRequest, OutputFormat, Tool,
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.target import Target
-from gateway.dialects import maker, tool_ids
+from gateway.dialects import reasoning_state, tool_ids
+from gateway.dialects.base import EncodedRequest
 from gateway.dialects.openai_chat.messages import Messages
-from gateway.dialects.speech import EncodedRequest
 
 type Object = dict[str, Json]
 
@@ -57,7 +57,7 @@ _MOST = "xhigh"
 
 def encode(request: CanonicalRequest, target: Target) -> EncodedRequest:
     """The body that says a request."""
-    messages = Messages(maker.maker(target, "openai-chat"))
+    messages = Messages(reasoning_state.maker(target, "openai-chat"))
     value: Object = {"messages": messages.write(request.turns)}
     tools = [_tool(tool) for tool in request.tools if tool.kind != "hosted"]
     if tools:

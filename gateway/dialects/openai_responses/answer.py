@@ -1,8 +1,7 @@
 """Whole Responses answers: a glance for accounting, the bytes untouched."""
 
 from gateway.core import jsonio
-from gateway.dialects.base import ResponseSummary
-from gateway.dialects.body import response_id
+from gateway.dialects.base import ResponseSummary, response_id
 from gateway.dialects.openai_responses import amount, ending, usage
 from gateway.dialects.stream_commit import broken
 

@@ -26,8 +26,8 @@ from gateway.core.canonical_request import (
     ToolUse,
 )  # fmt: skip
 from gateway.core.jsonio import Json
-from gateway.dialects import maker
-from gateway.dialects.body import RequestBody
+from gateway.dialects import reasoning_state
+from gateway.dialects.base import RequestBody
 from gateway.dialects.openai_responses import slot, space
 from gateway.dialects.openai_responses.frames import Object
 from gateway.dialects.openai_responses.others import others
@@ -186,7 +186,7 @@ def _thought(item: Object) -> tuple[Thought, str | None]:
     """A thought, and the call that its state hangs on, where there is one."""
     parts = _list(item.get("summary")) or _list(item.get("content"))
     texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-    name, state = maker.split(_string(item.get("encrypted_content")) or "")
+    name, state = reasoning_state.split(_string(item.get("encrypted_content")) or "")
     kept = slot.read(state) if name is not None else slot.Kept(state)
     thought = Thought(
         text="\n\n".join(texts),

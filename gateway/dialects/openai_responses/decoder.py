@@ -47,7 +47,7 @@ _REASONS: Mapping[str, Reason] = {
 
 
 class Decoder:
-    """The state of one stream; see gateway.dialects.speech."""
+    """The state of one stream; see gateway.dialects.base."""
 
     __slots__ = ("_hosted", "_ids", "_out", "_over", "_said", "_started", "_tools", "_whole")
 

@@ -3,10 +3,9 @@
 Source: the Reasoning object of OpenAI's API reference, which the other hosts of this API follow.
 """
 
-from gateway.core.facts import EFFORTS, UNKNOWN, ModelFacts, nearest
 from gateway.core.jsonio import Json
 from gateway.core.prompt import Prompt
-from gateway.core.target import Target
+from gateway.core.target import EFFORTS, UNKNOWN, ModelFacts, Target, nearest
 from gateway.dialects.body_patch import BodyPatch
 
 STYLES = frozenset({"reasoning", "reasoning_effort"})

@@ -11,11 +11,11 @@ from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.target import Target
 from gateway.dialects import tool_ids
+from gateway.dialects.base import EncodedRequest
 from gateway.dialects.openai_responses import effort
 from gateway.dialects.openai_responses.frames import Object
 from gateway.dialects.openai_responses.items import Items
 from gateway.dialects.openai_responses.request import LOGPROBS
-from gateway.dialects.speech import EncodedRequest
 
 LEAST = 16
 """Tokens that `max_output_tokens` must be at least."""

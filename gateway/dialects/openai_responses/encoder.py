@@ -29,14 +29,14 @@ from gateway.core.events import (
 )  # fmt: skip
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
-from gateway.dialects import maker
+from gateway.dialects import reasoning_state
+from gateway.dialects.base import ResponseContext
 from gateway.dialects.openai_responses import slot, space, usage
 from gateway.dialects.openai_responses.calls import Call
 from gateway.dialects.openai_responses.frames import Numbered, Object
 from gateway.dialects.openai_responses.message import Message
 from gateway.dialects.openai_responses.telling import begin, item_id
 from gateway.dialects.openai_responses.thought import Reasoning
-from gateway.dialects.speech import ResponseContext
 
 _INCOMPLETE: Mapping[Reason, str] = {
     "length": "max_output_tokens",
@@ -46,7 +46,7 @@ _INCOMPLETE: Mapping[Reason, str] = {
 
 
 class Encoder:
-    """The state of one stream for a client; see gateway.dialects.speech."""
+    """The state of one stream for a client; see gateway.dialects.base."""
 
     __slots__ = (
         "_calls", "_finish", "_message", "_output", "_said", "_telling", "_thought", "_usage",
@@ -152,7 +152,7 @@ class Encoder:
         Reasoning without a state has the label alone: a provider at home would look for its id.
         """
         label = self._telling.label
-        return maker.label(label, slot.write(kept)) if label else None
+        return reasoning_state.label(label, slot.write(kept)) if label else None
 
     def _tool(self, event: ToolStart) -> bytes:
         ended = self._shut()

@@ -14,7 +14,7 @@ from gateway.core.canonical_request import (
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.target import Target
-from gateway.dialects import maker, tool_ids
+from gateway.dialects import reasoning_state, tool_ids
 from gateway.dialects.openai_responses.frames import Object
 
 _FOREIGN = "reasoning of another model is for that model alone"
@@ -31,7 +31,7 @@ class Items:
         self.losses: list[Loss] = []
         self.instructions = ""
         self._word = request.names.get("turns", "messages")
-        self._maker = maker.maker(target, "openai-responses")
+        self._maker = reasoning_state.maker(target, "openai-responses")
         turns = list(request.turns)
         if instructions:
             self._lead(turns)

@@ -16,10 +16,9 @@ from gateway.core.target import Target
 from gateway.core.usage import service
 from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.body_patch import BodyPatch, named
-from gateway.dialects.hint import elsewhere
 from gateway.dialects.openai_responses import effort, seal, space
 from gateway.dialects.openai_responses.said import Said
-from gateway.dialects.parse import is_zero, parse
+from gateway.dialects.parse import elsewhere, is_zero, parse
 from gateway.dialects.reasoning_state import holds
 
 NAME = "openai-responses"

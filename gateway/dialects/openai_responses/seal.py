@@ -3,7 +3,7 @@
 from gateway.core.jsonio import Json
 from gateway.core.target import Target
 from gateway.dialects import reasoning_state
-from gateway.dialects.body import RequestBody
+from gateway.dialects.base import RequestBody
 from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.openai_responses import slot
 

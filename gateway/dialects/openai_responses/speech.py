@@ -1,7 +1,7 @@
 """The six functions that translate openai-responses to and from other dialects."""
 
+from gateway.dialects.base import TranslationFunctions
 from gateway.dialects.openai_responses import decode, decoder, encode, encoder
-from gateway.dialects.speech import TranslationFunctions
 
 SPEECH = TranslationFunctions(
     decode=decode.decode,

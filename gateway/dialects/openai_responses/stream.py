@@ -17,8 +17,7 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined, service
 from gateway.dialects import billing
-from gateway.dialects.base import RequestBody, StreamInspector, WrittenBody
-from gateway.dialects.body import UNWRITTEN, response_id
+from gateway.dialects.base import UNWRITTEN, RequestBody, StreamInspector, WrittenBody, response_id
 from gateway.dialects.content_length import text
 from gateway.dialects.openai_responses import amount, ending, problems, usage
 from gateway.dialects.stream_commit import DONE, StreamBuffer, broken

@@ -3,8 +3,8 @@
 from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.jsonio import Json
 from gateway.dialects import tool_ids
+from gateway.dialects.base import ResponseContext
 from gateway.dialects.openai_responses.frames import Object
-from gateway.dialects.speech import ResponseContext
 
 _ANSWER = "resp_"
 _DEFAULTS: Object = {

@@ -6,7 +6,7 @@ from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.decision_record import DecisionRecord
-from gateway.core.logged import ReplayRow
+from gateway.core.ledger_rows import ReplayRow
 from gateway.core.prompt_cache import kept
 from gateway.core.target import Catalogue, Target
 from gateway.evaluation.replay.cost import price

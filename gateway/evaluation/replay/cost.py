@@ -7,7 +7,7 @@ that a target has in its prompt cache is read from there, all else is read anew.
 from decimal import Context, Decimal
 from typing import NamedTuple
 
-from gateway.core.logged import ReplayRow
+from gateway.core.ledger_rows import ReplayRow
 from gateway.core.price import Price, Rates, cost
 from gateway.core.prompt_cache import LEAST, alone
 from gateway.core.target import Target

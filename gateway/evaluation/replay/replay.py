@@ -10,7 +10,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import NOTHING
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.errors import ProblemError
-from gateway.core.logged import ReplayRow
+from gateway.core.ledger_rows import ReplayRow
 from gateway.core.target import Target
 from gateway.evaluation.replay import cost
 from gateway.evaluation.replay.conversations import (

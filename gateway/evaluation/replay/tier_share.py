@@ -8,9 +8,18 @@ import msgspec
 
 from gateway.core.decision import Decision
 from gateway.core.decision_context import DecisionContext, Thresholds
-from gateway.core.logged import ReplayRow
-from gateway.routing.recent import TURNS, RecentTurns
-from gateway.routing.tier_share import BOUNDED, REASONED, SMART, WIDTH, ShareBounds, cell, cut
+from gateway.core.ledger_rows import ReplayRow
+from gateway.routing.tier_share import (
+    BOUNDED,
+    REASONED,
+    SMART,
+    TURNS,
+    WIDTH,
+    RecentTurns,
+    ShareBounds,
+    cell,
+    cut,
+)
 
 EVERY = 2.0
 """Seconds after which what was noted is looked at."""

@@ -5,7 +5,7 @@ from collections import Counter
 from decimal import Decimal
 from typing import NamedTuple
 
-from gateway.core.logged import ReplayRow
+from gateway.core.ledger_rows import ReplayRow
 from gateway.evaluation.replay.cost import EXACT, ReplayedCost
 
 _NOTHING = Decimal(0)

@@ -1,11 +1,18 @@
-"""What training reads of a label: terms, form and signals of the prompt, and what tiers scored."""
+"""What training reads of a label: terms, form and signals of the prompt, and what tiers scored.
+
+An artefact at work on rows whose texts were read before.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from gateway.core.decision_context import Score
 from gateway.core.target import Tier
 from gateway.evaluation.labels import Label
 from gateway.routing.classifier import text_features
+from gateway.routing.classifier.heuristic import Classifier
+from gateway.routing.classifier.learned import LearnedClassifier
+from gateway.routing.classifier.model_file import ClassifierModel
 from gateway.routing.classifier.text_signals import TextScan, TextSignals
 
 _OPINIONS: dict[Tier, tuple[float, float, float | None]] = {
@@ -100,3 +107,24 @@ def centred(values: Sequence[float], sources: Sequence[str]) -> list[float]:
         sums[source] = total + value, count + 1
     means = {source: total / count for source, (total, count) in sums.items()}
     return [value - means[source] for value, source in zip(values, sources, strict=True)]
+
+
+def weighed(
+    artefact: ClassifierModel, rows: Iterable[TrainingRow], base: Classifier | None = None
+) -> list[tuple[float, float]]:
+    """Of each row its need, and the probability that smart fails where fast does."""
+    learned = LearnedClassifier(artefact, base)
+    return [learned.weigh(row.reading, row.signals) for row in rows]
+
+
+def needs(
+    artefact: ClassifierModel, rows: Iterable[TrainingRow], base: Classifier | None = None
+) -> list[float]:
+    """What each row needs."""
+    return [need for need, _ in weighed(artefact, rows, base)]
+
+
+def scores(artefact: ClassifierModel, rows: Iterable[TrainingRow]) -> list[Score]:
+    """The score of each row."""
+    learned = LearnedClassifier(artefact)
+    return [learned.judge(row.reading, row.signals) for row in rows]

@@ -15,9 +15,8 @@ from gateway.evaluation.implicit_feedback import WEIGHTS, ImplicitFeedback
 from gateway.evaluation.labels import Label
 from gateway.evaluation.metrics.bootstrap import Interval
 from gateway.evaluation.metrics.ranking import Ranking
-from gateway.evaluation.training.dataset import TrainingRow, outcomes
+from gateway.evaluation.training.dataset import TrainingRow, needs, outcomes
 from gateway.evaluation.training.refit import FEWEST, compare, refit, unseen, without
-from gateway.evaluation.training.work import needs
 from gateway.routing.classifier.model_file import ClassifierModel
 
 FOLDS = 5

@@ -11,10 +11,9 @@ from gateway.evaluation.metrics.bootstrap import Interval, Weights, intervals
 from gateway.evaluation.metrics.cross_validation import parts
 from gateway.evaluation.metrics.ranking import Ranking
 from gateway.evaluation.training import ridge
-from gateway.evaluation.training.dataset import TrainingRow, centred
+from gateway.evaluation.training.dataset import TrainingRow, centred, needs
 from gateway.evaluation.training.fit import MOST, common, example, form, lane, placed, short
-from gateway.evaluation.training.seal import named
-from gateway.evaluation.training.work import needs
+from gateway.evaluation.training.train import named
 from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.classifier.model_file import ClassifierModel, ScoreMix, packed, unpacked
 

@@ -1,4 +1,7 @@
-"""Training from labels to a sealed artefact, judged on what it has not seen."""
+"""Training from labels to a sealed artefact, judged on what it has not seen.
+
+The name and the hash of an artefact.
+"""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -12,12 +15,19 @@ from gateway.evaluation.metrics.bootstrap import Interval, quantile, shuffles
 from gateway.evaluation.metrics.cross_validation import HeldOutScores, judge, parts
 from gateway.evaluation.metrics.ranking import Sources, average
 from gateway.evaluation.training.base_model import solve
-from gateway.evaluation.training.dataset import TrainingRow, balanced
+from gateway.evaluation.training.dataset import TrainingRow, balanced, needs, scores
 from gateway.evaluation.training.fit import TrainingPlan, fit
-from gateway.evaluation.training.seal import named
-from gateway.evaluation.training.work import needs, scores
 from gateway.routing.classifier import heuristic, text_features
+from gateway.routing.classifier import model_file as files
 from gateway.routing.classifier.model_file import ClassifierModel, TierThresholds
+
+
+def named(artefact: ClassifierModel) -> ClassifierModel:
+    """Sealed, under an id that tells its numbers from all others."""
+    bare = msgspec.structs.replace(artefact, id="")
+    name = f"learned-{files.digest(bare)[:8]}"
+    return files.sealed(msgspec.structs.replace(artefact, id=name))
+
 
 FEWEST = 100
 """Rows with outcomes: fewer teach nothing, and cannot be judged."""

@@ -17,10 +17,9 @@ from gateway.evaluation.metrics.cost_quality import (
 )
 from gateway.evaluation.metrics.cross_validation import Fold
 from gateway.evaluation.training import refit
-from gateway.evaluation.training.dataset import TrainingRow
+from gateway.evaluation.training.dataset import TrainingRow, needs, weighed
 from gateway.evaluation.training.fit import TrainingPlan, fit
 from gateway.evaluation.training.train import shown
-from gateway.evaluation.training.work import needs, weighed
 from gateway.routing.classifier.heuristic import Classifier, HeuristicClassifier
 from gateway.routing.classifier.learned import logistic
 

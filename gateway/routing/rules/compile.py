@@ -15,8 +15,7 @@ from gateway.routing.features import Features
 from gateway.routing.rules import rule_hash
 from gateway.routing.rules.conditions import compiled
 from gateway.routing.rules.context import RuleContext, Test
-from gateway.routing.rules.pattern import Patterns
-from gateway.routing.rules.patterns import Path, PatternPool
+from gateway.routing.rules.patterns import Path, PatternPool, Patterns
 from gateway.settings.schema.rules import ChoicePart, GuardPart, WhenPart
 
 

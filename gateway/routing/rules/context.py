@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from gateway.core.decision import TraceStep
 from gateway.core.decision_context import NOTHING, DecisionContext
 from gateway.routing.features import Features
-from gateway.routing.rules.pattern import Patterns
+from gateway.routing.rules.patterns import Patterns
 
 type Test = Callable[[RuleContext], bool]
 """Whether a condition holds for a call."""

@@ -1,12 +1,85 @@
-"""All patterns of all rules as one RE2 set: a text is searched once, in time linear in it."""
+"""All patterns of all rules as one RE2 set: a text is searched once, in time linear in it.
+
+The patterns of all rules, compiled as one: a text is searched once for all of them.
+
+RE2, whose searches take linear time: imported with the first pattern, for it is 3 MB.
+
+A configuration without a pattern never asks for it.
+"""
 
 import re
-from collections.abc import Callable, Collection, Iterable
-from functools import cache
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from functools import cache, lru_cache
+from hashlib import sha256
+from types import ModuleType
 from typing import Any
 
-from gateway.routing.rules import linear
-from gateway.routing.rules.pattern import Patterns, together
+import msgspec
+
+SIGNS = 6
+"""Of a digest."""
+
+
+class Patterns(msgspec.Struct, frozen=True):
+    """Compiled patterns, each with its number."""
+
+    match: Callable[[str], Sequence[int] | None]
+    """The numbers of those that a text has."""
+    digests: tuple[str, ...]
+    """By number."""
+    known: str
+    """All digests, as a row keeps them."""
+
+    def search(self, text: str) -> frozenset[int]:
+        """The numbers of those that a text has."""
+        return frozenset(self.match(text) or ())
+
+    def told(self, hits: Container[int]) -> str:
+        """Numbers as a row keeps them."""
+        if not isinstance(hits, frozenset):
+            hits = frozenset([one for one in range(len(self.digests)) if one in hits])
+        return _told(self.digests, hits)
+
+
+def together(match: Callable[[str], Sequence[int] | None], patterns: Iterable[str]) -> Patterns:
+    """A compiled set, by its search, with the patterns that it was made of in their order."""
+    digests = tuple(map(digest, patterns))
+    return Patterns(match, digests, "".join(sorted(set(digests))))
+
+
+@lru_cache(1024)
+def _told(digests: tuple[str, ...], hits: frozenset[int]) -> str:
+    """Many texts have the same patterns."""
+    return "".join(sorted({digests[number] for number in hits}))
+
+
+def digest(pattern: str) -> str:
+    """Of a pattern, as a row keeps it: the same for the same pattern in any configuration."""
+    return urlsafe_b64encode(sha256(pattern.encode()).digest())[:SIGNS].decode()
+
+
+def split(digests: str) -> frozenset[str]:
+    """The digests that a row keeps."""
+    return frozenset(digests[at : at + SIGNS] for at in range(0, len(digests), SIGNS))
+
+
+def engine() -> ModuleType:
+    """The library."""
+    import re2  # noqa: PLC0415 - see above
+
+    found: ModuleType = re2
+    return found
+
+
+def options(**changes: object) -> Any:
+    """How it compiles a pattern; errors are raised and not written to stderr."""
+    made = engine().Options()
+    made.log_errors = False
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
 
 type Path = tuple[str | int, ...]
 
@@ -22,7 +95,7 @@ _EDGE = rf"(?:[^\pL\pM\pN_]|[{_SCRIPTS}])"
 
 @cache
 def _caseless() -> Any:
-    return linear.options(case_sensitive=False, max_mem=_MOST)
+    return options(case_sensitive=False, max_mem=_MOST)
 
 
 class RuleError(ValueError):
@@ -48,7 +121,7 @@ class PatternPool:
         """The number of a pattern; the same pattern has one number."""
         if pattern in self._numbers:
             return self._numbers[pattern]
-        re2, caseless = linear.engine(), _caseless()
+        re2, caseless = engine(), _caseless()
         if self._set is None:
             self._set = re2.Set.SearchSet(caseless)
         try:
@@ -76,7 +149,7 @@ class PatternPool:
             return None
         try:
             self._set.Compile()
-        except linear.engine().error:
+        except engine().error:
             message = (
                 "the patterns of all rules are too large together: "
                 "repeat less, as `.{0,40}` in place of `.{0,1000}`"
@@ -95,12 +168,12 @@ def words(of: Iterable[str]) -> str:
 
 def _spelt(word: str) -> str:
     """A word or phrase as it stands in a text, where a line may end inside it."""
-    return r"\s+".join(map(linear.engine().escape, word.split()))
+    return r"\s+".join(map(engine().escape, word.split()))
 
 
 def found(word: str, text: str) -> bool:
     """Whether a text has a keyword."""
-    return linear.engine().search(words([word]), text, _caseless()) is not None
+    return engine().search(words([word]), text, _caseless()) is not None
 
 
 def everywhere(pattern: str) -> bool:
@@ -110,7 +183,7 @@ def everywhere(pattern: str) -> bool:
     """
     if _PLACED.search(pattern):
         return False
-    re2 = linear.engine()
+    re2 = engine()
     try:
         return re2.search(pattern, "", _caseless()) is not None
     except re2.error:
@@ -129,7 +202,7 @@ def glob(names: Collection[str]) -> Callable[[str], bool]:
     rest = [name for name in names if "*" in name[:-1]]
     if not rest:
         return lambda name: name in exact or name.startswith(starts)
-    re2 = linear.engine()
+    re2 = engine()
     forms = "|".join(".*".join(map(re2.escape, name.split("*"))) for name in rest)
     like = re2.compile(f"(?s)(?:{forms})")
     return lambda name: name in exact or name.startswith(starts) or like.fullmatch(name) is not None

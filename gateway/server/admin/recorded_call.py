@@ -9,7 +9,7 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.ledger import transcripts
 from gateway.ledger.query_params import storable
 from gateway.ledger.store import StoredRow
-from gateway.routing import recall
+from gateway.routing import replay_decision
 from gateway.routing.router import Router
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.auth import AdminAuth
@@ -44,7 +44,7 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
     @router.get("/{name}/decision", summary="What was decided for a call, and why")
     async def decision(name: str) -> Response:
         one = await row(name)
-        told = await apart(partial(recall.view, decided(one), one))
+        told = await apart(partial(replay_decision.view, decided(one), one))
         return Response(jsonio.dumps(told), media_type=_JSON)
 
     @router.get("/{name}/text", summary="What was said in a call, where texts are kept")

@@ -13,8 +13,7 @@ from gateway.core.errors import invalid
 from gateway.ledger import export
 from gateway.ledger.query import QueryGroup, Slots
 from gateway.ledger.query_params import LedgerQuery
-from gateway.ledger.time_series import EVERY, Every, added, fitting, series
-from gateway.ledger.times import LatencyTimes
+from gateway.ledger.time_series import EVERY, Every, LatencyTimes, added, fitting, series
 from gateway.runtime.composition import Gateway
 from gateway.server.admin.query_params import asked, known
 from gateway.server.admin.worker_thread import WorkerThread

@@ -21,9 +21,8 @@ from gateway.server.app import ALWAYS, App
 from gateway.server.endpoint import Endpoint, saying
 from gateway.server.http1.exchange import GIVEN, HttpExchange
 from gateway.server.http1.head_cache import RepeatedHead
-from gateway.server.http1.out import ResponseWriter
 from gateway.server.http1.request_task import RequestTask
-from gateway.server.http1.response_writer import CorkedTransport
+from gateway.server.http1.response_writer import CorkedTransport, ResponseWriter
 from gateway.server.keepalive import Keepalive
 from gateway.server.paths import dialect_at
 from gateway.server.request_headers import Send

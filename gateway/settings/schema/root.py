@@ -11,16 +11,20 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from gateway.core.call import CacheMode, Strategy
-from gateway.core.facts import EFFORTS
-from gateway.core.target import Auth, Tier
+from gateway.core.target import EFFORTS, Auth, Tier
 from gateway.settings.schema.base import STRICT, Complete, Size, Span, Word, Words, many
 from gateway.settings.schema.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.schema.redis import RedisPart
-from gateway.settings.schema.routing import ExemplarPart, JudgePart, MostPart, Share
-from gateway.settings.schema.rules import ChoicePart, GuardPart
+from gateway.settings.schema.rules import (
+    ChoicePart,
+    ExemplarPart,
+    GuardPart,
+    JudgePart,
+    MostPart,
+    Share,
+)
 from gateway.settings.schema.schedule import WEEKDAYS, Hours, Weekday
-from gateway.settings.schema.server import ServerPart
-from gateway.settings.schema.timers import Kind, Patience, TimersPart
+from gateway.settings.schema.server import Kind, Patience, ServerPart, TimersPart
 
 
 def _switch(value: object) -> object:

@@ -11,8 +11,7 @@ import msgspec
 from gateway.settings.errors import Mistake
 from gateway.state.redis import sync_client
 from gateway.state.redis.client import RedisAway
-from gateway.state.redis.script import Script
-from gateway.state.redis.scripts import keys
+from gateway.state.redis.scripts import Script, keys
 from gateway.state.redis.store import RedisStore
 from gateway.state.redis.url import RedisAddress, checks_name, context, read
 

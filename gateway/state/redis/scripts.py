@@ -1,15 +1,27 @@
 """Scripts run in Redis over the keys of one owner: a tenant, or all tenants together.
 
 All keys of an owner have one hash tag, so one call sees them all, in a Cluster too.
+
+Scripts that a server of the Redis protocol runs, beside this file as `.lua`.
 """
 
+import hashlib
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 from gateway.state.redis.client import RedisClient
 from gateway.state.redis.connection import RedisError, Reply, request
-from gateway.state.redis.script import Script
 from gateway.state.redis.topology import slot_of
+
+
+class Script:
+    """One script: its source, and the name under which a server that has run it knows it."""
+
+    def __init__(self, name: str) -> None:
+        self.source = (Path(__file__).parent / f"{name}.lua").read_bytes()
+        self.sha = hashlib.sha1(self.source).hexdigest().encode()  # noqa: S324 - the protocol's name
+
 
 VERSION = b"1"
 """Of what is kept: another one never meets what this one wrote."""

@@ -17,9 +17,8 @@ from typing import Protocol
 
 import httpx
 
-from gateway.upstream.http1.chunk import inside
 from gateway.upstream.http1.head_template import HeadTemplate, form
-from gateway.upstream.http1.response import IncomingResponse
+from gateway.upstream.http1.response import IncomingResponse, inside
 from gateway.upstream.http1.waiter import Waiter
 from gateway.upstream.write_batch import WriteBatch
 

@@ -17,8 +17,8 @@ from gateway.cli.init import detect
 from gateway.limits import keys
 from gateway.runtime.build import site
 from gateway.settings import changed_defaults
+from gateway.settings.environment import shipped
 from gateway.settings.loader import load
-from gateway.settings.place import shipped
 from tests.cli.run import run
 from tests.cli.terminal import Terminal
 from tests.e2e.child import Child, until

@@ -8,9 +8,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.cli.serve import handover, rolling_restart
-from gateway.cli.serve.handover import SupervisorHandover
-from gateway.cli.serve.rolling_restart import InheritedWorkers, NextSupervisor, RollingRestart, Tie
+from gateway.cli.serve import rolling_restart
+from gateway.cli.serve.rolling_restart import (
+    InheritedWorkers,
+    NextSupervisor,
+    RollingRestart,
+    SupervisorHandover,
+    Tie,
+)
 from gateway.core import jsonio
 
 _LEAVES = "import signal, sys; signal.sigwait([signal.SIGUSR2])"
@@ -155,8 +160,8 @@ def test_without_a_next_one_nothing_is_asked() -> None:
 
 def test_what_is_left_is_told_once_and_not_to_children() -> None:
     leaves = SupervisorHandover("1", (3, 4), (5, 6), 7, (8, 9), 25.0)
-    environ = {handover.NAME: jsonio.dumps(leaves).decode(), "A": "1"}
-    assert handover.left(environ) == leaves
+    environ = {rolling_restart.NAME: jsonio.dumps(leaves).decode(), "A": "1"}
+    assert rolling_restart.left(environ) == leaves
     assert environ == {"A": "1"}
-    assert handover.left(environ) is None
-    assert handover.left({handover.NAME: "rehearsal"}) == "rehearsal"
+    assert rolling_restart.left(environ) is None
+    assert rolling_restart.left({rolling_restart.NAME: "rehearsal"}) == "rehearsal"

@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.ledger.sql_store import SqlStore
-from gateway.ledger.time_series import added, series
-from gateway.ledger.times import LatencySpread, LatencyTimes
+from gateway.ledger.time_series import LatencySpread, LatencyTimes, added, series
 from tests.contract.ledger.conftest import Make, fed
 from tests.ledger.rows import entry
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from gateway.state.redis import script
+from gateway.state.redis import scripts
 
 _STATEMENT = re.compile(
     r"\s*(local (?!function)|if |for |while |return|break|redis\.call|kept\(\)|"
@@ -22,7 +22,7 @@ _LEAST = 10
 _lines: dict[str, dict[int, str]] = {}
 
 
-class Counting(script.Script):
+class Counting(scripts.Script):
     """A script whose statements count themselves."""
 
     def __init__(self, name: str) -> None:
@@ -38,14 +38,14 @@ class Counting(script.Script):
         self.sha = hashlib.sha1(self.source).hexdigest().encode()  # noqa: S324 - the protocol's name
 
 
-script.Script = Counting  # type: ignore[misc]  # before anything has made one
+scripts.Script = Counting  # type: ignore[misc]  # before anything has made one
 
 
 @pytest.fixture(autouse=True, scope="session")
 def counted(redis_url: str) -> Iterator[None]:
     """Says at the end which statements have not run."""
     yield
-    folder = Path(script.__file__).parent
+    folder = Path(scripts.__file__).parent
     assert _lines.keys() == {path.stem for path in folder.glob("*.lua")}
     with redis.Redis.from_url(redis_url) as server:
         for name, lines in sorted(_lines.items()):

@@ -3,8 +3,7 @@
 import json
 from typing import Any
 
-from gateway.core.facts import UNKNOWN, ModelFacts
-from gateway.core.target import Provider, Target
+from gateway.core.target import UNKNOWN, ModelFacts, Provider, Target
 from gateway.dialects.anthropic_messages import DIALECT
 from gateway.dialects.base import RequestBody, WrittenBody
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.facts import EFFORTS, ModelFacts
 from gateway.core.loss import Loss
+from gateway.core.target import EFFORTS, ModelFacts
 from gateway.dialects.anthropic_messages import DIALECT, effort
 from gateway.dialects.base import WrittenBody
 from tests.dialects.anthropic_messages.cases import HI, Object, ask, sent, target

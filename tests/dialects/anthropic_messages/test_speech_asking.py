@@ -23,13 +23,12 @@ from gateway.core.canonical_request import (
     ToolResult,
     ToolUse,
 )  # fmt: skip
-from gateway.core.facts import ModelFacts
 from gateway.core.loss import Loss
-from gateway.core.target import Target
-from gateway.dialects import maker, tool_ids, translation
+from gateway.core.target import ModelFacts, Target
+from gateway.dialects import reasoning_state, tool_ids, translation
 from gateway.dialects.anthropic_messages import DIALECT
 from gateway.dialects.anthropic_messages.speech import SPEECH
-from gateway.dialects.speech import EncodedRequest
+from gateway.dialects.base import EncodedRequest
 from tests.dialects.anthropic_messages.cases import Object, sent, target
 
 CLIENT = {"turns": "messages", "max_output": "max_completion_tokens", "effort": "reasoning_effort", "form": "response_format"}  # fmt: skip
@@ -222,7 +221,7 @@ def test_custom_tools_are_functions_with_one_text() -> None:
     assert said.value["messages"][1]["content"] == [use("call_1", "patch", {"input": "*** Begin"})]
 
 
-OURS = maker.maker(TARGET, "anthropic-messages")
+OURS = reasoning_state.maker(TARGET, "anthropic-messages")
 
 
 def test_reasoning_goes_to_its_maker_alone() -> None:

@@ -31,7 +31,7 @@ from gateway.core.usage import Usage
 from gateway.dialects import stream_commit, tool_ids
 from gateway.dialects.anthropic_messages import DIALECT, usage
 from gateway.dialects.anthropic_messages.speech import SPEECH
-from gateway.dialects.speech import ResponseContext
+from gateway.dialects.base import ResponseContext
 from tests.dialects.anthropic_messages.cases import Object, ask
 from tests.dialects.anthropic_messages.sdk import streamed, whole
 from tests.dialects.cases import TEXT, pieces

@@ -5,11 +5,9 @@ from typing import Any
 
 from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Text
 from gateway.core.events import Event
-from gateway.core.facts import UNKNOWN, ModelFacts
-from gateway.core.target import Provider, Target
-from gateway.dialects.base import RequestBody, WrittenBody
+from gateway.core.target import UNKNOWN, ModelFacts, Provider, Target
+from gateway.dialects.base import EncodedRequest, RequestBody, ResponseContext, WrittenBody
 from gateway.dialects.gemini import DIALECT, SPEECH
-from gateway.dialects.speech import EncodedRequest, ResponseContext
 
 type Object = dict[str, Any]
 

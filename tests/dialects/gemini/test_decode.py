@@ -17,7 +17,7 @@ from gateway.core.canonical_request import (
     ToolResult,
     ToolUse,
 )
-from gateway.dialects import compatibility, maker
+from gateway.dialects import compatibility, reasoning_state
 from gateway.dialects.gemini import SPEECH
 from gateway.dialects.gemini.signature import SKIP, wrap
 from tests.dialects.gemini.cases import HI, STREAM, ask, decoded
@@ -240,7 +240,7 @@ def test_a_label_in_the_slot_names_the_maker(change: Any) -> None:
 
 def test_the_slot_is_valid_base64() -> None:
     raw = base64.urlsafe_b64decode(wrap(MAKER, "s"))
-    assert raw.decode() == maker.label(MAKER, "s")
+    assert raw.decode() == reasoning_state.label(MAKER, "s")
 
 
 @pytest.mark.parametrize("said", [SKIP, base64.b64encode(SKIP.encode()).decode(), "", 7])

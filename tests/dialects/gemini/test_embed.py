@@ -8,14 +8,13 @@ import pytest
 from gateway.core.canonical_request import Foreign, Text
 from gateway.core.errors import ProblemError
 from gateway.core.events import End, Failed, Finish, Opaque, Start, UsageUpdate
-from gateway.core.facts import ModelFacts
 from gateway.core.loss import Loss
+from gateway.core.target import ModelFacts
 from gateway.core.usage import Usage
 from gateway.dialects import compatibility, embeddings, translation
-from gateway.dialects.base import RequestBody
+from gateway.dialects.base import RequestBody, ResponseContext
 from gateway.dialects.embeddings import EmbeddingsRequest
 from gateway.dialects.gemini import EMBED
-from gateway.dialects.speech import ResponseContext
 from tests.dialects.gemini.cases import target
 
 SPEECH = translation.speech(EMBED)

@@ -19,13 +19,13 @@ from gateway.core.canonical_request import (
     ToolResult,
     ToolUse,
 )
-from gateway.dialects import maker, translation
+from gateway.dialects import reasoning_state, translation
 from gateway.dialects.gemini import DIALECT, SPEECH
 from gateway.dialects.gemini.signature import SKIP
 from tests.dialects.gemini.cases import BUDGET, LEVEL, Object, encoded, target, user
 
 HERE = target(facts=LEVEL)
-MINE = maker.maker(HERE, "gemini")
+MINE = reasoning_state.maker(HERE, "gemini")
 CALL = ToolUse(id="c1", name="f", arguments='{"a": 1}')
 RESULT = ToolResult(id="c1", parts=(Text(text="done"),))
 

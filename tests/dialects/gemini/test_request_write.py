@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.facts import ModelFacts
+from gateway.core.target import ModelFacts
 from gateway.dialects.gemini import DIALECT
 from tests.dialects.gemini.cases import (
     BUDGET,

@@ -21,7 +21,7 @@ from gateway.core.canonical_request import (
     ToolResult,
     ToolUse,
 )
-from gateway.dialects import OPENAI_CHAT, maker
+from gateway.dialects import OPENAI_CHAT, reasoning_state
 from gateway.dialects.openai_chat.speech import SPEECH
 
 type Object = dict[str, Any]
@@ -169,7 +169,7 @@ def test_calls_without_ids_get_their_own() -> None:
 
 
 def sealed(state: str, **more: Any) -> Object:
-    return {"type": "reasoning.encrypted", "data": maker.label("ab", state), **more}
+    return {"type": "reasoning.encrypted", "data": reasoning_state.label("ab", state), **more}
 
 
 def test_labelled_states_come_apart_with_their_text() -> None:

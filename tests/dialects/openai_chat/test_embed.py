@@ -8,13 +8,13 @@ import pytest
 from gateway.core.canonical_request import CanonicalRequest, Foreign, Text
 from gateway.core.errors import ProblemError
 from gateway.core.events import End, Failed, Finish, Opaque, Start, UsageUpdate
-from gateway.core.facts import ModelFacts
 from gateway.core.loss import Loss
+from gateway.core.target import ModelFacts
 from gateway.core.usage import Usage
 from gateway.dialects import embeddings, translation
+from gateway.dialects.base import ResponseContext
 from gateway.dialects.embeddings import EmbeddingsRequest
 from gateway.dialects.openai_chat import EMBEDDINGS
-from gateway.dialects.speech import ResponseContext
 from tests.dialects.cases import target
 
 SPEECH = translation.speech(EMBEDDINGS)

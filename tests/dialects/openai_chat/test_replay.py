@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.facts import ModelFacts
+from gateway.core.target import ModelFacts
 from gateway.dialects import OPENAI_CHAT, RequestBody
 from gateway.dialects.openai_chat import replay
 from gateway.dialects.tool_reasoning import KeptReasoning, ReasoningNote, ToolCallReasoning

@@ -29,10 +29,10 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.usage import Usage
-from gateway.dialects import OPENAI_CHAT, maker, stream_commit
+from gateway.dialects import OPENAI_CHAT, reasoning_state, stream_commit
+from gateway.dialects.base import ResponseContext
 from gateway.dialects.openai_chat import tokens, usage
 from gateway.dialects.openai_chat.speech import SPEECH
-from gateway.dialects.speech import ResponseContext
 from tests.dialects.cases import TEXT, Object
 from tests.dialects.openai_chat import sdk
 
@@ -187,7 +187,7 @@ def test_states_come_back_as_they_went() -> None:
     assert thoughts == [("one", "s1", False, "ab"), ("two", "s2", False, "ab"), ("", "s3", True, "ab")]  # fmt: skip
     [use] = [it for it in turn.parts if isinstance(it, ToolUse)]
     assert (use.state, use.maker) == ("s4", "ab")
-    assert maker.split(maker.label("ab", "s4")) == ("ab", "s4")
+    assert reasoning_state.split(reasoning_state.label("ab", "s4")) == ("ab", "s4")
 
 
 def test_calls_are_numbered_as_they_begin() -> None:

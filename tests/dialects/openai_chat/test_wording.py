@@ -22,16 +22,16 @@ from gateway.core.canonical_request import (
     ToolUse,
 )
 from gateway.core.loss import Loss
-from gateway.dialects import OPENAI_CHAT, maker, tool_ids
+from gateway.dialects import OPENAI_CHAT, reasoning_state, tool_ids
+from gateway.dialects.base import EncodedRequest
 from gateway.dialects.openai_chat import wording
 from gateway.dialects.openai_chat.speech import SPEECH
-from gateway.dialects.speech import EncodedRequest
 from tests.dialects.cases import target
 
 type Object = dict[str, Any]
 
 HERE = target()
-ME = maker.maker(HERE, "openai-chat")
+ME = reasoning_state.maker(HERE, "openai-chat")
 LOST = "openai-chat reasoning of another model is for that model alone"
 
 

@@ -4,12 +4,10 @@ import json
 from typing import Any
 
 from gateway.core.canonical_request import CanonicalRequest
-from gateway.core.facts import UNKNOWN, ModelFacts
-from gateway.core.target import Provider, Target
-from gateway.dialects.base import RequestBody, WrittenBody
+from gateway.core.target import UNKNOWN, ModelFacts, Provider, Target
+from gateway.dialects.base import RequestBody, ResponseContext, WrittenBody
 from gateway.dialects.openai_responses import DIALECT
 from gateway.dialects.openai_responses.speech import SPEECH
-from gateway.dialects.speech import ResponseContext
 
 type Object = dict[str, Any]
 

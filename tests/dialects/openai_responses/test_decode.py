@@ -15,7 +15,7 @@ from gateway.core.canonical_request import (
     ToolResult,
     ToolUse,
 )
-from gateway.dialects import compatibility, maker
+from gateway.dialects import compatibility, reasoning_state
 from gateway.dialects.openai_responses import slot
 from tests.dialects.openai_responses.cases import Object, decoded
 
@@ -153,9 +153,9 @@ def reasoning(state: str, *texts: str) -> Object:
 
 def test_a_state_says_whose_it_is_where_the_gateway_has_labelled_it() -> None:
     assert parts(reasoning("abc", "one", "two")) == (Thought(text="one\n\ntwo", state="abc"),)
-    labelled = maker.label("m1", slot.write(slot.Kept("sig")))
+    labelled = reasoning_state.label("m1", slot.write(slot.Kept("sig")))
     assert parts(reasoning(labelled, "one")) == (Thought(text="one", state="sig", maker="m1"),)
-    hidden = maker.label("m1", slot.write(slot.Kept("data", redacted=True)))
+    hidden = reasoning_state.label("m1", slot.write(slot.Kept("data", redacted=True)))
     assert parts(reasoning(hidden)) == (Thought(state="data", redacted=True, maker="m1"),)
     raw = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "t"}]}
     assert parts(raw) == (Thought(text="t"),)
@@ -164,7 +164,7 @@ def test_a_state_says_whose_it_is_where_the_gateway_has_labelled_it() -> None:
 def test_a_state_that_hangs_on_a_call_goes_back_to_it() -> None:
     call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
     other = {**call, "call_id": "c2"}
-    kept = maker.label("m1", slot.write(slot.Kept("sig", call="c1")))
+    kept = reasoning_state.label("m1", slot.write(slot.Kept("sig", call="c1")))
     assert parts(call, other, reasoning(kept)) == (
         ToolUse(id="c1", name="f", arguments="{}", state="sig", maker="m1"),
         ToolUse(id="c2", name="f", arguments="{}"),

@@ -18,17 +18,16 @@ from gateway.core.canonical_request import (
     ToolResult,
     ToolUse,
 )
-from gateway.core.facts import ModelFacts
 from gateway.core.loss import Loss
-from gateway.core.target import Target
-from gateway.dialects import maker, tool_ids, translation
+from gateway.core.target import ModelFacts, Target
+from gateway.dialects import reasoning_state, tool_ids, translation
 from gateway.dialects.openai_responses import DIALECT
 from gateway.dialects.openai_responses.speech import SPEECH
 from tests.dialects.openai_responses.cases import Object, decoded, sent, target
 
 THINKS = ModelFacts(efforts=("low", "high"), effort_style="reasoning")
 HERE = target(facts=THINKS)
-OWN = maker.maker(HERE, "openai-responses")
+OWN = reasoning_state.maker(HERE, "openai-responses")
 GRAMMAR = {"type": "grammar", "syntax": "lark", "definition": "start: A"}
 
 

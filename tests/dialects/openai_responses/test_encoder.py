@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from gateway.core import events as e
 from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Text
 from gateway.core.usage import Usage
-from gateway.dialects import maker
+from gateway.dialects import reasoning_state
+from gateway.dialects.base import ResponseContext
 from gateway.dialects.openai_responses import DIALECT, slot
 from gateway.dialects.openai_responses.speech import SPEECH
-from gateway.dialects.speech import ResponseContext
 from tests.dialects.openai_responses.cases import Object, decoded, read, telling
 
 TOLD = e.UsageUpdate(Usage(input=12, cache_read=5, output=6, reasoning=4))
@@ -151,9 +151,9 @@ def test_thinking_is_a_summary_in_parts() -> None:
 def test_a_state_goes_under_its_label_and_nowhere_without() -> None:
     own = telling(label="m1")
     (thought,) = output(e.ReasoningDelta("hm"), e.ReasoningEnd("sig"), as_=own)
-    assert thought["encrypted_content"] == maker.label("m1", "sig")
+    assert thought["encrypted_content"] == reasoning_state.label("m1", "sig")
     (hidden,) = output(e.ReasoningEnd("data", redacted=True), as_=own)
-    assert hidden["encrypted_content"] == maker.label("m1", "redacted:data")
+    assert hidden["encrypted_content"] == reasoning_state.label("m1", "redacted:data")
     assert output(e.ReasoningEnd("data", redacted=True)) == []
     assert output(e.ReasoningEnd(), as_=own) == []
 
@@ -173,7 +173,7 @@ def test_a_state_of_a_call_follows_it_and_comes_back_to_it() -> None:
     call = (e.ToolStart(0, "c1", "f"), e.ToolDelta(0, "{}"), e.ToolEnd(0, "sig"))
     found = output(e.TextDelta("a"), *call, as_=telling(label="m1"))
     assert [item["type"] for item in found] == ["message", "function_call", "reasoning"]
-    assert found[2]["encrypted_content"] == maker.label(
+    assert found[2]["encrypted_content"] == reasoning_state.label(
         "m1", slot.write(slot.Kept("sig", call="c1"))
     )
     (turn,) = decoded(input=found).turns

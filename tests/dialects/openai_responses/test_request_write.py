@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.facts import ModelFacts
+from gateway.core.target import ModelFacts
 from gateway.dialects.openai_responses import DIALECT
 from tests.dialects.openai_responses.cases import Object, ask, raw, sent, target
 

@@ -13,7 +13,7 @@ from gateway.core.call import NO_STEER, OPEN
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.decision_record import DecisionRecord
-from gateway.core.logged import ReplayRow
+from gateway.core.ledger_rows import ReplayRow
 from gateway.core.prompt import Prompt
 from gateway.evaluation.replay import chart, report
 from gateway.evaluation.replay.replay import LedgerReplay

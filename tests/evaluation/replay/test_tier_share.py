@@ -11,7 +11,7 @@ import pytest
 from gateway.core.call import Call, Key
 from gateway.core.decision_context import DecisionContext, ShareCut, Thresholds
 from gateway.core.decision_record import DecisionRecord
-from gateway.core.logged import ReplayRow
+from gateway.core.ledger_rows import ReplayRow
 from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.evaluation.replay.tier_share import SOON, ReplayedShares
 from gateway.limits.tier_share import TurnCounter

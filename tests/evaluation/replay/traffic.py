@@ -11,8 +11,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.call import OPEN, Call, Key, RequestOptions
-from gateway.core.ledger_rows import FinalRow, Row
-from gateway.core.logged import ReplayRow
+from gateway.core.ledger_rows import FinalRow, ReplayRow, Row
 from gateway.ledger import journal
 from gateway.routing.decision_cache import DecisionCache
 from gateway.routing.router import Router

@@ -7,7 +7,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.evaluation import labels
 from gateway.evaluation.metrics.ranking import Sources, average
-from gateway.evaluation.training import work
+from gateway.evaluation.training import dataset
 from gateway.evaluation.training.dataset import outcomes
 from gateway.routing.classifier import model_file as files
 from gateway.routing.classifier.learned import LearnedClassifier
@@ -44,7 +44,7 @@ def test_the_data_give_what_the_card_says(outcomes_file: Path) -> None:
     rows = outcomes(labels.read(outcomes_file))
     card = shipped().card
     assert len(rows) == sum(card["rows"].values())
-    need = work.needs(shipped(), rows)
+    need = dataset.needs(shipped(), rows)
     weak, strong = [row.fast for row in rows], [row.smart for row in rows]
     found = average(Sources(need, weak, strong, [row.source for row in rows]).apgr())
     assert found is not None

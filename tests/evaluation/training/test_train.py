@@ -12,13 +12,13 @@ from gateway.evaluation.labels import Label
 from gateway.evaluation.metrics.cross_validation import leave_one_out, parts
 from gateway.evaluation.training import (
     base_model,
+    dataset,
     extra_trees,
     fit,
     refit,
     ridge,
     train,
     validation,
-    work,
 )
 from gateway.evaluation.training import dataset as reading
 from gateway.routing.classifier import heuristic
@@ -77,7 +77,7 @@ def test_labels_where_smart_is_never_better_are_refused() -> None:
 
 def test_probabilities_are_calibrated_on_what_was_held_out() -> None:
     """About as many prompts are served well by fast as the scores say."""
-    found = work.scores(lesson.learnt()[0], lesson.rows())
+    found = dataset.scores(lesson.learnt()[0], lesson.rows())
     said = sum(score.fast for score in found) / len(found)
     true = sum(row.gain <= 0 for row in lesson.rows()) / len(found)
     assert abs(said - true) < 0.1
@@ -211,7 +211,7 @@ def gain(
     """Each label is judged by an artefact that was refitted without it."""
     chance, bare = Random(seed), refit.without(artefact)
     after = refit.unseen(bare, rows, chance, seed, 5)
-    return refit.compare(work.needs(bare, rows), after, rows, chance)
+    return refit.compare(dataset.needs(bare, rows), after, rows, chance)
 
 
 def test_own_labels_turn_what_the_owner_s_traffic_says_otherwise() -> None:

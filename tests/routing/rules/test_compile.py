@@ -13,8 +13,7 @@ from gateway.core.conversation import ConversationTurn
 from gateway.routing.rules.compile import compile_rules
 from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import bound
-from gateway.routing.rules.pattern import Patterns
-from gateway.routing.rules.patterns import RuleError
+from gateway.routing.rules.patterns import Patterns, RuleError
 from gateway.settings.schema.rules import ChoicePart, WhenPart
 from tests.routing import world
 from tests.routing.world import Json

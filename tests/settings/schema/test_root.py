@@ -7,8 +7,7 @@ import pytest
 from gateway.settings.schema.root import CachePart, RoutingPart
 from gateway.settings.schema.rules import GuardPart, WhenPart
 from gateway.settings.schema.schedule import TimePart
-from gateway.settings.schema.server import ServerPart
-from gateway.settings.schema.timers import TimersPart
+from gateway.settings.schema.server import ServerPart, TimersPart
 from tests.settings import world
 
 

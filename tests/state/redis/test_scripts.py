@@ -7,8 +7,7 @@ import pytest
 import redis.asyncio as client
 
 from gateway.state.redis.client import RedisAway
-from gateway.state.redis.script import Script
-from gateway.state.redis.scripts import ScriptRunner, key, tag_of
+from gateway.state.redis.scripts import Script, ScriptRunner, key, tag_of
 from tests.state.line import Line, Mode
 from tests.state.redis.test_store import FAULTS
 from tests.state.world import World, in_time

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.http1.chunk import inside
+from gateway.upstream.http1.response import inside
 
 
 def written(data: bytes) -> bytes:
