@@ -17,7 +17,8 @@ from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import TableColumn, draw
 from gateway.core import jsonio
 from gateway.core.target import TIERS
-from gateway.limits.key_file import KeyFile, KeyFileError
+from gateway.limits.errors import KeyFileError
+from gateway.limits.key_file import KeyFile
 from gateway.limits.keys import KeyLimitPart, KeyPart, moment
 from gateway.settings.errors import nearest
 from gateway.settings.schema.base import Span

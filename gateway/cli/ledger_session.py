@@ -8,9 +8,10 @@ from typing import Protocol
 
 import click
 
-from gateway.ledger.query_params import LedgerQuery, LedgerQueryError, ask
+from gateway.ledger.errors import LedgerQueryError, StoreError
+from gateway.ledger.query_params import LedgerQuery, ask
 from gateway.ledger.sqlite import SCHEME
-from gateway.ledger.store import LedgerStore, StoreError, open_store
+from gateway.ledger.store import LedgerStore, open_store
 
 
 class LedgerPlace(Protocol):

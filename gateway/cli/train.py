@@ -15,6 +15,7 @@ from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import progress
 from gateway.core import jsonio
 from gateway.evaluation import labels
+from gateway.evaluation.errors import TooFewError
 from gateway.evaluation.metrics.cross_validation import Fold, leave_one_out, parts
 from gateway.evaluation.training import base_model, fit, train, validation
 from gateway.evaluation.training.dataset import TrainingRow, outcomes
@@ -133,7 +134,7 @@ def _train(
     try:
         with progress("training", 2 * (plan.growth.trees + fit.STEPS)) as step:
             found, told = train.learn(rows, plan, seed, step)
-    except train.TooFewError as error:
+    except TooFewError as error:
         raise click.ClickException(f"{error}.") from None
     about = {"id": found.id, "hash": found.hash, **about, "left_out": len(known) - len(rows)}
     if thorough:

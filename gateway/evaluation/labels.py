@@ -18,12 +18,9 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.target import TIERS, Tier
 from gateway.evaluation import golden
+from gateway.evaluation.errors import NoReader
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake
-
-
-class NoReader(Exception):
-    """Parquet cannot be read here."""
 
 
 def rows(file: Path) -> list[dict[str, object]]:

@@ -26,6 +26,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, IntentRow, RepriceRow, Row
+from gateway.ledger.errors import JournalError
 from gateway.ledger.file_lock import MODE, grab
 
 CLOSED = b'{"kind":"closed"}\n'
@@ -40,10 +41,6 @@ _DAY = 86_400
 
 _token = partial(secrets.token_hex, 4)
 _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has fsync only
-
-
-class JournalError(OSError):
-    """A row that is not in the journal, or rows that may not be on the disk; `errno` says why."""
 
 
 @dataclass(slots=True)

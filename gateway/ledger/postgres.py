@@ -11,11 +11,11 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.decision_record import DecisionRecord
+from gateway.ledger.errors import StoreError
 from gateway.ledger.ingest import RowBatch, plain
 from gateway.ledger.query import Slots, SqlDialect
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, POSTGRES, REPRICE, inserts
 from gateway.ledger.sql_store import SqlStore
-from gateway.ledger.store import StoreError
 
 try:
     import psycopg

@@ -8,19 +8,12 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from gateway.ledger.errors import LedgerQueryError
 from gateway.ledger.query import BY, ONLY
 
 _UNSTORED = re.compile("[\0\ud800-\udfff]")
 """What no text of a store has in it, and some stores cannot be asked for."""
 _SPANS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
-
-class LedgerQueryError(ValueError):
-    """What cannot be asked; the text says what can, and `part` which part it is about."""
-
-    def __init__(self, part: str, message: str) -> None:
-        super().__init__(message)
-        self.part = part
 
 
 class LedgerQuery(msgspec.Struct, frozen=True, kw_only=True):

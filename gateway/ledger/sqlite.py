@@ -17,6 +17,7 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.decision_record import DecisionRecord
 from gateway.ledger import ingest, quick, sqlite_damage
+from gateway.ledger.errors import StoreDamagedError, StoreError, StoreRebuildingError
 from gateway.ledger.file_lock import alone
 from gateway.ledger.ingest import RowBatch, RowTaker
 from gateway.ledger.query import Slots, SqlDialect
@@ -24,7 +25,7 @@ from gateway.ledger.recovery import removed_until
 from gateway.ledger.schema import ENTRY, KEPT, SQLITE, inserts
 from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.sqlite_damage import GarbledValueError, Identity
-from gateway.ledger.store import Rebuild, StoreDamagedError, StoreError, StoreRebuildingError
+from gateway.ledger.store import Rebuild
 
 SCHEME: Final = "sqlite:///"
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from gateway.ledger.errors import LedgerError, StoreDamagedError
 from gateway.ledger.file_lock import MODE, alone
 from gateway.ledger.schema import SQLITE
-from gateway.ledger.store import StoreDamagedError
 
 type Identity = tuple[int, int]
 """Device and inode of a file."""
@@ -46,7 +46,7 @@ _GARBLED = ("Could not decode to UTF-8", "user-defined aggregate")
 _BESIDE = ("", "-wal", "-shm")
 
 
-class GarbledValueError(sqlite3.DatabaseError):
+class GarbledValueError(LedgerError, sqlite3.DatabaseError):
     """A value that nobody can have written."""
 
 

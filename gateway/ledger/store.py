@@ -20,21 +20,6 @@ TRIES, WAIT = 100, 0.02
 """To feed where another does, and seconds between them."""
 
 
-class StoreError(Exception):
-    """A store that cannot be used: its URL, its server, or the version that made it.
-
-    The text never holds the URL's password.
-    """
-
-
-class StoreDamagedError(StoreError):
-    """A store whose file cannot be read any more, although it can be opened."""
-
-
-class StoreRebuildingError(StoreError):
-    """A store that is fed anew from the journals, and has not all of their rows yet."""
-
-
 class Rebuild(NamedTuple):
     """A store that took the place of one whose file was damaged, or gone."""
 

@@ -12,7 +12,8 @@ from typing import Literal, Protocol
 
 from gateway.core.call_accounting import Opening
 from gateway.core.ledger_rows import ANSWERED, FinalRow, IntentRow, Row
-from gateway.ledger.journal import Journal, JournalError, together, write
+from gateway.ledger.errors import JournalError
+from gateway.ledger.journal import Journal, together, write
 from gateway.telemetry.log import Log, where
 
 type Policy = Literal["refuse", "serve"]

@@ -189,10 +189,6 @@ type End = tuple[str, int | None, int | None]
 """A call that is over: its id, tokens and micro-USD that it used; None leaves what was held."""
 
 
-class CountersUnavailable(Exception):
-    """Whoever counts cannot be reached in time."""
-
-
 class CounterStore(Protocol):
     """Counts. Asking again with the same id takes nothing twice. Raises CountersUnavailable."""
 

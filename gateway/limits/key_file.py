@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.limits import keys
+from gateway.limits.errors import KeyFileError
 from gateway.limits.keys import KeyPart
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake, nearest
@@ -23,10 +24,6 @@ from gateway.settings.errors import ConfigError, Mistake, nearest
 _BITS = 256
 _MODE = 0o600
 """Of a file that is new; one that is there keeps what it has."""
-
-
-class KeyFileError(Exception):
-    """Why a file of keys was not changed."""
 
 
 class KeyFile:

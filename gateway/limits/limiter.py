@@ -29,7 +29,6 @@ from gateway.limits.counters import (
     Admitted,
     CounterDemand,
     CounterStore,
-    CountersUnavailable,
     DemandTemplate,
     End,
     MissingCounter,
@@ -38,8 +37,9 @@ from gateway.limits.counters import (
     Scopes,
     scopes,
 )
-from gateway.limits.errors import UNCOUNTED, refusal, unbounded
+from gateway.limits.errors import CountersUnavailable
 from gateway.limits.reconciliation import UnsettledCalls
+from gateway.limits.refusals import UNCOUNTED, refusal, unbounded
 from gateway.limits.rules import LimitRules, PreparedDemand, counted
 from gateway.telemetry.log import Log
 

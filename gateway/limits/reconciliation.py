@@ -14,7 +14,7 @@ from gateway.limits.counters import (
     MissingCounter,
     Owner,
 )
-from gateway.limits.errors import UNCOUNTED
+from gateway.limits.refusals import UNCOUNTED
 from gateway.limits.rules import MOST
 from gateway.telemetry.log import Log, where
 

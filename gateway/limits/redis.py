@@ -26,7 +26,6 @@ from gateway.limits.counters import (
     Admitted,
     Answer,
     CounterDemand,
-    CountersUnavailable,
     DemandTemplate,
     End,
     MissingCounter,
@@ -36,8 +35,10 @@ from gateway.limits.counters import (
     refused,
     scopes,
 )
+from gateway.limits.errors import CountersUnavailable
 from gateway.limits.mould import AdmitTemplate
-from gateway.state.redis.client import RedisAway, Sent
+from gateway.state.errors import RedisAway
+from gateway.state.redis.client import Sent
 from gateway.state.redis.connection import RedisError, Reply
 from gateway.state.redis.health import DEADLINE
 from gateway.state.redis.scripts import Script, ScriptRunner, head

@@ -21,7 +21,7 @@ from gateway.core.call import Call, Key
 from gateway.core.decision import Decision
 from gateway.core.decision_context import ShareCut, Thresholds
 from gateway.core.target import Tier
-from gateway.limits.counters import CountersUnavailable
+from gateway.limits.errors import CountersUnavailable
 from gateway.routing.classifier import heuristic
 from gateway.routing.tier_share import (
     BOUNDED,
@@ -35,7 +35,7 @@ from gateway.routing.tier_share import (
     cell,
     cut,
 )
-from gateway.state.redis.client import RedisAway
+from gateway.state.errors import RedisAway
 from gateway.state.redis.connection import Reply
 from gateway.state.redis.scripts import Script, ScriptRunner, key, tag_of
 from gateway.telemetry.metrics import CounterMetric

@@ -10,7 +10,8 @@ from pathlib import Path
 from gateway.core.call import Call
 from gateway.core.target import Provider
 from gateway.ledger import recovery, transcripts
-from gateway.ledger.journal import Journal, JournalError
+from gateway.ledger.errors import JournalError
+from gateway.ledger.journal import Journal
 from gateway.ledger.recovery import recover
 from gateway.ledger.redaction import Strike
 from gateway.ledger.store import TRIES, WAIT, Rebuild, open_store

@@ -12,10 +12,11 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.call import OPEN
 from gateway.core.errors import ProblemError
+from gateway.ledger.errors import StoreError
 from gateway.ledger.recovery import Recovered
-from gateway.ledger.store import StoreError
 from gateway.limits.cost_bounds import end_of, micro
-from gateway.limits.counters import CounterDemand, CounterStore, CountersUnavailable, End, Owner
+from gateway.limits.counters import CounterDemand, CounterStore, End, Owner
+from gateway.limits.errors import CountersUnavailable
 from gateway.limits.keys import KeyTable
 from gateway.limits.limiter import Limiter
 from gateway.limits.memory import MemoryCounters as Counted

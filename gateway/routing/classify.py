@@ -8,7 +8,8 @@ from gateway.core.decision_context import DecisionContext, Score, Thresholds
 from gateway.core.target import TIERS, Tier
 from gateway.routing import tier_share
 from gateway.routing.classifier import heuristic
-from gateway.routing.features import Features, ScoreError
+from gateway.routing.errors import ScoreError
+from gateway.routing.features import Features
 
 
 class TraceWriter(Protocol):

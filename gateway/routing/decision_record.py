@@ -18,7 +18,8 @@ from gateway.dialects import Dialect
 from gateway.routing.classifier.heuristic import reads
 from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.decision_cache import DecisionCache
-from gateway.routing.features import Features, ScoreError
+from gateway.routing.errors import ScoreError
+from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.context import RuleContext
 

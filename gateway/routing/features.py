@@ -14,19 +14,12 @@ from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.classifier.language import detect
 from gateway.routing.classifier.scan import Seen, look
 from gateway.routing.classifier.text_signals import TextSignals
+from gateway.routing.errors import ScoreError
 from gateway.routing.rules.patterns import Patterns
 from gateway.settings.schema.rules import Language
 
 _BYTES_A_TOKEN = 4
 """Rough, over tokenisers and languages; sizes near a window are for the provider to judge."""
-
-
-class MissingFeatureError(Exception):
-    """A decision asks for something of a call that its row does not keep; the text names it."""
-
-
-class ScoreError(Exception):
-    """A classifier failed; the text is the kind of error it failed with."""
 
 
 class Features:

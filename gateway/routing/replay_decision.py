@@ -27,7 +27,8 @@ from gateway.dialects import OPERATIONS, Dialect, sayable
 from gateway.routing import explain
 from gateway.routing.classifier.heuristic import Classifier, reads
 from gateway.routing.classifier.text_signals import TextSignals
-from gateway.routing.features import Features, MissingFeatureError, ScoreError
+from gateway.routing.errors import MissingFeatureError, ScoreError
+from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.patterns import Patterns, split
 from gateway.settings.schema.rules import LANGUAGES, Language

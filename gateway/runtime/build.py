@@ -21,10 +21,10 @@ from gateway.routing.classifier import model_file
 from gateway.routing.classifier.exemplars import Exemplar, ExemplarClassifier, clashes
 from gateway.routing.classifier.heuristic import Classifier, HeuristicClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
+from gateway.routing.errors import ModelFileError, RuleError
 from gateway.routing.lint import unreachable_rules
 from gateway.routing.router import Router
 from gateway.routing.rules.compile import RuleSet, compile_rules
-from gateway.routing.rules.patterns import RuleError
 from gateway.settings import baseline, catalogue, lifecycle_warnings, list_prices, validate
 from gateway.settings.catalogue import BuiltCatalogue
 from gateway.settings.errors import ConfigError, Mistake
@@ -145,7 +145,7 @@ def _classifier(source: ConfigSource) -> Classifier | None:
         return _learned(file.read_bytes())
     except OSError as error:
         message = f"{file} cannot be read: {(error.strerror or '').lower()}."
-    except model_file.ModelFileError as error:
+    except ModelFileError as error:
         message = f"{file} cannot be used: {error}."
     hint = "Make one with `tiergate train`, or take learned, prior or off."
     raise ConfigError([source.mistake(("routing", "classifier"), message, hint)]) from None

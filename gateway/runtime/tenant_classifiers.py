@@ -16,7 +16,8 @@ from gateway.ledger.file_lock import MODE
 from gateway.routing.classifier import model_file as files
 from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.classifier.learned import LearnedClassifier
-from gateway.routing.classifier.model_file import ClassifierModel, ModelFileError
+from gateway.routing.classifier.model_file import ClassifierModel
+from gateway.routing.errors import ModelFileError
 
 _FOLDER, _NOW, _SUFFIX = "classifiers", "now.json", ".tiergate"
 _PRIVATE = 0o700

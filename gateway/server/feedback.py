@@ -12,8 +12,8 @@ from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.core.ledger_rows import FeedbackRow, FinalRow, Verdict
 from gateway.core.target import Tier
+from gateway.ledger.errors import StoreError
 from gateway.ledger.query_params import storable
-from gateway.ledger.store import StoreError
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
 from gateway.server.admission import Admission

@@ -15,7 +15,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel
 
 from gateway.settings import yaml
-from gateway.settings.errors import ConfigError, Mistake, nearest
+from gateway.settings.errors import ConfigError, Mistake, UnsetVariable, nearest
 from gateway.settings.schema.root import Config
 
 
@@ -45,15 +45,6 @@ FIXED = frozenset({"version", "include"})
 
 _START = re.compile(r"\$\{")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-class UnsetVariable(Exception):
-    """A variable or file that a string needs and that is not there."""
-
-    def __init__(self, message: str, *, variable: bool = False) -> None:
-        super().__init__(message)
-        self.variable = variable
-        """It is a variable that is not set."""
 
 
 def read(folder: File, environ: Mapping[str, str]) -> dict[str, str]:

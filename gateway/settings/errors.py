@@ -1,4 +1,9 @@
-"""What is wrong with a configuration: where, what, and what was probably meant."""
+"""What is wrong with a configuration: where, what, and what was probably meant.
+
+SettingsError
+ConfigError     a configuration that cannot be used
+UnsetVariable   a variable or file that a string needs
+"""
 
 import difflib
 from collections.abc import Iterable
@@ -27,7 +32,11 @@ class Mistake(msgspec.Struct, frozen=True, kw_only=True):
         return ": ".join(part for part in parts if part) + (f" {self.hint}" if self.hint else "")
 
 
-class ConfigError(Exception):
+class SettingsError(Exception):
+    """The base of all errors of this package."""
+
+
+class ConfigError(SettingsError):
     """A configuration that cannot be used, with everything that is wrong with it."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
@@ -53,3 +62,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if 0 < len(choices) <= few:
         return f"Known: {', '.join(choices)}."
     return ""
+
+
+class UnsetVariable(SettingsError):
+    """A variable or file that a string needs and that is not there."""
+
+    def __init__(self, message: str, *, variable: bool = False) -> None:
+        super().__init__(message)
+        self.variable = variable
+        """It is a variable that is not set."""

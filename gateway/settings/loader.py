@@ -12,7 +12,7 @@ from gateway.core import jsonio
 from gateway.settings import environment as env
 from gateway.settings import yaml
 from gateway.settings.environment import proxies, strays
-from gateway.settings.errors import ConfigError, Mistake, Path, nearest, written
+from gateway.settings.errors import ConfigError, Mistake, Path, UnsetVariable, nearest, written
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.includes import IncludedFiles, Where, shown
 from gateway.settings.overrides import put
@@ -168,7 +168,7 @@ def _expand(
         reads.note(file)
     try:
         text = env.expand(value, environ)
-    except env.UnsetVariable as error:
+    except UnsetVariable as error:
         # An account without its secret turns its provider off, and that is no mistake.
         if not (error.variable and path[:1] == ("providers",) and path[2:3] == ("accounts",)):
             hint = "Write ${NAME:-default} to give a default." if error.variable else ""

@@ -13,13 +13,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.limits.counters import (
-    AdmissionRequest,
-    Admitted,
-    CounterDemand,
-    CountersUnavailable,
-    Refusal,
-)
+from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, Refusal
+from gateway.limits.errors import CountersUnavailable
 from gateway.limits.redis import RedisCounters
 from gateway.state.redis.scripts import key, tag_of
 from tests.conftest import redis_program

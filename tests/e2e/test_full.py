@@ -11,7 +11,8 @@ import pytest
 
 from gateway.core.ledger_rows import FinalRow, IntentRow
 from gateway.ledger import journal
-from gateway.ledger.journal import Journal, JournalError, Segment, append
+from gateway.ledger.errors import JournalError
+from gateway.ledger.journal import Journal, Segment, append
 from tests.e2e.upstream import Upstream, frames, stream
 from tests.e2e.world import Change, Config, Make, World, chat
 

@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from gateway.core import jsonio
 from gateway.limits import window
-from gateway.limits.counters import CountersUnavailable
+from gateway.limits.errors import CountersUnavailable
 from tests.e2e.child import Child, until
 from tests.e2e.served import echo
 from tests.e2e.upstream import Upstream

@@ -8,7 +8,8 @@ import resource
 import sys
 from pathlib import Path
 
-from gateway.ledger.journal import Journal, JournalError
+from gateway.ledger.errors import JournalError
+from gateway.ledger.journal import Journal
 from gateway.ledger.store import open_store
 from gateway.ledger.writer import LedgerWriter
 from tests.ledger.rows import entry, intent

@@ -10,17 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.core.ledger_rows import FinalRow, IntentRow
-from gateway.ledger.journal import (
-    CLOSED,
-    Journal,
-    JournalError,
-    Segment,
-    append,
-    read,
-    rows,
-    segments,
-    write,
-)
+from gateway.ledger.errors import JournalError
+from gateway.ledger.journal import CLOSED, Journal, Segment, append, read, rows, segments, write
 from tests.ledger.conftest import Start
 from tests.ledger.rows import attempt, entry, intent, reprice
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.ledger import sql_store, sqlite
+from gateway.ledger.errors import StoreError
 from gateway.ledger.journal import Journal
 from gateway.ledger.sqlite import SqliteStore
-from gateway.ledger.store import StoreError
 from tests.ledger.conftest import Start
 from tests.ledger.rows import entry
 

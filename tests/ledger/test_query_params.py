@@ -5,7 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.ledger.query_params import LedgerQueryError, ask, moment
+from gateway.ledger.errors import LedgerQueryError
+from gateway.ledger.query_params import ask, moment
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = 1_793_000_000.0

@@ -10,17 +10,9 @@ from unittest.mock import Mock
 import pytest
 
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
+from gateway.ledger.errors import JournalError
 from gateway.ledger.file_lock import held
-from gateway.ledger.journal import (
-    CLOSED,
-    Journal,
-    JournalError,
-    Segment,
-    finish,
-    rows,
-    segments,
-    write,
-)
+from gateway.ledger.journal import CLOSED, Journal, Segment, finish, rows, segments, write
 from gateway.ledger.recovery import Recovered, recover
 from gateway.ledger.store import open_store
 from tests.ledger.conftest import Start

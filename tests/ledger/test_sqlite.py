@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from gateway.core.decision_record import DecisionRecord
 from gateway.ledger import sqlite
+from gateway.ledger.errors import StoreError
 from gateway.ledger.journal import Journal, write
 from gateway.ledger.schema import SQLITE
 from gateway.ledger.sqlite import SqliteStore
-from gateway.ledger.store import StoreError, open_store
+from gateway.ledger.store import open_store
 from tests.ledger.conftest import Start
 from tests.ledger.rows import entry
 

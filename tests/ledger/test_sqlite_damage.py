@@ -14,16 +14,12 @@ from threading import Barrier, Event, Thread
 import pytest
 
 from gateway.ledger import file_lock, sqlite_damage
+from gateway.ledger.errors import StoreDamagedError, StoreError, StoreRebuildingError
 from gateway.ledger.file_lock import held
 from gateway.ledger.journal import CLOSED, Journal, write
 from gateway.ledger.recovery import removed_until, sweep
 from gateway.ledger.sqlite import SqliteStore
-from gateway.ledger.store import (
-    Rebuild,
-    StoreDamagedError,
-    StoreError,
-    StoreRebuildingError,
-)
+from gateway.ledger.store import Rebuild
 from tests.e2e.upstream import PATIENCE
 from tests.ledger.rows import attempt, entry, feedback
 

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.ledger.journal import Journal, JournalError
+from gateway.ledger.errors import JournalError
+from gateway.ledger.journal import Journal
 from tests.ledger.rows import entry
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
-from gateway.ledger.journal import Journal, JournalError, rows, segments
+from gateway.ledger.errors import JournalError
+from gateway.ledger.journal import Journal, rows, segments
 from gateway.ledger.recovery import Recovered, recover
 from gateway.ledger.writer import LedgerWriter, Policy
 from tests.ledger.conftest import Start

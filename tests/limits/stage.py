@@ -20,11 +20,11 @@ from gateway.limits.counters import (
     AdmissionRequest,
     Admitted,
     CounterDemand,
-    CountersUnavailable,
     MissingCounter,
     Owner,
     Refusal,
 )
+from gateway.limits.errors import CountersUnavailable
 from gateway.limits.limiter import Limiter
 from gateway.limits.memory import MemoryCounters
 from gateway.limits.rules import LimitRules

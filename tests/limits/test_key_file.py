@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.core.errors import ProblemError
-from gateway.limits.key_file import KeyFile, KeyFileError
+from gateway.limits.errors import KeyFileError
+from gateway.limits.key_file import KeyFile
 from gateway.limits.keys import load, moment
 from gateway.settings.errors import ConfigError
 

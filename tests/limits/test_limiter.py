@@ -15,14 +15,8 @@ from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.prompt import Prompt
 from gateway.core.target import ModelFacts, Target
 from gateway.limits.cost_bounds import bound, dearest, micro
-from gateway.limits.counters import (
-    AdmissionRequest,
-    Admitted,
-    CountersUnavailable,
-    MissingCounter,
-    Owner,
-    Refusal,
-)
+from gateway.limits.counters import AdmissionRequest, Admitted, MissingCounter, Owner, Refusal
+from gateway.limits.errors import CountersUnavailable
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 from tests.limits.stage import (
     HELD,

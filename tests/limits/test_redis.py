@@ -8,13 +8,14 @@ from gateway.limits.counters import (
     AdmissionRequest,
     Admitted,
     CounterDemand,
-    CountersUnavailable,
     DemandTemplate,
     MissingCounter,
     Refusal,
 )
+from gateway.limits.errors import CountersUnavailable
 from gateway.limits.redis import RedisCounters, _encode, _told
-from gateway.state.redis.client import RedisAway, Sent
+from gateway.state.errors import RedisAway
+from gateway.state.redis.client import Sent
 from gateway.state.redis.connection import RedisError, Reply
 from gateway.state.redis.scripts import Script, ScriptRunner
 

@@ -11,11 +11,11 @@ from gateway.limits.counters import (
     AdmissionRequest,
     Admitted,
     CounterDemand,
-    CountersUnavailable,
     MissingCounter,
     Owner,
     Refusal,
 )
+from gateway.limits.errors import CountersUnavailable
 from gateway.limits.memory import MemoryCounters
 from gateway.limits.rules import LimitRules
 from tests.limits.stage import HELD, Stage, budget, decision, entry, limit, target

@@ -12,7 +12,7 @@ from gateway.core.call import Call, Key
 from gateway.core.decision import Decision
 from gateway.core.decision_context import Score, Thresholds
 from gateway.core.target import TIERS, Tier
-from gateway.limits.counters import CountersUnavailable
+from gateway.limits.errors import CountersUnavailable
 from gateway.limits.tier_share import EVERY, LoweredTurns, TurnCounter, TurnPool, _recent
 from gateway.routing.classifier import heuristic
 from gateway.routing.tier_share import TURNS, RecentTurns, ShareBounds, cell, under

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger.store import StoreError
+from gateway.ledger.errors import StoreError
 from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.settings.schema.root import Config
 from tests.e2e.upstream import PATIENCE

@@ -22,7 +22,7 @@ from gateway.ledger import journal
 from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.decision_record import MOST_NAMES, MOST_SIGNS, DecisionRecorder
-from gateway.routing.features import MissingFeatureError
+from gateway.routing.errors import MissingFeatureError
 from gateway.routing.replay_decision import RecordedFeatures, again
 from gateway.routing.router import Router
 from tests.ledger.rows import entry

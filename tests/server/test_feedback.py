@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from gateway.core.ledger_rows import FeedbackRow
+from gateway.ledger.errors import StoreError
 from gateway.ledger.journal import rows, segments
-from gateway.ledger.store import StoreError
 from tests.e2e.world import Make, World, chat
 from tests.ledger.busy import WAITS, feeding
 from tests.server.test_scopes import digest

@@ -10,7 +10,8 @@ import pytest
 
 from gateway.core.call import Key, KeyBudget
 from gateway.ledger import journal
-from gateway.ledger.journal import JournalError, Segment, append
+from gateway.ledger.errors import JournalError
+from gateway.ledger.journal import Segment, append
 from gateway.limits.load_shedding import ALL, REASONING
 from gateway.server.readiness import Readiness, Unready
 from gateway.server.shutdown import GracefulShutdown

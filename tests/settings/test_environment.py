@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.settings import environment
-from gateway.settings.errors import ConfigError
+from gateway.settings.errors import ConfigError, UnsetVariable
 from gateway.settings.schema.root import Config
 from gateway.settings.yaml import Value
 
@@ -59,7 +59,7 @@ UNSET: list[tuple[str, str, bool]] = [
 
 @pytest.mark.parametrize(("text", "message", "variable"), UNSET)
 def test_what_is_missing_is_named(text: str, message: str, variable: bool) -> None:
-    with pytest.raises(environment.UnsetVariable) as caught:
+    with pytest.raises(UnsetVariable) as caught:
         environment.expand(text, ENVIRON)
     assert (str(caught.value), caught.value.variable) == (message, variable)
 
@@ -68,9 +68,9 @@ def test_a_file_gives_its_text_without_the_space_around_it(tmp_path: Path) -> No
     (tmp_path / "key").write_text("  sk-1\n")
     assert environment.expand(f"<${{file:{tmp_path}/key}}>", {}) == "<sk-1>"
     (tmp_path / "key").write_bytes(b"\xff")
-    with pytest.raises(environment.UnsetVariable, match="cannot be read"):
+    with pytest.raises(UnsetVariable, match="cannot be read"):
         environment.expand(f"${{file:{tmp_path}/key}}", {})
-    with pytest.raises(environment.UnsetVariable, match="cannot be read"):
+    with pytest.raises(UnsetVariable, match="cannot be read"):
         environment.expand(f"${{file:{tmp_path}}}", {})
 
 
@@ -78,7 +78,7 @@ def test_a_file_gives_its_text_without_the_space_around_it(tmp_path: Path) -> No
 def test_any_string_is_expanded_or_refused(text: str, given_: dict[str, str]) -> None:
     try:
         found = environment.expand(text, given_)
-    except environment.UnsetVariable:
+    except UnsetVariable:
         return
     assert found == text or "${" in text
 

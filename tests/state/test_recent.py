@@ -3,7 +3,7 @@
 import pytest
 import redis.asyncio as client
 
-from gateway.limits.counters import CountersUnavailable
+from gateway.limits.errors import CountersUnavailable
 from gateway.limits.tier_share import RedisTurnPool
 from gateway.routing.tier_share import REASONED, SIZE, TURNS, WIDTH
 from tests.state.line import Line

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from gateway.cache.semantic.cache import Hits, Vector, VectorIndex
-from gateway.state.redis.client import RedisAway
+from gateway.state.errors import RedisAway
 from gateway.state.redis.connection import RedisError, Reply, request
 from gateway.state.redis.store import PREFIX, RedisStore
 from gateway.state.redis.topology import slot_of

@@ -16,13 +16,13 @@ import msgspec
 from gateway.cli.session import CommandSession
 from gateway.core.target import Provider
 from gateway.ledger import sqlite_damage
-from gateway.ledger.sqlite import SCHEME
-from gateway.ledger.store import (
+from gateway.ledger.errors import (
     StoreDamagedError,
     StoreError,
-    StoreRebuildingError,
-    open_store,
-)  # fmt: skip
+    StoreRebuildingError,  # fmt: skip
+)
+from gateway.ledger.sqlite import SCHEME
+from gateway.ledger.store import open_store
 from gateway.limits.startup_check import apart
 from gateway.routing.classifier import native
 from gateway.runtime.build import data_folder, store_url

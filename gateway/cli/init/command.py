@@ -16,7 +16,8 @@ import click
 from gateway.cli.init import detect, templates
 from gateway.cli.init.templates import HERE, InitPlan
 from gateway.core import jsonio
-from gateway.limits.key_file import KeyFile, KeyFileError
+from gateway.limits.errors import KeyFileError
+from gateway.limits.key_file import KeyFile
 from gateway.runtime.build import site
 from gateway.settings import environment
 from gateway.settings.environment import shipped

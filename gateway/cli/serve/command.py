@@ -29,7 +29,8 @@ from gateway.cli.serve.server import WorkerServer
 from gateway.cli.serve.supervisor import SIGNALS, supervise, unshared
 from gateway.cli.session import CommandSession, pass_session
 from gateway.core.target import TIERS
-from gateway.ledger.store import StoreDamagedError, StoreError, open_store
+from gateway.ledger.errors import StoreDamagedError, StoreError
+from gateway.ledger.store import open_store
 from gateway.limits.startup_check import apart
 from gateway.runtime.build import BuiltConfig, cautions, data_folder, refusals, store_url
 from gateway.runtime.composition import VERSION, Gateway

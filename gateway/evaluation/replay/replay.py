@@ -21,7 +21,8 @@ from gateway.evaluation.replay.conversations import (
 from gateway.evaluation.replay.cost import ReplayedCost
 from gateway.evaluation.replay.tier_share import ReplayedShares
 from gateway.evaluation.replay.totals import ReplayedOutcome, ReplayTotals
-from gateway.routing.features import Features, MissingFeatureError
+from gateway.routing.errors import MissingFeatureError
+from gateway.routing.features import Features
 from gateway.routing.replay_decision import RecordedFeatures, evidence
 from gateway.routing.router import Router, decide
 from gateway.routing.tier_share import ShareBounds

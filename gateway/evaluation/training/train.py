@@ -11,6 +11,7 @@ from random import Random
 
 import msgspec
 
+from gateway.evaluation.errors import TooFewError
 from gateway.evaluation.metrics.bootstrap import Interval, quantile, shuffles
 from gateway.evaluation.metrics.cross_validation import HeldOutScores, judge, parts
 from gateway.evaluation.metrics.ranking import Sources, average
@@ -39,10 +40,6 @@ SHUFFLES = 200
 _STEPS = 25
 _SMALL = 1e-3
 _FLATTEST = 0.1
-
-
-class TooFewError(ValueError):
-    """There is too little to learn from; the text says what is missing."""
 
 
 class ShuffledControl(msgspec.Struct, frozen=True):

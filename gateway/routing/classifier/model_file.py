@@ -24,6 +24,7 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.decision_context import Thresholds
 from gateway.routing.classifier import text_features
+from gateway.routing.errors import ModelFileError
 
 FORMAT = 2
 LIMIT = 2_000_000
@@ -39,10 +40,6 @@ LEAF = 255
 TERM = 4
 _TERMS = range(1 << 16)
 _SOURCES = 64
-
-
-class ModelFileError(ValueError):
-    """Bytes that are no artefact that this version can use; the text says why."""
 
 
 class ScoreMix(msgspec.Struct, frozen=True, kw_only=True):

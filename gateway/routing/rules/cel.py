@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from cel_expr_python import cel
 
 from gateway.routing.classifier.text_signals import HEAD, LIMIT
-from gateway.routing.features import MissingFeatureError
+from gateway.routing.errors import CelError, MissingFeatureError
 from gateway.routing.rules.context import RuleContext, Test
 from gateway.settings.errors import nearest
 
@@ -51,14 +51,6 @@ _FAILURES = {
     "Index error": "a list has no such item",
 }
 """Why an expression failed, where the engine's words hold nothing of the call."""
-
-
-class CelError(ValueError):
-    """A text that is no expression, or no condition."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 def compiled(text: str, rule: str) -> Test:

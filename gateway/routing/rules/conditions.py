@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from operator import attrgetter
 
+from gateway.routing.errors import CelError
 from gateway.routing.rules.context import RuleContext, Test
 from gateway.routing.rules.patterns import Path, PatternPool, glob, words
 from gateway.settings.schema.rules import RangePart, WhenPart
@@ -180,6 +181,6 @@ def _expression(text: str, path: Path, patterns: PatternPool, rule: str) -> Test
 
     try:
         return cel.compiled(text, rule)
-    except cel.CelError as error:
+    except CelError as error:
         patterns.refuse(path, str(error), error.hint)
         return lambda _: False

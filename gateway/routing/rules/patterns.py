@@ -17,6 +17,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.routing.errors import RuleError
+
 SIGNS = 6
 """Of a digest."""
 
@@ -96,17 +98,6 @@ _EDGE = rf"(?:[^\pL\pM\pN_]|[{_SCRIPTS}])"
 @cache
 def _caseless() -> Any:
     return options(case_sensitive=False, max_mem=_MOST)
-
-
-class RuleError(ValueError):
-    """A condition that cannot be compiled; `path` says where in the rule."""
-
-    def __init__(self, path: Path, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.path = path
-        self.hint = hint
-        self.every: tuple[RuleError, ...] = (self,)
-        """Itself, and all the others of the same rules."""
 
 
 class PatternPool:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from fastapi import Request
 
 from gateway.core.errors import invalid
-from gateway.ledger.query_params import LedgerQuery, LedgerQueryError, ask
+from gateway.ledger.errors import LedgerQueryError
+from gateway.ledger.query_params import LedgerQuery, ask
 from gateway.settings.errors import nearest
 
 

@@ -12,8 +12,9 @@ from gateway.core.call import OPEN
 from gateway.core.errors import Problem, ProblemError, invalid
 from gateway.core.jsonio import Json
 from gateway.ledger import export
+from gateway.ledger.errors import LedgerQueryError
 from gateway.ledger.query import QueryGroup
-from gateway.ledger.query_params import LedgerQuery, LedgerQueryError, ask
+from gateway.ledger.query_params import LedgerQuery, ask
 from gateway.runtime.build import findings
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers

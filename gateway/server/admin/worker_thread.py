@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gateway.core.errors import Problem, ProblemError
-from gateway.ledger.store import StoreError, StoreRebuildingError
+from gateway.ledger.errors import StoreError, StoreRebuildingError
 from gateway.runtime.composition import Gateway
 
 _AT_ONCE = 2

@@ -11,7 +11,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from gateway.state.redis.connection import BrokenConnection, RedisError, Reply, request
+from gateway.state.errors import BrokenConnection, RedisAway
+from gateway.state.redis.connection import RedisError, Reply, request
 from gateway.state.redis.health import CONNECT, DEADLINE, PAUSE, RedisHealth
 from gateway.state.redis.topology import MOVES, RedisTopology, slot_of
 from gateway.state.redis.url import read
@@ -29,10 +30,6 @@ _SAID = {
 
 type Sent = tuple[bytes, int, bytes]
 """A key, its slot, and a request on it."""
-
-
-class RedisAway(Exception):
-    """It does not answer, or refuses."""
 
 
 class _Told:

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+from gateway.state.errors import BrokenConnection
+
 type Reply = int | bytes | list[Reply] | RedisError | None
 
 _MOST = 64 * 1024 * 1024
@@ -17,10 +19,6 @@ _MOST = 64 * 1024 * 1024
 _STALL = 0.02
 """Seconds that a timer may be late until it is this process that was busy, not the server."""
 _DEEP = 8
-
-
-class BrokenConnection(Exception):
-    """A connection that cannot be used; its text says why, and quotes nothing."""
 
 
 class RedisError:

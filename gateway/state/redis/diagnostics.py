@@ -9,8 +9,8 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.settings.errors import Mistake
+from gateway.state.errors import RedisAway, RedisUnanswered
 from gateway.state.redis import sync_client
-from gateway.state.redis.client import RedisAway
 from gateway.state.redis.scripts import Script, keys
 from gateway.state.redis.store import RedisStore
 from gateway.state.redis.url import RedisAddress, checks_name, context, read
@@ -115,7 +115,7 @@ def _asked(
 
     try:
         found = sync_client.ask(address, keys("default")[0], deadline, questions)
-    except sync_client.RedisUnanswered as error:
+    except RedisUnanswered as error:
         return RedisAdvice([_gone(str(error), address, counts=counts)])
     if not isinstance(found.info, bytes):
         return RedisAdvice([_gone("it answers something else", address, counts=counts)])

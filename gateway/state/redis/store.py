@@ -4,7 +4,7 @@ All that is asked goes over one connection to each server, but for what is large
 would wait.
 """
 
-from gateway.state.redis.client import RedisAway
+from gateway.state.errors import RedisAway
 from gateway.state.redis.connection import request
 from gateway.state.redis.scripts import ScriptRunner
 

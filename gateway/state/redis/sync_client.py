@@ -15,6 +15,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
+from gateway.state.errors import RedisUnanswered
 from gateway.state.redis.url import RedisAddress, checks_name
 
 _SECURE = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_password")
@@ -30,10 +31,6 @@ class SyncRedis(Protocol):
     def execute_command(self, *words: str) -> Any:
         """What a command answers. Raises Refused."""
         ...
-
-
-class RedisUnanswered(Exception):
-    """It was not asked, or did not answer; the message says why and quotes nothing."""
 
 
 def ask[T](

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from typing import Any, NoReturn, TypeGuard
 
+from gateway.state.errors import BrokenConnection
 from gateway.state.redis.connection import (
-    BrokenConnection,
     RedisConnection,
     RedisError,
     Reply,

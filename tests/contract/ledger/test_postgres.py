@@ -10,10 +10,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from gateway.ledger.errors import StoreError
 from gateway.ledger.journal import Journal
 from gateway.ledger.postgres import PostgresStore
 from gateway.ledger.schema import POSTGRES
-from gateway.ledger.store import StoredRow, StoreError, open_store
+from gateway.ledger.store import StoredRow, open_store
 from tests.contract.ledger.conftest import ask, fed, say, schema
 from tests.ledger.postgres import Server, server
 from tests.ledger.rows import entry, intent, reprice

@@ -4,7 +4,8 @@ import asyncio
 import time
 from pathlib import Path
 
-from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, CountersUnavailable
+from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
+from gateway.limits.errors import CountersUnavailable
 from gateway.limits.redis import RedisCounters
 from tests.state.several import Sentinels
 

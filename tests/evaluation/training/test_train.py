@@ -8,6 +8,7 @@ from zlib import crc32
 import msgspec
 import pytest
 
+from gateway.evaluation.errors import TooFewError
 from gateway.evaluation.labels import Label
 from gateway.evaluation.metrics.cross_validation import leave_one_out, parts
 from gateway.evaluation.training import (
@@ -65,13 +66,13 @@ def test_labels_that_say_nothing_teach_nothing() -> None:
 
 
 def test_too_few_labels_are_refused() -> None:
-    with pytest.raises(train.TooFewError, match="20 labels have scores of fast and smart; 100 are"):
+    with pytest.raises(TooFewError, match="20 labels have scores of fast and smart; 100 are"):
         train.learn(lesson.rows()[:20], lesson.SMALL, seed=1)
 
 
 def test_labels_where_smart_is_never_better_are_refused() -> None:
     same = [row._replace(fast=1.0) for row in lesson.rows()]
-    with pytest.raises(train.TooFewError, match="nothing to learn"):
+    with pytest.raises(TooFewError, match="nothing to learn"):
         train.learn(same, lesson.SMALL, seed=1)
 
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from gateway.core import jsonio
 from gateway.routing.classifier import model_file as files
-from gateway.routing.classifier.model_file import ClassifierModel, ModelFileError
+from gateway.routing.classifier.model_file import ClassifierModel
+from gateway.routing.errors import ModelFileError
 from tests.evaluation.training import lesson
 
 

@@ -10,11 +10,10 @@ from gateway.core.call import Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import DecisionContext
 from gateway.core.decision_record import DecisionRecord
-from gateway.routing.features import MissingFeatureError
+from gateway.routing.errors import MissingFeatureError, RuleError
 from gateway.routing.replay_decision import RecordedFeatures
 from gateway.routing.rules import cel, conditions
 from gateway.routing.rules.guards import bound
-from gateway.routing.rules.patterns import RuleError
 from tests.ledger.rows import entry
 from tests.routing import world
 from tests.routing.world import Json

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from gateway.core.call import Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
+from gateway.routing.errors import RuleError
 from gateway.routing.rules.compile import compile_rules
 from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import bound
-from gateway.routing.rules.patterns import Patterns, RuleError
+from gateway.routing.rules.patterns import Patterns
 from gateway.settings.schema.rules import ChoicePart, WhenPart
 from tests.routing import world
 from tests.routing.world import Json

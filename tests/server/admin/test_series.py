@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.limits.counters import CountersUnavailable
+from gateway.limits.errors import CountersUnavailable
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config, Make, World, chat
 

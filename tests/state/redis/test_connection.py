@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.state.errors import BrokenConnection
 from gateway.state.redis.connection import (
-    BrokenConnection,
     RedisConnection,
     RedisError,
     Reply,

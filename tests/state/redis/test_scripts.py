@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio as client
 
-from gateway.state.redis.client import RedisAway
+from gateway.state.errors import RedisAway
 from gateway.state.redis.scripts import Script, ScriptRunner, key, tag_of
 from tests.state.line import Line, Mode
 from tests.state.redis.test_store import FAULTS

@@ -9,8 +9,9 @@ import pytest
 from redis import exceptions
 from redis.sentinel import MasterNotFoundError
 
+from gateway.state.errors import RedisUnanswered
 from gateway.state.redis import sync_client
-from gateway.state.redis.sync_client import RedisUnanswered, SyncRedis
+from gateway.state.redis.sync_client import SyncRedis
 from gateway.state.redis.url import read
 from tests.conftest import redis_program
 from tests.e2e.place import Place
