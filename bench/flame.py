@@ -12,8 +12,8 @@ LEAST = 0.002
 _LETTER = 6.2
 """Width of a character."""
 _COLOURS = {
-    "http/": "#d9b26a", "upstream/": "#c98b5b", "dialects/": "#9db36b", "routing/": "#7fae94",
-    "ledger/": "#8fa6c4", "core/": "#b79cc2", "engine": "#d58f8f",
+    "server/": "#d9b26a", "upstream/": "#c98b5b", "dialects/": "#9db36b", "routing/": "#7fae94",
+    "ledger/": "#8fa6c4", "core/": "#b79cc2", "pipeline/": "#d58f8f",
 }  # fmt: skip
 _OTHER = "#c9c5bd"
 

@@ -48,7 +48,7 @@ def _config() -> click.Option:
 
     def use(ctx: click.Context, _option: click.Parameter, value: str | None) -> None:
         if value is not None:
-            ctx.ensure_object(_part("session").Session).asked = value
+            ctx.ensure_object(_part("session").CommandSession).asked = value
 
     return click.Option(
         ["--config"],
@@ -104,7 +104,7 @@ def cli(ctx: click.Context, config: str | None) -> None:
       tiergate explain "Prove that there are infinitely many primes."
       tiergate costs --by model --since 7d
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    ctx.obj = _part("session").Session(config)
+    ctx.obj = _part("session").CommandSession(config)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ def boxes(text: str) -> dict[str, tuple[float, float, float]]:
 
 
 def test_a_box_is_as_wide_as_its_share_and_stands_on_its_caller() -> None:
-    outer, left, right = "http/wire.py:go", "engine.py:a", "upstream/run.py:b"
+    outer, left, right = "server/wire.py:go", "pipeline/engine.py:a", "upstream/run.py:b"
     found = boxes(flame.draw([(outer, left)] * 3 + [(outer, right)] + [(outer,)] * 4, "t"))
     whole = flame.WIDTH - 2 * flame.MARGIN
     assert {name.rpartition(" ")[0] for name in found} == {outer, left, right}

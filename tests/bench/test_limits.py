@@ -63,7 +63,7 @@ def test_what_is_measured_are_calls_that_pass_and_are_settled(
     watched.answers, watched.flight, watched.most = {}, set(), 0
     monkeypatch.setattr(f"bench.limits.{kind.__name__}", watched)
     limits.measure(1, 100)
-    assert Counter(watched.answers.values()) == {"Passed": 110}
+    assert Counter(watched.answers.values()) == {"Admitted": 110}
     assert watched.flight == set()
     assert 32 <= watched.most <= 64  # some end beside others that begin
 

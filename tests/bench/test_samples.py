@@ -17,11 +17,25 @@ ROOT = Path(__file__).parents[2]
     ("stack", "part"),
     [
         ((), REST),
-        (("__main__.py", "cli/serve.py"), REST),
-        (("http/app.py", "engine.py", "routing/case.py", "core/jsonio.py"), "reading the body"),
-        (("http/app.py", "engine.py", "upstream/attempt.py", "dialects/base.py"), "dialects"),
-        (("http/app.py", "engine.py", "core/jsonio.py"), "the engine's steps"),
-        (("http/app.py", "engine.py", "books.py", "core/tally.py"), "the ledger"),
+        (("__main__.py", "cli/serve/command.py"), REST),
+        (
+            ("server/app.py", "pipeline/engine.py", "routing/decision_record.py", "core/jsonio.py"),
+            "reading the body",
+        ),
+        (
+            ("server/app.py", "pipeline/engine.py", "upstream/attempt.py", "dialects/base.py"),
+            "dialects",
+        ),
+        (("server/app.py", "pipeline/engine.py", "core/jsonio.py"), "the engine's steps"),
+        (
+            (
+                "server/app.py",
+                "pipeline/engine.py",
+                "pipeline/accounting.py",
+                "core/call_accounting.py",
+            ),
+            "the ledger",
+        ),
     ],
 )
 def test_a_sample_is_of_its_innermost_part(stack: samples.Stack, part: str) -> None:
@@ -29,15 +43,17 @@ def test_a_sample_is_of_its_innermost_part(stack: samples.Stack, part: str) -> N
 
 
 def test_shares_are_of_all_samples_the_largest_first() -> None:
-    found = samples.shares([("engine.py",), ("http/app.py",), ("http/wire.py",), ()])
+    found = samples.shares(
+        [("pipeline/engine.py",), ("server/app.py",), ("server/http1/protocol.py",), ()]
+    )
     assert [share for _, share in found] == [0.5, 0.25, 0.25]
     assert found[0][0].startswith("towards the client")
     assert samples.shares([]) == []
 
 
 def test_what_comes_before_the_first_call_is_left_out() -> None:
-    call = ("http/generate.py:Generate.__call__", "engine.py:Engine.serve")
-    before = ("cli/serve.py:command", "compose.py:Gateway.engine")
+    call = ("server/endpoint.py:Endpoint.__call__", "pipeline/engine.py:Engine.serve")
+    before = ("cli/serve/command.py:command", "runtime/composition.py:Gateway.engine")
     assert samples.calls([before, (), call, ()]) == [call, ()]
 
 
@@ -51,9 +67,9 @@ def test_parts_are_of_files_that_are_there(begin: str) -> None:
 def test_a_stack_is_of_the_projects_own_files() -> None:
     assert samples.stack(sys._getframe()) == ()
     scope: dict[str, object] = {"seen": lambda: samples.stack(sys._getframe()), "found": ()}
-    inner = compile("found = seen()", "/some/where/gateway/http/app.py", "exec")
+    inner = compile("found = seen()", "/some/where/gateway/server/app.py", "exec")
     exec(inner, scope)  # noqa: S102 - a frame of a file that is not there
-    assert scope["found"] == ("http/app.py:<module>",)
+    assert scope["found"] == ("server/app.py:<module>",)
 
 
 def test_a_set_up_is_sampled_as_it_is(tmp_path: Path) -> None:
@@ -80,7 +96,7 @@ def test_a_gateway_under_load_is_sampled(
     said = capsys.readouterr().out.splitlines()
     assert any("towards the provider" in line for line in said)
     assert "requests per CPU-second" in said[-1]
-    assert "engine.py:Engine.serve" in drawn.read_text()
+    assert "pipeline/engine.py:Engine.serve" in drawn.read_text()
 
 
 def test_without_a_redis_its_command_is_told(

@@ -263,7 +263,7 @@ async def test_a_background_task_that_ends_by_an_error_is_logged(
     await gateway.stop()
     ((_, ended),) = [told for told in events if told[0] == "task"]
     assert ended["name"] == "keys"
-    assert str(ended["error"]).startswith("ValueError at test_compose.py:")
+    assert str(ended["error"]).startswith(f"ValueError at {Path(__file__).name}:")
     assert "prompt" not in jsonio.dumps(events).decode()
 
 
