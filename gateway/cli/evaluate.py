@@ -140,7 +140,7 @@ def _baseline(session: CommandSession) -> Tier | None:
 
 
 def _draw(file: Path, report: evaluate.EvaluationReport) -> None:
-    drawn = chart.draw(report.views)
+    drawn = chart.curves(report.views)
     if drawn is None:
         raise click.ClickException("Nothing can be drawn: no prices, or no outcomes.")
     try:

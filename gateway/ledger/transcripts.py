@@ -18,9 +18,15 @@ from pathlib import Path
 import msgspec
 
 from gateway.core import jsonio
+from gateway.core.errors import ProblemError
+from gateway.core.ledger_rows import ReplayRow
+from gateway.dialects import TranslatableRequest
 from gateway.ledger.file_lock import MODE
 from gateway.ledger.journal import Segment, append
 from gateway.ledger.redaction import Strike, redact
+from gateway.routing import features as routing
+from gateway.routing.features import Features
+from gateway.routing.replay_decision import RecordedFeatures
 
 SUFFIX = ".jsonl"
 
@@ -169,6 +175,29 @@ def find(folder: Path, id: str) -> Transcript | None:
         except (FileNotFoundError, jsonio.JsonError):  # its time was up; half of it was written
             continue
     return None
+
+
+def features(
+    folder: Path, fetches: frozenset[str]
+) -> Callable[[ReplayRow, RecordedFeatures], Features | None] | None:
+    """Return what reads the features of a row's call from its text; None where none is kept."""
+    if not folder.is_dir():
+        return None
+
+    def read(row: ReplayRow, seen: RecordedFeatures) -> Features | None:
+        found = find(folder, row.id)
+        if found is None or found.cut or seen.client.read_at is not None:
+            return None
+        try:
+            body = seen.client.read(found.prompt.encode())
+        except ProblemError:  # something of it was struck out
+            return None
+        told = TranslatableRequest(seen.client, body, fetches)
+        call = routing.read(body.prompt, row.dialect, seen.key, seen.steer, told)
+        call.turn = seen.turn
+        return call
+
+    return read
 
 
 def each(folder: Path) -> Iterator[Transcript]:

@@ -113,31 +113,10 @@ class DecisionRecorder:
             with suppress(Exception):  # it is written again, and raises it there
                 asked.begin(plan.targets[0])
 
-    def again(self, router: Router, *, bounded: bool) -> tuple[Decision, Plan]:
-        """What another router decides of the same call, on the same evidence. Raises ProblemError.
-
-        `bounded`: what is known of shares of tiers holds for it too.
-        """
-        evidence = self._evidence
-        if not bounded and evidence.thresholds is not None:
-            evidence = replace(evidence, thresholds=None)
-        return decide(router, self._call, self._dialect, evidence)
-
     @property
-    def decided(self) -> tuple[Decision, Plan] | None:
-        """What it was decided to be; None where it was refused."""
-        decision, plan = self._decision, self._plan
-        return None if decision is None or plan is None else (decision, plan)
-
-    @property
-    def operation(self) -> str:
-        """What was asked for."""
-        return self._dialect.operation
-
-    @property
-    def size(self) -> int:
-        """Characters of its prompt."""
-        return self._call.prompt.chars
+    def call(self) -> Features:
+        """The features of the call."""
+        return self._call
 
     def __call__(self) -> DecisionRecord | None:
         """What the row keeps; None where it cannot be told, for a row is written whatever it is."""

@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from importlib import metadata
 
 from gateway.cache.policy import CachePolicy
@@ -343,7 +342,7 @@ class Gateway:
                 baseline=baseline.baseline(site.source, site.built),
                 begin=archive.begin,
                 settle=settle,
-                aside=partial(self.shadow.note, site) if config.routing.shadow else None,
+                aside=self.shadow.note if config.routing.shadow else None,
             ),
             log=self.log,
             on_loss=config.routing.on_loss,

@@ -347,16 +347,6 @@ def test_a_picture_has_a_panel_a_figure_and_the_best_peer_first() -> None:
         assert all(picture._NAME <= x <= picture._WIDE - picture._VALUE for x in dots)
 
 
-def test_a_picture_is_in_the_colours_of_whoever_looks() -> None:
-    """Or in the ones that are asked for."""
-    found = results({"direct": {}, "nginx": {}, "tiergate": {}})
-    assert "prefers-color-scheme:dark" in picture.draw(found)
-    dark, light = picture.draw(found, dark=True), picture.draw(found, dark=False)
-    assert "prefers-color-scheme" not in dark + light
-    assert picture._DARK["ground"] in dark
-    assert picture._DARK["ground"] not in light
-
-
 def test_a_picture_has_no_place_for_what_is_not_known() -> None:
     """Added time is nothing, or less by noise, and CPU is unknown: those panels are empty."""
     found = results({"direct": {}, "nginx": {"cpu": None}, "tiergate": {"cpu": None}})

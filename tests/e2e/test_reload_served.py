@@ -199,11 +199,12 @@ def test_a_candidate_decides_beside_it(serve: Serve, upstream: Upstream, tmp_pat
     with service.asking(chat()) as connection:
         seen(connection, b"you.")
     told = until(
-        lambda: (found := service.ask("GET", "/admin/shadow")[1])["calls"] and found, "it decides"
+        lambda: (found := service.ask("GET", "/admin/shadow")[1]["report"])["calls"] and found,
+        "it decides",
     )
-    (example,) = told["examples"]
-    assert example["own"]["target"] == "acme/able-1"
-    assert example["candidate"]["target"] == "acme/able-9"
+    (changed,) = told["list"]
+    assert changed["before"]["target"] == "acme/able-1"
+    assert changed["after"]["target"] == "acme/able-9"
     asked = read_url(f"http://127.0.0.1:{service.port}/admin/shadow", "")
     assert asked is not None
     assert asked[0] == 200

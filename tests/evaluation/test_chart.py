@@ -1,7 +1,8 @@
-"""The picture is SVG that any reader of XML takes, with all that the report has in it."""
+"""Charts are SVG that any reader of XML takes, with all that the report has in it."""
 
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
 from random import Random
 
 from gateway.evaluation import chart, evaluate, routed_labels
@@ -24,14 +25,20 @@ def views(*, priced: bool = True, classifier: bool = True) -> tuple[ScoredLabels
     return evaluate.report(rows, Random(1), repeats=100).views
 
 
+def lines(panel: ET.Element) -> Counter[str]:
+    """Return how many lines of each style there are: in the legend, as curve, as interval."""
+    return Counter(one.attrib["class"] for one in panel.iter(f"{SVG}polyline"))
+
+
 def test_each_view_has_a_panel_with_its_curves_and_routers() -> None:
-    drawn = chart.draw(views())
+    drawn = chart.curves(views())
     assert drawn is not None
     root = read(drawn)
     panels = root.findall(f"{SVG}g")
     assert len(panels) == 2
     for panel, number in zip(panels, (2, 3), strict=True):
-        assert len(panel.findall(f"{SVG}polyline")) == 3
+        found = lines(panel)
+        assert (found["line green"], found["line grey dotted"], found["line blue"]) == (2, 2, 3)
         said = [text.text or "" for text in panel.iter(f"{SVG}text")]
         assert {"this router", "shuffled", "always fast", "oracle", "tiers mixed by chance"} <= {
             *said
@@ -43,7 +50,7 @@ def test_each_view_has_a_panel_with_its_curves_and_routers() -> None:
 
 
 def test_everything_stands_within_the_picture() -> None:
-    drawn = chart.draw(views())
+    drawn = chart.curves(views())
     assert drawn is not None
     root = read(drawn)
     wide, high = float(root.attrib["width"]), 470.0
@@ -58,24 +65,25 @@ def test_everything_stands_within_the_picture() -> None:
 
 
 def test_it_has_colours_for_light_and_dark() -> None:
-    drawn = chart.draw(views())
+    drawn = chart.curves(views())
     assert drawn is not None
     assert "@media (prefers-color-scheme:dark)" in drawn
-    assert drawn.count("#ffffff") == drawn.count("#12171d") == 2
+    for colours in (chart.LIGHT, chart.DARK):
+        assert all(colour in drawn for colour in colours.values())
 
 
 def test_without_prices_there_is_nothing_to_draw() -> None:
     """The view of fast and smart has prices; that of all three has none."""
-    drawn = chart.draw(views(priced=False))
+    drawn = chart.curves(views(priced=False))
     assert drawn is not None
     assert len(read(drawn).findall(f"{SVG}g")) == 1
-    assert chart.draw(views(priced=False)[1:]) is None
-    assert chart.draw([]) is None
+    assert chart.curves(views(priced=False)[1:]) is None
+    assert chart.curves([]) is None
 
 
 def test_without_a_classifier_it_has_no_curve_of_one() -> None:
-    drawn = chart.draw(views(classifier=False)[:1])
+    drawn = chart.curves(views(classifier=False)[:1])
     assert drawn is not None
     (panel,) = read(drawn).findall(f"{SVG}g")
-    assert len(panel.findall(f"{SVG}polyline")) == 2
+    assert lines(panel)["line blue"] == 1  # the interval
     assert not [text for text in panel.iter(f"{SVG}text") if "classifier" in (text.text or "")]

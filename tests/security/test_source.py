@@ -34,7 +34,6 @@ KNOWN = {
     ("gateway/cli/__init__.py", "importlib.import_module"), ("gateway/local_model/model.py", "importlib.import_module"),
     ("gateway/settings/yaml.py", "yaml.load"), ("gateway/telemetry/process.py", "ctypes.CDLL"),
     ("gateway/telemetry/process.py", "import ctypes"), ("gateway/cli/junit.py", "import xml.sax.saxutils"),
-    ("gateway/evaluation/chart.py", "import xml.sax.saxutils"),
     ("gateway/cli/serve/rolling_restart.py", "subprocess.Popen"), ("gateway/routing/classifier/native/__init__.py", "ctypes.PyDLL"),
     ("gateway/routing/classifier/native/__init__.py", "import ctypes"), ("gateway/routing/classifier/native/model.py", "import ctypes"),
     ("gateway/routing/classifier/native/text.py", "import ctypes"),

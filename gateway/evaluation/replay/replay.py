@@ -26,6 +26,7 @@ from gateway.routing.features import Features
 from gateway.routing.replay_decision import RecordedFeatures, evidence
 from gateway.routing.router import Router, decide
 from gateway.routing.tier_share import ShareBounds
+from gateway.settings.schema.root import Config
 
 type Text = Callable[[ReplayRow, RecordedFeatures], Features | None]
 """The features of a call whose text is kept; None where it is not."""
@@ -155,6 +156,22 @@ class LedgerReplay:
         if same and target.name != f"{row.provider}/{row.model}":
             return None  # another target has taken over, and would again
         return bill
+
+
+def walker(
+    router: Router, config: Config, text: Text | None = None, most: int = 20
+) -> LedgerReplay:
+    """Return what decides again as a configuration does; `router` is its own."""
+    share = config.routing.max_share
+    bounds = ShareBounds(reasoning=share.reasoning, smart=share.smart)
+    lacks = [] if (bounded := bounds != ShareBounds(reasoning=1, smart=1)) else ["thresholds"]
+    if not any(budget.then for budget in config.budgets):
+        lacks.append("ceiling")
+    if config.routing.judge is None:
+        lacks += ["judged", "unjudged"]
+    return LedgerReplay(
+        router, text=text, lacks=lacks, bounds=bounds if bounded else None, most=most
+    )
 
 
 def answered(row: ReplayRow) -> bool:

@@ -1,107 +1,132 @@
-"""Calls of the ledger decided again by rules that somebody thinks of: in a child, one at a time.
+"""Calls of the ledger decided again by rules that somebody thinks of: in a thread, one at a time.
 
-Nothing of it takes effect. The child is a program of its own, so that deciding takes nothing from
-the loop that serves calls, and that it can be ended at once: when whoever asked is gone.
+Nothing of it takes effect. The thread works for a millisecond and then rests as long, so that calls
+wait for the interpreter no longer than that. It ends when whoever asked is gone.
 """
 
 import asyncio
-import contextlib
-import sys
-from asyncio.subprocess import PIPE, Process
+import threading
+import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-import msgspec
-
-from gateway.core import jsonio
+from gateway.core.call import OPEN
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.jsonio import Json
+from gateway.ledger import transcripts
 from gateway.ledger.file_lock import held
+from gateway.ledger.query_params import LedgerQuery
+from gateway.runtime.build import BuiltConfig, adopt, findings, site
 from gateway.runtime.composition import Gateway
+from gateway.runtime.tenant_classifiers import TenantClassifiers
+from gateway.server.admin.worker_thread import WorkerThread
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake, Path, written
-from gateway.settings.loader import RULES, ConfigSource
+from gateway.settings.loader import RULES, CandidateRules, ConfigSource, load
+from gateway.telemetry import process
 
-MODULE = "gateway.cli.replay_worker"
 NAME = "edited rules"
 """What findings call the text."""
-_SECONDS = 120
+ROWS = 100_000
+"""Calls that are replayed at most."""
+SECONDS = 120
 """That one may take."""
+_SPELL = 0.001
+"""Seconds of work, and of rest after it."""
 _CONFLICT, _LEFT, _TOO_LONG = 409, 499, 504
 
 
 class Rehearsal:
-    """One for a gateway; of all its workers one child runs at a time."""
+    """One for a gateway; one replay of all its workers runs at a time."""
 
-    def __init__(self, gateway: Gateway, *, seconds: float = _SECONDS) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._seconds = seconds
+        self._turn = WorkerThread(gateway)
 
     async def __call__(
-        self, asked: dict[str, Json], gone: Callable[[], Awaitable[object]]
-    ) -> dict[str, Json]:
-        """What the child has found; it is ended when `gone` returns.
+        self, rules: str, question: LedgerQuery, limit: int, gone: Callable[[], Awaitable[object]]
+    ) -> dict[str, Any]:
+        """Return `report` and `findings`, or `findings` alone where the rules are wrong.
 
-        Raises ProblemError: invalid_request (409 where another runs, 504 where it took too long),
-        internal.
+        It ends when `gone` returns. `limit` is how many changed calls are listed. Raises
+        ProblemError: invalid_request (409 where another runs, 504 where it takes too long), ledger.
         """
-        source = self._gateway.site.source
-        foreign = await asyncio.to_thread(strange, str(asked["rules"]), source)
-        if foreign:
-            return {"findings": [msgspec.structs.asdict(one) for one in foreign]}
-        lock = self._gateway.data / "replay.lock"
-        with held(lock) as mine:
+        stop = threading.Event()
+
+        async def leave() -> None:
+            await gone()
+            stop.set()
+
+        with held(self._gateway.data / "replay.lock") as mine:
             if not mine:
                 message = "Another replay is running: wait for its end, or cancel it."
-                raise _problem("invalid_request", message, _CONFLICT)
-            told = {**asked, "config": str(source.file), "name": NAME, "seconds": _SECONDS}
-            found = jsonio.loads(await self._run(jsonio.dumps(told), gone))
-        if "error" in found:
-            raise _problem("invalid_request", found["error"])
-        return dict(found)
+                raise _problem(message, _CONFLICT)
+            watch = asyncio.create_task(leave(), name="replay")
+            try:
+                await self._turn.feed()
+                return await self._turn(partial(self._replay, rules, question, limit, stop))
+            finally:
+                stop.set()
+                watch.cancel()
 
-    async def _run(self, told: bytes, gone: Callable[[], Awaitable[object]]) -> bytes:
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", MODULE),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            env=dict(self._gateway.environ),
-            start_new_session=True,  # Ctrl-C is for the gateway
-        )
-        work = asyncio.ensure_future(child.communicate(told))
-        left = asyncio.ensure_future(gone())
+    def _replay(
+        self, rules: str, question: LedgerQuery, limit: int, stop: threading.Event
+    ) -> dict[str, Any]:
+        # Until an admin asks for a replay, a serving gateway imports nothing of evaluation.
+        from gateway.evaluation.replay import report  # noqa: PLC0415
+        from gateway.evaluation.replay.replay import walker  # noqa: PLC0415
+
+        gateway, until = self._gateway, time.monotonic() + SECONDS
+        if foreign := strange(rules, gateway.site.source):
+            return {"findings": foreign}
         try:
-            await asyncio.wait(
-                (work, left), timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            if work.done():
-                return self._said(child, *work.result())
-            if left.done():
-                raise _problem("invalid_request", "Whoever asked has left.", _LEFT)
-            message = "It took too long: choose a shorter range, or use `tiergate replay`."
-            raise _problem("invalid_request", message, _TOO_LONG)
-        finally:
-            left.cancel()
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            await asyncio.gather(work, left, return_exceptions=True)
+            candidate = self._candidate(rules)
+        except ConfigError as error:
+            return {"findings": error.mistakes}
+        chosen = {**question.chosen, "zone": question.place}
+        if (count := gateway.store.count(**chosen)) > ROWS:
+            why = f"There are {count:,} calls in this range, more than {ROWS:,}"
+            raise _problem(f"{why}: choose a shorter one, or use `tiergate replay`.")
+        router = candidate.router
+        texts = transcripts.features(gateway.archive.content_folder, router.fetches)
+        walk = walker(router, candidate.source.config, texts, limit)
+        rest = 0.0
+        for row in gateway.store.logged(**chosen):
+            walk.take(row)
+            if (now := time.monotonic()) > rest:
+                if stop.is_set():
+                    raise _problem("Whoever asked has left.", _LEFT)
+                if now > until:
+                    message = "It took too long: choose a shorter range, or use `tiergate replay`."
+                    raise _problem(message, _TOO_LONG)
+                time.sleep(_SPELL)
+                rest = time.monotonic() + _SPELL
+        keys = [OPEN] if gateway.keys.is_open else gateway.keys.known()
+        return {
+            "report": report.view(walk.sums, router.catalogue.version),
+            "findings": findings(candidate, keys),
+        }
 
-    def _said(self, child: Process, out: bytes, err: bytes) -> bytes:
-        if child.returncode != 0:
-            last = err.decode(errors="replace").strip().rpartition("\n")[2]
-            self._gateway.log("bug", error=f"replay: status {child.returncode}", text=last[:200])
-            raise _problem("internal", "The replay failed; the gateway's log has the reason.")
-        return out
+    def _candidate(self, rules: str) -> BuiltConfig:
+        """Return the configuration as it is written, with these rules. Raises ConfigError."""
+        gateway = self._gateway
+        given = CandidateRules(NAME, rules) if rules else None
+        with process.quietly():
+            source = load(gateway.site.source.file, gateway.environ, rules=given)
+            found, owned = site(source, datetime.now(UTC)), TenantClassifiers(gateway.data)
+            owned.refresh()
+        adopt(found, owned)
+        return found
 
 
 def strange(text: str, source: ConfigSource) -> list[Mistake]:
-    """What of a text would put in what the rules in force do not: variables, files of secrets."""
+    """Return what of a text would put in what the rules in force do not: variables, secrets."""
     known = {one for part in RULES for _, one in _texts(source.raw.get(part), ())}
     try:
         document = yaml.read(text, NAME)
     except ConfigError:
-        return []  # the child tells it
+        return []  # `load` tells it
     return [
         Mistake(
             file=NAME,
@@ -123,5 +148,5 @@ def _texts(value: Any, path: Path) -> list[tuple[Path, str]]:
     return [(path, value)] if isinstance(value, str) else []
 
 
-def _problem(kind: Any, message: str, status: int = 0) -> ProblemError:
-    return ProblemError(Problem(kind=kind, message=message, status=status))
+def _problem(message: str, status: int = 0) -> ProblemError:
+    return ProblemError(Problem(kind="invalid_request", message=message, status=status))

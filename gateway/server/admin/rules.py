@@ -29,8 +29,6 @@ from gateway.settings.loader import RULES, ConfigSource
 _JSON = "application/json"
 _BYTES = 262_144
 """Of a text of rules that is replayed."""
-_ROWS = 100_000
-"""Calls that are replayed at most."""
 _LISTED = 200
 
 
@@ -71,12 +69,10 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Admission) -> None:
     async def replay(request: Request) -> Response:
         head = request_headers.RequestHeaders(request.headers.raw)
         wanted = _read(await entrance.body(request.receive, head.length))
-        _ask(gateway, wanted.since, wanted.until, wanted.only)
-        asked = {**msgspec.structs.asdict(wanted), "most": _ROWS}
-        found = await rehearsal(asked, partial(_gone, request))
-        wrong: list[Json] = found["findings"]
+        question = _ask(gateway, wanted.since, wanted.until, wanted.only)
+        found = await rehearsal(wanted.rules, question, wanted.limit, partial(_gone, request))
         found["ok"] = "report" in found
-        found["findings"] = [_mistake(one) for one in wrong]
+        found["findings"] = [_mistake(one) for one in found["findings"]]
         return Response(jsonio.dumps(found), media_type=_JSON)
 
     app.include_router(router)
@@ -132,7 +128,7 @@ def _rules(gateway: Gateway, groups: list[QueryGroup]) -> dict[str, Json]:
         "others": [
             {"source": one.names[0], **_sums(one)} for one in groups if one.names[0] != "rule"
         ],
-        "findings": [_mistake(msgspec.structs.asdict(one)) for one in findings(site, keys)],
+        "findings": [_mistake(one) for one in findings(site, keys)],
     }
 
 
@@ -166,7 +162,6 @@ def _sums(one: QueryGroup) -> dict[str, Json]:
     }
 
 
-def _mistake(one: dict[str, Json]) -> dict[str, Json]:
-    """A finding, and the rule that it is of."""
-    text = str(Mistake(**one))
-    return {**one, "text": text}
+def _mistake(one: Mistake) -> dict[str, Json]:
+    """Return a finding as plain values, and as a line."""
+    return {**msgspec.structs.asdict(one), "text": str(one)}

@@ -15,7 +15,8 @@ from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import ReplayRow
 from gateway.core.prompt import Prompt
-from gateway.evaluation.replay import chart, report
+from gateway.evaluation import chart
+from gateway.evaluation.replay import report
 from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.evaluation.replay.totals import REFUSED, ReplayedOutcome
 from gateway.routing import features
@@ -323,20 +324,20 @@ def test_the_picture_has_what_there_is(make: Callable[..., Router]) -> None:
     """Bars as wide as their part; what is undecided or unknown is said."""
     undecided = msgspec.structs.replace(row(3), basis=None)
     some = walked(make(HARD, **OFF), row(1), row(2, cost=None), undecided).sums
-    drawn = chart.draw(some)
+    drawn = chart.replayed(some)
     assert "2 of 2 calls would go elsewhere" in drawn
     assert "1 more cannot be decided again" in drawn
     assert "1 call has a cost that is not known" in drawn
     assert "smart: 2 calls" in drawn
     assert "fast: " not in drawn
     assert "+1438.5%" in drawn
-    nothing = chart.draw(
+    nothing = chart.replayed(
         walked(make(**OFF), row(1, cost=Decimal(0)), row(2, cost=None), row(3, cost=None)).sums
     )
     assert "2 calls have a cost" in nothing
     assert "%;" not in nothing
     many = [row(1), *(row(n, basis={"user_tokens": 100}) for n in range(2, 40))]
-    assert chart.draw(walked(make(HARD, **OFF), *many).sums).count(">3%<") == 0
+    assert chart.replayed(walked(make(HARD, **OFF), *many).sums).count(">3%<") == 0
     ET.fromstring(drawn)  # noqa: S314 - of our own
 
 

@@ -1,22 +1,22 @@
-"""The rules in force, and other rules held against past calls: by a child that never acts."""
+"""The rules in force, and other rules held against past calls, which never act."""
 
-import asyncio
 import json
-import os
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from gateway.core import jsonio
-from gateway.core.errors import ProblemError
+from gateway.core.ledger_rows import ReplayRow
+from gateway.ledger.errors import StoreError
 from gateway.ledger.file_lock import held
 from gateway.server.admin import replay
-from gateway.server.admin.replay import Rehearsal
 from tests.e2e.child import until
 from tests.e2e.upstream import PATIENCE, Upstream
 from tests.e2e.world import Config, Make, World, chat
@@ -42,7 +42,7 @@ def rules(value: Config) -> None:
 @pytest.fixture
 def asked(make: Make, upstream: Upstream) -> World:
     """A gateway that has decided three calls by rules."""
-    world = make(rules, **ENVIRON)
+    world = make(rules)
     for text in ("Prove it.", "Prove that too.", "Hello."):
         assert world.ask({**chat(text), "model": "auto"}).status_code == 200
     return world
@@ -180,57 +180,60 @@ def test_one_replay_runs_at_a_time(asked: World) -> None:
 
 
 def test_more_calls_than_it_takes_are_said(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.server.admin.rules._ROWS", 2)
+    monkeypatch.setattr(replay, "ROWS", 2)
     reply = ask_replay(asked, rules=RULES)
     assert reply.status_code == 400
     assert "There are 3 calls in this range, more than 2" in reply.json()["error"]["message"]
 
 
-CHILD = {"slow": "import time; time.sleep(600)", "wrong": "import sys; sys.exit('no luck')"}
+def endless(world: World, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Give a store whose rows never end; what is returned is set once they are read."""
+    assert ask_replay(world, limit=0).status_code == 200  # the store has all rows now
+    (row, *_), begun = [*world.gateway.store.logged()], threading.Event()
+
+    def logged(**_: object) -> Iterator[ReplayRow]:
+        while True:
+            yield row
+            begun.set()
+
+    monkeypatch.setattr(world.gateway.store, "logged", logged)
+    return begun
 
 
-async def _run(
-    asked: World, name: str, gone: float | None, folder: Path, seconds: float
-) -> dict[str, Any]:
-    """A rehearsal with a child of ours in place of it."""
-    (folder / f"{name}.py").write_text(
-        f"import sys; open({str(folder / name)!r}, 'w').close()\n{CHILD[name]}"
-    )
-    asked.gateway.environ = {"PYTHONPATH": str(folder)}
-
-    async def leave() -> None:
-        while gone is None or not (folder / name).exists():  # noqa: ASYNC110 - a file tells nobody
-            await asyncio.sleep(0.01)
-
-    return await Rehearsal(asked.gateway, seconds=seconds)({"rules": ""}, leave)
+def free(world: World) -> bool:
+    """Return True if a replay may begin."""
+    with held(world.gateway.data / "replay.lock") as mine:
+        return mine
 
 
-@pytest.mark.parametrize(
-    ("name", "gone", "seconds", "status", "said"),
-    [
-        ("slow", 0.0, 600, 499, "Whoever asked has left."),
-        ("slow", None, 0.0, 504, "It took too long"),
-        ("wrong", None, 600, 500, "The replay failed"),
-    ],
-)
-def test_a_child_that_nobody_waits_for_is_ended(
-    asked: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    name: str, gone: float | None, seconds: float, status: int, said: str,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(replay, "MODULE", name)
-    with pytest.raises(ProblemError, match=said) as caught:
-        asked.loop.run(_run(asked, name, gone, tmp_path, seconds))
-    assert caught.value.problem.http_status == status
-    with held(asked.gateway.data / "replay.lock") as mine:
-        assert mine, "the next may begin"
-    if name == "wrong":
-        assert asked.log[-1] == {"event": "bug", "error": "replay: status 1", "text": "no luck"}
-    assert jsonio.dumps(asked.log).find(b"never-shown") == -1
+def test_a_replay_that_takes_too_long_is_ended(
+    asked: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "SECONDS", 0.2)
+    endless(asked, monkeypatch)
+    reply = ask_replay(asked, rules=RULES)
+    assert reply.status_code == 504
+    assert "It took too long" in reply.json()["error"]["message"]
+    assert free(asked)
+
+
+def test_calls_are_answered_while_a_replay_runs(
+    asked: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "SECONDS", 2)
+    begun = endless(asked, monkeypatch)
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(ask_replay, asked, rules=RULES)
+        assert begun.wait(PATIENCE)
+        for _ in range(10):
+            assert asked.ask(chat("hi")).status_code == 200
+        assert not running.done()
+        assert running.result().status_code == 504
 
 
 def test_a_browser_replays_only_for_a_page_of_ours(make: Make) -> None:
     """A cookie alone is what any page makes a browser send."""
-    world = make(rules, TIERGATE_ADMIN_KEY="admin-0123456789-never-shown", **ENVIRON)
+    world = make(rules, TIERGATE_ADMIN_KEY="admin-0123456789-never-shown")
     begun = world.client.post("/dashboard/session", json={"key": "admin-0123456789-never-shown"})
     assert begun.status_code == 200
     own = {"x-tiergate-csrf": begun.json()["token"]}
@@ -249,25 +252,25 @@ def test_a_browser_replays_only_for_a_page_of_ours(make: Make) -> None:
 
 
 def test_a_client_that_leaves_ends_its_replay(
-    asked: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its child is gone, and the next may begin."""
-    monkeypatch.setattr(replay, "MODULE", "slow")
-    pid = tmp_path / "pid"
-    (tmp_path / "slow.py").write_text(
-        f"import os, time\nopen({str(pid)!r} + '.new', 'w').write(str(os.getpid()))\n"
-        f"os.rename({str(pid)!r} + '.new', {str(pid)!r})\ntime.sleep(600)"
-    )
-    asked.gateway.environ = {"PYTHONPATH": str(tmp_path)}
+    """The next may begin."""
+    begun = endless(asked, monkeypatch)
     with socket.create_connection(("127.0.0.1", asked.port), PATIENCE) as connection:
         head = "POST /admin/replay HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 2\r\n\r\n{}"
         connection.sendall(head.encode())
-        until(pid.exists, "begun")
+        assert begun.wait(PATIENCE)
+        assert not free(asked)
+    until(lambda: free(asked), "ended")
 
-    def free() -> bool:
-        with held(asked.gateway.data / "replay.lock") as mine:
-            return mine
 
-    until(free, "ended")
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid.read_text()), 0)
+def test_an_open_ledger_that_cannot_be_read_is_said(
+    asked: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count(**_: object) -> int:
+        raise StoreError("no luck")
+
+    monkeypatch.setattr(asked.gateway.store, "count", count)
+    reply = ask_replay(asked, rules=RULES)
+    assert reply.status_code == 503
+    assert "The ledger cannot be read: no luck." in reply.json()["error"]["message"]
