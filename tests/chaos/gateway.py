@@ -28,12 +28,12 @@ _PROGRAM = """
 import asyncio, json, os, signal
 from types import SimpleNamespace
 
-from gateway import compose
 from gateway.cli import main
-from gateway.limits.limiter import Gate
-from gateway.upstream.http1.pool import Pool
+from gateway.limits.limiter import Limiter
+from gateway.runtime import composition
+from gateway.upstream.http1.pool import ConnectionPool
 
-made = {Gate: [], Pool: []}
+made = {Limiter: [], ConnectionPool: []}
 
 
 def watched(kind):
@@ -49,9 +49,9 @@ def watched(kind):
 def tell(*_):
     said = {
         "tasks": len(asyncio.all_tasks()),
-        "held": sum(len(one._held) for one in made[Gate]),
-        "lent": sum(one.lent for one in made[Pool]),
-        "idle": sum(one.idle for one in made[Pool]),
+        "held": sum(len(one._held) for one in made[Limiter]),
+        "lent": sum(one.lent for one in made[ConnectionPool]),
+        "idle": sum(one.idle for one in made[ConnectionPool]),
     }
     path = os.environ["CHAOS_TOLD"]
     with open(path + ".new", "w") as file:
@@ -63,7 +63,7 @@ for kind in made:
     watched(kind)
 if "CHAOS_STILL" in os.environ:
     still = SimpleNamespace(random=lambda: 0.0)
-    compose.random = SimpleNamespace(Random=lambda: still)  # retries do not wait
+    composition.random = SimpleNamespace(Random=lambda: still)  # retries do not wait
 signal.signal(signal.SIGRTMIN + 3, tell)
 main()
 """

@@ -289,8 +289,8 @@ def test_cells_are_text(capsys: pytest.CaptureFixture[str]) -> None:
 def test_in_a_terminal_no_color_is_respected(no_color: str, colour: bool) -> None:
     """A real terminal, 60 columns wide, in which no number is cut."""
     program = (
-        "from gateway.cli.terminal import Column, draw\n"
-        "draw([Column('name'), Column('USD', right=True)], [['m' * 90, '1,234,567.000001']],"
+        "from gateway.cli.terminal import TableColumn, draw\n"
+        "draw([TableColumn('name'), TableColumn('USD', right=True)], [['m' * 90, '1,234,567.000001']],"
         " total=['total', '1'], notes=['a note'])"
     )
     ours, theirs = pty.openpty()

@@ -208,7 +208,8 @@ def test_p_04_calls_are_served_until_whoever_balances_load_knows(
 
 
 @pytest.mark.parametrize(
-    ("hangs", "status"), [("upstream.client.Pools.close", 0), ("engine.Engine.settle", 1)]
+    ("hangs", "status"),
+    [("upstream.client.ConnectionPools.close", 0), ("pipeline.engine.Engine.settle", 1)],
 )
 def test_p_05_what_never_ends_is_left(
     tmp_path: Path, upstream: Upstream, hangs: str, status: int

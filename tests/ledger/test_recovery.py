@@ -203,7 +203,7 @@ def test_a_segment_that_its_owner_takes_away_meanwhile_is_none(
     """A worker that stops removes its segment where that is empty, whoever has just listed it."""
     journal, gone = Journal(tmp_path), tmp_path / "20261101T000000-1-gone.jsonl"
     journal.write(entry("a"))
-    for room in ("recovery", "base"):
+    for room in ("recovery", "sql_store"):
         listed = Mock(side_effect=lambda folder: [gone, *segments(folder)])
         monkeypatch.setattr(f"gateway.ledger.{room}.segments", listed)
     assert recover(journal) == Recovered()

@@ -66,7 +66,7 @@ def test_what_its_owner_has_taken_away_meanwhile_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = tmp_path / "gone.jsonl"
-    monkeypatch.setattr("gateway.ledger.retention.segments", lambda _: [gone])
+    monkeypatch.setattr("gateway.ledger.recovery.segments", lambda _: [gone])
     assert sweep(tmp_path, NOW, yes) == 0
 
 

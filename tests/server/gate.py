@@ -35,16 +35,17 @@ KEYS = f"alice={hashlib.sha256(CLIENT_KEY.encode()).hexdigest()}"
 _ROOT = str(Path(__file__).parents[2])
 _SERVE = """
 from types import SimpleNamespace
-from gateway import compose, outbox
 from gateway.cli import main
-from gateway.limits import guesses
-from gateway.upstream.circuit_breaker import Breaker
+from gateway.limits import key_guessing
+from gateway.runtime import composition
+from gateway.upstream import write_batch
+from gateway.upstream.circuit_breaker import CircuitBreaker
 
-Breaker._open = lambda *_: False  # what one test breaks, others may ask
-guesses._TRIES = guesses._ALL_TRIES = 1_000_000  # tests of one gateway send many wrong keys
-outbox._ALONE = 0  # all goes the way of calls that are not alone
+CircuitBreaker._open = lambda *_: False  # what one test breaks, others may ask
+key_guessing._TRIES = key_guessing._ALL_TRIES = 1_000_000  # tests of one gateway send many wrong keys
+write_batch._ALONE = 0  # all goes the way of calls that are not alone
 still = SimpleNamespace(random=lambda: 0.0)
-compose.random = SimpleNamespace(Random=lambda: still)  # retries do not wait
+composition.random = SimpleNamespace(Random=lambda: still)  # retries do not wait
 main()
 """
 _ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")

@@ -135,9 +135,9 @@ def test_cycles_are_not_searched_meanwhile() -> None:
 _THREADS = """
 import sys, threading
 from pathlib import Path
-from gateway.telemetry import machine
+from gateway.telemetry import process
 if sys.argv[1] == "together":
-    machine.together()
+    process.together()
 kept = []
 thread = threading.Thread(target=lambda: kept.extend(bytes(2000) for _ in range(1000)))
 thread.start()

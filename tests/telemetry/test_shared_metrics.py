@@ -67,9 +67,9 @@ def forked(program: str) -> None:
     """Run a program that forks, in a process that has no threads. It fails where it raises."""
     head = """
         import os, signal, sys
-        from gateway.telemetry.shared_metrics import Cell, Figures, Memory
-        memory = Memory(2, 131_072)
-        mine = Figures(memory)
+        from gateway.telemetry.shared_metrics import MetricArea, SharedMemory
+        memory = SharedMemory(2, 131_072)
+        mine = MetricArea(memory)
 
         def child(work, die):
             ready, told = os.pipe()
@@ -88,7 +88,7 @@ def forked(program: str) -> None:
             return pid
 
         def add(number):
-            figures = Figures(memory)
+            figures = MetricArea(memory)
             figures.values[figures.at("x", ("a",), 1)] += number
 
         def cells():
@@ -146,7 +146,7 @@ def test_a_look_at_a_neighbour_takes_nobodys_area() -> None:
         for _ in range(3):
             list(mine.read())
         def other():
-            figures = Figures(memory)
+            figures = MetricArea(memory)
             figures.values[figures.at("x", ("b",), 1)] = 5
         child(other, True)
         found = sorted((labels, numbers[0]) for _, labels, numbers, _ in mine.read())

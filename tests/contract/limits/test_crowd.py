@@ -26,18 +26,18 @@ ROOT = Path(__file__).parents[3]
 
 PROGRAM = """
 import asyncio, sys, time
-from gateway.limits.counters import Ask, Form, Need, Passed
-from gateway.limits.redis import Shared
+from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
+from gateway.limits.redis import RedisCounters
 
 async def main(url, tenant, name):
-    meter = Shared.at(url, note=print, clock=time.monotonic, deadline=10.0)
+    meter = RedisCounters.at(url, note=print, clock=time.monotonic, deadline=10.0)
     await meter.used(tenant)
     print("ready", flush=True)
     sys.stdin.readline()
-    need = Need(kind="usd", name="b", field="usd|2030-03", limit=300, amount=100)
-    asks = [Ask(id=f"{name}{at}", tenant=tenant, needs=(need,), expires=time.time() + 60) for at in range(25)]
+    need = CounterDemand(kind="usd", name="b", field="usd|2030-03", limit=300, amount=100)
+    asks = [AdmissionRequest(id=f"{name}{at}", tenant=tenant, needs=(need,), expires=time.time() + 60) for at in range(25)]
     told = await asyncio.gather(*(meter.admit(ask, time.time()) for ask in asks))
-    print(sum(isinstance(one, Passed) for one in told), flush=True)
+    print(sum(isinstance(one, Admitted) for one in told), flush=True)
     await meter.close()
 
 asyncio.run(main(*sys.argv[1:]))
