@@ -1,4 +1,4 @@
-"""The report of a replay as tables: of the ledger's calls, or of those that came meanwhile."""
+"""The report of a replay as tables: `tiergate replay` and `tiergate shadow` print it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -37,8 +37,8 @@ _SPELL = 0.001
 _CONFLICT, _LEFT, _TOO_LONG = 409, 499, 504
 
 
-class Rehearsal:
-    """One for a gateway; one replay of all its workers runs at a time."""
+class RulesReplay:
+    """The replays of a gateway: of all its workers, one runs at a time."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

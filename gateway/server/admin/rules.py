@@ -19,7 +19,7 @@ from gateway.runtime.build import findings
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
 from gateway.server.admin.auth import AdminAuth
-from gateway.server.admin.replay import Rehearsal
+from gateway.server.admin.replay import RulesReplay
 from gateway.server.admin.worker_thread import WorkerThread
 from gateway.server.admission import Admission
 from gateway.settings import rule_source
@@ -51,7 +51,7 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Admission) -> None:
     """Add them to an app."""
     guard = AdminAuth.of(gateway)
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
-    apart, rehearsal = WorkerThread(gateway), Rehearsal(gateway)
+    apart, replays = WorkerThread(gateway), RulesReplay(gateway)
 
     @router.get("/rules", summary="The rules in force, what they have decided, what is in vain")
     async def rules(request: Request, since: str = "", until: str = "") -> Response:
@@ -70,7 +70,7 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Admission) -> None:
         head = request_headers.RequestHeaders(request.headers.raw)
         wanted = _read(await entrance.body(request.receive, head.length))
         question = _ask(gateway, wanted.since, wanted.until, wanted.only)
-        found = await rehearsal(wanted.rules, question, wanted.limit, partial(_gone, request))
+        found = await replays(wanted.rules, question, wanted.limit, partial(_gone, request))
         found["ok"] = "report" in found
         found["findings"] = [_mistake(one) for one in found["findings"]]
         return Response(jsonio.dumps(found), media_type=_JSON)
