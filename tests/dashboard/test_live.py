@@ -11,6 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, StorageState, ViewportSize, expect
 
 from tests.dashboard.scene import ADMIN, BAD, CHEAPER, KEY, RULES, Scene, answer, slow
+from tests.e2e.child import until
 from tests.e2e.upstream import PATIENCE
 
 DASH = "\N{EN DASH}"
@@ -372,8 +373,9 @@ def test_a_replay_can_be_cancelled(page: Page, scene: Scene) -> None:
     page.click("button:text-is('Replay')")
     page.wait_for_selector(".headline", timeout=60_000)
     assert page.inner_text(".headline").startswith("0 of ")
-    guard = page.locator("section[aria-label='Rules in force'] tbody tr").first.inner_text()
-    assert guard.split("\t")[:3] == ["guard", "drafts are cheap", "1"]
+    guard = page.locator("section[aria-label='Rules in force'] tbody tr").first
+    figures = ["guard", "drafts are cheap", "1"]
+    until(lambda: guard.inner_text().split("\t")[:3] == figures, "figures of the rules")
 
 
 def test_names_are_text_on_every_page(page: Page, scene: Scene) -> None:

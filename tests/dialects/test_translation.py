@@ -307,7 +307,7 @@ def test_usage_that_is_told_later_takes_the_place_of_what_was_told_at_first() ->
         ),
         Names(),
     )  # fmt: skip
-    assert watch.feed(b"") == b"Start;Words;Told;Finish;End;"
+    assert watch.feed(b"") == b"Start;TextDelta;UsageUpdate;Finish;End;"
     assert (watch.usage, watch.finish, watch.served) == (Usage(input=2, output=3), "length", None)
     assert watch.complete
 
@@ -317,7 +317,7 @@ def test_an_end_after_an_error_is_none() -> None:
         Problem(kind="upstream_error", message="no", body=b'{"error":{"message":"own"}}')
     )
     watch = translation.TranslatedStream(Script(TextDelta("a"), failed, End()), Names())
-    assert watch.feed(b"") == b"Words;"
+    assert watch.feed(b"") == b"TextDelta;"
     assert watch.problem is not None
     assert (watch.problem.message, watch.problem.body, watch.complete) == ("own", None, False)
 
@@ -345,7 +345,7 @@ def test_tools_have_the_clients_own_names() -> None:
         Names(),
         {sent: long},
     )
-    assert watch.feed(b"").decode() == f"{long};ToolPiece;ToolEnd;f;"
+    assert watch.feed(b"").decode() == f"{long};ToolDelta;ToolEnd;f;"
 
 
 def test_the_encoder_knows_custom_tools_and_whether_usage_was_asked_for() -> None:

@@ -167,7 +167,7 @@ def test_a_sink_that_fails_harms_neither_the_call_nor_the_next_sink(
     assert seen == bench.kept == CALL
     ((event, fields),) = bench.log
     assert event == "sink"
-    assert str(fields["error"]).startswith("KeyError at test_record.py:")
+    assert str(fields["error"]).startswith("KeyError at test_writer.py:")
     bench.journal.close()
 
 

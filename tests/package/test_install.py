@@ -113,7 +113,9 @@ def test_it_has_its_configuration_and_checks_it(place: Path) -> None:
 
 
 def test_it_says_what_reads_prompts(place: Path) -> None:
-    compiled = bool([*place.glob("env/lib/python*/site-packages/gateway/routing/kernel/kernel.so")])
+    compiled = bool(
+        [*place.glob("env/lib/python*/site-packages/gateway/routing/classifier/native/kernel.so")]
+    )
     assert compiled == (place.name.startswith("wheel") and COMPILER)
     said = run(place, "tiergate", "doctor", OPENAI_API_KEY="sk-none")
     (line,) = [line for line in said.splitlines() if "classifier" in line]

@@ -78,7 +78,7 @@ def library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[bytes | None], Path]]:
     """Puts another library in place of ours; None takes it away."""
-    file = tmp_path / "a place/gateway/routing/kernel/kernel.so"
+    file = tmp_path / "a place/gateway/routing/classifier/native/kernel.so"
 
     def put(content: bytes | None) -> Path:
         file.parent.mkdir(parents=True)
