@@ -17,6 +17,7 @@ from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.includes import IncludedFiles, Where, shown
 from gateway.settings.overrides import put
 from gateway.settings.schema.root import Config
+from gateway.settings.schema.rules import RangePart
 
 _SECRET = 8
 """Characters that a secret has at least; shorter values stand in words by chance."""
@@ -229,7 +230,9 @@ def _translate(source: ConfigSource, item: dict[str, object]) -> Mistake:
         words = [word for word in parts if "*" not in word]  # what is no word is a file's name
         return source.mistake(path, f"{given!r} is not allowed.", nearest(str(given), words))
     message = str(item["msg"]).removeprefix("Value error, ")
-    hint = "Write it as {min: 1, max: 30}." if context.get("class_name") == "Range" else ""
+    hint = (
+        "Write it as {min: 1, max: 30}." if context.get("class_name") == RangePart.__name__ else ""
+    )
     if kind == "string_type" and isinstance(given, int | float):
         hint = "Put it in quotes."
     return source.mistake(path, f"{_WORDS.get(kind, message).format(**context)}.", hint)
