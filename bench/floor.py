@@ -28,7 +28,7 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
         Floor("plain", "ratio", least=0.06),
         Floor("paced", "ratio", least=0.25),
         Floor("rush", "ratio", least=0.15),
-        Floor("lone", "ratio", least=0.07),
+        Floor("lone", "ratio", least=0.04),
         Floor("idle", "value", most=80.0),
         Floor("startcpu", "value", most=2.0),
     ),
