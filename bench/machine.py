@@ -9,8 +9,6 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.routing.classifier import native
-
 # What provides a tool, by package manager; the first manager on this machine is named.
 INSTALL: dict[str, dict[str, str]] = {
     "nginx": {
@@ -103,6 +101,8 @@ def _which(name: str) -> str | None:
 
 def describe() -> Machine:
     """The machine as it is; the first two CPUs that this process may use are taken."""
+    from gateway.routing.classifier import native  # noqa: PLC0415 - the tools need no gateway
+
     cpus = sorted(os.sched_getaffinity(0))
     named = (line for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
     return Machine(

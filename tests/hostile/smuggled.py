@@ -4,11 +4,12 @@ import random
 import re
 from collections.abc import Iterator
 
-from tests.server.gate import CHAT, MESSAGES, chat, messages
-
 CANARY = b"GET /v1/models/canary HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
 SHOWN = b"'canary' is not served"
-BODIES = {CHAT.encode(): chat(), MESSAGES.encode(): messages()}
+BODIES = {
+    b"/v1/chat/completions": b'{"model":"able-1","messages":[{"role":"user","content":"Hello."}]}',
+    b"/v1/messages": b'{"model":"claude-haiku-9","messages":[{"role":"user","content":"Hello."}],"max_tokens":9}',
+}
 
 _SPACES = (b" ", b"\t", b"\x0b", b"\x0c", b"\xa0", b"\0", b"\r", b"\n", b"\x85")
 _LENGTHS = (
