@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run test check fmt screenshots clients newest law3 bench bench-peers bench-report bench-samples bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay kernel-check clean
+.PHONY: help install dev run test check fmt screenshots clients newest law3 bench bench-peers bench-report bench-samples bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin kernel-check clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -139,6 +139,9 @@ chaos: dev ## faults of providers, Redis, process, host and clients, a line each
 
 replay: dev ## REPLAY_CONFIGURATIONS (500) replayed over what they served, where nothing may change; and 100,000 rows timed
 	@.venv/bin/python -m tests.evaluation.replay $(or $(REPLAY_CONFIGURATIONS),500)
+
+twin: dev ## this tree and commit BASE (HEAD) side by side on the same traffic; every difference, in 5 minutes (TIERGATE_CORPUS: recorded answers too)
+	@.venv/bin/python -m tests.twin $(or $(BASE),HEAD)
 
 applications: dev ## ROUNDS (20) of applications with real SDKs mixed against one gateway, from SEED (random) on; judged by the provider's bill
 	@.venv/bin/python -m tests.applications $(or $(ROUNDS),20) $(SEED)
