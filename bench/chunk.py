@@ -19,7 +19,7 @@ from gateway.core.events import End, Event, Finish, Start, TextDelta, UsageUpdat
 from gateway.core.usage import Usage
 from gateway.dialects import DIALECTS, ResponseContext, TranslatableRequest, Translation
 from gateway.dialects.base import Dialect, RequestBody, StreamInspector
-from gateway.dialects.translation import speech
+from gateway.dialects.translation import get_translation
 
 HOME = 3.0
 ABROAD = 12.0
@@ -29,7 +29,9 @@ ROUNDS = 40
 MISSED = 1
 
 _USAGE = Usage(input=900, output=CHUNKS)
-_TELLING = ResponseContext(id="01chunk", created=1, model="model-1", label="0123456789abcdef")
+_TELLING = ResponseContext(
+    id="01chunk", created_at=1, model="model-1", state_label="0123456789abcdef"
+)
 _ASK = b'{"model":"model-1","stream":true,"max_tokens":9,"max_output_tokens":99,%s}'
 _ASKS = {
     "openai-chat": _ASK % b'"messages":[{"role":"user","content":"hi"}]',
@@ -79,8 +81,8 @@ class Stream(msgspec.Struct, frozen=True):
 
 def stream(dialect: Dialect) -> Stream:
     """A stream of text as a provider of this dialect writes it."""
-    asked = msgspec.structs.replace(_TELLING, asked=_request(dialect))
-    encoder = speech(dialect).encoder(asked)
+    asked = msgspec.structs.replace(_TELLING, request=_request(dialect))
+    encoder = get_translation(dialect).make_encoder(asked)
 
     def write(*events: Event) -> list[bytes]:
         written = [data for data in map(encoder.write, events) if data]
@@ -135,16 +137,16 @@ def _round(client: Dialect, door: Dialect, sent: Stream, clock: Callable[[], flo
 def _watch(client: Dialect, door: Dialect) -> StreamInspector:
     body = _body(client)
     if client is door:
-        return door.watch(body)
+        return door.inspect_stream(body)
     telling = msgspec.structs.replace(_TELLING, prompt_tokens=9)
-    return Translation(client, door, _request(client), telling).watch(body)
+    return Translation(client, door, _request(client), telling).inspect_stream(body)
 
 
 def _body(dialect: Dialect) -> RequestBody:
     raw = _ASKS[dialect.name]
-    if dialect.read_at is None:
+    if dialect.read_with_path is None:
         return dialect.read(raw)
-    return dialect.read_at(raw, _PATHS[dialect.name])
+    return dialect.read_with_path(raw, _PATHS[dialect.name])
 
 
 def _request(dialect: Dialect) -> CanonicalRequest:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from gateway.evaluation.chart import box, svg, text
+from gateway.evaluation.chart import draw_box, draw_document, draw_text
 
 type Stack = tuple[str, ...]
 
@@ -24,14 +24,14 @@ def draw(samples: Iterable[Stack], title: str) -> str:
     boxes, depth = _boxes(counted, whole)
     height = (depth + 2) * ROW + 2 * MARGIN
     scale = (WIDTH - 2 * MARGIN) / max(whole, 1)
-    parts = [text(MARGIN, MARGIN + 12, title, "title")]
+    parts = [draw_text(MARGIN, MARGIN + 12, title, "title")]
     for name, level, start, count in boxes:
         x, y = MARGIN + start * scale, height - MARGIN - (level + 1) * ROW
         style = next((one for begins, one in _COLOURS.items() if name.startswith(begins)), "grey")
-        parts.append(box(x, y, count * scale, ROW - 1, style, f"{name} {count / whole:.1%}"))
+        parts.append(draw_box(x, y, count * scale, ROW - 1, style, f"{name} {count / whole:.1%}"))
         if (fits := int((count * scale - 4) / _LETTER)) > 2:
-            parts.append(text(x + 2, y + 12, name.rpartition(":")[2][:fits], "ground"))
-    return svg(WIDTH, height, title, parts)
+            parts.append(draw_text(x + 2, y + 12, name.rpartition(":")[2][:fits], "ground"))
+    return draw_document(WIDTH, height, title, parts)
 
 
 def _boxes(counted: Counter[Stack], whole: int) -> tuple[list[tuple[str, int, int, int]], int]:

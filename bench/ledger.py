@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench import cost
 from bench.cost import CALLS, Cost
-from gateway.core.call import NO_STEER, OPEN, Call
+from gateway.core.call import NO_OPTIONS, OPEN_KEY, Call
 from gateway.core.decision import Decision
 from gateway.core.decision_context import DecisionContext
 from gateway.core.errors import Problem
@@ -34,7 +34,7 @@ from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.decision_record import DecisionRecorder
 from gateway.routing.router import Router
 from gateway.routing.rules.compile import RuleSet
-from gateway.telemetry.log import silent
+from gateway.telemetry.log import ignore_event
 from gateway.telemetry.metrics import Metrics
 
 BOUND = 25.0
@@ -42,7 +42,7 @@ BOUND = 25.0
 
 _RATES = Rates(input=Decimal(3), cache_read=Decimal("0.3"), output=Decimal(15))
 _DEAR = Rates(input=Decimal(5), cache_read=Decimal("0.5"), output=Decimal(25))
-_PROVIDER = Provider(name="provider", doors={"openai-chat": "http://127.0.0.1"})
+_PROVIDER = Provider(name="provider", urls={"openai-chat": "http://127.0.0.1"})
 _ACCOUNT = Account("main", "")
 _TARGET = Target(
     provider=_PROVIDER, model="model-1", price=Price(rates=_RATES, version="catalogue 2026-11-24")
@@ -68,7 +68,7 @@ _CASE = DecisionRecorder(
         rules=RuleSet(),
         classifier=HeuristicClassifier(),
     ),
-    features.read(_PROMPT, "openai-chat", OPEN, NO_STEER),
+    features.read(_PROMPT, "openai-chat", OPEN_KEY, NO_OPTIONS),
     OPENAI_CHAT,
     DecisionContext(at=1_793_000_000.5),
 )
@@ -97,8 +97,8 @@ def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.p
 def _books() -> Iterator[CallRecorder]:
     with tempfile.TemporaryDirectory(prefix="tiergate-bench-") as folder:
         journal = Journal(Path(folder))
-        record = LedgerWriter(journal, "refuse", [Metrics().note], silent)
-        yield CallRecorder(record, silent, baseline=lambda _: _BASELINE)
+        record = LedgerWriter(journal, "refuse", [Metrics().count_row], ignore_event)
+        yield CallRecorder(record, ignore_event, baseline=lambda _: _BASELINE)
         journal.close()
 
 
@@ -108,14 +108,14 @@ def _round(books: CallRecorder, failures: int, calls: int, clock: Callable[[], f
     before = clock()
     for call in asked:
         tally = books.open(call, "c0ffee")
-        tally.read(_PROMPT, 2100)
-        tally.basis = _CASE
-        books.decided(tally, _DECISION)
+        tally.record_prompt(_PROMPT, 2100)
+        tally.make_decision_record = _CASE
+        books.note_decision(tally, _DECISION)
         for _ in range(failures):
-            books.dialling(tally, _TARGET, _ACCOUNT)
-            books.failing(tally, _REFUSAL)
-        books.dialling(tally, _TARGET, _ACCOUNT)
-        tally.usage, tally.complete, tally.served = _USAGE, True, "model-1-2026"
+            books.record_attempt(tally, _TARGET, _ACCOUNT)
+            books.record_failure(tally, _REFUSAL)
+        books.record_attempt(tally, _TARGET, _ACCOUNT)
+        tally.usage, tally.is_complete, tally.served_model = _USAGE, True, "model-1-2026"
         books.close(tally, "settled", 200)
     return (clock() - before) / calls * 1e6
 
@@ -127,7 +127,7 @@ def _call(number: int) -> Call:
         operation="generate",
         body=b"",
         received_at=1_793_000_000.5,
-        started=time.monotonic(),
+        started_at=time.monotonic(),
     )
 
 

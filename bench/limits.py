@@ -58,8 +58,8 @@ _LIMITS = LimitRules(
 )  # fmt: skip
 _KEYS = [Key(name=f"key-{number}") for number in range(10)]
 _PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(4)), version="v1")
-_TARGET = Target(provider=Provider(name="p", doors={}), model="m", price=_PRICE)
-_PLAN = Plan(targets=(_TARGET,), doors=("openai-chat",))
+_TARGET = Target(provider=Provider(name="p", urls={}), model="m", price=_PRICE)
+_PLAN = Plan(targets=(_TARGET,), dialects=("openai-chat",))
 _DECISION = Decision(lab="acme", tier="smart", source="classifier")
 _PROMPT = Prompt(model="auto", chars=3_600, max_output=400)
 
@@ -70,9 +70,9 @@ def wants(calls: int) -> Iterator[UsageBound]:
     for number in range(calls):
         call = Call(
             id=f"{run}-{number:x}", dialect="openai-chat", operation="generate", body=b"{}",
-            key=_KEYS[number % 10], received_at=time.time(), started=0.0,
+            key=_KEYS[number % 10], received_at=time.time(), started_at=0.0,
         )  # fmt: skip
-        yield UsageBound(call=call, prompt=_PROMPT, tokens=900)
+        yield UsageBound(call=call, prompt=_PROMPT, prompt_tokens=900)
 
 
 def measure(
@@ -103,7 +103,9 @@ def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.p
 async def _pass(url: str | None, calls: int, clock: Callable[[], float]) -> float:
     """Microseconds a call."""
     meter = _meter(url)
-    gate = Limiter(_LIMITS, meter, _silent, seed=_nothing, alert=_silent, spare=MemoryCounters)
+    gate = Limiter(
+        _LIMITS, meter, _silent, read_spent=_nothing, alert=_silent, make_local_store=MemoryCounters
+    )
     for want in wants(10):  # the counters of money are made
         await gate.admit(want, _DECISION, _PLAN, _never)
         gate.settle(_entry(want))
@@ -118,7 +120,7 @@ async def _pass(url: str | None, calls: int, clock: Callable[[], float]) -> floa
 
     before = clock()
     await asyncio.gather(*(client() for _ in range(FLIGHT)))
-    await gate.drain()
+    await gate.wait_settled()
     found = (clock() - before) / calls * 1e6
     await meter.close()
     return found
@@ -127,7 +129,7 @@ async def _pass(url: str | None, calls: int, clock: Callable[[], float]) -> floa
 def _meter(url: str | None) -> CounterStore:
     if url is None:
         return MemoryCounters()
-    return RedisCounters.at(url, note=_silent, clock=time.monotonic, deadline=_DEADLINE)
+    return RedisCounters.from_url(url, note=_silent, clock=time.monotonic, deadline=_DEADLINE)
 
 
 def _entry(want: UsageBound) -> FinalRow:

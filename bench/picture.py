@@ -8,7 +8,7 @@ from math import ceil, floor, log10
 
 from bench.figures import BY_KEY, OWN, Row, Values, middle
 from bench.measure import Results
-from gateway.evaluation.chart import dot, group, line, svg, text
+from gateway.evaluation.chart import draw_document, draw_dot, draw_group, draw_line, draw_text
 
 PANELS = ("plain", "paced", "single", "used")
 _WIDE, _GAP, _MARGIN = 470, 30, 20
@@ -21,12 +21,12 @@ def draw(results: Results) -> str:
     """Return the chart as SVG."""
     high = _TOP + _LINE * len(results.peers) + _FOOT
     panels = [
-        group(_MARGIN + at % 2 * (_WIDE + _GAP), at // 2 * high, _panel(BY_KEY[key], results))
+        draw_group(_MARGIN + at % 2 * (_WIDE + _GAP), at // 2 * high, _panel(BY_KEY[key], results))
         for at, key in enumerate(PANELS)
     ]
     height = high * ceil(len(PANELS) / 2) + _MARGIN
     label = "What gateways cost, beside each other"
-    return svg(2 * _WIDE + _GAP + 2 * _MARGIN, height, label, panels)
+    return draw_document(2 * _WIDE + _GAP + 2 * _MARGIN, height, label, panels)
 
 
 def _panel(row: Row, results: Results) -> Iterator[str]:
@@ -34,8 +34,8 @@ def _panel(row: Row, results: Results) -> Iterator[str]:
     seen = {peer: _positive(row.values(results, peer)) for peer in results.peers}
     known = [(middle([*values]) or 0.0, peer) for peer, values in seen.items() if values]
     known.sort(reverse=not row.less)
-    yield text(0, 30, row.label, "title")
-    yield text(0, 48, f"{'less' if row.less else 'more'} is better", "soft")
+    yield draw_text(0, 30, row.label, "title")
+    yield draw_text(0, 48, f"{'less' if row.less else 'more'} is better", "soft")
     if not known:
         return
     low = floor(log10(min(map(min, filter(None, seen.values())))))
@@ -48,17 +48,17 @@ def _panel(row: Row, results: Results) -> Iterator[str]:
     bottom = _TOP + _LINE * len(known)
     for power in range(low, high + 1):
         at = x(10.0**power)
-        yield line([(at, _TOP), (at, bottom)], "grid")
-        yield text(at, bottom + 18, f"{10.0**power:,.10g}", "soft", "middle")
+        yield draw_line([(at, _TOP), (at, bottom)], "grid")
+        yield draw_text(at, bottom + 18, f"{10.0**power:,.10g}", "soft", "middle")
     for number, (half, peer) in enumerate(known):
         y = _TOP + _LINE * number + _LINE // 2
         own = peer.startswith(OWN)
         style, words = ("blue", "blue strong") if own else ("grey", "")
         values = seen[peer]
-        yield text(0, y + 4, peer, words)
-        yield line([(x(min(values)), y), (x(max(values)), y)], style)
-        yield dot(x(half), y, 5, style)
-        yield text(_WIDE, y + 4, format(half, row.form), words, "end")
+        yield draw_text(0, y + 4, peer, words)
+        yield draw_line([(x(min(values)), y), (x(max(values)), y)], style)
+        yield draw_dot(x(half), y, 5, style)
+        yield draw_text(_WIDE, y + 4, format(half, row.form), words, "end")
 
 
 def _positive(values: Values) -> list[float]:

@@ -18,15 +18,15 @@ from pathlib import Path
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.call import NO_STEER, OPEN
+from gateway.core.call import NO_OPTIONS, OPEN_KEY
 from gateway.core.decision_context import DecisionContext
 from gateway.core.prompt import Prompt
 from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.routing import features
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
-from gateway.routing.rules.guards import bound
-from gateway.runtime.build import site
+from gateway.routing.rules.guards import evaluate_guards
+from gateway.runtime.build import build_config
 from gateway.settings.loader import load
 from gateway.settings.schema.rules import ChoicePart, GuardPart
 
@@ -144,7 +144,7 @@ def mixed(number: int = 50) -> tuple[list[GuardPart], list[ChoicePart]]:
 def cases() -> list[Case]:
     """All kinds of calls."""
     source = load(_CONFIG, _ENVIRON)
-    plain = site(source, _DAY).router
+    plain = build_config(source, _DAY).router
     config = source.config
     ruled = msgspec.structs.replace(
         plain, rules=compile_rules(config.guards, [*config.choices, *choices()])
@@ -172,15 +172,15 @@ def one(case: Case) -> str:
     if isinstance(case, Alone):
         return _ruled(case)
     read = OPENAI_CHAT.read(case.body)
-    asked = TranslatableRequest(OPENAI_CHAT, read, case.router.fetches)
-    call = features.read(read.prompt, OPENAI_CHAT.name, OPEN, NO_STEER, asked)
+    asked = TranslatableRequest(OPENAI_CHAT, read, case.router.fetched_media)
+    call = features.read(read.prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS, asked)
     return decide(case.router, call, OPENAI_CHAT)[0].source
 
 
 def _ruled(case: Alone) -> str:
-    call = features.read(case.prompt, OPENAI_CHAT.name, OPEN, NO_STEER)
-    view = case.router.rules.view(call, _THEN)
-    bound(case.router.rules, view)
+    call = features.read(case.prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS)
+    view = case.router.rules.make_context(call, _THEN)
+    evaluate_guards(case.router.rules, view)
     return next((one.name for one in case.router.rules.choices if one.test(view)), "nothing")
 
 

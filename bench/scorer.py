@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.evaluation import labels
-from gateway.evaluation.metrics.bootstrap import quantile
+from gateway.evaluation.metrics.bootstrap import compute_quantile
 from gateway.routing.classifier import model_file
 from gateway.routing.classifier.learned import LearnedClassifier
-from gateway.routing.classifier.text_signals import read
-from gateway.runtime.build import SHIPPED
+from gateway.routing.classifier.text_signals import read_signals
+from gateway.runtime.build import SHIPPED_MODEL
 
 TRIES = 3
 SLOW = {
@@ -36,7 +36,7 @@ def cost(classifier: LearnedClassifier, text: str) -> float:
     found = []
     for _ in range(TRIES):
         start = time.thread_time()
-        classifier.score(text, read(text))
+        classifier.score(text, read_signals(text))
         found.append(time.thread_time() - start)
     return min(found) * 1e6
 
@@ -44,7 +44,7 @@ def cost(classifier: LearnedClassifier, text: str) -> float:
 def line(name: str, costs: Sequence[float]) -> str:
     """Of several texts: median, 95th and 99th of a hundred, the most."""
     ordered = sorted(costs)
-    shares = [quantile(ordered, share) for share in (0.5, 0.95, 0.99, 1.0)]
+    shares = [compute_quantile(ordered, share) for share in (0.5, 0.95, 0.99, 1.0)]
     return f"{name}: {len(costs):,} texts, " + ", ".join(
         f"{word} {value:.0f} us"
         for word, value in zip(("median", "p95", "p99", "most"), shares, strict=True)
@@ -54,10 +54,10 @@ def line(name: str, costs: Sequence[float]) -> str:
 def main(folder: str | None) -> None:
     """Print a line for each kind of text."""
     start = time.thread_time()
-    classifier = LearnedClassifier(model_file.read(SHIPPED.read_bytes()))
+    classifier = LearnedClassifier(model_file.read(SHIPPED_MODEL.read_bytes()))
     print(f"read and built in {(time.thread_time() - start) * 1e3:.0f} ms")
     if folder is not None:
-        prompts = [one.prompt for one in labels.read(Path(folder) / "outcomes.parquet")][::7]
+        prompts = [one.prompt for one in labels.read_labels(Path(folder) / "outcomes.parquet")][::7]
         print(line("all prompts", [cost(classifier, text) for text in prompts]))
         some = [text for text in prompts if 350 <= len(text) <= 450]
         print(line("of about 400 characters", [cost(classifier, text) for text in some]))

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from gateway.core import jsonio
-from gateway.core.call import Call, Complete, RequestOptions
+from gateway.core.call import Call, CompleteMode, RequestOptions
 from gateway.core.ledger_rows import AttemptRow
 from gateway.pipeline.response import Response
 from tests.e2e.upstream import WORDS, chunk, frames
@@ -44,11 +44,11 @@ def other(*words: str, finish: str = "stop") -> httpx.Response:
     return streamed(said.replace(b'"up-1"', b'"up-2"').replace(b'"served-1"', b'"served-2"'))
 
 
-async def ask(stage: Stage, how: Complete | None, id: str = "tg-1", **more: Any) -> Response:
+async def ask(stage: Stage, how: CompleteMode | None, id: str = "tg-1", **more: Any) -> Response:
     asked: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, **more}
     call = Call(
         id=id, dialect="openai-chat", operation="generate", body=jsonio.dumps(chat(**asked)),
-        steer=RequestOptions(complete=how), received_at=1e9, started=stage.now,
+        options=RequestOptions(complete=how), received_at=1e9, started_at=stage.now,
     )  # fmt: skip
     return await stage.engine.serve(call)
 

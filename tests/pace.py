@@ -31,9 +31,9 @@ def tried[T](trial: Callable[[], T], times: int = _TRIALS) -> T:
     """
     for _ in range(times - 1):
         try:
-            with process.quietly():
+            with process.pause_cycle_search():
                 return trial()
         except Late as late:
             print(f"tried again: {late}")
-    with process.quietly():
+    with process.pause_cycle_search():
         return trial()

@@ -26,7 +26,7 @@ COST = Decimal("0.000019")
 async def ask(stage: Stage, id: str, body: Body) -> Response:
     call = Call(
         id=id, dialect="openai-chat", operation="generate", body=jsonio.dumps(body),
-        received_at=1e9, started=stage.now,
+        received_at=1e9, started_at=stage.now,
     )  # fmt: skip
     return await stage.engine.serve(call)
 
@@ -94,13 +94,15 @@ async def test_a_bug_for_the_first_is_not_the_end_of_the_flight(tmp_path: Path) 
     stage.answers = [httpx.Response(200, stream=Chunks(*frames()))]
 
     class Forgetful(ConversationMemory):
-        def follow(self, job: UpstreamRequest, begun: UpstreamResponse, *, first: bool) -> object:  # type: ignore[override]  # what it gives is only called
+        def make_listener(  # type: ignore[override]  # what it gives is only called
+            self, request: UpstreamRequest, response: UpstreamResponse, *, is_first: bool
+        ) -> object:
             async def take(_: bytes) -> None:
                 raise KeyError("x")
 
-            return take if first else None
+            return take if is_first else None
 
-    stage.engine.past = Forgetful()
+    stage.engine.memory = Forgetful()
     first, second = [await ask(stage, id, chat(stream=True)) for id in "ab"]
     assert b'"code":"internal"' in await drain(first)
     await drain(second)
@@ -122,8 +124,8 @@ async def test_a_client_that_leaves_as_its_row_goes_to_the_disk(
             waits.set()
             await never.wait()
 
-    stage.engine._books = CallRecorder(
-        stage.record, stage.say, settled=settled, clock=lambda: stage.now
+    stage.engine._recorder = CallRecorder(
+        stage.record, stage.say, sync_waiter=settled, clock=lambda: stage.now
     )
     task = asyncio.create_task(ask(stage, "a", chat()))
     await waits.wait()
@@ -143,14 +145,14 @@ async def test_an_answer_from_the_cache_waits_for_the_disk_too(
     reply = await ask(stage, "a", chat(stream=streamed))
     if streamed:
         await drain(reply)
-    await stage.engine.settle()
+    await stage.engine.drain()
     seen: list[int] = []
 
     async def settled() -> None:
         seen.append(len(entries(stage)))
 
-    stage.engine._books = CallRecorder(
-        stage.record, stage.say, settled=settled, clock=lambda: stage.now
+    stage.engine._recorder = CallRecorder(
+        stage.record, stage.say, sync_waiter=settled, clock=lambda: stage.now
     )
     await ask(stage, "b", chat(stream=streamed))
     assert entries(stage)["b"].state == "cache_hit"
@@ -165,13 +167,13 @@ async def test_what_a_whole_answer_used_is_known_once_it_is_read(
     stage = Stage(tmp_path)
 
     class Full(ConversationMemory):
-        def keeps(self, job: UpstreamRequest, begun: UpstreamResponse) -> bool:
+        def can_save(self, request: UpstreamRequest, response: UpstreamResponse) -> bool:
             return True
 
-        async def keep(self, job: UpstreamRequest, begun: UpstreamResponse) -> None:
+        async def save(self, request: UpstreamRequest, response: UpstreamResponse) -> None:
             raise error
 
-    stage.engine.past = Full()
+    stage.engine.memory = Full()
     stage.answers = [httpx.Response(200, content=whole().pieces[0] or b"")]
     try:
         await ask(stage, "a", chat())

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.errors import Kind, Problem, ProblemError
+from gateway.core.errors import Problem, ProblemError, ProblemKind
 from gateway.upstream import continuation
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
@@ -131,12 +131,12 @@ async def test_the_one_that_broke_off_is_asked_once_more_at_last(stage: Stage) -
 async def test_a_bad_minute_is_not_made_worse(stage: Stage) -> None:
     """Where the lab has no retry left, another provider that is well is asked, and nobody again."""
     stage.answers = [streamed(ROLE, HEL), streamed(ROLE, HEL)]
-    stage.engine._upstream.allowances["acme"] = allowance = RetryBudget()
-    allowance.left = 0.0
+    stage.engine._upstream.retry_budgets["acme"] = allowance = RetryBudget()
+    allowance.balance = 0.0
     said = await read(await ask(stage, "hold"))
     assert b'"error"' in said
     assert asked(stage) == ["able-1", "able-2"]
-    assert (allowance.taken, allowance.denied) == (0, 1)
+    assert (allowance.granted_count, allowance.denied_count) == (0, 1)
 
 
 async def test_four_that_break_off_are_enough(stage: Stage) -> None:
@@ -165,14 +165,14 @@ async def test_who_cannot_be_asked_any_more_ends_it(stage: Stage) -> None:
 
 @pytest.mark.parametrize(("kind", "told"), [("overloaded", "upstream_truncated"), ("budget", "budget")])  # fmt: skip
 async def test_why_nobody_is_asked_is_told_where_it_is_the_callers(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, kind: Kind, told: str
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, kind: ProblemKind, told: str
 ) -> None:
     """That all others are left alone is not: what broke it off is told, and no client sends it again."""
     upstream = stage.engine._upstream
     run = upstream.run
 
     async def refuse(job: UpstreamRequest) -> UpstreamResponse:
-        if job.order:
+        if job.candidates:
             raise ProblemError(Problem(kind=kind, message="No."))
         return await run(job)
 
@@ -212,7 +212,7 @@ async def test_what_is_wrong_with_the_request_is_told_at_once(stage: Stage) -> N
 
 async def test_what_is_too_large_is_not_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another may be shorter."""
-    monkeypatch.setattr(continuation, "_MOST", 900)
+    monkeypatch.setattr(continuation, "_MAX_BUFFERED_BYTES", 900)
     stage.answers = [streamed(ROLE, *[HEL] * 9, CUT), streamed(ROLE, chunk({"content": "a"}), chunk({}, "stop"), DONE)]  # fmt: skip
     said = await drain(await ask(stage, "hold"))
     assert text(said) == "a"
@@ -274,7 +274,7 @@ async def test_answers_without_a_reason_count_as_broken_off(stage: Stage) -> Non
     for _ in range(8):
         stage.answers = [unreasoned()]
         await ask(stage, None, stream=False, stream_options=None)
-    assert not stage.engine._upstream.health.clean(("acme", "main", "able-1"))
+    assert not stage.engine._upstream.health.is_healthy(("acme", "main", "able-1"))
 
 
 async def test_a_stream_that_breaks_off_unseen_is_asked_for_twice_of_one_target(

@@ -79,7 +79,7 @@ async def test_only_a_whole_answer_of_the_first_target_is_kept(tmp_path: Path) -
     stage.answers = [streamed(ROLE, HEL, CUT), other(), streamed(*frames())]
     for id in ("a", "b", "c"):
         assert text(await read(await ask(stage, "hold", id))) == TEXT
-        await stage.engine.settle()
+        await stage.engine.drain()
     cache = [row.cache for row in stage.rows if isinstance(row, FinalRow)]
     assert cache == ["miss", "miss", "hit"]
     assert len(stage.requests) == 3
@@ -99,7 +99,7 @@ async def test_who_shares_it_gets_the_same(tmp_path: Path, fails: bool) -> None:
 
     calls = [asyncio.create_task(one(id)) for id in "ab"]
     await body.waiting.wait()
-    await until(lambda: len(stage.engine._seats) == 2)
+    await until(lambda: len(stage.engine._subscribers) == 2)
     body.cut.set()
     (status, said), again = await asyncio.gather(*calls)
     rows = {row.id: row for row in stage.rows if isinstance(row, FinalRow)}
@@ -127,7 +127,7 @@ async def test_nobody_shares_a_whole_answer_without_a_reason_for_its_end(tmp_pat
     first = asyncio.create_task(ask(stage, None, "a", stream=False, stream_options=None))
     await body.waiting.wait()
     second = asyncio.create_task(ask(stage, None, "b", stream=False, stream_options=None))
-    await until(lambda: len(stage.engine._seats) == 2)
+    await until(lambda: len(stage.engine._subscribers) == 2)
     body.rest = cut[9:]
     body.cut.set()
     replies = await asyncio.gather(first, second)
@@ -138,7 +138,7 @@ async def test_nobody_shares_a_whole_answer_without_a_reason_for_its_end(tmp_pat
         ("b", "aborted", 1),
     ]
     assert len(stage.requests) == 2
-    await stage.engine.settle()
+    await stage.engine.drain()
     stage.answers = [httpx.Response(200, content=cut)]
     await ask(stage, None, "c", stream=False, stream_options=None)
     assert len(stage.requests) == 3

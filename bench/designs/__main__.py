@@ -24,17 +24,21 @@ from scipy.sparse.linalg import lsqr
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 
 from gateway.evaluation import labels
-from gateway.evaluation.metrics.bootstrap import shuffles
-from gateway.evaluation.metrics.cross_validation import judge, leave_one_out, parts
-from gateway.evaluation.metrics.ranking import Sources, average
+from gateway.evaluation.metrics.bootstrap import draw_shuffles
+from gateway.evaluation.metrics.cross_validation import (
+    compute_held_out_scores,
+    leave_one_out,
+    split_randomly,
+)
+from gateway.evaluation.metrics.ranking import Sources, average_sources
 from gateway.evaluation.training import base_model
 from gateway.evaluation.training.dataset import outcomes
 from gateway.routing.classifier.heuristic import TERMS, HeuristicClassifier
-from gateway.routing.classifier.text_signals import TextScan, cut
+from gateway.routing.classifier.text_signals import TextScan, make_excerpt
 
 FOLDER = Path(sys.argv[1])
 ONLY = sys.argv[2:]
-LABELS = labels.read(FOLDER / "outcomes.parquet")
+LABELS = labels.read_labels(FOLDER / "outcomes.parquet")
 ROWS = outcomes(LABELS)
 TEXTS = [label.prompt for label in LABELS]
 S = np.array([row.source for row in ROWS])
@@ -61,7 +65,7 @@ def sparse(places, bits):
 
 
 def grams(text):
-    low = f" {re.sub(r'[ \s]+', ' ', cut(text).lower())} "
+    low = f" {re.sub(r'[ \s]+', ' ', make_excerpt(text).lower())} "
     return {
         crc32(low[at : at + 4].encode("utf-8", "surrogatepass")) & 65535
         for at in range(len(low) - 3)
@@ -74,12 +78,12 @@ WORDS = re.compile(r"\w+|[^\w\s]")
 def unigrams(text):
     return {
         crc32(word.encode("utf-8", "surrogatepass")) & 65535
-        for word in WORDS.findall(cut(text).lower())
+        for word in WORDS.findall(make_excerpt(text).lower())
     }
 
 
 def bigrams(text):
-    words = WORDS.findall(cut(text).lower())
+    words = WORDS.findall(make_excerpt(text).lower())
     pairs = {
         crc32(" ".join(pair).encode("utf-8", "surrogatepass")) & 65535 for pair in pairwise(words)
     }
@@ -344,13 +348,17 @@ def judged(design, folds):
     for fold in folds:
         said = np.asarray(design(np.array(fold.train)))
         need[fold.held] = said[fold.held]
-    return judge(need.tolist(), F.tolist(), M.tolist(), S.tolist(), Random(1), REPEATS).mean, need
+    return compute_held_out_scores(
+        need.tolist(), F.tolist(), M.tolist(), S.tolist(), Random(1), REPEATS
+    ).mean, need
 
 
 def shuffled(need):
     """What the same needs get in random order: the least and the most of some tries."""
-    orders = shuffles(need.tolist(), Random(1), 40)
-    found = [average(Sources(one, F.tolist(), M.tolist(), S.tolist()).apgr()) for one in orders]
+    orders = draw_shuffles(need.tolist(), Random(1), 40)
+    found = [
+        average_sources(Sources(one, F.tolist(), M.tolist(), S.tolist()).apgr()) for one in orders
+    ]
     return min(found), max(found)
 
 
@@ -362,7 +370,7 @@ def main():
         if ONLY and not any(one in name for one in ONLY):
             continue
         start = time.perf_counter()
-        inside, need = judged(design, list(parts(names, Random(1))))
+        inside, need = judged(design, list(split_randomly(names, Random(1))))
         outside, _ = judged(design, list(leave_one_out(names)))
         low, high = shuffled(need)
         took = time.perf_counter() - start

@@ -32,36 +32,36 @@ class CachedResponse(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch."""
 
 
-_PACKED = VersionedCodec(CachedResponse)
+_CODEC = VersionedCodec(CachedResponse)
 
 
-write = _PACKED.write
+write = _CODEC.write
 """Write a recording as bytes that `read` takes."""
-read = _PACKED.read
+read = _CODEC.read
 """Read the recording that bytes hold; None for those of another version and for anything else."""
 
 
-def answer(
-    recording: CachedResponse, dialect: Dialect, *, stream: bool, with_usage: bool
+def render_answer(
+    cached: CachedResponse, dialect: Dialect, *, stream: bool, with_usage: bool
 ) -> bytes | None:
     """Tell a recording again, streamed or whole; verbatim where it was recorded like that.
 
     `with_usage` is what a stream's client asked for (stream_options); a whole answer always tells
     usage. None is a miss: another dialect, or bytes that cannot be told in the other form.
     """
-    if recording.dialect != dialect.name:
+    if cached.dialect != dialect.name:
         return None
-    body = recording.body
+    body = cached.body
     try:
-        if stream and recording.stream:
-            usage = recording.usage
+        if stream and cached.stream:
+            usage = cached.usage
             if with_usage:
-                return dialect.tell_usage(body, usage)
-            return dialect.hide_usage(body) if recording.with_usage else body
+                return dialect.add_usage(body, usage)
+            return dialect.remove_usage(body) if cached.with_usage else body
         if stream:
             return dialect.unfold(body, with_usage)
-        if recording.stream:
-            return dialect.complete(dialect.fold(body), recording.usage)
+        if cached.stream:
+            return dialect.fill_usage(dialect.fold(body), cached.usage)
         return body
     except (ValueError, TypeError, AttributeError, LookupError):
         # Objects of a shape that no answer has: they can be told no other way than they came.

@@ -15,262 +15,269 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from gateway.cache.cached_response import CachedResponse
 from gateway.core.errors import Problem, ProblemError
 
-MOST = 8_000_000
+MAX_FLIGHT_BYTES = 8_000_000
 """Bytes of a flight that are kept: a longer one is no longer joined, nor stored in a cache, and a
 subscriber that is further behind than this is cut off."""
-WHOLE = "whole"
+WHOLE_FORM = "whole"
 
-_CUT = Problem(
+_CUT_PROBLEM = Problem(
     kind="upstream_truncated",
     message="The call whose answer this one shares was stopped. Send it again.",
     spent="maybe",
 )
-_SLOW = Problem(kind="upstream_truncated", message="The answer was read too slowly. Send it again.")
+_TOO_SLOW_PROBLEM = Problem(
+    kind="upstream_truncated", message="The answer was read too slowly. Send it again."
+)
 
 
 class Flight[B]:
     """One upstream call; `B` is what is known of its answer once that has begun."""
 
-    open = True
+    is_open = True
     """True while more may join."""
-    over = False
-    begun: B | None = None
+    is_over = False
+    answer: B | None = None
     failure: Exception | None = None
     """Why it gave no answer, or no more of it."""
-    recording: CachedResponse | None = None
+    cached: CachedResponse | None = None
     """The complete answer."""
-    owed: Callable[[], object] | None = None
+    close_account: Callable[[], object] | None = None
     """Closes the account of the first call, once its client has left and others stay."""
     _base = 0
     """Number of chunks that were dropped before the first of these."""
     _size = 0
     _source: AsyncGenerator[bytes] | None = None
-    _ended: Callable[[], None] | None = None
-    _close: Callable[[], Awaitable[None]] | None = None
-    _joined: Callable[[], None] | None = None
-    _news: asyncio.Event | None = None
+    _on_end: Callable[[], None] | None = None
+    _close_source: Callable[[], Awaitable[None]] | None = None
+    _on_join: Callable[[], None] | None = None
+    _change_event: asyncio.Event | None = None
 
-    def __init__(self, key: str, form: str, most: int = MOST) -> None:
+    def __init__(self, key: str, form: str, max_bytes: int = MAX_FLIGHT_BYTES) -> None:
         """`form` is how its first client takes the answer: "whole", or a kind of stream."""
         self.key = key
         self.form = form
-        self.members: set[Subscriber[B]] = set()
+        self.subscribers: set[Subscriber[B]] = set()
         self.worker: Subscriber[B] | None = None
         """Who waits for the provider now, in its own task."""
-        self._most = most
+        self._max_bytes = max_bytes
         self._chunks: list[bytes] = []
 
     @property
-    def top(self) -> int:
+    def chunk_count(self) -> int:
         """How many pieces have come."""
         return self._base + len(self._chunks)
 
     @property
     def body(self) -> bytes | None:
         """All that has come; None where it was too much to keep."""
-        return b"".join(self._chunks) if self._size <= self._most else None
+        return b"".join(self._chunks) if self._size <= self._max_bytes else None
 
     def begin(
         self,
-        begun: B,
+        answer: B,
         source: AsyncGenerator[bytes],
-        ended: Callable[[], None],
-        close: Callable[[], Awaitable[None]],
-        joined: Callable[[], None] | None = None,
+        on_end: Callable[[], None],
+        close_source: Callable[[], Awaitable[None]],
+        on_join: Callable[[], None] | None = None,
     ) -> None:
-        """Begin the answer. Once it is over the flight calls `ended`, then `close` lets go of it.
+        """Begin the answer. At its end the flight calls `on_end`, then `close_source`.
 
-        The flight calls `joined` when a second client joins: from then on no piece may pass it.
+        The flight calls `on_join` when a second client joins: from then on no piece may pass it.
         """
-        self.begun, self._source, self._ended, self._close = begun, source, ended, close
-        self._joined = joined
+        self.answer, self._source, self._on_end, self._close_source = (
+            answer,
+            source,
+            on_end,
+            close_source,
+        )
+        self._on_join = on_join
         self.worker = None
-        self._tell()
+        self._signal_change()
 
-    def take(self, data: bytes) -> bool:
+    def add_chunk(self, data: bytes) -> bool:
         """Keep a piece for all that read. True once there are more than may be kept."""
         self._chunks.append(data)
         self._size += len(data)
-        if self._size <= self._most:
+        if self._size <= self._max_bytes:
             return False
-        self.open = False
+        self.is_open = False
         return True
 
     def join(self) -> "Subscriber[B]":
         """Take one more client."""
-        if self._joined is not None:
-            self._joined()
-            self._joined = None
-        seat = Subscriber(self)
-        self.members.add(seat)
-        return seat
+        if self._on_join is not None:
+            self._on_join()
+            self._on_join = None
+        subscriber = Subscriber(self)
+        self.subscribers.add(subscriber)
+        return subscriber
 
-    def land(self, begun: B, recording: CachedResponse | None) -> None:
+    def complete(self, answer: B, cached: CachedResponse | None) -> None:
         """Take the whole answer; without a recording nobody shares it, as it is incomplete."""
-        self.begun, self.recording, self.over = begun, recording, True
+        self.answer, self.cached, self.is_over = answer, cached, True
         self.worker = None
-        if self._news is not None:
-            self._tell()
+        if self._change_event is not None:
+            self._signal_change()
 
     def fail(self, error: BaseException) -> None:
         """No answer has come."""
-        self.open, self.over = False, True
-        self.failure = error if isinstance(error, Exception) else ProblemError(_CUT)
+        self.is_open, self.is_over = False, True
+        self.failure = error if isinstance(error, Exception) else ProblemError(_CUT_PROBLEM)
         self.worker = None
-        self._tell()
+        self._signal_change()
 
-    async def started(self) -> B:
+    async def wait_for_start(self) -> B:
         """What is known once the answer has begun. Raises what its first call raised."""
-        while self.begun is None:
+        while self.answer is None:
             if self.failure is not None:
                 raise self.failure
-            await self._wait()
-        return self.begun
+            await self._wait_for_change()
+        return self.answer
 
-    async def _read(self, seat: "Subscriber[B]") -> AsyncGenerator[bytes]:
+    async def _read_chunks(self, subscriber: "Subscriber[B]") -> AsyncGenerator[bytes]:
         """What has come and what comes; raises ProblemError where it breaks off."""
         while True:
-            if seat.left:
-                await seat.stop()
-            while seat.at < self.top:
-                if seat.at < self._base:
-                    raise ProblemError(_SLOW)
-                data = self._chunks[seat.at - self._base]
-                seat.at += 1
-                if self._size > self._most:
+            if subscriber.has_left:
+                await subscriber.stop()
+            while subscriber.position < self.chunk_count:
+                if subscriber.position < self._base:
+                    raise ProblemError(_TOO_SLOW_PROBLEM)
+                data = self._chunks[subscriber.position - self._base]
+                subscriber.position += 1
+                if self._size > self._max_bytes:
                     self.trim()
                 yield data
-            if self.over:
+            if self.is_over:
                 if self.failure is not None:
                     raise self.failure
                 return
             if self.worker is not None:
-                await self._wait()
+                await self._wait_for_change()
             else:
-                await self._take(seat)
+                await self._read_next(subscriber)
 
-    async def _take(self, seat: "Subscriber[B]") -> None:
+    async def _read_next(self, subscriber: "Subscriber[B]") -> None:
         """Take the next piece from the provider, for all."""
         if self._source is None:
             raise RuntimeError("a flight is read after it has begun")
-        self.worker = seat
+        self.worker = subscriber
         try:
             data = await anext(self._source)
         except StopAsyncIteration:
-            self._end(None)
+            self._finish(None)
         except Exception as error:  # noqa: BLE001 - raised again, in each subscriber
-            self._end(error)
+            self._finish(error)
         except BaseException:  # its reading is broken off for good
-            self._end(ProblemError(_CUT))
+            self._finish(ProblemError(_CUT_PROBLEM))
             raise
         else:
-            self.take(data)
+            self.add_chunk(data)
         finally:
             self.worker = None
-            self._tell()
-        if self.over:
-            await self._let_go()
+            self._signal_change()
+        if self.is_over:
+            await self._release_source()
 
     def trim(self) -> None:
         """Drop what all have read, and what is too much for those that have not."""
-        slowest = min((seat.at for seat in self.members), default=0)
-        drop = max(0, slowest - self._base)  # one may be behind what is kept already
-        kept = sum(map(len, self._chunks[drop:]))
-        while kept > self._most:
-            kept -= len(self._chunks[drop])
-            drop += 1
-        del self._chunks[:drop]
-        self._base += drop
+        slowest_position = min((subscriber.position for subscriber in self.subscribers), default=0)
+        drop_count = max(0, slowest_position - self._base)  # one may be behind what is kept already
+        kept_bytes = sum(map(len, self._chunks[drop_count:]))
+        while kept_bytes > self._max_bytes:
+            kept_bytes -= len(self._chunks[drop_count])
+            drop_count += 1
+        del self._chunks[:drop_count]
+        self._base += drop_count
 
-    def _end(self, failure: Exception | None) -> None:
-        self.over, self.failure = True, failure
+    def _finish(self, failure: Exception | None) -> None:
+        self.is_over, self.failure = True, failure
         if failure is not None:
-            self.open = False
-        ended, self._ended, self._joined = self._ended, None, None
-        if ended is not None:
-            ended()
+            self.is_open = False
+        on_end, self._on_end, self._on_join = self._on_end, None, None
+        if on_end is not None:
+            on_end()
 
-    async def _wait(self) -> None:
-        if self._news is None:
-            self._news = asyncio.Event()
-        await self._news.wait()
+    async def _wait_for_change(self) -> None:
+        if self._change_event is None:
+            self._change_event = asyncio.Event()
+        await self._change_event.wait()
 
-    def _tell(self) -> None:
-        if self._news is not None:
-            self._news.set()
-            self._news = None
+    def _signal_change(self) -> None:
+        if self._change_event is not None:
+            self._change_event.set()
+            self._change_event = None
 
-    async def _let_go(self) -> None:
-        close, self._close = self._close, None
-        if close is not None:
-            await close()
+    async def _release_source(self) -> None:
+        close_source, self._close_source = self._close_source, None
+        if close_source is not None:
+            await close_source()
 
-    async def leave(self, seat: "Subscriber[B]") -> None:
+    async def remove(self, subscriber: "Subscriber[B]") -> None:
         """Let one client go. The last one ends what is not over."""
-        self.members.discard(seat)
-        if self.members:
+        self.subscribers.discard(subscriber)
+        if self.subscribers:
             return
         worker, source = self.worker, self._source
-        if worker is not None and worker is not seat:
+        if worker is not None and worker is not subscriber:
             worker.cancel()  # its client left before: it ends the flight itself
             return
         if source is None:
             return
-        if not self.over:
-            self._end(ProblemError(_CUT))
+        if not self.is_over:
+            self._finish(ProblemError(_CUT_PROBLEM))
             await source.aclose()
-        await self._let_go()
+        await self._release_source()
 
 
 class Subscriber[B]:
     """One client of a flight."""
 
-    __slots__ = ("_cancel", "at", "first", "flight")
+    __slots__ = ("_cancel", "flight", "is_first", "position")
 
-    def __init__(self, flight: Flight[B], *, first: bool = False) -> None:
+    def __init__(self, flight: Flight[B], *, is_first: bool = False) -> None:
         self.flight = flight
-        self.first = first
+        self.is_first = is_first
         """True if the upstream call is its own."""
-        self.at = 0
+        self.position = 0
         """Chunks that it has read."""
         self._cancel: Callable[[], object] | None = None
 
     @property
-    def left(self) -> bool:
+    def has_left(self) -> bool:
         """Whether its client has left while it was working for others."""
         return self._cancel is not None
 
     @property
-    def others(self) -> int:
+    def other_count(self) -> int:
         """How many more are on the flight."""
-        return len(self.flight.members - {self})
+        return len(self.flight.subscribers - {self})
 
     @property
-    def done(self) -> bool:
+    def has_read_all(self) -> bool:
         """Whether it has read all there is."""
-        return self.flight.over and self.at >= self.flight.top
+        return self.flight.is_over and self.position >= self.flight.chunk_count
 
-    def frames(self) -> AsyncGenerator[bytes]:
+    def read_frames(self) -> AsyncGenerator[bytes]:
         """The answer from its beginning. Raises ProblemError where it breaks off."""
-        return self.flight._read(self)  # noqa: SLF001 - two halves of one thing
+        return self.flight._read_chunks(self)  # noqa: SLF001 - two halves of one thing
 
-    def passed(self, data: bytes) -> None:
+    def note_passed_chunk(self, data: bytes) -> None:
         """Keep a piece that the client has been sent already: others may join later."""
         flight = self.flight
-        long = flight.take(data)
-        self.at += 1
-        if long:
+        is_too_long = flight.add_chunk(data)
+        self.position += 1
+        if is_too_long:
             flight.trim()
 
-    def gone(self, cancel: Callable[[], object]) -> None:
+    def abandon(self, cancel: Callable[[], object]) -> None:
         """Its client has left: `cancel` what is done for it, once nobody else needs that."""
         flight = self.flight
-        flight.members.discard(self)
-        if flight.worker is self and flight.members:
+        flight.subscribers.discard(self)
+        if flight.worker is self and flight.subscribers:
             self._cancel = cancel
             return
-        if not flight.members and not flight.over:
-            flight.open = False  # whoever comes before the cancellation does would be cut off
+        if not flight.subscribers and not flight.is_over:
+            flight.is_open = False  # whoever comes before the cancellation does would be cut off
         cancel()
 
     def cancel(self) -> None:
@@ -283,24 +290,24 @@ class Subscriber[B]:
         self.cancel()
         await asyncio.sleep(0)  # where a task learns that it was cancelled
 
-    def end[T](self, close: Callable[[], T]) -> T | None:
+    def close_account[T](self, close: Callable[[], T]) -> T | None:
         """Close its account; later, where its flight uses more of the answer, for others."""
         flight = self.flight
-        if not self.first or not self.others or flight.over:
+        if not self.is_first or not self.other_count or flight.is_over:
             return close()
-        flight.owed = close
+        flight.close_account = close
         return None
 
     async def close(self) -> None:
         """Read no more. The last one ends what is not over."""
-        await self.flight.leave(self)
+        await self.flight.remove(self)
 
 
 class Flights[B]:
     """The flights of one gateway that may be joined."""
 
-    def __init__(self, most: int = MOST) -> None:
-        self._most = most
+    def __init__(self, max_bytes: int = MAX_FLIGHT_BYTES) -> None:
+        self._max_bytes = max_bytes
         self._by_key: dict[str, dict[str, Flight[B]]] = {}
 
     def join(self, key: str, form: str) -> Subscriber[B] | None:
@@ -312,21 +319,21 @@ class Flights[B]:
         if flights is None:
             return None
         flight = flights.get(form)
-        if form == WHOLE and (flight is None or not flight.open):
-            flight = next((other for other in flights.values() if other.open), None)
-        return flight.join() if flight is not None and flight.open else None
+        if form == WHOLE_FORM and (flight is None or not flight.is_open):
+            flight = next((candidate for candidate in flights.values() if candidate.is_open), None)
+        return flight.join() if flight is not None and flight.is_open else None
 
     def start(self, key: str, form: str) -> Subscriber[B]:
         """The first seat on a new flight."""
-        flight: Flight[B] = Flight(key, form, self._most)
-        seat = flight.worker = Subscriber(flight, first=True)
-        flight.members.add(seat)
+        flight: Flight[B] = Flight(key, form, self._max_bytes)
+        subscriber = flight.worker = Subscriber(flight, is_first=True)
+        flight.subscribers.add(subscriber)
         flights = self._by_key.get(key)
         if flights is None:
             self._by_key[key] = {form: flight}
         else:
             flights[form] = flight
-        return seat
+        return subscriber
 
     def drop(self, flight: Flight[B]) -> None:
         """Let nobody join any more: it is over, and kept where it may be."""

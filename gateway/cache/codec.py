@@ -36,14 +36,14 @@ class VersionedCodec[T]:
             return None
 
 
-SEAL = 16
+SEAL_BYTES = 16
 """Bytes of a seal."""
-_NAME = 24
+_NAME_BYTES = 24
 """Bytes of a name."""
 _NAME_PERSON, _SEAL_PERSON = b"tiergate name 1", b"tiergate seal 2"
-_MOST = 4096
+_MAX_PREFIXES = 4096
 """First parts of names that are kept."""
-MOST = 8_000_000
+MAX_VALUE_BYTES = 8_000_000
 """Bytes of the longest value."""
 
 
@@ -53,73 +53,75 @@ class SealedStore:
     def __init__(self, store: StateStore, *, secret: bytes, kind: str) -> None:
         self._store = store
         self._kind = kind = f"{kind}:"
-        self._start = hashlib.blake2b(key=secret, digest_size=_NAME, person=_NAME_PERSON)
+        self._name_hash = hashlib.blake2b(key=secret, digest_size=_NAME_BYTES, person=_NAME_PERSON)
         """Of every name."""
-        self._begun: dict[str, hashlib.blake2b] = {}
+        self._prefix_hashes: dict[str, hashlib.blake2b] = {}
         """Of names by their first part, which many share."""
-        self._seals = hashlib.blake2b(key=secret, digest_size=SEAL, person=_SEAL_PERSON)
+        self._seal_hash = hashlib.blake2b(key=secret, digest_size=SEAL_BYTES, person=_SEAL_PERSON)
         """Of every seal, with the kind: the secret is worked in once for all."""
-        self._seals.update(kind.encode())
+        self._seal_hash.update(kind.encode())
 
-    def name(self, *parts: str) -> str:
+    def make_name(self, *parts: str) -> str:
         """The name of a value: it tells nothing of its parts to whoever lacks the secret."""
-        first, *others = parts
-        begun = self._begun.get(first)
-        if begun is None:
-            begun = self._start.copy()
-            begun.update(_told(first))
-            if others:
-                if len(self._begun) >= _MOST:
-                    self._begun.clear()
-                self._begun[first] = begun
-        digest = begun.copy()
-        for part in others:
-            digest.update(_told(part))
+        first_part, *other_parts = parts
+        prefix_hash = self._prefix_hashes.get(first_part)
+        if prefix_hash is None:
+            prefix_hash = self._name_hash.copy()
+            prefix_hash.update(_encode_part(first_part))
+            if other_parts:
+                if len(self._prefix_hashes) >= _MAX_PREFIXES:
+                    self._prefix_hashes.clear()
+                self._prefix_hashes[first_part] = prefix_hash
+        digest = prefix_hash.copy()
+        for part in other_parts:
+            digest.update(_encode_part(part))
         return self._kind + digest.hexdigest()
 
     async def get(self, name: str) -> bytes | None:
         """The value that was put under a name; None where there is none, or another wrote it."""
         value = await self._store.get(name)
-        if value is None or not hmac.compare_digest(value[:SEAL], self._seal(name, value[SEAL:])):
+        if value is None or not hmac.compare_digest(
+            value[:SEAL_BYTES], self._make_seal(name, value[SEAL_BYTES:])
+        ):
             return None
-        return value[SEAL:]
+        return value[SEAL_BYTES:]
 
     async def put(self, name: str, data: bytes, ttl: float) -> None:
         """Keep a value for `ttl` seconds; one that is too long is not kept."""
-        if len(data) <= MOST:
-            await self._store.put(name, self._seal(name, data) + data, ttl)
+        if len(data) <= MAX_VALUE_BYTES:
+            await self._store.put(name, self._make_seal(name, data) + data, ttl)
 
     def post(self, name: str, data: bytes, ttl: float) -> None:
         """The same, where nobody waits for it."""
-        if len(data) <= MOST:
-            self._store.post(name, self._seal(name, data) + data, ttl)
+        if len(data) <= MAX_VALUE_BYTES:
+            self._store.put_nowait(name, self._make_seal(name, data) + data, ttl)
 
     async def drain(self) -> None:
         """Wait for all that was posted."""
         await self._store.drain()
 
-    def _seal(self, name: str, data: bytes) -> bytes:
-        """As of `seal`, for a name of this kind."""
-        made = self._seals.copy()
-        made.update(name[len(self._kind) :].encode() + data)
-        return made.digest()
+    def _make_seal(self, name: str, data: bytes) -> bytes:
+        """As of `make_seal`, for a name of this kind."""
+        digest = self._seal_hash.copy()
+        digest.update(name[len(self._kind) :].encode() + data)
+        return digest.digest()
 
 
-def _told(part: str) -> bytes:
+def _encode_part(part: str) -> bytes:
     """A part of a name, so that no two lists of parts are the same bytes."""
     data = part.encode("utf-8", "surrogatepass")
     return len(data).to_bytes(8) + data
 
 
-def seal(secret: bytes, person: bytes, name: str, data: bytes) -> bytes:
+def make_seal(secret: bytes, person: bytes, name: str, data: bytes) -> bytes:
     """What binds a value to its name, in SEAL bytes: another's there is known as one."""
-    made = _started(secret, person).copy()
-    made.update(name.encode())
-    made.update(data)
-    return made.digest()
+    digest = _start_seal_hash(secret, person).copy()
+    digest.update(name.encode())
+    digest.update(data)
+    return digest.digest()
 
 
 @lru_cache(maxsize=16)
-def _started(secret: bytes, person: bytes) -> "hashlib.blake2b":
+def _start_seal_hash(secret: bytes, person: bytes) -> "hashlib.blake2b":
     """Into which the secret is worked, once for all; to be copied."""
-    return hashlib.blake2b(key=secret, digest_size=SEAL, person=person)
+    return hashlib.blake2b(key=secret, digest_size=SEAL_BYTES, person=person)

@@ -10,7 +10,7 @@ from gateway.core.decision import Decision
 from gateway.core.prompt import Prompt
 from gateway.dialects.embeddings import OPERATION as EMBEDDINGS
 
-_TOOLS = frozenset({"tools", "functions"})
+_TOOL_MEMBERS = frozenset({"tools", "functions"})
 """Members that offer tools, in any dialect."""
 
 
@@ -26,7 +26,7 @@ class CachePolicy(msgspec.Struct, frozen=True):
 
     def serves(self, call: Call, prompt: Prompt, decision: Decision) -> bool:
         """True if the cache serves a call: docs/cache.md has the table."""
-        header = call.steer.cache
+        header = call.options.cache
         if (
             header == "off"
             or decision.no_cache
@@ -45,5 +45,5 @@ class CachePolicy(msgspec.Struct, frozen=True):
             prompt.zero_temperature
             and call.operation == "generate"
             and not prompt.tools
-            and _TOOLS.isdisjoint(prompt.members)
+            and _TOOL_MEMBERS.isdisjoint(prompt.members)
         )

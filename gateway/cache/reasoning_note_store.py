@@ -11,9 +11,9 @@ from gateway.dialects.openai_chat import replay
 from gateway.dialects.tool_reasoning import ReasoningNote
 from gateway.state import StateStore
 
-TTL = 3600.0
+TTL_SECONDS = 3600.0
 """Seconds: a tool loop is a matter of minutes; a person may be asked in it."""
-_PACKED = VersionedCodec(ReasoningNote)
+_CODEC = VersionedCodec(ReasoningNote)
 
 
 class ReasoningNoteStore:
@@ -23,7 +23,7 @@ class ReasoningNoteStore:
     """
 
     def __init__(self, store: StateStore, *, secret: bytes) -> None:
-        self._sealed = SealedStore(store, secret=secret, kind="note")
+        self._store = SealedStore(store, secret=secret, kind="note")
 
     async def find(self, key: Key, messages: list[dict[str, Json]]) -> Mapping[str, ReasoningNote]:
         """What was noted of calls in the messages of a request, oldest first."""
@@ -31,14 +31,16 @@ class ReasoningNoteStore:
         if not ids:
             return {}
         base = replay.base(messages)
-        found = await asyncio.gather(*(self._sealed.get(self._name(key, base, id)) for id in ids))
-        notes = {id: _PACKED.read(data) for id, data in zip(ids, found, strict=True)}
+        values = await asyncio.gather(
+            *(self._store.get(self._make_name(key, base, id)) for id in ids)
+        )
+        notes = {id: _CODEC.read(data) for id, data in zip(ids, values, strict=True)}
         return {id: note for id, note in notes.items() if note is not None}
 
-    async def keep(self, key: Key, messages: list[dict[str, Json]], note: ReasoningNote) -> None:
+    async def save(self, key: Key, messages: list[dict[str, Json]], note: ReasoningNote) -> None:
         """Keep what was noted of the answer to a request with these messages."""
-        name = self._name(key, replay.base(messages), next(iter(note.calls)))
-        await self._sealed.put(name, _PACKED.write(note), TTL)
+        name = self._make_name(key, replay.base(messages), next(iter(note.calls)))
+        await self._store.put(name, _CODEC.write(note), TTL_SECONDS)
 
-    def _name(self, key: Key, base: str, id: str) -> str:
-        return self._sealed.name(keys.scope("key", key), base, id)
+    def _make_name(self, key: Key, base: str, id: str) -> str:
+        return self._store.make_name(keys.make_scope("key", key), base, id)

@@ -25,7 +25,7 @@ from gateway.cache import key as keys
 from gateway.cache.codec import SealedStore, VersionedCodec
 from gateway.core import jsonio, sse
 from gateway.core.call import Key
-from gateway.core.errors import Problem, ProblemError, invalid
+from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.core.jsonio import Json
 from gateway.dialects import OPENAI_RESPONSES, RequestBody
 from gateway.dialects.openai_responses.said import refers
@@ -34,8 +34,8 @@ from gateway.state import StateStore
 
 type Object = dict[str, Json]
 
-_READ = jsonio.reader(list[msgspec.Raw])
-_FREE = frozenset({"message", "reasoning", "function_call", "custom_tool_call"})
+_read_list = jsonio.make_reader(list[msgspec.Raw])
+_ID_FREE_TYPES = frozenset({"message", "reasoning", "function_call", "custom_tool_call"})
 """Items that need no id."""
 
 
@@ -50,101 +50,103 @@ class StoredItem(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the provider keeps it too."""
 
     @property
-    def seat(self) -> tuple[str, str] | None:
+    def holder(self) -> tuple[str, str] | None:
         """Who may be told its id alone; None where nobody may."""
         return (self.provider, self.account) if self.kept else None
 
 
-def references(body: RequestBody) -> list[str]:
+def list_references(body: RequestBody) -> list[str]:
     """The ids of items that a request names, in their order, each once. Raises ProblemError."""
-    given = body.said.get("input")
-    found: dict[str, None] = {}
-    for at, item in enumerate(given if isinstance(given, list) else ()):
+    value = body.outline.get("input")
+    ids: dict[str, None] = {}
+    for index, item in enumerate(value if isinstance(value, list) else ()):
         if refers(item):
-            id, where = item.get("id"), f"input[{at}].id"
+            id, path = item.get("id"), f"input[{index}].id"
             if not isinstance(id, str):
-                raise invalid(f'"{where}" must be a string.', where)
-            if id in found:
-                raise invalid(f"Item with id '{id}' is named twice: name it once.", where)
-            found[id] = None
-    return [*found]
+                raise invalid_request(f'"{path}" must be a string.', path)
+            if id in ids:
+                raise invalid_request(f"Item with id '{id}' is named twice: name it once.", path)
+            ids[id] = None
+    return [*ids]
 
 
-def unknown(id: str) -> ProblemError:
+def make_unknown_error(id: str) -> ProblemError:
     """What a client is told of an item that is not here."""
     message = (
         f"Item with id '{id}' not found: it was not stored, or is not kept any more. "
         "Send the item itself in its place, and ask with store set to false to go on so."
     )
-    return invalid(message, "input")
+    return invalid_request(message, "input")
 
 
 def expand(
-    body: RequestBody, held: Mapping[str, StoredItem], seat: tuple[str, str] | None = None
+    body: RequestBody, stored_items: Mapping[str, StoredItem], holder: tuple[str, str] | None = None
 ) -> list[bytes]:
-    """The items of a request, each in place of its id but where who has the `seat` knows that."""
-    given = body.said.get("input")
-    if not isinstance(given, list):
-        return [] if given is None else [jsonio.dumps({"role": "user", "content": given})]
-    found = []
-    for raw, item in zip(cut(bytes(memoryview(body.members["input"]))), given, strict=True):
-        one = held[item["id"]] if refers(item) else None
-        if one is None or (seat is not None and one.seat == seat):
-            found.append(raw)
-        elif one.kept:
-            found += portable([jsonio.loads(one.item)])
+    """The items of a request, each in place of its id but where who has the `holder` knows that."""
+    value = body.outline.get("input")
+    if not isinstance(value, list):
+        return [] if value is None else [jsonio.dumps({"role": "user", "content": value})]
+    items = []
+    for raw, item in zip(split_list(bytes(memoryview(body.members["input"]))), value, strict=True):
+        stored_item = stored_items[item["id"]] if refers(item) else None
+        if stored_item is None or (holder is not None and stored_item.holder == holder):
+            items.append(raw)
+        elif stored_item.kept:
+            items += make_portable([jsonio.loads(stored_item.item)])
         else:
-            found.append(one.item)
-    return found
+            items.append(stored_item.item)
+    return items
 
 
-def portable(items: Iterable[Object]) -> list[bytes]:
+def make_portable(items: Iterable[Object]) -> list[bytes]:
     """Items as they may go beyond the provider that keeps them."""
-    return [jsonio.dumps(_free(item)) for item in items if _means(item)]
+    return [jsonio.dumps(_remove_id(item)) for item in items if _is_portable(item)]
 
 
-def cut(data: bytes | None) -> list[bytes]:
+def split_list(data: bytes | None) -> list[bytes]:
     """A JSON list as its items, byte for byte; none of anything else."""
     try:
-        return [bytes(memoryview(it)) for it in _READ(data or b"[]")]
+        return [bytes(memoryview(raw)) for raw in _read_list(data or b"[]")]
     except jsonio.JsonError:
         return []
 
 
-def by_id(
-    listed: Iterable[bytes], provider: str, account: str, *, kept: bool
+def index_by_id(
+    raw_items: Iterable[bytes], provider: str, account: str, *, kept_by_provider: bool
 ) -> dict[str, StoredItem]:
     """Those of a list of items that have an id, and who has them."""
-    found = {}
-    for raw in listed:
+    items = {}
+    for raw in raw_items:
         item = jsonio.loads(raw)
         id = item.get("id") if isinstance(item, dict) else None
         if isinstance(id, str):
-            found[id] = StoredItem(item=raw, provider=provider, account=account, kept=kept)
-    return found
+            items[id] = StoredItem(
+                item=raw, provider=provider, account=account, kept=kept_by_provider
+            )
+    return items
 
 
-def _means(item: Object) -> bool:
+def _is_portable(item: Object) -> bool:
     """Whether an item means something beyond the provider that keeps it."""
     return item.get("type") != "reasoning" or bool(item.get("encrypted_content"))
 
 
-def _free(item: Object) -> Object:
+def _remove_id(item: Object) -> Object:
     """An item without the id by which its provider would look for those that belong to it."""
-    if item.get("type") not in _FREE:
+    if item.get("type") not in _ID_FREE_TYPES:
         return item
     return {name: value for name, value in item.items() if name != "id"}
 
 
-PREVIOUS = "previous_response_id"
-_BOUND = (PREVIOUS, "conversation", "prompt")
+PREVIOUS_ID_MEMBER = "previous_response_id"
+_BOUND_MEMBERS = (PREVIOUS_ID_MEMBER, "conversation", "prompt")
 """Members that stand for content which only the provider has."""
-_DELETED = b"-"
-_AT_ONCE = 64
+_DELETED_MARK = b"-"
+_LOOKUP_BATCH_SIZE = 64
 """Items that are looked for at the same time."""
-_MOST = 64
+_MAX_ANSWERS_READ = 64
 """Answers that are looked through for the items of one request: the last one has nearly all."""
-_TELLS = re.compile(
+_ANSWER_EVENT = re.compile(
     rb'"type"\s*:\s*"response\.(?:created|output_item\.done|(completed|incomplete))"'
 )
 
@@ -154,9 +156,9 @@ class ResponseChain(msgspec.Struct, frozen=True, kw_only=True):
 
     body: RequestBody
     """With the whole conversation."""
-    asked: RequestBody
+    translatable_body: RequestBody
     """The same for labs of other dialects: the gateway keeps in their place."""
-    own: RequestBody | None = None
+    native_body: RequestBody | None = None
     """As the client wrote it: for whoever has the earlier answer."""
     provider: str | None = None
     account: str | None = None
@@ -175,7 +177,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the provider keeps it too."""
 
 
-_PACKED, _HELD = VersionedCodec(_Entry), VersionedCodec(StoredItem)
+_ENTRY_CODEC, _ITEM_CODEC = VersionedCodec(_Entry), VersionedCodec(StoredItem)
 
 
 class SavedResponses:
@@ -183,7 +185,7 @@ class SavedResponses:
 
     def __init__(self, store: StateStore, *, secret: bytes, ttl: float) -> None:
         """Keep answers for `ttl` seconds."""
-        self._sealed = SealedStore(store, secret=secret, kind="response")
+        self._answers = SealedStore(store, secret=secret, kind="response")
         self._items = SealedStore(store, secret=secret, kind="item")
         self._ttl = ttl
 
@@ -192,35 +194,55 @@ class SavedResponses:
 
         Raises ProblemError: not_found, invalid_request.
         """
-        id, named = body.said.get(PREVIOUS), references(body)
-        if id is None and not named:
-            return ResponseChain(body=body, asked=_without(body, "store"))
+        id, reference_ids = body.outline.get(PREVIOUS_ID_MEMBER), list_references(body)
+        if id is None and not reference_ids:
+            return ResponseChain(body=body, translatable_body=_remove_member(body, "store"))
         if not isinstance(id, str | None):
-            raise invalid(f'"{PREVIOUS}" must be a string.', PREVIOUS)
-        entry = await self._entry(key, id) if id is not None else None
+            raise invalid_request(f'"{PREVIOUS_ID_MEMBER}" must be a string.', PREVIOUS_ID_MEMBER)
+        entry = await self._find_entry(key, id) if id is not None else None
         if id is not None and entry is None:
-            raise missing(f"Previous response with id '{id}' not found.", PREVIOUS)
-        held = await self._recall(key, named)
+            raise make_missing_error(
+                f"Previous response with id '{id}' not found.", PREVIOUS_ID_MEMBER
+            )
+        stored_items = await self._find_items(key, reference_ids)
         if entry is not None:
-            seat = (entry.provider, entry.account) if entry.kept else None
+            holder = (entry.provider, entry.account) if entry.kept else None
         else:
-            seat = next((it for one in reversed(named) if (it := held[one].seat)), None)
-        provider, account = seat or (None, None)
-        stays = all(seat is not None and held[one].seat == seat for one in named)
-        own = body if stays else _with(body, expand(body, held, seat))
+            holder = next(
+                (
+                    it
+                    for reference_id in reversed(reference_ids)
+                    if (it := stored_items[reference_id].holder)
+                ),
+                None,
+            )
+        provider, account = holder or (None, None)
+        is_native = all(
+            holder is not None and stored_items[reference_id].holder == holder
+            for reference_id in reference_ids
+        )
+        native_body = (
+            body if is_native else _replace_input(body, expand(body, stored_items, holder))
+        )
         if entry is not None and entry.input is None:
-            return ResponseChain(body=own, asked=own, provider=provider, account=account)
-        before = [*cut(entry.input), *_made(entry)] if entry is not None else []
-        whole = _with(body, [*before, *expand(body, held)], PREVIOUS)
+            return ResponseChain(
+                body=native_body, translatable_body=native_body, provider=provider, account=account
+            )
+        earlier_items = (
+            [*split_list(entry.input), *_list_portable_items(entry)] if entry is not None else []
+        )
+        full_body = _replace_input(
+            body, [*earlier_items, *expand(body, stored_items)], PREVIOUS_ID_MEMBER
+        )
         return ResponseChain(
-            body=whole,
-            asked=_without(whole, "store"),
-            own=own if seat is not None else None,
+            body=full_body,
+            translatable_body=_remove_member(full_body, "store"),
+            native_body=native_body if holder is not None else None,
             provider=provider,
             account=account,
         )
 
-    async def keep(
+    async def save(
         self,
         key: Key,
         body: RequestBody,
@@ -228,31 +250,36 @@ class SavedResponses:
         provider: str,
         account: str,
         *,
-        kept: bool,
+        kept_by_provider: bool,
     ) -> None:
-        """Keep the answer to `body`, the whole conversation; `kept`: its provider keeps it too."""
-        value = _object(response)
+        """Keep the answer to `body`, the whole conversation.
+
+        `kept_by_provider`: its provider keeps it too.
+        """
+        value = _read_object(response)
         id = value.get("id")
         if value.get("status") not in ("completed", "incomplete") or not isinstance(id, str):
             return
         entry = _Entry(
-            input=None if _bound(body) else _input(body),
+            input=None if _is_provider_bound(body) else _encode_input(body),
             response=response,
             provider=provider,
             account=account,
-            kept=kept,
+            kept=kept_by_provider,
         )
-        loose = [(name, one) for name, one in _output(entry).items() if answer_id(name) != id]
+        foreign_items = [
+            (name, item) for name, item in _index_output(entry).items() if answer_id(name) != id
+        ]
         await asyncio.gather(
-            self._sealed.put(self._name(key, id), _PACKED.write(entry), self._ttl),
-            *(self._put(key, name, _HELD.write(one)) for name, one in loose),
+            self._answers.put(self._make_name(key, id), _ENTRY_CODEC.write(entry), self._ttl),
+            *(self._put_item(key, name, _ITEM_CODEC.write(item)) for name, item in foreign_items),
         )
 
     async def find(self, key: Key, id: str) -> bytes:
         """A kept answer. Raises ProblemError: not_found."""
-        entry = await self._entry(key, id)
+        entry = await self._find_entry(key, id)
         if entry is None:
-            raise missing(f"Response with id '{id}' not found.", "response_id")
+            raise make_missing_error(f"Response with id '{id}' not found.", "response_id")
         return entry.response
 
     async def delete(self, key: Key, id: str) -> bytes:
@@ -260,51 +287,51 @@ class SavedResponses:
 
         Answers that go on from it stay: they hold all that they need.
         """
-        entry = await self._entry(key, id)
+        entry = await self._find_entry(key, id)
         if entry is None:
-            raise missing(f"Response with id '{id}' not found.", "response_id")
-        await self._sealed.put(self._name(key, id), _DELETED, self._ttl)
-        loose = [name for name in _output(entry) if answer_id(name) != id]
-        await asyncio.gather(*(self._put(key, name, _DELETED) for name in loose))
+            raise make_missing_error(f"Response with id '{id}' not found.", "response_id")
+        await self._answers.put(self._make_name(key, id), _DELETED_MARK, self._ttl)
+        foreign_ids = [name for name in _index_output(entry) if answer_id(name) != id]
+        await asyncio.gather(*(self._put_item(key, name, _DELETED_MARK) for name in foreign_ids))
         return jsonio.dumps({"id": id, "object": "response", "deleted": True})
 
-    async def _entry(self, key: Key, id: str) -> _Entry | None:
-        return _PACKED.read(await self._sealed.get(self._name(key, id)))
+    async def _find_entry(self, key: Key, id: str) -> _Entry | None:
+        return _ENTRY_CODEC.read(await self._answers.get(self._make_name(key, id)))
 
-    async def _recall(self, key: Key, named: list[str]) -> Mapping[str, StoredItem]:
+    async def _find_items(self, key: Key, reference_ids: list[str]) -> Mapping[str, StoredItem]:
         """The items of a client that have these ids. Raises ProblemError: invalid_request."""
-        found: dict[str, StoredItem] = {}
-        rest: dict[str, None] = {}
-        answers: set[str] = set()
-        for id in reversed(named):
-            answer = answer_id(id)
-            if id not in found and answer is not None and answer not in answers:
-                answers.add(answer)
-                entry = await self._entry(key, answer)
-                found = {**_earlier(entry), **_output(entry), **found} if entry else found
-            if id not in found:
-                if len(answers) > _MOST:
-                    raise unknown(id)
-                rest[id] = None
-        for some in batched(rest, _AT_ONCE):
-            for id, one in zip(some, await self._singly(key, some), strict=True):
-                if one is None:
-                    raise unknown(id)
-                found[id] = one
-        return found
+        items: dict[str, StoredItem] = {}
+        missing_ids: dict[str, None] = {}
+        response_ids: set[str] = set()
+        for id in reversed(reference_ids):
+            response_id = answer_id(id)
+            if id not in items and response_id is not None and response_id not in response_ids:
+                response_ids.add(response_id)
+                entry = await self._find_entry(key, response_id)
+                items = {**_index_input(entry), **_index_output(entry), **items} if entry else items
+            if id not in items:
+                if len(response_ids) > _MAX_ANSWERS_READ:
+                    raise make_unknown_error(id)
+                missing_ids[id] = None
+        for batch in batched(missing_ids, _LOOKUP_BATCH_SIZE):
+            for id, item in zip(batch, await self._read_items(key, batch), strict=True):
+                if item is None:
+                    raise make_unknown_error(id)
+                items[id] = item
+        return items
 
-    async def _singly(self, key: Key, ids: tuple[str, ...]) -> list[StoredItem | None]:
-        data = await asyncio.gather(*(self._items.get(self._item(key, id)) for id in ids))
-        return [_HELD.read(it) for it in data]
+    async def _read_items(self, key: Key, ids: tuple[str, ...]) -> list[StoredItem | None]:
+        data = await asyncio.gather(*(self._items.get(self._make_item_name(key, id)) for id in ids))
+        return [_ITEM_CODEC.read(value) for value in data]
 
-    async def _put(self, key: Key, id: str, data: bytes) -> None:
-        await self._items.put(self._item(key, id), data, self._ttl)
+    async def _put_item(self, key: Key, id: str, data: bytes) -> None:
+        await self._items.put(self._make_item_name(key, id), data, self._ttl)
 
-    def _name(self, key: Key, id: str) -> str:
-        return self._sealed.name(keys.scope("key", key), id)
+    def _make_name(self, key: Key, id: str) -> str:
+        return self._answers.make_name(keys.make_scope("key", key), id)
 
-    def _item(self, key: Key, id: str) -> str:
-        return self._items.name(keys.scope("key", key), id)
+    def _make_item_name(self, key: Key, id: str) -> str:
+        return self._items.make_name(keys.make_scope("key", key), id)
 
 
 class StreamTape:
@@ -317,15 +344,15 @@ class StreamTape:
 
     def add(self, data: bytes) -> bytes | None:
         """Take whole frames on their way to a client; give the answer once it has ended."""
-        if _TELLS.search(data) is None:
+        if _ANSWER_EVENT.search(data) is None:
             return None
-        ended = False
-        for frame in sse.frames(data):
-            told = _TELLS.search(frame)
-            if told is not None:
+        is_ended = False
+        for frame in sse.split_frames(data):
+            match = _ANSWER_EVENT.search(frame)
+            if match is not None:
                 self._frames.append(frame)
-                ended = ended or told[1] is not None
-        if not ended:
+                is_ended = is_ended or match[1] is not None
+        if not is_ended:
             return None
         try:
             return OPENAI_RESPONSES.fold(b"".join(self._frames))
@@ -333,68 +360,76 @@ class StreamTape:
             return None  # of a shape that no answer has: nothing to keep
 
 
-def keeps(body: RequestBody) -> bool:
+def should_store(body: RequestBody) -> bool:
     """Whether the answer to a request is to be kept: the API does so unless it is told not to."""
-    return body.said.get("store") is not False and body.said.get("background") is not True
+    return body.outline.get("store") is not False and body.outline.get("background") is not True
 
 
-def missing(message: str, param: str) -> ProblemError:
+def make_missing_error(message: str, param: str) -> ProblemError:
     """What the API says of an answer that it does not have."""
-    code = "previous_response_not_found" if param == PREVIOUS else "response_not_found"
+    code = "previous_response_not_found" if param == PREVIOUS_ID_MEMBER else "response_not_found"
     error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
     body = jsonio.dumps({"error": error})
     return ProblemError(Problem(kind="not_found", message=message, param=param, body=body))
 
 
-def _bound(body: RequestBody) -> bool:
+def _is_provider_bound(body: RequestBody) -> bool:
     """Whether part of the conversation is known to the provider alone."""
-    given = body.said.get("input")
-    listed = given if isinstance(given, list) else []
-    return any(body.said.get(name) is not None for name in _BOUND) or any(map(refers, listed))
+    value = body.outline.get("input")
+    items = value if isinstance(value, list) else []
+    return any(body.outline.get(name) is not None for name in _BOUND_MEMBERS) or any(
+        map(refers, items)
+    )
 
 
-def _with(body: RequestBody, found: list[bytes], *gone: str) -> RequestBody:
+def _replace_input(body: RequestBody, items: list[bytes], *dropped_members: str) -> RequestBody:
     """A request with the items that it stands for, and without members."""
-    joined = b"[" + b",".join(found) + b"]"
-    members = {name: raw for name, raw in body.members.items() if name not in gone}
-    whole = OPENAI_RESPONSES.read(jsonio.join({**members, "input": msgspec.Raw(joined)}))
+    joined_items = b"[" + b",".join(items) + b"]"
+    members = {name: raw for name, raw in body.members.items() if name not in dropped_members}
+    new_body = OPENAI_RESPONSES.read(
+        jsonio.join_members({**members, "input": msgspec.Raw(joined_items)})
+    )
     # The answer depends on what is kept: the cache of equal requests leaves it alone.
-    prompt = msgspec.structs.replace(whole.prompt, stored=True)
-    return msgspec.structs.replace(whole, prompt=prompt)
+    prompt = msgspec.structs.replace(new_body.prompt, stored=True)
+    return msgspec.structs.replace(new_body, prompt=prompt)
 
 
-def _made(entry: _Entry) -> list[bytes]:
+def _list_portable_items(entry: _Entry) -> list[bytes]:
     """The items of an answer, byte for byte; what only its provider understands is left out."""
-    found = _told(entry)
-    return portable(map(jsonio.loads, found)) if entry.kept else found
+    items = _list_items(entry)
+    return make_portable(map(jsonio.loads, items)) if entry.kept else items
 
 
-def _told(entry: _Entry) -> list[bytes]:
+def _list_items(entry: _Entry) -> list[bytes]:
     """The items of an answer."""
-    output = jsonio.members(entry.response).get("output")
-    return cut(None if output is None else bytes(memoryview(output)))
+    output = jsonio.read_members(entry.response).get("output")
+    return split_list(None if output is None else bytes(memoryview(output)))
 
 
-def _output(entry: _Entry) -> dict[str, StoredItem]:
+def _index_output(entry: _Entry) -> dict[str, StoredItem]:
     """The items of an answer by their ids."""
-    return by_id(_told(entry), entry.provider, entry.account, kept=entry.kept)
+    return index_by_id(
+        _list_items(entry), entry.provider, entry.account, kept_by_provider=entry.kept
+    )
 
 
-def _earlier(entry: _Entry) -> dict[str, StoredItem]:
+def _index_input(entry: _Entry) -> dict[str, StoredItem]:
     """The items before an answer, those that have ids: they mean something without them."""
-    return by_id(cut(entry.input), entry.provider, entry.account, kept=False)
+    return index_by_id(
+        split_list(entry.input), entry.provider, entry.account, kept_by_provider=False
+    )
 
 
-def _input(body: RequestBody) -> bytes:
+def _encode_input(body: RequestBody) -> bytes:
     """The input of a request as a list of items."""
     return b"[" + b",".join(expand(body, {})) + b"]"
 
 
-def _without(body: RequestBody, name: str) -> RequestBody:
-    return body.without(name) if name in body.members else body
+def _remove_member(body: RequestBody, name: str) -> RequestBody:
+    return body.without_member(name) if name in body.members else body
 
 
-def _object(data: bytes) -> dict[str, Json]:
+def _read_object(data: bytes) -> dict[str, Json]:
     try:
         value = jsonio.loads(data)
     except jsonio.JsonError:

@@ -10,9 +10,9 @@ from gateway.core.call import Key
 from gateway.core.decision_context import Session
 from gateway.state import StateStore
 
-MOST = 20_000
+MAX_SESSIONS = 20_000
 """Conversations that one process remembers: 13 MB."""
-_PACKED = VersionedCodec(Session)
+_CODEC = VersionedCodec(Session)
 
 
 class SessionStore(Protocol):
@@ -25,7 +25,7 @@ class SessionStore(Protocol):
         """Where a conversation sits; None where it has no seat, or nobody can be asked."""
         ...
 
-    def keep(self, key: Key, conversation: str, seat: Session, ttl: float) -> None:
+    def save(self, key: Key, conversation: str, session: Session, ttl: float) -> None:
         """It sits here from now on, for `ttl` seconds; nobody waits for it to be known."""
         ...
 
@@ -37,48 +37,48 @@ class SessionStore(Protocol):
 class LocalSessionStore:
     """Seats of this process, those that were kept last."""
 
-    def __init__(self, *, clock: Callable[[], float], most: int = MOST) -> None:
-        """`clock` is monotonic seconds; `most` are remembered."""
+    def __init__(self, *, clock: Callable[[], float], max_sessions: int = MAX_SESSIONS) -> None:
+        """`clock` is monotonic seconds; `max_sessions` are remembered."""
         self._clock = clock
-        self._most = most
-        self._seats: OrderedDict[tuple[str, str, str], tuple[Session, float]] = OrderedDict()
+        self._max_sessions = max_sessions
+        self._sessions: OrderedDict[tuple[str, str, str], tuple[Session, float]] = OrderedDict()
 
     async def find(self, key: Key, conversation: str) -> Session | None:
         """Where a conversation sits."""
-        found = self._seats.get((key.tenant, key.name, conversation))
-        if found is None or self._clock() >= found[1]:
+        entry = self._sessions.get((key.tenant, key.name, conversation))
+        if entry is None or self._clock() >= entry[1]:
             return None
-        return found[0]
+        return entry[0]
 
     async def drain(self) -> None:
         """What is kept is known at once."""
 
-    def keep(self, key: Key, conversation: str, seat: Session, ttl: float) -> None:
+    def save(self, key: Key, conversation: str, session: Session, ttl: float) -> None:
         """It sits here, at the expense of what was not kept for longest."""
-        name, seats = (key.tenant, key.name, conversation), self._seats
-        seats[name] = seat, self._clock() + ttl
-        seats.move_to_end(name)
-        if len(seats) > self._most:
-            seats.popitem(last=False)
+        name, sessions = (key.tenant, key.name, conversation), self._sessions
+        sessions[name] = session, self._clock() + ttl
+        sessions.move_to_end(name)
+        if len(sessions) > self._max_sessions:
+            sessions.popitem(last=False)
 
 
 class SharedSessionStore:
     """Seats of all that share a store."""
 
     def __init__(self, store: StateStore, *, secret: bytes) -> None:
-        self._sealed = SealedStore(store, secret=secret, kind="seat")
+        self._store = SealedStore(store, secret=secret, kind="seat")
 
     async def find(self, key: Key, conversation: str) -> Session | None:
         """Where a conversation sits, whoever served it last."""
-        return _PACKED.read(await self._sealed.get(self._name(key, conversation)))
+        return _CODEC.read(await self._store.get(self._make_name(key, conversation)))
 
-    def keep(self, key: Key, conversation: str, seat: Session, ttl: float) -> None:
+    def save(self, key: Key, conversation: str, session: Session, ttl: float) -> None:
         """It sits here for all."""
-        self._sealed.post(self._name(key, conversation), _PACKED.write(seat), ttl)
+        self._store.post(self._make_name(key, conversation), _CODEC.write(session), ttl)
 
     async def drain(self) -> None:
         """Wait until all that was kept has been told."""
-        await self._sealed.drain()
+        await self._store.drain()
 
-    def _name(self, key: Key, conversation: str) -> str:
-        return self._sealed.name(keys.scope("key", key), conversation)
+    def _make_name(self, key: Key, conversation: str) -> str:
+        return self._store.make_name(keys.make_scope("key", key), conversation)

@@ -32,40 +32,40 @@ _SECTIONS = {
         "completion": "Print what lets a shell complete the words of this command.",
     },
 }
-_ELSEWHERE = {
+_MODULE_NAMES = {
     "doctor": "doctor.command",
     "import": "import_config",
     "init": "init.command",
     "serve": "serve.command",
 }
 """Modules of commands that do not have their names."""
-_PATH = click.Path(readable=False)
+_PATH_TYPE = click.Path(readable=False)
 """A file that shells complete; whoever reads it says what is wrong with it."""
 
 
-def _config() -> click.Option:
+def _make_config_option() -> click.Option:
     """`--config` behind a command's name too, where people also write it."""
 
-    def use(ctx: click.Context, _option: click.Parameter, value: str | None) -> None:
+    def set_config_path(ctx: click.Context, _option: click.Parameter, value: str | None) -> None:
         if value is not None:
-            ctx.ensure_object(_part("session").CommandSession).asked = value
+            ctx.ensure_object(_import_module("session").CommandSession).config_path = value
 
     return click.Option(
         ["--config"],
-        type=_PATH,
+        type=_PATH_TYPE,
         metavar="PATH",
         expose_value=False,
-        callback=use,
+        callback=set_config_path,
         help="The configuration.",
     )
 
 
-def _part(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a module
+def _import_module(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a module
     """A module of the command line, imported when it is used: the help starts at once."""
     return importlib.import_module(f"gateway.cli.{name}")
 
 
-class _Lazy(TiergateCommand):
+class _LazyCommandGroup(TiergateCommand):
     """Imports a command when it is used."""
 
     sections = _SECTIONS
@@ -76,19 +76,19 @@ class _Lazy(TiergateCommand):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = _part(_ELSEWHERE.get(cmd_name, cmd_name))
+        module = _import_module(_MODULE_NAMES.get(cmd_name, cmd_name))
         command: click.Command = getattr(module, "command", None) or getattr(module, cmd_name)
-        for one in (command, *getattr(command, "commands", {}).values()):
-            one.context_class = CommandContext
-            if not any(option.name == "config" for option in one.params):
-                one.params.append(_config())
+        for click_command in (command, *getattr(command, "commands", {}).values()):
+            click_command.context_class = CommandContext
+            if not any(option.name == "config" for option in click_command.params):
+                click_command.params.append(_make_config_option())
         return command
 
 
-@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=_LazyCommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
-    type=_PATH,
+    type=_PATH_TYPE,
     metavar="PATH",
     help="The configuration. [TIERGATE_CONFIG, config/gateway.yaml]",
 )
@@ -104,7 +104,7 @@ def cli(ctx: click.Context, config: str | None) -> None:
       tiergate explain "Prove that there are infinitely many primes."
       tiergate costs --by model --since 7d
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    ctx.obj = _part("session").CommandSession(config)
+    ctx.obj = _import_module("session").CommandSession(config)
 
 
 def main() -> None:

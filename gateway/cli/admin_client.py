@@ -8,33 +8,33 @@ from gateway.cli.session import CommandSession
 from gateway.core import jsonio
 from gateway.upstream.client import read_url
 
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read in a configuration
-_OK = 200
+_LOOPBACK_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read in a configuration
+_HTTP_OK = 200
 
 
-def address(session: CommandSession) -> str:
+def make_base_url(session: CommandSession) -> str:
     """Where it answers, by the configuration."""
     server = session.source.config.server
-    host = _EVERYWHERE.get(server.host, server.host)
+    host = _LOOPBACK_ADDRESSES.get(server.host, server.host)
     return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
 
 
-def read(session: CommandSession, url: str) -> Any:
+def fetch_json(session: CommandSession, url: str) -> Any:
     """What it says as JSON, with the admin key where that is set; None where nobody answers.
 
     Raises click.ClickException where it says something else.
     """
-    found = read_url(url, session.environ.get("TIERGATE_ADMIN_KEY", "").strip())
-    if found is None:
+    response = read_url(url, session.environ.get("TIERGATE_ADMIN_KEY", "").strip())
+    if response is None:
         return None
-    status, data = found
+    status, body = response
     try:
-        told = jsonio.loads(data)
+        answer = jsonio.loads(body)
     except jsonio.JsonError:
-        told = None
-    if not isinstance(told, dict) or status != _OK:
-        error = told.get("error") if isinstance(told, dict) else None
+        answer = None
+    if not isinstance(answer, dict) or status != _HTTP_OK:
+        error = answer.get("error") if isinstance(answer, dict) else None
         message = error.get("message") if isinstance(error, dict) else None
         base = "/".join(url.split("/")[:3])
         raise click.ClickException(message or f"{base} is no gateway: it answers {status}.")
-    return told
+    return answer

@@ -7,29 +7,31 @@ from collections.abc import Iterable, Mapping, Sequence
 import click
 
 from gateway.cli import terminal
-from gateway.settings.errors import ConfigError, Mistake, nearest
+from gateway.settings.errors import ConfigError, Mistake, suggest_name
 
-INTERRUPTED = 130
+EXIT_INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it: 128 and the number of the signal."""
 
-_HEADING = re.compile(r"^( *)([A-Z][A-Za-z ]*:)$", re.MULTILINE)
-_LEVELS = {"error": "red", "warning": "yellow"}
+_HEADING_PATTERN = re.compile(r"^( *)([A-Z][A-Za-z ]*:)$", re.MULTILINE)
+_LEVEL_COLORS = {"error": "red", "warning": "yellow"}
 
 
 class _Formatter(click.HelpFormatter):
     """Headings are bold and names have a colour; where there are none, click takes them out."""
 
     def write(self, string: str) -> None:
-        super().write(_HEADING.sub(lambda found: f"{found[1]}{_bold(found[2])}", string))
+        super().write(
+            _HEADING_PATTERN.sub(lambda match: f"{match[1]}{_format_bold(match[2])}", string)
+        )
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
-        super().write_usage(prog, args, _bold("Usage:") + " " if prefix is None else prefix)
+        super().write_usage(prog, args, _format_bold("Usage:") + " " if prefix is None else prefix)
 
     def write_dl(
         self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
     ) -> None:
-        shown = [(click.style(name, fg="cyan"), text) for name, text in rows]
-        super().write_dl(shown, col_max, col_spacing)
+        styled_rows = [(click.style(name, fg="cyan"), text) for name, text in rows]
+        super().write_dl(styled_rows, col_max, col_spacing)
 
 
 class CommandContext(click.Context):
@@ -47,9 +49,13 @@ class CommandGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that a line names; None where completion asks and there is none."""
-        known = self.list_commands(ctx)
-        if args[0] not in known and not args[0].startswith("-") and not ctx.resilient_parsing:
-            hint = nearest(args[0], known)
+        command_names = self.list_commands(ctx)
+        if (
+            args[0] not in command_names
+            and not args[0].startswith("-")
+            and not ctx.resilient_parsing
+        ):
+            hint = suggest_name(args[0], command_names)
             raise click.NoSuchCommand(
                 args[0], f"No such command {args[0]!r}. {hint}".rstrip(), ctx=ctx
             )
@@ -72,7 +78,7 @@ class TiergateCommand(CommandGroup):
         **extra: object,
     ) -> click.Context:
         """Read a line; colours are as the environment asks for them."""
-        extra.setdefault("color", terminal.wanted())
+        extra.setdefault("color", terminal.read_color_choice())
         return super().make_context(info_name, args, parent, **extra)
 
     def main(  # type: ignore[override]  # its overloads differ by standalone_mode
@@ -82,21 +88,21 @@ class TiergateCommand(CommandGroup):
         if not standalone_mode:
             return super().main(args, standalone_mode=False, **extra)  # type: ignore[call-overload]
         try:
-            found: object = super().main(args, standalone_mode=False, **extra)  # type: ignore[call-overload]
+            result: object = super().main(args, standalone_mode=False, **extra)  # type: ignore[call-overload]
         except ConfigError as error:
             for mistake in error.mistakes:
-                click.echo(styled(mistake), err=True, color=terminal.wanted())
+                click.echo(format_mistake(mistake), err=True, color=terminal.read_color_choice())
             sys.exit(1)
         except click.ClickException as error:
-            _tell(error)
+            _print_error(error)
             sys.exit(error.exit_code)
         except click.Abort:
             click.echo("Interrupted.", err=True)
-            sys.exit(INTERRUPTED)
+            sys.exit(EXIT_INTERRUPTED)
         except OSError as error:
-            _tell(click.ClickException(unusable(error)))
+            _print_error(click.ClickException(describe_os_error(error)))
             sys.exit(1)
-        sys.exit(found if isinstance(found, int) else 0)
+        sys.exit(result if isinstance(result, int) else 0)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write them below their headings."""
@@ -106,29 +112,29 @@ class TiergateCommand(CommandGroup):
                 formatter.write_dl([(f"{name:<{width}}", text) for name, text in rows.items()])
 
 
-def styled(mistake: Mistake) -> str:
+def format_mistake(mistake: Mistake) -> str:
     """A mistake in a line, its level in a colour."""
-    level = click.style(mistake.level, fg=_LEVELS[mistake.level], bold=True)
+    level = click.style(mistake.level, fg=_LEVEL_COLORS[mistake.level], bold=True)
     return str(mistake).replace(f"{mistake.level}: ", f"{level}: ", 1)
 
 
-def unusable(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """Why a file, or whatever it was, could not be used, in one line."""
     reason = (error.strerror or str(error) or type(error).__name__).lower()
     return f"{error.filename}: {reason}." if error.filename else f"{reason}."
 
 
-def _tell(error: click.ClickException) -> None:
+def _print_error(error: click.ClickException) -> None:
     """In one line; where words were not understood, with the command that tells which are."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         return
     text = error.format_message()
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        end = "" if text.endswith((".", "?", "!", ")")) else "."
-        text = f"{text}{end} See `{error.ctx.command_path} --help`."
+        full_stop = "" if text.endswith((".", "?", "!", ")")) else "."
+        text = f"{text}{full_stop} See `{error.ctx.command_path} --help`."
     click.echo(f"{click.style('Error:', fg='red')} {text}", err=True, color=error.show_color)
 
 
-def _bold(text: str) -> str:
+def _format_bold(text: str) -> str:
     return click.style(text, bold=True)

@@ -12,26 +12,32 @@ from pathlib import Path
 import click
 import msgspec
 
-from gateway.cli.app import styled
+from gateway.cli.app import format_mistake
 from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
-from gateway.core.call import OPEN
+from gateway.core.call import OPEN_KEY
 from gateway.core.target import TIERS, Target
 from gateway.dialects import DIALECTS
 from gateway.ledger import sqlite_damage
-from gateway.ledger.sqlite import SCHEME
-from gateway.limits.unbounded_targets import unbounded
+from gateway.ledger.sqlite import URL_SCHEME
+from gateway.limits.unbounded_targets import find_unbounded_targets
 from gateway.routing.lint import unreachable_rules
-from gateway.runtime.build import cautions, data_folder, refusals, site, store_url
+from gateway.runtime.build import (
+    build_config,
+    find_cautions,
+    find_data_folder,
+    find_refusals,
+    resolve_store_url,
+)
 from gateway.settings import changed_defaults, price_check
-from gateway.settings.diff import ConfigChange, changes, switched
+from gateway.settings.diff import ConfigChange, list_changes, list_switched_labs
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.loader import load
-from gateway.settings.unreachable import reach
+from gateway.settings.unreachable import find_unreachable
 from gateway.state.redis.diagnostics import advise
 
-_TIER = re.compile(rf"^(labs\..+)\.({'|'.join(TIERS)})\b")
-_POSTGRES = ("postgresql://", "postgres://")
+_TIER_PATTERN = re.compile(rf"^(labs\..+)\.({'|'.join(TIERS)})\b")
+_POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 
 
 @click.command("check")
@@ -60,193 +66,226 @@ def command(session: CommandSession, against: str | None, *, strict: bool, as_js
       1  there is an error or, with --strict, a warning
       2  the command itself was not understood
     """  # noqa: D301 - the mark keeps click from filling these lines
-    found = _findings(session)
-    count: Counter[str] = Counter(mistake.level for mistake in found)
-    wrong = bool(count["error"] or (strict and found))
-    others = [] if against is None or count["error"] else _changes(session, Path(against))
-    notes = [] if count["error"] else _notes(session)
+    findings = _collect_findings(session)
+    counts: Counter[str] = Counter(mistake.level for mistake in findings)
+    has_failed = bool(counts["error"] or (strict and findings))
+    config_changes = (
+        [] if against is None or counts["error"] else _list_changes(session, Path(against))
+    )
+    notes = [] if counts["error"] else _list_changed_defaults(session)
     if as_json:
-        told: dict[str, object] = {
-            "ok": not wrong,
-            "errors": count["error"],
-            "warnings": count["warning"],
+        summary: dict[str, object] = {
+            "ok": not has_failed,
+            "errors": counts["error"],
+            "warnings": counts["warning"],
         }
-        told["changed_defaults"] = notes
-        more = {} if against is None else {"changes": others}
-        click.echo(jsonio.shown({**told, "findings": found, **more}))
-        sys.exit(1 if wrong else 0)
-    for mistake in found:
-        click.echo(styled(mistake))
-    for one in others:
-        click.echo(f"{one} (waits for a new start)" if one.waits else f"{one}")
-    if against is not None and not others and not count["error"]:
+        summary["changed_defaults"] = notes
+        extra_fields = {} if against is None else {"changes": config_changes}
+        click.echo(jsonio.dumps_printable({**summary, "findings": findings, **extra_fields}))
+        sys.exit(1 if has_failed else 0)
+    for mistake in findings:
+        click.echo(format_mistake(mistake))
+    for change in config_changes:
+        click.echo(f"{change} (waits for a new start)" if change.waits else f"{change}")
+    if against is not None and not config_changes and not counts["error"]:
         click.echo(f"Nothing is another than in {against}.")
     if notes:
         click.echo("Defaults that have changed, and that this configuration leaves open:")
     for note in notes:
         click.echo(f"  {note}")
-    if not count["error"]:
-        _labs(session)
-    click.secho(_verdict(session, count, strict=strict), fg="red" if wrong else "green")
-    sys.exit(1 if wrong else 0)
+    if not counts["error"]:
+        _print_labs(session)
+    click.secho(
+        _format_verdict(session, counts, strict=strict), fg="red" if has_failed else "green"
+    )
+    sys.exit(1 if has_failed else 0)
 
 
-def _changes(session: CommandSession, file: Path) -> list[ConfigChange]:
+def _list_changes(session: CommandSession, file: Path) -> list[ConfigChange]:
     """What is another than in a configuration that is in force somewhere. Raises ConfigError."""
-    before = site(load(file, session.environ), datetime.now(UTC))
-    now = session.site
-    return [*switched(before.built, now.built), *changes(before.source, now.source)]
+    old_config = build_config(load(file, session.environ), datetime.now(UTC))
+    new_config = session.built_config
+    return [
+        *list_switched_labs(old_config.built_catalogue, new_config.built_catalogue),
+        *list_changes(old_config.source, new_config.source),
+    ]
 
 
-def _findings(session: CommandSession) -> list[Mistake]:
+def _collect_findings(session: CommandSession) -> list[Mistake]:
     """What is wrong, in the order of files and lines; one part's errors hide no other part's."""
     try:
         _ = session.source
     except ConfigError as error:
-        return _sorted(error.mistakes)
-    found: list[Mistake] = []
-    parts: list[Callable[[CommandSession], list[Mistake]]] = [
-        _configured,
-        _started,
-        _written,
-        _shadowed,
+        return _sort_mistakes(error.mistakes)
+    mistakes: list[Mistake] = []
+    checks: list[Callable[[CommandSession], list[Mistake]]] = [
+        _check_config,
+        _check_start,
+        _check_ledger_paths,
+        _check_shadow_config,
     ]
-    for part in parts:
+    for check in checks:
         try:
-            found += part(session)
+            mistakes += check(session)
         except ConfigError as error:
-            found += error.mistakes
-    return _sorted(found)
+            mistakes += error.mistakes
+    return _sort_mistakes(mistakes)
 
 
-def _shadowed(session: CommandSession) -> list[Mistake]:
+def _check_shadow_config(session: CommandSession) -> list[Mistake]:
     """What keeps a candidate from deciding beside it, which stops nothing else."""
     source, environ = session.source, session.environ
     name = source.config.routing.shadow
     if name is None:
         return []
     try:
-        site(load(source.file.parent / name, environ), datetime.now(UTC))
+        build_config(load(source.file.parent / name, environ), datetime.now(UTC))
     except ConfigError as error:
-        return [msgspec.structs.replace(one, level="warning") for one in error.mistakes]
+        return [msgspec.structs.replace(mistake, level="warning") for mistake in error.mistakes]
     return []
 
 
-def _notes(session: CommandSession) -> list[changed_defaults.ChangedDefaultNote]:
+def _list_changed_defaults(session: CommandSession) -> list[changed_defaults.ChangedDefaultNote]:
     """Return the changed defaults that the configuration meets."""
-    tenants = {key.tenant for key in session.key_table().known()}
-    return [*changed_defaults.notes(session.source, several_tenants=len(tenants) > 1)]
+    tenants = {key.tenant for key in session.load_key_table().list_keys()}
+    return [*changed_defaults.find_notes(session.source, several_tenants=len(tenants) > 1)]
 
 
-def _sorted(found: list[Mistake]) -> list[Mistake]:
+def _sort_mistakes(mistakes: list[Mistake]) -> list[Mistake]:
     """By file and line; what tiers that share their list all have wrong is told once."""
-    once: dict[tuple[object, ...], Mistake] = {}
-    for one in found:
-        place = _TIER.sub(r"\1", one.path)
-        once.setdefault((one.file, one.line, place, one.level, one.message), one)
-    return sorted(once.values(), key=lambda item: (item.file, item.line or 0))
+    unique: dict[tuple[object, ...], Mistake] = {}
+    for mistake in mistakes:
+        path = _TIER_PATTERN.sub(r"\1", mistake.path)
+        unique.setdefault(
+            (mistake.file, mistake.line, path, mistake.level, mistake.message), mistake
+        )
+    return sorted(unique.values(), key=lambda item: (item.file, item.line or 0))
 
 
-def _configured(session: CommandSession) -> list[Mistake]:
-    site = session.site
-    doubtful = price_check.doubtful(session.source, site.built, datetime.now(UTC))
+def _check_config(session: CommandSession) -> list[Mistake]:
+    built_config = session.built_config
+    price_warnings = price_check.find_doubtful_prices(
+        session.source, built_config.built_catalogue, datetime.now(UTC)
+    )
     return [
-        *_shared(session),
-        *site.warnings,
-        *reach(session.source, site.built.catalogue),
-        *doubtful,
+        *_check_redis(session),
+        *built_config.warnings,
+        *find_unreachable(session.source, built_config.built_catalogue.catalogue),
+        *price_warnings,
     ]
 
 
-def _shared(session: CommandSession) -> list[Mistake]:
+def _check_redis(session: CommandSession) -> list[Mistake]:
     """What of Redis would break a promise."""
     url, config = session.environ.get("REDIS_URL"), session.source.config
     if not url:
         return []
-    near = config.cache.near is not None
-    counts, verify = bool(config.limits or config.budgets), config.redis.verify
-    return advise(url, counts=counts, near=near, verify=verify)
+    has_near_cache = config.cache.near is not None
+    has_counters, verify = bool(config.limits or config.budgets), config.redis.verify
+    return advise(url, has_counters=has_counters, near=has_near_cache, verify=verify)
 
 
-def _started(session: CommandSession) -> list[Mistake]:
+def _check_start(session: CommandSession) -> list[Mistake]:
     """What keeps a valid configuration from starting here: its keys, and labs that are all off."""
-    config, known = session.source.config, session.key_table()
-    callers = [OPEN] if known.is_open else known.known()
+    config, key_table = session.source.config, session.load_key_table()
+    callers = [OPEN_KEY] if key_table.is_open else key_table.list_keys()
     return [
-        *refusals(session.site, known, config.server.host),
-        *cautions(session.site, known, session.environ),
-        *unreachable_rules.warnings(session.source, DIALECTS, callers),
-        *unbounded(
-            session.source, session.site.built.catalogue, callers, datetime.now(UTC).timestamp()
+        *find_refusals(session.built_config, key_table, config.server.host),
+        *find_cautions(session.built_config, key_table, session.environ),
+        *unreachable_rules.list_warnings(session.source, DIALECTS, callers),
+        *find_unbounded_targets(
+            session.source,
+            session.built_config.built_catalogue.catalogue,
+            callers,
+            datetime.now(UTC).timestamp(),
         ),
     ]
 
 
-def _written(session: CommandSession) -> list[Mistake]:
+def _check_ledger_paths(session: CommandSession) -> list[Mistake]:
     """Places of the ledger that cannot be written."""
-    source, data = session.source, data_folder(session.environ)
-    url, here = source.config.ledger.store, ("ledger", "store")
-    why = _barred(data / source.config.ledger.journal)
-    found = [source.mistake(("ledger", "journal"), why, _elsewhere())] if why else []
-    if url.startswith(_POSTGRES):
+    source, data_root = session.source, find_data_folder(session.environ)
+    url, setting = source.config.ledger.store, ("ledger", "store")
+    reason = _explain_unwritable(data_root / source.config.ledger.journal)
+    mistakes = (
+        [source.make_mistake(("ledger", "journal"), reason, _suggest_other_folder())]
+        if reason
+        else []
+    )
+    if url.startswith(_POSTGRES_SCHEMES):
         if find_spec("psycopg") is None:
             hint = "Install it: pip install 'tiergate[postgres]'."
-            found.append(source.mistake(here, "PostgreSQL needs the extra `postgres`.", hint))
-        return found
-    file = Path(store_url(url, data).removeprefix(SCHEME))
-    if not url.startswith(SCHEME) or url == SCHEME:
+            mistakes.append(
+                source.make_mistake(setting, "PostgreSQL needs the extra `postgres`.", hint)
+            )
+        return mistakes
+    file = Path(resolve_store_url(url, data_root).removeprefix(URL_SCHEME))
+    if not url.startswith(URL_SCHEME) or url == URL_SCHEME:
         scheme = url.partition(":")[0]  # and no more: a password may stand in the rest
         message = f"{scheme!r} is no store that can be used."
-        hint = f"Write it as {SCHEME}ledger.db or postgresql://user:password@host/database."
-        found.append(source.mistake(here, message, hint))
+        hint = f"Write it as {URL_SCHEME}ledger.db or postgresql://user:password@host/database."
+        mistakes.append(source.make_mistake(setting, message, hint))
     elif file.is_dir():
-        found.append(source.mistake(here, f"{file} is a folder.", "Name a file."))
-    elif why := _barred(file.parent):
-        found.append(source.mistake(here, why, _elsewhere()))
+        mistakes.append(source.make_mistake(setting, f"{file} is a folder.", "Name a file."))
+    elif reason := _explain_unwritable(file.parent):
+        mistakes.append(source.make_mistake(setting, reason, _suggest_other_folder()))
     else:
-        for one in sqlite_damage.set_aside_before(file):
-            message = f"{one} was found damaged and set aside, and the store was made anew."
+        for damaged_file in sqlite_damage.list_aside_files(file):
+            message = (
+                f"{damaged_file} was found damaged and set aside, and the store was made anew."
+            )
             hint = "Look at the disk, and remove it once you have no use for it."
-            found.append(source.mistake(here, message, hint, warn=True))
-    return found
+            mistakes.append(source.make_mistake(setting, message, hint, warn=True))
+    return mistakes
 
 
-def _barred(folder: Path) -> str:
+def _explain_unwritable(folder: Path) -> str:
     """Why a folder cannot be made or written in; empty where it can. Nothing is made."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        return f"{there} is a file, and a folder is needed."
-    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written."
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        return f"{existing} is a file, and a folder is needed."
+    return "" if os.access(existing, os.W_OK | os.X_OK) else f"{existing} cannot be written."
 
 
-def _elsewhere() -> str:
+def _suggest_other_folder() -> str:
     return "Give another place, or move all of them with TIERGATE_DATA."
 
 
-def _labs(session: CommandSession) -> None:
+def _print_labs(session: CommandSession) -> None:
     """One line a lab: how many of its targets can serve, or why it is off."""
-    for lab in session.site.built.catalogue.labs.values():
-        sizes = ", ".join(f"{tier} {_size(lab.tiers.get(tier, ()))}" for tier in TIERS)
-        mark = click.style("on ", fg="green") if lab.on else click.style("off", dim=True)
-        click.echo(f"{mark} {lab.name}: {sizes if lab.on else lab.why}")
+    for lab in session.built_config.built_catalogue.catalogue.labs.values():
+        target_counts = ", ".join(
+            f"{tier} {_format_target_count(lab.tiers.get(tier, ()))}" for tier in TIERS
+        )
+        status = click.style("on ", fg="green") if lab.enabled else click.style("off", dim=True)
+        click.echo(f"{status} {lab.name}: {target_counts if lab.enabled else lab.disabled_reason}")
 
 
-def _size(targets: tuple[Target, ...]) -> str:
-    on = sum(target.provider.on for target in targets)
-    return f"{on}" if on == len(targets) else f"{on} of {len(targets)}"
+def _format_target_count(targets: tuple[Target, ...]) -> str:
+    enabled_count = sum(target.provider.enabled for target in targets)
+    return (
+        f"{enabled_count}"
+        if enabled_count == len(targets)
+        else f"{enabled_count} of {len(targets)}"
+    )
 
 
-def _verdict(session: CommandSession, count: Counter[str], *, strict: bool) -> str:
-    said = [
-        f"{count[level]} {level}{'s' if count[level] > 1 else ''}"
+def _format_verdict(session: CommandSession, counts: Counter[str], *, strict: bool) -> str:
+    phrases = [
+        f"{counts[level]} {level}{'s' if counts[level] > 1 else ''}"
         for level in ("error", "warning")
-        if count[level]
+        if counts[level]
     ]
-    if count["error"]:
-        return f"{', '.join(said)}: the gateway would not start."
-    config, catalogue = session.source.config, session.site.built.catalogue
-    on = sum(lab.on for lab in catalogue.labs.values())
-    rules = f"{len(config.guards)} guards, {len(config.choices)} choices"
-    word = "not ok, as --strict asks" if strict and said else "ok"
-    parts = [*said, f"{on} of {len(catalogue.labs)} labs on", rules, f"version {catalogue.version}"]
-    return f"{word}: {', '.join(parts)}"
+    if counts["error"]:
+        return f"{', '.join(phrases)}: the gateway would not start."
+    config, catalogue = session.source.config, session.built_config.built_catalogue.catalogue
+    enabled_labs = sum(lab.enabled for lab in catalogue.labs.values())
+    rule_counts = f"{len(config.guards)} guards, {len(config.choices)} choices"
+    status = "not ok, as --strict asks" if strict and phrases else "ok"
+    parts = [
+        *phrases,
+        f"{enabled_labs} of {len(catalogue.labs)} labs on",
+        rule_counts,
+        f"version {catalogue.version}",
+    ]
+    return f"{status}: {', '.join(parts)}"

@@ -8,7 +8,7 @@ _SHELLS: dict[str, type[ShellComplete]] = {
     "zsh": ZshComplete,
     "fish": FishComplete,
 }
-_VARIABLE = "_TIERGATE_COMPLETE"
+_COMPLETION_VARIABLE = "_TIERGATE_COMPLETE"
 """The environment variable by which click's script asks this program for words."""
 
 
@@ -25,4 +25,4 @@ def command(ctx: click.Context, shell: str) -> None:
       tiergate completion fish > ~/.config/fish/completions/tiergate.fish
     """  # noqa: D301 - \b is click's sign that lines stay apart
     root = ctx.find_root().command
-    click.echo(_SHELLS[shell](root, {}, "tiergate", _VARIABLE).source(), nl=False)
+    click.echo(_SHELLS[shell](root, {}, "tiergate", _COMPLETION_VARIABLE).source(), nl=False)

@@ -7,15 +7,20 @@ import click
 from gateway.cli.app import CommandGroup
 from gateway.cli.costs_reprice import reprice
 from gateway.cli.costs_show import show
-from gateway.cli.ledger_session import LedgerPlace, asked, opened
-from gateway.cli.terminal import TableColumn, bound, draw, number, usd
+from gateway.cli.ledger_session import LedgerPlace, open_ledger, parse_query_options
+from gateway.cli.terminal import (
+    TableColumn,
+    format_count,
+    format_upper_bound,
+    format_usd,
+    print_table,
+)
 from gateway.core import jsonio
 from gateway.ledger import export
-from gateway.ledger.query import BY
-from gateway.ledger.query import QueryGroup as Sums
+from gateway.ledger.query import GROUP_BY_NAMES, QueryGroup
 from gateway.ledger.query_params import LedgerQuery
 
-_NOTHING = Sums(
+_EMPTY_TOTAL = QueryGroup(
     names=(),
     calls=0,
     cached=0,
@@ -28,18 +33,20 @@ _NOTHING = Sums(
     cost=None,
     unknown=0,
 )
-_ALWAYS = ("calls", "input", "output", "cost")  # the others where they say something
-_HEADS = {"cost": "USD", "cache_read": "cache read", "cache_write": "cache write"}
-_RANKS = {
+_ALWAYS_COLUMNS = ("calls", "input", "output", "cost")  # the others where they say something
+_HEADINGS = {"cost": "USD", "cache_read": "cache read", "cache_write": "cache write"}
+_COLUMN_RANKS = {
     "input": 1, "output": 1, "saved": 2, "wasted": 3, "estimate": 3, "cached": 4, "failed": 4,
     "baseline": 5, "cache_read": 6, "cache_write": 6, "reasoning": 7,
 }  # fmt: skip
 """Which columns go first where a terminal is too narrow for all; the others never do."""
-_UNSHOWN = ("reserved",)  # a note tells it
+_HIDDEN_COLUMNS = ("reserved",)  # a note tells it
 
 
 @click.group(cls=CommandGroup, invoke_without_command=True)
-@click.option("--by", multiple=True, help=f"{', '.join(BY)}; repeat it, or use commas. [tier]")
+@click.option(
+    "--by", multiple=True, help=f"{', '.join(GROUP_BY_NAMES)}; repeat it, or use commas. [tier]"
+)
 @click.option("--since", help="From: 90m, 24h, 7d, 4w ago, a date or a date and time.")
 @click.option("--until", help="To: as above; a date is included.")
 @click.option("--only", multiple=True, help="Only calls with NAME=VALUE.")
@@ -75,17 +82,17 @@ def costs(
         if any((by, since, until, only, zone, form)):
             raise click.UsageError(f"write options behind {ctx.invoked_subcommand!r}.", ctx)
         return
-    books: LedgerPlace = ctx.obj()
-    question = asked(
-        by or ("tier",), since=since, until=until, only=only, zone=zone or books.time_zone
+    location: LedgerPlace = ctx.obj()
+    query = parse_query_options(
+        by or ("tier",), since=since, until=until, only=only, zone=zone or location.time_zone
     )
-    groups, total = _find(books, question)
+    groups, total = _read_groups(location, query)
     if form == "json":
-        click.echo(jsonio.shown(export.sums(question, groups, total)))
+        click.echo(jsonio.dumps_printable(export.build_sums(query, groups, total)))
     elif form == "csv":
-        click.echo(export.sheet(question.by, groups), nl=False)
+        click.echo(export.format_groups_csv(query.by, groups), nl=False)
     elif total.calls:
-        _show(groups, total, question.by)
+        _print_groups(groups, total, query.by)
     else:
         click.echo("No calls in the ledger." if not (since or until or only) else "No such calls.")
 
@@ -94,61 +101,64 @@ costs.add_command(reprice)
 costs.add_command(show)
 
 
-def _find(books: LedgerPlace, question: LedgerQuery) -> tuple[list[Sums], Sums]:
-    with opened(books) as store:
+def _read_groups(location: LedgerPlace, query: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup]:
+    with open_ledger(location) as store:
         if store is None:
-            return [], _NOTHING
-        chosen = question.chosen
-        (total,) = store.costs((), zone=question.place, **chosen)
-        return store.costs(question.by, zone=question.place, **chosen), total
+            return [], _EMPTY_TOTAL
+        selection = query.selection
+        (total,) = store.sum_costs((), zone=query.time_zone, **selection)
+        return store.sum_costs(query.by, zone=query.time_zone, **selection), total
 
 
-def _show(groups: Sequence[Sums], total: Sums, by: Sequence[str]) -> None:
-    shown = [
+def _print_groups(groups: Sequence[QueryGroup], total: QueryGroup, by: Sequence[str]) -> None:
+    column_names = [
         name
-        for name in export.NUMBERS
-        if name not in _UNSHOWN and (name in _ALWAYS or getattr(total, name))
+        for name in export.GROUP_FIELDS
+        if name not in _HIDDEN_COLUMNS and (name in _ALWAYS_COLUMNS or getattr(total, name))
     ]
-    share = [_share] if total.baseline else []
+    share_formatters = [_format_saved_share] if total.baseline else []
     columns = [
         *(TableColumn(name) for name in by),
         *(
-            TableColumn(_HEADS.get(name, name), right=True, rank=_RANKS.get(name, 0))
-            for name in shown
+            TableColumn(_HEADINGS.get(name, name), numeric=True, rank=_COLUMN_RANKS.get(name, 0))
+            for name in column_names
         ),
-        *(TableColumn("saved %", right=True) for _ in share),
+        *(TableColumn("saved %", numeric=True) for _ in share_formatters),
     ]
 
-    def cells(group: Sums) -> list[str]:
-        return [*(_cell(group, name) for name in shown), *(tell(group) for tell in share)]
+    def format_cells(group: QueryGroup) -> list[str]:
+        return [
+            *(_format_cell(group, name) for name in column_names),
+            *(format_share(group) for format_share in share_formatters),
+        ]
 
-    draw(
+    print_table(
         columns,
-        [[*(name or "-" for name in group.names), *cells(group)] for group in groups],
-        total=["total", *[""] * (len(by) - 1), *cells(total)],
-        notes=_notes(total),
+        [[*(name or "-" for name in group.names), *format_cells(group)] for group in groups],
+        total=["total", *[""] * (len(by) - 1), *format_cells(total)],
+        notes=_build_notes(total),
     )
 
 
-def _cell(group: Sums, name: str) -> str:
+def _format_cell(group: QueryGroup, name: str) -> str:
     value = getattr(group, name)
     if name == "cost" and value is None and group.unknown:
         return "unknown"
-    return number(value) if isinstance(value, int) else usd(value)
+    return format_count(value) if isinstance(value, int) else format_usd(value)
 
 
-def _share(group: Sums) -> str:
+def _format_saved_share(group: QueryGroup) -> str:
     """How much of the baseline was saved, in percent."""
     if not group.baseline or group.saved is None:
         return "-"
     return f"{100 * group.saved / group.baseline:.1f}"
 
 
-def _notes(total: Sums) -> list[str]:
+def _build_notes(total: QueryGroup) -> list[str]:
     if not total.unknown:
         return []
-    some = "1 call has" if total.unknown == 1 else f"{number(total.unknown)} calls have"
-    most = ""
+    subject = "1 call has" if total.unknown == 1 else f"{format_count(total.unknown)} calls have"
+    bound_note = ""
     if total.reserved:
-        most = f" (at most ${bound(total.reserved)}, where there is a bound)"
-    return [f"{some} costs that are not known{most}; the sums leave them out."]
+        bound_note = f" (at most ${format_upper_bound(total.reserved)}, where there is a bound)"
+    return [f"{subject} costs that are not known{bound_note}; the sums leave them out."]

@@ -15,71 +15,85 @@ from pathlib import Path
 import click
 import msgspec
 
-from gateway.cli.ledger_session import asked, opened
+from gateway.cli.ledger_session import open_ledger, parse_query_options
 from gateway.cli.session import CommandSession, pass_session
-from gateway.cli.terminal import number
+from gateway.cli.terminal import format_count
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow, FinalRow, RepriceRow
-from gateway.core.price import Price, why_unknown
+from gateway.core.price import Price, explain_unknown_cost
 from gateway.ledger.journal import Journal
 from gateway.ledger.query_params import LedgerQuery
-from gateway.ledger.reprice import counted, price_again
+from gateway.ledger.reprice import price_again, read_usage
 from gateway.ledger.store import LedgerStore, StoredRow
 from gateway.runtime.build import BuiltConfig
 from gateway.settings import catalogue, list_prices, pricing
-from gateway.settings import list_prices as listed
-from gateway.settings.baseline import baseline
+from gateway.settings.baseline import build_baseline
 
-_DAY = 86_400
+_DAY_SECONDS = 86_400
 
-type ListPrice = Callable[[str, str, datetime], Price | None]
+type FindListPrice = Callable[[str, str, datetime], Price | None]
 
 
 class PriceList:
-    """What calls are priced by. `listed` looks up what the configuration does not price itself."""
+    """What calls are priced by.
 
-    def __init__(self, site: BuiltConfig, listed: ListPrice = list_prices.find) -> None:
-        self._site = site
-        self._listed = listed
-        self._find = functools.cache(self._look)
-        self._compared = baseline(site.source, site.built)
+    `find_list_price` looks up what the configuration does not price itself.
+    """
 
-    def price(self, entry: FinalRow) -> Price | None:
+    def __init__(
+        self, built_config: BuiltConfig, find_list_price: FindListPrice = list_prices.find_price
+    ) -> None:
+        self._built_config = built_config
+        self._find_list_price = find_list_price
+        self._cached_look_up = functools.cache(self._look_up)
+        self._find_baseline_target = build_baseline(
+            built_config.source, built_config.built_catalogue
+        )
+
+    def find_price(self, row: FinalRow) -> Price | None:
         """The price of the model that a call went to, from the day on which it was received."""
-        return self._at(entry.provider, entry.model, entry.at)
+        return self._find_on_day(row.provider, row.model, row.at)
 
-    def baseline(self, entry: FinalRow) -> Price | None:
+    def find_baseline_price(self, row: FinalRow) -> Price | None:
         """The price that a call is compared with; None where no baseline is declared or known.
 
         A call that named its model or tier is compared with its own target.
         """
-        if self._compared is None or entry.lab is None:
+        if self._find_baseline_target is None or row.lab is None:
             return None
-        if entry.source == "pin" or entry.tier is None:
-            return self.price(entry)
-        target = self._compared(entry.lab)
-        return None if target is None else self._at(target.provider.name, target.model, entry.at)
+        if row.source == "pin" or row.tier is None:
+            return self.find_price(row)
+        target = self._find_baseline_target(row.lab)
+        return (
+            None
+            if target is None
+            else self._find_on_day(target.provider.name, target.model, row.at)
+        )
 
-    def _at(self, provider: str | None, model: str | None, at: float) -> Price | None:
+    def _find_on_day(
+        self, provider: str | None, model: str | None, received_at: float
+    ) -> Price | None:
         if provider is None or model is None:
             return None
-        return self._find(provider, model, at // _DAY)
+        return self._cached_look_up(provider, model, received_at // _DAY_SECONDS)
 
-    def _look(self, provider: str, model: str, day: float) -> Price | None:
-        config = self._site.source.config
-        part = catalogue.describe(config.models, provider, model)
-        if part is not None and part.price is not None:
-            return pricing.price(part.price)
-        known = config.providers.get(provider)
-        name = (known.prices if known is not None else None) or provider
-        return self._listed(name, model, datetime.fromtimestamp(day * _DAY, UTC))
+    def _look_up(self, provider: str, model: str, day: float) -> Price | None:
+        config = self._built_config.source.config
+        model_part = catalogue.find_model(config.models, provider, model)
+        if model_part is not None and model_part.price is not None:
+            return pricing.build_price(model_part.price)
+        provider_part = config.providers.get(provider)
+        list_name = (provider_part.prices if provider_part is not None else None) or provider
+        return self._find_list_price(
+            list_name, model, datetime.fromtimestamp(day * _DAY_SECONDS, UTC)
+        )
 
 
-_EXACT = Context(prec=100)
-_PAGE = 1_000
-_PATIENCE, _EVERY = 1.0, 0.5
+_EXACT_CONTEXT = Context(prec=100)
+_PAGE_ROWS = 1_000
+_PROGRESS_DELAY, _PROGRESS_INTERVAL = 1.0, 0.5
 """Seconds before progress is shown, and between two showings."""
-_MODELS = 20
+_MAX_REASON_LINES = 20
 """Lines of models that are told."""
 
 
@@ -109,24 +123,26 @@ def reprice(
       tiergate costs reprice --dry-run
       tiergate costs reprice --since 2026-11-01 --all
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    books, prices = session(), PriceList(session.site)
-    question = asked((), since=since, until=until, zone=books.time_zone)
+    location, price_list = session(), PriceList(session.built_config)
+    query = parse_query_options((), since=since, until=until, zone=location.time_zone)
     report = RepriceReport()
-    with opened(books) as store:
+    with open_ledger(location) as store:
         if store is not None:
-            found = _pages(store, question) if every else store.unpriced(**question.chosen)
-            again = _again(_shown(found), prices, report, store.attempts, every=every)
+            rows = _read_rows(store, query) if every else store.read_unpriced(**query.selection)
+            new_rows = _reprice_rows(
+                _with_progress(rows), price_list, report, store.read_attempts, every=every
+            )
             if dry_run:
-                for _ in again:
+                for _ in new_rows:
                     pass
             else:
                 # A journal of its own: any store can be made again from the journals.
-                _write(again, books.journal_folder)
-                store.feed(books.journal_folder)
+                _write_rows(new_rows, location.journal_folder)
+                store.feed(location.journal_folder)
     if as_json:
-        click.echo(jsonio.shown(report.view(dry_run=dry_run)))
+        click.echo(jsonio.dumps_printable(report.build_json(dry_run=dry_run)))
         return
-    for line in report.lines(dry_run=dry_run):
+    for line in report.format_lines(dry_run=dry_run):
         click.echo(line)
 
 
@@ -134,58 +150,66 @@ class RepriceReport:
     """What was priced again, and what could not be."""
 
     def __init__(self) -> None:
-        self.rows = 0
-        self.priced = 0
-        self.was, self.found = Decimal(0), Decimal(0)
+        self.row_count = 0
+        self.priced_count = 0
+        self.old_usd, self.new_usd = Decimal(0), Decimal(0)
         """USD of those that were priced again, as far as they were known."""
-        self.news = 0
+        self.first_price_count = 0
         """Of these, how many had no cost before."""
-        self.left: Counter[str] = Counter()
+        self.unknown_reasons: Counter[str] = Counter()
         """Why the cost of others is still unknown."""
 
-    def add(self, row: StoredRow, new: RepriceRow | None, why: str) -> None:
+    def add(self, row: StoredRow, new_row: RepriceRow | None, reason: str) -> None:
         """Note one row."""
-        self.rows += 1
-        if new is not None:
-            self.priced += 1
-            self.news += row.cost is None and new.cost is not None
-            self.was = _EXACT.add(self.was, row.cost or Decimal(0))
-            self.found = _EXACT.add(self.found, new.cost or Decimal(0))
-        if (row.cost if new is None else new.cost) is None and why:
-            self.left[why] += 1
+        self.row_count += 1
+        if new_row is not None:
+            self.priced_count += 1
+            self.first_price_count += row.cost is None and new_row.cost is not None
+            self.old_usd = _EXACT_CONTEXT.add(self.old_usd, row.cost or Decimal(0))
+            self.new_usd = _EXACT_CONTEXT.add(self.new_usd, new_row.cost or Decimal(0))
+        if (row.cost if new_row is None else new_row.cost) is None and reason:
+            self.unknown_reasons[reason] += 1
 
-    def view(self, *, dry_run: bool) -> dict[str, object]:
+    def build_json(self, *, dry_run: bool) -> dict[str, object]:
         """The same as JSON has it; USD as text."""
         return {
             "dry_run": dry_run,
-            "calls": self.rows,
-            "priced": self.priced,
-            "new": self.news,
-            "was": f"{self.was:f}",
-            "found": f"{self.found:f}",
-            "unknown": self.left.total(),
-            "why": dict(self.left.most_common()),
+            "calls": self.row_count,
+            "priced": self.priced_count,
+            "new": self.first_price_count,
+            "was": f"{self.old_usd:f}",
+            "found": f"{self.new_usd:f}",
+            "unknown": self.unknown_reasons.total(),
+            "why": dict(self.unknown_reasons.most_common()),
         }
 
-    def lines(self, *, dry_run: bool) -> list[str]:
+    def format_lines(self, *, dry_run: bool) -> list[str]:
         """What is told of it."""
-        if not self.rows:
+        if not self.row_count:
             return ["There is nothing to price again."]
         verb = "would be priced" if dry_run else "priced"
-        some = f"{number(self.priced)} of {number(self.rows)} calls {verb} again"
-        news = f"{number(self.news)} of them had no cost before"
-        lines = [f"None of {number(self.rows)} calls has another price now."]
-        if self.priced:
-            lines = [f"{some}, from ${self.was:,f} to ${self.found:,f}; {news}."]
-        lines += [f"  {number(count)}: {why}" for why, count in self.left.most_common(_MODELS)]
-        if len(self.left) > _MODELS:
-            lines.append(f"  and {len(self.left) - _MODELS} reasons more")
-        if self.left:
-            lines.insert(1, f"{number(self.left.total())} are still unknown:")
+        summary = (
+            f"{format_count(self.priced_count)} of {format_count(self.row_count)} calls "
+            f"{verb} again"
+        )
+        first_price_note = f"{format_count(self.first_price_count)} of them had no cost before"
+        lines = [f"None of {format_count(self.row_count)} calls has another price now."]
+        if self.priced_count:
+            lines = [
+                f"{summary}, from ${self.old_usd:,f} to ${self.new_usd:,f}; {first_price_note}."
+            ]
+        lines += [
+            f"  {format_count(count)}: {reason}"
+            for reason, count in self.unknown_reasons.most_common(_MAX_REASON_LINES)
+        ]
+        if len(self.unknown_reasons) > _MAX_REASON_LINES:
+            lines.append(f"  and {len(self.unknown_reasons) - _MAX_REASON_LINES} reasons more")
+        if self.unknown_reasons:
+            lines.insert(1, f"{format_count(self.unknown_reasons.total())} are still unknown:")
         return lines
 
 
-def why(row: StoredRow, prices: PriceList) -> str:
+def explain_missing_cost(row: StoredRow, price_list: PriceList) -> str:
     """Why the cost of a call is not known; empty where it is."""
     if row.cost is not None and row.wasted is not None:
         return ""
@@ -193,44 +217,59 @@ def why(row: StoredRow, prices: PriceList) -> str:
         return "the process ended during the call: nobody heard what the provider billed"
     if row.cost is not None or row.state == "failed":
         return "an attempt failed after the provider may have begun, and told no usage"
-    usage = counted(row)
+    usage = read_usage(row)
     if usage is None:
         return "the usage is not known"
-    price = prices.price(row)
-    lacking = why_unknown(usage, price.on(row.at) if price is not None else None)
+    price = price_list.find_price(row)
+    missing_price = explain_unknown_cost(
+        usage, price.find_in_force(row.at) if price is not None else None
+    )
     name = f"{row.provider}/{row.model}"
-    if lacking is None:
+    if missing_price is None:
         return f"{name} has a price now: run `tiergate costs reprice`"
-    if price is not None and why_unknown(msgspec.structs.replace(usage, media={}), price) is None:
-        return f"{name} has {lacking}: its rates are of text, and of what `as_text` names"
-    more = "" if listed.there() else ", or install tiergate[prices]"
-    return f"{name} has {lacking}: write one under `models`{more}"
+    if (
+        price is not None
+        and explain_unknown_cost(msgspec.structs.replace(usage, media={}), price) is None
+    ):
+        return f"{name} has {missing_price}: its rates are of text, and of what `as_text` names"
+    extra_hint = "" if list_prices.is_installed() else ", or install tiergate[prices]"
+    return f"{name} has {missing_price}: write one under `models`{extra_hint}"
 
 
-def _again(
+def _reprice_rows(
     rows: Iterable[StoredRow],
-    prices: PriceList,
+    price_list: PriceList,
     report: RepriceReport,
-    attempts: Callable[[str], list[AttemptRow]],
+    read_attempts: Callable[[str], list[AttemptRow]],
     *,
     every: bool,
 ) -> Iterator[RepriceRow]:
     for row in rows:
-        own, other = prices.price(row), prices.baseline(row)
-        tries = () if row.attempts < 2 or _tells(row) else attempts(row.id)
-        new = price_again(row, own, other, time.time(), attempts=tries, every=every)
-        told = row if new is None else msgspec.structs.replace(row, cost=new.cost)
-        report.add(row, new, why(told, prices))
-        if new is not None:
-            yield new
+        target_price, comparison_price = (
+            price_list.find_price(row),
+            price_list.find_baseline_price(row),
+        )
+        attempt_rows = () if row.attempts < 2 or _has_attempt_costs(row) else read_attempts(row.id)
+        new_row = price_again(
+            row,
+            target_price,
+            comparison_price,
+            time.time(),
+            attempts=attempt_rows,
+            reprice_known=every,
+        )
+        updated_row = row if new_row is None else msgspec.structs.replace(row, cost=new_row.cost)
+        report.add(row, new_row, explain_missing_cost(updated_row, price_list))
+        if new_row is not None:
+            yield new_row
 
 
-def _tells(row: StoredRow) -> bool:
+def _has_attempt_costs(row: StoredRow) -> bool:
     """Whether a row tells itself what its failed attempts cost: asking for each takes long."""
     return row.cost is not None and row.wasted is not None and row.usage == "provider"
 
 
-def _write(rows: Iterator[RepriceRow], folder: Path) -> None:
+def _write_rows(rows: Iterator[RepriceRow], folder: Path) -> None:
     first = next(rows, None)
     if first is None:
         return
@@ -243,26 +282,26 @@ def _write(rows: Iterator[RepriceRow], folder: Path) -> None:
         journal.close()
 
 
-def _pages(store: LedgerStore, question: LedgerQuery) -> Iterator[StoredRow]:
-    after: str | None = None
-    begun = time.time()
-    while page := store.entries(**question.chosen, after=after, limit=_PAGE):
+def _read_rows(store: LedgerStore, query: LedgerQuery) -> Iterator[StoredRow]:
+    cursor: str | None = None
+    started_at = time.time()
+    while page := store.read_entries(**query.selection, after_cursor=cursor, limit=_PAGE_ROWS):
         # A gateway that runs feeds the store meanwhile: what is new here comes again.
-        yield from (row for row in page if row.repriced is None or row.repriced < begun)
-        after = page[-1].cursor
+        yield from (row for row in page if row.repriced is None or row.repriced < started_at)
+        cursor = page[-1].cursor
 
 
-def _shown(
+def _with_progress(
     rows: Iterable[StoredRow], clock: Callable[[], float] = time.monotonic
 ) -> Iterator[StoredRow]:
     """The rows; on a terminal that waits for long, with their number."""
-    terminal = sys.stderr.isatty()
-    due = clock() + _PATIENCE
-    shown = False
+    is_terminal = sys.stderr.isatty()
+    next_update_at = clock() + _PROGRESS_DELAY
+    has_printed = False
     for count, row in enumerate(rows):
-        if terminal and (now := clock()) >= due:
-            due, shown = now + _EVERY, True
+        if is_terminal and (now := clock()) >= next_update_at:
+            next_update_at, has_printed = now + _PROGRESS_INTERVAL, True
             click.echo(f"\r{count:,} calls", err=True, nl=False)
         yield row
-    if shown:
+    if has_printed:
         click.echo("\r\x1b[K", err=True, nl=False)

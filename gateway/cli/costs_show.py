@@ -7,20 +7,20 @@ from decimal import Decimal
 import click
 import msgspec
 
-from gateway.cli.costs_reprice import PriceList, why
-from gateway.cli.ledger_session import opened
+from gateway.cli.costs_reprice import PriceList, explain_missing_cost
+from gateway.cli.ledger_session import open_ledger
 from gateway.cli.session import CommandSession, pass_session
-from gateway.cli.terminal import TableColumn, draw, number, usd
+from gateway.cli.terminal import TableColumn, format_count, format_usd, print_table
 from gateway.core import jsonio
 from gateway.core.ledger_rows import AttemptRow
 from gateway.core.price import Price, Rates
 from gateway.ledger import export, transcripts
-from gateway.ledger.export import plain
-from gateway.ledger.query_params import place, storable
+from gateway.ledger.export import make_printable
+from gateway.ledger.query_params import is_storable, load_time_zone
 from gateway.ledger.store import StoredRow
 
-_UNSHOWN = ("v", "cursor", "basis")  # the last is for `explain`
-_TIMES = ("at", "repriced")
+_HIDDEN_FIELDS = ("v", "cursor", "basis")  # the last is for `explain`
+_TIME_FIELDS = ("at", "repriced")
 
 
 @click.command
@@ -38,101 +38,110 @@ def show(session: CommandSession, call: str, *, as_json: bool) -> None:
       tiergate costs show tg-019ad9f5f0c7d3e8b3b0c1a
       tiergate costs show tg-019ad9f5f0c7d3e8b3b0c1a --json
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    books = session()
-    with opened(books) as store:
-        asked = store if storable(call) else None
-        row = None if asked is None else asked.call(books.journal_folder, call)
-        tries = [] if asked is None else asked.attempts(call)
+    location = session()
+    with open_ledger(location) as store:
+        searched_store = store if is_storable(call) else None
+        row = (
+            None
+            if searched_store is None
+            else searched_store.find_call(location.journal_folder, call)
+        )
+        attempts = [] if searched_store is None else searched_store.read_attempts(call)
     if row is None:
         raise click.ClickException(f"the ledger has no row of {call!r}; a call that runs has none.")
     if as_json:
-        click.echo(jsonio.shown(export.call(row, tries)))
+        click.echo(jsonio.dumps_printable(export.build_call(row, attempts)))
         return
-    prices = PriceList(session.site)
-    _fields(row, books.time_zone)
-    _attempts(tries)
-    _price(row, prices)
-    if reason := why(row, prices):
+    price_list = PriceList(session.built_config)
+    _print_fields(row, location.time_zone)
+    _print_attempts(attempts)
+    _print_price(row, price_list)
+    if reason := explain_missing_cost(row, price_list):
         click.secho(f"\nUnknown: {reason}.", fg="yellow")
         if row.reserved is not None:
             click.echo(f"It may have cost ${row.reserved:f} at most.")
-    if (text := transcripts.find(books.content_folder, call)) is not None:
-        _text("The client sent", text.prompt)
-        _text("The client got", text.answer)
+    if (text := transcripts.find(location.content_folder, call)) is not None:
+        _print_text("The client sent", text.prompt)
+        _print_text("The client got", text.answer)
 
 
-def _text(head: str, text: str) -> None:
-    click.echo(f"\n{head}:")
+def _print_text(heading: str, text: str) -> None:
+    click.echo(f"\n{heading}:")
     for line in text.splitlines():
-        click.echo(plain(line))
+        click.echo(make_printable(line))
 
 
-def _fields(row: StoredRow, zone: str) -> None:
-    shown = [name for name in export.FIELDS if name not in _UNSHOWN]
-    told = {name: _said(name, getattr(row, name), zone) for name in shown}
-    names = [name for name in shown if told[name]]
-    draw([TableColumn("field"), TableColumn("value")], [[name, told[name]] for name in names])
+def _print_fields(row: StoredRow, zone: str) -> None:
+    field_names = [name for name in export.CALL_FIELDS if name not in _HIDDEN_FIELDS]
+    texts = {name: _format_field(name, getattr(row, name), zone) for name in field_names}
+    names = [name for name in field_names if texts[name]]
+    print_table(
+        [TableColumn("field"), TableColumn("value")], [[name, texts[name]] for name in names]
+    )
 
 
-def _said(name: str, value: object, zone: str) -> str:
+def _format_field(name: str, value: object, zone: str) -> str:
     if value is None or value in ((), {}):
         return ""
-    if name in _TIMES and isinstance(value, float):
-        when = datetime.fromtimestamp(value, place(zone))
-        return f"{value:f} ({when:%Y-%m-%d %H:%M:%S %Z})"
+    if name in _TIME_FIELDS and isinstance(value, float):
+        local_time = datetime.fromtimestamp(value, load_time_zone(zone))
+        return f"{value:f} ({local_time:%Y-%m-%d %H:%M:%S %Z})"
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     if isinstance(value, Mapping):
-        return ", ".join(f"{key or 'unsaid'} {number(count)}" for key, count in value.items())
+        return ", ".join(f"{key or 'unsaid'} {format_count(count)}" for key, count in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int) and name != "status":
-        return number(value)
-    return str(export.exact(value))
+        return format_count(value)
+    return str(export.format_exact(value))
 
 
-def _attempts(tries: list[AttemptRow]) -> None:
-    if not tries:
+def _print_attempts(attempts: list[AttemptRow]) -> None:
+    if not attempts:
         return
     click.echo("\nAttempts that gave no answer:")
-    heads = ["#", "target", "account", "status", "problem", "seconds", "USD"]
-    draw(
-        [TableColumn(head, right=head in ("#", "status", "seconds", "USD")) for head in heads],
+    headings = ["#", "target", "account", "status", "problem", "seconds", "USD"]
+    print_table(
+        [
+            TableColumn(heading, numeric=heading in ("#", "status", "seconds", "USD"))
+            for heading in headings
+        ],
         [
             [
-                str(one.attempt),
-                f"{one.provider}/{one.model}",
-                one.account or "-",
-                "-" if one.status is None else str(one.status),
-                one.problem,
-                "-" if one.duration is None else f"{one.duration:.3f}",
-                "unknown" if one.cost is None else usd(one.cost),
+                str(attempt.attempt),
+                f"{attempt.provider}/{attempt.model}",
+                attempt.account or "-",
+                "-" if attempt.status is None else str(attempt.status),
+                attempt.problem,
+                "-" if attempt.duration is None else f"{attempt.duration:.3f}",
+                "unknown" if attempt.cost is None else format_usd(attempt.cost),
             ]
-            for one in tries
+            for attempt in attempts
         ],
     )
 
 
-def _price(row: StoredRow, prices: PriceList) -> None:
+def _print_price(row: StoredRow, price_list: PriceList) -> None:
     """The rates that the row was priced by, where the configuration still has that price."""
-    price = prices.price(row)
+    price = price_list.find_price(row)
     if price is None or row.price is None:
         return
-    price = price.on(row.at)
-    price = price.serving(row.service) or price
+    price = price.find_in_force(row.at)
+    price = price.find_service(row.service) or price
     if price.version != row.price:
-        click.echo(f"\nThe price now would be {price.version}: {_rates(price, row)}.")
+        click.echo(f"\nThe price now would be {price.version}: {_format_rates(price, row)}.")
     else:
-        click.echo(f"\nThe price, {price.version}: {_rates(price, row)}.")
+        click.echo(f"\nThe price, {price.version}: {_format_rates(price, row)}.")
 
 
-def _rates(price: Price, row: StoredRow) -> str:
-    prompt = (row.input or 0) + (row.cache_read or 0) + (row.cache_write or 0)
-    rates: Rates = price.at(prompt)
-    said = [
+def _format_rates(price: Price, row: StoredRow) -> str:
+    prompt_tokens = (row.input or 0) + (row.cache_read or 0) + (row.cache_write or 0)
+    rates: Rates = price.find_rates(prompt_tokens)
+    phrases = [
         f"{name.replace('_', ' ')} {value:f}"
         for name, value in msgspec.structs.asdict(rates).items()
         if isinstance(value, Decimal)
     ]
-    said += [f"cache write {name} {value:f}" for name, value in rates.cache_write_by.items()]
-    return f"{', '.join(said)} USD per million tokens"
+    phrases += [f"cache write {name} {value:f}" for name, value in rates.cache_write_by.items()]
+    return f"{', '.join(phrases)} USD per million tokens"

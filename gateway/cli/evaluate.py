@@ -14,25 +14,25 @@ from gateway.cli.terminal import progress
 from gateway.core import jsonio
 from gateway.core.target import TIERS, Tier
 from gateway.evaluation import chart, evaluate, labels, routed_labels
-from gateway.evaluation.sample_call import OUTPUT
+from gateway.evaluation.sample_call import OUTPUT_TOKENS
 from gateway.routing.classifier.exemplars import ExemplarClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.router import Router
 
-_NOT_BETTER = 3
+_EXIT_NOT_BETTER = 3
 
 
-def _tokens(
+def _parse_output_tokens(
     _ctx: click.Context, option: click.Parameter, values: tuple[str, ...]
 ) -> Mapping[Tier, int]:
-    found = dict(OUTPUT)
+    tokens = dict(OUTPUT_TOKENS)
     for value in values:
         name, _, count = value.partition("=")
-        tier = next((one for one in TIERS if one == name), None)
+        tier = next((candidate for candidate in TIERS if candidate == name), None)
         if tier is None or not count.isdecimal():
             raise click.BadParameter("write it as reasoning=3000.", param=option)
-        found[tier] = int(count)
-    return found
+        tokens[tier] = int(count)
+    return tokens
 
 
 @click.command("evaluate")
@@ -42,7 +42,7 @@ def _tokens(
     "--output-tokens",
     "output",
     multiple=True,
-    callback=_tokens,
+    callback=_parse_output_tokens,
     metavar="TIER=N",
     help="Tokens that an answer of a tier has, its reasoning too; may be repeated.",
 )
@@ -92,66 +92,68 @@ def command(
       2  the command itself was not understood
       3  it is not better than its control: no saving is told
     """  # noqa: D301 - the mark keeps click from filling these lines
-    known = [label for file in files for label in labels.read(Path(file))]
-    keys = session.keys() if any(label.key is not None for label in known) else {}
-    world = routed_labels.LabelRouter(
-        router=session.site.router, at=time.time(), keys=keys, output=output
+    all_labels = [label for file in files for label in labels.read_labels(Path(file))]
+    keys = session.load_keys_by_name() if any(label.key is not None for label in all_labels) else {}
+    label_router = routed_labels.LabelRouter(
+        router=session.built_config.router, priced_at=time.time(), keys=keys, output_tokens=output
     )
     rows = []
-    with progress("deciding", len(known)) as step:
-        for label in known:
-            rows.append(routed_labels.one(world, label))
+    with progress("deciding", len(all_labels)) as step:
+        for label in all_labels:
+            rows.append(routed_labels.route_label(label_router, label))
             step()
-    wanted = baseline or _baseline(session)
-    with progress("resampling", evaluate.ticks(rows, repeats)) as step:
-        report = evaluate.report(
+    baseline_tier = baseline or _find_baseline(session)
+    with progress("resampling", evaluate.count_ticks(rows, repeats)) as step:
+        report = evaluate.build_report(
             rows,
             Random(seed),  # noqa: S311 - resamples, guards nothing
-            baseline=wanted,
+            baseline=baseline_tier,
             repeats=repeats,
-            trained=_trained(world.router),
+            trained_sources=_list_trained_sources(label_router.router),
             tick=step,
         )
     if drawing is not None:
-        _draw(drawing, report)
+        _write_chart(drawing, report)
     if as_json:
         click.echo(
-            jsonio.shown({"seed": seed, "repeats": repeats, "output": output, **_plain(report)})
+            jsonio.dumps_printable(
+                {"seed": seed, "repeats": repeats, "output": output, **_build_report_json(report)}
+            )
         )
     else:
-        evaluation_report.show(report, rows, output)
+        evaluation_report.print_report(report, rows, output)
         if drawing is not None:
             click.echo(f"The curve is in {drawing}.")
-    sys.exit(0 if report.better else _NOT_BETTER)
+    sys.exit(0 if report.beats_control else _EXIT_NOT_BETTER)
 
 
-def _trained(router: Router) -> tuple[str, ...]:
+def _list_trained_sources(router: Router) -> tuple[str, ...]:
     """The sources that the classifier has learnt from."""
-    known = router.classifier
-    known = known.base if isinstance(known, ExemplarClassifier) else known
-    return known.artefact.sources if isinstance(known, LearnedClassifier) else ()
+    classifier = router.classifier
+    classifier = classifier.base if isinstance(classifier, ExemplarClassifier) else classifier
+    return classifier.model.sources if isinstance(classifier, LearnedClassifier) else ()
 
 
-def _baseline(session: CommandSession) -> Tier | None:
+def _find_baseline(session: CommandSession) -> Tier | None:
     """What the ledger compares with, where that is a tier of any lab."""
-    written = session.source.config.ledger.baseline or ""
-    name = written.rpartition("/")[2]
+    setting = session.source.config.ledger.baseline or ""
+    name = setting.rpartition("/")[2]
     return next((tier for tier in TIERS if tier == name), None)
 
 
-def _draw(file: Path, report: evaluate.EvaluationReport) -> None:
-    drawn = chart.curves(report.views)
-    if drawn is None:
+def _write_chart(file: Path, report: evaluate.EvaluationReport) -> None:
+    svg = chart.draw_curves(report.views)
+    if svg is None:
         raise click.ClickException("Nothing can be drawn: no prices, or no outcomes.")
     try:
-        file.write_text(drawn, "utf-8")
+        file.write_text(svg, "utf-8")
     except OSError as error:
         reason = (error.strerror or "").lower()
         raise click.ClickException(f"{file} cannot be written: {reason}.") from None
 
 
-def _plain(report: evaluate.EvaluationReport) -> dict[str, object]:
+def _build_report_json(report: evaluate.EvaluationReport) -> dict[str, object]:
     return {
-        "better": report.better,
+        "better": report.beats_control,
         **{name: getattr(report, name) for name in report.__struct_fields__},
     }

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from gateway.cli import explain_call
-from gateway.cli.explain_call import ID, show
+from gateway.cli.explain_call import CALL_ID_PATTERN, print_decision
 from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
-from gateway.core.call import OPEN, RequestOptions
+from gateway.core.call import OPEN_KEY, RequestOptions
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ProblemError
 from gateway.core.loss import Loss
@@ -57,49 +57,51 @@ def command(
       1  such a call would be refused, or the ledger has no such call
       2  the command itself was not understood
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    if ID.fullmatch(prompt):
-        explain_call.command(session, prompt, as_json=as_json)
+    if CALL_ID_PATTERN.fullmatch(prompt):
+        explain_call.explain_ledger_call(session, prompt, as_json=as_json)
         return
-    steer = RequestOptions(lab=lab or None, tier=tier or None, tags=tags)
+    options = RequestOptions(lab=lab or None, tier=tier or None, tags=tags)
     try:
-        decision, plan, lost = _decide(session, _body(prompt, model), steer)
+        decision, plan, losses = _decide(session, _make_body(prompt, model), options)
     except ProblemError as error:
         if as_json:
-            click.echo(OPENAI_CHAT.problem(error.problem))
+            click.echo(OPENAI_CHAT.write_problem(error.problem))
         else:
-            click.secho(f"refused: {error.problem.for_operator}", fg="red", err=True)
+            click.secho(f"refused: {error.problem.operator_message}", fg="red", err=True)
         sys.exit(1)
     if as_json:
-        click.echo(jsonio.shown(explain.view(decision, plan, lost, time.time())))
+        click.echo(jsonio.dumps_printable(explain.describe(decision, plan, losses, time.time())))
     else:
-        show(decision, plan, lost, OPENAI_CHAT.name)
+        print_decision(decision, plan, losses, OPENAI_CHAT.name)
 
 
-type _Decided = tuple[Decision, Plan, list[tuple[Loss, ...]]]
+type _DecisionResult = tuple[Decision, Plan, list[tuple[Loss, ...]]]
 
 
-def _decide(session: CommandSession, body: bytes, steer: RequestOptions) -> _Decided:
+def _decide(session: CommandSession, body: bytes, options: RequestOptions) -> _DecisionResult:
     read = OPENAI_CHAT.read(body)
-    asked = TranslatableRequest(OPENAI_CHAT, read, session.site.router.fetches)
-    seen = features.read(read.prompt, OPENAI_CHAT.name, OPEN, steer, asked)
-    decision, plan = decide(session.site.router, seen, OPENAI_CHAT)
-    return decision, plan, explain.losses(OPENAI_CHAT, read, asked, plan)
+    translatable = TranslatableRequest(OPENAI_CHAT, read, session.built_config.router.fetched_media)
+    call_features = features.read(read.prompt, OPENAI_CHAT.name, OPEN_KEY, options, translatable)
+    decision, plan = decide(session.built_config.router, call_features, OPENAI_CHAT)
+    return decision, plan, explain.list_losses(OPENAI_CHAT, read, translatable, plan)
 
 
-def _body(prompt: str, model: str) -> bytes:
+def _make_body(prompt: str, model: str) -> bytes:
     if prompt == "-":
         return sys.stdin.buffer.read()
     if prompt.endswith(".json"):
         try:
             return Path(prompt).read_bytes()
         except OSError as error:
-            if not any(sign.isspace() for sign in prompt):  # a text that ends so has spaces
+            if not any(char.isspace() for char in prompt):  # a text that ends so has spaces
                 reason = (error.strerror or "").lower()
                 raise click.ClickException(f"{prompt} cannot be read: {reason}.") from None
-    content = _text(prompt)
-    return jsonio.dumps({"model": _text(model), "messages": [{"role": "user", "content": content}]})
+    content = _to_unicode(prompt)
+    return jsonio.dumps(
+        {"model": _to_unicode(model), "messages": [{"role": "user", "content": content}]}
+    )
 
 
-def _text(word: str) -> str:
+def _to_unicode(word: str) -> str:
     """A word of the command line as Unicode, whatever bytes it was."""
     return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

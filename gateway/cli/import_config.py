@@ -13,23 +13,23 @@ import click
 
 from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
-from gateway.importers import writer as texts
+from gateway.importers import writer
 from gateway.importers.draft import ConfigDraft, ImportNote
 from gateway.importers.providers import ShippedProviders
-from gateway.importers.reader import KINDS, convert
-from gateway.runtime.build import site
+from gateway.importers.reader import IMPORTERS, convert_config
+from gateway.runtime.build import build_config
 from gateway.settings import yaml
-from gateway.settings.environment import shipped
+from gateway.settings.environment import find_shipped_config
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.loader import load
 
-_COLORS = {"kept": "green", "changed": "yellow", "dropped": "red"}
-_MOST = 4_000_000
+_FATE_COLORS = {"kept": "green", "changed": "yellow", "dropped": "red"}
+_MAX_CHARS = 4_000_000
 """Characters of a file: what people write is a thousandth of that."""
 
 
 @click.command("import")
-@click.argument("kind", type=click.Choice([*KINDS]))
+@click.argument("kind", type=click.Choice([*IMPORTERS]))
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--output",
@@ -71,43 +71,45 @@ def command(
       1  it cannot be read, nothing of it could be used or, with --strict, something was dropped
       2  the command itself was not understood
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    draft = convert(kind, _text(file), str(file), _shipped(), session.environ)
+    draft = convert_config(
+        kind, _read_file(file), str(file), _load_shipped_providers(), session.environ
+    )
     if not any(lab.keys() - {"about"} for lab in draft.labs.values()):
         for note in draft.notes:
-            click.echo(_line(file, note), err=True)
-        name = KINDS[kind][0]
+            click.echo(_format_note(file, note), err=True)
+        name = IMPORTERS[kind][0]
         raise click.ClickException(f"{file} has no model that could be imported as {name}'s.")
-    text = texts.config(draft, f"{KINDS[kind][0]}'s {_plain(file.name)}")
-    mistakes = _check(text, draft, session.environ)
-    written: list[str] = []
-    if output is not None and not _errors(mistakes):
-        written = _write(output, text, draft, force=force)
-    count: Counter[str] = Counter(note.fate for note in draft.notes)
-    bad = bool(_errors(mistakes)) or (strict and bool(count["dropped"]))
+    text = writer.format_config(draft, f"{IMPORTERS[kind][0]}'s {_make_printable(file.name)}")
+    mistakes = _check_config_text(text, draft, session.environ)
+    written_files: list[str] = []
+    if output is not None and not _select_errors(mistakes):
+        written_files = _write_files(output, text, draft, force=force)
+    counts: Counter[str] = Counter(note.fate for note in draft.notes)
+    has_failed = bool(_select_errors(mistakes)) or (strict and bool(counts["dropped"]))
     if as_json:
-        told = {
-            "ok": not bad,
+        report = {
+            "ok": not has_failed,
             "notes": draft.notes,
             "check": mistakes,
-            "environ": sorted({*draft.environ, *draft.needed}),
+            "environ": sorted({*draft.environ, *draft.required_variables}),
             "config": text if output is None else None,
-            "files": written,
+            "files": written_files,
         }
-        click.echo(jsonio.shown(told))
-        sys.exit(1 if bad else 0)
+        click.echo(jsonio.dumps_printable(report))
+        sys.exit(1 if has_failed else 0)
     if output is None:
         click.echo(text, nl=False)
-    _report(file, draft, mistakes, count)
-    if output is None and draft.secret:
-        names = ", ".join(sorted(draft.secret))
+    _print_report(file, draft, mistakes, counts)
+    if output is None and draft.secret_names:
+        names = ", ".join(sorted(draft.secret_names))
         hint = f"Nothing was written: set {names}, or name an --output."
         click.secho(hint, fg="yellow", err=True)
-    if output is not None and not _errors(mistakes):
-        _following(output, draft, session.environ)
-    sys.exit(1 if bad else 0)
+    if output is not None and not _select_errors(mistakes):
+        _print_next_steps(output, draft, session.environ)
+    sys.exit(1 if has_failed else 0)
 
 
-def _text(file: Path) -> str:
+def _read_file(file: Path) -> str:
     try:
         text = file.expanduser().read_text("utf-8-sig")
     except OSError as error:
@@ -115,94 +117,103 @@ def _text(file: Path) -> str:
         raise ConfigError([Mistake(file=str(file), message=f"cannot be read: {reason}.")]) from None
     except UnicodeDecodeError:
         raise ConfigError([Mistake(file=str(file), message="is not UTF-8.")]) from None
-    if len(text) > _MOST:
+    if len(text) > _MAX_CHARS:
         raise ConfigError([Mistake(file=str(file), message="is larger than 4 MB.")])
     return text
 
 
-def _shipped() -> ShippedProviders:
+def _load_shipped_providers() -> ShippedProviders:
     parts: list[Any] = [
-        yaml.read(one.read_text("utf-8"), str(one)).value
-        for one in sorted((shipped().parent / "labs").glob("*.yaml"))
+        yaml.read(path.read_text("utf-8"), str(path)).value
+        for path in sorted((find_shipped_config().parent / "labs").glob("*.yaml"))
     ]
     return ShippedProviders(parts)
 
 
-def _check(text: str, draft: ConfigDraft, environ: Mapping[str, str]) -> list[Mistake]:
+def _check_config_text(text: str, draft: ConfigDraft, environ: Mapping[str, str]) -> list[Mistake]:
     """What is wrong with what was made, as if its variables were set."""
-    given = dict.fromkeys(draft.needed, "set") | {**environ}
+    variables = dict.fromkeys(draft.required_variables, "set") | {**environ}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "gateway.yaml")
         file.write_text(text, "utf-8")
         try:
-            site(load(file, given), datetime.now(UTC))
+            build_config(load(file, variables), datetime.now(UTC))
         except ConfigError as error:
             return error.mistakes
     return []
 
 
-def _errors(mistakes: list[Mistake]) -> list[Mistake]:
-    return [one for one in mistakes if one.level == "error"]
+def _select_errors(mistakes: list[Mistake]) -> list[Mistake]:
+    return [mistake for mistake in mistakes if mistake.level == "error"]
 
 
-def _write(output: Path, text: str, draft: ConfigDraft, *, force: bool) -> list[str]:
+def _write_files(output: Path, text: str, draft: ConfigDraft, *, force: bool) -> list[str]:
     if output.exists() and not force:
         raise click.ClickException(f"{output} is there already: --force overwrites it.")
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, "utf-8")
-    written = [str(output)]
-    lines = texts.environ(draft)
-    env = Path(".env")
-    there = env.read_text("utf-8") if env.exists() else ""
-    known = {line.partition("=")[0].strip() for line in there.splitlines()}
-    new = [f"{name}={value}\n" for name, value in lines.items() if name not in known]
-    if new:
+    written_files = [str(output)]
+    lines = writer.format_env_lines(draft)
+    env_file = Path(".env")
+    existing_text = env_file.read_text("utf-8") if env_file.exists() else ""
+    existing_names = {line.partition("=")[0].strip() for line in existing_text.splitlines()}
+    new_lines = [f"{name}={value}\n" for name, value in lines.items() if name not in existing_names]
+    if new_lines:
         # Secrets are in it: it is its owner's alone before anything is written.
-        descriptor = os.open(env, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "a", encoding="utf-8") as opened:
-            opened.write(("" if there.endswith("\n") or not there else "\n") + "".join(new))
-        written.append(str(env))
-        if draft.secret and env.stat().st_mode & 0o077:
-            told = "Others may read .env, which has secrets now: chmod 600 .env"
-            click.secho(told, fg="red", err=True)
-    for name in lines.keys() & known:
+        descriptor = os.open(env_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as stream:
+            stream.write(
+                ("" if existing_text.endswith("\n") or not existing_text else "\n")
+                + "".join(new_lines)
+            )
+        written_files.append(str(env_file))
+        if draft.secret_names and env_file.stat().st_mode & 0o077:
+            warning = "Others may read .env, which has secrets now: chmod 600 .env"
+            click.secho(warning, fg="red", err=True)
+    for name in lines.keys() & existing_names:
         click.secho(f".env has {name} already: it stays as it is.", fg="yellow", err=True)
-    return written
+    return written_files
 
 
-def _report(file: Path, draft: ConfigDraft, mistakes: list[Mistake], count: Counter[str]) -> None:
-    for note in sorted(draft.notes, key=lambda one: one.line or 0):
-        click.echo(_line(file, note), err=True)
+def _print_report(
+    file: Path, draft: ConfigDraft, mistakes: list[Mistake], counts: Counter[str]
+) -> None:
+    for note in sorted(draft.notes, key=lambda item: item.line or 0):
+        click.echo(_format_note(file, note), err=True)
     for mistake in mistakes:
         click.secho(
             f"check: {mistake.path}: {mistake.message} {mistake.hint}".rstrip(), fg="red", err=True
         )
-    said = ", ".join(f"{count[fate]} {fate}" for fate in _COLORS if count[fate])
-    click.echo(f"{said}.", err=True)
+    summary = ", ".join(f"{counts[fate]} {fate}" for fate in _FATE_COLORS if counts[fate])
+    click.echo(f"{summary}.", err=True)
 
 
-def _line(file: Path, note: ImportNote) -> str:
-    where = f"{file}:{note.line}" if note.line is not None else str(file)
-    fate = click.style(f"{note.fate:<7}", fg=_COLORS[note.fate])
+def _format_note(file: Path, note: ImportNote) -> str:
+    location = f"{file}:{note.line}" if note.line is not None else str(file)
+    fate = click.style(f"{note.fate:<7}", fg=_FATE_COLORS[note.fate])
     path = f"{note.path}: " if note.path else ""
-    return f"{where}: {fate} {path}{_plain(note.text)}"
+    return f"{location}: {fate} {path}{_make_printable(note.text)}"
 
 
-def _plain(text: str) -> str:
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
+def _make_printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _following(output: Path, draft: ConfigDraft, environ: Mapping[str, str]) -> None:
-    if draft.secret:
-        names = ", ".join(sorted(draft.secret))
+def _print_next_steps(output: Path, draft: ConfigDraft, environ: Mapping[str, str]) -> None:
+    if draft.secret_names:
+        names = ", ".join(sorted(draft.secret_names))
         click.secho(
             f"Secrets are in .env now ({names}): keep it out of version control.",
             fg="yellow",
             err=True,
         )
-    lacking = [one for one in draft.needed if one not in environ and one not in draft.environ]
-    config = "" if str(output) == "config/gateway.yaml" else f" --config {output}"
+    missing_names = [
+        name
+        for name in draft.required_variables
+        if name not in environ and name not in draft.environ
+    ]
+    config_option = "" if str(output) == "config/gateway.yaml" else f" --config {output}"
     click.echo("\nNext:")
-    if lacking:
-        click.echo(f"  set {', '.join(lacking)} in the environment or in .env")
-    click.echo(f"  tiergate{config} check\n  tiergate{config} serve")
+    if missing_names:
+        click.echo(f"  set {', '.join(missing_names)} in the environment or in .env")
+    click.echo(f"  tiergate{config_option} check\n  tiergate{config_option} serve")

@@ -14,21 +14,21 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.cli.app import CommandGroup
 from gateway.cli.session import CommandSession, pass_session
-from gateway.cli.terminal import TableColumn, draw
+from gateway.cli.terminal import TableColumn, print_table
 from gateway.core import jsonio
 from gateway.core.target import TIERS
 from gateway.limits.errors import KeyFileError
 from gateway.limits.key_file import KeyFile
-from gateway.limits.keys import KeyLimitPart, KeyPart, moment
-from gateway.settings.errors import nearest
-from gateway.settings.schema.base import Span
+from gateway.limits.keys import KeyLimitPart, KeyPart, parse_time
+from gateway.settings.errors import suggest_name
+from gateway.settings.schema.base import Duration
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_BUDGET = re.compile(r"([0-9]+(?:\.[0-9]+)?)/(hour|day|month|total)")
-_UNITS = {1.0: "s", 60.0: "m", 3_600.0: "h", 86_400.0: "d"}
-_SCOPES = ("labs", "tiers", "models", "regions", "tags", "allowed_tags")
-_ONCE = "This is the only time that its secret is shown."
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_BUDGET_PATTERN = re.compile(r"([0-9]+(?:\.[0-9]+)?)/(hour|day|month|total)")
+_UNIT_BY_SECONDS = {1.0: "s", 60.0: "m", 3_600.0: "h", 86_400.0: "d"}
+_LIST_OPTIONS = ("labs", "tiers", "models", "regions", "tags", "allowed_tags")
+_SHOWN_ONCE_NOTICE = "This is the only time that its secret is shown."
+_JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 
 
 @click.group("keys", cls=CommandGroup)
@@ -70,9 +70,9 @@ def command() -> None:
 @click.option("--tokens", help="Tokens that it may use, as 200k/m.")
 @click.option("--concurrency", type=click.IntRange(0), help="Calls that it may make at once.")
 @click.option("--budget", multiple=True, help="USD that it may spend, as 5/month.")
-@_JSON
+@_JSON_OPTION
 @pass_session
-def add(session: CommandSession, /, name: str, *, as_json: bool, **given: Any) -> None:
+def add(session: CommandSession, /, name: str, *, as_json: bool, **options: Any) -> None:
     """Add a key and print its secret, once. Lists take commas, or the option again.
 
     \b
@@ -81,20 +81,20 @@ def add(session: CommandSession, /, name: str, *, as_json: bool, **given: Any) -
       tiergate keys add support --labs openai,anthropic --tiers fast,smart --budget 5/month
       tiergate keys add boss --admin --expires 90d --json
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    if not _NAME.fullmatch(name):
+    if not _NAME_PATTERN.fullmatch(name):
         message = "a name is letters, digits, and . _ @ - between them, 64 at most."
         raise click.BadParameter(message, param_hint="NAME")
-    with telling():
-        ring = keyring(session)
-        settings = _settings(session, given)
-        secret = ring.add(name, settings)
-    what = f"Added {name!r} to {ring.file}. {_ONCE}"
-    _tell(secret, what, {"name": name, "file": str(ring.file)} if as_json else None)
+    with report_file_errors():
+        key_file = open_key_file(session)
+        settings = _build_settings(session, options)
+        secret = key_file.add(name, settings)
+    summary = f"Added {name!r} to {key_file.file}. {_SHOWN_ONCE_NOTICE}"
+    _print_secret(secret, summary, {"name": name, "file": str(key_file.file)} if as_json else None)
 
 
 @command.command
 @click.argument("name")
-@_JSON
+@_JSON_OPTION
 @pass_session
 def revoke(session: CommandSession, name: str, *, as_json: bool) -> None:
     """Let a key open nothing from now on. It stays in the file, so that its name does too.
@@ -103,19 +103,23 @@ def revoke(session: CommandSession, name: str, *, as_json: bool) -> None:
     Examples:
       tiergate keys revoke ann
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    with telling():
-        ring = keyring(session)
-        done = ring.revoke(name)
+    with report_file_errors():
+        key_file = open_key_file(session)
+        is_changed = key_file.revoke(name)
     if as_json:
-        click.echo(jsonio.shown({"name": name, "file": str(ring.file), "changed": done}))
+        click.echo(
+            jsonio.dumps_printable(
+                {"name": name, "file": str(key_file.file), "changed": is_changed}
+            )
+        )
         return
-    click.echo(f"Revoked {name!r}." if done else f"{name!r} was revoked before.", err=True)
+    click.echo(f"Revoked {name!r}." if is_changed else f"{name!r} was revoked before.", err=True)
 
 
 @command.command
 @click.argument("name")
 @click.option("--keep", default="24h", help="How long the secret before still opens. [24h]")
-@_JSON
+@_JSON_OPTION
 @pass_session
 def rotate(session: CommandSession, name: str, keep: str, *, as_json: bool) -> None:
     """Give a key another secret and print it, once; `--keep 0s` ends all earlier ones.
@@ -125,13 +129,15 @@ def rotate(session: CommandSession, name: str, keep: str, *, as_json: bool) -> N
       tiergate keys rotate ann
       tiergate keys rotate ann --keep 0s
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    seconds = _span(keep, "--keep")
-    with telling():
-        ring = keyring(session)
-        secret = ring.rotate(name, seconds)
-    until = f"The one before opens {keep} more." if seconds else "Those before open nothing more."
-    told = {"name": name, "file": str(ring.file), "keeps": seconds} if as_json else None
-    _tell(secret, f"Rotated {name!r}. {until} {_ONCE}", told)
+    seconds = _parse_duration(keep, "--keep")
+    with report_file_errors():
+        key_file = open_key_file(session)
+        secret = key_file.rotate(name, seconds)
+    expiry_note = (
+        f"The one before opens {keep} more." if seconds else "Those before open nothing more."
+    )
+    details = {"name": name, "file": str(key_file.file), "keeps": seconds} if as_json else None
+    _print_secret(secret, f"Rotated {name!r}. {expiry_note} {_SHOWN_ONCE_NOTICE}", details)
 
 
 @command.command("list")
@@ -139,7 +145,7 @@ def rotate(session: CommandSession, name: str, keep: str, *, as_json: bool) -> N
     "--json", "as_json", is_flag=True, help="As JSON, with all that the file says but hashes."
 )
 @pass_session
-def show(session: CommandSession, *, as_json: bool) -> None:
+def list_keys(session: CommandSession, *, as_json: bool) -> None:
     """List the keys of the file, and those of TIERGATE_KEYS.
 
     \b
@@ -148,31 +154,40 @@ def show(session: CommandSession, *, as_json: bool) -> None:
       tiergate keys list --json
     """  # noqa: D301 - \b is click's sign that lines stay apart
     pairs = session.environ.get("TIERGATE_KEYS", "").split(",")
-    more = dict.fromkeys(filter(None, (pair.partition("=")[0].strip() for pair in pairs)))
+    environment_names = dict.fromkeys(
+        filter(None, (pair.partition("=")[0].strip() for pair in pairs))
+    )
     now = time.time()
-    with telling():
-        known = {} if more and session.source.config.keys == "open" else keyring(session).read()
+    with report_file_errors():
+        parts_by_name = (
+            {}
+            if environment_names and session.source.config.keys == "open"
+            else open_key_file(session).read()
+        )
     if as_json:
-        rows = [_row(name, part, now) for name, part in known.items()]
-        rows += [{"name": name, "state": "live", "source": "TIERGATE_KEYS"} for name in more]
-        click.echo(jsonio.shown(rows))
+        rows = [_build_row(name, part, now) for name, part in parts_by_name.items()]
+        rows += [
+            {"name": name, "state": "live", "source": "TIERGATE_KEYS"} for name in environment_names
+        ]
+        click.echo(jsonio.dumps_printable(rows))
         return
-    lines = [
-        [name, _state(part, now), part.expires or "", _said(part)] for name, part in known.items()
+    table_rows = [
+        [name, _get_state(part, now), part.expires or "", _format_settings(part)]
+        for name, part in parts_by_name.items()
     ]
-    lines += [[name, "live", "", "of TIERGATE_KEYS"] for name in more]
-    draw(
+    table_rows += [[name, "live", "", "of TIERGATE_KEYS"] for name in environment_names]
+    print_table(
         [
             TableColumn("name"),
             TableColumn("state"),
             TableColumn("expires"),
             TableColumn("settings"),
         ],
-        lines,
+        table_rows,
     )
 
 
-def keyring(session: CommandSession) -> KeyFile:
+def open_key_file(session: CommandSession) -> KeyFile:
     """Return the file of keys that the configuration names. Raises KeyFileError: keys are open."""
     source = session.source
     if source.config.keys == "open":
@@ -182,7 +197,7 @@ def keyring(session: CommandSession) -> KeyFile:
 
 
 @contextlib.contextmanager
-def telling() -> Iterator[None]:
+def report_file_errors() -> Iterator[None]:
     """Tell in one line why a file of keys could not be read or changed."""
     try:
         yield
@@ -194,77 +209,85 @@ def telling() -> Iterator[None]:
         raise click.ClickException(f"{file} cannot be changed: {reason}.") from None
 
 
-def _tell(secret: str, what: str, told: dict[str, object] | None) -> None:
+def _print_secret(secret: str, summary: str, details: dict[str, object] | None) -> None:
     """Show a secret once: alone, so that a pipe has it, or in what JSON tells."""
-    if told is not None:
-        click.echo(jsonio.shown({**told, "secret": secret}))
+    if details is not None:
+        click.echo(jsonio.dumps_printable({**details, "secret": secret}))
         return
-    click.echo(what, err=True)
+    click.echo(summary, err=True)
     click.echo(secret)
 
 
-def _settings(session: CommandSession, given: dict[str, Any]) -> dict[str, Any]:
+def _build_settings(session: CommandSession, options: dict[str, Any]) -> dict[str, Any]:
     """What the options say, as the file says it. Raises ConfigError."""
-    lists = {name: _words(given[name]) for name in _SCOPES}
+    lists = {name: _split_values(options[name]) for name in _LIST_OPTIONS}
     labs, tiers = session.source.config.labs, lists["tiers"]
-    for name in [*lists["labs"], *filter(None, [given["lab"]])]:
+    for name in [*lists["labs"], *filter(None, [options["lab"]])]:
         if name not in labs:
-            raise click.BadParameter(f"there is no lab {name!r}. {nearest(name, labs)}".strip())
+            raise click.BadParameter(
+                f"there is no lab {name!r}. {suggest_name(name, labs)}".strip()
+            )
     for name in tiers:
         if name not in TIERS:
-            raise click.BadParameter(f"there is no tier {name!r}. {nearest(name, TIERS)}".strip())
+            raise click.BadParameter(
+                f"there is no tier {name!r}. {suggest_name(name, TIERS)}".strip()
+            )
     regions = {part.region for part in session.source.config.providers.values() if part.region}
     for name in lists["regions"]:
         if name not in regions:
-            hint = nearest(name, regions) or "Give providers a `region` first."
+            hint = suggest_name(name, regions) or "Give providers a `region` first."
             raise click.BadParameter(f"no provider has the region {name!r}. {hint}")
-    limits = {name: given[name] for name in KeyLimitPart.model_fields if given[name] is not None}
-    settings = {
-        "tenant": given["tenant"],
-        "lab": given["lab"],
-        **lists,
-        "complete": given["complete"],
-        "admin": given["admin"] or None,
-        "expires": _expires(given["expires"]),
-        "limits": limits or None,
-        "budgets": [_budget(text) for text in _words(given["budget"])] or None,
+    limits = {
+        name: options[name] for name in KeyLimitPart.model_fields if options[name] is not None
     }
-    found = {name: value for name, value in settings.items() if value not in (None, [])}
+    settings = {
+        "tenant": options["tenant"],
+        "lab": options["lab"],
+        **lists,
+        "complete": options["complete"],
+        "admin": options["admin"] or None,
+        "expires": _parse_expiry(options["expires"]),
+        "limits": limits or None,
+        "budgets": [_parse_budget(text) for text in _split_values(options["budget"])] or None,
+    }
+    written_settings = {name: value for name, value in settings.items() if value not in (None, [])}
     try:
-        KeyPart.model_validate({"sha256": "", **found})
+        KeyPart.model_validate({"sha256": "", **written_settings})
     except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        raise click.BadParameter(f"{'.'.join(str(at) for at in first['loc'])}: {message}") from None
-    return found
+        first_error = error.errors()[0]
+        message = first_error["msg"].removeprefix("Value error, ")
+        raise click.BadParameter(
+            f"{'.'.join(str(segment) for segment in first_error['loc'])}: {message}"
+        ) from None
+    return written_settings
 
 
-def _words(given: Sequence[str]) -> list[str]:
-    return [word for text in given for word in map(str.strip, text.split(",")) if word]
+def _split_values(texts: Sequence[str]) -> list[str]:
+    return [value for text in texts for value in map(str.strip, text.split(",")) if value]
 
 
-def _span(text: str, option: str) -> float:
+def _parse_duration(text: str, option: str) -> float:
     try:
-        return TypeAdapter[float](Span).validate_python(text)
+        return TypeAdapter[float](Duration).validate_python(text)
     except ValidationError:
         raise click.BadParameter(
             "must be a duration, as 90s, 24h or 90d.", param_hint=option
         ) from None
 
 
-def _expires(text: str | None) -> str | None:
+def _parse_expiry(text: str | None) -> str | None:
     """A date or a moment as it stands in the file; "90d" is counted from now."""
     if text is None:
         return None
     with contextlib.suppress(ValueError):
-        moment(text)
+        parse_time(text)
         return text
-    until = time.time() + _span(text, "--expires")
-    return datetime.fromtimestamp(int(until), UTC).isoformat().replace("+00:00", "Z")
+    expires_at = time.time() + _parse_duration(text, "--expires")
+    return datetime.fromtimestamp(int(expires_at), UTC).isoformat().replace("+00:00", "Z")
 
 
-def _budget(text: str) -> dict[str, Any]:
-    match = _BUDGET.fullmatch(text)
+def _parse_budget(text: str) -> dict[str, Any]:
+    match = _BUDGET_PATTERN.fullmatch(text)
     if match is None:
         message = "must be USD in an hour, a day, a month or in total, as 5/month."
         raise click.BadParameter(message, param_hint="--budget")
@@ -272,41 +295,43 @@ def _budget(text: str) -> dict[str, Any]:
     return {"usd": int(usd) if usd == int(usd) else float(usd), "every": match[2]}
 
 
-def _state(part: KeyPart, now: float) -> str:
+def _get_state(part: KeyPart, now: float) -> str:
     if part.revoked is not None:
         return "revoked"
-    return "expired" if part.expires is not None and moment(part.expires) <= now else "live"
+    return "expired" if part.expires is not None and parse_time(part.expires) <= now else "live"
 
 
-def _row(name: str, part: KeyPart, now: float) -> dict[str, object]:
-    told = part.model_dump(mode="json", exclude={"sha256", "earlier", "limits"})
-    limits = [_limit(one) for one in part.limits]
-    earlier = [one.until for one in part.earlier if moment(one.until) > now]
-    row = {"name": name, "state": _state(part, now), "source": "file"}
-    return {**row, **told, "limits": limits, "earlier": earlier}
+def _build_row(name: str, part: KeyPart, now: float) -> dict[str, object]:
+    settings = part.model_dump(mode="json", exclude={"sha256", "earlier", "limits"})
+    limits = [_format_limit(item) for item in part.limits]
+    earlier = [item.until for item in part.earlier if parse_time(item.until) > now]
+    row = {"name": name, "state": _get_state(part, now), "source": "file"}
+    return {**row, **settings, "limits": limits, "earlier": earlier}
 
 
-def _limit(part: KeyLimitPart) -> dict[str, object]:
+def _format_limit(part: KeyLimitPart) -> dict[str, object]:
     """A limit as it is written."""
     rates = {"requests": part.requests, "tokens": part.tokens}
-    found: dict[str, object] = {
-        name: f"{rate.amount}/{_UNITS[rate.seconds]}" for name, rate in rates.items() if rate
+    values: dict[str, object] = {
+        name: f"{rate.amount}/{_UNIT_BY_SECONDS[rate.seconds]}"
+        for name, rate in rates.items()
+        if rate
     }
-    return found if part.concurrency is None else {**found, "concurrency": part.concurrency}
+    return values if part.concurrency is None else {**values, "concurrency": part.concurrency}
 
 
-def _said(part: KeyPart) -> str:
+def _format_settings(part: KeyPart) -> str:
     """The settings of a key in one line."""
     skipped = {"sha256", "expires", "revoked", "earlier", "limits", "budgets"}
-    told = part.model_dump(mode="json", exclude_unset=True, exclude=skipped)
-    said = [f"{name} {_plain(value)}" for name, value in told.items()]
-    for one in part.limits:
-        said += [f"{name} {value}" for name, value in _limit(one).items()]
-    said += [f"${one.usd:f}/{one.every}" for one in part.budgets]
-    return ", ".join(said)
+    settings = part.model_dump(mode="json", exclude_unset=True, exclude=skipped)
+    phrases = [f"{name} {_format_value(value)}" for name, value in settings.items()]
+    for item in part.limits:
+        phrases += [f"{name} {value}" for name, value in _format_limit(item).items()]
+    phrases += [f"${item.usd:f}/{item.every}" for item in part.budgets]
+    return ", ".join(phrases)
 
 
-def _plain(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, list):
         return " ".join(value)
     return "yes" if value is True else str(value)

@@ -9,8 +9,8 @@ from typing import Protocol
 import click
 
 from gateway.ledger.errors import LedgerQueryError, StoreError
-from gateway.ledger.query_params import LedgerQuery, ask
-from gateway.ledger.sqlite import SCHEME
+from gateway.ledger.query_params import LedgerQuery, parse_query
+from gateway.ledger.sqlite import URL_SCHEME
 from gateway.ledger.store import LedgerStore, open_store
 
 
@@ -35,19 +35,19 @@ class LedgerPlace(Protocol):
 
 
 @contextmanager
-def opened(books: LedgerPlace) -> Iterator[LedgerStore | None]:
+def open_ledger(location: LedgerPlace) -> Iterator[LedgerStore | None]:
     """The store, with all that the journals have; None where there is no ledger yet.
 
     Raises click.ClickException where it cannot be read, also within the block.
     """
     try:
         # A look at a ledger that is not there must not make one, perhaps as another user.
-        if _is_missing(books.store) and not books.journal_folder.exists():
+        if _is_missing(location.store) and not location.journal_folder.exists():
             yield None
             return
-        store = open_store(books.store)
+        store = open_store(location.store)
         try:
-            store.catch_up(books.journal_folder)
+            store.catch_up(location.journal_folder)
             yield store
         finally:
             store.close()
@@ -55,7 +55,7 @@ def opened(books: LedgerPlace) -> Iterator[LedgerStore | None]:
         raise click.ClickException(f"the ledger cannot be read: {error}") from error
 
 
-def asked(
+def parse_query_options(
     by: Sequence[str] = (),
     *,
     since: str | None,
@@ -65,11 +65,13 @@ def asked(
 ) -> LedgerQuery:
     """A question of the command line. Raises click.BadParameter."""
     try:
-        return ask(by, since=since or "", until=until or "", only=only, zone=zone, now=time.time())
+        return parse_query(
+            by, since=since or "", until=until or "", only=only, zone=zone, now=time.time()
+        )
     except LedgerQueryError as error:
-        raise click.BadParameter(str(error), param_hint=f"--{error.part}") from None
+        raise click.BadParameter(str(error), param_hint=f"--{error.parameter}") from None
 
 
 def _is_missing(url: str) -> bool:
-    path = url.removeprefix(SCHEME)
+    path = url.removeprefix(URL_SCHEME)
     return path != url and not Path(path).exists()

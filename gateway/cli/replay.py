@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.ledger_session import LedgerPlace, asked, opened
-from gateway.cli.replay_report import show
+from gateway.cli.ledger_session import LedgerPlace, open_ledger, parse_query_options
+from gateway.cli.replay_report import print_report
 from gateway.cli.session import CommandSession, pass_session
-from gateway.cli.terminal import number, progress
+from gateway.cli.terminal import format_count, progress
 from gateway.core import jsonio
 from gateway.evaluation import chart
 from gateway.evaluation.replay import report
-from gateway.evaluation.replay.replay import LedgerReplay, walker
+from gateway.evaluation.replay.replay import LedgerReplay, build_replay
 from gateway.ledger import transcripts
 from gateway.ledger.query_params import LedgerQuery
 from gateway.settings.loader import CandidateRules
@@ -70,36 +70,39 @@ def command(  # noqa: PLR0913 - one argument for each option
       tiergate replay --config new.yaml --only tier=reasoning --json
     """  # noqa: D301 - \b is click's sign that lines stay apart
     if rules is not None:
-        session.rules = CandidateRules(str(rules), rules.read_text(encoding="utf-8"))
-    books = session()
-    chosen = [*only, *(f"key={name}" for name in keys), *(f"tag={name}" for name in tags)]
-    question = asked(since=since, until=until, only=chosen, zone=books.time_zone)
-    router = session.site.router
-    texts = transcripts.features(books.content_folder, router.fetches)
-    walk = walker(router, session.source.config, texts, limit)
-    began = time.monotonic()
-    _walk(walk, books, question)
+        session.candidate_rules = CandidateRules(str(rules), rules.read_text(encoding="utf-8"))
+    location = session()
+    filters = [*only, *(f"key={name}" for name in keys), *(f"tag={name}" for name in tags)]
+    query = parse_query_options(since=since, until=until, only=filters, zone=location.time_zone)
+    router = session.built_config.router
+    texts = transcripts.make_features_reader(location.content_folder, router.fetched_media)
+    replay = build_replay(router, session.source.config, texts, limit)
+    started_at = time.monotonic()
+    _replay_rows(replay, location, query)
     if drawing is not None:
-        drawing.write_text(chart.replayed(walk.sums), encoding="utf-8")
-    told = report.view(walk.sums, router.catalogue.version)
+        drawing.write_text(chart.draw_replay(replay.totals), encoding="utf-8")
+    report_json = report.describe_totals(replay.totals, router.catalogue.version)
     if as_json:
-        click.echo(jsonio.shown(told))
+        click.echo(jsonio.dumps_printable(report_json))
         return
-    if not walk.sums.total.calls:
+    if not replay.totals.total.calls:
         click.echo("No such calls in the ledger.")
         return
-    show(told, books.time_zone)
-    click.echo(f"\n{number(walk.sums.total.calls)} calls in {time.monotonic() - began:.1f} s.")
+    print_report(report_json, location.time_zone)
+    click.echo(
+        f"\n{format_count(replay.totals.total.calls)} calls "
+        f"in {time.monotonic() - started_at:.1f} s."
+    )
     if drawing is not None:
         click.echo(f"The picture is in {drawing}.")
 
 
-def _walk(walk: LedgerReplay, books: LedgerPlace, question: LedgerQuery) -> None:
-    with opened(books) as store:
+def _replay_rows(replay: LedgerReplay, location: LedgerPlace, query: LedgerQuery) -> None:
+    with open_ledger(location) as store:
         if store is None:
             return
-        chosen = {**question.chosen, "zone": question.place}
-        with progress("deciding", store.count(**chosen)) as step:
-            for row in store.logged(**chosen):
-                walk.take(row)
+        selection = {**query.selection, "zone": query.time_zone}
+        with progress("deciding", store.count(**selection)) as step:
+            for row in store.read_replay_rows(**selection):
+                replay.replay_row(row)
                 step()

@@ -7,103 +7,114 @@ from typing import Any
 
 import click
 
-from gateway.cli.terminal import TableColumn, draw, number, usd
-from gateway.evaluation.replay.totals import REFUSED, UNTIERED
-from gateway.ledger.query_params import place
+from gateway.cli.terminal import TableColumn, format_count, format_usd, print_table
+from gateway.evaluation.replay.totals import REFUSED_COLUMN, UNTIERED_COLUMN
+from gateway.ledger.query_params import load_time_zone
 
-type Json = Mapping[str, Any]
+type JsonObject = Mapping[str, Any]
 
 
-def show(told: Json, zone: str) -> None:
+def print_report(report: JsonObject, zone: str) -> None:
     """Print what `report.view` gives; times are of a zone."""
-    names = [*told["tiers"]]
-    draw(
-        [TableColumn("calls"), *(TableColumn(name, right=True) for name in (*names, "USD"))],
+    names = [*report["tiers"]]
+    print_table(
+        [TableColumn("calls"), *(TableColumn(name, numeric=True) for name in (*names, "USD"))],
         [
             [
                 side,
-                *(number(told["tiers"][name][side]) for name in names),
-                usd(Decimal(told["usd"][side])),
+                *(format_count(report["tiers"][name][side]) for name in names),
+                format_usd(Decimal(report["usd"][side])),
             ]
             for side in ("before", "after")
         ],
-        notes=_notes(told),
+        notes=_build_notes(report),
     )
-    decided = told["calls"] - told["undecided"]
-    click.echo(f"\n{number(told['changed'])} of {number(decided)} calls would go elsewhere.")
-    lost, gained = (Decimal(told["cache"][name]) for name in ("lost", "gained"))
-    if lost or gained:
-        click.echo(f"Of the money, prompt caches: {usd(lost)} lost, {usd(gained)} gained.")
-    for word in ("key", "tag"):
-        groups = told[f"{word}s"]
-        if len(groups) > 1 or (word == "tag" and groups):
+    decided_count = report["calls"] - report["undecided"]
+    click.echo(
+        f"\n{format_count(report['changed'])} of {format_count(decided_count)} calls "
+        "would go elsewhere."
+    )
+    lost_usd, gained_usd = (Decimal(report["cache"][name]) for name in ("lost", "gained"))
+    if lost_usd or gained_usd:
+        click.echo(
+            f"Of the money, prompt caches: {format_usd(lost_usd)} lost, "
+            f"{format_usd(gained_usd)} gained."
+        )
+    for kind in ("key", "tag"):
+        groups = report[f"{kind}s"]
+        if len(groups) > 1 or (kind == "tag" and groups):
             click.echo()
-            _groups(word, groups, names)
-    if told["list"]:
+            _print_groups(kind, groups, names)
+    if report["list"]:
         click.echo()
-        _changed(told["list"], zone)
+        _print_changes(report["list"], zone)
 
 
-def _groups(word: str, groups: Mapping[str, Json], names: list[str]) -> None:
-    heads = ["calls", "changed", *names, "USD before", "USD after"]
-    nothing = {"before": 0, "after": 0}
-    draw(
-        [TableColumn(word), *(TableColumn(head, right=True) for head in heads)],
+def _print_groups(kind: str, groups: Mapping[str, JsonObject], names: list[str]) -> None:
+    headings = ["calls", "changed", *names, "USD before", "USD after"]
+    zero_counts = {"before": 0, "after": 0}
+    print_table(
+        [TableColumn(kind), *(TableColumn(heading, numeric=True) for heading in headings)],
         [
             [
                 name,
-                number(group["calls"]),
-                number(group["changed"]),
-                *("{before:,} > {after:,}".format(**group["tiers"].get(t, nothing)) for t in names),
-                *(usd(Decimal(group["usd"][side])) for side in ("before", "after")),
+                format_count(group["calls"]),
+                format_count(group["changed"]),
+                *(
+                    "{before:,} > {after:,}".format(**group["tiers"].get(tier, zero_counts))
+                    for tier in names
+                ),
+                *(format_usd(Decimal(group["usd"][side])) for side in ("before", "after")),
             ]
-            for name, group in sorted(groups.items(), key=lambda one: (-one[1]["calls"], one[0]))
+            for name, group in sorted(groups.items(), key=lambda item: (-item[1]["calls"], item[0]))
         ],
     )
 
 
-def _changed(changed: Sequence[Json], zone: str) -> None:
-    draw(
+def _print_changes(changes: Sequence[JsonObject], zone: str) -> None:
+    print_table(
         [
             TableColumn("call"), TableColumn("received", rank=2), TableColumn("key", rank=1),
-            TableColumn("USD", right=True), TableColumn("before"), TableColumn("after"),
+            TableColumn("USD", numeric=True), TableColumn("before"), TableColumn("after"),
         ],
         [
             [
-                one["id"],
-                f"{datetime.fromtimestamp(one['at'], place(zone)):%Y-%m-%d %H:%M}",
-                one["key"],
-                "unknown" if one["usd"] is None else f"{Decimal(one['usd']):+,.6f}",
-                _outcome(one["before"]),
-                _outcome(one["after"]),
+                change["id"],
+                f"{datetime.fromtimestamp(change['at'], load_time_zone(zone)):%Y-%m-%d %H:%M}",
+                change["key"],
+                "unknown" if change["usd"] is None else f"{Decimal(change['usd']):+,.6f}",
+                _format_outcome(change["before"]),
+                _format_outcome(change["after"]),
             ]
-            for one in changed
+            for change in changes
         ],
     )  # fmt: skip
 
 
-def _outcome(one: Json) -> str:
-    target = one["target"]
-    where = REFUSED if target is None else f"{one['tier'] or UNTIERED} {target}"
-    return f"{where} by {one['by']}"
+def _format_outcome(outcome: JsonObject) -> str:
+    target = outcome["target"]
+    destination = (
+        REFUSED_COLUMN if target is None else f"{outcome['tier'] or UNTIERED_COLUMN} {target}"
+    )
+    return f"{destination} by {outcome['by']}"
 
 
-def _calls(count: int) -> str:
-    return "1 call" if count == 1 else f"{number(count)} calls"
+def _format_calls(count: int) -> str:
+    return "1 call" if count == 1 else f"{format_count(count)} calls"
 
 
-def _notes(told: Json) -> list[str]:
+def _build_notes(report: JsonObject) -> list[str]:
     notes = [
-        f"{_calls(count)} cannot be decided again: the ledger does not have {what}."
-        for what, count in told["unread"].items()
+        f"{_format_calls(count)} cannot be decided again: the ledger does not have {subject}."
+        for subject, count in report["unread"].items()
     ]
-    if told["apart"]:
-        notes.append(f"{_calls(told['apart'])} refused before anything was decided.")
-    if told["assumed"]:
+    if report["apart"]:
+        notes.append(f"{_format_calls(report['apart'])} refused before anything was decided.")
+    if report["assumed"]:
         notes.append(
-            f"{_calls(told['assumed'])} taken to be sayable in another dialect, as plain ones are: "
-            "nobody tried."
+            f"{_format_calls(report['assumed'])} taken to be sayable in another dialect, "
+            "as plain ones are: nobody tried."
         )
-    if unknown := told["usd"]["unknown"]:
-        notes.append(f"{_calls(unknown)} at a cost that is not known: in no sum.")
+    if unknown := report["usd"]["unknown"]:
+        notes.append(f"{_format_calls(unknown)} at a cost that is not known: in no sum.")
     return notes

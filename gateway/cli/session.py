@@ -11,10 +11,16 @@ import msgspec
 
 from gateway.core.call import Key
 from gateway.limits import keys
-from gateway.runtime.build import BuiltConfig, adopt, data_folder, site, store_url
+from gateway.runtime.build import (
+    BuiltConfig,
+    adopt_classifiers,
+    build_config,
+    find_data_folder,
+    resolve_store_url,
+)
 from gateway.runtime.tenant_classifiers import TenantClassifiers
 from gateway.settings import environment
-from gateway.settings.environment import find
+from gateway.settings.environment import find_config_file
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.loader import CandidateRules, ConfigSource, load
 
@@ -33,67 +39,74 @@ class CommandSession:
     """One run of the command line. Calling it gives the ledger's places."""
 
     def __init__(self, config: str | None = None) -> None:
-        self.asked = config
+        self.config_path = config
         """The configuration that was named; read when first needed."""
 
-        self.rules: CandidateRules | None = None
+        self.candidate_rules: CandidateRules | None = None
         """Rules in place of those that are written."""
-        self.reads = FileSnapshot()
+        self.snapshot = FileSnapshot()
         """What it was read from."""
 
     @functools.cached_property
     def environ(self) -> Mapping[str, str]:
         """The environment, with what a `.env` beside it says."""
-        return _environ(self.reads)
+        return _read_environ(self.snapshot)
 
     @functools.cached_property
     def source(self) -> ConfigSource:
         """The configuration as written. Raises ConfigError."""
-        return load(find(self.asked, self.environ), self.environ, self.reads, self.rules)
+        return load(
+            find_config_file(self.config_path, self.environ),
+            self.environ,
+            self.snapshot,
+            self.candidate_rules,
+        )
 
     @functools.cached_property
-    def site(self) -> BuiltConfig:
+    def built_config(self) -> BuiltConfig:
         """The configuration, checked and built. Raises ConfigError."""
-        found, owned = (
-            site(self.source, datetime.now(UTC)),
-            TenantClassifiers(data_folder(self.environ)),
+        built, classifiers = (
+            build_config(self.source, datetime.now(UTC)),
+            TenantClassifiers(find_data_folder(self.environ)),
         )
-        owned.refresh()
-        adopt(found, owned)
-        return found
+        classifiers.refresh()
+        adopt_classifiers(built, classifiers)
+        return built
 
-    def key_table(self) -> keys.KeyTable:
+    def load_key_table(self) -> keys.KeyTable:
         """Read the keys of clients as a gateway does. Raises ConfigError."""
-        folder, extra = self.source.file.parent, self.environ.get("TIERGATE_KEYS", "")
-        return keys.load(self.source.config.keys, folder, extra)
+        folder, environment_keys = self.source.file.parent, self.environ.get("TIERGATE_KEYS", "")
+        return keys.load(self.source.config.keys, folder, environment_keys)
 
-    def keys(self) -> dict[str, Key]:
+    def load_keys_by_name(self) -> dict[str, Key]:
         """Return the keys of clients by name. Raises ConfigError."""
-        return {key.name: key for key in self.key_table().known()}
+        return {key.name: key for key in self.load_key_table().list_keys()}
 
-    def again(self, reads: FileSnapshot) -> BuiltConfig:
+    def rebuild(self, snapshot: FileSnapshot) -> BuiltConfig:
         """The configuration as it is written now, checked and built. Raises ConfigError.
 
-        `reads` is told of each file that is read; a `.env` may have changed too.
+        `snapshot` is told of each file that is read; a `.env` may have changed too.
         """
-        environ = _environ(reads)
-        return site(load(find(self.asked, environ), environ, reads), datetime.now(UTC))
+        environ = _read_environ(snapshot)
+        return build_config(
+            load(find_config_file(self.config_path, environ), environ, snapshot), datetime.now(UTC)
+        )
 
     def __call__(self) -> LedgerLocation:
         """The ledger's places."""
-        ledger, data = self.source.config.ledger, data_folder(self.environ)
+        ledger, data_root = self.source.config.ledger, find_data_folder(self.environ)
         return LedgerLocation(
-            store=store_url(ledger.store, data),
-            journal_folder=data / ledger.journal,
-            content_folder=data / "content",
+            store=resolve_store_url(ledger.store, data_root),
+            journal_folder=data_root / ledger.journal,
+            content_folder=data_root / "content",
             time_zone=ledger.time_zone,
         )
 
 
-def _environ(reads: FileSnapshot) -> Mapping[str, str]:
-    here = Path.cwd()
-    reads.note(here / ".env")
-    return environment.read(here, os.environ)
+def _read_environ(snapshot: FileSnapshot) -> Mapping[str, str]:
+    working_folder = Path.cwd()
+    snapshot.record_file(working_folder / ".env")
+    return environment.read_environment(working_folder, os.environ)
 
 
 pass_session = click.make_pass_decorator(CommandSession)

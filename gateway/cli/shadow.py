@@ -3,7 +3,7 @@
 import click
 
 from gateway.cli import admin_client
-from gateway.cli.replay_report import show
+from gateway.cli.replay_report import print_report
 from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
 
@@ -22,20 +22,20 @@ def command(session: CommandSession, url: str | None, *, as_json: bool) -> None:
       tiergate shadow
       tiergate shadow --url http://127.0.0.1:8484 --json
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    base = (url or admin_client.address(session)).rstrip("/")
-    told = admin_client.read(session, f"{base}/admin/shadow")
-    if told is None:
+    base = (url or admin_client.make_base_url(session)).rstrip("/")
+    answer = admin_client.fetch_json(session, f"{base}/admin/shadow")
+    if answer is None:
         raise click.ClickException(f"no gateway answers at {base}. Name another with --url.")
     if as_json:
-        click.echo(jsonio.shown(told))
+        click.echo(jsonio.dumps_printable(answer))
         return
-    click.echo(f"candidate  {told['file']}, {told['candidate'] or 'not in use'}")
-    for mistake in told["mistakes"]:
+    click.echo(f"candidate  {answer['file']}, {answer['candidate'] or 'not in use'}")
+    for mistake in answer["mistakes"]:
         click.secho(f"  {mistake}", fg="red")
-    report = told["report"]
-    left = f", {told['skipped']} left out for want of room" if told["skipped"] else ""
-    failed = f", {told['failed']} at which it failed" if told["failed"] else ""
-    click.echo(f"calls      {report['calls'] if report else 0}{left}{failed}")
+    report = answer["report"]
+    skipped_note = f", {answer['skipped']} left out for want of room" if answer["skipped"] else ""
+    failed_note = f", {answer['failed']} at which it failed" if answer["failed"] else ""
+    click.echo(f"calls      {report['calls'] if report else 0}{skipped_note}{failed_note}")
     if report and report["calls"]:
         click.echo()
-        show(report, session.source.config.ledger.time_zone)
+        print_report(report, session.source.config.ledger.time_zone)

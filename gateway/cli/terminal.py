@@ -18,10 +18,10 @@ from typing import TextIO
 import click
 import msgspec
 
-from gateway.ledger.export import plain
+from gateway.ledger.export import make_printable
 
 
-def wanted(environ: Mapping[str, str] = os.environ) -> bool | None:
+def read_color_choice(environ: Mapping[str, str] = os.environ) -> bool | None:
     """What the environment asks for; None where the stream is to decide: on a terminal.
 
     NO_COLOR has the last word (no-color.org), then FORCE_COLOR or CLICOLOR_FORCE, then CLICOLOR=0
@@ -36,10 +36,10 @@ def wanted(environ: Mapping[str, str] = os.environ) -> bool | None:
     return None
 
 
-def drawn(stream: TextIO | None = None) -> bool:
+def has_colors(stream: TextIO | None = None) -> bool:
     """Whether a stream, standard output unless another is given, gets colours."""
-    asked = wanted()
-    return (sys.stdout if stream is None else stream).isatty() if asked is None else asked
+    choice = read_color_choice()
+    return (sys.stdout if stream is None else stream).isatty() if choice is None else choice
 
 
 @contextmanager
@@ -55,22 +55,22 @@ def progress(label: str, length: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.update(1)
 
 
-_GAP = "   "
-_NARROWEST = 24
+_COLUMN_GAP = "   "
+_MIN_LAST_WIDTH = 24
 """Columns that the last cell of a row gets at least, where a terminal is too narrow for it."""
-_MICRO = Decimal("0.000001")
+_MICRO_USD = Decimal("0.000001")
 
 
 class TableColumn(msgspec.Struct, frozen=True):
-    """A column's heading; `right` aligns numbers."""
+    """A column's heading; `numeric` aligns numbers."""
 
     name: str
-    right: bool = False
+    numeric: bool = False
     rank: int = 0
     """Where a terminal is too narrow, columns of the highest rank go first; those of 0 stay."""
 
 
-def draw(
+def print_table(
     columns: Sequence[TableColumn],
     rows: Iterable[Sequence[str]],
     *,
@@ -83,111 +83,118 @@ def draw(
     a pipe gets plain lines of any length. Cells are text and cannot steer a terminal.
     """
     rows = list(rows)
-    columns, rows, total, gone = _fitted(columns, rows, total)
-    if gone:
-        notes = [*notes, f"Too narrow for: {', '.join(gone)}."]
-    heads = [plain(column.name) for column in columns]
-    body = [[plain(cell) for cell in row] for row in rows]
-    last = [plain(cell) for cell in total]
-    widths = _widths([heads, *body, *([last] if last else [])])
-    if not columns[-1].right:
-        body, widths = _wrapped(body, widths)
-    rule = "─" * (sum(widths) + len(_GAP) * (len(widths) - 1))
-    _print(_line(columns, heads, widths), bold=True)
-    _print(rule, dim=True)
+    columns, rows, total, dropped_names = _fit_columns(columns, rows, total)
+    if dropped_names:
+        notes = [*notes, f"Too narrow for: {', '.join(dropped_names)}."]
+    headings = [make_printable(column.name) for column in columns]
+    body = [[make_printable(cell) for cell in row] for row in rows]
+    total_cells = [make_printable(cell) for cell in total]
+    widths = _measure_widths([headings, *body, *([total_cells] if total_cells else [])])
+    if not columns[-1].numeric:
+        body, widths = _wrap_last_cells(body, widths)
+    separator = "─" * (sum(widths) + len(_COLUMN_GAP) * (len(widths) - 1))
+    _print_line(_format_line(columns, headings, widths), bold=True)
+    _print_line(separator, dim=True)
     for row in body:
-        _print(_line(columns, row, widths))
-    if last:
-        _print(rule, dim=True)
-        _print(_line(columns, last, widths), bold=True)
+        _print_line(_format_line(columns, row, widths))
+    if total_cells:
+        _print_line(separator, dim=True)
+        _print_line(_format_line(columns, total_cells, widths), bold=True)
     for note in notes:
-        for line in _folded(plain(note)):
-            _print(line, fg="yellow")
+        for line in _wrap_note(make_printable(note)):
+            _print_line(line, fg="yellow")
 
 
-def number(value: int | None) -> str:
+def format_count(value: int | None) -> str:
     """A count with thousands apart; `-` where it is unknown."""
     return "-" if value is None else f"{value:,}"
 
 
-def usd(value: Decimal | None) -> str:
+def format_usd(value: Decimal | None) -> str:
     """An amount to the micro-dollar; one that is smaller, but not nothing, says so."""
     if value is None:
         return "-"
-    if 0 < abs(value) < _MICRO:
-        return f"<{_MICRO}" if value > 0 else f">-{_MICRO}"
+    if 0 < abs(value) < _MICRO_USD:
+        return f"<{_MICRO_USD}" if value > 0 else f">-{_MICRO_USD}"
     return f"{value:,.6f}"
 
 
-def bound(value: Decimal) -> str:
+def format_upper_bound(value: Decimal) -> str:
     """An amount that is not exceeded: to the cent, or below a dollar to its second digit."""
     digits = max(2, 1 - value.adjusted())
     return f"{value.quantize(Decimal(1).scaleb(-digits), ROUND_CEILING):,f}"
 
 
-def _folded(note: str) -> list[str]:
+def _wrap_note(note: str) -> list[str]:
     if not sys.stdout.isatty():
         return [note]
-    return textwrap.wrap(note, max(shutil.get_terminal_size().columns, _NARROWEST))
+    return textwrap.wrap(note, max(shutil.get_terminal_size().columns, _MIN_LAST_WIDTH))
 
 
-def _print(line: str, **style: str | bool) -> None:
-    click.echo(click.style(line, **style) if drawn() else line)  # type: ignore[arg-type]
+def _print_line(line: str, **style: str | bool) -> None:
+    click.echo(click.style(line, **style) if has_colors() else line)  # type: ignore[arg-type]
 
 
-def _line(columns: Sequence[TableColumn], cells: Sequence[str], widths: Sequence[int]) -> str:
-    out = []
+def _format_line(
+    columns: Sequence[TableColumn], cells: Sequence[str], widths: Sequence[int]
+) -> str:
+    padded_cells = []
     for column, cell, width in zip(columns, cells, widths, strict=True):
-        space = " " * (width - _width(cell))
-        out.append(space + cell if column.right else cell + space)
-    return _GAP.join(out).rstrip()
+        padding = " " * (width - _measure_width(cell))
+        padded_cells.append(padding + cell if column.numeric else cell + padding)
+    return _COLUMN_GAP.join(padded_cells).rstrip()
 
 
-def _fitted(
+def _fit_columns(
     columns: Sequence[TableColumn], rows: Sequence[Sequence[str]], total: Sequence[str]
 ) -> tuple[Sequence[TableColumn], Sequence[Sequence[str]], Sequence[str], list[str]]:
     """A table without the columns that a terminal has no room for, and their names."""
     if not sys.stdout.isatty() or not any(column.rank for column in columns):
         return columns, rows, total, []
-    room = shutil.get_terminal_size().columns
-    widths = _widths([[column.name for column in columns], *rows, *([total] if total else [])])
-    kept = list(range(len(columns)))
-    while sum(widths[at] + len(_GAP) for at in kept) - len(_GAP) > room:
-        last = max(kept, key=lambda at: (columns[at].rank, at))
-        if not columns[last].rank:
+    terminal_width = shutil.get_terminal_size().columns
+    widths = _measure_widths(
+        [[column.name for column in columns], *rows, *([total] if total else [])]
+    )
+    indexes = list(range(len(columns)))
+    while (
+        sum(widths[index] + len(_COLUMN_GAP) for index in indexes) - len(_COLUMN_GAP)
+        > terminal_width
+    ):
+        drop_index = max(indexes, key=lambda index: (columns[index].rank, index))
+        if not columns[drop_index].rank:
             break
-        kept.remove(last)
+        indexes.remove(drop_index)
 
     def pick[T](cells: Sequence[T]) -> list[T]:
-        return [cells[at] for at in kept] if cells else []
+        return [cells[index] for index in indexes] if cells else []
 
-    gone = [column.name for at, column in enumerate(columns) if at not in kept]
-    return pick(columns), [pick(row) for row in rows], pick(total), gone
-
-
-def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(map(_width, cells)) for cells in zip(*rows, strict=True)]
+    dropped_names = [column.name for index, column in enumerate(columns) if index not in indexes]
+    return pick(columns), [pick(row) for row in rows], pick(total), dropped_names
 
 
-def _wrapped(body: list[list[str]], widths: list[int]) -> tuple[list[list[str]], list[int]]:
+def _measure_widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(_measure_width, cells)) for cells in zip(*rows, strict=True)]
+
+
+def _wrap_last_cells(body: list[list[str]], widths: list[int]) -> tuple[list[list[str]], list[int]]:
     """Rows whose last cell is folded into the width of a terminal."""
     if not sys.stdout.isatty():
         return body, widths
-    before = sum(widths[:-1]) + len(_GAP) * (len(widths) - 1)
-    room = max(shutil.get_terminal_size().columns - before, _NARROWEST)
-    if widths[-1] <= room:
+    leading_width = sum(widths[:-1]) + len(_COLUMN_GAP) * (len(widths) - 1)
+    last_width = max(shutil.get_terminal_size().columns - leading_width, _MIN_LAST_WIDTH)
+    if widths[-1] <= last_width:
         return body, widths
-    folded = []
+    wrapped_rows = []
     for row in body:
-        lines = textwrap.wrap(row[-1], room) or [""]
-        folded.append([*row[:-1], lines[0]])
-        folded += [[*[""] * (len(row) - 1), line] for line in lines[1:]]
-    return folded, [*widths[:-1], room]
+        lines = textwrap.wrap(row[-1], last_width) or [""]
+        wrapped_rows.append([*row[:-1], lines[0]])
+        wrapped_rows += [[*[""] * (len(row) - 1), line] for line in lines[1:]]
+    return wrapped_rows, [*widths[:-1], last_width]
 
 
-def _width(text: str) -> int:
+def _measure_width(text: str) -> int:
     """Columns that a terminal gives to a text: two to each wide character."""
     return sum(
-        0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1
-        for sign in text
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.junit import junit
+from gateway.cli.junit import format_junit
 from gateway.cli.session import CommandSession, pass_session
 from gateway.cli.terminal import progress
 from gateway.core import jsonio
@@ -48,37 +48,40 @@ def command(session: CommandSession, file: str | None, xml: Path | None, *, as_j
         raise ConfigError([Mistake(file=str(path), message=f"cannot be read: {reason}.")]) from None
     except UnicodeDecodeError:
         raise ConfigError([Mistake(file=str(path), message="is not UTF-8.")]) from None
-    prompts = golden.read(yaml.read(text, str(path)))
-    keys = session.keys() if any(one.key is not None for one in prompts) else {}
+    prompts = golden.read_prompts(yaml.read(text, str(path)))
+    keys = session.load_keys_by_name() if any(prompt.key is not None for prompt in prompts) else {}
     with progress("deciding", len(prompts)) as step:
-        verdicts = golden.run(session.site.router, prompts, keys, step)
-    failed = [verdict for verdict in verdicts if not verdict.passed]
+        verdicts = golden.decide_prompts(session.built_config.router, prompts, keys, step)
+    failures = [verdict for verdict in verdicts if not verdict.passed]
     if xml is not None:
-        _write(xml, junit(str(path), verdicts, [_told(verdict) for verdict in verdicts]))
+        _write_file(
+            xml,
+            format_junit(str(path), verdicts, [_describe_verdict(verdict) for verdict in verdicts]),
+        )
     if as_json:
-        click.echo(jsonio.shown([_plain(verdict) for verdict in verdicts]))
+        click.echo(jsonio.dumps_printable([_build_verdict_json(verdict) for verdict in verdicts]))
     else:
-        for verdict in failed:
-            click.secho(f"- {_short(verdict.name)}", bold=True)
-            for line in _told(verdict):
+        for verdict in failures:
+            click.secho(f"- {_shorten(verdict.name)}", bold=True)
+            for line in _describe_verdict(verdict):
                 click.secho(f"    {line}", fg="green" if line.startswith("expected") else "red")
-        click.echo(f"{len(verdicts) - len(failed)} passed, {len(failed)} failed")
-    sys.exit(1 if failed else 0)
+        click.echo(f"{len(verdicts) - len(failures)} passed, {len(failures)} failed")
+    sys.exit(1 if failures else 0)
 
 
-def _told(verdict: GoldenResult) -> list[str]:
+def _describe_verdict(verdict: GoldenResult) -> list[str]:
     """What should have been decided, what was, and the lines of the trace that did it."""
-    wanted = verdict.golden
-    expected = _place(wanted.lab, wanted.tier or "any tier")
-    got = _place(verdict.lab if wanted.lab else None, verdict.tier or "nothing")
+    expectation = verdict.golden
+    expected = _format_lab_tier(expectation.lab, expectation.tier or "any tier")
+    actual = _format_lab_tier(verdict.lab if expectation.lab else None, verdict.tier or "nothing")
     return [
-        f"expected {expected}{f' ({wanted.why})' if wanted.why else ''}",
-        f"got      {got} ({verdict.source}: {verdict.why})",
-        *(f"         {line}" for line in verdict.moved),
+        f"expected {expected}{f' ({expectation.why})' if expectation.why else ''}",
+        f"got      {actual} ({verdict.source}: {verdict.reason})",
+        *(f"         {line}" for line in verdict.changes),
     ]
 
 
-def _write(file: Path, text: str) -> None:
+def _write_file(file: Path, text: str) -> None:
     try:
         file.write_text(text, "utf-8")
     except OSError as error:
@@ -86,31 +89,31 @@ def _write(file: Path, text: str) -> None:
         raise click.ClickException(f"{file} cannot be written: {reason}.") from None
 
 
-def _plain(verdict: GoldenResult) -> dict[str, object]:
-    wanted = verdict.golden
+def _build_verdict_json(verdict: GoldenResult) -> dict[str, object]:
+    expectation = verdict.golden
     return {
-        "prompt": wanted.prompt,
+        "prompt": expectation.prompt,
         "turn": verdict.turn or None,
-        "model": wanted.model,
-        "key": wanted.key,
-        "tags": wanted.tags,
-        "dialect": wanted.dialect,
-        "expected": wanted.tier,
-        "expected_lab": wanted.lab,
+        "model": expectation.model,
+        "key": expectation.key,
+        "tags": expectation.tags,
+        "dialect": expectation.dialect,
+        "expected": expectation.tier,
+        "expected_lab": expectation.lab,
         "tier": verdict.tier,
         "lab": verdict.lab,
         "source": verdict.source,
-        "why": verdict.why,
-        "moved": verdict.moved,
+        "why": verdict.reason,
+        "moved": verdict.changes,
         "passed": verdict.passed,
     }
 
 
-def _place(lab: str | None, tier: str) -> str:
+def _format_lab_tier(lab: str | None, tier: str) -> str:
     return f"{lab}/{tier}" if lab else tier
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     line = " ".join(text.split())
-    most = 90
-    return line if len(line) <= most else f"{line[:most]}..."
+    max_chars = 90
+    return line if len(line) <= max_chars else f"{line[:max_chars]}..."

@@ -16,13 +16,13 @@ from gateway.cli.terminal import progress
 from gateway.core import jsonio
 from gateway.evaluation import labels
 from gateway.evaluation.errors import TooFewError
-from gateway.evaluation.metrics.cross_validation import Fold, leave_one_out, parts
+from gateway.evaluation.metrics.cross_validation import Fold, leave_one_out, split_randomly
 from gateway.evaluation.training import base_model, fit, train, validation
 from gateway.evaluation.training.dataset import TrainingRow, outcomes
-from gateway.routing.classifier import model_file as files
+from gateway.routing.classifier import model_file
 from gateway.routing.classifier.model_file import ClassifierModel
 
-_NOT_BETTER = 3
+_EXIT_NOT_BETTER = 3
 
 
 @click.command("train")
@@ -97,130 +97,140 @@ def command(  # noqa: PLR0913 - the options of a command
         if sources or out is not None or (from_ledger and rollback):
             raise click.UsageError("--from-ledger and --rollback stand alone, without LABELS.")
         if rollback:
-            train_from_ledger.back(session, tenant, as_json=as_json)
+            train_from_ledger.roll_back(session, tenant, as_json=as_json)
         else:
-            asked = train_from_ledger.LedgerSelection(tenant, since, until, seed)
-            train_from_ledger.train(session, asked, dry=dry, as_json=as_json)
+            selection = train_from_ledger.LedgerSelection(tenant, since, until, seed)
+            train_from_ledger.refit(session, selection, dry=dry, as_json=as_json)
         return
     if not sources or out is None:
         raise click.UsageError("Name LABELS and --out, or --from-ledger, or --rollback.")
-    about: dict[str, object] = {
+    card_fields: dict[str, object] = {
         "date": day or datetime.now(UTC).date().isoformat(),
         "data": data,
         "licence": licence,
         "limits": limits,
     }
-    _train(sources, out, seed, about, thorough=thorough, force=force, as_json=as_json)
+    _train_and_write(
+        sources, out, seed, card_fields, thorough=thorough, force=force, as_json=as_json
+    )
 
 
-def _train(
+def _train_and_write(
     sources: tuple[str, ...],
-    out: Path,
+    path: Path,
     seed: int,
-    about: dict[str, object],
+    card_fields: dict[str, object],
     *,
     thorough: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    """From labels; `about` is what the card says beside what was found."""
-    known = [label for file in sources for label in labels.read(Path(file))]
-    with progress("reading", len(known)) as step:
+    """From labels; `card_fields` is what the card says beside what was found."""
+    all_labels = [label for file in sources for label in labels.read_labels(Path(file))]
+    with progress("reading", len(all_labels)) as step:
         rows = []
-        for label in known:
+        for label in all_labels:
             rows += outcomes([label])
             step()
     plan = fit.SHIPPED
     try:
         with progress("training", 2 * (plan.growth.trees + fit.STEPS)) as step:
-            found, told = train.learn(rows, plan, seed, step)
+            model, verdict = train.learn(rows, plan, seed, step)
     except TooFewError as error:
         raise click.ClickException(f"{error}.") from None
-    about = {"id": found.id, "hash": found.hash, **about, "left_out": len(known) - len(rows)}
+    card_fields = {
+        "id": model.id,
+        "hash": model.hash,
+        **card_fields,
+        "left_out": len(all_labels) - len(rows),
+    }
     if thorough:
-        about |= _thorough(rows, plan, seed, found)
-    about["fitted"] = train.fitted(found, rows)
-    card = train.card(rows, plan, seed, told, about)
-    written = told.better or force
+        card_fields |= _judge_thoroughly(rows, plan, seed, model)
+    card_fields["fitted"] = train.fitted(model, rows)
+    card = train.card(rows, plan, seed, verdict, card_fields)
+    should_write = verdict.better or force
     if not as_json:
-        _show(card)
-    if written:
-        _write(out, found, card)
+        _print_card(card)
+    if should_write:
+        _write_model(path, model, card)
     if as_json:
-        file = str(out) if written else None
-        click.echo(jsonio.shown({"better": told.better, "file": file, "card": card}))
-    elif written:
-        size = out.stat().st_size
-        click.echo(f"{found.id} is in {out}: {size:,} bytes, hash {found.hash}.")
+        file = str(path) if should_write else None
+        click.echo(jsonio.dumps_printable({"better": verdict.better, "file": file, "card": card}))
+    elif should_write:
+        size = path.stat().st_size
+        click.echo(f"{model.id} is in {path}: {size:,} bytes, hash {model.hash}.")
     else:
         click.echo("Not written: it is no better than chance on labels it has not seen.", err=True)
-    if not told.better:
-        raise SystemExit(_NOT_BETTER)
+    if not verdict.better:
+        raise SystemExit(_EXIT_NOT_BETTER)
 
 
-def _write(out: Path, found: ClassifierModel, card: dict[str, object]) -> None:
+def _write_model(path: Path, model: ClassifierModel, card: dict[str, object]) -> None:
     try:
-        out.write_bytes(files.write(msgspec.structs.replace(found, card=card)))
-        out.with_suffix(".json").write_bytes(jsonio.dumps(card) + b"\n")
+        path.write_bytes(model_file.write(msgspec.structs.replace(model, card=card)))
+        path.with_suffix(".json").write_bytes(jsonio.dumps(card) + b"\n")
     except OSError as error:
         reason = (error.strerror or "").lower()
-        raise click.ClickException(f"{out} cannot be written: {reason}.") from None
+        raise click.ClickException(f"{path} cannot be written: {reason}.") from None
 
 
-def _thorough(
-    rows: list[TrainingRow], plan: fit.TrainingPlan, seed: int, found: ClassifierModel
+def _judge_thoroughly(
+    rows: list[TrainingRow], plan: fit.TrainingPlan, seed: int, model: ClassifierModel
 ) -> dict[str, object]:
-    names = [row.source for row in rows]
-    jobs: dict[str, tuple[list[Fold], Callable[[Fold], validation.UnseenResult]]] = {
+    source_names = [row.source for row in rows]
+    judges: dict[str, tuple[list[Fold], Callable[[Fold], validation.UnseenResult]]] = {
         "five_parts": (
-            list(parts(names, Random(seed))),  # noqa: S311 - seeded
+            list(split_randomly(source_names, Random(seed))),  # noqa: S311 - seeded
             partial(validation.part, rows, plan, seed),
         ),
         "unseen_sources": (
-            list(leave_one_out(names)),
+            list(leave_one_out(source_names)),
             partial(validation.source, rows, plan, seed, base_model.refit),
         ),
     }
-    told: dict[str, object] = {}
-    count = sum(len(folds) for folds, _ in jobs.values())
+    results: dict[str, object] = {}
+    count = sum(len(folds) for folds, _ in judges.values())
     with progress("judging", count) as step, ProcessPoolExecutor() as pool:
-        running = {
-            name: [(fold, pool.submit(job, fold)) for fold in folds]
-            for name, (folds, job) in jobs.items()
+        futures_by_name = {
+            name: [(fold, pool.submit(judge_fold, fold)) for fold in folds]
+            for name, (folds, judge_fold) in judges.items()
         }
-        for name, futures in running.items():
-            weighed, own = [(0.0, 0.0)] * len(rows), {}
+        for name, futures in futures_by_name.items():
+            weights, own_gains = [(0.0, 0.0)] * len(rows), {}
             for fold, future in futures:
-                done = future.result()
-                for at, value in zip(fold.held, done.weighed, strict=True):
-                    weighed[at] = value
-                if done.gain is not None:
-                    own[fold.name] = {"labels": done.own, **validation.plain(done.gain)}
+                result = future.result()
+                for index, value in zip(fold.held_out_rows, result.weighed, strict=True):
+                    weights[index] = value
+                if result.gain is not None:
+                    own_gains[fold.name] = {"labels": result.own, **validation.plain(result.gain)}
                 step()
             if not futures:
                 continue
-            need = [value for value, _ in weighed]
-            told[name] = train.plain(train.held(need, rows, Random(seed)))  # noqa: S311 - seeded
-            if own:
-                told["own_labels"] = own
+            needs = [value for value, _ in weights]
+            results[name] = train.plain(train.held(needs, rows, Random(seed)))  # noqa: S311 - seeded
+            if own_gains:
+                results["own_labels"] = own_gains
             else:
-                scored = [validation.score(one, found.slope, found.level) for one in weighed]
-                told["three_tiers"] = validation.frugality(rows, scored)
-    return told
+                scores = [validation.score(weight, model.slope, model.level) for weight in weights]
+                results["three_tiers"] = validation.frugality(rows, scores)
+    return results
 
 
-def _show(card: dict[str, object]) -> None:
+def _print_card(card: dict[str, object]) -> None:
     for name in ("held_out", "five_parts", "unseen_sources"):
-        told = card.get(name)
-        if not isinstance(told, dict):
+        section = card.get(name)
+        if not isinstance(section, dict):
             continue
         title = name.replace("_", " ")
-        click.echo(f"{title}: APGR {_range(told['apgr'])}, shuffled {_range(told['shuffled'])}")
-        for source, value in told["sources"].items():
-            click.echo(f"  {source}: {_range(value)}")
+        click.echo(
+            f"{title}: APGR {_format_range(section['apgr'])}, "
+            f"shuffled {_format_range(section['shuffled'])}"
+        )
+        for source, value in section["sources"].items():
+            click.echo(f"  {source}: {_format_range(value)}")
 
 
-def _range(value: object) -> str:
+def _format_range(value: object) -> str:
     if not isinstance(value, list):
         return "unknown"
     middle, low, high = value

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import click
 
-from gateway.cli.ledger_session import LedgerPlace, asked, opened
+from gateway.cli.ledger_session import LedgerPlace, open_ledger, parse_query_options
 from gateway.cli.session import CommandSession
 from gateway.cli.terminal import progress
 from gateway.core import jsonio
@@ -14,18 +14,18 @@ from gateway.core.call import Call
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import FeedbackRow, FinalRow
 from gateway.dialects import OPERATIONS
-from gateway.evaluation.implicit_feedback import ImplicitFeedback, lessons
+from gateway.evaluation.implicit_feedback import ImplicitFeedback, infer_feedback
 from gateway.evaluation.training import from_traffic
 from gateway.evaluation.training.from_traffic import TrafficOutcome
 from gateway.ledger import transcripts
 from gateway.ledger.query_params import LedgerQuery
 from gateway.routing.classifier.exemplars import ExemplarClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
-from gateway.runtime.build import data_folder
+from gateway.runtime.build import find_data_folder
 from gateway.runtime.tenant_classifiers import TenantModelError, TenantModelFolder
 
-NOT_BETTER = 3
-_PAGE = 500
+EXIT_NOT_BETTER = 3
+_PAGE_ROWS = 500
 
 
 class LedgerSelection(NamedTuple):
@@ -37,139 +37,159 @@ class LedgerSelection(NamedTuple):
     seed: int
 
 
-def train(session: CommandSession, which: LedgerSelection, *, dry: bool, as_json: bool) -> None:
+def refit(session: CommandSession, selection: LedgerSelection, *, dry: bool, as_json: bool) -> None:
     """Refit the classifier in force with a tenant's own calls; exits with NOT_BETTER if refused."""
-    base = session.site.router.classifier
+    base = session.built_config.router.classifier
     if isinstance(base, ExemplarClassifier):
         base = base.base
     if not isinstance(base, LearnedClassifier):
         message = "Only a learned classifier can be refitted: set routing.classifier to learned."
         raise click.ClickException(message)
-    tenant = which.tenant
-    books, shelf = session(), TenantModelFolder(data_folder(session.environ), tenant)
-    question = asked(
-        since=which.since, until=which.until, only=[f"tenant={tenant}"], zone=books.time_zone
+    tenant = selection.tenant
+    location, model_folder = session(), TenantModelFolder(find_data_folder(session.environ), tenant)
+    query = parse_query_options(
+        since=selection.since,
+        until=selection.until,
+        only=[f"tenant={tenant}"],
+        zone=location.time_zone,
     )
-    known = lessons(_calls(books, question))
-    texts = _texts(books, known)
-    taught, textless = from_traffic.taught(known, texts)
+    feedback = infer_feedback(_read_calls(location, query))
+    texts = _read_user_texts(location, feedback)
+    training_rows, textless = from_traffic.taught(feedback, texts)
     try:
-        now, current = shelf.now(), shelf.artefact()
+        state, current_model = model_folder.read_state(), model_folder.read_model()
     except TenantModelError as error:
         raise click.ClickException(f"The classifier in force cannot be used: {error}.") from None
     with progress("training", from_traffic.ticks(from_traffic.CONTROLS)) as step:
         outcome = from_traffic.consider(
-            current or base.artefact,
-            taught,
-            which.seed,
+            current_model or base.model,
+            training_rows,
+            selection.seed,
             textless=textless,
-            made=None if now.made is None else now.made.at,
+            made=None if state.made is None else state.made.at,
             controls=from_traffic.CONTROLS,
             tick=step,
         )
-    taken = not outcome.refused and not dry and outcome.found is not None
-    if taken and outcome.found is not None:
+    is_accepted = not outcome.refused and not dry and outcome.found is not None
+    if is_accepted and outcome.found is not None:
         try:
-            shelf.take(outcome.found, time.time())
+            model_folder.activate(outcome.found, time.time())
         except OSError as error:
             reason = (error.strerror or "").lower()
-            raise click.ClickException(f"{shelf.folder} cannot be written: {reason}.") from None
+            raise click.ClickException(
+                f"{model_folder.folder} cannot be written: {reason}."
+            ) from None
     if as_json:
-        click.echo(jsonio.shown(_plain(tenant, outcome, taken=taken)))
+        click.echo(
+            jsonio.dumps_printable(_build_outcome_json(tenant, outcome, is_accepted=is_accepted))
+        )
     else:
-        _show(tenant, outcome, taken=taken)
+        _print_outcome(tenant, outcome, is_accepted=is_accepted)
     if outcome.refused:
-        raise SystemExit(NOT_BETTER)
+        raise SystemExit(EXIT_NOT_BETTER)
 
 
-def back(session: CommandSession, tenant: str, *, as_json: bool) -> None:
+def roll_back(session: CommandSession, tenant: str, *, as_json: bool) -> None:
     """Put in force what was before the last training."""
-    shelf = TenantModelFolder(data_folder(session.environ), tenant)
+    model_folder = TenantModelFolder(find_data_folder(session.environ), tenant)
     try:
-        now = shelf.back()
+        state = model_folder.roll_back()
     except TenantModelError as error:
         raise click.ClickException(
             f"Nothing to go back from for the tenant {tenant}: {error}."
         ) from None
     except OSError as error:
         reason = (error.strerror or "").lower()
-        raise click.ClickException(f"{shelf.folder} cannot be written: {reason}.") from None
+        raise click.ClickException(f"{model_folder.folder} cannot be written: {reason}.") from None
     if as_json:
-        made = None if now.made is None else now.made.id
-        click.echo(jsonio.shown({"tenant": tenant, "id": made}))
+        model_id = None if state.made is None else state.made.id
+        click.echo(jsonio.dumps_printable({"tenant": tenant, "id": model_id}))
         return
-    name = "the one that serves everybody" if now.made is None else now.made.id
+    name = "the one that serves everybody" if state.made is None else state.made.id
     click.echo(f"The tenant {tenant} goes by {name} again.")
 
 
-def _calls(
-    books: LedgerPlace, question: LedgerQuery
+def _read_calls(
+    location: LedgerPlace, query: LedgerQuery
 ) -> Iterator[tuple[FinalRow, FeedbackRow | None]]:
     """Final rows with what was said of them last."""
-    with opened(books) as store:
+    with open_ledger(location) as store:
         if store is None:
             return
-        after = None
-        while rows := store.entries(
-            **question.chosen, zone=question.place, after=after, limit=_PAGE
+        cursor = None
+        while rows := store.read_entries(
+            **query.selection, zone=query.time_zone, after_cursor=cursor, limit=_PAGE_ROWS
         ):
-            said = store.feedback([row.id for row in rows])
+            feedback_by_call = store.read_feedback([row.id for row in rows])
             for row in rows:
-                yield row, said.get(row.id)
-            after = rows[-1].cursor
+                yield row, feedback_by_call.get(row.id)
+            cursor = rows[-1].cursor
 
 
-def _texts(books: LedgerPlace, known: Iterable[ImplicitFeedback]) -> Mapping[str, str]:
+def _read_user_texts(
+    location: LedgerPlace, feedback: Iterable[ImplicitFeedback]
+) -> Mapping[str, str]:
     """The last user turns of calls whose text was kept, by call."""
-    wanted = {one.id: one for one in known}
-    found: dict[str, str] = {}
-    if not books.content_folder.is_dir():
-        return found
-    for text in transcripts.each(books.content_folder):
-        lesson = wanted.get(text.id)
-        if lesson is None or text.cut:
+    feedback_by_call = {item.id: item for item in feedback}
+    user_texts: dict[str, str] = {}
+    if not location.content_folder.is_dir():
+        return user_texts
+    for text in transcripts.read_all(location.content_folder):
+        call_feedback = feedback_by_call.get(text.id)
+        if call_feedback is None or text.cut:
             continue
-        dialect = OPERATIONS[lesson.dialect, "generate"]
+        dialect = OPERATIONS[call_feedback.dialect, "generate"]
         call = Call(
             id=text.id,
             dialect=dialect.name,
             operation=dialect.operation,
             body=text.prompt.encode(),
-            path="models/auto:generateContent" if dialect.read_at is not None else "",
+            path="models/auto:generateContent" if dialect.read_with_path is not None else "",
             received_at=text.at,
-            started=0.0,
+            started_at=0.0,
         )
         try:
-            user = dialect.asked(call).prompt.user
+            user_text = dialect.read_call(call).prompt.user
         except ProblemError:  # something of it was struck out
             continue
-        if user:
-            found[text.id] = user
-    return found
+        if user_text:
+            user_texts[text.id] = user_text
+    return user_texts
 
 
-def _plain(tenant: str, outcome: TrafficOutcome, *, taken: bool) -> dict[str, object]:
-    found = outcome.found
-    told = {name: getattr(outcome, name) for name in outcome.__struct_fields__ if name != "found"}
+def _build_outcome_json(
+    tenant: str, outcome: TrafficOutcome, *, is_accepted: bool
+) -> dict[str, object]:
+    model = outcome.found
+    fields = {name: getattr(outcome, name) for name in outcome.__struct_fields__ if name != "found"}
     return {
         "tenant": tenant,
-        **told,
-        "id": None if found is None else found.id,
-        "taken": taken,
+        **fields,
+        "id": None if model is None else model.id,
+        "taken": is_accepted,
     }
 
 
-def _show(tenant: str, outcome: TrafficOutcome, *, taken: bool) -> None:
+def _print_outcome(tenant: str, outcome: TrafficOutcome, *, is_accepted: bool) -> None:
     count = sum(outcome.origins.values())
-    by = ", ".join(f"{number} {name}" for name, number in outcome.origins.items())
-    click.echo(f"tenant {tenant}: {count} labels with their texts" + (f" ({by})" if by else ""))
+    origin_counts = ", ".join(
+        f"{label_count} {name}" for name, label_count in outcome.origins.items()
+    )
+    click.echo(
+        f"tenant {tenant}: {count} labels with their texts"
+        + (f" ({origin_counts})" if origin_counts else "")
+    )
     if outcome.textless:
         click.echo(
             f"{outcome.textless} more are of calls whose text was not kept (ledger.content: on)."
         )
-    for name, one in (("before", outcome.before), ("after", outcome.after), ("gain", outcome.gain)):
-        if one is not None:
-            click.echo(f"  {name:<8} {one}")
+    for name, score in (
+        ("before", outcome.before),
+        ("after", outcome.after),
+        ("gain", outcome.gain),
+    ):
+        if score is not None:
+            click.echo(f"  {name:<8} {score}")
     if outcome.control is not None:
         click.echo(f"  shuffled labels gain at most {outcome.control:.3f}")
     if outcome.old is not None and outcome.new is not None:
@@ -179,7 +199,7 @@ def _show(tenant: str, outcome: TrafficOutcome, *, taken: bool) -> None:
         )
     if outcome.refused:
         click.secho(f"Not taken: {outcome.refused}.", fg="yellow")
-    elif outcome.found is not None and taken:
+    elif outcome.found is not None and is_accepted:
         click.echo(f"{outcome.found.id} is in force for the tenant {tenant}.")
     elif outcome.found is not None:
         click.echo(f"{outcome.found.id} would be taken; nothing was written.")

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.core.target import Tier
 
-type Complete = Literal["off", "hold"]
+type CompleteMode = Literal["off", "hold"]
 """Whether the gateway buffers an answer, and asks another target for it where it breaks off."""
 
 type Strategy = Literal["turn", "sticky", "ratchet-up", "cost-aware", "pin"]
@@ -64,7 +64,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """Patterns with * of models, or of provider/model."""
     regions: tuple[str, ...] | None = None
     """Regions of the providers that may be asked; one of no region may not."""
-    complete: Complete | None = None
+    complete: CompleteMode | None = None
     """What holds for its calls that do not say it themselves."""
     conversation: Strategy | None = None
     """What keeps its conversations where they are."""
@@ -76,7 +76,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[KeyBudget, ...] = ()
 
 
-OPEN = Key(name="open")
+OPEN_KEY = Key(name="open")
 """The key of every call where the configuration says `keys: open`."""
 
 
@@ -90,17 +90,17 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     conversation: str | None = None
     on_loss: str | None = None
-    complete: Complete | None = None
+    complete: CompleteMode | None = None
     stream_cost: bool = False
     """The cost of a stream stands in a comment after its end."""
 
     @property
-    def anew(self) -> bool:
+    def wants_new_answer(self) -> bool:
         """True if the client wants a new answer, also where the cache has one."""
         return self.cache in ("refresh", "no-cache")
 
 
-NO_STEER = RequestOptions()
+NO_OPTIONS = RequestOptions()
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,13 +122,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     routing alone, and what of them goes on is in `headers`."""
     trace: str | None = None
     """The client's W3C traceparent, as it came."""
-    key: Key = OPEN
-    steer: RequestOptions = NO_STEER
-    retried: int = 0
+    key: Key = OPEN_KEY
+    options: RequestOptions = NO_OPTIONS
+    retry_count: int = 0
     """How often its client has asked before, by its own count."""
-    patience: float | None = None
+    client_timeout: float | None = None
     """Seconds after which its client leaves if it has not been told anything; None where unsaid."""
     received_at: float
     """Seconds since the epoch."""
-    started: float
+    started_at: float
     """Seconds on the monotonic clock."""

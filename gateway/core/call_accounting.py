@@ -13,62 +13,68 @@ from gateway.core.decision import Decision
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.errors import Problem
 from gateway.core.ledger_rows import (
-    CLASS,
-    VERSION,
+    CLASS_ATTRIBUTE,
+    ROW_VERSION,
     AttemptRow,
-    Cache,
+    CacheOutcome,
+    CallState,
     FinalRow,
     IntentRow,
-    Source,
-    State,
-    become,
-    placed,
+    UsageSource,
+    make_row_builder,
+    set_row_class,
 )  # fmt: skip
 from gateway.core.loss import Loss
-from gateway.core.price import Price, compared, cost, reserve, why_unknown
+from gateway.core.price import (
+    Price,
+    compute_baseline_cost,
+    compute_cost,
+    compute_reservation,
+    explain_unknown_cost,
+)
 from gateway.core.prompt import Prompt
 from gateway.core.target import Account, Target
-from gateway.core.token_estimate import fill
+from gateway.core.token_estimate import fill_usage
 from gateway.core.usage import Usage
 
-_LONG = 200
-_NOTHING = Decimal(0)
-_UNUSED = Usage()
-_INTENT, _ENTRY = placed(IntentRow), placed(FinalRow)
-_SURE, _NEAR = 1e6, 1e-3
+_MAX_TEXT_CHARS = 200
+_ZERO = Decimal(0)
+_NO_USAGE = Usage()
+_build_intent_row, _build_final_row = make_row_builder(IntentRow), make_row_builder(FinalRow)
+_MAX_FAST_SECONDS, _HALF_MARGIN = 1e6, 1e-3
 """Seconds up to which a millionth is told apart, and how near a half its digits then may seem."""
-BILLED = "provider"
+BILLED_PRICE_VERSION = "provider"
 """The version of a price that is not known, where the provider says what it billed."""
-_VECTORS = "embeddings"
-_OTHER = "input_other"
+_EMBEDDINGS = "embeddings"
+_UNKNOWN_MEDIA = "input_other"
 """In `Usage.media`: tokens of which nobody knows how many are of text."""
-_UNBILLED = "count_tokens"
+_UNBILLED_OPERATION = "count_tokens"
 """The operation that no provider bills."""
 
 
-type Opening = Callable[[], IntentRow]
+type IntentRowMaker = Callable[[], IntentRow]
 """Makes the row of a request that is about to be sent."""
 
 
 class AttemptAccount(NamedTuple):
     """One of two attempts of a call that run at the same time."""
 
-    number: int = 0
+    attempt_number: int = 0
     target: Target | None = None
     account: Account | None = None
-    open: bool = False
-    reserved: Decimal | None = _NOTHING
-    sent: float = 0.0
+    is_open: bool = False
+    reservation: Decimal | None = _ZERO
+    sent_at: float = 0.0
 
 
 class CallTotals(Struct, frozen=True):
     """What the answer of a call used, and what the call costs in USD."""
 
-    used: Usage | None
-    source: Source | None
+    usage: Usage | None
+    usage_source: UsageSource | None
     """Who counted it."""
     price: Price | None
-    answer: Decimal | None
+    answer_cost: Decimal | None
     """Of the answer alone."""
     cost: Decimal | None
     """With what failed before it."""
@@ -77,41 +83,41 @@ class CallTotals(Struct, frozen=True):
 
 
 class CallAccount:
-    """The account of one call. `end` closes it once, then `row` makes its entry."""
+    """The account of one call. `close` closes it once, then `make_final_row` makes its entry."""
 
     __slots__ = (
-        "_bound",
-        "_guessed",
-        "_number",
-        "_sent",
-        "_unknown",
-        "_wasted",
+        "_attempt_number",
+        "_has_unknown_cost",
+        "_sent_at",
+        "_unknown_cost_bound",
+        "_wasted_cost",
+        "_wasted_estimate",
         "account",
-        "asked",
-        "attempts",
+        "attempt_count",
         "baseline",
-        "basis",
         "cache",
+        "cache_similarity",
         "call",
         "choices",
-        "closed",
-        "compared",
-        "complete",
+        "compares_baseline",
         "config",
+        "content_bytes",
         "decision",
         "effort",
         "first_content",
-        "heard",
+        "has_media",
+        "has_open_attempt",
+        "is_closed",
+        "is_complete",
         "losses",
-        "media",
-        "most",
-        "near",
-        "open",
-        "prompt",
-        "reserved",
+        "make_decision_record",
+        "max_output",
+        "prompt_tokens",
+        "requested_model",
+        "reservation",
         "response_id",
-        "served",
-        "service",
+        "served_model",
+        "service_tier",
         "stream",
         "target",
         "upstream_id",
@@ -121,92 +127,110 @@ class CallAccount:
     def __init__(self, call: Call, config: str) -> None:
         self.call = call
         self.config = config
-        self.asked: str | None = None
+        self.requested_model: str | None = None
         self.stream = False
         self.effort: str | None = None
         """What the client set."""
         self.decision: Decision | None = None
-        self.basis: Callable[[], DecisionRecord | None] | None = None
+        self.make_decision_record: Callable[[], DecisionRecord | None] | None = None
         """What the decision rested on, to be told once nobody waits."""
-        self.compared = False
+        self.compares_baseline = False
         """Whether calls are compared with a baseline."""
         self.baseline: Target | None = None
         """What a call is compared with that names no model itself."""
         self.target: Target | None = None
         self.account: Account | None = None
-        self.attempts = 0
-        self.open = False
+        self.attempt_count = 0
+        self.has_open_attempt = False
         """An attempt was sent and has not failed."""
-        self.cache: Cache = "off"
-        self.near: float | None = None
+        self.cache: CacheOutcome = "off"
+        self.cache_similarity: float | None = None
         """How near the question is whose answer from the cache this is; None of an equal one."""
         self.losses: tuple[Loss, ...] = ()
         self.usage: Usage | None = None  # as far as the provider told
-        self.heard: int | None = None
+        self.content_bytes: int | None = None
         """Bytes of the answer's content; None where nobody has heard it."""
-        self.complete = False  # True if the answer came to its end
-        self.served: str | None = None
+        self.is_complete = False  # True if the answer came to its end
+        self.served_model: str | None = None
         self.upstream_id: str | None = None
         self.response_id: str | None = None  # the one in the body of the provider's answer
         self.first_content: float | None = None
-        self.closed = False
-        self.prompt = 0
+        self.is_closed = False
+        self.prompt_tokens = 0
         """Tokens that the provider reads, estimated."""
-        self.most: int | None = None
+        self.max_output: int | None = None
         """Tokens of output that the client allows, in each choice."""
         self.choices = 1
-        self.service: str | None = None
+        self.service_tier: str | None = None
         """The service tier that the client asks for."""
-        self.media = False  # True if vectors are asked for of more than text
-        self.reserved: Decimal | None = _NOTHING
+        self.has_media = False  # True if vectors are asked for of more than text
+        self.reservation: Decimal | None = _ZERO
         """USD that the open attempt may cost at most."""
-        self._wasted = _NOTHING
-        self._guessed = _NOTHING
-        self._unknown = False
+        self._wasted_cost = _ZERO
+        self._wasted_estimate = _ZERO
+        self._has_unknown_cost = False
         """A failed attempt may have been billed, and nobody knows what."""
-        self._bound: Decimal | None = _NOTHING
+        self._unknown_cost_bound: Decimal | None = _ZERO
         """USD that such attempts may have cost at most."""
-        self._sent = 0.0
-        self._number = 0
+        self._sent_at = 0.0
+        self._attempt_number = 0
         """Which request of the call the open attempt is."""
 
-    def read(self, prompt: Prompt, tokens: int) -> None:
+    def record_prompt(self, prompt: Prompt, tokens: int) -> None:
         """Note what is asked; `tokens` is the estimated length of the prompt."""
-        self.asked, self.stream, self.effort = prompt.model, prompt.stream, prompt.effort
-        self.prompt = tokens
-        self.most, self.choices = prompt.max_output, prompt.choices
-        self.service = prompt.service
-        if self.call.operation == _VECTORS:
-            self.media = bool(prompt.images or prompt.files or prompt.audio)
+        self.requested_model, self.stream, self.effort = prompt.model, prompt.stream, prompt.effort
+        self.prompt_tokens = tokens
+        self.max_output, self.choices = prompt.max_output, prompt.choices
+        self.service_tier = prompt.service
+        if self.call.operation == _EMBEDDINGS:
+            self.has_media = bool(prompt.images or prompt.files or prompt.audio)
 
-    def dial(self, target: Target, account: Account, at: float, now: float) -> Opening:
-        """A request is about to be sent, `at` seconds since the epoch, `now` on the clock.
+    def start_attempt(
+        self, target: Target, account: Account, timestamp: float, now: float
+    ) -> IntentRowMaker:
+        """A request is about to be sent, `timestamp` seconds since the epoch, `now` on the clock.
 
         Its row can be made once it is wanted: it is the same, whatever becomes of the request.
         """
-        call, attempt = self.call, self.attempts + 1
-        self.attempts = self._number = attempt
-        self.target, self.account, self.open, self._sent = target, account, True, now
+        call, attempt_number = self.call, self.attempt_count + 1
+        self.attempt_count = self._attempt_number = attempt_number
+        self.target, self.account, self.has_open_attempt, self._sent_at = target, account, True, now
         # Of vectors nothing comes out.
-        most = 0 if call.operation == _VECTORS else target.longest(self.most, self.choices)
-        version = reserved = None
+        max_output = (
+            0
+            if call.operation == _EMBEDDINGS
+            else target.compute_max_output(self.max_output, self.choices)
+        )
+        price_version = reservation = None
         if (price := target.price) is not None:
-            price = price.on(call.received_at)
-            version, reserved = price.version, reserve(price, self.prompt, most, self.service)
-        if call.operation == _UNBILLED:
-            reserved = _NOTHING
-        self.reserved = reserved
-        return partial(self._opening, target, account, at, attempt, most, reserved, version)
+            price = price.find_in_force(call.received_at)
+            price_version, reservation = (
+                price.version,
+                compute_reservation(price, self.prompt_tokens, max_output, self.service_tier),
+            )
+        if call.operation == _UNBILLED_OPERATION:
+            reservation = _ZERO
+        self.reservation = reservation
+        return partial(
+            self._make_intent_row,
+            target,
+            account,
+            timestamp,
+            attempt_number,
+            max_output,
+            reservation,
+            price_version,
+        )
 
-    def _opening(
+    def _make_intent_row(
         self,
         target: Target,
         account: Account,
-        at: float,
-        attempt: int,
-        most: int | None,
-        reserved: Decimal | None,
-        price: str | None,
+        timestamp: float,
+        attempt_number: int,
+        max_output: int | None,
+        reservation: Decimal | None,
+        price_version: str | None,
     ) -> IntentRow:
         """Made with what may be another by the time that it is made."""
         call, decision = self.call, self.decision
@@ -214,103 +238,129 @@ class CallAccount:
         tags: tuple[str, ...] = ()
         if decision is not None:
             tags, lab, tier = decision.tags, decision.lab, decision.tier or ""
-        row = _INTENT(
-            VERSION, call.id, at, attempt, key.name, key.tenant, tags, call.dialect, self.stream,
-            lab, tier, target.provider.name, account.name, target.model,
-            self.prompt, most, reserved, price, self.config,
+        row = _build_intent_row(
+            ROW_VERSION, call.id, timestamp, attempt_number, key.name, key.tenant, tags,
+            call.dialect, self.stream, lab, tier, target.provider.name, account.name, target.model,
+            self.prompt_tokens, max_output, reservation, price_version, self.config,
         )  # fmt: skip
-        become(row, CLASS, IntentRow)
+        set_row_class(row, CLASS_ATTRIBUTE, IntentRow)
         return row
 
-    def unsent(self) -> None:
+    def cancel_attempt(self) -> None:
         """The request that was about to be sent was not, since nothing may go without its row."""
-        self.attempts -= 1
-        self.open, self.reserved = False, _NOTHING
-        if self.attempts == 0:
+        self.attempt_count -= 1
+        self.has_open_attempt, self.reservation = False, _ZERO
+        if self.attempt_count == 0:
             self.target = self.account = None
 
-    def fail(self, problem: Problem, at: float, now: float) -> AttemptRow | None:
+    def fail_attempt(self, problem: Problem, timestamp: float, now: float) -> AttemptRow | None:
         """The open attempt gave no answer; None where nothing was sent."""
         target = self.target
-        if not self.open or target is None:
+        if not self.has_open_attempt or target is None:
             return None
-        self.open = False
-        billed, guessed, usage = self._lost(problem)
-        if billed is None or guessed is None:
-            self._unknown, self._bound = True, _sum(self._bound, self.reserved)
+        self.has_open_attempt = False
+        wasted_cost, estimated_cost, usage = self._price_failure(problem)
+        if wasted_cost is None or estimated_cost is None:
+            self._has_unknown_cost, self._unknown_cost_bound = (
+                True,
+                _add_known(self._unknown_cost_bound, self.reservation),
+            )
         else:
-            self._wasted += billed
-            self._guessed += guessed
+            self._wasted_cost += wasted_cost
+            self._wasted_estimate += estimated_cost
         return AttemptRow(
             id=self.call.id,
-            attempt=self._number,
-            at=at - (now - self._sent),
+            attempt=self._attempt_number,
+            at=timestamp - (now - self._sent_at),
             provider=target.provider.name,
             account=self.account.name if self.account is not None else None,
             model=target.model,
             status=problem.upstream_status,
             problem=problem.name or problem.kind,
-            duration=micros(now - self._sent),
+            duration=round_micros(now - self._sent_at),
             input=usage.prompt if usage is not None else None,
             output=usage.completion if usage is not None else None,
-            cost=billed,
-            estimate=guessed,
-            reserved=self.reserved if billed is None else None,
+            cost=wasted_cost,
+            estimate=estimated_cost,
+            reserved=self.reservation if wasted_cost is None else None,
         )
 
-    def aside(self, side: AttemptAccount | None = None) -> AttemptAccount:
+    def swap_attempt(self, attempt: AttemptAccount | None = None) -> AttemptAccount:
         """Put what is known of the open attempt aside for another that runs at the same time.
 
-        `side` is what this gave for the other before; None where the other is yet to be sent.
+        `attempt` is what this gave for the other before; None where the other is yet to be sent.
         """
-        was = AttemptAccount(
-            self._number, self.target, self.account, self.open, self.reserved, self._sent
+        previous = AttemptAccount(
+            self._attempt_number,
+            self.target,
+            self.account,
+            self.has_open_attempt,
+            self.reservation,
+            self._sent_at,
         )
-        found = AttemptAccount() if side is None else side
-        self._number, self.target, self.account, self.open, self.reserved, self._sent = found
-        return was
+        current = AttemptAccount() if attempt is None else attempt
+        (
+            self._attempt_number,
+            self.target,
+            self.account,
+            self.has_open_attempt,
+            self.reservation,
+            self._sent_at,
+        ) = current
+        return previous
 
     @property
-    def spent(self) -> bool:
+    def has_wasted_cost(self) -> bool:
         """Whether an attempt that gave no answer was billed, or may have been."""
-        return self._unknown or self._wasted > 0
+        return self._has_unknown_cost or self._wasted_cost > 0
 
-    def price(self) -> Price | None:
+    def find_price(self) -> Price | None:
         """The target's price when the call was received; None where it is unknown."""
-        return self._priced(self.target)
+        return self._find_target_price(self.target)
 
-    def unpriced(self) -> str | None:
+    def explain_missing_price(self) -> str | None:
         """What price the answer lacks; None where it lacks none, or has no cost."""
-        if not self.open or self.cache == "hit" or self.call.operation == _UNBILLED:
+        if (
+            not self.has_open_attempt
+            or self.cache == "hit"
+            or self.call.operation == _UNBILLED_OPERATION
+        ):
             return None
         if self.usage is not None and self.usage.billed is not None:
             return None
-        return why_unknown(self._filled()[0], self.price())
+        return explain_unknown_cost(self._complete_usage()[0], self.find_price())
 
-    def end(self) -> CallTotals:
+    def close(self) -> CallTotals:
         """What the call comes to. Its account is closed: a second end raises RuntimeError."""
-        if self.closed:
+        if self.is_closed:
             raise RuntimeError("a call has one final entry")
-        self.closed = True
-        found, source = self._filled()
+        self.is_closed = True
+        usage, source = self._complete_usage()
         target = self.target
         if (price := target.price if target is not None else None) is not None:
-            price = price.on(self.call.received_at)
-        if self.open and self.cache != "hit" and self.call.operation != _UNBILLED:
-            answer, guessed = _priced_as(found, source, self.usage, price)
+            price = price.find_in_force(self.call.received_at)
+        if (
+            self.has_open_attempt
+            and self.cache != "hit"
+            and self.call.operation != _UNBILLED_OPERATION
+        ):
+            answer_cost, estimated_answer_cost = _price_usage(usage, source, self.usage, price)
         else:
-            answer = guessed = _NOTHING
-        total, estimate = answer, guessed
-        if self._unknown and not self.open:
-            total = estimate = None
-        elif self._wasted is not _NOTHING:
-            total, estimate = _sum(answer, self._wasted), _sum(guessed, self._guessed)
-        return CallTotals(found, source, price, answer, total, estimate)
+            answer_cost = estimated_answer_cost = _ZERO
+        total_cost, estimated_cost = answer_cost, estimated_answer_cost
+        if self._has_unknown_cost and not self.has_open_attempt:
+            total_cost = estimated_cost = None
+        elif self._wasted_cost is not _ZERO:
+            total_cost, estimated_cost = (
+                _add_known(answer_cost, self._wasted_cost),
+                _add_known(estimated_answer_cost, self._wasted_estimate),
+            )
+        return CallTotals(usage, source, price, answer_cost, total_cost, estimated_cost)
 
-    def row(
+    def make_final_row(
         self,
-        sums: CallTotals,
-        state: State,
+        totals: CallTotals,
+        state: CallState,
         status: int,
         now: float,
         *,
@@ -322,148 +372,183 @@ class CallAccount:
         `now` is on the monotonic clock of `call.started`.
         """
         call, decision, target, account = self.call, self.decision, self.target, self.account
-        key, used, source, hit = call.key, sums.used or _UNUSED, sums.source, self.cache == "hit"
+        key, usage, source, is_cache_hit = (
+            call.key,
+            totals.usage or _NO_USAGE,
+            totals.usage_source,
+            self.cache == "hit",
+        )
         if state == "settled" and source != "provider":
             state = "estimated"
-        lab = tier = decided = rule = confidence = left = None
+        lab = tier = decision_source = rule = confidence = switch_cost = None
         tags: tuple[str, ...] = ()
         if decision is not None:
-            tags, lab, tier, decided = decision.tags, decision.lab, decision.tier, decision.source
+            tags, lab, tier, decision_source = (
+                decision.tags,
+                decision.lab,
+                decision.tier,
+                decision.source,
+            )
             rule, confidence = decision.rule, decision.confidence
-            if decision.switch is not None and decision.switch.moved:
-                left = decision.switch.cost
+            if decision.switch is not None and decision.switch.has_moved:
+                switch_cost = decision.switch.cost
         provider = model = None
         effort = self.effort or None
         if target is not None:
             provider, model = target.provider.name, target.model
             effort = effort or target.effort
-        basis = None if self.basis is None else self.basis()
-        turn = None if basis is None else basis.turn
+        decision_record = None if self.make_decision_record is None else self.make_decision_record()
+        turn = None if decision_record is None else decision_record.turn
         conversation = None if turn is None else turn.conversation or None
-        written = used.cache_write
-        row = _ENTRY(
-            VERSION, call.id, call.received_at, key.name, key.tenant, tags, call.dialect,
-            self.asked[:_LONG] if self.asked is not None else None,
+        cache_write = usage.cache_write
+        row = _build_final_row(
+            ROW_VERSION, call.id, call.received_at, key.name, key.tenant, tags, call.dialect,
+            self.requested_model[:_MAX_TEXT_CHARS] if self.requested_model is not None else None,
             self.stream, state, status, problem, aborted_by,
-            lab, tier, decided, rule, confidence, conversation, left,
-            provider, account.name if account is not None else None, model, effort, used.service,
-            self.served[:_LONG] if self.served is not None else None,
-            self.attempts, self.cache, self.near, _fields(self.losses) if self.losses else (),
-            source, used.input, used.cache_read, sum(written.values()) if written else None,
-            written, used.output, used.reasoning, used.tools, used.media,
-            sums.cost, None if self._unknown else self._wasted, sums.estimate,
-            None if hit else used.billed,
-            self._most(sums.answer) if self._unknown or sums.answer is None else None,
-            self._compare(sums.used, sums.price) if self.compared else None,
-            None if hit else _version(sums.used, sums.price),
-            self.first_content, micros(now - call.started), self.upstream_id,
-            None if hit or self.response_id is None else self._own_id(self.response_id),
-            self.config, basis,
+            lab, tier, decision_source, rule, confidence, conversation, switch_cost,
+            provider, account.name if account is not None else None, model, effort, usage.service,
+            self.served_model[:_MAX_TEXT_CHARS] if self.served_model is not None else None,
+            self.attempt_count, self.cache, self.cache_similarity,
+            _list_fields(self.losses) if self.losses else (),
+            source, usage.input, usage.cache_read,
+            sum(cache_write.values()) if cache_write else None,
+            cache_write, usage.output, usage.reasoning, usage.tools, usage.media,
+            totals.cost, None if self._has_unknown_cost else self._wasted_cost, totals.estimate,
+            None if is_cache_hit else usage.billed,
+            self._compute_unknown_bound(totals.answer_cost)
+            if self._has_unknown_cost or totals.answer_cost is None else None,
+            self._compute_baseline(totals.usage, totals.price) if self.compares_baseline else None,
+            None if is_cache_hit else _find_price_version(totals.usage, totals.price),
+            self.first_content, round_micros(now - call.started_at), self.upstream_id,
+            None if is_cache_hit or self.response_id is None
+            else self._sanitize_id(self.response_id),
+            self.config, decision_record,
         )  # fmt: skip
-        become(row, CLASS, FinalRow)
+        set_row_class(row, CLASS_ATTRIBUTE, FinalRow)
         return row
 
-    def _priced(self, target: Target | None) -> Price | None:
+    def _find_target_price(self, target: Target | None) -> Price | None:
         price = target.price if target is not None else None
-        return price.on(self.call.received_at) if price is not None else None
+        return price.find_in_force(self.call.received_at) if price is not None else None
 
-    def _lost(self, problem: Problem) -> tuple[Decimal | None, Decimal | None, Usage | None]:
+    def _price_failure(
+        self, problem: Problem
+    ) -> tuple[Decimal | None, Decimal | None, Usage | None]:
         """USD of a failed attempt, what of them is estimated, and what it used."""
-        if problem.spent == "no" or self.call.operation == _UNBILLED:
-            return _NOTHING, _NOTHING, None
+        if problem.spent == "no" or self.call.operation == _UNBILLED_OPERATION:
+            return _ZERO, _ZERO, None
         if problem.usage is None:
             return None, None, None
-        usage, source = fill(problem.usage, prompt=self.prompt, heard=problem.heard, complete=False)
-        return *_priced_as(usage, source, problem.usage, self.price()), usage
+        usage, source = fill_usage(
+            problem.usage,
+            prompt_tokens=self.prompt_tokens,
+            content_bytes=problem.content_bytes,
+            is_complete=False,
+        )
+        return *_price_usage(usage, source, problem.usage, self.find_price()), usage
 
-    def _filled(self) -> tuple[Usage | None, Source | None]:
+    def _complete_usage(self) -> tuple[Usage | None, UsageSource | None]:
         """What the answer used, and who counted it."""
         if self.cache == "hit":
             return self.usage, None if self.usage is None else "recording"
-        if not self.open:
+        if not self.has_open_attempt:
             return None, None
-        told = self.usage
-        if self.call.operation == _UNBILLED:
-            return told, None if told is None else "provider"
-        if self.complete and told is not None and told.both and not self.media:
-            return told, "provider"  # as `fill` has it, and as it mostly is
-        used, source = fill(told, prompt=self.prompt, heard=self.heard, complete=self.complete)
-        if self.media and not used.media:  # the provider does not tell them from text
-            used = replace(used, media={_OTHER: used.input or 0})
-        return used, source
+        reported = self.usage
+        if self.call.operation == _UNBILLED_OPERATION:
+            return reported, None if reported is None else "provider"
+        if (
+            self.is_complete
+            and reported is not None
+            and reported.has_input_and_output
+            and not self.has_media
+        ):
+            return reported, "provider"  # as `fill` has it, and as it mostly is
+        usage, source = fill_usage(
+            reported,
+            prompt_tokens=self.prompt_tokens,
+            content_bytes=self.content_bytes,
+            is_complete=self.is_complete,
+        )
+        if self.has_media and not usage.media:  # the provider does not tell them from text
+            usage = replace(usage, media={_UNKNOWN_MEDIA: usage.input or 0})
+        return usage, source
 
-    def _own_id(self, told: str) -> str:
+    def _sanitize_id(self, provider_id: str) -> str:
         """Return an id of the provider's as a row has it: cut, and without the credential."""
         secret = "" if self.account is None else self.account.secret
-        return (told.replace(secret, "***") if secret else told)[:_LONG]
+        return (provider_id.replace(secret, "***") if secret else provider_id)[:_MAX_TEXT_CHARS]
 
-    def _most(self, answer: Decimal | None) -> Decimal | None:
+    def _compute_unknown_bound(self, answer_cost: Decimal | None) -> Decimal | None:
         """USD that what is unknown may have cost at most; None where nothing is, or no bound."""
-        if answer is None:
-            return _sum(self.reserved, self._bound)
-        return self._bound if self._unknown else None
+        if answer_cost is None:
+            return _add_known(self.reservation, self._unknown_cost_bound)
+        return self._unknown_cost_bound if self._has_unknown_cost else None
 
-    def _compare(self, usage: Usage | None, price: Price | None) -> Decimal | None:
+    def _compute_baseline(self, usage: Usage | None, price: Price | None) -> Decimal | None:
         """USD that the same answer would have cost on the baseline; 0 of a call without one."""
         if self.decision is None:
             return None
-        if self.call.operation == _UNBILLED or not (self.open or self.cache == "hit"):
-            return _NOTHING
+        if self.call.operation == _UNBILLED_OPERATION or not (
+            self.has_open_attempt or self.cache == "hit"
+        ):
+            return _ZERO
         if self.decision.source == "pin" or self.decision.tier is None:
-            return cost(usage, price)  # it was not the gateway's choice
-        return compared(usage, self._priced(self.baseline), price)
+            return compute_cost(usage, price)  # it was not the gateway's choice
+        return compute_baseline_cost(usage, self._find_target_price(self.baseline), price)
 
 
-def micros(seconds: float) -> float:
+def round_micros(seconds: float) -> float:
     """As `round(seconds, 6)`, which takes three times as long.
 
     Where the next digits are not near a half, which product and sum might be rounded over, the
     nearest millionth is known; of whole numbers a quotient is the nearest number there is.
     """
-    if 0.0 < seconds < _SURE:
-        found = seconds * 1e6 + 0.5
-        whole = int(found)
-        if _NEAR < found - whole < 1.0 - _NEAR:
-            return whole / 1e6
+    if 0.0 < seconds < _MAX_FAST_SECONDS:
+        scaled = seconds * 1e6 + 0.5
+        micro_count = int(scaled)
+        if _HALF_MARGIN < scaled - micro_count < 1.0 - _HALF_MARGIN:
+            return micro_count / 1e6
     return round(seconds, 6)
 
 
-def _fields(losses: tuple[Loss, ...]) -> tuple[str, ...]:
+def _list_fields(losses: tuple[Loss, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(loss.field for loss in losses))
 
 
-def _version(usage: Usage | None, price: Price | None) -> str | None:
+def _find_price_version(usage: Usage | None, price: Price | None) -> str | None:
     """The price that an answer's cost is by."""
-    if usage is not None and usage.billed is not None and cost(usage, price) is None:
-        return BILLED
-    served = price.serving(usage.service if usage is not None else None) if price else None
-    return None if served is None else served.version
+    if usage is not None and usage.billed is not None and compute_cost(usage, price) is None:
+        return BILLED_PRICE_VERSION
+    service_price = (
+        price.find_service(usage.service if usage is not None else None) if price else None
+    )
+    return None if service_price is None else service_price.version
 
 
-def _priced_as(
-    usage: Usage | None, source: Source | None, told: Usage | None, price: Price | None
+def _price_usage(
+    usage: Usage | None, source: UsageSource | None, reported: Usage | None, price: Price | None
 ) -> tuple[Decimal | None, Decimal | None]:
     """USD of what was used, by its price, else as billed; and what of them is estimated."""
-    total = cost(usage, price)
+    total = compute_cost(usage, price)
     if total is not None and source == "provider":
-        return total, _NOTHING  # as nearly always
-    if total is None and told is not None and told.billed is not None:
-        return told.billed, _NOTHING
-    return total, _estimated(total, source, told, price)
+        return total, _ZERO  # as nearly always
+    if total is None and reported is not None and reported.billed is not None:
+        return reported.billed, _ZERO
+    return total, _compute_estimated_part(total, source, reported, price)
 
 
-def _estimated(
-    total: Decimal | None, source: Source | None, told: Usage | None, price: Price | None
+def _compute_estimated_part(
+    total: Decimal | None, source: UsageSource | None, reported: Usage | None, price: Price | None
 ) -> Decimal | None:
     """What of the USD of an answer rests on the gateway's own counts; None where they are unknown.
 
-    `told` is as far as the provider counted.
+    `reported` is as far as the provider counted.
     """
-    if total is None or source == "provider" or told is None or told.input is None:
+    if total is None or source == "provider" or reported is None or reported.input is None:
         return total
-    known = replace(told, output=told.output or 0)
-    return total - (cost(known, price) or _NOTHING)
+    reported_usage = replace(reported, output=reported.output or 0)
+    return total - (compute_cost(reported_usage, price) or _ZERO)
 
 
-def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
-    return None if one is None or other is None else one + other
+def _add_known(first: Decimal | None, second: Decimal | None) -> Decimal | None:
+    return None if first is None or second is None else first + second

@@ -180,7 +180,7 @@ class CanonicalRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream_usage: bool = False
     names: dict[str, str] = {}
     """The client's own words for fields of this class that it set: {"max_output": "max_tokens"}."""
-    others: dict[str, Json] = {}
+    extra_members: dict[str, Json] = {}
     """Top-level members that no field of this class holds, by the client's own names."""
     source: Json = None
     """The whole body, as it was read."""

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-type Kind = Literal["main", "side", "agent"]
+type CallKind = Literal["main", "side", "agent"]
 """A call of the conversation, one beside it (a title, a summary), one of a sub-agent."""
 
 
@@ -17,7 +17,7 @@ class ConversationTurn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     """The client has named the conversation; else its name is made of how it begins."""
     first: str = ""
     """A short hash of the first user message; empty where that is not known."""
-    kind: Kind = "main"
+    kind: CallKind = "main"
     task: str = ""
     """What a call that is not the conversation's own is for: title, compaction, review, ..."""
     loop: bool = False
@@ -29,18 +29,18 @@ class ConversationTurn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     """The header or the member of the body that names the conversation."""
 
     @property
-    def fresh(self) -> bool:
+    def is_user_turn(self) -> bool:
         """Whether it is the user's turn: what was decided before may be left."""
         return not self.loop
 
     @property
-    def seated(self) -> bool:
+    def follows_session(self) -> bool:
         """Whether it goes where its conversation sits; one beside it does with its prompt."""
         return self.kind != "side" or self.loop
 
     @property
-    def why(self) -> str:
+    def description(self) -> str:
         """What told it, for the trace: `claude-code, side (title), named by x-claude-...`."""
-        what = f"{self.kind} ({self.task})" if self.task else self.kind
-        known = f"named by {self.by}" if self.explicit else "known by how it begins"
-        return ", ".join(filter(None, (self.client, what, known if self.conversation else "")))
+        label = f"{self.kind} ({self.task})" if self.task else self.kind
+        origin = f"named by {self.by}" if self.explicit else "known by how it begins"
+        return ", ".join(filter(None, (self.client, label, origin if self.conversation else "")))

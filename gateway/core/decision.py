@@ -6,11 +6,11 @@ from typing import Literal, overload
 
 import msgspec
 
-from gateway.core.call import Complete
+from gateway.core.call import CompleteMode
 from gateway.core.decision_context import Score, Thresholds
 from gateway.core.target import Target, Tier
 
-type Source = Literal["pin", "seat", "rule", "classifier", "default"]
+type DecisionSource = Literal["pin", "seat", "rule", "classifier", "default"]
 
 
 class TraceStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,13 +21,13 @@ class TraceStep(msgspec.Struct, frozen=True, kw_only=True):
     complete."""
     matched: bool
     effect: str = ""
-    why: str = ""
+    reason: str = ""
     ms: float = 0.0
 
 
-type Why = str | Callable[[], str]
+type LazyReason = str | Callable[[], str]
 """Words, or what makes them: most traces are never read."""
-type Line = tuple[float, str, bool, str, Why]
+type TraceLine = tuple[float, str, bool, str, LazyReason]
 """When it was added, the step, whether it matched, its effect and why."""
 
 
@@ -37,58 +37,58 @@ class Trace(Sequence[TraceStep]):
     Its lines are made into words each time that somebody reads them. `clock` counts seconds.
     """
 
-    __slots__ = ("_began", "_clock", "_lines")
+    __slots__ = ("_clock", "_lines", "_started_at")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._began = clock()
-        self._lines: list[Line] = []
+        self._started_at = clock()
+        self._lines: list[TraceLine] = []
 
-    def add(self, step: str, why: Why, effect: str = "", *, matched: bool = True) -> None:
+    def add(self, step: str, reason: LazyReason, effect: str = "", *, matched: bool = True) -> None:
         """One line: what was looked at, why, and what came of it."""
-        self._lines.append((self._clock(), step, matched, effect, why))
+        self._lines.append((self._clock(), step, matched, effect, reason))
 
-    def take(self, steps: Iterable[TraceStep]) -> None:
+    def add_steps(self, steps: Iterable[TraceStep]) -> None:
         """Lines that are words, each as of now."""
-        for one in steps:
-            self._lines.append((self._clock(), one.step, one.matched, one.effect, one.why))
+        for step in steps:
+            self._lines.append((self._clock(), step.step, step.matched, step.effect, step.reason))
 
-    def since(self, lines: int) -> list[Line]:
-        """All but so many lines, for `again`."""
-        return self._lines[lines:]
+    def lines_from(self, index: int) -> list[TraceLine]:
+        """All but so many lines, for `add_lines`."""
+        return self._lines[index:]
 
-    def again(self, lines: Iterable[Line]) -> None:
+    def add_lines(self, lines: Iterable[TraceLine]) -> None:
         """Lines of another trace, each as of now."""
-        for _, step, matched, effect, why in lines:
-            self._lines.append((self._clock(), step, matched, effect, why))
+        for _, step, matched, effect, reason in lines:
+            self._lines.append((self._clock(), step, matched, effect, reason))
 
     def __iter__(self) -> Iterator[TraceStep]:
-        last = self._began
-        for at, step, matched, effect, why in self._lines:
-            ms, last = int((at - last) * 10_000_000) / 10_000, at
-            words = why if isinstance(why, str) else why()
-            yield TraceStep(step=step, matched=matched, effect=effect, why=words, ms=ms)
+        previous = self._started_at
+        for timestamp, step, matched, effect, reason in self._lines:
+            ms, previous = int((timestamp - previous) * 10_000_000) / 10_000, timestamp
+            text = reason if isinstance(reason, str) else reason()
+            yield TraceStep(step=step, matched=matched, effect=effect, reason=text, ms=ms)
 
     def __len__(self) -> int:
         return len(self._lines)
 
     @overload
-    def __getitem__(self, at: int) -> TraceStep: ...
+    def __getitem__(self, index: int) -> TraceStep: ...
     @overload
-    def __getitem__(self, at: slice) -> tuple[TraceStep, ...]: ...
-    def __getitem__(self, at: int | slice) -> TraceStep | tuple[TraceStep, ...]:
-        return tuple(self)[at]
+    def __getitem__(self, index: slice) -> tuple[TraceStep, ...]: ...
+    def __getitem__(self, index: int | slice) -> TraceStep | tuple[TraceStep, ...]:
+        return tuple(self)[index]
 
 
 class SessionSwitch(msgspec.Struct, frozen=True, kw_only=True):
     """A conversation that left its seat, or that had a reason to and stayed."""
 
-    moved: bool
+    has_moved: bool
     lab: str
     tier: Tier
     target: str
     """Its seat. What it moved to is what was decided."""
-    to: str
+    destination: str
     """The target that it moved to, or would have."""
     tokens: int
     """Of its prompt, in the prompt cache that the move leaves behind."""
@@ -108,14 +108,14 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     lab: str
     tier: Tier | None
     """None for an embedding model, which is of no tier."""
-    source: Source
+    source: DecisionSource
     model: str | None = None
     """A model that is pinned; None leaves the choice to the tier."""
     rule: str | None = None
     """The choice that decided."""
     confidence: float | None = None
     """Probability that the tier suffices, where a classifier decided."""
-    classified: Tier | None = None
+    classified_tier: Tier | None = None
     """The tier that a classifier or a judge gives, before guards, targets and the conversation."""
     score: Score | None = None
     """What it said."""
@@ -134,7 +134,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """True if a guard keeps the call out of the response cache."""
     cache: bool = False
     """True if a guard turns the response cache on for the call."""
-    complete: Complete = "off"
+    complete: CompleteMode = "off"
     trace: Sequence[TraceStep] = ()
 
 
@@ -152,7 +152,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Targets that may serve a call, in order, and those that may not."""
 
     targets: tuple[Target, ...]
-    doors: tuple[str, ...]
+    dialects: tuple[str, ...]
     """The dialect in which each of them is asked: the client's own where it is spoken."""
     labs: tuple[str, ...] = ()
     """The lab of each; empty where all are of the lab that was decided."""

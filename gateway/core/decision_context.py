@@ -90,5 +90,5 @@ class DecisionContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """Why a model that should have judged it said nothing; None where none was to."""
 
 
-NOTHING = DecisionContext()
+EMPTY_CONTEXT = DecisionContext()
 """Of a call that is decided apart from all others."""

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.core.usage import Usage
 
-type Kind = Literal[
+type ProblemKind = Literal[
     "invalid_json", "invalid_request", "invalid_api_key", "not_allowed", "model_not_found",
     "not_found", "method_not_allowed", "request_timeout", "request_too_large", "media_type",
     "no_target", "loop", "rate_limited", "budget", "budget_busy", "budget_unbounded",
@@ -23,7 +23,7 @@ type Kind = Literal[
     "upstream_overloaded", "upstream_timeout", "upstream_unreachable", "upstream_truncated",
 ]  # fmt: skip
 
-STATUS: dict[Kind, int] = {
+STATUS_BY_KIND: dict[ProblemKind, int] = {
     "invalid_json": 400,
     "invalid_request": 400,
     "invalid_api_key": 401,
@@ -56,7 +56,7 @@ STATUS: dict[Kind, int] = {
     "upstream_unreachable": 502,
     "upstream_truncated": 502,
 }
-_CLIENT_MAY_RETRY: frozenset[Kind] = frozenset({
+_CLIENT_RETRY_KINDS: frozenset[ProblemKind] = frozenset({
     "rate_limited", "budget_busy", "overloaded", "draining", "ledger",
     "upstream_rate_limited", "upstream_error", "upstream_overloaded", "upstream_timeout",
     "upstream_unreachable",
@@ -67,7 +67,7 @@ _CLIENT_MAY_RETRY: frozenset[Kind] = frozenset({
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """One error, in no dialect yet."""
 
-    kind: Kind
+    kind: ProblemKind
     message: str
     """A sentence for the client: what is wrong and what to do; no key, prompt or traceback."""
     name: str = ""
@@ -83,7 +83,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes | None = None
     """A provider's own error body in the client's dialect: passed on as it came."""
     upstream_status: int | None = None
-    lasting: bool = False
+    is_permanent: bool = False
     """The same again cannot help: it is no matter of load or luck, as a certificate is none."""
     retryable: bool | None = None
     """True if the client may send the call again by its own rule; None takes its kind's rule."""
@@ -91,24 +91,26 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the provider may have billed the attempt that failed."""
     usage: Usage | None = None
     """What the attempt used, as far as the provider told."""
-    heard: int = 0
+    content_bytes: int = 0
     """UTF-8 bytes of content that came before it."""
 
     @property
-    def for_operator(self) -> str:
+    def operator_message(self) -> str:
         """The message with its detail."""
         return f"{self.message} ({self.detail})" if self.detail else self.message
 
     @property
     def http_status(self) -> int:
         """The status that the client gets."""
-        return self.status or STATUS[self.kind]
+        return self.status or STATUS_BY_KIND[self.kind]
 
     @property
     def should_retry(self) -> bool | None:
         """The header x-should-retry: False, or None to leave the client's own rule in force."""
-        may = self.kind in _CLIENT_MAY_RETRY if self.retryable is None else self.retryable
-        return None if may and not self.lasting else False
+        is_retryable = (
+            self.kind in _CLIENT_RETRY_KINDS if self.retryable is None else self.retryable
+        )
+        return None if is_retryable and not self.is_permanent else False
 
 
 DRAINING = Problem(
@@ -127,12 +129,12 @@ class ProblemError(Exception):
         self.problem = problem
 
 
-def invalid(message: str, param: str | None = None) -> ProblemError:
+def invalid_request(message: str, param: str | None = None) -> ProblemError:
     """A request that cannot be served as written."""
     return ProblemError(Problem(kind="invalid_request", message=message, param=param))
 
 
-def unwritten() -> ProblemError:
+def ledger_unwritable() -> ProblemError:
     """A request that is not sent, since its row cannot be written."""
     message = "The ledger cannot be written, so nothing is sent. Try again soon."
     return ProblemError(Problem(kind="ledger", message=message, retry_after=5))

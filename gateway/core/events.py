@@ -14,7 +14,7 @@ from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 
-type Reason = Literal["stop", "length", "tools", "filter", "pause", "cut", "error"]
+type FinishReason = Literal["stop", "length", "tools", "filter", "pause", "cut", "error"]
 """Why an answer ended: done, cut at a limit, tools to be used, withheld, to be resumed, cut (the
 provider gives no reason), broken."""
 
@@ -127,7 +127,7 @@ class UsageUpdate(msgspec.Struct, frozen=True):
 class Finish(msgspec.Struct, frozen=True, gc=False):
     """Why a choice ended."""
 
-    reason: Reason
+    reason: FinishReason
     word: str | None = None
     """The provider's own word."""
     stop: str | None = None
@@ -151,5 +151,5 @@ type Event = (
     | Citation | Opaque | UsageUpdate | Finish | Failed | End
 )  # fmt: skip
 
-CONTENT = (TextDelta, Declined, ReasoningDelta, ReasoningEnd, ToolStart, Opaque, Finish)
+COMMIT_EVENT_TYPES = (TextDelta, Declined, ReasoningDelta, ReasoningEnd, ToolStart, Opaque, Finish)
 """Events past which nothing is tried again: the commit point."""

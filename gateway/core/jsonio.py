@@ -18,19 +18,19 @@ type Json = Any
 type Members = dict[str, msgspec.Raw]
 """The top-level members of an object as raw slices of the bytes they were read from."""
 
-canonical: Callable[[object], bytes] = msgspec.json.Encoder(order="sorted").encode
+dumps_canonical: Callable[[object], bytes] = msgspec.json.Encoder(order="sorted").encode
 """Write compact JSON, the members of objects sorted by name; raw slices stay as they are."""
 
-_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_MEMBER = re.compile(
+_MEMBERS_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MEMBER_START = re.compile(
     rb'[ \t\r\n]*[{,][ \t\r\n]*("[^"\\]*(?:\\.[^"\\]*)*")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL
 )
 """The beginning of a member, up to its value."""
-_END = re.compile(rb"[ \t\r\n]*\}")
-_ROOM = 5
+_OBJECT_END = re.compile(rb"[ \t\r\n]*\}")
+_MIN_SPARE_BYTES = 5
 """Bytes of an object beside its members, each with its quotes, colon and comma, that are too few
 for one more: its two braces less a comma are 1, and the shortest member, `"":0,`, takes 5."""
-_UNSEEN = re.compile(
+_UNSAFE_CHARS = re.compile(
     "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
 """What JSON leaves as it is, and what would still steer a terminal, break a line or hide text."""
@@ -48,7 +48,7 @@ def loads(data: bytes | memoryview) -> Json:
         raise JsonError(f"{error.msg} at byte {error.pos}") from None
 
 
-def reader(kind: Any) -> Callable[[bytes], Any]:
+def make_reader(kind: Any) -> Callable[[bytes], Any]:
     """A function that reads one value of a type, straight into it. It raises JsonError."""
     decode = msgspec.json.Decoder(kind).decode
 
@@ -66,57 +66,59 @@ def dumps(value: object) -> bytes:
     return _ENCODE(value)
 
 
-def lines(values: Sequence[object]) -> bytes:
+def dumps_lines(values: Sequence[object]) -> bytes:
     """The same of many, a line each, which takes a third less than each of them for itself."""
     return _ENCODE_LINES(values)
 
 
-def shown(value: object) -> str:
+def dumps_printable(value: object) -> str:
     """The same for a terminal: what would steer it or hide text is escaped."""
-    return _UNSEEN.sub(_escaped, dumps(value).decode())
+    return _UNSAFE_CHARS.sub(_escape, dumps(value).decode())
 
 
-def members(data: bytes) -> Members:
+def read_members(data: bytes) -> Members:
     """Cut an object into raw members; of a repeated name the last stays. Raises JsonError."""
     try:
-        return _MEMBERS.decode(data)
+        return _MEMBERS_DECODER.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
         raise JsonError(str(error)) from None
 
 
-def join(parts: Members) -> bytes:
+def join_members(raw_members: Members) -> bytes:
     """Write members as one object, each value byte for byte as it was read."""
-    pieces: list[bytes | memoryview] = []
-    for name, raw in parts.items():
-        pieces += (b",", _ENCODE(name), b":", memoryview(raw))
-    pieces[:1] = [b"{"]
-    pieces.append(b"}")
-    return b"".join(pieces)  # which is the one time that a large value is copied
+    chunks: list[bytes | memoryview] = []
+    for name, raw in raw_members.items():
+        chunks += (b",", _ENCODE(name), b":", memoryview(raw))
+    chunks[:1] = [b"{"]
+    chunks.append(b"}")
+    return b"".join(chunks)  # which is the one time that a large value is copied
 
 
-def repeats(data: bytes, parts: Members) -> bool:
+def has_repeated_member(data: bytes, raw_members: Members) -> bool:
     """Tell whether an object names a top-level member more than once.
 
-    `parts` is `members(data)`. Where the object is as short as these can be written there is no
-    room for another. Else it walks names and skips values by comparing them with the slice that
-    was kept: a value that differs, or a name seen before, is a repeat.
+    `raw_members` is `read_members(data)`. Where the object is as short as these can be written
+    there is no room for another. Else it walks names and skips values by comparing them with the
+    slice that was kept: a value that differs, or a name seen before, is a repeat.
     """
-    beside = len(data) - sum(map(len, parts.values()), sum(map(len, parts), 4 * len(parts)))
-    if beside <= _ROOM or not parts:
+    spare_bytes = len(data) - sum(
+        map(len, raw_members.values()), sum(map(len, raw_members), 4 * len(raw_members))
+    )
+    if spare_bytes <= _MIN_SPARE_BYTES or not raw_members:
         return False
-    at = seen = 0
-    while (found := _MEMBER.match(data, at)) is not None:
-        raw = bytes(memoryview(parts[loads(found[1])]))
-        at = found.end()
-        if not data.startswith(raw, at):
+    offset = count = 0
+    while (match := _MEMBER_START.match(data, offset)) is not None:
+        raw = bytes(memoryview(raw_members[loads(match[1])]))
+        offset = match.end()
+        if not data.startswith(raw, offset):
             return True
-        seen += 1
-        at += len(raw)  # a longer number that begins with the one that was kept ends the walk
-    return seen != len(parts) or _END.match(data, at) is None
+        count += 1
+        offset += len(raw)  # a longer number that begins with the one that was kept ends the walk
+    return count != len(raw_members) or _OBJECT_END.match(data, offset) is None
 
 
-def _escaped(sign: re.Match[str]) -> str:
-    return f"\\u{ord(sign[0]):04x}"
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 _ENCODER = msgspec.json.Encoder(decimal_format="string")

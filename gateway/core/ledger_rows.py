@@ -17,23 +17,23 @@ import msgspec
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.target import Tier
 
-VERSION = 3
+ROW_VERSION = 3
 """Of the rows. A later one only adds fields, so a reader of an older one goes on working."""
 
-type State = Literal[
+type CallState = Literal[
     "settled", "estimated", "aborted", "failed", "refused", "cache_hit", "unknown_crash"
 ]
-ANSWERED: frozenset[State] = frozenset({"settled", "estimated", "cache_hit"})
+ANSWERED_STATES: frozenset[CallState] = frozenset({"settled", "estimated", "cache_hit"})
 """Of calls that have their whole answer."""
-type Cache = Literal["hit", "miss", "off"]
+type CacheOutcome = Literal["hit", "miss", "off"]
 type Verdict = Literal["good", "bad"]
-type Source = Literal["provider", "partial", "estimate", "recording"]
+type UsageSource = Literal["provider", "partial", "estimate", "recording"]
 
 
 class IntentRow(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_field="kind"):
     """Written before a provider is dialled, so that a crash leaves a trace of what it may bill."""
 
-    v: int = VERSION
+    v: int = ROW_VERSION
     id: str
     at: float
     attempt: int = 1
@@ -61,7 +61,7 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_fie
 class AttemptRow(msgspec.Struct, frozen=True, kw_only=True, tag="attempt", tag_field="kind"):
     """A request to a provider that gave no answer; the one that did is told by the final row."""
 
-    v: int = VERSION
+    v: int = ROW_VERSION
     id: str
     """Of the call."""
     attempt: int
@@ -95,7 +95,7 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     after a crash.
     """
 
-    v: int = VERSION
+    v: int = ROW_VERSION
     id: str
     at: float
     """When the call was received, seconds since the epoch."""
@@ -106,7 +106,7 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     asked: str | None = None
     """The model name in the request, where it could be read."""
     stream: bool = False
-    state: State
+    state: CallState
     status: int | None = None
     """HTTP status sent to the client; 499 where it had left; None where nobody knows."""
     problem: str | None = None
@@ -133,11 +133,11 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
     served: str | None = None
     """The model that the provider says answered."""
     attempts: int = 0
-    cache: Cache = "off"
+    cache: CacheOutcome = "off"
     near: float | None = None
     """How near the question was whose answer the cache gave, 0 to 1; None where it was equal."""
     dropped: tuple[str, ...] = ()
-    usage: Source | None = None
+    usage: UsageSource | None = None
     """Who counted the tokens: the provider all or in part, the gateway by its estimate, or, of an
     answer from the cache, the provider when it was recorded."""
     input: int | None = None
@@ -182,7 +182,7 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field
 class RepriceRow(msgspec.Struct, frozen=True, kw_only=True, tag="reprice", tag_field="kind"):
     """A later cost of a call; of several the one that was written last stands."""
 
-    v: int = VERSION
+    v: int = ROW_VERSION
     id: str
     """Of the call."""
     at: float
@@ -196,7 +196,7 @@ class RepriceRow(msgspec.Struct, frozen=True, kw_only=True, tag="reprice", tag_f
 class FeedbackRow(msgspec.Struct, frozen=True, kw_only=True, tag="feedback", tag_field="kind"):
     """What its client says of an answer; of several the last stands."""
 
-    v: int = VERSION
+    v: int = ROW_VERSION
     id: str
     """Of the call."""
     at: float
@@ -214,20 +214,22 @@ type Row = IntentRow | AttemptRow | FinalRow | RepriceRow | FeedbackRow
 """What is known of a call while it runs, the final entry it becomes, and its later price."""
 
 
-def placed[T: msgspec.Struct](kind: type[T]) -> Callable[..., T]:
+def make_row_builder[T: msgspec.Struct](row_type: type[T]) -> Callable[..., T]:
     """Makes rows of a kind of all their values, in the order of its fields.
 
     By name, as everybody else makes them, takes three times as long. What is made is of a kind of
-    its own, in the same memory: `become` makes it one of the kind that it is for.
+    its own, in the same memory: `set_row_class` makes it one of the kind that it is for.
     """
-    fields = [(name, Any) for name in kind.__struct_fields__]
-    made = msgspec.defstruct(kind.__name__, fields, bases=(kind,), frozen=True, kw_only=False)
-    return cast("Callable[..., T]", made)
+    fields = [(name, Any) for name in row_type.__struct_fields__]
+    builder = msgspec.defstruct(
+        row_type.__name__, fields, bases=(row_type,), frozen=True, kw_only=False
+    )
+    return cast("Callable[..., T]", builder)
 
 
-become: Callable[[object, str, type], None] = object.__setattr__
-"""Makes a row that is `placed` one of its kind: `become(row, CLASS, FinalRow)`."""
-CLASS = "__class__"
+set_row_class: Callable[[object, str, type], None] = object.__setattr__
+"""Makes a row that is `make_row_builder` one of its kind: `become(row, CLASS, FinalRow)`."""
+CLASS_ATTRIBUTE = "__class__"
 
 
 class ReplayRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,7 +243,7 @@ class ReplayRow(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str
     asked: str | None = None
     stream: bool = False
-    state: State
+    state: CallState
     problem: str | None = None
     lab: str | None = None
     tier: str | None = None
@@ -253,7 +255,7 @@ class ReplayRow(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     effort: str | None = None
     service: str | None = None
-    cache: Cache = "off"
+    cache: CacheOutcome = "off"
     input: int | None = None
     cache_read: int | None = None
     cache_write: int | None = None

@@ -11,16 +11,19 @@ class Loss(msgspec.Struct, frozen=True):
     field: str
     """The client's own name of it, e.g. "temperature"."""
     action: Literal["dropped", "approximated", "clamped"]
-    why: str
+    reason: str
 
 
-_NAMES, _LONG = 32, 64
+_MAX_NAMES, _MAX_NAME_CHARS = 32, 64
 """Names in a header, and characters of one: clients choose both, and must still read the answer."""
 
 
-def names(losses: tuple[Loss, ...]) -> str:
+def format_dropped_header(losses: tuple[Loss, ...]) -> str:
     """The value of the response header x-tiergate-dropped."""
-    found = [*dict.fromkeys(loss.field for loss in losses)]
-    told = [one if len(one) <= _LONG else f"{one[:_LONG]}..." for one in found[:_NAMES]]
-    more = [f"{len(found) - _NAMES} more"] if len(found) > _NAMES else []
-    return ", ".join([*told, *more])
+    fields = [*dict.fromkeys(loss.field for loss in losses)]
+    shortened = [
+        field if len(field) <= _MAX_NAME_CHARS else f"{field[:_MAX_NAME_CHARS]}..."
+        for field in fields[:_MAX_NAMES]
+    ]
+    suffix = [f"{len(fields) - _MAX_NAMES} more"] if len(fields) > _MAX_NAMES else []
+    return ", ".join([*shortened, *suffix])

@@ -8,14 +8,14 @@ import msgspec
 
 from gateway.core.usage import Usage
 
-_EXACT = Context(prec=100)
+_EXACT_CONTEXT = Context(prec=100)
 """Digits enough that no sum of prices is ever rounded."""
 _MILLION = Decimal(1_000_000)
-_SIX = 6
+_MILLION_PLACES = 6
 """Places of a million."""
-_NOTHING = Decimal(0)
-_DAY = 86_400
-_EPOCH = 3
+_ZERO = Decimal(0)
+_DAY_SECONDS = 86_400
+_EPOCH_WEEKDAY = 3
 """Weekday of 1970-01-01, where Monday is 0."""
 
 
@@ -29,13 +29,13 @@ class WholeRates(msgspec.Struct, frozen=True, gc=False):
     input: int
     cache_read: int | None
     output: int
-    dearest: int
+    max_prompt_rate: int
     """Of a prompt, however it is taken."""
-    per_fresh: Decimal
+    fresh_divisor: Decimal
     """Of a sum of input and output."""
-    per_cached: Decimal
+    cached_divisor: Decimal
     """Of a sum of these and of what was read from the cache."""
-    per_bound: Decimal
+    bound_divisor: Decimal
     """Of a sum of the dearest and output."""
 
 
@@ -50,28 +50,30 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=
     output: Decimal | None = None
 
     @cached_property
-    def whole(self) -> WholeRates | None:
+    def whole_rates(self) -> WholeRates | None:
         """The same in whole numbers; None where it has no price of input or of output."""
         if self.input is None or self.output is None:
             return None
-        read, dearest = self.cache_read, _dearest(self)
-        read = _NOTHING if read is None else read
-        fresh = max(0, _places(self.input), _places(self.output))
-        cached = max(fresh, _places(read))
-        bound = max(_places(dearest), _places(self.output or _NOTHING))
-        most = max(cached, bound)
+        cache_read, prompt_rate = self.cache_read, _find_max_prompt_rate(self)
+        cache_read = _ZERO if cache_read is None else cache_read
+        fresh_places = max(0, _count_places(self.input), _count_places(self.output))
+        cached_places = max(fresh_places, _count_places(cache_read))
+        bound_places = max(_count_places(prompt_rate), _count_places(self.output or _ZERO))
+        max_places = max(cached_places, bound_places)
 
-        def per(places: int) -> Decimal:
-            return Decimal((0, (1, *[0] * (_SIX + most - places)), places))
+        def make_divisor(places: int) -> Decimal:
+            return Decimal((0, (1, *[0] * (_MILLION_PLACES + max_places - places)), places))
 
         return WholeRates(
-            input=int(_EXACT.scaleb(self.input, most)),
-            cache_read=None if self.cache_read is None else int(_EXACT.scaleb(read, most)),
-            output=int(_EXACT.scaleb(self.output, most)),
-            dearest=int(_EXACT.scaleb(dearest, most)),
-            per_fresh=per(fresh),
-            per_cached=per(cached),
-            per_bound=per(bound),
+            input=int(_EXACT_CONTEXT.scaleb(self.input, max_places)),
+            cache_read=None
+            if self.cache_read is None
+            else int(_EXACT_CONTEXT.scaleb(cache_read, max_places)),
+            output=int(_EXACT_CONTEXT.scaleb(self.output, max_places)),
+            max_prompt_rate=int(_EXACT_CONTEXT.scaleb(prompt_rate, max_places)),
+            fresh_divisor=make_divisor(fresh_places),
+            cached_divisor=make_divisor(cached_places),
+            bound_divisor=make_divisor(bound_places),
         )
 
 
@@ -123,38 +125,40 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     as_text: frozenset[str] = IMAGES_AS_TEXT
     """Classes of `Usage.media` that the provider bills as it bills text."""
 
-    def on(self, moment: float) -> "Price":
+    def find_in_force(self, timestamp: float) -> "Price":
         """The price in force at a moment, in seconds since the epoch; its services too."""
         if not (self.later or self.hours or self.services):  # as most are
             return self
-        price = self._then(moment) if self.later or self.hours else self
-        timed = {
-            word: item.on(moment)
-            for word, item in price.services.items()
+        price = self._find_by_time(timestamp) if self.later or self.hours else self
+        timed_services = {
+            service: item.find_in_force(timestamp)
+            for service, item in price.services.items()
             if item.later or item.hours
         }
-        if not timed:
+        if not timed_services:
             return price
-        return msgspec.structs.replace(price, services={**price.services, **timed})
+        return msgspec.structs.replace(price, services={**price.services, **timed_services})
 
-    def _then(self, moment: float) -> "Price":
+    def _find_by_time(self, timestamp: float) -> "Price":
         price = self
         for item in self.later:
-            if moment >= item.start:
+            if timestamp >= item.start:
                 price = item.price
         if price.hours:
-            day, second = divmod(moment, _DAY)
-            weekday = (int(day) + _EPOCH) % 7
+            day, second = divmod(timestamp, _DAY_SECONDS)
+            weekday = (int(day) + _EPOCH_WEEKDAY) % 7
             for hours in price.hours:
-                if weekday in hours.days and any(a <= second < b for a, b in hours.spans):
+                if weekday in hours.days and any(
+                    start <= second < end for start, end in hours.spans
+                ):
                     return hours.price
         return price
 
-    def serving(self, service: str | None) -> "Price | None":
+    def find_service(self, service: str | None) -> "Price | None":
         """The price of a service tier, `None` being the standard one; None where it is unknown."""
         return self if service is None else self.services.get(service)
 
-    def at(self, prompt_tokens: int) -> Rates:
+    def find_rates(self, prompt_tokens: int) -> Rates:
         """The rates in force for a prompt of this many tokens."""
         rates = self.rates
         for step in self.steps:
@@ -163,19 +167,22 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         return rates
 
 
-def scaled(rates: Rates, factor: Decimal) -> Rates:
+def scale_rates(rates: Rates, factor: Decimal) -> Rates:
     """Rates times a factor, exactly; what is unknown stays unknown."""
-    by = {life: _EXACT.multiply(rate, factor) for life, rate in rates.cache_write_by.items()}
+    by_lifetime = {
+        lifetime: _EXACT_CONTEXT.multiply(rate, factor)
+        for lifetime, rate in rates.cache_write_by.items()
+    }
     return Rates(
-        input=_times(rates.input, factor),
-        cache_read=_times(rates.cache_read, factor),
-        cache_write=_times(rates.cache_write, factor),
-        cache_write_by=by,
-        output=_times(rates.output, factor),
+        input=_scale_rate(rates.input, factor),
+        cache_read=_scale_rate(rates.cache_read, factor),
+        cache_write=_scale_rate(rates.cache_write, factor),
+        cache_write_by=by_lifetime,
+        output=_scale_rate(rates.output, factor),
     )
 
 
-def cost(usage: Usage | None, price: Price | None) -> Decimal | None:
+def compute_cost(usage: Usage | None, price: Price | None) -> Decimal | None:
     """USD of an answer, exact; None where usage or a price that it needs is unknown.
 
     `price` is the one in force when the call was received, see `Price.on`. Where a provider has no
@@ -185,132 +192,169 @@ def cost(usage: Usage | None, price: Price | None) -> Decimal | None:
     """
     if usage is None or price is None or usage.input is None or usage.output is None:
         return None
-    served = price if usage.service is None else price.services.get(usage.service)
-    if served is None or (usage.media and not price.as_text.issuperset(usage.media)):
+    service_price = price if usage.service is None else price.services.get(usage.service)
+    if service_price is None or (usage.media and not price.as_text.issuperset(usage.media)):
         return None
-    rates = served.at(usage.prompt or 0) if served.steps else served.rates
-    into, read, out = usage.input, usage.cache_read, usage.output + (usage.reasoning or 0)
-    whole = rates.whole
-    if not (into and out) or whole is None:
-        total = _each(into, read or 0, out, rates)
-    elif not read:
-        total = _EXACT.divide(into * whole.input + out * whole.output, whole.per_fresh)
-    elif whole.cache_read is not None:
-        spent = into * whole.input + read * whole.cache_read + out * whole.output
-        total = _EXACT.divide(spent, whole.per_cached)
+    rates = (
+        service_price.find_rates(usage.prompt or 0) if service_price.steps else service_price.rates
+    )
+    input_tokens, cache_read, output_tokens = (
+        usage.input,
+        usage.cache_read,
+        usage.output + (usage.reasoning or 0),
+    )
+    whole_rates = rates.whole_rates
+    if not (input_tokens and output_tokens) or whole_rates is None:
+        total = _sum_token_costs(input_tokens, cache_read or 0, output_tokens, rates)
+    elif not cache_read:
+        total = _EXACT_CONTEXT.divide(
+            input_tokens * whole_rates.input + output_tokens * whole_rates.output,
+            whole_rates.fresh_divisor,
+        )
+    elif whole_rates.cache_read is not None:
+        amount = (
+            input_tokens * whole_rates.input
+            + cache_read * whole_rates.cache_read
+            + output_tokens * whole_rates.output
+        )
+        total = _EXACT_CONTEXT.divide(amount, whole_rates.cached_divisor)
     else:
         return None
     if total is None or not (usage.cache_write or usage.tools):
         return total
-    more = _seldom(usage, rates, price)
-    return None if more is None else _EXACT.add(total, more)
+    extra_cost = _sum_extra_costs(usage, rates, price)
+    return None if extra_cost is None else _EXACT_CONTEXT.add(total, extra_cost)
 
 
-def _each(into: int, read: int, out: int, rates: Rates) -> Decimal | None:
+def _sum_token_costs(
+    input_tokens: int, cache_read: int, output_tokens: int, rates: Rates
+) -> Decimal | None:
     """USD of tokens where not all classes are used, or priced."""
-    total = _NOTHING
-    for tokens, rate in ((into, rates.input), (read, rates.cache_read), (out, rates.output)):
+    total = _ZERO
+    for tokens, rate in (
+        (input_tokens, rates.input),
+        (cache_read, rates.cache_read),
+        (output_tokens, rates.output),
+    ):
         if tokens:
             if rate is None:
                 return None
-            total = _EXACT.fma(tokens, rate, total)
-    return _EXACT.divide(total, _MILLION)
+            total = _EXACT_CONTEXT.fma(tokens, rate, total)
+    return _EXACT_CONTEXT.divide(total, _MILLION)
 
 
-def _seldom(usage: Usage, rates: Rates, price: Price) -> Decimal | None:
+def _sum_extra_costs(usage: Usage, rates: Rates, price: Price) -> Decimal | None:
     """USD of what most answers have nothing of: tokens written to the cache, hosted tools."""
-    total = _NOTHING
+    total = _ZERO
     for lifetime, tokens in usage.cache_write.items():
-        write = _write(rates, lifetime)
+        rate = _find_write_rate(rates, lifetime)
         if tokens:
-            if write is None:
+            if rate is None:
                 return None
-            total = _EXACT.fma(tokens, write, total)
-    tools = _tools(usage, price)
-    return None if tools is None else _EXACT.add(_EXACT.divide(total, _MILLION), tools)
+            total = _EXACT_CONTEXT.fma(tokens, rate, total)
+    tools_cost = _sum_tool_costs(usage, price)
+    return (
+        None
+        if tools_cost is None
+        else _EXACT_CONTEXT.add(_EXACT_CONTEXT.divide(total, _MILLION), tools_cost)
+    )
 
 
-def compared(usage: Usage | None, price: Price | None, own: Price | None) -> Decimal | None:
-    """USD that an answer would have cost at another price than its `own`.
+def compute_baseline_cost(
+    usage: Usage | None, price: Price | None, own_price: Price | None
+) -> Decimal | None:
+    """USD that an answer would have cost at another price than its `own_price`.
 
     Its tokens are priced at the standard tier there, for a service tier is its own provider's word;
     tools are billed as they were.
     """
-    if usage is None or price is own or not (usage.service or usage.tools):
-        return cost(usage, price)
-    if price == own:
-        return cost(usage, price)
-    tokens = cost(msgspec.structs.replace(usage, service=None, tools={}), price)
-    tools = _tools(usage, own)
-    return None if tokens is None or tools is None else _EXACT.add(tokens, tools)
+    if usage is None or price is own_price or not (usage.service or usage.tools):
+        return compute_cost(usage, price)
+    if price == own_price:
+        return compute_cost(usage, price)
+    tokens_cost = compute_cost(msgspec.structs.replace(usage, service=None, tools={}), price)
+    tools_cost = _sum_tool_costs(usage, own_price)
+    return (
+        None
+        if tokens_cost is None or tools_cost is None
+        else _EXACT_CONTEXT.add(tokens_cost, tools_cost)
+    )
 
 
-def reserve(
-    price: Price, prompt: int, most: int | None, service: str | None = None
+def compute_reservation(
+    price: Price, prompt_tokens: int, max_output: int | None, service: str | None = None
 ) -> Decimal | None:
     """USD that a call costs at most, but for tools of the provider's own; None where unknown.
 
-    It is a bound for every prompt of up to `prompt` tokens, however the provider's cache takes it,
-    and every answer of up to `most`, in the service tier that is asked for, and in the standard
-    one, which serves where that is full.
+    It is a bound for every prompt of up to `prompt_tokens` tokens, however the provider's cache
+    takes it, and every answer of up to `max_output`, in the service tier that is asked for, and in
+    the standard one, which serves where that is full.
     """
-    if service is None and most is not None and not price.steps:  # as most are
-        return _bound(price.rates, prompt, most)
-    served = price.serving(service)
-    if served is None or most is None:
+    if service is None and max_output is not None and not price.steps:  # as most are
+        return _compute_bound(price.rates, prompt_tokens, max_output)
+    service_price = price.find_service(service)
+    if service_price is None or max_output is None:
         return None
-    every = [served.rates]
-    every += [item.rates for item in served.steps if prompt > item.above]
-    if served is not price:
-        every.append(price.rates)
-        every += [item.rates for item in price.steps if prompt > item.above]
-    bounds = [_bound(rates, prompt, most) for rates in every]
-    known = [bound for bound in bounds if bound is not None]
-    return max(known) if len(known) == len(bounds) else None
+    rates_in_question = [service_price.rates]
+    rates_in_question += [item.rates for item in service_price.steps if prompt_tokens > item.above]
+    if service_price is not price:
+        rates_in_question.append(price.rates)
+        rates_in_question += [item.rates for item in price.steps if prompt_tokens > item.above]
+    bounds = [_compute_bound(rates, prompt_tokens, max_output) for rates in rates_in_question]
+    known_bounds = [bound for bound in bounds if bound is not None]
+    return max(known_bounds) if len(known_bounds) == len(bounds) else None
 
 
-def _bound(rates: Rates, prompt: int, most: int) -> Decimal | None:
+def _compute_bound(rates: Rates, prompt_tokens: int, max_output: int) -> Decimal | None:
     """USD that a prompt and an answer cost at most by some rates; None where unknown."""
-    whole = rates.whole
-    if whole is not None:
-        return _EXACT.divide(prompt * whole.dearest + most * whole.output, whole.per_bound)
-    if (prompt and rates.input is None) or (most and rates.output is None):
+    whole_rates = rates.whole_rates
+    if whole_rates is not None:
+        return _EXACT_CONTEXT.divide(
+            prompt_tokens * whole_rates.max_prompt_rate + max_output * whole_rates.output,
+            whole_rates.bound_divisor,
+        )
+    if (prompt_tokens and rates.input is None) or (max_output and rates.output is None):
         return None
-    read = _EXACT.multiply(prompt, _dearest(rates))
-    return _EXACT.divide(_EXACT.fma(most, rates.output or _NOTHING, read), _MILLION)
+    prompt_cost = _EXACT_CONTEXT.multiply(prompt_tokens, _find_max_prompt_rate(rates))
+    return _EXACT_CONTEXT.divide(
+        _EXACT_CONTEXT.fma(max_output, rates.output or _ZERO, prompt_cost), _MILLION
+    )
 
 
-def slope(price: Price) -> tuple[int, int] | None:
-    """What each token of a prompt and of an answer adds to `reserve`, in millionths of a micro-USD.
+def compute_token_slopes(price: Price) -> tuple[int, int] | None:
+    """What a token of a prompt, and of an answer, adds to a reservation: millionths of a micro-USD.
 
     Of the standard tier; None where that is not known, depends on anything, or is no whole number.
     """
     rates = price.rates
     if rates.input is None or rates.output is None or price.steps or price.hours or price.later:
         return None
-    exact = [_EXACT.multiply(rate, _MILLION) for rate in (_dearest(rates), rates.output)]
-    read, write = [int(one) for one in exact]
-    return (read, write) if [read, write] == exact else None
+    exact_slopes = [
+        _EXACT_CONTEXT.multiply(rate, _MILLION)
+        for rate in (_find_max_prompt_rate(rates), rates.output)
+    ]
+    prompt_slope, output_slope = [int(value) for value in exact_slopes]
+    return (prompt_slope, output_slope) if [prompt_slope, output_slope] == exact_slopes else None
 
 
-def _dearest(rates: Rates) -> Decimal:
+def _find_max_prompt_rate(rates: Rates) -> Decimal:
     """USD per million tokens of a prompt at most, however the provider's cache takes it."""
-    dearest = rates.input or _NOTHING
-    if rates.cache_read is not None and rates.cache_read > dearest:
-        dearest = rates.cache_read
-    if rates.cache_write is not None and rates.cache_write > dearest:
-        dearest = rates.cache_write
+    maximum = rates.input or _ZERO
+    if rates.cache_read is not None and rates.cache_read > maximum:
+        maximum = rates.cache_read
+    if rates.cache_write is not None and rates.cache_write > maximum:
+        maximum = rates.cache_write
     for rate in rates.cache_write_by.values():
-        dearest = max(dearest, rate)
-    return dearest
+        maximum = max(maximum, rate)
+    return maximum
 
 
-def _places(rate: Decimal) -> int:
+def _count_places(rate: Decimal) -> int:
     """Digits behind the point, as it is written; fewer than none of one that ends in zeros."""
     return -int(rate.as_tuple().exponent)
 
 
-def why_unknown(usage: Usage | None, price: Price | None) -> str | None:
+def explain_unknown_cost(usage: Usage | None, price: Price | None) -> str | None:
     """What price an answer lacks, as "no price of output tokens"; None where it lacks none.
 
     What its provider has not counted lacks no price.
@@ -319,44 +363,48 @@ def why_unknown(usage: Usage | None, price: Price | None) -> str | None:
         return None
     if price is None:
         return "no price"
-    served = price if usage.service is None else price.services.get(usage.service)
-    if served is None:
+    service_price = price if usage.service is None else price.services.get(usage.service)
+    if service_price is None:
         return f"no price of service tier {usage.service}"
-    if unpriced := sorted(usage.media.keys() - price.as_text):
-        return f"no price of {unpriced[0].replace('_', ' ')} tokens"
-    for name, tokens, rate in _tokens(usage, served.at(usage.prompt or 0)):
+    if unpriced_media := sorted(usage.media.keys() - price.as_text):
+        return f"no price of {unpriced_media[0].replace('_', ' ')} tokens"
+    for name, tokens, rate in _list_token_classes(
+        usage, service_price.find_rates(usage.prompt or 0)
+    ):
         if tokens and rate is None:
             return f"no price of {name} tokens"
-    lacking = [name for name, count in usage.tools.items() if count and name not in price.tools]
-    return f"no price of {lacking[0]} requests" if lacking else None
+    unpriced_tools = [
+        name for name, count in usage.tools.items() if count and name not in price.tools
+    ]
+    return f"no price of {unpriced_tools[0]} requests" if unpriced_tools else None
 
 
-def _tokens(usage: Usage, rates: Rates) -> Iterator[tuple[str, int, Decimal | None]]:
+def _list_token_classes(usage: Usage, rates: Rates) -> Iterator[tuple[str, int, Decimal | None]]:
     """Each class of tokens: what it is called, how many, and USD per million of them."""
     yield "input", usage.input or 0, rates.input
     yield "cached", usage.cache_read or 0, rates.cache_read
     yield "output", usage.completion or 0, rates.output
     for lifetime, tokens in usage.cache_write.items():
-        yield "cache write", tokens, _write(rates, lifetime)
+        yield "cache write", tokens, _find_write_rate(rates, lifetime)
 
 
-def _write(rates: Rates, lifetime: str) -> Decimal | None:
+def _find_write_rate(rates: Rates, lifetime: str) -> Decimal | None:
     """USD per million tokens written to the cache; as input where that has no price."""
-    write = rates.cache_write_by.get(lifetime, rates.cache_write)
-    return rates.input if write is None else write
+    rate = rates.cache_write_by.get(lifetime, rates.cache_write)
+    return rates.input if rate is None else rate
 
 
-def _tools(usage: Usage, price: Price | None) -> Decimal | None:
+def _sum_tool_costs(usage: Usage, price: Price | None) -> Decimal | None:
     """USD of the requests of the provider's own tools."""
-    total = _NOTHING
+    total = _ZERO
     for name, count in usage.tools.items():
         if count:
             rate = price.tools.get(name) if price is not None else None
             if rate is None:
                 return None
-            total = _EXACT.fma(count, rate, total)
+            total = _EXACT_CONTEXT.fma(count, rate, total)
     return total
 
 
-def _times(rate: Decimal | None, factor: Decimal) -> Decimal | None:
-    return None if rate is None else _EXACT.multiply(rate, factor)
+def _scale_rate(rate: Decimal | None, factor: Decimal) -> Decimal | None:
+    return None if rate is None else _EXACT_CONTEXT.multiply(rate, factor)

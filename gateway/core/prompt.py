@@ -15,7 +15,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """All text that the model reads: system, turns, tool results and definitions."""
     tool_loop: bool = False
     """The last message is a tool's result: the model is in the middle of a turn."""
-    aside: str = ""
+    injected_text: str = ""
     """How the last message begins, where it is a user's by name alone: an agent's reminder, or its
     order to sum up, that nobody typed."""
     tools: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     hosted_tools: bool = False
     stored: bool = False
     """The answer depends on, or leaves, state at the provider."""
-    continues: str = ""
+    continuation_member: str = ""
     """The member that names an earlier answer, which only its provider has; empty if none does."""
     sampled: bool = False
     """Temperature is set above zero."""
@@ -44,7 +44,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the top-level members of the request, in the client's dialect."""
 
     @property
-    def plain(self) -> bool:
+    def is_plain_text(self) -> bool:
         """Whether it is text that asks for one text, with no wish beside the size of it."""
         return not (
             self.tools

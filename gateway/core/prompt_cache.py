@@ -6,89 +6,94 @@ import msgspec
 
 from gateway.core.price import Price, Rates
 
-_EXACT = Context(prec=100)
+_EXACT_CONTEXT = Context(prec=100)
 """Digits enough that no sum of prices is ever rounded."""
 _MILLION = Decimal(1_000_000)
-_NOTHING = Decimal(0)
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-LEAST = 1_024
+_ZERO = Decimal(0)
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+MIN_CACHED_TOKENS = 1_024
 """Tokens of the shortest prompt that providers keep without being asked to."""
 
 
 class CachedTurn(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of one request of a conversation."""
 
-    cached: int
+    cached_tokens: int
     """That the provider has in its prompt cache."""
-    fresh: int
+    fresh_tokens: int
     """That it has not seen."""
-    output: int
+    output_tokens: int
 
 
-def lost(turn: CachedTurn, price: Price | None) -> Decimal | None:
+def compute_reread_cost(turn: CachedTurn, price: Price | None) -> Decimal | None:
     """USD, once, of having `turn.cached` tokens read anew where they are not cached.
 
     That is their price as written to the cache less their price as read from it. None: unknown.
     """
-    if not turn.cached:
-        return _NOTHING
-    rates = _rates(turn, price)
-    if rates is None or (write := _write(rates)) is None:
+    if not turn.cached_tokens:
+        return _ZERO
+    rates = _find_rates(turn, price)
+    if rates is None or (write_rate := _find_write_rate(rates)) is None:
         return None
-    read = _NOTHING if write == 0 else rates.cache_read
-    if read is None:
+    read_rate = _ZERO if write_rate == 0 else rates.cache_read
+    if read_rate is None:
         return None
-    return _EXACT.divide(_EXACT.multiply(turn.cached, _EXACT.subtract(write, read)), _MILLION)
+    return _EXACT_CONTEXT.divide(
+        _EXACT_CONTEXT.multiply(turn.cached_tokens, _EXACT_CONTEXT.subtract(write_rate, read_rate)),
+        _MILLION,
+    )
 
 
-def warm(turn: CachedTurn, price: Price | None) -> Decimal | None:
+def compute_warm_cost(turn: CachedTurn, price: Price | None) -> Decimal | None:
     """USD of a request whose `turn.cached` tokens are in the cache. None: unknown."""
-    rates = _rates(turn, price)
+    rates = _find_rates(turn, price)
     if rates is None:
         return None
-    total = _NOTHING
+    total = _ZERO
     for tokens, rate in (
-        (turn.cached, rates.cache_read),
-        (turn.fresh, _write(rates)),
-        (turn.output, rates.output),
+        (turn.cached_tokens, rates.cache_read),
+        (turn.fresh_tokens, _find_write_rate(rates)),
+        (turn.output_tokens, rates.output),
     ):
         if tokens:
             if rate is None:
                 return None
-            total = _EXACT.fma(tokens, rate, total)
-    return _EXACT.divide(total, _MILLION)
+            total = _EXACT_CONTEXT.fma(tokens, rate, total)
+    return _EXACT_CONTEXT.divide(total, _MILLION)
 
 
-def kept(price: Price | None, fresh: int | None, read: int | None, written: int | None) -> int:
+def count_cached_tokens(
+    price: Price | None, fresh_tokens: int | None, cache_read: int | None, cache_write: int | None
+) -> int:
     """Tokens of a prompt that its provider has in its cache now, by the usage that it told.
 
     Where it keeps what it is asked to keep, that is what was read and written. Where it keeps all
     by itself, which it does for nothing, that is the prompt, unless it is short.
     """
-    cached = (read or 0) + (written or 0)
-    if written or fresh is None:
-        return cached
-    whole = cached + fresh
-    itself = price is not None and alone(price.rates)
-    return whole if whole >= LEAST and itself else cached
+    cached_tokens = (cache_read or 0) + (cache_write or 0)
+    if cache_write or fresh_tokens is None:
+        return cached_tokens
+    prompt_tokens = cached_tokens + fresh_tokens
+    is_automatic = price is not None and caches_automatically(price.rates)
+    return prompt_tokens if prompt_tokens >= MIN_CACHED_TOKENS and is_automatic else cached_tokens
 
 
-def seconds(lifetime: str) -> float | None:
+def parse_lifetime(lifetime: str) -> float | None:
     """What a provider's word for how long its cache keeps something says: "5m", "1h"."""
-    number, unit = lifetime[:-1], _UNITS.get(lifetime[-1:])
-    return float(number) * unit if unit and number.isdecimal() and number.isascii() else None
+    digits, unit = lifetime[:-1], _UNIT_SECONDS.get(lifetime[-1:])
+    return float(digits) * unit if unit and digits.isdecimal() and digits.isascii() else None
 
 
-def alone(rates: Rates) -> bool:
+def caches_automatically(rates: Rates) -> bool:
     """Whether a cache keeps prompts by itself: reading is cheaper, and writing costs nothing."""
-    writes = rates.cache_write is not None or bool(rates.cache_write_by)
-    return rates.cache_read is not None and not writes
+    has_write_price = rates.cache_write is not None or bool(rates.cache_write_by)
+    return rates.cache_read is not None and not has_write_price
 
 
-def _rates(turn: CachedTurn, price: Price | None) -> Rates | None:
-    return None if price is None else price.at(turn.cached + turn.fresh)
+def _find_rates(turn: CachedTurn, price: Price | None) -> Rates | None:
+    return None if price is None else price.find_rates(turn.cached_tokens + turn.fresh_tokens)
 
 
-def _write(rates: Rates) -> Decimal | None:
+def _find_write_rate(rates: Rates) -> Decimal | None:
     """USD per million tokens that are written to the cache; as input where that has no price."""
     return rates.input if rates.cache_write is None else rates.cache_write

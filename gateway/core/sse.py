@@ -6,40 +6,42 @@ stand inside JSON strings. Source: WHATWG HTML, 9.2.6; a lone CR is not accepted
 
 import re
 
-_END = re.compile(rb"\n\r?\n")
+_FRAME_END = re.compile(rb"\n\r?\n")
 
 
-def cut(data: bytes) -> int:
+def find_frames_end(data: bytes) -> int:
     """The length of the longest prefix that consists of whole frames; 0 where there is none.
 
     A blank line too many belongs to what follows it, so that it does not matter where a read ended.
     """
-    plain = data.rfind(b"\n\n")
-    carriage = data.rfind(b"\n\r\n")
-    last = max(plain, carriage)
-    if last < 0:
+    lf_index = data.rfind(b"\n\n")
+    crlf_index = data.rfind(b"\n\r\n")
+    last_index = max(lf_index, crlf_index)
+    if last_index < 0:
         return 0
-    before = last - 2 if data[last - 1 : last] == b"\r" else last - 1
-    if data[before : before + 1] == b"\n" and before >= 0:
-        return max((match.end() for match in _END.finditer(data)), default=0)
-    return last + (2 if plain == last else 3)
+    previous_index = (
+        last_index - 2 if data[last_index - 1 : last_index] == b"\r" else last_index - 1
+    )
+    if data[previous_index : previous_index + 1] == b"\n" and previous_index >= 0:
+        return max((match.end() for match in _FRAME_END.finditer(data)), default=0)
+    return last_index + (2 if lf_index == last_index else 3)
 
 
-def frames(data: bytes) -> list[bytes]:
+def split_frames(data: bytes) -> list[bytes]:
     """Split whole frames, each with the blank line that ends it; a rest is one more."""
-    out = []
+    result = []
     start = 0
-    for match in _END.finditer(data):
-        out.append(data[start : match.end()])
+    for match in _FRAME_END.finditer(data):
+        result.append(data[start : match.end()])
         start = match.end()
     if start < len(data):
-        out.append(data[start:])
-    return out
+        result.append(data[start:])
+    return result
 
 
-def events(data: bytes) -> list[bytes]:
-    """Split whole frames, as `frames` does; gives none of blank lines and comments alone."""
-    return frames(data) if b"data:" in data else []
+def split_data_frames(data: bytes) -> list[bytes]:
+    """Split whole frames, as `split_frames` does; gives none of blank lines and comments alone."""
+    return split_frames(data) if b"data:" in data else []
 
 
 class FrameSplitter:
@@ -48,11 +50,11 @@ class FrameSplitter:
     A long frame comes in many reads: they are joined once, when its end is there.
     """
 
-    __slots__ = ("_parts", "_seam", "size")
+    __slots__ = ("_parts", "_tail", "size")
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
-        self._seam = b""
+        self._tail = b""
         """The last bytes that were kept: an end may have begun in them."""
         self.size = 0
         """Bytes that are kept."""
@@ -60,35 +62,35 @@ class FrameSplitter:
     def feed(self, data: bytes) -> bytes:
         """Take what was read; the frames that are whole now."""
         if self.size:
-            near = self._seam + data
+            window = self._tail + data
             self._parts.append(data)
-            if b"\n\n" not in near and b"\n\r\n" not in near:
+            if b"\n\n" not in window and b"\n\r\n" not in window:
                 self.size += len(data)
-                self._seam = near[-2:]
+                self._tail = window[-2:]
                 return b""
-            data = self.rest()
-        end = cut(data)
+            data = self.take_pending()
+        end = find_frames_end(data)
         if end == len(data):
             return data
-        kept = data[end:]
-        self._parts.append(kept)
-        self._seam, self.size = kept[-2:], len(kept)
+        remainder = data[end:]
+        self._parts.append(remainder)
+        self._tail, self.size = remainder[-2:], len(remainder)
         return data[:end]
 
     @property
-    def kept(self) -> bytes:
+    def pending(self) -> bytes:
         """What has no end yet."""
         return b"".join(self._parts)
 
-    def rest(self) -> bytes:
+    def take_pending(self) -> bytes:
         """The same, which is then kept no more."""
-        kept = self.kept
+        pending = self.pending
         self._parts.clear()
         self.size = 0
-        return kept
+        return pending
 
 
-def data(frame: bytes) -> bytes:
+def read_data(frame: bytes) -> bytes:
     """The payload of a frame: its data lines, joined by LF; empty for comments and lone events."""
     lines = []
     for line in frame.split(b"\n"):
@@ -98,6 +100,6 @@ def data(frame: bytes) -> bytes:
     return b"\n".join(lines)
 
 
-def frame(payload: bytes) -> bytes:
+def write_frame(payload: bytes) -> bytes:
     """Write one frame without an event name."""
     return b"data: " + payload + b"\n\n"

@@ -16,7 +16,7 @@ from gateway.core.price import Price
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """The one scale of effort, from no thinking to all there is."""
 
-_SNAPSHOT = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)\Z")
+_SNAPSHOT_SUFFIX = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)\Z")
 
 type Sampling = Literal["always", "effort-none", "never"]
 
@@ -46,37 +46,40 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     default_effort: str | None = None
     chat_efforts: tuple[str, ...] | None = None
     """Efforts accepted on openai-chat, where fewer than `efforts`."""
-    chat_tools_at: tuple[str, ...] | None = None
+    chat_tool_efforts: tuple[str, ...] | None = None
     """Efforts at which openai-chat takes function tools; None is any, empty is never."""
     replays_reasoning: bool = False
     """Whether it wants its reasoning back with its calls of tools, on openai-chat."""
-    refuses: frozenset[str] = frozenset()
+    refused_members: frozenset[str] = frozenset()
     """Top-level request members that the model answers with 400."""
-    retires: date | None = None
+    retirement_date: date | None = None
     note: str = ""
 
-    def style(self, dialect: str) -> str | None:
+    def find_effort_style(self, dialect: str) -> str | None:
         """How effort is written on a dialect; None where the model has no such control there."""
         return self.effort_styles.get(dialect, self.effort_style)
 
     @property
-    def window(self) -> int | None:
+    def prompt_window(self) -> int | None:
         """Tokens of prompt that fit."""
         return self.max_input or self.context
 
 
-UNKNOWN = ModelFacts()
+UNKNOWN_FACTS = ModelFacts()
 
 
 def base_name(model: str) -> str:
     """Return the name of a model without the date of its snapshot, and without `-latest`."""
-    return _SNAPSHOT.sub("", model)
+    return _SNAPSHOT_SUFFIX.sub("", model)
 
 
-def nearest(effort: str, accepted: tuple[str, ...]) -> str:
+def find_nearest_effort(effort: str, accepted: tuple[str, ...]) -> str:
     """The accepted effort closest to the one asked for; of two as close, the cheaper one."""
-    at = EFFORTS.index(effort)
-    return min(accepted, key=lambda item: (abs(EFFORTS.index(item) - at), EFFORTS.index(item)))
+    rank = EFFORTS.index(effort)
+    return min(
+        accepted,
+        key=lambda candidate: (abs(EFFORTS.index(candidate) - rank), EFFORTS.index(candidate)),
+    )
 
 
 type Tier = Literal["fast", "smart", "reasoning"]
@@ -109,7 +112,7 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
     total: float = 600.0
 
 
-TIMERS: Mapping[str, Timers] = {
+DEFAULT_TIMERS: Mapping[str, Timers] = {
     "fast": Timers(pool=1.0, headers=20.0, first_content=30.0, idle=20.0, total=120.0),
     "smart": Timers(),
     "reasoning": Timers(headers=300.0, first_content=600.0, idle=300.0, total=3600.0),
@@ -118,26 +121,26 @@ TIMERS: Mapping[str, Timers] = {
 """By tier; by operation for what is of no tier."""
 
 
-def patience(tier: Tier | None, operation: str) -> str:
+def name_timers(tier: Tier | None, operation: str) -> str:
     """Name the timers of a call; a model of no tier may think as long as any."""
     if tier is not None:
         return tier
-    return operation if operation in TIMERS else "reasoning"
+    return operation if operation in DEFAULT_TIMERS else "reasoning"
 
 
-def timers(tier: str, *own: Mapping[str, float]) -> Timers:
+def build_timers(tier: str, *overrides: Mapping[str, float]) -> Timers:
     """The timers of a tier, with others in place of some; of several the last stands."""
-    found = TIMERS[tier]
-    for some in own:
-        found = msgspec.structs.replace(found, **some) if some else found
-    return found
+    result = DEFAULT_TIMERS[tier]
+    for override in overrides:
+        result = msgspec.structs.replace(result, **override) if override else result
+    return result
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """An HTTP API that serves models: where it is, what it speaks, who pays, how it differs."""
 
     name: str
-    doors: dict[str, str]
+    urls: dict[str, str]
     """Whole URL by dialect."""
     auth: Auth = "bearer"
     accounts: tuple[Account, ...] = ()
@@ -151,7 +154,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """Whether usage in a stream must be asked for with stream_options."""
     finish: Literal["required", "optional"] = "required"
     """`optional` if its answers may end without a reason why."""
-    refuses: frozenset[str] = frozenset()
+    refused_members: frozenset[str] = frozenset()
     """Top-level request members that the provider answers with 400."""
     media: Literal["url", "data"] = "url"
     """How images and files may be given: `data` where it opens no URL."""
@@ -161,15 +164,15 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it keeps answers of its Responses API, for requests that go on from them."""
     prompt_cache: float = 300.0
     """Seconds for which it keeps a prompt in its cache that is not used."""
-    timers: dict[str, Timers] = msgspec.field(default_factory=lambda: dict(TIMERS))
+    timers: dict[str, Timers] = msgspec.field(default_factory=lambda: dict(DEFAULT_TIMERS))
     """By tier; by operation for what is of no tier."""
     proxy: str | None = None
     transport: Literal["own", "stock"] = "own"
     """`stock` where something unusual stands before the provider: HTTP/2 only, a SOCKS proxy."""
     command: tuple[str, ...] = ()
     """A local engine that the gateway starts once, watches and stops."""
-    on: bool = True
-    why: str = ""
+    enabled: bool = True
+    disabled_reason: str = ""
     """Why it is off."""
 
     def __repr__(self) -> str:
@@ -185,23 +188,23 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     max_output: int | None = None
     params: dict[str, object] = {}
     """Members added as they are, for openai-chat, where the client left them unset."""
-    facts: ModelFacts = UNKNOWN
+    facts: ModelFacts = UNKNOWN_FACTS
     price: Price | None = None
-    listed: bool = True
+    is_listed: bool = True
     """False if no lab lists it: its name came from a client."""
 
-    def longest(self, asked: int | None, choices: int) -> int | None:
+    def compute_max_output(self, requested: int | None, choices: int) -> int | None:
         """Return the most tokens that its answer may have, all choices together.
 
-        `asked` is what the client allows in each choice. Without it the gateway sends the target's
-        own cap. The model keeps to its `max_output`, or at least to its window. The whole window
-        counts, since the length of the prompt is only estimated. None if nothing is known.
+        `requested` is what the client allows in each choice. Without it the gateway sends the
+        target's own cap. The model keeps to its `max_output`, or at least to its window. The whole
+        window counts, since the length of the prompt is only estimated. None if nothing is known.
         """
-        each, facts = self.max_output if asked is None else asked, self.facts
-        most = facts.max_output or facts.context
-        if each is None or each <= 0 or (most and most < each):
-            each = most
-        return each * max(1, choices) if each else None
+        per_choice, facts = self.max_output if requested is None else requested, self.facts
+        model_limit = facts.max_output or facts.context
+        if per_choice is None or per_choice <= 0 or (model_limit and model_limit < per_choice):
+            per_choice = model_limit
+        return per_choice * max(1, choices) if per_choice else None
 
     @property
     def name(self) -> str:
@@ -219,8 +222,8 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     fallback: tuple[str, ...] = ()
     """Labs whose targets are asked where all of its own have failed, in order."""
     about: str = ""
-    on: bool = True
-    why: str = ""
+    enabled: bool = True
+    disabled_reason: str = ""
     """Why it is off."""
 
 
@@ -232,29 +235,33 @@ class EndpointKey(msgspec.Struct, frozen=True):
     target: Target
 
 
-_NAME = re.compile(r"[A-Za-z0-9_@:+.-]+(?:/[A-Za-z0-9_@:+.-]+)*")
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9_@:+.-]+(?:/[A-Za-z0-9_@:+.-]+)*")
 """Characters of a name that no lab lists: it becomes a part of a URL, a header and a row."""
-_DOTS = frozenset({".", ".."})
-_LONGEST = 200
+_DOT_SEGMENTS = frozenset({".", ".."})
+_MAX_NAME_CHARS = 200
 """Characters of such a name: as many as a row keeps."""
 
 
-def own_name(asked: str, patterns: Sequence[str], makers: Collection[str]) -> str | None:
+def find_own_name(
+    requested: str, patterns: Sequence[str], maker_names: Collection[str]
+) -> str | None:
     """Return what a maker calls the model that a client asks for; None where it is not its own.
 
     In `patterns` of its names `*` stands for anything but a slash, and `!` excludes what follows.
-    One of `makers` and a slash may stand before the name.
+    One of `maker_names` and a slash may stand before the name.
     """
     if (
-        len(asked) > _LONGEST
-        or _NAME.fullmatch(asked) is None
-        or not _DOTS.isdisjoint(asked.split("/"))
+        len(requested) > _MAX_NAME_CHARS
+        or _NAME_PATTERN.fullmatch(requested) is None
+        or not _DOT_SEGMENTS.isdisjoint(requested.split("/"))
     ):
         return None
-    first, _, rest = asked.partition("/")
-    for name in (asked, rest) if first in makers else (asked,):
-        found = [pattern for pattern in patterns if _matches(name, pattern.removeprefix("!"))]
-        if found and not any(pattern.startswith("!") for pattern in found):
+    prefix, _, suffix = requested.partition("/")
+    for name in (requested, suffix) if prefix in maker_names else (requested,):
+        matching_patterns = [
+            pattern for pattern in patterns if _matches(name, pattern.removeprefix("!"))
+        ]
+        if matching_patterns and not any(pattern.startswith("!") for pattern in matching_patterns):
             return name
     return None
 
@@ -266,22 +273,22 @@ def _matches(name: str, pattern: str) -> bool:
 class Targets:
     """The targets of names that clients choose; each is made when it is first asked for."""
 
-    def __init__(self, make: Callable[[str], Target], most: int = 1024) -> None:
-        """`make` may take a second, as it may read a price list first; `most` are kept."""
+    def __init__(self, make: Callable[[str], Target], max_entries: int = 1024) -> None:
+        """`make` may take a second, as it may read a price list first; `max_entries` are kept."""
         self._make = make
-        self._most = most
-        self._made: dict[str, Target] = {}
+        self._max_entries = max_entries
+        self._targets_by_name: dict[str, Target] = {}
 
     def __contains__(self, name: str) -> bool:
-        return name in self._made
+        return name in self._targets_by_name
 
     def __getitem__(self, name: str) -> Target:
-        target = self._made.get(name)
+        target = self._targets_by_name.get(name)
         if target is None:
             target = self._make(name)
-            if len(self._made) >= self._most:
-                self._made.clear()
-            self._made[name] = target
+            if len(self._targets_by_name) >= self._max_entries:
+                self._targets_by_name.clear()
+            self._targets_by_name[name] = target
         return target
 
 
@@ -291,7 +298,7 @@ class NameOwner(msgspec.Struct, frozen=True, kw_only=True):
     provider: Provider
     lab: str
     names: tuple[str, ...]
-    """Patterns of the names, as `own_name` reads them."""
+    """Patterns of the names, as `find_own_name` reads them."""
     targets: Targets
     """By name."""
     embeddings: Targets | None = None
@@ -308,7 +315,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     aliases: dict[str, str] = {}
     models: dict[str, tuple[EndpointKey, ...]] = {}
     """Every place of a model, by its own name and by "provider/name", where its provider is on."""
-    makers: tuple[NameOwner, ...] = ()
+    name_owners: tuple[NameOwner, ...] = ()
     """All makers, on or off. Of two makers of one name the first that is on serves it."""
     families: dict[str, Tier] = {}
     """By the beginning of a name: the tier it means where no provider of that model is on."""
@@ -316,13 +323,15 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of the configuration: stands on every row."""
 
 
-def places(labs: dict[str, Lab]) -> dict[str, tuple[EndpointKey, ...]]:
+def index_models(labs: dict[str, Lab]) -> dict[str, tuple[EndpointKey, ...]]:
     """Index the targets of labs that are on by model name and by provider/model."""
-    found: dict[str, list[EndpointKey]] = {}
+    keys_by_name: dict[str, list[EndpointKey]] = {}
     for lab in labs.values():
-        for tier in TIERS if lab.on else ():
+        for tier in TIERS if lab.enabled else ():
             for target in lab.tiers.get(tier, ()):
-                if target.provider.on:
+                if target.provider.enabled:
                     for name in (target.model, target.name):
-                        found.setdefault(name, []).append(EndpointKey(lab.name, tier, target))
-    return {name: tuple(spots) for name, spots in found.items()}
+                        keys_by_name.setdefault(name, []).append(
+                            EndpointKey(lab.name, tier, target)
+                        )
+    return {name: tuple(keys) for name, keys in keys_by_name.items()}

@@ -5,18 +5,18 @@ from decimal import Decimal
 
 import msgspec
 
-MOST = 2**40
+MAX_TOKENS = 2**40
 """A million times the largest windows: more is a broken provider."""
-_DEAREST = 1_000_000
+_MAX_USD = 1_000_000
 """USD of one answer; more is a broken provider too."""
-_STANDARD = frozenset(
+_STANDARD_WORDS = frozenset(
     {
         "", "auto", "default", "none", "not_available", "on_demand", "standard", "standard_only",
         "unspecified", "global",
     }
 )  # fmt: skip
 """Words of providers for how everybody is served who asks for nothing else."""
-_LONGEST = 40
+_MAX_WORD_CHARS = 40
 MODALITIES = ("audio", "image", "video")
 """Kinds of tokens that are not text."""
 
@@ -54,7 +54,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.input + (self.cache_read or 0) + sum(self.cache_write.values())
 
     @property
-    def both(self) -> bool:
+    def has_input_and_output(self) -> bool:
         """Whether both sides are known: what went in and what came out."""
         return self.input is not None and self.output is not None
 
@@ -66,57 +66,57 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.output + (self.reasoning or 0)
 
 
-def count(value: object) -> int | None:
+def parse_count(value: object) -> int | None:
     """One token count of a provider: a whole number that can be one, else unknown."""
     if type(value) is int:
-        return value if 0 <= value <= MOST else None
+        return value if 0 <= value <= MAX_TOKENS else None
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and 0 <= value <= MOST else None
+    return value if isinstance(value, int) and 0 <= value <= MAX_TOKENS else None
 
 
-def money(value: object) -> Decimal | None:
+def parse_usd(value: object) -> Decimal | None:
     """USD as a provider writes them, in the digits that it wrote; unknown where they are none."""
     if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return Decimal(str(value)) if 0 <= value <= _DEAREST else None
+    return Decimal(str(value)) if 0 <= value <= _MAX_USD else None
 
 
-def service(*words: object) -> str | None:
+def parse_service_tier(*words: object) -> str | None:
     """The service tier that providers' words name; None for the standard one.
 
     Where several words say something, the price depends on all: they are joined ("fast+us").
     """
     for word in words:
-        if word and not (type(word) is str and word in _STANDARD):
+        if word and not (type(word) is str and word in _STANDARD_WORDS):
             break
     else:  # as nearly always
         return None
-    named = [word.strip().lower()[:_LONGEST] for word in words if isinstance(word, str)]
-    return "+".join(dict.fromkeys(word for word in named if word not in _STANDARD)) or None
+    names = [word.strip().lower()[:_MAX_WORD_CHARS] for word in words if isinstance(word, str)]
+    return "+".join(dict.fromkeys(word for word in names if word not in _STANDARD_WORDS)) or None
 
 
-def media_tokens(direction: str, counts: Iterable[tuple[str, object]]) -> dict[str, int]:
+def sum_media_tokens(direction: str, counts: Iterable[tuple[str, object]]) -> dict[str, int]:
     """Return `Usage.media` of one direction, from counts by modality; those of none are left out.
 
     A modality that is none of `MODALITIES` is "other".
     """
-    found: dict[str, int] = {}
+    tokens_by_class: dict[str, int] = {}
     for modality, value in counts:
-        if tokens := count(value):
+        if tokens := parse_count(value):
             name = f"{direction}_{modality if modality in MODALITIES else 'other'}"
-            found[name] = found.get(name, 0) + tokens
-    return found
+            tokens_by_class[name] = tokens_by_class.get(name, 0) + tokens
+    return tokens_by_class
 
 
 def split_output(
-    completion: int, reasoning: int | None, beyond: int | None
+    completion: int, reasoning: int | None, excess: int | None
 ) -> tuple[int, int | None]:
     """Return the shown and the reasoning tokens of a completion, which never overlap.
 
-    `beyond` is how many tokens the provider's total has more than prompt and completion; None where
+    `excess` is how many tokens the provider's total has more than prompt and completion; None where
     it tells no total. The total decides: reasoning is inside the completion where the total has
     nothing more, and beside it where the total has just that more. Else reasoning is beside a
     completion that is far too small for it. Hosts that count a little more reasoning than
@@ -124,62 +124,62 @@ def split_output(
     """
     if reasoning is None:
         return completion, None
-    if beyond == reasoning:
+    if excess == reasoning:
         return completion, reasoning
-    if beyond != 0 and reasoning > completion + completion // 10:
+    if excess != 0 and reasoning > completion + completion // 10:
         return completion, reasoning
-    inside = min(reasoning, completion)
-    return completion - inside, inside
+    capped_reasoning = min(reasoning, completion)
+    return completion - capped_reasoning, capped_reasoning
 
 
-def joined(before: Usage | None, told: Usage) -> Usage:
+def merge_usage(earlier: Usage | None, later: Usage) -> Usage:
     """Usage after it was told once more: the later telling stands, as far as it goes.
 
     Counts are running totals and are never added up. A side that a later telling leaves out stays
     as it was; where it tells the same total in fewer classes, the finer account stays. Nobody is
     asked nothing: a prompt of no tokens takes nothing back, nor does an account of nothing at all.
     """
-    if before is None or _says_all(told, before):
-        return told
-    into = before if _less_in(told, before) else told
-    out = before if _less_out(told, before) else told
+    if earlier is None or _covers_all(later, earlier):
+        return later
+    input_usage = earlier if _says_less_of_prompt(later, earlier) else later
+    output_usage = earlier if _says_less_of_output(later, earlier) else later
     return Usage(
-        input=into.input,
-        cache_read=into.cache_read,
-        cache_write=into.cache_write,
-        output=out.output,
-        reasoning=out.reasoning,
-        tools=told.tools or before.tools,
-        media=told.media or before.media,
-        service=told.service or before.service,
-        billed=before.billed if told.billed is None else told.billed,
+        input=input_usage.input,
+        cache_read=input_usage.cache_read,
+        cache_write=input_usage.cache_write,
+        output=output_usage.output,
+        reasoning=output_usage.reasoning,
+        tools=later.tools or earlier.tools,
+        media=later.media or earlier.media,
+        service=later.service or earlier.service,
+        billed=earlier.billed if later.billed is None else later.billed,
     )
 
 
-def _says_all(told: Usage, before: Usage) -> bool:
+def _covers_all(later: Usage, earlier: Usage) -> bool:
     """Whether a telling has every part that an earlier one had."""
     return bool(
-        told.input
-        and told.output is not None
-        and (told.reasoning is not None or before.reasoning is None)
-        and (told.cache_read is not None or before.cache_read is None)
-        and (told.cache_write or not before.cache_write)
-        and (told.tools or not before.tools)
-        and (told.media or not before.media)
-        and (told.service is not None or before.service is None)
-        and (told.billed is not None or before.billed is None)
+        later.input
+        and later.output is not None
+        and (later.reasoning is not None or earlier.reasoning is None)
+        and (later.cache_read is not None or earlier.cache_read is None)
+        and (later.cache_write or not earlier.cache_write)
+        and (later.tools or not earlier.tools)
+        and (later.media or not earlier.media)
+        and (later.service is not None or earlier.service is None)
+        and (later.billed is not None or earlier.billed is None)
     )
 
 
-def _less_in(told: Usage, before: Usage) -> bool:
+def _says_less_of_prompt(later: Usage, earlier: Usage) -> bool:
     """Whether a later telling says less of the prompt: nothing, or the same total in one class."""
-    if told.input is None or (not told.prompt and before.prompt):
+    if later.input is None or (not later.prompt and earlier.prompt):
         return True
-    return told.cache_read is None and not told.cache_write and told.prompt == before.prompt
+    return later.cache_read is None and not later.cache_write and later.prompt == earlier.prompt
 
 
-def _less_out(told: Usage, before: Usage) -> bool:
+def _says_less_of_output(later: Usage, earlier: Usage) -> bool:
     """Whether a later telling says less of what came out."""
-    if told.output is None or (not told.prompt and not told.completion):
-        return before.output is not None or told.output is None
-    return told.reasoning is None and told.completion == before.completion
+    if later.output is None or (not later.prompt and not later.completion):
+        return earlier.output is not None or later.output is None
+    return later.reasoning is None and later.completion == earlier.completion

@@ -14,7 +14,7 @@ from gateway.dialects.gemini import DIALECT as GEMINI
 from gateway.dialects.media_urls import FetchedMedia
 from gateway.dialects.openai_chat import DIALECT as OPENAI_CHAT
 from gateway.dialects.openai_responses import DIALECT as OPENAI_RESPONSES
-from gateway.dialects.translation import TranslatableRequest, Translation, sayable
+from gateway.dialects.translation import TranslatableRequest, Translation, can_translate
 
 DIALECTS = {
     dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES, GEMINI)
@@ -50,5 +50,5 @@ __all__ = [
     "TranslatableRequest",
     "Translation",
     "WrittenBody",
-    "sayable",
+    "can_translate",
 ]

@@ -4,12 +4,15 @@ What a dialect reads and writes: requests and whole answers as values.
 
 What a dialect must be able to do so that others can be translated to and from it.
 
-    decode    a client's body -> a canonical request    encode   that -> a body for a target
-    events    a whole answer -> events                  tell     events -> a whole answer
-    decoder   a stream -> events                        encoder  events -> a stream
+    decode_request    a client's body -> a canonical request
+    encode_request    that -> a body for a target
+    decode_response   a whole answer -> events
+    encode_response   events -> a whole answer
+    make_decoder      a stream -> events
+    make_encoder      events -> a stream
 
-A target abroad is asked what `encode` gives, as if a client of its own dialect had asked it: the
-dialect's `write` then fits it to the model as it fits every request.
+A target abroad is asked what `encode_request` gives, as if a client of its own dialect had asked
+it: the dialect's `write` then fits it to the model as it fits every request.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -27,19 +30,19 @@ from gateway.core.loss import Loss
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import Usage
-from gateway.dialects.conversation_start import NOTHING, ConversationStart
+from gateway.dialects.conversation_start import EMPTY_START, ConversationStart
 
 
 class LazyObject:
     """An object of which the large members that are known are read when they are asked for."""
 
-    __slots__ = ("_raw", "_value", "said")
+    __slots__ = ("_raw", "_value", "outline")
 
-    def __init__(self, raw: bytes, said: dict[str, Json]) -> None:
-        """`raw` is JSON, for its parts were read; `said` has an outline of what is large."""
+    def __init__(self, raw: bytes, outline: dict[str, Json]) -> None:
+        """`raw` is JSON, for its parts were read; `outline` has an outline of what is large."""
         self._raw = raw
         self._value: dict[str, Json] | None = None
-        self.said = said
+        self.outline = outline
 
     @property
     def value(self) -> dict[str, Json]:
@@ -55,28 +58,28 @@ class RequestBody(msgspec.Struct, frozen=True):
     raw: bytes
     """As the client sent it: the truth."""
     members: Members
-    given: dict[str, Json] | LazyObject
+    parsed: dict[str, Json] | LazyObject
     prompt: Prompt
 
     @property
     def value(self) -> dict[str, Json]:
         """What it says."""
-        given = self.given
-        return given.value if isinstance(given, LazyObject) else given
+        parsed = self.parsed
+        return parsed.value if isinstance(parsed, LazyObject) else parsed
 
     @property
-    def said(self) -> dict[str, Json]:
+    def outline(self) -> dict[str, Json]:
         """The same, but for the inner parts of tools: enough for who looks at all the rest."""
-        given = self.given
-        return given.said if isinstance(given, LazyObject) else given
+        parsed = self.parsed
+        return parsed.outline if isinstance(parsed, LazyObject) else parsed
 
-    def without(self, name: str) -> "RequestBody":
+    def without_member(self, name: str) -> "RequestBody":
         """The same body, but for a member."""
-        members = {one: part for one, part in self.members.items() if one != name}
-        raw = jsonio.join(members)
-        said = {one: value for one, value in self.said.items() if one != name}
-        given = LazyObject(raw, said) if isinstance(self.given, LazyObject) else said
-        return RequestBody(raw, members, given, self.prompt)
+        members = {key: raw_value for key, raw_value in self.members.items() if key != name}
+        raw = jsonio.join_members(members)
+        outline = {key: value for key, value in self.outline.items() if key != name}
+        parsed = LazyObject(raw, outline) if isinstance(self.parsed, LazyObject) else outline
+        return RequestBody(raw, members, parsed, self.prompt)
 
 
 class WrittenBody(msgspec.Struct, frozen=True):
@@ -84,17 +87,17 @@ class WrittenBody(msgspec.Struct, frozen=True):
 
     body: bytes
     losses: tuple[Loss, ...] = ()
-    tail: str | None = None
+    url_suffix: str | None = None
     """What is added to the provider's door, where that depends on the request."""
     asks_usage: bool = False
     """True if the gateway asks for usage in a stream whose client does not."""
 
 
-UNWRITTEN = WrittenBody(b"")
+EMPTY_WRITTEN_BODY = WrittenBody(b"")
 """A body that asks for nothing beside what its client does."""
 
 
-def response_id(value: Json) -> str | None:
+def parse_response_id(value: Json) -> str | None:
     """Return the id of an answer; None where a provider gives none, an empty one or no text."""
     return value if isinstance(value, str) and value else None
 
@@ -103,18 +106,18 @@ class ResponseSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What accounting needs of a whole answer."""
 
     usage: Usage | None = None
-    served: str | None = None
+    served_model: str | None = None
     """The model that the provider says answered."""
     response_id: str | None = None
     """The id that the provider has given its answer."""
     finish: str | None = None
     """The provider's own word for why it stopped."""
-    heard: int = 0
+    content_bytes: int = 0
     """UTF-8 bytes of text, reasoning, and names and arguments of tools; 0 too where the provider
     has counted, and nobody needs them."""
     complete: bool = False
     """True if the answer ended as its provider said: it gives a reason, and no error."""
-    pending: bool = False
+    is_pending: bool = False
     """True if the provider still works on the answer, in the background."""
     problem: Problem | None = None
     """Set where a 200 carries an error, or no answer at all."""
@@ -131,12 +134,12 @@ class StreamInspectorFactory(Protocol):
     def __call__(
         self,
         body: RequestBody,
-        written: WrittenBody = UNWRITTEN,
+        written_body: WrittenBody = EMPTY_WRITTEN_BODY,
         /,
         *,
         finish_optional: bool = False,
     ) -> "StreamInspector":
-        """Watch the stream that answers `body`, which the provider got as `written`.
+        """Watch the stream that answers `body`, which the provider got as `written_body`.
 
         `finish_optional`: it may end without a reason why.
         """
@@ -160,7 +163,7 @@ class StreamInspector(Protocol):
         ...
 
     @property
-    def served(self) -> str | None:
+    def served_model(self) -> str | None:
         """The model that the provider says answers."""
         ...
 
@@ -185,7 +188,7 @@ class StreamInspector(Protocol):
         ...
 
     @property
-    def heard(self) -> int:
+    def content_bytes(self) -> int:
         """UTF-8 bytes of text, reasoning, and names and arguments of tools so far."""
         ...
 
@@ -198,7 +201,7 @@ class StreamInspector(Protocol):
         ...
 
 
-def _as_told(body: bytes, _: Usage | None = None) -> bytes:
+def _keep_unchanged(body: bytes, _: Usage | None = None) -> bytes:
     """The answers of a dialect that tells usage to everybody: as they are."""
     return body
 
@@ -210,61 +213,65 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     """Where clients send it."""
     operation: str = "generate"
-    tail: str = ""
+    url_suffix: str = ""
     """What an operation adds to a provider's door."""
-    queries: frozenset[str] = frozenset()
+    forwarded_queries: frozenset[str] = frozenset()
     """Query strings that go on to a provider."""
-    headers: frozenset[bytes]
+    forwarded_headers: frozenset[bytes]
     """Client headers that mean something to its providers, in lower case; others stay here."""
-    defaults: dict[str, str] = {}
+    default_headers: dict[str, str] = {}
     """Headers that a provider wants, where the client sends none of that name."""
-    features: frozenset[str]
+    essential_members: frozenset[str]
     """Members that change what the answer is: a target that refuses one is skipped."""
     read: Callable[[bytes], RequestBody]
     """Raises ProblemError where the body is not a request of this dialect."""
     write: Callable[[RequestBody, Target], WrittenBody]
-    glance: Callable[[bytes], ResponseSummary]
-    watch: StreamInspectorFactory
+    summarize: Callable[[bytes], ResponseSummary]
+    inspect_stream: StreamInspectorFactory
     asks_usage: Callable[[RequestBody], bool]
     """Whether the client wants usage told in a stream."""
     fold: Callable[[bytes], bytes]
     """A recorded stream as the whole answer that says the same."""
     unfold: Callable[[bytes, bool], bytes]
     """A whole answer as the stream that says the same, with usage or without."""
-    tell_usage: Callable[[bytes, Usage | None], bytes] = _as_told
+    add_usage: Callable[[bytes, Usage | None], bytes] = _keep_unchanged
     """A recorded stream for a client that asked for usage; known usage goes in where it lacks."""
-    hide_usage: Callable[[bytes], bytes] = _as_told
+    remove_usage: Callable[[bytes], bytes] = _keep_unchanged
     """A recorded stream for a client that did not ask for usage."""
-    complete: Callable[[bytes, Usage | None], bytes] = _as_told
+    fill_usage: Callable[[bytes, Usage | None], bytes] = _keep_unchanged
     """A folded stream whose client did not ask for usage, with usage as far as it is known."""
-    problem: Callable[[Problem], bytes]
+    write_problem: Callable[[Problem], bytes]
     """An error body."""
-    problem_frame: Callable[[Problem], bytes]
+    write_problem_frame: Callable[[Problem], bytes]
     """An error inside a stream that has begun."""
-    status: Callable[[Problem], int]
+    find_status: Callable[[Problem], int]
     """The HTTP status of an error."""
-    unfit: Callable[[Prompt, Target], str]
+    explain_unfit: Callable[[Prompt, Target], str]
     """Why a model cannot be asked this in this dialect; empty where it can."""
     read_problem: Callable[[int, bytes, float | None], Problem]
     """A provider's error: status, body, seconds of Retry-After."""
-    counted: Callable[[int], bytes] | None = None
+    write_token_count: Callable[[int], bytes] | None = None
     """The answer that tells a number of tokens, of an operation that counts them."""
-    rare: bool = False
+    needs_known_support: bool = False
     """Only providers that are known to have the operation are asked."""
     keep_alive: bytes = b": ping\n\n"
     """A sign of life in a stream that its SDKs ignore."""
-    comments: bool = True
+    allows_comments: bool = True
     """Whether its SDKs skip a comment after the end of a stream."""
-    read_at: Callable[[bytes, str], RequestBody] | None = None
+    read_with_path: Callable[[bytes, str], RequestBody] | None = None
     """Reads a body whose request stands in part in its URL."""
-    opening: Callable[[RequestBody], ConversationStart] = lambda _: NOTHING
+    read_start: Callable[[RequestBody], ConversationStart] = lambda _: EMPTY_START
     """How the conversation of a request begins."""
-    speech: "TranslationFunctions | None" = None
+    translation: "TranslationFunctions | None" = None
     """How it is translated to and from others; None where it is not."""
 
-    def asked(self, call: Call) -> RequestBody:
+    def read_call(self, call: Call) -> RequestBody:
         """The body of a call. Raises ProblemError as `read` does."""
-        return self.read(call.body) if self.read_at is None else self.read_at(call.body, call.path)
+        return (
+            self.read(call.body)
+            if self.read_with_path is None
+            else self.read_with_path(call.body, call.path)
+        )
 
 
 class EncodedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,7 +279,7 @@ class EncodedRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     value: dict[str, Json]
     """The body, as a client of that dialect would send it; `model` is set by its `write`."""
-    names: Mapping[str, str] = {}
+    client_names: Mapping[str, str] = {}
     """By member that was written (dots within members): the client's own name of what it says."""
     losses: tuple[Loss, ...] = ()
     """What this body could not say beyond the rules of dialects.compatibility."""
@@ -283,7 +290,7 @@ class ResponseContext(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     """The call's own id: what ids of the answer are made of where the provider gave none."""
-    created: int
+    created_at: int
     """Seconds since the epoch."""
     model: str
     """The model that was called; what the provider says answers goes before it."""
@@ -291,11 +298,11 @@ class ResponseContext(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the client asked for usage in its stream."""
     prompt_tokens: int = 0
     """An estimate, for dialects that tell input before the provider has."""
-    custom: frozenset[str] = frozenset()
+    custom_tool_names: frozenset[str] = frozenset()
     """Names of the request's custom tools."""
-    label: str = ""
+    state_label: str = ""
     """Put before a maker's state, so that it is known again when it comes back."""
-    asked: CanonicalRequest | None = None
+    request: CanonicalRequest | None = None
     """What the client asked, for dialects whose answers repeat it."""
 
 
@@ -317,7 +324,7 @@ class Encoder(Protocol):
     def write(self, event: Event) -> bytes:
         """What an event becomes; nothing for one that the dialect does not tell.
 
-        Failed becomes nothing: the dialect's `problem_frame` tells it.
+        Failed becomes nothing: the dialect's `write_problem_frame` tells it.
         """
         ...
 
@@ -325,11 +332,11 @@ class Encoder(Protocol):
 class TranslationFunctions(msgspec.Struct, frozen=True, kw_only=True):
     """The six functions of one dialect."""
 
-    decode: Callable[[RequestBody], CanonicalRequest]
+    decode_request: Callable[[RequestBody], CanonicalRequest]
     """Raises ProblemError, invalid_request with the field, for what is no request at all."""
-    encode: Callable[[CanonicalRequest, Target], EncodedRequest]
-    events: Callable[[bytes], list[Event]]
+    encode_request: Callable[[CanonicalRequest, Target], EncodedRequest]
+    decode_response: Callable[[bytes], list[Event]]
     """Never raises: what is no answer is a Failed."""
-    tell: Callable[[Iterable[Event], ResponseContext], bytes]
-    decoder: Callable[[], Decoder]
-    encoder: Callable[[ResponseContext], Encoder]
+    encode_response: Callable[[Iterable[Event], ResponseContext], bytes]
+    make_decoder: Callable[[], Decoder]
+    make_encoder: Callable[[ResponseContext], Encoder]

@@ -12,73 +12,77 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from gateway.core.jsonio import Json
-from gateway.core.usage import count, money
+from gateway.core.usage import parse_count, parse_usd
 
-_BY_REQUEST = ("server_tool_use", "server_tool_use_details")
-_BY_CALL = "server_side_tool_usage_details"
-_COUNTS = {
+_REQUEST_COUNT_MEMBERS = ("server_tool_use", "server_tool_use_details")
+_CALL_COUNT_MEMBER = "server_side_tool_usage_details"
+_TOOL_BY_MEMBER = {
     "num_search_queries": "web_search",
     "num_sources_used": "sources",
     "citation_tokens": "citation_tokens",
     "prompt_audio_seconds": "audio_seconds",
 }
-_PLACES = frozenset({*_COUNTS, *_BY_REQUEST, _BY_CALL, "search_context_size"})
-_MONEY = frozenset({"cost", "cost_in_usd_ticks"})
-_FREE = frozenset({"web_fetch", "mcp"})
+_TOOL_MEMBERS = frozenset(
+    {*_TOOL_BY_MEMBER, *_REQUEST_COUNT_MEMBERS, _CALL_COUNT_MEMBER, "search_context_size"}
+)
+_COST_MEMBERS = frozenset({"cost", "cost_in_usd_ticks"})
+_FREE_TOOLS = frozenset({"web_fetch", "mcp"})
 """Tools whose requests cost nothing: what they bring is in the tokens."""
-_TICK = Decimal("1e-10")
-_SIZES = frozenset({"low", "medium", "high"})
+_USD_PER_TICK = Decimal("1e-10")
+_SEARCH_SIZES = frozenset({"low", "medium", "high"})
 
 
-def tools(usage: dict[str, Json]) -> dict[str, int]:
+def read_tool_counts(usage: dict[str, Json]) -> dict[str, int]:
     """Requests of hosted tools that are billed one by one, by tool; those not used are left out."""
-    if _PLACES.isdisjoint(usage):  # as nearly always
+    if _TOOL_MEMBERS.isdisjoint(usage):  # as nearly always
         return {}
-    found: Counter[str] = Counter()
-    for name, tool in _COUNTS.items():
-        found[tool] = count(usage.get(name)) or 0
-    for name in _BY_REQUEST:
-        found |= _named(usage.get(name), "_requests")
-    found |= _named(usage.get(_BY_CALL), "_calls")
+    counts: Counter[str] = Counter()
+    for name, tool in _TOOL_BY_MEMBER.items():
+        counts[tool] = parse_count(usage.get(name)) or 0
+    for name in _REQUEST_COUNT_MEMBERS:
+        counts |= _read_counts(usage.get(name), "_requests")
+    counts |= _read_counts(usage.get(_CALL_COUNT_MEMBER), "_calls")
     size = usage.get("search_context_size")
-    if isinstance(size, str) and size in _SIZES:
-        found[f"search_{size}"] = 1  # of each request, whatever was searched
-    return {tool: number for tool, number in found.items() if number}
+    if isinstance(size, str) and size in _SEARCH_SIZES:
+        counts[f"search_{size}"] = 1  # of each request, whatever was searched
+    return {tool: uses for tool, uses in counts.items() if uses}
 
 
-def _named(value: Json, ending: str) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for name, number in value.items() if isinstance(value, dict) else ():
-        tool = name.removesuffix(ending)
-        if tool != name and tool not in _FREE:
-            found[tool] = count(number) or 0
-    return found
+def _read_counts(value: Json, suffix: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for name, uses in value.items() if isinstance(value, dict) else ():
+        tool = name.removesuffix(suffix)
+        if tool != name and tool not in _FREE_TOOLS:
+            counts[tool] = parse_count(uses) or 0
+    return counts
 
 
-def counted(used: Iterable[tuple[str, str]]) -> dict[str, int]:
+def count_tool_uses(uses: Iterable[tuple[str, str]]) -> dict[str, int]:
     """How often tools were used, of pairs of a tool and what tells one use from another."""
-    return dict(Counter(tool for tool, _ in set(used)))
+    return dict(Counter(tool for tool, _ in set(uses)))
 
 
-def billed(usage: dict[str, Json]) -> Decimal | None:
+def read_billed_usd(usage: dict[str, Json]) -> Decimal | None:
     """USD that were billed for an answer.
 
     With a key of the caller's own at OpenRouter, `cost` is OpenRouter's fee alone, and the provider
     behind it bills the rest. Azure passes on xAI's member of ticks, and always as 0.
     """
-    if _MONEY.isdisjoint(usage):  # as nearly always
+    if _COST_MEMBERS.isdisjoint(usage):  # as nearly always
         return None
     cost = usage.get("cost")
     if isinstance(cost, dict):
-        return money(cost.get("total_cost"))
-    found = money(cost)
-    if found is not None:
-        return _with_own_key(usage, found) if usage.get("is_byok") is True else found
-    ticks = count(usage.get("cost_in_usd_ticks"))
-    return ticks * _TICK if ticks else None
+        return parse_usd(cost.get("total_cost"))
+    cost_usd = parse_usd(cost)
+    if cost_usd is not None:
+        return _add_upstream_cost(usage, cost_usd) if usage.get("is_byok") is True else cost_usd
+    ticks = parse_count(usage.get("cost_in_usd_ticks"))
+    return ticks * _USD_PER_TICK if ticks else None
 
 
-def _with_own_key(usage: dict[str, Json], fee: Decimal) -> Decimal | None:
+def _add_upstream_cost(usage: dict[str, Json], fee: Decimal) -> Decimal | None:
     details = usage.get("cost_details")
-    rest = money(details.get("upstream_inference_cost")) if isinstance(details, dict) else None
-    return None if rest is None else fee + rest
+    upstream_cost = (
+        parse_usd(details.get("upstream_inference_cost")) if isinstance(details, dict) else None
+    )
+    return None if upstream_cost is None else fee + upstream_cost

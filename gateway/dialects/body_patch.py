@@ -9,20 +9,28 @@ from gateway.core.loss import Loss
 from gateway.core.target import Target
 from gateway.dialects.base import RequestBody, WrittenBody
 
-type Action = Literal["dropped", "approximated", "clamped"]
+type LossAction = Literal["dropped", "approximated", "clamped"]
 
 
-def unchanged(body: RequestBody) -> bytes:
+def client_bytes(body: RequestBody) -> bytes:
     """The client's own bytes, where no name stands twice: of such the last alone goes on."""
     raw = body.raw
-    return jsonio.join(body.members) if jsonio.repeats(raw, body.members) else raw
+    return (
+        jsonio.join_members(body.members) if jsonio.has_repeated_member(raw, body.members) else raw
+    )
 
 
-def named(body: RequestBody, model: str, more: jsonio.Members | None = None) -> bytes:
-    """The same for a model, by its own name; with `more` members, none of which it has."""
+def write_model(
+    body: RequestBody, model: str, extra_members: jsonio.Members | None = None
+) -> bytes:
+    """The same for a model, by its own name; with `extra_members` members, none of which it has."""
     if body.prompt.model != model:
-        more = {"model": msgspec.Raw(jsonio.dumps(model)), **(more or {})}
-    return jsonio.join({**body.members, **more}) if more else unchanged(body)
+        extra_members = {"model": msgspec.Raw(jsonio.dumps(model)), **(extra_members or {})}
+    return (
+        jsonio.join_members({**body.members, **extra_members})
+        if extra_members
+        else client_bytes(body)
+    )
 
 
 class BodyPatch:
@@ -39,58 +47,58 @@ class BodyPatch:
         """Whether the body still names a member."""
         return name in (self.body.members if self._members is None else self._members)
 
-    def put(self, name: str, value: object) -> None:
+    def set_member(self, name: str, value: object) -> None:
         """Set a member."""
-        self._copy()[name] = msgspec.Raw(jsonio.dumps(value))
+        self._copy_members()[name] = msgspec.Raw(jsonio.dumps(value))
 
-    def fill(self, name: str, value: object) -> None:
+    def set_default(self, name: str, value: object) -> None:
         """Set a member that the client left out."""
         if name not in self.body.members:
-            self.put(name, value)
+            self.set_member(name, value)
 
-    def put_in(self, name: str, inner: str, value: object) -> None:
+    def set_inner_member(self, name: str, inner_name: str, value: object) -> None:
         """Set one member of a member, None takes it out; the others in it keep their bytes."""
-        held = self._copy().get(name)
-        raw = b"null" if held is None else bytes(memoryview(held))
-        parts: jsonio.Members = {} if raw == b"null" else jsonio.members(raw)
+        raw_member = self._copy_members().get(name)
+        raw = b"null" if raw_member is None else bytes(memoryview(raw_member))
+        inner_members: jsonio.Members = {} if raw == b"null" else jsonio.read_members(raw)
         if value is None:
-            parts.pop(inner, None)
+            inner_members.pop(inner_name, None)
         else:
-            parts[inner] = msgspec.Raw(jsonio.dumps(value))
-        if parts:
-            self._copy()[name] = msgspec.Raw(jsonio.join(parts))
+            inner_members[inner_name] = msgspec.Raw(jsonio.dumps(value))
+        if inner_members:
+            self._copy_members()[name] = msgspec.Raw(jsonio.join_members(inner_members))
         else:
             self.remove(name)
 
     def remove(self, name: str) -> None:
         """Take a member out."""
-        self._copy().pop(name, None)
+        self._copy_members().pop(name, None)
 
-    def lose(self, field: str, action: Action, why: str) -> None:
+    def record_loss(self, field: str, action: LossAction, reason: str) -> None:
         """Name what the target does not get as it was written."""
-        self.losses.append(Loss(field, action, why))
+        self.losses.append(Loss(field, action, reason))
 
     def drop_refused(self, target: Target) -> None:
         """Take out what a target answers with 400."""
-        refused = target.facts.refuses | target.provider.refuses
+        refused = target.facts.refused_members | target.provider.refused_members
         if not refused:
             return
         for name in sorted(refused & self.body.prompt.members):
             if self.has(name):
-                self.drop(name, f"{target.name} refuses it")
+                self.drop_member(name, f"{target.name} refuses it")
 
-    def drop(self, name: str, why: str) -> None:
+    def drop_member(self, name: str, reason: str) -> None:
         """Take a member out, and name it."""
         self.remove(name)
-        self.lose(name, "dropped", why)
+        self.record_loss(name, "dropped", reason)
 
-    def done(self) -> WrittenBody:
+    def finish(self) -> WrittenBody:
         """The body: the client's own bytes where nothing changed and no name stands twice."""
         if self._members is None:
-            return WrittenBody(unchanged(self.body), tuple(self.losses))
-        return WrittenBody(jsonio.join(self._members), tuple(self.losses))
+            return WrittenBody(client_bytes(self.body), tuple(self.losses))
+        return WrittenBody(jsonio.join_members(self._members), tuple(self.losses))
 
-    def _copy(self) -> jsonio.Members:
+    def _copy_members(self) -> jsonio.Members:
         if self._members is None:
             self._members = dict(self.body.members)
         return self._members

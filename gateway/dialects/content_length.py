@@ -16,47 +16,51 @@ from gateway.core.events import (
 )
 from gateway.core.jsonio import Json
 
-_WRITTEN, _GIVEN = ("name", "code", "transcript"), ("arguments", "input", "operation")
-_TEXTS = ("text", "thinking", "summary", "content", "refusal", "transcript")
+_TEXT_NAMES, _ARGUMENT_NAMES = ("name", "code", "transcript"), ("arguments", "input", "operation")
+_CONTENT_NAMES = ("text", "thinking", "summary", "content", "refusal", "transcript")
 
 
-def text(value: Json) -> int:
+def count_text_bytes(value: Json) -> int:
     """Bytes of text, and of the texts of content parts."""
     if isinstance(value, str):
         return len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
     if isinstance(value, list):
-        return sum(map(text, value))
+        return sum(map(count_text_bytes, value))
     if isinstance(value, dict):
-        return sum(text(value[name]) for name in _TEXTS if name in value)
+        return sum(count_text_bytes(value[name]) for name in _CONTENT_NAMES if name in value)
     return 0
 
 
-def arguments(value: Json) -> int:
+def count_argument_bytes(value: Json) -> int:
     """Bytes of what a tool is called with: text as it is, anything else as JSON."""
     if isinstance(value, str):
-        return text(value)
+        return count_text_bytes(value)
     return len(jsonio.dumps(value)) if value else 0
 
 
-def thing(value: Json) -> int:
+def count_item_bytes(value: Json) -> int:
     """Bytes of what is neither text nor a call of the client's tools: a hosted tool at work."""
     if not isinstance(value, dict):
         return 0
     if value.get("type") == "compaction":
-        return text(value.get("content"))
-    written = sum(text(value.get(name)) for name in _WRITTEN)
+        return count_text_bytes(value.get("content"))
+    text_bytes = sum(count_text_bytes(value.get(name)) for name in _TEXT_NAMES)
     action, code = value.get("action"), value.get("executableCode")
     if isinstance(action, dict):  # a search also lists what it found
         action = {name: item for name, item in action.items() if name != "sources"}
     if isinstance(code, dict):
-        written += text(code.get("code"))
-    return written + arguments(action) + sum(arguments(value.get(name)) for name in _GIVEN)
+        text_bytes += count_text_bytes(code.get("code"))
+    return (
+        text_bytes
+        + count_argument_bytes(action)
+        + sum(count_argument_bytes(value.get(name)) for name in _ARGUMENT_NAMES)
+    )
 
 
-def event(said: Event) -> int:
+def count_event_bytes(event: Event) -> int:
     """Bytes that an event says."""
-    if isinstance(said, TextDelta | ToolDelta | ReasoningDelta | Declined):
-        return text(said.text)
-    if isinstance(said, ToolStart):
-        return text(said.name)
-    return thing(said.source) if isinstance(said, Opaque) else 0
+    if isinstance(event, TextDelta | ToolDelta | ReasoningDelta | Declined):
+        return count_text_bytes(event.text)
+    if isinstance(event, ToolStart):
+        return count_text_bytes(event.name)
+    return count_item_bytes(event.source) if isinstance(event, Opaque) else 0

@@ -14,7 +14,7 @@ from gateway.core.errors import Problem
 from gateway.core.events import End, Event, Failed, Opaque, UsageUpdate
 from gateway.core.jsonio import Json, JsonError
 from gateway.core.target import Target
-from gateway.core.usage import Usage, count
+from gateway.core.usage import Usage, parse_count
 from gateway.dialects.base import (
     EncodedRequest,
     RequestBody,
@@ -24,78 +24,85 @@ from gateway.dialects.base import (
 )
 
 OPERATION = "count_tokens"
-_TOKENS = "tokens"
-_FREE = Usage(input=0, output=0)
+_TOKENS_KIND = "tokens"
+_NO_USAGE = Usage(input=0, output=0)
 """Nothing was used, so that it costs nothing."""
 
 
-def speech(
-    own: TranslationFunctions,
+def make_translation(
+    dialect_functions: TranslationFunctions,
     members: Collection[str],
     *,
     member: str,
-    counted: Callable[[int], bytes],
-    wrap: Callable[[dict[str, Json], Target], dict[str, Json]] = lambda value, _: value,
+    write_token_count: Callable[[int], bytes],
+    wrap_request: Callable[[dict[str, Json], Target], dict[str, Json]] = lambda value, _: value,
 ) -> TranslationFunctions:
     """How counts of a dialect are translated to and from others.
 
-    `own` translates its requests, of which the `members` have tokens; `member` of an answer is the
-    number, which `counted` writes. `wrap` puts a request into the form that is counted.
+    `dialect_functions` translates its requests, of which the `members` have tokens; `member` of an
+    answer is the number, which `write_token_count` writes. `wrap_request` puts a request into the
+    form that is counted.
     """
 
-    def encode(request: CanonicalRequest, target: Target) -> EncodedRequest:
-        said = own.encode(request, target)
-        value = {name: said.value[name] for name in said.value if name in members}
-        return msgspec.structs.replace(said, value=wrap(value, target))
+    def encode_request(request: CanonicalRequest, target: Target) -> EncodedRequest:
+        encoded = dialect_functions.encode_request(request, target)
+        value = {name: encoded.value[name] for name in encoded.value if name in members}
+        return msgspec.structs.replace(encoded, value=wrap_request(value, target))
 
-    def events(body: bytes) -> list[Event]:
-        tokens = number(body, member)
+    def decode_response(body: bytes) -> list[Event]:
+        tokens = read_token_count(body, member)
         if tokens is None:
-            return [Failed(_MISSING)]
-        return [Opaque(kind=_TOKENS, source=tokens), UsageUpdate(_FREE), End()]
+            return [Failed(_MISSING_COUNT)]
+        return [Opaque(kind=_TOKENS_KIND, source=tokens), UsageUpdate(_NO_USAGE), End()]
 
-    def tell(events: Iterable[Event], _: ResponseContext) -> bytes:
-        return counted(next(one.source for one in events if isinstance(one, Opaque)))
+    def encode_response(events: Iterable[Event], _: ResponseContext) -> bytes:
+        return write_token_count(
+            next(event.source for event in events if isinstance(event, Opaque))
+        )
 
     return msgspec.structs.replace(
-        own, decode=_plain(own.decode), encode=encode, events=events, tell=tell
+        dialect_functions,
+        decode_request=_without_settings(dialect_functions.decode_request),
+        encode_request=encode_request,
+        decode_response=decode_response,
+        encode_response=encode_response,
     )
 
 
-def _plain(
-    decode: Callable[[RequestBody], CanonicalRequest],
+def _without_settings(
+    decode_request: Callable[[RequestBody], CanonicalRequest],
 ) -> Callable[[RequestBody], CanonicalRequest]:
-    def plain(body: RequestBody) -> CanonicalRequest:
-        asked = decode(body)
+    def decode_plain(body: RequestBody) -> CanonicalRequest:
+        request = decode_request(body)
         return CanonicalRequest(
-            turns=asked.turns,
-            tools=asked.tools,
-            tool_choice=asked.tool_choice,
-            form=asked.form,
-            names=asked.names,
-            others=asked.others,
-            source=asked.source,
+            turns=request.turns,
+            tools=request.tools,
+            tool_choice=request.tool_choice,
+            form=request.form,
+            names=request.names,
+            extra_members=request.extra_members,
+            source=request.source,
         )
 
-    return plain
+    return decode_plain
 
 
-def glance(
-    body: bytes, member: str, problem: Callable[[bytes], ResponseSummary]
+def summarize(
+    body: bytes, member: str, read_problem: Callable[[bytes], ResponseSummary]
 ) -> ResponseSummary:
-    """Read an answer, of which a `member` is the number; `problem` reads one without."""
-    if number(body, member) is not None:
-        return ResponseSummary(usage=_FREE, complete=True)
-    return ResponseSummary(problem=problem(body).problem or _MISSING)
+    """Read an answer, of which a `member` is the number; `read_problem` reads one without."""
+    if read_token_count(body, member) is not None:
+        return ResponseSummary(usage=_NO_USAGE, complete=True)
+    return ResponseSummary(problem=read_problem(body).problem or _MISSING_COUNT)
 
 
-def number(body: bytes, member: str) -> int | None:
+def read_token_count(body: bytes, member: str) -> int | None:
     """The number that an answer tells; None where it tells none."""
     try:
         value = jsonio.loads(body)
     except JsonError:
         return None
-    return count(value.get(member)) if isinstance(value, dict) else None
+    return parse_count(value.get(member)) if isinstance(value, dict) else None
 
 
-_MISSING = Problem(kind="upstream_error", message="The provider sent no count of tokens.")
+_MISSING_COUNT = Problem(kind="upstream_error", message="The provider sent no count of tokens.")

@@ -12,52 +12,58 @@ from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Text
 from gateway.core.events import End, Event, Failed, Finish, Opaque, Start, UsageUpdate
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
-from gateway.dialects.stream_commit import broken
+from gateway.dialects.stream_commit import make_broken_problem
 
 OPERATION = "embeddings"
-DONE = "stop"
+FINISH_WORD = "stop"
 """The finish of every answer: all of it is there, so that the cache may keep it."""
-_VECTOR = "embedding"
+_VECTOR_KIND = "embedding"
 
 
 class EmbeddingsRequest(CanonicalRequest, frozen=True, kw_only=True):
     """A request for embeddings."""
 
     dimensions: int | None = None
-    packed: bool = False
+    wants_base64: bool = False
     """The client takes vectors as base64 of little-endian float32, not as numbers."""
-    single: bool = False
+    wants_single_vector: bool = False
     """The client asked for one vector, not for a list of them."""
 
 
-def wanted(request: CanonicalRequest | None) -> EmbeddingsRequest:
+def expect_embeddings(request: CanonicalRequest | None) -> EmbeddingsRequest:
     """A request that is known to be for embeddings. Raises TypeError for any other."""
     if not isinstance(request, EmbeddingsRequest):
         raise TypeError("not a request for embeddings")
     return request
 
 
-def texts(request: CanonicalRequest) -> list[str]:
+def list_inputs(request: CanonicalRequest) -> list[str]:
     """The inputs; the parts of one are its lines."""
-    return [_text(turn) for turn in request.turns]
+    return [_join_text(turn) for turn in request.turns]
 
 
-def _text(turn: CanonicalTurn) -> str:
+def _join_text(turn: CanonicalTurn) -> str:
     return "\n".join(part.text for part in turn.parts if isinstance(part, Text))
 
 
-def answer(
+def make_events(
     vectors: list[Json], usage: Usage | None, model: str | None, id: str | None = None
 ) -> list[Event]:
     """The events of a whole answer; what is no list of numbers fails it."""
     if not all(map(_is_vector, vectors)):
-        return [Failed(broken("vectors that are no lists of numbers"))]
-    told: list[Event] = [] if usage is None else [UsageUpdate(usage)]
-    made: list[Event] = [Opaque(kind=_VECTOR, source=vector) for vector in vectors]
-    return [Start(id=id, model=model), *made, *told, Finish(reason="stop", word=DONE), End()]
+        return [Failed(make_broken_problem("vectors that are no lists of numbers"))]
+    usage_events: list[Event] = [] if usage is None else [UsageUpdate(usage)]
+    vector_events: list[Event] = [Opaque(kind=_VECTOR_KIND, source=vector) for vector in vectors]
+    return [
+        Start(id=id, model=model),
+        *vector_events,
+        *usage_events,
+        Finish(reason="stop", word=FINISH_WORD),
+        End(),
+    ]
 
 
-def pack(vector: list[float]) -> str:
+def pack_vector(vector: list[float]) -> str:
     """A vector as OpenAI writes it in base64. Raises struct.error, OverflowError, TypeError."""
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
@@ -70,7 +76,7 @@ def _is_vector(vector: Json) -> bool:
     return isinstance(vector, list)
 
 
-class Heard:
+class EmbeddingsResponse:
     """What the events of an answer add up to."""
 
     __slots__ = ("model", "usage", "vectors")

@@ -10,81 +10,84 @@ from collections.abc import Callable
 
 from gateway.core import jsonio
 
-_MOST = 4096
+_MAX_FRAME_BYTES = 4096
 """Bytes of a frame of which the form is kept."""
-_TEXT = re.compile(rb"[ !#-Z\]-~\x80-\xff]*")
+_PLAIN_TEXT_PATTERN = re.compile(rb"[ !#-Z\]-~\x80-\xff]*")
 """What is the same as text and as JSON: it has no quote, no escape, and no bracket of `[DONE]`."""
-_PADDED = re.compile(rb'"obfuscation":[ ]?"')
-_PROBES = ((b"", b""), (b"a", b""), (b"bcdefgh", b"ij"), (b"", b"k"))
+_PADDING_START_PATTERN = re.compile(rb'"obfuscation":[ ]?"')
+_PROBE_TEXTS = ((b"", b""), (b"a", b""), (b"bcdefgh", b"ij"), (b"", b"k"))
 
 
 class FrameTemplate:
     """What stands before the text, between it and one that does not count, and behind both."""
 
-    __slots__ = ("_before", "_behind", "_between", "_round")
+    __slots__ = ("_fixed_bytes", "_prefix", "_separator", "_suffix")
 
-    def __init__(self, before: bytes, between: bytes, behind: bytes) -> None:
-        """`between` is empty where there is one text alone."""
-        self._before = before
-        self._between = between
-        self._behind = behind
-        self._round = len(before) + len(behind)
+    def __init__(self, prefix: bytes, separator: bytes, suffix: bytes) -> None:
+        """`separator` is empty where there is one text alone."""
+        self._prefix = prefix
+        self._separator = separator
+        self._suffix = suffix
+        self._fixed_bytes = len(prefix) + len(suffix)
 
-    def says(self, data: bytes) -> int:
+    def count_text_bytes(self, data: bytes) -> int:
         """Bytes of text that a frame says; -1 where it has another form, or says it in escapes."""
-        before, between = self._before, self._between
+        prefix, separator = self._prefix, self._separator
         if (
-            len(data) < self._round
-            or not data.startswith(before)
-            or not data.endswith(self._behind)
+            len(data) < self._fixed_bytes
+            or not data.startswith(prefix)
+            or not data.endswith(self._suffix)
         ):
             return -1
-        text = data[len(before) : len(data) - len(self._behind)]
-        if between:
-            text, found, padding = text.partition(between)
-            if not found or not _text(padding):
+        text = data[len(prefix) : len(data) - len(self._suffix)]
+        if separator:
+            text, match, padding = text.partition(separator)
+            if not match or not _is_plain_text(padding):
                 return -1
-        return len(text) if _text(text) else -1
+        return len(text) if _is_plain_text(text) else -1
 
     def write(self, text: bytes, padding: bytes) -> bytes:
         """A frame of this form."""
-        return self._before + text + (self._between and self._between + padding) + self._behind
+        return self._prefix + text + (self._separator and self._separator + padding) + self._suffix
 
 
-def learn(
+def learn_template(
     data: bytes,
-    hole: re.Pattern[bytes],
-    amount: Callable[[bytes], int],
-    plain: Callable[[bytes], bool],
+    text_start_pattern: re.Pattern[bytes],
+    count_content_bytes: Callable[[bytes], int],
+    is_plain: Callable[[bytes], bool],
 ) -> FrameTemplate | None:
-    """The form of a frame whose text follows `hole`; None where it has none.
+    """The form of a frame whose text follows `text_start_pattern`; None where it has none.
 
-    That what stands there is counted, all of it and nothing else, is tried: `amount` of a payload
-    tells bytes of content or raises JsonError, and `plain` whether a frame tells nothing more.
+    That what stands there is counted, all of it and nothing else, is tried: `count_content_bytes`
+    of a payload tells bytes of content or raises JsonError, and `is_plain` whether a frame tells
+    nothing more.
     """
-    if len(data) > _MOST or not data.endswith(b"}\n\n") or b"data:" not in data:
+    if len(data) > _MAX_FRAME_BYTES or not data.endswith(b"}\n\n") or b"data:" not in data:
         return None
-    if (place := hole.search(data)) is None:
+    if (text_start := text_start_pattern.search(data)) is None:
         return None
-    begin = place.end()
-    end = data.find(b'"', begin)
-    between, behind = b"", data[end:]
-    if (padded := _PADDED.search(behind)) is not None:
-        between, behind = behind[: padded.end()], behind[padded.end() :]
-        behind = behind[behind.find(b'"') :]
-    form = FrameTemplate(data[:begin], between, behind)
-    tries = [form.write(*probe) for probe in _PROBES]
+    begin_offset = text_start.end()
+    end_offset = data.find(b'"', begin_offset)
+    separator, suffix = b"", data[end_offset:]
+    if (padding_start := _PADDING_START_PATTERN.search(suffix)) is not None:
+        separator, suffix = suffix[: padding_start.end()], suffix[padding_start.end() :]
+        suffix = suffix[suffix.find(b'"') :]
+    template = FrameTemplate(data[:begin_offset], separator, suffix)
+    probe_frames = [template.write(*probe) for probe in _PROBE_TEXTS]
     try:
-        told = [amount(one[one.index(b"data:") + 5 :]) for one in tries]
+        counts = [count_content_bytes(frame[frame.index(b"data:") + 5 :]) for frame in probe_frames]
     except jsonio.JsonError:
         return None
-    right = told == [len(text) for text, _ in _PROBES] and all(map(plain, tries))
-    return form if right else None
+    is_reliable = counts == [len(text) for text, _ in _PROBE_TEXTS] and all(
+        map(is_plain, probe_frames)
+    )
+    return template if is_reliable else None
 
 
-def _text(data: bytes) -> bool:
+def _is_plain_text(data: bytes) -> bool:
     """Whether bytes are the same as text and as JSON."""
-    if _TEXT.fullmatch(data) is None:
+    if _PLAIN_TEXT_PATTERN.fullmatch(data) is None:
         return False
     if data.isascii():
         return True

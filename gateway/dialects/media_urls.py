@@ -21,12 +21,12 @@ from gateway.dialects.gemini import wire
 
 type Object = dict[str, Json]
 
-_WEB = ("http://", "https://")
-_LONGEST = len(_WEB[1])
-_NOUNS = {"image": "images", "file": "files", "audio": "audio", "video": "films"}
-_MEMBERS = ("messages", "input", "contents")
+_WEB_SCHEMES = ("http://", "https://")
+_MAX_SCHEME_CHARS = len(_WEB_SCHEMES[1])
+_PLURAL_NOUNS = {"image": "images", "file": "files", "audio": "audio", "video": "films"}
+_TURN_MEMBERS = ("messages", "input", "contents")
 """Where the turns of a body are, by dialect; no dialect has two of them."""
-_INNER = ("content", "parts", "output", "functionResponse", "function_response")
+_PART_MEMBERS = ("content", "parts", "output", "functionResponse", "function_response")
 """Members within turns and parts that hold further parts."""
 
 
@@ -39,7 +39,7 @@ class FetchedMedia(msgspec.Struct, frozen=True):
     """Base64."""
 
     @property
-    def url(self) -> str:
+    def data_url(self) -> str:
         """It as a data URL."""
         return f"data:{self.type};base64,{self.data}"
 
@@ -52,181 +52,211 @@ _STAND_INS = {
 """What a plan is made with: by kind, whatever it will be."""
 
 
-def wanted(request: CanonicalRequest, door: str, provider: Provider) -> dict[str, Media]:
+def find_media_to_fetch(
+    request: CanonicalRequest, dialect_name: str, provider: Provider
+) -> dict[str, Media]:
     """The media on the web that a provider takes as data alone in a dialect, by URL."""
-    found = (part for part in _media(request) if _needs(part, door, provider))
-    return {part.url: part for part in found if part.url is not None}
+    parts = (part for part in _iterate_media(request) if _needs_fetch(part, dialect_name, provider))
+    return {part.url: part for part in parts if part.url is not None}
 
 
-def standing(
-    request: CanonicalRequest, door: str, provider: Provider, fetches: frozenset[str]
+def fill_stand_ins(
+    request: CanonicalRequest, dialect_name: str, provider: Provider, fetched_kinds: frozenset[str]
 ) -> tuple[CanonicalRequest, str]:
     """A request as it will be said once what may be fetched is here, and why it cannot be said.
 
-    `fetches`: kinds of media that the gateway may fetch.
+    `fetched_kinds`: kinds of media that the gateway may fetch.
     """
-    links = wanted(request, door, provider)
-    if not links:
+    media_by_url = find_media_to_fetch(request, dialect_name, provider)
+    if not media_by_url:
         return request, ""
-    rest = [part for part in links.values() if part.kind not in fetches]
-    standins = {url: _STAND_INS[it.kind] for url, it in links.items() if it.kind in fetches}
-    if standins:
-        request = filled(request, standins)
-    if not rest or provider.media != "data":
+    unfetched = [part for part in media_by_url.values() if part.kind not in fetched_kinds]
+    stand_ins = {
+        url: _STAND_INS[media.kind]
+        for url, media in media_by_url.items()
+        if media.kind in fetched_kinds
+    }
+    if stand_ins:
+        request = fill_request(request, stand_ins)
+    if not unfetched or provider.media != "data":
         return request, ""  # fields.weigh has what the dialect says to the rest
-    kind = rest[0].kind
-    return request, f"{name(request, rest[0])}: {provider.name} takes {_NOUNS[kind]} as data alone"
+    kind = unfetched[0].kind
+    name = format_name(request, unfetched[0])
+    return request, f"{name}: {provider.name} takes {_PLURAL_NOUNS[kind]} as data alone"
 
 
-def name(request: CanonicalRequest, part: Media) -> str:
+def format_name(request: CanonicalRequest, part: Media) -> str:
     """What a part is called to the client."""
     return f"{request.names.get('turns', 'messages')}.{part.kind}"
 
 
-def filled(request: CanonicalRequest, fetched: Mapping[str, FetchedMedia]) -> CanonicalRequest:
+def fill_request(
+    request: CanonicalRequest, fetched: Mapping[str, FetchedMedia]
+) -> CanonicalRequest:
     """A request with what was fetched in place of its URL."""
     turns = tuple(
-        msgspec.structs.replace(turn, parts=tuple(_fill(part, fetched) for part in turn.parts))
+        msgspec.structs.replace(turn, parts=tuple(_fill_part(part, fetched) for part in turn.parts))
         for turn in request.turns
     )
     return msgspec.structs.replace(request, turns=turns)
 
 
-def home(body: RequestBody, fetched: Mapping[str, FetchedMedia]) -> RequestBody:
+def fill_native_body(body: RequestBody, fetched: Mapping[str, FetchedMedia]) -> RequestBody:
     """A body with what was fetched in place of its URL; all other bytes stay as they are."""
-    for member in _MEMBERS:
+    for member in _TURN_MEMBERS:
         if member not in body.members:
             continue
         raw = bytes(memoryview(body.members[member]))
-        fixed = _Home(fetched).fix(raw, body.value[member])
-        if fixed is raw:
+        new_raw = _NativeBodyFiller(fetched).fill(raw, body.value[member])
+        if new_raw is raw:
             continue
-        members = {**body.members, member: msgspec.Raw(fixed)}
-        value = {**body.value, member: jsonio.loads(fixed)}
-        body = RequestBody(jsonio.join(members), members, value, body.prompt)
+        members = {**body.members, member: msgspec.Raw(new_raw)}
+        value = {**body.value, member: jsonio.loads(new_raw)}
+        body = RequestBody(jsonio.join_members(members), members, value, body.prompt)
     return body
 
 
-def _media(request: CanonicalRequest) -> Iterator[Media]:
+def _iterate_media(request: CanonicalRequest) -> Iterator[Media]:
     for turn in request.turns:
-        yield from _within(turn.parts)
+        yield from _iterate_part_media(turn.parts)
 
 
-def _within(parts: Iterable[Part]) -> Iterator[Media]:
+def _iterate_part_media(parts: Iterable[Part]) -> Iterator[Media]:
     for part in parts:
         if isinstance(part, Media):
             yield part
         elif isinstance(part, ToolResult):
-            yield from _within(part.parts)
+            yield from _iterate_part_media(part.parts)
 
 
-def _needs(part: Media, door: str, provider: Provider) -> bool:
+def _needs_fetch(part: Media, dialect_name: str, provider: Provider) -> bool:
     """Whether a part is said by a URL of the web, and must be said as data."""
     url = part.url
-    if url is None or part.id is not None or not url[:_LONGEST].lower().startswith(_WEB):
+    if (
+        url is None
+        or part.id is not None
+        or not url[:_MAX_SCHEME_CHARS].lower().startswith(_WEB_SCHEMES)
+    ):
         return False
-    if part.kind == "video" and compatibility.YOUTUBE in url:
+    if part.kind == "video" and compatibility.YOUTUBE_URL_PART in url:
         return False
-    if compatibility.FIELDS[part.kind][door].way == "refused":
+    if compatibility.FIELD_RULES[part.kind][dialect_name].treatment == "refused":
         return False
-    refused = compatibility.FIELDS[f"{part.kind}_url"][door].way == "refused"
-    return refused or provider.media == "data"
+    refuses_url = compatibility.FIELD_RULES[f"{part.kind}_url"][dialect_name].treatment == "refused"
+    return refuses_url or provider.media == "data"
 
 
-def _fill(part: Part, fetched: Mapping[str, FetchedMedia]) -> Part:
+def _fill_part(part: Part, fetched: Mapping[str, FetchedMedia]) -> Part:
     if isinstance(part, ToolResult):
-        inner = tuple(_filled(it, fetched) if isinstance(it, Media) else it for it in part.parts)
-        return msgspec.structs.replace(part, parts=inner)
-    return _filled(part, fetched) if isinstance(part, Media) else part
+        inner_parts = tuple(
+            _fill_media(inner_part, fetched) if isinstance(inner_part, Media) else inner_part
+            for inner_part in part.parts
+        )
+        return msgspec.structs.replace(part, parts=inner_parts)
+    return _fill_media(part, fetched) if isinstance(part, Media) else part
 
 
-def _filled(part: Media, fetched: Mapping[str, FetchedMedia]) -> Media:
-    found = fetched.get(part.url or "")
-    if found is None:
+def _fill_media(part: Media, fetched: Mapping[str, FetchedMedia]) -> Media:
+    media = fetched.get(part.url or "")
+    if media is None:
         return part
     kind = part.kind
-    if kind == "file" and found.type.startswith("image/"):
+    if kind == "file" and media.type.startswith("image/"):
         kind = "image"  # Gemini's files say what they are by their type, which may be unsaid
-    return msgspec.structs.replace(part, kind=kind, type=found.type, data=found.data, url=None)
+    return msgspec.structs.replace(part, kind=kind, type=media.type, data=media.data, url=None)
 
 
-class _Home:
+class _NativeBodyFiller:
     """The parts of one body, in the words of any of the four dialects."""
 
     def __init__(self, fetched: Mapping[str, FetchedMedia]) -> None:
         self._fetched = fetched
 
-    def fix(self, raw: bytes, value: Json) -> bytes:
+    def fill(self, raw: bytes, value: Json) -> bytes:
         """A part, or whatever holds parts."""
         if isinstance(value, list):
-            return reasoning_state.each(self.fix)(raw, value) or raw
+            return reasoning_state.fix_items(self.fill)(raw, value) or raw
         if not isinstance(value, dict):
             return raw
-        change = self._change(value)
-        for member in _INNER if change is None else ():
-            raw = reasoning_state.within(member, self.fix)(raw, value) or raw
-        for member, said in (change or {}).items():
-            raw = reasoning_state.put(raw, member, said)
+        changed_members = self._find_changes(value)
+        for member in _PART_MEMBERS if changed_members is None else ():
+            raw = reasoning_state.fix_member(member, self.fill)(raw, value) or raw
+        for member, new_value in (changed_members or {}).items():
+            raw = reasoning_state.set_member(raw, member, new_value)
         return raw
 
-    def _change(self, part: Object) -> Object | None:
+    def _find_changes(self, part: Object) -> Object | None:
         """The members of a part that are to be others, None for those that go; or no change."""
         kind = part.get("type")
-        held = part.get(kind) if isinstance(kind, str) else None
+        media_object = part.get(kind) if isinstance(kind, str) else None
         match kind:
             case "image_url" | "video_url" | "document_url":
-                return self._link(kind, held)
+                return self._change_link(kind, media_object)
             case "input_image":
-                found = self._find(part.get("image_url"))
-                return None if found is None else {"image_url": found.url}
+                media = self._find_media(part.get("image_url"))
+                return None if media is None else {"image_url": media.data_url}
             case "input_file":
-                return self._file(part)
+                return self._change_file(part)
             case "input_audio":
-                return self._sound(held)
-            case "file" if isinstance(held, dict):
-                found = self._find(held.get("file_data"))
-                return None if found is None else {"file": {**held, **_named(held, found)}}
+                return self._change_audio(media_object)
+            case "file" if isinstance(media_object, dict):
+                media = self._find_media(media_object.get("file_data"))
+                return (
+                    None
+                    if media is None
+                    else {"file": {**media_object, **_build_named_file(media_object, media)}}
+                )
             case "image" | "document":
-                return self._source(part.get("source"))
+                return self._change_source(part.get("source"))
             case _:
-                return self._pointer(part)
+                return self._change_file_data(part)
 
-    def _find(self, url: Json) -> FetchedMedia | None:
+    def _find_media(self, url: Json) -> FetchedMedia | None:
         return self._fetched.get(url) if isinstance(url, str) else None
 
-    def _link(self, kind: str, held: Json) -> Object | None:
-        found = self._find(held.get("url") if isinstance(held, dict) else held)
-        if found is None:
+    def _change_link(self, kind: str, media_object: Json) -> Object | None:
+        media = self._find_media(
+            media_object.get("url") if isinstance(media_object, dict) else media_object
+        )
+        if media is None:
             return None
-        return {kind: {**held, "url": found.url} if isinstance(held, dict) else found.url}
+        return {
+            kind: {**media_object, "url": media.data_url}
+            if isinstance(media_object, dict)
+            else media.data_url
+        }
 
-    def _file(self, part: Object) -> Object | None:
-        found = self._find(part.get("file_url"))
-        return None if found is None else {"file_url": None, **_named(part, found)}
+    def _change_file(self, part: Object) -> Object | None:
+        media = self._find_media(part.get("file_url"))
+        return None if media is None else {"file_url": None, **_build_named_file(part, media)}
 
-    def _sound(self, held: Json) -> Object | None:
-        found = self._find(held.get("data") if isinstance(held, dict) else held)
-        if found is None:
+    def _change_audio(self, media_object: Json) -> Object | None:
+        media = self._find_media(
+            media_object.get("data") if isinstance(media_object, dict) else media_object
+        )
+        if media is None:
             return None
-        said = {**held, "data": found.data} if isinstance(held, dict) else found.data
-        return {"input_audio": said}
+        new_audio = (
+            {**media_object, "data": media.data} if isinstance(media_object, dict) else media.data
+        )
+        return {"input_audio": new_audio}
 
-    def _source(self, source: Json) -> Object | None:
-        found = self._find(source.get("url")) if isinstance(source, dict) else None
-        if found is None:
+    def _change_source(self, source: Json) -> Object | None:
+        media = self._find_media(source.get("url")) if isinstance(source, dict) else None
+        if media is None:
             return None
-        return {"source": {"type": "base64", "media_type": found.type, "data": found.data}}
+        return {"source": {"type": "base64", "media_type": media.type, "data": media.data}}
 
-    def _pointer(self, part: Object) -> Object | None:
+    def _change_file_data(self, part: Object) -> Object | None:
         """A part of Gemini's that points to a file."""
-        found = self._find(wire.get(wire.group(part, "fileData"), "fileUri"))
-        if found is None:
+        media = self._find_media(wire.get(wire.group(part, "fileData"), "fileUri"))
+        if media is None:
             return None
-        data = {"mimeType": found.type, "data": found.data}
+        data = {"mimeType": media.type, "data": media.data}
         return {wire.spelled(part, "fileData"): None, "inlineData": data}
 
 
-def _named(file: Object, found: FetchedMedia) -> Object:
+def _build_named_file(file: Object, media: FetchedMedia) -> Object:
     """A file as data, which must have a name."""
     name = file.get("filename") or "document.pdf"
-    return {"filename": name, "file_data": found.url}
+    return {"filename": name, "file_data": media.data_url}

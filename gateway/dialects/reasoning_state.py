@@ -23,136 +23,144 @@ from gateway.core.target import Target
 from gateway.dialects.base import RequestBody
 from gateway.dialects.body_patch import BodyPatch
 
-MARK = "tg1."
+LABEL_PREFIX = "tg1."
 """How every label begins; no provider's state does."""
-_DIGEST = 8
+_DIGEST_BYTES = 8
 
 
-def maker(target: Target, dialect: str) -> str:
+def hash_maker(target: Target, dialect: str) -> str:
     """Name the maker of a state, as a short hash: provider, model, and the dialect it was asked in.
 
     A model that is asked in another dialect writes its state in another form.
     """
-    whole = f"{target.provider.name}\n{target.model}\n{dialect}"
+    identity = f"{target.provider.name}\n{target.model}\n{dialect}"
     return hashlib.blake2b(
-        whole.encode(), digest_size=_DIGEST, person=b"tiergate maker"
+        identity.encode(), digest_size=_DIGEST_BYTES, person=b"tiergate maker"
     ).hexdigest()
 
 
-def label(maker: str, state: str) -> str:
+def write_label(maker: str, state: str) -> str:
     """A state as it goes to a client of another dialect."""
-    return f"{MARK}{maker}.{state}"
+    return f"{LABEL_PREFIX}{maker}.{state}"
 
 
-def split(state: str) -> tuple[str | None, str]:
+def split_label(state: str) -> tuple[str | None, str]:
     """The maker that a label names and the state itself; None where there is no label."""
-    if not state.startswith(MARK):
+    if not state.startswith(LABEL_PREFIX):
         return None, state
-    name, dot, rest = state.removeprefix(MARK).partition(".")
-    return (name, rest) if dot else (None, state)
+    maker_name, separator, unlabelled = state.removeprefix(LABEL_PREFIX).partition(".")
+    return (maker_name, unlabelled) if separator else (None, state)
 
 
 type Object = dict[str, Json]
-type Fix = Callable[[bytes, Json], bytes | None]
+type ValueFixer = Callable[[bytes, Json], bytes | None]
 """A JSON value, as bytes and as read, as it is to be: the same bytes, others, or None for none."""
 
-_MARK = MARK.encode()
-_WHY = "reasoning of another model is for that model alone"
+_LABEL_PREFIX_BYTES = LABEL_PREFIX.encode()
+_FOREIGN_REASON = "reasoning of another model is for that model alone"
 _NULL = msgspec.Raw(b"null")
-_ITEMS = jsonio.reader(list[msgspec.Raw])
+_read_raw_items = jsonio.make_reader(list[msgspec.Raw])
 
 
-def holds(body: RequestBody) -> bool:
+def may_hold_label(body: RequestBody) -> bool:
     """Whether a body may hold a label: one without the mark of them holds none."""
-    return _MARK in body.raw
+    return _LABEL_PREFIX_BYTES in body.raw
 
 
 class ReasoningLabels:
     """The labels in one request, and what they are to one target."""
 
-    __slots__ = ("_mine", "lost")
+    __slots__ = ("_own_maker", "has_losses")
 
     def __init__(self, target: Target, dialect: str) -> None:
-        self._mine = maker(target, dialect)
-        self.lost = False
+        self._own_maker = hash_maker(target, dialect)
+        self.has_losses = False
         """Something was taken out."""
 
-    def labelled(self, slot: Json) -> bool:
+    def is_labelled(self, slot: Json) -> bool:
         """Whether a slot holds what the gateway wrote."""
-        return isinstance(slot, str) and split(slot)[0] is not None
+        return isinstance(slot, str) and split_label(slot)[0] is not None
 
-    def open(self, slot: Json) -> str | None:
+    def read_slot(self, slot: Json) -> str | None:
         """The state in a slot, for the target; empty where it is another's, None: unlabelled."""
-        made, state = split(slot) if isinstance(slot, str) else (None, "")
-        return None if made is None else self.given(made, state)
+        maker_name, state = split_label(slot) if isinstance(slot, str) else (None, "")
+        return None if maker_name is None else self.filter_state(maker_name, state)
 
-    def given(self, made: str, state: str | None) -> str:
+    def filter_state(self, maker_name: str, state: str | None) -> str:
         """A state, for the target; empty where another made it."""
-        if made == self._mine and state:
+        if maker_name == self._own_maker and state:
             return state
-        self.lost = True
+        self.has_losses = True
         return ""
 
 
-def edit(body: RequestBody, member: str, seals: ReasoningLabels, fix: Fix) -> BodyPatch:
+def patch_member(
+    body: RequestBody, member: str, labels: ReasoningLabels, fix: ValueFixer
+) -> BodyPatch:
     """A body on its way, its `member` fixed; what is taken out is named as a loss."""
     raw = bytes(memoryview(body.members.get(member, _NULL)))
-    fixed = fix(raw, body.said.get(member))
-    if fixed is raw:
+    new_raw = fix(raw, body.outline.get(member))
+    if new_raw is raw:
         return BodyPatch(body)
-    fixed = fixed or b"[]"
-    members = {**body.members, member: msgspec.Raw(fixed)}
-    value = {**body.value, member: jsonio.loads(fixed)}
-    found = BodyPatch(RequestBody(jsonio.join(members), members, value, body.prompt))
-    if seals.lost:
-        found.lose(f"{member}.reasoning", "dropped", _WHY)
-    return found
+    new_raw = new_raw or b"[]"
+    members = {**body.members, member: msgspec.Raw(new_raw)}
+    value = {**body.value, member: jsonio.loads(new_raw)}
+    patch = BodyPatch(RequestBody(jsonio.join_members(members), members, value, body.prompt))
+    if labels.has_losses:
+        patch.record_loss(f"{member}.reasoning", "dropped", _FOREIGN_REASON)
+    return patch
 
 
-def each(fix: Fix) -> Fix:
+def fix_items(fix: ValueFixer) -> ValueFixer:
     """Every item of a list fixed, or one object that stands for a list; none left is none."""
 
-    def fixed(raw: bytes, value: Json) -> bytes | None:
+    def fix_list(raw: bytes, value: Json) -> bytes | None:
         if isinstance(value, dict):
             return fix(raw, value)
         if not isinstance(value, list):
             return raw
-        old = [bytes(memoryview(item)) for item in _ITEMS(raw)]
-        new = [fix(item, it) for item, it in zip(old, value, strict=True)]
-        if all(one is other for one, other in zip(old, new, strict=True)):
+        old_items = [bytes(memoryview(item)) for item in _read_raw_items(raw)]
+        new_items = [
+            fix(item, item_value) for item, item_value in zip(old_items, value, strict=True)
+        ]
+        if all(
+            old_item is new_item for old_item, new_item in zip(old_items, new_items, strict=True)
+        ):
             return raw
-        kept = [item for item in new if item is not None]
-        return b"[" + b",".join(kept) + b"]" if kept else None
+        remaining_items = [item for item in new_items if item is not None]
+        return b"[" + b",".join(remaining_items) + b"]" if remaining_items else None
 
-    return fixed
+    return fix_list
 
 
-def within(name: str, fix: Fix, *, needed: bool = False) -> Fix:
-    """A member of an object fixed; where it is `needed`, the object goes with it."""
+def fix_member(name: str, fix: ValueFixer, *, is_required: bool = False) -> ValueFixer:
+    """A member of an object fixed; where it is `is_required`, the object goes with it."""
 
-    def fixed(raw: bytes, value: Json) -> bytes | None:
+    def fix_object(raw: bytes, value: Json) -> bytes | None:
         if not isinstance(value, dict) or name not in value:
             return raw
-        parts = jsonio.members(raw)
-        old = bytes(memoryview(parts[name]))
-        new = fix(old, value[name])
-        if new is old:
+        members = jsonio.read_members(raw)
+        old_raw = bytes(memoryview(members[name]))
+        new_raw = fix(old_raw, value[name])
+        if new_raw is old_raw:
             return raw
-        if new is None and needed:
+        if new_raw is None and is_required:
             return None
-        return _with(parts, name, new)
+        return _join_with(members, name, new_raw)
 
-    return fixed
+    return fix_object
 
 
-def put(raw: bytes, name: str, value: Json) -> bytes:
+def set_member(raw: bytes, name: str, value: Json) -> bytes:
     """An object with a member set; None takes it out."""
-    return _with(jsonio.members(raw), name, None if value is None else jsonio.dumps(value))
+    return _join_with(
+        jsonio.read_members(raw), name, None if value is None else jsonio.dumps(value)
+    )
 
 
-def _with(parts: jsonio.Members, name: str, value: bytes | None) -> bytes:
+def _join_with(members: jsonio.Members, name: str, value: bytes | None) -> bytes:
     if value is None:
-        del parts[name]
+        del members[name]
     else:
-        parts[name] = msgspec.Raw(value)
-    return jsonio.join(parts)
+        members[name] = msgspec.Raw(value)
+    return jsonio.join_members(members)

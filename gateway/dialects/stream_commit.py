@@ -6,24 +6,36 @@ from abc import ABC, abstractmethod
 from gateway.core import jsonio, sse
 from gateway.core.errors import Problem
 from gateway.core.usage import Usage
-from gateway.dialects.frame_template import FrameTemplate, learn
+from gateway.dialects.frame_template import FrameTemplate, learn_template
 
-DONE = b"[DONE]"
+DONE_PAYLOAD = b"[DONE]"
 """The end of Chat Completions streams, which some hosts send in other dialects too."""
-STOP = "stop"
+DEFAULT_FINISH = "stop"
 """The reason for an end without one, at a provider that may leave it out."""
-_STRANGE = 4
+_MAX_TEMPLATE_MISSES = 4
 """Frames in a row that have another form than the one before, after which none is kept."""
-MOST_FRAME = 32_000_000
+MAX_FRAME_BYTES = 32_000_000
 """Bytes of one frame: images in answers take some millions."""
 
 
 class StreamBuffer(ABC):
-    """The state of one stream; see Watch. A dialect says what a frame means in `_read`."""
+    """The state of one stream; see StreamInspector.
+
+    A dialect says what a frame means in `_inspect_frames`.
+    """
 
     __slots__ = (
-        "_form", "_held", "_strange", "_whole", "committed", "finish", "heard", "problem",
-        "response_id", "served", "usage",
+        "_pending_frames",
+        "_splitter",
+        "_template",
+        "_template_misses",
+        "committed",
+        "content_bytes",
+        "finish",
+        "problem",
+        "response_id",
+        "served_model",
+        "usage",
     )  # fmt: skip
 
     _HOLE: re.Pattern[bytes] | None = None
@@ -31,44 +43,44 @@ class StreamBuffer(ABC):
 
     def __init__(self) -> None:
         self.committed = False
-        self.heard = 0
+        self.content_bytes = 0
         self.usage: Usage | None = None
-        self.served: str | None = None
+        self.served_model: str | None = None
         self.response_id: str | None = None
         self.finish: str | None = None
         self.problem: Problem | None = None
-        self._whole = sse.FrameSplitter()
-        self._held: list[bytes] = []
+        self._splitter = sse.FrameSplitter()
+        self._pending_frames: list[bytes] = []
         """Bytes before the first content. The attempt that feeds the stream bounds them."""
-        self._form: FrameTemplate | None = None
+        self._template: FrameTemplate | None = None
         """Of a frame before."""
-        self._strange = 0
+        self._template_misses = 0
         """Frames since one of that form."""
 
     def feed(self, data: bytes) -> bytes:
         """Take what was read; return what may go on now. Nothing does after an error."""
         if self.problem is not None:
             return b""
-        if (form := self._form) is not None and not self._whole.size:
-            size = form.says(data)
-            if size >= 0:
-                self.heard += size
-                self._strange = 0
+        if (template := self._template) is not None and not self._splitter.size:
+            text_bytes = template.count_text_bytes(data)
+            if text_bytes >= 0:
+                self.content_bytes += text_bytes
+                self._template_misses = 0
                 return data
-        data = self._whole.feed(data)
+        data = self._splitter.feed(data)
         if data:
-            return self._pass(data)
-        if self._whole.size > MOST_FRAME:
-            self._whole.rest()
-            self.problem = broken("a frame without an end")
+            return self._release(data)
+        if self._splitter.size > MAX_FRAME_BYTES:
+            self._splitter.take_pending()
+            self.problem = make_broken_problem("a frame without an end")
         return b""
 
     def end(self) -> bytes:
         """Take the end of the stream: a frame may lack its blank line; half a frame is none."""
-        rest = self._whole.rest()
-        if self.problem is not None or not _whole(rest):
+        remainder = self._splitter.take_pending()
+        if self.problem is not None or not _is_complete_frame(remainder):
             return b""
-        return self._pass(rest)
+        return self._release(remainder)
 
     @abstractmethod
     def _plain(self, data: bytes) -> bool:
@@ -87,66 +99,74 @@ class StreamBuffer(ABC):
 
         Tells whether each was read that should be JSON.
         """
-        at = data.find(b"data:")
-        if at < 0:
+        offset = data.find(b"data:")
+        if offset < 0:
             return True
         try:
-            self.heard += self._amount(data[at + 5 :])
+            self.content_bytes += self._amount(data[offset + 5 :])
         except jsonio.JsonError:
-            read = [self._heard(sse.data(frame)) for frame in sse.frames(data)]
-            return all(read)
+            results = [
+                self._count_payload(sse.read_data(frame)) for frame in sse.split_frames(data)
+            ]
+            return all(results)
         return True
 
-    def _heard(self, payload: bytes) -> bool:
+    def _count_payload(self, payload: bytes) -> bool:
         try:
-            self.heard += self._amount(payload)
+            self.content_bytes += self._amount(payload)
         except jsonio.JsonError:  # the end of a stream, of another dialect, or what no client reads
-            return not payload or payload.startswith(DONE) or _json(payload)
+            return not payload or payload.startswith(DONE_PAYLOAD) or _is_json(payload)
         return True
 
-    def _pass(self, data: bytes) -> bytes:
-        read = self._hear(data)
-        if not (read and self._plain(data)):
-            data = self._read(data, plain=read)
-        elif self._HOLE is not None and self._strange < _STRANGE and not self._held:
-            self._strange += 1
-            self._form = learn(data, self._HOLE, self._amount, self._plain) or self._form
+    def _release(self, data: bytes) -> bytes:
+        is_readable = self._hear(data)
+        if not (is_readable and self._plain(data)):
+            data = self._inspect_frames(data, skips_plain=is_readable)
+        elif (
+            self._HOLE is not None
+            and self._template_misses < _MAX_TEMPLATE_MISSES
+            and not self._pending_frames
+        ):
+            self._template_misses += 1
+            self._template = (
+                learn_template(data, self._HOLE, self._amount, self._plain) or self._template
+            )
         if not self.committed:
-            self._held.append(data)
+            self._pending_frames.append(data)
             return b""
-        if self._held:
-            data = b"".join([*self._held, data])
-            self._held.clear()
+        if self._pending_frames:
+            data = b"".join([*self._pending_frames, data])
+            self._pending_frames.clear()
         return data
 
-    def _read(self, data: bytes, *, plain: bool) -> bytes:
-        """Look at each frame; `plain`: only at those that must be known."""
+    def _inspect_frames(self, data: bytes, *, skips_plain: bool) -> bytes:
+        """Look at each frame; `skips_plain`: only at those that must be known."""
         if b"data:" not in data:
             return data  # blank lines and comments
-        kept: list[bytes] = []
-        for frame in sse.frames(data):
-            payload = b"" if plain and self._plain(frame) else sse.data(frame)
+        frames: list[bytes] = []
+        for frame in sse.split_frames(data):
+            payload = b"" if skips_plain and self._plain(frame) else sse.read_data(frame)
             if payload and self._glance(frame, payload):
                 # It stays here; blank lines before it are of no frame, wherever a read ended.
                 frame = frame[: -len(frame.lstrip(b"\r\n"))]  # noqa: PLW2901
             if self.problem is not None:
-                return b"".join([*kept, frame]) if self.committed else b""
-            kept.append(frame)
-        return b"".join(kept)
+                return b"".join([*frames, frame]) if self.committed else b""
+            frames.append(frame)
+        return b"".join(frames)
 
 
-def empty() -> Problem:
+def make_empty_problem() -> Problem:
     """Describe an answer that has no content, and no reason why it ended."""
     message = "The provider sent an answer without content, which it did not end."
     return Problem(kind="upstream_truncated", message=message, spent="maybe")
 
 
-def broken(what: str = "a broken frame") -> Problem:
+def make_broken_problem(subject: str = "a broken frame") -> Problem:
     """What an answer is, or a frame of one, that cannot be read."""
-    return Problem(kind="upstream_error", message=f"The provider sent {what}.", spent="maybe")
+    return Problem(kind="upstream_error", message=f"The provider sent {subject}.", spent="maybe")
 
 
-def _json(payload: bytes) -> bool:
+def _is_json(payload: bytes) -> bool:
     try:
         jsonio.loads(payload)
     except jsonio.JsonError:
@@ -154,12 +174,12 @@ def _json(payload: bytes) -> bool:
     return True
 
 
-def _whole(rest: bytes) -> bool:
+def _is_complete_frame(remainder: bytes) -> bool:
     """Whether what stands at the end of a stream is a frame, or blank lines."""
-    payload = sse.data(rest)
+    payload = sse.read_data(remainder)
     if not payload:
-        return not rest.strip(b"\r\n")
+        return not remainder.strip(b"\r\n")
     try:
-        return payload.startswith(DONE) or isinstance(jsonio.loads(payload), dict)
+        return payload.startswith(DONE_PAYLOAD) or isinstance(jsonio.loads(payload), dict)
     except jsonio.JsonError:
         return False

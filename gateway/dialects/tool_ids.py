@@ -3,20 +3,20 @@
 import hashlib
 import re
 
-_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PLAIN_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def plain(id: str, prefix: str = "call_") -> str:
+def make_plain_id(id: str, prefix: str = "call_") -> str:
     """An id of letters, digits, "_" and "-", 64 at most: as it is where it is one, else a hash.
 
     Source: `^[a-zA-Z0-9_-]+$` of Anthropic's API reference, and the 64 characters of OpenAI's.
     """
-    if _PLAIN.fullmatch(id):
+    if _PLAIN_ID_PATTERN.fullmatch(id):
         return id
     return prefix + hashlib.blake2b(id.encode("utf-8", "replace"), digest_size=12).hexdigest()
 
 
-def short(id: str) -> str:
+def make_short_id(id: str) -> str:
     """An id of nine letters and digits, as Mistral wants them."""
     if len(id) == 9 and id.isalnum() and id.isascii():
         return id

@@ -18,7 +18,7 @@ from gateway.core.errors import Problem
 from gateway.core.events import Event, ReasoningDelta, ReasoningEnd, TextDelta, ToolEnd, ToolStart
 from gateway.core.usage import Usage
 from gateway.dialects.base import (
-    UNWRITTEN,
+    EMPTY_WRITTEN_BODY,
     Decoder,
     Dialect,
     RequestBody,
@@ -26,11 +26,11 @@ from gateway.dialects.base import (
     StreamInspector,
     WrittenBody,
 )
-from gateway.dialects.stream_commit import STOP
+from gateway.dialects.stream_commit import DEFAULT_FINISH
 
-_WORDS = ("signature", "thinking", "thought", "encrypted", "reasoning")
+_STATE_ERROR_WORDS = ("signature", "thinking", "thought", "encrypted", "reasoning")
 """A provider that refuses a state says one of these."""
-GONE = ("previous_response", "previous response", "item with id")
+GONE_RESPONSE_WORDS = ("previous_response", "previous response", "item with id")
 """One that is named an answer or an item which it does not have says one of these."""
 
 
@@ -66,7 +66,7 @@ class ReasoningNote(msgspec.Struct, frozen=True, kw_only=True):
 class EventListener(Protocol):
     """Whoever is told the events of an answer."""
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Take one event."""
         ...
 
@@ -74,112 +74,130 @@ class EventListener(Protocol):
 class ReasoningRecorder:
     """Listens to one answer."""
 
-    __slots__ = ("_calls", "_late", "_open", "_pieces", "_spoke", "_states", "_thoughts", "note")
+    __slots__ = (
+        "_follows_text",
+        "_has_text",
+        "_open_calls",
+        "_states_by_call",
+        "_text_deltas",
+        "_thoughts",
+        "_thoughts_by_call",
+        "note",
+    )
 
     def __init__(self, note: ReasoningNote) -> None:
         """`note` says who answers."""
         self.note = note
-        self._calls: dict[str, tuple[KeptReasoning, ...]] = {}
-        self._open: dict[int, str] = {}
-        self._states: dict[str, str] = {}
-        self._pieces: list[str] = []
+        self._thoughts_by_call: dict[str, tuple[KeptReasoning, ...]] = {}
+        self._open_calls: dict[int, str] = {}
+        self._states_by_call: dict[str, str] = {}
+        self._text_deltas: list[str] = []
         self._thoughts: list[KeptReasoning] = []
-        self._late = self._spoke = False
+        self._follows_text = self._has_text = False
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Take one event; a client of this kind asks for one answer, others are not noted."""
-        kind = type(event)
-        if kind is TextDelta:
-            self._spoke = True
-        elif kind in _HEARD and event.choice == 0:  # type: ignore[union-attr]  # those have it
-            self._take(event)
+        event_type = type(event)
+        if event_type is TextDelta:
+            self._has_text = True
+        elif event_type in _RECORDED_EVENT_TYPES and event.choice == 0:  # type: ignore[union-attr]  # those have it
+            self._record(event)
 
-    def _take(self, event: Event) -> None:
+    def _record(self, event: Event) -> None:
         match event:
             case ReasoningDelta():
-                self._late = self._spoke if not self._pieces else self._late
-                self._pieces.append(event.text)
+                self._follows_text = self._has_text if not self._text_deltas else self._follows_text
+                self._text_deltas.append(event.text)
             case ReasoningEnd():
-                late = self._late if self._pieces else self._spoke
-                text = "".join(self._pieces)
-                self._pieces.clear()
+                follows_text = self._follows_text if self._text_deltas else self._has_text
+                text = "".join(self._text_deltas)
+                self._text_deltas.clear()
                 if event.state is not None:
-                    self._thoughts.append(KeptReasoning(text, event.state, event.redacted, late))
+                    self._thoughts.append(
+                        KeptReasoning(text, event.state, event.redacted, follows_text)
+                    )
             case ToolStart():
-                self._open[event.index] = event.id
-                self._calls[event.id] = tuple(self._thoughts)
+                self._open_calls[event.index] = event.id
+                self._thoughts_by_call[event.id] = tuple(self._thoughts)
                 self._thoughts.clear()
-            case ToolEnd() if event.state is not None and event.index in self._open:
-                self._states[self._open[event.index]] = event.state
+            case ToolEnd() if event.state is not None and event.index in self._open_calls:
+                self._states_by_call[self._open_calls[event.index]] = event.state
             case _:
                 return
 
-    def heard(self) -> ReasoningNote | None:
+    def build_note(self) -> ReasoningNote | None:
         """What is to be kept; None where the calls need nothing."""
-        if not self._states and not any(self._calls.values()):
+        if not self._states_by_call and not any(self._thoughts_by_call.values()):
             return None
         calls = {
-            id: ToolCallReasoning(thoughts, self._states.get(id))
-            for id, thoughts in self._calls.items()
+            id: ToolCallReasoning(thoughts, self._states_by_call.get(id))
+            for id, thoughts in self._thoughts_by_call.items()
         }
         return msgspec.structs.replace(self.note, calls=calls)
 
 
-_HEARD = frozenset({ReasoningDelta, ReasoningEnd, ToolStart, ToolEnd})
+_RECORDED_EVENT_TYPES = frozenset({ReasoningDelta, ReasoningEnd, ToolStart, ToolEnd})
 
 
-def back(request: CanonicalRequest, notes: Mapping[str, ReasoningNote]) -> CanonicalRequest:
+def restore_reasoning(
+    request: CanonicalRequest, notes: Mapping[str, ReasoningNote]
+) -> CanonicalRequest:
     """A request with what was noted of its calls; `notes` by the id of the first call of a turn.
 
     A thought without a state gives way to the one that was noted.
     """
     turns = []
     for turn in request.turns:
-        first = next((part for part in turn.parts if isinstance(part, ToolUse)), None)
-        note = notes.get(first.id) if first is not None else None
-        turns.append(turn if note is None else _turn(turn, note))
+        first_call = next((part for part in turn.parts if isinstance(part, ToolUse)), None)
+        note = notes.get(first_call.id) if first_call is not None else None
+        turns.append(turn if note is None else _restore_turn(turn, note))
     return msgspec.structs.replace(request, turns=tuple(turns))
 
 
-def _turn(turn: CanonicalTurn, note: ReasoningNote) -> CanonicalTurn:
-    lead: list[Part] = []
+def _restore_turn(turn: CanonicalTurn, note: ReasoningNote) -> CanonicalTurn:
+    leading_thoughts: list[Part] = []
     parts: list[Part] = []
     for part in turn.parts:
         if isinstance(part, Thought) and part.state is None:
             continue
-        if isinstance(part, ToolUse) and (called := note.calls.get(part.id)) is not None:
-            begun = any(isinstance(it, ToolUse) for it in parts)
-            for kept in called.thoughts:
+        if isinstance(part, ToolUse) and (call_reasoning := note.calls.get(part.id)) is not None:
+            has_begun_calls = any(isinstance(earlier_part, ToolUse) for earlier_part in parts)
+            for kept_thought in call_reasoning.thoughts:
                 thought = Thought(
-                    text=kept.text, state=kept.state, redacted=kept.redacted, maker=note.maker
+                    text=kept_thought.text,
+                    state=kept_thought.state,
+                    redacted=kept_thought.redacted,
+                    maker=note.maker,
                 )
-                (parts if begun or kept.late else lead).append(thought)
-            if called.state is not None:
-                part = msgspec.structs.replace(part, state=called.state, maker=note.maker)  # noqa: PLW2901 - the same call
+                (parts if has_begun_calls or kept_thought.late else leading_thoughts).append(
+                    thought
+                )
+            if call_reasoning.state is not None:
+                part = msgspec.structs.replace(part, state=call_reasoning.state, maker=note.maker)  # noqa: PLW2901 - the same call
         parts.append(part)
-    return msgspec.structs.replace(turn, parts=(*lead, *parts))
+    return msgspec.structs.replace(turn, parts=(*leading_thoughts, *parts))
 
 
-def bare(request: CanonicalRequest) -> CanonicalRequest:
+def remove_reasoning(request: CanonicalRequest) -> CanonicalRequest:
     """A request without any maker's state."""
     turns = tuple(
-        msgspec.structs.replace(turn, parts=tuple(map(_bare, _spoken(turn))))
+        msgspec.structs.replace(turn, parts=tuple(map(_remove_state, _list_other_parts(turn))))
         for turn in request.turns
     )
     return msgspec.structs.replace(request, turns=turns)
 
 
-def _spoken(turn: CanonicalTurn) -> list[Part]:
+def _list_other_parts(turn: CanonicalTurn) -> list[Part]:
     return [part for part in turn.parts if not isinstance(part, Thought)]
 
 
-def _bare(part: Part) -> Part:
+def _remove_state(part: Part) -> Part:
     if isinstance(part, ToolUse) and part.state is not None:
         return msgspec.structs.replace(part, state=None, maker=None)
     return part
 
 
-def holds(request: CanonicalRequest, maker: str) -> bool:
+def holds_state_of(request: CanonicalRequest, maker: str) -> bool:
     """Whether a request holds a state of a maker."""
     return any(
         isinstance(part, Thought | ToolUse) and part.state is not None and part.maker == maker
@@ -188,16 +206,16 @@ def holds(request: CanonicalRequest, maker: str) -> bool:
     )
 
 
-def refused(problem: Problem) -> bool:
+def is_state_refused(problem: Problem) -> bool:
     """Whether a provider refused a request for the state in it: its 400 speaks of one."""
-    rejected = problem.kind == "upstream_rejected" and problem.upstream_status == 400
-    return rejected and says(problem, *_WORDS)
+    is_rejected = problem.kind == "upstream_rejected" and problem.upstream_status == 400
+    return is_rejected and contains_words(problem, *_STATE_ERROR_WORDS)
 
 
-def says(problem: Problem, *words: str) -> bool:
+def contains_words(problem: Problem, *words: str) -> bool:
     """Whether a provider's error has one of these words, in lower case."""
-    said = f"{problem.message} {(problem.body or b'').decode('utf-8', 'replace')}".lower()
-    return any(word in said for word in words)
+    text = f"{problem.message} {(problem.body or b'').decode('utf-8', 'replace')}".lower()
+    return any(word in text for word in words)
 
 
 class LenientPassThrough:
@@ -208,93 +226,105 @@ class LenientPassThrough:
         self.read_problem = dialect.read_problem
         self._dialect = dialect
 
-    def glance(self, data: bytes) -> ResponseSummary:
+    def summarize(self, data: bytes) -> ResponseSummary:
         """Read a whole answer: without an error it is complete, and a missing reason is `stop`."""
-        found = self._dialect.glance(data)
-        if found.problem is not None or found.pending:
-            return found
-        return msgspec.structs.replace(found, complete=True, finish=found.finish or STOP)
+        summary = self._dialect.summarize(data)
+        if summary.problem is not None or summary.is_pending:
+            return summary
+        return msgspec.structs.replace(
+            summary, complete=True, finish=summary.finish or DEFAULT_FINISH
+        )
 
-    def watch(self, body: RequestBody, written: WrittenBody = UNWRITTEN) -> StreamInspector:
+    def inspect_stream(
+        self, body: RequestBody, written_body: WrittenBody = EMPTY_WRITTEN_BODY
+    ) -> StreamInspector:
         """Watch the stream of an answer."""
-        return self._dialect.watch(body, written, finish_optional=True)
+        return self._dialect.inspect_stream(body, written_body, finish_optional=True)
 
 
 class PassThrough:
     """A client's own dialect, listened to."""
 
     def __init__(
-        self, dialect: Dialect, ear: ReasoningRecorder, *, finish_optional: bool = False
+        self, dialect: Dialect, recorder: ReasoningRecorder, *, finish_optional: bool = False
     ) -> None:
         """`finish_optional`: answers of the provider may end without a reason why.
 
         Raises LookupError for a dialect that is not translated.
         """
-        if dialect.speech is None:
+        if dialect.translation is None:
             raise LookupError(f"{dialect.name} has no events")
         self.write = dialect.write
         self.read_problem = dialect.read_problem
-        self._voice = LenientPassThrough(dialect) if finish_optional else dialect
-        self._speech, self._ear = dialect.speech, ear
+        self._adapter = LenientPassThrough(dialect) if finish_optional else dialect
+        self._translation, self._recorder = dialect.translation, recorder
 
-    def glance(self, data: bytes) -> ResponseSummary:
+    def summarize(self, data: bytes) -> ResponseSummary:
         """A whole answer."""
-        found = self._voice.glance(data)
-        for event in self._speech.events(data) if found.problem is None else ():
-            self._ear.hear(event)
-        return found
+        summary = self._adapter.summarize(data)
+        for event in self._translation.decode_response(data) if summary.problem is None else ():
+            self._recorder.on_event(event)
+        return summary
 
-    def watch(self, body: RequestBody, written: WrittenBody = UNWRITTEN) -> StreamInspector:
+    def inspect_stream(
+        self, body: RequestBody, written_body: WrittenBody = EMPTY_WRITTEN_BODY
+    ) -> StreamInspector:
         """Watch the stream of an answer."""
-        return _Heard(self._voice.watch(body, written), self._speech.decoder(), self._ear)
+        return _RecordedStream(
+            self._adapter.inspect_stream(body, written_body),
+            self._translation.make_decoder(),
+            self._recorder,
+        )
 
 
-class _Heard:
+class _RecordedStream:
     """A stream that is listened to; see StreamInspector."""
 
-    __slots__ = ("_decoder", "_ear", "_watch")
+    __slots__ = ("_decoder", "_inspector", "_recorder")
 
-    def __init__(self, watch: StreamInspector, decoder: Decoder, ear: ReasoningRecorder) -> None:
-        self._watch, self._decoder, self._ear = watch, decoder, ear
+    def __init__(
+        self, inspector: StreamInspector, decoder: Decoder, recorder: ReasoningRecorder
+    ) -> None:
+        self._inspector, self._decoder, self._recorder = inspector, decoder, recorder
 
     @property
     def committed(self) -> bool:
-        return self._watch.committed
+        return self._inspector.committed
 
     @property
     def usage(self) -> Usage | None:
-        return self._watch.usage
+        return self._inspector.usage
 
     @property
-    def served(self) -> str | None:
-        return self._watch.served
+    def served_model(self) -> str | None:
+        return self._inspector.served_model
 
     @property
     def response_id(self) -> str | None:
-        return self._watch.response_id
+        return self._inspector.response_id
 
     @property
     def finish(self) -> str | None:
-        return self._watch.finish
+        return self._inspector.finish
 
     @property
     def problem(self) -> Problem | None:
-        return self._watch.problem
+        return self._inspector.problem
 
     @property
     def complete(self) -> bool:
-        return self._watch.complete
+        return self._inspector.complete
 
     @property
-    def heard(self) -> int:
-        return self._watch.heard
+    def content_bytes(self) -> int:
+        return self._inspector.content_bytes
 
     def feed(self, data: bytes) -> bytes:
         for event in self._decoder.feed(data):
-            self._ear.hear(event)
-        return self._watch.feed(data)
+            self._recorder.on_event(event)
+        return self._inspector.feed(data)
 
     def end(self) -> bytes:
         for event in self._decoder.end():
-            self._ear.hear(event)
-        return self._watch.end()
+            self._recorder.on_event(event)
+        return self._inspector.end()

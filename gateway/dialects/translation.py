@@ -1,7 +1,7 @@
 """A client served by a target that speaks another dialect: one voice for one attempt.
 
-A voice has what a Dialect has for an attempt (`write`, `glance`, `watch`, `read_problem`), and says
-all of it to the client in the client's own dialect.
+A voice has what a Dialect has for an attempt (`write_request`, `summarize`, `inspect_stream`,
+`read_problem`), and says all of it to the client in the client's own dialect.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -12,7 +12,7 @@ from gateway.core import jsonio
 from gateway.core.canonical_request import CanonicalRequest, Media
 from gateway.core.errors import Problem
 from gateway.core.events import (
-    CONTENT,
+    COMMIT_EVENT_TYPES,
     Declined,
     End,
     Event,
@@ -40,7 +40,7 @@ from gateway.dialects import (
     tool_ids,
 )
 from gateway.dialects.base import (
-    UNWRITTEN,
+    EMPTY_WRITTEN_BODY,
     Decoder,
     Dialect,
     EncodedRequest,
@@ -55,97 +55,101 @@ from gateway.dialects.conversation_start import ConversationStart
 from gateway.dialects.tool_reasoning import EventListener
 
 
-def sayable(client: Dialect, door: Dialect) -> bool:
+def can_translate(client: Dialect, target_dialect: Dialect) -> bool:
     """Whether requests of one dialect can be said in another at all."""
     return (
-        client.speech is not None
-        and door.speech is not None
-        and client.operation == door.operation
-        and door.operation in ("generate", count_tokens.OPERATION, embeddings.OPERATION)
+        client.translation is not None
+        and target_dialect.translation is not None
+        and client.operation == target_dialect.operation
+        and target_dialect.operation in ("generate", count_tokens.OPERATION, embeddings.OPERATION)
     )
 
 
 class TranslatableRequest:
     """A client's request as targets of other dialects would be asked it; made when first needed."""
 
-    __slots__ = ("_body", "_client", "_fetches", "_home", "_request")
+    __slots__ = ("_body", "_client", "_fetched_kinds", "_native_body", "_request")
 
     def __init__(
-        self, client: Dialect, body: RequestBody, fetches: frozenset[str] = frozenset()
+        self, client: Dialect, body: RequestBody, fetched_kinds: frozenset[str] = frozenset()
     ) -> None:
-        """`fetches`: kinds of media that the gateway fetches for targets that open no URL."""
+        """`fetched_kinds`: kinds of media that the gateway fetches for targets that open no URL."""
         self._client = client
         self._body = body
-        self._fetches = fetches
+        self._fetched_kinds = fetched_kinds
         self._request: CanonicalRequest | None = None
-        self._home: tuple[RequestBody, Target, WrittenBody | None] | None = None
+        self._native_body: tuple[RequestBody, Target, WrittenBody | None] | None = None
 
     @property
     def request(self) -> CanonicalRequest:
         """The request in no dialect. Raises ProblemError where it cannot be read as one."""
         if self._request is None:
-            self._request = speech(self._client).decode(self._body)
+            self._request = get_translation(self._client).decode_request(self._body)
         return self._request
 
-    def begin(self, target: Target) -> None:
+    def prewrite(self, target: Target) -> None:
         """Write already what a target is sent that is asked in the client's own dialect.
 
         Not where somebody has asked for it, and has written it himself.
         """
-        if self._home is None:
-            self._home = self._body, target, self._client.write(self._body, target)
+        if self._native_body is None:
+            self._native_body = self._body, target, self._client.write(self._body, target)
 
-    def begun(self, body: RequestBody, target: Target) -> WrittenBody | None:
+    def take_prewritten(self, body: RequestBody, target: Target) -> WrittenBody | None:
         """What was written so of a body for a target; None where it is yet to be written."""
-        found = self._home
-        if found is None:
-            self._home = body, target, None
-        elif found[0] is body and found[1] is target:
-            return found[2]
+        native_body = self._native_body
+        if native_body is None:
+            self._native_body = body, target, None
+        elif native_body[0] is body and native_body[1] is target:
+            return native_body[2]
         return None
 
-    def speaks(self, door: Dialect) -> bool:
+    def can_translate_to(self, target_dialect: Dialect) -> bool:
         """Whether it can be said in another dialect at all."""
-        return sayable(self._client, door)
+        return can_translate(self._client, target_dialect)
 
-    def prompt(self, door: Dialect, target: Target) -> Prompt | str:
+    def translate_prompt(self, target_dialect: Dialect, target: Target) -> Prompt | str:
         """What a target would be asked, as routing sees it; or why it cannot be asked."""
-        request, why = self._standing(door, target)
-        if why:
-            return why
-        _, refusals = compatibility.weigh(request, door.name)
-        return refusals[0] if refusals else _inner(request, door, target)[1].prompt
+        request, reason = self._fill_stand_ins(target_dialect, target)
+        if reason:
+            return reason
+        _, refusals = compatibility.check_request(request, target_dialect.name)
+        return refusals[0] if refusals else _encode_body(request, target_dialect, target)[1].prompt
 
-    def losses(self, door: Dialect, target: Target) -> tuple[Loss, ...]:
+    def list_losses(self, target_dialect: Dialect, target: Target) -> tuple[Loss, ...]:
         """What the request would lose."""
-        return write(self._standing(door, target)[0], door, target).losses
+        return write_request(
+            self._fill_stand_ins(target_dialect, target)[0], target_dialect, target
+        ).losses
 
     @property
-    def opening(self) -> ConversationStart:
+    def conversation_start(self) -> ConversationStart:
         """How the conversation begins."""
-        return self._client.opening(self._body)
+        return self._client.read_start(self._body)
 
-    def closed(self, target: Target) -> str:
+    def find_media_problem(self, target: Target) -> str:
         """Why a target at home cannot be given the media of the request; empty where it can."""
-        if target.provider.media != "data" or self._client.speech is None:
+        if target.provider.media != "data" or self._client.translation is None:
             return ""
-        return self._standing(self._client, target)[1]
+        return self._fill_stand_ins(self._client, target)[1]
 
-    def wanted(self, door: str, provider: Provider) -> dict[str, Media]:
+    def find_media_to_fetch(self, dialect_name: str, provider: Provider) -> dict[str, Media]:
         """The media, by URL, that are to be fetched before a provider is asked."""
-        as_it_is = door == self._client.name and provider.media != "data"
-        if as_it_is or not self._fetches:
+        goes_unchanged = dialect_name == self._client.name and provider.media != "data"
+        if goes_unchanged or not self._fetched_kinds:
             return {}
-        return media_urls.wanted(self.request, door, provider)
+        return media_urls.find_media_to_fetch(self.request, dialect_name, provider)
 
-    def filled(self, fetched: Mapping[str, media_urls.FetchedMedia]) -> "TranslatableRequest":
+    def fill_media(self, fetched: Mapping[str, media_urls.FetchedMedia]) -> "TranslatableRequest":
         """The same with what was fetched in place of its URL."""
-        asked = TranslatableRequest(self._client, self._body, self._fetches)
-        asked._request = media_urls.filled(self.request, fetched)
-        return asked
+        copy = TranslatableRequest(self._client, self._body, self._fetched_kinds)
+        copy._request = media_urls.fill_request(self.request, fetched)
+        return copy
 
-    def _standing(self, door: Dialect, target: Target) -> tuple[CanonicalRequest, str]:
-        return media_urls.standing(self.request, door.name, target.provider, self._fetches)
+    def _fill_stand_ins(self, dialect: Dialect, target: Target) -> tuple[CanonicalRequest, str]:
+        return media_urls.fill_stand_ins(
+            self.request, dialect.name, target.provider, self._fetched_kinds
+        )
 
 
 class Translation:
@@ -154,247 +158,282 @@ class Translation:
     def __init__(
         self,
         client: Dialect,
-        door: Dialect,
+        target_dialect: Dialect,
         request: CanonicalRequest,
-        telling: ResponseContext,
-        ear: EventListener | None = None,
+        context: ResponseContext,
+        listener: EventListener | None = None,
         *,
         finish_optional: bool = False,
     ) -> None:
-        """`ear` hears the events of the answer.
+        """`listener` hears the events of the answer.
 
         `finish_optional`: answers of the provider may end without a reason why.
         """
-        self.door = door
-        self._ear = ear
+        self.target_dialect = target_dialect
+        self._listener = listener
         self._finish_optional = finish_optional
-        self._ours, self._theirs = speech(client), speech(door)
-        self._request = request
-        self._telling = msgspec.structs.replace(
-            telling,
-            asked=self._request,
-            stream_usage=self._request.stream_usage,
-            custom=frozenset(tool.name for tool in self._request.tools if tool.kind == "custom"),
+        self._client_functions, self._target_functions = (
+            get_translation(client),
+            get_translation(target_dialect),
         )
-        self._named = {
-            tool_ids.plain(tool.name, "tool_"): tool.name
+        self._request = request
+        self._context = msgspec.structs.replace(
+            context,
+            request=self._request,
+            stream_usage=self._request.stream_usage,
+            custom_tool_names=frozenset(
+                tool.name for tool in self._request.tools if tool.kind == "custom"
+            ),
+        )
+        self._client_tool_names = {
+            tool_ids.make_plain_id(tool.name, "tool_"): tool.name
             for tool in self._request.tools
-            if tool_ids.plain(tool.name, "tool_") != tool.name
+            if tool_ids.make_plain_id(tool.name, "tool_") != tool.name
         }
-        one = compatibility.FIELDS["parallel_tools_off"][door.name].way == "mapped"
-        self._single = request.parallel_tools is False and not one
+        is_mapped = (
+            compatibility.FIELD_RULES["parallel_tools_off"][target_dialect.name].treatment
+            == "mapped"
+        )
+        self._takes_one_tool = request.parallel_tools is False and not is_mapped
 
     def write(self, _: RequestBody, target: Target) -> WrittenBody:
         """The body for the target, and every loss by the client's own names."""
-        return write(self._request, self.door, target)
+        return write_request(self._request, self.target_dialect, target)
 
-    def watch(self, _: RequestBody, _written: WrittenBody = UNWRITTEN) -> "TranslatedStream":
+    def inspect_stream(
+        self, _: RequestBody, _written: WrittenBody = EMPTY_WRITTEN_BODY
+    ) -> "TranslatedStream":
         """Watch the stream of the answer."""
-        decoder, encoder = self._theirs.decoder(), self._ours.encoder(self._telling)
+        decoder, encoder = (
+            self._target_functions.make_decoder(),
+            self._client_functions.make_encoder(self._context),
+        )
         return TranslatedStream(
             decoder,
             encoder,
-            self._named,
-            self._ear,
-            single=self._single,
+            self._client_tool_names,
+            self._listener,
+            takes_one_tool=self._takes_one_tool,
             finish_optional=self._finish_optional,
         )
 
-    def glance(self, data: bytes) -> ResponseSummary:
+    def summarize(self, data: bytes) -> ResponseSummary:
         """A whole answer, and in `body` what the client gets of it."""
-        seen = _Seen()
-        every = self._theirs.events(data)
+        collector = _EventCollector()
+        all_events = self._target_functions.decode_response(data)
         events = [
-            _renamed(event, self._named)
-            for event in every
-            if not (self._single and _further(event))
+            _rename_tool(event, self._client_tool_names)
+            for event in all_events
+            if not (self._takes_one_tool and _is_further_tool(event))
         ]
         if self._finish_optional:
-            events = _finished(events)
+            events = _add_reasons(events)
         for event in events:
-            seen.take(event)
-            if self._ear is not None:
-                self._ear.hear(event)
-        body = None if seen.problem is not None else self._ours.tell(events, self._telling)
+            collector.add(event)
+            if self._listener is not None:
+                self._listener.on_event(event)
+        body = (
+            None
+            if collector.problem is not None
+            else self._client_functions.encode_response(events, self._context)
+        )
         return ResponseSummary(
-            usage=seen.usage,
-            served=seen.served,
-            response_id=seen.response_id,
-            finish=seen.finish,
-            heard=sum(map(content_length.event, every)),
-            complete=seen.problem is None and not any(map(_cut, events)),
-            problem=seen.problem,
+            usage=collector.usage,
+            served_model=collector.served_model,
+            response_id=collector.response_id,
+            finish=collector.finish,
+            content_bytes=sum(map(content_length.count_event_bytes, all_events)),
+            complete=collector.problem is None and not any(map(_is_cut, events)),
+            problem=collector.problem,
             body=body,
         )
 
     def read_problem(self, status: int, body: bytes, retry_after: float | None) -> Problem:
         """A provider's error: its words, not its shape."""
-        return _plain(self.door.read_problem(status, body, retry_after))
+        return _without_body(self.target_dialect.read_problem(status, body, retry_after))
 
 
 class TranslatedStream:
-    """A stream on its way to a client of another dialect; see Watch."""
+    """A stream on its way to a client of another dialect; see StreamInspector."""
 
     __slots__ = (
-        "_called", "_cut", "_decoder", "_ear", "_encoder", "_ended", "_finish_optional", "_held",
-        "_named", "_seen", "_single", "committed", "heard",
+        "_client_tool_names",
+        "_collector",
+        "_decoder",
+        "_encoder",
+        "_finish_optional",
+        "_has_ended",
+        "_is_cut",
+        "_listener",
+        "_pending_frames",
+        "_takes_one_tool",
+        "_tool_choices",
+        "committed",
+        "content_bytes",
     )  # fmt: skip
 
     def __init__(
         self,
         decoder: Decoder,
         encoder: Encoder,
-        named: Mapping[str, str] = {},
-        ear: EventListener | None = None,
+        client_tool_names: Mapping[str, str] = {},
+        listener: EventListener | None = None,
         *,
-        single: bool = False,
+        takes_one_tool: bool = False,
         finish_optional: bool = False,
     ) -> None:
-        """`named` holds the client's names of tools that had to be called otherwise.
+        """`client_tool_names` holds the client's names of tools that had to be called otherwise.
 
-        `single`: the client takes one use of a tool at a time, and gets the first of several.
-        `finish_optional`: the answer may end without a reason why.
+        `takes_one_tool`: the client takes one use of a tool at a time, and gets the first of
+        several. `finish_optional`: the answer may end without a reason why.
         """
-        self._decoder, self._encoder, self._named, self._ear = decoder, encoder, named, ear
-        self._single, self._finish_optional = single, finish_optional
-        self._cut = False
+        self._decoder, self._encoder, self._client_tool_names, self._listener = (
+            decoder,
+            encoder,
+            client_tool_names,
+            listener,
+        )
+        self._takes_one_tool, self._finish_optional = takes_one_tool, finish_optional
+        self._is_cut = False
         """A choice has ended without a reason."""
-        self._called: set[int] = set()
+        self._tool_choices: set[int] = set()
         """Choices that use a tool."""
-        self._seen = _Seen()
-        self._held: list[bytes] = []
-        self._ended = False
+        self._collector = _EventCollector()
+        self._pending_frames: list[bytes] = []
+        self._has_ended = False
         self.committed = False
-        self.heard = 0
+        self.content_bytes = 0
 
     @property
     def usage(self) -> Usage | None:
-        """As Watch has it."""
-        return self._seen.usage
+        """As StreamInspector has it."""
+        return self._collector.usage
 
     @property
-    def served(self) -> str | None:
-        """As Watch has it."""
-        return self._seen.served
+    def served_model(self) -> str | None:
+        """As StreamInspector has it."""
+        return self._collector.served_model
 
     @property
     def response_id(self) -> str | None:
-        """As Watch has it."""
-        return self._seen.response_id
+        """As StreamInspector has it."""
+        return self._collector.response_id
 
     @property
     def finish(self) -> str | None:
-        """As Watch has it."""
-        return self._seen.finish
+        """As StreamInspector has it."""
+        return self._collector.finish
 
     @property
     def problem(self) -> Problem | None:
-        """As Watch has it."""
-        return self._seen.problem
+        """As StreamInspector has it."""
+        return self._collector.problem
 
     @property
     def complete(self) -> bool:
         """True if the provider ended the answer with a reason, as its dialect does."""
-        return self._ended and self.problem is None
+        return self._has_ended and self.problem is None
 
     def feed(self, data: bytes) -> bytes:
         """Take what was read from the provider; return what may go on to the client now."""
-        return self._pass(self._decoder.feed(data))
+        return self._translate(self._decoder.feed(data))
 
     def end(self) -> bytes:
         """Take the end of the stream; return what was still held and may go on."""
-        return self._pass(self._decoder.end())
+        return self._translate(self._decoder.end())
 
-    def _pass(self, events: Iterable[Event]) -> bytes:
-        out = self._held
+    def _translate(self, events: Iterable[Event]) -> bytes:
+        frames = self._pending_frames
         for event in events:
-            kind = type(event)
-            if kind in _SAID:
-                self.heard += content_length.event(event)
-            if self._single and _further(event):
+            event_type = type(event)
+            if event_type in _COUNTED_EVENT_TYPES:
+                self.content_bytes += content_length.count_event_bytes(event)
+            if self._takes_one_tool and _is_further_tool(event):
                 continue
-            if kind in _NOTED:
-                noted = self._note(event)
-                if noted is None:
+            if event_type in _COLLECTED_EVENT_TYPES:
+                client_event = self._collect(event)
+                if client_event is None:
                     continue
-                event = noted  # noqa: PLW2901 - the same, or with a reason
-                if kind is Failed:
+                event = client_event  # noqa: PLW2901 - the same, or with a reason
+                if event_type is Failed:
                     break
-            elif self._ear is not None:
-                self._ear.hear(event)
-            if kind is ToolStart:
-                self._called.add(event.choice)  # type: ignore[union-attr]  # it has one
-                event = _renamed(event, self._named)  # noqa: PLW2901 - the same event
-            out.append(self._encoder.write(event))
-            if not self.committed and kind in CONTENT:
+            elif self._listener is not None:
+                self._listener.on_event(event)
+            if event_type is ToolStart:
+                self._tool_choices.add(event.choice)  # type: ignore[union-attr]  # it has one
+                event = _rename_tool(event, self._client_tool_names)  # noqa: PLW2901 - the same event
+            frames.append(self._encoder.write(event))
+            if not self.committed and event_type in COMMIT_EVENT_TYPES:
                 self.committed = True
         if not self.committed:
             return b""
-        said = b"".join(out)
-        out.clear()
-        return said
+        data = b"".join(frames)
+        frames.clear()
+        return data
 
-    def _note(self, event: Event) -> Event | None:
+    def _collect(self, event: Event) -> Event | None:
         """Take an event that is no content; gives what the client gets of it, None if nothing.
 
         An end without a reason is none, unless the provider may leave the reason out, and the
         answer has content.
         """
-        if _cut(event):
+        if _is_cut(event):
             if not (self._finish_optional and self.committed):
-                self._cut = True
+                self._is_cut = True
                 return None
-            event = _finish(event, self._called)
+            event = _add_reason(event, self._tool_choices)
         if isinstance(event, End):
-            if self._cut:
+            if self._is_cut:
                 return None
-            self._ended = True
-        self._seen.take(event)
+            self._has_ended = True
+        self._collector.add(event)
         return event
 
 
-def _cut(event: Event) -> bool:
+def _is_cut(event: Event) -> bool:
     """True if a choice ends without a reason."""
     return isinstance(event, Finish) and event.reason == "cut"
 
 
-def _finish(event: Event, called: Collection[int]) -> Event:
+def _add_reason(event: Event, tool_choices: Collection[int]) -> Event:
     """Give the end of a choice the reason that its provider leaves out."""
     choice = event.choice if isinstance(event, Finish) else 0
-    return Finish("tools" if choice in called else "stop", choice=choice)
+    return Finish("tools" if choice in tool_choices else "stop", choice=choice)
 
 
-def _finished(events: list[Event]) -> list[Event]:
+def _add_reasons(events: list[Event]) -> list[Event]:
     """Give each end of a choice a reason, at a provider that leaves them out."""
-    called = {event.choice for event in events if isinstance(event, ToolStart)}
-    return [_finish(event, called) if _cut(event) else event for event in events]
+    tool_choices = {event.choice for event in events if isinstance(event, ToolStart)}
+    return [_add_reason(event, tool_choices) if _is_cut(event) else event for event in events]
 
 
-def _further(event: Event) -> bool:
+def _is_further_tool(event: Event) -> bool:
     """Whether it is of a use of a tool beside the first."""
     return isinstance(event, ToolStart | ToolDelta | ToolEnd) and event.index > 0
 
 
-_SAID = frozenset({TextDelta, Declined, ReasoningDelta, ToolStart, ToolDelta, Opaque})
-_NOTED = frozenset({Start, UsageUpdate, Finish, Failed, End})
+_COUNTED_EVENT_TYPES = frozenset(
+    {TextDelta, Declined, ReasoningDelta, ToolStart, ToolDelta, Opaque}
+)
+_COLLECTED_EVENT_TYPES = frozenset({Start, UsageUpdate, Finish, Failed, End})
 
 
-class _Seen:
+class _EventCollector:
     """What accounting needs of the events of an answer."""
 
-    __slots__ = ("finish", "problem", "response_id", "served", "usage")
+    __slots__ = ("finish", "problem", "response_id", "served_model", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
-        self.served: str | None = None
+        self.served_model: str | None = None
         self.response_id: str | None = None
         self.finish: str | None = None
         self.problem: Problem | None = None
 
-    def take(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
         match event:
             case Start():
-                self.served = event.model or self.served
+                self.served_model = event.model or self.served_model
                 self.response_id = event.id or self.response_id
                 self.usage = event.usage or self.usage
             case UsageUpdate():
@@ -402,64 +441,71 @@ class _Seen:
             case Finish():
                 self.finish = event.word or event.reason
             case Failed():
-                self.problem = _plain(event.problem)
+                self.problem = _without_body(event.problem)
             case _:
                 return
 
 
-def _renamed(event: Event, named: Mapping[str, str]) -> Event:
+def _rename_tool(event: Event, client_tool_names: Mapping[str, str]) -> Event:
     """The use of a tool by the client's own name of it."""
-    if isinstance(event, ToolStart) and event.name in named:
-        return msgspec.structs.replace(event, name=named[event.name])
+    if isinstance(event, ToolStart) and event.name in client_tool_names:
+        return msgspec.structs.replace(event, name=client_tool_names[event.name])
     return event
 
 
-def _plain(problem: Problem) -> Problem:
+def _without_body(problem: Problem) -> Problem:
     """A provider's error in its own words and in no shape: that would be another dialect's."""
     if problem.body is None:
         return problem
     return msgspec.structs.replace(
-        problem, body=None, message=_words(problem.body) or problem.message
+        problem, body=None, message=_read_error_message(problem.body) or problem.message
     )
 
 
-def speech(dialect: Dialect) -> TranslationFunctions:
+def get_translation(dialect: Dialect) -> TranslationFunctions:
     """The speech of a dialect. Raises LookupError where it cannot be translated."""
-    if dialect.speech is None:
+    if dialect.translation is None:
         raise LookupError(f"{dialect.name} is not translated")
-    return dialect.speech
+    return dialect.translation
 
 
-def write(request: CanonicalRequest, door: Dialect, target: Target) -> WrittenBody:
-    """A request for a target that speaks `door`."""
-    losses, _ = compatibility.weigh(request, door.name)
-    said, inner = _inner(request, door, target)
-    written = door.write(inner, target)
-    own = [Loss(_name(said, loss.field), loss.action, loss.why) for loss in written.losses]
-    again = {(loss.field, loss.action) for loss in own}  # the model's own limit is the nearer one
-    first = [loss for loss in said.losses if (loss.field, loss.action) not in again]
-    every = dict.fromkeys([*losses, *first, *own])
-    return msgspec.structs.replace(written, losses=tuple(every))
+def write_request(
+    request: CanonicalRequest, target_dialect: Dialect, target: Target
+) -> WrittenBody:
+    """A request for a target that speaks `target_dialect`."""
+    losses, _ = compatibility.check_request(request, target_dialect.name)
+    encoded, inner_body = _encode_body(request, target_dialect, target)
+    written_body = target_dialect.write(inner_body, target)
+    model_losses = [
+        Loss(_find_client_name(encoded, loss.field), loss.action, loss.reason)
+        for loss in written_body.losses
+    ]
+    repeated = {
+        (loss.field, loss.action) for loss in model_losses
+    }  # the model's own limit is the nearer one
+    dialect_losses = [loss for loss in encoded.losses if (loss.field, loss.action) not in repeated]
+    all_losses = dict.fromkeys([*losses, *dialect_losses, *model_losses])
+    return msgspec.structs.replace(written_body, losses=tuple(all_losses))
 
 
-def _inner(
-    request: CanonicalRequest, door: Dialect, target: Target
+def _encode_body(
+    request: CanonicalRequest, target_dialect: Dialect, target: Target
 ) -> tuple[EncodedRequest, RequestBody]:
-    said = speech(door).encode(request, target)
-    return said, door.read(jsonio.dumps({"model": target.model, **said.value}))
+    encoded = get_translation(target_dialect).encode_request(request, target)
+    return encoded, target_dialect.read(jsonio.dumps({"model": target.model, **encoded.value}))
 
 
-def _name(said: EncodedRequest, field: str) -> str:
-    """The client's own name of a member that another dialect's `write` speaks of."""
-    part = field
-    while part:
-        if part in said.names:
-            return said.names[part]
-        part = part.rpartition(".")[0]
+def _find_client_name(encoded: EncodedRequest, field: str) -> str:
+    """The client's own name of a member that another dialect's `write_request` speaks of."""
+    prefix = field
+    while prefix:
+        if prefix in encoded.client_names:
+            return encoded.client_names[prefix]
+        prefix = prefix.rpartition(".")[0]
     return field
 
 
-def _words(body: bytes) -> str | None:
+def _read_error_message(body: bytes) -> str | None:
     """The message of a provider's error body."""
     try:
         value = jsonio.loads(body)

@@ -5,12 +5,16 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.errors import Kind, Problem
+from gateway.core.errors import Problem, ProblemKind
 
-_AUTH, _MOVED, _SERVER = (401, 402, 403), (301, 302, 303, 307, 308), 500
-_SEARCHED = 2000
+_AUTH_STATUSES, _REDIRECT_STATUSES, _MIN_SERVER_STATUS = (
+    (401, 402, 403),
+    (301, 302, 303, 307, 308),
+    500,
+)
+_MAX_SEARCHED_BYTES = 2000
 """Bytes of a body that are searched for words."""
-_BY_STATUS: Mapping[int, Kind] = {
+_KIND_BY_STATUS: Mapping[int, ProblemKind] = {
     404: "upstream_model",
     408: "upstream_timeout",
     409: "upstream_error",
@@ -20,7 +24,7 @@ _BY_STATUS: Mapping[int, Kind] = {
     504: "upstream_timeout",
     529: "upstream_overloaded",
 }
-_MESSAGES: Mapping[Kind, str] = {
+_MESSAGE_BY_KIND: Mapping[ProblemKind, str] = {
     "upstream_auth": "The provider did not accept the gateway's credential (HTTP {status}). "
     "Whoever runs the gateway must check the provider's key and account.",
     "upstream_rate_limited": "The provider is limiting the gateway's rate (HTTP {status}).",
@@ -34,29 +38,29 @@ _MESSAGES: Mapping[Kind, str] = {
 class ErrorWords(msgspec.Struct, frozen=True, kw_only=True):
     """What a dialect's errors say, in lower case, beside their status."""
 
-    ours: tuple[str, ...]
+    account_words: tuple[str, ...]
     """They speak of the gateway's account, whatever status they come with."""
-    context: tuple[str, ...]
+    context_words: tuple[str, ...]
     """They say that a prompt is too long for the model."""
-    request: tuple[str, ...] = ()
+    request_words: tuple[str, ...] = ()
     """They say that the request is at fault, whatever its status."""
-    shown: tuple[type, ...] = (dict,)
+    displayable_types: tuple[type, ...] = (dict,)
     """JSON of these types is an error body that a client's SDK can show."""
 
 
-def read(words: ErrorWords, status: int, body: bytes, retry_after: float | None) -> Problem:
+def read_problem(words: ErrorWords, status: int, body: bytes, retry_after: float | None) -> Problem:
     """A provider's error. Only a request's own fault goes to the client in the provider's words."""
-    own, text = _text(words, body)
-    kind = _kind(words, status, text)
+    client_body, text = _read_body(words, body)
+    kind = _find_kind(words, status, text)
     if kind in ("upstream_rejected", "upstream_context", "upstream_model"):
         return Problem(
             kind=kind,
             message=f"The provider refused the request with HTTP {status}.",
             status=status,
-            body=own,
+            body=client_body,
             upstream_status=status,
         )
-    message = _MESSAGES.get(kind, "The provider failed with HTTP {status}.")
+    message = _MESSAGE_BY_KIND.get(kind, "The provider failed with HTTP {status}.")
     return Problem(
         kind=kind,
         message=message.format(status=status),
@@ -66,9 +70,9 @@ def read(words: ErrorWords, status: int, body: bytes, retry_after: float | None)
     )
 
 
-def found(words: ErrorWords, status: int, body: bytes) -> Problem:
+def read_error_answer(words: ErrorWords, status: int, body: bytes) -> Problem:
     """An error where an answer should be, in a 200 or a stream; `status` is what it stands for."""
-    problem = read(words, status, body, None)
+    problem = read_problem(words, status, body, None)
     if problem.body is not None:
         return problem
     return Problem(
@@ -79,27 +83,27 @@ def found(words: ErrorWords, status: int, body: bytes) -> Problem:
     )
 
 
-def _text(words: ErrorWords, body: bytes) -> tuple[bytes | None, str]:
+def _read_body(words: ErrorWords, body: bytes) -> tuple[bytes | None, str]:
     """An error body, where a client's SDK can show it, and its text to search in."""
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
-        return None, body[:_SEARCHED].decode("utf-8", "replace").lower()
-    own = body if isinstance(value, words.shown) and value else None
-    return own, jsonio.dumps(value)[:_SEARCHED].decode("utf-8", "replace").lower()
+        return None, body[:_MAX_SEARCHED_BYTES].decode("utf-8", "replace").lower()
+    client_body = body if isinstance(value, words.displayable_types) and value else None
+    return client_body, jsonio.dumps(value)[:_MAX_SEARCHED_BYTES].decode("utf-8", "replace").lower()
 
 
-def _kind(words: ErrorWords, status: int, text: str) -> Kind:
-    if status in _AUTH or any(word in text for word in words.ours):
+def _find_kind(words: ErrorWords, status: int, text: str) -> ProblemKind:
+    if status in _AUTH_STATUSES or any(word in text for word in words.account_words):
         return "upstream_auth"
-    if any(word in text for word in words.request):
+    if any(word in text for word in words.request_words):
         return "upstream_rejected"
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    if status in _MOVED:
+    if status in _KIND_BY_STATUS:
+        return _KIND_BY_STATUS[status]
+    if status in _REDIRECT_STATUSES:
         return "upstream_moved"
-    if status >= _SERVER or status < 400:
+    if status >= _MIN_SERVER_STATUS or status < 400:
         return "upstream_error"
-    if any(word in text for word in words.context):
+    if any(word in text for word in words.context_words):
         return "upstream_context"
     return "upstream_rejected"

@@ -7,7 +7,7 @@ as they are known.
 
 import re
 
-_TAGS = (
+_INJECTED_TAGS = (
     # Claude Code and opencode
     "system-reminder", "task-notification", "local-command-caveat", "local-command-stdout",
     "local-command-stderr", "bash-stdout", "bash-stderr", "command-name", "command-message",
@@ -21,7 +21,7 @@ _TAGS = (
     "session_context", "environment_details", "additional_data", "attached_files",
 )  # fmt: skip
 """Names of blocks that are not typed."""
-_WRAPPED = (
+_WRAPPER_TAGS = (
     "<task>",
     "<user_message>",
     "<feedback>",
@@ -30,7 +30,7 @@ _WRAPPED = (
     "<bash-input>",
 )
 """What agents put around words that are."""
-_WHOLE = (
+_INJECTED_STARTS = (
     "# AGENTS.md instructions for ",
     "This session is being continued from a previous conversation",
     "This is the Gemini CLI. We are setting up the context",
@@ -49,116 +49,130 @@ _WHOLE = (
     "You are performing a CONTEXT CHECKPOINT COMPACTION.",
 )
 """How texts begin of which nothing was typed."""
-_STARTS = (*(f"<{tag}" for tag in _TAGS), *_WHOLE)
-_BEGINS = {sign: tuple(one for one in _WHOLE if one[0] == sign) for sign in {w[0] for w in _WHOLE}}
+_UNTYPED_STARTS = (*(f"<{tag}" for tag in _INJECTED_TAGS), *_INJECTED_STARTS)
+_INJECTED_STARTS_BY_CHAR = {
+    sign: tuple(start for start in _INJECTED_STARTS if start[0] == sign)
+    for sign in {text[0] for text in _INJECTED_STARTS}
+}
 """The same by their first sign: most texts begin with another."""
-_CUT = 200
+_MAX_INJECTED_CHARS = 200
 """Characters."""
-_OPEN = re.compile(f"<({'|'.join(map(re.escape, _TAGS))})(?:\\s[^<>]{{0,200}})?>")
-_WRAP = re.compile(f"</?(?:{'|'.join(tag[1:-1] for tag in _WRAPPED)})>")
-_RESULT = re.compile(r"\[\w{1,40}(?: [^\n]{0,300})?\] Result:")
+_OPEN_TAG_PATTERN = re.compile(
+    f"<({'|'.join(map(re.escape, _INJECTED_TAGS))})(?:\\s[^<>]{{0,200}})?>"
+)
+_WRAPPER_PATTERN = re.compile(f"</?(?:{'|'.join(tag[1:-1] for tag in _WRAPPER_TAGS)})>")
+_TOOL_RESULT_PATTERN = re.compile(r"\[\w{1,40}(?: [^\n]{0,300})?\] Result:")
 """How Cline and Roo Code begin what a tool gave, where the model's API has no tools."""
 
 
-def typed(text: str) -> str:
+def extract_typed(text: str) -> str:
     """The words of a person in one text of a user's turn; empty where there are none."""
-    head = text.lstrip()
-    begins = _BEGINS.get(head[:1])
-    if begins is not None and (
-        head.startswith(begins) or (head[0] == "[" and _RESULT.match(head) is not None)
+    stripped = text.lstrip()
+    starts = _INJECTED_STARTS_BY_CHAR.get(stripped[:1])
+    if starts is not None and (
+        stripped.startswith(starts)
+        or (stripped[0] == "[" and _TOOL_RESULT_PATTERN.match(stripped) is not None)
     ):
         return ""
     if "<" not in text:
         return text
-    pieces, at = [], 0
+    pieces, offset = [], 0
     unclosed: set[str] = set()
-    for found in _OPEN.finditer(text):
-        tag = found[1]
-        if found.start() < at or tag in unclosed:
+    for match in _OPEN_TAG_PATTERN.finditer(text):
+        tag = match[1]
+        if match.start() < offset or tag in unclosed:
             continue
-        end = text.find(f"</{tag}>", found.end())
+        end = text.find(f"</{tag}>", match.end())
         if end < 0:
             unclosed.add(tag)  # looked for once: the time stays linear in the text
             continue
-        pieces.append(text[at : found.start()])
-        at = end + len(tag) + 3
+        pieces.append(text[offset : match.start()])
+        offset = end + len(tag) + 3
     if pieces:
-        text = "".join([*pieces, text[at:]]).strip()
-    return _WRAP.sub("", text).strip() if any(tag in text for tag in _WRAPPED) else text
+        text = "".join([*pieces, text[offset:]]).strip()
+    return (
+        _WRAPPER_PATTERN.sub("", text).strip()
+        if any(tag in text for tag in _WRAPPER_TAGS)
+        else text
+    )
 
 
-def _speaks(text: str) -> bool:
-    head = text.lstrip()
-    if head.startswith(_DOUBTFUL):
-        return bool(typed(text).strip())
-    return bool(head)
+def _has_typed_text(text: str) -> bool:
+    stripped = text.lstrip()
+    if stripped.startswith(_DOUBTFUL_STARTS):
+        return bool(extract_typed(text).strip())
+    return bool(stripped)
 
 
-_DOUBTFUL = (*_STARTS, "[")
+_DOUBTFUL_STARTS = (*_UNTYPED_STARTS, "[")
 """How texts begin that may not be typed."""
-_DOUBTS = {
-    sign: tuple(one for one in _DOUBTFUL if one[0] == sign) for sign in {w[0] for w in _DOUBTFUL}
+_DOUBTFUL_STARTS_BY_CHAR = {
+    sign: tuple(start for start in _DOUBTFUL_STARTS if start[0] == sign)
+    for sign in {text[0] for text in _DOUBTFUL_STARTS}
 }
 """The same by their first character."""
-_SURE = frozenset(map(chr, range(ord("!"), ord("~")))) - _DOUBTS.keys()
+_TYPED_FIRST_CHARS = (
+    frozenset(map(chr, range(ord("!"), ord("~")))) - _DOUBTFUL_STARTS_BY_CHAR.keys()
+)
 """First characters of texts that are typed; before others a space may stand."""
 
 
 class UserText:
     """The turns of a user, one after the other."""
 
-    __slots__ = ("_foreign", "_texts", "aside", "turns")
+    __slots__ = ("_injected_texts", "_texts", "injected_text", "turn_count")
 
     def __init__(self) -> None:
         self._texts: list[str] = []
-        self._foreign: list[str] | None = None
-        self.turns = 0
+        self._injected_texts: list[str] | None = None
+        self.turn_count = 0
         """So many of them hold words of a person."""
-        self.aside = ""
+        self.injected_text = ""
         """How the last begins, where it has text and none is a person's; cut."""
 
-    def say(self, text: str) -> bool:
-        """As `take`, of a turn that is one text."""
-        first = text[:1]
-        if first not in _SURE:
-            doubts = _DOUBTS.get(first)
-            if doubts is None or text.startswith(doubts):
-                return self.take([text])
-        self.turns += 1
+    def add_text(self, text: str) -> bool:
+        """As `add_turn`, of a turn that is one text."""
+        first_char = text[:1]
+        if first_char not in _TYPED_FIRST_CHARS:
+            doubtful_starts = _DOUBTFUL_STARTS_BY_CHAR.get(first_char)
+            if doubtful_starts is None or text.startswith(doubtful_starts):
+                return self.add_turn([text])
+        self.turn_count += 1
         self._texts = [text]
-        self.aside = ""
+        self.injected_text = ""
         return True
 
-    def take(self, texts: list[str], *, result: bool = False) -> bool:
-        """Take a turn's texts; tell whether a person speaks. `result`: a tool's result is in it.
+    def add_turn(self, texts: list[str], *, has_tool_result: bool = False) -> bool:
+        """Take a turn's texts; tell whether a person speaks.
 
         A turn of no text at all that is no result either, as of an image alone, is a person's.
+        `has_tool_result`: a tool's result is in it.
         """
-        spoken = [text for text in texts if _speaks(text)]
-        foreign = "" if spoken else next(filter(None, map(str.strip, texts)), "")
-        self.aside = foreign[:_CUT]
-        if result and not spoken:
+        typed_texts = [text for text in texts if _has_typed_text(text)]
+        injected_text = "" if typed_texts else next(filter(None, map(str.strip, texts)), "")
+        self.injected_text = injected_text[:_MAX_INJECTED_CHARS]
+        if has_tool_result and not typed_texts:
             return False
-        if foreign:
-            self._foreign = self._foreign or texts
+        if injected_text:
+            self._injected_texts = self._injected_texts or texts
             return False
-        self.turns += 1
-        self._texts = spoken or texts
+        self.turn_count += 1
+        self._texts = typed_texts or texts
         return True
 
-    def answer(self) -> None:
+    def add_answer(self) -> None:
         """Take what is no user's turn, and no result."""
-        self.aside = ""
+        self.injected_text = ""
 
     def close(self) -> None:
         """Take the end of the conversation: where nobody spoke, its first turn is a person's."""
-        if not self.turns and self._foreign is not None:
-            self._texts, self.turns, self.aside = self._foreign, 1, ""
+        if not self.turn_count and self._injected_texts is not None:
+            self._texts, self.turn_count, self.injected_text = self._injected_texts, 1, ""
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """What the last person to speak typed; what stands there, where that is nobody."""
         texts = self._texts
         if len(texts) == 1:
-            return typed(texts[0]) or texts[0]
-        return "\n".join(filter(None, map(typed, texts))) or "\n".join(texts)
+            return extract_typed(texts[0]) or texts[0]
+        return "\n".join(filter(None, map(extract_typed, texts))) or "\n".join(texts)

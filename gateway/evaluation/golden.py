@@ -8,23 +8,23 @@ import msgspec
 
 from gateway.core.call import Key, RequestOptions
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import NOTHING, DecisionContext, Session
+from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext, Session
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
-from gateway.core.prompt_cache import kept
+from gateway.core.prompt_cache import count_cached_tokens
 from gateway.core.target import TIERS, Tier
 from gateway.dialects import Dialect
-from gateway.evaluation.sample_call import OUTPUT, Said, named, question
-from gateway.routing.affinity_verdict import following
-from gateway.routing.features import Features, tokens
+from gateway.evaluation.sample_call import OUTPUT_TOKENS, SampleMessage, build_features, find_key
+from gateway.routing.affinity_verdict import accumulate_session
+from gateway.routing.features import Features, estimate_tokens
 from gateway.routing.router import Router, decide
 from gateway.settings import yaml
-from gateway.settings.errors import ConfigError, Mistake, Path, written
-from gateway.settings.schema.base import span
+from gateway.settings.errors import ConfigError, Mistake, Path, format_path
+from gateway.settings.schema.base import parse_duration
 
-type Spoken = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini"]
-_DECIDES = ("pin", "rule", "classifier", "default", "embed")
-_MOVES = ("guard", "budget", "constraint", "share")
+type DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini"]
+_DECIDING_STEPS = ("pin", "rule", "classifier", "default", "embed")
+_MOVING_STEPS = ("guard", "budget", "constraint", "share")
 """Steps that may change what another one has decided."""
 
 
@@ -50,7 +50,7 @@ class GoldenTurn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         """Refuse what cannot be. Raises ValueError, which msgspec tells with its place."""
-        span(self.idle)
+        parse_duration(self.idle)
         if self.loop < 0 or (self.cached or 0) < 0:
             raise ValueError("`loop` and `cached` are 0 or more")
         if (self.side or self.agent) and (self.loop or self.compaction or self.cached):
@@ -70,7 +70,7 @@ class GoldenPrompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     key: str | None = None
     """The name of the client's key."""
     tags: tuple[str, ...] = ()
-    dialect: Spoken = "openai-chat"
+    dialect: DialectName = "openai-chat"
     why: str = ""
 
 
@@ -84,9 +84,9 @@ class GoldenResult(msgspec.Struct, frozen=True, kw_only=True):
     lab: str
     tier: str
     source: str
-    why: str
+    reason: str
     """The line of the trace that decided, or the reason that nothing was."""
-    moved: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     """The lines that moved it from there: `guard support never pays: at most smart`."""
 
     @property
@@ -98,49 +98,49 @@ class GoldenResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def passed(self) -> bool:
         """Whether it was decided as it should be."""
-        wanted = self.golden
-        return wanted.tier in (None, self.tier) and wanted.lab in (None, self.lab)
+        expected = self.golden
+        return expected.tier in (None, self.tier) and expected.lab in (None, self.lab)
 
 
-def read(document: yaml.YamlDocument) -> list[GoldenPrompt]:
+def read_prompts(document: yaml.YamlDocument) -> list[GoldenPrompt]:
     """Read a file, `prompts: [{prompt:, tier:, ...}, {turns: [...]}]`. Raises ConfigError."""
     try:
-        prompts = msgspec.convert(document.value, _File).prompts
+        prompts = msgspec.convert(document.value, _GoldenFile).prompts
     except msgspec.ValidationError as error:
-        raise ConfigError([_mistake(document, str(error))]) from None
+        raise ConfigError([_make_mistake(document, str(error))]) from None
     if not prompts:
         raise ConfigError([Mistake(file=document.file, message="names no prompts.")])
     value = document.value["prompts"] if isinstance(document.value, dict) else []
-    wrong = [
-        _mistake(document, f"{why} - at `$.prompts[{at}]`")
-        for at, item in enumerate(value if isinstance(value, list) else [])
-        if isinstance(item, dict) and (why := _lacks(item))
+    mistakes = [
+        _make_mistake(document, f"{why} - at `$.prompts[{index}]`")
+        for index, item in enumerate(value if isinstance(value, list) else [])
+        if isinstance(item, dict) and (why := _find_entry_mistake(item))
     ]
-    if wrong:
-        raise ConfigError(wrong)
+    if mistakes:
+        raise ConfigError(mistakes)
     return prompts
 
 
-def _lacks(item: Mapping[str, Json]) -> str:
+def _find_entry_mistake(item: Mapping[str, Json]) -> str:
     """Return what an entry lacks, or has too much of; empty where nothing is wrong."""
     if "turns" in item:
         if not item["turns"]:
             return "`turns` is empty"
-        both = [name for name in ("prompt", "tier", "lab") if name in item]
-        return f"`{both[0]}` stands beside `turns`: write it to a turn" if both else ""
+        misplaced = [name for name in ("prompt", "tier", "lab") if name in item]
+        return f"`{misplaced[0]}` stands beside `turns`: write it to a turn" if misplaced else ""
     missing = next((name for name in ("prompt", "tier") if name not in item), None)
     return f"Object missing required field `{missing}`" if missing else ""
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True):
+class _GoldenFile(msgspec.Struct, forbid_unknown_fields=True):
     prompts: list[GoldenPrompt]
 
 
-def _mistake(document: yaml.YamlDocument, said: str) -> Mistake:
+def _make_mistake(document: yaml.YamlDocument, finding: str) -> Mistake:
     """A finding of msgspec, "what is wrong - at `$.prompts[0].tier`", with its line."""
-    message, _, place = said.partition(" - at `$")
-    words = re.findall(r"[^.\[\]`]+", place)
-    path: Path = tuple(int(word) if word.isdigit() else word for word in words)
+    message, _, path_text = finding.partition(" - at `$")
+    steps = re.findall(r"[^.\[\]`]+", path_text)
+    path: Path = tuple(int(step) if step.isdigit() else step for step in steps)
     line = next(
         (
             document.lines[path[:end]]
@@ -151,70 +151,78 @@ def _mistake(document: yaml.YamlDocument, said: str) -> Mistake:
     )
     hint = f"A tier is {', '.join(TIERS)}." if path[-1:] == ("tier",) else ""
     return Mistake(
-        file=document.file, line=line, path=written(path), message=f"{message}.", hint=hint
+        file=document.file, line=line, path=format_path(path), message=f"{message}.", hint=hint
     )
 
 
-def run(
+def decide_prompts(
     router: Router,
     prompts: Iterable[GoldenPrompt],
     keys: Mapping[str, Key] | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> list[GoldenResult]:
     """Decide every prompt as the request path would; `tick` is called behind each."""
-    found: list[GoldenResult] = []
+    results: list[GoldenResult] = []
     for golden in prompts:
-        key = named(golden.key, keys or {})
+        key = find_key(golden.key, keys or {})
         if golden.turns:
-            found += GoldenConversation(router, golden, key).play()
+            results += GoldenConversation(router, golden, key).decide_turns()
         else:
-            call, dialect = question(
+            call, dialect = build_features(
                 router,
                 golden.prompt,
                 model=golden.model,
                 key=key,
-                steer=RequestOptions(tags=golden.tags),
+                options=RequestOptions(tags=golden.tags),
                 dialect=golden.dialect,
             )
-            found.append(_verdict(golden, _decided(router, call, dialect, NOTHING)))
+            results.append(_make_result(golden, _decide(router, call, dialect, EMPTY_CONTEXT)))
         tick()
-    return found
+    return results
 
 
-type Decided = tuple[Decision, Plan] | Problem
+type DecisionOutcome = tuple[Decision, Plan] | Problem
 
 
-def _decided(
-    router: Router, call: Features, dialect: Dialect, evidence: DecisionContext
-) -> Decided:
+def _decide(
+    router: Router, call: Features, dialect: Dialect, context: DecisionContext
+) -> DecisionOutcome:
     try:
-        return decide(router, call, dialect, evidence)
+        return decide(router, call, dialect, context)
     except ProblemError as error:
         return error.problem
 
 
-def _verdict(golden: GoldenPrompt, decided: Decided, turn: str = "") -> GoldenResult:
-    if isinstance(decided, Problem):
-        why = decided.for_operator
-        return GoldenResult(golden=golden, turn=turn, lab="", tier="", source="refused", why=why)
-    decision, _ = decided
-    trace = [step for step in decision.trace if step.matched]
-    decides = ("seat",) if decision.source == "seat" else _DECIDES
-    step = next((s for s in reversed(trace) if s.step in decides), decision.trace[-1])
+def _make_result(golden: GoldenPrompt, outcome: DecisionOutcome, turn: str = "") -> GoldenResult:
+    if isinstance(outcome, Problem):
+        reason = outcome.operator_message
+        return GoldenResult(
+            golden=golden, turn=turn, lab="", tier="", source="refused", reason=reason
+        )
+    decision, _ = outcome
+    trace = [deciding_step for deciding_step in decision.trace if deciding_step.matched]
+    deciding_steps = ("seat",) if decision.source == "seat" else _DECIDING_STEPS
+    deciding_step = next(
+        (step for step in reversed(trace) if step.step in deciding_steps), decision.trace[-1]
+    )
     return GoldenResult(
         golden=golden,
         turn=turn,
         lab=decision.lab,
         tier=decision.tier or "",
         source=decision.source,
-        why=step.why,
-        moved=tuple(f"{s.step}: {s.why}: {s.effect}" for s in trace if s.step in _MOVES),
+        reason=deciding_step.reason,
+        changes=tuple(
+            f"{step.step}: {step.reason}: {step.effect}"
+            for step in trace
+            if step.step in _MOVING_STEPS
+        ),
     )
 
 
-_PAUSE = 5.0
+_TURN_PAUSE_SECONDS = 5.0
 """Seconds from one turn of a conversation to the next."""
-_NAME = "golden"
+_CONVERSATION_NAME = "golden"
 
 
 class GoldenConversation:
@@ -226,84 +234,90 @@ class GoldenConversation:
 
     def __init__(self, router: Router, golden: GoldenPrompt, key: Key) -> None:
         self._router, self._golden, self._key = router, golden, key
-        self._talk: list[Said] = []
-        self._seats: dict[str, Session] = {}
-        self._at = 0.0
+        self._messages: list[SampleMessage] = []
+        self._sessions: dict[str, Session] = {}
+        self._timestamp = 0.0
 
-    def play(self) -> list[GoldenResult]:
+    def decide_turns(self) -> list[GoldenResult]:
         """Decide all turns, in their order."""
-        found: list[GoldenResult] = []
+        results: list[GoldenResult] = []
         for number, turn in enumerate(self._golden.turns, 1):
-            self._at += _PAUSE + cast("float", span(turn.idle))
+            self._timestamp += _TURN_PAUSE_SECONDS + cast("float", parse_duration(turn.idle))
             name = f"turn {number}"
             if turn.side or turn.agent:
-                found.append(self._take(turn, [("user", turn.prompt)], name))
+                results.append(self._decide_turn(turn, [("user", turn.prompt)], name))
                 continue
             if turn.compaction:
-                self._talk.clear()
-            self._talk.append(("user", turn.prompt))
-            found.append(self._take(turn, self._talk, name))
+                self._messages.clear()
+            self._messages.append(("user", turn.prompt))
+            results.append(self._decide_turn(turn, self._messages, name))
             for step in range(1, turn.loop + 1):
-                self._talk.append(("tool", "done"))
-                found.append(self._take(turn, self._talk, f"{name}, tool loop {step}"))
-            self._talk.append(("answer", "Yes."))
-        return found
+                self._messages.append(("tool", "done"))
+                results.append(self._decide_turn(turn, self._messages, f"{name}, tool loop {step}"))
+            self._messages.append(("answer", "Yes."))
+        return results
 
-    def _take(self, turn: GoldenTurn, talk: Sequence[Said], name: str) -> GoldenResult:
-        case = self._golden
-        call, dialect = question(
+    def _decide_turn(
+        self, turn: GoldenTurn, messages: Sequence[SampleMessage], turn_name: str
+    ) -> GoldenResult:
+        golden = self._golden
+        call, dialect = build_features(
             self._router,
-            talk,
-            model=case.model,
+            messages,
+            model=golden.model,
             key=self._key,
-            steer=RequestOptions(tags=case.tags, conversation=_NAME),
-            dialect=case.dialect,
-            hints=_hints(turn),
+            options=RequestOptions(tags=golden.tags, conversation=_CONVERSATION_NAME),
+            dialect=golden.dialect,
+            hints=_build_hints(turn),
         )
-        place = call.turn.conversation
-        seat = self._seats.get(place)
-        if seat is not None and turn.cached is not None:
-            seat = msgspec.structs.replace(seat, tokens=turn.cached)
-        decided = _decided(self._router, call, dialect, DecisionContext(at=self._at, seat=seat))
-        if not isinstance(decided, Problem) and call.turn.kind != "side":
-            decision, plan = decided
+        conversation = call.turn.conversation
+        session = self._sessions.get(conversation)
+        if session is not None and turn.cached is not None:
+            session = msgspec.structs.replace(session, tokens=turn.cached)
+        outcome = _decide(
+            self._router, call, dialect, DecisionContext(at=self._timestamp, seat=session)
+        )
+        if not isinstance(outcome, Problem) and call.turn.kind != "side":
+            decision, plan = outcome
             if decision.tier is not None:
-                self._seats[place] = self._seat(seat, call, decision, decision.tier, plan)
-        wanted = msgspec.structs.replace(
-            case, prompt=turn.prompt, tier=turn.tier, lab=turn.lab, turns=()
+                self._sessions[conversation] = self._build_session(
+                    session, call, decision, decision.tier, plan
+                )
+        expected = msgspec.structs.replace(
+            golden, prompt=turn.prompt, tier=turn.tier, lab=turn.lab, turns=()
         )
-        return _verdict(wanted, decided, name)
+        return _make_result(expected, outcome, turn_name)
 
-    def _seat(
-        self, before: Session | None, call: Features, decision: Decision, tier: Tier, plan: Plan
+    def _build_session(
+        self, previous: Session | None, call: Features, decision: Decision, tier: Tier, plan: Plan
     ) -> Session:
         target = plan.targets[0]
-        price = None if target.price is None else target.price.on(self._at)
-        cached = kept(price, tokens(call.prompt), None, None)
-        if before is not None and before.turns <= call.prompt.user_turns:
-            cached = max(cached, before.tokens)
-        seat = Session(
+        price = None if target.price is None else target.price.find_in_force(self._timestamp)
+        cached_tokens = count_cached_tokens(price, estimate_tokens(call.prompt), None, None)
+        if previous is not None and previous.turns <= call.prompt.user_turns:
+            cached_tokens = max(cached_tokens, previous.tokens)
+        session = Session(
             lab=decision.lab,
             tier=tier,
             target=target.name,
             model=decision.model,
-            tokens=cached,
+            tokens=cached_tokens,
             turns=call.prompt.user_turns,
             first=call.turn.first,
             calls=1,
-            output=OUTPUT[tier],
+            output=OUTPUT_TOKENS[tier],
             turns_below=decision.turns_below,
             keeps=target.provider.prompt_cache,
-            at=self._at,
+            at=self._timestamp,
         )
-        return following(before, seat)
+        return accumulate_session(previous, session)
 
 
-def _hints(turn: GoldenTurn) -> Mapping[str, str]:
+def _build_hints(turn: GoldenTurn) -> Mapping[str, str]:
     """Return the headers by which a client tells what is no call of the conversation itself."""
     if turn.agent:
         return {"x-claude-code-agent-id": "agent"}
     if not turn.side:
         return {}
-    task = {"x-claude-code-auxiliary-type": turn.side} if isinstance(turn.side, str) else {}
-    return {"x-claude-code-request-class": "auxiliary", **task}
+    task_hints = {"x-claude-code-auxiliary-type": turn.side} if isinstance(turn.side, str) else {}
+    return {"x-claude-code-request-class": "auxiliary", **task_hints}

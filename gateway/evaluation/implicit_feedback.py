@@ -16,15 +16,20 @@ import msgspec
 
 from gateway.core.decision_context import Score
 from gateway.core.decision_record import DecisionRecord
-from gateway.core.ledger_rows import ANSWERED, FeedbackRow, FinalRow
+from gateway.core.ledger_rows import ANSWERED_STATES, FeedbackRow, FinalRow
 from gateway.core.target import TIERS, Tier
 
-type Origin = Literal["told", "escalated", "repeated", "went on"]
+type FeedbackOrigin = Literal["told", "escalated", "repeated", "went on"]
 
-WEIGHTS: Mapping[Origin, float] = {"told": 1.0, "escalated": 0.7, "repeated": 0.3, "went on": 0.1}
+WEIGHT_BY_ORIGIN: Mapping[FeedbackOrigin, float] = {
+    "told": 1.0,
+    "escalated": 0.7,
+    "repeated": 0.3,
+    "went on": 0.1,
+}
 """How much a lesson counts beside one that was told. Judgement: signs say less than words, and most
 users say nothing of an answer that they do not like."""
-WINDOW = 600.0
+WINDOW_SECONDS = 600.0
 """Seconds after which the same question is no answer to the last answer."""
 
 
@@ -34,12 +39,12 @@ class ImplicitFeedback(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     """Of the call."""
     tenant: str
-    at: float
+    received_at: float
     """When it was received, seconds since the epoch."""
     dialect: str
-    given: Tier
+    served_tier: Tier
     """The tier that it got."""
-    origin: Origin
+    origin: FeedbackOrigin
     fast: float | None = None
     """How far the fast tier suffices, or would have, 0 to 1."""
     smart: float | None = None
@@ -51,113 +56,122 @@ class ImplicitFeedback(msgspec.Struct, frozen=True, kw_only=True):
     """What a classifier said that read the text itself."""
 
 
-def lessons(calls: Iterable[tuple[FinalRow, FeedbackRow | None]]) -> list[ImplicitFeedback]:
+def infer_feedback(calls: Iterable[tuple[FinalRow, FeedbackRow | None]]) -> list[ImplicitFeedback]:
     """What calls teach, in the order in which they were received.
 
     Only calls count that a classifier could have decided: of which a row keeps what the text gave
     away, at the user's turn, of the conversation itself, and that were answered.
     """
-    seen = sorted(((e, f) for e, f in calls if _counts(e)), key=lambda one: (one[0].at, one[0].id))
-    after = _after([entry for entry, _ in seen])
-    found = []
-    for entry, feedback in seen:
-        told = _told(entry, feedback)
-        lesson = told or after.get(entry.id)
-        if lesson is not None and _classified(entry):
-            found.append(lesson)
-    return found
+    pairs = sorted(
+        ((call_row, feedback_row) for call_row, feedback_row in calls if _is_countable(call_row)),
+        key=lambda pair: (pair[0].at, pair[0].id),
+    )
+    feedback_by_call = _infer_from_next_calls([row for row, _ in pairs])
+    result = []
+    for row, feedback in pairs:
+        explicit = _read_explicit(row, feedback)
+        inferred = explicit or feedback_by_call.get(row.id)
+        if inferred is not None and _has_signals(row):
+            result.append(inferred)
+    return result
 
 
-def _counts(entry: FinalRow) -> bool:
+def _is_countable(row: FinalRow) -> bool:
     """Whether a call is one of a conversation's own turns, and was answered."""
-    basis = entry.basis
-    if basis is None or entry.tier not in TIERS or entry.state not in ANSWERED:
+    record = row.basis
+    if record is None or row.tier not in TIERS or row.state not in ANSWERED_STATES:
         return False
-    turn = basis.turn
-    return turn is None or (turn.kind == "main" and turn.fresh)
+    turn = record.turn
+    return turn is None or (turn.kind == "main" and turn.is_user_turn)
 
 
-def _classified(entry: FinalRow) -> bool:
-    return entry.basis is not None and entry.basis.signals is not None
+def _has_signals(row: FinalRow) -> bool:
+    return row.basis is not None and row.basis.signals is not None
 
 
-def _lesson(
-    entry: FinalRow, origin: Origin, fast: float | None, smart: float | None
+def _make_feedback(
+    row: FinalRow, origin: FeedbackOrigin, fast: float | None, smart: float | None
 ) -> ImplicitFeedback:
-    basis = entry.basis or DecisionRecord()
+    record = row.basis or DecisionRecord()
     return ImplicitFeedback(
-        id=entry.id,
-        tenant=entry.tenant,
-        at=entry.at,
-        dialect=entry.dialect,
-        given=_tier(entry),
+        id=row.id,
+        tenant=row.tenant,
+        received_at=row.at,
+        dialect=row.dialect,
+        served_tier=_get_tier(row),
         origin=origin,
         fast=fast,
         smart=smart,
-        weight=WEIGHTS[origin],
-        signals=basis.signals or {},
-        score=basis.score,
+        weight=WEIGHT_BY_ORIGIN[origin],
+        signals=record.signals or {},
+        score=record.score,
     )
 
 
-def _tier(entry: FinalRow) -> Tier:
-    return next(tier for tier in TIERS if tier == entry.tier)
+def _get_tier(row: FinalRow) -> Tier:
+    return next(tier for tier in TIERS if tier == row.tier)
 
 
-def _told(entry: FinalRow, feedback: FeedbackRow | None) -> ImplicitFeedback | None:
+def _read_explicit(row: FinalRow, feedback: FeedbackRow | None) -> ImplicitFeedback | None:
     """By the last word on a call. What was bad of the dearest tier was not for want of a tier."""
-    if feedback is None or feedback.tenant != entry.tenant:
+    if feedback is None or feedback.tenant != row.tenant:
         return None
     if feedback.tier is not None:
-        at = TIERS.index(feedback.tier)
-        return _lesson(entry, "told", float(at == 0), float(at <= 1))
+        tier_index = TIERS.index(feedback.tier)
+        return _make_feedback(row, "told", float(tier_index == 0), float(tier_index <= 1))
     if feedback.score is not None:
-        return _suffices(entry, "told", feedback.score)
-    return _suffices(entry, "told", float(feedback.verdict == "good"))
+        return _judge_served_tier(row, "told", feedback.score)
+    return _judge_served_tier(row, "told", float(feedback.verdict == "good"))
 
 
-def _suffices(entry: FinalRow, origin: Origin, worth: float) -> ImplicitFeedback | None:
+def _judge_served_tier(
+    row: FinalRow, origin: FeedbackOrigin, score: float
+) -> ImplicitFeedback | None:
     """By what the answer of the tier that it got was worth.
 
     Where fast suffices smart does, and where smart does not fast does not.
     """
-    match entry.tier:
+    match row.tier:
         case "fast":
-            return _lesson(entry, origin, worth, 1.0 if worth == 1 else None)
+            return _make_feedback(row, origin, score, 1.0 if score == 1 else None)
         case "smart":
-            return _lesson(entry, origin, 0.0 if worth == 0 else None, worth)
+            return _make_feedback(row, origin, 0.0 if score == 0 else None, score)
         case _:
             return None
 
 
-def _after(calls: Iterable[FinalRow]) -> dict[str, ImplicitFeedback]:
+def _infer_from_next_calls(calls: Iterable[FinalRow]) -> dict[str, ImplicitFeedback]:
     """By call: what its client did next in the same conversation."""
-    last: dict[tuple[str, str, str], FinalRow] = {}
-    found: dict[str, ImplicitFeedback] = {}
-    for entry in calls:
-        basis = entry.basis
-        turn = basis.turn if basis is not None else None
-        if basis is None or turn is None or not turn.conversation:
+    last_rows: dict[tuple[str, str, str], FinalRow] = {}
+    feedback_by_call: dict[str, ImplicitFeedback] = {}
+    for row in calls:
+        record = row.basis
+        turn = record.turn if record is not None else None
+        if record is None or turn is None or not turn.conversation:
             continue
-        place = (entry.tenant, entry.key, turn.conversation)
-        before = last.get(place)
-        last[place] = entry
-        if before is not None and (lesson := _next(before, entry)) is not None:
-            found[before.id] = lesson
-    return found
+        key = (row.tenant, row.key, turn.conversation)
+        previous = last_rows.get(key)
+        last_rows[key] = row
+        if previous is not None and (inferred := _judge_by_next_call(previous, row)) is not None:
+            feedback_by_call[previous.id] = inferred
+    return feedback_by_call
 
 
-def _next(before: FinalRow, entry: FinalRow) -> ImplicitFeedback | None:
-    one, two = before.basis or DecisionRecord(), entry.basis or DecisionRecord()
-    if two.turns > one.turns:
-        return _suffices(before, "went on", 1.0)
-    if entry.at - before.at > WINDOW or not _same(one, two):
+def _judge_by_next_call(previous: FinalRow, row: FinalRow) -> ImplicitFeedback | None:
+    previous_record, record = previous.basis or DecisionRecord(), row.basis or DecisionRecord()
+    if record.turns > previous_record.turns:
+        return _judge_served_tier(previous, "went on", 1.0)
+    if row.at - previous.at > WINDOW_SECONDS or not _is_same_question(previous_record, record):
         return None
-    if entry.source == "pin" and TIERS.index(_tier(entry)) > TIERS.index(_tier(before)):
-        return _suffices(before, "escalated", 0.0)
-    return _suffices(before, "repeated", 0.0) if entry.cache != "hit" else None
+    if row.source == "pin" and TIERS.index(_get_tier(row)) > TIERS.index(_get_tier(previous)):
+        return _judge_served_tier(previous, "escalated", 0.0)
+    return _judge_served_tier(previous, "repeated", 0.0) if row.cache != "hit" else None
 
 
-def _same(one: DecisionRecord, two: DecisionRecord) -> bool:
+def _is_same_question(first: DecisionRecord, second: DecisionRecord) -> bool:
     """Whether two calls ask the same: as many turns and characters, as far as rows tell."""
-    return (one.turns, one.chars, one.user_tokens) == (two.turns, two.chars, two.user_tokens)
+    return (first.turns, first.chars, first.user_tokens) == (
+        second.turns,
+        second.chars,
+        second.user_tokens,
+    )

@@ -23,22 +23,22 @@ from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake
 
 
-def rows(file: Path) -> list[dict[str, object]]:
+def read_parquet_rows(file: Path) -> list[dict[str, object]]:
     """The rows of a file. Raises NoReader where DuckDB is missing, ValueError where it cannot."""
     try:
         import duckdb  # noqa: PLC0415 - an extra
     except ImportError:
         raise NoReader from None
     try:
-        with duckdb.connect() as base:
-            found = base.read_parquet(str(file))
-            return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
+        with duckdb.connect() as connection:
+            relation = connection.read_parquet(str(file))
+            return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
     except duckdb.Error as error:
         raise ValueError(str(error).partition("\n")[0]) from None
 
 
-_KINDS = (".jsonl", ".ndjson", ".csv", ".yaml", ".yml")
-_MOST = 20
+_TEXT_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".yaml", ".yml")
+_MAX_MISTAKES = 20
 """Mistakes of one file that are told."""
 
 
@@ -60,104 +60,120 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for."""
 
     @property
-    def outcome(self) -> bool:
+    def has_outcome(self) -> bool:
         """Whether answers were judged; else it is an opinion."""
         return bool(self.scores)
 
 
-def read(file: Path) -> list[Label]:
+def read_labels(file: Path) -> list[Label]:
     """Read labels; the kind of file is told by its name. Raises ConfigError with its mistakes."""
-    kind = file.suffix.lower()
-    if kind == ".parquet":
-        return _labels(file, enumerate(_parquet(file), 1))
-    if kind not in _KINDS:
+    suffix = file.suffix.lower()
+    if suffix == ".parquet":
+        return _convert_rows(file, enumerate(_read_parquet(file), 1))
+    if suffix not in _TEXT_SUFFIXES:
         message = "is of no kind that labels are read from."
         hint = "Name it .jsonl, .csv, .parquet or, with golden prompts, .yaml."
-        raise _wrong(file, message, hint)
-    text = _text(file)
-    if kind in (".yaml", ".yml"):
-        prompts = [one for one in golden.read(yaml.read(text, str(file))) if not one.turns]
-        if not prompts:
-            raise _wrong(file, "has conversations alone; labels are single prompts.")
-        return [_golden(one) for one in prompts]
-    if kind == ".csv":
+        raise _make_error(file, message, hint)
+    text = _read_file(file)
+    if suffix in (".yaml", ".yml"):
+        golden_prompts = [
+            golden_prompt
+            for golden_prompt in golden.read_prompts(yaml.read(text, str(file)))
+            if not golden_prompt.turns
+        ]
+        if not golden_prompts:
+            raise _make_error(file, "has conversations alone; labels are single prompts.")
+        return [_convert_golden(golden_prompt) for golden_prompt in golden_prompts]
+    if suffix == ".csv":
         table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        return _labels(file, _csv(file, table))
-    return _labels(file, _jsonl(file, text))
+        return _convert_rows(file, _iterate_csv(file, table))
+    return _convert_rows(file, _iterate_jsonl(file, text))
 
 
-def _golden(one: golden.GoldenPrompt) -> Label:
-    return Label(prompt=one.prompt, tier=one.tier, model=one.model, key=one.key, tags=one.tags)
+def _convert_golden(golden_prompt: golden.GoldenPrompt) -> Label:
+    return Label(
+        prompt=golden_prompt.prompt,
+        tier=golden_prompt.tier,
+        model=golden_prompt.model,
+        key=golden_prompt.key,
+        tags=golden_prompt.tags,
+    )
 
 
-def _text(file: Path) -> str:
+def _read_file(file: Path) -> str:
     try:
         return file.read_text("utf-8-sig")
     except OSError as error:
-        raise _wrong(file, f"cannot be read: {(error.strerror or '').lower()}.") from None
+        raise _make_error(file, f"cannot be read: {(error.strerror or '').lower()}.") from None
     except UnicodeDecodeError:
-        raise _wrong(file, "is not UTF-8.") from None
+        raise _make_error(file, "is not UTF-8.") from None
 
 
-def _parquet(file: Path) -> list[dict[str, object]]:
+def _read_parquet(file: Path) -> list[dict[str, object]]:
     if not file.is_file():
-        raise _wrong(file, "cannot be read: no such file.")
+        raise _make_error(file, "cannot be read: no such file.")
     try:
-        return rows(file)
+        return read_parquet_rows(file)
     except NoReader:
         hint = "Install it with `pip install 'tiergate[labels]'`, or write JSONL or CSV."
-        raise _wrong(file, "needs DuckDB to be read.", hint) from None
+        raise _make_error(file, "needs DuckDB to be read.", hint) from None
     except ValueError as error:
-        raise _wrong(file, f"is not Parquet: {error}.") from None
+        raise _make_error(file, f"is not Parquet: {error}.") from None
 
 
-def _csv(file: Path, table: "csv.DictReader[str]") -> Iterator[tuple[int, dict[str, object]]]:
+def _iterate_csv(
+    file: Path, table: "csv.DictReader[str]"
+) -> Iterator[tuple[int, dict[str, object]]]:
     try:
         for row in table:
             yield table.line_num, {name: cell or None for name, cell in row.items()}
     except csv.Error as error:
-        raise _wrong(file, f"is not CSV: {error}.", line=table.line_num + 1) from None
+        raise _make_error(file, f"is not CSV: {error}.", line=table.line_num + 1) from None
 
 
-def _jsonl(file: Path, text: str) -> Iterator[tuple[int, object]]:
-    for number, line in enumerate(text.split("\n"), 1):
+def _iterate_jsonl(file: Path, text: str) -> Iterator[tuple[int, object]]:
+    for line_number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                yield number, jsonio.loads(line.encode())
+                yield line_number, jsonio.loads(line.encode())
             except jsonio.JsonError as error:
-                raise _wrong(file, f"is not JSON: {error}.", line=number) from None
+                raise _make_error(file, f"is not JSON: {error}.", line=line_number) from None
 
 
-def _wrong(file: Path, message: str, hint: str = "", line: int | None = None) -> ConfigError:
+def _make_error(file: Path, message: str, hint: str = "", line: int | None = None) -> ConfigError:
     return ConfigError([Mistake(file=str(file), line=line, message=message, hint=hint)])
 
 
-def _labels(file: Path, rows: Iterable[tuple[int, object]]) -> list[Label]:
-    found: list[Label] = []
+def _convert_rows(file: Path, rows: Iterable[tuple[int, object]]) -> list[Label]:
+    labels: list[Label] = []
     mistakes: list[Mistake] = []
     for line, row in rows:
         try:
-            found.append(label(row))
+            labels.append(convert_row(row))
         except ValueError as error:
             mistakes.append(Mistake(file=str(file), line=line, message=f"{error}."))
-            if len(mistakes) == _MOST:
+            if len(mistakes) == _MAX_MISTAKES:
                 break
     if mistakes:
         raise ConfigError(mistakes)
-    if not found:
-        raise _wrong(file, "has no labels.")
-    return found
+    if not labels:
+        raise _make_error(file, "has no labels.")
+    return labels
 
 
-def label(row: object) -> Label:
+def convert_row(row: object) -> Label:
     """One row. Raises ValueError where it is none."""
     if not isinstance(row, dict):
         raise ValueError("a label is an object")  # noqa: TRY004 - what is wrong is a value
     prompt = row.get("prompt")
     if not isinstance(prompt, str) or not prompt:
         raise ValueError("prompt: a text is missing")
-    scores = {tier: _number(row, tier) for tier in TIERS if _there(row.get(tier))}
-    costs = {tier: _usd(row, f"{tier}_cost") for tier in TIERS if _there(row.get(f"{tier}_cost"))}
+    scores = {tier: _read_number(row, tier) for tier in TIERS if _has_value(row.get(tier))}
+    costs = {
+        tier: _read_usd(row, f"{tier}_cost")
+        for tier in TIERS
+        if _has_value(row.get(f"{tier}_cost"))
+    }
     tier = row.get("tier")
     if tier is not None and tier not in TIERS:
         raise ValueError(f"tier: {tier!r} is none of {', '.join(TIERS)}")
@@ -168,48 +184,48 @@ def label(row: object) -> Label:
         scores=scores,
         costs=costs,
         tier=tier,
-        source=_word(row, "source") or _word(row, "src") or "",
-        key=_word(row, "key"),
-        tags=_tags(row.get("tags")),
-        model=_word(row, "model") or "auto",
+        source=_read_word(row, "source") or _read_word(row, "src") or "",
+        key=_read_word(row, "key"),
+        tags=_read_tags(row.get("tags")),
+        model=_read_word(row, "model") or "auto",
     )
 
 
-def _there(value: object) -> bool:
+def _has_value(value: object) -> bool:
     """Whether a cell has something in it: what is unknown is null, empty or no number."""
     return value is not None and not (isinstance(value, float) and math.isnan(value))
 
 
-def _number(row: Mapping[str, object], name: str) -> float:
+def _read_number(row: Mapping[str, object], name: str) -> float:
     value = row[name]
     try:
-        found = float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        found = math.inf
-    if not math.isfinite(found):
+        number = math.inf
+    if not math.isfinite(number):
         raise ValueError(f"{name}: {value!r} is no number")
-    return found
+    return number
 
 
-def _usd(row: Mapping[str, object], name: str) -> Decimal:
+def _read_usd(row: Mapping[str, object], name: str) -> Decimal:
     value = row[name]
     try:
-        found = Decimal(str(value))
+        amount = Decimal(str(value))
     except InvalidOperation:
-        found = Decimal("NaN")
-    if not found.is_finite() or found < 0:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
         raise ValueError(f"{name}: {value!r} is no amount")
-    return found
+    return amount
 
 
-def _word(row: Mapping[str, object], name: str) -> str | None:
+def _read_word(row: Mapping[str, object], name: str) -> str | None:
     value = row.get(name)
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{name}: {value!r} is no text")
     return value or None
 
 
-def _tags(value: object) -> tuple[str, ...]:
+def _read_tags(value: object) -> tuple[str, ...]:
     """A list, or in a cell of CSV words apart by commas."""
     if value is None:
         return ()

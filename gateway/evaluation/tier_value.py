@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from itertools import pairwise
 from random import Random
 
 import msgspec
 
-from gateway.core.price import cost
+from gateway.core.price import compute_cost
 from gateway.core.target import TIERS, Lab, Target, Tier
 from gateway.core.usage import Usage
 from gateway.evaluation.labels import Label
-from gateway.evaluation.metrics.bootstrap import REPEATS, Interval, interval, mean
+from gateway.evaluation.metrics.bootstrap import REPEATS, Interval, compute_interval, compute_mean
 
-USUAL = 1_000
+USUAL_PROMPT_TOKENS = 1_000
 """Tokens of a usual prompt."""
-HARDLY = Decimal("1.5")
+MIN_PRICE_RATIO = Decimal("1.5")
 """A tier that costs less than this many times the one below saves little by being left out."""
 
 
@@ -25,10 +26,14 @@ class TierPrice(msgspec.Struct, frozen=True, kw_only=True):
     tier: Tier
     target: Target
 
-    def usd(self, prompt: int, output: Mapping[Tier, int], at: float) -> Decimal | None:
+    def compute_usd(
+        self, prompt_tokens: int, output_tokens: Mapping[Tier, int], timestamp: float
+    ) -> Decimal | None:
         """USD of a call at a moment; None where its price is unknown."""
-        price = self.target.price.on(at) if self.target.price is not None else None
-        return cost(Usage(input=prompt, output=output[self.tier]), price)
+        price = (
+            self.target.price.find_in_force(timestamp) if self.target.price is not None else None
+        )
+        return compute_cost(Usage(input=prompt_tokens, output=output_tokens[self.tier]), price)
 
 
 class TierStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,67 +41,102 @@ class TierStep(msgspec.Struct, frozen=True, kw_only=True):
 
     lower: TierPrice
     upper: TierPrice
-    prompt: int
+    prompt_tokens: int
     """Tokens; prompts of at least so many, where it is not the usual."""
-    times: Decimal | None
+    price_ratio: Decimal | None
     """What the upper costs, in costs of the lower; None where the lower costs nothing."""
 
 
-def rungs(lab: Lab) -> list[TierPrice]:
+def list_tier_prices(lab: Lab) -> list[TierPrice]:
     """The tiers that are there, cheapest first."""
-    found = []
+    tier_prices = []
     for tier in TIERS:
-        row = lab.tiers.get(tier, ())
-        target = next((one for one in row if one.provider.on), None)
+        tier_targets = lab.tiers.get(tier, ())
+        target = next((candidate for candidate in tier_targets if candidate.provider.enabled), None)
         if target is not None:
-            found.append(TierPrice(tier=tier, target=target))
-    return found
+            tier_prices.append(TierPrice(tier=tier, target=target))
+    return tier_prices
 
 
-def unpriced(lab: Lab, output: Mapping[Tier, int], at: float) -> list[TierPrice]:
+def list_unpriced(lab: Lab, output_tokens: Mapping[Tier, int], timestamp: float) -> list[TierPrice]:
     """The tiers whose price is unknown."""
-    return [rung for rung in rungs(lab) if rung.usd(USUAL, output, at) is None]
+    return [
+        tier_price
+        for tier_price in list_tier_prices(lab)
+        if tier_price.compute_usd(USUAL_PROMPT_TOKENS, output_tokens, timestamp) is None
+    ]
 
 
-def stairs(lab: Lab, output: Mapping[Tier, int], at: float) -> list[TierStep]:
+def list_steps(lab: Lab, output_tokens: Mapping[Tier, int], timestamp: float) -> list[TierStep]:
     """Each tier beside the next one, for a usual prompt; without those whose price is unknown."""
-    return [*_stairs(_priced(lab, output, at), USUAL, output, at)]
+    return [
+        *_iterate_steps(
+            _list_priced(lab, output_tokens, timestamp),
+            USUAL_PROMPT_TOKENS,
+            output_tokens,
+            timestamp,
+        )
+    ]
 
 
-def turns(lab: Lab, output: Mapping[Tier, int], at: float) -> list[TierStep]:
+def find_reversals(lab: Lab, output_tokens: Mapping[Tier, int], timestamp: float) -> list[TierStep]:
     """Where a long-context step of a price makes the lower tier as dear as the upper, or dearer.
 
     Only of tiers that are in order for a usual prompt: the first length of each pair.
     """
-    priced = _priced(lab, output, at)
-    usual = {(one.lower.tier, one.upper.tier): one for one in _stairs(priced, USUAL, output, at)}
-    found: dict[tuple[Tier, Tier], TierStep] = {}
-    for above in _steps(priced, at):
-        for one in _stairs(priced, above + 1, output, at):
-            pair = one.lower.tier, one.upper.tier
-            before = usual[pair].times
-            if before is not None and before > 1 and one.times is not None and one.times <= 1:
-                found.setdefault(pair, one)
-    return list(found.values())
+    tier_prices = _list_priced(lab, output_tokens, timestamp)
+    usual_steps = {
+        (step.lower.tier, step.upper.tier): step
+        for step in _iterate_steps(tier_prices, USUAL_PROMPT_TOKENS, output_tokens, timestamp)
+    }
+    reversals: dict[tuple[Tier, Tier], TierStep] = {}
+    for threshold in _list_price_thresholds(tier_prices, timestamp):
+        for step in _iterate_steps(tier_prices, threshold + 1, output_tokens, timestamp):
+            pair = step.lower.tier, step.upper.tier
+            usual_ratio = usual_steps[pair].price_ratio
+            if (
+                usual_ratio is not None
+                and usual_ratio > 1
+                and step.price_ratio is not None
+                and step.price_ratio <= 1
+            ):
+                reversals.setdefault(pair, step)
+    return list(reversals.values())
 
 
-def _priced(lab: Lab, output: Mapping[Tier, int], at: float) -> list[TierPrice]:
-    return [rung for rung in rungs(lab) if rung.usd(USUAL, output, at) is not None]
+def _list_priced(lab: Lab, output_tokens: Mapping[Tier, int], timestamp: float) -> list[TierPrice]:
+    return [
+        tier_price
+        for tier_price in list_tier_prices(lab)
+        if tier_price.compute_usd(USUAL_PROMPT_TOKENS, output_tokens, timestamp) is not None
+    ]
 
 
-def _steps(priced: Sequence[TierPrice], at: float) -> list[int]:
-    prices = [rung.target.price.on(at) for rung in priced if rung.target.price is not None]
+def _list_price_thresholds(tier_prices: Sequence[TierPrice], timestamp: float) -> list[int]:
+    prices = [
+        tier_price.target.price.find_in_force(timestamp)
+        for tier_price in tier_prices
+        if tier_price.target.price is not None
+    ]
     return sorted({step.above for price in prices for step in price.steps})
 
 
-def _stairs(
-    priced: Sequence[TierPrice], prompt: int, output: Mapping[Tier, int], at: float
+def _iterate_steps(
+    tier_prices: Sequence[TierPrice],
+    prompt_tokens: int,
+    output_tokens: Mapping[Tier, int],
+    timestamp: float,
 ) -> Iterator[TierStep]:
-    for lower, upper in pairwise(priced):
-        low, high = lower.usd(prompt, output, at), upper.usd(prompt, output, at)
-        if low is not None and high is not None:
-            times = (high / low).quantize(Decimal("0.01")) if low else None
-            yield TierStep(lower=lower, upper=upper, prompt=prompt, times=times)
+    for lower, upper in pairwise(tier_prices):
+        lower_usd, upper_usd = (
+            lower.compute_usd(prompt_tokens, output_tokens, timestamp),
+            upper.compute_usd(prompt_tokens, output_tokens, timestamp),
+        )
+        if lower_usd is not None and upper_usd is not None:
+            price_ratio = (upper_usd / lower_usd).quantize(Decimal("0.01")) if lower_usd else None
+            yield TierStep(
+                lower=lower, upper=upper, prompt_tokens=prompt_tokens, price_ratio=price_ratio
+            )
 
 
 class TierGain(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,27 +144,27 @@ class TierGain(msgspec.Struct, frozen=True, kw_only=True):
 
     lower: Tier
     upper: Tier
-    prompts: int
+    prompt_count: int
     """That have a score of both."""
-    more: Interval | None
+    gain: Interval | None
     """What the upper scores more; None where they are too few to say."""
 
     @property
-    def beats(self) -> bool:
+    def is_better(self) -> bool:
         """Whether the upper tier is better, and not by chance."""
-        return self.more is not None and self.more.above(0)
+        return self.gain is not None and self.gain.is_above(0)
 
 
-def better(labels: Sequence[Label], chance: Random, repeats: int = REPEATS) -> list[TierGain]:
+def compare_tiers(labels: Sequence[Label], rng: Random, repeats: int = REPEATS) -> list[TierGain]:
     """Whether each tier beats the one below, on the prompts that have a score of both."""
-    known = [tier for tier in TIERS if any(tier in label.scores for label in labels)]
-    found = []
-    for lower, upper in pairwise(known):
+    scored_tiers = [tier for tier in TIERS if any(tier in label.scores for label in labels)]
+    gains = []
+    for lower, upper in pairwise(scored_tiers):
         gaps = [
             label.scores[upper] - label.scores[lower]
             for label in labels
             if lower in label.scores and upper in label.scores
         ]
-        more = interval(lambda w, gaps=gaps: mean(gaps, w), len(gaps), chance, repeats)  # type: ignore[misc]
-        found.append(TierGain(lower=lower, upper=upper, prompts=len(gaps), more=more))
-    return found
+        gain = compute_interval(partial(compute_mean, gaps), len(gaps), rng, repeats)
+        gains.append(TierGain(lower=lower, upper=upper, prompt_count=len(gaps), gain=gain))
+    return gains

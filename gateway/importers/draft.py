@@ -7,13 +7,13 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.core.target import TIERS, Tier
-from gateway.settings.errors import Path, written
+from gateway.settings.errors import Path, format_path
 
 type Part = dict[str, Any]
 type Fate = Literal["kept", "changed", "dropped"]
 
-_ODD = re.compile(r"[^A-Za-z0-9_.-]+")
-_NO_KEYS = frozenset(
+_NON_SLUG_PATTERN = re.compile(r"[^A-Za-z0-9_.-]+")
+_KEY_PLACEHOLDERS = frozenset(
     {
         "",
         "none",
@@ -28,9 +28,9 @@ _NO_KEYS = frozenset(
     }
 )
 """What stands for a key where none is needed."""
-_OURS = ("auto", *TIERS, "claude-auto")
+_RESERVED_MODELS = ("auto", *TIERS, "claude-auto")
 """Names of models that have a meaning of their own."""
-_LEAST_SPAN = 0.001
+_MIN_SECONDS = 0.001
 """Seconds: what is shorter is no time that anybody waits."""
 
 
@@ -51,11 +51,11 @@ class DraftTarget(msgspec.Struct):
     max_output: int | None = None
     params: Part = {}
 
-    def plain(self) -> Part:
+    def to_part(self) -> Part:
         """As the configuration has it."""
-        more = {"max_output": self.max_output, "params": self.params or None}
-        told = {"provider": self.provider, "model": self.model, **more}
-        return {name: value for name, value in told.items() if value is not None}
+        options = {"max_output": self.max_output, "params": self.params or None}
+        fields = {"provider": self.provider, "model": self.model, **options}
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 class ConfigDraft:
@@ -64,13 +64,13 @@ class ConfigDraft:
     def __init__(
         self,
         lines: Mapping[Path, int],
-        taken: Iterable[str] = (),
+        used_variables: Iterable[str] = (),
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """`taken` are variables that mean something already; `environ` is what is set."""
+        """`used_variables` are variables that mean something already; `environ` is what is set."""
         self._lines = lines
-        self._taken = frozenset(taken)
-        self._set = environ or {}
+        self._used_variables = frozenset(used_variables)
+        self._environ = environ or {}
         self.notes: list[ImportNote] = []
         self.server: Part = {}
         self.default: Part = {}
@@ -84,174 +84,191 @@ class ConfigDraft:
         self.models: dict[str, Part] = {}
         self.environ: dict[str, str] = {}
         """Lines for a .env: what must not stand in a configuration, or is none of it."""
-        self.secret: set[str] = set()
+        self.secret_names: set[str] = set()
         """Names of these whose values are secrets."""
-        self.needed: list[str] = []
+        self.required_variables: list[str] = []
         """Variables that the configuration reads."""
-        self._known: dict[tuple[str, str], str] = {}
+        self._variable_by_secret: dict[tuple[str, str], str] = {}
 
-    def note(self, fate: Fate, path: Path, text: str) -> None:
+    def add_note(self, fate: Fate, path: Path, text: str) -> None:
         """Tell what became of a part."""
-        ends = range(len(path), 0, -1)
-        line = next((self._lines[path[:end]] for end in ends if path[:end] in self._lines), None)
-        note = ImportNote(fate, written(path), line, text)
+        lengths = range(len(path), 0, -1)
+        line = next(
+            (self._lines[path[:length]] for length in lengths if path[:length] in self._lines), None
+        )
+        note = ImportNote(fate, format_path(path), line, text)
         if note not in self.notes:
             self.notes.append(note)
 
-    def rest(self, part: Part, path: Path, known: Iterable[str], why: str = "") -> None:
+    def drop_unknown_parts(
+        self, part: Part, path: Path, known_names: Iterable[str], reason: str = ""
+    ) -> None:
         """Tell of all parts that nothing is made of; those that are known were told of."""
         for name in part:
-            if name not in known:
-                text = why or "is not carried over: this gateway has nothing of that name."
-                self.note("dropped", (*path, name), text)
+            if name not in known_names:
+                text = reason or "is not carried over: this gateway has nothing of that name."
+                self.add_note("dropped", (*path, name), text)
 
-    def variable(self, value: object, hint: str, path: Path, *, refers: str | None) -> str | None:
+    def add_credential(
+        self, value: object, hint: str, path: Path, *, named_variable: str | None
+    ) -> str | None:
         """How the configuration says a credential: a variable, or None where there is none.
 
-        `refers` is the variable that was meant, where what was read names one. A literal key is
-        moved to a line of .env: it never stands in the configuration.
+        `named_variable` is the variable that was meant, where what was read names one. A literal
+        key is moved to a line of .env: it never stands in the configuration.
         """
-        if refers is not None:
-            name = refers
-        elif not isinstance(value, str) or value.strip().lower() in _NO_KEYS:
+        if named_variable is not None:
+            name = named_variable
+        elif not isinstance(value, str) or value.strip().lower() in _KEY_PLACEHOLDERS:
             return None
         else:
-            secret = one_line(value)
-            name = self._known.get((hint, secret)) or self._fresh(variable_name(hint), secret)
-            self._known[hint, secret] = name
+            secret = make_one_line(value)
+            name = self._variable_by_secret.get((hint, secret)) or self._find_free_variable(
+                make_variable_name(hint), secret
+            )
+            self._variable_by_secret[hint, secret] = name
             self.environ[name] = secret
-            self.secret.add(name)
-            self.note("changed", path, f"is a key in clear: it moves to the variable {name}.")
-        if name not in self.needed:
-            self.needed.append(name)
+            self.secret_names.add(name)
+            self.add_note("changed", path, f"is a key in clear: it moves to the variable {name}.")
+        if name not in self.required_variables:
+            self.required_variables.append(name)
         return "${" + name + "}"
 
-    def provider(self, name: str, part: Part) -> str:
+    def add_provider(self, name: str, part: Part) -> str:
         """The name of a provider like this: one that is there already, or a new one."""
-        base, count = slug(name), 1
+        base, count = make_slug(name), 1
         while True:
-            tried = base if count == 1 else f"{base}-{count}"
-            if tried not in self.providers:
-                self.providers[tried] = part
-            if self.providers[tried] == part:
-                return tried
+            candidate = base if count == 1 else f"{base}-{count}"
+            if candidate not in self.providers:
+                self.providers[candidate] = part
+            if self.providers[candidate] == part:
+                return candidate
             count += 1
 
-    def lab(self, name: str, tiers: Mapping[Tier, Sequence[DraftTarget]], about: str = "") -> str:
+    def add_lab(
+        self, name: str, tiers: Mapping[Tier, Sequence[DraftTarget]], about: str = ""
+    ) -> str:
         """A lab of targets by tier; its name, which is another where that is taken."""
-        base, count = slug(name), 1
-        tried = base
-        while tried in self.labs:
+        base, count = make_slug(name), 1
+        candidate = base
+        while candidate in self.labs:
             count += 1
-            tried = f"{base}-{count}"
+            candidate = f"{base}-{count}"
         lab: Part = {"about": about} if about else {}
         for tier in TIERS:
-            if rows := once(one.plain() for one in tiers.get(tier, ())):
+            if rows := drop_duplicates(target.to_part() for target in tiers.get(tier, ())):
                 lab[tier] = rows
-        self.labs[tried] = lab
-        return tried
+        self.labs[candidate] = lab
+        return candidate
 
-    def alias(self, name: str, target: str, path: Path) -> None:
+    def add_alias(self, name: str, target: str, path: Path) -> None:
         """Let clients ask for something by a name."""
-        asked = plain(name)
-        if asked in _OURS or ("/" in asked and asked.rpartition("/")[2] in _OURS):
-            self.note("dropped", path, f"the name {asked!r} means something else here.")
-        elif asked != target and asked.strip():
-            self.aliases[asked] = target
+        alias_name = strip_variables(name)
+        if alias_name in _RESERVED_MODELS or (
+            "/" in alias_name and alias_name.rpartition("/")[2] in _RESERVED_MODELS
+        ):
+            self.add_note("dropped", path, f"the name {alias_name!r} means something else here.")
+        elif alias_name != target and alias_name.strip():
+            self.aliases[alias_name] = target
 
-    def _fresh(self, name: str, secret: str) -> str:
+    def _find_free_variable(self, name: str, secret: str) -> str:
         """A variable that is free, or has this value already."""
-        tried, count = name, 1
+        candidate, count = name, 1
         while (
-            tried in self.environ or tried in self._taken or self._set.get(tried, secret) != secret
+            candidate in self.environ
+            or candidate in self._used_variables
+            or self._environ.get(candidate, secret) != secret
         ):
             count += 1
-            tried = f"{name}_{count}"
-        return tried
+            candidate = f"{name}_{count}"
+        return candidate
 
 
-def once(rows: Iterable[Part]) -> list[Part]:
+def drop_duplicates(rows: Iterable[Part]) -> list[Part]:
     """Each of them once."""
-    found: list[Part] = []
+    unique_rows: list[Part] = []
     for row in rows:
-        if row not in found:
-            found.append(row)
-    return found
+        if row not in unique_rows:
+            unique_rows.append(row)
+    return unique_rows
 
 
-def slug(text: str) -> str:
+def make_slug(text: str) -> str:
     """A name of letters, digits, `.`, `_` and `-`."""
-    return _ODD.sub("-", text).strip("-.") or "unnamed"
+    return _NON_SLUG_PATTERN.sub("-", text).strip("-.") or "unnamed"
 
 
-def variable_name(text: str) -> str:
+def make_variable_name(text: str) -> str:
     """A name of a variable of the environment."""
     name = re.sub(r"[^A-Z0-9]+", "_", text.upper()).strip("_") or "IMPORTED"
     name = f"X_{name}" if name[0].isdigit() else name
     return name if name.endswith(("_KEY", "_TOKEN")) else f"{name}_API_KEY"
 
 
-def one_line(text: str) -> str:
+def make_one_line(text: str) -> str:
     """A text as the value of a line of .env."""
-    return "".join(sign for sign in text if sign.isprintable()).strip()
+    return "".join(char for char in text if char.isprintable()).strip()
 
 
-def plain(text: str) -> str:
+def strip_variables(text: str) -> str:
     """A text that no `${NAME}` of this gateway's is read in."""
     return text.replace("${", "$")
 
 
-def mapping(value: object) -> Part:
+def as_mapping(value: object) -> Part:
     """A mapping, empty where it is something else."""
-    return {str(name): one for name, one in value.items()} if isinstance(value, dict) else {}
+    return {str(name): item for name, item in value.items()} if isinstance(value, dict) else {}
 
 
-def rows(value: object) -> list[Any]:
+def as_list(value: object) -> list[Any]:
     """A list, empty where it is something else."""
     return value if isinstance(value, list) else []
 
 
-def text(value: object) -> str:
+def as_text(value: object) -> str:
     """A text, empty where it is something else."""
     return value if isinstance(value, str) else ""
 
 
-def count(value: object, most: float = 10**9) -> int | None:
+def parse_count(value: object, maximum: float = 10**9) -> int | None:
     """A whole number above nothing, None where it is something else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        found = float(value)
+        number = float(value)
     except ValueError:
         return None
-    return int(found) if 1 <= found <= most else None
+    return int(number) if 1 <= number <= maximum else None
 
 
-def seconds(value: object, per: float = 1.0) -> float | None:
+def parse_seconds(value: object, divisor: float = 1.0) -> float | None:
     """Seconds of a number or a text of one, None where it is something else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        found = float(value) / per
+        number = float(value) / divisor
     except ValueError:
         return None
-    return found if 0 < found < 86_400 else None
+    return number if 0 < number < 86_400 else None
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Write seconds as `90s` or `0.5s`, without an exponent, which the configuration refuses."""
-    text = f"{max(seconds, _LEAST_SPAN):.3f}" if seconds else "0"
+    text = f"{max(seconds, _MIN_SECONDS):.3f}" if seconds else "0"
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text}s"
 
 
-def safe(value: object, depth: int = 6) -> Any:
+def sanitize_param(value: object, depth: int = 6) -> Any:
     """A value that can stand in `params`: plain, and with no variable in it."""
     if isinstance(value, str):
-        return plain(value)
+        return strip_variables(value)
     if isinstance(value, dict) and depth:
-        return {plain(str(name)): safe(one, depth - 1) for name, one in value.items()}
+        return {
+            strip_variables(str(name)): sanitize_param(item, depth - 1)
+            for name, item in value.items()
+        }
     if isinstance(value, list) and depth:
-        return [safe(one, depth - 1) for one in value]
+        return [sanitize_param(item, depth - 1) for item in value]
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):  # noqa: PLR0124
         return None
     return value if isinstance(value, bool | int | float) else None

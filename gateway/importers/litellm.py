@@ -8,47 +8,47 @@ from gateway.importers.draft import (
     ConfigDraft,
     DraftTarget,
     Part,
-    count,
-    mapping,
-    plain,
-    rows,
-    safe,
-    seconds,
-    slug,
-    span,
-    text,
+    as_list,
+    as_mapping,
+    as_text,
+    format_duration,
+    make_slug,
+    parse_count,
+    parse_seconds,
+    sanitize_param,
+    strip_variables,
 )
-from gateway.importers.litellm_format import price, reference
-from gateway.importers.litellm_settings import DROPS, RETRIES, LiteLLMSettings
+from gateway.importers.litellm_format import parse_price, parse_reference
+from gateway.importers.litellm_settings import DROP_PARAMS_REASON, RETRIES_REASON, LiteLLMSettings
 from gateway.importers.providers import ShippedProviders
 from gateway.settings.errors import Path
 
-_PARAMS = frozenset(
+_SENT_PARAMS = frozenset(
     {
         "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty",
         "reasoning_effort", "verbosity", "service_tier", "response_format", "logit_bias",
         "parallel_tool_calls", "thinking", "user",
     }
 )  # fmt: skip
-_USED = frozenset(
+_CONVERTED_PARAMS = frozenset(
     {
         "model", "api_key", "api_base", "base_url", "timeout", "stream_timeout", "extra_headers",
         "max_tokens", "max_completion_tokens", "organization", "extra_body", "order", "weight",
     }
 )  # fmt: skip
-_WHY = {
+_DROP_REASONS = {
     "rpm": "limits here count keys, tags and tiers, not deployments; a provider's 429 is heeded.",
     "tpm": "limits here count keys, tags and tiers, not deployments; a provider's 429 is heeded.",
     "max_parallel_requests": "limits here count keys, tags and tiers, not deployments.",
     "api_version": "is not needed: the provider's v1 door has none.",
     "aws_access_key_id": "requests are not signed: set AWS_BEARER_TOKEN_BEDROCK.",
     "aws_secret_access_key": "requests are not signed: set AWS_BEARER_TOKEN_BEDROCK.",
-    "drop_params": DROPS,
-    "num_retries": RETRIES,
+    "drop_params": DROP_PARAMS_REASON,
+    "num_retries": RETRIES_REASON,
     "mock_response": "is for tests.",
     "vertex_project": "Vertex AI needs Google's sign-in, which is missing; Gemini has keys.",
 }
-_MODES = ("", "chat", "completion", "responses")
+_CHAT_MODES = ("", "chat", "completion", "responses")
 
 
 class LiteLLMConfig:
@@ -63,128 +63,148 @@ class LiteLLMConfig:
 
     def convert(self) -> None:
         """Fill the draft."""
-        for at, row in enumerate(rows(self._config.get("model_list"))):
-            self._deployment(mapping(row), ("model_list", at))
-        places = {
-            name: self._draft.lab(name, dict.fromkeys(TIERS, targets))
+        for index, row in enumerate(as_list(self._config.get("model_list"))):
+            self._convert_deployment(as_mapping(row), ("model_list", index))
+        lab_by_group = {
+            name: self._draft.add_lab(name, dict.fromkeys(TIERS, targets))
             for name, targets in self._groups.items()
         }
-        for name, lab in places.items():
-            self._draft.alias(name, f"{lab}/smart", ("model_list",))
-        self._tiers()
-        settings = LiteLLMSettings(self._config, self._draft, places)
-        settings.library()
-        settings.router()
-        settings.general()
-        known = {
+        for name, lab in lab_by_group.items():
+            self._draft.add_alias(name, f"{lab}/smart", ("model_list",))
+        self._build_tiers()
+        settings = LiteLLMSettings(self._config, self._draft, lab_by_group)
+        settings.convert_library()
+        settings.convert_router()
+        settings.convert_general()
+        known_sections = {
             "model_list",
             "credential_list",
             "litellm_settings",
             "router_settings",
             "general_settings",
         }
-        settings.variables()
-        self._draft.rest(self._config, (), known | {"environment_variables"})
+        settings.convert_variables()
+        self._draft.drop_unknown_parts(self._config, (), known_sections | {"environment_variables"})
 
     # Deployments.
 
-    def _deployment(self, row: Part, path: Path) -> None:
-        params, info = mapping(row.get("litellm_params")), mapping(row.get("model_info"))
-        params = self._credential(params, path)
-        name, model = text(row.get("model_name")), text(params.get("model"))
-        mode = text(info.get("mode"))
+    def _convert_deployment(self, row: Part, path: Path) -> None:
+        params, info = as_mapping(row.get("litellm_params")), as_mapping(row.get("model_info"))
+        params = self._resolve_credential(params, path)
+        name, model = as_text(row.get("model_name")), as_text(params.get("model"))
+        mode = as_text(info.get("mode"))
         if not name or not model:
-            self._draft.note("dropped", path, "has no model_name or no litellm_params.model.")
+            self._draft.add_note("dropped", path, "has no model_name or no litellm_params.model.")
             return
-        if mode not in (*_MODES, "embedding"):
-            self._draft.note("dropped", path, f"{name}: mode {mode!r} has no endpoint here.")
+        if mode not in (*_CHAT_MODES, "embedding"):
+            self._draft.add_note("dropped", path, f"{name}: mode {mode!r} has no endpoint here.")
             return
-        prefix, sign, rest = model.partition("/")
-        prefix, rest = (prefix, rest) if sign or model == "*" else (self._guess(model), model)
-        base = text(params.get("api_base") or params.get("base_url"))
-        host = providers.NAMES.get(prefix) or ("openai" if base else "")
-        if host == "bedrock" and "claude" in rest:
+        prefix, separator, bare_name = model.partition("/")
+        prefix, bare_name = (
+            (prefix, bare_name) if separator or model == "*" else (self._guess_host(model), model)
+        )
+        base = as_text(params.get("api_base") or params.get("base_url"))
+        host = providers.SHIPPED_NAMES.get(prefix) or ("openai" if base else "")
+        if host == "bedrock" and "claude" in bare_name:
             host = "bedrock-claude"
         if model == "*":
-            why = "models must be named: add those that are asked for to a lab."
-            self._draft.note("dropped", path, f"{name}: {why}")
+            reason = "models must be named: add those that are asked for to a lab."
+            self._draft.add_note("dropped", path, f"{name}: {reason}")
             return
         if not host:
-            why = _WHY["vertex_project"] if prefix.startswith("vertex") else "no such host ships."
-            self._draft.note("dropped", path, f"{name}: provider {prefix!r}: {why}")
+            reason = (
+                _DROP_REASONS["vertex_project"]
+                if prefix.startswith("vertex")
+                else "no such host ships."
+            )
+            self._draft.add_note("dropped", path, f"{name}: provider {prefix!r}: {reason}")
             return
         if "*" in model:
-            self._wildcard(name, host, self._provider(host, prefix, params, path), path)
+            self._expand_wildcard(name, host, self._add_provider(host, prefix, params, path), path)
             return
-        target = self._target(host, rest, params, path)
-        target.provider = self._provider(host, prefix, params, path)
-        self._facts(target, info, (*path, "model_info"))
-        embeds = mode == "embedding" or "embed" in model
-        (self._embeddings if embeds else self._groups).setdefault(name, []).append(target)
-        more = len((self._embeddings if embeds else self._groups)[name]) > 1
-        told = "is tried after the one before it" if more else f"is the name {name!r}"
-        self._draft.note("kept", path, f"{name}: {target.provider}/{target.model} {told}.")
+        target = self._make_target(host, bare_name, params, path)
+        target.provider = self._add_provider(host, prefix, params, path)
+        self._add_model_facts(target, info, (*path, "model_info"))
+        is_embedding = mode == "embedding" or "embed" in model
+        (self._embeddings if is_embedding else self._groups).setdefault(name, []).append(target)
+        is_fallback = len((self._embeddings if is_embedding else self._groups)[name]) > 1
+        effect = "is tried after the one before it" if is_fallback else f"is the name {name!r}"
+        self._draft.add_note("kept", path, f"{name}: {target.provider}/{target.model} {effect}.")
 
-    def _credential(self, params: Part, path: Path) -> Part:
+    def _resolve_credential(self, params: Part, path: Path) -> Part:
         """With what stands under a name in the list of credentials."""
         name = params.pop("litellm_credential_name", None)
         if name is None:
             return params
-        here: Path = (*path, "litellm_params", "litellm_credential_name")
-        for row in rows(self._config.get("credential_list")):
-            part = mapping(row)
+        name_path: Path = (*path, "litellm_params", "litellm_credential_name")
+        for row in as_list(self._config.get("credential_list")):
+            part = as_mapping(row)
             if part.get("credential_name") == name:
-                self._draft.note("kept", here, f"{name}: its values stand at the provider.")
-                return {**mapping(part.get("credential_values")), **params}
-        self._draft.note("dropped", here, f"{name!r} is in no list of credentials.")
+                self._draft.add_note(
+                    "kept", name_path, f"{name}: its values stand at the provider."
+                )
+                return {**as_mapping(part.get("credential_values")), **params}
+        self._draft.add_note("dropped", name_path, f"{name!r} is in no list of credentials.")
         return params
 
-    def _guess(self, model: str) -> str:
+    def _guess_host(self, model: str) -> str:
         """The host of a model without a prefix, as LiteLLM knows it by its name."""
-        signs = {
+        host_by_prefix = {
             "claude": "anthropic",
             "gemini": "gemini",
             "command": "cohere",
             "mistral": "mistral",
         }
-        return next((host for sign, host in signs.items() if model.startswith(sign)), "openai")
+        return next(
+            (host for prefix, host in host_by_prefix.items() if model.startswith(prefix)), "openai"
+        )
 
-    def _provider(self, host: str, prefix: str, params: Part, path: Path) -> str:
-        here: Path = (*path, "litellm_params")
+    def _add_provider(self, host: str, prefix: str, params: Part, path: Path) -> str:
+        params_path: Path = (*path, "litellm_params")
         base, url = params.get("api_base") or params.get("base_url"), None
-        part = self._shipped.provider(host)
-        variable = reference(base)
+        part = self._shipped.copy_provider(host)
+        variable = parse_reference(base)
         if variable is not None:
             url, part["enable"] = f"${{{variable}:-https://unset.invalid}}", f"${{{variable}:-}}"
         elif base is not None:
-            url = self._base(host, text(base), here)
+            url = self._clean_base_url(host, as_text(base), params_path)
         if url is not None and host == "openai" and "openai.com" not in url:
             part = {"dialects": {"openai-chat": "/chat/completions"}, "refuses": ["store"]}
             part |= {"enable": f"${{{variable}:-}}"} if variable else {}
-        credential = self._draft.variable(
+        credential = self._draft.add_credential(
             params.get("api_key"),
             prefix,
-            (*here, "api_key"),
-            refers=reference(params.get("api_key")),
+            (*params_path, "api_key"),
+            named_variable=parse_reference(params.get("api_key")),
         )
-        if credential is None and (own := self._shipped.account(host)) and url is None:
-            credential = self._draft.variable(None, prefix, here, refers=own)
-        if credential is None and host not in providers.LOCAL:
+        if (
+            credential is None
+            and (own_variable := self._shipped.find_variable(host))
+            and url is None
+        ):
+            credential = self._draft.add_credential(
+                None, prefix, params_path, named_variable=own_variable
+            )
+        if credential is None and host not in providers.LOCAL_PROVIDERS:
             part["auth"] = "none"
             part.pop("optional_key", None)
-        account = providers.account(host, credential)
-        total = seconds(params.get("timeout"))
-        headers = self._headers(params, here)
-        timers = {"timeouts": {"total": span(total)}} if total else {}
-        made = providers.merged(part, {"base_url": url}, account, headers, timers)
-        self._region(host, made, params, here)
-        self._leftover(params, here)
-        return self._draft.provider(host if prefix in providers.NAMES else slug(prefix), made)
+        account = providers.make_account(host, credential)
+        timeout_seconds = parse_seconds(params.get("timeout"))
+        headers = self._convert_headers(params, params_path)
+        timeouts = (
+            {"timeouts": {"total": format_duration(timeout_seconds)}} if timeout_seconds else {}
+        )
+        provider_part = providers.merge_parts(part, {"base_url": url}, account, headers, timeouts)
+        self._apply_region(host, provider_part, params, params_path)
+        self._note_leftover_params(params, params_path)
+        return self._draft.add_provider(
+            host if prefix in providers.SHIPPED_NAMES else make_slug(prefix), provider_part
+        )
 
-    def _base(self, host: str, base: str, path: Path) -> str | None:
-        url = plain(base).rstrip("/")
-        for end in ("/chat/completions", "/v1/messages", "/v1" if host == "anthropic" else "//"):
-            url = url.removesuffix(end)
+    def _clean_base_url(self, host: str, base: str, path: Path) -> str | None:
+        url = strip_variables(base).rstrip("/")
+        for suffix in ("/chat/completions", "/v1/messages", "/v1" if host == "anthropic" else "//"):
+            url = url.removesuffix(suffix)
         if host == "azure-openai":
             url = (
                 url.removesuffix("/v1").removesuffix("/openai").partition("/openai/deployments")[0]
@@ -192,139 +212,157 @@ class LiteLLMConfig:
         if host == "ollama" and not url.endswith("/v1"):
             url = f"{url}/v1"
         if not providers.is_url(url):
-            self._draft.note("dropped", (*path, "api_base"), "is no URL of HTTP: write one there.")
+            self._draft.add_note(
+                "dropped", (*path, "api_base"), "is no URL of HTTP: write one there."
+            )
             return "https://unset.invalid"
         return url
 
-    def _region(self, host: str, made: Part, params: Part, path: Path) -> None:
+    def _apply_region(self, host: str, provider_part: Part, params: Part, path: Path) -> None:
         region = params.get("aws_region_name")
         if not host.startswith("bedrock") or region is None:
             return
         if isinstance(region, str) and re.fullmatch(r"[a-z0-9-]+", region):
-            made["base_url"] = re.sub(r"\$\{AWS_REGION[^}]*\}", region, str(made["base_url"]))
-            self._draft.note("kept", (*path, "aws_region_name"), f"the region {region}.")
+            provider_part["base_url"] = re.sub(
+                r"\$\{AWS_REGION[^}]*\}", region, str(provider_part["base_url"])
+            )
+            self._draft.add_note("kept", (*path, "aws_region_name"), f"the region {region}.")
         else:
-            self._draft.note("changed", (*path, "aws_region_name"), "is read from AWS_REGION.")
+            self._draft.add_note("changed", (*path, "aws_region_name"), "is read from AWS_REGION.")
 
-    def _headers(self, params: Part, path: Path) -> Part:
-        found: Part = {}
-        for name, value in mapping(params.get("extra_headers")).items():
+    def _convert_headers(self, params: Part, path: Path) -> Part:
+        headers: Part = {}
+        for name, value in as_mapping(params.get("extra_headers")).items():
             if not re.fullmatch(r"[A-Za-z0-9-]+", name):
-                self._draft.note(
+                self._draft.add_note(
                     "dropped", (*path, "extra_headers", name), "is no name of a header."
                 )
                 continue
-            here = (*path, "extra_headers", name)
+            header_path = (*path, "extra_headers", name)
             if re.search("auth|key|token|secret|cookie", name, re.IGNORECASE):
-                said = self._draft.variable(text(value), name, here, refers=reference(value))
-                found |= {name: said} if said else {}
+                credential = self._draft.add_credential(
+                    as_text(value), name, header_path, named_variable=parse_reference(value)
+                )
+                headers |= {name: credential} if credential else {}
             elif isinstance(value, str) and value.isprintable():
-                found[name] = plain(value)
+                headers[name] = strip_variables(value)
         if isinstance(organization := params.get("organization"), str):
-            refers = reference(organization)
-            found["OpenAI-Organization"] = f"${{{refers}}}" if refers else plain(organization)
-        return {"headers": found} if found else {}
+            variable = parse_reference(organization)
+            headers["OpenAI-Organization"] = (
+                f"${{{variable}}}" if variable else strip_variables(organization)
+            )
+        return {"headers": headers} if headers else {}
 
-    def _target(self, host: str, model: str, params: Part, path: Path) -> DraftTarget:
-        here: Path = (*path, "litellm_params")
-        given = {name: safe(params[name]) for name in params if name in _PARAMS}
-        given |= mapping(safe(params.get("extra_body")))
-        if given:
-            text_ = "is sent with every call of this target, in place of what a client says."
-            self._draft.note("changed", here, f"{', '.join(given)} {text_}")
-        most = count(params.get("max_tokens")) or count(params.get("max_completion_tokens"))
-        return DraftTarget(host, plain(model), most, given)
+    def _make_target(self, host: str, model: str, params: Part, path: Path) -> DraftTarget:
+        params_path: Path = (*path, "litellm_params")
+        sent_params = {
+            name: sanitize_param(params[name]) for name in params if name in _SENT_PARAMS
+        }
+        sent_params |= as_mapping(sanitize_param(params.get("extra_body")))
+        if sent_params:
+            effect = "is sent with every call of this target, in place of what a client says."
+            self._draft.add_note("changed", params_path, f"{', '.join(sent_params)} {effect}")
+        max_output = parse_count(params.get("max_tokens")) or parse_count(
+            params.get("max_completion_tokens")
+        )
+        return DraftTarget(host, strip_variables(model), max_output, sent_params)
 
-    def _leftover(self, params: Part, path: Path) -> None:
+    def _note_leftover_params(self, params: Part, path: Path) -> None:
         for name in params:
-            if name in _USED or name in _PARAMS or name == "aws_region_name":
+            if name in _CONVERTED_PARAMS or name in _SENT_PARAMS or name == "aws_region_name":
                 continue
-            why = _WHY.get(name, "is not carried over: this gateway has nothing of that name.")
-            self._draft.note("dropped", (*path, name), why)
+            reason = _DROP_REASONS.get(
+                name, "is not carried over: this gateway has nothing of that name."
+            )
+            self._draft.add_note("dropped", (*path, name), reason)
         if params.get("weight") is not None or params.get("order") is not None:
-            self._draft.note(
+            self._draft.add_note(
                 "changed", path, "targets are tried in the order of the list; weights are not kept."
             )
 
-    def _facts(self, target: DraftTarget, info: Part, path: Path) -> None:
+    def _add_model_facts(self, target: DraftTarget, info: Part, path: Path) -> None:
         facts: Part = {}
-        for name, ours in (("max_input_tokens", "context"), ("max_output_tokens", "max_output")):
-            if (found := count(info.get(name))) is not None:
-                facts[ours] = found
-        for name, ours in (("supports_vision", "vision"), ("supports_function_calling", "tools")):
+        for name, fact in (("max_input_tokens", "context"), ("max_output_tokens", "max_output")):
+            if (tokens := parse_count(info.get(name))) is not None:
+                facts[fact] = tokens
+        for name, fact in (("supports_vision", "vision"), ("supports_function_calling", "tools")):
             if isinstance(info.get(name), bool):
-                facts[ours] = info[name]
+                facts[fact] = info[name]
         prices = {
-            "input": price(info.get("input_cost_per_token")),
-            "output": price(info.get("output_cost_per_token")),
-            "cache_read": price(info.get("cache_read_input_token_cost")),
+            "input": parse_price(info.get("input_cost_per_token")),
+            "output": parse_price(info.get("output_cost_per_token")),
+            "cache_read": parse_price(info.get("cache_read_input_token_cost")),
         }
         if prices["input"] is not None and prices["output"] is not None:
-            facts["price"] = {name: one for name, one in prices.items() if one is not None}
-            self._draft.note("kept", path, "the prices, per million tokens.")
-        base = text(info.get("base_model")).rpartition("/")[2]
-        if base and (shipped := self._shipped.facts(base)):
-            self._draft.models |= shipped
+            facts["price"] = {name: rate for name, rate in prices.items() if rate is not None}
+            self._draft.add_note("kept", path, "the prices, per million tokens.")
+        base = as_text(info.get("base_model")).rpartition("/")[2]
+        if base and (shipped_facts := self._shipped.collect_facts(base)):
+            self._draft.models |= shipped_facts
             facts = {"like": base, **facts}
-            self._draft.note("kept", (*path, "base_model"), f"what is known of {base}.")
+            self._draft.add_note("kept", (*path, "base_model"), f"what is known of {base}.")
         if facts:
             self._draft.models[f"{target.provider}/{target.model}"] = facts
         else:
-            self._draft.models |= self._shipped.facts(target.model)
+            self._draft.models |= self._shipped.collect_facts(target.model)
 
-    def _wildcard(self, name: str, host: str, provider: str, path: Path) -> None:
-        models = list(dict.fromkeys(model for _, model in self._shipped.targets(host)))
+    def _expand_wildcard(self, name: str, host: str, provider: str, path: Path) -> None:
+        models = list(dict.fromkeys(model for _, model in self._shipped.iter_targets(host)))
         if not models:
-            why = "models must be named: add those that are asked for to a lab."
-            self._draft.note("dropped", path, f"{name}: {why}")
+            reason = "models must be named: add those that are asked for to a lab."
+            self._draft.add_note("dropped", path, f"{name}: {reason}")
             return
         for model in models:
-            asked = name.replace("*", model)
-            self._groups.setdefault(asked, []).append(DraftTarget(provider, model))
-            self._draft.models |= self._shipped.facts(model)
-        self._draft.note(
+            group_name = name.replace("*", model)
+            self._groups.setdefault(group_name, []).append(DraftTarget(provider, model))
+            self._draft.models |= self._shipped.collect_facts(model)
+        self._draft.add_note(
             "changed", path, f"{name} becomes the {len(models)} models that ship of {host}."
         )
 
     # Tiers, which LiteLLM does not have.
 
-    def _tiers(self) -> None:
+    def _build_tiers(self) -> None:
         """The groups by what their first target costs: least is fast, most is reasoning."""
-        firsts = [targets[0] for targets in self._groups.values()]
-        if not firsts and not self._embeddings:
+        first_targets = [targets[0] for targets in self._groups.values()]
+        if not first_targets and not self._embeddings:
             return
-        known = {id(one): _cost(self._draft, one) for one in firsts}
-        ranked = sorted(
-            (one for one in firsts if known[id(one)] is not None),
-            key=lambda one: known[id(one)] or 0,
+        costs = {id(item): _find_output_cost(self._draft, item) for item in first_targets}
+        by_price = sorted(
+            (item for item in first_targets if costs[id(item)] is not None),
+            key=lambda item: costs[id(item)] or 0,
         )
-        row = ranked or firsts
+        ordered = by_price or first_targets
         tiers: dict[Tier, list[DraftTarget]] = {}
-        if row:
-            tiers = {"fast": [row[0]], "smart": [row[len(row) // 2]], "reasoning": [row[-1]]}
-            told = ", ".join(f"{tier} {one[0].model}" for tier, one in tiers.items())
-            how = "by price" if ranked else "in the order of the file, as no price is known"
-            told = f"tiers are new, {how}: {told}. Look whether that is right."
-            self._draft.note("changed", ("model_list",), told)
+        if ordered:
+            tiers = {
+                "fast": [ordered[0]],
+                "smart": [ordered[len(ordered) // 2]],
+                "reasoning": [ordered[-1]],
+            }
+            summary = ", ".join(f"{tier} {item[0].model}" for tier, item in tiers.items())
+            method = "by price" if by_price else "in the order of the file, as no price is known"
+            summary = f"tiers are new, {method}: {summary}. Look whether that is right."
+            self._draft.add_note("changed", ("model_list",), summary)
         about = "What `auto` and bare tiers go to; chosen as it was imported."
-        lab = self._draft.lab("main", tiers, about)
+        lab = self._draft.add_lab("main", tiers, about)
         self._draft.default = {"lab": lab, "tier": "smart"}
         embeddings = []
         for name, targets in self._embeddings.items():
-            embeddings += [{"provider": one.provider, "model": one.model} for one in targets]
+            embeddings += [{"provider": item.provider, "model": item.model} for item in targets]
             if name != targets[0].model:
-                self._draft.alias(name, targets[0].model, ("model_list",))
+                self._draft.add_alias(name, targets[0].model, ("model_list",))
         if embeddings:
             self._draft.labs[lab]["embeddings"] = embeddings
 
 
-def _cost(draft: ConfigDraft, target: DraftTarget) -> float | None:
+def _find_output_cost(draft: ConfigDraft, target: DraftTarget) -> float | None:
     """What a target's output costs, as far as the draft knows."""
-    part, seen = draft.models.get(f"{target.provider}/{target.model}"), set[str]()
+    part, visited = draft.models.get(f"{target.provider}/{target.model}"), set[str]()
     name = target.model
     part = draft.models.get(name) if part is None else part
-    while part is not None and "price" not in part and name not in seen:
-        seen.add(name)
+    while part is not None and "price" not in part and name not in visited:
+        visited.add(name)
         name = part.get("like", "")
         part = draft.models.get(name)
     output = ((part or {}).get("price") or {}).get("output")

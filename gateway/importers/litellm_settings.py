@@ -8,234 +8,280 @@ from gateway.core.target import TIERS
 from gateway.importers.draft import (
     ConfigDraft,
     Part,
-    count,
-    mapping,
-    once,
-    plain,
-    rows,
-    seconds,
-    span,
-    text,
+    as_list,
+    as_mapping,
+    as_text,
+    drop_duplicates,
+    format_duration,
+    parse_count,
+    parse_seconds,
+    strip_variables,
 )
-from gateway.importers.litellm_format import NAME, reference, usd
+from gateway.importers.litellm_format import VARIABLE_NAME_PATTERN, parse_reference, parse_usd
 from gateway.settings.errors import Path
 
-RETRIES = "`retry` has what can be set; all else has a budget, not a number."
-DROPS = "is the rule here: what a model cannot take is dropped and named."
-_FALLBACKS = frozenset(
+RETRIES_REASON = "`retry` has what can be set; all else has a budget, not a number."
+DROP_PARAMS_REASON = "is the rule here: what a model cannot take is dropped and named."
+_FALLBACK_SETTINGS = frozenset(
     {"fallbacks", "default_fallbacks", "context_window_fallbacks", "content_policy_fallbacks"}
 )
-_DATABASE = (
+_DATABASE_REASON = (
     "keys are in a file and costs in a store of its own: make keys with `tiergate keys add`."
 )
-_TIMES = {"s": "total", "m": "total", "h": "hour", "d": "day", "mo": "month"}
+_WINDOW_BY_UNIT = {"s": "total", "m": "total", "h": "hour", "d": "day", "mo": "month"}
 
 
 class LiteLLMSettings:
-    """All but the list of models. `places` has the lab of each group."""
+    """All but the list of models. `lab_by_group` has the lab of each group."""
 
-    def __init__(self, config: Part, draft: ConfigDraft, places: Mapping[str, str]) -> None:
+    def __init__(self, config: Part, draft: ConfigDraft, lab_by_group: Mapping[str, str]) -> None:
         self._config = config
         self._draft = draft
-        self._places = places
-        self._own = {lab: list(draft.labs[lab]["smart"]) for lab in places.values()}
+        self._lab_by_group = lab_by_group
+        self._own_targets = {lab: list(draft.labs[lab]["smart"]) for lab in lab_by_group.values()}
         """The targets of each group before any fall back to others."""
 
-    def library(self) -> None:
+    def convert_library(self) -> None:
         """Those of `litellm_settings`."""
-        part, path = mapping(self._config.get("litellm_settings")), ("litellm_settings",)
-        self._fallbacks(part, path)
+        part, path = as_mapping(self._config.get("litellm_settings")), ("litellm_settings",)
+        self._convert_fallbacks(part, path)
         if "cache" in part or "cache_params" in part:
-            self._cache(part, path)
+            self._convert_cache(part, path)
         else:
             self._draft.cache = {"ttl": "0s"}
-        amount_, every = part.get("max_budget"), text(part.get("budget_duration"))
-        if (amount := usd(amount_)) is not None:
-            self._budget("all", amount, every, {}, (*path, "max_budget"))
-        why = {"drop_params": DROPS, "num_retries": RETRIES}
-        callbacks = "figures are at /metrics and in the ledger; traces go out by `traces.endpoint`."
-        why["allowed_fails"] = "a failing target goes out of its turn by itself."
-        why |= dict.fromkeys(("success_callback", "failure_callback", "callbacks"), callbacks)
-        self._timeout(part.get("request_timeout"), (*path, "request_timeout"))
-        known = _FALLBACKS | {"cache", "cache_params", "max_budget", "budget_duration"}
-        known |= {"request_timeout"}
-        for name in part.keys() - known:
-            self._draft.note("dropped", (*path, name), why.get(name, "is not carried over."))
+        max_budget, period = part.get("max_budget"), as_text(part.get("budget_duration"))
+        if (amount := parse_usd(max_budget)) is not None:
+            self._add_budget("all", amount, period, {}, (*path, "max_budget"))
+        reasons = {"drop_params": DROP_PARAMS_REASON, "num_retries": RETRIES_REASON}
+        callbacks_reason = (
+            "figures are at /metrics and in the ledger; traces go out by `traces.endpoint`."
+        )
+        reasons["allowed_fails"] = "a failing target goes out of its turn by itself."
+        reasons |= dict.fromkeys(
+            ("success_callback", "failure_callback", "callbacks"), callbacks_reason
+        )
+        self._convert_timeout(part.get("request_timeout"), (*path, "request_timeout"))
+        known_names = _FALLBACK_SETTINGS | {
+            "cache",
+            "cache_params",
+            "max_budget",
+            "budget_duration",
+        }
+        known_names |= {"request_timeout"}
+        for name in part.keys() - known_names:
+            self._draft.add_note(
+                "dropped", (*path, name), reasons.get(name, "is not carried over.")
+            )
 
-    def router(self) -> None:
+    def convert_router(self) -> None:
         """Those of `router_settings`."""
-        part, path = mapping(self._config.get("router_settings")), ("router_settings",)
-        self._fallbacks(part, path)
-        for name, value in mapping(part.get("model_group_alias")).items():
-            group = text(mapping(value).get("model") if isinstance(value, dict) else value)
-            if group in self._places:
-                self._draft.alias(name, f"{self._places[group]}/smart", path)
-                self._draft.note("kept", (*path, "model_group_alias", name), f"leads to {group}.")
+        part, path = as_mapping(self._config.get("router_settings")), ("router_settings",)
+        self._convert_fallbacks(part, path)
+        for name, value in as_mapping(part.get("model_group_alias")).items():
+            group = as_text(as_mapping(value).get("model") if isinstance(value, dict) else value)
+            if group in self._lab_by_group:
+                self._draft.add_alias(name, f"{self._lab_by_group[group]}/smart", path)
+                self._draft.add_note(
+                    "kept", (*path, "model_group_alias", name), f"leads to {group}."
+                )
             else:
-                self._draft.note(
+                self._draft.add_note(
                     "dropped", (*path, "model_group_alias", name), "leads to no group."
                 )
-        self._redis(part, path)
-        self._timeout(part.get("timeout"), (*path, "timeout"))
-        tags = mapping(part.get("tag_budget_config"))
+        self._convert_redis(part, path)
+        self._convert_timeout(part.get("timeout"), (*path, "timeout"))
+        tags = as_mapping(part.get("tag_budget_config"))
         for name, value in tags.items():
-            told = mapping(value)
-            if (amount := usd(told.get("budget_limit") or told.get("max_budget"))) is not None:
-                every = text(told.get("time_period") or told.get("budget_duration"))
-                here = (*path, "tag_budget_config", name)
-                self._budget(f"tag {name}", amount, every, {"tag": plain(name)}, here)
-        strategy = (
+            budget = as_mapping(value)
+            if (
+                amount := parse_usd(budget.get("budget_limit") or budget.get("max_budget"))
+            ) is not None:
+                period = as_text(budget.get("time_period") or budget.get("budget_duration"))
+                budget_path = (*path, "tag_budget_config", name)
+                self._add_budget(
+                    f"tag {name}", amount, period, {"tag": strip_variables(name)}, budget_path
+                )
+        strategy_reason = (
             "targets are tried in order; a slow or failing one goes out of its turn by itself."
         )
-        why = dict.fromkeys(
+        reasons = dict.fromkeys(
             ("routing_strategy", "allowed_fails", "cooldown_time", "enable_pre_call_checks"),
-            strategy,
+            strategy_reason,
         )
-        why |= {"num_retries": RETRIES, "retry_policy": RETRIES}
-        why["provider_budget_config"] = "budgets count keys, tags and tiers, not providers."
-        known = _FALLBACKS | {"redis_host", "redis_port", "redis_password", "redis_url"}
-        known |= {"model_group_alias", "timeout", "tag_budget_config"}
-        for name in part.keys() - known:
-            self._draft.note("dropped", (*path, name), why.get(name, "is not carried over."))
+        reasons |= {"num_retries": RETRIES_REASON, "retry_policy": RETRIES_REASON}
+        reasons["provider_budget_config"] = "budgets count keys, tags and tiers, not providers."
+        known_names = _FALLBACK_SETTINGS | {
+            "redis_host",
+            "redis_port",
+            "redis_password",
+            "redis_url",
+        }
+        known_names |= {"model_group_alias", "timeout", "tag_budget_config"}
+        for name in part.keys() - known_names:
+            self._draft.add_note(
+                "dropped", (*path, name), reasons.get(name, "is not carried over.")
+            )
 
-    def _fallbacks(self, part: Part, path: Path) -> None:
+    def _convert_fallbacks(self, part: Part, path: Path) -> None:
         for name in ("fallbacks", "context_window_fallbacks"):
-            for at, row in enumerate(rows(part.get(name))):
-                for group, others in mapping(row).items():
-                    self._fall(group, rows(others), (*path, name, at))
+            for index, row in enumerate(as_list(part.get(name))):
+                for group, fallbacks in as_mapping(row).items():
+                    self._add_fallbacks(group, as_list(fallbacks), (*path, name, index))
             if name == "context_window_fallbacks" and part.get(name):
-                told = (
+                effect = (
                     "is a fallback like others; a target whose `context` is too small is skipped."
                 )
-                self._draft.note("changed", (*path, name), told)
-        others = rows(part.get("default_fallbacks"))
-        for group in self._places if others else ():
-            self._fall(group, [one for one in others if one != group], (*path, "default_fallbacks"))
+                self._draft.add_note("changed", (*path, name), effect)
+        fallbacks = as_list(part.get("default_fallbacks"))
+        for group in self._lab_by_group if fallbacks else ():
+            self._add_fallbacks(
+                group,
+                [fallback for fallback in fallbacks if fallback != group],
+                (*path, "default_fallbacks"),
+            )
         if part.get("content_policy_fallbacks"):
-            told = "a refusal is an answer: no other target is asked."
-            self._draft.note("dropped", (*path, "content_policy_fallbacks"), told)
+            effect = "a refusal is an answer: no other target is asked."
+            self._draft.add_note("dropped", (*path, "content_policy_fallbacks"), effect)
 
-    def _fall(self, group: str, others: list[object], path: Path) -> None:
-        if group not in self._places:
-            self._draft.note("dropped", path, f"{group!r} is no group that was kept.")
+    def _add_fallbacks(self, group: str, fallbacks: list[object], path: Path) -> None:
+        if group not in self._lab_by_group:
+            self._draft.add_note("dropped", path, f"{group!r} is no group that was kept.")
             return
-        lab = self._draft.labs[self._places[group]]
-        for other in others:
-            place = self._places.get(str(other))
-            if place is None or place == self._places[group]:
-                self._draft.note("dropped", path, f"{group}: {other!r} is no other group.")
+        lab = self._draft.labs[self._lab_by_group[group]]
+        for fallback in fallbacks:
+            fallback_lab = self._lab_by_group.get(str(fallback))
+            if fallback_lab is None or fallback_lab == self._lab_by_group[group]:
+                self._draft.add_note("dropped", path, f"{group}: {fallback!r} is no other group.")
                 continue
             # Behind its own: a call that names a lab is lent to no other.
             for tier in TIERS:
-                lab[tier] = once([*lab[tier], *self._own[place]])
-            self._draft.note("kept", path, f"{group} falls back to {other}.")
+                lab[tier] = drop_duplicates([*lab[tier], *self._own_targets[fallback_lab]])
+            self._draft.add_note("kept", path, f"{group} falls back to {fallback}.")
 
-    def _cache(self, part: Part, path: Path) -> None:
-        told = mapping(part.get("cache_params"))
+    def _convert_cache(self, part: Part, path: Path) -> None:
+        params = as_mapping(part.get("cache_params"))
         if part.get("cache") in (False, None):
             self._draft.cache = {"ttl": "0s"}
-            self._draft.note("kept", (*path, "cache"), "no cache.")
+            self._draft.add_note("kept", (*path, "cache"), "no cache.")
             return
-        ttl = seconds(told.get("ttl")) or 3600.0
-        self._draft.cache = {"default": "on", "ttl": span(ttl), "scope": "all"}
-        self._draft.note(
+        ttl = parse_seconds(params.get("ttl")) or 3600.0
+        self._draft.cache = {"default": "on", "ttl": format_duration(ttl), "scope": "all"}
+        self._draft.add_note(
             "kept", (*path, "cache"), f"{ttl:g} s, of equal requests, shared by all keys."
         )
-        kind = text(told.get("type"))
+        kind = as_text(params.get("type"))
         if "semantic" in kind:
-            self._draft.note(
+            self._draft.add_note(
                 "changed", (*path, "cache_params", "type"), "equal requests only, not alike ones."
             )
         elif kind not in ("", "local", "redis"):
-            self._draft.note(
+            self._draft.add_note(
                 "changed", (*path, "cache_params", "type"), f"{kind}: it is in memory, or in Redis."
             )
-        self._redis({f"redis_{name}": one for name, one in told.items()}, (*path, "cache_params"))
+        self._convert_redis(
+            {f"redis_{name}": value for name, value in params.items()}, (*path, "cache_params")
+        )
 
-    def _redis(self, part: Mapping[str, object], path: Path) -> None:
-        if (whole := part.get("redis_url")) is not None and reference(whole) is None:
-            url = text(whole)
+    def _convert_redis(self, part: Mapping[str, object], path: Path) -> None:
+        if (full_url := part.get("redis_url")) is not None and parse_reference(full_url) is None:
+            url = as_text(full_url)
         elif isinstance(host := part.get("redis_host"), str) and re.fullmatch(
             r"[A-Za-z0-9.-]+", host
         ):
-            url = f"redis://{host}:{count(part.get('redis_port'), 65_535) or 6379}"
-        elif whole is not None or part.get("redis_host") is not None:
-            self._draft.note(
+            url = f"redis://{host}:{parse_count(part.get('redis_port'), 65_535) or 6379}"
+        elif full_url is not None or part.get("redis_host") is not None:
+            self._draft.add_note(
                 "changed", path, "Redis is named by REDIS_URL in the environment: set it."
             )
             return
         else:
             return
-        secret = text(part.get("redis_password"))
+        password = as_text(part.get("redis_password"))
         if url and "REDIS_URL" not in self._draft.environ:
-            self._draft.environ["REDIS_URL"] = "".join(sign for sign in url if sign.isprintable())
+            self._draft.environ["REDIS_URL"] = "".join(char for char in url if char.isprintable())
             if "@" in url:
-                self._draft.secret.add("REDIS_URL")
-            more = " with its password, as redis://:PASSWORD@host" if secret else ""
-            self._draft.note("changed", path, f"Redis moves to REDIS_URL in the environment{more}.")
+                self._draft.secret_names.add("REDIS_URL")
+            password_note = " with its password, as redis://:PASSWORD@host" if password else ""
+            self._draft.add_note(
+                "changed", path, f"Redis moves to REDIS_URL in the environment{password_note}."
+            )
 
-    def _budget(self, name: str, amount: float, every: str, more: Part, path: Path) -> None:
-        match = re.fullmatch(r"(\d+)\s*(s|m|h|d|mo)", every.strip())
-        window = _TIMES[match[2]] if match else "total"
+    def _add_budget(self, name: str, amount: float, period: str, scope: Part, path: Path) -> None:
+        match = re.fullmatch(r"(\d+)\s*(s|m|h|d|mo)", period.strip())
+        window = _WINDOW_BY_UNIT[match[2]] if match else "total"
         if match and match[2] == "d" and int(match[1]) >= 28:
             window = "month"
-        exact = match is not None and (match[1] == "1" or (match[2] == "d" and match[1] == "30"))
-        self._draft.budgets.append({"name": plain(name), "usd": amount, "every": window, **more})
-        fate, told = (
-            ("kept", "") if exact else ("changed", f" in place of {every or 'no period'!r}")
+        is_exact = match is not None and (match[1] == "1" or (match[2] == "d" and match[1] == "30"))
+        self._draft.budgets.append(
+            {"name": strip_variables(name), "usd": amount, "every": window, **scope}
         )
-        self._draft.note(
-            "kept" if fate == "kept" else "changed", path, f"{amount:g} USD a {window}{told}."
+        fate, period_note = (
+            ("kept", "") if is_exact else ("changed", f" in place of {period or 'no period'!r}")
+        )
+        self._draft.add_note(
+            "kept" if fate == "kept" else "changed",
+            path,
+            f"{amount:g} USD a {window}{period_note}.",
         )
 
-    def _timeout(self, value: object, path: Path) -> None:
+    def _convert_timeout(self, value: object, path: Path) -> None:
         if value is None:
             return
-        total = seconds(value)
-        if total is None:
-            self._draft.note("dropped", path, "is no number of seconds.")
+        timeout_seconds = parse_seconds(value)
+        if timeout_seconds is None:
+            self._draft.add_note("dropped", path, "is no number of seconds.")
             return
         for part in self._draft.providers.values():
-            part.setdefault("timeouts", {"total": span(total)})
-        self._draft.note("kept", path, f"{total:g} s for a whole answer of each provider.")
+            part.setdefault("timeouts", {"total": format_duration(timeout_seconds)})
+        self._draft.add_note(
+            "kept", path, f"{timeout_seconds:g} s for a whole answer of each provider."
+        )
 
-    def general(self) -> None:
+    def convert_general(self) -> None:
         """Those of `general_settings`."""
-        part, path = mapping(self._config.get("general_settings")), ("general_settings",)
-        if (master := part.get("master_key")) is not None:
-            here, refers = (*path, "master_key"), reference(master)
-            if refers is None and isinstance(master, str) and master.strip():
-                self._draft.environ["TIERGATE_ADMIN_KEY"] = master.strip()
-                self._draft.secret.add("TIERGATE_ADMIN_KEY")
-                digest = hashlib.sha256(master.strip().encode("utf-8", "replace")).hexdigest()
+        part, path = as_mapping(self._config.get("general_settings")), ("general_settings",)
+        if (master_key := part.get("master_key")) is not None:
+            key_path, variable = (*path, "master_key"), parse_reference(master_key)
+            if variable is None and isinstance(master_key, str) and master_key.strip():
+                self._draft.environ["TIERGATE_ADMIN_KEY"] = master_key.strip()
+                self._draft.secret_names.add("TIERGATE_ADMIN_KEY")
+                digest = hashlib.sha256(master_key.strip().encode("utf-8", "replace")).hexdigest()
                 self._draft.environ["TIERGATE_KEYS"] = f"litellm-master={digest}"
-                told = "opens /admin (TIERGATE_ADMIN_KEY), and calls (its hash in TIERGATE_KEYS)."
-                self._draft.note("changed", here, told)
+                effect = "opens /admin (TIERGATE_ADMIN_KEY), and calls (its hash in TIERGATE_KEYS)."
+                self._draft.add_note("changed", key_path, effect)
             else:
-                name = refers or "master_key"
-                self._draft.note("changed", here, f"set TIERGATE_ADMIN_KEY to what {name} is.")
-        most = count(part.get("max_parallel_requests")) or count(
+                name = variable or "master_key"
+                self._draft.add_note(
+                    "changed", key_path, f"set TIERGATE_ADMIN_KEY to what {name} is."
+                )
+        max_calls = parse_count(part.get("max_parallel_requests")) or parse_count(
             part.get("global_max_parallel_requests")
         )
-        if most is not None:
-            self._draft.limits.append({"name": "all", "concurrency": most})
-            self._draft.note("kept", path, f"{most} calls at a time.")
-        why = {
-            "database_url": _DATABASE,
-            "store_model_in_db": _DATABASE,
+        if max_calls is not None:
+            self._draft.limits.append({"name": "all", "concurrency": max_calls})
+            self._draft.add_note("kept", path, f"{max_calls} calls at a time.")
+        reasons = {
+            "database_url": _DATABASE_REASON,
+            "store_model_in_db": _DATABASE_REASON,
             "alerting": "see `alerts.webhook`.",
         }
-        known = {"master_key", "max_parallel_requests", "global_max_parallel_requests"}
-        for name in part.keys() - known:
-            self._draft.note("dropped", (*path, name), why.get(name, "is not carried over."))
+        known_names = {"master_key", "max_parallel_requests", "global_max_parallel_requests"}
+        for name in part.keys() - known_names:
+            self._draft.add_note(
+                "dropped", (*path, name), reasons.get(name, "is not carried over.")
+            )
 
-    def variables(self) -> None:
+    def convert_variables(self) -> None:
         """`environment_variables`, which move to .env."""
-        for name, value in mapping(self._config.get("environment_variables")).items():
-            here = ("environment_variables", name)
-            if not NAME.fullmatch(name) or not isinstance(value, str | int | float):
-                self._draft.note("dropped", here, "is no variable.")
+        for name, value in as_mapping(self._config.get("environment_variables")).items():
+            path = ("environment_variables", name)
+            if not VARIABLE_NAME_PATTERN.fullmatch(name) or not isinstance(
+                value, str | int | float
+            ):
+                self._draft.add_note("dropped", path, "is no variable.")
                 continue
-            self._draft.environ.setdefault(name, "".join(s for s in str(value) if s.isprintable()))
-            self._draft.secret.add(name)
-            self._draft.note("changed", here, "moves to .env.")
+            self._draft.environ.setdefault(
+                name, "".join(char for char in str(value) if char.isprintable())
+            )
+            self._draft.secret_names.add(name)
+            self._draft.add_note("changed", path, "moves to .env.")

@@ -9,7 +9,7 @@ from gateway.core.target import TIERS
 
 type Part = dict[str, Any]
 
-NAMES = {
+SHIPPED_NAMES = {
     "openai": "openai", "anthropic": "anthropic", "azure": "azure-openai",
     "azure_ai": "azure-foundry", "azure-openai": "azure-openai", "azure-ai": "azure-foundry",
     "gemini": "gemini", "google": "gemini", "groq": "groq", "mistral": "mistral",
@@ -23,9 +23,9 @@ NAMES = {
     "minimax": "minimax", "nova": "nova",
 }  # fmt: skip
 """By the word before a model's name (LiteLLM) or a target's `provider` (Portkey)."""
-LOCAL = frozenset({"ollama", "vllm", "llamacpp"})
+LOCAL_PROVIDERS = frozenset({"ollama", "vllm", "llamacpp"})
 """They need no key."""
-_HERE = ("localhost", "host.docker.internal")
+_LOCAL_HOSTS = ("localhost", "host.docker.internal")
 
 
 class ShippedProviders:
@@ -40,44 +40,46 @@ class ShippedProviders:
             self.models |= part.get("models") or {}
             self.labs |= part.get("labs") or {}
 
-    def provider(self, name: str) -> Part:
+    def copy_provider(self, name: str) -> Part:
         """Return what ships of a provider, but for its account and the names that it owns.
 
         An imported configuration serves the models that it lists, as it did before.
         """
         part = self.providers.get(name, {})
-        own = ("accounts", "enable", "prices", "names")
-        return {key: one for key, one in part.items() if key not in own}
+        skipped_keys = ("accounts", "enable", "prices", "names")
+        return {key: value for key, value in part.items() if key not in skipped_keys}
 
-    def account(self, name: str) -> str:
+    def find_variable(self, name: str) -> str:
         """The variable of its credential."""
         accounts = self.providers.get(name, {}).get("accounts") or {}
-        first = next(iter(accounts.values()), "")
-        return first.removeprefix("${").partition("}")[0].partition(":-")[0]
+        credential = next(iter(accounts.values()), "")
+        return credential.removeprefix("${").partition("}")[0].partition(":-")[0]
 
-    def targets(self, provider: str) -> Iterator[tuple[str, str]]:
+    def iter_targets(self, provider: str) -> Iterator[tuple[str, str]]:
         """Tier and model of all that ships for a provider."""
         for lab, part in self.labs.items():
             for tier in TIERS:
-                for one in part.get(tier) or ():
-                    if one.get("provider", lab) == provider:
-                        yield tier, one["model"]
+                for target in part.get(tier) or ():
+                    if target.get("provider", lab) == provider:
+                        yield tier, target["model"]
 
-    def facts(self, model: str) -> dict[str, Part]:
+    def collect_facts(self, model: str) -> dict[str, Part]:
         """What ships of a model, with those that it is like."""
-        found: dict[str, Part] = {}
+        facts_by_model: dict[str, Part] = {}
         name: str | None = model
-        while name is not None and name in self.models and name not in found:
-            found[name] = self.models[name]
-            name = found[name].get("like")
-        return found
+        while name is not None and name in self.models and name not in facts_by_model:
+            facts_by_model[name] = self.models[name]
+            name = facts_by_model[name].get("like")
+        return facts_by_model
 
 
 def is_local(url: str) -> bool:
     """Whether a URL leads to this machine."""
     try:
         host = urlsplit(url).hostname or ""
-        return host in _HERE or ip_address(host).is_loopback or ip_address(host).is_unspecified
+        return (
+            host in _LOCAL_HOSTS or ip_address(host).is_loopback or ip_address(host).is_unspecified
+        )
     except ValueError:
         return False
 
@@ -85,27 +87,27 @@ def is_local(url: str) -> bool:
 def is_url(url: str) -> bool:
     """Whether it is a URL of HTTP that has a host."""
     try:
-        found = urlsplit(url)
-        _ = found.port
+        url_parts = urlsplit(url)
+        _ = url_parts.port
     except ValueError:
         return False
-    plain = url.isprintable() and not set(url) & set(" ${}<>\"'\\^`|")
-    return found.scheme in ("http", "https") and bool(found.hostname) and plain
+    is_plain = url.isprintable() and not set(url) & set(" ${}<>\"'\\^`|")
+    return url_parts.scheme in ("http", "https") and bool(url_parts.hostname) and is_plain
 
 
-def account(name: str, credential: str | None) -> Part:
+def make_account(name: str, credential: str | None) -> Part:
     """What says who a provider is asked as."""
     if credential is not None:
         return {"accounts": {"main": credential}}
-    return {"auth": "none"} if name in LOCAL else {}
+    return {"auth": "none"} if name in LOCAL_PROVIDERS else {}
 
 
-def merged(*parts: Mapping[str, Any]) -> Part:
+def merge_parts(*parts: Mapping[str, Any]) -> Part:
     """Parts of a provider, the later the stronger; one without a key has no account."""
-    found: Part = {}
+    result: Part = {}
     for part in parts:
-        found |= {key: one for key, one in part.items() if one is not None}
-    if found.get("auth") == "none":
-        found.pop("accounts", None)
-        found.pop("optional_key", None)
-    return found
+        result |= {key: value for key, value in part.items() if value is not None}
+    if result.get("auth") == "none":
+        result.pop("accounts", None)
+        result.pop("optional_key", None)
+    return result

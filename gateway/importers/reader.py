@@ -4,14 +4,14 @@ import re
 from collections.abc import Callable, Mapping
 
 from gateway.importers.claude_code_router import ClaudeCodeRouterConfig
-from gateway.importers.draft import ConfigDraft, Part, mapping
+from gateway.importers.draft import ConfigDraft, Part, as_mapping
 from gateway.importers.litellm import LiteLLMConfig
 from gateway.importers.portkey import PortkeyConfig
 from gateway.importers.providers import ShippedProviders
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake
 
-KINDS: dict[
+IMPORTERS: dict[
     str,
     tuple[
         str,
@@ -27,40 +27,40 @@ KINDS: dict[
 }
 """What can be imported: its name for people, and what converts it."""
 
-_TOKEN = re.compile(
+_TOKEN_PATTERN = re.compile(
     r'("(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\')|(//[^\n]*|/\*.*?\*/)|(\t)', re.DOTALL
 )
 
 
-_VARIABLE = re.compile(r"os\.environ/(\w+)|\$\{?(\w+)|\{\{\s*(\w+)\s*\}\}")
+_VARIABLE_PATTERN = re.compile(r"os\.environ/(\w+)|\$\{?(\w+)|\{\{\s*(\w+)\s*\}\}")
 """How variables are written, in any of them."""
 
 
-def convert(
+def convert_config(
     kind: str, text: str, file: str, shipped: ShippedProviders, environ: Mapping[str, str]
 ) -> ConfigDraft:
     """What a file becomes. Raises ConfigError where it is neither YAML nor JSON, or holds a NUL."""
-    document = yaml.read(_bare(text) if kind != "litellm" else text, file)
-    if _nul(document.value):  # which no value of ours may have either
+    document = yaml.read(_blank_comments(text) if kind != "litellm" else text, file)
+    if _has_nul(document.value):  # which no value of ours may have either
         raise ConfigError([Mistake(file=file, message="holds a NUL character")])
-    taken = {name for found in _VARIABLE.findall(text) for name in found if name}
-    draft = ConfigDraft(document.lines, taken, environ)
-    KINDS[kind][1](mapping(document.value), draft, shipped).convert()
+    used_variables = {name for groups in _VARIABLE_PATTERN.findall(text) for name in groups if name}
+    draft = ConfigDraft(document.lines, used_variables, environ)
+    IMPORTERS[kind][1](as_mapping(document.value), draft, shipped).convert()
     return draft
 
 
-def _nul(value: yaml.Value) -> bool:
+def _has_nul(value: yaml.Value) -> bool:
     if isinstance(value, dict):
-        return any("\0" in name or _nul(item) for name, item in value.items())
-    return any(map(_nul, value)) if isinstance(value, list) else "\0" in str(value)
+        return any("\0" in name or _has_nul(item) for name, item in value.items())
+    return any(map(_has_nul, value)) if isinstance(value, list) else "\0" in str(value)
 
 
-def _bare(text: str) -> str:
+def _blank_comments(text: str) -> str:
     """JSON with comments as YAML takes it: lines stay where they are."""
 
-    def one(found: re.Match[str]) -> str:
-        if found[1] is not None:
-            return found[1]
-        return " " if found[3] is not None else re.sub(r"[^\n]", " ", found[2])
+    def blank_token(match: re.Match[str]) -> str:
+        if match[1] is not None:
+            return match[1]
+        return " " if match[3] is not None else re.sub(r"[^\n]", " ", match[2])
 
-    return _TOKEN.sub(one, text)
+    return _TOKEN_PATTERN.sub(blank_token, text)

@@ -19,11 +19,11 @@ class JournalError(LedgerError, OSError):
 
 
 class LedgerQueryError(LedgerError, ValueError):
-    """What cannot be asked; the text says what can, and `part` which part it is about."""
+    """What cannot be asked; the text says what can, and `parameter` which part it is about."""
 
-    def __init__(self, part: str, message: str) -> None:
+    def __init__(self, parameter: str, message: str) -> None:
         super().__init__(message)
-        self.part = part
+        self.parameter = parameter
 
 
 class StoreError(LedgerError):

@@ -16,105 +16,114 @@ from gateway.ledger.query import QueryGroup
 from gateway.ledger.query_params import LedgerQuery
 from gateway.ledger.store import StoredRow
 
-_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What begins a formula in a spreadsheet, also in the wide form that some of them take for it; such
 a text gets an apostrophe in front."""
 
 
-def plain(text: str) -> str:
+def make_printable(text: str) -> str:
     """A text that cannot steer a terminal: what is not printable becomes a replacement sign."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
 
 
-def cell(value: object) -> object:
+def escape_cell(value: object) -> object:
     """A value in CSV: clients choose tags and models, and a spreadsheet would run a formula."""
     if not isinstance(value, str):
         return value
-    text = plain(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    text = make_printable(value)
+    return f"'{text}" if text.startswith(_FORMULA_PREFIXES) else text
 
 
-NUMBERS = tuple(name for name in QueryGroup.__struct_fields__ if name != "names")
+GROUP_FIELDS = tuple(name for name in QueryGroup.__struct_fields__ if name != "names")
 """What a group tells of its calls."""
-FIELDS = StoredRow.__struct_fields__
+CALL_FIELDS = StoredRow.__struct_fields__
 """What is told of one call, in this order."""
 
 
-def sums(
-    question: LedgerQuery, groups: Iterable[QueryGroup], total: QueryGroup
+def build_sums(
+    query: LedgerQuery, groups: Iterable[QueryGroup], total: QueryGroup
 ) -> dict[str, object]:
     """The answer to a question, as JSON has it: money is text, None is unknown."""
     return {
-        "since": question.since,
-        "until": question.until,
-        "zone": question.zone,
-        "by": question.by,
-        "groups": [group(one, question.by) for one in groups],
-        "total": group(total, ()),
+        "since": query.since,
+        "until": query.until,
+        "zone": query.zone,
+        "by": query.by,
+        "groups": [build_group(query_group, query.by) for query_group in groups],
+        "total": build_group(total, ()),
     }
 
 
-def group(one: QueryGroup, by: Sequence[str]) -> dict[str, object]:
+def build_group(query_group: QueryGroup, by: Sequence[str]) -> dict[str, object]:
     """The names of a group and its sums."""
-    sums = {name: exact(getattr(one, name)) for name in NUMBERS}
-    return dict(zip(by, one.names, strict=True)) | sums if by else sums
+    fields = {name: format_exact(getattr(query_group, name)) for name in GROUP_FIELDS}
+    return dict(zip(by, query_group.names, strict=True)) | fields if by else fields
 
 
-def sheet(by: Sequence[str], groups: Iterable[QueryGroup]) -> str:
+def format_groups_csv(by: Sequence[str], groups: Iterable[QueryGroup]) -> str:
     """Groups as CSV; an empty cell is unknown."""
-    rows = [_written([*one.names, *(getattr(one, name) for name in NUMBERS)]) for one in groups]
-    return _csv([*by, *NUMBERS], rows)
+    rows = [
+        _format_cells([*query_group.names, *(getattr(query_group, name) for name in GROUP_FIELDS)])
+        for query_group in groups
+    ]
+    return _format_csv([*by, *GROUP_FIELDS], rows)
 
 
-def call(one: StoredRow, tries: Iterable[AttemptRow]) -> dict[str, object]:
+def build_call(stored_row: StoredRow, attempts: Iterable[AttemptRow]) -> dict[str, object]:
     """A call with the requests of it that gave no answer."""
-    return row(one) | {"tries": [attempt(item) for item in tries]}
+    return build_row(stored_row) | {"tries": [build_attempt(item) for item in attempts]}
 
 
-def row(one: StoredRow) -> dict[str, object]:
+def build_row(stored_row: StoredRow) -> dict[str, object]:
     """A call as JSON has it."""
-    return {"kind": "final"} | _exact(one)
+    return {"kind": "final"} | _format_fields(stored_row)
 
 
-def attempt(one: AttemptRow) -> dict[str, object]:
+def build_attempt(attempt_row: AttemptRow) -> dict[str, object]:
     """An attempt as JSON has it."""
-    return {"kind": "attempt"} | _exact(one)
+    return {"kind": "attempt"} | _format_fields(attempt_row)
 
 
-def lines(rows: Iterable[StoredRow]) -> bytes:
+def format_rows_jsonl(rows: Iterable[StoredRow]) -> bytes:
     """Calls as JSON lines."""
-    return b"".join(jsonio.dumps(row(one)) + b"\n" for one in rows)
+    return b"".join(jsonio.dumps(build_row(stored_row)) + b"\n" for stored_row in rows)
 
 
-def cells(rows: Iterable[StoredRow], *, head: bool = True) -> str:
+def format_rows_csv(rows: Iterable[StoredRow], *, has_header: bool = True) -> str:
     """Calls as CSV; lists and objects are JSON within their cells, an empty cell is unknown."""
-    body = [_written([getattr(one, name) for name in FIELDS]) for one in rows]
-    return _csv(FIELDS if head else None, body)
+    lines = [
+        _format_cells([getattr(stored_row, name) for name in CALL_FIELDS]) for stored_row in rows
+    ]
+    return _format_csv(CALL_FIELDS if has_header else None, lines)
 
 
-def exact(value: object) -> object:
+def format_exact(value: object) -> object:
     """A value with money as text, all its digits written out."""
     return format(value, "f") if isinstance(value, Decimal) else value
 
 
-def _exact(one: msgspec.Struct) -> dict[str, object]:
-    return {name: exact(value) for name, value in msgspec.structs.asdict(one).items()}
+def _format_fields(row: msgspec.Struct) -> dict[str, object]:
+    return {name: format_exact(value) for name, value in msgspec.structs.asdict(row).items()}
 
 
-def _written(values: Iterable[object]) -> list[object]:
-    return [_cell(value) for value in values]
+def _format_cells(values: Iterable[object]) -> list[object]:
+    return [_format_cell(value) for value in values]
 
 
-def _cell(value: object) -> object:
+def _format_cell(value: object) -> object:
     if isinstance(value, tuple | Mapping | msgspec.Struct):
-        return plain(jsonio.dumps(value).decode())
-    return exact(value) if isinstance(value, Decimal) else cell(value)  # -0.5 is no formula
+        return make_printable(jsonio.dumps(value).decode())
+    return (
+        format_exact(value) if isinstance(value, Decimal) else escape_cell(value)
+    )  # -0.5 is no formula
 
 
-def _csv(head: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    if head is not None:
-        writer.writerow(head)
+def _format_csv(header: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    if header is not None:
+        writer.writerow(header)
     writer.writerows(rows)
-    return out.getvalue()
+    return buffer.getvalue()

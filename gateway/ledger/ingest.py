@@ -16,22 +16,26 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, IntentRow, RepriceRow
-from gateway.ledger.file_lock import MODE
-from gateway.ledger.journal import CLOSED, read
-from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, REPRICE
+from gateway.ledger.file_lock import FILE_MODE
+from gateway.ledger.journal import CLOSED_LINE, decode_row
+from gateway.ledger.schema import ATTEMPT_COLUMNS, ENTRY_COLUMNS, FEEDBACK_COLUMNS, REPRICE_COLUMNS
 
 # Lines of a transaction: some 10 ms of work, and a lock that others can wait for. Each writes anew
 # the pages where the last one ended.
-_BATCH = 1024
-_PIECE = 2**16  # bytes of a segment that are read at once
-MOST = 2**40
+_BATCH_LINES = 1024
+_READ_BYTES = 2**16  # bytes of a segment that are read at once
+MAX_COUNT = 2**40
 """Tokens: beyond it is no count of a call, and sums must stay within 64 bits."""
-_DIGITS = 40  # of USD on each side of the point; beyond it is no sum of money
-LAST = 10_000_000_000.0
+_MAX_MONEY_DIGITS = 40  # of USD on each side of the point; beyond it is no sum of money
+MAX_TIMESTAMP = 10_000_000_000.0
 """In the year 2286: a later moment is no moment of a call."""
 
-_INTENT, _FINAL, _CLOSED = b'{"kind":"intent",', b'{"kind":"final",', CLOSED.rstrip()
-_COUNTS = frozenset({"input", "cache_read", "cache_write", "output", "reasoning"})
+_INTENT_PREFIX, _FINAL_PREFIX, _CLOSED_LINE = (
+    b'{"kind":"intent",',
+    b'{"kind":"final",',
+    CLOSED_LINE.rstrip(),
+)
+_COUNT_FIELDS = frozenset({"input", "cache_read", "cache_write", "output", "reasoning"})
 
 
 class RowBatch(msgspec.Struct, kw_only=True):
@@ -52,124 +56,128 @@ class RowBatch(msgspec.Struct, kw_only=True):
 class RowTaker(NamedTuple):
     """How a store takes final rows."""
 
-    quick: Callable[[bytes], object] = lambda _: None
+    parse_line: Callable[[bytes], object] = lambda _: None
     """Straight from their lines; None of one that is to be read first."""
-    own: Callable[[bytes], object] = lambda _: None
-    """As `quick`, where this process has written them: nobody else's mistakes are in them."""
-    made: Callable[[FinalRow], object] = lambda row: row
+    parse_own_line: Callable[[bytes], object] = lambda _: None
+    """As `parse_line`, where this process has written them: nobody else's mistakes are in them."""
+    convert_row: Callable[[FinalRow], object] = lambda row: row
     """From rows that were read."""
 
 
-def batches(
+def read_batches(
     path: Path,
     offset: int,
-    taking: RowTaker = RowTaker(),  # noqa: B008 - nothing changes it
-    rest: Callable[[], object] = int,
+    row_taker: RowTaker = RowTaker(),  # noqa: B008 - nothing changes it
+    yield_to_calls: Callable[[], object] = int,
 ) -> Iterator[RowBatch]:
     """The whole lines of a segment from `offset` on, a bounded number at a time.
 
-    `rest` is called before each piece of them.
+    `yield_to_calls` is called before each piece of them.
     """
     batch = RowBatch(end=offset)
-    for lines in _pieces(path, offset):
-        rest()
-        for at in _parts(_BATCH - batch.lines, len(lines)):
-            _take(batch, lines[at], taking)
-            if batch.lines == _BATCH:
+    for lines in _read_lines(path, offset):
+        yield_to_calls()
+        for line_range in _split_ranges(_BATCH_LINES - batch.lines, len(lines)):
+            _add_lines(batch, lines[line_range], row_taker)
+            if batch.lines == _BATCH_LINES:
                 yield batch
                 batch = RowBatch(end=batch.end)
     if batch.lines:
         yield batch
 
 
-def _pieces(path: Path, offset: int) -> Iterator[list[bytes]]:
+def _read_lines(path: Path, offset: int) -> Iterator[list[bytes]]:
     """Whole lines, without their ends; what has no end yet is for later."""
-    begun: list[bytes] = []
+    pending_chunks: list[bytes] = []
     with path.open("rb", buffering=0) as file:
         file.seek(offset)
-        while piece := file.read(_PIECE):
-            begun.append(piece)
-            if b"\n" in piece:
-                *lines, rest = b"".join(begun).split(b"\n")
-                begun = [rest]
+        while chunk := file.read(_READ_BYTES):
+            pending_chunks.append(chunk)
+            if b"\n" in chunk:
+                *lines, remainder = b"".join(pending_chunks).split(b"\n")
+                pending_chunks = [remainder]
                 yield lines
 
 
-def _parts(first: int, count: int) -> Iterator[slice]:
+def _split_ranges(first_count: int, count: int) -> Iterator[slice]:
     """`count` lines, of which the first part has as many as there is room for in a batch."""
-    begin = 0
-    for end in range(first, count + _BATCH, _BATCH):
-        yield slice(begin, min(end, count))
-        begin = end
+    start = 0
+    for end in range(first_count, count + _BATCH_LINES, _BATCH_LINES):
+        yield slice(start, min(end, count))
+        start = end
 
 
-def _take(batch: RowBatch, lines: list[bytes], taking: RowTaker) -> None:
+def _add_lines(batch: RowBatch, lines: list[bytes], row_taker: RowTaker) -> None:
     batch.lines += len(lines)
     batch.end += sum(map(len, lines)) + len(lines)
-    quick, entries = taking.quick, batch.entries
+    parse_line, entries = row_taker.parse_line, batch.entries
     for line in lines:
-        if line.startswith(_INTENT):  # half of all lines, and nothing is told by them here
+        if line.startswith(_INTENT_PREFIX):  # half of all lines, and nothing is told by them here
             continue
-        if line.startswith(_FINAL) and (found := quick(line)) is not None:
-            entries.append(found)
+        if line.startswith(_FINAL_PREFIX) and (row_values := parse_line(line)) is not None:
+            entries.append(row_values)
         else:
-            _sort(batch, line, taking)
+            _add_row(batch, line, row_taker)
 
 
-def identity(folder: Path) -> str:
+def read_folder_id(folder: Path) -> str:
     """The name that a folder of journals has given itself, made here where it has none.
 
     The stores of several machines are one, and their folders may have the same path.
     """
     path = folder / "id"
     if not path.exists():
-        scratch = folder / f"id.{secrets.token_hex(4)}"
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
+        temporary_path = folder / f"id.{secrets.token_hex(4)}"
+        descriptor = os.open(
+            temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE
+        )
         with os.fdopen(descriptor, "w") as file:
             file.write(f"{secrets.token_hex(8)}\n")
             file.flush()
             os.fsync(descriptor)
-        scratch.rename(path)
+        temporary_path.rename(path)
     return path.read_text().strip()
 
 
-def sizes(paths: list[Path]) -> Mapping[str, int]:
+def read_sizes(paths: list[Path]) -> Mapping[str, int]:
     """The bytes of each segment that is there."""
-    found = {}
+    size_by_name = {}
     for path in paths:
         try:
-            found[path.name] = path.stat().st_size
+            size_by_name[path.name] = path.stat().st_size
         except FileNotFoundError:  # empty: its owner has taken it away, now that it stops
             continue
-    return found
+    return size_by_name
 
 
-def plain(name: str, value: Any) -> Any:
+def make_storable(name: str, value: Any) -> Any:
     """A field of a row as every database can hold it: no NUL, and numbers within bounds."""
     match value:
         case str():
             return value.replace("\0", "\ufffd")
         case bool():
             return value
-        case int() if not -MOST <= value <= MOST:
-            return None if name in _COUNTS else MOST
+        case int() if not -MAX_COUNT <= value <= MAX_COUNT:
+            return None if name in _COUNT_FIELDS else MAX_COUNT
         case Decimal():
             return value if _is_money(value) else None
         case tuple():  # a set in the order it was written: a tag counts once
-            return [plain(name, item) for item in dict.fromkeys(value)]
+            return [make_storable(name, item) for item in dict.fromkeys(value)]
         case dict():
-            return {plain(name, key): plain(name, item) for key, item in value.items()}
+            return {
+                make_storable(name, key): make_storable(name, item) for key, item in value.items()
+            }
         case msgspec.Struct():
-            return plain(name, msgspec.to_builtins(value))
+            return make_storable(name, msgspec.to_builtins(value))
     return value
 
 
-def _sort(batch: RowBatch, line: bytes, taking: RowTaker) -> None:
-    closed = line == _CLOSED
-    match None if closed else read(line):
-        case FinalRow(at=at) as row if 0 <= at < LAST:
-            batch.entries.append(taking.made(row))
-        case AttemptRow(at=at) as row if 0 <= at < LAST:
+def _add_row(batch: RowBatch, line: bytes, row_taker: RowTaker) -> None:
+    is_closed = line == _CLOSED_LINE
+    match None if is_closed else decode_row(line):
+        case FinalRow(at=at) as row if 0 <= at < MAX_TIMESTAMP:
+            batch.entries.append(row_taker.convert_row(row))
+        case AttemptRow(at=at) as row if 0 <= at < MAX_TIMESTAMP:
             batch.attempts.append(row)
         case RepriceRow() as row:
             batch.reprices.append(row)
@@ -178,41 +186,44 @@ def _sort(batch: RowBatch, line: bytes, taking: RowTaker) -> None:
         case IntentRow():  # written by another hand
             pass
         case _:
-            batch.skipped += not closed
+            batch.skipped += not is_closed
 
 
 def _is_money(value: Decimal) -> bool:
     if not value.is_finite():
         return False
-    return value.adjusted() < _DIGITS and -int(value.as_tuple().exponent) <= _DIGITS
+    return (
+        value.adjusted() < _MAX_MONEY_DIGITS
+        and -int(value.as_tuple().exponent) <= _MAX_MONEY_DIGITS
+    )
 
 
-_SHORT = 40
-_ODD = {*"EINans"}  # of what is no number, or is written with an exponent
+_MAX_MONEY_LENGTH = 40
+_SPECIAL_CHARACTERS = {*"EINans"}  # of what is no number, or is written with an exponent
 
 
-def _short(basis: DecisionRecord) -> str:
+def _encode_basis(basis: DecisionRecord) -> str:
     """A basis as JSON; empty where it is to be written with more care."""
     text = jsonio.dumps(basis).decode()
     return "" if "\\u0000" in text else text
 
 
-def _value(value: object) -> object:
+def _encode_value(value: object) -> object:
     if isinstance(value, Decimal):
         return format(value, "f")
     return jsonio.dumps(value).decode() if isinstance(value, list | dict) else value
 
 
-class _Columns:
+class _ColumnEncoder:
     """Reads a kind of row as the values of its columns: most of what feeding costs."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns
-        self._get = attrgetter(*columns)
+        self._get_values = attrgetter(*columns)
 
     def __call__(self, row: msgspec.Struct) -> list[object]:
-        values = list(self._get(row))
-        for at, value in enumerate(values):
+        values = list(self._get_values(row))
+        for index, value in enumerate(values):
             if value is None:
                 continue
             kind = type(value)
@@ -220,24 +231,28 @@ class _Columns:
                 if "\0" not in value:
                     continue
             elif kind is int:
-                if -MOST < value < MOST:
+                if -MAX_COUNT < value < MAX_COUNT:
                     continue
             elif kind is Decimal:
                 text = str(value)
-                if len(text) < _SHORT and not _ODD & {*text}:
-                    values[at] = text
+                if len(text) < _MAX_MONEY_LENGTH and not _SPECIAL_CHARACTERS & {*text}:
+                    values[index] = text
                     continue
             elif kind is float or kind is bool:
                 continue
-            elif kind is DecisionRecord and (text := _short(value)):
-                values[at] = text
+            elif kind is DecisionRecord and (text := _encode_basis(value)):
+                values[index] = text
                 continue
             elif not value:
-                values[at] = "[]" if kind is tuple else "{}"
+                values[index] = "[]" if kind is tuple else "{}"
                 continue
-            values[at] = _value(plain(self._columns[at], value))
+            values[index] = _encode_value(make_storable(self._columns[index], value))
         return values
 
 
-entry, attempt, reprice = _Columns(ENTRY), _Columns(ATTEMPT), _Columns(REPRICE)
-feedback = _Columns(FEEDBACK)
+encode_entry, encode_attempt, encode_reprice = (
+    _ColumnEncoder(ENTRY_COLUMNS),
+    _ColumnEncoder(ATTEMPT_COLUMNS),
+    _ColumnEncoder(REPRICE_COLUMNS),
+)
+encode_feedback = _ColumnEncoder(FEEDBACK_COLUMNS)

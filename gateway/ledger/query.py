@@ -9,20 +9,20 @@ from typing import Any, Final
 
 import msgspec
 
-BY: Final = (
+GROUP_BY_NAMES: Final = (
     *("tier", "lab", "model", "provider", "key", "tenant", "tag", "day", "rule", "state"),
     *("source", "account", "cache", "problem", "config", "dialect", "served"),
 )
 """What calls can be grouped by. By `tag`, a call counts once for each of its tags."""
 
-ONLY: Final = (*BY, "id", "status", "conversation")
+FILTER_NAMES: Final = (*GROUP_BY_NAMES, "id", "status", "conversation")
 """What calls can be chosen by."""
 
 SLOT: Final = "slot"
 """The name of a group's place in a series."""
-TIMES: Final = ("day", SLOT)
+TIME_NAMES: Final = ("day", SLOT)
 
-type Only = Mapping[str, Collection[str]]
+type Filters = Mapping[str, Collection[str]]
 """Values by name of ONLY; a call is kept that has one of them for each name."""
 
 
@@ -65,7 +65,7 @@ class QueryGroup(msgspec.Struct, frozen=True, kw_only=True):
 TOKENS: Final = ("input", "cache_read", "cache_write", "output", "reasoning")
 MONEY: Final = ("cost", "wasted", "estimate", "baseline", "saved", "reserved")
 
-SUMS: Final = (
+SUM_COLUMNS: Final = (
     "count(*)",
     "count(*) FILTER (WHERE state = 'cache_hit')",
     "count(*) FILTER (WHERE state IN ('failed', 'refused', 'unknown_crash'))",
@@ -73,33 +73,37 @@ SUMS: Final = (
     "count(*) FILTER (WHERE attempts > 1 AND state IN ('settled', 'estimated', 'aborted'))",
     *(f"sum({name})" for name in TOKENS),
 )
-"""What `group` reads after the names, and before MONEY."""
+"""What `build_group` reads after the names, and before MONEY."""
 
 
 @dataclass(frozen=True, slots=True)
 class SqlDialect:
     """How a database says what the others say differently."""
 
-    mark: str
+    placeholder: str
     """The place of a value."""
-    many: Callable[[list[str]], object]
+    bind_texts: Callable[[list[str]], object]
     """Several texts as one value."""
-    among: str
+    membership_test: str
     """A test that a column `{}` is one of several texts."""
-    tagged: str
+    tag_test: str
     """A test that one of several texts is among the tags."""
-    tags: str
+    tag_join: str
     """What joins each call with its tags, a row `tag.value` each."""
 
 
-def check(by: Sequence[str], only: Only | None, slots: "Slots | None" = None) -> Sequence[str]:
+def check_names(
+    by: Sequence[str], only: Filters | None, slots: "Slots | None" = None
+) -> Sequence[str]:
     """Raise ValueError for a name that calls cannot be grouped or chosen by.
 
     Returns all that they are grouped by: a series by its slots last.
     """
-    for names, known in ((by, BY), (only or {}, ONLY)):
-        if strange := sorted(set(names) - set(known)):
-            raise ValueError(f"cannot group by {strange[0]}: it is one of {', '.join(known)}")
+    for names, allowed_names in ((by, GROUP_BY_NAMES), (only or {}, FILTER_NAMES)):
+        if unknown_names := sorted(set(names) - set(allowed_names)):
+            raise ValueError(
+                f"cannot group by {unknown_names[0]}: it is one of {', '.join(allowed_names)}"
+            )
     if slots is None:
         return by
     if "day" in by:
@@ -107,44 +111,46 @@ def check(by: Sequence[str], only: Only | None, slots: "Slots | None" = None) ->
     return (*by, SLOT)
 
 
-def where(
-    words: SqlDialect,
+def build_condition(
+    dialect: SqlDialect,
     *,
     since: float | None,
     until: float | None,
-    only: Only | None,
+    only: Filters | None,
     zone: tzinfo = UTC,
 ) -> tuple[str, list[object]]:
     """The condition of a choice of calls, in a table that is called c, and its values."""
-    tests = ["true"]
+    conditions = ["true"]
     values: list[object] = []
-    for sign, moment in ((">=", since), ("<", until)):
+    for operator, moment in ((">=", since), ("<", until)):
         if moment is not None:
-            tests.append(f"c.at {sign} {words.mark}")
+            conditions.append(f"c.at {operator} {dialect.placeholder}")
             values.append(moment)
-    for name, wanted in (only or {}).items():
+    for name, accepted_values in (only or {}).items():
         if name == "day":
-            spans = [span for text in wanted if (span := _span(text, zone))]
-            one = f"c.at >= {words.mark} AND c.at < {words.mark}"
-            tests.append(f"({' OR '.join([one] * len(spans)) or 'false'})")
+            spans = [span for text in accepted_values if (span := _parse_day(text, zone))]
+            day_condition = f"c.at >= {dialect.placeholder} AND c.at < {dialect.placeholder}"
+            conditions.append(f"({' OR '.join([day_condition] * len(spans)) or 'false'})")
             values.extend(moment for span in spans for moment in span)
         else:
             column = "CAST(c.status AS TEXT)" if name == "status" else f"c.{name}"
-            tests.append(words.tagged if name == "tag" else words.among.format(column))
-            values.append(words.many(list(wanted)))
-    return " AND ".join(tests), values
+            conditions.append(
+                dialect.tag_test if name == "tag" else dialect.membership_test.format(column)
+            )
+            values.append(dialect.bind_texts(list(accepted_values)))
+    return " AND ".join(conditions), values
 
 
 class Slots:
-    """Stretches of time side by side; `place` is where a moment is in `names`, from 1 on."""
+    """Stretches of time side by side; `find_position` tells the place in `names`, from 1 on."""
 
     def __init__(self, names: list[str], starts: list[float]) -> None:
         self.names = names
         self.starts = starts
 
-    def place(self, at: float) -> int:
+    def find_position(self, timestamp: float) -> int:
         """How many of them have begun at a moment."""
-        return bisect_right(self.starts, at)
+        return bisect_right(self.starts, timestamp)
 
 
 class Days(Slots):
@@ -153,25 +159,32 @@ class Days(Slots):
     def __init__(self, zone: tzinfo, first: float, last: float) -> None:
         day = datetime.fromtimestamp(first, zone).date() - timedelta(days=1)
         end = datetime.fromtimestamp(last, zone).date() + timedelta(days=1)
-        found = [day + timedelta(days=count) for count in range((end - day).days + 1)]
-        super().__init__([one.isoformat() for one in found], [midnight(one, zone) for one in found])
+        days = [day + timedelta(days=count) for count in range((end - day).days + 1)]
+        super().__init__(
+            [local_day.isoformat() for local_day in days],
+            [find_midnight(local_day, zone) for local_day in days],
+        )
 
 
-def named(by: Sequence[str], row: Sequence[Any], slots: Slots | None) -> tuple[str | None, ...]:
+def read_names(
+    by: Sequence[str], row: Sequence[Any], slots: Slots | None
+) -> tuple[str | None, ...]:
     """The names that a row of a database begins with."""
     return tuple(
-        slots.names[value - 1] if slots is not None and name in TIMES else value
+        slots.names[value - 1] if slots is not None and name in TIME_NAMES else value
         for name, value in zip(by, row, strict=False)
     )
 
 
-def group(by: Sequence[str], row: Sequence[Any], slots: Slots | None) -> QueryGroup:
+def build_group(by: Sequence[str], row: Sequence[Any], slots: Slots | None) -> QueryGroup:
     """A row of a database: the names of `by`, SUMS, and the six of MONEY."""
     calls, cached, failed, unknown, retried, *sums = row[len(by) :]
-    sums[: len(TOKENS)] = [None if n is None else int(n) for n in sums[: len(TOKENS)]]
+    sums[: len(TOKENS)] = [
+        None if token_sum is None else int(token_sum) for token_sum in sums[: len(TOKENS)]
+    ]
     fields: dict[str, Any] = dict(zip((*TOKENS, *MONEY), sums, strict=True))
     return QueryGroup(
-        names=named(by, row, slots),
+        names=read_names(by, row, slots),
         calls=calls,
         cached=cached,
         failed=failed,
@@ -181,26 +194,26 @@ def group(by: Sequence[str], row: Sequence[Any], slots: Slots | None) -> QueryGr
     )
 
 
-def order(by: Sequence[str]) -> Callable[[QueryGroup], tuple[object, ...]]:
+def make_sort_key(by: Sequence[str]) -> Callable[[QueryGroup], tuple[object, ...]]:
     """A key that sorts groups: days in order, then what cost most first, then names."""
-    days = [place for place, name in enumerate(by) if name in TIMES]
+    time_indexes = [index for index, name in enumerate(by) if name in TIME_NAMES]
 
     def key(group: QueryGroup) -> tuple[object, ...]:
         names = [(name is None, name or "") for name in group.names]
-        dear = (group.cost is None, -(group.cost or 0))
-        return ([names[place] for place in days], *dear, names)
+        cost_order = (group.cost is None, -(group.cost or 0))
+        return ([names[index] for index in time_indexes], *cost_order, names)
 
     return key
 
 
-def _span(text: str, zone: tzinfo) -> tuple[float, float] | None:
+def _parse_day(text: str, zone: tzinfo) -> tuple[float, float] | None:
     try:
         day = date.fromisoformat(text)
-        return midnight(day, zone), midnight(day + timedelta(days=1), zone)
+        return find_midnight(day, zone), find_midnight(day + timedelta(days=1), zone)
     except (ValueError, OverflowError):  # no day, so nothing was received on it
         return None
 
 
-def midnight(day: date, zone: tzinfo) -> float:
+def find_midnight(day: date, zone: tzinfo) -> float:
     """When a day begins: where clocks skip midnight, the moment at which they do."""
     return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()

@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.ledger.errors import LedgerQueryError
-from gateway.ledger.query import BY, ONLY
+from gateway.ledger.query import FILTER_NAMES, GROUP_BY_NAMES
 
-_UNSTORED = re.compile("[\0\ud800-\udfff]")
+_UNSTORABLE_PATTERN = re.compile("[\0\ud800-\udfff]")
 """What no text of a store has in it, and some stores cannot be asked for."""
-_SPANS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 class LedgerQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,17 +27,17 @@ class LedgerQuery(msgspec.Struct, frozen=True, kw_only=True):
     only: Mapping[str, Sequence[str]] = {}
 
     @property
-    def place(self) -> tzinfo:
+    def time_zone(self) -> tzinfo:
         """The zone of days."""
-        return place(self.zone)
+        return load_time_zone(self.zone)
 
     @property
-    def chosen(self) -> dict[str, Any]:
+    def selection(self) -> dict[str, Any]:
         """Which calls, as the store is asked for them."""
         return {"since": self.since, "until": self.until, "only": self.only}
 
 
-def ask(
+def parse_query(
     by: Iterable[str] = (),
     *,
     since: str = "",
@@ -47,17 +47,19 @@ def ask(
     now: float,
 ) -> LedgerQuery:
     """Read a question. Names may be repeated or stand behind commas. Raises LedgerQueryError."""
-    at = place(zone)
+    time_zone = load_time_zone(zone)
     return LedgerQuery(
-        by=_names(by),
-        since=moment(since, now, at, part="since") if since else None,
-        until=moment(until, now, at, end=True, part="until") if until else None,
+        by=_parse_names(by),
+        since=parse_moment(since, now, time_zone, parameter="since") if since else None,
+        until=parse_moment(until, now, time_zone, end=True, parameter="until") if until else None,
         zone=zone,
-        only=_only(only),
+        only=_parse_filters(only),
     )
 
 
-def moment(text: str, now: float, zone: tzinfo, *, end: bool = False, part: str = "") -> float:
+def parse_moment(
+    text: str, now: float, zone: tzinfo, *, end: bool = False, parameter: str = ""
+) -> float:
     """Seconds since the epoch of 7d (ago), a date or a date and time, in a zone unless it has one.
 
     A date is its first moment, or with `end` its last: the first of the next day. Raises
@@ -65,20 +67,20 @@ def moment(text: str, now: float, zone: tzinfo, *, end: bool = False, part: str 
     """
     try:
         if match := re.fullmatch(r"(\d+)([smhdw])", text):
-            return now - int(match[1]) * _SPANS[match[2]]
+            return now - int(match[1]) * _UNIT_SECONDS[match[2]]
         if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
             day = date.fromisoformat(text) + timedelta(days=end)
             return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
         if re.fullmatch(r"\d{9,10}(\.\d+)?", text):
             return float(text)
-        when = datetime.fromisoformat(text)
-        return (when if when.tzinfo else when.replace(tzinfo=zone)).timestamp()
+        date_time = datetime.fromisoformat(text)
+        return (date_time if date_time.tzinfo else date_time.replace(tzinfo=zone)).timestamp()
     except (ValueError, OverflowError):
         message = f"{text[:80]!r} is no time: write 24h, 7d, 2026-11-01 or 2026-11-01T09:30"
-        raise LedgerQueryError(part, message) from None
+        raise LedgerQueryError(parameter, message) from None
 
 
-def place(zone: str) -> tzinfo:
+def load_time_zone(zone: str) -> tzinfo:
     """A time zone by its name. Raises LedgerQueryError."""
     if zone == "UTC":  # known without a time zone database
         return UTC
@@ -88,27 +90,27 @@ def place(zone: str) -> tzinfo:
         raise LedgerQueryError("zone", f"there is no time zone {zone[:80]!r}") from None
 
 
-def storable(text: str) -> bool:
+def is_storable(text: str) -> bool:
     """Whether there can be such a text in a store."""
-    return _UNSTORED.search(text) is None
+    return _UNSTORABLE_PATTERN.search(text) is None
 
 
-def _names(by: Iterable[str]) -> tuple[str, ...]:
+def _parse_names(by: Iterable[str]) -> tuple[str, ...]:
     names = [name.strip() for text in by for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in BY:
-            raise LedgerQueryError("by", f"{name[:80]!r} is none of {', '.join(BY)}")
+        if name not in GROUP_BY_NAMES:
+            raise LedgerQueryError("by", f"{name[:80]!r} is none of {', '.join(GROUP_BY_NAMES)}")
     return tuple(dict.fromkeys(names))
 
 
-def _only(only: Iterable[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for text in only:
+def _parse_filters(texts: Iterable[str]) -> dict[str, list[str]]:
+    filters: dict[str, list[str]] = {}
+    for text in texts:
         name, _, value = re.sub("[:=]", "\0", text, count=1).partition("\0")
-        if name not in ONLY or not value:
-            message = f"{text[:80]!r} is not NAME=VALUE with one of {', '.join(ONLY)}"
+        if name not in FILTER_NAMES or not value:
+            message = f"{text[:80]!r} is not NAME=VALUE with one of {', '.join(FILTER_NAMES)}"
             raise LedgerQueryError("only", message)
-        if not storable(value):
+        if not is_storable(value):
             raise LedgerQueryError("only", f"{text[:80]!r} has a sign that no value has")
-        found.setdefault(name, []).append(value)
-    return found
+        filters.setdefault(name, []).append(value)
+    return filters

@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 from gateway.routing.rules import patterns
 
-STRUCK = "[struck out]"
+REPLACEMENT = "[struck out]"
 """What stands in its place."""
 
 
-def strike(pattern: str) -> Callable[[bytes], bytes]:
+def compile_redactor(pattern: str) -> Callable[[bytes], bytes]:
     """What strikes a pattern (RE2) out of UTF-8 text. Raises ValueError, which says why not."""
-    re2 = patterns.engine()
+    re2 = patterns.load_re2()
     try:
-        compiled = re2.compile(pattern, patterns.options())
+        compiled = re2.compile(pattern, patterns.make_options())
     except re2.error as error:
         reason = error.args[0] if error.args else "not a pattern"
         text = reason.decode() if isinstance(reason, bytes) else str(reason)
@@ -22,8 +22,8 @@ def strike(pattern: str) -> Callable[[bytes], bytes]:
         message = f"{pattern!r} matches nothing at all, so it would strike out everything"
         raise ValueError(message)
 
-    def struck(text: bytes) -> bytes:
-        found: str = compiled.sub(STRUCK, text.decode(errors="replace"))
-        return found.encode()
+    def replace_matches(text: bytes) -> bytes:
+        redacted: str = compiled.sub(REPLACEMENT, text.decode(errors="replace"))
+        return redacted.encode()
 
-    return struck
+    return replace_matches

@@ -16,7 +16,7 @@ that of calls whose cost is known.
 
 from typing import Final
 
-ENTRY: Final = (
+ENTRY_COLUMNS: Final = (
     *("v", "id", "at", "key", "tenant", "tags", "dialect", "asked", "stream", "state", "status"),
     *("problem", "aborted_by", "lab", "tier", "source", "rule", "confidence", "conversation"),
     *(
@@ -38,45 +38,47 @@ ENTRY: Final = (
     *("media", "response_id"),
 )
 """Columns of `entries`: the fields of an Entry."""
-ATTEMPT: Final = (
+ATTEMPT_COLUMNS: Final = (
     *("v", "id", "attempt", "at", "provider", "account", "model", "status", "problem"),
     *("duration", "input", "output", "cost", "estimate", "reserved"),
 )
 """Columns of `failures`: the fields of an Attempt."""
-REPRICE: Final = ("v", "id", "at", "cost", "estimate", "baseline", "price")
+REPRICE_COLUMNS: Final = ("v", "id", "at", "cost", "estimate", "baseline", "price")
 """Columns of `reprices`: the fields of a Reprice."""
 
-FEEDBACK: Final = ("v", "id", "at", "key", "tenant", "verdict", "tier", "score")
+FEEDBACK_COLUMNS: Final = ("v", "id", "at", "key", "tenant", "verdict", "tier", "score")
 """Columns of `verdicts`: the fields of a Feedback."""
 
 
-def inserts(mark: str) -> tuple[str, str, str, str]:
+def build_inserts(placeholder: str) -> tuple[str, str, str, str]:
     """The statements that store an entry, its `seq` at the end, an attempt, a reprice and feedback.
 
-    `mark` is the place of a value. A call's own row takes the place of recovery's, a later price or
-    feedback that of an earlier one; else what is there stays.
+    `placeholder` is the place of a value. A call's own row takes the place of recovery's, a later
+    price or feedback that of an earlier one; else what is there stays.
     """
     return (
-        _insert("entries", (*ENTRY, "seq"), mark) + KEPT,
-        _insert("failures", ATTEMPT, mark) + "(id, attempt) DO NOTHING",
-        _insert("reprices", REPRICE, mark)
-        + f"(id) DO UPDATE SET {_taken(REPRICE)} WHERE excluded.at > reprices.at",
-        _insert("verdicts", FEEDBACK, mark)
-        + f"(id) DO UPDATE SET {_taken(FEEDBACK)} WHERE excluded.at > verdicts.at",
+        _build_insert("entries", (*ENTRY_COLUMNS, "seq"), placeholder) + ENTRY_CONFLICT_CLAUSE,
+        _build_insert("failures", ATTEMPT_COLUMNS, placeholder) + "(id, attempt) DO NOTHING",
+        _build_insert("reprices", REPRICE_COLUMNS, placeholder)
+        + f"(id) DO UPDATE SET {_build_assignments(REPRICE_COLUMNS)}"
+        + " WHERE excluded.at > reprices.at",
+        _build_insert("verdicts", FEEDBACK_COLUMNS, placeholder)
+        + f"(id) DO UPDATE SET {_build_assignments(FEEDBACK_COLUMNS)}"
+        + " WHERE excluded.at > verdicts.at",
     )
 
 
-def _insert(table: str, columns: tuple[str, ...], mark: str) -> str:
-    marks = ", ".join([mark] * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) ON CONFLICT "  # noqa: S608
+def _build_insert(table: str, columns: tuple[str, ...], placeholder: str) -> str:
+    placeholders = ", ".join([placeholder] * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({placeholders}) ON CONFLICT "  # noqa: S608
 
 
-def _taken(columns: tuple[str, ...]) -> str:
+def _build_assignments(columns: tuple[str, ...]) -> str:
     return ", ".join(f"{name} = excluded.{name}" for name in columns)
 
 
-KEPT: Final = (
-    f"(id) DO UPDATE SET {_taken((*ENTRY, 'seq'))}"
+ENTRY_CONFLICT_CLAUSE: Final = (
+    f"(id) DO UPDATE SET {_build_assignments((*ENTRY_COLUMNS, 'seq'))}"
     " WHERE entries.state = 'unknown_crash' AND excluded.state <> 'unknown_crash'"
 )
 """What becomes of an entry whose call has one."""
@@ -157,92 +159,123 @@ _SQLITE_1 = (
 )
 
 # Views stand here as they are in both; a step that changes one has its own text.
-_LATEST = ("cost", "estimate", "baseline", "price")
-_BASIS = ("basis",)  # came later, and is in no public view: queries are not asked of it
-_TALK = ("conversation", "switch_cost")  # came later
-_NEAR = ("near",)  # came later
-_MEDIA = ("media", "response_id")  # came later
-_SHOWN = tuple(name for name in ENTRY if name not in (*_BASIS, *_TALK, *_NEAR, *_MEDIA))
+_REPRICED_COLUMNS = ("cost", "estimate", "baseline", "price")
+_BASIS_COLUMNS = ("basis",)  # came later, and is in no public view: queries are not asked of it
+_CONVERSATION_COLUMNS = ("conversation", "switch_cost")  # came later
+_NEAR_COLUMNS = ("near",)  # came later
+_MEDIA_COLUMNS = ("media", "response_id")  # came later
+_ORIGINAL_COLUMNS = tuple(
+    name
+    for name in ENTRY_COLUMNS
+    if name not in (*_BASIS_COLUMNS, *_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, *_MEDIA_COLUMNS)
+)
 
 
-def _priced(*more: str) -> str:
-    """The view `priced`, with `more` of the columns at its end."""
+def _build_priced_view(*later_columns: str) -> str:
+    """The view `priced`, with `later_columns` at its end."""
+    kept_columns = [name for name in _ORIGINAL_COLUMNS if name not in _REPRICED_COLUMNS]
+    repriced_columns = [
+        f"CASE WHEN r.id IS NULL THEN e.{name} ELSE r.{name} END AS {name}"
+        for name in _REPRICED_COLUMNS
+    ]
     return f"""
     CREATE VIEW priced AS SELECT
-        e.seq, {", ".join(f"e.{name}" for name in _SHOWN if name not in _LATEST)}, r.at AS repriced,
-        {", ".join(f"CASE WHEN r.id IS NULL THEN e.{n} ELSE r.{n} END AS {n}" for n in _LATEST)}
-        {"".join(f", e.{name}" for name in more)}
+        e.seq, {", ".join(f"e.{name}" for name in kept_columns)}, r.at AS repriced,
+        {", ".join(repriced_columns)}
+        {"".join(f", e.{name}" for name in later_columns)}
     FROM entries AS e LEFT JOIN reprices AS r ON r.id = e.id
     """  # noqa: S608 - columns of this module
 
 
-_USED = ("input", "cache_read", "cache_write", "output", "reasoning")
-_MASKED = (*_USED, "cache_write_by", "tools", "cost", "reserved")
+_TOKEN_COLUMNS = ("input", "cache_read", "cache_write", "output", "reasoning")
+_MASKED_COLUMNS = (*_TOKEN_COLUMNS, "cache_write_by", "tools", "cost", "reserved")
 # A call that was cut had its answer from the cache too where `cache` says so.
-_OWN = "state <> 'cache_hit' AND cache <> 'hit'"
+_NOT_FROM_CACHE = "state <> 'cache_hit' AND cache <> 'hit'"
 # Rows of version 1 do not tell what their failed attempts cost.
-_UNKNOWN = f"""(
+_UNKNOWN_COST = f"""(
     cost IS NULL AND (
         state IN ('settled', 'estimated', 'aborted', 'unknown_crash')
-        OR state = 'failed' AND {" + ".join(f"coalesce({name}, 0)" for name in _USED)} > 0
+        OR state = 'failed' AND {" + ".join(f"coalesce({name}, 0)" for name in _TOKEN_COLUMNS)} > 0
     )
     OR wasted IS NULL AND v > 1 AND state NOT IN ('cache_hit', 'refused') AND attempts
         > CASE WHEN state IN ('settled', 'estimated', 'aborted') THEN 1 ELSE 0 END
 )"""
 
 
-def _costs(*more: str, time: str, day: str, usd: str) -> str:
-    """The view `costs`, with `more` columns at its end; `usd` is the type of what is for charts."""
-    plain = [name for name in _SHOWN if name not in _MASKED]
-    own = [*plain, "repriced", "time", "day", *_USED, "cache_write_by", "tools", "cost", "reserved"]
+def _build_costs_view(*later_columns: str, time: str, day: str, usd: str) -> str:
+    """The view `costs`, with `later_columns` at its end; `usd` is the type for charts."""
+    plain_columns = [name for name in _ORIGINAL_COLUMNS if name not in _MASKED_COLUMNS]
+    columns = [
+        *plain_columns,
+        "repriced",
+        "time",
+        "day",
+        *_TOKEN_COLUMNS,
+        "cache_write_by",
+        "tools",
+        "cost",
+        "reserved",
+    ]
+    token_columns = [
+        f"CASE WHEN {_NOT_FROM_CACHE} THEN {name} END AS {name}" for name in _TOKEN_COLUMNS
+    ]
+    last_columns = "".join(f", {_build_later_column(name)}" for name in later_columns)
     return f"""
     CREATE VIEW costs AS SELECT
-        {", ".join([*own, "unknown"]) if more else "*"},
+        {", ".join([*columns, "unknown"]) if later_columns else "*"},
         CAST(cost AS {usd}) AS cost_usd, CAST(baseline AS {usd}) AS baseline_usd,
         CAST(baseline AS {usd}) - CAST(cost AS {usd}) AS saved
-        {"".join(f", {name}" for name in more)}
+        {"".join(f", {name}" for name in later_columns)}
     FROM (SELECT
-        {", ".join(plain)}, repriced,
+        {", ".join(plain_columns)}, repriced,
         {time} AS time, {day} AS day,
-        {", ".join(f"CASE WHEN {_OWN} THEN {n} END AS {n}" for n in _USED)},
-        CASE WHEN {_OWN} THEN cache_write_by ELSE '{{}}' END AS cache_write_by,
-        CASE WHEN {_OWN} THEN tools ELSE '{{}}' END AS tools,
+        {", ".join(token_columns)},
+        CASE WHEN {_NOT_FROM_CACHE} THEN cache_write_by ELSE '{{}}' END AS cache_write_by,
+        CASE WHEN {_NOT_FROM_CACHE} THEN tools ELSE '{{}}' END AS tools,
         CASE WHEN state = 'cache_hit' THEN coalesce(cost, '0') ELSE cost END AS cost,
-        CASE WHEN {_UNKNOWN} THEN reserved END AS reserved,
-        {_UNKNOWN} AS unknown{"".join(f", {_shown(name)}" for name in more)}
+        CASE WHEN {_UNKNOWN_COST} THEN reserved END AS reserved,
+        {_UNKNOWN_COST} AS unknown{last_columns}
     FROM priced) AS calls
     """  # noqa: S608 - columns of this module
 
 
-def _shown(name: str) -> str:
+def _build_later_column(name: str) -> str:
     """Return a later column as `costs` has it: what a provider used is that of its own calls."""
-    return f"CASE WHEN {_OWN} THEN media ELSE '{{}}' END AS media" if name == "media" else name
+    return (
+        f"CASE WHEN {_NOT_FROM_CACHE} THEN media ELSE '{{}}' END AS media"
+        if name == "media"
+        else name
+    )
 
 
-def _attempts(*, time: str, day: str, usd: str) -> str:
+def _build_attempts_view(*, time: str, day: str, usd: str) -> str:
     return f"""
     CREATE VIEW attempts AS SELECT
-        {", ".join(ATTEMPT)}, {time} AS time, {day} AS day, CAST(cost AS {usd}) AS cost_usd
+        {", ".join(ATTEMPT_COLUMNS)}, {time} AS time, {day} AS day, CAST(cost AS {usd}) AS cost_usd
     FROM failures
     """  # noqa: S608 - columns of this module
 
 
-def _days(usd: str) -> str:
-    money = ("cost", "wasted", "estimate")
+def _build_days_view(usd: str) -> str:
+    money_columns = ("cost", "wasted", "estimate")
     return f"""
     CREATE VIEW days AS SELECT
         day, lab, tier, model, count(*) AS calls,
         count(*) FILTER (WHERE state = 'cache_hit') AS cached,
         count(*) FILTER (WHERE state IN ('failed', 'refused', 'unknown_crash')) AS failed,
         count(*) FILTER (WHERE unknown) AS unknown,
-        {", ".join(f"sum({name}) AS {name}" for name in _USED)},
-        {", ".join(f"sum(CAST({name} AS {usd})) AS {name}" for name in money)},
+        {", ".join(f"sum({name}) AS {name}" for name in _TOKEN_COLUMNS)},
+        {", ".join(f"sum(CAST({name} AS {usd})) AS {name}" for name in money_columns)},
         sum(baseline_usd) FILTER (WHERE cost IS NOT NULL) AS baseline, sum(saved) AS saved
     FROM costs GROUP BY day, lab, tier, model
     """  # noqa: S608 - columns of this module
 
 
-_SQLITE_TIME = {"time": "datetime(at, 'unixepoch')", "day": "date(at, 'unixepoch')", "usd": "REAL"}
+_SQLITE_EXPRESSIONS = {
+    "time": "datetime(at, 'unixepoch')",
+    "day": "date(at, 'unixepoch')",
+    "usd": "REAL",
+}
 _SQLITE_2 = (
     "DROP VIEW costs",
     # The store's own name, and the number of the last row that came in.
@@ -308,13 +341,13 @@ _SQLITE_2 = (
     """,
     "INSERT INTO segments SELECT '', name, offset, skipped FROM old",
     "DROP TABLE old",
-    _priced(),
-    _costs(**_SQLITE_TIME),
-    _attempts(**_SQLITE_TIME),
-    _days("REAL"),
+    _build_priced_view(),
+    _build_costs_view(**_SQLITE_EXPRESSIONS),
+    _build_attempts_view(**_SQLITE_EXPRESSIONS),
+    _build_days_view("REAL"),
 )
 
-_POSTGRES_TIME = {
+_POSTGRES_EXPRESSIONS = {
     "time": "to_timestamp(at)",
     "day": "(to_timestamp(at) AT TIME ZONE 'UTC')::date",
     "usd": "NUMERIC",
@@ -414,98 +447,116 @@ _POSTGRES_1 = (
         price TEXT
     )
     """,
-    _priced(),
-    _costs(**_POSTGRES_TIME),
-    _attempts(**_POSTGRES_TIME),
-    _days("NUMERIC"),
+    _build_priced_view(),
+    _build_costs_view(**_POSTGRES_EXPRESSIONS),
+    _build_attempts_view(**_POSTGRES_EXPRESSIONS),
+    _build_days_view("NUMERIC"),
 )
 
 # What is saved is unknown where nothing is compared, also of calls that failed.
-_SQLITE_3 = ("DROP VIEW costs", _costs(**_SQLITE_TIME))
+_SQLITE_3 = ("DROP VIEW costs", _build_costs_view(**_SQLITE_EXPRESSIONS))
 # Not dropped: other people's views may be made of it.
-_POSTGRES_2 = (_costs(**_POSTGRES_TIME).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),)
+_POSTGRES_2 = (
+    _build_costs_view(**_POSTGRES_EXPRESSIONS).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
+)
 
 
-def _verdicts(real: str) -> str:
+def _build_verdicts_table(float_type: str) -> str:
     return f"""
     CREATE TABLE verdicts (
         v INTEGER NOT NULL,
         id TEXT PRIMARY KEY,
-        at {real} NOT NULL,
+        at {float_type} NOT NULL,
         key TEXT NOT NULL,
         tenant TEXT NOT NULL,
         verdict TEXT,
         tier TEXT,
-        score {real}
+        score {float_type}
     )
     """
 
 
-def _feedback(*, time: str, day: str, usd: str) -> str:  # noqa: ARG001 - the times of the others
+def _build_feedback_view(*, time: str, day: str, usd: str) -> str:  # noqa: ARG001 - the times of the others
     """The view `feedback`: of calls of the tenant that speaks, and of no other."""
+    columns = ", ".join(f"f.{name}" for name in FEEDBACK_COLUMNS)
     return f"""
     CREATE VIEW feedback AS SELECT *, {time} AS time, {day} AS day FROM (SELECT
-        {", ".join(f"f.{name}" for name in FEEDBACK)}, e.lab, e.tier AS given, e.model, e.source,
+        {columns}, e.lab, e.tier AS given, e.model, e.source,
         e.rule, e.confidence
     FROM verdicts AS f JOIN entries AS e ON e.id = f.id AND e.tenant = f.tenant) AS said
     """  # noqa: S608 - columns of this module
 
 
-_SQLITE_4 = (_verdicts("REAL"), _feedback(**_SQLITE_TIME))
-_POSTGRES_3 = (_verdicts("DOUBLE PRECISION"), _feedback(**_POSTGRES_TIME))
+_SQLITE_4 = (_build_verdicts_table("REAL"), _build_feedback_view(**_SQLITE_EXPRESSIONS))
+_POSTGRES_3 = (
+    _build_verdicts_table("DOUBLE PRECISION"),
+    _build_feedback_view(**_POSTGRES_EXPRESSIONS),
+)
 _SQLITE_5 = (
     "ALTER TABLE entries ADD COLUMN basis TEXT",
     "DROP VIEW priced",
-    _priced(*_BASIS),
+    _build_priced_view(*_BASIS_COLUMNS),
 )
 _POSTGRES_4 = (
     "ALTER TABLE entries ADD COLUMN basis JSONB",
-    _priced(*_BASIS).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
+    _build_priced_view(*_BASIS_COLUMNS).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
 )
 
 _SQLITE_6 = (
     "ALTER TABLE entries ADD COLUMN conversation TEXT",
     "ALTER TABLE entries ADD COLUMN switch_cost TEXT",
     "DROP VIEW priced",
-    _priced(*_BASIS, *_TALK),
+    _build_priced_view(*_BASIS_COLUMNS, *_CONVERSATION_COLUMNS),
     "DROP VIEW costs",
-    _costs(*_TALK, **_SQLITE_TIME),
+    _build_costs_view(*_CONVERSATION_COLUMNS, **_SQLITE_EXPRESSIONS),
 )
 _POSTGRES_5 = (
     "ALTER TABLE entries ADD COLUMN conversation TEXT",
     "ALTER TABLE entries ADD COLUMN switch_cost NUMERIC",
-    _priced(*_BASIS, *_TALK).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
-    _costs(*_TALK, **_POSTGRES_TIME).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
+    _build_priced_view(*_BASIS_COLUMNS, *_CONVERSATION_COLUMNS).replace(
+        "CREATE VIEW", "CREATE OR REPLACE VIEW"
+    ),
+    _build_costs_view(*_CONVERSATION_COLUMNS, **_POSTGRES_EXPRESSIONS).replace(
+        "CREATE VIEW", "CREATE OR REPLACE VIEW"
+    ),
 )
 
 _SQLITE_7 = (
     "ALTER TABLE entries ADD COLUMN near REAL",
     "DROP VIEW priced",
-    _priced(*_BASIS, *_TALK, *_NEAR),
+    _build_priced_view(*_BASIS_COLUMNS, *_CONVERSATION_COLUMNS, *_NEAR_COLUMNS),
     "DROP VIEW costs",
-    _costs(*_TALK, *_NEAR, **_SQLITE_TIME),
+    _build_costs_view(*_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, **_SQLITE_EXPRESSIONS),
 )
 _POSTGRES_6 = (
     "ALTER TABLE entries ADD COLUMN near DOUBLE PRECISION",
-    _priced(*_BASIS, *_TALK, *_NEAR).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
-    _costs(*_TALK, *_NEAR, **_POSTGRES_TIME).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
+    _build_priced_view(*_BASIS_COLUMNS, *_CONVERSATION_COLUMNS, *_NEAR_COLUMNS).replace(
+        "CREATE VIEW", "CREATE OR REPLACE VIEW"
+    ),
+    _build_costs_view(*_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, **_POSTGRES_EXPRESSIONS).replace(
+        "CREATE VIEW", "CREATE OR REPLACE VIEW"
+    ),
 )
 
 _SQLITE_8 = (
     "ALTER TABLE entries ADD COLUMN media TEXT NOT NULL DEFAULT '{}'",
     "ALTER TABLE entries ADD COLUMN response_id TEXT",
     "DROP VIEW priced",
-    _priced(*_BASIS, *_TALK, *_NEAR, *_MEDIA),
+    _build_priced_view(*_BASIS_COLUMNS, *_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, *_MEDIA_COLUMNS),
     "DROP VIEW costs",
-    _costs(*_TALK, *_NEAR, *_MEDIA, **_SQLITE_TIME),
+    _build_costs_view(
+        *_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, *_MEDIA_COLUMNS, **_SQLITE_EXPRESSIONS
+    ),
 )
 _POSTGRES_7 = (
     "ALTER TABLE entries ADD COLUMN media JSONB NOT NULL DEFAULT '{}'",
     "ALTER TABLE entries ADD COLUMN response_id TEXT",
-    _priced(*_BASIS, *_TALK, *_NEAR, *_MEDIA).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
-    _costs(*_TALK, *_NEAR, *_MEDIA, **_POSTGRES_TIME).replace(
-        "CREATE VIEW", "CREATE OR REPLACE VIEW"
-    ),
+    _build_priced_view(
+        *_BASIS_COLUMNS, *_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, *_MEDIA_COLUMNS
+    ).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
+    _build_costs_view(
+        *_CONVERSATION_COLUMNS, *_NEAR_COLUMNS, *_MEDIA_COLUMNS, **_POSTGRES_EXPRESSIONS
+    ).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
 )
 
 _SQLITE_9 = (
@@ -521,12 +572,12 @@ _SQLITE_9 = (
     """,
 )
 
-SQLITE: tuple[tuple[str, ...], ...] = (
+SQLITE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7, _SQLITE_8),
     _SQLITE_9,
 )
 """What leads from each `PRAGMA user_version` to the next; only ever appended to."""
-POSTGRES: tuple[tuple[str, ...], ...] = (
+POSTGRES_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5, _POSTGRES_6, _POSTGRES_7),
 )
 """What leads from each `version` of the table `ledger` to the next; only ever appended to."""

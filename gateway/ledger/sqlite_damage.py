@@ -16,34 +16,34 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway.ledger.errors import LedgerError, StoreDamagedError
-from gateway.ledger.file_lock import MODE, alone
-from gateway.ledger.schema import SQLITE
+from gateway.ledger.file_lock import FILE_MODE, lock_file
+from gateway.ledger.schema import SQLITE_MIGRATIONS
 
 type Identity = tuple[int, int]
 """Device and inode of a file."""
 
-MARK: Final = ".damaged-"
+ASIDE_INFIX: Final = ".damaged-"
 """Stands between the store's name and the time in the name of a file that was set aside."""
-AGAIN: Final = 600.0
+ASIDE_INTERVAL_SECONDS: Final = 600.0
 """Seconds after which a file may be set aside that took the place of a damaged one."""
-MOST: Final = 3
+MAX_ASIDE_PER_DAY: Final = 3
 """Files that are set aside in a day: each takes room on a disk that may be the reason."""
-_DAY = 86_400.0
-_PRIMARY = 0xFF
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_UNREADABLE = frozenset(
+_DAY_SECONDS = 86_400.0
+_PRIMARY_CODE_MASK = 0xFF
+_DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_UNREADABLE_CODES = frozenset(
     {
         sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ,
         sqlite3.SQLITE_IOERR_CORRUPTFS,
     }
 )  # fmt: skip
-_NO_ACCESS = frozenset(
+_NO_ACCESS_CODES = frozenset(
     {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 )
-_LACKS = ("no such table", "no such column", "no such view")
-_GARBLED = ("Could not decode to UTF-8", "user-defined aggregate")
+_LACKS_PREFIXES = ("no such table", "no such column", "no such view")
+_GARBLED_PREFIXES = ("Could not decode to UTF-8", "user-defined aggregate")
 """Beginnings of sqlite3's errors about values that nobody can have written."""
-_BESIDE = ("", "-wal", "-shm")
+_FILE_SUFFIXES = ("", "-wal", "-shm")
 
 
 class GarbledValueError(LedgerError, sqlite3.DatabaseError):
@@ -53,29 +53,33 @@ class GarbledValueError(LedgerError, sqlite3.DatabaseError):
 def is_damage(error: sqlite3.Error, path: Path) -> bool:
     """True if an error says that the file itself is broken."""
     code = getattr(error, "sqlite_errorcode", None) or 0
-    if isinstance(error, GarbledValueError) or code in _UNREADABLE or code & _PRIMARY in _DAMAGED:
+    if (
+        isinstance(error, GarbledValueError)
+        or code in _UNREADABLE_CODES
+        or code & _PRIMARY_CODE_MASK in _DAMAGE_CODES
+    ):
         return True
     if lacks_something(error):
-        with alone(lock(path)):  # another process may be in the middle of making it
-            return bool(lacking(path))
-    return str(error).startswith(_GARBLED)
+        with lock_file(lock_path(path)):  # another process may be in the middle of making it
+            return bool(find_missing(path))
+    return str(error).startswith(_GARBLED_PREFIXES)
 
 
 def lacks_something(error: sqlite3.Error) -> bool:
     """True if an error says that a file has no such table, or the like."""
-    return str(error).startswith(_LACKS)
+    return str(error).startswith(_LACKS_PREFIXES)
 
 
 def is_blank(path: Path) -> bool:
     """True if nothing is in a store's file, not even a version, and nobody is about to fill it."""
-    with alone(lock(path)), closing(connect(path)) as base:
-        (version,) = base.execute("PRAGMA user_version").fetchone()
-        return version == 0 and not _names(base)
+    with lock_file(lock_path(path)), closing(connect(path)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        return version == 0 and not _read_names(connection)
 
 
-def is_barred(error: sqlite3.Error) -> bool:
+def is_access_denied(error: sqlite3.Error) -> bool:
     """True if an error says that this process may not open or write the file."""
-    return (getattr(error, "sqlite_errorcode", None) or 0) & _PRIMARY in _NO_ACCESS
+    return (getattr(error, "sqlite_errorcode", None) or 0) & _PRIMARY_CODE_MASK in _NO_ACCESS_CODES
 
 
 def examine(path: Path) -> str:
@@ -84,51 +88,51 @@ def examine(path: Path) -> str:
     Raises sqlite3.Error where it cannot be opened, for another reason.
     """
     try:
-        with closing(connect(path)) as base:
-            base.execute("PRAGMA query_only = ON")
-            found: str = base.execute("PRAGMA quick_check(1)").fetchone()[0]
-            (version,) = base.execute("PRAGMA user_version").fetchone()
+        with closing(connect(path)) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            check_result: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
             # What an earlier version made has not all; whoever opens it brings it up to date.
-            missing = lacks(base) if version == len(SQLITE) else []
+            missing_names = list_missing(connection) if version == len(SQLITE_MIGRATIONS) else []
     except sqlite3.Error as error:
         if is_damage(error, path):
             return str(error)
         raise
-    if found != "ok":
-        return " ".join(found.split())
-    return f"it lacks {', '.join(missing)}" if missing else ""
+    if check_result != "ok":
+        return " ".join(check_result.split())
+    return f"it lacks {', '.join(missing_names)}" if missing_names else ""
 
 
-def lacking(path: Path) -> list[str]:
+def find_missing(path: Path) -> list[str]:
     """Return the tables, indexes and views of the schema that a store's file does not have."""
-    with closing(connect(path)) as base:
-        return lacks(base)
+    with closing(connect(path)) as connection:
+        return list_missing(connection)
 
 
-def lacks(base: sqlite3.Connection) -> list[str]:
+def list_missing(connection: sqlite3.Connection) -> list[str]:
     """Return what a connection's database does not have of the schema."""
-    return sorted(_expected() - _names(base))
+    return sorted(_build_expected_names() - _read_names(connection))
 
 
-def is_foreign(base: sqlite3.Connection) -> bool:
+def is_foreign(connection: sqlite3.Connection) -> bool:
     """True if a connection's database has tables, none of which is of the schema."""
-    names = _names(base)
-    return bool(names) and not names & _expected()
+    names = _read_names(connection)
+    return bool(names) and not names & _build_expected_names()
 
 
-def _names(base: sqlite3.Connection) -> set[str]:
+def _read_names(connection: sqlite3.Connection) -> set[str]:
     sql = "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
-    return {row[0] for row in base.execute(sql)}
+    return {row[0] for row in connection.execute(sql)}
 
 
 @lru_cache(1)
-def _expected() -> frozenset[str]:
+def _build_expected_names() -> frozenset[str]:
     """Return the names of all that the schema makes."""
-    with closing(sqlite3.connect(":memory:")) as base:
-        for statements in SQLITE:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for statements in SQLITE_MIGRATIONS:
             for statement in statements:
-                base.execute(statement)
-        return frozenset(_names(base))
+                connection.execute(statement)
+        return frozenset(_read_names(connection))
 
 
 def connect(path: Path, *, timeout: float = 10.0, shared: bool = False) -> sqlite3.Connection:
@@ -145,8 +149,8 @@ def connect(path: Path, *, timeout: float = 10.0, shared: bool = False) -> sqlit
     )
 
 
-def make(path: Path) -> bool:
-    """Make an empty file where there is none, and return True; for who has `lock`.
+def make_file(path: Path) -> bool:
+    """Make an empty file where there is none, and return True; for who has `lock_path`.
 
     SQLite gives its mode to the files beside it. It is never opened where it exists: to close it
     would drop the locks that SQLite has on it.
@@ -154,30 +158,30 @@ def make(path: Path) -> bool:
     if path.exists():
         return False
     # Connections to a file that was deleted may still have them: the new file must not share them.
-    for end in _BESIDE[1:]:
-        path.with_name(f"{path.name}{end}").unlink(missing_ok=True)
+    for suffix in _FILE_SUFFIXES[1:]:
+        path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE))
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
     except FileExistsError:  # somebody has put one there
         return False
     return True
 
 
-def identity(path: Path) -> Identity | None:
+def read_identity(path: Path) -> Identity | None:
     """Return which file a path is of; None where there is none."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
-def lock(path: Path) -> Path:
+def lock_path(path: Path) -> Path:
     """Return the lock file of a store, for whoever makes, changes or renames its file."""
     return path.with_name(f"{path.name}.lock")
 
 
-def set_aside(path: Path, damaged: Identity | None, now: float) -> Path | None:
+def set_aside(path: Path, damaged_file: Identity | None, now: float) -> Path | None:
     """Rename a damaged file, and what SQLite has beside it; return its new name.
 
     The caller holds the lock, and makes the new file before it lets go of it.
@@ -186,29 +190,34 @@ def set_aside(path: Path, damaged: Identity | None, now: float) -> Path | None:
     damaged file keep it, and SQLite sees that it has moved. Raises StoreDamagedError where others
     were set aside a short while ago: then the disk is broken, and each file takes room.
     """
-    if damaged is None or identity(path) != damaged:
+    if damaged_file is None or read_identity(path) != damaged_file:
         return None
-    ages = [now - _when(one) for one in set_aside_before(path)]
-    if any(0 <= age < AGAIN for age in ages) or sum(0 <= age < _DAY for age in ages) >= MOST:
+    ages = [now - _parse_aside_time(file) for file in list_aside_files(path)]
+    if (
+        any(0 <= age < ASIDE_INTERVAL_SECONDS for age in ages)
+        or sum(0 <= age < _DAY_SECONDS for age in ages) >= MAX_ASIDE_PER_DAY
+    ):
         message = f"{path} is damaged again, a short while after it was made anew"
         raise StoreDamagedError(f"{message}; look at its disk")
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-    aside = path.with_name(f"{path.name}{MARK}{stamp}")
+    aside_path = path.with_name(f"{path.name}{ASIDE_INFIX}{stamp}")
     # The database first: a WAL without one is none, and SQLite removes it.
-    for end in _BESIDE:
-        one = path.with_name(f"{path.name}{end}")
-        if one.exists():
-            one.rename(aside.with_name(f"{aside.name}{end}"))
-    return aside
+    for suffix in _FILE_SUFFIXES:
+        file = path.with_name(f"{path.name}{suffix}")
+        if file.exists():
+            file.rename(aside_path.with_name(f"{aside_path.name}{suffix}"))
+    return aside_path
 
 
-def set_aside_before(path: Path) -> list[Path]:
+def list_aside_files(path: Path) -> list[Path]:
     """Return the damaged files that were set aside, oldest first, without what is beside them."""
-    found = path.parent.glob(f"{path.name}{MARK}*")
-    return sorted(one for one in found if not one.name.endswith(_BESIDE[1:]))
+    paths = path.parent.glob(f"{path.name}{ASIDE_INFIX}*")
+    return sorted(
+        aside_path for aside_path in paths if not aside_path.name.endswith(_FILE_SUFFIXES[1:])
+    )
 
 
-def _when(path: Path) -> float:
+def _parse_aside_time(path: Path) -> float:
     """Return when a file was set aside, by its name; 0 where its name does not tell."""
     try:
         moment = time.strptime(path.name.rpartition("-")[2], "%Y%m%dT%H%M%SZ")

@@ -1,8 +1,8 @@
 """The store: the rows of all journals put together for questions, one final row a call.
 
 It is made from the journals alone and can be made again from them. `open_store` opens one: a SQLite
-file for one machine, a PostgreSQL database for many. The views `costs`, `attempts` and `days` are
-its public tables, with `feedback`, under the same names in both.
+file for one machine, a PostgreSQL database for many. The views `sum_costs`, `read_attempts` and
+`days` are its public tables, with `read_feedback`, under the same names in both.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +13,10 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, ReplayRow
-from gateway.ledger.query import Only, QueryGroup, Slots
+from gateway.ledger.query import Filters, QueryGroup, Slots
 from gateway.ledger.time_series import LatencyTimes
 
-TRIES, WAIT = 100, 0.02
+MAX_FEED_TRIES, FEED_WAIT_SECONDS = 100, 0.02
 """To feed where another does, and seconds between them."""
 
 
@@ -25,7 +25,7 @@ class Rebuild(NamedTuple):
 
     reason: str
     """What was wrong with the file before."""
-    aside: str | None
+    aside_name: str | None
     """The name that the damaged file has now; None where it was gone."""
     done: bool = False
     """True once all that the journals have is in it."""
@@ -39,7 +39,7 @@ class StoredRow(FinalRow, frozen=True, kw_only=True, tag="final", tag_field="kin
     repriced: float | None = None
     """When it was priced again, seconds since the epoch; None where it never was."""
     cursor: str
-    """Its place in the order in which rows came in, for `after`; opaque."""
+    """Its place in the order in which rows came in, for `after_cursor`; opaque."""
 
 
 class NewestRows(NamedTuple):
@@ -48,7 +48,8 @@ class NewestRows(NamedTuple):
     rows: list[StoredRow]
     """Newest first."""
     cursor: str
-    """For `after` of `entries`: all that comes in, or comes again, once these have been read."""
+    """For `after_cursor` of `read_entries`: all that comes in, or comes again, once these have been
+    read."""
 
 
 class IngestState(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +61,7 @@ class IngestState(msgspec.Struct, frozen=True, kw_only=True):
     """Lines that were no row: torn, or of a kind that this version does not know."""
     rebuilding: bool = False
     """True while it is fed anew, as its file was damaged or gone: questions are refused."""
-    at: float | None = None
+    fed_until: float | None = None
     """Everything that the journals had at this moment, in seconds since the epoch, is in it;
     `now - at` is how far it may lag behind. None until a feed has ended."""
 
@@ -88,7 +89,7 @@ class LedgerStore(Protocol):
         """As `feed`; where another feeds from it, that is waited for, a few seconds at most."""
         ...
 
-    def call(self, folder: Path, id: str) -> StoredRow | None:
+    def find_call(self, folder: Path, id: str) -> StoredRow | None:
         """The final row of a call, of which the journals of a folder are fed first.
 
         Where another process feeds from it, that is waited for, a few seconds at most. None where
@@ -100,25 +101,25 @@ class LedgerStore(Protocol):
         """What this process has fed; it does not ask the database."""
         ...
 
-    def missing_until(self) -> float | None:
+    def read_missing_until(self) -> float | None:
         """A moment before which rows of calls may be missing since a rebuild; None where none are.
 
         The segments that had them were removed before the store's file was damaged.
         """
         ...
 
-    def offsets(self, folder: Path) -> dict[str, int]:
+    def read_offsets(self, folder: Path) -> dict[str, int]:
         """How many bytes of each segment of a folder, by name, the store has."""
         ...
 
-    def costs(
+    def sum_costs(
         self,
         by: Sequence[str] = (),
         *,
         since: float | None = None,
         until: float | None = None,
         zone: tzinfo = UTC,
-        only: Only | None = None,
+        only: Filters | None = None,
         slots: Slots | None = None,
     ) -> list[QueryGroup]:
         """Calls grouped by names of `query.BY`, added up exactly.
@@ -132,65 +133,65 @@ class LedgerStore(Protocol):
         """
         ...
 
-    def times(
+    def measure_latency(
         self,
         by: Sequence[str] = (),
         *,
         since: float | None = None,
         until: float | None = None,
         zone: tzinfo = UTC,
-        only: Only | None = None,
+        only: Filters | None = None,
         slots: Slots | None = None,
     ) -> list[LatencyTimes]:
-        """How long answered calls of each group took, grouped as by `costs`, but not by `day`.
+        """How long answered calls of each group took, grouped as by `sum_costs`, but not by `day`.
 
         Groups come by their names. Those without an answered call are left out.
         """
         ...
 
-    def entries(
+    def read_entries(
         self,
         *,
         since: float | None = None,
         until: float | None = None,
         zone: tzinfo = UTC,
-        only: Only | None = None,
-        after: str | None = None,
+        only: Filters | None = None,
+        after_cursor: str | None = None,
         limit: int = 1000,
     ) -> list[StoredRow]:
         """Final rows in the order in which they came in, at most `limit`, newest last.
 
-        `after` is the cursor of the last row that was seen. A follower that goes on from it misses
-        nothing: a row that comes late comes later, and one that changes (its price, or the call's
-        own row in place of recovery's) comes again, with a new cursor. Keep the last one by id.
-        A cursor belongs to its store; ValueError where it is another's.
+        `after_cursor` is the cursor of the last row that was seen. A follower that goes on from it
+        misses nothing: a row that comes late comes later, and one that changes (its price, or the
+        call's own row in place of recovery's) comes again, with a new cursor. Keep the last one by
+        id. A cursor belongs to its store; ValueError where it is another's.
         """
         ...
 
-    def newest(
+    def read_newest(
         self,
         *,
         since: float | None = None,
         until: float | None = None,
         zone: tzinfo = UTC,
-        only: Only | None = None,
-        before: str | None = None,
+        only: Filters | None = None,
+        before_id: str | None = None,
         limit: int = 1000,
     ) -> NewestRows:
         """Final rows of the calls that were received last, newest first, at most `limit`.
 
-        `before` is the id of the last row that was seen: those of earlier calls follow. ValueError
-        where there is no such call.
+        `before_id` is the id of the last row that was seen: those of earlier calls follow.
+        ValueError where there is no such call.
         """
         ...
 
-    def logged(
+    def read_replay_rows(
         self,
         *,
         since: float | None = None,
         until: float | None = None,
         zone: tzinfo = UTC,
-        only: Only | None = None,
+        only: Filters | None = None,
     ) -> Iterator[ReplayRow]:
         """Rows with what they were decided on, in the order in which calls were received.
 
@@ -204,35 +205,35 @@ class LedgerStore(Protocol):
         since: float | None = None,
         until: float | None = None,
         zone: tzinfo = UTC,
-        only: Only | None = None,
+        only: Filters | None = None,
     ) -> int:
         """How many final rows there are."""
         ...
 
-    def attempts(self, id: str) -> list[AttemptRow]:
+    def read_attempts(self, id: str) -> list[AttemptRow]:
         """The requests of a call that gave no answer, in order."""
         ...
 
-    def unpriced(
+    def read_unpriced(
         self,
         *,
         since: float | None = None,
         until: float | None = None,
         zone: tzinfo = UTC,
-        only: Only | None = None,
+        only: Filters | None = None,
     ) -> Iterator[StoredRow]:
         """Rows whose tokens are known and whose cost or baseline is not, as of the first `next`."""
         ...
 
-    def feedback(self, ids: Sequence[str]) -> dict[str, FeedbackRow]:
+    def read_feedback(self, ids: Sequence[str]) -> dict[str, FeedbackRow]:
         """What has been said last of each of some calls; who may say it is not judged here."""
         ...
 
-    def prune(self, before: float) -> int:
+    def prune(self, cutoff: float) -> int:
         """Forget calls received before a moment, in short transactions; returns how many."""
         ...
 
-    def keep(self) -> None:
+    def keep_connection(self) -> None:
         """Let the connection of a feed be that of the next too: whoever feeds again and again.
 
         Only in a process that does not fork afterwards. It ends with `close`.
@@ -246,22 +247,22 @@ class LedgerStore(Protocol):
 
 def open_store(
     url: str,
-    own: Callable[[str], bool] = lambda _: False,
+    is_own_segment: Callable[[str], bool] = lambda _: False,
     *,
-    mended: Callable[[Rebuild], object] | None = None,
+    on_rebuild: Callable[[Rebuild], object] | None = None,
 ) -> LedgerStore:
     """The store of a URL, made or brought up to date where that is needed.
 
     sqlite:///relative/path, sqlite:////absolute/path, or postgresql://user:password@host/database,
-    which needs the extra `postgres`. `own` tells by its name whether a segment is this process's.
-    With `mended` a damaged SQLite file is set aside and made anew, of which it is told; else it
-    stays as it is, and StoreDamagedError is raised. Raises StoreError.
+    which needs the extra `postgres`. `is_own_segment` tells by its name whether a segment is this
+    process's. With `on_rebuild` a damaged SQLite file is set aside and made anew, of which it is
+    told; else it stays as it is, and StoreDamagedError is raised. Raises StoreError.
     """
     # Here: they import this module, and PostgreSQL's driver is not everywhere.
     if url.startswith(("postgresql://", "postgres://")):
         from gateway.ledger.postgres import PostgresStore  # noqa: PLC0415
 
-        return PostgresStore(url, own=own)
+        return PostgresStore(url, is_own_segment=is_own_segment)
     from gateway.ledger.sqlite import SqliteStore  # noqa: PLC0415
 
-    return SqliteStore(url, own=own, mended=mended)
+    return SqliteStore(url, is_own_segment=is_own_segment, on_rebuild=on_rebuild)

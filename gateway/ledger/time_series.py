@@ -14,10 +14,10 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from gateway.ledger.query import MONEY, TOKENS, QueryGroup, Slots, midnight, named
+from gateway.ledger.query import MONEY, TOKENS, QueryGroup, Slots, find_midnight, read_names
 
-MEASURED: Final = ("duration", "first_content")
-RANKS: Final = (50, 95, 99)
+LATENCY_COLUMNS: Final = ("duration", "first_content")
+PERCENTILES: Final = (50, 95, 99)
 """Percent."""
 
 
@@ -42,113 +42,141 @@ class LatencyTimes(msgspec.Struct, frozen=True):
     """From receipt to the first content."""
 
 
-def ranks(names: Iterable[str], what: str, tags: str, test: str) -> str:
+def build_latency_query(
+    names: Iterable[str], measured_column: str, tag_join: str, condition: str
+) -> str:
     """Make a query for the latency of a column in each group: its names, and a LatencySpread."""
-    given = list(names)
-    parts = [f"a{n}" for n in range(len(given))]
-    columns = ", ".join(f"{name} AS {part}" for name, part in zip(given, parts, strict=True))
-    least = ", ".join(f"min(v) FILTER (WHERE n >= (m * {rank} + 99) / 100)" for rank in RANKS)
-    over = f"PARTITION BY {', '.join(parts)}" if parts else ""
+    expressions = list(names)
+    aliases = [f"a{index}" for index in range(len(expressions))]
+    columns = ", ".join(
+        f"{name} AS {alias}" for name, alias in zip(expressions, aliases, strict=True)
+    )
+    percentile_columns = ", ".join(
+        f"min(v) FILTER (WHERE n >= (m * {percent} + 99) / 100)" for percent in PERCENTILES
+    )
+    window = f"PARTITION BY {', '.join(aliases)}" if aliases else ""
     return " ".join(
         [
-            f"SELECT {', '.join([*parts, 'max(m)'])}, {least} FROM (",  # noqa: S608 - names of BY only
-            f"SELECT {', '.join([*parts, 'v'])}, row_number() OVER ({over} ORDER BY v) AS n,",
-            f"count(*) OVER ({over}) AS m FROM (",
-            f"SELECT {columns + ',' if columns else ''} c.{what} AS v FROM costs AS c {tags}",  # noqa: S608 - as above
-            f"WHERE {test} AND c.state IN ('settled', 'estimated') AND c.{what} IS NOT NULL",
+            f"SELECT {', '.join([*aliases, 'max(m)'])}, {percentile_columns} FROM (",  # noqa: S608 - names of BY only
+            f"SELECT {', '.join([*aliases, 'v'])}, row_number() OVER ({window} ORDER BY v) AS n,",
+            f"count(*) OVER ({window}) AS m FROM (",
+            f"SELECT {columns + ',' if columns else ''} c.{measured_column} AS v",
+            f"FROM costs AS c {tag_join}",
+            f"WHERE {condition} AND c.state IN ('settled', 'estimated')",
+            f"AND c.{measured_column} IS NOT NULL",
             ") AS known) AS ranked",
-            f"GROUP BY {', '.join(parts)}" if parts else "HAVING count(*) > 0",
+            f"GROUP BY {', '.join(aliases)}" if aliases else "HAVING count(*) > 0",
         ]
     )
 
 
-def times(
-    by: Sequence[str], found: Mapping[str, Sequence[Sequence[Any]]], slots: Slots | None
+def build_latency_times(
+    by: Sequence[str], rows_by_column: Mapping[str, Sequence[Sequence[Any]]], slots: Slots | None
 ) -> list[LatencyTimes]:
     """The groups of what each of MEASURED has found."""
-    width = len(by)
+    name_count = len(by)
     spreads = {
-        what: {named(by, row, slots): LatencySpread(*row[width:]) for row in rows}
-        for what, rows in found.items()
+        column: {read_names(by, row, slots): LatencySpread(*row[name_count:]) for row in rows}
+        for column, rows in rows_by_column.items()
     }
     names = {name for one in spreads.values() for name in one}
     return [
-        LatencyTimes(one, **{what: spreads[what].get(one) for what in MEASURED})
+        LatencyTimes(one, **{column: spreads[column].get(one) for column in LATENCY_COLUMNS})
         for one in sorted(names, key=lambda names: [(name is None, name or "") for name in names])
     ]
 
 
-type Every = Literal["minute", "hour", "day"]
-EVERY: Final[Sequence[str]] = get_args(Every.__value__)
-MOST: Final = 5_000
+type SlotLength = Literal["minute", "hour", "day"]
+SLOT_LENGTHS: Final[Sequence[str]] = get_args(SlotLength.__value__)
+MAX_SLOTS: Final = 5_000
 """Slots of one series."""
-_LENGTH = {"minute": 60, "hour": 3_600, "day": 86_400}
-_SHORT, _LONG = 2 * 3_600, 8 * 86_400
+_SLOT_SECONDS = {"minute": 60, "hour": 3_600, "day": 86_400}
+_MAX_MINUTES_SPAN, _MAX_HOURS_SPAN = 2 * 3_600, 8 * 86_400
 """Seconds up to which a series is of minutes, and of hours, where nobody says of what."""
-_EXACT = Context(prec=100)
-_COUNTS = ("calls", "cached", "failed", "unknown", "retried")
+_EXACT_CONTEXT = Context(prec=100)
+_COUNT_FIELDS = ("calls", "cached", "failed", "unknown", "retried")
 
 
-def fitting(since: float, until: float) -> Every:
+def choose_slot_length(since: float, until: float) -> SlotLength:
     """What a series is of unless somebody says."""
     span = until - since
-    return "minute" if span <= _SHORT else "hour" if span <= _LONG else "day"
+    return "minute" if span <= _MAX_MINUTES_SPAN else "hour" if span <= _MAX_HOURS_SPAN else "day"
 
 
-def series(every: Every, since: float, until: float, zone: tzinfo) -> Slots:
+def build_slots(slot_length: SlotLength, since: float, until: float, zone: tzinfo) -> Slots:
     """Slots from the one that `since` lies in to the last that begins before `until`.
 
     A day has all of its hours, be they 23, 24 or 25: an hour or a minute begins so many after the
     day did, and the last hour of a day may be shorter. Names have the offset from UTC, so that an
     hour that clocks show twice has two. Raises ValueError where there would be more than MOST.
     """
-    if (until - since) / _LENGTH[every] > MOST:
-        raise ValueError(f"a series has at most {MOST} slots: ask for less time, or longer slots")
-    starts = [start for start in _starts(every, since, until, zone) if start < until]
-    first = max((n for n, start in enumerate(starts) if start <= since), default=0)
+    if (until - since) / _SLOT_SECONDS[slot_length] > MAX_SLOTS:
+        raise ValueError(
+            f"a series has at most {MAX_SLOTS} slots: ask for less time, or longer slots"
+        )
+    starts = [
+        start for start in _find_slot_starts(slot_length, since, until, zone) if start < until
+    ]
+    first = max((index for index, start in enumerate(starts) if start <= since), default=0)
     starts = starts[first:]
-    return Slots([_name(every, start, zone) for start in starts], starts)
+    return Slots([_name_slot(slot_length, start, zone) for start in starts], starts)
 
 
-def added(groups: Sequence[QueryGroup], by: int) -> list[QueryGroup]:
-    """Groups of a series put together over its slots: those with the same first `by` names."""
-    found: dict[tuple[str | None, ...], QueryGroup] = {}
-    for one in groups:
-        names = one.names[:by]
-        found[names] = _sum(found[names], one) if names in found else _of(one, names)
-    return list(found.values())
+def sum_over_slots(groups: Sequence[QueryGroup], name_count: int) -> list[QueryGroup]:
+    """Groups of a series put together over its slots, where the first `name_count` names agree."""
+    group_by_names: dict[tuple[str | None, ...], QueryGroup] = {}
+    for group in groups:
+        names = group.names[:name_count]
+        group_by_names[names] = (
+            _add_groups(group_by_names[names], group)
+            if names in group_by_names
+            else _replace_names(group, names)
+        )
+    return list(group_by_names.values())
 
 
-def _of(one: QueryGroup, names: tuple[str | None, ...]) -> QueryGroup:
-    return msgspec.structs.replace(one, names=names)
+def _replace_names(group: QueryGroup, names: tuple[str | None, ...]) -> QueryGroup:
+    return msgspec.structs.replace(group, names=names)
 
 
-def _sum(one: QueryGroup, other: QueryGroup) -> QueryGroup:
-    sums: dict[str, Any] = {name: getattr(one, name) + getattr(other, name) for name in _COUNTS}
+def _add_groups(left: QueryGroup, right: QueryGroup) -> QueryGroup:
+    sums: dict[str, Any] = {
+        name: getattr(left, name) + getattr(right, name) for name in _COUNT_FIELDS
+    }
     for name in (*TOKENS, *MONEY):
-        a, b = getattr(one, name), getattr(other, name)
-        known = a if b is None else b if a is None else None
-        if a is not None and b is not None:
-            known = _EXACT.add(a, b) if name in MONEY else a + b
-        sums[name] = known
-    return QueryGroup(names=one.names, **sums)
+        left_value, right_value = getattr(left, name), getattr(right, name)
+        total = left_value if right_value is None else right_value if left_value is None else None
+        if left_value is not None and right_value is not None:
+            total = (
+                _EXACT_CONTEXT.add(left_value, right_value)
+                if name in MONEY
+                else left_value + right_value
+            )
+        sums[name] = total
+    return QueryGroup(names=left.names, **sums)
 
 
-def _starts(every: Every, since: float, until: float, zone: tzinfo) -> Iterator[float]:
+def _find_slot_starts(
+    slot_length: SlotLength, since: float, until: float, zone: tzinfo
+) -> Iterator[float]:
     day = datetime.fromtimestamp(since, zone).date() - timedelta(days=1)
-    length = _LENGTH[every]
-    while (start := midnight(day, zone)) < until:
+    slot_seconds = _SLOT_SECONDS[slot_length]
+    while (start := find_midnight(day, zone)) < until:
         day += timedelta(days=1)
-        end = midnight(day, zone)
-        if every == "day":
+        end = find_midnight(day, zone)
+        if slot_length == "day":
             yield start
         elif end > since:
             # Not from the day's own beginning: it may have a thousand minutes before `since`.
-            skipped = max(0, math.floor((since - start) / length))
-            count = math.ceil((min(end, until) - start) / length)
-            yield from (start + n * length for n in range(skipped, count))
+            first_index = max(0, math.floor((since - start) / slot_seconds))
+            count = math.ceil((min(end, until) - start) / slot_seconds)
+            yield from (start + index * slot_seconds for index in range(first_index, count))
 
 
-def _name(every: Every, start: float, zone: tzinfo) -> str:
-    local = datetime.fromtimestamp(start, zone)
-    return local.date().isoformat() if every == "day" else local.isoformat(timespec="minutes")
+def _name_slot(slot_length: SlotLength, start: float, zone: tzinfo) -> str:
+    local_time = datetime.fromtimestamp(start, zone)
+    return (
+        local_time.date().isoformat()
+        if slot_length == "day"
+        else local_time.isoformat(timespec="minutes")
+    )

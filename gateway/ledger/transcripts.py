@@ -21,21 +21,21 @@ from gateway.core import jsonio
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import ReplayRow
 from gateway.dialects import TranslatableRequest
-from gateway.ledger.file_lock import MODE
+from gateway.ledger.file_lock import FILE_MODE
 from gateway.ledger.journal import Segment, append
-from gateway.ledger.redaction import Strike, redact
-from gateway.routing import features as routing
+from gateway.ledger.redaction import Redactor, redact
+from gateway.routing import features
 from gateway.routing.features import Features
 from gateway.routing.replay_decision import RecordedFeatures
 
-SUFFIX = ".jsonl"
+FILE_SUFFIX = ".jsonl"
 
-_HOUR = 3600
-_STAMP = "%Y%m%dT%H"
-_BYTES = 64_000_000  # that wait to be written at most
-_CALLS = 1024
+_HOUR_SECONDS = 3600
+_STAMP_FORMAT = "%Y%m%dT%H"
+_MAX_WAITING_BYTES = 64_000_000  # that wait to be written at most
+_MAX_WAITING_CALLS = 1024
 
-_token = partial(secrets.token_hex, 4)
+_make_token = partial(secrets.token_hex, 4)
 
 
 class Transcript(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,49 +56,51 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
 class TranscriptWriter:
     """Keeps the texts of calls in a folder; one a process, and `close` ends its thread.
 
-    `strikes` take out what else is configured; `clock` tells seconds since the epoch; `note` is
-    told why texts could not be written; `most` is of each text, in bytes.
+    `redactors` take out what else is configured; `clock` tells seconds since the epoch; `on_error`
+    is told why texts could not be written; `max_text_bytes` is of each text, in bytes.
     """
 
     def __init__(
         self,
         folder: Path,
-        strikes: Sequence[Strike] = (),
+        redactors: Sequence[Redactor] = (),
         *,
-        note: Callable[[str], None],
+        on_error: Callable[[str], None],
         clock: Callable[[], float] = time.time,
-        token: Callable[[], str] = _token,
-        most: int = 262_144,
-        waiting: int = _BYTES,
+        token: Callable[[], str] = _make_token,
+        max_text_bytes: int = 262_144,
+        max_waiting_bytes: int = _MAX_WAITING_BYTES,
     ) -> None:
         self.dropped = 0
         """Texts that were not kept: too many waited, or the disk refused."""
         self._folder = folder
-        self._strikes = tuple(strikes)
-        self._note = note
+        self._redactors = tuple(redactors)
+        self._on_error = on_error
         self._clock = clock
         self._token = token
-        self._most = most
-        self._room = waiting
+        self._max_text_bytes = max_text_bytes
+        self._free_bytes = max_waiting_bytes
         self._lock = threading.Lock()  # of the room and the count
-        self._queue: queue.Queue[tuple[str, float, bytes, bytes] | None] = queue.Queue(_CALLS)
+        self._queue: queue.Queue[tuple[str, float, bytes, bytes] | None] = queue.Queue(
+            _MAX_WAITING_CALLS
+        )
         self._segment: Segment | None = None
-        self._failed = False
+        self._is_failing = False
         self._thread = threading.Thread(target=self._run, name="content", daemon=True)
         self._thread.start()
 
-    def keep(self, id: str, at: float, prompt: bytes, answer: bytes) -> None:
+    def keep(self, id: str, received_at: float, prompt: bytes, answer: bytes) -> None:
         """Keep the texts of a call; returns at once."""
         size = len(prompt) + len(answer)
         with self._lock:
-            if size > self._room:
+            if size > self._free_bytes:
                 self.dropped += 1
                 return
-            self._room -= size
+            self._free_bytes -= size
         try:
-            self._queue.put_nowait((id, at, prompt, answer))
+            self._queue.put_nowait((id, received_at, prompt, answer))
         except queue.Full:
-            self._gone(size)
+            self._count_dropped(size)
 
     def flush(self) -> None:
         """Wait until what was to be kept by now is written."""
@@ -110,126 +112,136 @@ class TranscriptWriter:
         self._thread.join()
 
     def _run(self) -> None:
-        while (text := self._queue.get()) is not None:
-            size = len(text[2]) + len(text[3])
+        while (queued_call := self._queue.get()) is not None:
+            size = len(queued_call[2]) + len(queued_call[3])
             try:
-                self._write(*text)
+                self._write(*queued_call)
             except Exception as error:  # noqa: BLE001 - the thread outlives what it cannot write
-                self._gone(size)
-                if not self._failed:  # once, until it works again
-                    self._failed = True
-                    self._note(getattr(error, "strerror", None) or type(error).__name__)
+                self._count_dropped(size)
+                if not self._is_failing:  # once, until it works again
+                    self._is_failing = True
+                    self._on_error(getattr(error, "strerror", None) or type(error).__name__)
             else:
-                self._failed = False
+                self._is_failing = False
                 with self._lock:
-                    self._room += size
+                    self._free_bytes += size
             self._queue.task_done()
         self._queue.task_done()
         if self._segment is not None:
             os.close(self._segment.descriptor)
 
-    def _gone(self, size: int) -> None:
+    def _count_dropped(self, size: int) -> None:
         with self._lock:
-            self._room += size
+            self._free_bytes += size
             self.dropped += 1
 
-    def _write(self, id: str, at: float, prompt: bytes, answer: bytes) -> None:
-        asked, shortened = redact(prompt, self._strikes, self._most)
-        told, shorter = redact(answer, self._strikes, self._most)
-        text = Transcript(
+    def _write(self, id: str, received_at: float, prompt: bytes, answer: bytes) -> None:
+        redacted_prompt, prompt_is_cut = redact(prompt, self._redactors, self._max_text_bytes)
+        redacted_answer, answer_is_cut = redact(answer, self._redactors, self._max_text_bytes)
+        transcript = Transcript(
             id=id,
-            at=at,
-            prompt=asked.decode(errors="replace"),
-            answer=told.decode(errors="replace"),
-            cut=shortened or shorter,
+            at=received_at,
+            prompt=redacted_prompt.decode(errors="replace"),
+            answer=redacted_answer.decode(errors="replace"),
+            cut=prompt_is_cut or answer_is_cut,
         )
-        append(self._open(), jsonio.dumps(text) + b"\n")
+        append(self._open_segment(), jsonio.dumps(transcript) + b"\n")
 
-    def _open(self) -> Segment:
+    def _open_segment(self) -> Segment:
         """The file of this hour; another where somebody has removed it."""
         now, segment = self._clock(), self._segment
         if segment is not None:
-            if now < segment.until and segment.path.exists():
+            if now < segment.ends_at and segment.path.exists():
                 return segment
             self._segment = None
             os.close(segment.descriptor)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        stamp = datetime.fromtimestamp(now, UTC).strftime(_STAMP)
-        path = self._folder / f"{stamp}-{os.getpid()}-{self._token()}{SUFFIX}"
+        stamp = datetime.fromtimestamp(now, UTC).strftime(_STAMP_FORMAT)
+        path = self._folder / f"{stamp}-{os.getpid()}-{self._token()}{FILE_SUFFIX}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(path, flags, MODE)
-        self._segment = Segment(path, descriptor, until=(now // _HOUR + 1) * _HOUR)
+        descriptor = os.open(path, flags, FILE_MODE)
+        self._segment = Segment(
+            path, descriptor, ends_at=(now // _HOUR_SECONDS + 1) * _HOUR_SECONDS
+        )
         return self._segment
 
 
 def find(folder: Path, id: str) -> Transcript | None:
     """The texts of a call; None where none are kept, or no more."""
     start = b'{"id":' + jsonio.dumps(id) + b","
-    for path in sorted(folder.glob(f"*{SUFFIX}"), reverse=True):
+    for path in sorted(folder.glob(f"*{FILE_SUFFIX}"), reverse=True):
         try:
             with path.open("rb") as file:
                 for line in file:
                     if line.startswith(start):
-                        text: Transcript = _TEXT(line)
-                        return text
+                        transcript: Transcript = _parse_transcript(line)
+                        return transcript
         except (FileNotFoundError, jsonio.JsonError):  # its time was up; half of it was written
             continue
     return None
 
 
-def features(
+def make_features_reader(
     folder: Path, fetches: frozenset[str]
 ) -> Callable[[ReplayRow, RecordedFeatures], Features | None] | None:
     """Return what reads the features of a row's call from its text; None where none is kept."""
     if not folder.is_dir():
         return None
 
-    def read(row: ReplayRow, seen: RecordedFeatures) -> Features | None:
-        found = find(folder, row.id)
-        if found is None or found.cut or seen.client.read_at is not None:
+    def read_features(row: ReplayRow, recorded: RecordedFeatures) -> Features | None:
+        transcript = find(folder, row.id)
+        if (
+            transcript is None
+            or transcript.cut
+            or recorded.client_dialect.read_with_path is not None
+        ):
             return None
         try:
-            body = seen.client.read(found.prompt.encode())
+            body = recorded.client_dialect.read(transcript.prompt.encode())
         except ProblemError:  # something of it was struck out
             return None
-        told = TranslatableRequest(seen.client, body, fetches)
-        call = routing.read(body.prompt, row.dialect, seen.key, seen.steer, told)
-        call.turn = seen.turn
-        return call
+        request = TranslatableRequest(recorded.client_dialect, body, fetches)
+        call_features = features.read(
+            body.prompt, row.dialect, recorded.key, recorded.options, request
+        )
+        call_features.turn = recorded.turn
+        return call_features
 
-    return read
+    return read_features
 
 
-def each(folder: Path) -> Iterator[Transcript]:
+def read_all(folder: Path) -> Iterator[Transcript]:
     """The texts of all calls, oldest files first; a line that is half written is left out."""
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+    for path in sorted(folder.glob(f"*{FILE_SUFFIX}")):
         try:
             with path.open("rb") as file:
                 for line in file:
                     try:
-                        text: Transcript = _TEXT(line)
+                        transcript: Transcript = _parse_transcript(line)
                     except jsonio.JsonError:
                         continue
-                    yield text
+                    yield transcript
         except FileNotFoundError:  # its time was up
             continue
 
 
-_TEXT = jsonio.reader(Transcript)
+_parse_transcript = jsonio.make_reader(Transcript)
 
 
-def sweep(folder: Path, before: float) -> int:
+def sweep(folder: Path, cutoff: float) -> int:
     """Remove the files whose hour was over before a time, in seconds since the epoch; how many.
 
     So a text is gone at the latest one hour after its time.
     """
     removed = 0
-    for path in folder.glob(f"*{SUFFIX}"):
+    for path in folder.glob(f"*{FILE_SUFFIX}"):
         try:
-            start = datetime.strptime(path.name.partition("-")[0], _STAMP).replace(tzinfo=UTC)
+            start = datetime.strptime(path.name.partition("-")[0], _STAMP_FORMAT).replace(
+                tzinfo=UTC
+            )
         except ValueError:
             continue  # not ours
-        if (start + timedelta(seconds=_HOUR)).timestamp() <= before:
+        if (start + timedelta(seconds=_HOUR_SECONDS)).timestamp() <= cutoff:
             path.unlink(missing_ok=True)
             removed += 1
     return removed

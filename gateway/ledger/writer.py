@@ -10,28 +10,28 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Protocol
 
-from gateway.core.call_accounting import Opening
-from gateway.core.ledger_rows import ANSWERED, FinalRow, IntentRow, Row
+from gateway.core.call_accounting import IntentRowMaker
+from gateway.core.ledger_rows import ANSWERED_STATES, FinalRow, IntentRow, Row
 from gateway.ledger.errors import JournalError
-from gateway.ledger.journal import Journal, together, write
-from gateway.telemetry.log import Log, where
+from gateway.ledger.journal import Journal, encode_row, encode_rows
+from gateway.telemetry.log import Log, locate_error
 
 type Policy = Literal["refuse", "serve"]
 """What becomes of a call whose intent cannot be written."""
 type Sink = Callable[[Row], None]
 
-_MOST = 4096  # rows: milliseconds to write, once they can be
-_QUIET = 10.0
+_MAX_LATE_ROWS = 4096  # rows: milliseconds to write, once they can be
+_LOG_INTERVAL_SECONDS = 10.0
 
 
 class FlushSchedule(Protocol):
     """What has `flush` called before anything is sent that rows must be ahead of: an outbox."""
 
-    def soon(self) -> None:
+    def flush_soon(self) -> None:
         """At the end of this turn of the loop, or at once."""
         ...
 
-    def due(self) -> bool:
+    def schedule_flush(self) -> bool:
         """At the end of this turn; False where that would be for one call alone."""
         ...
 
@@ -39,11 +39,11 @@ class FlushSchedule(Protocol):
 class EndedCall(Protocol):
     """A call that has ended, and whose last row is yet to be made."""
 
-    def row(self) -> FinalRow:
+    def make_final_row(self) -> FinalRow:
         """The row, made once."""
         ...
 
-    def told(self, row: FinalRow) -> None:
+    def on_row_taken(self, row: FinalRow) -> None:
         """It was taken."""
         ...
 
@@ -53,11 +53,10 @@ class LedgerWriter:
 
     Under the policy `refuse`, it raises JournalError for an intent that is not in the journal, so
     that nothing is sent that may leave no trace; under `serve` it never raises. `sinks` get each
-    row that was taken, or that waits, and one that fails harms nobody; `after` get all but those of
-    requests that are yet to be sent, and so does `count`, at once what was made together. `clock`
-    counts seconds;
-    `most` rows are kept at most, a half of them for the ends of calls alone. `failed` is told of
-    each that the journal does not take.
+    row that was taken, or that waits, and one that fails harms nobody; `outcome_sinks` get all but
+    those of requests that are yet to be sent, and so does `count_rows`, at once what was made
+    together. `clock` counts seconds; `max_late_rows` rows are kept at most, a half of them for the
+    ends of calls alone. `on_failure` is told of each that the journal does not take.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each that is told
@@ -67,277 +66,286 @@ class LedgerWriter:
         sinks: Sequence[Sink],
         log: Log,
         *,
-        after: Sequence[Sink] = (),
-        count: Callable[[Sequence[Row]], None] | None = None,
+        outcome_sinks: Sequence[Sink] = (),
+        count_rows: Callable[[Sequence[Row]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        most: int = _MOST,
-        failed: Callable[[], object] = int,
+        max_late_rows: int = _MAX_LATE_ROWS,
+        on_failure: Callable[[], object] = int,
     ) -> None:
-        self.lost = 0
+        self.lost_rows = 0
         """Rows that the journal did not take and that did not fit into memory."""
         self._journal = journal
-        self._refuse = policy == "refuse"
-        self._sinks, self._after = tuple(sinks), (*after, *sinks)
-        self._counts = count
+        self._refuses_calls = policy == "refuse"
+        self._sinks, self._outcome_sinks = tuple(sinks), (*outcome_sinks, *sinks)
+        self._count_rows = count_rows
         self._log = log
-        self._failed = failed
+        self._on_failure = on_failure
         self._clock = clock
-        self._most = most
-        self._late: deque[Row] = deque()
-        self._turns: FlushSchedule | None = None
-        self._asked: list[Opening] = []
-        self._ends: list[FinalRow] = []
-        self._unmade: list[EndedCall] = []
-        self._untaken = False
+        self._max_late_rows = max_late_rows
+        self._late_rows: deque[Row] = deque()
+        self._flush_schedule: FlushSchedule | None = None
+        self._pending_intents: list[IntentRowMaker] = []
+        self._pending_final_rows: list[FinalRow] = []
+        self._pending_calls: list[EndedCall] = []
+        self._has_refused_intents = False
         """Rows of requests that waited were not taken, which is yet to be told."""
-        self._said: dict[str, float] = {}
-        self._why = ""
+        self._next_log_times: dict[str, float] = {}
+        self._disk_error = ""
         """The error of the last row that the disk did not take."""
-        self._probed = 0
+        self._probed_rows = 0
         """Rows that were written at the last look whether it takes more."""
 
     @property
-    def late(self) -> int:
+    def late_row_count(self) -> int:
         """Rows that wait in memory for the journal."""
-        return len(self._late)
+        return len(self._late_rows)
 
-    def adopt(self, policy: Policy, sinks: Sequence[Sink], after: Sequence[Sink] = ()) -> None:
+    def adopt(
+        self, policy: Policy, sinks: Sequence[Sink], outcome_sinks: Sequence[Sink] = ()
+    ) -> None:
         """Go by another policy, and tell others, from the next row on."""
-        self._refuse = policy == "refuse"
-        self._sinks, self._after = tuple(sinks), (*after, *sinks)
+        self._refuses_calls = policy == "refuse"
+        self._sinks, self._outcome_sinks = tuple(sinks), (*outcome_sinks, *sinks)
 
-    def wait(self, turns: FlushSchedule) -> None:
+    def defer_rows(self, flush_schedule: FlushSchedule) -> None:
         """From now on last rows of calls whose answers are whole, and rows of requests, wait."""
-        self._turns = turns
+        self._flush_schedule = flush_schedule
 
-    def ask(self, opening: Opening) -> None:
+    def add_intent(self, make_row: IntentRowMaker) -> None:
         """Take the row of a request that is not sent before `flush` has told that it may be.
 
-        It is made where it is written, as that of `end` is.
+        It is made where it is written, as that of `add_ended_call` is.
         """
-        if (turns := self._turns) is None or not turns.due():
-            self(opening())
+        if (flush_schedule := self._flush_schedule) is None or not flush_schedule.schedule_flush():
+            self(make_row())
         else:
-            self._asked.append(opening)
+            self._pending_intents.append(make_row)
 
-    def end(self, ending: EndedCall) -> None:
+    def add_ended_call(self, ended_call: EndedCall) -> None:
         """Take the last row of a call whose answer is whole: it is made where it is written.
 
         Rows that are made one after the other take half as long: what they need is at hand.
         """
-        self._unmade.append(ending)
-        if (turns := self._turns) is None:
-            self._put()
+        self._pending_calls.append(ended_call)
+        if (flush_schedule := self._flush_schedule) is None:
+            self._write_ended_calls()
         else:
-            turns.soon()
+            flush_schedule.flush_soon()
 
     def __call__(self, row: Row) -> None:
         """Take one row."""
         if (
-            (turns := self._turns) is not None
+            (flush_schedule := self._flush_schedule) is not None
             and isinstance(row, FinalRow)
-            and row.state in ANSWERED
+            and row.state in ANSWERED_STATES
             and not row.stream
         ):
-            self._ends.append(row)
-            turns.soon()
+            self._pending_final_rows.append(row)
+            flush_schedule.flush_soon()
         else:
-            if self._asked:
-                self._begin(self._opened())  # first, so that rows of a call stay in their order
-            self._write(row)
-        self._tell(row)
+            if self._pending_intents:
+                self._write_intents(
+                    self._make_intents()
+                )  # first, so that rows of a call stay in their order
+            self._write_row(row)
+        self._notify(row)
 
-    def _tell(self, row: Row) -> None:
+    def _notify(self, row: Row) -> None:
         if isinstance(row, IntentRow):
-            self._show(row, self._sinks)
+            self._notify_sinks(row, self._sinks)
         else:
-            self._count((row,))
-            self._show(row, self._after)
+            self._count_safely((row,))
+            self._notify_sinks(row, self._outcome_sinks)
 
-    def _count(self, rows: Sequence[Row]) -> None:
-        if self._counts is not None:
+    def _count_safely(self, rows: Sequence[Row]) -> None:
+        if self._count_rows is not None:
             try:
-                self._counts(rows)
+                self._count_rows(rows)
             except Exception as error:  # noqa: BLE001 - no call is lost for what only looks on
-                self._log_seldom("sink", where(error))
+                self._log_seldom("sink", locate_error(error))
 
-    def _show(self, row: Row, sinks: Sequence[Sink]) -> None:
+    def _notify_sinks(self, row: Row, sinks: Sequence[Sink]) -> None:
         for sink in sinks:
             try:
                 sink(row)
             except Exception as error:  # noqa: BLE001 - as above
-                self._log_seldom("sink", where(error))
+                self._log_seldom("sink", locate_error(error))
 
     def flush(self) -> bool:
         """Write what waits; tells whether all requests whose rows waited may be sent."""
-        self._put()
-        untaken, self._untaken = self._untaken, False
-        return not untaken
+        self._write_ended_calls()
+        has_refused_intents, self._has_refused_intents = self._has_refused_intents, False
+        return not has_refused_intents
 
-    def _put(self) -> None:
-        if not self._unmade:
-            self._take()
+    def _write_ended_calls(self) -> None:
+        if not self._pending_calls:
+            self._write_pending()
             return
-        unmade, self._unmade = self._unmade, []
-        made, rows = list[EndedCall](), list[FinalRow]()
-        for one in unmade:
+        pending_calls, self._pending_calls = self._pending_calls, []
+        ended_calls, rows = list[EndedCall](), list[FinalRow]()
+        for ended_call in pending_calls:
             try:
-                rows.append(one.row())
+                rows.append(ended_call.make_final_row())
             except Exception as error:  # noqa: BLE001 - those of others must be written
-                self._log("bug", error=where(error))
+                self._log("bug", error=locate_error(error))
             else:
-                made.append(one)
-        self._ends += rows
-        self._take()
+                ended_calls.append(ended_call)
+        self._pending_final_rows += rows
+        self._write_pending()
         if rows:
-            self._count(rows)
-        for one, row in zip(made, rows, strict=True):
-            self._show(row, self._after)
+            self._count_safely(rows)
+        for ended_call, row in zip(ended_calls, rows, strict=True):
+            self._notify_sinks(row, self._outcome_sinks)
             try:
-                one.told(row)
+                ended_call.on_row_taken(row)
             except Exception as error:  # noqa: BLE001 - the call is over
-                self._log("bug", call=row.id, error=where(error))
+                self._log("bug", call=row.id, error=locate_error(error))
 
-    def _take(self) -> None:
-        opened, ends = self._opened(), self._ends
-        if not (opened or ends):
+    def _write_pending(self) -> None:
+        intents, final_rows = self._make_intents(), self._pending_final_rows
+        if not (intents or final_rows):
             return
-        self._ends = []
-        if not self._late:
+        self._pending_final_rows = []
+        if not self._late_rows:
             try:
-                self._journal.take(opened, ends)
+                self._journal.append_together(intents, final_rows)
             except JournalError:
                 pass  # there may be room for some
             else:
                 if self._sinks:
-                    for intent, _ in opened:
-                        self._tell(intent)
+                    for intent, _ in intents:
+                        self._notify(intent)
                 return
-        self._begin(opened)
-        for row in ends:
-            self._write(row)
+        self._write_intents(intents)
+        for row in final_rows:
+            self._write_row(row)
 
-    def _opened(self) -> list[tuple[IntentRow, bytes]]:
+    def _make_intents(self) -> list[tuple[IntentRow, bytes]]:
         """The rows of requests that wait, made here, each with its line."""
-        if not self._asked:
+        if not self._pending_intents:
             return []
-        asked, self._asked = self._asked, []
-        made = list[IntentRow]()
-        for opening in asked:
+        row_makers, self._pending_intents = self._pending_intents, []
+        rows = list[IntentRow]()
+        for make_row in row_makers:
             try:
-                made.append(opening())
+                rows.append(make_row())
             except Exception as error:  # noqa: BLE001 - those of others must be written
-                self._unopened(error)
-        if (lines := together(made)) is not None:
-            return [*zip(made, lines.splitlines(keepends=True), strict=True)]
-        opened = []
-        for row in made:
+                self._refuse_intent(error)
+        if (lines := encode_rows(rows)) is not None:
+            return [*zip(rows, lines.splitlines(keepends=True), strict=True)]
+        intents = []
+        for row in rows:
             try:
-                opened.append((row, write(row)))
+                intents.append((row, encode_row(row)))
             except Exception as error:  # noqa: BLE001 - as above
-                self._unopened(error)
-        return opened
+                self._refuse_intent(error)
+        return intents
 
-    def _unopened(self, error: Exception) -> None:
-        self._untaken = True  # without its row no request may leave
-        self._log("bug", error=where(error))
+    def _refuse_intent(self, error: Exception) -> None:
+        self._has_refused_intents = True  # without its row no request may leave
+        self._log("bug", error=locate_error(error))
 
-    def _begin(self, opened: list[tuple[IntentRow, bytes]]) -> None:
+    def _write_intents(self, intents: list[tuple[IntentRow, bytes]]) -> None:
         """Write rows of requests one by one."""
-        for row, _ in opened:
+        for row, _ in intents:
             try:
-                self._write(row)
+                self._write_row(row)
             except JournalError:
-                self._untaken = True
+                self._has_refused_intents = True
             else:
-                self._tell(row)
+                self._notify(row)
 
-    def _write(self, row: Row) -> None:
+    def _write_row(self, row: Row) -> None:
         try:
-            if self._late:
+            if self._late_rows:
                 self.catch_up()  # first, so that rows of a call stay in their order
             self._journal.write(row)
         except JournalError as error:
-            self._failed()
-            self._keep(row, error)
+            self._on_failure()
+            self._keep_late_row(row, error)
 
     def catch_up(self) -> None:
         """Write what is late. Raises JournalError at the first row that is not taken."""
-        count = len(self._late)
-        while self._late:
-            self._journal.write(self._late[0])
-            self._late.popleft()
+        count = len(self._late_rows)
+        while self._late_rows:
+            self._journal.write(self._late_rows[0])
+            self._late_rows.popleft()
         if count:
-            self._said.pop("ledger", None)
-            self._log("ledger", text="writable again", rows=count, lost=self.lost)
+            self._next_log_times.pop("ledger", None)
+            self._log("ledger", text="writable again", rows=count, lost=self.lost_rows)
 
-    async def settled(self) -> None:
+    async def wait_until_synced(self) -> None:
         """Return once all that was taken is on the disk.
 
         Raises JournalError where the disk refuses, under the policy `refuse` alone.
         """
-        self._put()
+        self._write_ended_calls()
         try:
-            await self._journal.settled()
+            await self._journal.wait_until_synced()
         except JournalError as error:
             self._log_seldom("ledger", error.strerror)
-            if self._refuse:
+            if self._refuses_calls:
                 raise
 
-    async def refuses(self, *, synced: bool) -> str:
+    async def find_refusal_reason(self, *, needs_sync: bool) -> str:
         """Say why the journal takes no row, where calls are then refused; empty where it does.
 
-        Where no row has come lately, the disk is tried. `synced`: a call waits for the disk too.
+        Where no row has come lately, the disk is tried. `needs_sync`: a call waits for the disk
+        too.
         """
-        if not self._refuse:
+        if not self._refuses_calls:
             return ""
-        if self._late:
-            return self._why
+        if self._late_rows:
+            return self._disk_error
         try:
-            if synced:
-                await self._journal.settled()
-            if self._probed == self._journal.written:
+            if needs_sync:
+                await self._journal.wait_until_synced()
+            if self._probed_rows == self._journal.written_rows:
                 await asyncio.to_thread(self._journal.probe)
-            self._probed = self._journal.written
+            self._probed_rows = self._journal.written_rows
         except JournalError as error:
             return error.strerror or ""
         return ""
 
-    async def keep(self, sleep: Callable[[float], Awaitable[None]], interval: float = 1.0) -> None:
+    async def retry_late_rows(
+        self, sleep: Callable[[float], Awaitable[None]], interval: float = 1.0
+    ) -> None:
         """Try what is late again and again, also where no call comes, until cancelled. Seconds."""
         while True:
             await sleep(interval)
-            self._try()
+            self._retry_late_rows()
 
     def close(self) -> None:
         """Try what is late a last time; what is not taken now is lost."""
-        self._put()
-        self._try()
-        self.lost += len(self._late)
-        self._late.clear()
-        if self.lost:
-            self._log("ledger", text="rows were lost", lost=self.lost)
+        self._write_ended_calls()
+        self._retry_late_rows()
+        self.lost_rows += len(self._late_rows)
+        self._late_rows.clear()
+        if self.lost_rows:
+            self._log("ledger", text="rows were lost", lost=self.lost_rows)
 
-    def _try(self) -> None:
+    def _retry_late_rows(self) -> None:
         try:
             self.catch_up()
         except JournalError as error:
             self._log_seldom("ledger", error.strerror)
 
-    def _keep(self, row: Row, error: JournalError) -> None:
-        self._why = error.strerror or ""
-        if self._refuse and isinstance(row, IntentRow):
+    def _keep_late_row(self, row: Row, error: JournalError) -> None:
+        self._disk_error = error.strerror or ""
+        if self._refuses_calls and isinstance(row, IntentRow):
             self._log_seldom("ledger", error.strerror)
             raise error
-        if len(self._late) < (self._most if isinstance(row, FinalRow) else self._most // 2):
-            self._late.append(row)
+        if len(self._late_rows) < (
+            self._max_late_rows if isinstance(row, FinalRow) else self._max_late_rows // 2
+        ):
+            self._late_rows.append(row)
         else:
-            self.lost += 1
+            self.lost_rows += 1
         self._log_seldom("ledger", error.strerror)
 
-    def _log_seldom(self, event: str, error: str | None) -> None:
+    def _log_seldom(self, event_name: str, error: str | None) -> None:
         """Log a failure, at most once in a while: a full disk fails every call."""
         now = self._clock()
-        if now >= self._said.get(event, now):
-            self._said[event] = now + _QUIET
-            self._log(event, error=error, late=len(self._late), lost=self.lost)
+        if now >= self._next_log_times.get(event_name, now):
+            self._next_log_times[event_name] = now + _LOG_INTERVAL_SECONDS
+            self._log(event_name, error=error, late=len(self._late_rows), lost=self.lost_rows)

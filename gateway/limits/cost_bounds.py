@@ -11,72 +11,79 @@ import msgspec
 
 from gateway.core.call import Call
 from gateway.core.ledger_rows import FinalRow
-from gateway.core.price import Price, reserve, slope
+from gateway.core.price import Price, compute_reservation, compute_token_slopes
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects.openai_responses.encode import LEAST
-from gateway.limits.counters import End
+from gateway.limits.counters import EndedCall
 
-_MICRO = Decimal(1_000_000)
-_FRAME = 1_000
+_MICRO_PER_USD = Decimal(1_000_000)
+_FRAMING_TOKENS = 1_000
 """Tokens that stand around what a request says."""
-_IMAGE = 20_000
+_IMAGE_TOKENS = 20_000
 """Tokens of an image, at most: the largest that providers document, and more."""
-_MOST = 4096
+_MAX_SLOPES = 4096
 _SLOPES: dict[int, tuple[Price, tuple[int, int] | None]] = {}
 """By price: it is asked for every call, and an integer is worked out ten times as fast."""
 
 
-def bound(prompt: Prompt, body: bytes) -> int:
+def bound_prompt_tokens(prompt: Prompt, body: bytes) -> int:
     """Tokens of a prompt at most: no token is shorter than a byte of text."""
     # A sign is found ten times as fast as two.
-    plain = body.isascii() and (b"\\" not in body or b"\\u" not in body)
-    text = prompt.chars if plain else 4 * prompt.chars
-    media = len(body) if prompt.files or prompt.audio else 0
-    return text + _FRAME + _IMAGE * prompt.images + media
+    is_plain = body.isascii() and (b"\\" not in body or b"\\u" not in body)
+    text_tokens = prompt.chars if is_plain else 4 * prompt.chars
+    media_tokens = len(body) if prompt.files or prompt.audio else 0
+    return text_tokens + _FRAMING_TOKENS + _IMAGE_TOKENS * prompt.images + media_tokens
 
 
-def micro(cost: Decimal) -> int:
+def to_micro_usd(cost: Decimal) -> int:
     """Micro-USD, rounded up: a budget is never overspent by a fraction."""
-    return math.ceil(cost * _MICRO)
+    return math.ceil(cost * _MICRO_PER_USD)
 
 
-def dearest(
-    targets: Sequence[Target], prompt: int, asked: Prompt, at: float, *, answers: bool = True
+def compute_max_cost(
+    targets: Sequence[Target],
+    prompt_tokens: int,
+    prompt: Prompt,
+    timestamp: float,
+    *,
+    has_answer: bool = True,
 ) -> int | None:
     """Micro-USD that a call costs at most at the dearest of targets; None where one has no bound.
 
-    `prompt` is the tokens that it reads at most, `at` seconds since the epoch; `answers`: it is
-    answered in tokens, as vectors are not.
+    `prompt_tokens` is the tokens that it reads at most, `timestamp` seconds since the epoch;
+    `has_answer`: it is answered in tokens, as vectors are not.
     """
-    found, plain, cap = 0, asked.service is None, asked.max_output
-    if cap is not None and 0 < cap < LEAST:
-        cap = LEAST  # a provider may be asked in a dialect that takes no smaller cap
+    highest, is_standard, output_cap = 0, prompt.service is None, prompt.max_output
+    if output_cap is not None and 0 < output_cap < LEAST:
+        output_cap = LEAST  # a provider may be asked in a dialect that takes no smaller cap
     for target in targets:
         price = target.price
         if price is None:
             return None
-        most = target.longest(cap, asked.choices) if answers else 0
-        known = _SLOPES.get(id(price))
-        slopes = known[1] if known is not None and known[0] is price else _slopes(price)
-        if slopes is not None and plain and most is not None:
-            cost = -(-(prompt * slopes[0] + most * slopes[1]) // 1_000_000)
+        max_output = target.compute_max_output(output_cap, prompt.choices) if has_answer else 0
+        cached = _SLOPES.get(id(price))
+        slopes = cached[1] if cached is not None and cached[0] is price else _cache_slopes(price)
+        if slopes is not None and is_standard and max_output is not None:
+            cost = -(-(prompt_tokens * slopes[0] + max_output * slopes[1]) // 1_000_000)
         else:
-            exact = reserve(price.on(at), prompt, most, asked.service)
-            if exact is None:
+            exact_cost = compute_reservation(
+                price.find_in_force(timestamp), prompt_tokens, max_output, prompt.service
+            )
+            if exact_cost is None:
                 return None
-            cost = micro(exact)
-        if cost > found:  # noqa: PLR1730 - asked for every call
-            found = cost
-    return found
+            cost = to_micro_usd(exact_cost)
+        if cost > highest:  # noqa: PLR1730 - asked for every call
+            highest = cost
+    return highest
 
 
-def _slopes(price: Price) -> tuple[int, int] | None:
-    if len(_SLOPES) >= _MOST:
+def _cache_slopes(price: Price) -> tuple[int, int] | None:
+    if len(_SLOPES) >= _MAX_SLOPES:
         _SLOPES.clear()
-    found = slope(price)
-    _SLOPES[id(price)] = price, found
-    return found
+    slopes = compute_token_slopes(price)
+    _SLOPES[id(price)] = price, slopes
+    return slopes
 
 
 class UsageBound(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,50 +91,58 @@ class UsageBound(msgspec.Struct, frozen=True, kw_only=True):
 
     call: Call
     prompt: Prompt
-    tokens: int
+    prompt_tokens: int
     """Estimated, of its prompt."""
 
-    def most(self, targets: Sequence[Target]) -> int | None:
+    def compute_max_cost(self, targets: Sequence[Target]) -> int | None:
         """Micro-USD at most."""
-        call, asked = self.call, self.prompt
+        call, prompt = self.call, self.prompt
         if call.operation == "count_tokens":
             return 0
-        answers = call.operation == "generate"
-        return dearest(targets, bound(asked, call.body), asked, call.received_at, answers=answers)
+        has_answer = call.operation == "generate"
+        return compute_max_cost(
+            targets,
+            bound_prompt_tokens(prompt, call.body),
+            prompt,
+            call.received_at,
+            has_answer=has_answer,
+        )
 
-    def capped(self, targets: Sequence[Target]) -> bool:
+    def is_bounded_by_cap(self, targets: Sequence[Target]) -> bool:
         """True if a cap on its answer would bound what it costs at one of some targets."""
         prompt = msgspec.structs.replace(self.prompt, max_output=LEAST)
-        asked = msgspec.structs.replace(self, prompt=prompt)
-        return any(asked.most((target,)) is not None for target in targets)
+        capped_bound = msgspec.structs.replace(self, prompt=prompt)
+        return any(capped_bound.compute_max_cost((target,)) is not None for target in targets)
 
-    def reads(self, output: int) -> int:
-        """Tokens that it takes: of its prompt, and of what it asks for or of `output`."""
+    def compute_tokens(self, expected_output: int) -> int:
+        """Tokens that it takes: of its prompt, and of what it asks for or of `expected_output`."""
         if self.call.operation != "generate":
-            return 0 if self.call.operation == "count_tokens" else self.tokens
-        asked = self.prompt.max_output
-        return self.tokens + (output if asked is None or asked < 0 else asked)
+            return 0 if self.call.operation == "count_tokens" else self.prompt_tokens
+        max_output = self.prompt.max_output
+        return self.prompt_tokens + (
+            expected_output if max_output is None or max_output < 0 else max_output
+        )
 
-    def usual(self, targets: Sequence[Target], output: int) -> int | None:
+    def compute_expected_cost(self, targets: Sequence[Target], expected_output: int) -> int | None:
         """Micro-USD where it answers as others do, with so many tokens of output."""
-        asked = msgspec.structs.replace(self.prompt, max_output=output)
+        prompt = msgspec.structs.replace(self.prompt, max_output=expected_output)
         if self.call.operation != "generate":
-            return self.most(targets)
-        return dearest(targets, self.tokens, asked, self.call.received_at)
+            return self.compute_max_cost(targets)
+        return compute_max_cost(targets, self.prompt_tokens, prompt, self.call.received_at)
 
 
-def end_of(entry: FinalRow) -> End:
+def make_ended_call(row: FinalRow) -> EndedCall:
     """What a call has used, where all of it is known: else it stays charged with what it held."""
-    known = entry.cost is not None and entry.wasted is not None and not entry.estimate
-    used = micro(entry.cost) if known and entry.cost is not None else None
-    return entry.id, _tokens(entry), used
+    is_complete = row.cost is not None and row.wasted is not None and not row.estimate
+    micro_usd = to_micro_usd(row.cost) if is_complete and row.cost is not None else None
+    return row.id, _count_tokens(row), micro_usd
 
 
-def _tokens(entry: FinalRow) -> int | None:
+def _count_tokens(row: FinalRow) -> int | None:
     """Tokens that providers worked on for a call; None where nobody knows."""
-    if entry.cache == "hit" or entry.attempts == 0:
+    if row.cache == "hit" or row.attempts == 0:
         return 0
-    if entry.input is None or entry.output is None:
+    if row.input is None or row.output is None:
         return None
-    cached = (entry.cache_read or 0) + (entry.cache_write or 0)
-    return entry.input + entry.output + (entry.reasoning or 0) + cached
+    cached_tokens = (row.cache_read or 0) + (row.cache_write or 0)
+    return row.input + row.output + (row.reasoning or 0) + cached_tokens

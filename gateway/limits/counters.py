@@ -22,7 +22,7 @@ type Owner = str | None
 """Whose a counter is: a tenant's, by its name, or None for all tenants'."""
 type Scopes = tuple[bool, ...]
 """Which owners a call has needs of, in the order in which they are asked: True is all tenants."""
-BOTH: Scopes = (True, False)
+ALL_SCOPES: Scopes = (True, False)
 
 
 class CounterDemand(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -39,9 +39,9 @@ class CounterDemand(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """What the call takes of it."""
     period: float = 0.0
     """Seconds in which `limit` requests or tokens are given back, a little at a time."""
-    whole: str = ""
+    total_field: str = ""
     """For a share: the counter of all calls."""
-    seeded: bool = False
+    needs_seed: bool = False
     """A counter that is not there must be given what was spent, not 0."""
     soft: int | None = None
     """Where a warning is due."""
@@ -58,51 +58,63 @@ class CounterDemand(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 class DemandTemplate:
     """What calls of one kind need, but for how much of it, where that is each call's own."""
 
-    __slots__ = ("needs", "parts", "scopes", "varies")
+    __slots__ = ("demands", "parts", "scopes", "variable_indexes")
 
-    def __init__(self, needs: tuple[CounterDemand, ...], varies: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, demands: tuple[CounterDemand, ...], variable_indexes: tuple[int, ...] = ()
+    ) -> None:
         """Needs of all tenants stand first.
 
-        `varies` are the places in `needs` of those whose amount is a call's own.
+        `variable_indexes` are the places in `demands` of those whose amount is a call's own.
         """
-        self.needs = needs
-        self.varies = varies
-        self.scopes = scopes(needs)
+        self.demands = demands
+        self.variable_indexes = variable_indexes
+        self.scopes = collect_scopes(demands)
         self.parts: tuple[DemandPart, ...] = ()
-        """One for each owner, in the order of `scopes`; empty where there is one owner."""
+        """One for each owner, in the order of `collect_scopes`; empty where there is one owner."""
         if len(self.scopes) > 1:
-            self.parts = tuple([self._part(all_tenants) for all_tenants in self.scopes])
+            self.parts = tuple([self._make_part(all_tenants) for all_tenants in self.scopes])
 
-    def of(self, amounts: Sequence[int]) -> tuple[CounterDemand, ...]:
+    def fill(self, amounts: Sequence[int]) -> tuple[CounterDemand, ...]:
         """The needs of a call that takes such amounts of those that vary."""
         if not amounts:
-            return self.needs
-        found = list(self.needs)
-        for at, amount in zip(self.varies, amounts, strict=True):
-            found[at] = msgspec.structs.replace(found[at], amount=amount)
-        return tuple(found)
+            return self.demands
+        demands = list(self.demands)
+        for index, amount in zip(self.variable_indexes, amounts, strict=True):
+            demands[index] = msgspec.structs.replace(demands[index], amount=amount)
+        return tuple(demands)
 
-    def _part(self, all_tenants: bool) -> "DemandPart":  # noqa: FBT001 - one of its scopes
-        places = [at for at, need in enumerate(self.needs) if need.all_tenants is all_tenants]
-        varies = tuple([at for at, place in enumerate(places) if place in self.varies])
-        amounts = tuple([at for at, place in enumerate(self.varies) if place in places])
-        form = DemandTemplate(tuple([self.needs[place] for place in places]), varies)
-        return DemandPart(all_tenants, form, amounts)
+    def _make_part(self, all_tenants: bool) -> "DemandPart":  # noqa: FBT001 - one of its scopes
+        indexes = [
+            position
+            for position, demand in enumerate(self.demands)
+            if demand.all_tenants is all_tenants
+        ]
+        variable_indexes = tuple(
+            [position for position, index in enumerate(indexes) if index in self.variable_indexes]
+        )
+        amount_indexes = tuple(
+            [position for position, index in enumerate(self.variable_indexes) if index in indexes]
+        )
+        template = DemandTemplate(
+            tuple([self.demands[index] for index in indexes]), variable_indexes
+        )
+        return DemandPart(all_tenants, template, amount_indexes)
 
 
 class DemandPart(NamedTuple):
     """What of a form one owner counts."""
 
     all_tenants: bool
-    form: DemandTemplate
-    amounts: tuple[int, ...]
+    template: DemandTemplate
+    amount_indexes: tuple[int, ...]
     """Its own of the form's amounts, by their places."""
 
 
-def scopes(needs: Sequence[CounterDemand]) -> Scopes:
+def collect_scopes(demands: Sequence[CounterDemand]) -> Scopes:
     """Return which owners some needs are of, in the order in which they are asked."""
-    found = {need.all_tenants for need in needs}
-    return tuple([one for one in BOTH if one in found])
+    flags = {demand.all_tenants for demand in demands}
+    return tuple([scope for scope in ALL_SCOPES if scope in flags])
 
 
 class AdmissionRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,44 +122,46 @@ class AdmissionRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     tenant: str
-    needs: tuple[CounterDemand, ...]
-    """Those of all tenants first; so it is of `others`."""
-    expires: float
+    demands: tuple[CounterDemand, ...]
+    """Those of all tenants first; so it is of `fallbacks`."""
+    expires_at: float
     """Seconds since the epoch until which it runs at most."""
-    others: tuple[tuple[Tier, tuple[CounterDemand, ...]], ...] = ()
+    fallbacks: tuple[tuple[Tier, tuple[CounterDemand, ...]], ...] = ()
     """What it needs at cheaper tiers, dearest first: where a need that does not fit has `then`,
     those of that tier are tried in place of all."""
     seeds: tuple[tuple[Owner, str, int], ...] = ()
     """What was spent, by owner and counter, for those that are not there."""
-    holds: Scopes = ()
+    held_scopes: Scopes = ()
     """Whose counters it holds something of already: that lives on with what it takes more."""
 
     @property
-    def ways(self) -> tuple[tuple[CounterDemand, ...], ...]:
-        """What it needs, first of its own and then of each of its `others`."""
-        return (self.needs, *[needs for _, needs in self.others])
+    def options(self) -> tuple[tuple[CounterDemand, ...], ...]:
+        """What it needs, first of its own and then of each of its `fallbacks`."""
+        return (self.demands, *[demands for _, demands in self.fallbacks])
 
-    def after(self, choice: int, need: CounterDemand) -> int | None:
+    def next_choice(self, choice: int, demand: CounterDemand) -> int | None:
         """Return which of its ways comes after one that a need has refused; None if none does."""
-        if need.then is None:
+        if demand.then is None:
             return None
-        tiers = enumerate([tier for tier, _ in self.others], 1)
-        return next((at for at, tier in tiers if at > choice and tier == need.then), None)
+        tiers = enumerate([tier for tier, _ in self.fallbacks], 1)
+        return next(
+            (index for index, tier in tiers if index > choice and tier == demand.then), None
+        )
 
 
-BUSY = 1.0
+BUSY_RETRY_SECONDS = 1.0
 """Seconds after which a call asks a busy budget again."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
     """The need that a call does not pass; nothing was taken."""
 
-    need: CounterDemand
+    demand: CounterDemand
     retry_after: float | None = None
     """Seconds; None where nobody knows, or only a new window helps."""
     choice: int = 0
-    """Whose it is: 0 the call's own, else so many of its `others`."""
-    before: tuple[CounterDemand, ...] = ()
+    """Whose it is: 0 the call's own, else so many of its `fallbacks`."""
+    exhausted: tuple[CounterDemand, ...] = ()
     """Used-up needs that sent the call there."""
     busy: bool = False
     """True if the need would fit if the other running calls cost nothing."""
@@ -156,8 +170,8 @@ class Refusal(msgspec.Struct, frozen=True):
 class MissingCounter(msgspec.Struct, frozen=True):
     """A counter that must be given what was spent first; nothing was taken."""
 
-    need: CounterDemand
-    more: tuple[CounterDemand, ...] = ()
+    demand: CounterDemand
+    other_demands: tuple[CounterDemand, ...] = ()
     """Others of the same call."""
 
 
@@ -167,8 +181,8 @@ class Admitted(msgspec.Struct, frozen=True):
     warnings: tuple[CounterDemand, ...] = ()
     """Those whose soft limit this call has crossed: each is told by one call alone."""
     choice: int = 0
-    """Which were taken: 0 the call's own, else so many of its `others`."""
-    before: tuple[CounterDemand, ...] = ()
+    """Which were taken: 0 the call's own, else so many of its `fallbacks`."""
+    exhausted: tuple[CounterDemand, ...] = ()
     """Used-up needs that sent the call there."""
 
 
@@ -178,56 +192,61 @@ PASSED = Admitted()
 type Answer = Admitted | Refusal | MissingCounter
 
 
-def refused(every: Answer, own: Answer) -> Answer:
+def merge_answers(shared_answer: Answer, tenant_answer: Answer) -> Answer:
     """Join all tenants' answer and a tenant's own, where they do not both let a call pass."""
-    if isinstance(every, MissingCounter) and isinstance(own, MissingCounter):
-        return MissingCounter(every.need, (*every.more, own.need, *own.more))
-    return own if isinstance(every, Admitted) else every
+    if isinstance(shared_answer, MissingCounter) and isinstance(tenant_answer, MissingCounter):
+        return MissingCounter(
+            shared_answer.demand,
+            (*shared_answer.other_demands, tenant_answer.demand, *tenant_answer.other_demands),
+        )
+    return tenant_answer if isinstance(shared_answer, Admitted) else shared_answer
 
 
-type End = tuple[str, int | None, int | None]
+type EndedCall = tuple[str, int | None, int | None]
 """A call that is over: its id, tokens and micro-USD that it used; None leaves what was held."""
 
 
 class CounterStore(Protocol):
     """Counts. Asking again with the same id takes nothing twice. Raises CountersUnavailable."""
 
-    async def admit(self, ask: AdmissionRequest, now: float) -> Answer:
+    async def admit(self, request: AdmissionRequest, now: float) -> Answer:
         """Take all needs or none; `now` in seconds since the epoch."""
         ...
 
-    async def take(
+    async def admit_single(
         self,
-        form: DemandTemplate,
+        template: DemandTemplate,
         amounts: tuple[int, ...],
         id: str,
         tenant: str,
-        life: float,
+        lifetime: float,
         now: float,
     ) -> Answer:
-        """The same for a call that has no other way to go, and runs for `life` seconds at most."""
+        """The same for a call that has no other way to go, and runs `lifetime` seconds at most."""
         ...
 
     async def seed(self, owner: Owner, field: str, value: int) -> None:
         """Give a counter that is not there what was spent; one that is there stays."""
         ...
 
-    async def extend(self, ask: AdmissionRequest, now: float) -> Answer:
+    async def extend(self, request: AdmissionRequest, now: float) -> Answer:
         """Take more for a call that has passed: its needs are added to what it holds."""
         ...
 
-    async def settle(self, tenant: str, id: str, tokens: int | None, micro: int | None) -> bool:
+    async def settle(self, tenant: str, id: str, tokens: int | None, micro_usd: int | None) -> bool:
         """Turn what a call of a tenant holds into what it used; None leaves what was held.
 
         False where it holds nothing, or was settled before.
         """
         ...
 
-    async def end(self, tenant: str, ends: Sequence[End], scopes: Scopes = BOTH) -> None:
-        """Settle several calls at once; they hold nothing of other `scopes`."""
+    async def settle_all(
+        self, tenant: str, ended_calls: Sequence[EndedCall], scopes: Scopes = ALL_SCOPES
+    ) -> None:
+        """Settle several calls at once; they hold nothing of other `collect_scopes`."""
         ...
 
-    async def used(self, owner: Owner) -> dict[str, int]:
+    async def read_counters(self, owner: Owner) -> dict[str, int]:
         """Every counter of money and shares, by field."""
         ...
 

@@ -19,26 +19,29 @@ from gateway.limits import keys
 from gateway.limits.errors import KeyFileError
 from gateway.limits.keys import KeyPart
 from gateway.settings import yaml
-from gateway.settings.errors import ConfigError, Mistake, nearest
+from gateway.settings.errors import ConfigError, Mistake, suggest_name
 
-_BITS = 256
-_MODE = 0o600
+_SECRET_BITS = 256
+_FILE_MODE = 0o600
 """Of a file that is new; one that is there keeps what it has."""
 
 
 class KeyFile:
-    """A file of keys. `clock` tells seconds since the epoch, `token` makes bytes at random."""
+    """A file of keys.
+
+    `clock` returns seconds since the epoch, `random_bytes` returns random bytes.
+    """
 
     def __init__(
         self,
         file: Path,
         *,
         clock: Callable[[], float],
-        token: Callable[[int], bytes] = secrets.token_bytes,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self.file = file
         self._clock = clock
-        self._token = token
+        self._random_bytes = random_bytes
 
     def read(self) -> dict[str, KeyPart]:
         """Every key, by its name; none where there is no file. Raises ConfigError, OSError."""
@@ -46,7 +49,7 @@ class KeyFile:
             text = self.file.read_text("utf-8")
         except FileNotFoundError:
             return {}
-        return {name: part for name, part, _ in keys.parts(text, str(self.file))}
+        return {name: part for name, part, _ in keys.iter_key_parts(text, str(self.file))}
 
     def add(self, name: str, settings: Mapping[str, Any]) -> str:
         """A new key with these settings of the file; its secret, which stands nowhere else.
@@ -54,20 +57,22 @@ class KeyFile:
         Raises KeyFileError, ConfigError, OSError.
         """
 
-        def change(found: dict[str, Any]) -> None:
-            found[name] = {"sha256": _hash(secret), **settings}
+        def change(entries: dict[str, Any]) -> None:
+            entries[name] = {"sha256": _hash_secret(secret), **settings}
 
-        secret = self._secret()
-        with self._held() as text:
-            known = dict(_parts(text, self.file))
-            if name in known:
-                why = "It was revoked; its name stays with it." if known[name].revoked else ""
-                hint = why or "`tiergate keys rotate` gives it another secret."
+        secret = self._make_secret()
+        with self._locked_text() as text:
+            key_parts = dict(_iter_parts(text, self.file))
+            if name in key_parts:
+                reason = (
+                    "It was revoked; its name stays with it." if key_parts[name].revoked else ""
+                )
+                hint = reason or "`tiergate keys rotate` gives it another secret."
                 raise KeyFileError(f"There is a key {name!r} in {self.file}. {hint}")
             self._write(text, name, change)
         return secret
 
-    def begin(self, name: str) -> str | None:
+    def create_first(self, name: str) -> str | None:
         """Make the file where it holds no key, with one key in it; return that key's secret.
 
         None where there are keys. Raises KeyFileError, ConfigError, OSError.
@@ -84,72 +89,78 @@ class KeyFile:
         Raises KeyFileError, ConfigError, OSError.
         """
 
-        def change(found: dict[str, Any]) -> None:
-            _put(found[name], "revoked", _written(self._clock()))
+        def change(entries: dict[str, Any]) -> None:
+            _set_value(entries[name], "revoked", _format_time(self._clock()))
 
-        with self._held() as text:
-            if self._known(text, name).revoked:
+        with self._locked_text() as text:
+            if self._find_part(text, name).revoked:
                 return False
             self._write(text, name, change)
         return True
 
-    def rotate(self, name: str, keep: float) -> str:
-        """Another secret for a key, which is given back; the one before opens `keep` seconds more.
+    def rotate(self, name: str, keep_seconds: float) -> str:
+        """Give a key another secret, and return it; the one before opens for `keep_seconds` more.
 
         With 0 all that it had before end at once. Raises KeyFileError, ConfigError, OSError.
         """
-        now, secret = self._clock(), self._secret()
+        now, secret = self._clock(), self._make_secret()
 
-        def change(found: dict[str, Any]) -> None:
-            key = found[name]
-            left = [
-                {"sha256": one["sha256"], "until": str(one["until"])}
-                for one in part.model_dump()["earlier"]
-                if keep and keys.moment(one["until"]) > now
+        def change(entries: dict[str, Any]) -> None:
+            entry = entries[name]
+            earlier = [
+                {"sha256": earlier_entry["sha256"], "until": str(earlier_entry["until"])}
+                for earlier_entry in part.model_dump()["earlier"]
+                if keep_seconds and keys.parse_time(earlier_entry["until"]) > now
             ]
-            if keep:
-                left.insert(0, {"sha256": part.sha256, "until": _written(now + keep)})
-            key["sha256"] = _hash(secret)
-            if left:
-                _put(key, "earlier", left)
+            if keep_seconds:
+                earlier.insert(
+                    0, {"sha256": part.sha256, "until": _format_time(now + keep_seconds)}
+                )
+            entry["sha256"] = _hash_secret(secret)
+            if earlier:
+                _set_value(entry, "earlier", earlier)
             else:
-                key.pop("earlier", None)
+                entry.pop("earlier", None)
 
-        with self._held() as text:
-            part = self._known(text, name)
+        with self._locked_text() as text:
+            part = self._find_part(text, name)
             if part.revoked:
                 raise KeyFileError(f"The key {name!r} was revoked: add another.")
-            if part.expires is not None and keys.moment(part.expires) <= now:
+            if part.expires is not None and keys.parse_time(part.expires) <= now:
                 hint = f"Change its `expires` in {self.file} first."
                 raise KeyFileError(f"The key {name!r} expired on {part.expires}. {hint}")
             self._write(text, name, change)
         return secret
 
-    def _secret(self) -> str:
-        return f"tg-{self._token(_BITS // 8).hex()}"
+    def _make_secret(self) -> str:
+        return f"tg-{self._random_bytes(_SECRET_BITS // 8).hex()}"
 
-    def _known(self, text: str, name: str) -> KeyPart:
-        known = dict(_parts(text, self.file))
-        if name not in known:
-            hint = nearest(name, known)
+    def _find_part(self, text: str, name: str) -> KeyPart:
+        key_parts = dict(_iter_parts(text, self.file))
+        if name not in key_parts:
+            hint = suggest_name(name, key_parts)
             raise KeyFileError(f"There is no key {name!r} in {self.file}. {hint}".rstrip())
-        return known[name]
+        return key_parts[name]
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[str]:
+    def _locked_text(self) -> Iterator[str]:
         """The text of the file, which nobody else edits for the length of a block."""
-        new = not self.file.exists()
+        is_new = not self.file.exists()
         while True:
-            descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+            descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                if _is_still(descriptor, self.file):
+                if _is_same_file(descriptor, self.file):
                     yield self.file.read_text("utf-8")
                     return
             except UnicodeDecodeError:
                 raise ConfigError([Mistake(file=str(self.file), message="is not UTF-8.")]) from None
             finally:
-                if new and os.fstat(descriptor).st_size == 0 and _is_still(descriptor, self.file):
+                if (
+                    is_new
+                    and os.fstat(descriptor).st_size == 0
+                    and _is_same_file(descriptor, self.file)
+                ):
                     self.file.unlink()  # nothing came of it
                 os.close(descriptor)
 
@@ -157,7 +168,7 @@ class KeyFile:
         """Replace the file, where the change is right and is the only one."""
         file = str(self.file)
         try:
-            changed = yaml.amend(text, file, change)
+            new_text = yaml.amend(text, file, change)
         except (
             AttributeError,
             KeyError,
@@ -166,14 +177,16 @@ class KeyFile:
             raise KeyFileError(
                 f"{file} is written so that {name!r} must be changed by hand."
             ) from None
-        keys.read(changed, file, {})
-        before, after = yaml.read(text, file).value, yaml.read(changed, file).value
-        if _others(before, name) != _others(after, name) or _comments(text) - _comments(changed):
+        keys.read(new_text, file, {})
+        old_value, new_value = yaml.read(text, file).value, yaml.read(new_text, file).value
+        if _without_key(old_value, name) != _without_key(new_value, name) or _count_comments(
+            text
+        ) - _count_comments(new_text):
             raise KeyFileError(f"{file} is written so that {name!r} must be changed by hand.")
-        _replace(self.file.resolve(), changed.encode())
+        _replace_file(self.file.resolve(), new_text.encode())
 
 
-def _put(key: Any, name: str, value: object) -> None:
+def _set_value(key: Any, name: str, value: object) -> None:
     """Set a value of a key: a new one first, since a comment behind the last is of what follows."""
     if name in key:
         key[name] = value
@@ -181,22 +194,22 @@ def _put(key: Any, name: str, value: object) -> None:
         key.insert(0, name, value)
 
 
-def _comments(text: str) -> Counter[str]:
+def _count_comments(text: str) -> Counter[str]:
     """The lines that are comments."""
     return Counter(line.strip() for line in text.splitlines() if line.lstrip().startswith("#"))
 
 
-def _parts(text: str, file: Path) -> Iterator[tuple[str, KeyPart]]:
-    for name, part, _ in keys.parts(text, str(file)):
+def _iter_parts(text: str, file: Path) -> Iterator[tuple[str, KeyPart]]:
+    for name, part, _ in keys.iter_key_parts(text, str(file)):
         yield name, part
 
 
-def _others(value: yaml.Value, name: str) -> dict[str, yaml.Value]:
-    found = value if isinstance(value, dict) else {}
-    return {key: item for key, item in found.items() if key != name}
+def _without_key(value: yaml.Value, name: str) -> dict[str, yaml.Value]:
+    entries = value if isinstance(value, dict) else {}
+    return {key: item for key, item in entries.items() if key != name}
 
 
-def _is_still(descriptor: int, file: Path) -> bool:
+def _is_same_file(descriptor: int, file: Path) -> bool:
     """Whether an open file has not been replaced."""
     try:
         return os.path.samestat(os.fstat(descriptor), file.stat())
@@ -204,34 +217,34 @@ def _is_still(descriptor: int, file: Path) -> bool:
         return False
 
 
-def _replace(file: Path, data: bytes) -> None:
+def _replace_file(file: Path, data: bytes) -> None:
     """Put a file in the place of another, with its owner and what it allows."""
-    old = file.stat()
-    fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+    old_stat = file.stat()
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
     try:
-        with os.fdopen(descriptor, "wb") as out:
-            made = os.fstat(descriptor)
-            if (made.st_uid, made.st_gid) != (old.st_uid, old.st_gid):
-                os.fchown(descriptor, old.st_uid, old.st_gid)
-            os.fchmod(descriptor, old.st_mode & 0o7777)
-            out.write(data)
-            out.flush()
+        with os.fdopen(descriptor, "wb") as output:
+            new_stat = os.fstat(descriptor)
+            if (new_stat.st_uid, new_stat.st_gid) != (old_stat.st_uid, old_stat.st_gid):
+                os.fchown(descriptor, old_stat.st_uid, old_stat.st_gid)
+            os.fchmod(descriptor, old_stat.st_mode & 0o7777)
+            output.write(data)
+            output.flush()
             os.fsync(descriptor)
-        fresh.replace(file)
+        temporary.replace(file)
     except BaseException:
-        fresh.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(file.parent, os.O_RDONLY)
+    folder_descriptor = os.open(file.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(folder_descriptor)
     finally:
-        os.close(folder)
+        os.close(folder_descriptor)
 
 
-def _hash(secret: str) -> str:
+def _hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _written(at: float) -> str:
-    return datetime.fromtimestamp(int(at), UTC).isoformat().replace("+00:00", "Z")
+def _format_time(timestamp: float) -> str:
+    return datetime.fromtimestamp(int(timestamp), UTC).isoformat().replace("+00:00", "Z")

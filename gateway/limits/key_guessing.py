@@ -13,13 +13,13 @@ from collections.abc import Callable
 
 from gateway.core.errors import Problem, ProblemError
 
-_BEGINNING = 8
+_PREFIX_LENGTH = 8
 """Characters of a key by which it is like others."""
-_PLACES = 1_024
+_SLOT_COUNT = 1_024
 """Places of the table; keys that begin differently may share one."""
-_TRIES, _BACK = 5, 5.0
+_MAX_TRIES, _REFILL_SECONDS = 5, 5.0
 """Wrong keys of one place at once; seconds until it has one more."""
-_ALL_TRIES, _ALL_BACK = 50, 0.2
+_MAX_TOTAL_TRIES, _TOTAL_REFILL_SECONDS = 50, 0.2
 """The same for all places together."""
 
 
@@ -28,17 +28,17 @@ class WrongKeyCounter:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._places = [0.0] * _PLACES
+        self._slots = [0.0] * _SLOT_COUNT
         """When all tries of a place are back."""
-        self._all = 0.0
+        self._total_refilled_at = 0.0
 
     def count(self, secret: str) -> None:
         """Count a wrong key. Raises ProblemError (rate_limited) where too many came before it."""
         now = self._clock()
-        place = hash(secret[:_BEGINNING]) % _PLACES
+        slot = hash(secret[:_PREFIX_LENGTH]) % _SLOT_COUNT
         wait = max(
-            self._places[place] - now - (_TRIES - 1) * _BACK,
-            self._all - now - (_ALL_TRIES - 1) * _ALL_BACK,
+            self._slots[slot] - now - (_MAX_TRIES - 1) * _REFILL_SECONDS,
+            self._total_refilled_at - now - (_MAX_TOTAL_TRIES - 1) * _TOTAL_REFILL_SECONDS,
         )
         if wait > 0:
             message = (
@@ -46,5 +46,5 @@ class WrongKeyCounter:
                 "Check it, and wait before you try again."
             )
             raise ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))
-        self._places[place] = max(self._places[place], now) + _BACK
-        self._all = max(self._all, now) + _ALL_BACK
+        self._slots[slot] = max(self._slots[slot], now) + _REFILL_SECONDS
+        self._total_refilled_at = max(self._total_refilled_at, now) + _TOTAL_REFILL_SECONDS

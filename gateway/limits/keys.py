@@ -20,58 +20,67 @@ from typing import Annotated, Literal, Self
 import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from gateway.core.call import OPEN, CacheMode, Key, KeyBudget, KeyLimit, Strategy
+from gateway.core.call import OPEN_KEY, CacheMode, Key, KeyBudget, KeyLimit, Strategy
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Tier
 from gateway.limits.key_guessing import WrongKeyCounter
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake
-from gateway.settings.schema.base import Complete, Words
-from gateway.settings.schema.limits import MOST, BudgetPart, Every, Pace, Sum, Tiers
+from gateway.settings.schema.base import CompleteSetting, Words
+from gateway.settings.schema.limits import (
+    MAX_COUNT,
+    BudgetPart,
+    BudgetPeriod,
+    RateValue,
+    TierList,
+    UsdAmount,
+)
 from gateway.settings.schema.root import Part
-from gateway.telemetry.log import Log, silent
+from gateway.telemetry.log import Log, ignore_event
 
-EVERY = 1.0
+CHECK_SECONDS = 1.0
 """Seconds between two looks at the file."""
-_HASH = re.compile("[0-9a-f]{64}")
-_DAY = 10
+_HASH_PATTERN = re.compile("[0-9a-f]{64}")
+_DATE_LENGTH = 10
 """Characters of a date."""
 
 
-def moment(text: str) -> float:
+def parse_time(text: str) -> float:
     """Seconds since the epoch until which something holds; a day counts to its end, in UTC.
 
     Raises ValueError.
     """
     try:
-        if len(text) == _DAY:
+        if len(text) == _DATE_LENGTH:
             end = date.fromisoformat(text) + timedelta(days=1)
             return datetime(end.year, end.month, end.day, tzinfo=UTC).timestamp()
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+        parsed_time = datetime.fromisoformat(text)
+        return (
+            parsed_time if parsed_time.tzinfo is not None else parsed_time.replace(tzinfo=UTC)
+        ).timestamp()
     except (ValueError, OverflowError):
         message = "must be a date or a moment, as 2027-01-31 or 2027-01-31T18:00:00Z"
         raise ValueError(message) from None
 
 
-def _until(text: str) -> str:
-    moment(text)
+def _check_time(text: str) -> str:
+    parse_time(text)
     return text
 
 
-def _one_or_more(value: object) -> object:
+def _to_list(value: object) -> object:
     return [value] if isinstance(value, str | dict) else value
 
 
-type Until = Annotated[str, AfterValidator(_until)]
+type ExpiryTime = Annotated[str, AfterValidator(_check_time)]
 
 
 class KeyLimitPart(Part):
     """What a key may use at most; 0 refuses."""
 
-    requests: Pace | None = None
-    tokens: Pace | None = None
-    concurrency: Annotated[int, Field(ge=0, le=MOST)] | None = None
+    requests: RateValue | None = None
+    tokens: RateValue | None = None
+    concurrency: Annotated[int, Field(ge=0, le=MAX_COUNT)] | None = None
 
     @model_validator(mode="after")
     def _is_a_limit(self) -> Self:
@@ -83,9 +92,9 @@ class KeyLimitPart(Part):
 class KeyBudgetPart(Part):
     """What a key may spend at most; 0 refuses."""
 
-    usd: Sum
-    every: Every
-    tier: Tiers | None = None
+    usd: UsdAmount
+    every: BudgetPeriod
+    tier: TierList | None = None
     soft: Annotated[Decimal, Field(gt=0, le=1)] | None = None
     hard: bool = True
     then: Tier | None = None
@@ -93,8 +102,8 @@ class KeyBudgetPart(Part):
 
     @model_validator(mode="after")
     def _is_a_budget(self) -> Self:
-        own = {name: getattr(self, name) for name in self.model_fields_set}
-        BudgetPart.model_validate({**own, "name": "of a key"})
+        values = {name: getattr(self, name) for name in self.model_fields_set}
+        BudgetPart.model_validate({**values, "name": "of a key"})
         return self
 
 
@@ -102,7 +111,7 @@ class EarlierPart(Part):
     """A secret that a key had before, and until when it still opens."""
 
     sha256: str
-    until: Until
+    until: ExpiryTime
 
 
 class KeyPart(Part):
@@ -114,19 +123,19 @@ class KeyPart(Part):
     tags: Words | None = None
     allowed_tags: Words | None = None
     labs: Words | None = None
-    tiers: Annotated[list[Tier], BeforeValidator(_one_or_more)] | None = None
+    tiers: Annotated[list[Tier], BeforeValidator(_to_list)] | None = None
     models: Words | None = None
     regions: Words | None = None
-    complete: Complete | None = None
+    complete: CompleteSetting | None = None
     conversation: Strategy | None = None
     cache: CacheMode | None = None
     admin: bool = False
-    expires: Until | None = None
-    revoked: Until | None = None
+    expires: ExpiryTime | None = None
+    revoked: ExpiryTime | None = None
     """When; from then on it opens nothing, whatever else is written."""
     earlier: tuple[EarlierPart, ...] = ()
-    limits: Annotated[tuple[KeyLimitPart, ...], BeforeValidator(_one_or_more)] = ()
-    budgets: Annotated[tuple[KeyBudgetPart, ...], BeforeValidator(_one_or_more)] = ()
+    limits: Annotated[tuple[KeyLimitPart, ...], BeforeValidator(_to_list)] = ()
+    budgets: Annotated[tuple[KeyBudgetPart, ...], BeforeValidator(_to_list)] = ()
 
 
 class KnownSecret(msgspec.Struct, frozen=True):
@@ -134,11 +143,11 @@ class KnownSecret(msgspec.Struct, frozen=True):
 
     digest: bytes
     key: Key
-    until: float = math.inf
+    expires_at: float = math.inf
 
 
-_NOBODY = KnownSecret(bytes(32), OPEN, -math.inf)
-type Table = Mapping[bytes, KnownSecret]
+_UNKNOWN_SECRET = KnownSecret(bytes(32), OPEN_KEY, -math.inf)
+type SecretTable = Mapping[bytes, KnownSecret]
 
 
 class KeyTable:
@@ -147,88 +156,88 @@ class KeyTable:
     def __init__(
         self,
         file: Path | None,
-        extra: Table,
+        extra_secrets: SecretTable,
         *,
-        log: Log = silent,
+        log: Log = ignore_event,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`extra` are known beside those of the file. Raises ConfigError."""
+        """`extra_secrets` are known beside those of the file. Raises ConfigError."""
         self._file = file
-        self._extra = extra
+        self._extra_secrets = extra_secrets
         self._log = log
         self._clock = clock
-        self.is_open = file is None and not extra
-        self.guesses = WrongKeyCounter()
+        self.is_open = file is None and not extra_secrets
+        self.wrong_key_counter = WrongKeyCounter()
         """Counts keys that open nothing, wherever they came."""
-        self._seen = _mark(file)
-        self._swap(_file(file, extra) if file is not None else extra)
+        self._file_state = _read_file_state(file)
+        self._set_table(_read_file(file, extra_secrets) if file is not None else extra_secrets)
 
     def __len__(self) -> int:
         return self._count
 
     @property
-    def admin(self) -> bool:
+    def has_admin(self) -> bool:
         """Whether some key is an admin's, one that has expired or was revoked too."""
-        return self._admin
+        return self._has_admin
 
-    def known(self) -> list[Key]:
+    def list_keys(self) -> list[Key]:
         """All keys that are known now."""
-        return [one.key for one in self._table.values()]
+        return [secret.key for secret in self._table.values()]
 
-    def opening(self) -> list[Key]:
+    def list_active_keys(self) -> list[Key]:
         """Return the keys that open something now."""
-        return [one.key for one in self._opening.values()]
+        return [secret.key for secret in self._active.values()]
 
-    def admins(self) -> Iterator[bytes]:
+    def iter_admin_hashes(self) -> Iterator[bytes]:
         """The hash of each secret that opens now, and is an admin's."""
         now = self._clock()
-        for digest, known in self._opening.items():
-            if known.key.admin and now < known.until:
+        for digest, secret in self._active.items():
+            if secret.key.admin and now < secret.expires_at:
                 yield digest
 
     def find(self, secret: str | None) -> Key:
         """The key of a secret. Raises ProblemError: invalid_api_key."""
         if self.is_open:
-            return OPEN
+            return OPEN_KEY
         if not secret:
             message = "A key is required: send it as `Authorization: Bearer <key>`."
             raise ProblemError(Problem(kind="invalid_api_key", message=message))
-        return self.opened(hashed(secret))
+        return self.find_by_hash(hash_secret(secret))
 
-    def opened(self, digest: bytes) -> Key:
+    def find_by_hash(self, digest: bytes) -> Key:
         """The key of a secret, by its hash. Raises ProblemError: invalid_api_key.
 
         A secret that is unknown, malformed, expired or revoked goes the same way, step by step:
         the table that is looked into has none of them. Only hashes are looked up: the time it
         takes tells of a hash, and nothing of a secret.
         """
-        known = self._opening.get(digest, _NOBODY)
-        same = hmac.compare_digest(known.digest, digest)
-        if not same & (self._clock() < known.until):
+        secret = self._active.get(digest, _UNKNOWN_SECRET)
+        is_same = hmac.compare_digest(secret.digest, digest)
+        if not is_same & (self._clock() < secret.expires_at):
             message = "This key is not known here. Check it, or ask whoever runs the gateway."
             raise ProblemError(Problem(kind="invalid_api_key", message=message))
-        return known.key
+        return secret.key
 
     def refresh(self) -> None:
         """Take over what the file has become. One with a mistake is told of once, and not taken."""
-        seen = _mark(self._file)
-        if self._file is None or seen == self._seen:
+        file_state = _read_file_state(self._file)
+        if self._file is None or file_state == self._file_state:
             return
-        table, wrong = self._extra, list[Mistake]()
+        table, mistakes = self._extra_secrets, list[Mistake]()
         try:
-            table = _file(self._file, self._extra)
+            table = _read_file(self._file, self._extra_secrets)
         except ConfigError as error:
-            wrong = error.mistakes
-        if _mark(self._file) != seen:
+            mistakes = error.mistakes
+        if _read_file_state(self._file) != file_state:
             return  # it is being written: the next look finds it whole
-        self._seen = seen
-        if not wrong:
-            self._swap(table)
+        self._file_state = file_state
+        if not mistakes:
+            self._set_table(table)
             self._log("keys", file=str(self._file), text=f"read again: {len(self)} keys")
-        for one in wrong:
-            text = f"{one.path}: {one.message}" if one.path else one.message
+        for mistake in mistakes:
+            text = f"{mistake.path}: {mistake.message}" if mistake.path else mistake.message
             text += " The keys stay as they were."
-            self._log("keys", file=one.file, line=one.line, text=text)
+            self._log("keys", file=mistake.file, line=mistake.line, text=text)
 
     async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Look at the file once a second, until cancelled; it is read beside the loop.
@@ -236,28 +245,30 @@ class KeyTable:
         A key that has expired leaves the table then; it opens nothing from its moment on.
         """
         while True:
-            await sleep(EVERY)
-            if self._clock() >= self._ends:
-                self._opens()
-            if self._file is not None and _mark(self._file) != self._seen:
+            await sleep(CHECK_SECONDS)
+            if self._clock() >= self._next_expiry:
+                self._update_active()
+            if self._file is not None and _read_file_state(self._file) != self._file_state:
                 await asyncio.to_thread(self.refresh)
 
-    def _swap(self, table: Table) -> None:
-        live = {known.key.name for known in table.values() if known.until > -math.inf}
-        self._count = len(live)
-        self._admin = any(known.key.admin for known in table.values())
+    def _set_table(self, table: SecretTable) -> None:
+        live_names = {secret.key.name for secret in table.values() if secret.expires_at > -math.inf}
+        self._count = len(live_names)
+        self._has_admin = any(secret.key.admin for secret in table.values())
         self._table = table
-        self._opens()
+        self._update_active()
 
-    def _opens(self) -> None:
+    def _update_active(self) -> None:
         """Those that open now. Whoever looks up has the old ones or the new, never a mixture."""
         now = self._clock()
-        opening = {digest: one for digest, one in self._table.items() if now < one.until}
-        self._ends = min((one.until for one in opening.values()), default=math.inf)
-        self._opening = opening
+        active = {
+            digest: secret for digest, secret in self._table.items() if now < secret.expires_at
+        }
+        self._next_expiry = min((secret.expires_at for secret in active.values()), default=math.inf)
+        self._active = active
 
 
-def hashed(secret: str) -> bytes:
+def hash_secret(secret: str) -> bytes:
     """What of a secret is known here."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
@@ -267,20 +278,20 @@ def load(
     folder: Path,
     extra: str,
     *,
-    log: Log = silent,
+    log: Log = ignore_event,
     clock: Callable[[], float] = time.time,
 ) -> KeyTable:
     """Read the table: `setting` is "open" or a file, `extra` TIERGATE_KEYS. Raises ConfigError."""
-    more = dict[bytes, KnownSecret]()
+    extra_secrets = dict[bytes, KnownSecret]()
     for pair in filter(None, (item.strip() for item in extra.split(","))):
         name, _, digest = pair.partition("=")
-        at = Mistake(file="TIERGATE_KEYS", path=name, message="")
-        _add(more, digest.strip(), Key(name=name), math.inf, at)
+        mistake = Mistake(file="TIERGATE_KEYS", path=name, message="")
+        _add_secret(extra_secrets, digest.strip(), Key(name=name), math.inf, mistake)
     file = None if setting == "open" else folder / setting
-    return KeyTable(file, more, log=log, clock=clock)
+    return KeyTable(file, extra_secrets, log=log, clock=clock)
 
 
-def parts(text: str, file: str) -> Iterator[tuple[str, KeyPart, int]]:
+def iter_key_parts(text: str, file: str) -> Iterator[tuple[str, KeyPart, int]]:
     """Every key of a file with its name and its line. Raises ConfigError."""
     document = yaml.read(text, file)
     value = document.value if document.value is not None else {}
@@ -290,56 +301,64 @@ def parts(text: str, file: str) -> Iterator[tuple[str, KeyPart, int]]:
         try:
             yield name, KeyPart.model_validate(item), document.lines[name,]
         except ValidationError as error:
-            first = error.errors()[0]
-            path = (name, *first["loc"])
+            details = error.errors()[0]
+            path = (name, *details["loc"])
             while path not in document.lines:
                 path = path[:-1]
-            where = ".".join([name, *(str(step) for step in first["loc"])])
-            message = first["msg"].removeprefix("Value error, ")
+            dotted_path = ".".join([name, *(str(step) for step in details["loc"])])
+            message = details["msg"].removeprefix("Value error, ")
             message = message[:1].lower() + message[1:]
-            mistake = Mistake(file=file, line=document.lines[path], path=where, message=message)
+            mistake = Mistake(
+                file=file, line=document.lines[path], path=dotted_path, message=message
+            )
             raise ConfigError([mistake]) from None
 
 
-def read(text: str, file: str, extra: Table) -> Table:
+def read(text: str, file: str, extra_secrets: SecretTable) -> SecretTable:
     """The keys of a file, and others. Raises ConfigError."""
-    found = dict(extra)
-    for name, part, line in parts(text, file):
-        at = Mistake(file=file, line=line, path=name, message="")
-        until = moment(part.expires) if part.expires is not None else math.inf
-        key = _key(name, part)
-        for digest, end in (
-            (part.sha256, until),
-            *((e.sha256, moment(e.until)) for e in part.earlier),
+    table = dict(extra_secrets)
+    for name, part, line in iter_key_parts(text, file):
+        mistake = Mistake(file=file, line=line, path=name, message="")
+        expires_at = parse_time(part.expires) if part.expires is not None else math.inf
+        key = _make_key(name, part)
+        for digest, secret_expires_at in (
+            (part.sha256, expires_at),
+            *((earlier.sha256, parse_time(earlier.until)) for earlier in part.earlier),
         ):
-            _add(found, digest, key, -math.inf if part.revoked else min(end, until), at)
-    return found
+            _add_secret(
+                table,
+                digest,
+                key,
+                -math.inf if part.revoked else min(secret_expires_at, expires_at),
+                mistake,
+            )
+    return table
 
 
-def _key(name: str, part: KeyPart) -> Key:
+def _make_key(name: str, part: KeyPart) -> Key:
     return Key(
         name=name,
         tenant=part.tenant,
         lab=part.lab,
         tags=tuple(part.tags or ()),
-        allowed_tags=_tuple(part.allowed_tags),
-        labs=_tuple(part.labs),
-        tiers=_tuple(part.tiers),
-        models=_tuple(part.models),
-        regions=_tuple(part.regions),
+        allowed_tags=_to_tuple(part.allowed_tags),
+        labs=_to_tuple(part.labs),
+        tiers=_to_tuple(part.tiers),
+        models=_to_tuple(part.models),
+        regions=_to_tuple(part.regions),
         complete=part.complete,
         conversation=part.conversation,
         cache=part.cache,
         admin=part.admin,
         limits=tuple(
-            KeyLimit(requests=one.requests, tokens=one.tokens, concurrency=one.concurrency)
-            for one in part.limits
+            KeyLimit(requests=item.requests, tokens=item.tokens, concurrency=item.concurrency)
+            for item in part.limits
         ),
-        budgets=tuple(_budget(one) for one in part.budgets),
+        budgets=tuple(_make_budget(item) for item in part.budgets),
     )
 
 
-def _budget(part: KeyBudgetPart) -> KeyBudget:
+def _make_budget(part: KeyBudgetPart) -> KeyBudget:
     return KeyBudget(
         usd=part.usd,
         every=part.every,
@@ -351,9 +370,9 @@ def _budget(part: KeyBudgetPart) -> KeyBudget:
     )
 
 
-def _file(path: Path, extra: Table) -> Table:
+def _read_file(path: Path, extra_secrets: SecretTable) -> SecretTable:
     try:
-        return read(path.read_text(encoding="utf-8"), str(path), extra)
+        return read(path.read_text(encoding="utf-8"), str(path), extra_secrets)
     except OSError as error:
         reason = (error.strerror or "").lower()
         raise ConfigError([Mistake(file=str(path), message=f"cannot be read: {reason}")]) from None
@@ -361,29 +380,37 @@ def _file(path: Path, extra: Table) -> Table:
         raise ConfigError([Mistake(file=str(path), message="is not UTF-8.")]) from None
 
 
-def _mark(path: Path | None) -> tuple[int, ...] | None:
+def _read_file_state(path: Path | None) -> tuple[int, ...] | None:
     """What tells one state of a file from another; None where it is not there."""
     try:
-        found = path.stat() if path is not None else None
+        file_stat = path.stat() if path is not None else None
     except OSError:
         return None
-    if found is None:
+    if file_stat is None:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return (
+        file_stat.st_dev,
+        file_stat.st_ino,
+        file_stat.st_size,
+        file_stat.st_mtime_ns,
+        file_stat.st_ctime_ns,
+    )
 
 
-def _add(found: dict[bytes, KnownSecret], digest: str, key: Key, until: float, at: Mistake) -> None:
+def _add_secret(
+    table: dict[bytes, KnownSecret], digest: str, key: Key, expires_at: float, mistake: Mistake
+) -> None:
     digest = digest.lower()
-    if not key.name or _HASH.fullmatch(digest) is None:
+    if not key.name or _HASH_PATTERN.fullmatch(digest) is None:
         message = "a key is a name and the SHA-256 of its secret, 64 hex digits."
-        raise ConfigError([msgspec.structs.replace(at, message=message)])
-    known = KnownSecret(bytes.fromhex(digest), key, until)
-    other = found.get(known.digest)
-    if other is not None:
-        message = f"has the same secret as {other.key.name!r}."
-        raise ConfigError([msgspec.structs.replace(at, message=message)])
-    found[known.digest] = known
+        raise ConfigError([msgspec.structs.replace(mistake, message=message)])
+    secret = KnownSecret(bytes.fromhex(digest), key, expires_at)
+    existing = table.get(secret.digest)
+    if existing is not None:
+        message = f"has the same secret as {existing.key.name!r}."
+        raise ConfigError([msgspec.structs.replace(mistake, message=message)])
+    table[secret.digest] = secret
 
 
-def _tuple(items: Sequence[str] | None) -> tuple[str, ...] | None:
+def _to_tuple(items: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if items is None else tuple(items)

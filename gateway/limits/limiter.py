@@ -20,75 +20,75 @@ from gateway.core.call import Call, Key
 from gateway.core.decision import Decision, Plan, SkippedTarget
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import FinalRow
-from gateway.core.target import TIERS, Target, Tier, patience
-from gateway.limits.cost_bounds import UsageBound, end_of
+from gateway.core.target import TIERS, Target, Tier, name_timers
+from gateway.limits.cost_bounds import UsageBound, make_ended_call
 from gateway.limits.counters import (
-    BOTH,
+    ALL_SCOPES,
     PASSED,
     AdmissionRequest,
     Admitted,
     CounterDemand,
     CounterStore,
     DemandTemplate,
-    End,
+    EndedCall,
     MissingCounter,
     Owner,
     Refusal,
     Scopes,
-    scopes,
+    collect_scopes,
 )
 from gateway.limits.errors import CountersUnavailable
 from gateway.limits.reconciliation import UnsettledCalls
-from gateway.limits.refusals import UNCOUNTED, refusal, unbounded
-from gateway.limits.rules import LimitRules, PreparedDemand, counted
+from gateway.limits.refusals import UNCOUNTED_PROBLEM, make_refusal_error, make_unbounded_error
+from gateway.limits.rules import LimitRules, PreparedDemand, describe_counter
 from gateway.telemetry.log import Log
 
-type Again = Callable[[Tier], tuple[Decision, Plan]]
+type DecideAgain = Callable[[Tier], tuple[Decision, Plan]]
 """Decides a call anew, with a tier as its ceiling. Raises ProblemError where nothing serves it."""
 
-type Asking = Callable[[Decision, Plan], object]
+type OptionCallback = Callable[[Decision, Plan], object]
 
-_GRACE = 60.0
+_GRACE_SECONDS = 60.0
 """Seconds beyond the longest time of a tier after which a call is dead."""
-_OUTPUT = 1_000
+_DEFAULT_OUTPUT = 1_000
 """Tokens of output that a call is taken to have before any was seen."""
-_SWEEP = 600.0
-_MOST = 10_000
-_SAMPLE = 256
+_SWEEP_SECONDS = 600.0
+_MAX_REPORTED = 10_000
+_SAMPLE_SIZE = 256
 """Answers of a tier that are remembered."""
-_FRESH = 16
+_REFRESH_ANSWERS = 16
 """Answers after which it is looked again how long they usually are."""
-_UNBOUNDED = "its cost has no bound, and a hard budget needs one"
-_TRIES = 3
+_UNBOUNDED_REASON = "its cost has no bound, and a hard budget needs one"
+_MAX_TRIES = 3
 """Times that a call is counted whose counters are not there, even when they were just given."""
 
 
-def _nothing(_: Decision, __: Plan) -> None: ...
+def _do_nothing(_: Decision, __: Plan) -> None: ...
 
 
-class _Outputs:
+class _OutputLengths:
     """How long the answers of a tier are."""
 
-    __slots__ = ("_count", "_seen", "_usual")
+    __slots__ = ("_count", "_lengths", "_p99")
 
     def __init__(self) -> None:
-        self._seen: deque[int] = deque(maxlen=_SAMPLE)
+        self._lengths: deque[int] = deque(maxlen=_SAMPLE_SIZE)
         self._count = 0
-        self._usual: int | None = None
+        self._p99: int | None = None
 
     def add(self, tokens: int) -> None:
-        self._seen.append(tokens)
+        self._lengths.append(tokens)
         self._count += 1
-        if self._count < _FRESH or self._count % _FRESH == 0:
-            self._usual = None
+        if self._count < _REFRESH_ANSWERS or self._count % _REFRESH_ANSWERS == 0:
+            self._p99 = None
 
     @property
-    def usual(self) -> int:
+    def p99(self) -> int:
         """Tokens that all but one in a hundred of the last ones stay below, of one at least."""
-        if self._usual is None:
-            seen = sorted(self._seen)
-            self._usual = seen[len(seen) * 99 // 100]
-        return self._usual
+        if self._p99 is None:
+            lengths = sorted(self._lengths)
+            self._p99 = lengths[len(lengths) * 99 // 100]
+        return self._p99
 
 
 class _AdmissionOption(msgspec.Struct, frozen=True):
@@ -96,490 +96,592 @@ class _AdmissionOption(msgspec.Struct, frozen=True):
 
     decision: Decision
     plan: Plan
-    form: DemandTemplate
+    template: DemandTemplate
     amounts: tuple[int, ...]
     ceiling: Tier | None = None
     """The `then` of what sends it there; None for what was decided first."""
-    bounded: bool = True
+    is_bounded: bool = True
     """True if its hard budgets know what to reserve for it."""
 
     @property
-    def needs(self) -> tuple[CounterDemand, ...]:
+    def demands(self) -> tuple[CounterDemand, ...]:
         """What it needs."""
-        return self.form.of(self.amounts)
+        return self.template.fill(self.amounts)
 
 
-class _Held(msgspec.Struct, frozen=True):
+class _Reservation(msgspec.Struct, frozen=True):
     """What a call has taken, and of whom."""
 
-    meter: CounterStore
+    counter_store: CounterStore
     tenant: str
-    form: DemandTemplate
+    template: DemandTemplate
     amounts: tuple[int, ...]
     scopes: Scopes
     """Of whose counters."""
-    more: tuple[CounterDemand, ...] = ()
+    earlier_demands: tuple[CounterDemand, ...] = ()
     """Before that."""
 
     @property
-    def needs(self) -> tuple[CounterDemand, ...]:
+    def demands(self) -> tuple[CounterDemand, ...]:
         """All of it."""
-        return (*self.more, *self.form.of(self.amounts))
+        return (*self.earlier_demands, *self.template.fill(self.amounts))
 
 
 class Limiter:
     """Lets calls pass, and settles what they hold.
 
-    While `meter` is lost, what `spare` makes counts in this process one of `shares` equal parts of
-    each limit; `closed`: calls that a budget bounds are then refused. `seed` tells what was spent
-    on a counter that is not there, by its owner; `alert` is told of each soft limit that a call
-    crosses. `wall` tells seconds since the epoch.
+    While `counter_store` is lost, what `make_local_store` makes counts in this process one of
+    `share_count` equal parts of each limit; `fails_closed`: calls that a budget bounds are then
+    refused. `read_spent` tells what was spent on a counter that is not there, by its owner; `alert`
+    is told of each soft limit that a call crosses. `wall` tells seconds since the epoch.
     """
 
     def __init__(  # noqa: PLR0913 - what it is made of
         self,
         limits: LimitRules,
-        meter: CounterStore,
+        counter_store: CounterStore,
         log: Log,
         *,
-        seed: Callable[[Owner, CounterDemand], Awaitable[int]],
+        read_spent: Callable[[Owner, CounterDemand], Awaitable[int]],
         alert: Callable[[Owner, CounterDemand], object],
-        spare: Callable[[], CounterStore],
-        closed: bool = False,
-        shares: int = 1,
+        make_local_store: Callable[[], CounterStore],
+        fails_closed: bool = False,
+        share_count: int = 1,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._limits = limits
-        self._meter = meter
+        self._counter_store = counter_store
         self._log = log
         self._alert = alert
-        self._fresh = spare
-        self._spare = spare()
-        self._closed = closed
-        self._shares = shares
+        self._make_local_store = make_local_store
+        self._local_store = make_local_store()
+        self._fails_closed = fails_closed
+        self._share_count = share_count
         self._wall = wall
-        self._debts = UnsettledCalls(meter, seed, log, wall)
-        self._books = self._debts.seeds
-        self._held: dict[str, _Held] = {}
+        self._unsettled = UnsettledCalls(counter_store, read_spent, log, wall)
+        self._ledger_spends = self._unsettled.ledger_spends
+        self._reservations: dict[str, _Reservation] = {}
         """By call."""
-        self._ended: dict[tuple[str, Scopes], list[End]] = {}
-        """Calls that `meter` has counted and that are over, by their tenant and by whose counters
-        they hold: to be settled at once."""
-        self._apart: list[tuple[_Held, End]] = []
+        self._ended_calls: dict[tuple[str, Scopes], list[EndedCall]] = {}
+        """Calls that `counter_store` has counted and that are over, by their tenant and by whose
+        counters they hold: to be settled at once."""
+        self._local_ended_calls: list[tuple[_Reservation, EndedCall]] = []
         """The same of calls that were counted elsewhere."""
-        self._outputs: dict[str, _Outputs] = {}
-        self._later: set[asyncio.Task[None]] = set()
-        self._lost = False
+        self._output_lengths: dict[str, _OutputLengths] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_lost = False
         self.tenants: set[str] = set()
         """Those whose calls had something to pass."""
-        self._spent: set[tuple[Owner, str]] = set()
+        self._reported_budgets: set[tuple[Owner, str]] = set()
         """Budgets of which it was told that they are used up, by owner and counter."""
-        self._unbounded: set[str] = set()
+        self._reported_targets: set[str] = set()
         """Targets of which the log has told that they are passed over."""
 
-    def adopt(self, limits: LimitRules, *, closed: bool) -> None:
+    def adopt(self, limits: LimitRules, *, fails_closed: bool) -> None:
         """Go by other limits from now on; what calls hold stays held, and what was counted counts.
 
         A budget that was used up may have become larger: it is told of anew.
         """
         if limits is not self._limits:
             self._limits = limits
-            self._spent.clear()
-        self._closed = closed
+            self._reported_budgets.clear()
+        self._fails_closed = fails_closed
 
-    def bounds(self, key: Key) -> bool:
+    def applies_to(self, key: Key) -> bool:
         """Whether calls of a key may have to pass something."""
         return bool(self._limits.rules or key.limits or key.budgets)
 
-    def closes(self, keys: Iterable[Key]) -> bool:
+    def refuses_all(self, keys: Iterable[Key]) -> bool:
         """True if no call of these keys passes while nobody counts: a budget bounds them all."""
         now = self._wall()
-        return self._closed and all(
-            _is_money(self._limits.ready(key.name, key.tags, tier, now, key).needs)
+        return self._fails_closed and all(
+            _has_budget(self._limits.prepare(key.name, key.tags, tier, now, key).demands)
             for key in keys
             for tier in TIERS
         )
 
     async def admit(
         self,
-        want: UsageBound,
+        usage_bound: UsageBound,
         decision: Decision,
         plan: Plan,
-        again: Again,
+        decide_again: DecideAgain,
         *,
-        asking: Asking = _nothing,
-        late: bool = False,
+        on_option: OptionCallback = _do_nothing,
+        all_at_once: bool = False,
     ) -> tuple[Decision, Plan]:
         """Let a call pass, or send it to a cheaper tier; return its decision and plan.
 
-        The plan has no target whose cost is unbounded, where a hard budget counts the call.
-        The gate calls `asking` with each way before it asks for that way. `late`: it asks for all
-        ways at once.
-        Raises ProblemError: rate_limited, budget, budget_busy, overloaded.
+        The plan has no target whose cost is unbounded, where a hard budget counts the call. The
+        gate calls `on_option` with each way before it asks for that way. `all_at_once`: it asks for
+        all ways at once. Raises ProblemError: rate_limited, budget, budget_busy, overloaded.
         """
-        if not self.bounds(want.call.key):
+        if not self.applies_to(usage_bound.call.key):
             return decision, plan
         now = self._wall()
-        first = self._way(want, decision, plan, now)
-        if not first.form.needs:
+        first_option = self._make_option(usage_bound, decision, plan, now)
+        if not first_option.template.demands:
             return decision, plan
-        ways = [first, *self._lower(want, first, again, now)] if late else [first]
-        found = await self._take(want, ways, now, again, asking)
-        if found is PASSED:
-            return first.decision, first.plan
-        then = found.need.then if isinstance(found, Refusal) else None
-        if isinstance(found, Refusal) and then is not None and len(ways) == 1:
+        options = (
+            [first_option, *self._find_lower_options(usage_bound, first_option, decide_again, now)]
+            if all_at_once
+            else [first_option]
+        )
+        answer = await self._reserve(usage_bound, options, now, decide_again, on_option)
+        if answer is PASSED:
+            return first_option.decision, first_option.plan
+        ceiling = answer.demand.then if isinstance(answer, Refusal) else None
+        if isinstance(answer, Refusal) and ceiling is not None and len(options) == 1:
             now = self._wall()
-            lower = self._lower(want, first, again, now)
-            start = next((at for at, way in enumerate(lower) if way.ceiling == then), None)
+            lower_options = self._find_lower_options(usage_bound, first_option, decide_again, now)
+            start = next(
+                (index for index, option in enumerate(lower_options) if option.ceiling == ceiling),
+                None,
+            )
             if start is not None:
-                if first.bounded:
-                    self._full(want.call.key.tenant, found)
-                ways = lower[start:]
-                found = await self._take(want, ways, now, again, asking)
-        unknown = {need.field for way in ways if not way.bounded for need in way.needs}
-        for need in found.before:
-            if need.field not in unknown:
-                self._full(want.call.key.tenant, Refusal(need))
-        way = ways[found.choice]
-        if isinstance(found, Refusal):
-            raise self._refusal(want, way, found)
-        return way.decision, way.plan
+                if first_option.is_bounded:
+                    self._report_exhausted(usage_bound.call.key.tenant, answer)
+                options = lower_options[start:]
+                answer = await self._reserve(usage_bound, options, now, decide_again, on_option)
+        unbounded_fields = {
+            demand.field for option in options if not option.is_bounded for demand in option.demands
+        }
+        for demand in answer.exhausted:
+            if demand.field not in unbounded_fields:
+                self._report_exhausted(usage_bound.call.key.tenant, Refusal(demand))
+        option = options[answer.choice]
+        if isinstance(answer, Refusal):
+            raise self._make_error(usage_bound, option, answer)
+        return option.decision, option.plan
 
-    async def extend(self, want: UsageBound, decision: Decision, target: Target) -> None:
+    async def extend(self, usage_bound: UsageBound, decision: Decision, target: Target) -> None:
         """Before one more request of a call that may be billed for one. Raises ProblemError."""
         now = self._wall()
-        way = self._way(want, decision, Plan(targets=(target,), doors=()), now)
-        needs = tuple([need for need in way.needs if need.kind == "usd"])
-        if not needs:
+        option = self._make_option(usage_bound, decision, Plan(targets=(target,), dialects=()), now)
+        demands = tuple([demand for demand in option.demands if demand.kind == "usd"])
+        if not demands:
             return
-        way = msgspec.structs.replace(way, form=DemandTemplate(needs), amounts=())
-        found = await self._take(want, [way], now, None)
-        if isinstance(found, Refusal):
-            raise self._refusal(want, way, found)
+        option = msgspec.structs.replace(option, template=DemandTemplate(demands), amounts=())
+        answer = await self._reserve(usage_bound, [option], now, None)
+        if isinstance(answer, Refusal):
+            raise self._make_error(usage_bound, option, answer)
 
-    def settle(self, entry: FinalRow) -> None:
+    def settle(self, row: FinalRow) -> None:
         """A call is over: what it holds becomes what it used, where nobody waits for it."""
-        if entry.tier is not None and entry.output is not None and entry.cache != "hit":
-            outputs = self._outputs.get(entry.tier)
-            if outputs is None:
-                outputs = self._outputs[entry.tier] = _Outputs()
-            outputs.add(entry.output + (entry.reasoning or 0))
-        held = self._held.pop(entry.id, None)
-        if held is None:
+        if row.tier is not None and row.output is not None and row.cache != "hit":
+            lengths = self._output_lengths.get(row.tier)
+            if lengths is None:
+                lengths = self._output_lengths[row.tier] = _OutputLengths()
+            lengths.add(row.output + (row.reasoning or 0))
+        reservation = self._reservations.pop(row.id, None)
+        if reservation is None:
             return
-        if not (self._ended or self._apart):
-            self._run_later(self._settle())
-        named = held.tenant, held.scopes
-        if held.meter is not self._meter:
-            self._apart.append((held, end_of(entry)))
-        elif (ends := self._ended.get(named)) is not None:
-            ends.append(end_of(entry))
+        if not (self._ended_calls or self._local_ended_calls):
+            self._run_in_background(self._settle_ended())
+        group_key = reservation.tenant, reservation.scopes
+        if reservation.counter_store is not self._counter_store:
+            self._local_ended_calls.append((reservation, make_ended_call(row)))
+        elif (ended_calls := self._ended_calls.get(group_key)) is not None:
+            ended_calls.append(make_ended_call(row))
         else:
-            self._ended[named] = [end_of(entry)]
+            self._ended_calls[group_key] = [make_ended_call(row)]
 
-    async def settle_dead(self, tenant: str, ends: Sequence[End], scopes: Scopes = BOTH) -> None:
+    async def settle_dead(
+        self, tenant: str, ended_calls: Sequence[EndedCall], scopes: Scopes = ALL_SCOPES
+    ) -> None:
         """Settle calls of a tenant that run no more: of a process that is dead, say."""
         try:
-            await self._meter.end(tenant, ends, scopes)
+            await self._counter_store.settle_all(tenant, ended_calls, scopes)
         except CountersUnavailable:
-            self._said(lost=True)
-            for end in ends:
-                self._debts.owe(tenant, end)
+            self._report_loss(is_lost=True)
+            for ended_call in ended_calls:
+                self._unsettled.add_unsettled(tenant, ended_call)
 
-    async def spent(self, owner: Owner, need: CounterDemand) -> int:
+    async def read_spent(self, owner: Owner, demand: CounterDemand) -> int:
         """Return the micro-USD that the ledger has of a counter. Raises ProblemError."""
-        return (await self._books.find(owner, need)).spent
+        return (await self._ledger_spends.find(owner, demand)).spent
 
-    async def keep(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+    async def sweep_periodically(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Let go of what counts nothing any more, again and again, until cancelled."""
         while True:
-            await sleep(_SWEEP)
-            if len(self._spent) > _MOST:
-                self._spent.clear()
+            await sleep(_SWEEP_SECONDS)
+            if len(self._reported_budgets) > _MAX_REPORTED:
+                self._reported_budgets.clear()
             for owner in (None, *self.tenants):
                 try:
-                    await self._meter.sweep(owner, self._wall())
+                    await self._counter_store.sweep(owner, self._wall())
                 except CountersUnavailable:
                     break
 
-    async def drain(self) -> None:
+    async def wait_settled(self) -> None:
         """Wait for what is being settled."""
-        while self._later:
-            await asyncio.wait(self._later)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
-    def _way(
+    def _make_option(
         self,
-        want: UsageBound,
+        usage_bound: UsageBound,
         decision: Decision,
         plan: Plan,
         now: float,
         ceiling: Tier | None = None,
     ) -> _AdmissionOption:
-        key, tier = want.call.key, decision.tier
-        form = self._limits.ready(key.name, decision.tags, tier, now, key)
-        if not form.varies:
-            return _AdmissionOption(decision, plan, form, (), ceiling)
-        asked, output = want.prompt.max_output, _OUTPUT
-        if asked is None or asked < 0 or form.expects:
-            outputs = self._outputs.get(tier or "")
-            output = _OUTPUT if outputs is None else outputs.usual
-        micro = want.most(plan.targets) if form.spends else None
-        expected = want.usual(plan.targets, output) if form.expects else None
-        bounded = not ((form.caps and micro is None) or (form.guesses and expected is None))
-        if not bounded and (left := self._bounded(want, plan, form, output)) is not None:
-            plan, bounded = left, True
-            micro = want.most(plan.targets)
-            expected = want.usual(plan.targets, output) if form.expects else None
-        amounts = form.amounts(want.reads(output), micro, expected)
-        return _AdmissionOption(decision, plan, form, amounts, ceiling, bounded)
+        key, tier = usage_bound.call.key, decision.tier
+        template = self._limits.prepare(key.name, decision.tags, tier, now, key)
+        if not template.variable_indexes:
+            return _AdmissionOption(decision, plan, template, (), ceiling)
+        max_output, expected_output = usage_bound.prompt.max_output, _DEFAULT_OUTPUT
+        if max_output is None or max_output < 0 or template.counts_expected:
+            lengths = self._output_lengths.get(tier or "")
+            expected_output = _DEFAULT_OUTPUT if lengths is None else lengths.p99
+        max_cost = usage_bound.compute_max_cost(plan.targets) if template.counts_money else None
+        expected_cost = (
+            usage_bound.compute_expected_cost(plan.targets, expected_output)
+            if template.counts_expected
+            else None
+        )
+        is_bounded = not (
+            (template.reserves_maximum and max_cost is None)
+            or (template.reserves_expected and expected_cost is None)
+        )
+        if (
+            not is_bounded
+            and (bounded_plan := self._drop_unbounded(usage_bound, plan, template, expected_output))
+            is not None
+        ):
+            plan, is_bounded = bounded_plan, True
+            max_cost = usage_bound.compute_max_cost(plan.targets)
+            expected_cost = (
+                usage_bound.compute_expected_cost(plan.targets, expected_output)
+                if template.counts_expected
+                else None
+            )
+        amounts = template.compute_amounts(
+            usage_bound.compute_tokens(expected_output), max_cost, expected_cost
+        )
+        return _AdmissionOption(decision, plan, template, amounts, ceiling, is_bounded)
 
-    def _bounded(
-        self, want: UsageBound, plan: Plan, form: PreparedDemand, output: int
+    def _drop_unbounded(
+        self, usage_bound: UsageBound, plan: Plan, template: PreparedDemand, expected_output: int
     ) -> Plan | None:
         """Return the plan without the targets whose cost is unbounded; None if none is left."""
-        kept, skipped = list[int](), list[SkippedTarget]()
-        for at, target in enumerate(plan.targets):
-            usual = want.usual((target,), output) if form.guesses else 0
-            if usual is not None and not (form.caps and want.most((target,)) is None):
-                kept.append(at)
+        kept_indexes, skipped = list[int](), list[SkippedTarget]()
+        for index, target in enumerate(plan.targets):
+            expected_cost = (
+                usage_bound.compute_expected_cost((target,), expected_output)
+                if template.reserves_expected
+                else 0
+            )
+            if expected_cost is not None and not (
+                template.reserves_maximum and usage_bound.compute_max_cost((target,)) is None
+            ):
+                kept_indexes.append(index)
                 continue
-            skipped.append(SkippedTarget(target.name, None, _UNBOUNDED))
-        if not kept:
+            skipped.append(SkippedTarget(target.name, None, _UNBOUNDED_REASON))
+        if not kept_indexes:
             return None
-        for name in {one.target for one in skipped} - self._unbounded:
-            self._unbounded.add(name)
+        for name in {skipped_target.target for skipped_target in skipped} - self._reported_targets:
+            self._reported_targets.add(name)
             self._log("budget", text=f"{name} is passed over: its cost has no bound")
         return Plan(
-            targets=tuple([plan.targets[at] for at in kept]),
-            doors=tuple([plan.doors[at] for at in kept]),
-            labs=tuple([plan.labs[at] for at in kept]) if plan.labs else (),
+            targets=tuple([plan.targets[index] for index in kept_indexes]),
+            dialects=tuple([plan.dialects[index] for index in kept_indexes]),
+            labs=tuple([plan.labs[index] for index in kept_indexes]) if plan.labs else (),
             skipped=(*plan.skipped, *skipped),
         )
 
-    def _refusal(self, want: UsageBound, way: _AdmissionOption, over: Refusal) -> ProblemError:
+    def _make_error(
+        self, usage_bound: UsageBound, option: _AdmissionOption, answer: Refusal
+    ) -> ProblemError:
         """Tell the client why its call does not pass, and the operator of a used-up budget."""
-        need, dialect = over.need, want.call.dialect
-        if need.kind == "usd" and not way.bounded and need.limit:  # into 0 nothing fits anyhow
-            return unbounded(need, dialect, priced=want.capped(way.plan.targets))
-        self._full(want.call.key.tenant, over)
-        return refusal(over, dialect)
+        demand, dialect = answer.demand, usage_bound.call.dialect
+        if (
+            demand.kind == "usd" and not option.is_bounded and demand.limit
+        ):  # into 0 nothing fits anyhow
+            return make_unbounded_error(
+                demand, dialect, is_priced=usage_bound.is_bounded_by_cap(option.plan.targets)
+            )
+        self._report_exhausted(usage_bound.call.key.tenant, answer)
+        return make_refusal_error(answer, dialect)
 
-    def _lower(
-        self, want: UsageBound, first: _AdmissionOption, again: Again, now: float
+    def _find_lower_options(
+        self,
+        usage_bound: UsageBound,
+        first_option: _AdmissionOption,
+        decide_again: DecideAgain,
+        now: float,
     ) -> list[_AdmissionOption]:
         """Where a call may go in place of a refusal, dearest first: each time to a cheaper tier."""
-        found: list[_AdmissionOption] = []
-        tier = first.decision.tier
-        wanted = {need.then for need in first.form.needs}
+        options: list[_AdmissionOption] = []
+        tier = first_option.decision.tier
+        ceilings = {demand.then for demand in first_option.template.demands}
         for ceiling in reversed(TIERS):
-            if ceiling not in wanted or tier is None:
+            if ceiling not in ceilings or tier is None:
                 continue
             try:
-                decision, plan = again(ceiling)
+                decision, plan = decide_again(ceiling)
             except ProblemError:  # nothing there serves it
                 continue
             # A rule may bring it back.
             if decision.tier is not None and TIERS.index(decision.tier) < TIERS.index(tier):
-                found.append(self._way(want, decision, plan, now, ceiling))
-                wanted |= {need.then for need in found[-1].form.needs}
-        return found
+                options.append(self._make_option(usage_bound, decision, plan, now, ceiling))
+                ceilings |= {demand.then for demand in options[-1].template.demands}
+        return options
 
-    async def _take(
+    async def _reserve(
         self,
-        want: UsageBound,
-        ways: list[_AdmissionOption],
+        usage_bound: UsageBound,
+        options: list[_AdmissionOption],
         now: float,
-        again: Again | None,
-        asking: Asking = _nothing,
+        decide_again: DecideAgain | None,
+        on_option: OptionCallback = _do_nothing,
     ) -> Refusal | Admitted:
-        """Take what one of some ways needs, for a call that passes or, without `again`, goes on.
+        """Take what one of some ways needs, for a call that passes or (no `decide_again`) goes on.
 
-        Where counters are not there, all lower ways are added to `ways`.
+        Where counters are not there, all lower ways are added to `options`.
         """
-        call, tenant = want.call, want.call.key.tenant
-        before = self._held.get(call.id)
-        meter = self._meter if before is None else before.meter
+        call, tenant = usage_bound.call, usage_bound.call.key.tenant
+        earlier = self._reservations.get(call.id)
+        counter_store = self._counter_store if earlier is None else earlier.counter_store
         self.tenants.add(tenant)
         try:
-            if again is not None and before is None and len(ways) == 1:  # as nearly all
-                way = ways[0]
-                asking(way.decision, way.plan)
-                life = _life(call, way)
-                found = await meter.take(way.form, way.amounts, call.id, tenant, life, now)
-                if isinstance(found, MissingCounter):
-                    found = await self._counted(meter, want, ways, now, again, asking, found)
+            if decide_again is not None and earlier is None and len(options) == 1:  # as nearly all
+                option = options[0]
+                on_option(option.decision, option.plan)
+                lifetime = _compute_lifetime(call, option)
+                answer = await counter_store.admit_single(
+                    option.template, option.amounts, call.id, tenant, lifetime, now
+                )
+                if isinstance(answer, MissingCounter):
+                    answer = await self._ask_store(
+                        counter_store, usage_bound, options, now, decide_again, on_option, answer
+                    )
             else:
-                found = await self._counted(meter, want, ways, now, again, asking)
-            if self._lost and meter is self._meter:
-                self._said(lost=False)
+                answer = await self._ask_store(
+                    counter_store, usage_bound, options, now, decide_again, on_option
+                )
+            if self._is_lost and counter_store is self._counter_store:
+                self._report_loss(is_lost=False)
         except asyncio.CancelledError:  # it may be taken all the same
-            way = ways[0]
-            every = scopes([need for one in ways for need in one.form.needs])
-            self._held.setdefault(call.id, _Held(meter, tenant, way.form, way.amounts, every))
+            option = options[0]
+            all_scopes = collect_scopes(
+                [demand for candidate in options for demand in candidate.template.demands]
+            )
+            self._reservations.setdefault(
+                call.id,
+                _Reservation(counter_store, tenant, option.template, option.amounts, all_scopes),
+            )
             raise
         except CountersUnavailable:
-            self._said(lost=True)
-            if before is None:
-                self._debts.owe(tenant, (call.id, 0, 0))
-            if again is None or (self._closed and _is_money(ways[0].form.needs)):
-                raise ProblemError(UNCOUNTED) from None
-            meter = self._spare
-            found = await self._counted(meter, want, ways, now, again, asking)
-        if isinstance(found, Refusal):
-            return found
-        way = ways[found.choice]
-        own, more = way.form.scopes, before.needs if before is not None else ()
-        if more:
-            own = scopes((*more, *way.form.needs))
-        self._held[call.id] = _Held(meter, tenant, way.form, way.amounts, own, more)
-        for need in found.warnings:
-            self._tell(tenant, need, "soft limit passed")
-        return found
+            self._report_loss(is_lost=True)
+            if earlier is None:
+                self._unsettled.add_unsettled(tenant, (call.id, 0, 0))
+            if decide_again is None or (
+                self._fails_closed and _has_budget(options[0].template.demands)
+            ):
+                raise ProblemError(UNCOUNTED_PROBLEM) from None
+            counter_store = self._local_store
+            answer = await self._ask_store(
+                counter_store, usage_bound, options, now, decide_again, on_option
+            )
+        if isinstance(answer, Refusal):
+            return answer
+        option = options[answer.choice]
+        owner_scopes, earlier_demands = (
+            option.template.scopes,
+            earlier.demands if earlier is not None else (),
+        )
+        if earlier_demands:
+            owner_scopes = collect_scopes((*earlier_demands, *option.template.demands))
+        self._reservations[call.id] = _Reservation(
+            counter_store, tenant, option.template, option.amounts, owner_scopes, earlier_demands
+        )
+        for demand in answer.warnings:
+            self._report(tenant, demand, "soft limit passed")
+        return answer
 
-    async def _counted(
+    async def _ask_store(
         self,
-        meter: CounterStore,
-        want: UsageBound,
-        ways: list[_AdmissionOption],
+        counter_store: CounterStore,
+        usage_bound: UsageBound,
+        options: list[_AdmissionOption],
         now: float,
-        again: Again | None,
-        asking: Asking,
-        found: Refusal | Admitted | MissingCounter | None = None,
+        decide_again: DecideAgain | None,
+        on_option: OptionCallback,
+        answer: Refusal | Admitted | MissingCounter | None = None,
     ) -> Refusal | Admitted:
-        """`found` is what was answered before, where it was asked for."""
-        take = meter.extend if again is None else meter.admit
-        if found is None:
-            for way in ways:
-                asking(way.decision, way.plan)
-            found = await take(self._ask(want, ways, now, part=meter is not self._meter), now)
-        for _ in range(_TRIES):
-            if not isinstance(found, MissingCounter):
-                return found
-            tenant = want.call.key.tenant
-            unknown = {(need.owner(tenant), need.field): need for need in (found.need, *found.more)}
-            if again is not None and len(ways) == 1:
-                ways += self._lower(want, ways[0], again, now)
-                first = {(need.owner(tenant), need.field) for need in ways[0].form.needs}
-                for need in [need for way in ways[1:] for need in way.needs if need.seeded]:
-                    if (named := (need.owner(tenant), need.field)) not in first:
-                        unknown[named] = need
-            known = [await self._books.find(owner, need) for (owner, _), need in unknown.items()]
-            parts = self._shares if meter is not self._meter else 1
-            pairs = zip(unknown, known, strict=True)
-            seeds = tuple([(*named, one.spent // parts) for named, one in pairs])
-            ask = self._ask(want, ways, now, part=meter is not self._meter, seeds=seeds)
-            for way in ways[1:]:
-                asking(way.decision, way.plan)
-            found = await take(ask, now)
-            if meter is self._meter and not isinstance(found, MissingCounter):
-                for one in known:
-                    self._debts.known(one)
+        """`answer` is what was answered before, where it was asked for."""
+        send = counter_store.extend if decide_again is None else counter_store.admit
+        if answer is None:
+            for option in options:
+                on_option(option.decision, option.plan)
+            answer = await send(
+                self._make_request(
+                    usage_bound, options, now, is_local=counter_store is not self._counter_store
+                ),
+                now,
+            )
+        for _ in range(_MAX_TRIES):
+            if not isinstance(answer, MissingCounter):
+                return answer
+            tenant = usage_bound.call.key.tenant
+            missing = {
+                (demand.owner(tenant), demand.field): demand
+                for demand in (answer.demand, *answer.other_demands)
+            }
+            if decide_again is not None and len(options) == 1:
+                options += self._find_lower_options(usage_bound, options[0], decide_again, now)
+                first_counters = {
+                    (demand.owner(tenant), demand.field) for demand in options[0].template.demands
+                }
+                for demand in [
+                    demand
+                    for option in options[1:]
+                    for demand in option.demands
+                    if demand.needs_seed
+                ]:
+                    if (counter_key := (demand.owner(tenant), demand.field)) not in first_counters:
+                        missing[counter_key] = demand
+            spends = [
+                await self._ledger_spends.find(owner, demand)
+                for (owner, _), demand in missing.items()
+            ]
+            share_count = self._share_count if counter_store is not self._counter_store else 1
+            pairs = zip(missing, spends, strict=True)
+            seeds = tuple(
+                [(*counter_key, spend.spent // share_count) for counter_key, spend in pairs]
+            )
+            request = self._make_request(
+                usage_bound,
+                options,
+                now,
+                is_local=counter_store is not self._counter_store,
+                seeds=seeds,
+            )
+            for option in options[1:]:
+                on_option(option.decision, option.plan)
+            answer = await send(request, now)
+            if counter_store is self._counter_store and not isinstance(answer, MissingCounter):
+                for spend in spends:
+                    self._unsettled.mark_seeded(spend)
         raise CountersUnavailable
 
-    def _ask(
+    def _make_request(
         self,
-        want: UsageBound,
-        ways: Sequence[_AdmissionOption],
+        usage_bound: UsageBound,
+        options: Sequence[_AdmissionOption],
         now: float,
         *,
-        part: bool,
+        is_local: bool,
         seeds: tuple[tuple[Owner, str, int], ...] = (),
     ) -> AdmissionRequest:
-        """`part`: of each limit this process's part alone."""
-        call, (first, *others) = want.call, ways
+        """`is_local`: of each limit this process's part alone."""
+        call, (first_option, *lower_options) = usage_bound.call, options
         return AdmissionRequest(
             id=call.id,
             tenant=call.key.tenant,
-            needs=self._parts(first.needs) if part else first.needs,
-            expires=now + max([_life(call, way) for way in ways]),
-            others=tuple(
+            demands=self._scale_demands(first_option.demands) if is_local else first_option.demands,
+            expires_at=now + max([_compute_lifetime(call, option) for option in options]),
+            fallbacks=tuple(
                 [
-                    (way.ceiling, self._parts(way.needs) if part else way.needs)
-                    for way in others
-                    if way.ceiling is not None
+                    (
+                        option.ceiling,
+                        self._scale_demands(option.demands) if is_local else option.demands,
+                    )
+                    for option in lower_options
+                    if option.ceiling is not None
                 ]
             ),
             seeds=seeds,
-            holds=() if (before := self._held.get(call.id)) is None else before.scopes,
+            held_scopes=()
+            if (reservation := self._reservations.get(call.id)) is None
+            else reservation.scopes,
         )
 
-    def _full(self, tenant: str, over: Refusal) -> None:
+    def _report_exhausted(self, tenant: str, answer: Refusal) -> None:
         """Tell the operator of a budget that is used up, once in each window.
 
         A call that is larger than all of the budget does not say that any of it is used.
         """
-        need = over.need
-        told = need.owner(tenant), need.field
-        large = 0 < need.limit < need.amount
-        full = need.kind in ("usd", "share") and not (over.busy or large)
-        if full and told not in self._spent:
-            self._spent.add(told)
-            self._tell(tenant, need, "used up")
+        demand = answer.demand
+        counter_key = demand.owner(tenant), demand.field
+        is_oversized = 0 < demand.limit < demand.amount
+        is_exhausted = demand.kind in ("usd", "share") and not (answer.busy or is_oversized)
+        if is_exhausted and counter_key not in self._reported_budgets:
+            self._reported_budgets.add(counter_key)
+            self._report(tenant, demand, "used up")
 
-    def _tell(self, tenant: str, need: CounterDemand, text: str) -> None:
+    def _report(self, tenant: str, demand: CounterDemand, text: str) -> None:
         """Tell the operator of a budget: in the log, and at the receiver of alerts."""
-        owner = need.owner(tenant)
+        owner = demand.owner(tenant)
         self._log(
-            "budget", name=need.name, scope=counted(owner, need), counter=need.field, text=text
+            "budget",
+            name=demand.name,
+            scope=describe_counter(owner, demand),
+            counter=demand.field,
+            text=text,
         )
-        self._alert(owner, need)
+        self._alert(owner, demand)
 
-    def _parts(self, needs: Sequence[CounterDemand]) -> tuple[CounterDemand, ...]:
+    def _scale_demands(self, demands: Sequence[CounterDemand]) -> tuple[CounterDemand, ...]:
         """What of limits is this process's while nobody counts for all."""
-        limits = [max(1, need.limit // self._shares) if need.limit else 0 for need in needs]
-        pairs = zip(needs, limits, strict=True)
-        return tuple([msgspec.structs.replace(need, limit=limit) for need, limit in pairs])
+        limits = [
+            max(1, demand.limit // self._share_count) if demand.limit else 0 for demand in demands
+        ]
+        pairs = zip(demands, limits, strict=True)
+        return tuple([msgspec.structs.replace(demand, limit=limit) for demand, limit in pairs])
 
-    async def _settle(self) -> None:
+    async def _settle_ended(self) -> None:
         """Settle all that has ended since it was begun."""
-        ended, self._ended = self._ended, {}
-        apart, self._apart = self._apart, []
-        for (tenant, own), ends in ended.items():
-            await self.settle_dead(tenant, ends, own)
-        for held, end in apart:
-            await held.meter.end(held.tenant, (end,))
-            self._debts.add(held.tenant, held.needs, end[2])
-        if self._debts.any and not self._lost:  # they have outlived the loss
+        ended_calls, self._ended_calls = self._ended_calls, {}
+        local_calls, self._local_ended_calls = self._local_ended_calls, []
+        for (tenant, owner_scopes), calls in ended_calls.items():
+            await self.settle_dead(tenant, calls, owner_scopes)
+        for reservation, ended_call in local_calls:
+            await reservation.counter_store.settle_all(reservation.tenant, (ended_call,))
+            self._unsettled.add_local_call(reservation.tenant, reservation.demands, ended_call[2])
+        if self._unsettled.has_any and not self._is_lost:  # they have outlived the loss
             self._repay()
 
     def _repay(self) -> None:
         async def repay() -> None:
             try:
-                await self._debts.repay()
+                await self._unsettled.repay()
             except CountersUnavailable:
-                self._said(lost=True)  # what is left is tried again
+                self._report_loss(is_lost=True)  # what is left is tried again
             except ProblemError:
                 return  # and so is what the ledger could not tell
 
-        self._run_later(repay())
+        self._run_in_background(repay())
 
-    def _said(self, *, lost: bool) -> None:
-        if lost is self._lost:
+    def _report_loss(self, *, is_lost: bool) -> None:
+        if is_lost is self._is_lost:
             return
-        self._lost = lost
-        text = "counted in this process alone" if lost else "counted for all again"
-        self._log("limits", text="refused" if lost and self._closed else text)
-        if lost:
-            self._spare = self._fresh()  # what was counted in an earlier loss is long since old
-        elif self._debts.any:
+        self._is_lost = is_lost
+        text = "counted in this process alone" if is_lost else "counted for all again"
+        self._log("limits", text="refused" if is_lost and self._fails_closed else text)
+        if is_lost:
+            self._local_store = (
+                self._make_local_store()
+            )  # what was counted in an earlier loss is long since old
+        elif self._unsettled.has_any:
             self._repay()
 
-    def _run_later(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.create_task(work)
-        self._later.add(task)
-        task.add_done_callback(self._later.discard)
+    def _run_in_background(self, coroutine: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
-def _is_money(needs: Iterable[CounterDemand]) -> bool:
+def _has_budget(demands: Iterable[CounterDemand]) -> bool:
     """True if a budget is among what a call needs."""
-    return any(need.kind in ("usd", "share") for need in needs)
+    return any(demand.kind in ("usd", "share") for demand in demands)
 
 
-def _life(call: Call, way: _AdmissionOption) -> float:
+def _compute_lifetime(call: Call, option: _AdmissionOption) -> float:
     """Seconds after which a call is dead that goes a way."""
-    kind, longest = patience(way.decision.tier, call.operation), 0.0
-    for target in way.plan.targets:
+    kind, longest = name_timers(option.decision.tier, call.operation), 0.0
+    for target in option.plan.targets:
         total = target.provider.timers[kind].total
         longest = max(longest, total)
-    return longest + _GRACE
+    return longest + _GRACE_SECONDS

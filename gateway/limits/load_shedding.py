@@ -14,33 +14,33 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
 from gateway.core.errors import Problem, ProblemError
-from gateway.telemetry.log import Log, silent
+from gateway.telemetry.log import Log, ignore_event
 from gateway.telemetry.process import MemoryReach
 
-EVERY = 0.25
+SAMPLE_SECONDS = 0.25
 """Seconds between samples."""
-SHARES, REASONING, ALL = 1, 2, 3
+SHED_SHARES, SHED_REASONING, SHED_ALL = 1, 2, 3
 """Levels: who is refused from each on."""
-_PARTS: dict[str, tuple[float, float, float]] = {
+_LEVEL_BOUNDS: dict[str, tuple[float, float, float]] = {
     "memory": (0.80, 0.85, 0.92),
     "files": (0.70, 0.80, 0.90),
     "lag": (0.25, 0.50, 1.00),
 }
 """Of what there is, by what is measured: from where on each level holds."""
-_FULL = _PARTS["memory"][-1]
-_LAST = 1_000_000_000
+_FULL_RATIO = _LEVEL_BOUNDS["memory"][-1]
+_LAST_BYTES = 1_000_000_000
 """Bytes of memory at its end that levels are parts of, where there is more."""
-_BACK = 0.05
+_HYSTERESIS = 0.05
 """How far below that it must fall to hold no more: it does not come and go with each sample."""
-_CALM = 4
+_MIN_SAMPLES = 4
 """Samples that a level holds at least; the lag counts where all of so many were late."""
-SMALL = 65_536
+SMALL_BODY_BYTES = 65_536
 """Bytes of a body that nobody asks about: so many of them need little."""
-_TIMES = 5
+_BODY_FACTOR = 5
 """Bytes that a call may need at once for one of its body: read, parsed, written again."""
-_QUOTE, _COMMA = 25, 40
+_QUOTE_BYTES, _COMMA_BYTES = 25, 40
 """Bytes beyond that for each of these in it, as Python has its values."""
-_LEAN = 5.0
+_TRIM_SECONDS = 5.0
 """Seconds between attempts to give memory back."""
 
 
@@ -55,184 +55,205 @@ class LoadSample(NamedTuple):
 
 
 class LoadShedder:
-    """Measures. `memory` and `files` are the most that this process may have, `lag` is in seconds.
+    """Measures how loaded this process is, and refuses calls by it.
 
-    `sample` looks at the machine, `lean` gives memory back that is not used, `chance` is random
-    in [0, 1).
+    `max_memory` (bytes) and `max_files` bound this process; `max_lag` is in seconds.
+
+    `sample` looks at the machine, `trim_memory` gives memory back that is not used,
+    `random_fraction` is random in [0, 1).
     """
 
     def __init__(
         self,
         sample: Callable[[], LoadSample],
         *,
-        memory: int | None = None,
-        files: int | None = None,
-        lag: float = 0.0,
-        log: Log = silent,
-        lean: Callable[[], object] = int,
-        chance: Callable[[], float] = lambda: 0.0,
+        max_memory: int | None = None,
+        max_files: int | None = None,
+        max_lag: float = 0.0,
+        log: Log = ignore_event,
+        trim_memory: Callable[[], object] = int,
+        random_fraction: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._sample = sample
-        self._memory = memory
-        self._files = files
-        self._lag = lag
+        self._max_memory = max_memory
+        self._max_files = max_files
+        self._max_lag = max_lag
         self._log = log
-        self._lean = lean
-        self._chance = chance
+        self._trim_memory = trim_memory
+        self._random_fraction = random_fraction
         self.level = 0
         """0 is none."""
-        self.held = 0
+        self.reserved_bytes = 0
         """Bytes that calls may need for their bodies."""
-        self.shed = 0
+        self.shed_count = 0
         """Requests that were refused for it, or for want of room."""
-        self.late = 0.0
+        self.lag = 0.0
         """Seconds that the event loop was late at the last sample."""
-        self.seen = LoadSample()
-        self._base: int | None = None
-        self._lates: deque[float] = deque([0.0] * _CALM, _CALM)
-        self._until = 0
-        self._samples = 0
-        self._leaned = -math.inf
-        self.look(0.0, 0.0)
+        self.last_sample = LoadSample()
+        self._base_memory: int | None = None
+        self._lags: deque[float] = deque([0.0] * _MIN_SAMPLES, _MIN_SAMPLES)
+        self._level_until = 0
+        self._sample_count = 0
+        self._trimmed_at = -math.inf
+        self.take_sample(0.0, 0.0)
 
-    def look(self, now: float, late: float) -> None:
-        """Take a sample; `late` are the seconds by which it is."""
-        self._samples += 1
-        self.late = late
-        self._lates.append(late)
-        self.seen = seen = self._sample()
-        if not self.held or self._base is None:
-            self._base = seen.memory
-        found = {what: self._part(what) for what in _PARTS}
-        levels = {what: self._level(_PARTS[what], part) for what, part in found.items()}
-        what = max(levels, key=lambda one: levels[one])
-        self._set(levels[what], what, found[what])
-        if levels["memory"] and now >= self._leaned + _LEAN:
-            self._leaned = now
-            self._lean()
+    def take_sample(self, now: float, lag: float) -> None:
+        """Take a sample; `lag` are the seconds by which it is."""
+        self._sample_count += 1
+        self.lag = lag
+        self._lags.append(lag)
+        self.last_sample = sample = self._sample()
+        if not self.reserved_bytes or self._base_memory is None:
+            self._base_memory = sample.memory
+        ratios = {resource: self._compute_ratio(resource) for resource in _LEVEL_BOUNDS}
+        levels = {
+            resource: self._compute_level(_LEVEL_BOUNDS[resource], ratio)
+            for resource, ratio in ratios.items()
+        }
+        resource = max(levels, key=lambda name: levels[name])
+        self._set_level(levels[resource], resource, ratios[resource])
+        if levels["memory"] and now >= self._trimmed_at + _TRIM_SECONDS:
+            self._trimmed_at = now
+            self._trim_memory()
 
-    async def keep(
+    async def sample_periodically(
         self, sleep: Callable[[float], Awaitable[None]], clock: Callable[[], float]
     ) -> None:
         """Take samples for ever."""
         while True:
-            due = clock() + EVERY
-            await sleep(EVERY)
+            due = clock() + SAMPLE_SECONDS
+            await sleep(SAMPLE_SECONDS)
             now = clock()
-            self.look(now, max(0.0, now - due))
+            self.take_sample(now, max(0.0, now - due))
 
-    def _part(self, what: str) -> float:
+    def _compute_ratio(self, resource: str) -> float:
         """How much is used of what there is."""
-        seen = self.seen
-        if what == "memory":
-            parts = [0.0]
-            if seen.memory is not None and self._memory:
-                parts.append(_filled(MemoryReach(seen.memory, self._memory)))
-            if seen.group is not None:
-                parts.append(_filled(seen.group))
-            return max(parts)
-        if what == "files":
-            return seen.files / self._files if seen.files is not None and self._files else 0.0
-        return min(self._lates) / self._lag if self._lag else 0.0
+        sample = self.last_sample
+        if resource == "memory":
+            ratios = [0.0]
+            if sample.memory is not None and self._max_memory:
+                ratios.append(_compute_used_ratio(MemoryReach(sample.memory, self._max_memory)))
+            if sample.group is not None:
+                ratios.append(_compute_used_ratio(sample.group))
+            return max(ratios)
+        if resource == "files":
+            return (
+                sample.files / self._max_files
+                if sample.files is not None and self._max_files
+                else 0.0
+            )
+        return min(self._lags) / self._max_lag if self._max_lag else 0.0
 
-    def _level(self, bounds: tuple[float, float, float], part: float) -> int:
+    def _compute_level(self, bounds: tuple[float, float, float], ratio: float) -> int:
         """The level of one measure, a little sticky."""
         return sum(
-            part >= bound - (_BACK * bound if self.level >= level else 0.0)
+            ratio >= bound - (_HYSTERESIS * bound if self.level >= level else 0.0)
             for level, bound in enumerate(bounds, 1)
         )
 
-    def _set(self, level: int, what: str, part: float) -> None:
+    def _set_level(self, level: int, resource: str, ratio: float) -> None:
         if level >= self.level:
-            self._until = self._samples + _CALM
-        elif self._samples < self._until:
+            self._level_until = self._sample_count + _MIN_SAMPLES
+        elif self._sample_count < self._level_until:
             return
         if level != self.level:
             self.level = level
-            self._log("pressure", level=level, what=what if level else None, used=round(part, 3))
+            self._log(
+                "pressure", level=level, what=resource if level else None, used=round(ratio, 3)
+            )
 
-    def wait(self) -> float:
+    def choose_retry_after(self) -> float:
         """Seconds after which a client may come again: not all at once."""
-        return 1.0 + int(5 * self._chance())
+        return 1.0 + int(5 * self._random_fraction())
 
-    def refuse(
+    def make_refusal(
         self, message: str, kind: Literal["overloaded", "rate_limited"] = "overloaded"
     ) -> ProblemError:
         """A refusal that a client may try again after a while."""
-        self.shed += 1
-        return ProblemError(Problem(kind=kind, message=message, retry_after=self.wait()))
+        self.shed_count += 1
+        return ProblemError(
+            Problem(kind=kind, message=message, retry_after=self.choose_retry_after())
+        )
 
-    def check(self, level: int = ALL) -> None:
+    def check(self, level: int = SHED_ALL) -> None:
         """Refuse at this level and above. Raises ProblemError: overloaded."""
         if self.level >= level:
-            raise self.refuse("The gateway is at its limits. Try again shortly.")
+            raise self.make_refusal("The gateway is at its limits. Try again shortly.")
 
-    def free(self) -> float:
+    def count_free_bytes(self) -> float:
         """Bytes of memory that nobody has or was promised, short of the highest level."""
-        memory, group = self.seen.memory, self.seen.group
-        left = math.inf
-        if memory is not None and self._memory:
-            left = _left(MemoryReach(memory, self._memory))
+        memory, group = self.last_sample.memory, self.last_sample.group
+        free_bytes = math.inf
+        if memory is not None and self._max_memory:
+            free_bytes = _count_free_bytes(MemoryReach(memory, self._max_memory))
         if group is not None:
-            left = min(left, _left(group))
-        if memory is None or self._base is None:
-            return left - self.held
-        return left - max(0, self._base + self.held - memory)  # what is held may be in use by now
+            free_bytes = min(free_bytes, _count_free_bytes(group))
+        if memory is None or self._base_memory is None:
+            return free_bytes - self.reserved_bytes
+        return free_bytes - max(
+            0, self._base_memory + self.reserved_bytes - memory
+        )  # what is held may be in use by now
 
     def fits(self, size: int) -> bool:
         """Whether so many bytes would fit if nobody else had any."""
-        if not self._memory or self._base is None:
+        if not self._max_memory or self._base_memory is None:
             return True
-        return size <= _left(MemoryReach(self._base, self._memory))
+        return size <= _count_free_bytes(MemoryReach(self._base_memory, self._max_memory))
 
 
-def _filled(reach: MemoryReach) -> float:
+def _compute_used_ratio(reach: MemoryReach) -> float:
     """How much is used, of all or of the last gigabyte: what is left beyond that is enough."""
-    return 1 - (reach.most - reach.used) / max(1, min(reach.most, _LAST))
+    return 1 - (reach.limit_bytes - reach.used_bytes) / max(1, min(reach.limit_bytes, _LAST_BYTES))
 
 
-def _left(reach: MemoryReach) -> float:
+def _count_free_bytes(reach: MemoryReach) -> float:
     """Bytes until nobody is let in."""
-    return reach.most - reach.used - (1 - _FULL) * min(reach.most, _LAST)
+    return (
+        reach.limit_bytes
+        - reach.used_bytes
+        - (1 - _FULL_RATIO) * min(reach.limit_bytes, _LAST_BYTES)
+    )
 
 
 class MemoryReservation:
     """Memory that one request may need, as far as its body has been announced or has come."""
 
-    __slots__ = ("_bytes", "_pressure")
+    __slots__ = ("_bytes", "_shedder")
 
-    def __init__(self, pressure: LoadShedder) -> None:
-        self._pressure = pressure
+    def __init__(self, shedder: LoadShedder) -> None:
+        self._shedder = shedder
         self._bytes = 0
 
-    def ask(self, size: int) -> None:
+    def reserve_body(self, size: int) -> None:
         """Ask for what a body of this size needs, in all.
 
         Raises ProblemError: overloaded; request_too_large where it could never fit.
         """
-        if size > SMALL:
-            self._take(max(0, size * _TIMES - self._bytes))
+        if size > SMALL_BODY_BYTES:
+            self._reserve(max(0, size * _BODY_FACTOR - self._bytes))
 
-    def weigh(self, piece: bytes) -> None:
+    def reserve_json(self, chunk: bytes) -> None:
         """Ask for what a piece of JSON needs beyond its size: many small values are large.
 
-        Raises ProblemError as `ask`.
+        Raises ProblemError as `reserve_body`.
         """
-        self._take(piece.count(b'"') * _QUOTE + piece.count(b",") * _COMMA)
+        self._reserve(chunk.count(b'"') * _QUOTE_BYTES + chunk.count(b",") * _COMMA_BYTES)
 
-    def _take(self, more: int) -> None:
-        pressure = self._pressure
-        if more > pressure.free():
-            if not pressure.fits(self._bytes + more):
+    def _reserve(self, extra_bytes: int) -> None:
+        shedder = self._shedder
+        if extra_bytes > shedder.count_free_bytes():
+            if not shedder.fits(self._bytes + extra_bytes):
                 message = (
                     "This request body needs more memory than the gateway has (server.max_memory)."
                 )
                 raise ProblemError(Problem(kind="request_too_large", message=message))
-            raise pressure.refuse("The gateway has no memory for this body now. Try again shortly.")
-        pressure.held += more
-        self._bytes += more
+            raise shedder.make_refusal(
+                "The gateway has no memory for this body now. Try again shortly."
+            )
+        shedder.reserved_bytes += extra_bytes
+        self._bytes += extra_bytes
 
-    def end(self) -> None:
+    def release(self) -> None:
         """Give it back."""
-        self._pressure.held -= self._bytes
+        self._shedder.reserved_bytes -= self._bytes
         self._bytes = 0

@@ -9,28 +9,28 @@ import msgspec
 
 from gateway.limits import window
 from gateway.limits.counters import (
-    BOTH,
-    BUSY,
+    ALL_SCOPES,
+    BUSY_RETRY_SECONDS,
     PASSED,
     AdmissionRequest,
     Admitted,
     Answer,
     CounterDemand,
     DemandTemplate,
-    End,
+    EndedCall,
     MissingCounter,
     Owner,
     Refusal,
     Scopes,
-    refused,
+    merge_answers,
 )
 
-_MICRO = 1_000_000
-_LATE = 3_600.0
+_MICROS_PER_SECOND = 1_000_000
+_LATE_SECONDS = 3_600.0
 """Seconds after its end in which a hold that nobody settled can still be corrected."""
-_SKEW = 60 * _MICRO
+_MAX_SKEW_MICROS = 60 * _MICROS_PER_SECOND
 """Microseconds that a clock may go back without being taken at its word."""
-_SLACK = 64
+_HEAP_SLACK = 64
 
 
 class _Bucket:
@@ -40,261 +40,313 @@ class _Bucket:
     used it, so that a call that asks for much and uses little costs what it used.
     """
 
-    __slots__ = ("at", "held", "holders", "level", "limit", "period")
+    __slots__ = ("holder_count", "level", "limit", "period", "reserved", "updated_at")
 
-    def __init__(self, at: int, period: int, limit: int) -> None:
-        self.at = at
+    def __init__(self, updated_at: int, period: int, limit: int) -> None:
+        self.updated_at = updated_at
         self.period = period
         self.limit = limit
         self.level = 0
-        self.held = 0
-        self.holders = 0
+        self.reserved = 0
+        self.holder_count = 0
         """Calls that hold some, of which some may hold 0."""
 
-    def drain(self, now: int, period: int, limit: int) -> None:
+    def leak(self, now: int, period: int, limit: int) -> None:
         """Give back what is due. A clock that is a little behind waits; one far behind is right."""
-        if now > self.at:
-            self.level = max(0, self.level - (now - self.at) * self.limit)
-            self.at = now
-        elif self.at - now > _SKEW:
-            self.at = now
+        if now > self.updated_at:
+            self.level = max(0, self.level - (now - self.updated_at) * self.limit)
+            self.updated_at = now
+        elif self.updated_at - now > _MAX_SKEW_MICROS:
+            self.updated_at = now
         if period != self.period:
             self.level = -(-self.level * period // self.period)
             self.period = period
         self.limit = limit
 
-    def idle(self, now: int) -> bool:
+    def is_idle(self, now: int) -> bool:
         """True if nothing would be lost with it; who asked in the last period may ask again."""
-        if self.holders or not self.level:
-            return not self.holders
-        unasked = now - self.at
-        return unasked >= self.period and self.level <= unasked * self.limit
+        if self.holder_count or not self.level:
+            return not self.holder_count
+        idle_micros = now - self.updated_at
+        return idle_micros >= self.period and self.level <= idle_micros * self.limit
 
 
-class _Hold:
+class _Reservation:
     """What a call has taken, until it is settled."""
 
-    __slots__ = ("answer", "expires", "late", "needs")
+    __slots__ = ("answer", "demands", "expires_at", "is_late")
 
-    def __init__(self, answer: Admitted, needs: Sequence[CounterDemand], expires: float) -> None:
+    def __init__(
+        self, answer: Admitted, demands: Sequence[CounterDemand], expires_at: float
+    ) -> None:
         self.answer = answer
-        self.needs = needs
-        self.expires = expires
-        self.late = False
+        self.demands = demands
+        self.expires_at = expires_at
+        self.is_late = False
 
     @property
-    def looked_at(self) -> float:
+    def next_check_at(self) -> float:
         """When it is looked at again: at its end, and once more to forget it."""
-        return self.expires + _LATE if self.late else self.expires
+        return self.expires_at + _LATE_SECONDS if self.is_late else self.expires_at
 
 
 class MemoryCounters:
-    """A Meter in one process. Nothing in it waits, so nothing comes between a check and its take.
+    """A counter store in one process.
+
+    Nothing in it waits, so nothing comes between a check and its take.
 
     What has given all back, and windows that ended two days ago, are let go as new ones come.
     """
 
     def __init__(self) -> None:
-        self._books: defaultdict[Owner, _OwnerCounters] = defaultdict(_OwnerCounters)
-        self._holds: dict[tuple[str, str], _Hold] = {}
+        self._counters_by_owner: defaultdict[Owner, _OwnerCounters] = defaultdict(_OwnerCounters)
+        self._reservations: dict[tuple[str, str], _Reservation] = {}
         """By tenant and call."""
-        self._ends: list[tuple[float, tuple[str, str]]] = []
+        self._expiry_heap: list[tuple[float, tuple[str, str]]] = []
         """A heap of when holds are looked at again; what was settled is still in it."""
 
-    async def admit(self, ask: AdmissionRequest, now: float) -> Answer:
+    async def admit(self, request: AdmissionRequest, now: float) -> Answer:
         """Take all needs or none."""
-        if not ask.needs:
+        if not request.demands:
             return PASSED
         self._expire(now)
-        held = self._holds.get((ask.tenant, ask.id))
-        return held.answer if held is not None else self._take(ask, now, None)
+        reservation = self._reservations.get((request.tenant, request.id))
+        return reservation.answer if reservation is not None else self._admit(request, now, None)
 
-    def take(
+    def admit_single(
         self,
-        form: DemandTemplate,
+        template: DemandTemplate,
         amounts: tuple[int, ...],
         id: str,
         tenant: str,
-        life: float,
+        lifetime: float,
         now: float,
     ) -> Coroutine[Any, Any, Answer]:
         """Take all needs or none."""
         return self.admit(
-            AdmissionRequest(id=id, tenant=tenant, needs=form.of(amounts), expires=now + life), now
+            AdmissionRequest(
+                id=id, tenant=tenant, demands=template.fill(amounts), expires_at=now + lifetime
+            ),
+            now,
         )
 
-    async def extend(self, ask: AdmissionRequest, now: float) -> Answer:
+    async def extend(self, request: AdmissionRequest, now: float) -> Answer:
         """Take more for a call that has passed; it runs until `ask.expires` then."""
-        if not ask.needs:
+        if not request.demands:
             return PASSED
         self._expire(now)
-        return self._take(ask, now, self._holds.get((ask.tenant, ask.id)))
+        return self._admit(request, now, self._reservations.get((request.tenant, request.id)))
 
     async def seed(self, owner: Owner, field: str, value: int) -> None:
         """Give a counter that is not there what was spent; one that is there stays."""
-        self._books[owner].seed(field, value)
+        self._counters_by_owner[owner].seed(field, value)
 
-    async def settle(self, tenant: str, id: str, tokens: int | None, micro: int | None) -> bool:
+    async def settle(self, tenant: str, id: str, tokens: int | None, micro_usd: int | None) -> bool:
         """Turn what a call of a tenant holds into what it used."""
-        hold = self._holds.pop((tenant, id), None)
-        if hold is None:
+        reservation = self._reservations.pop((tenant, id), None)
+        if reservation is None:
             return False
-        own, every = self._books[tenant], self._books[None]
-        for need in hold.needs:
-            kind, field, amount = need.kind, need.field, need.amount
-            book = every if need.all_tenants else own
+        tenant_counters, shared_counters = (
+            self._counters_by_owner[tenant],
+            self._counters_by_owner[None],
+        )
+        for demand in reservation.demands:
+            kind, field, amount = demand.kind, demand.field, demand.amount
+            counters = shared_counters if demand.all_tenants else tenant_counters
             if kind == "usd":
-                if not hold.late:
-                    _add(book.reserved, field, -amount)
-                spent = book.spent.get(field)
-                if micro is not None and spent is not None:
-                    book.spent[field] = max(0, spent - amount + max(0, micro))
+                if not reservation.is_late:
+                    _add_count(counters.reserved, field, -amount)
+                spent = counters.spent.get(field)
+                if micro_usd is not None and spent is not None:
+                    counters.spent[field] = max(0, spent - amount + max(0, micro_usd))
             elif kind == "tokens":
-                book.use(field, amount, amount if tokens is None else max(0, tokens))
+                counters.use_tokens(field, amount, amount if tokens is None else max(0, tokens))
             elif kind == "concurrency":
-                _add(book.running, field, -amount)
+                _add_count(counters.running, field, -amount)
         return True
 
-    async def end(self, tenant: str, ends: Sequence[End], _: Scopes = BOTH) -> None:
+    async def settle_all(
+        self, tenant: str, ended_calls: Sequence[EndedCall], _: Scopes = ALL_SCOPES
+    ) -> None:
         """Settle several calls at once."""
-        for one in ends:
-            await self.settle(tenant, *one)
+        for ended_call in ended_calls:
+            await self.settle(tenant, *ended_call)
 
     async def sweep(self, owner: Owner, now: float) -> None:
         """Nothing: it lets go as new counters come."""
 
-    async def used(self, owner: Owner) -> dict[str, int]:
+    async def read_counters(self, owner: Owner) -> dict[str, int]:
         """Every counter of money and shares, by field; of a share, that of all calls too."""
-        book = self._books.get(owner)
-        return {} if book is None else dict(book.spent)
+        counters = self._counters_by_owner.get(owner)
+        return {} if counters is None else dict(counters.spent)
 
     async def close(self) -> None:
         """Forget everything."""
-        self._books.clear()
-        self._holds.clear()
-        self._ends.clear()
+        self._counters_by_owner.clear()
+        self._reservations.clear()
+        self._expiry_heap.clear()
 
-    def counters(self, owner: Owner) -> int:
+    def count_counters(self, owner: Owner) -> int:
         """How many counters are kept for an owner."""
-        book = self._books[owner]
-        return len(book.spent) + len(book.rates) + len(book.running)
+        counters = self._counters_by_owner[owner]
+        return len(counters.spent) + len(counters.rates) + len(counters.running)
 
-    def _book(self, tenant: str, need: CounterDemand) -> "_OwnerCounters":
-        return self._books[None if need.all_tenants else tenant]
+    def _counters_of(self, tenant: str, demand: CounterDemand) -> "_OwnerCounters":
+        return self._counters_by_owner[None if demand.all_tenants else tenant]
 
-    def _take(self, ask: AdmissionRequest, now: float, held: _Hold | None) -> Answer:
+    def _admit(
+        self, request: AdmissionRequest, now: float, reservation: _Reservation | None
+    ) -> Answer:
         """Take all needs or none, for a call that may hold some already."""
-        moment, tenant = round(now * _MICRO), ask.tenant
-        for owner, field, value in ask.seeds:
-            self._books[owner].seed(field, value)
-        choice, needs, before = 0, ask.needs, list[CounterDemand]()
-        while (over := self._missing(tenant, needs, moment, held)) is not None:
-            if isinstance(over, MissingCounter):
-                return over
-            after = ask.after(choice, over.need)
-            if after is None:
-                return Refusal(over.need, over.retry_after, choice, tuple(before), over.busy)
-            choice, needs = after, ask.ways[after]
-            if not over.busy:
-                before.append(over.need)
-        crossed = self._put(tenant, needs, moment, now)
-        plain = not (crossed or choice)
-        answer = PASSED if plain else Admitted(tuple(crossed), choice, tuple(before))
-        if held is None and not needs:  # a tier that nothing counts: there is nothing to settle
+        now_micros, tenant = round(now * _MICROS_PER_SECOND), request.tenant
+        for owner, field, value in request.seeds:
+            self._counters_by_owner[owner].seed(field, value)
+        choice, demands, exhausted = 0, request.demands, list[CounterDemand]()
+        while (failure := self._find_refusal(tenant, demands, now_micros, reservation)) is not None:
+            if isinstance(failure, MissingCounter):
+                return failure
+            next_choice = request.next_choice(choice, failure.demand)
+            if next_choice is None:
+                return Refusal(
+                    failure.demand, failure.retry_after, choice, tuple(exhausted), failure.busy
+                )
+            choice, demands = next_choice, request.options[next_choice]
+            if not failure.busy:
+                exhausted.append(failure.demand)
+        warnings = self._take_demands(tenant, demands, now_micros, now)
+        is_plain = not (warnings or choice)
+        answer = PASSED if is_plain else Admitted(tuple(warnings), choice, tuple(exhausted))
+        if (
+            reservation is None and not demands
+        ):  # a tier that nothing counts: there is nothing to settle
             return answer
-        named = tenant, ask.id
-        if held is None:
-            self._holds[named] = _Hold(answer, needs, ask.expires)
+        call_key = tenant, request.id
+        if reservation is None:
+            self._reservations[call_key] = _Reservation(answer, demands, request.expires_at)
         else:
-            for need in held.needs if held.late else ():
-                _add(self._book(tenant, need).reserved, need.field, need.amount)
-            held.needs, held.expires, held.late = (
-                self._joined(tenant, held.needs, needs),
-                ask.expires,
+            for demand in reservation.demands if reservation.is_late else ():
+                _add_count(self._counters_of(tenant, demand).reserved, demand.field, demand.amount)
+            reservation.demands, reservation.expires_at, reservation.is_late = (
+                self._merge_demands(tenant, reservation.demands, demands),
+                request.expires_at,
                 False,
             )
-        heappush(self._ends, (ask.expires, named))
-        if len(self._ends) > 2 * len(self._holds) + _SLACK:
-            self._ends = [(hold.looked_at, one) for one, hold in self._holds.items()]
-            heapify(self._ends)
+        heappush(self._expiry_heap, (request.expires_at, call_key))
+        if len(self._expiry_heap) > 2 * len(self._reservations) + _HEAP_SLACK:
+            self._expiry_heap = [
+                (pending.next_check_at, pending_key)
+                for pending_key, pending in self._reservations.items()
+            ]
+            heapify(self._expiry_heap)
         return answer
 
-    def _put(
-        self, tenant: str, needs: Sequence[CounterDemand], moment: int, now: float
+    def _take_demands(
+        self, tenant: str, demands: Sequence[CounterDemand], now_micros: int, now: float
     ) -> list[CounterDemand]:
         """Take needs that fit; return those whose soft limit is crossed."""
-        own, every, crossed = self._books[tenant], self._books[None], list[CounterDemand]()
-        made = shared = 0
-        for need in needs:
-            if need.all_tenants:
-                shared += every.put(need, moment, crossed)
+        tenant_counters, shared_counters, warnings = (
+            self._counters_by_owner[tenant],
+            self._counters_by_owner[None],
+            list[CounterDemand](),
+        )
+        tenant_count = shared_count = 0
+        for demand in demands:
+            if demand.all_tenants:
+                shared_count += shared_counters.take_demand(demand, now_micros, warnings)
             else:
-                made += own.put(need, moment, crossed)
-        if made or shared:
-            own.sweep(2 * made + 1, now)
-            every.sweep(2 * shared + 1, now)
-        return crossed
+                tenant_count += tenant_counters.take_demand(demand, now_micros, warnings)
+        if tenant_count or shared_count:
+            tenant_counters.sweep(2 * tenant_count + 1, now)
+            shared_counters.sweep(2 * shared_count + 1, now)
+        return warnings
 
     def _expire(self, now: float) -> None:
         """Calls that should have ended: their places are free, what they hold counts as used."""
-        ends = self._ends
-        while ends and ends[0][0] <= now:
-            _, named = heappop(ends)
-            hold = self._holds.get(named)
-            if hold is None or hold.looked_at > now:
+        heap = self._expiry_heap
+        while heap and heap[0][0] <= now:
+            _, call_key = heappop(heap)
+            reservation = self._reservations.get(call_key)
+            if reservation is None or reservation.next_check_at > now:
                 continue
-            if hold.late:
-                del self._holds[named]
+            if reservation.is_late:
+                del self._reservations[call_key]
                 continue
-            for need in hold.needs:
-                book, field, amount = self._book(named[0], need), need.field, need.amount
-                if need.kind == "tokens":
-                    book.use(field, amount, amount)
-                elif need.kind == "concurrency":
-                    _add(book.running, field, -amount)
-                elif need.kind == "usd":
-                    _add(book.reserved, field, -amount)
-            hold.needs = [need for need in hold.needs if need.kind == "usd"]
-            hold.late = True
-            heappush(ends, (hold.looked_at, named))
+            for demand in reservation.demands:
+                counters, field, amount = (
+                    self._counters_of(call_key[0], demand),
+                    demand.field,
+                    demand.amount,
+                )
+                if demand.kind == "tokens":
+                    counters.use_tokens(field, amount, amount)
+                elif demand.kind == "concurrency":
+                    _add_count(counters.running, field, -amount)
+                elif demand.kind == "usd":
+                    _add_count(counters.reserved, field, -amount)
+            reservation.demands = [demand for demand in reservation.demands if demand.kind == "usd"]
+            reservation.is_late = True
+            heappush(heap, (reservation.next_check_at, call_key))
 
-    def _joined(
-        self, tenant: str, held: Iterable[CounterDemand], more: Iterable[CounterDemand]
+    def _merge_demands(
+        self,
+        tenant: str,
+        old_demands: Iterable[CounterDemand],
+        new_demands: Iterable[CounterDemand],
     ) -> list[CounterDemand]:
         """One need for each counter, with all that is taken of it."""
-        found = {(need.all_tenants, need.field): need for need in held}
-        for need in more:
-            named = need.all_tenants, need.field
-            old = found.get(named)
-            amount = need.amount if old is None else need.amount + old.amount
-            found[named] = msgspec.structs.replace(need, amount=amount)
-            if old is not None and need.kind == "tokens":
-                self._book(tenant, need).rates[need.field].holders -= 1
-        return list(found.values())
+        merged = {(demand.all_tenants, demand.field): demand for demand in old_demands}
+        for demand in new_demands:
+            counter_key = demand.all_tenants, demand.field
+            existing = merged.get(counter_key)
+            amount = demand.amount if existing is None else demand.amount + existing.amount
+            merged[counter_key] = msgspec.structs.replace(demand, amount=amount)
+            if existing is not None and demand.kind == "tokens":
+                self._counters_of(tenant, demand).rates[demand.field].holder_count -= 1
+        return list(merged.values())
 
-    def _missing(
-        self, tenant: str, needs: Sequence[CounterDemand], moment: int, held: _Hold | None
+    def _find_refusal(
+        self,
+        tenant: str,
+        demands: Sequence[CounterDemand],
+        now_micros: int,
+        reservation: _Reservation | None,
     ) -> Refusal | MissingCounter | None:
         """Why a call does not pass, which may hold something already; None if it does.
 
         All tenants' answer comes before its own.
         """
-        own, every = self._books[tenant], self._books[None]
-        for need in needs:
-            if not (every if need.all_tenants else own).fits(need, moment):
+        tenant_counters, shared_counters = (
+            self._counters_by_owner[tenant],
+            self._counters_by_owner[None],
+        )
+        for demand in demands:
+            if not (shared_counters if demand.all_tenants else tenant_counters).has_room(
+                demand, now_micros
+            ):
                 break
         else:
             return None
-        told = every.missing([one for one in needs if one.all_tenants], moment, held)
-        other = own.missing([one for one in needs if not one.all_tenants], moment, held)
-        found = refused(PASSED if told is None else told, PASSED if other is None else other)
-        return None if isinstance(found, Admitted) else found
+        shared_answer = shared_counters.find_refusal(
+            [owner_demand for owner_demand in demands if owner_demand.all_tenants],
+            now_micros,
+            reservation,
+        )
+        tenant_answer = tenant_counters.find_refusal(
+            [owner_demand for owner_demand in demands if not owner_demand.all_tenants],
+            now_micros,
+            reservation,
+        )
+        answer = merge_answers(
+            PASSED if shared_answer is None else shared_answer,
+            PASSED if tenant_answer is None else tenant_answer,
+        )
+        return None if isinstance(answer, Admitted) else answer
 
 
 class _OwnerCounters:
     """The counters of one owner."""
 
-    __slots__ = ("fields", "rates", "reserved", "running", "spent", "told")
+    __slots__ = ("rates", "reserved", "running", "spent", "sweep_queue", "warned_limits")
 
     def __init__(self) -> None:
         self.rates: dict[str, _Bucket] = {}
@@ -302,147 +354,167 @@ class _OwnerCounters:
         self.spent: dict[str, int] = {}
         self.reserved: dict[str, int] = {}
         """Micro-USD that running calls have reserved, by counter; `spent` includes them."""
-        self.told: dict[str, int] = {}
+        self.warned_limits: dict[str, int] = {}
         """The soft limit that was told of, by counter."""
-        self.fields: deque[str] = deque()
+        self.sweep_queue: deque[str] = deque()
         """Rates and money, in the order in which they are looked at for being over."""
 
     def seed(self, field: str, value: int) -> None:
         """Give a counter that is not there what was spent."""
         if field not in self.spent:
-            self._pay(field, max(0, value))
+            self._add_spent(field, max(0, value))
 
-    def fits(self, need: CounterDemand, moment: int) -> bool:
+    def has_room(self, demand: CounterDemand, now_micros: int) -> bool:
         """Whether there is room for a need."""
-        kind, field, limit = need.kind, need.field, need.limit
+        kind, field, limit = demand.kind, demand.field, demand.limit
         if kind == "usd":
             spent = self.spent.get(field)
             if spent is None:
-                return not need.seeded and need.amount <= limit
-            return spent + need.amount <= limit
+                return not demand.needs_seed and demand.amount <= limit
+            return spent + demand.amount <= limit
         if kind == "concurrency":
-            return self.running.get(field, 0) + need.amount <= limit
+            return self.running.get(field, 0) + demand.amount <= limit
         if kind == "share":
-            calls = self.spent.get(need.whole, 0) + 1
-            return not need.amount or (
-                (self.spent.get(field, 0) + need.amount) * 1000 <= limit * calls
+            calls = self.spent.get(demand.total_field, 0) + 1
+            return not demand.amount or (
+                (self.spent.get(field, 0) + demand.amount) * 1000 <= limit * calls
             )
         bucket = self.rates.get(field)
         if bucket is None:
-            return need.amount <= limit
-        bucket.drain(moment, round(need.period * _MICRO), limit)
-        asked = (bucket.held + need.amount) * bucket.period
-        return bucket.level + asked <= limit * bucket.period
+            return demand.amount <= limit
+        bucket.leak(now_micros, round(demand.period * _MICROS_PER_SECOND), limit)
+        requested = (bucket.reserved + demand.amount) * bucket.period
+        return bucket.level + requested <= limit * bucket.period
 
-    def put(self, need: CounterDemand, moment: int, crossed: list[CounterDemand]) -> int:
+    def take_demand(
+        self, demand: CounterDemand, now_micros: int, warnings: list[CounterDemand]
+    ) -> int:
         """Take a need that fits; how many counters that has made. Soft limits are told of once."""
-        kind, field = need.kind, need.field
-        made = 0
+        kind, field = demand.kind, demand.field
+        new_count = 0
         if kind == "concurrency":
-            _add(self.running, field, need.amount)
+            _add_count(self.running, field, demand.amount)
         elif kind in {"usd", "share"}:
-            soft, spent = need.soft, self.spent
+            soft_limit, spent = demand.soft, self.spent
             if kind == "share":
-                made += self._pay(need.whole, 1)
+                new_count += self._add_spent(demand.total_field, 1)
             else:
-                self.reserved[field] = self.reserved.get(field, 0) + need.amount
-            made += self._pay(field, need.amount)
-            if soft is not None and need.amount and self.told.get(field) != soft:
+                self.reserved[field] = self.reserved.get(field, 0) + demand.amount
+            new_count += self._add_spent(field, demand.amount)
+            if (
+                soft_limit is not None
+                and demand.amount
+                and self.warned_limits.get(field) != soft_limit
+            ):
                 count = spent[field]
-                if count * 1000 >= soft * spent[need.whole] if kind == "share" else count >= soft:
-                    self.told[field] = soft
-                    crossed.append(need)
+                if (
+                    count * 1000 >= soft_limit * spent[demand.total_field]
+                    if kind == "share"
+                    else count >= soft_limit
+                ):
+                    self.warned_limits[field] = soft_limit
+                    warnings.append(demand)
         else:
             bucket = self.rates.get(field)
             if bucket is None:
-                period = round(need.period * _MICRO)
-                bucket = self.rates[field] = _Bucket(moment, period, need.limit)
-                self.fields.append(field)
-                made = 1
+                period = round(demand.period * _MICROS_PER_SECOND)
+                bucket = self.rates[field] = _Bucket(now_micros, period, demand.limit)
+                self.sweep_queue.append(field)
+                new_count = 1
             if kind == "tokens":
-                bucket.held += need.amount
-                bucket.holders += 1
+                bucket.reserved += demand.amount
+                bucket.holder_count += 1
             else:
-                bucket.level += need.amount * bucket.period
-        return made
+                bucket.level += demand.amount * bucket.period
+        return new_count
 
-    def use(self, field: str, held: int, used: int) -> None:
+    def use_tokens(self, field: str, reserved_tokens: int, used_tokens: int) -> None:
         """Tokens that were held were used. They count from when a call last asked."""
         bucket = self.rates[field]
-        bucket.held -= held
-        bucket.holders -= 1
-        bucket.level += used * bucket.period
+        bucket.reserved -= reserved_tokens
+        bucket.holder_count -= 1
+        bucket.level += used_tokens * bucket.period
 
-    def missing(
-        self, needs: Sequence[CounterDemand], moment: int, held: _Hold | None
+    def find_refusal(
+        self, demands: Sequence[CounterDemand], now_micros: int, reservation: _Reservation | None
     ) -> Refusal | MissingCounter | None:
         """Why some needs do not fit: of all that do not, what keeps the call out for longest."""
         longest: Refusal | None = None
-        for at, need in enumerate(needs):
-            if self.fits(need, moment):
+        for index, demand in enumerate(demands):
+            if self.has_room(demand, now_micros):
                 continue
-            if self.unseeded(need):
-                return MissingCounter(need, tuple(filter(self.unseeded, needs[at + 1 :])))
-            busy = self.busy(need, held)
-            wait = BUSY if busy else self.wait(need, moment)
+            if self.lacks_seed(demand):
+                return MissingCounter(demand, tuple(filter(self.lacks_seed, demands[index + 1 :])))
+            is_busy = self.is_busy(demand, reservation)
+            wait = BUSY_RETRY_SECONDS if is_busy else self.compute_wait(demand, now_micros)
             if wait is None:
-                return Refusal(need)
+                return Refusal(demand)
             if longest is None or wait > (longest.retry_after or 0):
-                longest = Refusal(need, wait, busy=busy)
+                longest = Refusal(demand, wait, busy=is_busy)
         return longest
 
-    def unseeded(self, need: CounterDemand) -> bool:
+    def lacks_seed(self, demand: CounterDemand) -> bool:
         """True if a counter must be given what was spent before it counts."""
-        return need.kind == "usd" and need.seeded and need.field not in self.spent
+        return demand.kind == "usd" and demand.needs_seed and demand.field not in self.spent
 
-    def busy(self, need: CounterDemand, held: _Hold | None) -> bool:
+    def is_busy(self, demand: CounterDemand, reservation: _Reservation | None) -> bool:
         """True if a need that does not fit would fit if the other running calls cost nothing."""
-        reserved = self.reserved.get(need.field)
-        if need.kind != "usd" or reserved is None:
+        reserved = self.reserved.get(demand.field)
+        if demand.kind != "usd" or reserved is None:
             return False
         # What the call itself has reserved may be billed, so it does not come back.
-        own = () if held is None or held.late else held.needs
-        same = [one for one in own if one.field == need.field]
-        reserved -= sum([one.amount for one in same if one.all_tenants is need.all_tenants])
-        return self.spent[need.field] - reserved + need.amount <= need.limit
+        call_demands = () if reservation is None or reservation.is_late else reservation.demands
+        same_counter = [
+            call_demand for call_demand in call_demands if call_demand.field == demand.field
+        ]
+        reserved -= sum(
+            [
+                call_demand.amount
+                for call_demand in same_counter
+                if call_demand.all_tenants is demand.all_tenants
+            ]
+        )
+        return self.spent[demand.field] - reserved + demand.amount <= demand.limit
 
-    def wait(self, need: CounterDemand, moment: int) -> float | None:
+    def compute_wait(self, demand: CounterDemand, now_micros: int) -> float | None:
         """Seconds until a need fits if nobody else asks; None where time alone does not help."""
-        bucket = self.rates.get(need.field)
-        if bucket is None or not need.limit or bucket.held + need.amount > need.limit:
+        bucket = self.rates.get(demand.field)
+        if bucket is None or not demand.limit or bucket.reserved + demand.amount > demand.limit:
             return None
-        asked = bucket.level + (bucket.held + need.amount) * bucket.period
-        excess = asked - need.limit * bucket.period
+        requested = bucket.level + (bucket.reserved + demand.amount) * bucket.period
+        excess = requested - demand.limit * bucket.period
         # One more: a moment is a double, and may lie a little before its microsecond.
-        return (-(-excess // need.limit) + max(0, bucket.at - moment) + 1) / _MICRO
+        return (
+            -(-excess // demand.limit) + max(0, bucket.updated_at - now_micros) + 1
+        ) / _MICROS_PER_SECOND
 
-    def sweep(self, most: int, now: float) -> None:
+    def sweep(self, max_fields: int, now: float) -> None:
         """Look at some counters in turn, and let go of those that are over."""
-        moment = round(now * _MICRO)
-        for _ in range(min(most, len(self.fields))):
-            field = self.fields.popleft()
+        now_micros = round(now * _MICROS_PER_SECOND)
+        for _ in range(min(max_fields, len(self.sweep_queue))):
+            field = self.sweep_queue.popleft()
             bucket = self.rates.get(field)
             if bucket is not None:
-                if bucket.idle(moment):
+                if bucket.is_idle(now_micros):
                     del self.rates[field]
                     continue
-            elif window.ended(field.rpartition("|")[2], now):
+            elif window.has_ended(field.rpartition("|")[2], now):
                 del self.spent[field]
-                self.told.pop(field, None)
+                self.warned_limits.pop(field, None)
                 self.reserved.pop(field, None)
                 continue
-            self.fields.append(field)
+            self.sweep_queue.append(field)
 
-    def _pay(self, field: str, amount: int) -> bool:
+    def _add_spent(self, field: str, amount: int) -> bool:
         """Add to a counter of money or shares; True if that has made it."""
         spent = self.spent.get(field)
         self.spent[field] = amount if spent is None else spent + amount
         if spent is None:
-            self.fields.append(field)
+            self.sweep_queue.append(field)
         return spent is None
 
 
-def _add(counts: dict[str, int], field: str, amount: int) -> None:
+def _add_count(counts: dict[str, int], field: str, amount: int) -> None:
     """Add to a counter, and remove it once it is 0 again."""
     count = counts.get(field, 0) + amount
     if count > 0:

@@ -12,9 +12,9 @@ import msgspec
 from gateway.limits.counters import CounterDemand, DemandTemplate, Owner
 from gateway.state.redis.scripts import ScriptHead
 
-_NUMBER = b"\xd3"
+_INT64_MARKER = b"\xd3"
 """What stands before a whole number of eight bytes."""
-_FIELDS = CounterDemand.__struct_fields__
+_DEMAND_FIELDS = CounterDemand.__struct_fields__
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -24,43 +24,54 @@ class AdmitTemplate:
     Numbers of a call's own are written at full length, so that everything has its place.
     """
 
-    __slots__ = ("_pack", "_pieces", "head", "owner", "size")
+    __slots__ = ("_pack", "_parts", "id_length", "owner", "script_head")
 
     def __init__(
-        self, form: DemandTemplate, owner: Owner, head: ScriptHead, keep: int, size: int
+        self,
+        template: DemandTemplate,
+        owner: Owner,
+        script_head: ScriptHead,
+        ttl_micros: int,
+        id_length: int,
     ) -> None:
-        """Take what an owner counts of calls with ids of `size` bytes.
+        """Take what an owner counts of calls with ids of `id_length` bytes.
 
-        `head` is what the request begins with, `keep` how long an ended hold is kept.
+        `script_head` is what the request begins with, `ttl_micros` how long an ended hold is kept.
         """
-        self.owner, self.head, self.size = owner, head, size
+        self.owner, self.script_head, self.id_length = owner, script_head, id_length
         # What stands before the id, the time, the life, and each amount; then the rest.
-        plain = [_begin(8) + _encode("-" * size)[: -size or None], _NUMBER, _NUMBER]
-        piece = _encode(0) + _encode(keep) + _begin(len(form.needs))
-        for at, need in enumerate(form.needs):
-            piece += _begin(len(_FIELDS))
-            for name, value in zip(_FIELDS, msgspec.structs.astuple(need), strict=True):
-                if name == "amount" and at in form.varies:
-                    plain.append(piece + _NUMBER)
-                    piece = b""
+        literals = [
+            _encode_array_header(8) + _encode("-" * id_length)[: -id_length or None],
+            _INT64_MARKER,
+            _INT64_MARKER,
+        ]
+        literal = _encode(0) + _encode(ttl_micros) + _encode_array_header(len(template.demands))
+        for index, demand in enumerate(template.demands):
+            literal += _encode_array_header(len(_DEMAND_FIELDS))
+            for name, value in zip(_DEMAND_FIELDS, msgspec.structs.astuple(demand), strict=True):
+                if name == "amount" and index in template.variable_indexes:
+                    literals.append(literal + _INT64_MARKER)
+                    literal = b""
                 else:
-                    piece += _encode(value)
-        plain.append(piece + 2 * _begin(0))
-        numbers = len(plain) - 2
-        length = size + 8 * numbers + sum(map(len, plain))
-        plain[0] = b"%b$%d\r\n%b" % (head.start, length, plain[0])
-        plain[-1] += b"\r\n"
-        marks = zip(plain, [f"{size}s", *["q"] * numbers, ""], strict=True)
-        self._pack = Struct(">" + "".join([f"{len(one)}s{mark}" for one, mark in marks])).pack
-        self._pieces = [one for part in plain for one in (part, 0)][:-1]
+                    literal += _encode(value)
+        literals.append(literal + 2 * _encode_array_header(0))
+        number_count = len(literals) - 2
+        length = id_length + 8 * number_count + sum(map(len, literals))
+        literals[0] = b"%b$%d\r\n%b" % (script_head.prefix, length, literals[0])
+        literals[-1] += b"\r\n"
+        fields = zip(literals, [f"{id_length}s", *["q"] * number_count, ""], strict=True)
+        self._pack = Struct(">" + "".join([f"{len(item)}s{code}" for item, code in fields])).pack
+        self._parts = [item for chunk in literals for item in (chunk, 0)][:-1]
 
-    def cast(self, id: bytes, told: int, life: int, amounts: tuple[int, ...]) -> bytes:
+    def render(
+        self, id: bytes, now_micros: int, lifetime_micros: int, amounts: tuple[int, ...]
+    ) -> bytes:
         """The request of a call. Raises struct.error where an amount is larger than any number."""
-        pieces: list[bytes | int] = self._pieces.copy()
-        pieces[1::2] = (id, told, life, *amounts)
-        return self._pack(*pieces)
+        parts: list[bytes | int] = self._parts.copy()
+        parts[1::2] = (id, now_micros, lifetime_micros, *amounts)
+        return self._pack(*parts)
 
 
-def _begin(length: int) -> bytes:
+def _encode_array_header(length: int) -> bytes:
     """How an array of so many begins."""
     return _encode([None] * length)[: -length or None]

@@ -10,21 +10,21 @@ from gateway.limits.counters import (
     AdmissionRequest,
     CounterDemand,
     CounterStore,
-    End,
+    EndedCall,
     MissingCounter,
     Owner,
 )
-from gateway.limits.refusals import UNCOUNTED
-from gateway.limits.rules import MOST
-from gateway.telemetry.log import Log, where
+from gateway.limits.refusals import UNCOUNTED_PROBLEM
+from gateway.limits.rules import MAX_COUNT
+from gateway.telemetry.log import Log, locate_error
 
-_GRACE = 60.0
+_GRACE_SECONDS = 60.0
 """Seconds in which a debt that is being paid is settled."""
-_DUE = 10_000
+_MAX_UNSETTLED = 10_000
 """Calls that are remembered, whose end whoever counts was not told."""
 
 
-type Owed = dict[tuple[Owner, CounterDemand], int]
+type Debts = dict[tuple[Owner, CounterDemand], int]
 """Micro-USD by owner and budget."""
 
 
@@ -33,48 +33,48 @@ class LedgerSpend(msgspec.Struct, frozen=True):
 
     spent: int
     """Micro-USD."""
-    owed: Owed
+    debts: Debts
     """What of this was owed when it was asked: it is among that."""
 
 
 class LedgerSpends:
     """What was spent by owner and counter, as the ledger has it: asked once for all who wait.
 
-    `owed` tells what is owed to a counter.
+    `find_debts` tells what is owed to a counter.
     """
 
     def __init__(
         self,
-        ask: Callable[[Owner, CounterDemand], Awaitable[int]],
+        read_spent: Callable[[Owner, CounterDemand], Awaitable[int]],
         log: Log,
-        owed: Callable[[Owner, str], Owed],
+        find_debts: Callable[[Owner, str], Debts],
     ) -> None:
-        self._ask = ask
+        self._read_spent = read_spent
         self._log = log
-        self._owed = owed
-        self._asking: dict[tuple[Owner, str], asyncio.Task[LedgerSpend]] = {}
+        self._find_debts = find_debts
+        self._tasks: dict[tuple[Owner, str], asyncio.Task[LedgerSpend]] = {}
 
-    async def find(self, owner: Owner, need: CounterDemand) -> LedgerSpend:
+    async def find(self, owner: Owner, demand: CounterDemand) -> LedgerSpend:
         """Raises ProblemError where nobody can tell: what was spent is not taken for nothing."""
-        named = owner, need.field
-        task = self._asking.get(named)
+        counter = owner, demand.field
+        task = self._tasks.get(counter)
         if task is None:
-            task = self._asking[named] = asyncio.create_task(self._spent(owner, need))
-            task.add_done_callback(lambda done: self._told(named, done))
+            task = self._tasks[counter] = asyncio.create_task(self._load(owner, demand))
+            task.add_done_callback(lambda finished_task: self._finish(counter, finished_task))
         return await asyncio.shield(task)
 
-    def _told(self, named: tuple[Owner, str], done: asyncio.Task[LedgerSpend]) -> None:
-        del self._asking[named]
-        if not done.cancelled():
-            done.exception()  # nobody may wait for it any more
+    def _finish(self, counter: tuple[Owner, str], task: asyncio.Task[LedgerSpend]) -> None:
+        del self._tasks[counter]
+        if not task.cancelled():
+            task.exception()  # nobody may wait for it any more
 
-    async def _spent(self, owner: Owner, need: CounterDemand) -> LedgerSpend:
-        owed = self._owed(owner, need.field)
+    async def _load(self, owner: Owner, demand: CounterDemand) -> LedgerSpend:
+        debts = self._find_debts(owner, demand.field)
         try:
-            return LedgerSpend(await self._ask(owner, need), owed)
+            return LedgerSpend(await self._read_spent(owner, demand), debts)
         except Exception as error:  # noqa: BLE001 - whatever a store raises
-            self._log("limits", text="the ledger cannot be read", error=where(error))
-            raise ProblemError(UNCOUNTED) from None
+            self._log("limits", text="the ledger cannot be read", error=locate_error(error))
+            raise ProblemError(UNCOUNTED_PROBLEM) from None
 
 
 class UnsettledCalls:
@@ -82,79 +82,90 @@ class UnsettledCalls:
 
     def __init__(
         self,
-        meter: CounterStore,
-        ask: Callable[[Owner, CounterDemand], Awaitable[int]],
+        counter_store: CounterStore,
+        read_spent: Callable[[Owner, CounterDemand], Awaitable[int]],
         log: Log,
         wall: Callable[[], float],
     ) -> None:
-        self._meter = meter
-        self.seeds = LedgerSpends(ask, log, self._of)
+        self._counter_store = counter_store
+        self.ledger_spends = LedgerSpends(read_spent, log, self._find_debts)
         self._wall = wall
-        self._owed: Owed = {}
+        self._debts: Debts = {}
         """What was counted elsewhere meanwhile."""
-        self._due: dict[str, tuple[str, End]] = {}
+        self._unsettled: dict[str, tuple[str, EndedCall]] = {}
         """Calls to be settled, by id: their tenant and their end."""
-        self._repaying = False
+        self._is_repaying = False
 
     @property
-    def any(self) -> bool:
+    def has_any(self) -> bool:
         """Whether something is left to be paid."""
-        return bool(self._owed or self._due)
+        return bool(self._debts or self._unsettled)
 
-    def owe(self, tenant: str, end: End) -> None:
+    def add_unsettled(self, tenant: str, ended_call: EndedCall) -> None:
         """A call is to be settled."""
-        if len(self._due) < _DUE:
-            self._due[end[0]] = tenant, end
+        if len(self._unsettled) < _MAX_UNSETTLED:
+            self._unsettled[ended_call[0]] = tenant, ended_call
 
-    def add(self, tenant: str, needs: Iterable[CounterDemand], used: int | None) -> None:
+    def add_local_call(
+        self, tenant: str, demands: Iterable[CounterDemand], used_micro_usd: int | None
+    ) -> None:
         """A call that was counted elsewhere is over; None is all that it held."""
-        for need in needs:
-            if need.kind == "usd":
-                one = need.owner(tenant), msgspec.structs.replace(need, amount=0, limit=MOST)
-                self._owed[one] = self._owed.get(one, 0) + (need.amount if used is None else used)
+        for demand in demands:
+            if demand.kind == "usd":
+                debt_key = (
+                    demand.owner(tenant),
+                    msgspec.structs.replace(demand, amount=0, limit=MAX_COUNT),
+                )
+                self._debts[debt_key] = self._debts.get(debt_key, 0) + (
+                    demand.amount if used_micro_usd is None else used_micro_usd
+                )
 
-    def known(self, seed: LedgerSpend) -> None:
+    def mark_seeded(self, ledger_spend: LedgerSpend) -> None:
         """A counter was made from the ledger, which has what was owed when it was asked."""
-        for one, spent in seed.owed.items():
-            self._paid(one, spent)
+        for debt_key, spent in ledger_spend.debts.items():
+            self._reduce_debt(debt_key, spent)
 
     async def repay(self) -> None:
-        """Pay all, once at a time. Raises Lost; what is left is owed on."""
-        if self._repaying:
+        """Pay all, once at a time. Raises StoreUnavailable; what is left is owed on."""
+        if self._is_repaying:
             return
-        self._repaying = True
+        self._is_repaying = True
         try:
-            while self._due:
-                id, (tenant, end) = next(iter(self._due.items()))
-                await self._meter.settle(tenant, *end)
-                self._due.pop(id, None)
-            while self._owed:
-                await self._pay(*next(iter(self._owed)))
+            while self._unsettled:
+                id, (tenant, ended_call) = next(iter(self._unsettled.items()))
+                await self._counter_store.settle(tenant, *ended_call)
+                self._unsettled.pop(id, None)
+            while self._debts:
+                await self._repay_debt(*next(iter(self._debts)))
         finally:
-            self._repaying = False
+            self._is_repaying = False
 
-    async def _pay(self, owner: Owner, need: CounterDemand) -> None:
-        now, spent = self._wall(), self._owed[owner, need]
-        taken = msgspec.structs.replace(need, amount=spent, soft=None)
-        id, tenant = f"{need.field} {now:.6f}", owner or ""
-        ask = AdmissionRequest(id=id, tenant=tenant, needs=(taken,), expires=now + _GRACE)
-        if isinstance(await self._meter.admit(ask, now), MissingCounter):  # the ledger knows of it
-            seed = await self.seeds.find(owner, need)
-            await self._meter.seed(owner, need.field, seed.spent)
-            self.known(seed)
+    async def _repay_debt(self, owner: Owner, demand: CounterDemand) -> None:
+        now, spent = self._wall(), self._debts[owner, demand]
+        charge = msgspec.structs.replace(demand, amount=spent, soft=None)
+        id, tenant = f"{demand.field} {now:.6f}", owner or ""
+        request = AdmissionRequest(
+            id=id, tenant=tenant, demands=(charge,), expires_at=now + _GRACE_SECONDS
+        )
+        if isinstance(
+            await self._counter_store.admit(request, now), MissingCounter
+        ):  # the ledger knows of it
+            ledger_spend = await self.ledger_spends.find(owner, demand)
+            await self._counter_store.seed(owner, demand.field, ledger_spend.spent)
+            self.mark_seeded(ledger_spend)
             return
-        self._paid((owner, need), spent)
-        await self._meter.end(tenant, [(id, None, None)], (need.all_tenants,))
+        self._reduce_debt((owner, demand), spent)
+        await self._counter_store.settle_all(tenant, [(id, None, None)], (demand.all_tenants,))
 
-    def _paid(self, one: tuple[Owner, CounterDemand], spent: int) -> None:
-        left = self._owed.pop(one, 0) - spent
-        if left > 0:  # more came meanwhile
-            self._owed[one] = left
+    def _reduce_debt(self, debt_key: tuple[Owner, CounterDemand], spent: int) -> None:
+        remaining = self._debts.pop(debt_key, 0) - spent
+        if remaining > 0:  # more came meanwhile
+            self._debts[debt_key] = remaining
 
-    def _of(self, owner: Owner, field: str) -> Owed:
+    def _find_debts(self, owner: Owner, field: str) -> Debts:
         """What is owed to a counter."""
         return {
-            one: spent
-            for one, spent in self._owed.items()
-            if one[0] == owner and one[1].field == field
+            debt_key: spent
+            for debt_key, spent in self._debts.items()
+            if debt_key[0] == owner and debt_key[1].field == field
         }

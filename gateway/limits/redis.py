@@ -20,205 +20,248 @@ import msgspec
 
 from gateway.limits import window
 from gateway.limits.counters import (
-    BOTH,
+    ALL_SCOPES,
     PASSED,
     AdmissionRequest,
     Admitted,
     Answer,
     CounterDemand,
     DemandTemplate,
-    End,
+    EndedCall,
     MissingCounter,
     Owner,
     Refusal,
     Scopes,
-    refused,
-    scopes,
+    collect_scopes,
+    merge_answers,
 )
 from gateway.limits.errors import CountersUnavailable
 from gateway.limits.mould import AdmitTemplate
 from gateway.state.errors import RedisAway
-from gateway.state.redis.client import Sent
+from gateway.state.redis.client import KeyedRequest
 from gateway.state.redis.connection import RedisError, Reply
-from gateway.state.redis.health import DEADLINE
-from gateway.state.redis.scripts import Script, ScriptRunner, head
+from gateway.state.redis.health import DEADLINE_SECONDS
+from gateway.state.redis.scripts import Script, ScriptRunner, make_head
 
-MOST = 2**53
+MAX_NUMBER = 2**53
 """The largest number that a script knows exactly: 9 billion USD."""
-_MICRO = 1_000_000
-_KEEP = 2 * 86_400 * _MICRO
+_MICROS_PER_SECOND = 1_000_000
+_HOLD_TTL_MICROS = 2 * 86_400 * _MICROS_PER_SECOND
 """Microseconds that a hold whose time is over can be corrected."""
-_AT_ONCE = 256
+_SETTLE_BATCH = 256
 """Calls that one script settles, at most: nobody else is served meanwhile."""
-_TAKE, _SETTLE, _SWEEP = Script("meter"), Script("settle"), Script("sweep")
-_RELEASE = Script("release")
-_MOULDS = 4096
+_ADMIT_SCRIPT, _SETTLE_SCRIPT, _SWEEP_SCRIPT = Script("meter"), Script("settle"), Script("sweep")
+_RELEASE_SCRIPT = Script("release")
+_MAX_TEMPLATES = 4096
 """Forms whose requests are kept half made."""
-_PLAIN = (0, 0)
+_BOTH_PASSED = (0, 0)
 """Both let a call pass, and have nothing to tell."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class RedisCounters:
-    """A Meter in Redis or Valkey, single, Sentinel or Cluster."""
+    """A counter store in Redis or Valkey, single, Sentinel or Cluster."""
 
     def __init__(
-        self, counters: ScriptRunner, *, time: Literal["server", "caller"] = "server"
+        self, scripts: ScriptRunner, *, time: Literal["server", "caller"] = "server"
     ) -> None:
         """Over a connection that others may use too; `time` is whose clock counts."""
-        self._counters = counters
-        self._own = time == "caller"
-        self._moulds: dict[DemandTemplate, AdmitTemplate] = {}
+        self._scripts = scripts
+        self._uses_caller_clock = time == "caller"
+        self._admit_templates: dict[DemandTemplate, AdmitTemplate] = {}
 
     @classmethod
-    def at(
+    def from_url(
         cls,
         url: str,
         *,
         note: Callable[[str], None],
         clock: Callable[[], float],
-        deadline: float = DEADLINE,
+        deadline: float = DEADLINE_SECONDS,
         time: Literal["server", "caller"] = "server",
     ) -> Self:
         """Over a connection of its own, as of `ScriptRunner`. Raises ValueError for a wrong URL."""
         return cls(ScriptRunner(url, note=note, clock=clock, deadline=deadline), time=time)
 
-    def admit(self, ask: AdmissionRequest, now: float) -> Coroutine[Any, Any, Answer]:
+    def admit(self, request: AdmissionRequest, now: float) -> Coroutine[Any, Any, Answer]:
         """Take all needs or none."""
-        return self._take(ask, now, 0)
+        return self._admit(request, now, 0)
 
-    async def take(
+    async def admit_single(
         self,
-        form: DemandTemplate,
+        template: DemandTemplate,
         amounts: tuple[int, ...],
         id: str,
         tenant: str,
-        life: float,
+        lifetime: float,
         now: float,
     ) -> Answer:
         """Take all needs or none."""
-        if not form.needs:
+        if not template.demands:
             return PASSED
-        if not form.parts:
-            owner = None if form.scopes[0] else tenant
-            return await self._cast(form, amounts, id, owner, life, now)
-        name, told, span = id.encode(), self._told(now), max(0, round(life * _MICRO))
-        sent: list[Sent] = []
+        if not template.parts:
+            owner = None if template.scopes[0] else tenant
+            return await self._admit_from_template(template, amounts, id, owner, lifetime, now)
+        id_bytes, now_micros, lifetime_micros = (
+            id.encode(),
+            self._script_time(now),
+            max(0, round(lifetime * _MICROS_PER_SECOND)),
+        )
+        requests: list[KeyedRequest] = []
         try:
-            for all_tenants, own, places in form.parts:
-                mould = self._mould(own, None if all_tenants else tenant, len(name))
-                data = mould.cast(name, told, span, tuple([amounts[at] for at in places]))
-                sent.append((mould.head.name, mould.head.slot, data))
+            for all_tenants, part_template, amount_indexes in template.parts:
+                admit_template = self._find_template(
+                    part_template, None if all_tenants else tenant, len(id_bytes)
+                )
+                data = admit_template.render(
+                    id_bytes,
+                    now_micros,
+                    lifetime_micros,
+                    tuple([amounts[index] for index in amount_indexes]),
+                )
+                requests.append(
+                    (admit_template.script_head.key, admit_template.script_head.slot, data)
+                )
         except struct.error:  # more than any limit
-            ask = AdmissionRequest(id=id, tenant=tenant, needs=form.of(amounts), expires=now + life)
-            return await self._take(ask, now, 0)
+            request = AdmissionRequest(
+                id=id, tenant=tenant, demands=template.fill(amounts), expires_at=now + lifetime
+            )
+            return await self._admit(request, now, 0)
         try:
-            replies = await self._counters.try_both(sent[0], sent[1])
+            replies = await self._scripts.execute_pair(requests[0], requests[1])
         except RedisAway:
             raise CountersUnavailable from None
-        if replies == _PLAIN:
+        if replies == _BOTH_PASSED:
             return PASSED
-        ask = AdmissionRequest(id=id, tenant=tenant, needs=form.of(amounts), expires=now + life)
-        return await self._joined(ask, ask.needs, sent, replies)
+        request = AdmissionRequest(
+            id=id, tenant=tenant, demands=template.fill(amounts), expires_at=now + lifetime
+        )
+        return await self._join_answers(request, request.demands, requests, replies)
 
-    def extend(self, ask: AdmissionRequest, now: float) -> Coroutine[Any, Any, Answer]:
+    def extend(self, request: AdmissionRequest, now: float) -> Coroutine[Any, Any, Answer]:
         """Take more for a call that has passed; it runs until `ask.expires` then."""
-        return self._take(ask, now, 1)
+        return self._admit(request, now, 1)
 
     async def seed(self, owner: Owner, field: str, value: int) -> None:
         """Give a counter that is not there what was spent; one that is there stays."""
-        spent = b"%d" % min(max(0, value), MOST)
-        await self._command(owner, b"HSETNX", b"spent", field.encode(), spent)
+        amount = b"%d" % min(max(0, value), MAX_NUMBER)
+        await self._run_command(owner, b"HSETNX", b"spent", field.encode(), amount)
 
-    async def settle(self, tenant: str, id: str, tokens: int | None, micro: int | None) -> bool:
+    async def settle(self, tenant: str, id: str, tokens: int | None, micro_usd: int | None) -> bool:
         """Turn what a call of a tenant holds into what it used."""
-        argument = _encode(((id, _whole(tokens), _whole(micro)),))
-        held = [await self._run(_SETTLE, owner, argument) for owner in (None, tenant)]
-        return 1 in held
+        argument = _encode(((id, _to_script_amount(tokens), _to_script_amount(micro_usd)),))
+        replies = [
+            await self._run_script(_SETTLE_SCRIPT, owner, argument) for owner in (None, tenant)
+        ]
+        return 1 in replies
 
-    async def end(self, tenant: str, ends: Sequence[End], scopes: Scopes = BOTH) -> None:
+    async def settle_all(
+        self, tenant: str, ended_calls: Sequence[EndedCall], scopes: Scopes = ALL_SCOPES
+    ) -> None:
         """Settle several calls at once; they hold nothing of other `scopes`."""
-        for some in batched(ends, _AT_ONCE):
-            rows = _encode([(id, _whole(tokens), _whole(micro)) for id, tokens, micro in some])
+        for batch in batched(ended_calls, _SETTLE_BATCH):
+            rows = _encode(
+                [
+                    (id, _to_script_amount(tokens), _to_script_amount(micro_usd))
+                    for id, tokens, micro_usd in batch
+                ]
+            )
             for all_tenants in scopes:
-                await self._run(_SETTLE, None if all_tenants else tenant, rows)
+                await self._run_script(_SETTLE_SCRIPT, None if all_tenants else tenant, rows)
 
-    async def used(self, owner: Owner) -> dict[str, int]:
+    async def read_counters(self, owner: Owner) -> dict[str, int]:
         """Every counter of money and shares, by field."""
-        reply = await self._command(owner, b"HGETALL", b"spent")
+        reply = await self._run_command(owner, b"HGETALL", b"spent")
         items = reply if isinstance(reply, list) else []
         texts = [item.decode() for item in items if isinstance(item, bytes)]
         return {field: int(value) for field, value in zip(texts[::2], texts[1::2], strict=True)}
 
     async def sweep(self, owner: Owner, now: float) -> None:
         """Let go of the counters of windows that ended, and of rates that gave all back."""
-        used = await self.used(owner)
-        ended = [field for field in used if window.ended(field.rpartition("|")[2], now)]
-        at = "0"
+        counters = await self.read_counters(owner)
+        ended_fields = [
+            field for field in counters if window.has_ended(field.rpartition("|")[2], now)
+        ]
+        cursor = "0"
         while True:
-            reply = await self._run(_SWEEP, owner, _encode((self._told(now), at, ended)))
+            reply = await self._run_script(
+                _SWEEP_SCRIPT, owner, _encode((self._script_time(now), cursor, ended_fields))
+            )
             if not isinstance(reply, bytes) or reply == b"0":
                 return
-            at, ended = reply.decode(), []
+            cursor, ended_fields = reply.decode(), []
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._counters.close()
+        await self._scripts.close()
 
-    async def _take(self, ask: AdmissionRequest, now: float, adds: int) -> Answer:
-        if not ask.needs:
+    async def _admit(self, request: AdmissionRequest, now: float, extends: int) -> Answer:
+        if not request.demands:
             return PASSED
-        needs = [need for way in ask.ways for need in way]
-        if any(need.amount > MOST for need in needs):
-            ask = _bounded(ask)
-        if len(owners := {*ask.holds, *scopes(needs)}) > 1:
-            return await self._by_way(ask, now, adds)
-        return await self._ask(ask, None if True in owners else ask.tenant, now, adds)
+        demands = [demand for option in request.options for demand in option]
+        if any(demand.amount > MAX_NUMBER for demand in demands):
+            request = _clamp_amounts(request)
+        if len(owner_scopes := {*request.held_scopes, *collect_scopes(demands)}) > 1:
+            return await self._admit_by_option(request, now, extends)
+        return await self._admit_for_owner(
+            request, None if True in owner_scopes else request.tenant, now, extends
+        )
 
-    async def _by_way(self, ask: AdmissionRequest, now: float, adds: int) -> Answer:
+    async def _admit_by_option(self, request: AdmissionRequest, now: float, extends: int) -> Answer:
         """Ask for each way by itself, since no script sees the counters of both owners."""
-        choice, before = 0, list[CounterDemand]()
+        choice, exhausted = 0, list[CounterDemand]()
         while True:
-            told = await self._both(ask, ask.ways[choice], now, adds)
-            if isinstance(told, MissingCounter):
-                return told
-            if isinstance(told, Admitted):
-                return Admitted(told.warnings, choice, tuple(before))
-            after = ask.after(choice, told.need)
-            if after is None:
-                return Refusal(told.need, told.retry_after, choice, tuple(before), told.busy)
-            if not told.busy:
-                before.append(told.need)
-            choice = after
+            answer = await self._admit_option(request, request.options[choice], now, extends)
+            if isinstance(answer, MissingCounter):
+                return answer
+            if isinstance(answer, Admitted):
+                return Admitted(answer.warnings, choice, tuple(exhausted))
+            next_choice = request.next_choice(choice, answer.demand)
+            if next_choice is None:
+                return Refusal(
+                    answer.demand, answer.retry_after, choice, tuple(exhausted), answer.busy
+                )
+            if not answer.busy:
+                exhausted.append(answer.demand)
+            choice = next_choice
 
-    async def _both(
-        self, ask: AdmissionRequest, needs: Sequence[CounterDemand], now: float, adds: int
+    async def _admit_option(
+        self, request: AdmissionRequest, demands: Sequence[CounterDemand], now: float, extends: int
     ) -> Answer:
         """Take one way of a call: of all tenants, and of its own."""
-        wanted = {*ask.holds, *scopes(needs)}
-        if len(wanted) < len(BOTH):
-            only = msgspec.structs.replace(ask, needs=tuple(needs), others=())
-            owner = None if True in wanted else ask.tenant
-            return await self._ask(only, owner, now, adds) if wanted else PASSED
-        sent: list[Sent] = []
-        for all_tenants in BOTH:
-            own = tuple([need for need in needs if need.all_tenants is all_tenants])
-            only = msgspec.structs.replace(ask, needs=own, others=())
-            owner = None if all_tenants else ask.tenant
-            made, argument = head(_TAKE, owner), self._asked(only, owner, now, adds)
-            data = b"%b$%d\r\n%b\r\n" % (made.start, len(argument), argument)
-            sent.append((made.name, made.slot, data))
+        owner_scopes = {*request.held_scopes, *collect_scopes(demands)}
+        if len(owner_scopes) < len(ALL_SCOPES):
+            owner_request = msgspec.structs.replace(request, demands=tuple(demands), fallbacks=())
+            owner = None if True in owner_scopes else request.tenant
+            return (
+                await self._admit_for_owner(owner_request, owner, now, extends)
+                if owner_scopes
+                else PASSED
+            )
+        requests: list[KeyedRequest] = []
+        for all_tenants in ALL_SCOPES:
+            owner_demands = tuple(
+                [demand for demand in demands if demand.all_tenants is all_tenants]
+            )
+            owner_request = msgspec.structs.replace(request, demands=owner_demands, fallbacks=())
+            owner = None if all_tenants else request.tenant
+            script_head, argument = (
+                make_head(_ADMIT_SCRIPT, owner),
+                self._encode_request(owner_request, owner, now, extends),
+            )
+            data = b"%b$%d\r\n%b\r\n" % (script_head.prefix, len(argument), argument)
+            requests.append((script_head.key, script_head.slot, data))
         try:
-            replies = await self._counters.try_both(sent[0], sent[1])
+            replies = await self._scripts.execute_pair(requests[0], requests[1])
         except RedisAway:
             raise CountersUnavailable from None
-        return await self._joined(ask, needs, sent, replies)
+        return await self._join_answers(request, demands, requests, replies)
 
-    async def _joined(
+    async def _join_answers(
         self,
-        ask: AdmissionRequest,
-        needs: Sequence[CounterDemand],
-        sent: Sequence[Sent],
+        request: AdmissionRequest,
+        demands: Sequence[CounterDemand],
+        requests: Sequence[KeyedRequest],
         replies: tuple[Reply, Reply],
     ) -> Answer:
         """What both have answered; where one refuses, what the other has taken is given back.
@@ -226,143 +269,192 @@ class RedisCounters:
         Nobody waits for that: it is carried out before whatever is sent there next.
         """
         answers: list[Answer] = []
-        for all_tenants, (_, _, data), reply in zip(BOTH, sent, replies, strict=True):
-            own = tuple([need for need in needs if need.all_tenants is all_tenants])
-            only = msgspec.structs.replace(ask, needs=own, others=())
-            found = reply
-            if isinstance(found, RedisError):
-                owner = None if all_tenants else ask.tenant
-                found = await self._known(owner, data, found)
-            answers.append(PASSED if found == 0 else _told(only, found))
-        every, one = answers
-        if isinstance(every, Admitted) and isinstance(one, Admitted):
-            warnings = (*every.warnings, *one.warnings)
+        for all_tenants, (_, _, data), reply in zip(ALL_SCOPES, requests, replies, strict=True):
+            owner_demands = tuple(
+                [demand for demand in demands if demand.all_tenants is all_tenants]
+            )
+            owner_request = msgspec.structs.replace(request, demands=owner_demands, fallbacks=())
+            result = reply
+            if isinstance(result, RedisError):
+                owner = None if all_tenants else request.tenant
+                result = await self._resolve_error(owner, data, result)
+            answers.append(PASSED if result == 0 else _parse_reply(owner_request, result))
+        shared_answer, tenant_answer = answers
+        if isinstance(shared_answer, Admitted) and isinstance(tenant_answer, Admitted):
+            warnings = (*shared_answer.warnings, *tenant_answer.warnings)
             return Admitted(warnings) if warnings else PASSED
-        for all_tenants, taken in zip(BOTH, answers, strict=True):
-            if isinstance(taken, Admitted):
-                given = [need for need in needs if need.all_tenants is all_tenants]
-                warned = [need.field for need in taken.warnings]
-                over = 0 if all_tenants in ask.holds else 1
-                argument = _encode((ask.id, over, given, warned))
-                owner = None if all_tenants else ask.tenant
-                self._counters.tell_script(_RELEASE, owner, argument)
-        return refused(every, one)
+        for all_tenants, answer in zip(ALL_SCOPES, answers, strict=True):
+            if isinstance(answer, Admitted):
+                taken_demands = [demand for demand in demands if demand.all_tenants is all_tenants]
+                warned_fields = [demand.field for demand in answer.warnings]
+                ends_hold = 0 if all_tenants in request.held_scopes else 1
+                argument = _encode((request.id, ends_hold, taken_demands, warned_fields))
+                owner = None if all_tenants else request.tenant
+                self._scripts.tell_script(_RELEASE_SCRIPT, owner, argument)
+        return merge_answers(shared_answer, tenant_answer)
 
-    async def _ask(self, ask: AdmissionRequest, owner: Owner, now: float, adds: int) -> Answer:
+    async def _admit_for_owner(
+        self, request: AdmissionRequest, owner: Owner, now: float, extends: int
+    ) -> Answer:
         """Take what one owner counts."""
-        reply = await self._run(_TAKE, owner, self._asked(ask, owner, now, adds))
-        return PASSED if reply == 0 else _told(ask, reply)
+        reply = await self._run_script(
+            _ADMIT_SCRIPT, owner, self._encode_request(request, owner, now, extends)
+        )
+        return PASSED if reply == 0 else _parse_reply(request, reply)
 
-    def _asked(self, ask: AdmissionRequest, owner: Owner, now: float, adds: int) -> bytes:
+    def _encode_request(
+        self, request: AdmissionRequest, owner: Owner, now: float, extends: int
+    ) -> bytes:
         """What the script is told of what one owner counts."""
-        life = max(0, round((ask.expires - now) * _MICRO))
-        seeds = [(field, spent) for whose, field, spent in ask.seeds if whose == owner]
-        return _encode((ask.id, self._told(now), life, adds, _KEEP, ask.needs, ask.others, seeds))
+        lifetime_micros = max(0, round((request.expires_at - now) * _MICROS_PER_SECOND))
+        seeds = [
+            (field, spent) for seed_owner, field, spent in request.seeds if seed_owner == owner
+        ]
+        return _encode(
+            (
+                request.id,
+                self._script_time(now),
+                lifetime_micros,
+                extends,
+                _HOLD_TTL_MICROS,
+                request.demands,
+                request.fallbacks,
+                seeds,
+            )
+        )
 
-    async def _cast(
+    async def _admit_from_template(
         self,
-        form: DemandTemplate,
+        template: DemandTemplate,
         amounts: tuple[int, ...],
         id: str,
         owner: Owner,
-        life: float,
+        lifetime: float,
         now: float,
     ) -> Answer:
         """Take what one owner counts, by a request that is made but for its numbers."""
-        name, told = id.encode(), self._told(now)
-        mould = self._mould(form, owner, len(name))
+        id_bytes, now_micros = id.encode(), self._script_time(now)
+        admit_template = self._find_template(template, owner, len(id_bytes))
         try:
-            data = mould.cast(name, told, max(0, round(life * _MICRO)), amounts)
+            data = admit_template.render(
+                id_bytes, now_micros, max(0, round(lifetime * _MICROS_PER_SECOND)), amounts
+            )
         except struct.error:  # more than any limit
-            return await self._take(_asked(form, amounts, id, owner, life, now), now, 0)
+            return await self._admit(
+                _make_request(template, amounts, id, owner, lifetime, now), now, 0
+            )
         try:
-            reply = await self._counters.try_(mould.head.name, mould.head.slot, data)
+            reply = await self._scripts.execute_raw(
+                admit_template.script_head.key, admit_template.script_head.slot, data
+            )
         except RedisAway:
             raise CountersUnavailable from None
         if type(reply) is RedisError:
-            reply = await self._known(owner, data, reply)
+            reply = await self._resolve_error(owner, data, reply)
         if reply == 0:
             return PASSED
-        return _told(_asked(form, amounts, id, owner, life, now), reply)
+        return _parse_reply(_make_request(template, amounts, id, owner, lifetime, now), reply)
 
-    def _mould(self, form: DemandTemplate, owner: Owner, size: int) -> AdmitTemplate:
-        mould = self._moulds.get(form)
-        if mould is None or mould.size != size or mould.owner != owner:
-            if len(self._moulds) >= _MOULDS:
-                self._moulds.clear()
-            mould = AdmitTemplate(form, owner, head(_TAKE, owner), _KEEP, size)
-            self._moulds[form] = mould
-        return mould
+    def _find_template(
+        self, template: DemandTemplate, owner: Owner, id_length: int
+    ) -> AdmitTemplate:
+        admit_template = self._admit_templates.get(template)
+        if (
+            admit_template is None
+            or admit_template.id_length != id_length
+            or admit_template.owner != owner
+        ):
+            if len(self._admit_templates) >= _MAX_TEMPLATES:
+                self._admit_templates.clear()
+            admit_template = AdmitTemplate(
+                template, owner, make_head(_ADMIT_SCRIPT, owner), _HOLD_TTL_MICROS, id_length
+            )
+            self._admit_templates[template] = admit_template
+        return admit_template
 
-    def _told(self, now: float) -> int:
+    def _script_time(self, now: float) -> int:
         """Microseconds that scripts are told; 0 is Redis's own time."""
-        return round(now * _MICRO) if self._own else 0
+        return round(now * _MICROS_PER_SECOND) if self._uses_caller_clock else 0
 
-    async def _known(self, owner: Owner, data: bytes, reply: RedisError) -> Reply:
+    async def _resolve_error(self, owner: Owner, data: bytes, reply: RedisError) -> Reply:
         """What the script answers that failed, where it was not known there."""
         try:
-            return await self._counters.known(_TAKE, owner, data, reply)
+            return await self._scripts.retry_with_source(_ADMIT_SCRIPT, owner, data, reply)
         except RedisAway:
             raise CountersUnavailable from None
 
-    async def _run(self, script: Script, owner: Owner, argument: bytes) -> Reply:
+    async def _run_script(self, script: Script, owner: Owner, argument: bytes) -> Reply:
         try:
-            return await self._counters.run(script, owner, argument)
+            return await self._scripts.run(script, owner, argument)
         except RedisAway:
             raise CountersUnavailable from None
 
-    async def _command(self, owner: Owner, command: bytes, name: bytes, *words: bytes) -> Reply:
+    async def _run_command(
+        self, owner: Owner, command: bytes, key_name: bytes, *words: bytes
+    ) -> Reply:
         try:
-            return await self._counters.command(owner, command, name, *words)
+            return await self._scripts.run_command(owner, command, key_name, *words)
         except RedisAway:
             raise CountersUnavailable from None
 
 
-def _asked(
-    form: DemandTemplate, amounts: tuple[int, ...], id: str, owner: Owner, life: float, now: float
+def _make_request(
+    template: DemandTemplate,
+    amounts: tuple[int, ...],
+    id: str,
+    owner: Owner,
+    lifetime: float,
+    now: float,
 ) -> AdmissionRequest:
-    return AdmissionRequest(id=id, tenant=owner or "", needs=form.of(amounts), expires=now + life)
+    return AdmissionRequest(
+        id=id, tenant=owner or "", demands=template.fill(amounts), expires_at=now + lifetime
+    )
 
 
-def _bounded(ask: AdmissionRequest) -> AdmissionRequest:
+def _clamp_amounts(request: AdmissionRequest) -> AdmissionRequest:
     """An ask whose amounts can be told: what is more than any limit stays so."""
 
-    def bounded(needs: tuple[CounterDemand, ...]) -> tuple[CounterDemand, ...]:
-        amounts = [min(need.amount, 2 * MOST) for need in needs]
-        pairs = zip(needs, amounts, strict=True)
-        return tuple(msgspec.structs.replace(need, amount=amount) for need, amount in pairs)
+    def clamp(demands: tuple[CounterDemand, ...]) -> tuple[CounterDemand, ...]:
+        amounts = [min(demand.amount, 2 * MAX_NUMBER) for demand in demands]
+        pairs = zip(demands, amounts, strict=True)
+        return tuple(msgspec.structs.replace(demand, amount=amount) for demand, amount in pairs)
 
-    others = tuple((tier, bounded(needs)) for tier, needs in ask.others)
-    return msgspec.structs.replace(ask, needs=bounded(ask.needs), others=others)
-
-
-def _whole(value: int | None) -> int:
-    return -1 if value is None else min(max(0, value), MOST)
+    fallbacks = tuple((tier, clamp(needs)) for tier, needs in request.fallbacks)
+    return msgspec.structs.replace(request, demands=clamp(request.demands), fallbacks=fallbacks)
 
 
-def _told(ask: AdmissionRequest, reply: Reply) -> Answer:
+def _to_script_amount(value: int | None) -> int:
+    return -1 if value is None else min(max(0, value), MAX_NUMBER)
+
+
+def _parse_reply(request: AdmissionRequest, reply: Reply) -> Answer:
     """Read an answer that tells of something. Raises CountersUnavailable if it is none of ours."""
     if not isinstance(reply, bytes):
         raise CountersUnavailable
     try:
-        return _read(ask, *msgspec.msgpack.decode(reply, type=list[int]))
+        return _parse_answer(request, *msgspec.msgpack.decode(reply, type=list[int]))
     except (msgspec.MsgspecError, TypeError, ValueError, IndexError):  # who answers is no Redis
         raise CountersUnavailable from None
 
 
-def _read(ask: AdmissionRequest, what: int, choice: int, *rest: int) -> Answer:
-    lists = ask.ways
-    if choice >= len(lists):  # an answer that was given before, to more than is asked now
+def _parse_answer(request: AdmissionRequest, status: int, choice: int, *values: int) -> Answer:
+    options = request.options
+    if choice >= len(options):  # an answer that was given before, to more than is asked now
         return PASSED
-    needs = lists[choice]
-    if what == 2:
-        first, *more = [needs[at - 1] for at in rest]
-        return MissingCounter(first, tuple(more))
-    end = 1 + 2 * rest[0]
-    before = tuple(lists[at][need - 1] for at, need in batched(rest[1:end], 2))
-    if what == 0:
-        warned = tuple(needs[at - 1] for at in rest[end:] if at <= len(needs))
-        return Admitted(warned, choice, before)
-    at, wait, busy = rest[end:]
-    seconds = wait / _MICRO if wait >= 0 else None
-    return Refusal(needs[at - 1], seconds, choice, before, busy == 1)
+    demands = options[choice]
+    if status == 2:
+        demand, *other_demands = [demands[position - 1] for position in values]
+        return MissingCounter(demand, tuple(other_demands))
+    end = 1 + 2 * values[0]
+    exhausted = tuple(
+        options[position][demand_number - 1]
+        for position, demand_number in batched(values[1:end], 2)
+    )
+    if status == 0:
+        warnings = tuple(
+            demands[position - 1] for position in values[end:] if position <= len(demands)
+        )
+        return Admitted(warnings, choice, exhausted)
+    position, wait, is_busy = values[end:]
+    seconds = wait / _MICROS_PER_SECOND if wait >= 0 else None
+    return Refusal(demands[position - 1], seconds, choice, exhausted, is_busy == 1)

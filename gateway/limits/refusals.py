@@ -5,77 +5,78 @@ from decimal import Decimal
 from gateway.core.errors import Problem, ProblemError
 from gateway.limits.counters import CounterDemand, Refusal
 
-_MICRO = Decimal(1_000_000)
-UNCOUNTED = Problem(
+_MICRO_PER_USD = Decimal(1_000_000)
+UNCOUNTED_PROBLEM = Problem(
     kind="overloaded",
     message="Budgets cannot be counted now, so nothing is sent. Try again soon.",
     retry_after=5.0,
 )
-_LONGEST_TOLD = 60.0
+_MAX_RETRY_AFTER = 60.0
 """Seconds. Some SDKs wait for any time that stands in `retry-after`, others give up."""
 
 
-_CAPS = {"openai-responses": "max_output_tokens", "gemini": "maxOutputTokens"}
+_CAP_NAMES = {"openai-responses": "max_output_tokens", "gemini": "maxOutputTokens"}
 """What dialects call the cap on the output, where it is not max_tokens."""
 
 
-def refusal(over: Refusal, dialect: str) -> ProblemError:
+def make_refusal_error(answer: Refusal, dialect: str) -> ProblemError:
     """Tell a client of a dialect why its call does not pass, and when to try again.
 
     A budget for all tenants is told as any other: nothing is said of what others have spent.
     """
-    need, cap = over.need, _CAPS.get(dialect, "max_tokens")
-    if over.busy:
+    demand, cap_name = answer.demand, _CAP_NAMES.get(dialect, "max_tokens")
+    if answer.busy:
         message = (
-            f"The budget {need.name!r} has no room at the moment: calls that run now have reserved "
-            f"what is left of it. Try again in a second, or send a smaller {cap}."
+            f"The budget {demand.name!r} has no room at the moment: calls that run now have "
+            f"reserved what is left of it. Try again in a second, or send a smaller {cap_name}."
         )
         return ProblemError(
-            Problem(kind="budget_busy", message=message, retry_after=over.retry_after)
+            Problem(kind="budget_busy", message=message, retry_after=answer.retry_after)
         )
-    if need.kind in ("usd", "share"):
-        window = need.field.rpartition("|")[2]
-        when = "" if window == "total" else f" for {window}"
-        cost = f"${need.amount / _MICRO:f}"
-        if need.kind == "usd" and 0 < need.limit < need.amount:
+    if demand.kind in ("usd", "share"):
+        window = demand.field.rpartition("|")[2]
+        window_text = "" if window == "total" else f" for {window}"
+        cost = f"${demand.amount / _MICRO_PER_USD:f}"
+        if demand.kind == "usd" and 0 < demand.limit < demand.amount:
             message = (
-                f"This call may cost {cost}, which is more than all of the budget {need.name!r}. "
-                f"Send a smaller {cap}."
+                f"This call may cost {cost}, which is more than all of the budget {demand.name!r}. "
+                f"Send a smaller {cap_name}."
             )
-        elif need.kind == "usd":
+        elif demand.kind == "usd":
             message = (
-                f"The budget {need.name!r} is spent{when}: what is left is less than this call "
-                f"may cost, {cost}."
+                f"The budget {demand.name!r} is spent{window_text}: what is left is less than this "
+                f"call may cost, {cost}."
             )
         else:
-            message = f"The budget {need.name!r} leaves no more of this tier{when}."
+            message = f"The budget {demand.name!r} leaves no more of this tier{window_text}."
         return ProblemError(Problem(kind="budget", message=message))
-    pace = f"{need.limit:,} {need.kind}"
-    if need.kind == "concurrency":
-        pace = f"{need.limit:,} calls at a time"
+    limit_text = f"{demand.limit:,} {demand.kind}"
+    if demand.kind == "concurrency":
+        limit_text = f"{demand.limit:,} calls at a time"
     else:
-        pace += f" in {need.period:g} s"
-    message = f"The limit {need.name!r} is reached: {pace}. Try again later."
-    wait = 1.0 if over.retry_after is None else min(over.retry_after, _LONGEST_TOLD)
+        limit_text += f" in {demand.period:g} s"
+    message = f"The limit {demand.name!r} is reached: {limit_text}. Try again later."
+    wait = 1.0 if answer.retry_after is None else min(answer.retry_after, _MAX_RETRY_AFTER)
     return ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))
 
 
-def unbounded(need: CounterDemand, dialect: str, *, priced: bool) -> ProblemError:
+def make_unbounded_error(demand: CounterDemand, dialect: str, *, is_priced: bool) -> ProblemError:
     """Tell a client that a hard budget cannot reserve what its call costs at most.
 
-    `priced`: a cap on the answer would bound the cost of a target, so the client can help itself.
+    `is_priced`: a cap on the answer would bound the cost of a target, so the client can help
+    itself.
     """
-    what = f"the budget {need.name!r} has to reserve what a call can cost"
-    if not priced:
+    explanation = f"the budget {demand.name!r} has to reserve what a call can cost"
+    if not is_priced:
         message = (
-            f"No model that can serve this call has a known price, and {what}. "
+            f"No model that can serve this call has a known price, and {explanation}. "
             "The operator of the gateway has to give one of them a price."
         )
         return ProblemError(Problem(kind="budget_unbounded", message=message))
-    cap = _CAPS.get(dialect, "max_tokens")
+    cap_name = _CAP_NAMES.get(dialect, "max_tokens")
     message = (
-        f"No model that can serve this call has a known limit of its answer, and {what}. "
-        f"Send {cap}. The operator of the gateway can give one of them a `max_output` or a "
+        f"No model that can serve this call has a known limit of its answer, and {explanation}. "
+        f"Send {cap_name}. The operator of the gateway can give one of them a `max_output` or a "
         "`context`, or all of them `unknown_output`."
     )
-    return ProblemError(Problem(kind="budget_unbounded", message=message, param=cap))
+    return ProblemError(Problem(kind="budget_unbounded", message=message, param=cap_name))

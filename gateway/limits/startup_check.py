@@ -7,7 +7,7 @@ from gateway.settings.errors import Mistake
 from gateway.settings.loader import ConfigSource
 
 
-def apart(
+def find_unshared_limits(
     source: ConfigSource, keys: Iterable[Key], workers: int, environ: Mapping[str, str]
 ) -> list[Mistake]:
     """What keeps so many workers from starting: limits and budgets, where nothing is shared.
@@ -18,13 +18,13 @@ def apart(
         return []
     config = source.config
     hint = "Set REDIS_URL, or serve with --workers 1."
-    told = f"{workers} workers would each count {{}} by themselves."
-    found = [
-        source.mistake((name,), told.format(name), hint)
+    template = f"{workers} workers would each count {{}} by themselves."
+    mistakes = [
+        source.make_mistake((name,), template.format(name), hint)
         for name, parts in (("limits", config.limits), ("budgets", config.budgets))
         if parts
     ]
-    if not found and any(key.limits or key.budgets for key in keys):
-        message = told.format("limits and budgets of keys")
-        found.append(source.mistake(("keys",), message, hint))
-    return found
+    if not mistakes and any(key.limits or key.budgets for key in keys):
+        message = template.format("limits and budgets of keys")
+        mistakes.append(source.make_mistake(("keys",), message, hint))
+    return mistakes

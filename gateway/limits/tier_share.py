@@ -24,27 +24,27 @@ from gateway.core.target import Tier
 from gateway.limits.errors import CountersUnavailable
 from gateway.routing.classifier import heuristic
 from gateway.routing.tier_share import (
-    BOUNDED,
-    REASONED,
-    SIZE,
-    SMART,
-    TURNS,
-    WIDTH,
+    BOUNDED_INDEX,
+    CELL_COUNT,
+    COUNTER_COUNT,
+    MIN_TURNS,
+    REASONING_INDEX,
+    SMART_INDEX,
     RecentTurns,
     ShareBounds,
-    cell,
-    cut,
+    compute_cut,
+    find_cell,
 )
 from gateway.state.errors import RedisAway
 from gateway.state.redis.connection import Reply
-from gateway.state.redis.scripts import Script, ScriptRunner, key, tag_of
+from gateway.state.redis.scripts import Script, ScriptRunner, make_key, make_tag
 from gateway.telemetry.metrics import CounterMetric
 
-_KEEP = 30 * 86_400
+_TTL_SECONDS = 30 * 86_400
 """Seconds after which what nobody adds to is let go."""
-_ADD = Script("recent")
+_RECENT_SCRIPT = Script("recent")
 _encode = msgspec.msgpack.Encoder().encode
-_pairs = msgspec.msgpack.Decoder(list[int])
+_pairs_decoder = msgspec.msgpack.Decoder(list[int])
 
 
 class TurnPool(Protocol):
@@ -61,50 +61,54 @@ class RedisTurnPool:
     Turns whose answer was lost may be counted twice.
     """
 
-    def __init__(self, counters: ScriptRunner) -> None:
-        self._counters = counters
+    def __init__(self, scripts: ScriptRunner) -> None:
+        self._scripts = scripts
 
     async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
         """Count more turns under a name."""
         digest = blake2b(name.encode(), digest_size=12).hexdigest()
-        at = key(tag_of(tenant), b"turns:" + digest.encode())
-        cells = [part for cell, many in enumerate(counts) if many for part in (cell, many)]
+        redis_key = make_key(make_tag(tenant), b"turns:" + digest.encode())
+        cells = [item for cell, count in enumerate(counts) if count for item in (cell, count)]
         try:
-            return _recent(await self._counters.on(_ADD, at, _encode((TURNS, _KEEP, SIZE, cells))))
+            return _parse_turns(
+                await self._scripts.run_on_key(
+                    _RECENT_SCRIPT, redis_key, _encode((MIN_TURNS, _TTL_SECONDS, CELL_COUNT, cells))
+                )
+            )
         except RedisAway:
             raise CountersUnavailable from None
 
 
-def _recent(reply: Reply) -> RecentTurns:
+def _parse_turns(reply: Reply) -> RecentTurns:
     """What a hash holds. Raises CountersUnavailable where it is none of ours."""
-    found = RecentTurns()
+    turns = RecentTurns()
     try:
         fields = reply if isinstance(reply, list) else [None]
         for field, value in zip(fields[::2], fields[1::2], strict=True):
             if not isinstance(field, bytes) or not isinstance(value, bytes):
                 raise CountersUnavailable
             if field == b"before":
-                pairs = _pairs.decode(value)
-                for cell, many in zip(pairs[::2], pairs[1::2], strict=True):
-                    _count(found.before, cell, many)
+                pairs = _pairs_decoder.decode(value)
+                for cell, count in zip(pairs[::2], pairs[1::2], strict=True):
+                    _set_count(turns.previous, cell, count)
             elif field != b"size":
-                _count(found.now, int(field), int(value))
+                _set_count(turns.current, int(field), int(value))
     except (msgspec.MsgspecError, ValueError, IndexError):
         raise CountersUnavailable from None
-    return found
+    return turns
 
 
-def _count(counts: list[int], cell: int, many: int) -> None:
-    if cell < 0 or many < 0:
+def _set_count(counts: list[int], cell: int, count: int) -> None:
+    if cell < 0 or count < 0:
         raise ValueError
-    counts[cell] = many
+    counts[cell] = count
 
 
-EVERY = 2.0
+REFRESH_SECONDS = 2.0
 """Seconds between two looks at what was noted."""
-SOON = 200
+REFRESH_TURNS = 200
 """Turns of one key that are looked at at once."""
-ALERT_EVERY = 3_600.0
+ALERT_SECONDS = 3_600.0
 """Seconds after an alert in which no other one tells of the same key."""
 _GENERATE = "generate"
 """The operation that takes a turn; to count its tokens takes none."""
@@ -128,38 +132,38 @@ class _Scope:
     """All that is known of the turns of a key, or of a tenant."""
 
     __slots__ = (
-        "above",
-        "alerted",
-        "fresh",
-        "lowered",
-        "made",
-        "many",
+        "alerted_at",
+        "is_synced",
+        "lowered_count",
         "name",
-        "owed",
-        "recent",
+        "new_counts",
+        "new_turns",
+        "recent_turns",
         "tenant",
-        "told",
+        "tenant_scope",
+        "thresholds",
+        "unsent_counts",
     )
 
-    def __init__(self, tenant: str, name: str, above: "_Scope | None" = None) -> None:
+    def __init__(self, tenant: str, name: str, tenant_scope: "_Scope | None" = None) -> None:
         self.tenant = tenant
         self.name = name
         """What it is counted under."""
-        self.above = above
+        self.tenant_scope = tenant_scope
         """Its tenant."""
-        self.fresh = [0] * WIDTH
+        self.new_counts = [0] * COUNTER_COUNT
         """What was noted since it was last looked at."""
-        self.many = 0
+        self.new_turns = 0
         """How many turns that is."""
-        self.owed = [0] * WIDTH
+        self.unsent_counts = [0] * COUNTER_COUNT
         """What other processes have not been told of."""
-        self.told = False
+        self.is_synced = False
         """Whether they have been told all, and nobody has asked since they told what they know."""
-        self.recent = RecentTurns()
-        self.made: Thresholds | None = None
-        self.alerted = -math.inf
+        self.recent_turns = RecentTurns()
+        self.thresholds: Thresholds | None = None
+        self.alerted_at = -math.inf
         """When an alert told of it, in seconds since the epoch."""
-        self.lowered = 0
+        self.lowered_count = 0
         """Turns that a bound has sent lower since then."""
 
 
@@ -172,86 +176,91 @@ class TurnCounter:
         *,
         alert: Callable[[LoweredTurns], None] = lambda _: None,
     ) -> None:
-        """Call `alert` for a key whose turns are sent lower, once in `ALERT_EVERY` seconds."""
+        """Call `alert` for a key whose turns are sent lower, once in `ALERT_SECONDS` seconds."""
         self._pool = pool
         self._alert = alert
-        self._most: ShareBounds | None = None
-        self._own = Thresholds(0.0, 0.0, "")
-        self._keys: dict[tuple[str, str], _Scope] = {}
-        self._tenants: dict[str, _Scope] = {}
-        self._new = asyncio.Event()
-        self.turns: dict[Tier, int] = {"fast": 0, "smart": 0, "reasoning": 0}
+        self._bounds: ShareBounds | None = None
+        self._base_thresholds = Thresholds(0.0, 0.0, "")
+        self._key_scopes: dict[tuple[str, str], _Scope] = {}
+        self._tenant_scopes: dict[str, _Scope] = {}
+        self._refresh_event = asyncio.Event()
+        self.turns_by_tier: dict[Tier, int] = {"fast": 0, "smart": 0, "reasoning": 0}
         """Turns that this process noted, by the tier that the classifier gave."""
-        self.lowered = 0
+        self.lowered_count = 0
         """Those of them that a bound sent lower."""
 
-    def adopt(self, most: ShareBounds | None, own: Thresholds | None) -> None:
+    def adopt(self, bounds: ShareBounds | None, thresholds: Thresholds | None) -> None:
         """Bound shares from now on, of turns that a classifier with such thresholds decides.
 
         With another classifier all begins anew; with other bounds it goes on. Without either
         nothing is counted.
         """
-        if own != self._own:
-            self._keys.clear()
-            self._tenants.clear()
-        self._own = own or Thresholds(0.0, 0.0, "")
-        self._most = most if own is not None else None
-        for scope in (*self._keys.values(), *self._tenants.values()):
-            scope.told = False
+        if thresholds != self._base_thresholds:
+            self._key_scopes.clear()
+            self._tenant_scopes.clear()
+        self._base_thresholds = thresholds or Thresholds(0.0, 0.0, "")
+        self._bounds = bounds if thresholds is not None else None
+        for scope in (*self._key_scopes.values(), *self._tenant_scopes.values()):
+            scope.is_synced = False
 
-    def thresholds(self, key: Key) -> Thresholds | None:
+    def find_thresholds(self, key: Key) -> Thresholds | None:
         """What the turns of a key are held against now; None leaves the classifier its own."""
-        if self._most is None:
+        if self._bounds is None:
             return None
-        scope = self._keys.get((key.tenant, key.name)) or self._meet(key)
-        scope.told = False
-        if scope.made is None and scope.above is not None:
-            scope.above.told = False
-            return scope.above.made
-        return scope.made
+        scope = self._key_scopes.get((key.tenant, key.name)) or self._add_scope(key)
+        scope.is_synced = False
+        if scope.thresholds is None and scope.tenant_scope is not None:
+            scope.tenant_scope.is_synced = False
+            return scope.tenant_scope.thresholds
+        return scope.thresholds
 
-    def note(self, call: Call, decision: Decision) -> None:
+    def count_turn(self, call: Call, decision: Decision) -> None:
         """Count a turn that a classifier decided; any other is none."""
-        score, tier = decision.score, decision.classified
-        if self._most is None or score is None or tier is None or call.operation != _GENERATE:
+        score, tier = decision.score, decision.classified_tier
+        if self._bounds is None or score is None or tier is None or call.operation != _GENERATE:
             return
         key = call.key
-        scope = self._keys.get((key.tenant, key.name)) or self._meet(key)
-        own = heuristic.tier(score, self._own)
+        scope = self._key_scopes.get((key.tenant, key.name)) or self._add_scope(key)
+        base_tier = heuristic.choose_tier(score, self._base_thresholds)
         # A conversation may be in the tier already that a bound refuses it.
-        if tier != own and (decision.source == "classifier" or decision.tier != own):
-            self._lower(scope, call, own, tier)
+        if tier != base_tier and (decision.source == "classifier" or decision.tier != base_tier):
+            self._count_lowered(scope, call, base_tier, tier)
         if decision.source != "classifier":
             return
-        fresh = scope.fresh
-        fresh[cell(score, self._own)] += 1
-        if scope.made is not None:  # what came of another's cut is nothing to make up for
-            fresh[BOUNDED] += 1
+        new_counts = scope.new_counts
+        new_counts[find_cell(score, self._base_thresholds)] += 1
+        if scope.thresholds is not None:  # what came of another's cut is nothing to make up for
+            new_counts[BOUNDED_INDEX] += 1
             if tier != "fast":
-                fresh[REASONED if tier == "reasoning" else SMART] += 1
-        scope.many += 1
-        if scope.many == SOON:
-            self._new.set()
-        scope.told = False
-        self.turns[tier] += 1
+                new_counts[REASONING_INDEX if tier == "reasoning" else SMART_INDEX] += 1
+        scope.new_turns += 1
+        if scope.new_turns == REFRESH_TURNS:
+            self._refresh_event.set()
+        scope.is_synced = False
+        self.turns_by_tier[tier] += 1
 
-    def _lower(self, scope: _Scope, call: Call, wanted: Tier, tier: Tier) -> None:
+    def _count_lowered(self, scope: _Scope, call: Call, classified_tier: Tier, tier: Tier) -> None:
         """Count a turn that a bound sent lower, and tell of it where nobody has of late."""
-        self.lowered += 1
-        scope.lowered += 1
-        if call.received_at - scope.alerted < ALERT_EVERY:
+        self.lowered_count += 1
+        scope.lowered_count += 1
+        if call.received_at - scope.alerted_at < ALERT_SECONDS:
             return
-        key, turns = call.key, scope.lowered
-        scope.alerted, scope.lowered = call.received_at, 0
+        key, turns = call.key, scope.lowered_count
+        scope.alerted_at, scope.lowered_count = call.received_at, 0
         self._alert(
             LoweredTurns(
-                tenant=key.tenant, key=key.name, call=call.id, wanted=wanted, tier=tier, turns=turns
+                tenant=key.tenant,
+                key=key.name,
+                call=call.id,
+                wanted=classified_tier,
+                tier=tier,
+                turns=turns,
             )
         )
 
-    def measures(self) -> list[CounterMetric]:
+    def build_metrics(self) -> list[CounterMetric]:
         """What of it is told at /metrics."""
-        turns = self.turns
+        turns = self.turns_by_tier
         return [
             CounterMetric(
                 "turns_fast", "Classified turns that went to fast.", lambda: turns["fast"]
@@ -264,80 +273,91 @@ class TurnCounter:
                 "Classified turns that went to reasoning.",
                 lambda: turns["reasoning"],
             ),
-            CounterMetric("turns_lowered", "Those that a bound sent lower.", lambda: self.lowered),
+            CounterMetric(
+                "turns_lowered", "Those that a bound sent lower.", lambda: self.lowered_count
+            ),
         ]
 
-    async def keep(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+    async def refresh_periodically(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Make thresholds again and again; at once for a key that is new, or asks much."""
         while True:
             await self.refresh()
-            waits = [asyncio.ensure_future(one) for one in (sleep(EVERY), self._new.wait())]
+            waiters = [
+                asyncio.ensure_future(waiter)
+                for waiter in (sleep(REFRESH_SECONDS), self._refresh_event.wait())
+            ]
             try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for one in waits:
-                    one.cancel()
+                for waiter in waiters:
+                    waiter.cancel()
 
     async def refresh(self) -> None:
         """Count what was noted, and make thresholds of it."""
-        self._new.clear()
-        if self._most is None:
+        self._refresh_event.clear()
+        if self._bounds is None:
             return
         pool = self._pool
-        for scopes in (self._keys, self._tenants):
+        for scopes in (self._key_scopes, self._tenant_scopes):
             for scope in list(scopes.values()):
-                if not scope.told:
-                    pool = await self._renew(scope, pool)
+                if not scope.is_synced:
+                    pool = await self._refresh_scope(scope, pool)
 
-    def _meet(self, key: Key) -> _Scope:
-        own = self._own
-        axis = f"{own.id}|{own.fast}|{own.smart}"
-        tenant = self._tenants.get(key.tenant)
-        if tenant is None:
-            tenant = self._tenants[key.tenant] = _Scope(key.tenant, f"tenant|{axis}")
-        scope = _Scope(key.tenant, f"key|{axis}|{key.name}", tenant)
-        self._keys[key.tenant, key.name] = scope
-        self._new.set()
+    def _add_scope(self, key: Key) -> _Scope:
+        base = self._base_thresholds
+        thresholds_id = f"{base.id}|{base.fast}|{base.smart}"
+        tenant_scope = self._tenant_scopes.get(key.tenant)
+        if tenant_scope is None:
+            tenant_scope = self._tenant_scopes[key.tenant] = _Scope(
+                key.tenant, f"tenant|{thresholds_id}"
+            )
+        scope = _Scope(key.tenant, f"key|{thresholds_id}|{key.name}", tenant_scope)
+        self._key_scopes[key.tenant, key.name] = scope
+        self._refresh_event.set()
         return scope
 
-    async def _renew(self, scope: _Scope, pool: TurnPool | None) -> TurnPool | None:
+    async def _refresh_scope(self, scope: _Scope, pool: TurnPool | None) -> TurnPool | None:
         """The pool; None where it was lost: it is not asked again this time."""
-        scope.many = 0
-        fresh, scope.fresh = scope.fresh, [0] * WIDTH
-        if scope.above is not None:
-            scope.above.fresh = _sum(scope.above.fresh, fresh)
-            scope.above.told = False
-        scope.recent.add(fresh)
-        scope.told = True  # what is noted from here on is told the next time
+        scope.new_turns = 0
+        new_counts, scope.new_counts = scope.new_counts, [0] * COUNTER_COUNT
+        if scope.tenant_scope is not None:
+            scope.tenant_scope.new_counts = _add_counts(scope.tenant_scope.new_counts, new_counts)
+            scope.tenant_scope.is_synced = False
+        scope.recent_turns.add(new_counts)
+        scope.is_synced = True  # what is noted from here on is told the next time
         if self._pool is not None:
-            scope.owed = _sum(scope.owed, fresh)
+            scope.unsent_counts = _add_counts(scope.unsent_counts, new_counts)
         if pool is not None:
             try:
-                scope.recent = await pool.add(scope.tenant, scope.name, scope.owed)
+                scope.recent_turns = await pool.add(scope.tenant, scope.name, scope.unsent_counts)
             except CountersUnavailable:
                 pool = None
             else:
-                scope.owed = [0] * WIDTH
-        scope.told = scope.told and pool is self._pool
-        if (most := self._most) is not None and scope.recent.turns >= TURNS:
-            scope.made = self._thresholds(scope, cut(scope.recent.counts, most), most)
+                scope.unsent_counts = [0] * COUNTER_COUNT
+        scope.is_synced = scope.is_synced and pool is self._pool
+        if (bounds := self._bounds) is not None and scope.recent_turns.turn_count >= MIN_TURNS:
+            scope.thresholds = self._make_thresholds(
+                scope, compute_cut(scope.recent_turns.counts, bounds), bounds
+            )
         return pool
 
-    def _thresholds(self, scope: _Scope, found: ShareCut, most: ShareBounds) -> Thresholds:
+    def _make_thresholds(self, scope: _Scope, raw_cut: ShareCut, bounds: ShareBounds) -> Thresholds:
         """Their id is made of their numbers: the same in every process that has the same."""
-        own = self._own
-        end = ShareCut(reasoning=round(found.reasoning, 6), smart=round(found.smart, 6))
-        whose = scope.name.partition("|")[0]
-        said = f"{scope.tenant}|{scope.name}|{end.reasoning}|{end.smart}"
-        digest = blake2b(said.encode(), digest_size=6).hexdigest()
+        base = self._base_thresholds
+        rounded_cut = ShareCut(reasoning=round(raw_cut.reasoning, 6), smart=round(raw_cut.smart, 6))
+        scope_kind = scope.name.partition("|")[0]
+        text = f"{scope.tenant}|{scope.name}|{rounded_cut.reasoning}|{rounded_cut.smart}"
+        digest = blake2b(text.encode(), digest_size=6).hexdigest()
         return Thresholds(
-            fast=own.fast,
-            smart=own.smart,
-            id=f"{whose}-{digest}",
-            cut=end,
-            bounds=(most.reasoning, most.smart),
+            fast=base.fast,
+            smart=base.smart,
+            id=f"{scope_kind}-{digest}",
+            cut=rounded_cut,
+            bounds=(bounds.reasoning, bounds.smart),
         )
 
 
-def _sum(one: list[int], other: list[int]) -> list[int]:
-    return [few + more for few, more in zip(one, other, strict=True)]
+def _add_counts(first: list[int], second: list[int]) -> list[int]:
+    return [
+        first_count + second_count for first_count, second_count in zip(first, second, strict=True)
+    ]

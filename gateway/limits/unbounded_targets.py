@@ -5,53 +5,61 @@ from collections.abc import Collection, Iterable, Iterator
 from gateway.core.call import Key, KeyBudget
 from gateway.core.prompt import Prompt
 from gateway.core.target import TIERS, Catalogue, Target
-from gateway.limits.cost_bounds import dearest
+from gateway.limits.cost_bounds import compute_max_cost
 from gateway.settings.errors import Mistake, Path
 from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.limits import BudgetPart
 
-_CAPPED, _FREE = Prompt(model="", max_output=1), Prompt(model="")
-_VECTORS = "embeddings"
+_CAPPED_PROMPT, _UNCAPPED_PROMPT = Prompt(model="", max_output=1), Prompt(model="")
+_EMBEDDINGS = "embeddings"
 
 
-def unbounded(
-    source: ConfigSource, catalogue: Catalogue, keys: Iterable[Key], at: float
+def find_unbounded_targets(
+    source: ConfigSource, catalogue: Catalogue, keys: Iterable[Key], timestamp: float
 ) -> list[Mistake]:
     """Warn of targets without a price or a bound, where a hard budget counts calls to them.
 
-    `keys` may have budgets of their own; prices are those of the moment `at`.
+    `keys` may have budgets of their own; prices are those of the moment `timestamp`.
     """
-    every: Collection[str] = (*TIERS, _VECTORS)
-    priced, capped = set[str](), set[str]()
-    own = [budget for key in keys for budget in key.budgets]
-    parts: list[BudgetPart | KeyBudget] = [*source.config.budgets, *own]
+    all_rows: Collection[str] = (*TIERS, _EMBEDDINGS)
+    priced_rows, capped_rows = set[str](), set[str]()
+    key_budgets = [budget for key in keys for budget in key.budgets]
+    parts: list[BudgetPart | KeyBudget] = [*source.config.budgets, *key_budgets]
     for part in parts:
         if part.hard and part.usd is not None:
-            counted = every if part.tier is None else part.tier
-            priced.update(counted)
-            capped.update(counted if part.reserve == "cap" else ())
+            counted_rows = all_rows if part.tier is None else part.tier
+            priced_rows.update(counted_rows)
+            capped_rows.update(counted_rows if part.reserve == "cap" else ())
     return [
-        source.mistake((*path, "model"), message, hint, warn=True)
-        for path, row, target in _targets(catalogue)
-        if row in priced and target.provider.on
-        for message, hint in _lacks(target, at, capped=row in capped, answers=row != _VECTORS)
+        source.make_mistake((*path, "model"), message, hint, warn=True)
+        for path, row, target in _iter_targets(catalogue)
+        if row in priced_rows and target.provider.enabled
+        for message, hint in _explain_gaps(
+            target, timestamp, is_capped=row in capped_rows, has_answer=row != _EMBEDDINGS
+        )
     ]
 
 
-def _targets(catalogue: Catalogue) -> Iterator[tuple[Path, str, Target]]:
+def _iter_targets(catalogue: Catalogue) -> Iterator[tuple[Path, str, Target]]:
     """Every target: its path, its tier or "embeddings", and itself."""
     for lab in catalogue.labs.values():
-        for row, targets in (*lab.tiers.items(), (_VECTORS, lab.embeddings)):
-            for place, target in enumerate(targets):
-                yield ("labs", lab.name, row, place), row, target
+        for row, targets in (*lab.tiers.items(), (_EMBEDDINGS, lab.embeddings)):
+            for index, target in enumerate(targets):
+                yield ("labs", lab.name, row, index), row, target
 
 
-def _lacks(target: Target, at: float, *, capped: bool, answers: bool) -> Iterator[tuple[str, str]]:
+def _explain_gaps(
+    target: Target, timestamp: float, *, is_capped: bool, has_answer: bool
+) -> Iterator[tuple[str, str]]:
     """What keeps a hard budget from reserving the most that a call costs, and what helps."""
-    if dearest((target,), 1, _CAPPED, at, answers=answers) is None:
+    if compute_max_cost((target,), 1, _CAPPED_PROMPT, timestamp, has_answer=has_answer) is None:
         message = f"{target.model} has no price, so calls that a hard budget counts pass it over."
         yield message, "Give the model a `price`, or make the budget `hard: false`."
-    elif capped and dearest((target,), 1, _FREE, at, answers=answers) is None:
+    elif (
+        is_capped
+        and compute_max_cost((target,), 1, _UNCAPPED_PROMPT, timestamp, has_answer=has_answer)
+        is None
+    ):
         message = (
             f"{target.model} has neither `max_output` nor `context`: calls that a hard budget "
             "counts pass it over where their client sets no max_tokens."

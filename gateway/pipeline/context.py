@@ -11,105 +11,124 @@ from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.ledger_rows import FinalRow
-from gateway.core.prompt_cache import kept, seconds
+from gateway.core.prompt_cache import count_cached_tokens, parse_lifetime
 from gateway.core.target import Account, Catalogue, Target, Tier
 from gateway.limits.tier_share import TurnCounter
 from gateway.pipeline.llm_judge import Judge
 from gateway.pipeline.prefetch import Prefetch
 from gateway.routing import model_name, unlisted_models
-from gateway.routing.affinity_verdict import following
+from gateway.routing.affinity_verdict import accumulate_session
 from gateway.routing.features import Features
 from gateway.routing.router import Router
-from gateway.upstream.provider_quota import Place
-from gateway.upstream.retry import PinnedAccount as Holder
+from gateway.upstream.provider_quota import AccountModelKey
+from gateway.upstream.retry import PinnedAccount
 from gateway.upstream.upstream_request import UpstreamRequest
 
-type Out = Callable[[Place], str]
+type UnavailableReason = Callable[[AccountModelKey], str]
 """Why an account of a provider is not asked for a model in its turn; empty where it is."""
 
-_ANSWERED = frozenset({"settled", "estimated", "aborted"})
+_ANSWERED_STATES = frozenset({"settled", "estimated", "aborted"})
 """States of calls that a provider has begun to answer."""
 
 
-class _Sitting(msgspec.Struct, frozen=True, kw_only=True):
+class _ConversationCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call of a conversation, while it is served."""
 
     call: Call
-    seen: Features
-    before: Session | None
+    features: Features
+    earlier_session: Session | None
     decision: Decision
     tier: Tier
     catalogue: Catalogue
-    asks: bool
+    needs_account: bool
     """Which of several accounts has its conversation is to be asked."""
 
 
 class ContextLoader:
-    """Gathers evidence, and keeps seats; without `seats` no conversation has one."""
+    """Gathers evidence, and keeps seats; without `session_store` no conversation has one."""
 
     def __init__(
         self,
-        seats: SessionStore | None = None,
+        session_store: SessionStore | None = None,
         *,
         ttl: float = 0.0,
-        out: Out = lambda _: "",
-        traffic: TurnCounter | None = None,
+        unavailable_reason: UnavailableReason = lambda _: "",
+        turn_counter: TurnCounter | None = None,
         judge: Judge | None = None,
     ) -> None:
         """`ttl` are the seconds after its last call for which a conversation is remembered.
 
-        `traffic` are the turns of all keys, whose shares are bounded; `judge` asks a model.
+        `turn_counter` are the turns of all keys, whose shares are bounded; `judge` asks a model.
         """
-        self._traffic = traffic or TurnCounter()
+        self._turn_counter = turn_counter or TurnCounter()
         self._judge = judge
-        self._seats = seats if ttl > 0 else None
+        self._session_store = session_store if ttl > 0 else None
         self._ttl = ttl
-        self._out = out
-        self._sitting: dict[str, _Sitting] = {}
+        self._unavailable_reason = unavailable_reason
+        self._conversation_calls: dict[str, _ConversationCall] = {}
 
-    async def evidence(
-        self, router: Router, call: Call, seen: Features, *, asks: bool = True
+    async def load(
+        self, router: Router, call: Call, features: Features, *, may_ask: bool = True
     ) -> DecisionContext:
         """Load the evidence for a decision; ask only for what may matter to it.
 
-        `asks`: a provider may be asked too. A thread looks up a model that no lab lists, as the
+        `may_ask`: a provider may be asked too. A thread looks up a model that no lab lists, as the
         first look at a price list takes long.
         """
-        make = unlisted_models.unmade(seen, call.operation, router.catalogue)
-        if make is not None:
-            await asyncio.to_thread(make)
-        known = await self._known(router, call, seen)
+        make_models = unlisted_models.make_target_factory(
+            features, call.operation, router.catalogue
+        )
+        if make_models is not None:
+            await asyncio.to_thread(make_models)
+        context = await self._load_session_context(router, call, features)
         if self._judge is None:
-            return known
-        return await self._judge(router, call, seen, known, asks=asks)
+            return context
+        return await self._judge(router, call, features, context, may_ask=may_ask)
 
-    def plain(self, router: Router, call: Call, seen: Features) -> DecisionContext | None:
-        """As `evidence`, of a call for which nothing need be asked; None of any other."""
-        if unlisted_models.unmade(seen, call.operation, router.catalogue) is not None:
-            return None
+    def build_without_lookup(
+        self, router: Router, call: Call, features: Features
+    ) -> DecisionContext | None:
+        """As `load`, of a call for which nothing need be asked; None of any other."""
         if (
-            (self._judge is not None or self._seats is not None)
-            and model_name.leaves(seen, router.catalogue)
-            and (self._judge is not None or _begun(seen))
+            unlisted_models.make_target_factory(features, call.operation, router.catalogue)
+            is not None
         ):
             return None
-        return DecisionContext(at=call.received_at, thresholds=self._traffic.thresholds(call.key))
+        if (
+            (self._judge is not None or self._session_store is not None)
+            and model_name.leaves_tier_open(features, router.catalogue)
+            and (self._judge is not None or _may_have_session(features))
+        ):
+            return None
+        return DecisionContext(
+            at=call.received_at, thresholds=self._turn_counter.find_thresholds(call.key)
+        )
 
-    async def _known(self, router: Router, call: Call, seen: Features) -> DecisionContext:
-        known = DecisionContext(at=call.received_at, thresholds=self._traffic.thresholds(call.key))
-        seats = self._seats
-        if seats is None or not model_name.leaves(seen, router.catalogue) or not _begun(seen):
-            return known
-        seat = await seats.find(call.key, seen.turn.conversation)
-        if seat is None:
-            return known
-        return msgspec.structs.replace(known, seat=seat, unseated=self._out(_place(seat)))
+    async def _load_session_context(
+        self, router: Router, call: Call, features: Features
+    ) -> DecisionContext:
+        context = DecisionContext(
+            at=call.received_at, thresholds=self._turn_counter.find_thresholds(call.key)
+        )
+        session_store = self._session_store
+        if (
+            session_store is None
+            or not model_name.leaves_tier_open(features, router.catalogue)
+            or not _may_have_session(features)
+        ):
+            return context
+        session = await session_store.find(call.key, features.turn.conversation)
+        if session is None:
+            return context
+        return msgspec.structs.replace(
+            context, seat=session, unseated=self._unavailable_reason(_split_target(session))
+        )
 
-    def decided(
+    def note_decision(
         self,
         call: Call,
-        seen: Features,
-        evidence: DecisionContext,
+        features: Features,
+        context: DecisionContext,
         decision: Decision,
         plan: Plan,
         router: Router,
@@ -119,175 +138,207 @@ class ContextLoader:
         What the caller has named is kept where a conversation has begun, or where it has to stay
         with one of several accounts: else what names a model in each call needs no seat.
         """
-        self._traffic.note(call, decision)
-        if self._seats is None or call.operation != "generate" or decision.tier is None:
+        self._turn_counter.count_turn(call, decision)
+        if self._session_store is None or call.operation != "generate" or decision.tier is None:
             return
-        several = _several(decision, plan)
-        if not several and decision.source == "pin" and not _talks(seen):
+        has_several_accounts = _has_several_accounts(decision, plan)
+        if (
+            not has_several_accounts
+            and decision.source == "pin"
+            and not _has_earlier_turns(features)
+        ):
             return
-        if seen.turn.conversation and seen.turn.kind != "side":
-            sitting = _Sitting(
+        if features.turn.conversation and features.turn.kind != "side":
+            conversation_call = _ConversationCall(
                 call=call,
-                seen=seen,
-                before=evidence.seat,
+                features=features,
+                earlier_session=context.seat,
                 decision=decision,
                 tier=decision.tier,
                 catalogue=router.catalogue,
-                asks=several and _talks(seen),
+                needs_account=has_several_accounts and _has_earlier_turns(features),
             )
-            self._sitting[call.id] = sitting
+            self._conversation_calls[call.id] = conversation_call
 
-    def begin(
-        self, ahead: Prefetch, call: Call, seen: Features, decision: Decision, plan: Plan
+    def start_prefetch(
+        self, prefetch: Prefetch, call: Call, features: Features, decision: Decision, plan: Plan
     ) -> None:
-        """Ask ahead for what `recall` will want: with what else is asked of Redis."""
-        if self._seats is None or not _several(decision, plan):
+        """Ask ahead for what `pin_account` will want: with what else is asked of Redis."""
+        if self._session_store is None or not _has_several_accounts(decision, plan):
             return
-        if _talks(seen) and seen.turn.conversation and seen.turn.seated:
-            ahead.begin("seat", partial(self._seats.find, call.key, seen.turn.conversation))
+        if (
+            _has_earlier_turns(features)
+            and features.turn.conversation
+            and features.turn.follows_session
+        ):
+            prefetch.start(
+                "seat", partial(self._session_store.find, call.key, features.turn.conversation)
+            )
 
-    def recalls(self, job: UpstreamRequest) -> "_Sitting | None":
+    def find_conversation_call(self, request: UpstreamRequest) -> "_ConversationCall | None":
         """The call of a conversation that may have an account of its own; None: nothing to ask."""
-        sitting = self._sitting.get(job.call.id)
-        if self._seats is None or sitting is None or not sitting.asks or job.seat is not None:
+        conversation_call = self._conversation_calls.get(request.call.id)
+        if (
+            self._session_store is None
+            or conversation_call is None
+            or not conversation_call.needs_account
+            or request.pinned_account is not None
+        ):
             return None
-        return sitting
+        return conversation_call
 
-    async def recall(
-        self, job: UpstreamRequest, sitting: "_Sitting", ahead: Prefetch
+    async def pin_account(
+        self, request: UpstreamRequest, conversation_call: "_ConversationCall", prefetch: Prefetch
     ) -> UpstreamRequest:
         """A call that names its model goes to the account that has its conversation."""
-        if self._seats is None:
-            return job
-        find = partial(self._seats.find, job.call.key, sitting.seen.turn.conversation)
-        seat, first = await ahead.take("seat", find), job.plan.targets[0]
-        if seat is None or seat.target != first.name or seat.account is None:
-            return job
-        holder = Holder(first.provider.name, seat.account, first.model)
-        return msgspec.structs.replace(job, seat=holder)
+        if self._session_store is None:
+            return request
+        find_session = partial(
+            self._session_store.find, request.call.key, conversation_call.features.turn.conversation
+        )
+        session, first_target = await prefetch.get("seat", find_session), request.plan.targets[0]
+        if session is None or session.target != first_target.name or session.account is None:
+            return request
+        pinned_account = PinnedAccount(
+            first_target.provider.name, session.account, first_target.model
+        )
+        return msgspec.structs.replace(request, pinned_account=pinned_account)
 
-    def begun(self, call: Call, target: Target, account: Account) -> None:
+    def note_stream_start(self, call: Call, target: Target, account: Account) -> None:
         """A stream has begun: a seat that is new, or another, is known before it ends.
 
         Whoever goes on from it may be quick, and come to another process.
         """
-        sitting = self._sitting.get(call.id)
-        if sitting is None or self._seats is None:
+        conversation_call = self._conversation_calls.get(call.id)
+        if conversation_call is None or self._session_store is None:
             return
-        before, decision = sitting.before, sitting.decision
-        seat = Session(
+        earlier_session, decision = conversation_call.earlier_session, conversation_call.decision
+        session = Session(
             lab=decision.lab,
-            tier=sitting.tier,
+            tier=conversation_call.tier,
             target=target.name,
             account=account.name,
             model=decision.model,
-            turns=sitting.seen.prompt.user_turns,
-            first=sitting.seen.turn.first,
-            calls=0 if before is None else before.calls,
-            output=0 if before is None else before.output,
+            turns=conversation_call.features.prompt.user_turns,
+            first=conversation_call.features.turn.first,
+            calls=0 if earlier_session is None else earlier_session.calls,
+            output=0 if earlier_session is None else earlier_session.output,
             turns_below=decision.turns_below,
             keeps=target.provider.prompt_cache,
             at=call.received_at,
         )
-        if before is None or _spot(before) != _spot(seat):
-            self._seats.keep(call.key, sitting.seen.turn.conversation, seat, self._ttl)
+        if earlier_session is None or _get_location(earlier_session) != _get_location(session):
+            self._session_store.save(
+                call.key, conversation_call.features.turn.conversation, session, self._ttl
+            )
 
-    def settle(self, entry: FinalRow) -> None:
+    def save_session(self, row: FinalRow) -> None:
         """A call is over: its conversation sits with who answered it, where nobody waits for that.
 
         An answer from the cache is of who was decided, and leaves a seat that there is.
         """
-        sitting = self._sitting.pop(entry.id, None)
-        if sitting is None or self._seats is None:
+        conversation_call = self._conversation_calls.pop(row.id, None)
+        if conversation_call is None or self._session_store is None:
             return
-        hit = entry.state == "cache_hit" or entry.cache == "hit"
-        if hit and sitting.before is not None:
+        is_cache_hit = row.state == "cache_hit" or row.cache == "hit"
+        if is_cache_hit and conversation_call.earlier_session is not None:
             return
-        if (hit or entry.state in _ANSWERED) and (seat := _seat(sitting, entry, hit=hit)):
-            key, conversation = sitting.call.key, sitting.seen.turn.conversation
-            self._seats.keep(key, conversation, seat, self._ttl)
+        if (is_cache_hit or row.state in _ANSWERED_STATES) and (
+            session := _make_session(conversation_call, row, is_cache_hit=is_cache_hit)
+        ):
+            key, conversation = (
+                conversation_call.call.key,
+                conversation_call.features.turn.conversation,
+            )
+            self._session_store.save(key, conversation, session, self._ttl)
 
     async def drain(self) -> None:
         """Wait for what is being kept."""
-        if self._seats is not None:
-            await self._seats.drain()
+        if self._session_store is not None:
+            await self._session_store.drain()
 
 
-def _several(decision: Decision, plan: Plan) -> bool:
+def _has_several_accounts(decision: Decision, plan: Plan) -> bool:
     """Whether one that names its model or tier may be served by several accounts."""
     return decision.source == "pin" and len(plan.targets[0].provider.accounts) > 1
 
 
-def _talks(seen: Features) -> bool:
+def _has_earlier_turns(features: Features) -> bool:
     """Whether a conversation has been answered before."""
-    return seen.prompt.tool_loop or seen.prompt.user_turns > 1
+    return features.prompt.tool_loop or features.prompt.user_turns > 1
 
 
-def _begun(seen: Features) -> bool:
+def _may_have_session(features: Features) -> bool:
     """Whether there may be a seat: what is named by how it begins has none before it has begun."""
-    if not (_talks(seen) or seen.named):
+    if not (_has_earlier_turns(features) or features.has_named_conversation):
         return False
-    turn = seen.turn
-    return bool(turn.conversation) and turn.seated
+    turn = features.turn
+    return bool(turn.conversation) and turn.follows_session
 
 
-def seated(decision: Decision, plan: Plan) -> Holder | None:
+def find_session_account(decision: Decision, plan: Plan) -> PinnedAccount | None:
     """The account that has the conversation's prompt in its cache, where its target comes first."""
     if decision.account is None:
         return None
     target = plan.targets[0]
-    return Holder(target.provider.name, decision.account, target.model)
+    return PinnedAccount(target.provider.name, decision.account, target.model)
 
 
-def _spot(seat: Session) -> tuple[str, str, str, str | None]:
+def _get_location(session: Session) -> tuple[str, str, str, str | None]:
     """Where it is, whatever is known of it."""
-    return seat.lab, seat.tier, seat.target, seat.account
+    return session.lab, session.tier, session.target, session.account
 
 
-def _place(seat: Session) -> Place:
-    provider, _, model = seat.target.partition("/")
-    return provider, seat.account or "", model
+def _split_target(session: Session) -> AccountModelKey:
+    provider, _, model = session.target.partition("/")
+    return provider, session.account or "", model
 
 
-def _seat(sitting: _Sitting, entry: FinalRow, *, hit: bool) -> Session | None:
-    decision, before = sitting.decision, sitting.before
-    if entry.provider is None or entry.model is None:
+def _make_session(
+    conversation_call: _ConversationCall, row: FinalRow, *, is_cache_hit: bool
+) -> Session | None:
+    decision, earlier_session = conversation_call.decision, conversation_call.earlier_session
+    if row.provider is None or row.model is None:
         return None
-    name = f"{entry.provider}/{entry.model}"
-    target = _target(sitting.catalogue, name)
-    seat = Session(
+    name = f"{row.provider}/{row.model}"
+    target = _find_target(conversation_call.catalogue, name)
+    session = Session(
         lab=decision.lab,
-        tier=sitting.tier,
+        tier=conversation_call.tier,
         target=name,
-        account=entry.account,
+        account=row.account,
         model=decision.model,
-        tokens=0 if hit else _tokens(target, entry),
-        turns=sitting.seen.prompt.user_turns,
-        first=sitting.seen.turn.first,
+        tokens=0 if is_cache_hit else _count_cached_tokens(target, row),
+        turns=conversation_call.features.prompt.user_turns,
+        first=conversation_call.features.turn.first,
         calls=1,
-        output=0 if hit else (entry.output or 0) + (entry.reasoning or 0),
+        output=0 if is_cache_hit else (row.output or 0) + (row.reasoning or 0),
         turns_below=decision.turns_below,
-        keeps=_keeps(target, entry, before),
-        at=sitting.call.received_at,
+        keeps=_estimate_cache_seconds(target, row, earlier_session),
+        at=conversation_call.call.received_at,
     )
-    return following(before, seat)
+    return accumulate_session(earlier_session, session)
 
 
-def _target(catalogue: Catalogue, name: str) -> Target | None:
-    places = catalogue.models.get(name)
-    return places[0].target if places else None
+def _find_target(catalogue: Catalogue, name: str) -> Target | None:
+    endpoints = catalogue.models.get(name)
+    return endpoints[0].target if endpoints else None
 
 
-def _tokens(target: Target | None, entry: FinalRow) -> int:
-    price = None if target is None or target.price is None else target.price.on(entry.at)
-    return kept(price, entry.input, entry.cache_read, entry.cache_write)
+def _count_cached_tokens(target: Target | None, row: FinalRow) -> int:
+    price = None if target is None or target.price is None else target.price.find_in_force(row.at)
+    return count_cached_tokens(price, row.input, row.cache_read, row.cache_write)
 
 
-def _keeps(target: Target | None, entry: FinalRow, before: Session | None) -> float:
+def _estimate_cache_seconds(
+    target: Target | None, row: FinalRow, earlier_session: Session | None
+) -> float:
     """Seconds for which the prompt cache keeps it: as it was told, as before, or as usual."""
-    told = [seconds(lifetime) for lifetime, tokens in entry.cache_write_by.items() if tokens]
-    if known := [one for one in told if one is not None]:
-        return max(known)
-    if before is not None and target is not None and before.target == target.name:
-        return before.keeps
+    durations = [
+        parse_lifetime(lifetime) for lifetime, tokens in row.cache_write_by.items() if tokens
+    ]
+    if known_durations := [duration for duration in durations if duration is not None]:
+        return max(known_durations)
+    if earlier_session is not None and target is not None and earlier_session.target == target.name:
+        return earlier_session.keeps
     return 300.0 if target is None else target.provider.prompt_cache

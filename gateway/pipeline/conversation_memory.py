@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.cache.cached_response import CachedResponse
 from gateway.cache.reasoning_note_store import ReasoningNoteStore
-from gateway.cache.response_store import ResponseChain, SavedResponses, StreamTape, keeps
+from gateway.cache.response_store import ResponseChain, SavedResponses, StreamTape, should_store
 from gateway.core.call import Call, Key
 from gateway.core.errors import Problem, ProblemError
 from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, Dialect, RequestBody
@@ -16,7 +16,7 @@ from gateway.pipeline.prefetch import Prefetch
 from gateway.upstream.retry import PinnedAccount
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
-type Take = Callable[[bytes], Awaitable[None]]
+type ChunkListener = Callable[[bytes], Awaitable[None]]
 """Told of each piece of a stream before its client is."""
 
 
@@ -29,134 +29,159 @@ class ConversationMemory:
         self._notes = notes
         self._responses = responses
 
-    def reads(self, dialect: Dialect) -> bool:
+    def can_read(self, dialect: Dialect) -> bool:
         """True if a request, or a count of one, may go on from an answer that `read` looks for."""
         return dialect.name == OPENAI_RESPONSES.name and self._responses is not None
 
     async def read(self, call: Call, dialect: Dialect, body: RequestBody) -> ResponseChain:
         """A request with what came before it. Raises ProblemError: not_found."""
-        if self._responses is None or not self.reads(dialect):
-            return ResponseChain(body=body, asked=body)
+        if self._responses is None or not self.can_read(dialect):
+            return ResponseChain(body=body, translatable_body=body)
         return await self._responses.read(call.key, body)
 
-    def begin(self, ahead: Prefetch, call: Call, dialect: Dialect, body: RequestBody) -> None:
+    def start_prefetch(
+        self, prefetch: Prefetch, call: Call, dialect: Dialect, body: RequestBody
+    ) -> None:
         """Ask ahead for what `recall` will want."""
         if self._notes is not None and dialect is OPENAI_CHAT and body.prompt.tool_loop:
-            ahead.begin("notes", partial(self._notes.find, call.key, body.said["messages"]))
+            prefetch.start("notes", partial(self._notes.find, call.key, body.outline["messages"]))
 
-    def recalls(self, job: UpstreamRequest) -> bool:
+    def can_recall(self, request: UpstreamRequest) -> bool:
         """Whether there may be something to `recall`."""
-        prompt = job.body.prompt
+        prompt = request.body.prompt
         if not (prompt.tool_loop or prompt.tools):
             return False
-        return self._notes is not None and job.dialect is OPENAI_CHAT
+        return self._notes is not None and request.dialect is OPENAI_CHAT
 
-    async def recall(self, job: UpstreamRequest, ahead: Prefetch) -> UpstreamRequest:
+    async def recall(self, request: UpstreamRequest, prefetch: Prefetch) -> UpstreamRequest:
         """A call of a client that keeps no reasoning, with what was noted of its tool loop."""
-        prompt = job.body.prompt
+        prompt = request.body.prompt
         if self._notes is None:
-            return job
-        found: Mapping[str, ReasoningNote] = {}
+            return request
+        notes: Mapping[str, ReasoningNote] = {}
         if prompt.tool_loop:
-            find = partial(self._notes.find, job.call.key, job.body.said["messages"])
-            found = await ahead.take("notes", find)
-        last = list(found.values())[-1] if found else None
-        seat = job.seat if last is None else PinnedAccount(last.provider, last.account, last.model)
-        return msgspec.structs.replace(job, notes=found, listens=bool(prompt.tools), seat=seat)
+            find_notes = partial(
+                self._notes.find, request.call.key, request.body.outline["messages"]
+            )
+            notes = await prefetch.get("notes", find_notes)
+        last_note = list(notes.values())[-1] if notes else None
+        pinned_account = (
+            request.pinned_account
+            if last_note is None
+            else PinnedAccount(last_note.provider, last_note.account, last_note.model)
+        )
+        return msgspec.structs.replace(
+            request,
+            reasoning_notes=notes,
+            records_reasoning=bool(prompt.tools),
+            pinned_account=pinned_account,
+        )
 
-    def keeps(self, job: UpstreamRequest, begun: UpstreamResponse) -> bool:
-        """Whether there may be something to `keep`."""
-        return begun.ear is not None or job.dialect is OPENAI_RESPONSES
+    def can_save(self, request: UpstreamRequest, response: UpstreamResponse) -> bool:
+        """Whether there may be something to `save`."""
+        return response.reasoning_recorder is not None or request.dialect is OPENAI_RESPONSES
 
-    async def keep(self, job: UpstreamRequest, begun: UpstreamResponse) -> None:
+    async def save(self, request: UpstreamRequest, response: UpstreamResponse) -> None:
         """Keep what a whole answer leaves behind, before its client has it."""
-        if begun.whole is None:
+        if response.body is None:
             return
-        await self._note(job, begun)
-        if (shelf := self._shelf(job)) is not None:
-            await _store(shelf, job, begun, begun.whole)
+        await self._save_note(request, response)
+        if (responses := self._select_store(request)) is not None:
+            await _save_response(responses, request, response, response.body)
 
-    async def again(self, job: UpstreamRequest, found: CachedResponse, said: bytes) -> None:
+    async def save_cached(
+        self, request: UpstreamRequest, cached: CachedResponse, answer_body: bytes
+    ) -> None:
         """Keep an answer that comes from the cache for whom it is new."""
-        if (shelf := self._shelf(job)) is None:
+        if (responses := self._select_store(request)) is None:
             return
-        whole = StreamTape().add(said) if job.body.prompt.stream else said
-        target, door = job.plan.targets[0], job.plan.doors[0]
-        if whole is not None:
-            await shelf.keep(
-                job.call.key,
-                job.body,
-                whole,
-                found.provider,
-                found.account or "",
-                kept=target.provider.keeps_responses and door == OPENAI_RESPONSES.name,
+        response_body = StreamTape().add(answer_body) if request.body.prompt.stream else answer_body
+        target, target_dialect = request.plan.targets[0], request.plan.dialects[0]
+        if response_body is not None:
+            await responses.save(
+                request.call.key,
+                request.body,
+                response_body,
+                cached.provider,
+                cached.account or "",
+                kept_by_provider=target.provider.keeps_responses
+                and target_dialect == OPENAI_RESPONSES.name,
             )
 
-    def follow(self, job: UpstreamRequest, begun: UpstreamResponse, *, first: bool) -> Take | None:
-        """Keep what a stream leaves behind; `first`: its call is the one that was made."""
-        if (shelf := self._shelf(job)) is not None:
+    def make_listener(
+        self, request: UpstreamRequest, response: UpstreamResponse, *, is_first: bool
+    ) -> ChunkListener | None:
+        """Keep what a stream leaves behind; `is_first`: its call is the one that was made."""
+        if (responses := self._select_store(request)) is not None:
             tape = StreamTape()
 
-            async def store(data: bytes) -> None:
-                whole = tape.add(data)
-                if whole is not None:
-                    await _store(shelf, job, begun, whole)
+            async def save_chunk(data: bytes) -> None:
+                response_body = tape.add(data)
+                if response_body is not None:
+                    await _save_response(responses, request, response, response_body)
 
-            return store
-        if begun.ear is None or not first:
+            return save_chunk
+        if response.reasoning_recorder is None or not is_first:
             return None
-        noted = False
+        is_noted = False
 
-        async def write(_: bytes) -> None:
-            nonlocal noted
-            watch = begun.watch
-            if watch is not None and watch.complete and not noted:
-                noted = True
-                await self._note(job, begun)
+        async def save_note(_: bytes) -> None:
+            nonlocal is_noted
+            inspector = response.inspector
+            if inspector is not None and inspector.complete and not is_noted:
+                is_noted = True
+                await self._save_note(request, response)
 
-        return write
+        return save_note
 
     async def find(self, key: Key, id: str) -> bytes:
         """A kept answer. Raises ProblemError: not_found."""
-        return await self._answers().find(key, id)
+        return await self._require_responses().find(key, id)
 
     async def delete(self, key: Key, id: str) -> bytes:
         """Keep an answer no longer. Raises ProblemError: not_found."""
-        return await self._answers().delete(key, id)
+        return await self._require_responses().delete(key, id)
 
-    def _answers(self) -> SavedResponses:
+    def _require_responses(self) -> SavedResponses:
         if self._responses is None:
             message = "This gateway keeps no answers: responses.ttl is 0."
             raise ProblemError(Problem(kind="not_found", message=message))
         return self._responses
 
-    async def _note(self, job: UpstreamRequest, begun: UpstreamResponse) -> None:
-        note = begun.ear.heard() if begun.ear is not None else None
+    async def _save_note(self, request: UpstreamRequest, response: UpstreamResponse) -> None:
+        note = (
+            response.reasoning_recorder.build_note()
+            if response.reasoning_recorder is not None
+            else None
+        )
         if self._notes is not None and note is not None:
-            await self._notes.keep(job.call.key, job.body.said["messages"], note)
+            await self._notes.save(request.call.key, request.body.outline["messages"], note)
 
-    def _shelf(self, job: UpstreamRequest) -> SavedResponses | None:
+    def _select_store(self, request: UpstreamRequest) -> SavedResponses | None:
         """Where the answer to a call is to be kept; None where it is not."""
-        wanted = job.dialect is OPENAI_RESPONSES and keeps(job.body)
-        return self._responses if wanted else None
+        is_saved = request.dialect is OPENAI_RESPONSES and should_store(request.body)
+        return self._responses if is_saved else None
 
 
-async def _store(
-    shelf: SavedResponses, job: UpstreamRequest, begun: UpstreamResponse, response: bytes
+async def _save_response(
+    responses: SavedResponses,
+    request: UpstreamRequest,
+    response: UpstreamResponse,
+    response_body: bytes,
 ) -> None:
-    provider = begun.target.provider
-    at_home = begun.door == OPENAI_RESPONSES.name
-    await shelf.keep(
-        job.call.key,
-        job.body,
-        response,
+    provider = response.target.provider
+    is_native = response.dialect_name == OPENAI_RESPONSES.name
+    await responses.save(
+        request.call.key,
+        request.body,
+        response_body,
         provider.name,
-        begun.account.name,
-        kept=at_home and provider.keeps_responses,
+        response.account.name,
+        kept_by_provider=is_native and provider.keeps_responses,
     )
 
 
-def holder(chain: ResponseChain) -> PinnedAccount | None:
+def find_chain_account(chain: ResponseChain) -> PinnedAccount | None:
     """Who has the earlier answer of a chain."""
     if chain.provider is None or chain.account is None:
         return None

@@ -13,13 +13,13 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.call import Call, RequestOptions
 from gateway.dialects import OPERATIONS
-from gateway.pipeline.subrequest import CoolDown, SubrequestServer, ask
+from gateway.pipeline.subrequest import CoolDown, SubrequestServer, serve_subrequest
 from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import CounterMetric
 
 _EMBEDDINGS = OPERATIONS["openai-chat", "embeddings"]
 TAG = "near"
-SUFFIX = ".near"
+ID_SUFFIX = ".near"
 """What the id of a call for a vector adds to that of the call that it is for."""
 
 
@@ -28,19 +28,21 @@ class EmbedderTrust(CoolDown):
 
     def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(lambda text: log("near", text=f"the embedding model is {text}"), clock)
-        self.failed = 0
+        self.failed_vectors = 0
         """Vectors that were not had."""
 
-    def fail(self, why: str) -> None:
+    def record_failure(self, reason: str) -> None:
         """It gave no vector."""
-        self.failed += 1
-        super().fail(why)
+        self.failed_vectors += 1
+        super().record_failure(reason)
 
     def measures(self) -> list[CounterMetric]:
         """What of it is told at /metrics."""
         return [
             CounterMetric(
-                "near_failed", "Vectors of questions that were not had.", lambda: self.failed
+                "near_failed",
+                "Vectors of questions that were not had.",
+                lambda: self.failed_vectors,
             )
         ]
 
@@ -65,39 +67,43 @@ class EmbeddingModel:
         self._clock = clock
         self._wall = wall
 
-    async def __call__(self, call: Call, text: str, within: float) -> Sequence[float] | None:
-        """The vector of a text; None where there is none `within` seconds."""
+    async def __call__(
+        self, call: Call, text: str, timeout_seconds: float
+    ) -> Sequence[float] | None:
+        """The vector of a text; None where there is none within `timeout_seconds`."""
         trust = self._trust
-        if trust.out:
+        if trust.is_paused:
             return None
-        trust.begin()
-        reply = await ask(self._server(), self._call(call, text, within), within)
+        trust.start_call()
+        reply = await serve_subrequest(
+            self._server(), self._make_call(call, text, timeout_seconds), timeout_seconds
+        )
         if reply is None:
-            trust.fail(f"no vector within {within:.3g} s")
+            trust.record_failure(f"no vector within {timeout_seconds:.3g} s")
             return None
-        found = told(reply.body) if reply.status == 200 else None
-        if found is not None:
-            trust.back()
+        vector = parse_vector(reply.body) if reply.status == 200 else None
+        if vector is not None:
+            trust.record_success()
         elif reply.status >= 500 or reply.status == 200:
-            trust.fail(f"it was answered with status {reply.status}")
+            trust.record_failure(f"it was answered with status {reply.status}")
         else:  # of this key: it may not, or has spent what it may
-            trust.failed += 1
-        return found
+            trust.failed_vectors += 1
+        return vector
 
-    def _call(self, call: Call, text: str, patience: float) -> Call:
+    def _make_call(self, call: Call, text: str, timeout: float) -> Call:
         key = msgspec.structs.replace(call.key, tags=(*call.key.tags, TAG))
         body = {"model": self._model, "input": text, "encoding_format": "float"}
         return Call(
-            id=f"{call.id}{SUFFIX}",
+            id=f"{call.id}{ID_SUFFIX}",
             dialect=_EMBEDDINGS.name,
             operation=_EMBEDDINGS.operation,
             body=jsonio.dumps(body),
             trace=call.trace,
             key=key,
-            steer=RequestOptions(cache="off", tags=call.steer.tags),
-            patience=patience,
+            options=RequestOptions(cache="off", tags=call.options.tags),
+            client_timeout=timeout,
             received_at=self._wall(),
-            started=self._clock(),
+            started_at=self._clock(),
         )
 
 
@@ -109,7 +115,7 @@ class _Answer(msgspec.Struct):
     data: list[_Row]
 
 
-def told(body: bytes) -> list[float] | None:
+def parse_vector(body: bytes) -> list[float] | None:
     """The vector that an answer tells; None where it is not one."""
     try:
         (row,) = msgspec.convert(jsonio.loads(body), _Answer).data

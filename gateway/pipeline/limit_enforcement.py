@@ -10,32 +10,32 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.call import OPEN
+from gateway.core.call import OPEN_KEY
 from gateway.core.errors import ProblemError
 from gateway.ledger.errors import StoreError
 from gateway.ledger.recovery import Recovered
-from gateway.limits.cost_bounds import end_of, micro
-from gateway.limits.counters import CounterDemand, CounterStore, End, Owner
+from gateway.limits.cost_bounds import make_ended_call, to_micro_usd
+from gateway.limits.counters import CounterDemand, CounterStore, EndedCall, Owner
 from gateway.limits.errors import CountersUnavailable
 from gateway.limits.keys import KeyTable
 from gateway.limits.limiter import Limiter
-from gateway.limits.memory import MemoryCounters as Counted
-from gateway.limits.rules import BudgetLevel, CounterScope, LimitRules, counted
+from gateway.limits.memory import MemoryCounters
+from gateway.limits.rules import BudgetLevel, CounterScope, LimitRules, describe_counter
 from gateway.limits.tier_share import LoweredTurns
 from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.settings.schema.root import Config
 from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import LabelledGauges
-from gateway.upstream.client import tell
+from gateway.upstream.client import post_json
 
-_REFUSED = 300
+_FIRST_FAILED_STATUS = 300
 """From this status on a receiver of alerts has not taken one."""
-_LOOK = 5.0
+_LOOK_SECONDS = 5.0
 """Seconds from one look at how full budgets are to the next."""
-_MICRO = 1_000_000
-_OWN = "(of a key)"
+_MICROS_PER_USD = 1_000_000
+_KEY_BUDGET_LABEL = "(of a key)"
 """What budgets of keys alone are called, since their names are those of keys."""
-_EARLIER = 8
+_MAX_EARLIER_RULES = 8
 """Limits of before that are remembered: a call may still ask what one of theirs had counted."""
 
 
@@ -45,8 +45,8 @@ class LimitRuntime:
     def __init__(
         self,
         config: Config,
-        meter: CounterStore,
-        archive: LedgerRuntime,
+        counter_store: CounterStore,
+        ledger_runtime: LedgerRuntime,
         keys: KeyTable,
         log: Log,
         *,
@@ -56,198 +56,222 @@ class LimitRuntime:
         """`shares` and `wall` as in Limiter."""
         self._wall = wall
         self._config = config
-        self._meter = meter
-        self._archive = archive
+        self._counter_store = counter_store
+        self._ledger_runtime = ledger_runtime
         self._keys = keys
         self._log = log
-        self._limits = deque([_limits(config)], maxlen=_EARLIER)
-        self._telling: set[asyncio.Task[None]] = set()
+        self._limit_rules = deque([_build_limit_rules(config)], maxlen=_MAX_EARLIER_RULES)
+        self._alert_tasks: set[asyncio.Task[None]] = set()
         self.levels: tuple[BudgetLevel, ...] = ()
         """How full budgets of money were at the last look; those without a call are not there."""
-        self.gate = Limiter(
-            self._limits[0],
-            meter,
+        self.limiter = Limiter(
+            self._limit_rules[0],
+            counter_store,
             log,
-            seed=self._seed,
-            alert=self._alert,
-            spare=Counted,
-            closed=config.on_redis_loss == "closed",
-            shares=shares,
+            read_spent=self._sum_ledger_costs,
+            alert=self._alert_budget,
+            make_local_store=MemoryCounters,
+            fails_closed=config.on_redis_loss == "closed",
+            share_count=shares,
             wall=wall,
         )
 
     def adopt(self, config: Config) -> None:
         """Go by another configuration; what is counted stays, by the names of the counters."""
-        if _said(config) != _said(self._config):
-            self._limits.appendleft(_limits(config))
+        if _select_limit_settings(config) != _select_limit_settings(self._config):
+            self._limit_rules.appendleft(_build_limit_rules(config))
         self._config = config
-        self.gate.adopt(self._limits[0], closed=config.on_redis_loss == "closed")
+        self.limiter.adopt(self._limit_rules[0], fails_closed=config.on_redis_loss == "closed")
 
-    async def settle_dead(self, dead: Iterable[Recovered]) -> None:
+    async def settle_crashed(self, recoveries: Iterable[Recovered]) -> None:
         """Calls that a crash has ended run no more; what is not known of them stays charged.
 
         To ask at all connects, so that the first calls need not wait for it; where nothing is
         limited nobody is asked.
         """
         config = self._config
-        own = any(key.limits or key.budgets for key in self._keys.known())
-        if not (config.limits or config.budgets or own):
+        has_key_limits = any(key.limits or key.budgets for key in self._keys.list_keys())
+        if not (config.limits or config.budgets or has_key_limits):
             return
         with suppress(CountersUnavailable):
-            await self._meter.used("default")
-        ends: dict[str, list[End]] = {}
-        for recovered in dead:
-            for row in (*recovered.entries, *recovered.ended):
-                ends.setdefault(row.tenant, []).append(end_of(row))
-        for tenant, some in ends.items():
-            await self.gate.settle_dead(tenant, some)
+            await self._counter_store.read_counters("default")
+        ends: dict[str, list[EndedCall]] = {}
+        for recovered in recoveries:
+            for row in (*recovered.entries, *recovered.ended_rows):
+                ends.setdefault(row.tenant, []).append(make_ended_call(row))
+        for tenant, tenant_ends in ends.items():
+            await self.limiter.settle_dead(tenant, tenant_ends)
         with suppress(CountersUnavailable, ProblemError):
-            await self._carry()
+            await self._seed_shared_counters()
 
-    async def _carry(self) -> None:
+    async def _seed_shared_counters(self) -> None:
         """Make missing counters of all tenants from the counters of each tenant.
 
         Earlier versions had one counter for each tenant under the same name. The ledger may know
         less than these: `ledger.keep` removes rows, and several machines may have a store each.
         """
-        known, now = await self._meter.used(None), self._wall()
-        sums: dict[str, int] = {}
-        for tenant in sorted({"default", *(key.tenant for key in self._keys.known())}):
-            for field, spent in (await self._meter.used(tenant)).items():
-                if field not in known:
-                    sums[field] = sums.get(field, 0) + spent
-        for need in self._limits[0].shared(sums, now):
-            spent = max(sums[need.field], await self.gate.spent(None, need))
-            await self._meter.seed(None, need.field, spent)
+        shared_counters, now = await self._counter_store.read_counters(None), self._wall()
+        tenant_sums: dict[str, int] = {}
+        for tenant in sorted({"default", *(key.tenant for key in self._keys.list_keys())}):
+            for field, spent in (await self._counter_store.read_counters(tenant)).items():
+                if field not in shared_counters:
+                    tenant_sums[field] = tenant_sums.get(field, 0) + spent
+        for demand in self._limit_rules[0].iter_shared_demands(tenant_sums, now):
+            spent = max(tenant_sums[demand.field], await self.limiter.read_spent(None, demand))
+            await self._counter_store.seed(None, demand.field, spent)
 
-    async def used(self, owner: Owner) -> dict[str, int] | None:
+    async def read_counters(self, owner: Owner) -> dict[str, int] | None:
         """Every counter of money and shares of an owner, by field; None while nobody can count."""
         try:
-            return await self._meter.used(owner)
+            return await self._counter_store.read_counters(owner)
         except CountersUnavailable:
             return None
 
     async def refuses(self) -> bool:
         """True if no call is served, as a budget bounds each and nobody can count for all."""
-        keys = [OPEN] if self._keys.is_open else self._keys.opening()
-        return self.gate.closes(keys) and await self.used("default") is None
+        keys = [OPEN_KEY] if self._keys.is_open else self._keys.list_active_keys()
+        return self.limiter.refuses_all(keys) and await self.read_counters("default") is None
 
-    async def keep(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+    async def watch_budgets(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Look how full budgets are, again and again, until cancelled."""
         while True:
-            await sleep(_LOOK)
-            await self.look()
+            await sleep(_LOOK_SECONDS)
+            await self.refresh_levels()
 
-    async def look(self) -> None:
+    async def refresh_levels(self) -> None:
         """Find out how full budgets are; while they cannot be counted for all, nobody knows."""
-        found: list[BudgetLevel] = []
-        if self._config.budgets or any(key.budgets for key in self._keys.known()):
+        levels: list[BudgetLevel] = []
+        if self._config.budgets or any(key.budgets for key in self._keys.list_keys()):
             try:
-                for owner in (None, *sorted({"default", *self.gate.tenants})):
-                    used = await self._meter.used(owner)
-                    found += self._limits[0].levels(owner, used, self._wall())
+                for owner in (None, *sorted({"default", *self.limiter.tenants})):
+                    counters = await self._counter_store.read_counters(owner)
+                    levels += self._limit_rules[0].iter_levels(owner, counters, self._wall())
             except CountersUnavailable:
-                found = []
-        self.levels = tuple(found)
+                levels = []
+        self.levels = tuple(levels)
 
     def measures(self, *, keys: bool, tenants: bool) -> list[LabelledGauges]:
         """The same for Prometheus: of each budget its fullest counter.
 
         `keys` and `tenants` name the keys and the tenants that have a counter of their own.
         """
-        asked = {"tenant": tenants, "key": keys}
-        labels = ("budget", *(name for name, told in asked.items() if told))
+        label_options = {"tenant": tenants, "key": keys}
+        labels = ("budget", *(name for name, is_included in label_options.items() if is_included))
 
-        def fullest() -> dict[tuple[str, ...], BudgetLevel]:
-            found: dict[tuple[str, ...], BudgetLevel] = {}
-            for level in sorted(self.levels, key=lambda level: level.part):
-                values = {"budget": level.budget or _OWN, "tenant": level.tenant, "key": level.key}
-                found[tuple([values[name] for name in labels])] = level
-            return found
+        def find_fullest() -> dict[tuple[str, ...], BudgetLevel]:
+            fullest_levels: dict[tuple[str, ...], BudgetLevel] = {}
+            for level in sorted(self.levels, key=lambda level: level.used_ratio):
+                values = {
+                    "budget": level.budget or _KEY_BUDGET_LABEL,
+                    "tenant": level.tenant,
+                    "key": level.key,
+                }
+                fullest_levels[tuple([values[name] for name in labels])] = level
+            return fullest_levels
 
-        def tell(name: str, text: str, of: Callable[[BudgetLevel], float | None]) -> LabelledGauges:
+        def make_gauge(
+            name: str, text: str, read_level: Callable[[BudgetLevel], float | None]
+        ) -> LabelledGauges:
             def read() -> dict[tuple[str, ...], float]:
-                told = ((at, of(level)) for at, level in fullest().items())
-                return {at: number for at, number in told if number is not None}
+                readings = (
+                    (label_values, read_level(level))
+                    for label_values, level in find_fullest().items()
+                )
+                return {
+                    label_values: value for label_values, value in readings if value is not None
+                }
 
             return LabelledGauges(f"budget_{name}", text, labels, read)
 
         return [
-            tell(
+            make_gauge(
                 "used_ratio",
                 "The part of a budget that is spent or held, of its fullest counter.",
-                lambda level: level.part,
+                lambda level: level.used_ratio,
             ),
-            tell("limit_usd", "USD of that budget.", lambda level: level.limit / _MICRO),
-            tell(
+            make_gauge(
+                "limit_usd",
+                "USD of that budget.",
+                lambda level: level.limit_micro_usd / _MICROS_PER_USD,
+            ),
+            make_gauge(
                 "end_timestamp_seconds",
                 "When its window ends; none where it never does.",
                 lambda level: level.end,
             ),
         ]
 
-    async def _seed(self, owner: Owner, need: CounterDemand) -> int:
+    async def _sum_ledger_costs(self, owner: Owner, demand: CounterDemand) -> int:
         """Micro-USD that were spent on a counter. Raises StoreError where that is not all known."""
-        scope = self._scope(owner, need)
-        if not await self._archive.caught_up():
+        scope = self._find_scope(owner, demand)
+        if not await self._ledger_runtime.catch_up():
             raise StoreError("the store has not all rows yet")
-        return await asyncio.to_thread(self._spent, scope)
+        return await asyncio.to_thread(self._sum_scope_costs, scope)
 
-    def _scope(self, owner: Owner, need: CounterDemand) -> CounterScope:
-        for limits in self._limits:
+    def _find_scope(self, owner: Owner, demand: CounterDemand) -> CounterScope:
+        for rules in self._limit_rules:
             with suppress(ValueError):  # the need is of earlier ones
-                return limits.scope(owner, need)
-        raise ValueError(f"nothing is counted by {need.field!r}")
+                return rules.find_scope(owner, demand)
+        raise ValueError(f"nothing is counted by {demand.field!r}")
 
-    def _spent(self, scope: CounterScope) -> int:
+    def _sum_scope_costs(self, scope: CounterScope) -> int:
         """Micro-USD that the ledger knows of for a counter that was lost, or is new.
 
         Raises StoreError where rows of its window may be missing.
         """
-        missing = self._archive.store.missing_until()
-        if missing is not None and (scope.since or 0.0) < missing:
-            raise StoreError(f"rows of calls before {missing:.0f} may be missing since a rebuild")
-        (found,) = self._archive.store.costs(only=scope.only, since=scope.since, until=scope.until)
-        known = (found.cost, found.reserved)  # what nobody knows is charged as the most it can be
-        return sum(micro(one) for one in known if one is not None)
+        missing_until = self._ledger_runtime.store.read_missing_until()
+        if missing_until is not None and (scope.since or 0.0) < missing_until:
+            raise StoreError(
+                f"rows of calls before {missing_until:.0f} may be missing since a rebuild"
+            )
+        (totals,) = self._ledger_runtime.store.sum_costs(
+            only=scope.filters, since=scope.since, until=scope.until
+        )
+        amounts = (
+            totals.cost,
+            totals.reserved,
+        )  # what nobody knows is charged as the most it can be
+        return sum(to_micro_usd(amount) for amount in amounts if amount is not None)
 
-    def share(self, lowered: LoweredTurns) -> None:
+    def alert_share(self, lowered: LoweredTurns) -> None:
         """Tell of a key whose turns a bound on shares sends to lower tiers; nobody waits."""
-        told = msgspec.structs.asdict(lowered)
-        self._log("share", **told, text="routing.max_share sends turns to a lower tier")
-        self._tell("share", told)
+        fields = msgspec.structs.asdict(lowered)
+        self._log("share", **fields, text="routing.max_share sends turns to a lower tier")
+        self._send_alert("share", fields)
 
-    def _alert(self, owner: Owner, need: CounterDemand) -> None:
+    def _alert_budget(self, owner: Owner, demand: CounterDemand) -> None:
         """Tell the receiver of alerts of a budget; nobody waits."""
-        told = {
-            "name": need.name,
-            "scope": counted(owner, need),
-            "counter": need.field,
+        fields = {
+            "name": demand.name,
+            "scope": describe_counter(owner, demand),
+            "counter": demand.field,
             "tenant": owner,
-            "limit_usd": need.limit / _MICRO if need.kind == "usd" else None,
-            "soft_usd": need.soft / _MICRO if need.kind == "usd" and need.soft else None,
+            "limit_usd": demand.limit / _MICROS_PER_USD if demand.kind == "usd" else None,
+            "soft_usd": demand.soft / _MICROS_PER_USD
+            if demand.kind == "usd" and demand.soft
+            else None,
         }
-        self._tell("budget", told)
+        self._send_alert("budget", fields)
 
-    def _tell(self, event: str, told: Mapping[str, object]) -> None:
+    def _send_alert(self, event: str, fields: Mapping[str, object]) -> None:
         """Send an event to the webhook of alerts, where there is one."""
         url = self._config.alerts.webhook
         if not url:
             return
 
         async def send() -> None:
-            status = await tell(url, jsonio.dumps({"event": event, **told}))
-            if status is None or status >= _REFUSED:
-                self._log("alert", name=told.get("name", event), status=status)
+            status = await post_json(url, jsonio.dumps({"event": event, **fields}))
+            if status is None or status >= _FIRST_FAILED_STATUS:
+                self._log("alert", name=fields.get("name", event), status=status)
 
         task = asyncio.create_task(send())
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        self._alert_tasks.add(task)
+        task.add_done_callback(self._alert_tasks.discard)
 
 
-def _said(config: Config) -> tuple[object, ...]:
+def _select_limit_settings(config: Config) -> tuple[object, ...]:
     return config.limits, config.budgets, config.ledger.time_zone
 
 
-def _limits(config: Config) -> LimitRules:
+def _build_limit_rules(config: Config) -> LimitRules:
     return LimitRules(config.limits, config.budgets, ZoneInfo(config.ledger.time_zone))

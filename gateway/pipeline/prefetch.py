@@ -10,28 +10,28 @@ type Work[T] = Callable[[], Coroutine[Any, Any, T]]
 class Prefetch:
     """Work by name. It is begun at once, so that what it asks shares a round trip with the rest."""
 
-    __slots__ = ("_begun",)
+    __slots__ = ("_tasks",)
 
     def __init__(self) -> None:
-        self._begun: dict[str, asyncio.Task[Any]] | None = None
+        self._tasks: dict[str, asyncio.Task[Any]] | None = None
 
-    def begin(self, name: str, work: Work[Any]) -> None:
+    def start(self, name: str, work: Work[Any]) -> None:
         """Begin work, once."""
-        if (begun := self._begun) is None:
-            begun = self._begun = {}
-        if name not in begun:
+        if (tasks := self._tasks) is None:
+            tasks = self._tasks = {}
+        if name not in tasks:
             loop = asyncio.get_running_loop()
-            begun[name] = asyncio.Task(work(), loop=loop, eager_start=True)
+            tasks[name] = asyncio.Task(work(), loop=loop, eager_start=True)
 
-    async def take[T](self, name: str, work: Work[T]) -> T:
+    async def get[T](self, name: str, work: Work[T]) -> T:
         """What work gives, whether or not it was begun."""
-        begun = self._begun
-        task: asyncio.Task[T] | None = None if begun is None else begun.pop(name, None)
+        tasks = self._tasks
+        task: asyncio.Task[T] | None = None if tasks is None else tasks.pop(name, None)
         return await (work() if task is None else task)
 
-    def drop(self) -> None:
+    def cancel_all(self) -> None:
         """Nobody wants the rest."""
-        if begun := self._begun:
-            for task in begun.values():
+        if tasks := self._tasks:
+            for task in tasks.values():
                 task.cancel()
-            begun.clear()
+            tasks.clear()

@@ -21,7 +21,7 @@ class KeepaliveClient(Protocol):
     """A client that is told that its answer is still to come."""
 
     @property
-    def begun(self) -> bool:
+    def has_started(self) -> bool:
         """Whether it has been told anything."""
         ...
 
@@ -30,22 +30,22 @@ class KeepaliveClient(Protocol):
         ...
 
 
-class _Nobody:
-    begun = False
+class _SilentClient:
+    has_started = False
 
     def arm(self) -> None: ...
 
 
-NOBODY = _Nobody()
+SILENT_CLIENT = _SilentClient()
 """A client that is told nothing before its answer."""
 
 type Header = tuple[bytes, bytes]
 type Headers = list[Header]
 
-FOLD_TYPE = b"application/json"
+JSON_TYPE = b"application/json"
 STREAM_TYPE = b"text/event-stream; charset=utf-8"
-_BREAKS = frozenset("\r\n\0")
-ESTIMATED = (b"x-tiergate-estimated", b"tokens")
+_LINE_BREAKS = frozenset("\r\n\0")
+ESTIMATED_HEADER = (b"x-tiergate-estimated", b"tokens")
 """Tells that no provider counted the tokens."""
 
 
@@ -73,128 +73,142 @@ class Response(msgspec.Struct, kw_only=True):
     frame: bytes = b""
     """What stands for `body` in a stream whose head was sent before."""
     stream: AsyncGenerator[bytes] | None = None
-    direct: DirectRelay | None = None
+    direct_relay: DirectRelay | None = None
     """Where the stream may pass who waits for it, once its client is written to."""
 
-    def close(self) -> None:
+    def add_connection_close(self) -> None:
         """Its connection ends behind it."""
         self.headers = [*self.headers, (b"connection", b"close")]
 
 
-def written(reply: Response) -> bytes | None:
+def encode_response(response: Response) -> bytes | None:
     """A whole reply as it stands on the wire; None where a header could be read as two."""
-    headers, body = reply.headers, reply.body
+    headers, body = response.headers, response.body
     if isinstance(headers, HeaderLines):
-        start = _OK if reply.status == 200 else _status(reply.status)
-        return f"{start}{headers.text}content-length: {len(body)}\r\n\r\n".encode() + body
+        status_line = _OK_LINE if response.status == 200 else _format_status_line(response.status)
+        return f"{status_line}{headers.text}content-length: {len(body)}\r\n\r\n".encode() + body
     lines = b"".join([b"%b: %b\r\n" % header for header in headers])
     if not lines.count(b"\r") == lines.count(b"\n") == len(headers) or b"\0" in lines:
         return None
-    status = _status(reply.status).encode()
+    status = _format_status_line(response.status).encode()
     return b"%b%bcontent-length: %d\r\n\r\n%b" % (status, lines, len(body), body)
 
 
 @functools.cache
-def _status(status: int) -> str:
+def _format_status_line(status: int) -> str:
     phrase = http.client.responses.get(status, "")  # 529 has none
     return f"HTTP/1.1 {status} {phrase}\r\n"
 
 
-_OK = _status(200)
-_TYPES = {kind: f"content-type: {kind.decode()}\r\n" for kind in (FOLD_TYPE, STREAM_TYPE)}
+_OK_LINE = _format_status_line(200)
+_TYPE_LINES = {kind: f"content-type: {kind.decode()}\r\n" for kind in (JSON_TYPE, STREAM_TYPE)}
 
 
-def refusal(problem: Problem, dialect: Dialect, call: str, told: Headers) -> Response:
+def make_problem_response(
+    problem: Problem, dialect: Dialect, call_id: str, extra_headers: Headers
+) -> Response:
     """A problem as the reply that a client of this dialect understands."""
-    head = [(b"content-type", FOLD_TYPE), *ids(call), *told]
+    headers = [(b"content-type", JSON_TYPE), *make_id_headers(call_id), *extra_headers]
     if problem.should_retry is False:
-        head.append((b"x-should-retry", b"false"))
+        headers.append((b"x-should-retry", b"false"))
     if problem.retry_after is not None:
         seconds = max(1, math.ceil(problem.retry_after))
-        head.append((b"retry-after", b"%d" % seconds))
+        headers.append((b"retry-after", b"%d" % seconds))
     return Response(
-        status=dialect.status(problem),
-        headers=head,
-        body=dialect.problem(problem),
-        frame=dialect.problem_frame(problem),
+        status=dialect.find_status(problem),
+        headers=headers,
+        body=dialect.write_problem(problem),
+        frame=dialect.write_problem_frame(problem),
     )
 
 
-def ids(call: str) -> Headers:
+def make_id_headers(call_id: str) -> Headers:
     """The id of a call, in both headers that the official SDKs read."""
-    value = call.encode()
+    value = call_id.encode()
     return [(b"x-request-id", value), (b"request-id", value)]
 
 
-def head(tally: CallAccount, kind: bytes, paid: FinalRow | CallTotals | None = None) -> HeaderLines:
+def make_headers(
+    call_account: CallAccount, content_type: bytes, billing: FinalRow | CallTotals | None = None
+) -> HeaderLines:
     """The headers of an answer; one that is whole has its cost, as its entry and its sums do."""
-    call, last = tally.call.id, ""
-    if kind is STREAM_TYPE:
-        last = "cache-control: no-cache\r\n"
-    elif paid is not None and (cost := paid.cost) is not None:
-        last = f"x-tiergate-cost: {cost:f}\r\n"
-        if paid.estimate:
-            last += "x-tiergate-estimated: cost\r\n"
-    ids = f"x-request-id: {call}\r\nrequest-id: {call}\r\n"
-    return HeaderLines(f"{_TYPES[kind]}{ids}{_told(tally)}{last}")
+    call_id, extra_lines = call_account.call.id, ""
+    if content_type is STREAM_TYPE:
+        extra_lines = "cache-control: no-cache\r\n"
+    elif billing is not None and (cost := billing.cost) is not None:
+        extra_lines = f"x-tiergate-cost: {cost:f}\r\n"
+        if billing.estimate:
+            extra_lines += "x-tiergate-estimated: cost\r\n"
+    id_lines = f"x-request-id: {call_id}\r\nrequest-id: {call_id}\r\n"
+    return HeaderLines(
+        f"{_TYPE_LINES[content_type]}{id_lines}{_format_decision_lines(call_account)}{extra_lines}"
+    )
 
 
-def trailer(entry: FinalRow) -> bytes:
+def make_cost_comment(row: FinalRow) -> bytes:
     """The cost of a stream as a comment after its end, which readers of events skip."""
-    cost = b"unknown" if entry.cost is None else f"{entry.cost:f}".encode()
-    guessed = b" (estimated)" if entry.estimate else b""
-    return b": x-tiergate-cost: %s%s\n\n" % (cost, guessed)
+    cost = b"unknown" if row.cost is None else f"{row.cost:f}".encode()
+    suffix = b" (estimated)" if row.estimate else b""
+    return b": x-tiergate-cost: %s%s\n\n" % (cost, suffix)
 
 
-def told(tally: CallAccount) -> Headers:
+def make_decision_headers(call_account: CallAccount) -> Headers:
     """Headers that say what was decided, as far as it was."""
-    return [*HeaderLines(_told(tally))]
+    return [*HeaderLines(_format_decision_lines(call_account))]
 
 
-def _told(tally: CallAccount) -> str:
+def _format_decision_lines(call_account: CallAccount) -> str:
     """The same as they are written."""
-    decision, target, near = tally.decision, tally.target, tally.near
+    decision, target, similarity = (
+        call_account.decision,
+        call_account.target,
+        call_account.cache_similarity,
+    )
     model, provider = (None, "") if target is None else (target.model, target.provider.name)
-    cache = tally.cache if near is None else "near"
+    cache = call_account.cache if similarity is None else "near"
     if decision is None:
-        said = _common(None, None, model, provider, cache, tally.attempts)
+        lines = _format_common_lines(None, None, model, provider, cache, call_account.attempt_count)
     else:
-        said = _common(decision.lab, decision.tier, model, provider, cache, tally.attempts)
-        said = f"x-tiergate-decision: {decision.source}; {tally.call.id}\r\n{said}"
+        lines = _format_common_lines(
+            decision.lab, decision.tier, model, provider, cache, call_account.attempt_count
+        )
+        lines = f"x-tiergate-decision: {decision.source}; {call_account.call.id}\r\n{lines}"
         if decision.family is not None:
-            said += f"x-tiergate-family: {_ascii(decision.family)}\r\n"
-    if near is not None:
-        said += f"x-tiergate-near: {near:.3f}\r\n"
-    if tally.losses:
-        said += f"x-tiergate-dropped: {_ascii(loss.names(tally.losses))}\r\n"
-    if (told := tally.upstream_id) is not None:
-        said += f"x-upstream-request-id: {_ascii(told)}\r\n"
-    return said
+            lines += f"x-tiergate-family: {_to_ascii(decision.family)}\r\n"
+    if similarity is not None:
+        lines += f"x-tiergate-near: {similarity:.3f}\r\n"
+    if call_account.losses:
+        lines += (
+            f"x-tiergate-dropped: {_to_ascii(loss.format_dropped_header(call_account.losses))}\r\n"
+        )
+    if (upstream_id := call_account.upstream_id) is not None:
+        lines += f"x-upstream-request-id: {_to_ascii(upstream_id)}\r\n"
+    return lines
 
 
 @functools.lru_cache(1024)
-def _common(
+def _format_common_lines(
     lab: str | None, tier: Tier | None, model: str | None, provider: str, cache: str, attempts: int
 ) -> str:
     """What was decided, who was asked, and what became of it: many calls are told the same.
 
     Raises ValueError: a word of the configuration is more than a line.
     """
-    found: list[tuple[str, str]] = []
+    headers: list[tuple[str, str]] = []
     if lab is not None:
-        found.append(("x-tiergate-lab", lab))
+        headers.append(("x-tiergate-lab", lab))
     if tier is not None:
-        found.append(("x-tiergate-tier", tier))
+        headers.append(("x-tiergate-tier", tier))
     if model is not None:
-        found += (("x-tiergate-model", _ascii(model)), ("x-tiergate-provider", provider))
+        headers += (("x-tiergate-model", _to_ascii(model)), ("x-tiergate-provider", provider))
     if lab is not None:
-        found += (("x-tiergate-cache", cache), ("x-tiergate-attempts", f"{attempts}"))
-    if not all(_BREAKS.isdisjoint(value) for _, value in found):
+        headers += (("x-tiergate-cache", cache), ("x-tiergate-attempts", f"{attempts}"))
+    if not all(_LINE_BREAKS.isdisjoint(value) for _, value in headers):
         raise ValueError("a header is more than a line")
-    return "".join(f"{name}: {value}\r\n" for name, value in found)
+    return "".join(f"{name}: {value}\r\n" for name, value in headers)
 
 
-def _ascii(text: str) -> str:
+def _to_ascii(text: str) -> str:
     """A header value: what is not printable ASCII becomes a question mark."""
     if text.isascii() and text.isprintable():
         return text
@@ -202,9 +216,9 @@ def _ascii(text: str) -> str:
     return data.decode()
 
 
-def uncounted(problem: Problem, dialect: Dialect, tally: CallAccount) -> bool:
+def is_uncounted(problem: Problem, dialect: Dialect, call_account: CallAccount) -> bool:
     """Whether nobody can be asked for a count, or no one abroad has given it; at home it fails."""
-    if tally.decision is None:
+    if call_account.decision is None:
         return problem.kind == "no_target"
-    target = tally.target
-    return target is not None and dialect.name not in target.provider.doors
+    target = call_account.target
+    return target is not None and dialect.name not in target.provider.urls

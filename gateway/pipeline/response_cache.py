@@ -6,8 +6,8 @@ from functools import partial
 
 import msgspec
 
-from gateway.cache.cached_response import CachedResponse, answer
-from gateway.cache.coalescing import WHOLE
+from gateway.cache.cached_response import CachedResponse, render_answer
+from gateway.cache.coalescing import WHOLE_FORM
 from gateway.cache.response_cache import ResponseStore
 from gateway.cache.semantic.cache import ComparedQuestion, SemanticCache
 from gateway.core.call import Call
@@ -24,127 +24,136 @@ class ResponseCache:
 
     def __init__(
         self,
-        cache: ResponseStore | None,
+        store: ResponseStore | None,
         wall: Callable[[], float],
-        near: SemanticCache | None = None,
+        semantic_cache: SemanticCache | None = None,
     ) -> None:
-        """`wall` tells seconds since the epoch; `near` finds answers of near questions."""
-        self._near = near
-        self._cache = cache
-        self.on = cache is not None
-        self.find = _nothing if cache is None else cache.find
+        """`wall` is seconds since the epoch; `semantic_cache` finds answers of near questions."""
+        self._semantic_cache = semantic_cache
+        self._store = store
+        self.is_enabled = store is not None
+        self.find = _find_nothing if store is None else store.find
         """Find the answer at a place."""
         self._wall = wall
-        self._later: set[asyncio.Task[None]] = set()
+        self._background_tasks: set[asyncio.Task[None]] = set()
 
-    def place(self, call: Call, body: RequestBody, decision: Decision, plan: Plan) -> str | None:
+    def make_key(self, call: Call, body: RequestBody, decision: Decision, plan: Plan) -> str | None:
         """Where in the cache the answer of a call may be kept; None where it may not."""
-        cache = self._cache
-        if cache is None or not cache.policy.serves(call, body.prompt, decision):
+        store = self._store
+        if store is None or not store.policy.serves(call, body.prompt, decision):
             return None
-        return cache.key(call, body.members, plan.targets[0])
+        return store.make_key(call, body.members, plan.targets[0])
 
-    def asking(
-        self, call: Call, body: RequestBody, first: Plan, place: str | None, ahead: Prefetch
+    def make_lookup(
+        self,
+        call: Call,
+        body: RequestBody,
+        first_plan: Plan,
+        first_key: str | None,
+        prefetch: Prefetch,
     ) -> Callable[[Decision, Plan], None]:
         """What is asked of the cache goes with what is asked of the gate."""
 
-        def ask(decision: Decision, plan: Plan) -> None:
-            at = place if plan is first else self.place(call, body, decision, plan)
-            if at is not None and not call.steer.anew:
-                ahead.begin(at, partial(self.find, at))
+        def start_lookup(decision: Decision, plan: Plan) -> None:
+            key = first_key if plan is first_plan else self.make_key(call, body, decision, plan)
+            if key is not None and not call.options.wants_new_answer:
+                prefetch.start(key, partial(self.find, key))
 
-        return ask
+        return start_lookup
 
-    async def nearest(
-        self, near: SemanticCache, job: UpstreamRequest, tally: CallAccount
+    async def find_similar(
+        self, semantic_cache: SemanticCache, request: UpstreamRequest, call_account: CallAccount
     ) -> tuple[UpstreamRequest, tuple[CachedResponse, bytes] | None]:
         """A call with its question, and the answer of a near one: its recording, and as told."""
-        asked = near.asked(job.call, job.body, job.plan.targets[0])
-        if asked is None:
-            return job, None
-        job = msgspec.structs.replace(job, question=asked)
-        found = await near.find(asked)
-        if found is None:
-            return job, None
-        recording = await self.find(found.place)
-        said = tell(recording, job.dialect, job.body)
-        if recording is None or said is None:
-            self._run_later(near.lost(found))
-            return job, None
-        tally.near = found.near
-        self._run_later(near.told(job.call, found))
-        return job, (recording, said)
+        question = semantic_cache.make_question(request.call, request.body, request.plan.targets[0])
+        if question is None:
+            return request, None
+        request = msgspec.structs.replace(request, compared_question=question)
+        hit = await semantic_cache.find(question)
+        if hit is None:
+            return request, None
+        cached = await self.find(hit.key)
+        answer_body = render_cached(cached, request.dialect, request.body)
+        if cached is None or answer_body is None:
+            self._run_in_background(semantic_cache.remove(hit))
+            return request, None
+        call_account.cache_similarity = hit.similarity
+        self._run_in_background(semantic_cache.record_served(request.call, hit))
+        return request, (cached, answer_body)
 
-    def recording(
+    def make_cached(
         self,
-        job: UpstreamRequest,
-        begun: UpstreamResponse,
+        request: UpstreamRequest,
+        response: UpstreamResponse,
         data: bytes,
         usage: Usage | None,
-        served: str | None,
+        served_model: str | None,
         finish: str | None,
     ) -> CachedResponse:
         """An answer as it may be kept."""
         return CachedResponse(
-            dialect=job.dialect.name,
-            stream=job.body.prompt.stream,
-            with_usage=job.dialect.asks_usage(job.body),
+            dialect=request.dialect.name,
+            stream=request.body.prompt.stream,
+            with_usage=request.dialect.asks_usage(request.body),
             body=data,
             usage=usage,
-            served=served,
+            served=served_model,
             finish=finish,
-            provider=begun.target.provider.name,
-            account=begun.account.name,
-            model=begun.target.model,
-            tier=job.tier,
-            lab=job.lab,
+            provider=response.target.provider.name,
+            account=response.account.name,
+            model=response.target.model,
+            tier=request.tier,
+            lab=request.lab,
             created=self._wall(),
         )
 
-    def keep(
-        self, job: UpstreamRequest, begun: UpstreamResponse, place: str, recording: CachedResponse
+    def store(
+        self, request: UpstreamRequest, response: UpstreamResponse, key: str, cached: CachedResponse
     ) -> None:
         """Store a complete answer of the plan's first target; nobody waits for it."""
-        cache = self._cache
-        first = begun.target is job.plan.targets[0]
-        if cache is None or not cache.keeps(recording, status=200, complete=True, first=first):
+        store = self._store
+        is_first = response.target is request.plan.targets[0]
+        if store is None or not store.accepts(cached, status=200, complete=True, is_first=is_first):
             return
-        cache.store(place, recording)
-        if self._near is not None and isinstance(job.question, ComparedQuestion):
-            self._run_later(self._near.keep(job.question, place))
+        store.store(key, cached)
+        if self._semantic_cache is not None and isinstance(
+            request.compared_question, ComparedQuestion
+        ):
+            self._run_in_background(self._semantic_cache.save(request.compared_question, key))
 
-    def _run_later(self, work: Coroutine[object, object, None]) -> None:
+    def _run_in_background(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
-        self._later.add(task)
-        task.add_done_callback(self._later.discard)
+        self._background_tasks.add(task)
+        task.add_done_callback(self._background_tasks.discard)
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Wait for all that is being stored."""
-        while self._later:
-            await asyncio.wait(self._later)
-        if self._cache is not None:
-            await self._cache.drain()
+        while self._background_tasks:
+            await asyncio.wait(self._background_tasks)
+        if self._store is not None:
+            await self._store.drain()
 
 
-async def _nothing(_: str) -> CachedResponse | None:
+async def _find_nothing(_: str) -> CachedResponse | None:
     return None
 
 
-def tell(found: CachedResponse | None, dialect: Dialect, body: RequestBody) -> bytes | None:
+def render_cached(
+    cached: CachedResponse | None, dialect: Dialect, body: RequestBody
+) -> bytes | None:
     """A kept answer as a call asks for it; None where it cannot be told so."""
-    if found is None:
+    if cached is None:
         return None
     with_usage = dialect.asks_usage(body)
-    return answer(found, dialect, stream=body.prompt.stream, with_usage=with_usage)
+    return render_answer(cached, dialect, stream=body.prompt.stream, with_usage=with_usage)
 
 
-def form(dialect: Dialect, body: RequestBody, decision: Decision) -> str:
+def get_delivery_form(dialect: Dialect, body: RequestBody, decision: Decision) -> str:
     """How a client takes an answer: a flight gives streams as they were asked for alone.
 
     Who wants an answer finished that breaks off shares none with those that do not.
     """
-    found = WHOLE
+    delivery = WHOLE_FORM
     if body.prompt.stream:
-        found = "stream with usage" if dialect.asks_usage(body) else "stream"
-    return found if decision.complete == "off" else f"{found}, {decision.complete}"
+        delivery = "stream with usage" if dialect.asks_usage(body) else "stream"
+    return delivery if decision.complete == "off" else f"{delivery}, {decision.complete}"

@@ -11,9 +11,9 @@ from typing import Protocol
 from gateway.core.call import Call
 from gateway.pipeline.response import Response
 
-_FAILURES = 3
+_MAX_FAILURES = 3
 """In a row, after which a model is left alone."""
-_PAUSE = 30.0
+_PAUSE_SECONDS = 30.0
 """Seconds for which it is."""
 
 
@@ -24,7 +24,7 @@ class SubrequestServer(Protocol):
         """Answer a call."""
         ...
 
-    def leave(self, call: Call, cancel: Callable[[], object], by: str) -> None:
+    def abort(self, call: Call, cancel: Callable[[], object], ended_by: str) -> None:
         """End a call that is being served."""
         ...
 
@@ -36,57 +36,59 @@ class SubrequestServer(Protocol):
 class CoolDown:
     """Whether a model may be asked: it outlives configurations.
 
-    It is told to `say` when it is left alone, and when it is back; `clock` is monotonic seconds.
+    It is told to `notify` when it is left alone, and when it is back; `clock` is monotonic seconds.
     """
 
     def __init__(
-        self, say: Callable[[str], object], clock: Callable[[], float] = time.monotonic
+        self, notify: Callable[[str], object], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._say = say
+        self._notify = notify
         self._clock = clock
         self._failures = 0
-        self._until = float("-inf")
+        self._paused_until = float("-inf")
 
     @property
-    def out(self) -> bool:
+    def is_paused(self) -> bool:
         """Whether it is left alone for now."""
-        return self._clock() < self._until
+        return self._clock() < self._paused_until
 
-    def begin(self) -> None:
+    def start_call(self) -> None:
         """Somebody asks: where it had failed, nobody else does until that has ended."""
-        if self._failures >= _FAILURES:
-            self._until = self._clock() + _PAUSE
+        if self._failures >= _MAX_FAILURES:
+            self._paused_until = self._clock() + _PAUSE_SECONDS
 
-    def fail(self, why: str) -> None:
+    def record_failure(self, reason: str) -> None:
         """It gave nothing; after several in a row one call at a time finds out if it is back."""
         self._failures += 1
-        if self._failures >= _FAILURES:
-            self._until = self._clock() + _PAUSE
-            if self._failures == _FAILURES:
-                self._say(f"left alone for a while: {why}")
+        if self._failures >= _MAX_FAILURES:
+            self._paused_until = self._clock() + _PAUSE_SECONDS
+            if self._failures == _MAX_FAILURES:
+                self._notify(f"left alone for a while: {reason}")
 
-    def back(self) -> None:
+    def record_success(self) -> None:
         """It has answered."""
-        if self._failures >= _FAILURES:
-            self._until = float("-inf")
-            self._say("back")
+        if self._failures >= _MAX_FAILURES:
+            self._paused_until = float("-inf")
+            self._notify("back")
         self._failures = 0
 
 
-async def ask(server: SubrequestServer, asked: Call, within: float) -> Response | None:
-    """The answer; None where there is none `within` seconds.
+async def serve_subrequest(
+    server: SubrequestServer, call: Call, timeout_seconds: float
+) -> Response | None:
+    """The answer; None where there is none within `timeout_seconds`.
 
     It ends where the client of the call that it is for leaves.
     """
-    task = asyncio.ensure_future(server.serve(asked))
+    task = asyncio.ensure_future(server.serve(call))
     try:
-        await asyncio.wait((task,), timeout=within)
+        await asyncio.wait((task,), timeout=timeout_seconds)
     except asyncio.CancelledError:
-        server.leave(asked, task.cancel, "client")
+        server.abort(call, task.cancel, "client")
         raise
     if task.done():
         return task.result()
-    server.leave(asked, task.cancel, "timeout")
+    server.abort(call, task.cancel, "timeout")
     await asyncio.gather(task, return_exceptions=True)
-    server.forget(asked)
+    server.forget(call)
     return None

@@ -5,16 +5,23 @@ from gateway.core.decision import Plan, SessionSwitch
 from gateway.core.decision_context import DecisionContext
 from gateway.core.target import Catalogue, Tier
 from gateway.dialects import Dialect
-from gateway.routing.affinity_verdict import hold, seated
+from gateway.routing.affinity_verdict import decide_affinity, prefer_session_target
 from gateway.routing.classify import ScoredTier, TraceWriter
 from gateway.routing.cost_aware import CostAwareTurn
 from gateway.routing.features import Features
 from gateway.routing.model_name import RequestedModel
 from gateway.routing.rules.compile import CompiledChoice
 from gateway.routing.rules.guards import GuardBounds
-from gateway.routing.switch_cost import SURE, Chosen, WeighedSession, left, ratchet, tell
+from gateway.routing.switch_cost import (
+    UPGRADE_THRESHOLD,
+    TierSelection,
+    WeighedSession,
+    describe_left_session,
+    format_switch_cost,
+    weigh_ratchet_up,
+)
 
-__all__ = ("SURE", "Chosen", "SessionAffinity")
+__all__ = ("UPGRADE_THRESHOLD", "SessionAffinity", "TierSelection")
 
 
 class SessionAffinity:
@@ -24,92 +31,124 @@ class SessionAffinity:
         self,
         catalogue: Catalogue,
         strategy: Strategy,
-        sure: float,
+        upgrade_threshold: float,
         call: Features,
-        pin: RequestedModel,
+        requested_model: RequestedModel,
         bounds: GuardBounds,
-        evidence: DecisionContext,
+        context: DecisionContext,
         dialect: Dialect,
     ) -> None:
-        self._catalogue, self._call, self._at = catalogue, call, evidence.at
-        self._strategy, self._sure = strategy, sure
+        self._catalogue, self._call, self._timestamp = catalogue, call, context.at
+        self._strategy, self._upgrade_threshold = strategy, upgrade_threshold
         self._bounds, self._dialect = bounds, dialect
-        self._weighed: WeighedSession | None = None
-        self._held = hold(catalogue, call, pin, bounds, evidence, strategy, dialect)
+        self._weighed_session: WeighedSession | None = None
+        self._affinity = decide_affinity(
+            catalogue, call, requested_model, bounds, context, strategy, dialect
+        )
 
-    def stays(self, add: TraceWriter) -> Chosen | None:
+    def keep_session(self, add_step: TraceWriter) -> TierSelection | None:
         """The seat, where nothing else need be asked."""
-        held = self._held
-        if held is None or held.verdict == "weighs":
+        affinity = self._affinity
+        if affinity is None or affinity.verdict == "weighs":
             return None
-        seat = held.seat
-        if held.verdict == "leaves":
-            add("seat", held.why, f"leaves {seat.target}", matched=False)
+        session = affinity.session
+        if affinity.verdict == "leaves":
+            add_step("seat", affinity.reason, f"leaves {session.target}", matched=False)
             return None
-        add("seat", held.why, f"{seat.lab}/{seat.tier} {seat.target}")
-        return seat.lab, seat.tier, seat.model, "seat", None, None
+        add_step("seat", affinity.reason, f"{session.lab}/{session.tier} {session.target}")
+        return session.lab, session.tier, session.model, "seat", None, None
 
     def weigh(
-        self, found: Chosen, choice: CompiledChoice | None, add: TraceWriter
-    ) -> tuple[Chosen, CompiledChoice | None]:
+        self, selection: TierSelection, choice: CompiledChoice | None, add_step: TraceWriter
+    ) -> tuple[TierSelection, CompiledChoice | None]:
         """Hold the seat against what is decided without it, which a choice may have decided.
 
         Return what holds: the seat, or what was found, and the choice where it has a part in it.
         """
-        held = self._held
-        if held is None or not (held.verdict == "weighs" or held.floor):
-            return found, choice
-        seat = held.seat
-        lab, tier, model, source, rule, verdict = found
-        aware = self._strategy == "cost-aware"
-        if aware:
-            weighed = CostAwareTurn(
-                held, self._catalogue, self._call, self._bounds, self._dialect, self._at,
-                self._sure,
-            ).weigh(found, None if choice is None or choice.lab != lab else lab)  # fmt: skip
+        affinity = self._affinity
+        if affinity is None or not (affinity.verdict == "weighs" or affinity.has_tier_floor):
+            return selection, choice
+        session = affinity.session
+        lab, tier, model, source, rule, verdict = selection
+        is_cost_aware = self._strategy == "cost-aware"
+        if is_cost_aware:
+            weighed_session = CostAwareTurn(
+                affinity, self._catalogue, self._call, self._bounds, self._dialect, self._timestamp,
+                self._upgrade_threshold,
+            ).weigh(selection, None if choice is None or choice.lab != lab else lab)  # fmt: skip
         else:
-            weighed = ratchet(held, self._catalogue, self._call, self._at, self._sure, found)
-        self._weighed = weighed
-        if not weighed.moves:
-            add("seat", weighed.why, f"{seat.lab}/{seat.tier} {seat.target}")
-            kept = verdict if aware else None
-            return (seat.lab, seat.tier, seat.model, "seat", None, kept), choice if aware else None
-        if held.verdict == "weighs" and (weighed.switch is not None or not aware):
-            add("seat", weighed.why, f"leaves {seat.target}", matched=False)
-        if weighed.tier in (None, tier):
-            return found, choice
-        return (lab, weighed.tier, model, source, rule, _of(verdict, weighed.tier)), choice
+            weighed_session = weigh_ratchet_up(
+                affinity,
+                self._catalogue,
+                self._call,
+                self._timestamp,
+                self._upgrade_threshold,
+                selection,
+            )
+        self._weighed_session = weighed_session
+        if not weighed_session.moves:
+            add_step(
+                "seat", weighed_session.reason, f"{session.lab}/{session.tier} {session.target}"
+            )
+            session_verdict = verdict if is_cost_aware else None
+            return (
+                session.lab,
+                session.tier,
+                session.model,
+                "seat",
+                None,
+                session_verdict,
+            ), choice if is_cost_aware else None
+        if affinity.verdict == "weighs" and (
+            weighed_session.switch is not None or not is_cost_aware
+        ):
+            add_step("seat", weighed_session.reason, f"leaves {session.target}", matched=False)
+        if weighed_session.tier in (None, tier):
+            return selection, choice
+        return (
+            lab,
+            weighed_session.tier,
+            model,
+            source,
+            rule,
+            _restate_confidence(verdict, weighed_session.tier),
+        ), choice
 
     @property
     def turns_below(self) -> int:
         """User turns in a row, this one included, that by themselves need less than the tier."""
-        if self._weighed is not None:
-            return self._weighed.turns_below
-        if self._held is None or self._held.verdict != "stays":
+        if self._weighed_session is not None:
+            return self._weighed_session.turns_below
+        if self._affinity is None or self._affinity.verdict != "stays":
             return 0
-        return self._held.seat.turns_below
+        return self._affinity.session.turns_below
 
-    def end(
-        self, lab: str, tier: Tier, plan: Plan, add: TraceWriter
+    def apply_to_plan(
+        self, lab: str, tier: Tier, plan: Plan, add_step: TraceWriter
     ) -> tuple[Plan, SessionSwitch | None, str | None]:
         """The plan as the seat orders it, what was left or not, and the account that has it."""
-        held, weighed = self._held, self._weighed
-        if held is None:
+        affinity, weighed_session = self._affinity, self._weighed_session
+        if affinity is None:
             return plan, None, None
-        seat, switch = held.seat, None if weighed is None else weighed.switch
-        if (lab, tier) == (seat.lab, seat.tier):
-            plan = seated(plan, seat) if held.prefers else plan
-            if plan.targets[0].name == seat.target:
-                return plan, switch, seat.account
-        switch = left(held, self._call, plan.targets[0], self._at, switch)
-        add("seat", tell(switch), f"{lab}/{tier} {switch.to}")
+        session, switch = (
+            affinity.session,
+            None if weighed_session is None else weighed_session.switch,
+        )
+        if (lab, tier) == (session.lab, session.tier):
+            plan = prefer_session_target(plan, session) if affinity.prefers_target else plan
+            if plan.targets[0].name == session.target:
+                return plan, switch, session.account
+        switch = describe_left_session(
+            affinity, self._call, plan.targets[0], self._timestamp, switch
+        )
+        add_step("seat", format_switch_cost(switch), f"{lab}/{tier} {switch.destination}")
         return plan, switch, None
 
 
-def _of(verdict: ScoredTier | None, tier: Tier) -> ScoredTier | None:
+def _restate_confidence(verdict: ScoredTier | None, tier: Tier) -> ScoredTier | None:
     """Return a verdict with the confidence in another tier than it asks for."""
     if verdict is None or verdict.confidence is None:
         return verdict
     score = verdict.score
-    sure = {"fast": score.fast, "smart": score.smart, "reasoning": 1.0 - score.smart}[tier]
-    return verdict._replace(confidence=round(sure, 4))
+    confidence = {"fast": score.fast, "smart": score.smart, "reasoning": 1.0 - score.smart}[tier]
+    return verdict._replace(confidence=round(confidence, 4))

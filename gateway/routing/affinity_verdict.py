@@ -15,7 +15,7 @@ from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.target import Catalogue, Target
 from gateway.dialects import Dialect
 from gateway.routing import capabilities
-from gateway.routing.features import Features, tokens
+from gateway.routing.features import Features, estimate_tokens
 from gateway.routing.model_name import RequestedModel
 from gateway.routing.rules.guards import GuardBounds
 
@@ -25,173 +25,199 @@ type AffinityVerdict = Literal["stays", "weighs", "leaves"]
 class AffinityDecision(msgspec.Struct, frozen=True, kw_only=True):
     """What a seat says before anything else is asked."""
 
-    seat: Session
+    session: Session
     target: Target | None
     """Its target; None where there is no such target any more."""
-    tokens: int
+    cached_tokens: int
     """Of its prompt, that are still in the prompt cache."""
     verdict: AffinityVerdict
     """`weighs`: it depends on what would be decided without it."""
-    why: str
-    prefers: bool = True
+    reason: str
+    prefers_target: bool = True
     """Its target comes first where its tier is decided again."""
-    floor: bool = False
+    has_tier_floor: bool = False
     """Where it leaves, it goes to no lower tier."""
 
 
-def hold(
+def decide_affinity(
     catalogue: Catalogue,
     call: Features,
-    pin: RequestedModel,
+    requested_model: RequestedModel,
     bounds: GuardBounds,
-    evidence: DecisionContext,
+    context: DecisionContext,
     strategy: Strategy,
     dialect: Dialect,
 ) -> AffinityDecision | None:
     """What the seat of a call's conversation says; None where it has none."""
-    seat = evidence.seat
-    if seat is None or not call.turn.seated:
+    session = context.seat
+    if session is None or not call.turn.follows_session:
         return None
-    says = _verdict(catalogue, call, pin, bounds, evidence, seat, strategy, dialect)
+    assessment = _assess_session(
+        catalogue, call, requested_model, bounds, context, session, strategy, dialect
+    )
     return AffinityDecision(
-        seat=seat,
-        target=_target(catalogue, seat),
-        tokens=_kept(call, evidence, seat, says),
-        verdict=says.verdict,
-        why=says.why,
-        prefers=says.prefers,
-        floor=says.verdict == "leaves" and says.bound and strategy == "ratchet-up",
+        session=session,
+        target=_find_target(catalogue, session),
+        cached_tokens=_count_cached_tokens(call, context, session, assessment),
+        verdict=assessment.verdict,
+        reason=assessment.reason,
+        prefers_target=assessment.prefers_target,
+        has_tier_floor=assessment.verdict == "leaves"
+        and assessment.is_forced
+        and strategy == "ratchet-up",
     )
 
 
-class _Says(NamedTuple):
+class _SessionAssessment(NamedTuple):
     verdict: AffinityVerdict
-    why: str
-    prefers: bool = True
-    bound: bool = False
+    reason: str
+    prefers_target: bool = True
+    is_forced: bool = False
     """It is left for no wish of the caller."""
-    whole: bool = True
+    keeps_prompt_start: bool = True
     """Its prompt still begins as it did."""
 
 
-def _verdict(
+def _assess_session(
     catalogue: Catalogue,
     call: Features,
-    pin: RequestedModel,
+    requested_model: RequestedModel,
     bounds: GuardBounds,
-    evidence: DecisionContext,
-    seat: Session,
+    context: DecisionContext,
+    session: Session,
     strategy: Strategy,
     dialect: Dialect,
-) -> _Says:
-    turn, age = call.turn, _age(evidence, seat)
-    if pin.tier is not None:
-        says = _Says("leaves", "the caller names what it wants")
-    elif pin.named_lab and pin.lab != seat.lab:
-        says = _Says("leaves", f"the caller names the lab {pin.lab}")
-    elif why := _shut(catalogue, call, bounds, seat):
-        says = _Says("leaves", why, prefers=False, bound=True)
+) -> _SessionAssessment:
+    turn, age = call.turn, _compute_age(context, session)
+    if requested_model.tier is not None:
+        assessment = _SessionAssessment("leaves", "the caller names what it wants")
+    elif requested_model.is_lab_named and requested_model.lab != session.lab:
+        assessment = _SessionAssessment("leaves", f"the caller names the lab {requested_model.lab}")
+    elif reason := _find_lab_problem(catalogue, call, bounds, session):
+        assessment = _SessionAssessment("leaves", reason, prefers_target=False, is_forced=True)
     elif turn.loop:
-        says = _Says("stays", "inside a tool loop")
-    elif turn.first and seat.first and turn.first != seat.first:
-        says = _Says("leaves", "it begins with another message", prefers=False, whole=False)
-    elif why := _out(catalogue, call, bounds, seat, dialect) or evidence.unseated:
-        says = _Says("leaves", why, prefers=False, bound=True)
+        assessment = _SessionAssessment("stays", "inside a tool loop")
+    elif turn.first and session.first and turn.first != session.first:
+        assessment = _SessionAssessment(
+            "leaves",
+            "it begins with another message",
+            prefers_target=False,
+            keeps_prompt_start=False,
+        )
+    elif (
+        reason := _find_target_problem(catalogue, call, bounds, session, dialect)
+        or context.unseated
+    ):
+        assessment = _SessionAssessment("leaves", reason, prefers_target=False, is_forced=True)
     elif strategy == "turn":
-        says = _Says("leaves", "each user turn is decided anew")
+        assessment = _SessionAssessment("leaves", "each user turn is decided anew")
     elif strategy == "pin":
-        says = _Says("stays", "it stays to its end")
-    elif age > seat.keeps:
-        why = f"idle for {age:.0f} s, its prompt cache is kept for {seat.keeps:.0f} s"
-        says = _Says("leaves", why, prefers=False, bound=True)
-    elif turn.explicit and call.prompt.user_turns < seat.turns:
+        assessment = _SessionAssessment("stays", "it stays to its end")
+    elif age > session.keeps:
+        reason = f"idle for {age:.0f} s, its prompt cache is kept for {session.keeps:.0f} s"
+        assessment = _SessionAssessment("leaves", reason, prefers_target=False, is_forced=True)
+    elif turn.explicit and call.prompt.user_turns < session.turns:
         # Of one that is known by how it begins it would be another that begins so.
-        why = "it is shorter than it was"
-        says = _Says("leaves", why, prefers=False, bound=True, whole=False)
+        reason = "it is shorter than it was"
+        assessment = _SessionAssessment(
+            "leaves", reason, prefers_target=False, is_forced=True, keeps_prompt_start=False
+        )
     elif strategy == "sticky":
-        says = _Says("stays", "it stays where it is")
+        assessment = _SessionAssessment("stays", "it stays where it is")
     else:
-        says = _Says("weighs", strategy)
-    return says
+        assessment = _SessionAssessment("weighs", strategy)
+    return assessment
 
 
-def _kept(call: Features, evidence: DecisionContext, seat: Session, says: _Says) -> int:
+def _count_cached_tokens(
+    call: Features, context: DecisionContext, session: Session, assessment: _SessionAssessment
+) -> int:
     """Tokens of its prompt that are still in the prompt cache.
 
     What was made shorter, or begins with another message, still has its instructions and tools
     there: at most all that is not the user's.
     """
-    if _age(evidence, seat) > seat.keeps:
+    if _compute_age(context, session) > session.keeps:
         return 0
-    if says.whole:
-        return seat.tokens
-    return min(seat.tokens, max(0, tokens(call.prompt) - call.user_tokens))
+    if assessment.keeps_prompt_start:
+        return session.tokens
+    return min(session.tokens, max(0, estimate_tokens(call.prompt) - call.user_tokens))
 
 
-def _age(evidence: DecisionContext, seat: Session) -> float:
+def _compute_age(context: DecisionContext, session: Session) -> float:
     """Seconds since its prompt cache was used."""
-    return evidence.at - seat.at
+    return context.at - session.at
 
 
-def following(before: Session | None, seat: Session) -> Session:
+def accumulate_session(previous: Session | None, session: Session) -> Session:
     """Return the seat of an answered call, with what its conversation had before it added up."""
-    if before is None:
-        return seat
-    return msgspec.structs.replace(seat, calls=before.calls + 1, output=before.output + seat.output)
-
-
-def seated(plan: Plan, seat: Session) -> Plan:
-    """A plan with the target of a seat first, where it is one of them."""
-    targets = plan.targets
-    at = next((at for at, target in enumerate(targets) if target.name == seat.target), 0)
-    if at == 0:
-        return plan
-    order = [at, *(place for place in range(len(targets)) if place != at)]
+    if previous is None:
+        return session
     return msgspec.structs.replace(
-        plan,
-        targets=tuple([targets[place] for place in order]),
-        doors=tuple([plan.doors[place] for place in order]),
-        labs=tuple([plan.labs[place] for place in order]) if plan.labs else (),
+        session, calls=previous.calls + 1, output=previous.output + session.output
     )
 
 
-def _target(catalogue: Catalogue, seat: Session) -> Target | None:
+def prefer_session_target(plan: Plan, session: Session) -> Plan:
+    """A plan with the target of a seat first, where it is one of them."""
+    targets = plan.targets
+    index = next(
+        (index for index, target in enumerate(targets) if target.name == session.target), 0
+    )
+    if index == 0:
+        return plan
+    order = [index, *(i for i in range(len(targets)) if i != index)]
+    return msgspec.structs.replace(
+        plan,
+        targets=tuple([targets[i] for i in order]),
+        dialects=tuple([plan.dialects[i] for i in order]),
+        labs=tuple([plan.labs[i] for i in order]) if plan.labs else (),
+    )
+
+
+def _find_target(catalogue: Catalogue, session: Session) -> Target | None:
     """The target of a seat, in its own lab or in one that took over."""
-    lab = catalogue.labs.get(seat.lab)
+    lab = catalogue.labs.get(session.lab)
     if lab is None:
         return None
-    for target in lab.tiers.get(seat.tier, ()):
-        if target.name == seat.target:
+    for target in lab.tiers.get(session.tier, ()):
+        if target.name == session.target:
             return target
     for name in lab.fallback:
-        for target in catalogue.labs[name].tiers.get(seat.tier, ()):
-            if target.name == seat.target:
+        for target in catalogue.labs[name].tiers.get(session.tier, ()):
+            if target.name == session.target:
                 return target
     return None
 
 
-def _shut(catalogue: Catalogue, call: Features, bounds: GuardBounds, seat: Session) -> str:
+def _find_lab_problem(
+    catalogue: Catalogue, call: Features, bounds: GuardBounds, session: Session
+) -> str:
     """Why the lab of a seat may serve nothing; empty where it may."""
-    lab = catalogue.labs.get(seat.lab)
+    lab = catalogue.labs.get(session.lab)
     if lab is None:
-        return f"there is no lab {seat.lab} any more"
-    if not lab.on:
-        return f"{seat.lab} is off"
-    scope = call.key.labs
-    if not bounds.lab(seat.lab) or (scope is not None and seat.lab not in scope):
-        return f"{seat.lab} may not be used"
+        return f"there is no lab {session.lab} any more"
+    if not lab.enabled:
+        return f"{session.lab} is off"
+    allowed_labs = call.key.labs
+    if not bounds.allows_lab(session.lab) or (
+        allowed_labs is not None and session.lab not in allowed_labs
+    ):
+        return f"{session.lab} may not be used"
     return ""
 
 
-def _out(
-    catalogue: Catalogue, call: Features, bounds: GuardBounds, seat: Session, dialect: Dialect
+def _find_target_problem(
+    catalogue: Catalogue, call: Features, bounds: GuardBounds, session: Session, dialect: Dialect
 ) -> str:
     """Why the target of a seat may not serve a call; empty where it may."""
-    scope = call.key.tiers
-    if bounds.tier(seat.tier) != seat.tier or (scope is not None and seat.tier not in scope):
-        return f"{seat.tier} may not be used"
-    target = _target(catalogue, seat)
+    allowed_tiers = call.key.tiers
+    if bounds.clamp_tier(session.tier) != session.tier or (
+        allowed_tiers is not None and session.tier not in allowed_tiers
+    ):
+        return f"{session.tier} may not be used"
+    target = _find_target(catalogue, session)
     if target is None:
-        return f"{seat.target} is no target of {seat.lab}/{seat.tier} any more"
-    _, why = capabilities.door(target, call, dialect)
-    return f"{target.name} {why}" if why else ""
+        return f"{session.target} is no target of {session.lab}/{session.tier} any more"
+    _, reason = capabilities.choose_dialect(target, call, dialect)
+    return f"{target.name} {reason}" if reason else ""

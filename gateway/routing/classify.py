@@ -3,7 +3,7 @@
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from gateway.core.decision import Why
+from gateway.core.decision import LazyReason
 from gateway.core.decision_context import DecisionContext, Score, Thresholds
 from gateway.core.target import TIERS, Tier
 from gateway.routing import tier_share
@@ -15,7 +15,9 @@ from gateway.routing.features import Features
 class TraceWriter(Protocol):
     """Adds a line to a trace."""
 
-    def __call__(self, step: str, why: Why, effect: str = "", *, matched: bool = True) -> None:
+    def __call__(
+        self, step: str, reason: LazyReason, effect: str = "", *, matched: bool = True
+    ) -> None:
         """One line: what was looked at, why, and what came of it."""
 
 
@@ -31,48 +33,53 @@ class ScoredTier(NamedTuple):
 def classify(
     classifier: heuristic.Classifier | None,
     call: Features,
-    evidence: DecisionContext,
-    add: TraceWriter,
+    context: DecisionContext,
+    add_step: TraceWriter,
 ) -> ScoredTier | None:
     """The verdict on a call; None where there is no classifier, no text or no score."""
     if classifier is None or not call.has_text:
         return None
-    if evidence.unjudged is not None:
-        add("judge", evidence.unjudged, "degraded", matched=False)
+    if context.unjudged is not None:
+        add_step("judge", context.unjudged, "degraded", matched=False)
     score: Score | None
-    why: Why
-    score, why = evidence.judged, "judged by a model"
+    reason: LazyReason
+    score, reason = context.judged, "judged by a model"
     if score is None:
-        score = _scored(classifier, call, add)
+        score = _compute_score(classifier, call, add_step)
         if score is None:
             return None
-        why = partial(classifier.why, call.signals, score)
-    own = classifier.thresholds
-    used = evidence.thresholds or own
-    first = tier = heuristic.tier(score, own)
-    if used is not own:
-        asked = (
-            heuristic.tier(score, used)
-            if used.cut is None
-            else tier_share.under(score, own, used.cut, evidence.at)
+        reason = partial(classifier.explain, call.signals, score)
+    classifier_thresholds = classifier.thresholds
+    thresholds = context.thresholds or classifier_thresholds
+    unbounded_tier = tier = heuristic.choose_tier(score, classifier_thresholds)
+    if thresholds is not classifier_thresholds:
+        bounded_tier = (
+            heuristic.choose_tier(score, thresholds)
+            if thresholds.cut is None
+            else tier_share.choose_tier(score, classifier_thresholds, thresholds.cut, context.at)
         )
-        tier = min(first, asked, key=TIERS.index)  # bounds only take away
-    sure = score.fast if tier == "fast" else score.smart
-    sure = 1.0 - sure if tier == "reasoning" else sure
-    add("classifier", why, first)
-    if tier != first:
-        why = f"by max_share {first} has its share of turns that need it more ({used.id})"
-        add("share", why, tier)
-    return ScoredTier(tier, None if evidence.judged else round(sure, 4), score, used)
+        tier = min(unbounded_tier, bounded_tier, key=TIERS.index)  # bounds only take away
+    confidence = score.fast if tier == "fast" else score.smart
+    confidence = 1.0 - confidence if tier == "reasoning" else confidence
+    add_step("classifier", reason, unbounded_tier)
+    if tier != unbounded_tier:
+        reason = (
+            f"by max_share {unbounded_tier} has its share of turns that need it more"
+            f" ({thresholds.id})"
+        )
+        add_step("share", reason, tier)
+    return ScoredTier(tier, None if context.judged else round(confidence, 4), score, thresholds)
 
 
-def _scored(classifier: heuristic.Classifier, call: Features, add: TraceWriter) -> Score | None:
+def _compute_score(
+    classifier: heuristic.Classifier, call: Features, add_step: TraceWriter
+) -> Score | None:
     try:
         score = call.score(classifier)
     except ScoreError as error:
-        add("classifier", f"it failed: {error}", matched=False)
+        add_step("classifier", f"it failed: {error}", matched=False)
         return None
     if not 0 <= score.fast <= score.smart <= 1:  # nor where one is no number
-        add("classifier", "its score is none", matched=False)
+        add_step("classifier", "its score is none", matched=False)
         return None
     return score

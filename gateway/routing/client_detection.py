@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gateway.core.conversation import Kind
+from gateway.core.conversation import CallKind
 
-AGENTS = (
+USER_AGENT_PREFIXES = (
     ("claude-cli/", "claude-code"),
     ("codex", "codex"),
     ("opencode/", "opencode"),
@@ -40,13 +40,13 @@ AGENTS = (
 class ClientMark(NamedTuple):
     """What a text that begins so tells of its call."""
 
-    begins: str
-    kind: Kind
+    prefix: str
+    kind: CallKind
     task: str
     client: str = ""
 
 
-SYSTEM = (
+SYSTEM_MARKS = (
     # Claude Code: its main prompts tell the client alone.
     ClientMark("You are Claude Code, Anthropic's official CLI", "main", "", "claude-code"),
     ClientMark("You are a Claude agent, built on", "main", "", "claude-code"),
@@ -88,7 +88,7 @@ SYSTEM = (
 )  # fmt: skip
 """By how a block of the instructions begins."""
 
-USER = (
+USER_MARKS = (
     ClientMark("Please write a 5-10 word title", "side", "title", "claude-code"),
     ClientMark("Web page content:\n---", "side", "fetch", "claude-code"),
     ClientMark("Perform a web search for the query:", "side", "search", "claude-code"),
@@ -124,43 +124,50 @@ USER = (
 )  # fmt: skip
 """By how the last words of a user begin, as they came."""
 
-TITLE = re.compile(
+TITLE_REQUEST = re.compile(
     r"\b(?:generate|write|create|suggest|give|provide|reply with|come up with)\b[^\n]{0,80}"
     r"\b(?:title|headline)\b[^\n]{0,80}\b(?:chat|conversation|session|thread|discussion)\b",
     re.IGNORECASE,
 )
 """How a call of an application that is not known asks for a title."""
 
-NAMES = frozenset({name for _, name in AGENTS} | {m.client for m in (*SYSTEM, *USER) if m.client})
+CLIENT_NAMES = frozenset(
+    {name for _, name in USER_AGENT_PREFIXES}
+    | {m.client for m in (*SYSTEM_MARKS, *USER_MARKS) if m.client}
+)
 """Of all applications that are told."""
 
-type _Marks = Mapping[str, tuple[tuple[str, ...], tuple[ClientMark, ...]]]
+type _MarkIndex = Mapping[str, tuple[tuple[str, ...], tuple[ClientMark, ...]]]
 """Marks by the sign that they begin with, and how they begin: few texts begin as any does."""
 
 
-def said(text: str) -> ClientMark | None:
+def find_user_mark(text: str) -> ClientMark | None:
     """What the last words of a user tell."""
-    return _find(text.lstrip(), _USER)
+    return _find_mark(text.lstrip(), _USER_MARK_INDEX)
 
 
-def instructed(text: str) -> ClientMark | None:
+def find_system_mark(text: str) -> ClientMark | None:
     """What a block of instructions tells."""
-    return _find(text.lstrip(), _SYSTEM)
+    return _find_mark(text.lstrip(), _SYSTEM_MARK_INDEX)
 
 
-def _find(head: str, marks: _Marks) -> ClientMark | None:
-    begins, some = marks.get(head[:1], _NONE)
-    if begins and head.startswith(begins):
-        return next(mark for mark in some if head.startswith(mark.begins))
+def _find_mark(text: str, index: _MarkIndex) -> ClientMark | None:
+    prefixes, candidates = index.get(text[:1], _NO_MARKS)
+    if prefixes and text.startswith(prefixes):
+        return next(mark for mark in candidates if text.startswith(mark.prefix))
     return None
 
 
-def _by_sign(marks: tuple[ClientMark, ...]) -> _Marks:
-    signs = {mark.begins[0] for mark in marks}
-    some = {sign: tuple(mark for mark in marks if mark.begins[0] == sign) for sign in signs}
-    return {sign: (tuple(mark.begins for mark in few), few) for sign, few in some.items()}
+def _index_by_first_char(marks: tuple[ClientMark, ...]) -> _MarkIndex:
+    first_chars = {mark.prefix[0] for mark in marks}
+    marks_by_char = {
+        char: tuple(mark for mark in marks if mark.prefix[0] == char) for char in first_chars
+    }
+    return {
+        char: (tuple(mark.prefix for mark in group), group) for char, group in marks_by_char.items()
+    }
 
 
-_NONE: tuple[tuple[str, ...], tuple[ClientMark, ...]] = (), ()
-_SYSTEM = _by_sign(SYSTEM)
-_USER = _by_sign(USER)
+_NO_MARKS: tuple[tuple[str, ...], tuple[ClientMark, ...]] = (), ()
+_SYSTEM_MARK_INDEX = _index_by_first_char(SYSTEM_MARKS)
+_USER_MARK_INDEX = _index_by_first_char(USER_MARKS)

@@ -7,21 +7,21 @@ from hashlib import blake2b
 import msgspec
 
 from gateway.core.call import Key, RequestOptions
-from gateway.core.conversation import ConversationTurn, Kind
+from gateway.core.conversation import CallKind, ConversationTurn
 from gateway.core.prompt import Prompt
-from gateway.dialects.conversation_start import NOTHING, ConversationStart
+from gateway.dialects.conversation_start import EMPTY_START, ConversationStart
 from gateway.routing import client_detection
 
-_NAMES = (
+_CONVERSATION_HEADERS = (
     "x-claude-code-session-id", "thread-id", "session-id", "session_id", "conversation_id",
     "x-session-id", "x-session-affinity", "x-grok-conv-id", "x-openwebui-chat-id",
     "x-conversation-id",
 )  # fmt: skip
 """Headers that name a conversation, first the one that counts: those of Claude Code, Codex,
 opencode and others. Codex's thread is one agent's, its session is of all of them."""
-_NAMED = frozenset(_NAMES)
-_AGENT = "x-claude-code-agent-id"
-_CLASSES: Mapping[str, tuple[Kind, str]] = {
+_CONVERSATION_HEADER_SET = frozenset(_CONVERSATION_HEADERS)
+_AGENT_HEADER = "x-claude-code-agent-id"
+_KINDS_BY_REQUEST_CLASS: Mapping[str, tuple[CallKind, str]] = {
     "subagent": ("agent", "sub-agent"),
     "workflow": ("agent", "sub-agent"),
     "compaction": ("side", "compaction"),
@@ -29,83 +29,99 @@ _CLASSES: Mapping[str, tuple[Kind, str]] = {
     "side_reply": ("side", "question"),
 }
 """By Claude Code's own word for a request."""
-_CODEX: Mapping[str, tuple[Kind, str]] = {
+_KINDS_BY_CODEX_SOURCE: Mapping[str, tuple[CallKind, str]] = {
     "compact": ("side", "compaction"),
     "memory_consolidation": ("side", "memory"),
     "guardian": ("side", "review"),
 }
 """By Codex's word for who asks; all others are agents."""
-_HEADED = frozenset({
-    _AGENT, "x-claude-code-request-class", "x-openai-subagent", "x-codex-guardian",
+_KIND_HEADERS = frozenset({
+    _AGENT_HEADER, "x-claude-code-request-class", "x-openai-subagent", "x-codex-guardian",
     "x-openai-memgen-request", "x-parent-session-id", "x-codex-parent-thread-id",
 })  # fmt: skip
 """Headers that tell the kind of a call."""
-_REVIEW = "codex-auto-review"
-_BILLING = "x-anthropic-billing-header"
-_SUB = "cc_is_subagent=true"
+_REVIEW_MODEL = "codex-auto-review"
+_BILLING_PREFIX = "x-anthropic-billing-header"
+_SUBAGENT_MARK = "cc_is_subagent=true"
 """In Claude Code's first block of instructions, which is not for the model."""
-_SHARED = 32_768
+_MAX_CACHED_CHARS = 32_768
 """Characters of instructions, and of names of tools, up to which what they tell and hash to is kept
 for the next call."""
-_BYTES = 16
-_SHORT = 16
+_HASH_BYTES = 16
+_MAX_PROBE_CHARS = 16
 """Characters of a probe."""
-_HEAD = 400
+_TITLE_SEARCH_CHARS = 400
 """Characters in which an order to write a title stands."""
 
 
-class _Told(msgspec.Struct, frozen=True, gc=False):
+class _SystemFacts(msgspec.Struct, frozen=True, gc=False):
     """What instructions tell, which many calls of an application share."""
 
     marks: tuple[client_detection.ClientMark, ...]
-    billed: bool
+    is_subagent: bool
     """They are a sub-agent's, by Claude Code's own word."""
-    titles: bool
-    meant: tuple[str, ...]
+    asks_for_title: bool
+    model_texts: tuple[str, ...]
     """Those of them that are for the model."""
-    plain: bool
+    is_plain: bool
     """No mark, and no word of a sub-agent."""
 
 
 def read(
     prompt: Prompt,
-    opening: ConversationStart | None,
+    conversation_start: ConversationStart | None,
     key: Key,
-    steer: RequestOptions,
+    options: RequestOptions,
     hints: Mapping[str, str],
 ) -> ConversationTurn:
     """The turn of a call; without an opening it is told by its headers alone."""
-    begins = NOTHING if opening is None else opening
-    client = _client(hints.get("user-agent", ""), hints.get("x-title", ""))
-    system, user, tools = begins.system, begins.user, prompt.tools
-    size = len(user)
+    start = EMPTY_START if conversation_start is None else conversation_start
+    client = _detect_client(hints.get("user-agent", ""), hints.get("x-title", ""))
+    system, user, tools = start.system, start.user, prompt.tools
+    char_count = len(user)
     for text in system:
-        size += len(text)
-    told = (_told if size <= _SHARED else _told.__wrapped__)(system)
-    kind, task, within, named = _kind(prompt, told, hints)
-    first = _hash(begins.first, _scope(key.tenant, key.name)) if begins.first else ""
-    name = _name(steer, hints, begins)
+        char_count += len(text)
+    system_facts = (_read_system if char_count <= _MAX_CACHED_CHARS else _read_system.__wrapped__)(
+        system
+    )
+    kind, task, in_conversation, marked_client = _classify_call(prompt, system_facts, hints)
+    first_hash = (
+        _hash_text(start.first_text, _start_owner_hash(key.tenant, key.name))
+        if start.first_text
+        else ""
+    )
+    name = _find_conversation_name(options, hints, start)
     if name is not None:
-        apart = ""
+        agent_name = ""
         if kind == "agent":
-            apart = hints.get(_AGENT) or f"{first} {_hashes(told.meant)}"
-        conversation = _hashes(("named", name[0], apart), _scope(key.tenant, key.name))
-    elif first or told.meant:
+            agent_name = (
+                hints.get(_AGENT_HEADER) or f"{first_hash} {_hash_texts(system_facts.model_texts)}"
+            )
+        conversation = _hash_texts(
+            ("named", name[0], agent_name), _start_owner_hash(key.tenant, key.name)
+        )
+    elif first_hash or system_facts.model_texts:
         # Its last part is its own: what stands before it, calls of one application share.
         if tools:
-            size += sum(map(len, tools))
-        begin = _begun if size <= _SHARED else _begun.__wrapped__
-        conversation = _hash(first, begin(key.tenant, key.name, user, tools, told.meant))
+            char_count += sum(map(len, tools))
+        start_hash = (
+            _start_application_hash
+            if char_count <= _MAX_CACHED_CHARS
+            else _start_application_hash.__wrapped__
+        )
+        conversation = _hash_text(
+            first_hash, start_hash(key.tenant, key.name, user, tools, system_facts.model_texts)
+        )
     else:
         conversation = ""
-    loop = (prompt.tool_loop or bool(prompt.aside)) and (kind != "side" or within)
-    client = client or named
+    loop = (prompt.tool_loop or bool(prompt.injected_text)) and (kind != "side" or in_conversation)
+    client = client or marked_client
     if name is None and kind == "main" and not (loop or task or client):  # as mostly
-        return ConversationTurn(conversation=conversation, first=first[:_BYTES])
+        return ConversationTurn(conversation=conversation, first=first_hash[:_HASH_BYTES])
     return ConversationTurn(
         conversation=conversation,
         explicit=name is not None,
-        first=first[:_BYTES],
+        first=first_hash[:_HASH_BYTES],
         kind=kind,
         task=task,
         loop=loop,
@@ -114,54 +130,65 @@ def read(
     )
 
 
-def named(opening: ConversationStart, steer: RequestOptions, hints: Mapping[str, str]) -> bool:
+def has_conversation_name(
+    conversation_start: ConversationStart, options: RequestOptions, hints: Mapping[str, str]
+) -> bool:
     """Whether the turn of a call would be of a conversation that its client has named."""
-    return _name(steer, hints, opening) is not None
+    return _find_conversation_name(options, hints, conversation_start) is not None
 
 
-def _kind(prompt: Prompt, told: _Told, hints: Mapping[str, str]) -> tuple[Kind, str, bool, str]:
+def _classify_call(
+    prompt: Prompt, system_facts: _SystemFacts, hints: Mapping[str, str]
+) -> tuple[CallKind, str, bool, str]:
     """The kind, what it is for, whether it is asked of the conversation itself; the client."""
-    last = client_detection.said(prompt.aside or prompt.user)
-    headed = not _HEADED.isdisjoint(hints)
-    if last is None and told.plain and not headed:  # as mostly
-        kind, task = _form(prompt, told)
+    last_mark = client_detection.find_user_mark(prompt.injected_text or prompt.user)
+    has_kind_headers = not _KIND_HEADERS.isdisjoint(hints)
+    if last_mark is None and system_facts.is_plain and not has_kind_headers:  # as mostly
+        kind, task = _classify_plain_call(prompt, system_facts)
         return kind, task, False, ""
-    within = bool(prompt.aside)
-    found = _headed(hints) if headed else None
-    marks = told.marks if last is None else (*told.marks, last)
-    named = next((mark.client for mark in marks if mark.client), "")
-    if found is not None:
-        kind, task = found
-        return kind, task or (last.task if last is not None else ""), within, named
+    in_conversation = bool(prompt.injected_text)
+    header_kind = _read_kind_headers(hints) if has_kind_headers else None
+    marks = system_facts.marks if last_mark is None else (*system_facts.marks, last_mark)
+    client = next((mark.client for mark in marks if mark.client), "")
+    if header_kind is not None:
+        kind, task = header_kind
+        return (
+            kind,
+            task or (last_mark.task if last_mark is not None else ""),
+            in_conversation,
+            client,
+        )
     mark = next((mark for mark in marks if mark.kind != "main"), None)
     if mark is not None:
-        return mark.kind, mark.task, within and mark is last, named
-    if told.billed:
-        return "agent", "sub-agent", False, named
-    kind, task = _form(prompt, told)
-    return kind, task, False, named
+        return mark.kind, mark.task, in_conversation and mark is last_mark, client
+    if system_facts.is_subagent:
+        return "agent", "sub-agent", False, client
+    kind, task = _classify_plain_call(prompt, system_facts)
+    return kind, task, False, client
 
 
-def _form(prompt: Prompt, told: _Told) -> tuple[Kind, str]:
+def _classify_plain_call(prompt: Prompt, system_facts: _SystemFacts) -> tuple[CallKind, str]:
     """The kind of a call of which nothing else tells it, and what it is for."""
-    if prompt.model == _REVIEW:
+    if prompt.model == _REVIEW_MODEL:
         return "side", "review"
     if not (prompt.tools or prompt.tool_loop):
-        if prompt.max_output == 1 and len(prompt.user) <= _SHORT:
+        if prompt.max_output == 1 and len(prompt.user) <= _MAX_PROBE_CHARS:
             return "side", "probe"
-        if told.titles or _titles(prompt.user):
+        if system_facts.asks_for_title or _asks_for_title(prompt.user):
             return "side", "title"
     return "main", ""
 
 
-def _headed(hints: Mapping[str, str]) -> tuple[Kind, str] | None:
+def _read_kind_headers(hints: Mapping[str, str]) -> tuple[CallKind, str] | None:
     """What headers say that are made for this."""
-    if (said := _CLASSES.get(hints.get("x-claude-code-request-class", ""))) is not None:
-        return said[0], said[1] or hints.get("x-claude-code-auxiliary-type", "")
-    if _AGENT in hints:
+    if (
+        kind_and_task := _KINDS_BY_REQUEST_CLASS.get(hints.get("x-claude-code-request-class", ""))
+    ) is not None:
+        return kind_and_task[0], kind_and_task[1] or hints.get("x-claude-code-auxiliary-type", "")
+    if _AGENT_HEADER in hints:
         return "agent", "sub-agent"
-    if (who := hints.get("x-openai-subagent")) is not None:
-        return _CODEX.get(who, ("agent", who))
+    if (source := hints.get("x-openai-subagent")) is not None:
+        return _KINDS_BY_CODEX_SOURCE.get(source, ("agent", source))
     if "x-codex-guardian" in hints:
         return "side", "review"
     if "x-openai-memgen-request" in hints:
@@ -172,88 +199,91 @@ def _headed(hints: Mapping[str, str]) -> tuple[Kind, str] | None:
 
 
 @functools.lru_cache(64)
-def _told(system: tuple[str, ...]) -> _Told:
+def _read_system(system: tuple[str, ...]) -> _SystemFacts:
     marks = tuple(
-        mark for text in system if (mark := client_detection.instructed(text)) is not None
+        mark for text in system if (mark := client_detection.find_system_mark(text)) is not None
     )
-    billed = any(text.startswith(_BILLING) and _SUB in text for text in system)
-    return _Told(
+    is_subagent = any(
+        text.startswith(_BILLING_PREFIX) and _SUBAGENT_MARK in text for text in system
+    )
+    return _SystemFacts(
         marks=marks,
-        billed=billed,
-        plain=not (marks or billed),
-        titles=any(map(_titles, system)),
-        meant=tuple(text for text in system if not text.startswith(_BILLING)),
+        is_subagent=is_subagent,
+        is_plain=not (marks or is_subagent),
+        asks_for_title=any(map(_asks_for_title, system)),
+        model_texts=tuple(text for text in system if not text.startswith(_BILLING_PREFIX)),
     )
 
 
-def _titles(text: str) -> bool:
+def _asks_for_title(text: str) -> bool:
     """Whether a text orders a title."""
     return (
-        text.find("itle", 0, _HEAD) >= 0 and client_detection.TITLE.search(text[:_HEAD]) is not None
+        text.find("itle", 0, _TITLE_SEARCH_CHARS) >= 0
+        and client_detection.TITLE_REQUEST.search(text[:_TITLE_SEARCH_CHARS]) is not None
     )
 
 
-def _name(
-    steer: RequestOptions, hints: Mapping[str, str], opening: ConversationStart
+def _find_conversation_name(
+    options: RequestOptions, hints: Mapping[str, str], conversation_start: ConversationStart
 ) -> tuple[str, str] | None:
     """The conversation's own name, and where it stood."""
-    if steer.conversation is not None:
-        return steer.conversation, "x-tiergate-conversation"
-    if not _NAMED.isdisjoint(hints):
-        for header in _NAMES:
+    if options.conversation is not None:
+        return options.conversation, "x-tiergate-conversation"
+    if not _CONVERSATION_HEADER_SET.isdisjoint(hints):
+        for header in _CONVERSATION_HEADERS:
             if value := hints.get(header):
                 return value, header
-    return opening.named
+    return conversation_start.name_and_member
 
 
-_NOBODY = blake2b(digest_size=_BYTES)
+_EMPTY_HASH = blake2b(digest_size=_HASH_BYTES)
 
 
 @functools.lru_cache(256)
-def _scope(tenant: str, name: str) -> blake2b:
+def _start_owner_hash(tenant: str, name: str) -> blake2b:
     """A hash that has taken whose calls they are; what is added goes to a copy."""
-    scope = _NOBODY.copy()
-    scope.update(_bytes((tenant, name)))
-    return scope
+    owner_hash = _EMPTY_HASH.copy()
+    owner_hash.update(_encode_texts((tenant, name)))
+    return owner_hash
 
 
 @functools.lru_cache(64)
-def _begun(
-    tenant: str, name: str, user: str, tools: tuple[str, ...], meant: tuple[str, ...]
+def _start_application_hash(
+    tenant: str, name: str, user: str, tools: tuple[str, ...], model_texts: tuple[str, ...]
 ) -> blake2b:
     """The same, with how conversations of one application begin."""
-    begun = _scope(tenant, name).copy()
-    begun.update(_bytes(("begun", user, *tools, "", *meant)))
-    return begun
+    application_hash = _start_owner_hash(tenant, name).copy()
+    application_hash.update(_encode_texts(("begun", user, *tools, "", *model_texts)))
+    return application_hash
 
 
-def _hash(text: str, scope: blake2b) -> str:
-    """As `_hashes`, of one."""
-    whole = scope.copy()  # cheaper than one that is made anew
+def _hash_text(text: str, base_hash: blake2b) -> str:
+    """As `_hash_texts`, of one."""
+    digest = base_hash.copy()  # cheaper than one that is made anew
     if text.isascii():
-        whole.update(f"{len(text)}:{text}".encode())
+        digest.update(f"{len(text)}:{text}".encode())
     else:
-        whole.update(_bytes((text,)))
-    return whole.hexdigest()
+        digest.update(_encode_texts((text,)))
+    return digest.hexdigest()
 
 
-def _hashes(parts: Sequence[str], scope: blake2b = _NOBODY) -> str:
+def _hash_texts(parts: Sequence[str], base_hash: blake2b = _EMPTY_HASH) -> str:
     """A hash of strings behind those of its scope; a client's own words end here."""
-    whole = scope.copy()
-    whole.update(_bytes(parts))
-    return whole.hexdigest()
+    digest = base_hash.copy()
+    digest.update(_encode_texts(parts))
+    return digest.hexdigest()
 
 
-def _bytes(parts: Sequence[str]) -> bytes:
+def _encode_texts(parts: Sequence[str]) -> bytes:
     """Strings, each told apart from the next."""
-    pieces = [part.encode("utf-8", "replace") for part in parts]
-    return b"".join([b"%d:%b" % (len(piece), piece) for piece in pieces])
+    encoded_texts = [part.encode("utf-8", "replace") for part in parts]
+    return b"".join([b"%d:%b" % (len(encoded), encoded) for encoded in encoded_texts])
 
 
 @functools.lru_cache(256)
-def _client(agent: str, title: str) -> str:
-    for text in (agent.lower(), title.lower()):
-        for begins, name in client_detection.AGENTS:
-            if text.startswith(begins):
+def _detect_client(user_agent: str, title: str) -> str:
+    for text in (user_agent.lower(), title.lower()):
+        for prefix, name in client_detection.USER_AGENT_PREFIXES:
+            if text.startswith(prefix):
                 return name
     return ""

@@ -3,7 +3,7 @@
 - A rule's tier or lab always holds.
 - The classifier and the default tier raise a conversation by at most one tier a turn.
 - They lower it where no cached tokens are lost, or where the cheaper tier saves more than they
-  cost. After `MOST_TURNS_BELOW` user turns in a row that needed less, they lower it
+  cost. After `MAX_TURNS_BELOW` user turns in a row that needed less, they lower it
   in any case.
 
 With the letters of `routing/move.py`, the cheaper target has to read P once, for X. It saves
@@ -14,126 +14,144 @@ calls yet as it has had. The margin is what they save together, less X.
 import msgspec
 
 from gateway.core.decision import SessionSwitch
-from gateway.core.prompt_cache import warm
+from gateway.core.prompt_cache import compute_warm_cost
 from gateway.core.target import TIERS, Catalogue, Target, Tier
 from gateway.dialects import Dialect
 from gateway.routing import capabilities
 from gateway.routing.affinity_verdict import AffinityDecision
 from gateway.routing.features import Features
-from gateway.routing.plan import nearest
+from gateway.routing.plan import find_nearest_tier
 from gateway.routing.rules.guards import GuardBounds
 from gateway.routing.switch_cost import (
-    Chosen,
+    TierSelection,
     WeighedSession,
-    first_target,
-    price_at,
-    suffices,
-    switch_to,
-    usd,
-    usual_call,
+    check_insufficiency,
+    describe_switch,
+    estimate_usual_turn,
+    find_first_target,
+    find_price,
+    format_usd,
 )
 
-MOST_TURNS_BELOW = 8
+MAX_TURNS_BELOW = 8
 """User turns in a row that may need less than a conversation's tier before it is lowered anyway."""
 
-_FREE = "no cached tokens are lost"
+_FREE_REASON = "no cached tokens are lost"
 
 
 class CostAwareTurn(msgspec.Struct, frozen=True):
     """One user turn of a conversation that has a seat."""
 
-    held: AffinityDecision
+    affinity: AffinityDecision
     catalogue: Catalogue
     call: Features
     bounds: GuardBounds
     dialect: Dialect
-    at: float
-    sure: float
+    timestamp: float
+    upgrade_threshold: float
 
-    def weigh(self, chosen: Chosen, ruled_lab: str | None) -> WeighedSession:
+    def weigh(self, selection: TierSelection, ruled_lab: str | None) -> WeighedSession:
         """Hold the seat against what is decided without it.
 
         `ruled_lab` is the lab that a rule asks for; None where none does.
         """
-        lab, tier, _, source, _, verdict = chosen
-        seat = self.held.seat
-        own = nearest(tier, self.bounds, self.call.key)
-        above = TIERS.index(own) - TIERS.index(seat.tier)
+        lab, tier, _, source, _, verdict = selection
+        session = self.affinity.session
+        bounded_tier = find_nearest_tier(tier, self.bounds, self.call.key)
+        steps_above = TIERS.index(bounded_tier) - TIERS.index(session.tier)
         if source == "rule":
-            return self._ruled(chosen, f"a rule asks for {tier}")
-        raised = own if above < 1 else TIERS[TIERS.index(seat.tier) + 1]
-        if ruled_lab not in (None, seat.lab) and self._usable(lab):
-            return self._ruled((lab, raised, *chosen[2:]), f"a rule asks for the lab {lab}")
-        if above == 0:
-            return WeighedSession(moves=False, why=f"{own} would be decided too")
-        if above < 0:
-            return self._lower(lab, own)
-        switch = self._switch(first_target(self.catalogue, lab, raised))
-        why = f"{own} is decided"
+            return self._follow_rule(selection, f"a rule asks for {tier}")
+        raised_tier = bounded_tier if steps_above < 1 else TIERS[TIERS.index(session.tier) + 1]
+        if ruled_lab not in (None, session.lab) and self._can_use_lab(lab):
+            return self._follow_rule(
+                (lab, raised_tier, *selection[2:]), f"a rule asks for the lab {lab}"
+            )
+        if steps_above == 0:
+            return WeighedSession(moves=False, reason=f"{bounded_tier} would be decided too")
+        if steps_above < 0:
+            return self._consider_lowering(lab, bounded_tier)
+        switch = self._describe_switch(find_first_target(self.catalogue, lab, raised_tier))
+        reason = f"{bounded_tier} is decided"
         if verdict is not None and switch.tokens:
-            moves, why = suffices(seat.tier, verdict, self.sure)
+            moves, reason = check_insufficiency(session.tier, verdict, self.upgrade_threshold)
             if not moves:
-                return WeighedSession(moves=False, why=why, switch=switch)
-        if raised != own:
-            why = f"{why}, one tier a turn"
-        return WeighedSession(moves=True, why=why, switch=switch, tier=raised)
+                return WeighedSession(moves=False, reason=reason, switch=switch)
+        if raised_tier != bounded_tier:
+            reason = f"{reason}, one tier a turn"
+        return WeighedSession(moves=True, reason=reason, switch=switch, tier=raised_tier)
 
-    def _ruled(self, chosen: Chosen, why: str) -> WeighedSession:
-        lab, tier, model, *_ = chosen
-        seat = self.held.seat
-        same = (lab, tier) == (seat.lab, seat.tier) and model in (None, seat.model)
-        switch = None if same else self._switch(first_target(self.catalogue, lab, tier, model))
-        return WeighedSession(moves=True, why=why, switch=switch, tier=tier)
+    def _follow_rule(self, selection: TierSelection, reason: str) -> WeighedSession:
+        lab, tier, model, *_ = selection
+        session = self.affinity.session
+        is_same = (lab, tier) == (session.lab, session.tier) and model in (None, session.model)
+        switch = (
+            None
+            if is_same
+            else self._describe_switch(find_first_target(self.catalogue, lab, tier, model))
+        )
+        return WeighedSession(moves=True, reason=reason, switch=switch, tier=tier)
 
-    def _usable(self, lab: str) -> bool:
+    def _can_use_lab(self, lab: str) -> bool:
         """True if the lab can serve the call's key; another lab serves it where not."""
-        scope = self.call.key.labs
+        allowed_labs = self.call.key.labs
         return (
-            self.catalogue.labs[lab].on and self.bounds.lab(lab) and (scope is None or lab in scope)
+            self.catalogue.labs[lab].enabled
+            and self.bounds.allows_lab(lab)
+            and (allowed_labs is None or lab in allowed_labs)
         )
 
-    def _lower(self, lab: str, own: Tier) -> WeighedSession:
+    def _consider_lowering(self, lab: str, decided_tier: Tier) -> WeighedSession:
         """Decide whether a turn that needs less lowers the conversation."""
-        seat = self.held.seat
-        below = seat.turns_below + 1
-        found = self._cheaper(lab, own)
-        if found is None:
-            why = f"no target below {seat.tier} can serve this call"
-            return WeighedSession(moves=False, why=why, turns_below=below)
-        tier, to = found
-        weighed = self._pays(to)
-        if seat.turns_below >= MOST_TURNS_BELOW and not weighed.moves:
-            why = f"{seat.turns_below} user turns needed less than {seat.tier}"
-            weighed = msgspec.structs.replace(weighed, moves=True, why=why)
-        if weighed.moves:
-            return msgspec.structs.replace(weighed, tier=tier)
-        return msgspec.structs.replace(weighed, turns_below=below)
+        session = self.affinity.session
+        turns_below = session.turns_below + 1
+        cheaper_target = self._find_cheaper_target(lab, decided_tier)
+        if cheaper_target is None:
+            reason = f"no target below {session.tier} can serve this call"
+            return WeighedSession(moves=False, reason=reason, turns_below=turns_below)
+        tier, target = cheaper_target
+        weighed_session = self._weigh_savings(target)
+        if session.turns_below >= MAX_TURNS_BELOW and not weighed_session.moves:
+            reason = f"{session.turns_below} user turns needed less than {session.tier}"
+            weighed_session = msgspec.structs.replace(weighed_session, moves=True, reason=reason)
+        if weighed_session.moves:
+            return msgspec.structs.replace(weighed_session, tier=tier)
+        return msgspec.structs.replace(weighed_session, turns_below=turns_below)
 
-    def _cheaper(self, lab: str, own: Tier) -> tuple[Tier, Target] | None:
-        """Return the nearest tier from `own` to below the seat's that can serve the call."""
-        for tier in TIERS[TIERS.index(own) : TIERS.index(self.held.seat.tier)]:
+    def _find_cheaper_target(self, lab: str, lowest_tier: Tier) -> tuple[Tier, Target] | None:
+        """Return the nearest tier from `lowest_tier` to below the seat's that can serve."""
+        for tier in TIERS[TIERS.index(lowest_tier) : TIERS.index(self.affinity.session.tier)]:
             for target in self.catalogue.labs[lab].tiers.get(tier, ()):
-                if not capabilities.door(target, self.call, self.dialect)[1]:
+                if not capabilities.choose_dialect(target, self.call, self.dialect)[1]:
                     return tier, target
         return None
 
-    def _pays(self, to: Target) -> WeighedSession:
+    def _weigh_savings(self, target: Target) -> WeighedSession:
         """Hold what a cheaper target saves against what the lost cache costs."""
-        held, at = self.held, self.at
-        said, switch = usual_call(held, self.call), self._switch(to)
-        free = not switch.tokens
-        here, there = warm(said, price_at(held.target, at)), warm(said, price_at(to, at))
-        if switch.cost is None or here is None or there is None:
-            why = "what it would save is not known: a price is missing"
-            return WeighedSession(moves=free, why=_FREE if free else why, switch=switch)
-        saving, calls = here - there, max(1, held.seat.calls)
+        affinity, timestamp = self.affinity, self.timestamp
+        usual_turn, switch = estimate_usual_turn(affinity, self.call), self._describe_switch(target)
+        is_free = not switch.tokens
+        current_cost, new_cost = (
+            compute_warm_cost(usual_turn, find_price(affinity.target, timestamp)),
+            compute_warm_cost(usual_turn, find_price(target, timestamp)),
+        )
+        if switch.cost is None or current_cost is None or new_cost is None:
+            reason = "what it would save is not known: a price is missing"
+            return WeighedSession(
+                moves=is_free, reason=_FREE_REASON if is_free else reason, switch=switch
+            )
+        saving, calls = current_cost - new_cost, max(1, affinity.session.calls)
         margin = saving * calls - switch.cost
-        why = (
-            f"{to.name} saves {usd(saving)} a call for {calls} calls, less {usd(switch.cost)} to "
-            f"read {switch.tokens} cached tokens anew: {usd(margin)}"
+        reason = (
+            f"{target.name} saves {format_usd(saving)} a call for {calls} calls, "
+            f"less {format_usd(switch.cost)} to "
+            f"read {switch.tokens} cached tokens anew: {format_usd(margin)}"
         )
         switch = msgspec.structs.replace(switch, saving=saving, calls=calls, margin=margin)
-        return WeighedSession(moves=free or margin > 0, why=_FREE if free else why, switch=switch)
+        return WeighedSession(
+            moves=is_free or margin > 0, reason=_FREE_REASON if is_free else reason, switch=switch
+        )
 
-    def _switch(self, to: Target | None) -> SessionSwitch:
-        return switch_to(self.held, to, usual_call(self.held, self.call), self.at)
+    def _describe_switch(self, target: Target | None) -> SessionSwitch:
+        return describe_switch(
+            self.affinity, target, estimate_usual_turn(self.affinity, self.call), self.timestamp
+        )

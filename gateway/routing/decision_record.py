@@ -7,15 +7,15 @@ from operator import attrgetter
 
 from msgspec.structs import astuple, replace
 
-from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions
+from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import NOTHING, DecisionContext, Score
+from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext, Score
 from gateway.core.decision_record import DecisionRecord, RecordedOptions, RecordedScope
 from gateway.core.prompt import Prompt
 from gateway.core.target import Tier
 from gateway.dialects import Dialect
-from gateway.routing.classifier.heuristic import reads
+from gateway.routing.classifier.heuristic import reads_text
 from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.decision_cache import DecisionCache
 from gateway.routing.errors import ScoreError
@@ -23,22 +23,22 @@ from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.context import RuleContext
 
-MOST_NAMES = 64
-MOST_SIGNS = 1_000
+MAX_TOOL_NAMES = 64
+MAX_TOOL_NAME_CHARS = 1_000
 """Of the names of tools on a row, and of all of them together."""
 
-_PLAIN = ConversationTurn()
-_UNSAID = RecordedOptions()
-_SCOPED: Callable[[Key | RecordedScope], tuple[object, ...]] = attrgetter(
+_PLAIN_TURN = ConversationTurn()
+_NO_OPTIONS = RecordedOptions()
+_SCOPE_FIELDS: Callable[[Key | RecordedScope], tuple[object, ...]] = attrgetter(
     *RecordedScope.__struct_fields__
 )
-_UNSCOPED = _SCOPED(RecordedScope())
-_SEEN: Callable[[DecisionContext], tuple[object, ...]] = attrgetter(
+_EMPTY_SCOPE = _SCOPE_FIELDS(RecordedScope())
+_CONTEXT_FIELDS: Callable[[DecisionContext], tuple[object, ...]] = attrgetter(
     *(name for name in DecisionContext.__struct_fields__ if name != "at")
 )
-_UNSEEN = _SEEN(NOTHING)
-_SIGNS = TextSignals.__struct_fields__
-type _Told = tuple[
+_EMPTY_CONTEXT = _CONTEXT_FIELDS(EMPTY_CONTEXT)
+_SIGNAL_NAMES = TextSignals.__struct_fields__
+type _TextFindings = tuple[
     dict[str, int | float | bool] | None,
     str | None,
     str | None,
@@ -49,52 +49,59 @@ type _Told = tuple[
 ]
 """Signals, language, patterns and those of them that the text has, the classifier, its score, and
 why it has none."""
-_MOSTLY = DecisionRecord().operation
+_USUAL_OPERATION = DecisionRecord().operation
 
 
 class DecisionRecorder:
     """One call that is decided, with its evidence; called, it is the basis that its row keeps."""
 
     __slots__ = (
-        "_call", "_decision", "_dialect", "_evidence", "_known", "_plan", "_router", "_ways",
+        "_call",
+        "_context",
+        "_decision",
+        "_dialect",
+        "_lowered_decisions",
+        "_plan",
+        "_record",
+        "_router",
     )  # fmt: skip
 
     def __init__(
-        self, router: Router, call: Features, dialect: Dialect, evidence: DecisionContext
+        self, router: Router, call: Features, dialect: Dialect, context: DecisionContext
     ) -> None:
         self._router = router
         self._call = call
         self._dialect = dialect
-        self._evidence = evidence
+        self._context = context
         self._decision: Decision | None = None
         self._plan: Plan | None = None
-        self._ways: list[tuple[Decision, Plan, DecisionContext]] = []
-        self._known: DecisionRecord | None = None
+        self._lowered_decisions: list[tuple[Decision, Plan, DecisionContext]] = []
+        self._record: DecisionRecord | None = None
 
-    def decide(self, named: DecisionCache | None = None) -> tuple[Decision, Plan]:
-        """As `decide` of the room; `named` knows those of its router. Raises ProblemError."""
-        if named is not None:
-            decision, plan = named.decide(self._call, self._dialect, self._evidence)
+    def decide(self, cache: DecisionCache | None = None) -> tuple[Decision, Plan]:
+        """As `decide` of the room; `cache` knows those of its router. Raises ProblemError."""
+        if cache is not None:
+            decision, plan = cache.decide(self._call, self._dialect, self._context)
         else:
-            decision, plan = decide(self._router, self._call, self._dialect, self._evidence)
+            decision, plan = decide(self._router, self._call, self._dialect, self._context)
         self._decision, self._plan = decision, plan
         return decision, plan
 
-    def under(self, ceiling: Tier) -> tuple[Decision, Plan]:
+    def decide_under(self, ceiling: Tier) -> tuple[Decision, Plan]:
         """What is decided where a budget leaves it no more than a tier. Raises ProblemError."""
-        evidence = replace(self._evidence, ceiling=ceiling)
-        decision, plan = decide(self._router, self._call, self._dialect, evidence)
-        self._ways.append((decision, plan, evidence))
+        context = replace(self._context, ceiling=ceiling)
+        decision, plan = decide(self._router, self._call, self._dialect, context)
+        self._lowered_decisions.append((decision, plan, context))
         return decision, plan
 
-    def take(self, decision: Decision) -> None:
+    def adopt(self, decision: Decision) -> None:
         """Take the way under a ceiling that the call goes, by its decision."""
-        self._decision, self._plan, self._evidence = next(
-            way for way in self._ways if way[0] is decision
+        self._decision, self._plan, self._context = next(
+            lowered for lowered in self._lowered_decisions if lowered[0] is decision
         )
-        self._known = None
+        self._record = None
 
-    def ready(self) -> None:
+    def prepare(self) -> None:
         """Do already what will be needed: for a moment in which the call waits.
 
         What the row keeps is found out, but not where rules read the text itself, whose outcomes
@@ -102,16 +109,16 @@ class DecisionRecorder:
         that names what it wants, whose row says of the text what was read, it is found out where in
         its conversation it stands; its request is on its way.
         """
-        decision, plan, asked = self._decision, self._plan, self._call.asked
+        decision, plan, request = self._decision, self._plan, self._call.request
         if decision is not None and decision.source == "pin":
             with suppress(Exception):  # it is read again, and its row told
                 _ = self._call.turn
             return
-        if decision is not None and not self._router.rules.textual:
+        if decision is not None and not self._router.rules.text_rules:
             self()
-        if plan is not None and plan.doors[0] == self._dialect.name and asked is not None:
+        if plan is not None and plan.dialects[0] == self._dialect.name and request is not None:
             with suppress(Exception):  # it is written again, and raises it there
-                asked.begin(plan.targets[0])
+                request.prewrite(plan.targets[0])
 
     @property
     def call(self) -> Features:
@@ -120,34 +127,38 @@ class DecisionRecorder:
 
     def __call__(self) -> DecisionRecord | None:
         """What the row keeps; None where it cannot be told, for a row is written whatever it is."""
-        if self._known is None:
+        if self._record is None:
             try:
-                self._known = self._basis()
+                self._record = self._make_record()
             except Exception:  # noqa: BLE001 - as above
                 return None
-        return self._known
+        return self._record
 
-    def _basis(self) -> DecisionRecord:
+    def _make_record(self) -> DecisionRecord:
         call, plan, decision, dialect = self._call, self._plan, self._decision, self._dialect
-        prompt, turn, evidence = call.prompt, call.turn, self._evidence
-        basis = DecisionRecord(
+        prompt, turn, context = call.prompt, call.turn, self._context
+        record = DecisionRecord(
             user_tokens=call.user_tokens,
             chars=prompt.chars,
             turns=prompt.user_turns,
-            turn=None if turn == _PLAIN else turn,
+            turn=None if turn == _PLAIN_TURN else turn,
             max_output=prompt.max_output,
             sampled=prompt.sampled,
-            doors=call.doors,
+            doors=call.translation_checks,
             target=None if plan is None else plan.targets[0].name,
         )
-        features, members = dialect.features, prompt.members
-        if not features.isdisjoint(members):
-            basis = replace(basis, members=tuple(sorted(members & features)))
-        failed = None
-        if (chosen := decision is not None and decision.source != "pin") or not call.unread:
-            signals, language, patterns, hits, classifier, score, failed = self._read(chosen=chosen)
-            basis = replace(
-                basis,
+        dialect_features, members = dialect.essential_members, prompt.members
+        if not dialect_features.isdisjoint(members):
+            record = replace(record, members=tuple(sorted(members & dialect_features)))
+        failure = None
+        if (
+            is_tier_decided := decision is not None and decision.source != "pin"
+        ) or not call.is_unread:
+            signals, language, patterns, hits, classifier, score, failure = self._read_text(
+                is_tier_decided=is_tier_decided
+            )
+            record = replace(
+                record,
                 signals=signals,
                 language=language,
                 patterns=patterns,
@@ -155,67 +166,74 @@ class DecisionRecorder:
                 classifier=classifier,
                 score=score,
             )
-        said = None if call.steer is NO_STEER else _said(call.steer)
-        scope = None if call.key is OPEN else _scope(call.key)
-        seen = None if _SEEN(evidence) == _UNSEEN else replace(evidence, at=0.0)
-        kept = said or scope or seen or failed is not None or call.outcomes
-        if kept or dialect.operation != _MOSTLY:  # of few calls
-            basis = replace(
-                basis,
+        options = None if call.options is NO_OPTIONS else _record_options(call.options)
+        scope = None if call.key is OPEN_KEY else _record_scope(call.key)
+        recorded_context = (
+            None if _CONTEXT_FIELDS(context) == _EMPTY_CONTEXT else replace(context, at=0.0)
+        )
+        has_rare_fields = (
+            options or scope or recorded_context or failure is not None or call.outcomes
+        )
+        if has_rare_fields or dialect.operation != _USUAL_OPERATION:  # of few calls
+            record = replace(
+                record,
                 operation=dialect.operation,
-                said=said,
+                said=options,
                 scope=scope,
-                evidence=seen,
-                failed=failed,
+                evidence=recorded_context,
+                failed=failure,
                 outcomes=call.outcomes,
             )
-        return basis if prompt.plain else _more(basis, prompt)
+        return record if prompt.is_plain_text else _add_rare_fields(record, prompt)
 
-    def _view(self) -> RuleContext:
-        view = self._router.rules.view(self._call, self._evidence)
-        view.tags = frozenset(self._decision.tags if self._decision is not None else ())
-        return view
+    def _make_rule_context(self) -> RuleContext:
+        rule_context = self._router.rules.make_context(self._call, self._context)
+        rule_context.tags = frozenset(self._decision.tags if self._decision is not None else ())
+        return rule_context
 
-    def _read(self, *, chosen: bool) -> _Told:
+    def _read_text(self, *, is_tier_decided: bool) -> _TextFindings:
         """What the text gives away.
 
-        Mostly it was read before; of a call that names its model or tier, which is not `chosen`,
-        it is read no further.
+        Mostly it was read before; of a call that names its model or tier, so that neither
+        is decided, it is read no further.
         """
         call, rules = self._call, self._router.rules
         signals: dict[str, int | float | bool] | None = None
-        language = known = version = failed = None
+        language = pattern_digests = version = failure = None
         hits, score = "", None
-        if chosen or call.scanned:
+        if is_tier_decided or call.is_scanned:
             values = astuple(call.signals)
-            signals = dict(compress(zip(_SIGNS, values, strict=True), values))
-        if call.has_text and (chosen or call.detected):
+            signals = dict(compress(zip(_SIGNAL_NAMES, values, strict=True), values))
+        if call.has_text and (is_tier_decided or call.is_language_detected):
             language = call.language
-        if (patterns := rules.patterns) is not None and (chosen or call.searched):
-            known, hits = patterns.known, patterns.told(call.hits(patterns))
-        if chosen and rules.textual:
-            for rule in rules.textual:
+        if (patterns := rules.patterns) is not None and (is_tier_decided or call.is_searched):
+            pattern_digests, hits = (
+                patterns.all_digests,
+                patterns.format_hits(call.match_patterns(patterns)),
+            )
+        if is_tier_decided and rules.text_rules:
+            for rule in rules.text_rules:
                 if rule.hash not in call.outcomes:
-                    rule.test(self._view())
-        if call.scored or (chosen and call.has_text and call.turn.fresh):
-            classifier = self._router.scorer(call.key)
-            if classifier is not None and reads(classifier):
+                    rule.test(self._make_rule_context())
+        if call.is_scored or (is_tier_decided and call.has_text and call.turn.is_user_turn):
+            classifier = self._router.find_classifier(call.key)
+            if classifier is not None and reads_text(classifier):
                 version = classifier.version
                 try:
                     score = call.score(classifier)
                 except ScoreError as error:
-                    failed = str(error)
-        return signals, language, known, hits, version, score, failed
+                    failure = str(error)
+        return signals, language, pattern_digests, hits, version, score, failure
 
 
-def _more(basis: DecisionRecord, prompt: Prompt) -> DecisionRecord:
+def _add_rare_fields(record: DecisionRecord, prompt: Prompt) -> DecisionRecord:
     """What few calls ask for."""
-    tools, more = _names(prompt.tools) if prompt.tools else ((), 0)
+    tools, omitted_count = _fit_names(prompt.tools) if prompt.tools else ((), 0)
     return replace(
-        basis,
+        record,
         tool_loop=prompt.tool_loop,
         tools=tools,
-        more_tools=more,
+        more_tools=omitted_count,
         forced_tool=prompt.forced_tool,
         hosted_tools=prompt.hosted_tools,
         images=prompt.images,
@@ -230,22 +248,22 @@ def _more(basis: DecisionRecord, prompt: Prompt) -> DecisionRecord:
     )
 
 
-def _names(tools: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+def _fit_names(tools: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
     """As many names as a row has room for, and how many there are more."""
     names = tuple(dict.fromkeys(tools))
-    if len(names) > MOST_NAMES or sum(map(len, names)) > MOST_SIGNS:
-        kept, room = [], MOST_SIGNS
-        for name in names[:MOST_NAMES]:
-            room -= len(name)
-            if room < 0:
+    if len(names) > MAX_TOOL_NAMES or sum(map(len, names)) > MAX_TOOL_NAME_CHARS:
+        fitting_names, chars_left = [], MAX_TOOL_NAME_CHARS
+        for name in names[:MAX_TOOL_NAMES]:
+            chars_left -= len(name)
+            if chars_left < 0:
                 break
-            kept.append(name)
-        return tuple(kept), len(names) - len(kept)
+            fitting_names.append(name)
+        return tuple(fitting_names), len(names) - len(fitting_names)
     return names, 0
 
 
-def _scope(key: Key) -> RecordedScope | None:
-    if _SCOPED(key) == _UNSCOPED:
+def _record_scope(key: Key) -> RecordedScope | None:
+    if _SCOPE_FIELDS(key) == _EMPTY_SCOPE:
         return None
     return RecordedScope(
         lab=key.lab,
@@ -260,6 +278,8 @@ def _scope(key: Key) -> RecordedScope | None:
     )
 
 
-def _said(steer: RequestOptions) -> RecordedOptions | None:
-    said = RecordedOptions(lab=steer.lab, tier=steer.tier, tags=steer.tags, complete=steer.complete)
-    return None if said == _UNSAID else said
+def _record_options(options: RequestOptions) -> RecordedOptions | None:
+    recorded_options = RecordedOptions(
+        lab=options.lab, tier=options.tier, tags=options.tags, complete=options.complete
+    )
+    return None if recorded_options == _NO_OPTIONS else recorded_options

@@ -20,7 +20,7 @@ class RuleError(RoutingError, ValueError):
         super().__init__(message)
         self.path = path
         self.hint = hint
-        self.every: tuple[RuleError, ...] = (self,)
+        self.all_errors: tuple[RuleError, ...] = (self,)
         """Itself, and all the others of the same rules."""
 
 

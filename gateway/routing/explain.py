@@ -12,39 +12,44 @@ from gateway.core.target import Target
 from gateway.dialects import OPERATIONS, Dialect, RequestBody, TranslatableRequest
 
 
-def losses(
-    dialect: Dialect, body: RequestBody, asked: TranslatableRequest, plan: Plan
+def list_losses(
+    dialect: Dialect, body: RequestBody, request: TranslatableRequest, plan: Plan
 ) -> list[tuple[Loss, ...]]:
     """What each target of a plan would not get as the client wrote it."""
     return [
         dialect.write(body, target).losses
-        if door == dialect.name
-        else asked.losses(OPERATIONS[door, dialect.operation], target)
-        for target, door in zip(plan.targets, plan.doors, strict=True)
+        if dialect_name == dialect.name
+        else request.list_losses(OPERATIONS[dialect_name, dialect.operation], target)
+        for target, dialect_name in zip(plan.targets, plan.dialects, strict=True)
     ]
 
 
-def refuse(dialect: Dialect, body: RequestBody, asked: TranslatableRequest, plan: Plan) -> None:
+def refuse_losses(
+    dialect: Dialect, body: RequestBody, request: TranslatableRequest, plan: Plan
+) -> None:
     """Raise ProblemError where the first target would not get all of a request."""
-    lost = losses(dialect, body, asked, plan)[0]
-    if lost:
-        reasons = "; ".join(f"{item.field} ({item.why})" for item in lost)
+    target_losses = list_losses(dialect, body, request, plan)[0]
+    if target_losses:
+        reasons = "; ".join(f"{item.field} ({item.reason})" for item in target_losses)
         message = f"Refused, because it would lose: {reasons}."
-        raise ProblemError(Problem(kind="no_target", message=message, param=lost[0].field))
+        raise ProblemError(Problem(kind="no_target", message=message, param=target_losses[0].field))
 
 
-def labs(decision: Decision, plan: Plan) -> tuple[str, ...]:
+def list_labs(decision: Decision, plan: Plan) -> tuple[str, ...]:
     """The lab of each target."""
     return plan.labs or (decision.lab,) * len(plan.targets)
 
 
-def view(
-    decision: Decision, plan: Plan, lost: Sequence[tuple[Loss, ...] | None], at: float
+def describe(
+    decision: Decision,
+    plan: Plan,
+    losses_by_target: Sequence[tuple[Loss, ...] | None],
+    received_at: float,
 ) -> dict[str, Json]:
     """What was decided and why, as JSON: no secret and nothing of the prompt is in it.
 
-    What a target would not get is None where it is not known. `at` is when the call was received,
-    in seconds since the epoch: prices may change with time.
+    What a target would not get is None where it is not known. `received_at` is when the call was
+    received, in seconds since the epoch: prices may change with time.
     """
     return {
         "lab": decision.lab,
@@ -53,18 +58,33 @@ def view(
         "source": decision.source,
         "rule": decision.rule,
         "confidence": decision.confidence,
-        "switch": None if decision.switch is None else _switch(decision.switch),
-        "thresholds": _thresholds(decision.thresholds),
+        "switch": None if decision.switch is None else _describe_switch(decision.switch),
+        "thresholds": _describe_thresholds(decision.thresholds),
         "tags": list(decision.tags),
         "complete": decision.complete,
         "trace": [
-            {"step": s.step, "matched": s.matched, "effect": s.effect, "why": s.why, "ms": s.ms}
-            for s in decision.trace
+            {
+                "step": line.step,
+                "matched": line.matched,
+                "effect": line.effect,
+                "why": line.reason,
+                "ms": line.ms,
+            }
+            for line in decision.trace
         ],
         "plan": [
-            {"lab": lab, **_target(target, at), "dialect": door, "losses": _losses(few)}
-            for lab, target, door, few in zip(
-                labs(decision, plan), plan.targets, plan.doors, lost, strict=True
+            {
+                "lab": lab,
+                **_describe_target(target, received_at),
+                "dialect": dialect_name,
+                "losses": _describe_losses(losses),
+            }
+            for lab, target, dialect_name, losses in zip(
+                list_labs(decision, plan),
+                plan.targets,
+                plan.dialects,
+                losses_by_target,
+                strict=True,
             )
         ],
         "skipped": [
@@ -74,18 +94,18 @@ def view(
     }
 
 
-def _thresholds(used: Thresholds | None) -> dict[str, Json] | None:
+def _describe_thresholds(thresholds: Thresholds | None) -> dict[str, Json] | None:
     """What a score was held against; `cut` are points on the axis of `share`."""
-    if used is None:
+    if thresholds is None:
         return None
     cut: Json = None
-    if used.cut is not None:
-        cut = {"reasoning": used.cut.reasoning, "smart": used.cut.smart}
-    return {"id": used.id, "fast": used.fast, "smart": used.smart, "cut": cut}
+    if thresholds.cut is not None:
+        cut = {"reasoning": thresholds.cut.reasoning, "smart": thresholds.cut.smart}
+    return {"id": thresholds.id, "fast": thresholds.fast, "smart": thresholds.smart, "cut": cut}
 
 
-def _target(target: Target, at: float) -> dict[str, Json]:
-    price = target.price.on(at) if target.price is not None else None
+def _describe_target(target: Target, received_at: float) -> dict[str, Json]:
+    price = target.price.find_in_force(received_at) if target.price is not None else None
     return {
         "target": target.name,
         "provider": target.provider.name,
@@ -94,40 +114,40 @@ def _target(target: Target, at: float) -> dict[str, Json]:
         "price": None
         if price is None
         else {
-            "input": _text(price.rates.input),
-            "output": _text(price.rates.output),
+            "input": _to_text(price.rates.input),
+            "output": _to_text(price.rates.output),
             "version": price.version,
         },
     }
 
 
-def _switch(switch: SessionSwitch) -> dict[str, Json]:
+def _describe_switch(switch: SessionSwitch) -> dict[str, Json]:
     """What a conversation left, or did not, and what that costs once: USD as exact text."""
     return {
-        "moved": switch.moved,
+        "moved": switch.has_moved,
         "lab": switch.lab,
         "tier": switch.tier,
         "target": switch.target,
-        "to": switch.to,
+        "to": switch.destination,
         "tokens": switch.tokens,
-        "cost": _usd(switch.cost),
-        "saving": _usd(switch.saving),
+        "cost": _format_usd(switch.cost),
+        "saving": _format_usd(switch.saving),
         "calls": switch.calls,
-        "margin": _usd(switch.margin),
+        "margin": _format_usd(switch.margin),
     }
 
 
-def _usd(usd: Decimal | None) -> str | None:
+def _format_usd(usd: Decimal | None) -> str | None:
     return None if usd is None else f"{usd.normalize():f}"
 
 
-def _losses(few: tuple[Loss, ...] | None) -> list[Json] | None:
-    return None if few is None else [_loss(one) for one in few]
+def _describe_losses(losses: tuple[Loss, ...] | None) -> list[Json] | None:
+    return None if losses is None else [_describe_loss(loss) for loss in losses]
 
 
-def _loss(loss: Loss) -> dict[str, Json]:
-    return {"field": loss.field, "action": loss.action, "why": loss.why}
+def _describe_loss(loss: Loss) -> dict[str, Json]:
+    return {"field": loss.field, "action": loss.action, "why": loss.reason}
 
 
-def _text(value: object) -> str | None:
+def _to_text(value: object) -> str | None:
     return None if value is None else str(value)

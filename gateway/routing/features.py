@@ -8,17 +8,17 @@ from gateway.core.decision_context import Score
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects import Dialect, TranslatableRequest
-from gateway.dialects.conversation_start import NOTHING, ConversationStart
-from gateway.routing import conversation as turns
+from gateway.dialects.conversation_start import EMPTY_START, ConversationStart
+from gateway.routing import conversation as conversations
 from gateway.routing.classifier.heuristic import Classifier
-from gateway.routing.classifier.language import detect
-from gateway.routing.classifier.scan import Seen, look
+from gateway.routing.classifier.language import detect_language
+from gateway.routing.classifier.scan import ScannedText, scan_text
 from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.errors import ScoreError
 from gateway.routing.rules.patterns import Patterns
 from gateway.settings.schema.rules import Language
 
-_BYTES_A_TOKEN = 4
+_BYTES_PER_TOKEN = 4
 """Rough, over tokenisers and languages; sizes near a window are for the provider to judge."""
 
 
@@ -30,8 +30,22 @@ class Features:
     """
 
     __slots__ = (
-        "_hits", "_language", "_opening", "_scan", "_scored", "_signals", "_turn", "_user_tokens",
-        "asked", "dialect", "doors", "hints", "key", "outcomes", "prompt", "steer",
+        "_classifier_result",
+        "_conversation_start",
+        "_hits",
+        "_language",
+        "_scan",
+        "_signals",
+        "_turn",
+        "_user_tokens",
+        "dialect",
+        "hints",
+        "key",
+        "options",
+        "outcomes",
+        "prompt",
+        "request",
+        "translation_checks",
     )  # fmt: skip
 
     def __init__(
@@ -39,25 +53,25 @@ class Features:
         prompt: Prompt,
         dialect: str,
         key: Key,
-        steer: RequestOptions,
-        asked: TranslatableRequest | None = None,
+        options: RequestOptions,
+        request: TranslatableRequest | None = None,
         hints: Mapping[str, str] = {},
     ) -> None:
         self.prompt = prompt
-        self.asked = asked
+        self.request = request
         self.dialect = dialect
         self.key = key
-        self.steer = steer
+        self.options = options
         self.hints = hints
         self._language: Language | None = None
-        self._opening: ConversationStart | None = None
-        self._scan: Seen | None = None
+        self._conversation_start: ConversationStart | None = None
+        self._scan: ScannedText | None = None
         self._signals: TextSignals | None = None
         self._turn: ConversationTurn | None = None
         self._user_tokens: int | None = None
         self._hits: tuple[Patterns, frozenset[int]] | None = None
-        self._scored: tuple[Classifier, Score | None, str] | None = None
-        self.doors: dict[str, str] = {}
+        self._classifier_result: tuple[Classifier, Score | None, str] | None = None
+        self.translation_checks: dict[str, str] = {}
         """Why a target cannot be asked this in another dialect, empty where it can, as far as that
         was tried."""
         self.outcomes: dict[str, bool] = {}
@@ -69,41 +83,41 @@ class Features:
         return bool(self.prompt.user)
 
     @property
-    def searched(self) -> bool:
+    def is_searched(self) -> bool:
         """Whether the last user turn has been searched for patterns."""
         return self._hits is not None
 
     @property
-    def scanned(self) -> bool:
+    def is_scanned(self) -> bool:
         """Whether the words of the last user turn have been looked at."""
         return self._scan is not None
 
     @property
-    def detected(self) -> bool:
+    def is_language_detected(self) -> bool:
         """Whether the language of the last user turn has been looked for."""
         return self._language is not None
 
     @property
-    def scored(self) -> bool:
+    def is_scored(self) -> bool:
         """Whether a classifier has been asked."""
-        return self._scored is not None
+        return self._classifier_result is not None
 
     @property
-    def unread(self) -> bool:
+    def is_unread(self) -> bool:
         """Whether nobody has looked at the last user turn at all."""
         return (
             self._scan is None
             and self._hits is None
             and self._language is None
-            and self._scored is None
+            and self._classifier_result is None
             and not self.outcomes
         )
 
-    def outcome(self, rule: str) -> bool | None:  # noqa: ARG002 - a row knows some
+    def find_outcome(self, rule: str) -> bool | None:  # noqa: ARG002 - a row knows some
         """Whether a rule holds, by its hash; None where it is to be asked."""
         return None
 
-    def hits(self, patterns: Patterns) -> Container[int]:
+    def match_patterns(self, patterns: Patterns) -> Container[int]:
         """The numbers of the patterns that the last user turn has."""
         if self._hits is None or self._hits[0] is not patterns:
             self._hits = patterns, patterns.search(self.prompt.user)
@@ -111,23 +125,23 @@ class Features:
 
     def score(self, classifier: Classifier) -> Score:
         """What a classifier says of the last user turn. Raises ScoreError where it fails."""
-        if self._scored is None or self._scored[0] is not classifier:
-            self._scored = classifier, *self._asked(classifier)
-        _, score, failed = self._scored
+        if self._classifier_result is None or self._classifier_result[0] is not classifier:
+            self._classifier_result = classifier, *self._run_classifier(classifier)
+        _, score, failure = self._classifier_result
         if score is None:
-            raise ScoreError(failed)
+            raise ScoreError(failure)
         return score
 
     @property
-    def scan(self) -> Seen | TextSignals:
+    def scan(self) -> ScannedText | TextSignals:
         """The words of the last user turn, for who asks for one thing that they give away."""
-        return self._words()
+        return self._read_scan()
 
     @property
     def signals(self) -> TextSignals:
         """All that the words of the last user turn give away."""
         if self._signals is None:
-            self._signals = self._words().signals()
+            self._signals = self._read_scan().signals()
         return self._signals
 
     @property
@@ -139,8 +153,8 @@ class Features:
     def language(self) -> Language:
         """Of the last user turn."""
         if self._language is None:
-            known = self._scan
-            self._language = detect(self.prompt.user) if known is None else known.language
+            scan = self._scan
+            self._language = detect_language(self.prompt.user) if scan is None else scan.language
         return self._language
 
     @property
@@ -152,8 +166,10 @@ class Features:
     def turn(self) -> ConversationTurn:
         """Where in its conversation it stands."""
         if self._turn is None:
-            opening = self.opening
-            self._turn = turns.read(self.prompt, opening, self.key, self.steer, self.hints)
+            conversation_start = self.conversation_start
+            self._turn = conversations.read(
+                self.prompt, conversation_start, self.key, self.options, self.hints
+            )
         return self._turn
 
     @turn.setter
@@ -161,72 +177,76 @@ class Features:
         self._turn = turn
 
     @property
-    def named(self) -> bool:
+    def has_named_conversation(self) -> bool:
         """Whether its client has named the conversation: as its turn has it, for less."""
         if self._turn is not None:
             return self._turn.explicit
-        return turns.named(self.opening, self.steer, self.hints)
+        return conversations.has_conversation_name(
+            self.conversation_start, self.options, self.hints
+        )
 
     @property
-    def opening(self) -> ConversationStart:
+    def conversation_start(self) -> ConversationStart:
         """How the conversation begins."""
-        if self._opening is None:
-            self._opening = NOTHING if self.asked is None else self.asked.opening
-        return self._opening
+        if self._conversation_start is None:
+            self._conversation_start = (
+                EMPTY_START if self.request is None else self.request.conversation_start
+            )
+        return self._conversation_start
 
     @property
     def user_tokens(self) -> int:
         """Of the last user turn."""
         if self._user_tokens is None:
             user = self.prompt.user
-            size = len(user) if user.isascii() else len(user.encode("utf-8", "replace"))
-            self._user_tokens = -(-size // _BYTES_A_TOKEN)
+            byte_count = len(user) if user.isascii() else len(user.encode("utf-8", "replace"))
+            self._user_tokens = -(-byte_count // _BYTES_PER_TOKEN)
         return self._user_tokens
 
     @property
     def prompt_tokens(self) -> int:
         """Of all that the model reads."""
-        return tokens(self.prompt)
+        return estimate_tokens(self.prompt)
 
-    def speaks(self, door: Dialect) -> bool:
+    def can_translate_to(self, dialect: Dialect) -> bool:
         """Whether it can be said in another dialect at all."""
-        return self.asked is not None and self.asked.speaks(door)
+        return self.request is not None and self.request.can_translate_to(dialect)
 
-    def prompt_at(self, door: Dialect, target: Target) -> Prompt | str:
+    def translate_prompt(self, dialect: Dialect, target: Target) -> Prompt | str:
         """What a target of another dialect would be asked; or why it cannot be."""
-        return "" if self.asked is None else self.asked.prompt(door, target)
+        return "" if self.request is None else self.request.translate_prompt(dialect, target)
 
-    def closed(self, target: Target) -> str:
+    def find_media_problem(self, target: Target) -> str:
         """Why a target that opens no URL cannot be asked in the client's dialect; or empty."""
-        return "" if self.asked is None else self.asked.closed(target)
+        return "" if self.request is None else self.request.find_media_problem(target)
 
-    def _words(self) -> Seen:
+    def _read_scan(self) -> ScannedText:
         if self._scan is None:
-            self._scan = look(self.prompt.user)
+            self._scan = scan_text(self.prompt.user)
         return self._scan
 
-    def _asked(self, classifier: Classifier) -> tuple[Score | None, str]:
+    def _run_classifier(self, classifier: Classifier) -> tuple[Score | None, str]:
         try:
             return classifier.score(self.prompt.user, self.signals), ""
         except Exception as error:  # noqa: BLE001 - whatever it does, a call is served
             return None, type(error).__name__
 
 
-def tokens(prompt: Prompt) -> int:
+def estimate_tokens(prompt: Prompt) -> int:
     """Of all that a model reads, estimated from its length."""
-    return -(-prompt.chars // _BYTES_A_TOKEN)
+    return -(-prompt.chars // _BYTES_PER_TOKEN)
 
 
 def read(
     prompt: Prompt,
     dialect: str,
     key: Key,
-    steer: RequestOptions,
-    asked: TranslatableRequest | None = None,
+    options: RequestOptions,
+    request: TranslatableRequest | None = None,
     hints: Mapping[str, str] = {},
 ) -> Features:
-    """The features of one call; without `asked` it is served in its own dialect alone.
+    """The features of one call; without `request` it is served in its own dialect alone.
 
     `hints`: what its headers tell of the client, as `Call` has them.
     """
-    return Features(prompt, dialect, key, steer, asked, hints)
+    return Features(prompt, dialect, key, options, request, hints)

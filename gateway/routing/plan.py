@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.core.call import Key
-from gateway.core.decision import Decision, Line, Plan, SkippedTarget, Trace
+from gateway.core.decision import Decision, Plan, SkippedTarget, Trace, TraceLine
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import TIERS, Catalogue, Lab, Target, Tier
 from gateway.dialects import Dialect
@@ -14,7 +14,7 @@ from gateway.routing import capabilities, refusals
 from gateway.routing.classify import TraceWriter
 from gateway.routing.features import Features
 from gateway.routing.model_name import RequestedModel
-from gateway.routing.rules.guards import FREE, GuardBounds
+from gateway.routing.rules.guards import NO_BOUNDS, GuardBounds
 
 
 class PlannedCall(NamedTuple):
@@ -26,7 +26,7 @@ class PlannedCall(NamedTuple):
     plan: Plan
 
 
-type Wanted = tuple[str, Tier, str | None, bool]
+type PlanRequest = tuple[str, Tier, str | None, bool]
 """Lab, tier and model as they were decided, before it is known what can serve them; and whether the
 caller named the tier: it is not exchanged for another."""
 
@@ -34,234 +34,293 @@ caller named the tier: it is not exchanged for another."""
 class PlanKey:
     """Calls that differ in nothing which their names and plans depend on.
 
-    `key` is theirs, `pin` what they name. What they are decided to be may differ: a plan is kept
-    for each lab, tier and model that was decided. Only what tried no other dialect is kept, for
-    whether a call can be said there depends on all of it.
+    `key` is theirs, `requested_model` what they name. What they are decided to be may differ: a
+    plan is kept for each lab, tier and model that was decided. Only what tried no other dialect is
+    kept, for whether a call can be said there depends on all of it.
     """
 
-    __slots__ = ("_kept", "decided", "key", "pin")
+    __slots__ = ("_plans", "decision_and_plan", "key", "requested_model")
 
-    def __init__(self, key: Key, pin: RequestedModel) -> None:
+    def __init__(self, key: Key, requested_model: RequestedModel) -> None:
         self.key = key
-        self.pin = pin
-        self.decided: tuple[Decision, Plan] | None = None
+        self.requested_model = requested_model
+        self.decision_and_plan: tuple[Decision, Plan] | None = None
         """What all of them are, where that is known."""
-        self._kept: dict[Wanted, tuple[PlannedCall, list[Line]]] = {}
+        self._plans: dict[PlanRequest, tuple[PlannedCall, list[TraceLine]]] = {}
 
     def plan(
-        self, catalogue: Catalogue, wanted: Wanted, call: Features, dialect: Dialect, trace: Trace
+        self,
+        catalogue: Catalogue,
+        plan_request: PlanRequest,
+        call: Features,
+        dialect: Dialect,
+        trace: Trace,
     ) -> PlannedCall:
         """As `plan` of the room, of a call that no guard and no budget bounds."""
-        known = self._kept.get(wanted)
-        if known is None:
-            begin = len(trace)
-            found = plan(catalogue, wanted, call, self.pin, dialect, FREE, trace.add)
-            if not call.doors:
-                self._kept[wanted] = found, trace.since(begin)
-            return found
-        found, lines = known
+        cached = self._plans.get(plan_request)
+        if cached is None:
+            first_line = len(trace)
+            planned_call = plan(
+                catalogue, plan_request, call, self.requested_model, dialect, NO_BOUNDS, trace.add
+            )
+            if not call.translation_checks:
+                self._plans[plan_request] = planned_call, trace.lines_from(first_line)
+            return planned_call
+        planned_call, lines = cached
         if lines:
-            trace.again(lines)
-        return found
+            trace.add_lines(lines)
+        return planned_call
 
 
 def plan(
     catalogue: Catalogue,
-    wanted: Wanted,
+    plan_request: PlanRequest,
     call: Features,
-    pin: RequestedModel,
+    requested_model: RequestedModel,
     dialect: Dialect,
     bounds: GuardBounds,
-    add: TraceWriter,
+    add_step: TraceWriter,
 ) -> PlannedCall:
     """Where a call goes that was decided. Raises ProblemError where nothing may serve it."""
-    lab, tier, model, pinned = wanted
-    known = _allowed(catalogue, lab, call, pin, dialect, bounds, add)
-    if known.name != lab:
+    lab, tier, model, is_tier_pinned = plan_request
+    serving_lab = _choose_lab(catalogue, lab, call, requested_model, dialect, bounds, add_step)
+    if serving_lab.name != lab:
         model = None
-    lenders = [] if model is not None or pin.named_lab else _lenders(catalogue, known, call, bounds)
+    fallback_labs = (
+        []
+        if model is not None or requested_model.is_lab_named
+        else _find_fallback_labs(catalogue, serving_lab, call, bounds)
+    )
     try:
-        found, tier, model = _plan(known, tier, model, call, dialect, bounds, add, pinned=pinned)
+        lab_plan, tier, model = _plan_in_lab(
+            serving_lab, tier, model, call, dialect, bounds, add_step, is_tier_pinned=is_tier_pinned
+        )
     except ProblemError as error:
-        if error.problem.kind not in ("no_target", "not_found") or not lenders:
+        if error.problem.kind not in ("no_target", "not_found") or not fallback_labs:
             raise
-        add("constraint", f"no target of {known.name} can serve this call", lenders[0].name)
-        known, *lenders = lenders
-        found, tier, model = _plan(known, tier, None, call, dialect, bounds, add, pinned=pinned)
+        add_step(
+            "constraint",
+            f"no target of {serving_lab.name} can serve this call",
+            fallback_labs[0].name,
+        )
+        serving_lab, *fallback_labs = fallback_labs
+        lab_plan, tier, model = _plan_in_lab(
+            serving_lab, tier, None, call, dialect, bounds, add_step, is_tier_pinned=is_tier_pinned
+        )
     return PlannedCall(
-        known.name, tier, model, _lent(known, lenders, found, tier, call, dialect, add)
+        serving_lab.name,
+        tier,
+        model,
+        _add_fallback_targets(serving_lab, fallback_labs, lab_plan, tier, call, dialect, add_step),
     )
 
 
-def _allowed(
+def _choose_lab(
     catalogue: Catalogue,
     lab: str,
     call: Features,
-    pin: RequestedModel,
+    requested_model: RequestedModel,
     dialect: Dialect,
     bounds: GuardBounds,
-    add: TraceWriter,
+    add_step: TraceWriter,
 ) -> Lab:
     """The lab, or where guards or the key's scope forbid it and the caller named none, another."""
-    labs, scope = catalogue.labs, call.key.labs
-    tiers = TIERS if pin.tier is None else (pin.tier,)
+    labs, allowed_labs = catalogue.labs, call.key.labs
+    tiers = TIERS if requested_model.tier is None else (requested_model.tier,)
 
-    def may(name: str) -> bool:
-        if not bounds.lab(name) or (scope is not None and name not in scope):
+    def may_use(name: str) -> bool:
+        if not bounds.allows_lab(name) or (allowed_labs is not None and name not in allowed_labs):
             return False
         # Where the caller named the lab the plan says what of it is not for this key.
-        return pin.named_lab or capabilities.open_to(call.key, labs[name], tiers)
+        return requested_model.is_lab_named or capabilities.may_use_lab(call.key, labs[name], tiers)
 
-    own = may(lab) and labs[lab].on
+    is_own_usable = may_use(lab) and labs[lab].enabled
     # A prompt goes to no other lab only to be counted: an estimate is told instead.
-    stays = pin.named_lab or dialect.counted is not None
-    if own and (stays or _speaks(labs[lab], call, dialect)):
+    must_stay = requested_model.is_lab_named or dialect.write_token_count is not None
+    if is_own_usable and (must_stay or _can_reach_lab(labs[lab], call, dialect)):
         return labs[lab]
-    if not pin.named_lab:
-        for name in dict.fromkeys((pin.lab, *labs[lab].fallback, catalogue.default_lab, *labs)):
-            if labs[name].on and may(name) and (not own or _speaks(labs[name], call, dialect)):
-                why = f"{lab} is off" if may(lab) else f"{lab} may not be used"
-                why = f"{lab} does not speak {dialect.name}" if own else why
-                add("constraint", why, f"lab {name}")
+    if not requested_model.is_lab_named:
+        for name in dict.fromkeys(
+            (requested_model.lab, *labs[lab].fallback, catalogue.default_lab, *labs)
+        ):
+            if (
+                labs[name].enabled
+                and may_use(name)
+                and (not is_own_usable or _can_reach_lab(labs[name], call, dialect))
+            ):
+                reason = f"{lab} is off" if may_use(lab) else f"{lab} may not be used"
+                reason = f"{lab} does not speak {dialect.name}" if is_own_usable else reason
+                add_step("constraint", reason, f"lab {name}")
                 return labs[name]
-    if own:
+    if is_own_usable:
         return labs[lab]
-    if not pin.named_lab:
+    if not requested_model.is_lab_named:
         raise refusals.not_allowed("any lab")
-    if pin.model is None and pin.family is None and _has_named(call, lab):
+    if (
+        requested_model.model is None
+        and requested_model.family is None
+        and _has_named_lab(call, lab)
+    ):
         raise refusals.not_allowed(f"the lab {lab!r}")
-    raise refusals.not_allowed(f"the model {refusals.shown(call.prompt.model)}")
+    raise refusals.not_allowed(f"the model {refusals.quote_name(call.prompt.model)}")
 
 
-def _has_named(call: Features, lab: str) -> bool:
+def _has_named_lab(call: Features, lab: str) -> bool:
     """True if a client wrote the name of a lab: an alias may stand for a name that it may not."""
-    return lab in (call.steer.lab, call.prompt.model.partition("/")[0])
+    return lab in (call.options.lab, call.prompt.model.partition("/")[0])
 
 
-def _speaks(lab: Lab, call: Features, dialect: Dialect) -> bool:
+def _can_reach_lab(lab: Lab, call: Features, dialect: Dialect) -> bool:
     for targets in lab.tiers.values():
         for target in targets:
-            if target.provider.on and capabilities.speaks(target.provider, call, dialect):
+            if target.provider.enabled and capabilities.can_reach_provider(
+                target.provider, call, dialect
+            ):
                 return True
     return False
 
 
-def _plan(
+def _plan_in_lab(
     lab: Lab,
     tier: Tier,
     model: str | None,
     call: Features,
     dialect: Dialect,
     bounds: GuardBounds,
-    add: TraceWriter,
+    add_step: TraceWriter,
     *,
-    pinned: bool,
+    is_tier_pinned: bool,
 ) -> tuple[Plan, Tier, str | None]:
     """Targets of the tier that fit; of the nearest tier with one where the tier was not pinned."""
-    first = bounds.tier(tier)
-    if first != tier:
-        add("guard", f"{tier} is out of bounds", first)
-    scope = call.key.tiers
-    order = _order(first, min(bounds.low, bounds.high), bounds.high, scope)
-    if not order or (pinned and order[0] != first):
-        message = f"This key may not use the tier {first!r}."
+    first_tier = bounds.clamp_tier(tier)
+    if first_tier != tier:
+        add_step("guard", f"{tier} is out of bounds", first_tier)
+    allowed_tiers = call.key.tiers
+    tier_order = _order_tiers(first_tier, min(bounds.low, bounds.high), bounds.high, allowed_tiers)
+    if not tier_order or (is_tier_pinned and tier_order[0] != first_tier):
+        message = f"This key may not use the tier {first_tier!r}."
         raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
-    if order[0] != first:
-        add("constraint", f"this key may not use {first}", order[0])
-    first = order[0]
-    tries: list[tuple[Tier, str | None]] = [(t, None) for t in ([first] if pinned else order)]
-    if model is not None and first == tier:
-        tries = [(tier, model), *([] if pinned else tries)]
+    if tier_order[0] != first_tier:
+        add_step("constraint", f"this key may not use {first_tier}", tier_order[0])
+    first_tier = tier_order[0]
+    candidates: list[tuple[Tier, str | None]] = [
+        (t, None) for t in ([first_tier] if is_tier_pinned else tier_order)
+    ]
+    if model is not None and first_tier == tier:
+        candidates = [(tier, model), *([] if is_tier_pinned else candidates)]
     skipped: list[SkippedTarget] = []
-    for candidate, only in tries:
-        targets = _fitting(lab, candidate, only, call, dialect, skipped)
+    for candidate_tier, candidate_model in candidates:
+        targets = _find_fitting_targets(
+            lab, candidate_tier, candidate_model, call, dialect, skipped
+        )
         if not targets:
             continue
-        if (candidate, only) != tries[0]:
-            what = tries[0][1] or first
-            add("constraint", f"no target of {what} can serve this call", candidate)
+        if (candidate_tier, candidate_model) != candidates[0]:
+            subject = candidates[0][1] or first_tier
+            add_step("constraint", f"no target of {subject} can serve this call", candidate_tier)
         if skipped:
-            why = "; ".join(f"{item.target} {item.reason}" for item in skipped)
-            add("plan", why, f"{len(targets)} of {len(targets) + len(skipped)} targets")
-        found, doors = zip(*targets, strict=True)
-        return Plan(targets=found, doors=doors, skipped=tuple(skipped)), candidate, only
-    tried = f"{lab.name}/{first}" if pinned else f"lab {lab.name}"
-    if skipped and all(item.reason in capabilities.SCOPE for item in skipped):
-        what, each = f"any model of {tried}" if _has_named(call, lab.name) else "any model", "each"
+            reason = "; ".join(f"{item.target} {item.reason}" for item in skipped)
+            add_step("plan", reason, f"{len(targets)} of {len(targets) + len(skipped)} targets")
+        fitting_targets, dialect_names = zip(*targets, strict=True)
+        return (
+            Plan(targets=fitting_targets, dialects=dialect_names, skipped=tuple(skipped)),
+            candidate_tier,
+            candidate_model,
+        )
+    tried_tiers = f"{lab.name}/{first_tier}" if is_tier_pinned else f"lab {lab.name}"
+    if skipped and all(item.reason in capabilities.KEY_SCOPE_REASONS for item in skipped):
+        subject, pronoun = (
+            f"any model of {tried_tiers}" if _has_named_lab(call, lab.name) else "any model",
+            "each",
+        )
         if model is not None:
-            what, each = f"the model {refusals.shown(call.prompt.model)}", "it"
-        why = " or ".join(dict.fromkeys(item.reason for item in skipped))
-        raise refusals.not_allowed(what, f"{each} {why}")
-    if member := call.prompt.continues:
-        raise refusals.unknown_past(tried, skipped, member)
-    raise refusals.no_target(tried, skipped)
+            subject, pronoun = f"the model {refusals.quote_name(call.prompt.model)}", "it"
+        reason = " or ".join(dict.fromkeys(item.reason for item in skipped))
+        raise refusals.not_allowed(subject, f"{pronoun} {reason}")
+    if member := call.prompt.continuation_member:
+        raise refusals.unknown_response(tried_tiers, skipped, member)
+    raise refusals.no_target(tried_tiers, skipped)
 
 
-def _lenders(catalogue: Catalogue, lab: Lab, call: Features, bounds: GuardBounds) -> list[Lab]:
+def _find_fallback_labs(
+    catalogue: Catalogue, lab: Lab, call: Features, bounds: GuardBounds
+) -> list[Lab]:
     """Return the labs that may take over from one, by its `fallback`."""
-    found, scope = [catalogue.labs[name] for name in lab.fallback], call.key.labs
+    labs, allowed_labs = [catalogue.labs[name] for name in lab.fallback], call.key.labs
     return [
-        one
-        for one in found
-        if one.on
-        and bounds.lab(one.name)
-        and (scope is None or one.name in scope)
-        and capabilities.open_to(call.key, one, TIERS)
+        fallback_lab
+        for fallback_lab in labs
+        if fallback_lab.enabled
+        and bounds.allows_lab(fallback_lab.name)
+        and (allowed_labs is None or fallback_lab.name in allowed_labs)
+        and capabilities.may_use_lab(call.key, fallback_lab, TIERS)
     ]
 
 
-def _lent(
+def _add_fallback_targets(
     lab: Lab,
-    lenders: list[Lab],
+    fallback_labs: list[Lab],
     plan: Plan,
     tier: Tier,
     call: Features,
     dialect: Dialect,
-    add: TraceWriter,
+    add_step: TraceWriter,
 ) -> Plan:
     """A plan with the targets of other labs behind those of its own."""
-    if not lenders:
+    if not fallback_labs:
         return plan
-    targets, doors, names = list(plan.targets), list(plan.doors), [lab.name] * len(plan.targets)
+    targets, dialect_names, lab_names = (
+        list(plan.targets),
+        list(plan.dialects),
+        [lab.name] * len(plan.targets),
+    )
     skipped = list(plan.skipped)
-    for other in lenders:
-        name = other.name
-        known = {target.name for target in targets}
-        found = [
-            one
-            for one in _fitting(other, tier, None, call, dialect, skipped)
-            if one[0].name not in known
+    for fallback_lab in fallback_labs:
+        lab_name = fallback_lab.name
+        target_names = {target.name for target in targets}
+        fitting = [
+            pair
+            for pair in _find_fitting_targets(fallback_lab, tier, None, call, dialect, skipped)
+            if pair[0].name not in target_names
         ]
-        add("plan", f"where all of {lab.name} fail", f"lab {name}", matched=bool(found))
-        for target, door in found:
+        add_step("plan", f"where all of {lab.name} fail", f"lab {lab_name}", matched=bool(fitting))
+        for target, dialect_name in fitting:
             targets.append(target)
-            doors.append(door)
-            names.append(name)
+            dialect_names.append(dialect_name)
+            lab_names.append(lab_name)
     if len(targets) == len(plan.targets):
         return plan
     return Plan(
-        targets=tuple(targets), doors=tuple(doors), labs=tuple(names), skipped=tuple(skipped)
+        targets=tuple(targets),
+        dialects=tuple(dialect_names),
+        labs=tuple(lab_names),
+        skipped=tuple(skipped),
     )
 
 
-def nearest(tier: Tier, bounds: GuardBounds, key: Key) -> Tier:
+def find_nearest_tier(tier: Tier, bounds: GuardBounds, key: Key) -> Tier:
     """Return the tier that a call has in place of one that guards, budgets or its key forbid."""
-    first = bounds.tier(tier)
-    order = _order(first, min(bounds.low, bounds.high), bounds.high, key.tiers)
-    return order[0] if order else first
+    bounded_tier = bounds.clamp_tier(tier)
+    tier_order = _order_tiers(bounded_tier, min(bounds.low, bounds.high), bounds.high, key.tiers)
+    return tier_order[0] if tier_order else bounded_tier
 
 
 @lru_cache(256)
-def _order(tier: Tier, low: int, high: int, scope: tuple[str, ...] | None) -> tuple[Tier, ...]:
+def _order_tiers(
+    tier: Tier, low: int, high: int, allowed_tiers: tuple[str, ...] | None
+) -> tuple[Tier, ...]:
     """The tier first, then those above it, then those below, nearest first: all that may be."""
-    at = TIERS.index(tier)
-    near = (*TIERS[at:], *reversed(TIERS[:at]))
+    index = TIERS.index(tier)
+    tiers = (*TIERS[index:], *reversed(TIERS[:index]))
     return tuple(
-        one for one in near if low <= TIERS.index(one) <= high and (scope is None or one in scope)
+        candidate
+        for candidate in tiers
+        if low <= TIERS.index(candidate) <= high
+        and (allowed_tiers is None or candidate in allowed_tiers)
     )
 
 
-def _fitting(
+def _find_fitting_targets(
     lab: Lab,
     tier: Tier,
     model: str | None,
@@ -269,21 +328,21 @@ def _fitting(
     dialect: Dialect,
     skipped: list[SkippedTarget],
 ) -> list[tuple[Target, str]]:
-    found = []
+    fitting = []
     for target in lab.tiers.get(tier, ()):
         if model is not None and model not in (target.model, target.name):
             continue
         if model is not None:
-            target = _bare(target)  # noqa: PLW2901 - the same target, said plainly
-        door, reason = capabilities.door(target, call, dialect)
+            target = _strip_tier_settings(target)  # noqa: PLW2901 - the same target, said plainly
+        dialect_name, reason = capabilities.choose_dialect(target, call, dialect)
         if reason:
-            skip = capabilities.skip(target, tier, reason)
-            skipped += [] if skip in skipped else [skip]
+            skipped_target = capabilities.make_skipped_target(target, tier, reason)
+            skipped += [] if skipped_target in skipped else [skipped_target]
         else:
-            found.append((target, door))
-    return found
+            fitting.append((target, dialect_name))
+    return fitting
 
 
-def _bare(target: Target) -> Target:
+def _strip_tier_settings(target: Target) -> Target:
     """A target as a caller means it who names the model: without what the tier would add."""
     return msgspec.structs.replace(target, effort=None, max_output=None, params={})

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.call import Complete, Key, RequestOptions
+from gateway.core.call import CompleteMode, Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import NOTHING, DecisionContext, Score
+from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext, Score
 from gateway.core.decision_record import (
     DecisionRecord,
     RecordedComplete,
@@ -23,34 +23,34 @@ from gateway.core.jsonio import Json
 from gateway.core.ledger_rows import FinalRow, ReplayRow
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.dialects import OPERATIONS, Dialect, sayable
+from gateway.dialects import OPERATIONS, Dialect, can_translate
 from gateway.routing import explain
-from gateway.routing.classifier.heuristic import Classifier, reads
+from gateway.routing.classifier.heuristic import Classifier, reads_text
 from gateway.routing.classifier.text_signals import TextSignals
 from gateway.routing.errors import MissingFeatureError, ScoreError
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
-from gateway.routing.rules.patterns import Patterns, split
+from gateway.routing.rules.patterns import Patterns, split_digests
 from gateway.settings.schema.rules import LANGUAGES, Language
 
-_TEXT = "the text of the last user turn"
-_SIGNALS = frozenset(TextSignals.__struct_fields__)
+_MISSING_TEXT = "the text of the last user turn"
+_SIGNAL_NAMES = frozenset(TextSignals.__struct_fields__)
 
 
 class RecordedFeatures(Features):
     """Features of a row. Raises MissingFeatureError when a decision asks for what it lacks."""
 
-    __slots__ = ("assumed", "basis", "client")
+    __slots__ = ("assumes_translation", "client_dialect", "record")
 
-    def __init__(self, entry: FinalRow | ReplayRow, basis: DecisionRecord) -> None:
-        """`basis` is that of `entry`. Raises MissingFeatureError if the row is of no decision."""
-        client = OPERATIONS.get((entry.dialect, basis.operation))
-        if client is None:
-            raise MissingFeatureError(f"a call of {entry.dialect}, {basis.operation}")
-        scope, said = basis.scope or RecordedScope(), basis.said or RecordedOptions()
+    def __init__(self, row: FinalRow | ReplayRow, record: DecisionRecord) -> None:
+        """`record` is that of `row`. Raises MissingFeatureError if the row is of no decision."""
+        client_dialect = OPERATIONS.get((row.dialect, record.operation))
+        if client_dialect is None:
+            raise MissingFeatureError(f"a call of {row.dialect}, {record.operation}")
+        scope, recorded_options = record.scope or RecordedScope(), record.said or RecordedOptions()
         key = Key(
-            name=entry.key,
-            tenant=entry.tenant,
+            name=row.key,
+            tenant=row.tenant,
             lab=scope.lab,
             tags=scope.tags,
             allowed_tags=scope.allowed_tags,
@@ -58,32 +58,36 @@ class RecordedFeatures(Features):
             tiers=scope.tiers,
             models=scope.models,
             regions=scope.regions,
-            complete=_complete(scope.complete),
+            complete=_read_complete(scope.complete),
             conversation=scope.conversation,
         )
-        steer = RequestOptions(
-            lab=said.lab, tier=said.tier, tags=said.tags, complete=_complete(said.complete)
+        options = RequestOptions(
+            lab=recorded_options.lab,
+            tier=recorded_options.tier,
+            tags=recorded_options.tags,
+            complete=_read_complete(recorded_options.complete),
         )
-        super().__init__(_prompt(entry, basis), entry.dialect, key, steer)
-        self.basis = basis
-        self.client = client
-        self.assumed = False
+        super().__init__(_make_prompt(row, record), row.dialect, key, options)
+        self.record = record
+        self.client_dialect = client_dialect
+        self.assumes_translation = False
         """It was taken that a target can be asked in another dialect, which was not tried."""
-        self.turn = basis.turn or ConversationTurn()
-        self.doors = dict(basis.doors)
-        if basis.signals is not None:
-            self._signals = TextSignals(**{n: v for n, v in basis.signals.items() if n in _SIGNALS})  # type: ignore[arg-type]
+        self.turn = record.turn or ConversationTurn()
+        self.translation_checks = dict(record.doors)
+        if record.signals is not None:
+            signals = {n: v for n, v in record.signals.items() if n in _SIGNAL_NAMES}
+            self._signals = TextSignals(**signals)  # type: ignore[arg-type]
 
     @property
     def has_text(self) -> bool:
         """As Features has it."""
-        return self.basis.user_tokens > 0
+        return self.record.user_tokens > 0
 
     @property
     def text(self) -> str:
         """As Features has it."""
         if self.has_text:
-            raise MissingFeatureError(_TEXT)
+            raise MissingFeatureError(_MISSING_TEXT)
         return ""
 
     @property
@@ -91,24 +95,26 @@ class RecordedFeatures(Features):
         """As Features has it."""
         if not self.has_text:
             return "unknown"
-        known = next((one for one in LANGUAGES if one == self.basis.language), None)
-        if known is None:
-            raise MissingFeatureError(_TEXT)
-        return known
+        language = next(
+            (candidate for candidate in LANGUAGES if candidate == self.record.language), None
+        )
+        if language is None:
+            raise MissingFeatureError(_MISSING_TEXT)
+        return language
 
     @property
     def tools(self) -> int:
         """As Features has it."""
-        return len(self.basis.tools) + self.basis.more_tools
+        return len(self.record.tools) + self.record.more_tools
 
     @property
     def user_tokens(self) -> int:
         """As Features has it."""
-        return self.basis.user_tokens
+        return self.record.user_tokens
 
-    def outcome(self, rule: str) -> bool | None:
+    def find_outcome(self, rule: str) -> bool | None:
         """As Features has it."""
-        return self.basis.outcomes.get(rule)
+        return self.record.outcomes.get(rule)
 
     @property
     def scan(self) -> TextSignals:
@@ -119,84 +125,86 @@ class RecordedFeatures(Features):
     def signals(self) -> TextSignals:
         """As Features has it."""
         if self._signals is None:
-            raise MissingFeatureError(_TEXT)
+            raise MissingFeatureError(_MISSING_TEXT)
         return self._signals
 
-    def hits(self, patterns: Patterns) -> Container[int]:
+    def match_patterns(self, patterns: Patterns) -> Container[int]:
         """As Features has it; to ask for a pattern that the text was not searched for raises."""
-        return _Hits(self.basis, patterns)
+        return _RecordedHits(self.record, patterns)
 
     def score(self, classifier: Classifier) -> Score:
         """As Features has it."""
-        basis = self.basis
-        if basis.classifier == classifier.version:
-            if basis.score is None:
-                raise ScoreError(basis.failed)
-            return basis.score
-        if reads(classifier):
-            raise MissingFeatureError(f"{_TEXT}, for the classifier {classifier.version}")
+        record = self.record
+        if record.classifier == classifier.version:
+            if record.score is None:
+                raise ScoreError(record.failed)
+            return record.score
+        if reads_text(classifier):
+            raise MissingFeatureError(f"{_MISSING_TEXT}, for the classifier {classifier.version}")
         return classifier.score("", self.signals)
 
-    def speaks(self, door: Dialect) -> bool:
+    def can_translate_to(self, dialect: Dialect) -> bool:
         """As Features has it."""
-        return sayable(self.client, door)
+        return can_translate(self.client_dialect, dialect)
 
-    def prompt_at(self, door: Dialect, target: Target) -> Prompt | str:
+    def translate_prompt(self, dialect: Dialect, target: Target) -> Prompt | str:
         """As Features has it: what was not tried is only taken for granted of plain calls."""
-        basis = self.basis
-        if not {*basis.members} <= _PLAIN or _special(basis):
-            raise MissingFeatureError(f"whether {target.name} can be asked in {door.name}")
-        self.assumed = True
+        record = self.record
+        if not {*record.members} <= _UNIVERSAL_MEMBERS or _has_special_content(record):
+            raise MissingFeatureError(f"whether {target.name} can be asked in {dialect.name}")
+        self.assumes_translation = True
         return msgspec.structs.replace(self.prompt, model=target.model, members=frozenset())
 
-    def closed(self, target: Target) -> str:
+    def find_media_problem(self, target: Target) -> str:
         """As Features has it."""
         raise MissingFeatureError(f"whether {target.provider.name} can be given what stood at URLs")
 
 
-_PLAIN = frozenset(
+_UNIVERSAL_MEMBERS = frozenset(
     {"tools", "tool_choice", "system", "instructions", "systemInstruction", "toolConfig"}
 )
 """Members that every dialect has a word for."""
 
 
-def _complete(recorded: RecordedComplete | None) -> Complete | None:
+def _read_complete(recorded: RecordedComplete | None) -> CompleteMode | None:
     """Return what a recorded `complete` means now: `live` is no longer served."""
     return "hold" if recorded == "live" else recorded
 
 
-def _special(basis: DecisionRecord) -> bool:
+def _has_special_content(record: DecisionRecord) -> bool:
     """Whether a call asks for what some dialect cannot say."""
     return bool(
-        basis.images
-        or basis.files
-        or basis.audio
-        or basis.hosted_tools
-        or basis.stored
-        or basis.logprobs
-        or basis.choices > 1
+        record.images
+        or record.files
+        or record.audio
+        or record.hosted_tools
+        or record.stored
+        or record.logprobs
+        or record.choices > 1
     )
 
 
-class _Hits:
+class _RecordedHits:
     """The numbers of patterns that a text has, as far as its row knows."""
 
-    def __init__(self, basis: DecisionRecord, patterns: Patterns) -> None:
+    def __init__(self, record: DecisionRecord, patterns: Patterns) -> None:
         self._digests = patterns.digests
-        self._hits = split(basis.hits)
-        self._whole = basis.patterns == patterns.known
-        self._known = frozenset[str]() if self._whole else split(basis.patterns or "")
+        self._hit_digests = split_digests(record.hits)
+        self._has_all_patterns = record.patterns == patterns.all_digests
+        self._searched_digests = (
+            frozenset[str]() if self._has_all_patterns else split_digests(record.patterns or "")
+        )
 
-    def __contains__(self, number: Any) -> bool:
-        digest = self._digests[number]
-        if digest in self._hits:
+    def __contains__(self, index: Any) -> bool:
+        digest = self._digests[index]
+        if digest in self._hit_digests:
             return True
-        if not self._whole and digest not in self._known:
-            raise MissingFeatureError(f"{_TEXT}, for a new pattern")
+        if not self._has_all_patterns and digest not in self._searched_digests:
+            raise MissingFeatureError(f"{_MISSING_TEXT}, for a new pattern")
         return False
 
 
-class _Names(tuple[str, ...]):
+class _PartialNames(tuple[str, ...]):
     """Names of tools of which not all are kept: to look for another raises MissingFeatureError."""
 
     __slots__ = ()
@@ -209,51 +217,51 @@ class _Names(tuple[str, ...]):
         raise MissingFeatureError("the names of all tools")
 
 
-def evidence(entry: FinalRow | ReplayRow, basis: DecisionRecord) -> DecisionContext:
+def read_context(row: FinalRow | ReplayRow, record: DecisionRecord) -> DecisionContext:
     """The evidence of a row's decision."""
-    return msgspec.structs.replace(basis.evidence or NOTHING, at=entry.at)
+    return msgspec.structs.replace(record.evidence or EMPTY_CONTEXT, at=row.at)
 
 
-def again(router: Router, entry: FinalRow | ReplayRow) -> tuple[Decision, Plan]:
+def decide_again(router: Router, row: FinalRow | ReplayRow) -> tuple[Decision, Plan]:
     """What a router decides for the call of a row.
 
     Raises MissingFeatureError for what the row does not keep, and ProblemError as `decide` does.
     """
-    if entry.basis is None:
+    if row.basis is None:
         raise MissingFeatureError("what it was decided on")
-    call = RecordedFeatures(entry, entry.basis)
-    return decide(router, call, call.client, evidence(entry, entry.basis))
+    call = RecordedFeatures(row, row.basis)
+    return decide(router, call, call.client_dialect, read_context(row, row.basis))
 
 
-def _prompt(entry: FinalRow | ReplayRow, basis: DecisionRecord) -> Prompt:
+def _make_prompt(row: FinalRow | ReplayRow, record: DecisionRecord) -> Prompt:
     return Prompt(
-        model=entry.asked or "",
-        stream=entry.stream,
-        user_turns=basis.turns,
-        chars=basis.chars,
-        tool_loop=basis.tool_loop,
-        tools=_Names(basis.tools) if basis.more_tools else basis.tools,
-        forced_tool=basis.forced_tool,
-        images=basis.images,
-        files=basis.files,
-        audio=basis.audio,
-        json_schema=basis.json_schema,
-        effort=basis.effort,
-        max_output=basis.max_output,
-        choices=basis.choices,
-        service=basis.service,
-        hosted_tools=basis.hosted_tools,
-        stored=basis.stored,
-        sampled=basis.sampled,
-        logprobs=basis.logprobs,
-        members=frozenset(basis.members),
+        model=row.asked or "",
+        stream=row.stream,
+        user_turns=record.turns,
+        chars=record.chars,
+        tool_loop=record.tool_loop,
+        tools=_PartialNames(record.tools) if record.more_tools else record.tools,
+        forced_tool=record.forced_tool,
+        images=record.images,
+        files=record.files,
+        audio=record.audio,
+        json_schema=record.json_schema,
+        effort=record.effort,
+        max_output=record.max_output,
+        choices=record.choices,
+        service=record.service,
+        hosted_tools=record.hosted_tools,
+        stored=record.stored,
+        sampled=record.sampled,
+        logprobs=record.logprobs,
+        members=frozenset(record.members),
     )
 
 
-_KEPT = ("id", "config", "lab", "tier", "source", "rule", "confidence", "tags")
+_ROW_FIELDS = ("id", "config", "lab", "tier", "source", "rule", "confidence", "tags")
 
 
-def recall(router: Router, row: FinalRow) -> tuple[Decision, Plan] | str:
+def find_decision(router: Router, row: FinalRow) -> tuple[Decision, Plan] | str:
     """The decision where this configuration made it, else why its steps are not known.
 
     Raises ProblemError where the call was refused.
@@ -261,24 +269,24 @@ def recall(router: Router, row: FinalRow) -> tuple[Decision, Plan] | str:
     if row.config != router.catalogue.version:
         return f"Another configuration decided it, {row.config}: its steps are not known any more."
     try:
-        return again(router, row)
+        return decide_again(router, row)
     except MissingFeatureError as error:
         return f"Its steps are not known: the ledger does not have {error}."
 
 
-def kept(row: FinalRow, why: str) -> dict[str, Json]:
-    """What a row says of its decision, where its steps are not known; `why` they are not."""
-    told = {name: getattr(row, name) for name in _KEPT}
-    return {**told, "why": why, "trace": None, "basis": row.basis}
+def describe_row(row: FinalRow, reason: str) -> dict[str, Json]:
+    """What a row says of its decision, where its steps are not known; `reason` they are not."""
+    fields = {name: getattr(row, name) for name in _ROW_FIELDS}
+    return {**fields, "why": reason, "trace": None, "basis": row.basis}
 
 
-def view(router: Router, row: FinalRow) -> dict[str, Json]:
+def describe(router: Router, row: FinalRow) -> dict[str, Json]:
     """The decision of a row as `explain` has it, or what is kept of it."""
     try:
-        found = recall(router, row)
+        outcome = find_decision(router, row)
     except ProblemError as error:
-        return kept(row, f"It was refused: {error.problem.message}")
-    if isinstance(found, str):
-        return kept(row, found)
-    decision, plan = found
-    return explain.view(decision, plan, [None] * len(plan.targets), row.at)
+        return describe_row(row, f"It was refused: {error.problem.message}")
+    if isinstance(outcome, str):
+        return describe_row(row, outcome)
+    decision, plan = outcome
+    return explain.describe(decision, plan, [None] * len(plan.targets), row.at)

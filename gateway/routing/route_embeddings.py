@@ -8,20 +8,20 @@ import difflib
 from collections.abc import Sequence
 
 from gateway.core.call import Key
-from gateway.core.decision import Decision, Plan, Source, TraceStep
-from gateway.core.decision_context import NOTHING, DecisionContext
+from gateway.core.decision import Decision, DecisionSource, Plan, TraceStep
+from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Catalogue, Lab, Target
 from gateway.dialects import Dialect
 from gateway.routing import capabilities, refusals, unlisted_models, visible_models
 from gateway.routing.features import Features
 from gateway.routing.rules.compile import RuleSet
-from gateway.routing.rules.guards import bound
+from gateway.routing.rules.guards import evaluate_guards
 from gateway.routing.unlisted_models import UnlistedModel
 
-_LONG = 100
+_MAX_NAME_CHARS = 100
 """Characters of an unknown name that are looked at."""
-_AUTO = "auto"
+_AUTO_NAME = "auto"
 
 
 def decide(
@@ -29,48 +29,56 @@ def decide(
     rules: RuleSet,
     call: Features,
     dialect: Dialect,
-    evidence: DecisionContext = NOTHING,
+    context: DecisionContext = EMPTY_CONTEXT,
 ) -> tuple[Decision, Plan]:
     """Decide a call and plan its targets. Raises ProblemError where nothing may serve it."""
-    asked, steps = call.prompt.model, []
-    if asked in catalogue.aliases:
-        name = catalogue.aliases[asked]
+    requested_name, steps = call.prompt.model, []
+    if requested_name in catalogue.aliases:
+        name = catalogue.aliases[requested_name]
         steps.append(
-            TraceStep(step="pin", matched=True, effect=f"model {name}", why=f"alias {asked}")
+            TraceStep(
+                step="pin", matched=True, effect=f"model {name}", reason=f"alias {requested_name}"
+            )
         )
-        asked = name
-    if call.steer.tier is not None:
-        why = "x-tiergate-tier: an embedding model is of no tier"
-        steps.append(TraceStep(step="embed", matched=False, effect="ignored", why=why))
-    view = rules.view(call, evidence)
-    bounds = bound(rules, view)
-    steps += [*bounds.steps, *view.failures()]
+        requested_name = name
+    if call.options.tier is not None:
+        reason = "x-tiergate-tier: an embedding model is of no tier"
+        steps.append(TraceStep(step="embed", matched=False, effect="ignored", reason=reason))
+    rule_context = rules.make_context(call, context)
+    bounds = evaluate_guards(rules, rule_context)
+    steps += [*bounds.steps, *rule_context.list_failures()]
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
-    scope = call.key.labs
-    may = [lab for lab in catalogue.labs if bounds.lab(lab) and (scope is None or lab in scope)]
-    source: Source = "pin"
-    unlisted = _unlisted(catalogue, asked)
-    if unlisted is None:
-        lab, model, source = _find(catalogue, call, asked, may)
+    allowed_labs = call.key.labs
+    usable_labs = [
+        lab
+        for lab in catalogue.labs
+        if bounds.allows_lab(lab) and (allowed_labs is None or lab in allowed_labs)
+    ]
+    source: DecisionSource = "pin"
+    unlisted_model = _find_unlisted(catalogue, requested_name)
+    if unlisted_model is None:
+        lab, model, source = _find_model(catalogue, call, requested_name, usable_labs)
     else:
-        lab, model = catalogue.labs[unlisted.maker.lab], unlisted.name
-    if call.steer.lab not in (None, lab.name):
-        why = f"x-tiergate-lab: {call.steer.lab} does not have this embedding model"
-        steps.append(TraceStep(step="embed", matched=False, effect="ignored", why=why))
+        lab, model = catalogue.labs[unlisted_model.maker.lab], unlisted_model.name
+    if call.options.lab not in (None, lab.name):
+        reason = f"x-tiergate-lab: {call.options.lab} does not have this embedding model"
+        steps.append(TraceStep(step="embed", matched=False, effect="ignored", reason=reason))
     steps.append(
-        TraceStep(step="embed", matched=True, effect=f"{lab.name}, model {model}", why=asked)
+        TraceStep(
+            step="embed", matched=True, effect=f"{lab.name}, model {model}", reason=requested_name
+        )
     )
-    if unlisted is not None and unlisted.maker.embeddings is not None:
-        target = unlisted.maker.embeddings[model]
+    if unlisted_model is not None and unlisted_model.maker.embeddings is not None:
+        target = unlisted_model.maker.embeddings[model]
         plan = unlisted_models.plan(target, lab, None, call, dialect, bounds)
     else:
-        plan = _plan(lab, model, call, dialect)
+        plan = _make_plan(lab, model, call, dialect)
     if plan.skipped:
-        why = "; ".join(f"{item.target} {item.reason}" for item in plan.skipped)
-        many = len(plan.targets)
-        effect = f"{many} of {many + len(plan.skipped)} targets"
-        steps.append(TraceStep(step="plan", matched=True, effect=effect, why=why))
+        reason = "; ".join(f"{item.target} {item.reason}" for item in plan.skipped)
+        target_count = len(plan.targets)
+        effect = f"{target_count} of {target_count + len(plan.skipped)} targets"
+        steps.append(TraceStep(step="plan", matched=True, effect=effect, reason=reason))
     decision = Decision(
         lab=lab.name,
         tier=None,
@@ -84,101 +92,123 @@ def decide(
     return decision, plan
 
 
-def goes_by(lab: str, target: Target) -> frozenset[str]:
+def list_model_names(lab: str, target: Target) -> frozenset[str]:
     """The names of a target's model: its own, behind lab and provider, and without a host's path.
 
     A host that serves models of many makers calls them "openai/text-embedding-3-small".
     """
-    bare = target.model.rpartition("/")[2]
-    return frozenset({target.model, target.name, bare, f"{lab}/{target.model}", f"{lab}/{bare}"})
+    bare_name = target.model.rpartition("/")[2]
+    return frozenset(
+        {target.model, target.name, bare_name, f"{lab}/{target.model}", f"{lab}/{bare_name}"}
+    )
 
 
-def _unlisted(catalogue: Catalogue, asked: str) -> UnlistedModel | None:
+def _find_unlisted(catalogue: Catalogue, requested_name: str) -> UnlistedModel | None:
     """Return a name that no lab lists, where its maker has embeddings."""
-    listed = asked in catalogue.models or any(
-        asked in goes_by(lab.name, target)
+    is_listed = requested_name in catalogue.models or any(
+        requested_name in list_model_names(lab.name, target)
         for lab in catalogue.labs.values()
         for target in lab.embeddings
     )
-    unlisted = None if listed else unlisted_models.find(asked, catalogue)
-    return None if unlisted is None or unlisted.maker.embeddings is None else unlisted
+    unlisted_model = None if is_listed else unlisted_models.find(requested_name, catalogue)
+    return (
+        None
+        if unlisted_model is None or unlisted_model.maker.embeddings is None
+        else unlisted_model
+    )
 
 
-def _find(
-    catalogue: Catalogue, call: Features, asked: str, may: Sequence[str]
-) -> tuple[Lab, str, Source]:
+def _find_model(
+    catalogue: Catalogue, call: Features, requested_name: str, usable_labs: Sequence[str]
+) -> tuple[Lab, str, DecisionSource]:
     """The lab, the model by its bare name, and whether the caller named it."""
-    first, _, rest = asked.partition("/")
-    behind = rest == _AUTO and first in catalogue.labs
-    named = call.steer.lab or (first if behind else None)
-    home = named or call.key.lab or catalogue.default_lab
-    if home not in catalogue.labs:
-        message = f"There is no lab {home!r}."
+    prefix, _, bare_name = requested_name.partition("/")
+    is_lab_auto = bare_name == _AUTO_NAME and prefix in catalogue.labs
+    named_lab = call.options.lab or (prefix if is_lab_auto else None)
+    home_lab = named_lab or call.key.lab or catalogue.default_lab
+    if home_lab not in catalogue.labs:
+        message = f"There is no lab {home_lab!r}."
         raise ProblemError(Problem(kind="model_not_found", message=message, param="x-tiergate-lab"))
-    if behind or asked == _AUTO:
-        lab = catalogue.labs[home]
+    if is_lab_auto or requested_name == _AUTO_NAME:
+        lab = catalogue.labs[home_lab]
         if not lab.embeddings:
-            seen = named or visible_models.labs(catalogue, call.key).get(home)
-            what = f"The lab {home!r} has" if seen else "The default lab has"
-            raise _unknown(catalogue, call.key, f"{what} no embedding model.", asked)
-        source: Source = "default"
+            is_visible = named_lab or visible_models.list_labs(catalogue, call.key).get(home_lab)
+            statement = f"The lab {home_lab!r} has" if is_visible else "The default lab has"
+            raise _refuse_unknown(
+                catalogue, call.key, f"{statement} no embedding model.", requested_name
+            )
+        source: DecisionSource = "default"
         model = lab.embeddings[0].model.rpartition("/")[2]
-        having = [lab]
+        matching_labs = [lab]
     else:
         source = "pin"
-        order = dict.fromkeys((home, *catalogue.labs))
-        labs = [catalogue.labs[name] for name in order]
-        having = [lab for lab in labs if any(asked in goes_by(lab.name, t) for t in lab.embeddings)]
-        if not having:
-            shown = refusals.shown(call.prompt.model)
-            what = f"{shown} is no embedding model that is served here."
-            raise _unknown(catalogue, call.key, what, asked)
-        model = asked
-    allowed = [lab for lab in having if lab.name in may]
-    if not allowed:
+        lab_order = dict.fromkeys((home_lab, *catalogue.labs))
+        labs = [catalogue.labs[name] for name in lab_order]
+        matching_labs = [
+            lab
+            for lab in labs
+            if any(
+                requested_name in list_model_names(lab.name, target) for target in lab.embeddings
+            )
+        ]
+        if not matching_labs:
+            quoted_name = refusals.quote_name(call.prompt.model)
+            statement = f"{quoted_name} is no embedding model that is served here."
+            raise _refuse_unknown(catalogue, call.key, statement, requested_name)
+        model = requested_name
+    allowed_labs = [lab for lab in matching_labs if lab.name in usable_labs]
+    if not allowed_labs:
         raise refusals.not_allowed(
-            f"the lab {home!r}"
-            if named == home
-            else f"the model {refusals.shown(call.prompt.model)}"
+            f"the lab {home_lab!r}"
+            if named_lab == home_lab
+            else f"the model {refusals.quote_name(call.prompt.model)}"
         )
 
     def serves(lab: Lab) -> bool:
-        return any(t.provider.on and not capabilities.barred(call.key, t) for t in _of(lab, model))
+        return any(
+            target.provider.enabled and not capabilities.find_key_restriction(call.key, target)
+            for target in _find_targets(lab, model)
+        )
 
-    lab = next(filter(serves, allowed), allowed[0])
-    return lab, _of(lab, model)[0].model.rpartition("/")[2], source
+    lab = next(filter(serves, allowed_labs), allowed_labs[0])
+    return lab, _find_targets(lab, model)[0].model.rpartition("/")[2], source
 
 
-def _of(lab: Lab, model: str) -> list[Target]:
-    return [target for target in lab.embeddings if model in goes_by(lab.name, target)]
+def _find_targets(lab: Lab, model: str) -> list[Target]:
+    return [target for target in lab.embeddings if model in list_model_names(lab.name, target)]
 
 
-def _plan(lab: Lab, model: str, call: Features, dialect: Dialect) -> Plan:
-    targets, doors, skipped = [], [], []
-    for target in _of(lab, model):
-        door, reason = capabilities.door(target, call, dialect)
+def _make_plan(lab: Lab, model: str, call: Features, dialect: Dialect) -> Plan:
+    targets, dialect_names, skipped = [], [], []
+    for target in _find_targets(lab, model):
+        dialect_name, reason = capabilities.choose_dialect(target, call, dialect)
         if reason:
-            skipped.append(capabilities.skip(target, None, reason))
+            skipped.append(capabilities.make_skipped_target(target, None, reason))
         else:
             targets.append(target)
-            doors.append(door)
+            dialect_names.append(dialect_name)
     if not targets:
-        if all(item.reason in capabilities.SCOPE for item in skipped):
-            what = f"the model {refusals.shown(call.prompt.model)}"
-            raise refusals.not_allowed(what, f"it {skipped[0].reason}")
+        if all(item.reason in capabilities.KEY_SCOPE_REASONS for item in skipped):
+            subject = f"the model {refusals.quote_name(call.prompt.model)}"
+            raise refusals.not_allowed(subject, f"it {skipped[0].reason}")
         raise refusals.no_target(f"the model {model!r}", skipped)
-    return Plan(targets=tuple(targets), doors=tuple(doors), skipped=tuple(skipped))
+    return Plan(targets=tuple(targets), dialects=tuple(dialect_names), skipped=tuple(skipped))
 
 
-def _unknown(catalogue: Catalogue, key: Key, what: str, asked: str) -> ProblemError:
+def _refuse_unknown(
+    catalogue: Catalogue, key: Key, statement: str, requested_name: str
+) -> ProblemError:
     """Refuse a name that no embedding model has, and list the models that the key may use."""
-    names = list(visible_models.vectors(catalogue, key))
-    close = difflib.get_close_matches(asked[:_LONG], names, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    served = f" Those that are: {', '.join(names)}." if names else ""
-    detail = "" if served else "give a lab `embeddings`"
+    model_names = list(visible_models.list_embedding_models(catalogue, key))
+    close_matches = difflib.get_close_matches(requested_name[:_MAX_NAME_CHARS], model_names, n=1)
+    hint = f" Did you mean {close_matches[0]!r}?" if close_matches else ""
+    listing = f" Those that are: {', '.join(model_names)}." if model_names else ""
+    detail = "" if listing else "give a lab `embeddings`"
     return ProblemError(
         Problem(
-            kind="model_not_found", message=f"{what}{hint}{served}", detail=detail, param="model"
+            kind="model_not_found",
+            message=f"{statement}{hint}{listing}",
+            detail=detail,
+            param="model",
         )
     )

@@ -8,16 +8,16 @@ from collections.abc import Callable
 
 import msgspec
 
-from gateway.core.call import Complete, Key, Strategy
+from gateway.core.call import CompleteMode, Key, Strategy
 from gateway.core.decision import Decision, Plan, Trace
-from gateway.core.decision_context import NOTHING, DecisionContext
+from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Catalogue, EndpointKey, Target, Tier
 from gateway.dialects import Dialect, embeddings
-from gateway.routing import model_name as pins
+from gateway.routing import model_name as model_names
 from gateway.routing import plan as plans
 from gateway.routing import route_embeddings, unlisted_models
-from gateway.routing.affinity import SURE, Chosen, SessionAffinity
+from gateway.routing.affinity import UPGRADE_THRESHOLD, SessionAffinity, TierSelection
 from gateway.routing.classifier import heuristic
 from gateway.routing.classify import classify
 from gateway.routing.features import Features
@@ -25,7 +25,7 @@ from gateway.routing.model_name import RequestedModel
 from gateway.routing.plan import PlanKey
 from gateway.routing.rules.compile import CompiledChoice, RuleSet
 from gateway.routing.rules.context import RuleContext
-from gateway.routing.rules.guards import GuardBounds, bound
+from gateway.routing.rules.guards import GuardBounds, evaluate_guards
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,78 +34,89 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     catalogue: Catalogue
     rules: RuleSet
     classifier: heuristic.Classifier | None
-    own: dict[str, heuristic.Classifier] = msgspec.field(default_factory=dict)
+    tenant_classifiers: dict[str, heuristic.Classifier] = msgspec.field(default_factory=dict)
     """By tenant: classifiers of their own, in its place. Read anew where one was trained."""
-    fetches: frozenset[str] = frozenset()
+    fetched_media: frozenset[str] = frozenset()
     """Kinds of media that are fetched by URL for targets that take data alone."""
     conversation: Strategy = "cost-aware"
     """What keeps conversations where they are, where neither a guard nor the key says it."""
-    sure: float = SURE
+    upgrade_threshold: float = UPGRADE_THRESHOLD
     """Probability from which on the tier of a conversation is taken not to suffice."""
-    complete: Complete = "off"
+    complete: CompleteMode = "off"
     """What holds for calls of which neither guard, header nor key says it."""
     clock: Callable[[], float] = time.perf_counter
     """For the milliseconds in the trace, which no decision reads."""
 
-    def scorer(self, key: Key) -> heuristic.Classifier | None:
+    def find_classifier(self, key: Key) -> heuristic.Classifier | None:
         """What scores the prompts of a key: its tenant's own classifier, or everybody's."""
-        return self.own.get(key.tenant, self.classifier) if self.own else self.classifier
+        return (
+            self.tenant_classifiers.get(key.tenant, self.classifier)
+            if self.tenant_classifiers
+            else self.classifier
+        )
 
 
 def decide(
     router: Router,
     call: Features,
     dialect: Dialect,
-    evidence: DecisionContext = NOTHING,
-    alike: PlanKey | None = None,
+    context: DecisionContext = EMPTY_CONTEXT,
+    plan_key: PlanKey | None = None,
 ) -> tuple[Decision, Plan]:
     """Decide a call and plan its targets. Raises ProblemError where nothing may serve it.
 
-    `alike` are those that it is one of, see `Named`: what is known of them is not made again.
+    `plan_key` are those that it is one of, see `Named`: what is known of them is not made again.
     """
     if dialect.operation == embeddings.OPERATION:
-        return route_embeddings.decide(router.catalogue, router.rules, call, dialect, evidence)
+        return route_embeddings.decide(router.catalogue, router.rules, call, dialect, context)
     trace = Trace(router.clock)
-    pin = pins.read(call, router.catalogue) if alike is None else alike.pin
-    trace.take(pin.steps)
-    view = router.rules.view(call, evidence)
-    bounds = bound(router.rules, view)
-    if bounds.steps or evidence.ceiling is not None:
-        bounds = _bounded(bounds, evidence.ceiling, trace)
-    if pin.unlisted is not None:
-        trace.take(view.failures())
-        return _passed(router, call, pin, pin.unlisted, dialect, bounds, trace)
-    sitting = None
-    if evidence.seat is not None:
-        sitting = SessionAffinity(
+    requested_model = (
+        model_names.read(call, router.catalogue) if plan_key is None else plan_key.requested_model
+    )
+    trace.add_steps(requested_model.steps)
+    rule_context = router.rules.make_context(call, context)
+    bounds = evaluate_guards(router.rules, rule_context)
+    if bounds.steps or context.ceiling is not None:
+        bounds = _apply_bounds(bounds, context.ceiling, trace)
+    if requested_model.unlisted_target is not None:
+        trace.add_steps(rule_context.list_failures())
+        return _decide_unlisted(
+            router, call, requested_model, requested_model.unlisted_target, dialect, bounds, trace
+        )
+    session_affinity = None
+    if context.seat is not None:
+        session_affinity = SessionAffinity(
             router.catalogue,
             bounds.conversation or call.key.conversation or router.conversation,
-            router.sure,
-            call, pin, bounds, evidence, dialect,
+            router.upgrade_threshold,
+            call, requested_model, bounds, context, dialect,
         )  # fmt: skip
-    choice, chosen = None, None if sitting is None else sitting.stays(trace.add)
-    if chosen is None and pin.tier is None:
-        choice = _first(router.rules.choices, view)
-    if view.failed:
-        trace.take(view.failures())
-    if chosen is None:
-        chosen = _choose(router, view, pin, choice, evidence, trace)
-        if sitting is not None:
-            chosen, choice = sitting.weigh(chosen, choice, trace.add)
-    lab, tier, model, source, rule, verdict = chosen
-    wanted = lab, tier, model, source == "pin"
-    if alike is not None and bounds.free:
-        lab, tier, model, plan = alike.plan(router.catalogue, wanted, call, dialect, trace)
+    choice, selection = (
+        None,
+        None if session_affinity is None else session_affinity.keep_session(trace.add),
+    )
+    if selection is None and requested_model.tier is None:
+        choice = _find_choice(router.rules.choices, rule_context)
+    if rule_context.failed_rules:
+        trace.add_steps(rule_context.list_failures())
+    if selection is None:
+        selection = _select_tier(router, rule_context, requested_model, choice, context, trace)
+        if session_affinity is not None:
+            selection, choice = session_affinity.weigh(selection, choice, trace.add)
+    lab, tier, model, source, rule, verdict = selection
+    plan_request = lab, tier, model, source == "pin"
+    if plan_key is not None and bounds.is_free:
+        lab, tier, model, plan = plan_key.plan(router.catalogue, plan_request, call, dialect, trace)
     else:
         lab, tier, model, plan = plans.plan(
-            router.catalogue, wanted, call, pin, dialect, bounds, trace.add
+            router.catalogue, plan_request, call, requested_model, dialect, bounds, trace.add
         )
     switch = account = None
-    if sitting is not None:
-        plan, switch, account = sitting.end(lab, tier, plan, trace.add)
-    how, who = completion(router.complete, call, bounds, choice)
-    if how != "off":
-        trace.add("complete", who, how)
+    if session_affinity is not None:
+        plan, switch, account = session_affinity.apply_to_plan(lab, tier, plan, trace.add)
+    complete, complete_source = decide_completion(router.complete, call, bounds, choice)
+    if complete != "off":
+        trace.add("complete", complete_source, complete)
     decision = Decision(
         lab=lab,
         tier=tier,
@@ -113,134 +124,139 @@ def decide(
         model=model,
         rule=rule,
         confidence=None if verdict is None or source == "seat" else verdict.confidence,
-        classified=None if verdict is None else verdict.tier,
+        classified_tier=None if verdict is None else verdict.tier,
         score=None if verdict is None else verdict.score,
         thresholds=None if verdict is None else verdict.thresholds,
-        family=pin.family,
+        family=requested_model.family,
         switch=switch,
         account=account,
-        turns_below=0 if sitting is None else sitting.turns_below,
+        turns_below=0 if session_affinity is None else session_affinity.turns_below,
         tags=tuple(sorted(bounds.tags)) if bounds.tags else (),
         no_cache=bounds.no_cache,
         cache=bounds.cache,
-        complete=how,
+        complete=complete,
         trace=trace,
     )
     return decision, plan
 
 
-def _passed(
+def _decide_unlisted(
     router: Router,
     call: Features,
-    pin: RequestedModel,
+    requested_model: RequestedModel,
     target: Target,
     dialect: Dialect,
     bounds: GuardBounds,
     trace: Trace,
 ) -> tuple[Decision, Plan]:
     """Decide a call that names a model which no lab lists. Raises ProblemError."""
-    lab = router.catalogue.labs[pin.lab]
-    plan = unlisted_models.plan(target, lab, pin.tier, call, dialect, bounds)
-    how, who = completion(router.complete, call, bounds)
-    if how != "off":
-        trace.add("complete", who, how)
+    lab = router.catalogue.labs[requested_model.lab]
+    plan = unlisted_models.plan(target, lab, requested_model.tier, call, dialect, bounds)
+    complete, complete_source = decide_completion(router.complete, call, bounds)
+    if complete != "off":
+        trace.add("complete", complete_source, complete)
     decision = Decision(
-        lab=pin.lab,
-        tier=pin.tier,
+        lab=requested_model.lab,
+        tier=requested_model.tier,
         source="pin",
-        model=pin.model,
+        model=requested_model.model,
         tags=tuple(sorted(bounds.tags)),
         no_cache=bounds.no_cache,
         cache=bounds.cache,
-        complete=how,
+        complete=complete,
         trace=trace,
     )
     return decision, plan
 
 
-def _bounded(bounds: GuardBounds, ceiling: Tier | None, trace: Trace) -> GuardBounds:
+def _apply_bounds(bounds: GuardBounds, ceiling: Tier | None, trace: Trace) -> GuardBounds:
     """What guards come to, and a budget that leaves no dearer tier. Raises ProblemError."""
-    trace.take(bounds.steps)
+    trace.add_steps(bounds.steps)
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
     if ceiling is None:
         return bounds
     trace.add("budget", f"a budget leaves no more than {ceiling}", f"at most {ceiling}")
-    return bounds.under(ceiling)
+    return bounds.with_ceiling(ceiling)
 
 
-def completion(
-    otherwise: Complete, call: Features, bounds: GuardBounds, choice: CompiledChoice | None = None
-) -> tuple[Complete, str]:
+def decide_completion(
+    default: CompleteMode, call: Features, bounds: GuardBounds, choice: CompiledChoice | None = None
+) -> tuple[CompleteMode, str]:
     """What is done where the answer to a call breaks off, and whose word that is."""
     if bounds.complete is not None:
         return bounds.complete
-    if call.steer.complete is not None:
-        return call.steer.complete, "x-tiergate-complete"
+    if call.options.complete is not None:
+        return call.options.complete, "x-tiergate-complete"
     if choice is not None and choice.complete is not None:
         return choice.complete, choice.name
     if call.key.complete is not None:
         return call.key.complete, f"key {call.key.name}"
-    return otherwise, "routing.complete"
+    return default, "routing.complete"
 
 
-def _choose(
+def _select_tier(
     router: Router,
-    view: RuleContext,
-    pin: RequestedModel,
+    rule_context: RuleContext,
+    requested_model: RequestedModel,
     choice: CompiledChoice | None,
-    evidence: DecisionContext,
+    context: DecisionContext,
     trace: Trace,
-) -> Chosen:
+) -> TierSelection:
     """`choice` is the first that matches; none is looked for where a tier is named."""
-    if pin.tier is not None:
-        return pin.lab, pin.tier, pin.model, "pin", None, None
-    lab = pin.lab
+    if requested_model.tier is not None:
+        return requested_model.lab, requested_model.tier, requested_model.model, "pin", None, None
+    lab = requested_model.lab
     if choice is None:
         if router.rules.choices:
             trace.add("rule", f"none of {len(router.rules.choices)} choices", matched=False)
-        return _classify(router, view.call, lab, evidence, trace)
-    if choice.lab is not None and not pin.named_lab:
+        return _classify(router, rule_context.call, lab, context, trace)
+    if choice.lab is not None and not requested_model.is_lab_named:
         lab = choice.lab
-    place = _place(router, choice, lab, pin)
-    model = choice.model if place is not None else None
+    endpoint = _find_endpoint(router, choice, lab, requested_model)
+    model = choice.model if endpoint is not None else None
     effect = ", ".join(filter(None, (lab if choice.lab == lab else None, choice.tier, model)))
     trace.add("rule", choice.name, effect)
     if choice.lab not in (None, lab):
         trace.add("rule", f"the caller named {lab}, not {choice.lab}", "ignored", matched=False)
-    if choice.model is not None and place is None:
-        why = f"{lab} does not serve it" if pin.named_lab else "it is off"
-        trace.add("rule", f"{choice.model}: {why}", "ignored", matched=False)
-    if place is not None:
-        return place.lab, place.tier, model, "rule", choice.name, None
+    if choice.model is not None and endpoint is None:
+        reason = f"{lab} does not serve it" if requested_model.is_lab_named else "it is off"
+        trace.add("rule", f"{choice.model}: {reason}", "ignored", matched=False)
+    if endpoint is not None:
+        return endpoint.lab, endpoint.tier, model, "rule", choice.name, None
     if choice.tier is not None:
         return lab, choice.tier, None, "rule", choice.name, None
-    return _classify(router, view.call, lab, evidence, trace)
+    return _classify(router, rule_context.call, lab, context, trace)
 
 
-def _first(choices: tuple[CompiledChoice, ...], view: RuleContext) -> CompiledChoice | None:
+def _find_choice(
+    choices: tuple[CompiledChoice, ...], rule_context: RuleContext
+) -> CompiledChoice | None:
     for choice in choices:
-        if choice.test(view):
+        if choice.test(rule_context):
             return choice
     return None
 
 
-def _place(
-    router: Router, choice: CompiledChoice, lab: str, pin: RequestedModel
+def _find_endpoint(
+    router: Router, choice: CompiledChoice, lab: str, requested_model: RequestedModel
 ) -> EndpointKey | None:
     """Where the model of a choice stands: in the lab and the tier it names, where there is one."""
     if choice.model is None:
         return None
-    places = router.catalogue.models.get(choice.model, ())
-    own = [place for place in places if place.lab == lab]
-    found = own or ([] if pin.named_lab else list(places))
-    return next((place for place in found if place.tier == choice.tier), next(iter(found), None))
+    endpoints = router.catalogue.models.get(choice.model, ())
+    lab_endpoints = [endpoint for endpoint in endpoints if endpoint.lab == lab]
+    candidates = lab_endpoints or ([] if requested_model.is_lab_named else list(endpoints))
+    return next(
+        (endpoint for endpoint in candidates if endpoint.tier == choice.tier),
+        next(iter(candidates), None),
+    )
 
 
 def _classify(
-    router: Router, call: Features, lab: str, evidence: DecisionContext, trace: Trace
-) -> Chosen:
-    verdict = classify(router.scorer(call.key), call, evidence, trace.add)
+    router: Router, call: Features, lab: str, context: DecisionContext, trace: Trace
+) -> TierSelection:
+    verdict = classify(router.find_classifier(call.key), call, context, trace.add)
     if verdict is not None:
         return lab, verdict.tier, None, "classifier", None, verdict
     tier = router.catalogue.default_tier

@@ -9,19 +9,19 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.decision import SessionSwitch, Source
+from gateway.core.decision import DecisionSource, SessionSwitch
 from gateway.core.price import Price
-from gateway.core.prompt_cache import CachedTurn, lost
+from gateway.core.prompt_cache import CachedTurn, compute_reread_cost
 from gateway.core.target import TIERS, Catalogue, Target, Tier
 from gateway.routing.affinity_verdict import AffinityDecision
 from gateway.routing.classify import ScoredTier
 from gateway.routing.features import Features
 
-SURE = 0.5
+UPGRADE_THRESHOLD = 0.5
 """Probability from which on a tier is taken not to suffice: more likely than not."""
-_UNITS = Decimal("0.000001")
+_USD_PRECISION = Decimal("0.000001")
 
-type Chosen = tuple[str, Tier, str | None, Source, str | None, ScoredTier | None]
+type TierSelection = tuple[str, Tier, str | None, DecisionSource, str | None, ScoredTier | None]
 """Lab, tier, model, who decided, by which rule, and what a classifier said."""
 
 
@@ -29,7 +29,7 @@ class WeighedSession(msgspec.Struct, frozen=True, kw_only=True):
     """A seat after what would be decided without it was held against it."""
 
     moves: bool
-    why: str
+    reason: str
     switch: SessionSwitch | None = None
     """What was weighed, where it was; as one that is not made."""
     tier: Tier | None = None
@@ -38,109 +38,122 @@ class WeighedSession(msgspec.Struct, frozen=True, kw_only=True):
     """User turns in a row that by themselves need less than its tier."""
 
 
-def ratchet(
-    held: AffinityDecision,
+def weigh_ratchet_up(
+    affinity: AffinityDecision,
     catalogue: Catalogue,
     call: Features,
-    at: float,
-    sure: float,
-    chosen: Chosen,
+    timestamp: float,
+    upgrade_threshold: float,
+    selection: TierSelection,
 ) -> WeighedSession:
     """Hold a seat against what would be decided without it, by the strategy `ratchet-up`."""
-    lab, tier, model, source, _, verdict = chosen
-    seat = held.seat
-    above = TIERS.index(tier) - TIERS.index(seat.tier)
-    if held.verdict == "leaves":
-        if above < 0:
-            return WeighedSession(moves=False, why=f"it does not go down from {seat.tier}")
-        return WeighedSession(moves=True, why=held.why)
-    if above == 0:
-        return WeighedSession(moves=False, why=f"{tier} would be decided too")
-    to = first_target(catalogue, lab, tier, model)
-    switch = switch_to(held, to, usual_call(held, call), at)
-    if above < 0:
+    lab, tier, model, source, _, verdict = selection
+    session = affinity.session
+    steps_above = TIERS.index(tier) - TIERS.index(session.tier)
+    if affinity.verdict == "leaves":
+        if steps_above < 0:
+            return WeighedSession(moves=False, reason=f"it does not go down from {session.tier}")
+        return WeighedSession(moves=True, reason=affinity.reason)
+    if steps_above == 0:
+        return WeighedSession(moves=False, reason=f"{tier} would be decided too")
+    target = find_first_target(catalogue, lab, tier, model)
+    switch = describe_switch(affinity, target, estimate_usual_turn(affinity, call), timestamp)
+    if steps_above < 0:
         return WeighedSession(
-            moves=False, why=f"it does not go down from {seat.tier}", switch=switch
+            moves=False, reason=f"it does not go down from {session.tier}", switch=switch
         )
     if source == "rule":
-        return WeighedSession(moves=True, why=f"a rule asks for {tier}", switch=switch)
+        return WeighedSession(moves=True, reason=f"a rule asks for {tier}", switch=switch)
     if verdict is None:
-        return WeighedSession(moves=False, why=f"nothing is sure of {tier}", switch=switch)
-    moves, why = suffices(seat.tier, verdict, sure)
-    return WeighedSession(moves=moves, why=why, switch=switch)
+        return WeighedSession(moves=False, reason=f"nothing is sure of {tier}", switch=switch)
+    moves, reason = check_insufficiency(session.tier, verdict, upgrade_threshold)
+    return WeighedSession(moves=moves, reason=reason, switch=switch)
 
 
-def suffices(tier: Tier, verdict: ScoredTier, sure: float) -> tuple[bool, str]:
+def check_insufficiency(
+    tier: Tier, verdict: ScoredTier, upgrade_threshold: float
+) -> tuple[bool, str]:
     """Say if a classifier is sure that a tier does not suffice, and why in words."""
     score = verdict.score
-    short = 1.0 - (score.fast if tier == "fast" else score.smart)
-    word = "from" if short >= sure else "below"
-    return short >= sure, f"{tier} does not suffice: {short:.2f}, {word} {sure:.2f} on it goes up"
+    shortfall = 1.0 - (score.fast if tier == "fast" else score.smart)
+    word = "from" if shortfall >= upgrade_threshold else "below"
+    return (
+        shortfall >= upgrade_threshold,
+        f"{tier} does not suffice: {shortfall:.2f}, {word} {upgrade_threshold:.2f} on it goes up",
+    )
 
 
-def left(
-    held: AffinityDecision,
+def describe_left_session(
+    affinity: AffinityDecision,
     call: Features,
-    first: Target,
-    at: float,
-    weighed: SessionSwitch | None = None,
+    target: Target,
+    timestamp: float,
+    weighed_switch: SessionSwitch | None = None,
 ) -> SessionSwitch:
     """A seat that was left for the first target of a plan, and what that costs."""
-    found = switch_to(held, first, usual_call(held, call), at)
-    if weighed is not None and weighed.to == found.to:
-        found = weighed
-    return msgspec.structs.replace(found, moved=True)
+    switch = describe_switch(affinity, target, estimate_usual_turn(affinity, call), timestamp)
+    if weighed_switch is not None and weighed_switch.destination == switch.destination:
+        switch = weighed_switch
+    return msgspec.structs.replace(switch, has_moved=True)
 
 
-def tell(switch: SessionSwitch) -> str:
+def format_switch_cost(switch: SessionSwitch) -> str:
     """What leaving a seat costs, for the trace."""
     if not switch.tokens:
         return "no cached tokens are lost"
     if switch.cost is None:
         return f"{switch.tokens} cached tokens are lost, at a price that is not known"
-    return f"{switch.tokens} cached tokens are lost: {usd(switch.cost)}"
+    return f"{switch.tokens} cached tokens are lost: {format_usd(switch.cost)}"
 
 
-def switch_to(
-    held: AffinityDecision, to: Target | None, said: CachedTurn, at: float
+def describe_switch(
+    affinity: AffinityDecision, target: Target | None, cached_turn: CachedTurn, timestamp: float
 ) -> SessionSwitch:
     """Describe the move from a seat to a target, as one that is not made; None stays."""
-    seat = held.seat
-    same = to is not None and to == held.target  # another tier, and nothing else
+    session = affinity.session
+    is_same_target = (
+        target is not None and target == affinity.target
+    )  # another tier, and nothing else
     return SessionSwitch(
-        moved=False,
-        lab=seat.lab,
-        tier=seat.tier,
-        target=seat.target,
-        to=seat.target if to is None else to.name,
-        tokens=0 if same else said.cached,
-        cost=Decimal(0) if same else lost(said, price_at(to, at)),
+        has_moved=False,
+        lab=session.lab,
+        tier=session.tier,
+        target=session.target,
+        destination=session.target if target is None else target.name,
+        tokens=0 if is_same_target else cached_turn.cached_tokens,
+        cost=Decimal(0)
+        if is_same_target
+        else compute_reread_cost(cached_turn, find_price(target, timestamp)),
     )
 
 
-def usual_call(held: AffinityDecision, call: Features) -> CachedTurn:
+def estimate_usual_turn(affinity: AffinityDecision, call: Features) -> CachedTurn:
     """Return the tokens that a call of the conversation usually has."""
-    seat = held.seat
-    mean = seat.output // seat.calls if seat.calls else 0
-    return CachedTurn(cached=held.tokens, fresh=call.user_tokens, output=mean)
+    session = affinity.session
+    mean_output = session.output // session.calls if session.calls else 0
+    return CachedTurn(
+        cached_tokens=affinity.cached_tokens,
+        fresh_tokens=call.user_tokens,
+        output_tokens=mean_output,
+    )
 
 
-def price_at(target: Target | None, at: float) -> Price | None:
+def find_price(target: Target | None, timestamp: float) -> Price | None:
     """Return the price of a target at a moment; None where it is not known."""
     price = None if target is None else target.price
-    return None if price is None else price.on(at)
+    return None if price is None else price.find_in_force(timestamp)
 
 
-def first_target(
+def find_first_target(
     catalogue: Catalogue, lab: str, tier: Tier, model: str | None = None
 ) -> Target | None:
     """Return the first target of a tier that is on; the plan says whether it can serve a call."""
     for target in catalogue.labs[lab].tiers.get(tier, ()):
-        if target.provider.on and model in (None, target.model, target.name):
+        if target.provider.enabled and model in (None, target.model, target.name):
             return target
     return None
 
 
-def usd(amount: Decimal) -> str:
+def format_usd(amount: Decimal) -> str:
     """Write an amount for the trace."""
-    return f"{amount.quantize(_UNITS).normalize():f} USD"
+    return f"{amount.quantize(_USD_PRECISION).normalize():f} USD"

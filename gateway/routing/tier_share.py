@@ -17,7 +17,8 @@ parted by a fraction that is drawn from the moment of the call: the same evidenc
 Turns that were counted of late, by cell of the axis of `share`.
 
 Those of now are added to until there are enough; then they are those before, and those that were
-before are let go. So what is told is of the last `TURNS` turns at least, and twice as many at most.
+before are let go. So what is told is of the last `MIN_TURNS` turns at least, and twice as many at
+most.
 """
 
 from collections.abc import Sequence
@@ -27,16 +28,16 @@ import msgspec
 from gateway.core.decision_context import Score, ShareCut, Thresholds
 from gateway.core.target import Tier
 
-CELLS = 128
+CELLS_PER_TIER = 128
 """Of each tier that is bounded."""
-FAST = 2 * CELLS
+FAST_CELL = 2 * CELLS_PER_TIER
 """The cell of all turns that go to fast anyway."""
-SIZE = FAST + 1
-BOUNDED, REASONED, SMART = SIZE, SIZE + 1, SIZE + 2
+CELL_COUNT = FAST_CELL + 1
+BOUNDED_INDEX, REASONING_INDEX, SMART_INDEX = CELL_COUNT, CELL_COUNT + 1, CELL_COUNT + 2
 """Behind the cells: turns that were held against a cut, those of them that were reasoned, and that
 went to smart."""
-WIDTH = SIZE + 3
-NONE = ShareCut(reasoning=1.0, smart=2.0)
+COUNTER_COUNT = CELL_COUNT + 3
+NO_CUT = ShareCut(reasoning=1.0, smart=2.0)
 """What cuts nothing."""
 
 
@@ -47,116 +48,133 @@ class ShareBounds(msgspec.Struct, frozen=True, kw_only=True):
     smart: float = 1.0
 
 
-def cell(score: Score, own: Thresholds) -> int:
+def find_cell(score: Score, thresholds: Thresholds) -> int:
     """Where a turn stands on the axis, by the classifier's own thresholds."""
-    if score.fast >= own.fast:
-        return FAST
-    if score.smart < own.smart:
-        return min(int(score.smart / own.smart * CELLS), CELLS - 1)
-    return CELLS + min(int(score.fast / own.fast * CELLS), CELLS - 1)
+    if score.fast >= thresholds.fast:
+        return FAST_CELL
+    if score.smart < thresholds.smart:
+        return min(int(score.smart / thresholds.smart * CELLS_PER_TIER), CELLS_PER_TIER - 1)
+    return CELLS_PER_TIER + min(
+        int(score.fast / thresholds.fast * CELLS_PER_TIER), CELLS_PER_TIER - 1
+    )
 
 
-def under(score: Score, used: Thresholds, cut: ShareCut, at: float) -> Tier:
-    """The tier of a turn at `at`, seconds since the epoch, where bounds end the tiers."""
-    place = cell(score, used)
-    if place == FAST:
+def choose_tier(score: Score, thresholds: Thresholds, cut: ShareCut, timestamp: float) -> Tier:
+    """The tier of a turn at `timestamp`, seconds since the epoch, where bounds end the tiers."""
+    cell_index = find_cell(score, thresholds)
+    if cell_index == FAST_CELL:
         return "fast"
-    point = (place + fraction(at)) / CELLS
-    if place < CELLS and point < cut.reasoning:
+    point = (cell_index + draw_fraction(timestamp)) / CELLS_PER_TIER
+    if cell_index < CELLS_PER_TIER and point < cut.reasoning:
         return "reasoning"
     return "smart" if point < cut.smart else "fast"
 
 
-def fraction(at: float) -> float:
+def draw_fraction(timestamp: float) -> float:
     """A number from 0 up to 1 that a moment gives, as even as chance (splitmix64).
 
     Of nothing else: a turn can be decided again without its text, and a text that is sent again and
     again is not always on the same side.
     """
-    mixed = int(at * 1e6) * 0x9E3779B97F4A7C15 & _WORD
-    mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
-    mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB & _WORD
+    mixed = int(timestamp * 1e6) * 0x9E3779B97F4A7C15 & _WORD_MASK
+    mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9 & _WORD_MASK
+    mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB & _WORD_MASK
     return ((mixed ^ (mixed >> 31)) >> 11) / (1 << 53)
 
 
-def cut(counts: Sequence[int], most: ShareBounds) -> ShareCut:
-    """Where the tiers end, by how many recent turns stood in each of `SIZE` cells.
+def compute_cut(counts: Sequence[int], bounds: ShareBounds) -> ShareCut:
+    """Where the tiers end, by how many recent turns stood in each of `CELL_COUNT` cells.
 
     With what came of earlier cuts behind the cells, the bounds are moved against it.
     """
-    counts, most = counts[:SIZE], _moved(counts, most)
+    counts, bounds = counts[:CELL_COUNT], _correct_bounds(counts, bounds)
     total = sum(counts)
-    reasoned = sum(counts[:CELLS])
-    room = most.reasoning * total
-    first = 1.0 if reasoned <= room else _after(counts, 0, 0.0, room)
-    rest = sum(counts[:FAST]) - min(reasoned, room)
-    room = most.smart * total
-    if rest <= room:
-        return ShareCut(reasoning=first, smart=2.0)
-    start = int(first * CELLS)
-    return ShareCut(reasoning=first, smart=_after(counts, start, first * CELLS - start, room))
+    reasoning_count = sum(counts[:CELLS_PER_TIER])
+    allowance = bounds.reasoning * total
+    reasoning_end = 1.0 if reasoning_count <= allowance else _find_point(counts, 0, 0.0, allowance)
+    smart_count = sum(counts[:FAST_CELL]) - min(reasoning_count, allowance)
+    allowance = bounds.smart * total
+    if smart_count <= allowance:
+        return ShareCut(reasoning=reasoning_end, smart=2.0)
+    start = int(reasoning_end * CELLS_PER_TIER)
+    return ShareCut(
+        reasoning=reasoning_end,
+        smart=_find_point(counts, start, reasoning_end * CELLS_PER_TIER - start, allowance),
+    )
 
 
-def _moved(counts: Sequence[int], most: ShareBounds) -> ShareBounds:
+def _correct_bounds(counts: Sequence[int], bounds: ShareBounds) -> ShareBounds:
     """Bounds that make up for what tiers had too much or too little of.
 
     Quantiles of so few turns are off by a point; this halves what is left of that soon after.
     """
-    if len(counts) == SIZE:
-        return most
+    if len(counts) == CELL_COUNT:
+        return bounds
 
-    def moved(bound: float, had: int) -> float:
-        more = (had - bound * counts[BOUNDED]) / _HORIZON
-        return min(1.0, max(0.0, bound - min(_LESS, max(-_MORE, more)))) if bound else bound
+    def correct(bound: float, count: int) -> float:
+        correction = (count - bound * counts[BOUNDED_INDEX]) / _HORIZON_TURNS
+        return (
+            min(1.0, max(0.0, bound - min(_MAX_DECREASE, max(-_MAX_INCREASE, correction))))
+            if bound
+            else bound
+        )
 
     return ShareBounds(
-        reasoning=moved(most.reasoning, counts[REASONED]), smart=moved(most.smart, counts[SMART])
+        reasoning=correct(bounds.reasoning, counts[REASONING_INDEX]),
+        smart=correct(bounds.smart, counts[SMART_INDEX]),
     )
 
 
-def _after(counts: Sequence[int], place: int, part: float, room: float) -> float:
-    """The point at which so many turns stand behind another one, `part` of a cell after its start.
+def _find_point(counts: Sequence[int], cell_index: int, offset: float, turn_count: float) -> float:
+    """The point at which so many turns are behind another one, `offset` of a cell after its start.
 
     There are more than that.
     """
-    left = room + part * counts[place]
-    while left > counts[place]:
-        left -= counts[place]
-        place += 1
-    return (place + (left / counts[place] if counts[place] else 0.0)) / CELLS
+    remaining = turn_count + offset * counts[cell_index]
+    while remaining > counts[cell_index]:
+        remaining -= counts[cell_index]
+        cell_index += 1
+    return (
+        cell_index + (remaining / counts[cell_index] if counts[cell_index] else 0.0)
+    ) / CELLS_PER_TIER
 
 
-_HORIZON = 500
+_HORIZON_TURNS = 500
 """Turns over which an error is made up for."""
-_LESS, _MORE = 0.02, 0.01
+_MAX_DECREASE, _MAX_INCREASE = 0.02, 0.01
 """The most that a bound is moved by."""
-_WORD = (1 << 64) - 1
+_WORD_MASK = (1 << 64) - 1
 
-TURNS = 2000
+MIN_TURNS = 2000
 """From which on thresholds are made of them."""
 
 
 class RecentTurns:
     """The turns of one key, or of all keys of a tenant."""
 
-    __slots__ = ("before", "now")
+    __slots__ = ("current", "previous")
 
-    def __init__(self, before: list[int] | None = None, now: list[int] | None = None) -> None:
-        self.before = before or [0] * WIDTH
-        self.now = now or [0] * WIDTH
+    def __init__(self, previous: list[int] | None = None, current: list[int] | None = None) -> None:
+        self.previous = previous or [0] * COUNTER_COUNT
+        self.current = current or [0] * COUNTER_COUNT
 
     @property
     def counts(self) -> list[int]:
         """Turns by cell."""
-        return [one + other for one, other in zip(self.before, self.now, strict=True)]
+        return [
+            previous + current
+            for previous, current in zip(self.previous, self.current, strict=True)
+        ]
 
     def add(self, counts: Sequence[int]) -> None:
         """Count more turns."""
-        self.now = [one + other for one, other in zip(self.now, counts, strict=True)]
-        if sum(self.now[:SIZE]) >= TURNS:
-            self.before, self.now = self.now, [0] * WIDTH
+        self.current = [
+            current + added for current, added in zip(self.current, counts, strict=True)
+        ]
+        if sum(self.current[:CELL_COUNT]) >= MIN_TURNS:
+            self.previous, self.current = self.current, [0] * COUNTER_COUNT
 
     @property
-    def turns(self) -> int:
+    def turn_count(self) -> int:
         """How many they are."""
-        return sum(self.before[:SIZE]) + sum(self.now[:SIZE])
+        return sum(self.previous[:CELL_COUNT]) + sum(self.current[:CELL_COUNT])

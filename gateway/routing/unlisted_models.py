@@ -18,14 +18,14 @@ from gateway.core.target import (
     Targets,
     Tier,
     base_name,
-    own_name,
+    find_own_name,
 )
 from gateway.dialects import Dialect, embeddings
 from gateway.routing import capabilities, refusals
 from gateway.routing.features import Features
 from gateway.routing.rules.guards import GuardBounds
 
-_VIRTUAL = frozenset({"auto", "claude-auto", *TIERS})
+_VIRTUAL_NAMES = frozenset({"auto", "claude-auto", *TIERS})
 
 
 class UnlistedModel(NamedTuple):
@@ -35,49 +35,55 @@ class UnlistedModel(NamedTuple):
     name: str
     """The maker's own name of the model, without a lab or a provider before it."""
 
-    def targets(self, operation: str) -> Targets | None:
+    def find_targets(self, operation: str) -> Targets | None:
         """Return where its target is found; None where its maker does not have the operation."""
         return self.maker.embeddings if operation == embeddings.OPERATION else self.maker.targets
 
-    def open_to(self, key: Key, catalogue: Catalogue) -> bool:
+    def is_open_to(self, key: Key, catalogue: Catalogue) -> bool:
         """Return True if a key may ask for it."""
         target = Target(provider=self.maker.provider, model=self.name)
-        return _open_to(key, self.maker.lab, self.tier(catalogue), target)
+        return _may_use_model(key, self.maker.lab, self.find_tier(catalogue), target)
 
-    def tier(self, catalogue: Catalogue) -> Tier | None:
+    def find_tier(self, catalogue: Catalogue) -> Tier | None:
         """Return the tier of the model that this is a snapshot of; None where there is none."""
-        places = catalogue.models.get(f"{self.maker.provider.name}/{base_name(self.name)}", ())
-        return next((place.tier for place in places if place.lab == self.maker.lab), None)
+        endpoints = catalogue.models.get(f"{self.maker.provider.name}/{base_name(self.name)}", ())
+        return next(
+            (endpoint.tier for endpoint in endpoints if endpoint.lab == self.maker.lab), None
+        )
 
 
-def find(asked: str, catalogue: Catalogue, *, off: bool = False) -> UnlistedModel | None:
+def find(
+    requested_name: str, catalogue: Catalogue, *, is_off: bool = False
+) -> UnlistedModel | None:
     """Return the maker of a name among the providers that are on, or among all that are off.
 
     None where nobody owns the name. It may stand behind the maker's lab or provider.
     """
-    for maker in catalogue.makers:
-        if maker.provider.on is off:
+    for maker in catalogue.name_owners:
+        if maker.provider.enabled is is_off:
             continue
-        name = own_name(asked, maker.names, (maker.lab, maker.provider.name))
+        name = find_own_name(requested_name, maker.names, (maker.lab, maker.provider.name))
         if name is not None:
             return UnlistedModel(maker, name)
     return None
 
 
-def unmade(call: Features, operation: str, catalogue: Catalogue) -> Callable[[], object] | None:
+def make_target_factory(
+    call: Features, operation: str, catalogue: Catalogue
+) -> Callable[[], object] | None:
     """Return what makes the target of a call, so that a thread can do it: it may take a second.
 
     None where a lab lists the model, or the target is made.
     """
-    asked = call.prompt.model
-    name = catalogue.aliases.get(asked, asked)
-    if name in catalogue.models or name.rpartition("/")[2] in _VIRTUAL:
+    requested_name = call.prompt.model
+    name = catalogue.aliases.get(requested_name, requested_name)
+    if name in catalogue.models or name.rpartition("/")[2] in _VIRTUAL_NAMES:
         return None
-    unlisted = find(name, catalogue)
-    targets = None if unlisted is None else unlisted.targets(operation)
-    if unlisted is None or targets is None or unlisted.name in targets:
+    unlisted_model = find(name, catalogue)
+    targets = None if unlisted_model is None else unlisted_model.find_targets(operation)
+    if unlisted_model is None or targets is None or unlisted_model.name in targets:
         return None
-    return lambda: targets[unlisted.name]
+    return lambda: targets[unlisted_model.name]
 
 
 def plan(
@@ -92,17 +98,21 @@ def plan(
 
     A guard that bounds tiers keeps calls from a model of no tier.
     """
-    what = f"the model {target.model!r}"
-    bounded = bounds.tiered if tier is None else bounds.tier(tier) != tier
-    if bounded or not bounds.lab(lab.name) or not _open_to(call.key, lab.name, tier, target):
-        raise refusals.not_allowed(what)
-    door, reason = capabilities.door(target, call, dialect)
+    subject = f"the model {target.model!r}"
+    is_out_of_bounds = bounds.limits_tiers if tier is None else bounds.clamp_tier(tier) != tier
+    if (
+        is_out_of_bounds
+        or not bounds.allows_lab(lab.name)
+        or not _may_use_model(call.key, lab.name, tier, target)
+    ):
+        raise refusals.not_allowed(subject)
+    dialect_name, reason = capabilities.choose_dialect(target, call, dialect)
     if reason:
-        raise refusals.no_target(what, [capabilities.skip(target, tier, reason)])
-    return Plan(targets=(target,), doors=(door,))
+        raise refusals.no_target(subject, [capabilities.make_skipped_target(target, tier, reason)])
+    return Plan(targets=(target,), dialects=(dialect_name,))
 
 
-def _open_to(key: Key, lab: str, tier: Tier | None, target: Target) -> bool:
+def _may_use_model(key: Key, lab: str, tier: Tier | None, target: Target) -> bool:
     """Return True if a key may use a model.
 
     A model of no tier may be as dear as any: a key of some tiers must have it among its `models`.

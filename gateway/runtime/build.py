@@ -11,14 +11,14 @@ import msgspec
 
 from gateway.core.call import Key
 from gateway.dialects import DIALECTS
-from gateway.dialects.anthropic_messages import effort as messages
-from gateway.dialects.gemini import effort as gemini
-from gateway.dialects.openai_chat import effort as chat
-from gateway.dialects.openai_responses import effort as responses
-from gateway.ledger.redaction_patterns import strike
+from gateway.dialects.anthropic_messages import effort as anthropic_effort
+from gateway.dialects.gemini import effort as gemini_effort
+from gateway.dialects.openai_chat import effort as chat_effort
+from gateway.dialects.openai_responses import effort as responses_effort
+from gateway.ledger.redaction_patterns import compile_redactor
 from gateway.limits.keys import KeyTable
 from gateway.routing.classifier import model_file
-from gateway.routing.classifier.exemplars import Exemplar, ExemplarClassifier, clashes
+from gateway.routing.classifier.exemplars import Exemplar, ExemplarClassifier, find_clashes
 from gateway.routing.classifier.heuristic import Classifier, HeuristicClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.errors import ModelFileError, RuleError
@@ -30,21 +30,21 @@ from gateway.settings.catalogue import BuiltCatalogue
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.root import MediaPart
-from gateway.settings.schema.server import ANY
+from gateway.settings.schema.server import WILDCARD
 from gateway.upstream import media_fetch
 
-SHIPPED = Path(model_file.__file__).parents[1] / "learned.tiergate"
+SHIPPED_MODEL = Path(model_file.__file__).parents[1] / "learned.tiergate"
 """The artefact that the package brings."""
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_GUESSED = 16
+_LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
+_MIN_KEY_LENGTH = 16
 """Characters from which on a key that an operator has thought of is not warned of."""
-_LONG = "Take 32 random bytes: `openssl rand -hex 32`."
+_KEY_HINT = "Take 32 random bytes: `openssl rand -hex 32`."
 
-STYLES = {
-    "openai-chat": frozenset(chat.STYLES),
-    "openai-responses": frozenset(responses.STYLES),
-    "anthropic-messages": frozenset(messages.STYLES),
-    "gemini": frozenset(gemini.STYLES),
+EFFORT_STYLES = {
+    "openai-chat": frozenset(chat_effort.STYLES),
+    "openai-responses": frozenset(responses_effort.STYLES),
+    "anthropic-messages": frozenset(anthropic_effort.STYLES),
+    "gemini": frozenset(gemini_effort.STYLES),
 }
 """How effort can be said, by dialect."""
 
@@ -53,191 +53,218 @@ class BuiltConfig(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration, checked and built: all that deciding needs, and nothing that runs."""
 
     source: ConfigSource
-    built: BuiltCatalogue
+    built_catalogue: BuiltCatalogue
     router: Router
     warnings: tuple[Mistake, ...]
 
 
-def site(source: ConfigSource, now: datetime) -> BuiltConfig:
+def build_config(source: ConfigSource, now: datetime) -> BuiltConfig:
     """Check and build a configuration. Raises ConfigError with every mistake."""
-    mistakes = validate.errors(source, frozenset(DIALECTS), STYLES)
-    known, clashing = _exemplars(source)
+    mistakes = validate.find_errors(source, frozenset(DIALECTS), EFFORT_STYLES)
+    exemplars, clash_warnings = _read_exemplars(source)
     mistakes += [
-        *_zone(source),
-        *_struck(source),
-        *(one for one in clashing if one.level == "error"),
-        *unreachable_rules.errors(source, DIALECTS),
+        *_check_time_zone(source),
+        *_check_redactions(source),
+        *(mistake for mistake in clash_warnings if mistake.level == "error"),
+        *unreachable_rules.list_errors(source, DIALECTS),
     ]
     rules = RuleSet()
     try:
         rules = compile_rules(source.config.guards, source.config.choices)
     except RuleError as error:
-        mistakes += [source.mistake(one.path, f"{one}.", one.hint) for one in error.every]
+        mistakes += [
+            source.make_mistake(mistake.path, f"{mistake}.", mistake.hint)
+            for mistake in error.all_errors
+        ]
     if mistakes:
         raise ConfigError(mistakes)
-    built = catalogue.build(source, lambda provider, model: list_prices.find(provider, model, now))
-    classifier = _classifier(source)
-    if classifier is not None and known:
-        classifier = ExemplarClassifier(known, classifier, source.config.routing.near)
+    built_catalogue = catalogue.build_catalogue(
+        source, lambda provider, model: list_prices.find_price(provider, model, now)
+    )
+    classifier = _load_classifier(source)
+    if classifier is not None and exemplars:
+        classifier = ExemplarClassifier(exemplars, classifier, source.config.routing.near)
     router = Router(
-        catalogue=built.catalogue,
+        catalogue=built_catalogue.catalogue,
         rules=rules,
         classifier=classifier,
         conversation=source.config.routing.conversation,
-        sure=source.config.routing.seats.sure,
+        upgrade_threshold=source.config.routing.seats.sure,
         complete=source.config.routing.complete,
-        fetches=_fetches(source.config.media),
+        fetched_media=_list_fetched_kinds(source.config.media),
     )
-    off = frozenset(name for name, provider in built.providers.items() if not provider.on)
+    disabled_providers = frozenset(
+        name for name, provider in built_catalogue.providers.items() if not provider.enabled
+    )
     warnings = (
-        *validate.warnings(source, now.date(), STYLES, off),
-        *unreachable_rules.warnings(source, DIALECTS),
-        *lifecycle_warnings.unpriced(source, built.catalogue, there=list_prices.there()),
-        *baseline.warnings(source, built),
-        *lifecycle_warnings.listed(source, built.catalogue, now.date()),
-        *clashing,
+        *validate.find_warnings(source, now.date(), EFFORT_STYLES, disabled_providers),
+        *unreachable_rules.list_warnings(source, DIALECTS),
+        *lifecycle_warnings.find_unpriced(
+            source, built_catalogue.catalogue, has_price_list=list_prices.is_installed()
+        ),
+        *baseline.find_warnings(source, built_catalogue),
+        *lifecycle_warnings.find_list_price_steps(source, built_catalogue.catalogue, now.date()),
+        *clash_warnings,
     )
-    return BuiltConfig(source=source, built=built, router=router, warnings=warnings)
+    return BuiltConfig(
+        source=source, built_catalogue=built_catalogue, router=router, warnings=warnings
+    )
 
 
-def findings(site: BuiltConfig, callers: Sequence[Key]) -> list[Mistake]:
+def list_findings(built_config: BuiltConfig, callers: Sequence[Key]) -> list[Mistake]:
     """What of a configuration's rules is in vain, and all else that it warns of; in order.
 
     `callers` are all keys that may call.
     """
-    found = [*site.warnings, *unreachable_rules.warnings(site.source, DIALECTS, callers)]
-    return sorted(dict.fromkeys(found), key=lambda one: (one.file, one.line or 0))
-
-
-def adopt(site: BuiltConfig, owned: Mapping[str, Classifier]) -> None:
-    """Let classifiers of tenants' own serve them, where what serves everybody was learnt too."""
-    whole, own = site.router.classifier, site.router.own
-    own.clear()
-    if isinstance(whole, ExemplarClassifier) and isinstance(whole.base, LearnedClassifier):
-        own.update({tenant: whole.over(one) for tenant, one in owned.items()})
-    elif isinstance(whole, LearnedClassifier):
-        own.update(owned)
-
-
-def _exemplars(source: ConfigSource) -> tuple[list[Exemplar], list[Mistake]]:
-    """What was taught, and where it contradicts itself."""
-    parts = source.config.exemplars
-    known = [
-        Exemplar(part.name or str(at), part.prompt, part.tier) for at, part in enumerate(parts, 1)
+    mistakes = [
+        *built_config.warnings,
+        *unreachable_rules.list_warnings(built_config.source, DIALECTS, callers),
     ]
-    found = []
-    for one, other, near in clashes(known):
-        words = "the same" if near == 1 else "nearly the same"
-        message = f"is {words} as {known[one].name!r}, which gets {known[one].tier}."
-        found.append(source.mistake(("exemplars", other), message, warn=near < 1))
-    return known, found
+    return sorted(dict.fromkeys(mistakes), key=lambda mistake: (mistake.file, mistake.line or 0))
 
 
-def _classifier(source: ConfigSource) -> Classifier | None:
+def adopt_classifiers(built_config: BuiltConfig, classifiers: Mapping[str, Classifier]) -> None:
+    """Let classifiers of tenants' own serve them, where what serves everybody was learnt too."""
+    shared, tenant_classifiers = (
+        built_config.router.classifier,
+        built_config.router.tenant_classifiers,
+    )
+    tenant_classifiers.clear()
+    if isinstance(shared, ExemplarClassifier) and isinstance(shared.base, LearnedClassifier):
+        tenant_classifiers.update(
+            {tenant: shared.with_base(classifier) for tenant, classifier in classifiers.items()}
+        )
+    elif isinstance(shared, LearnedClassifier):
+        tenant_classifiers.update(classifiers)
+
+
+def _read_exemplars(source: ConfigSource) -> tuple[list[Exemplar], list[Mistake]]:
+    """What was taught, and where it contradicts itself."""
+    entries = source.config.exemplars
+    exemplars = [
+        Exemplar(entry.name or str(index), entry.prompt, entry.tier)
+        for index, entry in enumerate(entries, 1)
+    ]
+    mistakes = []
+    for first_index, second_index, similarity in find_clashes(exemplars):
+        words = "the same" if similarity == 1 else "nearly the same"
+        first = exemplars[first_index]
+        message = f"is {words} as {first.name!r}, which gets {first.tier}."
+        mistakes.append(
+            source.make_mistake(("exemplars", second_index), message, warn=similarity < 1)
+        )
+    return exemplars, mistakes
+
+
+def _load_classifier(source: ConfigSource) -> Classifier | None:
     """What scores prompts: the artefact that ships, one of the owner's own, a formula, nothing."""
     name = source.config.routing.classifier
     if name == "off":
         return None
     if name == "prior":
         return HeuristicClassifier()
-    file = SHIPPED if name == "learned" else source.file.parent / name
+    file = SHIPPED_MODEL if name == "learned" else source.file.parent / name
     try:
-        return _learned(file.read_bytes())
+        return _load_learned(file.read_bytes())
     except OSError as error:
         message = f"{file} cannot be read: {(error.strerror or '').lower()}."
     except ModelFileError as error:
         message = f"{file} cannot be used: {error}."
     hint = "Make one with `tiergate train`, or take learned, prior or off."
-    raise ConfigError([source.mistake(("routing", "classifier"), message, hint)]) from None
+    raise ConfigError([source.make_mistake(("routing", "classifier"), message, hint)]) from None
 
 
-_learnt: dict[bytes, LearnedClassifier] = {}
-_MOST_LEARNT = 2
+_learned_by_digest: dict[bytes, LearnedClassifier] = {}
+_MAX_LEARNED = 2
 
 
-def _learned(data: bytes) -> LearnedClassifier:
+def _load_learned(data: bytes) -> LearnedClassifier:
     """Built once, however often the configuration is read again."""
-    name = hashlib.blake2b(data).digest()  # not the file itself, which would be kept
-    found = _learnt.get(name)
-    if found is None:
-        found = LearnedClassifier(model_file.read(data))
-        while len(_learnt) >= _MOST_LEARNT:
-            _learnt.pop(next(iter(_learnt)), None)  # another thread may have been first
-        _learnt[name] = found
-    return found
+    digest = hashlib.blake2b(data).digest()  # not the file itself, which would be kept
+    classifier = _learned_by_digest.get(digest)
+    if classifier is None:
+        classifier = LearnedClassifier(model_file.read(data))
+        while len(_learned_by_digest) >= _MAX_LEARNED:
+            _learned_by_digest.pop(
+                next(iter(_learned_by_digest)), None
+            )  # another thread may have been first
+        _learned_by_digest[digest] = classifier
+    return classifier
 
 
-def _fetches(part: MediaPart) -> frozenset[str]:
-    return media_fetch.kinds(part.types) if part.fetch == "on" else frozenset()
+def _list_fetched_kinds(media: MediaPart) -> frozenset[str]:
+    return media_fetch.find_kinds(media.types) if media.fetch == "on" else frozenset()
 
 
-def _zone(source: ConfigSource) -> list[Mistake]:
+def _check_time_zone(source: ConfigSource) -> list[Mistake]:
     name = source.config.ledger.time_zone
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):
         message = f"no time zone {name!r}."
-        return [source.mistake(("ledger", "time_zone"), message, "Write it as Europe/Berlin.")]
+        return [source.make_mistake(("ledger", "time_zone"), message, "Write it as Europe/Berlin.")]
     return []
 
 
-def _struck(source: ConfigSource) -> Iterator[Mistake]:
-    for at, pattern in enumerate(source.config.ledger.redact):
+def _check_redactions(source: ConfigSource) -> Iterator[Mistake]:
+    for index, pattern in enumerate(source.config.ledger.redact):
         try:
-            strike(pattern)
+            compile_redactor(pattern)
         except ValueError as error:
-            yield source.mistake(("ledger", "redact", at), f"{error}.")
+            yield source.make_mistake(("ledger", "redact", index), f"{error}.")
 
 
-def data_folder(environ: Mapping[str, str]) -> Path:
+def find_data_folder(environ: Mapping[str, str]) -> Path:
     """Where the gateway writes."""
     return Path(environ.get("TIERGATE_DATA") or "data")
 
 
-def refusals(site: BuiltConfig, keys: KeyTable, host: str) -> list[Mistake]:
+def find_refusals(built_config: BuiltConfig, keys: KeyTable, host: str) -> list[Mistake]:
     """What keeps a valid configuration from starting: open beyond this machine, no lab on."""
-    source, labs = site.source, site.built.catalogue.labs.values()
-    found = []
-    if keys.is_open and host not in _LOOPBACK and not source.config.server.open:
+    source, labs = built_config.source, built_config.built_catalogue.catalogue.labs.values()
+    mistakes = []
+    if keys.is_open and host not in _LOOPBACK_HOSTS and not source.config.server.open:
         message = f"`keys: open` would let everybody who reaches {host} spend money."
         hint = "Configure keys, or set server.open to true where something else guards it."
-        found.append(source.mistake(("server", "host"), message, hint))
-    if not any(lab.on for lab in labs):
-        whys = ", ".join(f"{lab.name}: {lab.why}" for lab in labs)
-        message = f"no lab is on ({whys})." if whys else "no lab is configured."
-        found.append(source.mistake(("labs",), message))
-    return found
+        mistakes.append(source.make_mistake(("server", "host"), message, hint))
+    if not any(lab.enabled for lab in labs):
+        reasons = ", ".join(f"{lab.name}: {lab.disabled_reason}" for lab in labs)
+        message = f"no lab is on ({reasons})." if reasons else "no lab is configured."
+        mistakes.append(source.make_mistake(("labs",), message))
+    return mistakes
 
 
-def cautions(site: BuiltConfig, keys: KeyTable, environ: Mapping[str, str]) -> list[Mistake]:
+def find_cautions(
+    built_config: BuiltConfig, keys: KeyTable, environ: Mapping[str, str]
+) -> list[Mistake]:
     """Warn of settings that hardly anybody means: open to every web page, keys to be guessed."""
-    source = site.source
+    source = built_config.source
     server = source.config.server
-    found = []
-    if 0 < len(environ.get("TIERGATE_ADMIN_KEY", "").strip()) < _GUESSED:
-        message = f"is shorter than {_GUESSED} characters: it can be guessed."
-        found.append(
-            Mistake(level="warning", file="TIERGATE_ADMIN_KEY", message=message, hint=_LONG)
+    mistakes = []
+    if 0 < len(environ.get("TIERGATE_ADMIN_KEY", "").strip()) < _MIN_KEY_LENGTH:
+        message = f"is shorter than {_MIN_KEY_LENGTH} characters: it can be guessed."
+        mistakes.append(
+            Mistake(level="warning", file="TIERGATE_ADMIN_KEY", message=message, hint=_KEY_HINT)
         )
-    if 0 < len(source.config.metrics.key) < _GUESSED:
-        message = f"is shorter than {_GUESSED} characters: it can be guessed."
-        found.append(source.mistake(("metrics", "key"), message, _LONG, warn=True))
+    if 0 < len(source.config.metrics.key) < _MIN_KEY_LENGTH:
+        message = f"is shorter than {_MIN_KEY_LENGTH} characters: it can be guessed."
+        mistakes.append(source.make_mistake(("metrics", "key"), message, _KEY_HINT, warn=True))
     if environ.get("REDIS_URL", "").startswith("rediss") and not source.config.redis.verify:
         message = "lets whoever is on the way read and change what Redis has, and its password."
         hint = "Name the authority of its certificate in REDIS_URL: ?ssl_ca_certs=/path/ca.pem"
-        found.append(source.mistake(("redis", "verify"), message, hint, warn=True))
-    if keys.is_open and ANY in server.cors:
+        mistakes.append(source.make_mistake(("redis", "verify"), message, hint, warn=True))
+    if keys.is_open and WILDCARD in server.cors:
         message = "lets every web page that a user of this machine opens spend money."
         hint = "Configure keys, or list the origins of your pages."
-        found.append(source.mistake(("server", "cors"), message, hint, warn=True))
-    if keys.is_open and ANY in server.hosts:
+        mistakes.append(source.make_mistake(("server", "cors"), message, hint, warn=True))
+    if keys.is_open and WILDCARD in server.hosts:
         message = "lets a web page spend money by a name of its own that leads here."
         hint = "Configure keys, or list the names of this gateway."
-        found.append(source.mistake(("server", "hosts"), message, hint, warn=True))
-    return found
+        mistakes.append(source.make_mistake(("server", "hosts"), message, hint, warn=True))
+    return mistakes
 
 
-def store_url(url: str, data: Path) -> str:
+def resolve_store_url(url: str, data: Path) -> str:
     """The store's address, a relative SQLite file taken to lie in the data folder."""
     path = url.removeprefix("sqlite:///")
     if path != url and not os.path.isabs(path):  # noqa: PTH117 - a string, not a path yet

@@ -14,21 +14,18 @@ from gateway.cache.reasoning_note_store import ReasoningNoteStore
 from gateway.cache.response_cache import ResponseStore
 from gateway.cache.response_store import SavedResponses
 from gateway.cache.semantic.cache import SemanticCache, VectorIndex
-from gateway.cache.semantic.vector_index import LocalVectorIndex as Around
-from gateway.cache.semantic.vector_index import RedisVectorIndex as Everywhere
-from gateway.cache.session_store import LocalSessionStore as Remembered
-from gateway.cache.session_store import SessionStore
-from gateway.cache.session_store import SharedSessionStore as Common
+from gateway.cache.semantic.vector_index import LocalVectorIndex, RedisVectorIndex
+from gateway.cache.session_store import LocalSessionStore, SessionStore, SharedSessionStore
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Provider
 from gateway.ledger.recovery import Recovered
-from gateway.ledger.redaction_patterns import strike
+from gateway.ledger.redaction_patterns import compile_redactor
 from gateway.limits import keys
 from gateway.limits.counters import CounterStore
 from gateway.limits.keys import KeyTable
 from gateway.limits.limiter import Limiter
 from gateway.limits.load_shedding import LoadSample, LoadShedder
-from gateway.limits.memory import MemoryCounters as Counted
+from gateway.limits.memory import MemoryCounters
 from gateway.limits.redis import RedisCounters
 from gateway.limits.tier_share import RedisTurnPool, TurnCounter
 from gateway.pipeline.accounting import CallRecorder
@@ -40,10 +37,16 @@ from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.pipeline.limit_enforcement import LimitRuntime
 from gateway.pipeline.llm_judge import Judge, JudgeMemory
 from gateway.routing.tier_share import ShareBounds
-from gateway.runtime.build import BuiltConfig, adopt, data_folder, refusals, store_url
-from gateway.runtime.build import site as built
+from gateway.runtime.build import (
+    BuiltConfig,
+    adopt_classifiers,
+    build_config,
+    find_data_folder,
+    find_refusals,
+    resolve_store_url,
+)
 from gateway.runtime.reloader import ConfigWatcher, Reloader
-from gateway.runtime.revision import Revision, same
+from gateway.runtime.revision import Revision, is_same_provider
 from gateway.runtime.shadow import Shadow
 from gateway.runtime.tenant_classifiers import TenantClassifiers
 from gateway.settings import baseline
@@ -52,26 +55,26 @@ from gateway.settings.loader import load
 from gateway.settings.schema.root import CachePart, MediaPart, ResponsesPart
 from gateway.state import StateStore, secret
 from gateway.state.ended_sessions import EndedSessions
-from gateway.state.memory import MemoryStore as Here
+from gateway.state.memory import MemoryStore
 from gateway.state.redis.store import RedisStore
 from gateway.telemetry import process
-from gateway.telemetry.log import Log, where
+from gateway.telemetry.log import Log, locate_error
 from gateway.telemetry.metrics import CounterMetric, GaugeMetric
 from gateway.telemetry.shared_metrics import SharedMemory
 from gateway.telemetry.tracing import TraceError
 from gateway.upstream import media_fetch
 from gateway.upstream.client import ConnectionPools, ProviderClient, Transports
 from gateway.upstream.failover import Upstream
-from gateway.upstream.local_engine import LocalEngine as Local
+from gateway.upstream.local_engine import LocalEngine
 from gateway.upstream.provider_state import ProviderState
 from gateway.upstream.retry import RetryPolicy
-from gateway.upstream.status import measures
+from gateway.upstream.status import build_metrics
 from gateway.upstream.waiting_calls import WaitingCalls
 from gateway.upstream.write_batch import WriteBatch
 
-_WAITING = 4
+_CALLS_PER_WAITING_CALL = 4
 """One in so many of the calls at a time may wait for a provider."""
-_TRAINED = 5.0
+_CLASSIFIER_LOOK_SECONDS = 5.0
 """Seconds from one look at tenants' own classifiers to the next."""
 VERSION = metadata.version("tiergate")
 
@@ -81,457 +84,535 @@ class Gateway:
 
     def __init__(  # noqa: PLR0913 - where it runs, and what tests put in place of the world
         self,
-        site: BuiltConfig,
+        built_config: BuiltConfig,
         environ: Mapping[str, str],
         log: Log,
         *,
         host: str | None = None,
         transports: Transports | None = None,
-        guard: media_fetch.AddressGuard = media_fetch.PUBLIC,
-        figures: SharedMemory | None = None,
+        address_guard: media_fetch.AddressGuard = media_fetch.PUBLIC_GUARD,
+        shared_memory: SharedMemory | None = None,
         workers: int | None = None,
-        renewal: ConfigWatcher | None = None,
+        watcher: ConfigWatcher | None = None,
     ) -> None:
-        """`guard` says which hosts media may be fetched from; `workers` count in `figures`.
+        """`address_guard` says where media may be fetched from; `workers` count in `shared_memory`.
 
-        `renewal` finds out what replaces `site`; without it nothing does.
+        `watcher` finds out what replaces `built_config`; without it nothing does.
         """
-        config = site.source.config
-        self.site = site
+        config = built_config.source.config
+        self.built_config = built_config
         self.log = log
         self.environ = environ
         """What it was started with: credentials are in it."""
-        self.data = data_folder(environ)
+        self.data = find_data_folder(environ)
         self.admin_key = environ.get("TIERGATE_ADMIN_KEY", "").strip()
         self.keys: KeyTable = keys.load(
-            config.keys, site.source.file.parent, environ.get("TIERGATE_KEYS", ""), log=log
+            config.keys, built_config.source.file.parent, environ.get("TIERGATE_KEYS", ""), log=log
         )
         self.host = host or config.server.host
         self._check_host()
-        self.archive = self._archive(figures)
-        self.journal_folder, self.store = self.archive.folder, self.archive.store
-        self.recovered = self.archive.recovered
-        self._dead = [self.recovered]
-        self._root = secret.root(self.data, environ)
-        self.cookie = secret.derive(self._root, "cookie")
-        self._hop = secrets.token_hex(4)
-        self.outbox = WriteBatch(self.archive.record.flush)
-        self.archive.record.wait(self.outbox)
-        self._pools = ConnectionPools(transports, self.outbox)
-        self._state = self._store(environ, config.cache.max_bytes)
-        self.ended_sessions = self._sessions()
-        self._meter = self._counter()
-        self._seats = self._seated()
-        self._verdicts = JudgeMemory(log)
-        self._places = self._placed()
-        self._trust = EmbedderTrust(log)
+        self.ledger_runtime = self._make_ledger_runtime(shared_memory)
+        self.journal_folder, self.store = (
+            self.ledger_runtime.journal_folder,
+            self.ledger_runtime.store,
+        )
+        self.recovered = self.ledger_runtime.recovered
+        self._recoveries = [self.recovered]
+        self._root_secret = secret.load_root(self.data, environ)
+        self.cookie = secret.derive_key(self._root_secret, "cookie")
+        self._hop_id = secrets.token_hex(4)
+        self.write_batch = WriteBatch(self.ledger_runtime.writer.flush)
+        self.ledger_runtime.writer.defer_rows(self.write_batch)
+        self._pools = ConnectionPools(transports, self.write_batch)
+        self._state_store = self._make_state_store(environ, config.cache.max_bytes)
+        self.ended_sessions = self._make_ended_sessions()
+        self._counter_store = self._make_counter_store()
+        self._session_store = self._make_session_store()
+        self._judge_memory = JudgeMemory(log)
+        self._vector_index = self._make_vector_index()
+        self._embedder_trust = EmbedderTrust(log)
         self._workers = workers or config.server.workers
-        self.pressure = self._measured()
-        self._owned = TenantClassifiers(self.data, lambda text: log("classifier", error=text))
-        self._owned.refresh()
-        self.toll = LimitRuntime(
-            config, self._meter, self.archive, self.keys, log, shares=self._workers
+        self.load_shedder = self._make_load_shedder()
+        self._tenant_classifiers = TenantClassifiers(
+            self.data, lambda text: log("classifier", error=text)
         )
-        self._traffic = TurnCounter(
-            RedisTurnPool(self._state) if isinstance(self._state, RedisStore) else None,
-            alert=self.toll.share,
+        self._tenant_classifiers.refresh()
+        self.limit_runtime = LimitRuntime(
+            config, self._counter_store, self.ledger_runtime, self.keys, log, shares=self._workers
         )
-        self._guard = guard
+        self._turn_counter = TurnCounter(
+            RedisTurnPool(self._state_store) if isinstance(self._state_store, RedisStore) else None,
+            alert=self.limit_runtime.alert_share,
+        )
+        self._address_guard = address_guard
         self._jitter = random.Random().random  # noqa: S311 - spreads retries, guards nothing
-        self.waiting = WaitingCalls(config.server.in_flight // _WAITING)
+        self.waiting_calls = WaitingCalls(config.server.in_flight // _CALLS_PER_WAITING_CALL)
         """The calls that wait for providers."""
-        self._known = ProviderState(
+        self._provider_state = ProviderState(
             jitter=self._jitter,
             log=log,
-            opened=self.archive.metrics.opened,
-            waiting=self.waiting,
+            on_breaker_open=self.ledger_runtime.metrics.count_opened_target,
+            waiting_calls=self.waiting_calls,
         )
         self._tasks: list[asyncio.Task[None]] = []
-        self._over: set[asyncio.Task[None]] = set()
-        self._earlier: set[Revision] = set()
+        self._closing_tasks: set[asyncio.Task[None]] = set()
+        self._retiring: set[Revision] = set()
         """Those that calls still run on."""
         self.shadow = Shadow(
-            lambda file, reads: built(load(file, environ, reads), datetime.now(UTC)),
+            lambda file, snapshot: build_config(load(file, environ, snapshot), datetime.now(UTC)),
             log,
-            pressure=self.pressure,
+            load_shedder=self.load_shedder,
         )
-        self.shadow.adopt(site)
-        self.edition = self._edition(site, None)
-        self._bound(site)
-        self.reload = Reloader(renewal or ConfigWatcher(site), self.swap, log)
-        self._watch()
+        self.shadow.adopt(built_config)
+        self.revision = self._make_revision(built_config, None)
+        self._adopt_share_bounds(built_config)
+        self.reloader = Reloader(watcher or ConfigWatcher(built_config), self.swap, log)
+        self._register_metrics()
 
     def _check_host(self) -> None:
         """Raises ConfigError where others would reach a gateway whose keys are open."""
-        refused = refusals(self.site, self.keys, self.host)
-        if refused:
-            raise ConfigError(refused)
+        mistakes = find_refusals(self.built_config, self.keys, self.host)
+        if mistakes:
+            raise ConfigError(mistakes)
 
     @property
     def engine(self) -> Engine:
         """What serves calls that begin now."""
-        return self.edition.engine
+        return self.revision.engine
 
     @property
     def upstream(self) -> Upstream:
         """What asks providers for them."""
-        return self.edition.upstream
+        return self.revision.upstream
 
     @property
-    def gate(self) -> Limiter:
+    def limiter(self) -> Limiter:
         """What they must pass."""
-        return self.toll.gate
+        return self.limit_runtime.limiter
 
-    def _archive(self, figures: SharedMemory | None) -> LedgerRuntime:
-        source, built = self.site.source, self.site.built
+    def _make_ledger_runtime(self, shared_memory: SharedMemory | None) -> LedgerRuntime:
+        source, built_catalogue = self.built_config.source, self.built_config.built_catalogue
         try:
             return LedgerRuntime(
                 source.config,
                 self.data,
                 self.log,
-                url=store_url(source.config.ledger.store, self.data),
-                info={"version": VERSION, "config": built.catalogue.version},
-                providers=built.providers,
-                strikes=tuple(strike(pattern) for pattern in source.config.ledger.redact),
-                figures=figures,
+                url=resolve_store_url(source.config.ledger.store, self.data),
+                info={"version": VERSION, "config": built_catalogue.catalogue.version},
+                providers=built_catalogue.providers,
+                strikes=tuple(compile_redactor(pattern) for pattern in source.config.ledger.redact),
+                shared_memory=shared_memory,
             )
         except TraceError as error:
-            raise ConfigError([source.mistake(("traces", "endpoint"), str(error))]) from None
+            raise ConfigError([source.make_mistake(("traces", "endpoint"), str(error))]) from None
 
-    def adopt(self, recovered: Recovered) -> None:
+    def adopt_recovered(self, recovered: Recovered) -> None:
         """Settle at the start what another process has recovered, which will not serve."""
-        self._dead.append(recovered)
+        self._recoveries.append(recovered)
 
     @property
-    def ending(self) -> int:
+    def retiring_count(self) -> int:
         """Earlier configurations that calls still run on."""
-        return len(self._earlier)
+        return len(self._retiring)
 
     async def start(self) -> None:
         """Begin what goes on beside calls."""
-        for local in self.edition.locally.values():
-            local.start()
-        self.archive.start()
-        await self.toll.settle_dead(self._dead)
+        for local_engine in self.revision.local_engines.values():
+            local_engine.start()
+        self.ledger_runtime.start()
+        await self.limit_runtime.settle_crashed(self._recoveries)
         self._tasks = [
             asyncio.create_task(self.keys.watch(), name="keys"),
-            asyncio.create_task(self.reload.watch(), name="configuration"),
+            asyncio.create_task(self.reloader.watch(), name="configuration"),
             asyncio.create_task(self.shadow.watch(), name="candidate"),
-            asyncio.create_task(self.shadow.work(), name="shadow"),
-            asyncio.create_task(self.gate.keep(asyncio.sleep), name="limits"),
-            asyncio.create_task(self.toll.keep(asyncio.sleep), name="budgets"),
-            asyncio.create_task(self._own(asyncio.sleep), name="classifiers"),
-            asyncio.create_task(self._traffic.keep(asyncio.sleep), name="traffic"),
-            asyncio.create_task(self.pressure.keep(asyncio.sleep, time.monotonic), name="pressure"),
+            asyncio.create_task(self.shadow.decide_queued(), name="shadow"),
+            asyncio.create_task(self.limiter.sweep_periodically(asyncio.sleep), name="limits"),
+            asyncio.create_task(self.limit_runtime.watch_budgets(asyncio.sleep), name="budgets"),
+            asyncio.create_task(self._watch_classifiers(asyncio.sleep), name="classifiers"),
+            asyncio.create_task(
+                self._turn_counter.refresh_periodically(asyncio.sleep), name="traffic"
+            ),
+            asyncio.create_task(
+                self.load_shedder.sample_periodically(asyncio.sleep, time.monotonic),
+                name="pressure",
+            ),
         ]
         for task in self._tasks:
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._log_ended_task)
 
     async def stop(self) -> None:
         """End it all; what was begun for calls that have ended is finished first."""
-        await self.reload.settle()
-        await asyncio.gather(*self._over)
-        last = (self.edition, *self._earlier)
-        for edition in last:
-            await edition.engine.settle()
+        await self.reloader.drain()
+        await asyncio.gather(*self._closing_tasks)
+        revisions = (self.revision, *self._retiring)
+        for revision in revisions:
+            await revision.engine.drain()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.archive.stop()  # first of all that may take its time: rows are what must be kept
-        await asyncio.gather(*(one.stop() for one in _locals(last)))
+        await (
+            self.ledger_runtime.stop()
+        )  # first of all that may take its time: rows are what must be kept
+        await asyncio.gather(
+            *(local_engine.stop() for local_engine in _list_local_engines(revisions))
+        )
         await self._pools.close()
-        await self._state.close()
-        await self._meter.close()
+        await self._state_store.close()
+        await self._counter_store.close()
 
-    def swap(self, site: BuiltConfig) -> None:
+    def swap(self, built_config: BuiltConfig) -> None:
         """Let calls that begin from now on go by another configuration.
 
         Those that run end by their own. What is known of providers stays, but of those that are
         others now. Raises, and changes nothing, where it cannot be put together.
         """
-        before, edition = self.edition, self._edition(site, self.edition)
-        self.toll.adopt(site.source.config)
-        self._bound(site)
-        for local in _locals((edition,)) - _locals((before,)):
-            self.log("engine", text=f"{local.provider.name}: started, as its command is new")
-            local.start()
-        self.archive.adopt(site.source.config, edition.version, site.built.providers)
-        self._expect(site)
-        was, now = before.site.built.providers, site.built.providers
-        self._known.forget({name for name in was if not same(was[name], now.get(name))})
-        self.shadow.adopt(site)
-        self.site, self.edition = site, edition
-        self._earlier.add(before)
-        before.retire(lambda: self._end(before))
+        old_revision, revision = self.revision, self._make_revision(built_config, self.revision)
+        self.limit_runtime.adopt(built_config.source.config)
+        self._adopt_share_bounds(built_config)
+        for local_engine in _list_local_engines((revision,)) - _list_local_engines((old_revision,)):
+            self.log("engine", text=f"{local_engine.provider.name}: started, as its command is new")
+            local_engine.start()
+        self.ledger_runtime.adopt(
+            built_config.source.config, revision.version, built_config.built_catalogue.providers
+        )
+        self._expect_targets(built_config)
+        old_providers, new_providers = (
+            old_revision.built_config.built_catalogue.providers,
+            built_config.built_catalogue.providers,
+        )
+        self._provider_state.forget(
+            {
+                name
+                for name in old_providers
+                if not is_same_provider(old_providers[name], new_providers.get(name))
+            }
+        )
+        self.shadow.adopt(built_config)
+        self.built_config, self.revision = built_config, revision
+        self._retiring.add(old_revision)
+        old_revision.retire(lambda: self._close_revision(old_revision))
 
-    async def _own(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+    async def _watch_classifiers(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Take classifiers that were trained meanwhile, until cancelled."""
         while True:
-            await sleep(_TRAINED)
-            if await asyncio.to_thread(self._owned.refresh):
-                adopt(self.site, self._owned)
+            await sleep(_CLASSIFIER_LOOK_SECONDS)
+            if await asyncio.to_thread(self._tenant_classifiers.refresh):
+                adopt_classifiers(self.built_config, self._tenant_classifiers)
 
-    def _end(self, edition: Revision) -> None:
+    def _close_revision(self, revision: Revision) -> None:
         """The last call of an edition has ended: what only it has used is closed."""
 
-        async def end() -> None:
-            await edition.engine.settle()
-            self._earlier.discard(edition)
-            left = (self.edition, *self._earlier)
-            kept = _locals(left)
-            await asyncio.gather(*(one.stop() for one in _locals((edition,)) - kept))
-            await self._pools.only(
-                provider for one in left for provider in one.site.built.providers.values()
+        async def close() -> None:
+            await revision.engine.drain()
+            self._retiring.discard(revision)
+            remaining = (self.revision, *self._retiring)
+            engines_in_use = _list_local_engines(remaining)
+            await asyncio.gather(
+                *(item.stop() for item in _list_local_engines((revision,)) - engines_in_use)
+            )
+            await self._pools.close_unused(
+                provider
+                for item in remaining
+                for provider in item.built_config.built_catalogue.providers.values()
             )
 
-        task = asyncio.create_task(end())
-        self._over.add(task)
-        task.add_done_callback(self._over.discard)
+        task = asyncio.create_task(close())
+        self._closing_tasks.add(task)
+        task.add_done_callback(self._closing_tasks.discard)
 
-    def _edition(self, site: BuiltConfig, before: Revision | None) -> Revision:
+    def _make_revision(self, built_config: BuiltConfig, old_revision: Revision | None) -> Revision:
         """A configuration with all that calls need, of what there is and what is new."""
-        config, archive = site.source.config, self.archive
-        adopt(site, self._owned)
-        client = ProviderClient(self._pools, hop=self._hop, outbox=self.outbox)
-        locally = self._engines(site, before)
+        config, ledger_runtime = built_config.source.config, self.ledger_runtime
+        adopt_classifiers(built_config, self._tenant_classifiers)
+        client = ProviderClient(self._pools, hop=self._hop_id, write_batch=self.write_batch)
+        local_engines = self._make_local_engines(built_config, old_revision)
 
-        async def ready(provider: Provider) -> None:
-            if (local := locally.get(provider.name)) is not None:
-                client.bases[provider.name] = await local.ready()
+        async def ensure_ready(provider: Provider) -> None:
+            if (local_engine := local_engines.get(provider.name)) is not None:
+                client.base_urls[provider.name] = await local_engine.wait_until_ready()
 
         upstream = Upstream(
             client,
-            ready=ready,
+            wait_until_ready=ensure_ready,
             sleep=asyncio.sleep,
             jitter=self._jitter,
-            media=self._media(config.media),
-            hedge={str(tier): wait for tier, wait in config.routing.hedge.items()},
+            media_fetcher=self._make_media_fetcher(config.media),
+            hedge_seconds={str(tier): wait for tier, wait in config.routing.hedge.items()},
             policy=RetryPolicy(
                 preferred_wait=config.retry.preferred_wait,
                 preferred_again=config.retry.preferred_again,
                 longest_wait=config.retry.longest_wait,
             ),
-            known=self._known,
+            provider_state=self._provider_state,
         )
-        gather = ContextLoader(
-            self._seats,
+        context_loader = ContextLoader(
+            self._session_store,
             ttl=config.routing.seats.ttl,
-            out=self._known.health.why,
-            traffic=self._traffic,
+            unavailable_reason=self._provider_state.health.get_skip_reason,
+            turn_counter=self._turn_counter,
             judge=None
-            if (part := config.routing.judge) is None
-            else Judge(part.model, part.timeout, self._verdicts, server=lambda: engine),
+            if (judge_part := config.routing.judge) is None
+            else Judge(
+                judge_part.model, judge_part.timeout, self._judge_memory, server=lambda: engine
+            ),
         )
 
-        def settle(entry: FinalRow) -> None:
-            self.gate.settle(entry)  # first: what it tells later leaves with what is told at once
-            gather.settle(entry)
+        def settle_call(row: FinalRow) -> None:
+            self.limiter.settle(row)  # first: what it tells later leaves with what is told at once
+            context_loader.save_session(row)
 
-        cache = self._cache(config.cache)
+        response_store = self._make_response_store(config.cache)
         engine = Engine(
-            router=site.router,
+            router=built_config.router,
             upstream=upstream,
-            cache=cache,
-            near=self._near(config.cache, cache, lambda: engine),
-            books=CallRecorder(
-                archive.record,
+            response_store=response_store,
+            semantic_cache=self._make_semantic_cache(config.cache, response_store, lambda: engine),
+            recorder=CallRecorder(
+                ledger_runtime.writer,
                 self.log,
-                ask=archive.record.ask,
-                end=archive.record.end,
-                settled=archive.settled,
-                baseline=baseline.baseline(site.source, site.built),
-                begin=archive.begin,
-                settle=settle,
-                aside=self.shadow.note if config.routing.shadow else None,
+                record_opening=ledger_runtime.writer.add_intent,
+                record_ending=ledger_runtime.writer.add_ended_call,
+                sync_waiter=ledger_runtime.sync_waiter,
+                baseline=baseline.build_baseline(built_config.source, built_config.built_catalogue),
+                on_begin=ledger_runtime.trace_starter,
+                on_end=settle_call,
+                on_decision=self.shadow.enqueue if config.routing.shadow else None,
             ),
             log=self.log,
             on_loss=config.routing.on_loss,
-            past=self._past(config.responses),
-            gather=gather,
-            kept=archive.kept if archive.keeps else None,
-            gate=self.gate,
-            turn=self.outbox.turn,
-            meanwhile=self.outbox.meanwhile,
-            pressure=self.pressure,
+            memory=self._make_memory(config.responses),
+            context_loader=context_loader,
+            keep_transcript=ledger_runtime.keep_transcript
+            if ledger_runtime.keeps_content
+            else None,
+            limiter=self.limiter,
+            join_turn=self.write_batch.join_turn,
+            run_meanwhile=self.write_batch.run_if_alone,
+            load_shedder=self.load_shedder,
         )
-        return Revision(site, engine, upstream, client, locally, time.time())
+        return Revision(built_config, engine, upstream, client, local_engines, time.time())
 
-    def _engines(self, site: BuiltConfig, before: Revision | None) -> dict[str, Local]:
+    def _make_local_engines(
+        self, built_config: BuiltConfig, old_revision: Revision | None
+    ) -> dict[str, LocalEngine]:
         """Local engines; one whose command is the same goes on."""
-        providers = site.built.providers.values()
-        known = [account.secret for provider in providers for account in provider.accounts]
-        found: dict[str, Local] = {}
-        for one in providers:
-            if not one.on or not one.command:
+        providers = built_config.built_catalogue.providers.values()
+        provider_secrets = [
+            account.secret for provider in providers for account in provider.accounts
+        ]
+        engines: dict[str, LocalEngine] = {}
+        for local_provider in providers:
+            if not local_provider.enabled or not local_provider.command:
                 continue
-            running = before.locally.get(one.name) if before is not None else None
-            if running is None or running.provider.command != one.command:
-                running = Local(one, self.data / f"{one.name}.log", self._say, secrets=known)
-            found[one.name] = running
-        return found
+            engine = (
+                old_revision.local_engines.get(local_provider.name)
+                if old_revision is not None
+                else None
+            )
+            if engine is None or engine.provider.command != local_provider.command:
+                engine = LocalEngine(
+                    local_provider,
+                    self.data / f"{local_provider.name}.log",
+                    self._log_engine,
+                    secrets=provider_secrets,
+                )
+            engines[local_provider.name] = engine
+        return engines
 
-    def _expect(self, site: BuiltConfig) -> None:
-        self.archive.metrics.expect(
+    def _expect_targets(self, built_config: BuiltConfig) -> None:
+        self.ledger_runtime.metrics.expect(
             (lab.name, tier, target.provider.name, target.model)
-            for lab in site.built.catalogue.labs.values()
+            for lab in built_config.built_catalogue.catalogue.labs.values()
             for tier, targets in (*lab.tiers.items(), ("", lab.embeddings))
             for target in targets
-            if target.provider.on
+            if target.provider.enabled
         )
 
-    def _bound(self, site: BuiltConfig) -> None:
+    def _adopt_share_bounds(self, built_config: BuiltConfig) -> None:
         """The shares that tiers may have from now on."""
-        part, classifier = site.source.config.routing.max_share, site.router.classifier
-        most = ShareBounds(reasoning=part.reasoning, smart=part.smart)
-        own = classifier.thresholds if classifier is not None else None
-        self._traffic.adopt(None if most == ShareBounds() else most, own)
+        max_share, classifier = (
+            built_config.source.config.routing.max_share,
+            built_config.router.classifier,
+        )
+        bounds = ShareBounds(reasoning=max_share.reasoning, smart=max_share.smart)
+        thresholds = classifier.thresholds if classifier is not None else None
+        self._turn_counter.adopt(None if bounds == ShareBounds() else bounds, thresholds)
 
-    def _watch(self) -> None:
-        metrics, state = self.archive.metrics, self._state
-        self._expect(self.site)
-        metrics.watch(*_measures(self.pressure))
-        metrics.watch(*self.reload.measures())
-        known = self._known
-        metrics.watch(*measures(known))
-        metrics.watch(many=self.toll.measures(keys=metrics.keys, tenants=metrics.tenants))
-        metrics.watch((), [*self._traffic.measures(), *self._verdicts.measures()])
-        metrics.watch((), self._trust.measures())
-        if not isinstance(state, Here):
-            up = GaugeMetric("redis_up", "Whether Redis answers.", lambda: state.alive, "min")
-            metrics.watch([up])
+    def _register_metrics(self) -> None:
+        metrics, state = self.ledger_runtime.metrics, self._state_store
+        self._expect_targets(self.built_config)
+        metrics.watch(*_make_process_metrics(self.load_shedder))
+        metrics.watch(*self.reloader.measures())
+        provider_state = self._provider_state
+        metrics.watch(*build_metrics(provider_state))
+        metrics.watch(
+            labelled_gauges=self.limit_runtime.measures(
+                keys=metrics.has_key_labels, tenants=metrics.has_tenant_labels
+            )
+        )
+        metrics.watch((), [*self._turn_counter.build_metrics(), *self._judge_memory.measures()])
+        metrics.watch((), self._embedder_trust.measures())
+        if not isinstance(state, MemoryStore):
+            redis_gauge = GaugeMetric(
+                "redis_up", "Whether Redis answers.", lambda: state.alive, "min"
+            )
+            metrics.watch([redis_gauge])
 
-    def _measured(self) -> LoadShedder:
+    def _make_load_shedder(self) -> LoadShedder:
         """How much this process can take: its part of the memory, and its files."""
-        server, group = self.site.source.config.server, process.ControlGroup()
-        memory = server.max_memory or process.physical()
+        server, control_group = self.built_config.source.config.server, process.ControlGroup()
+        memory = server.max_memory or process.read_physical_bytes()
         return LoadShedder(
-            lambda: LoadSample(process.resident(), group.reach(), process.files()),
-            memory=None if memory is None else memory // self._workers,
-            files=process.most_files(),
-            lag=server.max_lag,
+            lambda: LoadSample(
+                process.read_resident_bytes(),
+                control_group.find_tightest_reach(),
+                process.count_open_files(),
+            ),
+            max_memory=None if memory is None else memory // self._workers,
+            max_files=process.raise_file_limit(),
+            max_lag=server.max_lag,
             log=self.log,
-            lean=process.trim,
-            chance=random.Random().random,  # noqa: S311 - spreads clients, guards nothing
+            trim_memory=process.trim,
+            random_fraction=random.Random().random,  # noqa: S311 - spreads clients, guards nothing
         )
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _log_ended_task(self, task: asyncio.Task[None]) -> None:
         """Log a background task that a mistake of the gateway has ended."""
         if not task.cancelled() and (error := task.exception()) is not None:
             text = "a background task has ended: restart the gateway, and report this line"
-            self.log("task", name=task.get_name(), error=where(error), text=text)
+            self.log("task", name=task.get_name(), error=locate_error(error), text=text)
 
-    def _say(self, text: str) -> None:
+    def _log_engine(self, text: str) -> None:
         self.log("engine", text=text)
 
-    def _store(self, environ: Mapping[str, str], most: int) -> StateStore:
+    def _make_state_store(self, environ: Mapping[str, str], max_bytes: int) -> StateStore:
         url = environ.get("REDIS_URL")
         if not url:
-            return Here(most, clock=time.monotonic)
-        part = self.site.source.config.redis
-        with self._usable():
+            return MemoryStore(max_bytes, clock=time.monotonic)
+        redis_part = self.built_config.source.config.redis
+        with self._check_redis_url():
             return RedisStore(
                 url,
                 note=lambda text: self.log("redis", text=text),
                 clock=time.monotonic,
-                connect=part.connect_timeout,
-                verify=part.verify,
+                connect_timeout=redis_part.connect_timeout,
+                verify=redis_part.verify,
             )
 
-    def _sessions(self) -> EndedSessions:
+    def _make_ended_sessions(self) -> EndedSessions:
         """Return what keeps sessions of the dashboard that were ended."""
-        shared = self._state if isinstance(self._state, RedisStore) else None
+        shared = self._state_store if isinstance(self._state_store, RedisStore) else None
         return EndedSessions(self.data / "sessions", shared, time.time)
 
-    def _counter(self) -> CounterStore:
-        state = self._state
-        return RedisCounters(state) if isinstance(state, RedisStore) else Counted()
+    def _make_counter_store(self) -> CounterStore:
+        state = self._state_store
+        return RedisCounters(state) if isinstance(state, RedisStore) else MemoryCounters()
 
-    def _seated(self) -> SessionStore:
+    def _make_session_store(self) -> SessionStore:
         """Where conversations sit: known to all that share a Redis, or to this process."""
-        state = self._state
+        state = self._state_store
         if isinstance(state, RedisStore):
-            return Common(state, secret=secret.derive(self._root, "seats"))
-        return Remembered(clock=time.monotonic)
+            return SharedSessionStore(state, secret=secret.derive_key(self._root_secret, "seats"))
+        return LocalSessionStore(clock=time.monotonic)
 
     @contextmanager
-    def _usable(self) -> Iterator[None]:
+    def _check_redis_url(self) -> Iterator[None]:
         try:
             yield
         except ValueError as error:
             text = f"REDIS_URL cannot be used: {error}."
-            raise ConfigError([self.site.source.mistake(("cache",), text)]) from None
+            raise ConfigError([self.built_config.source.make_mistake(("cache",), text)]) from None
 
-    def _media(self, part: MediaPart) -> media_fetch.MediaFetcher | None:
+    def _make_media_fetcher(self, media_part: MediaPart) -> media_fetch.MediaFetcher | None:
         """What fetches media that a request has by URL, where the configuration says so."""
-        if part.fetch == "off":
+        if media_part.fetch == "off":
             return None
         bounds = media_fetch.MediaBounds(
-            allow=tuple(part.allow),
-            types=frozenset(part.types),
-            most=part.max_bytes,
-            timeout=part.timeout,
+            allowed_hosts=tuple(media_part.allow),
+            types=frozenset(media_part.types),
+            max_bytes=media_part.max_bytes,
+            timeout=media_part.timeout,
         )
-        return media_fetch.MediaFetcher(bounds, self._guard)
+        return media_fetch.MediaFetcher(bounds, self._address_guard)
 
-    def _cache(self, part: CachePart) -> ResponseStore | None:
-        if part.ttl <= 0:
+    def _make_response_store(self, cache_part: CachePart) -> ResponseStore | None:
+        if cache_part.ttl <= 0:
             return None
         return ResponseStore(
-            self._state,
-            secret=secret.derive(self._root, "cache"),
-            ttl=part.ttl,
+            self._state_store,
+            secret=secret.derive_key(self._root_secret, "cache"),
+            ttl=cache_part.ttl,
             clock=time.time,
-            sharing=part.scope,
-            policy=CachePolicy(part.default, sampled=part.sampled),
-            sealed=isinstance(self._state, RedisStore),
+            sharing=cache_part.scope,
+            policy=CachePolicy(cache_part.default, sampled=cache_part.sampled),
+            is_sealed=isinstance(self._state_store, RedisStore),
             note=lambda text: self.log("cache", text=text),
         )
 
-    def _placed(self) -> VectorIndex:
+    def _make_vector_index(self) -> VectorIndex:
         """Where near questions are known: to all that share a Redis, or to this process."""
-        here, state = Around(clock=time.monotonic), self._state
+        local_index, state = LocalVectorIndex(clock=time.monotonic), self._state_store
         if not isinstance(state, RedisStore):
-            return here
-        return Everywhere(state, here, lambda text: self.log("near", text=f"the Redis {text}"))
+            return local_index
+        return RedisVectorIndex(
+            state, local_index, lambda text: self.log("near", text=f"the Redis {text}")
+        )
 
-    def _near(
-        self, part: CachePart, exact: ResponseStore | None, server: Callable[[], Engine]
+    def _make_semantic_cache(
+        self,
+        cache_part: CachePart,
+        response_store: ResponseStore | None,
+        server: Callable[[], Engine],
     ) -> SemanticCache | None:
         """What finds the answers of near questions."""
-        if exact is None or part.near is None:
+        if response_store is None or cache_part.near is None:
             return None
         return SemanticCache(
-            exact,
-            self._places,
-            EmbeddingModel(part.near.embed, self._trust, server=server),
-            self._state,
-            secret=secret.derive(self._root, "near"),
-            ttl=part.ttl,
-            threshold=part.near.threshold,
-            timeout=part.near.timeout,
+            response_store,
+            self._vector_index,
+            EmbeddingModel(cache_part.near.embed, self._embedder_trust, server=server),
+            self._state_store,
+            secret=secret.derive_key(self._root_secret, "near"),
+            ttl=cache_part.ttl,
+            threshold=cache_part.near.threshold,
+            timeout=cache_part.near.timeout,
         )
 
-    def _past(self, part: ResponsesPart) -> ConversationMemory:
-        notes = ReasoningNoteStore(self._state, secret=secret.derive(self._root, "notes"))
-        if part.ttl <= 0:
+    def _make_memory(self, responses_part: ResponsesPart) -> ConversationMemory:
+        notes = ReasoningNoteStore(
+            self._state_store, secret=secret.derive_key(self._root_secret, "notes")
+        )
+        if responses_part.ttl <= 0:
             return ConversationMemory(notes)
-        kept = SavedResponses(
-            self._state, secret=secret.derive(self._root, "responses"), ttl=part.ttl
+        saved_responses = SavedResponses(
+            self._state_store,
+            secret=secret.derive_key(self._root_secret, "responses"),
+            ttl=responses_part.ttl,
         )
-        return ConversationMemory(notes, kept)
+        return ConversationMemory(notes, saved_responses)
 
 
-def _locals(editions: Iterable[Revision]) -> set[Local]:
-    return {local for edition in editions for local in edition.locally.values()}
+def _list_local_engines(revisions: Iterable[Revision]) -> set[LocalEngine]:
+    return {
+        local_engine for revision in revisions for local_engine in revision.local_engines.values()
+    }
 
 
-def _measures(pressure: LoadShedder) -> tuple[list[GaugeMetric], list[CounterMetric]]:
+def _make_process_metrics(
+    load_shedder: LoadShedder,
+) -> tuple[list[GaugeMetric], list[CounterMetric]]:
     """What of the process is told at /metrics."""
     return [
-        GaugeMetric("pressure", "Who is refused: 0 nobody, 3 all.", lambda: pressure.level, "max"),
         GaugeMetric(
-            "loop_lag_seconds", "How late the event loop is.", lambda: pressure.late, "max"
+            "pressure", "Who is refused: 0 nobody, 3 all.", lambda: load_shedder.level, "max"
         ),
-        GaugeMetric("memory_bytes", "Memory in use.", lambda: pressure.seen.memory),
-        GaugeMetric("open_files", "Files and sockets that are open.", lambda: pressure.seen.files),
-    ], [CounterMetric("shed", "Requests refused for want of room.", lambda: pressure.shed)]
+        GaugeMetric(
+            "loop_lag_seconds", "How late the event loop is.", lambda: load_shedder.lag, "max"
+        ),
+        GaugeMetric("memory_bytes", "Memory in use.", lambda: load_shedder.last_sample.memory),
+        GaugeMetric(
+            "open_files", "Files and sockets that are open.", lambda: load_shedder.last_sample.files
+        ),
+    ], [
+        CounterMetric("shed", "Requests refused for want of room.", lambda: load_shedder.shed_count)
+    ]

@@ -7,7 +7,7 @@ from gateway.pipeline.engine import Engine
 from gateway.runtime.build import BuiltConfig
 from gateway.upstream.client import ProviderClient
 from gateway.upstream.failover import Upstream
-from gateway.upstream.local_engine import LocalEngine as Local
+from gateway.upstream.local_engine import LocalEngine
 
 
 class Revision:
@@ -15,29 +15,29 @@ class Revision:
 
     def __init__(
         self,
-        site: BuiltConfig,
+        built_config: BuiltConfig,
         engine: Engine,
         upstream: Upstream,
         client: ProviderClient,
-        locally: Mapping[str, Local],
+        local_engines: Mapping[str, LocalEngine],
         since: float,
     ) -> None:
-        self.site = site
+        self.built_config = built_config
         self.engine = engine
         self.upstream = upstream
         self.client = client
-        self.locally = locally
+        self.local_engines = local_engines
         """Local engines by provider."""
         self.since = since
         """Seconds since the epoch."""
         self.calls = 0
         """Those that run on it."""
-        self._over: Callable[[], object] | None = None
+        self._on_end: Callable[[], object] | None = None
 
     @property
     def version(self) -> str:
         """The configuration's, as it stands on rows."""
-        return self.site.built.catalogue.version
+        return self.built_config.built_catalogue.catalogue.version
 
     def enter(self) -> Engine:
         """A call begins; `leave` is to be told of its end."""
@@ -47,25 +47,27 @@ class Revision:
     def leave(self) -> None:
         """A call has ended."""
         self.calls -= 1
-        if not self.calls and (over := self._over) is not None:
-            self._over = None  # it knows this one: the two would hold each other
-            over()
+        if not self.calls and (on_end := self._on_end) is not None:
+            self._on_end = None  # it knows this one: the two would hold each other
+            on_end()
 
-    def retire(self, over: Callable[[], object]) -> None:
-        """No call begins any more: `over` is called when the last one has ended."""
+    def retire(self, on_end: Callable[[], object]) -> None:
+        """No call begins any more: `on_end` is called when the last one has ended."""
         if self.calls:
-            self._over = over
+            self._on_end = on_end
         else:
-            over()
+            on_end()
 
 
-def same(one: Provider, other: Provider | None) -> bool:
+def is_same_provider(provider: Provider, other_provider: Provider | None) -> bool:
     """Whether what is known of a provider is true of another: whoever is asked, by whom and how."""
-    return other is not None and _asked(one) == _asked(other)
+    return other_provider is not None and _get_connection_settings(
+        provider
+    ) == _get_connection_settings(other_provider)
 
 
-def _asked(one: Provider) -> tuple[object, ...]:
+def _get_connection_settings(provider: Provider) -> tuple[object, ...]:
     return (
-        one.doors, one.auth, one.accounts, one.headers, one.proxy, one.transport, one.command,
-        one.on,
+        provider.urls, provider.auth, provider.accounts, provider.headers, provider.proxy,
+        provider.transport, provider.command, provider.enabled,
     )  # fmt: skip

@@ -22,25 +22,25 @@ from gateway.runtime.build import BuiltConfig
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.telemetry import process
-from gateway.telemetry.log import Log, where
+from gateway.telemetry.log import Log, locate_error
 
 if TYPE_CHECKING:
     from gateway.evaluation.replay.replay import LedgerReplay
 
-type Read = Callable[[Path, FileSnapshot], BuiltConfig]
+type CandidateReader = Callable[[Path, FileSnapshot], BuiltConfig]
 """Reads, checks and builds a candidate. Raises ConfigError."""
 
-_EVERY = 1.0
+_LOOK_SECONDS = 1.0
 """Seconds between looks at the candidate's files."""
-_MOST = 256
+_MAX_WAITING_CALLS = 256
 """Calls that wait to be decided again."""
-_CALLS = 20_000
+_MAX_COUNTED_CALLS = 20_000
 """Calls after which counts begin anew: conversations and names of tags take memory."""
-_LARGE = 100_000
+_LARGE_TURN_CHARS = 100_000
 """Characters of a last user turn from which on a call is left out: patterns search it all."""
-_REST = 19.0
+_REST_FACTOR = 19.0
 """Of the time that a decision takes, how often it rests after it."""
-_TOLD = 20
+_MAX_LOGGED_MISTAKES = 20
 """Mistakes that the log has of a candidate."""
 
 
@@ -49,155 +49,170 @@ class Shadow:
 
     def __init__(
         self,
-        read: Read,
+        read: CandidateReader,
         log: Log,
         *,
-        pressure: LoadShedder | None = None,
+        load_shedder: LoadShedder | None = None,
         wall: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._read = read
         self._log = log
-        self._pressure = pressure
+        self._load_shedder = load_shedder
         self._wall = wall
         self._sleep = sleep
-        self._version = ""
+        self._current_version = ""
         """Of the configuration in force."""
-        self._file: Path | None = None
-        self._share = 1.0
-        self._site: BuiltConfig | None = None
+        self._candidate_file: Path | None = None
+        self._sample_share = 1.0
+        self._candidate: BuiltConfig | None = None
         """The candidate; None while there is none that may be used."""
-        self._reads: FileSnapshot | None = None
+        self._snapshot: FileSnapshot | None = None
         """What it was read from; None where it is to be read."""
-        self._seen: tuple[object, ...] | None = None
+        self._pending_state: tuple[object, ...] | None = None
         self._mistakes: tuple[Mistake, ...] = ()
-        self._waiting: asyncio.Queue[tuple[LedgerReplay, FinalRow, DecisionRecorder]] = (
-            asyncio.Queue(_MOST)
+        self._queue: asyncio.Queue[tuple[LedgerReplay, FinalRow, DecisionRecorder]] = asyncio.Queue(
+            _MAX_WAITING_CALLS
         )
-        self._call: Features | None = None
+        self._features: Features | None = None
         """The call that is being decided."""
-        self._begin()
+        self._restart_counts()
 
-    def _begin(self) -> None:
+    def _restart_counts(self) -> None:
         """Count anew: one of the two configurations is another, or there were enough calls."""
-        site = self._site
-        self._walk = None
-        if site is not None:
+        candidate = self._candidate
+        self._replay = None
+        if candidate is not None:
             # Where there is no candidate, a serving gateway imports nothing of evaluation.
-            from gateway.evaluation.replay.replay import walker  # noqa: PLC0415
+            from gateway.evaluation.replay.replay import build_replay  # noqa: PLC0415
 
-            self._walk = walker(site.router, site.source.config, lambda *_: self._call)
+            self._replay = build_replay(
+                candidate.router, candidate.source.config, lambda *_: self._features
+            )
         self.since = self._wall()
-        self.skipped = 0
+        self.skipped_count = 0
         """Calls that there was no room for."""
         self.failures: Counter[str] = Counter()
         """Calls at which the candidate failed, by the kind of error and its place."""
 
     @property
-    def on(self) -> bool:
+    def is_enabled(self) -> bool:
         """True if there is to be a candidate."""
-        return self._file is not None
+        return self._candidate_file is not None
 
-    def adopt(self, site: BuiltConfig) -> None:
+    def adopt(self, built_config: BuiltConfig) -> None:
         """Take another configuration, which says what its candidate is."""
-        name = site.source.config.routing.shadow
-        file = site.source.file.parent / name if name else None
-        if file != self._file or file is None:
-            self._site, self._reads, self._mistakes = None, None, ()
-        self._file, self._version = file, site.built.catalogue.version
-        self._share = site.source.config.routing.shadow_share
-        self._begin()
+        name = built_config.source.config.routing.shadow
+        file = built_config.source.file.parent / name if name else None
+        if file != self._candidate_file or file is None:
+            self._candidate, self._snapshot, self._mistakes = None, None, ()
+        self._candidate_file, self._current_version = (
+            file,
+            built_config.built_catalogue.catalogue.version,
+        )
+        self._sample_share = built_config.source.config.routing.shadow_share
+        self._restart_counts()
 
-    def note(self, entry: FinalRow, case: object) -> None:
+    def enqueue(self, row: FinalRow, decision_recorder: object) -> None:
         """Put a call aside that is over. Costs nothing but where it is to be decided again."""
-        if self._walk is None or not isinstance(case, DecisionRecorder):
+        if self._replay is None or not isinstance(decision_recorder, DecisionRecorder):
             return
-        if self._share < 1 and zlib.crc32(entry.id.encode()) >= self._share * 2**32:
+        if self._sample_share < 1 and zlib.crc32(row.id.encode()) >= self._sample_share * 2**32:
             return
-        pressed = self._pressure is not None and self._pressure.level
-        if pressed or self._waiting.full() or len(case.call.prompt.user) > _LARGE:
-            self.skipped += 1
+        is_overloaded = self._load_shedder is not None and self._load_shedder.level
+        if (
+            is_overloaded
+            or self._queue.full()
+            or len(decision_recorder.call.prompt.user) > _LARGE_TURN_CHARS
+        ):
+            self.skipped_count += 1
         else:
-            self._waiting.put_nowait((self._walk, entry, case))
+            self._queue.put_nowait((self._replay, row, decision_recorder))
 
-    async def work(self) -> None:
+    async def decide_queued(self) -> None:
         """Decide what waits, between other calls, until cancelled."""
         while True:
-            walk, entry, case = await self._waiting.get()
-            began = time.perf_counter()
-            if walk is self._walk:
-                self._decide(walk, entry, case)
-            await self._sleep((time.perf_counter() - began) * _REST)
+            replay, row, decision_recorder = await self._queue.get()
+            started_at = time.perf_counter()
+            if replay is self._replay:
+                self._decide(replay, row, decision_recorder)
+            await self._sleep((time.perf_counter() - started_at) * _REST_FACTOR)
 
-    def _decide(self, walk: "LedgerReplay", entry: FinalRow, case: DecisionRecorder) -> None:
-        self._call = case.call
-        row = ReplayRow(**{name: getattr(entry, name) for name in ReplayRow.__struct_fields__})
+    def _decide(
+        self, replay: "LedgerReplay", final_row: FinalRow, decision_recorder: DecisionRecorder
+    ) -> None:
+        self._features = decision_recorder.call
+        row = ReplayRow(**{name: getattr(final_row, name) for name in ReplayRow.__struct_fields__})
         try:
-            walk.take(row)
+            replay.replay_row(row)
         except Exception as error:  # noqa: BLE001 - a candidate disturbs nobody
-            self.failures[where(error)] += 1
+            self.failures[locate_error(error)] += 1
         finally:
-            self._call = None
-        if walk.sums.total.calls >= _CALLS:
-            self._begin()
+            self._features = None
+        if replay.totals.total.calls >= _MAX_COUNTED_CALLS:
+            self._restart_counts()
 
     async def watch(self) -> None:
         """Read the candidate, and again when its files change, until cancelled."""
         while True:
-            await self.look()
-            await self._sleep(_EVERY)
+            await self.refresh()
+            await self._sleep(_LOOK_SECONDS)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Read it where it is to be read; what is being written is waited for."""
-        if self._file is None:
+        if self._candidate_file is None:
             return
-        if self._reads is not None:
-            now = await asyncio.to_thread(self._reads.now)
-            steady, self._seen = now == self._seen, now
-            if now == self._reads.then() or not steady:
+        if self._snapshot is not None:
+            state = await asyncio.to_thread(self._snapshot.read_current_state)
+            is_steady, self._pending_state = state == self._pending_state, state
+            if state == self._snapshot.list_recorded_state() or not is_steady:
                 return
-        await self._load(self._file)
+        await self._load(self._candidate_file)
 
     async def _load(self, file: Path) -> None:
         """Read the candidate now. One with a mistake is told of, and not used."""
-        reads, site, mistakes = FileSnapshot(), None, tuple[Mistake, ...]()
+        snapshot, candidate, mistakes = FileSnapshot(), None, tuple[Mistake, ...]()
         try:
-            site = await asyncio.to_thread(self._quietly, file, reads)
+            candidate = await asyncio.to_thread(self._read_quietly, file, snapshot)
         except ConfigError as error:
             mistakes = tuple(error.mistakes)
         except Exception as error:  # noqa: BLE001 - a candidate disturbs nobody
-            mistakes = (Mistake(message=f"cannot be read: {where(error)}."),)
-        if file != self._file:
+            mistakes = (Mistake(message=f"cannot be read: {locate_error(error)}."),)
+        if file != self._candidate_file:
             return  # another is asked for meanwhile
-        self._reads, self._site, self._mistakes = reads, site, mistakes
-        self._begin()
-        for one in mistakes[:_TOLD]:
-            text = f"{one.path}: {one.message}" if one.path else one.message
-            self._log("shadow", file=one.file or str(file), line=one.line, error=text)
-        if site is not None:
-            version = site.built.catalogue.version
+        self._snapshot, self._candidate, self._mistakes = snapshot, candidate, mistakes
+        self._restart_counts()
+        for mistake in mistakes[:_MAX_LOGGED_MISTAKES]:
+            text = f"{mistake.path}: {mistake.message}" if mistake.path else mistake.message
+            self._log("shadow", file=mistake.file or str(file), line=mistake.line, error=text)
+        if candidate is not None:
+            version = candidate.built_catalogue.catalogue.version
             self._log("shadow", version=version, text="decides beside what is in force")
 
-    def _quietly(self, file: Path, reads: FileSnapshot) -> BuiltConfig:
-        with process.quietly():
-            return self._read(file, reads)
+    def _read_quietly(self, file: Path, snapshot: FileSnapshot) -> BuiltConfig:
+        with process.pause_cycle_search():
+            return self._read(file, snapshot)
 
     def state(self) -> dict[str, Json]:
         """Return what was found, as plain values; `report` is that of a replay."""
         from gateway.evaluation.replay import report  # noqa: PLC0415 - as above
 
-        site, walk = self._site, self._walk
-        candidate = None if site is None else site.built.catalogue.version
+        built_config, replay = self._candidate, self._replay
+        candidate_version = (
+            None if built_config is None else built_config.built_catalogue.catalogue.version
+        )
         return {
-            "file": None if self._file is None else str(self._file),
-            "version": self._version,
-            "candidate": candidate,
-            "mistakes": [str(one) for one in self._mistakes],
+            "file": None if self._candidate_file is None else str(self._candidate_file),
+            "version": self._current_version,
+            "candidate": candidate_version,
+            "mistakes": [str(mistake) for mistake in self._mistakes],
             "since": round(self.since, 3),
-            "share": self._share,
-            "waiting": self._waiting.qsize(),
-            "skipped": self.skipped,
+            "share": self._sample_share,
+            "waiting": self._queue.qsize(),
+            "skipped": self.skipped_count,
             "failed": self.failures.total(),
             "failures": dict(self.failures),
-            "report": None if walk is None else report.view(walk.sums, candidate or ""),
+            "report": None
+            if replay is None
+            else report.describe_totals(replay.totals, candidate_version or ""),
         }

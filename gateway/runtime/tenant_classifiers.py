@@ -12,18 +12,18 @@ from pathlib import Path
 import msgspec
 
 from gateway.core import jsonio
-from gateway.ledger.file_lock import MODE
-from gateway.routing.classifier import model_file as files
+from gateway.ledger.file_lock import FILE_MODE
+from gateway.routing.classifier import model_file
 from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.classifier.model_file import ClassifierModel
 from gateway.routing.errors import ModelFileError
 
-_FOLDER, _NOW, _SUFFIX = "classifiers", "now.json", ".tiergate"
-_PRIVATE = 0o700
-_EARLIER = 5
+_FOLDER_NAME, _STATE_FILE_NAME, _SUFFIX = "classifiers", "now.json", ".tiergate"
+_PRIVATE_MODE = 0o700
+_MAX_EARLIER = 5
 """That are kept to go back to."""
-_MOST = 100_000
+_MAX_STATE_BYTES = 100_000
 """Bytes of `now.json`."""
 
 
@@ -45,7 +45,7 @@ class TenantModelInForce(msgspec.Struct, frozen=True, kw_only=True):
     """What was in force before, oldest first."""
 
 
-type _Known = tuple[tuple[int, int], str, Classifier | None]
+type _CachedClassifier = tuple[tuple[int, int], str, Classifier | None]
 """What a folder's file was when it was read, whose it is, and what it says."""
 
 
@@ -59,50 +59,58 @@ class TenantModelFolder:
     def __init__(self, data: Path, tenant: str) -> None:
         digest = hashlib.blake2b(tenant.encode("utf-8", "replace"), digest_size=16).hexdigest()
         self.tenant = tenant
-        self.folder = data / _FOLDER / digest
+        self.folder = data / _FOLDER_NAME / digest
 
-    def now(self) -> TenantModelInForce:
+    def read_state(self) -> TenantModelInForce:
         """What is in force."""
-        found = _now(self.folder)
-        return found if found is not None else TenantModelInForce(tenant=self.tenant)
+        state = _read_state(self.folder)
+        return state if state is not None else TenantModelInForce(tenant=self.tenant)
 
-    def artefact(self) -> ClassifierModel | None:
+    def read_model(self) -> ClassifierModel | None:
         """The artefact in force; None where it is what serves everybody."""
-        made = self.now().made
-        return None if made is None else _artefact(self.folder, made.id)
+        model = self.read_state().made
+        return None if model is None else _read_model(self.folder, model.id)
 
-    def take(self, artefact: ClassifierModel, at: float) -> None:
+    def activate(self, model: ClassifierModel, trained_at: float) -> None:
         """Put an artefact in force. Raises OSError."""
-        now, made = self.now(), TenantModel(artefact.id, at)
-        self.folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
-        _write(self.folder / f"{artefact.id}{_SUFFIX}", files.write(artefact))
-        earlier = now.earlier if now.made in (None, made) else (*now.earlier, now.made)
-        self._tell(
-            TenantModelInForce(tenant=self.tenant, made=made, earlier=_some(earlier)[-_EARLIER:])
+        state, tenant_model = self.read_state(), TenantModel(model.id, trained_at)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_MODE)
+        _write_atomically(self.folder / f"{model.id}{_SUFFIX}", model_file.write(model))
+        earlier = (
+            state.earlier if state.made in (None, tenant_model) else (*state.earlier, state.made)
         )
-        self._sweep()
+        self._write_state(
+            TenantModelInForce(
+                tenant=self.tenant,
+                made=tenant_model,
+                earlier=_drop_missing(earlier)[-_MAX_EARLIER:],
+            )
+        )
+        self._remove_unused()
 
-    def back(self) -> TenantModelInForce:
+    def roll_back(self) -> TenantModelInForce:
         """Put in force what was before: an earlier one, or what serves everybody.
 
         Raises TenantModelError where there is nothing to go back from, and OSError.
         """
-        now = self.now()
-        if now.made is None:
+        state = self.read_state()
+        if state.made is None:
             raise TenantModelError("it goes by what serves everybody already")
-        made = now.earlier[-1] if now.earlier else None
-        found = TenantModelInForce(tenant=self.tenant, made=made, earlier=now.earlier[:-1])
-        self._tell(found)
-        return found
+        tenant_model = state.earlier[-1] if state.earlier else None
+        new_state = TenantModelInForce(
+            tenant=self.tenant, made=tenant_model, earlier=state.earlier[:-1]
+        )
+        self._write_state(new_state)
+        return new_state
 
-    def _tell(self, now: TenantModelInForce) -> None:
-        _write(self.folder / _NOW, jsonio.dumps(now) + b"\n")
+    def _write_state(self, state: TenantModelInForce) -> None:
+        _write_atomically(self.folder / _STATE_FILE_NAME, jsonio.dumps(state) + b"\n")
 
-    def _sweep(self) -> None:
-        now = self.now()
-        kept = {one.id for one in (now.made, *now.earlier) if one is not None}
+    def _remove_unused(self) -> None:
+        state = self.read_state()
+        kept_ids = {model.id for model in (state.made, *state.earlier) if model is not None}
         for path in self.folder.glob(f"*{_SUFFIX}"):
-            if path.stem not in kept:
+            if path.stem not in kept_ids:
                 path.unlink(missing_ok=True)
 
 
@@ -111,92 +119,94 @@ class TenantClassifiers(Mapping[str, Classifier]):
 
     def __init__(self, data: Path, note: Callable[[str], None] = lambda _: None) -> None:
         """`note` is told of what cannot be used, once until it changes."""
-        self._folder = data / _FOLDER
+        self._folder = data / _FOLDER_NAME
         self._note = note
-        self._known: dict[str, _Known] = {}
-        self._found: Mapping[str, Classifier] = {}
+        self._entries: dict[str, _CachedClassifier] = {}
+        self._classifiers: Mapping[str, Classifier] = {}
 
     def __getitem__(self, tenant: str) -> Classifier:
         """The classifier of a tenant. Raises KeyError."""
-        return self._found[tenant]
+        return self._classifiers[tenant]
 
     def __iter__(self) -> Iterator[str]:
         """The tenants that have one."""
-        return iter(self._found)
+        return iter(self._classifiers)
 
     def __len__(self) -> int:
         """How many have one."""
-        return len(self._found)
+        return len(self._classifiers)
 
     def refresh(self) -> bool:
         """Read what has changed; whether anything has. What cannot be used stays as it was."""
-        known: dict[str, _Known] = {}
-        for path in sorted(self._folder.glob(f"*/{_NOW}")):
+        entries: dict[str, _CachedClassifier] = {}
+        for path in sorted(self._folder.glob(f"*/{_STATE_FILE_NAME}")):
             name = path.parent.name
-            before = self._known.get(name)
+            old_entry = self._entries.get(name)
             try:
-                seen = path.stat()
+                file_stat = path.stat()
             except OSError:
                 continue
-            stamp = seen.st_mtime_ns, seen.st_ino
-            if before is not None and before[0] == stamp:
-                known[name] = before
+            stamp = file_stat.st_mtime_ns, file_stat.st_ino
+            if old_entry is not None and old_entry[0] == stamp:
+                entries[name] = old_entry
                 continue
             try:
-                tenant, found = _classifier(path.parent)
+                tenant, classifier = _load_classifier(path.parent)
             except TenantModelError as error:
                 self._note(f"the classifier in {path.parent} is not used: {error}")
-                tenant, found = before[1:] if before is not None else ("", None)
-            known[name] = stamp, tenant, found
-        changed = known != self._known
-        self._known = known
-        self._found = {tenant: one for _, tenant, one in known.values() if one is not None}
-        return changed
+                tenant, classifier = old_entry[1:] if old_entry is not None else ("", None)
+            entries[name] = stamp, tenant, classifier
+        has_changed = entries != self._entries
+        self._entries = entries
+        self._classifiers = {
+            tenant: item for _, tenant, item in entries.values() if item is not None
+        }
+        return has_changed
 
 
-def _classifier(folder: Path) -> tuple[str, Classifier | None]:
-    now = _now(folder)
-    if now is None:
+def _load_classifier(folder: Path) -> tuple[str, Classifier | None]:
+    state = _read_state(folder)
+    if state is None:
         raise TenantModelError("it is gone")
-    return now.tenant, None if now.made is None else LearnedClassifier(
-        _artefact(folder, now.made.id)
+    return state.tenant, None if state.made is None else LearnedClassifier(
+        _read_model(folder, state.made.id)
     )
 
 
-def _now(folder: Path) -> TenantModelInForce | None:
+def _read_state(folder: Path) -> TenantModelInForce | None:
     try:
-        data = (folder / _NOW).read_bytes()
+        data = (folder / _STATE_FILE_NAME).read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise TenantModelError((error.strerror or "it cannot be read").lower()) from None
     try:
-        found: TenantModelInForce = _read(data[:_MOST])
+        state: TenantModelInForce = _decode_state(data[:_MAX_STATE_BYTES])
     except jsonio.JsonError as error:
-        raise TenantModelError(f"{_NOW}: {error}") from None
-    return found
+        raise TenantModelError(f"{_STATE_FILE_NAME}: {error}") from None
+    return state
 
 
-def _artefact(folder: Path, name: str) -> ClassifierModel:
-    path = folder / f"{name}{_SUFFIX}"
+def _read_model(folder: Path, model_id: str) -> ClassifierModel:
+    path = folder / f"{model_id}{_SUFFIX}"
     if path.parent != folder:
-        raise TenantModelError(f"{name!r} is no id")
+        raise TenantModelError(f"{model_id!r} is no id")
     try:
-        return files.read(path.read_bytes())
+        return model_file.read(path.read_bytes())
     except OSError as error:
-        raise TenantModelError(f"{name}: {(error.strerror or '').lower()}") from None
+        raise TenantModelError(f"{model_id}: {(error.strerror or '').lower()}") from None
     except ModelFileError as error:
-        raise TenantModelError(f"{name}: {error}") from None
+        raise TenantModelError(f"{model_id}: {error}") from None
 
 
-def _some(made: tuple[TenantModel | None, ...]) -> tuple[TenantModel, ...]:
-    return tuple(one for one in made if one is not None)
+def _drop_missing(models: tuple[TenantModel | None, ...]) -> tuple[TenantModel, ...]:
+    return tuple(model for model in models if model is not None)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write_atomically(path: Path, data: bytes) -> None:
     """All of it or nothing, also where the machine stops meanwhile."""
     scratch = path.with_name(f"{path.name}.new")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, MODE)
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
@@ -204,4 +214,4 @@ def _write(path: Path, data: bytes) -> None:
     scratch.replace(path)
 
 
-_read = jsonio.reader(TenantModelInForce)
+_decode_state = jsonio.make_reader(TenantModelInForce)

@@ -10,180 +10,187 @@ from collections import Counter
 from collections.abc import Callable
 
 from gateway.core.call import Key
-from gateway.core.errors import DRAINING, Kind, ProblemError
-from gateway.limits.load_shedding import SHARES, SMALL, LoadShedder, MemoryReservation
+from gateway.core.errors import DRAINING, ProblemError, ProblemKind
+from gateway.limits.load_shedding import (
+    SHED_SHARES,
+    SMALL_BODY_BYTES,
+    LoadShedder,
+    MemoryReservation,
+)
 from gateway.runtime.composition import Gateway
 from gateway.server.body import BodyReader
 from gateway.server.request_headers import Receive
 from gateway.server.shutdown import GracefulShutdown, InFlightRequest
 from gateway.telemetry.log import Log
 
-_CROWDED = 0.75
+_FAIR_SHARE_FRACTION = 0.75
 """Part of all places from which on each key has its fair share and no more."""
 
 
 class FairConcurrency:
-    """Places for `most` calls at a time; while most are taken, keys have them in equal shares.
+    """Places for `limit` calls at a time; while most are taken, keys have them in equal shares.
 
     Under pressure they have equal shares of what is taken, and then nobody gets in.
     """
 
-    def __init__(self, most: int, pressure: LoadShedder) -> None:
-        self._most = most
-        self._pressure = pressure
-        self._calm = int(min(most * _CROWDED, most - 1))
+    def __init__(self, limit: int, load_shedder: LoadShedder) -> None:
+        self._limit = limit
+        self._load_shedder = load_shedder
+        self._unrestricted_calls = int(min(limit * _FAIR_SHARE_FRACTION, limit - 1))
         """Calls up to which nobody is refused."""
-        self._by_key: dict[tuple[str, str], int] = {}
+        self._calls_by_key: dict[tuple[str, str], int] = {}
         """Keys that have a call, with how many."""
-        self.calls = 0
+        self.call_count = 0
         """Calls that are being served."""
 
-    def admit(self, key: Key) -> None:
+    def check(self, key: Key) -> None:
         """Whether a call gets in. Raises ProblemError: overloaded, rate_limited."""
-        pressure = self._pressure
-        if pressure.level:
-            pressure.check()
-        elif self.calls <= self._calm:
+        load_shedder = self._load_shedder
+        if load_shedder.level:
+            load_shedder.check()
+        elif self.call_count <= self._unrestricted_calls:
             return
-        if self.calls >= self._most:
-            raise pressure.refuse(
+        if self.call_count >= self._limit:
+            raise load_shedder.make_refusal(
                 "The gateway is serving as many calls as it may. Try again shortly."
             )
-        mine = self._by_key.get((key.tenant, key.name), 0)
-        if not mine:
+        key_calls = self._calls_by_key.get((key.tenant, key.name), 0)
+        if not key_calls:
             return
-        if pressure.level >= SHARES:
-            greedy = mine > self.calls / len(self._by_key)
+        if load_shedder.level >= SHED_SHARES:
+            is_over_share = key_calls > self.call_count / len(self._calls_by_key)
         else:
-            greedy = mine >= self._most / len(self._by_key)
-        if greedy:
+            is_over_share = key_calls >= self._limit / len(self._calls_by_key)
+        if is_over_share:
             message = (
                 "The gateway is busy, and this key has its share of the calls at a time. "
                 "Try again shortly, or send fewer at once."
             )
-            raise pressure.refuse(message, "rate_limited")
+            raise load_shedder.make_refusal(message, "rate_limited")
 
     def enter(self, key: Key) -> None:
-        """A call begins, or not. Raises ProblemError as `admit`."""
-        if self._pressure.level or self.calls > self._calm:
-            self.admit(key)
-        name = key.tenant, key.name
-        self.calls += 1
-        self._by_key[name] = self._by_key.get(name, 0) + 1
+        """A call begins, or not. Raises ProblemError as `check`."""
+        if self._load_shedder.level or self.call_count > self._unrestricted_calls:
+            self.check(key)
+        key_id = key.tenant, key.name
+        self.call_count += 1
+        self._calls_by_key[key_id] = self._calls_by_key.get(key_id, 0) + 1
 
     def leave(self, key: Key) -> None:
         """It has ended."""
-        name = key.tenant, key.name
-        self.calls -= 1
-        left = self._by_key[name] - 1
-        if left:
-            self._by_key[name] = left
+        key_id = key.tenant, key.name
+        self.call_count -= 1
+        remaining_calls = self._calls_by_key[key_id] - 1
+        if remaining_calls:
+            self._calls_by_key[key_id] = remaining_calls
         else:
-            del self._by_key[name]
+            del self._calls_by_key[key_id]
 
 
 class RefusalLog:
     """Counts by kind, and logs what came since the last line: the first at once, then seldom.
 
-    A flood of bad requests makes one line in `every` seconds, not one each.
+    A flood of bad requests makes one line in `interval` seconds, not one each.
     """
 
     def __init__(
         self,
         log: Log,
-        count: Callable[[Kind], object] = str,
+        count: Callable[[ProblemKind], object] = str,
         *,
         clock: Callable[[], float] = time.monotonic,
-        every: float = 10.0,
+        interval: float = 10.0,
     ) -> None:
         self._log = log
         self._count = count
         self._clock = clock
-        self._every = every
-        self._next = clock()
-        self._new: Counter[str] = Counter()
+        self._interval = interval
+        self._next_log_at = clock()
+        self._unlogged_counts: Counter[str] = Counter()
 
-    def note(self, kind: Kind) -> None:
+    def note(self, kind: ProblemKind) -> None:
         """Count one."""
-        self._new[kind] += 1
+        self._unlogged_counts[kind] += 1
         self._count(kind)
         now = self._clock()
-        if now >= self._next:
-            self._next = now + self._every
-            self.tell()
+        if now >= self._next_log_at:
+            self._next_log_at = now + self._interval
+            self.flush()
 
-    def tell(self) -> None:
+    def flush(self) -> None:
         """Log what has not been told."""
-        if self._new:
-            self._log("refused", **self._new)
-            self._new.clear()
+        if self._unlogged_counts:
+            self._log("refused", **self._unlogged_counts)
+            self._unlogged_counts.clear()
 
 
 class Admission:
     """One for all doors of a process: `server.in_flight` calls are let in at a time."""
 
     def __init__(self, gateway: Gateway) -> None:
-        server = gateway.site.source.config.server
-        self._pressure = gateway.pressure
-        self._shares = FairConcurrency(server.in_flight, gateway.pressure)
-        self._intake = BodyReader(server)
-        self.small = min(server.max_body, server.max_values, SMALL)
+        server = gateway.built_config.source.config.server
+        self._load_shedder = gateway.load_shedder
+        self._fair_concurrency = FairConcurrency(server.in_flight, gateway.load_shedder)
+        self._body_reader = BodyReader(server)
+        self.small_body_bytes = min(server.max_body, server.max_values, SMALL_BODY_BYTES)
         """Bytes of a body that has come whole for which nothing need be asked."""
-        self.drain = GracefulShutdown(gateway.waiting.close)
+        self.shutdown = GracefulShutdown(gateway.waiting_calls.close)
 
     @property
-    def calls(self) -> int:
+    def call_count(self) -> int:
         """Calls that are being served."""
-        return self._shares.calls
+        return self._fair_concurrency.call_count
 
     def check(self) -> None:
         """Refuse whoever asks for anything, where nobody gets in.
 
         Raises ProblemError: draining, overloaded.
         """
-        if self.drain.closed:
+        if self.shutdown.is_closed:
             raise ProblemError(DRAINING)
-        self._pressure.check()
+        self._load_shedder.check()
 
     def enter(self, key: Key) -> InFlightRequest:
         """Let a call in, or not. Raises ProblemError: draining, overloaded, rate_limited."""
-        drain = self.drain
-        if drain.closed:
+        shutdown = self.shutdown
+        if shutdown.is_closed:
             raise ProblemError(DRAINING)
-        self._shares.enter(key)
-        visit = InFlightRequest()
-        drain.visits.add(visit)
-        return visit
+        self._fair_concurrency.enter(key)
+        in_flight = InFlightRequest()
+        shutdown.requests.add(in_flight)
+        return in_flight
 
-    def leave(self, key: Key, visit: InFlightRequest) -> None:
+    def leave(self, key: Key, in_flight: InFlightRequest) -> None:
         """It has ended."""
-        if visit.hold is not None:
-            visit.hold.end()
-        self.drain.visits.discard(visit)
-        self._shares.leave(key)
+        if in_flight.memory is not None:
+            in_flight.memory.release()
+        self.shutdown.requests.discard(in_flight)
+        self._fair_concurrency.leave(key)
 
-    def hold(self, visit: InFlightRequest) -> MemoryReservation:
+    def reserve_memory(self, in_flight: InFlightRequest) -> MemoryReservation:
         """Memory for the body of a call, until it leaves."""
-        visit.hold = hold = MemoryReservation(self._pressure)
-        return hold
+        in_flight.memory = memory = MemoryReservation(self._load_shedder)
+        return memory
 
-    def take(self, data: bytes, hold: MemoryReservation, *, ids: bool) -> None:
+    def check_body(self, data: bytes, memory: MemoryReservation, *, allows_token_ids: bool) -> None:
         """Take a body that has come whole; see BodyReader."""
-        self._intake.take(data, hold, ids=ids)
+        self._body_reader.check(data, memory, allows_token_ids=allows_token_ids)
 
-    async def body(
+    async def read_body(
         self,
         receive: Receive,
         length: int | None,
-        hold: MemoryReservation | None = None,
+        memory: MemoryReservation | None = None,
         *,
-        ids: bool = False,
+        allows_token_ids: bool = False,
     ) -> bytes:
-        """Read the body of a request; see BodyReader. Without a `hold` it asks for memory."""
-        if hold is not None:
-            return await self._intake.read(receive, length, hold, ids=ids)
-        hold = MemoryReservation(self._pressure)
+        """Read the body of a request; see BodyReader. Without a `memory` it asks for memory."""
+        if memory is not None:
+            return await self._body_reader.read(
+                receive, length, memory, allows_token_ids=allows_token_ids
+            )
+        memory = MemoryReservation(self._load_shedder)
         try:
-            return await self._intake.read(receive, length, hold)
+            return await self._body_reader.read(receive, length, memory)
         finally:
-            hold.end()
+            memory.release()

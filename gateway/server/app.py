@@ -14,37 +14,37 @@ from gateway.core.call import Key
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Catalogue
 from gateway.dialects import DIALECTS, GEMINI, OPENAI_CHAT, OPERATIONS
-from gateway.pipeline.response import refusal
+from gateway.pipeline.response import make_problem_response
 from gateway.routing import explain
-from gateway.routing.explanation_redaction import veil
+from gateway.routing.explanation_redaction import redact_explanation
 from gateway.runtime.composition import VERSION, Gateway
 from gateway.server import cors, feedback, health, metrics, models, openapi, paths, request_headers
 from gateway.server.admin import config, costs, recorded_call, rules, targets
 from gateway.server.admission import Admission, RefusalLog
-from gateway.server.connections import ConnectionLimit, most
-from gateway.server.dashboard import routes as dashboard
+from gateway.server.connections import ConnectionLimit, compute_limit
+from gateway.server.dashboard import routes as dashboard_routes
 from gateway.server.endpoint import Endpoint
 from gateway.server.host_header import Headers
 from gateway.server.open_access import OpenAccess
-from gateway.server.paths import dialect_at
+from gateway.server.paths import find_dialect
 from gateway.server.readiness import Readiness
 from gateway.server.request_headers import Message, Receive, Scope, Send
-from gateway.server.start_page import routes as start
+from gateway.server.start_page import routes as start_page_routes
 from gateway.telemetry import process
-from gateway.telemetry.log import where
+from gateway.telemetry.log import locate_error
 
 _NOT_FOUND, _NOT_ALLOWED, _UPGRADE_REQUIRED = 404, 405, 426
-_LIST = Problem(
+_LIST_STREAM_PROBLEM = Problem(
     kind="invalid_request", message="A stream is sent as events: add ?alt=sse to the URL."
 )
-ALWAYS = health.PROBES | {"/metrics"}
+ALWAYS_SERVED_PATHS = health.PROBES | {"/metrics"}
 """Paths that are answered whatever happens."""
-_OF_CLIENTS = ("/v1/", "/v1beta/", *ALWAYS)
+_CLIENT_PREFIXES = ("/v1/", "/v1beta/", *ALWAYS_SERVED_PATHS)
 """Beginnings of the paths that a hint may name."""
-_PRIVATE = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
-_OF_KEYS = ("invalid_api_key", "rate_limited")
+_PRIVATE_HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+_KEY_PROBLEM_KINDS = ("invalid_api_key", "rate_limited")
 """Refusals that are counted wherever they come from: somebody may be guessing keys."""
-_CLOSING = (408, 413, 431)
+_CLOSING_STATUSES = (408, 413, 431)
 """What is left of such a request is not read."""
 
 
@@ -52,7 +52,7 @@ class App(FastAPI):
     """FastAPI for documents and slow endpoints; calls never pass through its layers."""
 
     def __init__(self, gateway: Gateway) -> None:
-        refused = RefusalLog(gateway.log, gateway.archive.metrics.refused)
+        refusal_log = RefusalLog(gateway.log, gateway.ledger_runtime.metrics.count_refusal)
         super().__init__(
             title="tiergate",
             version=VERSION,
@@ -60,185 +60,200 @@ class App(FastAPI):
             docs_url=None,  # its page loads scripts from another host
             redoc_url=None,
             redirect_slashes=False,  # it would redirect to wherever the Host header says
-            lifespan=_lifespan(gateway, refused),
+            lifespan=_make_lifespan(gateway, refusal_log),
         )
-        self.refused = refused
-        self._archive = gateway.archive
-        self.reload = gateway.reload.soon
+        self.refusal_log = refusal_log
+        self._archive = gateway.ledger_runtime
+        self.reload = gateway.reloader.start_read
         """Reads the configuration again, where nobody waits for it."""
-        server = gateway.site.source.config.server
+        server = gateway.built_config.source.config.server
         self._cors = cors.CorsPolicy(server.cors)
         self._open_access = (
             OpenAccess(gateway.host, server.hosts, self._cors) if gateway.keys.is_open else None
         )
         """Checks where requests come from, where no key says who may call."""
-        self.waits = server.timeouts
-        self.outbox = gateway.outbox
-        self.lines = ConnectionLimit(
-            server.connections or most(process.most_files()), time.monotonic
+        self.timeouts = server.timeouts
+        self.write_batch = gateway.write_batch
+        self.connection_limit = ConnectionLimit(
+            server.connections or compute_limit(process.raise_file_limit()), time.monotonic
         )
-        self.entrance = entrance = Admission(gateway)
-        self.readiness = Readiness(gateway, entrance.drain)
-        self.outbox.calls = lambda: entrance.calls
-        doors = {
-            name: Endpoint(gateway, one, refused, entrance) for name, one in OPERATIONS.items()
+        self.admission = admission = Admission(gateway)
+        self.readiness = Readiness(gateway, admission.shutdown)
+        self.write_batch.count_calls = lambda: admission.call_count
+        endpoints = {
+            name: Endpoint(gateway, dialect, refusal_log, admission)
+            for name, dialect in OPERATIONS.items()
         }
-        self._hot = {
-            one.path: doors[name] for name, one in OPERATIONS.items() if one.read_at is None
+        self._endpoints = {
+            dialect.path: endpoints[name]
+            for name, dialect in OPERATIONS.items()
+            if dialect.read_with_path is None
         }
-        self._doors = {path.encode(): door for path, door in self._hot.items()}
-        self._gemini = {
-            "generateContent": doors[GEMINI.name, "generate"],
-            "streamGenerateContent": doors[GEMINI.name, "generate"],
-            "countTokens": doors[GEMINI.name, "count_tokens"],
-            "embedContent": doors[GEMINI.name, "embeddings"],
-            "batchEmbedContents": doors[GEMINI.name, "embeddings"],
+        self._endpoints_by_raw_path = {
+            path.encode(): endpoint for path, endpoint in self._endpoints.items()
         }
-        readers = metrics.MetricsGuard(gateway)
-        is_open = gateway.site.source.config.metrics.open
-        self._unchecked = health.PROBES | {"/metrics"} if is_open else health.PROBES
+        self._gemini_endpoints = {
+            "generateContent": endpoints[GEMINI.name, "generate"],
+            "streamGenerateContent": endpoints[GEMINI.name, "generate"],
+            "countTokens": endpoints[GEMINI.name, "count_tokens"],
+            "embedContent": endpoints[GEMINI.name, "embeddings"],
+            "batchEmbedContents": endpoints[GEMINI.name, "embeddings"],
+        }
+        metrics_guard = metrics.MetricsGuard(gateway)
+        is_open = gateway.built_config.source.config.metrics.open
+        self._unchecked_paths = health.PROBES | {"/metrics"} if is_open else health.PROBES
         """Paths that are answered wherever a request comes from."""
-        start.routes(self, gateway, self.readiness, readers)
-        _names(self, gateway)
-        _routes(self, gateway, entrance)
-        health.routes(self, gateway, self.readiness, readers)
-        feedback.routes(self, gateway, entrance)
-        costs.routes(self, gateway)
-        recorded_call.routes(self, gateway)
-        rules.routes(self, gateway, entrance)
-        config.routes(self, gateway)
-        targets.routes(self, gateway)
-        dashboard.routes(self, gateway, entrance)
-        metrics.routes(self, gateway, readers, lambda: entrance.calls)
+        start_page_routes.add_routes(self, gateway, self.readiness, metrics_guard)
+        _add_model_routes(self, gateway)
+        _add_call_routes(self, gateway, admission)
+        health.add_routes(self, gateway, self.readiness, metrics_guard)
+        feedback.add_routes(self, gateway, admission)
+        costs.add_routes(self, gateway)
+        recorded_call.add_routes(self, gateway)
+        rules.add_routes(self, gateway, admission)
+        config.add_routes(self, gateway)
+        targets.add_routes(self, gateway)
+        dashboard_routes.add_routes(self, gateway, admission)
+        metrics.add_routes(self, gateway, metrics_guard, lambda: admission.call_count)
 
-    def door(self, path: bytes, headers: Headers) -> Endpoint | None:
+    def find_endpoint(self, path: bytes, headers: Headers) -> Endpoint | None:
         """Return where a call goes that has come whole and that no web page sends.
 
         None where `__call__` has more to do for it.
         """
         access = self._open_access
-        return self._doors.get(path) if access is None or access.knows_host(headers) else None
+        return (
+            self._endpoints_by_raw_path.get(path)
+            if access is None or access.knows_host(headers)
+            else None
+        )
 
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the rows of all calls are on the disk, and nothing more is written."""
-        return self._archive.ended
+        return self._archive.is_ended
 
-    def endpoints(self) -> Iterator[str]:
+    def list_client_paths(self) -> Iterator[str]:
         """The paths that clients may ask for."""
-        yield from self._hot
+        yield from self._endpoints
         for route in self.routes:
-            if isinstance(route, Route) and route.path.startswith(_OF_CLIENTS):
+            if isinstance(route, Route) and route.path.startswith(_CLIENT_PREFIXES):
                 yield route.path
 
     def openapi(self) -> dict[str, Any]:
         """The document, made once."""
         if self.openapi_schema is None:
-            self.openapi_schema = openapi.whole(super().openapi())
+            self.openapi_schema = openapi.complete_document(super().openapi())
         return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, with the headers of CORS where its web page may call."""
-        origin = self._cors.origin(scope) if scope["type"] == "http" else None
+        origin = self._cors.find_origin(scope) if scope["type"] == "http" else None
         if origin is None:
             await self._serve(scope, receive, send)
-        elif (headers := self._cors.preflight(scope, origin)) is not None:
-            await cors.answer(headers, send)
+        elif (headers := self._cors.build_preflight_answer(scope, origin)) is not None:
+            await cors.answer_preflight(headers, send)
         else:
             # The connection writes no answer past `send`, which adds to each.
-            scope = {name: value for name, value in scope.items() if name != "wire"}
-            await self._serve(scope, receive, self._cors.telling(send, origin))
+            scope = {name: value for name, value in scope.items() if name != "connection"}
+            await self._serve(scope, receive, self._cors.add_headers(send, origin))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request that comes from where it may, and refuse all others."""
-        if (problem := self._strange(scope)) is not None:
-            self.refused.note(problem.kind)
-            await _problem(problem, scope["path"])(scope, receive, send)
+        if (problem := self._find_access_problem(scope)) is not None:
+            self.refusal_log.note(problem.kind)
+            await _render_problem(problem, scope["path"])(scope, receive, send)
             return
-        hot, asked, model = None, "", ""
+        endpoint, call_path, model = None, "", ""
         if scope["type"] == "http":
-            hot, asked = self._at(scope["path"])
-            if hot is None:
+            endpoint, call_path = self._match_endpoint(scope["path"])
+            if endpoint is None:
                 path, model = paths.resolve(scope["path"])
-                hot, asked = self._at(path)
+                endpoint, call_path = self._match_endpoint(path)
                 scope = {**scope, "path": path}
-        if hot is None and scope["type"] == "http" and request_headers.crowded(scope["headers"]):
-            self.refused.note(request_headers.CROWDED.kind)
-            await _problem(request_headers.CROWDED, scope["path"])(scope, receive, send)
-        elif hot is None:
-            await self._seldom(scope, receive, send)
-        elif scope["method"] == "POST" and _is_list(asked, scope["query_string"]):
-            await _problem(_LIST, scope["path"])(scope, receive, send)
+        if (
+            endpoint is None
+            and scope["type"] == "http"
+            and request_headers.has_too_many_headers(scope["headers"])
+        ):
+            self.refusal_log.note(request_headers.TOO_MANY_HEADERS.kind)
+            await _render_problem(request_headers.TOO_MANY_HEADERS, scope["path"])(
+                scope, receive, send
+            )
+        elif endpoint is None:
+            await self._serve_by_fastapi(scope, receive, send)
+        elif scope["method"] == "POST" and _asks_for_json_list(call_path, scope["query_string"]):
+            await _render_problem(_LIST_STREAM_PROBLEM, scope["path"])(scope, receive, send)
         elif scope["method"] == "POST":
-            await hot(scope, receive, send, asked, model)
-        elif _upgrades(scope):
-            await _unspoken(scope["path"])(scope, receive, send)
+            await endpoint(scope, receive, send, call_path, model)
+        elif _is_websocket_upgrade(scope):
+            await _render_no_websocket(scope["path"])(scope, receive, send)
         else:
-            await _not_allowed(scope["method"], scope["path"], "POST")(scope, receive, send)
+            await _render_not_allowed(scope["method"], scope["path"], "POST")(scope, receive, send)
 
-    async def _seldom(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_by_fastapi(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What is no call; signs of life and figures are told whatever happens."""
-        if scope["type"] == "http" and scope["path"] not in ALWAYS:
+        if scope["type"] == "http" and scope["path"] not in ALWAYS_SERVED_PATHS:
             try:
-                self.entrance.check()
+                self.admission.check()
             except ProblemError as error:
-                self.refused.note(error.problem.kind)
-                reply = _problem(error.problem, scope["path"])
+                self.refusal_log.note(error.problem.kind)
+                reply = _render_problem(error.problem, scope["path"])
                 reply.headers["connection"] = "close"
                 await reply(scope, receive, send)
                 return
         if scope["type"] == "http" and scope["path"].startswith("/admin"):
-            send = _private(send)
+            send = _add_private_headers(send)
         await super().__call__(scope, receive, send)
 
-    def _strange(self, scope: Scope) -> Problem | None:
+    def _find_access_problem(self, scope: Scope) -> Problem | None:
         """Return why a request is refused for where it comes from; `/admin` has its own guard."""
         if self._open_access is None or scope["type"] != "http":
             return None
         path: str = scope["path"]
-        if path in self._unchecked or path.startswith("/admin/"):
+        if path in self._unchecked_paths or path.startswith("/admin/"):
             return None
-        return self._open_access.refusal(scope["headers"])
+        return self._open_access.find_problem(scope["headers"])
 
-    def _at(self, path: str) -> tuple[Endpoint | None, str]:
+    def _match_endpoint(self, path: str) -> tuple[Endpoint | None, str]:
         """Find the endpoint at a path, and what of the path belongs to the request (Gemini)."""
-        if (hot := self._hot.get(path)) is not None:
-            return hot, ""
+        if (endpoint := self._endpoints.get(path)) is not None:
+            return endpoint, ""
         for prefix in paths.GEMINI_PREFIXES:
             if path.startswith(prefix):
-                asked = path[len(prefix) - len("models/") :]
-                return self._gemini.get(asked.rpartition(":")[2]), asked
+                call_path = path[len(prefix) - len("models/") :]
+                return self._gemini_endpoints.get(call_path.rpartition(":")[2]), call_path
         return None, ""
 
 
-def _private(send: Send) -> Send:
+def _add_private_headers(send: Send) -> Send:
     """Nobody on the way keeps what admins are told: a browser has a cookie, and sends no key."""
 
-    async def told(message: Message) -> None:
+    async def send_private(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *_PRIVATE]
+            message["headers"] = [*message["headers"], *_PRIVATE_HEADERS]
         await send(message)
 
-    return told
+    return send_private
 
 
-def _is_list(asked: str, query: bytes) -> bool:
+def _asks_for_json_list(call_path: str, query: bytes) -> bool:
     """Whether a stream is asked for as one JSON list, which is Gemini's form without `alt=sse`."""
-    return asked.endswith(":streamGenerateContent") and b"alt=sse" not in query
+    return call_path.endswith(":streamGenerateContent") and b"alt=sse" not in query
 
 
-def _upgrades(scope: Scope) -> bool:
+def _is_websocket_upgrade(scope: Scope) -> bool:
     return any(name == b"sec-websocket-key" for name, _ in scope["headers"])
 
 
-def _unspoken(path: str) -> Response:
+def _render_no_websocket(path: str) -> Response:
     """For clients that would rather speak over a WebSocket: told at once, they use HTTP."""
     message = f"{path} is not served over a WebSocket: send a POST."
     problem = Problem(kind="method_not_allowed", message=message, status=_UPGRADE_REQUIRED)
-    return _problem(problem, path, allow="POST")
+    return _render_problem(problem, path, allow="POST")
 
 
-def _lifespan(
-    gateway: Gateway, refused: RefusalLog
+def _make_lifespan(
+    gateway: Gateway, refusal_log: RefusalLog
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -246,16 +261,16 @@ def _lifespan(
         try:
             yield
         finally:
-            refused.tell()
+            refusal_log.flush()
             await gateway.stop()
 
     return lifespan
 
 
-def _names(app: App, gateway: Gateway) -> None:
-    started = int(time.time())
+def _add_model_routes(app: App, gateway: Gateway) -> None:
+    started_at = int(time.time())
 
-    def key(request: Request) -> Key:
+    def identify_caller(request: Request) -> Key:
         return request_headers.identify(
             gateway.keys, request_headers.RequestHeaders(request.headers.raw)
         )
@@ -263,122 +278,139 @@ def _names(app: App, gateway: Gateway) -> None:
     @app.get("/v1beta/models", include_in_schema=False)
     @app.get("/v1/models", summary="Names a request may ask for, virtual ones first")
     def list_models(request: Request) -> Response:
-        if _from_google(request):
-            return _json(models.gemini(_catalogue(gateway), key(request)))
-        return _json(models.listing(_catalogue(gateway), key(request), started))
+        if _is_google_client(request):
+            return _render_json(
+                models.build_gemini_list(_get_catalogue(gateway), identify_caller(request))
+            )
+        return _render_json(
+            models.build_list(_get_catalogue(gateway), identify_caller(request), started_at)
+        )
 
     @app.get("/v1beta/models/{name:path}", include_in_schema=False)
     @app.get("/v1/models/{name:path}", summary="One name")
     def one_model(request: Request, name: str) -> Response:
-        if _from_google(request):
-            found = models.gemini_one(_catalogue(gateway), key(request), name)
+        if _is_google_client(request):
+            model = models.build_gemini_model(
+                _get_catalogue(gateway), identify_caller(request), name
+            )
         else:
-            found = models.one(_catalogue(gateway), key(request), started, name)
-        if found is None:
+            model = models.build_model(
+                _get_catalogue(gateway), identify_caller(request), started_at, name
+            )
+        if model is None:
             message = (
                 f"The model {name[:200]!r} is not served here. GET /v1/models lists those that are."
             )
             raise ProblemError(Problem(kind="model_not_found", message=message, param="model"))
-        return _json(found)
+        return _render_json(model)
 
 
-def _catalogue(gateway: Gateway) -> Catalogue:
-    return gateway.site.built.catalogue
+def _get_catalogue(gateway: Gateway) -> Catalogue:
+    return gateway.built_config.built_catalogue.catalogue
 
 
-def _routes(app: App, gateway: Gateway, entrance: Admission) -> None:
+def _add_call_routes(app: App, gateway: Gateway, admission: Admission) -> None:
     @app.post(
         "/v1/route", summary="The decision and plan for a request, without calling a provider"
     )
     async def route(
         request: Request, dialect: str = OPENAI_CHAT.name, path: str = "models/auto:generateContent"
     ) -> Response:
-        head = request_headers.RequestHeaders(request.headers.raw)
-        caller = request_headers.identify(gateway.keys, head)
+        headers = request_headers.RequestHeaders(request.headers.raw)
+        caller = request_headers.identify(gateway.keys, headers)
         if dialect not in DIALECTS:
             message = f"There is no dialect {dialect!r}: it is {', '.join(DIALECTS)}."
             raise ProblemError(Problem(kind="invalid_request", message=message, param="dialect"))
-        data = await entrance.body(request.receive, head.length)
-        spoken = DIALECTS[dialect]
-        asked = path if spoken.read_at is not None else ""
-        call = request_headers.call(
-            spoken, head, caller, data, request_headers.new_id(), path=asked
+        data = await admission.read_body(request.receive, headers.length)
+        call_dialect = DIALECTS[dialect]
+        call_path = path if call_dialect.read_with_path is not None else ""
+        call = request_headers.build_call(
+            call_dialect, headers, caller, data, request_headers.new_id(), path=call_path
         )
         engine = gateway.engine
-        chain = await engine.past.read(call, spoken, spoken.asked(call))
-        told = explain.view(*(await engine.explain(call, chain)), call.received_at)
-        return _json(veil(told, gateway.site.built.catalogue, caller))
+        chain = await engine.memory.read(call, call_dialect, call_dialect.read_call(call))
+        explanation = explain.describe(*(await engine.explain(call, chain)), call.received_at)
+        return _render_json(
+            redact_explanation(explanation, gateway.built_config.built_catalogue.catalogue, caller)
+        )
 
     @app.get("/v1/responses/{name}", summary="An answer that the gateway has kept")
     async def response(request: Request, name: str) -> Response:
         caller = request_headers.identify(
             gateway.keys, request_headers.RequestHeaders(request.headers.raw)
         )
-        found = await gateway.engine.past.find(caller, name)
-        return Response(found, media_type="application/json")
+        body = await gateway.engine.memory.find(caller, name)
+        return Response(body, media_type="application/json")
 
     @app.delete("/v1/responses/{name}", summary="Keep an answer no longer")
     async def delete(request: Request, name: str) -> Response:
         caller = request_headers.identify(
             gateway.keys, request_headers.RequestHeaders(request.headers.raw)
         )
-        found = await gateway.engine.past.delete(caller, name)
-        return Response(found, media_type="application/json")
+        body = await gateway.engine.memory.delete(caller, name)
+        return Response(body, media_type="application/json")
 
     @app.exception_handler(ProblemError)
-    async def refused(request: Request, error: ProblemError) -> Response:
-        if error.problem.kind in _OF_KEYS:
-            app.refused.note(error.problem.kind)
-        return _problem(error.problem, request.scope["path"])
+    async def handle_problem(request: Request, error: ProblemError) -> Response:
+        if error.problem.kind in _KEY_PROBLEM_KINDS:
+            app.refusal_log.note(error.problem.kind)
+        return _render_problem(error.problem, request.scope["path"])
 
     @app.exception_handler(HTTPException)
-    async def unknown(request: Request, error: HTTPException) -> Response:
+    async def handle_http_error(request: Request, error: HTTPException) -> Response:
         path = request.scope["path"][:200]
-        lost = request.method == "POST" and dialect_at(path) is GEMINI  # a method that is none
-        if error.status_code == _NOT_ALLOWED and not lost:
-            told = (error.headers or {}).get("Allow", "").split(", ")
-            return _not_allowed(
-                request.method, path, ", ".join(sorted({*told, *_at(app, request)}))
+        is_unknown_method = (
+            request.method == "POST" and find_dialect(path) is GEMINI
+        )  # a method that is none
+        if error.status_code == _NOT_ALLOWED and not is_unknown_method:
+            allowed = (error.headers or {}).get("Allow", "").split(", ")
+            return _render_not_allowed(
+                request.method, path, ", ".join(sorted({*allowed, *_list_methods(app, request)}))
             )
-        doors = ", ".join(one.path for one in DIALECTS.values() if one.read_at is None)
-        gemini = "/v1beta/models/{model}:generateContent"
-        near = paths.hint(path, app.endpoints())
-        message = f"There is nothing at {path}. {near}Calls go to POST {doors} or {gemini}."
-        return _problem(Problem(kind="not_found", message=message), path)
+        call_paths = ", ".join(
+            dialect.path for dialect in DIALECTS.values() if dialect.read_with_path is None
+        )
+        gemini_path = "/v1beta/models/{model}:generateContent"
+        suggestion = paths.suggest_path(path, app.list_client_paths())
+        message = (
+            f"There is nothing at {path}. {suggestion}"
+            f"Calls go to POST {call_paths} or {gemini_path}."
+        )
+        return _render_problem(Problem(kind="not_found", message=message), path)
 
     @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:
-        gateway.log("bug", error=where(error))
+    async def handle_bug(request: Request, error: Exception) -> Response:
+        gateway.log("bug", error=locate_error(error))
         message = "The gateway failed on this request; its log has the reason."
-        return _problem(Problem(kind="internal", message=message), request.scope["path"])
+        return _render_problem(Problem(kind="internal", message=message), request.scope["path"])
 
 
-def _from_google(request: Request) -> bool:
+def _is_google_client(request: Request) -> bool:
     """Whether a client of Google's asks; one of its SDKs has the version of the others' paths."""
     return request.scope["path"].startswith("/v1beta") or "x-goog-api-client" in request.headers
 
 
-def _at(app: App, request: Request) -> Iterator[str]:
+def _list_methods(app: App, request: Request) -> Iterator[str]:
     """The methods of all routes at a path: Starlette tells those of the first alone."""
     for route in app.routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             yield from route.methods or ()
 
 
-def _not_allowed(method: str, path: str, allowed: str) -> Response:
+def _render_not_allowed(method: str, path: str, allowed: str) -> Response:
     message = f"{method} is not allowed on {path}." + (allowed and f" It takes {allowed}.")
-    return _problem(Problem(kind="method_not_allowed", message=message), path, allow=allowed)
+    return _render_problem(Problem(kind="method_not_allowed", message=message), path, allow=allowed)
 
 
-def _json(value: object, status: int = 200) -> Response:
+def _render_json(value: object, status: int = 200) -> Response:
     return Response(jsonio.dumps(value), status, media_type="application/json")
 
 
-def _problem(problem: Problem, path: str, allow: str = "") -> Response:
-    reply = refusal(problem, dialect_at(path), request_headers.new_id(), [])
+def _render_problem(problem: Problem, path: str, allow: str = "") -> Response:
+    reply = make_problem_response(problem, find_dialect(path), request_headers.new_id(), [])
     headers = {name.decode(): value.decode() for name, value in reply.headers}
     if allow:
         headers["allow"] = allow
-    if reply.status in _CLOSING:
+    if reply.status in _CLOSING_STATUSES:
         headers["connection"] = "close"
     return Response(reply.body, reply.status, headers)

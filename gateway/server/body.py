@@ -8,9 +8,9 @@ from gateway.server.json_value_count import ValueCount
 from gateway.server.request_headers import ClientGone, Receive
 from gateway.settings.schema.server import ServerPart
 
-_IDS = 2
+_TOKEN_ID_FACTOR = 2
 """Times as many values in a body of token ids: OpenAI takes 300,000 of them in one request."""
-LARGE = 1_000_000
+LARGE_BODY_BYTES = 1_000_000
 """Bytes from which on it matters what a body is made of."""
 
 
@@ -18,57 +18,64 @@ class BodyReader:
     """Reads them, each within some seconds and one more for so many bytes that have come."""
 
     def __init__(self, server: ServerPart) -> None:
-        self._most = server.max_body
-        self._values = server.max_values
-        self._within = server.timeouts.body
-        self._rate = server.timeouts.body_rate
+        self._max_bytes = server.max_body
+        self._max_values = server.max_values
+        self._timeout = server.timeouts.body
+        self._bytes_per_second = server.timeouts.body_rate
 
-    def take(self, data: bytes, hold: MemoryReservation, *, ids: bool = False) -> None:
-        """Take a body that has come whole; `ids` as in `read`.
+    def check(
+        self, data: bytes, memory: MemoryReservation, *, allows_token_ids: bool = False
+    ) -> None:
+        """Take a body that has come whole; `allows_token_ids` as in `read`.
 
         Raises ProblemError: request_too_large, overloaded.
         """
-        if len(data) > self._most:
-            raise self._too_large()
-        counter = self._counter(ids=ids)
+        if len(data) > self._max_bytes:
+            raise self._make_too_large_error()
+        counter = self._make_counter(allows_token_ids=allows_token_ids)
         counter.add(data)
         counter.check()
-        hold.ask(len(data))
-        if len(data) > LARGE:
-            hold.weigh(data)
+        memory.reserve_body(len(data))
+        if len(data) > LARGE_BODY_BYTES:
+            memory.reserve_json(data)
 
     async def read(
-        self, receive: Receive, length: int | None, hold: MemoryReservation, *, ids: bool = False
+        self,
+        receive: Receive,
+        length: int | None,
+        memory: MemoryReservation,
+        *,
+        allows_token_ids: bool = False,
     ) -> bytes:
-        """Read a request's body; `ids`: it may hold lists of token ids, and so more values.
+        """Read a request's body; `allows_token_ids`: it may hold lists of these, so more values.
 
         Raises ProblemError: request_too_large, request_timeout, overloaded; ClientGone where the
         client left.
         """
         if length is not None:
-            if length > self._most:
-                raise self._too_large()
-            hold.ask(length)
+            if length > self._max_bytes:
+                raise self._make_too_large_error()
+            memory.reserve_body(length)
         task = asyncio.current_task()
-        reading = _Reading(task, self._within, self._rate)
+        timer = _ReadTimer(task, self._timeout, self._bytes_per_second)
         try:
-            counter = self._counter(ids=ids)
-            return await self._read(receive, reading, hold, counter, announced=length is not None)
+            counter = self._make_counter(allows_token_ids=allows_token_ids)
+            return await self._read(receive, timer, memory, counter, has_length=length is not None)
         except asyncio.CancelledError:
-            if not reading.late or task is None or task.uncancel() > 0:
+            if not timer.has_expired or task is None or task.uncancel() > 0:
                 raise
-            raise self._late() from None
+            raise self._make_timeout_error() from None
         finally:
-            reading.alarm.cancel()
+            timer.timer_handle.cancel()
 
     async def _read(
         self,
         receive: Receive,
-        reading: "_Reading",
-        hold: MemoryReservation,
+        timer: "_ReadTimer",
+        memory: MemoryReservation,
         counter: ValueCount,
         *,
-        announced: bool,
+        has_length: bool,
     ) -> bytes:
         parts: list[bytes] = []
         while True:
@@ -76,64 +83,76 @@ class BodyReader:
             if message["type"] == "http.disconnect":
                 raise ClientGone
             data: bytes = message.get("body", b"")
-            reading.size += len(data)
-            if reading.size > self._most:
-                raise self._too_large()
+            timer.received_bytes += len(data)
+            if timer.received_bytes > self._max_bytes:
+                raise self._make_too_large_error()
             counter.add(data)
-            more = message.get("more_body", False)
-            if counter.over:
-                if more:  # all of it is taken, so that its client reads why, and none is kept
+            has_more = message.get("more_body", False)
+            if counter.is_exceeded:
+                if has_more:  # all of it is taken, so that its client reads why, and none is kept
                     parts.clear()
                     continue
                 counter.check()
-            if not more and not parts:
+            if not has_more and not parts:
                 return data
             parts.append(data)
-            if not announced:
-                hold.ask(reading.size)
-            if reading.size > LARGE:
-                hold.weigh(data)
-            if not more:
+            if not has_length:
+                memory.reserve_body(timer.received_bytes)
+            if timer.received_bytes > LARGE_BODY_BYTES:
+                memory.reserve_json(data)
+            if not has_more:
                 return b"".join(parts)
 
-    def _counter(self, *, ids: bool) -> ValueCount:
-        return ValueCount(self._values * _IDS if ids else self._values)
+    def _make_counter(self, *, allows_token_ids: bool) -> ValueCount:
+        return ValueCount(
+            self._max_values * _TOKEN_ID_FACTOR if allows_token_ids else self._max_values
+        )
 
-    def _too_large(self) -> ProblemError:
-        message = f"The request body is larger than {self._most:,} bytes (server.max_body)."
+    def _make_too_large_error(self) -> ProblemError:
+        message = f"The request body is larger than {self._max_bytes:,} bytes (server.max_body)."
         return ProblemError(Problem(kind="request_too_large", message=message))
 
-    def _late(self) -> ProblemError:
+    def _make_timeout_error(self) -> ProblemError:
         message = (
-            f"The body did not arrive within {self._within:g} s and a second for each "
-            f"{self._rate:,} bytes. Send it faster, or less."
+            f"The body did not arrive within {self._timeout:g} s and a second for each "
+            f"{self._bytes_per_second:,} bytes. Send it faster, or less."
         )
         return ProblemError(Problem(kind="request_timeout", message=message))
 
 
-class _Reading:
+class _ReadTimer:
     """How much has come, and what rings where that is too little.
 
     As asyncio.timeout would, at a third of its cost.
     """
 
-    __slots__ = ("_due", "_loop", "_rate", "_task", "alarm", "late", "size")
+    __slots__ = (
+        "_bytes_per_second",
+        "_deadline",
+        "_loop",
+        "_task",
+        "has_expired",
+        "received_bytes",
+        "timer_handle",
+    )
 
-    def __init__(self, task: asyncio.Task[object] | None, within: float, rate: int) -> None:
+    def __init__(
+        self, task: asyncio.Task[object] | None, timeout: float, bytes_per_second: int
+    ) -> None:
         self._task = task
         self._loop = loop = asyncio.get_running_loop()
-        self._due = loop.time() + within
-        self._rate = rate
-        self.size = 0
+        self._deadline = loop.time() + timeout
+        self._bytes_per_second = bytes_per_second
+        self.received_bytes = 0
         """Bytes that have come."""
-        self.late = False
+        self.has_expired = False
         """It has rung."""
-        self.alarm = loop.call_at(self._due, self._ring)
+        self.timer_handle = loop.call_at(self._deadline, self._check_progress)
 
-    def _ring(self) -> None:
-        due = self._due + self.size / self._rate
-        if self._loop.time() < due:
-            self.alarm = self._loop.call_at(due, self._ring)
+    def _check_progress(self) -> None:
+        deadline = self._deadline + self.received_bytes / self._bytes_per_second
+        if self._loop.time() < deadline:
+            self.timer_handle = self._loop.call_at(deadline, self._check_progress)
         elif self._task is not None:
-            self.late = True
+            self.has_expired = True
             self._task.cancel()

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Protocol
 
-_KEPT = 48
+_RESERVED_FILES = 48
 """Files that the process needs for itself."""
-_MOST = 10_000
+_MAX_CONNECTIONS = 10_000
 """Connections that nobody needs more of, unless told so."""
-_IDLE = 1.0
+_MIN_IDLE_SECONDS = 1.0
 """Seconds without a request after which a connection may go for another."""
 
 
@@ -19,71 +19,78 @@ class LimitedConnection(Protocol):
         ...
 
 
-def most(files: int | None) -> int:
+def compute_limit(max_files: int | None) -> int:
     """How many connections go with so many open files: each call may need another upstream."""
-    return _MOST if files is None else min(_MOST, max(8, (files - _KEPT) * 2 // 5))
+    return (
+        _MAX_CONNECTIONS
+        if max_files is None
+        else min(_MAX_CONNECTIONS, max(8, (max_files - _RESERVED_FILES) * 2 // 5))
+    )
 
 
 class ConnectionLimit:
-    """Those that are open. `most` of them are served; a few more are refused in their dialect."""
+    """Those that are open. `limit` of them are served; a few more are refused in their dialect."""
 
-    def __init__(self, most: int, clock: Callable[[], float]) -> None:
-        self._most = most
-        self._spare = max(4, most // 2)
+    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
+        self._limit = limit
+        self._max_refused = max(4, limit // 2)
         self._clock = clock
-        self.served = 0
-        self._idle: dict[LimitedConnection, float] = {}
+        self.served_count = 0
+        self._idle_since: dict[LimitedConnection, float] = {}
         """Of those that are served, the ones without a request, and since when; oldest first."""
-        self._shed: dict[LimitedConnection, None] = {}
+        self._refused_connections: dict[LimitedConnection, None] = {}
         """Those that are too many; oldest first."""
-        self._dropped: set[LimitedConnection] = set()
+        self._dropped_connections: set[LimitedConnection] = set()
         """Those that were told to go, until they have gone."""
 
-    def come(self, line: LimitedConnection) -> bool:
+    def add(self, connection: LimitedConnection) -> bool:
         """One has come: whether it is served.
 
         Where it is one too many, the one that has been idle longest goes for it.
         """
         now = self._clock()
-        if self.served < self._most or self._reap(now):
-            self.served += 1
-            self._idle[line] = now
+        if self.served_count < self._limit or self._drop_idle(now):
+            self.served_count += 1
+            self._idle_since[connection] = now
             return True
-        self._shed[line] = None
-        if len(self._shed) > self._spare:
-            first = next(iter(self._shed))
-            del self._shed[first]
-            self._drop(first)
+        self._refused_connections[connection] = None
+        if len(self._refused_connections) > self._max_refused:
+            oldest = next(iter(self._refused_connections))
+            del self._refused_connections[oldest]
+            self._drop(oldest)
         return False
 
-    def busy(self, line: LimitedConnection) -> None:
+    def mark_busy(self, connection: LimitedConnection) -> None:
         """It has a request."""
-        self._idle.pop(line, None)
+        self._idle_since.pop(connection, None)
 
-    def rest(self, line: LimitedConnection) -> None:
+    def mark_idle(self, connection: LimitedConnection) -> None:
         """It has none any more, and waits for the next."""
-        if line not in self._shed and line not in self._dropped:
-            self._idle[line] = self._clock()
+        if (
+            connection not in self._refused_connections
+            and connection not in self._dropped_connections
+        ):
+            self._idle_since[connection] = self._clock()
 
-    def go(self, line: LimitedConnection) -> None:
+    def remove(self, connection: LimitedConnection) -> None:
         """It is closed."""
-        if line in self._dropped:
-            self._dropped.discard(line)
-        elif line in self._shed:
-            del self._shed[line]
+        if connection in self._dropped_connections:
+            self._dropped_connections.discard(connection)
+        elif connection in self._refused_connections:
+            del self._refused_connections[connection]
         else:
-            self._idle.pop(line, None)
-            self.served -= 1
+            self._idle_since.pop(connection, None)
+            self.served_count -= 1
 
-    def _reap(self, now: float) -> bool:
-        first = next(iter(self._idle), None)
-        if first is None or now - self._idle[first] < _IDLE:
+    def _drop_idle(self, now: float) -> bool:
+        oldest = next(iter(self._idle_since), None)
+        if oldest is None or now - self._idle_since[oldest] < _MIN_IDLE_SECONDS:
             return False
-        del self._idle[first]
-        self.served -= 1
-        self._drop(first)
+        del self._idle_since[oldest]
+        self.served_count -= 1
+        self._drop(oldest)
         return True
 
-    def _drop(self, line: LimitedConnection) -> None:
-        self._dropped.add(line)
-        line.drop()
+    def _drop(self, connection: LimitedConnection) -> None:
+        self._dropped_connections.add(connection)
+        connection.drop()

@@ -10,7 +10,7 @@ from gateway.core.call import Call
 from gateway.core.errors import DRAINING, Problem, ProblemError
 from gateway.dialects import Dialect
 from gateway.dialects.embeddings import OPERATION as EMBEDDINGS
-from gateway.pipeline.response import Response, refusal
+from gateway.pipeline.response import Response, make_problem_response
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
 from gateway.server.admission import Admission, RefusalLog
@@ -21,30 +21,30 @@ from gateway.server.paths import fill_model
 from gateway.server.request_headers import ClientGone, Receive, RequestHeaders, Scope, Send
 from gateway.server.shutdown import InFlightRequest
 
-_LAST = 1.0
+_LAST_WRITE_SECONDS = 1.0
 """Seconds in which a client must take the last word of a call that is ended."""
-_AGAIN = ("overloaded", "rate_limited")
-_LITTLE = 65_536
+_RETRYABLE_KINDS = ("overloaded", "rate_limited")
+_SMALL_BODY_BYTES = 65_536
 """Bytes of a body that has come with its head."""
 
 
 class ConnectionWriter(Protocol):
     """The connection of a client."""
 
-    lost: bool
+    is_closed: bool
     """It is closed."""
-    visit: InFlightRequest | None
+    in_flight: InFlightRequest | None
     """Ends when it is closed."""
 
-    def answer(self, send: Send, reply: Response) -> bool:
+    def write_reply(self, send: Send, reply: Response) -> bool:
         """Write a whole reply in one piece; False where it cannot."""
         ...
 
-    def out(self, send: Send, beat: Keepalive) -> ResponseWriter | None:
+    def open_stream_writer(self, send: Send, keepalive: Keepalive) -> ResponseWriter | None:
         """Where pieces of a stream that has begun are written past its task; None: nowhere."""
         ...
 
-    def left(self) -> None:
+    def end_in_flight(self) -> None:
         """End the visit of a client that has left."""
         ...
 
@@ -53,13 +53,13 @@ class Endpoint:
     """Serves the generating endpoint of one dialect."""
 
     def __init__(
-        self, gateway: Gateway, dialect: Dialect, refused: RefusalLog, entrance: Admission
+        self, gateway: Gateway, dialect: Dialect, refusal_log: RefusalLog, admission: Admission
     ) -> None:
         self._gateway = gateway
-        self._refused = refused
+        self._refusal_log = refusal_log
         self._dialect = dialect
-        self._entrance = entrance
-        self._ids = dialect.operation == EMBEDDINGS
+        self._admission = admission
+        self._allows_token_ids = dialect.operation == EMBEDDINGS
         """True if a body may be lists of token ids."""
 
     async def __call__(
@@ -71,79 +71,105 @@ class Endpoint:
         """
         call_id, length = request_headers.new_id(), None
         try:
-            head = RequestHeaders(scope["headers"], self._dialect.headers, self._dialect.defaults)
-            length = head.length
+            headers = RequestHeaders(
+                scope["headers"], self._dialect.forwarded_headers, self._dialect.default_headers
+            )
+            length = headers.length
             if path:
-                head.add(scope["query_string"])
-            key = request_headers.identify(self._gateway.keys, head)
-            visit = self._entrance.enter(key)
+                headers.add_query_key(scope["query_string"])
+            key = request_headers.identify(self._gateway.keys, headers)
+            in_flight = self._admission.enter(key)
         except ProblemError as error:
-            await self._refuse(send, error.problem, call_id, keep=_kept(error.problem, length))
+            await self._refuse(
+                send, error.problem, call_id, keep_alive=_keeps_connection(error.problem, length)
+            )
             return
         try:
-            data = await self._body(receive, length, visit, send, call_id)
+            data = await self._read_body(receive, length, in_flight, send, call_id)
             if data is not None:
                 if model:
                     data = fill_model(data, model)
                 query = scope["query_string"].decode("latin-1")
-                call = request_headers.call(
-                    self._dialect, head, key, data, call_id, query=query, path=path
+                call = request_headers.build_call(
+                    self._dialect, headers, key, data, call_id, query=query, path=path
                 )
-                await self._serve(call, visit, receive, send, scope.get("wire"))
+                await self._serve(call, in_flight, receive, send, scope.get("connection"))
         finally:
-            self._entrance.leave(key, visit)
+            self._admission.leave(key, in_flight)
 
-    async def whole(self, exchange: HttpExchange) -> None:
+    async def serve_exchange(self, exchange: HttpExchange) -> None:
         """Answer a call that has come whole with its head. Never raises."""
-        call_id, data, head = request_headers.new_id(), exchange.data, exchange.head
-        send, dialect, entrance = exchange.send, self._dialect, self._entrance
+        call_id, data, headers = request_headers.new_id(), exchange.data, exchange.request_headers
+        send, dialect, admission = exchange.send, self._dialect, self._admission
         try:
             try:
-                if head is None:
-                    head = RequestHeaders(exchange.headers, dialect.headers, dialect.defaults)
-                    exchange.head = head
-                key = request_headers.identify(self._gateway.keys, head)
-                visit = entrance.enter(key)
+                if headers is None:
+                    headers = RequestHeaders(
+                        exchange.headers, dialect.forwarded_headers, dialect.default_headers
+                    )
+                    exchange.request_headers = headers
+                key = request_headers.identify(self._gateway.keys, headers)
+                in_flight = admission.enter(key)
             except ProblemError as error:
-                length = None if head is None or head.length is None else len(data)
-                await self._refuse(send, error.problem, call_id, keep=_kept(error.problem, length))
+                length = None if headers is None or headers.length is None else len(data)
+                await self._refuse(
+                    send,
+                    error.problem,
+                    call_id,
+                    keep_alive=_keeps_connection(error.problem, length),
+                )
             else:
                 try:
-                    if len(data) <= entrance.small or await self._taken(data, visit, send, call_id):
-                        call = request_headers.call(dialect, head, key, data, call_id)
-                        await self._serve(call, visit, None, send, exchange.wire)
+                    if len(data) <= admission.small_body_bytes or await self._accepts_body(
+                        data, in_flight, send, call_id
+                    ):
+                        call = request_headers.build_call(dialect, headers, key, data, call_id)
+                        await self._serve(call, in_flight, None, send, exchange.connection)
                 finally:
-                    entrance.leave(key, visit)
+                    admission.leave(key, in_flight)
             if not exchange.response_complete and not exchange.disconnected:
                 await exchange.fail(None)
         except BaseException as error:  # noqa: BLE001 - what any server does of an application's
             await exchange.fail(error)
         finally:
             if exchange.task is not None:
-                exchange.wire.tasks.discard(exchange.task)
+                exchange.connection.tasks.discard(exchange.task)
 
-    async def _body(
-        self, receive: Receive, length: int | None, visit: InFlightRequest, send: Send, call_id: str
+    async def _read_body(
+        self,
+        receive: Receive,
+        length: int | None,
+        in_flight: InFlightRequest,
+        send: Send,
+        call_id: str,
     ) -> bytes | None:
         """The body of a request; None where it was refused, or its client has left."""
         try:
-            hold = self._entrance.hold(visit)
-            return await self._entrance.body(receive, length, hold, ids=self._ids)
+            memory = self._admission.reserve_memory(in_flight)
+            return await self._admission.read_body(
+                receive, length, memory, allows_token_ids=self._allows_token_ids
+            )
         except ClientGone:
             return None
         except ProblemError as error:
             problem = error.problem
         except asyncio.CancelledError:
-            if not visit.ended():
+            if not in_flight.undo_cancellation():
                 raise
             problem = DRAINING
         await self._refuse(send, problem, call_id)
         return None
 
-    async def _taken(self, data: bytes, visit: InFlightRequest, send: Send, call_id: str) -> bool:
+    async def _accepts_body(
+        self, data: bytes, in_flight: InFlightRequest, send: Send, call_id: str
+    ) -> bool:
         """Whether there is room for a body that has come whole; its call is refused where not."""
         try:
-            self._entrance.take(data, self._entrance.hold(visit), ids=self._ids)
+            self._admission.check_body(
+                data,
+                self._admission.reserve_memory(in_flight),
+                allows_token_ids=self._allows_token_ids,
+            )
         except ProblemError as error:
             await self._refuse(send, error.problem, call_id)
             return False
@@ -152,134 +178,143 @@ class Endpoint:
     async def _serve(
         self,
         call: Call,
-        visit: InFlightRequest,
+        in_flight: InFlightRequest,
         receive: Receive | None,
         send: Send,
-        wire: ConnectionWriter | None,
+        connection: ConnectionWriter | None,
     ) -> None:
         """Serve it, by the configuration that is in force now, and write the reply.
 
         When its client leaves, what is done for it alone is stopped; it accounts for how it ended.
         """
-        edition = self._gateway.edition
-        engine = edition.enter()
+        revision = self._gateway.revision
+        engine = revision.enter()
         try:
-            visit.serves(engine, call)
-            tell = visit.telling(send)
-            beat = Keepalive(self._dialect, call.id, tell)
+            in_flight.set_serving_app(engine, call)
+            tracked_send = in_flight.track_send(send)
+            keepalive = Keepalive(self._dialect, call.id, tracked_send)
             watcher = None
-            if wire is not None:
-                wire.visit = visit
-                if wire.lost:
-                    asyncio.get_running_loop().call_soon(wire.left)
+            if connection is not None:
+                connection.in_flight = in_flight
+                if connection.is_closed:
+                    asyncio.get_running_loop().call_soon(connection.end_in_flight)
             elif receive is not None:  # another server's: a task costs each call more
-                watcher = asyncio.create_task(_watch(receive, visit))
+                watcher = asyncio.create_task(_watch_disconnect(receive, in_flight))
             try:
-                reply = await engine.serve(call, beat)
-                if wire is not None and reply.stream is None and not beat.begun:
-                    visit.done = True
-                    visit.told = visit.done = wire.answer(send, reply)
-                if not visit.done:
-                    self._gateway.outbox.flush()  # the row of the call may wait there
-                    await _answer(
-                        reply, tell, beat, None if wire is None else partial(wire.out, send, beat)
+                reply = await engine.serve(call, keepalive)
+                if connection is not None and reply.stream is None and not keepalive.has_started:
+                    in_flight.is_complete = True
+                    in_flight.has_started = in_flight.is_complete = connection.write_reply(
+                        send, reply
+                    )
+                if not in_flight.is_complete:
+                    self._gateway.write_batch.flush()  # the row of the call may wait there
+                    await _write_answer(
+                        reply,
+                        tracked_send,
+                        keepalive,
+                        None
+                        if connection is None
+                        else partial(connection.open_stream_writer, send, keepalive),
                     )
             except asyncio.CancelledError:
-                if not visit.ended():
+                if not in_flight.undo_cancellation():
                     raise
             finally:
-                beat.stop()
-                if wire is not None:
-                    wire.visit = None
+                keepalive.stop()
+                if connection is not None:
+                    connection.in_flight = None
                 elif watcher is not None:
                     watcher.cancel()
-            if visit.by:
+            if in_flight.ended_by:
                 engine.forget(call)
-                if visit.by == "drain":
-                    await self._end(call.id, visit, beat, tell)
+                if in_flight.ended_by == "drain":
+                    await self._write_draining(call.id, in_flight, keepalive, tracked_send)
         finally:
-            edition.leave()
+            revision.leave()
 
-    async def _end(self, call_id: str, visit: InFlightRequest, beat: Keepalive, send: Send) -> None:
+    async def _write_draining(
+        self, call_id: str, in_flight: InFlightRequest, keepalive: Keepalive, send: Send
+    ) -> None:
         """The last word to a client whose call is ended, in its stream or in place of it."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST):
-                await beat.pause()
-                reply = refusal(DRAINING, self._dialect, call_id, [])
-                if visit.done:
+            async with asyncio.timeout(_LAST_WRITE_SECONDS):
+                await keepalive.pause()
+                reply = make_problem_response(DRAINING, self._dialect, call_id, [])
+                if in_flight.is_complete:
                     return
-                if not visit.told:
-                    reply.close()
-                    await write(reply, send)
-                elif beat.begun:
+                if not in_flight.has_started:
+                    reply.add_connection_close()
+                    await write_reply(reply, send)
+                elif keepalive.has_started:
                     await send({"type": "http.response.body", "body": reply.frame})
 
     async def _refuse(
-        self, send: Send, problem: Problem, call_id: str, *, keep: bool = False
+        self, send: Send, problem: Problem, call_id: str, *, keep_alive: bool = False
     ) -> None:
         """Refuse before the body was read: the connection goes with what is left of it, or not."""
-        self._refused.note(problem.kind)
-        reply = refusal(problem, self._dialect, call_id, [])
-        if not keep:
-            reply.close()
-        await write(reply, send)
+        self._refusal_log.note(problem.kind)
+        reply = make_problem_response(problem, self._dialect, call_id, [])
+        if not keep_alive:
+            reply.add_connection_close()
+        await write_reply(reply, send)
 
 
-def _kept(problem: Problem, length: int | None) -> bool:
+def _keeps_connection(problem: Problem, length: int | None) -> bool:
     """Whether a connection is kept for the client's next attempt: a new one costs more than that.
 
     It must be told to come again, and have so little to send that it has sent it.
     """
-    return problem.kind in _AGAIN and length is not None and length <= _LITTLE
+    return problem.kind in _RETRYABLE_KINDS and length is not None and length <= _SMALL_BODY_BYTES
 
 
-async def _watch(receive: Receive, visit: InFlightRequest) -> None:
+async def _watch_disconnect(receive: Receive, in_flight: InFlightRequest) -> None:
     """End a visit when its client leaves."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    visit.end("client")
+    in_flight.end("client")
 
 
-async def write(reply: Response, send: Send) -> None:
+async def write_reply(reply: Response, send: Send) -> None:
     """Write a whole reply."""
     headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
 
 
-def saying(reply: Response) -> Any:
+def make_reply_app(reply: Response) -> Any:
     """What answers whatever is asked with one reply."""
 
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await write(reply, send)
+        await write_reply(reply, send)
 
     return app
 
 
-async def _answer(
+async def _write_answer(
     reply: Response,
     send: Send,
-    beat: Keepalive,
-    out: Callable[[], ResponseWriter | None] | None = None,
+    keepalive: Keepalive,
+    open_writer: Callable[[], ResponseWriter | None] | None = None,
 ) -> None:
     """Write a reply: whole in one message, a stream in one message for each item.
 
-    But for what may pass by `out`, once the stream has begun.
+    But for what may pass by `open_writer`, once the stream has begun.
     """
     if reply.stream is None:
-        await beat.pause()
-        if beat.begun:  # under a head that says 200
+        await keepalive.pause()
+        if keepalive.has_started:  # under a head that says 200
             await send({"type": "http.response.body", "body": reply.frame or reply.body})
         else:
-            await write(reply, send)
+            await write_reply(reply, send)
         return
-    direct = reply.direct
+    relay = reply.direct_relay
     async with contextlib.aclosing(reply.stream) as stream:
         # A stream that was begun accounts for itself however it ends; one that was not would not.
         data = await anext(stream, b"")
-        await beat.pause()
-        if not beat.begun:
-            beat.begun = True
+        await keepalive.pause()
+        if not keepalive.has_started:
+            keepalive.has_started = True
             start = {
                 "type": "http.response.start",
                 "status": reply.status,
@@ -288,9 +323,9 @@ async def _answer(
             await send(start)
         while data:
             await send({"type": "http.response.body", "body": data, "more_body": True})
-            if direct is not None and out is not None and direct.waits:
-                direct.pass_to(out())
-            beat.resume()
+            if relay is not None and open_writer is not None and relay.awaits_client:
+                relay.pass_to(open_writer())
+            keepalive.resume()
             data = await anext(stream, b"")
-            await beat.pause()
+            await keepalive.pause()
     await send({"type": "http.response.body", "body": b""})

@@ -9,22 +9,22 @@ from fastapi import FastAPI, Request, Response
 
 from gateway.core import jsonio
 from gateway.core.call import Key
-from gateway.core.errors import Problem, ProblemError, invalid
+from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.core.ledger_rows import FeedbackRow, FinalRow, Verdict
 from gateway.core.target import Tier
 from gateway.ledger.errors import StoreError
-from gateway.ledger.query_params import storable
+from gateway.ledger.query_params import is_storable
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
 from gateway.server.admission import Admission
 
-_MOST = 4096
+_MAX_BYTES = 4096
 """Bytes of what is said."""
-_AT_ONCE = 2
+_MAX_LOOKUPS = 2
 """That are looked up in the store at once."""
-_POOR = 0.5
+_MIN_GOOD_SCORE = 0.5
 """The score below which an answer was bad."""
-_FORM = '{"id": "<x-request-id of the call>", "verdict": "good"}'
+_EXAMPLE_BODY = '{"id": "<x-request-id of the call>", "verdict": "good"}'
 
 
 class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,80 +36,84 @@ class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     score: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
 
 
-_said = jsonio.reader(FeedbackBody)
+_decode_body = jsonio.make_reader(FeedbackBody)
 
 
-def routes(app: FastAPI, gateway: Gateway, entrance: Admission) -> None:
+def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
     """Add it to an app."""
-    turn = asyncio.Semaphore(_AT_ONCE)
+    lookup_slots = asyncio.Semaphore(_MAX_LOOKUPS)
 
     @app.post("/v1/feedback", summary="Say what an answer was worth")
     async def feedback(request: Request) -> Response:
-        head = request_headers.RequestHeaders(request.headers.raw)
-        caller = request_headers.identify(gateway.keys, head)
-        said = _read(await entrance.body(request.receive, head.length))
-        async with turn:
-            call, before = await _find(gateway, said.id)
-        if call is None or not _own(call, caller):
+        headers = request_headers.RequestHeaders(request.headers.raw)
+        caller = request_headers.identify(gateway.keys, headers)
+        body = _parse_body(await admission.read_body(request.receive, headers.length))
+        async with lookup_slots:
+            call, previous_row = await _find_call(gateway, body.id)
+        if call is None or not _may_judge(call, caller):
             message = (
                 "There is no call of this key with that id: it is the x-request-id of its answer."
             )
             raise ProblemError(Problem(kind="not_found", message=message, param="id"))
         row = FeedbackRow(
-            id=said.id,
+            id=body.id,
             at=time.time(),
             key=caller.name,
             tenant=caller.tenant,
-            verdict=said.verdict,
-            tier=said.tier,
-            score=said.score,
+            verdict=body.verdict,
+            tier=body.tier,
+            score=body.score,
         )
-        if before is None or _words(before) != _words(row):
-            gateway.archive.record(row)
-        if call.near is not None and (near := gateway.engine.near) is not None and _bad(row):
-            await near.bad(said.id)
-        return Response(jsonio.dumps({"id": said.id, "taken": True}), media_type="application/json")
+        if previous_row is None or _get_opinion(previous_row) != _get_opinion(row):
+            gateway.ledger_runtime.writer(row)
+        if (
+            call.near is not None
+            and (semantic_cache := gateway.engine.semantic_cache) is not None
+            and _is_bad(row)
+        ):
+            await semantic_cache.report_bad(body.id)
+        return Response(jsonio.dumps({"id": body.id, "taken": True}), media_type="application/json")
 
 
-async def _find(gateway: Gateway, id: str) -> tuple[FinalRow | None, FeedbackRow | None]:
+async def _find_call(gateway: Gateway, id: str) -> tuple[FinalRow | None, FeedbackRow | None]:
     """A call and what was said of it before; a call that has just ended is fed first."""
 
-    def find() -> tuple[FinalRow | None, FeedbackRow | None]:
-        if not storable(id):
+    def read_rows() -> tuple[FinalRow | None, FeedbackRow | None]:
+        if not is_storable(id):
             return None, None
-        row = gateway.store.call(gateway.journal_folder, id)
-        return row, None if row is None else gateway.store.feedback([id]).get(id)
+        row = gateway.store.find_call(gateway.journal_folder, id)
+        return row, None if row is None else gateway.store.read_feedback([id]).get(id)
 
     try:
-        return await asyncio.to_thread(find)
+        return await asyncio.to_thread(read_rows)
     except (OSError, StoreError) as error:
         message = f"The ledger cannot be read ({type(error).__name__}). Try again soon."
         raise ProblemError(Problem(kind="ledger", message=message, retry_after=5)) from None
 
 
-def _read(data: bytes) -> FeedbackBody:
-    if len(data) > _MOST:
+def _parse_body(data: bytes) -> FeedbackBody:
+    if len(data) > _MAX_BYTES:
         raise ProblemError(
-            Problem(kind="request_too_large", message=f"Feedback has at most {_MOST} bytes.")
+            Problem(kind="request_too_large", message=f"Feedback has at most {_MAX_BYTES} bytes.")
         )
     try:
-        said: FeedbackBody = _said(data)
+        body: FeedbackBody = _decode_body(data)
     except jsonio.JsonError as error:
-        message = f"It is {_FORM}, with a tier or a score (0 to 1) if you like: {error}."
-        raise invalid(message, None) from None
-    if said.verdict is None and said.tier is None and said.score is None:
-        raise invalid('Say a verdict ("good" or "bad"), a tier, or a score.', "verdict")
-    return said
+        message = f"It is {_EXAMPLE_BODY}, with a tier or a score (0 to 1) if you like: {error}."
+        raise invalid_request(message, None) from None
+    if body.verdict is None and body.tier is None and body.score is None:
+        raise invalid_request('Say a verdict ("good" or "bad"), a tier, or a score.', "verdict")
+    return body
 
 
-def _own(call: FinalRow, caller: Key) -> bool:
+def _may_judge(call: FinalRow, caller: Key) -> bool:
     """Whether a call is the caller's to judge: of its key, or of its tenant for an admin's key."""
     return call.tenant == caller.tenant and (call.key == caller.name or caller.admin)
 
 
-def _bad(row: FeedbackRow) -> bool:
-    return row.verdict == "bad" or (row.score is not None and row.score < _POOR)
+def _is_bad(row: FeedbackRow) -> bool:
+    return row.verdict == "bad" or (row.score is not None and row.score < _MIN_GOOD_SCORE)
 
 
-def _words(row: FeedbackRow) -> tuple[object, ...]:
+def _get_opinion(row: FeedbackRow) -> tuple[object, ...]:
     return row.key, row.verdict, row.tier, row.score

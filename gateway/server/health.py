@@ -15,22 +15,24 @@ PROBES = frozenset({"/health", "/ready"})
 _UNAVAILABLE = 503
 
 
-def routes(app: FastAPI, gateway: Gateway, readiness: Readiness, readers: MetricsGuard) -> None:
-    """Add them to an app; `readers` says who learns details."""
+def add_routes(
+    app: FastAPI, gateway: Gateway, readiness: Readiness, metrics_guard: MetricsGuard
+) -> None:
+    """Add them to an app; `metrics_guard` says who learns details."""
 
-    async def about(request: Request, status: str, **details: str) -> bytes:
+    async def render_status(request: Request, status: str, **details: str) -> bytes:
         """Return how the gateway is, as JSON; the details are for readers of metrics."""
-        told = {"status": status}
-        if await readers.passes(request):
-            told |= {"version": VERSION, "config": gateway.edition.version, **details}
-        return jsonio.dumps(told)
+        fields = {"status": status}
+        if await metrics_guard.may_read_details(request):
+            fields |= {"version": VERSION, "config": gateway.revision.version, **details}
+        return jsonio.dumps(fields)
 
     @app.head("/", include_in_schema=False)
     @app.head("/api/hello", include_in_schema=False)
     @app.head("/health", include_in_schema=False)
     @app.get("/health", summary="Whether the process answers")
     async def alive(request: Request) -> Response:
-        return Response(await about(request, "ok"), media_type="application/json")
+        return Response(await render_status(request, "ok"), media_type="application/json")
 
     @app.head("/ready", include_in_schema=False)
     @app.get(
@@ -41,12 +43,12 @@ def routes(app: FastAPI, gateway: Gateway, readiness: Readiness, readers: Metric
     async def ready(request: Request) -> Response:
         unready = await readiness()
         if unready is None:
-            told = await about(request, "ok", **_ledger(gateway))
-            return Response(told, media_type="application/json")
-        told = await about(request, unready.status, reason=unready.reason)
-        return Response(told, _UNAVAILABLE, media_type="application/json")
+            body = await render_status(request, "ok", **_get_ledger_details(gateway))
+            return Response(body, media_type="application/json")
+        body = await render_status(request, unready.status, reason=unready.reason)
+        return Response(body, _UNAVAILABLE, media_type="application/json")
 
 
-def _ledger(gateway: Gateway) -> dict[str, str]:
+def _get_ledger_details(gateway: Gateway) -> dict[str, str]:
     """Tell of a store that cannot be asked yet; calls are served meanwhile."""
     return {"ledger": "rebuilding"} if gateway.store.state().rebuilding else {}

@@ -6,22 +6,22 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from gateway.core.errors import Problem
 
-PROBLEM = Problem(
+HOST_PROBLEM = Problem(
     kind="invalid_request",
     message="Send exactly one Host header: a name or an address, with a port or without.",
 )
-_HOST = re.compile(
+_HOST_PATTERN = re.compile(
     rb"""(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|\[v[0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+\]"""
     rb"""|(?P<name>(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*))(?::[0-9]*)?"""
 )
 """`uri-host [":" port]` of RFC 3986 3.2; empty where the target has no authority."""
-_ABSOLUTE = re.compile(rb"(?i)https?://(?P<authority>[^/?#]+)(?P<rest>.*)", re.DOTALL)
+_ABSOLUTE_URL = re.compile(rb"(?i)https?://(?P<authority>[^/?#]+)(?P<rest>.*)", re.DOTALL)
 
 type Headers = list[tuple[bytes, bytes]]
 type Address = IPv4Address | IPv6Address
 
 
-def check(headers: Headers, version: str) -> bool:
+def has_valid_host(headers: Headers, version: str) -> bool:
     """True if Host is there once and valid; HTTP/1.0 may leave it out."""
     hosts = [value for name, value in headers if name == b"host"]
     if not hosts:
@@ -29,36 +29,38 @@ def check(headers: Headers, version: str) -> bool:
     return len(hosts) == 1 and _is_valid(hosts[0].strip(b" \t"))
 
 
-def resolve(url: bytes, headers: Headers) -> tuple[bytes, Headers] | None:
+def resolve_target(url: bytes, headers: Headers) -> tuple[bytes, Headers] | None:
     """Return a target in origin form, and the headers with the host that it names.
 
     None where the target is of another scheme, or names a host that is none.
     """
     if url.startswith((b"/", b"*")):
         return url, headers
-    target = _ABSOLUTE.fullmatch(url)
+    target = _ABSOLUTE_URL.fullmatch(url)
     if target is None or not _is_valid(target["authority"]):
         return None
-    rest = target["rest"]
-    origin = rest if rest.startswith(b"/") else b"/" + rest
-    others = [header for header in headers if header[0] != b"host"]
-    return origin, [(b"host", target["authority"]), *others]
+    suffix = target["rest"]
+    origin = suffix if suffix.startswith(b"/") else b"/" + suffix
+    other_headers = [header for header in headers if header[0] != b"host"]
+    return origin, [(b"host", target["authority"]), *other_headers]
 
 
-def value_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+def find_value(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     """Return the value of the first header with a name, without white space around it."""
-    return next((value.strip(b" \t") for one, value in headers if one == name), None)
+    return next(
+        (value.strip(b" \t") for header_name, value in headers if header_name == name), None
+    )
 
 
-def name_of(host: bytes) -> str:
+def parse_name(host: bytes) -> str:
     """Return the name of a host without its port, in lower case; empty where it is not valid."""
-    parts = _HOST.fullmatch(host)
-    if parts is None:
+    match = _HOST_PATTERN.fullmatch(host)
+    if match is None:
         return ""
-    return (parts["six"] or parts["name"] or b"").decode("latin-1").lower().removesuffix(".")
+    return (match["six"] or match["name"] or b"").decode("latin-1").lower().removesuffix(".")
 
 
-def address_of(name: str) -> Address | None:
+def parse_address(name: str) -> Address | None:
     """Return the address that a name is; None where it must be looked up."""
     try:
         return ip_address(name)
@@ -70,20 +72,20 @@ def is_loopback(name: str) -> bool:
     """True if a name means this machine alone, also as an address of IPv4 that IPv6 maps."""
     if name == "localhost":
         return True
-    address = address_of(name)
+    address = parse_address(name)
     address = getattr(address, "ipv4_mapped", None) or address
     return address is not None and address.is_loopback
 
 
 def _is_valid(host: bytes) -> bool:
     """True if this is a host, with a port or without; the user of a URL is no part of it."""
-    parts = _HOST.fullmatch(host)
-    if parts is None:
+    match = _HOST_PATTERN.fullmatch(host)
+    if match is None:
         return False
-    if (six := parts["six"]) is None:
+    if (ipv6 := match["six"]) is None:
         return True
     try:
-        IPv6Address(six.decode())
+        IPv6Address(ipv6.decode())
     except ValueError:
         return False
     return True

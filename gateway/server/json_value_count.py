@@ -7,60 +7,69 @@ far as they stand in no text, and an empty object or list counts twice.
 
 from gateway.core.errors import Problem, ProblemError
 
-_SIGNS = b",{["
+_STRUCTURAL_BYTES = b",{["
 
 
 class ValueCount:
     """Counts the values of one body piece by piece, in time that is linear in its bytes."""
 
-    __slots__ = ("_early", "_inside", "_most", "_rest", "_size", "_texts", "count", "over")
+    __slots__ = (
+        "_buffered_chunks",
+        "_in_text",
+        "_max_values",
+        "_received_bytes",
+        "_text_count",
+        "_trailing_backslash",
+        "count",
+        "is_exceeded",
+    )
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_values: int) -> None:
         self.count = 1
-        """Values so far, once there were `most` bytes."""
-        self.over = False
-        """True once there are more than `most`: nothing is counted any more."""
-        self._most = most
-        self._size = 0
-        self._early: list[bytes] = []
-        """The first pieces: fewer bytes than `most` are no more values than that."""
-        self._inside = 0
+        """Values so far, once there were `max_values` bytes."""
+        self.is_exceeded = False
+        """True once there are more than `max_values`: nothing is counted any more."""
+        self._max_values = max_values
+        self._received_bytes = 0
+        self._buffered_chunks: list[bytes] = []
+        """The first pieces: fewer bytes than `max_values` are no more values than that."""
+        self._in_text = 0
         """1 where the next byte is part of a text, else 0."""
-        self._texts = 0
-        self._rest = b""
+        self._text_count = 0
+        self._trailing_backslash = b""
         """A backslash at the end of the last piece: it belongs to what follows."""
 
-    def add(self, piece: bytes) -> None:
+    def add(self, chunk: bytes) -> None:
         """Take the next piece."""
-        self._size += len(piece)
-        self._early.append(piece)
-        if self._size <= self._most:
+        self._received_bytes += len(chunk)
+        self._buffered_chunks.append(chunk)
+        if self._received_bytes <= self._max_values:
             return
-        early, self._early = self._early, []
-        for one in early:
-            if not self.over:
-                self._read(one)
+        buffered_chunks, self._buffered_chunks = self._buffered_chunks, []
+        for buffered_chunk in buffered_chunks:
+            if not self.is_exceeded:
+                self._count_chunk(buffered_chunk)
 
-    def _read(self, piece: bytes) -> None:
-        piece = self._rest + piece
-        escapes = len(piece) - len(piece.rstrip(b"\\"))
-        self._rest = piece[len(piece) - escapes % 2 :]
-        piece = piece.removesuffix(self._rest)
-        if b"\\" in piece:
-            piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
-        parts = piece.split(b'"')
-        outside = b"".join(parts[self._inside :: 2])
-        self._inside = (self._inside + len(parts) - 1) % 2
-        self._texts += len(parts) // 2
-        self.count += len(outside) - len(outside.translate(None, _SIGNS))
+    def _count_chunk(self, chunk: bytes) -> None:
+        chunk = self._trailing_backslash + chunk
+        backslashes = len(chunk) - len(chunk.rstrip(b"\\"))
+        self._trailing_backslash = chunk[len(chunk) - backslashes % 2 :]
+        chunk = chunk.removesuffix(self._trailing_backslash)
+        if b"\\" in chunk:
+            chunk = chunk.replace(b"\\\\", b"").replace(b'\\"', b"")
+        parts = chunk.split(b'"')
+        unquoted_bytes = b"".join(parts[self._in_text :: 2])
+        self._in_text = (self._in_text + len(parts) - 1) % 2
+        self._text_count += len(parts) // 2
+        self.count += len(unquoted_bytes) - len(unquoted_bytes.translate(None, _STRUCTURAL_BYTES))
         # A value has two texts at most, itself and its name: more of them are no JSON.
-        self.over = self.count > self._most or self._texts > 2 * self._most
+        self.is_exceeded = self.count > self._max_values or self._text_count > 2 * self._max_values
 
     def check(self) -> None:
         """Raise ProblemError, request_too_large, where there are too many."""
-        if self.over:
+        if self.is_exceeded:
             message = (
-                f"The request body has more than {self._most:,} JSON values (server.max_values)."
-                " Send less in one request."
+                f"The request body has more than {self._max_values:,} JSON values"
+                " (server.max_values). Send less in one request."
             )
             raise ProblemError(Problem(kind="request_too_large", message=message))

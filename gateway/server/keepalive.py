@@ -8,10 +8,10 @@ names no target, since another may still take over.
 import asyncio
 
 from gateway.dialects import Dialect
-from gateway.pipeline.response import STREAM_TYPE, ids
+from gateway.pipeline.response import STREAM_TYPE, make_id_headers
 from gateway.server.request_headers import Send
 
-EVERY = 15.0
+INTERVAL_SECONDS = 15.0
 """Seconds of silence before each sign."""
 
 
@@ -19,41 +19,42 @@ class Keepalive:
     """The signs of one call; none before `arm`."""
 
     __slots__ = (
-        "_call", "_dialect", "_loop", "_send", "_task", "_timer", "begun", "busy", "last",
+        "_call_id", "_dialect", "_loop", "_send", "_task", "_timer",
+        "has_started", "is_writing", "last_write_at",
     )  # fmt: skip
 
     _loop: asyncio.AbstractEventLoop
 
-    def __init__(self, dialect: Dialect, call: str, send: Send) -> None:
-        self.begun = False
+    def __init__(self, dialect: Dialect, call_id: str, send: Send) -> None:
+        self.has_started = False
         """The head of the reply is sent."""
-        self.busy = False
+        self.is_writing = False
         """The answer itself is being written."""
-        self.last = 0.0
+        self.last_write_at = 0.0
         """When something was written last, on the loop's clock."""
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._dialect = dialect
-        self._call = call
+        self._call_id = call_id
         self._send = send
 
     def arm(self) -> None:
         """Begin: the call is to be answered in a stream."""
         self._loop = asyncio.get_running_loop()
-        self.last = self._loop.time()
-        self._timer = self._loop.call_later(EVERY, self._due)
+        self.last_write_at = self._loop.time()
+        self._timer = self._loop.call_later(INTERVAL_SECONDS, self._on_timer)
 
     async def pause(self) -> None:
         """Be silent while the answer is written; what is being said is said first."""
-        self.busy = True
+        self.is_writing = True
         if self._task is not None:
             await self._task
 
     def resume(self) -> None:
         """The answer has nothing to write for now."""
-        self.busy = False
+        self.is_writing = False
         if self._timer is not None:
-            self.last = self._loop.time()
+            self.last_write_at = self._loop.time()
 
     def stop(self) -> None:
         """Say nothing more."""
@@ -61,23 +62,29 @@ class Keepalive:
             self._timer.cancel()
             self._timer = None
 
-    def _due(self) -> None:
-        left = EVERY if self.busy else self.last + EVERY - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._due)
+    def _on_timer(self) -> None:
+        remaining_seconds = (
+            INTERVAL_SECONDS
+            if self.is_writing
+            else self.last_write_at + INTERVAL_SECONDS - self._loop.time()
+        )
+        if remaining_seconds > 0:
+            self._timer = self._loop.call_later(remaining_seconds, self._on_timer)
         else:
-            self._task = self._loop.create_task(self._say())
+            self._task = self._loop.create_task(self._send_keepalive())
 
-    async def _say(self) -> None:
-        if not self.begun:
-            self.begun = True
-            head = [
-                (b"content-type", STREAM_TYPE), *ids(self._call), (b"cache-control", b"no-cache"),
-            ]  # fmt: skip
-            await self._send({"type": "http.response.start", "status": 200, "headers": head})
-        sign = self._dialect.keep_alive
-        await self._send({"type": "http.response.body", "body": sign, "more_body": True})
+    async def _send_keepalive(self) -> None:
+        if not self.has_started:
+            self.has_started = True
+            headers = [
+                (b"content-type", STREAM_TYPE),
+                *make_id_headers(self._call_id),
+                (b"cache-control", b"no-cache"),
+            ]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        frame = self._dialect.keep_alive
+        await self._send({"type": "http.response.body", "body": frame, "more_body": True})
         self._task = None
-        self.last = self._loop.time()
+        self.last_write_at = self._loop.time()
         if self._timer is not None:
-            self._timer = self._loop.call_later(EVERY, self._due)
+            self._timer = self._loop.call_later(INTERVAL_SECONDS, self._on_timer)

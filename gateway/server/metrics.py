@@ -12,14 +12,14 @@ from fastapi import Depends, FastAPI, Request, Response
 
 from gateway.core.errors import Problem, ProblemError
 from gateway.runtime.composition import Gateway
-from gateway.server.admin.auth import AdminAuth, key_of
-from gateway.server.dashboard.session import digest
+from gateway.server.admin.auth import AdminAuth, find_key
+from gateway.server.dashboard.session import hash_secret
 from gateway.server.host_header import is_loopback
 from gateway.server.request_headers import RequestHeaders
 from gateway.telemetry.metrics import GaugeMetric
 
-_STRICT = "application/openmetrics-text"
-_CLOSED = Problem(
+_OPENMETRICS_TYPE = "application/openmetrics-text"
+_CLOSED_PROBLEM = Problem(
     kind="invalid_api_key",
     message="Metrics need a key here. Set metrics.key and send it as `Authorization: Bearer <key>`,"
     " or set metrics.open to true.",
@@ -34,36 +34,36 @@ class MetricsGuard:
     """
 
     def __init__(self, gateway: Gateway) -> None:
-        part = gateway.site.source.config.metrics
-        self._admins = AdminAuth.of(gateway)
+        settings = gateway.built_config.source.config.metrics
+        self._admin_auth = AdminAuth.from_gateway(gateway)
         self._keys = gateway.keys
-        self._digest = digest(part.key) if part.key else b""
-        known = self._admins.sessions.needed
-        closed = (known or not gateway.keys.is_open) and not part.open
-        self.discreet = closed and not is_loopback(gateway.host)
+        self._key_digest = hash_secret(settings.key) if settings.key else b""
+        has_admin_key = self._admin_auth.sessions.has_admin_key
+        is_closed = (has_admin_key or not gateway.keys.is_open) and not settings.open
+        self.hides_details = is_closed and not is_loopback(gateway.host)
         """True if strangers may be told no details of health: other machines reach the gateway."""
-        named = part.keys or part.tenants
-        self.needed = closed or named
+        names_keys = settings.keys or settings.tenants
+        self.needs_key = is_closed or names_keys
         """True if metrics need a key, since keys exist or since they name keys or tenants."""
-        self._admitted = known or named
+        self._admits_admins = has_admin_key or names_keys
 
     async def __call__(self, request: Request) -> None:
         """Pass, or raise ProblemError: invalid_api_key, not_allowed, rate_limited."""
         secrets = RequestHeaders(request.headers.raw).secrets
-        if self._digest and len(secrets) == 1:
+        if self._key_digest and len(secrets) == 1:
             (secret,) = secrets
-            if hmac.compare_digest(digest(secret), self._digest):
+            if hmac.compare_digest(hash_secret(secret), self._key_digest):
                 return
-        if not self._admitted:
+        if not self._admits_admins:
             for secret in secrets:
-                if key_of(self._keys, secret) is None:
-                    self._keys.guesses.count(secret)
-            raise ProblemError(_CLOSED)
-        await self._admins(request)
+                if find_key(self._keys, secret) is None:
+                    self._keys.wrong_key_counter.count(secret)
+            raise ProblemError(_CLOSED_PROBLEM)
+        await self._admin_auth(request)
 
-    async def passes(self, request: Request) -> bool:
+    async def may_read_details(self, request: Request) -> bool:
         """True if a request may know how the gateway is in detail."""
-        if not self.discreet:
+        if not self.hides_details:
             return True
         try:
             await self(request)
@@ -72,17 +72,17 @@ class MetricsGuard:
         return True
 
 
-def routes(
-    app: FastAPI, gateway: Gateway, guard: MetricsGuard, in_flight: Callable[[], int]
+def add_routes(
+    app: FastAPI, gateway: Gateway, guard: MetricsGuard, count_in_flight: Callable[[], int]
 ) -> None:
-    """Add them to an app; `in_flight` tells how many calls are being served."""
-    metrics = gateway.archive.metrics
-    metrics.watch([GaugeMetric("calls_in_flight", "Calls that are being served.", in_flight)])
-    guards = [Depends(guard)] if guard.needed else []
+    """Add them to an app; `count_in_flight` tells how many calls are being served."""
+    metrics = gateway.ledger_runtime.metrics
+    metrics.watch([GaugeMetric("calls_in_flight", "Calls that are being served.", count_in_flight)])
+    guards = [Depends(guard)] if guard.needs_key else []
     extra: dict[str, Any] = {} if guards else {"security": []}
 
     @app.get("/metrics", summary="Figures for Prometheus", dependencies=guards, openapi_extra=extra)
     def figures(request: Request) -> Response:
-        strict = _STRICT in request.headers.get("accept", "")
-        data, kind = metrics.render(openmetrics=strict)
-        return Response(data, media_type=kind)
+        is_openmetrics = _OPENMETRICS_TYPE in request.headers.get("accept", "")
+        data, content_type = metrics.render(openmetrics=is_openmetrics)
+        return Response(data, media_type=content_type)

@@ -10,15 +10,17 @@ from datetime import UTC, datetime
 from gateway.core.call import Key
 from gateway.core.jsonio import Json
 from gateway.core.target import Catalogue
-from gateway.routing.visible_models import names, owner, vectors
+from gateway.routing.visible_models import find_owner, list_embedding_models, list_names
 
-_METHODS = ["generateContent", "streamGenerateContent", "countTokens"]
-_VECTORS = ["embedContent", "batchEmbedContents"]
+_GENERATION_METHODS = ["generateContent", "streamGenerateContent", "countTokens"]
+_EMBEDDING_METHODS = ["embedContent", "batchEmbedContents"]
 
 
-def listing(catalogue: Catalogue, key: Key, created: int) -> dict[str, Json]:
+def build_list(catalogue: Catalogue, key: Key, created: int) -> dict[str, Json]:
     """What GET /v1/models answers to OpenAI's and Anthropic's clients; seconds since the epoch."""
-    data = [_model(name, owner, created) for name, owner in names(catalogue, key).items()]
+    data = [
+        _render_model(name, owner, created) for name, owner in list_names(catalogue, key).items()
+    ]
     return {
         "object": "list",
         "data": data,
@@ -28,25 +30,33 @@ def listing(catalogue: Catalogue, key: Key, created: int) -> dict[str, Json]:
     }
 
 
-def one(catalogue: Catalogue, key: Key, created: int, name: str) -> dict[str, Json] | None:
+def build_model(catalogue: Catalogue, key: Key, created: int, name: str) -> dict[str, Json] | None:
     """What GET /v1/models/{name} answers; None where the key may not ask for it."""
-    found = owner(catalogue, key, name)
-    return _model(name, found, created) if found else None
+    owned_by = find_owner(catalogue, key, name)
+    return _render_model(name, owned_by, created) if owned_by else None
 
 
-def gemini(catalogue: Catalogue, key: Key) -> dict[str, Json]:
+def build_gemini_list(catalogue: Catalogue, key: Key) -> dict[str, Json]:
     """What GET /v1beta/models answers, and /v1/models to Google's clients."""
-    made = vectors(catalogue, key)
-    return {"models": [_gemini(name, made) for name in names(catalogue, key)]}
+    embedding_models = list_embedding_models(catalogue, key)
+    return {
+        "models": [
+            _render_gemini_model(name, embedding_models) for name in list_names(catalogue, key)
+        ]
+    }
 
 
-def gemini_one(catalogue: Catalogue, key: Key, name: str) -> dict[str, Json] | None:
+def build_gemini_model(catalogue: Catalogue, key: Key, name: str) -> dict[str, Json] | None:
     """What GET /v1beta/models/{name} answers; None where the key may not ask for it."""
-    return _gemini(name, vectors(catalogue, key)) if owner(catalogue, key, name) else None
+    return (
+        _render_gemini_model(name, list_embedding_models(catalogue, key))
+        if find_owner(catalogue, key, name)
+        else None
+    )
 
 
-def _model(name: str, owner: str, created: int) -> dict[str, Json]:
-    made = datetime.fromtimestamp(created, UTC).isoformat().replace("+00:00", "Z")
+def _render_model(name: str, owner: str, created: int) -> dict[str, Json]:
+    created_at = datetime.fromtimestamp(created, UTC).isoformat().replace("+00:00", "Z")
     return {
         "id": name,
         "object": "model",
@@ -54,13 +64,15 @@ def _model(name: str, owner: str, created: int) -> dict[str, Json]:
         "owned_by": owner,
         "type": "model",
         "display_name": name,
-        "created_at": made,
+        "created_at": created_at,
     }
 
 
-def _gemini(name: str, made: Container[str]) -> dict[str, Json]:
+def _render_gemini_model(name: str, embedding_models: Container[str]) -> dict[str, Json]:
     return {
         "name": f"models/{name}",
         "displayName": name,
-        "supportedGenerationMethods": _VECTORS if name in made else _METHODS,
+        "supportedGenerationMethods": _EMBEDDING_METHODS
+        if name in embedding_models
+        else _GENERATION_METHODS,
     }

@@ -14,18 +14,18 @@ from collections.abc import Sequence
 
 from gateway.core.errors import Problem
 from gateway.server.cors import CorsPolicy
-from gateway.server.host_header import Headers, address_of, is_loopback, name_of, value_of
-from gateway.settings.schema.server import ANY
+from gateway.server.host_header import Headers, find_value, is_loopback, parse_address, parse_name
+from gateway.settings.schema.server import WILDCARD
 
-_HERE = ("localhost", "host.docker.internal", "host.containers.internal")
+_LOCAL_NAMES = ("localhost", "host.docker.internal", "host.containers.internal")
 """Names of this machine: its own, and those that its containers have for it."""
-_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - addresses that mean all of them
-_PAGE = Problem(
+_ANY_ADDRESSES = ("0.0.0.0", "::", "")  # noqa: S104 - addresses that mean all of them
+_PAGE_PROBLEM = Problem(
     kind="not_allowed",
     message="While keys are open no web page from elsewhere is answered: it would spend your money."
     " Configure keys (docs/keys.md), or list the page's origin in server.cors.",
 )
-_NAME = Problem(
+_HOST_PROBLEM = Problem(
     kind="not_allowed",
     message="While keys are open the gateway answers to names that it knows: localhost, or the"
     " address that it listens on. Configure keys (docs/keys.md), or list the name in server.hosts.",
@@ -35,46 +35,46 @@ _NAME = Problem(
 class OpenAccess:
     """Checks the requests of a gateway whose keys are open.
 
-    `listening` is the address that it listens on, `hosts` are the operator's names for it, `cors`
-    knows the web pages that may call.
+    `listen_address` is the address that it listens on, `hosts` are the operator's names for it,
+    `cors` knows the web pages that may call.
     """
 
-    def __init__(self, listening: str, hosts: Sequence[str], cors: CorsPolicy) -> None:
-        self._any_name = ANY in hosts
-        self._any_address = listening in _EVERYWHERE
-        named = (*_HERE, listening, *hosts)
-        self._names = frozenset(one.lower().strip("[]").removesuffix(".") for one in named)
+    def __init__(self, listen_address: str, hosts: Sequence[str], cors: CorsPolicy) -> None:
+        self._allows_any_name = WILDCARD in hosts
+        self._listens_on_any_address = listen_address in _ANY_ADDRESSES
+        names = (*_LOCAL_NAMES, listen_address, *hosts)
+        self._names = frozenset(name.lower().strip("[]").removesuffix(".") for name in names)
         self._cors = cors
 
-    def refusal(self, headers: Headers) -> Problem | None:
+    def find_problem(self, headers: Headers) -> Problem | None:
         """Return why a request is refused: an unknown Host, a foreign Origin. None for others."""
         if not self.knows_host(headers):
-            return _NAME
-        return None if self._knows_page(headers) else _PAGE
+            return _HOST_PROBLEM
+        return None if self._allows_page(headers) else _PAGE_PROBLEM
 
     def knows_host(self, headers: Headers) -> bool:
         """True if a request names this gateway; one without a name comes from no browser."""
-        host = value_of(headers, b"host")
-        if self._any_name or not host:
+        host = find_value(headers, b"host")
+        if self._allows_any_name or not host:
             return True
-        name = name_of(host)
+        name = parse_name(host)
         if name in self._names or is_loopback(name):
             return True
-        return self._any_address and address_of(name) is not None
+        return self._listens_on_any_address and parse_address(name) is not None
 
-    def _knows_page(self, headers: Headers) -> bool:
+    def _allows_page(self, headers: Headers) -> bool:
         """True if a request comes from no web page, or from one that may call.
 
         Programs with a window of their own have a scheme of their own, as `app://`.
         """
-        origin = value_of(headers, b"origin")
+        origin = find_value(headers, b"origin")
         if not origin:
             return True
         if origin == b"null":
             return False
         scheme, _, authority = origin.lower().partition(b"://")
-        if scheme not in (b"http", b"https") or self._cors.lists(origin):
+        if scheme not in (b"http", b"https") or self._cors.allows(origin):
             return True
-        if authority == (value_of(headers, b"host") or b"").lower():
+        if authority == (find_value(headers, b"host") or b"").lower():
             return True  # a page of this gateway, by a name that it knows
-        return is_loopback(name_of(authority))
+        return is_loopback(parse_name(authority))

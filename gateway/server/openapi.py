@@ -18,103 +18,116 @@ from gateway.dialects import (
 
 type Json = dict[str, Any]
 
-_NAME: Json = {
+_MODEL_SCHEMA: Json = {
     "type": "string",
     "minLength": 1,
     "description": "A model, a tier, auto, lab/tier or an alias.",
 }
-_OBJECTS: Json = {"type": "array", "items": {"type": "object"}}
-_STREAM: Json = {"type": ["boolean", "null"]}
-_CAP: Json = {"type": "integer", "minimum": 0}
+_OBJECT_LIST_SCHEMA: Json = {"type": "array", "items": {"type": "object"}}
+_STREAM_SCHEMA: Json = {"type": ["boolean", "null"]}
+_MAX_TOKENS_SCHEMA: Json = {"type": "integer", "minimum": 0}
 
 
-def _asks(required: Iterable[str], **properties: Json) -> Json:
+def _build_object_schema(required: Iterable[str], **properties: Json) -> Json:
     return {"type": "object", "required": list(required), "properties": properties}
 
 
-_CHAT = _asks(("model", "messages"), model=_NAME, messages=_OBJECTS, stream=_STREAM)
-_MESSAGES = _asks(
+_CHAT_SCHEMA = _build_object_schema(
+    ("model", "messages"), model=_MODEL_SCHEMA, messages=_OBJECT_LIST_SCHEMA, stream=_STREAM_SCHEMA
+)
+_MESSAGES_SCHEMA = _build_object_schema(
     ("model", "max_tokens", "messages"),
-    model=_NAME,
-    max_tokens=_CAP,
-    messages=_OBJECTS,
-    stream=_STREAM,
+    model=_MODEL_SCHEMA,
+    max_tokens=_MAX_TOKENS_SCHEMA,
+    messages=_OBJECT_LIST_SCHEMA,
+    stream=_STREAM_SCHEMA,
 )
-_RESPONSES = _asks(
-    ("model", "input"), model=_NAME, input={"anyOf": [{"type": "string"}, _OBJECTS]}, stream=_STREAM
+_RESPONSES_SCHEMA = _build_object_schema(
+    ("model", "input"),
+    model=_MODEL_SCHEMA,
+    input={"anyOf": [{"type": "string"}, _OBJECT_LIST_SCHEMA]},
+    stream=_STREAM_SCHEMA,
 )
-_RESPONSES_COUNT = _asks(
+_RESPONSES_COUNT_SCHEMA = _build_object_schema(
     (),
-    model={**_NAME, "type": ["string", "null"]},
-    input={"anyOf": [{"type": ["string", "null"]}, _OBJECTS]},
+    model={**_MODEL_SCHEMA, "type": ["string", "null"]},
+    input={"anyOf": [{"type": ["string", "null"]}, _OBJECT_LIST_SCHEMA]},
 )
-_VECTORS = _asks(("model", "input"), model=_NAME, input={"type": ["string", "array"]})
-_CONTENTS = _asks(
+_EMBEDDINGS_SCHEMA = _build_object_schema(
+    ("model", "input"), model=_MODEL_SCHEMA, input={"type": ["string", "array"]}
+)
+_CONTENTS_SCHEMA = _build_object_schema(
     ("contents",),
-    contents={"anyOf": [_OBJECTS, {"type": "object"}]},
+    contents={"anyOf": [_OBJECT_LIST_SCHEMA, {"type": "object"}]},
     generationConfig={"type": ["object", "null"]},
 )
-_EMBED = _asks(("content",), content={"type": "object"})
-_EMBEDS = _asks(("requests",), requests={"type": "array", "items": _EMBED})
+_EMBED_CONTENT_SCHEMA = _build_object_schema(("content",), content={"type": "object"})
+_BATCH_EMBED_SCHEMA = _build_object_schema(
+    ("requests",), requests={"type": "array", "items": _EMBED_CONTENT_SCHEMA}
+)
 
-_BODIES: Mapping[tuple[str, str], Json] = {
-    (OPENAI_CHAT.name, "generate"): _CHAT,
-    (OPENAI_CHAT.name, "embeddings"): _VECTORS,
-    (OPENAI_RESPONSES.name, "generate"): _RESPONSES,
-    (OPENAI_RESPONSES.name, "count_tokens"): _RESPONSES_COUNT,
-    (ANTHROPIC_MESSAGES.name, "generate"): _MESSAGES,
-    (ANTHROPIC_MESSAGES.name, "count_tokens"): _CHAT,
+_BODY_SCHEMAS: Mapping[tuple[str, str], Json] = {
+    (OPENAI_CHAT.name, "generate"): _CHAT_SCHEMA,
+    (OPENAI_CHAT.name, "embeddings"): _EMBEDDINGS_SCHEMA,
+    (OPENAI_RESPONSES.name, "generate"): _RESPONSES_SCHEMA,
+    (OPENAI_RESPONSES.name, "count_tokens"): _RESPONSES_COUNT_SCHEMA,
+    (ANTHROPIC_MESSAGES.name, "generate"): _MESSAGES_SCHEMA,
+    (ANTHROPIC_MESSAGES.name, "count_tokens"): _CHAT_SCHEMA,
 }
-_METHODS: Mapping[str, Json] = {
-    "generateContent": _CONTENTS,
-    "streamGenerateContent": _CONTENTS,
+_GEMINI_BODY_SCHEMAS: Mapping[str, Json] = {
+    "generateContent": _CONTENTS_SCHEMA,
+    "streamGenerateContent": _CONTENTS_SCHEMA,
     "countTokens": {
         "anyOf": [
-            _CONTENTS,
-            _asks(("generateContentRequest",), generateContentRequest=_CONTENTS),
+            _CONTENTS_SCHEMA,
+            _build_object_schema(
+                ("generateContentRequest",), generateContentRequest=_CONTENTS_SCHEMA
+            ),
         ]
     },
-    "embedContent": _EMBED,
-    "batchEmbedContents": _EMBEDS,
+    "embedContent": _EMBED_CONTENT_SCHEMA,
+    "batchEmbedContents": _BATCH_EMBED_SCHEMA,
 }
 _SUMMARIES = {
     "generate": "An answer, whole or streamed",
     "count_tokens": "How many tokens a request has",
     "embeddings": "Vectors of texts",
 }
-_KEYS: Json = {
+_SECURITY_SCHEMES: Json = {
     "bearer": {"type": "http", "scheme": "bearer"},
     **{
         name: {"type": "apiKey", "in": "header", "name": name}
         for name in ("x-api-key", "api-key", "x-goog-api-key")
     },
 }
-_OPEN = frozenset({"/health", "/ready"})
-_TEXTS = {
+_KEYLESS_PATHS = frozenset({"/health", "/ready"})
+_CONTENT_TYPES = {
     "/metrics": ("text/plain", "application/openmetrics-text"),
     "/admin/entries": ("application/x-ndjson", "text/csv", "application/json"),
     "/admin/costs": ("application/json", "text/csv"),
 }
 """Content of answers that are not JSON alone."""
-_OBJECT: Json = {"type": "object"}
-_EITHER = (OPENAI_CHAT.name, GEMINI.name)
-_ERRORS: Mapping[str, Json] = {
-    OPENAI_CHAT.name: _asks(
+_OBJECT_SCHEMA: Json = {"type": "object"}
+_MODELS_DIALECTS = (OPENAI_CHAT.name, GEMINI.name)
+_ERROR_SCHEMAS: Mapping[str, Json] = {
+    OPENAI_CHAT.name: _build_object_schema(
         ("error",),
-        error=_asks(
+        error=_build_object_schema(
             ("message", "type", "param", "code"),
             message={"type": "string"},
             type={"type": "string"},
         ),
     ),
-    ANTHROPIC_MESSAGES.name: _asks(
+    ANTHROPIC_MESSAGES.name: _build_object_schema(
         ("type", "error"),
         type={"const": "error"},
-        error=_asks(("type", "message"), type={"type": "string"}, message={"type": "string"}),
+        error=_build_object_schema(
+            ("type", "message"), type={"type": "string"}, message={"type": "string"}
+        ),
     ),
-    GEMINI.name: _asks(
+    GEMINI.name: _build_object_schema(
         ("error",),
-        error=_asks(
+        error=_build_object_schema(
             ("code", "message", "status"), code={"type": "integer"}, message={"type": "string"}
         ),
     ),
@@ -122,7 +135,7 @@ _ERRORS: Mapping[str, Json] = {
 """What a refusal looks like, by dialect; Responses errs as Chat Completions does."""
 
 
-_FEEDBACK = {
+_FEEDBACK_SCHEMA = {
     "type": "object",
     "properties": {
         "id": {"type": "string", "minLength": 1, "maxLength": 128},
@@ -135,7 +148,7 @@ _FEEDBACK = {
 }
 
 
-_REPLAY = {
+_REPLAY_SCHEMA = {
     "type": "object",
     "properties": {
         "rules": {"type": "string", "description": "YAML with guards, choices or both."},
@@ -148,98 +161,109 @@ _REPLAY = {
 }
 
 
-def whole(document: Json) -> Json:
+def complete_document(document: Json) -> Json:
     """The document of FastAPI with all that it does not know."""
     paths: Json = document["paths"]
     for path, methods in paths.items():
         for operation in methods.values():
-            _told(path, operation)
+            _complete_operation(path, operation)
     for dialect in OPERATIONS.values():
-        if dialect.read_at is None:
-            paths[dialect.path] = {"post": _door(dialect)}
-    for method, body in _METHODS.items():
-        paths[f"/v1beta/models/{{model}}:{method}"] = {"post": _method(method, body)}
+        if dialect.read_with_path is None:
+            paths[dialect.path] = {"post": _describe_endpoint(dialect)}
+    for method, body in _GEMINI_BODY_SCHEMAS.items():
+        paths[f"/v1beta/models/{{model}}:{method}"] = {
+            "post": _describe_gemini_method(method, body)
+        }
     if "/v1/route" in paths:
-        bodies = [_CHAT, _RESPONSES, _MESSAGES, _CONTENTS]  # of the dialect that is asked for
-        paths["/v1/route"]["post"]["requestBody"] = _content({"anyOf": bodies})
+        bodies = [
+            _CHAT_SCHEMA,
+            _RESPONSES_SCHEMA,
+            _MESSAGES_SCHEMA,
+            _CONTENTS_SCHEMA,
+        ]  # of the dialect that is asked for
+        paths["/v1/route"]["post"]["requestBody"] = _build_request_body({"anyOf": bodies})
     if "/v1/feedback" in paths:
-        paths["/v1/feedback"]["post"]["requestBody"] = _content(_FEEDBACK)
+        paths["/v1/feedback"]["post"]["requestBody"] = _build_request_body(_FEEDBACK_SCHEMA)
     if "/admin/replay" in paths:
-        paths["/admin/replay"]["post"]["requestBody"] = _content(_REPLAY)
+        paths["/admin/replay"]["post"]["requestBody"] = _build_request_body(_REPLAY_SCHEMA)
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(
-        {_named(name): one for name, one in _ERRORS.items()}
+        {_get_schema_name(name): schema for name, schema in _ERROR_SCHEMAS.items()}
     )
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
-    components["securitySchemes"] = _KEYS
-    document["security"] = [{name: []} for name in _KEYS]
+    components["securitySchemes"] = _SECURITY_SCHEMES
+    document["security"] = [{name: []} for name in _SECURITY_SCHEMES]
     return document
 
 
-def _told(path: str, operation: Json) -> None:
+def _complete_operation(path: str, operation: Json) -> None:
     """What FastAPI says of an endpoint and cannot know."""
-    answers = operation["responses"]
-    answers.pop("422", None)  # a refusal has the shape of its dialect, and another status
-    answers["default"] = _refusal(OPENAI_CHAT)
+    responses = operation["responses"]
+    responses.pop("422", None)  # a refusal has the shape of its dialect, and another status
+    responses["default"] = _build_error_response(OPENAI_CHAT)
     if path.startswith("/v1/models/"):  # with a colon in the name it is one of Gemini's
-        both = [{"$ref": f"#/components/schemas/{_named(name)}"} for name in _EITHER]
-        answers["default"]["content"]["application/json"]["schema"] = {"anyOf": both}
-    kinds = _TEXTS.get(path, ("application/json",))
-    answers["200"]["content"] = {
-        kind: {"schema": _OBJECT if kind == "application/json" else {"type": "string"}}
-        for kind in kinds
+        schemas = [
+            {"$ref": f"#/components/schemas/{_get_schema_name(name)}"} for name in _MODELS_DIALECTS
+        ]
+        responses["default"]["content"]["application/json"]["schema"] = {"anyOf": schemas}
+    content_types = _CONTENT_TYPES.get(path, ("application/json",))
+    responses["200"]["content"] = {
+        content_type: {
+            "schema": _OBJECT_SCHEMA if content_type == "application/json" else {"type": "string"}
+        }
+        for content_type in content_types
     }
-    if path in _OPEN:
+    if path in _KEYLESS_PATHS:
         operation["security"] = []
 
 
-def _door(dialect: Dialect) -> Json:
-    body = _BODIES[dialect.name, dialect.operation]
-    streams = dialect.operation == "generate"
-    return _operation(dialect, dialect.operation, body, streams=streams)
+def _describe_endpoint(dialect: Dialect) -> Json:
+    body = _BODY_SCHEMAS[dialect.name, dialect.operation]
+    is_streaming = dialect.operation == "generate"
+    return _build_operation(dialect, dialect.operation, body, is_streaming=is_streaming)
 
 
-def _method(method: str, body: Json) -> Json:
-    kind = {
+def _describe_gemini_method(method: str, body: Json) -> Json:
+    operations = {
         "countTokens": "count_tokens",
         "embedContent": "embeddings",
         "batchEmbedContents": "embeddings",
     }
-    made = _operation(
-        GEMINI, kind.get(method, "generate"), body, streams=method.startswith("stream")
+    description = _build_operation(
+        GEMINI, operations.get(method, "generate"), body, is_streaming=method.startswith("stream")
     )
-    model = {"name": "model", "in": "path", "required": True, "schema": _NAME}
+    model = {"name": "model", "in": "path", "required": True, "schema": _MODEL_SCHEMA}
     alt = {"name": "alt", "in": "query", "required": True, "schema": {"const": "sse"}}
-    return {**made, "parameters": [model, alt] if method.startswith("stream") else [model]}
+    return {**description, "parameters": [model, alt] if method.startswith("stream") else [model]}
 
 
-def _operation(dialect: Dialect, kind: str, body: Json, *, streams: bool) -> Json:
-    content: Json = {"application/json": {"schema": _OBJECT}}
-    if streams:
+def _build_operation(dialect: Dialect, operation: str, body: Json, *, is_streaming: bool) -> Json:
+    content: Json = {"application/json": {"schema": _OBJECT_SCHEMA}}
+    if is_streaming:
         content["text/event-stream"] = {"schema": {}}
     return {
-        "summary": f"{_SUMMARIES[kind]} ({dialect.name})",
-        "requestBody": _content(body),
+        "summary": f"{_SUMMARIES[operation]} ({dialect.name})",
+        "requestBody": _build_request_body(body),
         "responses": {
             "200": {"description": "The answer", "content": content},
-            "default": _refusal(dialect),
+            "default": _build_error_response(dialect),
         },
     }
 
 
-def _content(schema: Json) -> Json:
+def _build_request_body(schema: Json) -> Json:
     return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
-def _refusal(dialect: Dialect) -> Json:
-    name = dialect.name if dialect.name in _ERRORS else OPENAI_CHAT.name
-    schema = {"$ref": f"#/components/schemas/{_named(name)}"}
+def _build_error_response(dialect: Dialect) -> Json:
+    name = dialect.name if dialect.name in _ERROR_SCHEMAS else OPENAI_CHAT.name
+    schema = {"$ref": f"#/components/schemas/{_get_schema_name(name)}"}
     return {
         "description": "A refusal or an error",
         "content": {"application/json": {"schema": schema}},
     }
 
 
-def _named(dialect: str) -> str:
+def _get_schema_name(dialect: str) -> str:
     return f"problem-{dialect}"

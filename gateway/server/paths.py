@@ -17,7 +17,7 @@ from gateway.dialects import ANTHROPIC_MESSAGES, GEMINI, OPENAI_CHAT, OPENAI_RES
 
 GEMINI_PREFIXES = ("/v1beta/models/", "/v1/models/")
 """Beginnings of the paths of Google's calls; the model follows."""
-METHODS = (
+GEMINI_METHODS = (
     "generateContent",
     "streamGenerateContent",
     "countTokens",
@@ -36,11 +36,11 @@ ALIASES = (
     ("/", "/v1/"),
 )
 """Beginnings of paths, and what is meant. The first that leads to an endpoint counts."""
-_DEPLOYMENT = re.compile(
+_DEPLOYMENT_PATTERN = re.compile(
     r"(?:/openai)?/deployments/(?P<model>.+?)/(?P<rest>chat/completions|embeddings|responses)"
 )
 """Azure's older paths, which name the model."""
-_REST = {
+_ENDPOINT_PATTERNS = {
     "/v1/": re.compile(
         r"chat/completions|embeddings|responses|responses/[^/]+|messages|messages/count_tokens"
         r"|models|models/.+"
@@ -48,7 +48,7 @@ _REST = {
     "/v1beta/": re.compile(r"models|models/.+"),
 }
 """Ends of paths that an alias may have, by where it leads."""
-_ALIKE = 0.55
+_MIN_LIKENESS = 0.55
 """Likeness (difflib's ratio) from which on a path counts as a slip of one that exists."""
 
 
@@ -62,47 +62,49 @@ class NamedEndpoint(NamedTuple):
 def resolve(path: str) -> NamedEndpoint:
     """Return the endpoint that a path means: itself where it is no alias."""
     if any(
-        path.startswith(leads) and _REST[leads].fullmatch(path[len(leads) :]) for leads in _REST
+        path.startswith(target_prefix)
+        and _ENDPOINT_PATTERNS[target_prefix].fullmatch(path[len(target_prefix) :])
+        for target_prefix in _ENDPOINT_PATTERNS
     ):
         return NamedEndpoint(path)
-    if (deployment := _DEPLOYMENT.fullmatch(path)) is not None:
+    if (deployment := _DEPLOYMENT_PATTERN.fullmatch(path)) is not None:
         return NamedEndpoint(f"/v1/{deployment['rest']}", deployment["model"])
-    for prefix, leads in ALIASES:
-        rest = path[len(prefix) :]
-        if path.startswith(prefix) and _REST[leads].fullmatch(rest):
-            return NamedEndpoint(leads + rest)
+    for prefix, target_prefix in ALIASES:
+        suffix = path[len(prefix) :]
+        if path.startswith(prefix) and _ENDPOINT_PATTERNS[target_prefix].fullmatch(suffix):
+            return NamedEndpoint(target_prefix + suffix)
     return NamedEndpoint(path)
 
 
-def dialect_at(path: str) -> Dialect:
+def find_dialect(path: str) -> Dialect:
     """Return the dialect that a client of this path speaks, also where the path is not right."""
     path = resolve(path).path
-    google = path.startswith(("/v1beta", "/v1alpha")) and "/openai/" not in path
-    if google or ("/models/" in path and ":" in path):
+    is_gemini = path.startswith(("/v1beta", "/v1alpha")) and "/openai/" not in path
+    if is_gemini or ("/models/" in path and ":" in path):
         return GEMINI
     if "/message" in path:
         return ANTHROPIC_MESSAGES
     return OPENAI_RESPONSES if "/response" in path else OPENAI_CHAT
 
 
-def hint(path: str, endpoints: Iterable[str]) -> str:
+def suggest_path(path: str, endpoints: Iterable[str]) -> str:
     """Name the endpoint that is nearest to a path; empty where none is near."""
     name, colon, method = path.rpartition(":")
-    if colon and dialect_at(path) is GEMINI:
-        near = difflib.get_close_matches(method, METHODS, n=1, cutoff=_ALIKE)
+    if colon and find_dialect(path) is GEMINI:
+        matches = difflib.get_close_matches(method, GEMINI_METHODS, n=1, cutoff=_MIN_LIKENESS)
         model = name.rpartition("/models/")[2]
-        return f"Did you mean /v1beta/models/{model}:{near[0]}? " if near else ""
-    near = difflib.get_close_matches(path, list(endpoints), n=1, cutoff=_ALIKE)
-    return f"Did you mean {near[0]}? " if near else ""
+        return f"Did you mean /v1beta/models/{model}:{matches[0]}? " if matches else ""
+    matches = difflib.get_close_matches(path, list(endpoints), n=1, cutoff=_MIN_LIKENESS)
+    return f"Did you mean {matches[0]}? " if matches else ""
 
 
 def fill_model(body: bytes, model: str) -> bytes:
     """Name the model in a body that names none; one that cannot be read stays as it is."""
     try:
-        members = jsonio.members(body)
+        members = jsonio.read_members(body)
     except jsonio.JsonError:
         return body
-    named = members.get("model")
-    if named is not None and bytes(memoryview(named)) not in (b"null", b'""'):
+    current_model = members.get("model")
+    if current_model is not None and bytes(memoryview(current_model)) not in (b"null", b'""'):
         return body
-    return jsonio.join({**members, "model": msgspec.Raw(jsonio.dumps(model))})
+    return jsonio.join_members({**members, "model": msgspec.Raw(jsonio.dumps(model))})

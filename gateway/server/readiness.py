@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gateway.limits.load_shedding import ALL
+from gateway.limits.load_shedding import SHED_ALL
 from gateway.runtime.composition import Gateway
 from gateway.server.shutdown import GracefulShutdown
 
-_FRESH = 1.0
+_FRESH_SECONDS = 1.0
 """Seconds for which an answer that asked a disk or Redis counts: who asks needs no key."""
 
 
@@ -32,30 +32,36 @@ class Readiness:
     """Tells it of a gateway; `clock` is monotonic seconds."""
 
     def __init__(
-        self, gateway: Gateway, drain: GracefulShutdown, clock: Callable[[], float] = time.monotonic
+        self,
+        gateway: Gateway,
+        shutdown: GracefulShutdown,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._gateway = gateway
-        self._drain = drain
+        self._shutdown = shutdown
         self._clock = clock
-        self._until = 0.0
-        self._asked: Unready | None = None
+        self._fresh_until = 0.0
+        self._last_answer: Unready | None = None
 
     async def __call__(self) -> Unready | None:
         """Return why no call can be served; None where calls are served."""
-        if self._drain.begun:
+        if self._shutdown.has_begun:
             return Unready("draining", "The gateway is stopping.")
-        if not any(lab.on for lab in self._gateway.site.built.catalogue.labs.values()):
+        if not any(
+            lab.enabled
+            for lab in self._gateway.built_config.built_catalogue.catalogue.labs.values()
+        ):
             return Unready("labs", "No lab is on: `tiergate check` says why.")
-        if self._gateway.pressure.level >= ALL:
+        if self._gateway.load_shedder.level >= SHED_ALL:
             return Unready("overloaded", "The gateway is at its limits.")
-        if self._clock() >= self._until:
-            self._asked = await self._ask()
-            self._until = self._clock() + _FRESH
-        return self._asked
+        if self._clock() >= self._fresh_until:
+            self._last_answer = await self._check_stores()
+            self._fresh_until = self._clock() + _FRESH_SECONDS
+        return self._last_answer
 
-    async def _ask(self) -> Unready | None:
-        if why := await self._gateway.archive.refuses():
-            return Unready("ledger", f"The ledger cannot be written: {why}.")
-        if await self._gateway.toll.refuses():
+    async def _check_stores(self) -> Unready | None:
+        if reason := await self._gateway.ledger_runtime.find_refusal_reason():
+            return Unready("ledger", f"The ledger cannot be written: {reason}.")
+        if await self._gateway.limit_runtime.refuses():
             return Unready("budgets", "Budgets cannot be counted: Redis does not answer.")
         return None

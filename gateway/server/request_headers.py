@@ -8,26 +8,33 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any
 from urllib.parse import parse_qs
 
-from gateway.core.call import NO_STEER, OPEN, Call, Complete, Key, RequestOptions
-from gateway.core.errors import Kind, Problem, ProblemError
+from gateway.core.call import NO_OPTIONS, OPEN_KEY, Call, CompleteMode, Key, RequestOptions
+from gateway.core.errors import Problem, ProblemError, ProblemKind
 from gateway.dialects import Dialect
-from gateway.limits.keys import KeyTable, hashed
-from gateway.upstream.client import HOP
+from gateway.limits.keys import KeyTable, hash_secret
+from gateway.upstream.client import HOP_HEADER
 
 type Scope = MutableMapping[str, Any]
 type Message = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 
-_SECRETS = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
-_STEER = b"x-tiergate-"
-_HOP = HOP.encode()
-_RETRIED = b"x-stainless-retry-count"
-_CACHE = b"cache-control"
-_TRACE = b"traceparent"
-_HINTS = frozenset({_RETRIED, b"x-stainless-read-timeout", b"x-stainless-timeout", _CACHE})
+_SECRET_HEADERS = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
+_OPTION_PREFIX = b"x-tiergate-"
+_HOP_HEADER = HOP_HEADER.encode()
+_RETRY_COUNT_HEADER = b"x-stainless-retry-count"
+_CACHE_CONTROL_HEADER = b"cache-control"
+_TRACE_HEADER = b"traceparent"
+_HINT_HEADERS = frozenset(
+    {
+        _RETRY_COUNT_HEADER,
+        b"x-stainless-read-timeout",
+        b"x-stainless-timeout",
+        _CACHE_CONTROL_HEADER,
+    }
+)
 """What the official SDKs say of themselves, times in seconds; and what a cache may do."""
-_CLUES = frozenset(
+_CLUE_HEADERS = frozenset(
     {
         b"user-agent", b"x-title",
         b"x-claude-code-session-id", b"x-claude-code-agent-id", b"x-claude-code-request-class",
@@ -39,19 +46,19 @@ _CLUES = frozenset(
     }
 )  # fmt: skip
 """What agents and chat applications say of themselves and of a call's conversation."""
-_CLUE = 200
+_MAX_CLUE_BYTES = 200
 """Bytes of a clue that are kept."""
-MOST_HEADERS = 16_384
+MAX_HEADER_BYTES = 16_384
 """Bytes."""
-_MOST_LINES = 100
-_MOST_TAGS = 16
-_CACHES = (None, "on", "off", "refresh", "exact")
-_COMPLETE: Mapping[str, Complete] = {"on": "hold", "hold": "hold", "off": "off"}
-_LONG = 9
+_MAX_HEADERS = 100
+_MAX_TAGS = 16
+_CACHE_OPTIONS = (None, "on", "off", "refresh", "exact")
+_COMPLETE_OPTIONS: Mapping[str, CompleteMode] = {"on": "hold", "hold": "hold", "off": "off"}
+_MAX_NUMBER_BYTES = 9
 """Bytes of a number."""
-CROWDED = Problem(
+TOO_MANY_HEADERS = Problem(
     kind="invalid_request",
-    message=f"The headers are more than {_MOST_LINES} or {MOST_HEADERS:,} bytes.",
+    message=f"The headers are more than {_MAX_HEADERS} or {MAX_HEADER_BYTES:,} bytes.",
     status=431,
 )
 
@@ -63,32 +70,34 @@ class ClientGone(Exception):
 def new_id() -> str:
     """An id of a call: time-ordered, unique without coordination."""
     try:
-        own = _own.pop()
+        suffix = _id_suffixes.pop()
     except IndexError:
-        found = os.urandom(6 * _AT_ONCE).hex()
-        _own.extend(found[at : at + 12] for at in range(12, len(found), 12))
-        own = found[:12]
-    return f"tg-{time.time_ns() // 1_000_000:011x}{own}"
+        random_hex = os.urandom(6 * _IDS_PER_READ).hex()
+        _id_suffixes.extend(
+            random_hex[index : index + 12] for index in range(12, len(random_hex), 12)
+        )
+        suffix = random_hex[:12]
+    return f"tg-{time.time_ns() // 1_000_000:011x}{suffix}"
 
 
-_AT_ONCE = 256
-_own: list[str] = []
+_IDS_PER_READ = 256
+_id_suffixes: list[str] = []
 """Random ends of ids: many are asked of the system at once."""
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_own.clear)
+    os.register_at_fork(after_in_child=_id_suffixes.clear)
 
 
 @functools.cache
-def _meanings(forwarded: frozenset[bytes]) -> Mapping[bytes, str]:
+def _classify_headers(forwarded: frozenset[bytes]) -> Mapping[bytes, str]:
     """What each header is that says something, in a dialect that forwards some."""
     return {
-        **dict.fromkeys(_CLUES, "clue"),
+        **dict.fromkeys(_CLUE_HEADERS, "clue"),
         b"content-encoding": "coding",
-        _TRACE: "trace",
-        **dict.fromkeys(_HINTS, "hint"),
+        _TRACE_HEADER: "trace",
+        **dict.fromkeys(_HINT_HEADERS, "hint"),
         b"content-length": "length",
         **dict.fromkeys(forwarded, "forwarded"),
-        **dict.fromkeys(_SECRETS, "secret"),
+        **dict.fromkeys(_SECRET_HEADERS, "secret"),
     }
 
 
@@ -96,15 +105,15 @@ class RequestHeaders:
     """What the headers of a request say."""
 
     __slots__ = (
-        "control",
-        "digest",
+        "cache_control",
+        "client_timeout",
         "forwarded",
         "hints",
         "length",
-        "patience",
-        "retried",
+        "options",
+        "retry_count",
+        "secret_digest",
         "secrets",
-        "steer",
         "trace",
     )
 
@@ -119,72 +128,78 @@ class RequestHeaders:
         self.hints: dict[str, str] = {}
         self.length: int | None = None
         self.trace: str | None = None
-        self.control = b""
+        self.cache_control = b""
         """What its client says to caches."""
-        self.retried = 0
+        self.retry_count = 0
         """How often the client has asked before."""
-        self.patience: float | None = None
+        self.client_timeout: float | None = None
         """Seconds after which it leaves."""
-        found: list[tuple[bytes, bytes]] = []
-        steer: dict[str, str] = {}
+        secret_headers: list[tuple[bytes, bytes]] = []
+        options: dict[str, str] = {}
         size = 0
-        meanings = _meanings(forwarded)
+        meanings = _classify_headers(forwarded)
         for name, value in headers:
             size += len(name) + len(value)
             meaning = meanings.get(name)
             if meaning is None:
-                if name.startswith(_STEER):
-                    if name == _HOP:
+                if name.startswith(_OPTION_PREFIX):
+                    if name == _HOP_HEADER:
                         message = "This request has already passed through this gateway."
                         raise _refuse("loop", message)
-                    steer[name[len(_STEER) :].decode("latin-1")] = _text(value).strip()
+                    options[name[len(_OPTION_PREFIX) :].decode("latin-1")] = _decode_text(
+                        value
+                    ).strip()
                 continue
-            if name in _CLUES:
-                self.hints[name.decode()] = value[:_CLUE].decode("latin-1")
+            if name in _CLUE_HEADERS:
+                self.hints[name.decode()] = value[:_MAX_CLUE_BYTES].decode("latin-1")
             if meaning == "secret":
-                found.append((name, value))
+                secret_headers.append((name, value))
             elif meaning == "length":
                 self.length = int(value) if value.isdigit() else None
             elif meaning != "clue":
-                self._take(meaning, name, value)
-        if size > MOST_HEADERS or len(headers) > _MOST_LINES:
-            raise ProblemError(CROWDED)
-        self.secrets = _secrets(found) if found else {}
-        self.digest: bytes | None = None
+                self._read_header(meaning, name, value)
+        if size > MAX_HEADER_BYTES or len(headers) > _MAX_HEADERS:
+            raise ProblemError(TOO_MANY_HEADERS)
+        self.secrets = _collect_secrets(secret_headers) if secret_headers else {}
+        self.secret_digest: bytes | None = None
         """Of the secret, once it was needed: a head may come again."""
-        self.steer = _steer(steer, self.control) if steer or self.control else NO_STEER
+        self.options = (
+            _parse_options(options, self.cache_control)
+            if options or self.cache_control
+            else NO_OPTIONS
+        )
 
-    def _take(self, meaning: str, name: bytes, value: bytes) -> None:
+    def _read_header(self, meaning: str, name: bytes, value: bytes) -> None:
         """Take what few send. Raises ProblemError."""
         if meaning == "forwarded":
             if not value.isascii():
                 raise _refuse("invalid_request", f"The header {name.decode()} is not ASCII.")
             self.forwarded[name.decode()] = value.decode()
-            if name == _TRACE:
+            if name == _TRACE_HEADER:
                 self.trace = value.decode()
         elif meaning == "hint":
-            self._hear(name, value)
+            self._read_hint(name, value)
         elif meaning == "trace":
             self.trace = value.decode("latin-1") or None
         elif value.strip().lower() != b"identity":
             raise _refuse("media_type", "Send the body without a content-encoding.")
 
-    def _hear(self, name: bytes, value: bytes) -> None:
+    def _read_hint(self, name: bytes, value: bytes) -> None:
         """Take what an SDK says of itself; what is no number says nothing."""
-        if name == _CACHE:
-            self.control += value.lower() + b","
-        elif name == _RETRIED:
-            self.retried = int(value[:_LONG]) if value.isdigit() else 0
+        if name == _CACHE_CONTROL_HEADER:
+            self.cache_control += value.lower() + b","
+        elif name == _RETRY_COUNT_HEADER:
+            self.retry_count = int(value[:_MAX_NUMBER_BYTES]) if value.isdigit() else 0
         else:
-            self.patience = _shorter(self.patience, value)
+            self.client_timeout = _min_timeout(self.client_timeout, value)
 
-    def add(self, query: bytes) -> None:
+    def add_query_key(self, query: bytes) -> None:
         """Take the key of a Gemini request's URL, where one stands there."""
         for value in parse_qs(query.decode("latin-1")).get("key", []):
             self.secrets.setdefault(value, "the URL")
 
 
-def _text(value: bytes) -> str:
+def _decode_text(value: bytes) -> str:
     """A word of a client: in UTF-8, as most send it, else in what RFC 9110 5.5 calls historical."""
     try:
         return value.decode()
@@ -192,68 +207,70 @@ def _text(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def _secrets(found: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+def _collect_secrets(secret_headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     """The different secrets that came, each with the name of its header."""
     secrets: dict[str, str] = {}
-    for name, value in found:
+    for name, value in secret_headers:
         text = value.decode("latin-1").strip()
-        scheme, _, rest = text.partition(" ")
-        secrets.setdefault(rest.strip() if scheme.lower() == "bearer" else text, name.decode())
+        scheme, _, credentials = text.partition(" ")
+        secrets.setdefault(
+            credentials.strip() if scheme.lower() == "bearer" else text, name.decode()
+        )
     return secrets
 
 
-def _shorter(before: float | None, value: bytes) -> float | None:
+def _min_timeout(current: float | None, value: bytes) -> float | None:
     """The shorter of two times."""
     try:
-        seconds = float(value[:_LONG])
+        seconds = float(value[:_MAX_NUMBER_BYTES])
     except ValueError:
-        return before
+        return current
     if not 0 < seconds < math.inf:
-        return before
-    return seconds if before is None else min(before, seconds)
+        return current
+    return seconds if current is None else min(current, seconds)
 
 
-def _steer(steer: dict[str, str], control: bytes = b"") -> RequestOptions:
-    cache, on_loss = steer.get("cache") or None, steer.get("on-loss")
-    if cache not in _CACHES:
+def _parse_options(options: dict[str, str], cache_control: bytes = b"") -> RequestOptions:
+    cache, on_loss = options.get("cache") or None, options.get("on-loss")
+    if cache not in _CACHE_OPTIONS:
         raise _refuse("invalid_request", "x-tiergate-cache is on, off, refresh or exact.")
     if on_loss not in (None, "refuse", "drop-and-tell"):
         raise _refuse("invalid_request", "x-tiergate-on-loss is refuse or drop-and-tell.")
-    complete = steer.get("complete")
-    if complete is not None and complete not in _COMPLETE:
+    complete = options.get("complete")
+    if complete is not None and complete not in _COMPLETE_OPTIONS:
         hint = " `live` is no longer served: send hold, or leave it out." * (complete == "live")
         raise _refuse("invalid_request", f"x-tiergate-complete is on, hold or off.{hint}")
-    stream_cost = steer.get("stream-cost")
+    stream_cost = options.get("stream-cost")
     if stream_cost not in (None, "on", "off"):
         raise _refuse("invalid_request", "x-tiergate-stream-cost is on or off.")
-    tags = tuple(filter(None, (tag.strip() for tag in steer.get("tags", "").split(","))))
-    if len(tags) > _MOST_TAGS:
-        raise _refuse("invalid_request", f"x-tiergate-tags names more than {_MOST_TAGS} tags.")
+    tags = tuple(filter(None, (tag.strip() for tag in options.get("tags", "").split(","))))
+    if len(tags) > _MAX_TAGS:
+        raise _refuse("invalid_request", f"x-tiergate-tags names more than {_MAX_TAGS} tags.")
     return RequestOptions(
-        lab=steer.get("lab") or None,
-        tier=steer.get("tier") or None,
-        cache=cache or _allowed(control),
+        lab=options.get("lab") or None,
+        tier=options.get("tier") or None,
+        cache=cache or _parse_cache_control(cache_control),
         tags=tags,
-        conversation=steer.get("conversation") or None,
+        conversation=options.get("conversation") or None,
         on_loss=on_loss,
-        complete=None if complete is None else _COMPLETE[complete],
+        complete=None if complete is None else _COMPLETE_OPTIONS[complete],
         stream_cost=stream_cost == "on",
     )
 
 
-def _allowed(control: bytes) -> str | None:
+def _parse_cache_control(cache_control: bytes) -> str | None:
     """Read what a client asks of all caches on the way (RFC 9111); it turns none on."""
-    words = {word.strip() for word in control.split(b",")}
-    return "off" if b"no-store" in words else "no-cache" if b"no-cache" in words else None
+    directives = {directive.strip() for directive in cache_control.split(b",")}
+    return "off" if b"no-store" in directives else "no-cache" if b"no-cache" in directives else None
 
 
-def _refuse(kind: Kind, message: str) -> ProblemError:
+def _refuse(kind: ProblemKind, message: str) -> ProblemError:
     return ProblemError(Problem(kind=kind, message=message))
 
 
-def call(
+def build_call(
     dialect: Dialect,
-    head: RequestHeaders,
+    headers: RequestHeaders,
     key: Key,
     data: bytes,
     call_id: str,
@@ -268,27 +285,27 @@ def call(
         operation=dialect.operation,
         body=data,
         path=path,
-        query=query if query in dialect.queries else "",
-        headers=head.forwarded,
-        hints=head.hints,
-        trace=head.trace,
+        query=query if query in dialect.forwarded_queries else "",
+        headers=headers.forwarded,
+        hints=headers.hints,
+        trace=headers.trace,
         key=key,
-        steer=head.steer,
-        retried=head.retried,
-        patience=head.patience,
+        options=headers.options,
+        retry_count=headers.retry_count,
+        client_timeout=headers.client_timeout,
         received_at=time.time(),
-        started=time.monotonic(),
+        started_at=time.monotonic(),
     )
 
 
-def identify(keys: KeyTable, head: RequestHeaders) -> Key:
+def identify(keys: KeyTable, headers: RequestHeaders) -> Key:
     """Return the key of a request.
 
     Raises ProblemError: invalid_api_key, invalid_request; rate_limited after many wrong keys.
     """
     if keys.is_open:
-        return OPEN
-    secrets = head.secrets
+        return OPEN_KEY
+    secrets = headers.secrets
     if len(secrets) > 1:
         # Which of them counts must not depend on the order of headers, or on which is known.
         names = sorted(set(secrets.values()))
@@ -301,16 +318,16 @@ def identify(keys: KeyTable, head: RequestHeaders) -> Key:
     secret = next(iter(secrets), "")
     if not secret:
         return keys.find(None)
-    if head.digest is None:
-        head.digest = hashed(secret)
+    if headers.secret_digest is None:
+        headers.secret_digest = hash_secret(secret)
     try:
-        return keys.opened(head.digest)
+        return keys.find_by_hash(headers.secret_digest)
     except ProblemError:
-        keys.guesses.count(secret)
+        keys.wrong_key_counter.count(secret)
         raise
 
 
-def crowded(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+def has_too_many_headers(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     """Whether there are more headers than anybody needs."""
     size = sum(len(name) + len(value) for name, value in headers)
-    return size > MOST_HEADERS or len(headers) > _MOST_LINES
+    return size > MAX_HEADER_BYTES or len(headers) > _MAX_HEADERS

@@ -18,18 +18,18 @@ from gateway.core.call import Call
 from gateway.limits.load_shedding import MemoryReservation
 from gateway.server.request_headers import Message, Send
 
-_LAST = 2.0
+_MAX_END_SECONDS = 2.0
 """Seconds at the end for calls that are ended; a quarter of all where that is less."""
-_MOMENT = 0.3
+_LAST_CLIENT_SECONDS = 0.3
 """Seconds for who was let in last to ask, where somebody balances load."""
-_LOOK = 0.05
+_POLL_SECONDS = 0.05
 """Seconds between looks at what still runs."""
 
 
 class ServingApp(Protocol):
     """What serves calls."""
 
-    def leave(self, call: Call, cancel: Callable[[], object], by: str) -> None:
+    def abort(self, call: Call, cancel: Callable[[], object], ended_by: str) -> None:
         """A call is to end: `cancel` its task, once that does nothing for others."""
         ...
 
@@ -37,104 +37,114 @@ class ServingApp(Protocol):
 class InFlightRequest:
     """One call while its client is here, from the moment that it is let in; made in its task."""
 
-    __slots__ = ("_call", "_send", "_serving", "_stopped", "_task", "by", "done", "hold", "told")
+    __slots__ = (
+        "_call",
+        "_is_cancelled",
+        "_send",
+        "_serving_app",
+        "_task",
+        "ended_by",
+        "has_started",
+        "is_complete",
+        "memory",
+    )
 
     _call: Call
     _send: Send
 
     def __init__(self) -> None:
-        self.by = ""
+        self.ended_by = ""
         """Who ends it before its time."""
-        self.told = False
+        self.has_started = False
         """The head of an answer is written."""
-        self.done = False
+        self.is_complete = False
         """The last byte of its answer is written."""
-        self.hold: MemoryReservation | None = None
+        self.memory: MemoryReservation | None = None
         """Memory for its body, where that is not small."""
-        self._serving: ServingApp | None = None
-        self._stopped = False
+        self._serving_app: ServingApp | None = None
+        self._is_cancelled = False
         self._task = current_task()
 
-    def serves(self, serving: ServingApp, call: Call) -> None:
-        """From now on `serving` is told when it is to end, since others may need what it does."""
-        self._serving, self._call = serving, call
+    def set_serving_app(self, serving_app: ServingApp, call: Call) -> None:
+        """From now on `serving_app` is told when it is to end: others may need what it does."""
+        self._serving_app, self._call = serving_app, call
 
-    def telling(self, send: Send) -> Send:
+    def track_send(self, send: Send) -> Send:
         """What writes its answer, and knows how much of that is written."""
         self._send = send
-        return self._tell
+        return self._send_tracked
 
-    async def _tell(self, message: Message) -> None:
+    async def _send_tracked(self, message: Message) -> None:
         if message["type"] == "http.response.body" and not message.get("more_body", False):
-            self.done = True
+            self.is_complete = True
         await self._send(message)
-        self.told = True
+        self.has_started = True
 
-    def end(self, by: str) -> None:
+    def end(self, ended_by: str) -> None:
         """End it: its client has left, or it is not waited for any more."""
-        if self.by or self.done:
+        if self.ended_by or self.is_complete:
             return
-        self.by = by
-        if self._serving is None:
-            self._stop()
+        self.ended_by = ended_by
+        if self._serving_app is None:
+            self._cancel_task()
         else:
-            self._serving.leave(self._call, self._stop, by)
+            self._serving_app.abort(self._call, self._cancel_task, ended_by)
 
-    def ended(self) -> bool:
+    def undo_cancellation(self) -> bool:
         """Whether a cancellation of its task is this one's, which is then undone."""
-        if not self.by or self._task is None:
+        if not self.ended_by or self._task is None:
             return False
         self._task.uncancel()
         return True
 
-    def _stop(self) -> None:
+    def _cancel_task(self) -> None:
         """Several may ask for it; once is enough."""
-        if not self.done and not self._stopped and self._task is not None:
-            self._stopped = True
+        if not self.is_complete and not self._is_cancelled and self._task is not None:
+            self._is_cancelled = True
             self._task.cancel()
 
 
 class GracefulShutdown:
     """How far the end has come, and the calls that run."""
 
-    def __init__(self, close: Callable[[], object] = lambda: None) -> None:
-        """`close` ends what calls wait for: it is called once nobody is let in any more."""
-        self.begun = False
-        self.closed = False
-        self._close = close
-        self.parts = False
+    def __init__(self, on_close: Callable[[], object] = lambda: None) -> None:
+        """`on_close` ends what calls wait for: it is called once nobody is let in any more."""
+        self.has_begun = False
+        self.is_closed = False
+        self._on_close = on_close
+        self.closes_connections = False
         """Connections end behind their next answer: it has begun, or others take what comes."""
-        self.visits: set[InFlightRequest] = set()
+        self.requests: set[InFlightRequest] = set()
 
     def close(self) -> None:
         """Take no more calls, and end the waits of the running ones."""
-        self.closed = True
-        self._close()
+        self.is_closed = True
+        self._on_close()
 
     def end(self) -> int:
         """End the calls that still run; how many there were."""
-        found = tuple(self.visits)
-        for visit in found:
-            visit.end("drain")
-        return len(found)
+        requests = tuple(self.requests)
+        for request in requests:
+            request.end("drain")
+        return len(requests)
 
 
 class ShutdownSteps(NamedTuple):
     """What the end of a server is made of, and whether it is in a hurry."""
 
-    stop: Callable[[], object]
+    stop_accepting: Callable[[], object]
     """Take no more connections."""
-    busy: Callable[[], bool]
+    is_busy: Callable[[], bool]
     """Whether anybody is being answered."""
-    hurry: Callable[[], bool]
+    is_hurried: Callable[[], bool]
     """Whether it is to be at once."""
 
 
-async def leave(
-    drain: GracefulShutdown,
-    busy: Callable[[], bool],
+async def let_clients_leave(
+    shutdown: GracefulShutdown,
+    is_busy: Callable[[], bool],
     *,
-    within: float,
+    timeout_seconds: float,
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
 ) -> float:
@@ -142,46 +152,53 @@ async def leave(
 
     Nobody may be let in any more, and others must be.
     """
-    began = clock()
-    drain.parts = True
-    while busy() and clock() < began + within - _part(within):
-        await sleep(_LOOK)
-    return max(began + within - clock(), _part(within))
+    started_at = clock()
+    shutdown.closes_connections = True
+    end_seconds = _compute_end_seconds(timeout_seconds)
+    while is_busy() and clock() < started_at + timeout_seconds - end_seconds:
+        await sleep(_POLL_SECONDS)
+    return max(started_at + timeout_seconds - clock(), end_seconds)
 
 
 async def run(
-    drain: GracefulShutdown,
+    shutdown: GracefulShutdown,
     steps: ShutdownSteps,
     *,
     delay: float,
-    within: float,
+    timeout_seconds: float,
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
 ) -> int:
-    """Bring all that runs to its end, `within` some seconds; how many calls had to be ended.
+    """Bring all that runs to its end within `timeout_seconds`; how many calls had to be ended.
 
     Connections are taken for `delay` seconds more, as long as whoever balances load may not know;
     then whoever was let in last, and has not asked yet, has a moment for it.
     """
-    began = clock()
-    last = _part(within)
-    delay = min(delay, within - last)
+    started_at = clock()
+    end_seconds = _compute_end_seconds(timeout_seconds)
+    delay = min(delay, timeout_seconds - end_seconds)
 
-    async def wait(until: float, done: Callable[[], bool]) -> None:
-        while not done() and clock() < until:
-            await sleep(_LOOK)
+    async def wait(deadline: float, is_done: Callable[[], bool]) -> None:
+        while not is_done() and clock() < deadline:
+            await sleep(_POLL_SECONDS)
 
-    drain.begun = drain.parts = True
-    await wait(began + delay, steps.hurry)
-    steps.stop()
+    shutdown.has_begun = shutdown.closes_connections = True
+    await wait(started_at + delay, steps.is_hurried)
+    steps.stop_accepting()
     if delay:
-        await wait(min(clock() + _MOMENT, began + within - last), steps.hurry)
-    drain.close()
-    await wait(began + within - last, lambda: not steps.busy() or steps.hurry())
-    ended = drain.end()
-    await wait(clock() + last, lambda: not steps.busy())
-    return ended
+        await wait(
+            min(clock() + _LAST_CLIENT_SECONDS, started_at + timeout_seconds - end_seconds),
+            steps.is_hurried,
+        )
+    shutdown.close()
+    await wait(
+        started_at + timeout_seconds - end_seconds,
+        lambda: not steps.is_busy() or steps.is_hurried(),
+    )
+    ended_count = shutdown.end()
+    await wait(clock() + end_seconds, lambda: not steps.is_busy())
+    return ended_count
 
 
-def _part(within: float) -> float:
-    return min(_LAST, within / 4)
+def _compute_end_seconds(timeout: float) -> float:
+    return min(_MAX_END_SECONDS, timeout / 4)

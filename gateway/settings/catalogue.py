@@ -11,9 +11,9 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.price import Price
 from gateway.core.target import (
+    DEFAULT_TIMERS,
     TIERS,
-    TIMERS,
-    UNKNOWN,
+    UNKNOWN_FACTS,
     Account,
     Catalogue,
     Lab,
@@ -24,8 +24,8 @@ from gateway.core.target import (
     Targets,
     Tier,
     base_name,
-    places,
-    timers,
+    build_timers,
+    index_models,
 )
 from gateway.settings import environment as env
 from gateway.settings import pricing
@@ -41,9 +41,9 @@ from gateway.settings.schema.root import (
 from gateway.settings.schema.server import TimersPart
 
 _CHAT, _GEMINI = "openai-chat", "gemini"
-_COMPLETIONS, _EMBEDDINGS = "/chat/completions", "/embeddings"
+_COMPLETIONS_PATH, _EMBEDDINGS_PATH = "/chat/completions", "/embeddings"
 
-type ListPrice = Callable[[str, str], Price | None]
+type ListPriceFinder = Callable[[str, str], Price | None]
 """Looks a price up by provider and model where the configuration has none."""
 
 
@@ -54,196 +54,237 @@ class BuiltCatalogue(msgspec.Struct, frozen=True):
     providers: dict[str, Provider]
 
 
-def build(source: ConfigSource, list_price: ListPrice) -> BuiltCatalogue:
+def build_catalogue(source: ConfigSource, list_price: ListPriceFinder) -> BuiltCatalogue:
     """Turn a valid configuration into values. It must have passed check.errors()."""
     config = source.config
-    providers = _providers(source)
+    providers = _build_providers(source)
 
-    def listed(provider: str, model: str) -> Price | None:
+    def find_list_price(provider: str, model: str) -> Price | None:
         return list_price(config.providers[provider].prices or provider, model)
 
-    vectors = {
+    embedding_providers = {
         name: msgspec.structs.replace(
-            item, doors=embedding_doors(config.providers[name], item.doors)
+            item, urls=find_embedding_urls(config.providers[name], item.urls)
         )
         for name, item in providers.items()
     }
     labs = {
         name: msgspec.structs.replace(
-            _capped(_lab(name, part, providers, config.models, listed), config.unknown_output),
+            _cap_answers(
+                _build_lab(name, lab_part, providers, config.models, find_list_price),
+                config.unknown_output,
+            ),
             embeddings=tuple(
-                _embedding(item, vectors[item.provider or name], config.models, listed)
-                for item in part.embeddings
+                _build_embedding(
+                    item, embedding_providers[item.provider or name], config.models, find_list_price
+                )
+                for item in lab_part.embeddings
             ),
         )
-        for name, part in config.labs.items()
+        for name, lab_part in config.labs.items()
     }
     default = config.default.lab
-    on = [name for name, lab in labs.items() if lab.on]
+    enabled_labs = [name for name, lab in labs.items() if lab.enabled]
     catalogue = Catalogue(
         labs=labs,
-        default_lab=default if default in on else on[0] if on else (default or ""),
+        default_lab=default
+        if default in enabled_labs
+        else enabled_labs[0]
+        if enabled_labs
+        else (default or ""),
         default_tier=config.default.tier,
         aliases=config.aliases,
-        models=places(labs),
-        makers=tuple(_makers(config, providers, vectors, listed)),
+        models=index_models(labs),
+        name_owners=tuple(
+            _build_name_owners(config, providers, embedding_providers, find_list_price)
+        ),
         families=config.routing.families,
-        version=_version(source.version, labs),
+        version=_hash_version(source.version, labs),
     )
     return BuiltCatalogue(catalogue, providers)
 
 
-def _makers(
+def _build_name_owners(
     config: Config,
     providers: Mapping[str, Provider],
-    vectors: Mapping[str, Provider],
-    list_price: ListPrice,
+    embedding_providers: Mapping[str, Provider],
+    list_price: ListPriceFinder,
 ) -> Iterator[NameOwner]:
-    """Make a maker of each provider with `names`; `vectors` has the providers for embeddings."""
-    for name, part in config.providers.items():
-        lab = lab_of(config, name)
-        if not part.names or lab is None:
+    """Make a maker of each provider with `names`; `embedding_providers` are for embeddings."""
+    for name, provider_part in config.providers.items():
+        lab = find_lab(config, name)
+        if not provider_part.names or lab is None:
             continue
-        known = config.models, list_price
-        embeddings = Targets(functools.partial(_unlisted_embedding, vectors[name], *known))
+        lookups = config.models, list_price
+        embeddings = Targets(
+            functools.partial(_build_unlisted_vectors, embedding_providers[name], *lookups)
+        )
         yield NameOwner(
             provider=providers[name],
             lab=lab,
-            names=tuple(part.names),
-            targets=Targets(functools.partial(_unlisted, providers[name], *known)),
-            embeddings=embeddings if vectors[name].doors else None,
+            names=tuple(provider_part.names),
+            targets=Targets(functools.partial(_build_unlisted, providers[name], *lookups)),
+            embeddings=embeddings if embedding_providers[name].urls else None,
         )
 
 
-def lab_of(config: Config, provider: str) -> str | None:
+def find_lab(config: Config, provider: str) -> str | None:
     """Return the lab of a provider's models: the one of its name, else the first that asks it.
 
     None where no lab has a target of the provider.
     """
-    found = [
+    labs = [
         name
-        for name, part in config.labs.items()
-        for item in (*part.fast, *part.smart, *part.reasoning)
+        for name, lab_part in config.labs.items()
+        for item in (*lab_part.fast, *lab_part.smart, *lab_part.reasoning)
         if (item.provider or name) == provider
     ]
-    return provider if provider in found else next(iter(found), None)
+    return provider if provider in labs else next(iter(labs), None)
 
 
-def _version(written: str, labs: Mapping[str, Lab]) -> str:
+def _hash_version(config_version: str, labs: Mapping[str, Lab]) -> str:
     """Of what is written and of what the environment makes of it: targets, and which are on."""
     targets = [
-        (lab.name, str(tier), target.name, target.provider.on)
+        (lab.name, str(tier), target.name, target.provider.enabled)
         for lab in labs.values()
-        for tier, row in lab.tiers.items()
-        for target in row
+        for tier, tier_targets in lab.tiers.items()
+        for target in tier_targets
     ]
     targets += [
-        (lab.name, "embeddings", target.name, target.provider.on)
+        (lab.name, "embeddings", target.name, target.provider.enabled)
         for lab in labs.values()
         for target in lab.embeddings
     ]
-    return hashlib.blake2b(jsonio.dumps([written, targets]), digest_size=6).hexdigest()
+    return hashlib.blake2b(jsonio.dumps([config_version, targets]), digest_size=6).hexdigest()
 
 
-def _providers(source: ConfigSource) -> dict[str, Provider]:
+def _build_providers(source: ConfigSource) -> dict[str, Provider]:
     parts = source.config.providers
-    found = {name: _provider(name, part, source) for name, part in parts.items()}
-    others = any(item.on for name, item in found.items() if parts[name].start == "always")
-    for name, part in parts.items():
-        if part.start == "alone" and others:
-            why = "it starts only where no other provider is on"
-            found[name] = msgspec.structs.replace(found[name], on=False, why=why)
-    return found
+    providers = {
+        name: _build_provider(name, provider_part, source) for name, provider_part in parts.items()
+    }
+    has_other = any(
+        item.enabled for name, item in providers.items() if parts[name].start == "always"
+    )
+    for name, provider_part in parts.items():
+        if provider_part.start == "alone" and has_other:
+            reason = "it starts only where no other provider is on"
+            providers[name] = msgspec.structs.replace(
+                providers[name], enabled=False, disabled_reason=reason
+            )
+    return providers
 
 
-def _provider(name: str, part: ProviderPart, source: ConfigSource) -> Provider:
-    secrets = {key: secret.strip() for key, secret in part.accounts.items()}
+def _build_provider(name: str, provider_part: ProviderPart, source: ConfigSource) -> Provider:
+    secrets = {key: secret.strip() for key, secret in provider_part.accounts.items()}
     accounts = tuple(Account(key, secret) for key, secret in secrets.items() if secret)
-    why = _off(name, part, accounts, source)
-    base = part.base_url.rstrip("/")
-    tiers = {str(kind): _seconds(own) for kind, own in source.config.timeouts.items()}
+    reason = _explain_disabled(name, provider_part, accounts, source)
+    base_url = provider_part.base_url.rstrip("/")
+    seconds_by_kind = {
+        str(kind): _dump_timers(timers_part) for kind, timers_part in source.config.timeouts.items()
+    }
     return Provider(
         name=name,
-        doors={
-            dialect: path if "://" in path else base + path
-            for dialect, path in part.dialects.items()
+        urls={
+            dialect: path if "://" in path else base_url + path
+            for dialect, path in provider_part.dialects.items()
         },
-        auth=part.auth if accounts else "none",
+        auth=provider_part.auth if accounts else "none",
         accounts=accounts or (Account("main", ""),),
-        headers=part.headers,
-        region=part.region,
-        max_tokens=part.max_tokens,
-        stream_usage=part.stream_usage,
-        finish=part.finish,
-        refuses=frozenset(part.refuses),
-        media=part.media,
-        counts_tokens=part.counts_tokens,
-        keeps_responses=part.keeps_responses,
-        prompt_cache=part.prompt_cache,
+        headers=provider_part.headers,
+        region=provider_part.region,
+        max_tokens=provider_part.max_tokens,
+        stream_usage=provider_part.stream_usage,
+        finish=provider_part.finish,
+        refused_members=frozenset(provider_part.refuses),
+        media=provider_part.media,
+        counts_tokens=provider_part.counts_tokens,
+        keeps_responses=provider_part.keeps_responses,
+        prompt_cache=provider_part.prompt_cache,
         timers={
-            kind: timers(kind, tiers.get(kind, {}), _seconds(part.timeouts)) for kind in TIMERS
+            kind: build_timers(
+                kind, seconds_by_kind.get(kind, {}), _dump_timers(provider_part.timeouts)
+            )
+            for kind in DEFAULT_TIMERS
         },
-        proxy=part.proxy or None,
-        transport=part.transport,
-        command=tuple(part.command),
-        on=not why,
-        why=why,
+        proxy=provider_part.proxy or None,
+        transport=provider_part.transport,
+        command=tuple(provider_part.command),
+        enabled=not reason,
+        disabled_reason=reason,
     )
 
 
-def _seconds(part: TimersPart) -> dict[str, float]:
+def _dump_timers(timers_part: TimersPart) -> dict[str, float]:
     """The timers that are written."""
-    return {name: seconds for name, seconds in part.model_dump().items() if seconds is not None}
+    return {
+        name: seconds for name, seconds in timers_part.model_dump().items() if seconds is not None
+    }
 
 
-def _off(name: str, part: ProviderPart, accounts: tuple[Account, ...], source: ConfigSource) -> str:
-    if part.enable is not None and not part.enable:
-        needed = _needs(source, name, "enable")
-        return f"set {needed}" if needed else "its `enable` is off"
-    if part.auth == "none" or part.optional_key or accounts:
+def _explain_disabled(
+    name: str, provider_part: ProviderPart, accounts: tuple[Account, ...], source: ConfigSource
+) -> str:
+    if provider_part.enable is not None and not provider_part.enable:
+        variable = _find_variable(source, name, "enable")
+        return f"set {variable}" if variable else "its `enable` is off"
+    if provider_part.auth == "none" or provider_part.optional_key or accounts:
         return ""
-    return f"set {_needs(source, name, 'accounts') or 'an account'}"
+    return f"set {_find_variable(source, name, 'accounts') or 'an account'}"
 
 
-def _needs(source: ConfigSource, provider: str, part: str) -> str:
+def _find_variable(source: ConfigSource, provider: str, field: str) -> str:
     """The variable that a part of a provider is made from: what to set to turn it on."""
-    raw = cast("dict[str, dict[str, object]]", source.raw["providers"])[provider].get(part)
+    raw = cast("dict[str, dict[str, object]]", source.raw["providers"])[provider].get(field)
     texts = list(raw.values()) if isinstance(raw, dict) else [raw]
-    return next((name for text in texts if isinstance(text, str) for name in env.names(text)), "")
+    return next(
+        (name for text in texts if isinstance(text, str) for name in env.list_variables(text)), ""
+    )
 
 
-def _lab(
+def _build_lab(
     name: str,
-    part: LabPart,
+    lab_part: LabPart,
     providers: Mapping[str, Provider],
     models: Mapping[str, ModelPart],
-    list_price: ListPrice,
+    list_price: ListPriceFinder,
 ) -> Lab:
     tiers: dict[Tier, tuple[Target, ...]] = {}
-    parts = {"fast": part.fast, "smart": part.smart, "reasoning": part.reasoning}
+    parts = {"fast": lab_part.fast, "smart": lab_part.smart, "reasoning": lab_part.reasoning}
     for tier in TIERS:
         tiers[tier] = tuple(
-            _target(item, providers[item.provider or name], models, list_price)
+            _build_target(item, providers[item.provider or name], models, list_price)
             for item in parts[tier]
         )
-    used = {target.provider.name: target.provider for row in tiers.values() for target in row}
-    off = [provider for provider in used.values() if not provider.on]
-    why = ""
-    if len(off) == len(used):
-        why = _either([provider.why for provider in off]) or "it has no target"
+    lab_providers = {
+        target.provider.name: target.provider
+        for tier_targets in tiers.values()
+        for target in tier_targets
+    }
+    disabled = [provider for provider in lab_providers.values() if not provider.enabled]
+    reason = ""
+    if len(disabled) == len(lab_providers):
+        reason = (
+            _join_reasons([provider.disabled_reason for provider in disabled]) or "it has no target"
+        )
     return Lab(
-        name=name, tiers=tiers, fallback=tuple(part.fallback), about=part.about, on=not why, why=why
+        name=name,
+        tiers=tiers,
+        fallback=tuple(lab_part.fallback),
+        about=lab_part.about,
+        enabled=not reason,
+        disabled_reason=reason,
     )
 
 
-def _capped(lab: Lab, cap: int | None) -> Lab:
+def _cap_answers(lab: Lab, cap: int | None) -> Lab:
     """Give the targets of a lab a cap on answers, where nothing else is known to bound them."""
     if cap is None:
         return lab
     tiers = {
         tier: tuple(
             target
-            if target.longest(None, 1) is not None
+            if target.compute_max_output(None, 1) is not None
             else msgspec.structs.replace(target, max_output=cap)
             for target in targets
         )
@@ -252,122 +293,134 @@ def _capped(lab: Lab, cap: int | None) -> Lab:
     return msgspec.structs.replace(lab, tiers=tiers)
 
 
-def _either(whys: list[str]) -> str:
+def _join_reasons(reasons: list[str]) -> str:
     """Reasons as one: "set A, B or C" where that is all there is to do."""
-    names = [why.removeprefix("set ") for why in dict.fromkeys(whys)]
-    if len(names) > 1 and all(why.startswith("set ") for why in whys):
+    names = [reason.removeprefix("set ") for reason in dict.fromkeys(reasons)]
+    if len(names) > 1 and all(reason.startswith("set ") for reason in reasons):
         return f"set {', '.join(names[:-1])} or {names[-1]}"
-    return " or ".join(dict.fromkeys(whys))
+    return " or ".join(dict.fromkeys(reasons))
 
 
-def _target(
-    part: TargetPart,
+def _build_target(
+    target_part: TargetPart,
     provider: Provider,
     models: Mapping[str, ModelPart],
-    list_price: ListPrice,
+    list_price: ListPriceFinder,
 ) -> Target:
-    model = describe(models, provider.name, part.model)
-    price = pricing.price(model.price) if model is not None and model.price is not None else None
-    if price is None and provider.on:
-        price = list_price(provider.name, part.model)
+    model = find_model(models, provider.name, target_part.model)
+    price = (
+        pricing.build_price(model.price) if model is not None and model.price is not None else None
+    )
+    if price is None and provider.enabled:
+        price = list_price(provider.name, target_part.model)
     return Target(
         provider=provider,
-        model=part.model,
-        effort=part.effort,
-        max_output=part.max_output,
-        params=part.params,
-        facts=_facts(model) if model is not None else UNKNOWN,
+        model=target_part.model,
+        effort=target_part.effort,
+        max_output=target_part.max_output,
+        params=target_part.params,
+        facts=_build_facts(model) if model is not None else UNKNOWN_FACTS,
         price=price,
     )
 
 
-def _unlisted(
-    provider: Provider, models: Mapping[str, ModelPart], list_price: ListPrice, name: str
+def _build_unlisted(
+    provider: Provider, models: Mapping[str, ModelPart], list_price: ListPriceFinder, name: str
 ) -> Target:
     """Make the target of a model that no lab lists, with the facts of its name or base name."""
     names = dict.fromkeys((name, base_name(name)))
-    parts = [describe(models, provider.name, one) for one in names]
-    model = next((part for part in parts if part is not None), None)
-    price = pricing.price(model.price) if model is not None and model.price is not None else None
-    for one in names if price is None else ():
-        price = price or list_price(provider.name, one)
-    facts = _facts(model) if model is not None else UNKNOWN
-    return Target(provider=provider, model=name, facts=facts, price=price, listed=False)
+    parts = [find_model(models, provider.name, candidate) for candidate in names]
+    model = next((model_part for model_part in parts if model_part is not None), None)
+    price = (
+        pricing.build_price(model.price) if model is not None and model.price is not None else None
+    )
+    for candidate in names if price is None else ():
+        price = price or list_price(provider.name, candidate)
+    facts = _build_facts(model) if model is not None else UNKNOWN_FACTS
+    return Target(provider=provider, model=name, facts=facts, price=price, is_listed=False)
 
 
-def _unlisted_embedding(
-    provider: Provider, models: Mapping[str, ModelPart], list_price: ListPrice, name: str
+def _build_unlisted_vectors(
+    provider: Provider, models: Mapping[str, ModelPart], list_price: ListPriceFinder, name: str
 ) -> Target:
-    return _windowless(_unlisted(provider, models, list_price, name))
+    return _drop_window(_build_unlisted(provider, models, list_price, name))
 
 
-def _embedding(
-    part: EmbeddingPart,
+def _build_embedding(
+    embedding_part: EmbeddingPart,
     provider: Provider,
     models: Mapping[str, ModelPart],
-    list_price: ListPrice,
+    list_price: ListPriceFinder,
 ) -> Target:
-    return _windowless(_target(TargetPart(model=part.model), provider, models, list_price))
+    return _drop_window(
+        _build_target(TargetPart(model=embedding_part.model), provider, models, list_price)
+    )
 
 
-def _windowless(target: Target) -> Target:
+def _drop_window(target: Target) -> Target:
     """Drop the window: each input must fit it, not all together, and the provider judges that."""
     facts = msgspec.structs.replace(target.facts, context=None, max_input=None)
     return msgspec.structs.replace(target, facts=facts)
 
 
-def embedding_doors(part: ProviderPart, doors: Mapping[str, str]) -> dict[str, str]:
-    """Where a provider is asked for embeddings, by dialect; `doors` are those for answers."""
-    found = {name: door for name, door in doors.items() if name == _GEMINI}
-    door, question, query = doors.get(_CHAT, "").partition("?")
-    if part.embeddings is not None:
-        own = part.embeddings
-        found[_CHAT] = own if "://" in own else part.base_url.rstrip("/") + own
-    elif door.endswith(_COMPLETIONS):
-        found[_CHAT] = door.removesuffix(_COMPLETIONS) + _EMBEDDINGS + question + query
-    return found
+def find_embedding_urls(provider_part: ProviderPart, urls: Mapping[str, str]) -> dict[str, str]:
+    """Where a provider is asked for embeddings, by dialect; `urls` are those for answers."""
+    embedding_urls = {name: url for name, url in urls.items() if name == _GEMINI}
+    url, separator, query = urls.get(_CHAT, "").partition("?")
+    if provider_part.embeddings is not None:
+        configured = provider_part.embeddings
+        embedding_urls[_CHAT] = (
+            configured if "://" in configured else provider_part.base_url.rstrip("/") + configured
+        )
+    elif url.endswith(_COMPLETIONS_PATH):
+        embedding_urls[_CHAT] = (
+            url.removesuffix(_COMPLETIONS_PATH) + _EMBEDDINGS_PATH + separator + query
+        )
+    return embedding_urls
 
 
-def describe(models: Mapping[str, ModelPart], provider: str, model: str) -> ModelPart | None:
+def find_model(models: Mapping[str, ModelPart], provider: str, model: str) -> ModelPart | None:
     """What the configuration says of a model at a provider, with what it is `like` filled in."""
-    part = models.get(f"{provider}/{model}", models.get(model))
-    seen = set()
-    while part is not None and part.like is not None and part.like not in seen:
-        seen.add(part.like)
-        base = models.get(part.like)
-        own = part.model_dump(exclude_unset=True, by_alias=True)
-        del own["like"]
-        inherited = base.model_dump(exclude_unset=True, by_alias=True) if base is not None else {}
-        part = ModelPart.model_validate({**inherited, **own})
-    return part
+    model_part = models.get(f"{provider}/{model}", models.get(model))
+    visited = set()
+    while model_part is not None and model_part.like is not None and model_part.like not in visited:
+        visited.add(model_part.like)
+        base_part = models.get(model_part.like)
+        own_values = model_part.model_dump(exclude_unset=True, by_alias=True)
+        del own_values["like"]
+        base_values = (
+            base_part.model_dump(exclude_unset=True, by_alias=True) if base_part is not None else {}
+        )
+        model_part = ModelPart.model_validate({**base_values, **own_values})
+    return model_part
 
 
-def _facts(part: ModelPart) -> ModelFacts:
-    effort, chat = part.effort, part.chat
+def _build_facts(model_part: ModelPart) -> ModelFacts:
+    effort, chat = model_part.effort, model_part.chat
     styles = dict(effort.style) if effort is not None else {}
     return ModelFacts(
-        context=part.context,
-        max_input=part.max_input,
-        max_output=part.max_output,
-        tools=part.tools,
-        forced_tools=part.forced_tools,
-        vision=part.vision,
-        files=part.files,
-        audio=part.audio,
-        json_schema=part.json_schema,
-        sampling=part.sampling or "always",
+        context=model_part.context,
+        max_input=model_part.max_input,
+        max_output=model_part.max_output,
+        tools=model_part.tools,
+        forced_tools=model_part.forced_tools,
+        vision=model_part.vision,
+        files=model_part.files,
+        audio=model_part.audio,
+        json_schema=model_part.json_schema,
+        sampling=model_part.sampling or "always",
         efforts=tuple(effort.accepts) if effort is not None else (),
         effort_style=styles.pop("", None),
         effort_styles=styles,
         default_effort=effort.default if effort is not None else None,
-        chat_efforts=_tuple(chat.efforts) if chat is not None else None,
-        chat_tools_at=_tuple(chat.tools_at) if chat is not None else None,
-        replays_reasoning=bool(part.replays_reasoning),
-        refuses=frozenset(part.refuses or ()),
-        retires=date.fromisoformat(part.retires) if part.retires else None,
-        note=part.note,
+        chat_efforts=_to_tuple(chat.efforts) if chat is not None else None,
+        chat_tool_efforts=_to_tuple(chat.tools_at) if chat is not None else None,
+        replays_reasoning=bool(model_part.replays_reasoning),
+        refused_members=frozenset(model_part.refuses or ()),
+        retirement_date=date.fromisoformat(model_part.retires) if model_part.retires else None,
+        note=model_part.note,
     )
 
 
-def _tuple(items: list[str] | None) -> tuple[str, ...] | None:
+def _to_tuple(items: list[str] | None) -> tuple[str, ...] | None:
     return None if items is None else tuple(items)

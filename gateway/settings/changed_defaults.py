@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 from pydantic import BaseModel
 
-from gateway.settings.errors import Path, written
+from gateway.settings.errors import Path, format_path
 from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.root import Config
 
@@ -19,10 +19,10 @@ class ChangedDefault(NamedTuple):
     """One key whose default is another than it was."""
 
     path: Path
-    now: str
-    before: str
+    new_behaviour: str
+    old_setting: str
     """The setting that brings the old behaviour back."""
-    meets: Callable[[Config], bool] = lambda _: True
+    applies_to: Callable[[Config], bool] = lambda _: True
     """True if a configuration uses what the key is for."""
 
 
@@ -37,11 +37,11 @@ class ChangedDefaultNote(msgspec.Struct, frozen=True):
     """The setting that brings the old behaviour back."""
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}" if self.line is not None else self.file
-        return f"{where}: {self.path} is now {self.now}. As before: `{self.before}`."
+        location = f"{self.file}:{self.line}" if self.line is not None else self.file
+        return f"{location}: {self.path} is now {self.now}. As before: `{self.before}`."
 
 
-CHANGED = (
+CHANGED_DEFAULTS = (
     ChangedDefault(
         ("cache", "default"),
         "`deterministic`: embeddings, and chat at temperature 0 without tools",
@@ -89,41 +89,54 @@ CHANGED = (
     ),
 )
 
-_PER = ("per",)
-_PER_TENANT = {"all": "tenant", "tag": "[tenant, tag]", "tier": "[tenant, tier]"}
+_PER_PATH = ("per",)
+_OLD_PER_VALUES = {"all": "tenant", "tag": "[tenant, tag]", "tier": "[tenant, tier]"}
 """Values of `per` that once counted each tenant alone, and how that is written now."""
 
 
-def notes(source: ConfigSource, *, several_tenants: bool = False) -> Iterator[ChangedDefaultNote]:
+def find_notes(
+    source: ConfigSource, *, several_tenants: bool = False
+) -> Iterator[ChangedDefaultNote]:
     """Yield a note for each changed default that a configuration meets and leaves open.
 
     `several_tenants`: the keys that call are of more than one tenant.
     """
     config = source.config
-    for changed in CHANGED:
-        if changed.meets(config) and not _is_written(config, changed.path):
-            yield _note(source, changed.path, changed.now, changed.before)
+    for changed in CHANGED_DEFAULTS:
+        if changed.applies_to(config) and not _is_written(config, changed.path):
+            yield _make_note(source, changed.path, changed.new_behaviour, changed.old_setting)
     if several_tenants:
         for kind, parts in (("limits", config.limits), ("budgets", config.budgets)):
-            for at, part in enumerate(parts):
-                if part.per in _PER_TENANT and not (part.per == "all" and _is_written(part, _PER)):
-                    before = f"per: {_PER_TENANT[part.per]}"
-                    yield _note(source, (kind, at, *_PER), "one for all tenants together", before)
+            for index, count_part in enumerate(parts):
+                if count_part.per in _OLD_PER_VALUES and not (
+                    count_part.per == "all" and _is_written(count_part, _PER_PATH)
+                ):
+                    old_setting = f"per: {_OLD_PER_VALUES[count_part.per]}"
+                    yield _make_note(
+                        source,
+                        (kind, index, *_PER_PATH),
+                        "one for all tenants together",
+                        old_setting,
+                    )
 
 
-def _note(source: ConfigSource, path: Path, now: str, before: str) -> ChangedDefaultNote:
+def _make_note(
+    source: ConfigSource, path: Path, new_behaviour: str, old_setting: str
+) -> ChangedDefaultNote:
     """Return a note at a key that is not written."""
-    near = source.mistake(path, "")
-    return ChangedDefaultNote(written(path), near.file, near.line, now, before)
+    mistake = source.make_mistake(path, "")
+    return ChangedDefaultNote(
+        format_path(path), mistake.file, mistake.line, new_behaviour, old_setting
+    )
 
 
-def _is_written(part: BaseModel, path: Path) -> bool:
+def _is_written(section: BaseModel, path: Path) -> bool:
     """True if a configuration gives the key at a path a value of its own."""
     for step in path:
-        if step not in part.model_fields_set:
+        if step not in section.model_fields_set:
             return False
-        value = getattr(part, str(step))
+        value = getattr(section, str(step))
         if not isinstance(value, BaseModel):
             return True
-        part = value
+        section = value
     return True

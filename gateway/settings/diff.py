@@ -9,21 +9,21 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.settings.catalogue import BuiltCatalogue
-from gateway.settings.errors import Path, written
-from gateway.settings.loader import ConfigSource, inside
+from gateway.settings.errors import Path, format_path
+from gateway.settings.loader import ConfigSource, find_inner_schema
 from gateway.settings.schema.root import Config
 
-_LONG = 120
+_MAX_SHOWN_CHARS = 120
 """Characters of a value that are shown."""
 _HIDDEN = "(not shown)"
-_NAMED = ("guards", "choices", "limits", "budgets")
+_NAMED_LISTS = ("guards", "choices", "limits", "budgets")
 """Lists whose items have names: one of another name is another."""
-_LASTING: tuple[Path, ...] = (
+_STARTUP_PATHS: tuple[Path, ...] = (
     ("server",), ("keys",), ("metrics",), ("redis",), ("traces",), ("cache", "max_bytes"),
     ("ledger", "journal"), ("ledger", "store"), ("ledger", "content"), ("ledger", "redact"),
 )  # fmt: skip
 """What a running gateway cannot change."""
-_STORE: Path = ("ledger", "store")
+_STORE_PATH: Path = ("ledger", "store")
 """Its address may have a password."""
 
 
@@ -43,123 +43,140 @@ class ConfigChange(msgspec.Struct, frozen=True):
         if self.after is None:
             return f"{self.path}: gone, was {self.before}"
         if self.before == self.after:
-            of = "" if self.after == _HIDDEN else "of "
-            return f"{self.path}: another value {of}{self.after}"
+            preposition = "" if self.after == _HIDDEN else "of "
+            return f"{self.path}: another value {preposition}{self.after}"
         return f"{self.path}: {self.before} -> {self.after}"
 
 
-def changes(before: ConfigSource, after: ConfigSource) -> list[ConfigChange]:
+def list_changes(old_source: ConfigSource, new_source: ConfigSource) -> list[ConfigChange]:
     """All parts that are others, in the order of the schema."""
-    found = _differ((), _value(before.config), _value(after.config))
+    differences = _find_differences(
+        (), _dump_config(old_source.config), _dump_config(new_source.config)
+    )
     return [
         ConfigChange(
-            written(path),
-            _shown(path, was, before),
-            _shown(path, now, after),
-            waits=any(path[: len(one)] == one for one in _LASTING),
+            format_path(path),
+            _format_value(path, old, old_source),
+            _format_value(path, new, new_source),
+            waits=any(path[: len(startup_path)] == startup_path for startup_path in _STARTUP_PATHS),
         )
-        for path, was, now in found
+        for path, old, new in differences
     ]
 
 
-def lasting(first: Config, now: Config) -> Config:
+def keep_startup_settings(started: Config, current: Config) -> Config:
     """A configuration with what a running gateway cannot change as it was at its start."""
-    found = now
-    for path in _LASTING:
-        top, *more = map(str, path)
-        part = getattr(first, top)
-        for name in more:
-            part = getattr(found, top).model_copy(update={name: getattr(part, name)})
-        found = found.model_copy(update={top: part})
-    return found
+    result = current
+    for path in _STARTUP_PATHS:
+        top, *names = map(str, path)
+        section = getattr(started, top)
+        for name in names:
+            section = getattr(result, top).model_copy(update={name: getattr(section, name)})
+        result = result.model_copy(update={top: section})
+    return result
 
 
-def switched(before: BuiltCatalogue, after: BuiltCatalogue) -> list[ConfigChange]:
+def list_switched_labs(
+    old_catalogue: BuiltCatalogue, new_catalogue: BuiltCatalogue
+) -> list[ConfigChange]:
     """Labs that a change has turned on or off, in words of their own."""
-    was, now = before.catalogue.labs, after.catalogue.labs
+    old_labs, new_labs = old_catalogue.catalogue.labs, new_catalogue.catalogue.labs
 
-    def word(on: bool, why: str) -> str:  # noqa: FBT001 - the two parts of one state
-        return "on" if on else f"off ({why})"
+    def describe_state(enabled: bool, reason: str) -> str:  # noqa: FBT001 - the two parts of one state
+        return "on" if enabled else f"off ({reason})"
 
     return [
-        ConfigChange(f"lab {name}", word(was[name].on, was[name].why), word(lab.on, lab.why))
-        for name, lab in now.items()
-        if name in was and was[name].on != lab.on
+        ConfigChange(
+            f"lab {name}",
+            describe_state(old_labs[name].enabled, old_labs[name].disabled_reason),
+            describe_state(lab.enabled, lab.disabled_reason),
+        )
+        for name, lab in new_labs.items()
+        if name in old_labs and old_labs[name].enabled != lab.enabled
     ]
 
 
-def _value(config: Config) -> Json:
+def _dump_config(config: Config) -> Json:
     return cast("Json", config.model_dump(by_alias=True))
 
 
-def _differ(path: Path, was: object, now: object) -> Iterator[tuple[Path, object, object]]:
+def _find_differences(
+    path: Path, old: object, new: object
+) -> Iterator[tuple[Path, object, object]]:
     """The smallest parts that differ; a part that is new or gone is one."""
-    if was == now:
+    if old == new:
         return
-    named = len(path) == 1 and path[0] in _NAMED
-    if named:
-        was, now = _by_name(was), _by_name(now)
-    if isinstance(was, dict) and isinstance(now, dict) and (named or (was and now)):
-        for name in {**was, **now}:
-            yield from _differ((*path, name), was.get(name), now.get(name))
-        if named and _moved(list(was), list(now)):
-            yield (*path, "order"), list(was), list(now)
-    elif isinstance(was, list) and isinstance(now, list) and _deep(was) and len(was) == len(now):
-        for at, (one, other) in enumerate(zip(was, now, strict=True)):
-            yield from _differ((*path, at), one, other)
+    is_named_list = len(path) == 1 and path[0] in _NAMED_LISTS
+    if is_named_list:
+        old, new = _index_by_name(old), _index_by_name(new)
+    if isinstance(old, dict) and isinstance(new, dict) and (is_named_list or (old and new)):
+        for name in {**old, **new}:
+            yield from _find_differences((*path, name), old.get(name), new.get(name))
+        if is_named_list and _is_reordered(list(old), list(new)):
+            yield (*path, "order"), list(old), list(new)
+    elif (
+        isinstance(old, list)
+        and isinstance(new, list)
+        and _contains_mappings(old)
+        and len(old) == len(new)
+    ):
+        for index, (old_item, new_item) in enumerate(zip(old, new, strict=True)):
+            yield from _find_differences((*path, index), old_item, new_item)
     else:
-        yield path, was, now
+        yield path, old, new
 
 
-def _moved(was: list[str], now: list[str]) -> bool:
+def _is_reordered(old_names: list[str], new_names: list[str]) -> bool:
     """Whether those that are in both stand in another order."""
-    return [one for one in was if one in now] != [one for one in now if one in was]
+    return [name for name in old_names if name in new_names] != [
+        name for name in new_names if name in old_names
+    ]
 
 
-def _deep(items: list[object]) -> bool:
-    return any(isinstance(one, dict) for one in items)
+def _contains_mappings(items: list[object]) -> bool:
+    return any(isinstance(item, dict) for item in items)
 
 
-def _by_name(items: object) -> dict[str, object]:
+def _index_by_name(items: object) -> dict[str, object]:
     """The items of a list by their names; one of a name that was there gets a number too."""
-    found: dict[str, object] = {}
-    for one in cast("list[dict[str, object]]", items):
-        name, more = str(one["name"]), 2
-        while name in found:
-            name, more = f"{one['name']} ({more})", more + 1
-        found[name] = one
-    return found
+    items_by_name: dict[str, object] = {}
+    for item in cast("list[dict[str, object]]", items):
+        name, number = str(item["name"]), 2
+        while name in items_by_name:
+            name, number = f"{item['name']} ({number})", number + 1
+        items_by_name[name] = item
+    return items_by_name
 
 
-def _shown(path: Path, value: object, source: ConfigSource) -> str | None:
+def _format_value(path: Path, value: object, source: ConfigSource) -> str | None:
     """A value as people write it."""
     if value is None:
         return None
-    text = jsonio.dumps(_open(path, value, source)).decode()
+    text = jsonio.dumps(_redact_value(path, value, source)).decode()
     text = text[1:-1] if text.startswith('"') else text
-    return text if len(text) <= _LONG else f"{text[:_LONG]}..."
+    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:_MAX_SHOWN_CHARS]}..."
 
 
-def _open(path: Path, value: object, source: ConfigSource) -> Json:
+def _redact_value(path: Path, value: object, source: ConfigSource) -> Json:
     """A value without what nobody is to see."""
-    if value and (path == _STORE or _secret(path)):
+    if value and (path == _STORE_PATH or _is_secret(path)):
         return _HIDDEN
     if isinstance(value, Mapping):
         parts = {
             str(name): _HIDDEN
-            if one and _secret((*path, name))
-            else _open((*path, name), one, source)
-            for name, one in value.items()
+            if item and _is_secret((*path, name))
+            else _redact_value((*path, name), item, source)
+            for name, item in value.items()
         }
-        return {name: one for name, one in parts.items() if one not in (None, "", [], {})}
+        return {name: item for name, item in parts.items() if item not in (None, "", [], {})}
     if isinstance(value, list):
-        return [_open((*path, at), one, source) for at, one in enumerate(value)]
+        return [_redact_value((*path, index), item, source) for index, item in enumerate(value)]
     if isinstance(value, str):
-        return source.filled.get(value) or _plain(value)
+        return source.expanded_strings.get(value) or _strip_url(value)
     return value if isinstance(value, int | float | bool | None) else str(value)
 
 
-def _plain(text: str) -> str:
+def _strip_url(text: str) -> str:
     """A text; of a URL neither who asks nor what."""
     if "://" not in text:
         return text
@@ -170,13 +187,16 @@ def _plain(text: str) -> str:
         return _HIDDEN
 
 
-def _secret(path: Path) -> bool:
+def _is_secret(path: Path) -> bool:
     """Whether the schema does not show this part, or one that it is in."""
     model: object = Config
-    for part in path:
+    for step in path:
         fields = getattr(model, "model_fields", {})
-        field = next((one for name, one in fields.items() if part in (name, one.alias)), None)
+        field = next(
+            (candidate for name, candidate in fields.items() if step in (name, candidate.alias)),
+            None,
+        )
         if field is not None and not field.repr:
             return True
-        model = inside(model, part)
+        model = find_inner_schema(model, step)
     return False

@@ -27,8 +27,12 @@ class Mistake(msgspec.Struct, frozen=True, kw_only=True):
     hint: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}" if self.line is not None else self.file
-        parts = [where, self.level, f"{self.path}: {self.message}" if self.path else self.message]
+        location = f"{self.file}:{self.line}" if self.line is not None else self.file
+        parts = [
+            location,
+            self.level,
+            f"{self.path}: {self.message}" if self.path else self.message,
+        ]
         return ": ".join(part for part in parts if part) + (f" {self.hint}" if self.hint else "")
 
 
@@ -44,22 +48,22 @@ class ConfigError(SettingsError):
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
 
 
-def written(path: Path) -> str:
+def format_path(path: Path) -> str:
     """A path as people write it: labs.openai.fast[0].model."""
     text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
     return text
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggest_name(name: str, candidates: Iterable[str]) -> str:
     """A hint that names the closest known name, or the few there are."""
-    choices = sorted(known)
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    if close:
-        return f"Did you mean {close[0]!r}?"
-    few = 12
-    if 0 < len(choices) <= few:
+    choices = sorted(candidates)
+    matches = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    if matches:
+        return f"Did you mean {matches[0]!r}?"
+    max_listed = 12
+    if 0 < len(choices) <= max_listed:
         return f"Known: {', '.join(choices)}."
     return ""
 

@@ -8,93 +8,98 @@ import msgspec
 
 from gateway.core import jsonio
 
-type Mark = tuple[int, ...] | None
+type FileState = tuple[int, ...] | None
 """What tells one state of a file from another; None where it is not there."""
-type Find = Callable[[], Iterable[File]]
+type FileFinder = Callable[[], Iterable[File]]
 
 
-class _Kept(msgspec.Struct):
+class _SnapshotData(msgspec.Struct):
     """What was read, to be read again elsewhere."""
 
     texts: dict[str, str]
     found: list[tuple[str, str, list[str]]]
 
 
-def mark(file: File) -> Mark:
+def read_state(file: File) -> FileState:
     """The state of a file, of what a link leads to: also of one in a folder that was swapped."""
     try:
-        found = file.stat()
+        status = file.stat()
     except (OSError, ValueError):
         return None
     return (
-        found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns,
-        found.st_ctime_ns,
+        status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns,
+        status.st_ctime_ns,
     )  # fmt: skip
 
 
 class FileSnapshot:
     """Told of each file before it is read, and of each pattern with what it has found."""
 
-    def __init__(self, kept: bytes | None = None) -> None:
-        """`kept` is what another gave: its texts and findings are those that are read.
+    def __init__(self, recorded: bytes | None = None) -> None:
+        """`recorded` is what another gave: its texts and findings are those that are read.
 
         Raises JsonError, msgspec.ValidationError.
         """
-        self.files: dict[File, Mark] = {}
+        self.file_states: dict[File, FileState] = {}
         """With the state in which it was read."""
         self._texts: dict[str, str] = {}
-        self._given = None if kept is None else msgspec.convert(jsonio.loads(kept), _Kept)
-        self._found: dict[tuple[File, str], tuple[Find, tuple[File, ...]]] = {}
+        self._recorded = (
+            None if recorded is None else msgspec.convert(jsonio.loads(recorded), _SnapshotData)
+        )
+        self._pattern_results: dict[tuple[File, str], tuple[FileFinder, tuple[File, ...]]] = {}
 
-    def note(self, file: File) -> Mark:
+    def record_file(self, file: File) -> FileState:
         """A file is to be read. The first state counts: what came after it may not be read."""
-        return self.files.setdefault(file, mark(file))
+        return self.file_states.setdefault(file, read_state(file))
 
-    def text(self, file: File) -> str:
+    def read_text(self, file: File) -> str:
         """What a file has. Raises OSError, UnicodeDecodeError."""
-        if self._given is not None and str(file) in self._given.texts:
-            return self._given.texts[str(file)]
+        if self._recorded is not None and str(file) in self._recorded.texts:
+            return self._recorded.texts[str(file)]
         text = self._texts[str(file)] = file.read_text(encoding="utf-8")
         return text
 
-    def kept(self) -> bytes:
+    def dump(self) -> bytes:
         """All texts, and what patterns have found: for whoever is to read the same."""
-        found = [
+        patterns = [
             (str(folder), pattern, [str(file) for file in files])
-            for (folder, pattern), (_, files) in self._found.items()
+            for (folder, pattern), (_, files) in self._pattern_results.items()
         ]
-        return jsonio.dumps(_Kept(self._texts, found))
+        return jsonio.dumps(_SnapshotData(self._texts, patterns))
 
-    def found(self, folder: File, pattern: str, find: Find) -> tuple[File, ...]:
+    def find_files(self, folder: File, pattern: str, finder: FileFinder) -> tuple[File, ...]:
         """A pattern, in order of what it finds."""
-        if self._given is not None:
-            told = {(one, other): files for one, other, files in self._given.found}
-            return tuple(File(file) for file in told.get((str(folder), pattern), ()))
-        files = tuple(sorted(find()))
-        self._found.setdefault((folder, pattern), (find, files))
+        if self._recorded is not None:
+            recorded = {
+                (known_folder, known_pattern): files
+                for known_folder, known_pattern, files in self._recorded.found
+            }
+            return tuple(File(file) for file in recorded.get((str(folder), pattern), ()))
+        files = tuple(sorted(finder()))
+        self._pattern_results.setdefault((folder, pattern), (finder, files))
         return files
 
-    def now(self) -> tuple[object, ...]:
+    def read_current_state(self) -> tuple[object, ...]:
         """How all of it is now, to be compared with how it was or will be."""
         return (
-            *[mark(file) for file in self.files],
-            *[tuple(sorted(find())) for find, _ in self._found.values()],
+            *[read_state(file) for file in self.file_states],
+            *[tuple(sorted(finder())) for finder, _ in self._pattern_results.values()],
         )
 
-    def then(self) -> tuple[object, ...]:
+    def list_recorded_state(self) -> tuple[object, ...]:
         """How all of it was when it was read."""
-        return (*self.files.values(), *[files for _, files in self._found.values()])
+        return (*self.file_states.values(), *[files for _, files in self._pattern_results.values()])
 
-    def same(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether nothing has changed since."""
-        return self.now() == self.then()
+        return self.read_current_state() == self.list_recorded_state()
 
 
-def whole(state: Mark) -> bool:
+def is_rereadable(state: FileState) -> bool:
     """Whether a file can be read again: a pipe gives what it has once."""
     return state is None or stat.S_ISREG(state[2]) or stat.S_ISDIR(state[2])
 
 
-def size(state: Mark) -> int:
+def get_size(state: FileState) -> int:
     """Bytes of a file."""
     return 0 if state is None else state[3]

@@ -4,33 +4,33 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path as File
 
 from gateway.settings import yaml
-from gateway.settings.errors import ConfigError, Mistake, Path, written
-from gateway.settings.file_snapshot import FileSnapshot, size
+from gateway.settings.errors import ConfigError, Mistake, Path, format_path
+from gateway.settings.file_snapshot import FileSnapshot, get_size
 
-type Where = dict[Path, tuple[str, int | None]]
+type Locations = dict[Path, tuple[str, int | None]]
 """The file and line of each part; a variable of the environment has a name and no line."""
 
-_ONCE = ("providers", "labs")
+_UNIQUE_SECTIONS = ("providers", "labs")
 """What may not be in two files: who wrote the second did not know of the first."""
-_MOST = 16_000_000
+_MAX_FILE_BYTES = 16_000_000
 """Bytes of a file: what people write is a thousandth of that."""
-_JOINED = ("guards", "choices", "exemplars", "limits", "budgets")
+_JOINED_SECTIONS = ("guards", "choices", "exemplars", "limits", "budgets")
 
 
 class IncludedFiles:
     """A file with those it includes: the included come first, so that it has the last word."""
 
-    def __init__(self, file: File, reads: FileSnapshot | None = None) -> None:
-        """`reads` is told of each that is read."""
-        self._reads = reads or FileSnapshot()
+    def __init__(self, file: File, snapshot: FileSnapshot | None = None) -> None:
+        """`snapshot` is told of each that is read."""
+        self._snapshot = snapshot or FileSnapshot()
         self.raw: dict[str, yaml.Value] = {}
         """Before anything of the environment is put in."""
-        self.where: Where = {}
+        self.locations: Locations = {}
         self.mistakes: list[Mistake] = []
-        self._seen: set[File] = set()
-        self._add(file, root=True)
+        self._visited: set[File] = set()
+        self._add_file(file, root=True)
 
-    def replace(self, text: str, name: str, parts: Sequence[str]) -> None:
+    def replace_sections(self, text: str, name: str, section_names: Sequence[str]) -> None:
         """Put what a text has of some parts in place of what files have of them.
 
         A part that the text leaves out stays as it is; it may have no other.
@@ -41,85 +41,105 @@ class IncludedFiles:
             self.mistakes += error.mistakes
             return
         value = document.value if isinstance(document.value, dict) else {}
-        found = {part: value.get(part) or [] for part in parts if part in value}
-        if not found or len(found) < len(value):
-            other = next((part for part in value if part not in parts), None)
-            line = 1 if other is None else document.lines[other,]
-            message = f"only {' and '.join(parts)} stand here."
-            self._wrong(name, line, message, () if other is None else (other,))
-            return
-        self.raw |= found
-        self.where = {
-            path: at for path, at in self.where.items() if not path or path[0] not in found
+        sections = {
+            section: value.get(section) or [] for section in section_names if section in value
         }
-        self.where |= {path: (name, line) for path, line in document.lines.items() if path}
-
-    def _add(self, file: File, *, root: bool) -> None:
-        if file.resolve() in self._seen:
+        if not sections or len(sections) < len(value):
+            extra_section = next(
+                (section for section in value if section not in section_names), None
+            )
+            line = 1 if extra_section is None else document.lines[extra_section,]
+            message = f"only {' and '.join(section_names)} stand here."
+            self._add_mistake(
+                name, line, message, () if extra_section is None else (extra_section,)
+            )
             return
-        self._seen.add(file.resolve())
+        self.raw |= sections
+        self.locations = {
+            path: location
+            for path, location in self.locations.items()
+            if not path or path[0] not in sections
+        }
+        self.locations |= {path: (name, line) for path, line in document.lines.items() if path}
+
+    def _add_file(self, file: File, *, root: bool) -> None:
+        if file.resolve() in self._visited:
+            return
+        self._visited.add(file.resolve())
         try:
-            document = _read(file, self._reads)
+            document = _read_document(file, self._snapshot)
         except ConfigError as error:
             self.mistakes += error.mistakes
             return
         value = document.value if isinstance(document.value, dict) else {}
         include = value.get("include")
         if root:
-            for at, pattern in enumerate(include if isinstance(include, list) else ()):
-                self._include(file, str(pattern), document.lines["include", at])
+            for index, pattern in enumerate(include if isinstance(include, list) else ()):
+                self._include_pattern(file, str(pattern), document.lines["include", index])
         elif include is not None:
             message = "only the first file may include others."
-            self._wrong(document.file, document.lines["include",], message, ("include",))
+            self._add_mistake(document.file, document.lines["include",], message, ("include",))
         self._merge(value, document)
 
-    def _include(self, file: File, pattern: str, line: int) -> None:
-        found = list(self._reads.found(file.parent, pattern, lambda: _glob(file.parent, pattern)))
-        if not found:
-            self._wrong(shown(file), line, f"no file matches {pattern!r}.", ("include",))
-        if found == [file]:
-            self._wrong(shown(file), line, "a file cannot include itself.", ("include",))
-        for item in found:
-            self._add(item, root=False)
+    def _include_pattern(self, file: File, pattern: str, line: int) -> None:
+        files = list(
+            self._snapshot.find_files(
+                file.parent, pattern, lambda: _expand_glob(file.parent, pattern)
+            )
+        )
+        if not files:
+            self._add_mistake(
+                display_path(file), line, f"no file matches {pattern!r}.", ("include",)
+            )
+        if files == [file]:
+            self._add_mistake(
+                display_path(file), line, "a file cannot include itself.", ("include",)
+            )
+        for item in files:
+            self._add_file(item, root=False)
 
     def _merge(self, value: dict[str, yaml.Value], document: yaml.YamlDocument) -> None:
-        moved: dict[str, int] = {}
-        for name, part in value.items():
-            held = self.raw.get(name)
-            if part is None:
+        offsets: dict[str, int] = {}
+        for name, section in value.items():
+            existing = self.raw.get(name)
+            if section is None:
                 continue  # a heading with nothing below it
-            if isinstance(held, dict) and isinstance(part, dict):
-                self._twice(name, held, part, document)
-                self.raw[name] = _deep(held, part)
-            elif name in _JOINED and isinstance(held, list) and isinstance(part, list):
-                moved[name] = len(held)
-                self.raw[name] = [*held, *part]
+            if isinstance(existing, dict) and isinstance(section, dict):
+                self._refuse_duplicates(name, existing, section, document)
+                self.raw[name] = _merge_deep(existing, section)
+            elif (
+                name in _JOINED_SECTIONS
+                and isinstance(existing, list)
+                and isinstance(section, list)
+            ):
+                offsets[name] = len(existing)
+                self.raw[name] = [*existing, *section]
             else:
-                self.raw[name] = part
+                self.raw[name] = section
         for path, line in document.lines.items():
-            place = path
-            if len(path) > 1 and path[0] in moved and isinstance(path[1], int):
-                place = (path[0], path[1] + moved[str(path[0])], *path[2:])
-            self.where[place] = (document.file, line)
+            new_path = path
+            if len(path) > 1 and path[0] in offsets and isinstance(path[1], int):
+                new_path = (path[0], path[1] + offsets[str(path[0])], *path[2:])
+            self.locations[new_path] = (document.file, line)
 
-    def _twice(
+    def _refuse_duplicates(
         self,
         name: str,
-        held: dict[str, yaml.Value],
-        part: dict[str, yaml.Value],
+        existing: dict[str, yaml.Value],
+        section: dict[str, yaml.Value],
         document: yaml.YamlDocument,
     ) -> None:
-        for key in part if name in _ONCE else ():
-            if key in held:
-                file, line = self.where[name, key]
+        for key in section if name in _UNIQUE_SECTIONS else ():
+            if key in existing:
+                file, line = self.locations[name, key]
                 message = f"is also given at {file}:{line}."
-                self._wrong(document.file, document.lines[name, key], message, (name, key))
+                self._add_mistake(document.file, document.lines[name, key], message, (name, key))
 
-    def _wrong(self, file: str, line: int, message: str, path: Path) -> None:
-        self.mistakes.append(Mistake(file=file, line=line, path=written(path), message=message))
+    def _add_mistake(self, file: str, line: int, message: str, path: Path) -> None:
+        self.mistakes.append(Mistake(file=file, line=line, path=format_path(path), message=message))
 
 
-def shown(file: File) -> str:
+def display_path(file: File) -> str:
     """A file as people call it: from where they are, when it lies below."""
     try:
         return str(file.resolve().relative_to(File.cwd()))
@@ -127,13 +147,13 @@ def shown(file: File) -> str:
         return str(file)
 
 
-def _read(file: File, reads: FileSnapshot) -> yaml.YamlDocument:
-    name = shown(file)
-    if size(reads.note(file)) > _MOST:
-        message = f"is larger than {_MOST // 1_000_000} MB."
+def _read_document(file: File, snapshot: FileSnapshot) -> yaml.YamlDocument:
+    name = display_path(file)
+    if get_size(snapshot.record_file(file)) > _MAX_FILE_BYTES:
+        message = f"is larger than {_MAX_FILE_BYTES // 1_000_000} MB."
         raise ConfigError([Mistake(file=name, message=message)])
     try:
-        text = reads.text(file)
+        text = snapshot.read_text(file)
     except OSError as error:
         reason = (error.strerror or "no reason given").lower()
         raise ConfigError([Mistake(file=name, message=f"cannot be read: {reason}.")]) from None
@@ -145,20 +165,24 @@ def _read(file: File, reads: FileSnapshot) -> yaml.YamlDocument:
     return document
 
 
-def _glob(folder: File, pattern: str) -> Iterator[File]:
+def _expand_glob(folder: File, pattern: str) -> Iterator[File]:
     """Files of a pattern that is relative to a folder, or whole."""
-    base = File(pattern)
-    if base.anchor:
-        folder, base = File(base.anchor), base.relative_to(base.anchor)
-    if base.parts and "\0" not in pattern:  # which no name of a file holds
-        yield from folder.glob(str(base))
+    relative = File(pattern)
+    if relative.anchor:
+        folder, relative = File(relative.anchor), relative.relative_to(relative.anchor)
+    if relative.parts and "\0" not in pattern:  # which no name of a file holds
+        yield from folder.glob(str(relative))
 
 
-def _deep(held: dict[str, yaml.Value], part: dict[str, yaml.Value]) -> dict[str, yaml.Value]:
-    out = dict(held)
-    for name, value in part.items():
-        old = out.get(name)
-        out[name] = (
-            _deep(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+def _merge_deep(
+    existing: dict[str, yaml.Value], addition: dict[str, yaml.Value]
+) -> dict[str, yaml.Value]:
+    result = dict(existing)
+    for name, value in addition.items():
+        previous = result.get(name)
+        result[name] = (
+            _merge_deep(previous, value)
+            if isinstance(previous, dict) and isinstance(value, dict)
+            else value
         )
-    return out
+    return result

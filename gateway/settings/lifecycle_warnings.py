@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from gateway.core.price import Rates
 from gateway.core.target import TIERS, Catalogue, Target, Tier
-from gateway.settings.catalogue import describe
+from gateway.settings.catalogue import find_model
 from gateway.settings.errors import Mistake, Path
 from gateway.settings.loader import ConfigSource
-from gateway.settings.schema.pricing import priced, services
+from gateway.settings.schema.pricing import find_written_price, list_services
 from gateway.settings.schema.root import (
     DatedPart,
     LabPart,
@@ -19,10 +19,10 @@ from gateway.settings.schema.root import (
     TargetPart,
 )
 
-_SOON = timedelta(days=30)
-_VECTORS = "embeddings"
-_RATES = ("input", "cache_read", "cache_write", "output")
-_BESIDE = {
+_NOTICE_PERIOD = timedelta(days=30)
+_EMBEDDINGS = "embeddings"
+_RATE_NAMES = ("input", "cache_read", "cache_write", "output")
+_OTHER_TERMS = {
     "cache_write_by": "lifetimes of the cache",
     "hours": "hours",
     "above": "long-context steps",
@@ -32,154 +32,175 @@ _BESIDE = {
 """What a price has beside its rates, as people call it."""
 
 
-def dates(source: ConfigSource, today: date, off: Collection[str]) -> Iterator[Mistake]:
+def find_date_warnings(
+    source: ConfigSource, today: date, disabled_providers: Collection[str]
+) -> Iterator[Mistake]:
     """Warnings of what is due within 30 days or has passed, but of providers that are off."""
-    yield from _retired(source, today, off)
-    yield from _steps(source, today, off)
+    yield from _find_retiring(source, today, disabled_providers)
+    yield from _find_price_steps(source, today, disabled_providers)
 
 
-def targets(source: ConfigSource) -> Iterator[tuple[Path, str, Tier, str, TargetPart]]:
+def list_targets(source: ConfigSource) -> Iterator[tuple[Path, str, Tier, str, TargetPart]]:
     """Every target: its path, lab, tier, provider and what is written of it."""
-    for lab, part in source.config.labs.items():
+    for lab, lab_part in source.config.labs.items():
         for tier in TIERS:
-            for at, target in enumerate(_tier(part, tier)):
-                yield ("labs", lab, tier, at), lab, tier, target.provider or lab, target
+            for index, target in enumerate(_list_tier_targets(lab_part, tier)):
+                yield ("labs", lab, tier, index), lab, tier, target.provider or lab, target
 
 
-def _tier(part: LabPart, tier: Tier) -> list[TargetPart]:
-    return {"fast": part.fast, "smart": part.smart, "reasoning": part.reasoning}[tier]
+def _list_tier_targets(lab_part: LabPart, tier: Tier) -> list[TargetPart]:
+    return {"fast": lab_part.fast, "smart": lab_part.smart, "reasoning": lab_part.reasoning}[tier]
 
 
-class _Use(NamedTuple):
+class _ModelUse(NamedTuple):
     """A model at a provider, where a lab has it: in a tier, or for embeddings."""
 
     path: Path
     lab: str
-    row: str
+    section: str
     provider: str
     model: str
 
     @property
-    def peers(self) -> tuple[object, ...]:
+    def replacement_group(self) -> tuple[object, ...]:
         """What those have in common that can take its place: vectors have the same model."""
-        return (*self.path[:-1], self.model if self.row == _VECTORS else "")
+        return (*self.path[:-1], self.model if self.section == _EMBEDDINGS else "")
 
 
-def _uses(source: ConfigSource) -> Iterator[_Use]:
-    for path, lab, tier, provider, target in targets(source):
-        yield _Use(path, lab, tier, provider, target.model)
-    for lab, part in source.config.labs.items():
-        for at, item in enumerate(part.embeddings):
-            here: Path = ("labs", lab, _VECTORS, at)
-            yield _Use(here, lab, _VECTORS, item.provider or lab, item.model)
+def _list_uses(source: ConfigSource) -> Iterator[_ModelUse]:
+    for path, lab, tier, provider, target in list_targets(source):
+        yield _ModelUse(path, lab, tier, provider, target.model)
+    for lab, lab_part in source.config.labs.items():
+        for index, item in enumerate(lab_part.embeddings):
+            embedding_path: Path = ("labs", lab, _EMBEDDINGS, index)
+            yield _ModelUse(embedding_path, lab, _EMBEDDINGS, item.provider or lab, item.model)
 
 
-def unpriced(source: ConfigSource, catalogue: Catalogue, *, there: bool) -> Iterator[Mistake]:
-    """Warnings of targets that are on and have no price at all; `there`: a list could have had it.
+def find_unpriced(
+    source: ConfigSource, catalogue: Catalogue, *, has_price_list: bool
+) -> Iterator[Mistake]:
+    """Warnings of targets that are on and have no price at all.
 
-    Where no list is installed, they are one.
+    `has_price_list`: a list could have had it. Where no list is installed, they are one.
     """
-    found = [(use, _made(use, catalogue)) for use in _uses(source)]
-    lacking = [(use, made) for use, made in found if made.provider.on and made.price is None]
-    if lacking and not there:
-        names = ", ".join(dict.fromkeys(made.name for _, made in lacking))
+    pairs = [(use, _find_target(use, catalogue)) for use in _list_uses(source)]
+    unpriced_pairs = [
+        (use, target) for use, target in pairs if target.provider.enabled and target.price is None
+    ]
+    if unpriced_pairs and not has_price_list:
+        names = ", ".join(dict.fromkeys(target.name for _, target in unpriced_pairs))
         message = f"no prices are known of {names}: their calls have no cost."
         hint = "Install the list: pip install 'tiergate[prices]'; or give each a `price`."
-        yield source.mistake(("models",), message, hint, warn=True)
+        yield source.make_mistake(("models",), message, hint, warn=True)
         return
-    for use, made in lacking:
-        message = f"the price of {made.name} is unknown: its calls have no cost."
+    for use, target in unpriced_pairs:
+        message = f"the price of {target.name} is unknown: its calls have no cost."
         hint = "Give it one under `models`."
-        yield source.mistake((*use.path, "model"), message, hint, warn=True)
+        yield source.make_mistake((*use.path, "model"), message, hint, warn=True)
 
 
-def _made(use: _Use, catalogue: Catalogue) -> Target:
-    lab, at = catalogue.labs[use.lab], int(use.path[-1])
-    if use.row == _VECTORS:
-        return lab.embeddings[at]
-    return next(row[at] for tier, row in lab.tiers.items() if tier == use.row)
+def _find_target(use: _ModelUse, catalogue: Catalogue) -> Target:
+    lab, index = catalogue.labs[use.lab], int(use.path[-1])
+    if use.section == _EMBEDDINGS:
+        return lab.embeddings[index]
+    return next(
+        tier_targets[index] for tier, tier_targets in lab.tiers.items() if tier == use.section
+    )
 
 
-def _retired(source: ConfigSource, today: date, off: Collection[str]) -> Iterator[Mistake]:
+def _find_retiring(
+    source: ConfigSource, today: date, disabled_providers: Collection[str]
+) -> Iterator[Mistake]:
     models = source.config.models
-    known = [
-        (use, describe(models, use.provider, use.model))
-        for use in _uses(source)
-        if use.provider not in off
+    described_uses = [
+        (use, find_model(models, use.provider, use.model))
+        for use in _list_uses(source)
+        if use.provider not in disabled_providers
     ]
-    staying = {use.peers for use, part in known if _end(part) > today + _SOON}
-    for use, part in known:
-        end = _end(part)
-        if part is None or end > today + _SOON:
+    staying_groups = {
+        use.replacement_group
+        for use, model_part in described_uses
+        if _find_retirement_date(model_part) > today + _NOTICE_PERIOD
+    }
+    for use, model_part in described_uses:
+        retirement = _find_retirement_date(model_part)
+        if model_part is None or retirement > today + _NOTICE_PERIOD:
             continue
-        gone, last = end <= today, use.peers not in staying
-        message = f"{use.model} {'has retired' if gone else 'retires'} on {end}"
-        if last:
-            one = "provider of it" if use.row == _VECTORS else "target of this tier"
-            message += f", and no {one} stays"
-        hint = "Take it out." if gone else "Put another in its place by then."
-        if last and gone:
+        is_retired, is_last = retirement <= today, use.replacement_group not in staying_groups
+        message = f"{use.model} {'has retired' if is_retired else 'retires'} on {retirement}"
+        if is_last:
+            noun = "provider of it" if use.section == _EMBEDDINGS else "target of this tier"
+            message += f", and no {noun} stays"
+        hint = "Take it out." if is_retired else "Put another in its place by then."
+        if is_last and is_retired:
             hint = "Put another in its place."
-        if part.successor is not None:
-            hint = f"Its successor is {part.successor}."
-        yield source.mistake((*use.path, "model"), f"{message}.", hint, warn=True)
+        if model_part.successor is not None:
+            hint = f"Its successor is {model_part.successor}."
+        yield source.make_mistake((*use.path, "model"), f"{message}.", hint, warn=True)
 
 
-def _end(part: ModelPart | None) -> date:
-    text = part.retires if part is not None else None
+def _find_retirement_date(model_part: ModelPart | None) -> date:
+    text = model_part.retires if model_part is not None else None
     return date.max if text is None else date.fromisoformat(text)
 
 
-def _steps(source: ConfigSource, today: date, off: Collection[str]) -> Iterator[Mistake]:
-    places: dict[str, dict[str, None]] = {}
+def _find_price_steps(
+    source: ConfigSource, today: date, disabled_providers: Collection[str]
+) -> Iterator[Mistake]:
+    sections: dict[str, dict[str, None]] = {}
     prices: dict[str, PricePart] = {}
-    for use in _uses(source):
-        found = priced(source.config.models, use.provider, use.model)
-        if found is not None and use.provider not in off:
-            name, prices[name] = found
-            places.setdefault(name, {})[f"{use.lab}/{use.row}"] = None
+    for use in _list_uses(source):
+        written_price = find_written_price(source.config.models, use.provider, use.model)
+        if written_price is not None and use.provider not in disabled_providers:
+            name, prices[name] = written_price
+            sections.setdefault(name, {})[f"{use.lab}/{use.section}"] = None
     for name, price in prices.items():
-        at: Path = ("models", name, "price")
-        hint = f"It serves {', '.join(places[name])}."
-        before: DatedPart = price
-        for day, after in sorted(price.from_.items()):
-            if _due(day, today):
-                message = f"the price changes on {day}: {_change(before, after)}."
-                yield source.mistake((*at, "from", day), message, hint, warn=True)
-            before = after
-        for path, word, service in services(price, at):
+        price_path: Path = ("models", name, "price")
+        hint = f"It serves {', '.join(sections[name])}."
+        current: DatedPart = price
+        for day, upcoming in sorted(price.from_.items()):
+            if _is_due(day, today):
+                message = f"the price changes on {day}: {_describe_change(current, upcoming)}."
+                yield source.make_mistake((*price_path, "from", day), message, hint, warn=True)
+            current = upcoming
+        for path, service_name, service in list_services(price, price_path):
             factor = service.factor
-            for day, then in sorted(service.from_.items()):
-                if _due(day, today):
-                    message = f"the price of {word} changes on {day}: {factor} to {then} times."
-                    yield source.mistake((*path, "from", day), message, hint, warn=True)
-                factor = then
+            for day, new_factor in sorted(service.from_.items()):
+                if _is_due(day, today):
+                    message = (
+                        f"the price of {service_name} changes on {day}: "
+                        f"{factor} to {new_factor} times."
+                    )
+                    yield source.make_mistake((*path, "from", day), message, hint, warn=True)
+                factor = new_factor
 
 
-def _due(day: str, today: date) -> bool:
-    return today < date.fromisoformat(day) <= today + _SOON
+def _is_due(day: str, today: date) -> bool:
+    return today < date.fromisoformat(day) <= today + _NOTICE_PERIOD
 
 
-def listed(source: ConfigSource, catalogue: Catalogue, today: date) -> Iterator[Mistake]:
+def find_list_price_steps(
+    source: ConfigSource, catalogue: Catalogue, today: date
+) -> Iterator[Mistake]:
     """Warnings of steps within 30 days of prices that a list gave and no file has."""
-    for use in _uses(source):
-        made = _made(use, catalogue)
-        own = priced(source.config.models, use.provider, use.model)
-        if made.price is None or own is not None or not made.provider.on:
+    for use in _list_uses(source):
+        target = _find_target(use, catalogue)
+        written_price = find_written_price(source.config.models, use.provider, use.model)
+        if target.price is None or written_price is not None or not target.provider.enabled:
             continue
-        before = made.price.rates
-        for item in made.price.later:
+        current_rates = target.price.rates
+        for item in target.price.later:
             day = datetime.fromtimestamp(item.start, UTC).date()
-            if day <= today + _SOON:
-                change = _change(before, item.price.rates)
+            if day <= today + _NOTICE_PERIOD:
+                change = _describe_change(current_rates, item.price.rates)
                 message = f"the list price of {use.model} changes on {day}: {change}."
-                yield source.mistake((*use.path, "model"), message, warn=True)
-            before = item.price.rates
+                yield source.make_mistake((*use.path, "model"), message, warn=True)
+            current_rates = item.price.rates
 
 
-def _change(before: RatesPart | Rates, after: RatesPart | Rates) -> str:
+def _describe_change(earlier: RatesPart | Rates, later: RatesPart | Rates) -> str:
     """Rates before and after, in USD per million tokens."""
-    pairs = [(name, getattr(before, name), getattr(after, name)) for name in _RATES]
+    pairs = [(name, getattr(earlier, name), getattr(later, name)) for name in _RATE_NAMES]
     changes = [
         f"{name} {'unknown' if old is None else f'{old:f}'} to "
         f"{'unknown' if new is None else f'{new:f}'}"
@@ -188,12 +209,12 @@ def _change(before: RatesPart | Rates, after: RatesPart | Rates) -> str:
     ]
     if changes:
         return ", ".join(changes)
-    beside = [word for name, word in _BESIDE.items() if _differ(before, after, name)]
-    return f"only its {' and its '.join(beside or ['hours or its long-context steps'])}"
+    other_terms = [term for name, term in _OTHER_TERMS.items() if _differs(earlier, later, name)]
+    return f"only its {' and its '.join(other_terms or ['hours or its long-context steps'])}"
 
 
-def _differ(before: RatesPart | Rates, after: RatesPart | Rates, name: str) -> bool:
-    old, new = getattr(before, name, None), getattr(after, name, None)
-    if isinstance(before, DatedPart) and name in ("services", "tools"):
-        return any((old or {}).get(word) != item for word, item in (new or {}).items())
+def _differs(earlier: RatesPart | Rates, later: RatesPart | Rates, name: str) -> bool:
+    old, new = getattr(earlier, name, None), getattr(later, name, None)
+    if isinstance(earlier, DatedPart) and name in ("services", "tools"):
+        return any((old or {}).get(key) != item for key, item in (new or {}).items())
     return old != new

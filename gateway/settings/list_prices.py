@@ -17,156 +17,196 @@ import msgspec
 from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, Rates
 
 
-def there() -> bool:
+def is_installed() -> bool:
     """Whether the list is installed."""
     return find_spec("genai_prices") is not None
 
 
-def find(provider: str, model: str, now: datetime) -> Price | None:
+def find_price(provider: str, model: str, now: datetime) -> Price | None:
     """A model's price from a time on, by provider and model as named there; None if unknown.
 
     So is one with a fee that no answer counts: a price without it would be too low.
     """
-    if not there():
+    if not is_installed():
         return None
     try:
-        seller, info = _snapshot().find_provider_model(model, None, provider, None)
+        seller, model_info = _load_snapshot().find_provider_model(model, None, provider, None)
     except LookupError:
         return None
-    rows = [item.prices for item in info.prices] if isinstance(info.prices, list) else [info.prices]
-    if any(getattr(prices, name, None) is not None for prices in rows for name in _UNCOUNTED):
+    price_rows = (
+        [item.prices for item in model_info.prices]
+        if isinstance(model_info.prices, list)
+        else [model_info.prices]
+    )
+    if any(
+        getattr(prices, name, None) is not None
+        for prices in price_rows
+        for name in _UNCOUNTED_FIELDS
+    ):
         return None
     today = now.astimezone(UTC).date()
-    bounds = [item.constraint for item in info.prices] if isinstance(info.prices, list) else []
-    days = sorted({bound.start_date for bound in bounds if hasattr(bound, "start_date")})
-    times = [getattr(bound, name, None) for bound in bounds for name in ("start_time", "end_time")]
-    edges = sorted({0, *(_second(at, today) for at in times if at is not None)})
+    constraints = (
+        [item.constraint for item in model_info.prices]
+        if isinstance(model_info.prices, list)
+        else []
+    )
+    days = sorted(
+        {constraint.start_date for constraint in constraints if hasattr(constraint, "start_date")}
+    )
+    times_of_day = [
+        getattr(constraint, name, None)
+        for constraint in constraints
+        for name in ("start_time", "end_time")
+    ]
+    edges = sorted(
+        {
+            0,
+            *(
+                _to_utc_second(time_of_day, today)
+                for time_of_day in times_of_day
+                if time_of_day is not None
+            ),
+        }
+    )
     version = f"genai-prices {metadata.version('genai-prices')}"
     later = tuple(
         LaterPrice(
-            _moment(day, 0).timestamp(), _on(seller.id, info, day, edges, f"{version} from {day}")
+            _to_datetime(day, 0).timestamp(),
+            _build_day_price(seller.id, model_info, day, edges, f"{version} from {day}"),
         )
         for day in days
         if day > today
     )
-    return msgspec.structs.replace(_on(seller.id, info, today, edges, version), later=later)
+    return msgspec.structs.replace(
+        _build_day_price(seller.id, model_info, today, edges, version), later=later
+    )
 
 
-def _on(seller: str, info: Any, day: date, edges: list[int], version: str) -> Price:
+def _build_day_price(
+    seller: str, model_info: Any, day: date, edges: list[int], version: str
+) -> Price:
     """The price of a day: between two edges it does not change."""
     ends = [*edges[1:], 24 * 3600]
-    first, *others = [
-        (start, end, info.get_prices(_moment(day, start)))
+    first_span, *later_spans = [
+        (start, end, model_info.get_prices(_to_datetime(day, start)))
         for start, end in zip(edges, ends, strict=True)
     ]
     hours = tuple(
         PriceHours(
             ((start, end),),
-            _DAILY,
-            _price(seller, prices, f"{version} at {_told(start)}-{_told(end)}"),
+            _ALL_DAYS,
+            _build_price(seller, prices, f"{version} at {_format_time(start)}-{_format_time(end)}"),
         )
-        for start, end, prices in others
-        if prices is not first[2]
+        for start, end, prices in later_spans
+        if prices is not first_span[2]
     )
-    return msgspec.structs.replace(_price(seller, first[2], version), hours=hours)
+    return msgspec.structs.replace(_build_price(seller, first_span[2], version), hours=hours)
 
 
-def _price(seller: str, prices: Any, version: str) -> Price:
-    above = sorted({tier.start for name in _NAMES for tier in _tiers(getattr(prices, name, None))})
-    steps = tuple(PriceStep(start, _rates(prices, start + 1)) for start in above)
-    tools = _tools(seller, prices)
+def _build_price(seller: str, prices: Any, version: str) -> Price:
+    above = sorted(
+        {tier.start for name in _RATE_FIELDS for tier in _list_tiers(getattr(prices, name, None))}
+    )
+    steps = tuple(PriceStep(start, _build_rates(prices, start + 1)) for start in above)
+    tools = _build_tool_prices(seller, prices)
     return Price(
-        rates=_rates(prices, 0),
+        rates=_build_rates(prices, 0),
         steps=steps,
         version=version,
         tools=tools,
-        as_text=_as_text(seller, prices),
+        as_text=_list_text_billed(seller, prices),
     )
 
 
-def _as_text(seller: str, prices: Any) -> frozenset[str]:
+def _list_text_billed(seller: str, prices: Any) -> frozenset[str]:
     """Return what of a prompt is billed as text: images without a rate of their own.
 
     Google has one rate for text, images and video of a prompt, but where it lists another. Audio
     has nearly always a rate of its own, and the list lacks it for some hosts.
     """
-    found = {"image", "video"} if seller == _GOOGLE else {"image"}
+    modalities = {"image", "video"} if seller == _GOOGLE else {"image"}
     return frozenset(
-        f"input_{it}"
-        for it in found
-        if getattr(prices, f"input_{it}_mtok", None) is None
-        and getattr(prices, f"cache_{it}_read_mtok", None) is None
+        f"input_{modality}"
+        for modality in modalities
+        if getattr(prices, f"input_{modality}_mtok", None) is None
+        and getattr(prices, f"cache_{modality}_read_mtok", None) is None
     )
 
 
-def _tools(seller: str, prices: Any) -> dict[str, Decimal]:
+def _build_tool_prices(seller: str, prices: Any) -> dict[str, Decimal]:
     """USD of one request of each tool that is billed so."""
-    listed = {tool: _at(prices, name, 0) for name, tool in _TOOLS.items()}
-    found = {tool: price / _THOUSAND for tool, price in listed.items() if price is not None}
-    if seller == _GOOGLE and _SEARCH in found:
-        each = found[_SEARCH]
-        by_prompt = each == _BY_PROMPT
-        found[_SEARCH] = Decimal(0) if by_prompt else each
-        found["grounding"] = each if by_prompt else Decimal(0)
-    return found
+    listed_prices = {tool: _find_rate(prices, name, 0) for name, tool in _TOOL_FIELDS.items()}
+    prices_by_tool = {
+        tool: price / _THOUSAND for tool, price in listed_prices.items() if price is not None
+    }
+    if seller == _GOOGLE and _SEARCH_TOOL in prices_by_tool:
+        search_price = prices_by_tool[_SEARCH_TOOL]
+        is_per_prompt = search_price == _PER_PROMPT_USD
+        prices_by_tool[_SEARCH_TOOL] = Decimal(0) if is_per_prompt else search_price
+        prices_by_tool["grounding"] = search_price if is_per_prompt else Decimal(0)
+    return prices_by_tool
 
 
-def _moment(day: date, second: int) -> datetime:
+def _to_datetime(day: date, second: int) -> datetime:
     return datetime(day.year, day.month, day.day, second // 3600, second // 60 % 60, tzinfo=UTC)
 
 
-def _second(at: time, day: date) -> int:
+def _to_utc_second(time_of_day: time, day: date) -> int:
     """The second of the day, in UTC, of a time; one without a zone is in UTC."""
-    moment = datetime.combine(day, at, tzinfo=at.tzinfo or UTC).astimezone(UTC)
+    moment = datetime.combine(day, time_of_day, tzinfo=time_of_day.tzinfo or UTC).astimezone(UTC)
     return moment.hour * 3600 + moment.minute * 60
 
 
-def _told(second: int) -> str:
+def _format_time(second: int) -> str:
     return f"{second // 3600:02}:{second // 60 % 60:02}"
 
 
-_DAILY = frozenset(range(7))
-_LIFETIMES = {"5m": "cache_write_5m_mtok", "1h": "cache_write_1h_mtok"}
-_NAMES = (
-    "input_mtok", "cache_read_mtok", "cache_write_mtok", "output_mtok", *_LIFETIMES.values(),
+_ALL_DAYS = frozenset(range(7))
+_LIFETIME_FIELDS = {"5m": "cache_write_5m_mtok", "1h": "cache_write_1h_mtok"}
+_RATE_FIELDS = (
+    "input_mtok", "cache_read_mtok", "cache_write_mtok", "output_mtok", *_LIFETIME_FIELDS.values(),
 )  # fmt: skip
-_SEARCH, _GOOGLE = "web_search", "google"
-_BY_PROMPT = Decimal("0.035")
+_SEARCH_TOOL, _GOOGLE = "web_search", "google"
+_PER_PROMPT_USD = Decimal("0.035")
 """What Google bills for a grounded prompt before Gemini 3, whatever it searched."""
-_TOOLS = {"web_searches_kcount": _SEARCH, "storage_searches_kcount": "file_search"}
+_TOOL_FIELDS = {"web_searches_kcount": _SEARCH_TOOL, "storage_searches_kcount": "file_search"}
 _THOUSAND = Decimal(1000)
-_UNCOUNTED = ("requests_kcount", "output_citation_mtok", "output_reasoning_mtok")
+_UNCOUNTED_FIELDS = ("requests_kcount", "output_citation_mtok", "output_reasoning_mtok")
 """Fees of each request, and of classes of tokens that are counted as output here."""
 
 
 @functools.cache
-def _snapshot() -> Any:
+def _load_snapshot() -> Any:
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - slow to import
 
     return get_snapshot()
 
 
-def _tiers(price: Any) -> list[Any]:
+def _list_tiers(price: Any) -> list[Any]:
     return list(getattr(price, "tiers", ()))
 
 
-def _rates(prices: Any, tokens: int) -> Rates:
-    by = {life: _at(prices, name, tokens) for life, name in _LIFETIMES.items()}
+def _build_rates(prices: Any, tokens: int) -> Rates:
+    by_lifetime = {
+        lifetime: _find_rate(prices, name, tokens) for lifetime, name in _LIFETIME_FIELDS.items()
+    }
     return Rates(
-        cache_write_by={life: rate for life, rate in by.items() if rate is not None},
-        input=_at(prices, "input_mtok", tokens),
-        cache_read=_at(prices, "cache_read_mtok", tokens),
-        cache_write=_at(prices, "cache_write_mtok", tokens),
-        output=_at(prices, "output_mtok", tokens),
+        cache_write_by={
+            lifetime: rate for lifetime, rate in by_lifetime.items() if rate is not None
+        },
+        input=_find_rate(prices, "input_mtok", tokens),
+        cache_read=_find_rate(prices, "cache_read_mtok", tokens),
+        cache_write=_find_rate(prices, "cache_write_mtok", tokens),
+        output=_find_rate(prices, "output_mtok", tokens),
     )
 
 
-def _at(prices: Any, name: str, tokens: int) -> Decimal | None:
-    price = getattr(prices, name, None)
-    if price is None or isinstance(price, Decimal):
-        return price
-    value = price.base
-    for tier in _tiers(price):
+def _find_rate(prices: Any, name: str, tokens: int) -> Decimal | None:
+    listed_rate = getattr(prices, name, None)
+    if listed_rate is None or isinstance(listed_rate, Decimal):
+        return listed_rate
+    rate = listed_rate.base
+    for tier in _list_tiers(listed_rate):
         if tokens > tier.start:
-            value = tier.price
-    return Decimal(value)
+            rate = tier.price
+    return Decimal(rate)

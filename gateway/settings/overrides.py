@@ -8,63 +8,65 @@ underscore stands for every sign that is neither a letter nor a digit: AZURE_OPE
 import re
 
 from gateway.settings import yaml
-from gateway.settings.environment import KEY_FILE
+from gateway.settings.environment import KEY_FILE_VARIABLE
 from gateway.settings.errors import Mistake, Path
-from gateway.settings.includes import Where
+from gateway.settings.includes import Locations
 
-_OTHER = re.compile(r"[^a-z0-9]+")
+_SEPARATORS = re.compile(r"[^a-z0-9]+")
 
 
-def put(
-    raw: dict[str, yaml.Value], where: Where, words: tuple[str, ...], value: yaml.Value
+def apply_override(
+    raw: dict[str, yaml.Value], locations: Locations, words: tuple[str, ...], value: yaml.Value
 ) -> Mistake | None:
     """Put a value at the path that the words of a variable mean; return what is wrong with them.
 
-    `where` has the variable in place of the file for all that it gives.
+    `locations` has the variable in place of the file for all that it gives.
     """
-    name = KEY_FILE if words == ("keys",) else f"TIERGATE_{'__'.join(words).upper()}"
-    at = raw
+    name = KEY_FILE_VARIABLE if words == ("keys",) else f"TIERGATE_{'__'.join(words).upper()}"
+    mapping = raw
     path: Path = ()
     for word in words[:-1]:
-        key = _key(at, word)
+        key = _find_key(mapping, word)
         if isinstance(key, list):
-            return _ambiguous(name, path, key)
-        path, inside = (*path, key), at.get(key)
-        if isinstance(inside, list):
+            return _make_ambiguous_mistake(name, path, key)
+        path, child = (*path, key), mapping.get(key)
+        if isinstance(child, list):
             message = "stands inside a list."
             return Mistake(file=name, message=message, hint="Give the whole list.")
-        if not isinstance(inside, dict):
-            _blame(where, path, name)
-            inside = {}
-        at[key] = at = dict(inside)
-    key = _key(at, words[-1])
+        if not isinstance(child, dict):
+            _record_variable(locations, path, name)
+            child = {}
+        mapping[key] = mapping = dict(child)
+    key = _find_key(mapping, words[-1])
     if isinstance(key, list):
-        return _ambiguous(name, path, key)
-    _blame(where, (*path, key), name)
-    at[key] = value
+        return _make_ambiguous_mistake(name, path, key)
+    _record_variable(locations, (*path, key), name)
+    mapping[key] = value
     return None
 
 
-def _key(at: dict[str, yaml.Value], word: str) -> str | list[str]:
+def _find_key(mapping: dict[str, yaml.Value], word: str) -> str | list[str]:
     """Return the key that a word means, or all keys where it could mean several."""
-    keys = [key for key in at if _plain(key) == _plain(word)]
+    keys = [key for key in mapping if _normalize_key(key) == _normalize_key(word)]
     if len(keys) > 1:
         return keys
     return keys[0] if keys else word
 
 
-def _plain(key: str) -> str:
-    return _OTHER.sub("_", key.lower())
+def _normalize_key(key: str) -> str:
+    return _SEPARATORS.sub("_", key.lower())
 
 
-def _blame(where: Where, path: Path, name: str) -> None:
+def _record_variable(locations: Locations, path: Path, name: str) -> None:
     """Say that a variable gives a part, and all that is inside of it."""
-    for inner in [one for one in where if one[: len(path)] == path]:
-        del where[inner]
-    where[path] = (name, None)
+    for inner_path in [
+        located_path for located_path in locations if located_path[: len(path)] == path
+    ]:
+        del locations[inner_path]
+    locations[path] = (name, None)
 
 
-def _ambiguous(name: str, path: Path, keys: list[str]) -> Mistake:
+def _make_ambiguous_mistake(name: str, path: Path, keys: list[str]) -> Mistake:
     message = f"could be {' or '.join(map(repr, keys))}."
     hint = f"Give all of TIERGATE_{'__'.join(map(str, path)).upper()}, or rename one in the file."
     return Mistake(file=name, message=message, hint=hint)

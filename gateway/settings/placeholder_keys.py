@@ -9,42 +9,55 @@ from gateway.settings.errors import Mistake
 from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.root import ProviderPart
 
-LEAST = 16
+MIN_KEY_CHARS = 16
 """Characters of the shortest key that any provider gives out."""
-_PLACEHOLDER = re.compile(r"your.*key|change.?me|placeholder|^<.*>$|x{8}", re.IGNORECASE)
+_PLACEHOLDER_PATTERN = re.compile(r"your.*key|change.?me|placeholder|^<.*>$|x{8}", re.IGNORECASE)
 """Words of examples that stand for a key."""
-_NEAR = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
+_LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 """Ends of names that lead to a machine of one's own network."""
 
 
-def warnings(source: ConfigSource, off: Collection[str]) -> Iterator[Mistake]:
+def find_placeholders(
+    source: ConfigSource, disabled_providers: Collection[str]
+) -> Iterator[Mistake]:
     """Warn of accounts at remote hosts whose credential looks like a placeholder.
 
     Such a host answers 401, and its errors are passed on without a mask for so short a credential.
     """
-    for name, part in source.config.providers.items():
-        if name in off or part.auth == "none" or part.optional_key or not _remote(part):
+    for name, provider_part in source.config.providers.items():
+        if (
+            name in disabled_providers
+            or provider_part.auth == "none"
+            or provider_part.optional_key
+            or not _is_remote(provider_part)
+        ):
             continue
-        for account, secret in part.accounts.items():
+        for account, secret in provider_part.accounts.items():
             key = secret.strip()
-            short = len(key) < LEAST
-            if key and (short or _PLACEHOLDER.search(key)):
-                why = f"it has fewer than {LEAST} characters" if short else "it is an example's"
-                message = f"looks like a placeholder and no key: {why}."
+            is_short = len(key) < MIN_KEY_CHARS
+            if key and (is_short or _PLACEHOLDER_PATTERN.search(key)):
+                reason = (
+                    f"it has fewer than {MIN_KEY_CHARS} characters"
+                    if is_short
+                    else "it is an example's"
+                )
+                message = f"looks like a placeholder and no key: {reason}."
                 hint = "Put the provider's own key there; leave it empty to turn the provider off."
                 path = ("providers", name, "accounts", account)
-                yield source.mistake(path, message, hint, warn=True)
+                yield source.make_mistake(path, message, hint, warn=True)
 
 
-def _remote(part: ProviderPart) -> bool:
+def _is_remote(provider_part: ProviderPart) -> bool:
     """True if a provider is at a host of somebody else's."""
-    if part.command:
+    if provider_part.command:
         return False
-    urls = [url for url in (part.base_url, *part.dialects.values()) if "://" in url]
-    return any(map(_elsewhere, urls))
+    urls = [
+        url for url in (provider_part.base_url, *provider_part.dialects.values()) if "://" in url
+    ]
+    return any(map(_is_public_url, urls))
 
 
-def _elsewhere(url: str) -> bool:
+def _is_public_url(url: str) -> bool:
     """True if a URL leads beyond this machine and its network, as far as its name tells."""
     try:
         host = urlsplit(url).hostname or ""
@@ -53,4 +66,4 @@ def _elsewhere(url: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_global
     except ValueError:
-        return "." in host and not host.endswith(_NEAR)
+        return "." in host and not host.endswith(_LOCAL_SUFFIXES)

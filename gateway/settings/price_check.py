@@ -13,69 +13,96 @@ from gateway.settings import list_prices
 from gateway.settings.catalogue import BuiltCatalogue
 from gateway.settings.errors import Mistake
 from gateway.settings.loader import ConfigSource
-from gateway.settings.schema.pricing import priced
+from gateway.settings.schema.pricing import find_written_price
 
-_FAR = 3
+_MAX_RATIO = 3
 """Times: lists lag and hosts differ, but not by so much."""
-_ROUNDED = Decimal("1e-9")
+_ROUNDING = Decimal("1e-9")
 """USD per million tokens: as exact as a price can be written."""
-_RATES = ("input", "cache_read", "cache_write", "output")
+_RATE_NAMES = ("input", "cache_read", "cache_write", "output")
 
-type Apart = tuple[str, Decimal, Decimal]
+type PriceDifference = tuple[str, Decimal, Decimal]
 """What differs, and USD of it here and there."""
 
 
-def doubtful(source: ConfigSource, built: BuiltCatalogue, now: datetime) -> Iterator[Mistake]:
+def find_doubtful_prices(
+    source: ConfigSource, built: BuiltCatalogue, now: datetime
+) -> Iterator[Mistake]:
     """Warnings of prices that are more than three times those of the list, or less than a third."""
-    told: set[tuple[str, str]] = set()
-    for target, ours, theirs in both(source, built, now):
-        place = priced(source.config.models, target.provider.name, target.model)
-        for what, here, there in apart(ours, theirs):
-            far = here > _FAR * there or there > _FAR * here
-            if place is None or not far or (place[0], what) in told:
+    reported: set[tuple[str, str]] = set()
+    for target, ours, theirs in pair_prices(source, built, now):
+        written_price = find_written_price(source.config.models, target.provider.name, target.model)
+        for rate_name, own_rate, list_rate in compare_prices(ours, theirs):
+            is_doubtful = own_rate > _MAX_RATIO * list_rate or list_rate > _MAX_RATIO * own_rate
+            if (
+                written_price is None
+                or not is_doubtful
+                or (written_price[0], rate_name) in reported
+            ):
                 continue
-            told.add((place[0], what))
-            message = f"{what} of {target.name} is {here:f}, and {there:f} in {theirs.version}."
-            path = ("models", place[0], "price")
-            yield source.mistake(path, message, "Is it USD per million tokens?", warn=True)
+            reported.add((written_price[0], rate_name))
+            message = (
+                f"{rate_name} of {target.name} is {own_rate:f},"
+                f" and {list_rate:f} in {theirs.version}."
+            )
+            path = ("models", written_price[0], "price")
+            yield source.make_mistake(path, message, "Is it USD per million tokens?", warn=True)
 
 
-def both(
+def pair_prices(
     source: ConfigSource, built: BuiltCatalogue, now: datetime
 ) -> Iterator[tuple[Target, Price, Price]]:
     """Targets that are on and that both have a price of: a file, and the list."""
-    seen: set[str] = set()
+    seen_targets: set[str] = set()
     for lab in built.catalogue.labs.values():
-        for target in [*(item for row in lab.tiers.values() for item in row), *lab.embeddings]:
+        for target in [
+            *(tier_target for tier_targets in lab.tiers.values() for tier_target in tier_targets),
+            *lab.embeddings,
+        ]:
             name = target.provider.name
-            own = priced(source.config.models, name, target.model)
-            if target.name in seen or not target.provider.on or own is None or not target.price:
+            written_price = find_written_price(source.config.models, name, target.model)
+            if (
+                target.name in seen_targets
+                or not target.provider.enabled
+                or written_price is None
+                or not target.price
+            ):
                 continue
-            seen.add(target.name)
-            listed = source.config.providers[name].prices or name
-            found = list_prices.find(listed, target.model, now)
-            if found is not None:
-                yield target, target.price.on(now.timestamp()), found.on(now.timestamp())
+            seen_targets.add(target.name)
+            list_provider = source.config.providers[name].prices or name
+            list_price = list_prices.find_price(list_provider, target.model, now)
+            if list_price is not None:
+                yield (
+                    target,
+                    target.price.find_in_force(now.timestamp()),
+                    list_price.find_in_force(now.timestamp()),
+                )
 
 
-def apart(ours: Price, theirs: Price) -> list[Apart]:
+def compare_prices(ours: Price, theirs: Price) -> list[PriceDifference]:
     """Every rate that both know and that is not the same, at each length of prompt.
 
     Where one of them is nothing it is not compared: vectors have no output to pay for.
     """
-    found: list[Apart] = []
-    for length in sorted({0, *(step.above + 1 for step in (*ours.steps, *theirs.steps))}):
-        long = f" above {length - 1} tokens" if length else ""
-        for name, here, there in _pairs(ours.at(length), theirs.at(length)):
-            if here and there and abs(here - there) > _ROUNDED:
-                found.append((f"{name}{long}", here, there))
+    differences: list[PriceDifference] = []
+    for prompt_tokens in sorted({0, *(step.above + 1 for step in (*ours.steps, *theirs.steps))}):
+        suffix = f" above {prompt_tokens - 1} tokens" if prompt_tokens else ""
+        for name, own_rate, list_rate in _pair_rates(
+            ours.find_rates(prompt_tokens), theirs.find_rates(prompt_tokens)
+        ):
+            if own_rate and list_rate and abs(own_rate - list_rate) > _ROUNDING:
+                differences.append((f"{name}{suffix}", own_rate, list_rate))
     tools = sorted(ours.tools.keys() & theirs.tools.keys())
     pairs = [(tool, ours.tools[tool], theirs.tools[tool]) for tool in tools]
-    return [*found, *(pair for pair in pairs if pair[1] != pair[2])]
+    return [*differences, *(pair for pair in pairs if pair[1] != pair[2])]
 
 
-def _pairs(ours: Rates, theirs: Rates) -> Iterator[tuple[str, Decimal | None, Decimal | None]]:
-    for name in _RATES:
+def _pair_rates(ours: Rates, theirs: Rates) -> Iterator[tuple[str, Decimal | None, Decimal | None]]:
+    for name in _RATE_NAMES:
         yield name, getattr(ours, name), getattr(theirs, name)
-    for life in sorted(ours.cache_write_by.keys() & theirs.cache_write_by.keys()):
-        yield f"cache_write {life}", ours.cache_write_by[life], theirs.cache_write_by[life]
+    for lifetime in sorted(ours.cache_write_by.keys() & theirs.cache_write_by.keys()):
+        yield (
+            f"cache_write {lifetime}",
+            ours.cache_write_by[lifetime],
+            theirs.cache_write_by[lifetime],
+        )

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, Rates, scaled
+from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, Rates, scale_rates
 from gateway.settings.schema.root import (
     DatedPart,
     HoursPart,
@@ -15,91 +15,116 @@ from gateway.settings.schema.root import (
     ServicePart,
     StepPart,
 )
-from gateway.settings.schema.schedule import WEEKDAYS, span
+from gateway.settings.schema.schedule import WEEKDAYS, parse_hours
 
 type Services = Mapping[str, ServicePart]
 type Tools = Mapping[str, Decimal]
 
 
-def price(part: PricePart) -> Price:
+def build_price(price_part: PricePart) -> Price:
     """The price, with what takes its place later and when; each has a version of its own.
 
     Each has its service tiers with it: a factor is of the price that is in force.
     """
-    version = f"config {part.as_of}".strip()
-    services, tools, later = part.services, part.tools, []
-    as_text = frozenset(f"input_{modality}" for modality in part.as_text)
-    for day, item in sorted(part.from_.items()):
-        services, tools = {**services, **item.services}, {**tools, **item.tools}
-        made = _dated(item, f"{version} from {day}", services, tools, as_text)
-        later.append(LaterPrice(_midnight(day), made))
-    made = _dated(part, version, part.services, part.tools, as_text)
-    return msgspec.structs.replace(made, later=tuple(later))
+    version = f"config {price_part.as_of}".strip()
+    services, tools, later_prices = price_part.services, price_part.tools, []
+    as_text = frozenset(f"input_{modality}" for modality in price_part.as_text)
+    for day, dated_part in sorted(price_part.from_.items()):
+        services, tools = {**services, **dated_part.services}, {**tools, **dated_part.tools}
+        built_price = _build_dated_price(
+            dated_part, f"{version} from {day}", services, tools, as_text
+        )
+        later_prices.append(LaterPrice(_midnight_timestamp(day), built_price))
+    built_price = _build_dated_price(
+        price_part, version, price_part.services, price_part.tools, as_text
+    )
+    return msgspec.structs.replace(built_price, later=tuple(later_prices))
 
 
-def _dated(
-    part: DatedPart, version: str, services: Services, tools: Tools, as_text: frozenset[str]
+def _build_dated_price(
+    dated_part: DatedPart, version: str, services: Services, tools: Tools, as_text: frozenset[str]
 ) -> Price:
     hours = tuple(
-        msgspec.structs.replace(item, price=_full(item.price, services, tools, as_text))
-        for item in _hours(part.hours, version)
+        msgspec.structs.replace(item, price=_add_services(item.price, services, tools, as_text))
+        for item in _build_hours(dated_part.hours, version)
     )
-    made = Price(rates=_rates(part), steps=_steps(part.above), version=version, hours=hours)
-    return _full(made, services, tools, as_text)
+    built_price = Price(
+        rates=_build_rates(dated_part),
+        steps=_build_steps(dated_part.above),
+        version=version,
+        hours=hours,
+    )
+    return _add_services(built_price, services, tools, as_text)
 
 
-def _full(standard: Price, services: Services, tools: Tools, as_text: frozenset[str]) -> Price:
+def _add_services(
+    standard: Price, services: Services, tools: Tools, as_text: frozenset[str]
+) -> Price:
     """Return a price with its service tiers, its tools, and what it bills as text."""
-    found = {word: _service(standard, word, part) for word, part in services.items()}
-    return msgspec.structs.replace(standard, services=found, tools=dict(tools), as_text=as_text)
-
-
-def _service(standard: Price, word: str, part: ServicePart) -> Price:
-    version = f"{standard.version}, {word}"
-    if part.factor is None:
-        hours = tuple(_hours(part.hours, version))
-        return Price(rates=_rates(part), steps=_steps(part.above), version=version, hours=hours)
-    later = tuple(
-        LaterPrice(_midnight(day), _times(standard, factor, f"{version} from {day}"))
-        for day, factor in sorted(part.from_.items())
+    service_prices = {
+        name: _build_service_price(standard, name, service_part)
+        for name, service_part in services.items()
+    }
+    return msgspec.structs.replace(
+        standard, services=service_prices, tools=dict(tools), as_text=as_text
     )
-    return msgspec.structs.replace(_times(standard, part.factor, version), later=later)
 
 
-def _times(standard: Price, factor: Decimal, version: str) -> Price:
-    steps = tuple(PriceStep(item.above, scaled(item.rates, factor)) for item in standard.steps)
-    return Price(rates=scaled(standard.rates, factor), steps=steps, version=version)
+def _build_service_price(standard: Price, name: str, service_part: ServicePart) -> Price:
+    version = f"{standard.version}, {name}"
+    if service_part.factor is None:
+        hours = tuple(_build_hours(service_part.hours, version))
+        return Price(
+            rates=_build_rates(service_part),
+            steps=_build_steps(service_part.above),
+            version=version,
+            hours=hours,
+        )
+    later = tuple(
+        LaterPrice(
+            _midnight_timestamp(day), _scale_price(standard, factor, f"{version} from {day}")
+        )
+        for day, factor in sorted(service_part.from_.items())
+    )
+    return msgspec.structs.replace(
+        _scale_price(standard, service_part.factor, version), later=later
+    )
 
 
-def _hours(parts: list[HoursPart], version: str) -> list[PriceHours]:
+def _scale_price(standard: Price, factor: Decimal, version: str) -> Price:
+    steps = tuple(PriceStep(item.above, scale_rates(item.rates, factor)) for item in standard.steps)
+    return Price(rates=scale_rates(standard.rates, factor), steps=steps, version=version)
+
+
+def _build_hours(parts: list[HoursPart], version: str) -> list[PriceHours]:
     return [
         PriceHours(
-            spans=tuple(span(text) for text in part.utc),
-            days=frozenset(WEEKDAYS.index(day) for day in part.days),
+            spans=tuple(parse_hours(text) for text in hours_part.utc),
+            days=frozenset(WEEKDAYS.index(day) for day in hours_part.days),
             price=Price(
-                rates=_rates(part),
-                steps=_steps(part.above),
-                version=f"{version} at {' '.join(part.utc)}",
+                rates=_build_rates(hours_part),
+                steps=_build_steps(hours_part.above),
+                version=f"{version} at {' '.join(hours_part.utc)}",
             ),
         )
-        for part in parts
+        for hours_part in parts
     ]
 
 
-def _steps(parts: list[StepPart]) -> tuple[PriceStep, ...]:
+def _build_steps(parts: list[StepPart]) -> tuple[PriceStep, ...]:
     ordered = sorted(parts, key=lambda step: step.tokens)
-    return tuple(PriceStep(step.tokens, _rates(step)) for step in ordered)
+    return tuple(PriceStep(step.tokens, _build_rates(step)) for step in ordered)
 
 
-def _rates(part: RatesPart) -> Rates:
+def _build_rates(rates_part: RatesPart) -> Rates:
     return Rates(
-        input=part.input,
-        cache_read=part.cache_read,
-        cache_write=part.cache_write,
-        cache_write_by=part.cache_write_by,
-        output=part.output,
+        input=rates_part.input,
+        cache_read=rates_part.cache_read,
+        cache_write=rates_part.cache_write,
+        cache_write_by=rates_part.cache_write_by,
+        output=rates_part.output,
     )
 
 
-def _midnight(day: str) -> float:
+def _midnight_timestamp(day: str) -> float:
     return datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()

@@ -22,54 +22,60 @@ from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.scanner import Scanner
 
 from gateway.core import jsonio
-from gateway.settings.errors import ConfigError, Mistake, Path, written
+from gateway.settings.errors import ConfigError, Mistake, Path, format_path
 
-_PLAIN = re.compile(r"[A-Za-z_][\w./@+-]*( [\w./@+-]+)*", re.ASCII)
-_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n", "inf", "nan"})
+_PLAIN_SCALAR = re.compile(r"[A-Za-z_][\w./@+-]*( [\w./@+-]+)*", re.ASCII)
+_RESERVED_WORDS = frozenset(
+    {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "inf", "nan"}
+)
 """Plain words that some reader takes for something else than a text."""
 
 
-def flow(value: object) -> str:
+def dump_flow(value: object) -> str:
     """A value as flow YAML 1.2: mappings, lists, texts, numbers, true, false and null."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{flow(str(k))}: {flow(v)}" for k, v in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{dump_flow(str(key))}: {dump_flow(item)}" for key, item in value.items())
+            + "}"
+        )
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(flow, value)) + "]"
+        return "[" + ", ".join(map(dump_flow, value)) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:
         return "null"
     if isinstance(value, int | float):
         return str(value)
-    return _text(str(value))
+    return _quote_text(str(value))
 
 
-def _text(text: str) -> str:
-    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+def _quote_text(text: str) -> str:
+    if _PLAIN_SCALAR.fullmatch(text) and text.lower() not in _RESERVED_WORDS:
         return text
-    return jsonio.shown(text.encode("utf-8", "replace").decode())
+    return jsonio.dumps_printable(text.encode("utf-8", "replace").decode())
 
 
 type Value = dict[str, Value] | list[Value] | str | int | float | bool | None
 
-_NOWHERE = "what stands here belongs to nothing above it"
-_SAID = {
-    "expected <block end>": _NOWHERE,
-    "expected '<document start>'": _NOWHERE,
+_MISPLACED = "what stands here belongs to nothing above it"
+_PARSER_MESSAGES = {
+    "expected <block end>": _MISPLACED,
+    "expected '<document start>'": _MISPLACED,
     "expected the node content": "a value is missing here",
 }
 """What the parser says in words of its own, and what we say."""
 _HINTS = {
     "values are not allowed": "Does it stand too far in? Put a text that holds a colon in quotes.",
     "cannot start any token": "Indent with spaces, not tabs; put a text that begins so in quotes.",
-    _NOWHERE: "Does this line stand as far in as those it belongs to? Do quotes end too early?",
+    _MISPLACED: "Does this line stand as far in as those it belongs to? Do quotes end too early?",
 }
 """What to do, by words of the message."""
-_DEPTH = 50
-_OPENING = ("[", "{", "- ", "? ")
+_MAX_DEPTH = 50
+_NESTING_MARKS = ("[", "{", "- ", "? ")
 """What nests further without a line that stands further in."""
-_MANY = 1_000
-_MOST = 100_000
+_MAX_PARSER_DEPTH = 1_000
+_MAX_VALUES = 100_000
 """Values of a document, each use of an anchor counted: a few lines can ask for a billion."""
 
 
@@ -85,14 +91,14 @@ class YamlDocument(msgspec.Struct):
 def read(text: str, file: str) -> YamlDocument:
     """Read one document. Raises ConfigError for broken YAML and repeated keys."""
     try:
-        _shallow(text, file)
-        root = _parser().compose(text)
+        _refuse_deep_nesting(text, file)
+        root = _make_parser().compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark
         line = mark.line + 1 if mark is not None else None
-        said = str(error.problem).partition(", but ")[0]  # what it found instead is in the file
-        message = f"not valid YAML: {_SAID.get(said, said)}"
-        hint = next((hint for words, hint in _HINTS.items() if words in message), "")
+        problem = str(error.problem).partition(", but ")[0]  # what it found instead is in the file
+        message = f"not valid YAML: {_PARSER_MESSAGES.get(problem, problem)}"
+        hint = next((hint for phrase, hint in _HINTS.items() if phrase in message), "")
         message += "." if hint else ""
         raise ConfigError([Mistake(file=file, line=line, message=message, hint=hint)]) from None
     except YAMLError:
@@ -100,11 +106,11 @@ def read(text: str, file: str) -> YamlDocument:
         raise ConfigError([Mistake(file=file, message=message)]) from None
     document = YamlDocument(file, None, {(): 1})
     if root is not None:
-        document.value = _Reader(document).value(root, ())
+        document.value = _Reader(document).read_value(root, ())
     return document
 
 
-_EMPTY = re.compile(r"[ \t]*[#\r\n\0]")
+_BLANK_REST = re.compile(r"[ \t]*[#\r\n\0]")
 """The rest of a line that has nothing on it; the parser ends its text with a zero."""
 
 
@@ -120,32 +126,32 @@ class _Scanner(Scanner):
     def scan_to_next_token(self) -> None:
         super().scan_to_next_token()
         reader = self.reader
-        while reader.peek() == "\t" and self._apart():
+        while reader.peek() == "\t" and self._is_separation():
             reader.forward()
             super().scan_to_next_token()
 
-    def _apart(self) -> bool:
+    def _is_separation(self) -> bool:
         """Whether anything stands on this line before, or nothing after."""
-        text, at = self.reader.buffer, self.reader.pointer
-        before = text[at - self.reader.column : at].strip()
-        return bool(before or _EMPTY.match(text, at))
+        text, position = self.reader.buffer, self.reader.pointer
+        preceding = text[position - self.reader.column : position].strip()
+        return bool(preceding or _BLANK_REST.match(text, position))
 
 
-def _parser() -> YAML:
+def _make_parser() -> YAML:
     parser = YAML(typ="safe", pure=True)
     parser.Resolver, parser.Scanner = _Resolver, _Scanner
     parser.composer.warn_double_anchors = False  # the later one counts from there on
     return parser
 
 
-def _shallow(text: str, file: str) -> None:
+def _refuse_deep_nesting(text: str, file: str) -> None:
     """Refuse what is nested so deeply that the parser's own stack would not hold it."""
-    if sum(map(text.count, _OPENING)) < _MANY:
+    if sum(map(text.count, _NESTING_MARKS)) < _MAX_PARSER_DEPTH:
         return
     depth = 0
-    for event in _parser().parse(text):
+    for event in _make_parser().parse(text):
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > _MANY:
+        if depth > _MAX_PARSER_DEPTH:
             line = event.start_mark.line + 1
             raise ConfigError([Mistake(file=file, line=line, message="nested too deeply")])
 
@@ -162,45 +168,47 @@ def amend(text: str, file: str, change: Callable[[dict[str, Any]], None]) -> str
     yaml = YAML(typ="rt")
     yaml.preserve_quotes = True
     yaml.width = 1_000_000
-    step, dash = _indents(text)
-    yaml.indent(mapping=step, sequence=dash + 2, offset=dash)
-    found: dict[str, Any] = yaml.load(text) if value is not None else CommentedMap()
-    change(found)
-    _flow(found)
-    out = StringIO()
-    yaml.dump(found, out)
+    indent, dash_offset = _measure_indents(text)
+    yaml.indent(mapping=indent, sequence=dash_offset + 2, offset=dash_offset)
+    document: dict[str, Any] = yaml.load(text) if value is not None else CommentedMap()
+    change(document)
+    _set_flow_style(document)
+    output = StringIO()
+    yaml.dump(document, output)
     # Of a document without a value the parser keeps nothing, not even its comments.
-    head = "" if value is not None or not text else text.rstrip("\n") + "\n"
-    return head + out.getvalue()
+    header = "" if value is not None or not text else text.rstrip("\n") + "\n"
+    return header + output.getvalue()
 
 
-def write(value: dict[str, Value]) -> str:
+def dump(value: dict[str, Value]) -> str:
     """A document of a value: its parts below each other, in the order that they have."""
     yaml: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.allow_unicode = True
     yaml.width = 1_000_000
     yaml.sort_base_mapping_type_on_output = False
-    out = StringIO()
-    yaml.dump(value, out)
-    return out.getvalue()
+    output = StringIO()
+    yaml.dump(value, output)
+    return output.getvalue()
 
 
-def _indents(text: str) -> tuple[int, int]:
+def _measure_indents(text: str) -> tuple[int, int]:
     """How far in a document writes its mappings, and the dashes of its lists."""
-    step = re.search(r"^[^\s#-][^\n]*:[^\n]*\n( +)[^\s#-]", text, re.MULTILINE)
-    dash = re.search(r"^( *)[^\s#-][^\n]*:[^\S\n]*\n( *)- ", text, re.MULTILINE)
-    return len(step[1]) if step else 2, max(len(dash[2]) - len(dash[1]), 0) if dash else 2
+    mapping_match = re.search(r"^[^\s#-][^\n]*:[^\n]*\n( +)[^\s#-]", text, re.MULTILINE)
+    sequence_match = re.search(r"^( *)[^\s#-][^\n]*:[^\S\n]*\n( *)- ", text, re.MULTILINE)
+    return len(mapping_match[1]) if mapping_match else 2, max(
+        len(sequence_match[2]) - len(sequence_match[1]), 0
+    ) if sequence_match else 2
 
 
-def _flow(value: Any) -> None:
+def _set_flow_style(value: Any) -> None:
     """Write lists that are new on one line."""
     for key, item in list(value.items()) if isinstance(value, dict) else ():
-        if type(item) is list and not any(isinstance(one, dict) for one in item):
+        if type(item) is list and not any(isinstance(entry, dict) for entry in item):
             value[key] = CommentedSeq(item)
             value[key].fa.set_flow_style()
         else:
-            _flow(item)
+            _set_flow_style(item)
 
 
 class _Reader:
@@ -208,66 +216,68 @@ class _Reader:
         self.document = document
         self.count = 0
 
-    def value(self, node: Node, path: Path) -> Value:
+    def read_value(self, node: Node, path: Path) -> Value:
         self.count += 1
-        if len(path) > _DEPTH:
-            raise self.wrong(node, path[:3], "nested too deeply")
-        if self.count > _MOST:
-            raise self.wrong(node, path[:3], f"more than {_MOST:,} values")
-        if str(node.tag).partition("tag:yaml.org,2002:")[2] not in _KINDS:
-            raise self.wrong(node, path, f"the tag {node.tag} means nothing here")
+        if len(path) > _MAX_DEPTH:
+            raise self.make_error(node, path[:3], "nested too deeply")
+        if self.count > _MAX_VALUES:
+            raise self.make_error(node, path[:3], f"more than {_MAX_VALUES:,} values")
+        if str(node.tag).partition("tag:yaml.org,2002:")[2] not in _KNOWN_TAGS:
+            raise self.make_error(node, path, f"the tag {node.tag} means nothing here")
         if isinstance(node, MappingNode):
-            return self.mapping(node, path)
+            return self.read_mapping(node, path)
         if isinstance(node, SequenceNode):
             items = []
-            for at, item in enumerate(node.value):
-                self.document.lines[*path, at] = item.start_mark.line + 1
-                items.append(self.value(item, (*path, at)))
+            for index, item in enumerate(node.value):
+                self.document.lines[*path, index] = item.start_mark.line + 1
+                items.append(self.read_value(item, (*path, index)))
             return items
-        return self.scalar(node, path)
+        return self.read_scalar(node, path)
 
-    def mapping(self, node: MappingNode, path: Path) -> Value:
-        found: dict[str, Value] = {}
+    def read_mapping(self, node: MappingNode, path: Path) -> Value:
+        result: dict[str, Value] = {}
         for key, item in node.value:
             if not isinstance(key, ScalarNode):
-                raise self.wrong(key, path, "a key must be a plain word")
+                raise self.make_error(key, path, "a key must be a plain word")
             name = str(key.value)
             if str(key.tag).endswith(":merge"):
-                raise self.wrong(key, path, "YAML 1.2 has no merge key <<: write the keys out")
-            if name in found:
-                raise self.wrong(key, (*path, name), "this key is given twice")
+                raise self.make_error(key, path, "YAML 1.2 has no merge key <<: write the keys out")
+            if name in result:
+                raise self.make_error(key, (*path, name), "this key is given twice")
             self.document.lines[*path, name] = key.start_mark.line + 1
-            found[name] = self.value(item, (*path, name))
-        return found
+            result[name] = self.read_value(item, (*path, name))
+        return result
 
-    def scalar(self, node: Node, path: Path) -> Value:
+    def read_scalar(self, node: Node, path: Path) -> Value:
         kind = str(node.tag).rpartition(":")[2]
         text = str(node.value)
         try:
-            return _SCALARS.get(kind, str)(text)
+            return _SCALAR_PARSERS.get(kind, str)(text)
         except ValueError:
-            raise self.wrong(node, path, f"{text!r} cannot be read as {kind}") from None
+            raise self.make_error(node, path, f"{text!r} cannot be read as {kind}") from None
 
-    def wrong(self, node: Node, path: Path, message: str) -> ConfigError:
+    def make_error(self, node: Node, path: Path, message: str) -> ConfigError:
         line = node.start_mark.line + 1
-        at = written(path)
-        return ConfigError([Mistake(file=self.document.file, line=line, path=at, message=message)])
+        shown_path = format_path(path)
+        return ConfigError(
+            [Mistake(file=self.document.file, line=line, path=shown_path, message=message)]
+        )
 
 
-def _whole(text: str) -> int:
+def _parse_int(text: str) -> int:
     digits = text.replace("_", "").lower()
     base = 0 if digits.lstrip("+-").startswith(("0x", "0o", "0b")) else 10
     return int(digits, base)
 
 
-_KINDS = frozenset(
+_KNOWN_TAGS = frozenset(
     {"map", "seq", "str", "null", "bool", "int", "float", "timestamp", "value", "merge"}
 )
 """Tags that plain YAML has. A date is a text, and so are `=` and `<<` where they are values."""
 
-_SCALARS: Mapping[str, Callable[[str], Value]] = {
+_SCALAR_PARSERS: Mapping[str, Callable[[str], Value]] = {
     "null": lambda _: None,
     "bool": lambda text: text.lower() == "true",
-    "int": _whole,
+    "int": _parse_int,
     "float": lambda text: float(text.replace("_", "").lower().replace(".inf", "inf")),
 }

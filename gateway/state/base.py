@@ -24,7 +24,7 @@ class StateStore(Protocol):
         """Keep a value for `ttl` seconds, in place of the one before; not at all for `ttl` <= 0."""
         ...
 
-    def post(self, key: str, value: bytes, ttl: float) -> None:
+    def put_nowait(self, key: str, value: bytes, ttl: float) -> None:
         """The same, where nobody waits for it; who gets it next finds it."""
         ...
 

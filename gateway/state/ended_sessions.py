@@ -15,86 +15,91 @@ from pathlib import Path
 
 from gateway.state.base import StateStore
 
-LASTS = 12 * 3_600
+SESSION_SECONDS = 12 * 3_600
 """Seconds of a session."""
-_ALL = "all"
+_ALL_SESSIONS = "all"
 """Names the moment before which every session has ended."""
-_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
-_MOST = 10_000
+_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_MAX_SESSIONS = 10_000
 """Sessions that are kept one by one; where there are more, all are ended."""
 
 
 class EndedSessions:
-    """Keeps ended sessions. `shared` is a Redis of several machines; `clock` tells the epoch."""
+    """Keeps ended sessions.
 
-    def __init__(self, folder: Path, shared: StateStore | None, clock: Callable[[], float]) -> None:
+    `shared_store` is a Redis of several machines; `clock` returns seconds since the epoch.
+    """
+
+    def __init__(
+        self, folder: Path, shared_store: StateStore | None, clock: Callable[[], float]
+    ) -> None:
         self._folder = folder
-        self._shared = shared
+        self._shared_store = shared_store
         self._clock = clock
 
-    async def has(self, name: str, begun: float) -> bool:
+    async def is_ended(self, session_id: str, started_at: float) -> bool:
         """True if a session was ended that began at a moment."""
-        if _ID.fullmatch(name) is None or (self._folder / name).exists():
+        if _ID_PATTERN.fullmatch(session_id) is None or (self._folder / session_id).exists():
             return True
-        if begun <= self._moment(self._folder / _ALL):
+        if started_at <= self._read_ended_at(self._folder / _ALL_SESSIONS):
             return True
-        if self._shared is None:
+        if self._shared_store is None:
             return False
-        if await self._shared.get(_key(name)) is not None:
+        if await self._shared_store.get(_make_key(session_id)) is not None:
             return True
-        return begun <= _read(await self._shared.get(_key(_ALL)))
+        return started_at <= _parse_time(await self._shared_store.get(_make_key(_ALL_SESSIONS)))
 
-    async def end(self, name: str) -> None:
+    async def end(self, session_id: str) -> None:
         """End one session."""
-        kept = self._tidy()
-        if kept >= _MOST:
+        marker_count = self._remove_markers()
+        if marker_count >= _MAX_SESSIONS:
             await self.end_all()
             return
-        self._note(name, self._clock())
-        if self._shared is not None:
-            await self._shared.put(_key(name), b"1", LASTS)
+        self._write_marker(session_id, self._clock())
+        if self._shared_store is not None:
+            await self._shared_store.put(_make_key(session_id), b"1", SESSION_SECONDS)
 
     async def end_all(self) -> bool:
         """End all sessions that there are; False where other machines may not know of it."""
         now = self._clock()
-        self._note(_ALL, now)
-        self._tidy(everything=True)
-        if self._shared is None:
+        self._write_marker(_ALL_SESSIONS, now)
+        self._remove_markers(remove_all=True)
+        if self._shared_store is None:
             return True
         value = repr(now).encode()
-        await self._shared.put(_key(_ALL), value, LASTS)
-        return await self._shared.get(_key(_ALL)) == value
+        await self._shared_store.put(_make_key(_ALL_SESSIONS), value, SESSION_SECONDS)
+        return await self._shared_store.get(_make_key(_ALL_SESSIONS)) == value
 
-    def _note(self, name: str, at: float) -> None:
+    def _write_marker(self, session_id: str, timestamp: float) -> None:
         """Make a file, whose time is the moment of the end."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = self._folder / name
+        file = self._folder / session_id
         file.touch(mode=0o600)
-        os.utime(file, (at, at))
+        os.utime(file, (timestamp, timestamp))
 
-    def _tidy(self, *, everything: bool = False) -> int:
+    def _remove_markers(self, *, remove_all: bool = False) -> int:
         """Remove files of sessions that are over, or of all; return how many are left."""
-        left, since = 0, self._clock() - LASTS
+        marker_count, cutoff = 0, self._clock() - SESSION_SECONDS
         if not self._folder.exists():
-            return left
+            return marker_count
         for file in self._folder.iterdir():
-            if file.name != _ALL and (everything or self._moment(file) < since):
+            if file.name != _ALL_SESSIONS and (remove_all or self._read_ended_at(file) < cutoff):
                 file.unlink(missing_ok=True)
             else:
-                left += 1
-        return left
+                marker_count += 1
+        return marker_count
 
-    def _moment(self, file: Path) -> float:
+    def _read_ended_at(self, file: Path) -> float:
         with suppress(FileNotFoundError):
             return file.stat().st_mtime
         return 0.0
 
 
-def _key(name: str) -> str:
-    return f"session:{name}"
+def _make_key(session_id: str) -> str:
+    return f"session:{session_id}"
 
 
-def _read(value: bytes | None) -> float:
+def _parse_time(value: bytes | None) -> float:
     """Read a moment; what the gateway did not write is none."""
     with suppress(ValueError):
         return float(value or b"")

@@ -18,25 +18,25 @@ class Log(Protocol):
         ...
 
 
-def to(stream: TextIO, clock: Callable[[], float]) -> Log:
+def make_log(stream: TextIO, clock: Callable[[], float]) -> Log:
     """A log that writes JSON lines to a stream. `clock` gives seconds since the epoch."""
 
     def write(event: str, **fields: object) -> None:
         row = {"at": round(clock(), 3), "event": event, **fields}
-        stream.write(jsonio.shown(row) + "\n")
+        stream.write(jsonio.dumps_printable(row) + "\n")
         stream.flush()
 
     return write
 
 
-def calls(log: Log, which: Literal["off", "failed", "all"]) -> Callable[[Row], None]:
+def make_call_sink(log: Log, selection: Literal["off", "failed", "all"]) -> Callable[[Row], None]:
     """What writes a line for each call, or for each that failed, from its final row.
 
     A call that its client left has not failed. Nothing that a client wrote is in a line.
     """
 
     def write(row: Row) -> None:
-        if not isinstance(row, FinalRow) or (which == "failed" and not _failed(row)):
+        if not isinstance(row, FinalRow) or (selection == "failed" and not _has_failed(row)):
             return
         log(
             "call",
@@ -62,28 +62,28 @@ def calls(log: Log, which: Literal["off", "failed", "all"]) -> Callable[[Row], N
             duration=row.duration,
         )
 
-    return _ignore if which == "off" else write
+    return _ignore_row if selection == "off" else write
 
 
-def _failed(row: FinalRow) -> bool:
+def _has_failed(row: FinalRow) -> bool:
     if row.state == "aborted":
         return row.aborted_by not in ("client", "client_slow")
     return row.state in ("failed", "refused", "unknown_crash")
 
 
-def _ignore(_: Row) -> None:
+def _ignore_row(_: Row) -> None:
     """A sink that writes nothing."""
 
 
-def silent(event: str, **fields: object) -> None:
+def ignore_event(event: str, **fields: object) -> None:
     """A log that writes nothing."""
 
 
-def where(error: BaseException) -> str:
+def locate_error(error: BaseException) -> str:
     """Where an unexpected error came from: type and place; its text may quote a prompt."""
     frames = traceback.extract_tb(error.__traceback__)
-    place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
-    return f"{type(error).__name__} at {place}"
+    location = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
+    return f"{type(error).__name__} at {location}"
 
 
 class LibraryLogHandler(logging.Handler):
@@ -98,6 +98,6 @@ class LibraryLogHandler(logging.Handler):
         self._log("library", name=record.name, level=record.levelname, text=str(record.msg))
 
 
-def stderr(clock: Callable[[], float]) -> Log:
+def make_stderr_log(clock: Callable[[], float]) -> Log:
     """The log of a running gateway."""
-    return to(sys.stderr, clock)
+    return make_log(sys.stderr, clock)

@@ -13,41 +13,41 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from gateway.core.ledger_rows import ANSWERED, AttemptRow, FinalRow, Row
+from gateway.core.ledger_rows import ANSWERED_STATES, AttemptRow, FinalRow, Row
 from gateway.telemetry import prometheus_format
 from gateway.telemetry.prometheus_format import MetricFamily
 from gateway.telemetry.shared_metrics import Labels, MetricArea, SharedMemory
 
-SECONDS = (
+CALL_SECONDS_BOUNDS = (
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
     10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1800.0,
 )  # fmt: skip
 """Bounds of whole calls: from the cache up to an hour's reasoning."""
-FIRST = (
+FIRST_CONTENT_BOUNDS = (
     0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5,
     5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0,
 )  # fmt: skip
 """Bounds of the time to the first content, closer where people wait for it."""
 
-UNLISTED = "(unlisted)"
+UNLISTED_MODEL = "(unlisted)"
 """The label of all models that no lab lists."""
 
-type Fails = Literal["write", "sync", "feed"]
-_FAILS: tuple[Fails, ...] = ("write", "sync", "feed")
-type Over = Literal["sum", "max", "min"]
+type LedgerFailure = Literal["write", "sync", "feed"]
+_LEDGER_FAILURES: tuple[LedgerFailure, ...] = ("write", "sync", "feed")
+type Aggregation = Literal["sum", "max", "min"]
 
-_TARGET = ("lab", "tier", "provider", "model")
-_CALL = (*_TARGET, "cache", "state", "stream")
-_TIMED = ("lab", "tier", "model", "cache")
-_CLASSES = ("input", "cache_read", "cache_write", "output", "reasoning")
-_SERVED = frozenset({"settled", "estimated", "aborted"})
-_CUT = frozenset({"upstream", "timeout"})
+_TARGET_LABELS = ("lab", "tier", "provider", "model")
+_CALL_LABELS = (*_TARGET_LABELS, "cache", "state", "stream")
+_TIMED_LABELS = ("lab", "tier", "model", "cache")
+_TOKEN_CLASSES = ("input", "cache_read", "cache_write", "output", "reasoning")
+_SERVED_STATES = frozenset({"settled", "estimated", "aborted"})
+_CUT_CAUSES = frozenset({"upstream", "timeout"})
 
 # The numbers of a "money" cell, by place; tokens follow, in the order of _CLASSES.
 _COST, _WASTED, _ESTIMATE, _UNKNOWN, _UNPRICED, _BASELINE, _COMPARED, _TOKENS = range(8)
-_MONEY_SIZE = _TOKENS + len(_CLASSES)
+_MONEY_SIZE = _TOKENS + len(_TOKEN_CLASSES)
 
-_MONEY = (
+_MONEY_METRICS = (
     ("cost_usd", "USD of calls, failed attempts and estimates among them."),
     ("wasted_usd", "USD of cost_usd for attempts that gave no answer."),
     ("estimated_usd", "USD of cost_usd that rest on estimated tokens."),
@@ -65,7 +65,7 @@ class GaugeMetric(NamedTuple):
     help: str
     read: Callable[[], float | None]
     """None where there is none, or it raises: it is then left out."""
-    over: Over = "sum"
+    aggregation: Aggregation = "sum"
     """How those of several workers become one."""
 
 
@@ -77,7 +77,7 @@ class LabelledGauges(NamedTuple):
     labels: Labels
     read: Callable[[], Mapping[Labels, float]]
     """By the values of `labels`; where it raises, there are none."""
-    over: Over = "max"
+    aggregation: Aggregation = "max"
 
 
 class CounterMetric(NamedTuple):
@@ -89,14 +89,14 @@ class CounterMetric(NamedTuple):
     """Where it raises, it is what it was."""
 
 
-class _Places(msgspec.Struct, frozen=True, gc=False):
+class _CellOffsets(msgspec.Struct, frozen=True, gc=False):
     """Where the numbers of one kind of call stand."""
 
-    ones: tuple[int, ...]
+    counter_offsets: tuple[int, ...]
     """Of all that such a call counts as one of."""
     money: int
     seconds: int
-    first: int
+    first_content: int
 
 
 class Metrics:
@@ -114,51 +114,53 @@ class Metrics:
         info: Mapping[str, str] | None = None,
         memory: SharedMemory | None = None,
         gauges: Sequence[GaugeMetric] = (),
-        counts: Sequence[CounterMetric] = (),
+        counters: Sequence[CounterMetric] = (),
     ) -> None:
-        self.keys = keys
+        self.has_key_labels = keys
         """Whether names of client keys are told."""
-        self.tenants = tenants
+        self.has_tenant_labels = tenants
         """True if names of tenants are told."""
-        asked = {"tenant": tenants, "key": keys}
-        self._who = tuple([name for name, told in asked.items() if told])
+        optional_labels = {"tenant": tenants, "key": keys}
+        self._caller_labels = tuple(
+            [name for name, is_enabled in optional_labels.items() if is_enabled]
+        )
         """Labels of whose call it is."""
         self._info = dict(info or {})
-        self._figures = MetricArea(memory)
-        self._values = self._figures.values
-        self._places: dict[tuple[object, ...], _Places] = {}
-        self._listed: set[tuple[str, str]] = set()
+        self._area = MetricArea(memory)
+        self._values = self._area.values
+        self._offsets_by_kind: dict[tuple[object, ...], _CellOffsets] = {}
+        self._listed_models: set[tuple[str, str]] = set()
         """Providers with the models that labs list. While it is empty each model has its name."""
-        self._recovered = self._figures.at("recovered", (), 1)
-        self._fails: dict[Fails, int] = {
-            what: self._figures.at("fails", (what,), 1) for what in _FAILS
+        self._recovered_offset = self._area.find_offset("recovered", (), 1)
+        self._failure_offsets: dict[LedgerFailure, int] = {
+            failure: self._area.find_offset("fails", (failure,), 1) for failure in _LEDGER_FAILURES
         }
         self._gauges: dict[str, tuple[GaugeMetric, int]] = {}
-        self._many: dict[str, tuple[LabelledGauges, dict[Labels, int]]] = {}
-        self._counts: dict[str, tuple[CounterMetric, int, float]] = {}
-        self.watch(gauges, counts)
+        self._labelled_gauges: dict[str, tuple[LabelledGauges, dict[Labels, int]]] = {}
+        self._counters: dict[str, tuple[CounterMetric, int, float]] = {}
+        self.watch(gauges, counters)
 
     def watch(
         self,
         gauges: Iterable[GaugeMetric] = (),
-        counts: Iterable[CounterMetric] = (),
-        many: Iterable[LabelledGauges] = (),
+        counters: Iterable[CounterMetric] = (),
+        labelled_gauges: Iterable[LabelledGauges] = (),
     ) -> None:
         """Tell these too."""
-        for some in many:
-            places = self._figures.known("gauge", some.name)
-            for place in places.values():
-                self._values[place] = math.nan
-            self._many[some.name] = (some, places)
+        for labelled in labelled_gauges:
+            offsets = self._area.find_offsets("gauge", labelled.name)
+            for offset in offsets.values():
+                self._values[offset] = math.nan
+            self._labelled_gauges[labelled.name] = (labelled, offsets)
         for gauge in gauges:
-            place = self._figures.at("gauge", (gauge.name,), 1)
-            self._values[place] = math.nan  # not its predecessor's
-            self._gauges[gauge.name] = (gauge, place)
-        for count in counts:
-            place = self._figures.at("count", (count.name,), 1)
-            self._counts[count.name] = (count, place, self._values[place])
+            offset = self._area.find_offset("gauge", (gauge.name,), 1)
+            self._values[offset] = math.nan  # not its predecessor's
+            self._gauges[gauge.name] = (gauge, offset)
+        for counter in counters:
+            offset = self._area.find_offset("count", (counter.name,), 1)
+            self._counters[counter.name] = (counter, offset, self._values[offset])
 
-    def tell(self, **info: str) -> None:
+    def update_info(self, **info: str) -> None:
         """Some of what stands on the build's metric is another now."""
         self._info = {**self._info, **info}
 
@@ -169,89 +171,89 @@ class Metrics:
         nothing is shown before: nobody knows which of them will ask for what. From now on a model
         that no such list had gets the label `(unlisted)`, for clients choose its name.
         """
-        found = list(targets)
-        self._listed.update(target[2:] for target in found)
-        for target in () if self._who else found:
-            self._figures.at("money", target, _MONEY_SIZE)
-            self._attempt(*target[2:], "")
+        target_list = list(targets)
+        self._listed_models.update(target[2:] for target in target_list)
+        for target in () if self._caller_labels else target_list:
+            self._area.find_offset("money", target, _MONEY_SIZE)
+            self._find_attempt_offset(*target[2:], "")
 
-    def note(self, row: Row) -> None:
+    def count_row(self, row: Row) -> None:
         """Count one row, on one thread; some 2 us for a final one."""
         if isinstance(row, FinalRow):
-            self._alike([row], self._found(self._kind(row), row))
+            self._count_group([row], self._find_offsets(self._make_kind(row), row))
         elif isinstance(row, AttemptRow):
-            model = self._label(row.provider, row.model)
-            self._values[self._attempt(row.provider, model, row.problem)] += 1
+            model = self._label_model(row.provider, row.model)
+            self._values[self._find_attempt_offset(row.provider, model, row.problem)] += 1
 
-    def count(self, rows: Sequence[Row]) -> None:
-        """Count rows as `note` does, those of like calls together, which takes half the time.
+    def count_rows(self, rows: Sequence[Row]) -> None:
+        """Count rows as `count_row` does, those of like calls together, which takes half the time.
 
         Sums of USD and of seconds may differ in their last digit, as they are added in this order.
         """
         if len(rows) == 1:
-            self.note(rows[0])
+            self.count_row(rows[0])
             return
-        alike: dict[tuple[object, ...], list[FinalRow]] = {}
-        some, last = list[FinalRow](), None
+        rows_by_kind: dict[tuple[object, ...], list[FinalRow]] = {}
+        group, last_kind = list[FinalRow](), None
         for row in rows:
             if isinstance(row, FinalRow):
-                if (kind := self._kind(row)) != last:
-                    some, last = alike.setdefault(kind, []), kind
-                some.append(row)
+                if (kind := self._make_kind(row)) != last_kind:
+                    group, last_kind = rows_by_kind.setdefault(kind, []), kind
+                group.append(row)
             else:
-                self.note(row)
-        for kind, some in alike.items():
-            self._alike(some, self._found(kind, some[0]))
+                self.count_row(row)
+        for kind, group in rows_by_kind.items():
+            self._count_group(group, self._find_offsets(kind, group[0]))
 
-    def refused(self, kind: str) -> None:
+    def count_refusal(self, kind: str) -> None:
         """Count a request that was refused before it was a call."""
-        self._values[self._figures.at("refused", (kind,), 1)] += 1
+        self._values[self._area.find_offset("refused", (kind,), 1)] += 1
 
-    def opened(self, place: tuple[str, str, str], cause: str) -> None:
+    def count_opened_target(self, target: tuple[str, str, str], cause: str) -> None:
         """Count that a target or an account (its model is empty) is not asked any more."""
-        self._values[self._figures.at("opened", (*place, cause), 1)] += 1
+        self._values[self._area.find_offset("opened", (*target, cause), 1)] += 1
 
-    def failed(self, what: Fails) -> None:
+    def count_ledger_failure(self, failure: LedgerFailure) -> None:
         """Count that the ledger could not be written, brought to the disk or fed to its store."""
-        self._values[self._fails[what]] += 1
+        self._values[self._failure_offsets[failure]] += 1
 
     def refresh(self) -> None:
         """Read what is watched, so that other workers can tell it."""
-        for gauge, place in self._gauges.values():
-            found = _read(gauge.read)
-            self._values[place] = math.nan if found is None else found
-        for some, places in self._many.values():
-            told = _read(some.read) or {}
-            for labels in told.keys() - places.keys():
-                places[labels] = self._figures.at("gauge", (some.name, *labels), 1)
-            for labels, place in list(places.items()):
-                self._values[place] = told.get(labels, math.nan)
-        for count, place, before in self._counts.values():
-            found = _read(count.read)
-            if found is not None:
-                self._values[place] = before + found
+        for gauge, offset in self._gauges.values():
+            value = _read_or_none(gauge.read)
+            self._values[offset] = math.nan if value is None else value
+        for labelled, offsets in self._labelled_gauges.values():
+            readings = _read_or_none(labelled.read) or {}
+            for labels in readings.keys() - offsets.keys():
+                offsets[labels] = self._area.find_offset("gauge", (labelled.name, *labels), 1)
+            for labels, offset in list(offsets.items()):
+                self._values[offset] = readings.get(labels, math.nan)
+        for counter, offset, base_value in self._counters.values():
+            value = _read_or_none(counter.read)
+            if value is not None:
+                self._values[offset] = base_value + value
 
     def render(self, *, openmetrics: bool = False) -> tuple[bytes, str]:
         """The text of a scrape and its content type; from any thread."""
         self.refresh()
-        return prometheus_format.render(self._families(), openmetrics=openmetrics)
+        return prometheus_format.render(self._build_families(), openmetrics=openmetrics)
 
-    def _kind(self, row: FinalRow) -> tuple[object, ...]:
+    def _make_kind(self, row: FinalRow) -> tuple[object, ...]:
         """What its places depend on."""
-        model = self._label(row.provider, row.model)
+        model = self._label_model(row.provider, row.model)
         return (
             row.lab, row.tier, row.provider, model, row.cache, row.near is None, row.state,
-            row.stream, self._whose(row), row.problem, row.aborted_by in _CUT,
-            row.attempts > 0, row.source, _fell(row),
+            row.stream, self._find_caller_values(row), row.problem, row.aborted_by in _CUT_CAUSES,
+            row.attempts > 0, row.source, _is_fallback(row),
         )  # fmt: skip
 
-    def _alike(self, rows: list[FinalRow], places: _Places) -> None:
+    def _count_group(self, rows: list[FinalRow], offsets: _CellOffsets) -> None:
         """Count calls of one kind: each number is read and written once for all of them."""
-        values, at = self._values, places.money
-        for one in places.ones:
-            values[one] += len(rows)
-        spent = values[at + _COST]
-        fresh = cached = out = 0
+        values, offset = self._values, offsets.money
+        for counter_offset in offsets.counter_offsets:
+            values[counter_offset] += len(rows)
+        cost_sum = values[offset + _COST]
+        input_tokens = cached_tokens = output_tokens = 0
         for row in rows:
             cost = row.cost
             if (
@@ -261,267 +263,298 @@ class Metrics:
                 or row.baseline is not None
                 or (row.wasted is None or row.cache_write or row.reasoning or row.cache == "hit")
             ):
-                values[at + _COST] = spent
-                self._pay(row, at)
-                spent = values[at + _COST]
+                values[offset + _COST] = cost_sum
+                self._count_money(row, offset)
+                cost_sum = values[offset + _COST]
                 continue
             if cost:
-                spent += _amount(cost)
-            fresh += row.input or 0
-            cached += row.cache_read or 0
-            out += row.output or 0
-        values[at + _COST] = spent
-        at += _TOKENS
-        values[at] += fresh
-        values[at + 1] += cached
-        values[at + 3] += out
-        if rows[0].state in ANSWERED:
-            self._spread([row.duration for row in rows], SECONDS, places.seconds)
-        self._spread([row.first_content for row in rows], FIRST, places.first)
+                cost_sum += _to_amount(cost)
+            input_tokens += row.input or 0
+            cached_tokens += row.cache_read or 0
+            output_tokens += row.output or 0
+        values[offset + _COST] = cost_sum
+        offset += _TOKENS
+        values[offset] += input_tokens
+        values[offset + 1] += cached_tokens
+        values[offset + 3] += output_tokens
+        if rows[0].state in ANSWERED_STATES:
+            self._fill_histogram(
+                [row.duration for row in rows], CALL_SECONDS_BOUNDS, offsets.seconds
+            )
+        self._fill_histogram(
+            [row.first_content for row in rows], FIRST_CONTENT_BOUNDS, offsets.first_content
+        )
         if rows[0].state == "unknown_crash":
-            values[self._recovered] += len(rows)
+            values[self._recovered_offset] += len(rows)
 
-    def _spread(self, found: list[float | None], bounds: tuple[float, ...], at: int) -> None:
+    def _fill_histogram(
+        self, durations: list[float | None], bounds: tuple[float, ...], offset: int
+    ) -> None:
         """Put seconds into a histogram: how many there are below each bound, and their sum."""
-        values, total = self._values, at + len(bounds) + 1
-        spent, last, many = values[total], 0, 0
-        for seconds in found:
+        values, sum_offset = self._values, offset + len(bounds) + 1
+        seconds_sum, last_bucket, bucket_count = values[sum_offset], 0, 0
+        for seconds in durations:
             if seconds is not None:
-                spent += seconds
-                if (place := bisect_left(bounds, seconds)) != last:
-                    values[at + last] += many
-                    last, many = place, 0
-                many += 1
-        values[at + last] += many
-        values[total] = spent
+                seconds_sum += seconds
+                if (bucket := bisect_left(bounds, seconds)) != last_bucket:
+                    values[offset + last_bucket] += bucket_count
+                    last_bucket, bucket_count = bucket, 0
+                bucket_count += 1
+        values[offset + last_bucket] += bucket_count
+        values[sum_offset] = seconds_sum
 
-    def _found(self, kind: tuple[object, ...], row: FinalRow) -> _Places:
+    def _find_offsets(self, kind: tuple[object, ...], row: FinalRow) -> _CellOffsets:
         """The places of a kind, of which a row is."""
-        places = self._places.get(kind)
-        if places is None:
-            places = self._places[kind] = self._place(row)
-        return places
+        offsets = self._offsets_by_kind.get(kind)
+        if offsets is None:
+            offsets = self._offsets_by_kind[kind] = self._make_offsets(row)
+        return offsets
 
-    def _pay(self, row: FinalRow, at: int) -> None:
+    def _count_money(self, row: FinalRow, offset: int) -> None:
         values = self._values
         if row.cost is None or row.wasted is None:
-            values[at + _UNKNOWN] += 1
-            values[at + _UNPRICED] += _unpriced(row)
-        cost = _amount(row.cost) if row.cost else 0.0
+            values[offset + _UNKNOWN] += 1
+            values[offset + _UNPRICED] += _is_unpriced(row)
+        cost = _to_amount(row.cost) if row.cost else 0.0
         if cost:
-            values[at + _COST] += cost
+            values[offset + _COST] += cost
         if row.wasted:
-            values[at + _WASTED] += _amount(row.wasted)
+            values[offset + _WASTED] += _to_amount(row.wasted)
         if row.estimate:
-            values[at + _ESTIMATE] += _amount(row.estimate)
+            values[offset + _ESTIMATE] += _to_amount(row.estimate)
         if row.baseline is not None and row.cost is not None:
-            values[at + _BASELINE] += _amount(row.baseline)
-            values[at + _COMPARED] += cost
+            values[offset + _BASELINE] += _to_amount(row.baseline)
+            values[offset + _COMPARED] += cost
         if row.cache == "hit":
             return  # its tokens were used when it was recorded
-        at += _TOKENS
+        offset += _TOKENS
         if row.input:
-            values[at] += row.input
+            values[offset] += row.input
         if row.cache_read:
-            values[at + 1] += row.cache_read
+            values[offset + 1] += row.cache_read
         if row.cache_write:
-            values[at + 2] += row.cache_write
+            values[offset + 2] += row.cache_write
         if row.output:
-            values[at + 3] += row.output
+            values[offset + 3] += row.output
         if row.reasoning:
-            values[at + 4] += row.reasoning
+            values[offset + 4] += row.reasoning
 
-    def _place(self, row: FinalRow) -> _Places:
-        provider, model = row.provider or "", self._label(row.provider, row.model)
+    def _make_offsets(self, row: FinalRow) -> _CellOffsets:
+        provider, model = row.provider or "", self._label_model(row.provider, row.model)
         lab, tier = row.lab or "", row.tier or ""
         target = lab, tier, provider, model
-        key = self._whose(row)
+        caller = self._find_caller_values(row)
         stream = "true" if row.stream else "false"
-        cache = _shared(row)
-        timed = (lab, tier, model, cache)
-        cut = row.problem if row.aborted_by in _CUT else ""
-        at = self._figures.at
-        answered = row.attempts > 0 and row.state in _SERVED
-        ones = [at("calls", (*target, cache, row.state, stream, *key), 1)]
-        if answered:  # failed ones have rows of their own
-            ones.append(self._attempt(provider, model, cut or ""))
-        if answered and _fell(row):
-            ones.append(at("fallbacks", target, 1))
+        cache = _label_cache(row)
+        timed_labels = (lab, tier, model, cache)
+        cut_problem = row.problem if row.aborted_by in _CUT_CAUSES else ""
+        find_offset = self._area.find_offset
+        was_answered = row.attempts > 0 and row.state in _SERVED_STATES
+        counter_offsets = [find_offset("calls", (*target, cache, row.state, stream, *caller), 1)]
+        if was_answered:  # failed ones have rows of their own
+            counter_offsets.append(self._find_attempt_offset(provider, model, cut_problem or ""))
+        if was_answered and _is_fallback(row):
+            counter_offsets.append(find_offset("fallbacks", target, 1))
         if row.source is not None and row.tier is not None:
-            ones.append(at("decisions", (lab, tier, row.source, *key), 1))
+            counter_offsets.append(find_offset("decisions", (lab, tier, row.source, *caller), 1))
         if row.problem is not None:
-            ones.append(at("problems", (lab, tier, row.problem), 1))
-        return _Places(
-            ones=tuple(ones),
-            money=at("money", (*target, *key), _MONEY_SIZE),
-            seconds=at("seconds", timed, len(SECONDS) + 2),
-            first=at("first", timed, len(FIRST) + 2),
+            counter_offsets.append(find_offset("problems", (lab, tier, row.problem), 1))
+        return _CellOffsets(
+            counter_offsets=tuple(counter_offsets),
+            money=find_offset("money", (*target, *caller), _MONEY_SIZE),
+            seconds=find_offset("seconds", timed_labels, len(CALL_SECONDS_BOUNDS) + 2),
+            first_content=find_offset("first", timed_labels, len(FIRST_CONTENT_BOUNDS) + 2),
         )
 
-    def _label(self, provider: str | None, model: str | None) -> str:
+    def _label_model(self, provider: str | None, model: str | None) -> str:
         """Return the label of a model: its name is one where a lab lists it."""
-        if not model or not self._listed or (provider or "", model) in self._listed:
+        if not model or not self._listed_models or (provider or "", model) in self._listed_models:
             return model or ""
-        return UNLISTED
+        return UNLISTED_MODEL
 
-    def _whose(self, row: FinalRow) -> Labels:
+    def _find_caller_values(self, row: FinalRow) -> Labels:
         """Values of the labels of whose call it is."""
-        return tuple([getattr(row, name) for name in self._who]) if self._who else ()
+        return (
+            tuple([getattr(row, name) for name in self._caller_labels])
+            if self._caller_labels
+            else ()
+        )
 
-    def _attempt(self, provider: str, model: str, problem: str) -> int:
-        return self._figures.at("attempts", (provider, model, problem), 1)
+    def _find_attempt_offset(self, provider: str, model: str, problem: str) -> int:
+        return self._area.find_offset("attempts", (provider, model, problem), 1)
 
-    def _families(self) -> Iterator[MetricFamily]:
-        sums, gauges = self._gathered()
-        key = self._who
+    def _build_families(self) -> Iterator[MetricFamily]:
+        sums, gauges = self._gather()
+        caller_labels = self._caller_labels
 
-        def told(name: str, labels: Labels) -> Iterable[tuple[dict[str, str], list[float]]]:
+        def read_cells(name: str, labels: Labels) -> Iterable[tuple[dict[str, str], list[float]]]:
             for values, numbers in sums.get(name, {}).items():
                 yield dict(zip(labels, values, strict=True)), numbers
 
-        def one(
-            name: str, labels: Labels, place: int = 0
+        def read_values(
+            name: str, labels: Labels, index: int = 0
         ) -> Iterable[tuple[dict[str, str], float]]:
-            return ((named, numbers[place]) for named, numbers in told(name, labels))
+            return (
+                (label_values, numbers[index]) for label_values, numbers in read_cells(name, labels)
+            )
 
-        yield prometheus_format.gauge(
+        yield prometheus_format.make_gauge(
             "tiergate_build_info", "The version, and that of the configuration.", [(self._info, 1)]
         )
-        yield _counter("calls", "Calls, by how they ended.", one("calls", (*_CALL, *key)))
-        for place, (name, text) in enumerate(_MONEY):
-            yield _counter(name, text, one("money", (*_TARGET, *key), place))
-        yield _counter(
+        yield _make_counter(
+            "calls",
+            "Calls, by how they ended.",
+            read_values("calls", (*_CALL_LABELS, *caller_labels)),
+        )
+        for index, (name, text) in enumerate(_MONEY_METRICS):
+            yield _make_counter(
+                name, text, read_values("money", (*_TARGET_LABELS, *caller_labels), index)
+            )
+        yield _make_counter(
             "tokens",
             "Tokens that providers read and wrote; the classes never overlap.",
             (
-                ({**named, "class": word}, numbers[_TOKENS + place])
-                for named, numbers in told("money", (*_TARGET, *key))
-                for place, word in enumerate(_CLASSES)
+                ({**label_values, "class": token_class}, numbers[_TOKENS + index])
+                for label_values, numbers in read_cells("money", (*_TARGET_LABELS, *caller_labels))
+                for index, token_class in enumerate(_TOKEN_CLASSES)
             ),
         )
-        yield prometheus_format.histogram(
+        yield prometheus_format.make_histogram(
             "tiergate_call_duration_seconds",
             "From receipt to the last byte, of calls that were answered.",
-            SECONDS,
-            _some(told("seconds", _TIMED)),
+            CALL_SECONDS_BOUNDS,
+            _drop_empty(read_cells("seconds", _TIMED_LABELS)),
         )
-        yield prometheus_format.histogram(
+        yield prometheus_format.make_histogram(
             "tiergate_first_content_seconds",
             "From receipt to the first content sent.",
-            FIRST,
-            _some(told("first", _TIMED)),
+            FIRST_CONTENT_BOUNDS,
+            _drop_empty(read_cells("first", _TIMED_LABELS)),
         )
-        yield _counter(
+        yield _make_counter(
             "attempts",
             "Requests to providers; those without a problem were answered.",
-            one("attempts", ("provider", "model", "problem")),
+            read_values("attempts", ("provider", "model", "problem")),
         )
-        yield _counter(
+        yield _make_counter(
             "decisions",
             "Calls whose tier was decided, by what decided it.",
-            one("decisions", ("lab", "tier", "source", *key)),
+            read_values("decisions", ("lab", "tier", "source", *caller_labels)),
         )
-        yield _counter(
+        yield _make_counter(
             "fallbacks",
             "Calls that another target than the first of their plan has served, by that other.",
-            one("fallbacks", _TARGET),
+            read_values("fallbacks", _TARGET_LABELS),
         )
-        yield _counter(
+        yield _make_counter(
             "problems",
             "Calls that ended with an error, by its kind.",
-            one("problems", ("lab", "tier", "problem")),
+            read_values("problems", ("lab", "tier", "problem")),
         )
-        yield _counter(
-            "refused", "Requests refused before they were calls.", one("refused", ("kind",))
+        yield _make_counter(
+            "refused", "Requests refused before they were calls.", read_values("refused", ("kind",))
         )
-        yield _counter(
+        yield _make_counter(
             "targets_opened",
             "Times that a target, or an account (without a model), went out of its turn.",
-            one("opened", ("provider", "account", "model", "cause")),
+            read_values("opened", ("provider", "account", "model", "cause")),
         )
-        yield _counter(
-            "calls_recovered", "Calls of a crash that were closed after it.", one("recovered", ())
+        yield _make_counter(
+            "calls_recovered",
+            "Calls of a crash that were closed after it.",
+            read_values("recovered", ()),
         )
-        yield _counter(
-            "ledger_failures", "Times that the ledger failed, by what.", one("fails", ("what",))
+        yield _make_counter(
+            "ledger_failures",
+            "Times that the ledger failed, by what.",
+            read_values("fails", ("what",)),
         )
-        for name, (count, _, _) in self._counts.items():
-            found = sums.get("count", {}).get((name,), [0.0])
-            yield _counter(name, count.help, [({}, found[0])])
-        for some, _ in self._many.values():
-            yield prometheus_format.gauge(
-                f"tiergate_{some.name}",
-                some.help,
+        for name, (counter, _, _) in self._counters.items():
+            counter_values = sums.get("count", {}).get((name,), [0.0])
+            yield _make_counter(name, counter.help, [({}, counter_values[0])])
+        for labelled, _ in self._labelled_gauges.values():
+            yield prometheus_format.make_gauge(
+                f"tiergate_{labelled.name}",
+                labelled.help,
                 (
-                    (dict(zip(some.labels, labels[1:], strict=True)), _OVER[some.over](parts))
+                    (
+                        dict(zip(labelled.labels, labels[1:], strict=True)),
+                        _AGGREGATES[labelled.aggregation](parts),
+                    )
                     for labels, parts in gauges.items()
-                    if labels[0] == some.name
+                    if labels[0] == labelled.name
                 ),
             )
         for name, (gauge, _) in self._gauges.items():
             parts = gauges.get((name,), ())
-            yield prometheus_format.gauge(
-                f"tiergate_{name}", gauge.help, [({}, _OVER[gauge.over](parts))] if parts else ()
+            yield prometheus_format.make_gauge(
+                f"tiergate_{name}",
+                gauge.help,
+                [({}, _AGGREGATES[gauge.aggregation](parts))] if parts else (),
             )
 
-    def _gathered(self) -> tuple[dict[str, dict[Labels, list[float]]], dict[Labels, list[float]]]:
+    def _gather(self) -> tuple[dict[str, dict[Labels, list[float]]], dict[Labels, list[float]]]:
         """The sums of all processes, and the gauges of those that live, by name and labels."""
         sums: dict[str, dict[Labels, list[float]]] = {}
         gauges: dict[Labels, list[float]] = {}
-        for name, labels, numbers, lives in self._figures.read():
+        for name, labels, numbers, is_alive in self._area.read():
             if name == "gauge":
-                if lives and not math.isnan(numbers[0]):
+                if is_alive and not math.isnan(numbers[0]):
                     gauges.setdefault(labels, []).append(numbers[0])
                 continue
             cells = sums.setdefault(name, {})
-            before = cells.get(labels)
+            previous = cells.get(labels)
             cells[labels] = (
                 list(numbers)
-                if before is None
-                else [one + other for one, other in zip(before, numbers, strict=True)]
+                if previous is None
+                else [left + right for left, right in zip(previous, numbers, strict=True)]
             )
         return sums, gauges
 
 
-_OVER: Mapping[Over, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max, "min": min}
+_AGGREGATES: Mapping[Aggregation, Callable[[Iterable[float]], float]] = {
+    "sum": sum,
+    "max": max,
+    "min": min,
+}
 
 
-def _read[T](read: Callable[[], T]) -> T | None:
+def _read_or_none[T](read: Callable[[], T]) -> T | None:
     try:
         return read()
     except Exception:  # noqa: BLE001 - what one room cannot tell hides nothing of the others
         return None
 
 
-def _counter(
-    name: str, text: str, found: Iterable[tuple[Mapping[str, str], float]]
+def _make_counter(
+    name: str, text: str, samples: Iterable[tuple[Mapping[str, str], float]]
 ) -> MetricFamily:
-    return prometheus_format.counter(f"tiergate_{name}", text, found)
+    return prometheus_format.make_counter(f"tiergate_{name}", text, samples)
 
 
-def _some(
-    found: Iterable[tuple[dict[str, str], list[float]]],
+def _drop_empty(
+    cells: Iterable[tuple[dict[str, str], list[float]]],
 ) -> Iterator[tuple[dict[str, str], list[float]]]:
     """Those that anything was counted in."""
-    return (one for one in found if any(one[1]))
+    return (cell for cell in cells if any(cell[1]))
 
 
-def _unpriced(row: FinalRow) -> bool:
+def _is_unpriced(row: FinalRow) -> bool:
     """Whether nothing but a price is missing for the cost of a call."""
     return row.cost is None and row.wasted is not None and row.usage is not None
 
 
-def _amount(money: Decimal) -> float:
+def _to_amount(money: Decimal) -> float:
     """What a counter may grow by: it never falls."""
     return max(float(money), 0.0)
 
 
-def _fell(row: FinalRow) -> bool:
+def _is_fallback(row: FinalRow) -> bool:
     """Return True if another target than the first of the plan served a call."""
-    meant = row.basis.target if row.basis is not None else None
-    return meant not in (None, f"{row.provider}/{row.model}")
+    planned_target = row.basis.target if row.basis is not None else None
+    return planned_target not in (None, f"{row.provider}/{row.model}")
 
 
-def _shared(row: FinalRow) -> str:
+def _label_cache(row: FinalRow) -> str:
     """What a cache had to do with a call: an answer of a near question is told apart."""
     return row.cache if row.near is None else "near"

@@ -21,48 +21,48 @@ from opentelemetry.trace.status import Status, StatusCode
 from gateway.telemetry.log import Log
 from gateway.telemetry.spans import CallSpan
 
-MOST = 8192
+MAX_QUEUED_SPANS = 8192
 """Spans that wait to be sent."""
-_BATCH = 512
+_BATCH_SPANS = 512
 """Spans that are sent at once."""
-PATIENCE = 2.0
+STOP_TIMEOUT_SECONDS = 2.0
 """Seconds that an end waits for what is still to be sent."""
-_EVERY = 1000
+_BATCH_INTERVAL_MILLIS = 1000
 """Milliseconds between batches; a full one leaves at once."""
-_TIMEOUT = 5.0
+_EXPORT_TIMEOUT_SECONDS = 5.0
 """Seconds that the exporter tries to send a batch."""
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT}
-_NANO = 1_000_000_000
+_NANOS_PER_SECOND = 1_000_000_000
 
 
-class _Counted(SpanExporter):
+class _CountingExporter(SpanExporter):
     """An exporter that counts what was sent, and tells when a receiver takes no spans."""
 
     def __init__(self, exporter: SpanExporter, log: Log) -> None:
         self._exporter = exporter
         self._log = log
-        self._down = False
+        self._is_down = False
         # Written by the processor's thread alone.
-        self.begun = 0
+        self.dequeued_spans = 0
         """Spans that have left the processor's queue."""
-        self.sent = 0
+        self.sent_calls = 0
         """Calls that were sent."""
-        self.lost = 0
+        self.lost_calls = 0
         """Calls that the receiver did not take."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans."""
-        self.begun += len(spans)
+        self.dequeued_spans += len(spans)
         result = self._exporter.export(spans)
-        taken = result is SpanExportResult.SUCCESS
+        succeeded = result is SpanExportResult.SUCCESS
         calls = sum(span.kind is SpanKind.SERVER for span in spans)
-        self.sent += calls if taken else 0
-        self.lost += 0 if taken else calls
-        if self._down is taken:
-            self._down = not taken
+        self.sent_calls += calls if succeeded else 0
+        self.lost_calls += 0 if succeeded else calls
+        if self._is_down is succeeded:
+            self._is_down = not succeeded
             self._log(
-                "traces", text="sent again" if taken else "not sent: the receiver took no spans"
+                "traces", text="sent again" if succeeded else "not sent: the receiver took no spans"
             )
         return result
 
@@ -75,22 +75,22 @@ class Otlp:
     """Sends spans to a URL by OTLP over HTTP, protobuf."""
 
     def __init__(self, url: str, headers: Mapping[str, str], version: str, log: Log) -> None:
-        # It would warn at each try; `_Counted` tells once of what fails.
+        # It would warn at each try; `_CountingExporter` tells once of what fails.
         logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
         session = requests.Session()
         session.trust_env = False  # no proxy and no password of the environment, or of ~/.netrc
         exporter = OTLPSpanExporter(
             endpoint=url,
             headers=dict(headers),
-            timeout=_TIMEOUT,
+            timeout=_EXPORT_TIMEOUT_SECONDS,
             compression=Compression.NoCompression,
             session=session,
         )
-        self._exporter = _Counted(exporter, log)
+        self._exporter = _CountingExporter(exporter, log)
         self._processor: BatchSpanProcessor | None = None
-        self._spans = self._calls = 0  # that the processor was given
-        self._full = 0  # calls that found no place
-        self._over = False
+        self._span_count = self._call_count = 0  # that the processor was given
+        self._refused_calls = 0  # calls that found no place
+        self._is_stopped = False
         self._resource = Resource.create({"service.name": "tiergate", "service.version": version})
         self._scope = InstrumentationScope("tiergate", version)
 
@@ -98,54 +98,58 @@ class Otlp:
     def dropped(self) -> int:
         """Calls that were not sent: too many waited, the receiver took none, or the end came."""
         exporter = self._exporter
-        return self._full + (self._calls - exporter.sent if self._over else exporter.lost)
+        return self._refused_calls + (
+            self._call_count - exporter.sent_calls if self._is_stopped else exporter.lost_calls
+        )
 
     def start(self) -> None:
         """Begin to send; in the process that serves, since the processor begins a thread."""
         self._processor = BatchSpanProcessor(
             self._exporter,
-            max_queue_size=MOST,
-            max_export_batch_size=_BATCH,
-            schedule_delay_millis=_EVERY,
+            max_queue_size=MAX_QUEUED_SPANS,
+            max_export_batch_size=_BATCH_SPANS,
+            schedule_delay_millis=_BATCH_INTERVAL_MILLIS,
         )
 
     def send(self, call: Sequence[CallSpan]) -> None:
         """Take the spans of one call; never blocks."""
-        waiting = self._spans - self._exporter.begun
-        if self._processor is None or waiting + len(call) > MOST:
-            self._full += 1
+        queued_spans = self._span_count - self._exporter.dequeued_spans
+        if self._processor is None or queued_spans + len(call) > MAX_QUEUED_SPANS:
+            self._refused_calls += 1
             return
-        made = [self._made(span) for span in call]
-        self._calls += 1
-        self._spans += len(made)
-        for span in made:
+        readable_spans = [self._convert_span(span) for span in call]
+        self._call_count += 1
+        self._span_count += len(readable_spans)
+        for span in readable_spans:
             self._processor.on_end(span)
 
     def stop(self) -> None:
-        """Send what waits, and end; blocks for `PATIENCE` seconds at most."""
+        """Send what waits, and end; blocks for `STOP_TIMEOUT_SECONDS` seconds at most."""
         if self._processor is not None:
             # The processor's own shutdown waits up to 30 s for a receiver that is slow.
-            ending = threading.Thread(target=self._processor.shutdown, name="traces", daemon=True)
-            ending.start()
-            ending.join(PATIENCE)
+            shutdown_thread = threading.Thread(
+                target=self._processor.shutdown, name="traces", daemon=True
+            )
+            shutdown_thread.start()
+            shutdown_thread.join(STOP_TIMEOUT_SECONDS)
         self._exporter.shutdown()
-        self._over = True
+        self._is_stopped = True
 
-    def _made(self, span: CallSpan) -> ReadableSpan:
-        parent = span.parent
+    def _convert_span(self, span: CallSpan) -> ReadableSpan:
+        parent = span.parent_id
         return ReadableSpan(
             name=span.name,
-            context=SpanContext(span.trace, span.id, is_remote=False, trace_flags=_SAMPLED),
+            context=SpanContext(span.trace_id, span.id, is_remote=False, trace_flags=_SAMPLED),
             parent=None
             if parent is None
             else SpanContext(
-                span.trace, parent, is_remote=span.kind == "server", trace_flags=_SAMPLED
+                span.trace_id, parent, is_remote=span.kind == "server", trace_flags=_SAMPLED
             ),
             resource=self._resource,
             attributes=span.attributes,
             kind=_KINDS[span.kind],
             instrumentation_scope=self._scope,
             status=Status(StatusCode.ERROR if span.failed else StatusCode.UNSET),
-            start_time=int(span.begin * _NANO),
-            end_time=int(span.end * _NANO),
+            start_time=int(span.start * _NANOS_PER_SECOND),
+            end_time=int(span.end * _NANOS_PER_SECOND),
         )

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-TEXT = "text/plain; version=0.0.4; charset=utf-8"
-OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+TEXT_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
-_HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
+_HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
 class MetricSample(NamedTuple):
@@ -28,60 +28,75 @@ class MetricFamily(NamedTuple):
     samples: Sequence[MetricSample]
 
 
-def counter(name: str, text: str, found: Iterable[tuple[Mapping[str, str], float]]) -> MetricFamily:
+def make_counter(
+    name: str, text: str, samples: Iterable[tuple[Mapping[str, str], float]]
+) -> MetricFamily:
     """A number that only grows."""
-    return MetricFamily(name, "counter", text, [MetricSample("_total", *one) for one in found])
+    return MetricFamily(
+        name, "counter", text, [MetricSample("_total", *sample) for sample in samples]
+    )
 
 
-def gauge(name: str, text: str, found: Iterable[tuple[Mapping[str, str], float]]) -> MetricFamily:
+def make_gauge(
+    name: str, text: str, samples: Iterable[tuple[Mapping[str, str], float]]
+) -> MetricFamily:
     """A number of the moment."""
-    return MetricFamily(name, "gauge", text, [MetricSample("", *one) for one in found])
+    return MetricFamily(name, "gauge", text, [MetricSample("", *sample) for sample in samples])
 
 
-def histogram(
+def make_histogram(
     name: str,
     text: str,
     bounds: Sequence[float],
-    found: Iterable[tuple[Mapping[str, str], Sequence[float]]],
+    cells: Iterable[tuple[Mapping[str, str], Sequence[float]]],
 ) -> MetricFamily:
     """How many were at most how large.
 
     Each has the count of each bucket by itself, that of what is beyond all, and the sum.
     """
     samples: list[MetricSample] = []
-    for labels, (*counts, total) in found:
-        seen = 0.0
+    for labels, (*counts, total) in cells:
+        cumulative_count = 0.0
         for bound, count in zip((*bounds, math.inf), counts, strict=True):
-            seen += count
-            samples.append(MetricSample("_bucket", {**labels, "le": _number(bound)}, seen))
-        samples += (MetricSample("_sum", labels, total), MetricSample("_count", labels, seen))
+            cumulative_count += count
+            samples.append(
+                MetricSample("_bucket", {**labels, "le": _format_number(bound)}, cumulative_count)
+            )
+        samples += (
+            MetricSample("_sum", labels, total),
+            MetricSample("_count", labels, cumulative_count),
+        )
     return MetricFamily(name, "histogram", text, samples)
 
 
 def render(families: Iterable[MetricFamily], *, openmetrics: bool) -> tuple[bytes, str]:
     """The text and its content type."""
-    lines = [line for family in families for line in _lines(family, openmetrics=openmetrics)]
+    lines = [
+        line for family in families for line in _format_family(family, openmetrics=openmetrics)
+    ]
     if openmetrics:
         lines.append("# EOF")
-    return "\n".join([*lines, ""]).encode(), OPENMETRICS if openmetrics else TEXT
+    return "\n".join(
+        [*lines, ""]
+    ).encode(), OPENMETRICS_CONTENT_TYPE if openmetrics else TEXT_CONTENT_TYPE
 
 
-def _lines(family: MetricFamily, *, openmetrics: bool) -> Iterator[str]:
+def _format_family(family: MetricFamily, *, openmetrics: bool) -> Iterator[str]:
     name = family.name
-    head = name if openmetrics or family.type != "counter" else f"{name}_total"
-    text = family.help.translate(_ESCAPES if openmetrics else _HELP)
-    yield f"# HELP {head} {text}"
-    yield f"# TYPE {head} {family.type}"
+    family_name = name if openmetrics or family.type != "counter" else f"{name}_total"
+    text = family.help.translate(_ESCAPES if openmetrics else _HELP_ESCAPES)
+    yield f"# HELP {family_name} {text}"
+    yield f"# TYPE {family_name} {family.type}"
     for suffix, labels, value in family.samples:
-        told = ",".join(f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels.items())
+        label_text = ",".join(f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels.items())
         yield (
-            f"{name}{suffix}{{{told}}} {_number(value)}"
-            if told
-            else (f"{name}{suffix} {_number(value)}")
+            f"{name}{suffix}{{{label_text}}} {_format_number(value)}"
+            if label_text
+            else (f"{name}{suffix} {_format_number(value)}")
         )
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     return "NaN" if math.isnan(value) else repr(float(value))

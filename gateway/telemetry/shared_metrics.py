@@ -19,13 +19,13 @@ from gateway.core import jsonio
 
 type Labels = tuple[str, ...]
 
-SIZE = 2 << 20
+AREA_BYTES = 2 << 20
 """Bytes of an area, of which what is never used is never taken: some 8,000 label sets."""
-_RESERVE = 64 << 10
+_RESERVE_BYTES = 64 << 10
 """Bytes for the sets that stand for all those that found no room."""
-_WORD = 8
-_HEAD = struct.Struct("<II")  # of a cell: bytes of its labels, how many numbers it has
-OTHER = "(other)"
+_WORD_BYTES = 8
+_CELL_HEADER = struct.Struct("<II")  # of a cell: bytes of its labels, how many numbers it has
+OTHER_LABEL = "(other)"
 """Each label of what found no room."""
 
 
@@ -36,44 +36,46 @@ class SharedMemory:
     before the others have ended.
     """
 
-    def __init__(self, processes: int, size: int = SIZE, descriptor: int | None = None) -> None:
+    def __init__(
+        self, processes: int, size: int = AREA_BYTES, descriptor: int | None = None
+    ) -> None:
         """`descriptor` is of a memory that other processes may still count in."""
         self.size = size
-        self.descriptor = _anonymous() if descriptor is None else descriptor
-        known = os.fstat(self.descriptor).st_size // size
-        self.areas = max(2 * (processes + 1), known)
+        self.descriptor = _create_memory() if descriptor is None else descriptor
+        existing_areas = os.fstat(self.descriptor).st_size // size
+        self.areas = max(2 * (processes + 1), existing_areas)
         os.ftruncate(self.descriptor, self.areas * size)
         self._bytes = memoryview(mmap.mmap(self.descriptor, self.areas * size))
-        self._own = (0, frozenset[int]())
+        self._owned_by_pid = (0, frozenset[int]())
         """This process, and the areas that it has: a fork has none of its parent's."""
 
     def claim(self) -> int | None:
         """An area that no living process has; None where all are taken."""
-        own = self._mine()
+        own_areas = self._find_own_areas()
         for area in range(self.areas):
-            if area not in own and self._lock(area):
-                self._own = (os.getpid(), own | {area})
+            if area not in own_areas and self._try_lock(area):
+                self._owned_by_pid = (os.getpid(), own_areas | {area})
                 return area
         return None
 
-    def area(self, number: int) -> memoryview:
+    def view_area(self, area: int) -> memoryview:
         """The bytes of an area."""
-        return self._bytes[number * self.size : (number + 1) * self.size]
+        return self._bytes[area * self.size : (area + 1) * self.size]
 
-    def lives(self, area: int) -> bool:
+    def is_alive(self, area: int) -> bool:
         """Whether a process has an area."""
-        if area in self._mine():  # a lock of one's own is no lock, and would be let go
+        if area in self._find_own_areas():  # a lock of one's own is no lock, and would be let go
             return True
-        if not self._lock(area):
+        if not self._try_lock(area):
             return True
         fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, area)
         return False
 
-    def _mine(self) -> frozenset[int]:
-        pid, own = self._own
-        return own if pid == os.getpid() else frozenset()
+    def _find_own_areas(self) -> frozenset[int]:
+        pid, areas = self._owned_by_pid
+        return areas if pid == os.getpid() else frozenset()
 
-    def _lock(self, area: int) -> bool:
+    def _try_lock(self, area: int) -> bool:
         """The kernel lets it go when the process ends, however it ends."""
         try:
             fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, area)
@@ -82,7 +84,7 @@ class SharedMemory:
         return True
 
 
-def _anonymous() -> int:
+def _create_memory() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("tiergate-figures")
     descriptor, path = tempfile.mkstemp()
@@ -96,100 +98,102 @@ class MetricCell(NamedTuple):
     name: str
     labels: Labels
     numbers: tuple[float, ...]
-    lives: bool
+    is_alive: bool
     """Whether that process runs: what is of the moment counts only then."""
 
 
 class MetricArea:
     """The area of this process; some memory of its own where it shares none.
 
-    `values` is written to directly, at the places that `at` gives.
+    `values` is written to directly, at the places that `find_offset` gives.
     """
 
-    def __init__(self, memory: SharedMemory | None = None, size: int = SIZE) -> None:
+    def __init__(self, memory: SharedMemory | None = None, size: int = AREA_BYTES) -> None:
         self._memory = memory
         self._area = memory.claim() if memory is not None else None
         if memory is not None and self._area is not None:
-            self._view = memory.area(self._area)
+            self._view = memory.view_area(self._area)
         else:  # where no area is free only this process can tell what it counts
             self._view = memoryview(mmap.mmap(-1, size))
         self._size = len(self._view)
         self.values = self._view.cast("d")
-        self._places: dict[tuple[str, Labels], int] = {}
+        self._offsets: dict[tuple[str, Labels], int] = {}
         self._lock = threading.Lock()
-        for offset, name, labels, _ in _cells(self._view):
-            self._places[name, labels] = offset // _WORD
-        self._used = max(_used(self._view), _WORD)
+        for offset, name, labels, _ in _iterate_cells(self._view):
+            self._offsets[name, labels] = offset // _WORD_BYTES
+        self._used_bytes = max(_read_used_bytes(self._view), _WORD_BYTES)
 
-    def at(self, name: str, labels: Labels, count: int) -> int:
+    def find_offset(self, name: str, labels: Labels, count: int) -> int:
         """Where in `values` the `count` numbers of a name and its labels stand, new ones as 0."""
-        found = self._places.get((name, labels))
-        if found is None:
+        offset = self._offsets.get((name, labels))
+        if offset is None:
             with self._lock:
-                found = self._add(name, labels, count)
-        return found
+                offset = self._add_cell(name, labels, count)
+        return offset
 
-    def known(self, name: str, first: str) -> dict[Labels, int]:
+    def find_offsets(self, name: str, first_label: str) -> dict[Labels, int]:
         """The places of a name whose first label is this, by the other labels."""
         with self._lock:
             return {
-                labels[1:]: place
-                for (one, labels), place in self._places.items()
-                if one == name and labels[:1] == (first,) and len(labels) > 1
+                labels[1:]: offset
+                for (cell_name, labels), offset in self._offsets.items()
+                if cell_name == name and labels[:1] == (first_label,) and len(labels) > 1
             }
 
-    def _add(self, name: str, labels: Labels, count: int) -> int:
-        found = self._places.get((name, labels))
-        if found is not None:
-            return found
-        other = (OTHER,) * len(labels)
-        text = jsonio.dumps([name, *labels])
-        text += b" " * (-len(text) % _WORD)
-        end = self._used + _HEAD.size + len(text) + count * _WORD
-        if end > self._size - _RESERVE and labels != other:
-            found = self._places.get((name, other))
-            found = self._add(name, other, count) if found is None else found
-            self._places[name, labels] = found  # bounded by what clients cannot choose
-            return found
-        _HEAD.pack_into(self._view, self._used, len(text), count)
-        begin = self._used + _HEAD.size
-        self._view[begin : begin + len(text)] = text
-        found = (begin + len(text)) // _WORD
-        self._places[name, labels] = found
-        self._used = end
-        self._view[:_WORD] = end.to_bytes(_WORD, "little")  # last: from now on others read it
-        return found
+    def _add_cell(self, name: str, labels: Labels, count: int) -> int:
+        offset = self._offsets.get((name, labels))
+        if offset is not None:
+            return offset
+        other_labels = (OTHER_LABEL,) * len(labels)
+        label_bytes = jsonio.dumps([name, *labels])
+        label_bytes += b" " * (-len(label_bytes) % _WORD_BYTES)
+        end = self._used_bytes + _CELL_HEADER.size + len(label_bytes) + count * _WORD_BYTES
+        if end > self._size - _RESERVE_BYTES and labels != other_labels:
+            offset = self._offsets.get((name, other_labels))
+            offset = self._add_cell(name, other_labels, count) if offset is None else offset
+            self._offsets[name, labels] = offset  # bounded by what clients cannot choose
+            return offset
+        _CELL_HEADER.pack_into(self._view, self._used_bytes, len(label_bytes), count)
+        start = self._used_bytes + _CELL_HEADER.size
+        self._view[start : start + len(label_bytes)] = label_bytes
+        offset = (start + len(label_bytes)) // _WORD_BYTES
+        self._offsets[name, labels] = offset
+        self._used_bytes = end
+        self._view[:_WORD_BYTES] = end.to_bytes(
+            _WORD_BYTES, "little"
+        )  # last: from now on others read it
+        return offset
 
     def read(self) -> Iterator[MetricCell]:
         """All cells of all processes."""
-        yield from _read(self._view, lives=True)
+        yield from _read_cells(self._view, is_alive=True)
         memory = self._memory
         if memory is None:
             return
         for area in range(memory.areas):
-            view = memory.area(area)
-            if area != self._area and _used(view):
-                yield from _read(view, lives=memory.lives(area))
+            view = memory.view_area(area)
+            if area != self._area and _read_used_bytes(view):
+                yield from _read_cells(view, is_alive=memory.is_alive(area))
 
 
-def _used(view: memoryview) -> int:
-    return int.from_bytes(view[:_WORD], "little")
+def _read_used_bytes(view: memoryview) -> int:
+    return int.from_bytes(view[:_WORD_BYTES], "little")
 
 
-def _cells(view: memoryview) -> Iterator[tuple[int, str, Labels, int]]:
+def _iterate_cells(view: memoryview) -> Iterator[tuple[int, str, Labels, int]]:
     """Offset of the numbers, name, labels and how many numbers."""
-    offset, end = _WORD, _used(view)
+    offset, end = _WORD_BYTES, _read_used_bytes(view)
     while offset < end:
-        length, count = _HEAD.unpack_from(view, offset)
-        offset += _HEAD.size
+        length, count = _CELL_HEADER.unpack_from(view, offset)
+        offset += _CELL_HEADER.size
         name, *labels = jsonio.loads(view[offset : offset + length])
         offset += length
         yield offset, name, tuple(labels), count
-        offset += count * _WORD
+        offset += count * _WORD_BYTES
 
 
-def _read(view: memoryview, *, lives: bool) -> Iterator[MetricCell]:
+def _read_cells(view: memoryview, *, is_alive: bool) -> Iterator[MetricCell]:
     values = view.cast("d")
-    for offset, name, labels, count in _cells(view):
-        first = offset // _WORD
-        yield MetricCell(name, labels, tuple(values[first : first + count]), lives)
+    for offset, name, labels, count in _iterate_cells(view):
+        start = offset // _WORD_BYTES
+        yield MetricCell(name, labels, tuple(values[start : start + count]), is_alive)

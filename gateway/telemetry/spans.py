@@ -13,17 +13,17 @@ from typing import Literal, NamedTuple
 
 from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow
 
-type Value = str | bool | int | float | tuple[str, ...]
+type SpanValue = str | bool | int | float | tuple[str, ...]
 
-_PARENT = re.compile(
+_TRACEPARENT_PATTERN = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})"
     r"-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
 )
-_SPACE = 2**64
+_SAMPLE_SPACE = 2**64
 _CLIENT = "client"
-_OPERATIONS = {"generate": "chat"}
+_OPERATION_NAMES = {"generate": "chat"}
 """What the conventions call it, where that is not our own word."""
-_PROVIDERS = {
+_PROVIDER_NAMES = {
     "gemini": "gcp.gemini",
     "vertex": "gcp.vertex_ai",
     "mistral": "mistral_ai",
@@ -48,8 +48,8 @@ class ProviderAddress(NamedTuple):
 class TraceOrigin(NamedTuple):
     """The trace that a call belongs to, and the span below which it stands there."""
 
-    trace: int
-    parent: int | None
+    trace_id: int
+    parent_id: int | None
     sampled: bool
     """What the caller has decided; True where there is none."""
 
@@ -71,83 +71,95 @@ class CallSpan(NamedTuple):
 
     name: str
     kind: Literal["server", "client"]
-    trace: int
+    trace_id: int
     id: int
-    parent: int | None
-    begin: float
+    parent_id: int | None
+    start: float
     end: float
-    attributes: dict[str, Value]
+    attributes: dict[str, SpanValue]
     failed: bool
 
 
-def origin(call: str, traceparent: str | None) -> TraceOrigin:
+def find_origin(call: str, traceparent: str | None) -> TraceOrigin:
     """Where a call belongs, by its id and the W3C header `traceparent`, which may be anything."""
-    found = _PARENT.fullmatch(traceparent or "")
-    if found is not None and not (found["version"] == "00" and found["more"]):
-        trace, parent = int(found["trace"], 16), int(found["span"], 16)
-        if trace and parent:
-            return TraceOrigin(trace, parent, bool(int(found["flags"], 16) & 1))
-    return TraceOrigin(_number(call, 16), None, sampled=True)
+    match = _TRACEPARENT_PATTERN.fullmatch(traceparent or "")
+    if match is not None and not (match["version"] == "00" and match["more"]):
+        trace_id, parent_id = int(match["trace"], 16), int(match["span"], 16)
+        if trace_id and parent_id:
+            return TraceOrigin(trace_id, parent_id, bool(int(match["flags"], 16) & 1))
+    return TraceOrigin(_make_id(call, 16), None, sampled=True)
 
 
-def taken(origin: TraceOrigin, share: float) -> bool:
+def is_in_sample(origin: TraceOrigin, share: float) -> bool:
     """Whether a trace is among the share that is kept: all who see it decide the same."""
-    return origin.sampled and origin.trace % _SPACE < share * _SPACE
+    return origin.sampled and origin.trace_id % _SAMPLE_SPACE < share * _SAMPLE_SPACE
 
 
-def spans(story: CallRows, addresses: Mapping[str, ProviderAddress]) -> Iterator[CallSpan]:
+def build_spans(
+    call_rows: CallRows, addresses: Mapping[str, ProviderAddress]
+) -> Iterator[CallSpan]:
     """The spans of a call, its own first. `addresses` are those of the providers."""
-    entry, intent = story.entry, story.intent
-    root = _number(entry.id, 8)
-    operation = _OPERATIONS.get(story.operation, story.operation)
+    entry, intent = call_rows.entry, call_rows.intent
+    root_id = _make_id(entry.id, 8)
+    operation = _OPERATION_NAMES.get(call_rows.operation, call_rows.operation)
     end = entry.at + (entry.duration or 0.0)
     yield CallSpan(
         name=f"{operation} {entry.tier or entry.model}" if entry.lab else operation,
         kind="server",
-        trace=story.origin.trace,
-        id=root,
-        parent=story.origin.parent,
-        begin=entry.at,
+        trace_id=call_rows.origin.trace_id,
+        id=root_id,
+        parent_id=call_rows.origin.parent_id,
+        start=entry.at,
         end=end,
-        attributes=_told(_of_call(entry)),
-        failed=_broke(entry),
+        attributes=_build_attributes(_describe_call(entry)),
+        failed=_is_server_error(entry),
     )
-    asked: tuple[AttemptRow | IntentRow, ...] = story.attempts
-    if intent is not None and intent.attempt not in {one.attempt for one in story.attempts}:
-        asked += (intent,)
-    for one in asked:
-        until = one.at + (one.duration or 0.0) if isinstance(one, AttemptRow) else max(one.at, end)
-        told: dict[str, object] = {
+    requests: tuple[AttemptRow | IntentRow, ...] = call_rows.attempts
+    if intent is not None and intent.attempt not in {
+        request.attempt for request in call_rows.attempts
+    }:
+        requests += (intent,)
+    for request in requests:
+        request_end = (
+            request.at + (request.duration or 0.0)
+            if isinstance(request, AttemptRow)
+            else max(request.at, end)
+        )
+        request_fields: dict[str, object] = {
             "gen_ai.operation.name": operation,
-            "gen_ai.provider.name": _PROVIDERS.get(one.provider, one.provider),
-            "gen_ai.request.model": one.model,
+            "gen_ai.provider.name": _PROVIDER_NAMES.get(request.provider, request.provider),
+            "gen_ai.request.model": request.model,
             "gen_ai.request.stream": entry.stream or None,
-            "tiergate.attempt": one.attempt,
-            "tiergate.provider": one.provider,
-            "tiergate.account": one.account,
+            "tiergate.attempt": request.attempt,
+            "tiergate.provider": request.provider,
+            "tiergate.account": request.account,
         }
-        address = addresses.get(one.provider)
+        address = addresses.get(request.provider)
         if address is not None:
-            told |= {"server.address": address.host, "server.port": address.port}
-        told |= _of_lost(one) if isinstance(one, AttemptRow) else _of_answer(entry, one.at)
-        attributes = _told(told)
+            request_fields |= {"server.address": address.host, "server.port": address.port}
+        request_fields |= (
+            _describe_failed_attempt(request)
+            if isinstance(request, AttemptRow)
+            else _describe_answer(entry, request.at)
+        )
+        attributes = _build_attributes(request_fields)
         yield CallSpan(
-            name=f"{operation} {one.model}",
+            name=f"{operation} {request.model}",
             kind="client",
-            trace=story.origin.trace,
-            id=_number(f"{entry.id}/{one.attempt}", 8),
-            parent=root,
-            begin=one.at,
-            end=until,
+            trace_id=call_rows.origin.trace_id,
+            id=_make_id(f"{entry.id}/{request.attempt}", 8),
+            parent_id=root_id,
+            start=request.at,
+            end=request_end,
             attributes=attributes,
             failed="error.type" in attributes,
         )
 
 
-def _of_call(entry: FinalRow) -> dict[str, object]:
+def _describe_call(entry: FinalRow) -> dict[str, object]:
     return {
         "http.response.status_code": entry.status,
-        "error.type": (entry.problem or entry.state) if _broke(entry) else None,
+        "error.type": (entry.problem or entry.state) if _is_server_error(entry) else None,
         "tiergate.call.id": entry.id,
         "tiergate.dialect": entry.dialect,
         "tiergate.stream": entry.stream,
@@ -174,28 +186,28 @@ def _of_call(entry: FinalRow) -> dict[str, object]:
     }
 
 
-def _of_answer(entry: FinalRow, begin: float) -> dict[str, object]:
+def _describe_answer(entry: FinalRow, start: float) -> dict[str, object]:
     """Of the attempt that answered, or was on its way to."""
-    first = entry.first_content
+    first_content = entry.first_content
     cost, wasted = entry.cost, entry.wasted
-    read, written, thought = entry.cache_read, entry.cache_write, entry.reasoning
-    cut = entry.state in ("aborted", "failed") and entry.aborted_by != _CLIENT
+    cache_read, cache_write, reasoning = entry.cache_read, entry.cache_write, entry.reasoning
+    is_cut = entry.state in ("aborted", "failed") and entry.aborted_by != _CLIENT
     return {
-        "error.type": (entry.problem or entry.state) if cut else None,
+        "error.type": (entry.problem or entry.state) if is_cut else None,
         "gen_ai.response.id": entry.response_id,
         "gen_ai.response.model": entry.served,
         "gen_ai.response.time_to_first_chunk": None
-        if first is None or not entry.stream
-        else round(max(0.0, entry.at + first - begin), 6),
+        if first_content is None or not entry.stream
+        else round(max(0.0, entry.at + first_content - start), 6),
         "gen_ai.usage.input_tokens": None
         if entry.input is None
-        else entry.input + (read or 0) + (written or 0),
-        "gen_ai.usage.cache_read.input_tokens": read,
-        "gen_ai.usage.cache_creation.input_tokens": written,
+        else entry.input + (cache_read or 0) + (cache_write or 0),
+        "gen_ai.usage.cache_read.input_tokens": cache_read,
+        "gen_ai.usage.cache_creation.input_tokens": cache_write,
         "gen_ai.usage.output_tokens": None
         if entry.output is None
-        else entry.output + (thought or 0),
-        "gen_ai.usage.reasoning.output_tokens": thought,
+        else entry.output + (reasoning or 0),
+        "gen_ai.usage.reasoning.output_tokens": reasoning,
         "tiergate.usage": entry.usage,
         "tiergate.service": entry.service,
         "tiergate.upstream_id": entry.upstream_id,
@@ -203,7 +215,7 @@ def _of_answer(entry: FinalRow, begin: float) -> dict[str, object]:
     }
 
 
-def _of_lost(attempt: AttemptRow) -> dict[str, object]:
+def _describe_failed_attempt(attempt: AttemptRow) -> dict[str, object]:
     return {
         "error.type": attempt.problem,
         "http.response.status_code": attempt.status,
@@ -213,27 +225,27 @@ def _of_lost(attempt: AttemptRow) -> dict[str, object]:
     }
 
 
-def _broke(entry: FinalRow) -> bool:
+def _is_server_error(entry: FinalRow) -> bool:
     """Whether it is an error of the server's: what a client did wrong, or ended, is none."""
     if entry.status is None or entry.status >= 500:
         return True
-    in_band = entry.status < 400 and entry.state in ("failed", "aborted")
-    return in_band and entry.aborted_by != _CLIENT
+    failed_in_band = entry.status < 400 and entry.state in ("failed", "aborted")
+    return failed_in_band and entry.aborted_by != _CLIENT
 
 
-def _told(found: dict[str, object]) -> dict[str, Value]:
+def _build_attributes(fields: dict[str, object]) -> dict[str, SpanValue]:
     """What is known of it, as values that spans have."""
-    told: dict[str, Value] = {}
-    for name, value in found.items():
+    attributes: dict[str, SpanValue] = {}
+    for name, value in fields.items():
         if isinstance(value, Decimal):
-            told[name] = float(value)
+            attributes[name] = float(value)
         elif isinstance(value, str):
-            told[name] = value.encode(errors="replace").decode()
+            attributes[name] = value.encode(errors="replace").decode()
         elif isinstance(value, bool | int | float | tuple):
-            told[name] = value
-    return told
+            attributes[name] = value
+    return attributes
 
 
-def _number(text: str, size: int) -> int:
+def _make_id(text: str, size: int) -> int:
     """An id of `size` bytes, never 0, that is always the same for a text."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest()) or 1

@@ -15,14 +15,14 @@ from gateway.telemetry.spans import (
     CallSpan,
     ProviderAddress,
     TraceOrigin,
-    origin,
-    spans,
-    taken,
+    build_spans,
+    find_origin,
+    is_in_sample,
 )
 
-_OPEN = 16_384
+_MAX_OPEN_CALLS = 16_384
 """Calls that are running at most; the oldest is forgotten for another."""
-_PATH = "/v1/traces"
+_TRACES_PATH = "/v1/traces"
 
 
 class TraceError(Exception):
@@ -50,7 +50,7 @@ class Sender(Protocol):
         ...
 
 
-class _Open:
+class _OpenCall:
     """What rows have told of a call that is running."""
 
     __slots__ = ("attempts", "intent", "operation", "origin")
@@ -79,45 +79,52 @@ class Tracing:
         self._sample = sample
         self.addresses = addresses or {}
         """Addresses of the providers. A new configuration replaces them."""
-        self._open: dict[str, _Open | None] = {}
+        self._open_calls: dict[str, _OpenCall | None] = {}
 
     def begin(self, call: str, operation: str, traceparent: str | None) -> None:
         """Note, before its rows come, what none of them tells of a call."""
-        found = origin(call, traceparent)
-        self._put(call, _Open(found, operation) if taken(found, self._sample) else None)
+        trace_origin = find_origin(call, traceparent)
+        self._add_call(
+            call,
+            _OpenCall(trace_origin, operation)
+            if is_in_sample(trace_origin, self._sample)
+            else None,
+        )
 
     def note(self, row: Row) -> None:
         """Note a row, on one thread."""
         if isinstance(row, FinalRow):
-            self._end(row)
+            self._end_call(row)
         elif isinstance(row, IntentRow):
-            found = self._find(row.id)
-            if found is not None:
-                found.intent = row
+            open_call = self._find_call(row.id)
+            if open_call is not None:
+                open_call.intent = row
         elif isinstance(row, AttemptRow):
-            found = self._find(row.id)
-            if found is not None:
-                found.attempts += (row,)
+            open_call = self._find_call(row.id)
+            if open_call is not None:
+                open_call.attempts += (row,)
 
-    def _find(self, call: str) -> _Open | None:
-        if call not in self._open:
+    def _find_call(self, call: str) -> _OpenCall | None:
+        if call not in self._open_calls:
             self.begin(call, "generate", None)
-        return self._open[call]
+        return self._open_calls[call]
 
-    def _put(self, call: str, found: _Open | None) -> None:
-        if len(self._open) >= _OPEN:
-            del self._open[next(iter(self._open))]
-        self._open[call] = found
+    def _add_call(self, call: str, open_call: _OpenCall | None) -> None:
+        if len(self._open_calls) >= _MAX_OPEN_CALLS:
+            del self._open_calls[next(iter(self._open_calls))]
+        self._open_calls[call] = open_call
 
-    def _end(self, entry: FinalRow) -> None:
-        found = self._find(entry.id)
-        del self._open[entry.id]
-        if found is not None:
-            story = CallRows(entry, found.origin, found.operation, found.attempts, found.intent)
-            self.sender.send([*spans(story, self.addresses)])
+    def _end_call(self, entry: FinalRow) -> None:
+        open_call = self._find_call(entry.id)
+        del self._open_calls[entry.id]
+        if open_call is not None:
+            call_rows = CallRows(
+                entry, open_call.origin, open_call.operation, open_call.attempts, open_call.intent
+            )
+            self.sender.send([*build_spans(call_rows, self.addresses)])
 
 
-def otlp(endpoint: str, headers: Mapping[str, str], version: str, log: Log) -> Sender:
+def make_otlp_sender(endpoint: str, headers: Mapping[str, str], version: str, log: Log) -> Sender:
     """Make a sender by OTLP over HTTP. Raises TraceError without the extra `otel`.
 
     `endpoint` is a receiver's address, with or without the path of its traces.
@@ -129,17 +136,19 @@ def otlp(endpoint: str, headers: Mapping[str, str], version: str, log: Log) -> S
         raise TraceError(
             "Traces need the extra otel: pip install 'tiergate[otel]', or unset traces.endpoint."
         ) from None
-    return Otlp(traces_url(endpoint), headers, version, log)
+    return Otlp(build_traces_url(endpoint), headers, version, log)
 
 
-def traces_url(endpoint: str) -> str:
+def build_traces_url(endpoint: str) -> str:
     """Where a receiver takes traces: as its users write it, with the path or without."""
     parts = urlsplit(endpoint)
     path = parts.path.rstrip("/")
-    return parts._replace(path=path if path.endswith(_PATH) else path + _PATH).geturl()
+    return parts._replace(
+        path=path if path.endswith(_TRACES_PATH) else path + _TRACES_PATH
+    ).geturl()
 
 
-def address(url: str) -> ProviderAddress | None:
+def parse_address(url: str) -> ProviderAddress | None:
     """Host and port of a URL."""
     parts = urlsplit(url)
     if not parts.hostname:

@@ -9,36 +9,35 @@ import msgspec
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Provider, Timers
 from gateway.dialects import StreamInspector
-from gateway.dialects.stream_commit import broken
-from gateway.routing.features import tokens
-from gateway.upstream import credential_masking
-from gateway.upstream import prepare_request as voices
+from gateway.dialects.stream_commit import make_broken_problem
+from gateway.routing.features import estimate_tokens
+from gateway.upstream import credential_masking, prepare_request
 from gateway.upstream.client import ProviderClient, ProviderResponse
 from gateway.upstream.health import TargetHealth
 from gateway.upstream.media_fetch import MediaFetcher
 from gateway.upstream.prepare_request import Adapter
-from gateway.upstream.provider_quota import Place, QuotaTracker, TokenEstimate
-from gateway.upstream.rate_limit_headers import DAY, REFUSED, delay
+from gateway.upstream.provider_quota import AccountModelKey, QuotaTracker, TokenEstimate
+from gateway.upstream.rate_limit_headers import DAY_SECONDS, REFUSAL_STATUSES, read_retry_delay
 from gateway.upstream.retry import Candidate
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
-_MOST = 64_000_000
+_MAX_RESPONSE_BYTES = 64_000_000
 """Bytes of a whole answer; ten times what the longest outputs come to."""
-_MOST_ERROR = 1_000_000
-_MOST_BEFORE = 1_000_000
+_MAX_ERROR_BYTES = 1_000_000
+_MAX_PREAMBLE_BYTES = 1_000_000
 """Bytes of a stream before its first content: signs of life and empty events."""
-_ECHOES, _MOST_ECHO = 4, 16_000_000
+_MAX_ECHOES, _MAX_ECHO_BYTES = 4, 16_000_000
 """How often a stream may repeat its request before that, as Responses does, and bytes of it all."""
-CUT = Problem(
+TRUNCATED_PROBLEM = Problem(
     kind="upstream_truncated",
     message="The provider ended the answer before it was complete.",
     spent="maybe",
 )
 """The problem of an answer that has content, and no reason why it ended."""
-_BETTER = b"x-request-id"
-_IDS = frozenset({_BETTER, b"request-id"})
+_PREFERRED_ID_HEADER = b"x-request-id"
+_REQUEST_ID_HEADERS = frozenset({_PREFERRED_ID_HEADER, b"request-id"})
 """Headers that have a provider's name for a request."""
-EARLY = 0.05
+TIMER_TOLERANCE = 0.05
 """Seconds by which a timer may be before its time."""
 
 
@@ -51,255 +50,328 @@ class AttemptRunner:
         quota: QuotaTracker,
         health: TargetHealth,
         *,
-        ready: Callable[[Provider], Awaitable[None]],
-        media: MediaFetcher | None,
+        wait_until_ready: Callable[[Provider], Awaitable[None]],
+        media_fetcher: MediaFetcher | None,
         wall: Callable[[], float],
     ) -> None:
-        """Without `media` nothing is fetched that a request has by URL."""
+        """Without `media_fetcher` nothing is fetched that a request has by URL."""
         self._client = client
         self._quota = quota
         self._health = health
-        self._ready = ready
-        self._media = media
+        self._wait_until_ready = wait_until_ready
+        self._media_fetcher = media_fetcher
         self._wall = wall
 
-    async def __call__(self, job: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
+    async def __call__(self, request: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
         """One candidate; once more without what it has refused to go on from."""
         try:
-            return await self.once(job, candidate)
+            return await self.send_once(request, candidate)
         except ProblemError as error:
             problem = error.problem
-        return await self.less(job, candidate, problem)
+        return await self.retry_reduced(request, candidate, problem)
 
-    async def less(
-        self, job: UpstreamRequest, candidate: Candidate, problem: Problem
+    async def retry_reduced(
+        self, request: UpstreamRequest, candidate: Candidate, problem: Problem
     ) -> UpstreamResponse:
         """Once more without what a candidate has refused; raises that where there is no such."""
-        less = voices.less(job, candidate, problem)
-        if less is None:
+        reduced_request = prepare_request.reduce_request(request, candidate, problem)
+        if reduced_request is None:
             raise ProblemError(problem)
-        job.failing(problem)
-        return await self.once(less, candidate)
+        request.on_attempt_failure(problem)
+        return await self.send_once(reduced_request, candidate)
 
-    async def once(self, job: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
+    async def send_once(self, request: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
         """One request to a candidate. Raises ProblemError."""
         target, account = candidate.target, candidate.account
-        provider, stream = target.provider, job.body.prompt.stream
-        limits, time = provider.timers[job.tier], asyncio.get_running_loop().time
-        end = min(job.began + limits.total, job.ends)
-        if time() >= end:
+        provider, stream = target.provider, request.body.prompt.stream
+        timers, clock = provider.timers[request.tier], asyncio.get_running_loop().time
+        deadline = min(request.started_at + timers.total, request.client_deadline)
+        if clock() >= deadline:
             raise ProblemError(Problem(kind="upstream_timeout", message="The call took too long."))
         if provider.command:
-            await self._ready(provider)
-        if self._media is not None and voices.shows(job):
-            job = await voices.filled(self._media, job, candidate)
-        door, voice, headers, written, tail, ear = voices.say(job, candidate)
-        if (recorded := job.dialling(target, account)) is not None:
-            await recorded
-        place = where(job, candidate)
-        asked, quota = time(), self._quota
-        sent = self._health.begin(place, stream=stream, listed=target.listed)
-        ticket = quota.take(place, load(job, candidate), self._wall()) if quota.told else None
+            await self._wait_until_ready(provider)
+        if self._media_fetcher is not None and prepare_request.has_media(request):
+            request = await prepare_request.fill_media(self._media_fetcher, request, candidate)
+        target_dialect, adapter, headers, written_body, tail, recorder = prepare_request.prepare(
+            request, candidate
+        )
+        if (pending_write := request.on_attempt_start(target, account)) is not None:
+            await pending_write
+        key = build_account_model_key(request, candidate)
+        sent_at, quota = clock(), self._quota
+        attempt = self._health.begin(key, stream=stream, is_listed=target.is_listed)
+        snapshot = (
+            quota.record_request(key, estimate_request(request, candidate), self._wall())
+            if quota.reported_keys
+            else None
+        )
 
         try:
-            answer = await self._client.send(
+            provider_response = await self._client.send(
                 provider,
                 account,
-                door,
-                written.body,
+                target_dialect,
+                written_body.body,
                 headers,
-                limits,
-                end,
+                timers,
+                deadline,
                 tail,
-                partial(_again, job, candidate),
+                partial(_record_resend, request, candidate),
             )
-            status = answer.status
-            after = quota.note(place, answer.fields, status, self._wall(), ticket)
-            begun = UpstreamResponse(
+            status = provider_response.status
+            retry_after = quota.record_response(
+                key, provider_response.fields, status, self._wall(), snapshot
+            )
+            response = UpstreamResponse(
                 target=target,
                 account=account,
-                written=written,
-                answer=answer,
-                sent=sent,
-                upstream_id=_upstream_id(answer, account),
-                door=candidate.door,
-                ear=ear,
+                written_body=written_body,
+                provider_response=provider_response,
+                attempt=attempt,
+                upstream_id=_read_upstream_id(provider_response, account),
+                dialect_name=candidate.dialect_name,
+                reasoning_recorder=recorder,
             )
-            if status == 200 and not stream and (body := answer.end(_MOST)) is not None:
-                _heard(begun, job, voice, body)  # it has come with its head, as most do
+            if (
+                status == 200
+                and not stream
+                and (body := provider_response.take_whole(_MAX_RESPONSE_BYTES)) is not None
+            ):
+                _accept_body(
+                    response, request, adapter, body
+                )  # it has come with its head, as most do
             else:
-                until = min(asked + limits.first_content, job.ends)
-                await _hear(begun, job, voice, limits, (until, job.deadline(limits)), after)
+                first_content_deadline = min(
+                    sent_at + timers.first_content, request.client_deadline
+                )
+                await _read_response(
+                    response,
+                    request,
+                    adapter,
+                    timers,
+                    (first_content_deadline, request.compute_deadline(timers)),
+                    retry_after,
+                )
         except ProblemError as error:
-            if _limits(error.problem):
-                quota.refused(place, error.problem.retry_after, self._wall())
-            if error.problem.kind == "upstream_timeout" and time() >= job.ends - EARLY:
-                sent.left()  # its client had no more patience: that says nothing of the provider
+            if _is_rate_limited(error.problem):
+                quota.record_refusal(key, error.problem.retry_after, self._wall())
+            if (
+                error.problem.kind == "upstream_timeout"
+                and clock() >= request.client_deadline - TIMER_TOLERANCE
+            ):
+                # Its client had no more patience: that says nothing of the provider.
+                attempt.abandon()
             else:
-                sent.failed(error.problem)
+                attempt.fail(error.problem)
             raise
         except BaseException:
-            sent.left()
+            attempt.abandon()
             raise
-        sent.good()
-        glance = begun.glance
-        if glance is not None and not glance.complete and not glance.pending:
-            sent.failed(CUT)
-        return begun
+        attempt.succeed()
+        summary = response.summary
+        if summary is not None and not summary.complete and not summary.is_pending:
+            attempt.fail(TRUNCATED_PROBLEM)
+        return response
 
 
-async def _hear(
-    begun: UpstreamResponse,
-    job: UpstreamRequest,
-    voice: Adapter,
-    limits: Timers,
-    times: tuple[float, float],
-    after: float | None,
+async def _read_response(
+    response: UpstreamResponse,
+    request: UpstreamRequest,
+    adapter: Adapter,
+    timers: Timers,
+    deadlines: tuple[float, float],
+    retry_after: float | None,
 ) -> None:
-    """Read an answer up to its commit point; `times` are until its first content, and its end."""
-    answer, (until, deadline) = begun.answer, times
+    """Read an answer up to its commit point; `deadlines`: of its first content, and of its end."""
+    provider_response, (first_content_deadline, deadline) = response.provider_response, deadlines
     try:
-        if answer.status != 200:
-            await _refused(answer, voice, begun.account, limits, deadline, after)
-        if job.body.prompt.stream:
-            await _begin(begun, job, voice, (limits.idle, until, deadline))
+        if provider_response.status != 200:
+            await _raise_refusal(
+                provider_response, adapter, response.account, timers, deadline, retry_after
+            )
+        if request.body.prompt.stream:
+            await _read_until_commit(
+                response, request, adapter, (timers.idle, first_content_deadline, deadline)
+            )
         else:
-            body = await _collect(answer, limits, deadline, _MOST)
-            _heard(begun, job, voice, body)
-            await answer.close()
+            body = await _collect_body(provider_response, timers, deadline, _MAX_RESPONSE_BYTES)
+            _accept_body(response, request, adapter, body)
+            await provider_response.close()
     except BaseException:
-        await answer.close()
+        await provider_response.close()
         raise
 
 
-def _again(job: UpstreamRequest, candidate: Candidate, problem: Problem) -> Awaitable[None] | None:
+def _record_resend(
+    request: UpstreamRequest, candidate: Candidate, problem: Problem
+) -> Awaitable[None] | None:
     """A request is sent once more, and there is a row of each."""
-    job.failing(problem)
-    return job.dialling(candidate.target, candidate.account)
+    request.on_attempt_failure(problem)
+    return request.on_attempt_start(candidate.target, candidate.account)
 
 
-def where(job: UpstreamRequest, candidate: Candidate) -> Place:
+def build_account_model_key(request: UpstreamRequest, candidate: Candidate) -> AccountModelKey:
     """Whose limits a candidate is under: provider, account, and model; counting has its own."""
-    operation = job.dialect.operation
+    operation = request.dialect.operation
     if operation != "count_tokens":
-        return candidate.place
-    provider, account, model = candidate.place
+        return candidate.key
+    provider, account, model = candidate.key
     return provider, account, f"{model} {operation}"
 
 
-def load(job: UpstreamRequest, candidate: Candidate) -> TokenEstimate:
+def estimate_request(request: UpstreamRequest, candidate: Candidate) -> TokenEstimate:
     """What a call may take of a limit on tokens."""
-    prompt = job.body.prompt
-    return TokenEstimate(tokens(prompt), prompt.max_output or candidate.target.max_output or 0)
+    prompt = request.body.prompt
+    return TokenEstimate(
+        estimate_tokens(prompt), prompt.max_output or candidate.target.max_output or 0
+    )
 
 
-def _limits(problem: Problem) -> bool:
+def _is_rate_limited(problem: Problem) -> bool:
     """Whether a provider has said that an account asks too much, or when to come back."""
     limited, busy = "upstream_rate_limited", "upstream_overloaded"
-    told = problem.retry_after is not None
-    return problem.kind == limited or (problem.kind == busy and told)
+    has_retry_after = problem.retry_after is not None
+    return problem.kind == limited or (problem.kind == busy and has_retry_after)
 
 
-async def _refused(
-    answer: ProviderResponse,
-    voice: Adapter,
+async def _raise_refusal(
+    provider_response: ProviderResponse,
+    adapter: Adapter,
     account: Account,
-    limits: Timers,
+    timers: Timers,
     deadline: float,
-    after: float | None,
+    retry_after: float | None,
 ) -> None:
     """Raise what a provider's error says, without the credential that it may quote."""
-    body = credential_masking.body(account, await _collect(answer, limits, deadline, _MOST_ERROR))
-    if after is None and answer.status in REFUSED:
-        after = delay(body)
-    problem = voice.read_problem(answer.status, body, after)
-    if after is not None and after >= DAY:
-        problem = msgspec.structs.replace(problem, lasting=True)  # nobody waits for that
+    body = credential_masking.mask_body(
+        account, await _collect_body(provider_response, timers, deadline, _MAX_ERROR_BYTES)
+    )
+    if retry_after is None and provider_response.status in REFUSAL_STATUSES:
+        retry_after = read_retry_delay(body)
+    problem = adapter.read_problem(provider_response.status, body, retry_after)
+    if retry_after is not None and retry_after >= DAY_SECONDS:
+        problem = msgspec.structs.replace(problem, is_permanent=True)  # nobody waits for that
     raise ProblemError(problem)
 
 
-def _failed(account: Account, problem: Problem, watch: StreamInspector) -> ProblemError:
+def _build_stream_error(
+    account: Account, problem: Problem, inspector: StreamInspector
+) -> ProblemError:
     """A stream that has told no content, with what it used as far as it has told that."""
-    told = credential_masking.problem(account, problem)
-    return ProblemError(msgspec.structs.replace(told, usage=watch.usage))
+    masked_problem = credential_masking.mask_problem(account, problem)
+    return ProblemError(msgspec.structs.replace(masked_problem, usage=inspector.usage))
 
 
-def _heard(begun: UpstreamResponse, job: UpstreamRequest, voice: Adapter, body: bytes) -> None:
+def _accept_body(
+    response: UpstreamResponse, request: UpstreamRequest, adapter: Adapter, body: bytes
+) -> None:
     """Take a whole answer. Raises ProblemError if it is none, or incomplete for a strict call."""
-    glance = voice.glance(body)
-    problem = glance.problem
-    if problem is None and job.strict and not glance.complete and not glance.pending:
-        problem = CUT
+    summary = adapter.summarize(body)
+    problem = summary.problem
+    if (
+        problem is None
+        and request.requires_complete
+        and not summary.complete
+        and not summary.is_pending
+    ):
+        problem = TRUNCATED_PROBLEM
     if problem is not None:
-        told = credential_masking.problem(begun.account, problem)
-        raise ProblemError(msgspec.structs.replace(told, usage=glance.usage, heard=glance.heard))
-    begun.whole = body if glance.body is None else glance.body
-    begun.glance = glance
+        masked_problem = credential_masking.mask_problem(response.account, problem)
+        raise ProblemError(
+            msgspec.structs.replace(
+                masked_problem, usage=summary.usage, content_bytes=summary.content_bytes
+            )
+        )
+    response.body = body if summary.body is None else summary.body
+    response.summary = summary
 
 
-async def _collect(answer: ProviderResponse, limits: Timers, deadline: float, most: int) -> bytes:
-    whole = answer.rest()
-    if whole is not None and len(whole) <= most:
-        return whole
-    parts, size = [whole or b""], len(whole or b"")
-    async for data in answer.read(limits.idle, deadline):
+async def _collect_body(
+    provider_response: ProviderResponse, timers: Timers, deadline: float, max_bytes: int
+) -> bytes:
+    buffered_body = provider_response.take_buffered()
+    if buffered_body is not None and len(buffered_body) <= max_bytes:
+        return buffered_body
+    parts, size = [buffered_body or b""], len(buffered_body or b"")
+    async for data in provider_response.read(timers.idle, deadline):
         parts.append(data)
         size += len(data)
-        if size > most:
+        if size > max_bytes:
             break
-    if size > most:
-        message = f"The answer of {answer.provider} is larger than {most:,} bytes."
+    if size > max_bytes:
+        message = f"The answer of {provider_response.provider} is larger than {max_bytes:,} bytes."
         raise ProblemError(Problem(kind="upstream_error", message=message, spent="maybe"))
     return b"".join(parts)
 
 
-async def _begin(
-    begun: UpstreamResponse, job: UpstreamRequest, voice: Adapter, times: tuple[float, float, float]
+async def _read_until_commit(
+    response: UpstreamResponse,
+    request: UpstreamRequest,
+    adapter: Adapter,
+    bounds: tuple[float, float, float],
 ) -> None:
-    """Read a stream until its first content, of which `times` says the silence and the limits."""
-    idle, limit, deadline = times
-    name = begun.target.provider.name
-    kind = begun.answer.header(b"content-type") or ""
-    watch = voice.watch(job.body, begun.written)
-    rest = begun.answer.read(idle, deadline)
-    size, most = 0, _MOST_BEFORE + min(_ECHOES * len(begun.written.body), _MOST_ECHO)
+    """Read a stream until its first content, of which `bounds` says the silence and the limits."""
+    idle, first_content_deadline, deadline = bounds
+    name = response.target.provider.name
+    content_type = response.provider_response.get_header(b"content-type") or ""
+    inspector = adapter.inspect_stream(request.body, response.written_body)
+    chunks = response.provider_response.read(idle, deadline)
+    size, max_bytes = (
+        0,
+        _MAX_PREAMBLE_BYTES + min(_MAX_ECHOES * len(response.written_body.body), _MAX_ECHO_BYTES),
+    )
     try:
-        async with asyncio.timeout_at(limit):
-            async for data in rest:
+        async with asyncio.timeout_at(first_content_deadline):
+            async for data in chunks:
                 size += len(data)
-                first = watch.feed(data)
-                if watch.problem is not None and not watch.committed:
-                    raise _failed(begun.account, watch.problem, watch)
-                if watch.committed:
-                    begun.watch, begun.first, begun.rest = watch, first, rest
+                first_bytes = inspector.feed(data)
+                if inspector.problem is not None and not inspector.committed:
+                    raise _build_stream_error(response.account, inspector.problem, inspector)
+                if inspector.committed:
+                    response.inspector, response.first_bytes, response.remaining_chunks = (
+                        inspector,
+                        first_bytes,
+                        chunks,
+                    )
                     return
-                if size > most:
-                    what = f"more than {most:,} bytes without any content"
-                    raise _failed(begun.account, broken(what), watch)
+                if size > max_bytes:
+                    description = f"more than {max_bytes:,} bytes without any content"
+                    raise _build_stream_error(
+                        response.account, make_broken_problem(description), inspector
+                    )
     except TimeoutError:
         message = f"{name} gave no content in time."
-        late = Problem(kind="upstream_timeout", message=message, spent="maybe")
-        raise _failed(begun.account, late, watch) from None
-    first = watch.end()
-    if watch.problem is not None and not watch.committed:
-        raise _failed(begun.account, watch.problem, watch)
-    if not watch.committed:
-        events = kind.startswith("text/event-stream")
-        what = "an empty stream" if events else f"{kind or 'no'} content"
-        message = f"{name} sent {what} in place of an answer."
-        cut = Problem(kind="upstream_truncated", message=message, spent="maybe", lasting=not events)
-        raise _failed(begun.account, cut, watch)
-    begun.watch, begun.first, begun.rest = watch, first, rest
+        timeout_problem = Problem(kind="upstream_timeout", message=message, spent="maybe")
+        raise _build_stream_error(response.account, timeout_problem, inspector) from None
+    first_bytes = inspector.end()
+    if inspector.problem is not None and not inspector.committed:
+        raise _build_stream_error(response.account, inspector.problem, inspector)
+    if not inspector.committed:
+        is_event_stream = content_type.startswith("text/event-stream")
+        description = "an empty stream" if is_event_stream else f"{content_type or 'no'} content"
+        message = f"{name} sent {description} in place of an answer."
+        truncated_problem = Problem(
+            kind="upstream_truncated",
+            message=message,
+            spent="maybe",
+            is_permanent=not is_event_stream,
+        )
+        raise _build_stream_error(response.account, truncated_problem, inspector)
+    response.inspector, response.first_bytes, response.remaining_chunks = (
+        inspector,
+        first_bytes,
+        chunks,
+    )
 
 
-def _upstream_id(answer: ProviderResponse, account: Account) -> str | None:
-    found = b""
-    for name, told in answer.fields:
-        if name in _IDS and told:
-            if name == _BETTER:
-                found = told
+def _read_upstream_id(provider_response: ProviderResponse, account: Account) -> str | None:
+    request_id = b""
+    for name, value in provider_response.fields:
+        if name in _REQUEST_ID_HEADERS and value:
+            if name == _PREFERRED_ID_HEADER:
+                request_id = value
                 break
-            found = found or told
-    if not found:
+            request_id = request_id or value
+    if not request_id:
         return None
-    return credential_masking.text(account, found.decode("latin-1"))[:200]
+    return credential_masking.mask_text(account, request_id.decode("latin-1"))[:200]

@@ -10,7 +10,7 @@ from typing import Self
 import httpx
 import msgspec
 
-from gateway.core.errors import Problem, ProblemError, unwritten
+from gateway.core.errors import Problem, ProblemError, ledger_unwritable
 from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import Dialect
 from gateway.upstream.http1 import (
@@ -24,39 +24,39 @@ from gateway.upstream.http1 import (
     ResponseBody,
     StaleConnection,
     UnwrittenError,
-    context,
-    lines,
+    create_tls_context,
+    encode_header_lines,
 )
-from gateway.upstream.http1.httpx_transport import stock
-from gateway.upstream.write_batch import TurnBarrier, WriteBatch, nobody
+from gateway.upstream.http1.httpx_transport import create_httpx_transport
+from gateway.upstream.write_batch import TurnBarrier, WriteBatch, skip_turn
 
 type Transports = Callable[[Provider], httpx.AsyncBaseTransport]
 """Gives the transport of a provider: what stands behind the door."""
-type Again = Callable[[Problem], Awaitable[None] | None]
+type OnResend = Callable[[Problem], Awaitable[None] | None]
 """Told why a request is sent once more, before it is; what it returns is waited for."""
 
-_AUTH: Mapping[Auth, Callable[[str], tuple[str, str]]] = {
+_AUTH_HEADERS: Mapping[Auth, Callable[[str], tuple[str, str]]] = {
     "bearer": lambda secret: ("authorization", f"Bearer {secret}"),
     "x-api-key": lambda secret: ("x-api-key", secret),
     "api-key": lambda secret: ("api-key", secret),
     "x-goog-api-key": lambda secret: ("x-goog-api-key", secret),
 }
-_FIXED = (
+_FIXED_HEADERS = (
     ("content-type", "application/json"),
     ("accept-encoding", "identity"),
     ("user-agent", "tiergate"),
 )
-_OPEN = (("accept", "*/*"), ("accept-encoding", "identity"), ("user-agent", "tiergate"))
-_UNSENT = (
+_PUBLIC_HEADERS = (("accept", "*/*"), ("accept-encoding", "identity"), ("user-agent", "tiergate"))
+_UNSENT_ERRORS = (
     httpx.ConnectError, httpx.LocalProtocolError, httpx.ProxyError, httpx.UnsupportedProtocol,
 )  # fmt: skip
 """What a transport raises where no byte of a request has left."""
-_CROSSING = 0.25
+_CROSSING_SECONDS = 0.25
 """Seconds after which a request that was not answered may have been read before the connection was
 closed: a close that crosses it arrives sooner, and so soon nobody has worked on it."""
-_MOST_DOORS = 1024
+_MAX_ENDPOINTS = 1024
 """Doors that are kept ready: a client's query is a part of one."""
-HOP = "x-tiergate-hop"
+HOP_HEADER = "x-tiergate-hop"
 """Marks requests of this gateway, so that one which comes back to it is refused: no loops."""
 
 
@@ -71,14 +71,14 @@ class ProviderResponse(ABC):
     """The provider's name."""
     status: int
 
-    def header(self, name: bytes) -> str | None:
+    def get_header(self, name: bytes) -> str | None:
         """The first header of a name, given in lower case."""
         for key, value in self.fields:
             if key == name:
                 return value.decode("latin-1")
         return None
 
-    def rest(self) -> bytes | None:
+    def take_buffered(self) -> bytes | None:
         """All of the body that has not been read, where none of it must be waited for."""
         return None
 
@@ -87,7 +87,7 @@ class ProviderResponse(ABC):
         """The bytes of the body as they come; see the function of that name."""
         ...
 
-    def end(self, most: int) -> bytes | None:  # noqa: ARG002 - some have it
+    def take_whole(self, max_bytes: int) -> bytes | None:  # noqa: ARG002 - some have it
         """All of the body, where it is here and no longer; then the connection is let go of."""
         return None
 
@@ -119,7 +119,7 @@ class HttpxSender(ProviderResponse):
         await self._body.aclose()
 
 
-class _Own(ResponseBody, ProviderResponse):
+class _OwnResponse(ResponseBody, ProviderResponse):
     """By a transport of our own."""
 
     __slots__ = ("fields", "provider", "status")
@@ -129,23 +129,23 @@ class _Own(ResponseBody, ProviderResponse):
         provider: str,
         pool: ConnectionPool,
         connection: ProviderConnection,
-        reading: IncomingResponse,
+        incoming: IncomingResponse,
     ) -> None:
         self._connection = connection
         self._pool = pool
-        self._whole = False
-        self.status = reading.status
+        self._is_complete = False
+        self.status = incoming.status
         self.provider = provider
-        self.fields = reading.fields
+        self.fields = incoming.fields
 
     def read(self, idle: float, deadline: float) -> AsyncIterator[bytes]:
         return ResponseChunks(self, idle, deadline, self.provider)
 
     async def close(self) -> None:
-        self.let_go()
+        self.release()
 
 
-class _Door(msgspec.Struct, frozen=True):
+class _PreparedEndpoint(msgspec.Struct, frozen=True):
     """What requests of one account to one address have in common."""
 
     provider: Provider
@@ -153,7 +153,7 @@ class _Door(msgspec.Struct, frozen=True):
     transport: httpx.AsyncBaseTransport
     url: httpx.URL
     fields: Fields
-    own: tuple[Http1Transport, PreparedRoute] | None
+    own_route: tuple[Http1Transport, PreparedRoute] | None
     """The shorter way through a transport of our own."""
 
 
@@ -165,18 +165,20 @@ class ProviderClient:
         transports: Transports | None = None,
         *,
         hop: str = "1",
-        outbox: WriteBatch | None = None,
+        write_batch: WriteBatch | None = None,
     ) -> None:
-        """`outbox` has what is to be written before a request is sent."""
-        self._outbox = outbox
-        self.turn: Callable[[], TurnBarrier | None] = nobody if outbox is None else outbox.turn
+        """`write_batch` has what is to be written before a request is sent."""
+        self._write_batch = write_batch
+        self.join_turn: Callable[[], TurnBarrier | None] = (
+            skip_turn if write_batch is None else write_batch.join_turn
+        )
         """What a call waits for before it asks, where others have come that are yet to be read."""
         self._pools = (
             transports if isinstance(transports, ConnectionPools) else ConnectionPools(transports)
         )
-        self._prepared: dict[tuple[int, Account, str, str, str], _Door] = {}
+        self._endpoints: dict[tuple[int, Account, str, str, str], _PreparedEndpoint] = {}
         self._hop = hop
-        self.bases: dict[str, str] = {}
+        self.base_urls: dict[str, str] = {}
         """Where local engines answer, by provider: the start of doors that are only a path."""
 
     async def send(  # noqa: PLR0913, PLR0917 - what a request is made of, and how long it may take
@@ -189,139 +191,169 @@ class ProviderClient:
         timers: Timers,
         deadline: float = math.inf,
         tail: str | None = None,
-        again: Again | None = None,
+        on_resend: OnResend | None = None,
     ) -> ProviderResponse:
         """Send a body to a door of a provider. Raises ProblemError where no answer comes.
 
-        `tail` is what a request adds to the door, in place of what its dialect does. `again` is
+        `tail` is what a request adds to the door, in place of what its dialect does. `on_resend` is
         told why the first sending failed, and waited for, before there is a second: where a kept
         connection was closed as the request was on its way.
 
         The head of the answer is waited for within `timers`, and until `deadline` on the loop's
         clock at most.
         """
-        more = _ascii(headers) if headers else []
-        now = asyncio.get_running_loop().time()
-        limit = min(now + timers.headers, deadline)
-        door: _Door | None = None
+        extra_headers = _encode_headers(headers) if headers else []
+        started_at = asyncio.get_running_loop().time()
+        head_deadline = min(started_at + timers.headers, deadline)
+        endpoint: _PreparedEndpoint | None = None
         try:
-            door = self._door(
-                provider, account, dialect.name, dialect.tail if tail is None else tail
+            endpoint = self._get_endpoint(
+                provider, account, dialect.name, dialect.url_suffix if tail is None else tail
             )
-            if door.own is None:
-                if self._outbox is not None and not self._outbox.flush():
-                    raise unwritten()
-                return await _ask(door, provider.name, body, more, timers, limit)
-            transport, route = door.own
-            added = lines(more) if more else b""
-            connect, wait = timers.connect, timers.pool
+            if endpoint.own_route is None:
+                if self._write_batch is not None and not self._write_batch.flush():
+                    raise ledger_unwritable()
+                return await _send_by_httpx(
+                    endpoint, provider.name, body, extra_headers, timers, head_deadline
+                )
+            transport, route = endpoint.own_route
+            extra_lines = encode_header_lines(extra_headers) if extra_headers else b""
+            connect_timeout, pool_timeout = timers.connect, timers.pool
             try:
-                came = await transport.post(route, body, added, connect, wait, limit)
+                connection_and_head = await transport.post(
+                    route, body, extra_lines, connect_timeout, pool_timeout, head_deadline
+                )
             except StaleConnection:  # once: then it was not the connection
-                if asyncio.get_running_loop().time() - now > _CROSSING:
+                if asyncio.get_running_loop().time() - started_at > _CROSSING_SECONDS:
                     raise  # it may have been read, and worked on
-                if again is not None and (told := again(_crossed(provider.name))) is not None:
-                    await told
-                came = await transport.post(route, body, added, connect, wait, limit)
+                if (
+                    on_resend is not None
+                    and (pending_write := on_resend(_build_crossed_problem(provider.name)))
+                    is not None
+                ):
+                    await pending_write
+                connection_and_head = await transport.post(
+                    route, body, extra_lines, connect_timeout, pool_timeout, head_deadline
+                )
         except UnwrittenError:
-            raise unwritten() from None
+            raise ledger_unwritable() from None
         except (TimeoutError, httpx.HTTPError) as error:
-            own = door is not None and door.own is not None  # which watches the time itself
-            late = own and isinstance(error, httpx.ReadTimeout)
+            has_own_route = (
+                endpoint is not None and endpoint.own_route is not None
+            )  # which watches the time itself
+            is_late = has_own_route and isinstance(error, httpx.ReadTimeout)
             # No name for what was raised: it knows this frame, and would be known by it.
-            problem = _failure(provider.name, TimeoutError() if late else error)
+            problem = _build_failure(provider.name, TimeoutError() if is_late else error)
             raise ProblemError(problem) from None
-        return _Own(provider.name, route.pool, *came)
+        return _OwnResponse(provider.name, route.pool, *connection_and_head)
 
-    def _door(self, provider: Provider, account: Account, dialect: str, tail: str) -> _Door:
+    def _get_endpoint(
+        self, provider: Provider, account: Account, dialect: str, tail: str
+    ) -> _PreparedEndpoint:
         """Return where an account's requests go, and what they have in common; made once.
 
         Two providers may share a name: the one that makes vectors differs in its URLs. So the
         identity of the provider is a part of the key, and its name is none.
         """
-        base = self.bases.get(provider.name, "") if self.bases else ""
-        where = (id(provider), account, dialect, tail, base)
-        ready = self._prepared.get(where)
-        if ready is None:
-            door = provider.doors[dialect]
-            url = httpx.URL(_joined(base + door if door.startswith("/") else door, tail))
+        base = self.base_urls.get(provider.name, "") if self.base_urls else ""
+        key = (id(provider), account, dialect, tail, base)
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            endpoint_url = provider.urls[dialect]
+            url = httpx.URL(
+                _join_url(
+                    base + endpoint_url if endpoint_url.startswith("/") else endpoint_url, tail
+                )
+            )
             host = url.netloc.decode("ascii")
-            fixed = [("host", host), *_FIXED, (HOP, self._hop), *provider.headers.items()]
+            headers = [
+                ("host", host),
+                *_FIXED_HEADERS,
+                (HOP_HEADER, self._hop),
+                *provider.headers.items(),
+            ]
             if account.secret and provider.auth != "none":
-                fixed.append(_AUTH[provider.auth](account.secret))
-            fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in fixed]
+                headers.append(_AUTH_HEADERS[provider.auth](account.secret))
+            fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers]
             transport = self._pools(provider)
-            own = None
+            own_route = None
             if isinstance(transport, Http1Transport):
-                own = transport, transport.route(url, fields)
-            if len(self._prepared) >= _MOST_DOORS:
-                self._prepared.clear()
-            ready = self._prepared[where] = _Door(provider, transport, url, fields, own)
-        return ready
+                own_route = transport, transport.prepare_route(url, fields)
+            if len(self._endpoints) >= _MAX_ENDPOINTS:
+                self._endpoints.clear()
+            endpoint = self._endpoints[key] = _PreparedEndpoint(
+                provider, transport, url, fields, own_route
+            )
+        return endpoint
 
     async def close(self) -> None:
         """Close every transport."""
         await self._pools.close()
-        self._prepared.clear()
+        self._endpoints.clear()
 
 
-def _joined(door: str, tail: str) -> str:
+def _join_url(endpoint_url: str, tail: str) -> str:
     """Add a tail to the path of a door; the queries of both stand behind it."""
-    path, _, query = door.partition("?")
-    more, _, added = tail.partition("?")
-    queries = "&".join(filter(None, (query, added)))
-    return f"{path}{more}?{queries}" if queries else f"{path}{more}"
+    path, _, query = endpoint_url.partition("?")
+    added_path, _, added_query = tail.partition("?")
+    queries = "&".join(filter(None, (query, added_query)))
+    return f"{path}{added_path}?{queries}" if queries else f"{path}{added_path}"
 
 
-def _failure(name: str, error: Exception) -> Problem:
+def _build_failure(name: str, error: Exception) -> Problem:
     """Why no answer came, and whether the provider may have worked on one."""
     if isinstance(error, httpx.PoolTimeout):
         message = f"All connections to {name} are taken. Try again soon."
         return Problem(kind="overloaded", message=message, retry_after=1.0)
     if isinstance(error, httpx.ConnectTimeout):
-        return _told("upstream_timeout", f"{name} cannot be reached in time.", "no")
+        return _build_problem("upstream_timeout", f"{name} cannot be reached in time.", "no")
     if isinstance(error, TimeoutError):
-        return _told("upstream_timeout", f"{name} did not answer in time.", "maybe")
-    if not isinstance(error, _UNSENT):
-        message = f"The connection to {name} broke ({_word(error)})."
-        return _told("upstream_unreachable", message, "maybe")
+        return _build_problem("upstream_timeout", f"{name} did not answer in time.", "maybe")
+    if not isinstance(error, _UNSENT_ERRORS):
+        message = f"The connection to {name} broke ({_describe_error(error)})."
+        return _build_problem("upstream_unreachable", message, "maybe")
     return Problem(
         kind="upstream_unreachable",
-        message=f"{name} cannot be reached ({_word(error)}).",
-        lasting=isinstance(error, httpx.UnsupportedProtocol)
+        message=f"{name} cannot be reached ({_describe_error(error)}).",
+        is_permanent=isinstance(error, httpx.UnsupportedProtocol)
         or isinstance(error.__cause__, ssl.SSLCertVerificationError),
     )
 
 
-def _ascii(headers: Mapping[str, str]) -> Fields:
+def _encode_headers(headers: Mapping[str, str]) -> Fields:
     return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
 
 
-async def _ask(
-    door: _Door, name: str, body: bytes, more: Fields, timers: Timers, limit: float
+async def _send_by_httpx(
+    endpoint: _PreparedEndpoint,
+    name: str,
+    body: bytes,
+    extra_headers: Fields,
+    timers: Timers,
+    deadline: float,
 ) -> ProviderResponse:
-    """Ask through any transport. Raises TimeoutError at `limit`, on the loop's clock."""
+    """Ask through any transport. Raises TimeoutError at `deadline`, on the loop's clock."""
     request = httpx.Request(
         "POST",
-        door.url,
-        headers=[*door.fields, (b"content-length", b"%d" % len(body)), *more],
+        endpoint.url,
+        headers=[*endpoint.fields, (b"content-length", b"%d" % len(body)), *extra_headers],
         stream=httpx.ByteStream(body),
         extensions={"timeout": {"connect": timers.connect, "pool": timers.pool}},
     )
-    async with asyncio.timeout_at(limit):
-        response = await door.transport.handle_async_request(request)
+    async with asyncio.timeout_at(deadline):
+        response = await endpoint.transport.handle_async_request(request)
     stream = response.stream
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("the door is async only")
-    return HttpxSender(name, response.status_code, _low(response.headers.raw), stream)
+    return HttpxSender(name, response.status_code, _lower_names(response.headers.raw), stream)
 
 
-def _crossed(name: str) -> Problem:
+def _build_crossed_problem(name: str) -> Problem:
     message = f"{name} closed a kept connection as the request was on its way."
-    return _told("upstream_unreachable", message, "no")
+    return _build_problem("upstream_unreachable", message, "no")
 
 
-def _low(headers: list[tuple[bytes, bytes]]) -> Fields:
+def _lower_names(headers: list[tuple[bytes, bytes]]) -> Fields:
     return [(name.lower(), value) for name, value in headers]
 
 
@@ -333,37 +365,50 @@ class PublicWebClient:
         self._tls = tls
 
     async def get(
-        self, scheme: str, host: str, port: int, path: str, *, at: str, connect: float, until: float
+        self,
+        scheme: str,
+        host: str,
+        port: int,
+        path: str,
+        *,
+        address: str,
+        connect_timeout: float,
+        deadline: float,
     ) -> ProviderResponse:
-        """Ask a host for a path, at the IP address `at` and nowhere else. Raises ProblemError.
+        """Ask a host for a path, at the IP address `address` and nowhere else. Raises ProblemError.
 
         The certificate must be of the host. The connection is closed with the answer; its head is
-        waited for `until` then, on the loop's clock.
+        waited for `deadline` then, on the loop's clock.
         """
         if scheme == "https" and self._tls is None:
-            self._tls = await asyncio.to_thread(context)
-        name = f"[{host}]" if ":" in host else host
-        usual = port == (443 if scheme == "https" else 80)
-        place = f"[{at}]" if ":" in at else at
+            self._tls = await asyncio.to_thread(create_tls_context)
+        host_text = f"[{host}]" if ":" in host else host
+        is_default_port = port == (443 if scheme == "https" else 80)
+        address_text = f"[{address}]" if ":" in address else address
         try:
             request = httpx.Request(
                 "GET",
-                f"{scheme}://{place}:{port}{path}",
-                headers=[("host", name if usual else f"{name}:{port}"), *_OPEN],
-                extensions={"timeout": {"connect": connect}, "sni_hostname": host},
+                f"{scheme}://{address_text}:{port}{path}",
+                headers=[
+                    ("host", host_text if is_default_port else f"{host_text}:{port}"),
+                    *_PUBLIC_HEADERS,
+                ],
+                extensions={"timeout": {"connect": connect_timeout}, "sni_hostname": host},
             )
-            transport = Http1Transport(tls=self._tls, limit=1, most_idle=0)
-            async with asyncio.timeout_at(until):
+            transport = Http1Transport(tls=self._tls, limit=1, max_idle=0)
+            async with asyncio.timeout_at(deadline):
                 response = await transport.handle_async_request(request)
         except TimeoutError:
-            raise _problem("upstream_timeout", f"{host} did not answer in time.", "no") from None
+            raise _build_error(
+                "upstream_timeout", f"{host} did not answer in time.", "no"
+            ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            message = f"{host} cannot be reached ({_word(error)})."
-            raise _problem("upstream_unreachable", message, "no") from None
+            message = f"{host} cannot be reached ({_describe_error(error)})."
+            raise _build_error("upstream_unreachable", message, "no") from None
         stream = response.stream
         if not isinstance(stream, httpx.AsyncByteStream):
             raise TypeError("the door is async only")
-        return HttpxSender(host, response.status_code, _low(response.headers.raw), stream)
+        return HttpxSender(host, response.status_code, _lower_names(response.headers.raw), stream)
 
 
 class ConnectionPools:
@@ -374,31 +419,31 @@ class ConnectionPools:
     """
 
     def __init__(
-        self, transports: Transports | None = None, outbox: WriteBatch | None = None
+        self, transports: Transports | None = None, write_batch: WriteBatch | None = None
     ) -> None:
         self._transports = transports
-        self._outbox = outbox
-        self._made: dict[tuple[str | None, ...], httpx.AsyncBaseTransport] = {}
+        self._write_batch = write_batch
+        self._transports_by_kind: dict[tuple[str | None, ...], httpx.AsyncBaseTransport] = {}
 
     def __call__(self, provider: Provider) -> httpx.AsyncBaseTransport:
         """The transport of a provider."""
-        kind = self._kind(provider)
-        made = self._made.get(kind)
-        if made is None:
-            made = self._made[kind] = self._make(provider)
-        return made
+        kind = self._get_kind(provider)
+        transport = self._transports_by_kind.get(kind)
+        if transport is None:
+            transport = self._transports_by_kind[kind] = self._create_transport(provider)
+        return transport
 
-    async def only(self, providers: Iterable[Provider]) -> None:
+    async def close_unused(self, providers: Iterable[Provider]) -> None:
         """Close those that none of these providers uses."""
-        used = {self._kind(one) for one in providers}
-        for kind in [one for one in self._made if one not in used]:
-            await self._made.pop(kind).aclose()
+        used_kinds = {self._get_kind(item) for item in providers}
+        for kind in [item for item in self._transports_by_kind if item not in used_kinds]:
+            await self._transports_by_kind.pop(kind).aclose()
 
     async def close(self) -> None:
         """Close every one."""
-        await self.only(())
+        await self.close_unused(())
 
-    def _kind(self, provider: Provider) -> tuple[str | None, ...]:
+    def _get_kind(self, provider: Provider) -> tuple[str | None, ...]:
         proxy = provider.proxy  # none of the environment: it was set for another program
         if self._transports is not None:
             return (provider.name,)
@@ -406,12 +451,12 @@ class ConnectionPools:
             return (provider.name, proxy)
         return (None, proxy)
 
-    def _make(self, provider: Provider) -> httpx.AsyncBaseTransport:
+    def _create_transport(self, provider: Provider) -> httpx.AsyncBaseTransport:
         if self._transports is not None:
             return self._transports(provider)
-        if self._kind(provider)[0] is not None:
-            return stock(proxy=provider.proxy)
-        return Http1Transport(proxy=provider.proxy, outbox=self._outbox)
+        if self._get_kind(provider)[0] is not None:
+            return create_httpx_transport(proxy=provider.proxy)
+        return Http1Transport(proxy=provider.proxy, write_batch=self._write_batch)
 
 
 class ResponseChunks:
@@ -430,11 +475,11 @@ class ResponseChunks:
 
     async def __anext__(self) -> bytes:
         try:
-            data = await self._body.more(self._idle, self._deadline)
+            data = await self._body.read_chunk(self._idle, self._deadline)
         except httpx.ReadTimeout:
-            raise _late(self._provider, total=self._body.over()) from None
+            raise _build_late_error(self._provider, total=self._body.is_past_deadline()) from None
         except httpx.HTTPError as error:
-            raise _cut(self._provider, error) from None
+            raise _build_cut_error(self._provider, error) from None
         if not data:
             raise StopAsyncIteration
         return data
@@ -453,60 +498,62 @@ async def read(
     time limits lie round each read alone: one round a `yield` would strike whoever consumes this.
     """
     time = asyncio.get_running_loop().time
-    step = stream.__anext__
+    read_next = stream.__anext__
     while True:
-        limit = min(time() + idle, deadline)
+        step_deadline = min(time() + idle, deadline)
         try:
-            async with asyncio.timeout_at(limit):
-                data = await step()
+            async with asyncio.timeout_at(step_deadline):
+                data = await read_next()
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise _late(provider, total=limit == deadline) from None
+            raise _build_late_error(provider, total=step_deadline == deadline) from None
         except httpx.HTTPError as error:
-            raise _cut(provider, error) from None
+            raise _build_cut_error(provider, error) from None
         yield data
 
 
-def _late(provider: str, *, total: bool) -> ProblemError:
-    why = "took longer than its tier allows" if total else "stopped sending"
-    return _problem("upstream_timeout", f"{provider} {why}.", "maybe")
+def _build_late_error(provider: str, *, total: bool) -> ProblemError:
+    reason = "took longer than its tier allows" if total else "stopped sending"
+    return _build_error("upstream_timeout", f"{provider} {reason}.", "maybe")
 
 
-def _cut(provider: str, error: httpx.HTTPError) -> ProblemError:
-    message = f"The answer of {provider} was cut off ({_word(error)})."
-    return _problem("upstream_truncated", message, "maybe")
+def _build_cut_error(provider: str, error: httpx.HTTPError) -> ProblemError:
+    message = f"The answer of {provider} was cut off ({_describe_error(error)})."
+    return _build_error("upstream_truncated", message, "maybe")
 
 
-def _problem(kind: str, message: str, spent: str) -> ProblemError:
-    return ProblemError(_told(kind, message, spent))
+def _build_error(kind: str, message: str, spent: str) -> ProblemError:
+    return ProblemError(_build_problem(kind, message, spent))
 
 
-def _told(kind: str, message: str, spent: str) -> Problem:
+def _build_problem(kind: str, message: str, spent: str) -> Problem:
     return msgspec.convert({"kind": kind, "message": message, "spent": spent}, Problem)
 
 
-def _word(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """Why, and not where: a certificate of another host is told with the name of the right one."""
     return str(error).partition(", certificate")[0] or type(error).__name__
 
 
-async def tell(url: str, data: bytes, within: float = 5.0) -> int | None:
+async def post_json(url: str, data: bytes, timeout_seconds: float = 5.0) -> int | None:
     """POST some JSON to a URL of the configuration; its status, None where nobody answered."""
     try:
-        async with httpx.AsyncClient(trust_env=False, timeout=within) as hook:
-            answer = await hook.post(url, content=data, headers=[_FIXED[0], _FIXED[2]])
+        async with httpx.AsyncClient(trust_env=False, timeout=timeout_seconds) as client:
+            response = await client.post(
+                url, content=data, headers=[_FIXED_HEADERS[0], _FIXED_HEADERS[2]]
+            )
     except httpx.HTTPError:
         return None
-    return answer.status_code
+    return response.status_code
 
 
-def read_url(url: str, secret: str, within: float = 5.0) -> tuple[int, bytes] | None:
+def read_url(url: str, secret: str, timeout: float = 5.0) -> tuple[int, bytes] | None:
     """GET a URL of the gateway's own; its status and body, None where nobody answered."""
     headers = {"authorization": f"Bearer {secret}"} if secret else {}
     try:
-        with httpx.Client(trust_env=False, timeout=within) as client:
-            answer = client.get(url, headers=headers)
+        with httpx.Client(trust_env=False, timeout=timeout) as client:
+            response = client.get(url, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL):
         return None
-    return answer.status_code, answer.content
+    return response.status_code, response.content

@@ -17,148 +17,181 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Target
 from gateway.core.usage import Usage
 from gateway.upstream.failover import Upstream
-from gateway.upstream.relay import frames, watching
-from gateway.upstream.retry import Candidate, candidates
+from gateway.upstream.relay import get_inspector, iterate_frames
+from gateway.upstream.retry import Candidate, list_candidates
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
-_MOST = 64_000_000
+_MAX_BUFFERED_BYTES = 64_000_000
 """Bytes of an answer that is held back, as of a whole one."""
-_PIECE = 64_000
+_WRITE_BYTES = 64_000
 """Bytes that go out at once of what was held back: a client takes them one after the other."""
-_ROUNDS = 4
+_MAX_BROKEN_ANSWERS = 4
 """Answers of one call that may break off."""
-_TIMES = 2
+_MAX_ACCOUNT_ATTEMPTS = 2
 """How often one account is asked for the same answer after it broke off."""
-_ASKED_WRONG = frozenset({"upstream_rejected", "upstream_context"})
-_NOBODY = frozenset({"overloaded", "no_target", "rate_limited"})
+_REQUEST_FAULT_KINDS = frozenset({"upstream_rejected", "upstream_context"})
+_UNAVAILABLE_KINDS = frozenset({"overloaded", "no_target", "rate_limited"})
 """Kinds that say that nobody could be asked: what broke the answer off says more."""
 
 
-async def begin(upstream: Upstream, job: UpstreamRequest) -> UpstreamResponse:
+async def start_response(upstream: Upstream, request: UpstreamRequest) -> UpstreamResponse:
     """Get an answer that is past its commit point, as `Upstream.run` does.
 
     If all fail before that, accounts are asked once more, those first that were not asked yet. A
     whole answer that has no reason why it ended has failed too. Raises ProblemError.
     """
-    asked: list[tuple[str, str]] = []
-    job = msgspec.structs.replace(job, strict=True)
+    asked_accounts: list[tuple[str, str]] = []
+    request = msgspec.structs.replace(request, requires_complete=True)
 
-    def dialling(target: Target, account: Account) -> Awaitable[None] | None:
-        asked.append((target.name, account.name))
-        return job.dialling(target, account)
+    def on_attempt_start(target: Target, account: Account) -> Awaitable[None] | None:
+        asked_accounts.append((target.name, account.name))
+        return request.on_attempt_start(target, account)
 
     try:
-        return await upstream.run(msgspec.structs.replace(job, dialling=dialling))
+        return await upstream.run(
+            msgspec.structs.replace(request, on_attempt_start=on_attempt_start)
+        )
     except ProblemError as error:
-        if not _broken(error.problem) or error.problem.spent == "no":
+        if not _is_broken_off(error.problem) or error.problem.spent == "no":
             raise
-        every = [one for one in candidates(job.plan, job.seat) if asked.count(_name(one)) < _TIMES]
-        if not every:
+        open_candidates = [
+            candidate
+            for candidate in list_candidates(request.plan, request.pinned_account)
+            if asked_accounts.count(_get_account_key(candidate)) < _MAX_ACCOUNT_ATTEMPTS
+        ]
+        if not open_candidates:
             raise
-    order = tuple(sorted(every, key=lambda one: asked.count(_name(one))))
-    return await upstream.run(msgspec.structs.replace(job, order=order, aside=None))
+    ordered_candidates = tuple(
+        sorted(
+            open_candidates, key=lambda candidate: asked_accounts.count(_get_account_key(candidate))
+        )
+    )
+    return await upstream.run(
+        msgspec.structs.replace(request, candidates=ordered_candidates, swap_attempt_account=None)
+    )
 
 
-async def hold(upstream: Upstream, job: UpstreamRequest, begun: UpstreamResponse) -> None:
+async def complete_response(
+    upstream: Upstream, request: UpstreamRequest, response: UpstreamResponse
+) -> None:
     """Read a stream to its end; where it breaks off, another's from its beginning.
 
-    `begun` becomes the answer that is whole, all of it ready to go out. Raises ProblemError with
+    `response` becomes the answer that is whole, all of it ready to go out. Raises ProblemError with
     the last failure where none is.
     """
-    broke: list[Candidate] = []
+    broken_candidates: list[Candidate] = []
     try:
-        while (problem := await _read(begun)) is not None:
-            await _next(upstream, job, begun, problem, broke)
+        while (problem := await _read_stream(response)) is not None:
+            await _replace_response(upstream, request, response, problem, broken_candidates)
     except ProblemError as error:
         # An answer had begun: no SDK asks for a stream again that broke off.
-        final = msgspec.structs.replace(error.problem, retryable=False)
-        raise ProblemError(final) from None
+        final_problem = msgspec.structs.replace(error.problem, retryable=False)
+        raise ProblemError(final_problem) from None
 
 
-async def held(begun: UpstreamResponse) -> AsyncGenerator[bytes]:
-    """Yield the answer that `hold` has read, a few whole frames at once: a client may be slow."""
-    piece, size, every = list[bytes](), 0, sse.frames(begun.first)
-    for number, frame in enumerate(every, 1):
-        piece.append(frame)
+async def iterate_buffered(response: UpstreamResponse) -> AsyncGenerator[bytes]:
+    """Yield what `complete_response` has read, a few whole frames at once: a client may be slow."""
+    batch, size, all_frames = list[bytes](), 0, sse.split_frames(response.first_bytes)
+    for frame_count, frame in enumerate(all_frames, 1):
+        batch.append(frame)
         size += len(frame)
-        begun.ahead = number < len(every)
-        if size >= _PIECE or not begun.ahead:
-            yield b"".join(piece)
-            piece, size = [], 0
+        response.has_buffered_frames = frame_count < len(all_frames)
+        if size >= _WRITE_BYTES or not response.has_buffered_frames:
+            yield b"".join(batch)
+            batch, size = [], 0
 
 
-async def _next(
+async def _replace_response(
     upstream: Upstream,
-    job: UpstreamRequest,
-    begun: UpstreamResponse,
+    request: UpstreamRequest,
+    response: UpstreamResponse,
     problem: Problem,
-    broke: list[Candidate],
+    broken_candidates: list[Candidate],
 ) -> None:
     """Ask another in place of one that broke off. Raises ProblemError where that cannot help."""
-    if not _broken(problem):
+    if not _is_broken_off(problem):
         raise ProblemError(problem)
-    broke.append(Candidate(begun.target, begun.account, begun.door))
-    _fail(job, begun, problem)
-    order = _others(job, broke)
-    if not order or not upstream.grant(job, broke[-1], order[0]):
+    broken_candidates.append(Candidate(response.target, response.account, response.dialect_name))
+    _record_failure(request, response, problem)
+    candidates = _list_replacements(request, broken_candidates)
+    if not candidates or not upstream.grant_retry(request, broken_candidates[-1], candidates[0]):
         raise ProblemError(problem)
     try:
-        other = await upstream.run(msgspec.structs.replace(job, order=order, aside=None))
+        next_response = await upstream.run(
+            msgspec.structs.replace(request, candidates=candidates, swap_attempt_account=None)
+        )
     except ProblemError as error:
-        if error.problem.kind in _NOBODY:
+        if error.problem.kind in _UNAVAILABLE_KINDS:
             raise ProblemError(problem) from None
         raise
     for name in UpstreamResponse.__struct_fields__:
-        setattr(begun, name, getattr(other, name))
+        setattr(response, name, getattr(next_response, name))
 
 
-def _others(job: UpstreamRequest, broke: list[Candidate]) -> tuple[Candidate, ...]:
+def _list_replacements(
+    request: UpstreamRequest, broken_candidates: list[Candidate]
+) -> tuple[Candidate, ...]:
     """Who may be asked next, best first; nobody where enough has broken off.
 
     Another target, then another account of the same one, and at last who has broken off, once more.
     """
-    if len(broke) >= _ROUNDS:
+    if len(broken_candidates) >= _MAX_BROKEN_ANSWERS:
         return ()
-    times = [_name(one) for one in broke]
-    last = broke[-1].target
+    broken_accounts = [_get_account_key(candidate) for candidate in broken_candidates]
+    last_target = broken_candidates[-1].target
 
-    def rank(one: Candidate) -> tuple[int, bool]:
-        return times.count(_name(one)), one.target.name == last.name
+    def rank(candidate: Candidate) -> tuple[int, bool]:
+        return broken_accounts.count(
+            _get_account_key(candidate)
+        ), candidate.target.name == last_target.name
 
-    every = [one for one in candidates(job.plan, job.seat) if times.count(_name(one)) < _TIMES]
-    return tuple(sorted(every, key=rank))
+    open_candidates = [
+        candidate
+        for candidate in list_candidates(request.plan, request.pinned_account)
+        if broken_accounts.count(_get_account_key(candidate)) < _MAX_ACCOUNT_ATTEMPTS
+    ]
+    return tuple(sorted(open_candidates, key=rank))
 
 
-def _name(one: Candidate) -> tuple[str, str]:
-    return one.target.name, one.account.name
+def _get_account_key(candidate: Candidate) -> tuple[str, str]:
+    return candidate.target.name, candidate.account.name
 
 
-async def _read(begun: UpstreamResponse) -> Problem | None:
+async def _read_stream(response: UpstreamResponse) -> Problem | None:
     """Hold all of a stream; what broke it off, where something did."""
     parts, size = list[bytes](), 0
     try:
-        async with contextlib.aclosing(frames(begun, watching(begun))) as source:
+        async with contextlib.aclosing(iterate_frames(response, get_inspector(response))) as source:
             async for data in source:
                 parts.append(data)
                 size += len(data)
-                if size > _MOST:
-                    message = f"The answer is larger than {_MOST:,} bytes, too large to hold back."
+                if size > _MAX_BUFFERED_BYTES:
+                    message = (
+                        f"The answer is larger than {_MAX_BUFFERED_BYTES:,} bytes,"
+                        " too large to hold back."
+                    )
                     return Problem(kind="upstream_error", message=message, spent="maybe")
     except ProblemError as error:
         return error.problem
     finally:
-        await begun.answer.close()
-    begun.first, begun.rest = b"".join(parts), None
+        await response.provider_response.close()
+    response.first_bytes, response.remaining_chunks = b"".join(parts), None
     return None
 
 
-def _fail(job: UpstreamRequest, begun: UpstreamResponse, problem: Problem) -> None:
+def _record_failure(request: UpstreamRequest, response: UpstreamResponse, problem: Problem) -> None:
     """Put on record what an answer has used that nobody gets."""
-    watch = watching(begun)
-    usage = watch.usage or Usage()
-    job.failing(msgspec.structs.replace(problem, usage=usage, heard=watch.heard, spent="maybe"))
-    begun.watch = job.dialect.watch(job.body)  # of it nothing is told any more
+    inspector = get_inspector(response)
+    usage = inspector.usage or Usage()
+    request.on_attempt_failure(
+        msgspec.structs.replace(
+            problem, usage=usage, content_bytes=inspector.content_bytes, spent="maybe"
+        )
+    )
+    response.inspector = request.dialect.inspect_stream(
+        request.body
+    )  # of it nothing is told any more
 
 
-def _broken(problem: Problem) -> bool:
-    return problem.kind.startswith("upstream_") and problem.kind not in _ASKED_WRONG
+def _is_broken_off(problem: Problem) -> bool:
+    return problem.kind.startswith("upstream_") and problem.kind not in _REQUEST_FAULT_KINDS

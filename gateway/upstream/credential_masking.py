@@ -12,48 +12,58 @@ import msgspec
 from gateway.core.errors import Problem
 from gateway.core.target import Account
 
-LEAST = 16
+MIN_MASKED_LENGTH = 16
 """Characters of the shortest credential that is masked."""
 _MASK = "***"
-_MOST_ESCAPES = 8
+_MAX_BACKSLASHES = 8
 """Backslashes before a character: of JSON within JSON, a few levels deep."""
 
 
-def body(account: Account, data: bytes) -> bytes:
+def mask_body(account: Account, data: bytes) -> bytes:
     """Mask an error body; the very same bytes if nothing is to be masked."""
-    if len(account.secret) < LEAST:
+    if len(account.secret) < MIN_MASKED_LENGTH:
         return data
-    found = _pattern(account.secret).subn(_MASK, data.decode("utf-8", "surrogateescape"))
-    return found[0].encode("utf-8", "surrogateescape") if found[1] else data
+    substitution = _compile_pattern(account.secret).subn(
+        _MASK, data.decode("utf-8", "surrogateescape")
+    )
+    return substitution[0].encode("utf-8", "surrogateescape") if substitution[1] else data
 
 
-def text(account: Account, said: str) -> str:
+def mask_text(account: Account, value: str) -> str:
     """Mask words of a provider: a message, or the value of a header."""
-    return said if len(account.secret) < LEAST else _pattern(account.secret).sub(_MASK, said)
+    return (
+        value
+        if len(account.secret) < MIN_MASKED_LENGTH
+        else _compile_pattern(account.secret).sub(_MASK, value)
+    )
 
 
-def problem(account: Account, told: Problem) -> Problem:
+def mask_problem(account: Account, provider_problem: Problem) -> Problem:
     """Mask a provider's error: its body, and its message."""
-    own = None if told.body is None else body(account, told.body)
-    message = text(account, told.message)
-    if own is told.body and message == told.message:
-        return told
-    return msgspec.structs.replace(told, body=own, message=message)
+    masked_body = (
+        None if provider_problem.body is None else mask_body(account, provider_problem.body)
+    )
+    message = mask_text(account, provider_problem.message)
+    if masked_body is provider_problem.body and message == provider_problem.message:
+        return provider_problem
+    return msgspec.structs.replace(provider_problem, body=masked_body, message=message)
 
 
-def _pattern(secret: str) -> re.Pattern[str]:
+def _compile_pattern(secret: str) -> re.Pattern[str]:
     """Match a credential in plain text, in JSON at any depth, and in a URL."""
-    return re.compile("".join(map(_spelled, secret)))
+    return re.compile("".join(map(_spell_character, secret)))
 
 
-def _spelled(char: str) -> str:
+def _spell_character(char: str) -> str:
     units = char.encode("utf-16-be").hex(" ", 2).split()
-    escaped = "".join(rf"\\{{1,{_MOST_ESCAPES}}}u(?i:{unit})" for unit in units)
-    quoted = "".join(f"%(?i:{byte})" for byte in char.encode().hex(" ").split())
-    letter = _LETTERS.get(char)
-    short = rf"|\\{{1,{_MOST_ESCAPES}}}{letter}" if letter else ""
-    return rf"(?:\\{{0,{_MOST_ESCAPES}}}{re.escape(char)}|{escaped}|{quoted}{short})"
+    escaped = "".join(rf"\\{{1,{_MAX_BACKSLASHES}}}u(?i:{unit})" for unit in units)
+    url_encoded = "".join(f"%(?i:{byte})" for byte in char.encode().hex(" ").split())
+    letter = _ESCAPE_LETTERS.get(char)
+    letter_escape = rf"|\\{{1,{_MAX_BACKSLASHES}}}{letter}" if letter else ""
+    return (
+        rf"(?:\\{{0,{_MAX_BACKSLASHES}}}{re.escape(char)}|{escaped}|{url_encoded}{letter_escape})"
+    )
 
 
-_LETTERS = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
+_ESCAPE_LETTERS = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 """Characters that JSON writes as an escape of a letter."""

@@ -10,37 +10,46 @@ from gateway.core.call_accounting import AttemptAccount
 from gateway.core.decision import Plan, SkippedTarget
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Provider, Target, Tier
-from gateway.upstream.attempt import EARLY, AttemptRunner, load, where
+from gateway.upstream.attempt import (
+    TIMER_TOLERANCE,
+    AttemptRunner,
+    build_account_model_key,
+    estimate_request,
+)
 from gateway.upstream.client import ProviderClient
 from gateway.upstream.hedging import Hedge
 from gateway.upstream.media_fetch import MediaFetcher
 from gateway.upstream.provider_quota import Headroom
 from gateway.upstream.provider_state import ProviderState
 from gateway.upstream.retry import (
-    DEFAULT,
+    DEFAULT_POLICY,
     Candidate,
     RetryPolicy,
     RetryState,
-    again,
-    by_room,
-    candidates,
-    spread,
-    told,
+    add_jitter,
+    build_client_problem,
+    list_candidates,
+    retry_candidates,
+    sort_by_headroom,
 )
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
-_MOST_PLANS = 64
+_MAX_CACHED_PLANS = 64
 """Plans of which it is kept who may be asked."""
 
 
-def _others(order: list[Candidate], avoid: Collection[str]) -> list[Candidate]:
+def _exclude_targets(
+    candidates: list[Candidate], excluded_targets: Collection[str]
+) -> list[Candidate]:
     """Those that are not to be avoided. Raises ProblemError where that is nobody."""
-    left = [one for one in order if one.target.name not in avoid]
-    if not left:
+    allowed_candidates = [
+        candidate for candidate in candidates if candidate.target.name not in excluded_targets
+    ]
+    if not allowed_candidates:
         message = "No other target can serve this call."
         raise ProblemError(Problem(kind="no_target", message=message))
-    return left
+    return allowed_candidates
 
 
 class Upstream:
@@ -50,276 +59,374 @@ class Upstream:
         self,
         client: ProviderClient,
         *,
-        ready: Callable[[Provider], Awaitable[None]],
+        wait_until_ready: Callable[[Provider], Awaitable[None]],
         sleep: Callable[[float], Awaitable[None]],
         jitter: Callable[[], float],
-        media: MediaFetcher | None = None,
-        hedge: Mapping[str, float | None] = {},
-        policy: RetryPolicy = DEFAULT,
-        known: ProviderState | None = None,
+        media_fetcher: MediaFetcher | None = None,
+        hedge_seconds: Mapping[str, float | None] = {},
+        policy: RetryPolicy = DEFAULT_POLICY,
+        provider_state: ProviderState | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """Without `media` nothing is fetched that a request has by URL.
+        """Without `media_fetcher` nothing is fetched that a request has by URL.
 
-        `hedge` has the seconds by tier after which a second target is asked too; None: once the
-        first is later than 95 % of its answers are. `policy` says how long calls wait for a target.
-        Without `known` nothing is known yet.
+        `hedge_seconds` has the seconds by tier after which a second target is asked too; None: once
+        the first is later than 95 % of its answers are. `policy` says how long calls wait for a
+        target. Without `provider_state` nothing is known yet.
         """
-        self.known = known = known or ProviderState(jitter=jitter)
-        self.quota = known.quota
+        self.provider_state = provider_state = provider_state or ProviderState(jitter=jitter)
+        self.quota = provider_state.quota
         """What is left of the providers' own limits."""
-        self.health = known.health
-        self.allowances = known.allowances
+        self.health = provider_state.health
+        self.retry_budgets = provider_state.retry_budgets
         """The retries of each lab."""
-        self._attempt = AttemptRunner(
-            client, self.quota, self.health, ready=ready, media=media, wall=wall
+        self._attempt_runner = AttemptRunner(
+            client,
+            self.quota,
+            self.health,
+            wait_until_ready=wait_until_ready,
+            media_fetcher=media_fetcher,
+            wall=wall,
         )
-        self._turn = client.turn
-        self._orders: dict[int, tuple[Plan, list[Candidate]]] = {}
+        self._join_turn = client.join_turn
+        self._candidates_by_plan: dict[int, tuple[Plan, list[Candidate]]] = {}
         """Who may be asked, by the identity of a plan, which is kept with them."""
-        self._hedge = hedge
+        self._hedge_seconds = hedge_seconds
         self._policy = policy
-        self._onward = msgspec.structs.replace(policy, preferred_again=0)
+        self._continuation_policy = msgspec.structs.replace(policy, preferred_again=0)
         """For an answer that broke off: another target goes on with it."""
         self._wall = wall
         self._sleep = sleep
         self._jitter = jitter
 
-    async def run(self, job: UpstreamRequest) -> UpstreamResponse:
+    async def run(self, request: UpstreamRequest) -> UpstreamResponse:
         """The first answer that the plan gives. Raises ProblemError when none does."""
-        if (turn := self._turn()) is not None:
-            await turn
-        order = self._order(job)
-        allowance = self.known.allowances.get(job.lab) or self._allowance(job)
-        if not job.order and not job.call.retried:
-            allowance.earn()
+        if (barrier := self._join_turn()) is not None:
+            await barrier
+        candidates = self._list_candidates(request)
+        retry_budget = self.provider_state.retry_budgets.get(request.lab) or self._get_retry_budget(
+            request
+        )
+        if not request.candidates and not request.call.retry_count:
+            retry_budget.earn()
         health = self.health
-        if not health.calm:
-            order = health.order(order, lambda one: where(job, one))
-        waited = 0.0
-        if self.quota.told:
-            order, room = self._by_room(job, order, allowance)
-            if room.parked:
-                waited = await self._pause(job, order[0], room)
-        if not health.calm:
-            health.claim(where(job, order[0]))
-        if self._hedge and job.tier in self._hedge and job.aside is not None:
-            wait, other = self._patience(job, order[0]), self._second(job, order)
-            if other is not None and wait is not None:
-                return await self._both(job, (order, other), wait, job.aside, allowance)
+        if not health.all_closed:
+            candidates = health.sort_candidates(
+                candidates, lambda candidate: build_account_model_key(request, candidate)
+            )
+        waited_seconds = 0.0
+        if self.quota.reported_keys:
+            candidates, headroom = self._sort_by_headroom(request, candidates, retry_budget)
+            if headroom.is_parked:
+                waited_seconds = await self._pause(request, candidates[0], headroom)
+        if not health.all_closed:
+            health.claim_probe(build_account_model_key(request, candidates[0]))
+        if (
+            self._hedge_seconds
+            and request.tier in self._hedge_seconds
+            and request.swap_attempt_account is not None
+        ):
+            hedge_delay, second_index = (
+                self._get_hedge_delay(request, candidates[0]),
+                self._find_second(request, candidates),
+            )
+            if second_index is not None and hedge_delay is not None:
+                return await self._run_hedged(
+                    request,
+                    (candidates, second_index),
+                    hedge_delay,
+                    request.swap_attempt_account,
+                    retry_budget,
+                )
         try:
-            return await self._attempt.once(job, order[0])  # straight on, as nearly all calls go
+            return await self._attempt_runner.send_once(
+                request, candidates[0]
+            )  # straight on, as nearly all calls go
         except ProblemError as error:
-            first = error.problem
+            first_problem = error.problem
         try:
-            return await self._attempt.less(job, order[0], first)
+            return await self._attempt_runner.retry_reduced(request, candidates[0], first_problem)
         except ProblemError as error:
-            first = error.problem
-            job.failing(first)
-        return await self._again(job, order, first, waited=waited)
+            first_problem = error.problem
+            request.on_attempt_failure(first_problem)
+        return await self._retry(request, candidates, first_problem, waited_seconds=waited_seconds)
 
-    def _order(self, job: UpstreamRequest) -> list[Candidate]:
+    def _list_candidates(self, request: UpstreamRequest) -> list[Candidate]:
         """Who may be asked. Raises ProblemError where that is nobody.
 
         The same list for all calls of a plan that ask for nothing else: nobody may change it.
         """
-        plan = job.plan
-        if job.seat is None and not job.order and not job.avoid:
-            kept = self._orders.get(id(plan))
-            if kept is None:
-                if len(self._orders) >= _MOST_PLANS:
-                    self._orders.clear()
-                kept = self._orders[id(plan)] = plan, candidates(plan)
-            return kept[1]
-        order = list(job.order) if job.order else candidates(plan, job.seat)
-        return _others(order, job.avoid) if job.avoid else order
+        plan = request.plan
+        if (
+            request.pinned_account is None
+            and not request.candidates
+            and not request.excluded_targets
+        ):
+            cached_entry = self._candidates_by_plan.get(id(plan))
+            if cached_entry is None:
+                if len(self._candidates_by_plan) >= _MAX_CACHED_PLANS:
+                    self._candidates_by_plan.clear()
+                cached_entry = self._candidates_by_plan[id(plan)] = plan, list_candidates(plan)
+            return cached_entry[1]
+        ordered_candidates = (
+            list(request.candidates)
+            if request.candidates
+            else list_candidates(plan, request.pinned_account)
+        )
+        return (
+            _exclude_targets(ordered_candidates, request.excluded_targets)
+            if request.excluded_targets
+            else ordered_candidates
+        )
 
-    async def _both(
+    async def _run_hedged(
         self,
-        job: UpstreamRequest,
-        pair: tuple[list[Candidate], int],
-        wait: float,
-        aside: Callable[[AttemptAccount | None], AttemptAccount],
-        allowance: RetryBudget,
+        request: UpstreamRequest,
+        candidates_and_second: tuple[list[Candidate], int],
+        hedge_delay: float,
+        swap_attempt_account: Callable[[AttemptAccount | None], AttemptAccount],
+        retry_budget: RetryBudget,
     ) -> UpstreamResponse:
         """Ask a second too, the one at a place in the order, where the first has given nothing."""
-        order, other = pair
-        hedge = Hedge(self._attempt, job, (order[0], order[other]))
+        candidates, second_index = candidates_and_second
+        hedge = Hedge(self._attempt_runner, request, (candidates[0], candidates[second_index]))
 
         def grant() -> bool:
-            granted = allowance.take()
-            if granted:
-                self.known.hedged += 1
-                self.health.claim(where(job, order[other]))
-            return granted
+            is_granted = retry_budget.take_retry()
+            if is_granted:
+                self.provider_state.hedge_count += 1
+                self.health.claim_probe(build_account_model_key(request, candidates[second_index]))
+            return is_granted
 
         try:
-            return await hedge.run(aside, self._sleep(wait), grant)
+            return await hedge.run(swap_attempt_account, self._sleep(hedge_delay), grant)
         except ProblemError as error:
-            first = error.problem
-        return await self._again(job, order, first, also=other if hedge.both else None)
+            first_problem = error.problem
+        return await self._retry(
+            request,
+            candidates,
+            first_problem,
+            hedged_index=second_index if hedge.used_second else None,
+        )
 
-    def _patience(self, job: UpstreamRequest, first: Candidate) -> float | None:
+    def _get_hedge_delay(self, request: UpstreamRequest, candidate: Candidate) -> float | None:
         """Seconds that the first has to itself; None where that is not known yet."""
-        wait = self._hedge[job.tier]
-        if wait is not None:
-            return wait
-        return self.health.tail(where(job, first), stream=job.body.prompt.stream)
+        delay = self._hedge_seconds[request.tier]
+        if delay is not None:
+            return delay
+        return self.health.get_tail_seconds(
+            build_account_model_key(request, candidate), stream=request.body.prompt.stream
+        )
 
-    def _second(self, job: UpstreamRequest, order: list[Candidate]) -> int | None:
+    def _find_second(self, request: UpstreamRequest, candidates: list[Candidate]) -> int | None:
         """The next that may be asked in its turn and has room."""
-        for at, one in enumerate(order[1:], 1):
-            if not self.health.why(where(job, one)) and self._room(job, one).free:
-                return at
+        for index, candidate in enumerate(candidates[1:], 1):
+            if (
+                not self.health.get_skip_reason(build_account_model_key(request, candidate))
+                and self._get_headroom(request, candidate).is_free
+            ):
+                return index
         return None
 
-    def standing(self, plan: Plan, tier: Tier | None) -> Plan:
+    def exclude_unavailable(self, plan: Plan, tier: Tier | None) -> Plan:
         """A plan without targets that are out of their turn, unless all are: as it is run now."""
-        if self.health.calm:
+        if self.health.all_closed:
             return plan
-        whys = [self._why(target) for target in plan.targets]
-        kept = [at for at, why in enumerate(whys) if not why]
-        if not kept or len(kept) == len(whys):
+        reasons = [self._get_skip_reason(target) for target in plan.targets]
+        indices = [index for index, reason in enumerate(reasons) if not reason]
+        if not indices or len(indices) == len(reasons):
             return plan
-        out = [
-            SkippedTarget(target.name, tier, why)
-            for target, why in zip(plan.targets, whys, strict=True)
-            if why
+        skipped_targets = [
+            SkippedTarget(target.name, tier, reason)
+            for target, reason in zip(plan.targets, reasons, strict=True)
+            if reason
         ]
         return Plan(
-            targets=tuple(plan.targets[at] for at in kept),
-            doors=tuple(plan.doors[at] for at in kept),
-            labs=tuple(plan.labs[at] for at in kept) if plan.labs else (),
-            skipped=(*plan.skipped, *out),
+            targets=tuple(plan.targets[index] for index in indices),
+            dialects=tuple(plan.dialects[index] for index in indices),
+            labs=tuple(plan.labs[index] for index in indices) if plan.labs else (),
+            skipped=(*plan.skipped, *skipped_targets),
         )
 
-    def _why(self, target: Target) -> str:
+    def _get_skip_reason(self, target: Target) -> str:
         """Why a target is out of its turn; empty where some account of it is not."""
         name, accounts = target.provider.name, target.provider.accounts
-        whys = [self.health.why((name, account.name, target.model)) for account in accounts]
-        return "" if "" in whys else whys[0]
+        reasons = [
+            self.health.get_skip_reason((name, account.name, target.model)) for account in accounts
+        ]
+        return "" if "" in reasons else reasons[0]
 
-    async def _again(
+    async def _retry(
         self,
-        job: UpstreamRequest,
-        order: list[Candidate],
-        first: Problem,
+        request: UpstreamRequest,
+        candidates: list[Candidate],
+        first_problem: Problem,
         *,
-        also: int | None = None,
-        waited: float = 0.0,
+        hedged_index: int | None = None,
+        waited_seconds: float = 0.0,
     ) -> UpstreamResponse:
-        """Go on after the first candidate has failed, and the one that was asked `also`.
+        """Go on after the first candidate has failed, and the one that was asked `hedged_index`.
 
-        `waited` are the seconds that the call has waited for the first.
+        `waited_seconds` are the seconds that the call has waited for the first.
         """
         health = self.health
-        trail = RetryState(
-            order,
-            self._onward if job.order else self._policy,
-            stream=job.body.prompt.stream,
-            retries=job.call.patience is not None,
-            retried=job.call.retried > 0,
-            out=lambda one: health.barred(where(job, one)),
-            rest=lambda one: self._rest(job, one),
-            waited=waited,
+        retry_state = RetryState(
+            candidates,
+            self._continuation_policy if request.candidates else self._policy,
+            stream=request.body.prompt.stream,
+            client_retries=request.call.client_timeout is not None,
+            client_retried=request.call.retry_count > 0,
+            is_excluded=lambda item: health.is_blocked(build_account_model_key(request, item)),
+            get_cooldown=lambda item: self._get_cooldown(request, item),
+            waited_seconds=waited_seconds,
         )
 
-        if also is not None:
-            trail.at = also
-            trail.tried.append(also)
+        if hedged_index is not None:
+            retry_state.current_index = hedged_index
+            retry_state.tried_indices.append(hedged_index)
 
         async def attempt(candidate: Candidate) -> UpstreamResponse:
-            health.claim(where(job, candidate))
+            health.claim_probe(build_account_model_key(request, candidate))
             try:
-                return await self._attempt(job, candidate)
+                return await self._attempt_runner(request, candidate)
             except ProblemError as error:
-                job.failing(error.problem)
+                request.on_attempt_failure(error.problem)
                 raise
 
         try:
-            return await again(
+            return await retry_candidates(
                 attempt,
-                trail,
-                first,
+                retry_state,
+                first_problem,
                 sleep=self._wait,
                 jitter=self._jitter,
-                may_wait=lambda following, wait: self._may_wait(job, following, wait),
-                grant=lambda failed, following: self.grant(job, failed, following),
+                may_wait=lambda next_candidate, wait: self._may_wait(request, next_candidate, wait),
+                grant=lambda failed_candidate, next_candidate: self.grant_retry(
+                    request, failed_candidate, next_candidate
+                ),
             )
         except ProblemError as error:
-            used_up = not self._may_wait(job, trail.order[trail.at], 0.0)
-            problem = told(error.problem, trail, self._jitter, used_up=used_up)
+            is_time_up = not self._may_wait(
+                request, retry_state.candidates[retry_state.current_index], 0.0
+            )
+            problem = build_client_problem(
+                error.problem, retry_state, self._jitter, is_time_up=is_time_up
+            )
             raise ProblemError(problem) from None
 
-    def grant(self, job: UpstreamRequest, failed: Candidate, following: Candidate) -> bool:
+    def grant_retry(
+        self, request: UpstreamRequest, failed_candidate: Candidate, next_candidate: Candidate
+    ) -> bool:
         """Whether one may be asked after another has failed.
 
         Who has not failed of late, somewhere else, is not what a bad minute is made of.
         """
-        elsewhere = failed.target.provider.name != following.target.provider.name
-        clean = elsewhere and self.health.clean(where(job, following))
-        return clean or self._allowance(job).take()
+        is_other_provider = (
+            failed_candidate.target.provider.name != next_candidate.target.provider.name
+        )
+        is_healthy = is_other_provider and self.health.is_healthy(
+            build_account_model_key(request, next_candidate)
+        )
+        return is_healthy or self._get_retry_budget(request).take_retry()
 
-    def _allowance(self, job: UpstreamRequest) -> RetryBudget:
-        return self.known.allowance(job.lab)
+    def _get_retry_budget(self, request: UpstreamRequest) -> RetryBudget:
+        return self.provider_state.get_retry_budget(request.lab)
 
-    def _room(self, job: UpstreamRequest, candidate: Candidate) -> Headroom:
-        return self.quota.room(where(job, candidate), load(job, candidate), self._wall())
+    def _get_headroom(self, request: UpstreamRequest, candidate: Candidate) -> Headroom:
+        return self.quota.get_headroom(
+            build_account_model_key(request, candidate),
+            estimate_request(request, candidate),
+            self._wall(),
+        )
 
-    def _rest(self, job: UpstreamRequest, candidate: Candidate) -> float:
+    def _get_cooldown(self, request: UpstreamRequest, candidate: Candidate) -> float:
         """Return the seconds until a provider takes a candidate again, as it has said."""
         now = self._wall()
-        room = self.quota.parked(where(job, candidate), now)
-        return room.until - now if room.parked else 0.0
+        headroom = self.quota.get_parked_headroom(build_account_model_key(request, candidate), now)
+        return headroom.available_at - now if headroom.is_parked else 0.0
 
-    def _may_wait(self, job: UpstreamRequest, candidate: Candidate, seconds: float) -> bool:
+    def _may_wait(self, request: UpstreamRequest, candidate: Candidate, seconds: float) -> bool:
         """True if a call may wait so long for a candidate; without a wait, if it has time left."""
         now = asyncio.get_running_loop().time()
-        limits = candidate.target.provider.timers[job.tier]
+        timers = candidate.target.provider.timers[request.tier]
         if seconds:
-            return self.known.waiting.free and now + seconds < job.waits_until(limits)
-        return now + EARLY < min(job.deadline(limits), job.ends)
+            return (
+                self.provider_state.waiting_calls.has_free_slot
+                and now + seconds < request.compute_wait_deadline(timers)
+            )
+        return now + TIMER_TOLERANCE < min(
+            request.compute_deadline(timers), request.client_deadline
+        )
 
     async def _wait(self, seconds: float) -> None:
         """Wait between two attempts. Raises ProblemError where the gateway stops."""
         if seconds:
-            await self.known.waiting.wait(self._sleep(seconds))
+            await self.provider_state.waiting_calls.wait(self._sleep(seconds))
         else:
             await self._sleep(seconds)
 
-    def _by_room(
-        self, job: UpstreamRequest, order: list[Candidate], allowance: RetryBudget
+    def _sort_by_headroom(
+        self, request: UpstreamRequest, candidates: list[Candidate], retry_budget: RetryBudget
     ) -> tuple[list[Candidate], Headroom]:
         """Return the candidates, those with room first, and the room of the first."""
-        preferred = order[0]
-        if len(order) == 1:  # nobody else can go first
-            return order, self.quota.parked(where(job, preferred), self._wall())
-        found, room = by_room(order, lambda one: self._room(job, one), job.seat)
-        if found[0] is not preferred and self._waits_for(job, preferred, found[0], allowance):
-            found = [preferred, *(one for one in found if one is not preferred)]
-            room = self.quota.parked(where(job, preferred), self._wall())
-        return found, room
+        preferred_candidate = candidates[0]
+        if len(candidates) == 1:  # nobody else can go first
+            return candidates, self.quota.get_parked_headroom(
+                build_account_model_key(request, preferred_candidate), self._wall()
+            )
+        ordered_candidates, headroom = sort_by_headroom(
+            candidates,
+            lambda candidate: self._get_headroom(request, candidate),
+            request.pinned_account,
+        )
+        if ordered_candidates[0] is not preferred_candidate and self._waits_for(
+            request, preferred_candidate, ordered_candidates[0], retry_budget
+        ):
+            ordered_candidates = [
+                preferred_candidate,
+                *(
+                    candidate
+                    for candidate in ordered_candidates
+                    if candidate is not preferred_candidate
+                ),
+            ]
+            headroom = self.quota.get_parked_headroom(
+                build_account_model_key(request, preferred_candidate), self._wall()
+            )
+        return ordered_candidates, headroom
 
     def _waits_for(
-        self, job: UpstreamRequest, preferred: Candidate, other: Candidate, allowance: RetryBudget
+        self,
+        request: UpstreamRequest,
+        preferred_candidate: Candidate,
+        other_candidate: Candidate,
+        retry_budget: RetryBudget,
     ) -> bool:
         """True if a call waits for its preferred target, which is parked, rather than ask another.
 
         While a lab has no more retries its provider is in trouble, and nobody waits for it.
         """
-        if preferred.target is other.target or job.order or not allowance.some:
+        if (
+            preferred_candidate.target is other_candidate.target
+            or request.candidates
+            or not retry_budget.has_retry
+        ):
             return False
-        rest = self._rest(job, preferred)
-        return 0.0 < rest <= self._policy.preferred_wait and self._may_wait(job, preferred, rest)
+        cooldown = self._get_cooldown(request, preferred_candidate)
+        return 0.0 < cooldown <= self._policy.preferred_wait and self._may_wait(
+            request, preferred_candidate, cooldown
+        )
 
-    async def _pause(self, job: UpstreamRequest, candidate: Candidate, room: Headroom) -> float:
+    async def _pause(
+        self, request: UpstreamRequest, candidate: Candidate, headroom: Headroom
+    ) -> float:
         """Wait until a provider takes a candidate again; return the seconds.
 
         Raises ProblemError if the call may not wait so long.
         """
-        wait = room.until - self._wall()
-        if wait > self._policy.longest_wait or not self._may_wait(job, candidate, wait):
+        wait = headroom.available_at - self._wall()
+        if wait > self._policy.longest_wait or not self._may_wait(request, candidate, wait):
             message = "The providers of this model take no more requests for now. Try again later."
             raise ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))
-        await self._wait(spread(wait, self._jitter))
+        await self._wait(add_jitter(wait, self._jitter))
         return wait

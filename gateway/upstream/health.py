@@ -8,15 +8,15 @@ from collections.abc import Callable, Collection
 from math import inf
 from operator import itemgetter
 
-from gateway.core.errors import Kind, Problem, ProblemError
-from gateway.upstream.circuit_breaker import RANK, Cause, CircuitBreaker
-from gateway.upstream.provider_quota import Place
+from gateway.core.errors import Problem, ProblemError, ProblemKind
+from gateway.upstream.circuit_breaker import CAUSE_RANK, Cause, CircuitBreaker
+from gateway.upstream.provider_quota import AccountModelKey
 from gateway.upstream.retry import Candidate
 
-type Tell = Callable[[Place, CircuitBreaker], object]
+type OnBreakerChange = Callable[[AccountModelKey, CircuitBreaker], object]
 """Told of each change of a breaker; the model of an account's is empty."""
 
-_FAILED: frozenset[Kind] = frozenset(
+_FAILURE_KINDS: frozenset[ProblemKind] = frozenset(
     {
         "upstream_error",
         "upstream_moved",
@@ -26,66 +26,78 @@ _FAILED: frozenset[Kind] = frozenset(
         "upstream_unreachable",
     }
 )
-_ALIVE: frozenset[Kind] = frozenset({"upstream_rejected", "upstream_context"})
-_FORBIDDEN = 403
-_SHED = "The providers of this model fail, and are not asked for now. Try again soon."
+_REJECTION_KINDS: frozenset[ProblemKind] = frozenset({"upstream_rejected", "upstream_context"})
+_FORBIDDEN_STATUS = 403
+_OVERLOADED_MESSAGE = "The providers of this model fail, and are not asked for now. Try again soon."
 
 
 class InFlightAttempt:
     """One request that is under way: told once what comes of it."""
 
-    __slots__ = ("_begun", "_breaker", "_done", "_health", "_number", "_place", "_stream")
+    __slots__ = (
+        "_attempt_number",
+        "_breaker",
+        "_health",
+        "_is_answered",
+        "_key",
+        "_started_at",
+        "_stream",
+    )
 
     def __init__(
         self,
         health: "TargetHealth",
-        place: Place,
+        key: AccountModelKey,
         breaker: CircuitBreaker,
-        begun: float,
+        started_at: float,
         stream: bool,  # noqa: FBT001 - the same
     ) -> None:
         self._health = health
-        self._place = place
+        self._key = key
         self._breaker = breaker
-        self._begun = begun
+        self._started_at = started_at
         self._stream = stream
-        self._done = False
-        self._number = breaker.begin(begun, stream=stream)
+        self._is_answered = False
+        self._attempt_number = breaker.begin(started_at, stream=stream)
 
-    def good(self) -> None:
+    def succeed(self) -> None:
         """It was answered: the answer, or the first content of a stream, is here."""
         health, now = self._health, self._health.clock()
-        self._done = True
-        if self._breaker.good(self._number, now, now - self._begun, stream=self._stream):
-            health.changed(self._place, self._breaker)
-        if not health.calm:
-            health.vouch(self._place, now)
+        self._is_answered = True
+        if self._breaker.record_success(
+            self._attempt_number, now, now - self._started_at, stream=self._stream
+        ):
+            health.handle_change(self._key, self._breaker)
+        if not health.all_closed:
+            health.record_auth_success(self._key, now)
 
-    def failed(self, problem: Problem) -> None:
+    def fail(self, problem: Problem) -> None:
         """It gave no answer; or one that broke off, after it had begun."""
-        health, breaker, number = self._health, self._breaker, self._number
+        health, breaker, attempt_number = self._health, self._breaker, self._attempt_number
         now, kind = health.clock(), problem.kind
-        if self._done:
-            changed = kind in _FAILED and breaker.broke(number, now, kind)
-        elif kind in _FAILED:
-            changed = breaker.bad(number, now, kind)
-        elif kind in _ALIVE:
-            changed = breaker.alive(number, now)
-        elif kind == "upstream_auth" and problem.upstream_status != _FORBIDDEN:
-            changed = breaker.none(number, now)
-            health.banned(self._place, kind, now)
+        if self._is_answered:
+            has_changed = kind in _FAILURE_KINDS and breaker.record_broken_answer(
+                attempt_number, now, kind
+            )
+        elif kind in _FAILURE_KINDS:
+            has_changed = breaker.record_failure(attempt_number, now, kind)
+        elif kind in _REJECTION_KINDS:
+            has_changed = breaker.record_rejection(attempt_number, now)
+        elif kind == "upstream_auth" and problem.upstream_status != _FORBIDDEN_STATUS:
+            has_changed = breaker.record_unknown(attempt_number, now)
+            health.record_auth_failure(self._key, kind, now)
         elif kind in ("upstream_auth", "upstream_model"):
             cause: Cause = "credential" if kind == "upstream_auth" else "model"
-            changed = breaker.refused(number, now, kind, cause, sure=False)
+            has_changed = breaker.record_refusal(attempt_number, now, kind, cause, is_certain=False)
         else:
-            changed = breaker.none(number, now)
-        if changed:
-            health.changed(self._place, breaker)
+            has_changed = breaker.record_unknown(attempt_number, now)
+        if has_changed:
+            health.handle_change(self._key, breaker)
 
-    def left(self) -> None:
+    def abandon(self) -> None:
         """Nobody waits for it any more."""
-        if self._breaker.none(self._number, self._health.clock()):
-            self._health.changed(self._place, self._breaker)
+        if self._breaker.record_unknown(self._attempt_number, self._health.clock()):
+            self._health.handle_change(self._key, self._breaker)
 
 
 class UnwatchedAttempt(InFlightAttempt):
@@ -96,17 +108,17 @@ class UnwatchedAttempt(InFlightAttempt):
 
     __slots__ = ()
 
-    def good(self) -> None:
+    def succeed(self) -> None:
         """See the class that it extends."""
-        if not self._health.calm:
-            self._health.vouch(self._place, self._health.clock())
+        if not self._health.all_closed:
+            self._health.record_auth_success(self._key, self._health.clock())
 
-    def failed(self, problem: Problem) -> None:
+    def fail(self, problem: Problem) -> None:
         """See the class that it extends."""
-        if problem.kind == "upstream_auth" and problem.upstream_status != _FORBIDDEN:
-            self._health.banned(self._place, problem.kind, self._health.clock())
+        if problem.kind == "upstream_auth" and problem.upstream_status != _FORBIDDEN_STATUS:
+            self._health.record_auth_failure(self._key, problem.kind, self._health.clock())
 
-    def left(self) -> None:
+    def abandon(self) -> None:
         """See the class that it extends."""
 
 
@@ -114,126 +126,143 @@ class TargetHealth:
     """The breakers of all targets and accounts. `clock` never goes back."""
 
     def __init__(
-        self, *, clock: Callable[[], float], jitter: Callable[[], float], tell: Tell
+        self, *, clock: Callable[[], float], jitter: Callable[[], float], on_change: OnBreakerChange
     ) -> None:
         self.clock = clock
-        self.calm = True
+        self.all_closed = True
         """Whether all are closed: nothing else need be looked at."""
         self._jitter = jitter
-        self._tell = tell
-        self.targets: dict[Place, CircuitBreaker] = {}
-        self.accounts: dict[tuple[str, str], CircuitBreaker] = {}
+        self._on_change = on_change
+        self.target_breakers: dict[AccountModelKey, CircuitBreaker] = {}
+        self.account_breakers: dict[tuple[str, str], CircuitBreaker] = {}
         """Those whose credential was refused."""
 
-    def begin(self, place: Place, *, stream: bool, listed: bool = True) -> InFlightAttempt:
-        """Note that a request is sent; `listed`: for a model that a lab lists."""
-        if not listed:
-            return UnwatchedAttempt(self, place, CircuitBreaker(self._jitter), self.clock(), stream)
-        breaker = self.targets.get(place)
+    def begin(
+        self, key: AccountModelKey, *, stream: bool, is_listed: bool = True
+    ) -> InFlightAttempt:
+        """Note that a request is sent; `is_listed`: for a model that a lab lists."""
+        if not is_listed:
+            return UnwatchedAttempt(self, key, CircuitBreaker(self._jitter), self.clock(), stream)
+        breaker = self.target_breakers.get(key)
         if breaker is None:
-            breaker = self.targets[place] = CircuitBreaker(self._jitter)
-        before = breaker.cause
-        sent = InFlightAttempt(self, place, breaker, self.clock(), stream)
-        if breaker.cause is not before:  # of those under way too many are late
-            self.changed(place, breaker)
-        return sent
+            breaker = self.target_breakers[key] = CircuitBreaker(self._jitter)
+        previous_cause = breaker.cause
+        attempt = InFlightAttempt(self, key, breaker, self.clock(), stream)
+        if breaker.cause is not previous_cause:  # of those under way too many are late
+            self.handle_change(key, breaker)
+        return attempt
 
-    def order(self, order: list[Candidate], place: Callable[[Candidate], Place]) -> list[Candidate]:
+    def sort_candidates(
+        self, candidates: list[Candidate], get_key: Callable[[Candidate], AccountModelKey]
+    ) -> list[Candidate]:
         """Those that may be asked, those that are slow or shaky last. Raises ProblemError: none."""
         now = self.clock()
-        fit: list[Candidate] = []
-        last: list[tuple[int, Candidate]] = []
-        soonest = inf
-        for one in order:
-            found = self._out(place(one), now)
-            if not found:
-                fit.append(one)
-            elif not any(breaker.hard for breaker in found):
-                last.append((max(RANK[breaker.cause or "slow"] for breaker in found), one))
+        fit_candidates: list[Candidate] = []
+        demoted_candidates: list[tuple[int, Candidate]] = []
+        earliest_retry_at = inf
+        for candidate in candidates:
+            breakers = self._find_blocking_breakers(get_key(candidate), now)
+            if not breakers:
+                fit_candidates.append(candidate)
+            elif not any(breaker.is_failing for breaker in breakers):
+                demoted_candidates.append(
+                    (max(CAUSE_RANK[breaker.cause or "slow"] for breaker in breakers), candidate)
+                )
             else:
-                soonest = min(soonest, *(breaker.until for breaker in found if breaker.hard))
-        if fit or last:
-            return [*fit, *(one for _, one in sorted(last, key=itemgetter(0)))]
-        wait = max(1.0, soonest - now + self._jitter())  # not all at once
-        raise ProblemError(Problem(kind="overloaded", message=_SHED, retry_after=wait))
+                earliest_retry_at = min(
+                    earliest_retry_at,
+                    *(breaker.retry_at for breaker in breakers if breaker.is_failing),
+                )
+        if fit_candidates or demoted_candidates:
+            return [
+                *fit_candidates,
+                *(candidate for _, candidate in sorted(demoted_candidates, key=itemgetter(0))),
+            ]
+        wait = max(1.0, earliest_retry_at - now + self._jitter())  # not all at once
+        raise ProblemError(
+            Problem(kind="overloaded", message=_OVERLOADED_MESSAGE, retry_after=wait)
+        )
 
-    def barred(self, place: Place) -> bool:
+    def is_blocked(self, key: AccountModelKey) -> bool:
         """Whether a candidate must not be asked now."""
-        return not self.calm and any(one.hard for one in self._out(place, self.clock()))
+        return not self.all_closed and any(
+            breaker.is_failing for breaker in self._find_blocking_breakers(key, self.clock())
+        )
 
-    def clean(self, place: Place) -> bool:
+    def is_healthy(self, key: AccountModelKey) -> bool:
         """Whether it has not failed of late."""
-        breaker = self.targets.get(place)
-        return breaker is None or breaker.clean
+        breaker = self.target_breakers.get(key)
+        return breaker is None or breaker.is_healthy
 
-    def tail(self, place: Place, *, stream: bool) -> float | None:
+    def get_tail_seconds(self, key: AccountModelKey, *, stream: bool) -> float | None:
         """Seconds in which 95 % of what a candidate is asked has content; None: not known yet."""
-        breaker = self.targets.get(place)
-        return None if breaker is None else breaker.tail(stream=stream)
+        breaker = self.target_breakers.get(key)
+        return None if breaker is None else breaker.get_tail_seconds(stream=stream)
 
-    def claim(self, place: Place) -> None:
+    def claim_probe(self, key: AccountModelKey) -> None:
         """It is asked next: where a probe was due, that is the one."""
         now = self.clock()
-        for breaker in self._of(place):
-            breaker.claim(now)
+        for breaker in self._find_breakers(key):
+            breaker.claim_probe(now)
 
-    def banned(self, place: Place, kind: str, now: float) -> None:
+    def record_auth_failure(self, key: AccountModelKey, kind: str, now: float) -> None:
         """The provider does not take the credential of an account, whatever the model."""
-        account = place[0], place[1]
-        breaker = self.accounts.get(account)
+        account = key[0], key[1]
+        breaker = self.account_breakers.get(account)
         if breaker is None:
-            breaker = self.accounts[account] = CircuitBreaker(self._jitter)
-        number = breaker.begin(now, stream=False)
-        if breaker.refused(number, now, kind, "credential", sure=True):
-            self.changed((*account, ""), breaker)
+            breaker = self.account_breakers[account] = CircuitBreaker(self._jitter)
+        attempt_number = breaker.begin(now, stream=False)
+        if breaker.record_refusal(attempt_number, now, kind, "credential", is_certain=True):
+            self.handle_change((*account, ""), breaker)
 
-    def vouch(self, place: Place, now: float) -> None:
+    def record_auth_success(self, key: AccountModelKey, now: float) -> None:
         """An account was served: its credential is good again."""
-        account = place[0], place[1]
-        breaker = self.accounts.get(account)
+        account = key[0], key[1]
+        breaker = self.account_breakers.get(account)
         if breaker is None or breaker.cause is None:
             return
-        if breaker.good(breaker.begin(now, stream=False), now, 0.0, stream=False):
-            self.changed((*account, ""), breaker)
+        if breaker.record_success(breaker.begin(now, stream=False), now, 0.0, stream=False):
+            self.handle_change((*account, ""), breaker)
 
-    def changed(self, place: Place, breaker: CircuitBreaker) -> None:
+    def handle_change(self, key: AccountModelKey, breaker: CircuitBreaker) -> None:
         """A breaker has opened, or is closed again."""
-        self._settle()
-        self._tell(place, breaker)
+        self._update_all_closed()
+        self._on_change(key, breaker)
 
     def forget(self, providers: Collection[str]) -> None:
         """Nothing is known of some providers any more."""
-        for place in [one for one in self.targets if one[0] in providers]:
-            del self.targets[place]
-        for account in [one for one in self.accounts if one[0] in providers]:
-            del self.accounts[account]
-        self._settle()
+        for target_key in [key for key in self.target_breakers if key[0] in providers]:
+            del self.target_breakers[target_key]
+        for account in [key for key in self.account_breakers if key[0] in providers]:
+            del self.account_breakers[account]
+        self._update_all_closed()
 
-    def _settle(self) -> None:
-        every = (*self.targets.values(), *self.accounts.values())
-        self.calm = all(one.cause is None for one in every)
+    def _update_all_closed(self) -> None:
+        breakers = (*self.target_breakers.values(), *self.account_breakers.values())
+        self.all_closed = all(breaker.cause is None for breaker in breakers)
 
     @property
-    def open(self) -> int:
+    def open_count(self) -> int:
         """Targets and accounts that are not closed."""
-        if self.calm:
+        if self.all_closed:
             return 0
-        every = (*self.targets.values(), *self.accounts.values())
-        return sum(one.cause is not None for one in every)
+        breakers = (*self.target_breakers.values(), *self.account_breakers.values())
+        return sum(breaker.cause is not None for breaker in breakers)
 
-    def why(self, place: Place) -> str:
+    def get_skip_reason(self, key: AccountModelKey) -> str:
         """Why a candidate is not asked in its turn; empty where it is."""
-        if self.calm:
+        if self.all_closed:
             return ""
         now = self.clock()
-        for one in self._out(place, now):
-            return f"is out ({one.cause}; {one.error}) for {max(0.0, one.until - now):.0f} s"
+        for breaker in self._find_blocking_breakers(key, now):
+            seconds = max(0.0, breaker.retry_at - now)
+            return f"is out ({breaker.cause}; {breaker.error_kind}) for {seconds:.0f} s"
         return ""
 
-    def _of(self, place: Place) -> list[CircuitBreaker]:
-        found = (self.targets.get(place), self.accounts.get((place[0], place[1])))
-        return [one for one in found if one is not None]
+    def _find_breakers(self, key: AccountModelKey) -> list[CircuitBreaker]:
+        breakers = (self.target_breakers.get(key), self.account_breakers.get((key[0], key[1])))
+        return [breaker for breaker in breakers if breaker is not None]
 
-    def _out(self, place: Place, now: float) -> list[CircuitBreaker]:
+    def _find_blocking_breakers(self, key: AccountModelKey, now: float) -> list[CircuitBreaker]:
         """The breakers that keep a candidate from being asked in its turn."""
-        return [one for one in self._of(place) if not one.fit(now)]
+        return [breaker for breaker in self._find_breakers(key) if not breaker.allows(now)]

@@ -17,7 +17,7 @@ from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 type Attempt = Callable[[UpstreamRequest, Candidate], Coroutine[Any, Any, UpstreamResponse]]
 
-_LOST = Problem(
+_HEDGED_PROBLEM = Problem(
     kind="upstream_timeout",
     message="Another target had its first content before.",
     name="hedged",
@@ -29,85 +29,95 @@ class HedgedAccount:
     """Two attempts of one call at a time: what happens to each is written down as its own."""
 
     def __init__(
-        self, job: UpstreamRequest, aside: Callable[[AttemptAccount | None], AttemptAccount]
+        self,
+        request: UpstreamRequest,
+        swap_attempt_account: Callable[[AttemptAccount | None], AttemptAccount],
     ) -> None:
-        self._job = job
-        self._aside = aside
-        self._at = 0
-        self._kept: dict[int, AttemptAccount] = {}
+        self._request = request
+        self._swap_attempt_account = swap_attempt_account
+        self._active_side = 0
+        self._saved_accounts: dict[int, AttemptAccount] = {}
 
-    def job(self, side: int) -> UpstreamRequest:
+    def build_request(self, side: int) -> UpstreamRequest:
         """The call as one of them goes on with it."""
 
-        def dialling(target: Target, account: Account) -> Awaitable[None] | None:
-            self.turn(side)
-            return self._job.dialling(target, account)
+        def on_attempt_start(target: Target, account: Account) -> Awaitable[None] | None:
+            self.switch_to(side)
+            return self._request.on_attempt_start(target, account)
 
-        def failing(problem: Problem) -> None:
-            self.failing(side, problem)
+        def on_attempt_failure(problem: Problem) -> None:
+            self.record_failure(side, problem)
 
-        return msgspec.structs.replace(self._job, dialling=dialling, failing=failing)
+        return msgspec.structs.replace(
+            self._request, on_attempt_start=on_attempt_start, on_attempt_failure=on_attempt_failure
+        )
 
-    def failing(self, side: int, problem: Problem) -> None:
+    def record_failure(self, side: int, problem: Problem) -> None:
         """One of them gave no answer."""
-        self.turn(side)
-        self._job.failing(problem)
+        self.switch_to(side)
+        self._request.on_attempt_failure(problem)
 
-    def turn(self, side: int) -> None:
+    def switch_to(self, side: int) -> None:
         """What is written down from now on is of this one."""
-        if side != self._at:
-            self._kept[self._at] = self._aside(self._kept.pop(side, None))
-            self._at = side
+        if side != self._active_side:
+            self._saved_accounts[self._active_side] = self._swap_attempt_account(
+                self._saved_accounts.pop(side, None)
+            )
+            self._active_side = side
 
 
 class Hedge:
     """One call, and who may be asked for it beside the first."""
 
     def __init__(
-        self, attempt: Attempt, job: UpstreamRequest, pair: tuple[Candidate, Candidate]
+        self, attempt: Attempt, request: UpstreamRequest, candidates: tuple[Candidate, Candidate]
     ) -> None:
         self._attempt = attempt
-        self._job = job
-        self._pair = pair
-        self.both = False
+        self._request = request
+        self._candidates = candidates
+        self.used_second = False
         """Whether the second was asked too."""
 
     async def run(
         self,
-        aside: Callable[[AttemptAccount | None], AttemptAccount],
-        wait: Awaitable[None],
+        swap_attempt_account: Callable[[AttemptAccount | None], AttemptAccount],
+        delay: Awaitable[None],
         grant: Callable[[], bool],
     ) -> UpstreamResponse:
-        """The first answer of the two; the second is asked after `wait`, where it is granted.
+        """The first answer of the two; the second is asked after `delay`, where it is granted.
 
         Raises ProblemError where neither answers; the rows of both are then written.
         """
-        sides = HedgedAccount(self._job, aside)
-        tasks = [asyncio.create_task(self._attempt(sides.job(0), self._pair[0]))]
-        bell = asyncio.ensure_future(wait)
-        won = 0
+        hedged_account = HedgedAccount(self._request, swap_attempt_account)
+        tasks = [
+            asyncio.create_task(self._attempt(hedged_account.build_request(0), self._candidates[0]))
+        ]
+        delay_future = asyncio.ensure_future(delay)
+        winner = 0
         try:
-            await asyncio.wait({tasks[0], bell}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({tasks[0], delay_future}, return_when=asyncio.FIRST_COMPLETED)
             if not tasks[0].done() and grant():
-                self.both = True
-                tasks.append(asyncio.create_task(self._second(sides.job(1))))
-            won = await _first(tasks, sides)
-            return tasks[won].result()
+                self.used_second = True
+                tasks.append(asyncio.create_task(self._run_second(hedged_account.build_request(1))))
+            winner = await _wait_for_winner(tasks, hedged_account)
+            return tasks[winner].result()
         finally:
-            bell.cancel()
+            delay_future.cancel()
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(bell, *tasks, return_exceptions=True)
-            await _lose(tasks, won, sides)
+            await asyncio.gather(delay_future, *tasks, return_exceptions=True)
+            await _close_losers(tasks, winner, hedged_account)
 
-    async def _second(self, job: UpstreamRequest) -> UpstreamResponse:
-        other = self._pair[1]
-        if job.extending is not None:
-            await job.extending(other.target)
-        return await self._attempt(job, other)
+    async def _run_second(self, request: UpstreamRequest) -> UpstreamResponse:
+        second_candidate = self._candidates[1]
+        if request.on_parallel_attempt is not None:
+            await request.on_parallel_attempt(second_candidate.target)
+        return await self._attempt(request, second_candidate)
 
 
-async def _first(tasks: list[asyncio.Task[UpstreamResponse]], sides: HedgedAccount) -> int:
+async def _wait_for_winner(
+    tasks: list[asyncio.Task[UpstreamResponse]], hedged_account: HedgedAccount
+) -> int:
     """Which of them has answered. Raises ProblemError with the last failure where none has."""
     pending = set(tasks)
     failure: Problem | None = None
@@ -121,20 +131,20 @@ async def _first(tasks: list[asyncio.Task[UpstreamResponse]], sides: HedgedAccou
                 return side
             if not isinstance(error, ProblemError):
                 raise error
-            sides.failing(side, error.problem)
+            hedged_account.record_failure(side, error.problem)
             failure = error.problem
     # Made anew: the one that was raised is held by its task, which whoever waits here holds.
     raise ProblemError(failure) if failure else RuntimeError("nobody was asked")
 
 
-async def _lose(
-    tasks: list[asyncio.Task[UpstreamResponse]], won: int, sides: HedgedAccount
+async def _close_losers(
+    tasks: list[asyncio.Task[UpstreamResponse]], winner: int, hedged_account: HedgedAccount
 ) -> None:
     """Close who was too late, and write down that it was asked; the other goes on."""
     for side, task in enumerate(tasks):
-        if side == won:
+        if side == winner:
             continue
         if not task.cancelled() and task.exception() is None:
-            await task.result().answer.close()
-        sides.failing(side, _LOST)
-    sides.turn(won)
+            await task.result().provider_response.close()
+        hedged_account.record_failure(side, _HEDGED_PROBLEM)
+    hedged_account.switch_to(winner)

@@ -17,18 +17,18 @@ from typing import BinaryIO
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Provider
 
-NOT_INSTALLED = 3
+EXIT_NOT_INSTALLED = 3
 """Exit status of an engine whose parts are missing: starting it again cannot help."""
-_READY_WITHIN = 60.0
-_LONGEST_PAUSE = 30.0
-_LONG = 60.0
+_READY_TIMEOUT = 60.0
+_MAX_PAUSE = 30.0
+_STABLE_RUN_SECONDS = 60.0
 """Seconds of a run after which pauses begin anew: the next crash is another story."""
-_STOP_WITHIN = 3.0
-_CHUNK = 65_536
-_SECRET = 8
+_STOP_TIMEOUT = 3.0
+_CHUNK_BYTES = 65_536
+_MIN_SECRET_LENGTH = 8
 """Characters from which a value may be a credential; a shorter one is a word, as on or none."""
 
-type Say = Callable[[str], None]
+type Report = Callable[[str], None]
 
 
 class LocalEngine:
@@ -37,8 +37,8 @@ class LocalEngine:
     def __init__(
         self,
         provider: Provider,
-        log: Path,
-        say: Say,
+        log_path: Path,
+        report: Report,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         *,
         secrets: Collection[str] = (),
@@ -47,28 +47,28 @@ class LocalEngine:
         self.provider = provider
         self.url = ""
         """Where it answers, once it does."""
-        self.why = ""
+        self.failure_reason = ""
         """Why it will not answer any more."""
-        self._log = log
-        self._say = say
+        self._log_path = log_path
+        self._report = report
         self._sleep = sleep
         self._secrets = secrets
-        self._settled = asyncio.Event()
+        self._ready_or_failed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._process: Process | None = None
 
     def start(self) -> None:
         """Start the program and watch it."""
-        self._task = asyncio.create_task(self._watch(), name=f"engine {self.provider.name}")
+        self._task = asyncio.create_task(self._supervise(), name=f"engine {self.provider.name}")
 
-    async def ready(self) -> str:
+    async def wait_until_ready(self) -> str:
         """Where it answers. Raises ProblemError when it does not come up."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_READY_WITHIN):
-                await self._settled.wait()
+            async with asyncio.timeout(_READY_TIMEOUT):
+                await self._ready_or_failed.wait()
         if not self.url:
-            why = self.why or f"it did not come up within {_READY_WITHIN:g} s"
-            message = f"The local engine {self.provider.name!r} is not running: {why}."
+            reason = self.failure_reason or f"it did not come up within {_READY_TIMEOUT:g} s"
+            message = f"The local engine {self.provider.name!r} is not running: {reason}."
             raise ProblemError(Problem(kind="upstream_unreachable", message=message))
         return self.url
 
@@ -84,91 +84,97 @@ class LocalEngine:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            async with asyncio.timeout(_STOP_WITHIN):
+            async with asyncio.timeout(_STOP_TIMEOUT):
                 await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()
 
-    async def _watch(self) -> None:
-        time = asyncio.get_running_loop().time
+    async def _supervise(self) -> None:
+        clock = asyncio.get_running_loop().time
         pause = 1.0
         while True:
-            began = time()
+            started_at = clock()
             status = await self._run()
             self.url = ""
-            self._settled.clear()
-            if status == NOT_INSTALLED:
-                self.why = self.why or self._tail() or "its parts are not installed"
-                self._settled.set()
-                self._say(f"{self.provider.name}: {self.why}")
+            self._ready_or_failed.clear()
+            if status == EXIT_NOT_INSTALLED:
+                self.failure_reason = (
+                    self.failure_reason or self._read_log_tail() or "its parts are not installed"
+                )
+                self._ready_or_failed.set()
+                self._report(f"{self.provider.name}: {self.failure_reason}")
                 return
-            if time() - began >= _LONG:
+            if clock() - started_at >= _STABLE_RUN_SECONDS:
                 pause = 1.0
-            self._say(f"{self.provider.name}: ended with status {status}; again in {pause:g} s")
+            self._report(f"{self.provider.name}: ended with status {status}; again in {pause:g} s")
             await self._sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = min(pause * 2, _MAX_PAUSE)
 
     async def _run(self) -> int:
         command = [sys.executable if word == "{python}" else word for word in self.provider.command]
         try:
-            self._log.parent.mkdir(parents=True, exist_ok=True)
-            with _own(self._log) as log:
+            self._log_path.parent.mkdir(parents=True, exist_ok=True)
+            with _open_private_file(self._log_path) as log:
                 process = self._process = await asyncio.create_subprocess_exec(
                     *command,
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=log,
-                    env=without(os.environ, self._secrets),
+                    env=build_child_environment(os.environ, self._secrets),
                     start_new_session=True,  # Ctrl-C is for the gateway, which drains first
                 )
         except OSError as error:
-            self.why = f"{error.filename or command[0]}: {error.strerror}"
-            return NOT_INSTALLED
+            self.failure_reason = f"{error.filename or command[0]}: {error.strerror}"
+            return EXIT_NOT_INSTALLED
         if process.stdout is not None:
-            async for line in _lines(process.stdout):
+            async for line in _read_lines(process.stdout):
                 word, _, url = line.strip().partition(" ")
                 if word == "ready" and url.startswith("http"):
                     self.url = url.rstrip("/")
-                    self._settled.set()
-                    self._say(f"{self.provider.name}: ready on {self.url}")
+                    self._ready_or_failed.set()
+                    self._report(f"{self.provider.name}: ready on {self.url}")
         return await process.wait()
 
-    def _tail(self) -> str:
+    def _read_log_tail(self) -> str:
         with contextlib.suppress(OSError):
-            lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            lines = (
+                self._log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            )
             return lines[-1][:300] if lines else ""
         return ""
 
 
-def without(environ: Mapping[str, str], secrets: Collection[str]) -> dict[str, str]:
+def build_child_environment(environ: Mapping[str, str], secrets: Collection[str]) -> dict[str, str]:
     """An environment for another program: nothing of the gateway's own, no credential.
 
     A variable is left out where a secret stands in its value or is made of it.
     """
-    found = [one for one in secrets if len(one) >= _SECRET]
+    long_secrets = [secret for secret in secrets if len(secret) >= _MIN_SECRET_LENGTH]
 
-    def tells(value: str) -> bool:
-        return len(value) >= _SECRET and any(one in value or value in one for one in found)
+    def contains_secret(value: str) -> bool:
+        return len(value) >= _MIN_SECRET_LENGTH and any(
+            secret in value or value in secret for secret in long_secrets
+        )
 
     return {
         name: value
         for name, value in environ.items()
-        if not name.startswith("TIERGATE_") and name != "REDIS_URL" and not tells(value)
+        if not name.startswith("TIERGATE_") and name != "REDIS_URL" and not contains_secret(value)
     }
 
 
-async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+async def _read_lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
     """The lines of an output; of one without end only its last bytes are kept."""
-    rest = b""
-    while data := await stream.read(_CHUNK):
-        *lines, rest = (rest + data).split(b"\n")
-        rest = rest[-_CHUNK:]
+    remainder = b""
+    while data := await stream.read(_CHUNK_BYTES):
+        *lines, remainder = (remainder + data).split(b"\n")
+        remainder = remainder[-_CHUNK_BYTES:]
         for line in lines:
             yield line.decode("utf-8", "replace")
 
 
-def _own(path: Path) -> BinaryIO:
+def _open_private_file(path: Path) -> BinaryIO:
     """A file that its owner alone may read, begun anew: an engine may log what it is asked."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     os.fchmod(descriptor, 0o600)

@@ -18,7 +18,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import msgspec
 
 from gateway.core.canonical_request import Media
-from gateway.core.errors import Problem, ProblemError, invalid
+from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.dialects import FetchedMedia
 from gateway.upstream.client import ProviderResponse, PublicWebClient
 
@@ -26,28 +26,28 @@ type Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 type Resolve = Callable[[str, int], Awaitable[list[str]]]
 """A host's addresses, the preferred one first. Raises OSError."""
 
-_MOST = 8
+_MAX_FILES = 8
 """Files of one call."""
-_AT_ONCE = 32
+_MAX_CONCURRENT_FETCHES = 32
 """Files at a time, of all calls."""
-_HOPS = 3
+_MAX_REDIRECTS = 3
 """Redirects of one file."""
-_ADDRESSES = 3
+_MAX_ADDRESSES = 3
 """Of one host that are tried."""
-_CONNECT = 3.0
+_CONNECT_TIMEOUT = 3.0
 """Seconds for each of them."""
-_LONGEST = 8_192
+_MAX_URL_LENGTH = 8_192
 """Characters of a URL."""
-_PORTS = {"http": 80, "https": 443}
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
-_NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)\.?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+_HOST_PATTERN = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
+_NUMERIC_LABEL = re.compile(r"(0x[0-9a-f]*|[0-9]+)\.?")
 """A last label that makes resolvers read the whole name as an address, in any base."""
-_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
+_UNSAFE_CHARACTERS = re.compile(r"[\x00-\x20\x7f\\]")
 """Characters by which two readers of one URL may disagree on its host."""
-_PATH = "/:?#[]@!$&'()*+,;=%-._~|"
+_SAFE_URL_CHARACTERS = "/:?#[]@!$&'()*+,;=%-._~|"
 
-_UNROUTED = tuple(
+_NON_PUBLIC_NETWORKS = tuple(
     ipaddress.ip_network(net)
     for net in (
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
@@ -58,12 +58,12 @@ _UNROUTED = tuple(
     )
 )  # fmt: skip
 """Written out: what the standard library counts as global differs between its versions."""
-_UNICAST = ipaddress.ip_network("2000::/3")
+_GLOBAL_UNICAST_NETWORK = ipaddress.ip_network("2000::/3")
 """All of IPv6 that is given out."""
-_MAPPED = ipaddress.ip_network("::ffff:0:0/96")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_IPV4_MAPPED_NETWORK = ipaddress.ip_network("::ffff:0:0/96")
+_NAT64_NETWORK = ipaddress.ip_network("64:ff9b::/96")
 
-_MAGIC: tuple[tuple[str, re.Pattern[bytes]], ...] = (
+_MAGIC_PATTERNS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("image/png", re.compile(rb"\x89PNG\r\n\x1a\n")),
     ("image/jpeg", re.compile(rb"\xff\xd8\xff")),
     ("image/gif", re.compile(rb"GIF8[79]a")),
@@ -74,22 +74,26 @@ _MAGIC: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("audio/ogg", re.compile(rb"OggS")),
     ("audio/mpeg", re.compile(rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")),
 )
-_ENOUGH = 12
+_MAGIC_BYTES = 12
 """Bytes by which every type is known."""
-_VAGUE = frozenset({"", "application/octet-stream", "binary/octet-stream"})
+_GENERIC_CONTENT_TYPES = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 """Content types that say nothing."""
-_FITS = {"image": ("image/",), "file": ("application/pdf", "image/"), "audio": ("audio/",)}
+_TYPE_PREFIXES_BY_KIND = {
+    "image": ("image/",),
+    "file": ("application/pdf", "image/"),
+    "audio": ("audio/",),
+}
 """What a part of a kind may turn out to be."""
-_KINDS = {"image": "image/", "file": "application/", "audio": "audio/"}
+_TYPE_PREFIX_BY_KIND = {"image": "image/", "file": "application/", "audio": "audio/"}
 
 
 class MediaBounds(msgspec.Struct, frozen=True, kw_only=True):
     """What may be fetched."""
 
-    allow: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     """Hosts, "*." before those below one, ":port" behind where it is not 80 or 443; empty: all."""
     types: frozenset[str]
-    most: int
+    max_bytes: int
     """Bytes for one call."""
     timeout: float
     """Seconds for one call."""
@@ -99,7 +103,7 @@ class AddressGuard(msgspec.Struct, frozen=True, kw_only=True):
     """How names become addresses, and which of them may be connected to."""
 
     resolve: Resolve
-    public: Callable[[Address], bool]
+    is_public: Callable[[Address], bool]
 
 
 class MediaUrl(msgspec.Struct, frozen=True):
@@ -114,7 +118,7 @@ class MediaUrl(msgspec.Struct, frozen=True):
     @classmethod
     def read(cls, url: str) -> Self:
         """A URL of the web. Raises MediaRefused."""
-        if len(url) > _LONGEST or _UNSAFE.search(url):
+        if len(url) > _MAX_URL_LENGTH or _UNSAFE_CHARACTERS.search(url):
             raise MediaRefused("its URL is not valid")
         try:
             parts = urlsplit(url)
@@ -122,14 +126,19 @@ class MediaUrl(msgspec.Struct, frozen=True):
         except ValueError:
             raise MediaRefused("its URL is not valid") from None
         scheme = parts.scheme.lower()
-        if scheme not in _PORTS:
+        if scheme not in _DEFAULT_PORTS:
             raise MediaRefused("its URL is neither http:// nor https://")
         if "@" in parts.netloc:
             raise MediaRefused("its URL has a user in it")
-        path = quote(parts.path or "/", safe=_PATH)
-        query = f"?{quote(parts.query, safe=_PATH)}" if parts.query else ""
-        usual = _PORTS[scheme] if port is None else port
-        return cls(scheme, _host(parts.netloc, parts.hostname or ""), usual, path + query)
+        path = quote(parts.path or "/", safe=_SAFE_URL_CHARACTERS)
+        query = f"?{quote(parts.query, safe=_SAFE_URL_CHARACTERS)}" if parts.query else ""
+        effective_port = _DEFAULT_PORTS[scheme] if port is None else port
+        return cls(
+            scheme,
+            _normalize_host(parts.netloc, parts.hostname or ""),
+            effective_port,
+            path + query,
+        )
 
 
 class MediaRefused(Exception):
@@ -143,28 +152,35 @@ class MediaFetcher:
         self,
         bounds: MediaBounds,
         guard: AddressGuard | None = None,
-        web: PublicWebClient | None = None,
+        web_client: PublicWebClient | None = None,
     ) -> None:
         self._bounds = bounds
-        self._guard = guard or PUBLIC
-        self._web = web or PublicWebClient()
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._guard = guard or PUBLIC_GUARD
+        self._web_client = web_client or PublicWebClient()
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT_FETCHES)
 
-    async def all(
-        self, links: Mapping[str, Media], words: Mapping[str, str], had: Mapping[str, FetchedMedia]
+    async def fetch_all(
+        self,
+        media_by_url: Mapping[str, Media],
+        part_names: Mapping[str, str],
+        fetched_media: Mapping[str, FetchedMedia],
     ) -> dict[str, FetchedMedia]:
-        """What stands at some URLs, each asked for once; `words`: what the parts are called.
+        """What stands at some URLs, each asked for once; `part_names`: what the parts are called.
 
-        `had` is what was fetched for the call before. Raises ProblemError, invalid_request, which
-        names the first part that cannot be had.
+        `fetched_media` is what was fetched for the call before. Raises ProblemError,
+        invalid_request, which names the first part that cannot be had.
         """
-        if len(links) + len(had) > _MOST:
-            raise invalid(f"At most {_MOST} files are fetched for one request: send some as data.")
-        budget = _Budget(self._bounds.most - sum(len(it.data) * 3 // 4 for it in had.values()))
-        until = asyncio.get_running_loop().time() + self._bounds.timeout
+        if len(media_by_url) + len(fetched_media) > _MAX_FILES:
+            raise invalid_request(
+                f"At most {_MAX_FILES} files are fetched for one request: send some as data."
+            )
+        budget = _ByteBudget(
+            self._bounds.max_bytes - sum(len(item.data) * 3 // 4 for item in fetched_media.values())
+        )
+        deadline = asyncio.get_running_loop().time() + self._bounds.timeout
         tasks = {
-            url: asyncio.create_task(self._one(url, part, words[url], budget, until))
-            for url, part in links.items()
+            url: asyncio.create_task(self._fetch_one(url, media, part_names[url], budget, deadline))
+            for url, media in media_by_url.items()
         }
         try:
             await asyncio.gather(*tasks.values())
@@ -174,160 +190,173 @@ class MediaFetcher:
             await asyncio.gather(*tasks.values(), return_exceptions=True)
         return {url: task.result() for url, task in tasks.items()}
 
-    async def _one(
-        self, url: str, part: Media, word: str, budget: "_Budget", until: float
+    async def _fetch_one(
+        self, url: str, media: Media, part_name: str, budget: "_ByteBudget", deadline: float
     ) -> FetchedMedia:
-        host = ""
+        host_text = ""
         try:
-            place = MediaUrl.read(url)
-            host = f" at {place.host}"
-            async with asyncio.timeout_at(until), self._slots:
-                return await self._follow(place, part.kind, budget, until)
+            media_url = MediaUrl.read(url)
+            host_text = f" at {media_url.host}"
+            async with asyncio.timeout_at(deadline), self._slots:
+                return await self._follow_redirects(media_url, media.kind, budget, deadline)
         except TimeoutError:
-            why = "it did not arrive in time"
+            reason = "it did not arrive in time"
         except MediaRefused as error:
-            why = str(error)
+            reason = str(error)
         except ProblemError as error:
-            why = _broken(error.problem)
-        message = f"{word}: the file{host} was not fetched: {why}. Send it as data."
-        raise invalid(message, word)
+            reason = _describe_failure(error.problem)
+        message = f"{part_name}: the file{host_text} was not fetched: {reason}. Send it as data."
+        raise invalid_request(message, part_name)
 
-    async def _follow(
-        self, place: MediaUrl, kind: str, budget: "_Budget", until: float
+    async def _follow_redirects(
+        self, media_url: MediaUrl, kind: str, budget: "_ByteBudget", deadline: float
     ) -> FetchedMedia:
         """What stands at a place, or where it points to."""
-        for _ in range(_HOPS + 1):
-            answer = await self._ask(place, until)
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = await self._request(media_url, deadline)
             try:
-                location = answer.header(b"location")
-                if answer.status not in _REDIRECTS or location is None:
-                    return await self._take(answer, kind, budget, until)
+                location = response.get_header(b"location")
+                if response.status not in _REDIRECT_STATUSES or location is None:
+                    return await self._read_media(response, kind, budget, deadline)
             finally:
-                await answer.close()
-            place = _next(place, location)
+                await response.close()
+            media_url = _resolve_redirect(media_url, location)
         raise MediaRefused("it is redirected too often")
 
-    async def _ask(self, place: MediaUrl, until: float) -> ProviderResponse:
+    async def _request(self, media_url: MediaUrl, deadline: float) -> ProviderResponse:
         """The answer of a place, at one of the addresses that were checked."""
-        if not _allowed(place, self._bounds.allow):
+        if not _is_allowed(media_url, self._bounds.allowed_hosts):
             raise MediaRefused("this gateway does not fetch from its host")
-        addresses = await self._addresses(place)
+        addresses = await self._resolve_addresses(media_url)
         for address in addresses[:-1]:
             try:
-                return await self._get(place, address, until)
+                return await self._request_address(media_url, address, deadline)
             except ProblemError:
                 continue
-        return await self._get(place, addresses[-1], until)
+        return await self._request_address(media_url, addresses[-1], deadline)
 
-    async def _get(self, place: MediaUrl, address: str, until: float) -> ProviderResponse:
-        return await self._web.get(
-            place.scheme,
-            place.host,
-            place.port,
-            place.path,
-            at=address,
-            connect=_CONNECT,
-            until=until,
+    async def _request_address(
+        self, media_url: MediaUrl, address: str, deadline: float
+    ) -> ProviderResponse:
+        return await self._web_client.get(
+            media_url.scheme,
+            media_url.host,
+            media_url.port,
+            media_url.path,
+            address=address,
+            connect_timeout=_CONNECT_TIMEOUT,
+            deadline=deadline,
         )
 
-    async def _addresses(self, place: MediaUrl) -> list[str]:
+    async def _resolve_addresses(self, media_url: MediaUrl) -> list[str]:
         """Where a host is, resolved once; every address must be public."""
         try:
-            found = [ipaddress.ip_address(place.host)]
+            addresses = [ipaddress.ip_address(media_url.host)]
         except ValueError:
             try:
-                names = await self._guard.resolve(place.host.rstrip("."), place.port)
-                found = [ipaddress.ip_address(name) for name in names]
+                address_texts = await self._guard.resolve(
+                    media_url.host.rstrip("."), media_url.port
+                )
+                addresses = [ipaddress.ip_address(text) for text in address_texts]
             except (OSError, ValueError):
-                found = []
-        if not found or not all(self._guard.public(address) for address in found):
+                addresses = []
+        if not addresses or not all(self._guard.is_public(address) for address in addresses):
             raise MediaRefused("its host is not on the public internet")
-        return [str(address) for address in dict.fromkeys(found)][:_ADDRESSES]
+        return [str(address) for address in dict.fromkeys(addresses)][:_MAX_ADDRESSES]
 
-    async def _take(
-        self, answer: ProviderResponse, kind: str, budget: "_Budget", until: float
+    async def _read_media(
+        self, response: ProviderResponse, kind: str, budget: "_ByteBudget", deadline: float
     ) -> FetchedMedia:
         """The body of an answer, where it is what it should be."""
-        if answer.status != 200:
-            raise MediaRefused(f"its host answered with status {answer.status}")
-        if (answer.header(b"content-encoding") or "identity").strip().lower() != "identity":
+        if response.status != 200:
+            raise MediaRefused(f"its host answered with status {response.status}")
+        if (response.get_header(b"content-encoding") or "identity").strip().lower() != "identity":
             raise MediaRefused("it is sent compressed")
-        length = (answer.header(b"content-length") or "").strip()
+        length = (response.get_header(b"content-length") or "").strip()
         if length.isdecimal():
             budget.check(int(length))
-        told = (answer.header(b"content-type") or "").partition(";")[0].strip().lower()
+        content_type = (
+            (response.get_header(b"content-type") or "").partition(";")[0].strip().lower()
+        )
         data = bytearray()
         type = ""
-        async for piece in answer.read(self._bounds.timeout, until):
-            budget.spend(len(piece))
-            data += piece
-            if not type and len(data) >= _ENOUGH:
-                type = self._type(bytes(data[:_ENOUGH]), told, kind)
-        type = type or self._type(bytes(data), told, kind)
+        async for chunk in response.read(self._bounds.timeout, deadline):
+            budget.spend(len(chunk))
+            data += chunk
+            if not type and len(data) >= _MAGIC_BYTES:
+                type = self._detect_type(bytes(data[:_MAGIC_BYTES]), content_type, kind)
+        type = type or self._detect_type(bytes(data), content_type, kind)
         return FetchedMedia(type, base64.b64encode(data).decode("ascii"))
 
-    def _type(self, begin: bytes, told: str, kind: str) -> str:
+    def _detect_type(self, first_bytes: bytes, content_type: str, kind: str) -> str:
         """The type of a file by how it begins. Raises MediaRefused where it is none that may be."""
-        found = next((type for type, magic in _MAGIC if magic.match(begin)), "")
+        detected_type = next(
+            (type for type, magic in _MAGIC_PATTERNS if magic.match(first_bytes)), ""
+        )
         if (
-            not found
-            or found not in self._bounds.types
-            or not found.startswith(_FITS.get(kind, ()))
+            not detected_type
+            or detected_type not in self._bounds.types
+            or not detected_type.startswith(_TYPE_PREFIXES_BY_KIND.get(kind, ()))
         ):
             raise MediaRefused(f"it is no {kind} of a type that may be fetched")
-        family = found.partition("/")[0] + "/"
-        if told not in _VAGUE and not told.startswith(family):
+        family = detected_type.partition("/")[0] + "/"
+        if content_type not in _GENERIC_CONTENT_TYPES and not content_type.startswith(family):
             raise MediaRefused("its content type is not that of its bytes")
-        return found
+        return detected_type
 
 
-class _Budget:
+class _ByteBudget:
     """Bytes that may still come for one call."""
 
-    def __init__(self, left: int) -> None:
-        self._most = self._left = left
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = self._remaining_bytes = max_bytes
 
     def check(self, size: int) -> None:
-        if size > self._left:
-            raise MediaRefused(f"the files of one request may have {max(self._most, 0):,} bytes")
+        if size > self._remaining_bytes:
+            raise MediaRefused(
+                f"the files of one request may have {max(self._max_bytes, 0):,} bytes"
+            )
 
     def spend(self, size: int) -> None:
         self.check(size)
-        self._left -= size
+        self._remaining_bytes -= size
 
 
-def kinds(types: Iterable[str]) -> frozenset[str]:
+def find_kinds(types: Iterable[str]) -> frozenset[str]:
     """Kinds of parts that are of any of these types."""
     return frozenset(
-        kind for kind, fits in _KINDS.items() for type in types if type.startswith(fits)
+        kind
+        for kind, prefix in _TYPE_PREFIX_BY_KIND.items()
+        for type in types
+        if type.startswith(prefix)
     )
 
 
-def public(address: Address) -> bool:
+def is_public(address: Address) -> bool:
     """Whether an address is on the public internet; one that wraps another is what it wraps."""
     if address.version == 6:
         if address.scope_id is not None:
             return False
-        if address in _MAPPED or address in _NAT64:
-            return public(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
+        if address in _IPV4_MAPPED_NETWORK or address in _NAT64_NETWORK:
+            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
         if (int(address) >> 32) & 0xFCFF_FFFF == 0x5EFE:  # ISATAP: reaches an IPv4 address
             return False
-        if address not in _UNICAST:
+        if address not in _GLOBAL_UNICAST_NETWORK:
             return False
-    return address.is_global and not any(address in net for net in _UNROUTED)
+    return address.is_global and not any(address in net for net in _NON_PUBLIC_NETWORKS)
 
 
 async def resolve(host: str, port: int) -> list[str]:
     """A host's addresses, as the machine resolves them."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(place[0]) for _, _, _, _, place in found]
+    address_infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(socket_address[0]) for _, _, _, _, socket_address in address_infos]
 
 
-PUBLIC = AddressGuard(resolve=resolve, public=public)
+PUBLIC_GUARD = AddressGuard(resolve=resolve, is_public=is_public)
 
 
-def _host(netloc: str, host: str) -> str:
+def _normalize_host(netloc: str, host: str) -> str:
     """A host in ASCII, in lower case: a name, or an address in its one usual form."""
     if netloc.startswith("["):
         try:
@@ -338,9 +367,9 @@ def _host(netloc: str, host: str) -> str:
         host = host.encode("idna").decode("ascii").lower()
     except UnicodeError:
         raise MediaRefused("its URL is not valid") from None
-    if not _HOST.fullmatch(host) or len(host) > 253:
+    if not _HOST_PATTERN.fullmatch(host) or len(host) > 253:
         raise MediaRefused("its URL is not valid")
-    if _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+    if _NUMERIC_LABEL.fullmatch(host.rstrip(".").rpartition(".")[2]):
         try:
             return str(ipaddress.IPv4Address(host))
         except ValueError:
@@ -348,35 +377,37 @@ def _host(netloc: str, host: str) -> str:
     return host
 
 
-def _allowed(place: MediaUrl, allow: tuple[str, ...]) -> bool:
+def _is_allowed(media_url: MediaUrl, allowed_hosts: tuple[str, ...]) -> bool:
     """Whether a place may be asked, by its host and its port."""
-    host, usual = place.host.rstrip("."), place.port in _PORTS.values()
-    if not allow:
-        return usual
-    for pattern in allow:
+    host, has_default_port = media_url.host.rstrip("."), media_url.port in _DEFAULT_PORTS.values()
+    if not allowed_hosts:
+        return has_default_port
+    for pattern in allowed_hosts:
         name, _, port = pattern.partition(":")
-        below = name.startswith("*.") and host.endswith(name[1:])
-        if (below or host == name) and (place.port == int(port) if port else usual):
+        is_subdomain = name.startswith("*.") and host.endswith(name[1:])
+        if (is_subdomain or host == name) and (
+            media_url.port == int(port) if port else has_default_port
+        ):
             return True
     return False
 
 
-def _next(place: MediaUrl, location: str) -> MediaUrl:
+def _resolve_redirect(media_url: MediaUrl, location: str) -> MediaUrl:
     """Where an answer points to."""
-    name = f"[{place.host}]" if ":" in place.host else place.host
-    base = f"{place.scheme}://{name}:{place.port}{place.path}"
-    if _UNSAFE.search(location):
+    host_text = f"[{media_url.host}]" if ":" in media_url.host else media_url.host
+    base = f"{media_url.scheme}://{host_text}:{media_url.port}{media_url.path}"
+    if _UNSAFE_CHARACTERS.search(location):
         raise MediaRefused("it is redirected to a URL that is not valid")
     try:
-        found = MediaUrl.read(urljoin(base, location))
+        redirect_url = MediaUrl.read(urljoin(base, location))
     except (MediaRefused, ValueError):
         raise MediaRefused("it is redirected to a URL that is not valid") from None
-    if place.scheme == "https" and found.scheme == "http":
+    if media_url.scheme == "https" and redirect_url.scheme == "http":
         raise MediaRefused("it is redirected from https:// to http://")
-    return found
+    return redirect_url
 
 
-def _broken(problem: Problem) -> str:
+def _describe_failure(problem: Problem) -> str:
     """What a failed connection is to the client."""
     if problem.kind == "upstream_timeout":
         return "it did not arrive in time"

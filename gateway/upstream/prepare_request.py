@@ -21,14 +21,14 @@ from gateway.dialects import (  # fmt: skip
     tool_reasoning,
 )
 from gateway.dialects.openai_chat import replay
-from gateway.dialects.reasoning_state import maker
+from gateway.dialects.reasoning_state import hash_maker
 from gateway.dialects.tool_reasoning import (
     LenientPassThrough,
     PassThrough,
     ReasoningNote,
     ReasoningRecorder,
 )
-from gateway.routing.features import tokens
+from gateway.routing.features import estimate_tokens
 from gateway.upstream.media_fetch import MediaFetcher
 from gateway.upstream.retry import Candidate
 from gateway.upstream.upstream_request import UpstreamRequest
@@ -43,12 +43,12 @@ class Adapter(Protocol):
         ...
 
     @property
-    def glance(self) -> Callable[[bytes], ResponseSummary]:
+    def summarize(self) -> Callable[[bytes], ResponseSummary]:
         """A whole answer."""
         ...
 
     @property
-    def watch(self) -> Callable[[RequestBody, WrittenBody], StreamInspector]:
+    def inspect_stream(self) -> Callable[[RequestBody, WrittenBody], StreamInspector]:
         """The stream that answers a client's body, which the provider got as it was written."""
         ...
 
@@ -61,159 +61,222 @@ class Adapter(Protocol):
 class PreparedRequest(NamedTuple):
     """A request as a candidate is to be sent it, and who hears the answer."""
 
-    door: Dialect
-    voice: Adapter
+    target_dialect: Dialect
+    adapter: Adapter
     headers: Mapping[str, str]
     """The client's that mean something there."""
-    written: WrittenBody
-    tail: str
+    written_body: WrittenBody
+    url_suffix: str
     """What is added to the provider's door."""
-    ear: ReasoningRecorder | None
+    recorder: ReasoningRecorder | None
 
 
-def say(job: UpstreamRequest, candidate: Candidate) -> PreparedRequest:
+def prepare(request: UpstreamRequest, candidate: Candidate) -> PreparedRequest:
     """What one candidate is told."""
-    dialect = job.dialect
+    dialect = request.dialect
     if (
-        candidate.door != dialect.name
-        or job.listens
-        or job.own is not None
-        or job.notes
-        or job.bare
+        candidate.dialect_name != dialect.name
+        or request.records_reasoning
+        or request.pinned_body is not None
+        or request.reasoning_notes
+        or request.omits_reasoning
         or candidate.target.provider.finish == "optional"
     ):
-        return _said(job, candidate)
+        return _prepare_adapted(request, candidate)
     # As that does it, of a call that goes home as it came: nearly all do.
-    body, target, call = job.body, candidate.target, job.call
-    written = job.asked.begun(body, target) or dialect.write(body, target)
-    tail = dialect.tail if written.tail is None else written.tail
+    body, target, call = request.body, candidate.target, request.call
+    written_body = request.translatable.take_prewritten(body, target) or dialect.write(body, target)
+    tail = dialect.url_suffix if written_body.url_suffix is None else written_body.url_suffix
     if call.query:
         tail = f"{tail}?{call.query}"
-    return PreparedRequest(dialect, dialect, call.headers, written, tail, None)
+    return PreparedRequest(dialect, dialect, call.headers, written_body, tail, None)
 
 
-def _said(job: UpstreamRequest, candidate: Candidate) -> PreparedRequest:
-    ear = _ear(job, candidate)
-    door, voice, headers = _speak(job, candidate, ear)
-    written = _write(job, candidate, voice)
-    return PreparedRequest(door, voice, headers, written, _tail(job, door, written), ear)
+def _prepare_adapted(request: UpstreamRequest, candidate: Candidate) -> PreparedRequest:
+    recorder = _build_recorder(request, candidate)
+    target_dialect, adapter, headers = _choose_adapter(request, candidate, recorder)
+    written_body = _write_body(request, candidate, adapter)
+    return PreparedRequest(
+        target_dialect,
+        adapter,
+        headers,
+        written_body,
+        _build_tail(request, target_dialect, written_body),
+        recorder,
+    )
 
 
-def shows(job: UpstreamRequest) -> bool:
+def has_media(request: UpstreamRequest) -> bool:
     """Whether a call has media."""
-    prompt = job.body.prompt
+    prompt = request.body.prompt
     return bool(prompt.images or prompt.files or prompt.audio)
 
 
-async def filled(
-    media: MediaFetcher, job: UpstreamRequest, candidate: Candidate
+async def fill_media(
+    fetcher: MediaFetcher, request: UpstreamRequest, candidate: Candidate
 ) -> UpstreamRequest:
     """A call with data in place of each URL that a candidate would not open."""
-    wanted = job.asked.wanted(candidate.door, candidate.target.provider)
-    if not wanted:
-        return job
-    missing = {url: part for url, part in wanted.items() if url not in job.fetched}
-    words = {url: media_urls.name(job.asked.request, part) for url, part in missing.items()}
-    job.fetched.update(await media.all(missing, words, job.fetched))
-    found = {url: job.fetched[url] for url in wanted}
-    if candidate.door != job.dialect.name:
-        return msgspec.structs.replace(job, asked=job.asked.filled(found))
-    own = None if job.own is None else media_urls.home(job.own, found)
-    return msgspec.structs.replace(job, body=media_urls.home(job.body, found), own=own)
+    media_by_url = request.translatable.find_media_to_fetch(
+        candidate.dialect_name, candidate.target.provider
+    )
+    if not media_by_url:
+        return request
+    missing_media = {
+        url: media for url, media in media_by_url.items() if url not in request.fetched_media
+    }
+    part_names = {
+        url: media_urls.format_name(request.translatable.request, media)
+        for url, media in missing_media.items()
+    }
+    request.fetched_media.update(
+        await fetcher.fetch_all(missing_media, part_names, request.fetched_media)
+    )
+    fetched_media = {url: request.fetched_media[url] for url in media_by_url}
+    if candidate.dialect_name != request.dialect.name:
+        return msgspec.structs.replace(
+            request, translatable=request.translatable.fill_media(fetched_media)
+        )
+    pinned_body = (
+        None
+        if request.pinned_body is None
+        else media_urls.fill_native_body(request.pinned_body, fetched_media)
+    )
+    return msgspec.structs.replace(
+        request,
+        body=media_urls.fill_native_body(request.body, fetched_media),
+        pinned_body=pinned_body,
+    )
 
 
-def _ear(job: UpstreamRequest, candidate: Candidate) -> ReasoningRecorder | None:
+def _build_recorder(request: UpstreamRequest, candidate: Candidate) -> ReasoningRecorder | None:
     """What notes the reasoning of an answer, where a client of this dialect would lose it."""
-    target, account, door = candidate.target, candidate.account, candidate.door
-    at_home = door == job.dialect.name
-    if not job.listens or (at_home and not target.facts.replays_reasoning):
+    target, account, dialect_name = candidate.target, candidate.account, candidate.dialect_name
+    is_native = dialect_name == request.dialect.name
+    if not request.records_reasoning or (is_native and not target.facts.replays_reasoning):
         return None
-    who = ReasoningNote(
-        maker=maker(target, door),
+    note = ReasoningNote(
+        maker=hash_maker(target, dialect_name),
         provider=target.provider.name,
         model=target.model,
         account=account.name,
         calls={},
     )
-    return ReasoningRecorder(who)
+    return ReasoningRecorder(note)
 
 
-def less(job: UpstreamRequest, candidate: Candidate, problem: Problem) -> UpstreamRequest | None:
+def reduce_request(
+    request: UpstreamRequest, candidate: Candidate, problem: Problem
+) -> UpstreamRequest | None:
     """What a candidate may be asked in place of what it refused; None where that was all.
 
     The whole conversation in place of an answer that it does not have (any more), and no
     reasoning in place of a state that it does not take.
     """
-    if _owns(job, candidate) and tool_reasoning.says(problem, *tool_reasoning.GONE):
-        return msgspec.structs.replace(job, own=None)
-    if tool_reasoning.refused(problem) and _reminds(job, candidate):
-        return msgspec.structs.replace(job, notes={}, bare=True)
+    if _has_stored_response(request, candidate) and tool_reasoning.contains_words(
+        problem, *tool_reasoning.GONE_RESPONSE_WORDS
+    ):
+        return msgspec.structs.replace(request, pinned_body=None)
+    if tool_reasoning.is_state_refused(problem) and _has_restored_state(request, candidate):
+        return msgspec.structs.replace(request, reasoning_notes={}, omits_reasoning=True)
     return None
 
 
-def _owns(job: UpstreamRequest, candidate: Candidate) -> bool:
+def _has_stored_response(request: UpstreamRequest, candidate: Candidate) -> bool:
     """Whether a candidate is asked to go on from an answer that it keeps."""
-    has = job.seat is not None and job.seat.fits(candidate)
-    return has and job.own is not None and candidate.door == job.dialect.name
+    is_pinned = request.pinned_account is not None and request.pinned_account.matches(candidate)
+    return (
+        is_pinned
+        and request.pinned_body is not None
+        and candidate.dialect_name == request.dialect.name
+    )
 
 
-def _reminds(job: UpstreamRequest, candidate: Candidate) -> bool:
+def _has_restored_state(request: UpstreamRequest, candidate: Candidate) -> bool:
     """Whether a candidate was sent a state that the gateway has put back for it."""
-    made = maker(candidate.target, candidate.door)
-    if job.bare or candidate.door == job.dialect.name:
-        return any(one.maker == made for one in job.notes.values())
-    return tool_reasoning.holds(tool_reasoning.back(job.asked.request, job.notes), made)
+    maker_name = hash_maker(candidate.target, candidate.dialect_name)
+    if request.omits_reasoning or candidate.dialect_name == request.dialect.name:
+        return any(note.maker == maker_name for note in request.reasoning_notes.values())
+    return tool_reasoning.holds_state_of(
+        tool_reasoning.restore_reasoning(request.translatable.request, request.reasoning_notes),
+        maker_name,
+    )
 
 
-def _write(job: UpstreamRequest, candidate: Candidate, voice: Adapter) -> WrittenBody:
+def _write_body(request: UpstreamRequest, candidate: Candidate, adapter: Adapter) -> WrittenBody:
     """The body for one candidate, with the reasoning that it made and no one else's."""
-    target, body, lost, word = candidate.target, job.body, "", "messages"
-    if candidate.door == job.dialect.name:
-        if job.own is not None and _owns(job, candidate):
-            body = job.own
-        elif job.notes:
-            body, model = replay.home(body, job.notes, maker(target, candidate.door))
-            lost = f"reasoning of {model} is for that model alone" if model else ""
+    target, body, loss_reason, part_name = candidate.target, request.body, "", "messages"
+    if candidate.dialect_name == request.dialect.name:
+        if request.pinned_body is not None and _has_stored_response(request, candidate):
+            body = request.pinned_body
+        elif request.reasoning_notes:
+            body, model = replay.home(
+                body, request.reasoning_notes, hash_maker(target, candidate.dialect_name)
+            )
+            loss_reason = f"reasoning of {model} is for that model alone" if model else ""
     else:
-        word = job.asked.request.names.get("turns", word)
-    if job.bare:
-        lost = f"{target.name} does not take its own reasoning back"
-    begun = job.asked.begun(body, target) if voice is job.dialect else None
-    written = voice.write(body, target) if begun is None else begun
-    if not lost:
-        return written
-    losses = (*written.losses, Loss(f"{word}.reasoning", "dropped", lost))
-    return msgspec.structs.replace(written, losses=losses)
+        part_name = request.translatable.request.names.get("turns", part_name)
+    if request.omits_reasoning:
+        loss_reason = f"{target.name} does not take its own reasoning back"
+    prepared_body = (
+        request.translatable.take_prewritten(body, target) if adapter is request.dialect else None
+    )
+    written_body = adapter.write(body, target) if prepared_body is None else prepared_body
+    if not loss_reason:
+        return written_body
+    losses = (*written_body.losses, Loss(f"{part_name}.reasoning", "dropped", loss_reason))
+    return msgspec.structs.replace(written_body, losses=losses)
 
 
-def _speak(
-    job: UpstreamRequest, candidate: Candidate, ear: ReasoningRecorder | None
+def _choose_adapter(
+    request: UpstreamRequest, candidate: Candidate, recorder: ReasoningRecorder | None
 ) -> tuple[Dialect, Adapter, dict[str, str]]:
     """The dialect of an attempt, the voice for it, and the client's headers that mean something."""
-    optional = candidate.target.provider.finish == "optional"
-    if candidate.door == job.dialect.name:
-        voice: Adapter = LenientPassThrough(job.dialect) if optional else job.dialect
-        if ear is not None:
-            voice = PassThrough(job.dialect, ear, finish_optional=optional)
-        return job.dialect, voice, job.call.headers
-    door, call = OPERATIONS[candidate.door, job.dialect.operation], job.call
-    target = candidate.target
-    telling = ResponseContext(
-        id=call.id,
-        created=int(call.received_at),
-        model=target.model,
-        prompt_tokens=tokens(job.body.prompt),
-        label=maker(target, door.name),
+    is_finish_optional = candidate.target.provider.finish == "optional"
+    if candidate.dialect_name == request.dialect.name:
+        adapter: Adapter = (
+            LenientPassThrough(request.dialect) if is_finish_optional else request.dialect
+        )
+        if recorder is not None:
+            adapter = PassThrough(request.dialect, recorder, finish_optional=is_finish_optional)
+        return request.dialect, adapter, request.call.headers
+    target_dialect, call = (
+        OPERATIONS[candidate.dialect_name, request.dialect.operation],
+        request.call,
     )
-    own = {name: text for name, text in call.headers.items() if name.encode() in door.headers}
-    request = job.asked.request
-    request = tool_reasoning.bare(request) if job.bare else tool_reasoning.back(request, job.notes)
-    voice = Translation(job.dialect, door, request, telling, ear, finish_optional=optional)
-    return door, voice, {**door.defaults, **own}
+    target = candidate.target
+    context = ResponseContext(
+        id=call.id,
+        created_at=int(call.received_at),
+        model=target.model,
+        prompt_tokens=estimate_tokens(request.body.prompt),
+        state_label=hash_maker(target, target_dialect.name),
+    )
+    forwarded_headers = {
+        name: text
+        for name, text in call.headers.items()
+        if name.encode() in target_dialect.forwarded_headers
+    }
+    canonical = request.translatable.request
+    canonical = (
+        tool_reasoning.remove_reasoning(canonical)
+        if request.omits_reasoning
+        else tool_reasoning.restore_reasoning(canonical, request.reasoning_notes)
+    )
+    adapter = Translation(
+        request.dialect,
+        target_dialect,
+        canonical,
+        context,
+        recorder,
+        finish_optional=is_finish_optional,
+    )
+    return target_dialect, adapter, {**target_dialect.default_headers, **forwarded_headers}
 
 
-def _tail(job: UpstreamRequest, door: Dialect, written: WrittenBody) -> str:
+def _build_tail(
+    request: UpstreamRequest, target_dialect: Dialect, written_body: WrittenBody
+) -> str:
     """What an attempt adds to the provider's door; the client's query goes on at home alone."""
-    tail = door.tail if written.tail is None else written.tail
-    query = job.call.query if door.name == job.dialect.name else ""
+    tail = target_dialect.url_suffix if written_body.url_suffix is None else written_body.url_suffix
+    query = request.call.query if target_dialect.name == request.dialect.name else ""
     return f"{tail}?{query}" if query else tail

@@ -8,10 +8,10 @@ from decimal import Decimal
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.call import NO_STEER, OPEN, Call
+from gateway.core.call import NO_OPTIONS, OPEN_KEY, Call
 from gateway.core.decision import Plan
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.price import cost
+from gateway.core.price import compute_cost
 from gateway.core.target import Catalogue, Provider, Target, Tier
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, TranslatableRequest
@@ -19,16 +19,16 @@ from gateway.routing import capabilities, features
 from gateway.upstream.attempt import AttemptRunner
 from gateway.upstream.client import ProviderClient, Transports
 from gateway.upstream.provider_state import ProviderState
-from gateway.upstream.retry import Candidate, candidates
+from gateway.upstream.retry import Candidate, list_candidates
 from gateway.upstream.upstream_request import UpstreamRequest
 
-OUTPUT = 64
+MAX_OUTPUT_TOKENS = 64
 """Tokens that an answer may have: fewer are refused by some models that reason."""
-INPUT = 40
+MAX_INPUT_TOKENS = 40
 """Tokens that the request is taken to have, at most."""
-_PATIENCE = 30.0
+_TIMEOUT_SECONDS = 30.0
 """Seconds until the answer must be whole."""
-_AT_ONCE = 4
+_MAX_CONCURRENT_PROBES = 4
 
 
 class ProbeTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,20 +42,22 @@ class ProbeTarget(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """The target; with its account where its provider has several."""
         target, account = self.candidate.target, self.candidate.account
-        several = len(target.provider.accounts) > 1
-        return f"{target.name} ({account.name})" if several else target.name
+        has_several_accounts = len(target.provider.accounts) > 1
+        return f"{target.name} ({account.name})" if has_several_accounts else target.name
 
-    def most(self, at: float) -> Decimal | None:
+    def compute_max_cost(self, timestamp: float) -> Decimal | None:
         """USD that the request may cost; None where the price is unknown."""
         price = self.candidate.target.price
-        used = Usage(input=INPUT, output=OUTPUT)
-        return cost(used, price.on(at) if price is not None else None)
+        max_usage = Usage(input=MAX_INPUT_TOKENS, output=MAX_OUTPUT_TOKENS)
+        return compute_cost(
+            max_usage, price.find_in_force(timestamp) if price is not None else None
+        )
 
 
 class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one request."""
 
-    asking: ProbeTarget
+    probe_target: ProbeTarget
     seconds: float
     """Until the answer was whole, or had failed."""
     usd: Decimal | None = None
@@ -63,44 +65,46 @@ class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
     problem: Problem | None = None
 
 
-def every(catalogue: Catalogue) -> Iterator[ProbeTarget]:
+def list_targets(catalogue: Catalogue) -> Iterator[ProbeTarget]:
     """Each target that is on, once, with each account of its provider.
 
     Those that the gateway itself starts are left out: it has not started them.
     """
-    seen: set[tuple[str, str]] = set()
+    listed_accounts: set[tuple[str, str]] = set()
     for lab in catalogue.labs.values():
-        for tier, row in lab.tiers.items():
-            for target in row:
-                own = target.provider.command or not target.provider.on
-                if own or target.name in {name for name, _ in seen}:
+        for tier, targets in lab.tiers.items():
+            for target in targets:
+                is_left_out = target.provider.command or not target.provider.enabled
+                if is_left_out or target.name in {name for name, _ in listed_accounts}:
                     continue
-                plain = msgspec.structs.replace(target, effort=None, max_output=None, params={})
-                _, _, door = _said(plain)
-                plan = Plan(targets=(plain,), doors=(door,))
-                for candidate in candidates(plan) if door else ():
-                    seen.add((target.name, candidate.account.name))
+                plain_target = msgspec.structs.replace(
+                    target, effort=None, max_output=None, params={}
+                )
+                _, _, dialect_name = _build_request(plain_target)
+                plan = Plan(targets=(plain_target,), dialects=(dialect_name,))
+                for candidate in list_candidates(plan) if dialect_name else ():
+                    listed_accounts.add((target.name, candidate.account.name))
                     yield ProbeTarget(lab=lab.name, tier=tier, candidate=candidate)
 
 
-def _said(target: Target) -> tuple[bytes, TranslatableRequest, str]:
+def _build_request(target: Target) -> tuple[bytes, TranslatableRequest, str]:
     """The request, and the dialect in which a target is asked it; empty where in none."""
     raw = jsonio.dumps(
         {
             "model": target.name,
-            "max_tokens": OUTPUT,
+            "max_tokens": MAX_OUTPUT_TOKENS,
             "messages": [{"role": "user", "content": "Say OK."}],
         }
     )
     body = OPENAI_CHAT.read(raw)
-    asked = TranslatableRequest(OPENAI_CHAT, body)
-    call = features.read(body.prompt, OPENAI_CHAT.name, OPEN, NO_STEER, asked)
-    door, _ = capabilities.door(target, call, OPENAI_CHAT)
-    return raw, asked, door
+    translatable = TranslatableRequest(OPENAI_CHAT, body)
+    call_features = features.read(body.prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS, translatable)
+    dialect_name, _ = capabilities.choose_dialect(target, call_features, OPENAI_CHAT)
+    return raw, translatable, dialect_name
 
 
-async def ask(
-    asking: Iterable[ProbeTarget],
+async def run_probes(
+    probe_targets: Iterable[ProbeTarget],
     *,
     transports: Transports | None = None,
     wall: Callable[[], float] = time.time,
@@ -108,54 +112,65 @@ async def ask(
 ) -> list[ProbeResult]:
     """Send each request, a few at a time, none of them twice; `tick` is called behind each."""
     client = ProviderClient(transports)
-    known = ProviderState(jitter=lambda: 0.0)
-    attempts = AttemptRunner(client, known.quota, known.health, ready=_ready, media=None, wall=wall)
-    turn = asyncio.Semaphore(_AT_ONCE)
+    provider_state = ProviderState(jitter=lambda: 0.0)
+    attempt_runner = AttemptRunner(
+        client,
+        provider_state.quota,
+        provider_state.health,
+        wait_until_ready=_wait_until_ready,
+        media_fetcher=None,
+        wall=wall,
+    )
+    slots = asyncio.Semaphore(_MAX_CONCURRENT_PROBES)
 
-    async def one(asking: ProbeTarget) -> ProbeResult:
-        async with turn:
-            told = await _one(attempts, asking, wall())
+    async def run_one(probe_target: ProbeTarget) -> ProbeResult:
+        async with slots:
+            result = await _run_probe(attempt_runner, probe_target, wall())
         tick()
-        return told
+        return result
 
     try:
-        return await asyncio.gather(*(one(some) for some in asking))
+        return await asyncio.gather(*(run_one(probe_target) for probe_target in probe_targets))
     finally:
         await client.close()
 
 
-async def _ready(_: Provider) -> None: ...
+async def _wait_until_ready(_: Provider) -> None: ...
 
 
-async def _one(attempts: AttemptRunner, asking: ProbeTarget, now: float) -> ProbeResult:
-    candidate, clock = asking.candidate, asyncio.get_running_loop().time
-    raw, asked, _ = _said(candidate.target)
-    began = clock()
-    job = UpstreamRequest(
+async def _run_probe(
+    attempt_runner: AttemptRunner, probe_target: ProbeTarget, now: float
+) -> ProbeResult:
+    candidate, clock = probe_target.candidate, asyncio.get_running_loop().time
+    raw, translatable, _ = _build_request(candidate.target)
+    started_at = clock()
+    request = UpstreamRequest(
         call=Call(
             id="doctor", dialect=OPENAI_CHAT.name, operation="generate", body=raw,
-            received_at=now, started=0.0,
+            received_at=now, started_at=0.0,
         ),
         body=OPENAI_CHAT.read(raw),
-        asked=asked,
+        translatable=translatable,
         dialect=OPENAI_CHAT,
-        plan=Plan(targets=(candidate.target,), doors=(candidate.door,)),
-        tier=asking.tier,
-        lab=asking.lab,
-        began=began,
-        ends=began + _PATIENCE,
-        dialling=_silent,
-        failing=lambda _: None,
+        plan=Plan(targets=(candidate.target,), dialects=(candidate.dialect_name,)),
+        tier=probe_target.tier,
+        lab=probe_target.lab,
+        started_at=started_at,
+        client_deadline=started_at + _TIMEOUT_SECONDS,
+        on_attempt_start=_ignore_attempt,
+        on_attempt_failure=lambda _: None,
     )  # fmt: skip
     try:
-        begun = await attempts(job, candidate)
+        response = await attempt_runner(request, candidate)
     except ProblemError as error:
-        return ProbeResult(asking=asking, seconds=clock() - began, problem=error.problem)
-    usage = begun.glance.usage if begun.glance is not None else None
+        return ProbeResult(
+            probe_target=probe_target, seconds=clock() - started_at, problem=error.problem
+        )
+    usage = response.summary.usage if response.summary is not None else None
     price = candidate.target.price
-    usd = cost(usage, price.on(now) if price is not None else None)
-    return ProbeResult(asking=asking, seconds=clock() - began, usd=usd)
+    usd = compute_cost(usage, price.find_in_force(now) if price is not None else None)
+    return ProbeResult(probe_target=probe_target, seconds=clock() - started_at, usd=usd)
 
 
-def _silent(_: object, __: object) -> Awaitable[None] | None:
+def _ignore_attempt(_: object, __: object) -> Awaitable[None] | None:
     return None

@@ -14,21 +14,21 @@ import msgspec
 from gateway.upstream import rate_limit_headers
 from gateway.upstream.rate_limit_headers import Fields, LimitHeaders, StatedLimit
 
-type Place = tuple[str, str, str]
+type AccountModelKey = tuple[str, str, str]
 """Provider, account, model."""
 
-LONGEST = 600.0
+MAX_TRUST_SECONDS = 600.0
 """Seconds that anything is believed: a limit of a day is tried again after that."""
-_MOST = 4096
+_MAX_ENTRIES = 4096
 """Shelves; the one that was told of longest ago goes first."""
-_REST = 1.0
+_DEFAULT_COOLDOWN = 1.0
 """Seconds that an account rests which was refused and not told for how long."""
-_DEMOTED = 10.0
+_DEMOTION_SECONDS = 10.0
 """Seconds that one goes last which answers, but says that more was asked than was agreed."""
-_QUIET = 0.02
+_QUIET_SECONDS = 0.02
 """Seconds for which answers are not asked again where half of every limit is left: what is sent is
 counted here meanwhile."""
-_CROSSING = 2.0
+_CROSSING_SECONDS = 2.0
 """Seconds in which what was sent after a request may be missing in what its answer says is left."""
 
 
@@ -43,115 +43,141 @@ class TokenEstimate(msgspec.Struct, frozen=True, gc=False):
 class Headroom(NamedTuple):
     """Whether a call has room, and when it will."""
 
-    until: float = 0.0
+    available_at: float = 0.0
     """Seconds since the epoch; 0 where there is room now."""
-    parked: bool = False
+    is_parked: bool = False
     """The provider has refused, and has said until when."""
 
     @property
-    def free(self) -> bool:
+    def is_free(self) -> bool:
         """Whether there is room now."""
-        return self.until == 0.0
+        return self.available_at == 0.0
 
 
-FREE = Headroom()
+FREE_HEADROOM = Headroom()
 
 
-class _Taken(msgspec.Struct, frozen=True, gc=False):
+class _SentUsage(msgspec.Struct, frozen=True, gc=False):
     """What was sent so far, and when the last of it was."""
 
-    at: float
+    sent_at: float
     requests: int
     prompt: int
     cap: int
 
 
-_NOTHING = _Taken(0.0, 0, 0, 0)
-type Ticket = _Taken | None
-"""What `take` gives for `note`: what had been sent when a call was."""
+_NO_USAGE = _SentUsage(0.0, 0, 0, 0)
+type UsageSnapshot = _SentUsage | None
+"""What `record_request` gives for `record_response`: what had been sent when a call was."""
 
 
-class _Level:
+class _LimitLevel:
     """What was last told of one limit."""
 
-    __slots__ = ("left", "limit", "line", "reset", "since", "told", "until")
+    __slots__ = (
+        "limit",
+        "limit_headers",
+        "raw_reset",
+        "remaining",
+        "reported_at",
+        "resets_at",
+        "snapshot",
+    )
 
-    def __init__(self, said: StatedLimit, since: _Taken, told: float) -> None:
-        self.line: LimitHeaders = said.line
-        self.left = said.left
-        self.limit = said.limit
-        self.reset = said.reset
-        self.since = since
-        self.told = told
-        self.until: float | None = None
+    def __init__(self, stated_limit: StatedLimit, snapshot: _SentUsage, reported_at: float) -> None:
+        self.limit_headers: LimitHeaders = stated_limit.limit_headers
+        self.remaining = stated_limit.remaining
+        self.limit = stated_limit.limit
+        self.raw_reset = stated_limit.raw_reset
+        self.snapshot = snapshot
+        self.reported_at = reported_at
+        self.resets_at: float | None = None
         """When it is whole again; read when it is first needed."""
 
-    def headroom(self, taken: _Taken) -> int:
-        return self.left - _spent(self.line, taken, self.since)
+    def compute_remaining(self, usage: _SentUsage) -> int:
+        return self.remaining - _compute_spent(self.limit_headers, usage, self.snapshot)
 
-    def wait(self, load: TokenEstimate, taken: _Taken, date: bytes | None, now: float) -> float:
+    def compute_available_at(
+        self, estimate: TokenEstimate, usage: _SentUsage, date: bytes | None, now: float
+    ) -> float:
         """When a call has room, in seconds since the epoch; 0: now."""
-        need = _need(self.line, load)
+        demand = _compute_demand(self.limit_headers, estimate)
         if self.limit is not None:
-            need = min(need, self.limit)  # one that never fits is for the provider to refuse
-        short = need - self.headroom(taken)
-        if short <= 0:
+            demand = min(demand, self.limit)  # one that never fits is for the provider to refuse
+        shortage = demand - self.compute_remaining(usage)
+        if shortage <= 0:
             return 0.0
-        if self.until is None:
-            there = rate_limit_headers.clock(date, self.told)
-            span = rate_limit_headers.seconds(self.reset, there)
-            self.until = self.told + min(self.line.period if span is None else span, LONGEST)
-            if span is None:
-                self.line = self.line._replace(steady=False)
-        until = self.until
-        if self.line.steady and self.left > 0 and self.limit is not None and self.limit > self.left:
-            a_token = (until - self.told) / (self.limit - self.left)
-            until = min(until, self.told + short * a_token)
+        if self.resets_at is None:
+            provider_time = rate_limit_headers.read_provider_time(date, self.reported_at)
+            reset_seconds = rate_limit_headers.parse_seconds(self.raw_reset, provider_time)
+            self.resets_at = self.reported_at + min(
+                self.limit_headers.period if reset_seconds is None else reset_seconds,
+                MAX_TRUST_SECONDS,
+            )
+            if reset_seconds is None:
+                self.limit_headers = self.limit_headers._replace(steady=False)
+        resets_at = self.resets_at
+        if (
+            self.limit_headers.steady
+            and self.remaining > 0
+            and self.limit is not None
+            and self.limit > self.remaining
+        ):
+            seconds_per_unit = (resets_at - self.reported_at) / (self.limit - self.remaining)
+            resets_at = min(resets_at, self.reported_at + shortage * seconds_per_unit)
         # A clock that was set back must not make it longer.
-        return until if now < until <= now + LONGEST else 0.0
+        return resets_at if now < resets_at <= now + MAX_TRUST_SECONDS else 0.0
 
 
-def _need(line: LimitHeaders, load: TokenEstimate) -> int:
-    match line.takes:
+def _compute_demand(limit_headers: LimitHeaders, estimate: TokenEstimate) -> int:
+    match limit_headers.unit:
         case "requests":
             return 1
         case "prompt":
-            return load.prompt
+            return estimate.prompt
         case "prompt and cap":
-            return load.prompt + load.cap
+            return estimate.prompt + estimate.cap
         case "nothing":
             return 1  # some of it must be left
 
 
-def _spent(line: LimitHeaders, taken: _Taken, since: _Taken) -> int:
-    match line.takes:
+def _compute_spent(limit_headers: LimitHeaders, usage: _SentUsage, snapshot: _SentUsage) -> int:
+    match limit_headers.unit:
         case "requests":
-            return taken.requests - since.requests
+            return usage.requests - snapshot.requests
         case "prompt":
-            return taken.prompt - since.prompt
+            return usage.prompt - snapshot.prompt
         case "prompt and cap":
-            return taken.prompt + taken.cap - since.prompt - since.cap
+            return usage.prompt + usage.cap - snapshot.prompt - snapshot.cap
         case "nothing":
             return 0
 
 
-class _Shelf:
+class _QuotaEntry:
     """What is known of one provider, account and model."""
 
-    __slots__ = ("date", "demoted", "levels", "parked", "quiet", "seen", "taken")
+    __slots__ = (
+        "demoted_until",
+        "levels",
+        "parked_until",
+        "provider_date",
+        "quiet_until",
+        "updated_at",
+        "usage",
+    )
 
     def __init__(self) -> None:
-        self.levels: dict[str, _Level] = {}
-        self.parked = self.demoted = self.seen = self.quiet = 0.0
-        self.taken = _NOTHING
-        self.date: bytes | None = None
+        self.levels: dict[str, _LimitLevel] = {}
+        self.parked_until = self.demoted_until = self.updated_at = self.quiet_until = 0.0
+        self.usage = _NO_USAGE
+        self.provider_date: bytes | None = None
 
 
 class QuotaLevel(msgspec.Struct, frozen=True, kw_only=True):
     """One limit, for people."""
 
     name: str
-    left: int
+    remaining: int
     """What the provider said, less what was sent since."""
     limit: int | None
 
@@ -162,9 +188,9 @@ class QuotaState(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     account: str
     model: str
-    parked: float
+    parked_seconds: float
     """Seconds until the provider takes more, as it has said; 0: now."""
-    demoted: float
+    demoted_seconds: float
     """Seconds for which it goes behind others; 0: it does not."""
     levels: tuple[QuotaLevel, ...]
 
@@ -173,131 +199,173 @@ class QuotaTracker:
     """All that is known, in bounded memory. Times are seconds since the epoch."""
 
     def __init__(self) -> None:
-        self._shelves: OrderedDict[Place, _Shelf] = OrderedDict()
-        self.told: Collection[Place] = self._shelves.keys()
+        self._entries: OrderedDict[AccountModelKey, _QuotaEntry] = OrderedDict()
+        self.reported_keys: Collection[AccountModelKey] = self._entries.keys()
         """Those of whom anything is known."""
 
     def forget(self, providers: Collection[str]) -> None:
         """Nothing is known of some providers any more."""
-        for place in [one for one in self._shelves if one[0] in providers]:
-            del self._shelves[place]
+        for entry_key in [key for key in self._entries if key[0] in providers]:
+            del self._entries[entry_key]
 
-    def room(self, place: Place, load: TokenEstimate, now: float) -> Headroom:
+    def get_headroom(self, key: AccountModelKey, estimate: TokenEstimate, now: float) -> Headroom:
         """Whether a call has room, by the limit of which least is left."""
-        shelf = self._shelves.get(place)
-        if shelf is None:
-            return FREE
-        if now < shelf.parked <= now + LONGEST:
-            return Headroom(shelf.parked, parked=True)
-        until = shelf.demoted if now < shelf.demoted <= now + LONGEST else 0.0
-        for level in shelf.levels.values():
-            until = max(until, level.wait(load, shelf.taken, shelf.date, now))
-        return Headroom(until) if until else FREE
+        entry = self._entries.get(key)
+        if entry is None:
+            return FREE_HEADROOM
+        if now < entry.parked_until <= now + MAX_TRUST_SECONDS:
+            return Headroom(entry.parked_until, is_parked=True)
+        available_at = (
+            entry.demoted_until if now < entry.demoted_until <= now + MAX_TRUST_SECONDS else 0.0
+        )
+        for level in entry.levels.values():
+            available_at = max(
+                available_at,
+                level.compute_available_at(estimate, entry.usage, entry.provider_date, now),
+            )
+        return Headroom(available_at) if available_at else FREE_HEADROOM
 
-    def parked(self, place: Place, now: float) -> Headroom:
+    def get_parked_headroom(self, key: AccountModelKey, now: float) -> Headroom:
         """Whether a provider has refused, and until when; of who is asked whatever is left."""
-        shelf = self._shelves.get(place)
-        if shelf is None or not now < shelf.parked <= now + LONGEST:
-            return FREE
-        return Headroom(shelf.parked, parked=True)
+        entry = self._entries.get(key)
+        if entry is None or not now < entry.parked_until <= now + MAX_TRUST_SECONDS:
+            return FREE_HEADROOM
+        return Headroom(entry.parked_until, is_parked=True)
 
-    def take(self, place: Place, load: TokenEstimate, now: float) -> Ticket:
+    def record_request(
+        self, key: AccountModelKey, estimate: TokenEstimate, now: float
+    ) -> UsageSnapshot:
         """A call is sent: until an answer tells more, it is taken off what is left."""
-        shelf = self._shelves.get(place)
-        if shelf is None:
+        entry = self._entries.get(key)
+        if entry is None:
             return None
-        was = shelf.taken
-        shelf.taken = _Taken(now, was.requests + 1, was.prompt + load.prompt, was.cap + load.cap)
-        return shelf.taken
+        previous_usage = entry.usage
+        entry.usage = _SentUsage(
+            now,
+            previous_usage.requests + 1,
+            previous_usage.prompt + estimate.prompt,
+            previous_usage.cap + estimate.cap,
+        )
+        return entry.usage
 
-    def note(
-        self, place: Place, headers: Fields, status: int, now: float, ticket: Ticket = None
+    def record_response(
+        self,
+        key: AccountModelKey,
+        headers: Fields,
+        status: int,
+        now: float,
+        snapshot: UsageSnapshot = None,
     ) -> float | None:
         """Learn from the head of an answer to the call of a ticket.
 
         Gives the seconds after which a refused call may come again, where the head says so.
         """
-        known = self._shelves.get(place)
-        if known is not None and status == 200 and now < known.quiet <= now + _QUIET:
+        known_entry = self._entries.get(key)
+        if (
+            known_entry is not None
+            and status == 200
+            and now < known_entry.quiet_until <= now + _QUIET_SECONDS
+        ):
             return None
-        report = rate_limit_headers.read(headers)
-        if report.said or report.over:
-            shelf = self._shelf(place, now)
-            if report.over:
-                shelf.demoted = now + _DEMOTED
-            shelf.date = report.date
-            _learn(shelf, report.said, ticket, now)
-            shelf.quiet = 0.0 if report.over or not _ample(shelf) else now + _QUIET
+        stated_limits = rate_limit_headers.read(headers)
+        if stated_limits.limits or stated_limits.is_over_limit:
+            entry = self._touch_entry(key, now)
+            if stated_limits.is_over_limit:
+                entry.demoted_until = now + _DEMOTION_SECONDS
+            entry.provider_date = stated_limits.date
+            _update_levels(entry, stated_limits.limits, snapshot, now)
+            entry.quiet_until = (
+                0.0
+                if stated_limits.is_over_limit or not _has_ample_room(entry)
+                else now + _QUIET_SECONDS
+            )
         if status == 200:
             return None
-        return rate_limit_headers.retry_after(headers, status, now)
+        return rate_limit_headers.read_retry_after(headers, status, now)
 
-    def refused(self, place: Place, after: float | None, now: float) -> None:
+    def record_refusal(self, key: AccountModelKey, retry_after: float | None, now: float) -> None:
         """A provider limits the rate of an account: it is parked for as long as it has said."""
-        shelf = self._shelf(place, now)
-        shelf.quiet = 0.0
-        if after is None:
-            shelf.demoted = max(shelf.demoted, now + _REST)
+        entry = self._touch_entry(key, now)
+        entry.quiet_until = 0.0
+        if retry_after is None:
+            entry.demoted_until = max(entry.demoted_until, now + _DEFAULT_COOLDOWN)
         else:
-            shelf.parked = now + min(max(after, 0.0), LONGEST)
+            entry.parked_until = now + min(max(retry_after, 0.0), MAX_TRUST_SECONDS)
 
-    def state(self, now: float) -> list[QuotaState]:
+    def list_states(self, now: float) -> list[QuotaState]:
         """All that is known and still holds, in no order that matters."""
         return [
             QuotaState(
                 provider=provider,
                 account=account,
                 model=model,
-                parked=max(0.0, shelf.parked - now),
-                demoted=max(0.0, shelf.demoted - now),
-                levels=tuple(_levels(shelf.levels.values(), shelf.taken)),
+                parked_seconds=max(0.0, entry.parked_until - now),
+                demoted_seconds=max(0.0, entry.demoted_until - now),
+                levels=tuple(_build_levels(entry.levels.values(), entry.usage)),
             )
-            for (provider, account, model), shelf in self._shelves.items()
-            if shelf.seen + LONGEST >= now
+            for (provider, account, model), entry in self._entries.items()
+            if entry.updated_at + MAX_TRUST_SECONDS >= now
         ]
 
-    def _shelf(self, place: Place, now: float) -> _Shelf:
+    def _touch_entry(self, key: AccountModelKey, now: float) -> _QuotaEntry:
         """The shelf that is told of now, as the newest; those that tell nothing any more go."""
-        shelves = self._shelves
-        shelf = shelves.get(place)
-        if shelf is None:
-            shelf = shelves[place] = _Shelf()
+        entries = self._entries
+        entry = entries.get(key)
+        if entry is None:
+            entry = entries[key] = _QuotaEntry()
         else:
-            shelves.move_to_end(place)
-        shelf.seen = now
-        oldest = next(iter(shelves))
-        if len(shelves) > _MOST or shelves[oldest].seen + LONGEST < now:
-            del shelves[oldest]
-        return shelf
+            entries.move_to_end(key)
+        entry.updated_at = now
+        oldest_key = next(iter(entries))
+        if len(entries) > _MAX_ENTRIES or entries[oldest_key].updated_at + MAX_TRUST_SECONDS < now:
+            del entries[oldest_key]
+        return entry
 
 
-def _learn(shelf: _Shelf, said: Iterable[StatedLimit], ticket: Ticket, now: float) -> None:
+def _update_levels(
+    entry: _QuotaEntry,
+    stated_limits: Iterable[StatedLimit],
+    request_snapshot: UsageSnapshot,
+    now: float,
+) -> None:
     """Take what an answer says is left, less what was sent after its request was.
 
     What was sent long after is counted by the provider: else long answers would be a shortage.
     """
-    since = shelf.taken
-    if ticket is not None and now - _CROSSING <= ticket.at <= now:
-        since = ticket if ticket.requests <= since.requests else since  # the shelf may be newer
-    for one in said:
-        level, old = _Level(one, since, now), shelf.levels.get(one.line.name)
-        late = old is not None and since.requests < old.since.requests
+    snapshot = entry.usage
+    if request_snapshot is not None and now - _CROSSING_SECONDS <= request_snapshot.sent_at <= now:
+        snapshot = (
+            request_snapshot if request_snapshot.requests <= snapshot.requests else snapshot
+        )  # the shelf may be newer
+    for stated_limit in stated_limits:
+        level, previous_level = (
+            _LimitLevel(stated_limit, snapshot, now),
+            entry.levels.get(stated_limit.limit_headers.name),
+        )
+        is_late = (
+            previous_level is not None and snapshot.requests < previous_level.snapshot.requests
+        )
         # Answers overtake each other: of two that are as new, who tells of less is right.
-        if old is not None and late and old.headroom(shelf.taken) <= level.headroom(shelf.taken):
+        if (
+            previous_level is not None
+            and is_late
+            and previous_level.compute_remaining(entry.usage)
+            <= level.compute_remaining(entry.usage)
+        ):
             continue
-        shelf.levels[one.line.name] = level
+        entry.levels[stated_limit.limit_headers.name] = level
 
 
-def _ample(shelf: _Shelf) -> bool:
+def _has_ample_room(entry: _QuotaEntry) -> bool:
     """Whether half of each limit is left."""
-    taken = shelf.taken
+    usage = entry.usage
     return all(
-        level.limit is not None and level.headroom(taken) * 2 >= level.limit
-        for level in shelf.levels.values()
+        level.limit is not None and level.compute_remaining(usage) * 2 >= level.limit
+        for level in entry.levels.values()
     )
 
 
-def _levels(levels: Iterable[_Level], taken: _Taken) -> Iterable[QuotaLevel]:
+def _build_levels(levels: Iterable[_LimitLevel], usage: _SentUsage) -> Iterable[QuotaLevel]:
     for level in levels:
-        left = max(0, level.headroom(taken))
-        yield QuotaLevel(name=level.line.name, left=left, limit=level.limit)
+        remaining = max(0, level.compute_remaining(usage))
+        yield QuotaLevel(name=level.limit_headers.name, remaining=remaining, limit=level.limit)

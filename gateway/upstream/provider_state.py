@@ -3,14 +3,14 @@
 import time
 from collections.abc import Callable, Collection
 
-from gateway.telemetry.log import Log, silent
+from gateway.telemetry.log import Log, ignore_event
 from gateway.upstream.circuit_breaker import CircuitBreaker
 from gateway.upstream.health import TargetHealth
-from gateway.upstream.provider_quota import Place, QuotaTracker
+from gateway.upstream.provider_quota import AccountModelKey, QuotaTracker
 from gateway.upstream.retry_budget import RetryBudget
 from gateway.upstream.waiting_calls import WaitingCalls
 
-type Opened = Callable[[Place, str], object]
+type OnBreakerOpen = Callable[[AccountModelKey, str], object]
 """Told where a breaker opens: whose, and why."""
 
 
@@ -21,30 +21,30 @@ class ProviderState:
         self,
         *,
         jitter: Callable[[], float],
-        log: Log = silent,
-        opened: Opened = lambda *_: None,
+        log: Log = ignore_event,
+        on_breaker_open: OnBreakerOpen = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
-        waiting: WaitingCalls | None = None,
+        waiting_calls: WaitingCalls | None = None,
     ) -> None:
-        """Without `waiting` any number of calls may wait for providers."""
+        """Without `waiting_calls` any number of calls may wait for providers."""
         self.quota = QuotaTracker()
         """What is left of the providers' own limits."""
-        self.health = TargetHealth(clock=clock, jitter=jitter, tell=self._tell)
-        self.hedged = 0
+        self.health = TargetHealth(clock=clock, jitter=jitter, on_change=self._report_change)
+        self.hedge_count = 0
         """Times that a second target was asked too."""
-        self.allowances: dict[str, RetryBudget] = {}
+        self.retry_budgets: dict[str, RetryBudget] = {}
         """The retries of each lab."""
-        self.waiting = waiting or WaitingCalls()
+        self.waiting_calls = waiting_calls or WaitingCalls()
         """The calls that wait for providers."""
         self._log = log
-        self._opened = opened
+        self._on_breaker_open = on_breaker_open
 
-    def allowance(self, lab: str) -> RetryBudget:
+    def get_retry_budget(self, lab: str) -> RetryBudget:
         """The retries of a lab."""
-        found = self.allowances.get(lab)
-        if found is None:
-            found = self.allowances[lab] = RetryBudget()
-        return found
+        retry_budget = self.retry_budgets.get(lab)
+        if retry_budget is None:
+            retry_budget = self.retry_budgets[lab] = RetryBudget()
+        return retry_budget
 
     def forget(self, providers: Collection[str]) -> None:
         """Some providers are others than they were: what is known of them is not of these."""
@@ -52,13 +52,13 @@ class ProviderState:
             self.health.forget(providers)
             self.quota.forget(providers)
 
-    def _tell(self, place: Place, breaker: CircuitBreaker) -> None:
+    def _report_change(self, key: AccountModelKey, breaker: CircuitBreaker) -> None:
         """A breaker has opened, or is closed again."""
-        provider, account, model = place
+        provider, account, model = key
         now = self.health.clock()
         state = breaker.state(now)
         if breaker.cause is not None:
-            self._opened(place, breaker.cause)
+            self._on_breaker_open(key, breaker.cause)
         self._log(
             "health",
             provider=provider,
@@ -66,6 +66,6 @@ class ProviderState:
             model=model or None,
             state=state,
             cause=breaker.cause,
-            error=breaker.error if breaker.cause is not None else None,
-            seconds=round(breaker.until - now, 1) if breaker.cause is not None else None,
+            error=breaker.error_kind if breaker.cause is not None else None,
+            seconds=round(breaker.retry_at - now, 1) if breaker.cause is not None else None,
         )

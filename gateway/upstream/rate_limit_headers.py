@@ -19,16 +19,16 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 
-type Takes = Literal["requests", "prompt", "prompt and cap", "nothing"]
+type LimitUnit = Literal["requests", "prompt", "prompt and cap", "nothing"]
 """What a call takes of a limit before it is answered; the cap is the output that it allows."""
 type Fields = Iterable[tuple[bytes, bytes]]
 
-DAY = 86_400.0
+DAY_SECONDS = 86_400.0
 """Seconds; more than that is no time that anybody waits for, and is taken for it."""
-_MOST = 10**12
-_LONGEST = 64
+_MAX_COUNT = 10**12
+_MAX_VALUE_BYTES = 64
 """Bytes of a value; what is longer is no number and no time."""
-_EPOCH, _EPOCH_MS = 1e8, 1e11
+_MIN_EPOCH_SECONDS, _MIN_EPOCH_MILLISECONDS = 1e8, 1e11
 """A number from here on is no span: seconds, or milliseconds, since 1970."""
 
 
@@ -36,7 +36,7 @@ class LimitHeaders(NamedTuple):
     """One limit, whatever the headers are that tell it."""
 
     name: str
-    takes: Takes
+    unit: LimitUnit
     period: float = 60.0
     """Seconds until it is whole again, where no header says so."""
     steady: bool = False
@@ -46,8 +46,8 @@ class LimitHeaders(NamedTuple):
 class HeaderRow(NamedTuple):
     """A header, or three of one form: `{}` stands for limit, remaining and reset."""
 
-    header: str
-    line: LimitHeaders
+    header_format: str
+    limit_headers: LimitHeaders
     source: str
 
 
@@ -57,9 +57,9 @@ _CEREBRAS = "inference-docs.cerebras.ai/support/rate-limits"
 _MISTRAL = "github.com/mistralai/client-ts/issues/169"
 _TOGETHER = "docs.together.ai/docs/rate-limits"
 _FIREWORKS = "docs.fireworks.ai/guides/quotas_usage/rate-limits"
-_SECOND, _DAY, _MONTH = 1.0, DAY, 30 * DAY
+_SECOND, _DAY, _MONTH = 1.0, DAY_SECONDS, 30 * DAY_SECONDS
 
-ROWS = (
+HEADER_ROWS = (
     # Azure, xAI and Groq (there requests of a day) say the same; Fireworks has no reset.
     HeaderRow(
         "x-ratelimit-{}-requests", LimitHeaders("requests", "requests", steady=True), _OPENAI
@@ -108,129 +108,140 @@ ROWS = (
 )
 """As of 2026-11-24. Left out: Anthropic's priority limits, which fall back to its standard ones,
 and those of its subscriptions, which refuse with a retry-after."""
-OVER = b"x-ratelimit-over-limit"
+OVER_LIMIT_HEADER = b"x-ratelimit-over-limit"
 """Fireworks answers, but says `yes` where more is asked than it has promised."""
 
-_LIMIT, _LEFT, _RESET = range(3)
-_PARTS = {"limit": _LIMIT, "remaining": _LEFT, "reset": _RESET}
-NAMES = {
-    row.header.format(word).encode(): (row.line, part)
-    for row in ROWS
-    for word, part in _PARTS.items()
+_LIMIT, _REMAINING, _RESET = range(3)
+_PART_INDICES = {"limit": _LIMIT, "remaining": _REMAINING, "reset": _RESET}
+HEADER_PARTS = {
+    row.header_format.format(word).encode(): (row.limit_headers, part)
+    for row in HEADER_ROWS
+    for word, part in _PART_INDICES.items()
 }
 """By name of a header: the limit that it is about, and what of it it tells."""
-REFUSED = frozenset({429, 503, 529})
+REFUSAL_STATUSES = frozenset({429, 503, 529})
 """Statuses that say: not now."""
-_LAST = (b"retry-after", b"retry-after-ms")
-_SPAN = re.compile(
+_RETRY_AFTER_HEADERS = (b"retry-after", b"retry-after-ms")
+_DURATION_PATTERN = re.compile(
     r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d*)?)s)?(?:(\d+(?:\.\d*)?)ms)?"
 )
-_UNITS = (DAY, 3600.0, 60.0, 1.0, 0.001)
+_UNIT_SECONDS = (DAY_SECONDS, 3600.0, 60.0, 1.0, 0.001)
 
 
 class StatedLimit(NamedTuple):
     """What an answer says of one limit."""
 
-    line: LimitHeaders
-    left: int
+    limit_headers: LimitHeaders
+    remaining: int
     limit: int | None
-    reset: bytes | None
+    raw_reset: bytes | None
     """As it came: it is read where it is needed."""
 
 
 class StatedLimits(NamedTuple):
     """What an answer says of all limits."""
 
-    said: tuple[StatedLimit, ...] = ()
-    over: bool = False
+    limits: tuple[StatedLimit, ...] = ()
+    is_over_limit: bool = False
     date: bytes | None = None
     """When it was said, by the provider's own clock."""
 
 
-_NOTHING = StatedLimits()
+_NO_LIMITS = StatedLimits()
 
 
-class _Form(msgspec.Struct, frozen=True, gc=False):
+class _HeaderLayout(msgspec.Struct, frozen=True, gc=False):
     """Where among the headers of an answer stands what is known."""
 
-    lines: tuple[tuple[LimitHeaders, int, int | None, int | None], ...]
+    limits: tuple[tuple[LimitHeaders, int, int | None, int | None], ...]
     """Each limit, and the places of what is left, of the limit and of its reset."""
-    over: int | None
-    date: int | None
+    over_index: int | None
+    date_index: int | None
 
 
-_MOST_FORMS = 256
-_forms: dict[tuple[bytes, ...], _Form] = {}
+_MAX_LAYOUTS = 256
+_layouts: dict[tuple[bytes, ...], _HeaderLayout] = {}
 """By the names of all headers, in their order: a provider sends the same ones again and again."""
 
 
 def read(headers: Fields) -> StatedLimits:
     """What is left of each limit. -1, and a limit of 0, are unknown: Azure says so.
 
-    Names of headers are in lower case, here and in `retry_after`.
+    Names of headers are in lower case, here and in `read_retry_after`.
     """
     fields = headers if isinstance(headers, list) else [*headers]
     names = tuple([name for name, _ in fields])
-    form = _forms.get(names)
-    if form is None:
-        form = _form(names)
-    if not form.lines and form.over is None:
-        return _NOTHING
-    over = form.over is not None and fields[form.over][1].strip().lower() == b"yes"
-    date = None if form.date is None else fields[form.date][1]
-    if not form.lines:
-        return StatedLimits(over=True, date=date) if over else _NOTHING
-    said = []
-    for line, left, limit, reset in form.lines:
-        count = _count(fields[left][1])
+    layout = _layouts.get(names)
+    if layout is None:
+        layout = _build_layout(names)
+    if not layout.limits and layout.over_index is None:
+        return _NO_LIMITS
+    is_over_limit = (
+        layout.over_index is not None and fields[layout.over_index][1].strip().lower() == b"yes"
+    )
+    date = None if layout.date_index is None else fields[layout.date_index][1]
+    if not layout.limits:
+        return StatedLimits(is_over_limit=True, date=date) if is_over_limit else _NO_LIMITS
+    stated_limits = []
+    for limit_headers, remaining_index, limit_index, reset_index in layout.limits:
+        count = _parse_count(fields[remaining_index][1])
         if count is None:
             continue
-        most = None if limit is None else _count(fields[limit][1])
-        if most != 0:
-            said.append(StatedLimit(line, count, most, None if reset is None else fields[reset][1]))
-    return StatedLimits(tuple(said), over, date)
+        maximum = None if limit_index is None else _parse_count(fields[limit_index][1])
+        if maximum != 0:
+            stated_limits.append(
+                StatedLimit(
+                    limit_headers,
+                    count,
+                    maximum,
+                    None if reset_index is None else fields[reset_index][1],
+                )
+            )
+    return StatedLimits(tuple(stated_limits), is_over_limit, date)
 
 
-def _form(names: tuple[bytes, ...]) -> _Form:
+def _build_layout(names: tuple[bytes, ...]) -> _HeaderLayout:
     """Where in an answer with headers of these names stands what is known; of two the last."""
-    found: dict[str, tuple[LimitHeaders, list[int | None]]] = {}
-    over = date = None
-    for at, name in enumerate(names):
-        known = NAMES.get(name)
-        if known is not None:
-            line, part = known
-            found.setdefault(line.name, (line, [None, None, None]))[1][part] = at
+    parts_by_limit: dict[str, tuple[LimitHeaders, list[int | None]]] = {}
+    over_index = date_index = None
+    for index, name in enumerate(names):
+        header_part = HEADER_PARTS.get(name)
+        if header_part is not None:
+            limit_headers, part_index = header_part
+            parts_by_limit.setdefault(limit_headers.name, (limit_headers, [None, None, None]))[1][
+                part_index
+            ] = index
         elif name == b"date":
-            date = at
-        elif name == OVER:
-            over = at
-    lines = tuple(
-        (line, left, limit, reset)
-        for line, (limit, left, reset) in found.values()
-        if left is not None
+            date_index = index
+        elif name == OVER_LIMIT_HEADER:
+            over_index = index
+    limits = tuple(
+        (limit_headers, remaining_index, limit_index, reset_index)
+        for limit_headers, (limit_index, remaining_index, reset_index) in parts_by_limit.values()
+        if remaining_index is not None
     )
-    form = _Form(lines, over, date)
-    if len(_forms) >= _MOST_FORMS:
-        _forms.clear()
-    _forms[names] = form
-    return form
+    layout = _HeaderLayout(limits, over_index, date_index)
+    if len(_layouts) >= _MAX_LAYOUTS:
+        _layouts.clear()
+    _layouts[names] = layout
+    return layout
 
 
-def _count(value: bytes | None) -> int | None:
+def _parse_count(value: bytes | None) -> int | None:
     """A number of requests or tokens; None where it is unknown."""
-    if value is None or len(value) > _LONGEST:
+    if value is None or len(value) > _MAX_VALUE_BYTES:
         return None
     try:
         count = int(value)
     except ValueError:
-        number = _number(value)
+        number = _parse_number(value)
         if number is None or number < 0:
             return None
-        count = int(min(number, _MOST))
-    return min(count, _MOST) if count >= 0 else None
+        count = int(min(number, _MAX_COUNT))
+    return min(count, _MAX_COUNT) if count >= 0 else None
 
 
-def _number(value: bytes) -> float | None:
+def _parse_number(value: bytes) -> float | None:
     try:
         number = float(value)
     except ValueError:
@@ -238,30 +249,30 @@ def _number(value: bytes) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def seconds(value: bytes | None, now: float) -> float | None:
+def parse_seconds(value: bytes | None, now: float) -> float | None:
     """Seconds from `now` (since the epoch) until a reset; None for what is no time.
 
     `6m0s`, `20ms`, `1d2h`; `2026-11-24T08:00:00Z`; `12.5`; seconds or milliseconds since the epoch;
     a date of HTTP. What has passed is 0, what is far is a day.
     """
-    if value is None or len(value) > _LONGEST:
+    if value is None or len(value) > _MAX_VALUE_BYTES:
         return None
-    number = _number(value)
+    number = _parse_number(value)
     if number is not None:
-        if number >= _EPOCH:
-            number = number / (1000 if number >= _EPOCH_MS else 1) - now
-            return min(max(number, 0.0), DAY)
-        return min(number, DAY) if number >= 0 else None
+        if number >= _MIN_EPOCH_SECONDS:
+            number = number / (1000 if number >= _MIN_EPOCH_MILLISECONDS else 1) - now
+            return min(max(number, 0.0), DAY_SECONDS)
+        return min(number, DAY_SECONDS) if number >= 0 else None
     text = value.decode("latin-1").strip()
-    span = _SPAN.fullmatch(text)
-    if span is not None and text and text.isascii():
-        parts = zip(span.groups(), _UNITS, strict=True)
-        return min(sum(float(part) * unit for part, unit in parts if part), DAY)
-    moment = _moment(text)
-    return None if moment is None else min(max(moment - now, 0.0), DAY)
+    match = _DURATION_PATTERN.fullmatch(text)
+    if match is not None and text and text.isascii():
+        parts = zip(match.groups(), _UNIT_SECONDS, strict=True)
+        return min(sum(float(part) * unit for part, unit in parts if part), DAY_SECONDS)
+    timestamp = _parse_timestamp(text)
+    return None if timestamp is None else min(max(timestamp - now, 0.0), DAY_SECONDS)
 
 
-def _moment(text: str) -> float | None:
+def _parse_timestamp(text: str) -> float | None:
     """Seconds since the epoch of a date by RFC 3339 or HTTP; without a zone it is UTC."""
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
         try:
@@ -272,53 +283,62 @@ def _moment(text: str) -> float | None:
     return None
 
 
-def clock(date: bytes | None, now: float) -> float:
+def read_provider_time(date: bytes | None, now: float) -> float:
     """What a provider's clock said, by the `date` of its answer; ours where it does not say.
 
     Moments are measured by the clock of whoever tells them.
     """
-    if date is None or len(date) > _LONGEST:
+    if date is None or len(date) > _MAX_VALUE_BYTES:
         return now
-    moment = _moment(date.decode("latin-1"))
-    return now if moment is None or abs(moment - now) > DAY else moment
+    timestamp = _parse_timestamp(date.decode("latin-1"))
+    return now if timestamp is None or abs(timestamp - now) > DAY_SECONDS else timestamp
 
 
-def retry_after(headers: Fields, status: int, now: float) -> float | None:
+def read_retry_after(headers: Fields, status: int, now: float) -> float | None:
     """Seconds after which a refused request may come again, by its headers; None: not said.
 
     `retry-after-ms`, then `retry-after` in seconds or as a date; where it was refused for its rate,
     then the resets of limits of which nothing is left, or of all where nothing is said of that.
     """
-    own: dict[bytes, bytes] = {}
+    retry_headers: dict[bytes, bytes] = {}
     resets: list[tuple[LimitHeaders, bytes]] = []
-    left: dict[LimitHeaders, int | None] = {}
+    remaining: dict[LimitHeaders, int | None] = {}
     date = None
     for name, value in headers:
-        known = NAMES.get(name)
-        if name in _LAST:
-            own.setdefault(name, value)
+        header_part = HEADER_PARTS.get(name)
+        if name in _RETRY_AFTER_HEADERS:
+            retry_headers.setdefault(name, value)
         elif name == b"date":
             date = value
-        elif known is not None and known[1] == _RESET:
-            resets.append((known[0], value))
-        elif known is not None and known[1] == _LEFT:
-            left[known[0]] = _count(value)
-    exact = _number(own[b"retry-after-ms"]) if b"retry-after-ms" in own else None
-    if exact is not None and exact >= 0:
-        return min(exact / 1000, DAY)
-    there = clock(date, now)
-    plain = seconds(own.get(b"retry-after"), there)
-    if plain is not None or status not in REFUSED:
-        return plain
-    empty = [value for line, value in resets if left.get(line) == 0]
-    waits = [seconds(value, there) for value in (empty or ([] if left else [v for _, v in resets]))]
+        elif header_part is not None and header_part[1] == _RESET:
+            resets.append((header_part[0], value))
+        elif header_part is not None and header_part[1] == _REMAINING:
+            remaining[header_part[0]] = _parse_count(value)
+    milliseconds = (
+        _parse_number(retry_headers[b"retry-after-ms"])
+        if b"retry-after-ms" in retry_headers
+        else None
+    )
+    if milliseconds is not None and milliseconds >= 0:
+        return min(milliseconds / 1000, DAY_SECONDS)
+    provider_time = read_provider_time(date, now)
+    stated_seconds = parse_seconds(retry_headers.get(b"retry-after"), provider_time)
+    if stated_seconds is not None or status not in REFUSAL_STATUSES:
+        return stated_seconds
+    exhausted_resets = [
+        value for limit_headers, value in resets if remaining.get(limit_headers) == 0
+    ]
+    waits = [
+        parse_seconds(value, provider_time)
+        for value in (exhausted_resets or ([] if remaining else [reset for _, reset in resets]))
+    ]
     known_waits = [wait for wait in waits if wait is not None]
     if not known_waits:
         return None
-    return max(known_waits) if empty else min(known_waits)
+    return max(known_waits) if exhausted_resets else min(known_waits)
 
 
-def delay(body: bytes) -> float | None:
+def read_retry_delay(body: bytes) -> float | None:
     """Seconds of the RetryInfo in an error of Google's APIs; None where it has none.
 
     A quota of a day that is used up (QuotaFailure) is not back in the seconds that it names.
@@ -328,23 +348,23 @@ def delay(body: bytes) -> float | None:
     except jsonio.JsonError:
         return None
     wait: float | None = None
-    for detail in _details(value):
-        told = detail.get("retryDelay")
-        if isinstance(told, str) and told.isascii():
-            wait = seconds(told.encode(), 0.0)
-        for violation in _list(detail.get("violations")):
-            named = violation.get("quotaId") if isinstance(violation, dict) else None
-            if isinstance(named, str) and "PerDay" in named:
-                return DAY
+    for detail in _list_details(value):
+        delay_text = detail.get("retryDelay")
+        if isinstance(delay_text, str) and delay_text.isascii():
+            wait = parse_seconds(delay_text.encode(), 0.0)
+        for violation in _as_list(detail.get("violations")):
+            quota_id = violation.get("quotaId") if isinstance(violation, dict) else None
+            if isinstance(quota_id, str) and "PerDay" in quota_id:
+                return DAY_SECONDS
     return wait
 
 
-def _details(value: Json) -> list[dict[str, Json]]:
-    first = value[0] if isinstance(value, list) and value else value
-    error = first.get("error") if isinstance(first, dict) else None
+def _list_details(value: Json) -> list[dict[str, Json]]:
+    document = value[0] if isinstance(value, list) and value else value
+    error = document.get("error") if isinstance(document, dict) else None
     details = error.get("details") if isinstance(error, dict) else None
-    return [detail for detail in _list(details) if isinstance(detail, dict)]
+    return [detail for detail in _as_list(details) if isinstance(detail, dict)]
 
 
-def _list(value: Json) -> list[Json]:
+def _as_list(value: Json) -> list[Json]:
     return value if isinstance(value, list) else []

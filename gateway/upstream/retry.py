@@ -20,17 +20,17 @@ import tenacity
 from gateway.core.decision import Plan
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Account, Target
-from gateway.upstream.provider_quota import FREE, Headroom, Place
+from gateway.upstream.provider_quota import FREE_HEADROOM, AccountModelKey, Headroom
 
-_MOST = 4
+_MAX_ATTEMPTS = 4
 """Attempts of one call: with the SDKs' own three, more would multiply a provider's bad minute."""
-_SAME = 3
+_REPEAT_LIMIT = 3
 """Attempts after which nobody is asked again who has been asked before."""
-_FEW = 2
+_LOW_REPEAT_LIMIT = 2
 """Attempts at a target that limits the rate, or whose client retries by itself."""
-_BAD_MINUTE = frozenset({"upstream_overloaded", "upstream_error", "upstream_unreachable"})
+_TRANSIENT_KINDS = frozenset({"upstream_overloaded", "upstream_error", "upstream_unreachable"})
 """Kinds after which a provider may be well again soon."""
-_LATER = frozenset({"upstream_rate_limited", "upstream_overloaded", "upstream_error"})
+_RETRY_AFTER_KINDS = frozenset({"upstream_rate_limited", "upstream_overloaded", "upstream_error"})
 """Kinds with which a provider may name the time from which it takes calls again."""
 
 
@@ -45,7 +45,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that a call waits where no other target can take it now."""
 
 
-DEFAULT = RetryPolicy()
+DEFAULT_POLICY = RetryPolicy()
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -53,15 +53,15 @@ class Candidate(msgspec.Struct, frozen=True):
 
     target: Target
     account: Account
-    door: str
-    place: Place = ("", "", "")
+    dialect_name: str
+    key: AccountModelKey = ("", "", "")
     """Whose limits it is under, but where tokens are counted; found from the others."""
 
     def __post_init__(self) -> None:
         """Find its place."""
         target = self.target
-        place = target.provider.name, self.account.name, target.model
-        msgspec.structs.force_setattr(self, "place", place)
+        key = target.provider.name, self.account.name, target.model
+        msgspec.structs.force_setattr(self, "key", key)
 
 
 class PinnedAccount(msgspec.Struct, frozen=True):
@@ -72,203 +72,266 @@ class PinnedAccount(msgspec.Struct, frozen=True):
     model: str | None = None
     """None where any model of the provider can use it."""
 
-    def fits(self, candidate: Candidate) -> bool:
+    def matches(self, candidate: Candidate) -> bool:
         """Whether a candidate is the one that has it."""
         target = candidate.target
-        own = target.provider.name == self.provider and candidate.account.name == self.account
-        return own and self.model in (None, target.model)
+        is_same_account = (
+            target.provider.name == self.provider and candidate.account.name == self.account
+        )
+        return is_same_account and self.model in (None, target.model)
 
 
-def candidates(plan: Plan, seat: PinnedAccount | None = None) -> list[Candidate]:
+def list_candidates(plan: Plan, pinned_account: PinnedAccount | None = None) -> list[Candidate]:
     """Every target of a plan with every account, in order; but first who has the seat."""
     targets = plan.targets
     if len(targets) == 1 and len(targets[0].provider.accounts) == 1:
-        return [Candidate(targets[0], targets[0].provider.accounts[0], plan.doors[0])]
-    every = [
-        Candidate(target, account, door)
-        for target, door in zip(targets, plan.doors, strict=True)
+        return [Candidate(targets[0], targets[0].provider.accounts[0], plan.dialects[0])]
+    all_candidates = [
+        Candidate(target, account, dialect_name)
+        for target, dialect_name in zip(targets, plan.dialects, strict=True)
         for account in target.provider.accounts
     ]
-    return every if seat is None else sorted(every, key=lambda one: not seat.fits(one))
+    return (
+        all_candidates
+        if pinned_account is None
+        else sorted(all_candidates, key=lambda candidate: not pinned_account.matches(candidate))
+    )
 
 
-def by_room(
-    order: list[Candidate], room: Callable[[Candidate], Headroom], seat: PinnedAccount | None = None
+def sort_by_headroom(
+    candidates: list[Candidate],
+    get_headroom: Callable[[Candidate], Headroom],
+    pinned_account: PinnedAccount | None = None,
 ) -> tuple[list[Candidate], Headroom]:
     """The same, those with room first and those that a provider has parked last, soonest first.
 
     Who has the seat is not left for a shortage, only where it is parked. Also gives the room of the
     first: where that is parked, all are.
     """
-    rooms = [room(one) for one in order]
-    if all(one.free for one in rooms):
-        return order, FREE
+    headrooms = [get_headroom(item) for item in candidates]
+    if all(item.is_free for item in headrooms):
+        return candidates, FREE_HEADROOM
 
-    def rank(at: int) -> tuple[int, float]:
-        found = rooms[at]
-        if found.parked:
-            return 2, found.until
-        seated = seat is not None and seat.fits(order[at])
-        return 0 if found.free or seated else 1, 0.0
+    def rank(index: int) -> tuple[int, float]:
+        headroom = headrooms[index]
+        if headroom.is_parked:
+            return 2, headroom.available_at
+        is_pinned = pinned_account is not None and pinned_account.matches(candidates[index])
+        return 0 if headroom.is_free or is_pinned else 1, 0.0
 
-    places = sorted(range(len(order)), key=rank)
-    return [order[at] for at in places], rooms[places[0]]
+    indices = sorted(range(len(candidates)), key=rank)
+    return [candidates[index] for index in indices], headrooms[indices[0]]
 
 
 class RetryState:
     """Where in the plan a call is, and what it has tried."""
 
     __slots__ = (
-        "at", "doubts", "order", "out", "policy", "rest", "retried", "retries", "stream", "tried",
-        "waited",
+        "candidates",
+        "client_retried",
+        "client_retries",
+        "current_index",
+        "doubtful_attempts",
+        "get_cooldown",
+        "is_excluded",
+        "policy",
+        "stream",
+        "tried_indices",
+        "waited_seconds",
     )  # fmt: skip
 
     def __init__(
         self,
-        order: list[Candidate],
-        policy: RetryPolicy = DEFAULT,
+        candidates: list[Candidate],
+        policy: RetryPolicy = DEFAULT_POLICY,
         *,
         stream: bool = False,
-        retries: bool = False,
-        retried: bool = False,
-        out: Callable[[Candidate], bool] = lambda _: False,
-        rest: Callable[[Candidate], float] = lambda _: 0.0,
-        waited: float = 0.0,
+        client_retries: bool = False,
+        client_retried: bool = False,
+        is_excluded: Callable[[Candidate], bool] = lambda _: False,
+        get_cooldown: Callable[[Candidate], float] = lambda _: 0.0,
+        waited_seconds: float = 0.0,
     ) -> None:
-        """Begin after the first of `order` has failed.
+        """Begin after the first of `candidates` has failed.
 
-        `retries`: the client retries by itself. `retried`: it has done so, and nobody is asked
-        twice. `out` tells who must not be asked, `rest` the seconds until a provider takes a
-        candidate again. `waited` are the seconds that the call has waited for its preferred target.
+        `client_retries`: the client retries by itself. `client_retried`: it has done so, and nobody
+        is asked twice. `is_excluded` tells who must not be asked, `get_cooldown` the seconds until
+        a provider takes a candidate again. `waited_seconds` are the seconds that the call has
+        waited for its preferred target.
         """
-        self.order = order
+        self.candidates = candidates
         self.policy = policy
         self.stream = stream
-        self.retries = retries
-        self.retried = retried
-        self.out = out
-        self.rest = rest
-        self.waited = waited
-        self.at = 0
-        self.tried = [0]
+        self.client_retries = client_retries
+        self.client_retried = client_retried
+        self.is_excluded = is_excluded
+        self.get_cooldown = get_cooldown
+        self.waited_seconds = waited_seconds
+        self.current_index = 0
+        self.tried_indices = [0]
         """Places, in the order in which they were asked."""
-        self.doubts = 0
+        self.doubtful_attempts = 0
         """Attempts that may have been billed."""
 
     @property
-    def beyond(self) -> list[int]:
+    def next_indices(self) -> list[int]:
         """The places that come next in the plan."""
-        return [at for at in range(self.at + 1, len(self.order)) if at not in self.tried]
+        return [
+            index
+            for index in range(self.current_index + 1, len(self.candidates))
+            if index not in self.tried_indices
+        ]
 
     @property
-    def elsewhere(self) -> list[int]:
+    def other_provider_indices(self) -> list[int]:
         """The places that come next, other providers first."""
-        failed = self.order[self.at].target.provider.name
-        return sorted(self.beyond, key=lambda at: self.order[at].target.provider.name == failed)
+        failed_name = self.candidates[self.current_index].target.provider.name
+        return sorted(
+            self.next_indices,
+            key=lambda index: self.candidates[index].target.provider.name == failed_name,
+        )
 
     @property
-    def others(self) -> list[int]:
+    def other_target_indices(self) -> list[int]:
         """The places of other targets that come next, whatever their accounts."""
-        failed = self.order[self.at].target.name
-        return [at for at in self.beyond if self.order[at].target.name != failed]
+        failed_name = self.candidates[self.current_index].target.name
+        return [
+            index
+            for index in self.next_indices
+            if self.candidates[index].target.name != failed_name
+        ]
 
     @property
-    def larger(self) -> list[int]:
+    def larger_window_indices(self) -> list[int]:
         """The places of targets with a larger window; if there is none, with an unknown one."""
-        window = self.order[self.at].target.facts.window or 0
-        asked = {self.order[at].target.name for at in self.tried}
-        left = [at for at, one in enumerate(self.order) if one.target.name not in asked]
-        known = [at for at in left if (self.order[at].target.facts.window or 0) > window]
-        return known or [at for at in left if self.order[at].target.facts.window is None]
+        window = self.candidates[self.current_index].target.facts.prompt_window or 0
+        tried_names = {self.candidates[index].target.name for index in self.tried_indices}
+        untried_indices = [
+            index
+            for index, candidate in enumerate(self.candidates)
+            if candidate.target.name not in tried_names
+        ]
+        larger_indices = [
+            index
+            for index in untried_indices
+            if (self.candidates[index].target.facts.prompt_window or 0) > window
+        ]
+        return larger_indices or [
+            index
+            for index in untried_indices
+            if self.candidates[index].target.facts.prompt_window is None
+        ]
 
-    def same(self, problem: Problem) -> list[int]:
+    def find_repeat_indices(self, problem: Problem) -> list[int]:
         """The place of the same candidate, if it may be asked once more."""
-        failed = self.order[self.at]
-        few = self.retries or problem.kind == "upstream_rate_limited"
-        most = _FEW if few else _SAME
-        if self.retried or problem.lasting or len(self.tried) >= _SAME:
+        failed_candidate = self.candidates[self.current_index]
+        has_low_limit = self.client_retries or problem.kind == "upstream_rate_limited"
+        limit = _LOW_REPEAT_LIMIT if has_low_limit else _REPEAT_LIMIT
+        if self.client_retried or problem.is_permanent or len(self.tried_indices) >= _REPEAT_LIMIT:
             return []
-        if sum(self.order[at].place == failed.place for at in self.tried) >= most:
+        if (
+            sum(self.candidates[index].key == failed_candidate.key for index in self.tried_indices)
+            >= limit
+        ):
             return []
-        return [] if (problem.retry_after or 0.0) > self.policy.longest_wait else [self.at]
+        return (
+            [] if (problem.retry_after or 0.0) > self.policy.longest_wait else [self.current_index]
+        )
 
-    def pick(self, places: Iterable[int]) -> int | None:
+    def pick_soonest(self, indices: Iterable[int]) -> int | None:
         """Return the first of these that may be asked now, else the one that may be soonest."""
-        most = self.policy.longest_wait
-        rests = {at: self.rest(self.order[at]) for at in places if not self.out(self.order[at])}
-        soon = [at for at, rest in rests.items() if rest <= most]
-        return min(soon, key=rests.__getitem__, default=None)
+        max_wait = self.policy.longest_wait
+        cooldowns = {
+            index: self.get_cooldown(self.candidates[index])
+            for index in indices
+            if not self.is_excluded(self.candidates[index])
+        }
+        available_indices = [index for index, cooldown in cooldowns.items() if cooldown <= max_wait]
+        return min(available_indices, key=cooldowns.__getitem__, default=None)
 
-    def once_more(self, problem: Problem) -> int | None:
+    def find_preferred_retry(self, problem: Problem) -> int | None:
         """Return the preferred target after a blip, if another target would take over now."""
-        policy, failed, preferred = self.policy, self.order[self.at], self.order[0].target.name
-        asked = sum(self.order[at].target.name == preferred for at in self.tried)
-        if self.retried or failed.target.name != preferred or asked > policy.preferred_again:
+        policy, failed_candidate, preferred_name = (
+            self.policy,
+            self.candidates[self.current_index],
+            self.candidates[0].target.name,
+        )
+        attempt_count = sum(
+            self.candidates[index].target.name == preferred_name for index in self.tried_indices
+        )
+        if (
+            self.client_retried
+            or failed_candidate.target.name != preferred_name
+            or attempt_count > policy.preferred_again
+        ):
             return None
-        following = self.pick(self.beyond)
-        if following is None or self.order[following].target.name == preferred:
+        next_index = self.pick_soonest(self.next_indices)
+        if next_index is None or self.candidates[next_index].target.name == preferred_name:
             return None  # nobody else takes over, or another account of it does
-        wait = max(problem.retry_after or 0.0, self.rest(failed))
-        if self.waited + wait > policy.preferred_wait or self.out(failed):
+        wait = max(problem.retry_after or 0.0, self.get_cooldown(failed_candidate))
+        if self.waited_seconds + wait > policy.preferred_wait or self.is_excluded(failed_candidate):
             return None
-        return self.at if _blip(problem) else None
+        return self.current_index if _is_transient(problem) else None
 
 
-def _blip(problem: Problem) -> bool:
+def _is_transient(problem: Problem) -> bool:
     """True if the same request may be answered a moment later."""
-    if problem.lasting or _answered(problem):
+    if problem.is_permanent or _is_provider_answer(problem):
         return False
     if problem.kind == "upstream_rate_limited":
         return problem.retry_after is not None
-    return problem.kind in _BAD_MINUTE
+    return problem.kind in _TRANSIENT_KINDS
 
 
-def _answered(problem: Problem) -> bool:
+def _is_provider_answer(problem: Problem) -> bool:
     """True if the provider has answered, with an error or with what nobody can read."""
-    return problem.kind in _LATER and problem.spent == "maybe"
+    return problem.kind in _RETRY_AFTER_KINDS and problem.spent == "maybe"
 
 
-def after(problem: Problem, trail: RetryState) -> int | None:
+def choose_next(problem: Problem, retry_state: RetryState) -> int | None:
     """The place of the candidate to try next, or None where trying again cannot help."""
-    places: list[int]
+    indices: list[int]
     match problem.kind:
         # Certain: what is at fault is known.
         case "upstream_context":
-            places = trail.larger
+            indices = retry_state.larger_window_indices
         case "upstream_model":
-            places = trail.others
+            indices = retry_state.other_target_indices
         case "upstream_auth":
-            places = trail.beyond
+            indices = retry_state.next_indices
         case "upstream_moved" | "overloaded":
-            places = trail.elsewhere
+            indices = retry_state.other_provider_indices
         # Likely: the provider says that it did not do the work.
         case "upstream_rate_limited" | "upstream_overloaded":
-            places = [*trail.beyond, *trail.same(problem)]
+            indices = [*retry_state.next_indices, *retry_state.find_repeat_indices(problem)]
         case "upstream_error" if problem.spent == "no":
-            places = [*trail.beyond, *trail.same(problem)]
+            indices = [*retry_state.next_indices, *retry_state.find_repeat_indices(problem)]
         # Likely: it was never reached.
         case "upstream_unreachable" if problem.spent == "no":
-            places = [*trail.elsewhere, *trail.same(problem)]
+            indices = [
+                *retry_state.other_provider_indices,
+                *retry_state.find_repeat_indices(problem),
+            ]
         case "upstream_timeout" if problem.spent == "no":
-            places = trail.elsewhere
+            indices = retry_state.other_provider_indices
         # Doubtful: it may have done it, and billed it.
-        case _ if trail.doubts > 1:
-            places = []
-        case "upstream_truncated" | "upstream_unreachable" if trail.stream:
+        case _ if retry_state.doubtful_attempts > 1:
+            indices = []
+        case "upstream_truncated" | "upstream_unreachable" if retry_state.stream:
             # It was cut before its first content: nobody has seen anything of it.
-            places = [*trail.others, *trail.same(problem)]
+            indices = [*retry_state.other_target_indices, *retry_state.find_repeat_indices(problem)]
         case "upstream_error" | "upstream_timeout" | "upstream_truncated" | "upstream_unreachable":
-            places = trail.others
+            indices = retry_state.other_target_indices
         # Certain: the request itself, or the gateway.
         case _:
-            places = []
-    return trail.pick(places)
+            indices = []
+    return retry_state.pick_soonest(indices)
 
 
-async def again[T](
+async def retry_candidates[T](
     attempt: Callable[[Candidate], Awaitable[T]],
-    trail: RetryState,
-    first: Problem,
+    retry_state: RetryState,
+    first_problem: Problem,
     *,
     sleep: Callable[[float], Awaitable[None]],
     jitter: Callable[[], float],
@@ -280,17 +343,17 @@ async def again[T](
     `may_wait` tells whether the call may wait so many seconds (0.0: go on) for a candidate.
     `grant` is asked before each further request, with who has failed and who is next.
     """
-    state = _State(trail, first, jitter, may_wait, grant)
+    state = _RetryPlanner(retry_state, first_problem, jitter, may_wait, grant)
     retrying = tenacity.AsyncRetrying(
         sleep=sleep,
-        stop=lambda _: state.next is None,
-        wait=lambda _: state.wait,
+        stop=lambda _: state.next_index is None,
+        wait=lambda _: state.wait_seconds,
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, ProblemError)),
         reraise=True,
     )
-    if state.next is None:
-        raise ProblemError(first)
-    await sleep(state.wait)
+    if state.next_index is None:
+        raise ProblemError(first_problem)
+    await sleep(state.wait_seconds)
     try:
         return await retrying(state.run, attempt)
     except ProblemError as error:
@@ -301,93 +364,108 @@ async def again[T](
         retrying.iter_state.reset()  # it knows itself by what it would do next
 
 
-class _State:
+class _RetryPlanner:
     """What comes next for a call, and how long it waits for that."""
 
     def __init__(
         self,
-        trail: RetryState,
-        first: Problem,
+        retry_state: RetryState,
+        first_problem: Problem,
         jitter: Callable[[], float],
         may_wait: Callable[[Candidate, float], bool],
         grant: Callable[[Candidate, Candidate], bool],
     ) -> None:
-        self.trail = trail
+        self.retry_state = retry_state
         self.jitter = jitter
         self.may_wait = may_wait
         self.grant = grant
-        self.next: int | None = None
-        self.wait = 0.0
-        self.note(first)
+        self.next_index: int | None = None
+        self.wait_seconds = 0.0
+        self.plan_next(first_problem)
 
-    def note(self, problem: Problem) -> None:
+    def plan_next(self, problem: Problem) -> None:
         """Find out what comes after a failure."""
-        trail, self.wait, self.next = self.trail, 0.0, None
-        trail.doubts += problem.spent == "maybe"
-        if len(trail.tried) >= _MOST:
+        retry_state, self.wait_seconds, self.next_index = self.retry_state, 0.0, None
+        retry_state.doubtful_attempts += problem.spent == "maybe"
+        if len(retry_state.tried_indices) >= _MAX_ATTEMPTS:
             return
-        preferred = trail.once_more(problem)
-        if preferred is not None and self._take(preferred, problem):
-            trail.doubts -= problem.spent == "maybe"  # another may still take over
-            trail.waited += self.wait
+        preferred_index = retry_state.find_preferred_retry(problem)
+        if preferred_index is not None and self._schedule(preferred_index, problem):
+            retry_state.doubtful_attempts -= problem.spent == "maybe"  # another may still take over
+            retry_state.waited_seconds += self.wait_seconds
             return
-        found = after(problem, trail)
-        if found is not None:
-            self._take(found, problem)
+        next_index = choose_next(problem, retry_state)
+        if next_index is not None:
+            self._schedule(next_index, problem)
 
-    def _take(self, at: int, problem: Problem) -> bool:
+    def _schedule(self, index: int, problem: Problem) -> bool:
         """Ask a candidate next, where the call has the time and the lab a retry for it."""
-        trail = self.trail
-        failed, following = trail.order[trail.at], trail.order[at]
-        if at == trail.at:
+        retry_state = self.retry_state
+        failed_candidate, next_candidate = (
+            retry_state.candidates[retry_state.current_index],
+            retry_state.candidates[index],
+        )
+        if index == retry_state.current_index:
             # Full jitter: see "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
-            backoff = self.jitter() * min(8.0, 0.5 * 2 ** len(trail.tried))
-            named = max(problem.retry_after or 0.0, trail.rest(following))
-            wait = max(spread(named, self.jitter), backoff)
+            backoff = self.jitter() * min(8.0, 0.5 * 2 ** len(retry_state.tried_indices))
+            stated_wait = max(problem.retry_after or 0.0, retry_state.get_cooldown(next_candidate))
+            wait = max(add_jitter(stated_wait, self.jitter), backoff)
         else:
-            wait = spread(trail.rest(following), self.jitter)
-        if not self.may_wait(following, wait) or not self.grant(failed, following):
+            wait = add_jitter(retry_state.get_cooldown(next_candidate), self.jitter)
+        if not self.may_wait(next_candidate, wait) or not self.grant(
+            failed_candidate, next_candidate
+        ):
             return False
-        self.next, self.wait = at, wait
+        self.next_index, self.wait_seconds = index, wait
         return True
 
     async def run(self, attempt: Callable[[Candidate], Awaitable[Any]]) -> Any:
-        trail = self.trail
-        trail.at = trail.at if self.next is None else self.next
-        trail.tried.append(trail.at)
+        retry_state = self.retry_state
+        retry_state.current_index = (
+            retry_state.current_index if self.next_index is None else self.next_index
+        )
+        retry_state.tried_indices.append(retry_state.current_index)
         try:
-            return await attempt(trail.order[trail.at])
+            return await attempt(retry_state.candidates[retry_state.current_index])
         except ProblemError as error:
-            self.note(error.problem)
+            self.plan_next(error.problem)
             raise
 
 
-def spread(seconds: float, jitter: Callable[[], float]) -> float:
+def add_jitter(seconds: float, jitter: Callable[[], float]) -> float:
     """Return a wait that is up to half longer, and a second at most: not all come back at once."""
     return seconds + jitter() * min(1.0, seconds / 2)
 
 
-def told(
-    problem: Problem, trail: RetryState, jitter: Callable[[], float], *, used_up: bool = False
+def build_client_problem(
+    problem: Problem,
+    retry_state: RetryState,
+    jitter: Callable[[], float],
+    *,
+    is_time_up: bool = False,
 ) -> Problem:
     """Return the last failure as the client gets it: with the time of the soonest target.
 
-    The client retries by its own rule where it would at the provider, unless its time is `used_up`.
-    After several attempts of its own the gateway asks the client to wait a little first.
+    The client retries by its own rule where it would at the provider, unless its time is up. After
+    several attempts of its own the gateway asks the client to wait a little first.
     """
-    after, retryable = problem.retry_after, problem.retryable
-    if after is not None and problem.kind in _LATER:
-        failed = trail.order[trail.at].place
-        others = [trail.rest(one) for one in trail.order if one.place != failed]
-        after = min([after, *filter(None, others)])
-    if used_up or _answered(problem):
+    retry_after, retryable = problem.retry_after, problem.retryable
+    if retry_after is not None and problem.kind in _RETRY_AFTER_KINDS:
+        failed_key = retry_state.candidates[retry_state.current_index].key
+        other_cooldowns = [
+            retry_state.get_cooldown(candidate)
+            for candidate in retry_state.candidates
+            if candidate.key != failed_key
+        ]
+        retry_after = min([retry_after, *filter(None, other_cooldowns)])
+    if is_time_up or _is_provider_answer(problem):
         retryable = False
-    elif problem.kind == "upstream_truncated" and not trail.stream:
+    elif problem.kind == "upstream_truncated" and not retry_state.stream:
         retryable = True  # SDKs do not retry a stream that has begun
     if (
-        problem.kind in _BAD_MINUTE
-        and after is None
-        and (len(trail.tried) > 1 or retryable is False)
+        problem.kind in _TRANSIENT_KINDS
+        and retry_after is None
+        and (len(retry_state.tried_indices) > 1 or retryable is False)
     ):
-        after = 1.0 + 4.0 * jitter()
-    return msgspec.structs.replace(problem, retry_after=after, retryable=retryable)
+        retry_after = 1.0 + 4.0 * jitter()
+    return msgspec.structs.replace(problem, retry_after=retry_after, retryable=retryable)

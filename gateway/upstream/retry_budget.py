@@ -5,37 +5,37 @@ floor by time: each call brings a part of a retry, and a retry takes a whole one
 more requests than calls times 1 + SHARE, and MOST beyond that.
 """
 
-SHARE = 0.15
+RETRIES_PER_CALL = 0.15
 """Of a retry that each call brings: with it one call in eight may fail and all are made good."""
-MOST = 10.0
+MAX_SAVED_RETRIES = 10.0
 """Retries that are saved up."""
 
 
 class RetryBudget:
     """The retries of one lab."""
 
-    __slots__ = ("calls", "denied", "left", "taken")
+    __slots__ = ("balance", "call_count", "denied_count", "granted_count")
 
     def __init__(self) -> None:
-        self.left = MOST
-        self.calls = self.taken = self.denied = 0
+        self.balance = MAX_SAVED_RETRIES
+        self.call_count = self.granted_count = self.denied_count = 0
 
     def earn(self) -> None:
         """A call is made."""
-        self.calls += 1
-        left = self.left + SHARE
-        self.left = min(MOST, left)
+        self.call_count += 1
+        balance = self.balance + RETRIES_PER_CALL
+        self.balance = min(MAX_SAVED_RETRIES, balance)
 
     @property
-    def some(self) -> bool:
+    def has_retry(self) -> bool:
         """True if the lab has a retry left."""
-        return self.left >= 1.0
+        return self.balance >= 1.0
 
-    def take(self) -> bool:
+    def take_retry(self) -> bool:
         """Whether one more request may be made."""
-        if not self.some:
-            self.denied += 1
+        if not self.has_retry:
+            self.denied_count += 1
             return False
-        self.left -= 1.0
-        self.taken += 1
+        self.balance -= 1.0
+        self.granted_count += 1
         return True

@@ -6,113 +6,116 @@ from gateway.core.jsonio import Json
 from gateway.telemetry.metrics import CounterMetric, GaugeMetric
 from gateway.upstream.circuit_breaker import CircuitBreaker
 from gateway.upstream.health import TargetHealth
-from gateway.upstream.provider_quota import Place, QuotaState
+from gateway.upstream.provider_quota import AccountModelKey, QuotaState
 from gateway.upstream.provider_state import ProviderState
 from gateway.upstream.retry_budget import RetryBudget
 
 
-def view(
+def build_view(
     health: TargetHealth,
-    limits: Iterable[QuotaState],
-    allowances: Mapping[str, RetryBudget],
-    places: Iterable[Place],
-    wall: float,
+    quota_states: Iterable[QuotaState],
+    retry_budgets: Mapping[str, RetryBudget],
+    keys: Iterable[AccountModelKey],
+    wall_time: float,
 ) -> dict[str, Json]:
-    """All of it; `places` are those that are told of before anybody has asked them.
+    """All of it; `keys` are those that are told of before anybody has asked them.
 
-    Moments are seconds since the epoch, of which `wall` is now.
+    Moments are seconds since the epoch, of which `wall_time` is now.
     """
     now = health.clock()
-    skew = wall - now
-    known = {(one.provider, one.account, one.model): one for one in limits}
-    every = dict.fromkeys([*places, *health.targets, *known])
-    fresh = CircuitBreaker(lambda: 0.0)
+    skew = wall_time - now
+    states_by_key = {(item.provider, item.account, item.model): item for item in quota_states}
+    all_keys = dict.fromkeys([*keys, *health.target_breakers, *states_by_key])
+    unused_breaker = CircuitBreaker(lambda: 0.0)
     return {
         "targets": [
             {
-                "provider": place[0],
-                "account": place[1],
-                "model": place[2],
-                **_state(health.targets.get(place, fresh), now, skew),
-                "limits": _limits(known.get(place)),
+                "provider": key[0],
+                "account": key[1],
+                "model": key[2],
+                **_describe_breaker(health.target_breakers.get(key, unused_breaker), now, skew),
+                "limits": _describe_limits(states_by_key.get(key)),
             }
-            for place in every
+            for key in all_keys
         ],
         "accounts": [
-            {"provider": provider, "account": account, **_state(breaker, now, skew)}
-            for (provider, account), breaker in health.accounts.items()
+            {"provider": provider, "account": account, **_describe_breaker(breaker, now, skew)}
+            for (provider, account), breaker in health.account_breakers.items()
         ],
         "retries": [
             {
                 "lab": lab,
-                "calls": one.calls,
-                "retries": one.taken,
-                "denied": one.denied,
-                "left": round(one.left, 2),
+                "calls": item.call_count,
+                "retries": item.granted_count,
+                "denied": item.denied_count,
+                "left": round(item.balance, 2),
             }
-            for lab, one in allowances.items()
+            for lab, item in retry_budgets.items()
         ],
     }
 
 
-def _state(breaker: CircuitBreaker, now: float, skew: float) -> dict[str, Json]:
-    found = breaker.report(now)
+def _describe_breaker(breaker: CircuitBreaker, now: float, skew: float) -> dict[str, Json]:
+    report = breaker.report(now)
 
-    def at(moment: float | None) -> float | None:
-        return None if moment is None else round(moment + skew, 3)
+    def to_wall_time(timestamp: float | None) -> float | None:
+        return None if timestamp is None else round(timestamp + skew, 3)
 
     return {
-        "state": found.state,
-        "cause": found.cause,
-        "since": at(found.since),
-        "until": at(found.until),
-        "error": found.error,
-        "error_at": at(found.error_at),
-        "answered": found.answered,
-        "failed": found.failed,
-        "in_flight": found.in_flight,
-        "usual": None if found.usual is None else round(found.usual, 3),
+        "state": report.state,
+        "cause": report.cause,
+        "since": to_wall_time(report.opened_at),
+        "until": to_wall_time(report.retry_at),
+        "error": report.error_kind,
+        "error_at": to_wall_time(report.error_at),
+        "answered": report.answered_count,
+        "failed": report.failed_count,
+        "in_flight": report.in_flight,
+        "usual": None if report.typical_seconds is None else round(report.typical_seconds, 3),
     }
 
 
-def _limits(state: QuotaState | None) -> Json:
+def _describe_limits(state: QuotaState | None) -> Json:
     """What a provider has told of its own limits; null where it has told nothing."""
     if state is None:
         return None
     return {
-        "parked": round(state.parked, 1),
-        "demoted": round(state.demoted, 1),
+        "parked": round(state.parked_seconds, 1),
+        "demoted": round(state.demoted_seconds, 1),
         "levels": [
-            {"name": one.name, "left": one.left, "limit": one.limit} for one in state.levels
+            {"name": level.name, "left": level.remaining, "limit": level.limit}
+            for level in state.levels
         ],
     }
 
 
-def measures(known: ProviderState) -> tuple[tuple[GaugeMetric, ...], tuple[CounterMetric, ...]]:
+def build_metrics(
+    provider_state: ProviderState,
+) -> tuple[tuple[GaugeMetric, ...], tuple[CounterMetric, ...]]:
     """Return the same in a few numbers for Prometheus."""
-    health, retries = known.health, known.allowances
-    out = GaugeMetric(
+    health, retry_budgets = provider_state.health, provider_state.retry_budgets
+    targets_out = GaugeMetric(
         "targets_out",
         "Targets and accounts that are not asked in their turn, in one worker.",
-        lambda: health.open,
+        lambda: health.open_count,
         "max",
     )
-    waiting = GaugeMetric(
+    waiting_calls = GaugeMetric(
         "waiting_calls",
         "Calls that wait until a provider takes them again.",
-        lambda: known.waiting.calls,
+        lambda: provider_state.waiting_calls.calls,
     )
-    taken = CounterMetric(
+    retries_granted = CounterMetric(
         "retries",
         "Further requests of calls that were taken off a lab's retries.",
-        lambda: sum(one.taken for one in retries.values()),
+        lambda: sum(retry_budget.granted_count for retry_budget in retry_budgets.values()),
     )
-    denied = CounterMetric(
+    retries_denied = CounterMetric(
         "retries_denied",
         "Further requests that were not made, as the lab had no more retries.",
-        lambda: sum(one.denied for one in retries.values()),
+        lambda: sum(retry_budget.denied_count for retry_budget in retry_budgets.values()),
     )
-    second = CounterMetric(
-        "hedges", "Times that a second target was asked too.", lambda: known.hedged
+    hedges = CounterMetric(
+        "hedges", "Times that a second target was asked too.", lambda: provider_state.hedge_count
     )
-    return (out, waiting), (taken, denied, second)
+    return (targets_out, waiting_calls), (retries_granted, retries_denied, hedges)

@@ -10,30 +10,30 @@ from gateway.core.errors import DRAINING, ProblemError
 class WaitingCalls:
     """Counts the calls of a process that wait. Such a call holds no connection to a provider."""
 
-    def __init__(self, most: int = sys.maxsize) -> None:
-        """Create one for `most` calls at a time."""
-        self.most = most
+    def __init__(self, max_calls: int = sys.maxsize) -> None:
+        """Create one for `max_calls` calls at a time."""
+        self.max_calls = max_calls
         self.calls = 0
         """Calls that wait now."""
         self._closed = asyncio.Event()
 
     @property
-    def free(self) -> bool:
+    def has_free_slot(self) -> bool:
         """True if one more call may wait."""
-        return self.calls < self.most and not self._closed.is_set()
+        return self.calls < self.max_calls and not self._closed.is_set()
 
     async def wait(self, sleep: Awaitable[None]) -> None:
         """Wait for `sleep`. Raises ProblemError (draining) as soon as the gateway stops."""
-        sleeping = asyncio.ensure_future(sleep)
-        closing = asyncio.ensure_future(self._closed.wait())
+        sleep_future = asyncio.ensure_future(sleep)
+        close_future = asyncio.ensure_future(self._closed.wait())
         self.calls += 1
         try:
-            await asyncio.wait((sleeping, closing), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((sleep_future, close_future), return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.calls -= 1
-            sleeping.cancel()
-            closing.cancel()
-            await asyncio.gather(sleeping, closing, return_exceptions=True)
+            sleep_future.cancel()
+            close_future.cancel()
+            await asyncio.gather(sleep_future, close_future, return_exceptions=True)
         if self._closed.is_set():
             raise ProblemError(DRAINING)
 

@@ -17,15 +17,15 @@ from typing import Any, Protocol
 type Wake = Callable[[Any], object]
 """What has a task go on; it is given what was waited for."""
 
-_ALONE = 1
+_MAX_CALLS_ALONE = 1
 """Calls of which none waits for the end of the turn: there is nothing to go with."""
-_MOST = 32
+_MAX_BUSY_BATCH = 32
 """Letters that wait for others at most: milliseconds of a busy loop."""
-_FEW = 4
+_MAX_QUIET_BATCH = 4
 """The same where the loop is not busy."""
-_BUSY = 2_000
+_BUSY_WRITES_PER_SECOND = 2_000
 """Letters a second from which it is: a seventh of what a core can do."""
-_WINDOW = 0.05
+_WINDOW_SECONDS = 0.05
 """Seconds of which that is told."""
 
 
@@ -51,22 +51,22 @@ class TurnBarrier:
     They go on one after the other. One that is cancelled meanwhile is told of it then.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "waiting")
+    __slots__ = ("_asyncio_future_blocking", "waiters")
 
     def __init__(self) -> None:
         self._asyncio_future_blocking = False  # as a task is told that there is something to wait
-        self.waiting: deque[tuple[Wake, Context | None]] = deque()
+        self.waiters: deque[tuple[Wake, Context | None]] = deque()
 
     def __await__(self) -> Generator[Any]:
         """Wait for the end of the turn."""
         self._asyncio_future_blocking = True
         yield self
 
-    def end(self) -> None:
+    def release(self) -> None:
         """Have all of them go on, with those that come meanwhile. Raises what the first raises."""
-        waiting = self.waiting
-        while waiting:
-            wake, context = waiting.popleft()
+        waiters = self.waiters
+        while waiters:
+            wake, context = waiters.popleft()
             if context is None:  # it has none of its own
                 wake(self)
             else:
@@ -76,7 +76,7 @@ class TurnBarrier:
 
     def add_done_callback(self, fn: Wake, /, *, context: Context | None = None) -> None:
         """As the task does that waits here, or what goes on like one."""
-        self.waiting.append((fn, context))
+        self.waiters.append((fn, context))
 
     def cancel(self, _: object = None) -> bool:
         """False: it does not end the wait."""
@@ -97,133 +97,141 @@ class TurnBarrier:
         return asyncio.get_running_loop()
 
 
-def nobody() -> None:
+def skip_turn() -> None:
     """There are no others to wait for."""
 
 
 class WriteBatch:
-    """One for a loop. `first` is done before anything is sent, and never raises.
+    """One for a loop. `write_rows` is done before anything is sent, and never raises.
 
-    It tells whether requests may be sent. Where a call is alone nothing waits: `calls` tells how
-    many are being served. `clock` is monotonic seconds.
+    It tells whether requests may be sent. Where a call is alone nothing waits: `count_calls` tells
+    how many are being served. `clock` is monotonic seconds.
     """
 
     __slots__ = (
         "_answers",
+        "_barrier",
         "_clock",
-        "_due",
-        "_first",
-        "_followed",
-        "_halt",
-        "_most",
+        "_has_followers",
+        "_is_flush_due",
+        "_max_batch",
         "_requests",
-        "_sent",
-        "_since",
-        "calls",
+        "_sent_count",
+        "_window_start",
+        "_write_rows",
+        "count_calls",
     )
 
     def __init__(
-        self, first: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+        self, write_rows: Callable[[], bool], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._first = first
+        self._write_rows = write_rows
         self._clock = clock
-        self.calls: Callable[[], int] = int
+        self.count_calls: Callable[[], int] = int
         self._requests: list[PendingRequest] = []
         self._answers: list[PendingWrite] = []
-        self._halt = TurnBarrier()
-        self._due = False
-        self._followed = False
-        self._most = _FEW
-        self._since = 0.0
-        self._sent = 0
+        self._barrier = TurnBarrier()
+        self._is_flush_due = False
+        self._has_followers = False
+        self._max_batch = _MAX_QUIET_BATCH
+        self._window_start = 0.0
+        self._sent_count = 0
         """Letters since then."""
 
-    def ask(self, request: PendingRequest) -> None:
+    def add_request(self, request: PendingRequest) -> None:
         """Send a request towards a provider at the end of this turn."""
         self._requests.append(request)
-        self.soon()
+        self.flush_soon()
 
-    def answer(self, answer: PendingWrite) -> None:
+    def add_answer(self, answer: PendingWrite) -> None:
         """Send an answer towards a client at the end of this turn."""
         self._answers.append(answer)
-        self.soon()
+        self.flush_soon()
 
-    def turn(self) -> TurnBarrier | None:
+    def join_turn(self) -> TurnBarrier | None:
         """What a call may wait for until others of this turn have come as far: where it is busy.
 
         They go on one after the other, before what is sent then. Many that do the same thing so
         take less time for it than where each does something else in between: a processor then has
         at hand what that thing needs. It must be waited for at once.
         """
-        if self.due() and self._most == _MOST and len(self._halt.waiting) < _MOST:
-            return self._halt
+        if (
+            self.schedule_flush()
+            and self._max_batch == _MAX_BUSY_BATCH
+            and len(self._barrier.waiters) < _MAX_BUSY_BATCH
+        ):
+            return self._barrier
         return None
 
-    def soon(self) -> None:
+    def flush_soon(self) -> None:
         """Flush once the loop has told of all that it has found; at once where much waits."""
-        if not self.due() or len(self._requests) + len(self._answers) >= self._most:
+        if not self.schedule_flush() or len(self._requests) + len(self._answers) >= self._max_batch:
             self.flush()
 
-    def due(self) -> bool:
+    def schedule_flush(self) -> bool:
         """Have a flush at the end of this turn; False where a call is alone: nothing waits."""
-        if self._due:
+        if self._is_flush_due:
             return True
-        if self.calls() <= _ALONE and not self._followed:
+        if self.count_calls() <= _MAX_CALLS_ALONE and not self._has_followers:
             return False
-        self._due = True
-        asyncio.get_running_loop().call_soon(self._end)
-        if (passed := self._clock() - self._since) > _WINDOW:
-            self._most = _MOST if self._sent > _BUSY * passed else _FEW
-            self._since += passed
-            self._sent = 0
+        self._is_flush_due = True
+        asyncio.get_running_loop().call_soon(self._end_turn)
+        if (elapsed := self._clock() - self._window_start) > _WINDOW_SECONDS:
+            self._max_batch = (
+                _MAX_BUSY_BATCH
+                if self._sent_count > _BUSY_WRITES_PER_SECOND * elapsed
+                else _MAX_QUIET_BATCH
+            )
+            self._window_start += elapsed
+            self._sent_count = 0
         return True
 
-    def meanwhile(self, work: Callable[[], object]) -> None:
+    def run_if_alone(self, work: Callable[[], object]) -> None:
         """Do what will be needed later, where a call is alone, while it waits for somebody.
 
         In the turn after the next: what it asks for leaves at the end of the next. Where others
         are served it is not done, as there is always something else to do.
         """
-        if self.calls() <= _ALONE and not self._followed:
+        if self.count_calls() <= _MAX_CALLS_ALONE and not self._has_followers:
             loop = asyncio.get_running_loop()
             loop.call_soon(loop.call_soon, work)
 
-    def passed(self) -> None:
+    def mark_immediate_answer(self) -> None:
         """A call has come and was answered within this turn: those that follow are not alone.
 
         A cache's answers, above all, would else be made and sent one by one.
         """
-        if not self._followed:
-            self._followed = True
-            asyncio.get_running_loop().call_soon(self._turned)
+        if not self._has_followers:
+            self._has_followers = True
+            asyncio.get_running_loop().call_soon(self._forget_followers)
 
     def flush(self) -> bool:
         """Send what waits now: requests before answers, of which providers need longer.
 
         Tells whether what waited was written; else no request was sent.
         """
-        written = self._first()
+        rows_written = self._write_rows()
         requests, answers = self._requests, self._answers
-        self._sent += len(requests) + len(answers)
+        self._sent_count += len(requests) + len(answers)
         if requests:
             self._requests = []
-            for one in requests:
-                if written:
-                    one.post()
+            for request in requests:
+                if rows_written:
+                    request.post()
                 else:
-                    one.refuse()
+                    request.refuse()
         if answers:
             self._answers = []
-            for letter in answers:
-                letter.post()
-        return written
+            for answer in answers:
+                answer.post()
+        return rows_written
 
-    def _turned(self) -> None:
-        self._followed = False
+    def _forget_followers(self) -> None:
+        self._has_followers = False
 
-    def _end(self) -> None:
+    def _end_turn(self) -> None:
         try:
-            self._halt.end()
+            self._barrier.release()
         finally:
-            self._due = False
+            self._is_flush_due = False
             self.flush()

@@ -16,7 +16,7 @@ from gateway.core.decision_record import RecordedScope
 from gateway.core.ledger_rows import ReplayRow
 from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.ledger.store import open_store
-from gateway.runtime.build import site
+from gateway.runtime.build import build_config
 from gateway.settings.loader import load
 from tests.agents.__main__ import CAREFUL, HOME, Sums, compare, dear, kept, play, total
 from tests.agents.host import TTL, Bill, Host, Reply
@@ -150,21 +150,21 @@ def test_replay_foresees_what_another_strategy_costs(played: Played) -> None:
     data = played.folder / "data"
     store = open_store(f"sqlite:///{data / 'ledger.db'}")
     store.feed(data / "ledger")
-    rows = list(store.logged())
+    rows = list(store.read_replay_rows())
     when = datetime.fromtimestamp(START, UTC)
-    router = site(load(played.folder / "gateway.yaml", {}), when).router
+    router = build_config(load(played.folder / "gateway.yaml", {}), when).router
     for was in STRATEGIES:
         for then in STRATEGIES:
             walk = LedgerReplay(router)
             for row in rows:
                 if row.key == was:
-                    walk.take(under(row, then))
-            total, one = walk.sums.total, played.sums[then]
+                    walk.replay_row(under(row, then))
+            total, one = walk.totals.total, played.sums[then]
             billed = one.usd + one.titles
-            assert (total.undecided, total.unknown) == (0, 0)
-            assert abs(total.after - billed) < billed / 100, (was, then)
+            assert (total.undecided, total.unknown_cost_calls) == (0, 0)
+            assert abs(total.usd_after - billed) < billed / 100, (was, then)
             if was == then:
-                assert (total.changed, total.after) == (0, billed)
+                assert (total.changed, total.usd_after) == (0, billed)
 
 
 def under(row: ReplayRow, strategy: str) -> ReplayRow:

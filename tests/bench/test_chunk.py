@@ -29,7 +29,7 @@ def test_a_chunk_is_one_frame_of_text(name: str) -> None:
     chunks = chunk.stream(DIALECTS[name]).chunks
     assert len(chunks) == 256
     for at, data in enumerate(chunks):
-        assert sse.frames(data) == [data]
+        assert sse.split_frames(data) == [data]
         assert f'" word{at}"'.encode() in data
 
 

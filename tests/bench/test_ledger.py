@@ -8,7 +8,7 @@ import pytest
 
 from bench import ledger
 from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow
-from gateway.ledger.journal import Journal, rows, segments
+from gateway.ledger.journal import Journal, list_segments, read_rows
 
 
 def test_what_is_measured_are_the_rows_of_priced_calls(
@@ -18,8 +18,8 @@ def test_what_is_measured_are_the_rows_of_priced_calls(
     left = iter(folders)
     monkeypatch.setattr("bench.ledger.Journal", lambda _: Journal(next(left)))
     ledger.measure(1, 2)
-    paths = [path for folder in folders for path in segments(folder)]
-    found = [row for path in paths for row, _ in rows(path) if row]
+    paths = [path for folder in folders for path in list_segments(folder)]
+    found = [row for path in paths for row, _ in read_rows(path) if row]
     kinds = [IntentRow, FinalRow] * 2 + [IntentRow, AttemptRow, IntentRow, FinalRow] * 2
     assert [type(row) for row in found] == kinds
     for row in found:

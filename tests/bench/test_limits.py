@@ -26,16 +26,16 @@ class Watched:
     most: int
 
     async def admit(self, ask: AdmissionRequest, now: float) -> Admitted | Refusal | MissingCounter:
-        assert len(ask.needs) == 5
+        assert len(ask.demands) == 5
         self._counted(ask.id)
         return self._seen(ask.id, await super().admit(ask, now))  # type: ignore[misc]  # a Meter's
 
-    async def take(
+    async def admit_single(
         self, form: DemandTemplate, amounts: Any, id: str, *more: Any
     ) -> Admitted | Refusal | MissingCounter:
-        assert len(form.needs) == 5
+        assert len(form.demands) == 5
         self._counted(id)
-        return self._seen(id, await super().take(form, amounts, id, *more))  # type: ignore[misc]  # a Meter's
+        return self._seen(id, await super().admit_single(form, amounts, id, *more))  # type: ignore[misc]  # a Meter's
 
     def _counted(self, id: str) -> None:
         self.flight.add(id)
@@ -47,7 +47,7 @@ class Watched:
         self.answers[id] = type(answer).__name__
         return answer
 
-    async def end(self, tenant: str, ends: Any, *more: Any) -> None:
+    async def settle_all(self, tenant: str, ends: Any, *more: Any) -> None:
         self.flight.difference_update(id for id, _, micro in ends if micro == 1_900)
         await super().end(tenant, ends, *more)  # type: ignore[misc]  # a Meter's
 

@@ -15,7 +15,7 @@ from bench.measure import Scene
 from bench.peers import Cached, Full, Mock, Nginx, Peer, Place, Running, Tiergate, Unstarted
 from gateway.evaluation import golden
 from gateway.limits import keys
-from gateway.runtime.build import site
+from gateway.runtime.build import build_config
 from gateway.settings.loader import load as read
 from gateway.settings.schema.root import Config
 
@@ -267,11 +267,11 @@ def test_with_everything_on_no_rule_decides_but_the_classifier(tmp_path: Path) -
     config = read(
         Path(peers.__file__).with_name("full.yaml"), Full("").environment(Place(tmp_path, 1, 2))
     )
-    made = site(config, datetime(2026, 11, 26, tzinfo=UTC))
+    made = build_config(config, datetime(2026, 11, 26, tzinfo=UTC))
     turn = load.request("small", load.Ask("auto"))["messages"]
     assert isinstance(turn, list)
     asked = golden.GoldenPrompt(prompt=turn[1]["content"], tier="fast")
-    (verdict,) = golden.run(made.router, [asked])
+    (verdict,) = golden.decide_prompts(made.router, [asked])
     assert verdict.source == "classifier"
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from gateway.cache.cached_response import CachedResponse, answer, read, write
+from gateway.cache.cached_response import CachedResponse, read, render_answer, write
 from gateway.core import jsonio, sse
 from gateway.core.usage import Usage
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
@@ -65,7 +65,7 @@ def test_another_version_is_a_miss() -> None:
 
 
 def tell(made: CachedResponse, *, stream: bool, with_usage: bool = False) -> bytes:
-    told = answer(made, OPENAI_CHAT, stream=stream, with_usage=with_usage)
+    told = render_answer(made, OPENAI_CHAT, stream=stream, with_usage=with_usage)
     assert told is not None
     return told
 
@@ -96,7 +96,7 @@ def chunks(body: bytes) -> dict[str, Any]:
         "id": None, "model": None, "content": "", "reasoning": "", "calls": [], "finish": None,
         "usage": None,
     }  # fmt: skip
-    frames = [sse.data(frame) for frame in sse.frames(body)]
+    frames = [sse.read_data(frame) for frame in sse.split_frames(body)]
     assert frames[-1] == b"[DONE]"
     calls: dict[int, list[str]] = {}
     for payload in frames[:-1]:
@@ -173,14 +173,14 @@ def test_usage_that_nobody_knows_is_not_made_up() -> None:
 def test_a_dialect_that_tells_usage_to_everybody_is_told_as_it_was(asked: bool) -> None:
     body = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
     made = msgspec.structs.replace(recording(body), dialect="anthropic-messages")
-    assert answer(made, ANTHROPIC_MESSAGES, stream=True, with_usage=asked) is body
+    assert render_answer(made, ANTHROPIC_MESSAGES, stream=True, with_usage=asked) is body
     bare = msgspec.structs.replace(ANTHROPIC_MESSAGES, fold=lambda stream: stream)
-    assert answer(made, bare, stream=False, with_usage=asked) is body
+    assert render_answer(made, bare, stream=False, with_usage=asked) is body
 
 
 def test_another_dialect_is_a_miss() -> None:
     made = msgspec.structs.replace(recording(TEXT + DONE), dialect="anthropic-messages")
-    assert answer(made, OPENAI_CHAT, stream=True, with_usage=False) is None
+    assert render_answer(made, OPENAI_CHAT, stream=True, with_usage=False) is None
 
 
 @pytest.mark.parametrize(
@@ -191,12 +191,12 @@ def test_another_dialect_is_a_miss() -> None:
 )  # fmt: skip
 def test_a_stream_that_cannot_be_told_whole_is_a_miss(body: bytes) -> None:
     made = recording(body + DONE)
-    assert answer(made, OPENAI_CHAT, stream=False, with_usage=False) is None
-    assert answer(made, OPENAI_CHAT, stream=True, with_usage=False) == body + DONE
+    assert render_answer(made, OPENAI_CHAT, stream=False, with_usage=False) is None
+    assert render_answer(made, OPENAI_CHAT, stream=True, with_usage=False) == body + DONE
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"choices":[1]}', b'{"choices":1}'])
 def test_a_whole_answer_that_cannot_be_streamed_is_a_miss(body: bytes) -> None:
     made = recording(body, stream=False)
-    assert answer(made, OPENAI_CHAT, stream=True, with_usage=True) is None
-    assert answer(made, OPENAI_CHAT, stream=False, with_usage=True) == body
+    assert render_answer(made, OPENAI_CHAT, stream=True, with_usage=True) is None
+    assert render_answer(made, OPENAI_CHAT, stream=False, with_usage=True) == body

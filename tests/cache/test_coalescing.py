@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from gateway.cache.coalescing import WHOLE, Flights, Subscriber
+from gateway.cache.coalescing import WHOLE_FORM, Flights, Subscriber
 from gateway.core.errors import ProblemError
 
 
@@ -52,7 +52,7 @@ def join(flights: Flights[str], form: str = "stream") -> Subscriber[str]:
 
 
 async def hear(seat: Subscriber[str]) -> bytes:
-    heard = b"".join([data async for data in seat.frames()])
+    heard = b"".join([data async for data in seat.read_frames()])
     await seat.close()
     return heard
 
@@ -73,9 +73,9 @@ async def test_each_piece_is_taken_once_and_heard_by_all() -> None:
     late = join(flights)
     source.say(b"c", None)
     assert [await task for task in tasks] == [b"abc"] * 3
-    before = late.done
+    before = late.has_read_all
     assert await hear(late) == b"abc"
-    assert (before, late.done) == (False, True)
+    assert (before, late.has_read_all) == (False, True)
     assert (source.ended, source.closed, source.broken) == (1, 1, False)
     assert first.flight.body == b"abc"
 
@@ -113,9 +113,9 @@ async def test_who_takes_for_others_stops_after_that_piece() -> None:
     await settled()
     other = asyncio.create_task(hear(join(flights)))
     await settled()
-    first.gone(task.cancel)
+    first.abandon(task.cancel)
     await settled()
-    assert first.left
+    assert first.has_left
     assert not task.done()
     source.say(b"a", b"b", None)
     with pytest.raises(asyncio.CancelledError):
@@ -129,7 +129,7 @@ async def test_it_stops_at_once_when_the_others_leave_too() -> None:
     task = asyncio.create_task(hear(first))
     await settled()
     other = join(flights)
-    first.gone(task.cancel)
+    first.abandon(task.cancel)
     await settled()
     assert not task.done()
     await other.close()
@@ -142,7 +142,7 @@ async def test_it_stops_at_once_when_the_others_leave_too() -> None:
 async def test_the_last_to_leave_between_two_pieces_ends_it() -> None:
     flights, first, source = begun()
     other = join(flights)
-    frames = [seat.frames() for seat in (first, other)]
+    frames = [seat.read_frames() for seat in (first, other)]
     source.say(b"a")
     assert [await anext(each) for each in frames] == [b"a", b"a"]
     for each in frames:
@@ -156,7 +156,7 @@ async def test_the_last_to_leave_between_two_pieces_ends_it() -> None:
 async def test_nobody_joins_a_flight_that_is_about_to_be_stopped() -> None:
     flights, first, _ = begun()
     stopped = []
-    first.gone(lambda: stopped.append(True))
+    first.abandon(lambda: stopped.append(True))
     assert stopped == [True]
     assert flights.join("key", "stream") is None
     await first.close()
@@ -166,8 +166,8 @@ async def test_too_long_a_flight_keeps_what_is_needed_alone() -> None:
     """It is joined no more; who is too far behind is told so, and the others lose nothing."""
     flights, first, source = begun(most=10)
     behind, far = join(flights), join(flights)
-    frames = first.frames()
-    near = behind.frames()
+    frames = first.read_frames()
+    near = behind.read_frames()
     source.say(b"12345", b"67890")
     assert [await anext(frames), await anext(frames)] == [b"12345", b"67890"]
     kept = first.flight.body
@@ -186,7 +186,7 @@ async def test_too_long_a_flight_keeps_what_is_needed_alone() -> None:
 async def test_alone_it_keeps_nothing_once_it_is_too_long() -> None:
     _, first, source = begun(most=10)
     source.say(*[b"12345"] * 9, None)
-    held = [sum(map(len, first.flight._chunks)) async for _ in first.frames()]
+    held = [sum(map(len, first.flight._chunks)) async for _ in first.read_frames()]
     assert held[3:] == [0] * 6
 
 
@@ -196,11 +196,11 @@ async def test_what_its_only_client_was_sent_already_is_kept_for_those_that_join
     first, source, joined = flights.start("key", "stream"), Source(), list[bool]()
     flight = first.flight
     flight.begin("b", source.frames(), source.end, source.close, lambda: joined.append(True))
-    frames = first.frames()
+    frames = first.read_frames()
     source.say(b"a")
     assert await anext(frames) == b"a"
-    first.passed(b"b")
-    first.passed(b"c")
+    first.note_passed_chunk(b"b")
+    first.note_passed_chunk(b"c")
     assert joined == []
     both = [asyncio.create_task(hear(join(flights))) for _ in range(2)]
     await settled()
@@ -213,11 +213,11 @@ async def test_what_its_only_client_was_sent_already_is_kept_for_those_that_join
 
 async def test_too_much_that_was_sent_already_is_not_kept() -> None:
     flights, first, source = begun(most=10)
-    frames = first.frames()
+    frames = first.read_frames()
     source.say(b"123")
     assert await anext(frames) == b"123"
     for _ in range(9):
-        first.passed(b"12345")
+        first.note_passed_chunk(b"12345")
     assert flights.join("key", "stream") is None
     assert first.flight._chunks == []
     source.say(b"end", None)
@@ -227,23 +227,25 @@ async def test_too_much_that_was_sent_already_is_not_kept() -> None:
 
 async def test_all_wait_for_the_first_and_hear_why_it_failed() -> None:
     flights: Flights[str] = Flights()
-    flight = flights.start("key", WHOLE).flight
-    waiting = [asyncio.create_task(join(flights, WHOLE).flight.started()) for _ in range(2)]
+    flight = flights.start("key", WHOLE_FORM).flight
+    waiting = [
+        asyncio.create_task(join(flights, WHOLE_FORM).flight.wait_for_start()) for _ in range(2)
+    ]
     await settled()
     flight.fail(ZeroDivisionError())
     for task in waiting:
         with pytest.raises(ZeroDivisionError):
             await task
-    assert flights.join("key", WHOLE) is None
+    assert flights.join("key", WHOLE_FORM) is None
 
 
 async def test_a_first_call_that_is_cancelled_is_told_as_an_error() -> None:
     flights: Flights[str] = Flights()
-    flight = flights.start("key", WHOLE).flight
-    other = join(flights, WHOLE)
+    flight = flights.start("key", WHOLE_FORM).flight
+    other = join(flights, WHOLE_FORM)
     flight.fail(asyncio.CancelledError())
     with pytest.raises(ProblemError, match="was stopped"):
-        await other.flight.started()
+        await other.flight.wait_for_start()
 
 
 async def test_a_stream_is_read_after_it_has_begun() -> None:
@@ -251,21 +253,21 @@ async def test_a_stream_is_read_after_it_has_begun() -> None:
     seat = flights.start("key", "stream")
     seat.flight.worker = None
     with pytest.raises(RuntimeError):
-        await anext(seat.frames())
+        await anext(seat.read_frames())
 
 
 def test_forms() -> None:
     """A whole answer comes from a flight of any form, its own first; a stream from its own."""
     flights: Flights[str] = Flights()
-    assert flights.join("key", WHOLE) is None
+    assert flights.join("key", WHOLE_FORM) is None
     stream = flights.start("key", "stream").flight
-    assert join(flights, WHOLE).flight is stream
+    assert join(flights, WHOLE_FORM).flight is stream
     assert flights.join("key", "stream with usage") is None
     assert flights.join("other", "stream") is None
-    whole = flights.start("key", WHOLE).flight
-    assert join(flights, WHOLE).flight is whole
-    whole.open = False
-    assert join(flights, WHOLE).flight is stream
+    whole = flights.start("key", WHOLE_FORM).flight
+    assert join(flights, WHOLE_FORM).flight is whole
+    whole.is_open = False
+    assert join(flights, WHOLE_FORM).flight is stream
 
 
 def test_what_is_dropped_is_not_joined_and_a_newer_one_stays() -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import random
 
-from gateway.cache.codec import SealedStore, seal
+from gateway.cache.codec import SealedStore, make_seal
 from gateway.state.memory import MemoryStore
 
 SECRET = b"s" * 32
@@ -23,14 +23,14 @@ def test_names_are_of_all_parts_in_order() -> None:
     words = ["", "x", "xx", "é", "\ud800", '["key","t","n"]', "long" * 99]
     for _ in range(2_000):
         parts = chance.choices(words, k=chance.randint(1, 4))
-        assert sealed.name(*parts) == name("a", *parts)
+        assert sealed.make_name(*parts) == name("a", *parts)
 
 
 def test_what_is_kept_of_first_parts_is_bounded() -> None:
     sealed = SealedStore(MemoryStore(1_000, clock=lambda: 0.0), secret=SECRET, kind="a")
     for number in range(5_000):
-        assert sealed.name(f"{number}", "x") == name("a", f"{number}", "x")
-    assert len(sealed._begun) <= 4_096
+        assert sealed.make_name(f"{number}", "x") == name("a", f"{number}", "x")
+    assert len(sealed._prefix_hashes) <= 4_096
 
 
 async def test_a_value_stands_behind_its_seal() -> None:
@@ -39,5 +39,5 @@ async def test_a_value_stands_behind_its_seal() -> None:
     for data in (b"", b"x", b"y" * 5_000):
         sealed.post("a:1", data, 60.0)
         value = await store.get("a:1")
-        assert value == seal(SECRET, b"tiergate seal 2", "a:1", data) + data
+        assert value == make_seal(SECRET, b"tiergate seal 2", "a:1", data) + data
         assert await sealed.get("a:1") == data

@@ -77,10 +77,10 @@ async def test_items_stand_in_place_of_their_ids() -> None:
     assert told == [user("hi"), TEXT, USE, RESULT]
     assert chain.body.prompt.tool_loop
     assert chain.body.prompt.stored  # the cache of equal requests leaves it alone
-    assert (chain.own, chain.provider, chain.account) == (None, None, None)
+    assert (chain.native_body, chain.provider, chain.account) == (None, None, None)
     assert "store" in chain.body.members
-    assert "store" not in chain.asked.members
-    assert chain.asked.value["input"] == chain.body.value["input"]
+    assert "store" not in chain.translatable_body.members
+    assert chain.translatable_body.value["input"] == chain.body.value["input"]
 
 
 async def test_the_last_answer_has_the_items_of_those_before_it() -> None:
@@ -101,7 +101,7 @@ async def test_who_keeps_items_is_told_their_ids() -> None:
     shelf = await home()
     body = ask([user("hi"), ref(OPEN), ref(MESSAGE), ref(CALL), ref(SEALED), RESULT])
     chain = await shelf.read(body)
-    assert chain.own is body
+    assert chain.native_body is body
     assert (chain.provider, chain.account) == ("here", "main")
     bare = [{name: it[name] for name in it if name != "id"} for it in (MESSAGE, CALL, SEALED)]
     assert items(chain) == [user("hi"), *bare, RESULT]
@@ -111,7 +111,7 @@ async def test_items_of_a_host_that_keeps_nothing_are_sent_to_it() -> None:
     shelf = await home(kept=False)
     chain = await shelf.read(ask([ref(OPEN), ref(MESSAGE)]))
     assert items(chain) == [OPEN, MESSAGE]
-    assert (chain.own, chain.provider) == (None, None)
+    assert (chain.native_body, chain.provider) == (None, None)
 
 
 async def test_of_several_holders_the_last_is_told_ids_and_all_the_rest_whole() -> None:
@@ -121,14 +121,17 @@ async def test_of_several_holders_the_last_is_told_ids_and_all_the_rest_whole() 
     chain = await shelf.read(own)
     bare = {name: value for name, value in MESSAGE.items() if name != "id"}
     assert items(chain) == [user("hi"), bare, TEXT, user("so?")]
-    assert chain.own is not None
-    assert chain.own.value == {**own.value, "input": [user("hi"), ref(MESSAGE), TEXT, user("so?")]}
+    assert chain.native_body is not None
+    assert chain.native_body.value == {
+        **own.value,
+        "input": [user("hi"), ref(MESSAGE), TEXT, user("so?")],
+    }
     other = answer({**MESSAGE, "id": "msg_69"}, id="resp_69")
-    await shelf.responses.keep(ONE, ask([]), other, "there", "spare", kept=True)
+    await shelf.responses.save(ONE, ask([]), other, "there", "spare", kept_by_provider=True)
     chain = await shelf.read(ask([ref(MESSAGE), ref("msg_69")]))
     assert (chain.provider, chain.account) == ("there", "spare")
-    assert chain.own is not None
-    assert chain.own.value["input"] == [bare, ref("msg_69")]
+    assert chain.native_body is not None
+    assert chain.native_body.value["input"] == [bare, ref("msg_69")]
 
 
 async def test_items_beside_an_earlier_answers_id() -> None:
@@ -136,13 +139,13 @@ async def test_items_beside_an_earlier_answers_id() -> None:
     shelf = await home()
     await shelf.keep(ask([]), answer(TEXT, USE, id="resp_chatcmpl-7"))
     chain = await shelf.read(ask([ref(TEXT), ref(CALL)], previous_response_id="resp_68"))
-    assert chain.own is not None
-    assert chain.own.value["input"] == [TEXT, ref(CALL)]
-    assert chain.own.value["previous_response_id"] == "resp_68"
+    assert chain.native_body is not None
+    assert chain.native_body.value["input"] == [TEXT, ref(CALL)]
+    assert chain.native_body.value["previous_response_id"] == "resp_68"
     assert "previous_response_id" not in chain.body.members
     assert [it.get("type") for it in items(chain)][-2:] == ["message", "function_call"]
     chain = await shelf.read(ask([ref(CALL)], previous_response_id="resp_chatcmpl-7"))
-    assert (chain.own, chain.provider) == (None, None)
+    assert (chain.native_body, chain.provider) == (None, None)
     assert [it.get("type") for it in items(chain)] == ["message", "function_call", "function_call"]
 
 
@@ -152,8 +155,8 @@ async def test_items_beside_an_answer_whose_conversation_is_bound() -> None:
     body = ask([ref(MESSAGE), ref(TEXT)], previous_response_id="resp_68")
     chain = await shelf.read(body)
     assert chain.body.value == {**body.value, "input": [ref(MESSAGE), TEXT]}
-    assert chain.asked is chain.body
-    assert (chain.own, chain.provider) == (None, "here")
+    assert chain.translatable_body is chain.body
+    assert (chain.native_body, chain.provider) == (None, "here")
 
 
 async def refused(shelf: Shelf, body: RequestBody, key: Key = ONE) -> str:
@@ -161,7 +164,7 @@ async def refused(shelf: Shelf, body: RequestBody, key: Key = ONE) -> str:
     with pytest.raises(ProblemError) as raised:
         await shelf.read(body, key)
     assert raised.value.problem.http_status == 400
-    error = jsonio.loads(OPENAI_RESPONSES.problem(raised.value.problem))["error"]
+    error = jsonio.loads(OPENAI_RESPONSES.write_problem(raised.value.problem))["error"]
     assert error["type"] == "invalid_request_error"
     assert error["param"].startswith("input")
     return str(error["message"])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.cache.key import Sharing, identity, key, scope, start
+from gateway.cache.key import Sharing, describe_target, make_key, make_scope, start_hash
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.target import Provider, Target
@@ -43,7 +43,7 @@ def keyed(request: Request, secret: bytes = SECRET) -> str:
     raw = {name: msgspec.Raw(value) for name, value in parts.items()}
     shared = {name: request[name] for name in TEXTS}
     headers: Any = request.get("headers")
-    return key(start(secret=secret, **shared), raw, headers)  # type: ignore[arg-type]
+    return make_key(start_hash(secret=secret, **shared), raw, headers)  # type: ignore[arg-type]
 
 
 def meaning(request: Request) -> Request:
@@ -130,7 +130,7 @@ def test_law_9_no_key_sees_the_answer_of_another_unless_it_is_shared(one: Key, o
 
     def shared(sharing: Sharing) -> bool:
         request = {"dialect": "d", "operation": "o", "target": "t", "members": {"a": b"1"}}
-        mine, theirs = (scope(sharing, key) for key in (one, other))
+        mine, theirs = (make_scope(sharing, key) for key in (one, other))
         return keyed({**request, "scope": mine}) == keyed({**request, "scope": theirs})
 
     assert shared("key") == (one == other)
@@ -140,14 +140,14 @@ def test_law_9_no_key_sees_the_answer_of_another_unless_it_is_shared(one: Key, o
 
 def test_ways_of_sharing_never_meet() -> None:
     """After a change of the config, an answer that was private is not found by everybody."""
-    found = {scope(sharing, Key(name="", tenant="")) for sharing in ("key", "tenant", "all")}
+    found = {make_scope(sharing, Key(name="", tenant="")) for sharing in ("key", "tenant", "all")}
     assert len(found) == 3
 
 
 def of(body: bytes) -> str:
-    parts = jsonio.members(body)
-    begun = start(secret=SECRET, scope="s", dialect="d", operation="o", target="t")
-    return key(begun, parts)
+    parts = jsonio.read_members(body)
+    begun = start_hash(secret=SECRET, scope="s", dialect="d", operation="o", target="t")
+    return make_key(begun, parts)
 
 
 BODY = b'{"model":"auto","messages":[{"role":"user","content":"hi"}],"seed":1}'
@@ -198,7 +198,7 @@ def test_composed_and_decomposed_letters_differ() -> None:
     assert of(BODY.replace(b"hi", "é".encode())) != of(BODY.replace(b"hi", "e\u0301".encode()))
 
 
-PROVIDER = Provider(name="openai", doors={"openai-chat": "https://api.openai.com/v1/chat"})
+PROVIDER = Provider(name="openai", urls={"openai-chat": "https://api.openai.com/v1/chat"})
 TARGET = Target(
     provider=PROVIDER, model="gpt-6-luna", effort="low", max_output=100, params={"a": 1, "b": [2]}
 )
@@ -216,13 +216,15 @@ TARGET = Target(
         msgspec.structs.replace(TARGET, provider=msgspec.structs.replace(PROVIDER, name="azure")),
         msgspec.structs.replace(
             TARGET,
-            provider=msgspec.structs.replace(PROVIDER, doors={"openai-chat": "http://localhost"}),
+            provider=msgspec.structs.replace(PROVIDER, urls={"openai-chat": "http://localhost"}),
         ),
     ],
 )
 def test_each_part_of_a_target_is_in_its_identity(other: Target) -> None:
-    assert identity(other) != identity(TARGET)
+    assert describe_target(other) != describe_target(TARGET)
 
 
 def test_the_order_of_params_is_not() -> None:
-    assert identity(msgspec.structs.replace(TARGET, params={"b": [2], "a": 1})) == identity(TARGET)
+    assert describe_target(
+        msgspec.structs.replace(TARGET, params={"b": [2], "a": 1})
+    ) == describe_target(TARGET)

@@ -39,9 +39,9 @@ def prompt(dialect: str, members: bytes = b"", temperature: bytes | None = None)
     data = b'{"model":"m",' + body + (b"," + members if members else b"") + b"}"
     call = Call(
         id="1", dialect=name, operation="generate", body=data, path=path.removeprefix("/v1beta/models/"),
-        received_at=0.0, started=0.0,
+        received_at=0.0, started_at=0.0,
     )  # fmt: skip
-    return OPERATIONS[name, "generate"].asked(call).prompt
+    return OPERATIONS[name, "generate"].read_call(call).prompt
 
 
 def serves(
@@ -56,8 +56,8 @@ def serves(
     sampled: bool = False,
 ) -> bool:
     call = Call(
-        id="1", dialect="openai-chat", operation=operation, body=b"", received_at=0.0, started=0.0,
-        key=Key(name="k", cache=key), steer=RequestOptions(cache=header),
+        id="1", dialect="openai-chat", operation=operation, body=b"", received_at=0.0, started_at=0.0,
+        key=Key(name="k", cache=key), options=RequestOptions(cache=header),
     )  # fmt: skip
     decision = Decision(
         lab="l", tier="smart", source="default", no_cache=no_cache, cache=guard, trace=()

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from gateway.cache.codec import MOST, SealedStore
-from gateway.cache.reasoning_note_store import TTL, ReasoningNoteStore
+from gateway.cache.codec import MAX_VALUE_BYTES, SealedStore
+from gateway.cache.reasoning_note_store import TTL_SECONDS, ReasoningNoteStore
 from gateway.core.call import Key
 from gateway.dialects.tool_reasoning import KeptReasoning, ReasoningNote, ToolCallReasoning
 from gateway.state.memory import MemoryStore
@@ -37,16 +37,16 @@ async def test_a_note_is_found_in_the_loop_it_was_made_in() -> None:
     """By the first call of its turn, for an hour, and by its own key alone."""
     clock = Clock()
     notes = clock.notes()
-    await notes.keep(ONE, ASKED, NOTE)
+    await notes.save(ONE, ASKED, NOTE)
     assert await notes.find(ONE, LOOP) == {"a": NOTE}
     assert await notes.find(TWO, LOOP) == {}
     assert await notes.find(Key(name="one", tenant="other"), LOOP) == {}
     assert await notes.find(ONE, ASKED) == {}
     assert await notes.find(ONE, [{"role": "user", "content": "ho"}, *LOOP[1:]]) == {}
     assert await clock.notes(b"t" * 32).find(ONE, LOOP) == {}
-    clock.now = TTL - 1
+    clock.now = TTL_SECONDS - 1
     assert await notes.find(ONE, LOOP) == {"a": NOTE}
-    clock.now = TTL
+    clock.now = TTL_SECONDS
     assert await notes.find(ONE, LOOP) == {}
 
 
@@ -54,18 +54,18 @@ async def test_values_of_others_are_none() -> None:
     """Changed, moved, cut short, of another version, or sealed and of another shape."""
     clock = Clock()
     notes = clock.notes()
-    await notes.keep(ONE, ASKED, NOTE)
+    await notes.save(ONE, ASKED, NOTE)
     (name,) = clock.memory._items
     value = await clock.memory.get(name)
     assert value is not None
     for other in (value[:-1] + b"x", value[:10], b"x", b"\x00" + value):
-        await clock.memory.put(name, other, TTL)
+        await clock.memory.put(name, other, TTL_SECONDS)
         assert await notes.find(ONE, LOOP) == {}
     sealed = SealedStore(clock.memory, secret=b"s" * 32, kind="note")
     for data in (b"\x02" + value[17:], b"\x01", b"\x01\x80"):
-        await sealed.put(name, data, TTL)
+        await sealed.put(name, data, TTL_SECONDS)
         assert await notes.find(ONE, LOOP) == {}
-    await sealed.put(name, value[16:], TTL)
+    await sealed.put(name, value[16:], TTL_SECONDS)
     assert await notes.find(ONE, LOOP) == {"a": NOTE}
 
 
@@ -73,17 +73,17 @@ async def test_names_tell_nothing_and_differ() -> None:
     """Parts do not run together; one kind does not meet another."""
     clock = Clock()
     notes, others = (SealedStore(clock.memory, secret=b"s" * 32, kind=kind) for kind in "ab")
-    names = [notes.name("xy", "z"), notes.name("x", "yz"), others.name("xy", "z")]
+    names = [notes.make_name("xy", "z"), notes.make_name("x", "yz"), others.make_name("xy", "z")]
     assert len(set(names)) == 3
     assert all(name.isascii() and "xy" not in name for name in names)
-    assert len(notes.name("\ud800")) == len(names[0])
+    assert len(notes.make_name("\ud800")) == len(names[0])
 
 
 async def test_what_is_too_long_is_not_kept() -> None:
     clock = Clock()
     sealed = SealedStore(clock.memory, secret=b"s" * 32, kind="a")
-    name = sealed.name("x")
-    await sealed.put(name, bytes(MOST + 1), TTL)
+    name = sealed.make_name("x")
+    await sealed.put(name, bytes(MAX_VALUE_BYTES + 1), TTL_SECONDS)
     assert await sealed.get(name) is None
-    await sealed.put(name, bytes(MOST), TTL)
-    assert await sealed.get(name) == bytes(MOST)
+    await sealed.put(name, bytes(MAX_VALUE_BYTES), TTL_SECONDS)
+    assert await sealed.get(name) == bytes(MAX_VALUE_BYTES)

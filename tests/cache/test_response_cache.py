@@ -5,15 +5,15 @@ import pytest
 
 from gateway.cache.cached_response import CachedResponse
 from gateway.cache.key import Sharing
-from gateway.cache.response_cache import MOST, ResponseStore
-from gateway.core.call import OPEN, Call, Key
+from gateway.cache.response_cache import MAX_BODY_BYTES, ResponseStore
+from gateway.core.call import OPEN_KEY, Call, Key
 from gateway.core.target import Provider, Target
 from gateway.dialects import OPENAI_CHAT
 from gateway.state.memory import MemoryStore
 from tests.cache.recorded import DONE, TEXT, recording
 
 BODY = b'{"model":"auto","messages":[{"role":"user","content":"hi"}]}'
-TARGET = Target(provider=Provider(name="openai", doors={}), model="gpt-6-luna")
+TARGET = Target(provider=Provider(name="openai", urls={}), model="gpt-6-luna")
 MADE = recording(TEXT + DONE)
 NOW = MADE.created + 60
 
@@ -28,7 +28,7 @@ class Lost:
 
     async def put(self, key: str, value: bytes, ttl: float) -> None: ...
 
-    def post(self, key: str, value: bytes, ttl: float) -> None: ...
+    def put_nowait(self, key: str, value: bytes, ttl: float) -> None: ...
 
     async def drain(self) -> None: ...
 
@@ -57,7 +57,7 @@ def exact(
 
 
 def key(
-    cache: ResponseStore, who: Key = OPEN, body: bytes = BODY, headers: tuple[str, ...] = ()
+    cache: ResponseStore, who: Key = OPEN_KEY, body: bytes = BODY, headers: tuple[str, ...] = ()
 ) -> str:
     call = Call(
         id="1",
@@ -67,20 +67,20 @@ def key(
         headers=dict.fromkeys(headers, "x"),
         key=who,
         received_at=0.0,
-        started=0.0,
+        started_at=0.0,
     )
-    return cache.key(call, OPENAI_CHAT.read(body).members, TARGET)
+    return cache.make_key(call, OPENAI_CHAT.read(body).members, TARGET)
 
 
 @pytest.mark.parametrize("finish", ["stop", "tool_calls", "function_call"])
 def test_a_complete_answer_of_the_first_target_is_kept(finish: str) -> None:
     """SEC-CACHE 5: and no other."""
     made = msgspec.structs.replace(MADE, finish=finish)
-    assert exact().keeps(made, status=200, complete=True, first=True)
+    assert exact().accepts(made, status=200, complete=True, is_first=True)
     for status, complete, first in [
         (201, True, True), (200, False, True), (200, True, False), (429, True, True)
     ]:  # fmt: skip
-        assert not exact().keeps(made, status=status, complete=complete, first=first)
+        assert not exact().accepts(made, status=status, complete=complete, is_first=first)
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,14 @@ def test_a_complete_answer_of_the_first_target_is_kept(finish: str) -> None:
 def test_an_answer_that_is_not_all_there_is_not(finish: str | None) -> None:
     """SEC-CACHE 5: cut, filtered, unknown."""
     made = msgspec.structs.replace(MADE, finish=finish)
-    assert not exact().keeps(made, status=200, complete=True, first=True)
+    assert not exact().accepts(made, status=200, complete=True, is_first=True)
 
 
-@pytest.mark.parametrize(("length", "kept"), [(MOST, True), (MOST + 1, False)])
+@pytest.mark.parametrize(("length", "kept"), [(MAX_BODY_BYTES, True), (MAX_BODY_BYTES + 1, False)])
 async def test_an_answer_has_a_longest_length(length: int, kept: bool) -> None:
     made = msgspec.structs.replace(MADE, body=bytes(length))
     cache = exact()
-    assert cache.keeps(made, status=200, complete=True, first=True) is kept
+    assert cache.accepts(made, status=200, complete=True, is_first=True) is kept
     cache.store("k", made)
     assert await cache.find("k") == (made if kept else None) or not kept
 
@@ -139,7 +139,7 @@ async def test_a_shorter_time_to_live_holds_for_what_is_there(age: float, hit: b
 async def test_what_nobody_else_can_write_to_is_not_sealed() -> None:
     """It is found again, and what is no recording of this version is a miss all the same."""
     store = memory()
-    cache = ResponseStore(store, secret=b"s" * 32, ttl=3600, clock=lambda: NOW, sealed=False)
+    cache = ResponseStore(store, secret=b"s" * 32, ttl=3600, clock=lambda: NOW, is_sealed=False)
     cache.store("k", MADE)
     await cache.drain()
     assert await cache.find("k") == MADE
@@ -224,8 +224,8 @@ def test_what_of_the_query_goes_on_tells_requests_apart() -> None:
     calls = [
         Call(
             id="1", dialect="anthropic-messages", operation="generate", body=BODY, query=query,
-            received_at=0.0, started=0.0,
+            received_at=0.0, started_at=0.0,
         )
         for query in ("", "beta=true")
     ]  # fmt: skip
-    assert len({cache.key(call, members, TARGET) for call in calls}) == 2
+    assert len({cache.make_key(call, members, TARGET) for call in calls}) == 2

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cache.response_store import ResponseChain, SavedResponses, StreamTape, keeps
+from gateway.cache.response_store import ResponseChain, SavedResponses, StreamTape, should_store
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.errors import ProblemError
@@ -37,7 +37,7 @@ class Shelf:
         self.responses = SavedResponses(self.memory, secret=b"s" * 32, ttl=60.0)
 
     async def keep(self, body: RequestBody, response: bytes, *, kept: bool = False) -> None:
-        await self.responses.keep(ONE, body, response, "here", "main", kept=kept)
+        await self.responses.save(ONE, body, response, "here", "main", kept_by_provider=kept)
 
     async def read(self, body: RequestBody, key: Key = ONE) -> ResponseChain:
         return await self.responses.read(key, body)
@@ -49,7 +49,7 @@ def items(chain: ResponseChain) -> Any:
 
 async def test_a_request_alone_stays_as_it_is() -> None:
     body = ask("hi")
-    assert await Shelf().read(body) == ResponseChain(body=body, asked=body)
+    assert await Shelf().read(body) == ResponseChain(body=body, translatable_body=body)
 
 
 async def test_a_request_that_goes_on_holds_all_that_came_before() -> None:
@@ -66,8 +66,8 @@ async def test_a_request_that_goes_on_holds_all_that_came_before() -> None:
     assert chain.body.members.keys() == {"model", "input", "temperature", "tools"}
     assert chain.body.prompt.tool_loop
     assert chain.body.prompt.stored  # the cache of equal requests leaves it alone
-    assert (chain.own, chain.provider, chain.account) == (None, None, None)
-    assert chain.asked is chain.body
+    assert (chain.native_body, chain.provider, chain.account) == (None, None, None)
+    assert chain.translatable_body is chain.body
 
 
 async def test_what_a_provider_keeps_may_go_on_elsewhere() -> None:
@@ -78,7 +78,7 @@ async def test_what_a_provider_keeps_may_go_on_elsewhere() -> None:
     chain = await shelf.read(body)
     assert [it.get("id") for it in items(chain)] == [*[None] * 4, "ws_1", None]
     assert [it.get("type") for it in items(chain)] == [None, "message", "function_call", "reasoning", "web_search_call", None]  # fmt: skip
-    assert chain.own is body
+    assert chain.native_body is body
     assert (chain.provider, chain.account) == ("here", "main")
 
 
@@ -97,7 +97,7 @@ async def test_what_a_provider_alone_knows_is_not_made_up(body: RequestBody) -> 
     await shelf.keep(body, answer(MESSAGE), kept=True)
     asked = ask("so?", previous_response_id="r1")
     assert await shelf.read(asked) == ResponseChain(
-        body=asked, asked=asked, provider="here", account="main"
+        body=asked, translatable_body=asked, provider="here", account="main"
     )
 
 
@@ -113,8 +113,8 @@ async def test_store_is_for_the_gateway_where_a_lab_has_another_dialect() -> Non
     body = ask("hi", store=True)
     chain = await Shelf().read(body)
     assert chain.body is body
-    assert "store" not in chain.asked.value
-    assert jsonio.loads(chain.asked.raw) == chain.asked.value
+    assert "store" not in chain.translatable_body.value
+    assert jsonio.loads(chain.translatable_body.raw) == chain.translatable_body.value
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,9 @@ async def code(shelf: Shelf, body: RequestBody, key: Key = ONE) -> tuple[int, st
     with pytest.raises(ProblemError) as raised:
         await shelf.read(body, key)
     problem = raised.value.problem
-    return problem.http_status, jsonio.loads(OPENAI_RESPONSES.problem(problem))["error"]["code"]
+    return problem.http_status, jsonio.loads(OPENAI_RESPONSES.write_problem(problem))["error"][
+        "code"
+    ]
 
 
 async def test_who_may_go_on_and_until_when() -> None:
@@ -180,7 +182,7 @@ async def test_a_deleted_answer_is_not_found_and_what_goes_on_from_it_is() -> No
 
 async def test_a_sealed_value_of_another_shape_is_none() -> None:
     shelf = Shelf()
-    sealed, name = shelf.responses._sealed, shelf.responses._name(ONE, "r1")
+    sealed, name = shelf.responses._answers, shelf.responses._make_name(ONE, "r1")
     for data in (b"\x01", b"\x01\x80", b"\x02x"):
         await sealed.put(name, data, 60.0)
         with pytest.raises(ProblemError):
@@ -193,7 +195,7 @@ async def test_a_sealed_value_of_another_shape_is_none() -> None:
 )  # fmt: skip
 def test_which_answers_are_kept(more: Json, kept: bool) -> None:
     """All, as the API does it, unless the client says no; one that comes later is not here yet."""
-    assert keeps(ask("hi", **more)) is kept
+    assert should_store(ask("hi", **more)) is kept
 
 
 def event(kind: str, **more: Any) -> bytes:

@@ -4,7 +4,7 @@ import msgspec
 
 from gateway.cache.codec import VersionedCodec
 from gateway.cache.session_store import LocalSessionStore, SharedSessionStore
-from gateway.core.call import OPEN
+from gateway.core.call import OPEN_KEY
 from gateway.core.decision_context import Session
 from gateway.state.memory import MemoryStore
 
@@ -19,35 +19,35 @@ class Clock:
 
 
 async def test_those_kept_last_are_remembered() -> None:
-    seats = LocalSessionStore(clock=Clock(), most=2)
+    seats = LocalSessionStore(clock=Clock(), max_sessions=2)
     for name in ("one", "two", "one", "three"):
-        seats.keep(OPEN, name, SEAT, 60)
-    found = [await seats.find(OPEN, name) for name in ("one", "two", "three")]
+        seats.save(OPEN_KEY, name, SEAT, 60)
+    found = [await seats.find(OPEN_KEY, name) for name in ("one", "two", "three")]
     assert found == [SEAT, None, SEAT]
 
 
 async def test_they_are_forgotten_in_time() -> None:
     clock = Clock()
     seats = LocalSessionStore(clock=clock)
-    seats.keep(OPEN, "one", SEAT, 60)
+    seats.save(OPEN_KEY, "one", SEAT, 60)
     clock.now = 159.9
-    assert await seats.find(OPEN, "one") == SEAT
+    assert await seats.find(OPEN_KEY, "one") == SEAT
     clock.now = 160.0
-    assert await seats.find(OPEN, "one") is None
+    assert await seats.find(OPEN_KEY, "one") is None
 
 
 async def test_values_of_others_are_none() -> None:
     """Of another secret, changed, and of another name; nothing of a name is seen in the store."""
     memory = MemoryStore(1_000_000, clock=Clock())
     seats = SharedSessionStore(memory, secret=b"s")
-    seats.keep(OPEN, "my conversation", SEAT, 60)
+    seats.save(OPEN_KEY, "my conversation", SEAT, 60)
     (name,) = memory._items
     assert "conversation" not in name
-    assert await SharedSessionStore(memory, secret=b"t").find(OPEN, "my conversation") is None
+    assert await SharedSessionStore(memory, secret=b"t").find(OPEN_KEY, "my conversation") is None
     value = await memory.get(name)
     assert value is not None
     await memory.put(name, value[:-1] + b"x", 60)
-    assert await seats.find(OPEN, "my conversation") is None
+    assert await seats.find(OPEN_KEY, "my conversation") is None
 
 
 OLD = (

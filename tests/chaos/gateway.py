@@ -49,9 +49,9 @@ def watched(kind):
 def tell(*_):
     said = {
         "tasks": len(asyncio.all_tasks()),
-        "held": sum(len(one._held) for one in made[Limiter]),
-        "lent": sum(one.lent for one in made[ConnectionPool]),
-        "idle": sum(one.idle for one in made[ConnectionPool]),
+        "held": sum(len(one._reservations) for one in made[Limiter]),
+        "lent": sum(one.in_use_count for one in made[ConnectionPool]),
+        "idle": sum(one.idle_count for one in made[ConnectionPool]),
     }
     path = os.environ["CHAOS_TOLD"]
     with open(path + ".new", "w") as file:
@@ -228,14 +228,14 @@ class Journal:
         self._seen: dict[Path, int] = {}
 
     def all(self) -> dict[str, list[Row]]:
-        for path in journal.segments(self._folder):
+        for path in journal.list_segments(self._folder):
             seen, position = self._seen.get(path, 0), 0
             size = path.stat().st_size
             if size == seen:
                 continue
             if size < seen:  # somebody has emptied it
                 seen = 0
-            for row, end in journal.rows(path, seen):
+            for row, end in journal.read_rows(path, seen):
                 position = end
                 if row is not None:
                     self._found.setdefault(row.id, []).append(row)

@@ -17,7 +17,13 @@ from click.testing import CliRunner, Result
 
 from gateway.cli.costs import costs
 from gateway.cli.session import LedgerLocation
-from gateway.cli.terminal import TableColumn, bound, draw, number, usd
+from gateway.cli.terminal import (
+    TableColumn,
+    format_count,
+    format_upper_bound,
+    format_usd,
+    print_table,
+)
 from gateway.core.ledger_rows import Row
 from gateway.ledger.journal import Journal
 from gateway.ledger.sqlite import SqliteStore
@@ -264,11 +270,18 @@ def test_what_was_written_wrong_is_said(
 
 
 def test_numbers_and_amounts() -> None:
-    assert (number(None), number(0), number(1_234_567)) == ("-", "0", "1,234,567")
-    assert (usd(None), usd(Decimal(0)), usd(Decimal("1234.5"))) == ("-", "0.000000", "1,234.500000")
-    assert usd(Decimal("0.0000004")) == "<0.000001"
-    assert usd(Decimal("0.000001")) == "0.000001"
-    assert (usd(Decimal("-0.0000004")), usd(Decimal("-0.5"))) == (">-0.000001", "-0.500000")
+    assert (format_count(None), format_count(0), format_count(1_234_567)) == ("-", "0", "1,234,567")
+    assert (format_usd(None), format_usd(Decimal(0)), format_usd(Decimal("1234.5"))) == (
+        "-",
+        "0.000000",
+        "1,234.500000",
+    )
+    assert format_usd(Decimal("0.0000004")) == "<0.000001"
+    assert format_usd(Decimal("0.000001")) == "0.000001"
+    assert (format_usd(Decimal("-0.0000004")), format_usd(Decimal("-0.5"))) == (
+        ">-0.000001",
+        "-0.500000",
+    )
 
 
 @pytest.mark.parametrize(
@@ -276,11 +289,11 @@ def test_numbers_and_amounts() -> None:
     [("12.301", "12.31"), ("1234", "1,234.00"), ("0.0101", "0.011"), ("0.99999", "1.00"), ("0.00000123", "0.0000013")],
 )  # fmt: skip
 def test_a_bound_is_never_rounded_down(value: str, text: str) -> None:
-    assert bound(Decimal(value)) == text
+    assert format_upper_bound(Decimal(value)) == text
 
 
 def test_cells_are_text(capsys: pytest.CaptureFixture[str]) -> None:
-    draw([TableColumn("[red]a[/]")], [["[bold]b"], ["\x1b[31mc\n"]])
+    print_table([TableColumn("[red]a[/]")], [["[bold]b"], ["\x1b[31mc\n"]])
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert [lines[0], *lines[2:]] == ["[red]a[/]", "[bold]b", "\ufffd[31mc\ufffd"]
 
@@ -289,8 +302,8 @@ def test_cells_are_text(capsys: pytest.CaptureFixture[str]) -> None:
 def test_in_a_terminal_no_color_is_respected(no_color: str, colour: bool) -> None:
     """A real terminal, 60 columns wide, in which no number is cut."""
     program = (
-        "from gateway.cli.terminal import TableColumn, draw\n"
-        "draw([TableColumn('name'), TableColumn('USD', right=True)], [['m' * 90, '1,234,567.000001']],"
+        "from gateway.cli.terminal import TableColumn, print_table\n"
+        "print_table([TableColumn('name'), TableColumn('USD', numeric=True)], [['m' * 90, '1,234,567.000001']],"
         " total=['total', '1'], notes=['a note'])"
     )
     ours, theirs = pty.openpty()

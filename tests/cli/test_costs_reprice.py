@@ -16,9 +16,9 @@ from gateway.core.ledger_rows import FinalRow, RepriceRow, Row
 from gateway.core.price import Price, Rates
 from gateway.ledger import journal
 from gateway.ledger.journal import Journal
-from gateway.ledger.query_params import ask
+from gateway.ledger.query_params import parse_query
 from gateway.ledger.store import open_store
-from gateway.runtime.build import site
+from gateway.runtime.build import build_config
 from gateway.settings.loader import load
 from tests.cli.run import ON, config, run
 from tests.ledger.rows import attempt, entry
@@ -74,14 +74,14 @@ def tiergate(folder: Path, *words: str, text: str = PRICED) -> Result:
 
 def costs(folder: Path) -> dict[str, object]:
     store = open_store(f"sqlite:///{folder}/data/ledger.db")
-    return {row.id: row.cost for row in store.entries()}
+    return {row.id: row.cost for row in store.read_entries()}
 
 
 def repriced(folder: Path) -> list[RepriceRow]:
     found = [
         row
-        for path in journal.segments(folder / "data" / "ledger")
-        for row, _ in journal.rows(path)
+        for path in journal.list_segments(folder / "data" / "ledger")
+        for row, _ in journal.read_rows(path)
     ]
     return [row for row in found if isinstance(row, RepriceRow)]
 
@@ -132,7 +132,7 @@ def test_any_store_can_be_made_again_from_the_journals(tmp_path: Path) -> None:
     tiergate(tmp_path, "reprice")
     other = open_store(f"sqlite:///{tmp_path}/other.db")
     other.feed(tmp_path / "data" / "ledger")
-    (row,) = other.entries()
+    (row,) = other.read_entries()
     assert (row.cost, row.price) == (Decimal(3), "config 2026-01-01")
     assert row.repriced is not None
 
@@ -148,7 +148,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
 
 def test_all_of_a_period_after_a_wrong_price(tmp_path: Path) -> None:
     """More rows than one page has; each once."""
-    count = costs_reprice._PAGE + 1
+    count = costs_reprice._PAGE_ROWS + 1
     write(
         tmp_path,
         *(call(f"r{n}", cost=Decimal(1)) for n in range(count)),
@@ -169,7 +169,7 @@ def test_what_a_gateway_feeds_meanwhile_is_not_taken_twice(tmp_path: Path) -> No
     folder = tmp_path / "data" / "ledger"
     store.feed(folder)
     seen = []
-    for row in costs_reprice._pages(store, ask(now=NOVEMBER)):
+    for row in costs_reprice._read_rows(store, parse_query(now=NOVEMBER)):
         seen.append(row.id)
         assert len(seen) < 4
         write(tmp_path, RepriceRow(id=row.id, at=time.time(), cost=Decimal(len(seen)), price="new"))
@@ -225,16 +225,16 @@ def test_without_a_ledger_nothing_is_made(tmp_path: Path) -> None:
 
 
 def test_what_stays_unknown_says_why(tmp_path: Path) -> None:
-    many = [call(f"m{n}", model=f"model-{n}") for n in range(costs_reprice._MODELS + 2)]
+    many = [call(f"m{n}", model=f"model-{n}") for n in range(costs_reprice._MAX_REASON_LINES + 2)]
     write(
         tmp_path, *many,
         call("s", service="priority"),
         call("t", tools={"web_search": 2}),
     )  # fmt: skip
     lines = tiergate(tmp_path, "reprice").output.splitlines()
-    assert lines[1] == f"{costs_reprice._MODELS + 4} are still unknown:"
+    assert lines[1] == f"{costs_reprice._MAX_REASON_LINES + 4} are still unknown:"
     assert lines[-1] == "  and 4 reasons more"
-    assert len(lines) == costs_reprice._MODELS + 3
+    assert len(lines) == costs_reprice._MAX_REASON_LINES + 3
     write(tmp_path, call("c", state="unknown_crash"), call("f", state="failed", wasted=None))
     told = tiergate(tmp_path, "reprice", "--all").output
     assert "\n26 are still unknown:\n" in told
@@ -284,8 +284,8 @@ def test_what_a_call_is_compared_with(
 ) -> None:
     line = f"ledger: {{baseline: {declared}}}" if declared else ""
     text = PRICED.replace("ledger: {baseline: reasoning}", line)
-    made = site(load(config(tmp_path, text), ON), datetime.now(UTC))
-    found = PriceList(made, lambda *_: None).baseline(entry_)
+    made = build_config(load(config(tmp_path, text), ON), datetime.now(UTC))
+    found = PriceList(made, lambda *_: None).find_baseline_price(entry_)
     assert (None if found is None else found.rates.input) == expected
 
 
@@ -297,7 +297,7 @@ def test_list_prices_are_asked_for_by_the_day_of_the_call(tmp_path: Path) -> Non
         asked.append((provider, model, now.date().isoformat()))
         return Price(rates=Rates(), version="list")
 
-    made = site(load(config(tmp_path, PRICED), ON), datetime.now(UTC))
+    made = build_config(load(config(tmp_path, PRICED), ON), datetime.now(UTC))
     prices = PriceList(made, listed)
     for row in (
         call("a", model="m"),
@@ -305,7 +305,7 @@ def test_list_prices_are_asked_for_by_the_day_of_the_call(tmp_path: Path) -> Non
         call("c", model="m", at=NOVEMBER),
         call("d", provider="gone", model="m"),
     ):
-        found = prices.price(row)
+        found = prices.find_price(row)
         assert found is not None
         assert found.version == "list"
     assert asked == [
@@ -313,7 +313,7 @@ def test_list_prices_are_asked_for_by_the_day_of_the_call(tmp_path: Path) -> Non
         ("openai", "m", "2026-11-06"),
         ("gone", "m", "2026-10-26"),
     ]
-    assert prices.price(call("e", provider=None)) is None
+    assert prices.find_price(call("e", provider=None)) is None
 
 
 def test_progress_is_shown_on_a_terminal_that_waits(
@@ -324,6 +324,6 @@ def test_progress_is_shown_on_a_terminal_that_waits(
     for terminal, said in ((False, ""), (True, "\r1 calls\r3 calls\r\x1b[K")):
         times = iter((0.0, 0.9, 1.0, 1.4, 1.5))
         monkeypatch.setattr("sys.stderr.isatty", lambda value=terminal: value)
-        shown = costs_reprice._shown(rows, lambda: next(times))  # type: ignore[arg-type]  # noqa: B023 - they only pass
+        shown = costs_reprice._with_progress(rows, lambda: next(times))  # type: ignore[arg-type]  # noqa: B023 - they only pass
         assert list(shown) == rows
         assert capsys.readouterr().err == said

@@ -11,7 +11,7 @@ from click.testing import Result
 
 from gateway.cli.keys import command
 from gateway.core.call import Key, KeyBudget, KeyLimit
-from gateway.limits.keys import load, moment
+from gateway.limits.keys import load, parse_time
 from tests.cli.run import GOOD, ON, config, program, run
 from tests.docs import pages
 
@@ -91,7 +91,7 @@ def test_every_option_becomes_a_setting(tmp_path: Path) -> None:
 def test_a_time_from_now_is_written_as_a_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.cli.keys.time.time", lambda: moment("2026-11-24T12:00:00Z"))
+    monkeypatch.setattr("gateway.cli.keys.time.time", lambda: parse_time("2026-11-24T12:00:00Z"))
     keys(tmp_path, "add", "me", "--expires", "90d")
     assert listed(tmp_path)[0]["expires"] == "2027-02-22T12:00:00Z"
 

@@ -184,7 +184,7 @@ def test_help_starts_at_once() -> None:
 def test_colours_go_by_the_words_of_the_environment(
     said: dict[str, str], colored: bool | None
 ) -> None:
-    assert terminal.wanted(said) is colored
+    assert terminal.read_color_choice(said) is colored
 
 
 @pytest.mark.parametrize(
@@ -230,6 +230,6 @@ def test_ctrl_c_ends_with_the_status_of_a_signal(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gateway.cli.check._findings", interrupted)
+    monkeypatch.setattr("gateway.cli.check._collect_findings", interrupted)
     result = run("--config", config(tmp_path), "check")
     assert (result.exit_code, result.stderr) == (130, "\nInterrupted.\n")

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.call import OPEN, RequestOptions
+from gateway.core.call import OPEN_KEY, RequestOptions
 from gateway.core.decision_context import DecisionContext
 from gateway.core.ledger_rows import FinalRow
 from gateway.dialects import OPENAI_CHAT
@@ -18,7 +18,7 @@ from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.transcripts import Transcript
 from gateway.routing import features
 from gateway.routing.decision_record import DecisionRecorder
-from gateway.runtime.build import site
+from gateway.runtime.build import build_config
 from gateway.settings.loader import load
 from tests.cli.run import GOOD, ON, config, run
 from tests.cli.test_costs_reprice import OCTOBER, write
@@ -31,12 +31,12 @@ CHEAPER = GOOD.replace("keywords: prove}, tier: reasoning", "keywords: prove}, t
 
 def served(folder: Path, id: str, text: str, *, model: str = "auto", **changes: Any) -> FinalRow:
     """The row of a call that this configuration decided: 1,000 tokens in and 100 out."""
-    made = site(load(config(folder), ON), OCTOBER_DAY)
+    made = build_config(load(config(folder), ON), OCTOBER_DAY)
     body = {"model": model, "messages": [{"role": "user", "content": text}]}
     prompt = OPENAI_CHAT.read(jsonio.dumps(body)).prompt
     case = DecisionRecorder(
         made.router,
-        features.read(prompt, "openai-chat", OPEN, RequestOptions()),
+        features.read(prompt, "openai-chat", OPEN_KEY, RequestOptions()),
         OPENAI_CHAT,
         DecisionContext(at=OCTOBER),
     )

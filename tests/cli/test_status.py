@@ -29,8 +29,8 @@ COMMANDS = sorted(
 def does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Runs a command beside a configuration, in an empty folder of a machine that runs nothing else."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(detect, "servers", lambda _: [])
-    monkeypatch.setattr(detect, "redis", lambda: None)
+    monkeypatch.setattr(detect, "find_model_servers", lambda _: [])
+    monkeypatch.setattr(detect, "find_redis", lambda: None)
 
     def one(*words: str, text: str = GOOD) -> Result:
         place = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}

@@ -2,11 +2,11 @@
 
 import pytest
 
-from gateway.cli.terminal import TableColumn, draw
+from gateway.cli.terminal import TableColumn, print_table
 
 COLUMNS = [
-    TableColumn("model"), TableColumn("calls", right=True), TableColumn("tokens", right=True, rank=1),
-    TableColumn("cached", right=True, rank=2), TableColumn("failed", right=True, rank=2), TableColumn("USD", right=True),
+    TableColumn("model"), TableColumn("calls", numeric=True), TableColumn("tokens", numeric=True, rank=1),
+    TableColumn("cached", numeric=True, rank=2), TableColumn("failed", numeric=True, rank=2), TableColumn("USD", numeric=True),
 ]  # fmt: skip
 ROWS = [["m-1", "1", "2", "3", "4", "0.5"]]
 
@@ -18,7 +18,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
 
 
 def drawn(capsys: pytest.CaptureFixture[str], columns: list[TableColumn] = COLUMNS) -> list[str]:
-    draw(
+    print_table(
         columns,
         ROWS,
         total=["total", "1", "2", "3", "4", "0.5"],
@@ -58,7 +58,7 @@ def test_without_ranks_nothing_goes(
 ) -> None:
     terminal(monkeypatch, 9)
     assert (
-        drawn(capsys, [TableColumn(one.name, right=True) for one in COLUMNS])[0].split()[-1]
+        drawn(capsys, [TableColumn(one.name, numeric=True) for one in COLUMNS])[0].split()[-1]
         == "USD"
     )
 
@@ -72,7 +72,7 @@ def test_a_last_cell_of_text_is_folded(
         (32, ["field value", "a one two three four five", "six seven"]),
     ):
         terminal(monkeypatch, width)
-        draw(
+        print_table(
             [TableColumn("field"), TableColumn("value")],
             [["a", "one two three four five six seven"]],
         )

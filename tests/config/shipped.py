@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.settings import loader
-from gateway.settings.catalogue import BuiltCatalogue, build
+from gateway.settings.catalogue import BuiltCatalogue, build_catalogue
 from gateway.settings.loader import ConfigSource
 
 FOLDER = Path(__file__).parents[2] / "config"
@@ -32,4 +32,4 @@ def source(environ: Mapping[str, str], file: Path = MAIN) -> ConfigSource:
 
 def built(environ: Mapping[str, str], file: Path = MAIN) -> BuiltCatalogue:
     """The same as values, with no other price than its own."""
-    return build(source(environ, file), lambda _provider, _model: None)
+    return build_catalogue(source(environ, file), lambda _provider, _model: None)

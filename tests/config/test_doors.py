@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.call import NO_STEER, OPEN
+from gateway.core.call import NO_OPTIONS, OPEN_KEY
 from gateway.core.decision import Decision, Plan
 from gateway.core.target import TIERS, Target
 from gateway.dialects import DIALECTS, RequestBody, TranslatableRequest, WrittenBody, translation
@@ -38,7 +38,7 @@ TOOLS: Mapping[str, list[object]] = {
 """One function tool, as each dialect offers it."""
 
 ASKED = ("auto", *TIERS)
-LABS = [name for name, lab in shipped.built(shipped.ALL_SET).catalogue.labs.items() if lab.on]
+LABS = [name for name, lab in shipped.built(shipped.ALL_SET).catalogue.labs.items() if lab.enabled]
 clients = pytest.mark.parametrize("client", DIALECTS)
 
 
@@ -58,15 +58,15 @@ def body(client: str, model: str, **more: object) -> RequestBody:
     """What a client of a dialect sends, read."""
     value = {**PLAIN[client], **more}
     dialect = DIALECTS[client]
-    if dialect.read_at is not None:
-        return dialect.read_at(jsonio.dumps(value), f"models/{model}:generateContent")
+    if dialect.read_with_path is not None:
+        return dialect.read_with_path(jsonio.dumps(value), f"models/{model}:generateContent")
     return dialect.read(jsonio.dumps({"model": model, **value}))
 
 
 def plan(client: str, asked: RequestBody, by: Router = ALL) -> tuple[Decision, Plan]:
     """What is decided of it."""
     seen = features.read(
-        asked.prompt, client, OPEN, NO_STEER, TranslatableRequest(DIALECTS[client], asked)
+        asked.prompt, client, OPEN_KEY, NO_OPTIONS, TranslatableRequest(DIALECTS[client], asked)
     )
     return decide(by, seen, DIALECTS[client])
 
@@ -74,7 +74,7 @@ def plan(client: str, asked: RequestBody, by: Router = ALL) -> tuple[Decision, P
 def doors(client: str, asked: RequestBody, by: Router = ALL) -> list[tuple[str, str]]:
     """Each target of the plan, and the dialect it is asked in."""
     found = plan(client, asked, by)[1]
-    return [(target.name, door) for target, door in zip(found.targets, found.doors, strict=True)]
+    return [(target.name, door) for target, door in zip(found.targets, found.dialects, strict=True)]
 
 
 def written(client: str, asked: RequestBody, target: Target, door: str) -> WrittenBody:
@@ -82,15 +82,19 @@ def written(client: str, asked: RequestBody, target: Target, door: str) -> Writt
     dialect = DIALECTS[client]
     if door == client:
         return dialect.write(asked, target)
-    return translation.write(TranslatableRequest(dialect, asked).request, DIALECTS[door], target)
+    return translation.write_request(
+        TranslatableRequest(dialect, asked).request, DIALECTS[door], target
+    )
 
 
 def accepted(door: str, sent: WrittenBody) -> RequestBody:
     """What is sent, read as a client of the door's own dialect had sent it."""
     dialect = DIALECTS[door]
-    if dialect.read_at is not None:
-        assert sent.tail is not None
-        return dialect.read_at(sent.body, sent.tail.removeprefix("/").partition("?")[0])
+    if dialect.read_with_path is not None:
+        assert sent.url_suffix is not None
+        return dialect.read_with_path(
+            sent.body, sent.url_suffix.removeprefix("/").partition("?")[0]
+        )
     return dialect.read(sent.body)
 
 
@@ -108,8 +112,8 @@ def test_any_client_reaches_every_tier_of_any_lab_at_a_door_that_takes_what_it_i
     assert tier in ("auto", decision.tier)
     assert found.targets == ALL.catalogue.labs[lab].tiers[decision.tier]
     assert found.skipped == ()
-    for target, door in zip(found.targets, found.doors, strict=True):
-        assert (door == client) == (client in target.provider.doors)
+    for target, door in zip(found.targets, found.dialects, strict=True):
+        assert (door == client) == (client in target.provider.urls)
         sent = written(client, asked, target, door)
         assert sent.losses == ()
         read = accepted(door, sent)
@@ -170,7 +174,7 @@ def test_one_key_serves_any_client(client: str, variable: str, labs: tuple[str, 
     by = router(alone(variable))
     for lab in labs:
         tiers = by.catalogue.labs[lab].tiers
-        filled = [tier for tier in TIERS if any(target.provider.on for target in tiers[tier])]
+        filled = [tier for tier in TIERS if any(target.provider.enabled for target in tiers[tier])]
         for asked in ("auto", *filled):
             assert doors(client, body(client, f"{lab}/{asked}"), by), (lab, asked)
 
@@ -235,13 +239,13 @@ def test_gemini_is_asked_in_its_own_dialect_and_on_chat_for_what_that_cannot_say
 
 def test_google_s_door_is_the_path_that_a_model_and_a_method_are_added_to() -> None:
     gemini = shipped.built(shipped.ALL_SET).providers["gemini"]
-    assert (gemini.auth, gemini.doors) == (
+    assert (gemini.auth, gemini.urls) == (
         "x-goog-api-key",
         {"gemini": "https://generativelanguage.googleapis.com/v1beta"},
     )
     asked = body("openai-chat", "google/fast", stream=True)
     target = plan("openai-chat", asked)[1].targets[0]
-    tail = written("openai-chat", asked, target, "gemini").tail
+    tail = written("openai-chat", asked, target, "gemini").url_suffix
     assert tail == "/models/gemini-3.5-flash-lite:streamGenerateContent?alt=sse"
 
 
@@ -255,7 +259,7 @@ FIRST = {
 
 def test_the_first_door_of_a_provider_is_the_one_that_carries_reasoning() -> None:
     for name, provider in shipped.built(shipped.ALL_SET).providers.items():
-        first = next(iter(provider.doors))
+        first = next(iter(provider.urls))
         assert name in FIRST.get(first, set()) or first == "openai-chat", name
         assert {door for door, names in FIRST.items() if name in names} <= {first}, name
 
@@ -266,7 +270,7 @@ def test_what_is_not_to_be_kept_is_told_to_hosts_that_keep_answers_and_to_no_oth
     told = {}
     for lab in LABS:
         found = plan("openai-responses", body("openai-responses", f"{lab}/smart", store=False))[1]
-        for target, door in zip(found.targets, found.doors, strict=True):
+        for target, door in zip(found.targets, found.dialects, strict=True):
             if door == "openai-responses":
                 sent = written("openai-responses", asked, target, door).body
                 told[target.provider.name] = b'"store":false' in sent

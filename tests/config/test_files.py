@@ -10,11 +10,11 @@ import pytest
 from gateway.core.target import TIERS
 from gateway.dialects import DIALECTS
 from gateway.routing.rules.compile import compile_rules
-from gateway.runtime.build import STYLES
+from gateway.runtime.build import EFFORT_STYLES
 from gateway.settings import validate, yaml
-from gateway.settings.catalogue import build
+from gateway.settings.catalogue import build_catalogue
 from gateway.settings.loader import ConfigSource
-from gateway.settings.pricing import price
+from gateway.settings.pricing import build_price
 from tests.config import shipped
 
 CHECKED = date(2026, 11, 24)
@@ -22,8 +22,8 @@ CHECKED = date(2026, 11, 24)
 
 def off(source: ConfigSource) -> set[str]:
     """Providers that are off, of which nothing is warned."""
-    providers = build(source, lambda _provider, _model: None).providers
-    return {name for name, provider in providers.items() if not provider.on}
+    providers = build_catalogue(source, lambda _provider, _model: None).providers
+    return {name for name, provider in providers.items() if not provider.enabled}
 
 
 @pytest.mark.parametrize("file", shipped.FILES, ids=lambda file: file.name)
@@ -41,8 +41,10 @@ def test_a_lab_is_read_in_a_minute(file: Path) -> None:
 @pytest.mark.parametrize("file", [shipped.MAIN, shipped.MATRIX], ids=lambda file: file.name)
 def test_a_whole_configuration_has_no_mistake(file: Path) -> None:
     source = shipped.source(shipped.ALL_SET, file)
-    assert validate.errors(source, DIALECTS, STYLES) == []
-    said = [item.message for item in validate.warnings(source, CHECKED, STYLES, off(source))]
+    assert validate.find_errors(source, DIALECTS, EFFORT_STYLES) == []
+    said = [
+        item.message for item in validate.find_warnings(source, CHECKED, EFFORT_STYLES, off(source))
+    ]
     due = [message for message in said if not message.startswith("the price changes on ")]
     retiring = {message.partition(" retires on ")[0] for message in due}
     assert retiring == (RETIRING if file == shipped.MAIN else set())
@@ -74,7 +76,7 @@ def test_credentials_come_from_the_environment_only() -> None:
 
 def test_only_the_local_model_is_on_where_nothing_is_set() -> None:
     found = shipped.built({})
-    assert [name for name, lab in found.catalogue.labs.items() if lab.on] == ["local"]
+    assert [name for name, lab in found.catalogue.labs.items() if lab.enabled] == ["local"]
     assert found.catalogue.default_lab == "local"
 
 
@@ -137,17 +139,21 @@ def test_one_variable_turns_its_labs_on_and_the_local_model_off(
     variable: str, labs: tuple[str, ...]
 ) -> None:
     found = shipped.built(alone(variable))
-    assert {name for name, part in found.catalogue.labs.items() if part.on} == set(labs)
+    assert {name for name, part in found.catalogue.labs.items() if part.enabled} == set(labs)
     assert found.catalogue.default_lab == labs[0]
-    assert not found.providers["local"].on
+    assert not found.providers["local"].enabled
 
 
 @pytest.mark.parametrize(("key", "address"), BESIDE.items())
 def test_half_of_an_azure_resource_is_off_and_says_what_is_missing(key: str, address: str) -> None:
     for given, missing in ((key, address), (address, key)):
         found = shipped.built({given: "https://set.example"})
-        assert [name for name, part in found.catalogue.labs.items() if part.on] == ["local"]
-        whys = {part.why for name, part in found.providers.items() if name.startswith("azure")}
+        assert [name for name, part in found.catalogue.labs.items() if part.enabled] == ["local"]
+        whys = {
+            part.disabled_reason
+            for name, part in found.providers.items()
+            if name.startswith("azure")
+        }
         assert f"set {missing}" in whys
 
 
@@ -165,15 +171,15 @@ PARTIAL = {
 )
 def test_one_variable_fills_every_tier(variable: str, lab: str) -> None:
     tiers = shipped.built(alone(variable)).catalogue.labs[lab].tiers
-    empty = [tier for tier in TIERS if not any(target.provider.on for target in tiers[tier])]
+    empty = [tier for tier in TIERS if not any(target.provider.enabled for target in tiers[tier])]
     assert bool(empty) == (variable in PARTIAL), empty
 
 
 def test_the_region_of_bedrock_can_be_chosen() -> None:
     providers = shipped.built({"AWS_REGION": "eu-west-1"}).providers
-    door = providers["bedrock"].doors["openai-chat"]
+    door = providers["bedrock"].urls["openai-chat"]
     assert door == "https://bedrock-runtime.eu-west-1.amazonaws.com/openai/v1/chat/completions"
-    door = providers["bedrock-claude"].doors["anthropic-messages"]
+    door = providers["bedrock-claude"].urls["anthropic-messages"]
     assert door == "https://bedrock-mantle.eu-west-1.api.aws/anthropic/v1/messages"
 
 
@@ -181,16 +187,16 @@ def test_vllm_serves_what_it_is_said_to_serve() -> None:
     environ = {"VLLM_BASE_URL": "http://gpu:8000/v1", "VLLM_MODEL": "org/own"}
     tiers = shipped.built(environ).catalogue.labs["llama"].tiers
     assert [tiers["fast"][0].model, tiers["smart"][0].model] == ["org/own", "org/own"]
-    door = tiers["fast"][0].provider.doors["openai-chat"]
+    door = tiers["fast"][0].provider.urls["openai-chat"]
     assert door == "http://gpu:8000/v1/chat/completions"
 
 
 def test_doors_are_whole_and_encrypted_but_for_your_own_engines() -> None:
     own = {"vllm", "ollama", "llamacpp", "local"}
     for name, provider in shipped.built({}).providers.items():
-        for door in provider.doors.values():
+        for door in provider.urls.values():
             assert name in own or re.fullmatch(r"https://[a-z0-9.-]+(/[\w.-]+)+", door), name
-        assert provider.auth != "x-goog-api-key" or set(provider.doors) == {"gemini"}
+        assert provider.auth != "x-goog-api-key" or set(provider.urls) == {"gemini"}
 
 
 def test_the_examples_in_the_overlay_work_as_its_comment_says(tmp_path: Path) -> None:
@@ -209,6 +215,6 @@ def test_the_examples_in_the_overlay_work_as_its_comment_says(tmp_path: Path) ->
     assert sol is not None
     assert (luna.input, luna.cache_read, len(luna.above)) == (Decimal("0.08"), Decimal("0.01"), 1)
     assert (sol.input, len(sol.above)) == (Decimal(2), 1)
-    later = price(sol).on(datetime(2026, 12, 1, tzinfo=UTC).timestamp())
+    later = build_price(sol).find_in_force(datetime(2026, 12, 1, tzinfo=UTC).timestamp())
     assert (later.rates.input, later.rates.output, later.steps) == (Decimal("1.5"), Decimal(8), ())
     assert later.version == "config 2026-11-24 from 2026-12-01"

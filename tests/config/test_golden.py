@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.call import NO_STEER, OPEN
+from gateway.core.call import NO_OPTIONS, OPEN_KEY
 from gateway.core.target import TIERS
 from gateway.dialects import OPENAI_CHAT
 from gateway.evaluation import golden
@@ -12,7 +12,7 @@ from gateway.routing.classifier import model_file
 from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
-from gateway.runtime.build import SHIPPED
+from gateway.runtime.build import SHIPPED_MODEL
 from gateway.settings import yaml
 from tests.config import shipped
 
@@ -52,7 +52,7 @@ def router() -> Router:
     return Router(
         catalogue=shipped.built(shipped.ALL_SET).catalogue,
         rules=compile_rules(config.guards, config.choices),
-        classifier=LearnedClassifier(model_file.read(SHIPPED.read_bytes())),
+        classifier=LearnedClassifier(model_file.read(SHIPPED_MODEL.read_bytes())),
     )
 
 
@@ -61,9 +61,9 @@ def test_a_prompt_gets_its_tier(row: Row, router: Router) -> None:
     asked = f"{row['lab']}/auto" if "lab" in row else "auto"
     messages = [{"role": "user", "content": row["prompt"]}]
     body = OPENAI_CHAT.read(jsonio.dumps({"model": asked, "messages": messages}))
-    call = features.read(body.prompt, OPENAI_CHAT.name, OPEN, NO_STEER)
+    call = features.read(body.prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS)
     decision, _ = decide(router, call, OPENAI_CHAT)
-    assert decision.tier == row["tier"], [f"{step.step}: {step.why}" for step in decision.trace]
+    assert decision.tier == row["tier"], [f"{step.step}: {step.reason}" for step in decision.trace]
     assert decision.lab == row.get("lab", "openai")
     if row.get("why") == "rule":
         assert decision.source == "rule"
@@ -77,10 +77,12 @@ def test_a_conversation_shows_the_end_of_a_rise(environ: dict[str, str]) -> None
     known = Router(
         catalogue=made.catalogue,
         rules=compile_rules(config.guards, config.choices),
-        classifier=LearnedClassifier(model_file.read(SHIPPED.read_bytes())),
+        classifier=LearnedClassifier(model_file.read(SHIPPED_MODEL.read_bytes())),
     )
     text = (shipped.FOLDER / "golden.yaml").read_text("utf-8")
-    (case,) = [one for one in golden.read(yaml.read(text, "golden.yaml")) if len(one.turns) > 9]
-    found = golden.run(known, [case])
+    (case,) = [
+        one for one in golden.read_prompts(yaml.read(text, "golden.yaml")) if len(one.turns) > 9
+    ]
+    found = golden.decide_prompts(known, [case])
     assert [one.tier for one in found] == [*["reasoning"] * 9, "smart"]
     assert found[-1].passed

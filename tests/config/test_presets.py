@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.call import NO_STEER, OPEN
+from gateway.core.call import NO_OPTIONS, OPEN_KEY
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import ProblemError
 from gateway.core.target import TIERS
@@ -15,7 +15,7 @@ from gateway.routing import features
 from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
-from gateway.runtime.build import STYLES
+from gateway.runtime.build import EFFORT_STYLES
 from gateway.settings import validate
 from tests.config import shipped
 from tests.config.test_files import CHECKED
@@ -46,7 +46,7 @@ def asked(file: Path, model: str, dialect: Dialect = OPENAI_CHAT) -> tuple[Decis
     prompt = [{"role": "user", "content": "Prove that there are infinitely many primes."}]
     value = {"model": model, "max_tokens": 99, "messages": prompt}
     body = dialect.read(jsonio.dumps(value))
-    call = features.read(body.prompt, dialect.name, OPEN, NO_STEER)
+    call = features.read(body.prompt, dialect.name, OPEN_KEY, NO_OPTIONS)
     return decide(router, call, dialect)
 
 
@@ -54,11 +54,11 @@ def asked(file: Path, model: str, dialect: Dialect = OPENAI_CHAT) -> tuple[Decis
 def test_a_preset_is_a_whole_configuration_without_mistake(file: Path) -> None:
     for environ in ({}, shipped.ALL_SET):
         source = shipped.source(environ, file)
-        assert validate.errors(source, DIALECTS, STYLES) == []
+        assert validate.find_errors(source, DIALECTS, EFFORT_STYLES) == []
 
 
 def test_check_says_of_each_model_of_then_when_it_went() -> None:
-    found = validate.warnings(shipped.source(shipped.ALL_SET, THEN), CHECKED, STYLES)
+    found = validate.find_warnings(shipped.source(shipped.ALL_SET, THEN), CHECKED, EFFORT_STYLES)
     said = [re.match(r"(\S+) has retired on ([\d-]+)", warning.message) for warning in found]
     assert {match[1]: match[2] for match in said if match} == GONE
     assert all(said)
@@ -67,8 +67,8 @@ def test_check_says_of_each_model_of_then_when_it_went() -> None:
 def test_no_model_that_is_gone_can_be_called() -> None:
     found = shipped.built(shipped.ALL_SET, THEN)
     retired = found.providers["retired"]
-    assert not retired.on
-    assert all(".invalid/" in door for door in retired.doors.values())
+    assert not retired.enabled
+    assert all(".invalid/" in door for door in retired.urls.values())
     at = {
         target.model: target.provider.name
         for lab in found.catalogue.labs.values()
@@ -132,7 +132,7 @@ def test_a_name_of_then_is_served_by_its_role_of_today(
 def test_a_preset_answers_without_any_key(file: Path, labs: set[str]) -> None:
     catalogue = shipped.built({}, file).catalogue
     assert set(catalogue.labs) == labs
-    assert [name for name, lab in catalogue.labs.items() if lab.on] == ["local"]
+    assert [name for name, lab in catalogue.labs.items() if lab.enabled] == ["local"]
 
 
 def test_every_name_of_then_leads_to_the_same_role() -> None:

@@ -27,9 +27,9 @@ def targets() -> Iterator[tuple[str, Target]]:
 def retired(day: date) -> dict[str, str]:
     """Places and targets that have retired on a day."""
     return {
-        f"{place}: {target.name}": f"retired on {target.facts.retires}"
+        f"{place}: {target.name}": f"retired on {target.facts.retirement_date}"
         for place, target in targets()
-        if target.facts.retires is not None and target.facts.retires <= day
+        if target.facts.retirement_date is not None and target.facts.retirement_date <= day
     }
 
 
@@ -40,16 +40,16 @@ def test_no_target_has_retired() -> None:
 def test_no_target_had_retired_when_its_price_was_checked() -> None:
     for place, target in targets():
         version = "" if target.price is None else target.price.version
-        if target.facts.retires is not None and version.startswith("config "):
+        if target.facts.retirement_date is not None and version.startswith("config "):
             checked = date.fromisoformat(version.removeprefix("config "))
-            assert target.facts.retires > checked, (place, target.name)
+            assert target.facts.retirement_date > checked, (place, target.name)
 
 
 def test_what_retires_soon_is_known() -> None:
     found = {
-        target.name: target.facts.retires
+        target.name: target.facts.retirement_date
         for _, target in targets()
-        if target.facts.retires is not None and target.facts.retires <= BUILT + SOON
+        if target.facts.retirement_date is not None and target.facts.retirement_date <= BUILT + SOON
     }
     assert found == ENDING
 
@@ -90,11 +90,13 @@ def test_the_price_list_calls_none_deprecated() -> None:
     ],
 )
 def test_days_are_the_ones_that_were_checked(model: str, day: str) -> None:
-    (found,) = {target.facts.retires for _, target in targets() if target.name == model}
+    (found,) = {target.facts.retirement_date for _, target in targets() if target.name == model}
     assert found == date.fromisoformat(day)
 
 
 def test_a_day_is_of_its_host_alone() -> None:
     """The model itself, and other hosts of it, go on."""
     for name in ("openai/gpt-6-luna", "openrouter/openai/gpt-6-luna", "anthropic/claude-opus-5-5"):
-        assert {target.facts.retires for _, target in targets() if target.name == name} == {None}
+        assert {target.facts.retirement_date for _, target in targets() if target.name == name} == {
+            None
+        }

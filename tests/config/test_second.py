@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.price import Price, scaled
-from gateway.settings.price_check import apart, both, doubtful
+from gateway.core.price import Price, scale_rates
+from gateway.settings.price_check import compare_prices, find_doubtful_prices, pair_prices
 from tests.config import shipped
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -32,8 +32,8 @@ APART = {
 def test_shipped_prices_are_those_of_a_second_list_or_it_is_known_why_not() -> None:
     source, built = shipped.source(shipped.ALL_SET), shipped.built(shipped.ALL_SET)
     found = {
-        target.name: {what.partition(" above ")[0] for what, _, _ in apart(ours, theirs)}
-        for target, ours, theirs in both(source, built, NOW)
+        target.name: {what.partition(" above ")[0] for what, _, _ in compare_prices(ours, theirs)}
+        for target, ours, theirs in pair_prices(source, built, NOW)
     }
     assert len(found) > 90
     assert {name: what for name, what in found.items() if what} == {
@@ -58,7 +58,7 @@ def test_no_rate_that_the_list_has_is_missing() -> None:
             for name in ("input", "cache_read", "cache_write", "output")
             if getattr(theirs.rates, name) and getattr(ours.rates, name) is None
         }
-        for target, ours, theirs in both(source, built, NOW)
+        for target, ours, theirs in pair_prices(source, built, NOW)
     }
     assert {name: what for name, what in found.items() if what} == {
         name: what for name, (_, what) in LACKING.items()
@@ -67,18 +67,18 @@ def test_no_rate_that_the_list_has_is_missing() -> None:
 
 def test_no_shipped_price_is_a_slip_of_the_decimal_point() -> None:
     source, built = shipped.source(shipped.ALL_SET), shipped.built(shipped.ALL_SET)
-    assert list(doubtful(source, built, NOW)) == []
+    assert list(find_doubtful_prices(source, built, NOW)) == []
 
 
 def test_a_price_a_hundred_times_off_would_be_seen() -> None:
     """As another gateway once shipped one."""
     source, built = shipped.source(shipped.ALL_SET), shipped.built(shipped.ALL_SET)
-    for target, ours, theirs in both(source, built, NOW):
+    for target, ours, theirs in pair_prices(source, built, NOW):
         known = ours.rates.input and theirs.rates.input
         if known and target.name not in APART:
-            far = [here / there for what, here, there in apart(_times(ours), theirs)]
+            far = [here / there for what, here, there in compare_prices(_times(ours), theirs)]
             assert Decimal(100) in far, target.name
 
 
 def _times(price: Price) -> Price:
-    return msgspec.structs.replace(price, rates=scaled(price.rates, Decimal(100)), steps=())
+    return msgspec.structs.replace(price, rates=scale_rates(price.rates, Decimal(100)), steps=())

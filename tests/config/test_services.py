@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.core.price import Price, cost, why_unknown
+from gateway.core.price import Price, compute_cost, explain_unknown_cost
 from gateway.core.usage import Usage
 from tests.config import shipped
 
@@ -48,7 +48,7 @@ SERVICES: list[tuple[str, str, tuple[str, str | None, str]]] = [
 def test_a_service_tier_costs_what_its_source_says(
     name: str, word: str, expected: tuple[str, str | None, str]
 ) -> None:
-    price = PRICES[name].on(TODAY).serving(word)
+    price = PRICES[name].find_in_force(TODAY).find_service(word)
     assert price is not None
     rates = price.rates
     found = (rates.input, rates.cache_read, rates.output)
@@ -70,8 +70,8 @@ def test_a_service_tier_has_long_context_steps_too(
     name: str, word: str, above: int, expected: tuple[str, str]
 ) -> None:
     price = PRICES[name].services[word]
-    assert price.at(above) == price.rates
-    rates = price.at(above + 1)
+    assert price.find_rates(above) == price.rates
+    rates = price.find_rates(above + 1)
     assert (rates.input, rates.output) == tuple(Decimal(text) for text in expected)
 
 
@@ -88,7 +88,7 @@ DATES = [
 @pytest.mark.parametrize(("name", "word", "day", "usd"), DATES)
 def test_a_service_tier_goes_with_the_day(name: str, word: str, day: str, usd: str | None) -> None:
     at = datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()
-    price = PRICES[name].on(at).serving(word)
+    price = PRICES[name].find_in_force(at).find_service(word)
     assert price is not None
     assert price.rates.input == (None if usd is None else Decimal(usd))
 
@@ -110,7 +110,7 @@ TOOLS = [
 def test_requests_of_tools_cost_what_their_source_says(
     name: str, tools: dict[str, int], usd: str
 ) -> None:
-    assert cost(Usage(input=0, output=0, tools=tools), PRICES[name]) == Decimal(usd)
+    assert compute_cost(Usage(input=0, output=0, tools=tools), PRICES[name]) == Decimal(usd)
 
 
 LIVES = [
@@ -131,7 +131,7 @@ def test_a_token_written_to_a_cache_costs_by_its_lifetime(
     """In prompts of both lengths: an hour is dearer than five minutes, above a step too."""
     for life, usd in by.items():
         usage = Usage(input=0, cache_write={life: prompt}, output=0)
-        assert cost(usage, PRICES[name]) == prompt * Decimal(usd) / 1_000_000
+        assert compute_cost(usage, PRICES[name]) == prompt * Decimal(usd) / 1_000_000
 
 
 def test_every_rate_by_lifetime_of_a_price_is_in_its_steps_too() -> None:
@@ -162,7 +162,7 @@ def test_what_no_source_tells_is_unknown_and_never_the_standard_price(
     name: str, usage: Usage
 ) -> None:
     price: Price = PRICES[name]
-    assert cost(usage, price) is None
-    why = why_unknown(usage, price)
+    assert compute_cost(usage, price) is None
+    why = explain_unknown_cost(usage, price)
     assert why is not None
     assert (usage.service or next(iter(usage.tools))) in why

@@ -11,8 +11,8 @@ def test_who_keeps_answers_of_the_responses_api() -> None:
     assert keeping == {"openai", "azure-openai"}
     for one in providers:
         if one.keeps_responses:
-            assert "openai-responses" in one.doors
-            assert "store" not in one.refuses
+            assert "openai-responses" in one.urls
+            assert "store" not in one.refused_members
 
 
 def test_who_wants_its_reasoning_back() -> None:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.core.price import cost
+from gateway.core.price import compute_cost
 from gateway.core.target import TIERS, Target, Tier
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT
@@ -72,7 +72,7 @@ def test_a_long_prompt_loses_no_class_of_tokens(lab: str, tier: Tier, target: Ta
         return
     usage = Usage(input=400_000, cache_read=100_000, output=1_000)
     if price.rates.cache_read is not None:
-        assert cost(usage, price) is not None
+        assert compute_cost(usage, price) is not None
     for step in price.steps:
         assert (step.rates.cache_write is None) == (price.rates.cache_write is None)
         assert step.rates.input is not None
@@ -82,8 +82,8 @@ def test_a_long_prompt_loses_no_class_of_tokens(lab: str, tier: Tier, target: Ta
 
 @every_target
 def test_the_effort_is_one_that_the_model_takes(lab: str, tier: Tier, target: Target) -> None:
-    facts, doors = target.facts, target.provider.doors
-    if not any(facts.style(dialect) for dialect in doors):
+    facts, doors = target.facts, target.provider.urls
+    if not any(facts.find_effort_style(dialect) for dialect in doors):
         assert target.effort is None, (lab, tier)
         return
     accepted = effort.accepted(facts)
@@ -198,13 +198,13 @@ def test_long_prompts_are_priced_by_their_step(
     price = next(target.price for _, _, target in ALL if target.name == name)
     assert price is not None
     above, *texts = expected
-    assert price.at(above) == price.rates
-    rates = price.at(above + 1)
+    assert price.find_rates(above) == price.rates
+    rates = price.find_rates(above + 1)
     assert [rates.input, rates.cache_read, rates.output] == [Decimal(text) for text in texts]
 
 
 def test_models_that_must_think_take_no_function_tools_on_chat() -> None:
-    at = {target.model: target.facts.chat_tools_at for _, _, target in ALL}
+    at = {target.model: target.facts.chat_tool_efforts for _, _, target in ALL}
     assert at["gpt-6-luna"] == at["gpt-6-sol"] == ("none",)
     assert at["gpt-6.2-sol"] == at["gpt-6.2-astra"] == at["gpt-6.1-sol"] == ()
     assert at["grok-4.7"] is None
@@ -212,7 +212,7 @@ def test_models_that_must_think_take_no_function_tools_on_chat() -> None:
 
 def test_muse_takes_neither_stop_nor_a_forced_tool() -> None:
     muse = [target for lab, _, target in ALL if lab == "meta"]
-    assert {"stop" in target.facts.refuses for target in muse} == {True}
+    assert {"stop" in target.facts.refused_members for target in muse} == {True}
     assert {target.facts.forced_tools for target in muse} == {False}
 
 
@@ -242,7 +242,7 @@ def test_a_member_that_cohere_does_not_know_is_left_out_or_skips_it() -> None:
     written = OPENAI_CHAT.write(OPENAI_CHAT.read(raw), cohere)
     assert written.body == b'{"model":"command-r7b-12-2024","messages":[],"max_tokens":9}'
     assert {loss.field for loss in written.losses} == {"store", "parallel_tool_calls"}
-    assert {"n", "logit_bias"} <= OPENAI_CHAT.features & cohere.provider.refuses
+    assert {"n", "logit_bias"} <= OPENAI_CHAT.essential_members & cohere.provider.refused_members
 
 
 def test_the_local_model_is_not_asked_to_think() -> None:

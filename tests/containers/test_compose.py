@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from gateway.settings import environment, yaml
-from gateway.settings.environment import find
+from gateway.settings.environment import find_config_file
 from gateway.settings.loader import ConfigSource, load
 from gateway.settings.schema.server import ServerPart
 from gateway.settings.yaml import Value
@@ -22,7 +22,7 @@ FINAL = files.stages()[-1]
 
 
 def shipped(variables: dict[str, str]) -> ConfigSource:
-    return load(find(str(ROOT / "config" / "gateway.yaml"), {}), variables)
+    return load(find_config_file(str(ROOT / "config" / "gateway.yaml"), {}), variables)
 
 
 def names(value: Value) -> set[str]:
@@ -31,7 +31,7 @@ def names(value: Value) -> set[str]:
         return {name for item in value.values() for name in names(item)}
     if isinstance(value, list):
         return {name for item in value for name in names(item)}
-    return set(environment.names(value)) if isinstance(value, str) else set()
+    return set(environment.list_variables(value)) if isinstance(value, str) else set()
 
 
 def ports() -> list[tuple[str, str]]:

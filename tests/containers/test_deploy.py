@@ -13,8 +13,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from gateway.cli.serve.command import command
-from gateway.core.target import TIMERS
-from gateway.runtime.build import site
+from gateway.core.target import DEFAULT_TIMERS
+from gateway.runtime.build import build_config
 from gateway.settings.loader import load
 from gateway.settings.schema.server import ServerPart
 from tests.containers import files
@@ -79,7 +79,7 @@ def test_haproxy_looks_twice_before_a_gateway_stops_and_waits_as_long_as_it_does
     assert 2 * int(every[1]) <= ServerPart().lb_delay
     assert "http-check send meth GET uri /ready" in HAPROXY
     assert re.findall(r"retry-on (.*)", HAPROXY) == ["conn-failure"]
-    silence = max(max(one.headers, one.first_content, one.idle) for one in TIMERS.values())
+    silence = max(max(one.headers, one.first_content, one.idle) for one in DEFAULT_TIMERS.values())
     waits = re.findall(r"timeout (?:client|server) +(\d+)s", HAPROXY)
     waits += re.findall(r"proxy_read_timeout (\d+)s", NGINX)
     assert len(waits) == 3
@@ -191,7 +191,7 @@ def test_the_configuration_for_a_configmap_is_one(tmp_path: Path) -> None:
     (block,) = [one for one in pages.blocks() if one.page == "deployment.md" and one.kind == "yaml"]
     file = tmp_path / "gateway.yaml"
     file.write_text(block.text.replace("/app/config/", f"{ROOT}/config/"))
-    made = site(load(file, {"ANTHROPIC_API_KEY": "x"}), datetime.now(UTC))
+    made = build_config(load(file, {"ANTHROPIC_API_KEY": "x"}), datetime.now(UTC))
     assert made.source.config.server.host == "0.0.0.0"
     assert made.source.config.default.lab == "anthropic"
 

@@ -18,7 +18,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from gateway.settings.environment import find
+from gateway.settings.environment import find_config_file
 from gateway.settings.loader import load
 from tests.containers import files
 from tests.containers.files import ROOT, Stage
@@ -183,7 +183,7 @@ def test_it_does_not_decide_where_to_listen() -> None:
 
 
 def test_the_exposed_port_is_the_shipped_one() -> None:
-    config = load(find(str(ROOT / "config" / "gateway.yaml"), {}), {}).config
+    config = load(find_config_file(str(ROOT / "config" / "gateway.yaml"), {}), {}).config
     assert FINAL.one("EXPOSE") == str(config.server.port)
     assert f"or {config.server.port})" in files.probe(FINAL)[-1]
 

@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from gateway.upstream.http1 import Http1Transport
-from gateway.upstream.http1.httpx_transport import stock
+from gateway.upstream.http1.httpx_transport import create_httpx_transport
 
 type Make = Callable[..., httpx.AsyncBaseTransport]
 
@@ -21,7 +21,7 @@ _LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
     "uvloop": uvloop.new_event_loop,
 }
-_MAKERS: Mapping[str, Make] = {"http1": Http1Transport, "stock": stock}
+_MAKERS: Mapping[str, Make] = {"http1": Http1Transport, "stock": create_httpx_transport}
 _CONFIG = """
 [req]
 distinguished_name = name

@@ -45,23 +45,23 @@ async def test_what_was_never_kept_is_none(seats: SessionStore, name: str) -> No
 
 
 async def test_a_seat_comes_back_as_it_was(seats: SessionStore, name: str) -> None:
-    seats.keep(ONE, name, SEAT, 60)
+    seats.save(ONE, name, SEAT, 60)
     assert await seats.find(ONE, name) == SEAT
 
 
 async def test_the_last_one_stands(seats: SessionStore, name: str) -> None:
     other = Session(lab="acme", tier="fast", target="acme/swift-1")
-    seats.keep(ONE, name, SEAT, 60)
-    seats.keep(ONE, name, other, 60)
+    seats.save(ONE, name, SEAT, 60)
+    seats.save(ONE, name, other, 60)
     assert await seats.find(ONE, name) == other
 
 
 async def test_a_key_has_its_own_conversations(seats: SessionStore, name: str) -> None:
-    seats.keep(ONE, name, SEAT, 60)
+    seats.save(ONE, name, SEAT, 60)
     assert await seats.find(TWO, name) is None
     assert await seats.find(Key(name="one", tenant="other"), name) is None
 
 
 async def test_it_is_not_kept_for_ever(seats: SessionStore, name: str) -> None:
-    seats.keep(ONE, name, SEAT, 0)
+    seats.save(ONE, name, SEAT, 0)
     assert await seats.find(ONE, name) is None

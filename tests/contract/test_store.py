@@ -81,12 +81,12 @@ async def test_no_time_to_live_changes_nothing(store: StateStore, name: str, ttl
 async def test_what_is_posted_is_found(store: StateStore, name: str, value: bytes) -> None:
     """Nobody waits for it, be it the first that is asked of a store or not."""
     await store.drain()
-    store.post(name, value, 60)
+    store.put_nowait(name, value, 60)
     await store.drain()
     assert await store.get(name) == value
-    store.post(name, b"other", 0)
-    store.post(name, b"second", 60)
-    store.post(f"{name}:more", b"third", 60)
+    store.put_nowait(name, b"other", 0)
+    store.put_nowait(name, b"second", 60)
+    store.put_nowait(f"{name}:more", b"third", 60)
     await asyncio.gather(store.drain(), store.drain())
     assert [await store.get(name), await store.get(f"{name}:more")] == [b"second", b"third"]
 
@@ -122,7 +122,7 @@ async def test_a_call_that_was_cancelled_leaves_no_answer_to_the_next(
 async def test_a_closed_store_is_lost(store: StateStore, name: str) -> None:
     await store.put(name, b"value", 60)
     await store.close()
-    store.post(name, b"other", 60)
+    store.put_nowait(name, b"other", 60)
     await store.drain()
     assert await store.get(name) is None
     await store.put(name, b"value", 60)

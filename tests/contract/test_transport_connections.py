@@ -27,7 +27,7 @@ async def _until_empty(server: Server, seconds: float = 0.25) -> None:
 )
 @pytest.mark.parametrize("later", [False, True], ids=["same segment", "later"])
 async def test_what_nobody_asked_for_answers_nobody(make: Make, first: bytes, later: bool) -> None:
-    """Only as they come: with most_idle, httpcore does give it to the next. So stock() keeps none."""
+    """Only as they come: with max_idle, httpcore does give it to the next. So stock() keeps none."""
     pushed = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -53,7 +53,7 @@ async def test_what_nobody_asked_for_answers_nobody(make: Make, first: bytes, la
 
 async def test_a_connection_is_used_again(make: Make) -> None:
     async with Server(always(OK)) as server:
-        transport = make(most_idle=10)
+        transport = make(max_idle=10)
         for _ in range(5):
             await whole(transport, ask(server.url, "POST", content=b"x"))
         assert server.opened == 1
@@ -62,7 +62,7 @@ async def test_a_connection_is_used_again(make: Make) -> None:
 async def test_connection_close_is_obeyed(make: Make) -> None:
     answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"
     async with Server(always(answer)) as server:
-        transport = make(most_idle=10)
+        transport = make(max_idle=10)
         for _ in range(3):
             await whole(transport, ask(server.url))
         assert server.opened == 3
@@ -70,7 +70,7 @@ async def test_connection_close_is_obeyed(make: Make) -> None:
 
 async def test_a_kept_connection_that_was_closed_is_not_used(make: Make) -> None:
     async with Server(once(OK)) as server:
-        transport = make(most_idle=10)
+        transport = make(max_idle=10)
         for _ in range(6):
             await whole(transport, ask(server.url, "POST", content=b"x"))
             await server.empty.wait()
@@ -84,7 +84,7 @@ async def test_a_post_that_was_read_is_not_sent_again(make: Make, kind: str) -> 
         await peer.request()
 
     async with Server(script) as server:
-        transport = make(most_idle=10)
+        transport = make(max_idle=10)
         await whole(transport, ask(server.url, "POST", content=b"x"))
         truth = StaleConnection if kind == "http1" else httpx.TransportError
         with pytest.raises(truth):
@@ -103,7 +103,7 @@ async def test_a_connection_that_began_to_answer_is_not_stale(make: Make, said: 
         await peer.send(said)
 
     async with Server(script) as server:
-        transport = make(most_idle=10)
+        transport = make(max_idle=10)
         await whole(transport, ask(server.url))
         with pytest.raises(httpx.TransportError) as caught:
             await whole(transport, ask(server.url))
@@ -113,7 +113,7 @@ async def test_a_connection_that_began_to_answer_is_not_stale(make: Make, said: 
 async def test_a_race_with_a_closing_server_loses_no_post(make: Make) -> None:
     """The server saw exactly what was answered; each other is an error that says so."""
     async with Server(once(OK)) as server:
-        transport = make(most_idle=10)
+        transport = make(max_idle=10)
         answered = 0
         for _ in range(100):
             with contextlib.suppress(StaleConnection, httpx.ReadError, httpx.RemoteProtocolError):
@@ -154,7 +154,7 @@ async def test_an_answer_that_is_closed_early_closes_the_connection(make: Make) 
         await peer.left()
 
     async with Server(script) as server:
-        stream, body = await opened(make(most_idle=10), ask(server.url))
+        stream, body = await opened(make(max_idle=10), ask(server.url))
         assert await anext(stream) == b"one"
         await body.aclose()
         await _until_empty(server)
@@ -162,7 +162,7 @@ async def test_an_answer_that_is_closed_early_closes_the_connection(make: Make) 
 
 async def test_no_more_connections_than_the_limit(make: Make) -> None:
     async with Server(always(OK)) as server:
-        transport = make(limit=2, most_idle=2)
+        transport = make(limit=2, max_idle=2)
         answers = await asyncio.gather(*[whole(transport, ask(server.url)) for _ in range(40)])
         assert [body for _, body in answers] == [b"ok"] * 40
         assert server.peak == 2
@@ -205,7 +205,7 @@ async def test_the_limit_is_one_origin_s(make: Make, kind: str) -> None:
 
 async def test_idle_connections_expire(make: Make, kind: str) -> None:
     async with Server(always(OK)) as server:
-        transport = make(keep=0.05, most_idle=10)
+        transport = make(keepalive_expiry=0.05, max_idle=10)
         await whole(transport, ask(server.url))
         if kind == "stock":
             await asyncio.sleep(0.06)  # httpcore looks at the next request only
@@ -225,7 +225,7 @@ async def test_no_more_idle_connections_than_wanted(make: Make) -> None:
         await peer.left()
 
     async with Server(script) as server:
-        transport = make(most_idle=1)
+        transport = make(max_idle=1)
         await asyncio.gather(*[whole(transport, ask(server.url)) for _ in range(4)])
         await until(lambda: server.live == 1)
 
@@ -242,7 +242,7 @@ async def test_500_aborted_streams_leave_nothing(make: Make) -> None:
         await peer.left()
 
     async with Server(script) as server:
-        transport = make(most_idle=10)
+        transport = make(max_idle=10)
 
         async def abort() -> None:
             stream, body = await opened(transport, ask(server.url))
@@ -259,9 +259,10 @@ async def test_500_aborted_streams_leave_nothing(make: Make) -> None:
         assert _open_files() <= before
         assert server.opened == 501
         if isinstance(transport, Http1Transport):
-            assert [(pool.lent, pool.idle, pool.queued) for pool in transport.pools()] == [
-                (0, 0, 0)
-            ]
+            assert [
+                (pool.in_use_count, pool.idle_count, pool.queued_count)
+                for pool in transport.list_pools()
+            ] == [(0, 0, 0)]
 
 
 async def test_no_answer_goes_to_another(make: Make) -> None:
@@ -296,14 +297,14 @@ async def test_no_answer_goes_to_another(make: Make) -> None:
                 done["whole"] += 1
 
     async with Server(script) as server:
-        transport = make(limit=15, most_idle=15)
+        transport = make(limit=15, max_idle=15)
         await asyncio.gather(*[one(number) for number in range(600)])
         assert done["whole"] + done["cancelled"] == 600
         assert done["cancelled"] > 20
         if isinstance(transport, Http1Transport):
-            (pool,) = transport.pools()
-            assert (pool.lent, pool.queued) == (0, 0)
-            assert pool.idle <= 15
+            (pool,) = transport.list_pools()
+            assert (pool.in_use_count, pool.queued_count) == (0, 0)
+            assert pool.idle_count <= 15
         await transport.aclose()
         await _until_empty(server, 2.0)
 
@@ -339,7 +340,7 @@ async def test_what_is_in_use_finishes_when_the_transport_is_closed(make: Make, 
 async def test_a_closed_answer_gives_nothing_of_another(make: Make) -> None:
     """Its connection may serve somebody else by then."""
     async with Server(always(OK)) as server:
-        transport = make(most_idle=10)
+        transport = make(max_idle=10)
         stream, body = await opened(transport, ask(server.url))
         assert await anext(stream) == b"ok"
         await body.aclose()

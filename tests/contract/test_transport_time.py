@@ -78,7 +78,7 @@ async def test_the_limit_of_the_second_request_stands(make: Make) -> None:
         await peer.left()
 
     async with Server(script) as server:
-        transport = make(most_idle=10)
+        transport = make(max_idle=10)
         await whole(transport, ask(server.url, read=60.0))
         async with asyncio.timeout(1):
             with pytest.raises(httpx.ReadTimeout):

@@ -19,7 +19,7 @@ _AUTH = b"Basic " + base64.b64encode(b"us:p@ss")
 
 async def test_an_authority_of_one_s_own(make: Make, certificates: Certificates) -> None:
     async with Server(always(OK), tls=certificates.server("good")) as server:
-        transport = make(tls=certificates.client(), most_idle=10)
+        transport = make(tls=certificates.client(), max_idle=10)
         for _ in range(3):
             assert (await whole(transport, ask(server.url)))[1] == b"ok"
         assert server.opened == 1, "tickets behind the handshake do not make a connection unusable"
@@ -123,7 +123,7 @@ async def test_a_tunnel(make: Make, certificates: Certificates, encrypted: bool)
             tls=certificates.client(),
             proxy=_through(proxy),
             proxy_tls=certificates.client() if encrypted else None,
-            most_idle=10,
+            max_idle=10,
         )
         for _ in range(2):
             assert (await whole(transport, ask(server.url)))[1] == b"ok"

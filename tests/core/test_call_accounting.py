@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.call import Call, Key
-from gateway.core.call_accounting import CallAccount, micros
-from gateway.core.decision import Decision, Source
+from gateway.core.call_accounting import CallAccount, round_micros
+from gateway.core.decision import Decision, DecisionSource
 from gateway.core.errors import Problem
-from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, State
+from gateway.core.ledger_rows import AttemptRow, CallState, FinalRow, IntentRow
 from gateway.core.loss import Loss
 from gateway.core.price import LaterPrice, Price, Rates
 from gateway.core.prompt import Prompt
@@ -27,14 +27,14 @@ CALL = Call(
     body=b"{}",
     key=Key(name="k", tenant="t"),
     received_at=1000.0,
-    started=50.0,
+    started_at=50.0,
 )
 PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(2)), version="v1")
-TARGET = Target(provider=Provider(name="p", doors={}), model="m", effort="low", price=PRICE)
+TARGET = Target(provider=Provider(name="p", urls={}), model="m", effort="low", price=PRICE)
 DECISION = Decision(lab="l", tier="fast", source="rule", rule="r", confidence=0.5, tags=("a",))
 
 
-OTHER = Target(provider=Provider(name="q", doors={}), model="n", price=PRICE)
+OTHER = Target(provider=Provider(name="q", urls={}), model="n", price=PRICE)
 COUNT = msgspec.structs.replace(CALL, operation="count_tokens")
 PROMPT = Prompt(model="auto", stream=True, max_output=100)
 FREE = Problem(kind="upstream_overloaded", message="m", upstream_status=529)
@@ -47,25 +47,25 @@ def dialled(
 ) -> CallAccount:
     """One request sent, of a prompt of about 400 tokens and at most 100 of output."""
     tally = CallAccount(call, "c1")
-    tally.read(PROMPT, 400)
+    tally.record_prompt(PROMPT, 400)
     tally.decision = decision
-    tally.dial(target, Account("main", "s"), 1000.5, 50.5)
+    tally.start_attempt(target, Account("main", "s"), 1000.5, 50.5)
     return tally
 
 
 def closed(
-    tally: CallAccount, state: State, status: int, now: float, **more: str | None
+    tally: CallAccount, state: CallState, status: int, now: float, **more: str | None
 ) -> FinalRow:
     """The final entry, as the books have it."""
-    return tally.row(tally.end(), state, status, now, **more)
+    return tally.make_final_row(tally.close(), state, status, now, **more)
 
 
 def answered() -> CallAccount:
     tally = dialled()
-    tally.cache, tally.served = "miss", "m-2026"
+    tally.cache, tally.served_model = "miss", "m-2026"
     tally.losses = (Loss("top_p", "dropped", "w"), Loss("top_p", "dropped", "w"))
     tally.usage = Usage(input=1_000_000, cache_write={"5m": 1, "1h": 2}, output=10)
-    tally.heard, tally.complete = 40, True
+    tally.content_bytes, tally.is_complete = 40, True
     tally.upstream_id, tally.first_content = "req-1", 0.25
     return tally
 
@@ -89,20 +89,23 @@ def test_a_row_before_a_request_says_whose_it_is(
     tenant: str, tags: tuple[str, ...], stream: bool
 ) -> None:
     tally = CallAccount(msgspec.structs.replace(CALL, key=Key(name="k", tenant=tenant)), "c1")
-    tally.read(msgspec.structs.replace(PROMPT, stream=stream), 400)
+    tally.record_prompt(msgspec.structs.replace(PROMPT, stream=stream), 400)
     tally.decision = msgspec.structs.replace(DECISION, tags=tags)
-    row = tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)()
+    row = tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)()
     assert (row.tenant, row.tags, row.stream) == (tenant, tags, stream)
 
 
 @pytest.mark.parametrize(
     "then",
     [
-        lambda tally: tally.fail(LOST, 1002.5, 52.5),
-        lambda tally: tally.unsent(),
-        lambda tally: tally.aside(),
-        lambda tally: tally.dial(OTHER, Account("two", "s"), 1001.5, 51.5),
-        lambda tally: (tally.aside(), tally.dial(OTHER, Account("two", "s"), 1001.5, 51.5)),
+        lambda tally: tally.fail_attempt(LOST, 1002.5, 52.5),
+        lambda tally: tally.cancel_attempt(),
+        lambda tally: tally.swap_attempt(),
+        lambda tally: tally.start_attempt(OTHER, Account("two", "s"), 1001.5, 51.5),
+        lambda tally: (
+            tally.swap_attempt(),
+            tally.start_attempt(OTHER, Account("two", "s"), 1001.5, 51.5),
+        ),
         lambda tally: closed(tally, "aborted", 499, 53.0),
     ],
     ids=["failed", "unsent", "aside", "again", "hedged", "closed"],
@@ -113,9 +116,9 @@ def test_the_row_of_a_request_is_the_same_whenever_it_is_made(
 ) -> None:
     """Whatever has become of its request, and of its call, by then."""
     tally = CallAccount(msgspec.structs.replace(CALL, operation=operation), "c1")
-    tally.read(PROMPT, 400)
+    tally.record_prompt(PROMPT, 400)
     tally.decision = DECISION
-    opening = tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)
+    opening = tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
     row = opening()
     then(tally)
     assert opening() == row
@@ -124,9 +127,9 @@ def test_the_row_of_a_request_is_the_same_whenever_it_is_made(
 def test_a_request_leaves_a_row_before_it_is_sent() -> None:
     """With what it may cost at most: 400 tokens in and 100 out."""
     tally = CallAccount(CALL, "c1")
-    tally.read(PROMPT, 400)
+    tally.record_prompt(PROMPT, 400)
     tally.decision = DECISION
-    assert tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)() == IntentRow(
+    assert tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)() == IntentRow(
         id="tg-1", at=1000.5, attempt=1, key="k", tenant="t", tags=("a",), dialect="openai-chat", stream=True,
         lab="l", tier="fast", provider="p", account="main", model="m", input=400, most=100,
         reserved=Decimal("0.0006"), price="v1", config="c1",
@@ -145,10 +148,10 @@ def test_an_answer_is_as_long_as_all_let_it_be(
 ) -> None:
     """The tier's word is for clients that say nothing; less than 1 is no bound to some hosts."""
     tally = CallAccount(CALL, "c1")
-    tally.read(Prompt(model="auto", max_output=client), 400)
+    tally.record_prompt(Prompt(model="auto", max_output=client), 400)
     facts = ModelFacts(max_output=model)
     asked = msgspec.structs.replace(TARGET, max_output=target, facts=facts)
-    intent = tally.dial(asked, Account("main", "s"), 1000.5, 50.5)()
+    intent = tally.start_attempt(asked, Account("main", "s"), 1000.5, 50.5)()
     assert (intent.most, intent.reserved is None) == (most, most is None)
 
 
@@ -161,8 +164,8 @@ def test_a_dearer_service_tier_is_reserved_for() -> None:
     found = {}
     for word in ("priority", "flex", "ultra", None):
         tally = CallAccount(CALL, "c1")
-        tally.read(msgspec.structs.replace(PROMPT, service=word), 400)
-        found[word] = tally.dial(target, Account("main", "s"), 1000.5, 50.5)().reserved
+        tally.record_prompt(msgspec.structs.replace(PROMPT, service=word), 400)
+        found[word] = tally.start_attempt(target, Account("main", "s"), 1000.5, 50.5)().reserved
     plain = Decimal("0.0006")
     assert found == {"priority": 2 * plain, "flex": plain, "ultra": None, None: plain}
 
@@ -173,15 +176,15 @@ def test_a_dearer_service_tier_is_reserved_for() -> None:
 def test_several_choices_are_as_many_answers(client: int | None, choices: int, most: int) -> None:
     """Each may be as long as the model lets one be."""
     tally = CallAccount(CALL, "c1")
-    tally.read(Prompt(model="auto", max_output=client, choices=choices), 400)
+    tally.record_prompt(Prompt(model="auto", max_output=client, choices=choices), 400)
     target = msgspec.structs.replace(TARGET, facts=ModelFacts(max_output=70))
-    assert tally.dial(target, Account("main", "s"), 1000.5, 50.5)().most == most
+    assert tally.start_attempt(target, Account("main", "s"), 1000.5, 50.5)().most == most
 
 
 def test_vectors_have_no_output_and_counts_no_price() -> None:
     tally = dialled(msgspec.structs.replace(CALL, operation="embeddings"))
-    assert tally.reserved == Decimal("0.0004")
-    assert dialled(COUNT).reserved == 0
+    assert tally.reservation == Decimal("0.0004")
+    assert dialled(COUNT).reservation == 0
 
 
 def test_the_effort_is_the_clients_before_the_tiers() -> None:
@@ -214,7 +217,7 @@ def test_what_was_answered_and_not_told_is_estimated() -> None:
 def test_what_the_provider_told_of_a_stream_that_was_cut_stands() -> None:
     """Its input is exact, its output at least what it said; only that is an estimate."""
     tally = answered()
-    tally.usage, tally.complete = Usage(input=500, output=1), False
+    tally.usage, tally.is_complete = Usage(input=500, output=1), False
     entry = closed(tally, "aborted", 200, 51.0, aborted_by="upstream")
     assert (entry.state, entry.usage, entry.input) == ("aborted", "partial", 500)
     assert entry.output is not None
@@ -231,14 +234,14 @@ def test_an_answer_that_nobody_heard_has_no_cost() -> None:
 
 
 def test_a_failed_request_leaves_a_row() -> None:
-    assert dialled().fail(FREE, 1002.5, 52.5) == AttemptRow(
+    assert dialled().fail_attempt(FREE, 1002.5, 52.5) == AttemptRow(
         id="tg-1", attempt=1, at=1000.5, provider="p", account="main", model="m", status=529,
         problem="upstream_overloaded", duration=2.0, cost=Decimal(0), estimate=Decimal(0),
     )  # fmt: skip
 
 
 def test_a_failed_request_that_told_what_it_used_cost_that() -> None:
-    row = dialled().fail(TOLD, 1002.5, 52.5)
+    row = dialled().fail_attempt(TOLD, 1002.5, 52.5)
     assert row is not None
     assert (row.input, row.output) == (500, 1)
     assert (row.cost, row.estimate) == (Decimal("0.000502"), Decimal(0))
@@ -246,9 +249,9 @@ def test_a_failed_request_that_told_what_it_used_cost_that() -> None:
 
 def test_a_failed_request_cost_what_its_provider_says_where_no_price_tells() -> None:
     told = msgspec.structs.replace(TOLD.usage, billed=Decimal("0.25")) if TOLD.usage else None
-    free = Target(provider=Provider(name="p", doors={}), model="m")
+    free = Target(provider=Provider(name="p", urls={}), model="m")
     tally = dialled(target=free)
-    row = tally.fail(msgspec.structs.replace(LOST, usage=told), 1002.5, 52.5)
+    row = tally.fail_attempt(msgspec.structs.replace(LOST, usage=told), 1002.5, 52.5)
     assert row is not None
     assert (row.cost, row.estimate, row.reserved) == (Decimal("0.25"), Decimal(0), None)
     entry = closed(tally, "failed", 503, 53.0)
@@ -256,7 +259,7 @@ def test_a_failed_request_cost_what_its_provider_says_where_no_price_tells() -> 
 
 
 def test_a_failed_request_that_may_have_been_billed_has_no_cost_but_a_bound() -> None:
-    row = dialled().fail(LOST, 1002.5, 52.5)
+    row = dialled().fail_attempt(LOST, 1002.5, 52.5)
     assert row is not None
     assert (row.cost, row.estimate, row.reserved) == (None, None, Decimal("0.0006"))
 
@@ -264,15 +267,15 @@ def test_a_failed_request_that_may_have_been_billed_has_no_cost_but_a_bound() ->
 def test_what_was_not_sent_is_no_request() -> None:
     """A request whose row could not be written: the call has those before it, or none at all."""
     tally = dialled()
-    tally.unsent()
-    assert tally.fail(FREE, 1001.0, 51.0) is None
+    tally.cancel_attempt()
+    assert tally.fail_attempt(FREE, 1001.0, 51.0) is None
     entry = closed(tally, "refused", 503, 51.0)
     assert (entry.attempts, entry.provider, entry.model, entry.account) == (0, None, None, None)
     assert (entry.cost, entry.reserved) == (Decimal(0), None)
     tally = dialled()
-    assert tally.fail(FREE, 1001.0, 51.0) is not None
-    tally.dial(TARGET, Account("spare", "s"), 1001.5, 51.5)
-    tally.unsent()
+    assert tally.fail_attempt(FREE, 1001.0, 51.0) is not None
+    tally.start_attempt(TARGET, Account("spare", "s"), 1001.5, 51.5)
+    tally.cancel_attempt()
     entry = closed(tally, "failed", 503, 52.0)
     assert (entry.attempts, entry.provider, entry.cost) == (1, "p", Decimal(0))
 
@@ -281,17 +284,17 @@ def test_what_was_not_sent_is_no_request() -> None:
 def test_two_requests_at_a_time_have_each_their_own_row(won: int) -> None:
     """Whichever of them is answered: the other's row has its number, target and time."""
     tally = dialled()
-    first = tally.aside()
-    assert tally.fail(LOST, 1001.0, 51.0) is None
-    assert tally.dial(OTHER, Account("two", "s"), 1001.0, 51.0)().attempt == 2
-    kept = tally.aside(first) if won == 2 else first
+    first = tally.swap_attempt()
+    assert tally.fail_attempt(LOST, 1001.0, 51.0) is None
+    assert tally.start_attempt(OTHER, Account("two", "s"), 1001.0, 51.0)().attempt == 2
+    kept = tally.swap_attempt(first) if won == 2 else first
     named = msgspec.structs.replace(LOST, name="hedged")
-    row = tally.fail(named, 1002.0, 52.0)
+    row = tally.fail_attempt(named, 1002.0, 52.0)
     assert row is not None
     assert (row.problem, row.attempt, row.provider) == ("hedged", 3 - won, "pq"[2 - won])
     assert (row.at, row.duration) == ((1001.0, 1.0) if won == 1 else (1000.5, 1.5))
-    tally.aside(kept)
-    tally.usage, tally.complete = Usage(input=1_000_000, output=0), True
+    tally.swap_attempt(kept)
+    tally.usage, tally.is_complete = Usage(input=1_000_000, output=0), True
     entry = closed(tally, "settled", 200, 53.0)
     assert (entry.provider, entry.account, entry.attempts) == (
         ("p", "main", 2) if won == 1 else ("q", "two", 2)
@@ -301,10 +304,10 @@ def test_two_requests_at_a_time_have_each_their_own_row(won: int) -> None:
 
 def test_a_failure_before_anything_was_sent_is_no_request() -> None:
     tally = CallAccount(CALL, "c1")
-    assert tally.fail(LOST, 1002.5, 52.5) is None
+    assert tally.fail_attempt(LOST, 1002.5, 52.5) is None
     tally = dialled()
-    tally.fail(FREE, 1002.5, 52.5)
-    assert tally.fail(LOST, 1002.5, 52.5) is None
+    tally.fail_attempt(FREE, 1002.5, 52.5)
+    assert tally.fail_attempt(LOST, 1002.5, 52.5) is None
 
 
 @pytest.mark.parametrize(
@@ -321,11 +324,11 @@ def test_what_failed_cost_what_its_requests_did(
 ) -> None:
     """Nothing where providers bill nothing; unknown where one may have billed something."""
     tally = CallAccount(CALL, "c1")
-    tally.read(PROMPT, 400)
+    tally.record_prompt(PROMPT, 400)
     tally.decision = DECISION
     for problem in problems:
-        tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)
-        tally.fail(problem, 1002.5, 52.5)
+        tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
+        tally.fail_attempt(problem, 1002.5, 52.5)
     entry = closed(tally, "failed", 503, 53.0)
     assert (entry.cost, entry.wasted, entry.reserved) == tuple(
         None if text is None else Decimal(text) for text in (cost, wasted, reserved)
@@ -345,9 +348,9 @@ def test_an_answer_costs_its_own_and_what_was_wasted_before_it(
 ) -> None:
     """Where nobody knows whether anything was wasted, the answer's own cost stands."""
     tally = dialled()
-    tally.fail(problem, 1002.5, 52.5)
-    tally.dial(TARGET, Account("main", "s"), 1002.5, 52.5)
-    tally.usage, tally.complete = answered().usage, True
+    tally.fail_attempt(problem, 1002.5, 52.5)
+    tally.start_attempt(TARGET, Account("main", "s"), 1002.5, 52.5)
+    tally.usage, tally.is_complete = answered().usage, True
     entry = closed(tally, "settled", 200, 53.0)
     assert (entry.cost, entry.attempts) == (Decimal(cost), 2)
     assert entry.wasted == (None if wasted is None else Decimal(wasted))
@@ -355,9 +358,9 @@ def test_an_answer_costs_its_own_and_what_was_wasted_before_it(
 
 
 def test_a_failed_attempt_without_a_bound_leaves_none() -> None:
-    tally = dialled(target=Target(provider=Provider(name="p", doors={}), model="m"))
-    tally.fail(LOST, 1002.5, 52.5)
-    tally.dial(TARGET, Account("main", "s"), 1002.5, 52.5)
+    tally = dialled(target=Target(provider=Provider(name="p", urls={}), model="m"))
+    tally.fail_attempt(LOST, 1002.5, 52.5)
+    tally.start_attempt(TARGET, Account("main", "s"), 1002.5, 52.5)
     entry = closed(tally, "aborted", 499, 53.0)
     assert (entry.cost, entry.reserved) == (None, None)
 
@@ -374,9 +377,9 @@ def test_a_hit_costs_nothing_and_has_no_price() -> None:
 
 
 def test_a_target_without_a_price_leaves_cost_and_price_open() -> None:
-    tally = dialled(target=Target(provider=Provider(name="p", doors={}), model="m"))
-    tally.usage, tally.complete = Usage(input=1, output=1), True
-    assert tally.unpriced() == "no price"
+    tally = dialled(target=Target(provider=Provider(name="p", urls={}), model="m"))
+    tally.usage, tally.is_complete = Usage(input=1, output=1), True
+    assert tally.explain_missing_price() == "no price"
     entry = closed(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.price, entry.reserved) == (None, None, None)
 
@@ -384,15 +387,15 @@ def test_a_target_without_a_price_leaves_cost_and_price_open() -> None:
 def test_what_a_provider_says_it_billed_is_the_cost_that_no_price_tells() -> None:
     """A price that is known has the last word: the two stand beside each other on the row."""
     usage = Usage(input=500, output=101, billed=Decimal("0.0042"))
-    tally = dialled(target=Target(provider=Provider(name="p", doors={}), model="m"))
-    tally.usage, tally.complete = usage, True
-    assert tally.unpriced() is None
+    tally = dialled(target=Target(provider=Provider(name="p", urls={}), model="m"))
+    tally.usage, tally.is_complete = usage, True
+    assert tally.explain_missing_price() is None
     entry = closed(tally, "settled", 200, 51.0)
     assert entry.cost == entry.billed == usage.billed
     assert entry.estimate == 0
     assert entry.price == "provider"
     tally = dialled()
-    tally.usage, tally.complete = usage, True
+    tally.usage, tally.is_complete = usage, True
     entry = closed(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.billed, entry.price) == (Decimal("0.000702"), usage.billed, "v1")
 
@@ -401,7 +404,7 @@ def test_nothing_is_missed_of_what_is_priced_or_needs_no_price() -> None:
     hit = answered()
     hit.cache = "hit"
     for tally in (answered(), hit, CallAccount(CALL, "c1"), dialled(COUNT)):
-        assert tally.unpriced() is None
+        assert tally.explain_missing_price() is None
 
 
 def test_counting_tokens_costs_nothing() -> None:
@@ -414,7 +417,7 @@ def test_counting_tokens_costs_nothing() -> None:
     assert (entry.state, entry.usage) == ("settled", "provider")
     assert entry.cost == 0
     tally = dialled(COUNT)
-    tally.fail(LOST, 1002.5, 52.5)
+    tally.fail_attempt(LOST, 1002.5, 52.5)
     assert closed(tally, "failed", 504, 51.0).cost == 0
 
 
@@ -449,30 +452,30 @@ DEAR = msgspec.structs.replace(
     ],
 )
 def test_a_call_is_compared_with_the_same_tokens_on_the_baseline(
-    source: Source, tier: Tier | None, model: str | None, baseline: str
+    source: DecisionSource, tier: Tier | None, model: str | None, baseline: str
 ) -> None:
     """One whose client chose the model or the tier, or that is of no tier, only with itself."""
     tally = dialled(decision=Decision(lab="l", tier=tier, source=source, model=model))
-    tally.compared, tally.baseline = True, DEAR
-    tally.usage, tally.complete = Usage(input=500, output=101), True
+    tally.compares_baseline, tally.baseline = True, DEAR
+    tally.usage, tally.is_complete = Usage(input=500, output=101), True
     entry = closed(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.baseline) == (Decimal("0.000702"), Decimal(baseline))
 
 
 def test_a_hit_saves_all_of_the_baseline_and_a_failure_none() -> None:
     tally = answered()
-    tally.compared, tally.baseline, tally.cache = True, DEAR, "hit"
+    tally.compares_baseline, tally.baseline, tally.cache = True, DEAR, "hit"
     assert closed(tally, "cache_hit", 200, 51.0).baseline == Decimal("10.00023")
     tally = dialled()
-    tally.compared, tally.baseline = True, DEAR
-    tally.fail(TOLD, 1002.5, 52.5)
+    tally.compares_baseline, tally.baseline = True, DEAR
+    tally.fail_attempt(TOLD, 1002.5, 52.5)
     assert closed(tally, "failed", 503, 51.0).baseline == 0
 
 
 def test_names_from_outside_are_cut() -> None:
     """A client's model name may be a megabyte; a row is not."""
     tally = answered()
-    tally.asked, tally.served = "a" * 1000, "s" * 1000
+    tally.requested_model, tally.served_model = "a" * 1000, "s" * 1000
     entry = closed(tally, "settled", 200, 51.0)
     assert (entry.asked, entry.served) == ("a" * 200, "s" * 200)
 
@@ -492,14 +495,14 @@ def test_a_second_end_is_a_bug() -> None:
     | st.integers(0, 10**13).map(lambda tenth: math.nextafter(tenth / 1e7, math.inf))
 )
 def test_millionths_are_those_of_round(seconds: float) -> None:
-    assert micros(seconds).hex() == round(seconds, 6).hex()
+    assert round_micros(seconds).hex() == round(seconds, 6).hex()
 
 
 def test_an_answer_with_audio_has_no_cost_and_stays_charged_at_its_bound() -> None:
     """At the rate of text it would be 2 to 16 times too low."""
     tally = dialled()
-    tally.usage, tally.complete = Usage(input=500, output=90, media={"output_audio": 80}), True
-    assert tally.unpriced() == "no price of output audio tokens"
+    tally.usage, tally.is_complete = Usage(input=500, output=90, media={"output_audio": 80}), True
+    assert tally.explain_missing_price() == "no price of output audio tokens"
     entry = closed(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.estimate, entry.usage) == (None, None, "provider")
     assert (entry.reserved, entry.media) == (Decimal("0.0006"), {"output_audio": 80})
@@ -508,8 +511,8 @@ def test_an_answer_with_audio_has_no_cost_and_stays_charged_at_its_bound() -> No
 def test_an_answer_with_audio_costs_what_the_provider_says_it_billed() -> None:
     tally = dialled()
     billed = Usage(input=500, output=90, media={"output_audio": 80}, billed=Decimal("0.0042"))
-    tally.usage, tally.complete = billed, True
-    assert tally.unpriced() is None
+    tally.usage, tally.is_complete = billed, True
+    assert tally.explain_missing_price() is None
     entry = closed(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.price, entry.reserved) == (Decimal("0.0042"), "provider", None)
 
@@ -520,9 +523,9 @@ def test_vectors_of_pictures_cost_nobody_knows_what_where_they_are_told_as_text(
 ) -> None:
     """One count holds words and pictures, which cost 2 to 60 times as much."""
     tally = CallAccount(msgspec.structs.replace(CALL, operation="embeddings"), "c1")
-    tally.read(msgspec.structs.replace(PROMPT, stream=False, files=1), 400)
-    tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)
-    tally.usage, tally.heard, tally.complete = told, 0, True
+    tally.record_prompt(msgspec.structs.replace(PROMPT, stream=False, files=1), 400)
+    tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
+    tally.usage, tally.content_bytes, tally.is_complete = told, 0, True
     entry = closed(tally, "settled", 200, 51.0)
     tokens = 400 if told is None else 500
     assert (entry.cost, entry.media) == (None, {"input_other": tokens})

@@ -7,11 +7,11 @@ from gateway.core.decision import Trace, TraceStep
 
 def test_a_trace_is_its_steps_with_the_time_since_the_one_before() -> None:
     trace = Trace(map(float, count()).__next__)
-    trace.take((TraceStep(step="pin", matched=True, effect="lab a", why="alias", ms=7.0),))
+    trace.add_steps((TraceStep(step="pin", matched=True, effect="lab a", reason="alias", ms=7.0),))
     trace.add("rule", "none of 2 choices", matched=False)
     steps = (
-        TraceStep(step="pin", matched=True, effect="lab a", why="alias", ms=1000.0),
-        TraceStep(step="rule", matched=False, why="none of 2 choices", ms=1000.0),
+        TraceStep(step="pin", matched=True, effect="lab a", reason="alias", ms=1000.0),
+        TraceStep(step="rule", matched=False, reason="none of 2 choices", ms=1000.0),
     )
     assert (len(trace), tuple(trace)) == (2, steps)
     assert (trace[-1], trace[:1]) == (steps[1], steps[:1])
@@ -27,5 +27,5 @@ def test_words_that_nobody_reads_are_not_made() -> None:
     trace = Trace(lambda: 0.0)
     trace.add("classifier", why, "fast")
     assert not asked
-    assert [(one.why, one.effect) for one in trace] == [("fast .9", "fast")]
+    assert [(one.reason, one.effect) for one in trace] == [("fast .9", "fast")]
     assert asked == ["why"]

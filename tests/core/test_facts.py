@@ -2,13 +2,13 @@
 
 import pytest
 
-from gateway.core.target import UNKNOWN, ModelFacts
+from gateway.core.target import UNKNOWN_FACTS, ModelFacts
 
 
 @pytest.mark.parametrize(
     ("facts", "chat", "messages"),
     [
-        (UNKNOWN, None, None),
+        (UNKNOWN_FACTS, None, None),
         (ModelFacts(effort_style="one"), "one", "one"),
         (ModelFacts(effort_styles={"openai-chat": "a", "anthropic-messages": "b"}), "a", "b"),
         (ModelFacts(effort_styles={"openai-chat": "a"}), "a", None),
@@ -18,4 +18,7 @@ from gateway.core.target import UNKNOWN, ModelFacts
 def test_a_style_of_effort_is_the_dialect_s_own_else_that_of_all(
     facts: ModelFacts, chat: str | None, messages: str | None
 ) -> None:
-    assert (facts.style("openai-chat"), facts.style("anthropic-messages")) == (chat, messages)
+    assert (
+        facts.find_effort_style("openai-chat"),
+        facts.find_effort_style("anthropic-messages"),
+    ) == (chat, messages)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.usage import Usage, joined
+from gateway.core.usage import Usage, merge_usage
 
 FULL = Usage(input=20, cache_read=80, output=5, reasoning=3)
 CASES = [
@@ -48,7 +48,7 @@ CASES = [
 
 @pytest.mark.parametrize(("before", "told", "after"), CASES)
 def test_the_last_complete_telling_stands(before: Usage | None, told: Usage, after: Usage) -> None:
-    assert joined(before, told) == after
+    assert merge_usage(before, told) == after
 
 
 COUNTS = st.none() | st.integers(0, 5)
@@ -67,9 +67,9 @@ USAGES = st.builds(
 
 @given(USAGES, USAGES)
 def test_a_side_is_one_telling_s_and_never_the_sum_of_two(before: Usage, told: Usage) -> None:
-    after = joined(before, told)
+    after = merge_usage(before, told)
     assert after.prompt in (before.prompt, told.prompt)
     assert after.completion in (before.completion, told.completion)
     assert (after.prompt is None) == (before.prompt is None and told.prompt is None)
     assert (after.completion is None) == (before.completion is None and told.completion is None)
-    assert joined(after, told) == after
+    assert merge_usage(after, told) == after

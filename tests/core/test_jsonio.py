@@ -56,7 +56,7 @@ def test_an_error_says_where_and_never_what() -> None:
 @pytest.mark.parametrize("data", [b"[1]", b"7", b"null", b'{"a":', b"{" + b'"a":{' * 20_000])
 def test_members_of_what_is_no_object_are_refused(data: bytes) -> None:
     with pytest.raises(JsonError):
-        jsonio.members(data)
+        jsonio.read_members(data)
 
 
 def test_dumps_is_compact_and_writes_money_as_a_string() -> None:
@@ -68,8 +68,8 @@ def test_dumps_is_compact_and_writes_money_as_a_string() -> None:
 
 def test_many_are_a_line_each() -> None:
     values = [{"cost": Decimal("0.10")}, "a\nb", None, [1]]
-    assert jsonio.lines(values) == b"".join(jsonio.dumps(value) + b"\n" for value in values)
-    assert jsonio.lines([]) == b""
+    assert jsonio.dumps_lines(values) == b"".join(jsonio.dumps(value) + b"\n" for value in values)
+    assert jsonio.dumps_lines([]) == b""
 
 
 @given(objects())
@@ -78,7 +78,7 @@ def test_members_are_the_bytes_that_stood_there(
 ) -> None:
     """1.50 stays 1.50, big integers and escapes stay, and of a repeated name the last value counts."""
     body, parts = made
-    found = {name: bytes(memoryview(raw)) for name, raw in jsonio.members(body).items()}
+    found = {name: bytes(memoryview(raw)) for name, raw in jsonio.read_members(body).items()}
     assert found == dict(parts)
 
 
@@ -88,7 +88,7 @@ def test_joined_members_read_as_the_same_object(
 ) -> None:
     """Joining loses repeats and the space between members, and nothing else."""
     body, parts = made
-    joined = jsonio.join(jsonio.members(body))
+    joined = jsonio.join_members(jsonio.read_members(body))
     assert jsonio.loads(joined) == jsonio.loads(body)
     kept = dict(parts)
     expected = b",".join(jsonio.dumps(name) + b":" + value for name, value in kept.items())
@@ -101,7 +101,9 @@ def test_a_repeat_is_told_exactly_where_there_is_one(
 ) -> None:
     body, parts = made
     names = [name for name, _ in parts]
-    assert jsonio.repeats(body, jsonio.members(body)) == (len(set(names)) < len(names))
+    assert jsonio.has_repeated_member(body, jsonio.read_members(body)) == (
+        len(set(names)) < len(names)
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,19 +111,19 @@ def test_a_repeat_is_told_exactly_where_there_is_one(
 )
 def test_a_number_that_begins_with_its_repeat_is_a_repeat(data: bytes) -> None:
     """The value that was kept is a prefix of the first one: `1` of `12`."""
-    assert jsonio.repeats(data, jsonio.members(data))
+    assert jsonio.has_repeated_member(data, jsonio.read_members(data))
 
 
 def test_an_escaped_name_is_the_name_it_spells() -> None:
     """Two spellings of one name are a repeat, and a receiver may take either."""
     data = b'{"\\u006dodel":"a","model":"b"}'
-    assert jsonio.repeats(data, jsonio.members(data))
-    assert jsonio.join(jsonio.members(data)) == b'{"model":"b"}'
+    assert jsonio.has_repeated_member(data, jsonio.read_members(data))
+    assert jsonio.join_members(jsonio.read_members(data)) == b'{"model":"b"}'
 
 
 @given(st.text() | st.dictionaries(st.text(), st.integers(-(2**53), 2**53) | st.text()))
 def test_what_is_shown_steers_no_terminal_and_reads_the_same(value: object) -> None:
     """C1 signs, which JSON leaves as they are, steer one; others turn text around or hide it."""
-    told = jsonio.shown(value)
+    told = jsonio.dumps_printable(value)
     assert jsonio.loads(told.encode()) == value
     assert not set(told) & {*map(chr, (*range(32), *range(0x7F, 0xA0))), "\u202e", "\u2028"}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, Rates, cost
+from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, Rates, compute_cost
 from gateway.core.usage import Usage
 
 WEEKDAYS = frozenset(range(5))
@@ -45,21 +45,21 @@ def test_hours_begin_with_their_first_second_and_end_before_their_last(
     moment: str, version: str
 ) -> None:
     """Two windows on weekdays, as DeepSeek bills."""
-    assert CLOCK.on(at(moment)).version == version
+    assert CLOCK.find_in_force(at(moment)).version == version
 
 
 @given(st.integers(0, 4_000_000_000))
 def test_days_and_hours_are_those_of_the_calendar(second: int) -> None:
     moment = datetime.fromtimestamp(second, UTC)
     peak = moment.weekday() < 5 and (1 <= moment.hour < 4 or 6 <= moment.hour < 10)
-    assert CLOCK.on(second).version == ("peak" if peak else "base")
+    assert CLOCK.find_in_force(second).version == ("peak" if peak else "base")
 
 
 def test_the_first_hours_that_hold_are_in_force() -> None:
     early = PriceHours(((0, 7200),), frozenset(range(7)), flat(3, "early"))
     price = Price(rates=Rates(), version="base", hours=(early, PEAK))
-    assert price.on(at("2026-11-24T01:30")).version == "early"
-    assert price.on(at("2026-11-24T02:30")).version == "peak"
+    assert price.find_in_force(at("2026-11-24T01:30")).version == "early"
+    assert price.find_in_force(at("2026-11-24T02:30")).version == "peak"
 
 
 def test_a_step_begins_with_its_first_second_and_the_last_one_holds() -> None:
@@ -77,16 +77,20 @@ def test_a_step_begins_with_its_first_second_and_the_last_one_holds() -> None:
         later=(LaterPrice(first, long), LaterPrice(second, CLOCK)),
     )
     peak = timedelta(hours=2).total_seconds()  # the first of December is a Tuesday
-    assert price.on(first - 1).version == "base"
-    assert price.on(first).version == price.on(first + peak).version == "december"
-    assert price.on(second - 0.001).version == "december"
-    assert price.on(second).version == "base"
-    assert price.on(second + peak).version == "peak"
-    assert cost(USAGE, price.on(first - 1)) == 2
-    assert cost(USAGE, price.on(first)) == 16
+    assert price.find_in_force(first - 1).version == "base"
+    assert (
+        price.find_in_force(first).version
+        == price.find_in_force(first + peak).version
+        == "december"
+    )
+    assert price.find_in_force(second - 0.001).version == "december"
+    assert price.find_in_force(second).version == "base"
+    assert price.find_in_force(second + peak).version == "peak"
+    assert compute_cost(USAGE, price.find_in_force(first - 1)) == 2
+    assert compute_cost(USAGE, price.find_in_force(first)) == 16
 
 
 @given(st.floats(0, 4e9))
 def test_a_price_without_steps_is_itself_at_any_moment(moment: float) -> None:
     price = flat(1, "v")
-    assert price.on(moment) is price
+    assert price.find_in_force(moment) is price

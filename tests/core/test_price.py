@@ -14,12 +14,12 @@ from gateway.core.price import (
     Price,
     PriceStep,
     Rates,
-    compared,
-    cost,
-    reserve,
-    scaled,
-    slope,
-    why_unknown,
+    compute_baseline_cost,
+    compute_cost,
+    compute_reservation,
+    compute_token_slopes,
+    explain_unknown_cost,
+    scale_rates,
 )  # fmt: skip
 from gateway.core.usage import Usage
 
@@ -139,7 +139,7 @@ def exact(value: Decimal | None) -> Fraction | None:
 @given(USAGES, PRICES)
 def test_cost_is_price_times_usage_exactly(usage: Usage, price: Price) -> None:
     """No rounding, no float, never negative; unknown where anything that counts is unknown."""
-    found = cost(usage, price)
+    found = compute_cost(usage, price)
     assert exact(found) == whole(usage, price)
     assert found is None or found >= 0
 
@@ -171,20 +171,26 @@ def test_a_sum_in_whole_numbers_is_written_as_one_of_decimals(
     assert rates.output is not None
     price = Price(rates=rates, version="v")
     used = [(into, rates.input), (read, rates.cache_read), (out, rates.output)]
-    assert str(cost(Usage(input=into, cache_read=read, output=out), price)) == in_turn(*used)
+    assert str(compute_cost(Usage(input=into, cache_read=read, output=out), price)) == in_turn(
+        *used
+    )
     # Of rates of nothing, the places do not count in a bound.
     dearest = max(rates.input or Decimal(0), rates.cache_read or Decimal(0))
     bound = WIDE.fma(out, rates.output or Decimal(0), WIDE.multiply(into, dearest))
-    assert str(reserve(price, into, out)) == str(WIDE.divide(bound, 1_000_000))
+    assert str(compute_reservation(price, into, out)) == str(WIDE.divide(bound, 1_000_000))
 
 
 def test_no_digit_is_lost_of_the_longest_numbers() -> None:
     """A rate of 18 digits, times a factor of 9, times as many tokens as a count may have."""
     rate, factor, tokens = Decimal("123456789.123456789"), Decimal("987.654321"), 2**40 - 1
-    flat = Price(rates=scaled(Rates(input=rate, output=rate), factor), version="v")
+    flat = Price(rates=scale_rates(Rates(input=rate, output=rate), factor), version="v")
     usage = Usage(input=tokens, output=tokens)
     spent = 2 * tokens * Fraction(rate) * Fraction(factor) / 1_000_000
-    assert exact(cost(usage, flat)) == exact(reserve(flat, tokens, tokens)) == spent
+    assert (
+        exact(compute_cost(usage, flat))
+        == exact(compute_reservation(flat, tokens, tokens))
+        == spent
+    )
 
 
 @given(USAGES, RATES, RATES, RATES, st.integers(0, 10**9), st.integers(0, 10**9))
@@ -197,7 +203,7 @@ def test_a_long_prompt_is_priced_whole_at_its_step(
     price = Price(rates=base, steps=(PriceStep(first, low), PriceStep(second, high)), version="v")
     prompt = usage.prompt or 0
     rates = high if prompt > second else low if prompt > first else base
-    assert exact(cost(usage, price)) == plain(usage, rates)
+    assert exact(compute_cost(usage, price)) == plain(usage, rates)
 
 
 LONG = Price(
@@ -236,7 +242,7 @@ AT_THE_STEP = [
 @pytest.mark.parametrize(("usage", "usd"), AT_THE_STEP)
 def test_a_step_begins_one_token_above(usage: Usage, usd: str) -> None:
     """At 200,000 tokens the old price still holds; at 200,001 every token has the new one."""
-    assert cost(usage, LONG) == Decimal(usd)
+    assert compute_cost(usage, LONG) == Decimal(usd)
 
 
 @given(COUNTED, COUNTED, KNOWN)
@@ -262,8 +268,8 @@ def test_the_cost_of_parts_adds_up_to_the_cost_of_the_whole(
         reasoning=(one.reasoning or 0) + (other.reasoning or 0),
         tools={"web_search": one.tools["web_search"] + other.tools["web_search"]},
     )
-    parts = [cost(item, price) for item in (one, other)]
-    assert exact(cost(both, price)) == sum(Fraction(part) for part in known(parts))
+    parts = [compute_cost(item, price) for item in (one, other)]
+    assert exact(compute_cost(both, price)) == sum(Fraction(part) for part in known(parts))
 
 
 def known(values: Iterable[Decimal | None]) -> list[Decimal]:
@@ -277,9 +283,12 @@ def test_more_tokens_never_cost_less_within_a_step(
     usage: Usage, price: Price, name: str, more: int
 ) -> None:
     larger = msgspec.structs.replace(usage, **{name: (getattr(usage, name) or 0) + more})
-    tier = price.serving(usage.service)
-    assume(tier is not None and tier.at(usage.prompt or 0) == tier.at(larger.prompt or 0))
-    before, after = cost(usage, price), cost(larger, price)
+    tier = price.find_service(usage.service)
+    assume(
+        tier is not None
+        and tier.find_rates(usage.prompt or 0) == tier.find_rates(larger.prompt or 0)
+    )
+    before, after = compute_cost(usage, price), compute_cost(larger, price)
     assert (before is None) == (after is None)
     if before is not None and after is not None:
         assert after >= before
@@ -292,7 +301,10 @@ def test_a_reserve_is_never_less_than_the_cost(
     """Of any prompt and answer within its bounds, however the prompt's cache was used."""
     usage = msgspec.structs.replace(usage, tools={})
     prompt, most = (usage.prompt or 0) + longer, (usage.completion or 0) + more
-    bound, spent = reserve(price, prompt, most, usage.service), cost(usage, price)
+    bound, spent = (
+        compute_reservation(price, prompt, most, usage.service),
+        compute_cost(usage, price),
+    )
     assert (bound is None) == (usage.service not in (None, *price.services))
     if spent is not None:
         assert bound is not None
@@ -316,7 +328,7 @@ def test_a_reserve_is_for_the_dearest_way(
     price: Price, prompt: int, most: int | None, bound: str | None
 ) -> None:
     """And unknown where a price that may be needed is unknown, or how long the answer may be."""
-    assert reserve(price, prompt, most) == (None if bound is None else Decimal(bound))
+    assert compute_reservation(price, prompt, most) == (None if bound is None else Decimal(bound))
 
 
 @pytest.mark.parametrize(
@@ -330,25 +342,25 @@ def test_a_reserve_is_for_the_dearest_way(
 )
 def test_unknown_is_never_free(usage: Usage | None, price: Price | None) -> None:
     """Without usage, or without a price, there is no cost: not even zero."""
-    assert cost(usage, price) is None
+    assert compute_cost(usage, price) is None
 
 
 def test_a_class_that_was_not_used_needs_no_price() -> None:
     price = Price(rates=Rates(input=Decimal("0.5"), output=Decimal(2)), version="v")
-    assert cost(Usage(input=1000, cache_read=0, output=10), price) == Decimal("0.00052")
-    assert cost(Usage(input=1000, cache_read=1, output=10), price) is None
+    assert compute_cost(Usage(input=1000, cache_read=0, output=10), price) == Decimal("0.00052")
+    assert compute_cost(Usage(input=1000, cache_read=1, output=10), price) is None
 
 
 def test_a_lifetime_without_tokens_needs_no_price() -> None:
     usage = Usage(input=0, cache_write={"5m": 0, "1h": 1_000_000}, output=0)
     price = Price(rates=Rates(input=Decimal(3), output=Decimal(15)), version="v")
-    assert cost(usage, price) == 3
+    assert compute_cost(usage, price) == 3
 
 
 def test_written_tokens_are_input_where_writing_has_no_price() -> None:
     """OpenAI, DeepSeek: a cache miss is billed as input."""
     price = Price(rates=Rates(input=Decimal(3), output=Decimal(15)), version="v")
-    assert cost(Usage(input=0, cache_write={"": 1_000_000}, output=0), price) == 3
+    assert compute_cost(Usage(input=0, cache_write={"": 1_000_000}, output=0), price) == 3
 
 
 def test_a_lifetime_has_its_own_price() -> None:
@@ -358,7 +370,7 @@ def test_a_lifetime_has_its_own_price() -> None:
         input=Decimal(3), cache_write=Decimal("3.75"), cache_write_by=by, output=Decimal(15)
     )
     usage = Usage(input=0, cache_write={"5m": 1_000_000, "1h": 1_000_000}, output=0)
-    assert cost(usage, Price(rates=rates, version="v")) == Decimal("9.75")
+    assert compute_cost(usage, Price(rates=rates, version="v")) == Decimal("9.75")
 
 
 PLAIN = Price(
@@ -372,10 +384,10 @@ PLAIN = Price(
 def test_a_service_tier_has_its_own_price_and_tools_are_billed_beside_it() -> None:
     """A tool costs the same in every tier."""
     usage = Usage(input=1_000_000, output=100_000, tools={"web_search": 3})
-    assert cost(usage, PLAIN) == Decimal("3.03")
-    assert cost(msgspec.structs.replace(usage, service="flex"), PLAIN) == Decimal("1.53")
-    assert PLAIN.serving(None) is PLAIN
-    flex = PLAIN.serving("flex")
+    assert compute_cost(usage, PLAIN) == Decimal("3.03")
+    assert compute_cost(msgspec.structs.replace(usage, service="flex"), PLAIN) == Decimal("1.53")
+    assert PLAIN.find_service(None) is PLAIN
+    flex = PLAIN.find_service("flex")
     assert flex is not None
     assert flex.version == "v, flex"
 
@@ -409,7 +421,7 @@ LACKING = [
 def test_what_price_is_lacking_is_said(
     usage: Usage | None, price: Price | None, why: str | None
 ) -> None:
-    assert why_unknown(usage, price) == why
+    assert explain_unknown_cost(usage, price) == why
 
 
 @given(COUNTED, MEDIA, st.none() | PRICES)
@@ -417,33 +429,35 @@ def test_a_cost_is_unknown_where_a_price_is_lacking_and_nowhere_else(
     counted: Usage, media: dict[str, int], price: Price | None
 ) -> None:
     usage = msgspec.structs.replace(counted, media=media)
-    assert (cost(usage, price) is None) == (why_unknown(usage, price) is not None)
+    assert (compute_cost(usage, price) is None) == (explain_unknown_cost(usage, price) is not None)
 
 
 def test_a_comparison_prices_tokens_elsewhere_and_leaves_tools_as_they_were() -> None:
     """A word for a service tier means nothing at another provider."""
     other = Price(rates=Rates(input=Decimal(4), output=Decimal(20)), version="o")
     usage = Usage(input=1_000_000, output=100_000, service="flex", tools={"web_search": 3})
-    assert compared(usage, other, PLAIN) == Decimal("6.03")
-    assert compared(usage, PLAIN, PLAIN) == cost(usage, PLAIN) == Decimal("1.53")
-    assert compared(usage, other, None) is None
-    assert compared(usage, None, PLAIN) is None
-    assert compared(None, other, PLAIN) is None
+    assert compute_baseline_cost(usage, other, PLAIN) == Decimal("6.03")
+    assert (
+        compute_baseline_cost(usage, PLAIN, PLAIN) == compute_cost(usage, PLAIN) == Decimal("1.53")
+    )
+    assert compute_baseline_cost(usage, other, None) is None
+    assert compute_baseline_cost(usage, None, PLAIN) is None
+    assert compute_baseline_cost(None, other, PLAIN) is None
     bare = Usage(input=1_000_000, output=0)
-    assert compared(bare, other, None) == 4
+    assert compute_baseline_cost(bare, other, None) == 4
 
 
 def test_tokens_written_without_any_price_have_no_cost() -> None:
     """Neither of their own nor of input, as which they would be billed."""
     usage = Usage(input=0, output=1, cache_write={"5m": 5})
-    assert cost(usage, Price(rates=Rates(output=Decimal(1)), version="v")) is None
+    assert compute_cost(usage, Price(rates=Rates(output=Decimal(1)), version="v")) is None
 
 
 @given(FLAT, st.integers(0, 10**9), st.integers(0, 10**9))
 def test_a_slope_is_the_reserve_in_whole_numbers(rates: Rates, prompt: int, most: int) -> None:
     """Of every prompt and answer, to the millionth of a micro-dollar."""
     price = Price(rates=rates, version="v")
-    found, bound = slope(price), reserve(price, prompt, most)
+    found, bound = compute_token_slopes(price), compute_reservation(price, prompt, most)
     assert found is not None
     assert bound is not None
     assert Fraction(prompt * found[0] + most * found[1], 10**12) == Fraction(bound)
@@ -465,11 +479,11 @@ def test_a_slope_is_the_reserve_in_whole_numbers(rates: Rates, prompt: int, most
 )
 def test_what_is_no_slope_is_none(price: Price) -> None:
     """Unknown, too fine for a whole number, by length or by time."""
-    assert slope(price) is None
+    assert compute_token_slopes(price) is None
 
 
 def test_images_of_a_prompt_cost_as_its_text_and_audio_has_no_rate() -> None:
     """OpenAI, Anthropic and Google bill images by the rate of text; audio at 2 to 16 times of it."""
     used = Usage(input=1_000_000, output=0, media={"input_image": 900_000})
-    assert cost(used, PLAIN) == Decimal(2)
-    assert cost(msgspec.structs.replace(used, media={"input_audio": 1}), PLAIN) is None
+    assert compute_cost(used, PLAIN) == Decimal(2)
+    assert compute_cost(msgspec.structs.replace(used, media={"input_audio": 1}), PLAIN) is None

@@ -5,12 +5,18 @@ from decimal import Decimal
 import pytest
 
 from gateway.core.price import Price, PriceStep, Rates
-from gateway.core.prompt_cache import CachedTurn, kept, lost, seconds, warm
+from gateway.core.prompt_cache import (
+    CachedTurn,
+    compute_reread_cost,
+    compute_warm_cost,
+    count_cached_tokens,
+    parse_lifetime,
+)
 
 D = Decimal
 RATES = Rates(input=D(2), cache_read=D("0.2"), cache_write=D("2.5"), output=D(10))
 ALONE = Rates(input=D(2), cache_read=D("0.2"), output=D(10))
-TURN = CachedTurn(cached=20_000, fresh=1_000, output=500)
+TURN = CachedTurn(cached_tokens=20_000, fresh_tokens=1_000, output_tokens=500)
 
 
 def price(rates: Rates, *steps: PriceStep) -> Price:
@@ -30,12 +36,14 @@ def price(rates: Rates, *steps: PriceStep) -> Price:
 def test_a_lost_cache_costs_what_was_not_paid_for_it(
     rates: Rates, expected: Decimal | None
 ) -> None:
-    assert lost(TURN, price(rates)) == expected
+    assert compute_reread_cost(TURN, price(rates)) == expected
 
 
 def test_where_nothing_was_cached_nothing_is_lost() -> None:
-    assert lost(CachedTurn(cached=0, fresh=9, output=9), None) == 0
-    assert lost(TURN, None) is None
+    assert (
+        compute_reread_cost(CachedTurn(cached_tokens=0, fresh_tokens=9, output_tokens=9), None) == 0
+    )
+    assert compute_reread_cost(TURN, None) is None
 
 
 @pytest.mark.parametrize(
@@ -49,20 +57,27 @@ def test_where_nothing_was_cached_nothing_is_lost() -> None:
     ],
 )
 def test_a_call_with_a_warm_cache(rates: Rates, expected: Decimal | None) -> None:
-    assert warm(TURN, price(rates)) == expected
+    assert compute_warm_cost(TURN, price(rates)) == expected
 
 
 def test_what_is_not_there_needs_no_price() -> None:
-    assert warm(CachedTurn(cached=0, fresh=0, output=0), price(Rates())) == 0
-    assert warm(TURN, None) is None
+    assert (
+        compute_warm_cost(
+            CachedTurn(cached_tokens=0, fresh_tokens=0, output_tokens=0), price(Rates())
+        )
+        == 0
+    )
+    assert compute_warm_cost(TURN, None) is None
 
 
 def test_a_long_prompt_is_priced_by_its_step() -> None:
     """Of the whole prompt: what is cached and what is new."""
     stepped = price(ALONE, PriceStep(20_999, Rates(input=D(4), cache_read=D("0.4"), output=D(10))))
-    assert lost(TURN, stepped) == D("0.072")
-    assert warm(TURN, stepped) == D("0.017")
-    assert lost(CachedTurn(cached=20_000, fresh=999, output=0), stepped) == D("0.036")
+    assert compute_reread_cost(TURN, stepped) == D("0.072")
+    assert compute_warm_cost(TURN, stepped) == D("0.017")
+    assert compute_reread_cost(
+        CachedTurn(cached_tokens=20_000, fresh_tokens=999, output_tokens=0), stepped
+    ) == D("0.036")
 
 
 @pytest.mark.parametrize(
@@ -82,11 +97,11 @@ def test_a_long_prompt_is_priced_by_its_step() -> None:
 def test_what_is_kept(
     rates: Rates, fresh: int | None, read: int | None, written: int | None, expected: int
 ) -> None:
-    assert kept(price(rates), fresh, read, written) == expected
+    assert count_cached_tokens(price(rates), fresh, read, written) == expected
 
 
 def test_of_a_price_that_is_not_known_what_was_told_is_kept() -> None:
-    assert kept(None, 5_000, 300, None) == 300
+    assert count_cached_tokens(None, 5_000, 300, None) == 300
 
 
 @pytest.mark.parametrize(
@@ -94,12 +109,12 @@ def test_of_a_price_that_is_not_known_what_was_told_is_kept() -> None:
     [("5m", 300), ("1h", 3_600), ("30s", 30), ("2d", 172_800), ("", None), ("m", None)],
 )
 def test_lifetimes(word: str, expected: float | None) -> None:
-    assert seconds(word) == expected
+    assert parse_lifetime(word) == expected
 
 
 @pytest.mark.parametrize("word", ["5", "x5m", "-1h", "1.5h", "٣m"])
 def test_what_is_no_lifetime(word: str) -> None:
-    assert seconds(word) is None
+    assert parse_lifetime(word) is None
 
 
 def model(read: str, write: str, output: str, step: tuple[int, int] | None = None) -> Price:
@@ -136,8 +151,12 @@ def test_how_many_calls_a_move_takes_to_pay(
 ) -> None:
     """Prices of November 2026, with 20,000, 60,000 and 150,000 tokens cached, 1,000 in and out."""
     for tokens, calls in zip((20_000, 60_000, 150_000), after, strict=True):
-        turn = CachedTurn(cached=tokens, fresh=1_000, output=1_000)
-        stays, goes, once = warm(turn, here), warm(turn, there), lost(turn, there)
+        turn = CachedTurn(cached_tokens=tokens, fresh_tokens=1_000, output_tokens=1_000)
+        stays, goes, once = (
+            compute_warm_cost(turn, here),
+            compute_warm_cost(turn, there),
+            compute_reread_cost(turn, there),
+        )
         assert stays is not None
         assert goes is not None
         assert once is not None

@@ -35,14 +35,14 @@ FRAMES = st.lists(
 )
 def test_a_cut_stands_after_the_last_blank_line(data: bytes, whole: int) -> None:
     """Lines end in LF or CRLF; a lone CR ends none."""
-    assert sse.cut(data) == whole
+    assert sse.find_frames_end(data) == whole
 
 
 def test_u2028_ends_no_line() -> None:
     """It may stand inside JSON strings; str.splitlines would cut there."""
     text = 'data: {"a":"\u2028\u2029\u0085"}\n\n'.encode()
-    assert sse.frames(text) == [text]
-    assert sse.data(text) == '{"a":"\u2028\u2029\u0085"}'.encode()
+    assert sse.split_frames(text) == [text]
+    assert sse.read_data(text) == '{"a":"\u2028\u2029\u0085"}'.encode()
 
 
 @pytest.mark.parametrize(
@@ -61,23 +61,23 @@ def test_u2028_ends_no_line() -> None:
     ],
 )
 def test_the_payload_is_the_data_lines(frame: bytes, payload: bytes) -> None:
-    assert sse.data(frame) == payload
+    assert sse.read_data(frame) == payload
 
 
 def test_a_frame_reads_as_its_payload() -> None:
-    assert sse.frame(b'{"a":1}') == b'data: {"a":1}\n\n'
-    assert sse.data(sse.frame(b'{"a":1}')) == b'{"a":1}'
+    assert sse.write_frame(b'{"a":1}') == b'data: {"a":1}\n\n'
+    assert sse.read_data(sse.write_frame(b'{"a":1}')) == b'{"a":1}'
 
 
 @given(FRAMES, st.sampled_from([b"", b"data: half", b"data: x\n"]))
 def test_frames_are_all_the_bytes(parts: list[bytes], rest: bytes) -> None:
     """Nothing is lost or added, and what follows the last blank line is one more frame."""
     data = b"".join(parts) + rest
-    found = sse.frames(data)
+    found = sse.split_frames(data)
     assert b"".join(found) == data
-    end = sse.cut(data)
-    assert b"".join(sse.frames(data[:end])) == data[:end]
-    assert not sse.cut(data[end:])
+    end = sse.find_frames_end(data)
+    assert b"".join(sse.split_frames(data[:end])) == data[:end]
+    assert not sse.find_frames_end(data[end:])
 
 
 @given(FRAMES, st.data())
@@ -87,10 +87,12 @@ def test_what_was_cut_off_is_read_later_as_if_it_had_come_at_once(
     """The payloads do not depend on where reads end."""
     text = b"".join(parts)
     at = data.draw(st.integers(0, len(text)))
-    end = sse.cut(text[:at])
-    both = sse.frames(text[:end]) + sse.frames(text[end:])
-    payloads = [sse.data(frame) for frame in both]
-    assert [p for p in payloads if p] == [p for p in map(sse.data, sse.frames(text)) if p]
+    end = sse.find_frames_end(text[:at])
+    both = sse.split_frames(text[:end]) + sse.split_frames(text[end:])
+    payloads = [sse.read_data(frame) for frame in both]
+    assert [p for p in payloads if p] == [
+        p for p in map(sse.read_data, sse.split_frames(text)) if p
+    ]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_what_was_cut_off_is_read_later_as_if_it_had_come_at_once(
 )
 def test_a_blank_line_too_many_belongs_to_what_follows(data: bytes, whole: int) -> None:
     """Else the bytes that go on would depend on where a read ended."""
-    assert sse.cut(data) == whole
+    assert sse.find_frames_end(data) == whole
 
 
 @given(data=st.lists(st.sampled_from([b"a", b"\n", b"\r\n", b"\r"]), max_size=30), parts=st.data())
@@ -119,11 +121,11 @@ def test_whole_frames_are_given_wherever_reads_cut(data: list[bytes], parts: st.
         out += whole.feed(left[:size])
         left = left[size:]
     assert out == joined[: len(out)]
-    assert whole.kept == joined[len(out) :]
-    assert whole.size == len(whole.kept)
-    assert len(out) == sse.cut(joined)
-    assert whole.rest() == joined[len(out) :]
-    assert (whole.size, whole.kept) == (0, b"")
+    assert whole.pending == joined[len(out) :]
+    assert whole.size == len(whole.pending)
+    assert len(out) == sse.find_frames_end(joined)
+    assert whole.take_pending() == joined[len(out) :]
+    assert (whole.size, whole.pending) == (0, b"")
 
 
 def test_a_long_frame_is_joined_once() -> None:
@@ -135,10 +137,10 @@ def test_a_long_frame_is_joined_once() -> None:
         assert whole.feed(piece) == b""
         assert whole._parts[-1] is piece
     assert whole.feed(b"\n\ndata") == b"data: " + b"".join(pieces) + b"\n\n"
-    assert whole.rest() == b"data"
+    assert whole.take_pending() == b"data"
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n\n", b": still here\n\n", b"event: ping\n\nid: 7\n\n"])
 def test_what_holds_no_data_has_no_events(data: bytes) -> None:
-    assert sse.events(data) == []
-    assert sse.events(data + b"data: 1\n\n") == sse.frames(data + b"data: 1\n\n")
+    assert sse.split_data_frames(data) == []
+    assert sse.split_data_frames(data + b"data: 1\n\n") == sse.split_frames(data + b"data: 1\n\n")

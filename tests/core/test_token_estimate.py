@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import token_estimate
-from gateway.core.token_estimate import fill
+from gateway.core.token_estimate import fill_usage
 from gateway.core.usage import Usage
 
 COUNTS = st.none() | st.integers(0, 10**6)
@@ -22,7 +22,7 @@ TOLD = st.none() | st.builds(
 
 @pytest.mark.parametrize(("heard", "tokens"), [(0, 0), (1, 1), (38, 10), (39, 11), (3800, 1000)])
 def test_ten_tokens_are_38_bytes_and_something_is_never_nothing(heard: int, tokens: int) -> None:
-    assert token_estimate.tokens(heard) == tokens
+    assert token_estimate.estimate_tokens(heard) == tokens
 
 
 CASES = [
@@ -56,7 +56,10 @@ CASES = [
 def test_what_was_told_stands_and_the_rest_is_estimated(
     told: Usage | None, heard: int | None, complete: bool, filled: Usage, source: str
 ) -> None:
-    assert fill(told, prompt=7, heard=heard, complete=complete) == (filled, source)
+    assert fill_usage(told, prompt_tokens=7, content_bytes=heard, is_complete=complete) == (
+        filled,
+        source,
+    )
 
 
 @given(TOLD, st.none() | st.integers(0, 10**6), st.booleans())
@@ -64,7 +67,7 @@ def test_nothing_told_is_lost_and_no_reasoning_is_made_up(
     told: Usage | None, heard: int | None, complete: bool
 ) -> None:
     known = told or Usage()
-    filled, source = fill(told, prompt=7, heard=heard, complete=complete)
+    filled, source = fill_usage(told, prompt_tokens=7, content_bytes=heard, is_complete=complete)
     assert filled.input == (7 if known.input is None else known.input)
     assert (filled.reasoning, filled.cache_read) == (known.reasoning, known.cache_read)
     assert (filled.tools, filled.service) == (known.tools, known.service)

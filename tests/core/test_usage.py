@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.usage import Usage, count, joined, media_tokens, split_output
+from gateway.core.usage import Usage, merge_usage, parse_count, split_output, sum_media_tokens
 
 COUNTS = st.integers(0, 10**9)
 
@@ -39,7 +39,7 @@ def test_the_unknown_stays_unknown() -> None:
 )  # fmt: skip
 def test_a_count_is_a_whole_number_that_is_not_negative(value: object, read: int | None) -> None:
     """Anything else is unknown: never zero, never a guess."""
-    found = count(value)
+    found = parse_count(value)
     assert found == read
     assert found is None or type(found) is int
 
@@ -68,13 +68,13 @@ def test_the_total_decides_where_reasoning_is(
 
 def test_tokens_that_are_not_text_are_named_by_direction_and_modality() -> None:
     counts = [("audio", 7), ("image", 0), ("video", None), ("smell", 3), ("touch", 2), ("audio", 1)]
-    assert media_tokens("input", counts) == {"input_audio": 8, "input_other": 5}
+    assert sum_media_tokens("input", counts) == {"input_audio": 8, "input_other": 5}
 
 
 def test_a_later_telling_without_modalities_takes_none_back() -> None:
     first = Usage(input=9, output=1, media={"input_audio": 7})
-    assert joined(first, Usage(input=9, output=5)) == Usage(
+    assert merge_usage(first, Usage(input=9, output=5)) == Usage(
         input=9, output=5, media={"input_audio": 7}
     )
     later = Usage(input=9, output=5, media={"input_audio": 8})
-    assert joined(first, later) == later
+    assert merge_usage(first, later) == later

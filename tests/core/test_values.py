@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import loss
-from gateway.core.errors import STATUS, Kind, Problem, invalid
+from gateway.core.errors import STATUS_BY_KIND, Problem, ProblemKind, invalid_request
 from gateway.core.loss import Loss
 from gateway.core.price import Price, Rates
 from gateway.core.target import (
+    DEFAULT_TIMERS,
     EFFORTS,
     TIERS,
-    TIMERS,
-    UNKNOWN,
+    UNKNOWN_FACTS,
     Account,
     EndpointKey,
     Lab,
@@ -24,19 +24,21 @@ from gateway.core.target import (
     Target,
     Tier,
     Timers,
-    nearest,
-    places,
-    timers,
+    build_timers,
+    find_nearest_effort,
+    index_models,
 )
 
-KINDS = get_args(Kind.__value__) if hasattr(Kind, "__value__") else get_args(Kind)
+KINDS = (
+    get_args(ProblemKind.__value__) if hasattr(ProblemKind, "__value__") else get_args(ProblemKind)
+)
 
 
 @given(st.sampled_from(EFFORTS), st.lists(st.sampled_from(EFFORTS), min_size=1, unique=True))
 def test_the_nearest_effort_is_the_closest_and_of_two_the_cheaper(
     asked: str, accepted: list[str]
 ) -> None:
-    found = nearest(asked, tuple(accepted))
+    found = find_nearest_effort(asked, tuple(accepted))
     assert found in accepted
     at = EFFORTS.index
     for other in accepted:
@@ -49,47 +51,47 @@ def test_the_nearest_effort_is_the_closest_and_of_two_the_cheaper(
 @pytest.mark.parametrize(
     ("facts", "window"),
     [
-        (UNKNOWN, None),
+        (UNKNOWN_FACTS, None),
         (ModelFacts(context=400_000), 400_000),
         (ModelFacts(context=400_000, max_input=272_000), 272_000),
     ],
 )
 def test_the_window_is_what_a_prompt_may_fill(facts: ModelFacts, window: int | None) -> None:
-    assert facts.window == window
+    assert facts.prompt_window == window
 
 
 def test_a_secret_is_in_no_repr() -> None:
     """A log line or a traceback may show an account."""
     account = Account("main", "sk-very-secret")
     assert repr(account) == "Account('main')"
-    assert "secret" not in repr(Provider(name="p", doors={}, accounts=(account,)))
+    assert "secret" not in repr(Provider(name="p", urls={}, accounts=(account,)))
 
 
 @pytest.mark.parametrize("tier", TIERS)
 def test_a_provider_changes_single_timers(tier: Tier) -> None:
-    assert timers(tier, {}) is TIMERS[tier]
-    changed = timers(tier, {"idle": 1.5})
+    assert build_timers(tier, {}) is DEFAULT_TIMERS[tier]
+    changed = build_timers(tier, {"idle": 1.5})
     assert changed.idle == 1.5
-    assert changed.total == TIMERS[tier].total
+    assert changed.total == DEFAULT_TIMERS[tier].total
 
 
 def test_later_steps_of_an_attempt_may_take_longer() -> None:
-    for limits in (Timers(), *TIMERS.values()):
+    for limits in (Timers(), *DEFAULT_TIMERS.values()):
         assert limits.connect <= limits.headers <= limits.first_content <= limits.total
 
 
 def test_a_model_is_found_by_its_name_and_with_its_provider() -> None:
     """Only where lab and provider are on; one model may have several places, in order of tiers."""
-    here, there = Provider(name="here", doors={}), Provider(name="there", doors={}, on=False)
+    here, there = Provider(name="here", urls={}), Provider(name="there", urls={}, enabled=False)
     small, big = Target(provider=here, model="m-small"), Target(provider=here, model="m-big")
     off = Target(provider=there, model="m-off")
     labs = {
         "a": Lab(name="a", tiers={"fast": (small, off), "smart": (big, small)}),
-        "b": Lab(name="b", tiers={"fast": (small,)}, on=False),
+        "b": Lab(name="b", tiers={"fast": (small,)}, enabled=False),
     }
     small_places = (EndpointKey("a", "fast", small), EndpointKey("a", "smart", small))
     big_places = (EndpointKey("a", "smart", big),)
-    assert places(labs) == {
+    assert index_models(labs) == {
         "m-small": small_places,
         "here/m-small": small_places,
         "m-big": big_places,
@@ -98,9 +100,9 @@ def test_a_model_is_found_by_its_name_and_with_its_provider() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_has_a_status(kind: Kind) -> None:
-    assert 400 <= STATUS[kind] < 600
-    assert Problem(kind=kind, message="m").http_status == STATUS[kind]
+def test_every_kind_has_a_status(kind: ProblemKind) -> None:
+    assert 400 <= STATUS_BY_KIND[kind] < 600
+    assert Problem(kind=kind, message="m").http_status == STATUS_BY_KIND[kind]
 
 
 def test_a_status_of_its_own_goes_before_that_of_the_kind() -> None:
@@ -108,7 +110,7 @@ def test_a_status_of_its_own_goes_before_that_of_the_kind() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_client_may_retry_what_it_would_retry_at_the_provider(kind: Kind) -> None:
+def test_a_client_may_retry_what_it_would_retry_at_the_provider(kind: ProblemKind) -> None:
     """The header x-should-retry is false where a retry cannot help, or the problem says so."""
     may = kind in (
         "rate_limited", "budget_busy", "overloaded", "draining", "ledger", "upstream_rate_limited",
@@ -117,11 +119,11 @@ def test_a_client_may_retry_what_it_would_retry_at_the_provider(kind: Kind) -> N
     assert Problem(kind=kind, message="m").should_retry is (None if may else False)
     assert Problem(kind=kind, message="m", retryable=True).should_retry is None
     assert Problem(kind=kind, message="m", retryable=False).should_retry is False
-    assert Problem(kind=kind, message="m", retryable=True, lasting=True).should_retry is False
+    assert Problem(kind=kind, message="m", retryable=True, is_permanent=True).should_retry is False
 
 
 def test_an_invalid_request_names_its_field() -> None:
-    error = invalid("No.", "messages")
+    error = invalid_request("No.", "messages")
     assert str(error) == "No."
     assert error.problem == Problem(kind="invalid_request", message="No.", param="messages")
 
@@ -133,8 +135,8 @@ def test_losses_are_named_once_in_order() -> None:
         Loss("top_p", "dropped", "a"),
         Loss("temperature", "clamped", "b"),
     )
-    assert loss.names(lost) == "temperature, top_p"
-    assert loss.names(()) == ""
+    assert loss.format_dropped_header(lost) == "temperature, top_p"
+    assert loss.format_dropped_header(()) == ""
 
 
 @pytest.mark.parametrize(
@@ -156,11 +158,11 @@ def test_losses_are_named_once_in_order() -> None:
 def test_an_answer_is_bounded_by_its_cap_else_by_its_model_and_its_window(
     cap: int | None, facts: ModelFacts, asked: int | None, choices: int, most: int | None
 ) -> None:
-    target = Target(provider=Provider(name="p", doors={}), model="m", max_output=cap, facts=facts)
-    assert target.longest(asked, choices) == most
+    target = Target(provider=Provider(name="p", urls={}), model="m", max_output=cap, facts=facts)
+    assert target.compute_max_output(asked, choices) == most
 
 
 def test_a_target_is_named_with_its_provider() -> None:
     price = Price(rates=Rates(input=Decimal(1)), version="v")
-    target = Target(provider=Provider(name="openai", doors={}), model="gpt-6-luna", price=price)
+    target = Target(provider=Provider(name="openai", urls={}), model="gpt-6-luna", price=price)
     assert target.name == "openai/gpt-6-luna"

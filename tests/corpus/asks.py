@@ -60,13 +60,15 @@ class Count:
 
 
 def speech(dialect: Dialect) -> TranslationFunctions:
-    return translation.speech(dialect)
+    return translation.get_translation(dialect)
 
 
 def read(value: Object, dialect: Dialect, path: str = "models/m:generateContent") -> RequestBody:
     """A body as the gateway reads it. Raises ProblemError."""
     raw = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    return dialect.read(raw) if dialect.read_at is None else dialect.read_at(raw, path)
+    return (
+        dialect.read(raw) if dialect.read_with_path is None else dialect.read_with_path(raw, path)
+    )
 
 
 def own(row: Row) -> RequestBody | None:
@@ -84,11 +86,11 @@ def client(row: Row, dialect: Dialect) -> tuple[RequestBody, CanonicalRequest]:
     """What a client of a dialect would have asked, as near to the recorded request as it can be."""
     value, body = _LEAST[dialect.name], own(row)
     if body is not None:
-        request = speech(DIALECTS[row.dialect]).decode(body)
+        request = speech(DIALECTS[row.dialect]).decode_request(body)
         if dialect.name == row.dialect:
             value = row.request or value
-        elif not compatibility.weigh(request, dialect.name)[1]:
-            value = speech(dialect).encode(request, target()).value
+        elif not compatibility.check_request(request, dialect.name)[1]:
+            value = speech(dialect).encode_request(request, target()).value
     value = {**value, "model": "m"}
     path = "models/m:generateContent"
     if dialect.name == GEMINI:
@@ -99,7 +101,7 @@ def client(row: Row, dialect: Dialect) -> tuple[RequestBody, CanonicalRequest]:
     if dialect.name == "openai-chat":
         value["stream_options"] = {"include_usage": True}
     found = read(value, dialect, path)
-    return found, speech(dialect).decode(found)
+    return found, speech(dialect).decode_request(found)
 
 
 def every(rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
@@ -117,7 +119,7 @@ def every(rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
                 count.unread.append(row.id)
                 continue
             try:
-                request = speech(DIALECTS[row.dialect]).decode(body)
+                request = speech(DIALECTS[row.dialect]).decode_request(body)
                 _say(row, request, door, count)
             except Exception as error:  # noqa: BLE001 - every failure is one to show
                 count.failed[row.id] = f"{type(error).__name__}: {str(error)[:300]}"
@@ -125,15 +127,15 @@ def every(rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
 
 
 def _say(row: Row, request: CanonicalRequest, door: Dialect, count: Count) -> None:
-    losses, refusals = compatibility.weigh(request, door.name)
+    losses, refusals = compatibility.check_request(request, door.name)
     if refusals:
         count.refused.append(row.id)
         return
-    said = speech(door).encode(request, target())
+    said = speech(door).encode_request(request, target())
     inner = read({"model": "m", **said.value}, door)
-    written = translation.write(request, door, target())
+    written = translation.write_request(request, door, target())
     json.loads(written.body)
-    again = speech(door).decode(inner)
+    again = speech(door).decode_request(inner)
     missing = [*_missing(request, again), *_unset(request, again)]
     if door.name == MESSAGES and "thinking" not in said.value:  # without a thought none is shown
         missing = [it for it in missing if it[0] != request.names.get("thoughts_shown")]
@@ -181,9 +183,9 @@ def _missing(first: CanonicalRequest, second: CanonicalRequest) -> Iterable[tupl
             yield "arguments", f"{name} {arguments} {result}"[:200]
         else:
             calls.remove(found)
-    names = {tool_ids.plain(tool.name, "tool_") for tool in second.tools}
+    names = {tool_ids.make_plain_id(tool.name, "tool_") for tool in second.tools}
     for tool in first.tools:
-        if tool_ids.plain(tool.name, "tool_") not in names:
+        if tool_ids.make_plain_id(tool.name, "tool_") not in names:
             yield "tools", tool.name
     if any(isinstance(part, Thought) for part in parts(first)):
         yield "reasoning", ""
@@ -230,7 +232,7 @@ def _calls(request: CanonicalRequest) -> list[tuple[str, str, str]]:
             arguments = plain({"input": part.arguments}) if part.custom else plain(part.arguments)
             results = given.get(part.id)
             result = results.pop(0) if results else ""
-            found.append((tool_ids.plain(part.name, "tool_"), arguments, result))
+            found.append((tool_ids.make_plain_id(part.name, "tool_"), arguments, result))
     return found
 
 

@@ -157,8 +157,8 @@ def shape(dialect: str, body: bytes, *, stream: bool) -> Shape:
         _take(found, "", value[0] if isinstance(value, list) else value)
         return found
     before = "begin"
-    for frame in sse.frames(body):
-        data = sse.data(frame)
+    for frame in sse.split_frames(body):
+        data = sse.read_data(frame)
         if not data:
             continue
         done = data.startswith(b"[DONE]")
@@ -255,11 +255,13 @@ def _pairs(told: dict[str, list[Row]]) -> Iterator[tuple[Row, str, list[Row]]]:
 def _said(row: Row, other: str) -> bytes | None:
     """An answer in another dialect; None where a problem comes out, or it has no end."""
     body, request = asks.client(row, DIALECTS[other])
-    telling = ResponseContext(id="01law3", created=7, model="m", prompt_tokens=9, label="law3")
+    telling = ResponseContext(
+        id="01law3", created_at=7, model="m", prompt_tokens=9, state_label="law3"
+    )
     voice = Translation(DIALECTS[other], DIALECTS[row.dialect], request, telling)
     if not row.stream:
-        return voice.glance(row.body).body
-    watch = voice.watch(body)
+        return voice.summarize(row.body).body
+    watch = voice.inspect_stream(body)
     out = watch.feed(row.body) + watch.end()
     return out if watch.complete else None
 

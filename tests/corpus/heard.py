@@ -51,11 +51,11 @@ KNOWS_GEMINI = _GENAI is not None
 
 def own(dialect: str, body: bytes, *, stream: bool) -> Heard:
     """By the dialect's own decoder. Raises AssertionError where the answer failed."""
-    speech = DIALECTS[dialect].speech
+    speech = DIALECTS[dialect].translation
     assert speech is not None
     if not stream:
-        return said(speech.events(body))
-    decoder = speech.decoder()
+        return said(speech.decode_response(body))
+    decoder = speech.make_decoder()
     events = [*decoder.feed(body), *decoder.end()]
     assert isinstance(events[-1], End), "a stream without its end"
     return said(events)

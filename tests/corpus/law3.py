@@ -102,15 +102,17 @@ def _answer(row: Row, client: Dialect, clients: Clients) -> bool:
     door = DIALECTS[row.dialect]
     home = client is door
     body, request = asks.client(row, client)
-    telling = ResponseContext(id="01law3", created=7, model="m", prompt_tokens=9, label="law3")
+    telling = ResponseContext(
+        id="01law3", created_at=7, model="m", prompt_tokens=9, state_label="law3"
+    )
     voice = client if home else Translation(client, door, request, telling)
     if row.status != 200:
         problem = voice.read_problem(row.status, row.body, None)
         if problem.http_status < 400:
             raise Wrong(f"a refusal became {problem.http_status}")
-        said = client.problem(problem)
+        said = client.write_problem(problem)
         json.loads(said)
-        if (client.name != GEMINI or KNOWS_GEMINI) and not clients.raises(client.name, said, client.status(problem)):  # fmt: skip
+        if (client.name != GEMINI or KNOWS_GEMINI) and not clients.raises(client.name, said, client.find_status(problem)):  # fmt: skip
             raise Wrong("the SDK takes a refusal for an answer")
         return False
     if home:
@@ -139,7 +141,7 @@ class _Told(Exception):
 def _relayed(row: Row, client: Dialect, body: RequestBody) -> bool:
     """At home the client's SDK gets the recorded bytes: what it decodes is the oracle itself."""
     if not row.stream:
-        glance = client.glance(row.body)
+        glance = client.summarize(row.body)
         if glance.problem is not None:
             if row.raised:
                 return False
@@ -150,7 +152,7 @@ def _relayed(row: Row, client: Dialect, body: RequestBody) -> bool:
             raise Wrong("complete without a reason for its end, or incomplete with one")
         return False
     for pieces in (row.pieces, awkward(row.body)):
-        watch = client.watch(body)
+        watch = client.inspect_stream(body)
         out = b"".join([*map(watch.feed, pieces), watch.end()])
         if watch.problem is not None or not watch.complete:
             if row.raised or row.cut:
@@ -170,20 +172,20 @@ def _outputs(
     if row.stream:
         found = []
         for pieces in (row.pieces, awkward(row.body)):
-            watch: StreamInspector = voice.watch(body)
+            watch: StreamInspector = voice.inspect_stream(body)
             found.append(b"".join([*map(watch.feed, pieces), watch.end()]))
             if watch.problem is not None or not watch.complete:
                 raise _Told
         if len(set(found)) != 1:
             raise Wrong("other bytes where it was read in other pieces")
-        glance = voice.glance(door.fold(row.body))
+        glance = voice.summarize(door.fold(row.body))
     else:
-        glance = voice.glance(row.body)
+        glance = voice.summarize(row.body)
         found = []
     if glance.problem is not None or glance.body is None:
         raise _Told
     if not row.stream and not isinstance(json.loads(row.body), list):
-        watch = voice.watch(body)
+        watch = voice.inspect_stream(body)
         out = watch.feed(door.unfold(row.body, True)) + watch.end()
         if watch.problem is not None or watch.complete != glance.complete:
             raise Wrong("whole it is an answer, streamed it is none")

@@ -164,8 +164,8 @@ def used(row: Row) -> Usage | None:
 def payloads(body: bytes) -> list[Object]:
     """What the frames of a stream say."""
     found = []
-    for frame in sse.frames(body):
-        data = sse.data(frame)
+    for frame in sse.split_frames(body):
+        data = sse.read_data(frame)
         if data and not data.startswith(b"[DONE]"):
             found.append(json.loads(data))
     return found

@@ -16,11 +16,11 @@ import uvicorn
 
 from gateway.core.ledger_rows import FinalRow
 from gateway.ledger import journal
-from gateway.runtime.build import site
+from gateway.runtime.build import build_config
 from gateway.runtime.composition import Gateway
 from gateway.server.app import App
 from gateway.settings.loader import load
-from gateway.telemetry.log import silent
+from gateway.telemetry.log import ignore_event
 from tests.corpus.exchanges import Exchange, Object
 
 _AT_ONCE = 16
@@ -91,7 +91,7 @@ async def _serve(folder: Path, upstream: str) -> AsyncIterator[str]:
     file = folder / "gateway.yaml"
     file.write_text(json.dumps(_CONFIG))
     environ = {"TIERGATE_DATA": str(folder)}
-    gateway = Gateway(site(load(file, environ), datetime.now(UTC)), environ, silent)
+    gateway = Gateway(build_config(load(file, environ), datetime.now(UTC)), environ, ignore_event)
     gateway.engine._upstream._sleep = _at_once
     config = uvicorn.Config(
         App(gateway), port=0, http="httptools", log_config=None, access_log=False, lifespan="on"
@@ -137,7 +137,11 @@ def relay(corpus: Path, folder: Path, asks: list[Ask]) -> list[Got]:
         for line in lines:
             body = json.loads(line)["body"]
             sent.setdefault(json.loads(body)["user"], []).append(body.encode())
-    rows = [row for path in journal.segments(folder / "ledger") for row, _ in journal.rows(path)]
+    rows = [
+        row
+        for path in journal.list_segments(folder / "ledger")
+        for row, _ in journal.read_rows(path)
+    ]
     entries = {row.id: row for row in rows if isinstance(row, FinalRow)}
     assert len(entries) == len([row for row in rows if isinstance(row, FinalRow)]) == len(asks)
     return [

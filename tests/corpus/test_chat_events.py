@@ -26,7 +26,7 @@ from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT
 from gateway.dialects.base import ResponseContext
 from gateway.dialects.openai_chat.speech import SPEECH
-from gateway.dialects.tool_ids import plain
+from gateway.dialects.tool_ids import make_plain_id
 from tests.corpus.conftest import Say
 from tests.corpus.exchanges import Exchange, Object, classes, five, payload
 from tests.corpus.test_relay import UNLIKE_THE_SDK as USAGE_UNLIKE_THE_SDK
@@ -66,7 +66,7 @@ AN_ERROR = {
     "ab0d0ab825f06a93", "5e8705c708128f64", "9fe6d3b38627e4c6", "a22dbfdc053b922f",
 }  # fmt: skip
 """Recordings with status 200 that hold an error."""
-TELLING = ResponseContext(id="01", created=7, model="asked")
+TELLING = ResponseContext(id="01", created_at=7, model="asked")
 AWKWARD = (1, 2, 3, 5, 8, 13, 21, 34)
 """Sizes of reads, in turn."""
 
@@ -76,17 +76,17 @@ def ok(exchanges: list[Exchange]) -> list[Exchange]:
 
 
 def run(*parts: bytes) -> list[Event]:
-    decoder = SPEECH.decoder()
+    decoder = SPEECH.make_decoder()
     found = [event for part in parts for event in decoder.feed(part)]
     return [*found, *decoder.end()]
 
 
 def heard(exchange: Exchange) -> list[Event]:
-    return run(exchange.body) if exchange.stream else SPEECH.events(exchange.body)
+    return run(exchange.body) if exchange.stream else SPEECH.decode_response(exchange.body)
 
 
 def encoded(events: list[Event]) -> bytes:
-    encoder = SPEECH.encoder(TELLING)
+    encoder = SPEECH.make_encoder(TELLING)
     return b"".join([encoder.write(event) for event in events])
 
 
@@ -207,9 +207,9 @@ def test_a_stream_cut_before_its_finish_has_no_end(exchanges: list[Exchange], sa
     for exchange in ok(exchanges):
         if not exchange.stream:
             continue
-        decoder = SPEECH.decoder()
+        decoder = SPEECH.make_decoder()
         named: set[int] = set()
-        for frame in sse.frames(exchange.body):
+        for frame in sse.split_frames(exchange.body):
             if b"[DONE]" in frame:
                 break
             chunk = payload(frame) or {}
@@ -228,7 +228,7 @@ def test_whole_and_stream_of_one_answer_are_the_same_events(exchanges: list[Exch
     for exchange in ok(exchanges):
         events = heard(exchange)
         if exchange.stream:
-            other = SPEECH.events(OPENAI_CHAT.fold(exchange.body))
+            other = SPEECH.decode_response(OPENAI_CHAT.fold(exchange.body))
         else:
             other = run(OPENAI_CHAT.unfold(exchange.body, True))
         assert (said(other), used(other)) == (said(events), used(events)), exchange.id
@@ -251,11 +251,11 @@ def test_a_told_stream_and_a_told_answer_agree(exchanges: list[Exchange]) -> Non
     """Law 2 of the encoder: its stream folds to what is told whole, and the SDK's types hold both."""
     for exchange in ok(exchanges):
         events = heard(exchange)
-        whole = json.loads(SPEECH.tell(events, TELLING))
+        whole = json.loads(SPEECH.encode_response(events, TELLING))
         stream = encoded(events)
         assert without_blanks(json.loads(OPENAI_CHAT.fold(stream))) == without_blanks(whole)
         ChatCompletion.model_validate(own(whole))
-        for frame in sse.frames(stream)[:-1]:
+        for frame in sse.split_frames(stream)[:-1]:
             ChatCompletionChunk.model_validate(own(payload(frame)))
 
 
@@ -264,7 +264,7 @@ def test_an_answer_goes_to_events_and_back(exchanges: list[Exchange], say: Say) 
     for exchange in ok(exchanges):
         events = heard(exchange)
         again = run(encoded(events))
-        for found in (again, SPEECH.events(SPEECH.tell(events, TELLING))):
+        for found in (again, SPEECH.decode_response(SPEECH.encode_response(events, TELLING))):
             first, second = said(events), said(found)
             for choice in (*first.values(), *second.values()):
                 choice.pop("finish")
@@ -282,7 +282,7 @@ def bare(value: Any) -> Any:
     """A request as plain values, without what it was read from."""
     if isinstance(value, msgspec.Struct):
         fields = {name: bare(getattr(value, name)) for name in value.__struct_fields__}
-        for name in ("source", "names", "others"):
+        for name in ("source", "names", "extra_members"):
             fields.pop(name, None)
         return {"is": type(value).__name__, **fields}
     return [bare(item) for item in value] if isinstance(value, tuple) else value
@@ -298,7 +298,7 @@ def meant(request: CanonicalRequest) -> Any:
         for part in parts:
             part["cache"] = None
             if part["is"] in ("ToolUse", "ToolResult"):
-                part["id"] = plain(part["id"])
+                part["id"] = make_plain_id(part["id"])
         if parts and all(part["is"] == "Text" for part in parts):
             glue = "" if turn["role"] == "assistant" else "\n\n"
             turn["parts"] = [glue.join(part["text"] for part in parts)]
@@ -319,11 +319,11 @@ def test_a_request_goes_to_values_and_back(exchanges: list[Exchange], say: Say) 
         raw = json.dumps({"model": "m", **exchange.request}, ensure_ascii=False).encode(
             "utf-8", "replace"
         )
-        first = SPEECH.decode(OPENAI_CHAT.read(raw))
-        said = SPEECH.encode(first, target())
+        first = SPEECH.decode_request(OPENAI_CHAT.read(raw))
+        said = SPEECH.encode_request(first, target())
         body = json.dumps({**said.value, "model": "m"}).encode()
-        second = SPEECH.decode(OPENAI_CHAT.read(body))
-        assert set(said.names) == set(said.value)
+        second = SPEECH.decode_request(OPENAI_CHAT.read(body))
+        assert set(said.client_names) == set(said.value)
         if meant(second) != meant(first):
             unlike[exchange.id] = (exchange.provider, meant(first), meant(second))
     say(f"{count} requests there and back, {len(unlike)} said otherwise")

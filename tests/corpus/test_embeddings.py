@@ -11,7 +11,7 @@ import pytest
 
 from gateway.dialects import OPERATIONS, Dialect, RequestBody, translation
 from gateway.dialects.base import ResponseContext
-from gateway.dialects.embeddings import OPERATION, EmbeddingsRequest, Heard
+from gateway.dialects.embeddings import OPERATION, EmbeddingsRequest, EmbeddingsResponse
 from tests.corpus.conftest import Say
 from tests.dialects.cases import target
 
@@ -47,9 +47,9 @@ def _read(dialect: Dialect, row: Object, at: str) -> RequestBody | None:
     if not isinstance(value, dict):
         return None
     raw = json.dumps(value, ensure_ascii=False, separators=(" , ", " : ")).encode()
-    if dialect.read_at is None:
+    if dialect.read_with_path is None:
         return dialect.read(raw)
-    return dialect.read_at(raw, at[at.index("models/") :])
+    return dialect.read_with_path(raw, at[at.index("models/") :])
 
 
 def test_every_request_goes_on_byte_for_byte(
@@ -85,7 +85,7 @@ def test_every_answer_tells_its_usage_and_its_vectors(
             count["refused"] += 1
             continue
         value = json.loads(data)
-        seen = dialect.glance(data)
+        seen = dialect.summarize(data)
         assert seen.problem is None, row["id"]
         usage = value.get("usage") or value.get("usageMetadata") or {}
         tokens = next(
@@ -93,10 +93,10 @@ def test_every_answer_tells_its_usage_and_its_vectors(
             None,
         )  # fmt: skip
         assert (seen.usage.input if seen.usage is not None else None) == tokens, row["id"]
-        assert seen.served == value.get("model"), row["id"]
+        assert seen.served_model == value.get("model"), row["id"]
         made = value.get("data") or value.get("embeddings")
         plain = [it.get("embedding") or it.get("values") for it in made]
-        heard = Heard(translation.speech(dialect).events(data), "m")
+        heard = EmbeddingsResponse(translation.get_translation(dialect).decode_response(data), "m")
         packed = any(isinstance(it, str) for it in plain)
         count["packed" if packed else "numbers"] += 1
         assert heard.vectors == ([] if packed else plain), row["id"]
@@ -106,11 +106,17 @@ def test_every_answer_tells_its_usage_and_its_vectors(
     assert count["numbers"] > 20
 
 
-def _tells(heard: Heard, plain: list[list[float]], data: bytes, dialect: Dialect) -> None:
+def _tells(
+    heard: EmbeddingsResponse, plain: list[list[float]], data: bytes, dialect: Dialect
+) -> None:
     """Each dialect tells the same vectors."""
-    telling = ResponseContext(id="c", created=1, model="m", asked=EmbeddingsRequest(turns=()))
-    events = translation.speech(dialect).events(data)
+    telling = ResponseContext(id="c", created_at=1, model="m", request=EmbeddingsRequest(turns=()))
+    events = translation.get_translation(dialect).decode_response(data)
     for name, inner in (("openai-chat", "embedding"), ("gemini", "values")):
-        told = json.loads(translation.speech(OPERATIONS[name, OPERATION]).tell(events, telling))
+        told = json.loads(
+            translation.get_translation(OPERATIONS[name, OPERATION]).encode_response(
+                events, telling
+            )
+        )
         rows = told.get("data") or told["embeddings"]
         assert [row[inner] for row in rows] == plain == heard.vectors

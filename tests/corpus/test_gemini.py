@@ -37,7 +37,7 @@ type Row = tuple[Object, bytes, Object]
 """A recording, the body of its answer, and its oracle."""
 
 STREAM = "models/m:streamGenerateContent"
-TELLING = ResponseContext(id="call-1", created=1, model="m", label="ab12")
+TELLING = ResponseContext(id="call-1", created_at=1, model="m", state_label="ab12")
 NONE = wrap("ab12", "")
 """What is told of thoughts and calls without a signature."""
 NO_FRAMES = {"65e7162a6e5e20f4": "its frames have no blank lines between them, and the SDK raises"}
@@ -79,7 +79,7 @@ def streams(rows: list[Row]) -> list[Row]:
 
 
 def events(row: Row) -> list[Event]:
-    return heard(row[1]) if is_stream(row) else SPEECH.events(row[1])
+    return heard(row[1]) if is_stream(row) else SPEECH.decode_response(row[1])
 
 
 def awkward(data: bytes) -> list[bytes]:
@@ -90,7 +90,7 @@ def awkward(data: bytes) -> list[bytes]:
 
 
 def run(parts: list[bytes]) -> tuple[bytes, StreamInspector]:
-    watch = DIALECT.watch(read(b'{"contents":[]}', STREAM))
+    watch = DIALECT.inspect_stream(read(b'{"contents":[]}', STREAM))
     out = [watch.feed(part) for part in parts]
     return b"".join([*out, watch.end()]), watch
 
@@ -156,7 +156,7 @@ def test_answers_that_the_sdk_could_not_decode_are_read_all_the_same(rows: list[
     for row in found:
         said = events(row)
         assert isinstance(said[-1], End), row[0]["id"]
-        assert DIALECT.glance(row[1]).problem is None
+        assert DIALECT.summarize(row[1]).problem is None
     assert len(found) == 13
 
 
@@ -164,7 +164,7 @@ def test_at_home_the_same_is_accounted(rows: list[Row], say: Say) -> None:
     """Whole answers and folded streams at a glance, and streams as they pass, agree with the events."""
     for row in good(rows):
         whole = DIALECT.fold(row[1]) if is_stream(row) else row[1]
-        glance, found = DIALECT.glance(whole), events(row)
+        glance, found = DIALECT.summarize(whole), events(row)
         told = [it.usage for it in found if isinstance(it, UsageUpdate)]
         assert glance.problem is None
         assert glance.usage == (told[-1] if told else None), row[0]["id"]
@@ -172,10 +172,10 @@ def test_at_home_the_same_is_accounted(rows: list[Row], say: Say) -> None:
             assert glance.finish in [it.word for it in found if isinstance(it, Finish)]
         if is_stream(row):
             watch = run([row[1]])[1]
-            assert (watch.usage, watch.finish, watch.served) == (
+            assert (watch.usage, watch.finish, watch.served_model) == (
                 glance.usage,
                 glance.finish,
-                glance.served,
+                glance.served_model,
             ), row[0]["id"]
     say(f"{len(good(rows))} answers")
 
@@ -188,7 +188,7 @@ def test_every_stream_passes_byte_for_byte_however_it_is_read(rows: list[Row], s
             if parts:
                 out, watch = run(parts)
                 assert (out == data, watch.complete, watch.problem) == (True, True, None), row[0]["id"]  # fmt: skip
-                decoder = SPEECH.decoder()
+                decoder = SPEECH.make_decoder()
                 found = [event for part in parts for event in decoder.feed(part)]
                 assert [*found, *decoder.end()] == events(row)
     say(f"{len(streams(rows))} streams")
@@ -199,7 +199,7 @@ def test_a_stream_that_stops_early_is_never_complete(rows: list[Row], say: Say) 
     """Law 10 at every frame before the last finish, and in the middle of each."""
     cuts = 0
     for row in streams(rows):
-        parts = sse.frames(row[1])
+        parts = sse.split_frames(row[1])
         ends = [at for at, it in enumerate(parts) if b'"finishReason"' in it]
         middle = set(ends[:-1])
         for count in range(ends[-1] + 1):
@@ -219,10 +219,13 @@ def test_every_answer_is_the_same_after_it_was_told_again(rows: list[Row], say: 
     """Events told in this dialect, whole and streamed, are the same events to whoever reads them."""
     for row in good(rows):
         found = events(row)
-        encoder = SPEECH.encoder(TELLING)
+        encoder = SPEECH.make_encoder(TELLING)
         data = b"".join(encoder.write(event) for event in found)
         if row[0]["id"] not in BROKEN:
-            for again in (heard(data), SPEECH.events(SPEECH.tell(found, TELLING))):
+            for again in (
+                heard(data),
+                SPEECH.decode_response(SPEECH.encode_response(found, TELLING)),
+            ):
                 assert said(again) == said(found), row[0]["id"]
                 assert isinstance(again[-1], End)
     say(f"{len(good(rows))} answers")
@@ -247,7 +250,7 @@ def test_every_refusal_is_told_by_whose_fault_it_is(rows: list[Row], say: Say) -
         elif status == 429:
             assert (problem.kind, problem.retry_after) == ("upstream_rate_limited", 48.0)
         else:
-            assert (problem.http_status, DIALECT.problem(problem)) == (status, body)
+            assert (problem.http_status, DIALECT.write_problem(problem)) == (status, body)
     say(f"{len(refused)} refusals")
     assert len(refused) == 30
 
@@ -277,8 +280,8 @@ def test_every_request_is_decoded_and_said_again(rows: list[Row], say: Say) -> N
     """What this dialect decodes it can encode, but for parts that are its own alone."""
     count = 0
     for recording, body in requests(rows):
-        request = SPEECH.decode(body)
-        again = SPEECH.encode(request, target(body.prompt.model))
+        request = SPEECH.decode_request(body)
+        again = SPEECH.encode_request(request, target(body.prompt.model))
         texts = [text for content in again.value["contents"] for text in _texts(content)]
         for content in wire.rows(body.value["contents"]):
             for text in _texts(content):

@@ -49,7 +49,7 @@ def streams(rows: list[Row]) -> list[Row]:
 
 
 def run(parts: list[bytes]) -> tuple[bytes, StreamInspector]:
-    watch = DIALECT.watch(BODY)
+    watch = DIALECT.inspect_stream(BODY)
     out = [watch.feed(part) for part in parts]
     return b"".join([*out, watch.end()]), watch
 
@@ -92,11 +92,13 @@ def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> No
     found = answers(rows)
     for row in found:
         oracle, whole = row[2], whole_of(row)
-        value, glance = json.loads(whole), DIALECT.glance(whole)
+        value, glance = json.loads(whole), DIALECT.summarize(whole)
         same = pruned(value["content"]) == pruned(oracle["content"])
         assert same == (oracle["id"] not in UNLIKE_THE_SDK), oracle["id"]
         assert shown(value["content"]) == shown(oracle["content"])
-        assert (glance.finish, glance.served) == (oracle["finish"], oracle["model"]), oracle["id"]
+        assert (glance.finish, glance.served_model) == (oracle["finish"], oracle["model"]), oracle[
+            "id"
+        ]
         usage = glance.usage
         assert usage is not None
         told = counted(oracle["usage"])
@@ -125,12 +127,12 @@ def test_every_stream_passes_byte_for_byte_however_it_is_read(rows: list[Row], s
         for parts in ([body], awkward(body), [body[at : at + 1] for at in range(len(body))]):
             out, watch = run(parts)
             assert out == expected, recording["id"]
-            glance = DIALECT.glance(DIALECT.fold(body))
+            glance = DIALECT.summarize(DIALECT.fold(body))
             assert (watch.complete, watch.problem) == (True, None), recording["id"]
-            assert (watch.usage, watch.finish, watch.served) == (
+            assert (watch.usage, watch.finish, watch.served_model) == (
                 glance.usage,
                 glance.finish,
-                glance.served,
+                glance.served_model,
             )
     say(f"{len(streams(rows))} streams")
 
@@ -141,7 +143,7 @@ def test_a_stream_that_stops_before_message_stop_is_never_complete(
     """Law 10 at every frame of every stream, and in the middle of each frame."""
     cuts = 0
     for recording, body, _ in streams(rows):
-        frames = sse.frames(body)
+        frames = sse.split_frames(body)
         last = next(at for at, frame in enumerate(frames) if b"event: message_stop" in frame)
         for count in range(last + 1):
             head, half = b"".join(frames[:count]), frames[count][: len(frames[count]) // 2]
@@ -156,9 +158,9 @@ def test_a_stream_that_stops_before_message_stop_is_never_complete(
 def test_nothing_is_let_go_before_there_is_content(rows: list[Row]) -> None:
     """What a client gets first holds a block of content, or the end of an empty message."""
     for recording, body, _ in streams(rows):
-        watch = DIALECT.watch(BODY)
+        watch = DIALECT.inspect_stream(BODY)
         out = b""
-        for frame in sse.frames(body):
+        for frame in sse.split_frames(body):
             out = watch.feed(frame)
             if watch.committed:
                 break
@@ -183,7 +185,7 @@ def test_every_refusal_is_told_by_whose_fault_it_is(rows: list[Row], say: Say) -
             assert (problem.kind, problem.http_status) == ("upstream_auth", 502)
         else:
             assert problem.http_status == status
-            assert DIALECT.problem(problem) == body
+            assert DIALECT.write_problem(problem) == body
     say(f"{len(refused)} refusals")
     assert refused
 

@@ -45,7 +45,7 @@ type Object = dict[str, Any]
 type Row = tuple[Object, bytes, Object]
 """A recording, the body of its answer, and its oracle."""
 
-TELLING = ResponseContext(id="0", created=0, model="m")
+TELLING = ResponseContext(id="0", created_at=0, model="m")
 PLAIN = ("text", "thinking", "redacted_thinking", "tool_use")
 """Types of blocks that other dialects have too."""
 
@@ -70,13 +70,13 @@ def streams(rows: list[Row]) -> list[Row]:
 
 
 def run(parts: Iterable[bytes]) -> list[Event]:
-    decoder = SPEECH.decoder()
+    decoder = SPEECH.make_decoder()
     events = [event for part in parts for event in decoder.feed(part)]
     return events + decoder.end()
 
 
 def events_of(row: Row) -> list[Event]:
-    return run([row[1]]) if streams([row]) else SPEECH.events(row[1])
+    return run([row[1]]) if streams([row]) else SPEECH.decode_response(row[1])
 
 
 def said(events: list[Event]) -> Object:
@@ -133,7 +133,7 @@ def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> No
     for row in found:
         events, oracle = events_of(row), row[2]
         assert said(events) == wanted(oracle), oracle["id"]
-        glance = DIALECT.glance(DIALECT.fold(row[1]) if streams([row]) else row[1])
+        glance = DIALECT.summarize(DIALECT.fold(row[1]) if streams([row]) else row[1])
         assert told(events) == glance.usage, oracle["id"]
         if not any(it["type"] == "compaction" for it in oracle["content"]):
             usage = told(events)
@@ -148,7 +148,7 @@ def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> No
 def test_what_was_no_answer_failed(rows: list[Row], say: Say) -> None:
     refused = [row for row in rows if row[0]["response"]["status"] != 200]
     for _, body, oracle in refused:
-        [failed] = SPEECH.events(body)
+        [failed] = SPEECH.decode_response(body)
         assert isinstance(failed, Failed), oracle["id"]
     say(f"{len(refused)} refusals")
     assert refused
@@ -171,7 +171,7 @@ def test_a_stream_that_stops_before_message_stop_never_ends(rows: list[Row], say
     """Law 10 abroad, at every frame of every stream and in the middle of each."""
     cuts = 0
     for recording, body, _ in streams(rows):
-        frames = sse.frames(body)
+        frames = sse.split_frames(body)
         last = next(at for at, frame in enumerate(frames) if b"event: message_stop" in frame)
         expected = run([body])
         for count in range(last + 1):
@@ -189,16 +189,16 @@ def test_the_sdk_decodes_what_is_told_of_every_answer(rows: list[Row], say: Say)
     found = answers(rows)
     for row in found:
         events, oracle = events_of(row), row[2]
-        encoder = SPEECH.encoder(TELLING)
+        encoder = SPEECH.make_encoder(TELLING)
         stream = b"".join([encoder.write(event) for event in events])
         expected = wanted(oracle)
-        for message in (streamed(stream), whole(SPEECH.tell(events, TELLING))):
+        for message in (streamed(stream), whole(SPEECH.encode_response(events, TELLING))):
             got = wanted({**message, "finish": message["stop_reason"], "stop_sequence": message.get("stop_sequence")})  # fmt: skip
             for name in ("text", "thinking", "calls", "cited", "model"):
                 assert got[name] == expected[name], (oracle["id"], name)
             word, stop = expected["finish"][0]
             assert got["finish"] == [(word, stop)], oracle["id"]
-            usage = DIALECT.glance(json.dumps({**message, "content": []}).encode()).usage
+            usage = DIALECT.summarize(json.dumps({**message, "content": []}).encode()).usage
             assert usage is not None
             known = told(events)
             assert (usage.input, usage.cache_read or 0) == (known.input, known.cache_read or 0)
@@ -208,7 +208,7 @@ def test_the_sdk_decodes_what_is_told_of_every_answer(rows: list[Row], say: Say)
 
 
 def read(value: Object) -> CanonicalRequest:
-    return SPEECH.decode(DIALECT.read(json.dumps(value).encode()))
+    return SPEECH.decode_request(DIALECT.read(json.dumps(value).encode()))
 
 
 def kept(request: CanonicalRequest) -> Object:
@@ -240,7 +240,7 @@ def test_every_request_survives_being_said_again(rows: list[Row], say: Say) -> N
         if not isinstance(value, dict):
             continue
         request = read(value)
-        said = SPEECH.encode(request, target(value["model"]))
+        said = SPEECH.encode_request(request, target(value["model"]))
         again = read({"model": value["model"], **said.value})
         foreign = any(isinstance(it, Foreign) for turn in request.turns for it in turn.parts)
         if not foreign and not any(turn.role == "system" for turn in request.turns[1:]):

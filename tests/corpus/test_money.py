@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from gateway.core import sse
-from gateway.core.price import Price, Rates, cost
-from gateway.core.token_estimate import fill
+from gateway.core.price import Price, Rates, compute_cost
+from gateway.core.token_estimate import fill_usage
 from gateway.core.usage import Usage
 from gateway.dialects import DIALECTS
 from tests.corpus import asks, oracle
@@ -145,17 +145,19 @@ def accounts(rows: list[Row]) -> list[Account]:
 def read(row: Row) -> Account | None:
     dialect = DIALECTS[row.dialect]
     if not row.stream:
-        glance = dialect.glance(row.body)
+        glance = dialect.summarize(row.body)
         if glance.usage is None or glance.problem is not None:
             return None
-        return Account(row, glance.usage, glance.served or "", glance.heard, complete=True)
-    watch = dialect.watch(asks.client(row, dialect)[0])
+        return Account(
+            row, glance.usage, glance.served_model or "", glance.content_bytes, complete=True
+        )
+    watch = dialect.inspect_stream(asks.client(row, dialect)[0])
     for piece in row.pieces:
         watch.feed(piece)
     watch.end()
     if watch.usage is None or watch.problem is not None:
         return None
-    return Account(row, watch.usage, watch.served or "", watch.heard, watch.complete)
+    return Account(row, watch.usage, watch.served_model or "", watch.content_bytes, watch.complete)
 
 
 def totals(row: Row) -> Iterator[int]:
@@ -221,7 +223,7 @@ def test_a_stream_costs_what_the_same_answer_costs_whole(rows: list[Row], say: S
         account = read(row) if row.stream else None
         if account is not None:
             dialect = DIALECTS[row.dialect]
-            assert dialect.glance(dialect.fold(row.body)).usage == account.usage, row.id
+            assert dialect.summarize(dialect.fold(row.body)).usage == account.usage, row.id
             count += 1
     say(f"{count} streams")
     assert count > 400
@@ -234,9 +236,9 @@ def test_what_was_told_once_is_never_lost_again(rows: list[Row], say: Say) -> No
         if not row.stream:
             continue
         dialect = DIALECTS[row.dialect]
-        watch = dialect.watch(asks.client(row, dialect)[0])
+        watch = dialect.inspect_stream(asks.client(row, dialect)[0])
         before = known(watch.usage)
-        for frame in sse.frames(row.body):
+        for frame in sse.split_frames(row.body):
             watch.feed(frame)
             now = known(watch.usage)
             assert before <= now, row.id
@@ -283,7 +285,7 @@ def test_what_it_costs_is_what_the_provider_billed(accounts: list[Account], say:
             continue
         at = price(it)
         assert at is not None, (it.row.id, it.row.provider, it.served)
-        ours = cost(it.usage, at)
+        ours = compute_cost(it.usage, at)
         assert ours is not None, (it.row.id, it.usage)
         rounded = it.row.provider == "perplexity" and ours.quantize(billed) == billed
         if rounded or abs(ours - billed) < Decimal("1e-9"):
@@ -299,7 +301,9 @@ def test_an_account_that_is_told_is_the_provider_s(accounts: list[Account], say:
     """Nothing of it is estimated where the answer is complete and both sides were told."""
     count = 0
     for it in accounts:
-        filled, source = fill(it.usage, prompt=7, heard=it.heard, complete=it.complete)
+        filled, source = fill_usage(
+            it.usage, prompt_tokens=7, content_bytes=it.heard, is_complete=it.complete
+        )
         if it.complete and it.row.id not in UNKNOWN_SIDE:
             assert (filled, source) == (it.usage, "provider"), it.row.id
             count += 1
@@ -333,14 +337,14 @@ def test_what_is_heard_is_what_was_said(rows: list[Row], say: Say) -> None:
         for row in rows:
             if row.dialect != dialect.name or not row.stream or row.raised:
                 continue
-            watch = dialect.watch(asks.client(row, dialect)[0])
+            watch = dialect.inspect_stream(asks.client(row, dialect)[0])
             for piece in row.pieces:
                 watch.feed(piece)
             watch.end()
             said = written(oracle.meant(row))
             if said and watch.problem is None:
-                found.append(watch.heard / said)
-                assert watch.heard > 0, row.id
+                found.append(watch.content_bytes / said)
+                assert watch.content_bytes > 0, row.id
         near = sum(0.9 <= ratio <= 1.1 for ratio in found) / len(found)
         say(f"{dialect.name}: {len(found)} streams, {near:.0%} within a tenth")
         assert near > (0.75 if dialect.name == oracle.RESPONSES else 0.9)

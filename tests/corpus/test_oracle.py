@@ -67,11 +67,11 @@ def test_every_stream_folds_to_what_the_sdk_decoded(exchanges: list[Exchange], s
 def test_the_account_of_a_stream_is_that_of_its_fold(exchanges: list[Exchange]) -> None:
     """One accounting for both forms, and telling it as a stream again changes nothing."""
     for exchange in streams(exchanges):
-        watch = OPENAI_CHAT.watch(ask(stream=True, n=exchange.choices))
+        watch = OPENAI_CHAT.inspect_stream(ask(stream=True, n=exchange.choices))
         watch.feed(exchange.body)
         watch.end()
         whole = OPENAI_CHAT.fold(exchange.body)
-        glance = OPENAI_CHAT.glance(whole)
+        glance = OPENAI_CHAT.summarize(whole)
         assert (watch.usage, glance.problem) == (glance.usage, None), exchange.id
         again = OPENAI_CHAT.fold(OPENAI_CHAT.unfold(whole, True))
         assert json.loads(again) == json.loads(whole), exchange.id
@@ -83,8 +83,8 @@ def test_a_stream_that_stops_before_its_finish_is_never_complete(
     """Law 10 at every frame of every stream, and in the middle of each frame."""
     cuts = 0
     for exchange in streams(exchanges):
-        frames = sse.frames(exchange.body)
-        watch = OPENAI_CHAT.watch(ask(stream=True, n=exchange.choices))
+        frames = sse.split_frames(exchange.body)
+        watch = OPENAI_CHAT.inspect_stream(ask(stream=True, n=exchange.choices))
         ended = [index for index, frame in enumerate(frames) if finishes(frame)]
         last = ended[: exchange.choices][-1]
         for frame in frames[:last]:
@@ -100,7 +100,7 @@ def test_a_stream_that_stops_before_its_finish_is_never_complete(
 
 def finishes(frame: bytes) -> bool:
     """Whether a frame names a finish, or is `[DONE]`."""
-    payload = sse.data(frame)
+    payload = sse.read_data(frame)
     if payload.startswith(b"[DONE]"):
         return True
     choices = json.loads(payload).get("choices") if payload else None
@@ -110,10 +110,10 @@ def finishes(frame: bytes) -> bool:
 def test_nothing_of_a_stream_is_shown_before_it_has_content(exchanges: list[Exchange]) -> None:
     """What is held goes on with the first content, in order: no byte is lost or comes early."""
     for exchange in streams(exchanges):
-        watch = OPENAI_CHAT.watch(ask(stream=True, usage=True, n=exchange.choices))
+        watch = OPENAI_CHAT.inspect_stream(ask(stream=True, usage=True, n=exchange.choices))
         fed = shown = b""
         states = [watch.committed]
-        for frame in sse.frames(exchange.body):
+        for frame in sse.split_frames(exchange.body):
             shown += watch.feed(frame)
             if exchange.cut and frame.startswith(b"data: [DONE]"):
                 continue  # it stays here

@@ -30,8 +30,8 @@ def values(row: Row) -> Iterator[Object]:
         value = json.loads(row.body)
         yield from value if isinstance(value, list) else [value]
         return
-    for frame in sse.frames(row.body):
-        data = sse.data(frame)
+    for frame in sse.split_frames(row.body):
+        data = sse.read_data(frame)
         if data and not data.startswith(b"[DONE]"):
             yield json.loads(data)
 
@@ -50,13 +50,13 @@ def test_the_id_of_every_answer_is_read(corpus: Path, say: Say) -> None:
         if row.status != 200:
             continue
         if row.stream:
-            watch = dialect.watch(asks.client(row, dialect)[0])
+            watch = dialect.inspect_stream(asks.client(row, dialect)[0])
             for piece in row.pieces:
                 watch.feed(piece)
             watch.end()
             problem, found = watch.problem, watch.response_id
         else:
-            glance = dialect.glance(row.body)
+            glance = dialect.summarize(row.body)
             problem, found = glance.problem, glance.response_id
         if problem is not None or row.id in {*EVERYWHERE, *_BROKEN}:
             continue

@@ -26,7 +26,7 @@ def rows(corpus: Path) -> list[Row]:
 
 
 def run(parts: list[bytes]) -> tuple[bytes, StreamInspector]:
-    watch = DIALECT.watch(BODY)
+    watch = DIALECT.inspect_stream(BODY)
     out = [watch.feed(part) for part in parts]
     return b"".join([*out, watch.end()]), watch
 
@@ -54,11 +54,11 @@ def test_every_answer_is_told_as_the_sdk_decoded_it(rows: list[Row], say: Say) -
     """Law 3: end, model and usage, of whole answers and of streams told whole."""
     found = [row for row in answers(rows) if "status" in row[2]]
     for row in found:
-        oracle, glance = row[2], DIALECT.glance(whole_of(row))
+        oracle, glance = row[2], DIALECT.summarize(whole_of(row))
         cut = oracle["incomplete"]
         assert glance.finish == (cut["reason"] if cut else oracle["status"]), oracle["id"]
         assert glance.problem is None
-        assert glance.served == oracle["model"]
+        assert glance.served_model == oracle["model"]
         if oracle["id"] not in SEVERAL:
             agrees(glance.usage, oracle["usage"])
     say(f"{len(found)} answers, of which {len(streams(found))} were streams")
@@ -68,17 +68,17 @@ def test_every_answer_is_told_as_the_sdk_decoded_it(rows: list[Row], say: Say) -
 def test_every_stream_passes_byte_for_byte_however_it_is_read(rows: list[Row], say: Say) -> None:
     """At once, in awkward pieces and byte by byte: with the same account as its fold."""
     for recording, body, _ in streams(rows):
-        glance = DIALECT.glance(DIALECT.fold(body))
+        glance = DIALECT.summarize(DIALECT.fold(body))
         for parts in ([body], awkward(body), [body[at : at + 1] for at in range(len(body))]):
             if len(parts) > 100_000:
                 continue  # a picture, byte by byte
             out, watch = run(parts)
             assert out == body, recording["id"]
             assert (watch.complete, watch.problem) == (True, None), recording["id"]
-            assert (watch.usage, watch.finish, watch.served) == (
+            assert (watch.usage, watch.finish, watch.served_model) == (
                 glance.usage,
                 glance.finish,
-                glance.served,
+                glance.served_model,
             )
     say(f"{len(streams(rows))} streams")
     assert streams(rows)
@@ -88,16 +88,16 @@ def test_a_stream_that_stops_before_its_end_is_never_complete(rows: list[Row], s
     """Law 10 at every frame of every stream, and in the middle of each frame."""
     cuts = 0
     for recording, body, _ in streams(rows):
-        frames = sse.frames(body)
+        frames = sse.split_frames(body)
         ends = (b'"response.completed"', b'"response.incomplete"')
         last = next(
             at
             for at, frame in enumerate(frames)
-            if json.loads(sse.data(frame) or b"{}").get("type", "")
+            if json.loads(sse.read_data(frame) or b"{}").get("type", "")
             in ("response.completed", "response.incomplete")
         )
         assert any(end in frames[last] for end in ends)
-        watch = DIALECT.watch(BODY)
+        watch = DIALECT.inspect_stream(BODY)
         for frame in frames[:last]:
             watch.feed(frame)
             assert not watch.complete, recording["id"]
@@ -112,14 +112,14 @@ def test_a_stream_that_stops_before_its_end_is_never_complete(rows: list[Row], s
 
 def test_nothing_is_let_go_before_there_is_content(rows: list[Row]) -> None:
     for recording, body, _ in streams(rows):
-        watch = DIALECT.watch(BODY)
+        watch = DIALECT.inspect_stream(BODY)
         out = b""
-        for frame in sse.frames(body):
+        for frame in sse.split_frames(body):
             out = watch.feed(frame)
             if watch.committed:
                 break
         assert body.startswith(out), recording["id"]
-        last = sse.frames(out)[-1]
+        last = sse.split_frames(out)[-1]
         assert any(word in last for word in FIRST), recording["id"]
 
 
@@ -140,7 +140,7 @@ def test_every_refusal_is_told_by_whose_fault_it_is(rows: list[Row], say: Say) -
             assert (problem.kind, problem.http_status) == ("upstream_auth", 502)
         else:
             assert problem.http_status == status
-            assert DIALECT.problem(problem) == body
+            assert DIALECT.write_problem(problem) == body
     say(f"{len(refused)} refusals")
     assert refused
 
@@ -166,7 +166,7 @@ def test_every_request_is_read_goes_on_as_it_came_and_is_decoded(rows: list[Row]
         raw = json.dumps(value, ensure_ascii=False, separators=(", ", " : ")).encode()
         body = DIALECT.read(raw)
         assert DIALECT.write(body, target(value["model"])).body is raw
-        request = SPEECH.decode(body)
+        request = SPEECH.decode_request(body)
         given = value["input"]
         if isinstance(given, list):
             parts = sum(len(turn.parts) for turn in request.turns)

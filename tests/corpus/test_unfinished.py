@@ -17,7 +17,7 @@ from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Object, Row, 
 type Change = Callable[[Object], bool]
 """Removes the reason from one JSON value of an answer; False if all of the value must go."""
 
-TELLING = ResponseContext(id="01", created=7, model="m", prompt_tokens=9, label="x")
+TELLING = ResponseContext(id="01", created_at=7, model="m", prompt_tokens=9, state_label="x")
 
 
 def chat(value: Object) -> bool:
@@ -60,8 +60,8 @@ def unfinished(row: Row) -> bytes:
             change(one)
         return json.dumps(value).encode("utf-8", "surrogatepass")
     out = []
-    for frame in sse.frames(row.body):
-        payload = sse.data(frame)
+    for frame in sse.split_frames(row.body):
+        payload = sse.read_data(frame)
         if not payload or payload.startswith(b"[DONE]"):
             out.append(frame)
             continue
@@ -90,17 +90,17 @@ def test_an_answer_without_a_reason_for_its_end_is_never_told_whole(
         ours, door = DIALECTS[client], DIALECTS[row.dialect]
         voice = ours if client == row.dialect else Translation(ours, door, request, TELLING)
         if row.stream:
-            watch = voice.watch(body)
+            watch = voice.inspect_stream(body)
             out = watch.feed(data) + watch.end()
             assert not watch.complete, row.id
             told["failed" if watch.problem or not watch.committed else "incomplete"] += 1
-            speech = ours.speech
+            speech = ours.translation
             assert speech is not None
-            decoder = speech.decoder()
+            decoder = speech.make_decoder()
             events = [*decoder.feed(out), *decoder.end()]
             assert not any(isinstance(it, End | Finish) for it in events), row.id
         else:
-            glance = voice.glance(data)
+            glance = voice.summarize(data)
             assert not glance.complete, row.id
             told["failed" if glance.problem else "incomplete"] += 1
             if glance.body is not None:
@@ -111,7 +111,7 @@ def test_an_answer_without_a_reason_for_its_end_is_never_told_whole(
 
 def whole(dialect: str, body: bytes) -> bool:
     """True if a translated answer says that it ended well."""
-    speech = DIALECTS[dialect].speech
+    speech = DIALECTS[dialect].translation
     assert speech is not None
-    reasons = {it.reason for it in speech.events(body) if isinstance(it, Finish)}
+    reasons = {it.reason for it in speech.decode_response(body) if isinstance(it, Finish)}
     return not reasons <= {"cut", "length"}

@@ -209,7 +209,7 @@ class Stage:
 
 def history(folder: Path) -> None:
     """A month of rows: more by day than by night, fewer at the end of a week, some of each kind."""
-    found = [row for path in journal.segments(folder) for row, _ in journal.rows(path)]
+    found = [row for path in journal.list_segments(folder) for row, _ in journal.read_rows(path)]
     served = [row for row in found if isinstance(row, FinalRow) and row.state == "settled"]
     chance, now = random.Random(4711), time.time()
     lines: list[bytes] = []
@@ -220,7 +220,7 @@ def history(folder: Path) -> None:
         busy *= 0.45 if day.tm_wday > 4 else 1.0
         for number in range(round(AN_HOUR * busy * chance.uniform(0.7, 1.3))):
             row = chance.choice(served)
-            lines.append(journal.write(_other(row, f"{hour}-{number}", start, chance)))
+            lines.append(journal.encode_row(_other(row, f"{hour}-{number}", start, chance)))
     (folder / "0000-history.jsonl").write_bytes(b"".join(lines))
 
 

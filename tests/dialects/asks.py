@@ -424,10 +424,12 @@ def read(dialect: str, value: Object) -> RequestBody:
     found = DIALECTS[dialect]
     raw = json.dumps(value).encode()
     return (
-        found.read(raw) if found.read_at is None else found.read_at(raw, "models/m:generateContent")
+        found.read(raw)
+        if found.read_with_path is None
+        else found.read_with_path(raw, "models/m:generateContent")
     )
 
 
 def decoded(dialect: str, value: Object) -> CanonicalRequest:
     """A request in no dialect."""
-    return translation.speech(DIALECTS[dialect]).decode(read(dialect, value))
+    return translation.get_translation(DIALECTS[dialect]).decode_request(read(dialect, value))

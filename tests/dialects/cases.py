@@ -7,20 +7,20 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gateway.core.target import UNKNOWN, ModelFacts, Provider, Target
+from gateway.core.target import UNKNOWN_FACTS, ModelFacts, Provider, Target
 from gateway.dialects import OPENAI_CHAT, RequestBody
 
 type Object = dict[str, Any]
 
-HERE = Provider(name="here", doors={OPENAI_CHAT.name: "https://here.test/v1/chat/completions"})
+HERE = Provider(name="here", urls={OPENAI_CHAT.name: "https://here.test/v1/chat/completions"})
 
 
-def target(model: str = "m", *, facts: ModelFacts = UNKNOWN, **more: Any) -> Target:
+def target(model: str = "m", *, facts: ModelFacts = UNKNOWN_FACTS, **more: Any) -> Target:
     """A target; members of its provider are given as provider_<name>."""
     own = {
         name.removeprefix("provider_"): more.pop(name) for name in list(more) if "provider_" in name
     }
-    provider = Provider(name="here", doors=HERE.doors, **own) if own else HERE
+    provider = Provider(name="here", urls=HERE.urls, **own) if own else HERE
     return Target(provider=provider, model=model, facts=facts, **more)
 
 

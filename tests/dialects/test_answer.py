@@ -5,7 +5,7 @@ import pytest
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, ResponseSummary
 
-GLANCE = OPENAI_CHAT.glance
+GLANCE = OPENAI_CHAT.summarize
 
 
 def test_an_answer() -> None:
@@ -15,7 +15,7 @@ def test_an_answer() -> None:
     )
     usage = Usage(input=5, output=2)
     expected = ResponseSummary(
-        usage=usage, served="m-2026-01-01", response_id="x", finish="stop", complete=True
+        usage=usage, served_model="m-2026-01-01", response_id="x", finish="stop", complete=True
     )
     assert GLANCE(body) == expected
 
@@ -30,7 +30,7 @@ def test_an_answer() -> None:
 )
 def test_what_is_not_told_is_not_known(body: bytes) -> None:
     """Such an answer is incomplete."""
-    assert GLANCE(body) == ResponseSummary(heard=1)
+    assert GLANCE(body) == ResponseSummary(content_bytes=1)
 
 
 @pytest.mark.parametrize(

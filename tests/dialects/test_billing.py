@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.usage import money, service
+from gateway.core.usage import parse_service_tier, parse_usd
 from gateway.dialects import billing
 
 TOOLS = [
@@ -40,7 +40,7 @@ TOOLS = [
 @pytest.mark.parametrize(("usage", "tools"), TOOLS)
 def test_tools_that_are_billed_by_the_request(usage: Any, tools: dict[str, int]) -> None:
     """Anthropic, OpenRouter, xAI and Perplexity; what is free is left out."""
-    assert billing.tools(usage) == tools
+    assert billing.read_tool_counts(usage) == tools
 
 
 BILLS = [
@@ -67,13 +67,13 @@ BILLS = [
 @pytest.mark.parametrize(("usage", "billed"), BILLS)
 def test_what_a_provider_says_it_billed(usage: Any, billed: str | None) -> None:
     """OpenRouter, xAI (ten thousand million ticks a dollar) and Perplexity, to the last digit."""
-    found = billing.billed(usage)
+    found = billing.read_billed_usd(usage)
     assert found == (None if billed is None else Decimal(billed))
 
 
 def test_money_is_read_in_the_digits_that_were_written() -> None:
-    assert str(money(0.1)) == "0.1"
-    assert money(float("nan")) is None
+    assert str(parse_usd(0.1)) == "0.1"
+    assert parse_usd(float("nan")) is None
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_money_is_read_in_the_digits_that_were_written() -> None:
 def test_the_service_tier_that_is_not_the_standard_one(
     words: tuple[Any, ...], known: str | None
 ) -> None:
-    assert service(*words) == known
+    assert parse_service_tier(*words) == known

@@ -132,14 +132,14 @@ def text_of(value: Any) -> str:
 
 def unsaid(request: CanonicalRequest, door: str) -> list[tuple[str, Any, str]]:
     """What is neither said in the other dialect nor named; nothing where the request is refused."""
-    losses, refusals = compatibility.weigh(request, door)
+    losses, refusals = compatibility.check_request(request, door)
     if refusals:
         return []
-    speech = translation.speech(DIALECTS[door])
-    said = speech.encode(request, target())
+    speech = translation.get_translation(DIALECTS[door])
+    said = speech.encode_request(request, target())
     named = {loss.field for loss in (*losses, *said.losses)}
     value = {**said.value, "model": "m"}
-    again = speech.decode(DIALECTS[door].read(jsonio.dumps(value)))
+    again = speech.decode_request(DIALECTS[door].read(jsonio.dumps(value)))
     there = {what: value for what, value, _ in facets(again)}
     words = text_of(value)
     found = []
@@ -218,7 +218,7 @@ def bare(value: Any) -> Any:
 def seen(client: str, value: Object) -> Any:
     """All that becomes of a request: what is read, and what is weighed of it, one by one."""
     request = decoded(client, value)
-    return bare(request), [*compatibility.asked(request)]
+    return bare(request), [*compatibility.list_set_fields(request)]
 
 
 def paths(value: Any, path: str = "") -> Iterator[str]:
@@ -305,7 +305,7 @@ def test_what_an_answer_depends_on_refuses_every_other_dialect(
     """By the client's own spelling."""
     request = decoded(client, {**LEAST[client], **more})
     for door in DIALECTS:
-        losses, refusals = compatibility.weigh(request, door)
+        losses, refusals = compatibility.check_request(request, door)
         assert losses == []
         assert [refusal.partition(": ")[0] for refusal in refusals] == [name]
 
@@ -314,7 +314,7 @@ def test_a_thread_that_is_begun_is_dropped_and_named() -> None:
     more = {"thread": {"type": "create"}}
     request = decoded("anthropic-messages", {**LEAST["anthropic-messages"], **more})
     for door in DIALECTS:
-        losses, refusals = compatibility.weigh(request, door)
+        losses, refusals = compatibility.check_request(request, door)
         assert [(loss.field, loss.action) for loss in losses] == [("thread", "dropped")]
         assert refusals == []
 
@@ -332,13 +332,13 @@ def test_a_tool_that_runs_at_a_provider_is_named_with_what_to_do() -> None:
     request = decoded(compatibility.RESPONSES, {"model": "m", "input": "hi", "tools": [search]})
     why = "does not have this tool of another provider: leave it out"
     for door in (compatibility.CHAT, compatibility.MESSAGES, compatibility.GEMINI):
-        (refusal,) = compatibility.weigh(request, door)[1]
+        (refusal,) = compatibility.check_request(request, door)[1]
         assert refusal == f'tools.web_search: {door} {why} (Codex: web_search = "disabled")'
     shell = {"model": "m", "input": "hi", "tools": [{"type": "local_shell"}]}
     tool = {"type": "web_search_20250305", "name": "web_search"}
     messages = {"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "hi"}], "tools": [tool]}  # fmt: skip
     for client, value in ((compatibility.RESPONSES, shell), (compatibility.MESSAGES, messages)):
-        (refusal,) = compatibility.weigh(decoded(client, value), compatibility.CHAT)[1]
+        (refusal,) = compatibility.check_request(decoded(client, value), compatibility.CHAT)[1]
         assert refusal.endswith(why)
 
 
@@ -364,7 +364,7 @@ def test_a_service_tier_is_said_in_the_targets_own_word_or_named(client: str, do
     for meant, word in words.items():
         request = decoded(client, {**MINIMAL[client], member: word})
         assert request.service_tier == meant
-        written = translation.write(request, DIALECTS[door], target())
+        written = translation.write_request(request, DIALECTS[door], target())
         said = jsonio.loads(written.body)
         if meant is not None and meant in theirs:
             assert said[there] == theirs[meant]
@@ -378,39 +378,43 @@ def test_a_service_tier_is_said_in_the_targets_own_word_or_named(client: str, do
 def test_media_by_address() -> None:
     """Mistral takes a URL as sound; Google opens films of YouTube, and files of its own."""
     sound = media({"type": "input_audio", "input_audio": "https://a.test/a.mp3"})
-    assert compatibility.weigh(sound, "openai-chat") == ([], [])
-    assert compatibility.weigh(sound, "gemini")[1] == [
+    assert compatibility.check_request(sound, "openai-chat") == ([], [])
+    assert compatibility.check_request(sound, "gemini")[1] == [
         "messages.audio: gemini takes audio as data, not by URL"
     ]
     film = {"type": "video_url", "video_url": {"url": "https://www.youtube.com/watch?v=1"}}
-    assert compatibility.weigh(media(film), "gemini") == ([], [])
+    assert compatibility.check_request(media(film), "gemini") == ([], [])
     film["video_url"] = {"url": "https://a.test/a.mp4"}
-    assert compatibility.weigh(media(film), "gemini")[1] == [
+    assert compatibility.check_request(media(film), "gemini")[1] == [
         "messages.video: gemini takes films as data, or from YouTube"
     ]
     own = media({"fileData": {"mimeType": "audio/wav", "fileUri": "gs://a/b"}}, client="gemini")
-    assert any("unknown to another" in why for why in compatibility.weigh(own, "openai-chat")[1])
+    assert any(
+        "unknown to another" in why for why in compatibility.check_request(own, "openai-chat")[1]
+    )
 
 
 def test_context_and_citations_of_a_document_are_named() -> None:
     source = {"type": "text", "media_type": "text/plain", "data": "a"}
     part = {"type": "document", "source": source, "context": "c", "citations": {"enabled": True}}
-    losses, _ = compatibility.weigh(media(part, client="anthropic-messages"), "openai-chat")
+    losses, _ = compatibility.check_request(media(part, client="anthropic-messages"), "openai-chat")
     assert [loss.field for loss in losses] == ["messages.context", "messages.citations"]
     plain = {**part, "context": None, "citations": {"enabled": False}}
-    assert compatibility.weigh(media(plain, client="anthropic-messages"), "openai-chat") == ([], [])
+    assert compatibility.check_request(
+        media(plain, client="anthropic-messages"), "openai-chat"
+    ) == ([], [])
 
 
 def test_a_breakpoint_of_the_prompt_cache_is_said_to_messages_alone() -> None:
     part = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
     request = media(part)
-    assert compatibility.weigh(request, "anthropic-messages") == ([], [])
+    assert compatibility.check_request(request, "anthropic-messages") == ([], [])
     for door in ("openai-responses", "gemini"):
-        losses, _ = compatibility.weigh(request, door)
+        losses, _ = compatibility.check_request(request, door)
         assert losses == [Loss("cache_control", "dropped", f"{door} caches prompts by itself")]
 
 
-@pytest.mark.parametrize("rules", compatibility.FIELDS.values(), ids=compatibility.FIELDS)
+@pytest.mark.parametrize("rules", compatibility.FIELD_RULES.values(), ids=compatibility.FIELD_RULES)
 def test_every_field_has_a_rule_for_every_dialect(rules: Any) -> None:
     assert set(rules) == set(DIALECTS)
-    assert all(bool(rule.why) is (rule.way != "mapped") for rule in rules.values())
+    assert all(bool(rule.reason) is (rule.treatment != "mapped") for rule in rules.values())

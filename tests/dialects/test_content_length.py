@@ -21,7 +21,7 @@ from gateway.core.events import (
 )  # fmt: skip
 from gateway.dialects import DIALECTS, ResponseContext, Translation, content_length
 from gateway.dialects.base import Dialect, StreamInspector
-from gateway.dialects.translation import TranslatableRequest, speech
+from gateway.dialects.translation import TranslatableRequest, get_translation
 from tests.dialects.cases import ask, chunk, sse
 
 EVENTS: list[tuple[Event, int]] = [
@@ -45,7 +45,7 @@ EVENTS: list[tuple[Event, int]] = [
 
 @pytest.mark.parametrize(("event", "size"), EVENTS)
 def test_what_an_event_says(event: Event, size: int) -> None:
-    assert content_length.event(event) == size
+    assert content_length.count_event_bytes(event) == size
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_what_an_event_says(event: Event, size: int) -> None:
 )  # fmt: skip
 def test_text_is_counted_as_utf_8_wherever_it_stands(value: Any, size: int) -> None:
     """A lone surrogate, which JSON may escape, counts as the one byte that takes its place."""
-    assert content_length.text(value) == size
+    assert content_length.count_text_bytes(value) == size
 
 
 SAID: list[Event] = [
@@ -71,22 +71,24 @@ SAID: list[Event] = [
 def test_home_and_abroad_hear_the_same(client: Dialect, door: Dialect) -> None:
     """Of a stream that is cut, in every dialect for clients of every dialect."""
     request = TranslatableRequest(DIALECTS["openai-chat"], ask(stream=True)).request
-    told = speech(door).encoder(ResponseContext(id="1", created=1, model="m", asked=request))
+    told = get_translation(door).make_encoder(
+        ResponseContext(id="1", created_at=1, model="m", request=request)
+    )
     stream = b"".join([told.write(event) for event in SAID])
     watch = _watch(client, door, request)
     for at in range(0, len(stream), 100):
         watch.feed(stream[at : at + 100])
     assert not watch.complete
-    assert watch.heard == sum(map(content_length.event, SAID))
+    assert watch.content_bytes == sum(map(content_length.count_event_bytes, SAID))
 
 
 def _watch(client: Dialect, door: Dialect, request: CanonicalRequest) -> StreamInspector:
     body = ask(stream=True)
     if client is door:
-        return door.watch(body)
-    return Translation(client, door, request, ResponseContext(id="1", created=1, model="m")).watch(
-        body
-    )
+        return door.inspect_stream(body)
+    return Translation(
+        client, door, request, ResponseContext(id="1", created_at=1, model="m")
+    ).inspect_stream(body)
 
 
 def test_uses_of_tools_that_a_client_is_not_told_of_are_heard() -> None:
@@ -103,12 +105,12 @@ def test_uses_of_tools_that_a_client_is_not_told_of_are_heard() -> None:
             ).encode()
         ),
     ).request  # fmt: skip
-    voice = Translation(DIALECTS["anthropic-messages"], DIALECTS["openai-chat"], request, ResponseContext(id="1", created=1, model="m"))  # fmt: skip
+    voice = Translation(DIALECTS["anthropic-messages"], DIALECTS["openai-chat"], request, ResponseContext(id="1", created_at=1, model="m"))  # fmt: skip
     calls = [
         {"index": at, "id": f"c{at}", "function": {"name": "f", "arguments": "{}"}} for at in (0, 1)
     ]
-    watch = voice.watch(ask(stream=True))
+    watch = voice.inspect_stream(ask(stream=True))
     watch.feed(sse(chunk({"tool_calls": calls})))
-    assert watch.heard == 6
+    assert watch.content_bytes == 6
     whole = {"choices": [{"index": 0, "message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}  # fmt: skip
-    assert voice.glance(json.dumps(whole).encode()).heard == 6
+    assert voice.summarize(json.dumps(whole).encode()).content_bytes == 6

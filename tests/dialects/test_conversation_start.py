@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.core.errors import ProblemError
 from gateway.dialects import DIALECTS, OPERATIONS
 from gateway.dialects import conversation_start as openings
-from gateway.dialects.conversation_start import MOST, ConversationStart
+from gateway.dialects.conversation_start import MAX_TEXT_CHARS, ConversationStart
 
 CHAT, RESPONSES, MESSAGES, GEMINI = (
     "openai-chat", "openai-responses", "anthropic-messages", "gemini",
@@ -28,7 +28,7 @@ def opening(dialect: str, **body: Any) -> ConversationStart:
     if dialect == GEMINI:
         given = {"model": "models/m", **body}
     read = DIALECTS[dialect].read(json.dumps(given).encode())
-    return DIALECTS[dialect].opening(read)
+    return DIALECTS[dialect].read_start(read)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_instructions_and_first_words(
 ) -> None:
     """Instructions are those before the first turn; first words are a person's."""
     found = opening(dialect, **body)
-    assert (found.system, found.first) == (system, first)
+    assert (found.system, found.first_text) == (system, first)
 
 
 @pytest.mark.parametrize(
@@ -88,20 +88,20 @@ def test_names_of_conversations_and_users(
     """A name is one conversation's: a cache key or a user that stands for many is none."""
     begun = {"input": [HI]} if dialect == RESPONSES else {"messages": [HI]}
     found = opening(dialect, **begun, **body)
-    assert found.named == named
+    assert found.name_and_member == named
     assert user in (found.user, ...)
 
 
 def test_texts_are_cut() -> None:
     found = opening(CHAT, messages=[{**SYSTEM, "content": "a" * 9_999}, {**HI, "content": "b" * 9_999}])  # fmt: skip
-    assert (len(found.system[0]), len(found.first)) == (MOST, MOST)
+    assert (len(found.system[0]), len(found.first_text)) == (MAX_TEXT_CHARS, MAX_TEXT_CHARS)
 
 
 def test_embeddings_are_no_conversation() -> None:
     for (_, operation), dialect in OPERATIONS.items():
         if operation == "embeddings":
             assert (
-                dialect.opening(DIALECTS[CHAT].read(b'{"model":"m","messages":[]}'))
+                dialect.read_start(DIALECTS[CHAT].read(b'{"model":"m","messages":[]}'))
                 == ConversationStart()
             )
 
@@ -121,10 +121,12 @@ def test_whatever_is_read_has_an_opening(dialect: str, body: dict[str, Any]) -> 
         found = opening(dialect, **body)
     except ProblemError:
         return
-    assert all(isinstance(text, str) for text in (*found.system, found.first, found.user))
+    assert all(isinstance(text, str) for text in (*found.system, found.first_text, found.user))
 
 
-SAID = st.sampled_from(["", " ", "hi", REMIND, " \n" * MOST + "x", "[Request interrupted by user"])
+SAID = st.sampled_from(
+    ["", " ", "hi", REMIND, " \n" * MAX_TEXT_CHARS + "x", "[Request interrupted by user"]
+)
 CONTENT = SAID | st.lists(SAID.map(lambda text: {"type": "text", "text": text}), max_size=3)
 MESSAGE = st.fixed_dictionaries(
     {"role": st.sampled_from(["system", "developer", "user", "assistant"]), "content": CONTENT}
@@ -136,5 +138,7 @@ def test_the_first_words_are_those_of_the_first_turn_that_has_some(
     messages: list[dict[str, Any]],
 ) -> None:
     """However they are found: of a first turn that is one text they are read at once."""
-    turns = [openings.said(one["content"], "text") for one in messages if one["role"] == "user"]
-    assert opening(CHAT, messages=messages).first == openings.first(turns)
+    turns = [
+        openings.read_content(one["content"], "text") for one in messages if one["role"] == "user"
+    ]
+    assert opening(CHAT, messages=messages).first_text == openings.find_first_text(turns)

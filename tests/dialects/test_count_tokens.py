@@ -25,7 +25,7 @@ COUNT = "count_tokens"
 MESSAGES = OPERATIONS["anthropic-messages", COUNT]
 GEMINI = OPERATIONS["gemini", COUNT]
 RESPONSES = OPERATIONS["openai-responses", COUNT]
-TELLING = ResponseContext(id="call-1", created=1, model="m")
+TELLING = ResponseContext(id="call-1", created_at=1, model="m")
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 ANSWERS = {
     MESSAGES.name: {"input_tokens": 12},
@@ -89,7 +89,7 @@ def test_a_messages_request_is_counted_as_gemini_says_it() -> None:
         }
     }
     written = voice(MESSAGES, body, GEMINI).write(body, target("m"))
-    assert (written.tail, written.losses) == ("/models/m:countTokens", ())
+    assert (written.url_suffix, written.losses) == ("/models/m:countTokens", ())
 
 
 def test_a_gemini_request_is_counted_as_messages_says_it() -> None:
@@ -131,8 +131,8 @@ def test_a_number_is_told_in_the_clients_words_and_costs_nothing(
     client: Dialect, door: Dialect
 ) -> None:
     body = messages() if client is MESSAGES else gemini()
-    seen = voice(client, body, door).glance(json.dumps(ANSWERS[door.name]).encode())
-    assert (seen.problem, seen.usage, seen.heard) == (None, Usage(input=0, output=0), 0)
+    seen = voice(client, body, door).summarize(json.dumps(ANSWERS[door.name]).encode())
+    assert (seen.problem, seen.usage, seen.content_bytes) == (None, Usage(input=0, output=0), 0)
     assert seen.body is not None
     member = {MESSAGES.name: "input_tokens", GEMINI.name: "totalTokens"}[client.name]
     assert json.loads(seen.body) == {member: 12}
@@ -143,18 +143,18 @@ def test_a_number_is_told_in_the_clients_words_and_costs_nothing(
 )
 @pytest.mark.parametrize("door", [MESSAGES, GEMINI, RESPONSES], ids=lambda door: str(door.name))
 def test_what_is_no_number_is_no_count(door: Dialect, said: bytes) -> None:
-    (failed,) = translation.speech(door).events(said)
+    (failed,) = translation.get_translation(door).decode_response(said)
     assert isinstance(failed, Failed)
-    assert door.glance(said).problem is not None
-    seen = voice(MESSAGES, messages(), door).glance(said)
+    assert door.summarize(said).problem is not None
+    seen = voice(MESSAGES, messages(), door).summarize(said)
     assert (seen.body, seen.problem) == (None, failed.problem)
 
 
 def test_a_counter_of_its_own_reads_its_answers() -> None:
     for door in (MESSAGES, GEMINI, RESPONSES):
-        assert door.glance(json.dumps(ANSWERS[door.name]).encode()).problem is None
-        assert door.counted is not None
-        assert door.glance(door.counted(5)).problem is None
+        assert door.summarize(json.dumps(ANSWERS[door.name]).encode()).problem is None
+        assert door.write_token_count is not None
+        assert door.summarize(door.write_token_count(5)).problem is None
 
 
 @pytest.mark.parametrize(

@@ -138,27 +138,29 @@ def test_a_stream_folds_to_the_whole_answer_that_says_the_same(
     assert json.loads(folded) == whole
     ChatCompletion.model_validate_json(folded)
     glance, watch = (
-        OPENAI_CHAT.glance(folded),
-        OPENAI_CHAT.watch(ask(stream=True, n=len(answer["choices"]))),
+        OPENAI_CHAT.summarize(folded),
+        OPENAI_CHAT.inspect_stream(ask(stream=True, n=len(answer["choices"]))),
     )
     watch.feed(stream)
     assert watch.complete
     assert watch.usage == glance.usage
-    assert watch.served == glance.served == "m-1"
+    assert watch.served_model == glance.served_model == "m-1"
 
 
 @given(ANSWER, st.booleans())
 def test_a_whole_answer_unfolds_to_a_stream_that_folds_back(answer: Object, asked: bool) -> None:
     whole = as_whole(answer)
     stream = unfold(whole, usage=asked)
-    for frame in wire.frames(stream)[:-1]:
-        ChatCompletionChunk.model_validate_json(wire.data(frame))
+    for frame in wire.split_frames(stream)[:-1]:
+        ChatCompletionChunk.model_validate_json(wire.read_data(frame))
     expected = whole if asked else {name: value for name, value in whole.items() if name != "usage"}
     assert json.loads(OPENAI_CHAT.fold(stream)) == expected
-    watch = OPENAI_CHAT.watch(ask(stream=True, usage=True, n=len(answer["choices"])))
+    watch = OPENAI_CHAT.inspect_stream(ask(stream=True, usage=True, n=len(answer["choices"])))
     assert watch.feed(stream) == stream
     assert watch.complete
-    assert watch.usage == (OPENAI_CHAT.glance(json.dumps(whole).encode()).usage if asked else None)
+    assert watch.usage == (
+        OPENAI_CHAT.summarize(json.dumps(whole).encode()).usage if asked else None
+    )
 
 
 def test_a_stream_on_the_wire() -> None:
@@ -318,7 +320,7 @@ def test_a_stream_is_told_with_what_this_gateway_does_not_know() -> None:
         "provider": "x",
         "choices": [{"message": {"role": "assistant", "content": "a"}, "logprobs": {"content": [1]}, "native": "n"}],
     }  # fmt: skip
-    first = json.loads(wire.data(wire.frames(unfold(whole))[0]))
+    first = json.loads(wire.read_data(wire.split_frames(unfold(whole))[0]))
     assert first["provider"] == "x"
     assert first["object"] == "chat.completion.chunk"
     assert first["choices"] == [

@@ -16,12 +16,12 @@ from gateway.dialects import (
     StreamInspector,
     stream_commit,
 )
-from gateway.dialects.frame_template import FrameTemplate, learn
+from gateway.dialects.frame_template import FrameTemplate, learn_template
 from gateway.dialects.openai_chat import amount
 from tests.dialects.cases import TEXT, Object, ask, chunk, pieces
 
 HOLE = re.compile(rb'"content":[ ]?"')
-KEPT = ("committed", "complete", "usage", "served", "finish", "heard", "problem")
+KEPT = ("committed", "complete", "usage", "served_model", "finish", "content_bytes", "problem")
 
 
 def frame(value: Object, *, spaced: bool = False, odd: bool = False) -> bytes:
@@ -38,7 +38,7 @@ def plain(_: bytes) -> bool:
 
 
 def form(data: bytes) -> FrameTemplate | None:
-    return learn(data, HOLE, amount.chunk, plain)
+    return learn_template(data, HOLE, amount.chunk, plain)
 
 
 def form_of(value: Object) -> FrameTemplate:
@@ -50,39 +50,39 @@ def form_of(value: Object) -> FrameTemplate:
 @pytest.mark.parametrize("text", ["", "a", " two words.", "\u00e4\u2028\U0001f600", "}]"])
 def test_a_text_is_counted_in_bytes(text: str) -> None:
     found = form_of(said("Hello", usage=None))
-    assert found.says(frame(said(text, usage=None))) == len(text.encode())
+    assert found.count_text_bytes(frame(said(text, usage=None))) == len(text.encode())
 
 
 @pytest.mark.parametrize("text", ['"', "\\", "\n", "[DONE]", "a\u0007", "\x7f"])
 def test_a_text_that_may_mean_more_is_looked_into(text: str) -> None:
-    assert form_of(said("Hello")).says(frame(said(text))) == -1
+    assert form_of(said("Hello")).count_text_bytes(frame(said(text))) == -1
 
 
 def test_what_is_not_unicode_is_looked_into() -> None:
     data = frame(said("Hello"))
-    assert form_of(said("Hello")).says(data.replace(b"Hello", b"\xff")) == -1
-    assert form_of(said("Hello")).says(data.replace(b"Hello", b"\xed\xa0\x80")) == -1
+    assert form_of(said("Hello")).count_text_bytes(data.replace(b"Hello", b"\xff")) == -1
+    assert form_of(said("Hello")).count_text_bytes(data.replace(b"Hello", b"\xed\xa0\x80")) == -1
 
 
 def test_another_form_is_looked_into() -> None:
     found = form_of(said("Hello", usage=None))
-    assert found.says(frame(said("Hello", usage={"prompt_tokens": 1}))) == -1
-    assert found.says(frame(said("Hello"))) == -1
-    assert found.says(b"data: {}\n\n") == -1
+    assert found.count_text_bytes(frame(said("Hello", usage={"prompt_tokens": 1}))) == -1
+    assert found.count_text_bytes(frame(said("Hello"))) == -1
+    assert found.count_text_bytes(b"data: {}\n\n") == -1
     both = frame(said("", usage=None))
     half = both[: both.index(HOLE.search(both)[0]) + 2]  # type: ignore[index]
-    assert found.says(half + both[len(half) + 1 :]) == -1
+    assert found.count_text_bytes(half + both[len(half) + 1 :]) == -1
 
 
 def test_padding_is_not_counted() -> None:
     """OpenAI hides the length of each piece."""
     found = form_of(said("Hello", obfuscation="x1"))
-    assert found.says(frame(said("you", obfuscation="abcdef"))) == 3
-    assert found.says(frame(said("you", obfuscation=""))) == 3
-    assert found.says(frame(said("you", obfuscation='"'))) == -1
-    assert found.says(frame(said("you"))) == -1
+    assert found.count_text_bytes(frame(said("you", obfuscation="abcdef"))) == 3
+    assert found.count_text_bytes(frame(said("you", obfuscation=""))) == 3
+    assert found.count_text_bytes(frame(said("you", obfuscation='"'))) == -1
+    assert found.count_text_bytes(frame(said("you"))) == -1
     other = frame(said("you", obfuscation="a")).replace(b"obfuscation", b"obfuscat1on")
-    assert found.says(other) == -1
+    assert found.count_text_bytes(other) == -1
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_frame_that_says_something_else_has_no_form(data: bytes) -> None:
 
 
 def test_a_frame_that_tells_more_has_no_form() -> None:
-    assert learn(frame(said("a")), HOLE, amount.chunk, lambda _: False) is None
+    assert learn_template(frame(said("a")), HOLE, amount.chunk, lambda _: False) is None
 
 
 MARKS = st.sampled_from(
@@ -179,7 +179,7 @@ def _alike(
 ) -> None:
     watch, slow = start(body), start(body)
     assert isinstance(slow, stream_commit.StreamBuffer)
-    slow._strange = stream_commit._STRANGE  # no form is learned
+    slow._template_misses = stream_commit._MAX_TEMPLATE_MISSES  # no form is learned
     for data in reads:
         assert watch.feed(data) == slow.feed(data)
         assert _told(watch) == _told(slow)
@@ -206,7 +206,7 @@ def test_chat_is_told_as_if_each_frame_were_looked_into(
     """Each frame as a read of its own, and streams that are cut anywhere."""
     body = ask(stream=True, usage=usage, n=n)
     for reads in (sent, pieces(b"".join(sent), cuts)):
-        _alike(OPENAI_CHAT.watch, body, reads)
+        _alike(OPENAI_CHAT.inspect_stream, body, reads)
 
 
 @given(streams(messages()), CUTS)
@@ -215,24 +215,24 @@ def test_messages_are_told_as_if_each_frame_were_looked_into(
 ) -> None:
     body = ask(stream=True)
     for reads in (sent, pieces(b"".join(sent), cuts)):
-        _alike(ANTHROPIC_MESSAGES.watch, body, reads)
+        _alike(ANTHROPIC_MESSAGES.inspect_stream, body, reads)
 
 
 def test_the_form_is_used() -> None:
     """And after another form that of the next frame is learned; not for ever."""
-    watch = OPENAI_CHAT.watch(ask(stream=True))
+    watch = OPENAI_CHAT.inspect_stream(ask(stream=True))
     assert isinstance(watch, stream_commit.StreamBuffer)
     for at, text in enumerate(("a", "b", "c", "d")):
         watch.feed(frame(said(text)))
-        assert (watch._form is not None) == (at > 0)
-    assert watch.heard == 4
-    first = watch._form
-    for at in range(stream_commit._STRANGE + 3):
+        assert (watch._template is not None) == (at > 0)
+    assert watch.content_bytes == 4
+    first = watch._template
+    for at in range(stream_commit._MAX_TEMPLATE_MISSES + 3):
         watch.feed(frame(said("e", x=at)))
-    assert watch._form not in (None, first)
-    assert watch._strange == stream_commit._STRANGE
-    kept = watch._form
+    assert watch._template not in (None, first)
+    assert watch._template_misses == stream_commit._MAX_TEMPLATE_MISSES
+    kept = watch._template
     watch.feed(frame(said("f", x=-1)))
-    assert watch._form is kept
-    watch.feed(frame(said("f", x=stream_commit._STRANGE - 1)))
-    assert watch._strange == 0
+    assert watch._template is kept
+    watch.feed(frame(said("f", x=stream_commit._MAX_TEMPLATE_MISSES - 1)))
+    assert watch._template_misses == 0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.target import Account
-from gateway.dialects.reasoning_state import MARK, label, maker, split
+from gateway.dialects.reasoning_state import LABEL_PREFIX, hash_maker, split_label, write_label
 from tests.dialects.cases import HERE, target
 
 LABEL = "0123456789abcdef"
@@ -14,35 +14,35 @@ LABEL = "0123456789abcdef"
 
 @given(st.text(max_size=30))
 def test_what_is_labelled_is_split_into_the_same(state: str) -> None:
-    assert split(label(LABEL, state)) == (LABEL, state)
+    assert split_label(write_label(LABEL, state)) == (LABEL, state)
 
 
 def test_a_label_on_the_wire() -> None:
-    assert label(LABEL, "EqoB.x==") == "tg1.0123456789abcdef.EqoB.x=="
+    assert write_label(LABEL, "EqoB.x==") == "tg1.0123456789abcdef.EqoB.x=="
 
 
 @pytest.mark.parametrize(
     "state", ["", "EqoBCkgIARABGAI", "gAAAA", "tg1", "tg1.", "tg1.half", "xtg1.a.b"]
 )
 def test_a_state_of_a_provider_has_no_maker(state: str) -> None:
-    assert split(state) == (None, state)
+    assert split_label(state) == (None, state)
 
 
 def test_a_maker_is_provider_model_and_dialect() -> None:
     """What else differs does not part a model from its own state: effort, accounts."""
-    one = maker(target("m"), "gemini")
+    one = hash_maker(target("m"), "gemini")
     rich = msgspec.structs.replace(HERE, accounts=(Account("a", "s"),))
     same = msgspec.structs.replace(target("m", effort="high"), provider=rich)
-    assert maker(same, "gemini") == one
+    assert hash_maker(same, "gemini") == one
     elsewhere = msgspec.structs.replace(HERE, name="there")
     others = [
-        maker(target("n"), "gemini"),
-        maker(target("m"), "openai-chat"),
-        maker(msgspec.structs.replace(target("m"), provider=elsewhere), "gemini"),
+        hash_maker(target("n"), "gemini"),
+        hash_maker(target("m"), "openai-chat"),
+        hash_maker(msgspec.structs.replace(target("m"), provider=elsewhere), "gemini"),
     ]
     assert len({one, *others}) == 4
 
 
 def test_a_maker_is_short_plain_and_always_the_same() -> None:
-    assert maker(target("m"), "gemini") == "5766c2af6cdbf973"
-    assert label(maker(target("m"), "gemini"), "s").startswith(MARK)
+    assert hash_maker(target("m"), "gemini") == "5766c2af6cdbf973"
+    assert write_label(hash_maker(target("m"), "gemini"), "s").startswith(LABEL_PREFIX)

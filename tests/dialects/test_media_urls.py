@@ -28,7 +28,7 @@ CHAT, RESPONSES, MESSAGES = "openai-chat", "openai-responses", "anthropic-messag
 
 
 def provider(media: Any = "url", *doors: str) -> Provider:
-    return Provider(name="p", doors=dict.fromkeys(doors, "https://p.example"), media=media)
+    return Provider(name="p", urls=dict.fromkeys(doors, "https://p.example"), media=media)
 
 
 def target(media: Any = "url") -> Target:
@@ -78,15 +78,17 @@ WANTED = [
 @pytest.mark.parametrize(("part", "door", "media", "wants"), WANTED)
 def test_what_is_wanted_as_data(part: Any, door: str, media: str, wants: bool) -> None:
     """Where the dialect or the host takes no URL; what it cannot have at all is not wanted."""
-    found = media_urls.wanted(request(part), door, provider(media))
+    found = media_urls.find_media_to_fetch(request(part), door, provider(media))
     assert found == ({part.url: part} if wants else {})
     within = request(ToolResult(id="c", parts=(part, Text(text="t"))))
-    assert media_urls.wanted(within, door, provider(media)) == found
+    assert media_urls.find_media_to_fetch(within, door, provider(media)) == found
 
 
 def test_equal_urls_are_wanted_once() -> None:
     picture = Media(kind="image", url=PIC)
-    assert list(media_urls.wanted(request(picture, picture), "gemini", provider())) == [PIC]
+    assert list(
+        media_urls.find_media_to_fetch(request(picture, picture), "gemini", provider())
+    ) == [PIC]
 
 
 def test_data_takes_the_place_of_a_url_and_of_nothing_else() -> None:
@@ -100,7 +102,7 @@ def test_data_takes_the_place_of_a_url_and_of_nothing_else() -> None:
         other,
         ToolResult(id="c", parts=(Text(text="t"), Media(kind="image", url=PIC))),
     )
-    (turn,) = media_urls.filled(request(*parts), GIVEN).turns
+    (turn,) = media_urls.fill_request(request(*parts), GIVEN).turns
     picture = Media(kind="image", type="image/png", data="UElD")
     assert turn.parts == (
         Text(text=PIC),
@@ -117,26 +119,28 @@ IMAGE = {"type": "image_url", "image_url": {"url": PIC, "detail": "low"}}
 
 def test_off_a_target_that_wants_data_is_refused_as_ever() -> None:
     asked = TranslatableRequest(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE))
-    said = asked.prompt(GEMINI, target())
+    said = asked.translate_prompt(GEMINI, target())
     assert said == "messages.image: gemini takes images as data, not by URL"
-    assert asked.wanted("gemini", provider()) == {}
-    assert asked.closed(target()) == ""
-    assert asked.closed(target("data")) == "messages.image: p takes images as data alone"
-    said = asked.prompt(ANTHROPIC_MESSAGES, target("data"))
+    assert asked.find_media_to_fetch("gemini", provider()) == {}
+    assert asked.find_media_problem(target()) == ""
+    assert (
+        asked.find_media_problem(target("data")) == "messages.image: p takes images as data alone"
+    )
+    said = asked.translate_prompt(ANTHROPIC_MESSAGES, target("data"))
     assert said == "messages.image: p takes images as data alone"
 
 
 def test_on_it_is_planned_as_if_the_data_were_here() -> None:
     asked = TranslatableRequest(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE), ALL)
-    prompt = asked.prompt(GEMINI, target())
+    prompt = asked.translate_prompt(GEMINI, target())
     assert not isinstance(prompt, str)
     assert prompt.images == 1
-    assert [loss.field for loss in asked.losses(GEMINI, target())] == ["messages.detail"]
-    assert list(asked.wanted("gemini", provider())) == [PIC]
-    assert asked.closed(target("data")) == ""
-    assert list(asked.wanted(CHAT, provider("data"))) == [PIC]
-    assert asked.wanted(CHAT, provider()) == {}
-    (turn,) = asked.filled(GIVEN).request.turns
+    assert [loss.field for loss in asked.list_losses(GEMINI, target())] == ["messages.detail"]
+    assert list(asked.find_media_to_fetch("gemini", provider())) == [PIC]
+    assert asked.find_media_problem(target("data")) == ""
+    assert list(asked.find_media_to_fetch(CHAT, provider("data"))) == [PIC]
+    assert asked.find_media_to_fetch(CHAT, provider()) == {}
+    (turn,) = asked.fill_media(GIVEN).request.turns
     assert turn.parts[0].data == "UElD"  # type: ignore[union-attr]  # a Media
     assert asked.request.turns[0].parts[0].data is None  # type: ignore[union-attr]  # the same
 
@@ -144,20 +148,26 @@ def test_on_it_is_planned_as_if_the_data_were_here() -> None:
 def test_on_what_goes_home_to_who_opens_urls_goes_as_it_is() -> None:
     """Also where the dialect would take no URL of a stranger: Google opens those of its clients."""
     asked = TranslatableRequest(GEMINI, body(GEMINI, {"fileData": {"fileUri": PIC}}), ALL)
-    assert asked.wanted("gemini", provider()) == {}
-    assert list(asked.wanted("gemini", provider("data"))) == [PIC]
+    assert asked.find_media_to_fetch("gemini", provider()) == {}
+    assert list(asked.find_media_to_fetch("gemini", provider("data"))) == [PIC]
 
 
 def test_only_kinds_that_may_be_fetched_are() -> None:
     file = {"type": "file", "file": {"file_data": DOC, "filename": "d.pdf"}}
     asked = TranslatableRequest(OPENAI_CHAT, body(OPENAI_CHAT, IMAGE, file), frozenset({"image"}))
-    assert asked.prompt(GEMINI, target()) == "messages.file: gemini takes files as data, not by URL"
-    assert asked.closed(target("data")) == "messages.file: p takes files as data alone"
+    assert (
+        asked.translate_prompt(GEMINI, target())
+        == "messages.file: gemini takes files as data, not by URL"
+    )
+    assert asked.find_media_problem(target("data")) == "messages.file: p takes files as data alone"
 
 
 def test_without_speech_nothing_is_known_of_media() -> None:
-    mute = msgspec.structs.replace(OPENAI_CHAT, speech=None)
-    assert TranslatableRequest(mute, body(OPENAI_CHAT, IMAGE), ALL).closed(target("data")) == ""
+    mute = msgspec.structs.replace(OPENAI_CHAT, translation=None)
+    assert (
+        TranslatableRequest(mute, body(OPENAI_CHAT, IMAGE), ALL).find_media_problem(target("data"))
+        == ""
+    )
 
 
 PNG_URL, PDF_URL = "data:image/png;base64,UElD", "data:application/pdf;base64,RE9D"
@@ -233,7 +243,7 @@ def test_at_home_only_the_part_is_written_anew(dialect: Dialect, part: Any, beco
     before = body(dialect, word, part, x_unknown=1.5)
     raw = before.raw.replace(b'"x_unknown":1.5', b'"x_unknown": 1.50')
     before = dialect.read(raw)
-    after = media_urls.home(before, GIVEN)
+    after = media_urls.fill_native_body(before, GIVEN)
     turns = jsonio.loads(after.raw)
     member = next(name for name in ("messages", "input", "contents") if name in turns)
     inner = "parts" if dialect is GEMINI else "content"
@@ -249,7 +259,7 @@ def test_what_a_tool_gave_is_looked_into_in_every_dialect() -> None:
     output = [{"type": "input_image", "image_url": PIC}]
     item = {"type": "function_call_output", "call_id": "c", "output": output}
     read = OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": [item]}))
-    after = media_urls.home(read, GIVEN)
+    after = media_urls.fill_native_body(read, GIVEN)
     assert after.value["input"][0]["output"] == [{"type": "input_image", "image_url": PNG_URL}]
 
 
@@ -277,12 +287,12 @@ def test_what_is_not_to_be_changed_keeps_every_byte(dialect: Dialect, part: Any)
         value[name] = value["messages"]
     raw = jsonio.dumps(value)
     one = RequestBody(
-        raw, jsonio.members(raw), value, body(OPENAI_CHAT, {"type": "text", "text": ""}).prompt
+        raw, jsonio.read_members(raw), value, body(OPENAI_CHAT, {"type": "text", "text": ""}).prompt
     )
-    assert media_urls.home(one, GIVEN) is one
+    assert media_urls.fill_native_body(one, GIVEN) is one
     assert DIALECTS[dialect.name] is dialect
 
 
 def test_a_prompt_that_is_a_string_has_no_parts() -> None:
     read = OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": PIC}))
-    assert media_urls.home(read, GIVEN) is read
+    assert media_urls.fill_native_body(read, GIVEN) is read

@@ -38,8 +38,8 @@ def test_odd_requests_are_read_or_refused(name: str) -> None:
         for _ in range(150):
             body = jsonio.dumps(odd.changed(base, chance))
             with suppress(ProblemError):
-                if dialect.read_at is not None:
-                    dialect.read_at(body, "models/gem-9:generateContent")
+                if dialect.read_with_path is not None:
+                    dialect.read_with_path(body, "models/gem-9:generateContent")
                 else:
                     dialect.read(body)
 
@@ -50,14 +50,14 @@ def test_odd_streams_are_watched_and_glanced_at(name: str) -> None:
     dialect, chance = DIALECTS[name], random.Random(name)
     base = FIELDS[DOORS[name]]("hello")
     body = jsonio.dumps({"max_tokens": 9, "stream": True, **base})
-    at = dialect.read_at
+    at = dialect.read_with_path
     asked = dialect.read(body) if at is None else at(body, "models/gem-9:streamGenerateContent")
     for _ in range(150):
-        watch = dialect.watch(asked)
+        watch = dialect.inspect_stream(asked)
         for value in STREAMS[MODELS[name]]:
             data = frame(odd.changed(value, chance) if chance.random() < 0.3 else value)
             watch.feed(data)
         watch.end()
         body = jsonio.dumps(odd.changed(WHOLE[MODELS[name]], chance))
         with suppress(ProblemError):
-            dialect.glance(body)
+            dialect.summarize(body)

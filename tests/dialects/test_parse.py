@@ -28,16 +28,16 @@ def body(offered: Any, text: str = "hi", **more: Any) -> bytes:
 
 def whole(raw: bytes, dialect: Dialect = OPENAI_CHAT) -> RequestBody:
     """As it is read where nothing is known."""
-    known, parse._known = parse._known, parse._Known()
+    known, parse._outline_cache = parse._outline_cache, parse._OutlineCache()
     try:
         return dialect.read(raw)
     finally:
-        parse._known = known
+        parse._outline_cache = known
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parse, "_known", parse._Known())
+    monkeypatch.setattr(parse, "_outline_cache", parse._OutlineCache())
 
 
 OFFERED: list[Any] = [
@@ -61,7 +61,7 @@ def test_it_says_the_same_every_time(offered: Any) -> None:
         assert found.members.keys() == expected.members.keys()
         assert found.raw is raw
         outer = {name: one for name, one in expected.value.items() if name != "tools"}
-        assert {name: one for name, one in found.said.items() if name != "tools"} == outer
+        assert {name: one for name, one in found.outline.items() if name != "tools"} == outer
 
 
 def test_claude_code_sends_the_same_tools_again_and_again() -> None:
@@ -74,11 +74,11 @@ def test_claude_code_sends_the_same_tools_again_and_again() -> None:
             metadata={"user_id": "u_session_1"}, system=[{"type": "text", "text": "s"}],
         )  # fmt: skip
         found = ANTHROPIC_MESSAGES.read(raw)
-        assert isinstance(found.given, LazyObject) == (at > 1)
+        assert isinstance(found.parsed, LazyObject) == (at > 1)
         expected = whole(raw, ANTHROPIC_MESSAGES)
         assert (found.prompt, found.value) == (expected.prompt, expected.value)
         assert found.prompt.hosted_tools
-        assert ANTHROPIC_MESSAGES.opening(found) == ANTHROPIC_MESSAGES.opening(expected)
+        assert ANTHROPIC_MESSAGES.read_start(found) == ANTHROPIC_MESSAGES.read_start(expected)
         assert ANTHROPIC_MESSAGES.write(found, TARGET) == ANTHROPIC_MESSAGES.write(expected, TARGET)
 
 
@@ -102,13 +102,13 @@ def test_codex_sends_the_same_tools_again_and_again() -> None:
     for at in range(4):
         raw = codex(f"words {at}", max_output_tokens=9)
         found, expected = OPENAI_RESPONSES.read(raw), whole(raw, OPENAI_RESPONSES)
-        assert isinstance(found.given, LazyObject) == (at > 1)
-        assert OPENAI_RESPONSES.opening(found) == OPENAI_RESPONSES.opening(expected)
+        assert isinstance(found.parsed, LazyObject) == (at > 1)
+        assert OPENAI_RESPONSES.read_start(found) == OPENAI_RESPONSES.read_start(expected)
         assert OPENAI_RESPONSES.write(found, TARGET) == OPENAI_RESPONSES.write(expected, TARGET)
-        less, those = found.without("store"), expected.without("store")
-        assert isinstance(less.given, LazyObject) == (at > 1)
-        assert not isinstance(found.given, LazyObject) or found.given._value is None
-        assert (less.raw, less.value, less.said.keys()) == (those.raw, those.value, those.said.keys())  # fmt: skip
+        less, those = found.without_member("store"), expected.without_member("store")
+        assert isinstance(less.parsed, LazyObject) == (at > 1)
+        assert not isinstance(found.parsed, LazyObject) or found.parsed._value is None
+        assert (less.raw, less.value, less.outline.keys()) == (those.raw, those.value, those.outline.keys())  # fmt: skip
         assert (found.prompt, found.value) == (expected.prompt, expected.value)
 
 
@@ -118,10 +118,10 @@ def test_tools_that_the_input_offers_are_compared_with_all_of_those_that_are_kno
     more = {"type": "additional_tools", "role": "developer", "tools": [*again, {"type": "x"}]}
     for at in range(4):
         raw = codex(f"words {at}")
-        assert isinstance(OPENAI_RESPONSES.read(raw).given, LazyObject) == (at > 1)
+        assert isinstance(OPENAI_RESPONSES.read(raw).parsed, LazyObject) == (at > 1)
     raw = codex("more", more)
     found = OPENAI_RESPONSES.read(raw)
-    assert isinstance(found.given, LazyObject)
+    assert isinstance(found.parsed, LazyObject)
     assert found.prompt == whole(raw, OPENAI_RESPONSES).prompt
     assert len(found.prompt.tools) == len(set(found.prompt.tools)) == 24
     bare = OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": [more]}))
@@ -135,22 +135,22 @@ def test_nothing_at_home_asks_for_what_is_known() -> None:
     for dialect, raw in rows:
         found = [dialect.read(raw) for _ in range(3)][-1]
         dialect.write(found, TARGET)
-        dialect.opening(found)
+        dialect.read_start(found)
         dialect.asks_usage(found)
-        assert isinstance(found.given, LazyObject)
-        assert found.given._value is None
+        assert isinstance(found.parsed, LazyObject)
+        assert found.parsed._value is None
 
 
 def test_it_is_known_from_the_second_time_on() -> None:
     raw = body(tools())
-    assert [isinstance(OPENAI_CHAT.read(raw).given, LazyObject) for _ in range(4)] == [0, 0, 1, 1]
-    assert not isinstance(OPENAI_CHAT.read(body(tools(name="g"))).given, LazyObject)
+    assert [isinstance(OPENAI_CHAT.read(raw).parsed, LazyObject) for _ in range(4)] == [0, 0, 1, 1]
+    assert not isinstance(OPENAI_CHAT.read(body(tools(name="g"))).parsed, LazyObject)
 
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_short_tools_are_read_as_they_come(size: int) -> None:
     raw = body(tools(size, description="", parameters={}), "x" * 5_000)
-    assert not any(isinstance(OPENAI_CHAT.read(raw).given, LazyObject) for _ in range(4))
+    assert not any(isinstance(OPENAI_CHAT.read(raw).parsed, LazyObject) for _ in range(4))
 
 
 def test_a_name_too_long_for_an_outline_is_never_told_short() -> None:
@@ -178,15 +178,15 @@ def test_what_is_no_object_is_refused() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parse, "_MOST", 30_000)
-    monkeypatch.setattr(parse, "_MOST_SEEN", 3)
+    monkeypatch.setattr(parse, "_MAX_CACHE_BYTES", 30_000)
+    monkeypatch.setattr(parse, "_MAX_SEEN_HASHES", 3)
     for at in range(20):
         raw = body(tools(name=f"n{at}"))
         for _ in range(3):
             OPENAI_CHAT.read(raw)
-        assert sum(map(len, parse._known._outlines)) <= 30_000
-        assert parse._known.size <= 30_000
-        assert len(parse._known._seen) <= 3
+        assert sum(map(len, parse._outline_cache._outlines)) <= 30_000
+        assert parse._outline_cache.size <= 30_000
+        assert len(parse._outline_cache._seen_hashes) <= 3
 
 
 def test_the_last_of_two_members_counts() -> None:
@@ -196,6 +196,6 @@ def test_the_last_of_two_members_counts() -> None:
         OPENAI_CHAT.read(raw)
     twice = raw[:-1] + b',"model":"other"}'
     found = OPENAI_CHAT.read(twice)
-    assert isinstance(found.given, LazyObject)
+    assert isinstance(found.parsed, LazyObject)
     assert found.prompt.model == found.value["model"] == "other"
     assert found.value is found.value  # read once

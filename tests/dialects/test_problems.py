@@ -7,19 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.errors import Kind, Problem
+from gateway.core.errors import Problem, ProblemKind
 from gateway.dialects import OPENAI_CHAT
 from gateway.dialects.openai_chat import problems
 
-READ, WRITE, FRAME = OPENAI_CHAT.read_problem, OPENAI_CHAT.problem, OPENAI_CHAT.problem_frame
+READ, WRITE, FRAME = (
+    OPENAI_CHAT.read_problem,
+    OPENAI_CHAT.write_problem,
+    OPENAI_CHAT.write_problem_frame,
+)
 
 REJECTED = (
     b'{"error":{"message":"bad \\u00e9","type":"invalid_request_error","param":"n","code":null}}'
 )
 
 
-@pytest.mark.parametrize("kind", get_args(Kind.__value__))
-def test_every_kind_has_the_shape_that_sdks_read(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", get_args(ProblemKind.__value__))
+def test_every_kind_has_the_shape_that_sdks_read(kind: ProblemKind) -> None:
     """`{"error": {"message", "type", "param", "code"}}` of OpenAI's API reference."""
     error = json.loads(WRITE(Problem(kind=kind, message="m\u00e9\n", param="p")))["error"]
     assert list(error) == ["message", "type", "param", "code"]
@@ -38,7 +42,7 @@ def test_every_kind_has_the_shape_that_sdks_read(kind: Kind) -> None:
         ("upstream_truncated", ("server_error", "upstream_truncated")),
     ],
 )
-def test_some_words_as_clients_know_them(kind: Kind, words: tuple[str, str]) -> None:
+def test_some_words_as_clients_know_them(kind: ProblemKind, words: tuple[str, str]) -> None:
     error = json.loads(WRITE(Problem(kind=kind, message="m")))["error"]
     assert (error["type"], error["code"]) == words
 
@@ -49,7 +53,7 @@ def test_some_words_as_clients_know_them(kind: Kind, words: tuple[str, str]) -> 
 def test_only_a_model_is_a_model_that_is_not_allowed(param: str | None, code: str) -> None:
     """An admin's door and a rule that refuses forbid no model."""
     problem = Problem(kind="not_allowed", message="", param=param)
-    assert json.loads(OPENAI_CHAT.problem(problem))["error"]["code"] == code
+    assert json.loads(OPENAI_CHAT.write_problem(problem))["error"]["code"] == code
 
 
 @pytest.mark.parametrize(

@@ -205,12 +205,12 @@ def test_a_body_whose_request_stands_in_its_path_is_read_with_it() -> None:
     """Gemini's model is in the URL; a dialect without that reads the body alone."""
     call = Call(
         id="c", dialect="gemini", operation="generate", body=b'{"contents":[{"parts":[]}]}',
-        received_at=0.0, started=0.0, path="models/m-1:streamGenerateContent",
+        received_at=0.0, started_at=0.0, path="models/m-1:streamGenerateContent",
     )  # fmt: skip
-    prompt = GEMINI.asked(call).prompt
+    prompt = GEMINI.read_call(call).prompt
     assert (prompt.model, prompt.stream) == ("m-1", True)
     body = b'{"model":"m","messages":[]}'
-    assert OPENAI_CHAT.asked(msgspec.structs.replace(call, body=body)).raw is body
+    assert OPENAI_CHAT.read_call(msgspec.structs.replace(call, body=body)).raw is body
 
 
 def test_names_of_members_are_looked_at_once_and_few_are_kept() -> None:

@@ -127,7 +127,7 @@ def test_effort_is_clamped_to_what_the_model_accepts(
     clamped = [loss for loss in losses if loss.action == "clamped"]
     assert bool(clamped) == (asked not in accepted)
     if clamped:
-        assert all(item in clamped[0].why for item in accepted)
+        assert all(item in clamped[0].reason for item in accepted)
 
 
 def test_chat_may_accept_less_than_the_model() -> None:
@@ -217,8 +217,8 @@ def test_a_clamped_effort_decides_on_sampling() -> None:
 def test_what_is_refused_is_dropped_and_named() -> None:
     """By the model or by its provider, in the order of names."""
     here = target(
-        facts=ModelFacts(refuses=frozenset({"verbosity"})),
-        provider_refuses=frozenset({"store", "user"}),
+        facts=ModelFacts(refused_members=frozenset({"verbosity"})),
+        provider_refused_members=frozenset({"store", "user"}),
     )
     sent, losses = send('"verbosity":"low","store":false,"x":1', here)
     assert sent == {"x": 1}
@@ -230,7 +230,7 @@ def test_what_is_refused_is_dropped_and_named() -> None:
 
 def test_what_was_renamed_is_not_refused_again() -> None:
     """A provider that refuses max_tokens got max_completion_tokens in its place."""
-    here = target(provider_max_tokens=NEW, provider_refuses=frozenset({OLD}))
+    here = target(provider_max_tokens=NEW, provider_refused_members=frozenset({OLD}))
     assert send(f'"{OLD}":9', here) == ({NEW: 9}, ())
 
 
@@ -242,8 +242,8 @@ def test_what_was_renamed_is_not_refused_again() -> None:
         ('"stream":true,"stream_options":{"include_usage":false,"x":1}', {}, {"include_usage": True, "x": 1}),
         ('"stream":true,"stream_options":{"include_usage":true}', {}, {"include_usage": True}),
         ('"stream":true', {"provider_stream_usage": "always"}, None),
-        ('"stream":true', {"provider_refuses": frozenset({"stream_options"})}, None),
-        ('"stream":true,"stream_options":{}', {"provider_refuses": frozenset({"stream_options"})}, None),
+        ('"stream":true', {"provider_refused_members": frozenset({"stream_options"})}, None),
+        ('"stream":true,"stream_options":{}', {"provider_refused_members": frozenset({"stream_options"})}, None),
         ('"stream":false', {}, None),
         ("", {}, None),
     ],
@@ -290,14 +290,14 @@ def test_nothing_disappears_without_a_loss(data: st.DataObject) -> None:
         effort_style=data.draw(some([None, *sorted(STYLES)])),
         efforts=data.draw(some([(), ("none", "high"), ("low",)])),
         max_output=data.draw(some([None, 5])),
-        refuses=data.draw(st.frozensets(some(["seed", "store"]))),
+        refused_members=data.draw(st.frozensets(some(["seed", "store"]))),
     )
     here = target(
         facts=facts,
         effort=data.draw(some([None, "none", "high"])),
         max_output=data.draw(some([None, 4])),
         provider_max_tokens=data.draw(some([EITHER, OLD, NEW])),
-        provider_refuses=data.draw(st.frozensets(some(["x_other", "top_p"]))),
+        provider_refused_members=data.draw(st.frozensets(some(["x_other", "top_p"]))),
     )
     sent, losses = send(json.dumps(members)[1:-1], here)
     lost = {loss.field for loss in losses}

@@ -17,7 +17,7 @@ from gateway.dialects import (
 )
 from gateway.dialects.tool_reasoning import PassThrough, ReasoningNote, ReasoningRecorder
 
-TELLING = ResponseContext(id="call-1", created=1, model="m-1", label="0123456789abcdef")
+TELLING = ResponseContext(id="call-1", created_at=1, model="m-1", state_label="0123456789abcdef")
 NOTE = ReasoningNote(maker="me", provider="here", model="m", account="main", calls={})
 CHAT: dict[str, Any] = {"object": "chat.completion.chunk", "created": 1, "model": "m-1"}
 RESPONSE: dict[str, Any] = {"object": "response", "created_at": 1, "model": "m-1", "usage": None}
@@ -100,9 +100,9 @@ IDS = {
 
 def request(dialect: Dialect) -> RequestBody:
     raw = json.dumps(ASKED[dialect.name]).encode()
-    if dialect.read_at is None:
+    if dialect.read_with_path is None:
         return dialect.read(raw)
-    return dialect.read_at(raw, "models/m:generateContent")
+    return dialect.read_with_path(raw, "models/m:generateContent")
 
 
 def translated(client: Dialect, door: Dialect) -> tuple[Translation, RequestBody]:
@@ -114,10 +114,10 @@ def translated(client: Dialect, door: Dialect) -> tuple[Translation, RequestBody
 def test_a_native_answer_tells_its_id(name: str) -> None:
     """A listener, as for reasoning, hides nothing of it."""
     dialect = DIALECTS[name]
-    assert dialect.glance(json.dumps(WHOLE[name]).encode()).response_id == IDS[name]
+    assert dialect.summarize(json.dumps(WHOLE[name]).encode()).response_id == IDS[name]
     body = request(dialect)
-    listened = PassThrough(dialect, ReasoningRecorder(NOTE)).watch(body)
-    for watch in (dialect.watch(body), listened):
+    listened = PassThrough(dialect, ReasoningRecorder(NOTE)).inspect_stream(body)
+    for watch in (dialect.inspect_stream(body), listened):
         for line in STREAM[name].splitlines(keepends=True):
             watch.feed(line)
         assert watch.response_id == IDS[name]
@@ -127,7 +127,7 @@ def test_a_native_answer_tells_its_id(name: str) -> None:
 @pytest.mark.parametrize("name", IDS)
 def test_an_answer_that_is_cut_after_its_first_frame_has_told_its_id(name: str) -> None:
     dialect = DIALECTS[name]
-    watch = dialect.watch(request(dialect))
+    watch = dialect.inspect_stream(request(dialect))
     first, *_ = [it for it in STREAM[name].split(b"\n\n") if IDS[name].encode() in it]
     watch.feed(first + b"\n\n")
     assert watch.response_id == IDS[name]
@@ -138,8 +138,8 @@ def test_an_answer_that_is_cut_after_its_first_frame_has_told_its_id(name: str) 
 def test_a_translated_answer_tells_the_provider_s_own_id(client: str, door: str) -> None:
     """It is the provider's, not the one that the gateway writes for the client."""
     voice, body = translated(DIALECTS[client], DIALECTS[door])
-    assert voice.glance(json.dumps(WHOLE[door]).encode()).response_id == IDS[door]
-    watch = voice.watch(body)
+    assert voice.summarize(json.dumps(WHOLE[door]).encode()).response_id == IDS[door]
+    watch = voice.inspect_stream(body)
     watch.feed(STREAM[door])
     watch.end()
     assert watch.response_id == IDS[door]
@@ -148,8 +148,8 @@ def test_a_translated_answer_tells_the_provider_s_own_id(client: str, door: str)
 @pytest.mark.parametrize("id", [None, "", 7, ["x"], {"id": "x"}])
 def test_what_is_no_id_is_unknown(id: object) -> None:
     whole = {**WHOLE["openai-chat"], "id": id}
-    assert OPENAI_CHAT.glance(json.dumps(whole).encode()).response_id is None
-    watch = OPENAI_CHAT.watch(request(OPENAI_CHAT))
+    assert OPENAI_CHAT.summarize(json.dumps(whole).encode()).response_id is None
+    watch = OPENAI_CHAT.inspect_stream(request(OPENAI_CHAT))
     watch.feed(sse(chunk(id, {"content": "a"})))
     assert watch.response_id is None
 
@@ -158,4 +158,4 @@ def test_vectors_may_have_an_id_too() -> None:
     """OpenRouter and Together write one."""
     embeddings = OPERATIONS["openai-chat", "embeddings"]
     answer = {"id": "gen-emb-1", "object": "list", "model": "m", "data": [{"embedding": [0.5]}]}
-    assert embeddings.glance(json.dumps(answer).encode()).response_id == "gen-emb-1"
+    assert embeddings.summarize(json.dumps(answer).encode()).response_id == "gen-emb-1"

@@ -22,6 +22,6 @@ CASES = [
 def test_it_is_read(name: str, body: bytes, service: str | None) -> None:
     call = Call(
         id="c", dialect=name, operation="generate", body=body, path="models/m:generateContent",
-        received_at=0, started=0,
+        received_at=0, started_at=0,
     )  # fmt: skip
-    assert DIALECTS[name].asked(call).prompt.service == service
+    assert DIALECTS[name].read_call(call).prompt.service == service

@@ -19,7 +19,7 @@ DONE = b"data: [DONE]\n\n"
 def start(*, usage: bool = False, n: int = 1) -> StreamInspector:
     """A client that asks for usage, or does not; then the gateway does."""
     written = WrittenBody(b"", asks_usage=not usage)
-    return OPENAI_CHAT.watch(ask(stream=True, usage=usage, n=n), written)
+    return OPENAI_CHAT.inspect_stream(ask(stream=True, usage=usage, n=n), written)
 
 
 def run(data: bytes, *cuts: int, usage: bool = False, n: int = 1) -> tuple[bytes, StreamInspector]:
@@ -31,7 +31,7 @@ def run(data: bytes, *cuts: int, usage: bool = False, n: int = 1) -> tuple[bytes
 
 def facts(watch: StreamInspector) -> tuple[object, ...]:
     kind = watch.problem.kind if watch.problem is not None else None
-    return watch.committed, watch.complete, watch.usage, watch.served, watch.finish, kind
+    return watch.committed, watch.complete, watch.usage, watch.served_model, watch.finish, kind
 
 
 CONTENT = [
@@ -153,7 +153,7 @@ def test_what_goes_out_is_what_came_in_but_for_usage_that_was_not_asked_for(
 def test_usage_that_a_host_tells_unasked_goes_on() -> None:
     """As Together's: neither the client nor the gateway has asked for it."""
     stream = sse(ROLE, chunk({"content": "a"}), chunk(finish="stop"), told(COUNTED))
-    watch = OPENAI_CHAT.watch(ask(stream=True))
+    watch = OPENAI_CHAT.inspect_stream(ask(stream=True))
     assert watch.feed(stream) == stream
     assert watch.usage == USED
 
@@ -172,7 +172,7 @@ def test_the_first_model_that_is_named_is_the_one_that_serves() -> None:
     """Azure's first chunk names none."""
     filtered = {"choices": [], "model": "", "prompt_filter_results": []}
     _, watch = run(sse(filtered, chunk({"content": "a"}), chunk(finish="stop", model="m-2")))
-    assert watch.served == "m-1"
+    assert watch.served_model == "m-1"
 
 
 ENDED = sse(ROLE, chunk({"content": "a"}), chunk(finish="stop"), told(COUNTED))
@@ -209,7 +209,7 @@ def test_a_done_without_a_finish_is_no_end() -> None:
 def test_a_finish_may_be_optional() -> None:
     """`[DONE]` is the end then, of an answer with content."""
     for said, whole in ((chunk({"content": "a"}), True), (chunk({}), False)):
-        watch = OPENAI_CHAT.watch(ask(stream=True), finish_optional=True)
+        watch = OPENAI_CHAT.inspect_stream(ask(stream=True), finish_optional=True)
         sent = watch.feed(sse(ROLE, said))
         assert sent == (sse(ROLE, said) if whole else b"")
         assert (watch.complete, watch.finish) == (whole, "stop" if whole else None)
@@ -335,7 +335,7 @@ def test_a_frame_that_never_ends_is_an_error_and_not_a_leak(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is buffered of a frame has a limit."""
-    monkeypatch.setattr(stream_commit, "MOST_FRAME", 64)
+    monkeypatch.setattr(stream_commit, "MAX_FRAME_BYTES", 64)
     state = start()
     assert state.feed(b'data: {"choices":[' + b" " * 64) == b""
     assert state.problem is not None

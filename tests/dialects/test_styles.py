@@ -14,7 +14,7 @@ ACCEPTS = ("none", "low", "high")
 
 def target(effort: str | None, **facts: object) -> Target:
     known = ModelFacts(efforts=ACCEPTS, **facts)  # type: ignore[arg-type]  # members by name
-    return Target(provider=Provider(name="p", doors={}), model="m", effort=effort, facts=known)
+    return Target(provider=Provider(name="p", urls={}), model="m", effort=effort, facts=known)
 
 
 def sent(there: Target, dialect: str, more: Mapping[str, object]) -> tuple[object, list[str]]:

@@ -42,7 +42,7 @@ FACTS = st.builds(
     sampling=st.sampled_from(["always", "always", "effort-none", "never"]),
     effort_style=STYLES,
     efforts=st.sampled_from([(), ("none", "low")]),
-    refuses=st.sampled_from([frozenset(), frozenset({"n", "temperature"})]),
+    refused_members=st.sampled_from([frozenset(), frozenset({"n", "temperature"})]),
     replays_reasoning=st.booleans(),
 )
 
@@ -56,7 +56,7 @@ TARGETS = st.builds(
     params=st.sampled_from([{}, {}, {"top_k": 1}]),
     provider_max_tokens=st.sampled_from(["either", "either", "max_completion_tokens"]),
     provider_stream_usage=st.sampled_from(["ask", "always"]),
-    provider_refuses=st.sampled_from([frozenset(), frozenset({"n"})]),
+    provider_refused_members=st.sampled_from([frozenset(), frozenset({"n"})]),
 )
 
 

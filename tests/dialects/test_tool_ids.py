@@ -6,36 +6,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.tool_ids import plain, short
+from gateway.dialects.tool_ids import make_plain_id, make_short_id
 
 
 @given(st.text(max_size=80))
 def test_every_id_is_taken_by_every_dialect_and_stays_the_same(id: str) -> None:
-    made = plain(id)
+    made = make_plain_id(id)
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", made)
-    assert plain(made) == made
-    assert re.fullmatch(r"[A-Za-z0-9]{9}", short(id))
-    assert short(short(id)) == short(id)
+    assert make_plain_id(made) == made
+    assert re.fullmatch(r"[A-Za-z0-9]{9}", make_short_id(id))
+    assert make_short_id(make_short_id(id)) == make_short_id(id)
 
 
 @pytest.mark.parametrize("id", ["call_abc-1", "toolu_01", "x" * 64, "_"])
 def test_a_plain_id_stays(id: str) -> None:
-    assert plain(id) == id
+    assert make_plain_id(id) == id
 
 
 def test_any_other_is_a_hash_of_it() -> None:
-    assert plain("functions.f:0") == "call_160fdb81bb16c004d2a1ec53"
-    assert plain("functions.f:1") != plain("functions.f:0")
-    assert plain("\ud800", "toolu_").startswith("toolu_")
-    assert plain("", "tool_") == plain("", "tool_")
+    assert make_plain_id("functions.f:0") == "call_160fdb81bb16c004d2a1ec53"
+    assert make_plain_id("functions.f:1") != make_plain_id("functions.f:0")
+    assert make_plain_id("\ud800", "toolu_").startswith("toolu_")
+    assert make_plain_id("", "tool_") == make_plain_id("", "tool_")
 
 
 @given(st.lists(st.text(max_size=80), unique=True, max_size=20))
 def test_two_ids_stay_two(ids: list[str]) -> None:
-    assert len(set(map(plain, ids))) == len(ids)
+    assert len(set(map(make_plain_id, ids))) == len(ids)
 
 
 def test_mistral_wants_nine_letters_and_digits() -> None:
-    assert short("abcdefgh1") == "abcdefgh1"
-    assert (short("call_1234"), len(short("abcdefgh\u00e9"))) != ("call_1234", 0)
-    assert short("call_1") != short("call_2")
+    assert make_short_id("abcdefgh1") == "abcdefgh1"
+    assert (make_short_id("call_1234"), len(make_short_id("abcdefgh\u00e9"))) != ("call_1234", 0)
+    assert make_short_id("call_1") != make_short_id("call_2")

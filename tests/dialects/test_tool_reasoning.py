@@ -41,8 +41,8 @@ WHO = ReasoningNote(maker="me", provider="here", model="m", account="main", call
 def heard(*events: Event) -> dict[str, ToolCallReasoning] | None:
     ear = ReasoningRecorder(WHO)
     for event in events:
-        ear.hear(event)
-    found = ear.heard()
+        ear.on_event(event)
+    found = ear.build_note()
     return None if found is None else found.calls
 
 
@@ -67,7 +67,7 @@ def use(id: str, **more: Any) -> ToolUse:
 
 def back(*parts: Any, **calls: ToolCallReasoning) -> tuple[Any, ...]:
     first = next(iter(calls))
-    return tool_reasoning.back(request(*parts), {first: noted(**calls)}).turns[1].parts
+    return tool_reasoning.restore_reasoning(request(*parts), {first: noted(**calls)}).turns[1].parts
 
 
 def test_thoughts_belong_to_the_call_after_them() -> None:
@@ -128,15 +128,20 @@ def test_reasoning_goes_back_where_it_stood() -> None:
 
 def test_turns_without_a_note_stay_as_they_are() -> None:
     before = request(Text(text="so"), use("x"))
-    assert tool_reasoning.back(before, {"other": noted(other=ToolCallReasoning())}) == before
-    assert tool_reasoning.back(request(Text(text="so")), {}) == request(Text(text="so"))
+    assert (
+        tool_reasoning.restore_reasoning(before, {"other": noted(other=ToolCallReasoning())})
+        == before
+    )
+    assert tool_reasoning.restore_reasoning(request(Text(text="so")), {}) == request(
+        Text(text="so")
+    )
 
 
 def test_a_bare_request_has_no_state() -> None:
     full = request(
         Thought(text="a", state="s", maker="me"), use("x", state="s", maker="me"), use("y")
     )
-    assert tool_reasoning.bare(full) == request(use("x"), use("y"))
+    assert tool_reasoning.remove_reasoning(full) == request(use("x"), use("y"))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +153,7 @@ def test_a_bare_request_has_no_state() -> None:
     ],
 )
 def test_whether_a_request_holds_a_state_of_a_maker(parts: tuple[Any, ...], holds: bool) -> None:
-    assert tool_reasoning.holds(request(*parts), "me") is holds
+    assert tool_reasoning.holds_state_of(request(*parts), "me") is holds
 
 
 @pytest.mark.parametrize(
@@ -165,7 +170,7 @@ def test_which_errors_refuse_a_state(problem: Any, refused: bool) -> None:
     """Those of the request itself that speak of one."""
     kind, status, body = problem
     said = Problem(kind=kind, message="No.", upstream_status=status, body=body)
-    assert tool_reasoning.refused(said) is refused
+    assert tool_reasoning.is_state_refused(said) is refused
 
 
 def test_a_stream_at_home_is_listened_to_and_goes_on_as_it_came() -> None:
@@ -177,14 +182,25 @@ def test_a_stream_at_home_is_listened_to_and_goes_on_as_it_came() -> None:
     )  # fmt: skip
     ear = ReasoningRecorder(WHO)
     home = PassThrough(OPENAI_CHAT, ear)
-    watch, plain = home.watch(ask(stream=True)), OPENAI_CHAT.watch(ask(stream=True))
+    watch, plain = (
+        home.inspect_stream(ask(stream=True)),
+        OPENAI_CHAT.inspect_stream(ask(stream=True)),
+    )
     assert not watch.committed
     out = b"".join([watch.feed(data[:50]), watch.feed(data[50:-2]), watch.end()])
     assert out == plain.feed(data[:-2]) + plain.end()
-    for name in ("committed", "usage", "served", "finish", "problem", "complete", "heard"):
+    for name in (
+        "committed",
+        "usage",
+        "served_model",
+        "finish",
+        "problem",
+        "complete",
+        "content_bytes",
+    ):
         assert getattr(watch, name) == getattr(plain, name)
     assert watch.complete
-    found = ear.heard()
+    found = ear.build_note()
     assert found is not None
     assert found.calls == {"x": ToolCallReasoning((KeptReasoning("a", "reasoning_content"),))}
 
@@ -195,17 +211,17 @@ def test_a_whole_answer_at_home_is_listened_to() -> None:
     message = {"role": "assistant", "content": None, "reasoning": "a", "tool_calls": [call]}
     ear = ReasoningRecorder(WHO)
     data = jsonio.dumps({"id": "c", "choices": [{"index": 0, "message": message}]})
-    assert PassThrough(OPENAI_CHAT, ear).glance(data) == OPENAI_CHAT.glance(data)
-    found = ear.heard()
+    assert PassThrough(OPENAI_CHAT, ear).summarize(data) == OPENAI_CHAT.summarize(data)
+    found = ear.build_note()
     assert found is not None
     assert found.calls == {"x": ToolCallReasoning((KeptReasoning("a", "reasoning"),))}
 
 
 def test_a_whole_answer_that_is_none_is_not_listened_to() -> None:
     ear = ReasoningRecorder(WHO)
-    glance = PassThrough(OPENAI_CHAT, ear).glance(b'{"error": {"message": "No."}}')
+    glance = PassThrough(OPENAI_CHAT, ear).summarize(b'{"error": {"message": "No."}}')
     assert glance.problem is not None
-    assert ear.heard() is None
+    assert ear.build_note() is None
 
 
 def test_home_says_what_the_dialect_says() -> None:
@@ -213,7 +229,7 @@ def test_home_says_what_the_dialect_says() -> None:
     assert home.write is ANTHROPIC_MESSAGES.write
     assert home.read_problem is ANTHROPIC_MESSAGES.read_problem
     with pytest.raises(LookupError):
-        PassThrough(msgspec.structs.replace(OPENAI_CHAT, speech=None), ReasoningRecorder(WHO))
+        PassThrough(msgspec.structs.replace(OPENAI_CHAT, translation=None), ReasoningRecorder(WHO))
 
 
 def test_a_target_is_what_it_is() -> None:
@@ -230,14 +246,16 @@ def test_a_host_may_leave_out_why_an_answer_ended() -> None:
     ):
         assert voice.write is OPENAI_CHAT.write
         assert voice.read_problem is OPENAI_CHAT.read_problem
-        found = voice.glance(b'{"choices":[{"message":{"content":"a"}}]}')
+        found = voice.summarize(b'{"choices":[{"message":{"content":"a"}}]}')
         assert (found.complete, found.finish) == (True, "stop")
-        found = voice.glance(b'{"choices":[{"message":{"content":"a"},"finish_reason":"length"}]}')
+        found = voice.summarize(
+            b'{"choices":[{"message":{"content":"a"},"finish_reason":"length"}]}'
+        )
         assert (found.complete, found.finish) == (True, "length")
-        assert not voice.glance(b'{"choices":[]}').complete
-        watch = voice.watch(body)
+        assert not voice.summarize(b'{"choices":[]}').complete
+        watch = voice.inspect_stream(body)
         watch.feed(sse(chunk({"content": "a"})))
         assert (watch.complete, watch.finish) == (True, "stop")
     queued = b'{"status":"queued","background":true,"output":[]}'
-    found = LenientPassThrough(OPENAI_RESPONSES).glance(queued)
-    assert (found.complete, found.pending) == (False, True)
+    found = LenientPassThrough(OPENAI_RESPONSES).summarize(queued)
+    assert (found.complete, found.is_pending) == (False, True)

@@ -43,7 +43,7 @@ from gateway.dialects.tool_reasoning import ReasoningRecorder
 from tests.dialects.asks import decoded
 from tests.dialects.cases import chunk, pieces, sse, target, told
 
-TELLING = ResponseContext(id="call-1", created=1, model="m-1", label="0123456789abcdef")
+TELLING = ResponseContext(id="call-1", created_at=1, model="m-1", state_label="0123456789abcdef")
 TALK = [{"role": "user", "content": "hi"}]
 
 
@@ -74,7 +74,7 @@ def test_the_target_is_asked_in_its_own_words() -> None:
 def test_losses_of_the_other_dialect_are_told_by_names_that_the_client_knows() -> None:
     """The cap is `max_completion_tokens` there, stop sequences are `stop`."""
     body = messages(max_tokens=99_999, stop_sequences=["x"])
-    there = target("m", provider_refuses=frozenset({"stop"}))
+    there = target("m", provider_refused_members=frozenset({"stop"}))
     facts = msgspec.structs.replace(there.facts, max_output=10)
     written = voice(body).write(body, msgspec.structs.replace(there, facts=facts))
     assert [(loss.field, loss.action) for loss in written.losses] == [
@@ -85,11 +85,11 @@ def test_losses_of_the_other_dialect_are_told_by_names_that_the_client_knows() -
 
 def test_a_member_within_one_that_has_a_name_is_told_by_it_and_others_by_their_own() -> None:
     body = messages(output_config={"effort": "xhigh"})
-    said = EncodedRequest(value={}, names={"thinking": "effort", "a.b": "c"})
-    assert translation._name(said, "thinking.budget_tokens") == "effort"
-    assert translation._name(said, "a.b.x") == "c"
-    assert translation._name(said, "a.d") == "a.d"
-    assert TranslatableRequest(ANTHROPIC_MESSAGES, body).losses(OPENAI_CHAT, target()) == ()
+    said = EncodedRequest(value={}, client_names={"thinking": "effort", "a.b": "c"})
+    assert translation._find_client_name(said, "thinking.budget_tokens") == "effort"
+    assert translation._find_client_name(said, "a.b.x") == "c"
+    assert translation._find_client_name(said, "a.d") == "a.d"
+    assert TranslatableRequest(ANTHROPIC_MESSAGES, body).list_losses(OPENAI_CHAT, target()) == ()
 
 
 def test_a_loss_is_told_once() -> None:
@@ -103,7 +103,7 @@ def test_a_loss_is_told_once() -> None:
         ]
         * 2
     )
-    losses = asked(body).losses(OPENAI_RESPONSES, target())
+    losses = asked(body).list_losses(OPENAI_RESPONSES, target())
     assert [loss.field for loss in losses] == ["messages.reasoning"]
 
 
@@ -111,17 +111,17 @@ def test_a_limit_of_the_model_is_told_in_place_of_one_of_the_dialect() -> None:
     """Gemini has no level "max", and this model none above "high"."""
     there = target("m", facts=ModelFacts(effort_style="gemini-level", efforts=("low", "high")))
     body = messages(output_config={"effort": "max"})
-    assert asked(body).losses(GEMINI, there) == (
+    assert asked(body).list_losses(GEMINI, there) == (
         Loss("output_config.effort", "clamped", "m does not take xhigh; sent high"),
     )
-    assert asked(body).losses(GEMINI, target("m")) == (
+    assert asked(body).list_losses(GEMINI, target("m")) == (
         Loss("output_config.effort", "clamped", "gemini has no level above xhigh"),
     )
 
 
 def test_routing_sees_what_the_target_would_be_asked() -> None:
     body = messages(tools=[{"name": "f", "input_schema": {}}], stream=True)
-    prompt = asked(body).prompt(OPENAI_CHAT, target("m-1"))
+    prompt = asked(body).translate_prompt(OPENAI_CHAT, target("m-1"))
     assert not isinstance(prompt, str)
     assert (prompt.model, prompt.tools, prompt.stream, prompt.max_output) == (
         "m-1",
@@ -129,7 +129,7 @@ def test_routing_sees_what_the_target_would_be_asked() -> None:
         True,
         99,
     )
-    refused = asked(messages(stop_sequences=["x"])).prompt(OPENAI_RESPONSES, target())
+    refused = asked(messages(stop_sequences=["x"])).translate_prompt(OPENAI_RESPONSES, target())
     assert refused == "stop_sequences: openai-responses has no stop sequences"
 
 
@@ -145,15 +145,15 @@ def test_a_request_is_read_once() -> None:
 
 def test_only_answers_are_translated_and_only_where_both_sides_can() -> None:
     counting = OPERATIONS["anthropic-messages", "count_tokens"]
-    mute = msgspec.structs.replace(OPENAI_CHAT, speech=None)
+    mute = msgspec.structs.replace(OPENAI_CHAT, translation=None)
     body = messages()
-    assert TranslatableRequest(ANTHROPIC_MESSAGES, body).speaks(OPENAI_CHAT)
-    assert not TranslatableRequest(counting, body).speaks(OPENAI_CHAT)
-    assert not TranslatableRequest(ANTHROPIC_MESSAGES, body).speaks(counting)
-    assert not TranslatableRequest(ANTHROPIC_MESSAGES, body).speaks(mute)
-    assert not TranslatableRequest(mute, body).speaks(ANTHROPIC_MESSAGES)
+    assert TranslatableRequest(ANTHROPIC_MESSAGES, body).can_translate_to(OPENAI_CHAT)
+    assert not TranslatableRequest(counting, body).can_translate_to(OPENAI_CHAT)
+    assert not TranslatableRequest(ANTHROPIC_MESSAGES, body).can_translate_to(counting)
+    assert not TranslatableRequest(ANTHROPIC_MESSAGES, body).can_translate_to(mute)
+    assert not TranslatableRequest(mute, body).can_translate_to(ANTHROPIC_MESSAGES)
     with pytest.raises(LookupError, match="openai-chat is not translated"):
-        translation.speech(mute)
+        translation.get_translation(mute)
 
 
 WHOLE = {
@@ -169,8 +169,8 @@ WHOLE = {
 
 
 def test_a_whole_answer_is_told_to_the_client_in_its_dialect() -> None:
-    glance = voice(messages()).glance(json.dumps(WHOLE).encode())
-    assert (glance.served, glance.finish, glance.problem) == ("m-1-2026", "stop", None)
+    glance = voice(messages()).summarize(json.dumps(WHOLE).encode())
+    assert (glance.served_model, glance.finish, glance.problem) == ("m-1-2026", "stop", None)
     assert glance.usage == Usage(input=5, output=2)
     said = json.loads(glance.body or b"")
     assert (said["type"], said["content"], said["stop_reason"]) == (
@@ -182,7 +182,7 @@ def test_a_whole_answer_is_told_to_the_client_in_its_dialect() -> None:
 
 
 def test_an_error_in_place_of_an_answer_is_none_to_tell() -> None:
-    glance = voice(messages()).glance(b'{"error":{"message":"over","code":429}}')
+    glance = voice(messages()).summarize(b'{"error":{"message":"over","code":429}}')
     assert glance.body is None
     assert glance.problem is not None
     assert glance.problem.body is None
@@ -210,7 +210,7 @@ def test_an_error_that_is_no_object_is_read_too() -> None:
     google = Translation(ANTHROPIC_MESSAGES, GEMINI, request, TELLING)
     assert google.read_problem(400, b'[{"error":{"message":"bad"}}]', None).message == "bad"
     for body in (b"[]", b'["x"]', b"1", b"{"):
-        assert translation._words(body) is None
+        assert translation._read_error_message(body) is None
 
 
 STREAM = sse(
@@ -223,7 +223,7 @@ STREAM = sse(
 
 
 def test_a_stream_is_held_until_there_is_content() -> None:
-    watch = voice(messages(stream=True)).watch(messages(stream=True))
+    watch = voice(messages(stream=True)).inspect_stream(messages(stream=True))
     first, rest = STREAM.split(b'data: {"id": "c1"', 2)[1:]
     held = watch.feed(b'data: {"id": "c1"' + first)
     assert (held, watch.committed) == (b"", False)
@@ -232,21 +232,21 @@ def test_a_stream_is_held_until_there_is_content() -> None:
     assert said.startswith(b"event: message_start\n")
     assert b'"text":"Hel"' in said
     assert (said + watch.end()).endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
-    assert (watch.complete, watch.served, watch.finish) == (True, "m-1", "stop")
+    assert (watch.complete, watch.served_model, watch.finish) == (True, "m-1", "stop")
     assert (watch.usage, watch.problem) == (Usage(input=5, output=2), None)
 
 
 @given(st.lists(st.integers(1, len(STREAM) - 1), max_size=6))
 def test_a_stream_is_the_same_however_it_is_cut(cuts: list[int]) -> None:
     body = messages(stream=True)
-    whole, cut = voice(body).watch(body), voice(body).watch(body)
+    whole, cut = voice(body).inspect_stream(body), voice(body).inspect_stream(body)
     parts = b"".join([cut.feed(piece) for piece in pieces(STREAM, cuts)]) + cut.end()
     assert parts == whole.feed(STREAM) + whole.end()
 
 
 def test_a_stream_that_ends_too_early_is_not_complete() -> None:
     body = messages(stream=True)
-    watch = voice(body).watch(body)
+    watch = voice(body).inspect_stream(body)
     said = watch.feed(STREAM[: STREAM.index(b'"finish_reason": "stop"')]) + watch.end()
     assert b"Hel" in said
     assert b"message_stop" not in said
@@ -255,14 +255,14 @@ def test_a_stream_that_ends_too_early_is_not_complete() -> None:
 
 def test_an_error_in_a_stream_ends_it() -> None:
     body = messages(stream=True)
-    watch = voice(body).watch(body)
+    watch = voice(body).inspect_stream(body)
     before = watch.feed(sse(chunk({"content": "a"}), done=False))
     after = watch.feed(b'data: {"error":{"message":"over"}}\n\n' + STREAM)
     assert b'"text":"a"' in before
     assert b"Hel" not in after + watch.end()
     assert watch.problem is not None
     assert (watch.complete, watch.problem.body) == (False, None)
-    early = voice(body).watch(body)
+    early = voice(body).inspect_stream(body)
     assert early.feed(b'data: {"error":{"message":"over"}}\n\n') == b""
     assert (early.committed, early.problem is not None) == (False, True)
 
@@ -287,7 +287,7 @@ class Heard(ReasoningRecorder):
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         self.events.append(event)
 
 
@@ -308,7 +308,11 @@ def test_usage_that_is_told_later_takes_the_place_of_what_was_told_at_first() ->
         Names(),
     )  # fmt: skip
     assert watch.feed(b"") == b"Start;TextDelta;UsageUpdate;Finish;End;"
-    assert (watch.usage, watch.finish, watch.served) == (Usage(input=2, output=3), "length", None)
+    assert (watch.usage, watch.finish, watch.served_model) == (
+        Usage(input=2, output=3),
+        "length",
+        None,
+    )
     assert watch.complete
 
 
@@ -338,7 +342,7 @@ def test_tools_have_the_clients_own_names() -> None:
     assert tools[1]["name"] == "f"
     use = {"type": "tool_use", "id": "t", "name": sent, "input": {}}
     answer = {"type": "message", "id": "a", "role": "assistant", "model": "m", "content": [use], "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 1}}  # fmt: skip
-    said = json.loads(spoken.glance(json.dumps(answer).encode()).body or b"")
+    said = json.loads(spoken.summarize(json.dumps(answer).encode()).body or b"")
     assert said["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == long
     watch = translation.TranslatedStream(
         Script(ToolStart(0, "t", sent), ToolDelta(0, "{}"), ToolEnd(0), ToolStart(1, "u", "f")),
@@ -360,10 +364,10 @@ def test_the_encoder_knows_custom_tools_and_whether_usage_was_asked_for() -> Non
         seen.append(telling)
         return Names()
 
-    speech = msgspec.structs.replace(translation.speech(OPENAI_CHAT), encoder=encoder)
-    client = msgspec.structs.replace(OPENAI_CHAT, speech=speech)
-    Translation(client, GEMINI, request, TELLING).watch(messages())
-    assert (seen[0].custom, seen[0].stream_usage, seen[0].asked) == (
+    speech = msgspec.structs.replace(translation.get_translation(OPENAI_CHAT), make_encoder=encoder)
+    client = msgspec.structs.replace(OPENAI_CHAT, translation=speech)
+    Translation(client, GEMINI, request, TELLING).inspect_stream(messages())
+    assert (seen[0].custom_tool_names, seen[0].stream_usage, seen[0].request) == (
         frozenset({"g"}),
         False,
         request,
@@ -380,7 +384,7 @@ def test_every_dialect_is_translated_to_every_other(client: Any, door: Any) -> N
         value = {"model": "auto", "contents": [{"parts": [{"text": "hi"}]}]}
     body = client.read(json.dumps(value).encode())
     one = TranslatableRequest(client, body)
-    assert one.speaks(door)
+    assert one.can_translate_to(door)
     written = Translation(client, door, one.request, TELLING).write(body, target("m-1"))
     assert b'"hi"' in written.body
     assert written.losses == ()
@@ -390,26 +394,28 @@ def test_what_is_written_already_is_for_that_body_and_that_target() -> None:
     """It is as it would be written later; where somebody has asked for it before, it is not."""
     body, first, second = messages(), target("m-1"), target("m-2")
     one = asked(body)
-    one.begin(first)
-    written = one.begun(body, first)
+    one.prewrite(first)
+    written = one.take_prewritten(body, first)
     assert written == ANTHROPIC_MESSAGES.write(body, first)
-    assert one.begun(body, first) is written
-    assert one.begun(body, second) is None
-    assert one.begun(messages(), first) is None
+    assert one.take_prewritten(body, first) is written
+    assert one.take_prewritten(body, second) is None
+    assert one.take_prewritten(messages(), first) is None
     late = asked(body)
-    assert late.begun(body, first) is None
-    late.begin(first)
-    assert late.begun(body, first) is None
+    assert late.take_prewritten(body, first) is None
+    late.prewrite(first)
+    assert late.take_prewritten(body, first) is None
 
 
 def test_an_ear_hears_the_content_of_an_answer() -> None:
     """Of a stream all but its beginning, its usage and its end; of a whole one all of it."""
     body, stream, whole = messages(), Heard(), Heard()
     request = asked(body).request
-    watch = Translation(ANTHROPIC_MESSAGES, OPENAI_CHAT, request, TELLING, ear=stream).watch(body)
+    watch = Translation(
+        ANTHROPIC_MESSAGES, OPENAI_CHAT, request, TELLING, listener=stream
+    ).inspect_stream(body)
     watch.feed(STREAM)
     assert stream.events == [TextDelta("Hel"), TextDelta("lo")]
-    Translation(ANTHROPIC_MESSAGES, OPENAI_CHAT, request, TELLING, ear=whole).glance(
+    Translation(ANTHROPIC_MESSAGES, OPENAI_CHAT, request, TELLING, listener=whole).summarize(
         json.dumps(WHOLE).encode()
     )
     assert TextDelta("Hello") in whole.events
@@ -424,15 +430,15 @@ def test_one_use_of_a_tool_at_a_time_is_the_first() -> None:
         choice = {"type": "auto", "disable_parallel_tool_use": single}
         body = messages(tools=[{"name": "f", "input_schema": {}}], tool_choice=choice)
         there = Translation(ANTHROPIC_MESSAGES, GEMINI, asked(body).request, TELLING)
-        whole = there.glance(json.dumps(value).encode()).body
+        whole = there.summarize(json.dumps(value).encode()).body
         assert whole is not None
         uses = [it["name"] for it in json.loads(whole)["content"] if it["type"] == "tool_use"]
         assert uses == (["f"] if single else ["f", "g"])
-        watch = there.watch(body)
+        watch = there.inspect_stream(body)
         streamed = watch.feed(b"data: " + json.dumps(value).encode() + b"\r\n\r\n") + watch.end()
         assert (streamed.count(b'"tool_use","id"'), watch.complete) == (len(uses), True)
         assert b'"text":"so"' in streamed
-        losses = [(it.field, it.action) for it in asked(body).losses(GEMINI, target("m"))]
+        losses = [(it.field, it.action) for it in asked(body).list_losses(GEMINI, target("m"))]
         assert losses == ([("tool_choice.disable_parallel_tool_use", "approximated")] if single else [])  # fmt: skip
 
 
@@ -457,18 +463,18 @@ def test_log_probabilities_of_a_refusal(stream: bool) -> None:
     for client, request in requests:
         voice = Translation(client, OPENAI_CHAT, request, TELLING)
         if stream:
-            watch = voice.watch(OPENAI_CHAT.read(b'{"model":"m","messages":[]}'))
+            watch = voice.inspect_stream(OPENAI_CHAT.read(b'{"model":"m","messages":[]}'))
             answer = json.loads(client.fold(watch.feed(frames) + watch.end()))
         else:
-            answer = json.loads(voice.glance(whole).body or b"")
+            answer = json.loads(voice.summarize(whole).body or b"")
         if client is GEMINI:
             found = answer["candidates"][0]["logprobsResult"]
             assert found == {"chosenCandidates": [{"token": "No", "logProbability": -0.5}]}
         else:
             (message,) = answer["output"]
             assert message["content"] == [{"type": "refusal", "refusal": "No"}]
-    events = translation.speech(OPENAI_CHAT).events(whole)
-    again = json.loads(translation.speech(OPENAI_CHAT).tell(events, TELLING))
+    events = translation.get_translation(OPENAI_CHAT).decode_response(whole)
+    again = json.loads(translation.get_translation(OPENAI_CHAT).encode_response(events, TELLING))
     assert again["choices"][0]["logprobs"] == logprobs
 
 
@@ -492,11 +498,11 @@ def test_a_host_may_leave_out_why_an_answer_ended(
     body = messages()
     there = lenient(body, optional=optional)
     whole = {"choices": [{"index": 0, "message": said}]}
-    glance = there.glance(json.dumps(whole).encode())
+    glance = there.summarize(json.dumps(whole).encode())
     assert glance.complete == (optional and word is not None)
     if glance.body is not None:
         assert json.loads(glance.body)["stop_reason"] == (word if optional else "max_tokens")
-    watch = there.watch(body)
+    watch = there.inspect_stream(body)
     out = watch.feed(sse(chunk(said)))
     assert watch.complete == glance.complete
     assert (b"message_stop" in out) == watch.complete
@@ -509,7 +515,7 @@ def test_an_end_without_content_is_none_where_the_reason_may_be_left_out() -> No
     there = Translation(
         OPENAI_CHAT, ANTHROPIC_MESSAGES, CanonicalRequest(turns=()), TELLING, finish_optional=True
     )
-    watch = there.watch(messages())
+    watch = there.inspect_stream(messages())
     for event in events:
-        assert watch._pass([event]) == b""
+        assert watch._translate([event]) == b""
     assert (watch.complete, watch.committed, watch.finish) == (False, False, None)

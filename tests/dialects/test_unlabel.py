@@ -13,16 +13,16 @@ from gateway.core.target import ModelFacts, Provider, Target
 from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES
 from gateway.dialects.anthropic_messages import COUNT_TOKENS
 from gateway.dialects.base import Dialect, WrittenBody
-from gateway.dialects.reasoning_state import label, maker
+from gateway.dialects.reasoning_state import hash_maker, write_label
 
-HERE = Target(provider=Provider(name="here", doors={}), model="m")
+HERE = Target(provider=Provider(name="here", urls={}), model="m")
 OLD = Target(provider=HERE.provider, model="m", facts=ModelFacts(effort_style="gemini-budget"))
-OTHER = label("0123456789abcdef", "c3RhdGU=").encode()
+OTHER = write_label("0123456789abcdef", "c3RhdGU=").encode()
 WHY = "reasoning of another model is for that model alone"
 
 
 def mine(dialect: Dialect, state: str = "c3RhdGU=") -> bytes:
-    return label(maker(HERE, dialect.name), state).encode()
+    return write_label(hash_maker(HERE, dialect.name), state).encode()
 
 
 def write(dialect: Dialect, body: bytes, target: Target = HERE) -> WrittenBody:
@@ -94,7 +94,7 @@ def test_a_request_of_such_messages_alone_is_empty_and_still_a_list() -> None:
 def test_unsigned_thinking_beside_a_label_is_the_gateways_own() -> None:
     """As Gemini's summaries come: without a signature, and with one that is tied to a call."""
     use = b'{"type":"tool_use","id":"t","name":"f","input":{ }}'
-    tied = label("0123456789abcdef", "tool:t:c3RhdGU=").encode()
+    tied = write_label("0123456789abcdef", "tool:t:c3RhdGU=").encode()
     check(
         ANTHROPIC_MESSAGES,
         USER + b',{"role":"assistant","content":[{"type":"thinking","thinking":"so","signature":""},'
@@ -119,7 +119,7 @@ def test_unsigned_thinking_of_a_host_of_this_dialect_stays() -> None:
 @pytest.mark.parametrize("dialect", [ANTHROPIC_MESSAGES, OPENAI_RESPONSES])
 def test_thinking_without_a_state_is_never_anyones_own(dialect: Dialect) -> None:
     """The label alone says that it was told of another dialect: a home provider would refuse it."""
-    for slot in (label("0123456789abcdef", "").encode(), mine(dialect, "")):
+    for slot in (write_label("0123456789abcdef", "").encode(), mine(dialect, "")):
         thought = b'{"role":"assistant","content":[{"type":"thinking","thinking":"so","signature":"%b"}]}'  # fmt: skip
         if dialect is OPENAI_RESPONSES:
             thought = b'{"type":"reasoning","id":"rs_1_0","summary":[{"type":"summary_text","text":"so"}],"encrypted_content":"%b"}'  # fmt: skip
@@ -266,7 +266,7 @@ def test_a_call_that_nobody_signed_is_signed_beside_a_label() -> None:
 
 def test_a_call_whose_maker_had_no_state_loses_none() -> None:
     """A model that does not reason: nothing is lost, and Gemini 3 has what it wants of a call."""
-    slot = b',"thoughtSignature":"' + sealed(label("0123456789abcdef", "").encode()) + b'"'
+    slot = b',"thoughtSignature":"' + sealed(write_label("0123456789abcdef", "").encode()) + b'"'
     skip = b',"thoughtSignature":"skip_thought_signature_validator"'
     parts = b'{"role":"model","parts":[{"text":"a"},{"functionCall":{"name":"f"}%b},{"functionCall":{"name":"g"}%b}]}'
     kept(GEMINI, parts % (slot, slot), parts % (skip, b""))

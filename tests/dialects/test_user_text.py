@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects.user_text import UserText, typed
+from gateway.dialects.user_text import UserText, extract_typed
 
 REMIND = "<system-reminder>\nBe brief.\n</system-reminder>"
 AGENTS_MD = "# AGENTS.md instructions for /work\n\n<INSTRUCTIONS>\nBe nice.\n</INSTRUCTIONS>"
@@ -39,13 +39,13 @@ PLACE = "<environment_context>\n  <cwd>/work</cwd>\n</environment_context>"
 )  # fmt: skip
 def test_the_words_of_a_person(text: str, words: str) -> None:
     """Blocks of agents go, wherever they stand; what only looks so stays."""
-    assert typed(text) == words
+    assert extract_typed(text) == words
 
 
 def taken(*turns: list[str]) -> UserText:
     heard = UserText()
     for texts in turns:
-        heard.take(texts)
+        heard.add_turn(texts)
     heard.close()
     return heard
 
@@ -71,20 +71,20 @@ def test_turns_are_counted_by_who_speaks(
 ) -> None:
     """A turn without text is a person's, as of an image; where nobody speaks the first is one."""
     heard = taken(*turns)
-    assert (heard.words, heard.turns, heard.aside) == (words, count, aside)
+    assert (heard.text, heard.turn_count, heard.injected_text) == (words, count, aside)
 
 
 def test_a_result_is_no_turn_and_what_is_typed_beside_it_is() -> None:
     heard = taken(["a"])
-    assert not heard.take([REMIND], result=True)
-    assert (heard.turns, heard.aside) == (1, REMIND)
-    assert not heard.take([], result=True)
-    assert heard.aside == ""
-    assert heard.take(["b", REMIND], result=True)
-    assert (heard.turns, heard.words) == (2, "b")
-    assert not heard.take([REMIND])
-    heard.answer()
-    assert heard.aside == ""
+    assert not heard.add_turn([REMIND], has_tool_result=True)
+    assert (heard.turn_count, heard.injected_text) == (1, REMIND)
+    assert not heard.add_turn([], has_tool_result=True)
+    assert heard.injected_text == ""
+    assert heard.add_turn(["b", REMIND], has_tool_result=True)
+    assert (heard.turn_count, heard.text) == (2, "b")
+    assert not heard.add_turn([REMIND])
+    heard.add_answer()
+    assert heard.injected_text == ""
 
 
 PIECES = st.sampled_from(["<system-reminder>", "</system-reminder>", "<skill>", "<task>", "a", " ", "<", "[x] Result:", "é"])  # fmt: skip
@@ -93,7 +93,7 @@ PIECES = st.sampled_from(["<system-reminder>", "</system-reminder>", "<skill>", 
 @given(st.lists(PIECES).map("".join))
 def test_nothing_but_what_was_said_comes_of_it(text: str) -> None:
     """Any text: no character is made, and words are the same when they are read again."""
-    words = typed(text)
+    words = extract_typed(text)
     assert len(words) <= len(text)
     assert set(words) <= set(text)
 
@@ -102,7 +102,7 @@ def test_a_text_of_openings_takes_linear_time() -> None:
     """A million characters of blocks that never close are searched once for each name."""
     text = "<system-reminder><skill><environment_context>" * 25_000
     before = time.process_time()
-    assert typed(text) == text
+    assert extract_typed(text) == text
     assert time.process_time() - before < 5.0, "quadratic, it would take minutes"
 
 
@@ -120,8 +120,16 @@ def test_a_turn_of_one_text_is_taken_as_any_other(text: str) -> None:
     """The short way for most of them gives what the long one does."""
     one, other = UserText(), UserText()
     for _ in range(2):
-        assert one.say(text) == other.take([text])
-        assert (one.turns, one.aside, one.words) == (other.turns, other.aside, other.words)
+        assert one.add_text(text) == other.add_turn([text])
+        assert (one.turn_count, one.injected_text, one.text) == (
+            other.turn_count,
+            other.injected_text,
+            other.text,
+        )
     one.close()
     other.close()
-    assert (one.turns, one.aside, one.words) == (other.turns, other.aside, other.words)
+    assert (one.turn_count, one.injected_text, one.text) == (
+        other.turn_count,
+        other.injected_text,
+        other.text,
+    )

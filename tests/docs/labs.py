@@ -12,7 +12,7 @@ from typing import Any
 from gateway.core.price import Rates
 from gateway.core.target import TIERS, Lab, Target
 from gateway.dialects import DIALECTS
-from gateway.runtime.build import site
+from gateway.runtime.build import build_config
 from gateway.settings import yaml
 from gateway.settings.loader import load
 
@@ -28,8 +28,8 @@ def page(text: str) -> str:
     """The page with its tables as they must be."""
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    made = site(load(ROOT / "config/gateway.yaml", every_key()), _DAY)
-    labs = made.built.catalogue.labs
+    made = build_config(load(ROOT / "config/gateway.yaml", every_key()), _DAY)
+    labs = made.built_catalogue.catalogue.labs
     return f"{before}{_BEGIN}\n{_labs(labs)}\n{_hosts(labs)}\n{_END}{after}"
 
 
@@ -58,7 +58,9 @@ def _target(targets: tuple[Target, ...]) -> str:
         return ""
     first = targets[0]
     said = f"`{first.model}`" + (f", effort {first.effort}" if first.effort else "")
-    rates = first.price.on(_DAY.timestamp()).rates if first.price is not None else Rates()
+    rates = (
+        first.price.find_in_force(_DAY.timestamp()).rates if first.price is not None else Rates()
+    )
     said += f"; {_usd(rates.input)} / {_usd(rates.output)}"
     return f"{said}; {len(targets) - 1} more" if len(targets) > 1 else said
 

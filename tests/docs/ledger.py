@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import (
-    VERSION,
+    ROW_VERSION,
     AttemptRow,
     FeedbackRow,
     FinalRow,
@@ -59,7 +59,7 @@ def made() -> bytes:
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A row of the ledger of tiergate",
-        "description": f"Version {VERSION}. A later version only adds kinds and fields: skip those that you do not know. "
+        "description": f"Version {ROW_VERSION}. A later version only adds kinds and fields: skip those that you do not know. "
         "A field that is null is unknown, never zero. Money is USD, an exact decimal as text.",
         **msgspec.json.schema(Row.__value__),
     }

@@ -30,8 +30,8 @@ from gateway.limits import keys
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, MissingCounter
 from gateway.limits.redis import RedisCounters
 from gateway.limits.tier_share import RedisTurnPool
-from gateway.routing.tier_share import TURNS
-from gateway.runtime.build import BuiltConfig, site
+from gateway.routing.tier_share import MIN_TURNS
+from gateway.runtime.build import BuiltConfig, build_config
 from gateway.settings import yaml
 from gateway.settings.loader import load
 from gateway.state.redis.store import RedisStore
@@ -253,21 +253,23 @@ def configured(text: str, folder: Path) -> BuiltConfig:
     """A configuration of a document; a part of one stands beside the shipped labs."""
     file = folder / "gateway.yaml"
     file.write_text(text if text.startswith("version:") else f"{_PART}{text}", "utf-8")
-    return site(load(file, {}), TODAY)
+    return build_config(load(file, {}), TODAY)
 
 
 @pytest.mark.parametrize("text", pages.run("yaml"))
 def test_configurations_are_valid(text: str, tmp_path: Path) -> None:
     """Each configuration is one, and would serve."""
     made = configured(text, tmp_path)
-    assert any(lab.on for lab in made.built.catalogue.labs.values())
+    assert any(lab.enabled for lab in made.built_catalogue.catalogue.labs.values())
 
 
 @pytest.mark.parametrize("text", pages.run("yaml golden"))
 def test_golden_prompts_hold(text: str) -> None:
     """As shipped, each is decided as the document says."""
-    made = site(load(ROOT / "config/gateway.yaml", {}), TODAY)
-    verdicts = golden.run(made.router, golden.read(yaml.read(text, "golden.yaml")))
+    made = build_config(load(ROOT / "config/gateway.yaml", {}), TODAY)
+    verdicts = golden.decide_prompts(
+        made.router, golden.read_prompts(yaml.read(text, "golden.yaml"))
+    )
     assert [verdict for verdict in verdicts if not verdict.passed] == []
 
 
@@ -291,7 +293,7 @@ async def test_redis_lets_the_gateway_do_all_it_needs(base: int, redis_url: str)
         CounterDemand(kind="tokens", name="t", field="tokens|t", limit=9, period=60.0),
         CounterDemand(kind="concurrency", name="c", field="concurrency|c", limit=9),
         CounterDemand(
-            kind="usd", name="b", field="usd|b|all|2001-01-01", limit=9, seeded=True, soft=1
+            kind="usd", name="b", field="usd|b|all|2001-01-01", limit=9, needs_seed=True, soft=1
         ),
     )
     for taken, kept in (("", b"value"), ("+getrange ", None)):
@@ -310,15 +312,15 @@ async def test_redis_lets_the_gateway_do_all_it_needs(base: int, redis_url: str)
         assert await store.get("cache:docs") == kept
         meter, tenant = RedisCounters(store), f"docs-{base}-{taken}"
         now = time.time()
-        ask = AdmissionRequest(id="docs", tenant=tenant, needs=needs, expires=now + 60)
+        ask = AdmissionRequest(id="docs", tenant=tenant, demands=needs, expires_at=now + 60)
         assert await meter.admit(ask, now) == MissingCounter(needs[-1])
         await meter.seed(tenant, needs[-1].field, 0)
         assert await meter.admit(ask, now) == Admitted((needs[-1],))
         assert await meter.settle(tenant, "docs", 1, 1)
         await meter.sweep(tenant, now)
-        assert await meter.used(tenant) == {}
-        recent = await RedisTurnPool(store).add(tenant, "key|docs", [2 * TURNS])
-        assert recent.before[0] == 2 * TURNS, "the script has let go of what was before"
+        assert await meter.read_counters(tenant) == {}
+        recent = await RedisTurnPool(store).add(tenant, "key|docs", [2 * MIN_TURNS])
+        assert recent.previous[0] == 2 * MIN_TURNS, "the script has let go of what was before"
         await store.close()
     assert notes == [f"redis refuses: NOPERM ({place.netloc})"]
 

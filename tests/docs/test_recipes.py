@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.call import OPEN, Key, RequestOptions
+from gateway.core.call import OPEN_KEY, Key, RequestOptions
 from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.errors import ProblemError
@@ -20,7 +20,7 @@ from gateway.limits import keys
 from gateway.limits.rules import LimitRules
 from gateway.routing import features
 from gateway.routing.router import decide
-from gateway.runtime.build import BuiltConfig, site
+from gateway.runtime.build import BuiltConfig, build_config
 from gateway.settings import yaml
 from gateway.settings.loader import load
 from tests.docs.labs import every_key
@@ -39,7 +39,7 @@ BY_DAY = datetime(2026, 11, 24, 10, 30, 0, 500_000, tzinfo=UTC).timestamp()
 
 def made(name: str) -> BuiltConfig:
     (file,) = (file for file in RECIPES if file.stem.startswith(name))
-    return site(load(file, every_key()), TODAY)
+    return build_config(load(file, every_key()), TODAY)
 
 
 def decided(
@@ -47,7 +47,7 @@ def decided(
     evidence: DecisionContext | None = None,
     *,
     dialect: str = "openai-chat",
-    key: Key = OPEN,
+    key: Key = OPEN_KEY,
     tags: tuple[str, ...] = (),
     hints: Mapping[str, str] | None = None,
     **body: Any,
@@ -56,7 +56,7 @@ def decided(
     spoken = DIALECTS[dialect]
     more = {"max_tokens": 100} if dialect == "anthropic-messages" else {}
     read = spoken.read(jsonio.dumps({"model": "auto", "messages": HELLO, **more, **body}))
-    asked = TranslatableRequest(spoken, read, at.router.fetches)
+    asked = TranslatableRequest(spoken, read, at.router.fetched_media)
     call = features.read(read.prompt, dialect, key, RequestOptions(tags=tags), asked, hints or {})
     return decide(at.router, call, spoken, evidence or DecisionContext(at=BY_DAY))
 
@@ -76,21 +76,21 @@ def tools(many: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_a_recipe_would_serve_without_a_warning(file: Path) -> None:
-    built = site(load(file, every_key()), TODAY)
+    built = build_config(load(file, every_key()), TODAY)
     told = [str(one) for one in built.warnings]
     assert [one for one in told if "docs/recipes" in one] == []
-    assert built.built.catalogue.labs[built.built.catalogue.default_lab].on
+    assert built.built_catalogue.catalogue.labs[built.built_catalogue.catalogue.default_lab].enabled
 
 
 @pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.stem)
 def test_golden_prompts_are_decided_as_they_say(file: Path) -> None:
     recipe = ROOT / "docs/recipes" / file.name
-    built = site(load(recipe, every_key()), TODAY)
+    built = build_config(load(recipe, every_key()), TODAY)
     named: dict[str, Key] = {}
     if (source := built.source.config.keys) != "open":
-        named = {key.name: key for key in keys.load(source, recipe.parent, "").known()}
-    prompts = golden.read(yaml.read(file.read_text("utf-8"), file.name))
-    verdicts = golden.run(built.router, prompts, named)
+        named = {key.name: key for key in keys.load(source, recipe.parent, "").list_keys()}
+    prompts = golden.read_prompts(yaml.read(file.read_text("utf-8"), file.name))
+    verdicts = golden.decide_prompts(built.router, prompts, named)
     assert [one for one in verdicts if not one.passed] == []
 
 
@@ -181,8 +181,8 @@ def test_another_lab_stands_behind() -> None:
 def test_each_team_has_a_budget_and_all_have_one() -> None:
     config = made("12").source.config
     limits = LimitRules(config.limits, config.budgets, UTC)
-    needs = limits.needs(
-        key="open", tags=("team-web",), tier="reasoning", now=BY_DAY, tokens=1, micro=9
+    needs = limits.make_demands(
+        key="open", tags=("team-web",), tier="reasoning", now=BY_DAY, tokens=1, micro_usd=9
     )
     named = {(need.name, need.limit) for need in needs if need.kind == "usd"}
     assert named == {("each team", 200_000_000), ("all of us", 500_000_000)}
@@ -202,7 +202,7 @@ def test_one_call_in_twenty_is_a_canary() -> None:
 def test_the_candidate_of_the_shadow_is_a_configuration_too() -> None:
     at = made("14")
     shadow = ROOT / "docs/recipes" / str(at.source.config.routing.shadow)
-    candidate = site(load(shadow, every_key()), TODAY)
+    candidate = build_config(load(shadow, every_key()), TODAY)
     prove = [{"role": "user", "content": "Prove that 2 is prime."}]
     assert went(at, messages=prove) == ("openai", "reasoning")
     assert went(candidate, messages=prove)[1] == "reasoning"
@@ -232,10 +232,10 @@ def test_an_expression_counts_tools() -> None:
 
 def test_no_target_is_dearer_than_ten() -> None:
     at = made("19")
-    lab = at.built.catalogue.labs["cheap"]
+    lab = at.built_catalogue.catalogue.labs["cheap"]
     for target in (target for tier in TIERS for target in lab.tiers[tier]):
         assert target.price is not None, target.model
-        rates = target.price.on(TODAY.timestamp()).rates
+        rates = target.price.find_in_force(TODAY.timestamp()).rates
         assert rates.output is not None, target.model
         assert rates.output <= 10, target.model
     with pytest.raises(ProblemError):

@@ -15,18 +15,18 @@ from gateway.cli import cli
 from gateway.core import jsonio
 from gateway.core.call import RequestOptions
 from gateway.core.decision_record import DecisionRecord
-from gateway.core.errors import STATUS, Kind, Problem
-from gateway.core.ledger_rows import FinalRow, Row, Source, State
-from gateway.core.target import TIERS, timers
+from gateway.core.errors import STATUS_BY_KIND, Problem, ProblemKind
+from gateway.core.ledger_rows import CallState, FinalRow, Row, UsageSource
+from gateway.core.target import TIERS, build_timers
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from gateway.evaluation.labels import Label
 from gateway.ledger import export
-from gateway.ledger.journal import read
-from gateway.ledger.query import BY, ONLY
+from gateway.ledger.journal import decode_row
+from gateway.ledger.query import FILTER_NAMES, GROUP_BY_NAMES
 from gateway.limits.keys import KeyPart
-from gateway.runtime.build import STYLES
+from gateway.runtime.build import EFFORT_STYLES
 from gateway.settings import yaml
-from gateway.settings.environment import RESERVED
+from gateway.settings.environment import RESERVED_WORDS
 from gateway.settings.schema import root, rules
 from gateway.settings.schema.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.schema.redis import RedisPart
@@ -130,8 +130,8 @@ def test_a_table_has_every_key_with_its_default(name: str) -> None:
 def _least(field: object) -> object:
     """Some value of a required field."""
     kinds: list[tuple[str, object]] = [
-        ("dict[", {"": "x"}), ("list[", ["01:00-02:00"]), ("Literal[1]", 1), ("Tokens", 1),
-        ("Every", "day"),
+        ("dict[", {"": "x"}), ("list[", ["01:00-02:00"]), ("Literal[1]", 1), ("TokenCount", 1),
+        ("BudgetPeriod", "day"),
     ]  # fmt: skip
     shown = str(getattr(field, "annotation", ""))
     return next((value for sign, value in kinds if sign in shown), "x")
@@ -141,7 +141,7 @@ def test_the_timers_are_those_of_the_tiers() -> None:
     for row in pages.table("`timeouts`", "configuration.md").rows:
         name = pages.codes(row[0])[0]
         said = [float(cell.removesuffix(" s")) for cell in row[2:5]]
-        assert said == [getattr(timers(tier, {}), name) for tier in TIERS], name
+        assert said == [getattr(build_timers(tier, {}), name) for tier in TIERS], name
 
 
 def options(name: str) -> set[str]:
@@ -208,14 +208,14 @@ def test_every_change_is_told_with_its_bound() -> None:
 
 def test_what_calls_are_grouped_by_is_listed() -> None:
     row, *_ = pages.table("option", "costs.md").rows
-    assert pages.codes(row[1])[: len(BY)] == list(BY)
-    assert sorted(ONLY) == sorted([*BY, "id", "status", "conversation"])
+    assert pages.codes(row[1])[: len(GROUP_BY_NAMES)] == list(GROUP_BY_NAMES)
+    assert sorted(FILTER_NAMES) == sorted([*GROUP_BY_NAMES, "id", "status", "conversation"])
 
 
 def test_every_sum_has_a_line() -> None:
     """In the order of JSON and CSV."""
     rows = pages.table("column", "costs.md").rows
-    assert [pages.codes(row[0])[0] for row in rows] == list(export.NUMBERS)
+    assert [pages.codes(row[0])[0] for row in rows] == list(export.GROUP_FIELDS)
 
 
 @pytest.mark.parametrize("head", ledger.KINDS)
@@ -260,14 +260,14 @@ def test_a_row_of_version_1_is_still_one() -> None:
         b'"cache_write":null,"output":2,"reasoning":null,"cost":"0.5","price":"config","first_content":0.1,'
         b'"duration":0.2,"upstream_id":"u","config":"c"}'
     )
-    found = read(old)
+    found = decode_row(old)
     assert isinstance(found, FinalRow)
     told = {**jsonio.loads(jsonio.dumps(found)), **jsonio.loads(old)}
     assert jsonio.loads(jsonio.dumps(found)) == told
     assert set(jsonio.loads(old)) <= {"kind", *FinalRow.__struct_fields__}
 
 
-@pytest.mark.parametrize(("head", "kind"), [("state", State), ("`usage`", Source)])
+@pytest.mark.parametrize(("head", "kind"), [("state", CallState), ("`usage`", UsageSource)])
 def test_every_state_and_source_is_told(head: str, kind: typing.TypeAliasType) -> None:
     rows = pages.table(head, "costs.md").rows
     assert [pages.codes(cells[0])[0] for cells in rows] == list(typing.get_args(kind.__value__))
@@ -276,13 +276,13 @@ def test_every_state_and_source_is_told(head: str, kind: typing.TypeAliasType) -
 def test_every_error_is_told_as_both_dialects_say_it() -> None:
     """Status, code or type, and whether the client is to try again."""
     rows = {pages.codes(row[0])[0]: row for row in pages.table("what", "applications.md").rows}
-    assert rows.keys() == STATUS.keys()
+    assert rows.keys() == STATUS_BY_KIND.keys()
     for kind, row in rows.items():
-        problem = Problem(kind=msgspec.convert(kind, Kind), message="")
-        chat = jsonio.loads(OPENAI_CHAT.problem(problem))["error"]["code"]
-        messages = jsonio.loads(ANTHROPIC_MESSAGES.problem(problem))["error"]["type"]
-        assert row[1] == f"{OPENAI_CHAT.status(problem)} `{chat}`", kind
-        assert row[2] == f"{ANTHROPIC_MESSAGES.status(problem)} `{messages}`", kind
+        problem = Problem(kind=msgspec.convert(kind, ProblemKind), message="")
+        chat = jsonio.loads(OPENAI_CHAT.write_problem(problem))["error"]["code"]
+        messages = jsonio.loads(ANTHROPIC_MESSAGES.write_problem(problem))["error"]["type"]
+        assert row[1] == f"{OPENAI_CHAT.find_status(problem)} `{chat}`", kind
+        assert row[2] == f"{ANTHROPIC_MESSAGES.find_status(problem)} `{messages}`", kind
         assert row[3] == ("no" if problem.should_retry is False else "yes"), kind
 
 
@@ -301,7 +301,7 @@ def test_headers_are_those_that_are_read_and_written() -> None:
 def test_every_style_of_effort_is_listed() -> None:
     rows = pages.table("style", "labs.md").rows
     found = {(pages.codes(row[1])[0], pages.codes(row[0])[0]) for row in rows}
-    assert found == {(name, style) for name, styles in STYLES.items() for style in styles}
+    assert found == {(name, style) for name, styles in EFFORT_STYLES.items() for style in styles}
 
 
 def test_every_event_of_the_log_is_listed() -> None:
@@ -314,7 +314,7 @@ def test_every_event_of_the_log_is_listed() -> None:
 def test_reserved_variables_are_told() -> None:
     rows = pages.table("variable", "operating.md").rows
     told = {name for row in rows for name in pages.codes(row[0])}
-    assert {f"TIERGATE_{name.upper()}" for name in RESERVED} <= told
+    assert {f"TIERGATE_{name.upper()}" for name in RESERVED_WORDS} <= told
 
 
 @pytest.mark.parametrize("page", pages.DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))

@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from gateway.dialects import DIALECTS
-from gateway.dialects.compatibility import FIELDS, OTHERS, FieldRule
+from gateway.dialects.compatibility import EXTRA_MEMBER_RULES, FIELD_RULES, FieldRule
 
 PAGE = Path(__file__).parents[2] / "docs" / "translation.md"
 _BEGIN, _END = "<!-- tables -->\n", "<!-- end of tables -->\n"
@@ -24,20 +24,20 @@ def _fields() -> str:
     lines = [f"| field | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
     lines += [
         f"| `{field}` | {' | '.join(_cell(rules[name]) for name in names)} |"
-        for field, rules in FIELDS.items()
+        for field, rules in FIELD_RULES.items()
     ]
     return "\n".join(lines) + "\n"
 
 
 def _others() -> str:
     lines = ["| member | abroad |", "|---|---|"]
-    lines += [f"| `{name}` | {_cell(rule)} |" for name, rule in sorted(OTHERS.items())]
+    lines += [f"| `{name}` | {_cell(rule)} |" for name, rule in sorted(EXTRA_MEMBER_RULES.items())]
     lines.append("| any other | **dropped**: has no such member |")
     return "\n".join(lines) + "\n"
 
 
 def _cell(rule: FieldRule) -> str:
-    return rule.way if rule.way == "mapped" else f"**{rule.way}**: {rule.why}"
+    return rule.treatment if rule.treatment == "mapped" else f"**{rule.treatment}**: {rule.reason}"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, Owner
 from gateway.limits.redis import RedisCounters
-from gateway.state.redis.scripts import NAMES, keys
+from gateway.state.redis.scripts import KEY_NAMES, make_keys
 from tests.conftest import redis_program
 from tests.e2e.budget_audit import RATES, Found, Told, audit, table
 from tests.e2e.budget_provider import MOST, read
@@ -288,7 +288,7 @@ def _counted(admin: redis.Redis, gateways: list[Gateway], found: Found) -> None:
     """What Redis has once all gateways have stopped, and whose each hold is."""
     held: set[bytes] = set()
     for owner in OWNERS:
-        names = {name.decode(): key for name, key in zip(NAMES, keys(owner), strict=True)}
+        names = {name.decode(): key for name, key in zip(KEY_NAMES, make_keys(owner), strict=True)}
         spent: Any = admin.hgetall(names["spent"])
         found.used |= {name.decode(): int(value) for name, value in spent.items()}
         mine: Any = admin.hkeys(names["holds"])
@@ -323,7 +323,7 @@ def _counted(admin: redis.Redis, gateways: list[Gateway], found: Found) -> None:
 
 async def _expired(url: str, place: Place, found: Found) -> None:
     """Once every hold has expired no place is taken, and what was held stays charged."""
-    meter = RedisCounters.at(
+    meter = RedisCounters.from_url(
         url, note=found.wrong.append, clock=time.monotonic, deadline=20.0, time="caller"
     )
     now, used = time.time() + _LATER, dict[str, int]()
@@ -336,19 +336,19 @@ async def _expired(url: str, place: Place, found: Found) -> None:
             tenant = owner or ""
             for at in range(found.holds // 64 + 1):
                 ask = AdmissionRequest(
-                    id=f"later {at}", tenant=tenant, needs=(need,), expires=now + 1
+                    id=f"later {at}", tenant=tenant, demands=(need,), expires_at=now + 1
                 )
                 if not isinstance(await meter.admit(ask, now), Admitted):
                     found.wrong.append("a place is not free")
                 await meter.settle(tenant, ask.id, None, None)
-            used |= await meter.used(owner)
+            used |= await meter.read_counters(owner)
         if used != found.used:
             found.wrong.append("what was held is not charged once it has expired")
     finally:
         await meter.close()
     with place.admin() as admin:
         for owner in OWNERS:
-            if left := admin.hgetall(keys(owner)[2]):
+            if left := admin.hgetall(make_keys(owner)[2]):
                 found.wrong.append(f"running for ever: {left}")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, Refusal
 from gateway.limits.errors import CountersUnavailable
 from gateway.limits.redis import RedisCounters
-from gateway.state.redis.scripts import key, tag_of
+from gateway.state.redis.scripts import make_key, make_tag
 from tests.conftest import redis_program
 from tests.e2e.place import Place
 from tests.state.several import Nodes
@@ -54,7 +54,7 @@ async def trial(
     """
     notes: list[str] = []
     meters = [
-        RedisCounters.at(nodes.url, note=notes.append, clock=time.monotonic) for _ in range(3)
+        RedisCounters.from_url(nodes.url, note=notes.append, clock=time.monotonic) for _ in range(3)
     ]
     need = CounterDemand(
         kind="usd", name="trial", field="usd|total", limit=limit * HOLD, amount=HOLD
@@ -62,7 +62,7 @@ async def trial(
     found = Found(0, 0, 0, 0, 0.0, 0)
     times: list[float] = []
     admitted: set[bytes] = set()
-    spent, holds = (key(tag_of(tenant), name).decode() for name in (b"spent", b"holds"))
+    spent, holds = (make_key(make_tag(tenant), name).decode() for name in (b"spent", b"holds"))
     primary, replica = nodes.pair(spent)
     ended = asyncio.Event()
 
@@ -72,7 +72,7 @@ async def trial(
             at += 1
             now = time.time()
             call = f"{number}-{at}"
-            ask = AdmissionRequest(id=call, tenant=tenant, needs=(need,), expires=now + _LIFE)
+            ask = AdmissionRequest(id=call, tenant=tenant, demands=(need,), expires_at=now + _LIFE)
             try:
                 told = await meters[number % 3].admit(ask, now)
             except CountersUnavailable:
@@ -101,7 +101,7 @@ async def trial(
     # Each call that counts has a hold. One that was admitted and has none was in the window.
     with replica.admin() as admin:
         found.window = len(admitted.difference(admin.hkeys(holds)))
-    used = await meters[0].used(tenant)
+    used = await meters[0].read_counters(tenant)
     found.counted = used["usd|total"] // HOLD
     found.away = times[-1] - times[0] if times else 0.0
     for meter in meters:

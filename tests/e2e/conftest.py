@@ -12,7 +12,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.upstream.client import Transports
-from gateway.upstream.media_fetch import PUBLIC, AddressGuard
+from gateway.upstream.media_fetch import PUBLIC_GUARD, AddressGuard
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Change, Loop, Make, World, config
 
@@ -62,7 +62,7 @@ def make(loop: Loop, upstream: Upstream, tmp_path: Path) -> Iterator[Make]:
         *changes: Change,
         files: Mapping[str, object] | None = None,
         transports: Transports | None = None,
-        guard: AddressGuard = PUBLIC,
+        guard: AddressGuard = PUBLIC_GUARD,
         **environ: str,
     ) -> World:
         value = config(upstream.url)

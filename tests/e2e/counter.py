@@ -9,7 +9,7 @@ import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from gateway.cli.serve.supervisor import supervise
-from gateway.telemetry.log import stderr
+from gateway.telemetry.log import make_stderr_log
 from gateway.telemetry.metrics import GaugeMetric, Metrics
 from gateway.telemetry.shared_metrics import SharedMemory
 from tests.telemetry.rows import entry
@@ -27,7 +27,7 @@ def main() -> None:
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/note":
-                    metrics.note(entry())
+                    metrics.count_row(entry())
                 data, kind = metrics.render() if self.path == "/metrics" else (b"", "text/plain")
                 self.send_response(200)
                 self.send_header("content-type", kind)
@@ -43,7 +43,9 @@ def main() -> None:
         server.socket = listening
         server.serve_forever()
 
-    supervise(2, work, [listening], stderr(time.time), lambda: print(listening.getsockname()[1]))
+    supervise(
+        2, work, [listening], make_stderr_log(time.time), lambda: print(listening.getsockname()[1])
+    )
 
 
 if __name__ == "__main__":

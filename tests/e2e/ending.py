@@ -119,7 +119,9 @@ class Service:
     def journal(self) -> list[Row]:
         """All that its ledger has."""
         folder = self.folder / "data" / "ledger"
-        found = [row for path in journal.segments(folder) for row, _ in journal.rows(path)]
+        found = [
+            row for path in journal.list_segments(folder) for row, _ in journal.read_rows(path)
+        ]
         return [row for row in found if row is not None]
 
     def entries(self) -> list[FinalRow]:

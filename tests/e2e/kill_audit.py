@@ -31,8 +31,8 @@ class Books:
 
 def books(folder: Path) -> Books:
     read = Books()
-    for path in journal.segments(folder):
-        for row, _ in journal.rows(path):
+    for path in journal.list_segments(folder):
+        for row, _ in journal.read_rows(path):
             match row:
                 case IntentRow():
                     # A segment starts with the rows of open calls, which the one before has too.

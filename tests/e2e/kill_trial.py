@@ -147,7 +147,7 @@ class Gateway:
 
     def segments(self, pid: int) -> list[Path]:
         """The journal of one worker."""
-        return [path for path in journal.segments(self.ledger) if f"-{pid}-" in path.name]
+        return [path for path in journal.list_segments(self.ledger) if f"-{pid}-" in path.name]
 
     def writes(self, pid: int) -> bool:
         """Whether a worker serves: its journal has rows."""
@@ -156,7 +156,7 @@ class Gateway:
     def ended(self, pid: int) -> bool:
         """Whether a worker has stopped in good order: its journal is finished, or none is left."""
         data = [path.read_bytes() for path in self.segments(pid)]
-        return all(one.endswith(journal.CLOSED) for one in data)
+        return all(one.endswith(journal.CLOSED_LINE) for one in data)
 
 
 def trial(folder: Path, kinds: list[str], seed: str, clients: int = 16) -> Found:

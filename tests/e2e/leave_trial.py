@@ -179,7 +179,7 @@ def _watched(world: World, found: Found) -> None:
     serve = engine.serve
 
     def noted(call: Call, *rest: Any) -> Coroutine[Any, Any, Response]:
-        found.served[call.id] = call.steer.tags[0]
+        found.served[call.id] = call.options.tags[0]
         return serve(call, *rest)
 
     engine.serve = noted  # type: ignore[method-assign,assignment]  # a look at what goes in

@@ -79,7 +79,7 @@ def figures(folder: Path, calls: int) -> list[tuple[str, str]]:
         found.append(("files that an idle worker has open", f"{max(idle)}"))
         status = gateway.stop()
         found.append(("exit status", f"{status}"))
-    rows = [line for path in journal.segments(gateway.ledger) for line in path.read_bytes().splitlines(keepends=True)]  # fmt: skip
+    rows = [line for path in journal.list_segments(gateway.ledger) for line in path.read_bytes().splitlines(keepends=True)]  # fmt: skip
     size = sum(map(len, rows))
     found.append(("bytes of the journal a call", f"{size / (calls + 2 * _CLIENTS):.0f}"))
     return found + _fed(folder / "more", rows)

@@ -21,8 +21,8 @@ from gateway.core import jsonio
 from gateway.core.target import TIERS, Tier
 from gateway.routing.classifier import heuristic
 from gateway.routing.classifier.text_signals import TextScan
-from gateway.routing.tier_share import TURNS
-from gateway.runtime.build import site
+from gateway.routing.tier_share import MIN_TURNS
+from gateway.runtime.build import build_config
 from gateway.settings.loader import load
 from tests.conftest import redis_program
 from tests.e2e.budget_trial import Gateway
@@ -93,11 +93,14 @@ def text(key: str, chance: random.Random) -> str:
 
 def free(config: Path, texts: Sequence[str]) -> dict[Tier, float]:
     """The shares of the tiers where nothing bounds them."""
-    classifier, found = site(load(config, {}), datetime.now(UTC)).router.classifier, Counter[str]()
+    classifier, found = (
+        build_config(load(config, {}), datetime.now(UTC)).router.classifier,
+        Counter[str](),
+    )
     assert classifier is not None
     for one in texts:
         score = classifier.score(one, TextScan(one).signals())
-        found[heuristic.tier(score, classifier.thresholds)] += 1
+        found[heuristic.choose_tier(score, classifier.thresholds)] += 1
     return {tier: found[tier] / len(texts) for tier in TIERS}
 
 
@@ -225,10 +228,10 @@ def _texts(key: str, seed: str, turns: int, pool: int) -> tuple[list[str], list[
     """The turns that are learnt from, and those that are looked at."""
     chance = random.Random(f"{seed} {key}")
     if not pool:
-        texts = [text(key, chance) for _ in range(TURNS + turns)]
-        return texts[:TURNS], texts[TURNS:]
+        texts = [text(key, chance) for _ in range(MIN_TURNS + turns)]
+        return texts[:MIN_TURNS], texts[MIN_TURNS:]
     known = [text(key, chance) for _ in range(pool)]
-    before, after = known * (TURNS // pool), known * (turns // pool)
+    before, after = known * (MIN_TURNS // pool), known * (turns // pool)
     chance.shuffle(before)
     chance.shuffle(after)
     return before, after

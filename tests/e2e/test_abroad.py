@@ -220,7 +220,7 @@ def test_a_thread_goes_on_where_its_provider_keeps_threads(
     for _ in range(4):
         told = world.client.post("/v1/messages", json=asked)
         assert (told.status_code, told.json()) == (404, gone)
-    assert world.gateway.engine._upstream.health.calm
+    assert world.gateway.engine._upstream.health.all_closed
     assert len(upstream.requests) == 5
 
 

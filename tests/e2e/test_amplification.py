@@ -73,7 +73,7 @@ def test_a_provider_that_limits_the_rate_is_asked_again_by_one_of_them(
 ) -> None:
     """A wait beyond what the gateway waits is the SDK's: it is told how long, and comes back."""
     asks = world.gateway.upstream
-    asks._wall = asks._attempt._wall = lambda: 1_795_000_000.0 + sum(slept)
+    asks._wall = asks._attempt_runner._wall = lambda: 1_795_000_000.0 + sum(slept)
     upstream.on("/acme", failing(429, None, retry_after="60"), whole())
     with openai.OpenAI(base_url=f"{world.url}/v1", api_key="any") as sdk:
         said = sdk.chat.completions.create(

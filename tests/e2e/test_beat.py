@@ -20,14 +20,14 @@ from tests.e2e.world import Make, World
 def signs(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """One for each sign of life that was given."""
     found: list[bytes] = []
-    say = keepalive.Keepalive._say
+    say = keepalive.Keepalive._send_keepalive
 
     async def counted(self: keepalive.Keepalive) -> None:
         await say(self)
         found.append(b"")
 
-    monkeypatch.setattr(keepalive.Keepalive, "_say", counted)
-    monkeypatch.setattr(keepalive, "EVERY", 0.02)
+    monkeypatch.setattr(keepalive.Keepalive, "_send_keepalive", counted)
+    monkeypatch.setattr(keepalive, "INTERVAL_SECONDS", 0.02)
     return found
 
 

@@ -49,7 +49,7 @@ def while_one_runs(
             waits.append(seconds)
             world.release()
             assert running.result().status_code == 200
-            world.loop.run(world.gateway.gate.drain())
+            world.loop.run(world.gateway.limiter.wait_settled())
 
         with sleeping(monkeypatch, wait):
             yield waits

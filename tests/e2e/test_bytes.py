@@ -52,10 +52,12 @@ def test_only_what_must_change(
 ) -> None:
     sent = body % (MESSAGES, ODD)
     assert world.ask(sent).status_code == 200
-    want = {name: bytes(memoryview(raw)) for name, raw in jsonio.members(sent).items()} | changes
-    got = jsonio.members(upstream.requests[0].body)
+    want = {
+        name: bytes(memoryview(raw)) for name, raw in jsonio.read_members(sent).items()
+    } | changes
+    got = jsonio.read_members(upstream.requests[0].body)
     assert {name: bytes(memoryview(raw)) for name, raw in got.items()} == want
-    assert list(got)[: len(jsonio.members(sent))] == list(jsonio.members(sent))
+    assert list(got)[: len(jsonio.read_members(sent))] == list(jsonio.read_members(sent))
 
 
 def test_a_member_that_is_named_twice_is_read_and_sent_once(

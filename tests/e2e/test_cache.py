@@ -26,7 +26,7 @@ def cached(make: Make) -> World:
 def ask(world: World, body: Body | bytes | None = None, **headers: str) -> str:
     """Ask and let what is kept be kept; what the reply says of the cache."""
     reply = world.ask(chat() if body is None else body, **headers)
-    world.loop.run(world.gateway.engine.settle())
+    world.loop.run(world.gateway.engine.drain())
     return str(reply.headers["x-tiergate-cache"])
 
 
@@ -201,7 +201,7 @@ def test_temperature_zero_is_cached_in_every_dialect(
     def told(body: Body) -> str:
         reply = shipped.client.post(path, json=body)
         assert reply.status_code == 200, reply.text
-        shipped.loop.run(shipped.gateway.engine.settle())
+        shipped.loop.run(shipped.gateway.engine.drain())
         return str(reply.headers["x-tiergate-cache"])
 
     assert [told(body), told(body)] == ["off", "off"]
@@ -287,7 +287,7 @@ def calm[T](world: World, tell: Callable[[int], T]) -> T:
     for at in range(10):
         before = len(world.log)
         told = tell(at)
-        alive = world.gateway._state.alive
+        alive = world.gateway._state_store.alive
         if alive and len(world.log) == before:
             return told
     raise AssertionError(world.log)

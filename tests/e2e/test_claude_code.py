@@ -14,8 +14,8 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow
-from gateway.ledger.journal import read
-from gateway.local_model.model import MissingPackage, find
+from gateway.ledger.journal import decode_row
+from gateway.local_model.model import MissingPackage, find_weights
 from tests.docs import pages
 from tests.docs.stage import ANSWER, stage
 from tests.e2e.agent import PATIENCE, QUIET, Claude, program
@@ -447,7 +447,7 @@ def test_a_stream_that_breaks_is_asked_for_again(
 @pytest.fixture
 def model() -> None:
     try:
-        find()
+        find_weights()
     except MissingPackage as absent:
         pytest.skip(f"{absent} not installed: `make test` installs it")
 
@@ -491,7 +491,7 @@ def test_the_page_about_it(loop: Loop, tmp_path: Path) -> None:
             timeout=PATIENCE, check=False,
         )  # fmt: skip
         assert (ran.returncode, ran.stdout.strip()) == (0, ANSWER), ran.stderr
-        rows = [row for row in map(read, lines(place.data)) if isinstance(row, FinalRow)]
+        rows = [row for row in map(decode_row, lines(place.data)) if isinstance(row, FinalRow)]
     assert {(row.asked, row.tags, row.lab) for row in rows} == {
         ("claude-auto", ("coding",), "openai")
     }

@@ -227,8 +227,8 @@ def test_a_budget_is_asked_before_each_attempt(make: Make, upstream: Upstream) -
     assert reply.status_code == 429
     assert "insufficient_quota" in reply.text
     assert len(upstream.requests) == 1
-    world.loop.run(world.gateway.gate.drain())
-    spent = world.loop.run(world.gateway._meter.used(None))
+    world.loop.run(world.gateway.limiter.wait_settled())
+    spent = world.loop.run(world.gateway._counter_store.read_counters(None))
     rows = world.rows()
     (entry,) = [row for row in rows if isinstance(row, FinalRow)]
     assert entry.cost is not None

@@ -99,8 +99,8 @@ def test_what_is_cached_keeps_it_until_lowering_pays(make: Make, upstream: Upstr
     assert [seat.turns_below for seat in seats if seat] == [*range(9)]
     walk = LedgerReplay(world.gateway.engine.router)
     for row in rows:
-        walk.take(logged(row))
-    assert (walk.sums.total.changed, walk.sums.total.undecided) == (0, 0)
+        walk.replay_row(logged(row))
+    assert (walk.totals.total.changed, walk.totals.total.undecided) == (0, 0)
 
 
 def test_side_calls_and_sub_agents_are_apart(make: Make, upstream: Upstream) -> None:

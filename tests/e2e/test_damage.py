@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger.file_lock import held
+from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.journal import Journal
 from gateway.pipeline import ledger_runtime
 from tests.e2e.child import until
@@ -56,7 +56,7 @@ def test_while_another_makes_it_anew_questions_are_refused_and_new_counters_are_
     make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A counter that began without the rows that are not there yet would let too much pass."""
-    monkeypatch.setattr(ledger_runtime, "WAIT", 0.0)
+    monkeypatch.setattr(ledger_runtime, "FEED_WAIT_SECONDS", 0.0)
     first = make(budgeted(MONTH))
     first.close()
     journal = Journal(first.folder / "data" / "ledger")
@@ -65,7 +65,7 @@ def test_while_another_makes_it_anew_questions_are_refused_and_new_counters_are_
     broken(first)
     upstream.on("/acme", whole())
     with ExitStack() as lock:
-        lock.enter_context(held(journal.folder / "feed.lock"))
+        lock.enter_context(try_lock_file(journal.folder / "feed.lock"))
         world = make(budgeted(MONTH), TIERGATE_DATA=str(first.folder / "data"))
         refused = world.ask(chat(max_tokens=10))
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
@@ -106,7 +106,7 @@ def test_a_store_that_is_damaged_while_the_gateway_runs_is_made_anew(
     world = make()
     upstream.on("/acme", whole(), whole())
     assert world.ask(chat()).status_code == 200
-    world.loop.run(world.gateway.archive.caught_up())
+    world.loop.run(world.gateway.ledger_runtime.catch_up())
     broken(world)
     assert world.ask(chat("again")).status_code == 200
     until(lambda: world.client.get("/admin/costs").status_code == 200, "costs")

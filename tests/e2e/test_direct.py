@@ -19,7 +19,7 @@ ERROR = b'data: {"error": {"message":"It broke.", "code": null}}\n\n'
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What has gone on directly."""
     found: list[bytes] = []
-    take = DirectRelay.take
+    take = DirectRelay.accept
 
     def told(self: DirectRelay, data: bytes, chunk: bytes | None) -> bool:
         went = take(self, data, chunk)
@@ -27,7 +27,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
             found.append(data)
         return went
 
-    monkeypatch.setattr(DirectRelay, "take", told)
+    monkeypatch.setattr(DirectRelay, "accept", told)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.ledger.journal import CLOSED
+from gateway.ledger.journal import CLOSED_LINE
 from tests.e2e.child import until
 from tests.e2e.ending import Service, rest, seen
 from tests.e2e.upstream import DONE, ROLE, SILENT, Upstream, chunk, stream, whole
@@ -46,7 +46,7 @@ def closed(service: Service) -> bool:
 def ended(service: Service) -> list[str]:
     """How its calls have ended, by their rows; the journal has been closed."""
     (segment,) = (service.folder / "data" / "ledger").glob("*.jsonl")
-    assert segment.read_bytes().endswith(CLOSED)
+    assert segment.read_bytes().endswith(CLOSED_LINE)
     rows = service.entries()
     return sorted(f"{row.state} {row.status} {row.aborted_by} {row.problem}" for row in rows)
 
@@ -209,7 +209,7 @@ def test_p_04_calls_are_served_until_whoever_balances_load_knows(
 
 @pytest.mark.parametrize(
     ("hangs", "status"),
-    [("upstream.client.ConnectionPools.close", 0), ("pipeline.engine.Engine.settle", 1)],
+    [("upstream.client.ConnectionPools.close", 0), ("pipeline.engine.Engine.drain", 1)],
 )
 def test_p_05_what_never_ends_is_left(
     tmp_path: Path, upstream: Upstream, hangs: str, status: int

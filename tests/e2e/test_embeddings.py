@@ -243,12 +243,12 @@ def test_vectors_of_another_form_or_length_are_not_the_same(make: Make) -> None:
     for told in ("miss", "hit"):
         for body in bodies:
             reply = world.client.post("/v1/embeddings", json=body)
-            world.loop.run(world.gateway.engine.settle())
+            world.loop.run(world.gateway.engine.drain())
             assert reply.headers["x-tiergate-cache"] == told, body
     content = {"content": {"parts": [{"text": "one"}]}}
     for told in ("miss", "hit"):
         reply = world.client.post("/v1beta/models/gem-vec:embedContent", json=content)
-        world.loop.run(world.gateway.engine.settle())
+        world.loop.run(world.gateway.engine.drain())
         assert reply.headers["x-tiergate-cache"] == told
     assert len(world.upstream.requests) == len(bodies) + 1
 
@@ -264,7 +264,7 @@ def test_a_cache_of_nothing_keeps_no_vectors_unless_they_are_asked_for(make: Mak
         reply = world.client.post(
             "/v1/embeddings", json={"model": "vec-1", "input": "one"}, headers=headers
         )
-        world.loop.run(world.gateway.engine.settle())
+        world.loop.run(world.gateway.engine.drain())
         return str(reply.headers["x-tiergate-cache"])
 
     assert [ask(), ask()] == ["off", "off"]

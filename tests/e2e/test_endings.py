@@ -140,7 +140,7 @@ def streamed(dialect: str, case: Case) -> Answer:
 
 def chunk(**more: Any) -> bytes:
     head = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "served-chat"}
-    return sse.frame(jsonio.dumps({**head, **more}))
+    return sse.write_frame(jsonio.dumps({**head, **more}))
 
 
 def chat_frames(frames: list[bytes], case: Case) -> list[bytes]:
@@ -150,9 +150,9 @@ def chat_frames(frames: list[bytes], case: Case) -> list[bytes]:
         return [said[0], *tail]
     if case.name == "error at the top":
         return [*said[:2], chunk(error=ERROR, choices=[]), *tail]
-    value = jsonio.loads(sse.data(last))
+    value = jsonio.loads(sse.read_data(last))
     case.change(value)
-    return [*said, sse.frame(jsonio.dumps(value)), *tail]
+    return [*said, sse.write_frame(jsonio.dumps(value)), *tail]
 
 
 def event(value: Json) -> bytes:
@@ -162,7 +162,7 @@ def event(value: Json) -> bytes:
 def response_frames(frames: list[bytes], case: Case) -> list[bytes]:
     """Its terminal event is its finish."""
     *said, done, last = frames
-    value = jsonio.loads(sse.data(last))
+    value = jsonio.loads(sse.read_data(last))
     case.change(value["response"])
     if case.name in ("finish missing", "finish null", "in progress"):
         return [*said, done]
@@ -186,21 +186,21 @@ def message_frames(frames: list[bytes], case: Case) -> list[bytes]:
         return [start, stop]
     if case.name == "error at the top":
         return [start, *said, event({"type": "error", "error": ERROR})]
-    value = jsonio.loads(sse.data(last))
+    value = jsonio.loads(sse.read_data(last))
     case.change(value["delta"])
     return [start, *said, event(value), stop]
 
 
 def gemini_frames(frames: list[bytes], case: Case) -> list[bytes]:
     *said, last = frames
-    value = jsonio.loads(sse.data(last))
+    value = jsonio.loads(sse.read_data(last))
     if case.name == "empty":
-        value = jsonio.loads(sse.data(said[0]))
+        value = jsonio.loads(sse.read_data(said[0]))
         said = []
     if case.name == "error at the top":
         value = {}
     case.change(value)
-    return [*said, sse.frame(jsonio.dumps(value))]
+    return [*said, sse.write_frame(jsonio.dumps(value))]
 
 
 STREAMS: dict[str, Callable[[list[bytes], Case], list[bytes]]] = {
@@ -238,7 +238,7 @@ def heard(client: str, reply: httpx.Response, *, stream: bool) -> Outcome:
         if client == RESPONSES:
             return "complete" if word == "completed" else "incomplete"
         return "incomplete" if word in (None, "length", "max_tokens", "MAX_TOKENS") else "complete"
-    frames = [sse.data(frame) for frame in sse.frames(reply.content)]
+    frames = [sse.read_data(frame) for frame in sse.split_frames(reply.content)]
     values = [jsonio.loads(it) for it in frames if it and it != b"[DONE]"]
     if reply.status_code != 200:
         return "failed"

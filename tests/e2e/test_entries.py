@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.core.ledger_rows import AttemptRow, FinalRow, Source, State
+from gateway.core.ledger_rows import AttemptRow, CallState, FinalRow, UsageSource
 from tests.e2e.upstream import (
     DONE,
     DROPPED,
@@ -42,13 +42,13 @@ class Case:
     script: Script
     status: int
     """Of the reply."""
-    state: State
+    state: CallState
     problem: str | None = None
     by: str | None = None
     attempts: int = 1
     cost: Decimal | None = None
     """None is unknown: the provider may bill what gave no answer."""
-    usage: Source | None = None
+    usage: UsageSource | None = None
     """Who counted the tokens of the answer; None where there is none."""
     timer: str | None = None
     """The timer that must strike."""
@@ -183,7 +183,7 @@ def test_cache_hit(make: Make, upstream: Upstream, streamed: bool) -> None:
     world = make(cached)
     for _ in range(2):
         world.ask(chat(stream=streamed))
-        world.loop.run(world.gateway.engine.settle())
+        world.loop.run(world.gateway.engine.drain())
     paid, hit = world.entries()
     assert (paid.state, paid.cache, paid.attempts) == ("settled", "miss", 1)
     assert (hit.state, hit.cache, hit.attempts, hit.cost) == ("cache_hit", "hit", 0, FREE)
@@ -254,7 +254,7 @@ def test_no_call_is_lost_among_many(make: Make, upstream: Upstream) -> None:
     upstream.on("/acme", answering)
     for at in range(12):
         world.ask(chat(" ".join(["word"] * (at % 5 + 1)), stream=at % 2 == 0))
-        world.loop.run(world.gateway.engine.settle())
+        world.loop.run(world.gateway.engine.drain())
     entries = world.entries()
     assert len(entries) == len({entry.id for entry in entries}) == 12
     paid = [entry for entry in entries if entry.state == "settled"]

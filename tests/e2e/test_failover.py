@@ -13,7 +13,7 @@ from gateway.cli.init import detect, templates
 from gateway.cli.init.templates import InitPlan
 from gateway.core import jsonio, sse
 from gateway.settings import yaml
-from gateway.settings.environment import shipped
+from gateway.settings.environment import find_shipped_config
 from tests.docs import pages
 from tests.e2e.upstream import (
     DONE,
@@ -92,7 +92,9 @@ FAULTS: dict[str, Fault] = {
 def written_by_init() -> Config:
     """The routing that `tiergate init` writes."""
     wish = InitPlan(("openai",), "127.0.0.1", 8484, "open", {}, None, None)
-    text = templates.config(wish, detect.labs(shipped().parent / "labs"), {})
+    text = templates.format_config(
+        wish, detect.load_shipped_labs(find_shipped_config().parent / "labs"), {}
+    )
     value: Any = yaml.read(text, "gateway.yaml").value
     found: Config = value["routing"]
     return found
@@ -127,7 +129,7 @@ def text_of(data: bytes, *, streamed: bool) -> str:
     if not streamed:
         return str(jsonio.loads(data)["choices"][0]["message"]["content"])
     found: list[Any] = [
-        jsonio.loads(sse.data(frame)) for frame in sse.frames(data.removesuffix(DONE))
+        jsonio.loads(sse.read_data(frame)) for frame in sse.split_frames(data.removesuffix(DONE))
     ]
     assert b'"error"' not in data
     return "".join(

@@ -54,13 +54,13 @@ def until(holds: Callable[[], bool]) -> None:
 
 def aboard(world: World, count: int) -> None:
     """Wait until so many calls are on flights."""
-    until(lambda: len(world.gateway.engine._seats) == count)
+    until(lambda: len(world.gateway.engine._subscribers) == count)
 
 
 def gone(world: World) -> None:
     """Nothing of any flight is left."""
     aboard(world, 0)
-    world.loop.run(world.gateway.engine.settle())
+    world.loop.run(world.gateway.engine.drain())
     assert not world.gateway.engine._flights._by_key
 
 
@@ -68,7 +68,7 @@ def ask(
     pool: ThreadPoolExecutor, world: World, body: Body, count: int = 1
 ) -> list[Future[httpx.Response]]:
     """Ask, and wait until all are on a flight."""
-    before = len(world.gateway.engine._seats)
+    before = len(world.gateway.engine._subscribers)
     futures = [pool.submit(world.ask, body) for _ in range(count)]
     aboard(world, before + count)
     return futures
@@ -152,7 +152,7 @@ def test_the_first_leaves_and_the_call_goes_on_for_the_others(
                 hear(first, sign)
             others = ask(pool, cached, body, 2)
             abort(first)
-        until(lambda: any(seat.left for seat in seats(cached)) or len(seats(cached)) == 2)
+        until(lambda: any(seat.has_left for seat in seats(cached)) or len(seats(cached)) == 2)
         cached.release()
         replies = [other.result(PATIENCE) for other in others]
     expected = UNTOLD if streamed else answer.pieces[0]
@@ -167,7 +167,7 @@ def test_the_first_leaves_and_the_call_goes_on_for_the_others(
 
 
 def seats(world: World) -> list[Subscriber[UpstreamResponse]]:
-    return list(world.gateway.engine._seats.values())
+    return list(world.gateway.engine._subscribers.values())
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["before it begins", "in its middle"])
@@ -207,8 +207,8 @@ def test_the_last_that_leaves_ends_it(
 
 def one_left(world: World) -> bool:
     """Whether one of two clients has left, whatever it still does for the other."""
-    (flight,) = {seat.flight for seat in world.gateway.engine._seats.values()}
-    return len(flight.members) == 1
+    (flight,) = {seat.flight for seat in world.gateway.engine._subscribers.values()}
+    return len(flight.subscribers) == 1
 
 
 def test_a_first_that_does_not_read_holds_up_nobody(cached: World, upstream: Upstream) -> None:
@@ -376,13 +376,13 @@ def test_a_stream_that_passes_the_flight_is_kept_and_may_still_be_joined(
 ) -> None:
     """Alone it goes from the provider's socket to its client's; who joins gets it from the start."""
     passed: list[bytes] = []
-    keep = Subscriber.passed
+    keep = Subscriber.note_passed_chunk
 
     def counted(seat: Subscriber[UpstreamResponse], data: bytes) -> None:
         passed.append(data)
         keep(seat, data)
 
-    monkeypatch.setattr(Subscriber, "passed", counted)
+    monkeypatch.setattr(Subscriber, "note_passed_chunk", counted)
     words = [f"word{at} " for at in range(6)]
     pieces = frames(words)
     slow = [part for piece in pieces for part in (piece, None)][:-1]

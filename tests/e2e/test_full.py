@@ -67,8 +67,8 @@ def test_serve_answers_and_the_rows_come_late(
     disk.full = True
     for _ in range(3):
         assert world.ask(chat(stream=streamed)).status_code == 200
-    record = world.gateway.archive.record
-    assert (record.late, record.lost) == (6, 0)
+    record = world.gateway.ledger_runtime.writer
+    assert (record.late_row_count, record.lost_rows) == (6, 0)
     assert [row["event"] for row in world.log].count("ledger") == 1
     disk.full = False
     assert world.ask(chat(stream=streamed)).status_code == 200
@@ -117,8 +117,8 @@ def test_each_asks_a_provider_once_the_row_is_on_the_disk(
     world = make(ledger(durability="each"))
     for streamed in (False, True):
         assert world.ask(chat(stream=streamed)).status_code == 200
-        written = world.gateway.archive.journal
-        assert written.synced == written.written
+        written = world.gateway.ledger_runtime.journal
+        assert written.synced_rows == written.written_rows
     disk.broken = True
     assert world.ask(chat()).status_code == 503
     assert len(upstream.requests) == 2
@@ -148,7 +148,7 @@ def test_without_a_journal_folder_rows_come_into_a_new_one(
     folder = world.folder / "data" / "ledger"
     folder.rename(tmp_path / "gone")
     with pytest.raises(JournalError):
-        world.gateway.archive.journal.sync()
+        world.gateway.ledger_runtime.journal.sync()
     assert world.ask(chat()).status_code == 200
     assert counted(world) == ({"settled": 1}, 1)
     assert len(upstream.requests) == 2

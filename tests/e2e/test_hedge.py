@@ -79,7 +79,7 @@ class Race(Stage):
     def __init__(self, folder: Path) -> None:
         self.failed = asyncio.Event()
         super().__init__(folder)
-        self.engine._upstream._hedge = {"smart": 0.8}
+        self.engine._upstream._hedge_seconds = {"smart": 0.8}
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -140,10 +140,10 @@ def test_nobody_else_is_asked_where_the_plan_has_none_or_the_tier_is_another(
     world = make(hedged)
     assert world.ask(chat(model="fast")).headers["x-tiergate-attempts"] == "1"
     health = world.gateway.upstream.health
-    health.banned(("spare", "main", "able-2"), "upstream_auth", health.clock())
+    health.record_auth_failure(("spare", "main", "able-2"), "upstream_auth", health.clock())
     assert world.ask(chat()).headers["x-tiergate-attempts"] == "1"
     assert hosts(upstream) == ["acme", "acme"]
-    assert world.gateway.upstream.known.hedged == 0
+    assert world.gateway.upstream.provider_state.hedge_count == 0
 
 
 def test_how_long_it_waits_may_be_what_is_usual(make: Make, upstream: Upstream) -> None:
@@ -157,8 +157,8 @@ def test_how_long_it_waits_may_be_what_is_usual(make: Make, upstream: Upstream) 
     for _ in range(20):
         assert world.ask(chat()).headers["x-tiergate-attempts"] == "1"
     assert hosts(upstream) == ["acme"] * 20
-    breaker = world.gateway.upstream.health.targets["acme", "main", "able-1"]
-    breaker._tail[False] = 0.25
+    breaker = world.gateway.upstream.health.target_breakers["acme", "main", "able-1"]
+    breaker._tail_seconds[False] = 0.25
     upstream.on("/acme", SILENT)
     upstream.on("/spare", whole())
     assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
@@ -177,7 +177,11 @@ def test_it_takes_of_the_retries_and_of_budgets(make: Make, upstream: Upstream) 
     assert world.ask(chat(max_tokens=10)).status_code == 200
     assert hosts(upstream) == ["acme"]
     free = make(hedged)
-    free.gateway.upstream.allowances["acme"] = spent = RetryBudget()
-    spent.left = 0.0
+    free.gateway.upstream.retry_budgets["acme"] = spent = RetryBudget()
+    spent.balance = 0.0
     assert free.ask(chat()).headers["x-tiergate-attempts"] == "1"
-    assert (spent.denied, spent.taken, free.gateway.upstream.known.hedged) == (1, 0, 0)
+    assert (
+        spent.denied_count,
+        spent.granted_count,
+        free.gateway.upstream.provider_state.hedge_count,
+    ) == (1, 0, 0)

@@ -151,10 +151,10 @@ def test_replaying_asks_nobody_and_changes_nothing(make: Make, upstream: Upstrea
     upstream.on("/acme", whole())
     for text in (EASY, "Hi", "Good day", EASY, "sing a song about the sea"):
         world.ask(chat(text, model="auto"))
-    router, rows = world.gateway.site.router, world.entries()
+    router, rows = world.gateway.built_config.router, world.entries()
     walk = LedgerReplay(router)
     for row in rows:
-        walk.take(logged(row))
+        walk.replay_row(logged(row))
     assert [row.tier for row in rows if not row.tags] == [
         "reasoning",
         "smart",
@@ -162,7 +162,7 @@ def test_replaying_asks_nobody_and_changes_nothing(make: Make, upstream: Upstrea
         "reasoning",
         "smart",
     ]
-    total = walk.sums.total
+    total = walk.totals.total
     assert (total.calls, total.changed, total.undecided) == (8, 0, 0)
 
 

@@ -42,7 +42,7 @@ def test_p_12_a_large_body_is_read_in_a_thread(
     assert world.ask(body).headers["x-tiergate-cache"] == "miss"
     assert len(threads) == apart
     assert "loop" not in threads  # the thread of the event loop
-    world.loop.run(world.gateway.engine.settle())
+    world.loop.run(world.gateway.engine.drain())
     assert world.ask(body).headers["x-tiergate-cache"] == "hit"
     assert upstream.requests[0].json["messages"][0]["content"] == "x" * size
 
@@ -71,7 +71,7 @@ def test_p_12_one_at_a_time(make: Make, upstream: Upstream) -> None:
 
     async def many() -> int:
         engine = world.gateway.engine
-        tasks = [asyncio.create_task(engine._apart(work)) for _ in range(3)]
+        tasks = [asyncio.create_task(engine._run_in_thread(work)) for _ in range(3)]
         await asyncio.to_thread(begun.wait)
         await asyncio.to_thread(int)  # there is a thread for another
         count = len(started)

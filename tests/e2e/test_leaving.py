@@ -41,13 +41,13 @@ def in_retries(world: World, halt: Halt) -> None:
 
 
 def in_admission(world: World, halt: Halt) -> None:
-    world.gateway.gate.bounds = lambda key: True  # type: ignore[method-assign]
-    world.gateway.gate.admit = halt  # type: ignore[method-assign]
+    world.gateway.limiter.applies_to = lambda key: True  # type: ignore[method-assign]
+    world.gateway.limiter.admit = halt  # type: ignore[method-assign]
 
 
 def in_earlier_answers(world: World, halt: Halt) -> None:
-    world.gateway.engine.past.reads = lambda dialect: True  # type: ignore[method-assign]
-    world.gateway.engine.past.read = halt  # type: ignore[method-assign]
+    world.gateway.engine.memory.can_read = lambda dialect: True  # type: ignore[method-assign]
+    world.gateway.engine.memory.read = halt  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
@@ -92,9 +92,9 @@ def test_c_02_on_the_flight_of_another(make: Make, upstream: Upstream) -> None:
     with world.leaving(chat()) as first:
         request = upstream.arrived()
         with world.leaving(chat()) as second:
-            until(lambda: len(world.gateway.engine._seats) == 2, "both are on it")
+            until(lambda: len(world.gateway.engine._subscribers) == 2, "both are on it")
             abort(second)
-            until(lambda: len(world.gateway.engine._seats) == 1, "one has gone")
+            until(lambda: len(world.gateway.engine._subscribers) == 1, "one has gone")
         assert not request.left.is_set()
         left_after(request, abort(first))
     entries = world.entries()

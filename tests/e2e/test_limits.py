@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.call import OPEN
+from gateway.core.call import OPEN_KEY
 from gateway.core.decision_context import ShareCut, Thresholds
 from gateway.ledger.journal import Journal
 from tests.e2e.upstream import (
@@ -52,8 +52,8 @@ def budgeted(*budgets: Config, **more: Any) -> Change:
 
 
 def used(world: World) -> dict[str, int]:
-    world.loop.run(world.gateway.gate.drain())
-    found: dict[str, int] = world.loop.run(world.gateway._meter.used(None))
+    world.loop.run(world.gateway.limiter.wait_settled())
+    found: dict[str, int] = world.loop.run(world.gateway._counter_store.read_counters(None))
     return {field.rpartition("|")[0]: value for field, value in found.items()}
 
 
@@ -83,7 +83,7 @@ def test_as_many_calls_at_once_as_may_be(make: Make, upstream: Upstream) -> None
         request = upstream.arrived()
         assert world.ask(chat()).status_code == 429
         left_after(request, abort(first))
-    world.loop.run(world.gateway.gate.drain())
+    world.loop.run(world.gateway.limiter.wait_settled())
     assert world.ask(chat()).status_code == 200
 
 
@@ -223,10 +223,10 @@ def test_a_call_that_a_bound_on_shares_moves_is_told(make: Make, upstream: Upstr
     upstream.on("/acme", whole(), whole())
     upstream.on("/alert", *[Answer(status=204, length=0)] * 2)
     world = make(change)
-    traffic = world.gateway._traffic
+    traffic = world.gateway._turn_counter
     made = Thresholds(0.53, 0.63, "key-1", ShareCut(reasoning=0.0, smart=2.0), (0.1, 1.0))
-    traffic.thresholds(OPEN)
-    traffic._keys[OPEN.tenant, OPEN.name].made = made
+    traffic.find_thresholds(OPEN_KEY)
+    traffic._key_scopes[OPEN_KEY.tenant, OPEN_KEY.name].thresholds = made
     hard = "Prove rigorously that there are infinitely many primes, and derive a bound."
     body = {"model": "auto", "messages": [{"role": "user", "content": hard}]}
     replies = [world.ask(body) for _ in range(2)]
@@ -273,7 +273,7 @@ def test_counting_tokens_and_the_cache_cost_no_budget(make: Make, upstream: Upst
     upstream.on("/acme", whole())
     for _ in range(2):
         assert world.ask(chat(max_tokens=10)).status_code == 200
-        world.loop.run(world.gateway.engine.settle())
+        world.loop.run(world.gateway.engine.drain())
     body = {"model": "smart", "messages": [{"role": "user", "content": "Hi"}]}
     assert world.client.post("/v1/messages/count_tokens", json=body).status_code == 200
     assert used(world) == {"usd|b|all": COST}
@@ -299,7 +299,7 @@ def test_what_another_process_feeds_is_known_too(
     """A counter that is new begins with all rows there are: it waits until they are fed."""
     world = make(budgeted({"name": "b", "usd": 1, "every": "month"}))
     gateway = world.gateway
-    monkeypatch.setattr(gateway.archive, "feed", int)
+    monkeypatch.setattr(gateway.ledger_runtime, "feed", int)
     upstream.on("/acme", whole())
     journal = Journal(gateway.journal_folder)
     journal.write(entry("of-another", at=time.time(), cost=Decimal("0.5")))

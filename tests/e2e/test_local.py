@@ -18,10 +18,10 @@ import pytest
 
 from gateway.core.ledger_rows import FinalRow
 from gateway.ledger import journal
-from gateway.local_model.model import MissingPackage, find
+from gateway.local_model.model import MissingPackage, find_weights
 
 try:
-    find()
+    find_weights()
 except MissingPackage as absent:
     pytest.skip(f"{absent} not installed: `make test` installs it", allow_module_level=True)
 
@@ -81,7 +81,7 @@ class Program:
 
     def entries(self) -> list[FinalRow]:
         folder = self.data / "data" / "ledger"
-        rows = [row for path in journal.segments(folder) for row, _ in journal.rows(path)]
+        rows = [row for path in journal.list_segments(folder) for row, _ in journal.read_rows(path)]
         return [row for row in rows if isinstance(row, FinalRow)]
 
 

@@ -40,7 +40,7 @@ async def here(host: str, port: int) -> list[str]:
 
 
 OPEN = AddressGuard(
-    resolve=here, public=lambda address: address == ipaddress.ip_address("127.0.0.1")
+    resolve=here, is_public=lambda address: address == ipaddress.ip_address("127.0.0.1")
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow
-from gateway.telemetry.metrics import FIRST
+from gateway.telemetry.metrics import FIRST_CONTENT_BOUNDS
 from tests.docs import pages
 from tests.e2e.child import until
 from tests.e2e.prometheus import Prometheus, program
@@ -97,8 +97,8 @@ def test_prometheus_adds_up_what_the_ledger_says(world: World, prometheus: Prome
     assert output == sum(entry.output or 0 for entry in entries) > 0
     times = sorted(entry.first_content for entry in entries if entry.first_content is not None)
     rank = times[math.ceil(0.95 * len(times)) - 1]
-    above = next(bound for bound in FIRST if rank <= bound)
-    below = max((bound for bound in FIRST if bound < rank), default=0.0)
+    above = next(bound for bound in FIRST_CONTENT_BOUNDS if rank <= bound)
+    below = max((bound for bound in FIRST_CONTENT_BOUNDS if bound < rank), default=0.0)
     assert below <= quantile <= above
 
 

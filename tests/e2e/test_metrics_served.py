@@ -140,13 +140,13 @@ def test_how_full_budgets_are_is_told(make: Make, *, named: bool) -> None:
         value["metrics"] = {"keys": named}
 
     world = make(budgets, TIERGATE_KEYS="ann=" + "a" * 64, TIERGATE_ADMIN_KEY=ADMIN)
-    toll = world.gateway.toll
+    toll = world.gateway.limit_runtime
 
     async def seed() -> None:
-        when = window.at("month", time.time(), UTC).name
-        await world.gateway._meter.seed("default", f"usd|each|key=ann|{when}", 250)
-        await world.gateway._meter.seed("default", f"usd|each|key=bob|{when}", 750)
-        await toll.look()
+        when = window.find_window("month", time.time(), UTC).name
+        await world.gateway._counter_store.seed("default", f"usd|each|key=ann|{when}", 250)
+        await world.gateway._counter_store.seed("default", f"usd|each|key=bob|{when}", 750)
+        await toll.refresh_levels()
 
     world.loop.run(seed())
     headers = {"authorization": f"Bearer {ADMIN}"}
@@ -165,8 +165,8 @@ def test_how_full_budgets_are_is_told(make: Make, *, named: bool) -> None:
 
     async def lose() -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(world.gateway._meter, "used", gone)
-            await toll.look()
+            patch.setattr(world.gateway._counter_store, "read_counters", gone)
+            await toll.refresh_levels()
 
     world.loop.run(lose())
     assert "tiergate_budget_used_ratio{" not in world.client.get("/metrics", headers=headers).text
@@ -183,7 +183,7 @@ def test_budgets_name_tenants_where_that_is_asked_for(make: Make) -> None:
         value["metrics"] = {"tenants": True}
 
     world = make(budgets, TIERGATE_ADMIN_KEY=ADMIN)
-    meter, toll = world.gateway._meter, world.gateway.toll
+    meter, toll = world.gateway._counter_store, world.gateway.limit_runtime
 
     async def seed() -> None:
         for owner, name, spent in (
@@ -192,8 +192,8 @@ def test_budgets_name_tenants_where_that_is_asked_for(make: Make) -> None:
             ("acme", "own", 500),
         ):
             await meter.seed(owner, f"usd|{name}|all|total", spent)
-        world.gateway.gate.tenants.add("acme")
-        await toll.look()
+        world.gateway.limiter.tenants.add("acme")
+        await toll.refresh_levels()
 
     world.loop.run(seed())
     assert world.client.get("/metrics").status_code == 401
@@ -215,8 +215,8 @@ def test_where_there_is_no_budget_nobody_is_asked(make: Make) -> None:
 
     async def look() -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(world.gateway._meter, "used", pytest.fail)
-            await world.gateway.toll.look()
+            patch.setattr(world.gateway._counter_store, "read_counters", pytest.fail)
+            await world.gateway.limit_runtime.refresh_levels()
 
     world.loop.run(look())
-    assert world.gateway.toll.levels == ()
+    assert world.gateway.limit_runtime.levels == ()

@@ -37,7 +37,7 @@ def test_a_stream_tells_its_cost_to_whom_asks(make: Make, upstream: Upstream, ca
     upstream.on("/acme", stream(), stream())
     plain = said(world)
     assert plain.endswith(DONE)
-    world.loop.run(world.gateway.engine.settle())
+    world.loop.run(world.gateway.engine.drain())
     told = said(world, x_tiergate_stream_cost="on")
     row = world.entries()[-1]
     assert row.cost == (Decimal(0) if cached else Decimal("0.000019"))
@@ -148,22 +148,22 @@ def test_each_row_is_on_the_disk_before_its_provider_is_asked(
     make: Make, upstream: Upstream
 ) -> None:
     world = make(ledger(durability="each"))
-    journal = world.gateway.archive.journal
+    journal = world.gateway.ledger_runtime.journal
     unsynced: list[int] = []
     upstream.on("/acme", failing(429), whole())
 
     def look(request: object) -> None:
-        unsynced.append(journal.written - journal.synced)
+        unsynced.append(journal.written_rows - journal.synced_rows)
 
     watch(world, look)
     assert world.ask(chat()).status_code == 200
     assert unsynced == [0, 0]
-    assert journal.written == journal.synced == 4
+    assert journal.written_rows == journal.synced_rows == 4
 
 
 def watch(world: World, look: Callable[[object], None]) -> None:
     """Look at each request as it is sent."""
-    client = world.gateway.edition.client
+    client = world.gateway.revision.client
     send = client.send
 
     async def sent(*args: object, **named: object) -> object:
@@ -179,11 +179,12 @@ def test_text_is_kept_where_it_is_switched_on(make: Make, upstream: Upstream) ->
     upstream.on("/acme", whole(), stream())
     for streamed in (False, True):
         world.ask(chat(stream=streamed, user="mail me at ann@example.com"))
-    texts = world.gateway.archive._texts
+    texts = world.gateway.ledger_runtime._transcript_writer
     assert texts is not None
     texts.flush()
     found = [
-        transcripts.find(world.gateway.archive.content_folder, row.id) for row in world.entries()
+        transcripts.find(world.gateway.ledger_runtime.content_folder, row.id)
+        for row in world.entries()
     ]
     answers = [text.answer for text in found if text is not None]
     assert len(answers) == 2
@@ -199,4 +200,4 @@ def test_text_is_kept_where_it_is_switched_on(make: Make, upstream: Upstream) ->
 def test_no_text_is_kept_unless_it_is(world: World, upstream: Upstream) -> None:
     upstream.on("/acme", whole())
     world.ask(chat())
-    assert not world.gateway.archive.content_folder.exists()
+    assert not world.gateway.ledger_runtime.content_folder.exists()

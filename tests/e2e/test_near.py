@@ -75,7 +75,7 @@ def ask(world: World, body: Body | str, **headers: str) -> str:
     """Ask, and let what is kept be kept; what the reply says of the cache."""
     reply = world.ask(chat(body) if isinstance(body, str) else body, **headers)
     assert reply.status_code == 200, reply.text
-    world.loop.run(world.gateway.engine.settle())
+    world.loop.run(world.gateway.engine.drain())
     return str(reply.headers["x-tiergate-cache"])
 
 
@@ -86,7 +86,7 @@ def test_what_is_served_is_what_was_kept(
 ) -> None:
     """Whole or streamed, as an equal request has it, byte for byte; near is said, and how near."""
     first = world.ask(chat(ONE, stream=kept))
-    world.loop.run(world.gateway.engine.settle())
+    world.loop.run(world.gateway.engine.drain())
     equal = world.ask(chat(ONE, stream=told))
     other = world.ask(chat(OTHER, stream=told))
     assert (first.headers["x-tiergate-cache"], equal.headers["x-tiergate-cache"]) == ("miss", "hit")
@@ -214,7 +214,7 @@ def spoken(world: World, dialect: str, lab: str, text: str) -> httpx.Response:
     model = {} if dialect == GEMINI else {"model": "smart"}
     reply = world.client.post(path, json={**model, **body}, headers={"x-tiergate-lab": lab})
     assert reply.status_code == 200, reply.text
-    world.loop.run(world.gateway.engine.settle())
+    world.loop.run(world.gateway.engine.drain())
     return reply
 
 
@@ -241,7 +241,7 @@ def test_only_calls_that_the_cache_serves_are_near(make: Make) -> None:
     assert [ask(world, one) for one in (ONE, OTHER)] == ["off", "off"]
     assert [ask(world, one, x_tiergate_cache="on") for one in (ONE, OTHER)] == ["miss", "near"]
     said = [world.ask(chat(ONE, temperature=0))]
-    world.loop.run(world.gateway.engine.settle())
+    world.loop.run(world.gateway.engine.drain())
     said.append(world.ask(chat(OTHER, temperature=0)))
     assert [reply.headers["x-tiergate-cache"] for reply in said] == ["miss", "near"]
 
@@ -260,7 +260,7 @@ def test_an_answer_that_was_bad_is_not_given_again(world: World) -> None:
     ask(world, ONE)
     reply = world.ask(chat(OTHER))
     assert reply.headers["x-tiergate-cache"] == "near"
-    world.loop.run(world.gateway.engine.settle())
+    world.loop.run(world.gateway.engine.drain())
     said = {"id": reply.headers["x-request-id"], "score": 0.2}
     assert world.client.post("/v1/feedback", json=said).status_code == 200
     assert [ask(world, text) for text in (THIRD, ONE, OTHER)] == ["miss", "hit", "miss"]
@@ -270,7 +270,7 @@ def test_an_answer_that_was_bad_is_not_given_again(world: World) -> None:
 def test_other_feedback_changes_nothing(world: World, said: Body) -> None:
     ask(world, ONE)
     reply = world.ask(chat(OTHER))
-    world.loop.run(world.gateway.engine.settle())
+    world.loop.run(world.gateway.engine.drain())
     id = reply.headers["x-request-id"]
     assert world.client.post("/v1/feedback", json={"id": id, **said}).status_code == 200
     assert ask(world, THIRD) == "near"
@@ -279,7 +279,7 @@ def test_other_feedback_changes_nothing(world: World, said: Body) -> None:
 def test_an_answer_that_is_gone_is_asked_for_anew(world: World) -> None:
     """Dropped from the cache while its place was still known."""
     ask(world, ONE)
-    state = world.gateway._state
+    state = world.gateway._state_store
     assert isinstance(state, MemoryStore)
     state._items.clear()
     assert [ask(world, text) for text in (OTHER, THIRD)] == ["miss", "near"]
@@ -367,7 +367,7 @@ def test_gateways_of_one_redis_share_them(make: Make, place: Place) -> None:
     assert ask(two, OTHER) == ("near" if has_vectors(place) else "miss")
     assert ask(one, THIRD) == "near"
     reply = one.ask(chat("How can I reset my password?"))
-    one.loop.run(one.gateway.engine.settle())
+    one.loop.run(one.gateway.engine.drain())
     said = {"id": reply.headers["x-request-id"], "verdict": "bad"}
     assert one.client.post("/v1/feedback", json=said).status_code == 200
     for world, text in (

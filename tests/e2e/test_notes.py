@@ -94,7 +94,7 @@ def test_a_lost_note_loses_no_request(world: World, upstream: Upstream, lab: str
     """A host that wants reasoning gets an empty one."""
     upstream.on(DOORS[lab], thinks(lab), answer(lab))
     messages = loop(world, lab)
-    world.loop.run(world.gateway._state.close())
+    world.loop.run(world.gateway._state_store.close())
     assert go_on(world, lab, messages).status_code == 200
     assert reasoning(upstream.requests[1], lab) == NONE[lab]
 
@@ -177,13 +177,13 @@ def test_a_conversation_keeps_its_account_and_its_target(make: Make, upstream: U
 def test_nothing_is_fetched_outside_a_tool_loop(world: World, upstream: Upstream) -> None:
     """The store is not asked."""
     asked: list[str] = []
-    real = world.gateway._state.get
+    real = world.gateway._state_store.get
 
     async def get(key: str) -> bytes | None:
         asked.append(key)
         return await real(key)
 
-    world.gateway._state.get = get  # type: ignore[method-assign]  # a spy
+    world.gateway._state_store.get = get  # type: ignore[method-assign]  # a spy
     upstream.on(DOORS[MESSAGES], thinks(MESSAGES), answer(MESSAGES))
     messages = loop(world, MESSAGES)
     assert asked == []

@@ -58,7 +58,7 @@ def look(world: World) -> None:
             raise end
 
     with pytest.raises(InterruptedError):
-        world.loop.run(world.gateway._own(once))
+        world.loop.run(world.gateway._watch_classifiers(once))
 
 
 def test_what_a_tenant_says_of_its_answers_teaches_its_classifier_and_no_other(
@@ -83,7 +83,7 @@ def test_what_a_tenant_says_of_its_answers_teaches_its_classifier_and_no_other(
     assert told["origins"] == {"told": 80}
     assert told["gain"]["low"] > 0
     look(world)
-    assert world.gateway.engine.router.own == {}
+    assert world.gateway.engine.router.tenant_classifiers == {}
 
     done = trained(world, "--from-ledger", "--tenant", "acme")
     assert done.exit_code == 0, done.output

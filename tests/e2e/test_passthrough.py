@@ -158,7 +158,7 @@ def test_an_error_of_the_maker_goes_on_as_it_came(world: World) -> None:
     reply = world.ask(chat(model="gpt-4o-typo"))
     assert (reply.status_code, reply.content) == (404, body)
     assert len(world.upstream.requests) == 1
-    assert world.gateway.upstream.health.targets == {}
+    assert world.gateway.upstream.health.target_breakers == {}
 
 
 def test_the_family_chooses_the_tier_where_its_provider_is_off(make: Make) -> None:

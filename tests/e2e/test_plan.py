@@ -222,7 +222,7 @@ def test_retry_after(
 
 def test_it_recovers_while_it_waits(world: World, upstream: Upstream) -> None:
     asks = world.gateway.engine._upstream
-    asks._wall = asks._attempt._wall = lambda: 1_795_000_000.0 + sum(world.waits)
+    asks._wall = asks._attempt_runner._wall = lambda: 1_795_000_000.0 + sum(world.waits)
     upstream.on("/acme", failing(429, retry_after="2"), failing(503), whole())
     assert world.ask(chat()).headers["x-tiergate-attempts"] == "3"
     assert world.waits == [3.0, 2.0]
@@ -248,7 +248,7 @@ def test_a_key_that_a_provider_quotes_is_never_shown(world: World, upstream: Ups
     scripts += [stream(frame), stream(ROLE, chunk({"content": "Hel"}), frame, frame)]
     for script in scripts:
         for streamed in (False, True):
-            world.gateway.engine._upstream.health.targets.clear()
+            world.gateway.engine._upstream.health.target_breakers.clear()
             upstream.on("/acme", script)
             reply = world.ask(chat(stream=streamed))
             assert b'"error"' in reply.content
@@ -324,8 +324,8 @@ def test_a_connection_that_was_closed_while_idle(world: World, upstream: Upstrea
 def test_an_answer_without_end_is_not_collected(
     world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt, "_MOST", 1000)
-    monkeypatch.setattr(attempt, "_MOST_ERROR", 100)
+    monkeypatch.setattr(attempt, "_MAX_RESPONSE_BYTES", 1000)
+    monkeypatch.setattr(attempt, "_MAX_ERROR_BYTES", 100)
     upstream.on("/acme", whole("x" * 1000), failing(400, b"x" * 101))
     for _ in range(2):
         reply = world.ask(chat())
@@ -356,7 +356,7 @@ def test_a_flood_before_content_is_no_answer(
     assert b"Hel" in reply.content
     assert len(reply.content) < 10_000
     assert reply.headers["x-tiergate-provider"] == "spare"
-    assert not world.gateway.engine._upstream.health.clean(("acme", "main", "able-1"))
+    assert not world.gateway.engine._upstream.health.is_healthy(("acme", "main", "able-1"))
     assert (world.entry().state, world.entry().attempts) == ("settled", 2)
 
 

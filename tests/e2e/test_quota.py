@@ -24,7 +24,7 @@ class Clock:
     def __init__(self, world: World) -> None:
         self.now = 1_795_500_000.0
         upstream = world.gateway.engine._upstream
-        upstream._wall = upstream._attempt._wall = lambda: self.now
+        upstream._wall = upstream._attempt_runner._wall = lambda: self.now
 
 
 def accounts(value: Config) -> None:
@@ -210,7 +210,7 @@ def test_junk_changes_nothing(make: Make, upstream: Upstream) -> None:
     for _ in range(2):
         assert world.ask(chat()).status_code == 200
     assert asked(upstream) == ["main", "main"]
-    assert world.gateway.engine._upstream.quota.state(0.0) == []
+    assert world.gateway.engine._upstream.quota.list_states(0.0) == []
 
 
 @pytest.mark.parametrize(
@@ -226,12 +226,12 @@ def test_who_keeps_an_answer_is_left_only_where_it_is_parked(
     upstream.on(DOORS[RESPONSES], saying(first, told or {}), answer(RESPONSES))
     ask(world, RESPONSES, FIRST)
     if told is None:
-        [one] = world.gateway.site.built.catalogue.labs[RESPONSES].tiers["smart"]
+        [one] = world.gateway.built_config.built_catalogue.catalogue.labs[RESPONSES].tiers["smart"]
         book = world.gateway.engine._upstream.quota
-        book.refused((one.provider.name, "main", one.model), 30.0, clock.now)
+        book.record_refusal((one.provider.name, "main", one.model), 30.0, clock.now)
     ask(world, RESPONSES, SECOND, previous_response_id=ID)
     assert upstream.requests[1].header("authorization") == f"Bearer {key}"
-    assert PROMPT not in repr(world.gateway.engine._upstream.quota.state(0.0))
+    assert PROMPT not in repr(world.gateway.engine._upstream.quota.list_states(0.0))
 
 
 def test_counting_tokens_has_limits_of_its_own(make: Make, upstream: Upstream) -> None:

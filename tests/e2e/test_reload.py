@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.runtime.build import BuiltConfig, site
+from gateway.runtime.build import BuiltConfig, build_config
 from gateway.settings.loader import load
 from tests.e2e.upstream import DONE, ROLE, Answer, Upstream, chunk, stream, whole
 from tests.e2e.world import Change, Config, Loop, World, chat, config, spared
@@ -24,7 +24,7 @@ HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
 def built(folder: Path, value: Config) -> BuiltConfig:
     file = folder / "gateway.yaml"
     file.write_bytes(jsonio.dumps(value))
-    return site(load(file, {}), NOW)
+    return build_config(load(file, {}), NOW)
 
 
 class Changing:
@@ -52,7 +52,7 @@ class Changing:
         """What was begun for editions that are over has ended."""
 
         async def wait() -> None:
-            await asyncio.gather(*self.gateway._over)
+            await asyncio.gather(*self.gateway._closing_tasks)
 
         self.world.loop.run(wait())
 
@@ -91,18 +91,18 @@ def test_p_07_what_runs_ends_by_its_own_and_what_begins_goes_by_the_new(
 ) -> None:
     """P-07: the model, the price and the version on the row are all of one configuration."""
     one = changing()
-    first = one.gateway.edition.version
+    first = one.gateway.revision.version
     upstream.on("/acme", stream(ROLE, HEL, None, LO, chunk({}, "stop"), DONE), whole())
     with one.world.leaving(chat(stream=True)) as connection:
         _read(connection, b"Hel")
         one.swap(other_model)
-        assert one.gateway.ending == 1
+        assert one.gateway.retiring_count == 1
         assert one.world.ask(chat()).status_code == 200
         one.world.release()
         _read(connection, DONE)
     one.settled()
-    assert one.gateway.ending == 0
-    second = one.gateway.edition.version
+    assert one.gateway.retiring_count == 0
+    second = one.gateway.revision.version
     rows = {row.config: row for row in one.world.entries()}
     assert set(rows) == {first, second}
     assert (rows[first].model, rows[second].model) == ("able-1", "able-9")
@@ -152,23 +152,23 @@ def test_what_is_known_of_a_provider_stays_unless_it_is_another(
     for _ in range(8):
         assert one.world.ask(chat()).status_code == 200
     place = ("acme", "main", "able-1")
-    health = one.gateway._known.health
-    assert health.why(place)
+    health = one.gateway._provider_state.health
+    assert health.get_skip_reason(place)
     one.swap(lambda value: value.update(aliases={"x": "auto"}))
-    assert health.why(place)
+    assert health.get_skip_reason(place)
     assert one.gateway.upstream.health is health
 
     def move(value: Config) -> None:
         value["providers"]["acme"]["base_url"] += "/next"
 
     one.swap(move)
-    assert place not in health.targets
-    assert ("spare", "main", "able-2") in health.targets
+    assert place not in health.target_breakers
+    assert ("spare", "main", "able-2") in health.target_breakers
 
 
 def test_spans_tell_the_address_that_a_provider_has_now(changing: Callable[..., Changing]) -> None:
     one = changing(partial(set_, "traces", {"endpoint": "http://127.0.0.1:9"}))
-    traces = one.gateway.archive.traces
+    traces = one.gateway.ledger_runtime.traces
     assert traces is not None
     assert traces.addresses["acme"].host == "127.0.0.1"
 
@@ -188,8 +188,8 @@ def test_settings_of_calls_hold_from_the_next_call_on(
     one.swap(lambda value: value.update(cache={"default": "on", "ttl": "1h"}, log={"calls": "all"}))
     assert [one.world.ask(chat()).headers["x-tiergate-cache"] for _ in range(2)] == ["miss", "hit"]
     assert [row["event"] for row in one.world.log] == ["call", "call"]
-    figures, _ = one.gateway.archive.metrics.render()
-    assert f'config="{one.gateway.edition.version}"'.encode() in figures
+    figures, _ = one.gateway.ledger_runtime.metrics.render()
+    assert f'config="{one.gateway.revision.version}"'.encode() in figures
     limit = {"name": "few", "requests": "3/h"}
     one.swap(lambda value: value.update(cache={"ttl": "0s"}, log={"calls": "off"}, limits=[limit]))
     assert [one.world.ask(chat()).status_code for _ in range(2)] == [200, 200]
@@ -207,7 +207,7 @@ def test_names_that_are_listed_are_those_of_the_new(changing: Callable[..., Chan
     assert "able-9" in names
     assert "able-1" not in names
     for path in ("/health", "/ready"):
-        assert one.world.client.get(path).json()["config"] == one.gateway.edition.version
+        assert one.world.client.get(path).json()["config"] == one.gateway.revision.version
     told = one.world.client.get("/admin/health").json()["targets"]
     assert "able-9" in {target["model"] for target in told}
 
@@ -230,13 +230,13 @@ def test_a_local_engine_goes_on_unless_its_command_is_another(
     changing: Callable[..., Changing],
 ) -> None:
     one = changing(engine("a"))
-    first = one.gateway.edition.locally["local"]
-    assert one.world.loop.run(first.ready()) == "http://127.0.0.1:1/a"
+    first = one.gateway.revision.local_engines["local"]
+    assert one.world.loop.run(first.wait_until_ready()) == "http://127.0.0.1:1/a"
     one.swap(other_model)
-    assert one.gateway.edition.locally["local"] is first
+    assert one.gateway.revision.local_engines["local"] is first
     one.swap(engine("b"))
-    second = one.gateway.edition.locally["local"]
-    assert one.world.loop.run(second.ready()) == "http://127.0.0.1:1/b"
+    second = one.gateway.revision.local_engines["local"]
+    assert one.world.loop.run(second.wait_until_ready()) == "http://127.0.0.1:1/b"
     one.settled()
     assert first._process is not None
     assert first._process.returncode is not None
@@ -257,13 +257,13 @@ def test_a_budget_that_is_new_or_gone_is_counted_from_the_ledger(
     one = changing(lambda value: value.update(budgets=[budget]))
     upstream.on("/acme", whole())
     assert one.world.ask(chat(max_tokens=9)).status_code == 200
-    (need,) = one.gateway.gate._limits.needs(
-        key="open", tags=(), tier="smart", now=1e9, tokens=1, micro=1
+    (need,) = one.gateway.limiter._limits.make_demands(
+        key="open", tags=(), tier="smart", now=1e9, tokens=1, micro_usd=1
     )
     one.swap(lambda value: value.update(budgets=[]))
-    assert one.gateway.toll._scope(None, need).only == {}
+    assert one.gateway.limit_runtime._find_scope(None, need).filters == {}
     for number in range(9):
         limits = [{"name": f"l{number}", "requests": "9/s"}]
         one.swap(partial(set_, "limits", limits))
     with pytest.raises(ValueError, match="nothing is counted by"):
-        one.gateway.toll._scope("default", need)
+        one.gateway.limit_runtime._find_scope("default", need)

@@ -252,7 +252,7 @@ def test_a_lost_store_loses_no_answer(world: World, upstream: Upstream, stream: 
     """But a request that goes on from an answer that is lost is told so."""
     upstream.on(DOORS[CHAT], answer(CHAT, stream=stream))
     first = ask(world, CHAT, FIRST, stream=stream)
-    world.loop.run(world.gateway._state.close())
+    world.loop.run(world.gateway._state_store.close())
     assert ask(world, CHAT, FIRST, stream=stream).output_text == TEXT
     with pytest.raises(openai.NotFoundError):
         ask(world, CHAT, SECOND, stream=stream, previous_response_id=first.id)
@@ -317,7 +317,7 @@ def test_an_answer_from_the_cache_is_kept_too(make: Make, upstream: Upstream, st
     world = make(cached, TIERGATE_KEYS=keys)
     upstream.on(DOORS[CHAT], answer(CHAT, stream=stream))
     ask(world, CHAT, FIRST, stream=stream, key="one")
-    world.loop.run(world.gateway.engine.settle())
+    world.loop.run(world.gateway.engine.drain())
     found = ask(world, CHAT, FIRST, stream=stream, key="two")
     assert len(upstream.requests) == 1
     ask(world, CHAT, SECOND, stream=stream, key="two", previous_response_id=found.id)

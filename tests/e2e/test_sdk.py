@@ -286,7 +286,7 @@ def test_one_recording_answers_both_ways(make: Make, upstream: Upstream, first: 
                     said = chunks.get_final_completion().model_dump()
             else:
                 said = client.chat.completions.create(model="smart", messages=HELLO).model_dump()
-            world.loop.run(world.gateway.engine.settle())
+            world.loop.run(world.gateway.engine.drain())
             told.append(_plain(said))
     assert told[0] == told[1] == told[2]
     assert told[0]["usage"]["total_tokens"] == 10

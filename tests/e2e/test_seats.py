@@ -233,10 +233,10 @@ def test_gateways_of_one_redis_see_each_others_seats(make: Make, place: Place) -
     url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
     one, two = make(by("sticky"), **url), make(by("sticky"), **url)
     say(one, EASY)
-    one.loop.run(one.gateway.engine.settle())
+    one.loop.run(one.gateway.engine.drain())
     assert routed(say(two, EASY, HARD)) == ("seat", "fast", "swift-1")
     assert routed(say(two, EASY, HARD, model="smart")) == ("pin", "smart", "able-1")
-    two.loop.run(two.gateway.engine.settle())
+    two.loop.run(two.gateway.engine.drain())
     assert routed(say(one, EASY, HARD, EASY, loop=True)) == ("seat", "smart", "able-1")
     place.kill()
     assert routed(say(one, EASY, HARD, HARD)) == ("classifier", "reasoning", "deep-1")
@@ -315,7 +315,7 @@ def test_in_each_dialect_a_conversation_goes_from_gateway_to_gateway(
         both.reverse()
         path, body = write(turns, loop=loop)
         found = routed(both[0].client.post(path, json=body))
-        both[0].loop.run(both[0].gateway.engine.settle())
+        both[0].loop.run(both[0].gateway.engine.drain())
         return found
 
     assert ask(EASY) == ("classifier", "fast", "swift-1")

@@ -9,7 +9,7 @@ import pytest
 from gateway.core.ledger_rows import FinalRow
 from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.ledger import journal
-from gateway.runtime.build import site
+from gateway.runtime.build import build_config
 from gateway.settings.loader import load
 from tests.conftest import redis_program
 from tests.e2e.share_trial import trial
@@ -30,11 +30,11 @@ def test_the_shares_of_keys_stay_within_two_points_of_their_bounds(tmp_path: Pat
     )
     assert [*hard.wrong(), *mixed.wrong()] == []
     assert hard.free["reasoning"] > 0.2 > hard.shares["reasoning"]
-    walk = LedgerReplay(site(load(tmp_path / "gateway.yaml", {}), datetime.now(UTC)).router)
+    walk = LedgerReplay(build_config(load(tmp_path / "gateway.yaml", {}), datetime.now(UTC)).router)
     for folder in tmp_path.glob("gateway?/data/ledger"):
-        for path in journal.segments(folder):
-            for row, _ in journal.rows(path):
+        for path in journal.list_segments(folder):
+            for row, _ in journal.read_rows(path):
                 if isinstance(row, FinalRow):
-                    walk.take(logged(row))
-    assert walk.sums.total.calls == 2 * (2_000 + 2_000)
-    assert (walk.sums.total.changed, walk.sums.total.undecided) == (0, 0)
+                    walk.replay_row(logged(row))
+    assert walk.totals.total.calls == 2 * (2_000 + 2_000)
+    assert (walk.totals.total.changed, walk.totals.total.undecided) == (0, 0)

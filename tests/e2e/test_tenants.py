@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from gateway.ledger.journal import Journal
-from gateway.state.redis.scripts import key, keys, tag_of
+from gateway.state.redis.scripts import make_key, make_keys, make_tag
 from tests.e2e.test_limits import budgeted, error
 from tests.e2e.upstream import Upstream, whole
 from tests.e2e.world import Change, Config, Make, World, chat
@@ -38,8 +38,8 @@ def ask(world: World, tenant: str, **more: Any) -> Any:
 
 
 def used(world: World, owner: str | None) -> dict[str, int]:
-    world.loop.run(world.gateway.gate.drain())
-    found: dict[str, int] = world.loop.run(world.gateway._meter.used(owner))
+    world.loop.run(world.gateway.limiter.wait_settled())
+    found: dict[str, int] = world.loop.run(world.gateway._counter_store.read_counters(owner))
     return {field.rpartition("|")[0]: value for field, value in found.items()}
 
 
@@ -109,9 +109,9 @@ def test_an_upgrade_within_a_window_forgets_nothing_that_was_spent(
     today = datetime.now(UTC).date().isoformat()
     fields = {f"usd|b|all|{today}": 400_000, "usd|b|all|2020-01-01": 7, f"usd|gone|all|{today}": 9}
     with redis.Redis.from_url(redis_url) as admin:
-        admin.delete(*keys(None), *(name for tenant in TENANTS for name in keys(tenant)))
+        admin.delete(*make_keys(None), *(name for tenant in TENANTS for name in make_keys(tenant)))
         for tenant in ("north", "south"):
-            admin.hset(key(tag_of(tenant), b"spent"), mapping=fields)
+            admin.hset(make_key(make_tag(tenant), b"spent"), mapping=fields)
     budget = budgeted({"name": "b", "usd": 1, "every": "day"})
     world = tenants(make, budget, REDIS_URL=redis_url)
     upstream.on("/acme", whole())
@@ -121,7 +121,7 @@ def test_an_upgrade_within_a_window_forgets_nothing_that_was_spent(
     again = tenants(make, budget, REDIS_URL=redis_url)
     assert used(again, None) == {"usd|b|all": 800_000 + COST}
     with redis.Redis.from_url(redis_url) as admin:
-        admin.delete(*keys(None), *(name for tenant in TENANTS for name in keys(tenant)))
+        admin.delete(*make_keys(None), *(name for tenant in TENANTS for name in make_keys(tenant)))
 
 
 def test_an_upgrade_takes_what_the_ledger_has_where_that_is_more(
@@ -130,8 +130,8 @@ def test_an_upgrade_takes_what_the_ledger_has_where_that_is_more(
     """As where Redis was restored from an old copy."""
     today = datetime.now(UTC).date().isoformat()
     with redis.Redis.from_url(redis_url) as admin:
-        admin.delete(*keys(None), *(name for tenant in TENANTS for name in keys(tenant)))
-        admin.hset(key(tag_of("north"), b"spent"), f"usd|b|all|{today}", 5)
+        admin.delete(*make_keys(None), *(name for tenant in TENANTS for name in make_keys(tenant)))
+        admin.hset(make_key(make_tag("north"), b"spent"), f"usd|b|all|{today}", 5)
     first = tenants(make)
     journal = Journal(first.gateway.journal_folder)
     for number, tenant in enumerate(TENANTS):
@@ -144,7 +144,7 @@ def test_an_upgrade_takes_what_the_ledger_has_where_that_is_more(
     world = tenants(make, budget, REDIS_URL=redis_url, TIERGATE_DATA=data)
     assert used(world, None) == {"usd|b|all": 300_000}
     with redis.Redis.from_url(redis_url) as admin:
-        admin.delete(*keys(None), *(name for tenant in TENANTS for name in keys(tenant)))
+        admin.delete(*make_keys(None), *(name for tenant in TENANTS for name in make_keys(tenant)))
 
 
 def test_a_tenant_learns_nothing_of_another(make: Make, upstream: Upstream) -> None:

@@ -90,7 +90,7 @@ def test_a_receiver_that_is_not_there_costs_no_call(make: Make) -> None:
     assert len(world.entries()) == 20
     told = until(lambda: list(world.log), "a line of the log")
     assert told == [{"event": "traces", "text": "not sent: the receiver took no spans"}]
-    traces = world.gateway.archive.traces
+    traces = world.gateway.ledger_runtime.traces
     assert traces is not None
     assert traces.sender.dropped == 20
 

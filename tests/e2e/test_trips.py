@@ -59,10 +59,10 @@ class Counted:
 
     async def _warm(self) -> None:
         """A server that has just started knows no script: whoever runs one first sends it."""
-        meter: Any = self.world.gateway._meter
+        meter: Any = self.world.gateway._counter_store
         place = CounterDemand(kind="concurrency", name="w", field="warm", limit=1)
         ask = AdmissionRequest(
-            id="warm", tenant="default", needs=(place,), expires=time.time() + 60
+            id="warm", tenant="default", demands=(place,), expires_at=time.time() + 60
         )
         assert await meter.admit(ask, time.time()) == Admitted()
         assert await meter.settle("default", "warm", None, None)
@@ -78,7 +78,7 @@ class Counted:
         self._upstream.on("/acme", serve)
         before = self._trips.count
         reply = self.world.client.post(path, json=body)
-        self.world.loop.run(self.world.gateway.engine.settle())
+        self.world.loop.run(self.world.gateway.engine.drain())
         self.reply = reply
         moments = [before, *moments, self._trips.count]
         return [later - sooner for sooner, later in pairwise(moments)]

@@ -63,7 +63,7 @@ def test_it_holds_no_connection_and_stands_in_a_gauge(
     waiting = pool.submit(world.ask, chat())
     sleeps.wait(1)
     assert gauge(world) == 1.0
-    assert world.gateway.waiting.calls == 1
+    assert world.gateway.waiting_calls.calls == 1
     assert world.ask(chat(model="fast")).status_code == 200
     assert upstream.connections == 1
     sleeps.end()
@@ -123,7 +123,7 @@ def test_it_ends_at_once_where_the_gateway_stops(
     sleeps.wait(1)
 
     async def stop() -> None:
-        world._server.config.loaded_app.entrance.drain.close()
+        world._server.config.loaded_app.admission.shutdown.close()
 
     world.loop.run(stop())
     reply = waiting.result(PATIENCE)
@@ -137,7 +137,7 @@ def test_it_ends_at_once_where_the_gateway_stops(
 def test_a_stream_shows_signs_of_life_meanwhile(
     world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keepalive, "EVERY", 0.02)
+    monkeypatch.setattr(keepalive, "INTERVAL_SECONDS", 0.02)
     sleeps = Sleeps(world)
     upstream.on("/acme", SOON, stream())
     with world.client.stream("POST", "/v1/chat/completions", json=chat(stream=True)) as reply:
@@ -212,7 +212,7 @@ def test_nobody_waits_for_it_where_its_lab_has_no_more_retries(
     clock = Clock(world)
     upstream.on("/acme", SOON)
     world.ask(chat())
-    world.gateway.upstream.allowances["acme"].left = 0.5
+    world.gateway.upstream.retry_budgets["acme"].balance = 0.5
     clock.now += 0.5
     del world.waits[:]
     assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"

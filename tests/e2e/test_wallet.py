@@ -230,10 +230,12 @@ def test_a_wallet_is_never_emptied_beyond_its_budget(make: Make, upstream: Upstr
 
 
 async def _told(world: World) -> None:
-    while world.gateway.toll._telling:
-        for task in list(world.gateway.toll._telling):
+    while world.gateway.limit_runtime._alert_tasks:
+        for task in list(world.gateway.limit_runtime._alert_tasks):
             await task
-        world.gateway.toll._telling -= {task for task in world.gateway.toll._telling if task.done()}
+        world.gateway.limit_runtime._alert_tasks -= {
+            task for task in world.gateway.limit_runtime._alert_tasks if task.done()
+        }
 
 
 def test_a_stream_that_is_dropped_ends_at_its_provider_too(make: Make, upstream: Upstream) -> None:

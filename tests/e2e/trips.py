@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.state.redis.connection import _read, _Short
+from gateway.state.redis.connection import _IncompleteReply, _parse_reply
 from tests.e2e.world import Loop
 
 
@@ -69,8 +69,8 @@ def _whole(data: bytes) -> tuple[list[object], bytes]:
     at = 0
     try:
         while at < len(data):
-            one, at = _read(data, at, 0)
+            one, at = _parse_reply(data, at, 0)
             found.append(one)
-    except (_Short, IndexError):
+    except (_IncompleteReply, IndexError):
         pass
     return found, data[at:]

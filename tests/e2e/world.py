@@ -17,13 +17,13 @@ import uvloop
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.ledger import journal
-from gateway.runtime.build import site
+from gateway.runtime.build import build_config
 from gateway.runtime.composition import Gateway
 from gateway.server.app import App
 from gateway.server.http1.protocol import ClientConnection
 from gateway.settings.loader import load
 from gateway.upstream.client import Transports
-from gateway.upstream.media_fetch import PUBLIC, AddressGuard
+from gateway.upstream.media_fetch import PUBLIC_GUARD, AddressGuard
 from tests.e2e.upstream import PATIENCE, Request, Upstream
 
 type Config = dict[str, Any]
@@ -115,7 +115,7 @@ class World:
         value: Config,
         environ: Mapping[str, str],
         transports: Transports | None = None,
-        guard: AddressGuard = PUBLIC,
+        guard: AddressGuard = PUBLIC_GUARD,
     ) -> None:
         self.loop = loop
         self.upstream = upstream
@@ -127,7 +127,7 @@ class World:
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(value))
         environ = {"TIERGATE_DATA": str(folder / "data"), **environ}
-        built = site(load(file, environ), datetime.now(UTC))
+        built = build_config(load(file, environ), datetime.now(UTC))
         self._tasks: set[asyncio.Task[Any]] = set()
         loop.run(self._start(built, environ, transports, guard))
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
@@ -139,7 +139,9 @@ class World:
         transports: Transports | None,
         guard: AddressGuard,
     ) -> None:
-        self.gateway = Gateway(built, environ, self._note, transports=transports, guard=guard)
+        self.gateway = Gateway(
+            built, environ, self._note, transports=transports, address_guard=guard
+        )
         upstream = self.gateway.engine._upstream
         upstream._sleep, upstream._jitter = self._wait, lambda: 1.0
         self.app = App(self.gateway)
@@ -191,7 +193,7 @@ class World:
         """Stop, as after SIGTERM: what was begun is finished first."""
         if self._server.started:
             self.client.close()
-            figures, _ = self.gateway.archive.metrics.render()
+            figures, _ = self.gateway.ledger_runtime.metrics.render()
             self.loop.run(self._stop())
             self._server.started = False
             self._silent(figures)
@@ -221,7 +223,9 @@ class World:
         """The journal, read from disk; the gateway is stopped first, so that nothing is to come."""
         self.close()
         folder = self.folder / "data" / "ledger"
-        found = [row for path in journal.segments(folder) for row, _ in journal.rows(path)]
+        found = [
+            row for path in journal.list_segments(folder) for row, _ in journal.read_rows(path)
+        ]
         return [row for row in found if row is not None]
 
     def entries(self) -> list[FinalRow]:

@@ -28,7 +28,7 @@ class Words:
         fast = float(text.split(maxsplit=1)[0])
         return Score(fast=fast, smart=min(1.0, fast + 0.5))
 
-    def why(self, signals: TextSignals, score: Score) -> str:
+    def explain(self, signals: TextSignals, score: Score) -> str:
         return "words"
 
 
@@ -50,7 +50,7 @@ def made(*, priced: bool = True, classifier: bool = True) -> LabelRouter:
         classifier=Words() if classifier else None,
         clock=lambda: 0.0,
     )
-    return LabelRouter(router=router, at=AT)
+    return LabelRouter(router=router, priced_at=AT)
 
 
 def outcomes(

@@ -21,8 +21,8 @@ def views(*, priced: bool = True, classifier: bool = True) -> tuple[ScoredLabels
     labels = [
         *samples.outcomes(60), *samples.outcomes(40, ("fast", "smart", "reasoning"), seed=2)
     ]  # fmt: skip
-    rows = [routed_labels.one(known, label) for label in labels]
-    return evaluate.report(rows, Random(1), repeats=100).views
+    rows = [routed_labels.route_label(known, label) for label in labels]
+    return evaluate.build_report(rows, Random(1), repeats=100).views
 
 
 def lines(panel: ET.Element) -> Counter[str]:
@@ -31,7 +31,7 @@ def lines(panel: ET.Element) -> Counter[str]:
 
 
 def test_each_view_has_a_panel_with_its_curves_and_routers() -> None:
-    drawn = chart.curves(views())
+    drawn = chart.draw_curves(views())
     assert drawn is not None
     root = read(drawn)
     panels = root.findall(f"{SVG}g")
@@ -50,7 +50,7 @@ def test_each_view_has_a_panel_with_its_curves_and_routers() -> None:
 
 
 def test_everything_stands_within_the_picture() -> None:
-    drawn = chart.curves(views())
+    drawn = chart.draw_curves(views())
     assert drawn is not None
     root = read(drawn)
     wide, high = float(root.attrib["width"]), 470.0
@@ -65,24 +65,24 @@ def test_everything_stands_within_the_picture() -> None:
 
 
 def test_it_has_colours_for_light_and_dark() -> None:
-    drawn = chart.curves(views())
+    drawn = chart.draw_curves(views())
     assert drawn is not None
     assert "@media (prefers-color-scheme:dark)" in drawn
-    for colours in (chart.LIGHT, chart.DARK):
+    for colours in (chart.LIGHT_COLOURS, chart.DARK_COLOURS):
         assert all(colour in drawn for colour in colours.values())
 
 
 def test_without_prices_there_is_nothing_to_draw() -> None:
     """The view of fast and smart has prices; that of all three has none."""
-    drawn = chart.curves(views(priced=False))
+    drawn = chart.draw_curves(views(priced=False))
     assert drawn is not None
     assert len(read(drawn).findall(f"{SVG}g")) == 1
-    assert chart.curves(views(priced=False)[1:]) is None
-    assert chart.curves([]) is None
+    assert chart.draw_curves(views(priced=False)[1:]) is None
+    assert chart.draw_curves([]) is None
 
 
 def test_without_a_classifier_it_has_no_curve_of_one() -> None:
-    drawn = chart.curves(views(classifier=False)[:1])
+    drawn = chart.draw_curves(views(classifier=False)[:1])
     assert drawn is not None
     (panel,) = read(drawn).findall(f"{SVG}g")
     assert lines(panel)["line blue"] == 1  # the interval

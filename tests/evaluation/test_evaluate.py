@@ -18,11 +18,11 @@ THREE: tuple[Tier, ...] = ("fast", "smart", "reasoning")
 
 def rows(labels: list[Label], *, priced: bool = True, classifier: bool = True) -> list[RoutedLabel]:
     known = samples.made(priced=priced, classifier=classifier)
-    return [routed_labels.one(known, label) for label in labels]
+    return [routed_labels.route_label(known, label) for label in labels]
 
 
 def report(labels: list[Label], **more: bool) -> EvaluationReport:
-    return evaluate.report(rows(labels, **more), Random(1), repeats=100)
+    return evaluate.build_report(rows(labels, **more), Random(1), repeats=100)
 
 
 def view(labels: list[Label], **more: bool) -> ScoredLabels:
@@ -34,7 +34,7 @@ def test_a_router_that_knows_beats_its_control_and_tells_what_it_saves() -> None
     found = view(samples.outcomes(300))
     assert (found.tiers, found.rows, found.refused) == (("fast", "smart"), 300, "")
     assert found.gain is not None
-    assert found.gain.above(0)
+    assert found.gain.is_above(0)
     saving = found.saving
     assert saving is not None
     assert saving.baseline == "smart"
@@ -45,14 +45,14 @@ def test_a_router_that_knows_beats_its_control_and_tells_what_it_saves() -> None
     assert saving.usd == smart.usd - mine.usd
     assert saving.part.value == pytest.approx(float(saving.usd / smart.usd), abs=1e-6)
     assert saving.beyond is not None
-    assert saving.beyond.above(0)
+    assert saving.beyond.is_above(0)
     assert mine.quality is not None
     assert smart.quality is not None
     assert saving.quality.value == pytest.approx(mine.quality.value - smart.quality.value)
     assert found.apgr is not None
-    assert found.apgr.above(0.6)
+    assert found.apgr.is_above(0.6)
     assert found.auc is not None
-    assert found.auc.above(0.7)
+    assert found.auc.is_above(0.7)
     assert found.calibration is not None
     assert found.calibration.error < 0.1
     assert found.frugal["oracle"] < found.frugal["classifier"] < found.frugal["chance"] < 1
@@ -64,7 +64,7 @@ def test_one_that_knows_nothing_is_refused_its_saving() -> None:
     (found,) = told.views
     assert found.saving is None
     assert found.refused.startswith("it is not better than a shuffled router at the same mix")
-    assert not told.better
+    assert not told.beats_control
     assert found.apgr is not None
     assert found.apgr.low < 0.5 < found.apgr.high
 
@@ -133,12 +133,12 @@ def test_labels_with_more_tiers_are_judged_by_all_of_them_too() -> None:
     ],
 )
 def test_the_nearest_tier_stands_in(tier: Tier, tiers: tuple[Tier, ...], nearest: Tier) -> None:
-    assert evaluate._nearest(tier, tiers) == nearest
+    assert evaluate._find_nearest_tier(tier, tiers) == nearest
 
 
 def test_another_baseline() -> None:
     decisions = rows(samples.outcomes(300, THREE))
-    (found,) = evaluate.report(decisions, Random(1), baseline="reasoning", repeats=100).views
+    (found,) = evaluate.build_report(decisions, Random(1), baseline="reasoning", repeats=100).views
     assert found.saving is not None
     assert found.saving.baseline == "reasoning"
 
@@ -149,7 +149,7 @@ def test_without_a_price_there_is_no_saving_but_there_is_quality() -> None:
     assert (found.frugal, found.curves) == ({}, {})
     assert {line.usd for line in found.lines} == {None}
     assert found.gain is not None
-    assert found.gain.above(0)
+    assert found.gain.is_above(0)
 
 
 def test_what_costs_nothing_saves_nothing() -> None:
@@ -169,7 +169,7 @@ def test_a_mix_that_chance_beats_is_refused_its_saving() -> None:
         labels.append(msgspec.structs.replace(one, costs=costs, scores=scores))
     found = view(labels)
     assert found.gain is not None
-    assert found.gain.above(0)
+    assert found.gain.is_above(0)
     assert found.saving is None
     assert found.refused.startswith("tiers mixed by chance may cost as little for this score")
 
@@ -201,7 +201,7 @@ def test_opinions_are_counted_apart() -> None:
     ]  # fmt: skip
     labels = [Label(prompt=prompt, tier=tier) for prompt, tier in given]
     told = report([*labels, Label(prompt="0.9", tier="fast", model="none/fast")])
-    assert (told.views, told.better, told.refused) == ((), True, 0)
+    assert (told.views, told.beats_control, told.refused) == ((), True, 0)
     found = told.opinions
     assert found is not None
     assert (found.rows, found.refused, found.agreed, found.above, found.below) == (
@@ -216,14 +216,14 @@ def test_what_is_refused_is_counted_and_left_out() -> None:
     labels[0] = msgspec.structs.replace(labels[0], model="none/fast")
     told = report(labels)
     assert (told.refused, told.views[0].rows) == (1, 19)
-    only = evaluate.opinions(rows([Label(prompt="0.9", tier="fast", model="none/fast")]))
+    only = evaluate.compare_opinions(rows([Label(prompt="0.9", tier="fast", model="none/fast")]))
     assert only is not None
     assert (only.rows, only.refused, only.agreed) == (1, 1, 0)
 
 
 def test_sources_that_a_classifier_has_learnt_from_are_told() -> None:
     decisions = rows(samples.outcomes(20))
-    found = evaluate.report(decisions, Random(1), repeats=100, trained=("b", "x"))
+    found = evaluate.build_report(decisions, Random(1), repeats=100, trained_sources=("b", "x"))
     assert found.trained == ("b",)
     assert report(samples.outcomes(20)).trained == ()
 
@@ -231,12 +231,14 @@ def test_sources_that_a_classifier_has_learnt_from_are_told() -> None:
 def test_a_seed_gives_the_same_report_and_each_step_is_told() -> None:
     decisions = rows([*samples.outcomes(40), *samples.outcomes(20, THREE)])
     told: list[int] = []
-    first = evaluate.report(decisions, Random(5), repeats=100, tick=lambda: told.append(1))
-    assert first == evaluate.report(decisions, Random(5), repeats=100)
-    assert len(told) == evaluate.ticks(decisions, 100) == 202
+    first = evaluate.build_report(decisions, Random(5), repeats=100, tick=lambda: told.append(1))
+    assert first == evaluate.build_report(decisions, Random(5), repeats=100)
+    assert len(told) == evaluate.count_ticks(decisions, 100) == 202
 
 
 def test_chance_is_seldom_taken_for_knowledge() -> None:
     """Of forty routers that know nothing, on labels of their own, hardly one is told a saving."""
-    told = [report(samples.outcomes(60, knows=0.0, seed=500 + seed)).better for seed in range(40)]
+    told = [
+        report(samples.outcomes(60, knows=0.0, seed=500 + seed)).beats_control for seed in range(40)
+    ]
     assert sum(told) <= 3

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import jsonio
-from gateway.core.call import NO_STEER, OPEN, Key
+from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key
 from gateway.core.price import Price, Rates
 from gateway.core.target import NameOwner, Target, Targets, Tier
 from gateway.dialects import OPENAI_CHAT
@@ -26,7 +26,7 @@ from tests.routing import world
 
 
 def read(text: str) -> list[GoldenPrompt]:
-    return golden.read(yaml.read(text, "golden.yaml"))
+    return golden.read_prompts(yaml.read(text, "golden.yaml"))
 
 
 def test_prompts_are_read_with_their_defaults() -> None:
@@ -125,7 +125,7 @@ def verdict(prompt: str, tier: Tier, **more: str) -> GoldenResult:
         [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}],
         HeuristicClassifier(),
     )
-    return golden.run(
+    return golden.decide_prompts(
         known, [msgspec.convert({"prompt": prompt, "tier": tier, **more}, GoldenPrompt)]
     )[0]
 
@@ -151,7 +151,7 @@ def test_a_prompt_passes_where_it_gets_its_tier_and_lab(
     prompt: str, tier: Tier, more: dict[str, str], passed: bool, got: str, why: str
 ) -> None:
     found = verdict(prompt, tier, **more)
-    assert (found.passed, f"{found.lab}/{found.tier}", found.why) == (passed, got, why)
+    assert (found.passed, f"{found.lab}/{found.tier}", found.reason) == (passed, got, why)
     assert (found.source == "refused") == (got == "/")
 
 
@@ -163,9 +163,9 @@ def test_a_golden_prompt_is_decided_as_the_request_with_it(text: str, model: str
         HeuristicClassifier(),
     )
     body = jsonio.dumps({"model": model, "messages": [{"role": "user", "content": text}]})
-    seen = features.read(OPENAI_CHAT.read(body).prompt, OPENAI_CHAT.name, OPEN, NO_STEER)
+    seen = features.read(OPENAI_CHAT.read(body).prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS)
     decision, _ = decide(known, seen, OPENAI_CHAT)
-    found = golden.run(known, [GoldenPrompt(prompt=text, tier="smart", model=model)])[0]
+    found = golden.decide_prompts(known, [GoldenPrompt(prompt=text, tier="smart", model=model)])[0]
     assert (found.lab, found.tier, found.source) == (
         decision.lab,
         decision.tier,
@@ -178,7 +178,7 @@ def routed(rules: list[world.Json], **more: str | tuple[str, ...]) -> GoldenResu
     keys = {"ann": Key(name="ann", tiers=("fast",), tags=("mine",))}
     known = world.router(rules, [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}], HeuristicClassifier())  # fmt: skip
     ticks: list[int] = []
-    (found,) = golden.run(known, [made], keys, lambda: ticks.append(1))
+    (found,) = golden.decide_prompts(known, [made], keys, lambda: ticks.append(1))
     assert ticks == [1]
     return found
 
@@ -187,9 +187,9 @@ def test_lines_that_moved_a_decision_are_told() -> None:
     """Not only what decided first: a guard may have the last word."""
     guard = {"name": "cheap", "when": {"tag": "draft"}, "max_tier": "smart"}
     found = routed([guard], tags=("draft",))
-    assert (found.passed, found.source, found.why) == (True, "rule", "proofs")
-    assert found.moved[0].startswith("guard: cheap")
-    assert routed([guard]).moved == ()
+    assert (found.passed, found.source, found.reason) == (True, "rule", "proofs")
+    assert found.changes[0].startswith("guard: cheap")
+    assert routed([guard]).changes == ()
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def talk(*turns: world.Json, guards: Sequence[world.Json] = (), **more: Any) -> 
         HeuristicClassifier(),
         world.catalogue((world.lab("openai", *[[one] for one in priced]),)),
     )
-    return golden.run(known, [msgspec.convert({"turns": turns, **more}, GoldenPrompt)])
+    return golden.decide_prompts(known, [msgspec.convert({"turns": turns, **more}, GoldenPrompt)])
 
 
 def tiers(verdicts: Sequence[GoldenResult]) -> list[str]:
@@ -260,7 +260,7 @@ def test_a_tool_loop_has_verdicts_of_its_own(dialect: str) -> None:
         ("turn 1, tool loop 1", "reasoning", "seat"),
         ("turn 1, tool loop 2", "reasoning", "seat"),
     ]
-    assert found[1].why == "inside a tool loop"
+    assert found[1].reason == "inside a tool loop"
 
 
 def test_what_is_cached_keeps_it_until_a_rise_ends() -> None:
@@ -299,7 +299,7 @@ def test_a_turn_that_is_refused_leaves_the_session_as_it_was() -> None:
     assert [(one.tier, one.source) for one in found] == [
         ("reasoning", "rule"), ("", "refused"), ("reasoning", "seat"),
     ]  # fmt: skip
-    assert found[1].why == "Not here."
+    assert found[1].reason == "Not here."
 
 
 def test_a_conversation_may_be_a_keys_and_name_a_model() -> None:
@@ -312,12 +312,12 @@ def test_a_model_of_no_tier_leaves_the_conversation_without_a_seat() -> None:
     made = Targets(lambda name: Target(provider=world.OPENAI, model=name))
     maker = NameOwner(provider=world.OPENAI, lab="openai", names=("gpt-*",), targets=made)
     known = world.router(
-        known=msgspec.structs.replace(world.CATALOGUE, makers=(maker,)),
+        known=msgspec.structs.replace(world.CATALOGUE, name_owners=(maker,)),
         classifier=HeuristicClassifier(),
     )
     turns = [{"prompt": "hi"}, {"prompt": "hi", "loop": 1}]
     case = msgspec.convert({"turns": turns, "model": "gpt-4o"}, GoldenPrompt)
-    found = golden.run(known, [case])
+    found = golden.decide_prompts(known, [case])
     assert [(one.lab, one.tier, one.source, one.passed) for one in found] == [
         ("openai", "", "pin", True)
     ] * 3

@@ -10,7 +10,12 @@ from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import Score
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import FeedbackRow, FinalRow
-from gateway.evaluation.implicit_feedback import WEIGHTS, WINDOW, ImplicitFeedback, lessons
+from gateway.evaluation.implicit_feedback import (
+    WEIGHT_BY_ORIGIN,
+    WINDOW_SECONDS,
+    ImplicitFeedback,
+    infer_feedback,
+)
 from tests.ledger.rows import entry, feedback
 
 SIGNALS: dict[str, int | float | bool] = {"words": 3, "chars": 12}
@@ -57,23 +62,23 @@ TOLD: list[tuple[str, dict[str, Any], tuple[float | None, float | None] | None]]
 def test_what_is_said_of_an_answer_tells_of_its_tier_and_its_neighbours(
     tier: str, what: dict[str, Any], known: tuple[float | None, float | None] | None
 ) -> None:
-    found = lessons([(call(tier=tier), said(**what))])
+    found = infer_feedback([(call(tier=tier), said(**what))])
     assert [(one.fast, one.smart) for one in found] == ([known] if known else [])
-    assert {(one.origin, one.weight, one.given) for one in found} <= {("told", 1.0, tier)}
+    assert {(one.origin, one.weight, one.served_tier) for one in found} <= {("told", 1.0, tier)}
 
 
 def test_a_lesson_has_what_the_row_has_and_no_text() -> None:
     score = Score(0.4, 0.9)
     basis = DecisionRecord(user_tokens=3, turn=TURN, signals=SIGNALS, score=score)
-    (one,) = lessons([(call(basis=basis, tenant="t"), said(verdict="good", tenant="t"))])
+    (one,) = infer_feedback([(call(basis=basis, tenant="t"), said(verdict="good", tenant="t"))])
     assert one == ImplicitFeedback(
-        id="call-1", tenant="t", at=100.0, dialect="openai-chat", given="fast", origin="told", fast=1.0, smart=1.0,
+        id="call-1", tenant="t", received_at=100.0, dialect="openai-chat", served_tier="fast", origin="told", fast=1.0, smart=1.0,
         weight=1.0, signals=SIGNALS, score=score,
     )  # fmt: skip
 
 
 def test_another_tenant_s_word_is_no_lesson() -> None:
-    assert lessons([(call(tenant="ours"), said(verdict="bad", tenant="theirs"))]) == []
+    assert infer_feedback([(call(tenant="ours"), said(verdict="bad", tenant="theirs"))]) == []
 
 
 NEXT: list[tuple[str, FinalRow, FinalRow, tuple[str, float | None, float | None] | None]] = [
@@ -85,7 +90,7 @@ NEXT: list[tuple[str, FinalRow, FinalRow, tuple[str, float | None, float | None]
     ("a tier below was named", call("1", "smart"), call("2", "fast", at=110.0, source="pin"),
      ("repeated", 0.0, 0.0)),
     ("the cache answered", call("1"), call("2", at=110.0, cache="hit"), None),
-    ("too late", call("1"), call("2", at=101.0 + WINDOW), None),
+    ("too late", call("1"), call("2", at=101.0 + WINDOW_SECONDS), None),
     ("another question", call("1"), call("2", at=110.0, chars=13), None),
     ("the user went on", call("1"), call("2", at=9_000.0, turns=2, chars=90),
      ("went on", 1.0, 1.0)),
@@ -102,14 +107,14 @@ NEXT: list[tuple[str, FinalRow, FinalRow, tuple[str, float | None, float | None]
 def test_what_a_client_does_next_tells_of_the_answer(
     first: FinalRow, second: FinalRow, known: tuple[str, float | None, float | None] | None
 ) -> None:
-    found = [one for one in lessons([(second, None), (first, None)]) if one.id == "1"]
+    found = [one for one in infer_feedback([(second, None), (first, None)]) if one.id == "1"]
     assert [(one.origin, one.fast, one.smart) for one in found] == ([known] if known else [])
-    assert all(one.weight == WEIGHTS[one.origin] < 1 for one in found)
+    assert all(one.weight == WEIGHT_BY_ORIGIN[one.origin] < 1 for one in found)
 
 
 def test_a_word_stands_before_a_sign() -> None:
     calls = [(call("1"), said(verdict="good", id="1")), (call("2", at=110.0), None)]
-    assert [(one.id, one.origin, one.fast) for one in lessons(calls)] == [("1", "told", 1.0)]
+    assert [(one.id, one.origin, one.fast) for one in infer_feedback(calls)] == [("1", "told", 1.0)]
 
 
 UNFIT: list[tuple[str, dict[str, Any]]] = [
@@ -126,7 +131,7 @@ UNFIT: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize("changes", [row[1] for row in UNFIT], ids=[row[0] for row in UNFIT])
 def test_calls_that_no_classifier_decides_teach_nothing(changes: dict[str, Any]) -> None:
-    assert lessons([(call(**changes), said(tier="smart"))]) == []
+    assert infer_feedback([(call(**changes), said(tier="smart"))]) == []
 
 
 CALLS = st.builds(
@@ -150,13 +155,13 @@ def test_one_lesson_a_call_in_any_order_and_of_each_tenant_alone(
 ) -> None:
     """What another tenant does changes nothing: its lessons are those of its calls alone."""
     calls = list({one.id: one for one in calls}.values())
-    found = lessons((one, None) for one in calls)
+    found = infer_feedback((one, None) for one in calls)
     mixed = [*calls]
     random.shuffle(mixed)
-    assert lessons((one, None) for one in mixed) == found
+    assert infer_feedback((one, None) for one in mixed) == found
     assert len({one.id for one in found}) == len(found)
     for tenant in ("a", "b"):
-        alone = lessons((one, None) for one in calls if one.tenant == tenant)
+        alone = infer_feedback((one, None) for one in calls if one.tenant == tenant)
         assert [one for one in found if one.tenant == tenant] == alone
     for one in found:
         assert one.fast is not None or one.smart is not None

@@ -21,7 +21,7 @@ TWO = Label(prompt="Prove it.\nNow.", scores={"reasoning": 1.0}, tier="reasoning
 def read(folder: Path, name: str, text: str | bytes) -> list[Label]:
     file = folder / name
     file.write_bytes(text.encode() if isinstance(text, str) else text)
-    return labels.read(file)
+    return labels.read_labels(file)
 
 
 def mistakes(folder: Path, name: str, text: str | bytes) -> list[str]:
@@ -37,7 +37,7 @@ def test_lines_of_json(tmp_path: Path) -> None:
         '{"prompt": "Prove it.\\nNow.", "reasoning": 1, "tier": "reasoning", "model": "fast"}\r\n'
     )
     assert read(tmp_path, "a.jsonl", text) == [ONE, TWO]
-    assert [one.outcome for one in (ONE, TWO, Label(prompt="x", tier="fast"))] == [True, True, False]  # fmt: skip
+    assert [one.has_outcome for one in (ONE, TWO, Label(prompt="x", tier="fast"))] == [True, True, False]  # fmt: skip
 
 
 def test_a_table(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_parquet(tmp_path: Path) -> None:
         " as smart_cost, 'mine' as src, ['a', 'b'] as tags, 'ann' as key, null as tier, null as model union all"
         " select E'Prove it.\\nNow.', 'nan'::double, null, 1, null, null, null, null, 'reasoning', 'fast'",
     )
-    assert sorted(labels.read(file), key=lambda one: one.prompt) == [ONE, TWO]
+    assert sorted(labels.read_labels(file), key=lambda one: one.prompt) == [ONE, TWO]
 
 
 def test_golden_prompts_are_opinions(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_twenty_mistakes_are_enough(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     for name in ("a.jsonl", "a.parquet"):
         with pytest.raises(ConfigError, match=r"cannot be read: no such file"):
-            labels.read(tmp_path / name)
+            labels.read_labels(tmp_path / name)
 
 
 def test_parquet_that_is_none(tmp_path: Path) -> None:

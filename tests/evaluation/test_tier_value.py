@@ -32,39 +32,42 @@ def lab(*targets: Target) -> Lab:
 
 
 def times(found: list[tier_value.TierStep]) -> list[tuple[str, str, int, Decimal | None]]:
-    return [(one.lower.tier, one.upper.tier, one.prompt, one.times) for one in found]
+    return [(one.lower.tier, one.upper.tier, one.prompt_tokens, one.price_ratio) for one in found]
 
 
 def test_each_tier_stands_beside_the_next() -> None:
     """1,000 tokens in and so many out: (1 + 1), (2 + 3), (4 + 3 x 7) thousandths of a dollar."""
     known = lab(target(1, 1), target(2, 3), target(4, 7))
-    assert times(tier_value.stairs(known, OUTPUT, 0)) == [
+    assert times(tier_value.list_steps(known, OUTPUT, 0)) == [
         ("fast", "smart", 1000, Decimal("2.50")), ("smart", "reasoning", 1000, Decimal("5.00")),
     ]  # fmt: skip
-    assert tier_value.turns(known, OUTPUT, 0) == []
-    assert tier_value.unpriced(known, OUTPUT, 0) == []
+    assert tier_value.find_reversals(known, OUTPUT, 0) == []
+    assert tier_value.list_unpriced(known, OUTPUT, 0) == []
 
 
 def test_a_tier_without_a_price_is_told_and_left_out() -> None:
     bare = Target(provider=world.OPENAI, model="bare")
     known = lab(target(1, 1), target(None, 1), bare)
-    assert [one.tier for one in tier_value.unpriced(known, OUTPUT, 0)] == ["smart", "reasoning"]
-    assert tier_value.stairs(known, OUTPUT, 0) == []
+    assert [one.tier for one in tier_value.list_unpriced(known, OUTPUT, 0)] == [
+        "smart",
+        "reasoning",
+    ]
+    assert tier_value.list_steps(known, OUTPUT, 0) == []
     known = lab(target(1, 1), bare, target(2, 2))
-    assert [pair[:2] for pair in times(tier_value.stairs(known, OUTPUT, 0))] == [
+    assert [pair[:2] for pair in times(tier_value.list_steps(known, OUTPUT, 0))] == [
         ("fast", "reasoning")
     ]
 
 
 def test_what_costs_nothing_has_no_ratio() -> None:
-    assert times(tier_value.stairs(lab(target(0, 0), target(1, 1)), OUTPUT, 0)) == [
+    assert times(tier_value.list_steps(lab(target(0, 0), target(1, 1)), OUTPUT, 0)) == [
         ("fast", "smart", 1000, None)
     ]
 
 
 def test_only_targets_that_are_on_count() -> None:
     known = world.lab("l", [world.SPARE, target(1, 1)], [world.SPARE], [target(2, 2)])
-    assert [(rung.tier, rung.target.model) for rung in tier_value.rungs(known)] == [
+    assert [(rung.tier, rung.target.model) for rung in tier_value.list_tier_prices(known)] == [
         ("fast", "m1"), ("reasoning", "m2"),
     ]  # fmt: skip
 
@@ -72,7 +75,9 @@ def test_only_targets_that_are_on_count() -> None:
 def test_a_step_may_turn_the_order_about() -> None:
     """Fast costs 1 in up to 5,000 tokens, then 4, where smart has 3: told at the first length."""
     known = lab(target(1, 1, (5_000, 4), (9_000, 5)), target(3, 3), target(9, 9, (7_000, 10)))
-    assert times(tier_value.turns(known, OUTPUT, 0)) == [("fast", "smart", 5_001, Decimal("0.86"))]
+    assert times(tier_value.find_reversals(known, OUTPUT, 0)) == [
+        ("fast", "smart", 5_001, Decimal("0.86"))
+    ]
 
 
 def test_a_step_whose_price_is_unknown_tells_nothing() -> None:
@@ -82,18 +87,18 @@ def test_a_step_whose_price_is_unknown_tells_nothing() -> None:
         version="v",
     )
     low = Target(provider=world.OPENAI, model="bare", price=bare)
-    assert tier_value.turns(lab(low, target(3, 3)), OUTPUT, 0) == []
+    assert tier_value.find_reversals(lab(low, target(3, 3)), OUTPUT, 0) == []
 
 
 def test_a_pair_that_is_out_of_order_anyway_is_not_told_twice() -> None:
     known = lab(target(3, 3, (5_000, 4)), target(1, 1))
-    assert tier_value.turns(known, OUTPUT, 0) == []
-    assert times(tier_value.stairs(known, OUTPUT, 0))[0][3] == Decimal("0.33")
+    assert tier_value.find_reversals(known, OUTPUT, 0) == []
+    assert times(tier_value.list_steps(known, OUTPUT, 0))[0][3] == Decimal("0.33")
 
 
 def test_free_tiers_have_no_order_to_turn() -> None:
     known = lab(target(0, 0, (5_000, 4)), target(1, 1))
-    assert tier_value.turns(known, OUTPUT, 0) == []
+    assert tier_value.find_reversals(known, OUTPUT, 0) == []
 
 
 def test_a_tier_beats_the_one_below_or_does_not() -> None:
@@ -102,15 +107,20 @@ def test_a_tier_beats_the_one_below_or_does_not() -> None:
         msgspec.structs.replace(one, scores={**one.scores, "reasoning": one.scores["smart"]})
         for one in labels
     ]
-    first, second = tier_value.better(same, Random(1), 200)
-    assert (first.lower, first.upper, first.prompts, first.beats) == ("fast", "smart", 200, True)
-    assert first.more is not None
-    assert first.more.value == pytest.approx(
+    first, second = tier_value.compare_tiers(same, Random(1), 200)
+    assert (first.lower, first.upper, first.prompt_count, first.is_better) == (
+        "fast",
+        "smart",
+        200,
+        True,
+    )
+    assert first.gain is not None
+    assert first.gain.value == pytest.approx(
         sum(one.scores["smart"] - one.scores["fast"] for one in labels) / 200
     )
-    assert (second.upper, second.beats) == ("reasoning", False)
-    assert second.more is not None
-    assert (second.more.value, second.more.low, second.more.high) == (0, 0, 0)
+    assert (second.upper, second.is_better) == ("reasoning", False)
+    assert second.gain is not None
+    assert (second.gain.value, second.gain.low, second.gain.high) == (0, 0, 0)
 
 
 def test_prompts_count_that_have_both_scores() -> None:
@@ -119,6 +129,6 @@ def test_prompts_count_that_have_both_scores() -> None:
         Label(prompt="b", scores={"smart": 1.0}),
         Label(prompt="c", tier="fast"),
     ]
-    (found,) = tier_value.better(labels, Random(1), 200)
-    assert (found.prompts, found.more, found.beats) == (0, None, False)
-    assert tier_value.better(labels[2:], Random(1)) == []
+    (found,) = tier_value.compare_tiers(labels, Random(1), 200)
+    assert (found.prompt_count, found.gain, found.is_better) == (0, None, False)
+    assert tier_value.compare_tiers(labels[2:], Random(1)) == []

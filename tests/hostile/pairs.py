@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from gateway.cache.key import Sharing, key, scope, start
+from gateway.cache.key import Sharing, make_key, make_scope, start_hash
 from gateway.core.call import Key
 
 _WORDS = (
@@ -66,12 +66,12 @@ def _keyed(made: Made, sharing: Sharing) -> str:
     who, members = made["who"], made["members"]
     assert isinstance(who, Key)
     assert isinstance(members, dict)
-    shared = start(
-        secret=b"s" * 32, scope=scope(sharing, who), dialect=str(made["dialect"]), operation=str(made["operation"]),
+    shared = start_hash(
+        secret=b"s" * 32, scope=make_scope(sharing, who), dialect=str(made["dialect"]), operation=str(made["operation"]),
         target=str(made["target"]),
     )  # fmt: skip
     raw = {name: msgspec.Raw(value) for name, value in members.items()}
-    return key(shared, raw, made["headers"])  # type: ignore[arg-type]
+    return make_key(shared, raw, made["headers"])  # type: ignore[arg-type]
 
 
 def _meaning(made: Made, sharing: Sharing) -> Made:

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from gateway.cli.import_config import _shipped
+from gateway.cli.import_config import _load_shipped_providers
 from gateway.importers import writer
 from gateway.importers.draft import ConfigDraft
 from gateway.importers.providers import ShippedProviders
-from gateway.importers.reader import convert
+from gateway.importers.reader import convert_config
 
 SAMPLES = Path(__file__).parent / "samples"
 FILES = {"litellm": "litellm.yaml", "portkey": "portkey.json", "ccr": "ccr.json"}
-SHIPPED: ShippedProviders = _shipped()
+SHIPPED: ShippedProviders = _load_shipped_providers()
 FEW = ShippedProviders([])
 """The shipped providers with a few models of our own: what ships changes from month to month."""
 FEW.providers = SHIPPED.providers
@@ -24,17 +24,20 @@ FEW.labs = {"google": {"fast": [{"provider": "gemini", "model": "gemini-small"}]
 
 def draft(kind: str, shipped: ShippedProviders = SHIPPED) -> ConfigDraft:
     file = SAMPLES / FILES[kind]
-    return convert(kind, file.read_text("utf-8"), file.name, shipped, {})
+    return convert_config(kind, file.read_text("utf-8"), file.name, shipped, {})
 
 
 def golden(kind: str) -> str:
     """The configuration, the lines for .env with secrets left out, and the report."""
     found = draft(kind, FEW)
-    env = {n: "<secret>" if n in found.secret else v for n, v in writer.environ(found).items()}
+    env = {
+        n: "<secret>" if n in found.secret_names else v
+        for n, v in writer.format_env_lines(found).items()
+    }
     notes = sorted(found.notes, key=lambda one: one.line or 0)
     return "\n".join(
         [
-            writer.config(found, FILES[kind]),
+            writer.format_config(found, FILES[kind]),
             *(f"# .env {name}={value}" for name, value in env.items()),
             "",
             *(f"# {one.line}: {one.fate} {one.path}: {one.text}" for one in notes),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.importers.draft import span
+from gateway.importers.draft import format_duration
 from gateway.settings.schema import base
 
 
@@ -18,5 +18,5 @@ from gateway.settings.schema import base
     ],
 )
 def test_a_span_has_no_exponent(seconds: float, text: str) -> None:
-    assert span(seconds) == text
-    assert base.span(text) == pytest.approx(max(seconds, 0.001) if seconds else 0)
+    assert format_duration(seconds) == text
+    assert base.parse_duration(text) == pytest.approx(max(seconds, 0.001) if seconds else 0)

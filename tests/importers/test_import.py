@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from gateway.core import jsonio
 from gateway.importers import reader, writer
-from gateway.importers.providers import NAMES
-from gateway.importers.reader import convert
-from gateway.runtime.build import BuiltConfig, site
+from gateway.importers.providers import SHIPPED_NAMES
+from gateway.importers.reader import convert_config
+from gateway.runtime.build import BuiltConfig, build_config
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import load
@@ -41,7 +41,7 @@ SECRETS = (
 
 
 def imported(kind: str, value: object, environ: dict[str, str] | None = None) -> Any:
-    return convert(kind, json.dumps(value), "f.json", SHIPPED, environ or {})
+    return convert_config(kind, json.dumps(value), "f.json", SHIPPED, environ or {})
 
 
 def notes(found: Any, fate: str) -> dict[str, str]:
@@ -50,8 +50,10 @@ def notes(found: Any, fate: str) -> dict[str, str]:
 
 def built(found: Any, folder: Path) -> BuiltConfig:
     file = folder / "gateway.yaml"
-    file.write_text(writer.config(found, "a test"), "utf-8")
-    return site(load(file, dict.fromkeys(found.needed, "set")), datetime.now(UTC))
+    file.write_text(writer.format_config(found, "a test"), "utf-8")
+    return build_config(
+        load(file, dict.fromkeys(found.required_variables, "set")), datetime.now(UTC)
+    )
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -66,23 +68,27 @@ def test_a_sample_becomes_what_it_did_before(kind: str) -> None:
 @pytest.mark.parametrize("kind", FILES)
 def test_what_it_becomes_is_a_configuration_whose_labs_are_on(kind: str, tmp_path: Path) -> None:
     made = built(draft(kind), tmp_path)
-    assert all(lab.on for lab in made.built.catalogue.labs.values() if lab.name != "gpt-4o")
-    assert made.built.catalogue.default_lab == "main"
+    assert all(
+        lab.enabled for lab in made.built_catalogue.catalogue.labs.values() if lab.name != "gpt-4o"
+    )
+    assert made.built_catalogue.catalogue.default_lab == "main"
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_no_secret_is_in_the_configuration_or_the_report(kind: str) -> None:
     found = draft(kind)
-    told = writer.config(found, "a test") + "".join(one.text + one.path for one in found.notes)
+    told = writer.format_config(found, "a test") + "".join(
+        one.text + one.path for one in found.notes
+    )
     assert not any(secret in told for secret in SECRETS)
-    assert set(found.secret) <= set(found.environ)
+    assert set(found.secret_names) <= set(found.environ)
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_every_part_of_a_sample_is_told_of(kind: str) -> None:
     """Each key below the top has a note, or one above it or below it has."""
     source = (SAMPLES / FILES[kind]).read_text("utf-8")
-    document = yaml.read(reader._bare(source) if kind != "litellm" else source, "f")
+    document = yaml.read(reader._blank_comments(source) if kind != "litellm" else source, "f")
     told = [one.path for one in draft(kind).notes]
     for path in document.lines:
         if not 0 < len(path) <= 2 or not isinstance(path[-1], str):
@@ -115,7 +121,7 @@ def test_a_key_in_clear_takes_no_name_that_means_something_else() -> None:
 def test_litellm_groups_are_names_whose_deployments_are_tried_in_order(tmp_path: Path) -> None:
     found = draft("litellm")
     made = built(found, tmp_path)
-    lab = made.built.catalogue.labs["gpt-4o"]
+    lab = made.built_catalogue.catalogue.labs["gpt-4o"]
     assert [one.name for one in lab.tiers["smart"]] == [
         "azure-openai/prod-gpt-4o", "openai/gpt-4o",
         "anthropic/claude-haiku-5-5", "anthropic/claude-opus-5-5",  # it falls back to
@@ -192,7 +198,7 @@ def test_litellm_credentials_by_name_and_base_models(tmp_path: Path) -> None:
     assert found.providers["azure-openai"]["accounts"] == {"main": "${K}"}
     assert found.models["azure-openai/mine"] == {"like": "gpt-6-sol", "context": 9}
     assert notes(found, "dropped")["model_list[1].litellm_params.litellm_credential_name"]
-    target = built(found, tmp_path).built.catalogue.labs["x"].tiers["smart"][0]
+    target = built(found, tmp_path).built_catalogue.catalogue.labs["x"].tiers["smart"][0]
     assert (target.facts.context, target.facts.vision) == (9, True)
 
 
@@ -213,7 +219,7 @@ def test_headers_that_hold_secrets_become_variables() -> None:
 
 def test_ccr_routes_are_tiers_and_rules(tmp_path: Path) -> None:
     made = built(draft("ccr"), tmp_path)
-    main = made.built.catalogue.labs["main"]
+    main = made.built_catalogue.catalogue.labs["main"]
     assert [main.tiers[tier][0].name for tier in ("fast", "smart", "reasoning")] == [
         "ollama/qwen3:4b", "deepseek/deepseek-chat", "deepseek/deepseek-reasoner",
     ]  # fmt: skip
@@ -229,8 +235,8 @@ def test_ccr_routes_are_tiers_and_rules(tmp_path: Path) -> None:
 def test_ccr_rules_hold_for_who_asks_for_claude_auto(tmp_path: Path) -> None:
     """And a model that is named is a pin, by its family, as the report says."""
     file = tmp_path / "g.yaml"
-    file.write_text(writer.config(draft("ccr"), "a test"), "utf-8")
-    environ = dict.fromkeys(draft("ccr").needed, "set")
+    file.write_text(writer.format_config(draft("ccr"), "a test"), "utf-8")
+    environ = dict.fromkeys(draft("ccr").required_variables, "set")
     for model, words, told in (
         ("claude-auto", 90_000, "openrouter/google/gemini-4"),
         ("claude-sonnet-4-6", 90_000, "deepseek/deepseek-chat"),
@@ -287,7 +293,7 @@ def test_ccr_programs_and_unknown_routes_are_told() -> None:
 
 def test_portkey_strategies_are_orders_rules_and_aliases(tmp_path: Path) -> None:
     made = built(draft("portkey"), tmp_path)
-    labs = made.built.catalogue.labs
+    labs = made.built_catalogue.catalogue.labs
     assert [one.name for one in labs["good"].tiers["smart"]] == [
         "openai/gpt-6-sol",
         "anthropic/claude-opus-5-5",
@@ -304,7 +310,7 @@ def test_a_portkey_target_without_a_model_takes_those_that_ship(tmp_path: Path) 
         "portkey", {"provider": "anthropic", "api_key": "sk-ant-1", "strategy": {"mode": "single"}}
     )
     made = built(found, tmp_path)
-    assert [made.built.catalogue.labs["main"].tiers[t][0].model for t in ("fast", "reasoning")] == [
+    assert [made.built_catalogue.catalogue.labs["main"].tiers[t][0].model for t in ("fast", "reasoning")] == [
         "claude-haiku-5-5", "claude-opus-5-5",
     ]  # fmt: skip
     assert "names no model" in notes(found, "changed")[""]
@@ -350,7 +356,7 @@ def test_portkey_takes_camel_case_too() -> None:
 
 
 def test_every_host_that_is_meant_ships() -> None:
-    assert set(NAMES.values()) <= set(SHIPPED.providers)
+    assert set(SHIPPED_NAMES.values()) <= set(SHIPPED.providers)
 
 
 words = st.sampled_from(
@@ -375,10 +381,10 @@ values = st.recursive(
 def test_whatever_a_file_holds_it_becomes_a_draft(kind: str, value: object) -> None:
     """No traceback, and notes that a terminal can show."""
     try:
-        found = convert(kind, json.dumps(value, allow_nan=True), "f", SHIPPED, {})
+        found = convert_config(kind, json.dumps(value, allow_nan=True), "f", SHIPPED, {})
     except ConfigError:
         return
-    made = yaml.read(writer.config(found, "f"), "out").value
+    made = yaml.read(writer.format_config(found, "f"), "out").value
     assert isinstance(made, dict)
     assert all(one.text for one in found.notes)
 
@@ -409,7 +415,7 @@ def test_whatever_deployments_there_are_what_they_become_is_valid(
 ) -> None:
     value = {"model_list": rows, "litellm_settings": one, "router_settings": other}
     try:
-        found = convert("litellm", json.dumps(value), "f", SHIPPED, {})
+        found = convert_config("litellm", json.dumps(value), "f", SHIPPED, {})
     except ConfigError:
         return
     if any(lab.keys() - {"about"} for lab in found.labs.values()):
@@ -459,7 +465,7 @@ def test_whatever_targets_and_providers_there_are_what_they_become_is_valid(
     data: st.DataObject,
 ) -> None:
     try:
-        found = convert(kind, json.dumps(data.draw(shape)), "f", SHIPPED, {})
+        found = convert_config(kind, json.dumps(data.draw(shape)), "f", SHIPPED, {})
     except ConfigError:
         return
     if any(lab.keys() - {"about"} for lab in found.labs.values()):

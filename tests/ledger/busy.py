@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from gateway.ledger.file_lock import held
-from gateway.ledger.store import WAIT, LedgerStore
+from gateway.ledger.file_lock import try_lock_file
+from gateway.ledger.store import FEED_WAIT_SECONDS, LedgerStore
 
 WAITS = 3
 
@@ -20,7 +20,7 @@ class Other:
 
     def sleep(self, seconds: float) -> None:
         """Wait for it; after the third time it is done. A feed of one's own that rests does not."""
-        if 0 < seconds < WAIT:
+        if 0 < seconds < FEED_WAIT_SECONDS:
             return
         self.waited.append(seconds)
         if len(self.waited) == WAITS:
@@ -43,5 +43,5 @@ class Other:
 def feeding(folder: Path) -> Iterator[Other]:
     """One that feeds from now on."""
     with ExitStack() as lock:
-        assert lock.enter_context(held(folder / "feed.lock"))
+        assert lock.enter_context(try_lock_file(folder / "feed.lock"))
         yield Other(lock)

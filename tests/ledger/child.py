@@ -62,11 +62,11 @@ def serving(journal: Journal) -> None:
     for number in range(20):
         record(intent(f"{number}"))
         record(entry(f"{number}"))
-    say(f"late {record.late}")
+    say(f"late {record.late_row_count}")
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     record(intent("after"))
     record(entry("after"))
-    say(f"late {record.late}")
+    say(f"late {record.late_row_count}")
     journal.close()
 
 
@@ -74,7 +74,7 @@ def feed(folder: Path, *, keep: bool) -> None:
     """Feed the store beside the folder until a line comes in, then once more."""
     store = open_store(f"sqlite:///{folder.parent / 'ledger.db'}")
     if keep:
-        store.keep()
+        store.keep_connection()
     say("ready")
     os.set_blocking(0, False)
     fed = 0

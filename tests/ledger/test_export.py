@@ -35,11 +35,13 @@ def group(**changes: object) -> QueryGroup:
 def test_money_is_written_out(value: str, text: str) -> None:
     """No exponent, which some programs read as floating point; its own number of digits."""
     one = stored(cost=Decimal(value))
-    assert export.row(one)["cost"] == text
-    assert jsonio.loads(export.lines([one]))["cost"] == text
-    (cells,) = csv.DictReader(io.StringIO(export.cells([one])))
+    assert export.build_row(one)["cost"] == text
+    assert jsonio.loads(export.format_rows_jsonl([one]))["cost"] == text
+    (cells,) = csv.DictReader(io.StringIO(export.format_rows_csv([one])))
     assert cells["cost"] == text
-    (sums,) = csv.DictReader(io.StringIO(export.sheet(["tier"], [group(saved=Decimal(value))])))
+    (sums,) = csv.DictReader(
+        io.StringIO(export.format_groups_csv(["tier"], [group(saved=Decimal(value))]))
+    )
     assert sums["saved"] == text, "a loss is a number, not a formula"
 
 
@@ -48,18 +50,18 @@ def test_sec_log_names_are_no_formulas(sign: str) -> None:
     """SEC-LOG: whatever clients write stays one cell of text."""
     evil = f"{sign}cmd|' /C calc'!A0\r\n\x1b[2J,\"x"
     one = stored(asked=evil, key=evil, tags=(evil,), tools={evil: 1})
-    (cells,) = csv.DictReader(io.StringIO(export.cells([one])))
+    (cells,) = csv.DictReader(io.StringIO(export.format_rows_csv([one])))
     safe = f"'{sign}cmd|' /C calc'!A0" + "\ufffd" * 3 + '[2J,"x'
     assert (cells["asked"], cells["key"]) == (safe, safe)
     assert jsonio.loads(cells["tags"].encode()) == [evil]
     assert jsonio.loads(cells["tools"].encode()) == {evil: 1}
-    assert len(export.cells([one], head=False).splitlines()) == 1
+    assert len(export.format_rows_csv([one], has_header=False).splitlines()) == 1
 
 
 def test_sec_log_nothing_in_a_list_steers_a_terminal() -> None:
     """SEC-LOG: what JSON leaves as it is stands in the cells of lists and objects too."""
     evil = "\x9b2J\u202ex"
-    table = export.cells([stored(asked=evil, tags=(evil,), tools={evil: 1})])
+    table = export.format_rows_csv([stored(asked=evil, tags=(evil,), tools={evil: 1})])
     assert all(sign.isprintable() for sign in table.replace("\n", ""))
     (cells,) = csv.DictReader(io.StringIO(table))
     assert jsonio.loads(cells["tags"].encode()) == ["\ufffd2J\ufffdx"]
@@ -67,22 +69,22 @@ def test_sec_log_nothing_in_a_list_steers_a_terminal() -> None:
 
 def test_unknown_is_null_or_empty_and_never_0() -> None:
     one = stored(cost=None, input=None)
-    told = export.row(one)
+    told = export.build_row(one)
     assert (told["cost"], told["input"], told["repriced"]) == (None, None, None)
-    (cells,) = csv.DictReader(io.StringIO(export.cells([one])))
+    (cells,) = csv.DictReader(io.StringIO(export.format_rows_csv([one])))
     assert (cells["cost"], cells["input"], cells["repriced"]) == ("", "", "")
-    assert export.group(group(), ["tier"])["cost"] is None
+    assert export.build_group(group(), ["tier"])["cost"] is None
 
 
 def test_a_total_has_no_names() -> None:
-    assert list(export.group(group(names=()), ())) == list(export.NUMBERS)
+    assert list(export.build_group(group(names=()), ())) == list(export.GROUP_FIELDS)
 
 
 def test_a_call_has_its_attempts() -> None:
     lost = AttemptRow(
         id="a", attempt=1, at=1.5, provider="p", model="m", problem="x", cost=Decimal("1E-9")
     )
-    told = export.call(stored(), [lost])
-    assert told["tries"] == [export.attempt(lost)]
-    assert export.attempt(lost)["cost"] == "0.000000001"
-    assert export.attempt(lost)["kind"] == "attempt"
+    told = export.build_call(stored(), [lost])
+    assert told["tries"] == [export.build_attempt(lost)]
+    assert export.build_attempt(lost)["cost"] == "0.000000001"
+    assert export.build_attempt(lost)["kind"] == "attempt"

@@ -5,28 +5,28 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger.ingest import batches, plain
-from gateway.ledger.journal import CLOSED, write
+from gateway.ledger.ingest import make_storable, read_batches
+from gateway.ledger.journal import CLOSED_LINE, encode_row
 from tests.ledger.rows import attempt, entry, intent, reprice
 
 
 def test_batches_end_where_a_line_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.ledger.ingest._BATCH", 3)
+    monkeypatch.setattr("gateway.ledger.ingest._BATCH_LINES", 3)
     path = tmp_path / "a.jsonl"
     lines = [
-        *(write(intent()), write(entry("a")), b"torn\n"),
-        *(write(attempt("b")), write(entry("b")), write(reprice("a"))),
-        *(CLOSED, b'{"kind":"final","id":"half'),
+        *(encode_row(intent()), encode_row(entry("a")), b"torn\n"),
+        *(encode_row(attempt("b")), encode_row(entry("b")), encode_row(reprice("a"))),
+        *(CLOSED_LINE, b'{"kind":"final","id":"half'),
     ]
     path.write_bytes(b"".join(lines))
-    first, second, third = batches(path, 0)
+    first, second, third = read_batches(path, 0)
     assert ([row.id for row in first.entries], first.skipped) == (["a"], 1)
     assert first.end == sum(map(len, lines[:3]))
     assert (second.attempts, second.reprices) == ([attempt("b")], [reprice("a")])
     assert (third.lines, third.skipped, third.end) == (1, 0, path.stat().st_size - len(lines[-1]))
-    (rest,) = batches(path, second.end)
+    (rest,) = read_batches(path, second.end)
     assert rest == third
-    assert list(batches(path, third.end)) == []
+    assert list(read_batches(path, third.end)) == []
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_batches_end_where_a_line_ends(tmp_path: Path, monkeypatch: pytest.Monke
     ],
 )
 def test_a_value_is_one_that_every_database_holds(name: str, value: object, held: object) -> None:
-    assert plain(name, value) == held
+    assert make_storable(name, value) == held

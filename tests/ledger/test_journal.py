@@ -11,17 +11,26 @@ import pytest
 
 from gateway.core.ledger_rows import FinalRow, IntentRow
 from gateway.ledger.errors import JournalError
-from gateway.ledger.journal import CLOSED, Journal, Segment, append, read, rows, segments, write
+from gateway.ledger.journal import (
+    CLOSED_LINE,
+    Journal,
+    Segment,
+    append,
+    decode_row,
+    encode_row,
+    list_segments,
+    read_rows,
+)
 from tests.ledger.conftest import Start
 from tests.ledger.rows import attempt, entry, intent, reprice
 
 
 def ids(folder: Path) -> list[str]:
-    return [row.id for path in segments(folder) for row, _ in rows(path) if row]
+    return [row.id for path in list_segments(folder) for row, _ in read_rows(path) if row]
 
 
 def finals(folder: Path) -> list[str]:
-    found = [row for path in segments(folder) for row, _ in rows(path)]
+    found = [row for path in list_segments(folder) for row, _ in read_rows(path)]
     return [row.id for row in found if isinstance(row, FinalRow)]
 
 
@@ -45,16 +54,16 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 
 def test_a_row_is_one_line_of_json_and_reads_back_whole() -> None:
     row = entry(cost=Decimal("0.000000000001"), tags=("support",), dropped=("top_k",))
-    line = write(row)
+    line = encode_row(row)
     assert line.startswith(b'{"kind":"final","v":3,"id":"call-1",')
     assert b'"cost":"1E-12"' in line
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1
-    assert read(line) == row
+    assert decode_row(line) == row
     for row_ in (intent(reserved=Decimal("0.5")), attempt(cost=None), reprice(cost=None)):
-        assert read(write(row_)) == row_
+        assert decode_row(encode_row(row_)) == row_
     tools = entry(tools={"web_search": 2}, cache_write_by={"5m": 7, "1h": 1})
-    assert read(write(tools)) == tools
+    assert decode_row(encode_row(tools)) == tools
 
 
 def test_a_row_of_version_1_is_read() -> None:
@@ -62,7 +71,7 @@ def test_a_row_of_version_1_is_read() -> None:
         b'{"kind":"intent","v":1,"id":"a","at":1.5,"key":"k","tenant":"default","tags":[],"dialect":'
         b'"openai-chat","lab":"l","tier":"fast","provider":"p","model":"m","config":"c"}\n'
     )
-    row = read(line)
+    row = decode_row(line)
     assert isinstance(row, IntentRow)
     assert (row.v, row.attempt, row.account, row.reserved) == (1, 1, None, None)
 
@@ -84,32 +93,32 @@ def test_a_row_of_version_1_is_read() -> None:
     ],
 )
 def test_a_line_that_is_no_row_is_passed_over(line: bytes) -> None:
-    assert read(line) is None
+    assert decode_row(line) is None
 
 
 def test_a_row_of_a_later_version_is_read_without_its_new_fields() -> None:
-    line = write(entry()).replace(b'{"kind"', b'{"carbon":{"g":0.2},"kind"')
-    assert read(line) == entry()
+    line = encode_row(entry()).replace(b'{"kind"', b'{"carbon":{"g":0.2},"kind"')
+    assert decode_row(line) == entry()
 
 
 def test_a_tail_without_its_end_is_left_for_later(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    whole, half = write(entry("a")), write(entry("b"))
+    whole, half = encode_row(entry("a")), encode_row(entry("b"))
     path.write_bytes(whole + half[:-40])
-    ((row, offset),) = rows(path)
+    ((row, offset),) = read_rows(path)
     assert (row, offset) == (entry("a"), len(whole))
-    assert list(rows(path, offset)) == []
+    assert list(read_rows(path, offset)) == []
     path.write_bytes(whole + half + b"torn" + b"\n" + whole)
-    found = list(rows(path, offset))
+    found = list(read_rows(path, offset))
     assert [row and row.id for row, _ in found] == ["b", None, "a"]
     assert found[-1][1] == path.stat().st_size
 
 
 def test_a_row_beyond_4_kb_is_cut_but_for_its_id(tmp_path: Path) -> None:
     row = entry("i" * 200, asked="\x01" * 9_000, tags=tuple("t" * 900 for _ in range(900)))
-    line = write(row)
+    line = encode_row(row)
     assert len(line) <= 4096
-    cut = read(line)
+    cut = decode_row(line)
     assert isinstance(cut, FinalRow)
     assert (cut.id, cut.cost, cut.state, cut.model) == (row.id, row.cost, row.state, row.model)
     assert cut.asked == "\x01" * 127 + "…"
@@ -119,20 +128,20 @@ def test_a_row_beyond_4_kb_is_cut_but_for_its_id(tmp_path: Path) -> None:
 def test_a_row_of_which_no_field_is_small_is_written_all_the_same() -> None:
     names = ["asked", "rule", "provider", "account", "model", "served", "price", "upstream_id"]
     row = entry("i" * 5_000, **dict.fromkeys(names, "\x01" * 5_000))
-    cut = read(write(row))
+    cut = decode_row(encode_row(row))
     assert isinstance(cut, FinalRow)
     assert cut.id == row.id
 
 
 def test_what_json_cannot_say_costs_no_row() -> None:
-    cut = read(write(entry(asked="a\ud800b", output=2**70, input=5)))
+    cut = decode_row(encode_row(entry(asked="a\ud800b", output=2**70, input=5)))
     assert isinstance(cut, FinalRow)
     assert (cut.asked, cut.output, cut.input) == ("a?b", None, 5)
 
 
 def test_maps_of_a_row_that_is_too_long_are_cut_and_stay_maps() -> None:
     tools = {"\x01" * 900: 1, "beyond": 2**70, **{f"tool-{at}": at for at in range(900)}}
-    cut = read(write(entry(tools=tools)))
+    cut = decode_row(encode_row(entry(tools=tools)))
     assert isinstance(cut, FinalRow)
     assert list(cut.tools.items())[:2] == [("\x01" * 127 + "…", 1), ("tool-0", 0)]
     assert len(cut.tools) == 16
@@ -141,7 +150,7 @@ def test_maps_of_a_row_that_is_too_long_are_cut_and_stay_maps() -> None:
 
 def test_segments_are_named_by_time_and_process_and_belong_to_the_user(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "deep/er", clock=lambda: 1_793_000_000.0, token=lambda: "abcd")
-    (path,) = segments(journal.folder)
+    (path,) = list_segments(journal.folder)
     assert path.name == f"20261026T073320-{os.getpid()}-abcd.jsonl"
     assert path.stat().st_mode & 0o777 == 0o600
     assert journal.folder.stat().st_mode & 0o777 == 0o700
@@ -155,39 +164,39 @@ def test_rows_are_with_the_kernel_when_write_returns(tmp_path: Path) -> None:
     journal.write(entry("a"))
     assert ids(tmp_path) == ["a", "a"]
     journal.close()
-    (path,) = segments(tmp_path)
-    assert path.read_bytes().endswith(b"\n" + CLOSED)
+    (path,) = list_segments(tmp_path)
+    assert path.read_bytes().endswith(b"\n" + CLOSED_LINE)
 
 
 def test_a_journal_without_rows_leaves_no_file(tmp_path: Path) -> None:
     Journal(tmp_path).close()
-    assert segments(tmp_path) == []
+    assert list_segments(tmp_path) == []
 
 
 def test_a_segment_with_open_calls_is_not_finished(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.write(intent("a"))
     journal.close()
-    (path,) = segments(tmp_path)
-    assert path.read_bytes() == write(intent("a"))
+    (path,) = list_segments(tmp_path)
+    assert path.read_bytes() == encode_row(intent("a"))
 
 
 def test_a_segment_that_is_large_enough_is_followed_by_one_that_starts_with_open_calls(
     tmp_path: Path,
 ) -> None:
-    limit = len(write(intent("a"))) + 2 * len(write(entry("b")))
+    limit = len(encode_row(intent("a"))) + 2 * len(encode_row(entry("b")))
     tokens = iter(["1", "2"])
     journal = Journal(tmp_path, limit=limit, clock=lambda: 0.0, token=lambda: next(tokens))
     for row in (intent("a"), entry("b"), entry("c"), entry("d")):
         journal.write(row)
-    first, second = segments(tmp_path)
-    assert [row and row.id for row, _ in rows(first)] == ["a", "b", "c"]
+    first, second = list_segments(tmp_path)
+    assert [row and row.id for row, _ in read_rows(first)] == ["a", "b", "c"]
     journal.sync()
-    assert first.read_bytes().endswith(CLOSED)
-    assert [row and row.id for row, _ in rows(second)] == ["a", "d"]
+    assert first.read_bytes().endswith(CLOSED_LINE)
+    assert [row and row.id for row, _ in read_rows(second)] == ["a", "d"]
     journal.write(entry("a"))
     journal.close()
-    assert second.read_bytes().endswith(CLOSED)
+    assert second.read_bytes().endswith(CLOSED_LINE)
 
 
 def test_a_segment_is_not_closed_before_what_follows_it_is_on_the_disk(tmp_path: Path) -> None:
@@ -195,16 +204,20 @@ def test_a_segment_is_not_closed_before_what_follows_it_is_on_the_disk(tmp_path:
     seen: list[tuple[int, list[bool]]] = []
 
     def sync(descriptor: int) -> None:
-        ends = [path.read_bytes().endswith(CLOSED) for path in segments(tmp_path)]
+        ends = [path.read_bytes().endswith(CLOSED_LINE) for path in list_segments(tmp_path)]
         seen.append((os.fstat(descriptor).st_ino, ends))
 
     names = iter("12")
     journal = Journal(
-        tmp_path, sync=sync, limit=len(write(intent("a"))), clock=lambda: 0.0, token=names.__next__
+        tmp_path,
+        sync=sync,
+        limit=len(encode_row(intent("a"))),
+        clock=lambda: 0.0,
+        token=names.__next__,
     )
     journal.write(intent("a"))
     journal.write(attempt("a"))
-    first, second = segments(tmp_path)
+    first, second = list_segments(tmp_path)
     journal.sync()
     assert seen == [
         (second.stat().st_ino, [False, False]),
@@ -222,15 +235,15 @@ def test_failed_attempts_of_open_calls_go_on_too_and_end_nothing(tmp_path: Path)
     journal.write(attempt("a"))
     journal.write(reprice("a"))
     journal.write(intent("a", attempt=2))
-    first, *_ = segments(tmp_path)
-    while len(segments(tmp_path)) == 1:
+    first, *_ = list_segments(tmp_path)
+    while len(list_segments(tmp_path)) == 1:
         journal.write(reprice("b"))
-    (second,) = set(segments(tmp_path)) - {first}
+    (second,) = set(list_segments(tmp_path)) - {first}
     carried = [intent("a"), attempt("a"), intent("a", attempt=2), reprice("b")]
-    assert [row for row, _ in rows(second)] == carried
+    assert [row for row, _ in read_rows(second)] == carried
     journal.write(entry("a"))
     journal.close()
-    assert second.read_bytes().endswith(CLOSED)
+    assert second.read_bytes().endswith(CLOSED_LINE)
 
 
 def test_each_day_has_its_own_segment(tmp_path: Path) -> None:
@@ -242,9 +255,9 @@ def test_each_day_has_its_own_segment(tmp_path: Path) -> None:
     journal.write(entry("c"))
     journal.write(entry("d"))
     journal.close()
-    first, second = segments(tmp_path)
-    assert [row and row.id for row, _ in rows(first)] == ["a", "b", None]
-    assert [row and row.id for row, _ in rows(second)] == ["c", "d", None]
+    first, second = list_segments(tmp_path)
+    assert [row and row.id for row, _ in read_rows(first)] == ["a", "b", None]
+    assert [row and row.id for row, _ in read_rows(second)] == ["c", "d", None]
     assert second.name.startswith("20241005T000000-")
 
 
@@ -258,9 +271,11 @@ def test_a_row_that_a_full_disk_cuts_is_taken_back(
     with pytest.raises(JournalError, match=r"No space left on device: '.*\.jsonl'") as caught:
         journal.write(entry("b"))
     assert caught.value.errno == errno.ENOSPC
-    assert segments(tmp_path)[0].read_bytes() == write(entry("a"))
+    assert list_segments(tmp_path)[0].read_bytes() == encode_row(entry("a"))
     journal.write(entry("c"))
-    assert segments(tmp_path)[0].read_bytes() == write(entry("a")) + write(entry("c"))
+    assert list_segments(tmp_path)[0].read_bytes() == encode_row(entry("a")) + encode_row(
+        entry("c")
+    )
     journal.close()
 
 
@@ -270,7 +285,7 @@ def test_a_row_that_is_taken_in_parts_is_whole(
     journal = Journal(tmp_path)
     monkeypatch.setattr(os, "write", fake_write(10, 20))
     journal.write(entry("a"))
-    assert segments(tmp_path)[0].read_bytes() == write(entry("a"))
+    assert list_segments(tmp_path)[0].read_bytes() == encode_row(entry("a"))
     journal.close()
 
 
@@ -289,9 +304,9 @@ def test_a_part_that_cannot_be_taken_back_does_not_reach_the_next_row(
                 journal.write(entry("a"))
     journal.write(entry("b"))
     journal.write(entry("c"))
-    torn = write(entry("a"))[:40] + b"\n"
-    whole = write(entry("b")) + write(entry("c"))
-    assert segments(tmp_path)[0].read_bytes() == torn + whole
+    torn = encode_row(entry("a"))[:40] + b"\n"
+    whole = encode_row(entry("b")) + encode_row(entry("c"))
+    assert list_segments(tmp_path)[0].read_bytes() == torn + whole
     assert ids(tmp_path) == ["b", "c"]
     journal.close()
 
@@ -300,10 +315,10 @@ def test_a_disk_that_is_full_and_then_is_not(tmp_path: Path, start: Start) -> No
     """Real partial writes: the kernel takes what fits below the limit of the file's size."""
     out, _ = start(tmp_path, "full").communicate(timeout=60)
     *before, error, after = out.split("\n")[:-1]
-    assert len(before) == 2_000 // len(write(entry("before-0")))
+    assert len(before) == 2_000 // len(encode_row(entry("before-0")))
     assert (error, after) == (f"error {errno.EFBIG}", "after")
     assert ids(tmp_path) == [*before, "after"]
-    assert [row for row, _ in rows(segments(tmp_path)[0]) if row is None] == []
+    assert [row for row, _ in read_rows(list_segments(tmp_path)[0]) if row is None] == []
 
 
 def test_where_the_folder_cannot_be_there_the_journal_says_so(tmp_path: Path) -> None:
@@ -323,9 +338,9 @@ def test_where_no_new_segment_can_be_made_the_old_one_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
         journal.write(entry("b"))
-    assert [row and row.id for row, _ in rows(segments(tmp_path)[0])] == ["a", "b"]
+    assert [row and row.id for row, _ in read_rows(list_segments(tmp_path)[0])] == ["a", "b"]
     journal.write(entry("c"))
-    assert len(segments(tmp_path)) == 2
+    assert len(list_segments(tmp_path)) == 2
     journal.close()
     assert sorted(ids(tmp_path)) == ["a", "b", "c"]
 
@@ -340,9 +355,9 @@ def test_a_new_segment_that_cannot_take_the_open_calls_is_not_used(
         patch.setattr(os, "write", fake_write(FULL))
         with pytest.raises(JournalError):
             journal.write(entry("c"))
-    assert len(segments(tmp_path)) == 1
+    assert len(list_segments(tmp_path)) == 1
     journal.write(entry("c"))
-    assert [path.stat().st_size > 0 for path in segments(tmp_path)] == [True, True]
+    assert [path.stat().st_size > 0 for path in list_segments(tmp_path)] == [True, True]
     assert sorted(finals(tmp_path)) == ["b", "c"]
     journal.close()
 
@@ -352,10 +367,10 @@ def test_sync_brings_rows_to_the_disk_and_counts_them(tmp_path: Path) -> None:
     journal = Journal(tmp_path, sync=synced.append, limit=1_000)
     for name in "abc":
         journal.write(entry(name))
-    assert (journal.written, journal.synced, synced) == (3, 0, [])
+    assert (journal.written_rows, journal.synced_rows, synced) == (3, 0, [])
     journal.sync()
-    assert (journal.written, journal.synced) == (3, 3)
-    assert len(set(synced)) == len(synced) == len(segments(tmp_path)) == 3
+    assert (journal.written_rows, journal.synced_rows) == (3, 3)
+    assert len(set(synced)) == len(synced) == len(list_segments(tmp_path)) == 3
     journal.close()
 
 
@@ -370,10 +385,10 @@ def test_a_disk_that_refuses_to_sync_is_told(tmp_path: Path) -> None:
     journal.write(entry("a"))
     with pytest.raises(JournalError, match="Input/output error"):
         journal.sync()
-    assert journal.synced == 0
+    assert journal.synced_rows == 0
     broken[0] = False
     journal.close()
-    assert journal.synced == 1
+    assert journal.synced_rows == 1
 
 
 @pytest.mark.parametrize("by", ["removal", "renaming", "another file"])
@@ -382,7 +397,7 @@ def test_a_segment_that_somebody_took_away_is_followed_by_a_new_one(
 ) -> None:
     journal = Journal(tmp_path)
     journal.write(intent("a"))
-    (path,) = segments(tmp_path)
+    (path,) = list_segments(tmp_path)
     if by == "removal":
         path.unlink()
     else:
@@ -431,11 +446,11 @@ def test_a_sync_counts_no_row_that_a_change_of_segments_has_put_behind_it(
         append(segment, data)
         with ThreadPoolExecutor(1) as pool:
             pool.submit(journal.sync).result(30)
-        assert (journal.synced, synced) == (1, [old])
+        assert (journal.synced_rows, synced) == (1, [old])
         monkeypatch.undo()
 
     monkeypatch.setattr("gateway.ledger.journal.append", appending)
     journal.write(entry("b"))
     journal.sync()
-    assert (journal.synced, synced) == (2, [old, journal._segment.descriptor, old])
+    assert (journal.synced_rows, synced) == (2, [old, journal._segment.descriptor, old])
     journal.close()

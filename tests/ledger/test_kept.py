@@ -27,7 +27,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(f"sqlite:///{tmp_path / 'ledger.db'}")
-    store.keep()
+    store.keep_connection()
     yield store
     store.close()
 
@@ -114,7 +114,7 @@ def test_feeds_at_once_have_connections_of_their_own(
     other = tmp_path / "other"
     with closing(Journal(other)) as second:
         second.write(entry("other"))
-    put, times = store._adopt, []
+    put, times = store._reconcile_segments, []
 
     def within(base: Any, *args: Any) -> None:
         times.append(base)
@@ -122,7 +122,7 @@ def test_feeds_at_once_have_connections_of_their_own(
             assert store.feed(other) == 1
         put(base, *args)
 
-    monkeypatch.setattr(store, "_adopt", within)
+    monkeypatch.setattr(store, "_reconcile_segments", within)
     write(journal, 0, 3)
     assert store.feed(tmp_path / "journal") == 3
     assert times[0] is not times[1]
@@ -182,8 +182,8 @@ def test_the_wal_is_short_again_after_a_long_look(
     journal: Journal, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While somebody looks, what has come since cannot go where it belongs."""
-    monkeypatch.setattr(sqlite, "_WAL", "PRAGMA journal_size_limit = 100000")
-    with store.reading() as base:
+    monkeypatch.setattr(sqlite, "_WAL_SIZE_LIMIT", "PRAGMA journal_size_limit = 100000")
+    with store.open_reader() as base:
         assert base.execute("SELECT count(*) FROM entries").fetchone() == (0,)
         for number in range(0, 15_000, 1_000):
             write(journal, number, number + 1_000)
@@ -219,10 +219,10 @@ def test_a_feed_where_calls_are_served_rests_after_each_piece_of_work(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: float, least: int
 ) -> None:
     """It would take the processor from them for milliseconds."""
-    monkeypatch.setattr(sql_store, "_WORK", work)
+    monkeypatch.setattr(sql_store, "_WORK_SECONDS", work)
     rests: list[float] = []
     with closing(SqliteStore(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=rests.append)) as store:
-        store.keep()
+        store.keep_connection()
         write(journal, 0, 1)
         store.feed(tmp_path / "journal")  # whichever thread fed before
         write(journal, 1, 3_000)
@@ -264,8 +264,8 @@ def test_a_feed_rests_less_where_calls_leave_it_no_time(
 
     monkeypatch.setattr(sql_store, "time", Times)
     with closing(SqliteStore(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=sleep)) as store:
-        store.keep()
+        store.keep_connection()
         for _ in range(74):
             clocks["work"] += 0.00011
-            store.rest()
+            store.yield_to_calls()
     assert rests == [0.00044, 0.00088, 0.00737, 0.00781]

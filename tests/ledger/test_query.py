@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ledger.query import Days, QueryGroup, group, order
+from gateway.ledger.query import Days, QueryGroup, build_group, make_sort_key
 
 ZONES = [
     "UTC",
@@ -27,7 +27,10 @@ ZONES = [
 def test_a_moment_is_on_the_day_that_clocks_say(at: float, zone: str) -> None:
     place = ZoneInfo(zone)
     days = Days(place, at - 1e6, at + 1e6)
-    assert days.names[days.place(at) - 1] == datetime.fromtimestamp(at, place).date().isoformat()
+    assert (
+        days.names[days.find_position(at) - 1]
+        == datetime.fromtimestamp(at, place).date().isoformat()
+    )
 
 
 @pytest.mark.parametrize("zone", ZONES)
@@ -38,7 +41,7 @@ def test_so_it_is_around_every_midnight_of_two_years(zone: str) -> None:
     for start in days.starts:
         for at in (start - 3600, start - 0.001, start, start + 0.001, start + 3600):
             if days.starts[0] <= at < days.starts[-1]:
-                name = days.names[days.place(at) - 1]
+                name = days.names[days.find_position(at) - 1]
                 assert name == datetime.fromtimestamp(at, place).date().isoformat()
 
 
@@ -52,7 +55,7 @@ def test_a_zone_may_be_any_offset() -> None:
 def test_days_come_in_order_and_what_cost_most_first() -> None:
     def one(day: str, tier: str | None, cost: str | None) -> QueryGroup:
         dear = None if cost is None else Decimal(cost)
-        return group(
+        return build_group(
             ["tier", "day"], [tier, day, 1, 0, 0, 0, 0, *[None] * 5, dear, *[None] * 5], None
         )
 
@@ -63,4 +66,4 @@ def test_days_come_in_order_and_what_cost_most_first() -> None:
         one("2026-01-01", "c", None),
         one("2026-01-02", "a", "9"),
     ]
-    assert sorted([*groups[2:], *groups[:2]], key=order(["tier", "day"])) == groups
+    assert sorted([*groups[2:], *groups[:2]], key=make_sort_key(["tier", "day"])) == groups

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.ledger.errors import LedgerQueryError
-from gateway.ledger.query_params import ask, moment
+from gateway.ledger.query_params import parse_moment, parse_query
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = 1_793_000_000.0
@@ -31,31 +31,31 @@ NOW = 1_793_000_000.0
     ],
 )
 def test_moments(text: str, end: bool, expected: float) -> None:
-    assert moment(text, NOW, BERLIN, end=end) == expected
+    assert parse_moment(text, NOW, BERLIN, end=end) == expected
 
 
 @pytest.mark.parametrize("text", ["", "7", "7y", "-7d", "9999-12-31", "2026-11", "1" * 400 + "d"])
 def test_no_moments(text: str) -> None:
     with pytest.raises(LedgerQueryError) as caught:
-        moment(text, NOW, BERLIN, end=True, part="until")
-    assert caught.value.part == "until"
+        parse_moment(text, NOW, BERLIN, end=True, parameter="until")
+    assert caught.value.parameter == "until"
     assert len(str(caught.value)) < 200
 
 
 def test_a_question_put_together() -> None:
     """Names stand behind commas or apart and count once; a value keeps what stands behind its sign."""
-    found = ask(
+    found = parse_query(
         ["tier,lab", " tier ", "day"], since="1d", until="2026-10-25", zone="Europe/Berlin", now=NOW,
         only=["model:llama3:8b", "model=a=b", "tag:x=y", "id=tg-1"],
     )  # fmt: skip
     assert found.by == ("tier", "lab", "day")
-    assert found.place == BERLIN
-    assert found.chosen == {
+    assert found.time_zone == BERLIN
+    assert found.selection == {
         "since": NOW - 86_400,
         "until": datetime(2026, 10, 25, 23, tzinfo=UTC).timestamp(),
         "only": {"model": ["llama3:8b", "a=b"], "tag": ["x=y"], "id": ["tg-1"]},
     }
-    assert ask(now=NOW).chosen == {"since": None, "until": None, "only": {}}
+    assert parse_query(now=NOW).selection == {"since": None, "until": None, "only": {}}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_question_put_together() -> None:
 )
 def test_what_cannot_be_asked(asked: dict[str, list[str]], part: str, message: str) -> None:
     with pytest.raises(LedgerQueryError) as caught:
-        ask(**{**asked, "now": NOW})  # type: ignore[arg-type]  # a table row has what it needs
-    assert caught.value.part == part
+        parse_query(**{**asked, "now": NOW})  # type: ignore[arg-type]  # a table row has what it needs
+    assert caught.value.parameter == part
     assert message in str(caught.value)
     assert len(str(caught.value)) < 300

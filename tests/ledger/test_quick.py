@@ -13,14 +13,14 @@ from gateway.core.decision_context import DecisionContext, Score
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import FinalRow
 from gateway.ledger import ingest, quick
-from gateway.ledger.ingest import LAST, MOST
-from gateway.ledger.journal import read, write
-from gateway.ledger.schema import ENTRY
+from gateway.ledger.ingest import MAX_COUNT, MAX_TIMESTAMP
+from gateway.ledger.journal import decode_row, encode_row
+from gateway.ledger.schema import ENTRY_COLUMNS
 from tests.ledger.rows import entry
 
 FULL = entry(
     "a", at=1_794_000_000.5, tags=("b", "a"), asked="auto", stream=True, status=200, rule="é \U0001f600", confidence=0.25,
-    dropped=("top_k",), usage="provider", input=900, cache_read=1200, output=MOST - 1, cost=Decimal("0.00227375"),
+    dropped=("top_k",), usage="provider", input=900, cache_read=1200, output=MAX_COUNT - 1, cost=Decimal("0.00227375"),
     wasted=Decimal(0), estimate=Decimal("12345678901234.5"), billed=None, baseline=Decimal("0.10"), duration=0.5,
     basis=DecisionRecord(user_tokens=7, tools=("read",), signals={"words": 9, "code": 0.5}),
 )  # fmt: skip
@@ -28,36 +28,36 @@ FULL = entry(
 
 def line(**changes: object) -> bytes:
     """A row with some of its members as another hand might write them."""
-    value: dict[str, Any] = jsonio.loads(write(FULL))
+    value: dict[str, Any] = jsonio.loads(encode_row(FULL))
     return jsonio.dumps({**value, **changes}) + b"\n"
 
 
 def careful(data: bytes) -> list[object] | None:
-    row = read(data)
-    good = isinstance(row, FinalRow) and 0 <= row.at < LAST
-    return ingest.entry(row) if good and row is not None else None
+    row = decode_row(data)
+    good = isinstance(row, FinalRow) and 0 <= row.at < MAX_TIMESTAMP
+    return ingest.encode_entry(row) if good and row is not None else None
 
 
 def test_a_row_as_gateways_write_it_is_read_at_once() -> None:
     for row in (FULL, entry("b", cost=None), entry("c", basis=None, tags=(), v=1)):
-        assert quick.values(write(row)) == careful(write(row))
-        assert quick.values(write(row)) is not None
+        assert quick.parse_values(encode_row(row)) == careful(encode_row(row))
+        assert quick.parse_values(encode_row(row)) is not None
     old = jsonio.dumps({"kind": "final", "id": "d", "at": 1, "key": "k", "dialect": "x", "state": "failed", "config": "c"})  # fmt: skip
-    assert quick.values(old) == careful(old) != None  # noqa: E711 - both of them
+    assert quick.parse_values(old) == careful(old) != None  # noqa: E711 - both of them
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"rule": "a\0b"}, {"basis": {"language": "\0"}}, {"input": MOST}, {"output": -MOST}, {"attempts": 2**70},
+        {"rule": "a\0b"}, {"basis": {"language": "\0"}}, {"input": MAX_COUNT}, {"output": -MAX_COUNT}, {"attempts": 2**70},
         {"cost": "1E-7"}, {"cost": "NaN"}, {"cost": "007"}, {"cost": "1."}, {"cost": ".5"}, {"cost": "-1"}, {"cost": ""},
         {"cost": "\u0661"}, {"cost": "0" * 50}, {"cost": 0.5}, {"cost": "1\n"}, {"tags": ["a", "a"]}, {"tags": "a"},
-        {"tags": [1]}, {"tags": None}, {"tools": {"web_search": 2}}, {"cache_write_by": []}, {"at": -1.0}, {"at": LAST},
+        {"tags": [1]}, {"tags": None}, {"tools": {"web_search": 2}}, {"cache_write_by": []}, {"at": -1.0}, {"at": MAX_TIMESTAMP},
         {"at": "now"}, {"basis": 5}, {"state": "odd"}, {"id": None}, {"kind": "other"},
     ],
 )  # fmt: skip
 def test_what_is_not_plain_is_left_to_more_care(changes: dict[str, object]) -> None:
-    assert quick.values(line(**changes)) is None
+    assert quick.parse_values(line(**changes)) is None
 
 
 _VALUES = (
@@ -67,18 +67,18 @@ _VALUES = (
 )  # fmt: skip
 
 
-@given(st.dictionaries(st.sampled_from((*ENTRY, "new")), _VALUES, max_size=3))
+@given(st.dictionaries(st.sampled_from((*ENTRY_COLUMNS, "new")), _VALUES, max_size=3))
 def test_no_line_is_read_in_two_ways(changes: dict[str, object]) -> None:
     try:
         data = line(**changes)
     except (OverflowError, TypeError, jsonio.JsonError):  # no JSON of ours
         return
-    found = quick.values(data)
+    found = quick.parse_values(data)
     assert found is None or found == careful(data)
 
 
 def test_every_column_is_read() -> None:
-    assert quick._Line.__struct_fields__ == ENTRY
+    assert quick._Line.__struct_fields__ == ENTRY_COLUMNS
 
 
 _BASES = st.builds(
@@ -99,10 +99,10 @@ def test_a_row_of_its_own_is_read_as_any_other(
     basis: DecisionRecord | None, rule: str, tags: list[str]
 ) -> None:
     """As it stands; a basis is stored as it was written."""
-    data = write(entry("a", basis=basis, rule=rule, tags=tuple(tags)))
-    assert quick.own(data) == quick.values(data)
+    data = encode_row(entry("a", basis=basis, rule=rule, tags=tuple(tags)))
+    assert quick.parse_own_values(data) == quick.parse_values(data)
 
 
-@pytest.mark.parametrize("data", [b"torn", b'{"kind":"final","id":"d"}', write(FULL)[:-9]])
+@pytest.mark.parametrize("data", [b"torn", b'{"kind":"final","id":"d"}', encode_row(FULL)[:-9]])
 def test_what_is_no_row_of_its_own_is_left_to_more_care(data: bytes) -> None:
-    assert quick.own(data) is None
+    assert quick.parse_own_values(data) is None

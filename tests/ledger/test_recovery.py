@@ -11,8 +11,16 @@ import pytest
 
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.ledger.errors import JournalError
-from gateway.ledger.file_lock import held
-from gateway.ledger.journal import CLOSED, Journal, Segment, finish, rows, segments, write
+from gateway.ledger.file_lock import try_lock_file
+from gateway.ledger.journal import (
+    CLOSED_LINE,
+    Journal,
+    Segment,
+    encode_row,
+    finish,
+    list_segments,
+    read_rows,
+)
 from gateway.ledger.recovery import Recovered, recover
 from gateway.ledger.store import open_store
 from tests.ledger.conftest import Start
@@ -20,7 +28,7 @@ from tests.ledger.rows import attempt, entry, intent, reprice
 
 
 def all_rows(folder: Path) -> list[Row]:
-    return [row for path in segments(folder) for row, _ in rows(path) if row]
+    return [row for path in list_segments(folder) for row, _ in read_rows(path) if row]
 
 
 def dead(folder: Path, name: str, data: bytes) -> Path:
@@ -64,7 +72,7 @@ def test_nothing_that_is_live_is_touched(tmp_path: Path, start: Start) -> None:
     child = start(tmp_path, "open")
     assert child.stdout
     assert child.stdout.readline() == "open\n"
-    (path,) = segments(tmp_path)
+    (path,) = list_segments(tmp_path)
     before = path.read_bytes()
     journal = Journal(tmp_path)
     journal.write(intent("mine"))
@@ -81,11 +89,13 @@ def test_what_recovery_writes(tmp_path: Path) -> None:
     path = dead(
         tmp_path,
         "a",
-        write(intent("done"))
-        + write(intent("lost", at=5.0))
-        + write(entry("done"))
+        encode_row(intent("done"))
+        + encode_row(intent("lost", at=5.0))
+        + encode_row(entry("done"))
         + b"torn\n"
-        + write(intent("lost", at=6.5, attempt=2, provider="groq", account="b", model="llama")),
+        + encode_row(
+            intent("lost", at=6.5, attempt=2, provider="groq", account="b", model="llama")
+        ),
     )
     journal = Journal(tmp_path)
     journal.write(entry("before"))
@@ -107,9 +117,9 @@ def test_what_recovery_writes(tmp_path: Path) -> None:
         reserved=None,
         config="c0ffee",
     )
-    mine = [path for path in segments(tmp_path) if f"-{os.getpid()}-" in path.name]
-    assert [row for row, _ in rows(mine[0])] == [entry("before"), found]
-    assert path.read_bytes().endswith(CLOSED)
+    mine = [path for path in list_segments(tmp_path) if f"-{os.getpid()}-" in path.name]
+    assert [row for row, _ in read_rows(mine[0])] == [entry("before"), found]
+    assert path.read_bytes().endswith(CLOSED_LINE)
     journal.close()
 
 
@@ -147,8 +157,8 @@ def test_what_a_crash_may_have_cost(
     reserved: Decimal | None,
 ) -> None:
     """`reserved` is the most that the open attempt, and failed ones of unknown cost, may cost."""
-    dead(tmp_path, "a", b"".join(map(write, [*lines, reprice("a"), attempt("nobody")])))
-    dead(tmp_path, "b", b"".join(map(write, lines)))
+    dead(tmp_path, "a", b"".join(map(encode_row, [*lines, reprice("a"), attempt("nobody")])))
+    dead(tmp_path, "b", b"".join(map(encode_row, lines)))
     journal = Journal(tmp_path)
     (found,) = recover(journal).entries
     assert (found.cost, found.attempts) == (None, attempts)
@@ -157,32 +167,32 @@ def test_what_a_crash_may_have_cost(
 
 
 def test_a_torn_line_is_dropped_and_the_file_stays(tmp_path: Path) -> None:
-    whole, torn = write(intent("a")), write(entry("a"))[:100]
+    whole, torn = encode_row(intent("a")), encode_row(entry("a"))[:100]
     path = dead(tmp_path, "a", whole + torn)
     journal = Journal(tmp_path)
     recovered = recover(journal)
     assert [row.id for row in recovered.entries] == ["a"]
-    assert (recovered.segments, recovered.torn) == (1, 1)
-    assert path.read_bytes() == whole + torn + b"\n" + CLOSED
-    assert [row for row, _ in rows(path)] == [intent("a"), None, None]
+    assert (recovered.segments, recovered.torn_segments) == (1, 1)
+    assert path.read_bytes() == whole + torn + b"\n" + CLOSED_LINE
+    assert [row for row, _ in read_rows(path)] == [intent("a"), None, None]
     assert recover(journal) == Recovered()
     journal.close()
 
 
 def test_a_call_that_ends_in_another_segment_is_not_open(tmp_path: Path) -> None:
-    dead(tmp_path, "b", write(intent("a")))
-    dead(tmp_path, "a", write(intent("a")) + write(entry("a")))
+    dead(tmp_path, "b", encode_row(intent("a")))
+    dead(tmp_path, "a", encode_row(intent("a")) + encode_row(entry("a")))
     journal = Journal(tmp_path)
     found = recover(journal)
-    assert (found.entries, found.segments, found.torn) == ((), 2, 0)
-    assert [row.id for row in found.ended] == ["a"], "what followed its last row may be undone"
+    assert (found.entries, found.segments, found.torn_segments) == ((), 2, 0)
+    assert [row.id for row in found.ended_rows] == ["a"], "what followed its last row may be undone"
     journal.close()
 
 
 def test_an_attempt_that_was_copied_to_the_next_segment_counts_once(tmp_path: Path) -> None:
     second = intent("a", attempt=2, model="other")
-    dead(tmp_path, "a", write(intent("a")) + write(second))
-    dead(tmp_path, "b", write(intent("a")) + write(second))
+    dead(tmp_path, "a", encode_row(intent("a")) + encode_row(second))
+    dead(tmp_path, "b", encode_row(intent("a")) + encode_row(second))
     journal = Journal(tmp_path)
     (found,) = recover(journal).entries
     assert (found.attempts, found.model) == (2, "other")
@@ -190,7 +200,7 @@ def test_an_attempt_that_was_copied_to_the_next_segment_counts_once(tmp_path: Pa
 
 
 def test_finished_and_empty_segments_are_not_read(tmp_path: Path) -> None:
-    dead(tmp_path, "a", write(intent("a")) + CLOSED)
+    dead(tmp_path, "a", encode_row(intent("a")) + CLOSED_LINE)
     dead(tmp_path, "b", b"")
     journal = Journal(tmp_path)
     assert recover(journal) == Recovered()
@@ -204,8 +214,8 @@ def test_a_segment_that_its_owner_takes_away_meanwhile_is_none(
     journal, gone = Journal(tmp_path), tmp_path / "20261101T000000-1-gone.jsonl"
     journal.write(entry("a"))
     for room in ("recovery", "sql_store"):
-        listed = Mock(side_effect=lambda folder: [gone, *segments(folder)])
-        monkeypatch.setattr(f"gateway.ledger.{room}.segments", listed)
+        listed = Mock(side_effect=lambda folder: [gone, *list_segments(folder)])
+        monkeypatch.setattr(f"gateway.ledger.{room}.list_segments", listed)
     assert recover(journal) == Recovered()
     assert open_store(f"sqlite:///{tmp_path / 'ledger.db'}").feed(tmp_path) == 1
     journal.close()
@@ -219,7 +229,7 @@ def test_who_comes_second_waits_and_closes_what_has_died_since(
     assert child.stdout.readline() == "open\n"
     journal = Journal(tmp_path)
     with ThreadPoolExecutor(1) as pool:
-        with held(tmp_path / "recover.lock") as mine:
+        with try_lock_file(tmp_path / "recover.lock") as mine:
             assert mine
             second = pool.submit(recover, journal)
             with pytest.raises(TimeoutError):
@@ -242,7 +252,7 @@ def test_a_segment_whose_last_line_is_missing_is_not_let_go_of(
         mine.write(intent("next"))
         with pytest.raises(JournalError):
             mine.sync()
-        assert len(segments(tmp_path)) == 3
+        assert len(list_segments(tmp_path)) == 3
         assert recover(other) == Recovered()
     mine.sync()
     assert recover(other) == Recovered()
@@ -258,7 +268,7 @@ def test_segments_of_which_one_lacks_its_last_line_are_read_together(
     """A call that began in the one and ended in the other is not open."""
     mine, other = Journal(tmp_path, limit=400), Journal(tmp_path)
     mine.write(intent("live"))
-    (first,) = (path for path in segments(tmp_path) if path.stat().st_size)
+    (first,) = (path for path in list_segments(tmp_path) if path.stat().st_size)
 
     def full(segment: Segment) -> None:
         if segment.path == first:
@@ -270,17 +280,17 @@ def test_segments_of_which_one_lacks_its_last_line_are_read_together(
         mine.write(entry("live"))
         with pytest.raises(JournalError):
             mine.close()
-    for segment in mine._retired:
+    for segment in mine._retired_segments:
         os.close(segment.descriptor)
     found = recover(other)
-    assert (found.entries, found.segments, found.torn) == ((), 2, 0)
+    assert (found.entries, found.segments, found.torn_segments) == ((), 2, 0)
     other.close()
 
 
 def test_a_recovery_that_is_cut_short_is_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = dead(tmp_path, "a", write(intent("a")) + write(intent("b")))
+    path = dead(tmp_path, "a", encode_row(intent("a")) + encode_row(intent("b")))
     journal = Journal(tmp_path)
     real, count = journal.write, [0]
 
@@ -293,7 +303,7 @@ def test_a_recovery_that_is_cut_short_is_done_again(
     monkeypatch.setattr(journal, "write", fail_once)
     with pytest.raises(JournalError):
         recover(journal)
-    assert not path.read_bytes().endswith(CLOSED)
+    assert not path.read_bytes().endswith(CLOSED_LINE)
     assert [row.id for row in recover(journal).entries] == ["a", "b"]
     journal.close()
     store = open_store(f"sqlite:///{tmp_path / 'ledger.db'}")

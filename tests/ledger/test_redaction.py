@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from gateway.core import jsonio
-from gateway.ledger.redaction import luhn, redact, strike
+from gateway.ledger.redaction import is_luhn_valid, redact, redact_text
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n-----END RSA PRIVATE KEY-----"
 
@@ -74,9 +74,9 @@ KEPT = [
 
 @pytest.mark.parametrize(("secret", "word"), STRUCK, ids=[row[0][:24] for row in STRUCK])
 def test_secrets_are_struck_and_nothing_beside_them(secret: str, word: str) -> None:
-    assert strike(secret) == word
-    assert strike(f"({secret})") in (f"({word})", f"({word}")  # a PEM block may have no end
-    assert strike(f"It is:\n{secret}") == f"It is:\n{word}"
+    assert redact_text(secret) == word
+    assert redact_text(f"({secret})") in (f"({word})", f"({word}")  # a PEM block may have no end
+    assert redact_text(f"It is:\n{secret}") == f"It is:\n{word}"
     said = {"messages": [{"content": f'"{secret}"'}], "tools": {secret: 1}}
     data, cut = redact(json.dumps(said).encode())
     assert not cut
@@ -86,14 +86,14 @@ def test_secrets_are_struck_and_nothing_beside_them(secret: str, word: str) -> N
 
 @pytest.mark.parametrize("text", KEPT, ids=[text[:24] for text in KEPT])
 def test_what_only_looks_like_one_stays(text: str) -> None:
-    assert strike(text) == text
+    assert redact_text(text) == text
     data, cut = redact(jsonio.dumps({"content": text}))
     assert (jsonio.loads(data), cut) == ({"content": text}, False)
 
 
 def test_numbers_that_go_on_beside_a_secret_do_not_hide_it() -> None:
     said = "no99 DE89370400440532013000 22 4111111111111111 12, 23 4111 1111 1111 1111 9"
-    assert strike(said) == "no99 [IBAN] 22 [card] 12, 23 [card] 9"
+    assert redact_text(said) == "no99 [IBAN] 22 [card] 12, 23 [card] 9"
 
 
 def test_a_number_in_json_is_a_card_too() -> None:
@@ -130,7 +130,7 @@ KEY = "sk-proj-abcDEF0123456789_-xyz"
 )
 def test_what_stands_before_a_secret_does_not_hide_it(text: str, told: str) -> None:
     """JSON within JSON, as the arguments of tools are, is text here, and stays JSON."""
-    assert strike(text) == told
+    assert redact_text(text) == told
     data, _ = redact(jsonio.dumps({"arguments": text}))
     assert jsonio.loads(data) == {"arguments": told}
 
@@ -237,10 +237,10 @@ def test_what_cannot_be_cut_as_json_is_cut_as_text() -> None:
     assert cut
     assert 262_140 < len(data) <= 262_144
     assert data.decode()
-    data, cut = redact(b"plain " * 90_000, most=600)
+    data, cut = redact(b"plain " * 90_000, max_bytes=600)
     assert cut
     assert data == (b"plain " * 100)
-    data, cut = redact(chunks(*["word "] * 900), most=5_000)
+    data, cut = redact(chunks(*["word "] * 900), max_bytes=5_000)
     assert cut
     assert len(data) <= 5_000
 
@@ -264,15 +264,15 @@ def test_a_long_text_is_struck_in_pieces_and_no_secret_falls_between() -> None:
     struck = "[card] [e-mail] [IBAN] Bearer [token]"
     for at in range(90, 200):
         text = filler + "x" * at + f" {said} " + filler
-        assert strike(text) == filler + "x" * at + f" {struck} " + filler, at
+        assert redact_text(text) == filler + "x" * at + f" {struck} " + filler, at
     lines = ("line\n" * 819)[:-1] + " 4111 1111 1111 1111\n" + "line\n" * 9
-    assert strike(lines).count("[card]") == 1
-    assert strike("4" * 9_000) == "4" * 9_000
+    assert redact_text(lines).count("[card]") == 1
+    assert redact_text("4" * 9_000) == "4" * 9_000
 
 
 @given(some.lists(some.integers(0, 9), min_size=12, max_size=18))
 def test_luhn_has_one_check_digit_for_each_number(digits: list[int]) -> None:
-    assert sum(luhn([*digits, check]) for check in range(10)) == 1
+    assert sum(is_luhn_valid([*digits, check]) for check in range(10)) == 1
 
 
 @given(

@@ -2,18 +2,18 @@
 
 import pytest
 
-from gateway.ledger.redaction_patterns import strike
+from gateway.ledger.redaction_patterns import compile_redactor
 
 
 def test_all_that_a_pattern_finds_is_struck_out() -> None:
-    struck = strike(r"case-\d{4}")
+    struck = compile_redactor(r"case-\d{4}")
     assert struck("Grüße, case-1234 und case-5678.".encode()) == (
         "Grüße, [struck out] und [struck out].".encode()
     )
 
 
 def test_text_that_is_no_text_harms_nothing() -> None:
-    assert strike("b")(b"a\xffb") == "a\ufffd[struck out]".encode()
+    assert compile_redactor("b")(b"a\xffb") == "a\ufffd[struck out]".encode()
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ def test_text_that_is_no_text_harms_nothing() -> None:
 )
 def test_a_pattern_that_cannot_be_used_says_why(pattern: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        strike(pattern)
+        compile_redactor(pattern)

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.ledger_rows import FinalRow, RepriceRow
-from gateway.core.price import LaterPrice, Price, PriceHours, PriceStep, Rates, compared, cost
+from gateway.core.price import (
+    LaterPrice,
+    Price,
+    PriceHours,
+    PriceStep,
+    Rates,
+    compute_baseline_cost,
+    compute_cost,
+)
 from gateway.core.usage import Usage
 from gateway.ledger.reprice import price_again
 from tests.core.test_price import FULL, PRICES, USAGES
@@ -185,8 +193,8 @@ def test_the_price_of_the_moment_of_the_call_counts() -> None:
 
 def priced(usage: Usage, price: Price, other: Price, wasted: Decimal | None) -> FinalRow:
     """The row of an answer, as it is written when the call is over."""
-    answer = cost(usage, price)
-    served = price.serving(usage.service)
+    answer = compute_cost(usage, price)
+    served = price.find_service(usage.service)
     return rows.entry(
         state="settled",
         usage="provider",
@@ -201,7 +209,7 @@ def priced(usage: Usage, price: Price, other: Price, wasted: Decimal | None) -> 
         service=usage.service,
         cost=None if answer is None else answer + (wasted or 0),
         wasted=wasted,
-        baseline=compared(usage, other, price),
+        baseline=compute_baseline_cost(usage, other, price),
         price=served.version if served is not None else None,
     )
 

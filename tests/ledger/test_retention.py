@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger.file_lock import held
-from gateway.ledger.journal import CLOSED, Journal, segments, write
+from gateway.ledger.file_lock import try_lock_file
+from gateway.ledger.journal import CLOSED_LINE, Journal, encode_row, list_segments
 from gateway.ledger.recovery import sweep
 from gateway.ledger.store import open_store
 from tests.ledger.conftest import Start
 from tests.ledger.rows import entry, intent
 
 NOW = 1_793_000_000.0
-DONE = write(intent("a")) + write(entry("a")) + CLOSED
+DONE = encode_row(intent("a")) + encode_row(entry("a")) + CLOSED_LINE
 
 
 def made(folder: Path, name: str, data: bytes, age: float) -> Path:
@@ -31,12 +31,12 @@ def test_only_what_is_over_and_old_and_fed_goes(tmp_path: Path) -> None:
     made(tmp_path, "old", DONE, 100)
     stay = [
         made(tmp_path, "young", DONE, 10),
-        made(tmp_path, "open", write(intent("b")), 100),
+        made(tmp_path, "open", encode_row(intent("b")), 100),
         made(tmp_path, "empty", b"", 100),
         made(tmp_path, "unfed", DONE, 100),
     ]
     gone = sweep(tmp_path, NOW - 50, lambda path: path.stem != "unfed")
-    assert (gone, sorted(segments(tmp_path))) == (1, sorted(stay))
+    assert (gone, sorted(list_segments(tmp_path))) == (1, sorted(stay))
     assert sweep(tmp_path / "nowhere", NOW, yes) == 0
 
 
@@ -44,9 +44,9 @@ def test_a_segment_that_a_process_writes_stays(tmp_path: Path, start: Start) -> 
     child = start(tmp_path, "open")
     assert child.stdout
     assert child.stdout.readline() == "open\n"
-    (path,) = segments(tmp_path)
+    (path,) = list_segments(tmp_path)
     with path.open("ab") as file:  # as it is for a moment before its owner goes on
-        file.write(CLOSED)
+        file.write(CLOSED_LINE)
     later = path.stat().st_mtime + 1
     assert sweep(tmp_path, later, yes) == 0
     child.kill()
@@ -56,7 +56,7 @@ def test_a_segment_that_a_process_writes_stays(tmp_path: Path, start: Start) -> 
 
 def test_while_a_store_is_fed_or_another_sweeps_nothing_goes(tmp_path: Path) -> None:
     made(tmp_path, "old", DONE, 100)
-    with held(tmp_path / "feed.lock") as mine:
+    with try_lock_file(tmp_path / "feed.lock") as mine:
         assert mine
         assert sweep(tmp_path, NOW, yes) == 0
     assert sweep(tmp_path, NOW, yes) == 1
@@ -66,7 +66,7 @@ def test_what_its_owner_has_taken_away_meanwhile_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = tmp_path / "gone.jsonl"
-    monkeypatch.setattr("gateway.ledger.recovery.segments", lambda _: [gone])
+    monkeypatch.setattr("gateway.ledger.recovery.list_segments", lambda _: [gone])
     assert sweep(tmp_path, NOW, yes) == 0
 
 
@@ -79,14 +79,14 @@ def test_what_the_store_has_is_still_there_when_the_journal_is_not(tmp_path: Pat
     journal.close()
 
     def fed(path: Path) -> bool:
-        return store.offsets(folder).get(path.name) == path.stat().st_size
+        return store.read_offsets(folder).get(path.name) == path.stat().st_size
 
-    (path,) = segments(folder)
+    (path,) = list_segments(folder)
     later = path.stat().st_mtime + 1
     assert sweep(folder, later, fed) == 0
     assert store.feed(folder) == 1
     assert sweep(folder, later, fed) == 1
-    assert segments(folder) == []
+    assert list_segments(folder) == []
     assert store.feed(folder) == 0
-    assert [row.id for row in store.entries()] == ["a"]
+    assert [row.id for row in store.read_entries()] == ["a"]
     store.close()

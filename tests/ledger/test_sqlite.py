@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from gateway.core.decision_record import DecisionRecord
 from gateway.ledger import sqlite
 from gateway.ledger.errors import StoreError
-from gateway.ledger.journal import Journal, write
-from gateway.ledger.schema import SQLITE
+from gateway.ledger.journal import Journal, encode_row
+from gateway.ledger.schema import SQLITE_MIGRATIONS
 from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.store import open_store
 from tests.ledger.conftest import Start
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def ask(store: SqliteStore, sql: str) -> list[tuple[object, ...]]:
-    with store.reading() as base:
+    with store.open_reader() as base:
         return base.execute(sql).fetchall()
 
 
@@ -67,12 +67,12 @@ def test_a_store_of_the_first_schema_keeps_its_rows_and_where_it_was(
     tmp_path: Path, folder: Path
 ) -> None:
     """The file is made by the statements of that version alone."""
-    path, lines = tmp_path / "ledger.db", [write(entry("b")), write(entry("c"))]
+    path, lines = tmp_path / "ledger.db", [encode_row(entry("b")), encode_row(entry("c"))]
     (folder / "a.jsonl").write_bytes(b"".join(lines))
     change(
         path,
         f"""
-        {"; ".join(SQLITE[0])};
+        {"; ".join(SQLITE_MIGRATIONS[0])};
         INSERT INTO segments VALUES ('a.jsonl', {len(lines[0])}, 1);
         INSERT INTO entries (id, at, key, tenant, tags, dialect, stream, state, attempts, cache,
             dropped, cost, input, output, cache_write, config)
@@ -84,9 +84,9 @@ def test_a_store_of_the_first_schema_keeps_its_rows_and_where_it_was(
         """,  # noqa: S608 - the size of a line
     )
     store = SqliteStore(f"sqlite:///{path}")
-    assert ask(store, "PRAGMA user_version") == [(len(SQLITE),)]
+    assert ask(store, "PRAGMA user_version") == [(len(SQLITE_MIGRATIONS),)]
     assert store.feed(folder) == 1  # b is not read again
-    rows = store.entries()
+    rows = store.read_entries()
     assert [(row.id, row.v, row.cost, row.tags) for row in rows] == [
         ("a", 1, None, ()),
         ("b", 1, Decimal("0.5"), ("x",)),
@@ -99,9 +99,9 @@ def test_a_store_of_the_first_schema_keeps_its_rows_and_where_it_was(
         {},
         None,
     )
-    (total,) = store.costs()
+    (total,) = store.sum_costs()
     assert (total.calls, total.unknown, total.cost) == (3, 1, Decimal("0.5000126"))
-    assert store.offsets(folder) == {"a.jsonl": len(lines[0]) + len(lines[1])}
+    assert store.read_offsets(folder) == {"a.jsonl": len(lines[0]) + len(lines[1])}
     assert ask(store, "SELECT sum(skipped) FROM segments") == [(1,)]
 
 
@@ -109,7 +109,7 @@ def test_what_the_first_schema_was_is_not_changed_any_more() -> None:
     """Files that it made exist: a change of its text would tell a lie about them."""
     columns = sqlite3.connect(":memory:")
     with closing(columns):
-        for statement in SQLITE[0]:
+        for statement in SQLITE_MIGRATIONS[0]:
             columns.execute(statement)
         found = [row[1] for row in columns.execute("PRAGMA table_info(entries)")]
     assert found == [
@@ -157,22 +157,24 @@ def test_a_store_of_the_second_schema_tells_no_savings_where_nothing_is_compared
 ) -> None:
     """It took the cost of a failed call for a loss, although there was no baseline."""
     path = tmp_path / "ledger.db"
-    view = next(text for text in SQLITE[1] if "CREATE VIEW costs" in text)
+    view = next(text for text in SQLITE_MIGRATIONS[1] if "CREATE VIEW costs" in text)
     before = view.replace("CAST(baseline AS REAL) - CAST", "coalesce(baseline, 0) - CAST")
     assert before != view
-    steps = [step if step != view else before for step in (*SQLITE[0], *SQLITE[1])]
+    steps = [
+        step if step != view else before for step in (*SQLITE_MIGRATIONS[0], *SQLITE_MIGRATIONS[1])
+    ]
     change(path, ";".join([*steps, "PRAGMA user_version = 2"]))
     store = SqliteStore(f"sqlite:///{path}")
-    (folder / "a.jsonl").write_bytes(write(entry(state="failed", cost=Decimal(1))))
+    (folder / "a.jsonl").write_bytes(encode_row(entry(state="failed", cost=Decimal(1))))
     store.feed(folder)
     assert (
         ask(store, "SELECT saved FROM costs") == ask(store, "SELECT saved FROM days") == [(None,)]
     )
-    assert store.costs()[0].saved is None
+    assert store.sum_costs()[0].saved is None
 
 
 def test_a_store_of_a_newer_version_is_left_alone(store: SqliteStore) -> None:
-    change(store.path, f"PRAGMA user_version = {len(SQLITE) + 1}")
+    change(store.path, f"PRAGMA user_version = {len(SQLITE_MIGRATIONS) + 1}")
     with pytest.raises(StoreError, match="newer version"):
         SqliteStore(f"sqlite:///{store.path}")
 
@@ -180,10 +182,10 @@ def test_a_store_of_a_newer_version_is_left_alone(store: SqliteStore) -> None:
 def test_an_older_store_is_brought_up_to_date(
     store: SqliteStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / "a.jsonl").write_bytes(write(entry()))
+    (folder / "a.jsonl").write_bytes(encode_row(entry()))
     store.feed(folder)
-    later = (*SQLITE, ("CREATE TABLE more (id TEXT)",))
-    monkeypatch.setattr("gateway.ledger.sqlite.SQLITE", later)
+    later = (*SQLITE_MIGRATIONS, ("CREATE TABLE more (id TEXT)",))
+    monkeypatch.setattr("gateway.ledger.sqlite.SQLITE_MIGRATIONS", later)
     newer = SqliteStore(f"sqlite:///{store.path}")
     assert ask(newer, "PRAGMA user_version") == [(len(later),)]
     assert ask(newer, "SELECT count(*) FROM entries") == [(1,)]
@@ -242,11 +244,11 @@ _ROW = st.fixed_dictionaries(
 def test_rows_that_are_stored_together_are_those_stored_one_by_one(
     rows: list[dict[str, Any]], times: int
 ) -> None:
-    lines = [write(entry(**one)) for one in rows * times]
+    lines = [encode_row(entry(**one)) for one in rows * times]
     stored = []
-    for together in (2, 3, sqlite._TOGETHER, len(lines) + 1):
+    for together in (2, 3, sqlite._BULK_ROWS, len(lines) + 1):
         with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sqlite, "_TOGETHER", together)
+            patch.setattr(sqlite, "_BULK_ROWS", together)
             folder = Path(name)
             (folder / "a.jsonl").write_bytes(b"".join(lines))
             store = SqliteStore(f"sqlite:///{folder}/ledger.db")
@@ -275,8 +277,8 @@ def test_what_this_process_has_written_is_fed_as_what_others_have(tmp_path: Path
 
     stored = []
     for name, knows in (("one.db", own), ("other.db", lambda _: False)):
-        store = SqliteStore(f"sqlite:///{tmp_path / name}", own=knows)
+        store = SqliteStore(f"sqlite:///{tmp_path / name}", is_own_segment=knows)
         assert store.feed(tmp_path / "journal") == 100
-        stored.append([msgspec.structs.replace(row, cursor="") for row in store.entries()])
+        stored.append([msgspec.structs.replace(row, cursor="") for row in store.read_entries()])
     assert stored[0] == stored[1]
     assert sorted(asked) == sorted(names)

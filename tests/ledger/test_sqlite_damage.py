@@ -15,9 +15,9 @@ import pytest
 
 from gateway.ledger import file_lock, sqlite_damage
 from gateway.ledger.errors import StoreDamagedError, StoreError, StoreRebuildingError
-from gateway.ledger.file_lock import held
-from gateway.ledger.journal import CLOSED, Journal, write
-from gateway.ledger.recovery import removed_until, sweep
+from gateway.ledger.file_lock import try_lock_file
+from gateway.ledger.journal import CLOSED_LINE, Journal, encode_row
+from gateway.ledger.recovery import read_removed_until, sweep
 from gateway.ledger.sqlite import SqliteStore
 from gateway.ledger.store import Rebuild
 from tests.e2e.upstream import PATIENCE
@@ -83,7 +83,9 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "journal"
     folder.mkdir()
     rows = [row for n in range(ROWS) for row in (attempt(f"c-{n}"), entry(f"c-{n}"))]
-    (folder / "a.jsonl").write_bytes(b"".join(map(write, [*rows, feedback("c-7")])) + CLOSED)
+    (folder / "a.jsonl").write_bytes(
+        b"".join(map(encode_row, [*rows, feedback("c-7")])) + CLOSED_LINE
+    )
     return folder
 
 
@@ -102,15 +104,15 @@ def told() -> list[Rebuild]:
 
 def reopened(path: Path, told: list[Rebuild], now: float = NOW) -> SqliteStore:
     """The store as a gateway opens it."""
-    return SqliteStore(f"sqlite:///{path}", lambda: now, mended=told.append)
+    return SqliteStore(f"sqlite:///{path}", lambda: now, on_rebuild=told.append)
 
 
 def is_whole(store: SqliteStore, calls: int = ROWS) -> bool:
     """True if all is there once, and the file has no fault."""
-    (total,) = store.costs()
+    (total,) = store.sum_costs()
     assert (total.calls, total.cost) == (calls, calls * COST)
-    assert len(store.attempts("c-3")) == 1
-    assert list(store.feedback(["c-7", "c-8"])) == ["c-7"]
+    assert len(store.read_attempts("c-3")) == 1
+    assert list(store.read_feedback(["c-7", "c-8"])) == ["c-7"]
     return sqlite_damage.examine(store.path) == ""
 
 
@@ -124,7 +126,7 @@ def test_a_file_that_is_damaged_at_start_is_made_anew(
     store = reopened(path, told)
     assert store.feed(folder) == 2 * ROWS + 1
     assert is_whole(store)
-    (aside,) = sqlite_damage.set_aside_before(path)
+    (aside,) = sqlite_damage.list_aside_files(path)
     assert aside.read_bytes() == before
     assert told == [
         Rebuild(told[0].reason, aside.name),
@@ -144,11 +146,11 @@ def test_a_file_that_is_damaged_while_it_is_fed_is_made_anew(
     """Whoever feeds, or else whoever asks, finds it, and the next feed brings all rows."""
     store = reopened(path, told)
     if keeps:
-        store.keep()
+        store.keep_connection()
     store.feed(folder)
     breaks(path)
     with (folder / "b.jsonl").open("ab") as file:
-        file.write(write(entry("more")))
+        file.write(encode_row(entry("more")))
     store.feed(folder)
     for _ in range(2):  # what is in the memory of a connection that is kept is not damaged
         try:
@@ -160,7 +162,7 @@ def test_a_file_that_is_damaged_while_it_is_fed_is_made_anew(
     assert is_whole(store, ROWS + 1)
     healed = keeps and breaks is flipped  # by the page that the connection had in its memory
     assert [one.done for one in told] == ([] if healed else [False, True])
-    assert len(sqlite_damage.set_aside_before(path)) == (not healed)
+    assert len(sqlite_damage.list_aside_files(path)) == (not healed)
 
 
 @pytest.mark.parametrize("ends", [[""], ["", "-wal", "-shm"]])
@@ -169,9 +171,9 @@ def test_a_file_that_is_deleted_while_it_is_fed_is_made_anew(
 ) -> None:
     """Also where its WAL is left: that is no part of the new file."""
     store = reopened(path, told)
-    store.keep()
+    store.keep_connection()
     with (folder / "b.jsonl").open("ab") as file:
-        file.write(write(entry("more")))
+        file.write(encode_row(entry("more")))
     store.feed(folder)
     for end in ends:
         path.with_name(f"ledger.db{end}").unlink()
@@ -181,14 +183,14 @@ def test_a_file_that_is_deleted_while_it_is_fed_is_made_anew(
     assert is_whole(store, ROWS + 1)
     store.close()
     assert told == [Rebuild("it was gone", None), Rebuild("it was gone", None, done=True)]
-    assert sqlite_damage.set_aside_before(path) == []
+    assert sqlite_damage.list_aside_files(path) == []
 
 
 def test_an_empty_file_is_filled(path: Path, folder: Path, told: list[Rebuild]) -> None:
     os.truncate(path, 0)
     store = reopened(path, told)
     with pytest.raises(StoreRebuildingError, match="0 rows so far"):
-        store.costs()
+        store.sum_costs()
     assert store.feed(folder) == 2 * ROWS + 1
     assert is_whole(store)
     assert told == [Rebuild("it was empty", None, done=True)]
@@ -201,11 +203,11 @@ def test_a_file_that_is_emptied_while_it_is_fed_is_filled(
     store.feed(folder)
     os.truncate(path, 0)
     with pytest.raises(StoreRebuildingError):
-        store.costs()
+        store.sum_costs()
     assert store.feed(folder) == 2 * ROWS + 1
     assert is_whole(store)
     assert told == [Rebuild("it was empty", None), Rebuild("it was empty", None, done=True)]
-    assert sqlite_damage.set_aside_before(path) == []
+    assert sqlite_damage.list_aside_files(path) == []
 
 
 def test_a_file_that_another_is_about_to_fill_is_not_damaged(
@@ -217,12 +219,12 @@ def test_a_file_that_another_is_about_to_fill_is_not_damaged(
 
     def alone(path: Path) -> AbstractContextManager[None]:
         waits.set()
-        return file_lock.alone(path)
+        return file_lock.lock_file(path)
 
-    with file_lock.alone(sqlite_damage.lock(path)):
+    with file_lock.lock_file(sqlite_damage.lock_path(path)):
         path.unlink()
-        assert sqlite_damage.make(path)
-        monkeypatch.setattr(sqlite_damage, "alone", alone)
+        assert sqlite_damage.make_file(path)
+        monkeypatch.setattr(sqlite_damage, "lock_file", alone)
         feeding = Thread(target=lambda: fed.append(others.feed(folder)))
         feeding.start()
         assert waits.wait(PATIENCE)
@@ -232,7 +234,7 @@ def test_a_file_that_another_is_about_to_fill_is_not_damaged(
     assert fed == [2 * ROWS + 1]
     assert is_whole(others)
     assert told == [Rebuild("it was gone", None, done=True)]
-    assert sqlite_damage.set_aside_before(path) == []
+    assert sqlite_damage.list_aside_files(path) == []
 
 
 def test_a_file_that_comes_back_meanwhile_is_fed(
@@ -263,7 +265,7 @@ def test_a_value_that_nobody_can_have_written_is_damage(
         base.execute("UPDATE entries SET cost = 'x' WHERE id = 'c-3'")
     store = reopened(path, told)
     with pytest.raises(StoreRebuildingError, match="made anew from the journals"):
-        store.entries()
+        store.read_entries()
     store.feed(folder)
     assert is_whole(store)
 
@@ -291,7 +293,7 @@ def test_workers_who_find_it_at_once_make_one_file(
         thread.join()
     assert failed == []
     assert [one.done for one in told] == [False, True]
-    assert len(sqlite_damage.set_aside_before(path)) == 1
+    assert len(sqlite_damage.list_aside_files(path)) == 1
 
 
 def test_who_waits_for_another_knows_that_it_is_made_anew(
@@ -300,16 +302,16 @@ def test_who_waits_for_another_knows_that_it_is_made_anew(
     mine, others = reopened(path, told), reopened(path, [])
     pages(path)
     with pytest.raises(StoreRebuildingError, match="its file was damaged"):
-        mine.costs()
-    with held(folder / "feed.lock"):
+        mine.sum_costs()
+    with try_lock_file(folder / "feed.lock"):
         assert others.feed(folder) is None
         assert others.state().rebuilding
         with pytest.raises(StoreRebuildingError, match="0 rows so far"):
-            others.costs()
-        assert others.offsets(folder) == {}  # so that no segment is removed
+            others.sum_costs()
+        assert others.read_offsets(folder) == {}  # so that no segment is removed
     mine.feed(folder)
-    with held(folder / "feed.lock"):
-        assert (folder / "b.jsonl").write_bytes(write(entry("more")))
+    with try_lock_file(folder / "feed.lock"):
+        assert (folder / "b.jsonl").write_bytes(encode_row(entry("more")))
         assert others.feed(folder) is None
     assert not others.state().rebuilding
     assert is_whole(others)
@@ -323,7 +325,7 @@ def test_a_rebuild_that_was_cut_short_is_gone_on_with(
     again = list[Rebuild]()
     store = reopened(path, again)
     with pytest.raises(StoreRebuildingError):
-        store.missing_until()
+        store.read_missing_until()
     store.feed(folder)
     assert is_whole(store)
     assert [one.done for one in again] == [True]
@@ -341,7 +343,7 @@ def test_a_disk_that_damages_every_file_is_not_filled_with_them(
                 store.feed(folder)
         else:
             assert store.feed(folder) == 2 * ROWS + 1
-    assert len(sqlite_damage.set_aside_before(path)) == 4
+    assert len(sqlite_damage.list_aside_files(path)) == 4
 
 
 def test_who_only_asks_leaves_it_and_tells_what_to_do(path: Path, folder: Path) -> None:
@@ -363,7 +365,7 @@ def test_a_database_of_another_program_is_left_alone(
     with pytest.raises(StoreError, match="a database of another program") as caught:
         reopened(path, told)
     assert not isinstance(caught.value, StoreDamagedError)
-    assert (sqlite_damage.set_aside_before(path), told) == ([], [])
+    assert (sqlite_damage.list_aside_files(path), told) == ([], [])
 
 
 def test_tables_without_a_version_are_damage(path: Path, folder: Path, told: list[Rebuild]) -> None:
@@ -399,7 +401,7 @@ def test_a_file_that_may_not_be_opened_is_not_damaged(nobody: Path, told: list[R
     assert not isinstance(caught.value, StoreDamagedError)
     with pytest.raises(sqlite3.OperationalError):
         sqlite_damage.examine(nobody)
-    assert (sqlite_damage.set_aside_before(nobody), told) == ([], [])
+    assert (sqlite_damage.list_aside_files(nobody), told) == ([], [])
     assert nobody.exists()
 
 
@@ -408,18 +410,18 @@ def test_what_no_segment_has_any_more_is_told(
 ) -> None:
     """The journal's files were removed, as `keep_journal` says, before the store was damaged."""
     os.utime(folder / "a.jsonl", (NOW - 100, NOW - 100))
-    assert removed_until(folder) is None
+    assert read_removed_until(folder) is None
     assert sweep(folder, NOW - 50, lambda _: True) == 1
-    assert removed_until(folder) == NOW - 100
-    (folder / "b.jsonl").write_bytes(write(entry("more")))
+    assert read_removed_until(folder) == NOW - 100
+    (folder / "b.jsonl").write_bytes(encode_row(entry("more")))
     garbage(path)
     store = reopened(path, told)
     assert store.feed(folder) == 1
-    assert (store.count(), store.missing_until()) == (1, NOW - 100)
+    assert (store.count(), store.read_missing_until()) == (1, NOW - 100)
     assert told[-1].missing_until == NOW - 100
     # Neither does a store that begins in a place of its own have them.
     other = reopened(path.with_name("other.db"), told)
-    assert (other.feed(folder), other.missing_until()) == (1, NOW - 100)
+    assert (other.feed(folder), other.read_missing_until()) == (1, NOW - 100)
     assert told[-1] == Rebuild("", None, done=True, missing_until=NOW - 100)
 
 
@@ -427,16 +429,16 @@ def test_what_earlier_versions_removed_may_be_missing(path: Path, folder: Path) 
     """They did not write it down: any segment of before may be gone."""
     os.utime(folder / "id", (NOW, NOW))
     assert sweep(folder, NOW - 50, lambda _: False) == 0
-    assert removed_until(folder) is None
+    assert read_removed_until(folder) is None
     assert sweep(folder, NOW + 50, lambda _: False) == 0
-    assert removed_until(folder) == NOW + 50
+    assert read_removed_until(folder) == NOW + 50
     assert sweep(folder, NOW + 90, lambda _: False) == 0
-    assert removed_until(folder) == NOW + 50
+    assert read_removed_until(folder) == NOW + 50
 
 
 def test_a_note_of_what_was_removed_that_nobody_can_read_is_none(folder: Path) -> None:
     (folder / "removed-until").write_text("?")
-    assert removed_until(folder) is None
+    assert read_removed_until(folder) is None
 
 
 def test_a_name_that_tells_no_time_is_of_long_ago(
@@ -445,7 +447,7 @@ def test_a_name_that_tells_no_time_is_of_long_ago(
     path.with_name("ledger.db.damaged-by-me").touch()
     garbage(path)
     assert reopened(path, told).feed(folder)
-    assert len(sqlite_damage.set_aside_before(path)) == 2
+    assert len(sqlite_damage.list_aside_files(path)) == 2
 
 
 def test_journals_that_are_written_meanwhile_are_all_there(
@@ -454,8 +456,8 @@ def test_journals_that_are_written_meanwhile_are_all_there(
     """Damaged again and again under a writer, the store has each row once in the end."""
     journal = Journal(folder)
     now = NOW
-    store = SqliteStore(f"sqlite:///{path}", lambda: now, mended=told.append)
-    store.keep()
+    store = SqliteStore(f"sqlite:///{path}", lambda: now, on_rebuild=told.append)
+    store.keep_connection()
     chance = random.Random(3)
     for n in range(8):
         journal.write(entry(f"more-{n}"))
@@ -464,8 +466,8 @@ def test_journals_that_are_written_meanwhile_are_all_there(
         store.close()
         store.feed(folder)
         try:
-            store.entries(limit=1000)
-            store.costs()
+            store.read_entries(limit=1000)
+            store.sum_costs()
         except StoreRebuildingError:
             store.feed(folder)
     journal.close()

@@ -36,14 +36,14 @@ async def turns(until: Callable[[], bool]) -> None:
 
 async def test_keep_syncs_an_interval_after_a_row_and_rests_without_any(tmp_path: Path) -> None:
     journal, naps = Journal(tmp_path), Naps()
-    keep = asyncio.create_task(journal.keep(naps.sleep, never, 0.1))
+    keep = asyncio.create_task(journal.sync_periodically(naps.sleep, never, 0.1))
     await asyncio.sleep(0)
     assert naps.asked == []
     journal.write(entry("a"))
     await turns(lambda: naps.asked == [0.1])
-    assert journal.synced == 0
+    assert journal.synced_rows == 0
     naps.gate.set()
-    await turns(lambda: journal.synced == 1)
+    await turns(lambda: journal.synced_rows == 1)
     keep.cancel()
     await asyncio.wait([keep])
     journal.close()
@@ -51,13 +51,13 @@ async def test_keep_syncs_an_interval_after_a_row_and_rests_without_any(tmp_path
 
 async def test_keep_does_not_wait_once_1024_rows_do(tmp_path: Path) -> None:
     journal, naps = Journal(tmp_path), Naps()
-    keep = asyncio.create_task(journal.keep(naps.sleep, never))
+    keep = asyncio.create_task(journal.sync_periodically(naps.sleep, never))
     for number in range(1023):
         journal.write(entry(str(number)))
     await turns(lambda: naps.asked == [0.1])
-    assert journal.synced == 0
+    assert journal.synced_rows == 0
     journal.write(entry("1023"))
-    await turns(lambda: journal.synced == 1024)
+    await turns(lambda: journal.synced_rows == 1024)
     keep.cancel()
     await asyncio.wait([keep])
     journal.close()
@@ -72,12 +72,12 @@ async def test_keep_notes_a_failure_and_goes_on(tmp_path: Path) -> None:
 
     journal = Journal(tmp_path, sync=sync)
     naps.gate.set()
-    keep = asyncio.create_task(journal.keep(naps.sleep, noted.append))
+    keep = asyncio.create_task(journal.sync_periodically(naps.sleep, noted.append))
     journal.write(entry("a"))
     await turns(lambda: bool(noted))
     broken[0] = False
     journal.write(entry("b"))
-    await turns(lambda: journal.synced == 2)
+    await turns(lambda: journal.synced_rows == 2)
     assert [error.errno for error in noted] == [errno.EIO]
     keep.cancel()
     await asyncio.wait([keep])
@@ -104,16 +104,16 @@ class Disk:
 async def test_settled_returns_once_all_that_was_written_is_on_the_disk(tmp_path: Path) -> None:
     disk = Disk()
     journal = Journal(tmp_path, sync=disk.sync)
-    await journal.settled()
+    await journal.wait_until_synced()
     assert disk.synced == 0
     journal.write(entry("a"))
-    waiting = asyncio.ensure_future(journal.settled())
+    waiting = asyncio.ensure_future(journal.wait_until_synced())
     await turns(disk.began.is_set)
     assert not waiting.done()
     disk.gate.set()
     await waiting
-    assert (journal.synced, disk.synced) == (1, 1)
-    await journal.settled()
+    assert (journal.synced_rows, disk.synced) == (1, 1)
+    await journal.wait_until_synced()
     assert disk.synced == 1
     journal.close()
 
@@ -124,16 +124,16 @@ async def test_all_who_wait_share_a_sync_and_who_comes_meanwhile_the_next(tmp_pa
 
     async def call(number: int) -> None:
         journal.write(entry(str(number)))
-        await journal.settled()
-        assert journal.synced > number
+        await journal.wait_until_synced()
+        assert journal.synced_rows > number
 
     first = asyncio.create_task(call(0))
     await turns(disk.began.is_set)
     others = [asyncio.create_task(call(number)) for number in range(1, 64)]
-    await turns(lambda: journal.written == 64)
+    await turns(lambda: journal.written_rows == 64)
     disk.gate.set()
     await asyncio.gather(first, *others)
-    assert (disk.synced, journal.synced) == (2, 64)
+    assert (disk.synced, journal.synced_rows) == (2, 64)
     journal.close()
 
 
@@ -145,13 +145,13 @@ async def test_who_waits_is_told_that_the_disk_refuses_and_the_next_one_is_not(
     disk.broken = True
     journal = Journal(tmp_path, sync=disk.sync)
     journal.write(entry("a"))
-    waiting = [asyncio.create_task(journal.settled()) for _ in range(3)]
+    waiting = [asyncio.create_task(journal.wait_until_synced()) for _ in range(3)]
     told = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(one) for one in told] == [JournalError] * 3
-    assert (disk.synced, journal.synced) == (1, 0)
+    assert (disk.synced, journal.synced_rows) == (1, 0)
     disk.broken = False
-    await journal.settled()
-    assert journal.synced == 1
+    await journal.wait_until_synced()
+    assert journal.synced_rows == 1
     journal.close()
 
 
@@ -160,7 +160,7 @@ async def test_who_leaves_while_it_waits_disturbs_nobody(tmp_path: Path) -> None
     disk = Disk()
     journal = Journal(tmp_path, sync=disk.sync)
     journal.write(entry("a"))
-    left, stays = (asyncio.create_task(journal.settled()) for _ in range(2))
+    left, stays = (asyncio.create_task(journal.wait_until_synced()) for _ in range(2))
     await turns(disk.began.is_set)
     left.cancel()
     await asyncio.wait([left])
@@ -170,12 +170,12 @@ async def test_who_leaves_while_it_waits_disturbs_nobody(tmp_path: Path) -> None
     disk.gate.clear()
     disk.broken = True
     journal.write(entry("b"))
-    alone = asyncio.create_task(journal.settled())
+    alone = asyncio.create_task(journal.wait_until_synced())
     await turns(disk.began.is_set)
     alone.cancel()
     await asyncio.wait([alone])
     disk.gate.set()
-    await turns(lambda: journal._round is None)
+    await turns(lambda: journal._sync_task is None)
     disk.broken = False
     journal.close()
 
@@ -184,14 +184,14 @@ async def test_keep_leaves_alone_what_somebody_has_waited_for(tmp_path: Path) ->
     disk, naps = Disk(), Naps()
     disk.gate.set()
     journal = Journal(tmp_path, sync=disk.sync)
-    keep = asyncio.create_task(journal.keep(naps.sleep, never))
+    keep = asyncio.create_task(journal.sync_periodically(naps.sleep, never))
     journal.write(entry("a"))
     await turns(lambda: naps.asked == [0.1])
-    await journal.settled()
+    await journal.wait_until_synced()
     naps.gate.set()
-    await turns(lambda: not journal._waiting.is_set())
+    await turns(lambda: not journal._rows_waiting.is_set())
     journal.write(entry("b"))
-    await turns(lambda: journal.synced == 2)
+    await turns(lambda: journal.synced_rows == 2)
     assert disk.synced == 2
     keep.cancel()
     await asyncio.wait([keep])

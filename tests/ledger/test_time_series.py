@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ledger.time_series import EVERY, MOST, Every, fitting, series
+from gateway.ledger.time_series import (
+    MAX_SLOTS,
+    SLOT_LENGTHS,
+    SlotLength,
+    build_slots,
+    choose_slot_length,
+)
 from tests.ledger.test_query import ZONES
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -20,15 +26,15 @@ def at(text: str) -> float:
 @given(
     since=st.floats(1_600_000_000, 2_000_000_000),
     length=st.floats(0.001, 3_600 * 400),
-    every=st.sampled_from(EVERY),
+    every=st.sampled_from(SLOT_LENGTHS),
     zone=st.sampled_from(ZONES),
 )
 def test_slots_cover_the_time_and_no_more(
-    since: float, length: float, every: Every, zone: str
+    since: float, length: float, every: SlotLength, zone: str
 ) -> None:
     """Every moment is in one slot; each begins on the clock's minute, hour or day."""
-    until = since + (min(length, 60.0 * MOST) if every == "minute" else length)
-    slots = series(every, since, until, ZoneInfo(zone))
+    until = since + (min(length, 60.0 * MAX_SLOTS) if every == "minute" else length)
+    slots = build_slots(every, since, until, ZoneInfo(zone))
     starts = slots.starts
     assert starts == sorted(set(starts))
     assert starts[0] <= since
@@ -39,14 +45,14 @@ def test_slots_cover_the_time_and_no_more(
     assert since - starts[0] < longest
     assert len(set(slots.names)) == len(starts)
     for moment in (since, (since + until) / 2):
-        assert starts[slots.place(moment) - 1] <= moment
+        assert starts[slots.find_position(moment) - 1] <= moment
     if every == "day":
         assert all(datetime.fromtimestamp(s, ZoneInfo(zone)).date().isoformat() == name for s, name in zip(starts, slots.names, strict=True))  # fmt: skip
 
 
 def test_a_day_on_which_clocks_move_has_all_of_its_hours() -> None:
     def names(since: str, until: str) -> list[str]:
-        return series("hour", at(since), at(until), BERLIN).names
+        return build_slots("hour", at(since), at(until), BERLIN).names
 
     back = names("2026-10-25T00:00+02:00", "2026-10-26T00:00+01:00")
     assert len(back) == 25
@@ -54,23 +60,23 @@ def test_a_day_on_which_clocks_move_has_all_of_its_hours() -> None:
     on = names("2026-03-29T00:00+01:00", "2026-03-30T00:00+02:00")
     assert len(on) == 23
     assert on[1:3] == ["2026-03-29T01:00+01:00", "2026-03-29T03:00+02:00"]
-    days = series("day", at("2026-10-24T12:00+02:00"), at("2026-10-26T12:00+01:00"), BERLIN)
+    days = build_slots("day", at("2026-10-24T12:00+02:00"), at("2026-10-26T12:00+01:00"), BERLIN)
     assert days.names == ["2026-10-24", "2026-10-25", "2026-10-26"]
     assert days.starts[2] - days.starts[1] == 25 * 3_600
 
 
 def test_where_clocks_are_half_an_hour_off_so_are_slots() -> None:
-    found = series("hour", at("2026-11-26T10:20+05:30"), at("2026-11-26T12:00+05:30"), ZoneInfo("Asia/Kolkata"))  # fmt: skip
+    found = build_slots("hour", at("2026-11-26T10:20+05:30"), at("2026-11-26T12:00+05:30"), ZoneInfo("Asia/Kolkata"))  # fmt: skip
     assert found.names == ["2026-11-26T10:00+05:30", "2026-11-26T11:00+05:30"]
 
 
 def test_a_series_is_of_what_fits_its_time() -> None:
-    assert fitting(0, 3_600) == "minute"
-    assert fitting(0, 86_400) == fitting(0, 7 * 86_400) == "hour"
-    assert fitting(0, 30 * 86_400) == "day"
+    assert choose_slot_length(0, 3_600) == "minute"
+    assert choose_slot_length(0, 86_400) == choose_slot_length(0, 7 * 86_400) == "hour"
+    assert choose_slot_length(0, 30 * 86_400) == "day"
 
 
 def test_a_series_that_is_too_long_is_refused() -> None:
-    assert len(series("minute", 0.0, 60.0 * MOST, BERLIN).names) == MOST
+    assert len(build_slots("minute", 0.0, 60.0 * MAX_SLOTS, BERLIN).names) == MAX_SLOTS
     with pytest.raises(ValueError, match="at most 5000 slots"):
-        series("minute", 0.0, 60.0 * MOST + 1, BERLIN)
+        build_slots("minute", 0.0, 60.0 * MAX_SLOTS + 1, BERLIN)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
-from gateway.ledger.journal import Journal, read, together, write
+from gateway.ledger.journal import Journal, decode_row, encode_row, encode_rows
 from gateway.ledger.recovery import Recovered, recover
 from gateway.ledger.writer import Policy
 from tests.ledger.rows import attempt, entry, intent
@@ -28,12 +28,12 @@ class Waiting(Bench):
         super().__init__(folder, policy, patch, **more)
         self.turns = 0
         self.alone = False
-        self.record.wait(self)
+        self.record.defer_rows(self)
 
-    def soon(self) -> None:
+    def flush_soon(self) -> None:
         self.turns += 1
 
-    def due(self) -> bool:
+    def schedule_flush(self) -> bool:
         return not self.alone
 
 
@@ -61,7 +61,7 @@ def test_last_rows_of_whole_answers_wait_and_are_written_in_one_piece(
     bench.record.flush()
     bench.record.flush()
     assert bench.kept == [*at_once, *late]
-    assert (len(calls), bench.journal.written) == (1, 6)
+    assert (len(calls), bench.journal.written_rows) == (1, 6)
     bench.record.close()
     bench.journal.close()
     assert recover(Journal(tmp_path)) == Recovered()
@@ -76,14 +76,14 @@ class Ended:
         self.fails = fails
         self.made = 0
 
-    def row(self) -> FinalRow:
+    def make_final_row(self) -> FinalRow:
         self.made += 1
         if self.fails == "row":
             raise RuntimeError("it cannot be made")
         return entry(self.name)
 
-    def told(self, row: FinalRow) -> None:
-        assert row in self.bench.kept or self.bench.record.late
+    def on_row_taken(self, row: FinalRow) -> None:
+        assert row in self.bench.kept or self.bench.record.late_row_count
         self.bench.seen.append(row)
         if self.fails == "told":
             raise RuntimeError("it is not heard")
@@ -95,8 +95,8 @@ def test_last_rows_are_made_together_where_they_are_written(
     bench = Waiting(tmp_path, monkeypatch)
     ended = [Ended(bench, name) for name in "abc"]
     for one in ended:
-        bench.record.ask(asking(intent(one.name)))
-        bench.record.end(one)
+        bench.record.add_intent(asking(intent(one.name)))
+        bench.record.add_ended_call(one)
     bench.record(entry("z"))
     assert (bench.turns, bench.kept, sum(one.made for one in ended)) == (4, [], 0)
     assert bench.record.flush()
@@ -104,7 +104,7 @@ def test_last_rows_are_made_together_where_they_are_written(
     rows = [entry(name) for name in "abc"]
     assert bench.kept == [*map(intent, "abc"), entry("z"), *rows]
     assert bench.seen[-6:] == [row for row in rows for _ in range(2)]  # a sink, then who settles
-    assert ([one.made for one in ended], bench.journal._open) == ([1, 1, 1], {})
+    assert ([one.made for one in ended], bench.journal._open_calls) == ([1, 1, 1], {})
     bench.journal.close()
 
 
@@ -118,17 +118,17 @@ def test_rows_that_are_made_together_are_counted_at_once(
         counted.append([*rows])
         raise KeyError(len(counted))
 
-    bench = Waiting(tmp_path, monkeypatch, count=count)
+    bench = Waiting(tmp_path, monkeypatch, count_rows=count)
     bench.record.adopt("refuse", [bench.seen.append])
     for row in (intent("z"), attempt("z"), entry("z")):
         bench.record(row)
     assert counted == [[attempt("z")], [entry("z")]]
     for name in "abc":
-        bench.record.end(Ended(bench, name, fails="row" if name == "b" else ""))
+        bench.record.add_ended_call(Ended(bench, name, fails="row" if name == "b" else ""))
     assert bench.record.flush()
     assert counted[2:] == [[entry("a"), entry("c")]]
     assert bench.record.flush()
-    bench.record.end(Ended(bench, "d", fails="row"))
+    bench.record.add_ended_call(Ended(bench, "d", fails="row"))
     assert bench.record.flush()
     assert len(counted) == 3
     assert bench.seen[3:] == [row for name in "ac" for row in (entry(name),) * 2]
@@ -140,7 +140,7 @@ def test_a_last_row_is_made_at_once_where_nothing_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path, "refuse", monkeypatch)
-    bench.record.end(Ended(bench, "a"))
+    bench.record.add_ended_call(Ended(bench, "a"))
     assert bench.kept == [entry("a")]
     assert bench.seen == [entry("a"), entry("a")]
     bench.journal.close()
@@ -152,7 +152,7 @@ def test_an_end_that_fails_harms_no_other(
 ) -> None:
     bench = Waiting(tmp_path, monkeypatch)
     for one in (Ended(bench, "a"), Ended(bench, "b", fails=fails), Ended(bench, "c")):
-        bench.record.end(one)
+        bench.record.add_ended_call(one)
     assert bench.record.flush()
     rows = [entry(name) for name in ("ac" if fails == "row" else "abc")]
     assert bench.kept == rows
@@ -167,13 +167,13 @@ async def test_rows_that_are_yet_to_be_made_are_written_before_the_end(
 ) -> None:
     bench = Waiting(tmp_path, monkeypatch)
     bench.full = how == "full"
-    bench.record.end(Ended(bench, "a"))
+    bench.record.add_ended_call(Ended(bench, "a"))
     if how == "settled":
-        await bench.record.settled()
-        assert bench.journal.synced == 1
+        await bench.record.wait_until_synced()
+        assert bench.journal.synced_rows == 1
     elif how == "full":
         assert bench.record.flush()
-        assert (bench.kept, bench.record.late) == ([], 1)
+        assert (bench.kept, bench.record.late_row_count) == ([], 1)
         bench.full = False
         bench.record.catch_up()
     else:
@@ -187,20 +187,22 @@ def test_rows_of_requests_are_written_with_them_before_any_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Waiting(tmp_path, monkeypatch)
-    bench.record.ask(asking(intent("a")))
+    bench.record.add_intent(asking(intent("a")))
     bench.record(entry("z"))
-    bench.record.ask(asking(intent("b")))
+    bench.record.add_intent(asking(intent("b")))
     assert (bench.kept, bench.turns) == ([], 1)
     assert bench.seen == [entry("z")]
     assert bench.record.flush()
     assert bench.seen == [entry("z"), intent("a"), intent("b")]
     assert bench.kept == [intent("a"), intent("b"), entry("z")]
-    assert (bench.journal.written, set(bench.journal._open)) == (3, {"a", "b"})
-    bench.record.ask(asking(intent("a", attempt=2)))
+    assert (bench.journal.written_rows, set(bench.journal._open_calls)) == (3, {"a", "b"})
+    bench.record.add_intent(asking(intent("a", attempt=2)))
     assert bench.record.flush()
-    assert bench.journal._open["a"] == write(intent("a")) + write(intent("a", attempt=2))
+    assert bench.journal._open_calls["a"] == encode_row(intent("a")) + encode_row(
+        intent("a", attempt=2)
+    )
     bench.alone = True
-    bench.record.ask(asking(intent("c")))
+    bench.record.add_intent(asking(intent("c")))
     assert bench.kept[-1] == intent("c")  # nothing waits for one alone
     bench.journal.close()
 
@@ -210,7 +212,7 @@ def test_what_comes_of_a_request_is_written_behind_its_row(
 ) -> None:
     bench = Waiting(tmp_path, monkeypatch)
     for row in (attempt("a"), entry("a", state="failed"), intent("b")):
-        bench.record.ask(asking(intent("a")))
+        bench.record.add_intent(asking(intent("a")))
         bench.record(row)
         assert bench.kept[-2:] == [intent("a"), row]
     bench.journal.close()
@@ -221,22 +223,22 @@ async def test_requests_whose_rows_are_not_taken_are_not_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: str
 ) -> None:
     bench = Waiting(tmp_path, monkeypatch)
-    bench.record.ask(asking(intent("a")))
-    bench.record.ask(asking(intent("b")))
+    bench.record.add_intent(asking(intent("a")))
+    bench.record.add_intent(asking(intent("b")))
     bench.record(entry("z"))
     bench.full = True
     if between == "row":
         bench.record(entry("y", state="failed"))
     if between == "settled":
-        await bench.record.settled()
+        await bench.record.wait_until_synced()
     assert not bench.record.flush()
     assert bench.record.flush()  # it is told once
     bench.full = False
-    bench.record.ask(asking(intent("c")))
+    bench.record.add_intent(asking(intent("c")))
     assert bench.record.flush()
     ends = [entry("y", state="failed")] if between == "row" else []
     assert bench.kept == [*ends, entry("z"), intent("c")]
-    assert set(bench.journal._open) == {"c"}
+    assert set(bench.journal._open_calls) == {"c"}
     bench.journal.close()
 
 
@@ -250,8 +252,8 @@ def test_a_request_whose_row_cannot_be_made_is_not_sent(
 
     bench = Waiting(tmp_path, monkeypatch, policy)
     for opening in (asking(intent("a")), fail, asking(intent("b"))):
-        bench.record.ask(opening)
-    bench.record.end(Ended(bench, "z"))
+        bench.record.add_intent(opening)
+    bench.record.add_ended_call(Ended(bench, "z"))
     made: list[Row] = [intent("a"), intent("b")]
     if between:
         bench.record(attempt("a"))
@@ -268,7 +270,7 @@ def test_rows_that_were_not_taken_are_told_to_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Waiting(tmp_path, monkeypatch)
-    bench.record.ask(asking(intent("a")))
+    bench.record.add_intent(asking(intent("a")))
     bench.full = True
     assert not bench.record.flush()
     assert bench.seen == []
@@ -281,13 +283,13 @@ def test_under_serve_requests_are_sent_and_their_rows_are_late(
 ) -> None:
     bench = Waiting(tmp_path, monkeypatch, "serve")
     bench.full = True
-    bench.record.ask(asking(intent("a")))
+    bench.record.add_intent(asking(intent("a")))
     bench.record(entry("z"))
     assert bench.record.flush()
-    bench.record.ask(asking(intent("b")))
+    bench.record.add_intent(asking(intent("b")))
     assert bench.record.flush()
     bench.full = False
-    bench.record.ask(asking(intent("c")))
+    bench.record.add_intent(asking(intent("c")))
     assert bench.record.flush()
     assert bench.kept == [intent("a"), entry("z"), intent("b"), intent("c")]
     bench.journal.close()
@@ -303,8 +305,8 @@ async def test_rows_that_wait_are_written_before_the_end_and_before_a_sync(
     if how == "close":
         bench.record.close()
     else:
-        await bench.record.settled()
-        assert bench.journal.synced == 1
+        await bench.record.wait_until_synced()
+        assert bench.journal.synced_rows == 1
     assert bench.kept == [entry("a")]
     bench.journal.close()
 
@@ -329,8 +331,8 @@ def test_of_rows_that_were_not_taken_together_each_is_tried_and_kept(
     monkeypatch.setattr(os, "write", write)
     bench.record.flush()
     kept = len(bench.kept)
-    assert kept + bench.record.late == 3
-    assert bench.record.late > 0
+    assert kept + bench.record.late_row_count == 3
+    assert bench.record.late_row_count > 0
     room = 1_000_000
     bench.record(entry("d"))
     bench.record.flush()
@@ -341,16 +343,16 @@ def test_of_rows_that_were_not_taken_together_each_is_tried_and_kept(
 
 def long(signs: int) -> FinalRow:
     """A row whose line has so many bytes, its end not counted."""
-    bare = len(write(entry(asked=""))) - 1
+    bare = len(encode_row(entry(asked=""))) - 1
     return entry(asked="x" * (signs - bare))
 
 
 def test_rows_of_lines_as_long_as_they_may_be_are_written_at_once() -> None:
-    assert len(write(long(4095))) == 4096
-    assert together([long(4095)] * 3) == write(long(4095)) * 3
-    assert together([entry(), long(4096)]) is None
-    assert read(write(long(4096))) != long(4096)
-    assert together([]) == b""
+    assert len(encode_row(long(4095))) == 4096
+    assert encode_rows([long(4095)] * 3) == encode_row(long(4095)) * 3
+    assert encode_rows([entry(), long(4096)]) is None
+    assert decode_row(encode_row(long(4096))) != long(4096)
+    assert encode_rows([]) == b""
 
 
 _ODD = st.sampled_from(["", "a", "\n", "\x85", "é\u2028", "\ud800", "x" * 2000, "x" * 3000])
@@ -362,9 +364,9 @@ _ROWS = st.builds(entry, asked=_ODD, served=_ODD, output=st.sampled_from([1, 2**
 @given(st.lists(_ROWS, max_size=12))
 def test_rows_that_are_written_at_once_are_as_one_by_one(rows: list[Row]) -> None:
     """Where one of them is cut they are not."""
-    lines = [write(row) for row in rows]
+    lines = [encode_row(row) for row in rows]
     cut = any(line[:-1] != _whole(row) for row, line in zip(rows, lines, strict=True))
-    found = together(rows)
+    found = encode_rows(rows)
     assert found == (None if cut else b"".join(lines))
     assert found is None or found.splitlines(keepends=True) == lines
 
@@ -382,10 +384,13 @@ def test_a_row_that_is_cut_is_written_among_others(
 ) -> None:
     bench = Waiting(tmp_path, monkeypatch)
     for name in "abc":
-        bench.record.ask(asking(intent(name, model=odd if name == "b" else "m")))
+        bench.record.add_intent(asking(intent(name, model=odd if name == "b" else "m")))
         bench.record(entry(name, asked=odd if name == "b" else "m"))
     assert bench.record.flush()
-    cut = [read(write(intent("b", model=odd))), read(write(entry("b", asked=odd)))]
+    cut = [
+        decode_row(encode_row(intent("b", model=odd))),
+        decode_row(encode_row(entry("b", asked=odd))),
+    ]
     expected = [intent("a", model="m"), cut[0], intent("c", model="m")]
     assert bench.kept == [*expected, entry("a", asked="m"), cut[1], entry("c", asked="m")]
     bench.journal.close()
@@ -396,9 +401,9 @@ def test_a_request_whose_row_cannot_be_written_down_is_not_sent(
 ) -> None:
     """The rows of others are, each for itself."""
     bench = Waiting(tmp_path, monkeypatch)
-    bench.record.ask(asking(intent("a")))
-    bench.record.ask(asking(intent("b", input=object())))
-    bench.record.ask(asking(intent("c")))
+    bench.record.add_intent(asking(intent("a")))
+    bench.record.add_intent(asking(intent("b", input=object())))
+    bench.record.add_intent(asking(intent("c")))
     assert not bench.record.flush()
     assert bench.record.flush()
     assert bench.kept == [intent("a"), intent("c")]

@@ -26,7 +26,7 @@ class Kept:
         tokens = iter("abcdef")
         self.content = TranscriptWriter(
             folder,
-            note=self.notes.append,
+            on_error=self.notes.append,
             clock=lambda: self.now,
             token=lambda: next(tokens),
             **more,
@@ -101,7 +101,7 @@ def test_a_file_that_was_removed_is_followed_by_another(kept: Kept) -> None:
 
 
 def test_a_long_text_is_cut_and_says_so(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, most=400)
+    kept = Kept(tmp_path, max_text_bytes=400)
     kept.content.keep("a", NOON, jsonio.dumps({"content": "word " * 900}), b"")
     kept.content.close()
     text = find(tmp_path, "a")
@@ -127,7 +127,7 @@ class Stuck:
 def test_what_the_thread_cannot_keep_up_with_is_dropped_and_counted(tmp_path: Path) -> None:
     """By number and by size; `keep` never waits, and there is room again afterwards."""
     stuck = Stuck()
-    kept = Kept(tmp_path, strikes=[stuck], waiting=10_000)
+    kept = Kept(tmp_path, redactors=[stuck], max_waiting_bytes=10_000)
     kept.content.keep("first", NOON, b"hello", b"")
     assert stuck.busy.wait(30)
     kept.content.keep("large", NOON, b"x" * 9_000, b"x" * 990)
@@ -177,7 +177,7 @@ def test_a_strike_that_fails_keeps_no_text(tmp_path: Path) -> None:
     def fail(_: bytes) -> bytes:
         raise KeyError("sk-secret")
 
-    kept = Kept(tmp_path, strikes=[fail])
+    kept = Kept(tmp_path, redactors=[fail])
     kept.content.keep("a", NOON, PROMPT, ANSWER)
     kept.content.close()
     assert (kept.notes, kept.content.dropped, kept.files()) == (["KeyError"], 1, [])

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.ledger.errors import JournalError
-from gateway.ledger.journal import Journal, rows, segments
+from gateway.ledger.journal import Journal, list_segments, read_rows
 from gateway.ledger.recovery import Recovered, recover
 from gateway.ledger.writer import LedgerWriter, Policy
 from tests.ledger.conftest import Start
@@ -52,7 +52,7 @@ class Bench:
 
     @property
     def kept(self) -> list[Row | None]:
-        return [row for path in segments(self.folder) for row, _ in rows(path)]
+        return [row for path in list_segments(self.folder) for row, _ in read_rows(path)]
 
 
 CALL: list[Row] = [intent("a"), attempt("a"), intent("a", attempt=2), entry("a"), reprice("a")]
@@ -89,12 +89,12 @@ def test_refuse_refuses_what_is_to_be_sent_and_keeps_what_has_happened(
         bench.record(intent("newer"))
     assert bench.kept == [intent("in flight")]
     assert bench.seen == [intent("in flight"), entry("new", state="refused"), entry("in flight")]
-    assert (bench.record.late, bench.record.lost) == (2, 0)
+    assert (bench.record.late_row_count, bench.record.lost_rows) == (2, 0)
     bench.full = False
     bench.record(intent("after"))
     finals = [entry("new", state="refused"), entry("in flight")]
     assert bench.kept == [intent("in flight"), *finals, intent("after")]
-    assert bench.record.late == 0
+    assert bench.record.late_row_count == 0
     bench.journal.close()
 
 
@@ -105,7 +105,7 @@ def test_serve_goes_on_and_writes_rows_late_in_their_order(
     bench.full = True
     for row in CALL:
         bench.record(row)
-    assert (bench.kept, bench.seen, bench.record.late) == ([], CALL, 5)
+    assert (bench.kept, bench.seen, bench.record.late_row_count) == ([], CALL, 5)
     bench.full = False
     bench.record(entry("b"))
     assert bench.kept == [*CALL, entry("b")]
@@ -116,14 +116,14 @@ def test_serve_goes_on_and_writes_rows_late_in_their_order(
 def test_what_does_not_fit_is_counted_and_the_ends_of_calls_come_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(tmp_path, "serve", monkeypatch, most=4)
+    bench = Bench(tmp_path, "serve", monkeypatch, max_late_rows=4)
     bench.full = True
     for number in range(3):
         bench.record(intent(str(number)))
-    assert (bench.record.late, bench.record.lost) == (2, 1)
+    assert (bench.record.late_row_count, bench.record.lost_rows) == (2, 1)
     for number in range(3):
         bench.record(entry(str(number)))
-    assert (bench.record.late, bench.record.lost) == (4, 2)
+    assert (bench.record.late_row_count, bench.record.lost_rows) == (4, 2)
     bench.full = False
     bench.record.catch_up()
     assert bench.kept == [intent("0"), intent("1"), entry("0"), entry("1")]
@@ -177,9 +177,11 @@ async def test_who_asks_for_what_became_of_requests_is_not_told_of_requests_to_b
     bench = Bench(tmp_path, "serve", monkeypatch)
     every: list[Row] = []
     after: list[Row] = []
-    record = LedgerWriter(bench.journal, "refuse", [every.append], bench._log, after=[after.append])
+    record = LedgerWriter(
+        bench.journal, "refuse", [every.append], bench._log, outcome_sinks=[after.append]
+    )
     for row in CALL:
-        record.ask(asking(row)) if isinstance(row, IntentRow) else record(row)
+        record.add_intent(asking(row)) if isinstance(row, IntentRow) else record(row)
     assert every == CALL
     assert after == [row for row in CALL if not isinstance(row, IntentRow)]
     record.adopt("refuse", [], [every.append])
@@ -195,14 +197,14 @@ async def test_settled_is_the_disks_word_under_refuse_and_no_reason_to_stop_unde
 ) -> None:
     bench = Bench(tmp_path, "refuse", monkeypatch)
     bench.record(intent("a"))
-    await bench.record.settled()
-    assert bench.journal.synced == 1
+    await bench.record.wait_until_synced()
+    assert bench.journal.synced_rows == 1
     bench.broken = True
     bench.record(entry("a"))
     with pytest.raises(JournalError, match="Input/output error"):
-        await bench.record.settled()
+        await bench.record.wait_until_synced()
     serving = LedgerWriter(bench.journal, "serve", [], bench._log, clock=lambda: 0.0)
-    await serving.settled()
+    await serving.wait_until_synced()
     assert [event for event, _ in bench.log] == ["ledger", "ledger"]
     bench.broken = False
     bench.journal.close()
@@ -224,7 +226,7 @@ async def test_keep_writes_what_is_late_where_no_call_comes(
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await bench.record.keep(sleep, 0.5)
+        await bench.record.retry_late_rows(sleep, 0.5)
     assert slept == [0.5] * 4
     assert bench.kept == [entry("a")]
     bench.record.close()
@@ -237,11 +239,11 @@ def test_a_real_disk_that_is_full_takes_every_row_once_there_is_room(
     """Real partial writes: torn rows are taken back, and none is missing or twice at the end."""
     out, _ = start(tmp_path, "serving").communicate(timeout=60)
     assert out.split("\n")[:-1] == ["log ledger", "late 37", "log ledger", "late 0"]
-    found = [row for path in segments(tmp_path) for row, _ in rows(path)]
+    found = [row for path in list_segments(tmp_path) for row, _ in read_rows(path)]
     names = [*map(str, range(20)), "after"]
     assert sorted(row.id for row in found if isinstance(row, FinalRow)) == sorted(names)
     assert {row.id for row in found if isinstance(row, IntentRow)} == set(names)
-    assert found.count(None) == len(segments(tmp_path))  # CLOSED, and no torn row
+    assert found.count(None) == len(list_segments(tmp_path))  # CLOSED, and no torn row
     journal = Journal(tmp_path)
     assert recover(journal) == Recovered()
     journal.close()

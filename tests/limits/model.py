@@ -54,7 +54,7 @@ class Model:
         if need.kind == "usd":
             return self.spent.get(need.field, 0) + need.amount <= need.limit
         part = Fraction(
-            self.spent.get(need.field, 0) + need.amount, self.spent.get(need.whole, 0) + 1
+            self.spent.get(need.field, 0) + need.amount, self.spent.get(need.total_field, 0) + 1
         )
         return need.amount == 0 or part <= Fraction(need.limit, 1000)
 
@@ -87,36 +87,36 @@ class Model:
         hold = self.holds.get(ask.id)
         if hold is not None and not more:
             return hold.answer
-        over = [need for need in ask.needs if not self.fits(need, now)]
+        over = [need for need in ask.demands if not self.fits(need, now)]
         unseeded = [
             need
-            for need in ask.needs
-            if need.kind == "usd" and need.seeded and need.field not in self.spent
+            for need in ask.demands
+            if need.kind == "usd" and need.needs_seed and need.field not in self.spent
         ]
         if unseeded:
             return MissingCounter(unseeded[0])
         if over:
             return Refusal(over[0])
         told: list[CounterDemand] = []
-        for need in ask.needs:
+        for need in ask.demands:
             if need.kind == "requests":
                 self.level[need.field] += need.amount
             elif need.kind in ("usd", "share"):
-                if need.whole:
-                    self.spent[need.whole] = self.spent.get(need.whole, 0) + 1
+                if need.total_field:
+                    self.spent[need.total_field] = self.spent.get(need.total_field, 0) + 1
                 self.spent[need.field] = self.spent.get(need.field, 0) + need.amount
                 count = Fraction(self.spent[need.field])
-                if need.whole:
-                    count = count * 1000 / self.spent[need.whole]
+                if need.total_field:
+                    count = count * 1000 / self.spent[need.total_field]
                 due = need.soft is not None and count >= need.soft and need.amount > 0
                 if due and need.field not in self.told:
                     self.told.add(need.field)
                     told.append(need)
         answer = Admitted(tuple(told))
         if hold is None:
-            self.holds[ask.id] = Hold(list(ask.needs), expires, answer)
+            self.holds[ask.id] = Hold(list(ask.demands), expires, answer)
         else:
-            hold.needs, hold.expires, hold.late = [*hold.needs, *ask.needs], expires, False
+            hold.needs, hold.expires, hold.late = [*hold.needs, *ask.demands], expires, False
         return answer
 
     def settle(self, id: str, tokens: int | None, micro: int | None) -> bool:

@@ -32,7 +32,7 @@ from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(4)), version="v1")
 CALL = Call(
-    id="c1", dialect="openai-chat", operation="generate", body=b"{}", received_at=1e9, started=0
+    id="c1", dialect="openai-chat", operation="generate", body=b"{}", received_at=1e9, started_at=0
 )  # fmt: skip
 PROMPT = Prompt(model="auto", chars=500, max_output=100)
 HELD = 1_900
@@ -40,11 +40,11 @@ HELD = 1_900
 
 
 def target(name: str = "m", price: Price | None = PRICE, **more: Any) -> Target:
-    return Target(provider=Provider(name="p", doors={}), model=name, price=price, **more)
+    return Target(provider=Provider(name="p", urls={}), model=name, price=price, **more)
 
 
 def plan(*targets: Target) -> Plan:
-    return Plan(targets=targets or (target(),), doors=("openai-chat",) * (len(targets) or 1))
+    return Plan(targets=targets or (target(),), dialects=("openai-chat",) * (len(targets) or 1))
 
 
 def decision(tier: Tier | None = "smart") -> Decision:
@@ -107,11 +107,11 @@ class Stage:
             ),
             self.meter,
             lambda event, **fields: self.log.append({"event": event, **fields}),
-            seed=self.seed,
+            read_spent=self.seed,
             alert=lambda _, need: self.alerts.append(need.name),
-            spare=lambda: self.spare,
-            closed=closed,
-            shares=shares,
+            make_local_store=lambda: self.spare,
+            fails_closed=closed,
+            share_count=shares,
             wall=lambda: self.now,
         )
         self.spent = spent
@@ -133,16 +133,19 @@ class Stage:
 
     def want(self, id: str = "c1", *, prompt: Prompt = PROMPT, **more: Any) -> UsageBound:
         return UsageBound(
-            call=msgspec.structs.replace(CALL, id=id, **more), prompt=prompt, tokens=125
+            call=msgspec.structs.replace(CALL, id=id, **more), prompt=prompt, prompt_tokens=125
         )
 
     async def end(self, id: str = "c1", **more: Any) -> None:
         self.gate.settle(entry(id, **more))
-        await self.gate.drain()
+        await self.gate.wait_settled()
 
     async def used(self, meter: MemoryCounters | None = None) -> int | None:
         counters = meter or self.meter
-        found = [*(await counters.used(None)).values(), *(await counters.used("default")).values()]
+        found = [
+            *(await counters.read_counters(None)).values(),
+            *(await counters.read_counters("default")).values(),
+        ]
         return found[0] if found else None
 
     async def refused(self, id: str = "c1", **more: Any) -> Problem:

@@ -14,10 +14,10 @@ import pytest
 from gateway.core.errors import ProblemError
 from gateway.limits.errors import KeyFileError
 from gateway.limits.key_file import KeyFile
-from gateway.limits.keys import load, moment
+from gateway.limits.keys import load, parse_time
 from gateway.settings.errors import ConfigError
 
-NOW = moment("2026-11-24T12:00:00Z")
+NOW = parse_time("2026-11-24T12:00:00Z")
 HAND = """\
 # Whoever asks: ann@example.com.
 
@@ -65,7 +65,9 @@ def lines(file: Path) -> tuple[list[str], list[str]]:
 
 
 def test_a_secret_is_256_bits_at_random_and_only_its_hash_is_kept(file: Path) -> None:
-    secret = KeyFile(file, clock=lambda: NOW, token=lambda size: bytes(range(size))).add("new", {})
+    secret = KeyFile(file, clock=lambda: NOW, random_bytes=lambda size: bytes(range(size))).add(
+        "new", {}
+    )
     assert secret == "tg-" + bytes(range(32)).hex()
     assert opens(file, secret)
     text = file.read_text()
@@ -290,12 +292,12 @@ def test_a_file_that_is_replaced_while_it_is_waited_for_is_opened_again(
 def test_a_first_key_is_made_where_there_is_none(tmp_path: Path) -> None:
     """Once: also where the key is revoked later, and where two processes begin at once."""
     file = tmp_path / "keys.yaml"
-    secret = ring(file).begin("first")
+    secret = ring(file).create_first("first")
     assert secret is not None
     assert opens(file, secret)
-    assert ring(file).begin("first") is None
+    assert ring(file).create_first("first") is None
     ring(file).revoke("first")
-    assert ring(file).begin("first") is None
+    assert ring(file).create_first("first") is None
     assert not opens(file, secret)
 
 
@@ -303,5 +305,5 @@ def test_a_first_key_is_made_by_whoever_is_first(file: Path) -> None:
     """A file that another process fills between the two steps keeps what that has written."""
     one = ring(file)
     one.read = dict  # type: ignore[method-assign]  # as if the file were empty still
-    assert one.begin("shop") is None
+    assert one.create_first("shop") is None
     assert file.read_text() == HAND

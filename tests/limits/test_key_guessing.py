@@ -81,9 +81,9 @@ def test_all_together_are_few_however_they_begin(clock: Clock) -> None:
 
 def test_its_memory_does_not_grow(clock: Clock) -> None:
     guesses = WrongKeyCounter(clock)
-    before = sys.getsizeof(guesses._places)
+    before = sys.getsizeof(guesses._slots)
     for at in range(50_000):
         clock.now += 0.1
         refused(guesses, f"{at}" * 50)
-    assert sys.getsizeof(guesses._places) == before
-    assert len(guesses._places) == 1_024
+    assert sys.getsizeof(guesses._slots) == before
+    assert len(guesses._slots) == 1_024

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from gateway.core.call import OPEN, Key, KeyBudget, KeyLimit
+from gateway.core.call import OPEN_KEY, Key, KeyBudget, KeyLimit
 from gateway.core.errors import ProblemError
-from gateway.limits.keys import KeyTable, load, moment
+from gateway.limits.keys import KeyTable, load, parse_time
 from gateway.server.request_headers import RequestHeaders, identify
 from gateway.settings.errors import ConfigError
 
@@ -31,7 +31,7 @@ def test_open_lets_everybody_in() -> None:
     assert keys.is_open
     assert len(keys) == 0
     for secret in (None, "", "anything"):
-        assert keys.find(secret) is OPEN
+        assert keys.find(secret) is OPEN_KEY
 
 
 def test_keys_of_the_environment_close_it() -> None:
@@ -203,9 +203,9 @@ def test_scopes_limits_and_budgets_are_plain_values(tmp_path: Path) -> None:
         KeyBudget(usd=Decimal(0), every="total"),
         KeyBudget(usd=Decimal(1), every="hour", hard=False, reserve="expected"),
     )
-    assert keys.admin
+    assert keys.has_admin
     write(tmp_path, f"plain: {{sha256: {digest('s1')}}}\n")
-    assert not load("keys.yaml", tmp_path, "").admin
+    assert not load("keys.yaml", tmp_path, "").has_admin
 
 
 WRONG: list[tuple[str, str]] = [
@@ -254,7 +254,7 @@ MOMENTS = [
 
 @pytest.mark.parametrize(("text", "until"), MOMENTS)
 def test_until_when(text: str, until: str) -> None:
-    assert moment(text) == datetime.fromisoformat(until).timestamp()
+    assert parse_time(text) == datetime.fromisoformat(until).timestamp()
 
 
 def test_a_key_opens_until_it_expires_and_not_from_then_on(tmp_path: Path) -> None:
@@ -271,12 +271,12 @@ def test_a_key_opens_until_it_expires_and_not_from_then_on(tmp_path: Path) -> No
         ("2027-01-15T11:59:59Z", 3), ("2027-01-15T12:00:00Z", 2), ("2027-01-31T23:59:59Z", 2),
         ("2027-02-01T00:00:00Z", 0), ("2027-06-01T00:00:00Z", 0),
     ):  # fmt: skip
-        now = moment(text)
+        now = parse_time(text)
         assert opens(keys, "new", "old", "older") == ["k"] * names, text
     assert len(keys) == 1
 
 
-NOW = moment("2027-01-01T00:00:00Z")
+NOW = parse_time("2027-01-01T00:00:00Z")
 REFUSED = {
     "unknown": "tg-" + "0" * 64,
     "malformed": "\udc80 \x00",
@@ -333,7 +333,7 @@ def test_a_head_that_comes_again_opens_only_what_still_opens(tmp_path: Path) -> 
     keys = load("keys.yaml", tmp_path, "", clock=lambda: now[0])
     head = RequestHeaders([(b"x-api-key", b"one")])
     assert [identify(keys, head).name for _ in range(2)] == ["one", "one"]
-    now[0] = moment("2027-06-02")
+    now[0] = parse_time("2027-06-02")
     with pytest.raises(ProblemError):
         identify(keys, head)
     now[0] = NOW
@@ -352,7 +352,7 @@ async def test_what_has_expired_leaves_the_table_that_is_looked_into(tmp_path: P
     sizes: list[int] = []
 
     async def sleep(_: float) -> None:
-        sizes.append(len(keys._opening))
+        sizes.append(len(keys._active))
         now[0] += 86_400
         if len(sizes) == 3:
             raise asyncio.CancelledError
@@ -360,8 +360,8 @@ async def test_what_has_expired_leaves_the_table_that_is_looked_into(tmp_path: P
     assert opens(keys, "expired") == ["expired"]
     with pytest.raises(asyncio.CancelledError):
         await keys.watch(sleep)
-    assert [key.name for key in keys.opening()] == ["live"]
-    assert {key.name for key in keys.known()} > {"live"}
+    assert [key.name for key in keys.list_active_keys()] == ["live"]
+    assert {key.name for key in keys.list_keys()} > {"live"}
     assert sizes == [3, 1, 1]  # one has expired, and what it was before it was rotated
     assert opens(keys, "live") == ["live"]
     assert opens(keys, "expired") == []
@@ -370,7 +370,7 @@ async def test_what_has_expired_leaves_the_table_that_is_looked_into(tmp_path: P
 def trace(keys: KeyTable, secret: str) -> tuple[int, ...]:
     """The lines of find() and opened() that run for a secret."""
     lines: list[int] = []
-    followed = (KeyTable.find.__code__, KeyTable.opened.__code__)
+    followed = (KeyTable.find.__code__, KeyTable.find_by_hash.__code__)
 
     def step(frame: FrameType, event: str, _: object) -> Any:
         if frame.f_code in followed and event == "line":

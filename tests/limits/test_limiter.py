@@ -14,7 +14,7 @@ from gateway.core.errors import ProblemError
 from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.prompt import Prompt
 from gateway.core.target import ModelFacts, Target
-from gateway.limits.cost_bounds import bound, dearest, micro
+from gateway.limits.cost_bounds import bound_prompt_tokens, compute_max_cost, to_micro_usd
 from gateway.limits.counters import AdmissionRequest, Admitted, MissingCounter, Owner, Refusal
 from gateway.limits.errors import CountersUnavailable
 from gateway.settings.schema.limits import BudgetPart, LimitPart
@@ -45,11 +45,11 @@ from tests.limits.stage import (
     ],
 )
 def test_a_prompt_has_no_more_tokens_than_bytes(prompt: Prompt, body: bytes, most: int) -> None:
-    assert bound(prompt, body) == most
+    assert bound_prompt_tokens(prompt, body) == most
 
 
 def test_money_is_rounded_up() -> None:
-    assert [micro(Decimal(text)) for text in ("0", "0.0000001", "0.000001", "1.0000011")] == [
+    assert [to_micro_usd(Decimal(text)) for text in ("0", "0.0000001", "0.000001", "1.0000011")] == [
         0, 1, 1, 1_000_002
     ]  # fmt: skip
 
@@ -79,7 +79,7 @@ STEPPED = Price(
 def test_a_call_costs_what_its_dearest_target_does(
     targets: Sequence[Target], asked: Prompt, most: int | None
 ) -> None:
-    assert dearest(targets, 1_500, asked, 1e9) == most
+    assert compute_max_cost(targets, 1_500, asked, 1e9) == most
 
 
 async def test_a_call_holds_the_most_and_is_charged_what_it_cost() -> None:
@@ -101,12 +101,12 @@ def test_no_call_passes_where_a_budget_bounds_each_and_is_closed() -> None:
     """Of every key and every tier; what bounds some calls alone lets others pass."""
     own = KeyBudget(usd=Decimal(1), every="day")
     bound, free = Key(name="bound", budgets=(own,)), Key(name="free")
-    assert Stage(budget(), closed=True).gate.closes([bound, free])
-    assert not Stage(budget()).gate.closes([bound, free])
-    assert Stage(closed=True).gate.closes([bound])
-    assert not Stage(closed=True).gate.closes([bound, free])
-    assert not Stage(budget(tier="fast"), closed=True).gate.closes([free])
-    assert not Stage(limit(requests="9/m"), closed=True).gate.closes([free])
+    assert Stage(budget(), closed=True).gate.refuses_all([bound, free])
+    assert not Stage(budget()).gate.refuses_all([bound, free])
+    assert Stage(closed=True).gate.refuses_all([bound])
+    assert not Stage(closed=True).gate.refuses_all([bound, free])
+    assert not Stage(budget(tier="fast"), closed=True).gate.refuses_all([free])
+    assert not Stage(limit(requests="9/m"), closed=True).gate.refuses_all([free])
 
 
 async def test_a_key_has_budgets_of_its_own() -> None:
@@ -180,7 +180,7 @@ async def test_a_target_without_a_bound_is_passed_over(more: dict[str, Any]) -> 
         decided, found = await stage.ask(name, prompt=UNSAID, targets=[free, LONG])
         assert decided == decision()
         assert [one.model for one in found.targets] == ["long"]
-        assert found.doors == ("openai-chat",)
+        assert found.dialects == ("openai-chat",)
         (skipped,) = found.skipped
         assert (skipped.target, skipped.reason) == (
             "p/free", "its cost has no bound, and a hard budget needs one",
@@ -193,11 +193,11 @@ async def test_the_labs_of_the_targets_that_are_left_stay_beside_them() -> None:
     stage = Stage(budget("1"))
     whole = Plan(
         targets=(target("free", price=None), target("a"), target("b")),
-        doors=("gemini", "openai-chat", "openai-responses"),
+        dialects=("gemini", "openai-chat", "openai-responses"),
         labs=("x", "y", "z"),
     )
     _, found = await stage.gate.admit(stage.want(), decision(), whole, lower)
-    assert found.doors == ("openai-chat", "openai-responses")
+    assert found.dialects == ("openai-chat", "openai-responses")
     assert found.labs == ("y", "z")
 
 
@@ -229,7 +229,7 @@ async def test_a_call_that_nothing_bounds_goes_to_a_cheaper_tier_that_is_bounded
             await stage.ask("priced")
         found, _ = await stage.gate.admit(
             stage.want(f"{number}", prompt=UNSAID), decision(), plan(),
-            lambda _: (decision("fast"), plan(LONG)), late=late,
+            lambda _: (decision("fast"), plan(LONG)), all_at_once=late,
         )  # fmt: skip
         assert found.tier == "fast"
     assert [row["text"] for row in stage.log] == []
@@ -383,7 +383,7 @@ async def test_while_nobody_counts_for_all_each_process_has_its_part() -> None:
     assert await stage.used() == 2_019
     stage.meter.lost = False
     await stage.ask("c4")
-    await stage.gate.drain()
+    await stage.gate.wait_settled()
     assert await stage.used() == 2_019 + 19 + HELD + HELD
     texts = [row["text"] for row in stage.log if row["event"] == "limits"]
     assert texts == ["counted in this process alone", "counted for all again"]
@@ -399,11 +399,11 @@ async def test_what_was_spent_meanwhile_is_not_lost_with_a_second_loss() -> None
     stage.meter.lost = False
     await stage.ask("c2")
     stage.meter.lost = True
-    await stage.gate.drain()
+    await stage.gate.wait_settled()
     stage.meter.lost = False
-    stage.gate._said(lost=True)
+    stage.gate._report_loss(is_lost=True)
     await stage.ask("c3")
-    await stage.gate.drain()
+    await stage.gate.wait_settled()
     assert await stage.used() == 19 + 19 + 2 * HELD
 
 
@@ -415,7 +415,7 @@ async def test_a_counter_that_was_lost_too_is_made_from_the_ledger() -> None:
     await stage.end("c1")
     stage.meter.lost, stage.spent = False, 19
     await stage.ask("c2", operation="count_tokens")
-    await stage.gate.drain()
+    await stage.gate.wait_settled()
     assert await stage.used() == 19
 
 
@@ -432,7 +432,7 @@ async def test_one_that_leaves_while_it_is_counted_holds_nothing_for_long() -> N
                 await asyncio.sleep(3600)
             return found
 
-    stage.meter = stage.gate._meter = Slow()
+    stage.meter = stage.gate._counter_store = Slow()
     task = asyncio.create_task(stage.ask())
     for _ in range(5):
         await asyncio.sleep(0)
@@ -463,7 +463,7 @@ async def test_what_ended_while_it_was_lost_is_settled_after_it() -> None:
     await stage.refused("c2")
     stage.meter.lost = False
     await stage.ask("c3")
-    await stage.gate.drain()
+    await stage.gate.wait_settled()
     assert await stage.used() == 19 + HELD
 
 
@@ -475,7 +475,7 @@ async def test_one_that_outlives_a_loss_is_counted_for_all() -> None:
     stage.meter.lost = False
     await stage.ask("c2")
     await stage.end("c1")
-    await stage.gate.drain()
+    await stage.gate.wait_settled()
     assert await stage.used() == 2 * HELD + 19
 
 
@@ -495,7 +495,7 @@ async def test_counters_are_swept_again_and_again() -> None:
 
     stage.meter.sweep = sweep  # type: ignore[method-assign,assignment]  # a spy
     with pytest.raises(asyncio.CancelledError):
-        await stage.gate.keep(sleep)
+        await stage.gate.sweep_periodically(sleep)
     assert swept == [None, None, "default"]
 
 
@@ -529,7 +529,7 @@ async def test_a_counter_that_never_is_there_is_as_good_as_lost() -> None:
     stage = Stage(budget(), closed=True)
 
     async def never(ask: AdmissionRequest, _: float) -> MissingCounter:
-        return MissingCounter(ask.needs[0])
+        return MissingCounter(ask.demands[0])
 
     stage.meter.admit = never  # type: ignore[method-assign,assignment]  # one that forgets
     assert (await stage.refused()).kind == "overloaded"

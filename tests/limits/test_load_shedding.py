@@ -6,10 +6,10 @@ import pytest
 
 from gateway.core.errors import ProblemError
 from gateway.limits.load_shedding import (
-    ALL,
-    EVERY,
-    REASONING,
-    SHARES,
+    SAMPLE_SECONDS,
+    SHED_ALL,
+    SHED_REASONING,
+    SHED_SHARES,
     LoadSample,
     LoadShedder,
     MemoryReservation,
@@ -29,8 +29,8 @@ class Machine:
         self.leaned = 0
         self.chances = 0.0
         self.pressure = LoadShedder(
-            lambda: self.sample, memory=GB, files=1000, lag=1.0,
-            log=self.note, lean=self.lean, chance=lambda: self.chances,
+            lambda: self.sample, max_memory=GB, max_files=1000, max_lag=1.0,
+            log=self.note, trim_memory=self.lean, random_fraction=lambda: self.chances,
         )  # fmt: skip
         self.now = 0.0
 
@@ -44,13 +44,14 @@ class Machine:
         """The level after some samples of this."""
         self.sample = self.sample._replace(**changes)  # type: ignore[arg-type]
         for _ in range(times):
-            self.now += EVERY
-            self.pressure.look(self.now, late)
+            self.now += SAMPLE_SECONDS
+            self.pressure.take_sample(self.now, late)
         return self.pressure.level
 
 
 @pytest.mark.parametrize(
-    ("used", "level"), [(0.79, 0), (0.80, SHARES), (0.85, REASONING), (0.92, ALL), (2.0, ALL)]
+    ("used", "level"),
+    [(0.79, 0), (0.80, SHED_SHARES), (0.85, SHED_REASONING), (0.92, SHED_ALL), (2.0, SHED_ALL)],
 )
 def test_memory(used: float, level: int) -> None:
     """By what the process may have, and by what the group that it is in may have."""
@@ -61,20 +62,20 @@ def test_memory(used: float, level: int) -> None:
 def test_of_much_memory_the_last_of_it_counts() -> None:
     """24 GB of which others use 23 leave a gateway all that it needs; 50 MB do not."""
     assert Machine().look(group=MemoryReach(23 * GB, 24 * GB)) == 0
-    assert Machine().look(group=MemoryReach(23_950 * MB, 24 * GB)) == ALL
+    assert Machine().look(group=MemoryReach(23_950 * MB, 24 * GB)) == SHED_ALL
     machine = Machine(group=MemoryReach(23 * GB, 24 * GB))
-    assert machine.pressure.free() == pytest.approx(820 * MB)
+    assert machine.pressure.count_free_bytes() == pytest.approx(820 * MB)
 
 
 @pytest.mark.parametrize(
-    ("files", "level"), [(699, 0), (700, SHARES), (800, REASONING), (900, ALL)]
+    ("files", "level"), [(699, 0), (700, SHED_SHARES), (800, SHED_REASONING), (900, SHED_ALL)]
 )
 def test_open_files(files: int, level: int) -> None:
     assert Machine().look(files=files) == level
 
 
 @pytest.mark.parametrize(
-    ("late", "level"), [(0.24, 0), (0.25, SHARES), (0.5, REASONING), (1.0, ALL)]
+    ("late", "level"), [(0.24, 0), (0.25, SHED_SHARES), (0.5, SHED_REASONING), (1.0, SHED_ALL)]
 )
 def test_a_loop_that_is_late_for_a_whole_second(late: float, level: int) -> None:
     """One pause, however long, is none."""
@@ -86,15 +87,15 @@ def test_a_loop_that_is_late_for_a_whole_second(late: float, level: int) -> None
 
 def test_the_worst_of_all_counts_and_is_told_once() -> None:
     machine = Machine()
-    assert machine.look(memory=810 * MB, files=860, times=3) == REASONING
+    assert machine.look(memory=810 * MB, files=860, times=3) == SHED_REASONING
     assert machine.log == [{"event": "pressure", "level": 2, "what": "files", "used": 0.86}]
 
 
 def test_it_ends_a_second_after_it_is_better_and_not_at_the_edge() -> None:
     machine = Machine()
-    assert machine.look(files=900) == ALL
-    assert machine.look(files=880, times=9) == ALL  # near enough
-    assert machine.look(files=10, times=3) == ALL
+    assert machine.look(files=900) == SHED_ALL
+    assert machine.look(files=880, times=9) == SHED_ALL  # near enough
+    assert machine.look(files=10, times=3) == SHED_ALL
     assert machine.look(files=10) == 0
     assert [row["level"] for row in machine.log] == [3, 0]
     assert machine.log[-1]["what"] is None
@@ -111,17 +112,17 @@ def test_memory_is_given_back_now_and_then_while_it_is_short() -> None:
 
 
 def test_what_cannot_be_measured_presses_nobody() -> None:
-    pressure = LoadShedder(LoadSample, memory=GB, files=1000)
-    pressure.look(1.0, 99.0)
-    assert (pressure.level, pressure.free()) == (0, float("inf"))
-    MemoryReservation(pressure).ask(10 * GB)
+    pressure = LoadShedder(LoadSample, max_memory=GB, max_files=1000)
+    pressure.take_sample(1.0, 99.0)
+    assert (pressure.level, pressure.count_free_bytes()) == (0, float("inf"))
+    MemoryReservation(pressure).reserve_body(10 * GB)
 
 
 def refused(
     pressure: LoadShedder, size: int, hold: MemoryReservation | None = None
 ) -> tuple[str, float | None]:
     with pytest.raises(ProblemError) as caught:
-        (hold or MemoryReservation(pressure)).ask(size)
+        (hold or MemoryReservation(pressure)).reserve_body(size)
     return caught.value.problem.kind, caught.value.problem.retry_after
 
 
@@ -130,86 +131,86 @@ def test_bodies_are_let_in_while_there_is_memory_for_five_times_of_them() -> Non
     machine = Machine()
     holds = [MemoryReservation(machine.pressure) for _ in range(4)]
     for hold in holds:
-        hold.ask(40 * MB)
+        hold.reserve_body(40 * MB)
     assert refused(machine.pressure, 40 * MB) == ("overloaded", 1.0)
-    holds[0].end()
-    holds[0].end()
-    MemoryReservation(machine.pressure).ask(40 * MB)
-    assert machine.pressure.shed == 1
+    holds[0].release()
+    holds[0].release()
+    MemoryReservation(machine.pressure).reserve_body(40 * MB)
+    assert machine.pressure.shed_count == 1
 
 
 def test_what_was_promised_and_is_in_use_counts_once() -> None:
     """Of 800 MB that are promised 500 are in use: 300 more are to come."""
     machine = Machine()
     hold = MemoryReservation(machine.pressure)
-    hold.ask(160 * MB)
+    hold.reserve_body(160 * MB)
     machine.look(memory=600 * MB)
-    assert machine.pressure.free() == pytest.approx(20 * MB)
+    assert machine.pressure.count_free_bytes() == pytest.approx(20 * MB)
     machine.look(memory=915 * MB)
-    assert machine.pressure.free() == pytest.approx(5 * MB)
-    hold.end()
+    assert machine.pressure.count_free_bytes() == pytest.approx(5 * MB)
+    hold.release()
     machine.look(memory=300 * MB)  # where it stays afterwards is what there is without bodies
-    assert machine.pressure.free() == pytest.approx(620 * MB)
+    assert machine.pressure.count_free_bytes() == pytest.approx(620 * MB)
 
 
 def test_the_group_has_less_left_than_the_process() -> None:
     machine = Machine(group=MemoryReach(400 * MB, 600 * MB))
-    assert machine.pressure.free() == pytest.approx(152 * MB)
+    assert machine.pressure.count_free_bytes() == pytest.approx(152 * MB)
     assert refused(machine.pressure, 40 * MB)[0] == "overloaded"
 
 
 def test_memory_that_cannot_be_read_is_counted_by_what_is_promised() -> None:
     machine = Machine(memory=None, group=MemoryReach(0, GB))
-    MemoryReservation(machine.pressure).ask(100 * MB)
-    assert machine.pressure.free() == pytest.approx(420 * MB)
+    MemoryReservation(machine.pressure).reserve_body(100 * MB)
+    assert machine.pressure.count_free_bytes() == pytest.approx(420 * MB)
 
 
 def test_one_that_could_never_fit_is_too_large_and_a_small_one_is_not_asked() -> None:
     machine = Machine()
     assert refused(machine.pressure, 200 * MB) == ("request_too_large", None)
     machine.look(memory=GB)
-    MemoryReservation(machine.pressure).ask(65_536)
-    assert machine.pressure.held == 0
+    MemoryReservation(machine.pressure).reserve_body(65_536)
+    assert machine.pressure.reserved_bytes == 0
 
 
 def test_a_body_that_grows_is_asked_for_as_it_comes() -> None:
     machine = Machine()
     hold = MemoryReservation(machine.pressure)
     for size in (10 * MB, 50 * MB, 160 * MB):
-        hold.ask(size)
-        assert machine.pressure.held == 5 * size
+        hold.reserve_body(size)
+        assert machine.pressure.reserved_bytes == 5 * size
     assert refused(machine.pressure, 170 * MB, hold)[0] == "request_too_large"
-    hold.end()
-    assert machine.pressure.held == 0
+    hold.release()
+    assert machine.pressure.reserved_bytes == 0
 
 
 def test_many_small_values_need_more_than_their_size() -> None:
     """Of 920 MB 100 are used: 4 million names and values are 100 MB of quotes, and more do not fit."""
     machine = Machine()
     hold = MemoryReservation(machine.pressure)
-    hold.weigh(b'"a"' * 2_000_000)
-    assert machine.pressure.held == 100 * MB
-    hold.weigh(b"1," * 1_000_000)
-    assert machine.pressure.held == 140 * MB
+    hold.reserve_json(b'"a"' * 2_000_000)
+    assert machine.pressure.reserved_bytes == 100 * MB
+    hold.reserve_json(b"1," * 1_000_000)
+    assert machine.pressure.reserved_bytes == 140 * MB
     with pytest.raises(ProblemError, match="more memory than the gateway has"):
-        hold.weigh(b"," * 20_000_000)
-    hold.end()
-    assert machine.pressure.held == 0
+        hold.reserve_json(b"," * 20_000_000)
+    hold.release()
+    assert machine.pressure.reserved_bytes == 0
 
 
 def test_clients_do_not_come_back_all_at_once() -> None:
     machine = Machine()
     waits = set()
     for machine.chances in (0.0, 0.2, 0.5, 0.99):
-        waits.add(machine.pressure.wait())
+        waits.add(machine.pressure.choose_retry_after())
     assert waits == {1.0, 2.0, 3.0, 5.0}
 
 
-@pytest.mark.parametrize("level", [SHARES, REASONING, ALL])
+@pytest.mark.parametrize("level", [SHED_SHARES, SHED_REASONING, SHED_ALL])
 def test_who_is_refused(level: int) -> None:
     machine = Machine()
-    machine.look(files={SHARES: 700, REASONING: 800, ALL: 900}[level])
-    for asked in (SHARES, REASONING, ALL):
+    machine.look(files={SHED_SHARES: 700, SHED_REASONING: 800, SHED_ALL: 900}[level])
+    for asked in (SHED_SHARES, SHED_REASONING, SHED_ALL):
         if level >= asked:
             with pytest.raises(ProblemError, match="at its limits"):
                 machine.pressure.check(asked)
@@ -229,10 +230,10 @@ async def test_samples_are_taken_again_and_again_and_know_how_late_they_are() ->
         now += seconds + 0.6
 
     with pytest.raises(asyncio.CancelledError):
-        await machine.pressure.keep(sleep, lambda: now)
-    assert set(slept) == {EVERY}
-    assert machine.pressure.late == pytest.approx(0.6)
-    assert machine.pressure.level == REASONING
+        await machine.pressure.sample_periodically(sleep, lambda: now)
+    assert set(slept) == {SAMPLE_SECONDS}
+    assert machine.pressure.lag == pytest.approx(0.6)
+    assert machine.pressure.level == SHED_REASONING
 
 
 def test_any_body_fits_where_nobody_says_how_much_memory_there_is() -> None:

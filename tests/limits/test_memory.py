@@ -31,11 +31,11 @@ TOKENS = CounterDemand(
 )
 PLACES = CounterDemand(kind="concurrency", name="c", field="concurrency|c|all", limit=3)
 MONEY = CounterDemand(
-    kind="usd", name="m", field="usd|m|all|total", limit=500, soft=400, seeded=True
+    kind="usd", name="m", field="usd|m|all|total", limit=500, soft=400, needs_seed=True
 )
 LOOSE = CounterDemand(kind="usd", name="l", field="usd|l|all|2026-11", limit=2**53 - 1, soft=300)
 SHARE = CounterDemand(
-    kind="share", name="s", field="share|s|all|total", whole="calls|s|all|total", limit=300, soft=200
+    kind="share", name="s", field="share|s|all|total", total_field="calls|s|all|total", limit=300, soft=200
 )  # fmt: skip
 KINDS = (REQUESTS, TOKENS, PLACES, MONEY, LOOSE, SHARE)
 
@@ -107,15 +107,15 @@ class Story(RuleBasedStateMachine):
         if not needs:
             return
         expires = self.now + Fraction(life, 1000)
-        ask = AdmissionRequest(id=id, tenant="t", needs=needs, expires=float(expires))
+        ask = AdmissionRequest(id=id, tenant="t", demands=needs, expires_at=float(expires))
         ask_of = self.meter.extend if more else self.meter.admit
         taken = id in self.model.holds and not more
         told = at_once(ask_of(ask, float(self.now)))
         wanted = self.model.admit(ask, expires, self.now, more=more)
         if isinstance(told, Refusal):
             assert isinstance(wanted, Refusal | MissingCounter)
-            assert not self.model.fits(told.need, self.now)
-            assert self.model.busy(id, told.need) is told.busy
+            assert not self.model.fits(told.demand, self.now)
+            assert self.model.busy(id, told.demand) is told.busy
             if not told.busy:
                 self._wait_is_right(self.meter, ask, told, more=more)
             return
@@ -150,7 +150,7 @@ class Story(RuleBasedStateMachine):
 
     @invariant()
     def money_is_that_of_the_model(self) -> None:
-        assert at_once(self.meter.used("t")) == self.model.spent
+        assert at_once(self.meter.read_counters("t")) == self.model.spent
 
     @invariant()
     def no_more_is_spent_than_the_budget_and_what_was_held_too_low(self) -> None:
@@ -177,11 +177,11 @@ class Story(RuleBasedStateMachine):
         for id in self.ids:
             at_once(self.meter.settle("t", id, 0, None))
             self.model.settle(id, 0, None)
-        assert not self.meter._holds
-        book = self.meter._books["t"]
+        assert not self.meter._reservations
+        book = self.meter._counters_by_owner["t"]
         assert not book.running
         assert not book.reserved
-        assert all((one.held, one.holders) == (0, 0) for one in book.rates.values())
+        assert all((one.reserved, one.holder_count) == (0, 0) for one in book.rates.values())
         assert book.spent == self.model.spent
 
 
@@ -194,12 +194,12 @@ TestStory = Story.TestCase
 
 
 def one(number: int, *needs: CounterDemand, expires: float = NOW + 600) -> AdmissionRequest:
-    return AdmissionRequest(id=f"tg-{number}", tenant="t", needs=needs, expires=expires)
+    return AdmissionRequest(id=f"tg-{number}", tenant="t", demands=needs, expires_at=expires)
 
 
 def of(need: CounterDemand, subject: object) -> CounterDemand:
     field = need.field.replace("all", f"key={subject}")
-    return CounterDemand(**{**need_fields(need), "field": field, "seeded": False})
+    return CounterDemand(**{**need_fields(need), "field": field, "needs_seed": False})
 
 
 def test_what_has_come_back_is_forgotten() -> None:
@@ -211,12 +211,12 @@ def test_what_has_come_back_is_forgotten() -> None:
         at_once(meter.settle("t", f"tg-{number}", None, None))
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert meter.counters("t") == 10_000
+    assert meter.count_counters("t") == 10_000
     assert size < 400 * 10_000
     for number in range(10_000, 20_000):
         at_once(meter.admit(one(number, of(REQUESTS, number)), NOW + 3600 + number))
         at_once(meter.settle("t", f"tg-{number}", None, None))
-    assert meter.counters("t") < 100
+    assert meter.count_counters("t") < 100
 
 
 def test_windows_that_ended_are_forgotten_and_total_is_not() -> None:
@@ -230,10 +230,10 @@ def test_windows_that_ended_are_forgotten_and_total_is_not() -> None:
         now = 1_793_491_200 + number * 3600
         assert at_once(meter.admit(one(number, need), now)) == Admitted((need,))
         assert at_once(meter.settle("t", f"tg-{number}", 0, 1))
-    found = at_once(meter.used("t"))
+    found = at_once(meter.read_counters("t"))
     assert total in found
     assert 49 <= len(found) <= 100
-    assert len(meter._books["t"].told) == len(found) - 1
+    assert len(meter._counters_by_owner["t"].warned_limits) == len(found) - 1
 
 
 def test_what_was_settled_leaves_nothing_behind() -> None:
@@ -241,9 +241,9 @@ def test_what_was_settled_leaves_nothing_behind() -> None:
     for number in range(10_000):
         at_once(meter.admit(one(number, PLACES, LOOSE), NOW))
         at_once(meter.settle("t", f"tg-{number}", 0, 0))
-    assert (len(meter._holds), len(meter._books["t"].running)) == (0, 0)
-    assert len(meter._ends) < 100
-    assert meter.counters("t") == 1
+    assert (len(meter._reservations), len(meter._counters_by_owner["t"].running)) == (0, 0)
+    assert len(meter._expiry_heap) < 100
+    assert meter.count_counters("t") == 1
 
 
 def test_a_hold_that_nobody_settles_is_forgotten_after_an_hour() -> None:
@@ -255,7 +255,7 @@ def test_a_hold_that_nobody_settles_is_forgotten_after_an_hour() -> None:
     assert at_once(copy.deepcopy(meter).settle("t", "tg-1", None, 0))
     at_once(meter.admit(one(3, PLACES), NOW + 10 + 3600))
     assert not at_once(meter.settle("t", "tg-1", None, 0))
-    assert at_once(meter.used("t")) == {LOOSE.field: 4}
+    assert at_once(meter.read_counters("t")) == {LOOSE.field: 4}
 
 
 def test_what_keeps_a_call_out_for_longest_is_told() -> None:
@@ -272,7 +272,7 @@ def test_what_keeps_a_call_out_for_longest_is_told() -> None:
     for needs in itertools.permutations((fast, slow)):
         told = at_once(meter.admit(one(9, *needs), NOW))
         assert isinstance(told, Refusal)
-        assert told.need == slow
+        assert told.demand == slow
         assert told.retry_after == pytest.approx(1800, abs=0.01)
     broke = CounterDemand(kind="usd", name="m", field="usd|m|all|total", limit=0)
     assert at_once(meter.admit(one(9, fast, broke, slow), NOW)) == Refusal(broke, None)
@@ -310,7 +310,7 @@ def test_a_clock_that_was_far_ahead_keeps_nobody_out() -> None:
 
 def test_nobody_is_known_where_nobody_came() -> None:
     assert not at_once(MemoryCounters().settle("nobody", "tg-1", 1, 1))
-    assert at_once(MemoryCounters().used("nobody")) == {}
+    assert at_once(MemoryCounters().read_counters("nobody")) == {}
 
 
 def test_a_clock_that_is_a_little_behind_waits_for_the_other() -> None:
@@ -334,5 +334,5 @@ def test_who_takes_nothing_leaves_nothing_behind() -> None:
     assert at_once(meter.admit(one(1, *nothing, expires=NOW + 1), NOW)) == Admitted()
     assert at_once(meter.admit(one(2, REQUESTS), NOW + 1)) == Admitted()
     assert at_once(meter.settle("t", "tg-1", 0, 0))
-    assert meter._books["t"].running == {}
-    assert TOKENS.field not in meter._books["t"].rates
+    assert meter._counters_by_owner["t"].running == {}
+    assert TOKENS.field not in meter._counters_by_owner["t"].rates

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.limits.counters import CounterDemand, DemandTemplate
 from gateway.limits.mould import AdmitTemplate
-from gateway.state.redis.scripts import Script, head
+from gateway.state.redis.scripts import Script, make_head
 
 SCRIPT = Script("meter")
 KEEP = 172_800_000_000
@@ -23,8 +23,8 @@ NEEDS = st.builds(
     limit=NUMBERS,
     amount=NUMBERS,
     period=st.sampled_from([0.0, 1.0, 60.0, 86_400.0]),
-    whole=TEXTS,
-    seeded=st.booleans(),
+    total_field=TEXTS,
+    needs_seed=st.booleans(),
     soft=st.none() | NUMBERS,
     then=st.none() | st.sampled_from(["fast", "smart", "reasoning"]),
     all_tenants=st.booleans(),
@@ -39,21 +39,21 @@ def test_it_says_what_a_request_of_one_call_says(
     form = DemandTemplate(
         tuple([need for need, _ in needs]), tuple([at for at, (_, one) in enumerate(needs) if one])
     )
-    amounts = tuple([data.draw(st.integers(-(2**63), 2**63 - 1)) for _ in form.varies])
-    made = head(SCRIPT, "acme")
+    amounts = tuple([data.draw(st.integers(-(2**63), 2**63 - 1)) for _ in form.variable_indexes])
+    made = make_head(SCRIPT, "acme")
     mould = AdmitTemplate(form, "acme", made, KEEP, len(id.encode()))
     for _ in range(2):
-        request = mould.cast(id.encode(), told, life, amounts)
-        assert request.startswith(made.start + b"$")
-        size, _, argument = request[len(made.start) + 1 :].partition(b"\r\n")
+        request = mould.render(id.encode(), told, life, amounts)
+        assert request.startswith(made.prefix + b"$")
+        size, _, argument = request[len(made.prefix) + 1 :].partition(b"\r\n")
         assert (argument[int(size) :], len(argument)) == (b"\r\n", int(size) + 2)
-        asked = (id, told, life, 0, KEEP, form.of(amounts), (), ())
+        asked = (id, told, life, 0, KEEP, form.fill(amounts), (), ())
         one = msgspec.msgpack.decode(argument[:-2])
         assert one == msgspec.msgpack.decode(msgspec.msgpack.encode(asked))
 
 
 def test_what_is_more_than_any_number_is_refused() -> None:
     need = CounterDemand(kind="usd", name="x", field="usd|x|all|total", limit=1)
-    mould = AdmitTemplate(DemandTemplate((need,), (0,)), "acme", head(SCRIPT, "acme"), KEEP, 2)
+    mould = AdmitTemplate(DemandTemplate((need,), (0,)), "acme", make_head(SCRIPT, "acme"), KEEP, 2)
     with pytest.raises(struct.error):
-        mould.cast(b"c1", 0, 1, (2**63,))
+        mould.render(b"c1", 0, 1, (2**63,))

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from gateway.limits.counters import (
-    BOTH,
+    ALL_SCOPES,
     AdmissionRequest,
     Admitted,
     CounterDemand,
@@ -13,31 +13,31 @@ from gateway.limits.counters import (
     Refusal,
 )
 from gateway.limits.errors import CountersUnavailable
-from gateway.limits.redis import RedisCounters, _encode, _told
+from gateway.limits.redis import RedisCounters, _encode, _parse_reply
 from gateway.state.errors import RedisAway
-from gateway.state.redis.client import Sent
+from gateway.state.redis.client import KeyedRequest
 from gateway.state.redis.connection import RedisError, Reply
 from gateway.state.redis.scripts import Script, ScriptRunner
 
 NEED = CounterDemand(kind="usd", name="all", field="usd|total", limit=9, amount=1)
 LOWER = CounterDemand(kind="usd", name="all", field="usd|fast|total", limit=9, amount=1)
 ASK = AdmissionRequest(
-    id="c1", tenant="default", needs=(NEED,), expires=60.0, others=(("fast", (LOWER,)),)
+    id="c1", tenant="default", demands=(NEED,), expires_at=60.0, fallbacks=(("fast", (LOWER,)),)
 )
 WIDE = msgspec.structs.replace(NEED, field="usd|wide|total", all_tenants=True)
-PAIR = AdmissionRequest(id="c1", tenant="default", needs=(WIDE, NEED), expires=60.0)
+PAIR = AdmissionRequest(id="c1", tenant="default", demands=(WIDE, NEED), expires_at=60.0)
 UNKNOWN = RedisError("NOSCRIPT No matching script.")
 
 
 def test_what_a_script_tells() -> None:
-    assert _told(ASK, _encode((0, 0, 0, 1))) == Admitted((NEED,))
-    assert _told(ASK, _encode((0, 1, 1, 0, 1))) == Admitted((), 1, (NEED,))
-    assert _told(ASK, _encode((0, 2, 1, 0, 1))) == Admitted()
-    assert _told(ASK, _encode((1, 0, 0, 1, 2_500_000, 0))) == Refusal(NEED, 2.5)
-    assert _told(ASK, _encode((1, 0, 0, 1, 1_000_000, 1))) == Refusal(NEED, 1.0, busy=True)
-    assert _told(ASK, _encode((1, 0, 0, 1, -1, 0))) == Refusal(NEED, None)
-    assert _told(ASK, _encode((1, 1, 1, 0, 1, 1, -1, 0))) == Refusal(LOWER, None, 1, (NEED,))
-    assert _told(ASK, _encode((2, 0, 1))) == MissingCounter(NEED)
+    assert _parse_reply(ASK, _encode((0, 0, 0, 1))) == Admitted((NEED,))
+    assert _parse_reply(ASK, _encode((0, 1, 1, 0, 1))) == Admitted((), 1, (NEED,))
+    assert _parse_reply(ASK, _encode((0, 2, 1, 0, 1))) == Admitted()
+    assert _parse_reply(ASK, _encode((1, 0, 0, 1, 2_500_000, 0))) == Refusal(NEED, 2.5)
+    assert _parse_reply(ASK, _encode((1, 0, 0, 1, 1_000_000, 1))) == Refusal(NEED, 1.0, busy=True)
+    assert _parse_reply(ASK, _encode((1, 0, 0, 1, -1, 0))) == Refusal(NEED, None)
+    assert _parse_reply(ASK, _encode((1, 1, 1, 0, 1, 1, -1, 0))) == Refusal(LOWER, None, 1, (NEED,))
+    assert _parse_reply(ASK, _encode((2, 0, 1))) == MissingCounter(NEED)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_what_a_script_tells() -> None:
 def test_another_answer_is_a_loss(reply: object) -> None:
     """A proxy, another program, a value of somebody else: nothing is counted, and nothing fails."""
     with pytest.raises(CountersUnavailable):
-        _told(ASK, reply)  # type: ignore[arg-type]  # what may come
+        _parse_reply(ASK, reply)  # type: ignore[arg-type]  # what may come
 
 
 class Answers(ScriptRunner):
@@ -62,13 +62,13 @@ class Answers(ScriptRunner):
     async def run(self, script: Script, owner: str | None, argument: bytes) -> Reply:
         return self._next()
 
-    async def try_(self, key: bytes, slot: int, data: bytes) -> Reply:
+    async def execute_raw(self, key: bytes, slot: int, data: bytes) -> Reply:
         return self._next()
 
-    async def try_both(self, one: Sent, other: Sent) -> tuple[Reply, Reply]:
+    async def execute_pair(self, one: KeyedRequest, other: KeyedRequest) -> tuple[Reply, Reply]:
         return self._next(), self._next()
 
-    async def known(
+    async def retry_with_source(
         self, script: Script, owner: str | None, data: bytes, reply: RedisError
     ) -> Reply:
         return self._next()
@@ -76,7 +76,9 @@ class Answers(ScriptRunner):
     def tell_script(self, script: Script, owner: str | None, argument: bytes) -> None:
         self.released.append(owner)
 
-    async def command(self, owner: str | None, command: bytes, name: bytes, *words: bytes) -> Reply:
+    async def run_command(
+        self, owner: str | None, command: bytes, name: bytes, *words: bytes
+    ) -> Reply:
         return self._next()
 
     def _next(self) -> Reply:
@@ -88,9 +90,9 @@ class Answers(ScriptRunner):
 async def test_who_is_away_counts_nothing() -> None:
     meter = RedisCounters(Answers())
     for asked in (meter.admit(ASK, 1.0), meter.extend(ASK, 1.0), meter.settle("t", "c1", 1, 1),
-                  meter.take(DemandTemplate((NEED,)), (), "c1", "t", 60.0, 1.0), meter.admit(PAIR, 1.0),
-                  meter.take(DemandTemplate((WIDE, NEED)), (), "c1", "t", 60.0, 1.0),
-                  meter.end("t", [("c1", 1, 1)]), meter.seed("t", "f", 1), meter.used("t")):  # fmt: skip
+                  meter.admit_single(DemandTemplate((NEED,)), (), "c1", "t", 60.0, 1.0), meter.admit(PAIR, 1.0),
+                  meter.admit_single(DemandTemplate((WIDE, NEED)), (), "c1", "t", 60.0, 1.0),
+                  meter.settle_all("t", [("c1", 1, 1)]), meter.seed("t", "f", 1), meter.read_counters("t")):  # fmt: skip
         with pytest.raises(CountersUnavailable):
             await asked
 
@@ -105,15 +107,15 @@ async def test_many_that_end_at_once_are_settled_in_parts() -> None:
     """A script holds everybody else up."""
     counters, ends = Answers(*[1] * 16), [(f"c{at}", 1, 1) for at in range(1_000)]
     meter = RedisCounters(counters)
-    for scopes, left in (((True,), 12), ((False,), 8), (BOTH, 0)):
-        await meter.end("t", ends, scopes)
+    for scopes, left in (((True,), 12), ((False,), 8), (ALL_SCOPES, 0)):
+        await meter.settle_all("t", ends, scopes)
         assert len(counters.replies) == left
 
 
 async def test_what_is_more_than_any_limit_is_told_as_such() -> None:
     """Also of a tier that the call may go to: a script has no larger number."""
     huge = msgspec.structs.replace(NEED, amount=10**30)
-    ask = msgspec.structs.replace(ASK, others=(("fast", (huge,)),))
+    ask = msgspec.structs.replace(ASK, fallbacks=(("fast", (huge,)),))
     assert await RedisCounters(Answers(0)).admit(ask, 1.0) == Admitted()
 
 
@@ -121,8 +123,11 @@ async def test_what_is_kept_of_forms_is_bounded() -> None:
     """Tags are the clients' to choose."""
     meter = RedisCounters(Answers(*[0] * 5_000))
     for _ in range(5_000):
-        assert await meter.take(DemandTemplate((NEED,)), (), "c1", "t", 60.0, 1.0) == Admitted()
-    assert len(meter._moulds) <= 4_096
+        assert (
+            await meter.admit_single(DemandTemplate((NEED,)), (), "c1", "t", 60.0, 1.0)
+            == Admitted()
+        )
+    assert len(meter._admit_templates) <= 4_096
 
 
 @pytest.mark.parametrize(
@@ -145,7 +150,9 @@ async def test_who_has_taken_gives_it_back_where_the_other_refuses(
         counters = Answers(*replies)
         meter = RedisCounters(counters)
         if number:
-            answer = await meter.take(DemandTemplate(PAIR.needs), (), "c1", "default", 60.0, 1.0)
+            answer = await meter.admit_single(
+                DemandTemplate(PAIR.demands), (), "c1", "default", 60.0, 1.0
+            )
         else:
             answer = await meter.admit(PAIR, 1.0)
         assert isinstance(answer, Refusal) is (replies[-1] != 0 or bool(told))

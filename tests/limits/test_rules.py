@@ -11,7 +11,7 @@ import pytest
 from gateway.core.call import Key, KeyBudget, KeyLimit
 from gateway.core.target import TIERS, Tier
 from gateway.limits.counters import CounterDemand
-from gateway.limits.rules import MOST, BudgetLevel, LimitRules, counted
+from gateway.limits.rules import MAX_COUNT, BudgetLevel, LimitRules, describe_counter
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -38,8 +38,15 @@ def needs(
     expected: int | None = None,
     own: Key | None = None,
 ) -> tuple[CounterDemand, ...]:
-    return made.needs(
-        key=key, tags=tags, tier=tier, now=now, tokens=900, micro=micro, expected=expected, own=own
+    return made.make_demands(
+        key=key,
+        tags=tags,
+        tier=tier,
+        now=now,
+        tokens=900,
+        micro_usd=micro,
+        expected_micro_usd=expected,
+        own_key=own,
     )
 
 
@@ -64,7 +71,7 @@ def test_a_budget_is_in_micro_dollars_of_its_window() -> None:
     assert needs(made) == (
         CounterDemand(
             kind="usd", name="x", field="usd|x|all|2026-11-24", limit=20_000_001, amount=70,
-            seeded=True, soft=16_000_001, all_tenants=True,
+            needs_seed=True, soft=16_000_001, all_tenants=True,
         ),
     )  # fmt: skip
 
@@ -141,8 +148,8 @@ def test_names_cannot_be_taken_for_others() -> None:
     need, other = needs(made, tags=("c|total", "c%7Ctotal"))
     assert need.field == "usd|a%7Cb|tag=c%7Ctotal|total"
     assert other.field == "usd|a%7Cb|tag=c%257Ctotal|total"
-    assert made.scope(None, need).only["tag"] == ["c|total"]
-    assert made.scope(None, other).only["tag"] == ["c%7Ctotal"]
+    assert made.find_scope(None, need).filters["tag"] == ["c|total"]
+    assert made.find_scope(None, other).filters["tag"] == ["c%7Ctotal"]
 
 
 def test_a_share_counts_every_call_and_takes_of_its_tiers_alone() -> None:
@@ -151,10 +158,10 @@ def test_a_share_counts_every_call_and_takes_of_its_tiers_alone() -> None:
     field, whole = "share|x|all|2026-11-24", "calls|x|all|2026-11-24"
     (of_it,), (other,), (none,) = (needs(made, tier=tier) for tier in ("reasoning", "fast", None))
     assert of_it == CounterDemand(
-        kind="share", name="x", field=field, whole=whole, limit=100, soft=50, then="smart"
+        kind="share", name="x", field=field, total_field=whole, limit=100, soft=50, then="smart"
     )
     same = CounterDemand(
-        kind="share", name="x", field=field, whole=whole, limit=100, soft=50, amount=0
+        kind="share", name="x", field=field, total_field=whole, limit=100, soft=50, amount=0
     )
     assert other == none == same
 
@@ -162,7 +169,7 @@ def test_a_share_counts_every_call_and_takes_of_its_tiers_alone() -> None:
 def test_what_only_warns_lets_all_in() -> None:
     """And warns at its amount where `soft` says nothing else."""
     (money,) = needs(limits({"usd": 20, "every": "day", "hard": False}))
-    assert (money.limit, money.soft) == (MOST, 20_000_000)
+    assert (money.limit, money.soft) == (MAX_COUNT, 20_000_000)
     made = limits({"share": 0.1, "tier": "smart", "every": "day", "hard": False, "soft": 0.5})
     (share,) = needs(made)
     assert (share.limit, share.soft) == (1000, 50)
@@ -216,8 +223,8 @@ def test_a_budget_of_a_key_counts_the_tiers_that_it_names() -> None:
         False, True, True,
     ]  # fmt: skip
     (need,) = needs(made, key="bob", own=key, tier="smart")
-    scope = made.scope("default", need)
-    assert scope.only == {"tenant": ["default"], "key": ["bob"], "tier": ["reasoning", "smart"]}
+    scope = made.find_scope("default", need)
+    assert scope.filters == {"tenant": ["default"], "key": ["bob"], "tier": ["reasoning", "smart"]}
 
 
 def test_a_key_has_limits_and_budgets_of_its_own() -> None:
@@ -231,7 +238,7 @@ def test_a_key_has_limits_and_budgets_of_its_own() -> None:
         ("concurrency|key ann|own=ann", 2, 1),
         ("concurrency|key ann 2|own=ann", 1, 1),
         ("usd|key ann|own=ann|2026-11", 5_000_000, 70),
-        ("usd|key ann 2|own=ann|2026-11-24", MOST, 3),
+        ("usd|key ann 2|own=ann|2026-11-24", MAX_COUNT, 3),
     ]
     assert [need.then for need in found[-2:]] == ["fast", None]
     assert needs(made, own=ANN, tier="fast")[-2].then is None
@@ -272,32 +279,32 @@ def test_what_a_lost_counter_had_counted(part: dict[str, Any], only: dict[str, l
     made = limits({"usd": 1, "every": "day", **part})
     need = needs(made, tags=("a",))[0]
     owner = need.owner("acme")
-    found = made.scope(owner, need)
-    assert found.only == {**({} if owner is None else {"tenant": ["acme"]}), **only}
+    found = made.find_scope(owner, need)
+    assert found.filters == {**({} if owner is None else {"tenant": ["acme"]}), **only}
     assert (found.since, found.until) == DAY
 
 
 def test_what_a_lost_counter_of_a_key_alone_had_counted() -> None:
     made = limits()
     month, day = needs(made, own=ANN)[-2:]
-    assert made.scope("acme", day).only == {"tenant": ["acme"], "key": ["ann"]}
-    assert (made.scope("acme", day).since, made.scope("acme", day).until) == DAY
-    assert made.scope("acme", month).since == datetime(2026, 11, 1, tzinfo=BERLIN).timestamp()
+    assert made.find_scope("acme", day).filters == {"tenant": ["acme"], "key": ["ann"]}
+    assert (made.find_scope("acme", day).since, made.find_scope("acme", day).until) == DAY
+    assert made.find_scope("acme", month).since == datetime(2026, 11, 1, tzinfo=BERLIN).timestamp()
 
 
 def test_a_total_has_no_beginning_and_no_end() -> None:
     made = limits({"usd": 1, "every": "total"})
     (need,) = needs(made)
-    assert (made.scope(None, need).since, made.scope(None, need).until) == (None, None)
+    assert (made.find_scope(None, need).since, made.find_scope(None, need).until) == (None, None)
 
 
 def test_a_counter_of_other_limits_is_refused() -> None:
     need = needs(limits({"usd": 1, "every": "day"}))[0]
     with pytest.raises(ValueError, match=r"no usd is counted by 'usd\|x\|all\|2026-11-24'"):
-        limits().scope(None, need)
+        limits().find_scope(None, need)
     tenant = msgspec.structs.replace(need, all_tenants=False)
     with pytest.raises(ValueError, match="no usd is counted"):
-        limits({"usd": 1, "every": "day"}).scope("acme", tenant)
+        limits({"usd": 1, "every": "day"}).find_scope("acme", tenant)
 
 
 def test_how_full_budgets_are() -> None:
@@ -323,15 +330,15 @@ def test_how_full_budgets_are() -> None:
         "usd|team|all|2026-11-24|more": 1,
         "written by another program": 1,
     }
-    found = list(made.levels("acme", used, NOW))
+    found = list(made.iter_levels("acme", used, NOW))
     month = datetime(2026, 12, 1, tzinfo=BERLIN).timestamp()
     assert found == [
         BudgetLevel("team", "", "acme", 4_000_000, 1_000_000, DAY[1]),
         BudgetLevel("each|one", "b|b", "acme", 0, 5, None),
         BudgetLevel("", "ann", "acme", 5_000_000, 2_500_000, month),
     ]
-    assert [level.part for level in found] == [0.25, 1.0, 0.5]
-    found = list(made.levels(None, used, NOW))
+    assert [level.used_ratio for level in found] == [0.25, 1.0, 0.5]
+    found = list(made.iter_levels(None, used, NOW))
     assert found == [BudgetLevel("every", "", "", 4_000_000, 3_000_000, DAY[1])]
 
 
@@ -348,7 +355,7 @@ def test_counters_of_all_tenants_are_known_by_their_fields() -> None:
         "usd|c|tag=x|2026-11-24", "share|d|all|2026-11-24", "usd|gone|all|2026-11-24",
         "usd|key ann|own=ann|2026-11", "usd|a|2026-11-24", "written by another program",
     ]  # fmt: skip
-    found = list(made.shared(fields, NOW))
+    found = list(made.iter_shared_demands(fields, NOW))
     assert [need.field for need in found] == [fields[0], fields[3]]
     assert all(need.all_tenants for need in found)
 
@@ -366,16 +373,16 @@ def test_counters_of_all_tenants_are_known_by_their_fields() -> None:
 )
 def test_whose_calls_a_counter_has_is_said_in_words(part: dict[str, Any], said: str) -> None:
     (need,) = needs(limits({"usd": 1, "every": "day", **part}), tags=("a|b",))
-    assert counted(need.owner("acme"), need) == said
+    assert describe_counter(need.owner("acme"), need) == said
 
 
 def test_the_counter_of_a_key_alone_is_said_to_be_its_own() -> None:
     need = needs(limits(), own=ANN)[-1]
-    assert counted(need.owner("acme"), need) == "key ann"
+    assert describe_counter(need.owner("acme"), need) == "key ann"
 
 
 def test_a_limit_that_is_no_budget_is_never_full() -> None:
     """Whatever stands under its name."""
     made = limits({"requests": "60/m"})
     needs(made, own=msgspec.structs.replace(ANN, budgets=()))
-    assert list(made.levels("acme", {"usd|key ann|own=ann|60s": 1}, NOW)) == []
+    assert list(made.iter_levels("acme", {"usd|key ann|own=ann|60s": 1}, NOW)) == []

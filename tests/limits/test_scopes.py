@@ -24,7 +24,7 @@ ACME, OTHER = Key(name="a", tenant="acme"), Key(name="o", tenant="other")
 
 
 async def used(stage: Stage, owner: Owner, meter: MemoryCounters | None = None) -> list[int]:
-    return list((await (meter or stage.meter).used(owner)).values())
+    return list((await (meter or stage.meter).read_counters(owner)).values())
 
 
 async def test_a_budget_is_of_all_tenants_unless_it_says_so() -> None:
@@ -50,8 +50,8 @@ async def test_a_call_that_its_tenant_refuses_leaves_all_the_room_to_others() ->
     stage = Stage(budget("0.002"), limit(per="tenant", concurrency=1))
     await stage.ask("c1", key=ACME)
     await stage.end("c1")
-    await stage.gate.drain()
-    stage.gate._held.clear()
+    await stage.gate.wait_settled()
+    stage.gate._reservations.clear()
     await stage.ask("c2", key=ACME, operation="count_tokens")
     assert (await stage.refused("c3", key=ACME)).kind == "rate_limited"
     await stage.ask("c4", key=OTHER)
@@ -70,7 +70,7 @@ async def test_both_are_settled_with_what_the_call_has_cost() -> None:
 async def test_calls_of_the_dead_are_settled_with_both() -> None:
     stage = Stage(budget("1"), budget("1", name="own", per="tenant"))
     await stage.ask("c1", key=ACME)
-    stage.gate._held.clear()  # as in another process
+    stage.gate._reservations.clear()  # as in another process
     await stage.gate.settle_dead("acme", [("c1", 10, 7)])
     assert await used(stage, None) == await used(stage, "acme") == [7]
 
@@ -84,7 +84,7 @@ async def test_a_lost_counter_of_all_tenants_is_asked_of_all_tenants() -> None:
         asked.append((owner, need.name))
         return 40 if owner is None else 7
 
-    stage.gate._books._ask = seed
+    stage.gate._ledger_spends._read_spent = seed
     await stage.ask("c1", key=ACME)
     assert asked == [(None, "b"), ("acme", "own")]
     assert (await used(stage, None), await used(stage, "acme")) == ([40 + HELD], [7 + HELD])
@@ -106,7 +106,7 @@ async def test_what_is_spent_while_nobody_counts_is_owed_to_each_owner() -> None
     assert await used(stage, None) == [2 * 19]
     stage.meter.lost = False
     await stage.ask("c3", key=ACME)
-    await stage.gate.drain()
+    await stage.gate.wait_settled()
     assert await used(stage, None) == [4 * 19 + HELD]
     assert await used(stage, "acme") == [2 * 19 + HELD]
     assert await used(stage, "other") == [2 * 19]
@@ -144,21 +144,22 @@ async def test_a_loss_between_the_two_holds_nothing_for_long() -> None:
         async def admit(
             self, ask: AdmissionRequest, now: float
         ) -> Admitted | Refusal | MissingCounter:
-            first = tuple([need for need in ask.needs if need.all_tenants])
+            first = tuple([need for need in ask.demands if need.all_tenants])
             await super().admit(
-                AdmissionRequest(id=ask.id, tenant=ask.tenant, needs=first, expires=now + 9), now
+                AdmissionRequest(id=ask.id, tenant=ask.tenant, demands=first, expires_at=now + 9),
+                now,
             )
             raise CountersUnavailable
 
     half = Half()
     half.__dict__.update(vars(stage.meter))
-    stage.gate._meter = stage.gate._debts._meter = half
+    stage.gate._counter_store = stage.gate._unsettled._counter_store = half
     problem = await stage.refused("c1", key=ACME)
     assert problem.kind == "overloaded"
     assert await used(stage, None) == [2 * HELD]
-    stage.gate._meter = stage.gate._debts._meter = stage.meter
+    stage.gate._counter_store = stage.gate._unsettled._counter_store = stage.meter
     await stage.ask("c2", key=OTHER)
-    await stage.gate.drain()
+    await stage.gate.wait_settled()
     assert await used(stage, None) == [2 * HELD]
 
 
@@ -183,7 +184,7 @@ async def test_one_that_leaves_between_the_two_is_settled_with_both() -> None:
     stage.meter.admit = admit  # type: ignore[method-assign]
     assert await used(stage, None) == [19 + HELD]
     stage.gate.settle(entry("c1", state="aborted", attempts=0, cost=0, tier=None))
-    await stage.gate.drain()
+    await stage.gate.wait_settled()
     assert await used(stage, None) == await used(stage, "acme") == [19]
 
 
@@ -197,8 +198,10 @@ async def test_a_further_attempt_that_has_no_room_is_told_as_such() -> None:
 
 async def test_what_the_ledger_has_of_a_counter_is_told() -> None:
     stage = Stage(budget("1"), spent=12)
-    (need,) = stage.gate._limits.needs(key="a", tags=(), tier="smart", now=1e9, tokens=1, micro=1)
-    assert await stage.gate.spent(None, need) == 12
+    (need,) = stage.gate._limits.make_demands(
+        key="a", tags=(), tier="smart", now=1e9, tokens=1, micro_usd=1
+    )
+    assert await stage.gate.read_spent(None, need) == 12
 
 
 async def test_other_limits_count_on_from_what_was_counted() -> None:
@@ -209,7 +212,7 @@ async def test_other_limits_count_on_from_what_was_counted() -> None:
     for closed, usd in ((False, "0.002"), (True, "0.003")):
         limits = LimitRules([], [budget(usd)], UTC)
         for _ in range(2):  # the same ones change nothing
-            stage.gate.adopt(limits, closed=closed)
+            stage.gate.adopt(limits, fails_closed=closed)
             assert (await stage.refused("c2", key=OTHER)).kind == "budget"
     assert [row["text"] for row in stage.log] == ["used up", "used up"]
     stage.meter.lost = True

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.call import Key, KeyBudget, KeyLimit
-from gateway.limits.startup_check import apart
+from gateway.limits.startup_check import find_unshared_limits
 from gateway.settings import environment, loader
 from gateway.settings.loader import ConfigSource
 
@@ -18,7 +18,7 @@ PLAIN = Key(name="ann")
 def source(folder: Path, text: str) -> ConfigSource:
     file = folder / "gateway.yaml"
     file.write_text(f"version: 1\n{text}")
-    return loader.load(environment.find(str(file), {}), {})
+    return loader.load(environment.find_config_file(str(file), {}), {})
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ def source(folder: Path, text: str) -> ConfigSource:
 )
 def test_what_is_counted_apart_is_named(tmp_path: Path, text: str, key: Key, told: str) -> None:
     made = source(tmp_path, text)
-    (mistake,) = apart(made, [PLAIN, key], 4, {})
+    (mistake,) = find_unshared_limits(made, [PLAIN, key], 4, {})
     assert f"{mistake.path}: {mistake.message}" == told
     assert mistake.level == "error"
     assert mistake.hint == "Set REDIS_URL, or serve with --workers 1."
-    assert apart(made, [PLAIN, key], 1, {}) == []
-    assert apart(made, [PLAIN, key], 4, {"REDIS_URL": "redis://h"}) == []
+    assert find_unshared_limits(made, [PLAIN, key], 1, {}) == []
+    assert find_unshared_limits(made, [PLAIN, key], 4, {"REDIS_URL": "redis://h"}) == []
 
 
 def test_where_nothing_is_counted_workers_need_no_redis(tmp_path: Path) -> None:
-    assert apart(source(tmp_path, ""), [PLAIN], 4, {}) == []
+    assert find_unshared_limits(source(tmp_path, ""), [PLAIN], 4, {}) == []

@@ -13,9 +13,15 @@ from gateway.core.decision import Decision
 from gateway.core.decision_context import Score, Thresholds
 from gateway.core.target import TIERS, Tier
 from gateway.limits.errors import CountersUnavailable
-from gateway.limits.tier_share import EVERY, LoweredTurns, TurnCounter, TurnPool, _recent
+from gateway.limits.tier_share import (
+    REFRESH_SECONDS,
+    LoweredTurns,
+    TurnCounter,
+    TurnPool,
+    _parse_turns,
+)
 from gateway.routing.classifier import heuristic
-from gateway.routing.tier_share import TURNS, RecentTurns, ShareBounds, cell, under
+from gateway.routing.tier_share import MIN_TURNS, RecentTurns, ShareBounds, choose_tier, find_cell
 from gateway.state.redis.connection import Reply
 
 OWN = Thresholds(0.5, 0.6, "own-1")
@@ -28,14 +34,14 @@ type Draw = Callable[[random.Random], Score]
 
 def decided(score: Score, tier: Tier, used: Thresholds = OWN) -> Decision:
     return Decision(
-        lab="a", tier=tier, source="classifier", classified=tier, score=score, thresholds=used
+        lab="a", tier=tier, source="classifier", classified_tier=tier, score=score, thresholds=used
     )
 
 
 def call(key: Key, operation: str = "generate") -> Call:
     return Call(
         id="c", dialect="openai-chat", operation=operation, body=b"", key=key,
-        received_at=0.0, started=0.0,
+        received_at=0.0, started_at=0.0,
     )  # fmt: skip
 
 
@@ -49,10 +55,10 @@ class Process:
 
     def turn(self, key: Key, score: Score) -> Tier:
         self.at += 0.31
-        used, tier = self.traffic.thresholds(key), heuristic.tier(score, OWN)
+        used, tier = self.traffic.find_thresholds(key), heuristic.choose_tier(score, OWN)
         if used is not None and used.cut is not None:
-            tier = under(score, OWN, used.cut, self.at)
-        self.traffic.note(call(key), decided(score, tier, used or OWN))
+            tier = choose_tier(score, OWN, used.cut, self.at)
+        self.traffic.count_turn(call(key), decided(score, tier, used or OWN))
         return tier
 
     async def many(self, key: Key, scores: Sequence[Score], every: int = 200) -> Counter[Tier]:
@@ -68,47 +74,47 @@ class Process:
 async def test_a_key_has_its_own_thresholds_after_so_many_turns() -> None:
     """Before that those of its tenant's turns, before that none."""
     one = Process()
-    assert (one.traffic.thresholds(ANN), one.traffic.thresholds(OTHER)) == (None, None)
-    await one.many(ANN, [HARD] * (TURNS - 1))
-    assert one.traffic.thresholds(ANN) is None
+    assert (one.traffic.find_thresholds(ANN), one.traffic.find_thresholds(OTHER)) == (None, None)
+    await one.many(ANN, [HARD] * (MIN_TURNS - 1))
+    assert one.traffic.find_thresholds(ANN) is None
     await one.many(BOB, [EASY])
-    tenant = one.traffic.thresholds(ANN)
+    tenant = one.traffic.find_thresholds(ANN)
     assert tenant is not None
     assert tenant.id.startswith("tenant-")
-    assert one.traffic.thresholds(BOB) == tenant
+    assert one.traffic.find_thresholds(BOB) == tenant
     await one.many(ANN, [HARD])
-    own = one.traffic.thresholds(ANN)
+    own = one.traffic.find_thresholds(ANN)
     assert own is not None
     assert (own.id.startswith("key-"), own.fast, own.smart) == (True, OWN.fast, OWN.smart)
-    assert one.traffic.thresholds(BOB) != own
-    assert one.traffic.thresholds(OTHER) is None
+    assert one.traffic.find_thresholds(BOB) != own
+    assert one.traffic.find_thresholds(OTHER) is None
 
 
 async def test_one_key_does_not_move_the_thresholds_of_another() -> None:
     """Nor does a tenant move another's."""
     one = Process()
     await one.many(ANN, [HARD, PLAIN, EASY, EASY] * 1_000)
-    before = one.traffic.thresholds(ANN)
+    before = one.traffic.find_thresholds(ANN)
     await one.many(EVE, [HARD] * 20_000, every=2_000)
     await one.many(Key(name="eve", tenant="other"), [EASY] * 20_000, every=2_000)
-    assert one.traffic.thresholds(ANN) == before
+    assert one.traffic.find_thresholds(ANN) == before
 
 
 async def test_what_is_no_classified_turn_is_not_counted() -> None:
     """Pins, rules, defaults; and what stays what it was is not lowered."""
     one = Process()
     for tier in TIERS:
-        one.traffic.note(call(ANN), Decision(lab="a", tier=tier, source="pin"))
-    one.traffic.note(call(ANN), Decision(lab="a", tier="fast", source="default", score=EASY))
-    held = Decision(lab="a", tier="fast", source="seat", classified="fast", score=EASY)
-    one.traffic.note(call(ANN), held)
-    one.traffic.note(call(ANN, "count_tokens"), decided(HARD, "reasoning"))
-    assert sum(one.traffic.turns.values()) == 0
-    one.traffic.note(call(ANN), decided(HARD, "reasoning"))
-    one.traffic.note(call(ANN), decided(HARD, "smart"))
-    assert one.traffic.turns == {"fast": 0, "smart": 1, "reasoning": 1}
-    assert one.traffic.lowered == 1
-    told = {count.name: count.read() for count in one.traffic.measures()}
+        one.traffic.count_turn(call(ANN), Decision(lab="a", tier=tier, source="pin"))
+    one.traffic.count_turn(call(ANN), Decision(lab="a", tier="fast", source="default", score=EASY))
+    held = Decision(lab="a", tier="fast", source="seat", classified_tier="fast", score=EASY)
+    one.traffic.count_turn(call(ANN), held)
+    one.traffic.count_turn(call(ANN, "count_tokens"), decided(HARD, "reasoning"))
+    assert sum(one.traffic.turns_by_tier.values()) == 0
+    one.traffic.count_turn(call(ANN), decided(HARD, "reasoning"))
+    one.traffic.count_turn(call(ANN), decided(HARD, "smart"))
+    assert one.traffic.turns_by_tier == {"fast": 0, "smart": 1, "reasoning": 1}
+    assert one.traffic.lowered_count == 1
+    told = {count.name: count.read() for count in one.traffic.build_metrics()}
     assert told == {"turns_fast": 0, "turns_smart": 1, "turns_reasoning": 1, "turns_lowered": 1}
 
 
@@ -120,7 +126,7 @@ async def test_a_key_whose_turns_are_lowered_is_told_once_an_hour() -> None:
 
     def note(at: float, key: Key = ANN, tier: Tier = "smart") -> None:
         one = msgspec.structs.replace(call(key), id=f"c{at:g}", received_at=at)
-        traffic.note(one, decided(HARD, tier))
+        traffic.count_turn(one, decided(HARD, tier))
 
     note(100, tier="reasoning")
     assert told == []
@@ -131,7 +137,7 @@ async def test_a_key_whose_turns_are_lowered_is_told_once_an_hour() -> None:
     second = msgspec.structs.replace(first, call="c3701", turns=3)
     other = msgspec.structs.replace(first, tenant="other", call="c102")
     assert told == [first, second, other]
-    assert traffic.lowered == 5
+    assert traffic.lowered_count == 5
 
 
 async def test_a_rise_that_a_bound_refuses_is_told_too() -> None:
@@ -142,30 +148,30 @@ async def test_a_rise_that_a_bound_refuses_is_told_too() -> None:
     traffic = TurnCounter(alert=told.append)
     traffic.adopt(MOST, OWN)
     stays = msgspec.structs.replace(decided(HARD, "smart"), source="seat")
-    traffic.note(call(ANN), msgspec.structs.replace(stays, tier="reasoning"))
-    assert (told, traffic.lowered) == ([], 0)
-    traffic.note(call(ANN), stays)
+    traffic.count_turn(call(ANN), msgspec.structs.replace(stays, tier="reasoning"))
+    assert (told, traffic.lowered_count) == ([], 0)
+    traffic.count_turn(call(ANN), stays)
     assert [(one.wanted, one.tier) for one in told] == [("reasoning", "smart")]
-    assert (traffic.lowered, sum(traffic.turns.values())) == (1, 0)
+    assert (traffic.lowered_count, sum(traffic.turns_by_tier.values())) == (1, 0)
 
 
 async def test_another_configuration_holds_from_now_on() -> None:
     """Other bounds for the same turns; with another classifier all begins anew; or nothing at all."""
     one = Process()
-    await one.many(ANN, [HARD] * TURNS)
-    kept = one.traffic.thresholds(ANN)
+    await one.many(ANN, [HARD] * MIN_TURNS)
+    kept = one.traffic.find_thresholds(ANN)
     one.traffic.adopt(ShareBounds(reasoning=0.5), OWN)
     await one.traffic.refresh()
-    other = one.traffic.thresholds(ANN)
+    other = one.traffic.find_thresholds(ANN)
     assert other is not None
     assert kept is not None
     assert other.id != kept.id
     one.traffic.adopt(MOST, Thresholds(0.5, 0.6, "own-2"))
-    assert one.traffic.thresholds(ANN) is None
+    assert one.traffic.find_thresholds(ANN) is None
     for most, own in ((None, OWN), (MOST, None)):
         one.traffic.adopt(most, own)
-        await one.many(ANN, [HARD] * TURNS)
-        assert one.traffic.thresholds(ANN) is None
+        await one.many(ANN, [HARD] * MIN_TURNS)
+        assert one.traffic.find_thresholds(ANN) is None
 
 
 def even(chance: random.Random) -> Score:
@@ -205,7 +211,7 @@ async def test_each_key_keeps_within_two_points_of_its_bounds() -> None:
     wanted = {"even": (even, 0.10, 0.40), "judged": (judged, 0.10, 0.40), "bimodal": (bimodal, 0.10, 0.40), "easy": (easy, 0.05, 0.15)}  # fmt: skip
     for name, (draw, reasoning, smart) in wanted.items():
         key = Key(name=name)
-        await shares(one, key, draw, 1, TURNS)
+        await shares(one, key, draw, 1, MIN_TURNS)
         found = await shares(one, key, draw, 2, 5_000)
         assert found["reasoning"] == pytest.approx(reasoning, abs=0.02), name
         assert found["smart"] == pytest.approx(smart, abs=0.02), name
@@ -215,11 +221,11 @@ async def test_after_a_shift_the_bounds_are_met_again() -> None:
     """From easy to hard and back: at the latest after two changes of what is counted."""
     one = Process()
     await shares(one, ANN, easy, 1, 5_000)
-    await shares(one, ANN, hard, 2, 2 * TURNS)
+    await shares(one, ANN, hard, 2, 2 * MIN_TURNS)
     found = await shares(one, ANN, hard, 3, 4_000)
     assert found["reasoning"] == pytest.approx(0.10, abs=0.02)
     assert found["smart"] == pytest.approx(0.40, abs=0.02)
-    await shares(one, ANN, easy, 4, 2 * TURNS)
+    await shares(one, ANN, easy, 4, 2 * MIN_TURNS)
     assert (await shares(one, ANN, easy, 5, 4_000))["smart"] == pytest.approx(0.15, abs=0.02)
 
 
@@ -233,14 +239,14 @@ async def test_a_new_key_is_looked_at_at_once() -> None:
         waiting.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(one.traffic.keep(sleep))
+    task = asyncio.create_task(one.traffic.refresh_periodically(sleep))
     await waiting.wait()
     waiting.clear()
-    one.traffic.thresholds(ANN)
+    one.traffic.find_thresholds(ANN)
     await waiting.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert asked == [EVERY, EVERY]
+    assert asked == [REFRESH_SECONDS, REFRESH_SECONDS]
 
 
 class Hashes:
@@ -257,7 +263,7 @@ class Hashes:
             raise CountersUnavailable
         found = self.kept.setdefault((tenant, name), RecentTurns())
         found.add(counts)
-        return RecentTurns(list(found.before), list(found.now))
+        return RecentTurns(list(found.previous), list(found.current))
 
 
 async def test_processes_count_together() -> None:
@@ -265,34 +271,36 @@ async def test_processes_count_together() -> None:
     pool = Hashes()
     one, two, three = Process(pool), Process(pool), Process(pool)
     chance = random.Random(3)
-    await one.many(ANN, [even(chance) for _ in range(TURNS // 2)])
-    assert one.traffic.thresholds(ANN) is None
-    await two.many(ANN, [even(chance) for _ in range(TURNS // 2)])
-    assert two.traffic.thresholds(ANN) is not None
-    assert three.traffic.thresholds(ANN) is None
+    await one.many(ANN, [even(chance) for _ in range(MIN_TURNS // 2)])
+    assert one.traffic.find_thresholds(ANN) is None
+    await two.many(ANN, [even(chance) for _ in range(MIN_TURNS // 2)])
+    assert two.traffic.find_thresholds(ANN) is not None
+    assert three.traffic.find_thresholds(ANN) is None
     await three.traffic.refresh()
-    assert three.traffic.thresholds(ANN) == two.traffic.thresholds(ANN)
+    assert three.traffic.find_thresholds(ANN) == two.traffic.find_thresholds(ANN)
 
 
 async def test_losing_the_pool_loses_no_turn() -> None:
     """It goes on alone, asks once a look, and tells what it counted when the pool is back."""
     pool = Hashes()
     one = Process(pool)
-    await one.many(ANN, [EASY] * TURNS)
+    await one.many(ANN, [EASY] * MIN_TURNS)
     await one.many(BOB, [EASY])
-    kept, pool.lost, pool.asked = one.traffic.thresholds(ANN), True, 0
+    kept, pool.lost, pool.asked = one.traffic.find_thresholds(ANN), True, 0
     for key in (ANN, BOB):
         one.turn(key, HARD)
     await one.traffic.refresh()
     assert pool.asked == 1
-    await one.many(ANN, [HARD] * TURNS)
-    alone = one.traffic.thresholds(ANN)
+    await one.many(ANN, [HARD] * MIN_TURNS)
+    alone = one.traffic.find_thresholds(ANN)
     assert alone is not None
     assert alone != kept
     pool.lost = False
     await one.many(ANN, [HARD])
-    assert pool.kept["default", "key|own-1|0.5|0.6|ann"].counts[cell(HARD, OWN)] == TURNS + 2
-    assert pool.kept["default", "key|own-1|0.5|0.6|bob"].turns == 2
+    assert (
+        pool.kept["default", "key|own-1|0.5|0.6|ann"].counts[find_cell(HARD, OWN)] == MIN_TURNS + 2
+    )
+    assert pool.kept["default", "key|own-1|0.5|0.6|bob"].turn_count == 2
 
 
 async def test_a_turn_that_comes_while_others_are_told_is_told_next() -> None:
@@ -310,17 +318,17 @@ async def test_a_turn_that_comes_while_others_are_told_is_told_next() -> None:
     one.turn(ANN, HARD)
     for _ in range(2):
         await one.traffic.refresh()
-    assert sorted(one.turns for one in pool.kept.values()) == [2, 2]
+    assert sorted(one.turn_count for one in pool.kept.values()) == [2, 2]
 
 
 async def test_a_pool_that_has_forgotten_takes_no_thresholds_away() -> None:
     pool = Hashes()
     one = Process(pool)
-    await one.many(ANN, [HARD] * TURNS)
-    kept = one.traffic.thresholds(ANN)
+    await one.many(ANN, [HARD] * MIN_TURNS)
+    kept = one.traffic.find_thresholds(ANN)
     pool.kept.clear()
     await one.many(ANN, [EASY] * 10)
-    assert one.traffic.thresholds(ANN) == kept
+    assert one.traffic.find_thresholds(ANN) == kept
     assert kept is not None
     assert kept.cut is not None
     found = (kept.cut.reasoning, kept.cut.smart)
@@ -334,4 +342,4 @@ async def test_a_pool_that_has_forgotten_takes_no_thresholds_away() -> None:
 )  # fmt: skip
 def test_an_answer_of_nobody_is_a_loss(reply: Reply) -> None:
     with pytest.raises(CountersUnavailable):
-        _recent(reply)
+        _parse_turns(reply)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.call import Key, KeyBudget
-from gateway.limits.unbounded_targets import unbounded
+from gateway.limits.unbounded_targets import find_unbounded_targets
 from tests.settings import world
 
 NOW = 1_795_000_000.0
@@ -21,7 +21,7 @@ NO_VECTORS = "labs.acme.embeddings[0].model: vector has no price"
 
 def found(folder: Path, more: str, *keys: Key) -> list[str]:
     whole = world.whole(folder, TEXT + more)
-    told = unbounded(whole.source, whole.built.catalogue, keys, NOW)
+    told = find_unbounded_targets(whole.source, whole.built_catalogue.catalogue, keys, NOW)
     assert {one.level for one in told} <= {"warning"}
     return [f"{one.path}: {one.message}" for one in told]
 
@@ -59,4 +59,4 @@ def test_unknown_output_bounds_what_nothing_else_does(tmp_path: Path) -> None:
 def test_a_provider_that_is_off_is_left_out(tmp_path: Path) -> None:
     text = f"{TEXT}budgets: [{{name: b, usd: 1, every: day}}]\n"
     whole = world.whole(tmp_path, text, {})
-    assert unbounded(whole.source, whole.built.catalogue, (), NOW) == []
+    assert find_unbounded_targets(whole.source, whole.built_catalogue.catalogue, (), NOW) == []

@@ -12,13 +12,13 @@ from gateway.core.errors import Problem, ProblemError
 from gateway.core.price import Price, Rates
 from gateway.core.target import Tier
 from gateway.limits import cost_bounds
-from gateway.limits.cost_bounds import dearest, end_of
+from gateway.limits.cost_bounds import compute_max_cost, make_ended_call
 from gateway.limits.counters import (
-    BOTH,
+    ALL_SCOPES,
     AdmissionRequest,
     Admitted,
     CounterDemand,
-    End,
+    EndedCall,
     MissingCounter,
     Owner,
     Refusal,
@@ -56,7 +56,7 @@ async def test_a_clock_that_jumps_opens_no_new_budget_within_its_window() -> Non
 async def test_a_second_loss_is_counted_from_what_the_ledger_has_then() -> None:
     """SEC-BUDGET 6: what this process counted in the first one is old, and would leave too much."""
     stage = Stage(budget("0.01"))
-    stage.gate._fresh = MemoryCounters
+    stage.gate._make_local_store = MemoryCounters
     stage.meter.lost = True
     await stage.ask("c1")
     await stage.end("c1")
@@ -102,7 +102,7 @@ async def test_a_counter_that_is_not_there_is_asked_for_once_by_all_who_wait() -
         await asyncio.sleep(0)
         return 0
 
-    stage.gate._books._ask = seed
+    stage.gate._ledger_spends._read_spent = seed
     await asyncio.gather(*(stage.ask(f"c{n}") for n in range(5)))
     assert len(asked) == 1
 
@@ -115,7 +115,7 @@ async def test_who_leaves_while_the_ledger_is_asked_stops_nobody_else() -> None:
         await go.wait()
         return 0
 
-    stage.gate._books._ask = seed
+    stage.gate._ledger_spends._read_spent = seed
     first, second = (asyncio.create_task(stage.ask(name)) for name in ("c1", "c2"))
     await asyncio.sleep(0)
     first.cancel()
@@ -128,7 +128,7 @@ async def test_who_leaves_while_the_ledger_is_asked_stops_nobody_else() -> None:
 async def test_a_ledger_that_cannot_be_read_lets_nothing_pass() -> None:
     """It is not taken for nothing: what was spent is unknown."""
     stage = Stage(budget())
-    stage.gate._books._ask = broken
+    stage.gate._ledger_spends._read_spent = broken
     assert (await stage.refused()).kind == "overloaded"
     assert [row["text"] for row in stage.log] == ["the ledger cannot be read"]
 
@@ -149,7 +149,7 @@ async def test_it_goes_from_tier_to_tier_in_two_asks() -> None:
         decision("reasoning"),
         plan(),
         lambda ceiling: (decision(ceiling), plan(target(ceiling))),
-        asking=lambda decided, _: asked.append(decided.tier),
+        on_option=lambda decided, _: asked.append(decided.tier),
     )
     assert (found.tier, planned.targets[0].model) == ("fast", "fast")
     # The counters are not there at first: the second time all tiers are asked for at once.
@@ -161,7 +161,7 @@ async def test_late_calls_ask_for_all_tiers_at_once() -> None:
     stage = Stage(limit(requests="9/m"), budget("0", tier="smart", then="fast"))
     await stage.ask("warm")
     before = stage.meter.asked
-    found, _ = await stage.gate.admit(stage.want("c2"), decision(), plan(), lower, late=True)
+    found, _ = await stage.gate.admit(stage.want("c2"), decision(), plan(), lower, all_at_once=True)
     assert (found.tier, stage.meter.asked - before) == ("fast", 1)
 
 
@@ -188,28 +188,28 @@ async def test_what_is_owed_waits_for_a_ledger_that_can_be_read() -> None:
     stage.meter.lost = True
     await stage.ask("c1")
     await stage.end("c1")
-    seed, stage.meter.lost = stage.gate._books._ask, False
-    stage.gate._books._ask = broken
-    stage.gate._said(lost=False)
-    await stage.gate.drain()
-    assert stage.gate._debts.any
-    stage.gate._books._ask = seed
+    seed, stage.meter.lost = stage.gate._ledger_spends._read_spent, False
+    stage.gate._ledger_spends._read_spent = broken
+    stage.gate._report_loss(is_lost=False)
+    await stage.gate.wait_settled()
+    assert stage.gate._unsettled.has_any
+    stage.gate._ledger_spends._read_spent = seed
     stage.gate._repay()
-    await stage.gate.drain()
-    assert not stage.gate._debts.any
+    await stage.gate.wait_settled()
+    assert not stage.gate._unsettled.has_any
 
 
 async def test_what_was_told_of_is_forgotten_in_the_end() -> None:
     """Budgets and windows without end would fill the memory."""
     stage = Stage()
-    stage.gate._spent = {("t", f"{at}") for at in range(10_001)}
+    stage.gate._reported_budgets = {("t", f"{at}") for at in range(10_001)}
 
     async def once(_: float) -> None:
-        if not stage.gate._spent:
+        if not stage.gate._reported_budgets:
             raise asyncio.CancelledError
 
-    await asyncio.gather(stage.gate.keep(once), return_exceptions=True)
-    assert stage.gate._spent == set()
+    await asyncio.gather(stage.gate.sweep_periodically(once), return_exceptions=True)
+    assert stage.gate._reported_budgets == set()
 
 
 async def test_a_call_of_a_key_that_nothing_counts_passes_unasked() -> None:
@@ -223,16 +223,18 @@ async def test_calls_that_end_at_once_are_settled_together() -> None:
     for name in ("c1", "c2"):
         await stage.ask(name)
     ended: list[int] = []
-    end = stage.meter.end
+    end = stage.meter.settle_all
 
-    async def watched(tenant: str, ends: Sequence[End], _: Scopes = BOTH) -> None:
-        ended.append(len(ends))
-        await end(tenant, ends)
+    async def watched(
+        tenant: str, ended_calls: Sequence[EndedCall], _: Scopes = ALL_SCOPES
+    ) -> None:
+        ended.append(len(ended_calls))
+        await end(tenant, ended_calls)
 
-    stage.meter.end = watched  # type: ignore[method-assign]  # a spy
+    stage.meter.settle_all = watched  # type: ignore[method-assign]  # a spy
     for name in ("c1", "c2"):
         stage.gate.settle(entry(name))
-    await stage.gate.drain()
+    await stage.gate.wait_settled()
     assert ended == [2]
     assert await stage.used() == 2 * 19
     for name in ("c3", "c4"):
@@ -258,9 +260,9 @@ async def test_counters_of_alternatives_that_were_lost_since_are_asked_for_too()
     """Each time that some are not there."""
     stage = Stage(budget("0", tier="smart", then="fast"), budget("1", name="all", per="tier"))
     await stage.ask("c1")
-    stage.meter._books[None].spent = {
+    stage.meter._counters_by_owner[None].spent = {
         field: spent
-        for field, spent in stage.meter._books[None].spent.items()
+        for field, spent in stage.meter._counters_by_owner[None].spent.items()
         if "fast" not in field
     }
     found, _ = await stage.ask("c2")
@@ -269,9 +271,9 @@ async def test_counters_of_alternatives_that_were_lost_since_are_asked_for_too()
 
 async def test_a_loss_in_which_nothing_was_spent_leaves_nothing_to_pay() -> None:
     stage = Stage(limit(requests="9/m"))
-    stage.gate._said(lost=True)
+    stage.gate._report_loss(is_lost=True)
     await stage.ask()
-    assert not stage.gate._debts.any
+    assert not stage.gate._unsettled.has_any
     assert [row["text"] for row in stage.log] == [
         "counted in this process alone", "counted for all again",
     ]  # fmt: skip
@@ -279,25 +281,25 @@ async def test_a_loss_in_which_nothing_was_spent_leaves_nothing_to_pay() -> None
 
 async def test_what_is_owed_is_money_of_so_many_calls() -> None:
     """A gateway whose Redis never comes back forgets who ended, not what was spent."""
-    debts = Stage(budget()).gate._debts
+    debts = Stage(budget()).gate._unsettled
     for number in range(10_001):
-        debts.owe("default", (f"c{number}", 0, 0))
-    assert len(debts._due) == 10_000
+        debts.add_unsettled("default", (f"c{number}", 0, 0))
+    assert len(debts._unsettled) == 10_000
     place = CounterDemand(kind="concurrency", name="p", field="p", limit=1)
-    debts.add("default", (place,), 5)
-    assert not debts._owed
+    debts.add_local_call("default", (place,), 5)
+    assert not debts._debts
 
 
 async def test_a_loop_that_ends_gives_up_what_it_asked_the_ledger() -> None:
     stage = Stage(budget())
-    stage.gate._books._ask = forever
+    stage.gate._ledger_spends._read_spent = forever
     waiting = asyncio.create_task(stage.ask())
     await asyncio.sleep(0)
-    (asking,) = stage.gate._books._asking.values()
+    (asking,) = stage.gate._ledger_spends._tasks.values()
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert not stage.gate._books._asking
+    assert not stage.gate._ledger_spends._tasks
 
 
 async def forever(_: Owner, __: CounterDemand) -> int:
@@ -309,29 +311,31 @@ def test_what_is_kept_of_kinds_of_calls_and_of_prices_is_bounded() -> None:
     """Tags are the clients' to choose, and prices come anew with each configuration."""
     made = LimitRules([limit(requests="9/m")], [], UTC)
     for number in range(5_000):
-        made.needs(key="k", tags=(f"{number}",), tier="fast", now=1e9, tokens=1, micro=1)
-    assert len(made._ready) <= 4_096
+        made.make_demands(key="k", tags=(f"{number}",), tier="fast", now=1e9, tokens=1, micro_usd=1)
+    assert len(made._prepared) <= 4_096
     for number in range(5_000):
         price = Price(rates=Rates(input=Decimal(number), output=Decimal(1)), version="v")
-        assert dearest((target(price=price),), 10, PROMPT, 1e9) == 10 * number + 100
+        assert compute_max_cost((target(price=price),), 10, PROMPT, 1e9) == 10 * number + 100
     assert len(cost_bounds._SLOPES) <= 4_096
 
 
 async def test_calls_of_the_dead_are_settled_and_owed_where_nobody_counts() -> None:
     stage = Stage(budget("1"), limit(concurrency=2))
     for name in ("c1", "c2", "c3"):
-        stage.gate._held.clear()  # as in another process
+        stage.gate._reservations.clear()  # as in another process
         if name == "c3":
             assert (await stage.refused(name)).kind == "rate_limited"
         else:
             await stage.ask(name)
-    await stage.gate.settle_dead("default", [end_of(entry("c1"))])
+    await stage.gate.settle_dead("default", [make_ended_call(entry("c1"))])
     assert await stage.used() == HELD + 19
     stage.meter.lost = True
-    await stage.gate.settle_dead("default", [end_of(entry("c2", state="unknown_crash", cost=None))])
+    await stage.gate.settle_dead(
+        "default", [make_ended_call(entry("c2", state="unknown_crash", cost=None))]
+    )
     stage.meter.lost = False
     await stage.ask("c4")
-    await stage.gate.drain()
+    await stage.gate.wait_settled()
     assert await stage.used() == 2 * HELD + 19
     await stage.ask("c5")
 
@@ -340,10 +344,10 @@ async def test_a_further_attempt_of_a_call_that_is_counted_here_finds_nobody_aga
     stage = Stage(budget("1"))
     stage.meter.lost = True
     await stage.ask()
-    spare = stage.gate._spare
+    spare = stage.gate._local_store
     await stage.gate.extend(stage.want(), decision(), target())
     assert [row["text"] for row in stage.log] == ["counted in this process alone"]
-    assert stage.gate._spare is spare
+    assert stage.gate._local_store is spare
 
 
 async def test_what_is_spent_while_the_ledger_is_asked_is_owed_on() -> None:
@@ -359,11 +363,11 @@ async def test_what_is_spent_while_the_ledger_is_asked_is_owed_on() -> None:
         await stage.end("c2")  # its row came too late for this
         return 19
 
-    stage.gate._books._ask = seed
-    stage.gate._said(lost=False)
-    stage.gate._debts._repaying = True  # only the call makes the counter
+    stage.gate._ledger_spends._read_spent = seed
+    stage.gate._report_loss(is_lost=False)
+    stage.gate._unsettled._is_repaying = True  # only the call makes the counter
     await stage.ask("c3")
-    stage.gate._debts._repaying = False
+    stage.gate._unsettled._is_repaying = False
     assert await stage.used() == 19 + HELD
-    await stage.gate._debts.repay()
+    await stage.gate._unsettled.repay()
     assert await stage.used() == 2 * 19 + HELD

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.limits import window
-from gateway.limits.window import Every, Window
+from gateway.limits.window import Window, WindowKind
 
 ZONES = (
     "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe",
@@ -44,7 +44,7 @@ near = st.sampled_from(
 """A zone, and a moment within 90 minutes of a change of its clocks."""
 
 
-def shown(every: Every, second: int, zone: tzinfo) -> object:
+def shown(every: WindowKind, second: int, zone: tzinfo) -> object:
     """What a clock on a wall says of a window: the plain model."""
     local = datetime.fromtimestamp(second, zone)
     if every == "hour":
@@ -55,11 +55,11 @@ def shown(every: Every, second: int, zone: tzinfo) -> object:
 @pytest.mark.parametrize("every", ["hour", "day", "month"])
 @given(zoned=st.one_of(near, st.tuples(zones, moments)), offset=st.integers(0, 5_000))
 def test_all_seconds_of_a_window_are_told_alike_by_the_clock_on_the_wall(
-    every: Every, zoned: tuple[ZoneInfo, int], offset: int
+    every: WindowKind, zoned: tuple[ZoneInfo, int], offset: int
 ) -> None:
     """And none before it or after it; the seconds around its edges, and some between."""
     zone, second = zoned
-    found = window.at(every, second, zone)
+    found = window.find_window(every, second, zone)
     assert found.start is not None
     assert found.end is not None
     first, last = int(found.start), int(found.end) - 1
@@ -69,21 +69,21 @@ def test_all_seconds_of_a_window_are_told_alike_by_the_clock_on_the_wall(
     assert {shown(every, one, zone) for one in inside} == {told}
     assert shown(every, first - 1, zone) != told
     assert shown(every, last + 1, zone) != told
-    assert {window.at(every, one, zone) for one in inside} == {found}
-    assert window.at(every, last + 0.999, zone) == found
-    assert window.at(every, found.end, zone).start == found.end
-    assert window.at(every, first - 0.001, zone).end == found.start
+    assert {window.find_window(every, one, zone) for one in inside} == {found}
+    assert window.find_window(every, last + 0.999, zone) == found
+    assert window.find_window(every, found.end, zone).start == found.end
+    assert window.find_window(every, first - 0.001, zone).end == found.start
 
 
 @pytest.mark.parametrize("every", ["hour", "day", "month", "total"])
 @given(zoned=st.one_of(near, st.tuples(zones, moments)))
-def test_a_name_is_of_one_window(every: Every, zoned: tuple[ZoneInfo, int]) -> None:
+def test_a_name_is_of_one_window(every: WindowKind, zoned: tuple[ZoneInfo, int]) -> None:
     zone, second = zoned
-    found = window.at(every, second, zone)
-    assert window.read(found.name, zone) == found
-    assert found.has(second)
-    assert not window.ended(found.name, found.end or 2e12)
-    assert window.ended(found.name, (found.end or 0) + 4 * 86_400) is (every != "total")
+    found = window.find_window(every, second, zone)
+    assert window.parse_window(found.name, zone) == found
+    assert found.contains(second)
+    assert not window.has_ended(found.name, found.end or 2e12)
+    assert window.has_ended(found.name, (found.end or 0) + 4 * 86_400) is (every != "total")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_name_is_of_one_window(every: Every, zoned: tuple[ZoneInfo, int]) -> N
 )
 def test_days_have_23_24_and_25_hours(day: str, hours: int) -> None:
     noon = datetime.fromisoformat(f"{day}T12:00").replace(tzinfo=BERLIN).timestamp()
-    found = window.at("day", noon, BERLIN)
+    found = window.find_window("day", noon, BERLIN)
     assert found.start is not None
     assert found.end is not None
     assert (found.name, found.end - found.start) == (day, hours * 3_600)
@@ -100,7 +100,7 @@ def test_days_have_23_24_and_25_hours(day: str, hours: int) -> None:
 def test_an_hour_that_happens_twice_is_two_windows() -> None:
     """SEC-BUDGET 7: in Berlin on 25 October 2026 the clocks go back from 3:00 to 2:00."""
     start = datetime(2026, 10, 25, tzinfo=UTC).timestamp()
-    found = [window.at("hour", start + 3_600 * hour, BERLIN) for hour in range(3)]
+    found = [window.find_window("hour", start + 3_600 * hour, BERLIN) for hour in range(3)]
     names = ["2026-10-25T02+02:00", "2026-10-25T02+01:00", "2026-10-25T03+01:00"]
     starts = [start, start + 3_600, start + 7_200]
     assert found == [Window(name, at, at + 3_600) for name, at in zip(names, starts, strict=True)]
@@ -110,7 +110,9 @@ def test_clocks_that_move_by_half_an_hour_cut_an_hour_short() -> None:
     """On Lord Howe Island they go from 2:00 to 2:30 on 4 October 2026."""
     zone = ZoneInfo("Australia/Lord_Howe")
     moved = datetime(2026, 10, 3, 15, 30, tzinfo=UTC).timestamp()
-    assert window.at("hour", moved, zone) == Window("2026-10-04T02+11:00", moved, moved + 1_800)
+    assert window.find_window("hour", moved, zone) == Window(
+        "2026-10-04T02+11:00", moved, moved + 1_800
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,10 @@ def test_clocks_that_move_by_half_an_hour_cut_an_hour_short() -> None:
 def test_midnight_is_exact(moment: str, day: str, month: str, zone: tzinfo) -> None:
     """SEC-BUDGET 7: a microsecond before it is the day before, in UTC and elsewhere."""
     at = datetime.fromisoformat(moment).replace(tzinfo=zone).timestamp()
-    assert (window.at("day", at, zone).name, window.at("month", at, zone).name) == (day, month)
+    assert (
+        window.find_window("day", at, zone).name,
+        window.find_window("month", at, zone).name,
+    ) == (day, month)
 
 
 def test_a_day_is_not_taken_up_again_where_clocks_fall_back_over_midnight() -> None:
@@ -135,23 +140,23 @@ def test_a_day_is_not_taken_up_again_where_clocks_fall_back_over_midnight() -> N
     zone = ZoneInfo("America/St_Johns")
     moved = datetime(2010, 11, 7, 2, 31, tzinfo=UTC).timestamp()
     assert f"{datetime.fromtimestamp(moved, zone):%d %H:%M}" == "06 23:01"
-    names = [window.at("day", moved + second, zone).name for second in (-61, -1, 0, 3_540)]
+    names = [window.find_window("day", moved + second, zone).name for second in (-61, -1, 0, 3_540)]
     assert names == ["2010-11-06", "2010-11-07", "2010-11-07", "2010-11-07"]
 
 
 @pytest.mark.parametrize("name", ["", "x", "2026-13", "2026-02-30", "2026-11-24T25+01:00", "60s"])
 def test_what_names_no_window_is_refused_and_has_never_ended(name: str) -> None:
     with pytest.raises(ValueError):
-        window.read(name, UTC)
-    assert not window.ended(name, 1e12)
+        window.parse_window(name, UTC)
+    assert not window.has_ended(name, 1e12)
 
 
 def test_an_hour_of_another_zone_is_refused() -> None:
     with pytest.raises(ValueError, match=r"there is no hour 2026-11-24T13\+05:00 in Europe/Berlin"):
-        window.read("2026-11-24T13+05:00", BERLIN)
+        window.parse_window("2026-11-24T13+05:00", BERLIN)
 
 
 def test_what_never_ends_has_every_moment() -> None:
-    assert window.TOTAL.has(0)
-    assert not Window("2026", 10.0, 20.0).has(9.9)
-    assert not Window("2026", 10.0, 20.0).has(20.0)
+    assert window.TOTAL.contains(0)
+    assert not Window("2026", 10.0, 20.0).contains(9.9)
+    assert not Window("2026", 10.0, 20.0).contains(20.0)

@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
-from gateway.local_model.chat import fold, read
+from gateway.local_model.chat import fold_chunks, read_request
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b"null", b'"{}"'])
 def test_what_is_no_object_is_left_to_llama_cpp_to_refuse(body: bytes) -> None:
-    assert read(body) is None
+    assert read_request(body) is None
 
 
 def test_what_is_asked_is_sent_as_it_is_and_streamed() -> None:
     body = {"x_unknown": [1.5, None], "stop": ["END"], "stream": False, "stream_options": None}
-    asked = read(json.dumps(body).encode())
+    asked = read_request(json.dumps(body).encode())
     assert asked is not None
-    assert asked.sent() == body | {
+    assert asked.build_body() == body | {
         "stream": True,
         "stream_options": {"include_usage": True},
         "return_progress": True,
@@ -33,7 +33,7 @@ def test_a_fold_says_what_the_chunks_said() -> None:
         return {"id": "a", "object": "chat.completion.chunk", "choices": list(choices)} | fields
 
     call = {"index": 0, "id": "t", "type": "function", "function": {"name": "f", "arguments": "{"}}
-    assert fold(
+    assert fold_chunks(
         [
             chunk(piece(0, role="assistant", content=None), created=1),
             chunk(piece(1, role="assistant", content=None), created=1),
@@ -82,6 +82,6 @@ def test_a_fold_says_what_the_chunks_said() -> None:
 def test_a_seed_forgoes_the_cache_unless_asked_otherwise(
     fields: dict[str, Any], cached: bool | None
 ) -> None:
-    asked = read(json.dumps(fields).encode())
+    asked = read_request(json.dumps(fields).encode())
     assert asked is not None
-    assert asked.sent().get("cache_prompt") is cached
+    assert asked.build_body().get("cache_prompt") is cached

@@ -16,10 +16,10 @@ from typing import Any
 import openai
 import pytest
 
-from gateway.local_model.model import MissingPackage, find
+from gateway.local_model.model import MissingPackage, find_weights
 
 try:
-    find()
+    find_weights()
 except MissingPackage as absent:
     pytest.skip(f"{absent} not installed: `make test` installs it", allow_module_level=True)
 

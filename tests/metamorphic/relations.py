@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from gateway.core.target import TIERS, Tier
-from gateway.evaluation.sample_call import question
+from gateway.evaluation.sample_call import build_features
 from gateway.routing.router import Router, decide
-from gateway.runtime.build import site
+from gateway.runtime.build import build_config
 from tests.config import shipped
 from tests.metamorphic.prompts import EASY, LANGUAGES
 
@@ -179,12 +179,12 @@ class Moved(NamedTuple):
 
 def router() -> Router:
     """The shipped one: its rules, its classifier, with every lab on."""
-    return site(shipped.source(shipped.ALL_SET), TODAY).router
+    return build_config(shipped.source(shipped.ALL_SET), TODAY).router
 
 
 def tier_of(known: Router, text: str) -> Tier:
     """The tier that a prompt gets."""
-    call, dialect = question(known, text)
+    call, dialect = build_features(known, text)
     tier = decide(known, call, dialect)[0].tier
     assert tier is not None
     return tier

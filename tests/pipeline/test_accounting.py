@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from gateway.core.call import Call
-from gateway.core.call_accounting import CallAccount, Opening
+from gateway.core.call_accounting import CallAccount, IntentRowMaker
 from gateway.core.decision import Decision
-from gateway.core.errors import Problem, ProblemError, unwritten
+from gateway.core.errors import Problem, ProblemError, ledger_unwritable
 from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, Row
 from gateway.core.price import Price, Rates
 from gateway.core.target import Account, Provider, Target
@@ -18,11 +18,11 @@ from gateway.core.usage import Usage
 from gateway.pipeline.accounting import CallRecorder, EndingCall
 
 CALL = Call(
-    id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=1e9, started=50.0
+    id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=1e9, started_at=50.0
 )  # fmt: skip
 PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(2)), version="v1")
-TARGET = Target(provider=Provider(name="p", doors={}), model="m", price=PRICE)
-UNPRICED = Target(provider=Provider(name="p", doors={}), model="new")
+TARGET = Target(provider=Provider(name="p", urls={}), model="m", price=PRICE)
+UNPRICED = Target(provider=Provider(name="p", urls={}), model="new")
 DECISION = Decision(lab="l", tier="fast", source="default")
 FAILED = Problem(kind="upstream_error", message="m", upstream_status=500)
 
@@ -53,16 +53,16 @@ class Ledger:
         *,
         each: bool = False,
         baseline: Callable[[str], Target | None] | None = None,
-        ask: Callable[[Opening], None] | None = None,
+        ask: Callable[[IntentRowMaker], None] | None = None,
         end: Callable[[EndingCall], None] | None = None,
     ) -> CallRecorder:
         return CallRecorder(
             self.record,
             lambda event, **fields: self.log.append((event, fields)),
-            ask=ask,
-            end=end,
-            settle=self.settled_calls.append,
-            settled=self.settled if each else None,
+            record_opening=ask,
+            record_ending=end,
+            on_end=self.settled_calls.append,
+            sync_waiter=self.settled if each else None,
             baseline=baseline,
             clock=lambda: 51.0,
             wall=lambda: 1e9 + 1,
@@ -73,8 +73,8 @@ def dial(
     books: CallRecorder, target: Target = TARGET
 ) -> tuple[CallAccount, Awaitable[None] | None]:
     tally = books.open(CALL, "c1")
-    books.decided(tally, DECISION)
-    return tally, books.dialling(tally, target, Account("main", "s"))
+    books.note_decision(tally, DECISION)
+    return tally, books.record_attempt(tally, target, Account("main", "s"))
 
 
 async def test_a_row_before_each_request_one_of_each_failure_and_one_at_the_end() -> None:
@@ -82,12 +82,12 @@ async def test_a_row_before_each_request_one_of_each_failure_and_one_at_the_end(
     books = ledger.books()
     tally, wait = dial(books)
     assert wait is None
-    books.failing(tally, FAILED)
-    books.failing(tally, FAILED)  # nothing was sent since
-    books.dialling(tally, TARGET, Account("main", "s"))
-    tally.usage, tally.complete = Usage(input=1, output=1), True
+    books.record_failure(tally, FAILED)
+    books.record_failure(tally, FAILED)  # nothing was sent since
+    books.record_attempt(tally, TARGET, Account("main", "s"))
+    tally.usage, tally.is_complete = Usage(input=1, output=1), True
     entry = books.close(tally, "settled", 200)
-    await books.kept()
+    await books.wait_for_sync()
     kinds = [type(row) for row in ledger.rows]
     assert kinds == [IntentRow, AttemptRow, IntentRow, FinalRow]
     assert ledger.rows[-1] is entry
@@ -102,21 +102,21 @@ async def test_an_answered_call_has_the_same_row_whenever_it_is_made(*, told: bo
     rows = []
     for one in (at_once, books):
         tally, _ = dial(one)
-        tally.usage, tally.complete = (Usage(input=1, output=1) if told else None), True
-        sums = one.end(tally)
+        tally.usage, tally.is_complete = (Usage(input=1, output=1) if told else None), True
+        sums = one.close_deferred(tally)
         with pytest.raises(RuntimeError):
-            one.end(tally)
+            one.close_deferred(tally)
         if one is books:
             assert len(ledger.settled_calls) == 1
             ending = waiting.pop()
-            row = ending.row()
+            row = ending.make_final_row()
             ledger.record(row)
-            ending.told(row)
+            ending.on_row_taken(row)
         rows.append((ledger.rows[-1], sums.cost, sums.estimate))
     assert rows[0] == rows[1]
     assert rows[0][0] in ledger.settled_calls
     other, _ = dial(at_once)
-    other.usage, other.complete = (Usage(input=1, output=1) if told else None), True
+    other.usage, other.is_complete = (Usage(input=1, output=1) if told else None), True
     entry = at_once.close(other, "settled", 200)
     assert rows[0] == (entry, entry.cost, entry.estimate)
     assert ledger.settled_calls == [entry] * 3
@@ -140,8 +140,8 @@ async def test_what_was_not_sent_is_no_attempt() -> None:
     tally = books.open(CALL, "c1")
     ledger.full = True
     with pytest.raises(ProblemError):
-        books.dialling(tally, TARGET, Account("main", "s"))
-    books.failing(tally, FAILED)
+        books.record_attempt(tally, TARGET, Account("main", "s"))
+    books.record_failure(tally, FAILED)
     ledger.full = False
     entry = books.close(tally, "refused", 503, problem="ledger")
     assert [type(row) for row in ledger.rows] == [FinalRow]
@@ -155,11 +155,11 @@ async def test_what_was_not_sent_is_no_attempt() -> None:
 
 async def test_a_request_whose_row_waited_in_vain_is_no_attempt() -> None:
     """It goes out with its row or not at all; whoever sends it has found out."""
-    ledger, asked = Ledger(), list[Opening]()
+    ledger, asked = Ledger(), list[IntentRowMaker]()
     books = ledger.books(ask=asked.append)
     tally, wait = dial(books)
-    books.failing(tally, unwritten().problem)
-    books.failing(tally, unwritten().problem)  # told twice
+    books.record_failure(tally, ledger_unwritable().problem)
+    books.record_failure(tally, ledger_unwritable().problem)  # told twice
     assert (wait, [opening().attempt for opening in asked], ledger.rows) == (None, [1], [])
     entry = books.close(tally, "refused", 503, problem="ledger")
     assert (entry.attempts, entry.provider, entry.cost, entry.reserved) == (
@@ -172,7 +172,7 @@ async def test_a_request_whose_row_waited_in_vain_is_no_attempt() -> None:
 
 
 async def test_where_rows_must_be_on_the_disk_none_waits_for_others() -> None:
-    ledger, asked = Ledger(), list[Opening]()
+    ledger, asked = Ledger(), list[IntentRowMaker]()
     _, wait = dial(ledger.books(each=True, ask=asked.append))
     assert wait is not None
     await wait
@@ -184,7 +184,7 @@ async def test_what_has_happened_is_told_although_it_cannot_be_written() -> None
     books = ledger.books()
     tally, _ = dial(books)
     ledger.full = True
-    books.failing(tally, FAILED)
+    books.record_failure(tally, FAILED)
     assert books.close(tally, "failed", 502).cost == 0
     assert [fields["call"] for _, fields in ledger.log] == ["tg-1", "tg-1"]
 
@@ -197,7 +197,7 @@ async def test_a_request_waits_until_its_row_is_on_the_disk() -> None:
     assert ledger.waits == 0
     await wait
     books.close(tally, "aborted", 499)
-    await books.kept()
+    await books.wait_for_sync()
     assert ledger.waits == 2
 
 
@@ -210,7 +210,7 @@ async def test_a_disk_that_refuses_stops_a_request_but_no_answer() -> None:
     with pytest.raises(ProblemError, match="nothing is sent"):
         await wait
     books.close(tally, "refused", 503)
-    await books.kept()
+    await books.wait_for_sync()
     assert ledger.log == []
 
 
@@ -220,7 +220,7 @@ async def test_a_price_that_is_missing_is_said_once() -> None:
     other = msgspec.structs.replace(UNPRICED, model="newer")
     for target in (UNPRICED, UNPRICED, other, TARGET):
         tally, _ = dial(books, target)
-        tally.usage, tally.complete = Usage(input=1, output=1), True
+        tally.usage, tally.is_complete = Usage(input=1, output=1), True
         books.close(tally, "settled", 200)
     assert ledger.log == [
         ("unpriced", {"model": "p/new", "lacks": "no price"}),
@@ -234,6 +234,6 @@ async def test_a_call_knows_its_baseline(found: Target | None) -> None:
     ledger = Ledger()
     books = ledger.books(baseline=lambda lab: found if lab == "l" else UNPRICED)
     tally, _ = dial(books, UNPRICED)
-    tally.usage, tally.complete = Usage(input=10, output=1), True
+    tally.usage, tally.is_complete = Usage(input=10, output=1), True
     entry = books.close(tally, "settled", 200)
     assert entry.baseline == (None if found is None else Decimal("0.000012"))

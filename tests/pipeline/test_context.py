@@ -8,14 +8,14 @@ import msgspec
 import pytest
 
 from gateway.cache.session_store import LocalSessionStore
-from gateway.core.call import NO_STEER, OPEN, Call, Key, RequestOptions
+from gateway.core.call import NO_OPTIONS, OPEN_KEY, Call, Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.price import Price, Rates
 from gateway.core.target import Account, NameOwner, Target, Targets
 from gateway.dialects import OPENAI_CHAT
-from gateway.pipeline.context import ContextLoader, seated
+from gateway.pipeline.context import ContextLoader, find_session_account
 from gateway.routing.features import Features
 from gateway.routing.router import Router, decide
 from tests.routing import world
@@ -41,10 +41,10 @@ class Seats(LocalSessionStore):
         return await super().find(key, conversation)
 
 
-def call(operation: str = "generate", steer: RequestOptions = NO_STEER) -> Call:
+def call(operation: str = "generate", steer: RequestOptions = NO_OPTIONS) -> Call:
     return Call(
-        id="c", dialect="openai-chat", operation=operation, body=b"", steer=steer,
-        received_at=NOW, started=0,
+        id="c", dialect="openai-chat", operation=operation, body=b"", options=steer,
+        received_at=NOW, started_at=0,
     )  # fmt: skip
 
 
@@ -76,24 +76,24 @@ class Stage:
     def __init__(self) -> None:
         self.seats = Seats()
         self.gather = ContextLoader(
-            self.seats, ttl=60, out=lambda place: f"{'/'.join(place)} is out"
+            self.seats, ttl=60, unavailable_reason=lambda place: f"{'/'.join(place)} is out"
         )
 
     async def sits(self, seat: Session = SEAT) -> None:
-        self.seats.keep(OPEN, "one", seat, 60)
+        self.seats.save(OPEN_KEY, "one", seat, 60)
 
     async def serve(
         self, features: Features, told: FinalRow, router: Router | None = None, **more: Any
     ) -> Session | None:
         """Where the conversation sits after a call."""
         router = router or known()
-        evidence = await self.gather.evidence(router, call(), features)
+        evidence = await self.gather.load(router, call(), features)
         decision, plan = decide(router, features, OPENAI_CHAT, evidence)
-        self.gather.decided(call(**more), features, evidence, decision, plan, router)
-        self.gather.settle(told)
+        self.gather.note_decision(call(**more), features, evidence, decision, plan, router)
+        self.gather.save_session(told)
         await self.gather.drain()
-        assert not self.gather._sitting
-        return await self.seats.find(OPEN, features.turn.conversation)
+        assert not self.gather._conversation_calls
+        return await self.seats.find(OPEN_KEY, features.turn.conversation)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ async def test_who_has_a_seat_is_asked_only_where_it_matters(
 ) -> None:
     stage, router = Stage(), msgspec.structs.replace(known(), catalogue=world.CATALOGUE)
     await stage.sits()
-    evidence = await stage.gather.evidence(router, call(), features)
+    evidence = await stage.gather.load(router, call(), features)
     assert stage.seats.asked == asks
     out = "openai/main/luna is out"
     assert evidence == (
@@ -125,16 +125,16 @@ async def test_who_has_a_seat_is_asked_only_where_it_matters(
 
 
 async def test_no_seat_is_no_evidence() -> None:
-    assert await Stage().gather.evidence(known(), call(), seen()) == DecisionContext(at=NOW)
+    assert await Stage().gather.load(known(), call(), seen()) == DecisionContext(at=NOW)
 
 
 @pytest.mark.parametrize("gather", [ContextLoader(), ContextLoader(Seats(), ttl=0)])
 async def test_without_seats_nothing_is_kept(gather: ContextLoader) -> None:
-    evidence = await gather.evidence(known(), call(), seen())
+    evidence = await gather.load(known(), call(), seen())
     decision, plan = decide(known(), seen(), OPENAI_CHAT, evidence)
-    gather.decided(call(), seen(), evidence, decision, plan, known())
-    gather.settle(entry())
-    assert not gather._sitting
+    gather.note_decision(call(), seen(), evidence, decision, plan, known())
+    gather.save_session(entry())
+    assert not gather._conversation_calls
 
 
 async def test_the_first_seat_of_a_conversation() -> None:
@@ -170,11 +170,11 @@ async def test_a_seat_counts_turns_that_need_less_than_its_tier() -> None:
     assert seat.turns_below == 2
     router, features = known(), seen()
     await stage.sits(msgspec.structs.replace(top, account="other"))
-    evidence = await stage.gather.evidence(router, call(), features)
+    evidence = await stage.gather.load(router, call(), features)
     decision, plan = decide(router, features, OPENAI_CHAT, evidence)
-    stage.gather.decided(call(), features, evidence, decision, plan, router)
-    stage.gather.begun(call(), plan.targets[0], Account("main", "s"))
-    seat = await stage.seats.find(OPEN, "one")
+    stage.gather.note_decision(call(), features, evidence, decision, plan, router)
+    stage.gather.note_stream_start(call(), plan.targets[0], Account("main", "s"))
+    seat = await stage.seats.find(OPEN_KEY, "one")
     assert seat is not None
     assert seat.turns_below == 2
 
@@ -186,11 +186,11 @@ async def test_a_seat_counts_turns_that_need_less_than_its_tier() -> None:
 async def test_what_has_no_answer_leaves_no_seat(told: FinalRow) -> None:
     stage = Stage()
     router, features = known(), seen()
-    evidence = await stage.gather.evidence(router, call(), features)
+    evidence = await stage.gather.load(router, call(), features)
     decision, plan = decide(router, features, OPENAI_CHAT, evidence)
-    stage.gather.decided(call(), features, evidence, decision, plan, router)
-    stage.gather.settle(told)
-    assert await stage.seats.find(OPEN, "one") is None
+    stage.gather.note_decision(call(), features, evidence, decision, plan, router)
+    stage.gather.save_session(told)
+    assert await stage.seats.find(OPEN_KEY, "one") is None
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ async def test_what_is_no_call_of_a_conversation_leaves_none(
 async def test_what_is_of_no_tier_leaves_none() -> None:
     stage, router = Stage(), known()
     decision, plan = decide(router, seen(), OPENAI_CHAT)
-    stage.gather.decided(
+    stage.gather.note_decision(
         call(),
         seen(),
         DecisionContext(),
@@ -219,7 +219,7 @@ async def test_what_is_of_no_tier_leaves_none() -> None:
         plan,
         router,
     )
-    assert not stage.gather._sitting
+    assert not stage.gather._conversation_calls
 
 
 async def test_what_is_named_moves_a_conversation_that_has_begun() -> None:
@@ -279,12 +279,12 @@ async def test_a_stream_has_a_seat_before_it_ends() -> None:
     target, account = router.catalogue.labs["openai"].tiers["smart"][0], Account("main", "s")
 
     async def begin() -> Session | None:
-        evidence = await stage.gather.evidence(router, call(), features)
+        evidence = await stage.gather.load(router, call(), features)
         decision, plan = decide(router, features, OPENAI_CHAT, evidence)
-        stage.gather.decided(call(), features, evidence, decision, plan, router)
-        stage.gather.begun(call(), target, account)
+        stage.gather.note_decision(call(), features, evidence, decision, plan, router)
+        stage.gather.note_stream_start(call(), target, account)
         await stage.gather.drain()
-        return await stage.seats.find(OPEN, "one")
+        return await stage.seats.find(OPEN_KEY, "one")
 
     assert await begin() == Session(
         lab="openai",
@@ -319,31 +319,31 @@ async def test_a_model_that_no_lab_lists_is_looked_up_in_a_thread(
         return Target(provider=world.OPENAI, model=name)
 
     maker = NameOwner(provider=world.OPENAI, lab="openai", names=("x-*",), targets=Targets(make))
-    catalogue = msgspec.structs.replace(world.CATALOGUE, makers=(maker,))
+    catalogue = msgspec.structs.replace(world.CATALOGUE, name_owners=(maker,))
     router = world.router(known=catalogue)
     gather = ContextLoader(seats, ttl=60)
-    assert gather.plain(router, call(), seen("x-1")) is None
-    await gather.evidence(router, call(), seen("x-1"))
+    assert gather.build_without_lookup(router, call(), seen("x-1")) is None
+    await gather.load(router, call(), seen("x-1"))
     assert len(threads) == 1
     assert threads[0] != threading.get_ident()
-    assert gather.plain(router, call(), seen("x-1")) is not None
-    assert gather.plain(router, call(), seen("luna")) is not None
-    await gather.evidence(router, call(), seen("x-1"))
+    assert gather.build_without_lookup(router, call(), seen("x-1")) is not None
+    assert gather.build_without_lookup(router, call(), seen("luna")) is not None
+    await gather.load(router, call(), seen("x-1"))
     assert len(threads) == 1
 
 
 async def test_what_has_no_seat_has_none_when_it_begins() -> None:
     gather = ContextLoader()
-    gather.begun(call(), world.TERRA, Account("main", "s"))
+    gather.note_stream_start(call(), world.TERRA, Account("main", "s"))
     await gather.drain()
-    assert not gather._sitting
+    assert not gather._conversation_calls
 
 
 def test_the_account_of_a_seat_is_that_of_its_target() -> None:
     decision, plan = world.decided(known(), seen())
-    assert seated(decision, plan) is None
+    assert find_session_account(decision, plan) is None
     mine = msgspec.structs.replace(decision, account="second")
-    found = seated(mine, plan)
+    found = find_session_account(mine, plan)
     assert found is not None
     assert (found.provider, found.account, found.model) == ("openai", "second", "terra")
 
@@ -359,7 +359,7 @@ async def test_only_a_conversation_that_may_sit_is_asked_for(
     """For all other calls nothing is waited for, and the evidence is the same."""
     stage = Stage()
     features = seen(model, user_turns=turns, **turn)
-    plain = stage.gather.plain(known(), call(), features)
-    evidence = await stage.gather.evidence(known(), call(), features)
+    plain = stage.gather.build_without_lookup(known(), call(), features)
+    evidence = await stage.gather.load(known(), call(), features)
     assert (plain is None) == (stage.seats.asked == 1)
     assert plain in (None, evidence)

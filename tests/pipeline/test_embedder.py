@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.pipeline.embedder import EmbedderTrust, told
+from gateway.pipeline.embedder import EmbedderTrust, parse_vector
 
 
 def answer(*vectors: object, **more: object) -> bytes:
@@ -14,7 +14,7 @@ def answer(*vectors: object, **more: object) -> bytes:
 
 
 def test_a_vector_is_told() -> None:
-    assert told(answer([1, -0.5])) == [1.0, -0.5]
+    assert parse_vector(answer([1, -0.5])) == [1.0, -0.5]
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_a_vector_is_told() -> None:
 )  # fmt: skip
 def test_anything_else_is_none(body: bytes) -> None:
     """Several vectors too: one text was asked for."""
-    assert told(body) is None
+    assert parse_vector(body) is None
 
 
 def test_a_model_that_fails_is_left_alone() -> None:
@@ -35,21 +35,21 @@ def test_a_model_that_fails_is_left_alone() -> None:
     )
 
     def out() -> bool:
-        return trust.out
+        return trust.is_paused
 
     for _ in range(2):
-        trust.fail("slow")
-    trust.back()
+        trust.record_failure("slow")
+    trust.record_success()
     for _ in range(3):
         assert not out()
-        trust.fail("slow")
+        trust.record_failure("slow")
     assert out()
     now[0] = 30.0
     assert not out()
-    trust.fail("slow")
+    trust.record_failure("slow")
     assert out()
     now[0] = 60.0
-    trust.back()
+    trust.record_success()
     assert not out()
     assert log == [
         ("near", "the embedding model is left alone for a while: slow"),

@@ -16,13 +16,13 @@ from gateway.cache.coalescing import Flights
 from gateway.cache.policy import CachePolicy
 from gateway.cache.response_cache import ResponseStore
 from gateway.core import jsonio
-from gateway.core.call import NO_STEER, Call, RequestOptions
+from gateway.core.call import NO_OPTIONS, Call, RequestOptions
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.core.target import Provider
 from gateway.pipeline.accounting import CallRecorder
 from gateway.pipeline.engine import Engine
 from gateway.pipeline.response import Response
-from gateway.runtime.build import site
+from gateway.runtime.build import build_config
 from gateway.settings.loader import load
 from gateway.state.memory import MemoryStore
 from gateway.upstream.client import ConnectionPools, ProviderClient
@@ -69,7 +69,7 @@ class Stage:
         change(value)
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(value))
-        self.router = site(load(file, {}), datetime(2026, 11, 24, tzinfo=UTC)).router
+        self.router = build_config(load(file, {}), datetime(2026, 11, 24, tzinfo=UTC)).router
         self.rows: list[Row] = []
         self.log: list[tuple[str, dict[str, object]]] = []
         self.requests: list[httpx.Request] = []
@@ -86,13 +86,15 @@ class Stage:
             router=self.router,
             upstream=Upstream(
                 client,
-                ready=self.ready,
+                wait_until_ready=self.ready,
                 sleep=self.sleep,
                 jitter=lambda: 1.0,
-                known=ProviderState(jitter=lambda: 1.0, log=self.say, clock=lambda: self.now),
+                provider_state=ProviderState(
+                    jitter=lambda: 1.0, log=self.say, clock=lambda: self.now
+                ),
             ),
-            cache=cache if cached else None,
-            books=CallRecorder(self.record, self.say, clock=lambda: self.now, wall=lambda: 1e9),
+            response_store=cache if cached else None,
+            recorder=CallRecorder(self.record, self.say, clock=lambda: self.now, wall=lambda: 1e9),
             log=self.say,
             on_loss=on_loss,
             clock=lambda: self.now,
@@ -121,12 +123,12 @@ class Stage:
         self.rows.append(row)
 
     async def ask(
-        self, body: Body | bytes, steer: RequestOptions = NO_STEER, *, retried: int = 0
+        self, body: Body | bytes, steer: RequestOptions = NO_OPTIONS, *, retried: int = 0
     ) -> Response:
         data = body if isinstance(body, bytes) else jsonio.dumps(body)
         call = Call(
             id="tg-1", dialect="openai-chat", operation="generate", body=data,
-            steer=steer, retried=retried, received_at=1e9, started=self.now,
+            options=steer, retry_count=retried, received_at=1e9, started_at=self.now,
         )  # fmt: skip
         return await self.engine.serve(call)
 
@@ -174,7 +176,7 @@ async def test_what_is_done_while_a_call_waits_changes_nothing(tmp_path: Path, a
     for early in (True, False):
         stage = Stage(tmp_path)
         if early:
-            stage.engine._meanwhile = lambda work: work()
+            stage.engine._run_meanwhile = lambda work: work()
         stage.answers = [httpx.ConnectError("x"), ok()]
         await stage.ask(chat(model=asked))
         seen.append(([request.content for request in stage.requests], stage.rows))
@@ -326,7 +328,7 @@ async def test_a_recording_of_another_kind_is_a_miss(tmp_path: Path) -> None:
     stage = Stage(tmp_path, cached=True)
     stage.answers = [ok(), ok()]
     await stage.ask(chat())
-    await stage.engine.settle()
+    await stage.engine.drain()
     (name,) = stage.memory._items
     await stage.memory.put(name, b"garbage", 60)
     assert head(await stage.ask(chat()))["x-tiergate-cache"] == "miss"
@@ -338,7 +340,7 @@ async def test_a_long_stream_is_relayed_and_not_kept(tmp_path: Path, most: int, 
     stage.engine._flights = Flights(most)
     stage.answers = [httpx.Response(200, stream=Chunks(*frames())) for _ in range(2)]
     said = await drain(await stage.ask(chat(stream=True)))
-    await stage.engine.settle()
+    await stage.engine.drain()
     again = await stage.ask(chat(stream=True))
     assert head(again)["x-tiergate-cache"] == told
     assert (again.body or await drain(again)) == said
@@ -350,7 +352,7 @@ async def test_what_is_cached_expires(tmp_path: Path) -> None:
     for seconds, told in ((0, "miss"), (30, "hit"), (60, "miss")):
         stage.now += seconds
         assert head(await stage.ask(chat()))["x-tiergate-cache"] == told
-        await stage.engine.settle()
+        await stage.engine.drain()
 
 
 async def test_losses_are_refused_where_the_configuration_says_so(tmp_path: Path) -> None:
@@ -395,13 +397,13 @@ async def test_settling_waits_for_what_has_just_ended(stage: Stage) -> None:
     def struck(_: int, __: FrameType | None) -> None:
         raise AssertionError("settling holds up the loop")
 
-    stage.engine._shelf._run_later(nothing())
+    stage.engine._response_cache._run_in_background(nothing())
     await asyncio.sleep(0)
     before = signal.signal(signal.SIGALRM, struck)
     signal.setitimer(signal.ITIMER_REAL, 10)
     try:
-        await stage.engine.settle()
+        await stage.engine.drain()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert not stage.engine._shelf._later
+    assert not stage.engine._response_cache._background_tasks

@@ -54,7 +54,7 @@ def archive(tmp_path: Path, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> Iter
     made = LedgerRuntime(Config(version=1), tmp_path, silent, url=url, info={}, providers={})
     monkeypatch.setattr(made.store, "feed", feed)
     yield made
-    if not made.ended:
+    if not made.is_ended:
         made.close()
 
 
@@ -64,7 +64,7 @@ type Wait = Callable[[], asyncio.Task[bool]]
 @pytest.fixture
 def wait(archive: LedgerRuntime) -> Wait:
     """Begins to catch up."""
-    return lambda: asyncio.create_task(archive.caught_up())
+    return lambda: asyncio.create_task(archive.catch_up())
 
 
 async def test_all_who_wait_share_one_feed(feed: Feed, wait: Wait) -> None:

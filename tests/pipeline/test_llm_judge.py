@@ -5,9 +5,15 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.pipeline.llm_judge import QUESTION, SCORES, JudgeMemory, question, verdict
-from gateway.routing.classifier.heuristic import THRESHOLDS, tier
-from gateway.routing.classifier.text_signals import LIMIT
+from gateway.pipeline.llm_judge import (
+    SCORE_BY_TIER,
+    SYSTEM_PROMPT,
+    JudgeMemory,
+    make_request_body,
+    parse_verdict,
+)
+from gateway.routing.classifier.heuristic import THRESHOLDS, choose_tier
+from gateway.routing.classifier.text_signals import MAX_CHARS
 
 
 def answer(content: object, **more: object) -> bytes:
@@ -15,12 +21,12 @@ def answer(content: object, **more: object) -> bytes:
     return jsonio.dumps({"id": "x", "choices": [{"index": 0, "message": message}], **more})
 
 
-@pytest.mark.parametrize("named", SCORES)
+@pytest.mark.parametrize("named", SCORE_BY_TIER)
 def test_a_verdict_is_one_word_of_three(named: str) -> None:
     """And its score is of that tier."""
-    found = verdict(answer(f' {{"tier": "{named}"}}\n'))
+    found = parse_verdict(answer(f' {{"tier": "{named}"}}\n'))
     assert found == named
-    assert tier(SCORES[found], THRESHOLDS) == named
+    assert choose_tier(SCORE_BY_TIER[found], THRESHOLDS) == named
 
 
 @pytest.mark.parametrize(
@@ -32,7 +38,7 @@ def test_a_verdict_is_one_word_of_three(named: str) -> None:
      jsonio.dumps({"choices": []}), jsonio.dumps({"choices": [{"message": {"content": '{"tier": "fast"}'}}] * 2})],
 )  # fmt: skip
 def test_anything_else_is_none(body: bytes) -> None:
-    assert verdict(body) is None
+    assert parse_verdict(body) is None
 
 
 @pytest.mark.parametrize(
@@ -41,18 +47,18 @@ def test_anything_else_is_none(body: bytes) -> None:
 )  # fmt: skip
 def test_what_was_said_is_one_string_of_data(text: str) -> None:
     """Whatever it is, it ends where the string ends."""
-    body: Any = jsonio.loads(question("fast", text))
+    body: Any = jsonio.loads(make_request_body("fast", text))
     system, user = body["messages"]
-    assert system == {"role": "system", "content": QUESTION}
+    assert system == {"role": "system", "content": SYSTEM_PROMPT}
     assert jsonio.loads(user["content"].encode()) == {"request": text}
 
 
 def test_a_long_text_is_cut() -> None:
     """Its beginning and its end are judged."""
-    body: Any = jsonio.loads(question("fast", "a" * 10_000 + "b" * 10_000))
+    body: Any = jsonio.loads(make_request_body("fast", "a" * 10_000 + "b" * 10_000))
     judged: Any = jsonio.loads(body["messages"][1]["content"].encode())
     said = judged["request"]
-    assert len(said) == LIMIT
+    assert len(said) == MAX_CHARS
     assert (said[0], said[-1]) == ("a", "b")
 
 
@@ -68,12 +74,12 @@ class Stage:
         return self.now
 
     def out(self) -> bool:
-        return self.verdicts.out
+        return self.verdicts.is_paused
 
 
 def test_verdicts_are_remembered_for_a_while() -> None:
     stage = Stage()
-    stage.verdicts.keep(b"a", "fast")
+    stage.verdicts.save(b"a", "fast")
     assert (stage.verdicts.find(b"a"), stage.verdicts.find(b"b")) == ("fast", None)
     stage.now = 3_599.0
     assert stage.verdicts.find(b"a") == "fast"
@@ -85,9 +91,9 @@ def test_the_oldest_are_forgotten_first() -> None:
     """Those that were asked for are young."""
     stage = Stage()
     for at in range(4096):
-        stage.verdicts.keep(b"%d" % at, "smart")
+        stage.verdicts.save(b"%d" % at, "smart")
     assert stage.verdicts.find(b"0") == "smart"
-    stage.verdicts.keep(b"new", "smart")
+    stage.verdicts.save(b"new", "smart")
     assert (stage.verdicts.find(b"0"), stage.verdicts.find(b"1")) == ("smart", None)
 
 
@@ -96,23 +102,23 @@ def test_a_judge_that_fails_is_left_alone() -> None:
     stage = Stage()
     verdicts = stage.verdicts
     for _ in range(2):
-        verdicts.begin()
-        verdicts.fail("slow")
-    verdicts.back()
+        verdicts.start_call()
+        verdicts.record_failure("slow")
+    verdicts.record_success()
     for _ in range(3):
         assert not stage.out()
-        verdicts.begin()
-        verdicts.fail("slow")
+        verdicts.start_call()
+        verdicts.record_failure("slow")
     assert stage.out()
     stage.now = 30.0
     assert not stage.out()
-    verdicts.begin()
+    verdicts.start_call()
     assert stage.out()  # others wait for that one
-    verdicts.fail("slow")
+    verdicts.record_failure("slow")
     stage.now = 59.0
     assert stage.out()
     stage.now = 60.0
-    verdicts.begin()
-    verdicts.back()
+    verdicts.start_call()
+    verdicts.record_success()
     assert not stage.out()
     assert stage.log == ["left alone for a while: slow", "back"]

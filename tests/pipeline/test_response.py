@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.pipeline.response import HeaderLines, Response, _common, written
+from gateway.pipeline.response import HeaderLines, Response, _format_common_lines, encode_response
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=12).map(str.encode)
 VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20).map(
@@ -21,24 +21,24 @@ def test_pairs_and_lines_are_the_same_reply(
     as_pairs, as_lines = (
         Response(status=200, headers=given, body=body) for given in (headers, lines)
     )
-    data = written(as_pairs)
+    data = encode_response(as_pairs)
     assert data is not None
-    assert data == written(as_lines)
-    as_lines.close()
+    assert data == encode_response(as_lines)
+    as_lines.add_connection_close()
     assert as_lines.headers == [*headers, (b"connection", b"close")]
 
 
 @pytest.mark.parametrize("name", ["a\r\nb: c", "a\nb", "a\0", "\r"])
 def test_sec_hdr_a_name_of_the_configuration_is_no_second_header(name: str) -> None:
     with pytest.raises(ValueError, match="more than a line"):
-        _common(name, None, None, "", "off", 1)
+        _format_common_lines(name, None, None, "", "off", 1)
     with pytest.raises(ValueError, match="more than a line"):
-        _common("lab", "fast", "model", name, "off", 1)
+        _format_common_lines("lab", "fast", "model", name, "off", 1)
 
 
 def test_what_is_not_known_is_not_told() -> None:
-    assert _common(None, None, None, "", "off", 0) == ""
-    lines = _common("lab", None, None, "", "miss", 2)
+    assert _format_common_lines(None, None, None, "", "off", 0) == ""
+    lines = _format_common_lines("lab", None, None, "", "miss", 2)
     assert [*HeaderLines(lines)] == [
         (b"x-tiergate-lab", b"lab"), (b"x-tiergate-cache", b"miss"), (b"x-tiergate-attempts", b"2"),
     ]  # fmt: skip

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.call import OPEN, Key, RequestOptions, Strategy
+from gateway.core.call import OPEN_KEY, Key, RequestOptions, Strategy
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import NOTHING, DecisionContext, Score, Session, Thresholds
+from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext, Score, Session, Thresholds
 from gateway.core.price import Price, PriceStep, Rates
 from gateway.core.target import TIERS, Target, Tier
 from gateway.dialects import OPENAI_CHAT
@@ -72,7 +72,7 @@ class Says:
     def score(self, text: str, signals: TextSignals) -> Score:
         return self._score
 
-    def why(self, signals: TextSignals, score: Score) -> str:
+    def explain(self, signals: TextSignals, score: Score) -> str:
         return "said"
 
 
@@ -94,7 +94,11 @@ def seat(tier: Tier = "smart", target: Target = ABLE, **more: Any) -> Session:
 
 
 def call(
-    text: str = "and now?", *, turn: ConversationTurn | None = None, key: Key = OPEN, **more: Any
+    text: str = "and now?",
+    *,
+    turn: ConversationTurn | None = None,
+    key: Key = OPEN_KEY,
+    **more: Any,
 ) -> Features:
     """The third user turn of a conversation."""
     facts = {"user_turns": 3, **more}
@@ -155,7 +159,7 @@ def test_each_strategy_in_each_situation(situation: str, at: int) -> None:
     sure = changes.pop("sure", 0.5)
     prompt = {k: changes.pop(k) for k in ("tool_loop", "user_turns", "images") if k in changes}
     evidence = {k: changes.pop(k) for k in ("unseated",) if k in changes}
-    known = router(STRATEGIES[at], score, sure=sure)
+    known = router(STRATEGIES[at], score, upgrade_threshold=sure)
     decision, plan = told(known, call(**prompt), seat=seat(**changes), **evidence)
     assert place(decision, plan) == expected[at], lines(decision)
 
@@ -164,7 +168,7 @@ def test_each_strategy_in_each_situation(situation: str, at: int) -> None:
 def test_without_a_seat_nothing_is_otherwise(strategy: Strategy) -> None:
     seen = call()
     for score in (FAST, SMART, REASONING):
-        one, _ = decide(router(strategy, score), seen, OPENAI_CHAT, NOTHING)
+        one, _ = decide(router(strategy, score), seen, OPENAI_CHAT, EMPTY_CONTEXT)
         two, _ = decide(router("sticky", score), world.call("and now?", user_turns=3), OPENAI_CHAT)
         assert world.timeless(one) == world.timeless(two)
         assert (one.switch, one.account) == (None, None)
@@ -257,7 +261,7 @@ def test_the_caller_stands_before_the_seat() -> None:
         decision, plan = told(router(), seen, seat=seat())
         assert place(decision, plan) == "pin reasoning deep"
         assert decision.switch is not None
-        assert (decision.switch.moved, decision.switch.to) == (True, "openai/deep")
+        assert (decision.switch.has_moved, decision.switch.destination) == (True, "openai/deep")
         seen.prompt = msgspec.structs.replace(seen.prompt, model="google/auto")
         decision, plan = told(router(), seen, seat=seat())
         assert place(decision, plan) == "classifier smart far"
@@ -265,7 +269,7 @@ def test_the_caller_stands_before_the_seat() -> None:
 
 def test_who_names_the_tier_of_the_seat_keeps_its_target() -> None:
     seen = call()
-    seen.steer = RequestOptions(tier="smart")
+    seen.options = RequestOptions(tier="smart")
     decision, plan = told(router(), seen, seat=seat(target=SPARE))
     assert place(decision, plan) == "pin smart spare"
     assert (decision.account, decision.switch) == ("second", None)
@@ -317,7 +321,7 @@ def test_nothing_is_sure_without_a_classifier() -> None:
     decision, plan = told(known, call(), seat=seat("fast", SWIFT))
     assert place(decision, plan) == "seat fast swift"
     assert decision.switch is not None
-    assert not decision.switch.moved
+    assert not decision.switch.has_moved
 
 
 def test_the_trace_tells_what_leaving_costs() -> None:
@@ -329,10 +333,14 @@ def test_the_trace_tells_what_leaving_costs() -> None:
     ]
     switch = decision.switch
     assert switch is not None
-    assert (switch.moved, switch.lab, switch.tier, switch.target) == (
+    assert (switch.has_moved, switch.lab, switch.tier, switch.target) == (
         True, "openai", "smart", "openai/able",
     )  # fmt: skip
-    assert (switch.to, switch.tokens, switch.cost) == ("openai/deep", 20_000, Decimal("0.095"))
+    assert (switch.destination, switch.tokens, switch.cost) == (
+        "openai/deep",
+        20_000,
+        Decimal("0.095"),
+    )
     assert decision.account is None
 
 
@@ -346,7 +354,7 @@ def test_the_trace_tells_what_leaving_costs() -> None:
 )
 def test_what_is_lost_is_nothing_or_unknown(changes: Json, line: str) -> None:
     seen = call()
-    seen.steer = RequestOptions(lab="google")
+    seen.options = RequestOptions(lab="google")
     decision, _ = told(router("turn"), seen, seat=seat(**changes))
     assert line in lines(decision)[-1]
     switch = decision.switch
@@ -370,12 +378,12 @@ def test_a_cheaper_tier_must_pay_for_the_cache_it_leaves() -> None:
     short, _ = told(router("cost-aware", FAST), call(), seat=seat())
     assert short.tier == "fast"
     assert short.switch is not None
-    assert (short.switch.moved, short.switch.cost) == (True, Decimal("0.0018"))
+    assert (short.switch.has_moved, short.switch.cost) == (True, Decimal("0.0018"))
     assert short.switch.calls == 4
     long, _ = told(router("cost-aware", FAST), call(), seat=seat(tokens=150_000))
     assert (long.tier, long.source) == ("smart", "seat")
     assert long.switch is not None
-    assert (long.switch.moved, long.switch.cost) == (False, Decimal("0.135"))
+    assert (long.switch.has_moved, long.switch.cost) == (False, Decimal("0.135"))
     assert "0.135 USD to read 150000 cached tokens anew" in " ".join(lines(long))
 
 
@@ -415,7 +423,7 @@ def test_a_target_that_is_off_is_no_place_to_go() -> None:
 
 def test_it_is_told_as_exact_text() -> None:
     decision, plan = told(router("ratchet-up", REASONING), call(), seat=seat())
-    shown = explain.view(decision, plan, [()] * len(plan.targets), NOW)["switch"]
+    shown = explain.describe(decision, plan, [()] * len(plan.targets), NOW)["switch"]
     assert shown == {
         "moved": True, "lab": "openai", "tier": "smart", "target": "openai/able", "to": "openai/deep",
         "tokens": 20_000, "cost": "0.095", "saving": None, "calls": None, "margin": None,
@@ -429,7 +437,7 @@ def test_a_tier_with_no_target_is_no_place_to_go() -> None:
     decision, plan = told(known, call(), seat=seat())
     assert plan.targets == (ABLE,)
     assert decision.switch is not None
-    assert decision.switch.to == "openai/able"
+    assert decision.switch.destination == "openai/able"
 
 
 SCORES = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(lambda two: Score(min(two), max(two)))

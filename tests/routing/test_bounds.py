@@ -9,7 +9,7 @@ from gateway.core.target import TIERS
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
-from gateway.routing.rules.guards import GuardBounds, bound
+from gateway.routing.rules.guards import GuardBounds, evaluate_guards
 from gateway.settings.schema.rules import GuardPart
 from tests.routing import world
 from tests.routing.test_sound import ALIASES, Dice
@@ -29,7 +29,7 @@ def meaning(bounds: GuardBounds) -> tuple[object, ...]:
     return (
         bounds.low, bounds.high, bounds.allow, bounds.deny, bounds.refuse is not None,
         bounds.no_cache, bounds.complete is not None, bounds.tags,
-        sorted((step.why, step.effect) for step in bounds.steps),
+        sorted((step.reason, step.effect) for step in bounds.steps),
     )  # fmt: skip
 
 
@@ -41,7 +41,9 @@ def test_any_order_of_guards_gives_the_same_bounds(seed: int) -> None:
     first: list[tuple[object, ...]] = []
     for _ in range(4):
         rules = compile_rules(written, [])
-        found = [meaning(bound(rules, rules.view(call, at))) for call, at in calls]
+        found = [
+            meaning(evaluate_guards(rules, rules.make_context(call, at))) for call, at in calls
+        ]
         first = first or found
         assert found == first
         order.shuffle(written)
@@ -67,9 +69,9 @@ def test_all_guards_together_bound_what_is_asked_for(seed: int) -> None:
     for _ in range(12):
         call, at = dice.call(), dice.at()
         call.prompt = world.call(model=dice.one(PINS)).prompt
-        view = router.rules.view(call, at)
-        bounds = bound(router.rules, view)
-        hits = [guard.part for guard in router.rules.guards if guard.test(view)]
+        view = router.rules.make_context(call, at)
+        bounds = evaluate_guards(router.rules, view)
+        hits = [guard.definition for guard in router.rules.guards if guard.test(view)]
         refusals = [part.refuse for part in hits if part.refuse is not None]
         decision, problem = None, None
         try:

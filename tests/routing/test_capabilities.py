@@ -6,14 +6,14 @@ import msgspec
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.call import NO_STEER, OPEN
+from gateway.core.call import NO_OPTIONS, OPEN_KEY
 from gateway.core.decision import SkippedTarget
 from gateway.core.errors import ProblemError
 from gateway.core.prompt import Prompt
 from gateway.core.target import ModelFacts, Provider, Target
 from gateway.dialects import OPENAI_CHAT, OPERATIONS, TranslatableRequest
 from gateway.routing import capabilities, features, refusals
-from gateway.routing.capabilities import door, speaks
+from gateway.routing.capabilities import can_reach_provider, choose_dialect
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
 from tests.config import shipped
@@ -31,13 +31,17 @@ CASES: list[tuple[Json, Json, str]] = [
     ({"tools": True}, TOOLS, ""),
     ({"forced_tools": False}, {**TOOLS, "forced_tool": True}, "cannot be forced to use a tool"),
     ({"forced_tools": False}, TOOLS, ""),
-    ({"chat_tools_at": ()}, TOOLS, "needs openai-responses"),
-    ({"chat_tools_at": ()}, {}, ""),
-    ({"chat_tools_at": ("none",)}, {**TOOLS, "effort": "none"}, ""),
-    ({"chat_tools_at": ("none",)}, {**TOOLS, "effort": "low"}, "needs openai-responses"),
-    ({"chat_tools_at": ("none",), "default_effort": "none"}, TOOLS, ""),
-    ({"chat_tools_at": ("none",), "default_effort": "low"}, TOOLS, "needs openai-responses"),
-    ({"chat_tools_at": ("low",), "efforts": ("low", "high")}, {**TOOLS, "effort": "minimal"}, ""),
+    ({"chat_tool_efforts": ()}, TOOLS, "needs openai-responses"),
+    ({"chat_tool_efforts": ()}, {}, ""),
+    ({"chat_tool_efforts": ("none",)}, {**TOOLS, "effort": "none"}, ""),
+    ({"chat_tool_efforts": ("none",)}, {**TOOLS, "effort": "low"}, "needs openai-responses"),
+    ({"chat_tool_efforts": ("none",), "default_effort": "none"}, TOOLS, ""),
+    ({"chat_tool_efforts": ("none",), "default_effort": "low"}, TOOLS, "needs openai-responses"),
+    (
+        {"chat_tool_efforts": ("low",), "efforts": ("low", "high")},
+        {**TOOLS, "effort": "minimal"},
+        "",
+    ),
     ({"vision": False}, {"images": 1}, "takes no images"),
     ({"vision": False}, {}, ""),
     ({"vision": True}, {"images": 1}, ""),
@@ -45,14 +49,14 @@ CASES: list[tuple[Json, Json, str]] = [
     ({"audio": False}, {"audio": 1}, "takes no audio"),
     ({"json_schema": False}, {"json_schema": True}, "has no structured output"),
     ({"json_schema": False}, {}, ""),
-    ({"refuses": frozenset({"n"})}, {"members": frozenset({"n"})}, "refuses n"),
+    ({"refused_members": frozenset({"n"})}, {"members": frozenset({"n"})}, "refuses n"),
     (
-        {"refuses": frozenset({"n", "stop", "logit_bias"})},
+        {"refused_members": frozenset({"n", "stop", "logit_bias"})},
         {"members": frozenset({"stop", "n", "model"})},
         "refuses n, stop",
     ),
     # a knob that may be dropped removes no target
-    ({"refuses": frozenset({"temperature"})}, {"members": frozenset({"temperature"})}, ""),
+    ({"refused_members": frozenset({"temperature"})}, {"members": frozenset({"temperature"})}, ""),
     ({"sampling": "never"}, {"logprobs": True}, "gives no logprobs while it reasons"),
     ({"sampling": "effort-none"}, {"logprobs": True}, "gives no logprobs while it reasons"),
     ({"sampling": "effort-none"}, {"logprobs": True, "effort": "none"}, ""),
@@ -69,7 +73,7 @@ CASES: list[tuple[Json, Json, str]] = [
 
 
 def reason(target: Target, **call: Any) -> str:
-    return door(target, world.call(**call), OPENAI_CHAT)[1]
+    return choose_dialect(target, world.call(**call), OPENAI_CHAT)[1]
 
 
 @pytest.mark.parametrize(("facts", "call", "expected"), CASES)
@@ -78,21 +82,24 @@ def test_a_target_is_removed_for_a_reason(facts: Json, call: Json, expected: str
 
 
 def test_the_tier_s_effort_counts_where_the_client_set_none() -> None:
-    facts: Json = {"chat_tools_at": ("none",), "default_effort": "high"}
+    facts: Json = {"chat_tool_efforts": ("none",), "default_effort": "high"}
     assert reason(world.target(world.OPENAI, "m", "none", **facts), **TOOLS) == ""
     assert reason(world.target(world.OPENAI, "m", "low", **facts), **TOOLS) != ""
     assert reason(world.target(world.OPENAI, "m", "none", **facts), **TOOLS, effort="low") != ""
 
 
 def test_a_provider_is_asked_too() -> None:
-    host = msgspec.structs.replace(world.OPENAI, refuses=frozenset({"n"}))
+    host = msgspec.structs.replace(world.OPENAI, refused_members=frozenset({"n"}))
     assert reason(world.target(host, "m"), members=frozenset({"n"})) == "refuses n"
     other = msgspec.structs.replace(
-        world.OPENAI, doors={"gemini": "https://x", "other": "https://y"}
+        world.OPENAI, urls={"gemini": "https://x", "other": "https://y"}
     )
     assert reason(world.target(other, "m")) == "needs gemini or other"
-    assert reason(world.OPUS) == capabilities.OFF
-    assert capabilities.skip(world.OPUS, "fast", capabilities.OFF).detail == "set ANTHROPIC_API_KEY"
+    assert reason(world.OPUS) == capabilities.OFF_REASON
+    assert (
+        capabilities.make_skipped_target(world.OPUS, "fast", capabilities.OFF_REASON).detail
+        == "set ANTHROPIC_API_KEY"
+    )
 
 
 def test_an_unpinned_call_moves_to_the_nearest_tier_with_a_fitting_target_and_says_so() -> None:
@@ -205,7 +212,7 @@ def openai() -> Router:
 def read(**members: Any) -> features.Features:
     body: Json = {"model": "auto", "messages": [{"role": "user", "content": "hi"}], **members}
     prompt: Prompt = OPENAI_CHAT.read(msgspec.json.encode(body)).prompt
-    return features.read(prompt, OPENAI_CHAT.name, OPEN, NO_STEER)
+    return features.read(prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS)
 
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -233,7 +240,7 @@ def test_openai_takes_tools_on_chat_where_a_model_can_be_told_not_to_think(
 ) -> None:
     _, plan = decide(openai, read(model=model, tools=[TOOL]), OPENAI_CHAT)
     assert world.names(plan) == served
-    reasons = {item.reason for item in plan.skipped if item.reason != capabilities.OFF}
+    reasons = {item.reason for item in plan.skipped if item.reason != capabilities.OFF_REASON}
     assert reasons <= {"needs openai-responses"}
 
 
@@ -260,86 +267,97 @@ def asks(**more: Any) -> features.Features:
     value = {"model": "auto", "messages": [{"role": "user", "content": "a"}], **more}
     body = OPENAI_CHAT.read(jsonio.dumps(value))
     return features.read(
-        body.prompt, OPENAI_CHAT.name, OPEN, NO_STEER, TranslatableRequest(OPENAI_CHAT, body)
+        body.prompt, OPENAI_CHAT.name, OPEN_KEY, NO_OPTIONS, TranslatableRequest(OPENAI_CHAT, body)
     )
 
 
 def at(*doors: str, **facts: Any) -> Target:
-    provider = Provider(name="p", doors=dict.fromkeys(doors, "https://p.example"))
+    provider = Provider(name="p", urls=dict.fromkeys(doors, "https://p.example"))
     return Target(provider=provider, model="m", facts=ModelFacts(**facts))
 
 
 def test_the_clients_own_dialect_comes_first_then_the_others_in_order() -> None:
     call = asks()
-    assert door(at("gemini", "openai-chat"), call, OPENAI_CHAT) == ("openai-chat", "")
-    assert door(at("gemini", "anthropic-messages"), call, OPENAI_CHAT) == ("gemini", "")
-    assert speaks(at("gemini").provider, call, OPENAI_CHAT)
-    assert not speaks(at("cohere").provider, call, OPENAI_CHAT)
+    assert choose_dialect(at("gemini", "openai-chat"), call, OPENAI_CHAT) == ("openai-chat", "")
+    assert choose_dialect(at("gemini", "anthropic-messages"), call, OPENAI_CHAT) == ("gemini", "")
+    assert can_reach_provider(at("gemini").provider, call, OPENAI_CHAT)
+    assert not can_reach_provider(at("cohere").provider, call, OPENAI_CHAT)
 
 
 def test_where_it_cannot_be_said_at_home_another_door_takes_it() -> None:
     """OpenAI takes tools beside reasoning, and effort max, on Responses alone."""
     both = ("openai-chat", "openai-responses")
     tools = asks(tools=[TOOL])
-    assert door(at(*both, chat_tools_at=()), tools, OPENAI_CHAT) == ("openai-responses", "")
+    assert choose_dialect(at(*both, chat_tool_efforts=()), tools, OPENAI_CHAT) == (
+        "openai-responses",
+        "",
+    )
     efforts = {
         "efforts": ("low", "max"),
         "chat_efforts": ("low",),
         "effort_style": "reasoning_effort",
     }
     most = asks(reasoning_effort="max")
-    assert door(at(*both, **efforts), most, OPENAI_CHAT) == ("openai-responses", "")
-    assert door(at("openai-chat", **efforts), most, OPENAI_CHAT) == ("openai-chat", "")
-    assert door(at(*both, **efforts), asks(reasoning_effort="low"), OPENAI_CHAT)[0] == "openai-chat"
+    assert choose_dialect(at(*both, **efforts), most, OPENAI_CHAT) == ("openai-responses", "")
+    assert choose_dialect(at("openai-chat", **efforts), most, OPENAI_CHAT) == ("openai-chat", "")
+    assert (
+        choose_dialect(at(*both, **efforts), asks(reasoning_effort="low"), OPENAI_CHAT)[0]
+        == "openai-chat"
+    )
 
 
 def test_what_cannot_be_said_anywhere_says_why() -> None:
     """The reason of home first, where there is one."""
     likely = asks(logprobs=True)
-    name, why = door(at("anthropic-messages"), likely, OPENAI_CHAT)
+    name, why = choose_dialect(at("anthropic-messages"), likely, OPENAI_CHAT)
     assert (name, "logprobs" in why) == ("", True)
     both = at("openai-chat", "anthropic-messages", sampling="never")
-    assert door(both, likely, OPENAI_CHAT) == ("", "gives no logprobs while it reasons")
+    assert choose_dialect(both, likely, OPENAI_CHAT) == ("", "gives no logprobs while it reasons")
     blind = at("anthropic-messages", tools=False)
-    assert door(blind, asks(tools=[TOOL]), OPENAI_CHAT) == ("", "takes no tools")
+    assert choose_dialect(blind, asks(tools=[TOOL]), OPENAI_CHAT) == ("", "takes no tools")
 
 
 def test_a_provider_of_responses_counts_where_that_is_known() -> None:
     """Few hosts of Responses have the operation: it is known of a provider, at home and abroad."""
     count = OPERATIONS["openai-responses", "count_tokens"]
     body = count.read(b'{"input":"a"}')
-    call = features.read(body.prompt, count.name, OPEN, NO_STEER, TranslatableRequest(count, body))
+    call = features.read(
+        body.prompt, count.name, OPEN_KEY, NO_OPTIONS, TranslatableRequest(count, body)
+    )
     plain = at("openai-responses")
-    assert door(plain, call, count) == ("", "is not known to count tokens")
-    assert not speaks(plain.provider, call, count)
+    assert choose_dialect(plain, call, count) == ("", "is not known to count tokens")
+    assert not can_reach_provider(plain.provider, call, count)
     counting = msgspec.structs.replace(plain.provider, counts_tokens=True)
-    assert door(msgspec.structs.replace(plain, provider=counting), call, count) == (count.name, "")
-    assert speaks(counting, call, count)
+    assert choose_dialect(msgspec.structs.replace(plain, provider=counting), call, count) == (
+        count.name,
+        "",
+    )
+    assert can_reach_provider(counting, call, count)
     both = at("openai-responses", "gemini")
-    assert door(both, call, count) == ("gemini", "")
+    assert choose_dialect(both, call, count) == ("gemini", "")
 
 
 def test_without_the_request_a_call_is_served_at_home_alone() -> None:
     call = world.call("a")
-    assert door(at("gemini"), call, OPENAI_CHAT) == ("", "needs gemini")
-    assert not speaks(at("gemini").provider, call, OPENAI_CHAT)
+    assert choose_dialect(at("gemini"), call, OPENAI_CHAT) == ("", "needs gemini")
+    assert not can_reach_provider(at("gemini").provider, call, OPENAI_CHAT)
 
 
 def test_what_a_provider_cannot_be_given_by_url_is_found_out_once() -> None:
     """For all its targets: to read all media of a call again would tell the same."""
     closed = Provider(
-        name="host", doors={"openai-chat": "https://host.example"}, accounts=(), media="data"
+        name="host", urls={"openai-chat": "https://host.example"}, accounts=(), media="data"
     )
     seen, asked = world.call("a", images=1), 0
 
     class Once(type(seen)):  # type: ignore[misc]  # the class of a value
-        def closed(self, target: Target) -> str:
+        def find_media_problem(self, target: Target) -> str:
             nonlocal asked
             asked += 1
             return f"{target.provider.name} takes no URL"
 
-    call = Once(seen.prompt, seen.dialect, seen.key, seen.steer)
+    call = Once(seen.prompt, seen.dialect, seen.key, seen.options)
     for model in ("one", "two"):
         target = Target(provider=closed, model=model, facts=ModelFacts())
-        assert door(target, call, OPENAI_CHAT) == ("", "host takes no URL")
+        assert choose_dialect(target, call, OPENAI_CHAT) == ("", "host takes no URL")
     assert asked == 1

@@ -5,12 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.core.call import OPEN, Complete, RequestOptions
+from gateway.core.call import OPEN_KEY, CompleteMode, RequestOptions
 from tests.routing import world
 
 type Json = dict[str, object]
 
-ROWS: list[tuple[list[Json], Complete | None, Complete | None, Complete, Complete, str]] = [
+ROWS: list[tuple[list[Json], CompleteMode | None, CompleteMode | None, CompleteMode, CompleteMode, str]] = [
     # guards, the header, the key, the configuration; what holds, and whose word it is
     ([], None, None, "off", "off", ""),
     ([], None, None, "hold", "hold", "routing.complete"),
@@ -28,18 +28,21 @@ ROWS: list[tuple[list[Json], Complete | None, Complete | None, Complete, Complet
 @pytest.mark.parametrize("model", ["auto", "sol"])
 @pytest.mark.parametrize("row", ROWS)
 def test_the_nearest_word_holds(
-    row: tuple[list[Json], Complete | None, Complete | None, Complete, Complete, str], model: str
+    row: tuple[
+        list[Json], CompleteMode | None, CompleteMode | None, CompleteMode, CompleteMode, str
+    ],
+    model: str,
 ) -> None:
     """A guard's before the caller's, the caller's before its key's, and all before the default."""
     guards, header, key, default, holds, whose = row
     known = msgspec.structs.replace(world.router(guards), complete=default)
     seen = world.call(
         "a", model,
-        key=msgspec.structs.replace(OPEN, complete=key), steer=RequestOptions(complete=header),
+        key=msgspec.structs.replace(OPEN_KEY, complete=key), steer=RequestOptions(complete=header),
     )  # fmt: skip
     decision, _ = world.decided(known, seen)
     assert decision.complete == holds
-    said = [(step.effect, step.why) for step in decision.trace if step.step == "complete"]
+    said = [(step.effect, step.reason) for step in decision.trace if step.step == "complete"]
     assert said == ([] if holds == "off" else [(holds, whose)])
 
 
@@ -50,12 +53,12 @@ def test_a_choice_says_it_for_what_it_decides() -> None:
         {"when": {"keywords": "hello"}, "lab": "openai", "complete": "off"},
         {"tier": "fast"},
     ]
-    known, key = world.router((), choices), msgspec.structs.replace(OPEN, complete="hold")
-    other = msgspec.structs.replace(OPEN, complete="off")
+    known, key = world.router((), choices), msgspec.structs.replace(OPEN_KEY, complete="hold")
+    other = msgspec.structs.replace(OPEN_KEY, complete="off")
 
     def holds(text: str, model: str = "auto", **more: Any) -> tuple[str, list[str]]:
         decision, _ = world.decided(known, world.call(text, model, **more))
-        whose = [step.why for step in decision.trace if step.step == "complete"]
+        whose = [step.reason for step in decision.trace if step.step == "complete"]
         return decision.complete, whose
 
     assert holds("prove it", key=other) == ("hold", ["choice 0"])

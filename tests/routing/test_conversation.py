@@ -12,14 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions
+from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key, RequestOptions
 from gateway.core.conversation import ConversationTurn
 from gateway.core.prompt import Prompt
 from gateway.dialects import DIALECTS, TranslatableRequest
 from gateway.dialects.conversation_start import ConversationStart
 from gateway.routing import features
-from gateway.routing.client_detection import SYSTEM, USER
-from gateway.routing.conversation import _begun, _hash, _hashes, _scope, _told, read
+from gateway.routing.client_detection import SYSTEM_MARKS, USER_MARKS
+from gateway.routing.conversation import (
+    _hash_text,
+    _hash_texts,
+    _read_system,
+    _start_application_hash,
+    _start_owner_hash,
+    read,
+)
 from gateway.server.request_headers import RequestHeaders
 
 CHAT, RESPONSES, MESSAGES, GEMINI = (
@@ -31,19 +38,23 @@ ANN, BOB = Key(name="ann"), Key(name="bob")
 
 
 def turn(
-    dialect: str, body: bytes, *headers: str, key: Key = OPEN, steer: RequestOptions = NO_STEER
+    dialect: str,
+    body: bytes,
+    *headers: str,
+    key: Key = OPEN_KEY,
+    steer: RequestOptions = NO_OPTIONS,
 ) -> ConversationTurn:
     """The turn of a request with these headers, each `name: value`."""
     sent = [tuple(part.encode() for part in line.split(": ", 1)) for line in headers]
     wire = DIALECTS[dialect]
-    head = RequestHeaders([(it[0], it[1]) for it in sent], wire.headers)
+    head = RequestHeaders([(it[0], it[1]) for it in sent], wire.forwarded_headers)
     read = wire.read(body)
     seen = features.read(
         read.prompt, dialect, key, steer, TranslatableRequest(wire, read), head.hints
     )
-    named = seen.named
+    named = seen.has_named_conversation
     assert seen.turn is seen.turn
-    assert named is seen.named is seen.turn.explicit
+    assert named is seen.has_named_conversation is seen.turn.explicit
     return seen.turn
 
 
@@ -190,7 +201,7 @@ def test_clients_as_they_are(
 ) -> None:
     """Each kind of call that a client makes is told, and whether its user speaks in it."""
     found = turn(dialect, body, *headers)
-    assert (found.why, found.loop, found.fresh) == (why, loop, not loop)
+    assert (found.description, found.loop, found.is_user_turn) == (why, loop, not loop)
 
 
 GROWING = [
@@ -277,7 +288,7 @@ def test_how_it_begins_tells_conversations_apart() -> None:
     older = CLAUDE_FIRST.replace(b"cc_version=2.1.331.115", b"cc_version=2.1.332.9")
     assert turn(MESSAGES, older).conversation == turn(MESSAGES, CLAUDE_FIRST).conversation
     assert turn(CHAT, b'{"model":"m","messages":[]}').conversation == ""
-    assert turn(CHAT, b'{"model":"m","messages":[]}').why == "main"
+    assert turn(CHAT, b'{"model":"m","messages":[]}').description == "main"
 
 
 @pytest.mark.parametrize(
@@ -299,11 +310,13 @@ def test_titles_and_probes_of_any_application(body: dict[str, Any], kind: str) -
 
 def test_a_call_that_is_no_body_is_told_by_its_headers() -> None:
     """As features have it that stand for a prompt alone."""
-    seen = features.read(Prompt(model="m", user="hi"), CHAT, OPEN, RequestOptions(conversation="c"))
+    seen = features.read(
+        Prompt(model="m", user="hi"), CHAT, OPEN_KEY, RequestOptions(conversation="c")
+    )
     assert (seen.turn.explicit, seen.turn.first, seen.turn.kind) == (True, "", "main")
     seen.turn = ConversationTurn(kind="side")
     assert seen.turn.kind == "side"
-    assert features.read(Prompt(model="m"), CHAT, OPEN, NO_STEER).turn == ConversationTurn()
+    assert features.read(Prompt(model="m"), CHAT, OPEN_KEY, NO_OPTIONS).turn == ConversationTurn()
 
 
 def test_clients_say_who_they_are() -> None:
@@ -314,13 +327,15 @@ def test_clients_say_who_they_are() -> None:
 
 def test_no_mark_hides_another() -> None:
     """Each mark is found by its own words, and is long enough not to be a person's."""
-    for marks in (SYSTEM, USER):
+    for marks in (SYSTEM_MARKS, USER_MARKS):
         for at, mark in enumerate(marks):
-            assert not any(mark.begins.startswith(it.begins) for it in marks[:at]), mark
-            assert len(mark.begins) >= 10, mark
+            assert not any(mark.prefix.startswith(it.prefix) for it in marks[:at]), mark
+            assert len(mark.prefix) >= 10, mark
 
 
-TEXT = st.text(max_size=30) | st.sampled_from([mark.begins for mark in (*SYSTEM, *USER)])
+TEXT = st.text(max_size=30) | st.sampled_from(
+    [mark.prefix for mark in (*SYSTEM_MARKS, *USER_MARKS)]
+)
 
 
 @given(
@@ -340,7 +355,7 @@ def test_a_longer_conversation_has_the_key_of_the_shorter(
             messages += [{"role": "user", "content": text}, {"role": "assistant", "content": "ok"}]
         read = wire.read(json.dumps({"model": "m", "messages": messages[:-1]}).encode())
         return features.read(
-            read.prompt, CHAT, ANN, NO_STEER, TranslatableRequest(wire, read), hints
+            read.prompt, CHAT, ANN, NO_OPTIONS, TranslatableRequest(wire, read), hints
         ).turn
 
     turns = [at(count) for count in range(1, len(texts) + 1)]
@@ -356,11 +371,11 @@ def test_a_name_is_a_hash_of_the_bytes_of_its_parts(parts: tuple[str, ...]) -> N
     """Conversations keep theirs from version to version, whatever is quicker."""
     pieces = [part.encode("utf-8", "replace") for part in parts]
     whole = b"".join(str(len(piece)).encode() + b":" + piece for piece in pieces)
-    assert _hashes(parts) == blake2b(whole, digest_size=16).hexdigest()
+    assert _hash_texts(parts) == blake2b(whole, digest_size=16).hexdigest()
     if len(parts) > 1:
-        assert _hashes(parts[2:], _scope(*parts[:2])) == _hashes(parts)
+        assert _hash_texts(parts[2:], _start_owner_hash(*parts[:2])) == _hash_texts(parts)
     if len(parts) > 2:
-        assert _hash(parts[2], _scope(*parts[:2])) == _hashes(parts)
+        assert _hash_text(parts[2], _start_owner_hash(*parts[:2])) == _hash_texts(parts)
 
 
 _SAID = st.text(max_size=6)
@@ -376,11 +391,11 @@ def test_how_a_conversation_begins_is_hashed_whole_whatever_was_hashed_before(
     """Several that differ in their first words alone: what they share is hashed once."""
     meant = [text for text in system if not text.startswith("x-anthropic-billing-header")]
     for said in (*firsts, *firsts):
-        opening = ConversationStart(system=tuple(system), first=said, user=user)
-        found = read(Prompt(model="m", tools=tuple(tools)), opening, Key(name=key), NO_STEER, {})
+        opening = ConversationStart(system=tuple(system), first_text=said, user=user)
+        found = read(Prompt(model="m", tools=tuple(tools)), opening, Key(name=key), NO_OPTIONS, {})
         scope = ("default", key)
-        first = _hashes((*scope, said)) if said else ""
-        whole = _hashes((*scope, "begun", user, *tools, "", *meant, first))
+        first = _hash_texts((*scope, said)) if said else ""
+        whole = _hash_texts((*scope, "begun", user, *tools, "", *meant, first))
         assert found.conversation == (whole if said or meant else "")
         assert found.first == first[:16]
 
@@ -389,12 +404,12 @@ def test_long_instructions_are_hashed_and_not_kept() -> None:
     """Whoever sends megabytes of them does not fill the memory."""
     long = "x" * 40_000
     for system, kept in ((("short", "y"), 1), ((long,), 0), (("z" * 20_000, "z" * 20_000), 0)):
-        before = _begun.cache_info(), _told.cache_info()
-        opening = ConversationStart(system=system, first="Hello.", user="")
-        found = read(Prompt(model="m"), opening, Key(name="kept"), NO_STEER, {})
+        before = _start_application_hash.cache_info(), _read_system.cache_info()
+        opening = ConversationStart(system=system, first_text="Hello.", user="")
+        found = read(Prompt(model="m"), opening, Key(name="kept"), NO_OPTIONS, {})
         scope = ("default", "kept")
-        first = _hashes((*scope, "Hello."))
-        assert found.conversation == _hashes((*scope, "begun", "", "", *system, first))
-        after = _begun.cache_info(), _told.cache_info()
+        first = _hash_texts((*scope, "Hello."))
+        assert found.conversation == _hash_texts((*scope, "begun", "", "", *system, first))
+        after = _start_application_hash.cache_info(), _read_system.cache_info()
         for was, now in zip(before, after, strict=True):
             assert now.hits + now.misses == was.hits + was.misses + kept

@@ -12,7 +12,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import Score, Session
 from gateway.core.target import TIERS
 from gateway.routing import explain
-from gateway.routing.cost_aware import MOST_TURNS_BELOW
+from gateway.routing.cost_aware import MAX_TURNS_BELOW
 from gateway.routing.router import Router
 from gateway.settings.schema.root import RoutingPart
 from tests.routing import world
@@ -113,7 +113,7 @@ def test_a_rules_model_moves_it() -> None:
     decision, plan = told(known, call(), seat=seat())
     assert place(decision, plan) == "rule smart spare"
     assert decision.switch is not None
-    assert decision.switch.moved
+    assert decision.switch.has_moved
     decision, plan = told(known, call(), seat=seat(target=SPARE, model="spare"))
     assert (place(decision, plan), decision.switch) == ("rule smart spare", None)
 
@@ -122,7 +122,7 @@ def test_a_rules_model_moves_it() -> None:
 def test_the_classifier_raises_by_one_tier_a_turn(sits: Session) -> None:
     decision, plan = told(aware(REASONING), call(), seat=sits)
     assert place(decision, plan) == "classifier smart able"
-    assert (decision.confidence, decision.classified) == (REASONING.smart, "reasoning")
+    assert (decision.confidence, decision.classified_tier) == (REASONING.smart, "reasoning")
     assert "one tier a turn" in " ".join(lines(decision))
     decision, plan = told(aware(REASONING), call(), seat=seat(**COLD))
     assert place(decision, plan) == "classifier reasoning deep"
@@ -135,8 +135,10 @@ def test_a_judge_raises_by_one_tier_a_turn() -> None:
 
 
 def test_where_cached_tokens_are_lost_it_must_be_sure_to_raise() -> None:
-    assert place(*told(aware(DOUBT, sure=0.6), call(), seat=seat())) == "seat smart able"
-    cold = told(aware(DOUBT, sure=0.6), call(), seat=seat(**COLD))
+    assert (
+        place(*told(aware(DOUBT, upgrade_threshold=0.6), call(), seat=seat())) == "seat smart able"
+    )
+    cold = told(aware(DOUBT, upgrade_threshold=0.6), call(), seat=seat(**COLD))
     assert place(*cold) == "classifier reasoning deep"
 
 
@@ -182,7 +184,7 @@ def test_a_cheaper_tier_without_a_prompt_cache_has_to_pay_as_well() -> None:
 def test_the_sum_is_told() -> None:
     """X = 20k * (0.1 - 0.01), S = 20k * (0.2 - 0.01) + 2 * (2 - 0.1) + 1,000 * (10 - 0.4)."""
     decision, plan = told(aware(FAST), call(), seat=seat())
-    shown = explain.view(decision, plan, [()] * len(plan.targets), NOW)["switch"]
+    shown = explain.describe(decision, plan, [()] * len(plan.targets), NOW)["switch"]
     assert shown == {
         "moved": True, "lab": "openai", "tier": "smart", "target": "openai/able", "to": "openai/swift",
         "tokens": 20_000, "cost": "0.0018", "saving": "0.0134038", "calls": 4, "margin": "0.0518152",
@@ -202,7 +204,7 @@ def test_a_tier_that_cannot_serve_the_call_is_not_weighed() -> None:
     )
     decision, _ = told(known, call(images=1), seat=seat("reasoning", DEEP, tokens=150_000))
     assert decision.switch is not None
-    assert decision.switch.to == sees.name
+    assert decision.switch.destination == sees.name
     decision, plan = told(known, call(images=1), seat=seat("smart", sees))
     assert place(decision, plan) == "seat smart spare"
     assert "no target below smart can serve this call" in " ".join(lines(decision))
@@ -241,7 +243,7 @@ def test_a_rise_ends_after_eight_turns_without_evidence() -> None:
             break
         stayed += 1
         assert (decision.source, decision.turns_below) == ("seat", stayed)
-    assert stayed == MOST_TURNS_BELOW == 8
+    assert stayed == MAX_TURNS_BELOW == 8
     assert (decision.source, decision.turns_below) == ("classifier", 0)
     assert decision.switch is not None
     assert decision.switch.margin is not None

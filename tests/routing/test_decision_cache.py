@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions, Strategy
+from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key, RequestOptions, Strategy
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import NOTHING, DecisionContext, Session
+from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext, Session
 from gateway.core.errors import ProblemError
 from gateway.core.target import Catalogue
 from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS, Dialect
@@ -17,7 +17,7 @@ from gateway.routing import plan as plans
 from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.decision_cache import DecisionCache
 from gateway.routing.features import Features
-from gateway.routing.plan import PlannedCall, Wanted
+from gateway.routing.plan import PlannedCall, PlanRequest
 from gateway.routing.router import Router, decide
 from tests.routing import world
 
@@ -30,7 +30,7 @@ SEAT = Session(lab="openai", tier="fast", target="openai/luna")
 def plain(found: tuple[Decision, Plan]) -> tuple[Any, ...]:
     """Without the times of the trace."""
     decision, plan = found
-    steps = [(one.step, one.matched, one.effect, one.why) for one in decision.trace]
+    steps = [(one.step, one.matched, one.effect, one.reason) for one in decision.trace]
     fields = {n: getattr(decision, n) for n in Decision.__struct_fields__ if n != "trace"}
     return fields, steps, plan
 
@@ -49,8 +49,8 @@ def outcome(
 CALLS: list[dict[str, Any]] = [
     {"model": model, "key": key, "steer": steer, "members": frozenset(members), **more}
     for model in ("luna", "sol", "fast", "smart", "openai/luna", "auto", "nothing", "opus")
-    for key in (OPEN, G, NARROW)
-    for steer in (NO_STEER, RequestOptions(tier="reasoning"))
+    for key in (OPEN_KEY, G, NARROW)
+    for steer in (NO_OPTIONS, RequestOptions(tier="reasoning"))
     for members in ((), ("tools", "user"))
     for more in (
         {},
@@ -64,7 +64,7 @@ CALLS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize(
-    "evidence", [NOTHING, DecisionContext(at=1.0, seat=SEAT), DecisionContext(ceiling="fast")]
+    "evidence", [EMPTY_CONTEXT, DecisionContext(at=1.0, seat=SEAT), DecisionContext(ceiling="fast")]
 )
 def test_what_is_kept_is_what_would_be_decided(evidence: DecisionContext) -> None:
     """Each call twice, among all others: what was kept of one is never another's."""
@@ -81,7 +81,7 @@ def test_what_is_kept_is_what_would_be_decided(evidence: DecisionContext) -> Non
 
 def test_a_named_model_is_decided_once() -> None:
     known = DecisionCache(world.router())
-    first = known.decide(world.call(model="luna"), OPENAI_CHAT, NOTHING)
+    first = known.decide(world.call(model="luna"), OPENAI_CHAT, EMPTY_CONTEXT)
     again = known.decide(
         world.call("other words", model="luna"), OPENAI_CHAT, DecisionContext(at=7.0)
     )
@@ -91,36 +91,36 @@ def test_a_named_model_is_decided_once() -> None:
 
 def test_what_leaves_the_tier_open_is_decided_each_time() -> None:
     known = DecisionCache(world.router())
-    first = known.decide(world.call(), OPENAI_CHAT, NOTHING)
-    assert known.decide(world.call(), OPENAI_CHAT, NOTHING)[0] is not first[0]
+    first = known.decide(world.call(), OPENAI_CHAT, EMPTY_CONTEXT)
+    assert known.decide(world.call(), OPENAI_CHAT, EMPTY_CONTEXT)[0] is not first[0]
 
 
 def test_guards_are_asked_each_time() -> None:
     """They may read the clock, the text, or tags."""
     router = world.router(guards=[{"when": {"user_tokens": {"min": 2}}, "refuse": "too long"}])
     known = DecisionCache(router)
-    known.decide(world.call("hi", model="luna"), OPENAI_CHAT, NOTHING)
+    known.decide(world.call("hi", model="luna"), OPENAI_CHAT, EMPTY_CONTEXT)
     with pytest.raises(ProblemError):
-        known.decide(world.call("hi " * 20, model="luna"), OPENAI_CHAT, NOTHING)
+        known.decide(world.call("hi " * 20, model="luna"), OPENAI_CHAT, EMPTY_CONTEXT)
 
 
 def test_a_key_that_was_changed_is_another() -> None:
     """It has the name of the one before, and not its scope."""
     known = DecisionCache(world.router())
-    known.decide(world.call(model="luna", key=Key(name="k")), OPENAI_CHAT, NOTHING)
+    known.decide(world.call(model="luna", key=Key(name="k")), OPENAI_CHAT, EMPTY_CONTEXT)
     with pytest.raises(ProblemError):
         known.decide(
-            world.call(model="luna", key=Key(name="k", models=("sol",))), OPENAI_CHAT, NOTHING
+            world.call(model="luna", key=Key(name="k", models=("sol",))), OPENAI_CHAT, EMPTY_CONTEXT
         )
 
 
 def test_names_of_members_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_MOST", 4)
+    monkeypatch.setattr(room, "_MAX_ENTRIES", 4)
     known = DecisionCache(world.router())
     for number in range(40):
         seen = world.call(model="luna", members=frozenset({f"x{number}"}))
-        known.decide(seen, OPENAI_CHAT, NOTHING)
-        assert len(known._made) <= 4
+        known.decide(seen, OPENAI_CHAT, EMPTY_CONTEXT)
+        assert len(known._plan_keys) <= 4
 
 
 RULES: dict[str, Any] = {
@@ -140,7 +140,7 @@ OPEN_CALLS: list[dict[str, Any]] = [
     {"text": text, "model": model, "key": key, **more}
     for text in TEXTS
     for model in ("auto", "google/auto", "old", "sol", "fast", "openai/reasoning")
-    for key in (OPEN, G, NARROW, TAGGED)
+    for key in (OPEN_KEY, G, NARROW, TAGGED)
     for more in (
         {},
         {"tools": ("a",), "members": frozenset({"tools"}), "forced_tool": True},
@@ -151,7 +151,7 @@ OPEN_CALLS: list[dict[str, Any]] = [
     )
 ]
 EVIDENCE = (
-    NOTHING,
+    EMPTY_CONTEXT,
     DecisionContext(at=1.0, seat=SEAT),
     DecisionContext(at=9e9, seat=SEAT, unseated="it is out"),
     DecisionContext(ceiling="fast"),
@@ -180,7 +180,7 @@ def test_what_is_planned_once_is_what_would_be_planned(strategy: Strategy, *, le
             assert outcome(known, kept, OPENAI_CHAT, evidence) == outcome(
                 router, fresh, OPENAI_CHAT, evidence
             )
-            assert kept.doors == fresh.doors
+            assert kept.translation_checks == fresh.translation_checks
 
 
 def test_a_plan_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,18 +188,18 @@ def test_a_plan_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     plan = plans.plan
 
-    def counted(catalogue: Catalogue, wanted: Wanted, *told: Any) -> PlannedCall:
+    def counted(catalogue: Catalogue, wanted: PlanRequest, *told: Any) -> PlannedCall:
         made.append(wanted[1])
         return plan(catalogue, wanted, *told)
 
     monkeypatch.setattr(plans, "plan", counted)
     known = DecisionCache(world.router(**RULES, classifier=HeuristicClassifier()))
     for text in ("hi", "hello", "good morning", "cheap", "cheap too"):
-        known.decide(world.call(text), OPENAI_CHAT, NOTHING)
+        known.decide(world.call(text), OPENAI_CHAT, EMPTY_CONTEXT)
     assert len(made) == 1
-    known.decide(world.call("lite"), OPENAI_CHAT, NOTHING)
-    known.decide(world.call("hi " * 80), OPENAI_CHAT, NOTHING)
-    known.decide(world.call("hi " * 80), OPENAI_CHAT, NOTHING)
+    known.decide(world.call("lite"), OPENAI_CHAT, EMPTY_CONTEXT)
+    known.decide(world.call("hi " * 80), OPENAI_CHAT, EMPTY_CONTEXT)
+    known.decide(world.call("hi " * 80), OPENAI_CHAT, EMPTY_CONTEXT)
     assert len(made) == 4, "what guards bound is planned each time"
 
 
@@ -209,11 +209,12 @@ def test_the_lines_of_a_plan_are_as_of_each_call() -> None:
     router = msgspec.structs.replace(world.router(), clock=lambda: float(next(clock)))
     known = DecisionCache(router)
     one, other = (
-        known.decide(world.call(tools=("a",)), OPENAI_CHAT, NOTHING)[0].trace for _ in range(2)
+        known.decide(world.call(tools=("a",)), OPENAI_CHAT, EMPTY_CONTEXT)[0].trace
+        for _ in range(2)
     )
     assert [line.step for line in one] == [line.step for line in other]
     assert one[-1].step == "plan"
-    assert "openai/sol needs" in one[-1].why
+    assert "openai/sol needs" in one[-1].reason
     assert [line.ms for line in one] == [line.ms for line in other] == [1000.0] * len(one)
 
 
@@ -222,17 +223,17 @@ def test_a_plan_that_tried_another_dialect_is_made_each_time() -> None:
     known = DecisionCache(world.router())
     for reason in ("", "it cannot be said"):
         seen = world.call()
-        seen.doors["x"] = reason
-        known.decide(seen, OPENAI_CHAT, NOTHING)
-        (alike,) = known._made.values()
-        assert not alike._kept
+        seen.translation_checks["x"] = reason
+        known.decide(seen, OPENAI_CHAT, EMPTY_CONTEXT)
+        (alike,) = known._plan_keys.values()
+        assert not alike._plans
 
 
 def test_a_name_that_tried_another_dialect_is_decided_each_time() -> None:
     known = DecisionCache(world.router())
     for _ in range(2):
         seen = world.call(model="luna")
-        seen.doors["x"] = ""
-        known.decide(seen, OPENAI_CHAT, NOTHING)
-        (alike,) = known._made.values()
-        assert alike.decided is None
+        seen.translation_checks["x"] = ""
+        known.decide(seen, OPENAI_CHAT, EMPTY_CONTEXT)
+        (alike,) = known._plan_keys.values()
+        assert alike.decision_and_plan is None

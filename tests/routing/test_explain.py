@@ -23,7 +23,7 @@ def test_all_that_was_decided_is_in_it() -> None:
     decision, plan = world.decided(
         clockless, world.call("a", steer=RequestOptions(tags=("t", "s")))
     )
-    assert explain.view(decision, plan, [()], 1e9) == {
+    assert explain.describe(decision, plan, [()], 1e9) == {
         "lab": "openai",
         "tier": "fast",
         "model": "luna",
@@ -71,7 +71,7 @@ def test_all_that_was_decided_is_in_it() -> None:
 def test_no_secret_and_nothing_of_the_prompt_is_in_it() -> None:
     known = world.router(choices=[{"when": {"keywords": "canary"}, "tier": "fast"}])
     decision, plan = world.decided(known, world.call("a canary sings"))
-    told = jsonio.dumps(explain.view(decision, plan, [()], 1e9))
+    told = jsonio.dumps(explain.describe(decision, plan, [()], 1e9))
     assert b"secret" not in told
     assert b"sings" not in told
     assert jsonio.loads(told)["plan"][0]["price"] is None
@@ -88,4 +88,4 @@ def test_token_counts_are_a_quarter_of_the_bytes_rounded_up() -> None:
 def test_a_request_that_loses_nothing_is_not_refused() -> None:
     body = OPENAI_CHAT.read(jsonio.dumps({"model": "auto", "messages": []}))
     _, plan = world.decided(world.router(), world.call("a"))
-    explain.refuse(OPENAI_CHAT, body, TranslatableRequest(OPENAI_CHAT, body), plan)
+    explain.refuse_losses(OPENAI_CHAT, body, TranslatableRequest(OPENAI_CHAT, body), plan)

@@ -6,7 +6,7 @@ import pytest
 from gateway.core.call import Key, RequestOptions
 from gateway.core.errors import ProblemError
 from gateway.routing import explain
-from gateway.routing.explanation_redaction import hidden, veil
+from gateway.routing.explanation_redaction import find_hidden_names, redact_explanation
 from tests.routing import test_route_embeddings, world
 
 KNOWN = world.catalogue(
@@ -34,12 +34,14 @@ GOOGLE = {"google", "gemini", "gemini/lite", "gemini/hydrogen", "gemini/argon", 
     ],
 )  # fmt: skip
 def test_what_is_hidden_of_a_key(key: Key, names: set[str]) -> None:
-    assert hidden(KNOWN, key) == names
+    assert find_hidden_names(KNOWN, key) == names
 
 
 def test_an_embedding_model_is_hidden_as_others_are() -> None:
-    assert "own" in hidden(test_route_embeddings.KNOWN, Key(name="k", labs=("openai",)))
-    assert "own" not in hidden(test_route_embeddings.KNOWN, Key(name="k", labs=("other",)))
+    assert "own" in find_hidden_names(test_route_embeddings.KNOWN, Key(name="k", labs=("openai",)))
+    assert "own" not in find_hidden_names(
+        test_route_embeddings.KNOWN, Key(name="k", labs=("other",))
+    )
 
 
 def test_hidden_names_are_masked_and_nothing_else() -> None:
@@ -48,17 +50,17 @@ def test_hidden_names_are_masked_and_nothing_else() -> None:
     decision, plan = world.decided(
         world.router(known=KNOWN), world.call("x", model="openai/smart", key=key)
     )
-    told = explain.view(decision, plan, [None], 0.0)
-    shown = veil(told, KNOWN, key)
+    told = explain.describe(decision, plan, [None], 0.0)
+    shown = redact_explanation(told, KNOWN, key)
     assert "openai/sol" in str(told["skipped"])
     assert shown["skipped"] == [
         {"target": "(hidden)", "tier": "smart", "reason": "is no model of this key"}
     ]
     assert "sol" not in str(shown["trace"])
     assert shown["plan"] == told["plan"]
-    assert veil(told, KNOWN, Key(name="k")) == told
+    assert redact_explanation(told, KNOWN, Key(name="k")) == told
     told["trace"] = ["an elite, sol-2, sol: lite, and gemini/argon.", 1, None]
-    assert veil(told, KNOWN, key)["trace"] == [
+    assert redact_explanation(told, KNOWN, key)["trace"] == [
         "an elite, sol-2, (hidden): (hidden), and (hidden).",
         1,
         None,

@@ -26,17 +26,17 @@ from gateway.routing.classifier import model_file as files
 from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.classifier.native import model as models
 from gateway.routing.classifier.native import text as texts
-from gateway.routing.classifier.scan import look
-from gateway.routing.classifier.text_signals import TextScan, read
-from gateway.runtime.build import SHIPPED
+from gateway.routing.classifier.scan import scan_text
+from gateway.routing.classifier.text_signals import TextScan, read_signals
+from gateway.runtime.build import SHIPPED_MODEL
 from tests.evaluation.training import lesson
 from tests.routing.classifier.test_trees import grown
 
 LESSON = lesson.learnt()[0]
-CUTS = tuple((0.0, 0.2, 1.0, 2.0) for _ in text_features.NAMES)
+CUTS = tuple((0.0, 0.2, 1.0, 2.0) for _ in text_features.SHAPE_NAMES)
 TREES = [grown(Random(at), 8, CUTS) for at in range(20)]
 CLASSIFIERS = [
-    LearnedClassifier(files.read(SHIPPED.read_bytes())),
+    LearnedClassifier(files.read(SHIPPED_MODEL.read_bytes())),
     LearnedClassifier(LESSON),
     LearnedClassifier(refit.refit(LESSON, lesson.rows()[:160])),
     LearnedClassifier(
@@ -57,21 +57,21 @@ CLASSIFIERS = [
                 tuple(map(Random(at).uniform, repeat(-9), repeat(9, len(CUTS)))) for at in range(4)
             ),
             beats=tuple(map(Random(9).uniform, repeat(-9), repeat(9, len(CUTS) + 1))),
-            known=bytes((255,)) * files.KNOWN,
+            known=bytes((255,)) * files.KNOWN_BYTES,
         )
     ),
 ]
 """What ships, one of few labels, one with labels of an owner, one that parts at numbers themselves, one
 to which each number counts, however large it is."""
-PLAIN = [word for word in (*word_lists.LEXICON, *language._ADDED) if word.isascii()]
+PLAIN = [word for word in (*word_lists.WORD_KINDS, *language._POINTS_BY_WORD) if word.isascii()]
 marks = st.sampled_from(
-    [chr(at) for at in range(0x80, 0x20000) if not texts._OTHERS.search(chr(at))]
+    [chr(at) for at in range(0x80, 0x20000) if not texts._OTHER_CHARACTER.search(chr(at))]
 )
 pieces = st.sampled_from([
-    *PLAIN, *(word.decode() for word in (*word_lists.TOPIC, *text_features.LOOKED_FOR)),
-    *(one for one in phrases.EVERY if one.isascii()), *text_signals.TRACES_WITH_LINE,
-    *[*text_signals.TOKENS_WITH_MARK, text_signals.FENCE] * 3,
-    *(one for one in text_signals.FACT_OPENINGS if one.isascii()), *(f"\\{name}" for name in text_signals.LATEX),
+    *PLAIN, *(word.decode() for word in (*word_lists.WORD_TOPICS, *text_features.WORD_ROLES)),
+    *(one for one in phrases.ALL_PHRASES if one.isascii()), *text_signals.TRACES_WITH_LINE,
+    *[*text_signals.TOKENS_WITH_MARK, text_signals.FENCE_MARK] * 3,
+    *(one for one in text_signals.FACT_OPENINGS if one.isascii()), *(f"\\{name}" for name in text_signals.LATEX_COMMANDS),
     *lesson.HARD, *lesson.EASY, *lesson.PLAIN, *["", " ", " ", " ", ". ", ", ", "? ", "! ", "\n"] * 9,
     *("x^2 = 4", "f(n) =3", "a == b", "=", "= ", "+", "*", "(", ")", "]", "}", "\\", "_", "__", "___", "$"),
     *("12", "3.14", "2,000", "5, 6.", "1..2", ".5", "7.", "4k", "b2b", "123456", "12345", "\t", "\x1c", "\x7f"),
@@ -96,9 +96,9 @@ def same(text: str) -> None:
     assert (found.code, found.maths, found.trace) == (seen.code, seen.maths, seen.trace)
     assert found.language == seen.language
     for classifier in CLASSIFIERS:
-        assert classifier._model is not None
+        assert classifier._native_model is not None
         for base in (heuristic.HeuristicClassifier(), Other()):
-            compiled = classifier._model.score(found, known, base)
+            compiled = classifier._native_model.score(found, known, base)
             assert compiled == in_python(classifier, seen, base.score(text, known))
 
 
@@ -113,9 +113,9 @@ class Other(heuristic.HeuristicClassifier):
 def in_python(classifier: LearnedClassifier, seen: TextScan, base: Score) -> Score:
     tokens = seen.tokens
     each = {*tokens}
-    sums, count = classifier._lanes.text(tokens, each)
-    numbers = text_features.shape(seen, seen.signals(), tokens, each)
-    return classifier._score(classifier._parts(sums, count, numbers, base))
+    sums, count = classifier._lanes.sum_tokens(tokens, each)
+    numbers = text_features.compute_shape(seen, seen.signals(), tokens, each)
+    return classifier._make_score(classifier._combine(sums, count, numbers, base))
 
 
 @given(prompts)
@@ -136,7 +136,7 @@ def test_a_long_text_is_read_as_far(text: str, more: int) -> None:
     """Wherever it is cut: for its language at 240 and the last 120, and all of it at 3,000."""
     long = (text or "word ") * (1 + more // max(len(text), 1))
     whole = long[:more] + text
-    assume(len(text_signals.cut(whole).encode()) <= texts._LONGEST)
+    assume(len(text_signals.make_excerpt(whole).encode()) <= texts._MAX_BYTES)
     same(whole)
 
 
@@ -158,8 +158,8 @@ def test_a_language_is_told_by_the_same_characters(size: int) -> None:
 
 
 SOUGHT = [
-    *phrases.EVERY, *text_signals.TRACES_WITH_LINE, *text_signals.TOKENS_WITH_MARK, text_signals.FENCE,
-    *text_signals.FACT_OPENINGS, *(f"\\{name} " for name in text_signals.LATEX), "________", "; % [ { :",
+    *phrases.ALL_PHRASES, *text_signals.TRACES_WITH_LINE, *text_signals.TOKENS_WITH_MARK, text_signals.FENCE_MARK,
+    *text_signals.FACT_OPENINGS, *(f"\\{name} " for name in text_signals.LATEX_COMMANDS), "________", "; % [ { :",
 ]  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def test_whatever_is_looked_for_is_found() -> None:
 
 def test_each_word_is_in_its_lists() -> None:
     """Alone, at both ends and in the middle of a longer text, and in part."""
-    for word in {*PLAIN, *(word.decode() for word in text_features.LOOKED_FOR)}:
+    for word in {*PLAIN, *(word.decode() for word in text_features.WORD_ROLES)}:
         same(f"{word} {'so ' * 20}{word}x {word.upper()} {'so ' * 20}x{word} {word}?")
 
 
@@ -234,38 +234,38 @@ def test_labelled_prompts_are_read_alike(outcomes_file: Path) -> None:
 def test_what_it_is_not_for_is_read_in_python(text: str) -> None:
     """Other letters, digits and spaces, signs of maths, and more bytes than it takes."""
     assert texts.read(text) is None
-    assert isinstance(look(text), TextScan)
-    assert isinstance(look("seen before"), texts.NativeText)
+    assert isinstance(scan_text(text), TextScan)
+    assert isinstance(scan_text("seen before"), texts.NativeText)
 
 
 def test_a_mark_is_no_letter_no_digit_no_space_and_in_no_list() -> None:
     lists = [
-        *word_lists.LEXICON,
-        *phrases.EVERY,
+        *word_lists.WORD_KINDS,
+        *phrases.ALL_PHRASES,
         *text_signals.FACT_OPENINGS,
         *text_signals.FACT_ENDINGS,
     ]
     known = {*"".join(lists), *"¿？。！×÷≤≥√"}  # noqa: RUF001 - what patterns look for
     for at in range(0x80, sys.maxunicode + 1):
         mark = chr(at)
-        if texts._OTHERS.search(mark) is None:
+        if texts._OTHER_CHARACTER.search(mark) is None:
             assert not mark.isalnum()
             assert not mark.isspace()
             assert mark.lower() == mark
             assert mark not in known
-            assert text_signals._SYMBOL.search(mark) is None
+            assert text_signals._MATHS_SYMBOL.search(mark) is None
 
 
 def test_a_classifier_without_the_library_is_one_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled, text = LearnedClassifier(LESSON), " ".join(lesson.HARD)
-    expected = compiled.score(text, read(text))
+    expected = compiled.score(text, read_signals(text))
     with monkeypatch.context() as patched:
-        patched.setattr(models, "words", lambda: None)
+        patched.setattr(models, "load_word_lists", lambda: None)
         plain = LearnedClassifier(LESSON)
-        assert plain._model is None
-        assert plain.score(text, read(text)) == expected
-    monkeypatch.setattr(texts, "words", lambda: None)
-    assert isinstance(look(text + "!"), TextScan)
+        assert plain._native_model is None
+        assert plain.score(text, read_signals(text)) == expected
+    monkeypatch.setattr(texts, "load_word_lists", lambda: None)
+    assert isinstance(scan_text(text + "!"), TextScan)
 
 
 def test_why_there_is_no_library_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +274,7 @@ def test_why_there_is_no_library_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     ask = native.library.__wrapped__
     assert ask() == "there was no C compiler where it was installed"
     monkeypatch.setattr(texts, "library", ask)
-    assert texts.words.__wrapped__() is None
+    assert texts.load_word_lists.__wrapped__() is None
     other.write_text("no library")
     assert ask().startswith("it cannot be loaded: ")
     monkeypatch.undo()
@@ -294,11 +294,11 @@ def test_records_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
                     [bytes((1, *[0] * 6, 1)) + b"x"], [bytes((8, *[0] * 6, 33)) + b"x" * 33],
                     [bytes((1, *[0] * 6, 2)) + b"xy"] * 129, [bytes((0, *[0] * 6, 1)) + b"x"] * (1 << 14)):  # fmt: skip
         monkeypatch.setattr(texts, "_records", lambda records=records: records)
-        assert texts.words.__wrapped__() is None
+        assert texts.load_word_lists.__wrapped__() is None
 
 
-NODE = files.NODES.pack
-LEAF = NODE(files.LEAF, 128, 0)
+NODE = files.NODE_STRUCT.pack
+LEAF = NODE(files.LEAF_NUMBER, 128, 0)
 
 
 @pytest.mark.parametrize(
@@ -319,18 +319,20 @@ LEAF = NODE(files.LEAF, 128, 0)
 )
 def test_a_classifier_that_does_not_fit_is_refused(changes: dict[str, object]) -> None:
     """It is read in Python, which has checked it; nothing is read past an end."""
-    cuts = ((0.5,), *[()] * (len(text_features.NAMES) - 1))
+    cuts = ((0.5,), *[()] * (len(text_features.SHAPE_NAMES) - 1))
     small = msgspec.structs.replace(LESSON, cuts=cuts, trees=(3,), forest=NODE(0, 0, 2) + LEAF * 2)
     classifier = LearnedClassifier(small)
-    assert classifier._model is not None
+    assert classifier._native_model is not None
     other = msgspec.structs.replace(small, **changes)
-    made = models.model(other, classifier._ends, classifier._weights, classifier._bases)
+    made = models.build_native_model(
+        other, classifier._ranges, classifier._weights, classifier._bases
+    )
     assert made is None
 
 
 def test_a_library_takes_numbers_of_its_own_sizes_alone() -> None:
     """Any sizes, with any bytes behind them: it makes a classifier or refuses them."""
-    known, chance = texts.words(), Random(11)
+    known, chance = texts.load_word_lists(), Random(11)
     assert known is not None
     make = known.library.tiergate_model
     for _ in range(2000):
@@ -343,7 +345,7 @@ def test_a_library_takes_numbers_of_its_own_sizes_alone() -> None:
 
 def test_a_classifier_gives_its_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:
     freed = list[int]()
-    known = texts.words()
+    known = texts.load_word_lists()
     assert known is not None
     score = known.library.tiergate_score
 

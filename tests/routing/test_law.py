@@ -26,7 +26,7 @@ from gateway.dialects import DIALECTS, OPENAI_CHAT, ResponseContext, translation
 from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.ledger import journal
 from gateway.routing import explain
-from gateway.routing.replay_decision import again
+from gateway.routing.replay_decision import decide_again
 from gateway.runtime.composition import Gateway
 from gateway.server.app import App
 from tests.config import shipped
@@ -57,9 +57,9 @@ def answer(request: httpx.Request) -> httpx.Response:
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     made = {"id": "c", "created": 1, "model": asked.get("model", "m"), "usage": USAGE}
     chat = jsonio.dumps({**made, "object": "chat.completion", "choices": [choice]})
-    events = translation.speech(OPENAI_CHAT).events(chat)
-    whole = translation.speech(dialect).tell(
-        events, ResponseContext(id="c", created=1, model=made["model"])
+    events = translation.get_translation(OPENAI_CHAT).decode_response(chat)
+    whole = translation.get_translation(dialect).encode_response(
+        events, ResponseContext(id="c", created_at=1, model=made["model"])
     )
     if not asked.get("stream") and not path.endswith(":streamGenerateContent"):
         return httpx.Response(200, content=whole)
@@ -78,13 +78,13 @@ class Doors:
         self.session = CommandSession(str(shipped.MAIN))
         self.session.environ = environ
         self.gateway = Gateway(
-            self.session.site,
+            self.session.built_config,
             environ,
             lambda event, **fields: None,
             transports=lambda provider: httpx.MockTransport(answer),
         )
         self.rows: list[Row] = []
-        self.gateway.archive.record.adopt("serve", [self.rows.append])
+        self.gateway.ledger_runtime.writer.adopt("serve", [self.rows.append])
         self.runner = asyncio.Runner()
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(App(self.gateway)), base_url="http://localhost"
@@ -97,14 +97,14 @@ class Doors:
 
     def engine(self, body: bytes, steer: RequestOptions) -> Json:
         call = Call(
-            id="c", dialect=OPENAI_CHAT.name, operation="generate", body=body, steer=steer,
-            received_at=time.time(), started=0,
+            id="c", dialect=OPENAI_CHAT.name, operation="generate", body=body, options=steer,
+            received_at=time.time(), started_at=0,
         )  # fmt: skip
         try:
             found = self.runner.run(self.gateway.engine.explain(call))
-            return timeless(explain.view(*found, call.received_at))
+            return timeless(explain.describe(*found, call.received_at))
         except ProblemError as error:
-            told: Json = jsonio.loads(OPENAI_CHAT.problem(error.problem))
+            told: Json = jsonio.loads(OPENAI_CHAT.write_problem(error.problem))
             return told
 
     def post(self, path: str, body: bytes, steer: RequestOptions) -> httpx.Response:
@@ -114,18 +114,18 @@ class Doors:
 
     def row(self, entry: FinalRow) -> Json:
         """What is decided again for a row, as it comes out of the journal."""
-        kept = journal.read(journal.write(entry))
+        kept = journal.decode_row(journal.encode_row(entry))
         assert isinstance(kept, FinalRow)
         walk = LedgerReplay(self.gateway.engine.router)
-        walk.take(logged(kept))
-        assert (walk.sums.total.changed, walk.sums.total.undecided) == (0, 0)
+        walk.replay_row(logged(kept))
+        assert (walk.totals.total.changed, walk.totals.total.undecided) == (0, 0)
         try:
-            decision, plan = again(self.gateway.engine.router, kept)
+            decision, plan = decide_again(self.gateway.engine.router, kept)
         except ProblemError as error:
-            told: Json = jsonio.loads(OPENAI_CHAT.problem(error.problem))
+            told: Json = jsonio.loads(OPENAI_CHAT.write_problem(error.problem))
             return told
         lost: list[tuple[Loss, ...]] = [()] * len(plan.targets)
-        return timeless(unlossy(explain.view(decision, plan, lost, entry.at)))
+        return timeless(unlossy(explain.describe(decision, plan, lost, entry.at)))
 
     def command(self, body: bytes, steer: RequestOptions) -> Json:
         words = ["-", "--json"]
@@ -234,7 +234,7 @@ def test_every_door_tells_the_same_decision(
     served = doors.post("/v1/chat/completions", body, steer)
     entry = doors.rows[-1]
     assert isinstance(entry, FinalRow)
-    assert entry.config == doors.gateway.site.built.catalogue.version
+    assert entry.config == doors.gateway.built_config.built_catalogue.catalogue.version
     assert (entry.asked, entry.status) == (parts["model"], served.status_code)
     assert doors.row(entry) == unlossy(told)
     if "error" in told:

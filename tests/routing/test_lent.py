@@ -33,8 +33,8 @@ def test_the_targets_of_the_same_tier_stand_behind() -> None:
     known = lending("google")
     decision, plan = world.decided(world.router(known=known), world.call("x", model="smart"))
     assert names(plan) == ["openai/sol", "openai/terra", "gemini/hydrogen"]
-    assert plan.labs == explain.labs(decision, plan) == ("openai", "openai", "google")
-    assert len(plan.doors) == 3
+    assert plan.labs == explain.list_labs(decision, plan) == ("openai", "openai", "google")
+    assert len(plan.dialects) == 3
     assert decision.lab == "openai"
     assert (decision.trace[-1].step, decision.trace[-1].effect) == ("plan", "lab google")
 
@@ -46,7 +46,7 @@ def test_it_takes_over_what_no_target_of_the_lab_can_serve() -> None:
     known = msgspec.structs.replace(world.CATALOGUE, labs={**world.CATALOGUE.labs, "openai": lab})
     decision, plan = world.decided(world.router(known=known), world.call("x", images=1))
     assert (decision.lab, names(plan), plan.labs) == ("google", ["gemini/hydrogen"], ())
-    assert any("no target of openai" in step.why for step in decision.trace)
+    assert any("no target of openai" in step.reason for step in decision.trace)
     for guards, model in (([{"deny": "google"}], "auto"), ([], "openai/smart")):
         seen = world.call("x", model=model, images=1)
         assert world.refused(world.router(guards, known=known), seen).kind == "no_target"

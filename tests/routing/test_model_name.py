@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions
+from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key, RequestOptions
 from gateway.routing import model_name as pins
 from tests.routing import world
 
@@ -10,42 +10,42 @@ GOOGLE_KEY = Key(name="g", lab="google")
 
 PINNED: list[tuple[str, RequestOptions, Key, str, str, str, str | None]] = [
     # model, headers, key -> lab, tier, source, pinned model
-    ("auto", NO_STEER, OPEN, "openai", "smart", "default", None),
-    ("fast", NO_STEER, OPEN, "openai", "fast", "pin", None),
-    ("smart", NO_STEER, OPEN, "openai", "smart", "pin", None),
-    ("reasoning", NO_STEER, OPEN, "openai", "reasoning", "pin", None),
-    ("openai/auto", NO_STEER, OPEN, "openai", "smart", "default", None),
-    ("google/auto", NO_STEER, OPEN, "google", "smart", "default", None),
-    ("google/fast", NO_STEER, OPEN, "google", "fast", "pin", None),
-    ("google/reasoning", NO_STEER, OPEN, "google", "reasoning", "pin", None),
+    ("auto", NO_OPTIONS, OPEN_KEY, "openai", "smart", "default", None),
+    ("fast", NO_OPTIONS, OPEN_KEY, "openai", "fast", "pin", None),
+    ("smart", NO_OPTIONS, OPEN_KEY, "openai", "smart", "pin", None),
+    ("reasoning", NO_OPTIONS, OPEN_KEY, "openai", "reasoning", "pin", None),
+    ("openai/auto", NO_OPTIONS, OPEN_KEY, "openai", "smart", "default", None),
+    ("google/auto", NO_OPTIONS, OPEN_KEY, "google", "smart", "default", None),
+    ("google/fast", NO_OPTIONS, OPEN_KEY, "google", "fast", "pin", None),
+    ("google/reasoning", NO_OPTIONS, OPEN_KEY, "google", "reasoning", "pin", None),
     # a real model: its own lab and tier, the first where it stands in several
-    ("luna", NO_STEER, OPEN, "openai", "fast", "pin", "luna"),
-    ("sol", NO_STEER, OPEN, "openai", "smart", "pin", "sol"),
-    ("argon", NO_STEER, OPEN, "google", "reasoning", "pin", "argon"),
+    ("luna", NO_OPTIONS, OPEN_KEY, "openai", "fast", "pin", "luna"),
+    ("sol", NO_OPTIONS, OPEN_KEY, "openai", "smart", "pin", "sol"),
+    ("argon", NO_OPTIONS, OPEN_KEY, "google", "reasoning", "pin", "argon"),
     # behind its provider, or its lab
-    ("gemini/argon", NO_STEER, OPEN, "google", "reasoning", "pin", "gemini/argon"),
-    ("google/argon", NO_STEER, OPEN, "google", "reasoning", "pin", "argon"),
-    ("openai/terra", NO_STEER, OPEN, "openai", "smart", "pin", "openai/terra"),
+    ("gemini/argon", NO_OPTIONS, OPEN_KEY, "google", "reasoning", "pin", "gemini/argon"),
+    ("google/argon", NO_OPTIONS, OPEN_KEY, "google", "reasoning", "pin", "argon"),
+    ("openai/terra", NO_OPTIONS, OPEN_KEY, "openai", "smart", "pin", "openai/terra"),
     # aliases of the configuration
-    ("old", NO_STEER, OPEN, "openai", "smart", "default", None),
-    ("older", NO_STEER, OPEN, "openai", "reasoning", "pin", None),
-    ("oldest", NO_STEER, OPEN, "openai", "smart", "pin", "terra"),
-    ("old", NO_STEER, GOOGLE_KEY, "google", "smart", "default", None),
+    ("old", NO_OPTIONS, OPEN_KEY, "openai", "smart", "default", None),
+    ("older", NO_OPTIONS, OPEN_KEY, "openai", "reasoning", "pin", None),
+    ("oldest", NO_OPTIONS, OPEN_KEY, "openai", "smart", "pin", "terra"),
+    ("old", NO_OPTIONS, GOOGLE_KEY, "google", "smart", "default", None),
     # a key's lab is that of names without one
-    ("fast", NO_STEER, GOOGLE_KEY, "google", "fast", "pin", None),
-    ("auto", NO_STEER, GOOGLE_KEY, "google", "smart", "default", None),
-    ("openai/fast", NO_STEER, GOOGLE_KEY, "openai", "fast", "pin", None),
-    ("luna", NO_STEER, GOOGLE_KEY, "openai", "fast", "pin", "luna"),
+    ("fast", NO_OPTIONS, GOOGLE_KEY, "google", "fast", "pin", None),
+    ("auto", NO_OPTIONS, GOOGLE_KEY, "google", "smart", "default", None),
+    ("openai/fast", NO_OPTIONS, GOOGLE_KEY, "openai", "fast", "pin", None),
+    ("luna", NO_OPTIONS, GOOGLE_KEY, "openai", "fast", "pin", "luna"),
     # headers win over the name and the key
-    ("auto", RequestOptions(lab="google"), OPEN, "google", "smart", "default", None),
-    ("fast", RequestOptions(lab="google"), OPEN, "google", "fast", "pin", None),
-    ("openai/fast", RequestOptions(lab="google"), OPEN, "google", "fast", "pin", None),
+    ("auto", RequestOptions(lab="google"), OPEN_KEY, "google", "smart", "default", None),
+    ("fast", RequestOptions(lab="google"), OPEN_KEY, "google", "fast", "pin", None),
+    ("openai/fast", RequestOptions(lab="google"), OPEN_KEY, "google", "fast", "pin", None),
     ("auto", RequestOptions(lab="openai"), GOOGLE_KEY, "openai", "smart", "default", None),
-    ("auto", RequestOptions(tier="reasoning"), OPEN, "openai", "reasoning", "pin", None),
-    ("fast", RequestOptions(tier="reasoning"), OPEN, "openai", "reasoning", "pin", None),
-    ("luna", RequestOptions(tier="smart"), OPEN, "openai", "smart", "pin", None),
-    ("auto", RequestOptions(lab="google", tier="fast"), OPEN, "google", "fast", "pin", None),
-    ("argon", RequestOptions(lab="google"), OPEN, "google", "reasoning", "pin", "argon"),
+    ("auto", RequestOptions(tier="reasoning"), OPEN_KEY, "openai", "reasoning", "pin", None),
+    ("fast", RequestOptions(tier="reasoning"), OPEN_KEY, "openai", "reasoning", "pin", None),
+    ("luna", RequestOptions(tier="smart"), OPEN_KEY, "openai", "smart", "pin", None),
+    ("auto", RequestOptions(lab="google", tier="fast"), OPEN_KEY, "google", "fast", "pin", None),
+    ("argon", RequestOptions(lab="google"), OPEN_KEY, "google", "reasoning", "pin", "argon"),
 ]
 
 
@@ -77,7 +77,7 @@ def test_at_a_glance_it_is_the_same(
     pinned: str | None,
 ) -> None:
     seen = world.call(model=model, key=key, steer=steer)
-    assert pins.leaves(seen, world.CATALOGUE) == (source != "pin")
+    assert pins.leaves_tier_open(seen, world.CATALOGUE) == (source != "pin")
 
 
 def test_a_pinned_model_is_called_without_what_its_tier_would_add() -> None:
@@ -91,7 +91,7 @@ def test_a_pinned_model_is_called_without_what_its_tier_would_add() -> None:
 
 
 def test_the_trace_says_where_a_pin_comes_from() -> None:
-    def first(model: str, steer: RequestOptions = NO_STEER) -> list[str]:
+    def first(model: str, steer: RequestOptions = NO_OPTIONS) -> list[str]:
         decision, _ = world.decided(world.router(), world.call(model=model, steer=steer))
         return world.lines(decision)[:2]
 
@@ -107,35 +107,35 @@ ASK = "Ask for auto, fast, smart, reasoning, lab/tier or a model that GET /v1/mo
 
 REFUSED: list[tuple[str, RequestOptions, Key, str, str, str]] = [
     # model, headers, key -> kind, parameter, message
-    ("anthropic/auto", NO_STEER, OPEN, "model_not_found", "model",
+    ("anthropic/auto", NO_OPTIONS, OPEN_KEY, "model_not_found", "model",
      "The lab 'anthropic' is off. Labs that are on: google, openai."),
-    ("auto", RequestOptions(lab="anthropic"), OPEN, "model_not_found", "x-tiergate-lab",
+    ("auto", RequestOptions(lab="anthropic"), OPEN_KEY, "model_not_found", "x-tiergate-lab",
      "The lab 'anthropic' is off. Labs that are on: google, openai."),
-    ("auto", NO_STEER, Key(name="k", lab="anthropic"), "model_not_found", "model",
+    ("auto", NO_OPTIONS, Key(name="k", lab="anthropic"), "model_not_found", "model",
      "The lab 'anthropic' is off. Labs that are on: google, openai."),
-    ("auto", RequestOptions(lab="mistral"), OPEN, "model_not_found", "x-tiergate-lab",
+    ("auto", RequestOptions(lab="mistral"), OPEN_KEY, "model_not_found", "x-tiergate-lab",
      "There is no lab 'mistral'. Labs that are on: google, openai."),
-    ("opus", NO_STEER, OPEN, "model_not_found", "model",
+    ("opus", NO_OPTIONS, OPEN_KEY, "model_not_found", "model",
      "The model 'opus' is off: no provider of it is on."),
-    ("anthropic/opus", NO_STEER, OPEN, "model_not_found", "model",
+    ("anthropic/opus", NO_OPTIONS, OPEN_KEY, "model_not_found", "model",
      "The model 'anthropic/opus' is off: no provider of it is on."),
-    ("host/luna", NO_STEER, OPEN, "model_not_found", "model",
+    ("host/luna", NO_OPTIONS, OPEN_KEY, "model_not_found", "model",
      "The model 'host/luna' is off: no provider of it is on."),
-    ("argon", RequestOptions(lab="openai"), OPEN, "model_not_found", "model",
+    ("argon", RequestOptions(lab="openai"), OPEN_KEY, "model_not_found", "model",
      "The lab 'openai' does not serve the model 'argon'."),
-    ("google/argon", RequestOptions(lab="openai"), OPEN, "model_not_found", "model",
+    ("google/argon", RequestOptions(lab="openai"), OPEN_KEY, "model_not_found", "model",
      "The lab 'openai' does not serve the model 'google/argon'."),
-    ("lunar", NO_STEER, OPEN, "model_not_found", "model",
+    ("lunar", NO_OPTIONS, OPEN_KEY, "model_not_found", "model",
      f"The model 'lunar' is not served here. Did you mean 'luna'? {ASK}"),
-    ("reasonig", NO_STEER, OPEN, "model_not_found", "model",
+    ("reasonig", NO_OPTIONS, OPEN_KEY, "model_not_found", "model",
      f"The model 'reasonig' is not served here. Did you mean 'reasoning'? {ASK}"),
-    ("google/fats", NO_STEER, OPEN, "model_not_found", "model",
+    ("google/fats", NO_OPTIONS, OPEN_KEY, "model_not_found", "model",
      f"The model 'google/fats' is not served here. Did you mean 'google/fast'? {ASK}"),
-    ("gpt-4o", NO_STEER, OPEN, "model_not_found", "model",
+    ("gpt-4o", NO_OPTIONS, OPEN_KEY, "model_not_found", "model",
      f"The model 'gpt-4o' is not served here. {ASK}"),
-    ("x" * 101, NO_STEER, OPEN, "model_not_found", "model",
+    ("x" * 101, NO_OPTIONS, OPEN_KEY, "model_not_found", "model",
      f"The model '{'x' * 100}...' is not served here. {ASK}"),
-    ("auto", RequestOptions(tier="reasoner"), OPEN, "invalid_request", "x-tiergate-tier",
+    ("auto", RequestOptions(tier="reasoner"), OPEN_KEY, "invalid_request", "x-tiergate-tier",
      "There is no tier 'reasoner': it is fast, smart or reasoning."),
 ]  # fmt: skip
 
@@ -149,10 +149,10 @@ def test_a_wrong_name_is_answered_with_what_to_do(
 
 
 DETAILED: list[tuple[str, RequestOptions, str]] = [
-    ("anthropic/auto", NO_STEER, "set ANTHROPIC_API_KEY"),
-    ("opus", NO_STEER, "set ANTHROPIC_API_KEY"),
-    ("host/luna", NO_STEER, "set HOST_API_KEY"),
-    ("lunar", NO_STEER, ""),
+    ("anthropic/auto", NO_OPTIONS, "set ANTHROPIC_API_KEY"),
+    ("opus", NO_OPTIONS, "set ANTHROPIC_API_KEY"),
+    ("host/luna", NO_OPTIONS, "set HOST_API_KEY"),
+    ("lunar", NO_OPTIONS, ""),
     ("argon", RequestOptions(lab="openai"), ""),
 ]
 
@@ -165,7 +165,7 @@ def test_what_the_operator_must_do_is_told_apart(
     problem = world.refused(world.router(), world.call(model=model, steer=steer))
     assert problem.detail == detail
     assert "API_KEY" not in problem.message
-    assert problem.for_operator == problem.message + (f" ({detail})" if detail else "")
+    assert problem.operator_message == problem.message + (f" ({detail})" if detail else "")
 
 
 SUGGESTED: list[tuple[Key, str, str, str]] = [

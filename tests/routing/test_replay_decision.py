@@ -21,9 +21,9 @@ from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.ledger import journal
 from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.classifier.text_signals import TextSignals
-from gateway.routing.decision_record import MOST_NAMES, MOST_SIGNS, DecisionRecorder
+from gateway.routing.decision_record import MAX_TOOL_NAME_CHARS, MAX_TOOL_NAMES, DecisionRecorder
 from gateway.routing.errors import MissingFeatureError
-from gateway.routing.replay_decision import RecordedFeatures, again
+from gateway.routing.replay_decision import RecordedFeatures, decide_again
 from gateway.routing.router import Router
 from tests.ledger.rows import entry
 from tests.routing import world
@@ -99,7 +99,7 @@ class Reader:
             raise KeyError(text)
         return Score((len(text) % 7) / 7, 1)
 
-    def why(self, signals: TextSignals, score: Score) -> str:
+    def explain(self, signals: TextSignals, score: Score) -> str:
         return f"{signals.words} words, {score.fast}"
 
 
@@ -171,7 +171,7 @@ def kept(
         stream=prompt.get("stream", False),
         basis=case(),
     )
-    read = journal.read(journal.write(row))
+    read = journal.decode_row(journal.encode_row(row))
     assert isinstance(read, FinalRow)
     assert read.basis == row.basis is not None
     return read
@@ -199,14 +199,18 @@ def test_a_row_is_decided_as_its_call_was(
     now: Decided
     lacking = ""
     try:
-        now = outcome(again(router, row))
+        now = outcome(decide_again(router, row))
     except ProblemError as error:
         now = error.problem
     except MissingFeatureError as error:
         lacking, now = str(error), was
     assert now == was
     assert lacking in ("", "the names of all tools")
-    assert not lacking or len(prompt["tools"]) > MOST_NAMES or len(prompt["tools"][0]) > MOST_SIGNS
+    assert (
+        not lacking
+        or len(prompt["tools"]) > MAX_TOOL_NAMES
+        or len(prompt["tools"][0]) > MAX_TOOL_NAME_CHARS
+    )
 
 
 @settings(max_examples=200)
@@ -224,10 +228,10 @@ def test_what_is_found_out_while_a_call_waits_is_what_is_found_out_when_it_is_ov
         with suppress(ProblemError):
             case.decide()
             if early:
-                case.ready()
+                case.prepare()
             told.append(copy(case)())
-            lower, _ = case.under("fast")
-            case.take(lower)
+            lower, _ = case.decide_under("fast")
+            case.adopt(lower)
         told.append(case())
         found.append(told)
     assert found[0] == found[1]
@@ -240,15 +244,15 @@ def test_a_call_that_names_its_model_finds_out_where_it_stands_while_it_waits(
     """And writes nothing once more: its request is on its way."""
 
     class Strict(TranslatableRequest):
-        def begin(self, target: Target) -> None:
+        def prewrite(self, target: Target) -> None:
             assert not early, target.name
 
     call = world.call("hi", model=model)
-    call.asked = Strict(OPENAI_CHAT, OPENAI_CHAT.read(b'{"model": "auto", "messages": []}'))
+    call.request = Strict(OPENAI_CHAT, OPENAI_CHAT.read(b'{"model": "auto", "messages": []}'))
     case = DecisionRecorder(world.router(), call, OPENAI_CHAT, DecisionContext())
     decision, _ = case.decide()
     assert (decision.source == "pin") is early
-    case.ready()
+    case.prepare()
     assert call._turn is not None
 
 
@@ -265,20 +269,20 @@ def test_what_a_row_keeps_is_not_found_out_early_where_rules_read_the_text(when:
     )
     decision, _ = case.decide()
     assert decision.source != "pin"
-    case.ready()
-    assert (case._known is None) is ("cel" in when)
+    case.prepare()
+    assert (case._record is None) is ("cel" in when)
 
 
 def test_what_cannot_be_written_already_is_left_to_who_sends_it() -> None:
     class Broken(TranslatableRequest):
-        def begin(self, target: Target) -> None:
+        def prewrite(self, target: Target) -> None:
             raise KeyError(target.name)
 
     call = world.call("hi", model="auto")
-    call.asked = Broken(OPENAI_CHAT, OPENAI_CHAT.read(b'{"model": "auto", "messages": []}'))
+    call.request = Broken(OPENAI_CHAT, OPENAI_CHAT.read(b'{"model": "auto", "messages": []}'))
     case = DecisionRecorder(world.router(), call, OPENAI_CHAT, DecisionContext())
     case.decide()
-    case.ready()
+    case.prepare()
     assert case() is not None
 
 
@@ -291,7 +295,7 @@ def basis(router: Router, text: str, **more: Any) -> DecisionRecord:
 
 
 def test_the_text_is_not_on_the_row() -> None:
-    told = journal.write(
+    told = journal.encode_row(
         entry(
             basis=basis(
                 world.router(), "Where is the canary?", steer=RequestOptions(conversation="canary")
@@ -312,9 +316,9 @@ def test_a_row_with_some_names_of_tools_says_that_it_lacks_the_others() -> None:
 
 def test_names_of_tools_are_bounded() -> None:
     found = basis(world.router(), "hi", tools=tuple(f"tool-{n}" for n in range(90)))
-    assert (len(found.tools), found.more_tools) == (MOST_NAMES, 90 - MOST_NAMES)
-    found = basis(world.router(), "hi", tools=("a" * MOST_SIGNS, "b", "b"))
-    assert (found.tools, found.more_tools) == (("a" * MOST_SIGNS,), 1)
+    assert (len(found.tools), found.more_tools) == (MAX_TOOL_NAMES, 90 - MAX_TOOL_NAMES)
+    found = basis(world.router(), "hi", tools=("a" * MAX_TOOL_NAME_CHARS, "b", "b"))
+    assert (found.tools, found.more_tools) == (("a" * MAX_TOOL_NAME_CHARS,), 1)
 
 
 def test_a_call_that_names_its_model_has_its_text_left_alone() -> None:
@@ -353,7 +357,7 @@ def test_each_wish_of_a_prompt_is_on_the_row(name: str) -> None:
 
 def undecided(router: Router, **row: Any) -> str:
     with pytest.raises(MissingFeatureError) as caught:
-        again(router, entry(asked="auto", **row))
+        decide_again(router, entry(asked="auto", **row))
     return str(caught.value)
 
 
@@ -366,7 +370,7 @@ def test_a_pattern_is_known_by_what_it_is_whatever_rule_it_is_of() -> None:
             {"when": {"keywords": ["hi"]}, "tier": "reasoning"},
         ]
     )
-    decision, _ = again(other, entry(asked="auto", basis=old))
+    decision, _ = decide_again(other, entry(asked="auto", basis=old))
     assert (decision.tier, decision.rule) == ("reasoning", "choice 2")
 
 
@@ -391,9 +395,9 @@ def test_a_row_that_asked_for_live_is_decided_as_one_that_asked_for_hold() -> No
     """An earlier version wrote it; the row is still read."""
     router = world.router()
     kept = msgspec.structs.replace(basis(router, "hi"), said=RecordedOptions(complete="live"))
-    row = journal.read(journal.write(entry(asked="auto", basis=kept)))
+    row = journal.decode_row(journal.encode_row(entry(asked="auto", basis=kept)))
     assert isinstance(row, FinalRow)
-    assert again(router, row)[0].complete == "hold"
+    assert decide_again(router, row)[0].complete == "hold"
 
 
 def test_a_classifier_that_reads_the_text_is_believed_what_it_said() -> None:
@@ -403,7 +407,7 @@ def test_a_classifier_that_reads_the_text_is_believed_what_it_said() -> None:
     found = case()
     assert found is not None
     assert (found.classifier, found.score) == ("reader-1", Score(6 / 7, 1))
-    now, _ = again(router, entry(asked="auto", basis=found))
+    now, _ = decide_again(router, entry(asked="auto", basis=found))
     assert world.timeless(now) == world.timeless(was)
 
 
@@ -418,7 +422,7 @@ def test_a_rule_that_reads_the_text_is_known_by_its_hash() -> None:
     other = {"when": {"not": {"cel": "call.text == 'x'"}}, "tier": "smart"}
     old = basis(world.router(choices=[first, reads]), "hi there")
     assert len(old.outcomes) == 1
-    decision, _ = again(world.router(choices=[reads]), entry(asked="auto", basis=old))
+    decision, _ = decide_again(world.router(choices=[reads]), entry(asked="auto", basis=old))
     assert (decision.tier, decision.rule) == ("reasoning", "choice 0")
     assert undecided(world.router(choices=[other]), basis=old) == "the text of the last user turn"
     was = basis(world.router(choices=[reads]), "hi there")
@@ -429,9 +433,9 @@ def test_a_score_that_failed_fails_again_also_where_a_rule_had_decided() -> None
     rule = {"when": {"matches": "^def"}, "tier": "reasoning"}
     old = basis(world.router(choices=[rule], classifier=Reader()), "def f(): pass")
     assert (old.classifier, old.score, old.failed) == ("reader-1", None, "KeyError")
-    decision, _ = again(world.router(classifier=Reader()), entry(asked="auto", basis=old))
+    decision, _ = decide_again(world.router(classifier=Reader()), entry(asked="auto", basis=old))
     assert decision.source == "default"
-    assert "it failed: KeyError" in [step.why for step in decision.trace]
+    assert "it failed: KeyError" in [step.reason for step in decision.trace]
 
 
 def test_a_row_is_written_whatever_its_basis_is() -> None:
@@ -453,13 +457,13 @@ def test_what_stood_at_urls_is_not_known() -> None:
     row = entry(asked="auto", basis=DecisionRecord(images=1, user_tokens=1, signals={}))
     seen = RecordedFeatures(row, row.basis or DecisionRecord())
     with pytest.raises(MissingFeatureError, match="can be given what stood at URLs"):
-        seen.closed(world.LUNA)
+        seen.find_media_problem(world.LUNA)
 
 
 def test_tools_whose_names_are_all_too_long_are_tools() -> None:
     old = basis(world.router(), "hi", tools=("x" * 2_000,))
     assert (old.tools, old.more_tools) == ((), 1)
-    decision, _ = again(
+    decision, _ = decide_again(
         world.router(choices=[{"when": {"tools": True}, "tier": "fast"}]),
         entry(asked="auto", basis=old),
     )

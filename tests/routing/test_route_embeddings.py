@@ -19,15 +19,13 @@ from tests.routing.world import call, catalogue, lab, names, router, target
 
 def provider(name: str, why: str = "") -> Provider:
     made = world.provider(name, why)
-    return msgspec.structs.replace(
-        made, doors={"openai-chat": f"https://{name}.example/embeddings"}
-    )
+    return msgspec.structs.replace(made, urls={"openai-chat": f"https://{name}.example/embeddings"})
 
 
 OPENAI, HOST, OTHER = provider("openai"), provider("host"), provider("other")
 OFF = provider("gone", why="set GONE_KEY")
 SMALL, HOSTED, LARGE = (
-    target(OPENAI, "small", refuses=frozenset({"dimensions"})),
+    target(OPENAI, "small", refused_members=frozenset({"dimensions"})),
     target(HOST, "openai/small"),
     target(OPENAI, "large"),
 )
@@ -58,7 +56,7 @@ class Never:
     def score(self, *_: Any) -> Any:
         raise AssertionError("asked")
 
-    def why(self, *_: Any) -> Any:
+    def explain(self, *_: Any) -> Any:
         raise AssertionError("asked")
 
 
@@ -113,7 +111,7 @@ def test_a_header_that_names_a_lab_without_the_model_is_ignored() -> None:
     """A client may send it with each of its calls; an embedding model is never exchanged."""
     decision, plan = decided(call("x", "large", steer=RequestOptions(lab="other")))
     assert (decision.lab, names(plan)) == ("openai", ["openai/large"])
-    assert [(step.matched, step.effect, step.why) for step in decision.trace] == [
+    assert [(step.matched, step.effect, step.reason) for step in decision.trace] == [
         (False, "ignored", "x-tiergate-lab: other does not have this embedding model"),
         (True, "openai, model large", "large"),
     ]

@@ -32,7 +32,7 @@ class Fixed:
     def score(self, text: str, signals: TextSignals) -> Score:
         return self._score
 
-    def why(self, signals: TextSignals, score: Score) -> str:
+    def explain(self, signals: TextSignals, score: Score) -> str:
         return "it always says so"
 
 
@@ -179,7 +179,7 @@ class Broken:
             raise self._told
         return self._told
 
-    def why(self, signals: TextSignals, score: Score) -> str:
+    def explain(self, signals: TextSignals, score: Score) -> str:
         raise AssertionError
 
 
@@ -315,14 +315,14 @@ def test_time_is_told_and_changes_nothing() -> None:
 
 def test_what_is_not_translated_goes_to_a_lab_that_speaks_it() -> None:
     """Counting tokens, for one; where none does, the default lab says what it needs."""
-    claude = msgspec.structs.replace(world.OPENAI, name="claude", doors={"anthropic-messages": "u"})
+    claude = msgspec.structs.replace(world.OPENAI, name="claude", urls={"anthropic-messages": "u"})
     spoken = world.lab("claude", smart=[world.target(claude, "opus")])
     plain = world.lab("openai", smart=[world.TERRA])
     call = world.call("a", model="smart", dialect=ANTHROPIC_MESSAGES.name)
     known = world.router(known=world.catalogue([plain, spoken]))
     decision, plan = decide(known, call, ANTHROPIC_MESSAGES)
-    assert (decision.lab, plan.doors) == ("claude", ("anthropic-messages",))
-    assert "openai does not speak anthropic-messages" in [step.why for step in decision.trace]
+    assert (decision.lab, plan.dialects) == ("claude", ("anthropic-messages",))
+    assert "openai does not speak anthropic-messages" in [step.reason for step in decision.trace]
     with pytest.raises(ProblemError, match="needs openai-chat"):
         decide(world.router(known=world.catalogue([plain])), call, ANTHROPIC_MESSAGES)
 

@@ -56,7 +56,7 @@ BARRED: list[tuple[Key, Target, str]] = [
 
 @pytest.mark.parametrize(("holder", "target", "why"), BARRED)
 def test_what_a_key_may_use(holder: Key, target: Target, why: str) -> None:
-    assert capabilities.barred(holder, target) == why
+    assert capabilities.find_key_restriction(holder, target) == why
 
 
 def test_what_a_key_does_not_hold_is_skipped_with_the_reason() -> None:
@@ -181,7 +181,7 @@ LISTED: list[tuple[Key, list[str]]] = [
 
 @pytest.mark.parametrize(("holder", "names"), LISTED)
 def test_lists_of_models_hold_what_a_key_may_ask_for(holder: Key, names: list[str]) -> None:
-    assert sorted(visible_models.names(KNOWN, holder)) == sorted(names)
+    assert sorted(visible_models.list_names(KNOWN, holder)) == sorted(names)
 
 
 @pytest.mark.parametrize(("holder", "names"), LISTED[:4])
@@ -192,6 +192,6 @@ def test_what_is_listed_is_served(holder: Key, names: list[str]) -> None:
 
 
 def test_lists_hold_the_embedding_models_of_a_key() -> None:
-    assert visible_models.vectors(vectors(), key()) == {"embed-3": "google"}
-    assert visible_models.vectors(vectors(), key("openai/*")) == {"embed-3": "openai"}
-    assert visible_models.vectors(vectors(), key("luna")) == {}
+    assert visible_models.list_embedding_models(vectors(), key()) == {"embed-3": "google"}
+    assert visible_models.list_embedding_models(vectors(), key("openai/*")) == {"embed-3": "openai"}
+    assert visible_models.list_embedding_models(vectors(), key("luna")) == {}

@@ -21,7 +21,7 @@ from gateway.routing.lint import unreachable_rules
 from gateway.routing.router import Router, decide
 from gateway.routing.rules.compile import compile_rules
 from gateway.routing.rules.context import RuleContext
-from gateway.routing.rules.guards import bound
+from gateway.routing.rules.guards import evaluate_guards
 from gateway.settings.errors import Mistake
 from gateway.settings.schema.root import Config
 from gateway.settings.schema.rules import ChoicePart
@@ -159,17 +159,17 @@ class Trial:
             rules=compile_rules(self.config.guards, self.config.choices),
             classifier=None,
         )
-        self.errors = unreachable_rules.errors(source, DIALECTS)
+        self.errors = unreachable_rules.list_errors(source, DIALECTS)
         self.found = [
             *self.errors,
-            *unreachable_rules.warnings(source, DIALECTS, KEYS if keyed else None),
+            *unreachable_rules.list_warnings(source, DIALECTS, KEYS if keyed else None),
         ]
 
     def broken(self, item: Mistake, call: Features, at: DecisionContext) -> bool:
         """Whether a call shows that a finding is wrong."""
         rules = self.router.rules
-        view = rules.view(call, at)
-        bounds = bound(rules, view)
+        view = rules.make_context(call, at)
+        bounds = evaluate_guards(rules, view)
         rule, _, rest = item.path.partition(".")
         kind, _, number = rule.removesuffix("]").partition("[")
         made = (rules.guards if kind == "guards" else rules.choices)[int(number)]
@@ -198,7 +198,7 @@ def _holds(config: Config, path: str, view: RuleContext) -> bool:
     for name, number in re.findall(r"(\w+)|\[(\d+)\]", path):
         at = at[int(number)] if number else getattr(at, {"not": "not_"}.get(name, name))
     alone = compile_rules([], [ChoicePart(name="part", when=at, tier="fast")])
-    own = alone.view(view.call, view.evidence)
+    own = alone.make_context(view.call, view.decision_context)
     own.tags = view.tags
     return alone.choices[0].test(own)
 
@@ -238,8 +238,8 @@ def test_what_is_never_reached_in_many_calls_is_mostly_known_to_be() -> None:
         made = test_unreachable_rules.source([], [{"when": leaf, "tier": "fast"}, {"when": {**dice.leaf(), **leaf}, "tier": "smart"}], aliases=ALIASES)  # fmt: skip
         messages = [
             item.message
-            for item in unreachable_rules.warnings(made, DIALECTS)
-            + unreachable_rules.errors(made, DIALECTS)
+            for item in unreachable_rules.list_warnings(made, DIALECTS)
+            + unreachable_rules.list_errors(made, DIALECTS)
         ]
         missed += not any("never" in message for message in messages)
     assert missed == 0

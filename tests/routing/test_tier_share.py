@@ -15,15 +15,15 @@ from gateway.routing import explain
 from gateway.routing.classifier import heuristic
 from gateway.routing.router import decide
 from gateway.routing.tier_share import (
-    CELLS,
-    FAST,
-    NONE,
-    SIZE,
+    CELL_COUNT,
+    CELLS_PER_TIER,
+    FAST_CELL,
+    NO_CUT,
     ShareBounds,
-    cell,
-    cut,
-    fraction,
-    under,
+    choose_tier,
+    compute_cut,
+    draw_fraction,
+    find_cell,
 )
 from tests.routing import world
 from tests.routing.test_router import Fixed
@@ -34,48 +34,65 @@ type Draw = Callable[[random.Random], tuple[float, float]]
 
 def counts(**of: int) -> list[int]:
     """Turns by cell: `at_3=5` is five turns in cell 3."""
-    found = [0] * SIZE
+    found = [0] * CELL_COUNT
     for name, many in of.items():
         found[int(name.removeprefix("at_"))] = many
     return found
 
 
 def test_turns_stand_in_the_order_of_their_need() -> None:
-    assert cell(Score(0.5, 0.55), OWN) == FAST
-    assert cell(Score(0.0, 0.0), OWN) == 0
-    assert cell(Score(0.4, 0.599999), OWN) == CELLS - 1
-    assert cell(Score(0.0, 0.6), OWN) == CELLS
-    assert cell(Score(0.25, 0.6), OWN) == CELLS + CELLS // 2
-    assert cell(Score(0.4999999, 0.9), OWN) == FAST - 1
+    assert find_cell(Score(0.5, 0.55), OWN) == FAST_CELL
+    assert find_cell(Score(0.0, 0.0), OWN) == 0
+    assert find_cell(Score(0.4, 0.599999), OWN) == CELLS_PER_TIER - 1
+    assert find_cell(Score(0.0, 0.6), OWN) == CELLS_PER_TIER
+    assert find_cell(Score(0.25, 0.6), OWN) == CELLS_PER_TIER + CELLS_PER_TIER // 2
+    assert find_cell(Score(0.4999999, 0.9), OWN) == FAST_CELL - 1
 
 
 def test_what_is_within_its_share_is_not_cut() -> None:
-    assert cut(counts(at_3=10, at_200=40, at_256=50), ShareBounds(reasoning=0.1, smart=0.4)) == NONE
-    assert cut(counts(at_3=50, at_200=50), ShareBounds()) == NONE
-    assert cut(counts(), ShareBounds(reasoning=0.0, smart=0.0)) == NONE
+    assert (
+        compute_cut(counts(at_3=10, at_200=40, at_256=50), ShareBounds(reasoning=0.1, smart=0.4))
+        == NO_CUT
+    )
+    assert compute_cut(counts(at_3=50, at_200=50), ShareBounds()) == NO_CUT
+    assert compute_cut(counts(), ShareBounds(reasoning=0.0, smart=0.0)) == NO_CUT
 
 
 def test_a_tier_ends_where_its_share_is_full() -> None:
     """Between cells, and within one that is too large."""
     most = ShareBounds(reasoning=0.1)
-    assert cut(counts(at_3=10, at_5=10, at_256=80), most).reasoning == pytest.approx(4 / CELLS)
-    assert cut(counts(at_3=40, at_256=60), most).reasoning == pytest.approx(3.25 / CELLS)
-    assert cut(counts(at_3=40, at_256=60), ShareBounds(reasoning=0.0)).reasoning == 0.0
+    assert compute_cut(counts(at_3=10, at_5=10, at_256=80), most).reasoning == pytest.approx(
+        4 / CELLS_PER_TIER
+    )
+    assert compute_cut(counts(at_3=40, at_256=60), most).reasoning == pytest.approx(
+        3.25 / CELLS_PER_TIER
+    )
+    assert compute_cut(counts(at_3=40, at_256=60), ShareBounds(reasoning=0.0)).reasoning == 0.0
 
 
 def test_what_reasoning_has_too_much_of_is_smart_and_counts_as_smart() -> None:
-    found = cut(counts(at_0=30, at_200=30, at_256=40), ShareBounds(reasoning=0.1, smart=0.4))
-    assert found.reasoning == pytest.approx((1 / 3) / CELLS)
-    assert found.smart == pytest.approx((200 + 20 / 30) / CELLS)  # 20 of reasoning's, 20 of its own
-    found = cut(counts(at_0=50, at_200=30, at_256=20), ShareBounds(reasoning=0.1, smart=0.2))
-    assert found.smart == pytest.approx(0.6 / CELLS)  # all that goes to smart was reasoning's
+    found = compute_cut(
+        counts(at_0=30, at_200=30, at_256=40), ShareBounds(reasoning=0.1, smart=0.4)
+    )
+    assert found.reasoning == pytest.approx((1 / 3) / CELLS_PER_TIER)
+    assert found.smart == pytest.approx(
+        (200 + 20 / 30) / CELLS_PER_TIER
+    )  # 20 of reasoning's, 20 of its own
+    found = compute_cut(
+        counts(at_0=50, at_200=30, at_256=20), ShareBounds(reasoning=0.1, smart=0.2)
+    )
+    assert found.smart == pytest.approx(
+        0.6 / CELLS_PER_TIER
+    )  # all that goes to smart was reasoning's
 
 
 def test_smart_that_is_cut_leaves_reasoning_alone() -> None:
-    found = cut(counts(at_100=10, at_200=80, at_256=10), ShareBounds(reasoning=0.1, smart=0.2))
+    found = compute_cut(
+        counts(at_100=10, at_200=80, at_256=10), ShareBounds(reasoning=0.1, smart=0.2)
+    )
     assert found.reasoning == 1.0
-    assert found.smart == pytest.approx(200.25 / CELLS)
-    assert under(Score(0.0, 0.59), OWN, found, 1.0) == "reasoning"
+    assert found.smart == pytest.approx(200.25 / CELLS_PER_TIER)
+    assert choose_tier(Score(0.0, 0.59), OWN, found, 1.0) == "reasoning"
 
 
 def test_what_a_tier_had_too_much_of_is_made_up_for() -> None:
@@ -83,33 +100,35 @@ def test_what_a_tier_had_too_much_of_is_made_up_for() -> None:
     most = ShareBounds(reasoning=0.10, smart=0.40)
 
     def bounded(turns: int, reasoned: int, smart: int, most: ShareBounds = most) -> ShareCut:
-        return cut([*counts(at_0=50, at_200=50), turns, reasoned, smart], most)
+        return compute_cut([*counts(at_0=50, at_200=50), turns, reasoned, smart], most)
 
-    assert bounded(0, 0, 0) == cut(counts(at_0=50, at_200=50), most)
-    assert bounded(1_000, 105, 400).reasoning == pytest.approx(0.09 * 2 / CELLS)
-    assert bounded(1_000, 98, 400).reasoning == pytest.approx(0.104 * 2 / CELLS)
-    assert bounded(1_000, 900, 0).reasoning == pytest.approx(0.08 * 2 / CELLS)
-    assert bounded(1_000, 0, 0).reasoning == pytest.approx(0.11 * 2 / CELLS)
+    assert bounded(0, 0, 0) == compute_cut(counts(at_0=50, at_200=50), most)
+    assert bounded(1_000, 105, 400).reasoning == pytest.approx(0.09 * 2 / CELLS_PER_TIER)
+    assert bounded(1_000, 98, 400).reasoning == pytest.approx(0.104 * 2 / CELLS_PER_TIER)
+    assert bounded(1_000, 900, 0).reasoning == pytest.approx(0.08 * 2 / CELLS_PER_TIER)
+    assert bounded(1_000, 0, 0).reasoning == pytest.approx(0.11 * 2 / CELLS_PER_TIER)
     fewer, more = bounded(1_000, 100, 405).smart, bounded(1_000, 100, 395).smart
     assert fewer < bounded(1_000, 100, 400).smart < more
     assert bounded(1_000, 0, 0, ShareBounds(reasoning=0.0, smart=0.0)) == ShareCut(0.0, 0.0)
     assert bounded(1_000, 1_000, 0, ShareBounds(reasoning=0.001)).reasoning == 0.0
-    assert bounded(1_000, 0, 900, ShareBounds()) == NONE
+    assert bounded(1_000, 0, 900, ShareBounds()) == NO_CUT
 
 
 def test_a_cell_is_parted_by_the_moment() -> None:
     """The same evidence gives the same side; over moments the sides are as even as chance."""
-    half = ShareCut(reasoning=0.5 / CELLS, smart=2.0)
-    found = Counter(under(Score(0, 0), OWN, half, 1.7e9 + turn) for turn in range(10_000))
-    assert found == Counter(under(Score(0, 0), OWN, half, 1.7e9 + turn) for turn in range(10_000))
+    half = ShareCut(reasoning=0.5 / CELLS_PER_TIER, smart=2.0)
+    found = Counter(choose_tier(Score(0, 0), OWN, half, 1.7e9 + turn) for turn in range(10_000))
+    assert found == Counter(
+        choose_tier(Score(0, 0), OWN, half, 1.7e9 + turn) for turn in range(10_000)
+    )
     assert found["reasoning"] == pytest.approx(5_000, abs=200)
-    drawn = sorted(fraction(1.7e9 + turn / 64) for turn in range(1_000))
+    drawn = sorted(draw_fraction(1.7e9 + turn / 64) for turn in range(1_000))
     assert all(abs(one - at / 1_000) < 0.05 for at, one in enumerate(drawn))
     assert (drawn[0] >= 0, drawn[-1] < 1) == (True, True)
 
 
 @given(
-    cells=st.dictionaries(st.integers(0, FAST), st.integers(1, 500)),
+    cells=st.dictionaries(st.integers(0, FAST_CELL), st.integers(1, 500)),
     reasoning=st.floats(0, 1),
     smart=st.floats(0, 1),
 )
@@ -117,18 +136,18 @@ def test_the_shares_of_what_was_counted_are_met(
     cells: dict[int, int], reasoning: float, smart: float
 ) -> None:
     """To the turn: of the counts themselves each tier gets its bound, or all that it had."""
-    found = [cells.get(at, 0) for at in range(SIZE)]
-    end = cut(found, ShareBounds(reasoning=reasoning, smart=smart))
+    found = [cells.get(at, 0) for at in range(CELL_COUNT)]
+    end = compute_cut(found, ShareBounds(reasoning=reasoning, smart=smart))
 
     def mass(start: float, stop: float) -> float:
-        parts = (max(0.0, min(stop, at + 1.0) - max(start, at)) for at in range(SIZE))
+        parts = (max(0.0, min(stop, at + 1.0) - max(start, at)) for at in range(CELL_COUNT))
         return sum(many * part for many, part in zip(found, parts, strict=True))
 
-    total, first = sum(found), end.reasoning * CELLS
+    total, first = sum(found), end.reasoning * CELLS_PER_TIER
     reasoned = mass(0.0, first)
-    assert reasoned == pytest.approx(min(sum(found[:CELLS]), reasoning * total), abs=1e-6)
-    wanted = sum(found[:FAST]) - reasoned
-    smarter = mass(first, min(end.smart * CELLS, FAST))
+    assert reasoned == pytest.approx(min(sum(found[:CELLS_PER_TIER]), reasoning * total), abs=1e-6)
+    wanted = sum(found[:FAST_CELL]) - reasoned
+    smarter = mass(first, min(end.smart * CELLS_PER_TIER, FAST_CELL))
     assert smarter == pytest.approx(min(wanted, smart * total), abs=1e-6)
 
 
@@ -142,7 +161,7 @@ def test_no_turn_goes_higher_than_its_own_thresholds_send_it(
     fast: float, more: float, end: tuple[float, float], at: float
 ) -> None:
     score = Score(fast, min(1.0, fast + more))
-    own, used = heuristic.tier(score, OWN), under(score, OWN, ShareCut(*end), at)
+    own, used = heuristic.choose_tier(score, OWN), choose_tier(score, OWN, ShareCut(*end), at)
     assert TIERS.index(used) <= TIERS.index(own)
 
 
@@ -190,14 +209,14 @@ def test_the_shares_of_later_turns_are_within_two_points(draw: Draw) -> None:
         fast, smart = draw(chance)
         return Score(fast, max(fast, smart))
 
-    found = [0] * SIZE
+    found = [0] * CELL_COUNT
     for _ in range(2_000):
-        found[cell(turn(), OWN)] += 1
-    end, tiers, free = cut(found, most), Counter[Tier](), Counter[Tier]()
+        found[find_cell(turn(), OWN)] += 1
+    end, tiers, free = compute_cut(found, most), Counter[Tier](), Counter[Tier]()
     for second in range(4_000):
         score = turn()
-        tiers[under(score, OWN, end, 1.7e9 + second * 0.7)] += 1
-        free[heuristic.tier(score, OWN)] += 1
+        tiers[choose_tier(score, OWN, end, 1.7e9 + second * 0.7)] += 1
+        free[heuristic.choose_tier(score, OWN)] += 1
     shares = {tier: tiers[tier] / 4_000 for tier in TIERS}
     wanted = {tier: free[tier] / 4_000 for tier in TIERS}
     assert shares["reasoning"] == pytest.approx(min(0.10, wanted["reasoning"]), abs=0.02)
@@ -211,7 +230,7 @@ def test_a_decision_says_where_a_share_was_full() -> None:
     used = Thresholds(0.53, 0.63, "key-1", ShareCut(reasoning=0.0, smart=2.0))
     decision, plan = decide(known, world.call("a"), OPENAI_CHAT, DecisionContext(thresholds=used))
     cuts = {"reasoning": 0.0, "smart": 2.0}
-    assert explain.view(decision, plan, [()] * len(plan.targets), 0.0)["thresholds"] == {
+    assert explain.describe(decision, plan, [()] * len(plan.targets), 0.0)["thresholds"] == {
         "id": "key-1", "fast": 0.53, "smart": 0.63, "cut": cuts,
     }  # fmt: skip
     assert (decision.tier, decision.thresholds, decision.score) == ("smart", used, Score(0.1, 0.2))
@@ -220,7 +239,7 @@ def test_a_decision_says_where_a_share_was_full() -> None:
         "share: smart (by max_share reasoning has its share of turns that need it more (key-1))",
     ]
     open_, plan = decide(known, world.call("a"), OPENAI_CHAT)
-    told = explain.view(open_, plan, [()] * len(plan.targets), 0.0)["thresholds"]
+    told = explain.describe(open_, plan, [()] * len(plan.targets), 0.0)["thresholds"]
     assert told == {"id": "prior-1", "fast": 0.53, "smart": 0.63, "cut": None}
     assert (open_.tier, open_.confidence) == ("reasoning", 0.8)
 

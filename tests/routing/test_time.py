@@ -16,7 +16,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 def holds(time: Json, at: datetime) -> bool:
     made = world.rules(choices=[{"when": {"time": time}, "tier": "fast"}])
-    return made.choices[0].test(made.view(world.call(), DecisionContext(at=at.timestamp())))
+    return made.choices[0].test(made.make_context(world.call(), DecisionContext(at=at.timestamp())))
 
 
 OFFICE: Json = {"hours": "08:00-18:00", "days": ["mon-fri"], "zone": "Europe/Berlin"}

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions
+from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key, RequestOptions
 from gateway.core.decision_context import DecisionContext
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Catalogue, NameOwner, Provider, Target, Targets, Tier
@@ -57,7 +57,7 @@ def known(*claude: Target, provider: Provider = CLAUDE) -> Catalogue:
     return msgspec.structs.replace(
         catalogue,
         families=FAMILIES,
-        makers=(
+        name_owners=(
             maker(OPENAI, "openai", "gpt-[0-9]*", "o[0-9]*", "text-embedding-*", embeds=True),
             maker(provider, "anthropic", "claude-*"),
         ),
@@ -71,7 +71,7 @@ HOSTED = known(ON_HOST, ON_HOST, provider=CLAUDE_OFF)
 """A host serves Claude, its maker is off."""
 
 
-UNSAID = msgspec.structs.replace(BOTH, makers=())
+UNSAID = msgspec.structs.replace(BOTH, name_owners=())
 """Both are on, as a configuration has them that was written before names were."""
 ROUTED = world.catalogue(
     [
@@ -110,7 +110,9 @@ PASSED: list[tuple[str, str, Tier | None, str]] = [
 
 
 @pytest.mark.parametrize(("asked", "lab_name", "tier", "name"), PASSED)
-@pytest.mark.parametrize("key", [OPEN, Key(name="k", lab="openai"), Key(name="k", lab="anthropic")])
+@pytest.mark.parametrize(
+    "key", [OPEN_KEY, Key(name="k", lab="openai"), Key(name="k", lab="anthropic")]
+)
 def test_a_name_goes_to_its_maker_as_it_is(
     asked: str, lab_name: str, tier: Tier | None, name: str, key: Key
 ) -> None:
@@ -120,7 +122,7 @@ def test_a_name_goes_to_its_maker_as_it_is(
     assert world.names(plan) == [name]
     assert decision.model == plan.targets[0].model
     assert (plan.targets[0].effort, decision.family) == (None, None)
-    assert plan.doors == ("openai-chat",)
+    assert plan.dialects == ("openai-chat",)
 
 
 def test_the_trace_says_whose_name_it_is() -> None:
@@ -137,7 +139,10 @@ def test_what_a_lab_lists_is_not_passed() -> None:
     decision, plan = world.decided(router(), world.call(model="gpt-oss-1"))
     assert (decision.tier, world.names(plan)) == ("reasoning", ["openai/gpt-oss-1"])
     assert "POST /v1/embeddings" in refused("text-embedding-3").message
-    assert unlisted_models.unmade(world.call(model="gpt-6-luna"), "generate", BOTH) is None
+    assert (
+        unlisted_models.make_target_factory(world.call(model="gpt-6-luna"), "generate", BOTH)
+        is None
+    )
 
 
 NOBODY = [
@@ -225,7 +230,7 @@ def test_a_budget_that_leaves_a_tier_leaves_nothing_of_no_tier() -> None:
 
 
 def test_what_its_provider_cannot_be_asked_is_refused() -> None:
-    silent = msgspec.structs.replace(CLAUDE, doors={"gemini": "https://x.example"})
+    silent = msgspec.structs.replace(CLAUDE, urls={"gemini": "https://x.example"})
     problem = refused("claude-opus-4-8", known(HAIKU, OPUS, provider=silent))
     assert problem.kind == "no_target"
     assert "needs gemini" in problem.message
@@ -242,17 +247,17 @@ def test_rules_and_completion_hold_for_it() -> None:
 
 FAMILY: list[tuple[Catalogue, str, Key, str, Tier]] = [
     # no provider of it is on: the family chooses a tier of the key's or the default lab
-    (ALONE, "claude-opus-4-8", OPEN, "openai", "reasoning"),
-    (ALONE, "claude-haiku-4-5-20251001", OPEN, "openai", "fast"),
+    (ALONE, "claude-opus-4-8", OPEN_KEY, "openai", "reasoning"),
+    (ALONE, "claude-haiku-4-5-20251001", OPEN_KEY, "openai", "fast"),
     (ALONE, "claude-haiku-5", Key(name="k", lab="openai"), "openai", "fast"),
     # a host of Claude is on: the call stays in its lab
-    (HOSTED, "claude-opus-4-8", OPEN, "anthropic", "reasoning"),
-    (HOSTED, "claude-haiku-4-5", OPEN, "anthropic", "fast"),
+    (HOSTED, "claude-opus-4-8", OPEN_KEY, "anthropic", "reasoning"),
+    (HOSTED, "claude-haiku-4-5", OPEN_KEY, "anthropic", "fast"),
     # nobody has said whose the names are, but a lab lists one of that kind
-    (UNSAID, "claude-opus-4-8", OPEN, "anthropic", "reasoning"),
+    (UNSAID, "claude-opus-4-8", OPEN_KEY, "anthropic", "reasoning"),
     (UNSAID, "claude-haiku-4-5", Key(name="k", lab="openai"), "anthropic", "fast"),
     # a name behind a host's path tells of no maker
-    (ROUTED, "claude-opus-4-8", OPEN, "openai", "reasoning"),
+    (ROUTED, "claude-opus-4-8", OPEN_KEY, "openai", "reasoning"),
 ]
 
 
@@ -285,10 +290,10 @@ def test_without_families_a_name_that_nobody_serves_is_refused() -> None:
 @pytest.mark.parametrize(
     ("key", "name", "owner"),
     [
-        (OPEN, "gpt-4o", "openai"),
-        (OPEN, "gpt-6-luna", "openai"),
-        (OPEN, "smart", "tiergate"),
-        (OPEN, "llama-9", ""),
+        (OPEN_KEY, "gpt-4o", "openai"),
+        (OPEN_KEY, "gpt-6-luna", "openai"),
+        (OPEN_KEY, "smart", "tiergate"),
+        (OPEN_KEY, "llama-9", ""),
         (Key(name="k", labs=("anthropic",)), "gpt-4o", ""),
         (Key(name="k", labs=("anthropic",)), "gpt-6-luna", ""),
         (Key(name="k", labs=("anthropic",)), "claude-opus-4-8", "anthropic"),
@@ -296,12 +301,12 @@ def test_without_families_a_name_that_nobody_serves_is_refused() -> None:
     ],
 )
 def test_who_has_a_name_that_a_key_may_ask_for(key: Key, name: str, owner: str) -> None:
-    assert visible_models.owner(BOTH, key, name) == owner
+    assert visible_models.find_owner(BOTH, key, name) == owner
 
 
 def test_an_alias_of_one_is_listed_where_the_key_may_use_it() -> None:
-    assert "mine" in visible_models.names(BOTH, OPEN)
-    assert "mine" not in visible_models.names(BOTH, Key(name="k", labs=("anthropic",)))
+    assert "mine" in visible_models.list_names(BOTH, OPEN_KEY)
+    assert "mine" not in visible_models.list_names(BOTH, Key(name="k", labs=("anthropic",)))
 
 
 def test_calls_that_name_it_again_are_decided_the_same() -> None:
@@ -315,8 +320,8 @@ def test_calls_that_name_it_again_are_decided_the_same() -> None:
 
 
 def test_at_a_glance_it_leaves_no_tier_open() -> None:
-    assert not pins.leaves(world.call(model="gpt-4o"), BOTH)
-    assert not pins.read(world.call(model="gpt-4o"), BOTH).open
+    assert not pins.leaves_tier_open(world.call(model="gpt-4o"), BOTH)
+    assert not pins.read(world.call(model="gpt-4o"), BOTH).is_tier_open
 
 
 def test_its_target_is_made_once_and_away_from_calls() -> None:
@@ -326,32 +331,35 @@ def test_its_target_is_made_once_and_away_from_calls() -> None:
         made.append(name)
         return Target(provider=OPENAI, model=name)
 
-    one = msgspec.structs.replace(BOTH.makers[0], targets=Targets(make, most=2))
-    catalogue = msgspec.structs.replace(BOTH, makers=(one,))
+    one = msgspec.structs.replace(BOTH.name_owners[0], targets=Targets(make, max_entries=2))
+    catalogue = msgspec.structs.replace(BOTH, name_owners=(one,))
     call = world.call(model="mine")
-    first = unlisted_models.unmade(call, "generate", catalogue)
+    first = unlisted_models.make_target_factory(call, "generate", catalogue)
     assert first is not None
     assert made == []
     first()
-    assert unlisted_models.unmade(call, "generate", catalogue) is None
+    assert unlisted_models.make_target_factory(call, "generate", catalogue) is None
     for name in ("gpt-4o", "gpt-4o", "gpt-4", "gpt-4"):
         world.decided(router(catalogue), world.call(model=name))
     assert made == ["gpt-4o", "gpt-4"]
     world.decided(router(catalogue), world.call(model="gpt-5"))
     assert "gpt-4o" not in one.targets, "what clients name is kept in bounded memory"
     for name in ("auto", "smart", "openai/fast", "claude-auto", "llama-9"):
-        assert unlisted_models.unmade(world.call(model=name), "generate", catalogue) is None
+        assert (
+            unlisted_models.make_target_factory(world.call(model=name), "generate", catalogue)
+            is None
+        )
 
 
 def embed(
-    model: str, key: Key = OPEN, steer: RequestOptions = NO_STEER
+    model: str, key: Key = OPEN_KEY, steer: RequestOptions = NO_OPTIONS
 ) -> tuple[str, list[str], list[str]]:
     decision, plan = decide(router(), _vectors(model, key, steer), EMBEDDINGS)
     assert decision.tier is None
     return decision.lab, world.names(plan), [step.effect for step in decision.trace]
 
 
-def _vectors(model: str, key: Key = OPEN, steer: RequestOptions = NO_STEER) -> Features:
+def _vectors(model: str, key: Key = OPEN_KEY, steer: RequestOptions = NO_OPTIONS) -> Features:
     return world.call("text", model=model, key=key, steer=steer)
 
 
@@ -361,15 +369,15 @@ def test_embedding_models_are_passed_too() -> None:
     assert embed("openai/text-embedding-ada-002")[:2] == ("openai", found)
     assert embed("text-embedding-ada-002", steer=RequestOptions(lab="anthropic"))[2][0] == "ignored"
     call = _vectors("text-embedding-ada-003")
-    assert unlisted_models.unmade(call, "embeddings", BOTH) is not None
-    assert unlisted_models.unmade(_vectors("claude-vec"), "embeddings", BOTH) is None
+    assert unlisted_models.make_target_factory(call, "embeddings", BOTH) is not None
+    assert unlisted_models.make_target_factory(_vectors("claude-vec"), "embeddings", BOTH) is None
 
 
 @pytest.mark.parametrize(
     ("model", "key", "kind"),
     [
-        ("claude-vec", OPEN, "model_not_found"),
-        ("sol", OPEN, "model_not_found"),
+        ("claude-vec", OPEN_KEY, "model_not_found"),
+        ("sol", OPEN_KEY, "model_not_found"),
         ("text-embedding-ada-002", Key(name="k", labs=("anthropic",)), "not_allowed"),
         ("text-embedding-ada-002", Key(name="k", tiers=("fast",)), "not_allowed"),
         ("text-embedding-ada-002", Key(name="k", models=("gpt-*",)), "not_allowed"),

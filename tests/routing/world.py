@@ -5,11 +5,20 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.call import NO_STEER, OPEN, Key, RequestOptions
+from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key, RequestOptions
 from gateway.core.decision import Decision, Plan
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.prompt import Prompt
-from gateway.core.target import Account, Catalogue, Lab, ModelFacts, Provider, Target, Tier, places
+from gateway.core.target import (
+    Account,
+    Catalogue,
+    Lab,
+    ModelFacts,
+    Provider,
+    Target,
+    Tier,
+    index_models,
+)
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import features
 from gateway.routing.classifier.heuristic import Classifier
@@ -24,10 +33,10 @@ type Json = Mapping[str, Any]
 def provider(name: str, why: str = "") -> Provider:
     return Provider(
         name=name,
-        doors={"openai-chat": f"https://{name}.example/v1/chat/completions"},
+        urls={"openai-chat": f"https://{name}.example/v1/chat/completions"},
         accounts=(Account("main", "secret"),),
-        on=not why,
-        why=why,
+        enabled=not why,
+        disabled_reason=why,
     )
 
 
@@ -42,10 +51,10 @@ def target(where: Provider, model: str, effort: str | None = None, **facts: Any)
 
 
 LUNA = target(OPENAI, "luna", "none", context=1_000, vision=True)
-SOL = target(OPENAI, "sol", "low", chat_tools_at=(), vision=True)
-SOL_HIGH = target(OPENAI, "sol", "high", chat_tools_at=(), vision=True)
+SOL = target(OPENAI, "sol", "low", chat_tool_efforts=(), vision=True)
+SOL_HIGH = target(OPENAI, "sol", "high", chat_tool_efforts=(), vision=True)
 TERRA = target(OPENAI, "terra", "none", tools=True, vision=False)
-ASTRA = target(OPENAI, "astra", "high", chat_tools_at=())
+ASTRA = target(OPENAI, "astra", "high", chat_tool_efforts=())
 LITE, HYDROGEN, ARGON = (target(GEMINI, name) for name in ("lite", "hydrogen", "argon"))
 OPUS = target(ANTHROPIC, "opus")
 SPARE = target(HOST, "luna")
@@ -63,8 +72,13 @@ def lab(
         "reasoning": tuple(reasoning),
     }
     providers = [item.provider for row in tiers.values() for item in row]
-    on = any(item.on for item in providers)
-    return Lab(name=name, tiers=tiers, on=on, why="" if on else providers[0].why)
+    on = any(item.enabled for item in providers)
+    return Lab(
+        name=name,
+        tiers=tiers,
+        enabled=on,
+        disabled_reason="" if on else providers[0].disabled_reason,
+    )
 
 
 def catalogue(labs: Iterable[Lab], default: str = "openai", **aliases: str) -> Catalogue:
@@ -74,7 +88,7 @@ def catalogue(labs: Iterable[Lab], default: str = "openai", **aliases: str) -> C
         default_lab=default,
         default_tier="smart",
         aliases=aliases,
-        models=places(by_name),
+        models=index_models(by_name),
         version="v",
     )
 
@@ -111,8 +125,8 @@ def router(
 def call(
     text: str = "",
     model: str = "auto",
-    key: Key = OPEN,
-    steer: RequestOptions = NO_STEER,
+    key: Key = OPEN_KEY,
+    steer: RequestOptions = NO_OPTIONS,
     dialect: str = OPENAI_CHAT.name,
     **prompt: Any,
 ) -> Features:
@@ -140,7 +154,7 @@ def names(plan: Plan) -> list[str]:
 def lines(decision: Decision) -> list[str]:
     """The trace as people read it: step, effect and why; a minus where it had no effect."""
     return [
-        f"{'' if step.matched else '-'}{step.step}: {step.effect} ({step.why})"
+        f"{'' if step.matched else '-'}{step.step}: {step.effect} ({step.reason})"
         for step in decision.trace
     ]
 

@@ -17,13 +17,13 @@ from gateway.core.ledger_rows import FinalRow, IntentRow
 from gateway.ledger.journal import Journal
 from gateway.ledger.recovery import Recovered
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
-from gateway.runtime.build import BuiltConfig, data_folder, site, store_url
+from gateway.runtime.build import BuiltConfig, build_config, find_data_folder, resolve_store_url
 from gateway.runtime.composition import Gateway
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import load
 from gateway.state.memory import MemoryStore
 from gateway.state.redis.store import RedisStore
-from gateway.telemetry.log import silent
+from gateway.telemetry.log import ignore_event
 from tests.e2e.world import Change, config
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -46,13 +46,15 @@ def build(folder: Path, *changes: Change) -> BuiltConfig:
         change(value)
     file = folder / "gateway.yaml"
     file.write_bytes(jsonio.dumps(value))
-    return site(load(file, {}), NOW)
+    return build_config(load(file, {}), NOW)
 
 
 async def started(
     built: BuiltConfig, folder: Path, host: str | None = None, **environ: str
 ) -> Gateway:
-    gateway = Gateway(built, {"TIERGATE_DATA": str(folder / "data"), **environ}, silent, host=host)
+    gateway = Gateway(
+        built, {"TIERGATE_DATA": str(folder / "data"), **environ}, ignore_event, host=host
+    )
     await gateway.start()
     return gateway
 
@@ -119,7 +121,7 @@ async def test_where_state_is_kept(tmp_path: Path) -> None:
         (off, {"REDIS_URL": "redis://127.0.0.1:1/0"}),
     ):
         gateway = await started(built, tmp_path, **environ)
-        kinds.append(type(gateway._state))
+        kinds.append(type(gateway._state_store))
         await gateway.stop()
     assert kinds == [MemoryStore, RedisStore, RedisStore]
 
@@ -155,12 +157,12 @@ async def test_calls_of_the_dead_hold_nothing_any_more(tmp_path: Path) -> None:
     budget = {"name": "b", "usd": 1, "every": "total"}
     limit = {"name": "two", "concurrency": 2}
     built = build(tmp_path, with_("budgets", [budget]), with_("limits", [limit]))
-    gateway = Gateway(built, {"TIERGATE_DATA": str(tmp_path / "data")}, silent)
+    gateway = Gateway(built, {"TIERGATE_DATA": str(tmp_path / "data")}, ignore_event)
     place = CounterDemand(kind="concurrency", name="two", field="concurrency|two|all", limit=2)
     money = CounterDemand(kind="usd", name="b", field="usd|b|all|total", limit=10**6, amount=5_000)
     for id in ("over", "open"):
-        ask = AdmissionRequest(id=id, tenant="default", needs=(place, money), expires=2e9)
-        assert await gateway._meter.admit(ask, 1e9) == Admitted()
+        ask = AdmissionRequest(id=id, tenant="default", demands=(place, money), expires_at=2e9)
+        assert await gateway._counter_store.admit(ask, 1e9) == Admitted()
     cost = {
         "attempts": 1,
         "input": 1,
@@ -170,20 +172,20 @@ async def test_calls_of_the_dead_hold_nothing_any_more(tmp_path: Path) -> None:
     }
     over = msgspec.structs.replace(ENTRY, id="over", state="settled", **cost)
     crashed = msgspec.structs.replace(ENTRY, id="open", state="unknown_crash", attempts=1)
-    gateway.adopt(Recovered(entries=(crashed,), ended=(over, ENTRY)))
+    gateway.adopt_recovered(Recovered(entries=(crashed,), ended_rows=(over, ENTRY)))
     await gateway.start()
-    assert await gateway._meter.used("default") == {money.field: 5_040}
+    assert await gateway._counter_store.read_counters("default") == {money.field: 5_040}
     both = [
-        AdmissionRequest(id=id, tenant="default", needs=(place,), expires=2e9)
+        AdmissionRequest(id=id, tenant="default", demands=(place,), expires_at=2e9)
         for id in ("one", "two")
     ]
-    assert [await gateway._meter.admit(ask, 1e9) for ask in both] == [Admitted()] * 2
+    assert [await gateway._counter_store.admit(ask, 1e9) for ask in both] == [Admitted()] * 2
     await gateway.stop()
 
 
 async def test_what_was_written_is_in_the_store_when_it_stops(tmp_path: Path) -> None:
     gateway = await started(build(tmp_path), tmp_path)
-    gateway.archive.journal.write(ENTRY)
+    gateway.ledger_runtime.journal.write(ENTRY)
     await gateway.stop()
     assert stored(tmp_path) == [("tg-2", "refused")]
 
@@ -206,7 +208,7 @@ async def test_work_beside_calls_goes_on_after_a_failure(tmp_path: Path) -> None
             loop.call_soon_threadsafe(enough.set)
         raise KeyError("my secret")
 
-    task = asyncio.create_task(gateway.archive._every(0, work))
+    task = asyncio.create_task(gateway.ledger_runtime._run_every(0, work))
     await enough.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -268,8 +270,8 @@ async def test_a_background_task_that_ends_by_an_error_is_logged(
 
 
 def test_where_it_writes() -> None:
-    assert data_folder({}) == Path("data")
-    assert data_folder({"TIERGATE_DATA": "/x"}) == Path("/x")
+    assert find_data_folder({}) == Path("data")
+    assert find_data_folder({"TIERGATE_DATA": "/x"}) == Path("/x")
     data = Path("/data")
-    assert store_url("sqlite:///ledger.db", data) == "sqlite:////data/ledger.db"
-    assert store_url("sqlite:////else/ledger.db", data) == "sqlite:////else/ledger.db"
+    assert resolve_store_url("sqlite:///ledger.db", data) == "sqlite:////data/ledger.db"
+    assert resolve_store_url("sqlite:////else/ledger.db", data) == "sqlite:////else/ledger.db"

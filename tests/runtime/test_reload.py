@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.runtime.build import BuiltConfig, site
+from gateway.runtime.build import BuiltConfig, build_config
 from gateway.runtime.composition import Gateway
 from gateway.runtime.reloader import ConfigWatcher, Reloader
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.loader import load
-from gateway.telemetry.log import silent
+from gateway.telemetry.log import ignore_event
 from gateway.upstream.provider_state import ProviderState
 from tests.e2e.upstream import chunk
 from tests.e2e.world import Change, Config, config
@@ -28,7 +28,7 @@ HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
 def built(folder: Path, value: Config) -> BuiltConfig:
     file = folder / "gateway.yaml"
     file.write_bytes(jsonio.dumps(value))
-    return site(load(file, {}), NOW)
+    return build_config(load(file, {}), NOW)
 
 
 def other_model(value: Config) -> None:
@@ -40,16 +40,16 @@ def test_nothing_is_known_of_a_provider_that_is_another() -> None:
     known = ProviderState(jitter=lambda: 1.0)
     known.health.begin(("a", "main", "m"), stream=False)
     known.health.begin(("b", "main", "m"), stream=False)
-    known.health.banned(("a", "main", "m"), "upstream_auth", 1.0)
-    known.health.banned(("b", "main", "m"), "upstream_auth", 1.0)
-    known.quota.refused(("a", "main", "m"), 60.0, 1e9)
+    known.health.record_auth_failure(("a", "main", "m"), "upstream_auth", 1.0)
+    known.health.record_auth_failure(("b", "main", "m"), "upstream_auth", 1.0)
+    known.quota.record_refusal(("a", "main", "m"), 60.0, 1e9)
     known.forget({"a"})
-    assert set(known.health.targets) == {("b", "main", "m")}
-    assert set(known.health.accounts) == {("b", "main")}
-    assert not known.quota.told
-    assert not known.health.calm
+    assert set(known.health.target_breakers) == {("b", "main", "m")}
+    assert set(known.health.account_breakers) == {("b", "main")}
+    assert not known.quota.reported_keys
+    assert not known.health.all_closed
     known.forget(())
-    assert not known.health.calm
+    assert not known.health.all_closed
 
 
 class Watched:
@@ -71,7 +71,7 @@ class Watched:
         (self.folder / "gateway.yaml").write_bytes(jsonio.dumps(self.value))
 
     def read(self, reads: FileSnapshot) -> BuiltConfig:
-        return site(load(self.folder / "gateway.yaml", {}, reads), NOW)
+        return build_config(load(self.folder / "gateway.yaml", {}, reads), NOW)
 
     def swap(self, made: BuiltConfig) -> None:
         if self.fails is not None:
@@ -110,7 +110,7 @@ async def test_a_file_that_has_changed_is_put_in_force_and_told(watched: Watched
     await watched.looks(2)
     assert len(watched.taken) == 1
     (line,) = watched.log
-    version = watched.renewal.text.version
+    version = watched.renewal.current.version
     assert line == {
         "event": "config",
         "version": version,
@@ -130,7 +130,7 @@ async def test_a_file_that_has_changed_is_put_in_force_and_told(watched: Watched
 async def test_one_with_mistakes_is_told_with_file_and_line_and_never_put_in_force(
     watched: Watched,
 ) -> None:
-    before = watched.renewal.text.version
+    before = watched.renewal.current.version
     watched.write(lambda value: value.update(serverr={}, labss={}))
     await watched.looks(3)
     assert not watched.taken
@@ -164,12 +164,12 @@ async def test_one_with_mistakes_is_told_with_file_and_line_and_never_put_in_for
 async def test_one_that_cannot_be_put_together_changes_nothing(
     watched: Watched, fails: Exception, told: str
 ) -> None:
-    before = watched.renewal.text
+    before = watched.renewal.current
     watched.fails = fails
     watched.write(other_model)
     found = await watched.reload.read()
     assert (found.kind, found.mistakes[0].message) == ("refused", told)
-    assert watched.renewal.text is before
+    assert watched.renewal.current is before
     bugs = [row for row in watched.log if row["event"] == "bug"]
     assert len(bugs) == isinstance(fails, KeyError)
     assert "secret" not in str(watched.log)
@@ -194,24 +194,24 @@ async def test_of_many_changes_the_first_are_told(watched: Watched) -> None:
         ]
 
     watched.write(many)
-    watched.reload.soon()
-    await watched.reload.settle()
+    watched.reload.start_read()
+    await watched.reload.drain()
     (line,) = watched.log
     assert len(line["changes"]) == 21
     assert line["changes"][-1] == "and 3 more"
 
 
 async def test_it_goes_back_and_tells(watched: Watched) -> None:
-    first = watched.renewal.text.version
-    assert (await watched.reload.back()).kind == "refused"
+    first = watched.renewal.current.version
+    assert (await watched.reload.roll_back()).kind == "refused"
     watched.write(other_model)
     assert (await watched.reload.read(dry=True)).kind == "taken"
     assert not watched.taken
     await watched.reload.read()
     assert watched.reload.state()["previous"] == first
-    assert (await watched.reload.back(dry=True)).kind == "taken"
+    assert (await watched.reload.roll_back(dry=True)).kind == "taken"
     assert len(watched.taken) == 1
-    await watched.reload.back()
+    await watched.reload.roll_back()
     assert watched.log[-1]["text"] == "went back"
     state = watched.reload.state()
     assert (state["version"], state["rolled_back"], state["previous"]) == (first, True, None)
@@ -220,41 +220,41 @@ async def test_it_goes_back_and_tells(watched: Watched) -> None:
 async def test_a_gateway_ends_what_it_has_begun(tmp_path: Path) -> None:
     """A stop waits for what is being read, and for editions that are over."""
     value = config("http://provider.invalid")
-    gateway = Gateway(built(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, silent)
+    gateway = Gateway(built(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, ignore_event)
     await gateway.start()
     other_model(value)
     gateway.swap(built(tmp_path, value))
-    gateway.reload.soon()
+    gateway.reloader.start_read()
     await gateway.stop()
-    assert gateway.ending == 0
+    assert gateway.retiring_count == 0
 
 
 async def test_a_call_that_runs_keeps_its_edition(tmp_path: Path) -> None:
     value = config("http://provider.invalid")
-    gateway = Gateway(built(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, silent)
+    gateway = Gateway(built(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, ignore_event)
     await gateway.start()
-    before = gateway.edition
+    before = gateway.revision
     engine = before.enter()
     other_model(value)
     gateway.swap(built(tmp_path, value))
-    assert gateway.ending == 1
+    assert gateway.retiring_count == 1
     assert gateway.engine is not engine
     before.leave()
-    await asyncio.gather(*gateway._over)
-    assert gateway.ending == 0
+    await asyncio.gather(*gateway._closing_tasks)
+    assert gateway.retiring_count == 0
     await gateway.stop()
 
 
 async def test_what_is_over_is_gone_at_once(tmp_path: Path) -> None:
     """Nothing waits for a search for cycles: that of some old configurations holds the loop long."""
     value = config("http://provider.invalid")
-    gateway = Gateway(built(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, silent)
+    gateway = Gateway(built(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, ignore_event)
     await gateway.start()
     gone = []
     gc.disable()
     try:
         for busy in (True, False):
-            before = gateway.edition
+            before = gateway.revision
             gone.append(weakref.ref(before))
             if busy:
                 before.enter()
@@ -263,7 +263,7 @@ async def test_what_is_over_is_gone_at_once(tmp_path: Path) -> None:
             if busy:
                 before.leave()
             del before
-            await asyncio.gather(*gateway._over)
+            await asyncio.gather(*gateway._closing_tasks)
         assert [one() for one in gone] == [None, None]
     finally:
         gc.enable()

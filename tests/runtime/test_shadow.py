@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.call import NO_STEER, OPEN
+from gateway.core.call import NO_OPTIONS, OPEN_KEY
 from gateway.core.decision_context import DecisionContext
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import FinalRow
@@ -20,7 +20,7 @@ from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.routing import features
 from gateway.routing.decision_record import DecisionRecorder
 from gateway.runtime import shadow
-from gateway.runtime.build import BuiltConfig, site
+from gateway.runtime.build import BuiltConfig, build_config
 from gateway.runtime.shadow import Shadow
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.loader import load
@@ -55,11 +55,11 @@ class Trial:
         self.shadow.adopt(self.own)
 
     def build(self, text: str) -> BuiltConfig:
-        return site(load(write(self.folder, text, "own.yaml"), ON), NOW)
+        return build_config(load(write(self.folder, text, "own.yaml"), ON), NOW)
 
     def read(self, file: Path, reads: FileSnapshot) -> BuiltConfig:
         self.times += 1
-        return site(load(file, ON, reads), NOW)
+        return build_config(load(file, ON, reads), NOW)
 
     def say(self, event: str, **fields: object) -> None:
         self.log.append({"event": event, **fields})
@@ -74,8 +74,8 @@ class Trial:
             b'{"model": "auto", "messages": [{"role": "user", "content": "%b"}]}' % text.encode()
         )
         router = self.own.router
-        asked = TranslatableRequest(OPENAI_CHAT, body, router.fetches)
-        call = features.read(body.prompt, "openai-chat", OPEN, NO_STEER, asked)
+        asked = TranslatableRequest(OPENAI_CHAT, body, router.fetched_media)
+        call = features.read(body.prompt, "openai-chat", OPEN_KEY, NO_OPTIONS, asked)
         case = DecisionRecorder(router, call, OPENAI_CHAT, DecisionContext(at=1e9))
         decided: Mapping[str, Any] = {"state": "refused", "problem": "not_allowed"}
         with contextlib.suppress(ProblemError):
@@ -89,12 +89,12 @@ class Trial:
             "id": f"tg-{number}", "at": 1e9, "key": "open", "dialect": "openai-chat", "asked": "auto",
             "status": 200, "duration": 0.1, "config": router.catalogue.version, "basis": case(),
         }  # fmt: skip
-        self.shadow.note(FinalRow(**{**values, **decided, **more}), case)
+        self.shadow.enqueue(FinalRow(**{**values, **decided, **more}), case)
 
     async def work(self) -> dict[str, Any]:
         """All that waits is decided; the report."""
-        waiting = self.shadow._waiting
-        task = asyncio.create_task(self.shadow.work())
+        waiting = self.shadow._queue
+        task = asyncio.create_task(self.shadow.decide_queued())
         while waiting.qsize():  # noqa: ASYNC110 - a queue that is empty tells nobody
             await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -107,7 +107,7 @@ class Trial:
 async def trial(tmp_path: Path) -> Trial:
     """With a candidate that has been read."""
     one = Trial(tmp_path)
-    await one.shadow.look()
+    await one.shadow.refresh()
     return one
 
 
@@ -115,7 +115,7 @@ async def test_it_decides_each_call_and_tells_what_differs(tmp_path: Path) -> No
     """It reads the text itself: a replay of the ledger does not have it."""
     trial = Trial(tmp_path)
     trial.note("Before anything was read.")
-    await trial.shadow.look()
+    await trial.shadow.refresh()
     trial.note("hello there", 2)
     trial.note("What is that?", 3)
     told = await trial.work()
@@ -126,7 +126,7 @@ async def test_it_decides_each_call_and_tells_what_differs(tmp_path: Path) -> No
     assert report["by"]["words"] == {"before": 0, "after": 1}
     (changed,) = report["list"]
     assert (changed["id"], changed["usd"]) == ("tg-2", "-4")
-    assert told["version"] == trial.own.built.catalogue.version
+    assert told["version"] == trial.own.built_catalogue.catalogue.version
     assert report["config"] == told["candidate"] not in (None, told["version"])
     assert told["file"] == str(trial.folder / "next.yaml")
     assert "hello" not in str(told)
@@ -140,7 +140,7 @@ async def test_the_same_calls_give_the_same_report(tmp_path: Path) -> None:
     reports = []
     for own in (OWN, OWN.replace("shadow:", "shadow_share: 0.5, shadow:")) * 2:
         one = Trial(tmp_path, own)
-        await one.shadow.look()
+        await one.shadow.refresh()
         for number in range(60):
             one.note("hello" if number % 3 else "Why?", number)
         reports.append((await one.work())["report"])
@@ -167,7 +167,7 @@ async def test_what_there_is_no_room_for_is_left_out_and_counted(
         trial.note("hello", number)
     assert (await trial.work())["skipped"] == 300 - 256
     trial.note("hello" * 20_001)
-    monkeypatch.setattr(trial.shadow, "_pressure", type("Pressed", (), {"level": 1})())
+    monkeypatch.setattr(trial.shadow, "_load_shedder", type("Pressed", (), {"level": 1})())
     trial.note("hello")
     told = await trial.work()
     assert (told["skipped"], told["report"]["calls"]) == (46, 256)
@@ -179,7 +179,7 @@ async def test_a_candidate_that_fails_disturbs_nobody(
     def broken(*_: object) -> None:
         raise KeyError("a secret of the prompt")
 
-    monkeypatch.setattr(LedgerReplay, "take", broken)
+    monkeypatch.setattr(LedgerReplay, "replay_row", broken)
     trial.note("hello")
     told = await trial.work()
     assert (told["report"]["calls"], told["failed"]) == (0, 1)
@@ -189,7 +189,7 @@ async def test_a_candidate_that_fails_disturbs_nobody(
 
 async def test_one_with_a_mistake_is_told_of_and_used_once_it_is_mended(tmp_path: Path) -> None:
     trial = Trial(tmp_path, candidate="version: 1\nroutingg: {}\n")
-    await trial.shadow.look()
+    await trial.shadow.refresh()
     trial.note("hello")
     told = await trial.work()
     assert (told["candidate"], told["report"]) == (None, None)
@@ -197,20 +197,20 @@ async def test_one_with_a_mistake_is_told_of_and_used_once_it_is_mended(tmp_path
     (line,) = trial.log
     assert (line["event"], line["line"]) == ("shadow", 2)
     for _ in range(3):
-        await trial.shadow.look()
+        await trial.shadow.refresh()
     assert trial.times == 1
     write(trial.folder, NEXT, "next.yaml")
     for _ in range(2):
-        await trial.shadow.look()
+        await trial.shadow.refresh()
     assert trial.shadow.state()["candidate"] is not None
     assert trial.shadow.state()["mistakes"] == []
     write(trial.folder, OWN, "next.yaml")
-    await trial.shadow.look()
+    await trial.shadow.refresh()
     write(trial.folder, NEXT + "# more\n", "next.yaml")
-    await trial.shadow.look()
+    await trial.shadow.refresh()
     assert trial.times == 2, "what is being written is waited for"
     trial.shadow._read = lambda *_: 1 / 0  # type: ignore[assignment]
-    await trial.shadow.look()
+    await trial.shadow.refresh()
     assert "ZeroDivisionError" in str(trial.shadow.state()["mistakes"])
 
 
@@ -226,19 +226,19 @@ async def test_counts_begin_anew_where_one_of_the_two_is_another(
     (changed,) = (await trial.work())["report"]["list"]
     assert changed["id"] == "tg-2", "the first waited from before"
     assert trial.times == 1
-    monkeypatch.setattr(shadow, "_CALLS", 2)
+    monkeypatch.setattr(shadow, "_MAX_COUNTED_CALLS", 2)
     trial.note("hello", 3)
     assert (await trial.work())["report"]["calls"] == 0
     trial.shadow.adopt(trial.build(OWN.replace("shadow: next.yaml", "shadow: none.yaml")))
     assert trial.shadow.state()["candidate"] is None
-    await trial.shadow.look()
+    await trial.shadow.refresh()
     assert "none.yaml: error: cannot be read" in str(trial.shadow.state()["mistakes"])
 
 
 async def test_without_a_candidate_there_is_nothing(tmp_path: Path) -> None:
     trial = Trial(tmp_path, OWN.replace(", shadow: next.yaml", ""))
-    assert not trial.shadow.on
-    await trial.shadow.look()
+    assert not trial.shadow.is_enabled
+    await trial.shadow.refresh()
     trial.note("hello")
     assert (trial.times, (await trial.work())["report"]) == (0, None)
 
@@ -252,7 +252,7 @@ async def test_another_that_is_asked_for_meanwhile_is_the_one(tmp_path: Path) ->
         return found
 
     trial.shadow._read = slow
-    await trial.shadow.look()
+    await trial.shadow.refresh()
     assert trial.shadow.state()["candidate"] is None
 
 
@@ -260,7 +260,7 @@ async def test_refusals_of_either_are_told(tmp_path: Path) -> None:
     guard = 'guards: [{name: no, when: {keywords: [hello]}, refuse: "No."}]\n'
     for own, candidate, before, after in ((OWN, OWN + guard, 0, 1), (OWN + guard, OWN, 1, 0)):
         one = Trial(tmp_path, own, candidate)
-        await one.shadow.look()
+        await one.shadow.refresh()
         one.note("hello")
         report = (await one.work())["report"]
         assert report["changed"] == 1
@@ -271,7 +271,7 @@ async def test_a_call_of_which_nothing_was_decided_is_left_out(trial: Trial) -> 
     entry = FinalRow(
         id="x", at=0.0, key="k", dialect="d", state="refused", status=1, duration=0.0, config="c"
     )
-    trial.shadow.note(entry, None)
+    trial.shadow.enqueue(entry, None)
     assert (await trial.work())["report"]["calls"] == 0
 
 

@@ -14,7 +14,7 @@ from gateway.routing.classifier import model_file as files
 from gateway.routing.classifier.exemplars import ExemplarClassifier
 from gateway.routing.classifier.learned import LearnedClassifier
 from gateway.routing.classifier.model_file import ClassifierModel
-from gateway.runtime.build import adopt, site
+from gateway.runtime.build import adopt_classifiers, build_config
 from gateway.runtime.tenant_classifiers import (
     TenantClassifiers,
     TenantModel,
@@ -39,42 +39,42 @@ def shelf(tmp_path: Path) -> TenantModelFolder:
 
 
 def test_at_first_a_tenant_goes_by_what_serves_everybody(shelf: TenantModelFolder) -> None:
-    assert shelf.artefact() is None
-    assert (shelf.now().tenant, shelf.now().made) == ("acme", None)
+    assert shelf.read_model() is None
+    assert (shelf.read_state().tenant, shelf.read_state().made) == ("acme", None)
     with pytest.raises(TenantModelError, match="goes by what serves everybody"):
-        shelf.back()
+        shelf.roll_back()
 
 
 def test_what_was_taken_is_in_force_and_what_was_before_can_be_gone_back_to(
     shelf: TenantModelFolder,
 ) -> None:
-    shelf.take(ONE, 1.0)
-    shelf.take(TWO, 2.0)
-    assert shelf.artefact() == TWO
-    assert shelf.now().earlier == (TenantModel(ONE.id, 1.0),)
-    assert shelf.back().made == TenantModel(ONE.id, 1.0)
-    assert shelf.artefact() == ONE
-    assert shelf.back().made is None
-    assert shelf.artefact() is None
+    shelf.activate(ONE, 1.0)
+    shelf.activate(TWO, 2.0)
+    assert shelf.read_model() == TWO
+    assert shelf.read_state().earlier == (TenantModel(ONE.id, 1.0),)
+    assert shelf.roll_back().made == TenantModel(ONE.id, 1.0)
+    assert shelf.read_model() == ONE
+    assert shelf.roll_back().made is None
+    assert shelf.read_model() is None
 
 
 def test_the_same_one_again_is_no_other(shelf: TenantModelFolder) -> None:
-    shelf.take(ONE, 1.0)
-    shelf.take(ONE, 1.0)
-    assert shelf.now().earlier == ()
+    shelf.activate(ONE, 1.0)
+    shelf.activate(ONE, 1.0)
+    assert shelf.read_state().earlier == ()
 
 
 def test_a_few_earlier_ones_are_kept(shelf: TenantModelFolder) -> None:
     for at in range(9):
-        shelf.take(made(float(at)), float(at))
-    now = shelf.now()
+        shelf.activate(made(float(at)), float(at))
+    now = shelf.read_state()
     assert [one.at for one in now.earlier] == [3.0, 4.0, 5.0, 6.0, 7.0]
     assert len([*shelf.folder.glob("*.tiergate")]) == 6
 
 
 def test_only_its_owner_may_read_it(shelf: TenantModelFolder) -> None:
     """It is made of what was asked in private, although no text is in it."""
-    shelf.take(ONE, 1.0)
+    shelf.activate(ONE, 1.0)
     assert stat.S_IMODE(shelf.folder.stat().st_mode) == 0o700
     for path in shelf.folder.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -84,7 +84,7 @@ def test_no_name_of_a_tenant_leaves_the_folder(tmp_path: Path) -> None:
     for tenant in ("../../etc", "/", "a\0b", "x" * 5_000, "\udcff"):
         shelf = TenantModelFolder(tmp_path, tenant)
         assert shelf.folder.parent == tmp_path / "classifiers"
-        assert shelf.artefact() is None
+        assert shelf.read_model() is None
 
 
 BROKEN: list[tuple[bytes, str]] = [
@@ -100,14 +100,14 @@ def test_what_cannot_be_used_is_told_and_what_was_before_stays(
     tmp_path: Path, said: bytes, why: str
 ) -> None:
     shelf, told = TenantModelFolder(tmp_path, "acme"), list[str]()
-    shelf.take(ONE, 1.0)
+    shelf.activate(ONE, 1.0)
     owned = TenantClassifiers(tmp_path, told.append)
     assert owned.refresh()
     (shelf.folder / "bad.tiergate").write_bytes(b"nothing")
     (shelf.folder / "now.json").write_bytes(said)
     _touch(shelf, 5)
     with pytest.raises(TenantModelError, match=why):
-        shelf.artefact()
+        shelf.read_model()
     owned.refresh()
     owned.refresh()
     assert _version(owned, "acme") == ONE.id
@@ -128,31 +128,31 @@ def test_a_folder_that_cannot_be_read_is_told(shelf: TenantModelFolder) -> None:
     shelf.folder.mkdir(parents=True)
     (shelf.folder / "now.json").mkdir()
     with pytest.raises(TenantModelError, match="is a directory"):
-        shelf.now()
+        shelf.read_state()
 
 
 def test_each_tenant_has_its_own_and_a_change_is_seen(tmp_path: Path) -> None:
     one, two = TenantModelFolder(tmp_path, "one"), TenantModelFolder(tmp_path, "two")
     owned = TenantClassifiers(tmp_path)
     assert not owned.refresh()
-    one.take(ONE, 1.0)
-    two.take(TWO, 1.0)
+    one.activate(ONE, 1.0)
+    two.activate(TWO, 1.0)
     assert owned.refresh()
     assert not owned.refresh()
     assert {name: _version(owned, name) for name in owned} == {"one": ONE.id, "two": TWO.id}
-    one.take(THREE, 2.0)
+    one.activate(THREE, 2.0)
     _touch(one, 1)
     assert owned.refresh()
     assert _version(owned, "one") == THREE.id
-    one.back()
-    one.back()
+    one.roll_back()
+    one.roll_back()
     _touch(one, 2)
     assert owned.refresh()
     assert [*owned] == ["two"]
 
 
 def test_an_artefact_is_as_it_was_written(shelf: TenantModelFolder) -> None:
-    shelf.take(ONE, 1.5)
+    shelf.activate(ONE, 1.5)
     now = jsonio.loads((shelf.folder / "now.json").read_bytes())
     assert now == {"tenant": "acme", "made": {"id": ONE.id, "at": 1.5}, "earlier": []}
     assert files.read((shelf.folder / f"{ONE.id}.tiergate").read_bytes()) == ONE
@@ -182,8 +182,8 @@ def test_exemplars_of_the_owner_stand_before_a_tenant_s_own_classifier(tmp_path:
     for more, wraps in (("", False), (taught, True), ("routing: {classifier: prior}\n", None)):
         file = tmp_path / "gateway.yaml"
         file.write_text(text + more, "utf-8")
-        found = site(load(file, {}), datetime.now(UTC))
-        adopt(found, own)
-        serves = found.router.own.get("acme")
+        found = build_config(load(file, {}), datetime.now(UTC))
+        adopt_classifiers(found, own)
+        serves = found.router.tenant_classifiers.get("acme")
         assert (serves is None) == (wraps is None)
         assert isinstance(serves, ExemplarClassifier) == bool(wraps)

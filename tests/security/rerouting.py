@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.core.call import NO_STEER, OPEN, Key
+from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key
 from gateway.core.prompt import Prompt
 from gateway.core.target import TIERS, Tier
 from gateway.dialects import OPENAI_CHAT
@@ -155,10 +155,10 @@ def router() -> Router:
     return msgspec.structs.replace(relations.router(), clock=lambda: 0.0)
 
 
-def tier_of(known: Router, text: str, key: Key = OPEN) -> Tier:
+def tier_of(known: Router, text: str, key: Key = OPEN_KEY) -> Tier:
     """The tier that a prompt gets."""
     prompt = Prompt(model="auto", user=text, chars=len(text), user_turns=1)
-    seen = features.read(prompt, OPENAI_CHAT.name, key, NO_STEER)
+    seen = features.read(prompt, OPENAI_CHAT.name, key, NO_OPTIONS)
     tier = decide(known, seen, OPENAI_CHAT)[0].tier
     assert tier is not None
     return tier
@@ -198,7 +198,7 @@ def behind(text: str) -> Callable[[str], str]:
 
 
 def moved(
-    known: Router, asked: Sequence[str], put: Callable[[str], str], key: Key = OPEN, up: int = 1
+    known: Router, asked: Sequence[str], put: Callable[[str], str], key: Key = OPEN_KEY, up: int = 1
 ) -> float:
     """The share of prompts that gets a dearer tier (`up` 1) or a cheaper one (-1) with a text put to it."""
     count = 0
@@ -209,7 +209,7 @@ def moved(
 
 
 def rate(
-    known: Router, kind: str, texts: Iterable[str], asked: Sequence[str], key: Key = OPEN
+    known: Router, kind: str, texts: Iterable[str], asked: Sequence[str], key: Key = OPEN_KEY
 ) -> Rate:
     """What texts of a kind do, put before prompts."""
     shares = {text: moved(known, asked, before(text), key) for text in texts}
@@ -241,7 +241,7 @@ def informed(known: Router, asked: Sequence[str]) -> str:
     return " ".join(sorted(worth, key=lambda word: -worth[word])[:8]) + ". "
 
 
-def rates(known: Router, asked: Sequence[str], key: Key = OPEN) -> list[Rate]:
+def rates(known: Router, asked: Sequence[str], key: Key = OPEN_KEY) -> list[Rate]:
     """Every kind."""
     return [
         rate(known, "written by hand", BAIT, asked, key),
@@ -256,8 +256,8 @@ def lowered(known: Router, asked: Sequence[str]) -> tuple[float, str]:
     """The share of hard prompts that one text moves down, put before or behind, and that text."""
     shares = {
         text: max(
-            moved(known, asked, behind(text), OPEN, -1),
-            moved(known, asked, before(text), OPEN, -1),
+            moved(known, asked, behind(text), OPEN_KEY, -1),
+            moved(known, asked, before(text), OPEN_KEY, -1),
         )
         for text in DOWN
     }
@@ -270,7 +270,7 @@ def main(number: int) -> None:
     known = router()
     easy, hard = prompts(known, number, "fast"), prompts(known, number, "reasoning")
     keys = {
-        "any key": OPEN,
+        "any key": OPEN_KEY,
         "a key of fast and smart": Key(name="k", tiers=("fast", "smart")),
         "a key of fast": Key(name="k", tiers=("fast",)),
     }
@@ -281,7 +281,7 @@ def main(number: int) -> None:
             print(f"  {rates_of}  {one.kind}: {one.text[:60]!r}")
         tops = {tier_of(known, text + one, key) for text in BAIT for one in easy[:50]}
         print(f"  dearest tier reached: {max(tops, key=TIERS.index)}")
-    lowered = {text: moved(known, hard, behind(text), OPEN, -1) for text in DOWN}
+    lowered = {text: moved(known, hard, behind(text), OPEN_KEY, -1) for text in DOWN}
     worst = max(lowered, key=lambda text: lowered[text])
     print(f"{number} hard prompts that get reasoning: moved down {lowered[worst]:.1%} by {worst!r}")
 

@@ -20,7 +20,7 @@ from tests.hostile.pairs import pairs
 from tests.security.timing import same
 from tests.server.gate import CHAT, GENERATE, MESSAGES, RESPONSES, Gate
 
-TARGET = Target(provider=Provider(name="p", doors={}), model="m")
+TARGET = Target(provider=Provider(name="p", urls={}), model="m")
 NAMES = {
     CHAT: "openai-chat",
     MESSAGES: "anthropic-messages",
@@ -33,9 +33,9 @@ def keyed(dialect: str, value: dict[str, object], **headers: str) -> str:
     body = jsonio.dumps(value)
     call = Call(
         id="1", dialect=dialect, operation="generate", body=body, headers=headers, key=Key(name="k"), received_at=0.0,
-        started=0.0,
+        started_at=0.0,
     )  # fmt: skip
-    return exact().key(call, jsonio.members(body), TARGET)
+    return exact().make_key(call, jsonio.read_members(body), TARGET)
 
 
 CHANGES: dict[str, dict[str, object]] = {

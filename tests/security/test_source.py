@@ -51,16 +51,19 @@ SQL = re.compile(
     r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|WHERE|FROM|JOIN|PRAGMA|COPY)\b"
 )
 PUT_IN = {
-    "', '.join(ATTEMPT)", "self.words.mark", "marks", "after", "test", "', '.join([*names.values(), *SUMS, self.money])",
-    "', '.join(columns)", "table", "way", "_INSERT_REPRICE",
-    "', '.join((f'e.{name}' for name in _SHOWN if name not in _LATEST))", "''.join((f', e.{name}' for name in more))",
-    "', '.join((f'CASE WHEN r.id IS NULL THEN e.{n} ELSE r.{n} END AS {n}' for n in _LATEST))", "usd",
-    "', '.join(plain)", "', '.join([*own, 'unknown']) if more else '*'", "''.join((f', {name}' for name in more))", "''.join((f', {_shown(name)}' for name in more))", "time", "day",
-    "', '.join((f'CASE WHEN {_OWN} THEN {n} END AS {n}' for n in _USED))", "_OWN", "_UNKNOWN",
-    "', '.join((f'sum({name}) AS {name}' for name in _USED))",
-    "', '.join((f'sum(CAST({name} AS {usd})) AS {name}' for name in money))", "_taken(REPRICE)", "_taken(FEEDBACK)",
-    "', '.join([*parts, 'max(m)'])", "least", "rank", "', '.join([*parts, 'v'])", "over", "columns + ',' if columns else ''", "what", "tags",
-    "', '.join(parts)", "_taken((*ENTRY, 'seq'))", "', '.join(FEEDBACK)", "self.words.among.format('id')", "real", "cells", "KEPT", "', '.join((f'f.{name}' for name in FEEDBACK))", "_AMONG", "len(SQLITE)",
+    "_INSERT_REPRICE", "_build_assignments((*ENTRY_COLUMNS, 'seq'))", "table", "', '.join(columns)", "placeholders",
+    "', '.join((f'e.{name}' for name in kept_columns))", "', '.join(repriced_columns)",
+    "''.join((f', e.{name}' for name in later_columns))",
+    "', '.join([*columns, 'unknown']) if later_columns else '*'", "usd",
+    "''.join((f', {name}' for name in later_columns))", "', '.join(plain_columns)", "time", "day",
+    "', '.join(token_columns)", "_NOT_FROM_CACHE", "_UNKNOWN_COST", "last_columns", "', '.join(ATTEMPT_COLUMNS)",
+    "', '.join((f'sum({name}) AS {name}' for name in _TOKEN_COLUMNS))",
+    "', '.join((f'sum(CAST({name} AS {usd})) AS {name}' for name in money_columns))", "float_type", "columns",
+    "_build_assignments(REPRICE_COLUMNS)", "_build_assignments(FEEDBACK_COLUMNS)", "condition",
+    "self.sql_dialect.placeholder", "', '.join(FEEDBACK_COLUMNS)", "self.sql_dialect.membership_test.format('id')",
+    "placeholder", "direction", "cells", "ENTRY_CONFLICT_CLAUSE", "_TEXTS_SUBQUERY", "len(SQLITE_MIGRATIONS)",
+    "percent", "', '.join([*aliases, 'max(m)'])", "percentile_columns", "', '.join([*aliases, 'v'])", "window",
+    "columns + ',' if columns else ''", "measured_column", "tag_join",
 }  # fmt: skip
 """What may be put into a text of SQL: names of columns and tables, and marks where a value goes."""
 

@@ -42,8 +42,8 @@ from gateway.upstream import write_batch
 from gateway.upstream.circuit_breaker import CircuitBreaker
 
 CircuitBreaker._open = lambda *_: False  # what one test breaks, others may ask
-key_guessing._TRIES = key_guessing._ALL_TRIES = 1_000_000  # tests of one gateway send many wrong keys
-write_batch._ALONE = 0  # all goes the way of calls that are not alone
+key_guessing._MAX_TRIES = key_guessing._MAX_TOTAL_TRIES = 1_000_000  # tests of one gateway send many wrong keys
+write_batch._MAX_CALLS_ALONE = 0  # all goes the way of calls that are not alone
 still = SimpleNamespace(random=lambda: 0.0)
 composition.random = SimpleNamespace(Random=lambda: still)  # retries do not wait
 main()

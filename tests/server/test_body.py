@@ -13,7 +13,7 @@ from gateway.settings.schema.server import ServerPart, WaitPart
 
 
 def hold(memory: int = 10**9) -> MemoryReservation:
-    return MemoryReservation(LoadShedder(lambda: LoadSample(memory=10**8), memory=memory))
+    return MemoryReservation(LoadShedder(lambda: LoadSample(memory=10**8), max_memory=memory))
 
 
 def giving(*pieces: bytes, end: bool = True) -> Receive:

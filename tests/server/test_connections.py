@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.server.connections import ConnectionLimit, most
+from gateway.server.connections import ConnectionLimit, compute_limit
 
 
 @dataclass(eq=False)
@@ -30,38 +30,38 @@ class Now:
     [(None, 10_000), (65_536, 10_000), (20_000, 7980), (1024, 390), (256, 83), (10, 8)],
 )
 def test_how_many_go_with_so_many_files(files: int | None, connections: int) -> None:
-    assert most(files) == connections
+    assert compute_limit(files) == connections
 
 
 def test_one_too_many_takes_the_place_of_the_one_that_was_idle_longest() -> None:
     now, one, two, three = Now(), One(), One(), One()
     lines = ConnectionLimit(2, now)
-    assert (lines.come(one), lines.come(two)) == (True, True)
-    lines.busy(one)
+    assert (lines.add(one), lines.add(two)) == (True, True)
+    lines.mark_busy(one)
     now.time = 5.0
-    lines.rest(one)  # it is idle for less time than the other
+    lines.mark_idle(one)  # it is idle for less time than the other
     now.time = 5.9
-    assert lines.come(three)
+    assert lines.add(three)
     assert (one.dropped, two.dropped) == ([], [two])
-    lines.go(two)
-    assert lines.served == 2
+    lines.remove(two)
+    assert lines.served_count == 2
 
 
 def test_where_all_are_busy_or_new_the_next_is_refused() -> None:
     now, one, two = Now(), One(), One()
     lines = ConnectionLimit(2, now)
-    lines.come(one)
-    lines.busy(one)
-    lines.come(two)
+    lines.add(one)
+    lines.mark_busy(one)
+    lines.add(two)
     now.time = 0.5
-    assert not lines.come(One())
-    lines.busy(two)
+    assert not lines.add(One())
+    lines.mark_busy(two)
     now.time = 9.0
     third = One()
-    assert not lines.come(third)
-    lines.rest(third)  # it is answered that it is too many; that does not make it one of them
-    lines.go(two)
-    assert lines.come(One())
+    assert not lines.add(third)
+    lines.mark_idle(third)  # it is answered that it is too many; that does not make it one of them
+    lines.remove(two)
+    assert lines.add(One())
     assert (one.dropped, two.dropped, third.dropped) == ([], [], [])
 
 
@@ -69,17 +69,23 @@ def test_of_those_that_are_refused_the_first_go_when_they_are_too_many() -> None
     """So signs of life are asked for, and told, however many wait."""
     lines, here = ConnectionLimit(8, Now()), [One() for _ in range(8)]
     for one in here:
-        lines.come(one)
+        lines.add(one)
     storm = [One() for _ in range(20)]
-    assert not any(lines.come(one) for one in storm)
+    assert not any(lines.add(one) for one in storm)
     assert [bool(one.dropped) for one in storm] == [True] * 16 + [False] * 4
     for one in storm:
-        lines.go(one)
-    assert (lines.served, lines._shed, lines._dropped) == (8, {}, set())
+        lines.remove(one)
+    assert (lines.served_count, lines._refused_connections, lines._dropped_connections) == (
+        8,
+        {},
+        set(),
+    )
 
 
 MOVES = st.lists(
-    st.tuples(st.sampled_from(["come", "busy", "rest", "go", "wait"]), st.integers(0, 30))
+    st.tuples(
+        st.sampled_from(["come", "mark_busy", "mark_idle", "remove", "wait"]), st.integers(0, 30)
+    )
 )
 
 
@@ -92,16 +98,21 @@ def test_whatever_comes_and_goes_it_adds_up(moves: list[tuple[str, int]]) -> Non
             now.time += at / 10
         elif what == "come":
             here.append(One())
-            lines.come(here[-1])
+            lines.add(here[-1])
         elif here:
             one = here[at % len(here)]
             if one in gone:
                 continue
             getattr(lines, what)(one)
-            if what == "go":
+            if what == "remove":
                 gone.add(one)
-        assert lines.served <= 5
-        assert len(lines._shed) <= 4
+        assert lines.served_count <= 5
+        assert len(lines._refused_connections) <= 4
     for one in set(here) - gone:
-        lines.go(one)
-    assert (lines.served, lines._idle, lines._shed, lines._dropped) == (0, {}, {}, set())
+        lines.remove(one)
+    assert (
+        lines.served_count,
+        lines._idle_since,
+        lines._refused_connections,
+        lines._dropped_connections,
+    ) == (0, {}, {}, set())

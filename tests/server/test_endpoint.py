@@ -10,14 +10,19 @@ import pytest
 from gateway.core.call import Call
 from gateway.dialects import OPENAI_CHAT
 from gateway.pipeline.response import Response
-from gateway.server.endpoint import Endpoint, _answer, write
+from gateway.server.endpoint import Endpoint, _write_answer, write_reply
 from gateway.server.keepalive import Keepalive
 from gateway.server.request_headers import Message, Receive, Send
 from gateway.server.shutdown import InFlightRequest
 from gateway.upstream.write_batch import WriteBatch
 
 CALL = Call(
-    id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=0.0, started=0.0
+    id="tg-1",
+    dialect="openai-chat",
+    operation="generate",
+    body=b"{}",
+    received_at=0.0,
+    started_at=0.0,
 )
 
 
@@ -30,7 +35,7 @@ class Engine:
     def serve(self, _call: Call, _waiting: object) -> Coroutine[None, None, Response]:
         return self.reply
 
-    def leave(self, _call: Call, cancel: Callable[[], object], _by: str) -> None:
+    def abort(self, _call: Call, cancel: Callable[[], object], _by: str) -> None:
         cancel()
 
     def forget(self, _call: Call) -> None: ...
@@ -46,9 +51,9 @@ async def serve_one(
 
     `rows` writes those that wait.
     """
-    edition = SimpleNamespace(enter=lambda: Engine(reply), leave=lambda: None)
+    revision = SimpleNamespace(enter=lambda: Engine(reply), leave=lambda: None)
     nothing: Any = None
-    gateway: Any = SimpleNamespace(edition=edition, outbox=WriteBatch(rows))
+    gateway: Any = SimpleNamespace(revision=revision, write_batch=WriteBatch(rows))
     door = Endpoint(gateway, OPENAI_CHAT, nothing, nothing)
     await door._serve(CALL, InFlightRequest(), receive, send, None)
 
@@ -101,7 +106,7 @@ async def test_a_whole_reply_is_one_message() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await write(Response(status=404, headers=[(b"a", b"b")], body=b"{}"), send)
+    await write_reply(Response(status=404, headers=[(b"a", b"b")], body=b"{}"), send)
     assert sent == [
         {"type": "http.response.start", "status": 404, "headers": [(b"a", b"b"), (b"content-length", b"2")]},
         {"type": "http.response.body", "body": b"{}"},
@@ -115,7 +120,7 @@ async def test_a_stream_is_one_message_for_each_item() -> None:
         sent.append(message)
 
     stream = Stream(b"1", b"2")
-    await _answer(stream.reply(), send, still(send))
+    await _write_answer(stream.reply(), send, still(send))
     assert [message.get("body") for message in sent] == [None, b"1", b"2", b""]
     assert [message.get("more_body") for message in sent] == [None, True, True, None]
     assert stream.closed
@@ -134,7 +139,7 @@ async def test_a_client_that_cannot_be_written_to(at: int) -> None:
 
     stream = Stream(b"1", b"2")
     with pytest.raises(OSError):
-        await _answer(stream.reply(), send, still(send))
+        await _write_answer(stream.reply(), send, still(send))
     assert stream.closed
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core.ledger_rows import FeedbackRow
 from gateway.ledger.errors import StoreError
-from gateway.ledger.journal import rows, segments
+from gateway.ledger.journal import list_segments, read_rows
 from tests.e2e.world import Make, World, chat
 from tests.ledger.busy import WAITS, feeding
 from tests.server.test_scopes import digest
@@ -42,7 +42,9 @@ def called(world: World) -> str:
 
 def said(world: World) -> list[FeedbackRow]:
     """What the journal has, in the order in which it was said."""
-    found = (row for path in segments(world.gateway.journal_folder) for row, _ in rows(path))
+    found = (
+        row for path in list_segments(world.gateway.journal_folder) for row, _ in read_rows(path)
+    )
     return [row for row in found if isinstance(row, FeedbackRow)]
 
 
@@ -55,8 +57,8 @@ def test_a_call_can_be_judged_as_soon_as_it_is_answered(world: World) -> None:
     first, last = said(world)
     assert (first.id, first.key, first.verdict, first.tier) == (id, "ann", "good", None)
     assert (last.verdict, last.tier, last.score) == (None, "smart", 0.5)
-    world.gateway.archive.feed()
-    assert world.gateway.store.feedback([id]) == {id: last}
+    world.gateway.ledger_runtime.feed()
+    assert world.gateway.store.read_feedback([id]) == {id: last}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_a_store_that_cannot_be_read_is_told(world: World, monkeypatch: pytest.M
     def fail(*_: object) -> None:
         raise StoreError("the password is hunter2")
 
-    monkeypatch.setattr(world.gateway.store, "call", fail)
+    monkeypatch.setattr(world.gateway.store, "find_call", fail)
     reply = post(world, "ann", FEEDBACK, {"id": "x", "verdict": "bad"})
     assert reply.status_code == 503
     assert "hunter2" not in reply.text
@@ -117,7 +119,7 @@ def test_a_call_that_another_process_is_feeding_is_waited_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One feeds at a time: until it is done the store does not know the call."""
-    monkeypatch.setattr(world.gateway.archive, "feed", int)
+    monkeypatch.setattr(world.gateway.ledger_runtime, "feed", int)
     id = called(world)
     with feeding(world.gateway.journal_folder) as other:
         monkeypatch.setattr(world.gateway.store, "_sleep", other.sleep)

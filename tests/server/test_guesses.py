@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from gateway.limits.key_guessing import WrongKeyCounter
-from gateway.runtime.build import cautions
+from gateway.runtime.build import find_cautions
 from tests.e2e.world import Make, World, chat
 from tests.server.gate import contents, messages, response
 from tests.server.test_scopes import FILE, scoped
@@ -30,7 +30,7 @@ def keyed(make: Make) -> World:
         value["server"] = {"host": "0.0.0.0"}
 
     made: World = make(change, files={"keys.yaml": FILE}, TIERGATE_ADMIN_KEY=ADMIN)
-    made.gateway.keys.guesses = WrongKeyCounter(lambda: 0.0)
+    made.gateway.keys.wrong_key_counter = WrongKeyCounter(lambda: 0.0)
     return made
 
 
@@ -104,7 +104,7 @@ def test_guesses_are_seen(keyed: World) -> None:
 
 def test_tries_come_back(keyed: World) -> None:
     now = [0.0]
-    keyed.gateway.keys.guesses = WrongKeyCounter(lambda: now[0])
+    keyed.gateway.keys.wrong_key_counter = WrongKeyCounter(lambda: now[0])
     ask = [guess(keyed, "GET", "/v1/models", "wrong-key", "api-key").status_code for _ in range(6)]
     assert ask == [401] * 5 + [429]
     now[0] += 5.0
@@ -115,6 +115,8 @@ def test_tries_come_back(keyed: World) -> None:
 def test_keys_that_can_be_guessed_are_warned_of(make: Make, key: str, warned: bool) -> None:
     """No limit keeps a short key: tries come back as long as somebody has time."""
     world = make(lambda value: value.update(metrics={"key": key.strip()}))
-    found = cautions(world.gateway.site, world.gateway.keys, {"TIERGATE_ADMIN_KEY": key})
+    found = find_cautions(
+        world.gateway.built_config, world.gateway.keys, {"TIERGATE_ADMIN_KEY": key}
+    )
     assert [one.path or one.file for one in found] == ["TIERGATE_ADMIN_KEY", "metrics.key"] * warned
     assert not [one for one in found if key in str(one).replace("characters", "")]

@@ -20,10 +20,16 @@ def test_known_names_alone_and_cut() -> None:
 def test_what_goes_on_is_as_it_was() -> None:
     """A header that a dialect forwards goes on whole; one that it does not stays here."""
     for dialect in DIALECTS.values():
-        forwarded = RequestHeaders(SENT, dialect.headers, dialect.defaults).forwarded
-        own = {name.decode(): value.decode() for name, value in SENT if name in dialect.headers}
-        assert forwarded == {**dialect.defaults, **own}
+        forwarded = RequestHeaders(
+            SENT, dialect.forwarded_headers, dialect.default_headers
+        ).forwarded
+        own = {
+            name.decode(): value.decode()
+            for name, value in SENT
+            if name in dialect.forwarded_headers
+        }
+        assert forwarded == {**dialect.default_headers, **own}
     assert (
         "x-claude-code-session-id"
-        in RequestHeaders(SENT, DIALECTS["anthropic-messages"].headers).forwarded
+        in RequestHeaders(SENT, DIALECTS["anthropic-messages"].forwarded_headers).forwarded
     )

@@ -264,7 +264,7 @@ def test_c_09_a_member_that_is_named_twice(gate: Gate, provider: Upstream, path:
     sent = provider.requests[-1].body
     assert sent.count(f'"{name}"'.encode()) == 1
     assert sent.count(b'"model"') == bool(last)
-    assert bytes(memoryview(jsonio.members(sent)[name])) == inside
+    assert bytes(memoryview(jsonio.read_members(sent)[name])) == inside
     assert provider.requests[-1].json.get("model", "") == last
 
 

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from gateway.runtime.composition import VERSION
-from gateway.settings.diff import changes
+from gateway.settings.diff import list_changes
 from gateway.settings.loader import load
 from tests.e2e.world import Change, Config, Make, World
 from tests.server.gate import CLIENT_KEY, KEYS
@@ -97,17 +97,17 @@ def test_metrics_are_open_where_the_operator_says_so(make: Make) -> None:
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])
 def test_probes_tell_strangers_a_word_and_readers_the_details(closed: World, path: str) -> None:
-    closed.app.readiness._until = 0.0
+    closed.app.readiness._fresh_until = 0.0
     for key in ("", "free", "wrong"):
         reply = ask(closed, key, path)
         assert (reply.status_code, reply.json()) == (200, {"status": "ok"})
     told = ask(closed, READER, path).json()
-    assert told == {"status": "ok", "version": VERSION, "config": closed.gateway.edition.version}
+    assert told == {"status": "ok", "version": VERSION, "config": closed.gateway.revision.version}
 
 
 def test_a_stranger_does_not_learn_why_the_gateway_is_not_ready(closed: World) -> None:
     """Reasons name disks and servers; the word and the status are enough for a balancer."""
-    closed.app.entrance.drain.begun = True
+    closed.app.admission.shutdown.has_begun = True
     reply = ask(closed, path="/ready")
     assert (reply.status_code, reply.json()) == (503, {"status": "draining"})
     assert ask(closed, ADMIN, "/ready").json()["reason"] == "The gateway is stopping."
@@ -125,7 +125,7 @@ def test_the_key_of_metrics_is_in_no_list_of_changes(closed: World) -> None:
     file = closed.folder / "gateway.yaml"
     before = load(file, {})
     file.write_text(file.read_text().replace(READER, "another-key-never-shown"))
-    (change,) = changes(before, load(file, {}))
+    (change,) = list_changes(before, load(file, {}))
     assert (change.path, change.waits) == ("metrics.key", True)
     assert "never-shown" not in str(change)
     assert "never-shown" not in repr(before.config)

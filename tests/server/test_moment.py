@@ -81,7 +81,7 @@ async def test_a_known_head_with_another_length_is_waited_for_too() -> None:
         for piece in cut(data, [len(data) - len(body)]):
             line.take(piece)
     assert line.door.again == 3
-    assert line.wire._moment is None
+    assert line.wire._body_timer is None
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -94,7 +94,7 @@ async def test_who_takes_longer_is_read_as_it_comes(known: bool, sent: int) -> N
     line.wire.app = waiting
     line.take(CALL[:sent])
     assert not begun(line)
-    await asyncio.sleep(wires._MOMENT * 3)
+    await asyncio.sleep(wires._BODY_WAIT_SECONDS * 3)
     assert begun(line)
     line.take(CALL[sent:])
     assert bytes(line.wire.cycle.body) == BODY
@@ -105,11 +105,11 @@ async def test_who_takes_longer_is_read_as_it_comes(known: bool, sent: int) -> N
 
 
 async def test_a_large_body_is_not_waited_for() -> None:
-    data = request(CHAT, b"x" * (wires._LITTLE + 9))
+    data = request(CHAT, b"x" * (wires._SMALL_BODY_BYTES + 9))
     line = Client()
     line.take(data[:-5])
     assert begun(line)
-    assert line.wire._moment is None
+    assert line.wire._body_timer is None
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -119,16 +119,16 @@ async def test_a_client_that_leaves_in_that_moment_leaves_nothing(known: bool) -
         line.take(CALL)
     line.take(CALL[:END])
     line.wire.connection_lost(None)
-    await asyncio.sleep(wires._MOMENT * 3)
+    await asyncio.sleep(wires._BODY_WAIT_SECONDS * 3)
     assert not begun(line)
-    assert line.wire._moment is None
+    assert line.wire._body_timer is None
 
 
 async def test_a_gateway_that_stops_says_so_in_that_moment_too() -> None:
     line = Client()
     line.take(CALL)
     line.take(CALL[:END])
-    line.drain.parts = True
+    line.drain.closes_connections = True
     line.take(CALL[END:])
     assert [came[1] for came in line.door.came] == [True, False]  # type: ignore[index]
 
@@ -137,7 +137,7 @@ async def test_a_gateway_that_stops_says_so_in_that_moment_too() -> None:
 async def test_another_length_is_for_the_parser(number: bytes) -> None:
     first = head([], 0, b"content-length", b"8") + BODY
     with_it, without = understood(first, head([], 0, b"content-length", number))
-    assert with_it.wire._promised is None
+    assert with_it.wire._pending_head is None
     assert with_it.state() == without.state()
 
 

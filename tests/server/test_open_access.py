@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime.build import cautions
+from gateway.runtime.build import find_cautions
 from gateway.server.cors import CorsPolicy
 from gateway.server.open_access import OpenAccess
 from gateway.settings.errors import ConfigError
@@ -146,6 +146,6 @@ def test_what_is_no_name_is_told(tmp_path: Path, hosts: str) -> None:
 
 def test_every_name_and_open_keys_are_warned_of(make: Make) -> None:
     world, keyed = make(opened(hosts="*")), make(opened(hosts="*"), TIERGATE_KEYS=KEYS)
-    (warning,) = cautions(world.gateway.site, world.gateway.keys, {})
+    (warning,) = find_cautions(world.gateway.built_config, world.gateway.keys, {})
     assert "by a name of its own" in warning.message
-    assert cautions(keyed.gateway.site, keyed.gateway.keys, {}) == []
+    assert find_cautions(keyed.gateway.built_config, keyed.gateway.keys, {}) == []

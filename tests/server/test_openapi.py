@@ -31,7 +31,7 @@ def test_c_17_it_has_every_door_and_no_other(make: Make) -> None:
         if method != "HEAD" and not path.startswith(("/v1/models/auto:", "/dashboard"))
     }
     assert told == served - own
-    assert len([one for one in OPERATIONS.values() if one.read_at is None]) == 6
+    assert len([one for one in OPERATIONS.values() if one.read_with_path is None]) == 6
     assert app.openapi() is app.openapi()
 
 

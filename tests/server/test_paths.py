@@ -10,7 +10,7 @@ from google.genai import types
 
 from gateway.core import jsonio
 from gateway.dialects import ANTHROPIC_MESSAGES, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, Dialect
-from gateway.server.paths import ALIASES, dialect_at, fill_model, hint, resolve
+from gateway.server.paths import ALIASES, fill_model, find_dialect, resolve, suggest_path
 from tests.docs.pages import ROOT
 from tests.e2e.upstream import Upstream
 from tests.server.gate import CHAT, CLIENT_KEY, RESPONSES, Gate, chat, plain, shaped
@@ -62,7 +62,7 @@ def test_an_alias_means_one_endpoint(path: str) -> None:
     meant = resolve(path)
     assert meant == (MEANT[path], "")
     assert resolve(meant.path) == meant
-    assert dialect_at(path) is dialect_at(meant.path)
+    assert find_dialect(path) is find_dialect(meant.path)
 
 
 def test_every_alias_is_tried() -> None:
@@ -128,7 +128,7 @@ def test_a_deployment_fills_the_model(body: bytes, filled: bytes) -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_path_has_a_dialect(path: str, dialect: Dialect) -> None:
-    assert dialect_at(path) is dialect
+    assert find_dialect(path) is dialect
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_hint_names_the_nearest_path(gate: Gate, path: str, near: str) -> None
 
 
 def test_no_hint_without_endpoints() -> None:
-    assert hint("/v1/chat", ()) == ""
+    assert suggest_path("/v1/chat", ()) == ""
 
 
 @pytest.mark.parametrize("path", MEANT)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.limits.load_shedding import ALL, REASONING, SHARES
+from gateway.limits.load_shedding import SHED_ALL, SHED_REASONING, SHED_SHARES
 from tests.e2e.upstream import SILENT, Upstream, whole
 from tests.e2e.world import Make, World, chat
 from tests.server.test_share import keys
@@ -10,8 +10,8 @@ from tests.server.test_share import keys
 
 def press(world: World, level: int) -> None:
     """It stays so: nothing is measured any more."""
-    pressure = world.gateway.pressure
-    pressure.look = lambda now, late: None  # type: ignore[method-assign]
+    pressure = world.gateway.load_shedder
+    pressure.take_sample = lambda now, lag: None  # type: ignore[method-assign]
     pressure.level = level
 
 
@@ -19,7 +19,9 @@ def again(reply_after: str) -> bool:
     return int(reply_after) in range(1, 6)
 
 
-@pytest.mark.parametrize(("level", "refused"), [(0, False), (SHARES, False), (REASONING, True)])
+@pytest.mark.parametrize(
+    ("level", "refused"), [(0, False), (SHED_SHARES, False), (SHED_REASONING, True)]
+)
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 def test_reasoning_goes_before_the_rest(
     make: Make, upstream: Upstream, level: int, refused: bool, streamed: bool
@@ -47,7 +49,7 @@ def test_at_the_last_level_all_are_refused_but_signs_of_life(
 ) -> None:
     """Each in its dialect, without a row, whatever it is; keys are asked for first."""
     world = make(lambda value: value.update(metrics={"open": True}), TIERGATE_KEYS=keys("ann"))
-    press(world, ALL)
+    press(world, SHED_ALL)
     key = {"authorization": "Bearer ann"}
     for path, status in (
         ("/v1/chat/completions", 503),
@@ -81,7 +83,7 @@ def test_a_key_with_more_than_its_share_waits_first(make: Make, upstream: Upstre
     with world.leaving(chat(), **ann), world.leaving(chat(), **ann), world.leaving(chat(), **bob):
         for _ in range(3):
             upstream.arrived()
-        press(world, SHARES)
+        press(world, SHED_SHARES)
         reply = world.ask(chat(), **ann)
         assert (reply.status_code, reply.json()["error"]["code"]) == (429, "rate_limit_exceeded")
         assert again(reply.headers["retry-after"])

@@ -12,7 +12,7 @@ from gateway.core.call import Key, KeyBudget
 from gateway.ledger import journal
 from gateway.ledger.errors import JournalError
 from gateway.ledger.journal import Segment, append
-from gateway.limits.load_shedding import ALL, REASONING
+from gateway.limits.load_shedding import SHED_ALL, SHED_REASONING
 from gateway.server.readiness import Readiness, Unready
 from gateway.server.shutdown import GracefulShutdown
 from tests.conftest import redis_program
@@ -29,7 +29,7 @@ BUDGET = {"name": "team", "usd": 5, "every": "day"}
 
 def ask(world: World) -> tuple[int, str, str | None]:
     """What /ready answers now: its status, word and reason."""
-    world.app.readiness._until = 0.0
+    world.app.readiness._fresh_until = 0.0
     reply = world.client.get("/ready")
     told = reply.json()
     assert world.client.get("/health").status_code == 200
@@ -85,7 +85,7 @@ def test_a_full_disk_is_told(make: Make, upstream: Upstream, disk: Disk, called:
 
 
 async def _tried(world: World) -> None:
-    world.gateway.archive.record._try()
+    world.gateway.ledger_runtime.writer._retry_late_rows()
 
 
 def test_a_full_disk_is_nothing_to_who_serves_without(make: Make, disk: Disk) -> None:
@@ -116,7 +116,7 @@ def test_a_disk_that_does_not_sync_is_told(make: Make, monkeypatch: pytest.Monke
 
     for durability, told in (("each", "ledger"), ("group", "ok")):
         world = make(ledger(on_disk_full="refuse", durability=durability))
-        monkeypatch.setattr(world.gateway.archive.journal, "_sync", syncing)
+        monkeypatch.setattr(world.gateway.ledger_runtime.journal, "_sync", syncing)
         broken = True
         world.ask(chat())
         assert ask(world)[1] == told
@@ -127,7 +127,7 @@ def test_a_disk_that_does_not_sync_is_told(make: Make, monkeypatch: pytest.Monke
 def test_a_probe_leaves_nothing(make: Make) -> None:
     """And a folder in which no file can be made says nothing of the file that is open."""
     world = make()
-    folder = world.gateway.archive.folder
+    folder = world.gateway.ledger_runtime.journal_folder
     before = sorted(folder.iterdir())
     assert ask(world) == OK
     assert sorted(folder.iterdir()) == before
@@ -138,9 +138,9 @@ def test_a_probe_leaves_nothing(make: Make) -> None:
 def test_pressure_is_told(make: Make) -> None:
     """At the last level all calls are refused; before that some are served."""
     world = make()
-    press(world, REASONING)
+    press(world, SHED_REASONING)
     assert ask(world) == OK
-    press(world, ALL)
+    press(world, SHED_ALL)
     assert ask(world) == (503, "overloaded", "The gateway is at its limits.")
     press(world, 0)
     assert ask(world) == OK
@@ -149,19 +149,20 @@ def test_pressure_is_told(make: Make) -> None:
 def test_no_lab_is_told(make: Make) -> None:
     world = make()
     gateway = world.gateway
-    built = gateway.site.built
+    built = gateway.built_config.built_catalogue
     labs = {
-        name: msgspec.structs.replace(lab, on=False) for name, lab in built.catalogue.labs.items()
+        name: msgspec.structs.replace(lab, enabled=False)
+        for name, lab in built.catalogue.labs.items()
     }
     catalogue = msgspec.structs.replace(built.catalogue, labs=labs)
     without = msgspec.structs.replace(built, catalogue=catalogue)
-    gateway.site = msgspec.structs.replace(gateway.site, built=without)
+    gateway.built_config = msgspec.structs.replace(gateway.built_config, built_catalogue=without)
     assert ask(world) == (503, "labs", "No lab is on: `tiergate check` says why.")
 
 
 def test_an_end_is_told(make: Make) -> None:
     world = make()
-    world.app.entrance.drain.begun = True
+    world.app.admission.shutdown.has_begun = True
     assert ask(world) == (503, "draining", "The gateway is stopping.")
 
 
@@ -234,10 +235,10 @@ def test_budgets_of_keys_are_budgets(make: Make, place: Place) -> None:
     """Where each key that opens something has one of its own."""
     place.kill()
     world = make(bounded(), REDIS_URL=f"redis://127.0.0.1:{place.port}", TIERGATE_KEYS=keys("ann"))
-    gate, own = world.gateway.gate, KeyBudget(usd=Decimal(1), every="day")
+    gate, own = world.gateway.limiter, KeyBudget(usd=Decimal(1), every="day")
     ann, bob = Key(name="ann", budgets=(own,)), Key(name="bob")
-    assert gate.closes([ann])
-    assert not gate.closes([ann, bob])
+    assert gate.refuses_all([ann])
+    assert not gate.refuses_all([ann, bob])
 
 
 async def test_an_answer_counts_for_a_second(make: Make, disk: Disk) -> None:

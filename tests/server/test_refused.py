@@ -9,7 +9,7 @@ def test_the_first_is_told_at_once_and_the_others_together() -> None:
     refused = RefusalLog(
         lambda event, **fields: rows.append({"event": event, **fields}), clock=lambda: now
     )
-    refused.tell()
+    refused.flush()
     assert rows == []
     refused.note("invalid_api_key")
     for _ in range(1000):
@@ -20,6 +20,6 @@ def test_the_first_is_told_at_once_and_the_others_together() -> None:
     refused.note("media_type")
     assert rows[1:] == [{"event": "refused", "invalid_api_key": 1000, "media_type": 2}]
     refused.note("loop")
-    refused.tell()
-    refused.tell()
+    refused.flush()
+    refused.flush()
     assert rows[2:] == [{"event": "refused", "loop": 1}]

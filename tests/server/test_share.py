@@ -19,13 +19,13 @@ ANN, BOB, CAT = (Key(name=name) for name in ("ann", "bob", "cat"))
 
 def enter(shares: FairConcurrency, key: Key, times: int = 1) -> None:
     for _ in range(times):
-        shares.admit(key)
+        shares.check(key)
         shares.enter(key)
 
 
 def refused(shares: FairConcurrency, key: Key) -> tuple[str, float | None] | None:
     try:
-        shares.admit(key)
+        shares.check(key)
     except ProblemError as error:
         return error.problem.kind, error.problem.retry_after
     return None
@@ -106,11 +106,11 @@ def test_whatever_comes_and_goes_it_adds_up(most: int, moves: list[tuple[Key, bo
         elif running[key.name]:
             shares.leave(key)
             running[key.name] -= 1
-        assert shares.calls == sum(running.values()) <= most
+        assert shares.call_count == sum(running.values()) <= most
     for name, count in running.items():
         for _ in range(count):
             shares.leave(Key(name=name))
-    assert (shares.calls, shares._by_key) == (0, {})
+    assert (shares.call_count, shares._calls_by_key) == (0, {})
 
 
 def keys(*names: str) -> str:

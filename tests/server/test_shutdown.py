@@ -6,10 +6,21 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway.core.call import Call
-from gateway.server.shutdown import GracefulShutdown, InFlightRequest, ShutdownSteps, leave, run
+from gateway.server.shutdown import (
+    GracefulShutdown,
+    InFlightRequest,
+    ShutdownSteps,
+    let_clients_leave,
+    run,
+)
 
 CALL = Call(
-    id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=0.0, started=0.0
+    id="tg-1",
+    dialect="openai-chat",
+    operation="generate",
+    body=b"{}",
+    received_at=0.0,
+    started_at=0.0,
 )
 
 
@@ -32,36 +43,36 @@ class Stage:
     async def run(self) -> int:
         self.drain = GracefulShutdown()
         visit = InFlightRequest()
-        visit.serves(self, CALL)
-        self.drain.visits.add(visit)
+        visit.set_serving_app(self, CALL)
+        self.drain.requests.add(visit)
         steps = ShutdownSteps(self.stop, self.busy, lambda: self.now >= self.hurry)
         return await run(
-            self.drain, steps, delay=self.delay, within=self.within,
+            self.drain, steps, delay=self.delay, timeout_seconds=self.within,
             clock=lambda: self.now, sleep=self.sleep,
         )  # fmt: skip
 
     def stop(self) -> None:
-        assert self.drain.begun
+        assert self.drain.has_begun
         self.seen.append(("stop", round(self.now, 1)))
 
     def busy(self) -> bool:
         busy = self.now < min(self.free, self.now + 1 if self.stubborn else self.ended)
         if not busy:
-            self.drain.visits.clear()
+            self.drain.requests.clear()
         return busy
 
-    def leave(self, call: Call, _: object, by: str) -> None:
+    def abort(self, call: Call, _: object, by: str) -> None:
         assert (call, by) == (CALL, "drain")
         self.ended = self.now + 0.5
         self.seen.append(("end", round(self.now, 1)))
 
     async def sleep(self, seconds: float) -> None:
-        assert self.drain.begun
+        assert self.drain.has_begun
         since = self.now - self.seen[0][1] if self.seen else -1.0
         if since < 0 or (self.delay and since < 0.24 and self.now < self.hurry):
-            assert not self.drain.closed or self.now >= self.within - 2
+            assert not self.drain.is_closed or self.now >= self.within - 2
         elif since > 0.37 or not self.delay:
-            assert self.drain.closed
+            assert self.drain.is_closed
         self.now += seconds
 
 
@@ -99,11 +110,11 @@ async def test_waits_end_once_nobody_is_let_in_any_more() -> None:
 
     async def sleep(seconds: float) -> None:
         nonlocal now
-        assert drain.closed == bool(closed)
+        assert drain.is_closed == bool(closed)
         now += seconds
 
     steps = ShutdownSteps(lambda: None, lambda: now < 9.0, lambda: False)
-    await run(drain, steps, delay=3.0, within=25.0, clock=lambda: now, sleep=sleep)
+    await run(drain, steps, delay=3.0, timeout_seconds=25.0, clock=lambda: now, sleep=sleep)
     assert closed == [pytest.approx(3.3, abs=0.1)]
 
 
@@ -119,12 +130,14 @@ async def test_where_others_serve_those_who_are_connected_are_waited_for(
 
     async def sleep(seconds: float) -> None:
         nonlocal now
-        assert drain.parts
-        assert not drain.begun
+        assert drain.closes_connections
+        assert not drain.has_begun
         now += seconds
 
-    assert not drain.parts
-    found = await leave(drain, lambda: now < until, within=within, clock=lambda: now, sleep=sleep)
+    assert not drain.closes_connections
+    found = await let_clients_leave(
+        drain, lambda: now < until, timeout_seconds=within, clock=lambda: now, sleep=sleep
+    )
     assert now == pytest.approx(over, abs=0.06)
     assert found == pytest.approx(left, abs=0.06)
 
@@ -134,9 +147,9 @@ async def visiting(visit: list[InFlightRequest]) -> str:
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:
-        if not visit[0].ended():
+        if not visit[0].undo_cancellation():
             raise
-    return visit[0].by
+    return visit[0].ended_by
 
 
 async def test_a_visit_ends_once_and_for_the_first_who_ends_it() -> None:
@@ -152,9 +165,9 @@ async def test_a_visit_whose_answer_is_written_is_let_be() -> None:
     visit: list[InFlightRequest] = []
     task = asyncio.create_task(visiting(visit))
     await asyncio.sleep(0)
-    visit[0].done = True
+    visit[0].is_complete = True
     visit[0].end("client")
-    assert visit[0].by == ""
+    assert visit[0].ended_by == ""
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -96,7 +96,7 @@ async def test_one_that_takes_too_little_is_let_go(alarms: list[Alarm]) -> None:
         assert not line.aborted
     line.left = 43_617
     alarms[-1].ring()
-    assert (line.aborted, wire.slow) == (True, True)
+    assert (line.aborted, wire.is_slow) == (True, True)
 
 
 async def test_one_that_takes_what_is_written_is_not(alarms: list[Alarm]) -> None:
@@ -109,7 +109,7 @@ async def test_one_that_takes_what_is_written_is_not(alarms: list[Alarm]) -> Non
     assert [alarm.off for alarm in alarms if alarm.seconds == 60.0] == [True]
     wire.resume_writing()
     wire.connection_lost(None)
-    assert not wire.slow
+    assert not wire.is_slow
 
 
 async def test_what_the_kernel_holds_is_not_taken_either(alarms: list[Alarm]) -> None:
@@ -130,7 +130,7 @@ async def test_what_the_kernel_holds_is_not_taken_either(alarms: list[Alarm]) ->
                 except BlockingIOError:
                     break
             wire.pause_writing()
-            held = wire._unread
+            held = wire._unsent_bytes
             assert 100_000 < held <= 100_000 + sent
             taken = 0
             while taken < sent:

@@ -252,8 +252,10 @@ def leaves(routes: Iterable[BaseRoute]) -> Iterator[Route]:
 
 def inventory(app: App) -> set[tuple[str, str]]:
     """Each method and path that something is served at."""
-    found = {("POST", path) for path in app._hot}
-    found |= {("POST", f"{door}auto:{name}") for door in DOORS_OF_GEMINI for name in app._gemini}
+    found = {("POST", path) for path in app._endpoints}
+    found |= {
+        ("POST", f"{door}auto:{name}") for door in DOORS_OF_GEMINI for name in app._gemini_endpoints
+    }
     for route in leaves(app.routes):
         path = re.sub(r"\{\w+(:path)?\}", "auto", route.path)
         found |= {(method, path) for method in route.methods or ()}

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from gateway.limits.load_shedding import REASONING
+from gateway.limits.load_shedding import SHED_REASONING
 from gateway.runtime.composition import VERSION
-from gateway.server.dashboard.routes import SAFE
+from gateway.server.dashboard.routes import SAFE_HEADERS
 from tests.e2e.world import Make, World
 from tests.server.gate import CLIENT_KEY, Gate, Told, answers, request
 from tests.server.test_pressed import press
@@ -48,8 +48,8 @@ def test_its_policy_allows_its_own_text_alone(world: World) -> None:
     assert policy.startswith("default-src 'none'; ")
     assert "unsafe" not in policy
     assert "trusted-types 'none'" in policy
-    for name in SAFE.keys() - {"content-security-policy"}:
-        assert reply.headers[name] == SAFE[name]
+    for name in SAFE_HEADERS.keys() - {"content-security-policy"}:
+        assert reply.headers[name] == SAFE_HEADERS[name]
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "text/html", "text/html, application/json"])
@@ -83,9 +83,9 @@ def test_head_goes_on(world: World) -> None:
 
 
 def test_it_says_why_no_call_is_served(world: World) -> None:
-    press(world, REASONING)
+    press(world, SHED_REASONING)
     assert "Ready" in world.client.get("/").text
-    world.app.entrance.drain.begun = True
+    world.app.admission.shutdown.has_begun = True
     assert (
         '<p class="state bad">Not ready: The gateway is stopping.</p>' in world.client.get("/").text
     )

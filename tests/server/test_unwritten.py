@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow, IntentRow
-from gateway.ledger.journal import read
+from gateway.ledger.journal import decode_row
 from tests.e2e.upstream import Upstream
 from tests.server.gate import Gate, Told, answers, request
 
@@ -62,7 +62,7 @@ def test_a_full_disk_lets_no_request_out(
     assert len(provider.requests) == seen == _MANY
     full.unlink()
     assert {told.status for told in many(gate, body)} == {200}
-    rows = [read(line) for line in gate.journal().splitlines()]
+    rows = [decode_row(line) for line in gate.journal().splitlines()]
     asked = {row.id for row in rows if isinstance(row, IntentRow)}
     ends = {row.id: row for row in rows if isinstance(row, FinalRow)}
     assert len(ends) == 3 * _MANY

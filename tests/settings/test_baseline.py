@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.price import Price, Rates
-from gateway.settings.baseline import baseline, warnings
+from gateway.settings.baseline import build_baseline, find_warnings
 from tests.settings import world
 
 LIST = Price(rates=Rates(input=Decimal(9), output=Decimal(9)), version="list")
@@ -65,7 +65,7 @@ def test_a_baseline_is_a_target_by_lab(
     text = declared(name)
     assert world.mistakes(tmp_path, text) == []
     built = world.built(tmp_path, text, {})
-    found = baseline(world.loaded(tmp_path, text, {}), built)
+    found = build_baseline(world.loaded(tmp_path, text, {}), built)
     assert found is not None
     one = found(lab)
     assert (None if one is None else one.name) == target
@@ -87,7 +87,7 @@ def test_a_baseline_has_its_price_from_wherever_it_is_known(
     """One whose provider is off too: nobody calls it."""
     text = declared(name)
     built = world.built(tmp_path, text, {}, {("acme", "listed"): LIST})
-    found = baseline(world.loaded(tmp_path, text, {}), built)
+    found = build_baseline(world.loaded(tmp_path, text, {}), built)
     assert found is not None
     one = found("acme")
     assert one is not None
@@ -98,8 +98,8 @@ def test_a_baseline_has_its_price_from_wherever_it_is_known(
 def test_without_one_nothing_is_compared(tmp_path: Path, text: str) -> None:
     source = world.loaded(tmp_path, text, {})
     built = world.built(tmp_path, text, {})
-    assert baseline(source, built) is None
-    assert list(warnings(source, built)) == []
+    assert build_baseline(source, built) is None
+    assert list(find_warnings(source, built)) == []
 
 
 MISTAKES: list[tuple[str, str]] = [
@@ -150,5 +150,5 @@ def test_a_baseline_that_compares_nothing_is_told(
     text = declared(name).replace("labs:", "labs:\n  dark: {smart: [{provider: mirror, model: x}]}")
     source = world.loaded(tmp_path, text, {})
     built = world.built(tmp_path, text, {}, {("acme", "listed"): LIST})
-    found = [str(item).replace(f"{tmp_path}/", "") for item in warnings(source, built)]
+    found = [str(item).replace(f"{tmp_path}/", "") for item in find_warnings(source, built)]
     assert found == [f"c.yaml:24: warning: ledger.baseline: {line}" for line in told]

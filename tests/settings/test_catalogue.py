@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.core.price import Price, PriceStep, Rates
-from gateway.core.target import TIMERS, UNKNOWN, Account, ModelFacts, timers
-from gateway.settings.catalogue import BuiltCatalogue, describe
+from gateway.core.target import DEFAULT_TIMERS, UNKNOWN_FACTS, Account, ModelFacts, build_timers
+from gateway.settings.catalogue import BuiltCatalogue, find_model
 from tests.settings import world
 
 LISTED = Price(rates=Rates(input=Decimal(9), output=Decimal(8)), version="list")
@@ -62,7 +62,12 @@ def test_a_provider_is_on_where_it_has_what_it_needs(
 ) -> None:
     found = build(tmp_path, {"acme": part}, ONE, **environ)
     provider, lab = found.providers["acme"], found.catalogue.labs["acme"]
-    assert (provider.on, provider.why, lab.on, lab.why) == (on, why, on, why)
+    assert (provider.enabled, provider.disabled_reason, lab.enabled, lab.disabled_reason) == (
+        on,
+        why,
+        on,
+        why,
+    )
     assert bool(found.catalogue.models) == on
 
 
@@ -83,12 +88,12 @@ def test_a_lab_is_on_while_one_of_its_providers_is(
 ) -> None:
     named = {"a": parts[0], "b": parts[1] if "acc" in parts[1] else parts[1] + "\n    auth: none"}
     lab = build(tmp_path, named, TWO, **environ).catalogue.labs["x"]
-    assert (lab.on, lab.why) == (on, why)
+    assert (lab.enabled, lab.disabled_reason) == (on, why)
 
 
 def test_a_lab_without_targets_is_off(tmp_path: Path) -> None:
     lab = build(tmp_path, {"acme": "auth: none"}, "labs:\n  x: {}\n").catalogue.labs["x"]
-    assert (lab.on, lab.why) == (False, "it has no target")
+    assert (lab.enabled, lab.disabled_reason) == (False, "it has no target")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +109,10 @@ def test_a_provider_that_starts_alone_steps_aside(
     parts = {"acme": KEY, "local": "auth: none\n    start: alone"}
     labs = "labs:\n  acme: {fast: [{model: m}]}\n  local: {fast: [{model: n}]}\n"
     found = build(tmp_path, parts, labs, **environ)
-    assert (found.providers["local"].on, found.providers["local"].why) == (local, why)
+    assert (found.providers["local"].enabled, found.providers["local"].disabled_reason) == (
+        local,
+        why,
+    )
     assert found.catalogue.default_lab == ("local" if local else "acme")
 
 
@@ -149,27 +157,31 @@ labs:
 """
     found = world.built(tmp_path, text, {})
     provider = found.providers["acme"]
-    assert provider.doors == {
+    assert provider.urls == {
         "openai-chat": "https://acme.example/v1/chat",
         "other": "https://else.example/x",
     }
     assert provider.accounts == (Account("one", "k1"), Account("two", "k2"))
     assert (provider.auth, provider.headers) == ("x-api-key", {"x-a": "b"})
     assert (provider.max_tokens, provider.stream_usage) == ("max_tokens", "always")
-    assert provider.refuses == frozenset({"store"})
+    assert provider.refused_members == frozenset({"store"})
     own = {"idle": 60.0, "total": 2.0}
-    assert provider.timers == {kind: timers(kind, own) for kind in TIMERS}
+    assert provider.timers == {kind: build_timers(kind, own) for kind in DEFAULT_TIMERS}
     more = "timeouts: {fast: {idle: 3s, pool: 4s}}\n"
     tiers = world.built(tmp_path, text + more, {}).providers["acme"].timers
     assert (tiers["fast"].idle, tiers["fast"].pool, tiers["smart"].pool) == (60.0, 4.0, 2.0)
     assert (provider.proxy, provider.command) == ("http://p", ("run", "it"))
     keyless = found.providers["open"]
-    assert (keyless.auth, keyless.accounts, keyless.on) == ("none", (Account("main", ""),), True)
+    assert (keyless.auth, keyless.accounts, keyless.enabled) == (
+        "none",
+        (Account("main", ""),),
+        True,
+    )
     lab = found.catalogue.labs["acme"]
     assert lab.about == "A lab."
     target = lab.tiers["fast"][0]
     assert (target.model, target.max_output, target.params) == ("m", 5, {"top_k": 3})
-    assert (target.facts, target.price) == (UNKNOWN, None)
+    assert (target.facts, target.price) == (UNKNOWN_FACTS, None)
 
 
 FACTS = """\
@@ -215,15 +227,15 @@ def test_facts_are_taken_over_from_the_model_that_one_is_like(tmp_path: Path) ->
         effort_style="reasoning_effort",
         default_effort="high",
         chat_efforts=("none",),
-        chat_tools_at=(),
-        refuses=frozenset({"stop"}),
-        retires=date(2027, 1, 14),
+        chat_tool_efforts=(),
+        refused_members=frozenset({"stop"}),
+        retirement_date=date(2027, 1, 14),
         note="A note.",
     )
     for facts in (m.facts, n.facts):
-        assert (facts.context, facts.vision, facts.refuses) == (1000, False, frozenset())
+        assert (facts.context, facts.vision, facts.refused_members) == (1000, False, frozenset())
         assert (facts.effort_style, facts.efforts, facts.default_effort) == ("thinking", (), None)
-    assert (base.facts.window, UNKNOWN.window) == (900, None)
+    assert (base.facts.prompt_window, UNKNOWN_FACTS.prompt_window) == (900, None)
     prices = [item.price and item.price.rates.input for item in (base, m, n)]
     assert prices == [Decimal(1), Decimal(1), Decimal(3)]
     assert n.price is not None
@@ -233,10 +245,10 @@ def test_facts_are_taken_over_from_the_model_that_one_is_like(tmp_path: Path) ->
 def test_a_model_at_a_provider_wins_over_the_model_anywhere(tmp_path: Path) -> None:
     text = "version: 1\nmodels:\n  m: {context: 1}\n  acme/m: {context: 2}\n  a: {like: b}\n  b: {like: a}\n"
     models = world.loaded(tmp_path, text).config.models
-    found = [describe(models, provider, "m") for provider in ("acme", "other")]
+    found = [find_model(models, provider, "m") for provider in ("acme", "other")]
     assert [part.context if part else None for part in found] == [2, 1]
-    assert describe(models, "acme", "unknown") is None
-    assert describe(models, "acme", "a") is not None  # a circle is check's to tell
+    assert find_model(models, "acme", "unknown") is None
+    assert find_model(models, "acme", "a") is not None  # a circle is check's to tell
 
 
 def test_a_price_is_the_configuration_s_else_the_list_s_else_unknown(tmp_path: Path) -> None:
@@ -312,14 +324,16 @@ def test_unknown_output_caps_the_answers_that_nothing_else_bounds(
 ) -> None:
     text = world.BASE.replace("model: large", f"model: strange{own}")
     text += f"  strange: {facts}\nunknown_output: 4000\n"
-    target = world.whole(tmp_path, text).built.catalogue.labs["acme"].tiers["smart"][0]
+    target = world.whole(tmp_path, text).built_catalogue.catalogue.labs["acme"].tiers["smart"][0]
     assert (target.model, target.max_output) == ("strange", cap)
 
 
 def test_a_price_of_the_real_list_is_taken_under_the_provider_s_name_there(tmp_path: Path) -> None:
     text = world.BASE.replace("model: large", "model: gpt-4o")
     text = text.replace("    accounts:", "    prices: openai\n    accounts:")
-    price = world.whole(tmp_path, text).built.catalogue.labs["acme"].tiers["smart"][0].price
+    price = (
+        world.whole(tmp_path, text).built_catalogue.catalogue.labs["acme"].tiers["smart"][0].price
+    )
     assert price is not None
     assert price.version.startswith("genai-prices ")
     assert (price.rates.input, price.rates.output) == (Decimal("2.5"), Decimal(10))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import changed_defaults
-from gateway.settings.environment import shipped
+from gateway.settings.environment import find_shipped_config
 from gateway.settings.loader import load
 from tests.settings import world
 
@@ -15,13 +15,13 @@ LIMIT = "limits: [{name: rate, requests: 9/m}]\n"
 
 def notes(folder: Path, more: str = "") -> list[str]:
     """Return the notes on a configuration."""
-    return [*map(str, changed_defaults.notes(world.loaded(folder, world.BASE + more)))]
+    return [*map(str, changed_defaults.find_notes(world.loaded(folder, world.BASE + more)))]
 
 
 def paths(folder: Path, more: str = "", *, tenants: bool = False) -> list[str]:
     """Return the keys that have a note."""
     source = world.loaded(folder, world.BASE + more)
-    found = changed_defaults.notes(source, several_tenants=tenants)
+    found = changed_defaults.find_notes(source, several_tenants=tenants)
     return [one.path for one in found]
 
 
@@ -93,13 +93,15 @@ def test_one_sum_for_all_tenants_is_told_where_there_are_several(
     assert not {*paths(tmp_path, more)} - {*paths(tmp_path)}
 
 
-@pytest.mark.parametrize("changed", changed_defaults.CHANGED, ids=lambda one: ".".join(one.path))
+@pytest.mark.parametrize(
+    "changed", changed_defaults.CHANGED_DEFAULTS, ids=lambda one: ".".join(one.path)
+)
 def test_the_old_setting_is_one_that_loads(
     tmp_path: Path, changed: changed_defaults.ChangedDefault
 ) -> None:
     """And it silences the note."""
-    assert ".".join(map(str, changed.path)) not in paths(tmp_path, f"{changed.before}\n")
+    assert ".".join(map(str, changed.path)) not in paths(tmp_path, f"{changed.old_setting}\n")
 
 
 def test_what_ships_leaves_none_open() -> None:
-    assert [*changed_defaults.notes(load(shipped(), {}))] == []
+    assert [*changed_defaults.find_notes(load(find_shipped_config(), {}))] == []

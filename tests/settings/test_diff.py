@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.diff import changes, lasting, switched
+from gateway.settings.diff import keep_startup_settings, list_changes, list_switched_labs
 from tests.settings.world import BASE, ON, built, loaded
 
 MORE = BASE + "choices:\n- {name: a, tier: fast}\n- {name: b, tier: smart}\n"
 
 
 def told(folder: Path, before: str, after: str, environ: Mapping[str, str] = ON) -> list[str]:
-    return [str(one) for one in changes(loaded(folder, before), loaded(folder, after, environ))]
+    return [
+        str(one) for one in list_changes(loaded(folder, before), loaded(folder, after, environ))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_what_the_environment_changes_is_told_by_its_name(tmp_path: Path) -> Non
     text = BASE.replace("https://acme.example/v1", "https://${HOST}/v1")
     before = loaded(tmp_path, text, {**ON, "HOST": "one-host"})
     after = loaded(tmp_path, text, {"ACME_API_KEY": "sk-other", "HOST": "other-host"})
-    assert [str(one) for one in changes(before, after)] == [
+    assert [str(one) for one in list_changes(before, after)] == [
         "providers.acme.base_url: another value of https://${HOST}/v1",
         "providers.acme.accounts.main: another value (not shown)",
     ]
@@ -79,23 +81,27 @@ def test_what_the_environment_changes_is_told_by_its_name(tmp_path: Path) -> Non
 
 def test_labs_that_go_on_or_off_are_told(tmp_path: Path) -> None:
     on, off = built(tmp_path, BASE), built(tmp_path, BASE, {})
-    assert [str(one) for one in switched(on, off)] == ["lab acme: on -> off (set ACME_API_KEY)"]
-    assert [str(one) for one in switched(off, on)] == ["lab acme: off (set ACME_API_KEY) -> on"]
-    assert not switched(on, on)
+    assert [str(one) for one in list_switched_labs(on, off)] == [
+        "lab acme: on -> off (set ACME_API_KEY)"
+    ]
+    assert [str(one) for one in list_switched_labs(off, on)] == [
+        "lab acme: off (set ACME_API_KEY) -> on"
+    ]
+    assert not list_switched_labs(on, on)
 
 
 def test_what_waits_for_a_new_start(tmp_path: Path) -> None:
     """It is told, and stays as it was; all else is taken."""
     text = "server: {port: 9}\ncache: {ttl: 9s, max_bytes: 1MB}\nledger: {journal: j, keep: 9d}\n"
     first, now = loaded(tmp_path, BASE), loaded(tmp_path, BASE + text)
-    assert {one.path: one.waits for one in changes(first, now)} == {
+    assert {one.path: one.waits for one in list_changes(first, now)} == {
         "server.port": True,
         "cache.ttl": False,
         "cache.max_bytes": True,
         "ledger.journal": True,
         "ledger.keep": False,
     }
-    held = lasting(first.config, now.config)
+    held = keep_startup_settings(first.config, now.config)
     assert (held.server.port, held.cache.max_bytes, held.ledger.journal) == (
         8484,
         64_000_000,

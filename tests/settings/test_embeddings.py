@@ -22,10 +22,10 @@ def test_a_target_is_asked_beside_chat_completions(tmp_path: Path) -> None:
     built = world.built(tmp_path, VEC)
     found = built.catalogue.labs["acme"].embeddings
     assert [target.name for target in found] == ["acme/vec"] * 2
-    assert found[0].provider.doors == {"openai-chat": "https://acme.example/v1/embeddings"}
-    assert built.providers["acme"].doors["openai-chat"].endswith("/chat/completions")
-    assert found[0].facts.refuses == {"dimensions"}
-    assert found[0].facts.window is None, "each input must fit, not all of them together"
+    assert found[0].provider.urls == {"openai-chat": "https://acme.example/v1/embeddings"}
+    assert built.providers["acme"].urls["openai-chat"].endswith("/chat/completions")
+    assert found[0].facts.refused_members == {"dimensions"}
+    assert found[0].facts.prompt_window is None, "each input must fit, not all of them together"
     assert found[0].price is not None
     assert "vec" not in built.catalogue.models
 
@@ -43,7 +43,7 @@ def test_a_target_is_asked_beside_chat_completions(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_doors_of_embeddings(tmp_path: Path, dialects: str, doors: dict[str, str]) -> None:
     text = VEC.replace("{openai-chat: /chat/completions}", dialects)
-    assert first(tmp_path, text).provider.doors == doors
+    assert first(tmp_path, text).provider.urls == doors
 
 
 def test_whether_one_is_on_is_part_of_the_version(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_whether_one_is_on_is_part_of_the_version(tmp_path: Path) -> None:
     off = world.built(tmp_path, text).catalogue
     on = world.built(tmp_path, text, {**world.ON, "SPARE": "k"}).catalogue
     assert off.version != on.version
-    assert [target.provider.on for target in off.labs["acme"].embeddings] == [True, False]
+    assert [target.provider.enabled for target in off.labs["acme"].embeddings] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ EXPANDED: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("text", "expanded"), EXPANDED)
 def test_variables_are_put_in(text: str, expanded: str) -> None:
-    assert environment.expand(text, ENVIRON) == expanded
+    assert environment.expand_variables(text, ENVIRON) == expanded
 
 
 UNSET: list[tuple[str, str, bool]] = [
@@ -60,24 +60,24 @@ UNSET: list[tuple[str, str, bool]] = [
 @pytest.mark.parametrize(("text", "message", "variable"), UNSET)
 def test_what_is_missing_is_named(text: str, message: str, variable: bool) -> None:
     with pytest.raises(UnsetVariable) as caught:
-        environment.expand(text, ENVIRON)
+        environment.expand_variables(text, ENVIRON)
     assert (str(caught.value), caught.value.variable) == (message, variable)
 
 
 def test_a_file_gives_its_text_without_the_space_around_it(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("  sk-1\n")
-    assert environment.expand(f"<${{file:{tmp_path}/key}}>", {}) == "<sk-1>"
+    assert environment.expand_variables(f"<${{file:{tmp_path}/key}}>", {}) == "<sk-1>"
     (tmp_path / "key").write_bytes(b"\xff")
     with pytest.raises(UnsetVariable, match="cannot be read"):
-        environment.expand(f"${{file:{tmp_path}/key}}", {})
+        environment.expand_variables(f"${{file:{tmp_path}/key}}", {})
     with pytest.raises(UnsetVariable, match="cannot be read"):
-        environment.expand(f"${{file:{tmp_path}}}", {})
+        environment.expand_variables(f"${{file:{tmp_path}}}", {})
 
 
 @given(st.text(), st.dictionaries(st.sampled_from(["A", "B", "C"]), st.text()))
 def test_any_string_is_expanded_or_refused(text: str, given_: dict[str, str]) -> None:
     try:
-        found = environment.expand(text, given_)
+        found = environment.expand_variables(text, given_)
     except UnsetVariable:
         return
     assert found == text or "${" in text
@@ -94,13 +94,13 @@ def test_any_string_is_expanded_or_refused(text: str, given_: dict[str, str]) ->
     ],
 )
 def test_the_variables_of_a_string_are_known_in_order(text: str, names: list[str]) -> None:
-    assert environment.names(text) == names
+    assert environment.list_variables(text) == names
 
 
 def test_a_dotenv_file_is_read_below_the_environment(tmp_path: Path) -> None:
     text = "A=file\nB='quoted # not a comment'\nexport C=c # comment\nEMPTY=\nLONE\nD=\"two\\nlines\"\n"
     (tmp_path / ".env").write_text(f"\ufeff{text}", "utf-8")
-    found = environment.read(tmp_path, {"A": "environment", "X": ""})
+    found = environment.read_environment(tmp_path, {"A": "environment", "X": ""})
     assert found == {
         "A": "environment",
         "B": "quoted # not a comment",
@@ -108,13 +108,13 @@ def test_a_dotenv_file_is_read_below_the_environment(tmp_path: Path) -> None:
         "D": "two\nlines",
         "X": "",
     }
-    assert environment.read(tmp_path / "nowhere", {"A": "a"}) == {"A": "a"}
+    assert environment.read_environment(tmp_path / "nowhere", {"A": "a"}) == {"A": "a"}
 
 
 def test_a_dotenv_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes("A=é".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"\.env: error: is not UTF-8"):
-        environment.read(tmp_path, {})
+        environment.read_environment(tmp_path, {})
 
 
 OVERRIDES: list[tuple[dict[str, str], dict[tuple[str, ...], Value]]] = [
@@ -142,7 +142,7 @@ OVERRIDES: list[tuple[dict[str, str], dict[tuple[str, ...], Value]]] = [
 def test_settings_come_from_the_environment(
     given_: dict[str, str], found: dict[tuple[str, ...], Value]
 ) -> None:
-    settings, mistakes = environment.overrides(given_, KNOWN)
+    settings, mistakes = environment.read_overrides(given_, KNOWN)
     assert (settings, mistakes) == (found, [])
     assert list(settings) == list(found)
 
@@ -155,7 +155,7 @@ def test_every_name_that_is_no_setting_is_told_with_what_was_meant() -> None:
         "TIERGATE_INCLUDE": "[a]",
         "TIERGATE_ALIASES": "{a",
     }
-    settings, mistakes = environment.overrides(given_, KNOWN)
+    settings, mistakes = environment.read_overrides(given_, KNOWN)
     assert settings == {}
     assert [str(item) for item in mistakes] == [
         "TIERGATE_SERVR__PORT: error: no setting. Did you mean 'server'?",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings.errors import ConfigError
-from gateway.settings.file_snapshot import FileSnapshot, mark, size, whole
+from gateway.settings.file_snapshot import FileSnapshot, get_size, is_rereadable, read_state
 from gateway.settings.loader import load
 from tests.settings.world import BASE, ON, write
 
@@ -23,8 +23,8 @@ def test_all_files_are_known_and_whether_one_has_changed(tmp_path: Path) -> None
     text = BASE.replace('"${ACME_API_KEY}"', f'"${{file:{secret}}}"')
     file = write(tmp_path, f"{text}include: [labs/*.yaml]\n")
     reads = read(file)
-    assert set(reads.files) == {file, tmp_path / "labs" / "a.yaml", secret}
-    assert reads.same()
+    assert set(reads.file_states) == {file, tmp_path / "labs" / "a.yaml", secret}
+    assert reads.is_unchanged()
     for change in (
         lambda: write(tmp_path, "default: {lab: acme, tier: fast}\n", "labs/a.yaml"),
         lambda: write(tmp_path, "", "labs/b.yaml"),
@@ -34,12 +34,12 @@ def test_all_files_are_known_and_whether_one_has_changed(tmp_path: Path) -> None
         file.unlink,
     ):
         change()
-        assert not reads.same()
+        assert not reads.is_unchanged()
         if file.exists():
             reads = read(file)
-            assert reads.same()
+            assert reads.is_unchanged()
     file.write_text(text)
-    assert not reads.same(), "it is another file"
+    assert not reads.is_unchanged(), "it is another file"
 
 
 def test_what_could_not_be_read_is_known_too(tmp_path: Path) -> None:
@@ -48,15 +48,15 @@ def test_what_could_not_be_read_is_known_too(tmp_path: Path) -> None:
     file, reads = write(tmp_path, f"{BASE}include: [labs/*.yaml]\n"), FileSnapshot()
     with pytest.raises(ConfigError):
         load(file, ON, reads)
-    assert reads.same()
+    assert reads.is_unchanged()
     broken.write_text("")
-    assert not reads.same()
+    assert not reads.is_unchanged()
     missing, reads = tmp_path / "none.yaml", FileSnapshot()
     with pytest.raises(ConfigError):
         load(missing, ON, reads)
-    assert reads.files == {missing: None}
+    assert reads.file_states == {missing: None}
     missing.write_text(BASE)
-    assert not reads.same()
+    assert not reads.is_unchanged()
 
 
 def test_a_folder_that_is_swapped_by_a_link_is_noticed(tmp_path: Path) -> None:
@@ -68,10 +68,10 @@ def test_a_folder_that_is_swapped_by_a_link_is_noticed(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.symlink_to("..data/c.yaml")
     reads = read(file)
-    assert reads.same()
+    assert reads.is_unchanged()
     (tmp_path / "..new").symlink_to("..2")
     (tmp_path / "..new").rename(tmp_path / "..data")
-    assert not reads.same()
+    assert not reads.is_unchanged()
 
 
 def test_what_was_read_can_be_read_again_elsewhere(tmp_path: Path) -> None:
@@ -83,29 +83,29 @@ def test_what_was_read_can_be_read_again_elsewhere(tmp_path: Path) -> None:
     file.write_text("broken: [")
     write(tmp_path, "broken: [", "labs/b.yaml")
     (tmp_path / "labs" / "a.yaml").unlink()
-    again = load(file, ON, FileSnapshot(reads.kept()))
+    again = load(file, ON, FileSnapshot(reads.dump()))
     assert again.version == first.version
     assert again.config == first.config
-    assert again.where == first.where
+    assert again.locations == first.locations
 
 
 def test_the_first_state_counts(tmp_path: Path) -> None:
     """What was written after a file was looked at may not have been read."""
     file, reads = write(tmp_path, BASE), FileSnapshot()
-    before = reads.note(file)
+    before = reads.record_file(file)
     file.write_text("version: 1")
-    assert reads.note(file) == before
-    assert not reads.same()
+    assert reads.record_file(file) == before
+    assert not reads.is_unchanged()
 
 
 def test_what_can_be_read_again(tmp_path: Path) -> None:
     file, pipe = write(tmp_path, BASE), tmp_path / "pipe"
     os.mkfifo(pipe)
-    assert [whole(mark(one)) for one in (file, tmp_path, tmp_path / "none", pipe)] == [
+    assert [is_rereadable(read_state(one)) for one in (file, tmp_path, tmp_path / "none", pipe)] == [
         True, True, True, False,
     ]  # fmt: skip
-    assert (size(mark(file)), size(None)) == (len(BASE), 0)
-    assert mark(Path("a\0b")) is None
+    assert (get_size(read_state(file)), get_size(None)) == (len(BASE), 0)
+    assert read_state(Path("a\0b")) is None
 
 
 def test_a_file_that_nobody_has_written_is_not_read(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from gateway.core.price import LaterPrice, Price, Rates
-from gateway.runtime.build import site
-from gateway.settings.lifecycle_warnings import listed, unpriced
+from gateway.runtime.build import build_config
+from gateway.settings.lifecycle_warnings import find_list_price_steps, find_unpriced
 from tests.settings import world
 
 LARGE = "large: {price: {input: 3, output: 4}}"
@@ -132,7 +132,7 @@ def test_a_step_of_a_list_price_is_told_where_its_target_stands(tmp_path: Path) 
     assert world.whole(tmp_path, own).warnings == ()
     (step,) = world.whole(tmp_path, priced(STEP)).warnings  # told once, where it is written
     assert step.path == "models.large.price.from.2026-12-01"
-    early = site(world.loaded(tmp_path, text), datetime(2026, 10, 31, tzinfo=UTC))
+    early = build_config(world.loaded(tmp_path, text), datetime(2026, 10, 31, tzinfo=UTC))
     assert early.warnings == ()
 
 
@@ -190,7 +190,8 @@ def test_models_that_make_vectors_need_a_price_too(tmp_path: Path) -> None:
     source = world.loaded(tmp_path, text)
     catalogue = world.built(tmp_path, text).catalogue
     assert [
-        str(item).replace(f"{tmp_path}/", "") for item in unpriced(source, catalogue, there=True)
+        str(item).replace(f"{tmp_path}/", "")
+        for item in find_unpriced(source, catalogue, has_price_list=True)
     ] == [
         f"c.yaml:{line}: warning: labs.acme.{path}.model: the price of {name} is unknown: "
         "its calls have no cost. Give it one under `models`."
@@ -201,7 +202,7 @@ def test_models_that_make_vectors_need_a_price_too(tmp_path: Path) -> None:
         ]
     ]
     off = world.built(tmp_path, text, {}).catalogue
-    assert [item.path for item in unpriced(source, off, there=True)] == [
+    assert [item.path for item in find_unpriced(source, off, has_price_list=True)] == [
         "labs.acme.embeddings[1].model"
     ]
 
@@ -211,14 +212,16 @@ def test_without_the_price_list_all_that_lack_a_price_are_told_in_one_line(tmp_p
     text = with_vectors("note: x", PRICE).replace("{model: large}", "{model: unheard-of}")
     source = world.loaded(tmp_path, text)
     catalogue = world.built(tmp_path, text).catalogue
-    (told,) = unpriced(source, catalogue, there=False)
+    (told,) = find_unpriced(source, catalogue, has_price_list=False)
     assert told.level == "warning"
     assert f"{told.message} {told.hint}" == (
         "no prices are known of acme/unheard-of, acme/v, other/v: their calls have no cost. "
         "Install the list: pip install 'tiergate[prices]'; or give each a `price`."
     )
     source = world.loaded(tmp_path, world.BASE)
-    assert not [*unpriced(source, world.built(tmp_path, world.BASE).catalogue, there=False)]
+    assert not [
+        *find_unpriced(source, world.built(tmp_path, world.BASE).catalogue, has_price_list=False)
+    ]
 
 
 def test_a_step_of_a_list_price_of_vectors_is_told(tmp_path: Path) -> None:
@@ -230,7 +233,7 @@ def test_a_step_of_a_list_price_of_vectors_is_told(tmp_path: Path) -> None:
     later = LaterPrice(datetime(2026, 12, 1, tzinfo=UTC).timestamp(), after)
     price = msgspec.structs.replace(before, later=(later,))
     built = world.built(tmp_path, text, prices={("acme", "v"): price})
-    (told,) = listed(source, built.catalogue, world.TODAY)
+    (told,) = find_list_price_steps(source, built.catalogue, world.TODAY)
     assert told.path == "labs.acme.embeddings[0].model"
     assert told.message == "the list price of v changes on 2026-12-01: input 1 to 3."
 

@@ -7,7 +7,7 @@ from importlib import metadata
 
 import pytest
 
-from gateway.core.price import cost
+from gateway.core.price import compute_cost
 from gateway.core.usage import Usage
 from gateway.settings import list_prices
 
@@ -26,7 +26,7 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 def test_a_price_is_usd_per_million_tokens(
     provider: str, model: str, rates: tuple[str | None, ...]
 ) -> None:
-    price = list_prices.find(provider, model, NOON)
+    price = list_prices.find_price(provider, model, NOON)
     assert price is not None
     known = price.rates
     found = (known.input, known.cache_read, known.cache_write, known.output)
@@ -36,12 +36,18 @@ def test_a_price_is_usd_per_million_tokens(
 
 
 def test_a_long_prompt_has_the_rates_of_its_step() -> None:
-    price = list_prices.find("google", "gemini-2.5-pro", NOON)
+    price = list_prices.find_price("google", "gemini-2.5-pro", NOON)
     assert price is not None
     assert [step.above for step in price.steps] == [200_000]
-    assert (price.at(200_000).input, price.at(200_001).input) == (Decimal("1.25"), Decimal("2.5"))
-    assert (price.at(200_000).output, price.at(200_001).output) == (Decimal(10), Decimal(15))
-    assert cost(Usage(input=300_000, output=1_000), price) == Decimal("0.765")
+    assert (price.find_rates(200_000).input, price.find_rates(200_001).input) == (
+        Decimal("1.25"),
+        Decimal("2.5"),
+    )
+    assert (price.find_rates(200_000).output, price.find_rates(200_001).output) == (
+        Decimal(10),
+        Decimal(15),
+    )
+    assert compute_cost(Usage(input=300_000, output=1_000), price) == Decimal("0.765")
 
 
 @pytest.mark.parametrize(
@@ -51,50 +57,52 @@ def test_a_long_prompt_has_the_rates_of_its_step() -> None:
 def test_a_price_can_depend_on_the_time_of_day(hour: int, minute: int, rate: str) -> None:
     """Found at any time, it is the one of the moment it is asked for."""
     for found in (NOON, NOON.replace(hour=3)):
-        price = list_prices.find("deepseek", "deepseek-chat", found)
+        price = list_prices.find_price("deepseek", "deepseek-chat", found)
         assert price is not None
-        at = price.on(NOON.replace(hour=hour, minute=minute).timestamp())
+        at = price.find_in_force(NOON.replace(hour=hour, minute=minute).timestamp())
         assert at.rates.input == Decimal(rate)
         assert (at.version == price.version) == (rate == "0.135")
 
 
 def test_a_price_can_depend_on_the_day() -> None:
     """Found before a step is due, it knows of it; found after, there is nothing to come."""
-    price = list_prices.find("google", "gemini-4-argon", NOON)
-    after = list_prices.find("google", "gemini-4-argon", datetime(2026, 12, 1, tzinfo=UTC))
+    price = list_prices.find_price("google", "gemini-4-argon", NOON)
+    after = list_prices.find_price("google", "gemini-4-argon", datetime(2026, 12, 1, tzinfo=UTC))
     assert price is not None
     assert after is not None
     moments = [datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)]
-    inputs = [price.on(moment.timestamp()).rates.input for moment in moments]
+    inputs = [price.find_in_force(moment.timestamp()).rates.input for moment in moments]
     assert inputs == [Decimal(2), Decimal(4)]
-    assert price.on(moments[1].timestamp()).version == f"{price.version} from 2026-12-01"
+    assert price.find_in_force(moments[1].timestamp()).version == f"{price.version} from 2026-12-01"
     assert (after.rates.input, after.later) == (Decimal(4), ())
 
 
 def test_every_price_of_the_list_is_that_of_the_list_at_any_hour() -> None:
     """Of the models whose price depends on the time, at each hour of three days."""
     asked = 0
-    for provider in list_prices._snapshot().providers:
+    for provider in list_prices._load_snapshot().providers:
         for model in provider.models:
             if not isinstance(model.prices, list) or len(model.prices) < 2:
                 continue
-            price = list_prices.find(provider.id, model.id, NOON)
+            price = list_prices.find_price(provider.id, model.id, NOON)
             if price is None:
                 continue  # it answers to other names only
-            _, info = list_prices._snapshot().find_provider_model(model.id, None, provider.id, None)
+            _, info = list_prices._load_snapshot().find_provider_model(
+                model.id, None, provider.id, None
+            )
             for day in (NOON, NOON + timedelta(days=7), NOON + timedelta(days=400)):
                 for hour in range(24):
                     moment = day.replace(hour=hour, minute=30)
-                    expected = list_prices._rates(info.get_prices(moment), 0)
-                    assert price.on(moment.timestamp()).rates == expected, model.id
+                    expected = list_prices._build_rates(info.get_prices(moment), 0)
+                    assert price.find_in_force(moment.timestamp()).rates == expected, model.id
                     asked += 1
     assert asked > 1000
 
 
 def test_lifetimes_of_a_cache_have_their_prices_and_steps_too() -> None:
-    price = list_prices.find("anthropic", "claude-haiku-5-5", NOON)
+    price = list_prices.find_price("anthropic", "claude-haiku-5-5", NOON)
     assert price is not None
-    by = [price.at(length).cache_write_by for length in (100_000, 100_001)]
+    by = [price.find_rates(length).cache_write_by for length in (100_000, 100_001)]
     assert by == [{"1h": Decimal("0.2")}, {"1h": Decimal(1)}]
 
 
@@ -111,7 +119,7 @@ def test_requests_of_tools_have_a_price_each(
     provider: str, model: str, tools: dict[str, str]
 ) -> None:
     """The list has it by the thousand."""
-    price = list_prices.find(provider, model, NOON)
+    price = list_prices.find_price(provider, model, NOON)
     assert price is not None
     assert price.tools == {name: Decimal(usd) for name, usd in tools.items()}
 
@@ -119,7 +127,7 @@ def test_requests_of_tools_have_a_price_each(
 @pytest.mark.parametrize("model", ["gemini-3.1-flash-lite", "gemini-2.5-pro"])
 def test_google_bills_searches_or_prompts_that_were_grounded(model: str) -> None:
     """From Gemini 3 on each search, before that a prompt whatever it searched."""
-    price = list_prices.find("google", model, NOON)
+    price = list_prices.find_price("google", model, NOON)
     assert price is not None
     each = model.startswith("gemini-3")
     assert price.tools == {
@@ -131,23 +139,23 @@ def test_google_bills_searches_or_prompts_that_were_grounded(model: str) -> None
 @pytest.mark.parametrize("model", ["sonar", "sonar-pro", "sonar-deep-research"])
 def test_a_price_with_a_fee_that_nobody_counts_is_unknown(model: str) -> None:
     """Perplexity bills each request beside its tokens, or citations and reasoning apart."""
-    assert list_prices._snapshot().find_provider_model(model, None, "perplexity", None)
-    assert list_prices.find("perplexity", model, NOON) is None
+    assert list_prices._load_snapshot().find_provider_model(model, None, "perplexity", None)
+    assert list_prices.find_price("perplexity", model, NOON) is None
 
 
 def test_where_the_list_is_not_installed_it_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an extra; None is how Python is told that a module is not there."""
-    assert list_prices.there()
+    assert list_prices.is_installed()
     monkeypatch.setitem(sys.modules, "genai_prices", None)
-    assert not list_prices.there()
-    assert list_prices.find("openai", "gpt-4o", NOON) is None
+    assert not list_prices.is_installed()
+    assert list_prices.find_price("openai", "gpt-4o", NOON) is None
 
 
 @pytest.mark.parametrize(
     ("provider", "model"), [("openai", "no-such-model"), ("no-such-provider", "gpt-4o"), ("", "")]
 )
 def test_what_the_list_does_not_have_is_unknown(provider: str, model: str) -> None:
-    assert list_prices.find(provider, model, NOON) is None
+    assert list_prices.find_price(provider, model, NOON) is None
 
 
 @pytest.mark.parametrize(
@@ -164,6 +172,6 @@ def test_what_has_a_rate_of_its_own_in_the_list_is_not_billed_as_text(
     provider: str, model: str, classes: set[str]
 ) -> None:
     """Audio never is: the list lacks its rate for some hosts."""
-    price = list_prices.find(provider, model, NOON)
+    price = list_prices.find_price(provider, model, NOON)
     assert price is not None
     assert price.as_text == classes

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime.build import site
-from gateway.settings.environment import find
+from gateway.runtime.build import build_config
+from gateway.settings.environment import find_config_file
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import ConfigSource, load
 from tests.config import shipped
@@ -149,11 +149,11 @@ def test_an_empty_file_lacks_its_version(folder: Path) -> None:
 def test_the_file_that_is_asked_for_is_read_else_the_variable_s_else_the_one_here(
     folder: Path,
 ) -> None:
-    assert find("x.yaml", {"TIERGATE_CONFIG": "y.yaml"}) == Path("x.yaml")
-    assert find(None, {"TIERGATE_CONFIG": "y.yaml"}) == Path("y.yaml")
-    assert find(None, {}) == shipped.MAIN
+    assert find_config_file("x.yaml", {"TIERGATE_CONFIG": "y.yaml"}) == Path("x.yaml")
+    assert find_config_file(None, {"TIERGATE_CONFIG": "y.yaml"}) == Path("y.yaml")
+    assert find_config_file(None, {}) == shipped.MAIN
     write(folder, MAIN, "config/gateway.yaml")
-    assert find(None, {}) == Path("config/gateway.yaml")
+    assert find_config_file(None, {}) == Path("config/gateway.yaml")
 
 
 # The environment over the files.
@@ -256,22 +256,22 @@ def test_a_secret_is_in_no_repr_mistake_or_version(tmp_path: Path) -> None:
     )
     environ = {"ACME_API_KEY": CANARY, "EXTRA": f"{CANARY}-2", "PROXY": f"http://u:{CANARY}@p"}
     source = world.loaded(tmp_path, text, environ)
-    whole = site(source, world.NOW)
-    assert CANARY in [item.secret for item in whole.built.providers["acme"].accounts]
+    whole = build_config(source, world.NOW)
+    assert CANARY in [item.secret for item in whole.built_catalogue.providers["acme"].accounts]
     said = [
         repr(source),
         repr(source.config),
         str(source.config),
-        repr(whole.built.providers["acme"].accounts),
+        repr(whole.built_catalogue.providers["acme"].accounts),
         repr(whole.source),
         repr(source.raw),
     ]
     assert [line for line in said if CANARY in line] == []
     other = {name: value.replace(CANARY, "sk-other") for name, value in environ.items()}
     assert world.loaded(tmp_path, text, other).version == source.version
-    assert site(world.loaded(tmp_path, text, other), world.NOW).built.catalogue.version == (
-        whole.built.catalogue.version
-    )
+    assert build_config(
+        world.loaded(tmp_path, text, other), world.NOW
+    ).built_catalogue.catalogue.version == (whole.built_catalogue.catalogue.version)
 
 
 @pytest.mark.parametrize("secret", [CANARY, "sk-other", ""])

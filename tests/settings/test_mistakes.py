@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.errors import Mistake, nearest, written
-from gateway.settings.loader import NAME_EMBEDDING_MODEL
+from gateway.settings.errors import Mistake, format_path, suggest_name
+from gateway.settings.loader import EMBEDDING_MODEL_HINT
 from tests.settings import world
 
 # What is appended to a sound configuration of fifteen lines, and what is told of it.
@@ -38,11 +38,11 @@ APPENDED: list[tuple[str, str]] = [
     ("routing: {judge: {timeout: 0s}}",
      "16: error: routing.judge.timeout: must be above 0."),
     ("cache: {near: {embed: a-model}}",
-     f"16: error: cache.near.embed: no embedding model 'a-model'. {NAME_EMBEDDING_MODEL}"),
+     f"16: error: cache.near.embed: no embedding model 'a-model'. {EMBEDDING_MODEL_HINT}"),
     ("cache: {near: {embed: words}}",
-     f"16: error: cache.near.embed: near questions are no longer found by words. {NAME_EMBEDDING_MODEL}"),
+     f"16: error: cache.near.embed: near questions are no longer found by words. {EMBEDDING_MODEL_HINT}"),
     ("cache: {near: {}}",
-     f"16: error: cache.near: the key 'embed' is missing. {NAME_EMBEDDING_MODEL}"),
+     f"16: error: cache.near: the key 'embed' is missing. {EMBEDDING_MODEL_HINT}"),
     ("cache: {near: {embed: a-model, threshold: 0}}",
      "16: error: cache.near.threshold: must be above 0.0."),
     ("routing: {max_share: {reasoning: 10}}",
@@ -419,8 +419,8 @@ def test_a_finding_is_one_line() -> None:
     assert str(bare) == "error: m."
     full = Mistake(level="warning", file="f", line=3, path="a.b", message="m.", hint="h.")
     assert str(full) == "f:3: warning: a.b: m. h."
-    assert written(()) == ""
-    assert written(("a", 0, "b", 1, 2)) == "a[0].b[1][2]"
+    assert format_path(()) == ""
+    assert format_path(("a", 0, "b", 1, 2)) == "a[0].b[1][2]"
 
 
 @pytest.mark.parametrize(
@@ -433,4 +433,4 @@ def test_a_finding_is_one_line() -> None:
     ],
 )
 def test_the_nearest_name_is_offered(name: str, known: list[str], hint: str) -> None:
-    assert nearest(name, known) == hint
+    assert suggest_name(name, known) == hint

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gateway.core.price import Price, Rates
-from gateway.core.target import NameOwner, base_name, own_name
-from gateway.settings.model_names import askable
+from gateway.core.target import NameOwner, base_name, find_own_name
+from gateway.settings.model_names import is_known_name
 from tests.settings import world
 
 OWN = '    names: ["small-*", "gpt-[0-9]*", "ft:gpt-*", "!gpt-5-oss*", "!*:free"]\n'
@@ -19,7 +19,7 @@ MODELS = """\
 
 
 def made(folder: Path, text: str = TEXT, environ: dict[str, str] = world.ON) -> NameOwner:
-    (found,) = world.built(folder, text, environ, {}).catalogue.makers
+    (found,) = world.built(folder, text, environ, {}).catalogue.name_owners
     return found
 
 
@@ -43,12 +43,12 @@ def made(folder: Path, text: str = TEXT, environ: dict[str, str] = world.ON) -> 
 def test_whose_a_name_is(asked: str, name: str | None) -> None:
     """`*` is no slash, and what `!` excludes is nobody's."""
     patterns = ("small-*", "gpt-[0-9]*", "ft:gpt-*", "!gpt-5-oss*", "!*:free")
-    assert own_name(asked, patterns, {"acme", "lab"}) == name
+    assert find_own_name(asked, patterns, {"acme", "lab"}) == name
 
 
 def test_a_host_may_own_names_with_a_slash() -> None:
-    assert own_name("maker/model-1", ("*/*",), ()) == "maker/model-1"
-    assert own_name("model-1", ("*/*",), ()) is None
+    assert find_own_name("maker/model-1", ("*/*",), ()) == "maker/model-1"
+    assert find_own_name("model-1", ("*/*",), ()) is None
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_maker_has_the_lab_of_its_name_else_the_first_that_asks_it(tmp_path: P
     ).replace("{model: large}", "{provider: acme, model: large}")  # fmt: skip
     assert made(tmp_path, other).lab == "ours"
     off = made(tmp_path, environ={})
-    assert (off.provider.on, off.lab) == (False, "acme")
+    assert (off.provider.enabled, off.lab) == (False, "acme")
 
 
 def test_what_is_known_of_a_name(tmp_path: Path) -> None:
@@ -88,11 +88,11 @@ def test_what_is_known_of_a_name(tmp_path: Path) -> None:
         ("acme", "small-3"): listed,
     }
     built = world.built(tmp_path, f"{TEXT}{MODELS}", world.ON, prices)
-    (maker,) = built.catalogue.makers
+    (maker,) = built.catalogue.name_owners
 
     def known(name: str) -> tuple[int | None, str | None]:
         target = maker.targets[name]
-        assert (target.model, target.listed, target.provider) == (name, False, maker.provider)
+        assert (target.model, target.is_listed, target.provider) == (name, False, maker.provider)
         return target.facts.context, None if target.price is None else target.price.version
 
     assert known("small-2") == (9, "config")
@@ -107,8 +107,8 @@ def test_its_embeddings_have_urls_of_their_own_and_no_window(tmp_path: Path) -> 
     maker = made(tmp_path, f"{TEXT}{MODELS}")
     assert maker.embeddings is not None
     target = maker.embeddings["small-2"]
-    assert target.provider.doors == {"openai-chat": "https://acme.example/v1/embeddings"}
-    assert (target.facts.context, target.listed) == (None, False)
+    assert target.provider.urls == {"openai-chat": "https://acme.example/v1/embeddings"}
+    assert (target.facts.context, target.is_listed) == (None, False)
     mute = made(tmp_path, TEXT.replace("openai-chat: /chat/completions", "gemini: /v1beta"))
     assert mute.embeddings is not None, "Google's dialect has them"
     silent = TEXT.replace("openai-chat: /chat/completions", "anthropic-messages: /v1/messages")
@@ -129,5 +129,5 @@ def test_an_alias_may_lead_to_one(tmp_path: Path) -> None:
     found = world.unreached(tmp_path, f"{TEXT}aliases: {{mine: gpt-4o}}\n", {})
     assert any("leads to gpt-4o, which cannot be served: no provider of it" in it for it in found)
     source = world.loaded(tmp_path, TEXT)
-    assert askable(source, "small-9")
-    assert not askable(source, "gpt-x")
+    assert is_known_name(source, "small-9")
+    assert not is_known_name(source, "gpt-x")

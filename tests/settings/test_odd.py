@@ -10,7 +10,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.limits import keys
-from gateway.runtime.build import site
+from gateway.runtime.build import build_config
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import load
 from tests.e2e.world import config
@@ -47,7 +47,7 @@ def test_the_whole_is_valid(tmp_path: Path) -> None:
     """So that each change below changes something that is read."""
     file = tmp_path / "c.yaml"
     file.write_bytes(jsonio.dumps(FULL))
-    assert site(load(file, ENVIRON), NOW).router.rules.choices
+    assert build_config(load(file, ENVIRON), NOW).router.rules.choices
 
 
 def test_odd_configurations_are_read_or_refused(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_odd_configurations_are_read_or_refused(tmp_path: Path) -> None:
             value.pop("secret", None)
         file.write_bytes(jsonio.dumps(value))
         try:
-            site(load(file, ENVIRON), NOW)
+            build_config(load(file, ENVIRON), NOW)
         except ConfigError as error:
             told.append(error)
     assert len(told) > 75
@@ -97,7 +97,7 @@ def test_sec_path_names_of_files_are_read_or_refused(tmp_path: Path, member: str
         file.write_bytes(jsonio.dumps(value))
         with suppress(ConfigError):
             source = load(file, ENVIRON)
-            site(source, NOW)
+            build_config(source, NOW)
             keys.load(source.config.keys, tmp_path, "")
     assert len(texts) >= 500
 

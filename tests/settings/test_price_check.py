@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.price import Price, PriceStep, Rates
-from gateway.settings.price_check import apart, doubtful
+from gateway.settings.price_check import compare_prices, find_doubtful_prices
 from tests.settings import world
 
 TEXT = """\
@@ -61,7 +61,9 @@ def test_a_price_that_is_far_from_the_list_is_told(
 ) -> None:
     """Once, of what is on and has a price of its own."""
     text = TEXT % (price, SMALL)
-    found = list(doubtful(world.loaded(tmp_path, text, {}), world.built(tmp_path, text, {}), NOW))
+    found = list(
+        find_doubtful_prices(world.loaded(tmp_path, text, {}), world.built(tmp_path, text, {}), NOW)
+    )
     assert [item.message.rpartition(" ")[0] for item in found] == told
     assert all(item.path == "models.gpt-4o.price" and item.line == 19 for item in found)
     assert all(item.level == "warning" for item in found)
@@ -70,7 +72,9 @@ def test_a_price_that_is_far_from_the_list_is_told(
 def test_a_price_of_vectors_is_read_as_well(tmp_path: Path) -> None:
     """Their output is no difference: there is none."""
     text = TEXT % ("{input: 2.5, output: 10}", "{input: 2, output: 9}")
-    (found,) = doubtful(world.loaded(tmp_path, text, {}), world.built(tmp_path, text, {}), NOW)
+    (found,) = find_doubtful_prices(
+        world.loaded(tmp_path, text, {}), world.built(tmp_path, text, {}), NOW
+    )
     assert found.message.startswith("input of own/text-embedding-3-small is 2, and 0.02 in")
 
 
@@ -87,10 +91,10 @@ def test_every_rate_that_both_know_is_compared() -> None:
         rates=rates(1, 8), version="b",
         tools={"web_search": Decimal(3), "file_search": Decimal(1)},
     )  # fmt: skip
-    assert apart(ours, theirs) == [
+    assert compare_prices(ours, theirs) == [
         ("cache_write 1h", Decimal(9), Decimal(8)),
         ("input above 100 tokens", Decimal(2), Decimal(1)),
         ("cache_write 1h above 100 tokens", Decimal(9), Decimal(8)),
         ("web_search", Decimal(1), Decimal(3)),
     ]
-    assert apart(ours, ours) == []
+    assert compare_prices(ours, ours) == []

@@ -53,7 +53,9 @@ def price(folder: Path, written: str = WRITTEN) -> Price:
 def test_the_price_of_a_moment_has_its_rates_and_a_version_of_its_own(
     tmp_path: Path, moment: str, rates: tuple[int | None, ...], version: str
 ) -> None:
-    found = price(tmp_path).on(datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp())
+    found = price(tmp_path).find_in_force(
+        datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
+    )
     assert found.version == version
     assert (found.rates.input, found.rates.output) == rates
 
@@ -85,7 +87,7 @@ def test_a_price_without_steps_is_what_it_was(tmp_path: Path) -> None:
     made = price(tmp_path, "    price: {input: 1, cache_read: 0.5, output: 2}\n")
     rates = Rates(input=Decimal(1), cache_read=Decimal("0.5"), output=Decimal(2))
     assert made == Price(rates=rates, version="config")
-    assert made.on(0) is made
+    assert made.find_in_force(0) is made
 
 
 @pytest.mark.parametrize(
@@ -160,10 +162,10 @@ def test_a_service_tier_has_the_price_of_its_moment(
     tmp_path: Path, moment: str, word: str, rates: tuple[str | None, ...], version: str
 ) -> None:
     """Whatever is in force of the standard price at that hour and on that day."""
-    at = price(tmp_path, SERVICES).on(
+    at = price(tmp_path, SERVICES).find_in_force(
         datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
     )
-    found = at.serving(word)
+    found = at.find_service(word)
     assert found is not None
     assert found.version == version
     assert (found.rates.input, found.rates.output) == tuple(
@@ -196,7 +198,7 @@ def test_a_factor_is_of_every_rate_and_of_the_steps(tmp_path: Path) -> None:
 def test_tools_go_on_through_hours_and_days(
     tmp_path: Path, moment: str, web: str, files: str
 ) -> None:
-    at = price(tmp_path, SERVICES).on(
+    at = price(tmp_path, SERVICES).find_in_force(
         datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
     )
     assert at.tools == {"web_search": Decimal(web), "file_search": Decimal(files)}
@@ -227,5 +229,5 @@ def test_what_is_billed_as_text_is_so_at_all_times(
     found = price(tmp_path, AS_TEXT + line)
     moments = ["2026-11-24T12:00", "2026-11-24T22:00", "2026-12-01T00:00"]
     for moment in moments:
-        at = found.on(datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp())
+        at = found.find_in_force(datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp())
         assert at.as_text == classes

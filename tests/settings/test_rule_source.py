@@ -7,7 +7,7 @@ import pytest
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import CandidateRules, ConfigSource, load
-from gateway.settings.rule_source import RuleSource, book
+from gateway.settings.rule_source import RuleSource, read_rule_source
 
 HEAD = """\
 version: 1
@@ -43,7 +43,7 @@ def read(folder: Path, rules: str = RULES, head: str = HEAD) -> ConfigSource:
 
 
 def test_rules_of_one_file_are_shown_as_they_are_written(tmp_path: Path) -> None:
-    found = book(read(tmp_path))
+    found = read_rule_source(read(tmp_path))
     assert found.text == RULES[: RULES.index("# A remark")]
     assert found.file.endswith("rules.yaml")
     assert found.slices == {
@@ -54,7 +54,7 @@ def test_rules_of_one_file_are_shown_as_they_are_written(tmp_path: Path) -> None
 
 
 def test_without_rules_there_is_nothing(tmp_path: Path) -> None:
-    assert book(read(tmp_path, "aliases: {}")) == RuleSource("", "", {})
+    assert read_rule_source(read(tmp_path, "aliases: {}")) == RuleSource("", "", {})
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_without_rules_there_is_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_where_a_line_has_more_than_rules_they_are_written_anew(tmp_path: Path, rules: str) -> None:
-    found = book(read(tmp_path, rules))
+    found = read_rule_source(read(tmp_path, rules))
     assert "never-shown" not in found.text
     assert yaml.read(found.text, "").value == {"choices": [{"name": "a", "tier": "fast"}]}
     assert found.slices["choices", 0].split() == ["-", "name:", "a", "tier:", "fast"] or found.file
@@ -74,7 +74,7 @@ def test_where_a_line_has_more_than_rules_they_are_written_anew(tmp_path: Path, 
 
 def test_rules_of_several_files_or_of_one_that_has_changed_are_written_anew(tmp_path: Path) -> None:
     source = read(tmp_path, RULES, HEAD + "choices: [{name: mine, tier: smart}]\n")
-    found = book(source)
+    found = read_rule_source(source)
     assert found.file == ""
     assert yaml.read(found.text, "").value == {
         part: source.raw[part] for part in ("guards", "choices")
@@ -82,15 +82,21 @@ def test_rules_of_several_files_or_of_one_that_has_changed_are_written_anew(tmp_
     source = read(tmp_path)
     for text in ("choices: []", "choices: [", "\n"):
         (tmp_path / "rules.yaml").write_text(text)
-        assert (book(source).file, "name: two" in book(source).text) == ("", True)
+        assert (read_rule_source(source).file, "name: two" in read_rule_source(source).text) == (
+            "",
+            True,
+        )
     (tmp_path / "rules.yaml").unlink()
-    assert "name: two" in book(source).text
+    assert "name: two" in read_rule_source(source).text
 
 
 def test_rules_of_the_environment_have_no_file(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text(HEAD.replace("include: [rules.yaml]\n", ""))
     source = load(tmp_path / "gateway.yaml", {"TIERGATE_CHOICES": "[{name: a, tier: fast}]"})
-    assert (book(source).text, book(source).file) == ("choices:\n- name: a\n  tier: fast\n", "")
+    assert (read_rule_source(source).text, read_rule_source(source).file) == (
+        "choices:\n- name: a\n  tier: fast\n",
+        "",
+    )
 
 
 def test_other_rules_stand_in_place_of_those_that_are_written(tmp_path: Path) -> None:
@@ -103,9 +109,9 @@ def test_other_rules_stand_in_place_of_those_that_are_written(tmp_path: Path) ->
     )
     assert [one.name for one in other.config.choices] == ["x"]
     assert [one.name for one in other.config.guards] == ["one"]
-    assert other.mistake(("choices", 0), "").line == 2
-    assert other.mistake(("choices", 0), "").file == "mine"
-    assert other.mistake(("guards", 0), "").file.endswith("rules.yaml")
+    assert other.make_mistake(("choices", 0), "").line == 2
+    assert other.make_mistake(("choices", 0), "").file == "mine"
+    assert other.make_mistake(("guards", 0), "").file.endswith("rules.yaml")
     assert other.version != load(tmp_path / "gateway.yaml", {}).version
     none = load(tmp_path / "gateway.yaml", {}, rules=CandidateRules("mine", "choices:"))
     assert (none.config.choices, len(none.config.guards)) == ([], 1)

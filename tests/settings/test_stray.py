@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.environment import strays
+from gateway.settings.environment import find_stray_variables
 from tests.settings import world
 
 TOLD = [
@@ -21,7 +21,7 @@ TOLD = [
 
 @pytest.mark.parametrize(("name", "text", "meant"), TOLD)
 def test_a_name_that_is_close_to_a_setting_is_told(name: str, text: str, meant: str) -> None:
-    told = [str(item) for item in strays({name: text})]
+    told = [str(item) for item in find_stray_variables({name: text})]
     assert told == [f"{name}: warning: changes nothing. Did you mean {meant}?"]
 
 
@@ -44,7 +44,7 @@ LEFT = {
 
 
 def test_other_programs_names_are_left_alone() -> None:
-    assert list(strays(LEFT)) == []
+    assert list(find_stray_variables(LEFT)) == []
 
 
 def test_they_are_warnings_of_a_configuration(tmp_path: Path) -> None:

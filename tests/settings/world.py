@@ -6,13 +6,13 @@ from pathlib import Path
 
 from gateway.core.price import Price
 from gateway.dialects import DIALECTS
-from gateway.runtime.build import STYLES, BuiltConfig, site
+from gateway.runtime.build import EFFORT_STYLES, BuiltConfig, build_config
 from gateway.settings import placeholder_keys as credentials_
 from gateway.settings import validate
-from gateway.settings.catalogue import BuiltCatalogue, build
+from gateway.settings.catalogue import BuiltCatalogue, build_catalogue
 from gateway.settings.errors import ConfigError
 from gateway.settings.loader import ConfigSource, load
-from gateway.settings.unreachable import reach
+from gateway.settings.unreachable import find_unreachable
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TODAY = date(2026, 11, 24)
@@ -57,14 +57,14 @@ def built(
     prices: Mapping[tuple[str, str], Price] | None = None,
 ) -> BuiltCatalogue:
     known = prices or {}
-    return build(
+    return build_catalogue(
         loaded(folder, text, environ), lambda provider, model: known.get((provider, model))
     )
 
 
 def whole(folder: Path, text: str, environ: Mapping[str, str] = ON) -> BuiltConfig:
     """All that `check` and `serve` do before anything runs."""
-    return site(loaded(folder, text, environ), NOW)
+    return build_config(loaded(folder, text, environ), NOW)
 
 
 def mistakes(folder: Path, text: str, environ: Mapping[str, str] = ON) -> list[str]:
@@ -80,18 +80,18 @@ def warnings(
     folder: Path, text: str, environ: Mapping[str, str] = ON, off: frozenset[str] = frozenset()
 ) -> list[str]:
     source = loaded(folder, text, environ)
-    assert validate.errors(source, frozenset(DIALECTS), STYLES) == []
-    found = validate.warnings(source, TODAY, STYLES, off)
+    assert validate.find_errors(source, frozenset(DIALECTS), EFFORT_STYLES) == []
+    found = validate.find_warnings(source, TODAY, EFFORT_STYLES, off)
     return [str(item).replace(f"{folder}/", "") for item in found]
 
 
 def credentials(source: ConfigSource) -> list[str]:
     """What is told of the credentials of a configuration."""
-    return [str(item) for item in credentials_.warnings(source, frozenset())]
+    return [str(item) for item in credentials_.find_placeholders(source, frozenset())]
 
 
 def unreached(folder: Path, text: str, environ: Mapping[str, str] = ON) -> list[str]:
     """What is told of a configuration that names what it cannot serve."""
     made = whole(folder, text, environ)
-    found = reach(made.source, made.built.catalogue)
+    found = find_unreachable(made.source, made.built_catalogue.catalogue)
     return [str(item).replace(f"{folder}/", "") for item in found]

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.state import ended_sessions
 from gateway.state.base import StateStore
-from gateway.state.ended_sessions import LASTS, EndedSessions
+from gateway.state.ended_sessions import SESSION_SECONDS, EndedSessions
 from gateway.state.memory import MemoryStore
 
 NAME, OTHER = "session-number-1", "session-number-2"
@@ -37,7 +37,7 @@ def ended(folder: Path, clock: Clock, shared: StateStore | None = None) -> Ended
 
 
 def has(one: EndedSessions, name: str, begun: float) -> bool:
-    return asyncio.run(one.has(name, begun))
+    return asyncio.run(one.is_ended(name, begun))
 
 
 def test_what_was_ended_is_ended_for_all_that_share_the_folder(
@@ -91,7 +91,7 @@ def test_whoever_ends_all_learns_that_other_machines_may_not_know(
 @pytest.mark.parametrize("value", [b"soon", b"nan", b"\xff"])
 def test_what_somebody_else_wrote_ends_nothing(tmp_path: Path, clock: Clock, value: bytes) -> None:
     redis = MemoryStore(1_000_000, clock=clock)
-    redis.post("session:all", value, 60.0)
+    redis.put_nowait("session:all", value, 60.0)
     assert not has(ended(tmp_path, clock, redis), NAME, clock.now)
 
 
@@ -107,7 +107,7 @@ def test_what_is_no_name_of_a_session_opens_no_file(
 def test_files_go_when_their_sessions_are_over(tmp_path: Path, clock: Clock) -> None:
     one = ended(tmp_path, clock)
     asyncio.run(one.end(NAME))
-    clock.now += LASTS + 1
+    clock.now += SESSION_SECONDS + 1
     asyncio.run(one.end(OTHER))
     assert [file.name for file in (tmp_path / "sessions").iterdir()] == [OTHER]
 
@@ -116,7 +116,7 @@ def test_more_than_can_be_kept_end_all(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that the folder does not grow, and nothing is forgotten."""
-    monkeypatch.setattr(ended_sessions, "_MOST", 3)
+    monkeypatch.setattr(ended_sessions, "_MAX_SESSIONS", 3)
     one = ended(tmp_path, clock)
     for at in range(4):
         asyncio.run(one.end(f"session-{at}"))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.state.memory import OVERHEAD, MemoryStore
+from gateway.state.memory import OVERHEAD_BYTES, MemoryStore
 
 
 def at_once[T](call: Coroutine[Any, Any, T]) -> T:
@@ -41,7 +41,7 @@ def test_a_value_lives_until_its_time() -> None:
 
 
 def test_what_was_not_used_for_longest_goes_first() -> None:
-    store = MemoryStore(3 * (OVERHEAD + 2), clock=lambda: 0.0)
+    store = MemoryStore(3 * (OVERHEAD_BYTES + 2), clock=lambda: 0.0)
     for key in "abc":
         at_once(store.put(key, b"1", 60))
     at_once(store.get("a"))
@@ -66,7 +66,7 @@ def test_its_size_is_the_sum_of_its_entries_and_within_bounds(puts: list[tuple[s
         at_once(store.put(key, bytes(length), 60))
         assert store.size <= 2000
     held = {key: at_once(store.get(key)) for key in "abcdefgh"}
-    sizes = [1 + len(value) + OVERHEAD for value in held.values() if value is not None]
+    sizes = [1 + len(value) + OVERHEAD_BYTES for value in held.values() if value is not None]
     assert store.size == sum(sizes)
     assert store.count == len(sizes)
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.state.redis.store import _LARGE, RedisStore
+from gateway.state.redis.store import _LARGE_BYTES, RedisStore
 from tests.state.scripted import Answer, Scripted
 from tests.state.world import World, in_time, quiet
 
@@ -50,7 +50,7 @@ async def slow() -> AsyncIterator[Slow]:
 
 
 def opened(world: World, url: str, connect: float) -> RedisStore:
-    return RedisStore(url, note=world.note, clock=lambda: world.now, connect=connect)
+    return RedisStore(url, note=world.note, clock=lambda: world.now, connect_timeout=connect)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=["single", "sentinel", "cluster"])
@@ -77,15 +77,15 @@ async def test_the_connection_for_long_values_opens_beside_calls_too(
     store = opened(world, form.format(slow.server.port), 60.0)
     assert await store.get("long") == b"value"
     slow.let.clear()
-    assert await in_time(store.put("long", b"x" * _LARGE, 60))
+    assert await in_time(store.put("long", b"x" * _LARGE_BYTES, 60))
     assert store.alive
     dialled = slow.server.dialled
-    assert await in_time(store.put("long", b"x" * _LARGE, 60))
+    assert await in_time(store.put("long", b"x" * _LARGE_BYTES, 60))
     assert slow.server.dialled == dialled, "no second one is opened"
     slow.let.set()
     assert slow.server.asked.count(b"SET") == 0
     for _ in range(100):  # each gives the connection a turn to open
-        await store.put("long", b"x" * _LARGE, 60)
+        await store.put("long", b"x" * _LARGE_BYTES, 60)
         if slow.server.asked.count(b"SET"):
             break
     assert slow.server.asked.count(b"SET") == 1
@@ -110,7 +110,7 @@ async def test_what_a_server_sends_a_call_on_to_gets_no_password(world: World) -
         moved.asked.clear()
         store = opened(world, f"redis://:hunter2@127.0.0.1:{moved.port}", 20.0)
         assert await store.get(kind) is None
-        store.post(kind, b"value", 60)
+        store.put_nowait(kind, b"value", 60)
         await store.drain()
         assert not await quiet(store)
         assert b"AUTH" in moved.asked
@@ -129,7 +129,7 @@ async def test_nodes_of_a_cluster_send_calls_to_one_another(world: World) -> Non
     moved = Moving(other)
     await moved.up()
     store = opened(world, f"redis+cluster://:hunter2@127.0.0.1:{moved.port}", 20.0)
-    store.post("one", b"value", 60)
+    store.put_nowait("one", b"value", 60)
     await store.drain()
     await store.put("ASK", b"value", 60)
     assert other.asked == [b"AUTH", b"SET", b"ASKING", b"SET"]

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from gateway.state.secret import derive, root
+from gateway.state.secret import derive_key, load_root
 
 
 def test_derive_is_hkdf() -> None:
     """RFC 5869, A.3: no salt, no info; the first 32 of 42 bytes."""
     expected = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"
-    assert derive(b"\x0b" * 22, "").hex() == expected
+    assert derive_key(b"\x0b" * 22, "").hex() == expected
 
 
 def test_each_label_and_each_root_has_its_own_key() -> None:
-    keys = {derive(root, label) for root in (b"a", b"b") for label in ("cache", "cookie", "cursor")}
+    keys = {
+        derive_key(root, label) for root in (b"a", b"b") for label in ("cache", "cookie", "cursor")
+    }
     assert len(keys) == 6
 
 
@@ -26,40 +28,40 @@ def test_each_label_and_each_root_has_its_own_key() -> None:
     [("one", b"one"), ("new,old", b"new"), (" new , old ", b"new"), (",old", b"old")],
 )
 def test_the_environment_comes_first(tmp_path: Path, text: str, secret: bytes) -> None:
-    assert root(tmp_path, {"TIERGATE_SECRET": text}) == secret
+    assert load_root(tmp_path, {"TIERGATE_SECRET": text}) == secret
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("environ", [{}, {"TIERGATE_SECRET": ""}, {"TIERGATE_SECRET": " , "}])
 def test_it_is_made_once(tmp_path: Path, environ: dict[str, str]) -> None:
     data = tmp_path / "not" / "there"
-    made = root(data, environ)
+    made = load_root(data, environ)
     assert len(bytes.fromhex(made.decode())) == 32
-    assert root(data, environ) == made
+    assert load_root(data, environ) == made
     assert stat.S_IMODE((data / "secret").stat().st_mode) == 0o600
 
 
 def test_two_deployments_have_two_secrets(tmp_path: Path) -> None:
-    assert root(tmp_path / "a", {}) != root(tmp_path / "b", {})
+    assert load_root(tmp_path / "a", {}) != load_root(tmp_path / "b", {})
 
 
 def test_a_secret_of_ones_own_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("mine\n")
     (tmp_path / "secret").chmod(0o400)
-    assert root(tmp_path, {}) == b"mine"
+    assert load_root(tmp_path, {}) == b"mine"
 
 
 def test_a_file_that_a_crash_left_empty_is_filled(tmp_path: Path) -> None:
     (tmp_path / "secret").touch()
-    made = root(tmp_path, {})
+    made = load_root(tmp_path, {})
     assert made
-    assert root(tmp_path, {}) == made
+    assert load_root(tmp_path, {}) == made
 
 
 def test_processes_that_start_at_once_agree(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from gateway.state.secret import root;"
-        "sys.stdin.readline(); print(root(Path(sys.argv[1]), {}).decode())"
+        "import sys; from pathlib import Path; from gateway.state.secret import load_root;"
+        "sys.stdin.readline(); print(load_root(Path(sys.argv[1]), {}).decode())"
     )
     started = [
         subprocess.Popen(
@@ -75,4 +77,4 @@ def test_processes_that_start_at_once_agree(tmp_path: Path) -> None:
         process.stdin.write("go\n")
         process.stdin.flush()
     found = [process.communicate(timeout=60)[0].strip() for process in started]
-    assert found == [root(tmp_path / "data", {}).decode()] * 4
+    assert found == [load_root(tmp_path / "data", {}).decode()] * 4

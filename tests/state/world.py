@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from gateway.state.redis.health import DEADLINE
+from gateway.state.redis.health import DEADLINE_SECONDS
 from gateway.state.redis.store import RedisStore
 
 _GRACE = 20
@@ -23,7 +23,7 @@ class World:
         self.notes.append(text)
         self.noted.set()
 
-    def store(self, url: str, deadline: float = DEADLINE) -> RedisStore:
+    def store(self, url: str, deadline: float = DEADLINE_SECONDS) -> RedisStore:
         return RedisStore(url, note=self.note, clock=lambda: self.now, deadline=deadline)
 
     def patient(self, url: str) -> RedisStore:
@@ -44,7 +44,7 @@ async def in_time(call: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> bool:
     A busy machine delays both alike, so only the order of the two is judged.
     """
     task = asyncio.ensure_future(call)
-    timer = asyncio.create_task(asyncio.sleep(5 * DEADLINE))
+    timer = asyncio.create_task(asyncio.sleep(5 * DEADLINE_SECONDS))
     await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
     for _ in range(_GRACE):  # a late loop runs both timers in one turn
         if task.done():
@@ -58,5 +58,5 @@ async def in_time(call: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> bool:
 
 async def quiet(store: RedisStore) -> bool:
     """Whether it is alive once nothing goes on in the background."""
-    await store.settle()
+    await store.wait_background()
     return store.alive

@@ -15,7 +15,7 @@ from tests.telemetry.rows import CANARY, ID, attempt, entry, hit, intent, refuse
 
 def test_one_line_an_event() -> None:
     stream = io.StringIO()
-    write = log.to(stream, lambda: 12.34567)
+    write = log.make_log(stream, lambda: 12.34567)
     write("bug", call="tg-1", error="a\nb")
     write("ready")
     lines = stream.getvalue().splitlines()
@@ -34,18 +34,18 @@ def test_each_line_is_there_at_once() -> None:
             self.flushed = len(self.getvalue())
 
     stream = Stream()
-    log.to(stream, lambda: 0.0)("x")
+    log.make_log(stream, lambda: 0.0)("x")
     assert stream.flushed == len(stream.getvalue()) > 0
 
 
 def test_the_gateways_log_is_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    log.stderr(lambda: 1.0)("x", n=1)
+    log.make_stderr_log(lambda: 1.0)("x", n=1)
     out, err = capsys.readouterr()
     assert (out, err) == ("", '{"at":1.0,"event":"x","n":1}\n')
 
 
 def test_silence() -> None:
-    log.silent("x", anything="goes")
+    log.ignore_event("x", anything="goes")
 
 
 def test_where_an_error_came_from() -> None:
@@ -53,8 +53,8 @@ def test_where_an_error_came_from() -> None:
     with pytest.raises(ValueError) as caught:
         int("my secret prompt")
     line = caught.traceback[-1].lineno + 1
-    assert log.where(caught.value) == f"ValueError at test_log.py:{line}"
-    assert log.where(KeyError("my secret")) == "KeyError at ?"
+    assert log.locate_error(caught.value) == f"ValueError at test_log.py:{line}"
+    assert log.locate_error(KeyError("my secret")) == "KeyError at ?"
 
 
 def test_libraries_are_brought_in_without_their_arguments() -> None:
@@ -80,7 +80,7 @@ def test_sec_log_nothing_in_a_line_steers_a_terminal_or_breaks_it() -> None:
     """SEC-LOG: what JSON may leave as it is, too, and it still reads as it was."""
     stream = io.StringIO()
     text = "\r\n\x1b[2J\x7f\x85\x9b\u2028\u2029\u202e\u2066\u200b\ufeff\xad caf\xe9 \U0001f600"
-    log.to(stream, lambda: 1.0)("x", text=text)
+    log.make_log(stream, lambda: 1.0)("x", text=text)
     line = stream.getvalue()
     assert line.count("\n") == 1
     assert line.rstrip("\n").isprintable()
@@ -90,7 +90,9 @@ def test_sec_log_nothing_in_a_line_steers_a_terminal_or_breaks_it() -> None:
 
 def lines(which: Literal["off", "failed", "all"], *rows: Row) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
-    sink = log.calls(lambda event, **fields: found.append({"event": event, **fields}), which)
+    sink = log.make_call_sink(
+        lambda event, **fields: found.append({"event": event, **fields}), which
+    )
     for row in rows:
         sink(row)
     return found

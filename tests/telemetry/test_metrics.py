@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.core.decision_record import DecisionRecord
-from gateway.core.ledger_rows import FinalRow, RepriceRow, Row, State
+from gateway.core.ledger_rows import CallState, FinalRow, RepriceRow, Row
 from gateway.telemetry.metrics import (
-    FIRST,
-    SECONDS,
+    CALL_SECONDS_BOUNDS,
+    FIRST_CONTENT_BOUNDS,
     CounterMetric,
     GaugeMetric,
     LabelledGauges,
@@ -44,7 +44,7 @@ def told(metrics: Metrics) -> Samples:
 def counted(*rows: Row, **more: Any) -> Samples:
     metrics = Metrics(**more)
     for row in rows:
-        metrics.note(row)
+        metrics.count_row(row)
     return told(metrics)
 
 
@@ -186,10 +186,10 @@ def test_times_are_those_of_answers() -> None:
 
 
 def test_buckets_cover_what_a_tier_may_take() -> None:
-    assert list(SECONDS) == sorted(set(SECONDS))
-    assert list(FIRST) == sorted(set(FIRST))
-    assert SECONDS[-1] >= 1800
-    assert FIRST[-1] >= 600
+    assert list(CALL_SECONDS_BOUNDS) == sorted(set(CALL_SECONDS_BOUNDS))
+    assert list(FIRST_CONTENT_BOUNDS) == sorted(set(FIRST_CONTENT_BOUNDS))
+    assert CALL_SECONDS_BOUNDS[-1] >= 1800
+    assert FIRST_CONTENT_BOUNDS[-1] >= 600
 
 
 def test_attempts_are_those_that_failed_and_the_one_that_answered() -> None:
@@ -220,7 +220,7 @@ def test_spending_is_shown_before_the_first_call() -> None:
         assert value(found, "attempts_total", at) == shown
     metrics = Metrics()
     metrics.expect([("acme", "smart", "acme", "able-1")])
-    metrics.note(entry())
+    metrics.count_row(entry())
     assert value(told(metrics), "cost_usd_total", TARGET) == pytest.approx(0.0012)
 
 
@@ -230,10 +230,10 @@ def test_a_model_that_no_lab_lists_has_no_label_of_its_own() -> None:
     metrics.expect([("acme", "smart", "acme", "able-1"), ("acme", "", "acme", "vec-1")])
     for at in range(3):
         basis = DecisionRecord(target=f"acme/{CANARY}-{at}")
-        metrics.note(entry(model=f"{CANARY}-{at}", tier=None, basis=basis))
-        metrics.note(attempt(model=f"{CANARY}-{at}"))
-    metrics.note(entry(model="vec-1", tier=None))
-    metrics.note(entry())
+        metrics.count_row(entry(model=f"{CANARY}-{at}", tier=None, basis=basis))
+        metrics.count_row(attempt(model=f"{CANARY}-{at}"))
+    metrics.count_row(entry(model="vec-1", tier=None))
+    metrics.count_row(entry())
     assert CANARY not in metrics.render()[0].decode()
     found = told(metrics)
     unlisted = {**TARGET, "tier": "", "model": "(unlisted)"}
@@ -242,7 +242,7 @@ def test_a_model_that_no_lab_lists_has_no_label_of_its_own() -> None:
     assert value(found, "cost_usd_total", {**unlisted, "model": "vec-1"}) == pytest.approx(0.0012)
     assert value(found, "cost_usd_total", TARGET) == pytest.approx(0.0012)
     assert total(found, "fallbacks_total") == 0
-    assert len(metrics._places) == 3, "what is kept does not grow with names"
+    assert len(metrics._offsets_by_kind) == 3, "what is kept does not grow with names"
 
 
 def test_calls_of_a_crash() -> None:
@@ -262,7 +262,7 @@ def test_what_clients_write_is_no_label() -> None:
     """Nor is a key's name, unless it was asked for: anybody may read this."""
     row = entry(served=CANARY, upstream_id=CANARY, tags=(CANARY,), rule=CANARY, key=CANARY)
     metrics = Metrics()
-    metrics.note(row)
+    metrics.count_row(row)
     assert CANARY not in metrics.render()[0].decode()
 
 
@@ -295,9 +295,9 @@ def test_tenants_where_they_are_asked_for() -> None:
 def test_refusals_and_failures() -> None:
     """Failures of the ledger stand at 0 before the first, so that an alert sees it come."""
     metrics = Metrics(info={"version": "1.2", "config": "c0ffee"})
-    metrics.refused("overloaded")
-    metrics.refused("overloaded")
-    metrics.failed("sync")
+    metrics.count_refusal("overloaded")
+    metrics.count_refusal("overloaded")
+    metrics.count_ledger_failure("sync")
     found = told(metrics)
     assert value(found, "refused_total", kind="overloaded") == 2
     assert value(found, "ledger_failures_total", what="sync") == 1
@@ -312,7 +312,7 @@ def test_what_is_watched_is_read_when_it_is_asked_for() -> None:
             GaugeMetric("calls_in_flight", "Now.", lambda: now["calls_in_flight"]),
             GaugeMetric("redis_up", "Whether.", lambda: now["redis_up"], "min"),
         ],
-        counts=[CounterMetric("ledger_rows", "Written.", lambda: now["rows"] or 0.0)],
+        counters=[CounterMetric("ledger_rows", "Written.", lambda: now["rows"] or 0.0)],
     )
     found = told(metrics)
     assert value(found, "calls_in_flight") == 2
@@ -330,7 +330,7 @@ def test_what_is_watched_under_labels_comes_and_goes() -> None:
     memory = SharedMemory(1)
     some = LabelledGauges("budget_used_ratio", "Spent.", ("budget",), lambda: now)
     metrics = Metrics(memory=memory)
-    metrics.watch(many=[some])
+    metrics.watch(labelled_gauges=[some])
     found = told(metrics)
     assert value(found, "budget_used_ratio", budget="team") == 0.5
     assert value(found, "budget_used_ratio", budget="night") == 0.25
@@ -338,9 +338,9 @@ def test_what_is_watched_under_labels_comes_and_goes() -> None:
     found = told(metrics)
     assert value(found, "budget_used_ratio", budget="team") == 0.5
     assert value(found, "budget_used_ratio", budget="night") is None
-    memory._own = (0, frozenset())  # it has ended
+    memory._owned_by_pid = (0, frozenset())  # it has ended
     after = Metrics(memory=memory)
-    after.watch(many=[some._replace(read=dict)])
+    after.watch(labelled_gauges=[some._replace(read=dict)])
     assert value(told(after), "budget_used_ratio", budget="team") is None
 
 
@@ -349,7 +349,9 @@ def test_of_workers_the_fullest_is_told() -> None:
     both = [Metrics(memory=memory), Metrics(memory=memory)]
     for metrics, part in zip(both, (0.25, 0.75), strict=True):
         levels: dict[tuple[str, ...], float] = {("team",): part}
-        metrics.watch(many=[LabelledGauges("budget_used_ratio", "", ("budget",), levels.copy)])
+        metrics.watch(
+            labelled_gauges=[LabelledGauges("budget_used_ratio", "", ("budget",), levels.copy)]
+        )
         metrics.refresh()
     assert value(told(both[0]), "budget_used_ratio", budget="team") == 0.75
 
@@ -363,9 +365,9 @@ def test_what_cannot_be_read_hides_nothing_else() -> None:
 
     metrics = Metrics(
         gauges=[GaugeMetric("lag", "", gone)],
-        counts=[CounterMetric("rows", "", lambda: next(rows))],
+        counters=[CounterMetric("rows", "", lambda: next(rows))],
     )
-    metrics.note(entry())
+    metrics.count_row(entry())
     assert [value(told(metrics), "rows_total") for _ in range(3)] == [5, 6, 6]
     assert value(told(metrics), "lag") is None
     assert total(told(metrics), "calls_total") == 1
@@ -383,13 +385,13 @@ def test_workers_tell_the_figures_of_all() -> None:
                 GaugeMetric("fed", "", lambda: fed, "max"),
                 GaugeMetric("up", "", lambda: flight, "min"),
             ],
-            counts=[CounterMetric("rows", "", lambda: flight)],
+            counters=[CounterMetric("rows", "", lambda: flight)],
         )
 
     first, second, idle = worker(2, 50), worker(3, None), worker(9, 9)
-    first.note(entry())
-    second.note(entry())
-    second.note(hit())
+    first.count_row(entry())
+    second.count_row(entry())
+    second.count_row(hit())
     second.refresh()
     found = told(first)
     assert told(second) == found
@@ -408,10 +410,13 @@ def test_the_moment_of_one_that_is_dead_is_over() -> None:
     memory = SharedMemory(2)
     dead = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: 7)])
     left = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: 2)])
-    dead.note(entry())
+    dead.count_row(entry())
     dead.refresh()
     assert value(told(left), "flight") == 9
-    memory._own = (os.getpid(), memory._own[1] - {0})  # a lock of one's own is none
+    memory._owned_by_pid = (
+        os.getpid(),
+        memory._owned_by_pid[1] - {0},
+    )  # a lock of one's own is none
     found = told(left)
     assert value(found, "flight") == 2
     assert total(found, "calls_total") == 1
@@ -421,13 +426,13 @@ def test_a_predecessors_moment_is_not_its_successors() -> None:
     """It has its sums, and goes on from there."""
     memory = SharedMemory(1)
     before = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: 7)])
-    before.watch(counts=[CounterMetric("rows", "", lambda: 40)])
-    before.note(entry())
+    before.watch(counters=[CounterMetric("rows", "", lambda: 40)])
+    before.count_row(entry())
     before.refresh()
-    memory._own = (0, frozenset())  # it has ended
+    memory._owned_by_pid = (0, frozenset())  # it has ended
     after = Metrics(memory=memory, gauges=[GaugeMetric("flight", "", lambda: None)])
-    after.watch(counts=[CounterMetric("rows", "", lambda: 2)])
-    after.note(entry())
+    after.watch(counters=[CounterMetric("rows", "", lambda: 2)])
+    after.count_row(entry())
     found = told(after)
     assert value(found, "flight") is None
     assert value(found, "rows_total") == 42
@@ -437,7 +442,7 @@ def test_a_predecessors_moment_is_not_its_successors() -> None:
 def test_both_texts_hold_the_same() -> None:
     metrics = Metrics(keys=True)
     for row in (entry(), hit(), attempt()):
-        metrics.note(row)
+        metrics.count_row(row)
     plain, strict = metrics.render()[0], metrics.render(openmetrics=True)[0]
     lines = [
         [line for line in text.decode().splitlines() if not line.startswith("#")]
@@ -449,7 +454,7 @@ def test_both_texts_hold_the_same() -> None:
 
 def test_every_state_has_its_place() -> None:
     """None of them raises, also where nothing is known of the call."""
-    states: tuple[State, ...] = get_args(State.__value__)
+    states: tuple[CallState, ...] = get_args(CallState.__value__)
     bare = [
         FinalRow(id=ID, at=AT, key="k", dialect="gemini", state=state, config="c")
         for state in states
@@ -464,7 +469,7 @@ _ROWS = st.one_of(
     st.just(intent()),
     st.builds(attempt, problem=st.sampled_from(["upstream_timeout", "upstream_overloaded"])),
     st.fixed_dictionaries({
-        "state": st.sampled_from(get_args(State.__value__)),
+        "state": st.sampled_from(get_args(CallState.__value__)),
         "cache": st.sampled_from(["off", "miss", "hit"]),
         "near": st.sampled_from([None, 0.9]),
         "tier": st.sampled_from([None, "fast", "smart"]),
@@ -489,8 +494,8 @@ def test_rows_that_are_counted_together_are_counted_as_one_by_one(
     rows: list[Row], keys: bool
 ) -> None:
     together = Metrics(keys=keys)
-    together.count(rows)
-    together.count(rows)
+    together.count_rows(rows)
+    together.count_rows(rows)
     assert told(together) == counted(*rows, *rows, keys=keys)
 
 
@@ -499,5 +504,5 @@ def test_together_as_many_are_counted_as_there_are() -> None:
     rows = [entry(cost=Decimal(n) / 7000, duration=n / 70, first_content=n / 90) for n in range(99)]
     rows = [row for n, one in enumerate(rows) for row in (one, hit(duration=n / 900))]
     together = Metrics()
-    together.count(rows)
+    together.count_rows(rows)
     assert told(together) == pytest.approx(counted(*rows), rel=1e-14)

@@ -9,10 +9,10 @@ from threading import Thread
 
 import pytest
 
-from gateway.telemetry.log import LibraryLogHandler, silent
-from gateway.telemetry.otel import MOST, PATIENCE
+from gateway.telemetry.log import LibraryLogHandler, ignore_event
+from gateway.telemetry.otel import MAX_QUEUED_SPANS, STOP_TIMEOUT_SECONDS
 from gateway.telemetry.spans import ProviderAddress
-from gateway.telemetry.tracing import Tracing, otlp
+from gateway.telemetry.tracing import Tracing, make_otlp_sender
 from tests.e2e.child import until
 from tests.telemetry.rows import AT, CANARY, ID, attempt, entry, intent
 from tests.telemetry.tap import Tap, told
@@ -30,7 +30,7 @@ def tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tap]:
 
 def test_a_receiver_gets_the_spans_of_a_call(tap: Tap) -> None:
     """Under the caller's trace, with times, kinds, statuses and attributes as they were."""
-    sender = otlp(tap.url, {"x-collector-key": CANARY}, "1.2.3", silent)
+    sender = make_otlp_sender(tap.url, {"x-collector-key": CANARY}, "1.2.3", ignore_event)
     traces = Tracing(sender, addresses={"acme": ProviderAddress("api.acme.test", 443)})
     sender.start()
     traces.begin(ID, "generate", f"00-{TRACE}-{SPAN}-01")
@@ -58,7 +58,7 @@ def test_the_environment_gives_traces_no_proxy(tap: Tap, monkeypatch: pytest.Mon
     with socket.create_server(("127.0.0.1", 0)) as evil:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{evil.getsockname()[1]}")
-        sender = otlp(tap.url, {"x-collector-key": CANARY}, "1", silent)
+        sender = make_otlp_sender(tap.url, {"x-collector-key": CANARY}, "1", ignore_event)
         traces = Tracing(sender)
         sender.start()
         traces.begin(ID, "generate", f"00-{TRACE[::-1]}-{SPAN}-01")
@@ -92,7 +92,7 @@ def test_an_end_is_within_its_time_also_without_a_receiver(
     log: list[str] = []
     library = LibraryLogHandler(lambda event, **fields: log.append(str(fields)))
     logging.getLogger().addHandler(library)
-    sender = otlp(
+    sender = make_otlp_sender(
         url, {"authorization": CANARY}, "1", lambda event, **fields: log.append(str(fields))
     )
     traces = Tracing(sender)
@@ -106,7 +106,7 @@ def test_an_end_is_within_its_time_also_without_a_receiver(
     ended = time.perf_counter() - began
     close()
     assert noted < 1
-    assert ended < PATIENCE + 1
+    assert ended < STOP_TIMEOUT_SECONDS + 1
     assert sender.dropped == 1000
     until(lambda: log, "a line of the log")
     logging.getLogger().removeHandler(library)
@@ -116,19 +116,19 @@ def test_an_end_is_within_its_time_also_without_a_receiver(
 def test_a_slow_receiver_fills_a_queue_that_has_an_end() -> None:
     """A call that finds no place is counted at once; none waits."""
     url, close = _deaf()
-    sender = otlp(url, {}, "1", silent)
+    sender = make_otlp_sender(url, {}, "1", ignore_event)
     traces = Tracing(sender)
     sender.start()
     began = time.perf_counter()
-    for number in range(MOST + 2000):
+    for number in range(MAX_QUEUED_SPANS + 2000):
         traces.note(entry(id=f"tg-{number}"))
     assert time.perf_counter() - began < 5
     assert 0 < sender.dropped <= 2000
     sender.stop()
     close()
-    assert sender.dropped == MOST + 2000
+    assert sender.dropped == MAX_QUEUED_SPANS + 2000
     traces.note(entry(id="tg-late"))
-    assert sender.dropped == MOST + 2001, "what comes after the end is not sent"
+    assert sender.dropped == MAX_QUEUED_SPANS + 2001, "what comes after the end is not sent"
 
 
 class Moody(BaseHTTPRequestHandler):
@@ -149,7 +149,7 @@ def test_a_receiver_that_is_down_is_told_once_and_again_when_it_is_back() -> Non
     log: list[object] = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
     Thread(target=server.serve_forever, daemon=True).start()
-    sender = otlp(
+    sender = make_otlp_sender(
         f"http://127.0.0.1:{server.server_port}",
         {},
         "1",
@@ -174,7 +174,7 @@ def test_a_receiver_that_is_down_is_told_once_and_again_when_it_is_back() -> Non
 
 def test_one_that_was_never_started_sends_nothing() -> None:
     """As in the process that forks the workers."""
-    sender = otlp("http://127.0.0.1:9", {}, "1", silent)
+    sender = make_otlp_sender("http://127.0.0.1:9", {}, "1", ignore_event)
     Tracing(sender).note(entry())
     sender.stop()
     assert sender.dropped == 1

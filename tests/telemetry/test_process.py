@@ -22,32 +22,32 @@ def put(root: Path, path: str, text: str) -> None:
 
 
 def test_memory_and_files_of_this_process() -> None:
-    found = process.resident()
+    found = process.read_resident_bytes()
     assert found is not None
-    assert MB < found < (process.physical() or 0)
-    before = process.files()
+    assert MB < found < (process.read_physical_bytes() or 0)
+    before = process.count_open_files()
     with Path(os.devnull).open() as _, Path(os.devnull).open() as _:
-        assert (process.files() or 0) == (before or 0) + 2
+        assert (process.count_open_files() or 0) == (before or 0) + 2
     process.trim()
 
 
 def test_files_are_counted_where_the_kernel_does_not_tell(tmp_path: Path) -> None:
     for name in ("0", "1", "2"):
         put(tmp_path, f"proc/self/fd/{name}", "")
-    assert (process.files(tmp_path) or 0) >= 3
+    assert (process.count_open_files(tmp_path) or 0) >= 3
 
 
 def test_nothing_is_known_where_nobody_tells(tmp_path: Path) -> None:
-    assert process.resident(tmp_path) is None
-    assert process.files(tmp_path) is None
-    assert ControlGroup(tmp_path).reach() is None
+    assert process.read_resident_bytes(tmp_path) is None
+    assert process.count_open_files(tmp_path) is None
+    assert ControlGroup(tmp_path).find_tightest_reach() is None
     put(tmp_path, "proc/self/statm", "")
-    assert process.resident(tmp_path) is None
+    assert process.read_resident_bytes(tmp_path) is None
 
 
 def test_memory_is_told_in_pages(tmp_path: Path) -> None:
     put(tmp_path, "proc/self/statm", "900 100 5 1 0 1 0\n")
-    assert process.resident(tmp_path) == 100 * os.sysconf("SC_PAGE_SIZE")
+    assert process.read_resident_bytes(tmp_path) == 100 * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_the_limit_of_open_files_is_raised_to_what_is_allowed(
@@ -57,23 +57,23 @@ def test_the_limit_of_open_files_is_raised_to_what_is_allowed(
     limits = (256, 4096)
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
     monkeypatch.setattr(resource, "setrlimit", lambda _, new: given.append(new))
-    assert process.most_files() == 4096
+    assert process.raise_file_limit() == 4096
     limits = (256, resource.RLIM_INFINITY)
-    assert process.most_files() == 65_536
+    assert process.raise_file_limit() == 65_536
     limits = (256, 256)
-    assert process.most_files() == 256
+    assert process.raise_file_limit() == 256
     limits = (100_000, 200_000)
-    assert process.most_files() == 100_000
+    assert process.raise_file_limit() == 100_000
     assert given == [(4096, 4096), (65_536, resource.RLIM_INFINITY)]
     limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    assert process.most_files() is None
+    assert process.raise_file_limit() is None
 
     def refuse(_: int, new: tuple[int, int]) -> None:
         raise ValueError(new)
 
     limits = (256, 4096)
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    assert process.most_files() == 256
+    assert process.raise_file_limit() == 256
 
 
 def test_a_group_of_version_two(tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_a_group_of_version_two(tmp_path: Path) -> None:
     put(tmp_path, "sys/fs/cgroup/a/memory.current", f"{60 * MB}\n")
     put(tmp_path, "sys/fs/cgroup/a/memory.stat", f"anon 1\ninactive_file {20 * MB}\nx 2\n")
     group = ControlGroup(tmp_path)
-    assert group.reach() == MemoryReach(40 * MB, 100 * MB)
+    assert group.find_tightest_reach() == MemoryReach(40 * MB, 100 * MB)
     put(tmp_path, "sys/fs/cgroup/a/memory.current", f"{90 * MB}\n")
-    assert group.reach() == MemoryReach(70 * MB, 100 * MB)
+    assert group.find_tightest_reach() == MemoryReach(70 * MB, 100 * MB)
 
 
 def test_a_group_of_version_one(tmp_path: Path) -> None:
@@ -94,9 +94,9 @@ def test_a_group_of_version_one(tmp_path: Path) -> None:
     put(tmp_path, "proc/self/cgroup", "9:name=systemd:/\n4:cpu,memory:/docker/abc\n0::/\n")
     put(tmp_path, "sys/fs/cgroup/memory/memory.limit_in_bytes", f"{50 * MB}\n")
     put(tmp_path, "sys/fs/cgroup/memory/memory.usage_in_bytes", f"{10 * MB}\n")
-    assert ControlGroup(tmp_path).reach() == MemoryReach(10 * MB, 50 * MB)
+    assert ControlGroup(tmp_path).find_tightest_reach() == MemoryReach(10 * MB, 50 * MB)
     put(tmp_path, "sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")
-    assert ControlGroup(tmp_path).reach() is None
+    assert ControlGroup(tmp_path).find_tightest_reach() is None
 
 
 def test_of_several_limits_the_one_with_the_least_left_counts(tmp_path: Path) -> None:
@@ -105,27 +105,27 @@ def test_of_several_limits_the_one_with_the_least_left_counts(tmp_path: Path) ->
         put(tmp_path, f"sys/fs/cgroup/{path}memory.max", f"{most}")
         put(tmp_path, f"sys/fs/cgroup/{path}memory.current", f"{used}")
         put(tmp_path, f"sys/fs/cgroup/{path}memory.stat", "inactive_file x\n")
-    assert ControlGroup(tmp_path).reach() == MemoryReach(80, 100)
+    assert ControlGroup(tmp_path).find_tightest_reach() == MemoryReach(80, 100)
 
 
 def test_a_group_that_goes_away_limits_nothing(tmp_path: Path) -> None:
     put(tmp_path, "proc/self/cgroup", "0::/\n")
     put(tmp_path, "sys/fs/cgroup/memory.max", "100")
     group = ControlGroup(tmp_path)
-    assert group.reach() is None
+    assert group.find_tightest_reach() is None
 
 
 def test_cycles_are_not_searched_meanwhile() -> None:
     """And then as before: also where they were not."""
-    with process.quietly(), process.quietly():
+    with process.pause_cycle_search(), process.pause_cycle_search():
         assert not gc.isenabled()
     assert gc.isenabled()
-    with contextlib.suppress(KeyError), process.quietly():
+    with contextlib.suppress(KeyError), process.pause_cycle_search():
         raise KeyError
     assert gc.isenabled()
     gc.disable()
     try:
-        with process.quietly():
+        with process.pause_cycle_search():
             pass
         assert not gc.isenabled()
     finally:
@@ -137,7 +137,7 @@ import sys, threading
 from pathlib import Path
 from gateway.telemetry import process
 if sys.argv[1] == "together":
-    process.together()
+    process.use_single_heap()
 kept = []
 thread = threading.Thread(target=lambda: kept.extend(bytes(2000) for _ in range(1000)))
 thread.start()

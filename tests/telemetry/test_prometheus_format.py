@@ -6,13 +6,13 @@ from typing import Any
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.telemetry.prometheus_format import counter, gauge, histogram, render
+from gateway.telemetry.prometheus_format import make_counter, make_gauge, make_histogram, render
 
 FAMILIES = [
-    counter("calls", "All calls.", [({"lab": "a", "state": ""}, 3), ({"lab": 'q"\\\n', "state": "x"}, 1)]),
-    gauge("lag_seconds", "How late\\ it\nis.", [({}, 0.25)]),
-    gauge("none", "Nothing yet.", []),
-    histogram("took_seconds", "Time.", (0.5, 2.0), [({"tier": "fast"}, [2, 0, 1, 7.75])]),
+    make_counter("calls", "All calls.", [({"lab": "a", "state": ""}, 3), ({"lab": 'q"\\\n', "state": "x"}, 1)]),
+    make_gauge("lag_seconds", "How late\\ it\nis.", [({}, 0.25)]),
+    make_gauge("none", "Nothing yet.", []),
+    make_histogram("took_seconds", "Time.", (0.5, 2.0), [({"tier": "fast"}, [2, 0, 1, 7.75])]),
 ]  # fmt: skip
 
 TEXT = r"""# HELP calls_total All calls.
@@ -63,5 +63,5 @@ def test_the_reference_parsers_read_the_same() -> None:
 
 def test_numbers_that_are_none() -> None:
     found = [({"is": "inf"}, math.inf), ({"is": "-inf"}, -math.inf), ({"is": "nan"}, math.nan)]
-    lines = render([gauge("g", "", found)], openmetrics=False)[0].decode().splitlines()
+    lines = render([make_gauge("g", "", found)], openmetrics=False)[0].decode().splitlines()
     assert lines[2:] == ['g{is="inf"} +Inf', 'g{is="-inf"} -Inf', 'g{is="nan"} NaN']

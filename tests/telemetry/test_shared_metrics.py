@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.telemetry.shared_metrics import OTHER, MetricArea, MetricCell, SharedMemory
+from gateway.telemetry.shared_metrics import OTHER_LABEL, MetricArea, MetricCell, SharedMemory
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,11 +19,11 @@ def read(figures: MetricArea) -> set[tuple[str, tuple[str, ...], tuple[float, ..
 
 def test_a_place_is_that_of_its_name_and_labels() -> None:
     figures = MetricArea()
-    one = figures.at("money", ("a", "b"), 3)
-    other = figures.at("money", ("ab", ""), 3)
+    one = figures.find_offset("money", ("a", "b"), 3)
+    other = figures.find_offset("money", ("ab", ""), 3)
     figures.values[one + 1] += 2.5
     figures.values[other] += 1
-    assert figures.at("money", ("a", "b"), 3) == one
+    assert figures.find_offset("money", ("a", "b"), 3) == one
     assert read(figures) == {
         ("money", ("a", "b"), (0.0, 2.5, 0.0)),
         ("money", ("ab", ""), (1.0, 0.0, 0.0)),
@@ -33,7 +33,7 @@ def test_a_place_is_that_of_its_name_and_labels() -> None:
 @pytest.mark.parametrize("label", ["", "ä€😀", 'a"b\\c\nd', "x" * 300])
 def test_labels_are_any_text(label: str) -> None:
     figures = MetricArea()
-    figures.at("x", (label,), 1)
+    figures.find_offset("x", (label,), 1)
     assert read(figures) == {("x", (label,), (0.0,))}
 
 
@@ -41,10 +41,10 @@ def test_what_finds_no_room_is_counted_together() -> None:
     """A configuration with more labels than there is room for loses no call."""
     figures = MetricArea(size=65_536 + 128)
     for number in range(50):
-        figures.values[figures.at("calls", (f"lab-{number}",), 1)] += 1
-        figures.values[figures.at("calls", (f"lab-{number}",), 1)] += 1
+        figures.values[figures.find_offset("calls", (f"lab-{number}",), 1)] += 1
+        figures.values[figures.find_offset("calls", (f"lab-{number}",), 1)] += 1
     found = {labels[0]: numbers[0] for _, labels, numbers in read(figures)}
-    assert found.pop(OTHER) == 100 - sum(found.values())
+    assert found.pop(OTHER_LABEL) == 100 - sum(found.values())
     assert 1 <= len(found) < 5
     assert set(found.values()) == {2.0}
 
@@ -53,12 +53,12 @@ def test_one_who_finds_no_area_counts_for_itself() -> None:
     """It still tells what the others have counted."""
     memory = SharedMemory(1, 131_072)
     held = [MetricArea(memory) for _ in range(memory.areas)]
-    held[0].values[held[0].at("x", (), 1)] += 1
+    held[0].values[held[0].find_offset("x", (), 1)] += 1
     late = MetricArea(memory)
-    late.values[late.at("x", (), 1)] += 2
+    late.values[late.find_offset("x", (), 1)] += 2
     assert sorted(late.read()) == [
-        MetricCell("x", (), (1.0,), lives=True),
-        MetricCell("x", (), (2.0,), lives=True),
+        MetricCell("x", (), (1.0,), is_alive=True),
+        MetricCell("x", (), (2.0,), is_alive=True),
     ]
     assert read(held[1]) == {("x", (), (1.0,))}
 
@@ -89,7 +89,7 @@ def forked(program: str) -> None:
 
         def add(number):
             figures = MetricArea(memory)
-            figures.values[figures.at("x", ("a",), 1)] += number
+            figures.values[figures.find_offset("x", ("a",), 1)] += number
 
         def cells():
             return sorted((numbers[0], lives) for _, _, numbers, lives in mine.read())
@@ -100,7 +100,7 @@ def forked(program: str) -> None:
 
 def test_processes_tell_what_all_of_them_have_counted() -> None:
     forked("""
-        mine.values[mine.at("x", ("a",), 1)] += 1
+        mine.values[mine.find_offset("x", ("a",), 1)] += 1
         pids = [child(lambda: add(10), False), child(lambda: add(100), False)]
         assert cells() == [(1.0, True), (10.0, True), (100.0, True)], cells()
         for pid in pids:
@@ -142,12 +142,12 @@ def test_a_fork_sees_its_parents_end() -> None:
 def test_a_look_at_a_neighbour_takes_nobodys_area() -> None:
     """A lock that is tried is let go; one's own, which every try would get, is not tried."""
     forked("""
-        mine.at("x", (), 1)
+        mine.find_offset("x", (), 1)
         for _ in range(3):
             list(mine.read())
         def other():
             figures = MetricArea(memory)
-            figures.values[figures.at("x", ("b",), 1)] = 5
+            figures.values[figures.find_offset("x", ("b",), 1)] = 5
         child(other, True)
         found = sorted((labels, numbers[0]) for _, labels, numbers, _ in mine.read())
         assert found == [((), 0.0), (("b",), 5.0)], found
@@ -159,6 +159,6 @@ def test_where_there_is_no_memory_of_no_file(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delattr(os, "memfd_create", raising=False)
     memory = SharedMemory(1, 131_072)
     one, other = MetricArea(memory), MetricArea(memory)
-    one.values[one.at("x", (), 1)] += 1
-    other.values[other.at("x", (), 1)] += 2
+    one.values[one.find_offset("x", (), 1)] += 1
+    other.values[other.find_offset("x", (), 1)] += 2
     assert {numbers for _, _, numbers in read(one)} == {(1.0,), (2.0,)}

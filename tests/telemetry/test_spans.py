@@ -11,9 +11,9 @@ from gateway.telemetry.spans import (
     CallSpan,
     ProviderAddress,
     TraceOrigin,
-    origin,
-    spans,
-    taken,
+    build_spans,
+    find_origin,
+    is_in_sample,
 )
 from tests.telemetry.rows import AT, CANARY, ID, attempt, entry, hit, intent, refused
 
@@ -30,22 +30,22 @@ def made(
     parent: str | None = None,
     **addresses: ProviderAddress,
 ) -> list[CallSpan]:
-    story = CallRows(row, origin(row.id, parent), operation, attempts, last)
-    return list(spans(story, addresses))
+    story = CallRows(row, find_origin(row.id, parent), operation, attempts, last)
+    return list(build_spans(story, addresses))
 
 
 def test_a_call_and_its_attempts() -> None:
     """One span of a server, and below it one of a client for each request, failed or not."""
     call, lost, answer = made(entry(attempts=2), attempt(), last=intent(attempt=2, at=AT + 0.3))
-    assert (call.name, call.kind, call.begin, call.end) == ("chat smart", "server", AT, AT + 1.5)
-    assert (lost.name, lost.kind, lost.begin) == ("chat able-1", "client", AT + 0.1)
+    assert (call.name, call.kind, call.start, call.end) == ("chat smart", "server", AT, AT + 1.5)
+    assert (lost.name, lost.kind, lost.start) == ("chat able-1", "client", AT + 0.1)
     assert lost.end == pytest.approx(AT + 0.3)
-    assert (answer.begin, answer.end) == (AT + 0.3, AT + 1.5)
+    assert (answer.start, answer.end) == (AT + 0.3, AT + 1.5)
     assert [call.failed, lost.failed, answer.failed] == [False, True, False]
-    assert call.parent is None
-    assert lost.parent == answer.parent == call.id
+    assert call.parent_id is None
+    assert lost.parent_id == answer.parent_id == call.id
     assert len({call.id, lost.id, answer.id}) == 3
-    assert {call.trace, lost.trace, answer.trace} == {call.trace}
+    assert {call.trace_id, lost.trace_id, answer.trace_id} == {call.trace_id}
 
 
 def test_the_answer_in_the_words_of_the_conventions() -> None:
@@ -139,7 +139,7 @@ def test_what_is_unknown_is_left_out() -> None:
     assert not {name for name in names if "usage" in name or "usd" in name}
     assert "gen_ai.response.time_to_first_chunk" not in answer.attributes
     assert call.end == AT
-    assert answer.end == answer.begin == intent().at, "a span does not end before it begins"
+    assert answer.end == answer.start == intent().at, "a span does not end before it begins"
 
 
 def test_a_hit_and_a_refusal_have_no_attempt() -> None:
@@ -214,9 +214,9 @@ def test_a_lone_surrogate_stops_no_trace() -> None:
 )
 def test_a_call_goes_on_in_the_trace_of_its_caller(header: str) -> None:
     """Also in a later version of the header, as its specification says."""
-    assert origin(ID, header) == TraceOrigin(int(TRACE, 16), int(SPAN, 16), sampled=True)
+    assert find_origin(ID, header) == TraceOrigin(int(TRACE, 16), int(SPAN, 16), sampled=True)
     call, *_ = made(entry(), parent=header)
-    assert (call.trace, call.parent) == (int(TRACE, 16), int(SPAN, 16))
+    assert (call.trace_id, call.parent_id) == (int(TRACE, 16), int(SPAN, 16))
 
 
 @pytest.mark.parametrize(
@@ -229,20 +229,20 @@ def test_a_call_goes_on_in_the_trace_of_its_caller(header: str) -> None:
 )  # fmt: skip
 def test_anything_else_is_no_caller(header: str | None) -> None:
     """The call begins a trace: always the same for its id."""
-    found = origin(ID, header)
-    assert found == origin(ID, None)
-    assert found.parent is None
-    assert 0 < found.trace < 2**128
-    assert found.trace != origin("tg-another", None).trace
+    found = find_origin(ID, header)
+    assert found == find_origin(ID, None)
+    assert found.parent_id is None
+    assert 0 < found.trace_id < 2**128
+    assert found.trace_id != find_origin("tg-another", None).trace_id
 
 
 def test_a_share_is_of_traces() -> None:
     """All who see a trace decide the same, and what a caller leaves out stays out."""
-    ids = [origin(f"tg-{number}", None) for number in range(2000)]
-    assert 0.2 < sum(taken(one, 0.25) for one in ids) / 2000 < 0.3
-    assert all(taken(one, 1.0) for one in ids)
-    assert not any(taken(one, 0.0) for one in ids)
-    kept = {one for one in ids if taken(one, 0.25)}
-    assert kept <= {one for one in ids if taken(one, 0.5)}
-    assert taken(origin(ID, PARENT), 1.0)
-    assert not taken(origin(ID, f"00-{TRACE}-{SPAN}-00"), 1.0)
+    ids = [find_origin(f"tg-{number}", None) for number in range(2000)]
+    assert 0.2 < sum(is_in_sample(one, 0.25) for one in ids) / 2000 < 0.3
+    assert all(is_in_sample(one, 1.0) for one in ids)
+    assert not any(is_in_sample(one, 0.0) for one in ids)
+    kept = {one for one in ids if is_in_sample(one, 0.25)}
+    assert kept <= {one for one in ids if is_in_sample(one, 0.5)}
+    assert is_in_sample(find_origin(ID, PARENT), 1.0)
+    assert not is_in_sample(find_origin(ID, f"00-{TRACE}-{SPAN}-00"), 1.0)

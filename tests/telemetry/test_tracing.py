@@ -7,9 +7,15 @@ import pytest
 
 from gateway.core.ledger_rows import RepriceRow
 from gateway.telemetry import tracing
-from gateway.telemetry.log import silent
+from gateway.telemetry.log import ignore_event
 from gateway.telemetry.spans import CallSpan, ProviderAddress
-from gateway.telemetry.tracing import TraceError, Tracing, address, otlp, traces_url
+from gateway.telemetry.tracing import (
+    TraceError,
+    Tracing,
+    build_traces_url,
+    make_otlp_sender,
+    parse_address,
+)
 from tests.telemetry.rows import AT, ID, attempt, entry, intent
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -47,9 +53,9 @@ def test_rows_become_spans() -> None:
     assert receiver.names == [["embeddings able-1"] * 3]
     (call,) = receiver.calls
     assert [span.kind for span in call] == ["server", "client", "client"]
-    assert call[0].parent == int("b7ad6b7169203331", 16)
+    assert call[0].parent_id == int("b7ad6b7169203331", 16)
     assert call[2].attributes["server.address"] == "api.acme.test"
-    assert not traces._open, "nothing is kept of a call that has ended"
+    assert not traces._open_calls, "nothing is kept of a call that has ended"
 
 
 def test_rows_alone_are_enough() -> None:
@@ -66,15 +72,15 @@ def test_what_is_not_of_the_share_is_forgotten() -> None:
     traces = Tracing(receiver, sample=0.0)
     for row in (intent(), attempt(), entry()):
         traces.note(row)
-    assert (receiver.calls, traces._open) == ([], {})
+    assert (receiver.calls, traces._open_calls) == ([], {})
 
 
 def test_calls_that_never_end_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "_OPEN", 3)
+    monkeypatch.setattr(tracing, "_MAX_OPEN_CALLS", 3)
     traces = Tracing(Receiver())
     for number in range(5):
         traces.note(intent(id=f"tg-{number}"))
-    assert list(traces._open) == ["tg-2", "tg-3", "tg-4"]
+    assert list(traces._open_calls) == ["tg-2", "tg-3", "tg-4"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +94,7 @@ def test_calls_that_never_end_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_an_endpoint_is_written_with_its_path_or_without(endpoint: str, url: str) -> None:
-    assert traces_url(endpoint) == url
+    assert build_traces_url(endpoint) == url
 
 
 @pytest.mark.parametrize(
@@ -101,10 +107,10 @@ def test_an_endpoint_is_written_with_its_path_or_without(endpoint: str, url: str
     ],
 )
 def test_the_address_of_a_provider(url: str, found: ProviderAddress | None) -> None:
-    assert address(url) == found
+    assert parse_address(url) == found
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gateway.telemetry.otel", None)
     with pytest.raises(TraceError, match=r"pip install 'tiergate\[otel\]'"):
-        otlp("http://127.0.0.1:4318", {}, "1", silent)
+        make_otlp_sender("http://127.0.0.1:4318", {}, "1", ignore_event)

@@ -114,8 +114,8 @@ def fetch(
 ) -> MediaFetcher:
     """Fetches from pics.example at a port, which is this machine; the guard is open unless told."""
     hosts = (f"pics.example:{port}", f"*.pics.example:{port}") if allow is None else tuple(allow)
-    bounds = MediaBounds(allow=hosts, types=types, most=most, timeout=timeout)
-    return MediaFetcher(bounds, AddressGuard(resolve=resolve, public=public), web)
+    bounds = MediaBounds(allowed_hosts=hosts, types=types, max_bytes=most, timeout=timeout)
+    return MediaFetcher(bounds, AddressGuard(resolve=resolve, is_public=public), web)
 
 
 async def get(
@@ -125,7 +125,7 @@ async def get(
     had: dict[str, FetchedMedia] | None = None,
 ) -> dict[str, FetchedMedia]:
     links = {url: Media(kind=kind, url=url) for url in urls}
-    return await fetcher.all(links, dict.fromkeys(urls, WORD), had or {})
+    return await fetcher.fetch_all(links, dict.fromkeys(urls, WORD), had or {})
 
 
 async def refused(fetcher: MediaFetcher, *urls: str, kind: Any = "image") -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.circuit_breaker import RANK, CircuitBreaker
+from gateway.upstream.circuit_breaker import CAUSE_RANK, CircuitBreaker
 
 NOW = 1000.0
 
@@ -20,13 +20,13 @@ class Target:
 
     def call(self, *, fails: bool = False, seconds: float = 0.1, stream: bool = True) -> None:
         """One that begins now and ends after so many seconds."""
-        self.breaker.claim(self.now)
+        self.breaker.claim_probe(self.now)
         number = self.breaker.begin(self.now, stream=stream)
         self.now += seconds
         if fails:
-            self.breaker.bad(number, self.now, "upstream_error")
+            self.breaker.record_failure(number, self.now, "upstream_error")
         else:
-            self.breaker.good(number, self.now, seconds, stream=stream)
+            self.breaker.record_success(number, self.now, seconds, stream=stream)
 
     @property
     def state(self) -> str:
@@ -34,7 +34,7 @@ class Target:
 
     @property
     def fit(self) -> bool:
-        return self.breaker.fit(self.now)
+        return self.breaker.allows(self.now)
 
 
 def test_five_failures_in_a_row_open_it() -> None:
@@ -44,7 +44,7 @@ def test_five_failures_in_a_row_open_it() -> None:
         target.call(fails=fails, seconds=0.3)
     assert (target.state, target.fit) == ("closed", True)
     target.call(fails=True, seconds=0.3)
-    assert (target.state, target.fit, target.breaker.hard) == ("open", False, True)
+    assert (target.state, target.fit, target.breaker.is_failing) == ("open", False, True)
     assert target.breaker.cause == "failing"
 
 
@@ -64,7 +64,7 @@ def test_who_fails_now_and_then_goes_behind_others() -> None:
     target = Target()
     for at in range(32):
         target.call(fails=at % 4 == 0)
-    assert (target.breaker.cause, target.breaker.hard, target.fit) == ("shaky", False, False)
+    assert (target.breaker.cause, target.breaker.is_failing, target.fit) == ("shaky", False, False)
 
 
 def test_a_failure_now_and_then_changes_nothing() -> None:
@@ -95,7 +95,7 @@ def test_a_brownout_opens_it_within_five_seconds() -> None:
         target.now += 0.1
     assert target.breaker.cause == "slow"
     assert target.now - began <= 5
-    assert not target.breaker.hard
+    assert not target.breaker.is_failing
 
 
 def test_who_is_always_slow_is_not_slow() -> None:
@@ -111,7 +111,7 @@ def test_streams_and_whole_answers_have_each_their_own_time() -> None:
         target.call(seconds=0.2, stream=True)
         target.call(seconds=20, stream=False)
     assert target.state == "closed"
-    assert target.breaker.report(target.now).usual == pytest.approx(0.2, rel=0.1)
+    assert target.breaker.report(target.now).typical_seconds == pytest.approx(0.2, rel=0.1)
 
 
 def test_one_probe_at_a_time() -> None:
@@ -122,10 +122,10 @@ def test_one_probe_at_a_time() -> None:
     assert not target.fit
     target.now += 0.2
     assert (target.state, target.fit) == ("half-open", True)
-    target.breaker.claim(target.now)
+    target.breaker.claim_probe(target.now)
     assert not target.fit
     number = target.breaker.begin(target.now, stream=True)
-    target.breaker.good(number, target.now, 0.1, stream=True)
+    target.breaker.record_success(number, target.now, 0.1, stream=True)
     assert (target.state, target.fit) == ("closed", True)
 
 
@@ -134,13 +134,13 @@ def test_a_probe_that_hangs_is_not_waited_for() -> None:
     for _ in range(5):
         target.call(fails=True)
     target.now += 5.1
-    target.breaker.claim(target.now)
+    target.breaker.claim_probe(target.now)
     hanging = target.breaker.begin(target.now, stream=True)
     target.now += 10
     assert target.fit
     target.call()
     assert target.state == "closed"
-    target.breaker.bad(hanging, target.now, "upstream_timeout")
+    target.breaker.record_failure(hanging, target.now, "upstream_timeout")
     for _ in range(4):
         target.call(fails=True)
     assert target.state == "closed"
@@ -151,10 +151,10 @@ def test_a_probe_that_nobody_waits_for_leaves_its_place() -> None:
     for _ in range(5):
         target.call(fails=True)
     target.now += 5.1
-    target.breaker.claim(target.now)
+    target.breaker.claim_probe(target.now)
     number = target.breaker.begin(target.now, stream=True)
     assert not target.fit
-    target.breaker.none(number, target.now)
+    target.breaker.record_unknown(number, target.now)
     assert target.fit
 
 
@@ -165,11 +165,11 @@ def test_what_was_asked_before_it_opened_neither_closes_nor_opens_it() -> None:
         target.call(fails=True)
     target.now += 6
     for number in old[:10]:
-        target.breaker.good(number, target.now, 6, stream=True)
+        target.breaker.record_success(number, target.now, 6, stream=True)
     assert target.state == "half-open"
     target.call()
     for number in old[10:]:
-        target.breaker.bad(number, target.now, "upstream_timeout")
+        target.breaker.record_failure(number, target.now, "upstream_timeout")
     assert target.state == "closed"
 
 
@@ -192,16 +192,18 @@ def test_none_of_several_come_back_together() -> None:
         target = Target(jitter)
         for _ in range(5):
             target.call(fails=True)
-        untils.append(round(target.breaker.until - target.now, 6))
+        untils.append(round(target.breaker.retry_at - target.now, 6))
     assert untils == [1.6, 1.8, 2.4]
 
 
 def test_a_refused_credential_and_a_model_that_is_not_there() -> None:
     target = Target()
     number = target.breaker.begin(target.now, stream=True)
-    assert target.breaker.refused(number, target.now, "upstream_model", "model", sure=False)
-    assert (target.breaker.cause, target.breaker.hard, target.fit) == ("model", False, False)
-    assert target.breaker.until == target.now + 30
+    assert target.breaker.record_refusal(
+        number, target.now, "upstream_model", "model", is_certain=False
+    )
+    assert (target.breaker.cause, target.breaker.is_failing, target.fit) == ("model", False, False)
+    assert target.breaker.retry_at == target.now + 30
 
 
 def test_one_that_was_just_served_is_not_put_out_by_one_client() -> None:
@@ -210,25 +212,29 @@ def test_one_that_was_just_served_is_not_put_out_by_one_client() -> None:
     target.call()
     for changed in (False, False, True):
         number = target.breaker.begin(target.now, stream=True)
-        assert target.breaker.refused(number, target.now, "upstream_model", "model", sure=False) is changed  # fmt: skip
+        assert target.breaker.record_refusal(number, target.now, "upstream_model", "model", is_certain=False) is changed  # fmt: skip
     sure = Target()
     sure.call()
     number = sure.breaker.begin(sure.now, stream=True)
-    assert sure.breaker.refused(number, sure.now, "upstream_auth", "credential", sure=True)
+    assert sure.breaker.record_refusal(
+        number, sure.now, "upstream_auth", "credential", is_certain=True
+    )
 
 
 def test_a_refused_request_is_an_answer_too() -> None:
     target = Target()
     for _ in range(4):
         target.call(fails=True)
-    target.breaker.alive(target.breaker.begin(target.now, stream=True), target.now)
+    target.breaker.record_rejection(target.breaker.begin(target.now, stream=True), target.now)
     target.call(fails=True)
     assert target.state == "closed"
     target.call()
     for _ in range(5):
         target.call(fails=True, seconds=0.3)
     target.now += 6
-    assert target.breaker.alive(target.breaker.begin(target.now, stream=True), target.now)
+    assert target.breaker.record_rejection(
+        target.breaker.begin(target.now, stream=True), target.now
+    )
     assert target.state == "closed"
 
 
@@ -238,10 +244,10 @@ def test_a_slow_probe_is_not_back() -> None:
         target.call(seconds=0.2)
     while target.state == "closed":
         target.call(seconds=4)
-    target.now = target.breaker.until
+    target.now = target.breaker.retry_at
     target.call(seconds=4)
     assert target.state == "open"
-    target.now = target.breaker.until
+    target.now = target.breaker.retry_at
     target.call(seconds=0.2)
     assert target.state == "closed"
 
@@ -249,11 +255,11 @@ def test_a_slow_probe_is_not_back() -> None:
 def test_what_19_of_20_stay_below() -> None:
     """Of answers that take 0.1 to 1.1 s, in an order that repeats itself."""
     target = Target()
-    assert target.breaker.tail(stream=True) is None
+    assert target.breaker.get_tail_seconds(stream=True) is None
     for at in range(4000):
         target.call(seconds=0.1 + (at * 37 % 100) / 100)
-    assert target.breaker.tail(stream=True) == pytest.approx(1.05, abs=0.1)
-    assert target.breaker.tail(stream=False) is None
+    assert target.breaker.get_tail_seconds(stream=True) == pytest.approx(1.05, abs=0.1)
+    assert target.breaker.get_tail_seconds(stream=False) is None
 
 
 class Model:
@@ -312,14 +318,14 @@ def test_it_does_what_a_plain_model_does(calls: list[tuple[bool, float]]) -> Non
         now += wait
         number = breaker.begin(now, stream=False)
         if fails:
-            breaker.bad(number, now, "upstream_error")
+            breaker.record_failure(number, now, "upstream_error")
         else:
-            breaker.good(number, now, 0.0, stream=False)
+            breaker.record_success(number, now, 0.0, stream=False)
         model.call(now, fails=fails)
         assert breaker.cause == model.cause
-        assert breaker.until == pytest.approx(model.until)
+        assert breaker.retry_at == pytest.approx(model.until)
 
 
 def test_every_cause_has_its_rank() -> None:
-    assert max(RANK, key=RANK.__getitem__) == "failing"
-    assert len(set(RANK.values())) == len(RANK)
+    assert max(CAUSE_RANK, key=CAUSE_RANK.__getitem__) == "failing"
+    assert len(set(CAUSE_RANK.values())) == len(CAUSE_RANK)

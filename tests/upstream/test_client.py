@@ -24,7 +24,7 @@ OK = httpx.Response(200, json={})
 
 
 def provider(**more: object) -> Provider:
-    values = {"name": "acme", "doors": {"openai-chat": URL}, "accounts": (KEY,), **more}
+    values = {"name": "acme", "urls": {"openai-chat": URL}, "accounts": (KEY,), **more}
     return msgspec.convert(values, Provider, from_attributes=True)
 
 
@@ -82,7 +82,7 @@ async def test_names_of_an_answer_s_headers_are_in_lower_case(
 ) -> None:
     router.post(URL).respond(headers={"X-RateLimit-Left": "7", "x-RateLimit-left": "8"})
     answer = await send(client, provider())
-    assert answer.header(b"x-ratelimit-left") == "7"
+    assert answer.get_header(b"x-ratelimit-left") == "7"
     assert {name for name, _ in answer.fields} >= {b"x-ratelimit-left"}
 
 
@@ -107,7 +107,7 @@ async def test_accounts_are_not_mixed_up(client: ProviderClient, router: respx.M
 
 
 BEFORE: list[dict[str, object]] = [
-    {"doors": {"openai-chat": "https://provider.invalid/v1/embeddings"}},
+    {"urls": {"openai-chat": "https://provider.invalid/v1/embeddings"}},
     {"headers": {"x-own": "2"}},
     {"auth": "x-api-key"},
     {"accounts": (Account("main", "sk-2"),)},
@@ -142,7 +142,7 @@ async def test_what_is_added_to_a_url_stands_before_its_query(
     client: ProviderClient, router: respx.MockRouter, door: str, tail: str, url: str
 ) -> None:
     route = router.post(url__startswith=URL).mock(return_value=OK)
-    to = provider(doors={"openai-chat": door})
+    to = provider(urls={"openai-chat": door})
     await client.send(to, KEY, OPENAI_CHAT, b"{}", {}, Timers(), tail=tail)
     assert str(route.calls.last.request.url) == url
 
@@ -151,10 +151,10 @@ async def test_a_local_engine_may_move(client: ProviderClient, router: respx.Moc
     """Its door is a path; its address is known when it runs, and changes when it starts again."""
     first = router.post("http://127.0.0.1:1/v1/chat").mock(return_value=OK)
     second = router.post("http://127.0.0.1:2/v1/chat").mock(return_value=OK)
-    engine = provider(doors={"openai-chat": "/v1/chat"}, auth="none")
-    client.bases["acme"] = "http://127.0.0.1:1"
+    engine = provider(urls={"openai-chat": "/v1/chat"}, auth="none")
+    client.base_urls["acme"] = "http://127.0.0.1:1"
     await send(client, engine)
-    client.bases["acme"] = "http://127.0.0.1:2"
+    client.base_urls["acme"] = "http://127.0.0.1:2"
     await send(client, engine)
     assert (first.call_count, second.call_count) == (1, 1)
 
@@ -163,12 +163,12 @@ async def test_doors_that_a_query_tells_apart_are_kept_in_bounded_memory(
     client: ProviderClient, router: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client says what its query is: each goes where it says, and only some are kept ready."""
-    monkeypatch.setattr("gateway.upstream.client._MOST_DOORS", 3)
+    monkeypatch.setattr("gateway.upstream.client._MAX_ENDPOINTS", 3)
     route = router.post(url__startswith=URL).mock(return_value=OK)
     for at in range(8):
         await client.send(provider(), KEY, OPENAI_CHAT, b"{}", {}, Timers(), tail=f"?n={at}")
     assert [str(call.request.url) for call in route.calls] == [f"{URL}?n={at}" for at in range(8)]
-    assert len(client._prepared) <= 3
+    assert len(client._endpoints) <= 3
 
 
 FAILURES: list[tuple[type[Exception], str, str]] = [
@@ -265,8 +265,8 @@ async def test_a_slow_consumer_is_not_a_slow_provider() -> None:
 
 def test_a_problem_knows_its_kind() -> None:
     with pytest.raises(msgspec.ValidationError):
-        door._problem("no_such_kind", "", "no")
-    assert door._problem("upstream_timeout", "x", "no").problem == Problem(
+        door._build_error("no_such_kind", "", "no")
+    assert door._build_error("upstream_timeout", "x", "no").problem == Problem(
         kind="upstream_timeout", message="x"
     )
 
@@ -312,13 +312,13 @@ async def test_connections_are_kept_for_as_long_as_a_provider_uses_them() -> Non
     first = pools(one)
     assert pools(one) is first
     pools(other)
-    await pools.only([one])
+    await pools.close_unused([one])
     assert closed == ["other"]
     await pools.close()
     assert closed == ["other", "acme"]
     own = door.ConnectionPools()
     kept, gone = own(one), own(provider(proxy="http://p:1"))
-    await own.only([other])
+    await own.close_unused([other])
     assert own(other) is kept
     assert own(provider(proxy="http://p:1")) is not gone
 
@@ -329,14 +329,16 @@ def test_a_certificate_that_is_wrong_stays_wrong() -> None:
     wrong.__cause__ = ssl.SSLCertVerificationError("x")
     garbage = httpx.ConnectError("TLS: wrong version number")
     garbage.__cause__ = ssl.SSLError("x")
-    found = [door._failure("acme", one) for one in (wrong, garbage, httpx.ConnectError("refused"))]
-    assert [one.lasting for one in found] == [True, False, False]
-    assert door._failure("acme", httpx.UnsupportedProtocol("x")).lasting
+    found = [
+        door._build_failure("acme", one) for one in (wrong, garbage, httpx.ConnectError("refused"))
+    ]
+    assert [one.is_permanent for one in found] == [True, False, False]
+    assert door._build_failure("acme", httpx.UnsupportedProtocol("x")).is_permanent
 
 
 def test_no_free_connection_is_the_gateways_want() -> None:
     """The client may come back: nothing was sent."""
-    problem = door._failure("acme", httpx.PoolTimeout("x"))
+    problem = door._build_failure("acme", httpx.PoolTimeout("x"))
     assert (problem.kind, problem.retry_after, problem.should_retry) == ("overloaded", 1.0, None)
 
 
@@ -351,7 +353,7 @@ async def test_nothing_leaves_by_another_transport_without_its_row(
         return room.pop(0)
 
     transport = httpx.MockTransport(router.async_handler)
-    client = ProviderClient(transports=lambda _: transport, outbox=WriteBatch(write))
+    client = ProviderClient(transports=lambda _: transport, write_batch=WriteBatch(write))
     with pytest.raises(ProblemError) as caught:
         await send(client, provider())
     assert (caught.value.problem.kind, route.call_count) == ("ledger", 0)

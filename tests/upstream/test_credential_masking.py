@@ -38,9 +38,9 @@ def escaped(text: str, *names: str) -> str:
 def test_it_is_masked_however_it_is_written(said: str) -> None:
     """Plain, in JSON, in JSON within JSON, and in a URL."""
     body = f'{{"error":{{"message":"Wrong key: {said}."}}}}'
-    assert credential_masking.text(ACCOUNT, body) == '{"error":{"message":"Wrong key: ***."}}'
+    assert credential_masking.mask_text(ACCOUNT, body) == '{"error":{"message":"Wrong key: ***."}}'
     assert (
-        credential_masking.body(ACCOUNT, body.encode())
+        credential_masking.mask_body(ACCOUNT, body.encode())
         == b'{"error":{"message":"Wrong key: ***."}}'
     )
 
@@ -50,30 +50,32 @@ def test_any_credential_is_masked_in_json(key: str) -> None:
     account = Account("main", key)
     for ascii_only in (True, False):
         told = json.dumps({"error": f"<{key}>"}, ensure_ascii=ascii_only)
-        assert json.loads(credential_masking.body(account, told.encode())) == {"error": "<***>"}
+        assert json.loads(credential_masking.mask_body(account, told.encode())) == {
+            "error": "<***>"
+        }
 
 
 @pytest.mark.parametrize("key", ["", "g", "none", "ollama", "changeme", "fifteen-letters"])
 def test_a_short_credential_may_be_a_word_and_is_left_alone(key: str) -> None:
     body = b'{"error":{"message":"none: run ollama pull; changeme, fifteen-letters"}}'
     account = Account("main", key)
-    assert credential_masking.body(account, body) is body
-    assert credential_masking.text(account, "none of ollama") == "none of ollama"
+    assert credential_masking.mask_body(account, body) is body
+    assert credential_masking.mask_text(account, "none of ollama") == "none of ollama"
 
 
 def test_what_holds_none_stays_as_it_is() -> None:
     body = b'{"error":{"message":"No.", "x": 1.50}}'
-    assert credential_masking.body(ACCOUNT, body) is body
+    assert credential_masking.mask_body(ACCOUNT, body) is body
     problem = Problem(kind="upstream_error", message="No.", body=body)
-    assert credential_masking.problem(ACCOUNT, problem) is problem
+    assert credential_masking.mask_problem(ACCOUNT, problem) is problem
 
 
 def test_a_problem_is_masked_in_all_that_its_provider_said() -> None:
     problem = Problem(kind="upstream_error", message=f"No {KEY}.", body=json.dumps(KEY).encode())
-    masked = credential_masking.problem(ACCOUNT, problem)
+    masked = credential_masking.mask_problem(ACCOUNT, problem)
     assert (masked.message, masked.body) == ("No ***.", b'"***"')
 
 
 def test_a_flood_of_backslashes_costs_little() -> None:
     """Twice as many cost twice as much: none of them is looked at again and again."""
-    credential_masking.body(ACCOUNT, b"\\" * 1_000_000)
+    credential_masking.mask_body(ACCOUNT, b"\\" * 1_000_000)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from gateway.core.errors import Kind, Problem, ProblemError
+from gateway.core.errors import Problem, ProblemError, ProblemKind
 from gateway.core.target import Account, Provider, Target
 from gateway.upstream.circuit_breaker import CircuitBreaker
 from gateway.upstream.health import TargetHealth
-from gateway.upstream.provider_quota import Place
+from gateway.upstream.provider_quota import AccountModelKey
 from gateway.upstream.retry import Candidate
 
 
@@ -15,31 +15,33 @@ class Clinic:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.told: list[tuple[Place, str | None]] = []
-        self.health = TargetHealth(clock=lambda: self.now, jitter=lambda: 0.5, tell=self.tell)
+        self.told: list[tuple[AccountModelKey, str | None]] = []
+        self.health = TargetHealth(clock=lambda: self.now, jitter=lambda: 0.5, on_change=self.tell)
 
-    def tell(self, place: Place, breaker: CircuitBreaker) -> None:
+    def tell(self, place: AccountModelKey, breaker: CircuitBreaker) -> None:
         self.told.append((place, breaker.cause))
 
-    def fail(self, name: str, kind: Kind, times: int = 1, status: int | None = None) -> None:
+    def fail(self, name: str, kind: ProblemKind, times: int = 1, status: int | None = None) -> None:
         problem = Problem(kind=kind, message="", upstream_status=status)
         for _ in range(times):
-            self.health.begin((name, "main", "m"), stream=True).failed(problem)
+            self.health.begin((name, "main", "m"), stream=True).fail(problem)
 
     def shake(self, name: str) -> None:
         """It fails now and then."""
         for _ in range(6):
             self.fail(name, "upstream_error")
-            self.health.begin((name, "main", "m"), stream=True).good()
+            self.health.begin((name, "main", "m"), stream=True).succeed()
 
     def order(self, names: str) -> str:
         every = [
             Candidate(
-                Target(provider=Provider(name=name, doors={}), model="m"), Account("main", ""), "x"
+                Target(provider=Provider(name=name, urls={}), model="m"), Account("main", ""), "x"
             )
             for name in names
         ]
-        found = self.health.order(every, lambda one: (one.target.provider.name, "main", "m"))
+        found = self.health.sort_candidates(
+            every, lambda one: (one.target.provider.name, "main", "m")
+        )
         return "".join(one.target.provider.name for one in found)
 
 
@@ -53,24 +55,24 @@ def test_a_name_that_a_client_chose_has_no_breaker(clinic: Clinic) -> None:
     for at in range(99):
         place = ("a", "main", f"x{at}")
         for kind in ("upstream_model", "upstream_error"):
-            sent = clinic.health.begin(place, stream=True, listed=False)
-            sent.failed(Problem(kind=kind, message="", upstream_status=404))
-        clinic.health.begin(place, stream=True, listed=False).left()
-        clinic.health.begin(place, stream=True, listed=False).good()
-    assert (clinic.health.targets, clinic.health.open, clinic.told) == ({}, 0, [])
+            sent = clinic.health.begin(place, stream=True, is_listed=False)
+            sent.fail(Problem(kind=kind, message="", upstream_status=404))
+        clinic.health.begin(place, stream=True, is_listed=False).abandon()
+        clinic.health.begin(place, stream=True, is_listed=False).succeed()
+    assert (clinic.health.target_breakers, clinic.health.open_count, clinic.told) == ({}, 0, [])
 
 
 def test_a_credential_is_judged_by_every_call(clinic: Clinic) -> None:
     place = ("a", "main", "x")
     refused = Problem(kind="upstream_auth", message="", upstream_status=401)
-    clinic.health.begin(place, stream=True, listed=False).failed(refused)
+    clinic.health.begin(place, stream=True, is_listed=False).fail(refused)
     assert clinic.told == [(("a", "main", ""), "credential")]
     forbidden = Problem(kind="upstream_auth", message="", upstream_status=403)
-    clinic.health.begin(("b", "main", "x"), stream=True, listed=False).failed(forbidden)
-    assert clinic.health.open == 1
+    clinic.health.begin(("b", "main", "x"), stream=True, is_listed=False).fail(forbidden)
+    assert clinic.health.open_count == 1
     clinic.now += 60
-    clinic.health.begin(place, stream=True, listed=False).good()
-    assert clinic.health.open == 0
+    clinic.health.begin(place, stream=True, is_listed=False).succeed()
+    assert clinic.health.open_count == 0
 
 
 def test_those_out_of_their_turn_come_last_by_what_they_lack(clinic: Clinic) -> None:
@@ -87,10 +89,10 @@ def test_those_out_of_their_turn_come_last_by_what_they_lack(clinic: Clinic) -> 
         (("c", "main", "m"), "shaky"),
         (("d", "main", "m"), "failing"),
     ]
-    assert clinic.health.open == 4
-    assert [bool(clinic.health.why((name, "main", "m"))) for name in "abcde"] == [True] * 4 + [False]  # fmt: skip
-    assert clinic.health.barred(("d", "main", "m"))
-    assert not clinic.health.barred(("a", "main", "m"))
+    assert clinic.health.open_count == 4
+    assert [bool(clinic.health.get_skip_reason((name, "main", "m"))) for name in "abcde"] == [True] * 4 + [False]  # fmt: skip
+    assert clinic.health.is_blocked(("d", "main", "m"))
+    assert not clinic.health.is_blocked(("a", "main", "m"))
 
 
 def test_the_client_is_told_when_the_first_of_them_is_tried_again(clinic: Clinic) -> None:
@@ -108,34 +110,34 @@ def test_the_client_is_told_when_the_first_of_them_is_tried_again(clinic: Clinic
 def test_an_account_is_good_again_once_it_was_served(clinic: Clinic) -> None:
     """Whatever model it was: a credential is of an account."""
     clinic.fail("a", "upstream_auth", status=401)
-    clinic.health.begin(("a", "main", "n"), stream=True).good()
-    assert clinic.health.open == 1
+    clinic.health.begin(("a", "main", "n"), stream=True).succeed()
+    assert clinic.health.open_count == 1
     clinic.now += 31
-    clinic.health.begin(("a", "main", "n"), stream=True).good()
-    assert (clinic.health.open, clinic.health.calm) == (0, True)
+    clinic.health.begin(("a", "main", "n"), stream=True).succeed()
+    assert (clinic.health.open_count, clinic.health.all_closed) == (0, True)
     assert clinic.told[-1] == (("a", "main", ""), None)
-    clinic.health.begin(("a", "main", "n"), stream=True).good()
+    clinic.health.begin(("a", "main", "n"), stream=True).succeed()
     assert len(clinic.told) == 2
 
 
-NOTHING: list[Kind] = ["upstream_rate_limited", "overloaded", "ledger", "budget", "upstream_rejected", "upstream_context"]  # fmt: skip
+NOTHING: list[ProblemKind] = ["upstream_rate_limited", "overloaded", "ledger", "budget", "upstream_rejected", "upstream_context"]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", NOTHING)
-def test_what_is_no_failure_of_a_target_changes_nothing(clinic: Clinic, kind: Kind) -> None:
+def test_what_is_no_failure_of_a_target_changes_nothing(clinic: Clinic, kind: ProblemKind) -> None:
     clinic.fail("a", kind, times=40)
-    assert (clinic.health.calm, clinic.told) == (True, [])
+    assert (clinic.health.all_closed, clinic.told) == (True, [])
 
 
 def test_what_one_client_may_bring_about_takes_three(clinic: Clinic) -> None:
     """403 and 404 may be of what it named: a target that was just served is not put out by one."""
     for kind, status in (("upstream_auth", 403), ("upstream_model", 404)):
-        clinic.health.begin((kind, "main", "m"), stream=True).good()
+        clinic.health.begin((kind, "main", "m"), stream=True).succeed()
         problem = Problem(kind="upstream_auth" if status == 403 else "upstream_model", message="", upstream_status=status)  # fmt: skip
         for calm in (True, True, False):
-            clinic.health.begin((kind, "main", "m"), stream=True).failed(problem)
-            assert (clinic.health.why((kind, "main", "m")) == "") is calm
-    assert not clinic.health.accounts
+            clinic.health.begin((kind, "main", "m"), stream=True).fail(problem)
+            assert (clinic.health.get_skip_reason((kind, "main", "m")) == "") is calm
+    assert not clinic.health.account_breakers
 
 
 def test_those_that_are_still_under_way_count_too(clinic: Clinic) -> None:
@@ -143,13 +145,13 @@ def test_those_that_are_still_under_way_count_too(clinic: Clinic) -> None:
     for _ in range(40):
         sent = clinic.health.begin(("a", "main", "m"), stream=True)
         clinic.now += 0.1
-        sent.good()
+        sent.succeed()
     for _ in range(50):
         clinic.health.begin(("a", "main", "m"), stream=True)
         clinic.now += 0.1
     assert clinic.told == [(("a", "main", "m"), "slow")]
     assert clinic.order("ab") == "ba"
-    assert clinic.health.targets["a", "main", "m"].report(clinic.now).in_flight == 50
+    assert clinic.health.target_breakers["a", "main", "m"].report(clinic.now).in_flight == 50
 
 
 def test_a_call_that_nobody_waits_for_may_have_been_slow(clinic: Clinic) -> None:
@@ -157,9 +159,9 @@ def test_a_call_that_nobody_waits_for_may_have_been_slow(clinic: Clinic) -> None
     for _ in range(40):
         sent = clinic.health.begin(("a", "main", "m"), stream=True)
         clinic.now += 0.1
-        sent.good()
+        sent.succeed()
     for _ in range(40):
         sent = clinic.health.begin(("a", "main", "m"), stream=True)
         clinic.now += 2
-        sent.left()
+        sent.abandon()
     assert clinic.told[0] == (("a", "main", "m"), "slow")

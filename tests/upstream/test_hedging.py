@@ -14,12 +14,12 @@ from gateway.core.decision import Plan
 from gateway.core.errors import Problem, ProblemError
 from gateway.upstream.client import HttpxSender
 from gateway.upstream.hedging import Hedge
-from gateway.upstream.retry import Candidate, candidates
+from gateway.upstream.retry import Candidate, list_candidates
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 from tests.upstream.test_retry import target
 
-PAIR = Plan(targets=(target("x/m"), target("y/m")), doors=("openai-chat",) * 2)
-FIRST, SECOND = candidates(PAIR)
+PAIR = Plan(targets=(target("x/m"), target("y/m")), dialects=("openai-chat",) * 2)
+FIRST, SECOND = list_candidates(PAIR)
 BAD = Problem(kind="upstream_error", message="")
 
 
@@ -39,9 +39,9 @@ class Body(httpx.AsyncByteStream):
 class Asked(msgspec.Struct, frozen=True):
     """What of a job is looked at."""
 
-    dialling: Callable[..., None]
-    failing: Callable[[Problem], None]
-    extending: None = None
+    on_attempt_start: Callable[..., None]
+    on_attempt_failure: Callable[[Problem], None]
+    on_parallel_attempt: None = None
 
 
 async def settled() -> None:
@@ -66,17 +66,22 @@ class Race:
 
     def aside(self, side: AttemptAccount | None) -> AttemptAccount:
         """The number stands for all that is put aside."""
-        was, self.side = AttemptAccount(number=self.side), 1 if side is None else side.number
+        was, self.side = (
+            AttemptAccount(attempt_number=self.side),
+            1 if side is None else side.attempt_number,
+        )
         return was
 
     async def attempt(self, job: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
         name = candidate.target.provider.name
-        if job.dialling(candidate.target, candidate.account) is not None:
+        if job.on_attempt_start(candidate.target, candidate.account) is not None:
             raise AssertionError
         end = self.ends[name] = asyncio.get_running_loop().create_future()
         await end
         answer = HttpxSender(name, 200, [], self.bodies[name])
-        return cast("UpstreamResponse", SimpleNamespace(target=candidate.target, answer=answer))
+        return cast(
+            "UpstreamResponse", SimpleNamespace(target=candidate.target, provider_response=answer)
+        )
 
     async def both(self) -> asyncio.Task[UpstreamResponse]:
         """The second is asked too."""
@@ -118,7 +123,7 @@ async def test_the_last_of_two_failures_is_told(order: str) -> None:
     with pytest.raises(ProblemError, match=order[1]):
         await task
     assert race.rows[:2] == [("xy".index(name), "upstream_error") for name in order]
-    assert race.hedge.both
+    assert race.hedge.used_second
 
 
 async def test_a_bug_ends_both() -> None:
@@ -140,7 +145,7 @@ async def test_without_a_grant_the_first_goes_on_alone() -> None:
     race.ends["x"].set_exception(ProblemError(BAD))
     with pytest.raises(ProblemError):
         await task
-    assert (race.rows, race.hedge.both) == ([(0, "upstream_error")], False)
+    assert (race.rows, race.hedge.used_second) == ([(0, "upstream_error")], False)
 
 
 async def test_a_call_that_is_given_up_ends_both() -> None:

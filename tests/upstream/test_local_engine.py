@@ -40,7 +40,7 @@ class Watched:
         self.pauses: list[float] = []
         self.paused = asyncio.Event()
         self.go_on = asyncio.Semaphore(0)
-        provider = Provider(name="local", doors={}, command=command)
+        provider = Provider(name="local", urls={}, command=command)
         self.log = folder / "data" / "local.log"
         self.engine = LocalEngine(provider, self.log, self.said.append, self.pause)
 
@@ -84,7 +84,7 @@ def script(text: str) -> pytest.MarkDecorator:
 
 @script(SERVES)
 async def test_it_is_ready_when_it_says_so(watched: Watched) -> None:
-    url = await watched.engine.ready()
+    url = await watched.engine.wait_until_ready()
     assert url == f"http://127.0.0.1:{watched.pid}"
     assert watched.said == [f"local: ready on {url}"]
     assert alive(watched.pid)
@@ -93,7 +93,7 @@ async def test_it_is_ready_when_it_says_so(watched: Watched) -> None:
 
 @script(SERVES)
 async def test_it_is_stopped(watched: Watched) -> None:
-    await watched.engine.ready()
+    await watched.engine.wait_until_ready()
     pid = watched.pid
     await watched.engine.stop()
     assert not alive(pid)
@@ -104,8 +104,8 @@ async def test_it_is_stopped(watched: Watched) -> None:
 async def test_one_that_will_not_stop_is_killed(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_engine, "_STOP_WITHIN", 0.05)
-    await watched.engine.ready()
+    monkeypatch.setattr(local_engine, "_STOP_TIMEOUT", 0.05)
+    await watched.engine.wait_until_ready()
     pid = watched.pid
     await watched.engine.stop()
     assert not alive(pid)
@@ -114,11 +114,11 @@ async def test_one_that_will_not_stop_is_killed(
 @script(SERVES)
 async def test_one_that_is_killed_comes_back(watched: Watched) -> None:
     """Calls that come meanwhile wait for it."""
-    await watched.engine.ready()
+    await watched.engine.wait_until_ready()
     first = watched.pid
     os.kill(first, signal.SIGKILL)
     await watched.paused.wait()
-    waiting = asyncio.create_task(watched.engine.ready())
+    waiting = asyncio.create_task(watched.engine.wait_until_ready())
     await asyncio.sleep(0)
     assert not waiting.done()
     watched.go_on.release()
@@ -130,7 +130,7 @@ async def test_one_that_is_killed_comes_back(watched: Watched) -> None:
 @script(SERVES)
 async def test_its_input_ends_with_the_gateway(watched: Watched) -> None:
     """What ties an engine to a gateway that was killed: it sees the end of its input."""
-    await watched.engine.ready()
+    await watched.engine.wait_until_ready()
     process = watched.engine._process
     assert process is not None
     assert process.stdin is not None
@@ -154,7 +154,7 @@ async def test_pauses_double_up_to_30_seconds(watched: Watched) -> None:
 async def test_one_that_cannot_run_is_off(watched: Watched) -> None:
     """It is not tried again; its last word says what would help."""
     with pytest.raises(ProblemError) as caught:
-        await watched.engine.ready()
+        await watched.engine.wait_until_ready()
     problem = caught.value.problem
     assert (problem.kind, problem.spent) == ("upstream_unreachable", "no")
     assert (
@@ -168,7 +168,7 @@ async def test_a_command_that_is_not_there(tmp_path: Path) -> None:
     watched = Watched(tmp_path, "/no/such/program")
     watched.engine.start()
     with pytest.raises(ProblemError, match="No such file or directory"):
-        await watched.engine.ready()
+        await watched.engine.wait_until_ready()
     assert watched.pauses == []
     await watched.engine.stop()
 
@@ -178,21 +178,21 @@ async def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
     watched = Watched(tmp_path, "{python}")
     watched.engine.start()
     with pytest.raises(ProblemError, match="data"):
-        await watched.engine.ready()
+        await watched.engine.wait_until_ready()
     await watched.engine.stop()
 
 
 @script(SILENT)
 async def test_one_that_never_comes_up(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_engine, "_READY_WITHIN", 0.05)
+    monkeypatch.setattr(local_engine, "_READY_TIMEOUT", 0.05)
     with pytest.raises(ProblemError, match="did not come up within"):
-        await watched.engine.ready()
+        await watched.engine.wait_until_ready()
 
 
 @script(CHATTY)
 async def test_other_output_is_passed_over(watched: Watched) -> None:
     """However long its lines are."""
-    assert await watched.engine.ready()
+    assert await watched.engine.wait_until_ready()
     assert watched.said == [f"local: ready on {watched.engine.url}"]
 
 
@@ -204,7 +204,7 @@ async def test_its_own_log_is_kept(watched: Watched) -> None:
 
 @script(SERVES)
 async def test_stopping_twice_is_stopping(watched: Watched) -> None:
-    await watched.engine.ready()
+    await watched.engine.wait_until_ready()
     await watched.engine.stop()
     await watched.engine.stop()
 
@@ -217,13 +217,13 @@ async def test_one_that_was_never_started(tmp_path: Path) -> None:
 async def test_a_long_run_begins_anew(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pause is for one that crashes again and again, not for one a day."""
     for _ in range(3):
-        await watched.engine.ready()
+        await watched.engine.wait_until_ready()
         os.kill(watched.pid, signal.SIGKILL)
         await watched.paused.wait()
         watched.go_on.release()
     assert watched.pauses == [1.0, 2.0, 4.0]
-    monkeypatch.setattr(local_engine, "_LONG", 0.0)
-    await watched.engine.ready()
+    monkeypatch.setattr(local_engine, "_STABLE_RUN_SECONDS", 0.0)
+    await watched.engine.wait_until_ready()
     os.kill(watched.pid, signal.SIGKILL)
     await watched.paused.wait()
     assert watched.pauses[-1] == 1.0
@@ -237,7 +237,7 @@ def test_sec_supply_nothing_secret_is_in_the_environment_of_a_program() -> None:
         "ACME_API_KEY": secret, "AUTH": f"Bearer {secret}", "PART": secret[3:], "TIERGATE_SECRET": "x",
         "TIERGATE_ADMIN_KEY": "x", "REDIS_URL": "redis://:x@y",
     }  # fmt: skip
-    told = local_engine.without(environ, ["", "off", secret])
+    told = local_engine.build_child_environment(environ, ["", "off", secret])
     assert told == {name: environ[name] for name in ("PATH", "HOME", "OFF", "HF_TOKEN", "EMPTY")}
 
 
@@ -251,7 +251,7 @@ async def test_an_engine_is_started_without_them(
     monkeypatch.setenv("ACME_API_KEY", "sk-acme-0123456789")
     monkeypatch.setenv("TIERGATE_SECRET", "never-shown-0123456789")
     watched.engine._secrets = ["sk-acme-0123456789"]
-    await watched.engine.ready()
+    await watched.engine.wait_until_ready()
     assert "PATH" in watched.log.read_text()
     for canary in ("sk-acme-0123456789", "never-shown-0123456789"):
         assert canary not in watched.log.read_text()

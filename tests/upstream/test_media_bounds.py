@@ -11,7 +11,7 @@ from gateway.core.errors import ProblemError
 from gateway.dialects import FetchedMedia
 from gateway.upstream import media_fetch
 from gateway.upstream.client import PublicWebClient
-from gateway.upstream.media_fetch import MediaRefused, kinds
+from gateway.upstream.media_fetch import MediaRefused, find_kinds
 from tests.upstream.media import (
     PDF,
     PNG,
@@ -218,9 +218,9 @@ async def test_any_other_status_is_no_file(status: int) -> None:
 
 
 def test_kinds_follow_from_types() -> None:
-    assert kinds(TYPES) == {"image", "file"}
-    assert kinds(["audio/wav"]) == {"audio"}
-    assert kinds(["image/png"]) == {"image"}
+    assert find_kinds(TYPES) == {"image", "file"}
+    assert find_kinds(["audio/wav"]) == {"audio"}
+    assert find_kinds(["image/png"]) == {"image"}
 
 
 def test_a_place_says_what_it_is() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.upstream import media_fetch
 from gateway.upstream.client import PublicWebClient
-from gateway.upstream.media_fetch import MediaBounds, MediaFetcher, MediaRefused, public
+from gateway.upstream.media_fetch import MediaBounds, MediaFetcher, MediaRefused, is_public
 from tests.contract.conftest import Certificates
 from tests.upstream.media import (
     PNG,
@@ -86,7 +86,7 @@ async def test_sec_ssrf_3_no_form_of_an_address_reaches_this_machine(url: str) -
         url = url.replace("{port}", str(port))
         hosts = ["localhost", "127.0.0.1", "*.example", "169.254.169.254", "10.0.0.1"]
         for allow in ([f"{name}:{port}" for name in hosts], []):
-            said = await refused(fetch(resolve=names, public=public, allow=allow), url)
+            said = await refused(fetch(resolve=names, public=is_public, allow=allow), url)
             for word in ("secret-resolver", "internal", "not known", "errno"):
                 assert word not in said.lower()
     assert evil.connections == 0
@@ -95,7 +95,7 @@ async def test_sec_ssrf_3_no_form_of_an_address_reaches_this_machine(url: str) -
 async def test_a_host_that_is_not_there_and_one_that_is_inside_look_the_same() -> None:
     names = Names(inward_example=[["10.1.2.3"]])
     said = {
-        (await refused(fetch(resolve=names, public=public, allow=[]), f"http://{host}/")).replace(host, "")
+        (await refused(fetch(resolve=names, public=is_public, allow=[]), f"http://{host}/")).replace(host, "")
         for host in ("inward.example", "nowhere.example")
     }  # fmt: skip
     assert len(said) == 1
@@ -107,13 +107,13 @@ async def test_a_name_that_changes_its_mind_is_resolved_once() -> None:
     tried: list[str] = []
 
     class Watched(PublicWebClient):
-        async def get(self, *args: Any, at: str, **more: Any) -> Any:
-            tried.append(at)
-            return await super().get(*args, at="127.0.0.1", **more)
+        async def get(self, *args: Any, address: str, **more: Any) -> Any:
+            tried.append(address)
+            return await super().get(*args, address="127.0.0.1", **more)
 
     async with served(ok()) as (_, port):
         fetcher = fetch(
-            resolve=names, public=public, allow=[f"rebind.example:{port}"], web=Watched()
+            resolve=names, public=is_public, allow=[f"rebind.example:{port}"], web=Watched()
         )
         assert await get(fetcher, f"http://rebind.example:{port}/")
     assert names.asked == ["rebind.example"]
@@ -261,19 +261,22 @@ INSIDE = [
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_what_is_public(address: str) -> None:
-    assert public(ipaddress.ip_address(address))
+    assert is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("address", INSIDE)
 def test_what_is_not(address: str) -> None:
     """Ours, special, or a wrapping of IPv4 that a router may unwrap."""
-    assert not public(ipaddress.ip_address(address))
+    assert not is_public(ipaddress.ip_address(address))
 
 
 async def test_the_machine_resolves_names() -> None:
     assert await media_fetch.resolve("127.0.0.1", 80) == ["127.0.0.1"]
-    assert MediaFetcher(MediaBounds(types=TYPES, most=1, timeout=1.0))._guard is media_fetch.PUBLIC
-    assert media_fetch.PUBLIC.public is public
+    assert (
+        MediaFetcher(MediaBounds(types=TYPES, max_bytes=1, timeout=1.0))._guard
+        is media_fetch.PUBLIC_GUARD
+    )
+    assert media_fetch.PUBLIC_GUARD.is_public is is_public
 
 
 @pytest.mark.parametrize("sign", ["\r", "\n", "\t", " ", "\0", "\x1f", "\x7f", "\\"])
@@ -291,7 +294,9 @@ async def test_signs_that_readers_of_urls_leave_out_are_refused(url: str, sign: 
     with pytest.raises(MediaRefused, match="not valid"):
         media_fetch.MediaUrl.read(url.format(sign))
     with pytest.raises(MediaRefused, match="redirected to a URL that is not valid"):
-        media_fetch._next(media_fetch.MediaUrl("http", "pics.example", 80, "/"), url.format(sign))
+        media_fetch._resolve_redirect(
+            media_fetch.MediaUrl("http", "pics.example", 80, "/"), url.format(sign)
+        )
 
 
 def test_a_url_has_a_length() -> None:
@@ -312,6 +317,8 @@ async def test_ipv6_stands_in_brackets() -> None:
     async with server:
         web = PublicWebClient()
         until = asyncio.get_running_loop().time() + 5
-        answer = await web.get("http", "::1", port, "/", at="::1", connect=1.0, until=until)
+        answer = await web.get(
+            "http", "::1", port, "/", address="::1", connect_timeout=1.0, deadline=until
+        )
         await answer.close()
         assert host.asked[0].split(b"\r\n")[1] == b"host: [::1]:%d" % port

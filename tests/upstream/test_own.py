@@ -11,7 +11,7 @@ from gateway.core.target import Account, Provider, Timers
 from gateway.dialects import OPENAI_CHAT
 from gateway.upstream.client import ConnectionPools, ProviderClient, ProviderResponse
 from gateway.upstream.http1 import Http1Transport
-from gateway.upstream.http1.request import AT_ONCE
+from gateway.upstream.http1.request import MAX_SINGLE_WRITE_BYTES
 from gateway.upstream.write_batch import WriteBatch
 from tests.contract.client import until
 from tests.contract.server import CHUNKED, OK, Peer, Server, always, once
@@ -29,7 +29,7 @@ async def client() -> AsyncIterator[ProviderClient]:
 
 
 def provider(server: Server, **more: object) -> Provider:
-    values = {"name": "acme", "doors": {"openai-chat": f"{server.url}/v1/chat"}, **more}
+    values = {"name": "acme", "urls": {"openai-chat": f"{server.url}/v1/chat"}, **more}
     return msgspec.convert(values, Provider, from_attributes=True)
 
 
@@ -76,7 +76,7 @@ async def test_a_connection_serves_many_and_accounts_stay_apart(client: Provider
     async with Server(always(OK)) as server:
         for secret in ("sk-1", "sk-2", "sk-1"):
             answer = await send(client, server, account=Account(secret, secret))
-            assert answer.rest() in (b"ok", None)
+            assert answer.take_buffered() in (b"ok", None)
             await collect(answer)
         sent = [request.all(b"authorization") for request in server.requests]
         assert sent == [[b"Bearer sk-1"], [b"Bearer sk-2"], [b"Bearer sk-1"]]
@@ -88,7 +88,7 @@ async def test_all_that_is_here_need_not_be_waited_for(client: ProviderClient) -
     async with Server(always(OK)) as server:
         await collect(await send(client, server))
         answer = await send(client, server)
-        assert answer.rest() == b"ok"
+        assert answer.take_buffered() == b"ok"
         assert await collect(answer) == b""
 
 
@@ -104,7 +104,7 @@ async def test_what_is_not_all_here_is_read(client: ProviderClient) -> None:
     go = asyncio.Event()
     async with Server(script) as server:
         answer = await send(client, server)
-        assert answer.rest() is None
+        assert answer.take_buffered() is None
         go.set()
         assert await collect(answer) == b"ab"
 
@@ -130,7 +130,7 @@ async def test_no_header_changes_where_a_message_ends(client: ProviderClient, na
 
 
 async def test_a_large_body_is_sent_whole(client: ProviderClient) -> None:
-    body = b"x" * (AT_ONCE + 1)
+    body = b"x" * (MAX_SINGLE_WRITE_BYTES + 1)
     async with Server(always(OK)) as server:
         assert await collect(await send(client, server, body=body)) == b"ok"
         assert server.requests[0].body == body
@@ -247,7 +247,7 @@ async def test_a_connection_that_had_been_closed_is_tried_once_more(
 
         await collect(await send(client, server))
         who = provider(server)
-        answer = await client.send(who, KEY, OPENAI_CHAT, b"{}", {}, PATIENT, again=again)
+        answer = await client.send(who, KEY, OPENAI_CHAT, b"{}", {}, PATIENT, on_resend=again)
         assert await collect(answer) == b"ok"
         assert len(server.requests) == 3
         assert server.opened == 2
@@ -259,7 +259,7 @@ async def test_a_request_that_may_have_been_worked_on_is_not_sent_again(
     client: ProviderClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Closed long after it was sent: it may be billed, and the next target is asked."""
-    monkeypatch.setattr("gateway.upstream.client._CROSSING", 0.0)
+    monkeypatch.setattr("gateway.upstream.client._CROSSING_SECONDS", 0.0)
     async with Server(leaving) as server:
         await collect(await send(client, server))
         problem = await refused(client, server)
@@ -293,7 +293,7 @@ async def test_through_a_proxy_a_plain_address_goes_whole(client: ProviderClient
     async with Server(always(OK)) as server:
         acme = provider(
             server,
-            doors={"openai-chat": "http://provider.invalid/v1"},
+            urls={"openai-chat": "http://provider.invalid/v1"},
             proxy=server.url.replace("://", "://user:pass@"),
         )
         answer = await client.send(acme, KEY, OPENAI_CHAT, b"{}", {}, PATIENT)
@@ -310,7 +310,7 @@ async def test_a_full_pool_makes_a_call_wait_its_turn() -> None:
     async with Server(always(OK)) as server:
         first = await send(client, server)
         second = asyncio.create_task(send(client, server))
-        await until(lambda: transport.pools()[0].queued == 1)
+        await until(lambda: transport.list_pools()[0].queued_count == 1)
         assert await collect(first) == b"ok"
         assert await collect(await second) == b"ok"
         assert server.opened == 1
@@ -326,15 +326,15 @@ class Rows:
         self.written: list[int] = []
         """Requests that the provider had seen each time."""
         box = WriteBatch(self._write)
-        box.calls = lambda: 2
-        self.client = ProviderClient(ConnectionPools(outbox=box), outbox=box)
+        box.count_calls = lambda: 2
+        self.client = ProviderClient(ConnectionPools(write_batch=box), write_batch=box)
 
     def _write(self) -> bool:
         self.written.append(len(self.server.requests))
         return self.room
 
 
-@pytest.mark.parametrize("size", [10, AT_ONCE + 1])
+@pytest.mark.parametrize("size", [10, MAX_SINGLE_WRITE_BYTES + 1])
 async def test_nothing_leaves_without_its_row(size: int) -> None:
     """On a connection that is there, on one that must be made, in one piece or in several."""
     async with Server(always(OK)) as server:

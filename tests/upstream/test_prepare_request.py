@@ -13,7 +13,7 @@ from gateway.core.decision import Plan
 from gateway.core.target import Account, Provider, Target
 from gateway.dialects import OPERATIONS, TranslatableRequest
 from gateway.upstream import prepare_request
-from gateway.upstream.retry import candidates
+from gateway.upstream.retry import list_candidates
 from gateway.upstream.upstream_request import UpstreamRequest
 
 DOORS = {
@@ -38,13 +38,13 @@ def job(dialect: str, target: Target, *, stream: bool, query: str) -> UpstreamRe
     call = Call(
         id="tg-1", dialect=dialect, operation="generate", body=jsonio.dumps(said), query=query,
         path=PATHS[stream] if dialect == "gemini" else "", headers={"accept-language": "de"},
-        received_at=0.0, started=0.0,
+        received_at=0.0, started_at=0.0,
     )  # fmt: skip
-    body = spoken.asked(call)
+    body = spoken.read_call(call)
     return UpstreamRequest(
-        call=call, body=body, asked=TranslatableRequest(spoken, body), dialect=spoken, tier="smart", lab="acme",
-        plan=Plan(targets=(target,), doors=(dialect,)), began=0.0,
-        dialling=lambda *_: None, failing=lambda _: None,
+        call=call, body=body, translatable=TranslatableRequest(spoken, body), dialect=spoken, tier="smart", lab="acme",
+        plan=Plan(targets=(target,), dialects=(dialect,)), started_at=0.0,
+        on_attempt_start=lambda *_: None, on_attempt_failure=lambda _: None,
     )  # fmt: skip
 
 
@@ -59,34 +59,37 @@ def job(dialect: str, target: Target, *, stream: bool, query: str) -> UpstreamRe
 def test_the_short_way_says_what_the_long_one_does(
     dialect: str, stream: bool, query: str, asked: dict[str, Any], cap: Any, begun: bool
 ) -> None:
-    provider = Provider(name="acme", doors=DOORS, accounts=(Account("main", "s"),), max_tokens=cap)
+    provider = Provider(name="acme", urls=DOORS, accounts=(Account("main", "s"),), max_tokens=cap)
     call = job(dialect, Target(provider=provider, **asked), stream=stream, query=query)
-    (candidate,) = candidates(call.plan)
+    (candidate,) = list_candidates(call.plan)
     if begun:  # as is done while something else is waited for
-        call.asked.begun(call.body, candidate.target)
-    found, other = prepare_request.say(call, candidate), prepare_request._said(call, candidate)
+        call.translatable.take_prewritten(call.body, candidate.target)
+    found, other = (
+        prepare_request.prepare(call, candidate),
+        prepare_request._prepare_adapted(call, candidate),
+    )
     assert found == other
-    assert found.voice is call.dialect
-    assert found.tail.endswith(query)
+    assert found.adapter is call.dialect
+    assert found.url_suffix.endswith(query)
 
 
 @pytest.mark.parametrize("how", ["door", "listens", "own", "notes", "bare"])
 def test_whatever_is_not_as_most_are_goes_the_long_way(
     monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    provider = Provider(name="acme", doors=DOORS, accounts=(Account("main", "s"),))
+    provider = Provider(name="acme", urls=DOORS, accounts=(Account("main", "s"),))
     target = Target(provider=provider, model="able-1")
     call = job("openai-chat", target, stream=False, query="")
     other: dict[str, dict[str, Any]] = {
-        "door": {"plan": Plan(targets=(target,), doors=("gemini",))},
-        "listens": {"listens": True},
-        "own": {"own": call.body},
-        "notes": {"notes": {"call-1": None}},
-        "bare": {"bare": True},
+        "door": {"plan": Plan(targets=(target,), dialects=("gemini",))},
+        "listens": {"records_reasoning": True},
+        "own": {"pinned_body": call.body},
+        "notes": {"reasoning_notes": {"call-1": None}},
+        "bare": {"omits_reasoning": True},
     }
     long: list[str] = []
-    monkeypatch.setattr(prepare_request, "_said", lambda *_: long.append(how))
+    monkeypatch.setattr(prepare_request, "_prepare_adapted", lambda *_: long.append(how))
     for one in (call, replace(call, **other[how])):
-        (candidate,) = candidates(one.plan)
-        prepare_request.say(one, candidate)
+        (candidate,) = list_candidates(one.plan)
+        prepare_request.prepare(one, candidate)
     assert long == [how]

@@ -7,7 +7,7 @@ import httpx
 
 from gateway.core import jsonio
 from gateway.core.price import Price, Rates
-from gateway.core.target import Account, Catalogue, Lab, Provider, Target, places
+from gateway.core.target import Account, Catalogue, Lab, Provider, Target, index_models
 from gateway.upstream import probe
 
 _PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(2)), version="v")
@@ -28,14 +28,14 @@ _MESSAGES = jsonio.dumps(
 
 def provider(name: str, dialect: str = "openai-chat", **more: object) -> Provider:
     made = {"accounts": (Account("main", f"sk-{name}"),), **more}
-    return Provider(name=name, doors={dialect: f"https://{name}.example/v1"}, **made)  # type: ignore[arg-type]
+    return Provider(name=name, urls={dialect: f"https://{name}.example/v1"}, **made)  # type: ignore[arg-type]
 
 
 def catalogue(**tiers: list[Target]) -> Catalogue:
     rows = {"fast": (), "smart": (), "reasoning": (), **{k: tuple(v) for k, v in tiers.items()}}
     labs = {"l": Lab(name="l", tiers=rows)}  # type: ignore[arg-type]
     return Catalogue(
-        labs=labs, default_lab="l", default_tier="smart", models=places(labs), version="v"
+        labs=labs, default_lab="l", default_tier="smart", models=index_models(labs), version="v"
     )
 
 
@@ -65,19 +65,23 @@ class Seen:
 async def told(
     known: Catalogue, seen: Seen, tick: Callable[[], None] = lambda: None
 ) -> list[probe.ProbeResult]:
-    return await probe.ask(probe.every(known), transports=seen, wall=lambda: 0.0, tick=tick)
+    return await probe.run_probes(
+        probe.list_targets(known), transports=seen, wall=lambda: 0.0, tick=tick
+    )
 
 
 def test_each_target_is_asked_once_with_each_account() -> None:
     """Not those that are off, nor what the gateway would have to start first."""
     two = provider("two", accounts=(Account("a", "sk-a"), Account("b", "sk-b")))
-    off = provider("off", on=False, why="set OFF_KEY")
+    off = provider("off", enabled=False, disabled_reason="set OFF_KEY")
     own = provider("own", command=("server",))
     known = catalogue(
         fast=[target(two, "m"), target(off, "m"), target(own, "m")],
         smart=[target(two, "m", effort="high"), target(provider("one"), "n")],
     )
-    assert [(one.name, one.tier, one.candidate.door) for one in probe.every(known)] == [
+    assert [
+        (one.name, one.tier, one.candidate.dialect_name) for one in probe.list_targets(known)
+    ] == [
         ("two/m (a)", "fast", "openai-chat"),
         ("two/m (b)", "fast", "openai-chat"),
         ("one/n", "smart", "openai-chat"),
@@ -141,4 +145,7 @@ async def test_a_failure_is_told_and_nothing_is_sent_twice() -> None:
 def test_what_a_request_may_cost_is_known_before() -> None:
     """40 tokens in and 64 out, at 1 and 2 USD a million."""
     known = catalogue(fast=[target(provider("a"), "m")], smart=[target(provider("b"), "m", None)])
-    assert [one.most(0.0) for one in probe.every(known)] == [Decimal("0.000168"), None]
+    assert [one.compute_max_cost(0.0) for one in probe.list_targets(known)] == [
+        Decimal("0.000168"),
+        None,
+    ]

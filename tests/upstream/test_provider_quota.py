@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from gateway.core.decision import Plan
 from gateway.upstream import provider_quota
 from gateway.upstream.provider_quota import (
-    FREE,
-    LONGEST,
+    FREE_HEADROOM,
+    MAX_TRUST_SECONDS,
     Headroom,
     QuotaTracker,
-    Ticket,
     TokenEstimate,
+    UsageSnapshot,
 )
 from gateway.upstream.rate_limit_headers import Fields
-from gateway.upstream.retry import Candidate, PinnedAccount, by_room, candidates
+from gateway.upstream.retry import Candidate, PinnedAccount, list_candidates, sort_by_headroom
 from tests.upstream.test_rate_limit_headers import HEAD, Head, head
 from tests.upstream.test_retry import target
 
@@ -41,19 +41,21 @@ class Shop:
         self.book = QuotaTracker()
         self.now = NOW
 
-    def note(self, headers: Fields, status: int = 200, ticket: Ticket = None) -> float | None:
-        return self.book.note(WHO, headers, status, self.now, ticket)
+    def note(
+        self, headers: Fields, status: int = 200, ticket: UsageSnapshot = None
+    ) -> float | None:
+        return self.book.record_response(WHO, headers, status, self.now, ticket)
 
-    def take(self, prompt: int = 0, cap: int = 0) -> Ticket:
-        return self.book.take(WHO, TokenEstimate(prompt, cap), self.now)
+    def take(self, prompt: int = 0, cap: int = 0) -> UsageSnapshot:
+        return self.book.record_request(WHO, TokenEstimate(prompt, cap), self.now)
 
     def room(self, prompt: int = 0, cap: int = 0) -> Headroom:
-        return self.book.room(WHO, TokenEstimate(prompt, cap), self.now)
+        return self.book.get_headroom(WHO, TokenEstimate(prompt, cap), self.now)
 
     def wait(self, prompt: int = 0, cap: int = 0) -> float:
         """Seconds until there is room."""
         found = self.room(prompt, cap)
-        return 0.0 if found.free else found.until - self.now
+        return 0.0 if found.is_free else found.available_at - self.now
 
 
 @pytest.fixture
@@ -62,9 +64,9 @@ def shop() -> Shop:
 
 
 def test_of_whom_nothing_is_known_has_room(shop: Shop) -> None:
-    assert shop.room(10**9) == FREE
+    assert shop.room(10**9) == FREE_HEADROOM
     assert shop.take(10**9) is None
-    assert not shop.book.told
+    assert not shop.book.reported_keys
 
 
 def test_nothing_left_is_nothing_until_the_reset(shop: Shop) -> None:
@@ -73,7 +75,7 @@ def test_nothing_left_is_nothing_until_the_reset(shop: Shop) -> None:
     shop.now += 59.9
     assert shop.wait() == pytest.approx(0.1)
     shop.now += 0.1
-    assert shop.room() == FREE
+    assert shop.room() == FREE_HEADROOM
 
 
 @pytest.mark.parametrize(("left", "read"), [(2500, False), (2499, True)])
@@ -101,7 +103,7 @@ def test_a_refusal_is_heard_within_that_moment(shop: Shop) -> None:
     """And after it the next answer is read."""
     shop.note(requests(5000, most=5000))
     assert shop.note(head("retry-after: 7"), status=429) == 7
-    shop.book.refused(WHO, None, shop.now)
+    shop.book.record_refusal(WHO, None, shop.now)
     shop.note(requests(0, most=5000))
     assert shop.wait() > 1
 
@@ -109,7 +111,7 @@ def test_a_refusal_is_heard_within_that_moment(shop: Shop) -> None:
 def test_it_is_of_one_account_and_model(shop: Shop) -> None:
     shop.note(requests(0))
     for who in (("x", "main", "n"), ("x", "spare", "m"), ("y", "main", "m")):
-        assert shop.book.room(who, TokenEstimate(), NOW) == FREE
+        assert shop.book.get_headroom(who, TokenEstimate(), NOW) == FREE_HEADROOM
 
 
 def test_what_is_sent_is_taken_off_until_an_answer_says_more(shop: Shop) -> None:
@@ -133,7 +135,7 @@ def test_what_was_sent_after_a_call_is_not_in_what_its_answer_says(shop: Shop) -
     shop.note(requests(2), ticket=third)
     assert shop.wait() == 0
     shop.note(requests(9), ticket=second)
-    assert shop.book.state(shop.now)[0].levels[0].left == 2
+    assert shop.book.list_states(shop.now)[0].levels[0].remaining == 2
     shop.note(requests(0), ticket=second)
     assert shop.wait() == 60
 
@@ -170,12 +172,12 @@ def test_the_least_headroom_wins(shop: Shop) -> None:
 )
 def test_only_openai_counts_what_a_call_may_write(shop: Shop, text: str, cap: bool) -> None:
     shop.note(head(text))
-    assert shop.room(100).free
-    assert not shop.room(101).free
-    assert shop.room(50, 51).free is not cap
+    assert shop.room(100).is_free
+    assert not shop.room(101).is_free
+    assert shop.room(50, 51).is_free is not cap
     shop.take(30, 40)
-    assert shop.room(31).free is not cap
-    assert not shop.room(71).free
+    assert shop.room(31).is_free is not cap
+    assert not shop.room(71).is_free
 
 
 @pytest.mark.parametrize("left", [0, 1])
@@ -183,7 +185,7 @@ def test_output_is_short_only_where_none_is_left(shop: Shop, left: int) -> None:
     """Anthropic counts what was written: a call may begin while anything is left."""
     shop.note(head(f"anthropic-ratelimit-output-tokens-remaining: {left}"))
     shop.take(10, 10**6)
-    assert shop.room(10, 10**6).free is bool(left)
+    assert shop.room(10, 10**6).is_free is bool(left)
 
 
 def test_a_limit_that_comes_back_steadily_is_waited_for_as_long_as_it_takes(shop: Shop) -> None:
@@ -218,9 +220,9 @@ def test_a_call_that_never_fits_waits_for_a_whole_limit_at_most(shop: Shop) -> N
 @pytest.mark.parametrize("reset", ["33011.38", "1d", "9999-12-31T23:59:59Z", "1e300"])
 def test_nothing_is_believed_for_longer_than_ten_minutes(shop: Shop, reset: str) -> None:
     shop.note(requests(0, reset))
-    assert shop.wait() == LONGEST
-    shop.book.refused(WHO, 86_400.0, NOW)
-    assert shop.room() == Headroom(NOW + LONGEST, parked=True)
+    assert shop.wait() == MAX_TRUST_SECONDS
+    shop.book.record_refusal(WHO, 86_400.0, NOW)
+    assert shop.room() == Headroom(NOW + MAX_TRUST_SECONDS, is_parked=True)
 
 
 def test_a_moment_is_told_by_the_clock_of_the_provider(shop: Shop) -> None:
@@ -236,75 +238,77 @@ def test_a_moment_is_told_by_the_clock_of_the_provider(shop: Shop) -> None:
 
 def test_a_refusal_parks(shop: Shop) -> None:
     assert shop.note([(b"retry-after", b"30")], 429) == 30
-    shop.book.refused(WHO, 30.0, NOW)
-    assert shop.room() == Headroom(NOW + 30, parked=True)
+    shop.book.record_refusal(WHO, 30.0, NOW)
+    assert shop.room() == Headroom(NOW + 30, is_parked=True)
     shop.now += 30
-    assert shop.room() == FREE
+    assert shop.room() == FREE_HEADROOM
 
 
 def test_a_refusal_without_a_time_is_a_short_rest(shop: Shop) -> None:
     assert shop.note([], 429) is None
-    shop.book.refused(WHO, None, NOW)
+    shop.book.record_refusal(WHO, None, NOW)
     assert shop.room() == Headroom(NOW + 1)
 
 
 def test_an_answer_says_nothing_of_when_to_come_again(shop: Shop) -> None:
     assert shop.note([(b"retry-after", b"30")], 200) is None
-    assert not shop.book.told
+    assert not shop.book.reported_keys
 
 
 def test_over_the_limit_goes_last_for_a_while(shop: Shop) -> None:
     shop.note([(b"x-ratelimit-over-limit", b"yes")])
     assert shop.room() == Headroom(NOW + 10)
     shop.now += 10
-    assert shop.room() == FREE
+    assert shop.room() == FREE_HEADROOM
 
 
 def test_a_clock_that_is_set_back_makes_nothing_longer(shop: Shop) -> None:
     shop.note([*requests(0), (b"x-ratelimit-over-limit", b"yes")])
-    shop.book.refused(WHO, 30.0, NOW)
+    shop.book.record_refusal(WHO, 30.0, NOW)
     shop.now -= 86_400
-    assert shop.room() == FREE
+    assert shop.room() == FREE_HEADROOM
 
 
 def test_memory_is_bounded(shop: Shop) -> None:
     """Who was told of longest ago goes first."""
     for at in (
-        *range(provider_quota._MOST),
+        *range(provider_quota._MAX_ENTRIES),
         0,
-        *range(provider_quota._MOST, provider_quota._MOST + 5),
+        *range(provider_quota._MAX_ENTRIES, provider_quota._MAX_ENTRIES + 5),
     ):
-        shop.book.note(("x", f"a{at}", "m"), requests(0), 200, NOW)
-    assert len(shop.book._shelves) == provider_quota._MOST
+        shop.book.record_response(("x", f"a{at}", "m"), requests(0), 200, NOW)
+    assert len(shop.book._entries) == provider_quota._MAX_ENTRIES
     free = [
-        at for at in range(8) if shop.book.room(("x", f"a{at}", "m"), TokenEstimate(), NOW).free
+        at
+        for at in range(8)
+        if shop.book.get_headroom(("x", f"a{at}", "m"), TokenEstimate(), NOW).is_free
     ]
     assert free == [1, 2, 3, 4, 5]
 
 
 def test_what_is_stale_is_dropped(shop: Shop) -> None:
     shop.note(requests(0))
-    shop.now += LONGEST + 1
+    shop.now += MAX_TRUST_SECONDS + 1
     ticket = shop.take()
-    assert shop.book.state(shop.now) == []
+    assert shop.book.list_states(shop.now) == []
     for account in ("b", "c"):
-        shop.book.note(("x", account, "m"), requests(5), 200, shop.now)
-    assert [account for _, account, _ in shop.book._shelves] == ["b", "c"]
+        shop.book.record_response(("x", account, "m"), requests(5), 200, shop.now)
+    assert [account for _, account, _ in shop.book._entries] == ["b", "c"]
     shop.note(requests(1), ticket=ticket)
     shop.take()
-    assert not shop.room().free
+    assert not shop.room().is_free
 
 
 def test_the_state_for_people(shop: Shop) -> None:
     shop.note([*requests(2, most=5), *tokens(0), (b"x-ratelimit-over-limit", b"yes")])
     for _ in range(3):
         shop.take(7)
-    shop.book.refused(WHO, 30.0, NOW)
+    shop.book.record_refusal(WHO, 30.0, NOW)
     shop.now += 4
-    assert shop.book.state(shop.now) == [
+    assert shop.book.list_states(shop.now) == [
         provider_quota.QuotaState(
-            provider="x", account="main", model="m", parked=26.0, demoted=6.0,
-            levels=(provider_quota.QuotaLevel(name="requests", left=0, limit=5), provider_quota.QuotaLevel(name="tokens", left=0, limit=None)),
+            provider="x", account="main", model="m", parked_seconds=26.0, demoted_seconds=6.0,
+            levels=(provider_quota.QuotaLevel(name="requests", remaining=0, limit=5), provider_quota.QuotaLevel(name="tokens", remaining=0, limit=None)),
         )
     ]  # fmt: skip
 
@@ -319,16 +323,16 @@ def test_whatever_is_told_room_is_a_time_that_comes(
     """Junk never raises, and no wait is longer than what is believed."""
     book, now = QuotaTracker(), NOW
     for headers, later, load in heads:
-        ticket = book.take(WHO, load, now)
+        ticket = book.record_request(WHO, load, now)
         now += later
-        book.note(WHO, headers, 200, now, ticket)
-        room = book.room(WHO, load, now)
-        assert room.free or now < room.until <= now + LONGEST
-        assert book.room(WHO, load, now + LONGEST) == FREE
-        assert all(level.left >= 0 for one in book.state(now) for level in one.levels)
+        book.record_response(WHO, headers, 200, now, ticket)
+        room = book.get_headroom(WHO, load, now)
+        assert room.is_free or now < room.available_at <= now + MAX_TRUST_SECONDS
+        assert book.get_headroom(WHO, load, now + MAX_TRUST_SECONDS) == FREE_HEADROOM
+        assert all(level.remaining >= 0 for one in book.list_states(now) for level in one.levels)
 
 
-PLAN = Plan(targets=(target("x/m", 2), target("y/m")), doors=("openai-chat",) * 2)
+PLAN = Plan(targets=(target("x/m", 2), target("y/m")), dialects=("openai-chat",) * 2)
 
 
 def names(order: list[Candidate]) -> list[str]:
@@ -337,18 +341,18 @@ def names(order: list[Candidate]) -> list[str]:
 
 SHORT, SOON, LATE = (
     Headroom(NOW + 9),
-    Headroom(NOW + 5, parked=True),
-    Headroom(NOW + 50, parked=True),
+    Headroom(NOW + 5, is_parked=True),
+    Headroom(NOW + 50, is_parked=True),
 )
 
 
 @pytest.mark.parametrize(
     ("rooms", "seat", "order", "first"),
     [
-        ({}, None, ["x a0", "x a1", "y a0"], FREE),
-        ({"x a0": SHORT}, None, ["x a1", "y a0", "x a0"], FREE),
-        ({"x a0": SHORT, "x a1": SHORT}, None, ["y a0", "x a0", "x a1"], FREE),
-        ({"x a0": LATE, "x a1": SHORT}, None, ["y a0", "x a1", "x a0"], FREE),
+        ({}, None, ["x a0", "x a1", "y a0"], FREE_HEADROOM),
+        ({"x a0": SHORT}, None, ["x a1", "y a0", "x a0"], FREE_HEADROOM),
+        ({"x a0": SHORT, "x a1": SHORT}, None, ["y a0", "x a0", "x a1"], FREE_HEADROOM),
+        ({"x a0": LATE, "x a1": SHORT}, None, ["y a0", "x a1", "x a0"], FREE_HEADROOM),
         # None has room: as the plan says.
         ({"x a0": SHORT, "x a1": SHORT, "y a0": SHORT}, None, ["x a0", "x a1", "y a0"], SHORT),
         ({"x a0": LATE, "x a1": SOON, "y a0": SHORT}, None, ["y a0", "x a1", "x a0"], SHORT),
@@ -357,7 +361,7 @@ SHORT, SOON, LATE = (
         # A seat is kept in a shortage, and left where it is parked.
         ({"x a1": SHORT}, PinnedAccount("x", "a1"), ["x a1", "x a0", "y a0"], SHORT),
         ({"x a1": SHORT, "x a0": SHORT}, PinnedAccount("x", "a1"), ["x a1", "y a0", "x a0"], SHORT),
-        ({"x a1": SOON}, PinnedAccount("x", "a1"), ["x a0", "y a0", "x a1"], FREE),
+        ({"x a1": SOON}, PinnedAccount("x", "a1"), ["x a0", "y a0", "x a1"], FREE_HEADROOM),
     ],
 )
 def test_those_without_room_go_last(
@@ -366,7 +370,7 @@ def test_those_without_room_go_last(
     """Nobody is dropped, and among equals the plan's order holds."""
 
     def room(candidate: Candidate) -> Headroom:
-        return rooms.get(names([candidate])[0], FREE)
+        return rooms.get(names([candidate])[0], FREE_HEADROOM)
 
-    found, told = by_room(candidates(PLAN, seat), room, seat)
+    found, told = sort_by_headroom(list_candidates(PLAN, seat), room, seat)
     assert (names(found), told) == (order, first)

@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from gateway.core import jsonio
 from gateway.upstream import rate_limit_headers
-from gateway.upstream.rate_limit_headers import DAY, NAMES, ROWS, delay, read, retry_after, seconds
+from gateway.upstream.rate_limit_headers import (
+    DAY_SECONDS,
+    HEADER_PARTS,
+    HEADER_ROWS,
+    parse_seconds,
+    read,
+    read_retry_after,
+    read_retry_delay,
+)
 
 NOW = 1_795_500_000.0
 """2026-11-24T06:00:00Z."""
@@ -21,7 +29,7 @@ def head(text: str) -> Head:
 
 
 def left(headers: Head) -> dict[str, tuple[int, int | None, float | None]]:
-    return {one.line.name: (one.left, one.limit, seconds(one.reset, NOW)) for one in read(headers).said}  # fmt: skip
+    return {one.limit_headers.name: (one.remaining, one.limit, parse_seconds(one.raw_reset, NOW)) for one in read(headers).limits}  # fmt: skip
 
 
 FAMILIES = {
@@ -170,8 +178,8 @@ def test_every_family_is_read(
 
 
 def test_no_two_rows_have_the_same_name() -> None:
-    assert len(NAMES) == 3 * len(ROWS)
-    assert all(row.source for row in ROWS)
+    assert len(HEADER_PARTS) == 3 * len(HEADER_ROWS)
+    assert all(row.source for row in HEADER_ROWS)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +188,7 @@ def test_no_two_rows_have_the_same_name() -> None:
 def test_an_answer_says_that_it_was_too_much(value: str, over: bool) -> None:
     """Fireworks serves what is over its limit while it can."""
     found = read([(b"x-ratelimit-over-limit", value.encode())])
-    assert (found.over, found.said) == (over, ())
+    assert (found.is_over_limit, found.limits) == (over, ())
 
 
 @pytest.mark.parametrize(
@@ -191,14 +199,14 @@ def test_an_answer_says_that_it_was_too_much(value: str, over: bool) -> None:
         ("1s", 1.0),
         ("1h2m3.5s", 3723.5),
         ("1m30s", 90.0),
-        ("1d", DAY),
-        ("9d4h", DAY),
+        ("1d", DAY_SECONDS),
+        ("9d4h", DAY_SECONDS),
         ("2m59.56s", 179.56),
         ("0s", 0.0),
         ("12.5", 12.5),
         ("0", 0.0),
         ("1e9999", None),
-        ("99999999", DAY),
+        ("99999999", DAY_SECONDS),
         ("1795500030", 30.0),
         ("1795500030000", 30.0),
         ("1795499000", 0.0),
@@ -206,7 +214,7 @@ def test_an_answer_says_that_it_was_too_much(value: str, over: bool) -> None:
         ("2026-11-24T06:00:30.5+00:00", 30.5),
         ("2026-11-24T06:00:30", 30.0),
         ("2020-01-01T00:00:00Z", 0.0),
-        ("9999-12-31T23:59:59Z", DAY),
+        ("9999-12-31T23:59:59Z", DAY_SECONDS),
         ("Tue, 24 Nov 2026 06:00:30 GMT", 30.0),
         ("Tue, 24 Nov 2026 06:00:30 -0000", 30.0),
         ("-1", None),
@@ -222,7 +230,7 @@ def test_an_answer_says_that_it_was_too_much(value: str, over: bool) -> None:
     ],
 )
 def test_a_reset_is_a_span_a_moment_or_a_number(value: str, wait: float | None) -> None:
-    assert seconds(value.encode("latin-1"), NOW) == pytest.approx(wait)
+    assert parse_seconds(value.encode("latin-1"), NOW) == pytest.approx(wait)
 
 
 EMPTY = ("x-ratelimit-remaining-requests: 0", "x-ratelimit-reset-requests: 6m0s")
@@ -241,7 +249,7 @@ FULL = ("x-ratelimit-remaining-tokens: 5", "x-ratelimit-reset-tokens: 20ms")
         (429, ("retry-after: 0",), 0.0),
         (429, ("retry-after: Tue, 24 Nov 2026 06:00:30 GMT",), 30.0),
         (429, ("retry-after: Tue, 24 Nov 2026 05:00:00 GMT",), 0.0),
-        (429, ("retry-after: 1e300",), DAY),
+        (429, ("retry-after: 1e300",), DAY_SECONDS),
         (429, ("retry-after: soon",), None),
         (429, ("retry-after: -1",), None),
         (429, ("retry-after: inf",), None),
@@ -266,7 +274,7 @@ FULL = ("x-ratelimit-remaining-tokens: 5", "x-ratelimit-reset-tokens: 20ms")
 def test_when_a_refused_call_may_come_again(
     status: int, lines: tuple[str, ...], wait: float | None
 ) -> None:
-    assert retry_after(head("\n".join(lines)), status, NOW) == pytest.approx(wait)
+    assert read_retry_after(head("\n".join(lines)), status, NOW) == pytest.approx(wait)
 
 
 def google(*details: object) -> bytes:
@@ -293,8 +301,8 @@ def spent(quota: object) -> dict[str, object]:
         (google(RETRY), 34.07),
         (b"[" + google(RETRY) + b"]", 34.07),
         (google(spent("GenerateRequestsPerMinutePerProjectPerModel-FreeTier"), RETRY), 34.07),
-        (google(spent("GenerateRequestsPerDayPerProjectPerModel-FreeTier"), RETRY), DAY),
-        (google(RETRY, spent("GenerateRequestsPerDayPerProjectPerModel-FreeTier")), DAY),
+        (google(spent("GenerateRequestsPerDayPerProjectPerModel-FreeTier"), RETRY), DAY_SECONDS),
+        (google(RETRY, spent("GenerateRequestsPerDayPerProjectPerModel-FreeTier")), DAY_SECONDS),
         (google(spent(7)), None),
         (google({"retryDelay": 34}), None),
         (google({"retryDelay": "\u00b2s"}), None),
@@ -309,11 +317,17 @@ def spent(quota: object) -> dict[str, object]:
 )
 def test_google_says_it_in_the_body(body: bytes, wait: float | None) -> None:
     """A quota of a day is not back in the seconds that stand beside it."""
-    assert delay(body) == pytest.approx(wait)
+    assert read_retry_delay(body) == pytest.approx(wait)
 
 
 NAME = st.sampled_from(
-    [*NAMES, rate_limit_headers.OVER, b"retry-after", b"retry-after-ms", b"date"]
+    [
+        *HEADER_PARTS,
+        rate_limit_headers.OVER_LIMIT_HEADER,
+        b"retry-after",
+        b"retry-after-ms",
+        b"date",
+    ]
 )
 PIECE = st.sampled_from(
     [b"1", b"0", b"-", b"+", b".", b"e9", b"m", b"s", b"h", b"d", b"ms", b":", b"T", b"Z", b" ", b"2026-11-24",
@@ -327,12 +341,12 @@ HEAD = st.lists(st.tuples(NAME, VALUE), max_size=12)
 def test_junk_says_nothing_and_never_raises(headers: Head, status: int) -> None:
     """What is understood is within what anybody would wait for."""
     found = read(headers)
-    assert all(0 <= one.left <= 10**12 for one in found.said)
-    waits = [seconds(one.reset, NOW) for one in found.said]
-    waits += [seconds(value, NOW) for _, value in headers]
-    waits.append(retry_after(headers, status, NOW))
-    assert all(wait is None or 0 <= wait <= DAY for wait in waits)
-    assert abs(rate_limit_headers.clock(found.date, NOW) - NOW) <= DAY
+    assert all(0 <= one.remaining <= 10**12 for one in found.limits)
+    waits = [parse_seconds(one.raw_reset, NOW) for one in found.limits]
+    waits += [parse_seconds(value, NOW) for _, value in headers]
+    waits.append(read_retry_after(headers, status, NOW))
+    assert all(wait is None or 0 <= wait <= DAY_SECONDS for wait in waits)
+    assert abs(rate_limit_headers.read_provider_time(found.date, NOW) - NOW) <= DAY_SECONDS
 
 
 JSON = st.recursive(
@@ -348,5 +362,5 @@ JSON = st.recursive(
 
 @given(body=st.binary(max_size=60) | JSON.map(jsonio.dumps))
 def test_a_body_of_junk_says_nothing(body: bytes) -> None:
-    found = delay(body)
-    assert found is None or 0 <= found <= DAY
+    found = read_retry_delay(body)
+    assert found is None or 0 <= found <= DAY_SECONDS

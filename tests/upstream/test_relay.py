@@ -32,35 +32,35 @@ class Client:
 def begin(
     watch: Any = None, keep: Callable[[bytes], None] | None = None
 ) -> tuple[DirectRelay, Client, StreamInspector]:
-    watch = watch or OPENAI_CHAT.watch(ask(stream=True), WrittenBody(b"", asks_usage=True))
+    watch = watch or OPENAI_CHAT.inspect_stream(ask(stream=True), WrittenBody(b"", asks_usage=True))
     direct, client = DirectRelay(watch, keep), Client()
-    assert not direct.take(HEL, None)  # nobody is there yet
+    assert not direct.accept(HEL, None)  # nobody is there yet
     assert direct.feed(ROLE + HEL) == ROLE + HEL
     direct.pass_to(client)
-    assert not direct.waits
+    assert not direct.awaits_client
     return direct, client, watch
 
 
 def test_frames_go_on_as_they_are() -> None:
     direct, client, watch = begin()
-    assert direct.take(LO, b"chunk")
-    assert direct.take(LO, None)
+    assert direct.accept(LO, b"chunk")
+    assert direct.accept(LO, None)
     assert client.got == [(LO, b"chunk"), (LO, None)]
-    assert watch.heard == 7
+    assert watch.content_bytes == 7
 
 
 def test_half_a_frame_waits_for_its_end() -> None:
     direct, client, _ = begin()
-    assert direct.take(LO[:9], b"chunk")
+    assert direct.accept(LO[:9], b"chunk")
     assert client.got == []
-    assert direct.take(LO[9:], b"chunk")
+    assert direct.accept(LO[9:], b"chunk")
     assert client.got == [(LO, None)]
 
 
 def test_what_is_not_for_the_client_stays_here() -> None:
     direct, client, watch = begin()
-    assert direct.take(USAGE, b"chunk")
-    assert direct.take(USAGE + LO, b"chunk")
+    assert direct.accept(USAGE, b"chunk")
+    assert direct.accept(USAGE + LO, b"chunk")
     assert client.got == [(LO, None)]
     assert watch.usage is not None
 
@@ -68,22 +68,22 @@ def test_what_is_not_for_the_client_stays_here() -> None:
 def test_a_client_that_takes_nothing_has_the_long_way() -> None:
     direct, client, watch = begin()
     client.open = False
-    assert not direct.take(LO, b"chunk")
+    assert not direct.accept(LO, b"chunk")
     assert direct.feed(LO + HEL) == LO + HEL
-    assert watch.heard == 8
+    assert watch.content_bytes == 8
     assert client.got == []
     client.open = True
-    assert direct.take(LO, b"chunk")
+    assert direct.accept(LO, b"chunk")
 
 
 def test_an_error_goes_the_long_way_and_is_read_once() -> None:
     direct, client, watch = begin()
-    assert not direct.take(LO + ERROR, b"chunk")
+    assert not direct.accept(LO + ERROR, b"chunk")
     assert watch.problem is not None
     assert direct.feed(LO + ERROR + HEL) == LO + ERROR
     assert direct.feed(HEL) == b""
     assert client.got == []
-    assert watch.heard == 5
+    assert watch.content_bytes == 5
 
 
 def test_a_bug_is_told_by_who_waits() -> None:
@@ -96,7 +96,7 @@ def test_a_bug_is_told_by_who_waits() -> None:
             return data
 
     direct, client, _ = begin(watch=Broken())
-    assert not direct.take(LO, b"chunk")
+    assert not direct.accept(LO, b"chunk")
     with pytest.raises(ArithmeticError, match="a bug"):
         direct.feed(LO)
     assert client.got == []
@@ -106,19 +106,19 @@ def test_what_goes_on_directly_may_be_kept() -> None:
     """What goes the long way is kept by whoever takes it there."""
     kept: list[bytes] = []
     direct, client, _ = begin(keep=kept.append)
-    assert direct.take(LO[:9], b"chunk")
-    assert direct.take(LO[9:] + USAGE, b"chunk")
+    assert direct.accept(LO[:9], b"chunk")
+    assert direct.accept(LO[9:] + USAGE, b"chunk")
     client.open = False
-    assert not direct.take(HEL, b"chunk")
+    assert not direct.accept(HEL, b"chunk")
     assert kept == [LO]
 
 
 def test_once_it_is_stopped_all_goes_the_long_way() -> None:
     direct, client, _ = begin()
-    assert direct.take(LO[:9], b"chunk")
+    assert direct.accept(LO[:9], b"chunk")
     direct.stop()
-    assert not direct.waits
-    assert not direct.take(LO[9:], b"chunk")
+    assert not direct.awaits_client
+    assert not direct.accept(LO[9:], b"chunk")
     assert direct.feed(LO[9:]) == LO
     assert client.got == []
 
@@ -126,8 +126,8 @@ def test_once_it_is_stopped_all_goes_the_long_way() -> None:
 def test_a_client_that_is_not_there_yet_is_waited_for() -> None:
     direct, client, _ = begin()
     direct.pass_to(None)
-    assert direct.waits
-    assert not direct.take(LO, None)
+    assert direct.awaits_client
+    assert not direct.accept(LO, None)
     assert direct.feed(LO) == LO
     direct.pass_to(client)
-    assert direct.take(LO, None)
+    assert direct.accept(LO, None)

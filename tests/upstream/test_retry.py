@@ -3,19 +3,19 @@
 import pytest
 
 from gateway.core.decision import Plan
-from gateway.core.errors import Kind, Problem, ProblemError
+from gateway.core.errors import Problem, ProblemError, ProblemKind
 from gateway.core.target import Account, ModelFacts, Provider, Target
 from gateway.upstream.retry import (
     Candidate,
     RetryPolicy,
     RetryState,
-    after,
-    again,
-    candidates,
-    told,
+    build_client_problem,
+    choose_next,
+    list_candidates,
+    retry_candidates,
 )
 
-type Row = tuple[Kind, str, str, int | None]
+type Row = tuple[ProblemKind, str, str, int | None]
 
 
 def target(name: str, accounts: int = 1, window: int | None = None) -> Target:
@@ -23,7 +23,7 @@ def target(name: str, accounts: int = 1, window: int | None = None) -> Target:
     return Target(
         provider=Provider(
             name=provider,
-            doors={},
+            urls={},
             accounts=tuple(Account(f"a{at}", f"s{at}") for at in range(accounts)),
         ),
         model=model,
@@ -32,7 +32,7 @@ def target(name: str, accounts: int = 1, window: int | None = None) -> Target:
 
 
 def order(*targets: Target) -> list[Candidate]:
-    return candidates(Plan(targets=targets, doors=("openai-chat",) * len(targets)))
+    return list_candidates(Plan(targets=targets, dialects=("openai-chat",) * len(targets)))
 
 
 ORDERS: dict[str, list[Candidate]] = {
@@ -98,56 +98,57 @@ AFTER: list[Row] = [
 ]
 
 
-def failed(kind: Kind, spent: str = "no", **more: object) -> Problem:
+def failed(kind: ProblemKind, spent: str = "no", **more: object) -> Problem:
     return Problem(kind=kind, message="", spent="maybe" if spent == "maybe" else "no", **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("kind", "spent", "order", "place"), AFTER)
-def test_what_comes_next(kind: Kind, spent: str, order: str, place: int | None) -> None:
-    assert after(failed(kind, spent), RetryState(ORDERS[order])) == place
+def test_what_comes_next(kind: ProblemKind, spent: str, order: str, place: int | None) -> None:
+    assert choose_next(failed(kind, spent), RetryState(ORDERS[order])) == place
 
 
 @pytest.mark.parametrize("kind", ["upstream_truncated", "upstream_unreachable"])
-def test_a_stream_that_was_cut_before_content_may_be_asked_again(kind: Kind) -> None:
+def test_a_stream_that_was_cut_before_content_may_be_asked_again(kind: ProblemKind) -> None:
     """Nobody has seen anything of it; a whole answer that was cut was made, and is not."""
     cut = failed(kind, "maybe")
-    assert after(cut, RetryState(ORDERS["alone"], stream=True)) == 0
-    assert after(cut, RetryState(ORDERS["two targets"], stream=True)) == 2
+    assert choose_next(cut, RetryState(ORDERS["alone"], stream=True)) == 0
+    assert choose_next(cut, RetryState(ORDERS["two targets"], stream=True)) == 2
     assert (
-        after(failed("upstream_timeout", "maybe"), RetryState(ORDERS["alone"], stream=True)) is None
+        choose_next(failed("upstream_timeout", "maybe"), RetryState(ORDERS["alone"], stream=True))
+        is None
     )
 
 
 def test_what_may_be_billed_is_taken_over_once() -> None:
     trail = RetryState(ORDERS["a larger one last"], stream=True)
-    trail.doubts = 1
-    assert after(failed("upstream_timeout", "maybe"), trail) == 1
-    trail.doubts = 2
-    assert after(failed("upstream_timeout", "maybe"), trail) is None
-    assert after(failed("upstream_truncated", "maybe"), trail) is None
-    assert after(failed("upstream_overloaded", "maybe"), trail) == 1
+    trail.doubtful_attempts = 1
+    assert choose_next(failed("upstream_timeout", "maybe"), trail) == 1
+    trail.doubtful_attempts = 2
+    assert choose_next(failed("upstream_timeout", "maybe"), trail) is None
+    assert choose_next(failed("upstream_truncated", "maybe"), trail) is None
+    assert choose_next(failed("upstream_overloaded", "maybe"), trail) == 1
 
 
 def test_who_must_not_be_asked_is_passed_over() -> None:
     both = ORDERS["two targets"]
-    trail = RetryState(both, out=lambda one: one is both[1])
-    assert after(BUSY, trail) == 2
-    assert after(BUSY, RetryState(both[:1], out=lambda _: True)) is None
+    trail = RetryState(both, is_excluded=lambda one: one is both[1])
+    assert choose_next(BUSY, trail) == 2
+    assert choose_next(BUSY, RetryState(both[:1], is_excluded=lambda _: True)) is None
 
 
 @pytest.mark.parametrize(
     ("problem", "retried"),
     [
         (failed("upstream_error"), True),
-        (failed("upstream_unreachable", lasting=True), False),
+        (failed("upstream_unreachable", is_permanent=True), False),
         (failed("upstream_rate_limited", retry_after=20.1), False),
     ],
     ids=["its client tries again", "a certificate", "a wait that is too long"],
 )
 def test_the_same_is_not_asked_again(problem: Problem, retried: bool) -> None:
     """But another is."""
-    assert after(problem, RetryState(ORDERS["alone"], retried=retried)) is None
-    assert after(problem, RetryState(ORDERS["windows unknown"], retried=retried)) == 1
+    assert choose_next(problem, RetryState(ORDERS["alone"], client_retried=retried)) is None
+    assert choose_next(problem, RetryState(ORDERS["windows unknown"], client_retried=retried)) == 1
 
 
 def test_targets_in_order_each_with_its_accounts() -> None:
@@ -162,10 +163,10 @@ def test_targets_in_order_each_with_its_accounts() -> None:
 def test_a_window_that_nobody_knows_is_tried_last() -> None:
     """Also after a larger one, which stands behind it in the plan, was too small."""
     trail = RetryState(ORDERS["one unknown"])
-    trail.at, trail.tried = 3, [0, 3]
-    assert after(failed("upstream_context"), trail) == 1
-    trail.at, trail.tried = 1, [0, 3, 1]
-    assert after(failed("upstream_context"), trail) is None
+    trail.current_index, trail.tried_indices = 3, [0, 3]
+    assert choose_next(failed("upstream_context"), trail) == 1
+    trail.current_index, trail.tried_indices = 1, [0, 3, 1]
+    assert choose_next(failed("upstream_context"), trail) is None
 
 
 RESTS = {"x/m": 4.0, "y/m": 3.0, "z/m": 0.0}
@@ -186,17 +187,17 @@ def test_nobody_is_asked_before_the_time_that_its_provider_names(
     order: str, rests: dict[str, float], place: int | None
 ) -> None:
     """Who is free comes first, then who is free soonest, as long as a call may wait for that."""
-    trail = RetryState(ORDERS[order], rest=lambda one: rests[one.target.name])
-    assert after(BUSY, trail) == place
+    trail = RetryState(ORDERS[order], get_cooldown=lambda one: rests[one.target.name])
+    assert choose_next(BUSY, trail) == place
 
 
 def test_the_same_model_at_another_effort_is_not_asked_before_its_time() -> None:
     """It has the same limits; another account of it has its own."""
     again = target("x/m")
     twice = order(again, again, target("y/m"))
-    assert twice[0].place == twice[1].place
-    trail = RetryState(twice, rest=lambda one: 4.0 if one.place == twice[0].place else 0.0)
-    assert after(failed("upstream_rate_limited", retry_after=4.0), trail) == 2
+    assert twice[0].key == twice[1].key
+    trail = RetryState(twice, get_cooldown=lambda one: 4.0 if one.key == twice[0].key else 0.0)
+    assert choose_next(failed("upstream_rate_limited", retry_after=4.0), trail) == 2
 
 
 BUSY = Problem(kind="upstream_overloaded", message="")
@@ -237,8 +238,8 @@ class Trial:
         def rest(one: Candidate) -> float:
             return self.rests.get(one.target.name, 0.0)
 
-        self.trail = RetryState(ORDERS[order], self.policy, rest=rest)
-        return await again(
+        self.trail = RetryState(ORDERS[order], self.policy, get_cooldown=rest)
+        return await retry_candidates(
             self.attempt, self.trail, first, sleep=self.sleep, jitter=lambda: jitter,
             may_wait=self.may_wait, grant=self.grant,
         )  # fmt: skip
@@ -275,18 +276,20 @@ async def test_who_limits_the_rate_is_asked_twice_at_most() -> None:
 
 async def test_who_retries_by_itself_is_asked_for_twice_at_most() -> None:
     """With its own two retries that is one request more than without the gateway."""
-    trail = RetryState(ORDERS["alone"], retries=True)
-    assert after(BUSY, trail) == 0
-    trail.tried = [0, 0]
-    assert after(BUSY, trail) is None
-    trail.retries = False
-    assert after(BUSY, trail) == 0
+    trail = RetryState(ORDERS["alone"], client_retries=True)
+    assert choose_next(BUSY, trail) == 0
+    trail.tried_indices = [0, 0]
+    assert choose_next(BUSY, trail) is None
+    trail.client_retries = False
+    assert choose_next(BUSY, trail) == 0
 
 
 async def test_four_attempts_are_the_most() -> None:
-    five = Plan(targets=tuple(target(f"{name}/m") for name in "abcde"), doors=("openai-chat",) * 5)
+    five = Plan(
+        targets=tuple(target(f"{name}/m") for name in "abcde"), dialects=("openai-chat",) * 5
+    )
     trial = Trial(BUSY, BUSY, BUSY, None)
-    ORDERS["five"] = candidates(five)
+    ORDERS["five"] = list_candidates(five)
     with pytest.raises(ProblemError):
         await trial.run("five", BUSY)
     assert trial.tried == ["b/m:a0", "c/m:a0", "d/m:a0"]
@@ -307,7 +310,7 @@ async def test_the_last_of_the_plan_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize("kind", ["upstream_rejected", "upstream_auth", "upstream_context"])
-async def test_what_cannot_help_is_not_tried(kind: Kind) -> None:
+async def test_what_cannot_help_is_not_tried(kind: ProblemKind) -> None:
     first = Problem(kind=kind, message="the first")
     trial = Trial()
     with pytest.raises(ProblemError, match="the first"):
@@ -376,10 +379,10 @@ async def test_a_bug_is_not_tried_again() -> None:
         (failed("upstream_unreachable", "maybe"), None),
         (failed("upstream_truncated", "maybe"), None),
         (failed("upstream_rate_limited", retryable=False), False),
-        (failed("upstream_rate_limited", lasting=True), False),
+        (failed("upstream_rate_limited", is_permanent=True), False),
         (failed("upstream_error", "maybe"), False),
         (failed("upstream_overloaded", "maybe"), False),
-        (failed("upstream_unreachable", lasting=True), False),
+        (failed("upstream_unreachable", is_permanent=True), False),
         (failed("upstream_auth"), False),
         (failed("upstream_rejected"), False),
     ],
@@ -389,8 +392,8 @@ async def test_a_bug_is_not_tried_again() -> None:
 def test_whether_the_client_may_come_back(problem: Problem, tries: int, said: bool | None) -> None:
     """By its own rule, as at the provider, however often the gateway has tried."""
     trail = RetryState(ORDERS["alone"])
-    trail.tried = [0] * tries
-    assert told(problem, trail, lambda: 0.0).should_retry is said
+    trail.tried_indices = [0] * tries
+    assert build_client_problem(problem, trail, lambda: 0.0).should_retry is said
 
 
 @pytest.mark.parametrize(
@@ -407,30 +410,33 @@ def test_whether_the_client_may_come_back(problem: Problem, tries: int, said: bo
     ],
 )
 def test_who_asks_anew_after_several_attempts_waits_a_little(
-    kind: Kind, after: float | None, tries: int, seconds: float | None
+    kind: ProblemKind, after: float | None, tries: int, seconds: float | None
 ) -> None:
     """1 to 5 s at random, where the provider has not said when; what it has said is passed on."""
     problem = Problem(kind=kind, message="", retry_after=after)
     trail = RetryState(ORDERS["alone"])
-    trail.tried = [0] * tries
-    assert told(problem, trail, lambda: 0.5).retry_after == seconds
+    trail.tried_indices = [0] * tries
+    assert build_client_problem(problem, trail, lambda: 0.5).retry_after == seconds
 
 
 def test_who_has_no_time_left_does_not_come_back() -> None:
     """The gateway has used it up; nor does a stream that had begun, which SDKs do not retry."""
     trail = RetryState(ORDERS["alone"])
-    assert told(BUSY, trail, lambda: 0.0, used_up=True).should_retry is False
+    assert build_client_problem(BUSY, trail, lambda: 0.0, is_time_up=True).should_retry is False
     trail.stream = True
-    assert told(failed("upstream_truncated", "maybe"), trail, lambda: 0.0).should_retry is False
+    assert (
+        build_client_problem(failed("upstream_truncated", "maybe"), trail, lambda: 0.0).should_retry
+        is False
+    )
 
 
 def test_the_client_is_told_when_the_first_of_all_targets_is_free() -> None:
     trail = RetryState(
-        ORDERS["windows unknown"], rest=lambda one: {"x/m": 5.0}.get(one.target.name, 60)
+        ORDERS["windows unknown"], get_cooldown=lambda one: {"x/m": 5.0}.get(one.target.name, 60)
     )
-    trail.at, trail.tried = 1, [0, 1]
+    trail.current_index, trail.tried_indices = 1, [0, 1]
     problem = failed("upstream_rate_limited", retry_after=60.0)
-    assert told(problem, trail, lambda: 0.0).retry_after == 5.0
+    assert build_client_problem(problem, trail, lambda: 0.0).retry_after == 5.0
 
 
 LIMITED = failed("upstream_rate_limited", retry_after=2.0)
@@ -470,11 +476,11 @@ async def test_a_blip_does_not_change_the_model(first: Problem, waits: list[floa
         failed("upstream_overloaded", retry_after=3.1),
         failed("upstream_error", "maybe"),
         failed("upstream_overloaded", "maybe"),
-        failed("upstream_rate_limited", retry_after=1.0, lasting=True),
+        failed("upstream_rate_limited", retry_after=1.0, is_permanent=True),
         failed("upstream_timeout", "maybe"),
         failed("upstream_truncated", "maybe"),
         failed("upstream_auth"),
-        failed("upstream_unreachable", lasting=True),
+        failed("upstream_unreachable", is_permanent=True),
     ],
     ids=str,
 )
@@ -518,9 +524,9 @@ async def test_without_a_retry_left_another_takes_over_at_once() -> None:
 
 
 async def test_what_its_client_has_sent_before_is_not_asked_once_more() -> None:
-    trail = RetryState(ORDERS["windows unknown"], retried=True)
-    assert trail.once_more(BUSY) is None
-    assert RetryState(ORDERS["windows unknown"]).once_more(BUSY) == 0
+    trail = RetryState(ORDERS["windows unknown"], client_retried=True)
+    assert trail.find_preferred_retry(BUSY) is None
+    assert RetryState(ORDERS["windows unknown"]).find_preferred_retry(BUSY) == 0
 
 
 async def test_one_that_is_parked_is_waited_for_where_nobody_else_is_free() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.retry_budget import MOST, SHARE, RetryBudget
+from gateway.upstream.retry_budget import MAX_SAVED_RETRIES, RETRIES_PER_CALL, RetryBudget
 
 
 @given(st.lists(st.integers(min_value=0, max_value=3), max_size=400))
@@ -13,11 +13,14 @@ def test_there_are_never_more_than_a_share_of_calls_and_what_was_saved(wanted: l
     for more in wanted:
         allowance.earn()
         for _ in range(more):
-            allowance.take()
-    assert allowance.calls == len(wanted)
-    assert allowance.taken <= MOST + SHARE * allowance.calls + 1e-6
-    assert allowance.taken + allowance.denied == sum(wanted)
-    assert 0 <= allowance.left <= MOST
+            allowance.take_retry()
+    assert allowance.call_count == len(wanted)
+    assert (
+        allowance.granted_count
+        <= MAX_SAVED_RETRIES + RETRIES_PER_CALL * allowance.call_count + 1e-6
+    )
+    assert allowance.granted_count + allowance.denied_count == sum(wanted)
+    assert 0 <= allowance.balance <= MAX_SAVED_RETRIES
 
 
 def test_one_call_in_eight_may_fail() -> None:
@@ -26,4 +29,4 @@ def test_one_call_in_eight_may_fail() -> None:
     for at in range(10_000):
         allowance.earn()
         if at % 8 == 0:
-            assert allowance.take()
+            assert allowance.take_retry()

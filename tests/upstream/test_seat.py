@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.core.decision import Plan
-from gateway.upstream.retry import PinnedAccount, candidates
+from gateway.upstream.retry import PinnedAccount, list_candidates
 from tests.upstream.test_retry import target
 
 
@@ -20,5 +20,5 @@ def test_the_seat_goes_first_and_the_rest_stay_in_order(
     seat: PinnedAccount | None, order: list[str]
 ) -> None:
     targets = (target("x/m", 2), target("y/m"), target("x/n", 2))
-    found = candidates(Plan(targets=targets, doors=("openai-chat",) * 3), seat)
+    found = list_candidates(Plan(targets=targets, dialects=("openai-chat",) * 3), seat)
     assert [f"{one.target.name} {one.account.name}" for one in found] == order

@@ -6,13 +6,13 @@ from math import inf
 import pytest
 
 from gateway.core.call import Call
-from gateway.upstream.upstream_request import span
+from gateway.upstream.upstream_request import compute_call_times
 
 
 def call(patience: float | None) -> Call:
     return Call(
-        id="tg-1", dialect="openai-chat", operation="generate", body=b"", patience=patience,
-        received_at=0.0, started=50.0,
+        id="tg-1", dialect="openai-chat", operation="generate", body=b"", client_timeout=patience,
+        received_at=0.0, started_at=50.0,
     )  # fmt: skip
 
 
@@ -34,6 +34,6 @@ async def test_a_client_is_told_a_little_before_it_leaves(
     """From when it was received: reading it and waiting for its turn count too."""
     time = asyncio.get_running_loop().time
     before = time()
-    began, ends = span(call(patience), 53.0, stream=stream)
+    began, ends = compute_call_times(call(patience), 53.0, stream=stream)
     assert before - 1e-6 <= began + 3.0 <= time() + 1e-6
     assert ends - began == pytest.approx(has)

@@ -10,13 +10,13 @@ from gateway.upstream.waiting_calls import WaitingCalls
 
 async def test_a_call_counts_while_it_waits() -> None:
     waiting, go = WaitingCalls(1), asyncio.Event()
-    assert waiting.free
+    assert waiting.has_free_slot
     task = asyncio.create_task(waiting.wait(_until(go)))
     await asyncio.sleep(0)
-    assert (waiting.calls, waiting.free) == (1, False)
+    assert (waiting.calls, waiting.has_free_slot) == (1, False)
     go.set()
     await task
-    assert (waiting.calls, waiting.free) == (0, True)
+    assert (waiting.calls, waiting.has_free_slot) == (0, True)
 
 
 async def test_one_that_is_cancelled_does_not_count() -> None:
@@ -35,7 +35,7 @@ async def test_none_waits_while_the_gateway_stops() -> None:
     task = asyncio.create_task(waiting.wait(_until(go)))
     await asyncio.sleep(0)
     waiting.close()
-    assert not waiting.free
+    assert not waiting.has_free_slot
     for wait in (task, waiting.wait(_until(go))):
         with pytest.raises(ProblemError) as caught:
             await wait
@@ -44,7 +44,7 @@ async def test_none_waits_while_the_gateway_stops() -> None:
 
 
 async def test_none_may_wait_where_the_gateway_takes_few_calls() -> None:
-    assert not WaitingCalls(0).free
+    assert not WaitingCalls(0).has_free_slot
 
 
 async def _until(go: asyncio.Event) -> None:

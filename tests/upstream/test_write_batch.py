@@ -18,13 +18,13 @@ from gateway.limits.limiter import Limiter
 from gateway.server.http1.request_task import RequestTask
 from gateway.upstream.client import ProviderClient
 from gateway.upstream.write_batch import (
-    _BUSY,
-    _FEW,
-    _MOST,
-    _WINDOW,
+    _BUSY_WRITES_PER_SECOND,
+    _MAX_BUSY_BATCH,
+    _MAX_QUIET_BATCH,
+    _WINDOW_SECONDS,
     TurnBarrier,
     WriteBatch,
-    nobody,
+    skip_turn,
 )
 from tests.e2e.world import chat
 from tests.pipeline.test_engine import Stage, ok
@@ -49,7 +49,7 @@ class Sent:
         self.written = written
         self.now = 0.0
         self.box = WriteBatch(self._rows, lambda: self.now)
-        self.box.calls = lambda: calls
+        self.box.count_calls = lambda: calls
 
     def _rows(self) -> bool:
         self.order.append("rows")
@@ -61,9 +61,9 @@ class Sent:
 
 async def test_rows_go_first_then_requests_then_answers() -> None:
     sent = Sent()
-    sent.box.answer(sent.letter("answer"))
+    sent.box.add_answer(sent.letter("answer"))
     for name in "ab":
-        sent.box.ask(sent.letter(f"request {name}"))
+        sent.box.add_request(sent.letter(f"request {name}"))
     assert sent.order == []
     await asyncio.sleep(0)
     assert sent.order == ["rows", "request a", "request b", "answer"]
@@ -74,14 +74,14 @@ async def test_rows_go_first_then_requests_then_answers() -> None:
 async def test_each_turn_sends_its_own() -> None:
     sent = Sent()
     for name in "ab":
-        sent.box.ask(sent.letter(name))
+        sent.box.add_request(sent.letter(name))
         await asyncio.sleep(0)
     assert sent.order == ["rows", "a", "rows", "b"]
 
 
 async def test_rows_alone_are_written_at_the_end_of_the_turn_too() -> None:
     sent = Sent()
-    sent.box.soon()
+    sent.box.flush_soon()
     assert sent.order == []
     await asyncio.sleep(0)
     assert sent.order == ["rows"]
@@ -89,24 +89,24 @@ async def test_rows_alone_are_written_at_the_end_of_the_turn_too() -> None:
 
 async def test_a_call_that_is_alone_waits_for_nobody() -> None:
     sent = Sent(calls=1)
-    sent.box.ask(sent.letter("request"))
+    sent.box.add_request(sent.letter("request"))
     assert sent.order == ["rows", "request"]
-    sent.box.answer(sent.letter("answer"))
+    sent.box.add_answer(sent.letter("answer"))
     assert sent.order[2:] == ["rows", "answer"]
 
 
 async def test_who_follows_one_that_was_answered_in_its_turn_is_not_alone() -> None:
     """As calls that a cache answers are, which come together and are never open together."""
     sent = Sent(calls=1)
-    sent.box.answer(sent.letter("a"))
+    sent.box.add_answer(sent.letter("a"))
     for name in "bc":
-        sent.box.passed()
+        sent.box.mark_immediate_answer()
         assert sent.order == ["rows", "a"]
-        sent.box.answer(sent.letter(name))
-    sent.box.meanwhile(lambda: sent.order.append("work"))
+        sent.box.add_answer(sent.letter(name))
+    sent.box.run_if_alone(lambda: sent.order.append("work"))
     await asyncio.sleep(0)
     assert sent.order[2:] == ["rows", "b", "c"]
-    sent.box.answer(sent.letter("d"))
+    sent.box.add_answer(sent.letter("d"))
     assert sent.order[5:] == ["rows", "d"]
     for _ in range(4):
         await asyncio.sleep(0)
@@ -116,7 +116,7 @@ async def test_who_follows_one_that_was_answered_in_its_turn_is_not_alone() -> N
 async def test_what_will_be_needed_is_done_while_a_call_that_is_alone_waits() -> None:
     """Once what it asks in this turn, at the end of the next, is on its way."""
     sent = Sent(calls=1)
-    sent.box.meanwhile(lambda: sent.order.append("work"))
+    sent.box.run_if_alone(lambda: sent.order.append("work"))
     asyncio.get_running_loop().call_soon(sent.order.append, "asked")
     await asyncio.sleep(0)
     assert sent.order == ["asked"]
@@ -126,7 +126,7 @@ async def test_what_will_be_needed_is_done_while_a_call_that_is_alone_waits() ->
 
 async def test_while_others_are_served_nothing_is_done_before_it_is_needed() -> None:
     sent = Sent()
-    sent.box.meanwhile(lambda: sent.order.append("work"))
+    sent.box.run_if_alone(lambda: sent.order.append("work"))
     for _ in range(4):
         await asyncio.sleep(0)
     assert sent.order == []
@@ -136,7 +136,7 @@ async def fill(sent: Sent, count: int) -> list[int]:
     """Asks for so many things in one turn; how many each write took."""
     sent.order.clear()
     for at in range(count):
-        sent.box.ask(sent.letter(str(at)))
+        sent.box.add_request(sent.letter(str(at)))
     await asyncio.sleep(0)
     told = " ".join(sent.order).split("rows")[1:]
     assert " ".join(told).split() == [*map(str, range(count))]
@@ -146,20 +146,20 @@ async def fill(sent: Sent, count: int) -> list[int]:
 async def test_not_more_than_so_many_wait_for_each_other() -> None:
     """Few where it is not busy, as at the start and after a rest, since none should wait for all."""
     sent = Sent()
-    assert await fill(sent, 2 * _FEW + 1) == [_FEW, _FEW, 1]
+    assert await fill(sent, 2 * _MAX_QUIET_BATCH + 1) == [_MAX_QUIET_BATCH, _MAX_QUIET_BATCH, 1]
     for _ in range(2):  # the first of them finds that what was before is busy
-        await fill(sent, int(_BUSY * _WINDOW) * 2)
-        sent.now += _WINDOW * 1.01
-    assert await fill(sent, 2 * _MOST + 1) == [_MOST, _MOST, 1]
-    sent.now += _WINDOW * 0.99
-    assert await fill(sent, _MOST + 1) == [_MOST, 1]
+        await fill(sent, int(_BUSY_WRITES_PER_SECOND * _WINDOW_SECONDS) * 2)
+        sent.now += _WINDOW_SECONDS * 1.01
+    assert await fill(sent, 2 * _MAX_BUSY_BATCH + 1) == [_MAX_BUSY_BATCH, _MAX_BUSY_BATCH, 1]
+    sent.now += _WINDOW_SECONDS * 0.99
+    assert await fill(sent, _MAX_BUSY_BATCH + 1) == [_MAX_BUSY_BATCH, 1]
     sent.now += 1
-    assert await fill(sent, _FEW + 1) == [_FEW, 1]
+    assert await fill(sent, _MAX_QUIET_BATCH + 1) == [_MAX_QUIET_BATCH, 1]
 
 
 async def test_who_cannot_wait_has_all_sent_and_nothing_twice() -> None:
     sent = Sent()
-    sent.box.answer(sent.letter("a"))
+    sent.box.add_answer(sent.letter("a"))
     sent.box.flush()
     assert sent.order == ["rows", "a"]
     await asyncio.sleep(0)
@@ -172,8 +172,8 @@ async def test_without_its_row_no_request_is_sent_and_answers_are() -> None:
         (2, ["rows", "no request", "answer"]),
     ):
         sent = Sent(calls, written=False)
-        sent.box.answer(sent.letter("answer"))
-        sent.box.ask(sent.letter("request"))
+        sent.box.add_answer(sent.letter("answer"))
+        sent.box.add_request(sent.letter("request"))
         await asyncio.sleep(0)
         assert sent.order == order
         assert not sent.box.flush()
@@ -183,7 +183,11 @@ async def test_without_its_row_no_request_is_sent_and_answers_are() -> None:
 
 async def test_rows_of_requests_wait_where_others_may_come() -> None:
     alone, several = Sent(calls=1), Sent()
-    assert (alone.box.due(), several.box.due(), several.box.due()) == (False, True, True)
+    assert (
+        alone.box.schedule_flush(),
+        several.box.schedule_flush(),
+        several.box.schedule_flush(),
+    ) == (False, True, True)
     assert alone.order == several.order == []
     await asyncio.sleep(0)
     assert (alone.order, several.order) == ([], ["rows"])
@@ -192,8 +196,8 @@ async def test_rows_of_requests_wait_where_others_may_come() -> None:
 async def busy(calls: int = 2) -> Sent:
     sent = Sent(calls)
     for _ in range(2):
-        await fill(sent, int(_BUSY * _WINDOW) * 2)
-        sent.now += _WINDOW * 1.01
+        await fill(sent, int(_BUSY_WRITES_PER_SECOND * _WINDOW_SECONDS) * 2)
+        sent.now += _WINDOW_SECONDS * 1.01
     sent.order.clear()
     return sent
 
@@ -202,7 +206,7 @@ def step(sent: Sent, work: Callable[[], object]) -> asyncio.Task[None]:
     """A call that has begun, and goes on with some work once others have come as far."""
 
     async def call() -> None:
-        if (turn := sent.box.turn()) is not None:
+        if (turn := sent.box.join_turn()) is not None:
             await turn
         work()
 
@@ -217,7 +221,7 @@ async def test_where_the_loop_is_busy_calls_go_on_one_after_the_other(how: str) 
     calls: list[asyncio.Task[None] | RequestTask] = []
 
     async def call(work: Callable[[], object]) -> None:
-        if (turn := sent.box.turn()) is not None:
+        if (turn := sent.box.join_turn()) is not None:
             await turn
         work()
 
@@ -228,10 +232,10 @@ async def test_where_the_loop_is_busy_calls_go_on_one_after_the_other(how: str) 
             calls.append(asyncio.Task(call(work), loop=loop, eager_start=True))
 
     def ask(name: str) -> Callable[[], object]:
-        return lambda: sent.box.ask(sent.letter(name))
+        return lambda: sent.box.add_request(sent.letter(name))
 
     def come() -> None:
-        sent.box.answer(sent.letter("c"))
+        sent.box.add_answer(sent.letter("c"))
         begin(ask("a"))
         begin(lambda: loop.call_soon(begin, ask("d")))
         begin(lambda: sent.order.append("ended"))
@@ -256,30 +260,30 @@ async def test_a_call_that_comes_while_others_go_on_goes_on_with_them() -> None:
     tasks: list[asyncio.Task[None]] = []
 
     def more() -> None:
-        turn = sent.box.turn()
+        turn = sent.box.join_turn()
         assert turn is not None
-        turn.add_done_callback(lambda _: sent.box.ask(sent.letter("b")))
+        turn.add_done_callback(lambda _: sent.box.add_request(sent.letter("b")))
 
     tasks.append(step(sent, more))
-    sent.box.answer(sent.letter("c"))
-    tasks.append(step(sent, lambda: sent.box.ask(sent.letter("a"))))
+    sent.box.add_answer(sent.letter("c"))
+    tasks.append(step(sent, lambda: sent.box.add_request(sent.letter("a"))))
     await asyncio.sleep(0)
     assert sent.order == ["rows", "a", "b", "c"]
     await asyncio.gather(*tasks)
 
 
 async def test_nobody_waits_where_it_is_not_busy_nor_for_too_many() -> None:
-    assert Sent().box.turn() is None
-    assert Sent(calls=1).box.turn() is None
+    assert Sent().box.join_turn() is None
+    assert Sent(calls=1).box.join_turn() is None
     sent = await busy()
-    sent.box.calls = lambda: 1
-    assert sent.box.turn() is None
-    sent.box.calls = lambda: 100
-    tasks = [step(sent, lambda: sent.order.append("on")) for _ in range(_MOST)]
-    assert sent.box.turn() is None
+    sent.box.count_calls = lambda: 1
+    assert sent.box.join_turn() is None
+    sent.box.count_calls = lambda: 100
+    tasks = [step(sent, lambda: sent.order.append("on")) for _ in range(_MAX_BUSY_BATCH)]
+    assert sent.box.join_turn() is None
     await asyncio.sleep(0)
-    assert sent.order == ["on"] * _MOST + ["rows"]
-    assert sent.box.turn() is not None
+    assert sent.order == ["on"] * _MAX_BUSY_BATCH + ["rows"]
+    assert sent.box.join_turn() is not None
     await asyncio.gather(*tasks)
 
 
@@ -301,12 +305,12 @@ async def test_one_that_fails_keeps_nobody_else_from_going_on() -> None:
 
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, told: failed.append(told["exception"]))
-    turn = sent.box.turn()
+    turn = sent.box.join_turn()
     assert turn is not None
     turn.add_done_callback(fail)
     task = step(sent, lambda: sent.order.append("on"))
     await asyncio.sleep(0)
-    assert sent.box.turn() is not None
+    assert sent.box.join_turn() is not None
     await asyncio.sleep(0)
     assert (sent.order, len(failed)) == (["rows", "on", "rows"], 1)
     await task
@@ -318,8 +322,10 @@ async def test_a_call_waits_for_others_before_it_asks_and_may_be_left_then(
 ) -> None:
     """One that is left then has sent nothing."""
     stage, sent = Stage(tmp_path), await busy()
-    client = ProviderClient(transports=lambda _: httpx.MockTransport(stage.answer), outbox=sent.box)
-    stage.engine._upstream._turn = client.turn
+    client = ProviderClient(
+        transports=lambda _: httpx.MockTransport(stage.answer), write_batch=sent.box
+    )
+    stage.engine._upstream._join_turn = client.join_turn
     stage.answers = [ok()]
     loop = asyncio.get_running_loop()
     task = asyncio.Task(stage.ask(chat()), loop=loop, eager_start=True)
@@ -340,7 +346,7 @@ class Counter:
     def __init__(self) -> None:
         self.asked: list[Decision] = []
 
-    def bounds(self, _: Key) -> bool:
+    def applies_to(self, _: Key) -> bool:
         return True
 
     async def admit(
@@ -355,15 +361,15 @@ class Counter:
 def _next() -> Any:
     """The end of a turn that is busy."""
     halt = TurnBarrier()
-    asyncio.get_running_loop().call_soon(halt.end)
+    asyncio.get_running_loop().call_soon(halt.release)
     return halt
 
 
 def counted(folder: Path, *, busy: bool) -> tuple[Stage, Counter]:
     """An engine whose calls are all counted, on a loop that is busy or not."""
     stage, counter = Stage(folder), Counter()
-    stage.engine._gate = cast("Limiter", counter)
-    stage.engine._turn = _next if busy else nobody
+    stage.engine._limiter = cast("Limiter", counter)
+    stage.engine._join_turn = _next if busy else skip_turn
     return stage, counter
 
 
@@ -403,14 +409,14 @@ async def three(
 ) -> tuple[list[tuple[int, bytes]], list[tuple[Decision, list[TraceStep]]], list[Row]]:
     """What becomes of three calls that come in one turn: answers, decisions, rows."""
     decided: list[Decision] = []
-    note = stage.engine._books.decided
+    note = stage.engine._recorder.note_decision
 
-    def told(tally: CallAccount, decision: Decision) -> None:
+    def told(call_account: CallAccount, decision: Decision) -> None:
         decided.append(decision)
-        note(tally, decision)
+        note(call_account, decision)
 
-    stage.engine._books.decided = told  # type: ignore[method-assign]
-    stage.engine._turn = _next if busy else nobody
+    stage.engine._recorder.note_decision = told  # type: ignore[method-assign]
+    stage.engine._join_turn = _next if busy else skip_turn
     stage.answers = [ok(), ok(), ok()]
     loop = asyncio.get_running_loop()
     asked = [stage.ask(chat(model=model)) for _ in range(3)]
@@ -440,5 +446,5 @@ async def test_a_call_that_is_left_before_it_is_decided_has_asked_nobody(tmp_pat
 
 
 async def test_without_an_outbox_no_call_waits() -> None:
-    assert ProviderClient().turn() is None
-    assert ProviderClient(outbox=Sent().box).turn() is None
+    assert ProviderClient().join_turn() is None
+    assert ProviderClient(write_batch=Sent().box).join_turn() is None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.core.errors import Kind
+from gateway.core.errors import ProblemKind
 from gateway.core.usage import Usage
 
 
@@ -23,7 +23,7 @@ class Stream:
     finish: str | None = "stop"
     served: str | None = "m-1"
     complete: bool = True
-    problem: Kind | None = None
+    problem: ProblemKind | None = None
     said: object = None
     """The message of the first choice, where it is told whole."""
 
@@ -36,7 +36,7 @@ class Whole:
     usage: Usage | None = None
     finish: str | None = "stop"
     served: str | None = "m-1"
-    problem: Kind | None = None
+    problem: ProblemKind | None = None
     own: bool = False
     """The problem is told in the provider's words."""
 
@@ -47,7 +47,7 @@ class Refusal:
 
     status: int
     sent: bytes
-    problem: Kind
+    problem: ProblemKind
     shown: int
     """The status that the client gets."""
     own: bool = False

@@ -25,7 +25,7 @@ def of[T: Oddity](kind: type[T]) -> list[object]:
 
 def run(oddity: Stream, size: int, *, asked: bool) -> tuple[bytes, StreamInspector]:
     written = WrittenBody(b"", asks_usage=not asked)
-    watch = OPENAI_CHAT.watch(ask(stream=True, usage=asked, n=oddity.choices), written)
+    watch = OPENAI_CHAT.inspect_stream(ask(stream=True, usage=asked, n=oddity.choices), written)
     parts = pieces(oddity.sent, range(0, len(oddity.sent), size))
     sent = [watch.feed(part) for part in parts]
     return b"".join([*sent, watch.end()]), watch
@@ -38,7 +38,7 @@ def test_a_stream(oddity: Stream, size: int) -> None:
     for asked, shown in ((False, oddity.shown), (True, oddity.asked)):
         sent, watch = run(oddity, size, asked=asked)
         assert sent == (oddity.sent if shown is None else shown)
-        assert (watch.usage, watch.finish, watch.served) == (
+        assert (watch.usage, watch.finish, watch.served_model) == (
             oddity.usage,
             oddity.finish,
             oddity.served,
@@ -51,11 +51,11 @@ def test_a_stream(oddity: Stream, size: int) -> None:
 @pytest.mark.parametrize("oddity", of(Stream))
 def test_what_comes_before_content_is_held(oddity: Stream) -> None:
     assert oddity.sent.startswith(oddity.held)
-    watch = OPENAI_CHAT.watch(ask(stream=True, n=oddity.choices))
+    watch = OPENAI_CHAT.inspect_stream(ask(stream=True, n=oddity.choices))
     assert watch.feed(oddity.held) == b""
     assert not watch.committed
     if oddity.complete:
-        assert watch.feed(sse.frames(oddity.sent[len(oddity.held) :])[0])
+        assert watch.feed(sse.split_frames(oddity.sent[len(oddity.held) :])[0])
         assert watch.committed
 
 
@@ -66,8 +66,12 @@ def test_a_complete_stream_can_be_told_whole(oddity: Stream) -> None:
         assert oddity.said is None
         return
     folded = OPENAI_CHAT.fold(oddity.sent)
-    glance = OPENAI_CHAT.glance(folded)
-    assert (glance.usage, glance.served, glance.problem) == (oddity.usage, oddity.served, None)
+    glance = OPENAI_CHAT.summarize(folded)
+    assert (glance.usage, glance.served_model, glance.problem) == (
+        oddity.usage,
+        oddity.served,
+        None,
+    )
     choice = json.loads(folded)["choices"][0]
     assert oddity.choices > 1 or choice["finish_reason"] == oddity.finish
     assert choice["message"] == oddity.said
@@ -75,8 +79,8 @@ def test_a_complete_stream_can_be_told_whole(oddity: Stream) -> None:
 
 @pytest.mark.parametrize("oddity", of(Whole))
 def test_a_whole_answer(oddity: Whole) -> None:
-    glance = OPENAI_CHAT.glance(oddity.sent)
-    assert (glance.usage, glance.finish, glance.served) == (
+    glance = OPENAI_CHAT.summarize(oddity.sent)
+    assert (glance.usage, glance.finish, glance.served_model) == (
         oddity.usage,
         oddity.finish,
         oddity.served,
@@ -90,6 +94,6 @@ def test_a_whole_answer(oddity: Whole) -> None:
 def test_a_refusal(oddity: Refusal) -> None:
     problem = OPENAI_CHAT.read_problem(oddity.status, oddity.sent, None)
     assert (problem.kind, problem.http_status) == (oddity.problem, oddity.shown)
-    body = OPENAI_CHAT.problem(problem)
+    body = OPENAI_CHAT.write_problem(problem)
     assert (body == oddity.sent) == oddity.own
     assert json.loads(body)

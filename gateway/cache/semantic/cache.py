@@ -21,10 +21,10 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.cache.codec import SealedStore, VersionedCodec, seal
+from gateway.cache.codec import SealedStore, VersionedCodec, make_seal
 from gateway.cache.response_cache import ResponseStore
-from gateway.cache.semantic.question import question
-from gateway.cache.semantic.question_form import question_form
+from gateway.cache.semantic.question import read_question
+from gateway.cache.semantic.question_form import parse_question_form
 from gateway.core.call import Call
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
@@ -36,23 +36,23 @@ type Hits = list[tuple[str, float]]
 """Names and how near they are, the nearest first."""
 
 _PERSON = b"tiergate near 1"
-_PLACE = 48
-_LARGE = 100_000
+_KEY_LENGTH = 48
+_LARGE_BODY_BYTES = 100_000
 """Bytes of a request whose question is not looked for: it would hold up others."""
-_KEEPING = 2.0
+_SAVE_TIMEOUT_SECONDS = 2.0
 """Seconds that may pass until an answer that was sent is findable."""
-_TRIES = 3
+_MAX_LOOKUPS = 3
 """Near ones that are looked up: their answers may have expired."""
 
 
 class VectorIndex(Protocol):
     """Vectors by group and name, where losing them costs no request. None of it raises."""
 
-    async def any(self, group: str) -> bool:
+    async def has_entries(self, group: str) -> bool:
         """Whether a group has anything, and is not closed."""
         ...
 
-    async def nearest(self, group: str, vector: Vector) -> Hits:
+    async def find_nearest(self, group: str, vector: Vector) -> Hits:
         """What of a group is nearest."""
         ...
 
@@ -64,7 +64,7 @@ class VectorIndex(Protocol):
         """Drop a name."""
         ...
 
-    async def close(self, group: str, ttl: float) -> None:
+    async def block_group(self, group: str, ttl: float) -> None:
         """Drop a group, and take nothing into it for `ttl` seconds."""
         ...
 
@@ -77,8 +77,8 @@ class Embedder(Protocol):
         """What no other that makes other vectors is called."""
         ...
 
-    async def __call__(self, call: Call, text: str, within: float) -> Vector | None:
-        """The vector of a text, for a call, `within` seconds; None where there is none."""
+    async def __call__(self, call: Call, text: str, timeout_seconds: float) -> Vector | None:
+        """The vector of a text, for a call; None where there is none within `timeout_seconds`."""
         ...
 
 
@@ -93,20 +93,20 @@ class ComparedQuestion(msgspec.Struct, frozen=True):
 class SemanticHit(msgspec.Struct, frozen=True):
     """The answer of a near question."""
 
-    place: str
-    near: float
+    key: str
+    similarity: float
     """Cosine of the two vectors."""
     group: str
 
 
-class _Told(msgspec.Struct, frozen=True):
+class _ServedAnswer(msgspec.Struct, frozen=True):
     """Which answer a call was given."""
 
     group: str
     place: str
 
 
-_PACKED = VersionedCodec(_Told)
+_CODEC = VersionedCodec(_ServedAnswer)
 
 
 class SemanticCache:
@@ -114,8 +114,8 @@ class SemanticCache:
 
     def __init__(  # noqa: PLR0913 - one argument for each room
         self,
-        exact: ResponseStore,
-        places: VectorIndex,
+        response_store: ResponseStore,
+        vector_index: VectorIndex,
         embedder: Embedder,
         store: StateStore,
         *,
@@ -126,97 +126,111 @@ class SemanticCache:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`ttl` is that of the answers; `timeout` is seconds that a call waits at most."""
-        self._exact = exact
-        self._places = places
+        self._response_store = response_store
+        self._vector_index = vector_index
         self._embedder = embedder
         self._secret = secret
         self._ttl = ttl
         self._threshold = threshold
         self._timeout = timeout
         self._clock = clock
-        self._told = SealedStore(store, secret=secret, kind="near-told")
+        self._served_answers = SealedStore(store, secret=secret, kind="near-told")
         self._groups = SealedStore(store, secret=secret, kind="near")
 
-    def asked(self, call: Call, body: RequestBody, target: Target) -> ComparedQuestion | None:
+    def make_question(
+        self, call: Call, body: RequestBody, target: Target
+    ) -> ComparedQuestion | None:
         """A call's question; None where only an equal request may share its answer."""
-        if call.operation != "generate" or call.steer.cache == "exact" or not _plain(body.prompt):
+        if (
+            call.operation != "generate"
+            or call.options.cache == "exact"
+            or not _is_plain_text(body.prompt)
+        ):
             return None
-        if len(call.body) > _LARGE:
+        if len(call.body) > _LARGE_BODY_BYTES:
             return None
-        said = question(body, call.dialect)
-        form = question_form(said.text) if said is not None else None
-        if said is None or form is None:
+        typed_question = read_question(body, call.dialect)
+        form = parse_question_form(typed_question.text) if typed_question is not None else None
+        if typed_question is None or form is None:
             return None
-        rest = self._exact.key(call, said.members, target)
+        exact_key = self._response_store.make_key(call, typed_question.members, target)
         return ComparedQuestion(
-            self._groups.name(self._embedder.name, rest, *form), said.text, call
+            self._groups.make_name(self._embedder.name, exact_key, *form), typed_question.text, call
         )
 
-    async def find(self, asked: ComparedQuestion) -> SemanticHit | None:
+    async def find(self, question: ComparedQuestion) -> SemanticHit | None:
         """The answer of the nearest question that is near enough, within the time."""
-        ends = self._clock() + self._timeout
-        if not await self._within(ends, self._places.any(asked.group), otherwise=False):
+        deadline = self._clock() + self._timeout
+        if not await self._wait_until(
+            deadline, self._vector_index.has_entries(question.group), default=False
+        ):
             return None
-        vector = await self._embedder(asked.call, asked.text, max(0.0, ends - self._clock()))
+        vector = await self._embedder(
+            question.call, question.text, max(0.0, deadline - self._clock())
+        )
         if vector is None:
             return None
-        nothing: Hits = []
-        hits = await self._within(
-            ends, self._places.nearest(asked.group, vector), otherwise=nothing
+        no_hits: Hits = []
+        hits = await self._wait_until(
+            deadline, self._vector_index.find_nearest(question.group, vector), default=no_hits
         )
-        for name, near in hits[:_TRIES]:
-            place = self._place(asked.group, name)
-            if near >= self._threshold and place is not None:
-                return SemanticHit(place, min(near, 1.0), asked.group)
+        for name, similarity in hits[:_MAX_LOOKUPS]:
+            key = self._read_key(question.group, name)
+            if similarity >= self._threshold and key is not None:
+                return SemanticHit(key, min(similarity, 1.0), question.group)
         return None
 
-    async def keep(self, asked: ComparedQuestion, place: str) -> None:
+    async def save(self, question: ComparedQuestion, key: str) -> None:
         """The answer of a question is kept at a place."""
-        vector = await self._embedder(asked.call, asked.text, _KEEPING)
+        vector = await self._embedder(question.call, question.text, _SAVE_TIMEOUT_SECONDS)
         if vector is not None:
-            name = place + self._seal(asked.group, place)
-            await self._places.add(asked.group, name, vector, self._ttl)
+            name = key + self._make_seal(question.group, key)
+            await self._vector_index.add(question.group, name, vector, self._ttl)
 
-    async def lost(self, found: SemanticHit) -> None:
+    async def remove(self, hit: SemanticHit) -> None:
         """An answer is not there any more."""
-        name = found.place + self._seal(found.group, found.place)
-        await self._places.remove(found.group, name)
+        name = hit.key + self._make_seal(hit.group, hit.key)
+        await self._vector_index.remove(hit.group, name)
 
-    async def told(self, call: Call, found: SemanticHit) -> None:
+    async def record_served(self, call: Call, hit: SemanticHit) -> None:
         """A call was given an answer: should it be said to be bad, it is known which."""
-        told = _PACKED.write(_Told(found.group, found.place))
-        await self._told.put(self._told.name(call.id), told, self._ttl)
+        data = _CODEC.write(_ServedAnswer(hit.group, hit.key))
+        await self._served_answers.put(self._served_answers.make_name(call.id), data, self._ttl)
 
-    async def bad(self, id: str) -> None:
+    async def report_bad(self, id: str) -> None:
         """The answer that a call was given was bad: the questions of its group share none again."""
-        told = _PACKED.read(await self._told.get(self._told.name(id)))
-        if told is not None:
-            await self._places.close(told.group, self._ttl)
+        served_answer = _CODEC.read(
+            await self._served_answers.get(self._served_answers.make_name(id))
+        )
+        if served_answer is not None:
+            await self._vector_index.block_group(served_answer.group, self._ttl)
 
-    async def _within[T](self, ends: float, work: Awaitable[T], *, otherwise: T) -> T:
+    async def _wait_until[T](self, deadline: float, work: Awaitable[T], *, default: T) -> T:
         try:
-            async with asyncio.timeout(max(0.0, ends - self._clock())):
+            async with asyncio.timeout(max(0.0, deadline - self._clock())):
                 return await work
         except TimeoutError:
-            return otherwise
+            return default
 
-    def _place(self, group: str, name: str) -> str | None:
+    def _read_key(self, group: str, name: str) -> str | None:
         """The place that a name tells; None where it is not sealed for this group."""
-        place = name[:_PLACE]
-        same = name.isascii() and hmac.compare_digest(name[_PLACE:], self._seal(group, place))
-        return place if same else None
+        key = name[:_KEY_LENGTH]
+        is_sealed = name.isascii() and hmac.compare_digest(
+            name[_KEY_LENGTH:], self._make_seal(group, key)
+        )
+        return key if is_sealed else None
 
-    def _seal(self, group: str, place: str) -> str:
-        return seal(self._secret, _PERSON, group, place.encode()).hex()
+    def _make_seal(self, group: str, key: str) -> str:
+        return make_seal(self._secret, _PERSON, group, key.encode()).hex()
 
 
-def _plain(prompt: Prompt) -> bool:
+def _is_plain_text(prompt: Prompt) -> bool:
     """Whether text alone is asked, and text alone may answer."""
     return not (
         prompt.tools
         or prompt.hosted_tools
         or prompt.tool_loop
-        or prompt.aside
+        or prompt.injected_text
         or prompt.images
         or prompt.files
         or prompt.audio

@@ -7,37 +7,38 @@ differ: "How do I reset my phone?" has the form of "Please tell me how to reset 
 
 import re
 
-_LONG = 400
+_MAX_TEXT_CHARS = 400
 """Characters of the longest text that has a form: a longer one is rarely asked in other words."""
-_POLITE = r"(?:(?:hi|hello|please)[,!]? )*(?:(?:can|could|would) you (?:please )?)?"
-_IS = r"(?:['\u2019]s| is)"
-_BEST = r"(?:(?:best|right|proper|easiest|good) )?"
-_HOW = (
+_POLITE_PATTERN = r"(?:(?:hi|hello|please)[,!]? )*(?:(?:can|could|would) you (?:please )?)?"
+_IS_PATTERN = r"(?:['\u2019]s| is)"
+_BEST_PATTERN = r"(?:(?:best|right|proper|easiest|good) )?"
+_HOW_PATTERN = (
     r"(?:(?:tell|show|teach) me )?(?:how (?:do|can|should) i|how to|what can i do to"
-    rf"|what do i need to do to|what{_IS} (?:the|a) {_BEST}(?:way|process) to)"
+    rf"|what do i need to do to|what{_IS_PATTERN} (?:the|a) {_BEST_PATTERN}(?:way|process) to)"
 )
-_POINTING = (
+_POINTING_PATTERN = (
     r"(?:the|my|our|your|this|that|these|those|hi[sm]|her|its?|the[mi]\w*|what|how|why|to)\b"
 )
 """Words after which "explain" asks for more than what a thing is."""
 _VERBS = ("write", "give", "suggest", "recommend", "tell", "show", "list", "explain")
-_WAYS = (
-    ("how to", rf"{_HOW} (.+)"),
+_PHRASINGS = (
+    ("how to", rf"{_HOW_PATTERN} (.+)"),
     ("what is", r"(?:explain|define|tell me) what (.+) is"),
-    ("what is", rf"explain (?!{_POINTING})(.+?)(?: to me)?"),
-    ("what is", rf"what{_IS} (.+)"),
+    ("what is", rf"explain (?!{_POINTING_PATTERN})(.+?)(?: to me)?"),
+    ("what is", rf"what{_IS_PATTERN} (.+)"),
     *((verb, rf"{verb} (?:me )?(.+)") for verb in _VERBS),
 )
 """Names and patterns of the ways of asking; the first that fits counts."""
 _PATTERNS = tuple(
-    (name, re.compile(_POLITE + pattern, re.IGNORECASE | re.DOTALL)) for name, pattern in _WAYS
+    (name, re.compile(_POLITE_PATTERN + pattern, re.IGNORECASE | re.DOTALL))
+    for name, pattern in _PHRASINGS
 )
 
 
-def question_form(text: str) -> tuple[str, str] | None:
+def parse_question_form(text: str) -> tuple[str, str] | None:
     """Return how a text asks and what it asks; None where no other text may have its answer."""
     text = text.strip().removesuffix("?").removesuffix(".")
-    if len(text) > _LONG:
+    if len(text) > _MAX_TEXT_CHARS:
         return None
-    found = ((name, pattern.fullmatch(text)) for name, pattern in _PATTERNS)
-    return next(((name, match[1]) for name, match in found if match is not None), None)
+    matches = ((name, pattern.fullmatch(text)) for name, pattern in _PATTERNS)
+    return next(((name, match[1]) for name, match in matches if match is not None), None)

@@ -7,94 +7,101 @@ from collections.abc import Callable
 
 from gateway.cache.semantic.cache import Hits, Vector, VectorIndex
 from gateway.state.errors import RedisAway
-from gateway.state.redis.connection import RedisError, Reply, request
-from gateway.state.redis.store import PREFIX, RedisStore
-from gateway.state.redis.topology import slot_of
+from gateway.state.redis.connection import RedisError, Reply, encode_command
+from gateway.state.redis.store import KEY_PREFIX, RedisStore
+from gateway.state.redis.topology import find_slot
 
-MOST = 32_000_000
+MAX_BYTES = 32_000_000
 """Bytes of what one process remembers, about: the questions that were used last."""
-_BESIDE = 600
+_OVERHEAD_BYTES = 600
 """Bytes of a group, and of a name, beside its vector: measured with tracemalloc."""
-EACH = 16
+MAX_GROUP_NAMES = 16
 """Wordings of a question that are remembered."""
-_FEW = 3
-_UNKNOWN = ("ERR unknown command", "NOPERM")
+_MAX_HITS = 3
+_UNSUPPORTED_ERRORS = ("ERR unknown command", "NOPERM")
 """How a server says that it has no vector sets, or none for us."""
 
 
 class LocalVectorIndex:
     """Places of one process."""
 
-    def __init__(self, *, clock: Callable[[], float], most: int = MOST) -> None:
+    def __init__(self, *, clock: Callable[[], float], max_bytes: int = MAX_BYTES) -> None:
         """`clock` is monotonic seconds."""
         self._clock = clock
-        self._most = most
+        self._max_bytes = max_bytes
         self._groups: OrderedDict[str, dict[str, tuple[array[float], float]] | float] = (
             OrderedDict()
         )
         """Names with vector and expiry; until when, of a group that is closed."""
         self._size = 0
 
-    async def any(self, group: str) -> bool:
+    async def has_entries(self, group: str) -> bool:
         """Whether a group has anything."""
-        return bool(self._open(group))
+        return bool(self._find_open(group))
 
-    async def nearest(self, group: str, vector: Vector) -> Hits:
+    async def find_nearest(self, group: str, vector: Vector) -> Hits:
         """What of a group is nearest, of those that have not expired."""
-        found = [
-            (name, cosine(vector, own))
-            for name, (own, until) in (self._open(group) or {}).items()
-            if self._clock() < until
+        hits = [
+            (name, compute_cosine(vector, stored_vector))
+            for name, (stored_vector, expires_at) in (self._find_open(group) or {}).items()
+            if self._clock() < expires_at
         ]
-        return sorted(found, key=lambda one: -one[1])[:_FEW]
+        return sorted(hits, key=lambda hit: -hit[1])[:_MAX_HITS]
 
     async def add(self, group: str, name: str, vector: Vector, ttl: float) -> None:
         """Keep a name, at the expense of the oldest of a group, and of groups not used."""
-        names = self._open(group)
-        if names is None:
+        entries = self._find_open(group)
+        if entries is None:
             return
-        names = {**names, name: (array("f", vector), self._clock() + ttl)}
-        if len(names) > EACH:
-            del names[next(iter(names))]
-        self._keep(group, names)
+        entries = {**entries, name: (array("f", vector), self._clock() + ttl)}
+        if len(entries) > MAX_GROUP_NAMES:
+            del entries[next(iter(entries))]
+        self._store_group(group, entries)
 
     async def remove(self, group: str, name: str) -> None:
         """Drop a name."""
-        names = self._open(group)
-        if names:
-            self._keep(group, {one: own for one, own in names.items() if one != name})
+        entries = self._find_open(group)
+        if entries:
+            self._store_group(
+                group,
+                {other_name: entry for other_name, entry in entries.items() if other_name != name},
+            )
 
-    async def close(self, group: str, ttl: float) -> None:
+    async def block_group(self, group: str, ttl: float) -> None:
         """Drop a group for a while."""
-        self._keep(group, self._clock() + ttl)
+        self._store_group(group, self._clock() + ttl)
 
-    def _open(self, group: str) -> dict[str, tuple[array[float], float]] | None:
+    def _find_open(self, group: str) -> dict[str, tuple[array[float], float]] | None:
         """What a group has; None where it is closed."""
-        found = self._groups.get(group)
-        if found is None:
+        entry = self._groups.get(group)
+        if entry is None:
             return {}
         self._groups.move_to_end(group)
-        if isinstance(found, float):
-            return None if self._clock() < found else {}
-        return found
+        if isinstance(entry, float):
+            return None if self._clock() < entry else {}
+        return entry
 
-    def _keep(self, group: str, value: dict[str, tuple[array[float], float]] | float) -> None:
-        self._size += _weight(value) - _weight(self._groups.get(group))
+    def _store_group(
+        self, group: str, value: dict[str, tuple[array[float], float]] | float
+    ) -> None:
+        self._size += _estimate_bytes(value) - _estimate_bytes(self._groups.get(group))
         self._groups[group] = value
         self._groups.move_to_end(group)
-        while self._size > self._most:
-            self._size -= _weight(self._groups.popitem(last=False)[1])
+        while self._size > self._max_bytes:
+            self._size -= _estimate_bytes(self._groups.popitem(last=False)[1])
 
 
-def _weight(value: dict[str, tuple[array[float], float]] | float | None) -> int:
+def _estimate_bytes(value: dict[str, tuple[array[float], float]] | float | None) -> int:
     """Bytes of a group."""
     if value is None:
         return 0
-    own = value.values() if isinstance(value, dict) else ()
-    return _BESIDE + sum(_BESIDE + vector.itemsize * len(vector) for vector, _ in own)
+    entries = value.values() if isinstance(value, dict) else ()
+    return _OVERHEAD_BYTES + sum(
+        _OVERHEAD_BYTES + vector.itemsize * len(vector) for vector, _ in entries
+    )
 
 
-class _Lacking(Exception):
+class _NoVectorSets(Exception):
     """The server has no vector sets."""
 
 
@@ -102,107 +109,111 @@ class RedisVectorIndex:
     """Places of all that share a Redis; where it knows no vector sets, of each process alone."""
 
     def __init__(
-        self, redis: RedisStore, otherwise: VectorIndex, note: Callable[[str], None]
+        self, redis: RedisStore, fallback: VectorIndex, note: Callable[[str], None]
     ) -> None:
         """`note` is told once where it has none."""
         self._redis = redis
-        self._otherwise = otherwise
+        self._fallback = fallback
         self._note = note
-        self._none = False
+        self._lacks_vector_sets = False
 
-    async def any(self, group: str) -> bool:
+    async def has_entries(self, group: str) -> bool:
         """Whether a group has anything, and is not closed."""
-        name, closed = _names(group)
+        group_key, block_key = _make_keys(group)
         try:
-            size = await self._ask(b"VCARD", name)
-            return size not in (0, None) and await self._ask(b"EXISTS", closed) == 0
+            size = await self._send(b"VCARD", group_key)
+            return size not in (0, None) and await self._send(b"EXISTS", block_key) == 0
         except RedisAway:
             return False
-        except _Lacking:
-            return await self._otherwise.any(group)
+        except _NoVectorSets:
+            return await self._fallback.has_entries(group)
 
-    async def nearest(self, group: str, vector: Vector) -> Hits:
+    async def find_nearest(self, group: str, vector: Vector) -> Hits:
         """What of a group is nearest."""
-        name, _ = _names(group)
-        words = (b"FP32", _packed(vector), b"WITHSCORES", b"COUNT", b"%d" % _FEW)
+        group_key, _ = _make_keys(group)
+        arguments = (b"FP32", _pack_vector(vector), b"WITHSCORES", b"COUNT", b"%d" % _MAX_HITS)
         try:
-            return _hits(await self._ask(b"VSIM", name, *words))
+            return _parse_hits(await self._send(b"VSIM", group_key, *arguments))
         except RedisAway:
             return []
-        except _Lacking:
-            return await self._otherwise.nearest(group, vector)
+        except _NoVectorSets:
+            return await self._fallback.find_nearest(group, vector)
 
     async def add(self, group: str, name: str, vector: Vector, ttl: float) -> None:
         """Keep a name; not in a group that has many, or is closed."""
-        at, closed = _names(group)
+        group_key, block_key = _make_keys(group)
         try:
-            many = await self._ask(b"VCARD", at)
-            if await self._ask(b"EXISTS", closed) != 0:
+            size = await self._send(b"VCARD", group_key)
+            if await self._send(b"EXISTS", block_key) != 0:
                 return
-            if not isinstance(many, int) or many < EACH:
-                await self._ask(b"VADD", at, b"FP32", _packed(vector), name.encode(), b"NOQUANT")
-            await self._ask(b"PEXPIRE", at, _milliseconds(ttl))
+            if not isinstance(size, int) or size < MAX_GROUP_NAMES:
+                await self._send(
+                    b"VADD", group_key, b"FP32", _pack_vector(vector), name.encode(), b"NOQUANT"
+                )
+            await self._send(b"PEXPIRE", group_key, _to_milliseconds(ttl))
         except RedisAway:
             return
-        except _Lacking:
-            await self._otherwise.add(group, name, vector, ttl)
+        except _NoVectorSets:
+            await self._fallback.add(group, name, vector, ttl)
 
     async def remove(self, group: str, name: str) -> None:
         """Drop a name."""
         try:
-            await self._ask(b"VREM", _names(group)[0], name.encode())
+            await self._send(b"VREM", _make_keys(group)[0], name.encode())
         except RedisAway:
             return
-        except _Lacking:
-            await self._otherwise.remove(group, name)
+        except _NoVectorSets:
+            await self._fallback.remove(group, name)
 
-    async def close(self, group: str, ttl: float) -> None:
+    async def block_group(self, group: str, ttl: float) -> None:
         """Drop a group for a while, and take nothing into it."""
-        await self._otherwise.close(group, ttl)
-        name, closed = _names(group)
+        await self._fallback.block_group(group, ttl)
+        group_key, block_key = _make_keys(group)
         try:
-            await self._ask(b"SET", closed, b"1", b"PX", _milliseconds(ttl))
-            await self._ask(b"DEL", name)
+            await self._send(b"SET", block_key, b"1", b"PX", _to_milliseconds(ttl))
+            await self._send(b"DEL", group_key)
         except RedisAway:
             return
 
-    async def _ask(self, command: bytes, name: bytes, *words: bytes) -> Reply:
+    async def _send(self, command: bytes, key: bytes, *arguments: bytes) -> Reply:
         """What a command on a key answers. Raises RedisAway, _Lacking."""
-        if self._none and command.startswith(b"V"):
-            raise _Lacking
-        reply = await self._redis.try_(name, slot_of(name), request(command, name, *words))
+        if self._lacks_vector_sets and command.startswith(b"V"):
+            raise _NoVectorSets
+        reply = await self._redis.execute_raw(
+            key, find_slot(key), encode_command(command, key, *arguments)
+        )
         if not isinstance(reply, RedisError):
             return reply
-        if not command.startswith(b"V") or not reply.text.startswith(_UNKNOWN):
-            raise self._redis.refused(name, reply)
-        if not self._none:
-            self._none = True
+        if not command.startswith(b"V") or not reply.text.startswith(_UNSUPPORTED_ERRORS):
+            raise self._redis.handle_error(key, reply)
+        if not self._lacks_vector_sets:
+            self._lacks_vector_sets = True
             self._note("has no vector sets (Redis 8 has): each process knows near questions alone")
-        raise _Lacking
+        raise _NoVectorSets
 
 
-def cosine(one: Vector, other: Vector) -> float:
+def compute_cosine(first: Vector, second: Vector) -> float:
     """How near two vectors are, -1 to 1; 0 where they cannot be compared."""
-    if len(one) != len(other):
+    if len(first) != len(second):
         return 0.0
-    length = math.sqrt(math.sumprod(one, one) * math.sumprod(other, other))
-    return math.sumprod(one, other) / length if length else 0.0
+    length = math.sqrt(math.sumprod(first, first) * math.sumprod(second, second))
+    return math.sumprod(first, second) / length if length else 0.0
 
 
-def _names(group: str) -> tuple[bytes, bytes]:
+def _make_keys(group: str) -> tuple[bytes, bytes]:
     """The key of a group's vectors, and that which says that it is closed."""
-    return PREFIX + group.encode(), PREFIX + b"closed-" + group.encode()
+    return KEY_PREFIX + group.encode(), KEY_PREFIX + b"closed-" + group.encode()
 
 
-def _milliseconds(ttl: float) -> bytes:
+def _to_milliseconds(ttl: float) -> bytes:
     return b"%d" % max(1, int(ttl * 1000))
 
 
-def _packed(vector: Vector) -> bytes:
+def _pack_vector(vector: Vector) -> bytes:
     return array("f", vector).tobytes()
 
 
-def _hits(reply: object) -> Hits:
+def _parse_hits(reply: object) -> Hits:
     """Names and scores, which are from 0 to 1 where a cosine is from -1 to 1."""
     if not isinstance(reply, list):
         return []

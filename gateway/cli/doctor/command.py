@@ -8,21 +8,21 @@ from pathlib import Path
 import click
 
 from gateway.cli.doctor import targets
-from gateway.cli.doctor.environment import DoctorFinding, findings
+from gateway.cli.doctor.environment import DoctorFinding, check_environment
 from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
 
-_COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
+_LEVEL_COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
-def _amount(_ctx: click.Context, option: click.Parameter, value: str) -> Decimal:
+def _parse_amount(_ctx: click.Context, option: click.Parameter, value: str) -> Decimal:
     try:
-        found = Decimal(value)
+        amount = Decimal(value)
     except InvalidOperation:
-        found = Decimal(-1)
-    if not found.is_finite() or found < 0:
+        amount = Decimal(-1)
+    if not amount.is_finite() or amount < 0:
         raise click.BadParameter(f"{value!r} is no amount of USD.", param=option)
-    return found
+    return amount
 
 
 @click.command("doctor")
@@ -34,7 +34,7 @@ def _amount(_ctx: click.Context, option: click.Parameter, value: str) -> Decimal
     default="0.05",
     show_default=True,
     metavar="USD",
-    callback=_amount,
+    callback=_parse_amount,
     help="What --ask may cost at most.",
 )
 @click.option(
@@ -76,33 +76,44 @@ def command(
       1  there is an error or, with --strict, a warning; or the configuration is wrong
       2  the command itself was not understood
     """  # noqa: D301 - the mark keeps click from filling these lines
-    found = [*findings(session), *targets.prices(session)]
+    results = [*check_environment(session), *targets.check_prices(session)]
     if sample is not None:
-        found += targets.sample(session, sample)
+        results += targets.check_sample(session, sample)
     if ask:
-        found += targets.targets(session, most)
-    count: Counter[str] = Counter(one.level for one in found)
-    wrong = bool(count["error"] or (strict and count["warning"]))
+        results += targets.ask_targets(session, most)
+    counts: Counter[str] = Counter(finding.level for finding in results)
+    has_failed = bool(counts["error"] or (strict and counts["warning"]))
     if as_json:
-        told = {"ok": not wrong, "errors": count["error"], "warnings": count["warning"]}
-        click.echo(jsonio.shown({**told, "findings": found}))
-        sys.exit(1 if wrong else 0)
-    wide = max(len(one.what) for one in found)
-    for one in found:
-        click.echo(_line(one, wide))
-    kinds = [(count[level], level) for level in ("error", "warning")]
-    said = [f"{number} {level}{'s' if number > 1 else ''}" for number, level in kinds if number]
-    verdict = f"{'not ok' if wrong else 'ok'}: {', '.join([*said, f'{len(found)} looked at'])}"
-    click.secho(verdict, fg="red" if wrong else "green")
-    sys.exit(1 if wrong else 0)
-
-
-def _line(one: DoctorFinding, wide: int) -> str:
-    level = click.style(
-        f"{one.level:<7}", fg=_COLORS[one.level], bold=True if one.level != "ok" else None
+        summary = {"ok": not has_failed, "errors": counts["error"], "warnings": counts["warning"]}
+        click.echo(jsonio.dumps_printable({**summary, "findings": results}))
+        sys.exit(1 if has_failed else 0)
+    width = max(len(finding.what) for finding in results)
+    for finding in results:
+        click.echo(_format_finding(finding, width))
+    level_counts = [(counts[level], level) for level in ("error", "warning")]
+    phrases = [
+        f"{level_count} {level}{'s' if level_count > 1 else ''}"
+        for level_count, level in level_counts
+        if level_count
+    ]
+    verdict = (
+        f"{'not ok' if has_failed else 'ok'}: {', '.join([*phrases, f'{len(results)} looked at'])}"
     )
-    text = f"{level}  {one.what:<{wide}}  {one.message}{f' {one.hint}' if one.hint else ''}"
-    space = " " * (11 + wide)
-    where = f"\n{space}{click.style('where', dim=True)} {one.where}" if one.where else ""
-    fix = f"\n{space}{click.style('fix', fg='cyan')}   {one.fix}" if one.fix else ""
-    return text + (where + fix if one.level != "ok" else "")
+    click.secho(verdict, fg="red" if has_failed else "green")
+    sys.exit(1 if has_failed else 0)
+
+
+def _format_finding(finding: DoctorFinding, width: int) -> str:
+    level = click.style(
+        f"{finding.level:<7}",
+        fg=_LEVEL_COLORS[finding.level],
+        bold=True if finding.level != "ok" else None,
+    )
+    hint = f" {finding.hint}" if finding.hint else ""
+    text = f"{level}  {finding.what:<{width}}  {finding.message}{hint}"
+    indent = " " * (11 + width)
+    where_line = (
+        f"\n{indent}{click.style('where', dim=True)} {finding.where}" if finding.where else ""
+    )
+    fix_line = f"\n{indent}{click.style('fix', fg='cyan')}   {finding.fix}" if finding.fix else ""
+    return text + (where_line + fix_line if finding.level != "ok" else "")

@@ -21,31 +21,35 @@ from gateway.ledger.errors import (
     StoreError,
     StoreRebuildingError,  # fmt: skip
 )
-from gateway.ledger.sqlite import SCHEME
+from gateway.ledger.sqlite import URL_SCHEME
 from gateway.ledger.store import open_store
-from gateway.limits.startup_check import apart
+from gateway.limits.startup_check import find_unshared_limits
 from gateway.routing.classifier import native
-from gateway.runtime.build import data_folder, store_url
+from gateway.runtime.build import find_data_folder, resolve_store_url
 from gateway.settings.errors import Mistake
 from gateway.state.redis.diagnostics import examine
-from gateway.state.redis.url import read
+from gateway.state.redis.url import parse_url
 from gateway.telemetry import process
 
 type Level = Literal["ok", "warning", "error"]
 
 _OTHERS_READ, _OTHERS_WRITE = 0o044, 0o022
-_ROOM, _LITTLE = 1_000_000_000, 100_000_000
+_LOW_FREE_BYTES, _FULL_FREE_BYTES = 1_000_000_000, 100_000_000
 """Bytes that a disk should have free, and below which it is as good as full."""
-_PASSING = {"tmpfs": "memory", "ramfs": "memory", "overlay": "a container's own layer"}
+_VOLATILE_FILE_SYSTEMS = {
+    "tmpfs": "memory",
+    "ramfs": "memory",
+    "overlay": "a container's own layer",
+}
 """Kinds of file systems that are gone with the machine or the container."""
-_FILES_A_CALL = 2
+_FILES_PER_CALL = 2
 """Files that a call in flight has open: its client and its provider."""
-_FILES = 128
+_BASE_FILES = 128
 """Files that a process has open beside calls."""
-_SHORT = 16
+_MIN_SECRET_CHARS = 16
 """Characters of a secret that somebody may guess."""
-_VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_VARIABLE_PATTERN = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b")
+_LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 class DoctorFinding(msgspec.Struct, frozen=True):
@@ -61,17 +65,27 @@ class DoctorFinding(msgspec.Struct, frozen=True):
     """A command of a shell that mends it, or that tells why it is so; empty where none does."""
 
 
-def findings(
-    session: CommandSession, wall: Callable[[], float] = time.time
+def check_environment(
+    session: CommandSession, wall_clock: Callable[[], float] = time.time
 ) -> Iterator[DoctorFinding]:
     """All that there is to look at for a configuration, in order. Raises ConfigError."""
-    yield from _redis(session, wall)
-    for look in (_workers, _data, _store, _secret, _files, _keys, _providers):
-        yield from look(session)
-    yield _classifier()
+    yield from _check_redis(session, wall_clock)
+    for check in (
+        _check_workers,
+        _check_data_folder,
+        _check_store,
+        _check_secret,
+        _check_open_files,
+        _check_keys,
+        _check_providers,
+    ):
+        yield from check(session)
+    yield _check_classifier()
 
 
-def _redis(session: CommandSession, wall: Callable[[], float]) -> Iterator[DoctorFinding]:
+def _check_redis(
+    session: CommandSession, wall_clock: Callable[[], float]
+) -> Iterator[DoctorFinding]:
     url = session.environ.get("REDIS_URL")
     if not url:
         yield DoctorFinding(
@@ -79,15 +93,21 @@ def _redis(session: CommandSession, wall: Callable[[], float]) -> Iterator[Docto
         )
         return
     verify = session.source.config.redis.verify
-    found = examine(url, counts=_counts(session), deadline=2.0, wall=wall, verify=verify)
-    lacking = found.lacking if session.source.config.cache.near is not None else ()
-    for one in _told("redis", [*found.mistakes, *lacking]):
-        one = msgspec.structs.replace(one, where="REDIS_URL", fix=_redis_fix(one))  # noqa: PLW2901
-        yield one if found.about else msgspec.structs.replace(one, level="error")
-    if found.about and not (found.mistakes or lacking):
-        yield DoctorFinding("ok", "redis", found.about)
+    diagnosis = examine(
+        url, has_counters=_has_counters(session), deadline=2.0, wall=wall_clock, verify=verify
+    )
+    near_cache_mistakes = (
+        diagnosis.near_mistakes if session.source.config.cache.near is not None else ()
+    )
+    for mistake in _convert_mistakes("redis", [*diagnosis.mistakes, *near_cache_mistakes]):
+        finding = msgspec.structs.replace(
+            mistake, where="REDIS_URL", fix=_suggest_redis_fix(mistake)
+        )
+        yield finding if diagnosis.summary else msgspec.structs.replace(finding, level="error")
+    if diagnosis.summary and not (diagnosis.mistakes or near_cache_mistakes):
+        yield DoctorFinding("ok", "redis", diagnosis.summary)
     store = session.source.config.ledger.store
-    if _far(url) and store.startswith("sqlite:") and _counts(session):
+    if _is_remote(url) and store.startswith("sqlite:") and _has_counters(session):
         yield DoctorFinding(
             "warning",
             "redis",
@@ -99,63 +119,74 @@ def _redis(session: CommandSession, wall: Callable[[], float]) -> Iterator[Docto
         )
 
 
-def _redis_fix(one: DoctorFinding) -> str:
+def _suggest_redis_fix(finding: DoctorFinding) -> str:
     """What mends a Redis, or tells what it says."""
-    cli = 'redis-cli -u "$REDIS_URL"'
-    if "volatile-lru" in one.hint:
-        return f"{cli} config set maxmemory-policy volatile-lru"
-    if "appendonly" in one.hint:
-        return f"{cli} config set appendonly yes"
-    return f"{cli} ping"
+    redis_command = 'redis-cli -u "$REDIS_URL"'
+    if "volatile-lru" in finding.hint:
+        return f"{redis_command} config set maxmemory-policy volatile-lru"
+    if "appendonly" in finding.hint:
+        return f"{redis_command} config set appendonly yes"
+    return f"{redis_command} ping"
 
 
-def _workers(session: CommandSession) -> Iterator[DoctorFinding]:
+def _check_workers(session: CommandSession) -> Iterator[DoctorFinding]:
     count, environ = session.source.config.server.workers, session.environ
-    found = apart(session.source, session.key_table().known(), count, environ)
-    for one in _told("workers", found):
-        yield msgspec.structs.replace(one, where="server.workers", fix="tiergate serve --workers 1")
-    if found:
+    mistakes = find_unshared_limits(
+        session.source, session.load_key_table().list_keys(), count, environ
+    )
+    for finding in _convert_mistakes("workers", mistakes):
+        yield msgspec.structs.replace(
+            finding, where="server.workers", fix="tiergate serve --workers 1"
+        )
+    if mistakes:
         return
-    shares = "" if count == 1 or environ.get("REDIS_URL") else ", each with a cache of its own"
-    yield DoctorFinding("ok", "workers", f"{count}{shares}")
+    cache_note = "" if count == 1 or environ.get("REDIS_URL") else ", each with a cache of its own"
+    yield DoctorFinding("ok", "workers", f"{count}{cache_note}")
 
 
-def _data(session: CommandSession) -> Iterator[DoctorFinding]:
-    folder = data_folder(session.environ).absolute()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+def _check_data_folder(session: CommandSession) -> Iterator[DoctorFinding]:
+    folder = find_data_folder(session.environ).absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     hint = "Give another place with TIERGATE_DATA."
-    room, move = f"du -sh {quote(str(there))}/*", "export TIERGATE_DATA=/var/lib/tiergate"
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        message = f"{there} cannot be written."
-        yield DoctorFinding("error", "data", message, hint, where=str(folder), fix=move)
+    usage_command, move_command = (
+        f"du -sh {quote(str(existing))}/*",
+        "export TIERGATE_DATA=/var/lib/tiergate",
+    )
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        message = f"{existing} cannot be written."
+        yield DoctorFinding("error", "data", message, hint, where=str(folder), fix=move_command)
         return
-    free, (mount, kind) = shutil.disk_usage(there).free, _mounted(there)
-    told = f"{folder}, {free / 1e9:.1f} GB free on {mount} ({kind})"
-    if free < _LITTLE:
-        message = f"{told}: a full disk refuses all calls."
-        yield DoctorFinding("error", "data", message, "Make room.", where=str(folder), fix=room)
-    elif free < _ROOM:
-        message = f"{told}: it is nearly full."
-        yield DoctorFinding("warning", "data", message, "Make room.", where=str(folder), fix=room)
-    elif kind in _PASSING:
-        message = f"{told}: {_PASSING[kind]}, and the ledger is gone with it."
+    free, (mount, kind) = shutil.disk_usage(existing).free, _find_mount(existing)
+    summary = f"{folder}, {free / 1e9:.1f} GB free on {mount} ({kind})"
+    if free < _FULL_FREE_BYTES:
+        message = f"{summary}: a full disk refuses all calls."
+        yield DoctorFinding(
+            "error", "data", message, "Make room.", where=str(folder), fix=usage_command
+        )
+    elif free < _LOW_FREE_BYTES:
+        message = f"{summary}: it is nearly full."
+        yield DoctorFinding(
+            "warning", "data", message, "Make room.", where=str(folder), fix=usage_command
+        )
+    elif kind in _VOLATILE_FILE_SYSTEMS:
+        message = f"{summary}: {_VOLATILE_FILE_SYSTEMS[kind]}, and the ledger is gone with it."
         hint = "Mount a volume there."
-        yield DoctorFinding("warning", "data", message, hint, where=str(folder), fix=move)
+        yield DoctorFinding("warning", "data", message, hint, where=str(folder), fix=move_command)
     else:
-        yield DoctorFinding("ok", "data", told)
+        yield DoctorFinding("ok", "data", summary)
 
 
-def _store(session: CommandSession) -> Iterator[DoctorFinding]:
-    data, store = data_folder(session.environ), session.source.config.ledger.store
-    url = store_url(store, data)
-    file = Path(url.removeprefix(SCHEME)) if url.startswith(SCHEME) else None
+def _check_store(session: CommandSession) -> Iterator[DoctorFinding]:
+    data_root, setting = find_data_folder(session.environ), session.source.config.ledger.store
+    url = resolve_store_url(setting, data_root)
+    file = Path(url.removeprefix(URL_SCHEME)) if url.startswith(URL_SCHEME) else None
     if file is not None:
-        yield from _set_aside(file)
+        yield from _report_damaged_files(file)
     if file is not None and not file.exists():
         yield DoctorFinding("ok", "ledger", f"{file} is made at the first start")
         return
     try:
-        missing = _missing(url, file)
+        missing_until = _read_missing_until(url, file)
     except StoreRebuildingError as error:
         hint = "Calls go on meanwhile."
         fix = f"ls -l {quote(str(file))}"
@@ -171,9 +202,9 @@ def _store(session: CommandSession) -> Iterator[DoctorFinding]:
         fix = f"ls -l {quote(str(file))}" if file is not None else "tiergate check"
         yield DoctorFinding("error", "ledger", f"{error}", hint, where="ledger.store", fix=fix)
         return
-    if missing is not None:
-        when = datetime.fromtimestamp(missing, UTC).isoformat(timespec="seconds")
-        message = f"Rows of calls before {when} are missing since the store was made anew."
+    if missing_until is not None:
+        missing_date = datetime.fromtimestamp(missing_until, UTC).isoformat(timespec="seconds")
+        message = f"Rows of calls before {missing_date} are missing since the store was made anew."
         hint = "Budgets whose window began before that let no call pass that needs its sum anew."
         sql = "UPDATE rebuilds SET missing_until = NULL"
         fix = f"sqlite3 {quote(str(file))} {quote(sql)}  # budgets begin without these rows"
@@ -183,32 +214,32 @@ def _store(session: CommandSession) -> Iterator[DoctorFinding]:
     yield DoctorFinding("ok", "ledger", f"{file or 'PostgreSQL'} can be asked")
 
 
-def _missing(url: str, file: Path | None) -> float | None:
+def _read_missing_until(url: str, file: Path | None) -> float | None:
     """Return until when rows may be missing. Raises StoreError and sqlite3.Error."""
-    why = "" if file is None else sqlite_damage.examine(file)
-    if why:
-        raise StoreDamagedError(f"{file}: {why}")
+    damage = "" if file is None else sqlite_damage.examine(file)
+    if damage:
+        raise StoreDamagedError(f"{file}: {damage}")
     store = open_store(url)
     try:
-        return store.missing_until()
+        return store.read_missing_until()
     finally:
         store.close()
 
 
-def _set_aside(file: Path) -> Iterator[DoctorFinding]:
+def _report_damaged_files(file: Path) -> Iterator[DoctorFinding]:
     """Damaged files that a gateway has set aside."""
-    for one in sqlite_damage.set_aside_before(file):
-        message = f"{one} was found damaged and set aside; {file.name} was made anew."
+    for damaged_file in sqlite_damage.list_aside_files(file):
+        message = f"{damaged_file} was found damaged and set aside; {file.name} was made anew."
         hint = "Look at the disk, and remove it once you have no use for it."
-        fix = f"rm {quote(str(one))}*"
-        yield DoctorFinding("warning", "ledger", message, hint, where=str(one), fix=fix)
+        fix = f"rm {quote(str(damaged_file))}*"
+        yield DoctorFinding("warning", "ledger", message, hint, where=str(damaged_file), fix=fix)
 
 
-def _secret(session: CommandSession) -> Iterator[DoctorFinding]:
-    given = session.environ.get("TIERGATE_SECRET", "").split(",")[0].strip()
-    file = data_folder(session.environ) / "secret"
-    if given:
-        if len(given) < _SHORT:
+def _check_secret(session: CommandSession) -> Iterator[DoctorFinding]:
+    secret = session.environ.get("TIERGATE_SECRET", "").split(",")[0].strip()
+    file = find_data_folder(session.environ) / "secret"
+    if secret:
+        if len(secret) < _MIN_SECRET_CHARS:
             hint = "Take `openssl rand -hex 32`."
             fix = 'export TIERGATE_SECRET="$(openssl rand -hex 32)"'
             message = "TIERGATE_SECRET is short."
@@ -218,7 +249,7 @@ def _secret(session: CommandSession) -> Iterator[DoctorFinding]:
         else:
             yield DoctorFinding("ok", "secret", "TIERGATE_SECRET is set")
         return
-    if _far(session.environ.get("REDIS_URL", "")):
+    if _is_remote(session.environ.get("REDIS_URL", "")):
         message = "TIERGATE_SECRET is not set, and Redis is on another machine."
         hint = "Machines that share a cache must share it: each finds only its own answers else."
         fix = f'export TIERGATE_SECRET="$(cat {quote(str(file))})"'
@@ -237,23 +268,23 @@ def _secret(session: CommandSession) -> Iterator[DoctorFinding]:
         yield DoctorFinding("ok", "secret", f"{file}, its owner's alone")
 
 
-def _files(session: CommandSession) -> Iterator[DoctorFinding]:
-    in_flight, most = session.source.config.server.in_flight, process.most_files()
-    needed = in_flight * _FILES_A_CALL + _FILES
-    if most is None:
+def _check_open_files(session: CommandSession) -> Iterator[DoctorFinding]:
+    in_flight, limit = session.source.config.server.in_flight, process.raise_file_limit()
+    needed_count = in_flight * _FILES_PER_CALL + _BASE_FILES
+    if limit is None:
         yield DoctorFinding("ok", "files", "this system does not say how many may be open")
-    elif most < needed:
-        message = f"{most} may be open, and server.in_flight: {in_flight} needs {needed}."
+    elif limit < needed_count:
+        message = f"{limit} may be open, and server.in_flight: {in_flight} needs {needed_count}."
         hint = "Raise the limit (ulimit -n, LimitNOFILE=), or lower server.in_flight."
-        fix = f"ulimit -n {needed}"
+        fix = f"ulimit -n {needed_count}"
         yield DoctorFinding("warning", "files", message, hint, where="server.in_flight", fix=fix)
     else:
-        yield DoctorFinding("ok", "files", f"{most} may be open, {needed} are needed")
+        yield DoctorFinding("ok", "files", f"{limit} may be open, {needed_count} are needed")
 
 
-def _keys(session: CommandSession) -> Iterator[DoctorFinding]:
+def _check_keys(session: CommandSession) -> Iterator[DoctorFinding]:
     setting, environ = session.source.config.keys, session.environ
-    count = len(session.key_table().known())
+    count = len(session.load_key_table().list_keys())
     if setting == "open" and not environ.get("TIERGATE_KEYS"):
         yield DoctorFinding("ok", "keys", "open: whoever reaches it may call")
         return
@@ -271,97 +302,111 @@ def _keys(session: CommandSession) -> Iterator[DoctorFinding]:
     yield DoctorFinding("ok", "keys", f"{count} known")
 
 
-def _providers(session: CommandSession) -> Iterator[DoctorFinding]:
+def _check_providers(session: CommandSession) -> Iterator[DoctorFinding]:
     """Of labs that are on; one that is off is no fault, but where it is the default."""
-    labs = session.site.built.catalogue.labs
+    labs = session.built_config.built_catalogue.catalogue.labs
     for name, lab in labs.items():
-        if not lab.on and name == session.source.config.default.lab:
-            message = f"the default lab {name} is off: {lab.why}."
+        if not lab.enabled and name == session.source.config.default.lab:
+            message = f"the default lab {name} is off: {lab.disabled_reason}."
             hint = "Bare tier names go to the first that is on."
             yield DoctorFinding(
-                "warning", "labs", message, hint, where="default.lab", fix=_set(lab.why)
+                "warning",
+                "labs",
+                message,
+                hint,
+                where="default.lab",
+                fix=_suggest_export(lab.disabled_reason),
             )
-    on = {name: lab for name, lab in labs.items() if lab.on}
-    if not on:
+    enabled_labs = {name: lab for name, lab in labs.items() if lab.enabled}
+    if not enabled_labs:
         hint = "Set the credential of one: `tiergate check` names them."
         message, fix = (
             "none is on: no call can be served.",
-            _set(*(one.why for one in labs.values())),
+            _suggest_export(*(item.disabled_reason for item in labs.values())),
         )
         yield DoctorFinding("error", "labs", message, hint, where="labs", fix=fix)
         return
-    off = f", {len(labs) - len(on)} off (`tiergate check` says why)" if len(on) < len(labs) else ""
-    yield DoctorFinding("ok", "labs", f"{', '.join(on)}{off}")
-    used = {
+    disabled_note = (
+        f", {len(labs) - len(enabled_labs)} off (`tiergate check` says why)"
+        if len(enabled_labs) < len(labs)
+        else ""
+    )
+    yield DoctorFinding("ok", "labs", f"{', '.join(enabled_labs)}{disabled_note}")
+    providers = {
         target.provider.name: target.provider
-        for lab in on.values()
+        for lab in enabled_labs.values()
         for targets in lab.tiers.values()
         for target in targets
     }
-    for name, provider in used.items():
-        if not provider.on:
-            message, where = f"{name} is off: {provider.why}.", f"providers.{name}"
-            fix = _set(provider.why)
-            yield DoctorFinding("warning", "providers", message, where=where, fix=fix)
-    told = [f"{name} {_accounts(one)}" for name, one in used.items() if one.on]
-    yield DoctorFinding("ok", "providers", ", ".join(told))
+    for name, provider in providers.items():
+        if not provider.enabled:
+            message, setting = f"{name} is off: {provider.disabled_reason}.", f"providers.{name}"
+            fix = _suggest_export(provider.disabled_reason)
+            yield DoctorFinding("warning", "providers", message, where=setting, fix=fix)
+    descriptions = [
+        f"{name} {_format_accounts(item)}" for name, item in providers.items() if item.enabled
+    ]
+    yield DoctorFinding("ok", "providers", ", ".join(descriptions))
 
 
-def _classifier() -> DoctorFinding:
+def _check_classifier() -> DoctorFinding:
     """Whether it is compiled. It need not be, but a library that is there should work."""
-    found = native.library()
-    if not isinstance(found, str):
+    library = native.library()
+    if not isinstance(library, str):
         return DoctorFinding("ok", "classifier", "reads prompts in C")
-    message = f"reads prompts in Python, which takes longer: {found}."
+    message = f"reads prompts in Python, which takes longer: {library}."
     if not native.LIBRARY.exists():
         hint = "Install it again where `cc --version` answers."
         return DoctorFinding("ok", "classifier", message, hint)
     file, hint = str(native.LIBRARY), "Install it again on this machine."
-    checkout = (native.LIBRARY.parents[3] / "scripts/setup").exists()
-    fix = f"rm {quote(file)} && make install" if checkout else ""
+    is_checkout = (native.LIBRARY.parents[3] / "scripts/setup").exists()
+    fix = f"rm {quote(file)} && make install" if is_checkout else ""
     return DoctorFinding("warning", "classifier", message, hint, where=file, fix=fix)
 
 
-def _set(*whys: str) -> str:
+def _suggest_export(*reasons: str) -> str:
     """What sets the first variable that is asked for."""
-    found = next((match for why in whys if (match := _VARIABLE.search(why)) is not None), None)
-    return f"export {found[0]}=..." if found is not None else "tiergate check"
+    first_match = next(
+        (match for reason in reasons if (match := _VARIABLE_PATTERN.search(reason)) is not None),
+        None,
+    )
+    return f"export {first_match[0]}=..." if first_match is not None else "tiergate check"
 
 
-def _accounts(provider: Provider) -> str:
+def _format_accounts(provider: Provider) -> str:
     count = len(provider.accounts)
     return "without an account" if not count else f"{count} account{'s' if count > 1 else ''}"
 
 
-def _told(what: str, mistakes: list[Mistake]) -> Iterator[DoctorFinding]:
-    for one in mistakes:
-        message = f"{one.path}: {one.message}" if one.path else one.message
-        yield DoctorFinding(one.level, what, message, one.hint, where=one.path)
+def _convert_mistakes(subject: str, mistakes: list[Mistake]) -> Iterator[DoctorFinding]:
+    for mistake in mistakes:
+        message = f"{mistake.path}: {mistake.message}" if mistake.path else mistake.message
+        yield DoctorFinding(mistake.level, subject, message, mistake.hint, where=mistake.path)
 
 
-def _counts(session: CommandSession) -> bool:
+def _has_counters(session: CommandSession) -> bool:
     config = session.source.config
-    own = any(key.limits or key.budgets for key in session.key_table().known())
-    return bool(config.limits or config.budgets or own)
+    has_key_limits = any(key.limits or key.budgets for key in session.load_key_table().list_keys())
+    return bool(config.limits or config.budgets or has_key_limits)
 
 
-def _far(url: str) -> bool:
+def _is_remote(url: str) -> bool:
     """Whether a Redis is on another machine."""
     try:
-        return any(host not in _LOOPBACK for host, _ in read(url).hosts)
+        return any(host not in _LOOPBACK_HOSTS for host, _ in parse_url(url).hosts)
     except ValueError:
         return False
 
 
-def _mounted(path: Path) -> tuple[str, str]:
+def _find_mount(path: Path) -> tuple[str, str]:
     """Where the file system of a path is mounted, and of what kind it is."""
-    best = ("/", "")
+    best_match = ("/", "")
     try:
         lines = Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines()
     except OSError:
-        return best
+        return best_match
     for line in lines:
         _, mount, kind, *_ = line.split(" ")
-        if path.is_relative_to(mount) and len(mount) >= len(best[0]):
-            best = (mount, kind)
-    return best
+        if path.is_relative_to(mount) and len(mount) >= len(best_match[0]):
+            best_match = (mount, kind)
+    return best_match

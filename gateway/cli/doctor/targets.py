@@ -9,151 +9,164 @@ from random import Random
 
 from gateway.cli.doctor.environment import DoctorFinding, Level
 from gateway.cli.session import CommandSession
-from gateway.cli.terminal import bound, progress, usd
+from gateway.cli.terminal import format_upper_bound, format_usd, progress
 from gateway.core.target import Lab
 from gateway.evaluation import labels, tier_value
-from gateway.evaluation.sample_call import OUTPUT
+from gateway.evaluation.sample_call import OUTPUT_TOKENS
 from gateway.evaluation.tier_value import TierGain, TierStep
 from gateway.upstream import probe
 from gateway.upstream.probe import ProbeResult, ProbeTarget
 
-_PRICE = "Give it a price under `models`."
+_PRICE_HINT = "Give it a price under `models`."
 
 
-def prices(
-    session: CommandSession, wall: Callable[[], float] = time.time
+def check_prices(
+    session: CommandSession, wall_clock: Callable[[], float] = time.time
 ) -> Iterator[DoctorFinding]:
     """Whether the tiers of each lab that is on are worth telling apart, by the catalogue."""
-    at = wall()
-    for lab in session.site.built.catalogue.labs.values():
-        if not lab.on:
+    timestamp = wall_clock()
+    for lab in session.built_config.built_catalogue.catalogue.labs.values():
+        if not lab.enabled:
             continue
-        found = [*_order(lab, at)]
-        yield from found
-        told = ", ".join(
-            f"{one.upper.tier} costs {one.times:.1f} times {one.lower.tier}"
-            for one in tier_value.stairs(lab, OUTPUT, at)
-            if one.times is not None
+        findings = [*_check_tier_order(lab, timestamp)]
+        yield from findings
+        price_ratios = ", ".join(
+            f"{step.upper.tier} costs {step.price_ratio:.1f} times {step.lower.tier}"
+            for step in tier_value.list_steps(lab, OUTPUT_TOKENS, timestamp)
+            if step.price_ratio is not None
         )
-        if told:
-            yield DoctorFinding("ok", "tiers", f"{lab.name}: {told}")
-        elif not found:
+        if price_ratios:
+            yield DoctorFinding("ok", "tiers", f"{lab.name}: {price_ratios}")
+        elif not findings:
             yield DoctorFinding("ok", "tiers", f"{lab.name}: nothing is to be told apart by price")
 
 
-def _order(lab: Lab, at: float) -> Iterator[DoctorFinding]:
-    for rung in tier_value.unpriced(lab, OUTPUT, at):
-        message = f"{lab.name}: the price of {rung.target.name} is unknown, nobody can say "
-        told = f"{message}whether {rung.tier} is worth it."
-        where = f"models.{rung.target.name}.price"
-        yield DoctorFinding("warning", "tiers", told, _PRICE, where=where)
-    for one in tier_value.stairs(lab, OUTPUT, at):
-        if one.times is not None and one.times <= tier_value.HARDLY:
-            yield _close(lab, one, one.times)
-    for one in tier_value.turns(lab, OUTPUT, at):
-        low, high = one.lower, one.upper
+def _check_tier_order(lab: Lab, timestamp: float) -> Iterator[DoctorFinding]:
+    for unpriced_tier in tier_value.list_unpriced(lab, OUTPUT_TOKENS, timestamp):
         message = (
-            f"{lab.name}: above {one.prompt - 1:,} tokens {low.tier} ({low.target.name}) costs as "
-            f"much as {high.tier}, or more."
+            f"{lab.name}: the price of {unpriced_tier.target.name} is unknown, nobody can say "
         )
-        hint = f"Send long prompts there: a guard with prompt_tokens and min_tier: {high.tier}."
+        full_message = f"{message}whether {unpriced_tier.tier} is worth it."
+        setting = f"models.{unpriced_tier.target.name}.price"
+        yield DoctorFinding("warning", "tiers", full_message, _PRICE_HINT, where=setting)
+    for step in tier_value.list_steps(lab, OUTPUT_TOKENS, timestamp):
+        if step.price_ratio is not None and step.price_ratio <= tier_value.MIN_PRICE_RATIO:
+            yield _make_step_finding(lab, step, step.price_ratio)
+    for step in tier_value.find_reversals(lab, OUTPUT_TOKENS, timestamp):
+        lower, upper = step.lower, step.upper
+        message = (
+            f"{lab.name}: above {step.prompt_tokens - 1:,} tokens {lower.tier} "
+            f"({lower.target.name}) costs as much as {upper.tier}, or more."
+        )
+        hint = f"Send long prompts there: a guard with prompt_tokens and min_tier: {upper.tier}."
         yield DoctorFinding("warning", "tiers", message, hint, where="guards")
 
 
-def _close(lab: Lab, one: TierStep, times: Decimal) -> DoctorFinding:
-    low, high = one.lower.tier, one.upper.tier
-    if times <= 1:
-        message = f"{lab.name}: {high} costs no more than {low}: {low} saves nothing."
+def _make_step_finding(lab: Lab, step: TierStep, price_ratio: Decimal) -> DoctorFinding:
+    lower, upper = step.lower.tier, step.upper.tier
+    if price_ratio <= 1:
+        message = f"{lab.name}: {upper} costs no more than {lower}: {lower} saves nothing."
     else:
-        message = f"{lab.name}: {high} costs {times:.1f} times {low}: routing saves little there."
-    hint = f"Give {low} a cheaper model, or leave it out."
-    return DoctorFinding("warning", "tiers", message, hint, where=f"labs.{lab.name}.{low}")
+        message = (
+            f"{lab.name}: {upper} costs {price_ratio:.1f} times {lower}: "
+            "routing saves little there."
+        )
+    hint = f"Give {lower} a cheaper model, or leave it out."
+    return DoctorFinding("warning", "tiers", message, hint, where=f"labs.{lab.name}.{lower}")
 
 
-def sample(session: CommandSession, file: Path, seed: int = 1) -> Iterator[DoctorFinding]:
+def check_sample(session: CommandSession, file: Path, seed: int = 1) -> Iterator[DoctorFinding]:
     """Whether each tier beats the one below on labels, and what that costs in the default lab."""
-    catalogue = session.site.built.catalogue
+    catalogue = session.built_config.built_catalogue.catalogue
     lab = catalogue.labs.get(catalogue.default_lab)
-    steps = tier_value.stairs(lab, OUTPUT, time.time()) if lab is not None else []
-    times = {(one.lower.tier, one.upper.tier): one.times for one in steps}
-    found = tier_value.better(labels.read(file), Random(seed))  # noqa: S311 - resamples, guards nothing
-    if not found:
+    steps = tier_value.list_steps(lab, OUTPUT_TOKENS, time.time()) if lab is not None else []
+    price_ratios = {(item.lower.tier, item.upper.tier): item.price_ratio for item in steps}
+    gains = tier_value.compare_tiers(labels.read_labels(file), Random(seed))  # noqa: S311 - resamples, guards nothing
+    if not gains:
         message = f"{file} has no prompts with scores of two tiers."
         hint = "See docs/evaluation.md for what labels are."
         yield DoctorFinding("warning", "sample", message, hint, where=str(file))
-    for one in found:
-        yield _better(one, times.get((one.lower, one.upper)))
+    for item in gains:
+        yield _make_gain_finding(item, price_ratios.get((item.lower, item.upper)))
 
 
-def _better(one: TierGain, times: Decimal | None) -> DoctorFinding:
-    price = f", at {times:.1f} times the price" if times is not None else ""
-    pair = f"{one.upper} and {one.lower}"
-    if one.more is None:
-        message = f"{one.prompts} prompts say nothing of {pair}."
+def _make_gain_finding(gain: TierGain, price_ratio: Decimal | None) -> DoctorFinding:
+    price = f", at {price_ratio:.1f} times the price" if price_ratio is not None else ""
+    pair = f"{gain.upper} and {gain.lower}"
+    if gain.gain is None:
+        message = f"{gain.prompt_count} prompts say nothing of {pair}."
         return DoctorFinding(
             "warning", "sample", message, "Judge more answers of both.", where="--sample"
         )
-    told = f"{one.more} more than {one.lower} on {one.prompts:,} prompts{price}"
-    if one.beats:
-        return DoctorFinding("ok", "sample", f"{one.upper} scores {told}")
-    message = f"{one.upper} does not beat {one.lower}: it scores {told}."
-    hint = f"Keep calls at {one.lower}, or judge more answers."
-    return DoctorFinding("warning", "sample", message, hint, where=f"labs: {one.upper}")
+    result = f"{gain.gain} more than {gain.lower} on {gain.prompt_count:,} prompts{price}"
+    if gain.is_better:
+        return DoctorFinding("ok", "sample", f"{gain.upper} scores {result}")
+    message = f"{gain.upper} does not beat {gain.lower}: it scores {result}."
+    hint = f"Keep calls at {gain.lower}, or judge more answers."
+    return DoctorFinding("warning", "sample", message, hint, where=f"labs: {gain.upper}")
 
 
-def targets(
-    session: CommandSession, most: Decimal, wall: Callable[[], float] = time.time
+def ask_targets(
+    session: CommandSession, max_usd: Decimal, wall_clock: Callable[[], float] = time.time
 ) -> list[DoctorFinding]:
-    """What each target says to one tiny request; all may cost `most` USD together."""
-    asked, left_out = _within([*probe.every(session.site.built.catalogue)], most, wall())
-    with progress("asking", len(asked)) as step:
-        told = asyncio.run(probe.ask(asked, tick=step))
-    found = [*map(_told, told), *left_out]
-    if not found:
+    """What each target says to one tiny request; all may cost `max_usd` USD together."""
+    affordable, skipped_findings = _select_affordable(
+        [*probe.list_targets(session.built_config.built_catalogue.catalogue)], max_usd, wall_clock()
+    )
+    with progress("asking", len(affordable)) as step:
+        results = asyncio.run(probe.run_probes(affordable, tick=step))
+    findings = [*map(_make_probe_finding, results), *skipped_findings]
+    if not findings:
         return [DoctorFinding("ok", "targets", "none is on that the gateway does not start itself")]
-    spent = [one.usd for one in told if one.usd is not None]
-    if spent:
-        found.append(
-            DoctorFinding("ok", "targets", f"asking cost {usd(sum(spent, Decimal(0)))} USD")
+    costs = [result.usd for result in results if result.usd is not None]
+    if costs:
+        findings.append(
+            DoctorFinding("ok", "targets", f"asking cost {format_usd(sum(costs, Decimal(0)))} USD")
         )
-    return found
+    return findings
 
 
-def _within(
-    every: list[ProbeTarget], most: Decimal, at: float
+def _select_affordable(
+    candidates: list[ProbeTarget], max_usd: Decimal, timestamp: float
 ) -> tuple[list[ProbeTarget], list[DoctorFinding]]:
     """Those that are asked, and what is said of the others."""
-    asked, said, spent = [], [], Decimal(0)
-    for one in every:
-        may = one.most(at)
-        if may is None:
-            message = f"{one.name} is not asked: what it costs is unknown."
-            said.append(
+    affordable, findings, total = [], [], Decimal(0)
+    for target in candidates:
+        cost_bound = target.compute_max_cost(timestamp)
+        if cost_bound is None:
+            message = f"{target.name} is not asked: what it costs is unknown."
+            findings.append(
                 DoctorFinding(
-                    "warning", "targets", message, _PRICE, where=f"models.{one.name}.price"
+                    "warning", "targets", message, _PRICE_HINT, where=f"models.{target.name}.price"
                 )
             )
-        elif spent + may > most:
-            message = f"{one.name} is not asked: it may cost {bound(may)} USD."
+        elif total + cost_bound > max_usd:
+            message = (
+                f"{target.name} is not asked: it may cost {format_upper_bound(cost_bound)} USD."
+            )
             hint, fix = (
                 "Allow more with --most.",
-                f"tiergate doctor --ask --most {bound(spent + may)}",
+                f"tiergate doctor --ask --most {format_upper_bound(total + cost_bound)}",
             )
-            said.append(DoctorFinding("warning", "targets", message, hint, where="--most", fix=fix))
+            findings.append(
+                DoctorFinding("warning", "targets", message, hint, where="--most", fix=fix)
+            )
         else:
-            spent += may
-            asked.append(one)
-    return asked, said
+            total += cost_bound
+            affordable.append(target)
+    return affordable, findings
 
 
-def _told(one: ProbeResult) -> DoctorFinding:
-    if one.problem is None:
+def _make_probe_finding(result: ProbeResult) -> DoctorFinding:
+    if result.problem is None:
         return DoctorFinding(
-            "ok", "targets", f"{one.asking.name} answers in {one.seconds * 1e3:,.0f} ms"
+            "ok", "targets", f"{result.probe_target.name} answers in {result.seconds * 1e3:,.0f} ms"
         )
-    level: Level = "error" if one.problem.kind == "upstream_auth" else "warning"
-    message = f"{one.asking.name} does not answer: {one.problem.message}"
+    level: Level = "error" if result.problem.kind == "upstream_auth" else "warning"
+    message = f"{result.probe_target.name} does not answer: {result.problem.message}"
     hint = "Its place in a tier is taken by the next target."
-    where, _, _ = one.asking.name.partition("/")
+    provider_name, _, _ = result.probe_target.name.partition("/")
     fix = "tiergate check" if level == "error" else "tiergate doctor --ask"
-    return DoctorFinding(level, "targets", message, hint, where=f"providers.{where}", fix=fix)
+    return DoctorFinding(
+        level, "targets", message, hint, where=f"providers.{provider_name}", fix=fix
+    )

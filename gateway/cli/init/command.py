@@ -14,20 +14,20 @@ from typing import Literal, NamedTuple
 import click
 
 from gateway.cli.init import detect, templates
-from gateway.cli.init.templates import HERE, InitPlan
+from gateway.cli.init.templates import LOCAL_SERVER_LAB, InitPlan
 from gateway.core import jsonio
 from gateway.limits.errors import KeyFileError
 from gateway.limits.key_file import KeyFile
-from gateway.runtime.build import site
+from gateway.runtime.build import build_config
 from gateway.settings import environment
-from gateway.settings.environment import shipped
-from gateway.settings.errors import nearest
+from gateway.settings.environment import find_shipped_config
+from gateway.settings.errors import suggest_name
 from gateway.settings.loader import load
 
-type Keys = Literal["open", "file", "env"]
+type KeysMode = Literal["open", "file", "env"]
 
-_NONE = "no"
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_NO_REDIS = "no"
+_LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
 @click.command("init")
@@ -55,7 +55,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON; asks nothing.")
 def command(  # noqa: PLR0913 - the options of a command
     labs: tuple[str, ...],
-    keys: Keys | None,
+    keys: KeysMode | None,
     first: str | None,
     redis: str | None,
     host: str,
@@ -85,149 +85,167 @@ def command(  # noqa: PLR0913 - the options of a command
       1  something is there already, or cannot be written
       2  the command itself was not understood
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    known = detect.labs(shipped().parent / "labs")
-    found = Detected(
-        known=known,
-        origins=detect.credentials(Path.cwd(), os.environ),
-        servers=detect.servers(os.environ.get("OLLAMA_BASE_URL", "")),
-        redis=detect.redis() if redis is None else None,
+    shipped_labs = detect.load_shipped_labs(find_shipped_config().parent / "labs")
+    detected = Detected(
+        shipped_labs=shipped_labs,
+        origins=detect.find_credentials(Path.cwd(), os.environ),
+        servers=detect.find_model_servers(os.environ.get("OLLAMA_BASE_URL", "")),
+        redis=detect.find_redis() if redis is None else None,
     )
     for name in labs:
-        if name not in found.names:
-            hint = nearest(name, found.names)
+        if name not in detected.lab_names:
+            hint = suggest_name(name, detected.lab_names)
             raise click.BadParameter(
                 f"there is no lab {name!r}. {hint}".strip(), param_hint="--lab"
             )
     if keys == "open" and first:
         raise click.UsageError("--key needs --keys file or --keys env.")
-    if keys in (None, "open") and host not in _LOOPBACK:
+    if keys in (None, "open") and host not in _LOOPBACK_HOSTS:
         raise click.UsageError("Beyond this machine clients need keys: give --keys file or env.")
-    wish, first, secret = _wish(
-        found,
+    plan, first, secret = _make_plan(
+        detected,
         InitOptions(labs, keys, first, redis, host, port),
-        asks=not (yes or as_json) and sys.stdin.isatty() and sys.stdout.isatty(),
+        is_interactive=not (yes or as_json) and sys.stdin.isatty() and sys.stdout.isatty(),
     )
-    files = templates.files(wish, known, found.origins, output)
-    _refuse(files, force=force)
+    files = templates.build_files(plan, shipped_labs, detected.origins, output)
+    _refuse_overwrite(files, force=force)
     for file, text in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, "utf-8")
-    if wish.keys == "file" and first:
-        secret = _key(output, first)
-    _check(output / "gateway.yaml")
-    _done(wish, list(files), (first, secret), found.credentials, as_json=as_json)
+    if plan.keys == "file" and first:
+        secret = _add_first_key(output, first)
+    _check_config(output / "gateway.yaml")
+    _print_result(plan, list(files), (first, secret), detected.credentials, as_json=as_json)
 
 
 class Detected(NamedTuple):
     """What is there."""
 
-    known: Mapping[str, detect.ShippedLab]
+    shipped_labs: Mapping[str, detect.ShippedLab]
     origins: Mapping[str, str]
     """Where each variable that is set comes from."""
     servers: Sequence[detect.LocalModelServer]
     redis: str | None
 
     @property
-    def names(self) -> list[str]:
+    def lab_names(self) -> list[str]:
         """Labs that may be chosen."""
-        return [*self.known, *([HERE] if self.servers else [])]
+        return [*self.shipped_labs, *([LOCAL_SERVER_LAB] if self.servers else [])]
 
     @property
     def credentials(self) -> list[str]:
         """Variables of the labs that are set."""
-        every = {one for lab in self.known.values() for one in lab.credentials}
-        return sorted(every & self.origins.keys())
+        variables = {variable for lab in self.shipped_labs.values() for variable in lab.credentials}
+        return sorted(variables & self.origins.keys())
 
 
 class InitOptions(NamedTuple):
     """What options say."""
 
     labs: tuple[str, ...]
-    keys: Keys | None
-    first: str | None
+    keys: KeysMode | None
+    first_key: str | None
     redis: str | None
     host: str
     port: int | None
 
 
-def _wish(
-    found: Detected, given: InitOptions, *, asks: bool
+def _make_plan(
+    detected: Detected, options: InitOptions, *, is_interactive: bool
 ) -> tuple[InitPlan, str | None, str | None]:
     """What is to be written, the name of the first key, and its secret where no file has it."""
-    usual = _usual(found)
-    labs, keys, first, port, redis = given.labs, given.keys, given.first, given.port, given.redis
-    if asks:
-        _tell(found)
-        labs = labs or _ask_labs(usual, found.names)
+    default_labs = _choose_default_labs(detected)
+    labs, keys, first_key, port, redis = (
+        options.labs,
+        options.keys,
+        options.first_key,
+        options.port,
+        options.redis,
+    )
+    if is_interactive:
+        _print_detected(detected)
+        labs = labs or _ask_labs(default_labs, detected.lab_names)
         port = click.prompt("Port", 8484, type=click.IntRange(0, 65535)) if port is None else port
-        if keys is None and first is None:
-            closed = click.confirm("Only clients with a key may call?", default=False)
-            keys = "file" if closed else "open"
-        if keys == "file" and first is None:
-            first = click.prompt("Name of the first key", "me")
-        if found.redis and click.confirm(f"Use the Redis at {found.redis}?", default=False):
-            redis = found.redis
-    keys = keys or ("file" if first else "open")
-    first = (first or "me") if keys != "open" else None
+        if keys is None and first_key is None:
+            needs_key = click.confirm("Only clients with a key may call?", default=False)
+            keys = "file" if needs_key else "open"
+        if keys == "file" and first_key is None:
+            first_key = click.prompt("Name of the first key", "me")
+        if detected.redis and click.confirm(f"Use the Redis at {detected.redis}?", default=False):
+            redis = detected.redis
+    keys = keys or ("file" if first_key else "open")
+    first_key = (first_key or "me") if keys != "open" else None
     secret = f"tg-{secrets.token_hex(32)}" if keys == "env" else None
-    chosen = tuple(dict.fromkeys(labs or usual))
-    wish = InitPlan(
-        labs=chosen,
-        host=given.host,
+    chosen_labs = tuple(dict.fromkeys(labs or default_labs))
+    plan = InitPlan(
+        labs=chosen_labs,
+        host=options.host,
         port=8484 if port is None else port,
         keys=keys,
-        hashes={first: hashlib.sha256(secret.encode()).hexdigest()} if secret and first else {},
-        redis=None if redis == _NONE else redis,
-        server=found.servers[0] if HERE in chosen else None,
+        key_hashes={first_key: hashlib.sha256(secret.encode()).hexdigest()}
+        if secret and first_key
+        else {},
+        redis=None if redis == _NO_REDIS else redis,
+        server=detected.servers[0] if LOCAL_SERVER_LAB in chosen_labs else None,
     )
-    return wish, first, secret
+    return plan, first_key, secret
 
 
-def _usual(found: Detected) -> tuple[str, ...]:
+def _choose_default_labs(detected: Detected) -> tuple[str, ...]:
     """Labs whose credential is there; else what this machine has, else the first of all."""
-    set_ = found.origins.keys()
-    there = [name for name, lab in found.known.items() if set_ & {*lab.credentials}]
-    first = [name for name in ("openai", "anthropic", "google") if name in there]
-    there = [*first, *(name for name in there if name not in first)]
-    other = HERE if found.servers else "local" if detect.local() else "openai"
-    return tuple(there or [other])
+    set_variables = detected.origins.keys()
+    available = [
+        name for name, lab in detected.shipped_labs.items() if set_variables & {*lab.credentials}
+    ]
+    preferred = [name for name in ("openai", "anthropic", "google") if name in available]
+    available = [*preferred, *(name for name in available if name not in preferred)]
+    fallback = (
+        LOCAL_SERVER_LAB if detected.servers else "local" if detect.has_local_model() else "openai"
+    )
+    return tuple(available or [fallback])
 
 
-def _tell(found: Detected) -> None:
-    for name in found.credentials:
-        click.echo(f"Found {click.style(name, bold=True)} in {found.origins[name]}.")
-    if not found.credentials:
+def _print_detected(detected: Detected) -> None:
+    for name in detected.credentials:
+        click.echo(f"Found {click.style(name, bold=True)} in {detected.origins[name]}.")
+    if not detected.credentials:
         click.echo("No credential of a provider is in the environment or in .env.")
-    for server in found.servers:
+    for server in detected.servers:
         click.echo(f"Found {server.kind} at {server.url}: {', '.join(server.models)}.")
-    if found.redis:
-        click.echo(f"Found a Redis at {found.redis}.")
+    if detected.redis:
+        click.echo(f"Found a Redis at {detected.redis}.")
     click.echo()
 
 
-def _ask_labs(usual: tuple[str, ...], every: list[str]) -> tuple[str, ...]:
+def _ask_labs(default_labs: tuple[str, ...], lab_names: list[str]) -> tuple[str, ...]:
     """Labs, as they are typed with commas; asked again where one is not known."""
-    click.echo(click.wrap_text(f"Labs: {', '.join(every)}.", get_terminal_size().columns))
+    click.echo(click.wrap_text(f"Labs: {', '.join(lab_names)}.", get_terminal_size().columns))
     while True:
-        text = click.prompt("Which, the default first", ", ".join(usual))
+        text = click.prompt("Which, the default first", ", ".join(default_labs))
         names = text.replace(",", " ").split()
-        wrong = [name for name in names if name not in every]
-        if names and not wrong:
+        unknown_names = [name for name in names if name not in lab_names]
+        if names and not unknown_names:
             return tuple(names)
-        for name in wrong:
-            click.secho(f"There is no lab {name!r}. {nearest(name, every)}".strip(), fg="yellow")
+        for name in unknown_names:
+            click.secho(
+                f"There is no lab {name!r}. {suggest_name(name, lab_names)}".strip(), fg="yellow"
+            )
 
 
-def _refuse(files: Iterable[Path], *, force: bool) -> None:
+def _refuse_overwrite(files: Iterable[Path], *, force: bool) -> None:
     """Where something would be overwritten."""
-    there = [str(file) for file in files if file.exists()]
-    if there and not force:
-        some = f"{there[0]} and {len(there) - 1} more are" if len(there) > 1 else f"{there[0]} is"
+    existing = [str(file) for file in files if file.exists()]
+    if existing and not force:
+        subject = (
+            f"{existing[0]} and {len(existing) - 1} more are"
+            if len(existing) > 1
+            else f"{existing[0]} is"
+        )
         hint = "--force overwrites, --output writes elsewhere."
-        raise click.ClickException(f"{some} there already: {hint}")
+        raise click.ClickException(f"{subject} there already: {hint}")
 
 
-def _key(output: Path, name: str) -> str:
+def _add_first_key(output: Path, name: str) -> str:
     """A key; its secret."""
     try:
         return KeyFile(output / "keys.yaml", clock=time.time).add(name, {})
@@ -235,42 +253,47 @@ def _key(output: Path, name: str) -> str:
         raise click.ClickException(str(error)) from None
 
 
-def _check(file: Path) -> None:
+def _check_config(file: Path) -> None:
     """What was written is what the gateway takes. Raises ConfigError."""
-    site(load(file, environment.read(Path.cwd(), os.environ)), datetime.now(UTC))
+    build_config(
+        load(file, environment.read_environment(Path.cwd(), os.environ)), datetime.now(UTC)
+    )
 
 
-def _done(
-    wish: InitPlan,
-    written: list[Path],
+def _print_result(
+    plan: InitPlan,
+    files: list[Path],
     key: tuple[str | None, str | None],
-    names: Sequence[str],
+    credentials: Sequence[str],
     *,
     as_json: bool,
 ) -> None:
-    main = written[0]
-    config = "" if str(main) == "config/gateway.yaml" else f" --config {main}"
-    fill = Path(".env.example") in written
-    copied = "cat .env.example >> .env" if Path(".env").exists() else "cp .env.example .env"
-    following = [copied if fill else f"tiergate{config} check", f"tiergate{config} serve"]
+    config_file = files[0]
+    config_option = "" if str(config_file) == "config/gateway.yaml" else f" --config {config_file}"
+    has_env_example = Path(".env.example") in files
+    copy_command = "cat .env.example >> .env" if Path(".env").exists() else "cp .env.example .env"
+    next_commands = [
+        copy_command if has_env_example else f"tiergate{config_option} check",
+        f"tiergate{config_option} serve",
+    ]
     name, secret = key
     if as_json:
-        told = {
-            "files": [str(file) for file in written],
-            "labs": wish.labs,
-            "credentials": names,
+        report = {
+            "files": [str(file) for file in files],
+            "labs": plan.labs,
+            "credentials": credentials,
             "key": None if secret is None else {"name": name, "secret": secret},
-            "next": following,
+            "next": next_commands,
         }
-        click.echo(jsonio.shown(told))
+        click.echo(jsonio.dumps_printable(report))
         return
-    labs = ", ".join(wish.labs)
-    done = click.style("Written", fg="green")
-    click.echo(f"{done} {main} with {labs}, and {len(written) - 1} files beside it.")
+    labs = ", ".join(plan.labs)
+    title = click.style("Written", fg="green")
+    click.echo(f"{title} {config_file} with {labs}, and {len(files) - 1} files beside it.")
     if secret is not None:
         click.echo(
             f"The key {name!r}, which is shown only now:\n  {click.style(secret, bold=True)}"
         )
     click.echo("\nNext:")
-    note = "   then write your credentials into .env" if fill else ""
-    click.echo(f"  {following[0]}{note}\n  {following[1]}")
+    note = "   then write your credentials into .env" if has_env_example else ""
+    click.echo(f"  {next_commands[0]}{note}\n  {next_commands[1]}")

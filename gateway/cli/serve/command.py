@@ -14,40 +14,46 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import click
 import uvicorn
 
-from gateway.cli.keys import keyring, telling
+from gateway.cli.keys import open_key_file, report_file_errors
 from gateway.cli.serve.rolling_restart import (
     InheritedWorkers,
+    Lifeline,
     NextSupervisor,
     RollingRestart,
     SupervisorHandover,
-    Tie,
-    become,
-    left,
-    rehearse,
+    read_handover,
+    replace_process,
+    spawn_start_check,
 )
 from gateway.cli.serve.server import WorkerServer
-from gateway.cli.serve.supervisor import SIGNALS, supervise, unshared
+from gateway.cli.serve.supervisor import HANDLED_SIGNALS, describe_unshared, supervise
 from gateway.cli.session import CommandSession, pass_session
 from gateway.core.target import TIERS
 from gateway.ledger.errors import StoreDamagedError, StoreError
 from gateway.ledger.store import open_store
-from gateway.limits.startup_check import apart
-from gateway.runtime.build import BuiltConfig, cautions, data_folder, refusals, store_url
+from gateway.limits.startup_check import find_unshared_limits
+from gateway.runtime.build import (
+    BuiltConfig,
+    find_cautions,
+    find_data_folder,
+    find_refusals,
+    resolve_store_url,
+)
 from gateway.runtime.composition import VERSION, Gateway
 from gateway.runtime.reloader import ConfigWatcher
 from gateway.server.app import App
 from gateway.server.http1.protocol import ClientConnection
 from gateway.settings.errors import ConfigError
-from gateway.settings.file_snapshot import FileSnapshot, whole
+from gateway.settings.file_snapshot import FileSnapshot, is_rereadable
 from gateway.telemetry import process
-from gateway.telemetry.log import LibraryLogHandler, Log, stderr
+from gateway.telemetry.log import LibraryLogHandler, Log, make_stderr_log
 from gateway.telemetry.shared_metrics import SharedMemory
 
-_QUESTION = "What is the capital of Italy? Answer in one sentence."
+_SAMPLE_QUESTION = "What is the capital of Italy? Answer in one sentence."
 """A first question, which the local model answers well too."""
-_BACKLOG = 2048
+_LISTEN_BACKLOG = 2048
 """Connections that may wait to be taken."""
-_UNHEARD = 30.0
+_UNACKED_SECONDS = 30.0
 """Seconds beyond `server.timeouts.read` until what was written and not received ends all."""
 
 
@@ -84,76 +90,85 @@ def command(
       1  it cannot start, and says why
       2  the command itself was not understood
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    leaves = left(os.environ)
-    process.together()
-    site = session.site
-    log = stderr(time.time)
+    handover = read_handover(os.environ)
+    process.use_single_heap()
+    built_config = session.built_config
+    log = make_stderr_log(time.time)
     logging.getLogger().addHandler(LibraryLogHandler(log))
     if first_key:
-        _first_key(session)
-    known = session.key_table()
-    for warning in (*site.warnings, *cautions(site, known, session.environ)):
+        _create_first_key(session)
+    key_table = session.load_key_table()
+    for warning in (
+        *built_config.warnings,
+        *find_cautions(built_config, key_table, session.environ),
+    ):
         click.secho(str(warning), fg="yellow", err=True)
-    server = site.source.config.server
+    server = built_config.source.config.server
     host, port = host or server.host, server.port if port is None else port
-    count = workers or server.workers
-    if refused := apart(session.source, known.known(), count, session.environ):
-        raise ConfigError(refused)
-    if leaves == "rehearsal":
-        _rehearse(session, host)
+    worker_count = workers or server.workers
+    if mistakes := find_unshared_limits(
+        session.source, key_table.list_keys(), worker_count, session.environ
+    ):
+        raise ConfigError(mistakes)
+    if handover == "rehearsal":
+        _check_start(session, host)
         return
-    with _bound(host, port, server.timeouts.read, leaves) as sockets:
+    with _open_sockets(host, port, server.timeouts.read, handover) as sockets:
         # Before they are forked; one that was followed has workers, be it one.
-        figures = _figures(count, leaves) if count > 1 or leaves else None
-        renewal = _renewal(session, lambda: gateway, count)
-        gateway = _gateway(session, log, host, figures, count, renewal)
-        with _telling(host, port):  # again: somebody may have been quicker
-            for one in sockets:
-                one.listen(_BACKLOG)
-        if figures is None:
-            _serve(gateway, sockets, lambda: _introduce(gateway, sockets[0]))
+        shared_memory = (
+            _open_shared_memory(worker_count, handover) if worker_count > 1 or handover else None
+        )
+        watcher = _make_watcher(session, lambda: gateway, worker_count)
+        gateway = _make_gateway(session, log, host, shared_memory, worker_count, watcher)
+        with _report_listen_errors(host, port):  # again: somebody may have been quicker
+            for listener in sockets:
+                listener.listen(_LISTEN_BACKLOG)
+        if shared_memory is None:
+            _serve(gateway, sockets, lambda: _print_greeting(gateway, sockets[0]))
             return
 
-        def work(beat: Callable[[], object]) -> None:
-            one = Gateway(
-                renewal.text.site, session.environ, log, host=host, figures=figures,
-                workers=count, renewal=renewal,
+        def run_worker(heartbeat: Callable[[], object]) -> None:
+            worker_gateway = Gateway(
+                watcher.current.built_config, session.environ, log, host=host,
+                shared_memory=shared_memory, workers=worker_count, watcher=watcher,
             )  # fmt: skip
-            one.adopt(gateway.recovered)
-            if one.recovered.entries:
-                log("ledger", recovered=len(one.recovered.entries))
-            _serve(one, sockets, beat=beat, worker=True)
+            worker_gateway.adopt_recovered(gateway.recovered)
+            if worker_gateway.recovered.entries:
+                log("ledger", recovered=len(worker_gateway.recovered.entries))
+            _serve(worker_gateway, sockets, heartbeat=heartbeat, is_worker=True)
 
         # This one has found that all of them can start, and has closed what was left open.
-        gateway.archive.close()
-        told = f"{count}, {unshared(session.environ)}".rstrip(", ")
+        gateway.ledger_runtime.close()
+        worker_note = f"{worker_count}, {describe_unshared(session.environ)}".rstrip(", ")
         supervise(
-            count,
-            work,
+            worker_count,
+            run_worker,
             sockets,
             log,
-            lambda: None if leaves else _introduce(gateway, sockets[0], told),
+            lambda: None if handover else _print_greeting(gateway, sockets[0], worker_note),
             drain=server.drain,
             hang=server.hang,
-            renew=lambda again: renewal.turn(again=again),
-            roll=_roll(leaves, count, server.drain, sockets, figures, log),
+            poll_config=lambda again: watcher.run_once(must_read=again),
+            restart=_plan_restart(
+                handover, worker_count, server.drain, sockets, shared_memory, log
+            ),
         )
-        gateway.archive.feed()  # the last rows of all: one fed, others did not
+        gateway.ledger_runtime.feed()  # the last rows of all: one fed, others did not
 
 
 def _serve(
     gateway: Gateway,
     sockets: list[socket.socket],
-    begun: Callable[[], object] = int,
-    beat: Callable[[], object] = int,
+    on_started: Callable[[], object] = int,
+    heartbeat: Callable[[], object] = int,
     *,
-    worker: bool = False,
+    is_worker: bool = False,
 ) -> None:
-    """Serve until told to stop, in good order; `begun` is called once it listens."""
+    """Serve until told to stop, in good order; `on_started` is called once it listens."""
     app = App(gateway)
     config = uvicorn.Config(
         app,
-        backlog=_BACKLOG,
+        backlog=_LISTEN_BACKLOG,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         http=ClientConnection,
         ws="none",
@@ -164,111 +179,127 @@ def _serve(
         date_header=False,
         proxy_headers=False,
     )
-    settings = gateway.site.source.config.server
-    WorkerServer(config, app, settings, gateway.log, begun=begun, beat=beat, worker=worker).run(
-        sockets
-    )
+    settings = gateway.built_config.source.config.server
+    WorkerServer(
+        config,
+        app,
+        settings,
+        gateway.log,
+        on_started=on_started,
+        heartbeat=heartbeat,
+        is_worker=is_worker,
+    ).run(sockets)
 
 
-def _renewal(session: CommandSession, gateway: Callable[[], Gateway], count: int) -> ConfigWatcher:
+def _make_watcher(
+    session: CommandSession, get_gateway: Callable[[], Gateway], worker_count: int
+) -> ConfigWatcher:
     """What finds out which configuration replaces that of the session.
 
     It must be one that this gateway could have been started with.
     """
 
-    def read(reads: FileSnapshot) -> BuiltConfig:
-        site, running = session.again(reads), gateway()
-        refused = refusals(site, running.keys, running.host)
-        refused += apart(site.source, running.keys.known(), count, session.environ)
-        if refused:
-            raise ConfigError(refused)
-        return site
+    def read_config(snapshot: FileSnapshot) -> BuiltConfig:
+        built_config, running_gateway = session.rebuild(snapshot), get_gateway()
+        mistakes = find_refusals(built_config, running_gateway.keys, running_gateway.host)
+        mistakes += find_unshared_limits(
+            built_config.source, running_gateway.keys.list_keys(), worker_count, session.environ
+        )
+        if mistakes:
+            raise ConfigError(mistakes)
+        return built_config
 
-    site = session.site
-    again = whole(session.reads.files[site.source.file])
-    return ConfigWatcher(site, read if again else None, session.reads)
+    built_config = session.built_config
+    can_reload = is_rereadable(session.snapshot.file_states[built_config.source.file])
+    return ConfigWatcher(built_config, read_config if can_reload else None, session.snapshot)
 
 
-def _gateway(
+def _make_gateway(
     session: CommandSession,
     log: Log,
     host: str,
-    figures: SharedMemory | None,
-    count: int,
-    renewal: ConfigWatcher,
+    shared_memory: SharedMemory | None,
+    worker_count: int,
+    watcher: ConfigWatcher,
 ) -> Gateway:
     """The gateway, where it can write: a reason in one line where it cannot."""
     try:
         return Gateway(
-            session.site, session.environ, log, host=host, figures=figures, workers=count,
-            renewal=renewal,
+            session.built_config, session.environ, log, host=host,
+            shared_memory=shared_memory, workers=worker_count, watcher=watcher,
         )  # fmt: skip
     except StoreError as error:
-        mistake = session.source.mistake(("ledger", "store"), f"{error}.")
+        mistake = session.source.make_mistake(("ledger", "store"), f"{error}.")
         raise ConfigError([mistake]) from None
     except OSError as error:
-        folder = data_folder(session.environ).absolute()
+        folder = find_data_folder(session.environ).absolute()
         reason = (error.strerror or str(error)).lower()
         message = f"The data folder {folder} cannot be used: {reason}. TIERGATE_DATA moves it."
         raise click.ClickException(message) from None
 
 
-def _roll(
-    leaves: SupervisorHandover | None,
-    count: int,
+def _plan_restart(
+    handover: SupervisorHandover | None,
+    worker_count: int,
     drain: float,
     sockets: Iterable[socket.socket],
-    figures: SharedMemory,
+    shared_memory: SharedMemory,
     log: Log,
 ) -> RollingRestart:
     """What a restart takes from those before and leaves to those that follow."""
 
-    def follow(tie: Tie, workers: Sequence[int]) -> None:
-        listening = tuple(one.fileno() for one in sockets)
-        found = SupervisorHandover(
-            VERSION, listening, tie, figures.descriptor, tuple(workers), drain
+    def start_next(lifeline: Lifeline, workers: Sequence[int]) -> None:
+        descriptors = tuple(listener.fileno() for listener in sockets)
+        next_handover = SupervisorHandover(
+            VERSION, descriptors, lifeline, shared_memory.descriptor, tuple(workers), drain
         )
-        become(found, SIGNALS)
+        replace_process(next_handover, HANDLED_SIGNALS)
 
-    following = NextSupervisor(rehearse, follow)
-    if leaves is None:
-        return RollingRestart(log, following)
+    next_supervisor = NextSupervisor(spawn_start_check, start_next)
+    if handover is None:
+        return RollingRestart(log, next_supervisor)
     return RollingRestart(
-        log, following, InheritedWorkers(leaves.workers, count, leaves.drain, log), leaves.tie
+        log,
+        next_supervisor,
+        InheritedWorkers(handover.workers, worker_count, handover.drain, log),
+        handover.tie,
     )
 
 
-def _rehearse(session: CommandSession, host: str) -> None:
+def _check_start(session: CommandSession, host: str) -> None:
     """Find out, beside what runs, whether it could start. Raises ConfigError."""
     source, environ = session.source, session.environ
     config = source.config
-    if refused := refusals(session.site, session.key_table(), host):
-        raise ConfigError(refused)
+    if mistakes := find_refusals(session.built_config, session.load_key_table(), host):
+        raise ConfigError(mistakes)
     try:
-        open_store(store_url(config.ledger.store, data_folder(environ)))
+        open_store(resolve_store_url(config.ledger.store, find_data_folder(environ)))
     except StoreDamagedError:
         return  # the gateway makes it anew when it starts
     except StoreError as error:
-        raise ConfigError([source.mistake(("ledger", "store"), f"{error}.")]) from None
+        raise ConfigError([source.make_mistake(("ledger", "store"), f"{error}.")]) from None
 
 
-def _figures(count: int, leaves: SupervisorHandover | None) -> SharedMemory:
+def _open_shared_memory(worker_count: int, handover: SupervisorHandover | None) -> SharedMemory:
     """The memory in which workers count: that of those before, where they count alike."""
-    known = leaves is not None and leaves.version == VERSION
-    return SharedMemory(count, descriptor=leaves.figures if leaves is not None and known else None)
+    is_same_version = handover is not None and handover.version == VERSION
+    return SharedMemory(
+        worker_count,
+        descriptor=handover.figures if handover is not None and is_same_version else None,
+    )
 
 
-def _first_key(session: CommandSession) -> None:
+def _create_first_key(session: CommandSession) -> None:
     """Make the file of keys with one key where no client has a key yet, and print its secret.
 
     A start with TIERGATE_KEYS needs no file: an empty one is made where it is named.
     """
-    with telling():
-        ring = keyring(session)
+    with report_file_errors():
+        key_file = open_key_file(session)
         if session.environ.get("TIERGATE_KEYS"):
-            ring.file.touch(0o600)
+            key_file.file.touch(0o600)
             return
-        secret = ring.begin("first")
+        secret = key_file.create_first("first")
     if secret is None:
         return
     lines = [
@@ -277,7 +308,10 @@ def _first_key(session: CommandSession) -> None:
         "",
         f"      {secret}",
         "",
-        f"  {ring.file} has its hash, under the name `first`. `tiergate keys rotate first` gives",
+        (
+            f"  {key_file.file} has its hash, under the name `first`. "
+            "`tiergate keys rotate first` gives"
+        ),
         "  another one; `tiergate keys add NAME` adds more.",
         "",
     ]
@@ -285,7 +319,7 @@ def _first_key(session: CommandSession) -> None:
 
 
 @contextlib.contextmanager
-def _telling(host: str, port: int) -> Iterator[None]:
+def _report_listen_errors(host: str, port: int) -> Iterator[None]:
     """Tells in one line why nobody can listen there."""
     try:
         yield
@@ -298,95 +332,101 @@ def _telling(host: str, port: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _bound(
-    host: str, port: int, read: float, leaves: SupervisorHandover | None = None
+def _open_sockets(
+    host: str, port: int, read_timeout: float, handover: SupervisorHandover | None = None
 ) -> Iterator[list[socket.socket]]:
-    """A socket for each address of the host, not listening yet; `read` as in server.timeouts.
+    """A socket for each address of the host, not listening yet.
 
-    Those that were left, where some were: they stay where they are.
+    Those that were left, where some were: they stay where they are. `read_timeout` is as in
+    server.timeouts.
     """
-    with contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as stack:
         sockets = []
-        if leaves is not None:
-            sockets = [opened.enter_context(one) for one in leaves.listening()]
-            for one in sockets:
-                _probe(one, read)
+        if handover is not None:
+            sockets = [stack.enter_context(listener) for listener in handover.open_sockets()]
+            for listener in sockets:
+                _enable_probes(listener, read_timeout)
             yield sockets
             return
-        with _telling(host, port):
+        with _report_listen_errors(host, port):
             for family, kind, protocol, _, address in socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             ):
-                one = opened.enter_context(socket.socket(family, kind, protocol))
+                listener = stack.enter_context(socket.socket(family, kind, protocol))
                 if os.name == "posix":
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
-                    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                _probe(one, read)
-                one.bind(address)
-                sockets.append(one)
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                _enable_probes(listener, read_timeout)
+                listener.bind(address)
+                sockets.append(listener)
         yield sockets
 
 
-def _probe(listening: socket.socket, read: float) -> None:
+def _enable_probes(listener: socket.socket, read_timeout: float) -> None:
     """Let the kernel find out about clients that are cut off: connections inherit this on Linux.
 
     Without it one to whom nothing is written is never missed, and one to whom little is written is
     missed after a quarter of an hour. A client that is there and does not read is our own to find.
     """
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    unheard = round((read + _UNHEARD) * 1000)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    unacked_millis = round((read_timeout + _UNACKED_SECONDS) * 1000)
     for name, value in (
         ("TCP_KEEPIDLE", 60),
         ("TCP_KEEPINTVL", 15),
         ("TCP_KEEPCNT", 4),
-        ("TCP_USER_TIMEOUT", unheard),
+        ("TCP_USER_TIMEOUT", unacked_millis),
     ):
         if (option := getattr(socket, name, None)) is not None:
-            listening.setsockopt(socket.IPPROTO_TCP, option, value)
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _introduce(gateway: Gateway, listening: socket.socket, workers: str = "") -> None:
-    host, port = listening.getsockname()[:2]
+def _print_greeting(gateway: Gateway, listener: socket.socket, worker_note: str = "") -> None:
+    host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     catalogue = gateway.engine.router.catalogue
-    on, off = click.style("on ", fg="green"), click.style("off", dim=True)
+    on_label, off_label = click.style("on ", fg="green"), click.style("off", dim=True)
     lines = [
         f"tiergate {VERSION} on {click.style(url, bold=True)}  (OpenAI SDKs: base_url={url}/v1)",
         "",
     ]
     width = max(len(name) for name in catalogue.labs)
-    for lab in sorted(catalogue.labs.values(), key=lambda lab: not lab.on):
-        mark = "*" if lab.name == catalogue.default_lab else " "
-        if not lab.on:
-            first, *rest = _folded(f"  off {mark} {lab.name:<{width}}  ", lab.why)
-            lines += [first.replace("off", off, 1), *rest]
+    for lab in sorted(catalogue.labs.values(), key=lambda lab: not lab.enabled):
+        default_mark = "*" if lab.name == catalogue.default_lab else " "
+        if not lab.enabled:
+            first_line, *more_lines = _wrap_text(
+                f"  off {default_mark} {lab.name:<{width}}  ", lab.disabled_reason
+            )
+            lines += [first_line.replace("off", off_label, 1), *more_lines]
             continue
-        serving = (
-            next((t.model for t in lab.tiers.get(tier, ()) if t.provider.on), "-") for tier in TIERS
+        models = (
+            next(
+                (target.model for target in lab.tiers.get(tier, ()) if target.provider.enabled), "-"
+            )
+            for tier in TIERS
         )
-        tiers = ", ".join(f"{tier} {model}" for tier, model in zip(TIERS, serving, strict=True))
-        lines.append(f"  {on} {mark} {lab.name:<{width}}  {tiers}")
+        tiers = ", ".join(f"{tier} {model}" for tier, model in zip(TIERS, models, strict=True))
+        lines.append(f"  {on_label} {default_mark} {lab.name:<{width}}  {tiers}")
         if lab.about:
-            lines += _folded(f"        {'':<{width}}  ", lab.about)
-    keys = "none needed (keys: open)" if gateway.keys.is_open else f"{len(gateway.keys)} known"
-    lines += ["", f"  keys    {keys}", f"  ledger  {gateway.journal_folder}"]
+            lines += _wrap_text(f"        {'':<{width}}  ", lab.about)
+    key_note = "none needed (keys: open)" if gateway.keys.is_open else f"{len(gateway.keys)} known"
+    lines += ["", f"  keys    {key_note}", f"  ledger  {gateway.journal_folder}"]
     lines += [f"  pages   {url} and {url}/dashboard", ""]
-    if workers:
-        lines.insert(-1, f"  workers {workers}")
+    if worker_note:
+        lines.insert(-1, f"  workers {worker_note}")
     if gateway.recovered.entries:
         lines.insert(
             -1, f"  after a crash: {len(gateway.recovered.entries)} open calls were closed"
         )
-    bearer = "" if gateway.keys.is_open else " -H 'authorization: Bearer <key>'"
-    body = f'{{"model": "auto", "messages": [{{"role": "user", "content": "{_QUESTION}"}}]}}'
-    lines += ["try:", f"  curl {url}/v1/chat/completions{bearer} -d '{body}'", ""]
+    auth_option = "" if gateway.keys.is_open else " -H 'authorization: Bearer <key>'"
+    body = f'{{"model": "auto", "messages": [{{"role": "user", "content": "{_SAMPLE_QUESTION}"}}]}}'
+    lines += ["try:", f"  curl {url}/v1/chat/completions{auth_option} -d '{body}'", ""]
     click.echo("\n".join(lines))
 
 
-def _folded(head: str, text: str) -> list[str]:
+def _wrap_text(prefix: str, text: str) -> list[str]:
     """A text behind its head, folded to the width of a terminal; a pipe gets one line."""
     if not sys.stdout.isatty():
-        return [head + text]
-    width = max(shutil.get_terminal_size().columns, len(head) + 24)
-    return textwrap.wrap(text, width, initial_indent=head, subsequent_indent=" " * len(head))
+        return [prefix + text]
+    width = max(shutil.get_terminal_size().columns, len(prefix) + 24)
+    return textwrap.wrap(text, width, initial_indent=prefix, subsequent_indent=" " * len(prefix))

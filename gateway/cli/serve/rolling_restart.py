@@ -27,10 +27,10 @@ from typing import Literal
 import msgspec
 
 from gateway.core import jsonio
-from gateway.telemetry.log import Log, where
+from gateway.telemetry.log import Log, locate_error
 
-NAME = "_TIERGATE_HANDOVER"
-_REHEARSAL = "rehearsal"
+HANDOVER_VARIABLE = "_TIERGATE_HANDOVER"
+_START_CHECK_VALUE = "rehearsal"
 
 
 class SupervisorHandover(msgspec.Struct, frozen=True):
@@ -47,70 +47,72 @@ class SupervisorHandover(msgspec.Struct, frozen=True):
     drain: float
     """What these have to end."""
 
-    def listening(self) -> list[socket]:
+    def open_sockets(self) -> list[socket]:
         """The sockets, which listen."""
-        return [socket(fileno=one) for one in self.sockets]
+        return [socket(fileno=descriptor) for descriptor in self.sockets]
 
 
-_read = jsonio.reader(SupervisorHandover)
+_decode_handover = jsonio.make_reader(SupervisorHandover)
 
 
-def left(environ: MutableMapping[str, str]) -> SupervisorHandover | Literal["rehearsal"] | None:
+def read_handover(
+    environ: MutableMapping[str, str],
+) -> SupervisorHandover | Literal["rehearsal"] | None:
     """What is left to this process, where it is such a next one; no child of it sees the variable.
 
     `rehearsal`: it is only to find out whether it could start.
     """
-    told = environ.pop(NAME, "")
-    if told == _REHEARSAL:
+    value = environ.pop(HANDOVER_VARIABLE, "")
+    if value == _START_CHECK_VALUE:
         return "rehearsal"
-    found: SupervisorHandover | None = _read(told.encode()) if told else None
-    return found
+    handover: SupervisorHandover | None = _decode_handover(value.encode()) if value else None
+    return handover
 
 
-def words() -> list[str]:
+def get_command_line() -> list[str]:
     """The command that started this process."""
     return [sys.executable, *sys.orig_argv[1:]]
 
 
-def rehearse() -> subprocess.Popen[bytes]:
+def spawn_start_check() -> subprocess.Popen[bytes]:
     """A process that ends with 0 where the next one could start; else it says why not."""
     return subprocess.Popen(  # noqa: S603 - what this process is already
-        words(),
-        env={**os.environ, NAME: _REHEARSAL},
+        get_command_line(),
+        env={**os.environ, HANDOVER_VARIABLE: _START_CHECK_VALUE},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
 
 
-def become(leaves: SupervisorHandover, blocked: Iterable[signal.Signals]) -> None:
+def replace_process(handover: SupervisorHandover, signals: Iterable[signal.Signals]) -> None:
     """Become the next one. Raises OSError where that cannot be; else this is the end.
 
     The next one unblocks the signals when it heeds them: none is lost, and none kills it.
     """
     Path(sys.executable).stat()
-    kept = (*leaves.sockets, *leaves.tie, leaves.figures)
-    for one in kept:
-        os.set_inheritable(one, True)  # noqa: FBT003 - theirs
-    signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    descriptors = (*handover.sockets, *handover.tie, handover.figures)
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 - theirs
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
-        command = words()
-        environ = {**os.environ, NAME: jsonio.dumps(leaves).decode()}
+        command = get_command_line()
+        environ = {**os.environ, HANDOVER_VARIABLE: jsonio.dumps(handover).decode()}
         os.execve(command[0], command, environ)  # noqa: S606 - what this process is already
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
-        for one in kept:
-            os.set_inheritable(one, False)  # noqa: FBT003 - theirs
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)  # noqa: FBT003 - theirs
 
 
-_OVER = 5.0
+_GRACE_SECONDS = 5.0
 """Seconds beyond `drain` in which a worker that was told to leave must have ended."""
-_LONGEST = 60.0
+_MAX_CHECK_SECONDS = 60.0
 """Seconds that finding out whether it could start may take."""
 
-_AGAIN = frozenset({signal.SIGUSR2})
+_RESTART_SIGNALS = frozenset({signal.SIGUSR2})
 
-type Tie = tuple[int, int]
+type Lifeline = tuple[int, int]
 """The end of the pipe that workers read from, and the one that the supervisor holds."""
 
 
@@ -118,48 +120,51 @@ type Tie = tuple[int, int]
 class NextSupervisor:
     """What a supervisor needs to become the next one."""
 
-    rehearse: Callable[[], subprocess.Popen[bytes]]
+    spawn_start_check: Callable[[], subprocess.Popen[bytes]]
     """A process that ends with 0 where the next one could start."""
-    become: Callable[[Tie, Sequence[int]], object]
+    replace_process: Callable[[Lifeline, Sequence[int]], object]
     """Become it, with workers to leave to it. Raises OSError."""
 
 
 class StartCheck:
     """Whether the next one could start is being found out, or was asked for in vain."""
 
-    def __init__(self, following: NextSupervisor | None, log: Log) -> None:
-        self._following = following
+    def __init__(self, next_supervisor: NextSupervisor | None, log: Log) -> None:
+        self._next_supervisor = next_supervisor
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
-        self._since = 0.0
+        self._started_at = 0.0
 
     @property
-    def known(self) -> bool:
+    def is_available(self) -> bool:
         """Whether this supervisor can be followed at all."""
-        return self._following is not None
+        return self._next_supervisor is not None
 
-    def ask(self, *, busy: bool) -> None:
-        """Somebody wants a restart; `busy`: one is going on."""
-        if self._following is None:
+    def request(self, *, is_busy: bool) -> None:
+        """Somebody wants a restart; `is_busy`: one is going on."""
+        if self._next_supervisor is None:
             return
-        if busy or self._process is not None:
+        if is_busy or self._process is not None:
             self._log("restart", text="one is going on")
             return
         try:
-            self._process, self._since = self._following.rehearse(), time.monotonic()
+            self._process, self._started_at = (
+                self._next_supervisor.spawn_start_check(),
+                time.monotonic(),
+            )
         except OSError as error:
-            self._log("restart", text="refused", error=where(error))
+            self._log("restart", text="refused", error=locate_error(error))
         else:
             self._log("restart", text="asked for")
 
-    def look(self, tie: Tie, workers: Sequence[int]) -> None:
+    def poll(self, lifeline: Lifeline, workers: Sequence[int]) -> None:
         """To be asked often: where it could start, this is where the supervisor becomes it."""
-        process, following = self._process, self._following
-        if process is None or following is None:
+        process, next_supervisor = self._process, self._next_supervisor
+        if process is None or next_supervisor is None:
             return
         status = process.poll()
         if status is None:
-            if time.monotonic() - self._since > _LONGEST:
+            if time.monotonic() - self._started_at > _MAX_CHECK_SECONDS:
                 process.kill()
             return
         self._process = None
@@ -168,11 +173,11 @@ class StartCheck:
             self._log("restart", text=text, status=status)
             return
         try:
-            following.become(tie, workers)
+            next_supervisor.replace_process(lifeline, workers)
         except OSError as error:
-            self._log("restart", text="refused", error=where(error))
+            self._log("restart", text="refused", error=locate_error(error))
 
-    def end(self) -> None:
+    def cancel(self) -> None:
         """Nobody waits for it any more."""
         if self._process is not None:
             self._process.kill()
@@ -181,98 +186,107 @@ class StartCheck:
 
 
 class RollingRestart:
-    """How far it is: nothing, but where `following` can be asked for or there are `elders`.
+    """How far it is: nothing, unless `next_supervisor` can be asked for or there are `inherited`.
 
-    `tie` is that of the elders: nobody writes to it, its end is that of the supervisor.
+    `lifeline` is that of the elders: nobody writes to it, its end is that of the supervisor.
     """
 
     def __init__(
         self,
         log: Log,
-        following: NextSupervisor | None = None,
-        elders: "InheritedWorkers | None" = None,
-        tie: Tie | None = None,
+        next_supervisor: NextSupervisor | None = None,
+        inherited: "InheritedWorkers | None" = None,
+        lifeline: Lifeline | None = None,
     ) -> None:
-        self.tie = tie or os.pipe()
-        self._elders = elders or InheritedWorkers((), 0, 0.0, log)
-        self._rehearsal = StartCheck(following, log)
+        self.lifeline = lifeline or os.pipe()
+        self._inherited = inherited or InheritedWorkers((), 0, 0.0, log)
+        self._start_check = StartCheck(next_supervisor, log)
 
     @property
-    def waits(self) -> bool:
+    def has_inherited(self) -> bool:
         """Whether elders are left."""
-        return bool(self._elders.pids)
+        return bool(self._inherited.pids)
 
     @property
-    def known(self) -> bool:
+    def can_restart(self) -> bool:
         """Whether a restart can be asked for."""
-        return self._rehearsal.known
+        return self._start_check.is_available
 
-    def room(self, young: int) -> bool:
+    def has_room(self, new_count: int) -> bool:
         """Whether one more worker may be started beside so many."""
-        return self._elders.room(young)
+        return self._inherited.has_room(new_count)
 
-    def turn(self, told: Iterable[int], young: Sequence[int], ready: int, *, ending: bool) -> None:
+    def advance(
+        self,
+        signals: Iterable[int],
+        worker_pids: Sequence[int],
+        ready_count: int,
+        *,
+        is_ending: bool,
+    ) -> None:
         """Signals that have come, workers there are, and how many of these serve."""
-        self._elders.turn(ready)
-        if ending:
+        self._inherited.advance(ready_count)
+        if is_ending:
             return
-        if not _AGAIN.isdisjoint(told):
-            self._rehearsal.ask(busy=self.waits)
-        self._rehearsal.look(self.tie, young)
+        if not _RESTART_SIGNALS.isdisjoint(signals):
+            self._start_check.request(is_busy=self.has_inherited)
+        self._start_check.poll(self.lifeline, worker_pids)
 
-    def stop(self, what: signal.Signals) -> None:
+    def stop(self, signal_number: signal.Signals) -> None:
         """It all ends, the elders too."""
-        self._rehearsal.end()
-        self._elders.tell(what)
+        self._start_check.cancel()
+        self._inherited.send_signal(signal_number)
 
     def close(self) -> None:
         """All have ended."""
-        for one in self.tie:
-            os.close(one)
+        for descriptor in self.lifeline:
+            os.close(descriptor)
 
 
 class InheritedWorkers:
     """The workers that a supervisor was left, who go one after the other."""
 
-    def __init__(self, pids: Sequence[int], count: int, drain: float, log: Log) -> None:
-        """`count` are to follow them; `drain` are the seconds that each has to end."""
+    def __init__(self, pids: Sequence[int], target_count: int, drain: float, log: Log) -> None:
+        """`target_count` are to follow them; `drain` are the seconds that each has to end."""
         self.pids = list(pids)
-        self._first = len(pids)
-        self._most = max(count, len(pids)) + 1
-        self._count = count
+        self._initial_count = len(pids)
+        self._max_workers = max(target_count, len(pids)) + 1
+        self._target_count = target_count
         self._drain = drain
         self._log = log
-        self._leaving = 0
-        self._until = 0.0
+        self._leaving_pid = 0
+        self._leave_deadline = 0.0
         if pids:
-            log("restart", text="begun", workers=count)
+            log("restart", text="begun", workers=target_count)
 
-    def room(self, young: int) -> bool:
+    def has_room(self, new_count: int) -> bool:
         """Whether one more may be started beside so many."""
-        return not self.pids or young + len(self.pids) < self._most
+        return not self.pids or new_count + len(self.pids) < self._max_workers
 
-    def turn(self, ready: int) -> None:
+    def advance(self, ready_count: int) -> None:
         """So many of those that follow are ready: who has ended is counted, the next one goes."""
         if not self.pids:
             return
         for pid in list(self.pids):
-            found, status = os.waitpid(pid, os.WNOHANG)
-            if found:
+            ended_pid, status = os.waitpid(pid, os.WNOHANG)
+            if ended_pid:
                 code = os.waitstatus_to_exitcode(status)
                 self._log("worker", pid=pid, status=code, text="ended")
                 self.pids.remove(pid)
-                self._leaving = 0 if pid == self._leaving else self._leaving
+                self._leaving_pid = 0 if pid == self._leaving_pid else self._leaving_pid
         if not self.pids:
             self._log("restart", text="done")
-        elif self._leaving:
-            if time.monotonic() >= self._until:
-                os.kill(self._leaving, signal.SIGKILL)
-        elif ready == self._count or ready > self._first - len(self.pids):
-            self._leaving = self.pids[0]
-            self._until = time.monotonic() + self._drain + _OVER
-            os.kill(self._leaving, signal.SIGUSR2)
+        elif self._leaving_pid:
+            if time.monotonic() >= self._leave_deadline:
+                os.kill(self._leaving_pid, signal.SIGKILL)
+        elif ready_count == self._target_count or ready_count > self._initial_count - len(
+            self.pids
+        ):
+            self._leaving_pid = self.pids[0]
+            self._leave_deadline = time.monotonic() + self._drain + _GRACE_SECONDS
+            os.kill(self._leaving_pid, signal.SIGUSR2)
 
-    def tell(self, what: signal.Signals) -> None:
+    def send_signal(self, signal_number: signal.Signals) -> None:
         """All of them."""
         for pid in self.pids:
-            os.kill(pid, what)  # not reaped yet, so the id is its own
+            os.kill(pid, signal_number)  # not reaped yet, so the id is its own

@@ -20,41 +20,41 @@ from socket import socket
 from types import FrameType
 from typing import NoReturn
 
-from gateway.cli.serve.rolling_restart import RollingRestart, Tie
-from gateway.cli.serve.server import STOP, heard, terminal
-from gateway.telemetry.log import Log, where
+from gateway.cli.serve.rolling_restart import Lifeline, RollingRestart
+from gateway.cli.serve.server import STOP_SIGNALS, describe_signal, is_interactive
+from gateway.telemetry.log import Log, locate_error
 
-_OVER = 5.0
+_GRACE_SECONDS = 5.0
 """Seconds beyond `drain` in which a worker that was told to stop must have ended."""
-_LAST = 2.0
+_DUMP_SECONDS = 2.0
 """Seconds for one that hangs to say where, before it is killed."""
-_LOOK = 1.0
+_HANG_CHECK_SECONDS = 1.0
 """Seconds between looks whether one hangs."""
-_TURN = 0.1
+_WAKE_SECONDS = 0.1
 """Seconds until it wakes by itself."""
-_OTHERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-SIGNALS = (*STOP, signal.SIGCHLD, *_OTHERS)
+_OTHER_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+HANDLED_SIGNALS = (*STOP_SIGNALS, signal.SIGCHLD, *_OTHER_SIGNALS)
 """What a supervisor heeds."""
-_LIVED = 2.0
+_MIN_LIFE_SECONDS = 2.0
 """Seconds of life after which the next one follows at once."""
-_PAUSES = (0.5, 30.0)
+_RESTART_DELAYS = (0.5, 30.0)
 """Seconds before the next one where workers die sooner: the first, doubled up to the last."""
 
 
 @dataclass(slots=True)
-class _Seat:
+class _WorkerSlot:
     """The place of one worker."""
 
-    beat: Callable[[float | None], None]
-    silent: Callable[[float], float]
+    record_heartbeat: Callable[[float | None], None]
+    measure_silence: Callable[[float], float]
     pid: int | None = None
-    born: float = 0.0
-    due: float = 0.0
+    started_at: float = 0.0
+    restart_at: float = 0.0
     """When it may be filled again, on the monotonic clock."""
-    pause: float = 0.0
-    since: float = 0.0
+    restart_delay: float = 0.0
+    watched_since: float = 0.0
     """From when on it must say that it works."""
-    hung: float = 0.0
+    hung_at: float = 0.0
     """When it was found to hang; 0 where it does not."""
 
 
@@ -64,24 +64,24 @@ class WorkerHeartbeat:
     def __init__(self, count: int) -> None:
         self._times = memoryview(mmap.mmap(-1, count * 8)).cast("d")
 
-    def beat(self, number: int, at: float | None = None) -> None:
+    def record(self, index: int, timestamp: float | None = None) -> None:
         """It works; at 0 it is new, and has not begun."""
-        self._times[number] = time.monotonic() if at is None else at
+        self._times[index] = time.monotonic() if timestamp is None else timestamp
 
-    def begun(self, number: int) -> bool:
+    def has_started(self, index: int) -> bool:
         """Whether it serves."""
-        return self._times[number] != 0
+        return self._times[index] != 0
 
-    def silent(self, number: int, since: float) -> float:
+    def measure_silence(self, index: int, since: float) -> float:
         """Seconds that one has been silent, counted from `since` at the earliest.
 
         One that has not begun is not: it may have much to read.
         """
-        last = self._times[number]
-        return time.monotonic() - max(last, since) if last else 0.0
+        last_heartbeat = self._times[index]
+        return time.monotonic() - max(last_heartbeat, since) if last_heartbeat else 0.0
 
 
-def unshared(environ: Mapping[str, str]) -> str:
+def describe_unshared(environ: Mapping[str, str]) -> str:
     """What several workers do not share, for the greeting; empty where they share everything.
 
     A cache of its own costs a worker only hits; limits and budgets do not start so.
@@ -91,192 +91,217 @@ def unshared(environ: Mapping[str, str]) -> str:
 
 def supervise(  # noqa: PLR0913 - what it keeps, for how long, and who is told
     count: int,
-    work: Callable[[Callable[[], object]], None],
+    run_worker: Callable[[Callable[[], object]], None],
     sockets: Sequence[socket],
     log: Log,
-    begun: Callable[[], object],
+    on_started: Callable[[], object],
     *,
     drain: float = 25.0,
     hang: float = 0.0,
-    renew: Callable[[bool], object] = bool,
-    roll: RollingRestart | None = None,
+    poll_config: Callable[[bool], object] = bool,
+    restart: RollingRestart | None = None,
 ) -> None:
-    """Run `work` in `count` processes until SIGTERM or SIGINT, then stop them in good order.
+    """Run `run_worker` in `count` processes until SIGTERM or SIGINT, then stop them in good order.
 
-    `begun` is called once signals are heeded. A worker is told to stop by SIGTERM, also by the end
-    of the supervisor, whatever that was. The sockets are closed here at the first signal, and there
-    when each worker takes no more; the next signal is passed on, for those in a hurry. A worker is
-    given what it calls while it works: after `hang` seconds without, it is made to say where it is
-    and replaced. It has `drain` seconds to stop. `renew` is called ten times a second at least, and
-    told whether SIGHUP has come. `roll` is what SIGUSR2 does.
+    `on_started` is called once signals are heeded. A worker is told to stop by SIGTERM, also by the
+    end of the supervisor, whatever that was. The sockets are closed here at the first signal, and
+    there when each worker takes no more; the next signal is passed on, for those in a hurry. A
+    worker is given what it calls while it works: after `hang` seconds without, it is made to say
+    where it is and replaced. It has `drain` seconds to stop. `poll_config` is called ten times a
+    second at least, and told whether SIGHUP has come. `restart` is what SIGUSR2 does.
     """
-    roll = roll or RollingRestart(log)
-    pulse = WorkerHeartbeat(count)
-    seats = [_Seat(partial(pulse.beat, at), partial(pulse.silent, at)) for at in range(count)]
-    person, ending, looked = terminal(), 0.0, time.monotonic()
-    with _signals() as wait:
-        begun()
-        while ending == 0 or roll.waits or any(seat.pid for seat in seats):
+    restart = restart or RollingRestart(log)
+    heartbeat = WorkerHeartbeat(count)
+    slots = [
+        _WorkerSlot(partial(heartbeat.record, index), partial(heartbeat.measure_silence, index))
+        for index in range(count)
+    ]
+    by_person, deadline, checked_at = is_interactive(), 0.0, time.monotonic()
+    with _capture_signals() as wait:
+        on_started()
+        while deadline == 0 or restart.has_inherited or any(slot.pid for slot in slots):
             now = time.monotonic()
-            if ending == 0:
-                for seat in seats:
-                    if seat.pid is None and seat.due <= now and roll.room(len(_alive(seats))):
-                        _fill(seat, work, roll.tie, drain, log)
-                soon = [seat.due - now for seat in seats if seat.pid is None]
-                soon += [_TURN]
+            if deadline == 0:
+                for slot in slots:
+                    if (
+                        slot.pid is None
+                        and slot.restart_at <= now
+                        and restart.has_room(len(_list_pids(slots)))
+                    ):
+                        _start_worker(slot, run_worker, restart.lifeline, drain, log)
+                delays = [slot.restart_at - now for slot in slots if slot.pid is None]
+                delays += [_WAKE_SECONDS]
             else:
-                soon = [ending - now]
-            told = wait(max(0.0, min(soon)) if soon else None)
-            if any(one in STOP or (person and one == signal.SIGHUP) for one in told):
-                if ending == 0:
-                    ending = time.monotonic() + drain + _OVER
-                    for one in sockets:
-                        one.close()
-                _tell(seats, signal.SIGTERM)
-                roll.stop(signal.SIGTERM)
+                delays = [deadline - now]
+            signals = wait(max(0.0, min(delays)) if delays else None)
+            if any(
+                item in STOP_SIGNALS or (by_person and item == signal.SIGHUP) for item in signals
+            ):
+                if deadline == 0:
+                    deadline = time.monotonic() + drain + _GRACE_SECONDS
+                    for item in sockets:
+                        item.close()
+                _signal_workers(slots, signal.SIGTERM)
+                restart.stop(signal.SIGTERM)
             else:
-                for number in [one for one in told if one in _OTHERS]:
-                    log("signal", **heard(number, restarts=roll.known))
-            _reap(seats, log)
-            ready = sum(seat.pid is not None and pulse.begun(at) for at, seat in enumerate(seats))
-            roll.turn(told, _alive(seats), ready, ending=ending > 0)
-            if ending == 0:
-                renew(signal.SIGHUP in told)
-            if ending == 0 and hang:
-                looked = _look(seats, hang, looked, log)
-            elif 0 < ending <= time.monotonic():
-                _tell(seats, signal.SIGKILL)
-                roll.stop(signal.SIGKILL)
-    roll.close()
+                for signal_number in [item for item in signals if item in _OTHER_SIGNALS]:
+                    log("signal", **describe_signal(signal_number, can_restart=restart.can_restart))
+            _reap(slots, log)
+            ready_count = sum(
+                slot.pid is not None and heartbeat.has_started(index)
+                for index, slot in enumerate(slots)
+            )
+            restart.advance(signals, _list_pids(slots), ready_count, is_ending=deadline > 0)
+            if deadline == 0:
+                poll_config(signal.SIGHUP in signals)
+            if deadline == 0 and hang:
+                checked_at = _check_hangs(slots, hang, checked_at, log)
+            elif 0 < deadline <= time.monotonic():
+                _signal_workers(slots, signal.SIGKILL)
+                restart.stop(signal.SIGKILL)
+    restart.close()
 
 
-def _alive(seats: Sequence[_Seat]) -> list[int]:
-    return [seat.pid for seat in seats if seat.pid is not None]
+def _list_pids(slots: Sequence[_WorkerSlot]) -> list[int]:
+    return [slot.pid for slot in slots if slot.pid is not None]
 
 
-def _look(seats: Sequence[_Seat], hang: float, looked: float, log: Log) -> float:
-    """End workers that hang. `looked` is when that was looked at last; returns when it was now."""
+def _check_hangs(slots: Sequence[_WorkerSlot], hang: float, checked_at: float, log: Log) -> float:
+    """End workers that hang; return when that was looked at. `checked_at`: when it was last."""
     now = time.monotonic()
-    for seat in seats:
-        if seat.pid is None:
+    for slot in slots:
+        if slot.pid is None:
             continue
-        if now - looked > _LOOK * 4:  # this process was stopped itself, and they were with it
-            seat.since = now
-        if seat.hung and now - seat.hung >= _LAST:
-            os.kill(seat.pid, signal.SIGKILL)
-        elif not seat.hung and seat.silent(seat.since) >= hang:
-            seat.hung = now
-            log("worker", pid=seat.pid, text="hangs")
-            os.kill(seat.pid, signal.SIGABRT)
+        if (
+            now - checked_at > _HANG_CHECK_SECONDS * 4
+        ):  # this process was stopped itself, and they were with it
+            slot.watched_since = now
+        if slot.hung_at and now - slot.hung_at >= _DUMP_SECONDS:
+            os.kill(slot.pid, signal.SIGKILL)
+        elif not slot.hung_at and slot.measure_silence(slot.watched_since) >= hang:
+            slot.hung_at = now
+            log("worker", pid=slot.pid, text="hangs")
+            os.kill(slot.pid, signal.SIGABRT)
     return now
 
 
-def _fill(
-    seat: _Seat,
-    work: Callable[[Callable[[], object]], None],
-    tie: Tie,
+def _start_worker(
+    slot: _WorkerSlot,
+    run_worker: Callable[[Callable[[], object]], None],
+    lifeline: Lifeline,
     drain: float,
     log: Log,
 ) -> None:
-    seat.born = seat.since = time.monotonic()
-    seat.hung = 0.0
-    seat.beat(0.0)
+    slot.started_at = slot.watched_since = time.monotonic()
+    slot.hung_at = 0.0
+    slot.record_heartbeat(0.0)
     # No signal between the fork and the worker's own handlers: it would be lost.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
     try:
-        seat.pid = os.fork()
-        if seat.pid == 0:
-            _become(lambda: work(lambda: seat.beat(None)), tie, drain, log)
+        slot.pid = os.fork()
+        if slot.pid == 0:
+            _run_as_worker(
+                lambda: run_worker(lambda: slot.record_heartbeat(None)), lifeline, drain, log
+            )
     except OSError as error:
-        _rest(seat)
-        log("worker", error=where(error))
+        _schedule_restart(slot)
+        log("worker", error=locate_error(error))
         return
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    log("worker", pid=seat.pid, text="started")
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+    log("worker", pid=slot.pid, text="started")
 
 
-def _become(work: Callable[[], None], tie: Tie, drain: float, log: Log) -> NoReturn:
+def _run_as_worker(
+    run_worker: Callable[[], None], lifeline: Lifeline, drain: float, log: Log
+) -> NoReturn:
     """A fresh fork made into a worker; it ends here and never returns into its parent's code."""
     status = 1
     try:
         os.setsid()  # Ctrl-C is for the supervisor, which stops all
         signal.set_wakeup_fd(-1)
-        for one in SIGNALS:
+        for signal_number in HANDLED_SIGNALS:
             # One that does not serve yet has nothing to leave: it ends.
-            ignored = one in _OTHERS and one != signal.SIGUSR2
-            signal.signal(one, signal.SIG_IGN if ignored else signal.SIG_DFL)
-        ours, theirs = tie
-        os.close(theirs)
-        threading.Thread(target=_follow, args=(ours, drain), name="supervisor", daemon=True).start()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        work()
+            is_ignored = signal_number in _OTHER_SIGNALS and signal_number != signal.SIGUSR2
+            signal.signal(signal_number, signal.SIG_IGN if is_ignored else signal.SIG_DFL)
+        read_end, write_end = lifeline
+        os.close(write_end)
+        threading.Thread(
+            target=_stop_with_supervisor, args=(read_end, drain), name="supervisor", daemon=True
+        ).start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+        run_worker()
         status = 0
     except BaseException as error:  # noqa: BLE001 - the end of a process
-        log("worker", pid=os.getpid(), error=where(error))
+        log("worker", pid=os.getpid(), error=locate_error(error))
     finally:
         os._exit(status)
 
 
-def _follow(tie: int, drain: float) -> None:
+def _stop_with_supervisor(read_end: int, drain: float) -> None:
     """Stop this process when its supervisor is no more, however that ended."""
-    os.read(tie, 1)
+    os.read(read_end, 1)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(drain + _OVER)
+    time.sleep(drain + _GRACE_SECONDS)
     os._exit(1)
 
 
-def _tell(seats: Sequence[_Seat], what: signal.Signals) -> None:
-    for seat in seats:
-        if seat.pid is not None:
-            os.kill(seat.pid, what)  # not reaped yet, so the id is its own
+def _signal_workers(slots: Sequence[_WorkerSlot], signal_number: signal.Signals) -> None:
+    for slot in slots:
+        if slot.pid is not None:
+            os.kill(slot.pid, signal_number)  # not reaped yet, so the id is its own
 
 
-def _reap(seats: Sequence[_Seat], log: Log) -> None:
-    for seat in seats:
-        if seat.pid is None:
+def _reap(slots: Sequence[_WorkerSlot], log: Log) -> None:
+    for slot in slots:
+        if slot.pid is None:
             continue
-        pid, status = os.waitpid(seat.pid, os.WNOHANG)
+        pid, status = os.waitpid(slot.pid, os.WNOHANG)
         if pid:
             code = os.waitstatus_to_exitcode(status)
             log("worker", pid=pid, status=code, text="ended")
-            seat.pid = None
-            _rest(seat)
+            slot.pid = None
+            _schedule_restart(slot)
 
 
-def _rest(seat: _Seat) -> None:
+def _schedule_restart(slot: _WorkerSlot) -> None:
     now = time.monotonic()
-    first, last = _PAUSES
-    lived = now - seat.born >= _LIVED
-    seat.pause = 0.0 if lived else min(max(first, seat.pause * 2), last)
-    seat.due = now + seat.pause
+    first_delay, max_delay = _RESTART_DELAYS
+    is_stable = now - slot.started_at >= _MIN_LIFE_SECONDS
+    slot.restart_delay = (
+        0.0 if is_stable else min(max(first_delay, slot.restart_delay * 2), max_delay)
+    )
+    slot.restart_at = now + slot.restart_delay
 
 
 @contextmanager
-def _signals() -> Iterator[Callable[[float | None], Sequence[int]]]:
+def _capture_signals() -> Iterator[Callable[[float | None], Sequence[int]]]:
     """Gives `wait(seconds)`, which returns the signals that have come, none where time is up."""
-    reading, writing = os.pipe()
-    os.set_blocking(reading, False)
-    os.set_blocking(writing, False)
-    woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    before = {one: signal.signal(one, _pass) for one in SIGNALS}
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    os.set_blocking(write_end, False)
+    old_wakeup_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    old_handlers = {
+        signal_number: signal.signal(signal_number, _do_nothing)
+        for signal_number in HANDLED_SIGNALS
+    }
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
 
     def wait(seconds: float | None) -> Sequence[int]:
-        select.select([reading], [], [], seconds)
+        select.select([read_end], [], [], seconds)
         with suppress(BlockingIOError):
-            return os.read(reading, 4096)
+            return os.read(read_end, 4096)
         return b""
 
     try:
         yield wait
     finally:
-        signal.set_wakeup_fd(woken)
-        for one, handler in before.items():
-            signal.signal(one, handler)
-        os.close(reading)
-        os.close(writing)
+        signal.set_wakeup_fd(old_wakeup_fd)
+        for signal_number, handler in old_handlers.items():
+            signal.signal(signal_number, handler)
+        os.close(read_end)
+        os.close(write_end)
 
 
-def _pass(_number: int, _frame: FrameType | None) -> None:
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
     """A handler, so that the signal is not the default's; the wakeup tells of it."""

@@ -4,7 +4,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.content_length import arguments, text
+from gateway.dialects.content_length import count_argument_bytes, count_text_bytes
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -32,7 +32,7 @@ class _Message(msgspec.Struct, gc=False):
     content: list[_Block] = []
 
 
-_EVENT, _MESSAGE = jsonio.reader(_Event), jsonio.reader(_Message)
+_EVENT, _MESSAGE = jsonio.make_reader(_Event), jsonio.make_reader(_Message)
 
 
 def event(payload: bytes) -> int:
@@ -41,7 +41,7 @@ def event(payload: bytes) -> int:
     delta = value.delta
     if delta is not None:
         said = delta.text or delta.thinking or delta.partial_json or delta.content
-        return text(said) if said else 0
+        return count_text_bytes(said) if said else 0
     return _block(value.content_block) if value.content_block is not None else 0
 
 
@@ -59,4 +59,4 @@ def _block(block: _Block) -> int:
     if block.type.endswith("_result"):
         return 0
     said = block.text or block.thinking or block.content
-    return text(said) + text(block.name) + arguments(block.input)
+    return count_text_bytes(said) + count_text_bytes(block.name) + count_argument_bytes(block.input)

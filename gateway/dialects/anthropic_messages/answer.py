@@ -2,8 +2,8 @@
 
 from gateway.core import jsonio
 from gateway.dialects.anthropic_messages import amount, ending, usage
-from gateway.dialects.base import ResponseSummary, response_id
-from gateway.dialects.stream_commit import broken
+from gateway.dialects.base import ResponseSummary, parse_response_id
+from gateway.dialects.stream_commit import make_broken_problem
 
 
 def glance(body: bytes) -> ResponseSummary:
@@ -11,7 +11,7 @@ def glance(body: bytes) -> ResponseSummary:
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
-        return ResponseSummary(problem=broken("an answer that is not JSON"))
+        return ResponseSummary(problem=make_broken_problem("an answer that is not JSON"))
     problem = ending.wrong(value, body)
     if not isinstance(value, dict):
         return ResponseSummary(problem=problem)
@@ -19,9 +19,9 @@ def glance(body: bytes) -> ResponseSummary:
     told = usage.read(value.get("usage"))
     return ResponseSummary(
         usage=told,
-        heard=0 if told is not None and told.both else amount.whole(body),
-        served=served if isinstance(served, str) else None,
-        response_id=response_id(value.get("id")),
+        content_bytes=0 if told is not None and told.has_input_and_output else amount.whole(body),
+        served_model=served if isinstance(served, str) else None,
+        response_id=parse_response_id(value.get("id")),
         finish=finish,
         complete=problem is None and finish is not None,
         problem=problem,

@@ -10,7 +10,7 @@ from gateway.core.canonical_request import (
     Tool,
     ToolChoice,
 )
-from gateway.core.errors import invalid
+from gateway.core.errors import invalid_request
 from gateway.core.jsonio import Json
 from gateway.core.target import EFFORTS
 from gateway.dialects.anthropic_messages import effort
@@ -65,7 +65,7 @@ def decode(body: RequestBody) -> CanonicalRequest:
     choice, parallel = _choice(_object(value, "tool_choice"))
     stop = value.get("stop_sequences") or []
     if not isinstance(stop, list) or not all(isinstance(it, str) for it in stop):
-        raise invalid('"stop_sequences" must be a list of strings.', "stop_sequences")
+        raise invalid_request('"stop_sequences" must be a list of strings.', "stop_sequences")
     return CanonicalRequest(
         turns=_turns(value),
         tools=tuple(_tool(tool) for tool in objects(value.get("tools") or [], "tools")),
@@ -83,7 +83,7 @@ def decode(body: RequestBody) -> CanonicalRequest:
         stream=value.get("stream") is True,
         stream_usage=True,
         names=names,
-        others=others,
+        extra_members=others,
         **_effort(value, names, others),
     )
 
@@ -94,14 +94,14 @@ def _object(value: Object, name: str) -> Object:
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise invalid(f'"{name}" must be an object.', name)
+        raise invalid_request(f'"{name}" must be an object.', name)
     return found
 
 
 def _number(value: Object, name: str) -> Json:
     found = value.get(name)
     if found is not None and (isinstance(found, bool) or not isinstance(found, int | float)):
-        raise invalid(f'"{name}" must be a number.', name)
+        raise invalid_request(f'"{name}" must be a number.', name)
     return found
 
 
@@ -113,7 +113,7 @@ def _turns(value: Object) -> tuple[CanonicalTurn, ...]:
     for at, message in enumerate(value["messages"]):
         role, where = message.get("role"), f"messages[{at}]"
         if role not in ("user", "assistant", "system"):
-            raise invalid(f'"{where}.role" must be "user" or "assistant".', f"{where}.role")
+            raise invalid_request(f'"{where}.role" must be "user" or "assistant".', f"{where}.role")
         parts = blocks.parts(message.get("content"), f"{where}.content")
         turns.append(CanonicalTurn(role=role, parts=parts, source=message))
     return tuple(turns)
@@ -142,7 +142,9 @@ def _choice(choice: Object) -> tuple[ToolChoice | None, bool | None]:
         return None, None
     mode = _MODES.get(string(choice.get("type")))
     if mode is None:
-        raise invalid('"tool_choice.type" must be auto, any, tool or none.', "tool_choice.type")
+        raise invalid_request(
+            '"tool_choice.type" must be auto, any, tool or none.', "tool_choice.type"
+        )
     single = choice.get("disable_parallel_tool_use")
     name = string(choice.get("name")) if mode == "tool" else None
     parallel = not single if isinstance(single, bool) else None

@@ -14,7 +14,7 @@ from gateway.dialects import tool_ids
 from gateway.dialects.anthropic_messages import effort, media
 from gateway.dialects.anthropic_messages.turns import Turns
 from gateway.dialects.base import EncodedRequest
-from gateway.dialects.body_patch import Action
+from gateway.dialects.body_patch import LossAction
 
 type Object = dict[str, Json]
 
@@ -93,7 +93,7 @@ class _Asking:
         self._unmark([*tools, *turns.system, *turns.messages])
         return EncodedRequest(
             value=self._value,
-            names=self._names,
+            client_names=self._names,
             losses=tuple(dict.fromkeys([*turns.losses, *self._losses])),
         )
 
@@ -106,7 +106,7 @@ class _Asking:
             self._value[member] = value
             self._names[member] = self._name(field)
 
-    def _lose(self, field: str, action: Action, why: str) -> None:
+    def _lose(self, field: str, action: LossAction, why: str) -> None:
         self._losses.append(Loss(self._name(field), action, f"anthropic-messages {why}"))
 
     def _tools(self) -> list[Tool]:
@@ -125,7 +125,7 @@ class _Asking:
             return None
         choice: Object = {"type": _MODES[asked.mode] if asked is not None else "auto"}
         if asked is not None and asked.mode == "tool":
-            choice["name"] = tool_ids.plain(asked.name or "", "tool_")
+            choice["name"] = tool_ids.make_plain_id(asked.name or "", "tool_")
         if single and choice["type"] != "none":
             choice["disable_parallel_tool_use"] = True
         return choice
@@ -151,7 +151,7 @@ class _Asking:
     def _think(self, cap: int) -> None:
         """Effort, budget and what is shown; `write` fits them to the model."""
         request, target = self._request, self._target
-        named = target.facts.style("anthropic-messages")
+        named = target.facts.find_effort_style("anthropic-messages")
         style = effort.STYLES.get(named or "")
         asked, budget, field = request.effort, request.budget, "effort"
         thinking: Object | None = None
@@ -236,7 +236,7 @@ def _tool(tool: Tool) -> Object:
     """A function; one with a text takes the place of a custom tool."""
     given = tool.parameters if isinstance(tool.parameters, dict) else {}
     plain = {"type": "object", **(given or {"properties": {}})}
-    said: Object = {"name": tool_ids.plain(tool.name, "tool_")}
+    said: Object = {"name": tool_ids.make_plain_id(tool.name, "tool_")}
     if tool.description is not None:
         said["description"] = tool.description
     said["input_schema"] = _TEXT if tool.kind == "custom" else plain

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gateway.core import jsonio
 from gateway.core.canonical_request import Foreign, Media, Part, Text, Thought, ToolResult, ToolUse
-from gateway.core.errors import invalid
+from gateway.core.errors import invalid_request
 from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import slot
 
@@ -66,10 +66,10 @@ class Blocks:
 def objects(value: Json, where: str) -> list[Object]:
     """A list of objects. Raises ProblemError, invalid_request, for anything else."""
     if not isinstance(value, list):
-        raise invalid(f'"{where}" must be a list of objects.', where)
+        raise invalid_request(f'"{where}" must be a list of objects.', where)
     for at, item in enumerate(value):
         if not isinstance(item, dict):
-            raise invalid(f'"{where}[{at}]" must be an object.', f"{where}[{at}]")
+            raise invalid_request(f'"{where}[{at}]" must be an object.', f"{where}[{at}]")
     return value
 
 

@@ -26,13 +26,13 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: another model is all that is changed."""
     edit = seal.edit(body, target)
     if body.prompt.model != target.model:
-        edit.put("model", target.model)
-    return edit.done()
+        edit.set_member("model", target.model)
+    return edit.finish()
 
 
 def glance(body: bytes) -> ResponseSummary:
     """Read the answer: `input_tokens`. Nothing was used, so that it costs nothing."""
-    return count_tokens.glance(body, _TOKENS, answer.glance)
+    return count_tokens.summarize(body, _TOKENS, answer.glance)
 
 
 def counted(tokens: int) -> bytes:
@@ -40,9 +40,9 @@ def counted(tokens: int) -> bytes:
     return jsonio.dumps({_TOKENS: tokens})
 
 
-SPEECH = count_tokens.speech(
+SPEECH = count_tokens.make_translation(
     OWN,
     {"messages", "system", "tools", "tool_choice", "output_config"},
     member=_TOKENS,
-    counted=counted,
+    write_token_count=counted,
 )

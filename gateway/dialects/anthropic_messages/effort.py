@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.core.jsonio import Json
-from gateway.core.target import EFFORTS, UNKNOWN, Target, nearest
+from gateway.core.target import EFFORTS, UNKNOWN_FACTS, Target, find_nearest_effort
 from gateway.dialects.base import RequestBody
-from gateway.dialects.body_patch import Action, BodyPatch
+from gateway.dialects.body_patch import BodyPatch, LossAction
 
 
 class Style(msgspec.Struct, frozen=True):
@@ -61,8 +61,8 @@ def write(edit: BodyPatch, target: Target, cap: int) -> bool:
     `cap` is `max_tokens` as it is sent: a budget has to leave some of it for the answer. Tells
     whether the request as written asks for thinking.
     """
-    facts, value = target.facts, edit.body.said
-    named = facts.style("anthropic-messages")
+    facts, value = target.facts, edit.body.outline
+    named = facts.find_effort_style("anthropic-messages")
     style = STYLES.get(named or "")
     kind, said = _kind(value), _said(value)
     if value.get("thinking") is None and said is None:
@@ -72,7 +72,7 @@ def write(edit: BodyPatch, target: Target, cap: int) -> bool:
     if style is not None and (kind is not None or value.get("thinking") is None):
         kind, effort = _fit_thinking(edit, style, target.model, cap)
         _fit_effort(edit, style, target, effort, kind)
-    elif named is None and facts != UNKNOWN:
+    elif named is None and facts != UNKNOWN_FACTS:
         _drop(edit, target.model)
         return False
     return kind not in (None, "disabled")
@@ -80,25 +80,27 @@ def write(edit: BodyPatch, target: Target, cap: int) -> bool:
 
 def _drop(edit: BodyPatch, model: str) -> None:
     """Leave out what a model without control of effort would refuse; to think not is no loss."""
-    value, why = edit.body.said, f"{model} has no control of effort"
+    value, why = edit.body.outline, f"{model} has no control of effort"
     if value.get("thinking") is not None and _kind(value) not in _OFF:
         _drop_thinking(edit, why)
     if _said(value) is not None:
-        edit.put_in("output_config", "effort", None)
-        edit.lose(_EFFORT, "dropped", why)
+        edit.set_inner_member("output_config", "effort", None)
+        edit.record_loss(_EFFORT, "dropped", why)
 
 
 def _drop_thinking(edit: BodyPatch, why: str) -> None:
     """Leave `thinking` out, and the edits of the context that are refused without it."""
-    edit.drop("thinking", why)
-    context = edit.body.said.get("context_management")
+    edit.drop_member("thinking", why)
+    context = edit.body.outline.get("context_management")
     edits = context.get("edits") if isinstance(context, dict) else None
     if not isinstance(edits, list):
         return
     kept = [it for it in edits if not _clears_thinking(it)]
     if len(kept) < len(edits):
-        edit.put_in("context_management", "edits", kept or None)
-        edit.lose("context_management.edits", "dropped", "without thinking none is to be cleared")
+        edit.set_inner_member("context_management", "edits", kept or None)
+        edit.record_loss(
+            "context_management.edits", "dropped", "without thinking none is to be cleared"
+        )
 
 
 def _clears_thinking(edit: Json) -> bool:
@@ -109,21 +111,23 @@ def _clears_thinking(edit: Json) -> bool:
 
 def _fill(edit: BodyPatch, style: Style, effort: str, cap: int) -> bool:
     """Say the target's effort where the client said nothing; what it did say stays as it is."""
-    if not isinstance(edit.body.said.get("output_config") or {}, dict):
+    if not isinstance(edit.body.outline.get("output_config") or {}, dict):
         return False  # the provider will say what is wrong with it
     off = next((kind for kind in _OFF if kind in style.thinking), None)
     if effort == "none" and off is not None:
-        edit.put("thinking", {"type": off})
+        edit.set_member("thinking", {"type": off})
         return off != "disabled"
     if "adaptive" in style.thinking:
-        edit.put("thinking", {"type": "adaptive"})
+        edit.set_member("thinking", {"type": "adaptive"})
     else:
         budget = _budget(edit.body, effort, cap)
         if budget is None:
             return False
-        edit.put("thinking", {"type": "enabled", "budget_tokens": budget})
+        edit.set_member("thinking", {"type": "enabled", "budget_tokens": budget})
     if style.effort:
-        edit.put_in("output_config", "effort", "low" if effort in ("none", "minimal") else effort)
+        edit.set_inner_member(
+            "output_config", "effort", "low" if effort in ("none", "minimal") else effort
+        )
     return True
 
 
@@ -131,7 +135,7 @@ def _fit_thinking(
     edit: BodyPatch, style: Style, model: str, cap: int
 ) -> tuple[str | None, str | None]:
     """The client's `thinking` in a type that the model takes; gives that and the effort to say."""
-    value = edit.body.said
+    value = edit.body.outline
     kind, said = _kind(value), _said(value)
     if kind in style.thinking or (kind is None and style.effort):
         if kind == "enabled":
@@ -141,14 +145,18 @@ def _fit_thinking(
     shown = {"display": thinking["display"]} if "display" in thinking else {}
     if kind == "enabled":
         effort = said or _by_budget(thinking.get("budget_tokens"))
-        edit.put("thinking", {"type": "adaptive", **shown})
-        edit.lose("thinking.budget_tokens", "approximated", f"{model} takes an effort instead")
+        edit.set_member("thinking", {"type": "adaptive", **shown})
+        edit.record_loss(
+            "thinking.budget_tokens", "approximated", f"{model} takes an effort instead"
+        )
         return "adaptive", effort
     if kind in _OFF:
         other = next((it for it in _OFF if it in style.thinking), None)
-        edit.put("thinking", {"type": other or "adaptive"})
-        action: Action = "approximated" if other else "clamped"
-        edit.lose("thinking", action, f"{model} cannot but think; sent {other or 'low effort'}")
+        edit.set_member("thinking", {"type": other or "adaptive"})
+        action: LossAction = "approximated" if other else "clamped"
+        edit.record_loss(
+            "thinking", action, f"{model} cannot but think; sent {other or 'low effort'}"
+        )
         return other or "adaptive", said or (None if other else "low")
     budget = _budget(edit.body, said or _ADAPTIVE_DEFAULT, cap)
     if budget is None:
@@ -156,48 +164,52 @@ def _fit_thinking(
             why = f"{model} cannot think here: no room in max_tokens, or mid-turn"
             _drop_thinking(edit, why)
         return None, said
-    edit.put("thinking", {"type": "enabled", "budget_tokens": budget, **shown})
+    edit.set_member("thinking", {"type": "enabled", "budget_tokens": budget, **shown})
     if kind is not None:
-        edit.lose("thinking", "approximated", f"{model} takes a budget; sent {budget} tokens")
+        edit.record_loss(
+            "thinking", "approximated", f"{model} takes a budget; sent {budget} tokens"
+        )
     return "enabled", said
 
 
 def _fit_budget(edit: BodyPatch, model: str, cap: int) -> None:
     """Keep a budget below a cap that was clamped; one that never was below it is the client's."""
-    asked = edit.body.said["thinking"].get("budget_tokens")
+    asked = edit.body.outline["thinking"].get("budget_tokens")
     if isinstance(asked, int) and cap <= asked < (edit.body.prompt.max_output or 0):
         budget = max(cap - _LEAST_BUDGET, _LEAST_BUDGET)
-        edit.put_in("thinking", "budget_tokens", budget)
-        edit.lose("thinking.budget_tokens", "clamped", f"{model} gives at most {cap}")
+        edit.set_inner_member("thinking", "budget_tokens", budget)
+        edit.record_loss("thinking.budget_tokens", "clamped", f"{model} gives at most {cap}")
 
 
 def _fit_effort(
     edit: BodyPatch, style: Style, target: Target, effort: str | None, kind: str | None
 ) -> None:
     """The client's effort in a word that the model takes beside `thinking` of a type."""
-    said = _said(edit.body.said)
+    said = _said(edit.body.outline)
     if not style.effort:
         if said is not None:
-            edit.put_in("output_config", "effort", None)
-            action: Action = "approximated" if kind == "enabled" else "dropped"
-            edit.lose(_EFFORT, action, f"{target.model} takes a budget instead")
+            edit.set_inner_member("output_config", "effort", None)
+            action: LossAction = "approximated" if kind == "enabled" else "dropped"
+            edit.record_loss(_EFFORT, action, f"{target.model} takes a budget instead")
         return
     if effort not in EFFORTS:
         return
     accepted = tuple(word for word in target.facts.efforts if word != "none")
-    sent = nearest(effort, accepted) if accepted and effort not in accepted else effort
+    sent = find_nearest_effort(effort, accepted) if accepted and effort not in accepted else effort
     if kind in _OFF and sent in ("xhigh", "max"):
         sent = "high"
     if sent != said:
-        edit.put_in("output_config", "effort", sent)
+        edit.set_inner_member("output_config", "effort", sent)
         if said is not None:
-            edit.lose(_EFFORT, "clamped", f"{target.model} does not take {said}; sent {sent}")
+            edit.record_loss(
+                _EFFORT, "clamped", f"{target.model} does not take {said}; sent {sent}"
+            )
 
 
 def _budget(body: RequestBody, effort: str, cap: int) -> int | None:
     """Tokens to think with, as many as fit; None where these models cannot be told to think."""
     prompt = body.prompt
-    last = body.said["messages"][-1:]
+    last = body.outline["messages"][-1:]
     prefilled = bool(last) and last[0].get("role") == "assistant"
     if prompt.forced_tool or prefilled or (prompt.tool_loop and not _thought(body)):
         return None
@@ -207,7 +219,7 @@ def _budget(body: RequestBody, effort: str, cap: int) -> int | None:
 
 def _thought(body: RequestBody) -> bool:
     """Whether the turn that a tool's result continues began with thinking."""
-    turns = [it for it in body.said["messages"] if it.get("role") == "assistant"]
+    turns = [it for it in body.outline["messages"] if it.get("role") == "assistant"]
     content = turns[-1].get("content") if turns else None
     blocks = content if isinstance(content, list) else []
     return any(

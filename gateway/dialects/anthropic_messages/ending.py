@@ -3,7 +3,7 @@
 from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import problems
-from gateway.dialects.stream_commit import broken, empty
+from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
 
 type Object = dict[str, Json]
 
@@ -31,11 +31,11 @@ def wrong(value: Json, data: bytes) -> Problem | None:
     None if it is an answer.
     """
     if not isinstance(value, dict):
-        return broken("an answer that is not a JSON object")
+        return make_broken_problem("an answer that is not a JSON object")
     found, content = problem(value, data), value.get("content")
     if found is not None or not isinstance(content, list):
-        return found or broken("an answer without content")
-    return None if finish(value) is not None or any(map(speaks, content)) else empty()
+        return found or make_broken_problem("an answer without content")
+    return None if finish(value) is not None or any(map(speaks, content)) else make_empty_problem()
 
 
 def speaks(block: Json) -> bool:

@@ -32,8 +32,8 @@ def fold(stream: bytes) -> bytes:
     whole: Object = {}
     blocks: dict[int, Object] = {}
     inputs: dict[int, str] = {}
-    for frame in sse.frames(stream):
-        payload = sse.data(frame)
+    for frame in sse.split_frames(stream):
+        payload = sse.read_data(frame)
         if not payload or payload.startswith(b"[DONE]"):
             continue
         event = jsonio.loads(payload)

@@ -8,15 +8,15 @@ import re
 
 from gateway.core import jsonio, sse
 from gateway.core.errors import Problem
-from gateway.core.events import End, Event, Failed, Finish, Reason, Start, UsageUpdate
+from gateway.core.events import End, Event, Failed, Finish, FinishReason, Start, UsageUpdate
 from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import answer, ending, problems, usage
 from gateway.dialects.anthropic_messages.content import Content
-from gateway.dialects.stream_commit import DONE, MOST_FRAME, broken
+from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
 
 type Object = dict[str, Json]
 
-REASONS: dict[str, Reason] = {
+REASONS: dict[str, FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "max_tokens": "length",
@@ -68,19 +68,19 @@ class Stream:
         if self._over:
             return out
         data = self._whole.feed(data)
-        for frame in sse.events(data):
-            payload = sse.data(frame)
+        for frame in sse.split_data_frames(data):
+            payload = sse.read_data(frame)
             if payload and self._frame(frame, payload, out):
                 return out
-        if self._whole.size > MOST_FRAME:
-            self._fail(broken("a frame without an end"), out)
+        if self._whole.size > MAX_FRAME_BYTES:
+            self._fail(make_broken_problem("a frame without an end"), out)
         return out
 
     def end(self) -> list[Event]:
         """Take the end of the stream: a frame may lack its blank line; half a frame is none."""
         out: list[Event] = []
-        rest = self._whole.rest()
-        payload = sse.data(rest)
+        rest = self._whole.take_pending()
+        payload = sse.read_data(rest)
         if payload and not self._over and _object(payload) is not None:
             self._frame(rest, payload, out)
         self._over = True
@@ -109,8 +109,8 @@ class Stream:
         if name == "error" or error or (event is not None and event.get("type") == "error"):
             self._fail(problems.found(error, payload), out)
         elif event is None:
-            if not payload.startswith(DONE):
-                self._fail(broken(), out)
+            if not payload.startswith(DONE_PAYLOAD):
+                self._fail(make_broken_problem(), out)
         elif event.get("type") is None and name in _KINDS:  # hosts that name it once
             self._event(name, event, out)
 

@@ -13,15 +13,17 @@ _SESSION = "_session_"
 
 def read(body: RequestBody) -> ConversationStart:
     """Read it; odd members say nothing."""
-    value = body.said
+    value = body.outline
     metadata = value.get("metadata")
     user = metadata.get("user_id") if isinstance(metadata, dict) else None
     user = user if isinstance(user, str) else ""
     session = _session(user)
     return ConversationStart(
-        system=conversation_start.system(conversation_start.texts(value.get("system"), "text")),
-        first=conversation_start.first(_turns(value)),
-        named=(session, "metadata.user_id") if session else None,
+        system=conversation_start.cut_system(
+            conversation_start.list_texts(value.get("system"), "text")
+        ),
+        first_text=conversation_start.find_first_text(_turns(value)),
+        name_and_member=(session, "metadata.user_id") if session else None,
         user=user,
     )
 
@@ -29,7 +31,7 @@ def read(body: RequestBody) -> ConversationStart:
 def _turns(value: dict[str, Json]) -> Iterator[str | list[str]]:
     for message in value["messages"]:
         if message.get("role") == "user":
-            yield conversation_start.said(message.get("content"), "text")
+            yield conversation_start.read_content(message.get("content"), "text")
 
 
 def _session(user: str) -> str:

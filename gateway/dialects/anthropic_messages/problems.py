@@ -7,12 +7,12 @@ recover. The id that the API has in `request_id` stands in the header of that na
 from collections.abc import Mapping
 
 from gateway.core import jsonio
-from gateway.core.errors import Kind, Problem
+from gateway.core.errors import Problem, ProblemKind
 from gateway.core.jsonio import Json
 from gateway.dialects import upstream_errors
 from gateway.dialects.upstream_errors import ErrorWords
 
-_TYPES: Mapping[Kind, str] = {
+_TYPES: Mapping[ProblemKind, str] = {
     "invalid_json": "invalid_request_error",
     "invalid_request": "invalid_request_error",
     "invalid_api_key": "authentication_error",
@@ -65,14 +65,14 @@ _STATUSES: Mapping[str, int] = {
 }
 """By `error.type`, for errors that come in a 200 or in a stream."""
 _WORDS = ErrorWords(
-    ours=(
+    account_words=(
         '"authentication_error"',
         '"permission_error"',
         '"billing_error"',
         "credit balance is too low",
         "specified api usage limits",
     ),
-    context=(
+    context_words=(
         "prompt is too long",
         "context window",
         "context limit",
@@ -80,7 +80,7 @@ _WORDS = ErrorWords(
         "maximum context length",
         "too many tokens",
     ),
-    request=(
+    request_words=(
         "thread_not_found",
         "thread_already_continued",
         "thread_continue_in_flight",
@@ -117,11 +117,11 @@ def frame(problem: Problem) -> bytes:
 
 def read(status: int, body: bytes, retry_after: float | None) -> Problem:
     """A provider's error; see failure.read."""
-    return upstream_errors.read(_WORDS, status, body, retry_after)
+    return upstream_errors.read_problem(_WORDS, status, body, retry_after)
 
 
 def found(error: Json, body: bytes) -> Problem:
     """An error object where an answer should be: in a 200, or in the middle of a stream."""
     kind = error.get("type") if isinstance(error, dict) else None
     meant = _STATUSES.get(kind, 500) if isinstance(kind, str) else 500
-    return upstream_errors.found(_WORDS, meant, body)
+    return upstream_errors.read_error_answer(_WORDS, meant, body)

@@ -9,17 +9,17 @@ import functools
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.errors import invalid
+from gateway.core.errors import invalid_request
 from gateway.core.jsonio import Json
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.core.usage import service
+from gateway.core.usage import parse_service_tier
 from gateway.dialects.anthropic_messages import effort, seal
 from gateway.dialects.anthropic_messages.said import Said
 from gateway.dialects.base import RequestBody, WrittenBody
-from gateway.dialects.body_patch import BodyPatch, named
-from gateway.dialects.parse import elsewhere, is_zero, parse
-from gateway.dialects.reasoning_state import holds
+from gateway.dialects.body_patch import BodyPatch, write_model
+from gateway.dialects.parse import is_zero, parse, suggest_endpoint
+from gateway.dialects.reasoning_state import may_hold_label
 
 NAME = "anthropic-messages"
 
@@ -62,11 +62,11 @@ def _prompt(value: dict[str, Json], members: jsonio.Members, *, counting: bool) 
     prompt = Prompt(
         model=model,
         stream=value.get("stream") is True,
-        user=typed.words,
-        user_turns=typed.turns,
+        user=typed.text,
+        user_turns=typed.turn_count,
         chars=said.chars,
         tool_loop=said.tool_loop,
-        aside=typed.aside,
+        injected_text=typed.injected_text,
         images=said.images,
         files=said.files,
         max_output=cap,
@@ -88,10 +88,12 @@ def _special(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) ->
         forced_tool=isinstance(choice, dict) and choice.get("type") in ("any", "tool"),
         json_schema=_schema(value),
         effort=effort.read(value),
-        service=service(value.get("service_tier"), value.get("speed"), value.get("inference_geo")),
+        service=parse_service_tier(
+            value.get("service_tier"), value.get("speed"), value.get("inference_geo")
+        ),
         hosted_tools=any(map(_hosted, definitions)) or bool(value.get("mcp_servers")),
         stored=value.get("container") is not None or value.get(THREAD) is not None,
-        continues=THREAD if continues(value.get(THREAD)) else "",
+        continuation_member=THREAD if continues(value.get(THREAD)) else "",
     )
 
 
@@ -102,35 +104,37 @@ def continues(thread: Json) -> bool:
 
 def unfit(prompt: Prompt, target: Target) -> str:
     """Tell why a target cannot be asked this; empty if it can."""
-    refused = target.facts.refuses | target.provider.refuses
-    return f"refuses {THREAD}" if prompt.continues and THREAD in refused else ""
+    refused = target.facts.refused_members | target.provider.refused_members
+    return f"refuses {THREAD}" if prompt.continuation_member and THREAD in refused else ""
 
 
 def _required(value: dict[str, Json]) -> tuple[str, int, Said]:
     model = value.get("model")
     if not isinstance(model, str) or not model:
-        raise invalid('"model" is required: a model name, a tier, "auto" or "lab/tier".', "model")
+        raise invalid_request(
+            '"model" is required: a model name, a tier, "auto" or "lab/tier".', "model"
+        )
     cap = value.get("max_tokens")
     if not isinstance(cap, int) or isinstance(cap, bool) or cap < 0:
-        hint = "" if "max_tokens" in value else elsewhere(value, NAME)
+        hint = "" if "max_tokens" in value else suggest_endpoint(value, NAME)
         message = f'"max_tokens" is required and must be a whole number.{hint}'
-        raise invalid(message, "max_tokens")
+        raise invalid_request(message, "max_tokens")
     messages = value.get("messages")
     if not isinstance(messages, list):
-        hint = "" if "messages" in value else elsewhere(value, NAME)
-        raise invalid(f'"messages" is required and must be a list.{hint}', "messages")
+        hint = "" if "messages" in value else suggest_endpoint(value, NAME)
+        raise invalid_request(f'"messages" is required and must be a list.{hint}', "messages")
     stream = value.get("stream")
     if stream is not None and not isinstance(stream, bool):
-        raise invalid('"stream" must be true or false.', "stream")
+        raise invalid_request('"stream" must be true or false.', "stream")
     tools = value.get("tools")
     first = tools[0] if isinstance(tools, list) and tools else None
     if isinstance(first, dict) and first.get("type") == "function":
-        hint = elsewhere(value, NAME)
-        raise invalid(f'"tools[0].type" cannot be "function".{hint}', "tools")
+        hint = suggest_endpoint(value, NAME)
+        raise invalid_request(f'"tools[0].type" cannot be "function".{hint}', "tools")
     said = Said(value.get("system"))
     for at, message in enumerate(messages):
         if not isinstance(message, dict):
-            raise invalid(f'"messages[{at}]" must be an object.', f"messages[{at}]")
+            raise invalid_request(f'"messages[{at}]" must be an object.', f"messages[{at}]")
         said.message(message)
     said.typed.close()
     return model, cap, said
@@ -155,20 +159,20 @@ def _schema(value: dict[str, Json]) -> bool:
 
 def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: the client's bytes, with only those members changed that must be."""
-    if _as_it_is(body.prompt, target) and not holds(body):
-        return WrittenBody(named(body, target.model))
+    if _as_it_is(body.prompt, target) and not may_hold_label(body):
+        return WrittenBody(write_model(body, target.model))
     edit = seal.edit(body, target)
     body = edit.body
     if body.prompt.model != target.model:
-        edit.put("model", target.model)
+        edit.set_member("model", target.model)
     thinks = effort.write(edit, target, _write_cap(edit, target))
     sampling = target.facts.sampling
     if sampling == "never" or (sampling == "effort-none" and thinks):
         for name in SAMPLING:
             if name in body.prompt.members:
-                edit.drop(name, f"{target.model} takes no sampling parameters")
+                edit.drop_member(name, f"{target.model} takes no sampling parameters")
     edit.drop_refused(target)
-    return edit.done()
+    return edit.finish()
 
 
 def _as_it_is(prompt: Prompt, target: Target) -> bool:
@@ -177,17 +181,17 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
     return (
         facts.sampling == "always"
         and (most is None or (prompt.max_output or 0) <= most)
-        and (target.effort is None or facts.style(NAME) not in effort.STYLES)
+        and (target.effort is None or facts.find_effort_style(NAME) not in effort.STYLES)
         and effort.MEMBERS.isdisjoint(prompt.members)
-        and not (facts.refuses or target.provider.refuses)
+        and not (facts.refused_members or target.provider.refused_members)
     )
 
 
 def _write_cap(edit: BodyPatch, target: Target) -> int:
     cap, most = edit.body.prompt.max_output or 0, target.facts.max_output
     if most is not None and cap > most:
-        edit.put("max_tokens", most)
-        edit.lose("max_tokens", "clamped", f"{target.model} gives at most {most}")
+        edit.set_member("max_tokens", most)
+        edit.record_loss("max_tokens", "clamped", f"{target.model} gives at most {most}")
         return most
     return cap
 

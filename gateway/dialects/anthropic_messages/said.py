@@ -41,9 +41,9 @@ class Said:
         if role == "user":
             result = "tool_result" in kinds
             self._loop = result or (self._loop and self._role == "user")
-            self.typed.take(texts, result=result)
+            self.typed.add_turn(texts, has_tool_result=result)
         elif role == "assistant":
-            self.typed.answer()
+            self.typed.add_answer()
             self._paused = not kinds.isdisjoint(_HOSTED)
         if role in _SPEAKERS:
             self._role = role
@@ -53,9 +53,9 @@ class Said:
         self.chars += len(text)
         if role == "user":
             self._loop = self._loop and self._role == "user"
-            self.typed.say(text)
+            self.typed.add_text(text)
         else:
-            self.typed.answer()
+            self.typed.add_answer()
             self._paused = False
         self._role = role
 

@@ -23,14 +23,14 @@ def put(label: str, state: str | None, tool: str = "") -> str:
     if not label:
         return ""
     state = state or ""
-    return reasoning_state.label(label, f"{_TIED}{tool}:{state}" if tool else state)
+    return reasoning_state.write_label(label, f"{_TIED}{tool}:{state}" if tool else state)
 
 
 def take(slot: object) -> tuple[str | None, str | None]:
     """The maker that a slot names, and the state in it, where there is any."""
     if not isinstance(slot, str):
         return None, None
-    made, state = reasoning_state.split(slot)
+    made, state = reasoning_state.split_label(slot)
     return made, state or None
 
 

@@ -4,10 +4,10 @@ from gateway.dialects.anthropic_messages import asked, asking, hearing, telling
 from gateway.dialects.base import TranslationFunctions
 
 SPEECH = TranslationFunctions(
-    decode=asked.decode,
-    encode=asking.encode,
-    events=hearing.events,
-    tell=telling.tell,
-    decoder=hearing.decoder,
-    encoder=telling.encoder,
+    decode_request=asked.decode,
+    encode_request=asking.encode,
+    decode_response=hearing.events,
+    encode_response=telling.tell,
+    make_decoder=hearing.decoder,
+    make_encoder=telling.encoder,
 )

@@ -14,8 +14,19 @@ import re
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import amount, ending, problems, usage
-from gateway.dialects.base import UNWRITTEN, RequestBody, StreamInspector, WrittenBody, response_id
-from gateway.dialects.stream_commit import DONE, STOP, StreamBuffer, broken
+from gateway.dialects.base import (
+    EMPTY_WRITTEN_BODY,
+    RequestBody,
+    StreamInspector,
+    WrittenBody,
+    parse_response_id,
+)
+from gateway.dialects.stream_commit import (
+    DEFAULT_FINISH,
+    DONE_PAYLOAD,
+    StreamBuffer,
+    make_broken_problem,
+)
 
 _TELLS = re.compile(
     rb'"type"\s*:\s*"(?:message_(?:start|delta|stop)|error)"|"error"\s*:|\[DONE\]|event:\s*error'
@@ -25,7 +36,7 @@ _ERROR = re.compile(rb"^event:[ ]?error\r?$", re.MULTILINE)
 
 def watch(
     _body: RequestBody,
-    _written: WrittenBody = UNWRITTEN,
+    _written: WrittenBody = EMPTY_WRITTEN_BODY,
     *,
     finish_optional: bool = False,
 ) -> StreamInspector:
@@ -60,7 +71,7 @@ class _Stream(StreamBuffer):
 
         OpenRouter ends also these streams with `[DONE]`, at which the official SDK raises.
         """
-        if payload.startswith(DONE):
+        if payload.startswith(DONE_PAYLOAD):
             return True
         error = _ERROR.search(frame) is not None
         try:
@@ -73,7 +84,7 @@ class _Stream(StreamBuffer):
             self.problem = problems.found(said, payload)
             return not error or kind != "error"  # an SDK knows it by the name, a reader by the type
         if not isinstance(event, dict):
-            self.problem = broken()
+            self.problem = make_broken_problem()
             return True
         if kind == "message_start":
             self._start(event.get("message"))
@@ -81,7 +92,7 @@ class _Stream(StreamBuffer):
             self._delta(event)
         elif kind == "message_stop":
             if self.finish is None and self._finish_optional and self.committed:
-                self.finish = STOP
+                self.finish = DEFAULT_FINISH
             self._stopped = self.finish is not None
             return not self._stopped
         elif not self.committed:
@@ -92,8 +103,8 @@ class _Stream(StreamBuffer):
         if not isinstance(message, dict):
             return
         model, told = message.get("model"), message.get("usage")
-        self.served = (model or None) if isinstance(model, str) else None
-        self.response_id = response_id(message.get("id"))
+        self.served_model = (model or None) if isinstance(model, str) else None
+        self.response_id = parse_response_id(message.get("id"))
         if isinstance(told, dict):  # what has come out is not told yet
             self._told = {**told, "output_tokens": None}
             self.usage = usage.read(self._told)

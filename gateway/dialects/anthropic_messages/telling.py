@@ -14,7 +14,7 @@ from gateway.core.events import (
     End,
     Event,
     Finish,
-    Reason,
+    FinishReason,
     ReasoningDelta,
     ReasoningEnd,
     Start,
@@ -33,7 +33,7 @@ from gateway.dialects.base import ResponseContext
 
 type Object = dict[str, Json]
 
-_WORDS: dict[Reason, str | None] = {
+_WORDS: dict[FinishReason, str | None] = {
     "stop": "end_turn",
     "length": "max_tokens",
     "tools": "tool_use",
@@ -111,7 +111,7 @@ class Frames:
         known.pop("output_tokens_details", None)  # nothing has come out yet
         id = event.id if event.id and event.id.startswith("msg_") else f"msg_{told.id}"
         message: Object = {
-            "id": tool_ids.plain(id, "msg_"),
+            "id": tool_ids.make_plain_id(id, "msg_"),
             "type": "message",
             "role": "assistant",
             "model": event.model or told.model,
@@ -180,7 +180,7 @@ class Frames:
         return self._open("thinking", block, "thinking_delta", "thinking")
 
     def _thought_end(self, event: ReasoningEnd) -> bytes:
-        state = slot.put(self._telling.label, event.state)
+        state = slot.put(self._telling.state_label, event.state)
         if event.redacted:
             return self._redacted(state if event.state else "")
         said = event.state or self._kind == "thinking"
@@ -210,7 +210,7 @@ class Frames:
 
     def _id(self, tool: ToolStart) -> str:
         """The id that a tool's use has for the client."""
-        return tool_ids.plain(tool.id or f"toolu_{self._telling.id}_{tool.index}", "toolu_")
+        return tool_ids.make_plain_id(tool.id or f"toolu_{self._telling.id}_{tool.index}", "toolu_")
 
     def _piece(self, event: ToolDelta) -> bytes:
         """A piece of the input; the text of a custom tool goes into an object."""
@@ -232,8 +232,10 @@ class Frames:
         self._tool = None
         out = [self._delta('"}')] if tool.custom else []
         out.append(self._close())
-        if event.state and self._telling.label:
-            out.append(self._signed(slot.put(self._telling.label, event.state, self._id(tool))))
+        if event.state and self._telling.state_label:
+            out.append(
+                self._signed(slot.put(self._telling.state_label, event.state, self._id(tool)))
+            )
         waiting, self._waiting = self._waiting, []
         out += [self.write(it) for it in waiting]
         return b"".join(out)

@@ -25,7 +25,7 @@ from gateway.core.loss import Loss
 from gateway.core.target import Target
 from gateway.dialects import reasoning_state, tool_ids
 from gateway.dialects.anthropic_messages import media
-from gateway.dialects.body_patch import Action
+from gateway.dialects.body_patch import LossAction
 
 type Object = dict[str, Json]
 
@@ -54,7 +54,7 @@ class Turns:
 
     def __init__(self, request: CanonicalRequest, target: Target) -> None:
         self._word = request.names.get("turns", "messages")
-        self._maker = reasoning_state.maker(target, "anthropic-messages")
+        self._maker = reasoning_state.hash_maker(target, "anthropic-messages")
         self._losses: dict[Loss, None] = {}
         self._runs: list[_Run] = []
         self._sent: set[str] = set()
@@ -77,7 +77,7 @@ class Turns:
         """What could not be said, beyond the rules of dialects.compatibility."""
         return tuple(self._losses)
 
-    def _lose(self, member: str, action: Action, why: str) -> None:
+    def _lose(self, member: str, action: LossAction, why: str) -> None:
         field = f"{self._word}.{member}" if member else self._word
         self._losses[Loss(field, action, why)] = None
 
@@ -113,14 +113,14 @@ class Turns:
                 self._run("assistant").blocks.append(block)
 
     def _use(self, part: ToolUse) -> Object:
-        sent = tool_ids.plain(part.id, "toolu_")
+        sent = tool_ids.make_plain_id(part.id, "toolu_")
         if sent in self._sent:  # a client that counts anew in each turn
-            sent = tool_ids.plain(f"{sent} {len(self._sent)}", "toolu_")
+            sent = tool_ids.make_plain_id(f"{sent} {len(self._sent)}", "toolu_")
         self._sent.add(sent)
         self._run("assistant").uses.append((part.id, sent))
         if part.state is not None:
             self._other_model()
-        name = tool_ids.plain(part.name, "tool_")
+        name = tool_ids.make_plain_id(part.name, "tool_")
         return {"type": "tool_use", "id": sent, "name": name, "input": self._input(part)}
 
     def _input(self, part: ToolUse) -> Json:

@@ -9,7 +9,7 @@ Source: `Usage` and `BetaUsage` of Anthropic's API reference.
 import msgspec
 
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, count, service
+from gateway.core.usage import Usage, parse_count, parse_service_tier
 from gateway.dialects import billing
 
 _LIFETIMES = {"5m": "ephemeral_5m_input_tokens", "1h": "ephemeral_1h_input_tokens"}
@@ -25,7 +25,7 @@ def read(usage: Json) -> Usage | None:
     """Read one usage object; None where it counts nothing."""
     if not isinstance(usage, dict):
         return None
-    own, tools = _read(usage), billing.tools(usage)
+    own, tools = _read(usage), billing.read_tool_counts(usage)
     parts = usage.get("iterations")
     rows = [row for row in parts if isinstance(row, dict)] if isinstance(parts, list) else ()
     if rows:
@@ -33,8 +33,10 @@ def read(usage: Json) -> Usage | None:
         tools |= _others(rows)
     if own is None:
         return None
-    served = service(usage.get("service_tier"), usage.get("speed"), usage.get("inference_geo"))
-    billed = billing.billed(usage)
+    served = parse_service_tier(
+        usage.get("service_tier"), usage.get("speed"), usage.get("inference_geo")
+    )
+    billed = billing.read_billed_usd(usage)
     if not tools and served is None and billed is None:
         return own
     return msgspec.structs.replace(own, tools=tools, service=served, billed=billed)
@@ -93,17 +95,17 @@ def _most(one: int | None, other: int | None) -> int | None:
 
 
 def _read(usage: dict[str, Json]) -> Usage | None:
-    fresh, out = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
+    fresh, out = parse_count(usage.get("input_tokens")), parse_count(usage.get("output_tokens"))
     if fresh is None and out is None:
         return None
     details = usage.get("output_tokens_details")
-    thought = count(details.get("thinking_tokens")) if isinstance(details, dict) else None
+    thought = parse_count(details.get("thinking_tokens")) if isinstance(details, dict) else None
     if out is not None and thought is not None:
         thought = min(thought, out)  # a part is never more than the whole
         out -= thought
     return Usage(
         input=fresh,
-        cache_read=count(usage.get("cache_read_input_tokens")),
+        cache_read=parse_count(usage.get("cache_read_input_tokens")),
         cache_write=_written(usage),
         output=out,
         reasoning=thought,
@@ -116,8 +118,8 @@ def _written(usage: dict[str, Json]) -> dict[str, int]:
     parts = inside if isinstance(inside, dict) else _NOTHING
     if not usage.get("cache_creation_input_tokens") and not any(parts.values()):
         return {}
-    by = {life: n for life, name in _LIFETIMES.items() if (n := count(parts.get(name)))}
-    total = count(usage.get("cache_creation_input_tokens"))
+    by = {life: n for life, name in _LIFETIMES.items() if (n := parse_count(parts.get(name)))}
+    total = parse_count(usage.get("cache_creation_input_tokens"))
     beyond = 0 if total is None else total - sum(by.values())
     if beyond < 0:  # the total was told later than its parts
         return {"": total} if total else {}

@@ -4,7 +4,7 @@ import msgspec
 
 from gateway.dialects import embeddings
 from gateway.dialects.base import Dialect
-from gateway.dialects.conversation_start import NOTHING
+from gateway.dialects.conversation_start import EMPTY_START
 from gateway.dialects.gemini import (
     answer,
     count,
@@ -22,50 +22,54 @@ __all__ = ["COUNT_TOKENS", "DIALECT", "EMBED", "SPEECH"]
 DIALECT = Dialect(
     name=request.NAME,
     path="/v1beta/{path}",
-    headers=request.FORWARDED,
-    features=request.FEATURES,
+    forwarded_headers=request.FORWARDED,
+    essential_members=request.FEATURES,
     read=request.read,
-    read_at=request.read,
+    read_with_path=request.read,
     keep_alive=b"\n\n",  # a comment breaks its SDK
-    comments=False,
+    allows_comments=False,
     write=request.write,
-    glance=answer.glance,
-    watch=stream.watch,
+    summarize=answer.glance,
+    inspect_stream=stream.watch,
     asks_usage=request.asks_usage,
     fold=fold.fold,
     unfold=fold.unfold,
-    problem=problems.write,
-    problem_frame=problems.frame,
-    status=problems.status,
-    unfit=lambda _prompt, _target: "",
+    write_problem=problems.write,
+    write_problem_frame=problems.frame,
+    find_status=problems.status,
+    explain_unfit=lambda _prompt, _target: "",
     read_problem=problems.read,
-    opening=opening.read,
-    speech=SPEECH,
+    read_start=opening.read,
+    translation=SPEECH,
 )
 
 COUNT_TOKENS = msgspec.structs.replace(
     DIALECT,
     operation="count_tokens",
     read=count.read,
-    read_at=count.read,
+    read_with_path=count.read,
     write=count.write,
-    glance=count.glance,
-    counted=count.counted,
-    speech=count.SPEECH,
+    summarize=count.glance,
+    write_token_count=count.counted,
+    translation=count.SPEECH,
 )
 """How many tokens a request has: free of charge, asked of the model that would answer it."""
 
 EMBED = msgspec.structs.replace(
     DIALECT,
     operation=embeddings.OPERATION,
-    features=embed.FEATURES,
+    essential_members=embed.FEATURES,
     read=embed.read,
-    read_at=embed.read,
+    read_with_path=embed.read,
     write=embed.write,
-    glance=embed.glance,
-    opening=lambda _: NOTHING,
-    speech=msgspec.structs.replace(
-        SPEECH, decode=embed.decode, encode=embed.encode, events=embed.events, tell=embed.tell
+    summarize=embed.glance,
+    read_start=lambda _: EMPTY_START,
+    translation=msgspec.structs.replace(
+        SPEECH,
+        decode_request=embed.decode,
+        encode_request=embed.encode,
+        decode_response=embed.events,
+        encode_response=embed.tell,
     ),
 )
 """Vectors of one content or of many, by a model that the caller names."""

@@ -4,7 +4,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.content_length import arguments, text
+from gateway.dialects.content_length import count_argument_bytes, count_text_bytes
 
 
 class _Call(msgspec.Struct, gc=False, rename="camel"):
@@ -35,8 +35,8 @@ class _Chunk(msgspec.Struct, gc=False):
     candidates: list[_Candidate] | None = None
 
 
-_READ = jsonio.reader(_Chunk)
-_LIST = jsonio.reader(list[_Chunk])
+_READ = jsonio.make_reader(_Chunk)
+_LIST = jsonio.make_reader(list[_Chunk])
 
 
 def chunk(payload: bytes) -> int:
@@ -66,7 +66,7 @@ def _chunk(value: _Chunk) -> int:
                 if isinstance(said, str) and said.isascii():
                     size += len(said)
                 elif said is not None:
-                    size += text(said)
+                    size += count_text_bytes(said)
                 if part.function_call is not None or part.executable_code is not None:
                     size += _more(part)
     return size
@@ -76,7 +76,11 @@ def _more(part: _Part) -> int:
     size = 0
     if part.function_call is not None:
         call = part.function_call
-        size += text(call.name) + arguments(call.args) + arguments(call.partial_args)
+        size += (
+            count_text_bytes(call.name)
+            + count_argument_bytes(call.args)
+            + count_argument_bytes(call.partial_args)
+        )
     if part.executable_code is not None:
-        size += text(part.executable_code.code)
+        size += count_text_bytes(part.executable_code.code)
     return size

@@ -3,11 +3,11 @@
 from gateway.core import jsonio
 from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, joined
-from gateway.dialects.base import ResponseSummary, response_id
+from gateway.core.usage import Usage, merge_usage
+from gateway.dialects.base import ResponseSummary, parse_response_id
 from gateway.dialects.gemini import amount, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.stream_commit import broken, empty
+from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
 
 _NUMBERS = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION")
 """Reasons that some clients' proxies write as the numbers of Google's enum."""
@@ -21,17 +21,17 @@ def glance(body: bytes) -> ResponseSummary:
     used = {use for candidate in candidates(chunks) for use in usage.used(candidate)}
     for chunk in chunks:
         more = usage.read(chunk.get("usageMetadata"), ended=True, used=used)
-        told = told if more is None else joined(told, more)
+        told = told if more is None else merge_usage(told, more)
         served = wire.text(chunk.get("modelVersion")) or served
-        id = id or response_id(chunk.get("responseId"))
+        id = id or parse_response_id(chunk.get("responseId"))
         finish = ending(chunk) or finish
-    heard = 0 if told is not None and told.both else amount.whole(body)
+    heard = 0 if told is not None and told.has_input_and_output else amount.whole(body)
     return ResponseSummary(
         usage=told,
-        served=served or None,
+        served_model=served or None,
         response_id=id,
         finish=finish,
-        heard=heard,
+        content_bytes=heard,
         complete=problem is None and ended(chunks),
         problem=problem,
     )
@@ -42,17 +42,17 @@ def read(body: bytes) -> tuple[list[Object], Problem | None]:
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
-        return [], broken("an answer that is not JSON")
+        return [], make_broken_problem("an answer that is not JSON")
     chunks = value if isinstance(value, list) else [value]
     if not chunks or not all(isinstance(chunk, dict) for chunk in chunks):
-        return [], broken("an answer that is not a JSON object")
+        return [], make_broken_problem("an answer that is not a JSON object")
     for chunk in chunks:
         if wrong := error(chunk):
             return chunks, problems.found(wrong, body)
     if not any(wire.rows(it.get("candidates")) or blocked(it) is not None for it in chunks):
-        return chunks, broken("an answer without candidates")
+        return chunks, make_broken_problem("an answer without candidates")
     if not any(map(ending, chunks)) and not any(map(speaks, candidates(chunks))):
-        return chunks, empty()
+        return chunks, make_empty_problem()
     return chunks, None
 
 

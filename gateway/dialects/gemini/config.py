@@ -1,6 +1,6 @@
 """Changes within `generationConfig`: the client's own spelling, and its own bytes beside them."""
 
-from gateway.dialects.body_patch import Action, BodyPatch
+from gateway.dialects.body_patch import BodyPatch, LossAction
 from gateway.dialects.gemini import wire
 from gateway.dialects.gemini.wire import Object
 
@@ -28,12 +28,12 @@ class Config:
         """Set a member; None takes it out."""
         self._changes[wire.spelled(self.value, name)] = value
 
-    def lose(self, name: str, inner: str, action: Action, why: str) -> None:
+    def lose(self, name: str, inner: str, action: LossAction, why: str) -> None:
         """Name what the target does not get as it was written."""
         field = f"{self._name}.{wire.spelled(self.value, name)}"
-        self._edit.lose(f"{field}.{inner}" if inner else field, action, why)
+        self._edit.record_loss(f"{field}.{inner}" if inner else field, action, why)
 
     def done(self) -> None:
         """Write the changes into the body; what is taken out last leaves the others their place."""
         for name, value in sorted(self._changes.items(), key=lambda change: change[1] is None):
-            self._edit.put_in(self._name, name, value)
+            self._edit.set_inner_member(self._name, name, value)

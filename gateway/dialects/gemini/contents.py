@@ -51,7 +51,7 @@ class _Writer:
     def __init__(self, request: CanonicalRequest, target: Target) -> None:
         self.losses: list[Loss] = []
         self._word = request.names.get("turns", "messages")
-        self._maker = reasoning_state.maker(target, effort.NAME)
+        self._maker = reasoning_state.hash_maker(target, effort.NAME)
         kind = effort.style(target.facts)
         self._signs = kind is None or kind.level
         """Models that take a level want signatures, and take media within results."""
@@ -132,7 +132,7 @@ class _Writer:
         if RAW in args:
             self.losses.append(Loss(f"{self._word}.arguments", "approximated", _NO_OBJECT))
         said: Object = {
-            "functionCall": {"id": tool_ids.plain(part.id), "name": part.name, "args": args}
+            "functionCall": {"id": tool_ids.make_plain_id(part.id), "name": part.name, "args": args}
         }
         if self._own(part):
             said[SLOT] = part.state
@@ -141,7 +141,7 @@ class _Writer:
     def _result(self, part: ToolResult) -> list[Object]:
         text = "\n".join(it.text for it in part.parts if isinstance(it, Text))
         said: Object = {
-            "id": tool_ids.plain(part.id),
+            "id": tool_ids.make_plain_id(part.id),
             "name": part.name or self._called.get(part.id, "unknown"),
             "response": {"error" if part.error else "output": text},
         }

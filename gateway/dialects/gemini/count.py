@@ -36,7 +36,7 @@ def read(raw: bytes, path: str = "") -> RequestBody:
         inner = wire.get(value, _INNER)
         if isinstance(inner, dict):
             asked = inner
-            members = jsonio.members(bytes(memoryview(members[wire.spelled(value, _INNER)])))
+            members = jsonio.read_members(bytes(memoryview(members[wire.spelled(value, _INNER)])))
         name = model or request.bare(wire.text(asked.get("model") or value.get("model")) or "")
         return request.prompt(asked, members, model=name, stream=False)
 
@@ -50,13 +50,13 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
         edit.remove("model")
     inner = wire.group(body.value, _INNER)
     if "model" in inner and inner["model"] != f"models/{target.model}":
-        edit.put_in(wire.spelled(body.value, _INNER), "model", f"models/{target.model}")
-    return msgspec.structs.replace(edit.done(), tail=request.tail(target.model, METHOD))
+        edit.set_inner_member(wire.spelled(body.value, _INNER), "model", f"models/{target.model}")
+    return msgspec.structs.replace(edit.finish(), url_suffix=request.tail(target.model, METHOD))
 
 
 def glance(body: bytes) -> ResponseSummary:
     """Read the answer: `totalTokens`. Nothing was used, so that it costs nothing."""
-    return count_tokens.glance(body, _TOKENS, answer.glance)
+    return count_tokens.summarize(body, _TOKENS, answer.glance)
 
 
 def counted(tokens: int) -> bytes:
@@ -66,7 +66,7 @@ def counted(tokens: int) -> bytes:
 
 def _decode(body: RequestBody) -> CanonicalRequest:
     inner = wire.group(body.value, _INNER)
-    return OWN.decode(msgspec.structs.replace(body, given=inner) if inner else body)
+    return OWN.decode_request(msgspec.structs.replace(body, parsed=inner) if inner else body)
 
 
 def _wrap(value: Object, target: Target) -> Object:
@@ -77,10 +77,10 @@ def _wrap(value: Object, target: Target) -> Object:
     return {_INNER: {"model": f"models/{target.model}", **value}}
 
 
-SPEECH = count_tokens.speech(
-    msgspec.structs.replace(OWN, decode=_decode),
+SPEECH = count_tokens.make_translation(
+    msgspec.structs.replace(OWN, decode_request=_decode),
     {"contents", "systemInstruction", "tools", "toolConfig", config.CONFIG},
     member=_TOKENS,
-    counted=counted,
-    wrap=_wrap,
+    write_token_count=counted,
+    wrap_request=_wrap,
 )

@@ -63,7 +63,7 @@ def decode(body: RequestBody) -> CanonicalRequest:
         stream=body.prompt.stream,
         stream_usage=True,
         names=names,
-        others=_others(value, config, form),
+        extra_members=_others(value, config, form),
     )
 
 

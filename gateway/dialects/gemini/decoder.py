@@ -15,9 +15,9 @@ from gateway.core.events import (
     Event,
     Failed,
     Finish,
+    FinishReason,
     LogProbs,
     Opaque,
-    Reason,
     ReasoningDelta,
     ReasoningEnd,
     Start,
@@ -28,13 +28,13 @@ from gateway.core.events import (
     UsageUpdate,
 )
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, joined
+from gateway.core.usage import Usage, merge_usage
 from gateway.dialects.gemini import answer, cited, problems, usage, wire
 from gateway.dialects.gemini.partial import Joiner
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.stream_commit import MOST_FRAME, broken
+from gateway.dialects.stream_commit import MAX_FRAME_BYTES, make_broken_problem
 
-_REASONS: dict[str, Reason] = {
+_REASONS: dict[str, FinishReason] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
     "CONTINUATION": "length",
@@ -67,7 +67,7 @@ def events(body: bytes) -> list[Event]:
     try:
         said = [event for chunk in chunks for event in reader.take(chunk)]
     except ValueError:
-        return [Failed(broken(_PIECES))]
+        return [Failed(make_broken_problem(_PIECES))]
     return [*said, *reader.end(whole=True)]
 
 
@@ -86,11 +86,11 @@ class Decoder:
         if self._over:
             return []
         data = self._whole.feed(data)
-        if self._whole.size > MOST_FRAME:
+        if self._whole.size > MAX_FRAME_BYTES:
             self._over = True
-            return [Failed(broken("a frame without an end"))]
+            return [Failed(make_broken_problem("a frame without an end"))]
         found: list[Event] = []
-        for frame in sse.events(data):
+        for frame in sse.split_data_frames(data):
             found += self._frame(frame)
             if found and type(found[-1]) is Failed:
                 self._over = True
@@ -99,7 +99,7 @@ class Decoder:
 
     def end(self) -> list[Event]:
         """Take the end of the stream; the last frame may lack its blank line."""
-        rest = self._whole.rest()
+        rest = self._whole.take_pending()
         if self._over:
             return []
         self._over = True
@@ -112,7 +112,7 @@ class Decoder:
         return found
 
     def _frame(self, frame: bytes) -> list[Event]:
-        payload = sse.data(frame)
+        payload = sse.read_data(frame)
         if not payload:
             return []
         try:
@@ -122,13 +122,13 @@ class Decoder:
         if isinstance(chunk, list) and len(chunk) == 1:
             chunk = chunk[0]
         if not isinstance(chunk, dict):
-            return [Failed(broken())]
+            return [Failed(make_broken_problem())]
         if error := answer.error(chunk):
             return [Failed(problems.found(error, payload))]
         try:
             return self._reader.take(chunk)
         except ValueError:
-            return [Failed(broken(_PIECES))]
+            return [Failed(make_broken_problem(_PIECES))]
 
 
 class _Choice:
@@ -177,7 +177,7 @@ class _Reader:
         self._blocked = answer.blocked(chunk) or self._blocked
         told = usage.read(counted, ended=self._ended(), used=self._tools) if counted else None
         if told is not None:
-            self._used = joined(self._used, told)
+            self._used = merge_usage(self._used, told)
             found.append(UsageUpdate(self._used))
         return found
 
@@ -192,14 +192,14 @@ class _Reader:
             if choice.thinking:
                 found.append(ReasoningEnd(choice=at))
             word = choice.reason
-            reason: Reason = "cut"
+            reason: FinishReason = "cut"
             if word is not None:
                 reason = _REASONS.get(word, "stop" if choice.begun else "error")
             if reason == "error":
-                return [*found, Failed(broken(f"an answer that failed: {word}"))]
+                return [*found, Failed(make_broken_problem(f"an answer that failed: {word}"))]
             if choice.calls.open:
                 if reason not in ("length", "cut"):
-                    return [*found, Failed(broken("a call of a tool without its end"))]
+                    return [*found, Failed(make_broken_problem("a call of a tool without its end"))]
                 for part in choice.calls.end():
                     self._part(part, choice, at, found)
             if reason == "stop" and choice.tools:
@@ -293,7 +293,7 @@ class _Reader:
 def _whole(rest: bytes) -> bool:
     """Whether what stands at the end of a stream is a frame."""
     try:
-        return jsonio.loads(sse.data(rest)) is not None
+        return jsonio.loads(sse.read_data(rest)) is not None
     except jsonio.JsonError:
         return False
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.core.jsonio import Json
-from gateway.core.target import EFFORTS, UNKNOWN, ModelFacts, Target, nearest
+from gateway.core.target import EFFORTS, UNKNOWN_FACTS, ModelFacts, Target, find_nearest_effort
 from gateway.dialects.gemini import wire
 from gateway.dialects.gemini.config import Config
 from gateway.dialects.gemini.wire import Object
@@ -40,7 +40,7 @@ _NOT_THOUGHT = ("none", None)
 
 def style(facts: ModelFacts) -> Style | None:
     """The style of a model on gemini; None where it has no such control, or none of here."""
-    return STYLES.get(facts.style(NAME) or "")
+    return STYLES.get(facts.find_effort_style(NAME) or "")
 
 
 def read(config: Object) -> str | None:
@@ -82,7 +82,7 @@ def write(config: Config, target: Target) -> None:
             config.put(MEMBER, {**thinking, **say(sent, level=kind.level)})
         return
     if kind is None:
-        if facts.style(NAME) is None and facts != UNKNOWN:
+        if facts.find_effort_style(NAME) is None and facts != UNKNOWN_FACTS:
             _drop(config, target, read(config.value))
         return
     asked = read(config.value)
@@ -107,7 +107,11 @@ def _fit(effort: str, facts: ModelFacts, kind: Style) -> str:
     """The nearest effort that a model takes, in a word of its style."""
     words = EFFORTS if kind.budget else _LEVELS
     accepted = tuple(word for word in facts.efforts if word in words) or words
-    return effort if effort in accepted or effort not in EFFORTS else nearest(effort, accepted)
+    return (
+        effort
+        if effort in accepted or effort not in EFFORTS
+        else find_nearest_effort(effort, accepted)
+    )
 
 
 def _put(config: Config, thinking: Object, said: Object) -> None:

@@ -11,13 +11,13 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Foreign, Part, Text
-from gateway.core.errors import Problem, ProblemError, invalid
+from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.core.events import Event, Failed
 from gateway.core.jsonio import Json, Members
 from gateway.core.loss import Loss
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.core.usage import Usage, count
+from gateway.core.usage import Usage, parse_count
 from gateway.dialects import embeddings
 from gateway.dialects.base import (
     EncodedRequest,
@@ -33,7 +33,7 @@ from gateway.dialects.gemini.said import Said as Heard
 from gateway.dialects.gemini.usage import media_of
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.parse import parse
-from gateway.dialects.stream_commit import broken
+from gateway.dialects.stream_commit import make_broken_problem
 
 ONE, MANY = "embedContent", "batchEmbedContents"
 FEATURES = frozenset({"outputDimensionality", "taskType"})
@@ -41,7 +41,7 @@ FEATURES = frozenset({"outputDimensionality", "taskType"})
 
 _SIZE = "outputDimensionality"
 _OURS = frozenset({"model", "content", _SIZE})
-_ITEMS = jsonio.reader(list[msgspec.Raw])
+_ITEMS = jsonio.make_reader(list[msgspec.Raw])
 
 
 class _Answer(msgspec.Struct):
@@ -53,7 +53,7 @@ class _Answer(msgspec.Struct):
     error: Any = None
 
 
-_SEEN = jsonio.reader(_Answer)
+_SEEN = jsonio.make_reader(_Answer)
 
 
 def read(raw: bytes, path: str = "") -> RequestBody:
@@ -71,7 +71,7 @@ def read(raw: bytes, path: str = "") -> RequestBody:
         for ask in asks:
             content = ask.get("content")
             if not isinstance(content, dict):
-                raise invalid('"content" is required and must be an object.', "content")
+                raise invalid_request('"content" is required and must be an object.', "content")
             heard.content({**content, "role": "user"})
             said.append("\n".join(wire.texts(content)))
         return Prompt(
@@ -90,14 +90,14 @@ def read(raw: bytes, path: str = "") -> RequestBody:
 
 def _named(model: str) -> str:
     if not model:
-        raise invalid(f"A model must be named in the path: models/<name>:{ONE}.", "model")
+        raise invalid_request(f"A model must be named in the path: models/<name>:{ONE}.", "model")
     return model
 
 
 def _many(value: Object) -> list[Object]:
     asks = value.get("requests")
     if not isinstance(asks, list) or not all(isinstance(ask, dict) for ask in asks):
-        raise invalid('"requests" is required and must be a list of objects.', "requests")
+        raise invalid_request('"requests" is required and must be a list of objects.', "requests")
     return asks
 
 
@@ -109,7 +109,7 @@ def _asks(value: Object) -> list[Object]:
 
 def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: the client's bytes, with only those members changed that must be."""
-    edit, refused = BodyPatch(body), target.facts.refuses | target.provider.refuses
+    edit, refused = BodyPatch(body), target.facts.refused_members | target.provider.refused_members
     lost: list[Loss] = []
     if "requests" not in body.value:
         members = _fixed(body.members, body.value, target, refused, lost)
@@ -128,19 +128,19 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
         if name not in members:
             edit.remove(name)
         elif members[name] is not body.members[name]:
-            edit.put(name, members[name])
-    done = edit.done()
+            edit.set_member(name, members[name])
+    done = edit.finish()
     tail = request.tail(target.model, method)
-    return msgspec.structs.replace(done, losses=tuple(dict.fromkeys(lost)), tail=tail)
+    return msgspec.structs.replace(done, losses=tuple(dict.fromkeys(lost)), url_suffix=tail)
 
 
 def _row(
     raw: bytes, ask: Object, target: Target, refused: frozenset[str], lost: list[Loss]
 ) -> bytes:
     """One request of a batch; its own bytes where nothing changes."""
-    parts = jsonio.members(raw)
+    parts = jsonio.read_members(raw)
     fixed = _fixed(parts, ask, target, refused, lost)
-    return raw if fixed == parts else jsonio.join(fixed)
+    return raw if fixed == parts else jsonio.join_members(fixed)
 
 
 def _fixed(
@@ -163,17 +163,21 @@ def glance(body: bytes) -> ResponseSummary:
     try:
         seen = _SEEN(body)
     except jsonio.JsonError:
-        return ResponseSummary(problem=broken("no embeddings"))
+        return ResponseSummary(problem=make_broken_problem("no embeddings"))
     one, many = _first(seen.embedding), _first(seen.embeddings)
     if one != b"{" and many != b"[":
         if seen.error:
             return ResponseSummary(problem=problems.found(seen.error, body))
-        return ResponseSummary(problem=broken("no embeddings"))
-    told = count(wire.get(seen.usageMetadata, "promptTokenCount")) if seen.usageMetadata else None
+        return ResponseSummary(problem=make_broken_problem("no embeddings"))
+    told = (
+        parse_count(wire.get(seen.usageMetadata, "promptTokenCount"))
+        if seen.usageMetadata
+        else None
+    )
     if told is None:
-        return ResponseSummary(finish=embeddings.DONE, complete=True)
+        return ResponseSummary(finish=embeddings.FINISH_WORD, complete=True)
     used = Usage(input=told, output=0, media=media_of(seen.usageMetadata))
-    return ResponseSummary(usage=used, finish=embeddings.DONE, complete=True)
+    return ResponseSummary(usage=used, finish=embeddings.FINISH_WORD, complete=True)
 
 
 def _first(raw: msgspec.Raw) -> bytes:
@@ -194,9 +198,9 @@ def decode(body: RequestBody) -> EmbeddingsRequest:
     return EmbeddingsRequest(
         turns=tuple(turns),
         dimensions=next(iter(sizes), None),
-        single=single,
+        wants_single_vector=single,
         names={"turns": "content" if single else "requests", "dimensions": _SIZE},
-        others=others,
+        extra_members=others,
         source=body.value,
     )
 
@@ -212,17 +216,19 @@ def _parts(content: Object) -> tuple[Part, ...]:
 
 def encode(asked: CanonicalRequest, target: Target) -> EncodedRequest:
     """The body of a request that came in another dialect."""
-    wanted = embeddings.wanted(asked)
+    wanted = embeddings.expect_embeddings(asked)
     size = {} if wanted.dimensions is None else {_SIZE: wanted.dimensions}
     asks: list[Object] = [
-        {"content": {"parts": [{"text": text}]}, **size} for text in embeddings.texts(wanted)
+        {"content": {"parts": [{"text": text}]}, **size} for text in embeddings.list_inputs(wanted)
     ]
     names = {"content": "turns", "requests": "turns", _SIZE: "dimensions"}
     named = {name: wanted.names.get(word, word) for name, word in names.items()}
     if len(asks) == 1:
-        return EncodedRequest(value=asks[0], names=named)
+        return EncodedRequest(value=asks[0], client_names=named)
     model = {"model": f"models/{request.bare(target.model)}"}
-    return EncodedRequest(value={"requests": [{**model, **ask} for ask in asks]}, names=named)
+    return EncodedRequest(
+        value={"requests": [{**model, **ask} for ask in asks]}, client_names=named
+    )
 
 
 def events(body: bytes) -> list[Event]:
@@ -233,12 +239,15 @@ def events(body: bytes) -> list[Event]:
     value = jsonio.loads(body)
     rows: Any = [value["embedding"]] if value.get("embedding") else value["embeddings"]
     made = [row.get("values") if isinstance(row, dict) else None for row in rows]
-    return embeddings.answer(made, seen.usage, None)
+    return embeddings.make_events(made, seen.usage, None)
 
 
 def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
     """A whole answer, from its events."""
-    single, heard = embeddings.wanted(telling.asked).single, embeddings.Heard(events, telling.model)
+    single, heard = (
+        embeddings.expect_embeddings(telling.request).wants_single_vector,
+        embeddings.EmbeddingsResponse(events, telling.model),
+    )
     made: list[Json] = [{"values": vector} for vector in heard.vectors]
     value: Object = {"embedding": made[0]} if single and made else {"embeddings": made}
     if heard.usage is not None:

@@ -59,7 +59,7 @@ def encode(request: CanonicalRequest, target: Target) -> EncodedRequest:
     elif request.service_tier is not None:
         why = "gemini has no such service tier"
         found.append(Loss(_name(request, "service_tier"), "dropped", why))
-    return EncodedRequest(value=value, names=names, losses=(*losses, *found))
+    return EncodedRequest(value=value, client_names=names, losses=(*losses, *found))
 
 
 def _name(request: CanonicalRequest, field: str, word: str = "") -> str:

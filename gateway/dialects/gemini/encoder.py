@@ -9,8 +9,8 @@ from gateway.core.events import (
     End,
     Event,
     Finish,
+    FinishReason,
     LogProbs,
-    Reason,
     ReasoningDelta,
     ReasoningEnd,
     Start,
@@ -27,7 +27,7 @@ from gateway.dialects.gemini.contents import arguments
 from gateway.dialects.gemini.signature import SLOT, wrap
 from gateway.dialects.gemini.wire import Object
 
-_REASONS: dict[Reason, str] = {
+_REASONS: dict[FinishReason, str] = {
     "stop": "STOP",
     "tools": "STOP",
     "pause": "STOP",
@@ -53,8 +53,8 @@ class Encoder:
     __slots__ = ("_finished", "_id", "_label", "_model", "_said", "_thinking", "_tools", "_used")
 
     def __init__(self, telling: ResponseContext) -> None:
-        self._id, self._model, self._label = telling.id, telling.model, telling.label
-        self._finished: dict[int, Reason] = {}
+        self._id, self._model, self._label = telling.id, telling.model, telling.state_label
+        self._finished: dict[int, FinishReason] = {}
         self._said: dict[int, list[str]] = {}
         self._thinking: set[int] = set()
         """Choices with a thought that is not over."""
@@ -114,7 +114,7 @@ class Encoder:
             "modelVersion": self._model,
             "responseId": self._id,
         }
-        return sse.frame(jsonio.dumps(chunk))
+        return sse.write_frame(jsonio.dumps(chunk))
 
     def _state(self, event: ReasoningEnd) -> bytes:
         """Write a thought's state, in a part of its own with an empty text: what was said is said.

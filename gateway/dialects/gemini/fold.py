@@ -24,8 +24,8 @@ def fold(stream: bytes) -> bytes:
     """The whole answer that says what a stream of chunks said."""
     whole: Object = {}
     candidates: dict[int, Object] = {}
-    for frame in sse.frames(stream):
-        payload = sse.data(frame)
+    for frame in sse.split_frames(stream):
+        payload = sse.read_data(frame)
         if not payload:
             continue
         chunk = jsonio.loads(payload)
@@ -88,4 +88,4 @@ def _join(held: Object, more: Object, names: tuple[str, ...]) -> Object:
 
 def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: ARG001, FBT001 - always told here
     """The stream that says what a whole answer said: one chunk, as Gemini sends what is short."""
-    return sse.frame(jsonio.dumps(jsonio.loads(whole)))
+    return sse.write_frame(jsonio.dumps(jsonio.loads(whole)))

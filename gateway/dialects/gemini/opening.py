@@ -14,7 +14,8 @@ def read(body: RequestBody) -> ConversationStart:
     system = wire.get(body.value, "systemInstruction")
     said = [system] if isinstance(system, str) else wire.texts(system)
     return ConversationStart(
-        system=conversation_start.system(said), first=conversation_start.first(_turns(body.value))
+        system=conversation_start.cut_system(said),
+        first_text=conversation_start.find_first_text(_turns(body.value)),
     )
 
 

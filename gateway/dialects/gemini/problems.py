@@ -7,12 +7,12 @@ google-genai, which raises on a frame that holds an `error`.
 from collections.abc import Mapping
 
 from gateway.core import jsonio, sse
-from gateway.core.errors import Kind, Problem
+from gateway.core.errors import Problem, ProblemKind
 from gateway.core.jsonio import Json
 from gateway.dialects import upstream_errors
 from gateway.dialects.upstream_errors import ErrorWords
 
-_STATUSES: Mapping[Kind, str] = {
+_STATUSES: Mapping[ProblemKind, str] = {
     "invalid_json": "INVALID_ARGUMENT",
     "invalid_request": "INVALID_ARGUMENT",
     "invalid_api_key": "UNAUTHENTICATED",
@@ -59,7 +59,7 @@ _CODES: Mapping[str, int] = {
 """By `error.status`, for errors that come in a 200 or in a stream without a code."""
 _TYPE = "type.googleapis.com/google.rpc."
 _WORDS = ErrorWords(
-    ours=(
+    account_words=(
         "api_key_invalid",
         "api key not valid",
         "api key expired",
@@ -68,13 +68,13 @@ _WORDS = ErrorWords(
         "billing_disabled",
         "user location is not supported",
     ),
-    context=(
+    context_words=(
         "exceeds the maximum number of tokens",
         "input token count",
         "context window",
         "context length",
     ),
-    shown=(dict, list),  # a JSON stream that begins with an error is a list of one
+    displayable_types=(dict, list),  # a JSON stream that begins with an error is a list of one
 )
 
 
@@ -108,12 +108,12 @@ def frame(problem: Problem) -> bytes:
     value = jsonio.loads(write(problem))
     first = value[0] if isinstance(value, list) else value
     error = first.get("error", first) if isinstance(first, dict) else first
-    return sse.frame(jsonio.dumps({"error": error}))
+    return sse.write_frame(jsonio.dumps({"error": error}))
 
 
 def read(status: int, body: bytes, retry_after: float | None) -> Problem:
     """A provider's error; see failure.read. Google says when to come back in the body."""
-    return upstream_errors.read(
+    return upstream_errors.read_problem(
         _WORDS, status, body, _delay(body) if retry_after is None else retry_after
     )
 
@@ -124,7 +124,7 @@ def found(error: Json, body: bytes) -> Problem:
     code, word = said.get("code"), said.get("status")
     if not (isinstance(code, int) and 400 <= code < 600):
         code = _CODES.get(word, 500) if isinstance(word, str) else 500
-    return upstream_errors.found(_WORDS, code, body)
+    return upstream_errors.read_error_answer(_WORDS, code, body)
 
 
 def _delay(body: bytes) -> float | None:

@@ -11,18 +11,18 @@ from urllib.parse import quote
 
 import msgspec
 
-from gateway.core.errors import Problem, ProblemError, invalid
+from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.core.jsonio import Json, Members
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.core.usage import service
+from gateway.core.usage import parse_service_tier
 from gateway.dialects.base import RequestBody, WrittenBody
 from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.gemini import effort, seal, wire
 from gateway.dialects.gemini.config import CONFIG, Config
 from gateway.dialects.gemini.said import Said
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.parse import elsewhere, is_zero, parse
+from gateway.dialects.parse import is_zero, parse, suggest_endpoint
 
 NAME = effort.NAME
 
@@ -97,21 +97,23 @@ def prompt(value: Object, members: Members, *, model: str, stream: bool | None) 
     if stream is None:
         model, stream = bare(wire.text(value.get("model")) or ""), value.get("stream") is True
     if not model:
-        raise invalid("A model must be named in the path: models/<name>:generateContent.", "model")
+        raise invalid_request(
+            "A model must be named in the path: models/<name>:generateContent.", "model"
+        )
     config = wire.get(value, CONFIG)
     if config is not None and not isinstance(config, dict):
-        raise invalid(f'"{CONFIG}" must be an object.', CONFIG)
+        raise invalid_request(f'"{CONFIG}" must be an object.', CONFIG)
     config, said = config or {}, _said(value)
     tools = wire.rows(value.get("tools"))
     temperature = config.get("temperature")
     return Prompt(
         model=model,
         stream=stream,
-        user=said.typed.words,
-        user_turns=said.typed.turns,
+        user=said.typed.text,
+        user_turns=said.typed.turn_count,
         chars=said.chars + (len(bytes(memoryview(members["tools"]))) if tools else 0),
         tool_loop=said.tool_loop,
-        aside=said.typed.aside,
+        injected_text=said.typed.injected_text,
         tools=tuple(map(_name, declarations(tools))),
         forced_tool=mode(value) == "ANY",
         images=said.images,
@@ -121,7 +123,7 @@ def prompt(value: Object, members: Members, *, model: str, stream: bool | None) 
         effort=effort.read(config),
         max_output=wire.whole(wire.get(config, "maxOutputTokens")),
         choices=wire.whole(wire.get(config, "candidateCount")) or 1,
-        service=service(wire.get(value, "serviceTier")),
+        service=parse_service_tier(wire.get(value, "serviceTier")),
         hosted_tools=any(map(hosted, tools)),
         stored=value.get("store") is True or wire.get(value, "cachedContent") is not None,
         sampled=isinstance(temperature, int | float) and temperature > 0,
@@ -141,7 +143,7 @@ def _members(value: Object, config: Object) -> frozenset[str]:
             other, holder = wire.snake(inner), config if top else value
             if other != inner and other in holder and inner in holder:
                 # What is read here must not be another than what the provider reads.
-                raise invalid(f'"{field}" came twice, also as "{other}": send one.', field)
+                raise invalid_request(f'"{field}" came twice, also as "{other}": send one.', field)
     return members
 
 
@@ -150,12 +152,12 @@ def _said(value: Object) -> Said:
     if isinstance(contents, dict):
         contents = [contents]
     if not isinstance(contents, list):
-        message = f'"contents" is required and must be a list.{elsewhere(value, NAME)}'
-        raise invalid(message, "contents")
+        message = f'"contents" is required and must be a list.{suggest_endpoint(value, NAME)}'
+        raise invalid_request(message, "contents")
     said = Said(wire.get(value, "systemInstruction"))
     for at, content in enumerate(contents):
         if not isinstance(content, dict):
-            raise invalid(f'"contents[{at}]" must be an object.', f"contents[{at}]")
+            raise invalid_request(f'"contents[{at}]" must be an object.', f"contents[{at}]")
         said.content(content)
     said.typed.close()
     return said
@@ -192,12 +194,12 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
     effort.write(config, target)
     _write_cap(config, body.prompt.max_output, target)
     _drop_sampling(config, body.prompt, target)
-    refused = target.facts.refuses | target.provider.refuses
+    refused = target.facts.refused_members | target.provider.refused_members
     for name in sorted(refused & body.prompt.members):
         _drop(edit, config, name, f"{target.name} refuses it")
     config.done()
     method = f"{STREAM}?alt=sse" if body.prompt.stream else GENERATE
-    return msgspec.structs.replace(edit.done(), tail=tail(target.model, method))
+    return msgspec.structs.replace(edit.finish(), url_suffix=tail(target.model, method))
 
 
 def tail(model: str, method: str) -> str:
@@ -230,7 +232,7 @@ def _drop_sampling(config: Config, prompt: Prompt, target: Target) -> None:
 def _drop(edit: BodyPatch, config: Config, name: str, why: str) -> None:
     top, _, inner = name.partition(".")
     if not inner:
-        edit.drop(wire.spelled(edit.body.value, top), why)
+        edit.drop_member(wire.spelled(edit.body.value, top), why)
     elif config.has(inner):
         config.put(inner, None)
         config.lose(inner, "", "dropped", why)

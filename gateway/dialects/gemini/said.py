@@ -35,10 +35,10 @@ class Said:
             result = self._part(part) or result
         role = content.get("role")
         if role in ("user", None) and not result:
-            self.tool_loop = not self.typed.take(texts) and self.tool_loop
+            self.tool_loop = not self.typed.add_turn(texts) and self.tool_loop
             return
         self.tool_loop = result
-        self.typed.answer()
+        self.typed.add_answer()
 
     def _part(self, part: Object) -> bool:
         """Count one part; tell whether it is a function's response."""

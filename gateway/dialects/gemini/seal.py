@@ -21,7 +21,7 @@ def edit(body: RequestBody, target: Target) -> BodyPatch:
     seals = reasoning_state.ReasoningLabels(target, effort.NAME)
     kind = effort.style(target.facts)
     contents = _Contents(seals, signs=kind is None or kind.level)
-    return reasoning_state.edit(body, "contents", seals, contents.fix)
+    return reasoning_state.patch_member(body, "contents", seals, contents.fix)
 
 
 class _Contents:
@@ -45,8 +45,10 @@ class _Contents:
             if any(Sign(part).maker is not None for part in parts):
                 self._ours |= set(map(id, parts))
                 self._first |= set([id(part) for part in parts if _call(part)][:1])
-        content = reasoning_state.within("parts", reasoning_state.each(self._part), needed=True)
-        return reasoning_state.each(content)(raw, contents) if self._ours else raw
+        content = reasoning_state.fix_member(
+            "parts", reasoning_state.fix_items(self._part), is_required=True
+        )
+        return reasoning_state.fix_items(content)(raw, contents) if self._ours else raw
 
     def _part(self, raw: bytes, part: Json) -> bytes | None:
         """A part: its words and its call stay, thoughts do not, be they signed or not."""
@@ -56,19 +58,19 @@ class _Contents:
         if sign.state is not None:
             if sign.maker is None:
                 return raw
-            state = self._seals.given(sign.maker, sign.state)
+            state = self._seals.filter_state(sign.maker, sign.state)
             if state:
-                return reasoning_state.put(raw, slot, state)
+                return reasoning_state.set_member(raw, slot, state)
         if _call(part):
             signed = SKIP if self._signs and id(part) in self._first else None
-            return reasoning_state.put(raw, slot, signed) if signed or slot in part else raw
+            return reasoning_state.set_member(raw, slot, signed) if signed or slot in part else raw
         if part.get("thought") is True:
-            self._seals.lost = True
+            self._seals.has_losses = True
             return None
         if slot not in part:
             return raw
         said = any(value for name, value in part.items() if name != slot)
-        return reasoning_state.put(raw, slot, None) if said else None
+        return reasoning_state.set_member(raw, slot, None) if said else None
 
 
 def _call(part: Json) -> bool:

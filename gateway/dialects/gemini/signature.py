@@ -22,7 +22,7 @@ _REDACTED = "r:"
 
 def wrap(label: str, state: str, *, redacted: bool = False) -> str:
     """A state as it goes to a client, in its slot."""
-    whole = ("" if not redacted else _REDACTED) + reasoning_state.label(label, state)
+    whole = ("" if not redacted else _REDACTED) + reasoning_state.write_label(label, state)
     return base64.urlsafe_b64encode(whole.encode()).decode()
 
 
@@ -38,9 +38,9 @@ class Sign:
         self.maker: str | None = None
         self.redacted = False
         whole = _decoded(said) if said else ""
-        self.redacted = whole.startswith(_REDACTED + reasoning_state.MARK)
-        if self.redacted or whole.startswith(reasoning_state.MARK):
-            self.maker, state = reasoning_state.split(whole.removeprefix(_REDACTED))
+        self.redacted = whole.startswith(_REDACTED + reasoning_state.LABEL_PREFIX)
+        if self.redacted or whole.startswith(reasoning_state.LABEL_PREFIX):
+            self.maker, state = reasoning_state.split_label(whole.removeprefix(_REDACTED))
             self.state = state or None
 
 

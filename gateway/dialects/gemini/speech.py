@@ -4,10 +4,10 @@ from gateway.dialects.base import TranslationFunctions
 from gateway.dialects.gemini import decode, decoder, encode, encoder
 
 SPEECH = TranslationFunctions(
-    decode=decode.decode,
-    encode=encode.encode,
-    events=decoder.events,
-    tell=encoder.tell,
-    decoder=decoder.Decoder,
-    encoder=encoder.Encoder,
+    decode_request=decode.decode,
+    encode_request=encode.encode,
+    decode_response=decoder.events,
+    encode_response=encoder.tell,
+    make_decoder=decoder.Decoder,
+    make_encoder=encoder.Encoder,
 )

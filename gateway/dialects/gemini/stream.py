@@ -10,12 +10,18 @@ last one stands: every frame tells it, and it is only read where somebody asks.
 import re
 
 from gateway.core import jsonio, sse
-from gateway.core.usage import Usage, joined
+from gateway.core.usage import Usage, merge_usage
 from gateway.dialects import billing
-from gateway.dialects.base import UNWRITTEN, RequestBody, StreamInspector, WrittenBody, response_id
+from gateway.dialects.base import (
+    EMPTY_WRITTEN_BODY,
+    RequestBody,
+    StreamInspector,
+    WrittenBody,
+    parse_response_id,
+)
 from gateway.dialects.gemini import amount, answer, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.stream_commit import StreamBuffer, broken
+from gateway.dialects.stream_commit import StreamBuffer, make_broken_problem
 
 _TELLS = re.compile(rb'"(?:finishReason"|promptFeedback"|error"|functionCall"|index"\s*:\s*[^0\s])')
 """What tells more than words: also a call, whose arguments may look like usage."""
@@ -32,7 +38,7 @@ _COUNTS = re.compile(
 
 def watch(
     body: RequestBody,
-    _written: WrittenBody = UNWRITTEN,
+    _written: WrittenBody = EMPTY_WRITTEN_BODY,
     *,
     finish_optional: bool = False,  # noqa: ARG001 - as in Watches
 ) -> StreamInspector:
@@ -66,7 +72,7 @@ class _Stream(StreamBuffer):
     def usage(self) -> Usage | None:
         """As StreamInspector has it."""
         if self._unread:
-            frames, self._unread = sse.frames(self._unread), b""
+            frames, self._unread = sse.split_frames(self._unread), b""
             self.usage = _last(frames)
         return self._told
 
@@ -74,11 +80,11 @@ class _Stream(StreamBuffer):
     def usage(self, told: Usage | None) -> None:
         self._unread = b""
         if told is not None:
-            self._told = joined(self._told, told)
+            self._told = merge_usage(self._told, told)
 
     def end(self) -> bytes:
         """Take the end of the stream; half a frame shows that it was cut."""
-        rest = bool(self._whole.kept.strip())
+        rest = bool(self._splitter.pending.strip())
         out = super().end()
         if rest and not out:
             self._blocked = False
@@ -92,7 +98,7 @@ class _Stream(StreamBuffer):
         at = data.rfind(_USED)
         if at < 0:
             return True
-        known = self.served is not None and 0 in self._seen and not self._blocked
+        known = self.served_model is not None and 0 in self._seen and not self._blocked
         if not known or _COUNTS.match(data, at) is None:
             return False
         self._unread = data
@@ -110,12 +116,12 @@ class _Stream(StreamBuffer):
             self.problem = problems.found(error, payload)
             return first is not chunk or next(iter(chunk)) != "error"  # how an SDK knows it
         if not isinstance(chunk, dict):
-            self.problem = broken()
+            self.problem = make_broken_problem()
             return True
-        if self.served is None:
-            self.served = wire.text(chunk.get("modelVersion")) or None
+        if self.served_model is None:
+            self.served_model = wire.text(chunk.get("modelVersion")) or None
         if self.response_id is None:
-            self.response_id = response_id(chunk.get("responseId"))
+            self.response_id = parse_response_id(chunk.get("responseId"))
         for candidate in wire.rows(chunk.get("candidates")):
             self._candidate(candidate)
             self._tools.update(usage.used(candidate))
@@ -127,7 +133,7 @@ class _Stream(StreamBuffer):
         if told is not None:
             self.usage = told
         elif self._tools:
-            self.usage = Usage(tools=billing.counted(self._tools))
+            self.usage = Usage(tools=billing.count_tool_uses(self._tools))
         return False
 
     _amount = staticmethod(amount.chunk)
@@ -144,7 +150,7 @@ class _Stream(StreamBuffer):
             begin = data.find(b'"', at + len(_TEXT)) + 1
             end = data.find(b'"', begin)
             if data[at + len(_TEXT) : begin] in _SAYS and data.find(b"\\", begin, end) < 0:
-                self.heard += end - begin
+                self.content_bytes += end - begin
                 return True
         return super()._hear(data)
 
@@ -165,7 +171,7 @@ def _last(frames: list[bytes]) -> Usage | None:
     """The last usage that frames tell, of a stream that goes on; what cannot be read tells none."""
     for frame in reversed(frames):
         try:
-            chunk = jsonio.loads(sse.data(frame))
+            chunk = jsonio.loads(sse.read_data(frame))
         except jsonio.JsonError:
             continue
         told = (

@@ -16,7 +16,7 @@ from gateway.core.canonical_request import (
     ToolResult,
     ToolUse,
 )
-from gateway.core.errors import invalid
+from gateway.core.errors import invalid_request
 from gateway.core.jsonio import Json
 from gateway.dialects.gemini import partial, request, wire
 from gateway.dialects.gemini.signature import Sign
@@ -67,7 +67,7 @@ def _joined(parts: list[Object]) -> list[Object]:
         return partial.joined(parts)
     except ValueError:
         message = "Pieces of a functionCall do not fit together: send its `args` whole."
-        raise invalid(message, "contents") from None
+        raise invalid_request(message, "contents") from None
 
 
 def _role(content: Object) -> Role:

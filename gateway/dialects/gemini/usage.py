@@ -12,7 +12,13 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, count, media_tokens, service, split_output
+from gateway.core.usage import (
+    Usage,
+    parse_count,
+    parse_service_tier,
+    split_output,
+    sum_media_tokens,
+)
 from gateway.dialects import billing
 from gateway.dialects.gemini import wire
 from gateway.dialects.gemini.wire import Object
@@ -41,14 +47,20 @@ def read(usage: Json, *, ended: bool, used: AbstractSet[Used] = frozenset()) -> 
     """
     if not isinstance(usage, dict):
         return None
-    prompt, shown = count(usage.get("promptTokenCount")), count(usage.get("candidatesTokenCount"))
-    thoughts, total = count(usage.get("thoughtsTokenCount")), count(usage.get("totalTokenCount"))
+    prompt, shown = (
+        parse_count(usage.get("promptTokenCount")),
+        parse_count(usage.get("candidatesTokenCount")),
+    )
+    thoughts, total = (
+        parse_count(usage.get("thoughtsTokenCount")),
+        parse_count(usage.get("totalTokenCount")),
+    )
     if prompt is None and shown is None:
         return None
-    tools, cached = count(usage.get("toolUsePromptTokenCount")), None
+    tools, cached = parse_count(usage.get("toolUsePromptTokenCount")), None
     fresh = None
     if prompt is not None:  # a part is never more than the whole
-        cached = count(usage.get("cachedContentTokenCount"))
+        cached = parse_count(usage.get("cachedContentTokenCount"))
         cached = None if cached is None else min(cached, prompt)
         fresh = prompt - (cached or 0) + (tools or 0)
     if shown is None and ended and total == (prompt or 0) + (tools or 0) + (thoughts or 0):
@@ -60,7 +72,7 @@ def read(usage: Json, *, ended: bool, used: AbstractSet[Used] = frozenset()) -> 
         cache_read=cached,
         output=shown,
         reasoning=thoughts,
-        tools=billing.counted(used) if used else {},
+        tools=billing.count_tool_uses(used) if used else {},
         media=media_of(usage),
         service=_served(usage),
     )
@@ -82,7 +94,7 @@ def media_of(usage: Object) -> dict[str, int]:
     if text and _TOOLS not in usage:
         return {}
     counts = [pair for name in _GIVEN for pair in _modalities(usage.get(name))]
-    return media_tokens("input", counts) | media_tokens("output", _modalities(made))
+    return sum_media_tokens("input", counts) | sum_media_tokens("output", _modalities(made))
 
 
 def _modalities(details: Json) -> list[tuple[str, Json]]:
@@ -102,7 +114,7 @@ def _served(usage: Object) -> str | None:
     tier, traffic = usage.get("serviceTier"), usage.get("trafficType")
     if traffic is None and tier in (None, "standard"):  # as nearly all of many chunks have it
         return None
-    return service(tier, _traffic(traffic))
+    return parse_service_tier(tier, _traffic(traffic))
 
 
 def _traffic(kind: Json) -> str:

@@ -4,7 +4,7 @@ import msgspec
 
 from gateway.dialects import embeddings
 from gateway.dialects.base import Dialect
-from gateway.dialects.conversation_start import NOTHING
+from gateway.dialects.conversation_start import EMPTY_START
 from gateway.dialects.openai_chat import (
     answer,
     effort,
@@ -21,39 +21,43 @@ from gateway.dialects.openai_chat.speech import SPEECH
 DIALECT = Dialect(
     name="openai-chat",
     path="/v1/chat/completions",
-    headers=request.FORWARDED,
-    features=request.FEATURES,
+    forwarded_headers=request.FORWARDED,
+    essential_members=request.FEATURES,
     read=request.read,
     write=request.write,
-    glance=answer.glance,
-    watch=stream.watch,
+    summarize=answer.glance,
+    inspect_stream=stream.watch,
     asks_usage=request.asks_usage,
     fold=fold.fold,
     unfold=fold.unfold,
-    tell_usage=tail.tell,
-    hide_usage=tail.hide,
-    complete=tail.complete,
-    problem=problems.write,
-    problem_frame=problems.frame,
-    status=problems.status,
-    unfit=effort.unfit,
+    add_usage=tail.tell,
+    remove_usage=tail.hide,
+    fill_usage=tail.complete,
+    write_problem=problems.write,
+    write_problem_frame=problems.frame,
+    find_status=problems.status,
+    explain_unfit=effort.unfit,
     read_problem=problems.read,
-    opening=opening.read,
-    speech=SPEECH,
+    read_start=opening.read,
+    translation=SPEECH,
 )
 
 EMBEDDINGS = msgspec.structs.replace(
     DIALECT,
     path="/v1/embeddings",
     operation=embeddings.OPERATION,
-    features=embed.FEATURES,
+    essential_members=embed.FEATURES,
     read=embed.read,
     write=embed.write,
-    glance=embed.glance,
-    unfit=lambda _prompt, _target: "",
-    opening=lambda _: NOTHING,
-    speech=msgspec.structs.replace(
-        SPEECH, decode=embed.decode, encode=embed.encode, events=embed.events, tell=embed.tell
+    summarize=embed.glance,
+    explain_unfit=lambda _prompt, _target: "",
+    read_start=lambda _: EMPTY_START,
+    translation=msgspec.structs.replace(
+        SPEECH,
+        decode_request=embed.decode,
+        encode_request=embed.encode,
+        decode_response=embed.events,
+        encode_response=embed.tell,
     ),
 )
 """Vectors of texts, by a model that the caller names."""

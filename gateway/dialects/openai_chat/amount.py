@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.content_length import arguments, text
+from gateway.dialects.content_length import count_argument_bytes, count_text_bytes
 
 
 class _Inside(msgspec.Struct, gc=False):
@@ -42,7 +42,7 @@ class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
 
 
-_READ = jsonio.reader(_Chunk)
+_READ = jsonio.make_reader(_Chunk)
 
 
 def chunk(payload: bytes, *, whole: bool = False) -> int:
@@ -61,7 +61,11 @@ def chunk(payload: bytes, *, whole: bool = False) -> int:
             if isinstance(content, str) and content.isascii():
                 size += len(content)
             elif content is not None:  # an object is Cloudflare's JSON mode
-                size += arguments(content) if isinstance(content, dict) else text(content)
+                size += (
+                    count_argument_bytes(content)
+                    if isinstance(content, dict)
+                    else count_text_bytes(content)
+                )
             if not (
                 said.tool_calls is None
                 and said.reasoning_content is None
@@ -89,14 +93,23 @@ def _more(said: _Said) -> int:
     size = 0
     thought = said.reasoning_content or said.reasoning or said.reasoning_text
     if thought or said.reasoning_details:  # some hosts say it in several places at once
-        size += text(thought or said.reasoning_details)
+        size += count_text_bytes(thought or said.reasoning_details)
     if said.tool_calls is not None:
         size += sum(_inside(it.function) + _inside(it.custom) for it in said.tool_calls)
-    return size + text(said.refusal) + text(said.audio) + _inside(said.function_call)
+    return (
+        size
+        + count_text_bytes(said.refusal)
+        + count_text_bytes(said.audio)
+        + _inside(said.function_call)
+    )
 
 
 def _inside(call: _Inside | None) -> int:
     """Bytes of a call, or of a piece of it."""
     if call is None:
         return 0
-    return text(call.name) + arguments(call.arguments) + arguments(call.input)
+    return (
+        count_text_bytes(call.name)
+        + count_argument_bytes(call.arguments)
+        + count_argument_bytes(call.input)
+    )

@@ -1,10 +1,10 @@
 """Whole Chat Completions answers: a glance for accounting, the bytes untouched."""
 
 from gateway.core import jsonio
-from gateway.dialects.base import ResponseSummary, response_id
+from gateway.dialects.base import ResponseSummary, parse_response_id
 from gateway.dialects.openai_chat import amount, ending, usage
 from gateway.dialects.openai_chat.usual import Usual
-from gateway.dialects.stream_commit import broken
+from gateway.dialects.stream_commit import make_broken_problem
 
 _usual = Usual()
 
@@ -20,7 +20,7 @@ def any_glance(body: bytes) -> ResponseSummary:
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
-        return ResponseSummary(problem=broken("an answer that is not JSON"))
+        return ResponseSummary(problem=make_broken_problem("an answer that is not JSON"))
     problem = ending.wrong(value, body)
     if not isinstance(value, dict):
         return ResponseSummary(problem=problem)
@@ -29,9 +29,9 @@ def any_glance(body: bytes) -> ResponseSummary:
     told = usage.find(value)
     return ResponseSummary(
         usage=told,
-        heard=0 if told is not None and told.both else amount.whole(body),
-        served=served if isinstance(served, str) else None,
-        response_id=response_id(value.get("id")),
+        content_bytes=0 if told is not None and told.has_input_and_output else amount.whole(body),
+        served_model=served if isinstance(served, str) else None,
+        response_id=parse_response_id(value.get("id")),
         finish=ending.finish(choices[0]) if choices else None,
         complete=problem is None and all(map(ending.finish, choices)),
         problem=problem,

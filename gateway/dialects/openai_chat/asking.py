@@ -40,7 +40,7 @@ def decode(body: RequestBody) -> CanonicalRequest:
         turns=turns(body.value["messages"]),
         stream=body.prompt.stream,
         names=ask.names,
-        others={
+        extra_members={
             name: value
             for name, value in body.value.items()
             if value is not None and name not in ask.read and name not in _SAME

@@ -102,7 +102,7 @@ class Calls:
 
 def made(of: str) -> str:
     """An id for a call that has none: always the same one for the same call."""
-    return tool_ids.plain(f"/{of}")
+    return tool_ids.make_plain_id(f"/{of}")
 
 
 def signature(call: Object) -> str | None:

@@ -8,7 +8,7 @@ API references (DeepSeek, Moonshot and Z.ai `thinking`, DashScope `enable_thinki
 from collections.abc import Callable, Mapping
 
 from gateway.core.prompt import Prompt
-from gateway.core.target import EFFORTS, ModelFacts, Target, nearest
+from gateway.core.target import EFFORTS, ModelFacts, Target, find_nearest_effort
 
 __all__ = [
     "EFFORTS",
@@ -17,7 +17,7 @@ __all__ = [
     "STYLES",
     "accepted",
     "effective",
-    "nearest",
+    "find_nearest_effort",
     "style",
     "unfit",
     "write",
@@ -74,7 +74,7 @@ def write(style: str | None, effort: str) -> Members:
 
 def style(facts: ModelFacts) -> str | None:
     """The style of a model on openai-chat; None where it has no such control, or none of here."""
-    named = facts.style("openai-chat")
+    named = facts.find_effort_style("openai-chat")
     return named if named in STYLES else None
 
 
@@ -88,7 +88,7 @@ def effective(prompt: Prompt, target: Target) -> str | None:
     if prompt.effort is not None:
         known = accepted(target.facts)
         if prompt.effort in EFFORTS and known and prompt.effort not in known:
-            return nearest(prompt.effort, known)
+            return find_nearest_effort(prompt.effort, known)
         return prompt.effort
     return target.effort if target.effort is not None else target.facts.default_effort
 
@@ -99,14 +99,14 @@ def unfit(prompt: Prompt, target: Target) -> str:
     OpenAI answers 400 to function tools beside reasoning from GPT-5.6 on, and to logprobs.
     """
     facts = target.facts
-    at = facts.chat_tools_at
+    at = facts.chat_tool_efforts
     if prompt.tools and at is not None and effective(prompt, target) not in at:
         return f"needs {_RESPONSES}"
     asked = prompt.effort or target.effort
     if (
         asked in facts.efforts
         and asked not in accepted(facts)
-        and _RESPONSES in target.provider.doors
+        and _RESPONSES in target.provider.urls
     ):
         return f"needs {_RESPONSES} for effort {asked}"
     if prompt.logprobs and facts.sampling != "always" and effective(prompt, target) != "none":

@@ -10,12 +10,12 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Foreign, Part, Text
-from gateway.core.errors import invalid
+from gateway.core.errors import invalid_request
 from gateway.core.events import Event, Failed
 from gateway.core.jsonio import Json, Members
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.core.usage import Usage, count
+from gateway.core.usage import Usage, parse_count
 from gateway.dialects import embeddings
 from gateway.dialects.base import (
     EncodedRequest,
@@ -23,14 +23,14 @@ from gateway.dialects.base import (
     ResponseContext,
     ResponseSummary,
     WrittenBody,
-    response_id,
+    parse_response_id,
 )
 from gateway.dialects.body_patch import BodyPatch
 from gateway.dialects.embeddings import EmbeddingsRequest
 from gateway.dialects.openai_chat import problems
 from gateway.dialects.openai_chat.usage import media_of
 from gateway.dialects.parse import parse
-from gateway.dialects.stream_commit import broken
+from gateway.dialects.stream_commit import make_broken_problem
 
 FEATURES = frozenset({"dimensions", "output_dimension", "output_dtype", "input_type"})
 """Members that make other vectors: never dropped, a target that refuses one is skipped."""
@@ -49,7 +49,7 @@ class _Answer(msgspec.Struct):
     error: Any = None
 
 
-_SEEN = jsonio.reader(_Answer)
+_SEEN = jsonio.make_reader(_Answer)
 
 
 def read(raw: bytes) -> RequestBody:
@@ -60,9 +60,11 @@ def read(raw: bytes) -> RequestBody:
 def _prompt(value: dict[str, Json], _: Members) -> Prompt:
     model, asked = value.get("model"), value.get("input")
     if not isinstance(model, str) or not model:
-        raise invalid('"model" is required: an embedding model, "auto" or "lab/auto".', "model")
+        raise invalid_request(
+            '"model" is required: an embedding model, "auto" or "lab/auto".', "model"
+        )
     if not isinstance(asked, str | list):
-        raise invalid('"input" is required: a text, a list of texts, or tokens.', "input")
+        raise invalid_request('"input" is required: a text, a list of texts, or tokens.', "input")
     items = _items(asked)
     said = [item for item in items if isinstance(item, str)]
     tokens = sum(len(item) for item in items if isinstance(item, list))
@@ -91,9 +93,9 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: the client's bytes, with only those members changed that must be."""
     edit = BodyPatch(body)
     if body.prompt.model != target.model:
-        edit.put("model", target.model)
+        edit.set_member("model", target.model)
     edit.drop_refused(target)
-    return edit.done()
+    return edit.finish()
 
 
 def glance(body: bytes) -> ResponseSummary:
@@ -101,17 +103,17 @@ def glance(body: bytes) -> ResponseSummary:
     try:
         seen = _SEEN(body)
     except jsonio.JsonError:
-        return ResponseSummary(problem=broken("no embeddings"))
+        return ResponseSummary(problem=make_broken_problem("no embeddings"))
     if bytes(memoryview(seen.data)[:1]) != b"[":
         if seen.error:
             return ResponseSummary(problem=problems.found(seen.error, body))
-        return ResponseSummary(problem=broken("no embeddings"))
+        return ResponseSummary(problem=make_broken_problem("no embeddings"))
     served = seen.model if isinstance(seen.model, str) else None
     return ResponseSummary(
         usage=_usage(seen.usage),
-        served=served,
-        response_id=response_id(seen.id),
-        finish=embeddings.DONE,
+        served_model=served,
+        response_id=parse_response_id(seen.id),
+        finish=embeddings.FINISH_WORD,
         complete=True,
     )
 
@@ -120,8 +122,8 @@ def _usage(usage: Json) -> Usage | None:
     """Nothing comes out but vectors, so that some hosts tell a total alone (Voyage)."""
     if not isinstance(usage, dict):
         return None
-    prompt = count(usage.get("prompt_tokens"))
-    prompt = count(usage.get("total_tokens")) if prompt is None else prompt
+    prompt = parse_count(usage.get("prompt_tokens"))
+    prompt = parse_count(usage.get("total_tokens")) if prompt is None else prompt
     return None if prompt is None else Usage(input=prompt, output=0, media=media_of(usage))
 
 
@@ -134,10 +136,12 @@ def decode(body: RequestBody) -> EmbeddingsRequest:
             CanonicalTurn(role="user", parts=(_part(item),)) for item in _items(value["input"])
         ),
         dimensions=size if isinstance(size, int) else None,
-        packed=value.get("encoding_format") == "base64",
+        wants_base64=value.get("encoding_format") == "base64",
         user=user if isinstance(user, str) else None,
         names={"turns": "input", "dimensions": "dimensions", "user": "user"},
-        others={name: it for name, it in value.items() if name not in _OURS and it is not None},
+        extra_members={
+            name: it for name, it in value.items() if name not in _OURS and it is not None
+        },
         source=value,
     )
 
@@ -150,13 +154,14 @@ def _part(item: Json) -> Part:
 
 def encode(request: CanonicalRequest, _: Target) -> EncodedRequest:
     """The body of a request that came in another dialect; vectors come as numbers."""
-    asked = embeddings.wanted(request)
-    value: dict[str, Json] = {"input": embeddings.texts(asked)}
+    asked = embeddings.expect_embeddings(request)
+    value: dict[str, Json] = {"input": embeddings.list_inputs(asked)}
     if asked.dimensions is not None:
         value["dimensions"] = asked.dimensions
     names = {"input": "turns", "dimensions": "dimensions"}
     return EncodedRequest(
-        value=value, names={name: asked.names.get(word, word) for name, word in names.items()}
+        value=value,
+        client_names={name: asked.names.get(word, word) for name, word in names.items()},
     )
 
 
@@ -167,20 +172,23 @@ def events(body: bytes) -> list[Event]:
         return [Failed(seen.problem)]
     rows = jsonio.loads(body)["data"]
     if not all(isinstance(row, dict) for row in rows):
-        return [Failed(broken("vectors that are no lists of numbers"))]
-    rows.sort(key=lambda row: count(row.get("index")) or 0)
+        return [Failed(make_broken_problem("vectors that are no lists of numbers"))]
+    rows.sort(key=lambda row: parse_count(row.get("index")) or 0)
     made = [row.get("embedding") for row in rows]
-    return embeddings.answer(made, seen.usage, seen.served, seen.response_id)
+    return embeddings.make_events(made, seen.usage, seen.served_model, seen.response_id)
 
 
 def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
     """A whole answer, from its events."""
-    packed, heard = embeddings.wanted(telling.asked).packed, embeddings.Heard(events, telling.model)
+    packed, heard = (
+        embeddings.expect_embeddings(telling.request).wants_base64,
+        embeddings.EmbeddingsResponse(events, telling.model),
+    )
     data = [
         {
             "object": "embedding",
             "index": at,
-            "embedding": embeddings.pack(vector) if packed else vector,
+            "embedding": embeddings.pack_vector(vector) if packed else vector,
         }
         for at, vector in enumerate(heard.vectors)
     ]

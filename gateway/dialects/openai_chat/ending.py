@@ -3,7 +3,7 @@
 from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
 from gateway.dialects.openai_chat import problems
-from gateway.dialects.stream_commit import broken, empty
+from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
 
 type Object = dict[str, Json]
 
@@ -31,7 +31,7 @@ def problem(value: Object, data: bytes) -> Problem | None:
         if error := choice.get("error"):
             return problems.found(error, data)
         if (word := finish(choice)) is not None and word.lower() in FAILED:
-            return broken(f"an answer that broke off ({word})")
+            return make_broken_problem(f"an answer that broke off ({word})")
     return None
 
 
@@ -41,12 +41,12 @@ def wrong(value: Json, data: bytes) -> Problem | None:
     None if it is an answer.
     """
     if not isinstance(value, dict):
-        return broken("an answer that is not a JSON object")
+        return make_broken_problem("an answer that is not a JSON object")
     found = problem(value, data)
     every = choices(value)
     if found is not None or any(finish(it) or speaks(it.get("message")) for it in every):
         return found
-    return empty() if every else broken("an answer without choices")
+    return make_empty_problem() if every else make_broken_problem("an answer without choices")
 
 
 def choices(value: Object) -> list[Object]:

@@ -23,8 +23,8 @@ def fold(stream: bytes) -> bytes:
     """The whole answer that says what a stream of chunks said."""
     whole: Object = {}
     choices: dict[int, Object] = {}
-    for frame in sse.frames(stream):
-        payload = sse.data(frame)
+    for frame in sse.split_frames(stream):
+        payload = sse.read_data(frame)
         if not payload or payload.startswith(b"[DONE]"):
             continue
         chunk = jsonio.loads(payload)
@@ -168,4 +168,6 @@ def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: FBT001 - a dialect
         frames += [{**head, "choices": [said]}, {**head, "choices": [ended]}]
     if with_usage and usage is not None:
         frames.append({**head, "choices": [], "usage": usage})
-    return b"".join([sse.frame(jsonio.dumps(item)) for item in frames]) + sse.frame(b"[DONE]")
+    return b"".join([sse.write_frame(jsonio.dumps(item)) for item in frames]) + sse.write_frame(
+        b"[DONE]"
+    )

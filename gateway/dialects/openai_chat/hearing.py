@@ -11,10 +11,10 @@ from gateway.core import jsonio, sse
 from gateway.core.errors import Problem
 from gateway.core.events import End, Event, Failed, Start, UsageUpdate
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, joined, service
+from gateway.core.usage import Usage, merge_usage, parse_service_tier
 from gateway.dialects.openai_chat import ending, usage
 from gateway.dialects.openai_chat.voice import Voice
-from gateway.dialects.stream_commit import DONE, MOST_FRAME, broken
+from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
 
 type Object = dict[str, Json]
 
@@ -26,7 +26,7 @@ def events(body: bytes) -> list[Event]:
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
-        return [Failed(broken("an answer that is not JSON"))]
+        return [Failed(make_broken_problem("an answer that is not JSON"))]
     problem = ending.wrong(value, body)
     if problem is not None:
         return [Failed(problem)]
@@ -67,17 +67,17 @@ class Stream:
         if self._over:
             return out
         data = self._whole.feed(data)
-        for frame in sse.events(data):
+        for frame in sse.split_data_frames(data):
             if self._frame(frame, out):
                 return out
-        if self._whole.size > MOST_FRAME:
-            self._fail(broken("a frame without an end"), out)
+        if self._whole.size > MAX_FRAME_BYTES:
+            self._fail(make_broken_problem("a frame without an end"), out)
         return out
 
     def end(self) -> list[Event]:
         """Take the end of the stream: some hosts send no `[DONE]`, or no blank line after it."""
         out: list[Event] = []
-        rest = self._whole.rest()
+        rest = self._whole.take_pending()
         if self._over:
             return out
         over = _whole(rest) and self._frame(rest, out)
@@ -92,17 +92,17 @@ class Stream:
         if payload.startswith(b"data:") and b"\n" not in payload:
             payload = payload[5:].lstrip()
         else:
-            payload = sse.data(frame)
+            payload = sse.read_data(frame)
         if not payload:
             return False
-        if payload.startswith(DONE):
+        if payload.startswith(DONE_PAYLOAD):
             return self._ended(out)
         try:
             chunk = jsonio.loads(payload)
         except jsonio.JsonError:
             chunk = None
         if not isinstance(chunk, dict):
-            return self._fail(broken(), out)
+            return self._fail(make_broken_problem(), out)
         problem = ending.problem(chunk, payload)
         if problem is not None:
             return self._fail(problem, out)
@@ -124,7 +124,7 @@ class Stream:
         self._word = chunk.get("service_tier") or self._word
         told = usage.find(chunk, self._word)
         if told is not None:
-            told = msgspec.structs.replace(joined(self._usage, told), service=told.service)
+            told = msgspec.structs.replace(merge_usage(self._usage, told), service=told.service)
             if told != self._usage:
                 self._usage = told
                 out.append(UsageUpdate(told))
@@ -145,7 +145,7 @@ class Stream:
     def _ended(self, out: list[Event]) -> bool:
         if any(it.finished or it.spoke for it in self._voices.values()):
             return self._close(out)
-        return self._fail(broken(_NOTHING), out)
+        return self._fail(make_broken_problem(_NOTHING), out)
 
     def _close(self, out: list[Event]) -> bool:
         for index in sorted(self._voices):
@@ -167,7 +167,7 @@ def decoder() -> Stream:
 
 def _start(value: Object) -> Start:
     id, model, created = value.get("id"), value.get("model"), value.get("created")
-    word = service(value.get("service_tier"))
+    word = parse_service_tier(value.get("service_tier"))
     return Start(
         id=id if isinstance(id, str) and id else None,
         model=model if isinstance(model, str) and model else None,
@@ -183,8 +183,8 @@ def _index(choice: Object, otherwise: int) -> int:
 
 def _whole(rest: bytes) -> bool:
     """Whether what stands at the end of a stream is a frame: half a frame is none."""
-    payload = sse.data(rest)
-    if not payload or payload.startswith(DONE):
+    payload = sse.read_data(rest)
+    if not payload or payload.startswith(DONE_PAYLOAD):
         return bool(payload)
     try:
         return isinstance(jsonio.loads(payload), dict)

@@ -27,7 +27,8 @@ type Object = dict[str, Json]
 _BLANK = "\n\n"
 _FORMATS = {"audio/mpeg": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
 """Formats that are not called as their media type."""
-_FOREIGN = f"{compatibility.CHAT} {compatibility.FIELDS['foreign_thought'][compatibility.CHAT].why}"
+_FOREIGN_RULE = compatibility.FIELD_RULES["foreign_thought"][compatibility.CHAT]
+_FOREIGN = f"{compatibility.CHAT} {_FOREIGN_RULE.reason}"
 _SPOKEN = f"{compatibility.CHAT} takes text alone of an assistant"
 _MEMBERS = ("reasoning_content", "reasoning", "reasoning_text")
 """States that are the name of the member in which a host wants its reasoning back."""
@@ -141,8 +142,12 @@ class Messages:
         arguments = use.arguments if use.arguments.strip() else "{}"
         if use.custom:
             arguments = jsonio.dumps({"input": use.arguments}).decode()
-        inside = {"name": tool_ids.plain(use.name, "tool_"), "arguments": arguments}
-        call: Object = {"id": tool_ids.plain(use.id), "type": "function", "function": inside}
+        inside = {"name": tool_ids.make_plain_id(use.name, "tool_"), "arguments": arguments}
+        call: Object = {
+            "id": tool_ids.make_plain_id(use.id),
+            "type": "function",
+            "function": inside,
+        }
         if use.state is not None:
             if use.maker == self._maker:
                 call["extra_content"] = {"google": {"thought_signature": use.state}}
@@ -165,7 +170,7 @@ class Messages:
             if result.error:
                 text = f"Error: {text}"
             self._out.append(
-                {"role": "tool", "tool_call_id": tool_ids.plain(result.id), "content": text}
+                {"role": "tool", "tool_call_id": tool_ids.make_plain_id(result.id), "content": text}
             )
         if media:
             self._say("user", media, None)

@@ -12,41 +12,43 @@ _SYSTEM = ("system", "developer")
 
 def read(body: RequestBody) -> ConversationStart:
     """Read it; odd members say nothing."""
-    value = body.said
+    value = body.outline
     messages = value["messages"]
     first = ""
     for message in messages:
         if message.get("role") == "user":
-            first = conversation_start.spoken(message.get("content"))
+            first = conversation_start.read_user_text(message.get("content"))
             break
     named = "session_id" in value or "prompt_cache_key" in value
     return ConversationStart(
         system=_system(messages),
-        first=first or conversation_start.first(_turns(messages)),
-        named=_named(value) if named else None,
-        user=conversation_start.asker(value),
+        first_text=first or conversation_start.find_first_text(_turns(messages)),
+        name_and_member=_named(value) if named else None,
+        user=conversation_start.find_end_user(value),
     )
 
 
 def _named(value: dict[str, Json]) -> tuple[str, str] | None:
     """Its name; OpenRouter's own word for that is session_id."""
-    return conversation_start.name(value, "session_id") or conversation_start.cache_key(value)
+    return conversation_start.find_name(value, "session_id") or conversation_start.find_cache_key(
+        value
+    )
 
 
 def _system(messages: list[dict[str, Json]]) -> tuple[str, ...]:
     found: list[str] = []
     for message in messages:
-        if message.get("role") not in _SYSTEM or len(found) >= conversation_start.MOST_BLOCKS:
+        if message.get("role") not in _SYSTEM or len(found) >= conversation_start.MAX_BLOCKS:
             break
         content = message.get("content")
         if isinstance(content, str):
             found.append(content)
         else:
-            found += conversation_start.texts(content, "text")
-    return conversation_start.system(found)
+            found += conversation_start.list_texts(content, "text")
+    return conversation_start.cut_system(found)
 
 
 def _turns(messages: list[dict[str, Json]]) -> Iterator[str | list[str]]:
     for message in messages:
         if message.get("role") == "user":
-            yield conversation_start.said(message.get("content"), "text")
+            yield conversation_start.read_content(message.get("content"), "text")

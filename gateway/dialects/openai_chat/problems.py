@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 from gateway.core import jsonio, sse
-from gateway.core.errors import Kind, Problem
+from gateway.core.errors import Problem, ProblemKind
 from gateway.core.jsonio import Json
 from gateway.dialects import upstream_errors
 from gateway.dialects.upstream_errors import ErrorWords
 
-_CODES: Mapping[Kind, tuple[str, str]] = {
+_CODES: Mapping[ProblemKind, tuple[str, str]] = {
     "invalid_json": ("invalid_request_error", "invalid_json"),
     "invalid_request": ("invalid_request_error", "invalid_request"),
     "invalid_api_key": ("invalid_request_error", "invalid_api_key"),
@@ -43,14 +43,14 @@ _CODES: Mapping[Kind, tuple[str, str]] = {
 }
 
 _WORDS = ErrorWords(
-    ours=(
+    account_words=(
         "insufficient_quota",
         "credit_balance_exhausted",
         "billing_hard_limit_reached",
         "invalid_api_key",
         "api_key_invalid",
     ),
-    context=(
+    context_words=(
         "context_length_exceeded",
         "maximum context length",
         "context window",
@@ -60,7 +60,7 @@ _WORDS = ErrorWords(
         "too many tokens",
         "reduce the length",
     ),
-    shown=(dict, list),  # Google's door wraps errors in a list
+    displayable_types=(dict, list),  # Google's door wraps errors in a list
 )
 
 
@@ -82,17 +82,17 @@ def write(problem: Problem) -> bytes:
 
 def frame(problem: Problem) -> bytes:
     """The error as the last frame of a stream; no `[DONE]` follows it."""
-    return sse.frame(write(problem).translate(None, b"\r\n"))
+    return sse.write_frame(write(problem).translate(None, b"\r\n"))
 
 
 def read(status: int, body: bytes, retry_after: float | None) -> Problem:
     """A provider's error; see failure.read."""
-    return upstream_errors.read(_WORDS, status, body, retry_after)
+    return upstream_errors.read_problem(_WORDS, status, body, retry_after)
 
 
 def found(error: Json, body: bytes) -> Problem:
     """An error object where an answer should be: in a 200, or in the middle of a stream."""
-    return upstream_errors.found(_WORDS, _status(error), body)
+    return upstream_errors.read_error_answer(_WORDS, _status(error), body)
 
 
 def _status(error: Json) -> int:

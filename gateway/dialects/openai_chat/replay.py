@@ -79,33 +79,33 @@ def fill(edit: BodyPatch, target: Target) -> None:
 
     def fix(raw: bytes, message: Json) -> bytes | None:
         missing = _first(message) and not _reasons(message)
-        return reasoning_state.put(raw, REASONING[0], "") if missing else raw
+        return reasoning_state.set_member(raw, REASONING[0], "") if missing else raw
 
     fixed = _fixed(body, fix)
     if fixed is not body:
-        edit.put(_MESSAGES, fixed.members[_MESSAGES])
+        edit.set_member(_MESSAGES, fixed.members[_MESSAGES])
 
 
-def _fixed(body: RequestBody, fix: reasoning_state.Fix) -> RequestBody:
+def _fixed(body: RequestBody, fix: reasoning_state.ValueFixer) -> RequestBody:
     raw = bytes(memoryview(body.members[_MESSAGES]))
-    fixed = reasoning_state.each(fix)(raw, body.value[_MESSAGES])
+    fixed = reasoning_state.fix_items(fix)(raw, body.value[_MESSAGES])
     if fixed is raw or fixed is None:
         return body
     members = {**body.members, _MESSAGES: msgspec.Raw(fixed)}
     value = {**body.value, _MESSAGES: jsonio.loads(fixed)}
-    return RequestBody(jsonio.join(members), members, value, body.prompt)
+    return RequestBody(jsonio.join_members(members), members, value, body.prompt)
 
 
 def _put(raw: bytes, kept: KeptReasoning) -> bytes:
     """A message with a thought in the member that it was told in."""
     if kept.state in REASONING:
         before = jsonio.loads(raw).get(kept.state)
-        return reasoning_state.put(raw, kept.state, (before or "") + kept.text)
+        return reasoning_state.set_member(raw, kept.state, (before or "") + kept.text)
     if kept.state[:1] != "[":
         return raw
-    parts = jsonio.members(raw)
+    parts = jsonio.read_members(raw)
     parts[_DETAILS] = msgspec.Raw(kept.state.encode())
-    return jsonio.join(parts)
+    return jsonio.join_members(parts)
 
 
 def _first(message: Json) -> str:

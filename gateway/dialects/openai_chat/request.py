@@ -3,16 +3,16 @@
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.errors import ProblemError, invalid
+from gateway.core.errors import ProblemError, invalid_request
 from gateway.core.jsonio import Json
 from gateway.core.prompt import Prompt
-from gateway.core.target import UNKNOWN, Target
-from gateway.core.usage import service
+from gateway.core.target import UNKNOWN_FACTS, Target
+from gateway.core.usage import parse_service_tier
 from gateway.dialects.base import RequestBody, WrittenBody
-from gateway.dialects.body_patch import BodyPatch, named
+from gateway.dialects.body_patch import BodyPatch, write_model
 from gateway.dialects.openai_chat import effort, replay, seal
-from gateway.dialects.parse import elsewhere, is_zero, parse
-from gateway.dialects.reasoning_state import holds
+from gateway.dialects.parse import is_zero, parse, suggest_endpoint
+from gateway.dialects.reasoning_state import may_hold_label
 from gateway.dialects.user_text import UserText
 
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
@@ -97,28 +97,32 @@ def read(raw: bytes) -> RequestBody:
 def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
     model = value.get("model")
     if not isinstance(model, str) or not model:
-        raise invalid('"model" is required: a model name, a tier, "auto" or "lab/tier".', "model")
+        raise invalid_request(
+            '"model" is required: a model name, a tier, "auto" or "lab/tier".', "model"
+        )
     messages = value.get("messages")
     if not isinstance(messages, list):
-        raise invalid(f'"messages" is required and must be a list.{_hint(value)}', "messages")
+        raise invalid_request(
+            f'"messages" is required and must be a list.{_hint(value)}', "messages"
+        )
     names = tuple(value)
     known = _known.get(names) or _meet(names)
     if known.doubtful:
         _at_home(value)
     stream = value.get("stream")
     if stream is not None and not isinstance(stream, bool):
-        raise invalid('"stream" must be true or false.', "stream")
+        raise invalid_request('"stream" must be true or false.', "stream")
     said = _Said()
     said.all(messages)
     typed, temperature = said.typed, value.get("temperature")
     prompt = Prompt(
         model=model,
         stream=stream is True,
-        user=typed.words,
-        user_turns=typed.turns,
+        user=typed.text,
+        user_turns=typed.turn_count,
         chars=said.chars,
         tool_loop=said.tool_loop,
-        aside=typed.aside,
+        injected_text=typed.injected_text,
         images=said.images,
         files=said.files,
         audio=said.audio,
@@ -142,7 +146,7 @@ def _special(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) ->
         json_schema=_schema(value.get("response_format")),
         effort=asked if isinstance(asked, str) else None,
         choices=_whole(value.get("n")) or 1,
-        service=service(value.get("service_tier")),
+        service=parse_service_tier(value.get("service_tier")),
         hosted_tools=_hosted(value, tools),
         stored=value.get("store") is True,
         logprobs=value.get("logprobs") is True,
@@ -154,8 +158,8 @@ def _hint(value: dict[str, Json]) -> str:
     for name in ("input", "prompt"):
         if name in value:
             own = f' This door takes no "{name}": write it as messages.'
-            return own + elsewhere(value, "openai-chat")
-    return elsewhere(value, "openai-chat")
+            return own + suggest_endpoint(value, "openai-chat")
+    return suggest_endpoint(value, "openai-chat")
 
 
 def _at_home(value: dict[str, Json]) -> None:
@@ -170,7 +174,7 @@ def _at_home(value: dict[str, Json]) -> None:
 
 def _messages(name: str) -> ProblemError:
     message = f'"{name}" is written as in the Messages API: send it to POST /v1/messages.'
-    return invalid(message, name)
+    return invalid_request(message, name)
 
 
 class _Said:
@@ -189,7 +193,7 @@ class _Said:
         for message in messages:
             if not isinstance(message, dict):
                 at = messages.index(message)
-                raise invalid(f'"messages[{at}]" must be an object.', f"messages[{at}]")
+                raise invalid_request(f'"messages[{at}]" must be an object.', f"messages[{at}]")
             try:
                 text, role = message["content"], message["role"]
             except KeyError:
@@ -199,10 +203,10 @@ class _Said:
                 continue
             chars += len(text)  # as `message` does, without a call for each of many
             if role == "user":
-                self.tool_loop = not typed.say(text) and self.tool_loop
+                self.tool_loop = not typed.add_text(text) and self.tool_loop
             elif role not in _SYSTEM:
                 self.tool_loop = role in _RESULTS
-                typed.aside = ""
+                typed.injected_text = ""
         self.chars += chars
         typed.close()
 
@@ -212,10 +216,10 @@ class _Said:
         texts = [content] if isinstance(content, str) else self._parts(content)
         self.chars += sum(map(len, texts)) + max(len(texts) - 1, 0)
         if role == "user":
-            self.tool_loop = not self.typed.take(texts) and self.tool_loop
+            self.tool_loop = not self.typed.add_turn(texts) and self.tool_loop
         elif role not in _SYSTEM:
             self.tool_loop = role in _RESULTS
-            self.typed.answer()
+            self.typed.add_answer()
         calls = message.get("tool_calls")
         if not calls:
             return
@@ -284,16 +288,16 @@ def _whole(number: Json) -> int | None:
 
 def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: the client's bytes, with only those members changed that must be."""
-    if _as_it_is(body.prompt, target) and not holds(body):
+    if _as_it_is(body.prompt, target) and not may_hold_label(body):
         if not (body.prompt.stream and target.provider.stream_usage == "ask") or asks_usage(body):
-            return WrittenBody(named(body, target.model))
+            return WrittenBody(write_model(body, target.model))
         if _OPTIONS not in body.members:
-            return WrittenBody(named(body, target.model, _WITH_USAGE), asks_usage=True)
+            return WrittenBody(write_model(body, target.model, _WITH_USAGE), asks_usage=True)
     edit = seal.edit(body, target)
     replay.fill(edit, target)
     body = edit.body
     if body.prompt.model != target.model:
-        edit.put("model", target.model)
+        edit.set_member("model", target.model)
     _write_effort(edit, body.prompt, target)
     _write_cap(edit, body.prompt, target)
     _drop_sampling(edit, body.prompt, target)
@@ -302,8 +306,8 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
     if asks:
         _ask_usage(edit, body)
     for name, value in target.params.items():
-        edit.fill(name, value)
-    written = edit.done()
+        edit.set_default(name, value)
+    written = edit.finish()
     return msgspec.structs.replace(written, asks_usage=True) if asks else written
 
 
@@ -323,7 +327,12 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
         and prompt.effort is None
         and target.effort is None
         and facts.sampling == "always"
-        and not (facts.refuses or provider.refuses or facts.replays_reasoning or target.params)
+        and not (
+            facts.refused_members
+            or provider.refused_members
+            or facts.replays_reasoning
+            or target.params
+        )
     )
 
 
@@ -332,45 +341,45 @@ def _write_effort(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
     if asked is None:
         if target.effort is not None and not effort.MEMBERS & prompt.members:
             for name, value in effort.write(style, target.effort).items():
-                edit.put(name, value)
+                edit.set_member(name, value)
         return
     accepted = effort.accepted(facts)
     sent = asked
     if asked in effort.EFFORTS and accepted and asked not in accepted:
-        sent = effort.nearest(asked, accepted)
+        sent = effort.find_nearest_effort(asked, accepted)
         why = f"{target.model} accepts {', '.join(accepted)}; sent {sent}"
-        edit.lose(_EFFORT, "clamped", why)
-    if facts == UNKNOWN or sent not in effort.EFFORTS:
+        edit.record_loss(_EFFORT, "clamped", why)
+    if facts == UNKNOWN_FACTS or sent not in effort.EFFORTS:
         return
     if style is None:
-        edit.drop(_EFFORT, f"{target.model} has no control of effort")
+        edit.drop_member(_EFFORT, f"{target.model} has no control of effort")
         return
     said = effort.write(style, sent)
     if style in effort.ON_OFF and sent != "none":
         why = f"{target.model} thinks or does not; sent as thinking"
-        edit.lose(_EFFORT, "approximated", why)
+        edit.record_loss(_EFFORT, "approximated", why)
     if _EFFORT not in said:
         edit.remove(_EFFORT)
     for name, value in said.items():
         if value != asked if name == _EFFORT else name not in prompt.members:
-            edit.put(name, value)
+            edit.set_member(name, value)
 
 
 def _write_cap(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
     theirs = target.provider.max_tokens
     present = [name for name in _CAPS if name in prompt.members]
-    said = edit.body.said
+    said = edit.body.outline
     unset = all(said[name] is None for name in present)
     asked = target.max_output if unset else prompt.max_output
     if asked is None:
         return
     cap, most = asked, target.facts.max_output
     if not unset and most is not None and cap > most:
-        edit.lose(present[0], "clamped", f"{target.model} gives at most {most}")
+        edit.record_loss(present[0], "clamped", f"{target.model} gives at most {most}")
         cap = most
     name = (present[0] if present else "max_tokens") if theirs == "either" else theirs
     if unset or cap != asked or (theirs != "either" and present != [theirs]):
-        edit.put(name, cap)
+        edit.set_member(name, cap)
         for other in present:
             if other != name:
                 edit.remove(other)
@@ -383,12 +392,12 @@ def _drop_sampling(edit: BodyPatch, prompt: Prompt, target: Target) -> None:
     if sampling == "never" or effort.effective(prompt, target) != "none":
         for name in SAMPLING:
             if name in prompt.members:
-                edit.drop(name, f"{target.model} takes no sampling parameters")
+                edit.drop_member(name, f"{target.model} takes no sampling parameters")
 
 
 def asks_usage(body: RequestBody) -> bool:
     """Whether the client wants a usage chunk at the end of its stream."""
-    options = body.said.get(_OPTIONS)
+    options = body.outline.get(_OPTIONS)
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
@@ -396,10 +405,10 @@ def _may_ask_usage(body: RequestBody, target: Target) -> bool:
     """True if the gateway is to ask for usage, which the host tells only if it is asked."""
     if not body.prompt.stream or target.provider.stream_usage != "ask" or asks_usage(body):
         return False
-    return _OPTIONS not in target.facts.refuses | target.provider.refuses
+    return _OPTIONS not in target.facts.refused_members | target.provider.refused_members
 
 
 def _ask_usage(edit: BodyPatch, body: RequestBody) -> None:
-    options = body.said.get(_OPTIONS)
+    options = body.outline.get(_OPTIONS)
     known = options if isinstance(options, dict) else {}
-    edit.put(_OPTIONS, {**known, "include_usage": True})
+    edit.set_member(_OPTIONS, {**known, "include_usage": True})

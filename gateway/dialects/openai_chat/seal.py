@@ -12,21 +12,21 @@ _MEMBER = "reasoning_details"
 
 def edit(body: RequestBody, target: Target) -> BodyPatch:
     """A body on its way to a target, without the reasoning of others."""
-    if not reasoning_state.holds(body):
+    if not reasoning_state.may_hold_label(body):
         return BodyPatch(body)
     seals = reasoning_state.ReasoningLabels(target, "openai-chat")
 
     def fix(raw: bytes, block: Json) -> bytes | None:
-        state = seals.open(block.get("data")) if isinstance(block, dict) else None
+        state = seals.read_slot(block.get("data")) if isinstance(block, dict) else None
         if state is None:
             return raw
         details = _details(state)
         if not details:
-            seals.lost = True
+            seals.has_losses = True
         return b",".join(map(jsonio.dumps, details)) or None
 
-    message = reasoning_state.within(_MEMBER, reasoning_state.each(fix))
-    return reasoning_state.edit(body, "messages", seals, reasoning_state.each(message))
+    message = reasoning_state.fix_member(_MEMBER, reasoning_state.fix_items(fix))
+    return reasoning_state.patch_member(body, "messages", seals, reasoning_state.fix_items(message))
 
 
 def _details(state: str) -> list[Json]:

@@ -7,5 +7,10 @@ from gateway.dialects.openai_chat.telling import encoder, tell
 from gateway.dialects.openai_chat.wording import encode
 
 SPEECH = TranslationFunctions(
-    decode=decode, encode=encode, events=events, tell=tell, decoder=decoder, encoder=encoder
+    decode_request=decode,
+    encode_request=encode,
+    decode_response=events,
+    encode_response=tell,
+    make_decoder=decoder,
+    make_encoder=encoder,
 )

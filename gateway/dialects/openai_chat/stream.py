@@ -14,10 +14,21 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, joined, service
-from gateway.dialects.base import UNWRITTEN, RequestBody, StreamInspector, WrittenBody, response_id
+from gateway.core.usage import Usage, merge_usage, parse_service_tier
+from gateway.dialects.base import (
+    EMPTY_WRITTEN_BODY,
+    RequestBody,
+    StreamInspector,
+    WrittenBody,
+    parse_response_id,
+)
 from gateway.dialects.openai_chat import amount, ending, usage
-from gateway.dialects.stream_commit import DONE, STOP, StreamBuffer, broken
+from gateway.dialects.stream_commit import (
+    DEFAULT_FINISH,
+    DONE_PAYLOAD,
+    StreamBuffer,
+    make_broken_problem,
+)
 
 _TELLS = re.compile(
     rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[^n\s]|object"\s*:\s*"error")'
@@ -25,7 +36,7 @@ _TELLS = re.compile(
 
 
 def watch(
-    body: RequestBody, written: WrittenBody = UNWRITTEN, *, finish_optional: bool = False
+    body: RequestBody, written: WrittenBody = EMPTY_WRITTEN_BODY, *, finish_optional: bool = False
 ) -> StreamInspector:
     """Watch one stream that answers `body`, which the provider got as `written`.
 
@@ -64,30 +75,30 @@ class _Stream(StreamBuffer):
     def _plain(self, data: bytes) -> bool:
         if not self.committed or self._choices > 1:
             return False
-        return DONE not in data and _TELLS.search(data) is None
+        return DONE_PAYLOAD not in data and _TELLS.search(data) is None
 
     _amount = staticmethod(amount.chunk)
     _HOLE = re.compile(rb'"content":[ ]?"')
 
     def _glance(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
         """Read one chunk; True if it stays here: usage for the gateway alone, or no chunk."""
-        if payload.startswith(DONE):
+        if payload.startswith(DONE_PAYLOAD):
             self._done = bool(self._finished) and self._finished >= self._seen
             if not self._done and self._finish_optional and self.committed:
-                self._done, self.finish = True, self.finish or STOP
+                self._done, self.finish = True, self.finish or DEFAULT_FINISH
             return not self._done
         try:
             chunk = jsonio.loads(payload)
         except jsonio.JsonError:
             chunk = None
         if not isinstance(chunk, dict):
-            self.problem = broken()
+            self.problem = make_broken_problem()
             return True
         choices = chunk.get("choices")
-        if self.served is None and isinstance(chunk.get("model"), str):
-            self.served = chunk["model"] or None
+        if self.served_model is None and isinstance(chunk.get("model"), str):
+            self.served_model = chunk["model"] or None
         if self.response_id is None:
-            self.response_id = response_id(chunk.get("id"))
+            self.response_id = parse_response_id(chunk.get("id"))
         told = self._account(chunk)
         self.problem = ending.problem(chunk, payload)
         if self.problem is not None:
@@ -102,8 +113,10 @@ class _Stream(StreamBuffer):
         self._word = chunk.get("service_tier") or self._word
         told = usage.find(chunk, self._word)
         if told is not None:
-            self.usage = msgspec.structs.replace(joined(self.usage, told), service=told.service)
-        elif (word := service(self._word)) is not None:
+            self.usage = msgspec.structs.replace(
+                merge_usage(self.usage, told), service=told.service
+            )
+        elif (word := parse_service_tier(self._word)) is not None:
             self.usage = msgspec.structs.replace(self.usage or Usage(), service=word)
         return told is not None
 

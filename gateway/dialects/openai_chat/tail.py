@@ -23,14 +23,14 @@ _DONE = b"[DONE]"
 def tell(stream: bytes, usage: Usage | None) -> bytes:
     """A stream with usage: its own, else one more chunk that says `usage`, where that is known."""
     told = written(usage)
-    frames = sse.frames(stream)
+    frames = sse.split_frames(stream)
     if told is None or any(_usage(frame) for frame in frames):
         return stream
     head = next((chunk for frame in reversed(frames) if (chunk := _chunk(frame))), None)
     if head is None:
         return stream
-    last = sse.frame(jsonio.dumps({**head, "choices": [], "usage": told}))
-    done = sse.data(frames[-1]) == _DONE
+    last = sse.write_frame(jsonio.dumps({**head, "choices": [], "usage": told}))
+    done = sse.read_data(frames[-1]) == _DONE
     before = frames[:-1] if done else frames
     if before and not before[-1].endswith((b"\n\n", b"\n\r\n")):
         before[-1] += b"\n\n"  # the last of a stream may have lacked the end of its frame
@@ -42,7 +42,7 @@ def hide(stream: bytes) -> bytes:
     if _USAGE.search(stream) is None:
         return stream
     kept = []
-    for frame in sse.frames(stream):
+    for frame in sse.split_frames(stream):
         chunk = _usage(frame)
         if chunk is None or chunk.get("choices"):
             kept.append(frame)
@@ -52,10 +52,10 @@ def hide(stream: bytes) -> bytes:
 def complete(whole: bytes, usage: Usage | None) -> bytes:
     """A whole answer with usage: its own, else `usage`, where that is known."""
     told = written(usage)
-    members = jsonio.members(whole)
+    members = jsonio.read_members(whole)
     if told is None or "usage" in members:
         return whole
-    return jsonio.join({**members, "usage": msgspec.Raw(jsonio.dumps(told))})
+    return jsonio.join_members({**members, "usage": msgspec.Raw(jsonio.dumps(told))})
 
 
 def _usage(frame: bytes) -> Object | None:
@@ -65,7 +65,7 @@ def _usage(frame: bytes) -> Object | None:
 
 
 def _chunk(frame: bytes) -> Object | None:
-    payload = sse.data(frame)
+    payload = sse.read_data(frame)
     if payload in (b"", _DONE):
         return None
     chunk = jsonio.loads(payload)

@@ -16,8 +16,8 @@ from gateway.core.events import (
     End,
     Event,
     Finish,
+    FinishReason,
     LogProbs,
-    Reason,
     ReasoningDelta,
     ReasoningEnd,
     Start,
@@ -39,7 +39,7 @@ type Object = dict[str, Json]
 DETAILS, SEALED = "reasoning_details", "reasoning.encrypted"
 """Where labelled states stand, and the type of their blocks."""
 
-_WORDS: Mapping[Reason, str] = {
+_WORDS: Mapping[FinishReason, str] = {
     "stop": "stop",
     "length": "length",
     "tools": "tool_calls",
@@ -91,7 +91,7 @@ class Chunks:
         """The content of the first delta: empty, in a whole answer null."""
         self._choices: dict[int, _Choice] = {}
         self._usage: Usage | None = None
-        asked = telling.asked
+        asked = telling.request
         self._legacy = asked is not None and asked.names.get("tools") == "functions"
         self._head: Object = {}
         self._begin(Start())
@@ -124,7 +124,7 @@ class Chunks:
         self._head = {
             "id": start.id or f"chatcmpl-{telling.id}",
             "object": "chat.completion.chunk",
-            "created": start.created or telling.created,
+            "created": start.created or telling.created_at,
             "model": start.model or telling.model,
         }
 
@@ -170,12 +170,12 @@ class Chunks:
 
     def _state(self, choice: _Choice, state: str | None, more: Object) -> bytes:
         """A state for its maker alone, where the client may be given any."""
-        label = self._telling.label
+        label = self._telling.state_label
         if state is None or not label:
             return b""
         detail = {
             "type": SEALED,
-            "data": reasoning_state.label(label, state),
+            "data": reasoning_state.write_label(label, state),
             "index": choice.states,
         }
         choice.states += 1
@@ -183,7 +183,7 @@ class Chunks:
 
     def _tool(self, event: ToolStart) -> bytes:
         choice, first = self._open(event.choice)
-        custom = event.custom or event.name in self._telling.custom
+        custom = event.custom or event.name in self._telling.custom_tool_names
         turned = custom and not event.custom
         tool = _Tool(len(choice.tools), event.id, custom=custom, turned=turned)
         choice.tools[event.index] = tool
@@ -267,8 +267,10 @@ class Chunks:
         if usage is not None:
             word = service(self._usage)
             more = {"service_tier": word} if word is not None else {}
-            out = sse.frame(jsonio.dumps({**self._head, **more, "choices": [], "usage": usage}))
-        return out + sse.frame(b"[DONE]")
+            out = sse.write_frame(
+                jsonio.dumps({**self._head, **more, "choices": [], "usage": usage})
+            )
+        return out + sse.write_frame(b"[DONE]")
 
 
 def encoder(telling: ResponseContext) -> Chunks:

@@ -94,7 +94,7 @@ class _Reader:
             self._count += 1
             id = self._last[name] = made(f"{self._count}/{name}")
         state = states.get(id) or signature(call)
-        whose, state = reasoning_state.split(state) if state is not None else (None, None)
+        whose, state = reasoning_state.split_label(state) if state is not None else (None, None)
         use = ToolUse(
             id=id,
             name=name,
@@ -146,7 +146,7 @@ def _thoughts(message: Object) -> tuple[list[Thought], dict[str, str]]:
     found, at = [], 0
     mine = [it for it in ours if it.get("id") not in states]
     for block in mine:
-        whose, state = reasoning_state.split(block["data"])
+        whose, state = reasoning_state.split_label(block["data"])
         chars = block.get("chars")
         end = at + chars if isinstance(chars, int) else at
         end = len(text) if block is mine[-1] and not block.get("redacted") else end
@@ -169,7 +169,7 @@ def _thoughts(message: Object) -> tuple[list[Thought], dict[str, str]]:
 
 def _labelled(block: Object) -> bool:
     data = block.get("data")
-    return isinstance(data, str) and data.startswith(reasoning_state.MARK)
+    return isinstance(data, str) and data.startswith(reasoning_state.LABEL_PREFIX)
 
 
 def _json(value: Json) -> str:

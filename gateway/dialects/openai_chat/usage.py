@@ -12,14 +12,14 @@ import msgspec
 
 from gateway.core.jsonio import Json
 from gateway.core.usage import (
+    MAX_TOKENS,
     MODALITIES,
-    MOST,
     Usage,
-    count,
-    media_tokens,
-    money,
-    service,
+    parse_count,
+    parse_service_tier,
+    parse_usd,
     split_output,
+    sum_media_tokens,
 )  # fmt: skip
 from gateway.dialects import billing
 
@@ -55,10 +55,10 @@ def find(value: dict[str, Json], word: Json = None) -> Usage | None:
     found = read(usage)
     if found is None:
         return None
-    served = service(value.get("service_tier") or word, usage.get("service_tier"))
+    served = parse_service_tier(value.get("service_tier") or word, usage.get("service_tier"))
     billed = found.billed
     if billed is None and "cost" in value:  # Venice
-        billed = money(_dict(value["cost"]).get("usd"))
+        billed = parse_usd(_dict(value["cost"]).get("usd"))
     if served is None and billed is None:
         return found
     return msgspec.structs.replace(found, service=served, billed=billed)
@@ -97,8 +97,8 @@ def _plain(usage: dict[str, Json]) -> Usage | None:
         or inside.get("audio_tokens")
         or beside.get("audio_tokens")
         or usage.get("total_tokens", total) != total
-        or not 0 <= prompt <= MOST
-        or not 0 <= completion <= MOST
+        or not 0 <= prompt <= MAX_TOKENS
+        or not 0 <= completion <= MAX_TOKENS
         or not (cached is None or (type(cached) is int and 0 <= cached <= prompt))
         or not (reasoning is None or (type(reasoning) is int and 0 <= reasoning <= completion))
     ):
@@ -112,7 +112,10 @@ def _plain(usage: dict[str, Json]) -> Usage | None:
 
 
 def _read(usage: dict[str, Json]) -> Usage | None:
-    prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    prompt, completion = (
+        parse_count(usage.get("prompt_tokens")),
+        parse_count(usage.get("completion_tokens")),
+    )
     if prompt is None and completion is None:
         return None
     inside = _dict(usage.get("prompt_tokens_details"))
@@ -140,9 +143,9 @@ def _read(usage: dict[str, Json]) -> Usage | None:
         cache_write=_lifetimes(usage, inside, written) if written else {},
         output=shown,
         reasoning=reasoning,
-        tools=billing.tools(usage),
+        tools=billing.read_tool_counts(usage),
         media=media,
-        billed=billing.billed(usage),
+        billed=billing.read_billed_usd(usage),
     )
 
 
@@ -151,8 +154,8 @@ def media_of(usage: Mapping[str, Json]) -> dict[str, int]:
     inside = _dict(usage.get("prompt_tokens_details"))
     beside = _dict(usage.get("completion_tokens_details"))
     images = inside.get("image_tokens") or usage.get("image_tokens")
-    given = media_tokens("input", _media({**inside, "image_tokens": images}))
-    return given | media_tokens("output", _media(beside))
+    given = sum_media_tokens("input", _media({**inside, "image_tokens": images}))
+    return given | sum_media_tokens("output", _media(beside))
 
 
 def _media(details: Mapping[str, Json]) -> list[tuple[str, Json]]:
@@ -161,7 +164,7 @@ def _media(details: Mapping[str, Json]) -> list[tuple[str, Json]]:
 
 def _beyond(usage: Mapping[str, Json], prompt: int | None, completion: int | None) -> int | None:
     """Return how many tokens the total has beyond both sides; None where it tells no total."""
-    total = count(usage.get("total_tokens"))
+    total = parse_count(usage.get("total_tokens"))
     if total is None or prompt is None or completion is None:
         return None
     return total - prompt - completion
@@ -175,7 +178,7 @@ def _lifetimes(
     places = (inside.get("cache_write_tokens_details"), usage.get("cache_creation"))
     for place in places:
         for name, value in _dict(place).items():
-            life, number = _LIFETIME.fullmatch(name), count(value)
+            life, number = _LIFETIME.fullmatch(name), parse_count(value)
             if life is not None and number and not by.get(life[1]):
                 by[life[1]] = number
     rest = written - sum(by.values())
@@ -205,7 +208,7 @@ def _output(
 
 def _first(*values: Json) -> int | None:
     for value in values:
-        if value is not None and (read := count(value)) is not None:
+        if value is not None and (read := parse_count(value)) is not None:
             return read
     return None
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.usage import MOST, Usage, service
+from gateway.core.usage import MAX_TOKENS, Usage, parse_service_tier
 from gateway.dialects.base import ResponseSummary
 from gateway.dialects.openai_chat.ending import FAILED
 
@@ -20,7 +20,7 @@ _SOME = 64
 """One of so many."""
 
 
-type _Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+type _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
 """Of larger numbers, too, it is not known here whether any reader takes them."""
 
 
@@ -89,7 +89,7 @@ class _Answer(_Struct):
     system_fingerprint: str | None = None
 
 
-_READ = jsonio.reader(_Answer)
+_READ = jsonio.make_reader(_Answer)
 
 
 class Usual:
@@ -134,11 +134,13 @@ class Usual:
             cache_read=cached,
             output=completion - (reasoning or 0),
             reasoning=reasoning,
-            service=None if answer.service_tier is None else service(answer.service_tier),
+            service=None
+            if answer.service_tier is None
+            else parse_service_tier(answer.service_tier),
         )
         return ResponseSummary(
             usage=usage,
-            served=answer.model,
+            served_model=answer.model,
             response_id=answer.id or None,
             finish=choices[0].finish_reason,
             complete=True,

@@ -14,9 +14,9 @@ from gateway.core.events import (
     Declined,
     Event,
     Finish,
+    FinishReason,
     LogProbs,
     Opaque,
-    Reason,
     ReasoningDelta,
     ReasoningEnd,
     Start,
@@ -34,7 +34,7 @@ REASONING = ("reasoning_content", "reasoning", "reasoning_text")
 _OPAQUE = ("audio", "images")
 """Members of a message that hold what is no text."""
 
-_REASONS: Mapping[str, Reason] = {
+_REASONS: Mapping[str, FinishReason] = {
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), "length"),
     **dict.fromkeys(("model_context_window_exceeded", "context_length_exceeded"), "length"),
     **dict.fromkeys(("content_filter", "sensitive", "safety", "refusal"), "filter"),
@@ -88,7 +88,7 @@ class Voice:
         self._calls.close(out)
         out.append(Finish(self._reason(), self._word, choice=self._index))
 
-    def _reason(self) -> Reason:
+    def _reason(self) -> FinishReason:
         """Give the reason for the end. A word that is not known ends a choice as well as any."""
         if self._word is None:
             return "cut"

@@ -57,7 +57,7 @@ _MOST = "xhigh"
 
 def encode(request: CanonicalRequest, target: Target) -> EncodedRequest:
     """The body that says a request."""
-    messages = Messages(reasoning_state.maker(target, "openai-chat"))
+    messages = Messages(reasoning_state.hash_maker(target, "openai-chat"))
     value: Object = {"messages": messages.write(request.turns)}
     tools = [_tool(tool) for tool in request.tools if tool.kind != "hosted"]
     if tools:
@@ -71,7 +71,7 @@ def encode(request: CanonicalRequest, target: Target) -> EncodedRequest:
         if said is not None:
             value[member] = said
     if request.user:
-        value["user"] = tool_ids.plain(request.user, "user_")
+        value["user"] = tool_ids.make_plain_id(request.user, "user_")
     if request.stop:
         value["stop"] = list(request.stop)
     if request.choices > 1:
@@ -87,7 +87,7 @@ def encode(request: CanonicalRequest, target: Target) -> EncodedRequest:
     names = {it: request.names.get(field, _OWN.get(field, field)) for it, field in spoken.items()}
     word = names["messages"]
     lost = [Loss(f"{word}.{name}", "dropped", why) for name, why in messages.lost.items()]
-    return EncodedRequest(value=value, names=names, losses=tuple(lost))
+    return EncodedRequest(value=value, client_names=names, losses=tuple(lost))
 
 
 def effort(budget: int) -> str:
@@ -97,7 +97,7 @@ def effort(budget: int) -> str:
 
 def _tool(tool: Tool) -> Object:
     """A function; one with a text takes the place of a custom tool, which few hosts have."""
-    inside: Object = {"name": tool_ids.plain(tool.name, "tool_")}
+    inside: Object = {"name": tool_ids.make_plain_id(tool.name, "tool_")}
     if tool.description is not None:
         inside["description"] = tool.description
     parameters = _TEXT if tool.kind == "custom" else tool.parameters
@@ -118,7 +118,7 @@ def _choice(choice: ToolChoice) -> Json:
 
 
 def _named(name: str) -> Object:
-    return {"type": "function", "function": {"name": tool_ids.plain(name, "tool_")}}
+    return {"type": "function", "function": {"name": tool_ids.make_plain_id(name, "tool_")}}
 
 
 def _form(form: OutputFormat) -> Object:

@@ -4,7 +4,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.content_length import text, thing
+from gateway.dialects.content_length import count_item_bytes, count_text_bytes
 
 DONE = "response.output_item.done"
 
@@ -18,7 +18,7 @@ class Said(msgspec.Struct, gc=False):
     output_index: Json = None
 
 
-_SAID = jsonio.reader(Said)
+_SAID = jsonio.make_reader(Said)
 
 
 def event(payload: bytes) -> Said:
@@ -33,7 +33,7 @@ def item(value: Json) -> int:
         return 0
     kind = value.get("type")
     if kind == "message":
-        return text(value.get("content"))
+        return count_text_bytes(value.get("content"))
     if kind == "reasoning":
-        return text(value.get("summary")) or text(value.get("content"))
-    return thing(value)
+        return count_text_bytes(value.get("summary")) or count_text_bytes(value.get("content"))
+    return count_item_bytes(value)

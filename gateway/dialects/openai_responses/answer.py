@@ -1,9 +1,9 @@
 """Whole Responses answers: a glance for accounting, the bytes untouched."""
 
 from gateway.core import jsonio
-from gateway.dialects.base import ResponseSummary, response_id
+from gateway.dialects.base import ResponseSummary, parse_response_id
 from gateway.dialects.openai_responses import amount, ending, usage
-from gateway.dialects.stream_commit import broken
+from gateway.dialects.stream_commit import make_broken_problem
 
 
 def glance(body: bytes) -> ResponseSummary:
@@ -11,7 +11,7 @@ def glance(body: bytes) -> ResponseSummary:
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
-        return ResponseSummary(problem=broken("an answer that is not JSON"))
+        return ResponseSummary(problem=make_broken_problem("an answer that is not JSON"))
     if not isinstance(value, dict):
         return ResponseSummary(problem=ending.wrong(value))
     pending = ending.pending(value)
@@ -21,11 +21,13 @@ def glance(body: bytes) -> ResponseSummary:
     made = output if isinstance(output, list) else []
     return ResponseSummary(
         usage=told,
-        heard=0 if told is not None and told.both else sum(map(amount.item, made)),
-        served=served if isinstance(served, str) else None,
-        response_id=response_id(value.get("id")),
+        content_bytes=0
+        if told is not None and told.has_input_and_output
+        else sum(map(amount.item, made)),
+        served_model=served if isinstance(served, str) else None,
+        response_id=parse_response_id(value.get("id")),
         finish=ending.finish(value),
         complete=problem is None and ending.complete(value),
-        pending=pending,
+        is_pending=pending,
         problem=problem,
     )

@@ -28,13 +28,13 @@ def read(raw: bytes) -> RequestBody:
 def _completed(raw: bytes) -> bytes:
     """Return a body with all that a request must have; one that cannot be read stays as it is."""
     try:
-        members = jsonio.members(raw)
+        members = jsonio.read_members(raw)
     except jsonio.JsonError:
         return raw
     given = {name: part for name, part in members.items() if _counts(name, part)}
     if {"model", "input"} <= given.keys() and len(given) == len(members):
         return raw
-    return jsonio.join({"model": _MODEL, "input": _INPUT} | given)
+    return jsonio.join_members({"model": _MODEL, "input": _INPUT} | given)
 
 
 def _counts(name: str, part: msgspec.Raw) -> bool:
@@ -48,13 +48,13 @@ def write(body: RequestBody, target: Target) -> WrittenBody:
     """Write the body for one target: another model is all that is changed."""
     edit = seal.edit(body, target)
     if body.prompt.model != target.model:
-        edit.put("model", target.model)
-    return edit.done()
+        edit.set_member("model", target.model)
+    return edit.finish()
 
 
 def glance(body: bytes) -> ResponseSummary:
     """Read the answer: `input_tokens`. Nothing was used, so that it costs nothing."""
-    return count_tokens.glance(body, _TOKENS, answer.glance)
+    return count_tokens.summarize(body, _TOKENS, answer.glance)
 
 
 def counted(tokens: int) -> bytes:
@@ -62,9 +62,9 @@ def counted(tokens: int) -> bytes:
     return jsonio.dumps({"object": "response.input_tokens", _TOKENS: tokens})
 
 
-SPEECH = count_tokens.speech(
+SPEECH = count_tokens.make_translation(
     OWN,
     {"input", "instructions", "tools", "tool_choice", "text"},
     member=_TOKENS,
-    counted=counted,
+    write_token_count=counted,
 )

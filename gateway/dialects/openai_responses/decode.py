@@ -90,7 +90,7 @@ def decode(body: RequestBody) -> CanonicalRequest:
         stream=prompt.stream,
         stream_usage=True,
         names={**_NAMES, "user": user} if user else _NAMES,
-        others=others(value),
+        extra_members=others(value),
         source=value,
     )
 
@@ -186,7 +186,7 @@ def _thought(item: Object) -> tuple[Thought, str | None]:
     """A thought, and the call that its state hangs on, where there is one."""
     parts = _list(item.get("summary")) or _list(item.get("content"))
     texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-    name, state = reasoning_state.split(_string(item.get("encrypted_content")) or "")
+    name, state = reasoning_state.split_label(_string(item.get("encrypted_content")) or "")
     kept = slot.read(state) if name is not None else slot.Kept(state)
     thought = Thought(
         text="\n\n".join(texts),

@@ -15,9 +15,9 @@ from gateway.core.events import (
     Event,
     Failed,
     Finish,
+    FinishReason,
     LogProbs,
     Opaque,
-    Reason,
     ReasoningDelta,
     ReasoningEnd,
     Start,
@@ -28,18 +28,18 @@ from gateway.core.events import (
     UsageUpdate,
 )  # fmt: skip
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, service
+from gateway.core.usage import Usage, parse_service_tier
 from gateway.dialects.openai_responses import ending, usage
 from gateway.dialects.openai_responses.frames import Object
 from gateway.dialects.openai_responses.problems import found
 from gateway.dialects.openai_responses.stream import ENDS, failed
-from gateway.dialects.stream_commit import DONE, MOST_FRAME, broken
+from gateway.dialects.stream_commit import DONE_PAYLOAD, MAX_FRAME_BYTES, make_broken_problem
 
 _CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Items that are calls of the client's tools, and the member with what they are called with."""
 _WHOLE = ENDS | {"response.output_item.done"}
 """Events that hold something whole, which may have failed."""
-_REASONS: Mapping[str, Reason] = {
+_REASONS: Mapping[str, FinishReason] = {
     "max_output_tokens": "length",
     "content_filter": "filter",
     "steered": "pause",
@@ -65,20 +65,20 @@ class Decoder:
         if self._over:
             return []
         data = self._whole.feed(data)
-        if self._whole.size > MOST_FRAME:
+        if self._whole.size > MAX_FRAME_BYTES:
             return [self._fail("a frame without an end")]
         out: list[Event] = []
         self._out = out
-        for frame in sse.events(data):
-            payload = sse.data(frame)
-            if payload and not payload.startswith(DONE) and not self._payload(payload):
+        for frame in sse.split_data_frames(data):
+            payload = sse.read_data(frame)
+            if payload and not payload.startswith(DONE_PAYLOAD) and not self._payload(payload):
                 break
         return out
 
     def end(self) -> list[Event]:
         """Take the end of the stream: a frame may lack its blank line; half a frame is none."""
-        payload, self._out = sse.data(self._whole.rest()), []
-        if self._over or not payload or payload.startswith(DONE):
+        payload, self._out = sse.read_data(self._whole.take_pending()), []
+        if self._over or not payload or payload.startswith(DONE_PAYLOAD):
             return []
         try:
             jsonio.loads(payload)
@@ -95,7 +95,7 @@ class Decoder:
 
     def _fail(self, what: str) -> Failed:
         self._over = True
-        return Failed(broken(what))
+        return Failed(make_broken_problem(what))
 
     def _payload(self, payload: bytes) -> bool:
         """Read one event; tell whether more may come."""
@@ -124,7 +124,7 @@ class Decoder:
         self._started = True
         response = _dict(event.get("response"))
         id, model, created = (response.get(name) for name in ("id", "model", "created_at"))
-        word = service(response.get("service_tier"))
+        word = parse_service_tier(response.get("service_tier"))
         self._out.append(
             Start(
                 id=id if isinstance(id, str) else None,
@@ -275,7 +275,7 @@ class Decoder:
         if told is not None:
             self._out.append(UsageUpdate(told))
         word = ending.finish(response)
-        reason: Reason = "tools" if self._tools else "stop"
+        reason: FinishReason = "tools" if self._tools else "stop"
         if response.get("status") == "incomplete" or event.get("type") == "response.incomplete":
             reason = _REASONS.get(word or "", "length")
         elif not ending.complete(response) and event.get("type") not in ENDS:
@@ -317,7 +317,7 @@ def events(data: bytes) -> list[Event]:
     try:
         value = jsonio.loads(data)
     except jsonio.JsonError:
-        return [Failed(broken("an answer that is not JSON"))]
+        return [Failed(make_broken_problem("an answer that is not JSON"))]
     problem = ending.wrong(value)
     return Decoder().whole(value) if problem is None else [Failed(problem)]
 

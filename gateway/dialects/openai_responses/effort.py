@@ -5,7 +5,7 @@ Source: the Reasoning object of OpenAI's API reference, which the other hosts of
 
 from gateway.core.jsonio import Json
 from gateway.core.prompt import Prompt
-from gateway.core.target import EFFORTS, UNKNOWN, ModelFacts, Target, nearest
+from gateway.core.target import EFFORTS, UNKNOWN_FACTS, ModelFacts, Target, find_nearest_effort
 from gateway.dialects.body_patch import BodyPatch
 
 STYLES = frozenset({"reasoning", "reasoning_effort"})
@@ -23,36 +23,36 @@ def read(value: dict[str, Json]) -> str | None:
 
 def style(facts: ModelFacts) -> str | None:
     """The style of a model here; None where it has no control of effort."""
-    named = facts.style("openai-responses")
+    named = facts.find_effort_style("openai-responses")
     return named if named in STYLES else None
 
 
 def write(edit: BodyPatch, target: Target) -> None:
     """Say effort to one target, the client's as far as it is accepted, else the target's."""
     facts, asked = target.facts, edit.body.prompt.effort
-    if not isinstance(edit.body.said.get("reasoning") or {}, dict):
+    if not isinstance(edit.body.outline.get("reasoning") or {}, dict):
         return  # the provider will say what is wrong with it
     if asked is None:
         if target.effort is not None and style(facts) is not None:
-            edit.put_in("reasoning", "effort", target.effort)
+            edit.set_inner_member("reasoning", "effort", target.effort)
         return
-    if facts == UNKNOWN or asked not in EFFORTS:
+    if facts == UNKNOWN_FACTS or asked not in EFFORTS:
         return
     if style(facts) is None:
-        edit.put_in("reasoning", "effort", None)
-        edit.lose(_NAME, "dropped", f"{target.model} has no control of effort")
+        edit.set_inner_member("reasoning", "effort", None)
+        edit.record_loss(_NAME, "dropped", f"{target.model} has no control of effort")
     elif facts.efforts and asked not in facts.efforts:
-        sent = nearest(asked, facts.efforts)
-        edit.put_in("reasoning", "effort", sent)
+        sent = find_nearest_effort(asked, facts.efforts)
+        edit.set_inner_member("reasoning", "effort", sent)
         why = f"{target.model} accepts {', '.join(facts.efforts)}; sent {sent}"
-        edit.lose(_NAME, "clamped", why)
+        edit.record_loss(_NAME, "clamped", why)
 
 
 def effective(prompt: Prompt, target: Target) -> str | None:
     """The effort a call would run at: the client's, else the target's, else the model's own."""
     known = target.facts.efforts
     if prompt.effort in EFFORTS and known and prompt.effort not in known:
-        return nearest(prompt.effort, known)
+        return find_nearest_effort(prompt.effort, known)
     return prompt.effort or target.effort or target.facts.default_effort
 
 
@@ -70,5 +70,5 @@ def unfit(prompt: Prompt, target: Target) -> str:
         return ""
     if reasons(prompt, target):
         return "gives no logprobs while it reasons"
-    refused = target.facts.refuses | target.provider.refuses
+    refused = target.facts.refused_members | target.provider.refused_members
     return "gives no logprobs" if "include" in refused else ""

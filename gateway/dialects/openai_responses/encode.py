@@ -53,7 +53,7 @@ _MEMBERS = {
 
 def encode(request: CanonicalRequest, target: Target) -> EncodedRequest:
     """The body, the client's names of its members, and what it could not say."""
-    refused = target.facts.refuses | target.provider.refuses
+    refused = target.facts.refused_members | target.provider.refused_members
     items = Items(request, target, instructions="instructions" not in refused)
     losses = items.losses
     value: Object = {"input": items.items}
@@ -64,7 +64,7 @@ def encode(request: CanonicalRequest, target: Target) -> EncodedRequest:
         if said is not None:
             value[member] = said
     if request.user:
-        value["safety_identifier"] = tool_ids.plain(request.user, "user_")
+        value["safety_identifier"] = tool_ids.make_plain_id(request.user, "user_")
     _tools(value, request)
     _settings(value, request)
     _cap(value, request, losses)
@@ -78,7 +78,7 @@ def encode(request: CanonicalRequest, target: Target) -> EncodedRequest:
     if request.stream:
         value["stream"] = True
     return EncodedRequest(
-        value=value, names=_names(value, request), losses=tuple(dict.fromkeys(losses))
+        value=value, client_names=_names(value, request), losses=tuple(dict.fromkeys(losses))
     )
 
 
@@ -155,7 +155,7 @@ def _tools(value: Object, request: CanonicalRequest) -> None:
 
 def _tool(tool: Tool) -> Object:
     """A tool; what is not said to be strict is not, though this API takes it to be."""
-    said: Object = {"type": tool.kind, "name": tool_ids.plain(tool.name, "tool_")}
+    said: Object = {"type": tool.kind, "name": tool_ids.make_plain_id(tool.name, "tool_")}
     if tool.description is not None:
         said["description"] = tool.description
     if tool.kind == "custom":
@@ -184,4 +184,4 @@ def _choice(choice: ToolChoice, custom: set[str]) -> Json:
 
 def _named(name: str, custom: set[str]) -> Object:
     kind = "custom" if name in custom else "function"
-    return {"type": kind, "name": tool_ids.plain(name, "tool_")}
+    return {"type": kind, "name": tool_ids.make_plain_id(name, "tool_")}

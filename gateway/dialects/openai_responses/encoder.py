@@ -16,8 +16,8 @@ from gateway.core.events import (
     End,
     Event,
     Finish,
+    FinishReason,
     LogProbs,
-    Reason,
     ReasoningDelta,
     ReasoningEnd,
     Start,
@@ -38,7 +38,7 @@ from gateway.dialects.openai_responses.message import Message
 from gateway.dialects.openai_responses.telling import begin, item_id
 from gateway.dialects.openai_responses.thought import Reasoning
 
-_INCOMPLETE: Mapping[Reason, str] = {
+_INCOMPLETE: Mapping[FinishReason, str] = {
     "length": "max_output_tokens",
     "filter": "content_filter",
     "cut": "max_output_tokens",
@@ -151,15 +151,15 @@ class Encoder:
 
         Reasoning without a state has the label alone: a provider at home would look for its id.
         """
-        label = self._telling.label
-        return reasoning_state.label(label, slot.write(kept)) if label else None
+        label = self._telling.state_label
+        return reasoning_state.write_label(label, slot.write(kept)) if label else None
 
     def _tool(self, event: ToolStart) -> bytes:
         ended = self._shut()
-        known = event.name in self._telling.custom
+        known = event.name in self._telling.custom_tool_names
         custom = event.custom or known
         place = self._id("ctc" if custom else "fc")
-        asked = self._telling.asked
+        asked = self._telling.request
         named = space.own(event.name, asked.tools if asked is not None else ())
         call = Call(self._said, *place, event, custom=custom, named=named)
         self._calls[event.index] = call
@@ -207,7 +207,7 @@ class Encoder:
             name, why = "incomplete", {"reason": _INCOMPLETE[finish.reason]}
         self.response |= {
             "status": name,
-            "completed_at": self._telling.created if name == "completed" else None,
+            "completed_at": self._telling.created_at if name == "completed" else None,
             "error": error,
             "incomplete_details": why,
             "output": self._output,

@@ -3,7 +3,7 @@
 from gateway.core.errors import Problem
 from gateway.core.jsonio import Json
 from gateway.dialects.openai_responses import problems
-from gateway.dialects.stream_commit import broken, empty
+from gateway.dialects.stream_commit import make_broken_problem, make_empty_problem
 
 type Object = dict[str, Json]
 
@@ -63,10 +63,10 @@ def wrong(response: Json) -> Problem | None:
     None if it is one.
     """
     if not isinstance(response, dict):
-        return broken("an answer that is not a JSON object")
+        return make_broken_problem("an answer that is not a JSON object")
     failed, output = error(response), response.get("output")
     if failed is not None:
         return problems.found(failed)
     if not isinstance(output, list):
-        return broken("an answer without output")
-    return None if output or complete(response) else empty()
+        return make_broken_problem("an answer without output")
+    return None if output or complete(response) else make_empty_problem()

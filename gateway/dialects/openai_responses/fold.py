@@ -11,16 +11,16 @@ from gateway.core import jsonio, sse
 from gateway.core.jsonio import Json
 from gateway.dialects.openai_responses import ending
 from gateway.dialects.openai_responses.frames import Numbered, Object
-from gateway.dialects.stream_commit import DONE
+from gateway.dialects.stream_commit import DONE_PAYLOAD
 
 
 def fold(stream: bytes) -> bytes:
     """The whole answer that says what a stream said."""
     response: Object = {}
     items: dict[int, Json] = {}
-    for frame in sse.frames(stream):
-        payload = sse.data(frame)
-        if not payload or payload.startswith(DONE):
+    for frame in sse.split_frames(stream):
+        payload = sse.read_data(frame)
+        if not payload or payload.startswith(DONE_PAYLOAD):
             continue
         event = jsonio.loads(payload)
         if event.get("type") == "response.output_item.done":

@@ -31,7 +31,7 @@ class Items:
         self.losses: list[Loss] = []
         self.instructions = ""
         self._word = request.names.get("turns", "messages")
-        self._maker = reasoning_state.maker(target, "openai-responses")
+        self._maker = reasoning_state.hash_maker(target, "openai-responses")
         turns = list(request.turns)
         if instructions:
             self._lead(turns)
@@ -97,8 +97,8 @@ def _call(use: ToolUse) -> Object:
     kind = "custom_tool_call" if use.custom else "function_call"
     said = {
         "type": kind,
-        "call_id": tool_ids.plain(use.id),
-        "name": tool_ids.plain(use.name, "tool_"),
+        "call_id": tool_ids.make_plain_id(use.id),
+        "name": tool_ids.make_plain_id(use.name, "tool_"),
     }
     if use.custom:
         return {**said, "input": use.arguments}
@@ -115,7 +115,7 @@ def _result(result: ToolResult) -> Object:
         texts = [part["text"] for part in parts[1 if start else 0 :]]
         output = start + "\n".join(texts)
     kind = "custom_tool_call_output" if result.custom else "function_call_output"
-    return {"type": kind, "call_id": tool_ids.plain(result.id), "output": output}
+    return {"type": kind, "call_id": tool_ids.make_plain_id(result.id), "output": output}
 
 
 def _content(part: Part) -> list[Object]:

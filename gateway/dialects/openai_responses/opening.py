@@ -17,19 +17,21 @@ def read(body: RequestBody) -> ConversationStart:
 
     `client_metadata` is Codex's: it has there what stands in its headers too.
     """
-    value = body.said
+    value = body.outline
     return ConversationStart(
-        system=conversation_start.system(_system(value)),
-        first=conversation_start.first(_turns(value)),
-        named=_codex(value.get("client_metadata"))
-        or conversation_start.cache_key(value)
-        or conversation_start.name(value, "conversation", "session_id", "previous_response_id"),
-        user=conversation_start.asker(value),
+        system=conversation_start.cut_system(_system(value)),
+        first_text=conversation_start.find_first_text(_turns(value)),
+        name_and_member=_codex(value.get("client_metadata"))
+        or conversation_start.find_cache_key(value)
+        or conversation_start.find_name(
+            value, "conversation", "session_id", "previous_response_id"
+        ),
+        user=conversation_start.find_end_user(value),
     )
 
 
 def _codex(metadata: Json) -> tuple[str, str] | None:
-    return conversation_start.name(metadata, *_CODEX) if isinstance(metadata, dict) else None
+    return conversation_start.find_name(metadata, *_CODEX) if isinstance(metadata, dict) else None
 
 
 def _messages(given: Json) -> Iterator[tuple[Json, str | list[str]]]:
@@ -38,7 +40,7 @@ def _messages(given: Json) -> Iterator[tuple[Json, str | list[str]]]:
         if item.get("type") in _MESSAGE:
             yield (
                 item.get("role"),
-                conversation_start.said(item.get("content"), "input_text", "text"),
+                conversation_start.read_content(item.get("content"), "input_text", "text"),
             )
 
 
@@ -46,7 +48,7 @@ def _system(value: dict[str, Json]) -> list[str]:
     instructions, given = value.get("instructions"), value.get("input")
     found = [instructions] if isinstance(instructions, str) else []
     for role, said in () if isinstance(given, str) else _messages(given):
-        if role not in _SYSTEM or len(found) >= conversation_start.MOST_BLOCKS:
+        if role not in _SYSTEM or len(found) >= conversation_start.MAX_BLOCKS:
             break
         found += [said] if isinstance(said, str) else said
     return found

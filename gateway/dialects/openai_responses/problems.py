@@ -29,8 +29,8 @@ _CODES: Mapping[str, int] = {
 """What `error.code` stands for; the codes of broken images are the request's own fault too."""
 
 _WORDS = ErrorWords(
-    ours=("insufficient_quota", "billing_hard_limit_reached", "invalid_api_key"),
-    context=(
+    account_words=("insufficient_quota", "billing_hard_limit_reached", "invalid_api_key"),
+    context_words=(
         "context_length_exceeded",
         "maximum context length",
         "context window",
@@ -46,7 +46,7 @@ write = chat.write
 
 def read(status: int, body: bytes, retry_after: float | None) -> Problem:
     """A provider's error; see failure.read."""
-    return upstream_errors.read(_WORDS, status, body, retry_after)
+    return upstream_errors.read_problem(_WORDS, status, body, retry_after)
 
 
 def frame(problem: Problem) -> bytes:
@@ -73,4 +73,4 @@ def found(error: Json) -> Problem:
         meant = 400 if "image" in code else _CODES.get(code, 500)
     if meant == 500 and isinstance(error, dict) and error.get("type") == "invalid_request_error":
         meant = 400
-    return upstream_errors.found(_WORDS, meant, jsonio.dumps({"error": error}))
+    return upstream_errors.read_error_answer(_WORDS, meant, jsonio.dumps({"error": error}))

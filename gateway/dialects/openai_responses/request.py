@@ -9,17 +9,17 @@ while, and an equal request may be given that same answer, whose id OpenAI still
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.errors import invalid
+from gateway.core.errors import invalid_request
 from gateway.core.jsonio import Json
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.core.usage import service
+from gateway.core.usage import parse_service_tier
 from gateway.dialects.base import RequestBody, WrittenBody
-from gateway.dialects.body_patch import BodyPatch, named
+from gateway.dialects.body_patch import BodyPatch, write_model
 from gateway.dialects.openai_responses import effort, seal, space
 from gateway.dialects.openai_responses.said import Said
-from gateway.dialects.parse import elsewhere, is_zero, parse
-from gateway.dialects.reasoning_state import holds
+from gateway.dialects.parse import is_zero, parse, suggest_endpoint
+from gateway.dialects.reasoning_state import may_hold_label
 
 NAME = "openai-responses"
 
@@ -74,11 +74,11 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
     prompt = Prompt(
         model=model,
         stream=value.get("stream") is True,
-        user=typed.words,
-        user_turns=typed.turns,
+        user=typed.text,
+        user_turns=typed.turn_count,
         chars=said.chars,
         tool_loop=said.tool_loop,
-        aside=typed.aside,
+        injected_text=typed.injected_text,
         images=said.images,
         files=said.files,
         max_output=cap if isinstance(cap, int) and not isinstance(cap, bool) else None,
@@ -114,7 +114,7 @@ def _special(
         forced_tool=_forced(value.get("tool_choice")),
         json_schema=_schema(value.get("text")),
         effort=effort.read(value),
-        service=service(value.get("service_tier")),
+        service=parse_service_tier(value.get("service_tier")),
         hosted_tools=any(map(_hosted, tools)),
         stored=prompt.stored or _stored(value),
         logprobs=(isinstance(include, list) and LOGPROBS in include) or bool(most),
@@ -124,23 +124,27 @@ def _special(
 def _required(value: dict[str, Json]) -> tuple[str, Said]:
     model = value.get("model")
     if not isinstance(model, str) or not model:
-        raise invalid('"model" is required: a model name, a tier, "auto" or "lab/tier".', "model")
+        raise invalid_request(
+            '"model" is required: a model name, a tier, "auto" or "lab/tier".', "model"
+        )
     if "messages" in value:
-        raise invalid(f'This door takes no "messages".{elsewhere(value, NAME)}', "messages")
+        raise invalid_request(
+            f'This door takes no "messages".{suggest_endpoint(value, NAME)}', "messages"
+        )
     stream, given = value.get("stream"), value.get("input")
     if stream is not None and not isinstance(stream, bool):
-        raise invalid('"stream" must be true or false.', "stream")
+        raise invalid_request('"stream" must be true or false.', "stream")
     said = Said(value.get("instructions"))
     if isinstance(given, str):
         said.text(given)
     elif isinstance(given, list):
         for at, item in enumerate(given):
             if not isinstance(item, dict):
-                raise invalid(f'"input[{at}]" must be an object.', f"input[{at}]")
+                raise invalid_request(f'"input[{at}]" must be an object.', f"input[{at}]")
             said.item(item)
     elif given is not None or not any(value.get(name) for name in _KEPT):
         message = '"input" is required and must be a string or a list of items.'
-        raise invalid(message + elsewhere(value, NAME), "input")
+        raise invalid_request(message + suggest_endpoint(value, NAME), "input")
     said.typed.close()
     return model, said
 
@@ -182,20 +186,20 @@ def _stored(value: dict[str, Json]) -> bool:
 
 def write(body: RequestBody, target: Target) -> WrittenBody:
     """The body for one target: the client's bytes, with only those members changed that must be."""
-    if _as_it_is(body.prompt, target) and not holds(body):
-        return WrittenBody(named(body, target.model))
+    if _as_it_is(body.prompt, target) and not may_hold_label(body):
+        return WrittenBody(write_model(body, target.model))
     edit = seal.edit(body, target)
     body = edit.body
     if body.prompt.model != target.model:
-        edit.put("model", target.model)
+        edit.set_member("model", target.model)
     effort.write(edit, target)
     _write_cap(edit, target)
     if effort.reasons(body.prompt, target):
         for name in SAMPLING:
             if name in body.prompt.members:
-                edit.drop(name, f"{target.model} takes no sampling parameters")
+                edit.drop_member(name, f"{target.model} takes no sampling parameters")
     edit.drop_refused(target)
-    return edit.done()
+    return edit.finish()
 
 
 def _as_it_is(prompt: Prompt, target: Target) -> bool:
@@ -210,18 +214,18 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
         and facts.sampling == "always"
         and (target.effort is None or effort.style(facts) is None)
         and "reasoning" not in prompt.members
-        and not (facts.refuses or target.provider.refuses)
+        and not (facts.refused_members or target.provider.refused_members)
     )
 
 
 def _write_cap(edit: BodyPatch, target: Target) -> None:
     asked, most = edit.body.prompt.max_output, target.facts.max_output
-    if edit.body.said.get(_CAP) is None:
+    if edit.body.outline.get(_CAP) is None:
         if target.max_output is not None:
-            edit.put(_CAP, target.max_output)
+            edit.set_member(_CAP, target.max_output)
     elif asked is not None and most is not None and asked > most:
-        edit.put(_CAP, most)
-        edit.lose(_CAP, "clamped", f"{target.model} gives at most {most}")
+        edit.set_member(_CAP, most)
+        edit.record_loss(_CAP, "clamped", f"{target.model} gives at most {most}")
 
 
 def asks_usage(body: RequestBody) -> bool:  # noqa: ARG001 - this dialect always tells it

@@ -33,7 +33,7 @@ class Said:
     def text(self, text: str) -> None:
         """Take input that is one string: a user's."""
         self.chars += len(text)
-        self.typed.say(text)
+        self.typed.add_text(text)
 
     def item(self, item: dict[str, Json]) -> None:
         """Take the next item."""
@@ -42,7 +42,7 @@ class Said:
             self._message(item)
             return
         self.tool_loop = answers(kind)
-        self.typed.answer()
+        self.typed.add_answer()
         if refers(item):
             self.referred = True
         elif kind == MORE:
@@ -56,11 +56,15 @@ class Said:
         content, role = item.get("content"), item.get("role")
         texts = self._content(content)
         if role == "user":
-            spoken = self.typed.say(content) if isinstance(content, str) else self.typed.take(texts)
+            spoken = (
+                self.typed.add_text(content)
+                if isinstance(content, str)
+                else self.typed.add_turn(texts)
+            )
             self.tool_loop = not spoken and self.tool_loop
         elif role not in _SYSTEM:
             self.tool_loop = False
-            self.typed.answer()
+            self.typed.add_answer()
 
     def _other(self, item: dict[str, Json]) -> None:
         """Count an item that is no message."""

@@ -12,10 +12,10 @@ _SLOT = "encrypted_content"
 
 def edit(body: RequestBody, target: Target) -> BodyPatch:
     """A body on its way to a target, without the reasoning of others."""
-    if not reasoning_state.holds(body):
+    if not reasoning_state.may_hold_label(body):
         return BodyPatch(body)
     seals = reasoning_state.ReasoningLabels(target, "openai-responses")
-    return reasoning_state.edit(body, "input", seals, _Input(seals).fix)
+    return reasoning_state.patch_member(body, "input", seals, _Input(seals).fix)
 
 
 class _Input:
@@ -31,25 +31,25 @@ class _Input:
     def fix(self, raw: bytes, given: Json) -> bytes | None:
         """All items."""
         items = [it for it in given if _reasons(it)] if isinstance(given, list) else []
-        ours = [it for it in items if self._seals.labelled(it.get(_SLOT))]
+        ours = [it for it in items if self._seals.is_labelled(it.get(_SLOT))]
         self._made = {_answer(it) for it in ours} - {""}
-        return reasoning_state.each(self._item)(raw, given) if ours else raw
+        return reasoning_state.fix_items(self._item)(raw, given) if ours else raw
 
     def _item(self, raw: bytes, item: Json) -> bytes | None:
         if not _reasons(item):
             return raw
         said = item.get(_SLOT)
         if said is None and _answer(item) in self._made:
-            self._seals.lost = True
+            self._seals.has_losses = True
             return None
-        state = self._seals.open(said)
+        state = self._seals.read_slot(said)
         if state is None:
             return raw
         kept = slot.read(state)
         if kept.call is not None:
-            self._seals.lost = True
+            self._seals.has_losses = True
             return None
-        return reasoning_state.put(raw, _SLOT, kept.state) if kept.state else None
+        return reasoning_state.set_member(raw, _SLOT, kept.state) if kept.state else None
 
 
 def _reasons(item: Json) -> bool:

@@ -15,12 +15,18 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, joined, service
+from gateway.core.usage import Usage, merge_usage, parse_service_tier
 from gateway.dialects import billing
-from gateway.dialects.base import UNWRITTEN, RequestBody, StreamInspector, WrittenBody, response_id
-from gateway.dialects.content_length import text
+from gateway.dialects.base import (
+    EMPTY_WRITTEN_BODY,
+    RequestBody,
+    StreamInspector,
+    WrittenBody,
+    parse_response_id,
+)
+from gateway.dialects.content_length import count_text_bytes
 from gateway.dialects.openai_responses import amount, ending, problems, usage
-from gateway.dialects.stream_commit import DONE, StreamBuffer, broken
+from gateway.dialects.stream_commit import DONE_PAYLOAD, StreamBuffer, make_broken_problem
 
 ENDS = frozenset({"response.completed", "response.incomplete"})
 
@@ -41,7 +47,7 @@ _BEGIN_EMPTY = ("message", "reasoning")
 
 def watch(
     _body: RequestBody,
-    _written: WrittenBody = UNWRITTEN,
+    _written: WrittenBody = EMPTY_WRITTEN_BODY,
     *,
     finish_optional: bool = False,  # noqa: ARG001 - as in Watches
 ) -> StreamInspector:
@@ -76,29 +82,29 @@ class _Stream(StreamBuffer):
                 self._items += amount.item(said.item)
                 self._use(usage.used([said.item], said.output_index))
         elif said.delta is not None:
-            self._deltas += text(said.delta)
+            self._deltas += count_text_bytes(said.delta)
         else:
             return 0
-        return max(self._deltas, self._items) - self.heard
+        return max(self._deltas, self._items) - self.content_bytes
 
     def _use(self, tools: Iterable[usage.Used]) -> None:
         """Take tools that an item shows in use, also where the account of all never comes."""
         before = len(self._tools)
         self._tools.update(tools)
         if len(self._tools) > before:
-            used = Usage(tools=billing.counted(self._tools))
-            self.usage = joined(self.usage, used)
+            used = Usage(tools=billing.count_tool_uses(self._tools))
+            self.usage = merge_usage(self.usage, used)
 
     def _glance(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
         """Read one event; tell whether it stays here: what is none, an error that no SDK raises."""
-        if payload.startswith(DONE):
+        if payload.startswith(DONE_PAYLOAD):
             return False
         try:
             event = jsonio.loads(payload)
         except jsonio.JsonError:
             event = None
         if not isinstance(event, dict):
-            self.problem = broken()
+            self.problem = make_broken_problem()
             return True
         kind = event.get("type")
         response = event.get("response")
@@ -117,18 +123,18 @@ class _Stream(StreamBuffer):
 
     def _take(self, response: dict[str, Json]) -> None:
         model = response.get("model")
-        self.served = model if isinstance(model, str) and model else self.served
-        self.response_id = self.response_id or response_id(response.get("id"))
+        self.served_model = model if isinstance(model, str) and model else self.served_model
+        self.response_id = self.response_id or parse_response_id(response.get("id"))
         told = usage.find(response, self._tools)
-        word = service(response.get("service_tier"))
+        word = parse_service_tier(response.get("service_tier"))
         if told is not None:
-            last = joined(self.usage, told)
+            last = merge_usage(self.usage, told)
             self.usage = msgspec.structs.replace(last, service=word, tools=told.tools)
         elif word is not None:
             self.usage = msgspec.structs.replace(self.usage or Usage(), service=word)
         output = response.get("output")
         if isinstance(output, list) and output:
-            self.heard = max(self.heard, sum(map(amount.item, output)))
+            self.content_bytes = max(self.content_bytes, sum(map(amount.item, output)))
 
 
 def failed(event: dict[str, Json]) -> Json:

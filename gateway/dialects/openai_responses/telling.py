@@ -32,12 +32,12 @@ def begin(
     telling: ResponseContext, id: str | None, model: str | None, created: int | None
 ) -> Object:
     """The response as it begins."""
-    asked = telling.asked.source if isinstance(telling.asked, CanonicalRequest) else None
+    asked = telling.request.source if isinstance(telling.request, CanonicalRequest) else None
     value: Object = asked if isinstance(asked, dict) else {}
     return {
         "id": response_id(id or telling.id),
         "object": "response",
-        "created_at": telling.created if created is None else created,
+        "created_at": telling.created_at if created is None else created,
         "status": "in_progress",
         "completed_at": None,
         "error": None,
@@ -58,7 +58,7 @@ def begin(
 
 def response_id(id: str) -> str:
     """An id as those of this API are: clients may tell by it what it is of."""
-    return id if id.startswith(_ANSWER) else _ANSWER + tool_ids.plain(id, "")
+    return id if id.startswith(_ANSWER) else _ANSWER + tool_ids.make_plain_id(id, "")
 
 
 def item_id(answer: str, prefix: str, at: int) -> str:

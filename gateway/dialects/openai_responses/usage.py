@@ -11,7 +11,14 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from gateway.core.jsonio import Json
-from gateway.core.usage import MODALITIES, Usage, count, media_tokens, service, split_output
+from gateway.core.usage import (
+    MODALITIES,
+    Usage,
+    parse_count,
+    parse_service_tier,
+    split_output,
+    sum_media_tokens,
+)
 from gateway.dialects import billing
 
 type Used = tuple[str, str]
@@ -50,11 +57,11 @@ def find(response: dict[str, Json], seen: Iterable[Used] = ()) -> Usage | None:
         return None
     output = response.get("output")
     uses = {*seen, *used(output if isinstance(output, list) else ())}
-    tools = billing.counted(uses) if uses else {}
+    tools = billing.count_tool_uses(uses) if uses else {}
     searches = _searches(response)
     if searches is not None:
         tools = {**tools, "web_search": searches}
-    served = service(response.get("service_tier"))
+    served = parse_service_tier(response.get("service_tier"))
     if not tools and served is None:
         return told
     tools = {name: number for name, number in {**tools, **told.tools}.items() if number}
@@ -64,7 +71,7 @@ def find(response: dict[str, Json], seen: Iterable[Used] = ()) -> Usage | None:
 def _searches(response: dict[str, Json]) -> int | None:
     """Searches that are billed, where the response says so itself."""
     usage = _dict(response.get("tool_usage"))
-    return count(_dict(usage.get("web_search")).get("num_requests"))
+    return parse_count(_dict(usage.get("web_search")).get("num_requests"))
 
 
 def used(items: Iterable[Json], first: Json = 0) -> Iterator[Used]:
@@ -87,11 +94,11 @@ def read(usage: Json) -> Usage | None:
     """Read one usage object; None where it counts nothing."""
     if not isinstance(usage, dict):
         return None
-    prompt, out = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
+    prompt, out = parse_count(usage.get("input_tokens")), parse_count(usage.get("output_tokens"))
     if prompt is None and out is None:
         return None
     inside = _dict(usage.get("input_tokens_details"))
-    cached, written, fresh = count(inside.get("cached_tokens")), _written(inside), None
+    cached, written, fresh = parse_count(inside.get("cached_tokens")), _written(inside), None
     if prompt is not None:  # a part is never more than the whole, whatever a host says
         cached = None if cached is None else min(cached, prompt)
         room = prompt - (cached or 0)
@@ -106,9 +113,9 @@ def read(usage: Json) -> Usage | None:
         cache_write=written,
         output=shown,
         reasoning=reasoning,
-        tools=billing.tools(usage),
+        tools=billing.read_tool_counts(usage),
         media=_media("input", inside) | _media("output", _dict(usage.get("output_tokens_details"))),
-        billed=billing.billed(usage),
+        billed=billing.read_billed_usd(usage),
     )
 
 
@@ -117,24 +124,24 @@ def _written(inside: dict[str, Json]) -> dict[str, int]:
     if _WRITTEN.isdisjoint(inside):
         return {}
     parts = _dict(inside.get("cache_write_tokens_details"))
-    by = {life: n for life, name in _LIFETIMES.items() if (n := count(parts.get(name)))}
-    beyond = (count(inside.get("cache_write_tokens")) or 0) - sum(by.values())
+    by = {life: n for life, name in _LIFETIMES.items() if (n := parse_count(parts.get(name)))}
+    beyond = (parse_count(inside.get("cache_write_tokens")) or 0) - sum(by.values())
     return {**by, "": beyond} if beyond > 0 else by
 
 
 def _media(direction: str, details: dict[str, Json]) -> dict[str, int]:
     """Return the tokens of one direction that are not text."""
-    return media_tokens(direction, [(it, details.get(f"{it}_tokens")) for it in MODALITIES])
+    return sum_media_tokens(direction, [(it, details.get(f"{it}_tokens")) for it in MODALITIES])
 
 
 def _output(
     usage: dict[str, Json], prompt: int | None, out: int | None
 ) -> tuple[int | None, int | None]:
     """Return the shown and the reasoning tokens."""
-    reasoning = count(_dict(usage.get("output_tokens_details")).get("reasoning_tokens"))
+    reasoning = parse_count(_dict(usage.get("output_tokens_details")).get("reasoning_tokens"))
     if out is None:
         return None, reasoning
-    total = count(usage.get("total_tokens"))
+    total = parse_count(usage.get("total_tokens"))
     beyond = None if total is None or prompt is None else total - prompt - out
     return split_output(out, reasoning, beyond)
 

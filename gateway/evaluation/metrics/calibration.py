@@ -25,33 +25,38 @@ class CalibrationCurve(msgspec.Struct, frozen=True):
     """The mean squared distance, row by row: 0 is best, a coin that says 1/2 has 1/4."""
 
 
-def calibration(
-    said: Sequence[float], came: Sequence[bool | float], bins: int = 10
+def compute_calibration(
+    predicted: Sequence[float], observed: Sequence[bool | float], bin_count: int = 10
 ) -> CalibrationCurve | None:
     """Bins of equal numbers of rows, the least probable first; None of no rows.
 
     Rows of one probability are never parted: there may be fewer bins.
     """
-    if not said:
+    if not predicted:
         return None
-    order = sorted(range(len(said)), key=said.__getitem__)
-    found: list[CalibrationBin] = []
+    order = sorted(range(len(predicted)), key=predicted.__getitem__)
+    curve_bins: list[CalibrationBin] = []
     start = 0
-    for number in range(1, bins + 1):
-        end = max(start, number * len(order) // bins)
-        while 0 < end < len(order) and said[order[end]] == said[order[end - 1]]:
+    for bin_number in range(1, bin_count + 1):
+        end = max(start, bin_number * len(order) // bin_count)
+        while 0 < end < len(order) and predicted[order[end]] == predicted[order[end - 1]]:
             end += 1
         rows = order[start:end]
         if rows:
             total = len(rows)
-            found.append(
+            curve_bins.append(
                 CalibrationBin(
                     total,
-                    sum(said[at] for at in rows) / total,
-                    sum(came[at] for at in rows) / total,
+                    sum(predicted[row] for row in rows) / total,
+                    sum(observed[row] for row in rows) / total,
                 )
             )
         start = end
-    error = sum(one.count * abs(one.said - one.came) for one in found) / len(order)
-    brier = sum((p - c) ** 2 for p, c in zip(said, came, strict=True)) / len(order)
-    return CalibrationCurve(tuple(found), error, brier)
+    error = sum(
+        curve_bin.count * abs(curve_bin.said - curve_bin.came) for curve_bin in curve_bins
+    ) / len(order)
+    brier = sum(
+        (probability - outcome) ** 2
+        for probability, outcome in zip(predicted, observed, strict=True)
+    ) / len(order)
+    return CalibrationCurve(tuple(curve_bins), error, brier)

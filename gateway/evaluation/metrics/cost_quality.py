@@ -16,10 +16,10 @@ from gateway.evaluation.metrics.bootstrap import (
     REPEATS,
     Interval,
     Weights,
-    between,
-    mean,
-    ones,
-    shuffles,
+    compute_mean,
+    draw_shuffles,
+    make_interval,
+    make_unit_weights,
 )
 
 
@@ -42,103 +42,116 @@ class TierScores(NamedTuple):
         return tuple(tier for tier in TIERS if tier in self.scores)
 
     @property
-    def rows(self) -> int:
+    def row_count(self) -> int:
         """How many."""
         return len(self.scores[self.tiers[0]])
 
-    def picked(self, picks: Sequence[Tier]) -> tuple[list[float], list[float]]:
+    def select_columns(self, picks: Sequence[Tier]) -> tuple[list[float], list[float]]:
         """The columns of score and cost of a router that picks a tier for each row."""
-        scores = [self.scores[tier][at] for at, tier in enumerate(picks)]
-        return scores, [self.costs[tier][at] for at, tier in enumerate(picks)]
+        scores = [self.scores[tier][row] for row, tier in enumerate(picks)]
+        return scores, [self.costs[tier][row] for row, tier in enumerate(picks)]
 
 
-def constant(table: TierScores, weights: Weights | None = None) -> dict[Tier, CostQualityPoint]:
+def score_constant_routers(
+    table: TierScores, weights: Weights | None = None
+) -> dict[Tier, CostQualityPoint]:
     """Always the same tier. Empty where a resample is."""
-    drawn = ones(table.rows) if weights is None else weights
-    found = {}
+    row_weights = make_unit_weights(table.row_count) if weights is None else weights
+    point_by_tier = {}
     for tier in table.tiers:
-        cost, quality = mean(table.costs[tier], drawn), mean(table.scores[tier], drawn)
+        cost, quality = (
+            compute_mean(table.costs[tier], row_weights),
+            compute_mean(table.scores[tier], row_weights),
+        )
         if cost is not None and quality is not None:
-            found[tier] = CostQualityPoint(cost, quality)
-    return found
+            point_by_tier[tier] = CostQualityPoint(cost, quality)
+    return point_by_tier
 
 
-def by_chance(
+def score_random_mix(
     table: TierScores, picks: Sequence[Tier], weights: Weights | None = None
 ) -> CostQualityPoint | None:
     """What shuffled picks give on average, exactly: each tier's mean, by how often it is picked."""
-    drawn = ones(table.rows) if weights is None else weights
-    fixed, total = constant(table, drawn), sum(drawn)
-    if not fixed:
+    row_weights = make_unit_weights(table.row_count) if weights is None else weights
+    constant_points, total = score_constant_routers(table, row_weights), sum(row_weights)
+    if not constant_points:
         return None
-    shares = {tier: sum(compress(drawn, (p == tier for p in picks))) / total for tier in fixed}
+    shares = {
+        tier: sum(compress(row_weights, (pick == tier for pick in picks))) / total
+        for tier in constant_points
+    }
     return CostQualityPoint(
-        sum(share * fixed[tier].cost for tier, share in shares.items()),
-        sum(share * fixed[tier].quality for tier, share in shares.items()),
+        sum(share * constant_points[tier].cost for tier, share in shares.items()),
+        sum(share * constant_points[tier].quality for tier, share in shares.items()),
     )
 
 
-def shuffled(
-    table: TierScores, picks: Sequence[Tier], chance: Random, repeats: int = REPEATS
+def score_shuffled(
+    table: TierScores, picks: Sequence[Tier], rng: Random, repeats: int = REPEATS
 ) -> Interval | None:
     """The quality of shuffled picks: its mean, and where most of many shuffles lie."""
-    middle = by_chance(table, picks)
-    if middle is None:
+    mean_point = score_random_mix(table, picks)
+    if mean_point is None:
         return None
-    columns, places = table.scores, range(table.rows)
-    drawn = [
-        sum(columns[tier][at] for at, tier in zip(places, order, strict=True)) / table.rows
-        for order in shuffles(picks, chance, repeats)
+    scores, rows = table.scores, range(table.row_count)
+    qualities = [
+        sum(scores[tier][row] for row, tier in zip(rows, order, strict=True)) / table.row_count
+        for order in draw_shuffles(picks, rng, repeats)
     ]
-    return between(middle.quality, drawn)
+    return make_interval(mean_point.quality, qualities)
 
 
-def oracle(table: TierScores, worth: float | None = None) -> list[Tier]:
+def pick_oracle_tiers(table: TierScores, cost_weight: float | None = None) -> list[Tier]:
     """Of each row the cheapest of its best tiers: it has seen every answer.
 
-    With `worth`, the tier whose score less `worth` times its cost is highest.
+    With `cost_weight`, the tier whose score less `cost_weight` times its cost is highest.
     """
-    price = 0.0 if worth is None else worth
+    weight = 0.0 if cost_weight is None else cost_weight
 
-    def value(tier: Tier, at: int) -> tuple[float, float]:
+    def rank_tier(tier: Tier, at: int) -> tuple[float, float]:
         cost = table.costs[tier][at]
-        return table.scores[tier][at] - price * cost, -cost
+        return table.scores[tier][at] - weight * cost, -cost
 
-    return [max(table.tiers, key=partial(value, at=at)) for at in range(table.rows)]
+    return [max(table.tiers, key=partial(rank_tier, at=at)) for at in range(table.row_count)]
 
 
-def edge(points: Sequence[CostQualityPoint]) -> list[CostQualityPoint]:
+def find_upper_hull(points: Sequence[CostQualityPoint]) -> list[CostQualityPoint]:
     """The best that mixes of points give: the upper hull, cheapest first, as far as it climbs."""
     hull: list[CostQualityPoint] = []
-    for point in sorted(points, key=lambda one: (one.cost, -one.quality)):
+    for point in sorted(points, key=lambda candidate: (candidate.cost, -candidate.quality)):
         if hull and point.quality <= hull[-1].quality:
             continue
-        while len(hull) > 1 and _turns_up(hull[-2], hull[-1], point):
+        while len(hull) > 1 and _is_below_line(hull[-2], hull[-1], point):
             hull.pop()
         hull.append(point)
     return hull
 
 
-def _turns_up(first: CostQualityPoint, middle: CostQualityPoint, last: CostQualityPoint) -> bool:
+def _is_below_line(
+    first: CostQualityPoint, middle: CostQualityPoint, last: CostQualityPoint
+) -> bool:
     rise = (middle.quality - first.quality) * (last.cost - first.cost)
     return rise <= (last.quality - first.quality) * (middle.cost - first.cost)
 
 
-def cost_at(hull: Sequence[CostQualityPoint], quality: float) -> float | None:
+def interpolate_cost(hull: Sequence[CostQualityPoint], quality: float) -> float | None:
     """What a mix along an edge costs that gives this much; None where none does."""
-    below: CostQualityPoint | None = None
+    previous: CostQualityPoint | None = None
     for point in hull:
         if point.quality >= quality:
-            if below is None:
+            if previous is None:
                 return point.cost
-            part = (quality - below.quality) / (point.quality - below.quality)
-            return below.cost + part * (point.cost - below.cost)
-        below = point
+            fraction = (quality - previous.quality) / (point.quality - previous.quality)
+            return previous.cost + fraction * (point.cost - previous.cost)
+        previous = point
     return None
 
 
-def thresholds(
-    table: TierScores, scored: Sequence[Score], weights: Weights | None = None, steps: int = 40
+def sweep_thresholds(
+    table: TierScores,
+    classifier_scores: Sequence[Score],
+    weights: Weights | None = None,
+    steps: int = 40,
 ) -> list[CostQualityPoint]:
     """What a classifier gives and costs at all pairs of thresholds on a grid of its quantiles.
 
@@ -146,35 +159,37 @@ def thresholds(
     the dearest where `smart` is below the other, else the one between. Of two tiers there is one
     threshold, on `fast`; of fast and reasoning alone too.
     """
-    drawn = ones(table.rows) if weights is None else weights
-    total = sum(drawn)
+    row_weights = make_unit_weights(table.row_count) if weights is None else weights
+    total = sum(row_weights)
     if not total:
         return []
     low, high = table.tiers[0], table.tiers[-1]
     middle = table.tiers[1] if len(table.tiers) > 2 else high
-    cells, wide, deep = _cells(table, scored, drawn, steps, (low, middle, high))
+    cells, fast_bin_count, smart_bin_count = _sum_grid(
+        table, classifier_scores, row_weights, steps, (low, middle, high)
+    )
     points = []
     # Rows of a lower bin of `fast` than the first threshold leave the cheapest tier.
     base_cost, base_quality = cells.low_cost, cells.low_quality
-    middle_cost, middle_quality = [0.0] * deep, [0.0] * deep
-    for cut in range(wide + 1):
-        if cut:
-            base_cost -= cells.fast_cost[cut - 1]
-            base_quality -= cells.fast_quality[cut - 1]
-            for at in range(deep):
-                middle_cost[at] += cells.cost[cut - 1][at]
-                middle_quality[at] += cells.quality[cut - 1][at]
-        cost = base_cost + cells.middle_cost[cut]
-        quality = base_quality + cells.middle_quality[cut]
+    middle_cost, middle_quality = [0.0] * smart_bin_count, [0.0] * smart_bin_count
+    for fast_bin in range(fast_bin_count + 1):
+        if fast_bin:
+            base_cost -= cells.fast_cost[fast_bin - 1]
+            base_quality -= cells.fast_quality[fast_bin - 1]
+            for smart_bin in range(smart_bin_count):
+                middle_cost[smart_bin] += cells.cost[fast_bin - 1][smart_bin]
+                middle_quality[smart_bin] += cells.quality[fast_bin - 1][smart_bin]
+        cost = base_cost + cells.middle_cost[fast_bin]
+        quality = base_quality + cells.middle_quality[fast_bin]
         points.append(CostQualityPoint(cost / total, quality / total))
-        for at in range(deep):
-            cost += middle_cost[at]
-            quality += middle_quality[at]
+        for smart_bin in range(smart_bin_count):
+            cost += middle_cost[smart_bin]
+            quality += middle_quality[smart_bin]
             points.append(CostQualityPoint(cost / total, quality / total))
     return points
 
 
-class _Cells(NamedTuple):
+class _GridSums(NamedTuple):
     """Sums over the grid: of the cheapest tier by bin of `fast`, and what the dearest adds."""
 
     low_cost: float
@@ -187,67 +202,71 @@ class _Cells(NamedTuple):
     quality: list[list[float]]
 
 
-def _cells(
+def _sum_grid(
     table: TierScores,
-    scored: Sequence[Score],
-    drawn: Weights,
+    classifier_scores: Sequence[Score],
+    row_weights: Weights,
     steps: int,
     tiers: tuple[Tier, Tier, Tier],
-) -> tuple[_Cells, int, int]:
+) -> tuple[_GridSums, int, int]:
     low, middle, high = tiers
-    across, wide = _bins([one.fast for one in scored], steps)
-    down, deep = _bins([one.smart for one in scored], steps)
-    fast_cost, fast_quality = [0.0] * wide, [0.0] * wide
-    middle_cost, middle_quality = [0.0] * (wide + 1), [0.0] * (wide + 1)
-    cost = [[0.0] * deep for _ in range(wide)]
-    quality = [[0.0] * deep for _ in range(wide)]
+    fast_bins, fast_bin_count = _assign_bins([score.fast for score in classifier_scores], steps)
+    smart_bins, smart_bin_count = _assign_bins([score.smart for score in classifier_scores], steps)
+    fast_cost, fast_quality = [0.0] * fast_bin_count, [0.0] * fast_bin_count
+    middle_cost, middle_quality = [0.0] * (fast_bin_count + 1), [0.0] * (fast_bin_count + 1)
+    cost = [[0.0] * smart_bin_count for _ in range(fast_bin_count)]
+    quality = [[0.0] * smart_bin_count for _ in range(fast_bin_count)]
     costs, scores = table.costs, table.scores
-    for at, (x, y, weight) in enumerate(zip(across, down, drawn, strict=True)):
-        fast_cost[x] += weight * costs[low][at]
-        fast_quality[x] += weight * scores[low][at]
-        middle_cost[x + 1] += weight * costs[middle][at]
-        middle_quality[x + 1] += weight * scores[middle][at]
-        cost[x][y] += weight * (costs[high][at] - costs[middle][at])
-        quality[x][y] += weight * (scores[high][at] - scores[middle][at])
-    for cut in range(wide):
-        middle_cost[cut + 1] += middle_cost[cut]
-        middle_quality[cut + 1] += middle_quality[cut]
-    made = _Cells(
+    for row, (fast_bin, smart_bin, weight) in enumerate(
+        zip(fast_bins, smart_bins, row_weights, strict=True)
+    ):
+        fast_cost[fast_bin] += weight * costs[low][row]
+        fast_quality[fast_bin] += weight * scores[low][row]
+        middle_cost[fast_bin + 1] += weight * costs[middle][row]
+        middle_quality[fast_bin + 1] += weight * scores[middle][row]
+        cost[fast_bin][smart_bin] += weight * (costs[high][row] - costs[middle][row])
+        quality[fast_bin][smart_bin] += weight * (scores[high][row] - scores[middle][row])
+    for bin_index in range(fast_bin_count):
+        middle_cost[bin_index + 1] += middle_cost[bin_index]
+        middle_quality[bin_index + 1] += middle_quality[bin_index]
+    cells = _GridSums(
         sum(fast_cost), sum(fast_quality), fast_cost, fast_quality,
         middle_cost, middle_quality, cost, quality,
     )  # fmt: skip
-    return made, wide, deep
+    return cells, fast_bin_count, smart_bin_count
 
 
-def _bins(values: Sequence[float], steps: int) -> tuple[list[int], int]:
+def _assign_bins(values: Sequence[float], steps: int) -> tuple[list[int], int]:
     """The bin of each value, lowest first, about as many rows in each; equal values share one."""
-    order = sorted(values)
-    cuts = sorted({order[at * len(order) // steps] for at in range(steps)})
-    by_value: dict[float, int] = {}
-    place = 0
-    for value in order:
-        while place + 1 < len(cuts) and value >= cuts[place + 1]:
-            place += 1
-        by_value[value] = place
-    return [by_value[value] for value in values], len(cuts)
+    ordered = sorted(values)
+    cuts = sorted({ordered[step * len(ordered) // steps] for step in range(steps)})
+    bin_by_value: dict[float, int] = {}
+    bin_index = 0
+    for value in ordered:
+        while bin_index + 1 < len(cuts) and value >= cuts[bin_index + 1]:
+            bin_index += 1
+        bin_by_value[value] = bin_index
+    return [bin_by_value[value] for value in values], len(cuts)
 
 
-def frugal(
-    points: Sequence[CostQualityPoint], dearest: CostQualityPoint, share: float = 0.95
+def find_frugal_share(
+    points: Sequence[CostQualityPoint], dearest_point: CostQualityPoint, share: float = 0.95
 ) -> float | None:
     """What mixes of points cost that give `share` of what the dearest gives, as a part of its cost.
 
     None where nothing does, or the dearest costs nothing.
     """
-    cost = cost_at(edge([*points, dearest]), share * dearest.quality)
-    return None if cost is None or not dearest.cost else cost / dearest.cost
+    cost = interpolate_cost(
+        find_upper_hull([*points, dearest_point]), share * dearest_point.quality
+    )
+    return None if cost is None or not dearest_point.cost else cost / dearest_point.cost
 
 
-def quality(
+def score_router(
     table: TierScores, picks: Sequence[Tier], weights: Weights | None = None
 ) -> CostQualityPoint | None:
     """What a router gives and costs that picks these tiers."""
-    scores, costs = table.picked(picks)
-    drawn = ones(table.rows) if weights is None else weights
-    cost, found = mean(costs, drawn), mean(scores, drawn)
-    return None if cost is None or found is None else CostQualityPoint(cost, found)
+    scores, costs = table.select_columns(picks)
+    row_weights = make_unit_weights(table.row_count) if weights is None else weights
+    cost, mean_score = compute_mean(costs, row_weights), compute_mean(scores, row_weights)
+    return None if cost is None or mean_score is None else CostQualityPoint(cost, mean_score)

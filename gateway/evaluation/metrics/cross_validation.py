@@ -5,10 +5,10 @@ from random import Random
 
 import msgspec
 
-from gateway.evaluation.metrics.bootstrap import REPEATS, Interval, Weights, intervals
-from gateway.evaluation.metrics.ranking import Sources, average, by_source
+from gateway.evaluation.metrics.bootstrap import REPEATS, Interval, Weights, compute_intervals
+from gateway.evaluation.metrics.ranking import Sources, average_sources, group_by_source
 
-type Fit[T] = Callable[[Sequence[T]], Callable[[T], float]]
+type ScorerFitter[T] = Callable[[Sequence[T]], Callable[[T], float]]
 """From rows to learn from to what says how much a row needs the stronger model."""
 
 
@@ -16,28 +16,34 @@ class Fold(msgspec.Struct, frozen=True):
     """Places of rows to learn from, and of those to be judged on."""
 
     name: str
-    train: list[int]
-    held: list[int]
+    train_rows: list[int]
+    held_out_rows: list[int]
 
 
 def leave_one_out(sources: Sequence[str]) -> Iterator[Fold]:
     """Each source held out once: what a prompt of an unseen kind gets. None of a single source."""
-    rows = by_source(sources)
-    for name, held in rows.items() if len(rows) > 1 else ():
-        yield Fold(name, [at for at in range(len(sources)) if sources[at] != name], held)
+    rows_by_source = group_by_source(sources)
+    for name, held_out_rows in rows_by_source.items() if len(rows_by_source) > 1 else ():
+        yield Fold(
+            name, [row for row in range(len(sources)) if sources[row] != name], held_out_rows
+        )
 
 
-def parts(sources: Sequence[str], chance: Random, number: int = 5) -> Iterator[Fold]:
-    """Each of `number` random parts held out once, every source in each by its share."""
-    held: list[list[int]] = [[] for _ in range(number)]
-    for rows in by_source(sources).values():
+def split_randomly(sources: Sequence[str], rng: Random, fold_count: int = 5) -> Iterator[Fold]:
+    """Each of `fold_count` random parts held out once, every source in each by its share."""
+    rows_by_fold: list[list[int]] = [[] for _ in range(fold_count)]
+    for rows in group_by_source(sources).values():
         order = list(rows)
-        chance.shuffle(order)
-        for at, row in enumerate(order):
-            held[at % number].append(row)
-    for at, some in enumerate(held):
-        kept = set(some)
-        yield Fold(str(at + 1), [row for row in range(len(sources)) if row not in kept], some)
+        rng.shuffle(order)
+        for index, row in enumerate(order):
+            rows_by_fold[index % fold_count].append(row)
+    for index, held_out_rows in enumerate(rows_by_fold):
+        held_out_set = set(held_out_rows)
+        yield Fold(
+            str(index + 1),
+            [row for row in range(len(sources)) if row not in held_out_set],
+            held_out_rows,
+        )
 
 
 class HeldOutScores(msgspec.Struct, frozen=True):
@@ -47,34 +53,36 @@ class HeldOutScores(msgspec.Struct, frozen=True):
     sources: dict[str, Interval | None]
 
 
-def held_out[T](
-    rows: Sequence[T], folds: Iterator[Fold] | Sequence[Fold], fit: Fit[T]
+def score_held_out[T](
+    rows: Sequence[T], folds: Iterator[Fold] | Sequence[Fold], fit: ScorerFitter[T]
 ) -> list[float]:
     """What each row needs, said by a scorer that has not seen it. Every row must be held once."""
-    need: dict[int, float] = {}
+    need_by_row: dict[int, float] = {}
     for fold in folds:
-        scorer = fit([rows[at] for at in fold.train])
-        for at in fold.held:
-            need[at] = scorer(rows[at])
-    return [need[at] for at in range(len(rows))]
+        scorer = fit([rows[index] for index in fold.train_rows])
+        for index in fold.held_out_rows:
+            need_by_row[index] = scorer(rows[index])
+    return [need_by_row[index] for index in range(len(rows))]
 
 
-def judge(
-    need: Sequence[float],
+def compute_held_out_scores(
+    needs: Sequence[float],
     weak: Sequence[float],
     strong: Sequence[float],
     sources: Sequence[str],
-    chance: Random,
+    rng: Random,
     repeats: int = REPEATS,
 ) -> HeldOutScores:
     """The APGR of needs, source by source and their mean, with intervals."""
-    ranked = Sources(need, weak, strong, sources)
+    rankings = Sources(needs, weak, strong, sources)
 
-    def figures(weights: Weights) -> dict[str | None, float | None]:
-        by_name = ranked.apgr(weights)
-        found: dict[str | None, float | None] = {None: average(by_name)}
-        found.update(by_name)
-        return found
+    def compute_figures(weights: Weights) -> dict[str | None, float | None]:
+        apgr_by_source = rankings.compute_apgr(weights)
+        values: dict[str | None, float | None] = {None: average_sources(apgr_by_source)}
+        values.update(apgr_by_source)
+        return values
 
-    known = intervals(figures, len(need), chance, repeats)
-    return HeldOutScores(known[None], {name: known[name] for name in ranked.rows})
+    interval_by_name = compute_intervals(compute_figures, len(needs), rng, repeats)
+    return HeldOutScores(
+        interval_by_name[None], {name: interval_by_name[name] for name in rankings.rows_by_source}
+    )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from operator import mul
 
-from gateway.evaluation.metrics.bootstrap import Weights, ones
+from gateway.evaluation.metrics.bootstrap import Weights, make_unit_weights
 
 type Curve = list[tuple[float, float]]
 """Share of the calls that go to the stronger model, share of the quality gap that is recovered."""
@@ -13,67 +13,80 @@ type Curve = list[tuple[float, float]]
 class Ranking:
     """Rows in the order in which a score sends them to the stronger model, neediest first.
 
-    `need`: of each row, higher goes first. Rows of one need cannot be told apart: they go together,
-    and the curve between them is the straight line that a random order has on average.
+    `needs`: of each row, higher goes first. Rows of one need cannot be told apart: they go
+    together, and the curve between them is the straight line that a random order has on average.
     """
 
     def __init__(
-        self, need: Sequence[float], weak: Sequence[float], strong: Sequence[float]
+        self, needs: Sequence[float], weak: Sequence[float], strong: Sequence[float]
     ) -> None:
-        order = sorted(range(len(need)), key=need.__getitem__, reverse=True)
+        order = sorted(range(len(needs)), key=needs.__getitem__, reverse=True)
         self._order = order
-        self._gains = [strong[at] - weak[at] for at in order]
-        last = len(order) - 1
-        self._ends = [
-            place
-            for place, at in enumerate(order)
-            if place == last or need[order[place + 1]] != need[at]
+        self._gains = [strong[row] - weak[row] for row in order]
+        last_position = len(order) - 1
+        self._tie_ends = [
+            position
+            for position, row in enumerate(order)
+            if position == last_position or needs[order[position + 1]] != needs[row]
         ]
 
-    def curve(self, weights: Weights | None = None) -> Curve | None:
+    def compute_curve(self, weights: Weights | None = None) -> Curve | None:
         """From (0, 0) to (1, 1), a point behind each need; None where there is no gap to recover.
 
         `weights` are of the rows as they were given.
         """
-        drawn = self._drawn(weights)
-        count = list(accumulate(drawn))
-        gained = list(accumulate(map(mul, self._gains, drawn)))
-        if not count or gained[-1] <= 0:
+        row_weights = self._order_weights(weights)
+        cumulative_weights = list(accumulate(row_weights))
+        cumulative_gains = list(accumulate(map(mul, self._gains, row_weights)))
+        if not cumulative_weights or cumulative_gains[-1] <= 0:
             return None
-        total, gap = count[-1], gained[-1]
-        return [(0.0, 0.0), *((count[at] / total, gained[at] / gap) for at in self._ends)]
+        total, total_gain = cumulative_weights[-1], cumulative_gains[-1]
+        return [
+            (0.0, 0.0),
+            *(
+                (cumulative_weights[position] / total, cumulative_gains[position] / total_gain)
+                for position in self._tie_ends
+            ),
+        ]
 
-    def apgr(self, weights: Weights | None = None) -> float | None:
+    def compute_apgr(self, weights: Weights | None = None) -> float | None:
         """The area under the curve: 1/2 is chance (RouteLLM, arXiv 2406.18665, its APGR).
 
         None where the stronger model is no better than the weaker one.
         """
-        drawn = self._drawn(weights)
-        gained: list[float] = list(accumulate(map(mul, self._gains, drawn)))
-        if not gained or gained[-1] <= 0:
+        row_weights = self._order_weights(weights)
+        cumulative_gains: list[float] = list(accumulate(map(mul, self._gains, row_weights)))
+        if not cumulative_gains or cumulative_gains[-1] <= 0:
             return None
-        if len(self._ends) == len(gained):  # no ties: each row is a step of its own
-            halves = sum(map(mul, map(mul, self._gains, drawn), drawn)) / 2
-            step: float = sum(map(mul, gained, drawn)) - halves
-            return step / (sum(drawn) * gained[-1])
-        count = list(accumulate(drawn))
-        area, before, left = 0.0, 0.0, 0
-        for at in self._ends:
-            area += (count[at] - left) * (before + gained[at]) / 2
-            before, left = gained[at], count[at]
-        return area / (left * before)
+        if len(self._tie_ends) == len(cumulative_gains):  # no ties: each row is a step of its own
+            half_steps = sum(map(mul, map(mul, self._gains, row_weights), row_weights)) / 2
+            step_area: float = sum(map(mul, cumulative_gains, row_weights)) - half_steps
+            return step_area / (sum(row_weights) * cumulative_gains[-1])
+        cumulative_weights = list(accumulate(row_weights))
+        area, previous_gain, previous_weight = 0.0, 0.0, 0
+        for position in self._tie_ends:
+            area += (
+                (cumulative_weights[position] - previous_weight)
+                * (previous_gain + cumulative_gains[position])
+                / 2
+            )
+            previous_gain, previous_weight = (
+                cumulative_gains[position],
+                cumulative_weights[position],
+            )
+        return area / (previous_weight * previous_gain)
 
-    def _drawn(self, weights: Weights | None) -> list[int]:
-        given = ones(len(self._order)) if weights is None else weights
-        return list(map(given.__getitem__, self._order))
+    def _order_weights(self, weights: Weights | None) -> list[int]:
+        row_weights = make_unit_weights(len(self._order)) if weights is None else weights
+        return list(map(row_weights.__getitem__, self._order))
 
 
-def by_source(sources: Sequence[str]) -> dict[str, list[int]]:
+def group_by_source(sources: Sequence[str]) -> dict[str, list[int]]:
     """The rows of each source, in order of its name."""
-    found: dict[str, list[int]] = {}
-    for at, source in enumerate(sources):
-        found.setdefault(source, []).append(at)
-    return dict(sorted(found.items()))
+    rows_by_source: dict[str, list[int]] = {}
+    for row, source in enumerate(sources):
+        rows_by_source.setdefault(source, []).append(row)
+    return dict(sorted(rows_by_source.items()))
 
 
 class Sources:
@@ -81,54 +94,61 @@ class Sources:
 
     def __init__(
         self,
-        need: Sequence[float],
+        needs: Sequence[float],
         weak: Sequence[float],
         strong: Sequence[float],
         sources: Sequence[str],
     ) -> None:
-        self.rows = by_source(sources)
+        self.rows_by_source = group_by_source(sources)
         self._rankings = {
             name: Ranking(
-                [need[at] for at in rows], [weak[at] for at in rows], [strong[at] for at in rows]
+                [needs[row] for row in rows],
+                [weak[row] for row in rows],
+                [strong[row] for row in rows],
             )
-            for name, rows in self.rows.items()
+            for name, rows in self.rows_by_source.items()
         }
 
-    def apgr(self, weights: Weights | None = None) -> dict[str, float | None]:
+    def compute_apgr(self, weights: Weights | None = None) -> dict[str, float | None]:
         """Of each source."""
         return {
-            name: ranking.apgr(None if weights is None else [weights[at] for at in self.rows[name]])
+            name: ranking.compute_apgr(
+                None if weights is None else [weights[row] for row in self.rows_by_source[name]]
+            )
             for name, ranking in self._rankings.items()
         }
 
 
-def average(by_name: Mapping[str, float | None]) -> float | None:
+def average_sources(value_by_source: Mapping[str, float | None]) -> float | None:
     """The mean over the sources that have a figure: each counts the same, however long it is."""
-    known = [value for value in by_name.values() if value is not None]
-    return sum(known) / len(known) if known else None
+    values = [value for value in value_by_source.values() if value is not None]
+    return sum(values) / len(values) if values else None
 
 
-def auc(
-    score: Sequence[float], positive: Sequence[bool], weights: Weights | None = None
+def compute_auc(
+    scores: Sequence[float], positive: Sequence[bool], weights: Weights | None = None
 ) -> float | None:
     """The probability that a positive row scores above a negative one, a tie counting half.
 
     None where there are not both.
     """
-    drawn = ones(len(score)) if weights is None else weights
-    order = sorted(range(len(score)), key=score.__getitem__)
-    above = won = 0.0
-    yes = no = place = 0
-    while place < len(order):
-        some, none, value = 0, 0, score[order[place]]
-        while place < len(order) and score[order[place]] == value:
-            at = order[place]
-            if positive[at]:
-                some += drawn[at]
+    row_weights = make_unit_weights(len(scores)) if weights is None else weights
+    order = sorted(range(len(scores)), key=scores.__getitem__)
+    pair_weight = won_pair_weight = 0.0
+    positive_weight = negative_weight = position = 0
+    while position < len(order):
+        tied_positive, tied_negative, value = 0, 0, scores[order[position]]
+        while position < len(order) and scores[order[position]] == value:
+            row = order[position]
+            if positive[row]:
+                tied_positive += row_weights[row]
             else:
-                none += drawn[at]
-            place += 1
-        won += some * (no + none / 2)
-        yes, no = yes + some, no + none
-    above = yes * no
-    return won / above if above else None
+                tied_negative += row_weights[row]
+            position += 1
+        won_pair_weight += tied_positive * (negative_weight + tied_negative / 2)
+        positive_weight, negative_weight = (
+            positive_weight + tied_positive,
+            negative_weight + tied_negative,
+        )
+    pair_weight = positive_weight * negative_weight
+    return won_pair_weight / pair_weight if pair_weight else None

@@ -7,60 +7,70 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import ReplayRow
-from gateway.core.prompt_cache import kept
+from gateway.core.prompt_cache import count_cached_tokens
 from gateway.core.target import Catalogue, Target
-from gateway.evaluation.replay.cost import price
-from gateway.routing.affinity_verdict import following
+from gateway.evaluation.replay.cost import find_price
+from gateway.routing.affinity_verdict import accumulate_session
 
-ANSWERED = frozenset({"settled", "estimated", "aborted"})
+ANSWERED_STATES = frozenset({"settled", "estimated", "aborted"})
 """States of calls that a provider has begun to answer."""
-_ALONE = ConversationTurn()
+_EMPTY_TURN = ConversationTurn()
 
 
 class ReplayedConversation:
     """One conversation. Until a call of it is decided otherwise its seat is that of the log."""
 
-    __slots__ = ("_cached", "seat", "strayed")
+    __slots__ = ("_cache_entries", "has_diverged", "session")
 
     def __init__(self) -> None:
-        self.strayed = False
+        self.has_diverged = False
         """A call of it would have gone elsewhere, so that what the log says of it holds no more."""
-        self.seat: Session | None = None
-        self._cached: dict[tuple[str, str | None], tuple[int, float]] = {}
+        self.session: Session | None = None
+        self._cache_entries: dict[tuple[str, str | None], tuple[int, float]] = {}
         """By target and effort, another of which is another prompt: tokens in its cache, and until
         when."""
 
-    def evidence(self, told: DecisionContext, turn: ConversationTurn) -> DecisionContext:
+    def build_context(self, context: DecisionContext, turn: ConversationTurn) -> DecisionContext:
         """The evidence of a call, with the seat that its conversation would have."""
-        if not turn.seated:
-            return told
-        if not self.strayed:
-            self.seat = told.seat
-            return told
-        return msgspec.structs.replace(told, seat=self.seat, unseated="")
+        if not turn.follows_session:
+            return context
+        if not self.has_diverged:
+            self.session = context.seat
+            return context
+        return msgspec.structs.replace(context, seat=self.session, unseated="")
 
-    def cached(self, target: Target, effort: str | None, at: float) -> int:
+    def count_cached_tokens(self, target: Target, effort: str | None, timestamp: float) -> int:
         """Tokens of it that a target would have in its cache."""
-        tokens, until = self._cached.get((target.name, effort), (0, 0.0))
-        return tokens if at <= until else 0
+        cached_tokens, expires_at = self._cache_entries.get((target.name, effort), (0, 0.0))
+        return cached_tokens if timestamp <= expires_at else 0
 
-    def served(self, target: Target, effort: str | None, tokens: int, at: float) -> None:
+    def record_served(
+        self, target: Target, effort: str | None, cached_tokens: int, timestamp: float
+    ) -> None:
         """A target has read it, and keeps so many tokens of it."""
-        self._cached[target.name, effort] = tokens, at + target.provider.prompt_cache
+        self._cache_entries[target.name, effort] = (
+            cached_tokens,
+            timestamp + target.provider.prompt_cache,
+        )
 
-    def sits(
-        self, row: ReplayRow, turn: ConversationTurn, decision: Decision, plan: Plan, tokens: int
+    def record_session(
+        self,
+        row: ReplayRow,
+        turn: ConversationTurn,
+        decision: Decision,
+        plan: Plan,
+        cached_tokens: int,
     ) -> None:
         """A call was decided, and answered by the first target of its plan."""
         if turn.kind == "side" or decision.tier is None or row.basis is None:
             return
         target = plan.targets[0]
-        seat = Session(
+        session = Session(
             lab=decision.lab,
             tier=decision.tier,
             target=target.name,
             model=decision.model,
-            tokens=tokens,
+            tokens=cached_tokens,
             turns=row.basis.turns,
             first=turn.first,
             calls=1,
@@ -69,7 +79,7 @@ class ReplayedConversation:
             keeps=target.provider.prompt_cache,
             at=row.at,
         )
-        self.seat = following(self.seat, seat)
+        self.session = accumulate_session(self.session, session)
 
 
 class ReplayedConversations:
@@ -77,27 +87,29 @@ class ReplayedConversations:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._known: dict[tuple[str, str, str], ReplayedConversation] = {}
+        self._conversations: dict[tuple[str, str, str], ReplayedConversation] = {}
 
-    def of(self, row: ReplayRow, basis: DecisionRecord) -> ReplayedConversation:
+    def find(self, row: ReplayRow, record: DecisionRecord) -> ReplayedConversation:
         """The conversation of a row; one of its own where nothing tells it."""
-        turn = basis.turn or _ALONE
+        turn = record.turn or _EMPTY_TURN
         if not turn.conversation:
             return ReplayedConversation()
-        place = row.tenant, row.key, turn.conversation
-        talk = self._known.get(place)
-        if talk is None:
-            talk = self._known[place] = ReplayedConversation()
-        return talk
+        key = row.tenant, row.key, turn.conversation
+        conversation = self._conversations.get(key)
+        if conversation is None:
+            conversation = self._conversations[key] = ReplayedConversation()
+        return conversation
 
-    def log(self, talk: ReplayedConversation, row: ReplayRow) -> None:
+    def record_logged(self, conversation: ReplayedConversation, row: ReplayRow) -> None:
         """A call of it is as the log says."""
-        target = self._target(f"{row.provider}/{row.model}")
-        if target is not None and row.state in ANSWERED and row.cache != "hit":
-            known = price(target, row.at)
-            tokens = kept(known, row.input, row.cache_read, row.cache_write)
-            talk.served(target, row.effort, tokens, row.at)
+        target = self._find_target(f"{row.provider}/{row.model}")
+        if target is not None and row.state in ANSWERED_STATES and row.cache != "hit":
+            current_price = find_price(target, row.at)
+            cached_tokens = count_cached_tokens(
+                current_price, row.input, row.cache_read, row.cache_write
+            )
+            conversation.record_served(target, row.effort, cached_tokens, row.at)
 
-    def _target(self, name: str) -> Target | None:
-        places = self._catalogue.models.get(name)
-        return places[0].target if places else None
+    def _find_target(self, name: str) -> Target | None:
+        endpoints = self._catalogue.models.get(name)
+        return endpoints[0].target if endpoints else None

@@ -8,16 +8,16 @@ from decimal import Context, Decimal
 from typing import NamedTuple
 
 from gateway.core.ledger_rows import ReplayRow
-from gateway.core.price import Price, Rates, cost
-from gateway.core.prompt_cache import LEAST, alone
+from gateway.core.price import Price, Rates, compute_cost
+from gateway.core.prompt_cache import MIN_CACHED_TOKENS, caches_automatically
 from gateway.core.target import Target
 from gateway.core.usage import Usage
 
-EXACT = Context(prec=100)
+EXACT_CONTEXT = Context(prec=100)
 """Digits enough that no sum of prices is ever rounded."""
 
 
-_BLOCKS = 256
+_CACHE_BLOCK_TOKENS = 256
 """Tokens by which what is read from a cache is less than what is kept: caches have blocks."""
 
 
@@ -26,59 +26,77 @@ class ReplayedCost(NamedTuple):
 
     usd: Decimal | None
     """None where a price is not known."""
-    cached: int
+    cached_tokens: int
     """Tokens of its prompt that would have been read from the cache."""
-    kept: int
+    kept_tokens: int
     """Tokens of its prompt that would be in the cache after it."""
-    effect: Decimal
+    cache_effect_usd: Decimal
     """USD that it costs more, or less where negative, than with as many tokens cached as there
     were."""
 
 
-def prompt(row: ReplayRow) -> int | None:
+def count_prompt_tokens(row: ReplayRow) -> int | None:
     """All tokens that went in; None where they are not known."""
     if row.input is None:
         return None
     return row.input + (row.cache_read or 0) + (row.cache_write or 0)
 
 
-def price(target: Target, at: float) -> Price | None:
+def find_price(target: Target, timestamp: float) -> Price | None:
     """The price of a target at a moment."""
-    return None if target.price is None else target.price.on(at)
+    return None if target.price is None else target.price.find_in_force(timestamp)
 
 
-def bill(row: ReplayRow, target: Target, cached: int) -> ReplayedCost:
-    """A row's call on a target that has `cached` tokens of its conversation in its cache."""
-    tokens, known = prompt(row), price(target, row.at)
-    if tokens is None or row.output is None or known is None:
+def compute_replayed_cost(row: ReplayRow, target: Target, cached_tokens: int) -> ReplayedCost:
+    """A row's call on a target that has `cached_tokens` tokens of its conversation in its cache."""
+    prompt_tokens, current_price = count_prompt_tokens(row), find_price(target, row.at)
+    if prompt_tokens is None or row.output is None or current_price is None:
         return ReplayedCost(None, 0, 0, Decimal(0))
-    keeps = _keeps(row, known.at(tokens), tokens)
-    before = min(row.cache_read or 0, tokens) if keeps else 0
-    cached = min(cached, tokens) if keeps else 0
-    if 0 < before < cached <= before + max(_BLOCKS, tokens // 20):
-        cached = before  # nearly all: what is new of a prompt is new everywhere
-    usd = cost(_usage(row, target, tokens, cached, keeps=keeps), known)
-    same = (
-        usd if cached == before else cost(_usage(row, target, tokens, before, keeps=keeps), known)
+    is_kept = _is_prompt_kept(row, current_price.find_rates(prompt_tokens), prompt_tokens)
+    recorded_tokens = min(row.cache_read or 0, prompt_tokens) if is_kept else 0
+    cached_tokens = min(cached_tokens, prompt_tokens) if is_kept else 0
+    if (
+        0
+        < recorded_tokens
+        < cached_tokens
+        <= recorded_tokens + max(_CACHE_BLOCK_TOKENS, prompt_tokens // 20)
+    ):
+        cached_tokens = recorded_tokens  # nearly all: what is new of a prompt is new everywhere
+    usd = compute_cost(
+        _build_usage(row, target, prompt_tokens, cached_tokens, is_kept=is_kept), current_price
     )
-    effect = Decimal(0) if usd is None or same is None else EXACT.subtract(usd, same)
-    return ReplayedCost(usd, cached, tokens if keeps else 0, effect)
+    unmoved_usd = (
+        usd
+        if cached_tokens == recorded_tokens
+        else compute_cost(
+            _build_usage(row, target, prompt_tokens, recorded_tokens, is_kept=is_kept),
+            current_price,
+        )
+    )
+    cache_effect_usd = (
+        Decimal(0)
+        if usd is None or unmoved_usd is None
+        else EXACT_CONTEXT.subtract(usd, unmoved_usd)
+    )
+    return ReplayedCost(usd, cached_tokens, prompt_tokens if is_kept else 0, cache_effect_usd)
 
 
-def _keeps(row: ReplayRow, rates: Rates, tokens: int) -> bool:
+def _is_prompt_kept(row: ReplayRow, rates: Rates, prompt_tokens: int) -> bool:
     """Whether a provider keeps the prompt: by itself, or because the client marks what to keep."""
-    if rates.cache_read is None or tokens < LEAST:
+    if rates.cache_read is None or prompt_tokens < MIN_CACHED_TOKENS:
         return False
-    return alone(rates) or bool(row.cache_read or row.cache_write)
+    return caches_automatically(rates) or bool(row.cache_read or row.cache_write)
 
 
-def _usage(row: ReplayRow, target: Target, tokens: int, cached: int, *, keeps: bool) -> Usage:
-    fresh = tokens - cached
-    life = next(iter(row.cache_write_by), "")
+def _build_usage(
+    row: ReplayRow, target: Target, prompt_tokens: int, cached_tokens: int, *, is_kept: bool
+) -> Usage:
+    fresh_tokens = prompt_tokens - cached_tokens
+    lifetime = next(iter(row.cache_write_by), "")
     return Usage(
-        input=0 if keeps else fresh,
-        cache_read=cached,
-        cache_write={life: fresh} if keeps and fresh else {},
+        input=0 if is_kept else fresh_tokens,
+        cache_read=cached_tokens,
+        cache_write={lifetime: fresh_tokens} if is_kept and fresh_tokens else {},
         output=row.output,
         reasoning=row.reasoning,
         tools=row.tools,

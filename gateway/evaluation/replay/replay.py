@@ -7,14 +7,14 @@ import msgspec
 
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import NOTHING
+from gateway.core.decision_context import EMPTY_CONTEXT
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.errors import ProblemError
 from gateway.core.ledger_rows import ReplayRow
 from gateway.core.target import Target
 from gateway.evaluation.replay import cost
 from gateway.evaluation.replay.conversations import (
-    ANSWERED,
+    ANSWERED_STATES,
     ReplayedConversation,
     ReplayedConversations,
 )
@@ -23,165 +23,187 @@ from gateway.evaluation.replay.tier_share import ReplayedShares
 from gateway.evaluation.replay.totals import ReplayedOutcome, ReplayTotals
 from gateway.routing.errors import MissingFeatureError
 from gateway.routing.features import Features
-from gateway.routing.replay_decision import RecordedFeatures, evidence
+from gateway.routing.replay_decision import RecordedFeatures, read_context
 from gateway.routing.router import Router, decide
 from gateway.routing.tier_share import ShareBounds
 from gateway.settings.schema.root import Config
 
-type Text = Callable[[ReplayRow, RecordedFeatures], Features | None]
+type TextReader = Callable[[ReplayRow, RecordedFeatures], Features | None]
 """The features of a call whose text is kept; None where it is not."""
 
-_ALONE = ConversationTurn()
-_GENERATE = "generate"
-_UNTOLD = "what it was decided on"
+_EMPTY_TURN = ConversationTurn()
+_GENERATE_OPERATION = "generate"
+_MISSING_RECORD = "what it was decided on"
 
 
-class _Decided(NamedTuple):
+class _ReplayedDecision(NamedTuple):
     outcome: ReplayedOutcome
     decision: Decision | None
     plan: Plan | None
 
 
 class LedgerReplay:
-    """Takes rows in order of time; `sums` is what they come to."""
+    """Takes rows in order of time; `totals` is what they come to."""
 
     def __init__(
         self,
         router: Router,
         *,
-        text: Text | None = None,
-        lacks: Iterable[str] = (),
-        bounds: ShareBounds | None = None,
-        most: int = 20,
+        read_text: TextReader | None = None,
+        missing_fields: Iterable[str] = (),
+        share_bounds: ShareBounds | None = None,
+        max_changed: int = 20,
     ) -> None:
-        """`most` changed calls are kept: those that change most money first.
+        """`max_changed` changed calls are kept: those that change most money first.
 
-        `bounds` are those on the shares of tiers. Where a call was held against thresholds that
-        were made for others, or for none, they are made anew of the turns that are replayed.
+        `share_bounds` are those on the shares of tiers. Where a call was held against thresholds
+        that were made for others, or for none, they are made anew of the turns that are replayed.
 
-        `lacks` are fields of evidence that nothing of this configuration gives: of calls that
-        another one has decided they are left out.
+        `missing_fields` are fields of evidence that nothing of this configuration gives: of calls
+        that another one has decided they are left out.
         """
         self._router = msgspec.structs.replace(router, clock=float)
-        self._guards = frozenset(one.part.name for one in router.rules.guards)
-        self._text = text
-        own = None if router.classifier is None else router.classifier.thresholds
-        self._shares = None if bounds is None or own is None else ReplayedShares(bounds, own)
-        self._lacks = {name: getattr(NOTHING, name) for name in lacks}
-        self._talks = ReplayedConversations(router.catalogue)
-        self.sums = ReplayTotals(most)
+        self._guard_names = frozenset(guard.definition.name for guard in router.rules.guards)
+        self._read_text = read_text
+        own_thresholds = None if router.classifier is None else router.classifier.thresholds
+        self._shares = (
+            None
+            if share_bounds is None or own_thresholds is None
+            else ReplayedShares(share_bounds, own_thresholds)
+        )
+        self._missing_values = {name: getattr(EMPTY_CONTEXT, name) for name in missing_fields}
+        self._conversations = ReplayedConversations(router.catalogue)
+        self.totals = ReplayTotals(max_changed)
 
-    def take(self, row: ReplayRow) -> None:
+    def replay_row(self, row: ReplayRow) -> None:
         """Decide one call again."""
-        basis = row.basis
-        if basis is None:
+        record = row.basis
+        if record is None:
             if row.lab is None and row.state == "refused":
-                self.sums.apart += 1  # before anything was decided
+                self.totals.refused_early += 1  # before anything was decided
             else:
-                self.sums.undecided(row, _UNTOLD)
+                self.totals.add_undecided(row, _MISSING_RECORD)
             return
-        talk = self._talks.of(row, basis)
-        turn = basis.turn or _ALONE
+        conversation = self._conversations.find(row, record)
+        turn = record.turn or _EMPTY_TURN
         try:
-            after = self._again(row, basis, talk, turn)
+            replayed = self._decide_again(row, record, conversation, turn)
         except MissingFeatureError as error:
-            self._talks.log(talk, row)
-            self.sums.undecided(row, str(error))
+            self._conversations.record_logged(conversation, row)
+            self.totals.add_undecided(row, str(error))
             return
-        before = was(row)
-        same = before.place == after.outcome.place
-        bill = None
-        if same and not talk.strayed:
-            self._talks.log(talk, row)
+        recorded_outcome = read_outcome(row)
+        is_same = recorded_outcome.destination == replayed.outcome.destination
+        replayed_cost = None
+        if is_same and not conversation.has_diverged:
+            self._conversations.record_logged(conversation, row)
         else:
-            bill = self._moved(row, talk, turn, after, same=same)
-        self.sums.take(row, before, after.outcome, bill)
+            replayed_cost = self._price_moved_call(
+                row, conversation, turn, replayed, is_same=is_same
+            )
+        self.totals.add(row, recorded_outcome, replayed.outcome, replayed_cost)
 
-    def _again(
+    def _decide_again(
         self,
         row: ReplayRow,
-        basis: DecisionRecord,
-        talk: ReplayedConversation,
+        record: DecisionRecord,
+        conversation: ReplayedConversation,
         turn: ConversationTurn,
-    ) -> _Decided:
+    ) -> _ReplayedDecision:
         """Raises MissingFeatureError."""
-        seen = RecordedFeatures(row, basis)
-        known = talk.evidence(evidence(row, basis), turn)
+        recorded_features = RecordedFeatures(row, record)
+        context = conversation.build_context(read_context(row, record), turn)
         if row.config != self._router.catalogue.version:
-            if self._lacks:
-                known = msgspec.structs.replace(known, **self._lacks)
+            if self._missing_values:
+                context = msgspec.structs.replace(context, **self._missing_values)
             if self._shares is not None:
-                known = self._shares.evidence(row, known)
-        call: Features = seen
+                context = self._shares.adjust_context(row, context)
+        call: Features = recorded_features
         while True:
             try:
-                decision, plan = decide(self._router, call, seen.client, known)
+                decision, plan = decide(
+                    self._router, call, recorded_features.client_dialect, context
+                )
             except ProblemError as error:
-                return _Decided(ReplayedOutcome(by=error.problem.kind), None, None)
+                return _ReplayedDecision(ReplayedOutcome(decider=error.problem.kind), None, None)
             except MissingFeatureError:
-                kept = None if self._text is None or call is not seen else self._text(row, seen)
-                if kept is None:
+                text_features = (
+                    None
+                    if self._read_text is None or call is not recorded_features
+                    else self._read_text(row, recorded_features)
+                )
+                if text_features is None:
                     raise
-                call = kept
+                call = text_features
                 continue
-            self.sums.assumed += seen.assumed
-            if self._shares is not None and basis.operation == _GENERATE:
-                self._shares.note(row, decision)
-            self.sums.guards.update(
-                one.why for one in decision.trace if one.step == "guard" and one.why in self._guards
+            self.totals.assumed_translations += recorded_features.assumes_translation
+            if self._shares is not None and record.operation == _GENERATE_OPERATION:
+                self._shares.add_turn(row, decision)
+            self.totals.guards.update(
+                step.reason
+                for step in decision.trace
+                if step.step == "guard" and step.reason in self._guard_names
             )
-            by = decision.rule or decision.source
-            outcome = ReplayedOutcome(decision.lab, decision.tier, plan.targets[0].name, by)
-            return _Decided(outcome, decision, plan)
+            decider = decision.rule or decision.source
+            outcome = ReplayedOutcome(decision.lab, decision.tier, plan.targets[0].name, decider)
+            return _ReplayedDecision(outcome, decision, plan)
 
-    def _moved(
+    def _price_moved_call(
         self,
         row: ReplayRow,
-        talk: ReplayedConversation,
+        conversation: ReplayedConversation,
         turn: ConversationTurn,
-        after: _Decided,
+        replayed: _ReplayedDecision,
         *,
-        same: bool,
+        is_same: bool,
     ) -> ReplayedCost | None:
         """A call that is elsewhere, or whose conversation was; None where nothing is to be paid."""
-        talk.strayed = True
-        decision, plan = after.decision, after.plan
-        if decision is None or plan is None or not answered(row):
+        conversation.has_diverged = True
+        decision, plan = replayed.decision, replayed.plan
+        if decision is None or plan is None or not was_answered(row):
             return None
         target: Target = plan.targets[0]
         effort = target.effort if row.basis is None else row.basis.effort or target.effort
-        bill = cost.bill(row, target, talk.cached(target, effort, row.at))
-        talk.served(target, effort, bill.kept, row.at)
-        talk.sits(row, turn, decision, plan, bill.kept)
-        if same and target.name != f"{row.provider}/{row.model}":
+        replayed_cost = cost.compute_replayed_cost(
+            row, target, conversation.count_cached_tokens(target, effort, row.at)
+        )
+        conversation.record_served(target, effort, replayed_cost.kept_tokens, row.at)
+        conversation.record_session(row, turn, decision, plan, replayed_cost.kept_tokens)
+        if is_same and target.name != f"{row.provider}/{row.model}":
             return None  # another target has taken over, and would again
-        return bill
+        return replayed_cost
 
 
-def walker(
-    router: Router, config: Config, text: Text | None = None, most: int = 20
+def build_replay(
+    router: Router, config: Config, read_text: TextReader | None = None, max_changed: int = 20
 ) -> LedgerReplay:
     """Return what decides again as a configuration does; `router` is its own."""
-    share = config.routing.max_share
-    bounds = ShareBounds(reasoning=share.reasoning, smart=share.smart)
-    lacks = [] if (bounded := bounds != ShareBounds(reasoning=1, smart=1)) else ["thresholds"]
+    max_share = config.routing.max_share
+    share_bounds = ShareBounds(reasoning=max_share.reasoning, smart=max_share.smart)
+    missing_fields = (
+        [] if (is_bounded := share_bounds != ShareBounds(reasoning=1, smart=1)) else ["thresholds"]
+    )
     if not any(budget.then for budget in config.budgets):
-        lacks.append("ceiling")
+        missing_fields.append("ceiling")
     if config.routing.judge is None:
-        lacks += ["judged", "unjudged"]
+        missing_fields += ["judged", "unjudged"]
     return LedgerReplay(
-        router, text=text, lacks=lacks, bounds=bounds if bounded else None, most=most
+        router,
+        read_text=read_text,
+        missing_fields=missing_fields,
+        share_bounds=share_bounds if is_bounded else None,
+        max_changed=max_changed,
     )
 
 
-def answered(row: ReplayRow) -> bool:
+def was_answered(row: ReplayRow) -> bool:
     """Whether a provider was paid for an answer."""
-    return row.state in ANSWERED and row.cache != "hit"
+    return row.state in ANSWERED_STATES and row.cache != "hit"
 
 
-def was(row: ReplayRow) -> ReplayedOutcome:
+def read_outcome(row: ReplayRow) -> ReplayedOutcome:
     """What was decided for a row."""
     target = None if row.basis is None else row.basis.target
     if target is None:
-        return ReplayedOutcome(by=row.problem or "refused")
+        return ReplayedOutcome(decider=row.problem or "refused")
     return ReplayedOutcome(row.lab, row.tier, target, row.rule or row.source or "")

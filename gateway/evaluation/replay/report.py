@@ -6,78 +6,88 @@ from decimal import Decimal
 from gateway.core.jsonio import Json
 from gateway.core.target import TIERS
 from gateway.evaluation.replay.totals import (
-    REFUSED,
-    UNTIERED,
+    REFUSED_COLUMN,
+    UNTIERED_COLUMN,
     ReplayedOutcome,
     ReplayGroup,
     ReplayTotals,
 )
 
-COLUMNS = (*TIERS, UNTIERED, REFUSED)
+TIER_COLUMNS = (*TIERS, UNTIERED_COLUMN, REFUSED_COLUMN)
 """Tiers and what stands in their place, in this order."""
 
 
-def view(sums: ReplayTotals, config: str) -> dict[str, Json]:
-    """All of it as JSON; `config` is the version of the configuration that decided."""
-    total = sums.total
+def describe_totals(totals: ReplayTotals, config_version: str) -> dict[str, Json]:
+    """All of it as JSON; `config_version` is the version of the configuration that decided."""
+    total = totals.total
     return {
-        "config": config,
-        **_group(total),
-        "apart": sums.apart,
-        "assumed": sums.assumed,
-        "cache": {"lost": _text(sums.lost), "gained": _text(sums.gained)},
-        "unread": dict(sums.unread.most_common()),
-        "by": {
-            name: {"before": sums.by_before[name], "after": sums.by_after[name]}
-            for name in sorted({*sums.by_before, *sums.by_after})
+        "config": config_version,
+        **_describe_group(total),
+        "apart": totals.refused_early,
+        "assumed": totals.assumed_translations,
+        "cache": {
+            "lost": _format_usd(totals.cache_lost_usd),
+            "gained": _format_usd(totals.cache_gained_usd),
         },
-        "guards": dict(sums.guards.most_common()),
-        "keys": _groups(sums.keys),
-        "tags": _groups(sums.tags),
+        "unread": dict(totals.missing_data.most_common()),
+        "by": {
+            name: {"before": totals.deciders_before[name], "after": totals.deciders_after[name]}
+            for name in sorted({*totals.deciders_before, *totals.deciders_after})
+        },
+        "guards": dict(totals.guards.most_common()),
+        "keys": _describe_groups(totals.keys),
+        "tags": _describe_groups(totals.tags),
         "list": [
             {
-                "id": one.id,
-                "at": one.at,
-                "key": one.key,
-                "before": _outcome(one.before),
-                "after": _outcome(one.after),
-                "usd": None if one.usd is None else _text(one.usd),
+                "id": changed_call.id,
+                "at": changed_call.timestamp,
+                "key": changed_call.key,
+                "before": _describe_outcome(changed_call.outcome_before),
+                "after": _describe_outcome(changed_call.outcome_after),
+                "usd": None
+                if changed_call.usd_change is None
+                else _format_usd(changed_call.usd_change),
             }
-            for one in sums.changed
+            for changed_call in totals.changed
         ],
     }
 
 
-def shown(group: ReplayGroup) -> list[str]:
+def list_columns(group: ReplayGroup) -> list[str]:
     """The columns of which a group has any calls."""
-    seen = group.tiers_before | group.tiers_after
-    return [name for name in COLUMNS if name in TIERS or seen[name]]
+    calls_by_column = group.tiers_before | group.tiers_after
+    return [name for name in TIER_COLUMNS if name in TIERS or calls_by_column[name]]
 
 
-def _groups(groups: Mapping[str, ReplayGroup]) -> dict[str, Json]:
-    return {name: _group(groups[name]) for name in sorted(groups)}
+def _describe_groups(groups: Mapping[str, ReplayGroup]) -> dict[str, Json]:
+    return {name: _describe_group(groups[name]) for name in sorted(groups)}
 
 
-def _group(group: ReplayGroup) -> dict[str, Json]:
+def _describe_group(group: ReplayGroup) -> dict[str, Json]:
     return {
         "calls": group.calls,
         "undecided": group.undecided,
         "changed": group.changed,
         "tiers": {
             name: {"before": group.tiers_before[name], "after": group.tiers_after[name]}
-            for name in shown(group)
+            for name in list_columns(group)
         },
         "usd": {
-            "before": _text(group.before),
-            "after": _text(group.after),
-            "unknown": group.unknown,
+            "before": _format_usd(group.usd_before),
+            "after": _format_usd(group.usd_after),
+            "unknown": group.unknown_cost_calls,
         },
     }
 
 
-def _outcome(one: ReplayedOutcome) -> dict[str, Json]:
-    return {"lab": one.lab, "tier": one.tier, "target": one.target, "by": one.by}
+def _describe_outcome(outcome: ReplayedOutcome) -> dict[str, Json]:
+    return {
+        "lab": outcome.lab,
+        "tier": outcome.tier,
+        "target": outcome.target,
+        "by": outcome.decider,
+    }
 
 
-def _text(usd: Decimal) -> str:
+def _format_usd(usd: Decimal) -> str:
     return f"{usd:f}"

@@ -10,82 +10,95 @@ from gateway.core.decision import Decision
 from gateway.core.decision_context import DecisionContext, Thresholds
 from gateway.core.ledger_rows import ReplayRow
 from gateway.routing.tier_share import (
-    BOUNDED,
-    REASONED,
-    SMART,
-    TURNS,
-    WIDTH,
+    BOUNDED_INDEX,
+    COUNTER_COUNT,
+    MIN_TURNS,
+    REASONING_INDEX,
+    SMART_INDEX,
     RecentTurns,
     ShareBounds,
-    cell,
-    cut,
+    compute_cut,
+    find_cell,
 )
 
-EVERY = 2.0
+CHECK_SECONDS = 2.0
 """Seconds after which what was noted is looked at."""
-SOON = 200
+CHECK_TURNS = 200
 """Turns after which it is at once."""
 
 
-class _Turns:
+class _ScopeTurns:
     """Those of a key, or of a tenant."""
 
-    __slots__ = ("at", "fresh", "made", "many", "recent")
+    __slots__ = ("checked_at", "recent_turns", "thresholds", "unchecked_counts", "unchecked_turns")
 
     def __init__(self) -> None:
-        self.fresh = [0] * WIDTH
-        self.many = 0
-        self.at = 0.0
-        self.recent = RecentTurns()
-        self.made: Thresholds | None = None
+        self.unchecked_counts = [0] * COUNTER_COUNT
+        self.unchecked_turns = 0
+        self.checked_at = 0.0
+        self.recent_turns = RecentTurns()
+        self.thresholds: Thresholds | None = None
 
 
 class ReplayedShares:
     """Notes turns, and says what the next ones are held against."""
 
-    def __init__(self, most: ShareBounds, own: Thresholds) -> None:
-        """`own` are the thresholds of the classifier whose turns are bounded."""
-        self._most, self._own = most, own
-        self._bounds = most.reasoning, most.smart
-        self._scopes: dict[tuple[str, str], _Turns] = {}
+    def __init__(self, max_shares: ShareBounds, own_thresholds: Thresholds) -> None:
+        """`own_thresholds` are the thresholds of the classifier whose turns are bounded."""
+        self._max_shares, self._own_thresholds = max_shares, own_thresholds
+        self._bounds = max_shares.reasoning, max_shares.smart
+        self._scopes: dict[tuple[str, str], _ScopeTurns] = {}
 
-    def evidence(self, row: ReplayRow, told: DecisionContext) -> DecisionContext:
+    def adjust_context(self, row: ReplayRow, context: DecisionContext) -> DecisionContext:
         """The evidence of a call: the log's, where that was made for the same bounds."""
-        if told.thresholds is not None and told.thresholds.bounds == self._bounds:
-            return told
-        key, tenant = self._of(row)
-        made = key.made or tenant.made
-        return msgspec.structs.replace(told, thresholds=made)
+        if context.thresholds is not None and context.thresholds.bounds == self._bounds:
+            return context
+        key_turns, tenant_turns = self._find_scopes(row)
+        thresholds = key_turns.thresholds or tenant_turns.thresholds
+        return msgspec.structs.replace(context, thresholds=thresholds)
 
-    def note(self, row: ReplayRow, decision: Decision) -> None:
+    def add_turn(self, row: ReplayRow, decision: Decision) -> None:
         """Count a turn that the classifier decided; any other is none."""
-        score, tier = decision.score, decision.classified
+        score, tier = decision.score, decision.classified_tier
         if score is None or tier is None or decision.source != "classifier":
             return
-        for turns in self._of(row):
-            turns.fresh[cell(score, self._own)] += 1
-            if turns.made is not None:
-                turns.fresh[BOUNDED] += 1
+        for turns in self._find_scopes(row):
+            turns.unchecked_counts[find_cell(score, self._own_thresholds)] += 1
+            if turns.thresholds is not None:
+                turns.unchecked_counts[BOUNDED_INDEX] += 1
                 if tier != "fast":
-                    turns.fresh[REASONED if tier == "reasoning" else SMART] += 1
-            turns.many += 1
-            if turns.many >= SOON or row.at - turns.at >= EVERY:
-                self._look(turns, row.at)
+                    turns.unchecked_counts[
+                        REASONING_INDEX if tier == "reasoning" else SMART_INDEX
+                    ] += 1
+            turns.unchecked_turns += 1
+            if turns.unchecked_turns >= CHECK_TURNS or row.at - turns.checked_at >= CHECK_SECONDS:
+                self._update_thresholds(turns, row.at)
 
-    def _of(self, row: ReplayRow) -> tuple[_Turns, _Turns]:
-        found = []
-        for place in ((row.tenant, row.key), (row.tenant, "")):
-            turns = self._scopes.get(place)
+    def _find_scopes(self, row: ReplayRow) -> tuple[_ScopeTurns, _ScopeTurns]:
+        result = []
+        for scope in ((row.tenant, row.key), (row.tenant, "")):
+            turns = self._scopes.get(scope)
             if turns is None:
-                turns = self._scopes[place] = _Turns()
-            found.append(turns)
-        return found[0], found[1]
+                turns = self._scopes[scope] = _ScopeTurns()
+            result.append(turns)
+        return result[0], result[1]
 
-    def _look(self, turns: _Turns, at: float) -> None:
-        turns.recent.add(turns.fresh)
-        turns.fresh, turns.many, turns.at = [0] * WIDTH, 0, at
-        if turns.recent.turns >= TURNS:
-            own, found = self._own, cut(turns.recent.counts, self._most)
-            turns.made = Thresholds(
-                fast=own.fast, smart=own.smart, id="replay", cut=found, bounds=self._bounds
+    def _update_thresholds(self, turns: _ScopeTurns, timestamp: float) -> None:
+        turns.recent_turns.add(turns.unchecked_counts)
+        turns.unchecked_counts, turns.unchecked_turns, turns.checked_at = (
+            [0] * COUNTER_COUNT,
+            0,
+            timestamp,
+        )
+        if turns.recent_turns.turn_count >= MIN_TURNS:
+            own_thresholds, score_cut = (
+                self._own_thresholds,
+                compute_cut(turns.recent_turns.counts, self._max_shares),
+            )
+            turns.thresholds = Thresholds(
+                fast=own_thresholds.fast,
+                smart=own_thresholds.smart,
+                id="replay",
+                cut=score_cut,
+                bounds=self._bounds,
             )

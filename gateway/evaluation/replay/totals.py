@@ -6,11 +6,11 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from gateway.core.ledger_rows import ReplayRow
-from gateway.evaluation.replay.cost import EXACT, ReplayedCost
+from gateway.evaluation.replay.cost import EXACT_CONTEXT, ReplayedCost
 
-_NOTHING = Decimal(0)
-REFUSED = "refused"
-UNTIERED = "no tier"
+_ZERO = Decimal(0)
+REFUSED_COLUMN = "refused"
+UNTIERED_COLUMN = "no tier"
 
 
 class ReplayedOutcome(NamedTuple):
@@ -19,11 +19,11 @@ class ReplayedOutcome(NamedTuple):
     lab: str | None = None
     tier: str | None = None
     target: str | None = None
-    by: str = ""
+    decider: str = ""
     """The rule that decided, or what else did; of a refusal, its kind."""
 
     @property
-    def place(self) -> tuple[str | None, str | None, str | None]:
+    def destination(self) -> tuple[str | None, str | None, str | None]:
         """Where the call goes; two refusals are the same."""
         return self[:3]
 
@@ -31,19 +31,19 @@ class ReplayedOutcome(NamedTuple):
     def column(self) -> str:
         """The tier, or what there is in its place."""
         if self.target is None:
-            return REFUSED
-        return self.tier or UNTIERED
+            return REFUSED_COLUMN
+        return self.tier or UNTIERED_COLUMN
 
 
 class ChangedCall(NamedTuple):
     """A call that would have gone elsewhere."""
 
     id: str
-    at: float
+    timestamp: float
     key: str
-    before: ReplayedOutcome
-    after: ReplayedOutcome
-    usd: Decimal | None
+    outcome_before: ReplayedOutcome
+    outcome_after: ReplayedOutcome
+    usd_change: Decimal | None
     """What it would have cost less what it cost; None where that is not known."""
 
 
@@ -51,19 +51,25 @@ class ReplayGroup:
     """Calls that have a name in common, added up."""
 
     __slots__ = (
-        "after", "before", "calls", "changed", "tiers_after", "tiers_before", "undecided",
-        "unknown",
+        "calls",
+        "changed",
+        "tiers_after",
+        "tiers_before",
+        "undecided",
+        "unknown_cost_calls",
+        "usd_after",
+        "usd_before",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.calls = 0
         self.changed = 0
         self.undecided = 0
-        self.unknown = 0
+        self.unknown_cost_calls = 0
         """Calls that cost something before or after, and nobody knows how much: in no sum."""
-        self.before = _NOTHING
+        self.usd_before = _ZERO
         """USD of the others."""
-        self.after = _NOTHING
+        self.usd_after = _ZERO
         self.tiers_before: Counter[str] = Counter()
         self.tiers_after: Counter[str] = Counter()
 
@@ -71,98 +77,110 @@ class ReplayGroup:
 class ReplayTotals:
     """All of a log."""
 
-    def __init__(self, most: int) -> None:
-        self.apart = 0
+    def __init__(self, max_changed: int) -> None:
+        self.refused_early = 0
         """Calls that were refused before anything was decided."""
-        self.assumed = 0
+        self.assumed_translations = 0
         """Calls of which it was taken that a target can be asked in another dialect."""
         self.total = ReplayGroup()
-        self.by_before: Counter[str] = Counter()
+        self.deciders_before: Counter[str] = Counter()
         """Calls that were decided again, by what had decided them."""
-        self.by_after: Counter[str] = Counter()
+        self.deciders_after: Counter[str] = Counter()
         """The same by what does now."""
         self.guards: Counter[str] = Counter()
         """Calls by guards that apply to them now; those that were refused tell none."""
         self.keys: dict[str, ReplayGroup] = {}
         self.tags: dict[str, ReplayGroup] = {}
-        self.unread: Counter[str] = Counter()
+        self.missing_data: Counter[str] = Counter()
         """Calls by what was not kept of them."""
-        self.lost = _NOTHING
+        self.cache_lost_usd = _ZERO
         """USD that calls would cost more because their conversation's cache is elsewhere."""
-        self.gained = _NOTHING
+        self.cache_gained_usd = _ZERO
         """USD that they would cost less because it is not."""
-        self._most = most
+        self._max_changed = max_changed
         self._changed: list[tuple[Decimal, int, ChangedCall]] = []
-        self._taken = 0
+        self._sequence_number = 0
 
     @property
     def changed(self) -> list[ChangedCall]:
         """Those that change most money first; of the same, in order of time."""
-        return [item for *_, item in sorted(self._changed, key=lambda one: (-one[0], -one[1]))]
+        return [
+            item for *_, item in sorted(self._changed, key=lambda entry: (-entry[0], -entry[1]))
+        ]
 
-    def undecided(self, row: ReplayRow, what: str) -> None:
+    def add_undecided(self, row: ReplayRow, missing: str) -> None:
         """A call of which something is not kept."""
-        self.unread[what] += 1
-        for group in self._groups(row):
+        self.missing_data[missing] += 1
+        for group in self._find_groups(row):
             group.calls += 1
             group.undecided += 1
 
-    def take(
+    def add(
         self,
         row: ReplayRow,
-        before: ReplayedOutcome,
-        after: ReplayedOutcome,
-        bill: ReplayedCost | None,
+        outcome_before: ReplayedOutcome,
+        outcome_after: ReplayedOutcome,
+        replayed_cost: ReplayedCost | None,
     ) -> None:
-        """A call that was decided again; `bill` where it costs something else."""
-        moved = before.place != after.place
-        self.by_before[before.by] += 1
-        self.by_after[after.by] += 1
+        """A call that was decided again; `replayed_cost` where it costs something else."""
+        has_moved = outcome_before.destination != outcome_after.destination
+        self.deciders_before[outcome_before.decider] += 1
+        self.deciders_after[outcome_after.decider] += 1
         cost = row.cost
-        then = cost if bill is None else bill.usd
-        if moved and after.target is None:
-            then = _NOTHING
-        elif moved and before.target is None:
-            then = None  # what it would have been answered
-        for group in self._groups(row):
+        new_cost = cost if replayed_cost is None else replayed_cost.usd
+        if has_moved and outcome_after.target is None:
+            new_cost = _ZERO
+        elif has_moved and outcome_before.target is None:
+            new_cost = None  # what it would have been answered
+        for group in self._find_groups(row):
             group.calls += 1
-            group.tiers_before[before.column] += 1
-            group.tiers_after[after.column] += 1
-            group.changed += moved
-            if cost is not None and then is not None:
+            group.tiers_before[outcome_before.column] += 1
+            group.tiers_after[outcome_after.column] += 1
+            group.changed += has_moved
+            if cost is not None and new_cost is not None:
                 if cost:
-                    group.before = EXACT.add(group.before, cost)
-                if then:
-                    group.after = EXACT.add(group.after, then)
+                    group.usd_before = EXACT_CONTEXT.add(group.usd_before, cost)
+                if new_cost:
+                    group.usd_after = EXACT_CONTEXT.add(group.usd_after, new_cost)
             else:
-                group.unknown += 1
-        if bill is not None and cost is not None and then is not None:
-            if bill.effect > 0:
-                self.lost = EXACT.add(self.lost, bill.effect)
+                group.unknown_cost_calls += 1
+        if replayed_cost is not None and cost is not None and new_cost is not None:
+            if replayed_cost.cache_effect_usd > 0:
+                self.cache_lost_usd = EXACT_CONTEXT.add(
+                    self.cache_lost_usd, replayed_cost.cache_effect_usd
+                )
             else:
-                self.gained = EXACT.subtract(self.gained, bill.effect)
-        if moved:
-            self._note(row, before, after, then)
+                self.cache_gained_usd = EXACT_CONTEXT.subtract(
+                    self.cache_gained_usd, replayed_cost.cache_effect_usd
+                )
+        if has_moved:
+            self._add_changed(row, outcome_before, outcome_after, new_cost)
 
-    def _note(
-        self, row: ReplayRow, before: ReplayedOutcome, after: ReplayedOutcome, then: Decimal | None
+    def _add_changed(
+        self,
+        row: ReplayRow,
+        outcome_before: ReplayedOutcome,
+        outcome_after: ReplayedOutcome,
+        new_cost: Decimal | None,
     ) -> None:
         cost = row.cost
-        usd = None if cost is None or then is None else EXACT.subtract(then, cost)
-        self._taken -= 1  # of calls of the same money the first stand
-        changed = ChangedCall(row.id, row.at, row.key, before, after, usd)
-        item = abs(usd or _NOTHING), self._taken, changed
-        if len(self._changed) < self._most:
+        usd_change = (
+            None if cost is None or new_cost is None else EXACT_CONTEXT.subtract(new_cost, cost)
+        )
+        self._sequence_number -= 1  # of calls of the same money the first stand
+        changed = ChangedCall(row.id, row.at, row.key, outcome_before, outcome_after, usd_change)
+        item = abs(usd_change or _ZERO), self._sequence_number, changed
+        if len(self._changed) < self._max_changed:
             heapq.heappush(self._changed, item)
-        elif self._most:
+        elif self._max_changed:
             heapq.heappushpop(self._changed, item)
 
-    def _groups(self, row: ReplayRow) -> list[ReplayGroup]:
-        groups = [self.total, _of(self.keys, row.key)]
-        return groups + [_of(self.tags, tag) for tag in row.tags] if row.tags else groups
+    def _find_groups(self, row: ReplayRow) -> list[ReplayGroup]:
+        groups = [self.total, _get_group(self.keys, row.key)]
+        return groups + [_get_group(self.tags, tag) for tag in row.tags] if row.tags else groups
 
 
-def _of(groups: dict[str, ReplayGroup], name: str) -> ReplayGroup:
+def _get_group(groups: dict[str, ReplayGroup], name: str) -> ReplayGroup:
     group = groups.get(name)
     if group is None:
         group = groups[name] = ReplayGroup()

@@ -29,16 +29,16 @@ class RefittedHeuristic:
     def score(self, text: str, signals: TextSignals) -> Score:
         """As the prior's, but for `fast`."""
         own = heuristic.HeuristicClassifier().score(text, signals)
-        logit = heuristic.FAST + sum(
+        logit = heuristic.FAST_LOGIT + sum(
             weight * term.value(signals)
             for weight, term in zip(self._weights, heuristic.TERMS, strict=True)
         )
         fast = 1 / (1 + exp(-logit))
         return Score(fast=fast, smart=max(fast, own.smart))
 
-    def why(self, signals: TextSignals, score: Score) -> str:
+    def explain(self, signals: TextSignals, score: Score) -> str:
         """As the prior's."""
-        return heuristic.why(signals, score)
+        return heuristic.explain(signals, score)
 
 
 def refit(rows: Sequence[TrainingRow]) -> RefittedHeuristic:
@@ -49,7 +49,7 @@ def refit(rows: Sequence[TrainingRow]) -> RefittedHeuristic:
     values = [[float(term.value(row.signals)) for term in heuristic.TERMS] for row in rows]
     fixed = [
         sum(
-            term.fast * value
+            term.fast_weight * value
             for at, (term, value) in enumerate(zip(heuristic.TERMS, own, strict=True))
             if at not in places
         )
@@ -63,7 +63,7 @@ def refit(rows: Sequence[TrainingRow]) -> RefittedHeuristic:
     theta = [0.0] * (len(places) + len(sources))
     for _ in range(_STEPS):
         theta = _newton(theta, design, fixed, rows, weights)
-    found = [term.fast for term in heuristic.TERMS]
+    found = [term.fast_weight for term in heuristic.TERMS]
     for place, weight in zip(places, theta, strict=False):
         found[place] = weight
     return RefittedHeuristic(found)

@@ -76,7 +76,7 @@ def own(labels: Iterable[Label]) -> list[TrainingRow]:
 def _row(label: Label, fast: float, smart: float, reasoning: float | None) -> TrainingRow:
     scan = TextScan(label.prompt)
     signals = scan.signals()
-    terms, words, numbers = text_features.reading(scan, signals)
+    terms, words, numbers = text_features.read_features(scan, signals)
     return TrainingRow(
         source=label.source or "labels",
         fast=fast,
@@ -114,7 +114,7 @@ def weighed(
 ) -> list[tuple[float, float]]:
     """Of each row its need, and the probability that smart fails where fast does."""
     learned = LearnedClassifier(artefact, base)
-    return [learned.weigh(row.reading, row.signals) for row in rows]
+    return [learned.estimate_need(row.reading, row.signals) for row in rows]
 
 
 def needs(
@@ -127,4 +127,4 @@ def needs(
 def scores(artefact: ClassifierModel, rows: Iterable[TrainingRow]) -> list[Score]:
     """The score of each row."""
     learned = LearnedClassifier(artefact)
-    return [learned.judge(row.reading, row.signals) for row in rows]
+    return [learned.score_features(row.reading, row.signals) for row in rows]

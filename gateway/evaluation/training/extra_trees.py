@@ -8,7 +8,7 @@ from operator import itemgetter
 from random import Random
 from typing import NamedTuple
 
-from gateway.routing.classifier.model_file import LEAF
+from gateway.routing.classifier.model_file import LEAF_NUMBER
 
 _MOST_CUTS = 63
 _MIDDLE = 128
@@ -112,7 +112,7 @@ def grow(
 
 def _packed(node: tuple[int, int, int] | float, leaf: float) -> bytes:
     if isinstance(node, float):
-        return bytes((LEAF, _MIDDLE + round(node / leaf), 0, 0))
+        return bytes((LEAF_NUMBER, _MIDDLE + round(node / leaf), 0, 0))
     name, cut, right = node
     return bytes((name, cut, right & 255, right >> 8))
 

@@ -13,12 +13,12 @@ from gateway.evaluation.training import extra_trees, ridge
 from gateway.evaluation.training.dataset import TrainingRow, balanced, centred
 from gateway.routing.classifier import text_features
 from gateway.routing.classifier.model_file import (
-    KNOWN,
-    WORDS,
+    KNOWN_BYTES,
+    WORD_MASK,
     ClassifierModel,
     ScoreMix,
     TierThresholds,
-    packed,
+    pack_terms,
 )
 
 _FORM = 0.065
@@ -95,7 +95,7 @@ def fit(
         level=0.0,
         parting=TierThresholds(fast=0.5, smart=0.5),
         known=known(rows),
-        terms=packed(terms),
+        terms=pack_terms(terms),
         table=b"".join(column for column, _ in columns),
         forest=grown.nodes,
     )
@@ -103,8 +103,8 @@ def fit(
 
 def known(rows: Sequence[TrainingRow]) -> bytes:
     """The words that stand in at least three prompts, as bits."""
-    counts = Counter(word for row in rows for word in {one & WORDS for one in row.words})
-    bits = bytearray(KNOWN)
+    counts = Counter(word for row in rows for word in {one & WORD_MASK for one in row.words})
+    bits = bytearray(KNOWN_BYTES)
     for word, count in counts.items():
         if count >= _OFTEN:
             bits[word >> 3] |= 1 << (word & 7)
@@ -200,7 +200,7 @@ def example(
 def _beats(rows: Sequence[TrainingRow], examples: Sequence[ridge.Example]) -> tuple[float, ...]:
     """Of a form: how likely reasoning is to beat smart. By the form alone: such rows are few."""
     known = [at for at, row in enumerate(rows) if row.reasoning is not None]
-    width = len(text_features.NAMES)
+    width = len(text_features.SHAPE_NAMES)
     if not known:
         return (0.0,) * (width + 1)
     better = [float((rows[at].reasoning or 0.0) > rows[at].smart) for at in known]

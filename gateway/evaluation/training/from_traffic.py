@@ -11,7 +11,7 @@ from random import Random
 import msgspec
 
 from gateway.core.target import Tier
-from gateway.evaluation.implicit_feedback import WEIGHTS, ImplicitFeedback
+from gateway.evaluation.implicit_feedback import WEIGHT_BY_ORIGIN, ImplicitFeedback
 from gateway.evaluation.labels import Label
 from gateway.evaluation.metrics.bootstrap import Interval
 from gateway.evaluation.metrics.ranking import Ranking
@@ -27,7 +27,7 @@ through more than it says.
 """
 SINCE = 20
 """Labels that must have come since the artefact in force was made, for the two to be compared."""
-_UNIT = min(WEIGHTS.values())
+_UNIT = min(WEIGHT_BY_ORIGIN.values())
 
 
 class TrafficLesson(msgspec.Struct, frozen=True):
@@ -183,8 +183,8 @@ def _gain(
     before: Sequence[float], after: Sequence[float], lessons: Sequence[TrafficLesson]
 ) -> float | None:
     counts = _counts(lessons)
-    old = _rankings(before, lessons).apgr(counts)
-    new = _rankings(after, lessons).apgr(counts)
+    old = _rankings(before, lessons).compute_apgr(counts)
+    new = _rankings(after, lessons).compute_apgr(counts)
     return None if old is None or new is None else new - old
 
 
@@ -198,8 +198,8 @@ def _since(
     """The artefact in force against one without what has come since, on what has come since."""
     if made is None:
         return told
-    late = [one for one in lessons if one.lesson.at > made]
-    early = [one for one in lessons if one.lesson.at <= made]
+    late = [one for one in lessons if one.lesson.received_at > made]
+    early = [one for one in lessons if one.lesson.received_at <= made]
     if len(late) < SINCE:
         return msgspec.structs.replace(told, since=len(late))
     rows, counts = [one.row for one in late], _counts(late)
@@ -207,17 +207,17 @@ def _since(
     return msgspec.structs.replace(
         told,
         since=len(late),
-        old=_rankings(needs(artefact, rows), late).apgr(counts),
-        new=_rankings(needs(other, rows), late).apgr(counts),
+        old=_rankings(needs(artefact, rows), late).compute_apgr(counts),
+        new=_rankings(needs(other, rows), late).compute_apgr(counts),
     )
 
 
 def _refused(told: TrafficOutcome, made: float | None) -> str:
     if told.gain is None:
         return "smart is never better than fast in these labels: there is nothing to gain"
-    if not told.gain.above(0.0):
+    if not told.gain.is_above(0.0):
         return f"its gain may be chance: {told.gain}"
-    if told.control is not None and not told.gain.above(told.control):
+    if told.control is not None and not told.gain.is_above(told.control):
         return f"shuffled labels may gain as much: {told.control:.3f}, and it {told.gain}"
     if made is None:
         return ""

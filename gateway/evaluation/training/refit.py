@@ -7,15 +7,20 @@ from statistics import pstdev
 
 import msgspec
 
-from gateway.evaluation.metrics.bootstrap import Interval, Weights, intervals
-from gateway.evaluation.metrics.cross_validation import parts
+from gateway.evaluation.metrics.bootstrap import Interval, Weights, compute_intervals
+from gateway.evaluation.metrics.cross_validation import split_randomly
 from gateway.evaluation.metrics.ranking import Ranking
 from gateway.evaluation.training import ridge
 from gateway.evaluation.training.dataset import TrainingRow, centred, needs
 from gateway.evaluation.training.fit import MOST, common, example, form, lane, placed, short
 from gateway.evaluation.training.train import named
 from gateway.routing.classifier.heuristic import Classifier
-from gateway.routing.classifier.model_file import ClassifierModel, ScoreMix, packed, unpacked
+from gateway.routing.classifier.model_file import (
+    ClassifierModel,
+    ScoreMix,
+    pack_terms,
+    unpack_terms,
+)
 
 HALF = 150
 """So many own labels weigh as much as all that the artefact was trained on."""
@@ -44,7 +49,7 @@ def refit(
     if not rows:
         return bare
     chance = Random(seed)  # noqa: S311 - an order of rows
-    terms = unpacked(bare.terms)
+    terms = unpack_terms(bare.terms)
     more = common(rows, MOST, {*terms})
     places = placed((*terms, *more))
     examples = [example(row, bare.means, bare.spreads, places) for row in rows]
@@ -64,7 +69,7 @@ def refit(
             scales=(*bare.scales, short(scale * wide)),
             forms=(*bare.forms, tuple(short(wide * one) for one in form(fitted))),
             more=len(more),
-            more_terms=packed(more),
+            more_terms=pack_terms(more),
             own_table=column,
         )
     )
@@ -110,11 +115,11 @@ def unseen(
     `chance` makes the parts, `tick` is called for each of them; `weights` are those of `refit`.
     """
     found = [0.0] * len(rows)
-    for fold in parts([""] * len(rows), chance, number):
-        some = None if weights is None else [weights[at] for at in fold.train]
-        fitted = refit(bare, [rows[at] for at in fold.train], seed, weights=some)
-        said = needs(fitted, [rows[at] for at in fold.held])
-        for at, need in zip(fold.held, said, strict=True):
+    for fold in split_randomly([""] * len(rows), chance, number):
+        some = None if weights is None else [weights[at] for at in fold.train_rows]
+        fitted = refit(bare, [rows[at] for at in fold.train_rows], seed, weights=some)
+        said = needs(fitted, [rows[at] for at in fold.held_out_rows])
+        for at, need in zip(fold.held_out_rows, said, strict=True):
             found[at] = need
         tick()
     return found
@@ -133,12 +138,12 @@ def compare(
 
     def figures(weights: Weights) -> dict[str, float | None]:
         drawn = weights if counts is None else list(map(mul, weights, counts))
-        old, new = first.apgr(drawn), second.apgr(drawn)
+        old, new = first.compute_apgr(drawn), second.compute_apgr(drawn)
         return {
             "before": old,
             "after": new,
             "gain": None if old is None or new is None else new - old,
         }
 
-    known = intervals(figures, len(rows), chance)
+    known = compute_intervals(figures, len(rows), chance)
     return RefitGain(before=known["before"], after=known["after"], gain=known["gain"])

@@ -12,9 +12,13 @@ from random import Random
 import msgspec
 
 from gateway.evaluation.errors import TooFewError
-from gateway.evaluation.metrics.bootstrap import Interval, quantile, shuffles
-from gateway.evaluation.metrics.cross_validation import HeldOutScores, judge, parts
-from gateway.evaluation.metrics.ranking import Sources, average
+from gateway.evaluation.metrics.bootstrap import Interval, compute_quantile, draw_shuffles
+from gateway.evaluation.metrics.cross_validation import (
+    HeldOutScores,
+    compute_held_out_scores,
+    split_randomly,
+)
+from gateway.evaluation.metrics.ranking import Sources, average_sources
 from gateway.evaluation.training.base_model import solve
 from gateway.evaluation.training.dataset import TrainingRow, balanced, needs, scores
 from gateway.evaluation.training.fit import TrainingPlan, fit
@@ -26,8 +30,8 @@ from gateway.routing.classifier.model_file import ClassifierModel, TierThreshold
 def named(artefact: ClassifierModel) -> ClassifierModel:
     """Sealed, under an id that tells its numbers from all others."""
     bare = msgspec.structs.replace(artefact, id="")
-    name = f"learned-{files.digest(bare)[:8]}"
-    return files.sealed(msgspec.structs.replace(artefact, id=name))
+    name = f"learned-{files.hash_model(bare)[:8]}"
+    return files.seal(msgspec.structs.replace(artefact, id=name))
 
 
 FEWEST = 100
@@ -61,7 +65,7 @@ class HeldOutResult(msgspec.Struct, frozen=True, kw_only=True):
     def better(self) -> bool:
         """Whether all of its interval lies above all that shuffling gives."""
         mean = self.apgr.mean
-        return mean is not None and self.control is not None and mean.above(self.control.high)
+        return mean is not None and self.control is not None and mean.is_above(self.control.high)
 
 
 class FittedCalibration(msgspec.Struct, frozen=True):
@@ -77,15 +81,17 @@ def held(need: Sequence[float], rows: Sequence[TrainingRow], chance: Random) -> 
     """Judge needs, by the mean over sources, and what the same needs are worth when shuffled."""
     weak, strong = [row.fast for row in rows], [row.smart for row in rows]
     sources = [row.source for row in rows]
-    judged = judge(need, weak, strong, sources, chance)
+    judged = compute_held_out_scores(need, weak, strong, sources, chance)
     found = []
-    for order in shuffles(need, chance, SHUFFLES):
-        value = average(Sources(order, weak, strong, sources).apgr())
+    for order in draw_shuffles(need, chance, SHUFFLES):
+        value = average_sources(Sources(order, weak, strong, sources).compute_apgr())
         if value is not None:
             found.append(value)
     found.sort()
     control = (
-        ShuffledControl(sum(found) / len(found), quantile(found, 0.025), quantile(found, 0.975))
+        ShuffledControl(
+            sum(found) / len(found), compute_quantile(found, 0.025), compute_quantile(found, 0.975)
+        )
         if found
         else None
     )
@@ -103,9 +109,9 @@ def learn(
     The same rows, plan and seed give the same bytes. Raises TooFewError.
     """
     check(rows)
-    fold = next(parts([row.source for row in rows], Random(seed)))  # noqa: S311 - seeded
-    kept = [rows[at] for at in fold.held]
-    first = fit([rows[at] for at in fold.train], plan, Random(seed), tick)  # noqa: S311 - seeded
+    fold = next(split_randomly([row.source for row in rows], Random(seed)))  # noqa: S311 - seeded
+    kept = [rows[at] for at in fold.held_out_rows]
+    first = fit([rows[at] for at in fold.train_rows], plan, Random(seed), tick)  # noqa: S311 - seeded
     need = needs(first, kept)
     told = held(need, kept, Random(seed))  # noqa: S311 - seeded
     found = calibrate(first, need, kept)
@@ -192,7 +198,7 @@ def card(
         "design": DESIGN,
         "plan": plan,
         "seed": seed,
-        "features": len(text_features.NAMES),
+        "features": len(text_features.SHAPE_NAMES),
         "rows": dict(sorted(counts.items())),
         "reasoning_rows": sum(row.reasoning is not None for row in rows),
         "held_out": plain(told),
@@ -210,8 +216,10 @@ def fitted(artefact: ClassifierModel, rows: Sequence[TrainingRow]) -> float | No
     It says nothing of what is unseen.
     """
     weak, strong = [row.fast for row in rows], [row.smart for row in rows]
-    found = Sources(needs(artefact, rows), weak, strong, [row.source for row in rows]).apgr()
-    value = average(found)
+    found = Sources(
+        needs(artefact, rows), weak, strong, [row.source for row in rows]
+    ).compute_apgr()
+    value = average_sources(found)
     return None if value is None else round(value, 4)
 
 

@@ -9,11 +9,11 @@ from gateway.core.decision_context import Score
 from gateway.core.target import TIERS, Tier
 from gateway.evaluation.metrics.cost_quality import (
     TierScores,
-    constant,
-    frugal,
-    oracle,
-    quality,
-    thresholds,
+    find_frugal_share,
+    pick_oracle_tiers,
+    score_constant_routers,
+    score_router,
+    sweep_thresholds,
 )
 from gateway.evaluation.metrics.cross_validation import Fold
 from gateway.evaluation.training import refit
@@ -46,9 +46,9 @@ class UnseenResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def part(rows: Sequence[TrainingRow], plan: TrainingPlan, seed: int, fold: Fold) -> UnseenResult:
     """A part of every source, held out."""
-    train = [rows[at] for at in fold.train]
+    train = [rows[at] for at in fold.train_rows]
     found = fit(train, plan, Random(seed))  # noqa: S311 - seeded
-    return UnseenResult(weighed=weighed(found, [rows[at] for at in fold.held]))
+    return UnseenResult(weighed=weighed(found, [rows[at] for at in fold.held_out_rows]))
 
 
 def source(
@@ -59,7 +59,7 @@ def source(
     fold: Fold,
 ) -> UnseenResult:
     """A whole source, held out: also of the prior, which is fitted again without it."""
-    train, held = [rows[at] for at in fold.train], [rows[at] for at in fold.held]
+    train, held = [rows[at] for at in fold.train_rows], [rows[at] for at in fold.held_out_rows]
     prior = base(train)
     found = fit(train, plan, Random(seed))  # noqa: S311 - seeded
     chance = Random(seed)  # noqa: S311 - seeded
@@ -96,17 +96,20 @@ def frugality(rows: Sequence[TrainingRow], scored: Sequence[Score]) -> dict[str,
         },
         costs={tier: [COSTS[tier]] * len(some) for tier in TIERS},
     )
-    fixed = constant(table)
-    picks = [oracle(table, worth) for worth in _WORTHS]
-    seen = [point for one in picks if (point := quality(table, one)) is not None]
+    fixed = score_constant_routers(table)
+    picks = [pick_oracle_tiers(table, worth) for worth in _WORTHS]
+    seen = [point for one in picks if (point := score_router(table, one)) is not None]
     prior = [HeuristicClassifier().score("", row.signals) for row in some]
     return {
-        "chance": frugal([*fixed.values()], fixed["reasoning"]),
-        "prior": frugal([*fixed.values(), *thresholds(table, prior)], fixed["reasoning"]),
-        "learned": frugal(
-            [*fixed.values(), *thresholds(table, [scored[at] for at in known])], fixed["reasoning"]
+        "chance": find_frugal_share([*fixed.values()], fixed["reasoning"]),
+        "prior": find_frugal_share(
+            [*fixed.values(), *sweep_thresholds(table, prior)], fixed["reasoning"]
         ),
-        "oracle": frugal(seen, fixed["reasoning"]),
+        "learned": find_frugal_share(
+            [*fixed.values(), *sweep_thresholds(table, [scored[at] for at in known])],
+            fixed["reasoning"],
+        ),
+        "oracle": find_frugal_share(seen, fixed["reasoning"]),
     }
 
 

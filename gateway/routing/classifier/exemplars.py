@@ -19,16 +19,16 @@ from gateway.core.target import Tier
 from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.classifier.text_signals import TextSignals
 
-NEAR = 0.6
+DEFAULT_NEARNESS = 0.6
 """How near a turn must be, where nobody says it."""
-SAME = 0.95
+DUPLICATE_NEARNESS = 0.95
 """From here on two exemplars are as good as the same."""
-_READ = 3_000
+_MAX_CHARS = 3_000
 """Characters of a turn that are looked at."""
-_WORD = re.compile(
+_WORD_PATTERN = re.compile(
     r"[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+|[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]"
 )
-_FEW = 32
+_MIN_SHARED_EXEMPLARS = 32
 """Exemplars that may always have a word in common; of more, one in sixteen."""
 
 
@@ -45,52 +45,55 @@ class ExemplarIndex:
     """Finds the nearest of some prompts."""
 
     def __init__(self, prompts: Sequence[str]) -> None:
-        words = [_words(prompt) for prompt in prompts]
-        parts = [_parts(one) for one in words]
-        often = Counter(part for one in parts for part in one)
-        many, most = len(prompts), max(_FEW, len(prompts) // 16)
+        words = [_split_words(prompt) for prompt in prompts]
+        parts = [_list_parts(item) for item in words]
+        part_counts = Counter(part for item in parts for part in item)
+        prompt_count, max_holders = len(prompts), max(_MIN_SHARED_EXEMPLARS, len(prompts) // 16)
         weights = {
-            part: log(1 + many / few) ** 2 if few <= most else 0.0 for part, few in often.items()
+            part: log(1 + prompt_count / holder_count) ** 2 if holder_count <= max_holders else 0.0
+            for part, holder_count in part_counts.items()
         }
         holders: dict[str, list[int]] = {part: [] for part in weights}
-        for at, one in enumerate(parts):
-            for part in one:
+        for index, item in enumerate(parts):
+            for part in item:
                 if weights[part]:
-                    holders[part].append(at)
-        self._index = {part: (weights[part], tuple(found)) for part, found in holders.items()}
-        self._unknown = log(1 + many) ** 2
-        lengths = [sqrt(sum(weights[part] for part in one)) for one in parts]
-        self._inverse = [1 / one if one else 0.0 for one in lengths]
-        self._same: dict[tuple[str, ...], int] = {}
-        for at, line in enumerate(words):
-            self._same.setdefault(tuple(line), at)
+                    holders[part].append(index)
+        self._index = {part: (weights[part], tuple(indexes)) for part, indexes in holders.items()}
+        self._unknown_weight = log(1 + prompt_count) ** 2
+        lengths = [sqrt(sum(weights[part] for part in item)) for item in parts]
+        self._inverse_lengths = [1 / item if item else 0.0 for item in lengths]
+        self._index_by_words: dict[tuple[str, ...], int] = {}
+        for index, prompt_words in enumerate(words):
+            self._index_by_words.setdefault(tuple(prompt_words), index)
 
-    def nearest(self, text: str) -> tuple[int, float]:
+    def find_nearest(self, text: str) -> tuple[int, float]:
         """Which is the nearest, and how near, 0 to 1; of several the first."""
-        words = _words(text)
-        same = self._same.get(tuple(words))
-        if same is not None:
-            return same, 1.0
-        found = self._near(_parts(words))
-        best = max(found, default=0.0)
-        return (found.index(best), min(best, 1.0)) if best else (0, 0.0)
+        words = _split_words(text)
+        index = self._index_by_words.get(tuple(words))
+        if index is not None:
+            return index, 1.0
+        similarities = self._measure_similarities(_list_parts(words))
+        best = max(similarities, default=0.0)
+        return (similarities.index(best), min(best, 1.0)) if best else (0, 0.0)
 
-    def all(self, words: Sequence[str]) -> list[float]:
+    def measure_all(self, words: Sequence[str]) -> list[float]:
         """How near each is."""
-        return [min(one, 1.0) for one in self._near(_parts(words))]
+        return [
+            min(similarity, 1.0) for similarity in self._measure_similarities(_list_parts(words))
+        ]
 
-    def _near(self, parts: set[str]) -> list[float]:
-        shared, length = [0.0] * len(self._inverse), 0.0
-        get, unknown = self._index.get, (self._unknown, ())
+    def _measure_similarities(self, parts: set[str]) -> list[float]:
+        shared_weights, length = [0.0] * len(self._inverse_lengths), 0.0
+        find_part, unknown_part = self._index.get, (self._unknown_weight, ())
         for part in parts:
-            weight, holders = get(part, unknown)
+            weight, holders = find_part(part, unknown_part)
             length += weight
-            for at in holders:
-                shared[at] += weight
+            for index in holders:
+                shared_weights[index] += weight
         if not length:
-            return shared
+            return shared_weights
         scale = 1 / sqrt(length)
-        return [one * scale for one in map(mul, shared, self._inverse)]
+        return [product * scale for product in map(mul, shared_weights, self._inverse_lengths)]
 
 
 class ExemplarClassifier:
@@ -98,62 +101,83 @@ class ExemplarClassifier:
 
     reads = "text"
 
-    def __init__(self, exemplars: Sequence[Exemplar], base: Classifier, near: float = NEAR) -> None:
+    def __init__(
+        self,
+        exemplars: Sequence[Exemplar],
+        base: Classifier,
+        min_nearness: float = DEFAULT_NEARNESS,
+    ) -> None:
         self.name = f"exemplars, {base.name}"
-        said = "\0".join(part for one in exemplars for part in one)
-        digest = blake2b(f"{near}\0{said}".encode(), digest_size=4).hexdigest()
+        content = "\0".join(field for exemplar in exemplars for field in exemplar)
+        digest = blake2b(f"{min_nearness}\0{content}".encode(), digest_size=4).hexdigest()
         self.version = f"{base.version}+{digest}"
         self.thresholds: Thresholds = base.thresholds
         self._exemplars = exemplars
         self.base = base
         """What is asked where no exemplar is near."""
-        self._near = near
-        self._index = ExemplarIndex([one.prompt for one in exemplars])
+        self._min_nearness = min_nearness
+        self._index = ExemplarIndex([exemplar.prompt for exemplar in exemplars])
 
-    def over(self, base: Classifier) -> "ExemplarClassifier":
+    def with_base(self, base: Classifier) -> "ExemplarClassifier":
         """The same exemplars before another classifier."""
-        return ExemplarClassifier(self._exemplars, base, self._near)
+        return ExemplarClassifier(self._exemplars, base, self._min_nearness)
 
     def score(self, text: str, signals: TextSignals) -> Score:
         """The surer of the exemplar's tier, the nearer it is; else what the other one says."""
-        at, near = self._index.nearest(text)
-        if near < self._near:
+        index, nearness = self._index.find_nearest(text)
+        if nearness < self._min_nearness:
             return self.base.score(text, signals)
-        one, own = self._exemplars[at], self.thresholds
-        if one.tier == "fast":
-            fast, smart = own.fast + (1 - own.fast) * near, 1.0
-        elif one.tier == "smart":
-            fast, smart = own.fast * (1 - near), own.smart + (1 - own.smart) * near
+        exemplar, thresholds = self._exemplars[index], self.thresholds
+        if exemplar.tier == "fast":
+            fast, smart = thresholds.fast + (1 - thresholds.fast) * nearness, 1.0
+        elif exemplar.tier == "smart":
+            fast, smart = (
+                thresholds.fast * (1 - nearness),
+                thresholds.smart + (1 - thresholds.smart) * nearness,
+            )
         else:
-            smart = own.smart * (1 - near)
-            fast = min(own.fast, smart) * (1 - near)
-        return Score(fast, max(fast, smart), one.name, near)
+            smart = thresholds.smart * (1 - nearness)
+            fast = min(thresholds.fast, smart) * (1 - nearness)
+        return Score(fast, max(fast, smart), exemplar.name, nearness)
 
-    def why(self, signals: TextSignals, score: Score) -> str:
+    def explain(self, signals: TextSignals, score: Score) -> str:
         """Which exemplar and how near, or what the other one says."""
         if score.exemplar:
             return f"near exemplar {score.exemplar} ({score.near:.2f})"
-        return self.base.why(signals, score)
+        return self.base.explain(signals, score)
 
 
-def clashes(exemplars: Sequence[Exemplar], near: float = SAME) -> Iterator[tuple[int, int, float]]:
+def find_clashes(
+    exemplars: Sequence[Exemplar], min_nearness: float = DUPLICATE_NEARNESS
+) -> Iterator[tuple[int, int, float]]:
     """Pairs that are as good as the same and have different tiers, and how near they are."""
-    index = ExemplarIndex([one.prompt for one in exemplars])
-    said: dict[tuple[str, ...], list[int]] = {}
-    for at, one in enumerate(exemplars):
-        words = _words(one.prompt)
-        same = said.setdefault(tuple(words), [])
-        found = index.all(words)[:at]
-        others = {*same, *(other for other, close in enumerate(found) if close >= near)}
-        for other in sorted(others):
-            if exemplars[other].tier != one.tier:
-                yield other, at, 1.0 if other in same else found[other]
-        same.append(at)
+    index = ExemplarIndex([exemplar.prompt for exemplar in exemplars])
+    indexes_by_words: dict[tuple[str, ...], list[int]] = {}
+    for position, exemplar in enumerate(exemplars):
+        words = _split_words(exemplar.prompt)
+        same_positions = indexes_by_words.setdefault(tuple(words), [])
+        similarities = index.measure_all(words)[:position]
+        close_positions = {
+            *same_positions,
+            *(
+                close_position
+                for close_position, similarity in enumerate(similarities)
+                if similarity >= min_nearness
+            ),
+        }
+        for close_position in sorted(close_positions):
+            if exemplars[close_position].tier != exemplar.tier:
+                yield (
+                    close_position,
+                    position,
+                    1.0 if close_position in same_positions else similarities[close_position],
+                )
+        same_positions.append(position)
 
 
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text[:_READ].lower())
+def _split_words(text: str) -> list[str]:
+    return _WORD_PATTERN.findall(text[:_MAX_CHARS].lower())
 
 
-def _parts(words: Sequence[str]) -> set[str]:
-    return {*words, *(f"{one} {other}" for one, other in pairwise(words))}
+def _list_parts(words: Sequence[str]) -> set[str]:
+    return {*words, *(f"{first} {second}" for first, second in pairwise(words))}

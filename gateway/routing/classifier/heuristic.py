@@ -32,11 +32,11 @@ class Classifier(Protocol):
     def score(self, text: str, signals: TextSignals) -> Score:
         """The score of `text`, whose signals have been read."""
 
-    def why(self, signals: TextSignals, score: Score) -> str:
+    def explain(self, signals: TextSignals, score: Score) -> str:
         """The score and what moved it, for the trace."""
 
 
-def reads(classifier: Classifier) -> bool:
+def reads_text(classifier: Classifier) -> bool:
     """Whether a classifier reads the text itself, not its signals alone."""
     return getattr(classifier, "reads", "text") != "signals"
 
@@ -45,22 +45,22 @@ class HeuristicTerm(NamedTuple):
     """One line of the formula."""
 
     name: str
-    """What `why` calls it."""
-    of: str
+    """What `explain` calls it."""
+    signal: str
     """The signal without which it is 0."""
     value: Callable[[TextSignals], float]
     """Never negative."""
-    fast: float
+    fast_weight: float
     """What one unit adds to the logit of: fast suffices."""
-    fails: float
+    fails_weight: float
     """What one unit adds to the logit of: where fast fails, smart fails too."""
 
 
-FAST = 0.70
-FAILS = -1.60
-LENGTH = "length"
+FAST_LOGIT = 0.70
+FAILS_LOGIT = -1.60
+LENGTH_TERM = "length"
 TERMS = (
-    HeuristicTerm(LENGTH, "words", lambda s: min(log2(1 + s.words / 8), 5), -0.20, 0.20),
+    HeuristicTerm(LENGTH_TERM, "words", lambda s: min(log2(1 + s.words / 8), 5), -0.20, 0.20),
     HeuristicTerm("asks to write", "build_words", lambda s: min(s.build_words, 1), -0.45, 0.20),
     HeuristicTerm(
         "asks for a program", "build_words", lambda s: s.build_words > 0 and s.code > 0, -0.90, 0.30
@@ -75,25 +75,25 @@ TERMS = (
     HeuristicTerm("one fact", "lookup", lambda s: s.lookup, 0.70, -0.50),
     HeuristicTerm("greeting", "greeting", lambda s: s.greeting, 2.20, -1.00),
 )
-"""The whole formula: `FAST` and `FAILS` are the logits of a text of no words; each term adds.
+"""The whole formula: a text of no words has `FAST_LOGIT` and `FAILS_LOGIT`; each term adds.
 
 How it was fitted. The data are scores of a small and a large model of 2023-24 on 14,147 prompts
 of five public benchmarks, almost all in English (Apache-2.0 and MIT: TIGER-AI-Lab/MMLU-Pro,
 ulab-uiuc/LLMRouter, lm-sys/RouteLLM, WildEval/ZeroEval); 748 of them also have scores of
 reasoning models. The label is whether the small model scored no less than the large one. Each
 benchmark weighs the same and has an intercept of its own, so that no weight tells one benchmark
-from another; `FAST` is the mean of the intercepts.
+from another; `FAST_LOGIT` is the mean of the intercepts.
 
 Fitted so, then rounded: the fast weights of length, asks to write, asks for a program and word
 problem. Judgement, held fixed in that fit and no larger than their work needs, because the data
-hold no small talk, few requests and hardly a proof: all other fast weights. `FAILS` and the
-`fails` weights of length, code and maths follow how often reasoning models did better than the
-large one on code output (.35) and on competition maths (.68); maths is kept below its fit, so
-that proofs come first. The other `fails` weights are judgement.
+hold no small talk, few requests and hardly a proof: all other fast weights. `FAILS_LOGIT` and the
+`fails_logit` weights of length, code and maths follow how often reasoning models did better than
+the large one on code output (.35) and on competition maths (.68); maths is kept below its fit, so
+that proofs come first. The other `fails_logit` weights are judgement.
 """
 
-_SUMMED = [(term.value, term.fast, term.fails) for term in TERMS]
-_OF = attrgetter(*(term.of for term in TERMS))
+_WEIGHTED_TERMS = [(term.value, term.fast_weight, term.fails_weight) for term in TERMS]
+_TERM_SIGNALS = attrgetter(*(term.signal for term in TERMS))
 
 THRESHOLDS = Thresholds(fast=0.53, smart=0.63, id="prior-1")
 """Shares on the prompts of that fit: fast .53, smart .37, reasoning .10. Between the two lies what
@@ -110,37 +110,42 @@ class HeuristicClassifier:
 
     def score(self, text: str, signals: TextSignals) -> Score:  # noqa: ARG002 -- the protocol gives both
         """Two logistic sums; smart fails only where fast does, hence fast <= smart."""
-        fast, fails = FAST, FAILS
-        for read, more, worse in compress(_SUMMED, _OF(signals)):  # most signals are 0
+        fast_logit, fails_logit = FAST_LOGIT, FAILS_LOGIT
+        for read, fast_weight, fails_weight in compress(
+            _WEIGHTED_TERMS, _TERM_SIGNALS(signals)
+        ):  # most signals are 0
             if value := read(signals):
-                fast += more * value
-                fails += worse * value
-        suffices = 1 / (1 + exp(-fast))
-        return Score(fast=suffices, smart=1 - (1 - suffices) * (1 / (1 + exp(-fails))))
+                fast_logit += fast_weight * value
+                fails_logit += fails_weight * value
+        fast_probability = 1 / (1 + exp(-fast_logit))
+        return Score(
+            fast=fast_probability, smart=1 - (1 - fast_probability) * (1 / (1 + exp(-fails_logit)))
+        )
 
-    def why(self, signals: TextSignals, score: Score) -> str:
-        """As `why` of the formula."""
-        return why(signals, score)
+    def explain(self, signals: TextSignals, score: Score) -> str:
+        """As `explain` of the formula."""
+        return explain(signals, score)
 
 
-def tier(score: Score, thresholds: Thresholds = THRESHOLDS) -> Tier:
+def choose_tier(score: Score, thresholds: Thresholds = THRESHOLDS) -> Tier:
     """Fast or reasoning where the score is sure of it, else smart."""
     if score.fast >= thresholds.fast:
         return "fast"
     return "reasoning" if score.smart < thresholds.smart else "smart"
 
 
-def why(signals: TextSignals, score: Score) -> str:
+def explain(signals: TextSignals, score: Score) -> str:
     """The score and what moved it, for the trace: `fast .96, smart 1.00: 1 word, greeting`."""
-    moved = [
-        (abs(term.fast * value), term.name)
+    moved_terms = [
+        (abs(term.fast_weight * value), term.name)
         for term in TERMS
-        if term.name != LENGTH and (value := term.value(signals)) > 0
+        if term.name != LENGTH_TERM and (value := term.value(signals)) > 0
     ]
-    words = f"{signals.words} word{'' if signals.words == 1 else 's'}"
-    reasons = [words, *(name for _, name in sorted(moved, reverse=True))]
-    return f"fast {_short(score.fast)}, smart {_short(score.smart)}: {', '.join(reasons)}"
+    word_count = f"{signals.words} word{'' if signals.words == 1 else 's'}"
+    reasons = [word_count, *(name for _, name in sorted(moved_terms, reverse=True))]
+    shares = f"fast {_format_share(score.fast)}, smart {_format_share(score.smart)}"
+    return f"{shares}: {', '.join(reasons)}"
 
 
-def _short(share: float) -> str:
+def _format_share(share: float) -> str:
     return f"{share:.2f}".removeprefix("0")

@@ -12,137 +12,160 @@ from struct import Struct
 
 from gateway.settings.schema.rules import LANGUAGES, Language
 
-_HEAD, _TAIL = 240, 120
+_HEAD_CHARS, _TAIL_CHARS = 240, 120
 """Characters that are read: a request stands at an end of what is pasted with it."""
-_WEIGHT = 12
+_FULL_WEIGHT = 12
 """Of a word that one language alone has; of n languages, each gets an nth."""
-ENOUGH = 12
+MIN_POINTS = 12
 """What a language needs: one word of its own, or a few that it shares."""
-_BITS = 16
+_POINT_BITS = 16
 """Of one language's points; those of all are one number, so that words are added up at once."""
 
 
-def detect(text: str) -> Language:
+def detect_language(text: str) -> Language:
     """The language of a text."""
-    if len(text) > _HEAD + _TAIL:
-        text = f"{text[:_HEAD]} {text[-_TAIL:]}"
+    if len(text) > _HEAD_CHARS + _TAIL_CHARS:
+        text = f"{text[:_HEAD_CHARS]} {text[-_TAIL_CHARS:]}"
     if text.isascii():
-        words = text.lower().encode().translate(_ASCII_LETTERS).split()
-        told = _told(bytes(map(SIGNS.get, words, _NOTHING)))
-        return told or _best(_endings(word.decode() for word in words)) or "unknown"
-    low = text.lower()
-    script = _script(low)
+        words = text.lower().encode().translate(_LETTER_TABLE).split()
+        language = _choose_from_signs(bytes(map(WORD_SIGNS.get, words, _ZEROS)))
+        return (
+            language
+            or _choose_best(_sum_ending_points(word.decode() for word in words))
+            or "unknown"
+        )
+    lower_text = text.lower()
+    script = _detect_by_script(lower_text)
     if script is not None:
         return script
-    names = _NAME.findall(low)
-    points = _sum(names) + sum(map(_LETTERS, _MARKED.findall(low), _NOTHING))
-    return _best(points) or _best(points + _endings(names)) or "unknown"
+    all_words = _WORD_PATTERN.findall(lower_text)
+    points = _sum_word_points(all_words) + sum(
+        map(_LETTER_POINTS, _MARKED_LATIN_LETTER.findall(lower_text), _ZEROS)
+    )
+    return _choose_best(points) or _choose_best(points + _sum_ending_points(all_words)) or "unknown"
 
 
-def told(low: bytes, words: bytes) -> Language | None:
-    """As `detect`, of ASCII in lower case; `words` has the sign of each word of it in order.
+def detect_from_signs(lower_text: bytes, words: bytes) -> Language | None:
+    """As `detect_language`, of ASCII in lower case; `words` has the sign of each word in order.
 
     None where that is to be asked, as these words do not tell it.
     """
-    return _told(words if len(low) <= _HEAD + _TAIL else _ends(low, words))
+    return _choose_from_signs(
+        words
+        if len(lower_text) <= _HEAD_CHARS + _TAIL_CHARS
+        else _select_end_signs(lower_text, words)
+    )
 
 
-def _ends(low: bytes, words: bytes) -> bytes:
+def _select_end_signs(lower_text: bytes, words: bytes) -> bytes:
     """Of the signs of words those of what is read; a word that is cut is another."""
-    form = low.translate(_FORM)
-    last = len(form) - _TAIL
-    heads = form.count(b" a", 0, _HEAD) + form.startswith(b"a")
-    tails = form.count(b" a", last)
-    ends = b""
-    if form[_HEAD - 1] == form[_HEAD] == _LETTER:
-        heads -= 1
-        ends = _sign(low[form.rfind(b" ", 0, _HEAD) + 1 : _HEAD])
-    if form[last] == _LETTER:
-        if form[last - 1] == _LETTER:
-            ends += _sign(low[last:].translate(_ASCII_LETTERS).partition(b" ")[0])
+    shape = lower_text.translate(_LETTER_SHAPE_TABLE)
+    tail_start = len(shape) - _TAIL_CHARS
+    head_words = shape.count(b" a", 0, _HEAD_CHARS) + shape.startswith(b"a")
+    tail_words = shape.count(b" a", tail_start)
+    cut_word_signs = b""
+    if shape[_HEAD_CHARS - 1] == shape[_HEAD_CHARS] == _LETTER_BYTE:
+        head_words -= 1
+        cut_word_signs = _find_sign(lower_text[shape.rfind(b" ", 0, _HEAD_CHARS) + 1 : _HEAD_CHARS])
+    if shape[tail_start] == _LETTER_BYTE:
+        if shape[tail_start - 1] == _LETTER_BYTE:
+            cut_word_signs += _find_sign(
+                lower_text[tail_start:].translate(_LETTER_TABLE).partition(b" ")[0]
+            )
         else:
-            tails += 1
-    return words[:heads] + words[len(words) - tails :] + ends
+            tail_words += 1
+    return words[:head_words] + words[len(words) - tail_words :] + cut_word_signs
 
 
-def _sign(word: bytes) -> bytes:
-    return bytes((SIGNS.get(word, 0),))
+def _find_sign(word: bytes) -> bytes:
+    return bytes((WORD_SIGNS.get(word, 0),))
 
 
-def _told(words: bytes) -> Language | None:
+def _choose_from_signs(words: bytes) -> Language | None:
     """The language by the signs of some words."""
     signs = words.translate(None, b"\0")
-    if 2 * signs.count(ENGLISH) > len(signs):
+    if 2 * signs.count(ENGLISH_SIGN) > len(signs):
         # Each of these gives it all that a word can give, and no other word gives another more.
         return "en"
-    return _best(sum([_SIGNED[sign] * signs.count(sign) for sign in {*signs}]))
+    return _choose_best(sum([_POINTS_BY_SIGN[sign] * signs.count(sign) for sign in {*signs}]))
 
 
-def _sum(words: Iterable[str]) -> int:
-    return sum(filter(None, map(_WORDS, words)))
+def _sum_word_points(words: Iterable[str]) -> int:
+    return sum(filter(None, map(_WORD_POINTS, words)))
 
 
-def _best(points: int) -> Language | None:
+def _choose_best(points: int) -> Language | None:
     """The language that most of it speaks for; None where that is too little or two are level."""
     if not points:
         return None
-    each = _EACH(points.to_bytes(_WIDTH, "little"))
-    most = max(each)
-    if most < ENOUGH or each.count(most) > 1:
+    language_points = _UNPACK_POINTS(points.to_bytes(_WIDTH, "little"))
+    max_points = max(language_points)
+    if max_points < MIN_POINTS or language_points.count(max_points) > 1:
         return None
-    best = LANGUAGES[each.index(most)]
-    return None if best == "unknown" else best
+    language = LANGUAGES[language_points.index(max_points)]
+    return None if language == "unknown" else language
 
 
-def _endings(words: Iterable[str]) -> int:
-    return sum(points for word in words for ending, points in _ENDINGS if word.endswith(ending))
-
-
-def _script(low: str) -> Language | None:
-    """The language that a script gives away where it has most of the letters; None is Latin."""
-    count = {name: sum(map(len, pattern.findall(low))) for name, pattern in _SCRIPTS.items()}
-    # A character of these is about as much as three letters.
-    count["han"], count["kana"], count["hangul"] = (
-        3 * count[name] for name in ("han", "kana", "hangul")
+def _sum_ending_points(words: Iterable[str]) -> int:
+    return sum(
+        points for word in words for ending, points in _ENDING_POINTS if word.endswith(ending)
     )
-    east = count["han"] + count["kana"]
-    most = max((east, "east"), *((count[name], name) for name in _SCRIPTS if name not in _EAST))
-    match most[1] if most[0] else "":
+
+
+def _detect_by_script(lower_text: str) -> Language | None:
+    """The language that a script gives away where it has most of the letters; None is Latin."""
+    letter_counts = {
+        name: sum(map(len, pattern.findall(lower_text))) for name, pattern in _SCRIPTS.items()
+    }
+    # A character of these is about as much as three letters.
+    letter_counts["han"], letter_counts["kana"], letter_counts["hangul"] = (
+        3 * letter_counts[name] for name in ("han", "kana", "hangul")
+    )
+    east_asian = letter_counts["han"] + letter_counts["kana"]
+    dominant = max(
+        (east_asian, "east"),
+        *((letter_counts[name], name) for name in _SCRIPTS if name not in _EAST_ASIAN_SCRIPTS),
+    )
+    match dominant[1] if dominant[0] else "":
         case "east":
             # Chinese has no kana; a name or a quoted word of them does not make it Japanese.
-            return "ja" if 8 * count["kana"] > count["han"] else "zh"
+            return "ja" if 8 * letter_counts["kana"] > letter_counts["han"] else "zh"
         case "hangul":
             return "ko"
         case "arabic":
-            return "unknown" if _PERSIAN.search(low) else "ar"
+            return "unknown" if _PERSIAN_LETTER.search(lower_text) else "ar"
         case "devanagari":
-            return _best(_sum(_DEVANAGARI.findall(low))) or "unknown"
+            return _choose_best(_sum_word_points(_DEVANAGARI.findall(lower_text))) or "unknown"
         case "cyrillic":
-            return _cyrillic(low)
+            return _detect_cyrillic(lower_text)
         case "other":
             return "unknown"
     return None
 
 
-def _cyrillic(low: str) -> Language:
-    points = _sum(_NAME.findall(low)) + sum(map(_LETTERS, _CYRILLIC_MARKED.findall(low), _NOTHING))
-    return _best(points) or "unknown"
+def _detect_cyrillic(lower_text: str) -> Language:
+    points = _sum_word_points(_WORD_PATTERN.findall(lower_text)) + sum(
+        map(_LETTER_POINTS, _MARKED_CYRILLIC_LETTER.findall(lower_text), _ZEROS)
+    )
+    return _choose_best(points) or "unknown"
 
 
-def _points(languages: Collection[Language]) -> int:
+def _make_points(languages: Collection[Language]) -> int:
     """What a sign of these languages adds to the points of each."""
-    share = _WEIGHT // len(languages)
+    share = _FULL_WEIGHT // len(languages)
     return sum(share << _SHIFTS[LANGUAGES.index(name)] for name in languages)
 
 
-_SHIFTS = range(0, _BITS * len(LANGUAGES), _BITS)
-_WIDTH = _BITS * len(LANGUAGES) // 8
-_EACH = Struct(f"<{len(LANGUAGES)}H").unpack
-_NOTHING = repeat(0)
-_NAME = re.compile(r"[^\W\d_]+")
-_LETTER = 97
-_FORM = bytes(_LETTER if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
-_ASCII_LETTERS = bytes(at if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
+_SHIFTS = range(0, _POINT_BITS * len(LANGUAGES), _POINT_BITS)
+_WIDTH = _POINT_BITS * len(LANGUAGES) // 8
+_UNPACK_POINTS = Struct(f"<{len(LANGUAGES)}H").unpack
+_ZEROS = repeat(0)
+_WORD_PATTERN = re.compile(r"[^\W\d_]+")
+_LETTER_BYTE = 97
+_LETTER_SHAPE_TABLE = bytes(
+    _LETTER_BYTE if byte in b"abcdefghijklmnopqrstuvwxyz" else 32 for byte in range(256)
+)
+_LETTER_TABLE = bytes(byte if byte in b"abcdefghijklmnopqrstuvwxyz" else 32 for byte in range(256))
 _SCRIPTS = {
     "latin": re.compile("[a-z\u00df-\u024f]+"),
     "cyrillic": re.compile("[\u0400-\u052f]+"),
@@ -153,13 +176,13 @@ _SCRIPTS = {
     "devanagari": re.compile("[\u0900-\u097f]+"),
     "other": re.compile("[\u0370-\u03ff\u0530-\u05ff\u0980-\u10ff\u1200-\u1dbf]+"),
 }
-_EAST = ("han", "kana")
+_EAST_ASIAN_SCRIPTS = ("han", "kana")
 _DEVANAGARI = re.compile("[\u0900-\u097f]+")
-_PERSIAN = re.compile("[پچژگڈٹںے]|ی\\b")
+_PERSIAN_LETTER = re.compile("[پچژگڈٹںے]|ی\\b")
 
-_MARKED = re.compile("[ßäöüñ¿¡ãõçğışąęłżźćśńěřůőűåøæđơưșțœêëîïâôùûìòáéíóúàè]")
-_CYRILLIC_MARKED = re.compile("[ыэёіїєґўћђјљњџќѓѕ]")
-_MARKS: tuple[tuple[str, tuple[Language, ...]], ...] = (
+_MARKED_LATIN_LETTER = re.compile("[ßäöüñ¿¡ãõçğışąęłżźćśńěřůőűåøæđơưșțœêëîïâôùûìòáéíóúàè]")
+_MARKED_CYRILLIC_LETTER = re.compile("[ыэёіїєґўћђјљњџќѓѕ]")
+_LANGUAGES_BY_LETTERS: tuple[tuple[str, tuple[Language, ...]], ...] = (
     ("ß", ("de",)),
     ("ä", ("de", "unknown")),
     ("öü", ("de", "tr")),
@@ -183,9 +206,11 @@ _MARKS: tuple[tuple[str, tuple[Language, ...]], ...] = (
     ("іїєґ", ("uk",)),
     ("ўћђјљњџќѓѕ", ("unknown",)),
 )
-_LETTERS = {letter: _points(kind) for letters, kind in _MARKS for letter in letters}.get
+_LETTER_POINTS = {
+    letter: _make_points(kind) for letters, kind in _LANGUAGES_BY_LETTERS for letter in letters
+}.get
 
-_WORDS_OF: dict[Language, str] = {
+_WORDS_BY_LANGUAGE: dict[Language, str] = {
     "en": """
         the a an of and to in is are was were be been it its this that these those for with on as
         at by from or not but if then than when where which who what why how do does did can could
@@ -317,25 +342,34 @@ _WORDS_OF: dict[Language, str] = {
         i el la és amb per què com una escriu
     """,
 }
-_KNOWN: dict[str, tuple[Language, ...]] = {}
-for _name, _list in _WORDS_OF.items():
+_LANGUAGES_BY_WORD: dict[str, tuple[Language, ...]] = {}
+for _name, _list in _WORDS_BY_LANGUAGE.items():
     for _word in dict.fromkeys(_list.split()):
-        _KNOWN[_word] = (*_KNOWN.get(_word, ()), _name)
-_ADDED = {word: _points(kind) for word, kind in _KNOWN.items()}
-_WORDS = _ADDED.get
-_SIGNED = [0, *sorted({points for word, points in _ADDED.items() if word.isascii()})]
+        _LANGUAGES_BY_WORD[_word] = (*_LANGUAGES_BY_WORD.get(_word, ()), _name)
+_POINTS_BY_WORD = {word: _make_points(kind) for word, kind in _LANGUAGES_BY_WORD.items()}
+_WORD_POINTS = _POINTS_BY_WORD.get
+_POINTS_BY_SIGN = [
+    0,
+    *sorted({points for word, points in _POINTS_BY_WORD.items() if word.isascii()}),
+]
 """By sign: the points of a word; the first is that of a word that tells nothing."""
-SIGNS = {word.encode(): _SIGNED.index(_ADDED[word]) for word in _ADDED if word.isascii()}
+WORD_SIGNS = {
+    word.encode(): _POINTS_BY_SIGN.index(_POINTS_BY_WORD[word])
+    for word in _POINTS_BY_WORD
+    if word.isascii()
+}
 """By word of ASCII that tells something: a byte that stands for its points."""
-NONE = 255
+NO_SIGN = 255
 """What stands in the place of a sign for what is no word."""
-NO_WORDS = bytes((NONE,))
-ENGLISH = _SIGNED.index(_WEIGHT << _SHIFTS[LANGUAGES.index("en")])
+NO_SIGN_BYTES = bytes((NO_SIGN,))
+ENGLISH_SIGN = _POINTS_BY_SIGN.index(_FULL_WEIGHT << _SHIFTS[LANGUAGES.index("en")])
 """The sign of a word that English alone has."""
-EACH_SIGNED = [_EACH(points.to_bytes(_WIDTH, "little")) for points in _SIGNED]
+LANGUAGE_POINTS_BY_SIGN = [
+    _UNPACK_POINTS(points.to_bytes(_WIDTH, "little")) for points in _POINTS_BY_SIGN
+]
 """By sign: the points of each language."""
 
-_OF_ENDINGS: tuple[tuple[str, tuple[Language, ...]], ...] = (
+_LANGUAGES_BY_ENDING: tuple[tuple[str, tuple[Language, ...]], ...] = (
     ("ing", ("en",)),
     ("ness", ("en",)),
     ("ity", ("en",)),
@@ -371,4 +405,4 @@ _OF_ENDINGS: tuple[tuple[str, tuple[Language, ...]], ...] = (
     ("ція", ("uk",)),
     ("ти", ("uk",)),
 )
-_ENDINGS = [(ending, _points(kind)) for ending, kind in _OF_ENDINGS]
+_ENDING_POINTS = [(ending, _make_points(kind)) for ending, kind in _LANGUAGES_BY_ENDING]

@@ -27,19 +27,19 @@ from gateway.routing.classifier import text_features
 from gateway.routing.errors import ModelFileError
 
 FORMAT = 2
-LIMIT = 2_000_000
+MAX_BYTES = 2_000_000
 """Bytes: no artefact is larger."""
-NODES = struct.Struct("<BBH")
+NODE_STRUCT = struct.Struct("<BBH")
 """Of a node: its number, its cut and where, in its tree, its high side begins."""
-NODE = NODES.size
-KNOWN = 1 << 13
-WORDS = 0xFFFF
+NODE_BYTES = NODE_STRUCT.size
+KNOWN_BYTES = 1 << 13
+WORD_MASK = 0xFFFF
 """The bits of a word by which it is known."""
-LEAF = 255
+LEAF_NUMBER = 255
 """Stands where a node names its number; its second byte is the leaf's value, less 128."""
-TERM = 4
-_TERMS = range(1 << 16)
-_SOURCES = 64
+TERM_BYTES = 4
+_TERM_COUNTS = range(1 << 16)
+_MAX_SOURCES = 64
 
 
 class ScoreMix(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,131 +119,136 @@ class ClassifierModel(msgspec.Struct, frozen=True, kw_only=True):
         return 1 + 2 * len(self.sources) + (self.own > 0)
 
 
-def digest(artefact: ClassifierModel) -> str:
+def hash_model(model: ClassifierModel) -> str:
     """Over all that decides."""
-    bare = msgspec.structs.replace(artefact, hash="", card={}, **_NO_BYTES)
-    found = hashlib.blake2b(jsonio.dumps(bare), digest_size=16)
-    for part in _BYTES:
-        found.update(getattr(artefact, part))
-    return found.hexdigest()
+    header = msgspec.structs.replace(model, hash="", card={}, **_EMPTY_BLOBS)
+    digest = hashlib.blake2b(jsonio.dumps(header), digest_size=16)
+    for field in _BLOB_FIELDS:
+        digest.update(getattr(model, field))
+    return digest.hexdigest()
 
 
-def sealed(artefact: ClassifierModel) -> ClassifierModel:
+def seal(model: ClassifierModel) -> ClassifierModel:
     """The same with its hash."""
-    return msgspec.structs.replace(artefact, hash=digest(artefact))
+    return msgspec.structs.replace(model, hash=hash_model(model))
 
 
-def write(artefact: ClassifierModel) -> bytes:
+def write(model: ClassifierModel) -> bytes:
     """The file: the same artefact, the same bytes."""
-    head = msgspec.structs.replace(artefact, **_NO_BYTES)
-    blob = (getattr(artefact, part) for part in _BYTES)
-    return b"".join((jsonio.dumps(head), b"\n", *blob))
+    header = msgspec.structs.replace(model, **_EMPTY_BLOBS)
+    blob = (getattr(model, field) for field in _BLOB_FIELDS)
+    return b"".join((jsonio.dumps(header), b"\n", *blob))
 
 
-_BYTES = ("known", "terms", "table", "more_terms", "own_table", "forest")
+_BLOB_FIELDS = ("known", "terms", "table", "more_terms", "own_table", "forest")
 """Behind the head, in this order."""
-_NO_BYTES = dict.fromkeys(_BYTES, b"")
-_read = jsonio.reader(ClassifierModel)
+_EMPTY_BLOBS = dict.fromkeys(_BLOB_FIELDS, b"")
+_read_header = jsonio.make_reader(ClassifierModel)
 
 
 def read(data: bytes) -> ClassifierModel:
     """The artefact of a file's bytes. Raises ModelFileError for anything else."""
-    if len(data) > LIMIT:
-        raise ModelFileError(f"it is larger than {LIMIT} bytes")
+    if len(data) > MAX_BYTES:
+        raise ModelFileError(f"it is larger than {MAX_BYTES} bytes")
     line, newline, blob = data.partition(b"\n")
     if not newline or not line.startswith(b"{"):
         raise ModelFileError("it is no artefact of a classifier")
     try:
-        head: ClassifierModel = _read(line)
+        header: ClassifierModel = _read_header(line)
     except jsonio.JsonError as error:
         raise ModelFileError(f"its head cannot be read: {error}") from None
-    if (head.format, head.shape) != (FORMAT, text_features.VERSION):
+    if (header.format, header.shape) != (FORMAT, text_features.VERSION):
         raise ModelFileError("it is of another version: train it again")
-    problem = _head(head)
+    problem = _check_header(header)
     if problem:
         raise ModelFileError(problem)
-    own = head.own > 0
+    has_own = header.own > 0
     sizes = (
-        KNOWN, TERM * head.size, (head.lanes - own) * head.size,
-        TERM * head.more, own * (head.size + head.more), NODE * sum(head.trees),
+        KNOWN_BYTES, TERM_BYTES * header.size, (header.lanes - has_own) * header.size,
+        TERM_BYTES * header.more, has_own * (header.size + header.more),
+        NODE_BYTES * sum(header.trees),
     )  # fmt: skip
     ends = [*accumulate(sizes, initial=0)]
     if len(blob) != ends[-1]:
         raise ModelFileError(f"it has {len(blob)} bytes behind its head, not {ends[-1]}")
-    cut = {part: blob[at:end] for part, (at, end) in zip(_BYTES, pairwise(ends), strict=True)}
-    found = msgspec.structs.replace(head, **cut)
-    if digest(found) != head.hash:
+    blobs = {
+        field: blob[start:end]
+        for field, (start, end) in zip(_BLOB_FIELDS, pairwise(ends), strict=True)
+    }
+    model = msgspec.structs.replace(header, **blobs)
+    if hash_model(model) != header.hash:
         raise ModelFileError("its hash is not that of its numbers")
-    problem = _terms(found) or _trees(found)
+    problem = _check_terms(model) or _check_trees(model)
     if problem:
         raise ModelFileError(problem)
-    return found
+    return model
 
 
-def _head(head: ClassifierModel) -> str:
+def _check_header(header: ClassifierModel) -> str:
     """What is wrong with its sizes and numbers."""
-    width, own = len(text_features.NAMES), head.own > 0
-    bounded = head.size in _TERMS and head.more in _TERMS and head.own >= 0
-    if not bounded or not 0 < len(head.sources) <= _SOURCES:
+    width, has_own = len(text_features.SHAPE_NAMES), header.own > 0
+    bounded = header.size in _TERM_COUNTS and header.more in _TERM_COUNTS and header.own >= 0
+    if not bounded or not 0 < len(header.sources) <= _MAX_SOURCES:
         return "its sizes are out of bounds"
-    rows = 1 + len(head.sources) + own
+    rows = 1 + len(header.sources) + has_own
     lengths = (
-        len(head.means) == len(head.spreads) == len(head.cuts) == width
-        and len(head.scales) == head.lanes
-        and own >= (head.more > 0)
-        and len(head.forms) == rows
-        and all(len(row) == width for row in head.forms)
-        and len(head.beats) == width + 1
-        and all(0 <= at < len(head.sources) for at in head.reasoned)
-        and all(0 < count <= 1 << 16 for count in head.trees)
+        len(header.means) == len(header.spreads) == len(header.cuts) == width
+        and len(header.scales) == header.lanes
+        and has_own >= (header.more > 0)
+        and len(header.forms) == rows
+        and all(len(row) == width for row in header.forms)
+        and len(header.beats) == width + 1
+        and all(0 <= index < len(header.sources) for index in header.reasoned)
+        and all(0 < count <= 1 << 16 for count in header.trees)
     )
     if not lengths:
         return "its sizes do not fit each other"
-    mix, parting = head.mix, head.parting
+    mix, parting = header.mix, header.parting
     numbers = (
-        *head.means, *head.spreads, *head.scales, *head.beats, head.leaf, head.slope, head.level,
+        *header.means, *header.spreads, *header.scales, *header.beats,
+        header.leaf, header.slope, header.level,
         mix.prior, mix.settled, mix.strange, mix.base, parting.fast, parting.smart,
-        *(weight for row in head.forms for weight in row),
-        *(cut for row in head.cuts for cut in row),
+        *(weight for row in header.forms for weight in row),
+        *(cut for row in header.cuts for cut in row),
     )  # fmt: skip
-    if not all(map(isfinite, numbers)) or min(head.spreads) <= 0 or head.slope <= 0:
+    if not all(map(isfinite, numbers)) or min(header.spreads) <= 0 or header.slope <= 0:
         return "a number of it is none that can be used"
-    if any(low >= high for row in head.cuts for low, high in pairwise(row)):
+    if any(low >= high for row in header.cuts for low, high in pairwise(row)):
         return "its cuts are in no order"
     return ""
 
 
-def unpacked(terms: bytes) -> tuple[int, ...]:
+def unpack_terms(terms: bytes) -> tuple[int, ...]:
     """Terms as numbers."""
-    return struct.unpack(f"<{len(terms) // TERM}I", terms)
+    return struct.unpack(f"<{len(terms) // TERM_BYTES}I", terms)
 
 
-def packed(terms: Sequence[int]) -> bytes:
+def pack_terms(terms: Sequence[int]) -> bytes:
     """Terms as an artefact has them."""
     return struct.pack(f"<{len(terms)}I", *terms)
 
 
-def _terms(found: ClassifierModel) -> str:
+def _check_terms(model: ClassifierModel) -> str:
     """What is wrong with its terms: each must be there once."""
-    terms, more = unpacked(found.terms), unpacked(found.more_terms)
-    rising = all(low < high for some in (terms, more) for low, high in pairwise(some))
-    return "" if rising and {*terms}.isdisjoint(more) else "its terms are in no order"
+    terms, more_terms = unpack_terms(model.terms), unpack_terms(model.more_terms)
+    rising = all(low < high for group in (terms, more_terms) for low, high in pairwise(group))
+    return "" if rising and {*terms}.isdisjoint(more_terms) else "its terms are in no order"
 
 
-def _trees(found: ClassifierModel) -> str:
+def _check_trees(model: ClassifierModel) -> str:
     """What is wrong with its trees: each leaf must be where one way ends, within its tree."""
     start = 0
-    sizes = [*map(len, found.cuts)] + [0] * (LEAF - len(found.cuts))
-    for number, count in enumerate(found.trees, 1):
-        nodes = found.forest[start * NODE : (start + count) * NODE]
+    sizes = [*map(len, model.cuts)] + [0] * (LEAF_NUMBER - len(model.cuts))
+    for number, count in enumerate(model.trees, 1):
+        nodes = model.forest[start * NODE_BYTES : (start + count) * NODE_BYTES]
         ends = [count]
-        for at, (name, cut, right) in enumerate(NODES.iter_unpack(nodes), 1):
+        for index, (node_number, cut, right) in enumerate(NODE_STRUCT.iter_unpack(nodes), 1):
             # The low side follows its node, and the high side follows the low side's last leaf.
-            if name == LEAF:
-                if ends.pop() != at:
+            if node_number == LEAF_NUMBER:
+                if ends.pop() != index:
                     return f"tree {number} leads out of itself"
                 continue
-            if cut >= sizes[name]:
+            if cut >= sizes[node_number]:
                 return f"tree {number} parts by what there is not"
             ends.append(right)
         if ends:

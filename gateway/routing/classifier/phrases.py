@@ -6,7 +6,7 @@ most texts have hardly any of these words.
 
 import re
 
-from gateway.routing.classifier.word_lists import CODES, Kind
+from gateway.routing.classifier.word_lists import KIND_CODES, Kind
 
 _PHRASES: tuple[tuple[str, Kind], ...] = (
     ("step by step", "reason"),
@@ -38,9 +38,9 @@ _PHRASES: tuple[tuple[str, Kind], ...] = (
     ("cuánta", "counting"),
     ("сколько", "counting"),
 )
-PHRASES = {phrase: CODES[kind] for phrase, kind in _PHRASES}
+PHRASE_KINDS = {phrase: KIND_CODES[kind] for phrase, kind in _PHRASES}
 """By phrase: the code of its kind."""
-TRACES = frozenset(
+TRACE_MARKS = frozenset(
     (
         "traceback (most recent",
         "exception in thread",
@@ -52,33 +52,36 @@ TRACES = frozenset(
     )
 )
 """Of stack traces and crashes."""
-PROGRAM = frozenset(
+PROGRAM_MARKS = frozenset(
     ("def ", "return ", "import ", "self.", "const ", "public ", "assert ", "console.")
 )
 """Of programs."""
 
-EVERY = (*PHRASES, *sorted(TRACES | PROGRAM))
-_ASCII = tuple(one for one in EVERY if one.isascii())
-_FIRST = re.compile("[a-z]+")
-_FIRSTS = {one: _FIRST.findall(one)[0] for one in _ASCII}
-_INSIDE = tuple(one for one, first in _FIRSTS.items() if one == first)
+ALL_PHRASES = (*PHRASE_KINDS, *sorted(TRACE_MARKS | PROGRAM_MARKS))
+_ASCII_PHRASES = tuple(phrase for phrase in ALL_PHRASES if phrase.isascii())
+_FIRST_WORD = re.compile("[a-z]+")
+_FIRST_WORDS = {phrase: _FIRST_WORD.findall(phrase)[0] for phrase in _ASCII_PHRASES}
+_INFIXES = tuple(phrase for phrase, first in _FIRST_WORDS.items() if phrase == first)
 """What is no longer than its word may stand anywhere in another."""
-_ENDINGS = ("", *sorted({*_FIRSTS.values()}, key=len, reverse=True))
-"""What a word may end with, the longest first; by the numbers of `begun`. The first is not looked
-for: it stands for words that do not end so."""
-_ANY = len(_ENDINGS)
-SEARCHED: tuple[tuple[str, ...], ...] = (
+_ENDINGS = ("", *sorted({*_FIRST_WORDS.values()}, key=len, reverse=True))
+"""What a word may end with, the longest first; by the numbers of `find_phrase_start`. The first is
+not looked for: it stands for words that do not end so."""
+_ANY_PHRASE = len(_ENDINGS)
+PHRASES_BY_START: tuple[tuple[str, ...], ...] = (
     (),
-    *(tuple(one for one in _ASCII if end.endswith(_FIRSTS[one])) for end in _ENDINGS[1:]),
-    _ASCII,
+    *(
+        tuple(phrase for phrase in _ASCII_PHRASES if ending.endswith(_FIRST_WORDS[phrase]))
+        for ending in _ENDINGS[1:]
+    ),
+    _ASCII_PHRASES,
 )
-"""By the numbers of `begun`: what a text with such a word may have, where it is ASCII."""
+"""By the numbers of `find_phrase_start`: what an ASCII text with such a word may have."""
 
 
-def begun(word: str) -> int:
+def find_phrase_start(word: str) -> int:
     """The number of what a word of ASCII in lower case may be the beginning of; mostly 0."""
-    if any(one in word for one in _INSIDE):
-        return _ANY
+    if any(infix in word for infix in _INFIXES):
+        return _ANY_PHRASE
     if not word.endswith(_ENDINGS[1:]):
         return 0
-    return next(at for at, end in enumerate(_ENDINGS) if at and word.endswith(end))
+    return next(index for index, ending in enumerate(_ENDINGS) if index and word.endswith(ending))

@@ -5,17 +5,17 @@ from weakref import ref
 from gateway.routing.classifier.native import text as kernel
 from gateway.routing.classifier.text_signals import TextScan
 
-type Seen = TextScan | kernel.NativeText
+type ScannedText = TextScan | kernel.NativeText
 
 
-def look(text: str) -> Seen:
+def scan_text(text: str) -> ScannedText:
     """At a text; where who looked at it last still has what was found, it is that."""
     global _last  # noqa: PLW0603 - one look serves the rules, the signals and the classifier
-    known = _last()
-    if known is None or known.text is not text:
-        known = kernel.read(text) or TextScan(text)
-        _last = ref(known)
-    return known
+    scan = _last()
+    if scan is None or scan.text is not text:
+        scan = kernel.read(text) or TextScan(text)
+        _last = ref(scan)
+    return scan
 
 
-_last: "ref[Seen]" = ref(TextScan(""))
+_last: "ref[ScannedText]" = ref(TextScan(""))

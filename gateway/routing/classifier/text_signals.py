@@ -10,32 +10,38 @@ from itertools import repeat
 import msgspec
 
 from gateway.routing.classifier import tokenizer, vocabulary
-from gateway.routing.classifier.language import detect, told
-from gateway.routing.classifier.phrases import EVERY, PHRASES, PROGRAM, SEARCHED, TRACES
+from gateway.routing.classifier.language import detect_from_signs, detect_language
+from gateway.routing.classifier.phrases import (
+    ALL_PHRASES,
+    PHRASE_KINDS,
+    PHRASES_BY_START,
+    PROGRAM_MARKS,
+    TRACE_MARKS,
+)
 from gateway.routing.classifier.word_lists import (
     BUILD,
     CHAT,
     CODE,
-    CODES,
     COUNTING,
-    LEXICON,
+    KIND_CODES,
     MATHS,
     POLITE,
     PROOF,
     REASON,
     SIMPLE,
+    WORD_KINDS,
     Kind,
 )
 from gateway.settings.schema.rules import Language
 
-FEWEST = 3
+MIN_LOG_LINES = 3
 """One or two such lines may be what is written about."""
-MARK = "."
+LOG_MARK = "."
 """What stands for lines: a word to those who count words, and in no list of them."""
-_MANY = 16
+_LINES_PER_MARK = 16
 """Lines for which there is one mark more."""
 
-_STAMP = (
+_TIMESTAMP = (
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d"  # 2026-11-26 17:16, as most write it
     r"|\d\d:\d\d:\d\d"
     r"|\d{2,4}/\d\d/\d\d \d\d:\d\d"
@@ -44,48 +50,48 @@ _STAMP = (
     r"|\{\"(?:@?timestamp|ts|time|level|severity|msg|message)\":"  # a line of JSON
     r"|(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING)\b"
 )
-_WRONG = r"ERROR|FATAL|CRITICAL|SEVERE|[Ee]rror:|[Ee]xception|panic:|Traceback"
+_ERROR_WORDS = r"ERROR|FATAL|CRITICAL|SEVERE|[Ee]rror:|[Ee]xception|panic:|Traceback"
 """What is asked about where a log is asked about: these lines stay."""
-_LINE = re.compile(
-    rf"^(?:> ?| {{1,4}})?[\[(<]?(?:{_STAMP})(?![^\n]*(?:{_WRONG}))[^\n]*", re.MULTILINE
+_LOG_LINE = re.compile(
+    rf"^(?:> ?| {{1,4}})?[\[(<]?(?:{_TIMESTAMP})(?![^\n]*(?:{_ERROR_WORDS}))[^\n]*", re.MULTILINE
 )
-_RUN = re.compile(rf"^{re.escape(MARK)}(?:\n{re.escape(MARK)}$)*", re.MULTILINE)
-_FENCE = re.compile(r"```\w*\n([^`]*)```")
+_MARK_RUN = re.compile(rf"^{re.escape(LOG_MARK)}(?:\n{re.escape(LOG_MARK)}$)*", re.MULTILINE)
+_FENCE_BLOCK = re.compile(r"```\w*\n([^`]*)```")
 
 
-def fold(text: str) -> str:
+def fold_log_lines(text: str) -> str:
     """The text with a mark in place of the lines of a log, where there is one; linear in it.
 
     A fence about little else goes with them: it is no code.
     """
-    if text.count("\n") < FEWEST - 1:
+    if text.count("\n") < MIN_LOG_LINES - 1:
         return text
-    found, count = _LINE.subn(MARK, text)
-    if count < FEWEST:
+    folded, count = _LOG_LINE.subn(LOG_MARK, text)
+    if count < MIN_LOG_LINES:
         return text
-    found = _RUN.sub(_fewer, found)
-    return _FENCE.sub(_bare, found) if "```" in found else found
+    folded = _MARK_RUN.sub(_shorten_run, folded)
+    return _FENCE_BLOCK.sub(_unwrap_fence, folded) if "```" in folded else folded
 
 
-def _fewer(run: re.Match[str]) -> str:
+def _shorten_run(run: re.Match[str]) -> str:
     """A mark for all lines that stand together, and one more for so many."""
-    return "\n".join([MARK] * (1 + run[0].count(MARK) // _MANY))
+    return "\n".join([LOG_MARK] * (1 + run[0].count(LOG_MARK) // _LINES_PER_MARK))
 
 
-def _bare(fence: re.Match[str]) -> str:
+def _unwrap_fence(fence: re.Match[str]) -> str:
     """What stands in a fence, without it where little else than marks is in it."""
     lines = fence[1].split("\n")
-    return fence[1] if 2 * lines.count(MARK) >= len(lines) - 1 else fence[0]
+    return fence[1] if 2 * lines.count(LOG_MARK) >= len(lines) - 1 else fence[0]
 
 
-LIMIT = 3_000
+MAX_CHARS = 3_000
 """Characters that are read of a prompt: its first 2,000 and, of a longer one, its last 1,000,
 because a request often follows what was pasted."""
-HEAD = 2_000
+HEAD_CHARS = 2_000
 
 
 class TextSignals(msgspec.Struct, frozen=True, gc=False):
-    """What `read` saw. Shares and strengths are 0 to 1; the rest are counts.
+    """What `read_signals` saw. Shares and strengths are 0 to 1; the rest are counts.
 
     All but `chars` and `options` are blind to lettered answer options: they are something to choose
     from, not something that is asked, and most text with them is an exam.
@@ -126,15 +132,15 @@ class TextSignals(msgspec.Struct, frozen=True, gc=False):
     """Nothing but small talk."""
 
 
-def cut(text: str) -> str:
-    """The part of `text` that is read: at most `LIMIT` characters, a line of a log as one word."""
-    if len(text) > LIMIT:
-        text = f"{text[: HEAD - 1]}\n{text[HEAD - LIMIT :]}"
-    return fold(text)
+def make_excerpt(text: str) -> str:
+    """The part of `text` that is read: `MAX_CHARS` characters at most, a log line as one word."""
+    if len(text) > MAX_CHARS:
+        text = f"{text[: HEAD_CHARS - 1]}\n{text[HEAD_CHARS - MAX_CHARS :]}"
+    return fold_log_lines(text)
 
 
-def read(text: str) -> TextSignals:
-    """The signals of `text`, in time linear in `LIMIT`, however long the text is."""
+def read_signals(text: str) -> TextSignals:
+    """The signals of `text`, in time linear in `MAX_CHARS`, however long the text is."""
     return TextScan(text).signals()
 
 
@@ -146,41 +152,62 @@ class TextScan:
     """
 
     __slots__ = (
-        "__weakref__", "_code", "_digits", "_found", "_kinds", "_low", "_marks", "_maths",
-        "_options", "_phrases", "_raw", "_tokens", "_trace", "_unspaced", "cut", "text",
+        "__weakref__",
+        "_code",
+        "_digit_count",
+        "_lower_text",
+        "_marks",
+        "_maths",
+        "_option_count",
+        "_phrase_hits",
+        "_phrase_kinds",
+        "_raw",
+        "_tokens",
+        "_trace",
+        "_unspaced_runs",
+        "_word_kinds",
+        "excerpt",
+        "text",
     )  # fmt: skip
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.cut = cut(text)
+        self.excerpt = make_excerpt(text)
         """What is read of it."""
-        self._options, asked = options(self.cut)
-        self._low = low = asked.lower()
-        self._raw = raw = low.encode("utf-8", "surrogatepass")
-        signs = raw.translate(None, _PLAIN)
-        self._marks = marks = signs.translate(None, tokenizer.DIGITS)
+        self._option_count, question = split_options(self.excerpt)
+        self._lower_text = lower_text = question.lower()
+        self._raw = raw = lower_text.encode("utf-8", "surrogatepass")
+        marks_and_digits = raw.translate(None, _PROSE_BYTES)
+        self._marks = marks = marks_and_digits.translate(None, tokenizer.DIGITS)
         """All but letters, digits and spaces."""
-        self._digits = len(signs) - len(marks)
-        self._unspaced: list[str] = []
-        self._phrases = b""
+        self._digit_count = len(marks_and_digits) - len(marks)
+        self._unspaced_runs: list[str] = []
+        self._phrase_kinds = b""
         self._tokens: tuple[list[bytes], bytes] | None = None
-        if len(raw) == len(low):
+        if len(raw) == len(lower_text):
             # No string is made of a word that is in no list.
-            if self._options:
-                known = vocabulary.known(raw.translate(_LETTERS).split())
+            if self._option_count:
+                token_facts = vocabulary.find_token_facts(raw.translate(_LETTER_TABLE).split())
             else:
-                _, known = self._tokens = vocabulary.read(raw, marks)
-            self._kinds = vocabulary.kinds(known)
+                _, token_facts = self._tokens = vocabulary.read_tokens(raw, marks)
+            self._word_kinds = vocabulary.get_kinds(token_facts)
             """Of each word."""
-            begun = vocabulary.begun(known)
-            self._found = {one for at in begun for one in SEARCHED[at] if one in low}
+            phrase_starts = vocabulary.get_phrase_starts(token_facts)
+            self._phrase_hits = {
+                phrase
+                for start in phrase_starts
+                for phrase in PHRASES_BY_START[start]
+                if phrase in lower_text
+            }
             """What it has of what is searched for letter by letter."""
         else:
-            self._kinds = bytes(map(LEXICON.get, _WORD.findall(low), _NOTHING))
-            self._found = {one for one in EVERY if one in low}
-            self._unspaced = _UNSPACED.findall(low)
-            if self._unspaced:
-                self._phrases = bytes(map(_KIND_UNSPACED, _UNSPACED_PHRASE.findall(low)))
+            self._word_kinds = bytes(map(WORD_KINDS.get, _WORD_PATTERN.findall(lower_text), _ZEROS))
+            self._phrase_hits = {phrase for phrase in ALL_PHRASES if phrase in lower_text}
+            self._unspaced_runs = _UNSPACED_RUN.findall(lower_text)
+            if self._unspaced_runs:
+                self._phrase_kinds = bytes(
+                    map(_UNSPACED_KIND, _UNSPACED_PHRASE.findall(lower_text))
+                )
         self._trace: bool | None = None
         self._code: float | None = None
         self._maths: float | None = None
@@ -188,29 +215,31 @@ class TextScan:
     @property
     def tokens(self) -> list[bytes]:
         """Words, numbers and marks of what is read, in order."""
-        return self._named()[0]
+        return self._read_tokens()[0]
 
     @property
     def topics(self) -> bytes:
         """Of each of its tokens."""
-        return vocabulary.topics(self._named()[1])
+        return vocabulary.get_topics(self._read_tokens()[1])
 
     @property
     def language(self) -> Language:
         """Of the text."""
         text = self.text
-        if self.cut is not text or not text.isascii():
-            return detect(text)
-        low = text.lower().encode() if self._options else self._raw
-        return told(low, vocabulary.languages(self._named()[1])) or detect(text)
+        if self.excerpt is not text or not text.isascii():
+            return detect_language(text)
+        lower_text = text.lower().encode() if self._option_count else self._raw
+        return detect_from_signs(
+            lower_text, vocabulary.get_language_signs(self._read_tokens()[1])
+        ) or detect_language(text)
 
     @property
     def trace(self) -> bool:
         """As `TextSignals.trace`."""
         if self._trace is None:
-            low = self._low
-            self._trace = not TRACES.isdisjoint(self._found) or (
-                "\n" in low and _some(TRACES_WITH_LINE, low)
+            lower_text = self._lower_text
+            self._trace = not TRACE_MARKS.isdisjoint(self._phrase_hits) or (
+                "\n" in lower_text and _contains_any(TRACES_WITH_LINE, lower_text)
             )
         return self._trace
 
@@ -218,15 +247,15 @@ class TextScan:
     def code(self) -> float:
         """As `TextSignals.code`. Six points are certainty; words alone give at most half of it."""
         if self._code is None:
-            low = self._low
-            points = min(self._count(CODE), 3) + (4 if self.trace else 0)
-            for token in PROGRAM.intersection(self._found) if self._found else ():
-                points += min(low.count(token), 2)
-            if self._marks.translate(None, _UNMARKED):
-                points += 4 if FENCE in low else 0
+            lower_text = self._lower_text
+            points = min(self._count_kind(CODE), 3) + (4 if self.trace else 0)
+            for token in PROGRAM_MARKS.intersection(self._phrase_hits) if self._phrase_hits else ():
+                points += min(lower_text.count(token), 2)
+            if self._marks.translate(None, _NON_CODE_BYTES):
+                points += 4 if FENCE_MARK in lower_text else 0
                 for token in TOKENS_WITH_MARK:
-                    if token in low:
-                        points += min(low.count(token), 2)
+                    if token in lower_text:
+                        points += min(lower_text.count(token), 2)
             self._code = min(points / 6, 1.0)
         return self._code
 
@@ -234,137 +263,157 @@ class TextScan:
     def maths(self) -> float:
         """As `TextSignals.maths`. Six points are certainty; words alone can give it."""
         if self._maths is None:
-            low = self._low
-            points = self._count(MATHS)
+            lower_text = self._lower_text
+            points = self._count_kind(MATHS)
             # In code an operator says nothing.
-            if self._marks.translate(None, _NO_OPERATOR) and self.code < _MOSTLY_CODE:
-                points += len(_EQUATION.findall(low))
-            if "\\" in low:
-                points += len(_LATEX.findall(low))
-            if len(self._raw) != len(low):
-                points += len(_SYMBOL.findall(low))
+            if (
+                self._marks.translate(None, _NON_OPERATOR_BYTES)
+                and self.code < _MAX_CODE_FOR_EQUATIONS
+            ):
+                points += len(_EQUATION.findall(lower_text))
+            if "\\" in lower_text:
+                points += len(_LATEX_COMMAND.findall(lower_text))
+            if len(self._raw) != len(lower_text):
+                points += len(_MATHS_SYMBOL.findall(lower_text))
             self._maths = min(points / 6, 1.0)
         return self._maths
 
     def signals(self) -> TextSignals:
         """All that there is."""
-        low, raw, kinds, found = self._low, self._raw, self._kinds, self._found
-        plain = len(raw) == len(low)
-        said = self._phrases
-        if found:
-            said += bytes([PHRASES[one] for one in found if one in PHRASES])
-        every = kinds + said
+        lower_text, raw, word_kinds, phrase_hits = (
+            self._lower_text,
+            self._raw,
+            self._word_kinds,
+            self._phrase_hits,
+        )
+        is_ascii = len(raw) == len(lower_text)
+        phrase_kinds = self._phrase_kinds
+        if phrase_hits:
+            phrase_kinds += bytes(
+                [PHRASE_KINDS[phrase] for phrase in phrase_hits if phrase in PHRASE_KINDS]
+            )
+        all_kinds = word_kinds + phrase_kinds
         # A request stands at an end; between the ends the same words tell a story.
-        ends = kinds[:_END] + kinds[-_END:] if len(kinds) > 2 * _END else kinds
-        chat = every.count(CHAT)
-        characters = sum(map(len, self._unspaced)) if self._unspaced else 0
-        words = _words(raw) if plain else len(low.split()) + characters // 2
+        end_kinds = (
+            word_kinds[:_END_WORDS] + word_kinds[-_END_WORDS:]
+            if len(word_kinds) > 2 * _END_WORDS
+            else word_kinds
+        )
+        chat_count = all_kinds.count(CHAT)
+        unspaced_chars = sum(map(len, self._unspaced_runs)) if self._unspaced_runs else 0
+        word_count = (
+            _count_words(raw) if is_ascii else len(lower_text.split()) + unspaced_chars // 2
+        )
         # Of more than fifteen names Python makes a dictionary first: it takes three times as long.
         return TextSignals(
             len(self.text),
-            words,
-            options=self._options,
-            questions=self._marks.count(b"?") + (0 if plain else low.count("？")),
-            numbers=self._numbers() if self._digits else 0,
-            digits=self._digits / max(len(low), 1),
+            word_count,
+            options=self._option_count,
+            questions=self._marks.count(b"?") + (0 if is_ascii else lower_text.count("？")),
+            numbers=self._count_numbers() if self._digit_count else 0,
+            digits=self._digit_count / max(len(lower_text), 1),
             code=self.code,
             maths=self.maths,
-            proof_words=every.count(PROOF),
-            reasoning_words=ends.count(REASON) + said.count(REASON),
-            build_words=every.count(BUILD),
-            simple_words=ends.count(SIMPLE) + said.count(SIMPLE) + chat,
+            proof_words=all_kinds.count(PROOF),
+            reasoning_words=end_kinds.count(REASON) + phrase_kinds.count(REASON),
+            build_words=all_kinds.count(BUILD),
+            simple_words=end_kinds.count(SIMPLE) + phrase_kinds.count(SIMPLE) + chat_count,
             trace=self.trace,
-            lookup=words <= _LOOKUP and _asks_fact(low),
-            counting=COUNTING in said,
-            greeting=chat > 0
-            and words <= _GREETING
-            and chat + every.count(POLITE) >= len(kinds) + len(self._phrases)
-            and 2 * sum(map(len, self._together())) >= characters,
+            lookup=word_count <= _MAX_LOOKUP_WORDS and _asks_fact(lower_text),
+            counting=COUNTING in phrase_kinds,
+            greeting=chat_count > 0
+            and word_count <= _MAX_GREETING_WORDS
+            and chat_count + all_kinds.count(POLITE) >= len(word_kinds) + len(self._phrase_kinds)
+            and 2 * sum(map(len, self._find_unspaced_phrases())) >= unspaced_chars,
         )
 
-    def _named(self) -> tuple[list[bytes], bytes]:
+    def _read_tokens(self) -> tuple[list[bytes], bytes]:
         """The tokens of what is read, and what is known of them."""
         if self._tokens is None:
-            text = self.cut
+            text = self.excerpt
             if text.isascii():
-                low = text.lower().encode()
-                self._tokens = vocabulary.read(low, low.translate(None, tokenizer.PLAIN))
+                lower_text = text.lower().encode()
+                self._tokens = vocabulary.read_tokens(
+                    lower_text, lower_text.translate(None, tokenizer.PLAIN_BYTES)
+                )
             else:
-                found = tokenizer.tokens(text)
-                self._tokens = found, vocabulary.known(found)
+                tokens = tokenizer.tokenize(text)
+                self._tokens = tokens, vocabulary.find_token_facts(tokens)
         return self._tokens
 
-    def _numbers(self) -> int:
-        found = None if self._options else vocabulary.numbers(self._named()[1])
-        return len(self._raw.translate(_RUNS, b".,").split()) if found is None else found
+    def _count_numbers(self) -> int:
+        count = None if self._option_count else vocabulary.count_numbers(self._read_tokens()[1])
+        return len(self._raw.translate(_DIGIT_RUN_TABLE, b".,").split()) if count is None else count
 
-    def _count(self, kind: int) -> int:
-        return self._kinds.count(kind) + self._phrases.count(kind)
+    def _count_kind(self, kind: int) -> int:
+        return self._word_kinds.count(kind) + self._phrase_kinds.count(kind)
 
-    def _together(self) -> list[str]:
-        return _UNSPACED_PHRASE.findall(self._low) if self._unspaced else []
+    def _find_unspaced_phrases(self) -> list[str]:
+        return _UNSPACED_PHRASE.findall(self._lower_text) if self._unspaced_runs else []
 
 
-def _some(marks: tuple[str, ...], low: str) -> bool:
+def _contains_any(marks: tuple[str, ...], lower_text: str) -> bool:
     for mark in marks:  # noqa: SIM110 - a generator would cost more than the search
-        if mark in low:
+        if mark in lower_text:
             return True
     return False
 
 
-def _words(raw: bytes) -> int:
+def _count_words(raw: bytes) -> int:
     """Runs between spaces, of ASCII."""
-    form = raw.translate(_SPACED)
-    return form.count(b" a") + form.startswith(b"a")
+    shape = raw.translate(_WORD_SHAPE_TABLE)
+    return shape.count(b" a") + shape.startswith(b"a")
 
 
-def options(text: str) -> tuple[int, str]:
+def split_options(text: str) -> tuple[int, str]:
     """How many answer options there are, and the text without them."""
-    found = len(_OPTION.findall(text)) if "\n" in text else 0
+    option_count = len(_OPTION_LINE.findall(text)) if "\n" in text else 0
     # One or two such lines are initials or a list of remarks.
-    return (found, _OPTION.sub("", text)) if found >= _FEWEST_OPTIONS else (0, text)
+    return (option_count, _OPTION_LINE.sub("", text)) if option_count >= _MIN_OPTIONS else (0, text)
 
 
-def _asks_fact(low: str) -> bool:
-    asked = low.strip(" \n\t¿?？.。!！\"'")
-    return (asked.startswith(FACT_OPENINGS) or asked.endswith(FACT_ENDINGS)) and "\n" not in asked
+def _asks_fact(lower_text: str) -> bool:
+    question = lower_text.strip(" \n\t¿?？.。!！\"'")
+    return (
+        question.startswith(FACT_OPENINGS) or question.endswith(FACT_ENDINGS)
+    ) and "\n" not in question
 
 
-_FEWEST_OPTIONS = 3
-_NOTHING = repeat(0)
-_LOOKUP = 16
-_GREETING = 12
-_END = 8
-_MOSTLY_CODE = 0.5
+_MIN_OPTIONS = 3
+_ZEROS = repeat(0)
+_MAX_LOOKUP_WORDS = 16
+_MAX_GREETING_WORDS = 12
+_END_WORDS = 8
+_MAX_CODE_FOR_EQUATIONS = 0.5
 
 # Every pattern is linear: nothing that repeats can match the same characters in two ways.
-_WORD = re.compile(r"[^\W\d_\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
-_OPTION = re.compile(r"\n\(?[A-J][.)] [^\n]*")
-LATEX = (
+_WORD_PATTERN = re.compile(r"[^\W\d_\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
+_UNSPACED_RUN = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
+_OPTION_LINE = re.compile(r"\n\(?[A-J][.)] [^\n]*")
+LATEX_COMMANDS = (
     "frac sum int sqrt left begin cdot times le leq ge geq neq sin cos tan log ln lim infty partial"
     " alpha beta gamma theta lambda sigma mu pi phi omega mathbb mathcal in to pmod binom vec hat"
 ).split()
-_LATEX = re.compile(rf"\\(?:{'|'.join(LATEX)})(?![a-z])")
+_LATEX_COMMAND = re.compile(rf"\\(?:{'|'.join(LATEX_COMMANDS)})(?![a-z])")
 # An operator between what may be operands: x^2, f(n) = 3. It starts with what is rare: quick.
 _EQUATION = re.compile(r"[=^+*×÷≤≥](?:(?<=[\w)}\]].)|(?<=[\w)}\]] .))=? ?(?=\d|[a-z]\b|[\\(√-])")
-_SYMBOL = re.compile("[∑∫√≤≥≠∞∂∇∈∉∀∃⊂⊆∪∩→⇒⇔×÷±≡≈∏ℝℤℕℚ]")
+_MATHS_SYMBOL = re.compile("[∑∫√≤≥≠∞∂∇∈∉∀∃⊂⊆∪∩→⇒⇔×÷±≡≈∏ℝℤℕℚ]")
 
-FENCE = "```"
+FENCE_MARK = "```"
 TRACES_WITH_LINE = ("\n    at ", "\n  at ", "\n\tat ")
 TOKENS_WITH_MARK = (
     "():", "();", ");\n", "{\n", "};", "#include", "function(", "=>", "->", "==", "!=", "&&",
     "+= ", "print(", "</", "select *",
 )  # fmt: skip
-_UNMARKED = bytes({*range(256)} - {*b"(){}#=>&<*`"})
+_NON_CODE_BYTES = bytes({*range(256)} - {*b"(){}#=>&<*`"})
 """All bytes but those of which each token with a mark has at least one."""
-_NO_OPERATOR = bytes({*range(128)} - {*b"=^+*"})
+_NON_OPERATOR_BYTES = bytes({*range(128)} - {*b"=^+*"})
 """All bytes but those of which each equation has at least one."""
-_PLAIN = b"abcdefghijklmnopqrstuvwxyz \n"
-_RUNS = bytes(48 if at in b"0123456789" else 32 for at in range(256))
+_PROSE_BYTES = b"abcdefghijklmnopqrstuvwxyz \n"
+_DIGIT_RUN_TABLE = bytes(48 if byte in b"0123456789" else 32 for byte in range(256))
 """With points and commas left out each number is a run of zeros."""
-_SPACED = bytes(32 if chr(at).isspace() else 97 for at in range(256))
-_LETTERS = bytes(at if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
+_WORD_SHAPE_TABLE = bytes(32 if chr(byte).isspace() else 97 for byte in range(256))
+_LETTER_TABLE = bytes(byte if byte in b"abcdefghijklmnopqrstuvwxyz" else 32 for byte in range(256))
 FACT_OPENINGS = tuple(
     (
         "what is |what's |what are |what was |what does |who |when |where |what year|which year"
@@ -383,7 +432,7 @@ FACT_ENDINGS = tuple(
 )
 
 # Chinese and Japanese: found inside a run of characters, the longest first.
-_TOGETHER: dict[Kind, str] = {
+_UNSPACED_WORDS_BY_KIND: dict[Kind, str] = {
     "proof": "证明 證明 推导 推導 归纳法 反证法 定理 証明 導出 帰納法",
     "reason": """
         为什么 為什麼 分析 比较 比較 优化 優化 最优 设计 設計 规划 策略
@@ -405,7 +454,9 @@ _TOGETHER: dict[Kind, str] = {
     "counting": "多少 几个 いくつ いくら",
 }
 _UNSPACED_LEXICON: dict[str, int] = {
-    phrase: CODES[kind] for kind, phrases in _TOGETHER.items() for phrase in phrases.split()
+    phrase: KIND_CODES[kind]
+    for kind, phrases in _UNSPACED_WORDS_BY_KIND.items()
+    for phrase in phrases.split()
 }
-_KIND_UNSPACED = _UNSPACED_LEXICON.__getitem__
+_UNSPACED_KIND = _UNSPACED_LEXICON.__getitem__
 _UNSPACED_PHRASE = re.compile("|".join(sorted(_UNSPACED_LEXICON, key=len, reverse=True)))

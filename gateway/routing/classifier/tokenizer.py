@@ -6,36 +6,36 @@ from collections.abc import Iterable
 TOKEN = re.compile(rb"[a-z]+|[0-9]+|[\x80-\xff]+|[^\sa-z0-9\x80-\xff]")
 LETTERS = b"abcdefghijklmnopqrstuvwxyz"
 DIGITS = b"0123456789"
-PLAIN = bytes((*LETTERS, *LETTERS.upper(), *DIGITS, *b" \t\n\r\v\f"))
+PLAIN_BYTES = bytes((*LETTERS, *LETTERS.upper(), *DIGITS, *b" \t\n\r\v\f"))
 """Bytes of words, numbers and spaces."""
-KEPT, MOST_KEPT = 16, 4096
+MAX_CACHED_TOKEN_BYTES, MAX_CACHED_TOKENS = 16, 4096
 """Bytes of a token, and tokens, of which facts are kept: half a megabyte of words."""
-_SIGNS = [b"%c" % sign for sign in range(128)]
-_APART = [b" %c " % sign for sign in range(128)]
+_MARK_BYTES = [b"%c" % mark for mark in range(128)]
+_SPACED_MARKS = [b" %c " % mark for mark in range(128)]
 
 
-def tokens(text: str) -> list[bytes]:
+def tokenize(text: str) -> list[bytes]:
     """Words, numbers and marks in order, in lower case."""
     return TOKEN.findall(text.lower().encode("utf-8", "surrogatepass"))
 
 
-def pieces(low: bytes, marks: bytes) -> list[bytes]:
-    """As `tokens`, of ASCII in lower case, but that a word and a number may be in one piece.
+def split_pieces(lower_text: bytes, marks: bytes) -> list[bytes]:
+    """As `tokenize`, of ASCII in lower case, but that a word and a number may be in one piece.
 
     `marks` are its bytes, once or more, that are neither letters nor digits. Only at marks and
     between words and numbers is one token next to another, and that is seldom: a space at each mark
     is quicker than a search.
     """
-    for sign in {*marks}:
-        low = low.replace(_SIGNS[sign], _APART[sign])
-    return low.split()
+    for mark in {*marks}:
+        lower_text = lower_text.replace(_MARK_BYTES[mark], _SPACED_MARKS[mark])
+    return lower_text.split()
 
 
-def parted(found: list[bytes], mixed: Iterable[int]) -> list[bytes]:
+def split_mixed(pieces: list[bytes], mixed_indexes: Iterable[int]) -> list[bytes]:
     """The tokens of a text by its pieces, of which some, by their places in order, are mixed."""
-    whole, last = list[bytes](), 0
-    for at in mixed:
-        whole += found[last:at]
-        whole += TOKEN.findall(found[at])
-        last = at + 1
-    return whole + found[last:]
+    tokens, start = list[bytes](), 0
+    for index in mixed_indexes:
+        tokens += pieces[start:index]
+        tokens += TOKEN.findall(pieces[index])
+        start = index + 1
+    return tokens + pieces[start:]

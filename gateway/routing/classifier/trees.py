@@ -12,73 +12,92 @@ from itertools import accumulate, compress, islice
 from operator import and_, getitem, or_
 from struct import Struct
 
-from gateway.routing.classifier.model_file import LEAF, NODES, ClassifierModel
+from gateway.routing.classifier.model_file import LEAF_NUMBER, NODE_STRUCT, ClassifierModel
 
-_MIDDLE = 128
+_LEAF_ZERO = 128
 
 
 class TreeEnsemble:
     """The trees of an artefact in a row, and a copy of that row for each of their cuts."""
 
-    __slots__ = ("_lanes", "_size", "_steps", "_unit", "_zero", "cuts", "within")
+    __slots__ = (
+        "_byte_count",
+        "_leaf_steps",
+        "_split_lanes",
+        "_unit",
+        "_zero_leaves",
+        "cuts",
+        "reachable",
+    )
 
-    def __init__(self, artefact: ClassifierModel) -> None:
-        every, gone = 0, dict[int, int]()
+    def __init__(self, model: ClassifierModel) -> None:
+        all_leaves, unreachable = 0, dict[int, int]()
         """All leaves; by number and cut those out of reach for who is above it."""
         steps, sizes = list[bytes](), list[int]()
-        nodes = NODES.iter_unpack(artefact.forest)
-        for count in artefact.trees:
+        nodes = NODE_STRUCT.iter_unpack(model.forest)
+        for count in model.trees:
             start = 8 * sum(sizes)
             tree = [*islice(nodes, count)]
-            left = count + 1 >> 1  # a tree has one leaf more than it has other nodes
-            every |= (1 << left) - 1 << start
-            sizes.append(-(-left // 8))
-            row, waiting, own = bytearray(), list[tuple[int, int]](), dict[int, int]()
-            for name, step, _ in tree:
-                if name != LEAF:
-                    waiting.append((name << 8 | step, left))
+            leaves_left = count + 1 >> 1  # a tree has one leaf more than it has other nodes
+            all_leaves |= (1 << leaves_left) - 1 << start
+            sizes.append(-(-leaves_left // 8))
+            leaf_row, open_nodes, tree_unreachable = (
+                bytearray(),
+                list[tuple[int, int]](),
+                dict[int, int](),
+            )
+            for number, step, _ in tree:
+                if number != LEAF_NUMBER:
+                    open_nodes.append((number << 8 | step, leaves_left))
                     continue
-                left -= 1
-                row.append(step)
-                if waiting:  # with this leaf the low side of the last node ends
-                    part, first = waiting.pop()
-                    own[part] = own.get(part, 0) | (1 << first) - (1 << left)
-            for part, leaves in own.items():
-                gone[part] = gone.get(part, 0) | leaves << start
-            steps.append(bytes((0, *reversed(row))))
+                leaves_left -= 1
+                leaf_row.append(step)
+                if open_nodes:  # with this leaf the low side of the last node ends
+                    cut_key, first_leaf = open_nodes.pop()
+                    tree_unreachable[cut_key] = tree_unreachable.get(cut_key, 0) | (
+                        1 << first_leaf
+                    ) - (1 << leaves_left)
+            for cut_key, leaves in tree_unreachable.items():
+                unreachable[cut_key] = unreachable.get(cut_key, 0) | leaves << start
+            steps.append(bytes((0, *reversed(leaf_row))))
         self.cuts: list[list[float]] = []
         """By number, as far as a node asks for it."""
-        self.within: list[list[int]] = []
+        self.reachable: list[list[int]] = []
         """By number: the leaves within reach of who is above none of its cuts, one, two ..."""
-        self._zero = every
+        self._zero_leaves = all_leaves
         """The leaves within reach where each number is 0, as most are."""
-        for name, cuts in enumerate(artefact.cuts):
-            used = [at for at in range(len(cuts)) if name << 8 | at in gone]
-            out = accumulate((gone[name << 8 | at] for at in used), or_, initial=0)
-            above, within = [cuts[at] for at in used], [every ^ leaves for leaves in out]
-            self.cuts.append(above)
-            self.within.append(within)
-            self._zero &= within[bisect_left(above, 0)]
+        for number, cuts in enumerate(model.cuts):
+            used_cuts = [index for index in range(len(cuts)) if number << 8 | index in unreachable]
+            unreachable_masks = accumulate(
+                (unreachable[number << 8 | index] for index in used_cuts), or_, initial=0
+            )
+            thresholds, reachable = (
+                [cuts[index] for index in used_cuts],
+                [all_leaves ^ leaves for leaves in unreachable_masks],
+            )
+            self.cuts.append(thresholds)
+            self.reachable.append(reachable)
+            self._zero_leaves &= reachable[bisect_left(thresholds, 0)]
         # The last tree comes first: it has the highest bits.
-        self._size, self._steps = sum(sizes), steps[::-1]
-        self._lanes = Struct("".join(f"{size}s" for size in reversed(sizes))).unpack
-        self._unit = artefact.leaf / max(len(sizes), 1)
+        self._byte_count, self._leaf_steps = sum(sizes), steps[::-1]
+        self._split_lanes = Struct("".join(f"{size}s" for size in reversed(sizes))).unpack
+        self._unit = model.leaf / max(len(sizes), 1)
 
-    def mean(self, numbers: Sequence[float]) -> float:
+    def compute_mean(self, numbers: Sequence[float]) -> float:
         """Of the leaves where walks end, by the numbers of a shape; none of these is negative."""
-        cuts, within = compress(self.cuts, numbers), compress(self.within, numbers)
-        return self.some(compress(numbers, numbers), cuts, within)
+        cuts, reachable = compress(self.cuts, numbers), compress(self.reachable, numbers)
+        return self.compute_nonzero_mean(compress(numbers, numbers), cuts, reachable)
 
-    def some(
+    def compute_nonzero_mean(
         self,
         numbers: Iterable[float],
         cuts: Iterable[Sequence[float]],
-        within: Iterable[Sequence[int]],
+        reachable: Iterable[Sequence[int]],
     ) -> float:
-        """The same, by the numbers that are not 0, and what `cuts` and `within` have for each."""
+        """The same by the numbers that are not 0, and what `cuts` and `reachable` have for each."""
         # All of it goes on in C: a text has some twenty numbers, and there are forty trees.
-        parts = map(getitem, within, map(bisect_left, cuts, numbers))
-        leaves = reduce(and_, parts, self._zero).to_bytes(self._size)
-        firsts = map(int.bit_length, map(int.from_bytes, self._lanes(leaves)))
-        total = sum(map(getitem, self._steps, firsts))
-        return (total - _MIDDLE * len(self._steps)) * self._unit
+        masks = map(getitem, reachable, map(bisect_left, cuts, numbers))
+        leaves = reduce(and_, masks, self._zero_leaves).to_bytes(self._byte_count)
+        first_bits = map(int.bit_length, map(int.from_bytes, self._split_lanes(leaves)))
+        total = sum(map(getitem, self._leaf_steps, first_bits))
+        return (total - _LEAF_ZERO * len(self._leaf_steps)) * self._unit

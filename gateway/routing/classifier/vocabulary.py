@@ -6,123 +6,138 @@ column of all that is known of a text, and is counted as bytes are.
 """
 
 from gateway.routing.classifier import language, phrases
-from gateway.routing.classifier.tokenizer import KEPT, MOST_KEPT, TOKEN, parted, pieces
-from gateway.routing.classifier.word_lists import CODES, LEXICON, TOPIC
+from gateway.routing.classifier.tokenizer import (
+    MAX_CACHED_TOKEN_BYTES,
+    MAX_CACHED_TOKENS,
+    TOKEN,
+    split_mixed,
+    split_pieces,
+)
+from gateway.routing.classifier.word_lists import KIND_CODES, WORD_KINDS, WORD_TOPICS
 
-_BASE = 1 + len(CODES)
+_KIND_BASE = 1 + len(KIND_CODES)
 _POINT, NUMBER, _MIXED, _MARK = range(252, 256)
 """A point or a comma; digits; letters and digits in one piece; all else. No other column has the
 third."""
 _NO_WORDS = bytes((_POINT, NUMBER, _MIXED, _MARK))
-_SHORT = 3
+_MAX_NUMBER_DIGITS = 3
 """Digits of a number that is likely to be seen again."""
-_MANY = 8
+_MIXED_RATIO = 8
 """One in so many pieces of a text may have to be parted for itself."""
-_KINDS = bytes(at % _BASE for at in range(256))
-_TOPICS = bytes(at // _BASE if at < _POINT else 0 for at in range(256))
-_WIDTH = 3
-_POINTED, _POINTING = bytes((NUMBER, _POINT)), bytes((_POINT, NUMBER))
+_KIND_BY_FACT = bytes(fact % _KIND_BASE for fact in range(256))
+_TOPIC_BY_FACT = bytes(fact // _KIND_BASE if fact < _POINT else 0 for fact in range(256))
+_FACT_BYTES = 3
+_NUMBER_THEN_POINT, _POINT_THEN_NUMBER = bytes((NUMBER, _POINT)), bytes((_POINT, NUMBER))
 
 
-class _Known(dict[bytes, bytes]):
+class _TokenFacts(dict[bytes, bytes]):
     """Of the words of all lists, and of the tokens of late."""
 
     def __init__(self) -> None:
-        words = {word.encode(): 0 for word in LEXICON if word.isascii()}
-        super().__init__(map(_word, {**TOPIC, **words, **language.SIGNS}))
-        self.update((point, _other(_POINT)) for point in (b".", b","))
-        self._listed = dict(self)
-        self._most = len(self) + MOST_KEPT
+        words = {word.encode(): 0 for word in WORD_KINDS if word.isascii()}
+        super().__init__(map(_make_word_facts, {**WORD_TOPICS, **words, **language.WORD_SIGNS}))
+        self.update((point, _make_other_facts(_POINT)) for point in (b".", b","))
+        self._word_list_facts = dict(self)
+        self._max_entries = len(self) + MAX_CACHED_TOKENS
 
-    def __missing__(self, one: bytes) -> bytes:
-        if one.isdigit():
-            found = _A_NUMBER
-            if len(one) > _SHORT:  # no two prompts have the same: it would only push others out
-                return found
-        elif one.isalpha():
-            _, found = _word(one)
+    def __missing__(self, token: bytes) -> bytes:
+        if token.isdigit():
+            facts = _NUMBER_FACTS
+            if (
+                len(token) > _MAX_NUMBER_DIGITS
+            ):  # no two prompts have the same: it would only push others out
+                return facts
+        elif token.isalpha():
+            _, facts = _make_word_facts(token)
         else:
             # Letters of other scripts are no word here: their lists are looked up as strings.
-            found = _other(_MIXED if one.isalnum() else _MARK)
-        if len(one) <= KEPT:
-            if len(self) >= self._most:
+            facts = _make_other_facts(_MIXED if token.isalnum() else _MARK)
+        if len(token) <= MAX_CACHED_TOKEN_BYTES:
+            if len(self) >= self._max_entries:
                 self.clear()
-                self.update(self._listed)
-            self[one] = found
-        return found
+                self.update(self._word_list_facts)
+            self[token] = facts
+        return facts
 
 
-def _word(word: bytes) -> tuple[bytes, bytes]:
+def _make_word_facts(word: bytes) -> tuple[bytes, bytes]:
     name = word.decode()
-    fact = TOPIC.get(word, 0) * _BASE + LEXICON.get(name, 0)
-    return word, _SAME(bytes((fact, phrases.begun(name), language.SIGNS.get(word, 0))))
+    fact = WORD_TOPICS.get(word, 0) * _KIND_BASE + WORD_KINDS.get(name, 0)
+    return word, _INTERN(
+        bytes((fact, phrases.find_phrase_start(name), language.WORD_SIGNS.get(word, 0)))
+    )
 
 
-def _other(fact: int) -> bytes:
-    return _SAME(bytes((fact, 0, language.NONE)))
+def _make_other_facts(fact: int) -> bytes:
+    return _INTERN(bytes((fact, 0, language.NO_SIGN)))
 
 
-class _Same(dict[bytes, bytes]):
+class _Interned(dict[bytes, bytes]):
     """Equal ones are one: of most tokens the same is known."""
 
-    def __missing__(self, one: bytes) -> bytes:
-        self[one] = one
-        return one
+    def __missing__(self, value: bytes) -> bytes:
+        self[value] = value
+        return value
 
 
-_SAME = _Same().__getitem__
-_A_NUMBER = _other(NUMBER)
-_KNOWN = _Known()
-_known = _KNOWN.__getitem__
+_INTERN = _Interned().__getitem__
+_NUMBER_FACTS = _make_other_facts(NUMBER)
+_TOKEN_FACTS = _TokenFacts()
+_find_facts = _TOKEN_FACTS.__getitem__
 
 
-def known(tokens: list[bytes]) -> bytes:
+def find_token_facts(tokens: list[bytes]) -> bytes:
     """Of each token, in order: three bytes."""
-    return b"".join(map(_known, tokens))
+    return b"".join(map(_find_facts, tokens))
 
 
-def read(low: bytes, marks: bytes) -> tuple[list[bytes], bytes]:
+def read_tokens(lower_text: bytes, marks: bytes) -> tuple[list[bytes], bytes]:
     """The tokens of ASCII in lower case, and what is known of them.
 
     `marks` are its bytes, once or more, that are neither letters nor digits.
     """
-    found = pieces(low, marks)
-    of = b"".join(map(_known, found))
-    if _MIXED in of:
-        if _MANY * of.count(_MIXED) > len(found):
-            found = TOKEN.findall(low)
+    tokens = split_pieces(lower_text, marks)
+    token_facts = b"".join(map(_find_facts, tokens))
+    if _MIXED in token_facts:
+        if _MIXED_RATIO * token_facts.count(_MIXED) > len(tokens):
+            tokens = TOKEN.findall(lower_text)
         else:
-            found = parted(found, [at for at, fact in enumerate(facts(of)) if fact == _MIXED])
-        of = known(found)
-    return found, of
+            tokens = split_mixed(
+                tokens,
+                [index for index, fact in enumerate(get_facts(token_facts)) if fact == _MIXED],
+            )
+        token_facts = find_token_facts(tokens)
+    return tokens, token_facts
 
 
-def facts(of: bytes) -> bytes:
+def get_facts(token_facts: bytes) -> bytes:
     """By what is known: the fact of each token."""
-    return of[::_WIDTH]
+    return token_facts[::_FACT_BYTES]
 
 
-def kinds(of: bytes) -> bytes:
+def get_kinds(token_facts: bytes) -> bytes:
     """By what is known: the kind of each token that is a word."""
-    return of[::_WIDTH].translate(_KINDS, _NO_WORDS)
+    return token_facts[::_FACT_BYTES].translate(_KIND_BY_FACT, _NO_WORDS)
 
 
-def topics(of: bytes) -> bytes:
+def get_topics(token_facts: bytes) -> bytes:
     """By what is known: the topic of each token."""
-    return of[::_WIDTH].translate(_TOPICS)
+    return token_facts[::_FACT_BYTES].translate(_TOPIC_BY_FACT)
 
 
-def begun(of: bytes) -> set[int]:
+def get_phrase_starts(token_facts: bytes) -> set[int]:
     """By what is known: what tokens of the text may begin."""
-    return {*of[1::_WIDTH].translate(None, b"\0")}
+    return {*token_facts[1::_FACT_BYTES].translate(None, b"\0")}
 
 
-def languages(of: bytes) -> bytes:
+def get_language_signs(token_facts: bytes) -> bytes:
     """By what is known: of each word the sign of the languages that it speaks for."""
-    return of[2::_WIDTH].translate(None, language.NO_WORDS)
+    return token_facts[2::_FACT_BYTES].translate(None, language.NO_SIGN_BYTES)
 
 
-def numbers(of: bytes) -> int | None:
+def count_numbers(token_facts: bytes) -> int | None:
     """By what is known: how many numbers there are; None where two may be one with a point."""
-    found = of[::_WIDTH]
-    return None if _POINTED in found and _POINTING in found else found.count(NUMBER)
+    facts = token_facts[::_FACT_BYTES]
+    return (
+        None if _NUMBER_THEN_POINT in facts and _POINT_THEN_NUMBER in facts else facts.count(NUMBER)
+    )

@@ -7,15 +7,15 @@ from typing import Literal
 type Kind = Literal[
     "proof", "reason", "build", "simple", "chat", "polite", "maths", "code", "counting"
 ]
-CODES: dict[Kind, int] = {
+KIND_CODES: dict[Kind, int] = {
     "proof": 1, "reason": 2, "build": 3, "simple": 4, "chat": 5, "polite": 6, "maths": 7, "code": 8,
     "counting": 9,
 }  # fmt: skip
 """A byte for each kind: words are counted as bytes are."""
-PROOF, REASON, BUILD, SIMPLE, CHAT, POLITE, MATHS, CODE, COUNTING = CODES.values()
+PROOF, REASON, BUILD, SIMPLE, CHAT, POLITE, MATHS, CODE, COUNTING = KIND_CODES.values()
 
 # Whole words in lower case; a word has one kind.
-_APART: dict[Kind, str] = {
+_WORDS_BY_KIND: dict[Kind, str] = {
     "proof": """
         prove proves proved proving proven proof proofs disprove derive derives derived
         deriving derivation theorem lemma corollary induction contradiction counterexample
@@ -114,7 +114,7 @@ _APART: dict[Kind, str] = {
         функция программу код
     """,
 }
-TOPICS = {
+TOPIC_WORDS = {
     "law": "court law legal contract defendant plaintiff statute constitutional liability tort"
     " jury crime murder owner deed landlord evidence testimony property buyer seller attorney sued",
     "money": "price demand supply market cost inflation tax firm economy monetary gdp interest rate"
@@ -145,12 +145,12 @@ TOPICS = {
     "denial": "except least false incorrect never no none without",
 }
 """Words of what a text may be about; a word is of the first that has it."""
-LEXICON: dict[str, int] = {
-    word: CODES[kind] for kind, words in _APART.items() for word in words.split()
+WORD_KINDS: dict[str, int] = {
+    word: KIND_CODES[kind] for kind, words in _WORDS_BY_KIND.items() for word in words.split()
 }
 """By word: the code of its kind."""
-TOPIC: dict[bytes, int] = {}
+WORD_TOPICS: dict[bytes, int] = {}
 """By word: its topic, counted from 1."""
-for _at, _words in enumerate(TOPICS.values(), 1):
+for _topic, _words in enumerate(TOPIC_WORDS.values(), 1):
     for _word in _words.split():
-        TOPIC.setdefault(_word.encode(), _at)
+        WORD_TOPICS.setdefault(_word.encode(), _topic)

@@ -1,7 +1,7 @@
 """Which conditions can never hold together, and which follow from others.
 
 A case is what some conditions leave of each property of a call: `{"turns": 3 and more, "stream":
-True}`. `impossible` starts with one case that allows every call. Each condition makes the cases
+True}`. `is_impossible` starts with one case that allows every call. Each condition makes the cases
 narrower; `any` makes one case of each of its parts. A case in which a property has no value left
 goes. Where no case is left, no call matches.
 
@@ -25,22 +25,27 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple, get_args
 
 from gateway.core.call import Key
-from gateway.core.conversation import Kind
-from gateway.routing.rules.patterns import everywhere, found, glob, unspaced
+from gateway.core.conversation import CallKind
+from gateway.routing.rules.patterns import (
+    compile_glob,
+    contains_keyword,
+    is_unspaced,
+    matches_every_text,
+)
 from gateway.settings.schema.rules import LANGUAGES, GuardPart, RangePart, WhenPart
 
-_COUNTS = ("user_tokens", "prompt_tokens", "turns", "tools", "images", "files", "audio")
-_SHARES = ("code", "maths")
-_NAMES = ("asked", "key", "client", "task")
+_COUNT_PROPERTIES = ("user_tokens", "prompt_tokens", "turns", "tools", "images", "files", "audio")
+_SHARE_PROPERTIES = ("code", "maths")
+_NAME_PROPERTIES = ("asked", "key", "client", "task")
 """Texts of which a call has one each."""
-_WORDS = ("keywords", "tool_names", "tag", *_NAMES)
-_MOST = 2**62
+_WORD_PROPERTIES = ("keywords", "tool_names", "tag", *_NAME_PROPERTIES)
+_MAX_COUNT = 2**62
 """More than any count."""
-_MOST_CASES = 32
-_STEPS = 100_000
-_LETTER = "\ua66e"
+_MAX_CASES = 32
+_MAX_STEPS = 100_000
+_RARE_LETTER = "\ua66e"
 """A letter that hardly any word has."""
-_BYTES_A_TOKEN = 4
+_BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Spans:
     """Numbers from each first to each last, both included."""
 
     spans: tuple[tuple[float, float], ...]
-    whole: bool = True
+    is_integral: bool = True
     """True if only whole numbers count."""
 
     def __bool__(self) -> bool:
@@ -58,34 +63,34 @@ class Spans:
     def __and__(self, other: "Spans") -> "Spans":
         """Return the numbers that both have."""
         pairs = ((max(a, c), min(b, d)) for a, b in self.spans for c, d in other.spans)
-        return Spans(tuple(pair for pair in pairs if pair[0] <= pair[1]), self.whole)
+        return Spans(tuple(pair for pair in pairs if pair[0] <= pair[1]), self.is_integral)
 
     def __sub__(self, other: "Spans") -> "Spans":
         """Return the numbers that the other does not have."""
-        left = self
+        remaining = self
         for low, high in other.spans:
-            before = low - 1 if self.whole else math.nextafter(low, -math.inf)
-            after = high + 1 if self.whole else math.nextafter(high, math.inf)
-            left &= Spans(((-math.inf, before), (after, math.inf)))
-        return left
+            low_end = low - 1 if self.is_integral else math.nextafter(low, -math.inf)
+            high_start = high + 1 if self.is_integral else math.nextafter(high, math.inf)
+            remaining &= Spans(((-math.inf, low_end), (high_start, math.inf)))
+        return remaining
 
 
-_WEEK = Spans(((0, 7 * 86_400 - 1),))
+_WEEK_SECONDS = Spans(((0, 7 * 86_400 - 1),))
 """Its seconds."""
-_YES = frozenset({True})
-_EITHER = frozenset({True, False})
+_TRUE_ONLY = frozenset({True})
+_TRUE_OR_FALSE = frozenset({True, False})
 
 
 class Words(NamedTuple):
-    """The call has one word of each group in `wanted`, and none in `barred`."""
+    """The call has one word of each group in `required_groups`, and none in `forbidden`."""
 
-    wanted: frozenset[frozenset[str]] = frozenset()
-    barred: frozenset[str] = frozenset()
+    required_groups: frozenset[frozenset[str]] = frozenset()
+    forbidden: frozenset[str] = frozenset()
 
 
 type Case = Mapping[str, Any]
 """By property: a frozenset of values, Spans, or Words. A property that is not there is free."""
-type Split = Callable[[list[Case]], list[Case]]
+type Narrowing = Callable[[list[Case]], list[Case]]
 
 
 class Subsumption:
@@ -97,126 +102,149 @@ class Subsumption:
         keys: Sequence[Key] | None = None,
         guards: Sequence[GuardPart] = (),
         *,
-        settled: bool = False,
+        are_tags_settled: bool = False,
     ) -> None:
         """`keys` are all that there are; None where any may call.
 
-        `settled` is for calls whose tags no guard will change any more, as choices see them.
+        `are_tags_settled` is for calls whose tags no guard will change any more, as choices see
+        them.
         """
         self._keys = keys
-        self._guards = guards if settled else ()
-        self._steps = _STEPS
-        self._set = {tag for guard in guards for tag in guard.tag or ()}
+        self._guards = guards if are_tags_settled else ()
+        self._steps_left = _MAX_STEPS
+        self._guard_tags = {tag for guard in guards for tag in guard.tag or ()}
         self._domains: dict[str, Any] = {
-            **dict.fromkeys(_COUNTS, Spans(((0, _MOST),))),
-            **dict.fromkeys(_SHARES, Spans(((0, 1),), whole=False)),
+            **dict.fromkeys(_COUNT_PROPERTIES, Spans(((0, _MAX_COUNT),))),
+            **dict.fromkeys(_SHARE_PROPERTIES, Spans(((0, 1),), is_integral=False)),
             "dialect": frozenset(dialects),
             "language": frozenset(LANGUAGES),
-            "turn": frozenset(get_args(Kind.__value__)),
+            "turn": frozenset(get_args(CallKind.__value__)),
             "key": frozenset(key.name for key in keys or ()),
         }
 
-    def impossible(self, *whens: WhenPart, but: Iterable[WhenPart] = ()) -> bool:
-        """Return True if no call matches all of `whens` and none of `but`."""
+    def is_impossible(self, *conditions: WhenPart, excluding: Iterable[WhenPart] = ()) -> bool:
+        """Return True if no call matches all of `conditions` and none of `excluding`."""
         cases: list[Case] = [{}]
-        for when in whens:
-            cases = self._narrow(cases, when)
-        for when in but:
-            split = [(case, self._narrow([case], when, holds=False)) for case in cases]
-            cases = [one for case, left in split for one in (left if len(left) < 2 else [case])]
+        for condition in conditions:
+            cases = self._narrow(cases, condition)
+        for condition in excluding:
+            split_cases = [(case, self._narrow([case], condition, holds=False)) for case in cases]
+            cases = [
+                narrowed
+                for case, remaining in split_cases
+                for narrowed in (remaining if len(remaining) < 2 else [case])
+            ]
         return not cases
 
-    def implies(self, when: WhenPart, other: WhenPart) -> bool:
+    def implies(self, condition: WhenPart, implied: WhenPart) -> bool:
         """Return True if the other matches whenever the first does."""
-        return self.impossible(when, but=[other])
+        return self.is_impossible(condition, excluding=[implied])
 
-    def _narrow(self, cases: list[Case], when: WhenPart, *, holds: bool = True) -> list[Case]:
+    def _narrow(self, cases: list[Case], condition: WhenPart, *, holds: bool = True) -> list[Case]:
         """Return what is left of cases where a condition holds, or does not."""
-        ways = [partial(self._part, name, part, holds) for name, part in when if part is not None]
-        return _each(cases, ways) if holds else self._either(cases, ways)
+        narrowings = [
+            partial(self._narrow_property, name, value, holds)
+            for name, value in condition
+            if value is not None
+        ]
+        return _narrow_all(cases, narrowings) if holds else self._narrow_any(cases, narrowings)
 
-    def _part(self, name: str, part: Any, holds: bool, cases: list[Case]) -> list[Case]:  # noqa: FBT001
+    def _narrow_property(self, name: str, value: Any, holds: bool, cases: list[Case]) -> list[Case]:  # noqa: FBT001
         if name == "not_":
-            return self._narrow(cases, part, holds=not holds)
+            return self._narrow(cases, value, holds=not holds)
         if name in {"any", "all"}:
-            ways = [lambda some, one=one: self._narrow(some, one, holds=holds) for one in part]
-            return _each(cases, ways) if (name == "all") is holds else self._either(cases, ways)
-        if name in _WORDS and not (name == "key" and self._keys is not None):
-            words = frozenset(
-                " ".join(word.split()) if name == "keywords" else word for word in part
+            narrowings = [
+                lambda subset, item=item: self._narrow(subset, item, holds=holds) for item in value
+            ]
+            return (
+                _narrow_all(cases, narrowings)
+                if (name == "all") is holds
+                else self._narrow_any(cases, narrowings)
             )
-            return [one for case in cases for one in self._words(case, name, words, holds=holds)]
-        name, domain, values = self._values(name, part)
-        return _bounded(cases, name, domain, values & domain if holds else domain - values)
+        if name in _WORD_PROPERTIES and not (name == "key" and self._keys is not None):
+            words = frozenset(
+                " ".join(word.split()) if name == "keywords" else word for word in value
+            )
+            return [
+                item
+                for case in cases
+                for item in self._narrow_words(case, name, words, holds=holds)
+            ]
+        name, domain, values = self._get_values(name, value)
+        return _intersect(cases, name, domain, values & domain if holds else domain - values)
 
-    def _values(self, name: str, part: Any) -> tuple[str, Any, Any]:
+    def _get_values(self, name: str, value: Any) -> tuple[str, Any, Any]:
         """Return a property, all values that it may have, and those that a condition allows."""
-        domain = self._domains.get(name, _EITHER)
-        if isinstance(part, RangePart):
+        domain = self._domains.get(name, _TRUE_OR_FALSE)
+        if isinstance(value, RangePart):
             ((first, last),) = domain.spans
-            low = first if part.min is None else part.min
-            high = last if part.max is None else part.max
-            ends = (math.ceil(low), math.floor(high)) if domain.whole else (low, high)
-            return name, domain, Spans((ends,), domain.whole)
+            low = first if value.min is None else value.min
+            high = last if value.max is None else value.max
+            ends = (math.ceil(low), math.floor(high)) if domain.is_integral else (low, high)
+            return name, domain, Spans((ends,), domain.is_integral)
         if name == "time":
-            spans = tuple((start, end - 1) for start, end in part.spans)
-            return f"time {part.zone}", _WEEK, Spans(spans)
+            spans = tuple((start, end - 1) for start, end in value.week_spans)
+            return f"time {value.zone}", _WEEK_SECONDS, Spans(spans)
         if name == "key":
-            return name, domain, frozenset(filter(glob(part), domain))
+            return name, domain, frozenset(filter(compile_glob(value), domain))
         if name in {"matches", "cel"}:
-            always = name == "matches" and everywhere(part)
-            return f"{name} {part}", _YES if always else _EITHER, _YES
-        return name, domain, frozenset(part if isinstance(part, list) else [part])
+            is_always_true = name == "matches" and matches_every_text(value)
+            return f"{name} {value}", _TRUE_ONLY if is_always_true else _TRUE_OR_FALSE, _TRUE_ONLY
+        return name, domain, frozenset(value if isinstance(value, list) else [value])
 
-    def _either(self, cases: list[Case], ways: Sequence[Split]) -> list[Case]:
+    def _narrow_any(self, cases: list[Case], narrowings: Sequence[Narrowing]) -> list[Case]:
         """Narrow cases in one of these ways; leave them as they are where that makes too many."""
-        left: list[Case] = []
+        narrowed_cases: list[Case] = []
         for case in cases:
-            self._steps -= len(ways)
-            split = [one for way in ways for one in way([case])]
-            left += [case] if case in split else split
-            if len(left) > _MOST_CASES or self._steps < 0:
+            self._steps_left -= len(narrowings)
+            split_cases = [narrowed for narrowing in narrowings for narrowed in narrowing([case])]
+            narrowed_cases += [case] if case in split_cases else split_cases
+            if len(narrowed_cases) > _MAX_CASES or self._steps_left < 0:
                 return cases
-        return left
+        return narrowed_cases
 
-    def _words(self, case: Case, name: str, words: frozenset[str], *, holds: bool) -> list[Case]:
+    def _narrow_words(
+        self, case: Case, name: str, words: frozenset[str], *, holds: bool
+    ) -> list[Case]:
         """Return what is left of a case where a call has one of these words, or none."""
-        known: Words = case.get(name, Words())
-        wanted = known.wanted | {words} if holds else known.wanted
-        barred = known.barred if holds else known.barred | words
-        groups = _left(name, wanted, barred)
-        if not all(groups) or (name in _NAMES and _all_of(barred)):
+        current: Words = case.get(name, Words())
+        required_groups = current.required_groups | {words} if holds else current.required_groups
+        forbidden = current.forbidden if holds else current.forbidden | words
+        groups = _reduce_groups(name, required_groups, forbidden)
+        if not all(groups) or (name in _NAME_PROPERTIES and _covers_all_names(forbidden)):
             return []
-        narrow = {**case, name: Words(groups, barred)}
-        if narrow == case:
+        narrowed = {**case, name: Words(groups, forbidden)}
+        if narrowed == case:
             return [case]
-        cases: list[Case] = [narrow]
-        for other, values in self._needs(name, groups, barred):
-            cases = _bounded(cases, other, self._domains[other], values)
+        cases: list[Case] = [narrowed]
+        for property_name, values in self._derive_bounds(name, groups, forbidden):
+            cases = _intersect(cases, property_name, self._domains[property_name], values)
         if name == "tag" and not holds:
             for guard in self._guards:
                 if not words.isdisjoint(guard.tag or ()):
                     cases = self._narrow(cases, guard.when, holds=False)
         return cases
 
-    def _needs(
-        self, name: str, groups: frozenset[frozenset[str]], barred: frozenset[str]
+    def _derive_bounds(
+        self, name: str, groups: frozenset[frozenset[str]], forbidden: frozenset[str]
     ) -> Iterator[tuple[str, Any]]:
         """Yield what words ask of other properties."""
         if name == "keywords":
             for group in groups:
-                yield "user_tokens", Spans(((min(map(_least, group)), _MOST),))
+                yield "user_tokens", Spans(((min(map(_count_min_tokens, group)), _MAX_COUNT),))
         if name == "tool_names":
             if groups:
-                yield "tools", Spans(((1, _MOST),))
-            if _all_of(barred):
+                yield "tools", Spans(((1, _MAX_COUNT),))
+            if _covers_all_names(forbidden):
                 yield "tools", Spans(((0, 0),))
         if name == "tag" and self._keys is not None:
             for group in groups:
-                if self._set.isdisjoint(group):
-                    may = (key for key in self._keys if any(may_set(key, tag) for tag in group))
-                    yield "key", frozenset(key.name for key in may)
-            yield "key", frozenset(key.name for key in self._keys if barred.isdisjoint(key.tags))
+                if self._guard_tags.isdisjoint(group):
+                    allowed_keys = (
+                        key for key in self._keys if any(may_set(key, tag) for tag in group)
+                    )
+                    yield "key", frozenset(key.name for key in allowed_keys)
+            yield "key", frozenset(key.name for key in self._keys if forbidden.isdisjoint(key.tags))
 
 
 def may_set(key: Key, tag: str) -> bool:
@@ -224,54 +252,72 @@ def may_set(key: Key, tag: str) -> bool:
     return tag in key.tags or key.allowed_tags is None or tag in key.allowed_tags
 
 
-def _each(cases: list[Case], ways: Iterable[Split]) -> list[Case]:
+def _narrow_all(cases: list[Case], narrowings: Iterable[Narrowing]) -> list[Case]:
     """Narrow cases in all of these ways."""
-    for way in ways:
-        cases = way(cases)
+    for narrowing in narrowings:
+        cases = narrowing(cases)
     return cases
 
 
-def _bounded(cases: list[Case], name: str, domain: Any, values: Any) -> list[Case]:
-    found = ((case, case.get(name, domain) & values) for case in cases)
-    return [{**case, name: left} for case, left in found if left]
+def _intersect(cases: list[Case], name: str, domain: Any, values: Any) -> list[Case]:
+    intersections = ((case, case.get(name, domain) & values) for case in cases)
+    return [{**case, name: remaining} for case, remaining in intersections if remaining]
 
 
 @lru_cache(1024)
-def _left(
-    name: str, groups: frozenset[frozenset[str]], barred: frozenset[str]
+def _reduce_groups(
+    name: str, groups: frozenset[frozenset[str]], forbidden: frozenset[str]
 ) -> frozenset[frozenset[str]]:
     """Return groups without what is barred, and without names that another group does not have."""
-    folded = [(bar, bar.casefold()) for bar in barred]
-    stars = glob([bar for bar in barred if "*" in bar])
+    folded_words = [(forbidden_word, forbidden_word.casefold()) for forbidden_word in forbidden]
+    matches_wildcard = compile_glob(
+        [forbidden_word for forbidden_word in forbidden if "*" in forbidden_word]
+    )
 
-    def taken(word: str) -> bool:
+    def is_covered(word: str) -> bool:
         """Return True if whatever has this word has one that is barred, too."""
         if name == "keywords":
             text = word.casefold()
-            return any(short in text and _has(word, bar) for bar, short in folded)
-        return name != "tag" and stars(word.replace("*", "\0"))  # only a * takes in the sign
+            return any(
+                folded_word in text and _always_contains(word, forbidden_word)
+                for forbidden_word, folded_word in folded_words
+            )
+        return name != "tag" and matches_wildcard(
+            word.replace("*", "\0")
+        )  # only a * takes in the sign
 
-    left = [[word for word in group - barred if not taken(word)] for group in groups]
-    if name in _NAMES:
-        fits = [glob(group) for group in left]
-        left = [[w for w in group if "*" in w or all(fit(w) for fit in fits)] for group in left]
-    return frozenset(map(frozenset, left))
+    reduced_groups = [
+        [word for word in group - forbidden if not is_covered(word)] for group in groups
+    ]
+    if name in _NAME_PROPERTIES:
+        matchers = [compile_glob(group) for group in reduced_groups]
+        reduced_groups = [
+            [
+                group_word
+                for group_word in group
+                if "*" in group_word or all(matches(group_word) for matches in matchers)
+            ]
+            for group in reduced_groups
+        ]
+    return frozenset(map(frozenset, reduced_groups))
 
 
-def _all_of(names: Iterable[str]) -> bool:
+def _covers_all_names(names: Iterable[str]) -> bool:
     """Return True if these take in every name."""
     return not all(name.strip("*") for name in names)
 
 
 @lru_cache(4096)
-def _has(word: str, other: str) -> bool:
+def _always_contains(word: str, contained: str) -> bool:
     """Return True if every text with a word or phrase has another, that stands in it as letters."""
-    if _LETTER in other:
+    if _RARE_LETTER in contained:
         return False
     # A word without edges may stand inside another: what is around it is no edge.
-    return found(other, f"{_LETTER}{word}{_LETTER}" if unspaced(word) else word)
+    return contains_keyword(
+        contained, f"{_RARE_LETTER}{word}{_RARE_LETTER}" if is_unspaced(word) else word
+    )
 
 
-def _least(word: str) -> int:
+def _count_min_tokens(word: str) -> int:
     """Return how many tokens a text with a word has at least: each letter is a byte or more."""
-    return -(-len(word) // _BYTES_A_TOKEN)
+    return -(-len(word) // _BYTES_PER_TOKEN)

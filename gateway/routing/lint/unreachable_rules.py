@@ -9,37 +9,45 @@ from gateway.core.call import Key
 from gateway.core.target import TIERS, Tier
 from gateway.routing.lint import unknown_names
 from gateway.routing.lint.subsumption import Subsumption
-from gateway.routing.lint.unknown_names import inside, rules
-from gateway.settings.errors import Mistake, Path, written
-from gateway.settings.lifecycle_warnings import targets
+from gateway.routing.lint.unknown_names import list_conditions, walk_condition
+from gateway.settings.errors import Mistake, Path, format_path
+from gateway.settings.lifecycle_warnings import list_targets
 from gateway.settings.loader import ConfigSource
 from gateway.settings.schema.rules import ChoicePart, GuardPart, RangePart, WhenPart
 
-_INSIDE = 3
+_RULE_PATH_LENGTH = 3
 """Of a path to a condition: guards or choices, a number, when."""
-_LATER = {"keywords": 1, "tool_names": 1, "tag": 1, "all": 2, "any": 3, "not_": 4}
+_FINDING_ORDER = {"keywords": 1, "tool_names": 1, "tag": 1, "all": 2, "any": 3, "not_": 4}
 """A finding names what excludes another condition first, as a range of tokens before a keyword."""
 
 
-def errors(source: ConfigSource, dialects: Collection[str]) -> list[Mistake]:
+def list_errors(source: ConfigSource, dialects: Collection[str]) -> list[Mistake]:
     """Return the rules whose own conditions contradict each other."""
-    plain = Subsumption(dialects)
-    found: list[Mistake] = []
-    for path, when in rules(source.config):
-        if not _void(when) and plain.impossible(when):
-            found += _contradiction(source, plain, path, when)
-    return found
+    subsumption = Subsumption(dialects)
+    mistakes: list[Mistake] = []
+    for path, condition in list_conditions(source.config):
+        if not _has_empty_range(condition) and subsumption.is_impossible(condition):
+            mistakes += _find_contradiction(source, subsumption, path, condition)
+    return mistakes
 
 
-def warnings(
+def list_warnings(
     source: ConfigSource, dialects: Collection[str], keys: Sequence[Key] | None = None
 ) -> list[Mistake]:
     """Return what of guards and choices is in vain; `keys` are all that may call, None: any may."""
     audit = _Audit(source, dialects, keys)
-    names = [*unknown_names.warnings(source, keys)]
-    told = {_rule(item) for item in names}
-    found = [*audit.branches(), *audit.guards(), *audit.crossed(), *audit.choices()]
-    return [*names, *(item for item in found if _rule(item) not in told)]
+    name_mistakes = [*unknown_names.list_warnings(source, keys)]
+    reported_rules = {_get_rule_path(item) for item in name_mistakes}
+    mistakes = [
+        *audit.check_branches(),
+        *audit.check_guards(),
+        *audit.check_crossed_guards(),
+        *audit.check_choices(),
+    ]
+    return [
+        *name_mistakes,
+        *(item for item in mistakes if _get_rule_path(item) not in reported_rules),
+    ]
 
 
 class _Audit:
@@ -49,178 +57,196 @@ class _Audit:
         self._source = source
         self._keys = keys
         self._guards = source.config.guards
-        self._plain = Subsumption(dialects, keys, self._guards)
-        self._settled = Subsumption(dialects, keys, self._guards, settled=True)
+        self._subsumption = Subsumption(dialects, keys, self._guards)
+        self._settled_subsumption = Subsumption(dialects, keys, self._guards, are_tags_settled=True)
 
-    def branches(self) -> Iterator[Mistake]:
+    def check_branches(self) -> Iterator[Mistake]:
         """Yield parts of conditions that never hold."""
-        impossible = self._plain.impossible
-        for path, when in rules(self._source.config):
-            if impossible(when):
+        is_impossible = self._subsumption.is_impossible
+        for path, condition in list_conditions(self._source.config):
+            if is_impossible(condition):
                 continue  # an error
-            for place, part in inside(path, when):
-                alone = len(place) > _INSIDE and place[-2:-1] == ("any",)
-                if alone and impossible(part):
-                    yield self._warn(place, "never holds: the others decide alone.")
-            rest = when.model_copy(update={"any": None})
-            for at, part in enumerate(when.any or ()):
-                if not impossible(part) and impossible(rest, part):
+            for inner_path, inner in walk_condition(path, condition):
+                is_any_branch = len(inner_path) > _RULE_PATH_LENGTH and inner_path[-2:-1] == (
+                    "any",
+                )
+                if is_any_branch and is_impossible(inner):
+                    yield self._warn(inner_path, "never holds: the others decide alone.")
+            remaining = condition.model_copy(update={"any": None})
+            for index, inner in enumerate(condition.any or ()):
+                if not is_impossible(inner) and is_impossible(remaining, inner):
                     message = "never holds with what else must hold: the others decide alone."
-                    yield self._warn((*path, "any", at), message)
+                    yield self._warn((*path, "any", index), message)
 
-    def guards(self) -> Iterator[Mistake]:
+    def check_guards(self) -> Iterator[Mistake]:
         """Yield guards that no call can match."""
-        for at, guard in enumerate(self._guards):
-            if self._plain.impossible(guard.when):
-                yield self._warn(("guards", at, "when"), self._never())
+        for index, guard in enumerate(self._guards):
+            if self._subsumption.is_impossible(guard.when):
+                yield self._warn(("guards", index, "when"), self._explain_never())
 
-    def crossed(self) -> Iterator[Mistake]:
+    def check_crossed_guards(self) -> Iterator[Mistake]:
         """Yield guards that hold together, one of which asks for more than another allows."""
-        implies = self._plain.implies
-        for at, guard in enumerate(self._guards):
-            for other in self._guards:
-                if guard.min_tier is None or other.max_tier is None or other is guard:
+        implies = self._subsumption.implies
+        for index, guard in enumerate(self._guards):
+            for other_guard in self._guards:
+                if guard.min_tier is None or other_guard.max_tier is None or other_guard is guard:
                     continue
-                if _above(guard.min_tier, other.max_tier) and (
-                    implies(guard.when, other.when) or implies(other.when, guard.when)
+                if _is_above(guard.min_tier, other_guard.max_tier) and (
+                    implies(guard.when, other_guard.when) or implies(other_guard.when, guard.when)
                 ):
                     message = (
-                        f"{guard.min_tier} is above {other.max_tier}, all that {other.name!r} "
-                        f"allows: where both match, {other.max_tier} holds."
+                        f"{guard.min_tier} is above {other_guard.max_tier}, "
+                        f"all that {other_guard.name!r} "
+                        f"allows: where both match, {other_guard.max_tier} holds."
                     )
-                    yield self._warn(("guards", at, "min_tier"), message)
+                    yield self._warn(("guards", index, "min_tier"), message)
 
-    def choices(self) -> Iterator[Mistake]:
+    def check_choices(self) -> Iterator[Mistake]:
         """Yield choices that are never reached, and those of which guards leave nothing."""
         choices = self._source.config.choices
-        for at, choice in enumerate(choices):
-            here: Path = ("choices", at)
-            if self._settled.impossible(choice.when):
-                yield self._warn((*here, "when"), self._never())
-            elif first := self._cover(choice.when, choices[:at]):
-                yield self._warn(here, f"is never reached: {first} matches first.")
+        for index, choice in enumerate(choices):
+            path: Path = ("choices", index)
+            if self._settled_subsumption.is_impossible(choice.when):
+                yield self._warn((*path, "when"), self._explain_never())
+            elif covering_rules := self._find_cover(choice.when, choices[:index]):
+                yield self._warn(path, f"is never reached: {covering_rules} matches first.")
             else:
-                yield from self._overruled(here, choice)
+                yield from self._check_overruled(path, choice)
 
-    def _overruled(self, here: Path, choice: ChoicePart) -> Iterator[Mistake]:
+    def _check_overruled(self, path: Path, choice: ChoicePart) -> Iterator[Mistake]:
         """Yield what guards do to all calls that match a choice."""
-        if names := self._against(choice.when, lambda guard: guard.refuse is not None):
-            yield self._warn(here, f"decides nothing: {names} refuses every call that it matches.")
+        if guard_names := self._find_guards(choice.when, lambda guard: guard.refuse is not None):
+            yield self._warn(
+                path, f"decides nothing: {guard_names} refuses every call that it matches."
+            )
             return
         if choice.model is not None:
-            yield from self._unserved(here, choice.model, choice.when)
-        elif choice.tier is not None and (names := self._bounded(choice.tier, choice.when)):
-            message = f"no call gets {choice.tier}: {names} does not let one that matches."
-            yield self._warn((*here, "tier"), message)
-        if choice.lab is not None and (names := self._denied(choice.lab, choice.when)):
-            message = f"no call goes to {choice.lab}: {names} does not let one that matches."
-            yield self._warn((*here, "lab"), message)
+            yield from self._check_unserved(path, choice.model, choice.when)
+        elif choice.tier is not None and (
+            guard_names := self._find_tier_guards(choice.tier, choice.when)
+        ):
+            message = f"no call gets {choice.tier}: {guard_names} does not let one that matches."
+            yield self._warn((*path, "tier"), message)
+        if choice.lab is not None and (
+            guard_names := self._find_lab_guards(choice.lab, choice.when)
+        ):
+            message = f"no call goes to {choice.lab}: {guard_names} does not let one that matches."
+            yield self._warn((*path, "lab"), message)
 
-    def _unserved(self, here: Path, model: str, when: WhenPart) -> Iterator[Mistake]:
-        places = {
+    def _check_unserved(self, path: Path, model: str, condition: WhenPart) -> Iterator[Mistake]:
+        endpoints = {
             (lab, tier)
-            for _, lab, tier, provider, target in targets(self._source)
+            for _, lab, tier, provider, target in list_targets(self._source)
             if model in (target.model, f"{provider}/{target.model}")
         }
-        names = [self._bounded(tier, when) or self._denied(lab, when) for lab, tier in places]
-        if names and all(names):
-            message = f"no call gets {model}: {min(names)} does not let one that matches."
-            yield self._warn((*here, "model"), message)
+        guard_names = [
+            self._find_tier_guards(tier, condition) or self._find_lab_guards(lab, condition)
+            for lab, tier in endpoints
+        ]
+        if guard_names and all(guard_names):
+            message = f"no call gets {model}: {min(guard_names)} does not let one that matches."
+            yield self._warn((*path, "model"), message)
 
-    def _bounded(self, tier: Tier, when: WhenPart) -> str:
+    def _find_tier_guards(self, tier: Tier, condition: WhenPart) -> str:
         """Return the guards that keep all these calls from a tier; empty where they do not."""
-        names = self._against(when, lambda g: g.max_tier is not None and _above(tier, g.max_tier))
+        guard_names = self._find_guards(
+            condition, lambda g: g.max_tier is not None and _is_above(tier, g.max_tier)
+        )
         # A bound from above that is just this tier stands before all from below.
-        if not names and not any(guard.max_tier == tier for guard in self._guards):
-            names = self._against(
-                when, lambda g: g.min_tier is not None and _above(g.min_tier, tier)
+        if not guard_names and not any(guard.max_tier == tier for guard in self._guards):
+            guard_names = self._find_guards(
+                condition, lambda g: g.min_tier is not None and _is_above(g.min_tier, tier)
             )
-        return names
+        return guard_names
 
-    def _denied(self, lab: str, when: WhenPart) -> str:
+    def _find_lab_guards(self, lab: str, condition: WhenPart) -> str:
         def denies(guard: GuardPart) -> bool:
             return lab in (guard.deny or ()) or (guard.allow is not None and lab not in guard.allow)
 
-        return self._against(when, denies)
+        return self._find_guards(condition, denies)
 
-    def _against(self, when: WhenPart, does: Callable[[GuardPart], bool]) -> str:
-        """Return the guards that do something, and of which one matches whenever `when` does."""
-        return self._cover(when, [guard for guard in self._guards if does(guard)])
+    def _find_guards(self, condition: WhenPart, predicate: Callable[[GuardPart], bool]) -> str:
+        """Return guards that do something, and of which one matches whenever `condition` does."""
+        return self._find_cover(condition, [guard for guard in self._guards if predicate(guard)])
 
-    def _cover(self, when: WhenPart, rules: Sequence[GuardPart | ChoicePart]) -> str:
-        """Return the names of few rules of which one matches whenever `when` does."""
-        alone = (rule for rule in rules if self._settled.implies(when, rule.when))
-        if (first := next(alone, None)) is not None:
-            return repr(first.name)
+    def _find_cover(self, condition: WhenPart, candidates: Sequence[GuardPart | ChoicePart]) -> str:
+        """Return the names of few rules of which one matches whenever `condition` does."""
+        single_covers = (
+            rule for rule in candidates if self._settled_subsumption.implies(condition, rule.when)
+        )
+        if (single_cover := next(single_covers, None)) is not None:
+            return repr(single_cover.name)
 
-        def covered(by: Sequence[GuardPart | ChoicePart]) -> bool:
-            return self._settled.impossible(when, but=(rule.when for rule in by))
+        def is_covered(covers: Sequence[GuardPart | ChoicePart]) -> bool:
+            return self._settled_subsumption.is_impossible(
+                condition, excluding=(rule.when for rule in covers)
+            )
 
-        left = [*rules]
-        if not covered(left):
+        remaining = [*candidates]
+        if not is_covered(remaining):
             return ""
-        for rule in rules:
-            fewer = [one for one in left if one is not rule]
-            if covered(fewer):
-                left = fewer
-        return " or ".join(repr(rule.name) for rule in left)
+        for rule in candidates:
+            fewer = [candidate for candidate in remaining if candidate is not rule]
+            if is_covered(fewer):
+                remaining = fewer
+        return " or ".join(repr(rule.name) for rule in remaining)
 
-    def _never(self) -> str:
+    def _explain_never(self) -> str:
         if self._keys is None:
             return "never matches: guards set tags that it must not have."
         return "never matches, with the keys that there are and the tags that they may send."
 
     def _warn(self, path: Path, message: str) -> Mistake:
-        return self._source.mistake(path, message, warn=True)
+        return self._source.make_mistake(path, message, warn=True)
 
 
-def _contradiction(
-    source: ConfigSource, plain: Subsumption, path: Path, when: WhenPart
+def _find_contradiction(
+    source: ConfigSource, subsumption: Subsumption, path: Path, condition: WhenPart
 ) -> Iterator[Mistake]:
     """Yield what of a rule cannot hold, alone or together with what."""
-    items = [*_items(path, when)]
-    alone = [place for place, item in items if plain.impossible(item)]
-    if alone:
-        for place in alone:
-            yield source.mistake(place, "never holds: the rule never matches.")
+    items = [*_split_condition(path, condition)]
+    impossible_paths = [item_path for item_path, item in items if subsumption.is_impossible(item)]
+    if impossible_paths:
+        for item_path in impossible_paths:
+            yield source.make_mistake(item_path, "never holds: the rule never matches.")
         return
-    for at, (place, item) in enumerate(items):
-        for other, earlier in items[:at]:
-            if plain.impossible(earlier, item):
-                with_ = written(other[_INSIDE:])
-                message = f"cannot hold together with {with_}: the rule never matches."
-                yield source.mistake(place, message)
+    for index, (item_path, item) in enumerate(items):
+        for earlier_path, earlier in items[:index]:
+            if subsumption.is_impossible(earlier, item):
+                earlier_text = format_path(earlier_path[_RULE_PATH_LENGTH:])
+                message = f"cannot hold together with {earlier_text}: the rule never matches."
+                yield source.make_mistake(item_path, message)
                 return
-    yield source.mistake(path, "these conditions cannot all hold: the rule never matches.")
+    yield source.make_mistake(path, "these conditions cannot all hold: the rule never matches.")
 
 
-def _items(path: Path, when: WhenPart) -> Iterator[tuple[Path, WhenPart]]:
+def _split_condition(path: Path, condition: WhenPart) -> Iterator[tuple[Path, WhenPart]]:
     """Yield what must hold together, each with its place; groups of `all` are taken apart."""
-    parts = [(name, part) for name, part in when if part is not None]
-    for name, part in sorted(parts, key=lambda one: _LATER.get(one[0], 0)):
+    parts = [(name, value) for name, value in condition if value is not None]
+    for name, value in sorted(parts, key=lambda item: _FINDING_ORDER.get(item[0], 0)):
         if name == "all":
-            for at, one in enumerate(part):
-                yield from _items((*path, "all", at), one)
+            for index, item in enumerate(value):
+                yield from _split_condition((*path, "all", index), item)
         else:
-            yield (*path, name.rstrip("_")), WhenPart().model_copy(update={name: part})
+            yield (*path, name.rstrip("_")), WhenPart().model_copy(update={name: value})
 
 
-def _rule(item: Mistake) -> str:
+def _get_rule_path(item: Mistake) -> str:
     """Return the rule that a finding is of, as choices[2]."""
     return item.path.partition(".")[0]
 
 
-def _void(when: WhenPart) -> bool:
+def _has_empty_range(condition: WhenPart) -> bool:
     """Return True if a range in it ends before it begins, which is an error by itself."""
     return any(
         isinstance(value, RangePart)
         and value.min is not None
         and value.max is not None
         and value.min > value.max
-        for _, part in inside((), when)
-        for _, value in part
+        for _, inner in walk_condition((), condition)
+        for _, value in inner
     )
 
 
-def _above(tier: Tier, other: Tier) -> bool:
+def _is_above(tier: Tier, other: Tier) -> bool:
     return TIERS.index(tier) > TIERS.index(other)

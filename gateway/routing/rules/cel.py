@@ -11,41 +11,44 @@ from datetime import UTC, datetime
 
 from cel_expr_python import cel
 
-from gateway.routing.classifier.text_signals import HEAD, LIMIT
+from gateway.routing.classifier.text_signals import HEAD_CHARS, MAX_CHARS
 from gateway.routing.errors import CelError, MissingFeatureError
 from gateway.routing.rules.context import RuleContext, Test
-from gateway.settings.errors import nearest
+from gateway.settings.errors import suggest_name
 
-_TEXTS = cel.Type.List(cel.Type.STRING)
-_KNOWN: dict[str, tuple[cel.Type, Callable[[RuleContext], object]]] = {
-    "text": (cel.Type.STRING, lambda view: _cut(view.call.text)),
-    "user_tokens": (cel.Type.INT, lambda view: view.call.user_tokens),
-    "prompt_tokens": (cel.Type.INT, lambda view: view.call.prompt_tokens),
-    "turns": (cel.Type.INT, lambda view: view.call.prompt.user_turns),
-    "code": (cel.Type.DOUBLE, lambda view: view.call.scan.code),
-    "maths": (cel.Type.DOUBLE, lambda view: view.call.scan.maths),
-    "language": (cel.Type.STRING, lambda view: view.call.language),
-    "tools": (_TEXTS, lambda view: list(view.call.prompt.tools)),
-    "tool_loop": (cel.Type.BOOL, lambda view: view.call.prompt.tool_loop),
-    "images": (cel.Type.INT, lambda view: view.call.prompt.images),
-    "files": (cel.Type.INT, lambda view: view.call.prompt.files),
-    "audio": (cel.Type.INT, lambda view: view.call.prompt.audio),
-    "json_schema": (cel.Type.BOOL, lambda view: view.call.prompt.json_schema),
-    "stream": (cel.Type.BOOL, lambda view: view.call.prompt.stream),
-    "turn": (cel.Type.STRING, lambda view: view.call.turn.kind),
-    "task": (cel.Type.STRING, lambda view: view.call.turn.task),
-    "client": (cel.Type.STRING, lambda view: view.call.turn.client),
-    "dialect": (cel.Type.STRING, lambda view: view.call.dialect),
-    "asked": (cel.Type.STRING, lambda view: view.call.prompt.model),
-    "key": (cel.Type.STRING, lambda view: view.call.key.name),
-    "tenant": (cel.Type.STRING, lambda view: view.call.key.tenant),
-    "tags": (_TEXTS, lambda view: sorted(view.tags)),
-    "at": (cel.Type.TIMESTAMP, lambda view: datetime.fromtimestamp(view.evidence.at, UTC)),
+_STRING_LIST = cel.Type.List(cel.Type.STRING)
+_FIELD_READERS: dict[str, tuple[cel.Type, Callable[[RuleContext], object]]] = {
+    "text": (cel.Type.STRING, lambda context: _shorten(context.call.text)),
+    "user_tokens": (cel.Type.INT, lambda context: context.call.user_tokens),
+    "prompt_tokens": (cel.Type.INT, lambda context: context.call.prompt_tokens),
+    "turns": (cel.Type.INT, lambda context: context.call.prompt.user_turns),
+    "code": (cel.Type.DOUBLE, lambda context: context.call.scan.code),
+    "maths": (cel.Type.DOUBLE, lambda context: context.call.scan.maths),
+    "language": (cel.Type.STRING, lambda context: context.call.language),
+    "tools": (_STRING_LIST, lambda context: list(context.call.prompt.tools)),
+    "tool_loop": (cel.Type.BOOL, lambda context: context.call.prompt.tool_loop),
+    "images": (cel.Type.INT, lambda context: context.call.prompt.images),
+    "files": (cel.Type.INT, lambda context: context.call.prompt.files),
+    "audio": (cel.Type.INT, lambda context: context.call.prompt.audio),
+    "json_schema": (cel.Type.BOOL, lambda context: context.call.prompt.json_schema),
+    "stream": (cel.Type.BOOL, lambda context: context.call.prompt.stream),
+    "turn": (cel.Type.STRING, lambda context: context.call.turn.kind),
+    "task": (cel.Type.STRING, lambda context: context.call.turn.task),
+    "client": (cel.Type.STRING, lambda context: context.call.turn.client),
+    "dialect": (cel.Type.STRING, lambda context: context.call.dialect),
+    "asked": (cel.Type.STRING, lambda context: context.call.prompt.model),
+    "key": (cel.Type.STRING, lambda context: context.call.key.name),
+    "tenant": (cel.Type.STRING, lambda context: context.call.key.tenant),
+    "tags": (_STRING_LIST, lambda context: sorted(context.tags)),
+    "at": (
+        cel.Type.TIMESTAMP,
+        lambda context: datetime.fromtimestamp(context.decision_context.at, UTC),
+    ),
 }
-FIELDS = frozenset(_KNOWN)
+FIELDS = frozenset(_FIELD_READERS)
 """What may be asked of `call`."""
-_FIELD = re.compile(r"\bcall\s*\.\s*(\w+)")
-_FAILURES = {
+_FIELD_PATTERN = re.compile(r"\bcall\s*\.\s*(\w+)")
+_FAILURE_PHRASES = {
     "Iteration budget": "it takes too many steps",
     "by zero": "it divides by zero",
     "Index error": "a list has no such item",
@@ -53,51 +56,58 @@ _FAILURES = {
 """Why an expression failed, where the engine's words hold nothing of the call."""
 
 
-def compiled(text: str, rule: str) -> Test:
+def compile_expression(text: str, rule: str) -> Test:
     """Whether an expression holds. Raises CelError."""
-    used = {f"call.{name}": _KNOWN[name] for name in _FIELD.findall(text) if name in FIELDS}
-    env = cel.NewEnv(variables={name: kind for name, (kind, _) in used.items()})
+    variables = {
+        f"call.{name}": _FIELD_READERS[name]
+        for name in _FIELD_PATTERN.findall(text)
+        if name in FIELDS
+    }
+    env = cel.NewEnv(variables={name: cel_type for name, (cel_type, _) in variables.items()})
     try:
         expression = env.compile(text)
     except RuntimeError as error:
-        raise _wrong(str(error)) from None
-    kind = expression.return_type()
-    if kind != cel.Type.BOOL:
-        raise CelError(f"is {kind.name().lower()}, and a condition must be true or false")
-    reads = [(name, read) for name, (_, read) in used.items()]
+        raise _make_error(str(error)) from None
+    cel_type = expression.return_type()
+    if cel_type != cel.Type.BOOL:
+        raise CelError(f"is {cel_type.name().lower()}, and a condition must be true or false")
+    readers = [(name, read) for name, (_, read) in variables.items()]
 
-    def test(view: RuleContext) -> bool:
+    def test(context: RuleContext) -> bool:
         try:
-            value = expression.eval(data={name: read(view) for name, read in reads})
+            value = expression.eval(data={name: read(context) for name, read in readers})
             if value.type() == cel.Type.BOOL:
                 return value.value() is True
-            why = str(value.value())
+            failure = str(value.value())
         except MissingFeatureError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it does, a call is served
-            why = str(error)
-        told = next(
-            (word for sign, word in _FAILURES.items() if sign in why), "so it does not hold"
+            failure = str(error)
+        reason = next(
+            (phrase for marker, phrase in _FAILURE_PHRASES.items() if marker in failure),
+            "so it does not hold",
         )
-        view.failed[rule] = told
+        context.failed_rules[rule] = reason
         return False
 
     return test
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= LIMIT else f"{text[:HEAD]}\n{text[HEAD - LIMIT :]}"
+def _shorten(text: str) -> str:
+    return (
+        text if len(text) <= MAX_CHARS else f"{text[:HEAD_CHARS]}\n{text[HEAD_CHARS - MAX_CHARS :]}"
+    )
 
 
-def _wrong(error: str) -> CelError:
+def _make_error(error: str) -> CelError:
     """What is wrong in the engine's words: its first finding, without its picture of the place."""
     match = re.search(r"<input>:(\d+):(\d+): (.*)", error)
     if match is None:
         return CelError("is no expression")
-    line, column, what = match.groups()
-    said = what.replace(" (in container '')", "")
+    line, column, finding = match.groups()
+    description = finding.replace(" (in container '')", "")
     hint = ""
-    if name := re.search(r"undeclared reference to '(call\.)?(\w+)'", said):
-        hint = nearest(name[2], FIELDS) if name[1] else ""
+    if name := re.search(r"undeclared reference to '(call\.)?(\w+)'", description):
+        hint = suggest_name(name[2], FIELDS) if name[1] else ""
         hint = f"Write it as call.{name[2]}." if not name[1] and name[2] in FIELDS else hint
-    return CelError(f"{said}, at {line}:{column}", hint)
+    return CelError(f"{description}, at {line}:{column}", hint)

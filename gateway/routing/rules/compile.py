@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.core.call import Complete
-from gateway.core.decision_context import NOTHING, DecisionContext
+from gateway.core.call import CompleteMode
+from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.target import Tier
 from gateway.routing.features import Features
 from gateway.routing.rules import rule_hash
-from gateway.routing.rules.conditions import compiled
+from gateway.routing.rules.conditions import compile_condition
 from gateway.routing.rules.context import RuleContext, Test
 from gateway.routing.rules.patterns import Path, PatternPool, Patterns
 from gateway.settings.schema.rules import ChoicePart, GuardPart, WhenPart
@@ -24,7 +24,7 @@ class CompiledGuard(msgspec.Struct, frozen=True):
 
     name: str
     test: Test
-    part: GuardPart
+    definition: GuardPart
     hash: str
     """Of its conditions alone: what an outcome is known by."""
 
@@ -37,7 +37,7 @@ class CompiledChoice(msgspec.Struct, frozen=True):
     tier: Tier | None
     lab: str | None
     model: str | None
-    complete: Complete | None
+    complete: CompleteMode | None
     hash: str
     """Of its conditions alone: what an outcome is known by."""
 
@@ -48,61 +48,76 @@ class RuleSet(msgspec.Struct, frozen=True):
     guards: tuple[CompiledGuard, ...] = ()
     choices: tuple[CompiledChoice, ...] = ()
     patterns: Patterns | None = None
-    textual: tuple[CompiledGuard | CompiledChoice, ...] = ()
+    text_rules: tuple[CompiledGuard | CompiledChoice, ...] = ()
     """Those of both that read the text itself: rows keep their outcomes."""
 
-    def view(self, call: Features, evidence: DecisionContext = NOTHING) -> RuleContext:
+    def make_context(
+        self, call: Features, decision_context: DecisionContext = EMPTY_CONTEXT
+    ) -> RuleContext:
         """A call as these rules look at it."""
-        return RuleContext(call, self.patterns, evidence)
+        return RuleContext(call, self.patterns, decision_context)
 
 
 def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) -> RuleSet:
     """Compile rules. Raises RuleError with all patterns and expressions that are none."""
     patterns = PatternPool()
-    bounds = tuple(
+    compiled_guards = tuple(
         CompiledGuard(
-            part.name,
-            _test(part, ("guards", at, "when"), patterns),
-            part,
-            rule_hash.digest(part.when),
+            definition.name,
+            _compile_test(definition, ("guards", index, "when"), patterns),
+            definition,
+            rule_hash.hash_condition(definition.when),
         )
-        for at, part in enumerate(guards)
+        for index, definition in enumerate(guards)
     )
-    decided = tuple(
+    compiled_choices = tuple(
         CompiledChoice(
-            part.name,
-            _test(part, ("choices", at, "when"), patterns),
-            part.tier,
-            part.lab,
-            part.model,
-            part.complete,
-            rule_hash.digest(part.when),
+            definition.name,
+            _compile_test(definition, ("choices", index, "when"), patterns),
+            definition.tier,
+            definition.lab,
+            definition.model,
+            definition.complete,
+            rule_hash.hash_condition(definition.when),
         )
-        for at, part in enumerate(choices)
+        for index, definition in enumerate(choices)
     )
-    whens = [*(part.when for part in guards), *(part.when for part in choices)]
-    every: list[CompiledGuard | CompiledChoice] = [*bounds, *decided]
-    textual = tuple(rule for rule, when in zip(every, whens, strict=True) if _reads(when))
-    return RuleSet(bounds, decided, patterns.compiled(), textual)
+    conditions = [
+        *(definition.when for definition in guards),
+        *(definition.when for definition in choices),
+    ]
+    compiled_rules: list[CompiledGuard | CompiledChoice] = [*compiled_guards, *compiled_choices]
+    textual = tuple(
+        rule
+        for rule, condition in zip(compiled_rules, conditions, strict=True)
+        if _reads_text(condition)
+    )
+    return RuleSet(compiled_guards, compiled_choices, patterns.compile_set(), textual)
 
 
-def _test(part: GuardPart | ChoicePart, path: Path, patterns: PatternPool) -> Test:
+def _compile_test(definition: GuardPart | ChoicePart, path: Path, patterns: PatternPool) -> Test:
     """The test of a rule; the outcome of one that reads the text is noted by its hash."""
-    test = compiled(part.when, path, patterns, part.name)
-    if not _reads(part.when):
+    test = compile_condition(definition.when, path, patterns, definition.name)
+    if not _reads_text(definition.when):
         return test
-    name = rule_hash.digest(part.when)
+    condition_hash = rule_hash.hash_condition(definition.when)
 
-    def noted(view: RuleContext) -> bool:
-        known = view.call.outcome(name)
-        if known is None:
-            known = view.call.outcomes[name] = test(view)
-        return known
+    def run_recorded(context: RuleContext) -> bool:
+        outcome = context.call.find_outcome(condition_hash)
+        if outcome is None:
+            outcome = context.call.outcomes[condition_hash] = test(context)
+        return outcome
 
-    return noted
+    return run_recorded
 
 
-def _reads(when: WhenPart) -> bool:
+def _reads_text(condition: WhenPart) -> bool:
     """Whether a condition reads the text itself: an expression may."""
-    inner = [*(when.any or ()), *(when.all or ()), *([when.not_] if when.not_ else [])]
-    return (when.cel is not None and "text" in when.cel) or any(map(_reads, inner))
+    children = [
+        *(condition.any or ()),
+        *(condition.all or ()),
+        *([condition.not_] if condition.not_ else []),
+    ]
+    return (condition.cel is not None and "text" in condition.cel) or any(
+        map(_reads_text, children)
+    )

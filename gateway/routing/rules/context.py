@@ -5,7 +5,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from gateway.core.decision import TraceStep
-from gateway.core.decision_context import NOTHING, DecisionContext
+from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.routing.features import Features
 from gateway.routing.rules.patterns import Patterns
 
@@ -19,40 +19,53 @@ class RuleContext:
     What costs something to find out is found out once, when the first rule asks for it.
     """
 
-    __slots__ = ("_hits", "_patterns", "_times", "call", "evidence", "failed", "tags")
+    __slots__ = (
+        "_hits",
+        "_patterns",
+        "_week_seconds",
+        "call",
+        "decision_context",
+        "failed_rules",
+        "tags",
+    )
 
     def __init__(
-        self, call: Features, patterns: Patterns | None = None, evidence: DecisionContext = NOTHING
+        self,
+        call: Features,
+        patterns: Patterns | None = None,
+        decision_context: DecisionContext = EMPTY_CONTEXT,
     ) -> None:
         self.call = call
-        self.evidence = evidence
+        self.decision_context = decision_context
         self.tags: frozenset[str] = frozenset()
         """Its own and those that guards gave it; `bound` puts them here."""
-        self.failed: dict[str, str] = {}
+        self.failed_rules: dict[str, str] = {}
         """Rules whose expression failed, and why."""
         self._patterns = patterns
         self._hits: Container[int] | None = None
-        self._times: dict[str, int] = {}
+        self._week_seconds: dict[str, int] = {}
 
-    def has(self, pattern: int) -> bool:
+    def has_pattern(self, pattern_index: int) -> bool:
         """Whether the last user turn has the pattern of this number."""
         if self._hits is None:
-            self._hits = () if self._patterns is None else self.call.hits(self._patterns)
-        return pattern in self._hits
+            self._hits = () if self._patterns is None else self.call.match_patterns(self._patterns)
+        return pattern_index in self._hits
 
-    def time(self, zone: str) -> int:
+    def get_week_second(self, zone: str) -> int:
         """The second of the week, from Monday on, that a clock on a wall there shows."""
-        if zone not in self._times:
-            there = datetime.fromtimestamp(self.evidence.at, ZoneInfo(zone))
-            day = there.weekday() * 86_400
-            self._times[zone] = day + there.hour * 3600 + there.minute * 60 + there.second
-        return self._times[zone]
+        if zone not in self._week_seconds:
+            local_time = datetime.fromtimestamp(self.decision_context.at, ZoneInfo(zone))
+            day_start = local_time.weekday() * 86_400
+            self._week_seconds[zone] = (
+                day_start + local_time.hour * 3600 + local_time.minute * 60 + local_time.second
+            )
+        return self._week_seconds[zone]
 
-    def failures(self) -> tuple[TraceStep, ...]:
+    def list_failures(self) -> tuple[TraceStep, ...]:
         """A line of the trace for each rule whose expression failed."""
-        if not self.failed:
+        if not self.failed_rules:
             return ()
         return tuple(
-            TraceStep(step="rule", matched=False, why=f"{name}: its expression failed, {why}")
-            for name, why in self.failed.items()
+            TraceStep(step="rule", matched=False, reason=f"{name}: its expression failed, {reason}")
+            for name, reason in self.failed_rules.items()
         )

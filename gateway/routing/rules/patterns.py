@@ -19,7 +19,7 @@ import msgspec
 
 from gateway.routing.errors import RuleError
 
-SIGNS = 6
+DIGEST_CHARS = 6
 """Of a digest."""
 
 
@@ -30,170 +30,180 @@ class Patterns(msgspec.Struct, frozen=True):
     """The numbers of those that a text has."""
     digests: tuple[str, ...]
     """By number."""
-    known: str
+    all_digests: str
     """All digests, as a row keeps them."""
 
     def search(self, text: str) -> frozenset[int]:
         """The numbers of those that a text has."""
         return frozenset(self.match(text) or ())
 
-    def told(self, hits: Container[int]) -> str:
+    def format_hits(self, hits: Container[int]) -> str:
         """Numbers as a row keeps them."""
         if not isinstance(hits, frozenset):
-            hits = frozenset([one for one in range(len(self.digests)) if one in hits])
-        return _told(self.digests, hits)
+            hits = frozenset([index for index in range(len(self.digests)) if index in hits])
+        return _join_digests(self.digests, hits)
 
 
-def together(match: Callable[[str], Sequence[int] | None], patterns: Iterable[str]) -> Patterns:
+def make_patterns(
+    match: Callable[[str], Sequence[int] | None], patterns: Iterable[str]
+) -> Patterns:
     """A compiled set, by its search, with the patterns that it was made of in their order."""
-    digests = tuple(map(digest, patterns))
+    digests = tuple(map(digest_pattern, patterns))
     return Patterns(match, digests, "".join(sorted(set(digests))))
 
 
 @lru_cache(1024)
-def _told(digests: tuple[str, ...], hits: frozenset[int]) -> str:
+def _join_digests(digests: tuple[str, ...], hits: frozenset[int]) -> str:
     """Many texts have the same patterns."""
-    return "".join(sorted({digests[number] for number in hits}))
+    return "".join(sorted({digests[index] for index in hits}))
 
 
-def digest(pattern: str) -> str:
+def digest_pattern(pattern: str) -> str:
     """Of a pattern, as a row keeps it: the same for the same pattern in any configuration."""
-    return urlsafe_b64encode(sha256(pattern.encode()).digest())[:SIGNS].decode()
+    return urlsafe_b64encode(sha256(pattern.encode()).digest())[:DIGEST_CHARS].decode()
 
 
-def split(digests: str) -> frozenset[str]:
+def split_digests(digests: str) -> frozenset[str]:
     """The digests that a row keeps."""
-    return frozenset(digests[at : at + SIGNS] for at in range(0, len(digests), SIGNS))
+    return frozenset(
+        digests[start : start + DIGEST_CHARS] for start in range(0, len(digests), DIGEST_CHARS)
+    )
 
 
-def engine() -> ModuleType:
+def load_re2() -> ModuleType:
     """The library."""
     import re2  # noqa: PLC0415 - see above
 
-    found: ModuleType = re2
-    return found
+    module: ModuleType = re2
+    return module
 
 
-def options(**changes: object) -> Any:
+def make_options(**changes: object) -> Any:
     """How it compiles a pattern; errors are raised and not written to stderr."""
-    made = engine().Options()
-    made.log_errors = False
+    re2_options = load_re2().Options()
+    re2_options.log_errors = False
     for name, value in changes.items():
-        setattr(made, name, value)
-    return made
+        setattr(re2_options, name, value)
+    return re2_options
 
 
 type Path = tuple[str | int, ...]
 
-_MOST = 64_000_000
+_MAX_MEMORY_BYTES = 64_000_000
 """Bytes that all patterns and their search may take; repetitions of classes are what is large."""
 _SCRIPTS = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
 """Thai, Lao, Japanese and Chinese: written without spaces, so that their words have no edges."""
 _UNSPACED = re.compile(f"[{_SCRIPTS}]")
-_PLACED = re.compile(r"[$^]|\\[AbBzZ]")
+_POSITIONAL = re.compile(r"[$^]|\\[AbBzZ]")
 """What holds at some places of a text alone, or may be a letter that is written so."""
 _EDGE = rf"(?:[^\pL\pM\pN_]|[{_SCRIPTS}])"
 
 
 @cache
-def _caseless() -> Any:
-    return options(case_sensitive=False, max_mem=_MOST)
+def _make_caseless_options() -> Any:
+    return make_options(case_sensitive=False, max_mem=_MAX_MEMORY_BYTES)
 
 
 class PatternPool:
     """The patterns of all rules while these are compiled, each by its number."""
 
     def __init__(self) -> None:
-        self._set: Any = None
-        self._numbers: dict[str, int] = {}
-        self._wrong: list[RuleError] = []
+        self._pattern_set: Any = None
+        self._indexes: dict[str, int] = {}
+        self._errors: list[RuleError] = []
 
     def add(self, pattern: str, path: Path) -> int:
         """The number of a pattern; the same pattern has one number."""
-        if pattern in self._numbers:
-            return self._numbers[pattern]
-        re2, caseless = engine(), _caseless()
-        if self._set is None:
-            self._set = re2.Set.SearchSet(caseless)
+        if pattern in self._indexes:
+            return self._indexes[pattern]
+        re2, caseless_options = load_re2(), _make_caseless_options()
+        if self._pattern_set is None:
+            self._pattern_set = re2.Set.SearchSet(caseless_options)
         try:
-            re2.compile(pattern, caseless)  # a set does not say what is wrong
-            self._numbers[pattern] = self._set.Add(pattern)
+            re2.compile(pattern, caseless_options)  # a set does not say what is wrong
+            self._indexes[pattern] = self._pattern_set.Add(pattern)
         except re2.error as error:
             reason = error.args[0] if error.args else "not a pattern"
             text = reason.decode() if isinstance(reason, bytes) else str(reason)
             message = f"{pattern!r} is not a regular expression: {text}"
-            self.refuse(path, message)
+            self.add_error(path, message)
             return -1
-        return self._numbers[pattern]
+        return self._indexes[pattern]
 
-    def refuse(self, path: Path, message: str, hint: str = "") -> None:
-        """Something of a rule that cannot be compiled; `compiled` raises it with all others."""
-        self._wrong.append(RuleError(path, message, hint))
+    def add_error(self, path: Path, message: str, hint: str = "") -> None:
+        """Something of a rule that cannot be compiled; `compile_set` raises it with all others."""
+        self._errors.append(RuleError(path, message, hint))
 
-    def compiled(self) -> Patterns | None:
+    def compile_set(self) -> Patterns | None:
         """All of them as one, None where there are none. Raises RuleError."""
-        if self._wrong:
-            first = self._wrong[0]
-            first.every = tuple(self._wrong)
-            raise first
-        if not self._numbers:
+        if self._errors:
+            first_error = self._errors[0]
+            first_error.all_errors = tuple(self._errors)
+            raise first_error
+        if not self._indexes:
             return None
         try:
-            self._set.Compile()
-        except engine().error:
+            self._pattern_set.Compile()
+        except load_re2().error:
             message = (
                 "the patterns of all rules are too large together: "
                 "repeat less, as `.{0,40}` in place of `.{0,1000}`"
             )
             raise RuleError((), message) from None
-        return together(self._set.Match, self._numbers)
+        return make_patterns(self._pattern_set.Match, self._indexes)
 
 
-def words(of: Iterable[str]) -> str:
+def make_word_pattern(keywords: Iterable[str]) -> str:
     """A pattern for any of these words, whole; scripts without spaces have no word edges."""
-    spaced = [_spelt(word) for word in of if _UNSPACED.search(word) is None]
-    loose = [_spelt(word) for word in of if _UNSPACED.search(word) is not None]
-    whole = [rf"(?:^|{_EDGE})(?:{'|'.join(spaced)})(?:{_EDGE}|$)"] if spaced else []
-    return "|".join([*whole, *loose])
+    spaced_words = [_escape_word(word) for word in keywords if _UNSPACED.search(word) is None]
+    unspaced_words = [_escape_word(word) for word in keywords if _UNSPACED.search(word) is not None]
+    alternatives = (
+        [rf"(?:^|{_EDGE})(?:{'|'.join(spaced_words)})(?:{_EDGE}|$)"] if spaced_words else []
+    )
+    return "|".join([*alternatives, *unspaced_words])
 
 
-def _spelt(word: str) -> str:
+def _escape_word(word: str) -> str:
     """A word or phrase as it stands in a text, where a line may end inside it."""
-    return r"\s+".join(map(engine().escape, word.split()))
+    return r"\s+".join(map(load_re2().escape, word.split()))
 
 
-def found(word: str, text: str) -> bool:
+def contains_keyword(word: str, text: str) -> bool:
     """Whether a text has a keyword."""
-    return engine().search(words([word]), text, _caseless()) is not None
+    return load_re2().search(make_word_pattern([word]), text, _make_caseless_options()) is not None
 
 
-def everywhere(pattern: str) -> bool:
+def matches_every_text(pattern: str) -> bool:
     """Whether a pattern is in every text: one that needs nothing, as `hello|` with its bar.
 
     False where that is not plain, and for what is no pattern.
     """
-    if _PLACED.search(pattern):
+    if _POSITIONAL.search(pattern):
         return False
-    re2 = engine()
+    re2 = load_re2()
     try:
-        return re2.search(pattern, "", _caseless()) is not None
+        return re2.search(pattern, "", _make_caseless_options()) is not None
     except re2.error:
         return False
 
 
-def unspaced(word: str) -> bool:
+def is_unspaced(word: str) -> bool:
     """Whether a word is found inside others: its script is written without spaces."""
     return _UNSPACED.search(word) is not None
 
 
-def glob(names: Collection[str]) -> Callable[[str], bool]:
+def compile_glob(names: Collection[str]) -> Callable[[str], bool]:
     """Whether a name is one of these, in which * stands for anything, also nothing."""
-    exact = frozenset(name for name in names if "*" not in name)
-    starts = tuple(name[:-1] for name in names if name.find("*") == len(name) - 1)
-    rest = [name for name in names if "*" in name[:-1]]
-    if not rest:
-        return lambda name: name in exact or name.startswith(starts)
-    re2 = engine()
-    forms = "|".join(".*".join(map(re2.escape, name.split("*"))) for name in rest)
-    like = re2.compile(f"(?s)(?:{forms})")
-    return lambda name: name in exact or name.startswith(starts) or like.fullmatch(name) is not None
+    exact_names = frozenset(name for name in names if "*" not in name)
+    prefixes = tuple(name[:-1] for name in names if name.find("*") == len(name) - 1)
+    wildcard_names = [name for name in names if "*" in name[:-1]]
+    if not wildcard_names:
+        return lambda name: name in exact_names or name.startswith(prefixes)
+    re2 = load_re2()
+    alternatives = "|".join(".*".join(map(re2.escape, name.split("*"))) for name in wildcard_names)
+    wildcard_regex = re2.compile(f"(?s)(?:{alternatives})")
+    return lambda name: (
+        name in exact_names
+        or name.startswith(prefixes)
+        or wildcard_regex.fullmatch(name) is not None
+    )

@@ -8,47 +8,58 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from gateway.core import jsonio
-from gateway.ledger.export import exact
-from gateway.ledger.query_params import place
-from gateway.limits.budget_status import BudgetStatus, BudgetUse, budgets, standings
+from gateway.ledger.export import format_exact
+from gateway.ledger.query_params import load_time_zone
+from gateway.limits.budget_status import BudgetStatus, BudgetUse, compute_budget_uses, iter_budgets
 from gateway.runtime.composition import Gateway
-from gateway.server.admin.query_params import known
+from gateway.server.admin.query_params import check_parameters
 from gateway.server.admin.worker_thread import WorkerThread
 
 _JSON = "application/json"
 
 
-def routes(router: APIRouter, gateway: Gateway, apart: WorkerThread) -> None:
-    """Add them to a router of admins; `apart` works on the store off the loop."""
+def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread) -> None:
+    """Add them to a router of admins; `worker_thread` works on the store off the loop."""
 
-    def spent(some: Sequence[BudgetStatus]) -> list[dict[str | None, Decimal]]:
-        return [_spent(gateway, one) for one in some]
+    def read_all_spending(statuses: Sequence[BudgetStatus]) -> list[dict[str | None, Decimal]]:
+        return [_read_spending(gateway, status) for status in statuses]
 
     @router.get("/budgets", summary="How budgets stand")
     async def all_budgets(request: Request) -> Response:
-        known(request)
-        config, keys, now = gateway.site.source.config, gateway.keys.known(), time.time()
-        tenants = {"default", *gateway.gate.tenants, *(key.tenant for key in keys)}
-        found = list(budgets(config.budgets, keys, tenants, place(config.ledger.time_zone), now))
-        used = {one: await gateway.toll.used(one) for one in {b.owner for b in found}}
-        await apart.feed()
-        known_of = await apart(lambda: spent(found))
+        check_parameters(request)
+        config, keys, now = (
+            gateway.built_config.source.config,
+            gateway.keys.list_keys(),
+            time.time(),
+        )
+        tenants = {"default", *gateway.limiter.tenants, *(key.tenant for key in keys)}
+        statuses = list(
+            iter_budgets(
+                config.budgets, keys, tenants, load_time_zone(config.ledger.time_zone), now
+            )
+        )
+        used_by_owner = {
+            one: await gateway.limit_runtime.read_counters(one)
+            for one in {status.owner for status in statuses}
+        }
+        await worker_thread.ingest_journals()
+        all_spending = await worker_thread(lambda: read_all_spending(statuses))
         rows = [
-            _row(standing, now, several=len(tenants) > 1)
-            for one, ledger in zip(found, known_of, strict=True)
-            for standing in standings(one, used[one.owner], ledger)
+            _render_budget(standing, now, several=len(tenants) > 1)
+            for one, spending in zip(statuses, all_spending, strict=True)
+            for standing in compute_budget_uses(one, used_by_owner[one.owner], spending)
         ]
-        told = {"at": now, "zone": config.ledger.time_zone, "budgets": rows}
-        return Response(jsonio.dumps(told), media_type=_JSON)
+        answer = {"at": now, "zone": config.ledger.time_zone, "budgets": rows}
+        return Response(jsonio.dumps(answer), media_type=_JSON)
 
 
-def _spent(gateway: Gateway, one: BudgetStatus) -> dict[str | None, Decimal]:
+def _read_spending(gateway: Gateway, status: BudgetStatus) -> dict[str | None, Decimal]:
     """What the ledger knows, by whom a budget counts; of what nobody knows, the most it can be."""
-    if one.kind == "share":
+    if status.kind == "share":
         return {}
-    by = () if one.apart is None else (one.apart,)
-    span = one.window
-    groups = gateway.store.costs(by, only=one.only, since=span.start, until=span.end)
+    by = () if status.apart is None else (status.apart,)
+    window = status.window
+    groups = gateway.store.sum_costs(by, only=status.filters, since=window.start, until=window.end)
     return {
         (group.names[0] if by else None): (group.cost or Decimal(0))
         + (group.reserved or Decimal(0))
@@ -56,31 +67,31 @@ def _spent(gateway: Gateway, one: BudgetStatus) -> dict[str | None, Decimal]:
     }
 
 
-def _row(one: BudgetUse, now: float, *, several: bool) -> dict[str, object]:
-    budget, part = one.budget, one.budget.part
-    only: Mapping[str, Any] = budget.only
-    if one.subject is not None and budget.apart is not None:
-        only = {**only, budget.apart: [one.subject]}
-    rate = one.rate(now)
+def _render_budget(budget_use: BudgetUse, now: float, *, several: bool) -> dict[str, object]:
+    budget, part = budget_use.budget, budget_use.budget.part
+    only: Mapping[str, Any] = budget.filters
+    if budget_use.subject is not None and budget.apart is not None:
+        only = {**only, budget.apart: [budget_use.subject]}
+    rate = budget_use.compute_rate(now)
     return {
         "name": budget.name,
         "kind": budget.kind,
-        "scope": budget.scope(one.subject),
+        "scope": budget.describe_scope(budget_use.subject),
         "tenant": budget.owner,
         "key": budget.key or None,
         "per": budget.apart,
-        "subject": one.subject,
+        "subject": budget_use.subject,
         "every": part.every,
         "since": budget.window.start,
         "until": budget.window.end,
-        "limit": exact(budget.limit),
-        "used": exact(one.used),
-        "counted": one.counted,
-        "soft": None if part.soft is None else exact(part.soft),
+        "limit": format_exact(budget.limit),
+        "used": format_exact(budget_use.used_amount),
+        "counted": budget_use.from_counters,
+        "soft": None if part.soft is None else format_exact(part.soft),
         "hard": part.hard,
         "then": part.then,
-        "rate": None if rate is None else exact(rate),
-        "runs_out": one.runs_out(now),
+        "rate": None if rate is None else format_exact(rate),
+        "runs_out": budget_use.predict_exhaustion(now),
         "only": [
             f"{name}={value}"
             for name, values in only.items()

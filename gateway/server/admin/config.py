@@ -5,43 +5,45 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 
 from gateway.core import jsonio
-from gateway.core.errors import Problem, ProblemError, invalid
+from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.runtime.composition import Gateway
 from gateway.runtime.reloader import ReloadResult
 from gateway.server.admin.auth import AdminAuth
 
 _CONFLICT = 409
-_SHOWN = 20
+_MAX_MISTAKES = 20
 """Mistakes that one answer tells."""
 _JSON = "application/json"
 
 type Switch = Annotated[str, Query(json_schema_extra={"enum": ["true", "false"]})]
 
 
-def routes(app: FastAPI, gateway: Gateway) -> None:
+def add_routes(app: FastAPI, gateway: Gateway) -> None:
     """Add them to an app."""
-    guard = AdminAuth.of(gateway)
+    guard = AdminAuth.from_gateway(gateway)
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
-    reload = gateway.reload
+    reloader = gateway.reloader
 
     @router.get("/config", summary="The configuration in force and how it came about")
     def config() -> Response:
-        found = {**reload.state(), "ending": gateway.ending}
-        return Response(jsonio.dumps(found), media_type=_JSON)
+        state = {**reloader.state(), "ending": gateway.retiring_count}
+        return Response(jsonio.dumps(state), media_type=_JSON)
 
     @router.post("/reload", summary="Read the configuration again, and put it in force")
     async def again(request: Request, dry_run: Switch = "false") -> Response:
-        dry = _dry(request, dry_run)
-        return _told(gateway, await reload.read(dry=dry), dry=dry)
+        is_dry_run = _parse_dry_run(request, dry_run)
+        return _render_result(gateway, await reloader.read(dry=is_dry_run), is_dry_run=is_dry_run)
 
     @router.post("/rollback", summary="Go back to the configuration that was in force before")
     async def back(request: Request, dry_run: Switch = "false") -> Response:
-        dry = _dry(request, dry_run)
-        return _told(gateway, await reload.back(dry=dry), dry=dry)
+        is_dry_run = _parse_dry_run(request, dry_run)
+        return _render_result(
+            gateway, await reloader.roll_back(dry=is_dry_run), is_dry_run=is_dry_run
+        )
 
     @router.get("/shadow", summary="What the candidate would have decided, in this worker")
     def shadow() -> Response:
-        if not gateway.shadow.on:
+        if not gateway.shadow.is_enabled:
             message = "No candidate decides beside this configuration: routing.shadow names none."
             raise ProblemError(Problem(kind="not_found", message=message))
         return Response(jsonio.dumps(gateway.shadow.state()), media_type=_JSON)
@@ -49,34 +51,38 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
     app.include_router(router)
 
 
-def _dry(request: Request, text: str) -> bool:
+def _parse_dry_run(request: Request, text: str) -> bool:
     for name in request.query_params:
         if name != "dry_run":
-            raise invalid(f"There is no parameter {name[:80]!r} here, only dry_run.", name[:80])
+            raise invalid_request(
+                f"There is no parameter {name[:80]!r} here, only dry_run.", name[:80]
+            )
     if text not in ("true", "false"):
-        raise invalid("dry_run is true or false.", "dry_run")
+        raise invalid_request("dry_run is true or false.", "dry_run")
     return text == "true"
 
 
-def _told(gateway: Gateway, found: ReloadResult, *, dry: bool) -> Response:
-    if found.kind == "unsteady":
+def _render_result(gateway: Gateway, result: ReloadResult, *, is_dry_run: bool) -> Response:
+    if result.kind == "unsteady":
         raise _conflict("The files are being written: they are read once they stay as they are.")
-    if found.kind == "refused":
-        lines = [str(one).removeprefix("error: ") for one in found.mistakes]
-        left = [f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-        why = "; ".join([*lines[:_SHOWN], *left])
-        raise _conflict(f"Nothing has changed, {gateway.edition.version} is in force: {why}")
-    told = {
-        "result": "would be taken" if dry and found.kind == "taken" else found.kind,
-        "version": gateway.edition.version,
-        "found": found.text.version,
+    if result.kind == "refused":
+        lines = [str(item).removeprefix("error: ") for item in result.mistakes]
+        omission = [f"and {len(lines) - _MAX_MISTAKES} more"] if len(lines) > _MAX_MISTAKES else []
+        reason = "; ".join([*lines[:_MAX_MISTAKES], *omission])
+        raise _conflict(f"Nothing has changed, {gateway.revision.version} is in force: {reason}")
+    answer = {
+        "result": "would be taken" if is_dry_run and result.kind == "taken" else result.kind,
+        "version": gateway.revision.version,
+        "found": result.config.version,
         "changes": [
-            {"path": one.path, "before": one.before, "after": one.after, "waits": one.waits}
-            for one in found.changes
+            {"path": item.path, "before": item.before, "after": item.after, "waits": item.waits}
+            for item in result.changes
         ],
-        "warnings": [str(one) for one in found.text.site.warnings] if found.changes else [],
+        "warnings": [str(item) for item in result.config.built_config.warnings]
+        if result.changes
+        else [],
     }
-    return Response(jsonio.dumps(told), media_type=_JSON)
+    return Response(jsonio.dumps(answer), media_type=_JSON)
 
 
 def _conflict(message: str) -> ProblemError:

@@ -10,36 +10,36 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from gateway.core import jsonio
-from gateway.core.errors import Problem, ProblemError, invalid
+from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.core.ledger_rows import AttemptRow
 from gateway.ledger import export
 from gateway.ledger.query import QueryGroup
-from gateway.ledger.query_params import LedgerQuery, storable
+from gateway.ledger.query_params import LedgerQuery, is_storable
 from gateway.ledger.store import LedgerStore, StoredRow
 from gateway.runtime.composition import Gateway
 from gateway.server.admin import budgets, series
 from gateway.server.admin.auth import AdminAuth
-from gateway.server.admin.query_params import asked, known
+from gateway.server.admin.query_params import check_parameters, read_ledger_query
 from gateway.server.admin.worker_thread import WorkerThread
 
-_MOST, _USUAL = 10_000, 1_000
+_MAX_ROWS, _DEFAULT_ROWS = 10_000, 1_000
 """Rows of one answer."""
-_PIECE = 200
+_BATCH_ROWS = 200
 """Rows that are read at once."""
 _CSV, _JSON = "text/csv; charset=utf-8", "application/json"
-_KINDS = {"ndjson": "application/x-ndjson", "csv": _CSV, "json": _JSON}
+_CONTENT_TYPES = {"ndjson": "application/x-ndjson", "csv": _CSV, "json": _JSON}
 
 _ORDERS = ("came", "newest")
-_PLACES = ("order", "after", "before")
+_PAGE_PARAMETERS = ("order", "after", "before")
 
 type Texts = Annotated[list[str], Query()]
 
 
-def routes(app: FastAPI, gateway: Gateway) -> None:
+def add_routes(app: FastAPI, gateway: Gateway) -> None:
     """Add them to an app."""
-    guard = AdminAuth.of(gateway)
+    guard = AdminAuth.from_gateway(gateway)
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
-    apart = WorkerThread(gateway)
+    worker_thread = WorkerThread(gateway)
 
     @router.get("/costs", summary="What calls cost, added up")
     async def costs(
@@ -51,15 +51,15 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
         zone: str = "",
         format: str = "json",
     ) -> Response:
-        known(request, "by", "since", "until", "only", "zone", "format")
-        _form(format, "json", "csv")
-        zone = zone or gateway.site.source.config.ledger.time_zone
-        question = asked(by, since=since, until=until, only=only, zone=zone)
-        await apart.feed()
-        groups, total = await apart(partial(_sums, gateway, question))
+        check_parameters(request, "by", "since", "until", "only", "zone", "format")
+        _check_format(format, "json", "csv")
+        zone = zone or gateway.built_config.source.config.ledger.time_zone
+        query = read_ledger_query(by, since=since, until=until, only=only, zone=zone)
+        await worker_thread.ingest_journals()
+        groups, total = await worker_thread(partial(_read_sums, gateway, query))
         if format == "csv":
-            return Response(export.sheet(question.by, groups), media_type=_CSV)
-        return Response(jsonio.dumps(export.sums(question, groups, total)), media_type=_JSON)
+            return Response(export.format_groups_csv(query.by, groups), media_type=_CSV)
+        return Response(jsonio.dumps(export.build_sums(query, groups, total)), media_type=_JSON)
 
     @router.get("/entries", summary="Calls, one row each, in the order in which they ended")
     async def entries(  # noqa: PLR0913 - one for each parameter
@@ -72,104 +72,116 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
         order: str = _ORDERS[0],
         after: str = "",
         before: str = "",
-        limit: str = str(_USUAL),
+        limit: str = str(_DEFAULT_ROWS),
         format: str = "ndjson",
     ) -> Response:
-        known(request, "since", "until", "only", "zone", *_PLACES, "limit", "format")
-        _form(format, *_KINDS)
-        _ordered(order, after, before)
-        zone = zone or gateway.site.source.config.ledger.time_zone
-        question = asked((), since=since, until=until, only=only, zone=zone)
-        left = _limit(limit)
-        found = (
-            LatestRowPage(question, format, before)
-            if order == _ORDERS[1]
-            else RowPage(question, format, after)
+        check_parameters(
+            request, "since", "until", "only", "zone", *_PAGE_PARAMETERS, "limit", "format"
         )
-        await apart.feed()
+        _check_format(format, *_CONTENT_TYPES)
+        _check_order(order, after, before)
+        zone = zone or gateway.built_config.source.config.ledger.time_zone
+        query = read_ledger_query((), since=since, until=until, only=only, zone=zone)
+        remaining = _parse_limit(limit)
+        page = (
+            LatestRowPage(query, format, before)
+            if order == _ORDERS[1]
+            else RowPage(query, format, after)
+        )
+        await worker_thread.ingest_journals()
         # In pieces, between which others have their turn: no call waits for a long page.
-        while left and await apart(partial(found.read, gateway.store, min(left, _PIECE))):
-            left -= min(left, _PIECE)
-        headers = {"x-tiergate-cursor": found.cursor} if found.cursor else {}
-        if found.more:
-            same = [(k, v) for k, v in request.query_params.multi_items() if k != found.goes_on]
-            url = f"/admin/entries?{urlencode([*same, (found.goes_on, found.place)])}"
+        while remaining and await worker_thread(
+            partial(page.read, gateway.store, min(remaining, _BATCH_ROWS))
+        ):
+            remaining -= min(remaining, _BATCH_ROWS)
+        headers = {"x-tiergate-cursor": page.cursor} if page.cursor else {}
+        if page.has_more:
+            parameters = [
+                (key, value)
+                for key, value in request.query_params.multi_items()
+                if key != page.page_parameter
+            ]
+            url = f"/admin/entries?{urlencode([*parameters, (page.page_parameter, page.position)])}"
             headers["link"] = f'<{url}>; rel="next"'
-        return StreamingResponse(found.body(), media_type=_KINDS[format], headers=headers)
+        return StreamingResponse(
+            page.stream_body(), media_type=_CONTENT_TYPES[format], headers=headers
+        )
 
     @router.get("/entries/{name}", summary="One call, and its attempts that gave no answer")
     async def entry(name: str) -> Response:
-        row, tries = await apart(partial(_call, gateway, name))
+        row, attempts = await worker_thread(partial(_read_call, gateway, name))
         if row is None:
             message = "The ledger has no row of this call: it may still be running."
             raise ProblemError(Problem(kind="not_found", message=message))
-        return Response(jsonio.dumps(export.call(row, tries)), media_type=_JSON)
+        return Response(jsonio.dumps(export.build_call(row, attempts)), media_type=_JSON)
 
-    series.routes(router, gateway, apart)
-    budgets.routes(router, gateway, apart)
+    series.add_routes(router, gateway, worker_thread)
+    budgets.add_routes(router, gateway, worker_thread)
     app.include_router(router)
 
 
 class RowPage:
     """Rows in the form that was asked for, in the order in which they came in, read in pieces."""
 
-    goes_on = "after"
+    page_parameter = "after"
     """The parameter that leads on to the next page."""
 
-    def __init__(self, question: LedgerQuery, format: str, place: str) -> None:
-        self.place = place
-        """Where the next page begins, as `goes_on` says it; empty before the first of all."""
-        self.more = False
+    def __init__(self, query: LedgerQuery, format: str, position: str) -> None:
+        self.position = position
+        """Where the next page begins, the value of `page_parameter`; empty before the first."""
+        self.has_more = False
         """Whether there may be rows behind."""
-        self._question = question
+        self._query = query
         self._format = format
-        self._parts: list[bytes] = [export.cells(()).encode()] if format == "csv" else []
+        self._chunks: list[bytes] = [export.format_rows_csv(()).encode()] if format == "csv" else []
 
     def read(self, store: LedgerStore, limit: int) -> bool:
         """Read rows and write them down; whether there may be more. Blocks."""
-        chosen = {**self._question.chosen, "zone": self._question.place}
-        rows = self._rows(store, chosen, limit)
+        selection = {**self._query.selection, "zone": self._query.time_zone}
+        rows = self._read_rows(store, selection, limit)
         if rows:
-            self._parts.append(self._write(rows))
-        self.more = len(rows) == limit
-        return self.more
+            self._chunks.append(self._encode_rows(rows))
+        self.has_more = len(rows) == limit
+        return self.has_more
 
     @property
     def cursor(self) -> str:
         """Where whoever has these rows goes on as a follower."""
-        return self.place
+        return self.position
 
-    def _rows(self, store: LedgerStore, chosen: dict[str, Any], limit: int) -> Sequence[StoredRow]:
+    def _read_rows(
+        self, store: LedgerStore, selection: dict[str, Any], limit: int
+    ) -> Sequence[StoredRow]:
         try:
-            rows = store.entries(**chosen, after=self.place or None, limit=limit)
+            rows = store.read_entries(**selection, after_cursor=self.position or None, limit=limit)
         except ValueError:
-            raise invalid("This cursor is none of this store's.", "after") from None
-        self.place = rows[-1].cursor if rows else self.place
+            raise invalid_request("This cursor is none of this store's.", "after") from None
+        self.position = rows[-1].cursor if rows else self.position
         return rows
 
-    def _write(self, rows: Sequence[StoredRow]) -> bytes:
+    def _encode_rows(self, rows: Sequence[StoredRow]) -> bytes:
         if self._format == "csv":
-            return export.cells(rows, head=False).encode()
+            return export.format_rows_csv(rows, has_header=False).encode()
         if self._format == "json":
-            return b",".join(jsonio.dumps(export.row(one)) for one in rows)
-        return export.lines(rows)
+            return b",".join(jsonio.dumps(export.build_row(row)) for row in rows)
+        return export.format_rows_jsonl(rows)
 
-    async def body(self) -> AsyncIterator[bytes]:
+    async def stream_body(self) -> AsyncIterator[bytes]:
         """What was read."""
         if self._format != "json":
-            for part in self._parts:
-                yield part
+            for chunk in self._chunks:
+                yield chunk
             return
         yield b'{"entries":['
-        for at, part in enumerate(self._parts):
-            yield part if at == 0 else b"," + part
+        for index, chunk in enumerate(self._chunks):
+            yield chunk if index == 0 else b"," + chunk
         yield b'],"cursor":' + jsonio.dumps(self.cursor or None) + b"}"
 
 
 class LatestRowPage(RowPage):
     """The same, the calls that were received last first."""
 
-    goes_on = "before"
+    page_parameter = "before"
     _cursor = ""
 
     @property
@@ -177,45 +189,49 @@ class LatestRowPage(RowPage):
         """As RowPage has it: what comes in from now on comes after it."""
         return self._cursor
 
-    def _rows(self, store: LedgerStore, chosen: dict[str, Any], limit: int) -> Sequence[StoredRow]:
-        before = self.place if storable(self.place) else "\N{REPLACEMENT CHARACTER}"
+    def _read_rows(
+        self, store: LedgerStore, selection: dict[str, Any], limit: int
+    ) -> Sequence[StoredRow]:
+        position = self.position if is_storable(self.position) else "\N{REPLACEMENT CHARACTER}"
         try:
-            rows, cursor = store.newest(**chosen, before=before or None, limit=limit)
+            rows, cursor = store.read_newest(**selection, before_id=position or None, limit=limit)
         except ValueError:
-            raise invalid("The ledger has no call of this id.", "before") from None
+            raise invalid_request("The ledger has no call of this id.", "before") from None
         self._cursor = self._cursor or cursor  # of the first piece: what comes meanwhile is told
-        self.place = rows[-1].id if rows else self.place
+        self.position = rows[-1].id if rows else self.position
         return rows
 
 
-def _sums(gateway: Gateway, question: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup]:
-    (total,) = gateway.store.costs((), **question.chosen)
-    return gateway.store.costs(question.by, zone=question.place, **question.chosen), total
+def _read_sums(gateway: Gateway, query: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup]:
+    (total,) = gateway.store.sum_costs((), **query.selection)
+    return gateway.store.sum_costs(query.by, zone=query.time_zone, **query.selection), total
 
 
-def _call(gateway: Gateway, name: str) -> tuple[StoredRow | None, list[AttemptRow]]:
-    if not storable(name):
+def _read_call(gateway: Gateway, name: str) -> tuple[StoredRow | None, list[AttemptRow]]:
+    if not is_storable(name):
         return None, []
-    row = gateway.store.call(gateway.journal_folder, name)
-    return row, [] if row is None else gateway.store.attempts(name)
+    row = gateway.store.find_call(gateway.journal_folder, name)
+    return row, [] if row is None else gateway.store.read_attempts(name)
 
 
-def _ordered(order: str, after: str, before: str) -> None:
+def _check_order(order: str, after: str, before: str) -> None:
     if order not in _ORDERS:
-        raise invalid(f"The order is {' or '.join(_ORDERS)}.", "order")
+        raise invalid_request(f"The order is {' or '.join(_ORDERS)}.", "order")
     if order == _ORDERS[0] and before:
-        raise invalid("`before` goes with order=newest; else go on with `after`.", "before")
+        raise invalid_request("`before` goes with order=newest; else go on with `after`.", "before")
     if order == _ORDERS[1] and after:
-        raise invalid("order=newest goes on with `before`; follow with `after` alone.", "after")
+        raise invalid_request(
+            "order=newest goes on with `before`; follow with `after` alone.", "after"
+        )
 
 
-def _form(format: str, *forms: str) -> None:
-    if format not in forms:
-        raise invalid(f"The format is {' or '.join(forms)}.", "format")
+def _check_format(format: str, *formats: str) -> None:
+    if format not in formats:
+        raise invalid_request(f"The format is {' or '.join(formats)}.", "format")
 
 
-def _limit(text: str) -> int:
+def _parse_limit(text: str) -> int:
     limit = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else 0
-    if not 0 < limit <= _MOST:
-        raise invalid(f"The limit is a number from 1 to {_MOST}.", "limit")
+    if not 0 < limit <= _MAX_ROWS:
+        raise invalid_request(f"The limit is a number from 1 to {_MAX_ROWS}.", "limit")
     return limit

@@ -5,24 +5,26 @@ from collections.abc import Sequence
 
 from fastapi import Request
 
-from gateway.core.errors import invalid
+from gateway.core.errors import invalid_request
 from gateway.ledger.errors import LedgerQueryError
-from gateway.ledger.query_params import LedgerQuery, ask
-from gateway.settings.errors import nearest
+from gateway.ledger.query_params import LedgerQuery, parse_query
+from gateway.settings.errors import suggest_name
 
 
-def known(request: Request, *names: str) -> None:
+def check_parameters(request: Request, *names: str) -> None:
     """A parameter that is written wrong must not be left out in silence.
 
     Raises ProblemError: invalid_request.
     """
     for name in request.query_params:
         if name not in names:
-            hint = nearest(name[:80], names)
-            raise invalid(f"There is no parameter {name[:80]!r} here. {hint}".rstrip(), name[:80])
+            hint = suggest_name(name[:80], names)
+            raise invalid_request(
+                f"There is no parameter {name[:80]!r} here. {hint}".rstrip(), name[:80]
+            )
 
 
-def asked(
+def read_ledger_query(
     by: Sequence[str],
     *,
     since: str,
@@ -32,8 +34,10 @@ def asked(
     now: float | None = None,
 ) -> LedgerQuery:
     """The question. Raises ProblemError: invalid_request."""
-    at = time.time() if now is None else now
+    timestamp = time.time() if now is None else now
     try:
-        return ask(by, since=since, until=until, only=only, zone=zone, now=at)
+        return parse_query(by, since=since, until=until, only=only, zone=zone, now=timestamp)
     except LedgerQueryError as error:
-        raise invalid(f"{str(error)[:1].upper()}{str(error)[1:]}.", error.part) from None
+        raise invalid_request(
+            f"{str(error)[:1].upper()}{str(error)[1:]}.", error.parameter
+        ) from None

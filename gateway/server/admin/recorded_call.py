@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemError
 from gateway.ledger import transcripts
-from gateway.ledger.query_params import storable
+from gateway.ledger.query_params import is_storable
 from gateway.ledger.store import StoredRow
 from gateway.routing import replay_decision
 from gateway.routing.router import Router
@@ -18,44 +18,52 @@ from gateway.server.admin.worker_thread import WorkerThread
 _JSON = "application/json"
 
 
-def routes(app: FastAPI, gateway: Gateway) -> None:
+def add_routes(app: FastAPI, gateway: Gateway) -> None:
     """Add them to an app."""
-    guard = AdminAuth.of(gateway)
+    guard = AdminAuth.from_gateway(gateway)
     router = APIRouter(prefix="/admin/entries", dependencies=[Depends(guard)])
-    apart = WorkerThread(gateway)
+    worker_thread = WorkerThread(gateway)
 
-    def find(name: str) -> StoredRow | None:
-        return gateway.store.call(gateway.journal_folder, name) if storable(name) else None
+    def read_row(name: str) -> StoredRow | None:
+        return gateway.store.find_call(gateway.journal_folder, name) if is_storable(name) else None
 
-    def decided(one: StoredRow) -> Router:
+    def find_router(stored_row: StoredRow) -> Router:
         """What decided it: also the configuration before this one is known yet."""
-        before = gateway.reload.renewal.before
-        if before is not None and one.config == before.version:
-            return before.site.router
-        return gateway.site.router
+        previous = gateway.reloader.watcher.previous
+        if previous is not None and stored_row.config == previous.version:
+            return previous.built_config.router
+        return gateway.built_config.router
 
-    async def row(name: str) -> StoredRow:
-        found = await apart(partial(find, name))
-        if found is None:
+    async def get_row(name: str) -> StoredRow:
+        stored_row = await worker_thread(partial(read_row, name))
+        if stored_row is None:
             message = "The ledger has no row of this call: it may still be running."
             raise ProblemError(Problem(kind="not_found", message=message))
-        return found
+        return stored_row
 
     @router.get("/{name}/decision", summary="What was decided for a call, and why")
     async def decision(name: str) -> Response:
-        one = await row(name)
-        told = await apart(partial(replay_decision.view, decided(one), one))
-        return Response(jsonio.dumps(told), media_type=_JSON)
+        stored_row = await get_row(name)
+        explanation = await worker_thread(
+            partial(replay_decision.describe, find_router(stored_row), stored_row)
+        )
+        return Response(jsonio.dumps(explanation), media_type=_JSON)
 
     @router.get("/{name}/text", summary="What was said in a call, where texts are kept")
     async def text(name: str) -> Response:
-        one = await row(name)
-        found = await apart(partial(transcripts.find, gateway.archive.content_folder, one.id))
-        if found is None:
-            keeps = gateway.archive.keeps
-            why = "it is kept no more, or not on this machine" if keeps else "ledger.content is off"
-            message = f"The text of this call is not kept: {why}."
+        stored_row = await get_row(name)
+        transcript = await worker_thread(
+            partial(transcripts.find, gateway.ledger_runtime.content_folder, stored_row.id)
+        )
+        if transcript is None:
+            keeps_texts = gateway.ledger_runtime.keeps_content
+            reason = (
+                "it is kept no more, or not on this machine"
+                if keeps_texts
+                else "ledger.content is off"
+            )
+            message = f"The text of this call is not kept: {reason}."
             raise ProblemError(Problem(kind="not_found", message=message))
-        return Response(jsonio.dumps(found), media_type=_JSON)
+        return Response(jsonio.dumps(transcript), media_type=_JSON)
 
     app.include_router(router)

@@ -12,29 +12,29 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from gateway.core.call import OPEN
+from gateway.core.call import OPEN_KEY
 from gateway.core.errors import Problem, ProblemError
 from gateway.ledger import transcripts
-from gateway.ledger.file_lock import held
+from gateway.ledger.file_lock import try_lock_file
 from gateway.ledger.query_params import LedgerQuery
-from gateway.runtime.build import BuiltConfig, adopt, findings, site
+from gateway.runtime.build import BuiltConfig, adopt_classifiers, build_config, list_findings
 from gateway.runtime.composition import Gateway
 from gateway.runtime.tenant_classifiers import TenantClassifiers
 from gateway.server.admin.worker_thread import WorkerThread
 from gateway.settings import yaml
-from gateway.settings.errors import ConfigError, Mistake, Path, written
-from gateway.settings.loader import RULES, CandidateRules, ConfigSource, load
+from gateway.settings.errors import ConfigError, Mistake, Path, format_path
+from gateway.settings.loader import RULE_SECTIONS, CandidateRules, ConfigSource, load
 from gateway.telemetry import process
 
-NAME = "edited rules"
+RULES_NAME = "edited rules"
 """What findings call the text."""
-ROWS = 100_000
+MAX_CALLS = 100_000
 """Calls that are replayed at most."""
-SECONDS = 120
+MAX_SECONDS = 120
 """That one may take."""
-_SPELL = 0.001
+_SLICE_SECONDS = 0.001
 """Seconds of work, and of rest after it."""
-_CONFLICT, _LEFT, _TOO_LONG = 409, 499, 504
+_CONFLICT, _CLIENT_CLOSED, _TOO_LONG = 409, 499, 504
 
 
 class RulesReplay:
@@ -42,109 +42,129 @@ class RulesReplay:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._turn = WorkerThread(gateway)
+        self._worker_thread = WorkerThread(gateway)
 
     async def __call__(
-        self, rules: str, question: LedgerQuery, limit: int, gone: Callable[[], Awaitable[object]]
+        self,
+        rules: str,
+        query: LedgerQuery,
+        limit: int,
+        wait_for_disconnect: Callable[[], Awaitable[object]],
     ) -> dict[str, Any]:
         """Return `report` and `findings`, or `findings` alone where the rules are wrong.
 
-        It ends when `gone` returns. `limit` is how many changed calls are listed. Raises
-        ProblemError: invalid_request (409 where another runs, 504 where it takes too long), ledger.
+        It ends when `wait_for_disconnect` returns. `limit` is how many changed calls are listed.
+        Raises ProblemError: invalid_request (409 where another runs, 504 where it takes too long),
+        ledger.
         """
         stop = threading.Event()
 
-        async def leave() -> None:
-            await gone()
+        async def stop_on_disconnect() -> None:
+            await wait_for_disconnect()
             stop.set()
 
-        with held(self._gateway.data / "replay.lock") as mine:
-            if not mine:
+        with try_lock_file(self._gateway.data / "replay.lock") as has_lock:
+            if not has_lock:
                 message = "Another replay is running: wait for its end, or cancel it."
                 raise _problem(message, _CONFLICT)
-            watch = asyncio.create_task(leave(), name="replay")
+            watch_task = asyncio.create_task(stop_on_disconnect(), name="replay")
             try:
-                await self._turn.feed()
-                return await self._turn(partial(self._replay, rules, question, limit, stop))
+                await self._worker_thread.ingest_journals()
+                return await self._worker_thread(partial(self._replay, rules, query, limit, stop))
             finally:
                 stop.set()
-                watch.cancel()
+                watch_task.cancel()
 
     def _replay(
-        self, rules: str, question: LedgerQuery, limit: int, stop: threading.Event
+        self, rules: str, query: LedgerQuery, limit: int, stop: threading.Event
     ) -> dict[str, Any]:
         # Until an admin asks for a replay, a serving gateway imports nothing of evaluation.
         from gateway.evaluation.replay import report  # noqa: PLC0415
-        from gateway.evaluation.replay.replay import walker  # noqa: PLC0415
+        from gateway.evaluation.replay.replay import build_replay  # noqa: PLC0415
 
-        gateway, until = self._gateway, time.monotonic() + SECONDS
-        if foreign := strange(rules, gateway.site.source):
-            return {"findings": foreign}
+        gateway, deadline = self._gateway, time.monotonic() + MAX_SECONDS
+        if mistakes := find_foreign_values(rules, gateway.built_config.source):
+            return {"findings": mistakes}
         try:
-            candidate = self._candidate(rules)
+            candidate = self._build_candidate(rules)
         except ConfigError as error:
             return {"findings": error.mistakes}
-        chosen = {**question.chosen, "zone": question.place}
-        if (count := gateway.store.count(**chosen)) > ROWS:
-            why = f"There are {count:,} calls in this range, more than {ROWS:,}"
-            raise _problem(f"{why}: choose a shorter one, or use `tiergate replay`.")
+        selection = {**query.selection, "zone": query.time_zone}
+        if (count := gateway.store.count(**selection)) > MAX_CALLS:
+            reason = f"There are {count:,} calls in this range, more than {MAX_CALLS:,}"
+            raise _problem(f"{reason}: choose a shorter one, or use `tiergate replay`.")
         router = candidate.router
-        texts = transcripts.features(gateway.archive.content_folder, router.fetches)
-        walk = walker(router, candidate.source.config, texts, limit)
-        rest = 0.0
-        for row in gateway.store.logged(**chosen):
-            walk.take(row)
-            if (now := time.monotonic()) > rest:
+        text_features = transcripts.make_features_reader(
+            gateway.ledger_runtime.content_folder, router.fetched_media
+        )
+        walk = build_replay(router, candidate.source.config, text_features, limit)
+        slice_end = 0.0
+        for row in gateway.store.read_replay_rows(**selection):
+            walk.replay_row(row)
+            if (now := time.monotonic()) > slice_end:
                 if stop.is_set():
-                    raise _problem("Whoever asked has left.", _LEFT)
-                if now > until:
+                    raise _problem("Whoever asked has left.", _CLIENT_CLOSED)
+                if now > deadline:
                     message = "It took too long: choose a shorter range, or use `tiergate replay`."
                     raise _problem(message, _TOO_LONG)
-                time.sleep(_SPELL)
-                rest = time.monotonic() + _SPELL
-        keys = [OPEN] if gateway.keys.is_open else gateway.keys.known()
+                time.sleep(_SLICE_SECONDS)
+                slice_end = time.monotonic() + _SLICE_SECONDS
+        keys = [OPEN_KEY] if gateway.keys.is_open else gateway.keys.list_keys()
         return {
-            "report": report.view(walk.sums, router.catalogue.version),
-            "findings": findings(candidate, keys),
+            "report": report.describe_totals(walk.totals, router.catalogue.version),
+            "findings": list_findings(candidate, keys),
         }
 
-    def _candidate(self, rules: str) -> BuiltConfig:
+    def _build_candidate(self, rules: str) -> BuiltConfig:
         """Return the configuration as it is written, with these rules. Raises ConfigError."""
         gateway = self._gateway
-        given = CandidateRules(NAME, rules) if rules else None
-        with process.quietly():
-            source = load(gateway.site.source.file, gateway.environ, rules=given)
-            found, owned = site(source, datetime.now(UTC)), TenantClassifiers(gateway.data)
-            owned.refresh()
-        adopt(found, owned)
-        return found
+        candidate_rules = CandidateRules(RULES_NAME, rules) if rules else None
+        with process.pause_cycle_search():
+            source = load(gateway.built_config.source.file, gateway.environ, rules=candidate_rules)
+            built_config, classifiers = (
+                build_config(source, datetime.now(UTC)),
+                TenantClassifiers(gateway.data),
+            )
+            classifiers.refresh()
+        adopt_classifiers(built_config, classifiers)
+        return built_config
 
 
-def strange(text: str, source: ConfigSource) -> list[Mistake]:
+def find_foreign_values(text: str, source: ConfigSource) -> list[Mistake]:
     """Return what of a text would put in what the rules in force do not: variables, secrets."""
-    known = {one for part in RULES for _, one in _texts(source.raw.get(part), ())}
+    known_values = {
+        value
+        for section in RULE_SECTIONS
+        for _, value in _collect_texts(source.raw.get(section), ())
+    }
     try:
-        document = yaml.read(text, NAME)
+        document = yaml.read(text, RULES_NAME)
     except ConfigError:
         return []  # `load` tells it
     return [
         Mistake(
-            file=NAME,
+            file=RULES_NAME,
             line=document.lines.get(path),
-            path=written(path),
+            path=format_path(path),
             message="puts in what the rules in force do not.",
             hint="Write the value itself; nothing of the environment is shown here.",
         )
-        for path, one in _texts(document.value, ())
-        if "${" in one and one not in known
+        for path, value in _collect_texts(document.value, ())
+        if "${" in value and value not in known_values
     ]
 
 
-def _texts(value: Any, path: Path) -> list[tuple[Path, str]]:
+def _collect_texts(value: Any, path: Path) -> list[tuple[Path, str]]:
     if isinstance(value, dict):
-        return [one for name, item in value.items() for one in _texts(item, (*path, name))]
+        return [
+            entry for name, item in value.items() for entry in _collect_texts(item, (*path, name))
+        ]
     if isinstance(value, list):
-        return [one for at, item in enumerate(value) for one in _texts(item, (*path, at))]
+        return [
+            entry
+            for index, item in enumerate(value)
+            for entry in _collect_texts(item, (*path, index))
+        ]
     return [(path, value)] if isinstance(value, str) else []
 
 

@@ -8,14 +8,14 @@ import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
 from gateway.core import jsonio
-from gateway.core.call import OPEN
-from gateway.core.errors import Problem, ProblemError, invalid
+from gateway.core.call import OPEN_KEY
+from gateway.core.errors import Problem, ProblemError, invalid_request
 from gateway.core.jsonio import Json
 from gateway.ledger import export
 from gateway.ledger.errors import LedgerQueryError
 from gateway.ledger.query import QueryGroup
-from gateway.ledger.query_params import LedgerQuery, ask
-from gateway.runtime.build import findings
+from gateway.ledger.query_params import LedgerQuery, parse_query
+from gateway.runtime.build import list_findings
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
 from gateway.server.admin.auth import AdminAuth
@@ -24,12 +24,12 @@ from gateway.server.admin.worker_thread import WorkerThread
 from gateway.server.admission import Admission
 from gateway.settings import rule_source
 from gateway.settings.errors import Mistake
-from gateway.settings.loader import RULES, ConfigSource
+from gateway.settings.loader import RULE_SECTIONS, ConfigSource
 
 _JSON = "application/json"
-_BYTES = 262_144
+_MAX_BYTES = 262_144
 """Of a text of rules that is replayed."""
-_LISTED = 200
+_MAX_LISTED = 200
 
 
 class ReplayRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -44,124 +44,155 @@ class ReplayRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Changed calls that are listed."""
 
 
-_wanted = jsonio.reader(ReplayRequest)
+_decode_request = jsonio.make_reader(ReplayRequest)
 
 
-def routes(app: FastAPI, gateway: Gateway, entrance: Admission) -> None:
+def add_routes(app: FastAPI, gateway: Gateway, admission: Admission) -> None:
     """Add them to an app."""
-    guard = AdminAuth.of(gateway)
+    guard = AdminAuth.from_gateway(gateway)
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
-    apart, replays = WorkerThread(gateway), RulesReplay(gateway)
+    worker_thread, rules_replay = WorkerThread(gateway), RulesReplay(gateway)
 
     @router.get("/rules", summary="The rules in force, what they have decided, what is in vain")
     async def rules(request: Request, since: str = "", until: str = "") -> Response:
         for name in request.query_params:
             if name not in ("since", "until"):
-                raise invalid(f"There is no parameter {name[:80]!r} here.", name[:80])
-        question = _ask(gateway, since, until)
-        await apart.feed()
-        groups, total = await apart(partial(_decided, gateway, question))
-        told = await asyncio.to_thread(_rules, gateway, groups)
-        told |= {"since": question.since, "until": question.until, "total": _sums(total)}
-        return Response(jsonio.dumps(told), media_type=_JSON)
+                raise invalid_request(f"There is no parameter {name[:80]!r} here.", name[:80])
+        query = _build_query(gateway, since, until)
+        await worker_thread.ingest_journals()
+        groups, total = await worker_thread(partial(_read_rule_groups, gateway, query))
+        answer = await asyncio.to_thread(_render_rules, gateway, groups)
+        answer |= {"since": query.since, "until": query.until, "total": _render_sums(total)}
+        return Response(jsonio.dumps(answer), media_type=_JSON)
 
     @router.post("/replay", summary="What other rules would have done with past calls")
     async def replay(request: Request) -> Response:
-        head = request_headers.RequestHeaders(request.headers.raw)
-        wanted = _read(await entrance.body(request.receive, head.length))
-        question = _ask(gateway, wanted.since, wanted.until, wanted.only)
-        found = await replays(wanted.rules, question, wanted.limit, partial(_gone, request))
-        found["ok"] = "report" in found
-        found["findings"] = [_mistake(one) for one in found["findings"]]
-        return Response(jsonio.dumps(found), media_type=_JSON)
+        headers = request_headers.RequestHeaders(request.headers.raw)
+        replay_request = _parse_request(await admission.read_body(request.receive, headers.length))
+        query = _build_query(
+            gateway, replay_request.since, replay_request.until, replay_request.only
+        )
+        result = await rules_replay(
+            replay_request.rules,
+            query,
+            replay_request.limit,
+            partial(_wait_for_disconnect, request),
+        )
+        result["ok"] = "report" in result
+        result["findings"] = [_render_mistake(mistake) for mistake in result["findings"]]
+        return Response(jsonio.dumps(result), media_type=_JSON)
 
     app.include_router(router)
 
 
-def _read(data: bytes) -> ReplayRequest:
-    if len(data) > _BYTES:
-        message = f"A replay is asked for with at most {_BYTES:,} bytes."
+def _parse_request(data: bytes) -> ReplayRequest:
+    if len(data) > _MAX_BYTES:
+        message = f"A replay is asked for with at most {_MAX_BYTES:,} bytes."
         raise ProblemError(Problem(kind="request_too_large", message=message))
     try:
-        wanted: ReplayRequest = _wanted(data)
+        replay_request: ReplayRequest = _decode_request(data)
     except jsonio.JsonError as error:
         message = f'It is {{"rules": "<YAML>", "since": "7d", "only": ["key:bob"]}}: {error}.'
-        raise invalid(message) from None
-    if not 0 <= wanted.limit <= _LISTED:
-        raise invalid(f"The limit is a number from 0 to {_LISTED}.", "limit")
-    return wanted
+        raise invalid_request(message) from None
+    if not 0 <= replay_request.limit <= _MAX_LISTED:
+        raise invalid_request(f"The limit is a number from 0 to {_MAX_LISTED}.", "limit")
+    return replay_request
 
 
-def _ask(gateway: Gateway, since: str, until: str, only: list[str] | None = None) -> LedgerQuery:
-    zone = gateway.site.source.config.ledger.time_zone
+def _build_query(
+    gateway: Gateway, since: str, until: str, only: list[str] | None = None
+) -> LedgerQuery:
+    zone = gateway.built_config.source.config.ledger.time_zone
     try:
-        return ask((), since=since, until=until, only=only or (), zone=zone, now=time.time())
+        return parse_query(
+            (), since=since, until=until, only=only or (), zone=zone, now=time.time()
+        )
     except LedgerQueryError as error:
-        raise invalid(f"{str(error)[:1].upper()}{str(error)[1:]}.", error.part) from None
+        raise invalid_request(
+            f"{str(error)[:1].upper()}{str(error)[1:]}.", error.parameter
+        ) from None
 
 
-async def _gone(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     """Until whoever asked is gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _decided(gateway: Gateway, question: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup]:
-    (total,) = gateway.store.costs((), **question.chosen)
-    return gateway.store.costs(("source", "rule"), **question.chosen), total
+def _read_rule_groups(gateway: Gateway, query: LedgerQuery) -> tuple[list[QueryGroup], QueryGroup]:
+    (total,) = gateway.store.sum_costs((), **query.selection)
+    return gateway.store.sum_costs(("source", "rule"), **query.selection), total
 
 
-def _rules(gateway: Gateway, groups: list[QueryGroup]) -> dict[str, Json]:
+def _render_rules(gateway: Gateway, groups: list[QueryGroup]) -> dict[str, Json]:
     """All rules in their order, and what else has decided. Reads files."""
-    site = gateway.site
-    source, book = site.source, rule_source.book(site.source)
-    hits = {str(one.names[1]): one for one in groups if one.names[0] == "rule"}
-    keys = [OPEN] if gateway.keys.is_open else gateway.keys.known()
-    found = [one for part in RULES for one in _part(source, book, part, hits)]
-    known = {one["name"] for one in found if one["kind"] == "choice"}
+    built_config = gateway.built_config
+    source, rule_file = built_config.source, rule_source.read_rule_source(built_config.source)
+    hits = {str(item.names[1]): item for item in groups if item.names[0] == "rule"}
+    keys = [OPEN_KEY] if gateway.keys.is_open else gateway.keys.list_keys()
+    rules = [
+        item
+        for section in RULE_SECTIONS
+        for item in _render_section(source, rule_file, section, hits)
+    ]
+    choice_names = {item["name"] for item in rules if item["kind"] == "choice"}
     return {
-        "version": gateway.edition.version,
-        "file": book.file,
-        "yaml": book.text,
-        "rules": found,
-        "former": [{"name": name, **_sums(one)} for name, one in hits.items() if name not in known],
-        "others": [
-            {"source": one.names[0], **_sums(one)} for one in groups if one.names[0] != "rule"
+        "version": gateway.revision.version,
+        "file": rule_file.file,
+        "yaml": rule_file.text,
+        "rules": rules,
+        "former": [
+            {"name": name, **_render_sums(item)}
+            for name, item in hits.items()
+            if name not in choice_names
         ],
-        "findings": [_mistake(one) for one in findings(site, keys)],
+        "others": [
+            {"source": item.names[0], **_render_sums(item)}
+            for item in groups
+            if item.names[0] != "rule"
+        ],
+        "findings": [_render_mistake(item) for item in list_findings(built_config, keys)],
     }
 
 
-def _part(
-    source: ConfigSource, book: rule_source.RuleSource, part: str, hits: dict[str, QueryGroup]
+def _render_section(
+    source: ConfigSource,
+    rule_file: rule_source.RuleSource,
+    section: str,
+    hits: dict[str, QueryGroup],
 ) -> list[dict[str, Json]]:
     config = source.config
-    names = [one.name for one in (config.guards if part == "guards" else config.choices)]
-    found: list[dict[str, Json]] = []
-    for at, name in enumerate(names):
-        place = source.mistake((part, at), "")
-        decided = hits.get(name) if part == "choices" else None
-        found.append(
+    names = [rule.name for rule in (config.guards if section == "guards" else config.choices)]
+    rules: list[dict[str, Json]] = []
+    for index, name in enumerate(names):
+        location = source.make_mistake((section, index), "")
+        hit_group = hits.get(name) if section == "choices" else None
+        rules.append(
             {
-                "kind": part.removesuffix("s"),
-                "at": at,
+                "kind": section.removesuffix("s"),
+                "at": index,
                 "name": name,
-                "file": place.file,
-                "line": place.line,
-                "text": book.slices.get((part, at), ""),
+                "file": location.file,
+                "line": location.line,
+                "text": rule_file.slices.get((section, index), ""),
                 # What a guard has bounded is in no row: a replay counts it.
-                "hits": None if part == "guards" else _sums(decided) if decided else {"calls": 0},
+                "hits": None
+                if section == "guards"
+                else _render_sums(hit_group)
+                if hit_group
+                else {"calls": 0},
             }
         )
-    return found
+    return rules
 
 
-def _sums(one: QueryGroup) -> dict[str, Json]:
+def _render_sums(group: QueryGroup) -> dict[str, Json]:
     return {
-        name: export.exact(getattr(one, name)) for name in ("calls", "failed", "cost", "unknown")
+        name: export.format_exact(getattr(group, name))
+        for name in ("calls", "failed", "cost", "unknown")
     }
 
 
-def _mistake(one: Mistake) -> dict[str, Json]:
+def _render_mistake(mistake: Mistake) -> dict[str, Json]:
     """Return a finding as plain values, and as a line."""
-    return {**msgspec.structs.asdict(one), "text": str(one)}
+    return {**msgspec.structs.asdict(mistake), "text": str(mistake)}

@@ -9,17 +9,24 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from gateway.core import jsonio
-from gateway.core.errors import invalid
+from gateway.core.errors import invalid_request
 from gateway.ledger import export
 from gateway.ledger.query import QueryGroup, Slots
 from gateway.ledger.query_params import LedgerQuery
-from gateway.ledger.time_series import EVERY, Every, LatencyTimes, added, fitting, series
+from gateway.ledger.time_series import (
+    SLOT_LENGTHS,
+    LatencyTimes,
+    SlotLength,
+    build_slots,
+    choose_slot_length,
+    sum_over_slots,
+)
 from gateway.runtime.composition import Gateway
-from gateway.server.admin.query_params import asked, known
+from gateway.server.admin.query_params import check_parameters, read_ledger_query
 from gateway.server.admin.worker_thread import WorkerThread
 
-_NAMES = ("by", "since", "until", "only", "zone", "every")
-_DAY = "24h"
+_PARAMETERS = ("by", "since", "until", "only", "zone", "every")
+_DEFAULT_SINCE = "24h"
 _JSON = "application/json"
 
 type Texts = Annotated[list[str], Query()]
@@ -28,22 +35,22 @@ type Texts = Annotated[list[str], Query()]
 class SeriesQuery(msgspec.Struct, frozen=True):
     """What is asked for, and the slots it is of."""
 
-    question: LedgerQuery
-    every: Every
+    query: LedgerQuery
+    interval: SlotLength
     slots: Slots
 
     @property
-    def chosen(self) -> dict[str, Any]:
+    def selection(self) -> dict[str, Any]:
         """Which calls, as the store is asked for them: from the beginning of the first slot on."""
         return {
-            **self.question.chosen, "since": self.slots.starts[0], "zone": self.question.place,
+            **self.query.selection, "since": self.slots.starts[0], "zone": self.query.time_zone,
         }  # fmt: skip
 
 
-def routes(router: APIRouter, gateway: Gateway, apart: WorkerThread) -> None:
-    """Add them to a router of admins; `apart` works on the store off the loop."""
+def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread) -> None:
+    """Add them to a router of admins; `worker_thread` works on the store off the loop."""
 
-    async def span(
+    async def read_series_query(
         request: Request,
         by: Texts = ["tier"],  # noqa: B006 - FastAPI's way to declare
         since: str = "",
@@ -52,100 +59,114 @@ def routes(router: APIRouter, gateway: Gateway, apart: WorkerThread) -> None:
         zone: str = "",
         every: str = "",
     ) -> SeriesQuery:
-        known(request, *_NAMES)
-        zone = zone or gateway.site.source.config.ledger.time_zone
+        check_parameters(request, *_PARAMETERS)
+        zone = zone or gateway.built_config.source.config.ledger.time_zone
         now = time.time()
-        question = asked(by, since=since or _DAY, until=until, only=only, zone=zone, now=now)
-        return _span(question, every, now)
+        query = read_ledger_query(
+            by, since=since or _DEFAULT_SINCE, until=until, only=only, zone=zone, now=now
+        )
+        return _build_series_query(query, every, now)
 
     @router.get("/series", summary="What calls cost, over time")
-    async def costs(found: Annotated[SeriesQuery, Depends(span)]) -> Response:
-        await apart.feed()
-        return _json(await apart(partial(_costs, gateway, found)))
+    async def costs(series_query: Annotated[SeriesQuery, Depends(read_series_query)]) -> Response:
+        await worker_thread.ingest_journals()
+        return _render_json(await worker_thread(partial(_read_costs, gateway, series_query)))
 
     @router.get("/latency", summary="How long answered calls took, over time")
-    async def times(found: Annotated[SeriesQuery, Depends(span)]) -> Response:
-        await apart.feed()
-        return _json(await apart(partial(_times, gateway, found)))
+    async def times(series_query: Annotated[SeriesQuery, Depends(read_series_query)]) -> Response:
+        await worker_thread.ingest_journals()
+        return _render_json(await worker_thread(partial(_read_latency, gateway, series_query)))
 
 
-def _span(question: LedgerQuery, every: str, now: float) -> SeriesQuery:
-    if "day" in question.by:
-        raise invalid("A series is not by day: ask with every=day.", "by")
-    if every and every not in EVERY:
-        raise invalid(f"It is every {', '.join(EVERY[:-1])} or {EVERY[-1]}.", "every")
-    since = question.since or 0.0
-    until = now if question.until is None else question.until
+def _build_series_query(query: LedgerQuery, every: str, now: float) -> SeriesQuery:
+    if "day" in query.by:
+        raise invalid_request("A series is not by day: ask with every=day.", "by")
+    if every and every not in SLOT_LENGTHS:
+        raise invalid_request(
+            f"It is every {', '.join(SLOT_LENGTHS[:-1])} or {SLOT_LENGTHS[-1]}.", "every"
+        )
+    since = query.since or 0.0
+    until = now if query.until is None else query.until
     if not 0 <= since < until:
-        raise invalid("The time ends before it begins.", "until")
-    kind: Every = every or fitting(since, until)  # type: ignore[assignment]  # one of them
+        raise invalid_request("The time ends before it begins.", "until")
+    interval: SlotLength = every or choose_slot_length(since, until)  # type: ignore[assignment]  # one of them
     try:
-        return SeriesQuery(question, kind, series(kind, since, until, question.place))
+        return SeriesQuery(query, interval, build_slots(interval, since, until, query.time_zone))
     except (ValueError, OverflowError) as error:
-        raise invalid(f"{str(error)[:1].upper()}{str(error)[1:]}.", "every") from None
+        raise invalid_request(f"{str(error)[:1].upper()}{str(error)[1:]}.", "every") from None
 
 
-def _costs(gateway: Gateway, span: SeriesQuery) -> dict[str, object]:
-    by, chosen = span.question.by, span.chosen
-    found = gateway.store.costs(by, slots=span.slots, **chosen)
-    whole = added(found, 0)
-    if "tag" in by or not whole:  # a call counts once for each of its tags
-        whole = gateway.store.costs((), **chosen)
-    totals, place = added(found, len(by)), _place(span)
+def _read_costs(gateway: Gateway, series_query: SeriesQuery) -> dict[str, object]:
+    by, selection = series_query.query.by, series_query.selection
+    groups = gateway.store.sum_costs(by, slots=series_query.slots, **selection)
+    overall_groups = sum_over_slots(groups, 0)
+    if "tag" in by or not overall_groups:  # a call counts once for each of its tags
+        overall_groups = gateway.store.sum_costs((), **selection)
+    totals, slot_indexes = sum_over_slots(groups, len(by)), _index_slots(series_query)
     return {
-        **_about(span),
-        "groups": [_group(one, by, place) for one in found],
-        "totals": [export.group(one, by) for one in totals] if by else [],
-        "total": export.group(whole[0], ()),
+        **_describe_series(series_query),
+        "groups": [_render_group(group, by, slot_indexes) for group in groups],
+        "totals": [export.build_group(group, by) for group in totals] if by else [],
+        "total": export.build_group(overall_groups[0], ()),
     }
 
 
-def _group(
-    one: QueryGroup, by: Sequence[str], place: Mapping[str | None, int]
+def _render_group(
+    group: QueryGroup, by: Sequence[str], slot_indexes: Mapping[str | None, int]
 ) -> dict[str, object]:
-    *names, slot = one.names
-    plain = msgspec.structs.replace(one, names=tuple(names))
-    return {"slot": place[slot]} | export.group(plain, by)
+    *names, slot = group.names
+    group_without_slot = msgspec.structs.replace(group, names=tuple(names))
+    return {"slot": slot_indexes[slot]} | export.build_group(group_without_slot, by)
 
 
-def _times(gateway: Gateway, span: SeriesQuery) -> dict[str, object]:
-    by, chosen = span.question.by, span.chosen
-    found = gateway.store.times(by, slots=span.slots, **chosen)
-    whole = gateway.store.times((), **chosen)
-    place = _place(span)
+def _read_latency(gateway: Gateway, series_query: SeriesQuery) -> dict[str, object]:
+    by, selection = series_query.query.by, series_query.selection
+    latencies = gateway.store.measure_latency(by, slots=series_query.slots, **selection)
+    overall_latencies = gateway.store.measure_latency((), **selection)
+    slot_indexes = _index_slots(series_query)
     return {
-        **_about(span),
-        "groups": [{"slot": place[one.names[-1]]} | _spread(one, by) for one in found],
-        "whole": [
-            {"slot": place[one.names[-1]]} | _spread(one, ())
-            for one in gateway.store.times((), slots=span.slots, **chosen)
+        **_describe_series(series_query),
+        "groups": [
+            {"slot": slot_indexes[latency.names[-1]]} | _render_latency(latency, by)
+            for latency in latencies
         ],
-        "totals": [_spread(one, by) for one in gateway.store.times(by, **chosen)] if by else [],
-        "total": _spread(whole[0], ()) if whole else {"duration": None, "first_content": None},
+        "whole": [
+            {"slot": slot_indexes[latency.names[-1]]} | _render_latency(latency, ())
+            for latency in gateway.store.measure_latency((), slots=series_query.slots, **selection)
+        ],
+        "totals": [
+            _render_latency(latency, by)
+            for latency in gateway.store.measure_latency(by, **selection)
+        ]
+        if by
+        else [],
+        "total": _render_latency(overall_latencies[0], ())
+        if overall_latencies
+        else {"duration": None, "first_content": None},
     }
 
 
-def _place(span: SeriesQuery) -> Mapping[str | None, int]:
-    return {name: at for at, name in enumerate(span.slots.names)}
+def _index_slots(series_query: SeriesQuery) -> Mapping[str | None, int]:
+    return {name: index for index, name in enumerate(series_query.slots.names)}
 
 
-def _spread(one: LatencyTimes, by: Sequence[str]) -> dict[str, object]:
-    return dict(zip(by, one.names, strict=False)) | {
-        name: msgspec.to_builtins(getattr(one, name)) for name in ("duration", "first_content")
+def _render_latency(latency: LatencyTimes, by: Sequence[str]) -> dict[str, object]:
+    return dict(zip(by, latency.names, strict=False)) | {
+        name: msgspec.to_builtins(getattr(latency, name)) for name in ("duration", "first_content")
     }
 
 
-def _about(span: SeriesQuery) -> dict[str, object]:
+def _describe_series(series_query: SeriesQuery) -> dict[str, object]:
     return {
-        "since": span.slots.starts[0],
-        "until": span.question.until,
-        "zone": span.question.zone,
-        "by": span.question.by,
-        "every": span.every,
-        "slots": span.slots.names,
-        "starts": span.slots.starts,
+        "since": series_query.slots.starts[0],
+        "until": series_query.query.until,
+        "zone": series_query.query.zone,
+        "by": series_query.query.by,
+        "every": series_query.interval,
+        "slots": series_query.slots.names,
+        "starts": series_query.slots.starts,
     }
 
 
-def _json(value: object) -> Response:
+def _render_json(value: object) -> Response:
     return Response(jsonio.dumps(value), media_type=_JSON)

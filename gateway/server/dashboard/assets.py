@@ -6,21 +6,21 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
-_KINDS = {
+_CONTENT_TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
     "txt": "text/plain; charset=utf-8",
 }
-_VERSION = b"{version}"
-_LENGTH = 16
+_VERSION_MARK = b"{version}"
+_VERSION_LENGTH = 16
 
 
 class AssetFile(NamedTuple):
     """A file: what it is, and what is in it."""
 
-    kind: str
+    content_type: str
     data: bytes
 
 
@@ -31,22 +31,24 @@ class Assets:
     """
 
     def __init__(self, folder: Traversable | None = None) -> None:
-        found = dict(_files(folder or resources.files(__package__) / "files", ""))
-        page = found.pop("index.html").data
-        whole = hashlib.sha256(page)
-        for name in sorted(found):
-            whole.update(f"{name}\0{len(found[name].data)}\0".encode() + found[name].data)
-        self.version = whole.hexdigest()[:_LENGTH]
-        self.files: Mapping[str, AssetFile] = found
-        self.index = AssetFile(_KINDS["html"], page.replace(_VERSION, self.version.encode()))
+        files = dict(_read_files(folder or resources.files(__package__) / "files", ""))
+        page = files.pop("index.html").data
+        digest = hashlib.sha256(page)
+        for name in sorted(files):
+            digest.update(f"{name}\0{len(files[name].data)}\0".encode() + files[name].data)
+        self.version = digest.hexdigest()[:_VERSION_LENGTH]
+        self.files: Mapping[str, AssetFile] = files
+        self.index = AssetFile(
+            _CONTENT_TYPES["html"], page.replace(_VERSION_MARK, self.version.encode())
+        )
 
 
-def _files(folder: Traversable, under: str) -> list[tuple[str, AssetFile]]:
-    found: list[tuple[str, AssetFile]] = []
-    for one in folder.iterdir():
-        kind = _KINDS.get(one.name.rpartition(".")[2])
-        if one.is_dir():
-            found += _files(one, f"{under}{one.name}/")
-        elif kind is not None:
-            found.append((under + one.name, AssetFile(kind, one.read_bytes())))
-    return found
+def _read_files(folder: Traversable, prefix: str) -> list[tuple[str, AssetFile]]:
+    files: list[tuple[str, AssetFile]] = []
+    for entry in folder.iterdir():
+        content_type = _CONTENT_TYPES.get(entry.name.rpartition(".")[2])
+        if entry.is_dir():
+            files += _read_files(entry, f"{prefix}{entry.name}/")
+        elif content_type is not None:
+            files.append((prefix + entry.name, AssetFile(content_type, entry.read_bytes())))
+    return files

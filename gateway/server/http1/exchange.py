@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from gateway.server.http1.request_task import RequestTask
 from gateway.server.request_headers import RequestHeaders
 
-GIVEN = (
+UVICORN_SLOTS = (
     "access_log", "access_logger", "app", "app_state", "asgi_version", "client", "config",
     "connections", "cycle", "expect_100_continue", "flow", "headers", "limit_concurrency",
     "logger", "loop", "parser", "pipeline", "root_path", "scheme", "scope", "server",
@@ -26,7 +26,7 @@ GIVEN = (
 class HttpRoute(Protocol):
     """Where calls of one kind go."""
 
-    def whole(self, exchange: "HttpExchange") -> Coroutine[Any, Any, None]:
+    def serve_exchange(self, exchange: "HttpExchange") -> Coroutine[Any, Any, None]:
         """Answer a call that has come whole. Never raises."""
         ...
 
@@ -35,9 +35,19 @@ class HttpExchange:
     """Does what uvicorn's does of a request without a body, by its functions."""
 
     __slots__ = (
-        "chunked_encoding", "data", "disconnected", "door", "expected_content_length", "head",
-        "headers", "keep_alive", "response_complete", "response_started", "task",
-        "waiting_for_100_continue", "wire",
+        "chunked_encoding",
+        "connection",
+        "data",
+        "disconnected",
+        "endpoint",
+        "expected_content_length",
+        "headers",
+        "keep_alive",
+        "request_headers",
+        "response_complete",
+        "response_started",
+        "task",
+        "waiting_for_100_continue",
     )  # fmt: skip
 
     access_log = False
@@ -50,26 +60,26 @@ class HttpExchange:
     """What writing an answer needs of it."""
     send: Any = RequestResponseCycle.send
     send_500_response: Any = RequestResponseCycle.send_500_response
-    transport: Any = property(lambda self: self.wire.transport)
-    flow: Any = property(lambda self: self.wire.flow)
-    logger: Any = property(lambda self: self.wire.logger)
-    on_response: Any = property(lambda self: self.wire.on_response_complete)
+    transport: Any = property(lambda self: self.connection.transport)
+    flow: Any = property(lambda self: self.connection.flow)
+    logger: Any = property(lambda self: self.connection.logger)
+    on_response: Any = property(lambda self: self.connection.on_response_complete)
 
     def __init__(
         self,
-        wire: HttpToolsProtocol,
-        door: HttpRoute,
+        connection: HttpToolsProtocol,
+        endpoint: HttpRoute,
         headers: Sequence[tuple[bytes, bytes]],
         data: bytes,
         keep_alive: bool,  # noqa: FBT001 - made for each call
-        head: RequestHeaders | None = None,
+        request_headers: RequestHeaders | None = None,
     ) -> None:
-        self.wire: Any = wire
-        self.door = door
+        self.connection: Any = connection
+        self.endpoint = endpoint
         self.headers = headers
         self.data = data
         """Its body."""
-        self.head = head
+        self.request_headers = request_headers
         """What its headers say, once that is known."""
         self.task: asyncio.Task[None] | RequestTask | None = None
         """What serves it, where that waits."""
@@ -83,8 +93,8 @@ class HttpExchange:
         """End it as uvicorn does where its door broke, or has not answered."""
         text = "Exception in ASGI application\n"
         if error is None:
-            what = "completing" if self.response_started else "starting"
-            text = f"ASGI callable returned without {what} response."
+            stage = "completing" if self.response_started else "starting"
+            text = f"ASGI callable returned without {stage} response."
         self.logger.error(text, exc_info=error)
         if not self.response_started:
             await self.send_500_response()

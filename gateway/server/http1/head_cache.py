@@ -9,62 +9,77 @@ from typing import Self
 from gateway.server.http1.exchange import HttpExchange, HttpRoute
 from gateway.server.request_headers import RequestHeaders
 
-MOST = 4_096
+MAX_HEAD_BYTES = 4_096
 """Bytes of a head that is kept."""
-_END = b"\r\n\r\n"
-_ZERO = 0x30
-_DIGITS = 5
+_HEAD_END = b"\r\n\r\n"
+_ZERO_DIGIT = 0x30
+_MAX_LENGTH_DIGITS = 5
 """Of the length of a body that may come in a moment."""
-_NAME = b"\r\ncontent-length"
+_LENGTH_HEADER = b"\r\ncontent-length"
 
 
 class RepeatedHead:
     """One head, of a request that a parser has read and that had all it needs."""
 
-    __slots__ = ("_after", "_before", "door", "head")
+    __slots__ = ("_prefix", "_suffix", "endpoint", "request_headers")
 
-    def __init__(self, before: bytes, after: bytes, door: HttpRoute, head: RequestHeaders) -> None:
-        self._before = before
+    def __init__(
+        self, prefix: bytes, suffix: bytes, endpoint: HttpRoute, request_headers: RequestHeaders
+    ) -> None:
+        self._prefix = prefix
         """Up to the number of its Content-Length."""
-        self._after = after
-        self.door = door
-        self.head = head
+        self._suffix = suffix
+        self.endpoint = endpoint
+        self.request_headers = request_headers
 
     @classmethod
-    def of(cls, data: bytes, exchange: HttpExchange) -> Self | None:
+    def from_request(cls, data: bytes, exchange: HttpExchange) -> Self | None:
         """That of a request which `data` is the whole of; None where it is not as most are."""
-        size, head = len(exchange.data), exchange.head
+        size, request_headers = len(exchange.data), exchange.request_headers
         end = len(data) - size
-        if head is None or head.length != size or end > MOST or data.find(_END) != end - 4:
+        if (
+            request_headers is None
+            or request_headers.length != size
+            or end > MAX_HEAD_BYTES
+            or data.find(_HEAD_END) != end - 4
+        ):
             return None
-        number = b": %d\r\n" % size
-        at = data.find(number, 0, end)
-        while at >= 0 and data[max(0, at - len(_NAME)) : at].lower() != _NAME:
-            at = data.find(number, at + 1, end)
-        if at < 0:
+        length_line = b": %d\r\n" % size
+        offset = data.find(length_line, 0, end)
+        while (
+            offset >= 0
+            and data[max(0, offset - len(_LENGTH_HEADER)) : offset].lower() != _LENGTH_HEADER
+        ):
+            offset = data.find(length_line, offset + 1, end)
+        if offset < 0:
             return None
-        at += 2
-        return cls(data[:at], data[at + len(number) - 4 : end], exchange.door, head)
+        offset += 2
+        return cls(
+            data[:offset],
+            data[offset + len(length_line) - 4 : end],
+            exchange.endpoint,
+            request_headers,
+        )
 
-    def body(self, data: bytes) -> bytes | None:
+    def match_body(self, data: bytes) -> bytes | None:
         """The body of a request that has this head and is whole; None of any other."""
-        before, after = self._before, self._after
-        if not data.startswith(before):
+        prefix, suffix = self._prefix, self._suffix
+        if not data.startswith(prefix):
             return None
-        at = len(before)
-        end = data.find(b"\r", at, at + 10)
-        if end < 0 or not data.startswith(after, end):
+        offset = len(prefix)
+        end = data.find(b"\r", offset, offset + 10)
+        if end < 0 or not data.startswith(suffix, end):
             return None
-        begin = end + len(after)
-        return data[begin:] if data[at:end] == b"%d" % (len(data) - begin) else None
+        body_start = end + len(suffix)
+        return data[body_start:] if data[offset:end] == b"%d" % (len(data) - body_start) else None
 
-    def awaits(self, data: bytes) -> int:
+    def parse_awaited_size(self, data: bytes) -> int:
         """The bytes of the body, where this head has come and nothing behind it; else 0."""
-        before, after = self._before, self._after
-        begin, end = len(before), len(data) - len(after)
-        if not begin < end <= begin + _DIGITS or not data.startswith(before):
+        prefix, suffix = self._prefix, self._suffix
+        start, end = len(prefix), len(data) - len(suffix)
+        if not start < end <= start + _MAX_LENGTH_DIGITS or not data.startswith(prefix):
             return 0
-        number = data[begin:end]
-        if not number.isdigit() or number[0] == _ZERO or not data.endswith(after):
+        digits = data[start:end]
+        if not digits.isdigit() or digits[0] == _ZERO_DIGIT or not data.endswith(suffix):
             return 0
-        return int(number)
+        return int(digits)

@@ -11,14 +11,21 @@ from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-type Done = Callable[[Any], object]
+type DoneCallback = Callable[[Any], object]
 
 
 class RequestTask:
     """One call; what it awaits must be a future of asyncio, or nothing for a turn of the loop."""
 
     __slots__ = (
-        "__weakref__", "_asked", "_coro", "_cut", "_done", "_fut_waiter", "_loop", "_message",
+        "__weakref__",
+        "_callbacks",
+        "_cancel_count",
+        "_cancel_message",
+        "_coro",
+        "_fut_waiter",
+        "_is_cancelled",
+        "_loop",
         "_must_cancel",
     )  # fmt: skip
 
@@ -29,39 +36,39 @@ class RequestTask:
         """Begins at once, and may have ended then. No task may be running."""
         self._coro: Coroutine[Any, Any, None] | None = coro
         self._loop = loop
-        self._asked = 0
-        self._cut = False
+        self._cancel_count = 0
+        self._is_cancelled = False
         self._must_cancel = False  # as a task calls it, for libraries that look
         self._fut_waiter: asyncio.Future[Any] | None = None  # the same
-        self._message: object = None
-        self._done: list[tuple[Done, Any]] | None = None
-        self._go()
+        self._cancel_message: object = None
+        self._callbacks: list[tuple[DoneCallback, Any]] | None = None
+        self._step()
 
-    def _go(self, came: asyncio.Future[Any] | None = None) -> None:
+    def _step(self, done_future: asyncio.Future[Any] | None = None) -> None:
         """Go on until it waits again, or has ended; what it waited for tells it the rest."""
         coro, loop = self._coro, self._loop
         if coro is None:
             return
-        struck = False
+        must_throw = False
         if self._must_cancel:
-            struck = self._struck(came)
-        del came  # what it raises there knows this frame, and is known by that
+            must_throw = self._must_throw(done_future)
+        del done_future  # what it raises there knows this frame, and is known by that
         self._fut_waiter = None
         _enter_task(loop, self)  # type: ignore[arg-type]  # it does for one
         try:
-            if struck:
-                found = coro.throw(asyncio.CancelledError(*self._words()))
+            if must_throw:
+                next_future = coro.throw(asyncio.CancelledError(*self._cancel_args()))
             else:
-                found = coro.send(None)
+                next_future = coro.send(None)
         except StopIteration:
-            self._end()
+            self._finish()
             return
         except asyncio.CancelledError:
-            self._cut = True
-            self._end()
+            self._is_cancelled = True
+            self._finish()
             return
         except BaseException as error:
-            self._end()
+            self._finish()
             if not isinstance(error, Exception):
                 raise
             text = "A call has ended with an error that nobody has taken"
@@ -69,35 +76,35 @@ class RequestTask:
             return
         finally:
             _leave_task(loop, self)  # type: ignore[arg-type]  # the same
-        if found is None:
-            loop.call_soon(self._go)
+        if next_future is None:
+            loop.call_soon(self._step)
             return
-        found._asyncio_future_blocking = False  # noqa: SLF001 - as a task tells that it waits
-        found.add_done_callback(self._go)
-        self._fut_waiter = found
-        if self._must_cancel and found.cancel(*self._words()):
+        next_future._asyncio_future_blocking = False  # noqa: SLF001 - as a task tells that it waits
+        next_future.add_done_callback(self._step)
+        self._fut_waiter = next_future
+        if self._must_cancel and next_future.cancel(*self._cancel_args()):
             self._must_cancel = False
-        del found  # as above
+        del next_future  # as above
 
-    def _struck(self, came: asyncio.Future[Any] | None) -> bool:
+    def _must_throw(self, done_future: asyncio.Future[Any] | None) -> bool:
         """Whether it must be told of a cancellation: not by what it waited for."""
         self._must_cancel = False
-        if came is None:
+        if done_future is None:
             return True
-        if came.cancelled():
+        if done_future.cancelled():
             return False
-        came.exception()  # which nobody will ask for
+        done_future.exception()  # which nobody will ask for
         return True
 
-    def _words(self) -> tuple[object, ...]:
-        return () if self._message is None else (self._message,)
+    def _cancel_args(self) -> tuple[object, ...]:
+        return () if self._cancel_message is None else (self._cancel_message,)
 
-    def _end(self) -> None:
+    def _finish(self) -> None:
         self._coro = None
-        if self._done is not None:
-            told, self._done = self._done, None
-            for call, context in told:
-                self._loop.call_soon(call, self, context=context)
+        if self._callbacks is not None:
+            callbacks, self._callbacks = self._callbacks, None
+            for callback, context in callbacks:
+                self._loop.call_soon(callback, self, context=context)
 
     # what is asked of a task
 
@@ -105,24 +112,24 @@ class RequestTask:
         """Have what it waits for raise CancelledError; False where it has ended."""
         if self._coro is None:
             return False
-        self._asked += 1
-        self._message = msg
-        waits = self._fut_waiter
-        if waits is None or not waits.cancel(*self._words()):
+        self._cancel_count += 1
+        self._cancel_message = msg
+        future = self._fut_waiter
+        if future is None or not future.cancel(*self._cancel_args()):
             self._must_cancel = True
         return True
 
     def uncancel(self) -> int:
         """Take one cancellation back; how many are left."""
-        if self._asked:
-            self._asked -= 1
-            if not self._asked:
+        if self._cancel_count:
+            self._cancel_count -= 1
+            if not self._cancel_count:
                 self._must_cancel = False
-        return self._asked
+        return self._cancel_count
 
     def cancelling(self) -> int:
         """How many cancellations were asked for and not taken back."""
-        return self._asked
+        return self._cancel_count
 
     def done(self) -> bool:
         """Whether it has ended."""
@@ -130,7 +137,7 @@ class RequestTask:
 
     def cancelled(self) -> bool:
         """Whether a cancellation has ended it."""
-        return self._cut
+        return self._is_cancelled
 
     def exception(self) -> None:
         """None: what nobody has taken is told to the loop."""
@@ -150,15 +157,15 @@ class RequestTask:
         """What it is called."""
         return "call"
 
-    def add_done_callback(self, fn: Done, *, context: Any = None) -> None:
+    def add_done_callback(self, fn: DoneCallback, *, context: Any = None) -> None:
         """Have something told of its end, in a turn of the loop."""
         if self._coro is None:
             self._loop.call_soon(fn, self, context=context)
         else:
-            self._done = [*(self._done or ()), (fn, context)]
+            self._callbacks = [*(self._callbacks or ()), (fn, context)]
 
-    def remove_done_callback(self, fn: Done) -> int:
+    def remove_done_callback(self, fn: DoneCallback) -> int:
         """Not tell it; how many were to be told."""
-        before = self._done or []
-        self._done = [one for one in before if one[0] != fn]
-        return len(before) - len(self._done)
+        callbacks = self._callbacks or []
+        self._callbacks = [entry for entry in callbacks if entry[0] != fn]
+        return len(callbacks) - len(self._callbacks)

@@ -20,17 +20,17 @@ from gateway.upstream.write_batch import WriteBatch
 class ResponseWriter:
     """The client of one stream, whose head is written and says that it comes in chunks."""
 
-    __slots__ = ("_beat", "_cycle", "_flow", "_time", "_transport")
+    __slots__ = ("_clock", "_cycle", "_flow", "_keepalive", "_transport")
 
     def __init__(
-        self, cycle: RequestResponseCycle, transport: asyncio.Transport, beat: Keepalive
+        self, cycle: RequestResponseCycle, transport: asyncio.Transport, keepalive: Keepalive
     ) -> None:
         """`transport` is the client's own, before which nothing waits."""
         self._cycle = cycle
         self._flow = cycle.flow
         self._transport = transport
-        self._beat = beat
-        self._time = asyncio.get_running_loop().time
+        self._keepalive = keepalive
+        self._clock = asyncio.get_running_loop().time
 
     def write(self, data: bytes, chunk: bytes | None) -> bool:
         """Write a piece; False where nothing may be written now.
@@ -41,7 +41,7 @@ class ResponseWriter:
         if self._flow.write_paused or self._cycle.disconnected or transport.is_closing():
             return False
         transport.write(b"%x\r\n%b\r\n" % (len(data), data) if chunk is None else chunk)
-        self._beat.last = self._time()
+        self._keepalive.last_write_at = self._clock()
         return True
 
 
@@ -49,12 +49,12 @@ try:
     import fcntl
     import termios
 except ImportError:  # Windows
-    _OUTSTANDING = None
+    _UNSENT_IOCTL = None
 else:
-    _OUTSTANDING = termios.TIOCOUTQ if sys.platform == "linux" else None
-_LINGER = 1.0
+    _UNSENT_IOCTL = termios.TIOCOUTQ if sys.platform == "linux" else None
+_LINGER_SECONDS = 1.0
 """Seconds for a client that was refused to stop sending and to read why."""
-_SKIPPED = 262_144
+_MAX_DISCARDED_BYTES = 262_144
 """Bytes that it may send meanwhile."""
 
 
@@ -67,27 +67,30 @@ class CorkedTransport:
     def __init__(
         self,
         inner: asyncio.Transport,
-        owes: Callable[[], bool],
-        read: float,
-        outbox: WriteBatch | None,
+        is_client_sending: Callable[[], bool],
+        read_timeout: float,
+        write_batch: WriteBatch | None,
     ) -> None:
-        """`owes` tells whether the client is still sending; `read` are seconds for what is left."""
+        """`is_client_sending` tells whether the client is still sending.
+
+        `read_timeout` is how many seconds what is left of that may take.
+        """
         self._inner = inner
-        self._owes = owes
-        self._read = read
+        self._is_client_sending = is_client_sending
+        self._read_timeout = read_timeout
         self._head = b""
-        self._whole = b""
+        self._pending_response = b""
         """Waits in the outbox."""
-        self._outbox = outbox
-        self._skipped = 0
-        self.lingers = False
+        self._write_batch = write_batch
+        self._discarded_bytes = 0
+        self.is_lingering = False
         """The answer is written, and what still comes is not read."""
         self.get_extra_info = inner.get_extra_info
 
     def write(self, data: bytes) -> None:
         """Send, but for the head of a response that is not interim."""
-        if self._whole:
-            self._overtaken()
+        if self._pending_response:
+            self._flush_write_batch()
         if self._head:
             data, self._head = self._head + data, b""
         elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
@@ -101,28 +104,28 @@ class CorkedTransport:
         self.flush()
         self._inner.abort()
 
-    def put(self, data: bytes) -> None:
+    def write_response(self, data: bytes) -> None:
         """Send a whole response."""
         if self._head:
             data, self._head = self._head + data, b""
-        if self._outbox is None:
+        if self._write_batch is None:
             self._inner.write(data)
-        elif self._whole:
-            self._whole += data
+        elif self._pending_response:
+            self._pending_response += data
         else:
-            self._whole = data
-            self._outbox.answer(self)
+            self._pending_response = data
+            self._write_batch.add_answer(self)
 
     def post(self) -> None:
         """Send what waits in the outbox, unless the client has left since."""
-        data, self._whole = self._whole, b""
+        data, self._pending_response = self._pending_response, b""
         if data and not self._inner.is_closing():
             self._inner.write(data)
 
     def flush(self) -> None:
         """Send what was kept, and what waits."""
-        if self._whole:
-            self._overtaken()
+        if self._pending_response:
+            self._flush_write_batch()
         self.uncork()
 
     def uncork(self) -> None:
@@ -131,18 +134,18 @@ class CorkedTransport:
             data, self._head = self._head, b""
             self._inner.write(data)
 
-    def below(self) -> asyncio.Transport | None:
+    def find_direct_transport(self) -> asyncio.Transport | None:
         """What is written to in the end; None where something waits here to be sent before."""
-        return None if self._head or self._whole else self._inner
+        return None if self._head or self._pending_response else self._inner
 
-    def _overtaken(self) -> None:
+    def _flush_write_batch(self) -> None:
         """Something comes behind what waits in the outbox."""
-        if self._outbox is not None:
-            self._outbox.flush()
+        if self._write_batch is not None:
+            self._write_batch.flush()
 
     def is_closing(self) -> bool:
         """Whether nothing more is to be written."""
-        return self.lingers or self._inner.is_closing()
+        return self.is_lingering or self._inner.is_closing()
 
     def close(self) -> None:
         """Send what was kept, and close.
@@ -152,41 +155,41 @@ class CorkedTransport:
         """
         self.flush()
         inner, loop = self._inner, asyncio.get_running_loop()
-        if inner.is_closing() or self.lingers:
+        if inner.is_closing() or self.is_lingering:
             return
-        if self._owes() and inner.can_write_eof():
-            self.lingers = True
+        if self._is_client_sending() and inner.can_write_eof():
+            self.is_lingering = True
             inner.write_eof()
             inner.resume_reading()
-            loop.call_later(_LINGER, self._finish)
+            loop.call_later(_LINGER_SECONDS, self._finish)
         else:
             self._finish()
 
-    def over(self) -> None:
+    def detach(self) -> None:
         """The connection is lost: nobody owes anything, and who would have is let go of."""
-        self._owes = bool
+        self._is_client_sending = bool
 
-    def left(self) -> int:
+    def count_unsent(self) -> int:
         """Bytes that the client has not taken, in the kernel too: there it may be megabytes."""
-        left: int = self._inner.get_write_buffer_size() + len(self._whole)
+        unsent: int = self._inner.get_write_buffer_size() + len(self._pending_response)
         sock = self._inner.get_extra_info("socket")
-        if _OUTSTANDING is not None and sock is not None:
+        if _UNSENT_IOCTL is not None and sock is not None:
             with contextlib.suppress(OSError):
-                told = fcntl.ioctl(sock.fileno(), _OUTSTANDING, b"\0" * 4)
-                left += int.from_bytes(told, sys.byteorder)
-        return left
+                outstanding = fcntl.ioctl(sock.fileno(), _UNSENT_IOCTL, b"\0" * 4)
+                unsent += int.from_bytes(outstanding, sys.byteorder)
+        return unsent
 
-    def skip(self, size: int) -> None:
+    def discard(self, size: int) -> None:
         """So much has come that nobody wants: there is an end to that too."""
-        self._skipped += size
-        if self._skipped > _SKIPPED:
+        self._discarded_bytes += size
+        if self._discarded_bytes > _MAX_DISCARDED_BYTES:
             self._finish()
 
     def _finish(self) -> None:
         inner = self._inner
         inner.close()
         if inner.get_write_buffer_size():  # else it stays for as long as nobody reads
-            asyncio.get_running_loop().call_later(self._read, inner.abort)
+            asyncio.get_running_loop().call_later(self._read_timeout, inner.abort)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

@@ -12,25 +12,25 @@ from typing import NamedTuple
 from fastapi import FastAPI, Request, Response
 
 from gateway.core import jsonio
-from gateway.core.call import OPEN, Key
+from gateway.core.call import OPEN_KEY, Key
 from gateway.core.errors import ProblemError
 from gateway.core.jsonio import Json
-from gateway.routing.visible_models import names
+from gateway.routing.visible_models import list_names
 from gateway.runtime.composition import VERSION, Gateway
 from gateway.server import request_headers
-from gateway.server.dashboard.routes import SAFE, by_tls
+from gateway.server.dashboard.routes import SAFE_HEADERS, is_tls
 from gateway.server.metrics import MetricsGuard
 from gateway.server.readiness import Readiness, Unready
 
-_INLINE = re.compile(rb"<(style|script)>(.*?)</\1>", re.DOTALL)
-_KEY = (
+_INLINE_ELEMENT = re.compile(rb"<(style|script)>(.*?)</\1>", re.DOTALL)
+_KEY_INPUT = (
     '<label for="key">Key of this gateway</label>'
     '<input id="key" type="password" required autocomplete="off" spellcheck="false">'
 )
 """The box for a key; the page keeps what is written there in memory alone."""
-_NO_KEY = "Keys are open: any text will do as a key."
-_A_KEY = "A call needs a key of this gateway."
-_FRESH = {"cache-control": "no-store", "vary": "accept"}
+_OPEN_KEYS_TEXT = "Keys are open: any text will do as a key."
+_KEY_NEEDED_TEXT = "A call needs a key of this gateway."
+_NO_STORE_HEADERS = {"cache-control": "no-store", "vary": "accept"}
 
 
 class _Page(NamedTuple):
@@ -40,22 +40,29 @@ class _Page(NamedTuple):
     policy: str
 
 
-def routes(app: FastAPI, gateway: Gateway, readiness: Readiness, readers: MetricsGuard) -> None:
+def add_routes(
+    app: FastAPI, gateway: Gateway, readiness: Readiness, metrics_guard: MetricsGuard
+) -> None:
     """Add it to an app. Where metrics are closed, strangers learn no details either."""
 
     @app.get("/", include_in_schema=False)
     async def start(request: Request) -> Response:
-        unready, labs = await readiness(), _labs(gateway, request)
-        base = _base(gateway, request)
-        detailed = labs is not None or not readers.discreet
+        unready, labs = await readiness(), _find_labs(gateway, request)
+        base_url = _build_base_url(gateway, request)
+        shows_details = labs is not None or not metrics_guard.hides_details
         if _wants_json(request):
-            data = jsonio.dumps(_told(unready, labs, base, detailed=detailed))
-            return Response(data, media_type="application/json", headers=_FRESH)
-        page = _page()
-        text = _filled(
-            page.text, unready, labs, base, is_open=gateway.keys.is_open, detailed=detailed
+            data = jsonio.dumps(_build_status(unready, labs, base_url, shows_details=shows_details))
+            return Response(data, media_type="application/json", headers=_NO_STORE_HEADERS)
+        page = _load_page()
+        text = _fill_page(
+            page.text,
+            unready,
+            labs,
+            base_url,
+            is_open=gateway.keys.is_open,
+            shows_details=shows_details,
         )
-        headers = {**SAFE, **_FRESH, "content-security-policy": page.policy}
+        headers = {**SAFE_HEADERS, **_NO_STORE_HEADERS, "content-security-policy": page.policy}
         return Response(text, media_type="text/html", headers=headers)
 
 
@@ -64,9 +71,9 @@ def _wants_json(request: Request) -> bool:
     return "application/json" in accept and "text/html" not in accept
 
 
-def _labs(gateway: Gateway, request: Request) -> Sequence[str] | None:
+def _find_labs(gateway: Gateway, request: Request) -> Sequence[str] | None:
     """Return the labs that a caller may use; None for a stranger, where keys exist."""
-    key: Key = OPEN
+    key: Key = OPEN_KEY
     if not gateway.keys.is_open:
         try:
             key = request_headers.identify(
@@ -76,63 +83,72 @@ def _labs(gateway: Gateway, request: Request) -> Sequence[str] | None:
             if error.problem.kind == "rate_limited":
                 raise
             return None
-    owners = names(gateway.site.built.catalogue, key).values()
-    return [name for name in dict.fromkeys(owners) if name in gateway.site.built.catalogue.labs]
+    owners = list_names(gateway.built_config.built_catalogue.catalogue, key).values()
+    return [
+        name
+        for name in dict.fromkeys(owners)
+        if name in gateway.built_config.built_catalogue.catalogue.labs
+    ]
 
 
-def _base(gateway: Gateway, request: Request) -> str:
+def _build_base_url(gateway: Gateway, request: Request) -> str:
     """Return the address at which the caller has reached the gateway."""
-    server = gateway.site.source.config.server
+    server = gateway.built_config.source.config.server
     host = request.headers.get("host") or f"{gateway.host}:{server.port}"
-    return f"{'https' if by_tls(request) else 'http'}://{host}"
+    return f"{'https' if is_tls(request) else 'http'}://{host}"
 
 
-def _told(
-    unready: Unready | None, labs: Sequence[str] | None, base: str, *, detailed: bool
+def _build_status(
+    unready: Unready | None, labs: Sequence[str] | None, base_url: str, *, shows_details: bool
 ) -> dict[str, Json]:
     """Return what the page says, for programs."""
-    told: dict[str, Json] = {
+    fields: dict[str, Json] = {
         "name": "tiergate",
         "status": "ok" if unready is None else unready.status,
-        "base_urls": {"openai": f"{base}/v1", "anthropic": base, "gemini": base, "azure": base},
+        "base_urls": {
+            "openai": f"{base_url}/v1",
+            "anthropic": base_url,
+            "gemini": base_url,
+            "azure": base_url,
+        },
         "models": "/v1/models",
     }
-    if detailed:
-        told["version"] = VERSION
-    if detailed and unready is not None:
-        told["reason"] = unready.reason
+    if shows_details:
+        fields["version"] = VERSION
+    if shows_details and unready is not None:
+        fields["reason"] = unready.reason
     if labs is not None:
-        told["labs"] = list(labs)
-    return told
+        fields["labs"] = list(labs)
+    return fields
 
 
-def _filled(
+def _fill_page(
     text: str,
     unready: Unready | None,
     labs: Sequence[str] | None,
-    base: str,
+    base_url: str,
     *,
     is_open: bool,
-    detailed: bool,
+    shows_details: bool,
 ) -> str:
     """Return the page with what holds now; all that is put in is escaped."""
-    kind, state = ("good", "Ready") if unready is None else ("bad", "Not ready")
-    if unready is not None and detailed:
-        state = f"Not ready: {unready.reason}"
-    parts = {
-        "version": escape(VERSION) if detailed else "",
-        "status": f'<p class="state {kind}">{escape(state)}</p>',
-        "labs": _list(labs),
-        "base": escape(base),
-        "keys": _NO_KEY if is_open else _A_KEY,
-        "key": "" if is_open else _KEY,
+    state_class, state_text = ("good", "Ready") if unready is None else ("bad", "Not ready")
+    if unready is not None and shows_details:
+        state_text = f"Not ready: {unready.reason}"
+    fragments = {
+        "version": escape(VERSION) if shows_details else "",
+        "status": f'<p class="state {state_class}">{escape(state_text)}</p>',
+        "labs": _render_labs(labs),
+        "base": escape(base_url),
+        "keys": _OPEN_KEYS_TEXT if is_open else _KEY_NEEDED_TEXT,
+        "key": "" if is_open else _KEY_INPUT,
     }
-    for name, part in parts.items():
-        text = text.replace(f"<!--{name}-->", part)
+    for name, fragment in fragments.items():
+        text = text.replace(f"<!--{name}-->", fragment)
     return text
 
 
-def _list(labs: Sequence[str] | None) -> str:
+def _render_labs(labs: Sequence[str] | None) -> str:
     if labs is None:
         return "<p>Labs are for callers with a key: <code>/v1/models</code> lists them.</p>"
     items = "".join(f"<li>{escape(lab)}</li>" for lab in labs)
@@ -140,14 +156,14 @@ def _list(labs: Sequence[str] | None) -> str:
 
 
 @functools.cache
-def _page() -> _Page:
+def _load_page() -> _Page:
     """Read the page, once."""
     data = (resources.files(__package__) / "page.html").read_bytes()
     hashes = {
-        kind.decode(): base64.b64encode(hashlib.sha256(inner).digest()).decode()
-        for kind, inner in _INLINE.findall(data)
+        element.decode(): base64.b64encode(hashlib.sha256(content).digest()).decode()
+        for element, content in _INLINE_ELEMENT.findall(data)
     }
-    policy = SAFE["content-security-policy"]
-    for kind, digest in hashes.items():
-        policy = policy.replace(f"{kind}-src 'self'", f"{kind}-src 'sha256-{digest}'")
+    policy = SAFE_HEADERS["content-security-policy"]
+    for element, digest in hashes.items():
+        policy = policy.replace(f"{element}-src 'self'", f"{element}-src 'sha256-{digest}'")
     return _Page(data.decode(), policy)

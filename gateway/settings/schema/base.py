@@ -6,51 +6,51 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
-STRICT = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
+STRICT_CONFIG = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 """No key that is not known; nothing changes once it is read."""
-_SIZES = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
-_SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE_UNITS = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+_DURATION_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def size(value: object) -> object:
+def parse_size(value: object) -> object:
     """Bytes, where they are written as a size. Raises ValueError."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B)?\s*", value)
     if match is None:
         raise ValueError("must be a size, as 500KB, 32MB or 1GB")
-    return int(Decimal(match[1]) * _SIZES[match[2] or ""])
+    return int(Decimal(match[1]) * _SIZE_UNITS[match[2] or ""])
 
 
-def span(value: object) -> object:
+def parse_duration(value: object) -> object:
     """Seconds, where they are written as a duration. Raises ValueError."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhd])?\s*", value)
     if match is None:
         raise ValueError("must be a duration, as 500ms, 90s, 15m, 1h or 7d")
-    return float(match[1]) * _SPANS[match[2] or ""]
+    return float(match[1]) * _DURATION_UNITS[match[2] or ""]
 
 
-def many(value: object) -> object:
+def wrap_in_list(value: object) -> object:
     """A list of one where one stands alone."""
     return [value] if isinstance(value, str) else value
 
 
-def _complete(value: object) -> object:
+def _parse_complete(value: object) -> object:
     """Read `on` as `hold`. Raises ValueError for `live`, which earlier versions had."""
     if isinstance(value, bool):
         return "hold" if value else "off"
     if value == "live":
         raise ValueError("'live' is no longer served: take `hold`, or leave it out")
-    words = {"on": "hold", "true": "hold", "false": "off"}
-    return words.get(value, value) if isinstance(value, str) else value
+    aliases = {"on": "hold", "true": "hold", "false": "off"}
+    return aliases.get(value, value) if isinstance(value, str) else value
 
 
 type Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-type Words = Annotated[list[str], BeforeValidator(many)]
-type Some = Annotated[list[Word], BeforeValidator(many), Field(min_length=1)]
+type Words = Annotated[list[str], BeforeValidator(wrap_in_list)]
+type NonEmptyWords = Annotated[list[Word], BeforeValidator(wrap_in_list), Field(min_length=1)]
 """One at least: a condition on none of them would never hold."""
-type Size = Annotated[int, BeforeValidator(size), Field(ge=0)]
-type Span = Annotated[float, BeforeValidator(span), Field(ge=0, allow_inf_nan=False)]
-type Complete = Annotated[Literal["off", "hold"], BeforeValidator(_complete)]
+type ByteSize = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+type Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
+type CompleteSetting = Annotated[Literal["off", "hold"], BeforeValidator(_parse_complete)]

@@ -14,13 +14,13 @@ from pydantic import (
 )
 
 from gateway.core.target import TIERS, Tier
-from gateway.settings.schema.base import STRICT, Some, Word, many
+from gateway.settings.schema.base import STRICT_CONFIG, NonEmptyWords, Word, wrap_in_list
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-_TIMES = {"": 1, "k": 1_000, "M": 1_000_000}
-MOST = 10**12
+_UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_MULTIPLIERS = {"": 1, "k": 1_000, "M": 1_000_000}
+MAX_COUNT = 10**12
 """What is counted stays exact in a double, which is all that a script in Redis has."""
-PER = ("all", "tenant", "key", "tag", "tier", "tenant,tag", "tenant,tier")
+PER_VALUES = ("all", "tenant", "key", "tag", "tier", "tenant,tag", "tenant,tier")
 """Who can have a count of its own."""
 
 
@@ -31,60 +31,60 @@ class Rate(NamedTuple):
     seconds: float
 
 
-def rate(value: object) -> Rate:
+def parse_rate(value: object) -> Rate:
     """A rate as it is written. Raises ValueError."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)([kM]?)\s*/\s*([smhd])\s*", str(value))
-    count = Decimal(match[1]) * _TIMES[match[2]] if match else Decimal("0.5")
+    count = Decimal(match[1]) * _MULTIPLIERS[match[2]] if match else Decimal("0.5")
     if match is None or count != int(count):
         raise ValueError("must be a rate, as 10/s, 60/m, 200k/h or 1M/d")
-    if count > MOST:
+    if count > MAX_COUNT:
         raise ValueError("must be at most 1000000M")
-    return Rate(int(count), _UNITS[match[3]])
+    return Rate(int(count), _UNIT_SECONDS[match[3]])
 
 
-def per(value: object) -> str:
+def parse_per(value: object) -> str:
     """Read who has a count of its own, as one of PER. Raises ValueError."""
     words = [value] if isinstance(value, str) else value
     if isinstance(words, list) and all(isinstance(word, str) for word in words):
         text = ",".join(sorted(words, reverse=True, key=lambda word: word == "tenant"))
-        if text in PER:
+        if text in PER_VALUES:
             return text
     raise ValueError("must be all, tenant, key, tag, tier, [tenant, tag] or [tenant, tier]")
 
 
-def _url(text: str) -> str:
+def _check_url(text: str) -> str:
     if text and not text.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
     return text
 
 
-type Every = Literal["hour", "day", "month", "total"]
-type Pace = Annotated[Rate, PlainValidator(rate)]
-type Per = Annotated[str, PlainValidator(per)]
-type Tiers = Annotated[list[Tier], BeforeValidator(many), Field(min_length=1)]
-type Sum = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=6)]
+type BudgetPeriod = Literal["hour", "day", "month", "total"]
+type RateValue = Annotated[Rate, PlainValidator(parse_rate)]
+type PerValue = Annotated[str, PlainValidator(parse_per)]
+type TierList = Annotated[list[Tier], BeforeValidator(wrap_in_list), Field(min_length=1)]
+type UsdAmount = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=6)]
 """USD, in whole micro-dollars."""
-type Share = Annotated[Decimal, Field(ge=0, le=1, decimal_places=3)]
+type BudgetShare = Annotated[Decimal, Field(ge=0, le=1, decimal_places=3)]
 
 
 class CountPart(BaseModel):
     """Which calls are counted, and whether together or apart."""
 
-    model_config = STRICT
+    model_config = STRICT_CONFIG
 
     name: Word
-    key: Some | None = None
+    key: NonEmptyWords | None = None
     """Calls of these keys."""
-    tag: Some | None = None
+    tag: NonEmptyWords | None = None
     """Calls that have one of these tags."""
-    tier: Tiers | None = None
+    tier: TierList | None = None
     """Calls of these tiers."""
-    per: Per = "all"
+    per: PerValue = "all"
     """`all` counts the calls of all tenants together. With `tenant`, `key`, `tag` or `tier` each of
     them has a count of its own; `[tenant, tag]` and `[tenant, tier]` are each tenant's."""
 
     @property
-    def apart(self) -> str | None:
+    def counted_by(self) -> str | None:
         """What has a count of its own beside tenants: key, tag or tier."""
         word = self.per.removeprefix("tenant,")
         return None if word in ("all", "tenant") else word
@@ -98,13 +98,13 @@ class CountPart(BaseModel):
 class LimitPart(CountPart):
     """How much may be asked for: of a rate, a whole `count` at once and then as it comes back."""
 
-    requests: Pace | None = None
-    tokens: Pace | None = None
-    concurrency: Annotated[int, Field(ge=0, le=MOST)] | None = None
+    requests: RateValue | None = None
+    tokens: RateValue | None = None
+    concurrency: Annotated[int, Field(ge=0, le=MAX_COUNT)] | None = None
     """Calls at a time."""
 
     @model_validator(mode="after")
-    def _limits_something(self) -> Self:
+    def _check_has_limit(self) -> Self:
         if self.requests is None and self.tokens is None and self.concurrency is None:
             raise ValueError("limits nothing: give it `requests`, `tokens` or `concurrency`")
         return self
@@ -113,10 +113,10 @@ class LimitPart(CountPart):
 class BudgetPart(CountPart):
     """What may be spent in a window, or which share of calls a tier may have."""
 
-    usd: Sum | None = None
-    share: Share | None = None
+    usd: UsdAmount | None = None
+    share: BudgetShare | None = None
     """Of all calls that its `key` and `tag` count; what `tier` names may have no more."""
-    every: Every
+    every: BudgetPeriod
     """The window, in `ledger.time_zone`."""
     soft: Annotated[Decimal, Field(gt=0, le=1)] | None = None
     """The part of it at which a warning is due."""
@@ -128,27 +128,27 @@ class BudgetPart(CountPart):
     """What a call is taken to cost while it runs: the most that it can, or what is usual."""
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    def _check_consistency(self) -> Self:
         if (self.usd is None) == (self.share is None):
             raise ValueError("must have one of `usd` and `share`")
         if self.share is not None:
-            self._shared()
+            self._check_share()
         if self.then is None:
             return self
         if not self.hard:
             raise ValueError("`then` is for calls that do not fit, and `hard: false` lets all in")
-        above = [tier for tier in TIERS if TIERS.index(tier) > TIERS.index(self.then)]
-        if not above:
+        higher_tiers = [tier for tier in TIERS if TIERS.index(tier) > TIERS.index(self.then)]
+        if not higher_tiers:
             raise ValueError(f"`then: {self.then}` is the highest tier: nothing is above it")
-        if self.tier is None or not set(self.tier) <= set(above):
-            least = f"`tier: [{', '.join(above)}]`"
-            raise ValueError(f"`then: {self.then}` must be below all that it counts, as {least}")
+        if self.tier is None or not set(self.tier) <= set(higher_tiers):
+            example = f"`tier: [{', '.join(higher_tiers)}]`"
+            raise ValueError(f"`then: {self.then}` must be below all that it counts, as {example}")
         return self
 
-    def _shared(self) -> None:
+    def _check_share(self) -> None:
         if self.tier is None:
             raise ValueError("a `share` is of tiers: give it `tier`, as `tier: [reasoning]`")
-        if self.apart == "tier":
+        if self.counted_by == "tier":
             raise ValueError("a `share` counts its tiers together: `per` may not be `tier`")
         if "reserve" in self.model_fields_set:
             raise ValueError("`reserve` is for `usd`: a `share` counts calls")
@@ -157,7 +157,7 @@ class BudgetPart(CountPart):
 class AlertsPart(BaseModel):
     """Who is told where a soft limit is passed or a budget is used up."""
 
-    model_config = STRICT
+    model_config = STRICT_CONFIG
 
-    webhook: Annotated[str, AfterValidator(_url), Field(repr=False)] = ""
+    webhook: Annotated[str, AfterValidator(_check_url), Field(repr=False)] = ""
     """A URL that is sent a POST for each; none where empty."""

@@ -12,64 +12,72 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from gateway.core.call import CacheMode, Strategy
 from gateway.core.target import EFFORTS, Auth, Tier
-from gateway.settings.schema.base import STRICT, Complete, Size, Span, Word, Words, many
+from gateway.settings.schema.base import (
+    STRICT_CONFIG,
+    ByteSize,
+    CompleteSetting,
+    Duration,
+    Word,
+    Words,
+    wrap_in_list,
+)
 from gateway.settings.schema.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.schema.redis import RedisPart
 from gateway.settings.schema.rules import (
     ChoicePart,
     ExemplarPart,
+    Fraction,
     GuardPart,
     JudgePart,
     MostPart,
-    Share,
 )
-from gateway.settings.schema.schedule import WEEKDAYS, Hours, Weekday
-from gateway.settings.schema.server import Kind, Patience, ServerPart, TimersPart
+from gateway.settings.schema.schedule import WEEKDAYS, HoursText, Weekday
+from gateway.settings.schema.server import HedgeDelay, ServerPart, TimerKind, TimersPart
 
 
-def _switch(value: object) -> object:
+def _parse_switch(value: object) -> object:
     """Empty where something is switched off, in whatever word people have for it."""
     text = str(value).lower() if isinstance(value, bool) else value
     return "" if text in ("false", "no", "off", "0") else text
 
 
-def _day(text: str) -> str:
+def _check_day(text: str) -> str:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:
         raise ValueError("must be a date, as 2027-01-14") from None
 
 
-def _styles(value: object) -> object:
+def _parse_styles(value: object) -> object:
     if not isinstance(value, str | dict):
         raise ValueError("must be a style, or one for each dialect")  # noqa: TRY004 - pydantic's
     return {"": value} if isinstance(value, str) else value
 
 
-def _host(text: str) -> str:
+def _check_host(text: str) -> str:
     if not re.fullmatch(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?", text.lower()):
         raise ValueError("must be a host, as cdn.example.com, *.example.com or example.com:8443")
     return text.lower()
 
 
-type Switch = Annotated[str, BeforeValidator(_switch)]
+type Switch = Annotated[str, BeforeValidator(_parse_switch)]
 type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
-type Classifier = Annotated[str, Field(pattern=r"^(learned|prior|off|.*[./].*)$")]
-type Day = Annotated[str, AfterValidator(_day)]
-type Host = Annotated[str, AfterValidator(_host)]
+type ClassifierName = Annotated[str, Field(pattern=r"^(learned|prior|off|.*[./].*)$")]
+type IsoDate = Annotated[str, AfterValidator(_check_day)]
+type HostPattern = Annotated[str, AfterValidator(_check_host)]
 type MediaType = Literal[
     "image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf",
     "audio/wav", "audio/mpeg", "audio/flac", "audio/ogg",
 ]  # fmt: skip
 type Usd = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=9)]
 type Factor = Annotated[Decimal, Field(ge=0, max_digits=9, decimal_places=6)]
-type Tokens = Annotated[int, Field(ge=0)]
+type TokenCount = Annotated[int, Field(ge=0)]
 
 
 class Part(BaseModel):
     """What every part of a configuration has in common."""
 
-    model_config = STRICT
+    model_config = STRICT_CONFIG
 
 
 class DefaultPart(Part):
@@ -82,7 +90,7 @@ class DefaultPart(Part):
 class SeatsPart(Part):
     """What is remembered of conversations. `ttl: 0s` remembers none."""
 
-    ttl: Span = 3600.0
+    ttl: Duration = 3600.0
     """How long after a conversation's last call."""
     sure: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability that a tier does not suffice from which on a conversation goes up."""
@@ -91,7 +99,7 @@ class SeatsPart(Part):
 class RoutingPart(Part):
     """How decisions are made beyond the rules."""
 
-    classifier: Classifier = "learned"
+    classifier: ClassifierName = "learned"
     """A name, or the file of an artefact, seen from the configuration's folder."""
     max_share: MostPart = MostPart()
     """What reasoning and smart may have of the turns that it decides."""
@@ -104,15 +112,15 @@ class RoutingPart(Part):
         "claude-fable": "reasoning",
     }
     """Tiers by the beginning of a model's name, for models whose providers are all off."""
-    near: Share = 0.6
+    near: Fraction = 0.6
     """How near a turn must be to an exemplar to get its tier."""
     on_loss: Literal["drop-and-tell", "refuse"] = "drop-and-tell"
     conversation: Strategy = "cost-aware"
     """What keeps a conversation where it is."""
     seats: SeatsPart = SeatsPart()
-    complete: Complete = "off"
+    complete: CompleteSetting = "off"
     """What is done where an answer breaks off; `on` is `hold`."""
-    hedge: dict[Tier, Patience] = {}
+    hedge: dict[Tier, HedgeDelay] = {}
     """Time without content after which a second target is asked too, by tier."""
     shadow: str | None = None
     """A whole configuration of its own that decides beside this one, without acting."""
@@ -123,11 +131,11 @@ class RoutingPart(Part):
 class RetryPart(Part):
     """Bounds of the waits for a provider, and when another target takes over."""
 
-    preferred_wait: Span = 3.0
+    preferred_wait: Duration = 3.0
     """The longest wait of a call for its preferred target before another one takes over."""
     preferred_again: Annotated[int, Field(ge=0, le=2)] = 1
     """The times that a call asks its preferred target again before another one takes over."""
-    longest_wait: Span = 20.0
+    longest_wait: Duration = 20.0
     """The longest wait of a call where no other target can take it now."""
 
 
@@ -138,7 +146,7 @@ class NearPart(Part):
     """The embedding model of a lab that makes the vectors of questions."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.85
     """The least cosine of two questions that share an answer."""
-    timeout: Annotated[Span, Field(gt=0)] = 0.2
+    timeout: Annotated[Duration, Field(gt=0)] = 0.2
     """What a call waits at most."""
 
 
@@ -147,9 +155,9 @@ class CachePart(Part):
 
     default: CacheMode = "deterministic"
     """The calls that it serves where no header, guard or key turns more of them on."""
-    ttl: Span = 3600.0
+    ttl: Duration = 3600.0
     scope: Literal["key", "tenant", "all"] = "key"
-    max_bytes: Size = 64_000_000
+    max_bytes: ByteSize = 64_000_000
     """Memory of the cache in one process."""
     sampled: bool = False
     """Store answers at a temperature above zero too."""
@@ -160,7 +168,7 @@ class CachePart(Part):
 class ResponsesPart(Part):
     """Answers that a later request of the ResponsesPart API may go on from."""
 
-    ttl: Span = 86400.0
+    ttl: Duration = 86400.0
     """How long they are kept for labs that keep none themselves; `0s` keeps none."""
 
 
@@ -169,13 +177,13 @@ class MediaPart(Part):
 
     fetch: Literal["off", "on"] = "off"
     """`off`: such a target is skipped; the gateway fetches nothing."""
-    max_bytes: Size = 20_000_000
+    max_bytes: ByteSize = 20_000_000
     """Of all that is fetched for one call."""
-    timeout: Span = 10.0
+    timeout: Duration = 10.0
     """Until all of it is here."""
-    allow: Annotated[list[Host], BeforeValidator(many)] = []
+    allow: Annotated[list[HostPattern], BeforeValidator(wrap_in_list)] = []
     """Hosts that may be asked, with a port where it is not 80 or 443; empty is any public one."""
-    types: Annotated[list[MediaType], BeforeValidator(many), Field(min_length=1)] = [
+    types: Annotated[list[MediaType], BeforeValidator(wrap_in_list), Field(min_length=1)] = [
         "image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf",
     ]  # fmt: skip
     """What it may be, by its first bytes."""
@@ -194,13 +202,13 @@ class LedgerPart(Part):
     """`each`: a row is on the disk before its provider is called and before its answer ends."""
     on_disk_full: Literal["refuse", "serve"] = "refuse"
     """What becomes of calls whose row cannot be written."""
-    keep: Span = 0.0
+    keep: Duration = 0.0
     """How long rows stay in the store; `0s` keeps them for ever."""
-    keep_journal: Span = 0.0
+    keep_journal: Duration = 0.0
     """How long segments stay once the store has all of them; `0s` keeps them for ever."""
     content: Literal["on", "off"] = "off"
     """Whether prompts and answers are kept."""
-    keep_content: Span = 604800.0
+    keep_content: Duration = 604800.0
     redact: Words = []
     """Regular expressions (RE2) of what is struck out of kept text, beside keys and the like."""
 
@@ -261,7 +269,7 @@ class ProviderPart(Part):
     """Its ResponsesPart API counts tokens, at `/input_tokens` below its door."""
     keeps_responses: bool = False
     """Its ResponsesPart API keeps answers, and takes `previous_response_id`."""
-    prompt_cache: Span = 300.0
+    prompt_cache: Duration = 300.0
     """How long its prompt cache keeps a prompt that is not used."""
     timeouts: TimersPart = TimersPart()
     proxy: Annotated[str | None, Field(repr=False)] = None
@@ -324,15 +332,17 @@ class RatesPart(Part):
 class StepPart(RatesPart):
     """Rates of the whole request once its prompt is longer than this."""
 
-    tokens: Tokens
+    tokens: TokenCount
 
 
 class HoursPart(RatesPart):
     """Rates at these hours of these days, both in UTC; `above` are their long-context steps."""
 
-    utc: Annotated[list[Hours], BeforeValidator(many), Field(min_length=1)]
+    utc: Annotated[list[HoursText], BeforeValidator(wrap_in_list), Field(min_length=1)]
     """Hours of the day, each as 01:00-04:00."""
-    days: Annotated[list[Weekday], BeforeValidator(many), Field(min_length=1)] = list(WEEKDAYS)
+    days: Annotated[list[Weekday], BeforeValidator(wrap_in_list), Field(min_length=1)] = list(
+        WEEKDAYS
+    )
     above: list[StepPart] = []
 
 
@@ -340,7 +350,7 @@ class ServicePart(RatesPart):
     """The price in a service tier: a `factor` of the standard price, or rates of its own."""
 
     factor: Factor | None = None
-    from_: Annotated[dict[Day, Factor], Field(alias="from")] = {}
+    from_: Annotated[dict[IsoDate, Factor], Field(alias="from")] = {}
     """Other factors, from a day on."""
     above: list[StepPart] = []
     hours: list[HoursPart] = []
@@ -363,8 +373,10 @@ class PricePart(DatedPart):
     Service tiers and tools go on from day to day; a later day names those that change.
     """
 
-    from_: Annotated[dict[Day, DatedPart], Field(alias="from")] = {}
-    as_text: Annotated[list[Literal["image", "audio", "video"]], BeforeValidator(many)] = ["image"]
+    from_: Annotated[dict[IsoDate, DatedPart], Field(alias="from")] = {}
+    as_text: Annotated[list[Literal["image", "audio", "video"]], BeforeValidator(wrap_in_list)] = [
+        "image"
+    ]
     """What of a prompt is billed as its text; of all else that is no text the cost is unknown."""
     as_of: str = ""
     """When it was checked; stands on every row it prices."""
@@ -373,7 +385,7 @@ class PricePart(DatedPart):
 class EffortPart(Part):
     """How much a model can be made to think."""
 
-    style: Annotated[dict[str, str], BeforeValidator(_styles), Field(min_length=1)]
+    style: Annotated[dict[str, str], BeforeValidator(_parse_styles), Field(min_length=1)]
     """How it is written: one style, or one for each dialect."""
     accepts: list[Effort] = []
     default: Effort | None = None
@@ -392,9 +404,9 @@ class ModelPart(Part):
 
     like: str | None = None
     """Another model whose facts these are, but for what is written here."""
-    context: Tokens | None = None
-    max_input: Tokens | None = None
-    max_output: Tokens | None = None
+    context: TokenCount | None = None
+    max_input: TokenCount | None = None
+    max_output: TokenCount | None = None
     tools: bool | None = None
     forced_tools: bool | None = None
     vision: bool | None = None
@@ -408,7 +420,7 @@ class ModelPart(Part):
     """It wants its reasoning back with its calls of tools, on openai-chat."""
     refuses: Words | None = None
     price: PricePart | None = None
-    retires: Day | None = None
+    retires: IsoDate | None = None
     successor: str | None = None
     """What its maker names to move to."""
     note: str = ""
@@ -424,7 +436,7 @@ class Config(Part):
     aliases: dict[str, str] = {}
     routing: RoutingPart = RoutingPart()
     cache: CachePart = CachePart()
-    timeouts: dict[Kind, TimersPart] = {}
+    timeouts: dict[TimerKind, TimersPart] = {}
     """By tier; those of a provider stand before them."""
     retry: RetryPart = RetryPart()
     responses: ResponsesPart = ResponsesPart()

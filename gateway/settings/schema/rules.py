@@ -8,37 +8,45 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from gateway.core.call import Strategy
-from gateway.core.conversation import Kind
+from gateway.core.conversation import CallKind
 from gateway.core.target import Tier
-from gateway.settings.schema.base import STRICT, Complete, Some, Span, Word, Words, many
+from gateway.settings.schema.base import (
+    STRICT_CONFIG,
+    CompleteSetting,
+    Duration,
+    NonEmptyWords,
+    Word,
+    Words,
+    wrap_in_list,
+)
 from gateway.settings.schema.schedule import TimePart
 
-type Share = Annotated[float, Field(ge=0, le=1)]
+type Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class MostPart(BaseModel):
     """The shares that tiers may have of the turns that the classifier decides, 0 to 1."""
 
-    model_config = STRICT
+    model_config = STRICT_CONFIG
 
-    reasoning: Share = 1.0
-    smart: Share = 1.0
+    reasoning: Fraction = 1.0
+    smart: Fraction = 1.0
 
 
 class JudgePart(BaseModel):
     """A model that is asked which tier a turn needs."""
 
-    model_config = STRICT
+    model_config = STRICT_CONFIG
 
     model: str = "fast"
     """Any name that a client may ask for, but `auto`."""
-    timeout: Annotated[Span, Field(gt=0)] = 1.0
+    timeout: Annotated[Duration, Field(gt=0)] = 1.0
 
 
 class ExemplarPart(BaseModel):
     """A prompt, and the tier that turns near it get."""
 
-    model_config = STRICT
+    model_config = STRICT_CONFIG
 
     prompt: Annotated[str, Field(min_length=1)]
     tier: Tier
@@ -53,15 +61,15 @@ type Language = Literal[
 """Languages that are told apart, by their codes of ISO 639-1."""
 LANGUAGES: tuple[Language, ...] = get_args(Language.__value__)
 
-_SWITCH = TypeAdapter(bool)
+_BOOL_ADAPTER = TypeAdapter(bool)
 
 
-def _count(value: object) -> object:
+def _parse_count(value: object) -> object:
     """A range, where only whether there are any is written."""
     if not isinstance(value, bool | str | int):
         return value
     try:
-        return {"min": 1} if _SWITCH.validate_python(value) else {"max": 0}
+        return {"min": 1} if _BOOL_ADAPTER.validate_python(value) else {"max": 0}
     except ValidationError:
         raise ValueError("must be true, false or a range, as {min: 3}") from None
 
@@ -69,27 +77,27 @@ def _count(value: object) -> object:
 class RangePart(BaseModel):
     """From `min` to `max`, both included."""
 
-    model_config = STRICT
+    model_config = STRICT_CONFIG
 
     min: Annotated[float, Field(allow_inf_nan=False)] | None = None
     max: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
-type Count = Annotated[RangePart, BeforeValidator(_count)]
+type CountRange = Annotated[RangePart, BeforeValidator(_parse_count)]
 """How many there are; `true` is one at least, `false` is none."""
-type Languages = Annotated[list[Language], BeforeValidator(many), Field(min_length=1)]
-type Kinds = Annotated[list[Kind], BeforeValidator(many), Field(min_length=1)]
+type LanguageList = Annotated[list[Language], BeforeValidator(wrap_in_list), Field(min_length=1)]
+type CallKindList = Annotated[list[CallKind], BeforeValidator(wrap_in_list), Field(min_length=1)]
 
 
 class WhenPart(BaseModel):
     """Conditions; all that are written must hold."""
 
-    model_config = STRICT
+    model_config = STRICT_CONFIG
 
     any: Annotated[list["WhenPart"], Field(min_length=1)] | None = None
     all: Annotated[list["WhenPart"], Field(min_length=1)] | None = None
     not_: Annotated["WhenPart | None", Field(alias="not")] = None
-    keywords: Some | None = None
+    keywords: NonEmptyWords | None = None
     """One of these words stands in the last user turn, whole and in any case."""
     matches: str | None = None
     """A regular expression (RE2) that the last user turn contains, in any case."""
@@ -98,28 +106,28 @@ class WhenPart(BaseModel):
     turns: RangePart | None = None
     code: RangePart | None = None
     maths: RangePart | None = None
-    language: Languages | None = None
+    language: LanguageList | None = None
     """Of the last user turn."""
-    tools: Count | None = None
-    tool_names: Some | None = None
+    tools: CountRange | None = None
+    tool_names: NonEmptyWords | None = None
     """One of these is offered; * stands for anything."""
     tool_loop: bool | None = None
-    images: Count | None = None
-    files: Count | None = None
-    audio: Count | None = None
+    images: CountRange | None = None
+    files: CountRange | None = None
+    audio: CountRange | None = None
     json_schema: bool | None = None
     stream: bool | None = None
-    turn: Kinds | None = None
-    task: Some | None = None
+    turn: CallKindList | None = None
+    task: NonEmptyWords | None = None
     """What a call beside the conversation is for; * stands for anything."""
-    client: Some | None = None
+    client: NonEmptyWords | None = None
     """The application that calls; * stands for anything."""
-    dialect: Some | None = None
-    asked: Some | None = None
+    dialect: NonEmptyWords | None = None
+    asked: NonEmptyWords | None = None
     """The model name in the request; * stands for anything."""
-    key: Some | None = None
+    key: NonEmptyWords | None = None
     """The name of the client's key; * stands for anything."""
-    tag: Some | None = None
+    tag: NonEmptyWords | None = None
     time: TimePart | None = None
     """When the call came."""
     cel: Word | None = None
@@ -129,7 +137,7 @@ class WhenPart(BaseModel):
 class GuardPart(BaseModel):
     """A rule that bounds every decision, pins too."""
 
-    model_config = STRICT
+    model_config = STRICT_CONFIG
 
     name: str
     when: WhenPart = WhenPart()
@@ -144,7 +152,7 @@ class GuardPart(BaseModel):
     no_cache: bool = False
     cache: Literal["on"] | None = None
     """Turn the response cache on; another guard's `no_cache` is stronger."""
-    complete: Complete | None = None
+    complete: CompleteSetting | None = None
     conversation: Strategy | None = None
     """What keeps conversations where they are."""
     tag: Words | None = None
@@ -153,11 +161,11 @@ class GuardPart(BaseModel):
 class ChoicePart(BaseModel):
     """A rule that decides; the first that matches wins."""
 
-    model_config = STRICT
+    model_config = STRICT_CONFIG
 
     name: str
     when: WhenPart = WhenPart()
     tier: Tier | None = None
     lab: str | None = None
     model: str | None = None
-    complete: Complete | None = None
+    complete: CompleteSetting | None = None

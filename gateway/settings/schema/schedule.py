@@ -6,16 +6,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
-from gateway.settings.errors import nearest
-from gateway.settings.schema.base import STRICT, many
+from gateway.settings.errors import suggest_name
+from gateway.settings.schema.base import STRICT_CONFIG, wrap_in_list
 
 
-def span(text: str) -> tuple[int, int]:
+def parse_hours(text: str) -> tuple[int, int]:
     """The seconds of a day that "01:00-04:00" begins and ends at. Raises ValueError."""
     match = re.fullmatch(r"(\d\d):([0-5]\d)-(\d\d):([0-5]\d)", text)
     if match is None:
         raise ValueError("must be hours of a day, as 01:00-04:00")
-    start, end = (int(match[at]) * 3600 + int(match[at + 1]) * 60 for at in (1, 3))
+    start, end = (int(match[group]) * 3600 + int(match[group + 1]) * 60 for group in (1, 3))
     if not start < end <= 24 * 3600:
         raise ValueError(
             "must end after it begins and by 24:00; one over midnight is two, "
@@ -24,56 +24,60 @@ def span(text: str) -> tuple[int, int]:
     return start, end
 
 
-def _hours(text: str) -> str:
-    span(text)
+def _check_hours(text: str) -> str:
+    parse_hours(text)
     return text
 
 
-def _days(value: object) -> object:
+def _expand_days(value: object) -> object:
     """Days one by one, where some are written as "mon-fri"; "sat-mon" goes over Sunday."""
-    written = many(value)
-    if not isinstance(written, list):
-        return written
+    entries = wrap_in_list(value)
+    if not isinstance(entries, list):
+        return entries
     days: list[object] = []
-    for item in written:
-        first, dash, last = item.partition("-") if isinstance(item, str) else ("", "", "")
-        if dash and first in WEEKDAYS and last in WEEKDAYS:
+    for item in entries:
+        first, separator, last = item.partition("-") if isinstance(item, str) else ("", "", "")
+        if separator and first in WEEKDAYS and last in WEEKDAYS:
             start, end = WEEKDAYS.index(first), WEEKDAYS.index(last)
-            days += [WEEKDAYS[at % 7] for at in range(start, end + 1 + 7 * (end < start))]
+            days += [WEEKDAYS[index % 7] for index in range(start, end + 1 + 7 * (end < start))]
         else:
             days.append(item)
     return days
 
 
-def _zone(name: str) -> str:
+def _check_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # a folder of zones is none
-        hint = nearest(name, available_timezones())
+        hint = suggest_name(name, available_timezones())
         raise ValueError(f"no time zone {name!r}. {hint}".rstrip(" .")) from None
     return name
 
 
 type Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday.__value__)
-type Hours = Annotated[str, AfterValidator(_hours)]
-type Zone = Annotated[str, AfterValidator(_zone)]
+type HoursText = Annotated[str, AfterValidator(_check_hours)]
+type ZoneName = Annotated[str, AfterValidator(_check_zone)]
 
 
 class TimePart(BaseModel):
     """Hours of days of the week, as a clock on a wall there shows them."""
 
-    model_config = STRICT
+    model_config = STRICT_CONFIG
 
-    hours: Annotated[list[Hours], BeforeValidator(many), Field(min_length=1)] = ["00:00-24:00"]
-    days: Annotated[list[Weekday], BeforeValidator(_days), Field(min_length=1)] = list(WEEKDAYS)
-    zone: Zone = "UTC"
+    hours: Annotated[list[HoursText], BeforeValidator(wrap_in_list), Field(min_length=1)] = [
+        "00:00-24:00"
+    ]
+    days: Annotated[list[Weekday], BeforeValidator(_expand_days), Field(min_length=1)] = list(
+        WEEKDAYS
+    )
+    zone: ZoneName = "UTC"
 
     @property
-    def spans(self) -> tuple[tuple[int, int], ...]:
+    def week_spans(self) -> tuple[tuple[int, int], ...]:
         """The same as seconds of a week that begins on Monday: from, and before."""
         return tuple(
             (WEEKDAYS.index(day) * 86_400 + start, WEEKDAYS.index(day) * 86_400 + end)
             for day in self.days
-            for start, end in map(span, self.hours)
+            for start, end in map(parse_hours, self.hours)
         )

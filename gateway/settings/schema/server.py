@@ -10,17 +10,17 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
-from gateway.settings.schema.base import STRICT, Size, Span, Words, span
+from gateway.settings.schema.base import STRICT_CONFIG, ByteSize, Duration, Words, parse_duration
 
-type Kind = Literal["fast", "smart", "reasoning", "embeddings"]
+type TimerKind = Literal["fast", "smart", "reasoning", "embeddings"]
 """A tier, or the operation that is of none."""
 
 
-def _patience(value: object) -> float | None:
+def _parse_hedge_delay(value: object) -> float | None:
     if value == "p95":
         return None
     try:
-        seconds = float(str(span(value)))
+        seconds = float(str(parse_duration(value)))
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < inf:
@@ -28,54 +28,54 @@ def _patience(value: object) -> float | None:
     return seconds
 
 
-type Patience = Annotated[float | None, BeforeValidator(_patience)]
+type HedgeDelay = Annotated[float | None, BeforeValidator(_parse_hedge_delay)]
 """Seconds; None where it is what 95 % of answers take."""
 
 
 class TimersPart(BaseModel):
     """Seconds of each step of an attempt; unset takes what stands before it."""
 
-    model_config = STRICT
+    model_config = STRICT_CONFIG
 
-    pool: Span | None = None
+    pool: Duration | None = None
     """Until a connection is free."""
-    connect: Span | None = None
-    headers: Span | None = None
-    first_content: Span | None = None
-    idle: Span | None = None
-    total: Span | None = None
+    connect: Duration | None = None
+    headers: Duration | None = None
+    first_content: Duration | None = None
+    idle: Duration | None = None
+    total: Duration | None = None
 
 
-ANY = "*"
+WILDCARD = "*"
 """Every origin, or every name."""
 
-type Wait = Annotated[float, BeforeValidator(span), Field(gt=0, le=86_400)]
+type WaitSeconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=86_400)]
 """Seconds; there is no waiting for ever."""
 
 
-_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@*]+")
+_ORIGIN_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@*]+")
 
 
-def _origins(value: list[str]) -> list[str]:
+def _check_origins(value: list[str]) -> list[str]:
     """Check that each is an origin. Raises ValueError."""
-    if ANY in value and len(value) > 1:
+    if WILDCARD in value and len(value) > 1:
         raise ValueError("`*` is every origin, and stands alone")
-    for one in value:
-        if one != ANY and not _ORIGIN.fullmatch(one):
+    for origin in value:
+        if origin != WILDCARD and not _ORIGIN_PATTERN.fullmatch(origin):
             hint = "as https://app.example or http://localhost:5173, without a path"
-            raise ValueError(f"{one!r} must be an origin, {hint}")
+            raise ValueError(f"{origin!r} must be an origin, {hint}")
     return value
 
 
-type Origins = Annotated[Words, AfterValidator(_origins)]
+type Origins = Annotated[Words, AfterValidator(_check_origins)]
 
-_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+_HOST_NAME_PATTERN = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 """Addresses of IPv4 look the same."""
 
 
-def _is_name(text: str) -> bool:
+def _is_host_name(text: str) -> bool:
     """True if it is a host's name or an address, in brackets or not."""
-    if _NAME.fullmatch(text):
+    if _HOST_NAME_PATTERN.fullmatch(text):
         return True
     try:
         IPv6Address(text.removeprefix("[").removesuffix("]"))
@@ -84,66 +84,66 @@ def _is_name(text: str) -> bool:
     return True
 
 
-def _names(value: list[str]) -> list[str]:
+def _check_host_names(value: list[str]) -> list[str]:
     """Check that each is a name or an address. Raises ValueError."""
-    if ANY in value and len(value) > 1:
+    if WILDCARD in value and len(value) > 1:
         raise ValueError("`*` is every name, and stands alone")
-    for one in value:
-        if one != ANY and not _is_name(one):
+    for name in value:
+        if name != WILDCARD and not _is_host_name(name):
             hint = "as gateway.internal or 192.168.1.5, without a scheme and a port"
-            raise ValueError(f"{one!r} must be a name or an address, {hint}")
+            raise ValueError(f"{name!r} must be a name or an address, {hint}")
     return value
 
 
-type Names = Annotated[Words, AfterValidator(_names)]
+type HostNames = Annotated[Words, AfterValidator(_check_host_names)]
 
 
 class WaitPart(BaseModel):
     """How long a client is waited for."""
 
-    model_config = STRICT
+    model_config = STRICT_CONFIG
 
-    head: Wait = 10.0
+    head: WaitSeconds = 10.0
     """The whole head of a request, also the first on a new connection."""
-    body: Wait = 30.0
+    body: WaitSeconds = 30.0
     """Its body, and a second more for each `body_rate` bytes of it that have come."""
-    body_rate: Annotated[Size, Field(ge=1)] = 10_000
-    idle: Wait = 75.0
+    body_rate: Annotated[ByteSize, Field(ge=1)] = 10_000
+    idle: WaitSeconds = 75.0
     """The next request on a connection that was used."""
-    read: Wait = 60.0
+    read: WaitSeconds = 60.0
     """A client that takes nothing of its answer."""
 
 
 class ServerPart(BaseModel):
     """Where the gateway listens, and how much it takes in."""
 
-    model_config = STRICT
+    model_config = STRICT_CONFIG
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8484
-    max_body: Size = 32_000_000
+    max_body: ByteSize = 32_000_000
     max_values: Annotated[int, Field(ge=1)] = 200_000
     """JSON values in the body of a request; twice as many in one for embeddings, of token ids."""
     in_flight: Annotated[int, Field(ge=1)] = 512
     """Calls at a time; more are told to come back."""
     connections: Annotated[int, Field(ge=1)] | None = None
     """Of clients at a time; unset goes by the files that the process may have open."""
-    max_memory: Size | None = None
+    max_memory: ByteSize | None = None
     """Bytes of all workers together; unset is all that there is, or that its container may have."""
-    max_lag: Span = 1.0
+    max_lag: Duration = 1.0
     """How late the event loop may be before all calls are refused; `0s` does not look."""
     cors: Origins = []
     """Origins of web pages that may call, or `*` alone; empty is none."""
-    hosts: Names = []
+    hosts: HostNames = []
     """Names by which clients reach the gateway while `keys` is open, or `*` alone."""
     open: bool = False
     """Listen beyond this machine although `keys` is open."""
     workers: Annotated[int, Field(ge=1)] = 1
     """Processes that share the port and the data folder; `in_flight` is of each."""
-    hang: Span = 30.0
+    hang: Duration = 30.0
     """How long a worker may give no sign of life before it is replaced; `0s` lets it be."""
-    lb_delay: Span = 3.0
+    lb_delay: Duration = 3.0
     """After SIGTERM, how long calls are still taken while `/ready` says no."""
-    drain: Wait = 25.0
+    drain: WaitSeconds = 25.0
     """From SIGTERM until the process has ended; calls that still run then are ended before."""
     timeouts: WaitPart = WaitPart()

@@ -11,51 +11,53 @@ import msgspec
 from gateway.settings.errors import Mistake
 from gateway.state.errors import RedisAway, RedisUnanswered
 from gateway.state.redis import sync_client
-from gateway.state.redis.scripts import Script, keys
+from gateway.state.redis.scripts import Script, make_keys
 from gateway.state.redis.store import RedisStore
-from gateway.state.redis.url import RedisAddress, checks_name, context, read
+from gateway.state.redis.url import RedisAddress, checks_hostname, make_ssl_context, parse_url
 
-_VECTORS = 8
+_VECTOR_SETS_VERSION = 8
 """The version of Redis that brought vector sets."""
-_OLDEST = (6, 2)
+_OLDEST_VERSION = (6, 2)
 """Versions before it were never tried."""
-_SKEW = 2.0
+_MAX_SKEW_SECONDS = 2.0
 """Seconds that two clocks may be apart."""
-_TRIED = "doctor"
-_NOTHING = b"\x91\x93\xa6doctor\xff\xff"
+_PROBE_NAME = "doctor"
+_SETTLE_ARGUMENT = b"\x91\x93\xa6doctor\xff\xff"
 """The end of a call that holds nothing, as settle.lua takes it."""
-_FORGET = b"\x93\x00\xa10\x91\xa6doctor"
+_SWEEP_ARGUMENT = b"\x93\x00\xa10\x91\xa6doctor"
 """Of the counter that was tried, as sweep.lua takes it."""
-_FORMS = "Write redis+cluster://host:port,host:port in place of redis://host:port."
+_CLUSTER_HINT = "Write redis+cluster://host:port,host:port in place of redis://host:port."
 
 
 class RedisAdvice(msgspec.Struct, frozen=True):
     """What was found of a Redis."""
 
     mistakes: list[Mistake]
-    lacking: tuple[Mistake, ...] = ()
+    near_mistakes: tuple[Mistake, ...] = ()
     """What near questions would lack there."""
-    about: str = ""
+    summary: str = ""
     """What it is and how it answers; empty where it does not."""
 
 
 def advise(
-    url: str, *, counts: bool, near: bool = False, deadline: float = 1.0, verify: bool = True
+    url: str, *, has_counters: bool, near: bool = False, deadline: float = 1.0, verify: bool = True
 ) -> list[Mistake]:
     """Return what is wrong with the Redis of a URL, asked now, within `deadline` seconds.
 
-    `counts` tells whether limits or budgets are counted there, beside what is cached; `near`
+    `has_counters` tells whether limits or budgets are counted there, beside what is cached; `near`
     whether near questions are to be found; `verify` whether certificates are checked. In a Cluster
     the node of the default tenant answers for all. Runs an event loop of its own.
     """
-    found = _run(url, deadline, time.time, counts=counts, tries=False, verify=verify)
-    return [*found.mistakes, *(found.lacking if near else ())]
+    advice = _diagnose(
+        url, deadline, time.time, has_counters=has_counters, probes_commands=False, verify=verify
+    )
+    return [*advice.mistakes, *(advice.near_mistakes if near else ())]
 
 
 def examine(
     url: str,
     *,
-    counts: bool,
+    has_counters: bool,
     deadline: float = 1.0,
     wall: Callable[[], float] = time.time,
     verify: bool = True,
@@ -64,190 +66,224 @@ def examine(
 
     `wall` tells seconds since the epoch.
     """
-    return _run(url, deadline, wall, counts=counts, tries=True, verify=verify)
+    return _diagnose(
+        url, deadline, wall, has_counters=has_counters, probes_commands=True, verify=verify
+    )
 
 
-def _run(
+def _diagnose(
     url: str,
     deadline: float,
     wall: Callable[[], float],
     *,
-    counts: bool,
-    tries: bool,
+    has_counters: bool,
+    probes_commands: bool,
     verify: bool,
 ) -> RedisAdvice:
     try:
-        address = read(url, verify=verify)
-        context(address)
+        address = parse_url(url, verify=verify)
+        make_ssl_context(address)
     except ValueError as error:
-        return RedisAdvice([_mistake(f"{error}.", level="error")])
-    found = _asked(address, deadline, wall, counts=counts)
-    if not (tries and found.about):
-        return found
-    tried = asyncio.run(_tried(url, deadline, counts=counts, verify=verify))
-    return msgspec.structs.replace(found, mistakes=[*found.mistakes, *tried])
+        return RedisAdvice([_make_mistake(f"{error}.", level="error")])
+    advice = _query(address, deadline, wall, has_counters=has_counters)
+    if not (probes_commands and advice.summary):
+        return advice
+    probe_mistakes = asyncio.run(
+        _probe_commands(url, deadline, has_counters=has_counters, verify=verify)
+    )
+    return msgspec.structs.replace(advice, mistakes=[*advice.mistakes, *probe_mistakes])
 
 
-class _Said(NamedTuple):
+class _ServerFacts(NamedTuple):
     """What a server says of itself."""
 
     info: object
-    saves: object
-    moment: object
-    passed: float
+    save_points: object
+    server_time: object
+    round_trip: float
     """Seconds that the last answer took."""
     now: float
     """Seconds since the epoch, on this machine, in its middle."""
 
 
-def _asked(
-    address: RedisAddress, deadline: float, wall: Callable[[], float], *, counts: bool
+def _query(
+    address: RedisAddress, deadline: float, wall: Callable[[], float], *, has_counters: bool
 ) -> RedisAdvice:
-    def questions(redis: sync_client.SyncRedis) -> _Said:
-        said = redis.execute_command("INFO")
+    def read_facts(redis: sync_client.SyncRedis) -> _ServerFacts:
+        info = redis.execute_command("INFO")
         try:
-            saves = redis.execute_command("CONFIG GET", "save")
+            save_points = redis.execute_command("CONFIG GET", "save")
         except sync_client.Refused:
-            saves = None
-        begun, before = time.perf_counter(), wall()
-        moment = redis.execute_command("TIME")
-        return _Said(said, saves, moment, time.perf_counter() - begun, (before + wall()) / 2)
+            save_points = None
+        started_at, wall_start = time.perf_counter(), wall()
+        server_time = redis.execute_command("TIME")
+        return _ServerFacts(
+            info,
+            save_points,
+            server_time,
+            time.perf_counter() - started_at,
+            (wall_start + wall()) / 2,
+        )
 
     try:
-        found = sync_client.ask(address, keys("default")[0], deadline, questions)
+        server_facts = sync_client.query(address, make_keys("default")[0], deadline, read_facts)
     except RedisUnanswered as error:
-        return RedisAdvice([_gone(str(error), address, counts=counts)])
-    if not isinstance(found.info, bytes):
-        return RedisAdvice([_gone("it answers something else", address, counts=counts)])
-    lines = found.info.decode("utf-8", "replace").splitlines()
+        return RedisAdvice([_make_unreachable(str(error), address, has_counters=has_counters)])
+    if not isinstance(server_facts.info, bytes):
+        return RedisAdvice(
+            [_make_unreachable("it answers something else", address, has_counters=has_counters)]
+        )
+    lines = server_facts.info.decode("utf-8", "replace").splitlines()
     facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    points = _points(found.saves)
-    mistakes = [*_place(facts, address), *(_kept(facts, points=points) if counts else ())]
-    kind, version = _version(facts)
-    about = f"{kind} {version} ({address.where}) answers in {found.passed * 1000:.1f} ms"
-    ahead = _ahead(found.moment, found.now)
-    if counts and ahead is not None and abs(ahead) > _SKEW:
-        side = "ahead of" if ahead > 0 else "behind"
-        message = f"its clock is {abs(ahead):.0f} s {side} this machine's: one of them is wrong."
+    has_snapshots = _takes_snapshots(server_facts.save_points)
+    mistakes = [
+        *_check_role(facts, address),
+        *(_check_persistence(facts, has_snapshots=has_snapshots) if has_counters else ()),
+    ]
+    kind, version = _find_version(facts)
+    summary = (
+        f"{kind} {version} ({address.location}) answers in {server_facts.round_trip * 1000:.1f} ms"
+    )
+    clock_offset = _compute_clock_offset(server_facts.server_time, server_facts.now)
+    if has_counters and clock_offset is not None and abs(clock_offset) > _MAX_SKEW_SECONDS:
+        direction = "ahead of" if clock_offset > 0 else "behind"
+        message = (
+            f"its clock is {abs(clock_offset):.0f} s {direction} this machine's:"
+            " one of them is wrong."
+        )
         hint = "Let both follow a time server: budgets begin and end their windows by the clock."
-        mistakes.append(_mistake(message, hint))
-    return RedisAdvice(mistakes, about=about, lacking=tuple(_vectors(kind, version)))
+        mistakes.append(_make_mistake(message, hint))
+    return RedisAdvice(
+        mistakes, summary=summary, near_mistakes=tuple(_check_vector_sets(kind, version))
+    )
 
 
-def _ahead(moment: object, now: float) -> float | None:
+def _compute_clock_offset(server_time: object, now: float) -> float | None:
     """Seconds that its clock is ahead; None where it does not tell."""
-    if not isinstance(moment, tuple) or len(moment) != 2:
+    if not isinstance(server_time, tuple) or len(server_time) != 2:
         return None
-    whole, part = moment
-    return int(whole) + int(part) / 1e6 - now
+    seconds, micros = server_time
+    return int(seconds) + int(micros) / 1e6 - now
 
 
-async def _tried(url: str, deadline: float, *, counts: bool, verify: bool) -> list[Mistake]:
+async def _probe_commands(
+    url: str, deadline: float, *, has_counters: bool, verify: bool
+) -> list[Mistake]:
     """Return whether values and counters work, by what the gateway itself does."""
     notes: list[str] = []
     redis = RedisStore(
         url, note=notes.append, clock=time.monotonic, deadline=deadline, verify=verify
     )
     try:
-        await redis.put(_TRIED, b"well", 1.0)
-        kept = await redis.get(_TRIED) == b"well"
-        counted = not counts
-        if counts:
+        await redis.put(_PROBE_NAME, b"well", 1.0)
+        keeps_values = await redis.get(_PROBE_NAME) == b"well"
+        counts_calls = not has_counters
+        if has_counters:
             try:
-                await redis.command(_TRIED, b"HSETNX", b"spent", b"doctor", b"0")
-                await redis.run(Script("settle"), _TRIED, _NOTHING)
-                await redis.run(Script("sweep"), _TRIED, _FORGET)
-                counted = True
+                await redis.run_command(_PROBE_NAME, b"HSETNX", b"spent", b"doctor", b"0")
+                await redis.run(Script("settle"), _PROBE_NAME, _SETTLE_ARGUMENT)
+                await redis.run(Script("sweep"), _PROBE_NAME, _SWEEP_ARGUMENT)
+                counts_calls = True
             except RedisAway:
                 pass
     finally:
         await redis.close()
-    said = f" ({notes[0].partition(' (')[0]})" if notes else ""
+    note = f" ({notes[0].partition(' (')[0]})" if notes else ""
     hint = "Give it the commands that docs/operating.md names, and room."
     return [
-        _mistake(f"{text}{said}.", hint, level="error")
-        for well, text in ((kept, "keeps no value"), (counted, "counts nothing"))
-        if not well
+        _make_mistake(f"{text}{note}.", hint, level="error")
+        for works, text in ((keeps_values, "keeps no value"), (counts_calls, "counts nothing"))
+        if not works
     ]
 
 
-def _version(facts: dict[str, str]) -> tuple[str, str]:
+def _find_version(facts: dict[str, str]) -> tuple[str, str]:
     if version := facts.get("valkey_version"):
         return "Valkey", version
     return "Redis", facts.get("redis_version", "")
 
 
-def _place(facts: dict[str, str], address: RedisAddress) -> list[Mistake]:
+def _check_role(facts: dict[str, str], address: RedisAddress) -> list[Mistake]:
     """Whether it is what the URL says, and takes writes."""
-    found = []
-    if address.tls and address.verify and not checks_name(address):
+    mistakes = []
+    if address.tls and address.verify and not checks_hostname(address):
         message = "ssl_check_hostname=false takes a trusted certificate of any server."
-        found.append(_mistake(message, "Leave it out, and name Redis as its certificate does."))
+        mistakes.append(
+            _make_mistake(message, "Leave it out, and name Redis as its certificate does.")
+        )
     if address.kind == "single" and facts.get("cluster_enabled") == "1":
-        message = f"{address.where} is a node of a Cluster and sends most keys elsewhere."
-        found.append(_mistake(message, _FORMS, level="error"))
+        message = f"{address.location} is a node of a Cluster and sends most keys elsewhere."
+        mistakes.append(_make_mistake(message, _CLUSTER_HINT, level="error"))
     if facts.get("role") == "slave" and address.kind == "single":
-        message = f"{address.where} is a replica and takes no writes."
-        found.append(_mistake(message, "Name its primary, or the sentinels.", level="error"))
-    _, version = _version(facts)
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    if numbers and numbers < _OLDEST:
-        oldest = ".".join(str(one) for one in _OLDEST)
-        found.append(_mistake(f"version {version} was never tried.", f"Use {oldest} or later."))
-    return found
+        message = f"{address.location} is a replica and takes no writes."
+        mistakes.append(
+            _make_mistake(message, "Name its primary, or the sentinels.", level="error")
+        )
+    _, version = _find_version(facts)
+    version_numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if version_numbers and version_numbers < _OLDEST_VERSION:
+        oldest = ".".join(str(number) for number in _OLDEST_VERSION)
+        mistakes.append(
+            _make_mistake(f"version {version} was never tried.", f"Use {oldest} or later.")
+        )
+    return mistakes
 
 
-def _vectors(kind: str, version: str) -> Iterator[Mistake]:
+def _check_vector_sets(kind: str, version: str) -> Iterator[Mistake]:
     """Whether it can find near questions for all that share it."""
-    number = re.match(r"\d+", version)
-    if kind != "Redis" or number is None or int(number[0]) < _VECTORS:
+    major = re.match(r"\d+", version)
+    if kind != "Redis" or major is None or int(major[0]) < _VECTOR_SETS_VERSION:
         message = f"{kind} {version} has no vector sets: each process finds its own near questions."
-        yield _mistake(message, f"Use Redis {_VECTORS} or later, or leave `cache.near` out.")
+        yield _make_mistake(
+            message, f"Use Redis {_VECTOR_SETS_VERSION} or later, or leave `cache.near` out."
+        )
 
 
-def _kept(facts: dict[str, str], *, points: bool | None) -> list[Mistake]:
-    """Whether counters stay; `points`: whether it takes snapshots, None where nobody knows."""
-    found, policy = [], facts.get("maxmemory_policy", "")
+def _check_persistence(facts: dict[str, str], *, has_snapshots: bool | None) -> list[Mistake]:
+    """Whether counters stay; `has_snapshots`: it takes snapshots, None where nobody knows."""
+    mistakes, policy = [], facts.get("maxmemory_policy", "")
     hint = "Set maxmemory-policy to volatile-lru: only what has a time to live is evicted then."
     if policy.startswith("allkeys-"):
         message = f"maxmemory-policy {policy} evicts counters of limits and budgets."
-        found.append(_mistake(message, hint))
+        mistakes.append(_make_mistake(message, hint))
     elif policy == "noeviction" and facts.get("maxmemory", "0") != "0":
         message = (
             "maxmemory-policy noeviction: once cached answers fill it, nothing can be counted."
         )
-        found.append(_mistake(message, hint))
+        mistakes.append(_make_mistake(message, hint))
     if facts.get("aof_enabled") != "0":
-        return found
+        return mistakes
     hint = "Set appendonly to yes."
-    if points:
+    if has_snapshots:
         message = (
             "it keeps snapshots alone: after a crash counters are those of the last one, and "
             "budgets can be overspent by what was counted since."
         )
-        found.append(_mistake(message, hint))
-    elif points is False:
+        mistakes.append(_make_mistake(message, hint))
+    elif has_snapshots is False:
         message = (
             "it keeps nothing on its disk: a restart begins limits anew, and budgets must be "
             "rebuilt from the ledger."
         )
-        found.append(_mistake(message, hint))
-    return found
+        mistakes.append(_make_mistake(message, hint))
+    return mistakes
 
 
-def _points(saves: object) -> bool | None:
+def _takes_snapshots(save_points: object) -> bool | None:
     """Whether snapshots are taken; None where it does not tell."""
-    if isinstance(saves, dict) and saves:
-        return any(saves.values())
+    if isinstance(save_points, dict) and save_points:
+        return any(save_points.values())
     return None
 
 
-def _gone(said: str, address: RedisAddress, *, counts: bool) -> Mistake:
-    parts = "Limits and budgets follow on_redis_loss" if counts else "Nothing is shared"
-    return _mistake(f"cannot be asked: {said} ({address.where}).", f"{parts} until it can.")
+def _make_unreachable(reason: str, address: RedisAddress, *, has_counters: bool) -> Mistake:
+    effect = "Limits and budgets follow on_redis_loss" if has_counters else "Nothing is shared"
+    return _make_mistake(
+        f"cannot be asked: {reason} ({address.location}).", f"{effect} until it can."
+    )
 
 
-def _mistake(message: str, hint: str = "", level: str = "warning") -> Mistake:
+def _make_mistake(message: str, hint: str = "", level: str = "warning") -> Mistake:
     if level == "error":
         return Mistake(file="REDIS_URL", message=message, hint=hint)
     return Mistake(level="warning", file="REDIS_URL", message=message, hint=hint)

@@ -13,97 +13,102 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-DEADLINE = 0.1
+DEADLINE_SECONDS = 0.1
 """Seconds that one operation may take, whatever it consists of."""
-CONNECT = 1.0
+CONNECT_SECONDS = 1.0
 """Seconds until a connection can be used, where the operator says nothing else."""
-PAUSE = 1.0
+PROBE_SECONDS = 1.0
 """Seconds between two probes of a server that is gone."""
-_CALM = 10.0
+_CALM_SECONDS = 10.0
 """Seconds without a failure after which those before are forgotten."""
-_FAILURES = 5
+_MAX_FAILURES = 5
 """Calls that may fail between answered probes, and within that; each one more doubles the pause."""
-_LONGEST = 32.0
+_MAX_PAUSE_SECONDS = 32.0
 """Seconds that a pause grows to."""
-_QUIET = 60.0
+_QUIET_SECONDS = 60.0
 """Seconds between two notes of a server that is there and refuses."""
 
 
 class RedisHealth:
     """Whether a server is there, and what goes on in the background to learn it.
 
-    `look` asks it something and raises where it does not answer, `why` puts such an error in words,
-    `where` is the place that notes name; `clock` is monotonic seconds, `deadline` those of a probe.
+    `check` asks it something and raises where it does not answer, `describe_error` puts such an
+    error in words, `location` is the place that notes name; `clock` is monotonic seconds,
+    `deadline` those of a probe.
     """
 
     def __init__(
         self,
-        where: str,
+        location: str,
         *,
-        look: Callable[[], Awaitable[object]],
-        why: Callable[[Exception], str],
+        check: Callable[[], Awaitable[object]],
+        describe_error: Callable[[Exception], str],
         note: Callable[[str], None],
         clock: Callable[[], float],
         deadline: float,
     ) -> None:
-        self._where = where
-        self._look = look
-        self._why = why
+        self._location = location
+        self._check = check
+        self._describe_error = describe_error
         self._note = note
         self._clock = clock
         self._deadline = deadline
-        self._alive = True
-        self._told = self._closed = self._probing = False
+        self._is_alive = True
+        self._loss_reported = self._is_closed = self._is_probing = False
         self._probe_at = 0.0
         self._quiet_until = float("-inf")
-        self._failures = 0
-        self._since = clock()
+        self._failure_count = 0
+        self._alive_since = clock()
         self.tasks: set[asyncio.Task[None]] = set()
 
     @property
-    def lost(self) -> bool:
+    def is_lost(self) -> bool:
         """Whether it is not to be asked."""
-        return self._closed or not self._alive
+        return self._is_closed or not self._is_alive
 
     @property
-    def closed(self) -> bool:
+    def is_closed(self) -> bool:
         """Whether nobody asks any more."""
-        return self._closed
+        return self._is_closed
 
-    def fail(self) -> None:
+    def record_failure(self) -> None:
         """A call has failed."""
-        self._alive = False
+        self._is_alive = False
         now = self._clock()
-        self._failures = 1 if now - self._since >= _CALM else self._failures + 1
-        if self._failures <= _FAILURES:
+        self._failure_count = (
+            1 if now - self._alive_since >= _CALM_SECONDS else self._failure_count + 1
+        )
+        if self._failure_count <= _MAX_FAILURES:
             self._probe_at = now
             self.probe()
         else:
-            self._probe_at = now + min(2.0 ** (self._failures - _FAILURES - 1), _LONGEST)
-            self._gone("it fails again and again")
+            self._probe_at = now + min(
+                2.0 ** (self._failure_count - _MAX_FAILURES - 1), _MAX_PAUSE_SECONDS
+            )
+            self._report_loss("it fails again and again")
 
-    def refused(self, word: str) -> None:
+    def report_refusal(self, code: str) -> None:
         """An answer was an error: it is there, so other calls go on."""
         now = self._clock()
         if now >= self._quiet_until:
-            self._quiet_until = now + _QUIET
-            self._note(f"redis refuses: {word} ({self._where})")
+            self._quiet_until = now + _QUIET_SECONDS
+            self._note(f"redis refuses: {code} ({self._location})")
 
     def probe(self) -> None:
         """Learn beside the caller whether it is back, where that is due."""
         now = self._clock()
-        if not (self._closed or self._probing) and now >= self._probe_at:
-            self._probing = True
-            self._probe_at = now + PAUSE
+        if not (self._is_closed or self._is_probing) and now >= self._probe_at:
+            self._is_probing = True
+            self._probe_at = now + PROBE_SECONDS
             self.spawn(self._probe())
 
-    def spawn(self, work: Coroutine[Any, Any, None], *, at_once: bool = False) -> None:
+    def spawn(self, coroutine: Coroutine[Any, Any, None], *, at_once: bool = False) -> None:
         """Let work go on in the background; `at_once`: its first step is before any other."""
-        task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=at_once)
+        task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=at_once)
         self.tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self.tasks.discard)
 
-    async def settle(self) -> None:
+    async def wait_background(self) -> None:
         """Wait for what goes on in the background."""
         while self.tasks:
             done, _ = await asyncio.wait(self.tasks)
@@ -111,26 +116,26 @@ class RedisHealth:
 
     async def close(self) -> None:
         """Ask no more; a probe that is under way ends within its deadline."""
-        self._closed = True
-        await self.settle()
+        self._is_closed = True
+        await self.wait_background()
 
     async def _probe(self) -> None:
         try:
             async with asyncio.timeout(self._deadline):
-                await self._look()
+                await self._check()
         except Exception as error:  # noqa: BLE001 - garbage from a socket raises nearly anything
-            self._failures = 0  # a pause of its own begins
-            self._gone(self._why(error))
+            self._failure_count = 0  # a pause of its own begins
+            self._report_loss(self._describe_error(error))
             return
         finally:
-            self._probing = False
-        self._alive = True
-        self._since = self._clock()
-        if self._told:
-            self._told = False
-            self._note(f"redis is back ({self._where})")
+            self._is_probing = False
+        self._is_alive = True
+        self._alive_since = self._clock()
+        if self._loss_reported:
+            self._loss_reported = False
+            self._note(f"redis is back ({self._location})")
 
-    def _gone(self, why: str) -> None:
-        if not (self._told or self._closed):
-            self._told = True
-            self._note(f"redis is gone: {why} ({self._where})")
+    def _report_loss(self, reason: str) -> None:
+        if not (self._loss_reported or self._is_closed):
+            self._loss_reported = True
+            self._note(f"redis is gone: {reason} ({self._location})")

@@ -16,9 +16,9 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from gateway.state.errors import RedisUnanswered
-from gateway.state.redis.url import RedisAddress, checks_name
+from gateway.state.redis.url import RedisAddress, checks_hostname
 
-_SECURE = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_password")
+_TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_password")
 
 
 Refused = exceptions.ResponseError
@@ -33,25 +33,25 @@ class SyncRedis(Protocol):
         ...
 
 
-def ask[T](
-    address: RedisAddress, key: bytes, deadline: float, questions: Callable[[SyncRedis], T]
+def query[T](
+    address: RedisAddress, key: bytes, deadline: float, run_queries: Callable[[SyncRedis], T]
 ) -> T:
-    """What the server that has a key answers to `questions`. Raises RedisUnanswered.
+    """What the server that has a key answers to `run_queries`. Raises RedisUnanswered.
 
     Each step may take `deadline` seconds, and none is tried again.
     """
-    opened: list[Any] = []
+    clients: list[Any] = []
     try:
-        return questions(_open(address, key, deadline, opened))
+        return run_queries(_open_client(address, key, deadline, clients))
     except (exceptions.RedisError, exceptions.RedisClusterException, OSError, ValueError) as error:
-        raise RedisUnanswered(_why(error)) from None
+        raise RedisUnanswered(_describe_error(error)) from None
     finally:
-        for one in opened:
-            one.close()
+        for client in clients:
+            client.close()
 
 
-def _open(address: RedisAddress, key: bytes, deadline: float, opened: list[Any]) -> Redis:
-    """A client of the server that has a key; what is to be closed is put into `opened`."""
+def _open_client(address: RedisAddress, key: bytes, deadline: float, clients: list[Any]) -> Redis:
+    """A client of the server that has a key; what is to be closed is put into `clients`."""
     options: dict[str, Any] = {
         "username": address.username or None,
         "password": address.password or None,
@@ -60,7 +60,7 @@ def _open(address: RedisAddress, key: bytes, deadline: float, opened: list[Any])
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
         "driver_info": None,
-        **_secured(address),
+        **_make_tls_options(address),
     }
     if address.kind == "cluster":
         nodes = [
@@ -68,46 +68,56 @@ def _open(address: RedisAddress, key: bytes, deadline: float, opened: list[Any])
             for host, port in address.hosts
         ]
         cluster = RedisCluster(startup_nodes=nodes, **options)
-        opened.append(cluster)
+        clients.append(cluster)
         node = cluster.get_node_from_key(key.decode())  # type: ignore[no-untyped-call]
         if node is None:
             raise exceptions.RedisClusterException("no node of it has the keys")
-        return _raw(cluster.get_redis_connection(node))
+        return _keep_raw_info(cluster.get_redis_connection(node))
     options["db"] = address.db
     if address.kind == "sentinel":
-        name, password = address.guard
-        guard = {**options, "db": 0, "username": name or None, "password": password or None}
+        username, password = address.sentinel_login
+        sentinel_options = {
+            **options,
+            "db": 0,
+            "username": username or None,
+            "password": password or None,
+        }
         sentinels = Sentinel(  # type: ignore[no-untyped-call]
-            list(address.hosts), sentinel_kwargs=guard, **options
+            list(address.hosts), sentinel_kwargs=sentinel_options, **options
         )
-        opened.extend(sentinels.sentinels)
+        clients.extend(sentinels.sentinels)
         client: Redis = sentinels.master_for(address.service)  # type: ignore[no-untyped-call]
     elif address.path:
         client = Redis(unix_socket_path=address.path, **options)
     else:
         host, port = address.hosts[0]
         client = Redis(host=host, port=port, **options)
-    opened.append(client)
-    return _raw(client)
+    clients.append(client)
+    return _keep_raw_info(client)
 
 
-def _raw(client: Redis) -> Redis:
+def _keep_raw_info(client: Redis) -> Redis:
     """A client that gives the answer to INFO as it came."""
     client.set_response_callback("INFO", lambda reply, **_: reply)
     return client
 
 
-def _secured(address: RedisAddress) -> dict[str, Any]:
+def _make_tls_options(address: RedisAddress) -> dict[str, Any]:
     if not address.tls:
         return {}
-    said = address.options
-    found: dict[str, Any] = {name: said[name] for name in _SECURE if name in said}
-    checks = address.verify and checks_name(address)
+    options = address.options
+    tls_options: dict[str, Any] = {name: options[name] for name in _TLS_OPTIONS if name in options}
+    is_hostname_checked = address.verify and checks_hostname(address)
     required = "required" if address.verify else "none"
-    return {"ssl": True, "ssl_check_hostname": checks, "ssl_cert_reqs": required, **found}
+    return {
+        "ssl": True,
+        "ssl_check_hostname": is_hostname_checked,
+        "ssl_cert_reqs": required,
+        **tls_options,
+    }
 
 
-_WHY: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
+_ERROR_TEXTS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     ((exceptions.TimeoutError, TimeoutError), "no answer in time"),
     (
         (exceptions.AuthenticationError, exceptions.NoPermissionError),
@@ -120,10 +130,10 @@ _WHY: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
 )
 
 
-def _why(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """In words that quote nothing of the server or the URL."""
     causes = (error, error.__cause__ or error.__context__)
-    for kind, text in _WHY:
+    for kind, text in _ERROR_TEXTS:
         if any(isinstance(cause, kind) for cause in causes):
             return text
     if isinstance(error, MasterNotFoundError) and " : " not in str(error):  # then some were away

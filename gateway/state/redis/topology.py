@@ -19,10 +19,10 @@ from gateway.state.redis.connection import (
     RedisError,
     Reply,
     ReplyWaiter,
-    request,
-    texts,
+    encode_command,
+    expect_list,
 )
-from gateway.state.redis.url import Host, RedisAddress, context
+from gateway.state.redis.url import Host, RedisAddress, make_ssl_context
 
 
 def is_address(host: str) -> bool:
@@ -52,7 +52,7 @@ class NameLookup:
         if lookup is None:
             lookup = asyncio.ensure_future(_look_up(host))
             self._lookups[host] = lookup
-            lookup.add_done_callback(lambda done: self._done(host, done))
+            lookup.add_done_callback(lambda finished_lookup: self._forget(host, finished_lookup))
         return await asyncio.shield(lookup)
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class NameLookup:
         for lookup in self._lookups.values():
             lookup.cancel()
 
-    def _done(self, host: str, lookup: asyncio.Future[list[str]]) -> None:
+    def _forget(self, host: str, lookup: asyncio.Future[list[str]]) -> None:
         del self._lookups[host]
         if not lookup.cancelled():
             lookup.exception()  # nobody may wait for it any more
@@ -68,291 +68,311 @@ class NameLookup:
 
 async def _look_up(host: str) -> list[str]:
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(place[0]) for *_, place in found))
+    addresses = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in addresses))
 
 
-_SLOTS = 16384
-_HOPS = 5
+_SLOT_COUNT = 16384
+_MAX_REDIRECTS = 5
 """Redirections that one call follows."""
-MOVES = ("MOVED", "ASK")
+REDIRECT_CODES = ("MOVED", "ASK")
 """First words of redirections, which nodes of a Cluster send."""
-_STRANGE = "what answers does not speak its protocol"
+_PROTOCOL_ERROR = "what answers does not speak its protocol"
 
 
 class RedisTopology:
-    """Asks. `deadline` is seconds for one answer, `connect` those until a connection can be used.
+    """Asks which server is the primary.
+
+    `deadline` is seconds for one answer, `connect_timeout` those until a connection can be used.
 
     A way goes on being found when who asked first has left. Raises ValueError where the URL names
     certificates that cannot be read.
     """
 
-    def __init__(self, address: RedisAddress, deadline: float, connect: float) -> None:
+    def __init__(self, address: RedisAddress, deadline: float, connect_timeout: float) -> None:
         self._address = address
         self._deadline = deadline
-        self._connect = connect
-        self._tls = context(address)
-        self._names = NameLookup()
-        self._wires: dict[Host, RedisConnection] = {}
-        self._opening: dict[Host, asyncio.Task[RedisConnection]] = {}
-        self._locating: asyncio.Task[None] | None = None
+        self._connect_timeout = connect_timeout
+        self._ssl_context = make_ssl_context(address)
+        self._name_lookup = NameLookup()
+        self._connections: dict[Host, RedisConnection] = {}
+        self._connect_tasks: dict[Host, asyncio.Task[RedisConnection]] = {}
+        self._locate_task: asyncio.Task[None] | None = None
         self._primary: Host | None = None
         self._slots: dict[int, Host] = {}
         self._nodes: set[Host] = set()
-        self.many = address.kind == "cluster"
+        self.is_cluster = address.kind == "cluster"
         """True if there are several servers, which send requests to one another."""
-        self._ways: dict[int, RedisConnection] = {}
+        self._slot_connections: dict[int, RedisConnection] = {}
         """By slot, where there are several servers."""
 
-    def ask(self, slot: int, data: bytes) -> asyncio.Future[Reply] | None:
+    def send_if_open(self, slot: int, data: bytes) -> asyncio.Future[Reply] | None:
         """Send a request on the way that is known and open; None where there is none."""
-        wire = self._ways.get(slot if self.many else 0)
-        if wire is None:
+        connection = self._slot_connections.get(slot if self.is_cluster else 0)
+        if connection is None:
             return None
-        answer = wire.loop.create_future()
-        return answer if wire.tell(data, answer) else None
+        answer = connection.loop.create_future()
+        return answer if connection.enqueue(data, answer) else None
 
-    def tell(self, key: bytes, data: bytes, answer: ReplyWaiter) -> bool:
-        """The same on a key, of which `answer` is told; False where there is no such way."""
-        wire = self._ways.get(slot_of(key) if self.many else 0)
-        return wire is not None and wire.tell(data, answer)
+    def enqueue(self, key: bytes, data: bytes, waiter: ReplyWaiter) -> bool:
+        """The same on a key, of which `waiter` is told; False where there is no such way."""
+        connection = self._slot_connections.get(find_slot(key) if self.is_cluster else 0)
+        return connection is not None and connection.enqueue(data, waiter)
 
-    async def find(self, slot: int, data: bytes) -> Reply:
+    async def execute(self, slot: int, data: bytes) -> Reply:
         """Send a request to its slot; follow redirections. Raises BrokenConnection, OSError."""
-        return await self._follow(slot, data, await self._way(slot))
+        return await self._send_on(slot, data, await self._connect_slot(slot))
 
-    async def follow(self, slot: int, data: bytes, moved: RedisError) -> Reply:
+    async def follow_redirect(self, slot: int, data: bytes, redirect: RedisError) -> Reply:
         """Send a redirected request again. Raises BrokenConnection, OSError."""
-        return await self._turn(slot, data, moved)
+        return await self._follow_redirects(slot, data, redirect)
 
-    def drop(self) -> None:
+    def abandon(self) -> None:
         """Close every connection and open none; the next call finds its way anew."""
-        for task in self._begun():
+        for task in self._list_tasks():
             task.cancel()
-        self._opening, self._locating = {}, None  # nobody joins what is being given up
-        self.part()
+        self._connect_tasks, self._locate_task = {}, None  # nobody joins what is being given up
+        self.close_connections()
 
-    def part(self) -> None:
+    def close_connections(self) -> None:
         """Close every open connection; the gateway goes on opening others."""
-        wires, self._wires = self._wires, {}
-        for wire in wires.values():
-            wire.close()
+        connections, self._connections = self._connections, {}
+        for connection in connections.values():
+            connection.close()
         self._primary = None
         self._slots.clear()
-        self._ways.clear()
+        self._slot_connections.clear()
 
-    def renew(self) -> None:
+    def retire_connections(self) -> None:
         """The next call finds its way anew; those that are under way are answered."""
-        wires, self._wires = self._wires, {}
-        for wire in wires.values():
-            wire.retire()
+        connections, self._connections = self._connections, {}
+        for connection in connections.values():
+            connection.retire()
         self._primary = None
         self._slots.clear()
-        self._ways.clear()
+        self._slot_connections.clear()
 
     async def close(self) -> None:
         """Close every connection, and wait for none."""
-        begun = self._begun()
-        self.drop()
-        self._names.close()
-        await asyncio.gather(*begun, return_exceptions=True)
+        tasks = self._list_tasks()
+        self.abandon()
+        self._name_lookup.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begun(self) -> list[asyncio.Task[Any]]:
+    def _list_tasks(self) -> list[asyncio.Task[Any]]:
         """Return what is under way to find servers, and to open connections."""
-        locating = [] if self._locating is None else [self._locating]
-        return [*self._opening.values(), *locating]
+        locate_tasks = [] if self._locate_task is None else [self._locate_task]
+        return [*self._connect_tasks.values(), *locate_tasks]
 
-    async def _follow(self, slot: int, data: bytes, wire: RedisConnection) -> Reply:
-        reply = await wire.ask(data)
-        if self.moved(reply):
-            return await self._turn(slot, data, reply)
-        self._ways[slot if self.many else 0] = wire
+    async def _send_on(self, slot: int, data: bytes, connection: RedisConnection) -> Reply:
+        reply = await connection.send(data)
+        if self.is_redirect(reply):
+            return await self._follow_redirects(slot, data, reply)
+        self._slot_connections[slot if self.is_cluster else 0] = connection
         return reply
 
-    def moved(self, reply: object) -> TypeGuard[RedisError]:
+    def is_redirect(self, reply: object) -> TypeGuard[RedisError]:
         """True if an answer is a redirection that is followed: in a Cluster, and nowhere else.
 
         Another server may not say who gets the password.
         """
-        return self.many and type(reply) is RedisError and reply.word in MOVES
+        return self.is_cluster and type(reply) is RedisError and reply.code in REDIRECT_CODES
 
-    async def _turn(self, slot: int, data: bytes, reply: Reply) -> Reply:
-        for _ in range(_HOPS):
-            if not self.moved(reply):
+    async def _follow_redirects(self, slot: int, data: bytes, reply: Reply) -> Reply:
+        for _ in range(_MAX_REDIRECTS):
+            if not self.is_redirect(reply):
                 return reply
-            _, _, place = reply.text.split(" ", 2)
-            host, _, port = place.rpartition(":")
-            to = (host.strip("[]"), int(port))
-            wire = await self._wire(to)
-            if reply.word == "ASK":
-                asking = wire.ask(request(b"ASKING"))
-                reply = await wire.ask(data)
+            _, _, address = reply.text.split(" ", 2)
+            host, _, port = address.rpartition(":")
+            node = (host.strip("[]"), int(port))
+            connection = await self._connect_host(node)
+            if reply.code == "ASK":
+                asking = connection.send(encode_command(b"ASKING"))
+                reply = await connection.send(data)
                 await asking
             else:
-                self._slots[slot] = to
-                self._ways[slot] = wire
-                reply = await wire.ask(data)
+                self._slots[slot] = node
+                self._slot_connections[slot] = connection
+                reply = await connection.send(data)
         raise BrokenConnection("its nodes send calls to one another")
 
-    async def _way(self, slot: int) -> RedisConnection:
+    async def _connect_slot(self, slot: int) -> RedisConnection:
         kind = self._address.kind
         if kind == "single":
-            return await self._wire(self._address.hosts[0] if self._address.hosts else ("", 0))
+            return await self._connect_host(
+                self._address.hosts[0] if self._address.hosts else ("", 0)
+            )
         if kind == "sentinel":
             if self._primary is None:
-                await self._located()
-            return await self._wire(self._primary or _gone())
+                await self._ensure_located()
+            return await self._connect_host(self._primary or _raise_no_node())
         if slot not in self._slots:
-            await self._located()
-        return await self._wire(self._slots.get(slot) or _gone())
+            await self._ensure_located()
+        return await self._connect_host(self._slots.get(slot) or _raise_no_node())
 
-    async def _located(self) -> None:
+    async def _ensure_located(self) -> None:
         """Find the servers, once for all who want them. Raises BrokenConnection, OSError."""
-        if self._locating is None:
-            self._locating = asyncio.create_task(self._locate())
-            self._locating.add_done_callback(self._has_located)
-        await _joined(self._locating)
+        if self._locate_task is None:
+            self._locate_task = asyncio.create_task(self._locate())
+            self._locate_task.add_done_callback(self._finish_locating)
+        await _join_task(self._locate_task)
 
     async def _locate(self) -> None:
-        async with asyncio.timeout(self._connect):
-            if not self.many:
-                self._primary = await self._first(self._address.hosts, self._sentinel)
+        async with asyncio.timeout(self._connect_timeout):
+            if not self.is_cluster:
+                self._primary = await self._find_first_answer(
+                    self._address.hosts, self._ask_sentinel
+                )
                 return
             nodes = dict.fromkeys([*self._address.hosts, *self._nodes])
-            self._slots.update(await self._first(list(nodes), self._map))
+            self._slots.update(await self._find_first_answer(list(nodes), self._read_slots))
 
-    def _has_located(self, done: asyncio.Task[None]) -> None:
-        if self._locating is done:
-            self._locating = None
-        if not done.cancelled():
-            done.exception()  # nobody may wait for it any more
+    def _finish_locating(self, task: asyncio.Task[None]) -> None:
+        if self._locate_task is task:
+            self._locate_task = None
+        if not task.cancelled():
+            task.exception()  # nobody may wait for it any more
 
-    async def _first[T](
-        self, hosts: Sequence[Host], ask: Callable[[Host], Coroutine[Any, Any, T]]
+    async def _find_first_answer[T](
+        self, hosts: Sequence[Host], ask_host: Callable[[Host], Coroutine[Any, Any, T]]
     ) -> T:
         """What the first of several hosts answers. Raises BrokenConnection where none does."""
-        asked = [asyncio.create_task(ask(host)) for host in hosts]
+        tasks = [asyncio.create_task(ask_host(host)) for host in hosts]
         errors: list[BaseException] = []
         try:
-            for done in asyncio.as_completed(asked):
+            for attempt in asyncio.as_completed(tasks):
                 try:
-                    return await done
+                    return await attempt
                 except (BrokenConnection, OSError, ValueError) as error:
                     errors.append(error)
         finally:
-            for task in asked:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         raise next(
-            (one for one in errors if isinstance(one, BrokenConnection)),
+            (failure for failure in errors if isinstance(failure, BrokenConnection)),
             BrokenConnection("no connection"),
         )
 
-    async def _sentinel(self, host: Host) -> Host:
+    async def _ask_sentinel(self, host: Host) -> Host:
         """Where the primary is, by one sentinel."""
-        wire = await self._dial(host, self._address.guard)
+        connection = await self._dial(host, self._address.sentinel_login)
         try:
             words = (b"SENTINEL", b"get-master-addr-by-name", self._address.service.encode())
-            reply = await wire.ask(request(*words))
+            reply = await connection.send(encode_command(*words))
         finally:
-            wire.close()
+            connection.close()
         if reply is None:
             raise BrokenConnection("Sentinel does not know the service")
-        place, port = texts(reply)
-        if not isinstance(place, bytes) or not isinstance(port, bytes):
-            raise BrokenConnection(_STRANGE)
-        return place.decode(), int(port)
+        address, port = expect_list(reply)
+        if not isinstance(address, bytes) or not isinstance(port, bytes):
+            raise BrokenConnection(_PROTOCOL_ERROR)
+        return address.decode(), int(port)
 
-    async def _map(self, host: Host) -> dict[int, Host]:
+    async def _read_slots(self, host: Host) -> dict[int, Host]:
         """Which node has which slots, by one node."""
-        wire = await self._dial(host, (self._address.username, self._address.password))
+        connection = await self._dial(host, (self._address.username, self._address.password))
         try:
-            reply = await wire.ask(request(b"CLUSTER", b"SLOTS"))
+            reply = await connection.send(encode_command(b"CLUSTER", b"SLOTS"))
         finally:
-            wire.close()
+            connection.close()
         if isinstance(reply, RedisError):
-            raise BrokenConnection(f"it answers {reply.word}")
-        found: dict[int, Host] = {}
+            raise BrokenConnection(f"it answers {reply.code}")
+        slots: dict[int, Host] = {}
         nodes: set[Host] = set()
-        for row in texts(reply):
-            first, last, *places = texts(row)
-            hosts = [_place(place, host) for place in places]
+        for row in expect_list(reply):
+            first_slot, last_slot, *node_entries = expect_list(row)
+            hosts = [_parse_node(node_entry, host) for node_entry in node_entries]
             nodes.update(hosts)
-            if not isinstance(first, int) or not isinstance(last, int):
-                raise BrokenConnection(_STRANGE)
-            found.update(dict.fromkeys(range(first, last + 1), hosts[0]))
+            if not isinstance(first_slot, int) or not isinstance(last_slot, int):
+                raise BrokenConnection(_PROTOCOL_ERROR)
+            slots.update(dict.fromkeys(range(first_slot, last_slot + 1), hosts[0]))
         self._nodes = nodes
-        return found
+        return slots
 
-    async def _wire(self, host: Host) -> RedisConnection:
+    async def _connect_host(self, host: Host) -> RedisConnection:
         """The connection to a host, opened once for all who want it."""
-        wire = self._wires.get(host)
-        if wire is not None and wire.open:
-            return wire
-        opening = self._opening.get(host)
-        if opening is None:
-            opening = asyncio.create_task(self._open(host))
-            self._opening[host] = opening
-            opening.add_done_callback(lambda done: self._opened(host, done))
-        return await _joined(opening)
+        connection = self._connections.get(host)
+        if connection is not None and connection.is_open:
+            return connection
+        connect_task = self._connect_tasks.get(host)
+        if connect_task is None:
+            connect_task = asyncio.create_task(self._open(host))
+            self._connect_tasks[host] = connect_task
+            connect_task.add_done_callback(
+                lambda finished_task: self._finish_connecting(host, finished_task)
+            )
+        return await _join_task(connect_task)
 
     async def _open(self, host: Host) -> RedisConnection:
         address = self._address
-        async with asyncio.timeout(self._connect):
-            wire = await self._dial(host, (address.username, address.password))
-            with _kept(wire):
+        async with asyncio.timeout(self._connect_timeout):
+            connection = await self._dial(host, (address.username, address.password))
+            with _closing_on_error(connection):
                 if address.db:
-                    _accepted(await wire.ask(request(b"SELECT", b"%d" % address.db)))
+                    _check_accepted(
+                        await connection.send(encode_command(b"SELECT", b"%d" % address.db))
+                    )
                 if address.kind == "sentinel":
-                    role = await wire.ask(request(b"ROLE"))
+                    role = await connection.send(encode_command(b"ROLE"))
                     if isinstance(role, list) and role[0] != b"master":
                         raise BrokenConnection("it is no primary any more")
-        wire.deadline = self._deadline
-        self._wires[host] = wire
-        return wire
+        connection.deadline = self._deadline
+        self._connections[host] = connection
+        return connection
 
-    def _opened(self, host: Host, opening: asyncio.Task[RedisConnection]) -> None:
-        if self._opening.get(host) is opening:
-            del self._opening[host]
-        if not opening.cancelled():
-            opening.exception()  # nobody may wait for it any more
+    def _finish_connecting(self, host: Host, connect_task: asyncio.Task[RedisConnection]) -> None:
+        if self._connect_tasks.get(host) is connect_task:
+            del self._connect_tasks[host]
+        if not connect_task.cancelled():
+            connect_task.exception()  # nobody may wait for it any more
 
     async def _dial(self, host: Host, login: tuple[str, str]) -> RedisConnection:
-        connect = self._connect
+        connect_timeout = self._connect_timeout
 
-        def make() -> RedisConnection:
-            return RedisConnection(connect)
+        def make_connection() -> RedisConnection:
+            return RedisConnection(connect_timeout)
 
         if self._address.path:
-            _, wire = await asyncio.get_running_loop().create_unix_connection(
-                make, self._address.path
+            _, connection = await asyncio.get_running_loop().create_unix_connection(
+                make_connection, self._address.path
             )
         else:
-            wire = await self._reach(host, make)
-        with _kept(wire):
+            connection = await self._dial_name(host, make_connection)
+        with _closing_on_error(connection):
             username, password = login
             if password:
                 words = [word.encode() for word in (username, password) if word]
-                _accepted(await wire.ask(request(b"AUTH", *words)))
-        return wire
+                _check_accepted(await connection.send(encode_command(b"AUTH", *words)))
+        return connection
 
-    async def _reach(self, host: Host, make: Callable[[], RedisConnection]) -> RedisConnection:
+    async def _dial_name(
+        self, host: Host, make_connection: Callable[[], RedisConnection]
+    ) -> RedisConnection:
         """A connection to the first of a name's addresses that takes one. Raises OSError."""
-        loop, name = asyncio.get_running_loop(), host[0] if self._tls else None
-        *others, last = await self._names.find(host[0])
-        for place in others:
+        loop, server_name = asyncio.get_running_loop(), host[0] if self._ssl_context else None
+        *earlier_addresses, last_address = await self._name_lookup.find(host[0])
+        for address in earlier_addresses:
             with suppress(OSError):
-                _, wire = await loop.create_connection(
-                    make, place, host[1], ssl=self._tls, server_hostname=name
+                _, connection = await loop.create_connection(
+                    make_connection,
+                    address,
+                    host[1],
+                    ssl=self._ssl_context,
+                    server_hostname=server_name,
                 )
-                return wire
-        _, wire = await loop.create_connection(
-            make, last, host[1], ssl=self._tls, server_hostname=name
+                return connection
+        _, connection = await loop.create_connection(
+            make_connection,
+            last_address,
+            host[1],
+            ssl=self._ssl_context,
+            server_hostname=server_name,
         )
-        return wire
+        return connection
 
 
-async def _joined[T](task: asyncio.Task[T]) -> T:
+async def _join_task[T](task: asyncio.Task[T]) -> T:
     """Wait for what goes on without its callers. Raises BrokenConnection where it was given up."""
     try:
         return await asyncio.shield(task)
@@ -362,36 +382,36 @@ async def _joined[T](task: asyncio.Task[T]) -> T:
         raise
 
 
-def _gone() -> NoReturn:
+def _raise_no_node() -> NoReturn:
     raise BrokenConnection("no node of it has the keys")
 
 
 @contextmanager
-def _kept(wire: RedisConnection) -> Iterator[None]:
+def _closing_on_error(connection: RedisConnection) -> Iterator[None]:
     """Closes a connection that fails before it is of use."""
     try:
         yield
     except BaseException:
-        wire.close()
+        connection.close()
         raise
 
 
-def slot_of(key: bytes) -> int:
+def find_slot(key: bytes) -> int:
     """Which of a Cluster's slots a key is in: by what its first braces hold, if anything."""
     start = key.find(b"{") + 1
     end = key.find(b"}", start) if start else -1
-    return binascii.crc_hqx(key[start:end] if end > start else key, 0) % _SLOTS
+    return binascii.crc_hqx(key[start:end] if end > start else key, 0) % _SLOT_COUNT
 
 
-def _accepted(reply: Reply) -> None:
+def _check_accepted(reply: Reply) -> None:
     if isinstance(reply, RedisError):
-        denied = reply.word in ("WRONGPASS", "NOAUTH", "ERR", "NOPERM")
-        why = "it does not accept the credentials" if denied else f"it answers {reply.word}"
-        raise BrokenConnection(why)
+        is_denied = reply.code in ("WRONGPASS", "NOAUTH", "ERR", "NOPERM")
+        reason = "it does not accept the credentials" if is_denied else f"it answers {reply.code}"
+        raise BrokenConnection(reason)
 
 
-def _place(reply: Reply, asked: Host) -> Host:
-    place, port, *_ = texts(reply)
+def _parse_node(reply: Reply, asked_host: Host) -> Host:
+    address, port, *_ = expect_list(reply)
     if not isinstance(port, int):
-        raise BrokenConnection(_STRANGE)
-    return (place.decode() if isinstance(place, bytes) and place else asked[0]), port
+        raise BrokenConnection(_PROTOCOL_ERROR)
+    return (address.decode() if isinstance(address, bytes) and address else asked_host[0]), port

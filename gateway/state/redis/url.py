@@ -18,12 +18,12 @@ import msgspec
 type Host = tuple[str, int]
 type Kind = Literal["single", "sentinel", "cluster"]
 
-_FORM = (
+_INVALID_URL = (
     "REDIS_URL is not a valid redis://, rediss:// or unix:// URL, nor one of "
     "redis+sentinel://host:port,host:port/service or redis+cluster://host:port,host:port"
 )
-_PARTS = re.compile(r"(?P<scheme>[A-Za-z+]+)://(?P<hosts>[^/?#]*)(?P<rest>.*)")
-_KNOWN = frozenset(
+_URL_PATTERN = re.compile(r"(?P<scheme>[A-Za-z+]+)://(?P<hosts>[^/?#]*)(?P<rest>.*)")
+_KNOWN_OPTIONS = frozenset(
     {
         "db", "sentinel_username", "sentinel_password", "ssl_ca_certs", "ssl_certfile",
         "ssl_keyfile", "ssl_password", "ssl_check_hostname", "ssl_cert_reqs",
@@ -34,8 +34,8 @@ _KNOWN = frozenset(
     }
 )  # fmt: skip
 """Options that may stand in a URL."""
-_KINDS: dict[str, Kind] = {"": "single", "sentinel": "sentinel", "cluster": "cluster"}
-_PORTS: dict[Kind, int] = {"single": 6379, "sentinel": 26379, "cluster": 6379}
+_KINDS_BY_SUFFIX: dict[str, Kind] = {"": "single", "sentinel": "sentinel", "cluster": "cluster"}
+_DEFAULT_PORTS: dict[Kind, int] = {"single": 6379, "sentinel": 26379, "cluster": 6379}
 
 
 class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +51,7 @@ class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
     db: int = 0
     username: str = ""
     password: str = ""
-    guard: tuple[str, str] = ("", "")
+    sentinel_login: tuple[str, str] = ("", "")
     """Username and password of the sentinels."""
     tls: bool = False
     verify: bool = True
@@ -60,7 +60,7 @@ class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
     """What stands behind the question mark."""
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         """Its place, for notes; no secret is in it."""
         if self.path:
             return self.path
@@ -68,19 +68,19 @@ class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
         return f"{hosts}/{self.service}" if self.service else hosts
 
 
-def read(url: str, *, verify: bool = True) -> RedisAddress:
+def parse_url(url: str, *, verify: bool = True) -> RedisAddress:
     """Read a URL; `verify` is the setting `redis.verify`.
 
     Raises ValueError, which quotes nothing: any part may be one of a password.
     """
     try:
-        address = msgspec.structs.replace(_read(url), verify=verify)
+        address = msgspec.structs.replace(_parse(url), verify=verify)
     except ValueError:
-        raise ValueError(_FORM) from None
+        raise ValueError(_INVALID_URL) from None
     if address.kind == "single" and len(address.hosts) > 1:
         message = "REDIS_URL names several servers: write redis+sentinel:// or redis+cluster://"
         raise ValueError(message)
-    if not address.options.keys() <= _KNOWN:
+    if not address.options.keys() <= _KNOWN_OPTIONS:
         message = "REDIS_URL has an option that is not known"
         raise ValueError(message)
     if verify and address.options.get("ssl_cert_reqs", "required") != "required":
@@ -92,65 +92,73 @@ def read(url: str, *, verify: bool = True) -> RedisAddress:
     return address
 
 
-def _read(url: str) -> RedisAddress:
-    found = _PARTS.fullmatch(url)
-    if found is None:
+def _parse(url: str) -> RedisAddress:
+    match = _URL_PATTERN.fullmatch(url)
+    if match is None:
         raise ValueError
-    parts = urlsplit(found["rest"])  # several hosts, some in brackets, are no authority to it
-    scheme, _, form = found["scheme"].lower().partition("+")
-    kind = _KINDS.get(form)
-    if kind is None or scheme not in ("redis", "rediss", *(() if form else ("unix",))):
+    parts = urlsplit(match["rest"])  # several hosts, some in brackets, are no authority to it
+    scheme, _, suffix = match["scheme"].lower().partition("+")
+    kind = _KINDS_BY_SUFFIX.get(suffix)
+    if kind is None or scheme not in ("redis", "rediss", *(() if suffix else ("unix",))):
         raise ValueError
-    user, _, hosts = found["hosts"].rpartition("@")
-    name, _, password = user.partition(":")
+    login, _, hosts = match["hosts"].rpartition("@")
+    name, _, password = login.partition(":")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    guard = (options.pop("sentinel_username", ""), options.pop("sentinel_password", ""))
+    sentinel_login = (options.pop("sentinel_username", ""), options.pop("sentinel_password", ""))
     path = unquote(parts.path) if scheme == "unix" else ""
-    steps = [] if path else [unquote(step) for step in parts.path.split("/") if step]
-    service = steps.pop(0) if kind == "sentinel" and steps else ""
-    step = steps.pop(0) if steps else "0"
-    db = int(options.pop("db", "") or step)
-    lacks = {"single": scheme == "unix" and not path, "sentinel": not service, "cluster": db != 0}
-    if lacks[kind] or steps or db < 0:
+    segments = [] if path else [unquote(segment) for segment in parts.path.split("/") if segment]
+    service = segments.pop(0) if kind == "sentinel" and segments else ""
+    segment = segments.pop(0) if segments else "0"
+    db = int(options.pop("db", "") or segment)
+    is_incomplete = {
+        "single": scheme == "unix" and not path,
+        "sentinel": not service,
+        "cluster": db != 0,
+    }
+    if is_incomplete[kind] or segments or db < 0:
         raise ValueError
     return RedisAddress(
         kind=kind,
-        hosts=() if path else tuple(_host(each, _PORTS[kind]) for each in hosts.split(",")),
+        hosts=()
+        if path
+        else tuple(_parse_host(host, _DEFAULT_PORTS[kind]) for host in hosts.split(",")),
         path=path,
         service=service,
         db=db,
         username=unquote(name),
         password=unquote(password),
-        guard=guard,
+        sentinel_login=sentinel_login,
         tls=scheme == "rediss",
         options=options,
     )
 
 
-def _host(text: str, port: int) -> Host:
-    one = urlsplit(f"//{text}")
-    return one.hostname or "localhost", one.port or port
+def _parse_host(text: str, port: int) -> Host:
+    parts = urlsplit(f"//{text}")
+    return parts.hostname or "localhost", parts.port or port
 
 
-def context(address: RedisAddress) -> ssl.SSLContext | None:
+def make_ssl_context(address: RedisAddress) -> ssl.SSLContext | None:
     """Make what secures a connection, by the URL's ssl_ options. Raises ValueError."""
     if not address.tls:
         return None
-    said = address.options
+    options = address.options
     try:
-        made = ssl.create_default_context(cafile=said.get("ssl_ca_certs"))
-        if cert := said.get("ssl_certfile"):
-            made.load_cert_chain(cert, said.get("ssl_keyfile"), said.get("ssl_password"))
+        ssl_context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+        if cert := options.get("ssl_certfile"):
+            ssl_context.load_cert_chain(
+                cert, options.get("ssl_keyfile"), options.get("ssl_password")
+            )
     except OSError:
         message = "REDIS_URL names certificates that cannot be read"
         raise ValueError(message) from None
-    made.check_hostname = address.verify and checks_name(address)
+    ssl_context.check_hostname = address.verify and checks_hostname(address)
     if not address.verify:
-        made.verify_mode = ssl.CERT_NONE
-    return made
+        ssl_context.verify_mode = ssl.CERT_NONE
+    return ssl_context
 
 
-def checks_name(address: RedisAddress) -> bool:
+def checks_hostname(address: RedisAddress) -> bool:
     """True if a certificate must be for the name of its server, as the URL says."""
     text = address.options.get("ssl_check_hostname", "").lower()
     return text not in ("false", "no", "0", "f", "n")

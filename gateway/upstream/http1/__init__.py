@@ -9,7 +9,7 @@
 - Reading: one response as the parser tells it, with all that may be wrong with it
 """
 
-from gateway.upstream.http1.connect import context
+from gateway.upstream.http1.connect import create_tls_context
 from gateway.upstream.http1.connection import (
     DirectSink,
     ProviderConnection,
@@ -17,7 +17,7 @@ from gateway.upstream.http1.connection import (
     UnwrittenError,
 )
 from gateway.upstream.http1.pool import ConnectionPool
-from gateway.upstream.http1.request import Fields, lines
+from gateway.upstream.http1.request import Fields, encode_header_lines
 from gateway.upstream.http1.response import IncomingResponse
 from gateway.upstream.http1.transport import Http1Transport, PreparedRoute, ResponseBody
 
@@ -32,6 +32,6 @@ __all__ = [
     "ResponseBody",
     "StaleConnection",
     "UnwrittenError",
-    "context",
-    "lines",
+    "create_tls_context",
+    "encode_header_lines",
 ]  # fmt: skip

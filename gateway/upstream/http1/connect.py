@@ -17,7 +17,7 @@ import httpx
 from gateway.upstream.http1.connection import Loop, ProviderConnection
 from gateway.upstream.http1.happy_eyeballs import connect
 
-_MOST_ANSWER = 16_384
+_MAX_PROXY_ANSWER_BYTES = 16_384
 """Bytes of a proxy's answer."""
 
 
@@ -31,10 +31,10 @@ class ProxySettings:
             raise ValueError("a proxy's URL starts with http:// or https://")
         self.host = parsed.raw_host.decode("ascii")
         self.port = parsed.port or (443 if parsed.scheme == "https" else 80)
-        self.tls = (tls or context()) if parsed.scheme == "https" else None
+        self.tls = (tls or create_tls_context()) if parsed.scheme == "https" else None
         user, password = unquote(parsed.username), unquote(parsed.password)
         secret = base64.b64encode(f"{user}:{password}".encode())
-        self.header = b"proxy-authorization: Basic " + secret + b"\r\n" if user else b""
+        self.auth_line = b"proxy-authorization: Basic " + secret + b"\r\n" if user else b""
 
     def __repr__(self) -> str:
         return f"Proxy({self.host}:{self.port})"
@@ -55,7 +55,7 @@ class Connector:
         self._host = host
         self._port = port
         self._tls = tls
-        self._name = sni or host
+        self._tls_name = sni or host
         self._proxy = proxy
 
     async def __call__(self, loop: Loop) -> ProviderConnection:
@@ -65,100 +65,103 @@ class Connector:
         try:
             if proxy is None:
                 sock = await connect(loop, self._host, self._port)
-                await _attach(loop, connection, sock, self._tls, self._name)
+                await _attach_socket(loop, connection, sock, self._tls, self._tls_name)
             elif self._tls is None:
                 sock = await connect(loop, proxy.host, proxy.port)
-                await _attach(loop, connection, sock, proxy.tls, proxy.host)
+                await _attach_socket(loop, connection, sock, proxy.tls, proxy.host)
             else:
-                await self._tunnel(loop, connection, proxy, self._tls)
+                await self._open_tunnel(loop, connection, proxy, self._tls)
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", "") or error.reason or "failed"
             reason = reason.partition(",")[0]  # behind it stands which host it is
             raise httpx.ConnectError(f"TLS: {reason}") from error
         except OSError as error:
-            raise httpx.ConnectError(_reason(error)) from error
+            raise httpx.ConnectError(_describe_error(error)) from error
         except ValueError as error:  # no name that the resolver or TLS could take
             raise httpx.ConnectError("the host's name is not valid") from error
         return connection
 
-    async def _tunnel(
+    async def _open_tunnel(
         self, loop: Loop, connection: ProviderConnection, proxy: ProxySettings, tls: ssl.SSLContext
     ) -> None:
         """A TLS connection through a proxy's CONNECT."""
         sock = await connect(loop, proxy.host, proxy.port)
-        tunnel = _Tunnel()
-        await _attach(loop, tunnel, sock, proxy.tls, proxy.host)
+        tunnel = _TunnelProtocol()
+        await _attach_socket(loop, tunnel, sock, proxy.tls, proxy.host)
         host = f"[{self._host}]" if ":" in self._host else self._host
-        place = f"{host}:{self._port}".encode("ascii")
+        authority = f"{host}:{self._port}".encode("ascii")
         try:
-            outer = await tunnel.ask(
-                b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (place, place, proxy.header)
+            proxy_transport = await tunnel.request_tunnel(
+                b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n%b\r\n"
+                % (authority, authority, proxy.auth_line)
             )
-            made = await loop.start_tls(outer, connection, tls, server_hostname=self._name)
+            tls_transport = await loop.start_tls(
+                proxy_transport, connection, tls, server_hostname=self._tls_name
+            )
         except BaseException:
             tunnel.abort()
             raise
-        if made is None:
+        if tls_transport is None:
             raise httpx.ConnectError("TLS: closed")
-        connection.connection_made(made)
+        connection.connection_made(tls_transport)
 
 
-def _reason(error: OSError) -> str:
+def _describe_error(error: OSError) -> str:
     """Why, in the system's words: a loop's own may tell where, which is no client's business."""
     if isinstance(error, socket.gaierror) or not error.errno:
         return error.strerror or type(error).__name__
     return os.strerror(error.errno)
 
 
-class _Tunnel(asyncio.Protocol):
+class _TunnelProtocol(asyncio.Protocol):
     """The conversation with a proxy before the tunnel is there."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
-        self._lost = False
-        self._heard = b""
-        self._news = asyncio.Event()
+        self._is_closed = False
+        self._buffer = b""
+        self._change_event = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # as in ProviderConnection
 
     def data_received(self, data: bytes) -> None:
-        self._heard += data
-        self._news.set()
+        self._buffer += data
+        self._change_event.set()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio gives it
-        self._lost = True
-        self._news.set()
+        self._is_closed = True
+        self._change_event.set()
 
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
-    async def ask(self, request: bytes) -> asyncio.Transport:
+    async def request_tunnel(self, request: bytes) -> asyncio.Transport:
         """Ask for the tunnel; gives what leads through it. Raises httpx.ProxyError."""
         transport = self._transport
-        if transport is None or self._lost:
+        if transport is None or self._is_closed:
             raise httpx.ProxyError("the proxy closed the connection")
         transport.write(request)
-        while b"\r\n\r\n" not in self._heard:
-            if len(self._heard) > _MOST_ANSWER:
+        while b"\r\n\r\n" not in self._buffer:
+            if len(self._buffer) > _MAX_PROXY_ANSWER_BYTES:
                 raise httpx.ProxyError("the proxy's answer is too long")
-            if self._lost:
+            if self._is_closed:
                 raise httpx.ProxyError("the proxy closed the connection")
-            self._news.clear()
-            await self._news.wait()
-        head, _, rest = self._heard.partition(b"\r\n\r\n")
+            self._change_event.clear()
+            await self._change_event.wait()
+        head, _, remainder = self._buffer.partition(b"\r\n\r\n")
         words = head.split(b"\r\n", 1)[0].split(b" ", 2)
         status = words[1] if len(words) > 1 and words[0].startswith(b"HTTP/1.") else b"?"
         if len(status) != len("200") or not status.startswith(b"2"):
-            shown = status[:3].decode("latin-1")
-            raise httpx.ProxyError(f"the proxy refused the tunnel with status {shown}")
-        if rest:
+            status_text = status[:3].decode("latin-1")
+            raise httpx.ProxyError(f"the proxy refused the tunnel with status {status_text}")
+        if remainder:
             raise httpx.ProxyError("the proxy sent bytes before the tunnel was used")
         return transport
 
 
-async def _attach(
+async def _attach_socket(
     loop: Loop,
     protocol: asyncio.Protocol,
     sock: socket.socket,
@@ -175,10 +178,10 @@ async def _attach(
         raise
 
 
-def context() -> ssl.SSLContext:
+def create_tls_context() -> ssl.SSLContext:
     """TLS as the machine trusts it; with certifi's roots where the machine has none."""
-    made = ssl.create_default_context()
-    if not made.cert_store_stats()["x509_ca"]:
-        made.load_verify_locations(certifi.where())
-    made.set_alpn_protocols(["http/1.1"])
-    return made
+    tls_context = ssl.create_default_context()
+    if not tls_context.cert_store_stats()["x509_ca"]:
+        tls_context.load_verify_locations(certifi.where())
+    tls_context.set_alpn_protocols(["http/1.1"])
+    return tls_context

@@ -17,18 +17,18 @@ from typing import Protocol
 
 import httpx
 
-from gateway.upstream.http1.head_template import HeadTemplate, form
-from gateway.upstream.http1.response import IncomingResponse, inside
+from gateway.upstream.http1.head_template import HeadTemplate, get_template
+from gateway.upstream.http1.response import IncomingResponse, unwrap_chunk
 from gateway.upstream.http1.waiter import Waiter
 from gateway.upstream.write_batch import WriteBatch
 
-HIGH = 262_144
+MAX_BUFFERED_BYTES = 262_144
 """Bytes of an answer that may wait to be read."""
-_REFUSED = 300
+_MIN_REFUSAL_STATUS = 300
 """From this status on, the rest of a body that is still being sent is not wanted."""
-_STRANGE = 8
+_MAX_UNMATCHED = 8
 """Answers in a row of which each had another form, after which no more are kept."""
-_EARLY = 0.0005
+_TIMER_TOLERANCE = 0.0005
 """Seconds by which a loop's timer may fire before its time."""
 
 type Loop = asyncio.AbstractEventLoop
@@ -41,7 +41,7 @@ class StaleConnection(httpx.RemoteProtocolError):
 class DirectSink(Protocol):
     """Where an answer goes on while somebody waits for more of it, who is then not woken."""
 
-    def take(self, data: bytes, chunk: bytes | None) -> bool:
+    def accept(self, data: bytes, chunk: bytes | None) -> bool:
         """Take what has come of a body; False where who waits must. Never raises.
 
         `chunk` is the same in the chunked coding, as it came, where that is known.
@@ -57,41 +57,63 @@ class ProviderConnection(asyncio.Protocol):
     """A connection and the exchange on it."""
 
     __slots__ = (
-        "_alarm", "_deadline", "_drained", "_due", "_error", "_first", "_form", "_head", "_loop",
-        "_more", "_paused", "_poll", "_quiet", "_reading", "_reused", "_silence", "_strange",
-        "_transport", "_unsent", "_writable", "direct", "gone", "idle", "since", "until",
+        "_body_waiter",
+        "_deadline",
+        "_drain_waiter",
+        "_error",
+        "_has_unsent_body",
+        "_head_waiter",
+        "_loop",
+        "_paused",
+        "_pending_data",
+        "_poll",
+        "_response",
+        "_reused",
+        "_silence_timeout",
+        "_template",
+        "_timeout_message",
+        "_timer",
+        "_timer_deadline",
+        "_transport",
+        "_unmatched_count",
+        "_writable",
+        "direct_sink",
+        "idle_since",
+        "idle_timeout",
+        "on_lost",
+        "overall_deadline",
     )  # fmt: skip
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._poll: Callable[[int], list[tuple[int, int]]] | None = None
-        self._reading: IncomingResponse | None = None
+        self._response: IncomingResponse | None = None
         self._error: httpx.TransportError | None = None
-        self._head = Waiter(loop=loop)
-        self._more: asyncio.Future[None] | None = None
-        self._drained: asyncio.Future[None] | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        self._due = 0.0
+        self._head_waiter = Waiter(loop=loop)
+        self._body_waiter: asyncio.Future[None] | None = None
+        self._drain_waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_deadline = 0.0
         self._deadline = 0.0
-        self._silence = 0.0
-        self._quiet = ""
-        self._first = b""  # of a request that goes out at the end of this turn
+        self._silence_timeout = 0.0
+        self._timeout_message = ""
+        self._pending_data = b""  # of a request that goes out at the end of this turn
         self._writable = True
         self._paused = False
         self._reused = False
-        self._unsent = False
-        self._form: HeadTemplate | None = None  # of the answer before
-        self._strange = 0  # answers since one of that form
-        self.direct: DirectSink | None = None
+        self._has_unsent_body = False
+        self._template: HeadTemplate | None = None  # of the answer before
+        self._unmatched_count = 0  # answers since one of that form
+        self.direct_sink: DirectSink | None = None
         """Takes what comes of an answer, where it may."""
-        self.gone: Callable[[ProviderConnection], object] | None = None
+        self.on_lost: Callable[[ProviderConnection], object] | None = None
         """Told when the connection is lost while no exchange is on it."""
-        self.since = 0.0
+        self.idle_since = 0.0
         """When it became idle, on the loop's clock."""
-        self.idle = math.inf
+        self.idle_timeout = math.inf
         """Seconds that each wait for more of an answer may take."""
-        self.until = math.inf
+        self.overall_deadline = math.inf
         """When the wait for what comes next is over, on the loop's clock."""
 
     # asyncio's side
@@ -100,45 +122,49 @@ class ProviderConnection(asyncio.Protocol):
         """The connection is there, and encrypted where it is to be."""
         # uvloop's transports are no subclasses of asyncio's, but do the same.
         self._transport = transport  # type: ignore[assignment]
-        found = transport.get_extra_info("socket")
-        if found is not None and hasattr(select, "poll"):
+        sock = transport.get_extra_info("socket")
+        if sock is not None and hasattr(select, "poll"):
             poll = select.poll()
-            poll.register(found.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
+            poll.register(sock.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
             self._poll = poll.poll
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the provider."""
-        if self.direct is not None and self._passes(self.direct, data):
+        if self.direct_sink is not None and self._pass_to_sink(self.direct_sink, data):
             return
-        reading = self._reading
-        if reading is None or reading.complete:
+        response = self._response
+        if response is None or response.complete:
             # Nobody asked: what an idle connection says must never answer the next request.
             self.abort()
             return
-        if self._first and not self._early():
+        if self._pending_data and not self._accept_early_data():
             return
         try:
-            reading.feed(data)
+            response.feed(data)
         except httpx.RemoteProtocolError as error:
             self._fail(error)
             return
-        head = self._head
-        waits = head.due and reading.head_complete
-        if waits and self._drained is not None:
-            _wake(self._drained)
-        if reading.chunks or reading.complete:
-            if self._more is not None and not self._more.done():
-                self._more.set_result(None)
-            elif reading.buffered > HIGH and not self._paused and not reading.complete:
+        head_waiter = self._head_waiter
+        is_head_awaited = head_waiter.is_pending and response.head_complete
+        if is_head_awaited and self._drain_waiter is not None:
+            _wake(self._drain_waiter)
+        if response.chunks or response.complete:
+            if self._body_waiter is not None and not self._body_waiter.done():
+                self._body_waiter.set_result(None)
+            elif (
+                response.buffered > MAX_BUFFERED_BYTES
+                and not self._paused
+                and not response.complete
+            ):
                 self._paused = True
                 if self._transport is not None:
                     self._transport.pause_reading()
-        elif self._silence:
-            self._deadline = min(self._loop.time() + self._silence, self.until)
-        if waits:
-            head.reach()  # last: who has waited goes on in here
+        elif self._silence_timeout:
+            self._deadline = min(self._loop.time() + self._silence_timeout, self.overall_deadline)
+        if is_head_awaited:
+            head_waiter.resume_now()  # last: who has waited goes on in here
 
-    def _early(self) -> bool:
+    def _accept_early_data(self) -> bool:
         """Something has come before a request has left; whether it may be its answer."""
         if self._reused:  # never, as above
             self._fail(StaleConnection("a kept connection spoke before it was asked"))
@@ -153,18 +179,18 @@ class ProviderConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._transport = None
-        self._silent()
-        reading = self._reading
-        if reading is None:
-            if self.gone is not None:
-                self.gone(self)
-        elif reading.complete or (exc is None and self._error is None and reading.end()):
-            self._head.stop()
-            _wake(self._more)
-            _wake(self._drained)
-        elif self._first and not self._reused:
+        self._cancel_timer()
+        response = self._response
+        if response is None:
+            if self.on_lost is not None:
+                self.on_lost(self)
+        elif response.complete or (exc is None and self._error is None and response.feed_eof()):
+            self._head_waiter.stop()
+            _wake(self._body_waiter)
+            _wake(self._drain_waiter)
+        elif self._pending_data and not self._reused:
             self._fail(httpx.ConnectError("the connection was closed at once"))
-        elif self._reused and not reading.heard:
+        elif self._reused and not response.has_data:
             self._fail(StaleConnection("a kept connection was closed before it answered"))
         elif exc is not None:
             self._fail(httpx.ReadError(type(exc).__name__))
@@ -178,61 +204,71 @@ class ProviderConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It reads again."""
         self._writable = True
-        _wake(self._drained)
+        _wake(self._drain_waiter)
 
     # the exchange
 
-    def usable(self, lately: float) -> bool:
+    def is_usable(self, unchecked_seconds: float) -> bool:
         """Whether another request may be sent: nothing has come, and it has not been closed.
 
-        One that became idle no more than `lately` seconds ago is as the loop has last seen it.
+        One that became idle no more than `unchecked_seconds` ago is as the loop has last seen it.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
             return False
-        if self._loop.time() - self.since < lately:
+        if self._loop.time() - self.idle_since < unchecked_seconds:
             return True
         # What the loop has not read yet, a close above all, shows in the socket itself.
         return self._poll is None or not self._poll(0)
 
     def begin(
-        self, data: bytes, *, bodiless: bool = False, silence: float = 0.0, more: bool = False
+        self,
+        data: bytes,
+        *,
+        bodiless: bool = False,
+        silence_timeout: float = 0.0,
+        has_more: bool = False,
     ) -> None:
-        """Send the first bytes of a request, of which `more` may follow.
+        """Send the first bytes of a request, of which `has_more` may follow.
 
-        The provider may be quiet for `silence` seconds, 0: for ever.
+        The provider may be quiet for `silence_timeout` seconds, 0: for ever.
         """
-        self.ask(data, None, bodiless=bodiless, more=more)
-        self._silence = silence
+        self.send_request(data, None, bodiless=bodiless, has_more=has_more)
+        self._silence_timeout = silence_timeout
 
-    def ask(
-        self, data: bytes, outbox: WriteBatch | None, *, bodiless: bool = False, more: bool = False
+    def send_request(
+        self,
+        data: bytes,
+        write_batch: WriteBatch | None,
+        *,
+        bodiless: bool = False,
+        has_more: bool = False,
     ) -> None:
         """As `begin`, by an outbox where there is one; the provider may be quiet for ever."""
-        self._reading = IncomingResponse(self._form, bodiless=bodiless)
-        self._silence = 0.0
-        self._head.begin()
-        self._unsent = more
+        self._response = IncomingResponse(self._template, bodiless=bodiless)
+        self._silence_timeout = 0.0
+        self._head_waiter.begin()
+        self._has_unsent_body = has_more
         transport = self._transport
         if transport is None or transport.is_closing():
             # Only a new one can be: it was lost between its making and now. Nothing was sent.
             self._fail(httpx.ConnectError("the connection was closed at once"))
-        elif outbox is None:
+        elif write_batch is None:
             transport.write(data)
         else:
-            self._first = data
-            outbox.ask(self)
+            self._pending_data = data
+            write_batch.add_request(self)
 
     def post(self) -> None:
         """Send what the outbox was asked to; nothing where the request was given up since."""
-        data, self._first = self._first, b""
+        data, self._pending_data = self._pending_data, b""
         transport = self._transport
         if data and transport is not None and not transport.is_closing():
             transport.write(data)
 
     def refuse(self) -> None:
         """Not send what the outbox was asked to, and close; nothing where it was given up since."""
-        if self._first:
+        if self._pending_data:
             self._fail(UnwrittenError("its row was not written"))
 
     def write(self, data: bytes) -> None:
@@ -240,200 +276,204 @@ class ProviderConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
-    def written(self) -> None:
+    def finish_request(self) -> None:
         """The whole request has been given to be sent."""
-        self._unsent = False
+        self._has_unsent_body = False
 
-    async def drained(self, seconds: float) -> bool:
+    async def wait_until_drained(self, timeout_seconds: float) -> bool:
         """Wait until the provider has read most of what was sent, and tell whether it wants more.
 
-        Raises httpx.WriteTimeout where it reads nothing for `seconds`, 0: never.
+        Raises httpx.WriteTimeout where it reads nothing for `timeout_seconds`, 0: never.
         """
-        while not self._writable and self._wanted() and self._transport is not None:
-            left = self._transport.get_write_buffer_size()
-            self._drained = self._loop.create_future()
+        while not self._writable and self._wants_more() and self._transport is not None:
+            buffer_size = self._transport.get_write_buffer_size()
+            self._drain_waiter = self._loop.create_future()
             try:
-                async with asyncio.timeout(seconds or None):
-                    await self._drained
+                async with asyncio.timeout(timeout_seconds or None):
+                    await self._drain_waiter
             except TimeoutError:
-                if self._transport.get_write_buffer_size() >= left:
-                    self._fail(httpx.WriteTimeout(f"it read nothing for {seconds:g} s"))
+                if self._transport.get_write_buffer_size() >= buffer_size:
+                    self._fail(httpx.WriteTimeout(f"it read nothing for {timeout_seconds:g} s"))
             finally:
-                self._drained = None
-        return self._wanted()
+                self._drain_waiter = None
+        return self._wants_more()
 
-    async def head(self) -> IncomingResponse:
+    async def wait_for_head(self) -> IncomingResponse:
         """Wait for the head of the answer. Raises httpx errors."""
-        reading, head = self._reading, self._head
-        if reading is None:
+        response, head_waiter = self._response, self._head_waiter
+        if response is None:
             raise httpx.LocalProtocolError("nothing was asked")
-        if head.due:
-            self._watch("it did not answer")
-            await head
-        if self._error is not None and not reading.head_complete:
-            raise _anew(self._error)
-        return reading
+        if head_waiter.is_pending:
+            self._start_timer("it did not answer")
+            await head_waiter
+        if self._error is not None and not response.head_complete:
+            raise _copy_error(self._error)
+        return response
 
-    async def more(self) -> bytes:
+    async def read_chunk(self) -> bytes:
         """The next bytes of the answer; empty at its end. Raises httpx errors."""
-        reading = self._reading
-        if reading is None:
+        response = self._response
+        if response is None:
             raise httpx.LocalProtocolError("nothing was asked")
-        while not reading.chunks:
-            if reading.complete:
+        while not response.chunks:
+            if response.complete:
                 return b""
             if self._error is not None:
-                raise _anew(self._error)
-            self._more = self._loop.create_future()  # of each chunk: a plain one costs less
-            self._watch("it stopped sending", self.idle)
+                raise _copy_error(self._error)
+            self._body_waiter = self._loop.create_future()  # of each chunk: a plain one costs less
+            self._start_timer("it stopped sending", self.idle_timeout)
             try:
-                await self._more
+                await self._body_waiter
             finally:
-                self._more = None
+                self._body_waiter = None
         if self._paused:
             self._paused = False
             if self._transport is not None:
                 self._transport.resume_reading()
-        return reading.take()
+        return response.take_body()
 
-    def whole(self, most: float = math.inf) -> bytes | None:
+    def take_whole(self, max_bytes: float = math.inf) -> bytes | None:
         """What is left of the answer, where all of it is here; None where more must come.
 
         None too where that is more than so many bytes.
         """
-        reading = self._reading
-        if reading is None or not reading.complete or reading.buffered > most:
+        response = self._response
+        if response is None or not response.complete or response.buffered > max_bytes:
             return None
-        return reading.take()
+        return response.take_body()
 
-    def rest(self) -> bool:
+    def finish_exchange(self) -> bool:
         """End an exchange; tells whether the connection may be kept for another."""
-        reading, self._reading = self._reading, None
-        self._head.due = False
-        self.until = self.idle = math.inf
-        self.direct = None
+        response, self._response = self._response, None
+        self._head_waiter.is_pending = False
+        self.overall_deadline = self.idle_timeout = math.inf
+        self.direct_sink = None
         transport = self._transport
         if (
-            reading is not None
-            and reading.complete
-            and reading.keep
+            response is not None
+            and response.complete
+            and response.can_keep_alive
             and transport is not None
             and not transport.is_closing()
-            and not self._unsent
+            and not self._has_unsent_body
             and not self._paused
-            and self._more is None  # nobody still waits here
+            and self._body_waiter is None  # nobody still waits here
             and not transport.get_write_buffer_size()
         ):
-            self.since = self._loop.time()
+            self.idle_since = self._loop.time()
             self._reused = True
-            if reading.formed:
-                self._strange = 0
-            elif reading.whole is not None and self._strange < _STRANGE:
-                self._strange += 1
-                self._form = form(reading.whole)
-            reading.release()
+            if response.matched_template:
+                self._unmatched_count = 0
+            elif response.whole_data is not None and self._unmatched_count < _MAX_UNMATCHED:
+                self._unmatched_count += 1
+                self._template = get_template(response.whole_data)
+            response.release()
             return True
-        if reading is not None:
-            reading.release()
+        if response is not None:
+            response.release()
         self._fail(httpx.ReadError("the answer was closed while it was read"))
         return False
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""
-        self._silent()
-        self._first = b""
-        self.direct = None
+        self._cancel_timer()
+        self._pending_data = b""
+        self.direct_sink = None
         if self._transport is not None:
             self._transport.abort()
 
-    def _passes(self, direct: DirectSink, data: bytes) -> bool:
+    def _pass_to_sink(self, sink: DirectSink, data: bytes) -> bool:
         """Have what came taken where somebody waits for it, who is told of what is not."""
-        more, reading = self._more, self._reading
-        if more is None or more.done() or reading is None:
+        body_waiter, response = self._body_waiter, self._response
+        if body_waiter is None or body_waiter.done() or response is None:
             return False
-        body = inside(data)
-        alone = body if reading.between else None  # of which the parser need not know
-        if alone is not None and direct.take(alone, data):
-            self._deadline = min(self._loop.time() + self.idle, self.until)
+        chunk_body = unwrap_chunk(data)
+        unparsed_body = (
+            chunk_body if response.is_between_chunks else None
+        )  # of which the parser need not know
+        if unparsed_body is not None and sink.accept(unparsed_body, data):
+            self._deadline = min(self._loop.time() + self.idle_timeout, self.overall_deadline)
             return True
         try:
-            reading.feed(data)
+            response.feed(data)
         except httpx.RemoteProtocolError as error:
             self._fail(error)
             return True
-        if reading.complete:
-            more.set_result(None)
-        elif reading.chunks:
-            found = reading.take()
+        if response.complete:
+            body_waiter.set_result(None)
+        elif response.chunks:
+            parsed_body = response.take_body()
             # Where the parser made just this of it, it stood between two chunks, and does again.
-            reading.between = found == body
-            if alone is None and direct.take(found, None):
-                self._deadline = min(self._loop.time() + self.idle, self.until)
+            response.is_between_chunks = parsed_body == chunk_body
+            if unparsed_body is None and sink.accept(parsed_body, None):
+                self._deadline = min(self._loop.time() + self.idle_timeout, self.overall_deadline)
             else:
-                reading.chunks.append(found)
-                reading.buffered = len(found)
-                more.set_result(None)
+                response.chunks.append(parsed_body)
+                response.buffered = len(parsed_body)
+                body_waiter.set_result(None)
         return True
 
-    def _wanted(self) -> bool:
+    def _wants_more(self) -> bool:
         """Whether more of the request may be sent."""
-        reading = self._reading
+        response = self._response
         return self._error is None and (
-            reading is None or not reading.head_complete or reading.status < _REFUSED
+            response is None or not response.head_complete or response.status < _MIN_REFUSAL_STATUS
         )
 
     def _fail(self, error: httpx.TransportError) -> None:
         """End the exchange with an error and close the connection."""
         if self._error is None:
             self._error = error
-        self._head.stop()
-        _wake(self._more)
-        _wake(self._drained)
+        self._head_waiter.stop()
+        _wake(self._body_waiter)
+        _wake(self._drain_waiter)
         self.abort()
 
     # time
 
-    def over(self) -> bool:
+    def is_past_deadline(self) -> bool:
         """Whether all time for an answer is over, and not just that for a wait."""
-        return self._deadline == self.until
+        return self._deadline == self.overall_deadline
 
-    def _watch(self, quiet: str, idle: float = math.inf) -> None:
+    def _start_timer(self, message: str, idle_timeout: float = math.inf) -> None:
         """From now on the provider may be silent for as long as was said."""
-        silence = min(self._silence, idle) if self._silence else idle
-        deadline = self.until
-        if silence < math.inf:
-            deadline = min(deadline, self._loop.time() + silence)
+        silence_timeout = (
+            min(self._silence_timeout, idle_timeout) if self._silence_timeout else idle_timeout
+        )
+        deadline = self.overall_deadline
+        if silence_timeout < math.inf:
+            deadline = min(deadline, self._loop.time() + silence_timeout)
         elif deadline == math.inf:
             return
-        self._quiet = quiet
+        self._timeout_message = message
         self._deadline = deadline
-        if self._alarm is not None:
-            if self._due <= deadline:
+        if self._timer is not None:
+            if self._timer_deadline <= deadline:
                 return
-            self._alarm.cancel()  # it was set by an exchange that had more patience
-        self._due = deadline
-        self._alarm = self._loop.call_at(deadline, self._ring)
+            self._timer.cancel()  # it was set by an exchange that had more patience
+        self._timer_deadline = deadline
+        self._timer = self._loop.call_at(deadline, self._handle_timer)
 
-    def _ring(self) -> None:
-        self._alarm = None
-        waiting = self._more is not None or self._head.due
-        if not waiting:
+    def _handle_timer(self) -> None:
+        self._timer = None
+        is_waiting = self._body_waiter is not None or self._head_waiter.is_pending
+        if not is_waiting:
             return
-        if self._loop.time() < self._deadline - _EARLY:
-            self._due = self._deadline
-            self._alarm = self._loop.call_at(self._deadline, self._ring)
+        if self._loop.time() < self._deadline - _TIMER_TOLERANCE:
+            self._timer_deadline = self._deadline
+            self._timer = self._loop.call_at(self._deadline, self._handle_timer)
             return
-        silence = min(self._silence or math.inf, self.idle)
-        late = "in time" if self.over() else f"for {silence:g} s"
-        self._fail(httpx.ReadTimeout(f"{self._quiet} {late}"))
+        silence_timeout = min(self._silence_timeout or math.inf, self.idle_timeout)
+        limit_text = "in time" if self.is_past_deadline() else f"for {silence_timeout:g} s"
+        self._fail(httpx.ReadTimeout(f"{self._timeout_message} {limit_text}"))
 
-    def _silent(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
-def _anew(error: httpx.TransportError) -> httpx.TransportError:
+def _copy_error(error: httpx.TransportError) -> httpx.TransportError:
     """One to be raised: what was raised knows the frames that know the connection, in a circle."""
     return type(error)(*error.args)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.upstream.http1.connection import Loop
 
-_HEAD_START = 0.25
+_HEAD_START_SECONDS = 0.25
 """Seconds that one address has before the next is tried beside it (RFC 8305, section 5)."""
 
 type Address = tuple[int, tuple[Any, ...]]
@@ -16,60 +16,64 @@ type Address = tuple[int, tuple[Any, ...]]
 type Attempt = Callable[[Loop, Address], Awaitable[socket.socket]]
 
 
-type _Found = Sequence[tuple[Any, ...]]
-_asked: dict[tuple[Loop, str, int], asyncio.Task[_Found]] = {}
+type _AddressInfos = Sequence[tuple[Any, ...]]
+_lookups: dict[tuple[Loop, str, int], asyncio.Task[_AddressInfos]] = {}
 
 
 async def connect(loop: Loop, host: str, port: int) -> socket.socket:
     """A socket connected to a host. Raises OSError."""
-    found = await _find(loop, host, port)
-    addresses = alternating((family, place) for family, _, _, _, place in found)
+    address_infos = await _resolve(loop, host, port)
+    addresses = interleave_families(
+        (family, socket_address) for family, _, _, _, socket_address in address_infos
+    )
     if len(addresses) == 1:
-        return await attempt(loop, addresses[0])
+        return await connect_address(loop, addresses[0])
     return await race(loop, addresses)
 
 
-async def _find(loop: Loop, host: str, port: int) -> _Found:
+async def _resolve(loop: Loop, host: str, port: int) -> _AddressInfos:
     """What the resolver knows of a host. Raises OSError.
 
     Who asks while it is being looked up waits for the same answer: the resolver has a few threads,
     and each question that a name server leaves open holds one for seconds, whoever still waits.
     """
-    asked = _asked.get((loop, host, port))
-    if asked is None:
-        asked = asyncio.ensure_future(loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        _asked[loop, host, port] = asked
-        asked.add_done_callback(lambda task: _forget(task, (loop, host, port)))
-    await asyncio.wait([asked])
+    lookup = _lookups.get((loop, host, port))
+    if lookup is None:
+        lookup = asyncio.ensure_future(loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        _lookups[loop, host, port] = lookup
+        lookup.add_done_callback(lambda task: _forget_lookup(task, (loop, host, port)))
+    await asyncio.wait([lookup])
     try:
-        return asked.result()
+        return lookup.result()
     finally:
-        del asked  # it has what is raised, which knows this frame
+        del lookup  # it has what is raised, which knows this frame
 
 
-def _forget(task: asyncio.Task[_Found], key: tuple[Loop, str, int]) -> None:
-    del _asked[key]
+def _forget_lookup(task: asyncio.Task[_AddressInfos], key: tuple[Loop, str, int]) -> None:
+    del _lookups[key]
     if not task.cancelled():
         task.exception()  # looked at, also where nobody waits any more
 
 
-def alternating(addresses: Iterable[Address]) -> list[Address]:
+def interleave_families(addresses: Iterable[Address]) -> list[Address]:
     """Addresses with their families taking turns, in the order the resolver gave them."""
     groups: dict[int, list[Address]] = {}
     for address in addresses:
         groups.setdefault(address[0], []).append(address)
-    turns = itertools.zip_longest(*groups.values())
-    return [address for turn in turns for address in turn if address is not None]
+    rounds = itertools.zip_longest(*groups.values())
+    return [
+        address for round_addresses in rounds for address in round_addresses if address is not None
+    ]
 
 
-async def attempt(loop: Loop, address: Address) -> socket.socket:
+async def connect_address(loop: Loop, address: Address) -> socket.socket:
     """A socket connected to one address. Raises OSError."""
-    family, place = address
+    family, socket_address = address
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)  # noqa: FBT003 - takes no name
         _keep_alive(sock)
-        await loop.sock_connect(sock, place)
+        await loop.sock_connect(sock, socket_address)
     except BaseException:
         sock.close()
         raise
@@ -80,20 +84,20 @@ async def race(
     loop: Loop,
     addresses: list[Address],
     *,
-    attempt: Attempt = attempt,
-    head_start: float = _HEAD_START,
+    attempt: Attempt = connect_address,
+    head_start: float = _HEAD_START_SECONDS,
 ) -> socket.socket:
     """The first socket that is connected; the others are closed. Raises the last OSError."""
     tasks: set[asyncio.Future[socket.socket]] = set()
-    waiting = list(addresses)
+    pending_addresses = list(addresses)
     errors: list[BaseException] = [OSError("no address")]
     try:
-        while waiting or tasks:
-            if waiting:
-                tasks.add(asyncio.ensure_future(attempt(loop, waiting.pop(0))))
-            limit = head_start if waiting else None
-            await asyncio.wait(tasks, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-            if (sock := _first(tasks, errors)) is not None:
+        while pending_addresses or tasks:
+            if pending_addresses:
+                tasks.add(asyncio.ensure_future(attempt(loop, pending_addresses.pop(0))))
+            timeout = head_start if pending_addresses else None
+            await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if (sock := _take_connected(tasks, errors)) is not None:
                 return sock
         raise errors.pop()  # and is known here no more: it knows this frame
     finally:
@@ -102,16 +106,16 @@ async def race(
             task.add_done_callback(_discard)
 
 
-def _first(
+def _take_connected(
     tasks: set[asyncio.Future[socket.socket]], errors: list[BaseException]
 ) -> socket.socket | None:
     """A socket that is connected, of those that are done; `errors` has why the others failed."""
-    for task in [one for one in tasks if one.done()]:
+    for task in [future for future in tasks if future.done()]:
         tasks.remove(task)
-        failed = task.exception()
-        if failed is None:
+        error = task.exception()
+        if error is None:
             return task.result()
-        errors.append(failed)
+        errors.append(error)
     return None
 
 

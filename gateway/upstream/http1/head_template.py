@@ -8,16 +8,16 @@ behind the head. All else is for the parser.
 
 import re
 
-MOST = 4_096
+MAX_HEAD_BYTES = 4_096
 """Bytes of a head."""
-_STATUS = b"HTTP/1.1 200 OK\r\n"
-_END = b"\r\n\r\n"
-_LENGTH = b"content-length"
-_NAME = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ")
-_VALUE = re.compile(rb"[!-~](?:[ -~]*[!-~])?").fullmatch
-_TELLING = frozenset({b"transfer-encoding", b"upgrade", b"connection", b"proxy-connection"})
-_MOST_FORMS = 64
-_MOST_CHANGING = 6
+_STATUS_LINE = b"HTTP/1.1 200 OK\r\n"
+_HEAD_END = b"\r\n\r\n"
+_LENGTH_NAME = b"content-length"
+_NAME_PATTERN = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ")
+_match_value = re.compile(rb"[!-~](?:[ -~]*[!-~])?").fullmatch
+_FRAMING_NAMES = frozenset({b"transfer-encoding", b"upgrade", b"connection", b"proxy-connection"})
+_MAX_TEMPLATES = 64
+_MAX_CHANGING = 6
 """Values that are looked for one by one; of more, all are read at once."""
 
 type Field = tuple[bytes, bytes]
@@ -30,20 +30,29 @@ class HeadTemplate:
     once; a value that is another one for the first time is from then on one that may be.
     """
 
-    __slots__ = ("_at", "_begin", "_changing", "_fields", "_head", "_low", "_names", "_steps")
+    __slots__ = (
+        "_changing_indices",
+        "_last_fields",
+        "_length_index",
+        "_lower_names",
+        "_match_head",
+        "_names",
+        "_prefix",
+        "_steps",
+    )
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
         """`names` as they are written."""
         rows = b"".join(re.escape(name) + rb": ([!-~][ -~]*)\r\n" for name in names)
-        self._head = re.compile(re.escape(_STATUS) + rows + rb"\r\n").match
+        self._match_head = re.compile(re.escape(_STATUS_LINE) + rows + rb"\r\n").match
         self._names = names
-        self._low = [name.lower() for name in names]
-        self._at = self._low.index(_LENGTH)
+        self._lower_names = [name.lower() for name in names]
+        self._length_index = self._lower_names.index(_LENGTH_NAME)
         """Which of them is the length."""
-        self._fields: list[Field] = []
+        self._last_fields: list[Field] = []
         """Those of the last answer that was read in full."""
-        self._changing = {self._at}
-        self._begin = b""
+        self._changing_indices = {self._length_index}
+        self._prefix = b""
         """What stands before the first value that may be another one; empty where too many may."""
         self._steps: list[tuple[int, bytes, bytes]] = []
         """Each such value: which it is, its name in lower case, and what stands behind it."""
@@ -53,84 +62,96 @@ class HeadTemplate:
 
         None where it is not whole, or has not this form.
         """
-        begin = self._begin
-        if not begin or not data.startswith(begin):
-            return self._read(data)
-        fields, at = self._fields.copy(), len(begin)
-        for place, name, behind in self._steps:
-            end = data.find(b"\r", at, MOST)
-            if end < 0 or not data.startswith(behind, end):
-                return self._read(data)
-            value = data[at:end]
-            if _VALUE(value) is None:
+        prefix = self._prefix
+        if not prefix or not data.startswith(prefix):
+            return self._read_in_full(data)
+        fields, position = self._last_fields.copy(), len(prefix)
+        for index, name, suffix in self._steps:
+            end = data.find(b"\r", position, MAX_HEAD_BYTES)
+            if end < 0 or not data.startswith(suffix, end):
+                return self._read_in_full(data)
+            value = data[position:end]
+            if _match_value(value) is None:
                 return None
-            fields[place] = name, value
-            at = end + len(behind)
-        body = data[at:]
-        if at > MOST or not body or fields[self._at][1] != b"%d" % len(body):
+            fields[index] = name, value
+            position = end + len(suffix)
+        body = data[position:]
+        if (
+            position > MAX_HEAD_BYTES
+            or not body
+            or fields[self._length_index][1] != b"%d" % len(body)
+        ):
             return None
         return fields, body
 
-    def written(self, fields: list[Field]) -> list[Field]:
+    def restore_names(self, fields: list[Field]) -> list[Field]:
         """Headers of such an answer, their names as they were written."""
         return [(name, value) for name, (_, value) in zip(self._names, fields, strict=True)]
 
-    def _read(self, data: bytes) -> tuple[list[Field], bytes] | None:
+    def _read_in_full(self, data: bytes) -> tuple[list[Field], bytes] | None:
         """The same of one in which another value than before is another one."""
-        found = self._head(data)
-        if found is None:
+        match = self._match_head(data)
+        if match is None:
             return None
-        values, end = found.groups(), found.end()
+        values, end = match.groups(), match.end()
         body = data[end:]
-        if end > MOST or not body or values[self._at] != b"%d" % len(body):
+        if end > MAX_HEAD_BYTES or not body or values[self._length_index] != b"%d" % len(body):
             return None
         if data.find(b" \r", 0, end) >= 0:
             return None
-        fields = [*zip(self._low, values, strict=True)]
+        fields = [*zip(self._lower_names, values, strict=True)]
         self._learn(fields)
         return fields, body
 
     def _learn(self, fields: list[Field]) -> None:
         """Take what an answer has that another one may not have."""
-        changing, before = self._changing, self._fields or fields
-        if len(changing) > _MOST_CHANGING:
+        changing_indices, last_fields = self._changing_indices, self._last_fields or fields
+        if len(changing_indices) > _MAX_CHANGING:
             return
-        changing.update([at for at, one in enumerate(fields) if one != before[at]])
-        self._begin, self._steps = b"", []
-        if len(changing) > _MOST_CHANGING:
+        changing_indices.update(
+            [index for index, field in enumerate(fields) if field != last_fields[index]]
+        )
+        self._prefix, self._steps = b"", []
+        if len(changing_indices) > _MAX_CHANGING:
             return
-        parts = [_STATUS]
-        for at, (name, (_, value)) in enumerate(zip(self._names, fields, strict=True)):
+        parts = [_STATUS_LINE]
+        for index, (name, (_, value)) in enumerate(zip(self._names, fields, strict=True)):
             parts[-1] += b"%b: " % name
-            if at in changing:
+            if index in changing_indices:
                 parts.append(b"\r\n")
             else:
                 parts[-1] += b"%b\r\n" % value
         parts[-1] += b"\r\n"
-        self._fields, self._begin = fields, parts[0]
-        every = zip(sorted(changing), parts[1:], strict=True)
-        self._steps = [(at, self._low[at], behind) for at, behind in every]
+        self._last_fields, self._prefix = fields, parts[0]
+        values_and_suffixes = zip(sorted(changing_indices), parts[1:], strict=True)
+        self._steps = [
+            (index, self._lower_names[index], suffix) for index, suffix in values_and_suffixes
+        ]
 
 
-_forms: dict[tuple[bytes, ...], HeadTemplate] = {}
+_templates: dict[tuple[bytes, ...], HeadTemplate] = {}
 
 
-def form(data: bytes) -> HeadTemplate | None:
+def get_template(data: bytes) -> HeadTemplate | None:
     """The form of an answer that a parser has read, and which `data` is the whole of.
 
     None where it is not as most are.
     """
-    end = data.find(_END, 0, MOST)
-    if end < 0 or not data.startswith(_STATUS):
+    end = data.find(_HEAD_END, 0, MAX_HEAD_BYTES)
+    if end < 0 or not data.startswith(_STATUS_LINE):
         return None
-    lines = [_NAME.match(line) for line in data[len(_STATUS) : end].split(b"\r\n")]
-    names = tuple(line[1] for line in lines if line is not None)
-    low = [name.lower() for name in names]
-    if len(names) < len(lines) or low.count(_LENGTH) != 1 or not _TELLING.isdisjoint(low):
+    matches = [_NAME_PATTERN.match(match) for match in data[len(_STATUS_LINE) : end].split(b"\r\n")]
+    names = tuple(match[1] for match in matches if match is not None)
+    lower_names = [name.lower() for name in names]
+    if (
+        len(names) < len(matches)
+        or lower_names.count(_LENGTH_NAME) != 1
+        or not _FRAMING_NAMES.isdisjoint(lower_names)
+    ):
         return None
-    known = _forms.get(names)
-    if known is None:
-        if len(_forms) >= _MOST_FORMS:
-            _forms.clear()
-        known = _forms[names] = HeadTemplate(names)
-    return known
+    template = _templates.get(names)
+    if template is None:
+        if len(_templates) >= _MAX_TEMPLATES:
+            _templates.clear()
+        template = _templates[names] = HeadTemplate(names)
+    return template

@@ -7,112 +7,112 @@ import httpx
 
 from gateway.upstream.http1.connection import ProviderConnection
 
-AT_ONCE = 65_536
+MAX_SINGLE_WRITE_BYTES = 65_536
 """Bytes of a body that go out together with its head."""
 type Fields = list[tuple[bytes, bytes]]
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PLAIN, _LENGTH, _CODING, _HOST = range(4)
-_MEANING = {b"content-length": _LENGTH, b"transfer-encoding": _CODING, b"host": _HOST}
-_MOST_KNOWN = 1000
-_known: dict[bytes, int] = {}
+_MEANINGS = {b"content-length": _LENGTH, b"transfer-encoding": _CODING, b"host": _HOST}
+_MAX_KNOWN_NAMES = 1000
+_known_meanings: dict[bytes, int] = {}
 """Names that were found valid, with their meaning: the same few come with each request."""
 
 
 class OutgoingRequest(NamedTuple):
     """A request, ready to be sent."""
 
-    first: bytes
+    first_bytes: bytes
     """Its head, and a small body with it."""
-    rest: httpx.AsyncByteStream | None = None
+    body_stream: httpx.AsyncByteStream | None = None
     """The body that follows."""
     length: int | None = None
     chunked: bool = False
 
 
-def write(request: httpx.Request, proxy: bytes | None = None) -> OutgoingRequest:
-    """A request as it is sent; through a proxy with `proxy`'s header line and the whole address.
+def encode_request(request: httpx.Request, proxy_line: bytes | None = None) -> OutgoingRequest:
+    """A request as it is sent; through a proxy with the header line `proxy_line` and the whole URL.
 
     Raises httpx.LocalProtocolError where what a client gave would change the message's bounds.
     """
     raw = request.headers.raw
-    length, chunked = _bounds(raw)
-    head = _start(request, proxy) + _join(raw) + b"\r\n\r\n"
+    length, chunked = _read_framing(raw)
+    head = _encode_request_line(request, proxy_line) + _join_fields(raw) + b"\r\n\r\n"
     stream = request.stream
     if not chunked and isinstance(stream, httpx.ByteStream):
         data = b"".join(stream)
         if len(data) != (length or 0):
             raise httpx.LocalProtocolError("the body has not the length that the head says")
-        if len(data) <= AT_ONCE:
+        if len(data) <= MAX_SINGLE_WRITE_BYTES:
             return OutgoingRequest(head + data)
     elif not isinstance(stream, httpx.AsyncByteStream):
         raise httpx.LocalProtocolError("the body must be bytes or an async stream")
     return OutgoingRequest(head, stream, length, chunked)
 
 
-def prepare(url: httpx.URL, fields: Fields, proxy: bytes | None = None) -> bytes:
+def encode_post_head(url: httpx.URL, fields: Fields, proxy_line: bytes | None = None) -> bytes:
     """The head of a POST request with these headers, up to the length of its body."""
-    empty = httpx.Request(
+    empty_request = httpx.Request(
         "POST", url, headers=[*fields, (b"content-length", b"0")], stream=httpx.ByteStream(b"")
     )
-    return write(empty, proxy).first.removesuffix(b"0\r\n\r\n")
+    return encode_request(empty_request, proxy_line).first_bytes.removesuffix(b"0\r\n\r\n")
 
 
-def lines(fields: Fields) -> bytes:
+def encode_header_lines(fields: Fields) -> bytes:
     """Further headers as the lines that follow others, none of which may say a length or a host.
 
-    Raises httpx.LocalProtocolError as `write` does.
+    Raises httpx.LocalProtocolError as `encode_request` does.
     """
     for name, _ in fields:
-        if _known.get(name, _HOST) != _PLAIN and _learn(name) != _PLAIN:
+        if _known_meanings.get(name, _HOST) != _PLAIN and _classify_name(name) != _PLAIN:
             raise httpx.LocalProtocolError("the request's length or host is given twice")
-    return b"\r\n" + _join(fields)
+    return b"\r\n" + _join_fields(fields)
 
 
-async def upload(
+async def upload_body(
     connection: ProviderConnection,
     message: OutgoingRequest,
-    rest: httpx.AsyncByteStream,
-    patience: float,
+    body_stream: httpx.AsyncByteStream,
+    write_timeout: float,
 ) -> None:
     """Send the body that follows, unless the provider refuses it. Raises httpx errors."""
-    sent = 0
-    async for data in rest:
+    sent_bytes = 0
+    async for data in body_stream:
         if data:
-            sent += len(data)
-            if not message.chunked and sent > (message.length or 0):
+            sent_bytes += len(data)
+            if not message.chunked and sent_bytes > (message.length or 0):
                 break
             connection.write(b"%x\r\n%b\r\n" % (len(data), data) if message.chunked else data)
-            if not await connection.drained(patience):
+            if not await connection.wait_until_drained(write_timeout):
                 return
     if message.chunked:
         connection.write(b"0\r\n\r\n")
-    elif sent != (message.length or 0):
+    elif sent_bytes != (message.length or 0):
         raise httpx.LocalProtocolError("the body has not the length that the head says")
-    connection.written()
+    connection.finish_request()
 
 
-def _join(fields: Fields) -> bytes:
-    joined = b"\r\n".join([b": ".join(field) for field in fields])
+def _join_fields(fields: Fields) -> bytes:
+    text = b"\r\n".join([b": ".join(field) for field in fields])
     # One line end between two headers: a value that holds one would make another header of it.
-    ends = len(fields) - 1
-    if joined.count(b"\n") != ends or joined.count(b"\r") != ends or b"\0" in joined:
+    line_ends = len(fields) - 1
+    if text.count(b"\n") != line_ends or text.count(b"\r") != line_ends or b"\0" in text:
         raise httpx.LocalProtocolError("a header holds a character that no header may hold")
-    return joined
+    return text
 
 
-def _bounds(raw: Fields) -> tuple[int | None, bool]:
+def _read_framing(raw: Fields) -> tuple[int | None, bool]:
     """The length that the headers give, and whether they say chunked; every name is checked."""
     length: int | None = None
-    chunked, hosts = False, 0
+    chunked, host_count = False, 0
     for name, value in raw:
-        meaning = _known.get(name)
+        meaning = _known_meanings.get(name)
         if meaning is None:
-            meaning = _learn(name)
+            meaning = _classify_name(name)
         if meaning == _PLAIN:
             continue
         if meaning == _HOST:
-            hosts += 1
+            host_count += 1
         elif length is not None or chunked:
             raise httpx.LocalProtocolError("the request's length is given twice")
         elif meaning == _LENGTH and value.isdigit():
@@ -121,31 +121,31 @@ def _bounds(raw: Fields) -> tuple[int | None, bool]:
             chunked = True
         else:
             raise httpx.LocalProtocolError("the request's length cannot be read")
-    if hosts != 1:
+    if host_count != 1:
         raise httpx.LocalProtocolError("a request has one host")
     return length, chunked
 
 
-def _start(request: httpx.Request, proxy: bytes | None) -> bytes:
+def _encode_request_line(request: httpx.Request, proxy_line: bytes | None) -> bytes:
     try:
         method = request.method.encode("ascii")
     except UnicodeEncodeError:
         method = b""
-    if method not in _known:
-        _learn(method)
+    if method not in _known_meanings:
+        _classify_name(method)
     target = request.url.raw_path
     if b" " in target or b"\n" in target or b"\r" in target:
         raise httpx.LocalProtocolError("the address is not valid")
-    if proxy is None:
+    if proxy_line is None:
         return method + b" " + target + b" HTTP/1.1\r\n"
-    return b"%b http://%b%b HTTP/1.1\r\n%b" % (method, request.url.netloc, target, proxy)
+    return b"%b http://%b%b HTTP/1.1\r\n%b" % (method, request.url.netloc, target, proxy_line)
 
 
-def _learn(name: bytes) -> int:
+def _classify_name(name: bytes) -> int:
     """The meaning of a header's name. Raises httpx.LocalProtocolError where it is none."""
     if not _TOKEN.fullmatch(name):
         raise httpx.LocalProtocolError("a header's name or the method is not valid")
-    meaning = _MEANING.get(name.lower(), _PLAIN)
-    if len(_known) < _MOST_KNOWN:
-        _known[name] = meaning
+    meaning = _MEANINGS.get(name.lower(), _PLAIN)
+    if len(_known_meanings) < _MAX_KNOWN_NAMES:
+        _known_meanings[name] = meaning
     return meaning

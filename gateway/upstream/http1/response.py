@@ -15,42 +15,42 @@ import httpx
 
 from gateway.upstream.http1.head_template import HeadTemplate
 
-_MOST = 4096
+_MAX_CHUNK_BYTES = 4096
 """Bytes of a chunk that is looked at: longer ones cost their parser little beside the rest."""
-_HEADS: dict[int, bytes] = {}
+_CHUNK_HEADS: dict[int, bytes] = {}
 """By the length of a whole chunk: what it begins with."""
 
 
-def inside(data: bytes) -> bytes | None:
+def unwrap_chunk(data: bytes) -> bytes | None:
     """What one such chunk holds; None where the bytes are not one, all of it and nothing else."""
     size = len(data)
-    if size > _MOST:
+    if size > _MAX_CHUNK_BYTES:
         return None
-    head = _HEADS.get(size) or _head(size)
+    head = _CHUNK_HEADS.get(size) or _build_chunk_head(size)
     if data.startswith(head) and data.endswith(b"\r\n"):
         return data[len(head) : -2]
     return None
 
 
-def _head(size: int) -> bytes:
+def _build_chunk_head(size: int) -> bytes:
     """How a chunk of a length begins; more than there is where none has that length."""
     digits = 1
     while 16**digits <= size - digits - 4:
         digits += 1
-    held = size - digits - 4
-    right = held > 0 and held >= 16 ** (digits - 1)
-    head = b"%x\r\n" % held if right else b"-" * (size + 1)
-    _HEADS[size] = head
+    content_size = size - digits - 4
+    is_exact = content_size > 0 and content_size >= 16 ** (digits - 1)
+    head = b"%x\r\n" % content_size if is_exact else b"-" * (size + 1)
+    _CHUNK_HEADS[size] = head
     return head
 
 
-MOST_HEAD = 65_536
+MAX_HEAD_BYTES = 65_536
 """Bytes of headers. Twice as many may come without a byte of the body: trailers, chunk lines."""
-_INTERIM, _SWITCHING, _FINAL = 100, 101, 200
-_BODILESS = frozenset({204, 304})
-_LINE = 4
+_MIN_INTERIM_STATUS, _SWITCHING_STATUS, _MIN_FINAL_STATUS = 100, 101, 200
+_BODILESS_STATUSES = frozenset({204, 304})
+_LINE_OVERHEAD = 4
 """Bytes of a header line beside name and value."""
-_SMALL_HEAD = 16_384
+_SMALL_HEAD_BYTES = 16_384
 """Bytes that have come with which no head is too large, however little stands between its lines."""
 
 
@@ -58,64 +58,87 @@ class IncomingResponse:
     """The response to one request."""
 
     __slots__ = (
-        "_barren", "_bodiless", "_form", "_framed", "_interim", "_parser", "_told", "between",
-        "buffered", "chunks", "complete", "fields", "formed", "head_complete", "heard", "keep",
-        "status", "whole",
+        "_bodiless",
+        "_bytes_without_body",
+        "_is_framed",
+        "_is_interim",
+        "_parser",
+        "_raw_fields",
+        "_template",
+        "buffered",
+        "can_keep_alive",
+        "chunks",
+        "complete",
+        "fields",
+        "has_data",
+        "head_complete",
+        "is_between_chunks",
+        "matched_template",
+        "status",
+        "whole_data",
     )  # fmt: skip
 
-    def __init__(self, form: HeadTemplate | None = None, *, bodiless: bool = False) -> None:
+    def __init__(self, template: HeadTemplate | None = None, *, bodiless: bool = False) -> None:
         """`bodiless`: the answer to a HEAD, behind which no body follows whatever it says.
 
-        `form` is that of an answer before it.
+        `template` is that of an answer before it.
         """
         self._parser: httptools.HttpResponseParser | None = None
-        self._form = None if bodiless else form
+        self._template = None if bodiless else template
         self._bodiless = bodiless
-        self._barren = 0
-        self._interim = False
-        self._framed = False
+        self._bytes_without_body = 0
+        self._is_interim = False
+        self._is_framed = False
         self.status = 0
-        self._told: list[tuple[bytes, bytes]] = []
+        self._raw_fields: list[tuple[bytes, bytes]] = []
         self.fields: list[tuple[bytes, bytes]] = []
         """The headers with their names in lower case, once all are there."""
         self.chunks: list[bytes] = []
         self.buffered = 0
-        self.between = False
+        self.is_between_chunks = False
         """The parser stands between two chunks, for certain: one that comes whole may pass it."""
-        self.heard = False
+        self.has_data = False
         """A byte has come."""
         self.head_complete = False
         self.complete = False
-        self.keep = True
+        self.can_keep_alive = True
         """The connection may serve another request."""
-        self.formed = False
+        self.matched_template = False
         """It had the form of the one before, and was not parsed."""
-        self.whole: bytes | None = None
+        self.whole_data: bytes | None = None
         """An answer that was parsed, where all of it came at once."""
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """As they were written."""
-        form = self._form
-        return self._told if form is None or not self.formed else form.written(self.fields)
+        template = self._template
+        return (
+            self._raw_fields
+            if template is None or not self.matched_template
+            else template.restore_names(self.fields)
+        )
 
     def feed(self, data: bytes) -> None:
         """Take bytes. Raises httpx.RemoteProtocolError for what is no acceptable response."""
-        first = not self.heard
-        self.heard = True
+        is_first = not self.has_data
+        self.has_data = True
         parser = self._parser
         if parser is None:
-            form = self._form
-            if form is not None and first and (found := form.read(data)) is not None:
-                self.fields, body = found
+            template = self._template
+            if (
+                template is not None
+                and is_first
+                and (fields_and_body := template.read(data)) is not None
+            ):
+                self.fields, body = fields_and_body
                 self.chunks.append(body)
                 self.buffered = len(body)
                 self.status = 200
-                self.formed = self._framed = self.head_complete = self.complete = True
+                self.matched_template = self._is_framed = self.head_complete = self.complete = True
                 return
             self._parser = parser = httptools.HttpResponseParser(self)
-        self._barren += len(data)
-        self.between = False
+        self._bytes_without_body += len(data)
+        self.is_between_chunks = False
         try:
             parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -123,19 +146,19 @@ class IncomingResponse:
             if isinstance(cause, httpx.RemoteProtocolError):
                 raise cause from None
             raise httpx.RemoteProtocolError(f"not a valid response ({error})") from None
-        if self._barren > 2 * MOST_HEAD and not self.complete:
-            what = "trailer" if self.head_complete else "head"
-            raise httpx.RemoteProtocolError(f"the response's {what} is too large")
-        if first and self.complete:
-            self.whole = data
+        if self._bytes_without_body > 2 * MAX_HEAD_BYTES and not self.complete:
+            section = "trailer" if self.head_complete else "head"
+            raise httpx.RemoteProtocolError(f"the response's {section} is too large")
+        if is_first and self.complete:
+            self.whole_data = data
 
-    def end(self) -> bool:
+    def feed_eof(self) -> bool:
         """Take the end of the connection; tells whether the response ended with it."""
-        if self.head_complete and not self._framed:
+        if self.head_complete and not self._is_framed:
             self.complete = True
         return self.complete
 
-    def take(self) -> bytes:
+    def take_body(self) -> bytes:
         """What has arrived of the body."""
         chunks = self.chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -152,12 +175,12 @@ class IncomingResponse:
     def on_message_begin(self) -> None:
         """A second response behind the first: nobody asked for it."""
         if self.complete:
-            self.keep = False
+            self.can_keep_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; those behind the body are trailers and are ignored."""
         if not self.head_complete:
-            self._told.append((name, value))
+            self._raw_fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is there: decide what it means."""
@@ -165,12 +188,12 @@ class IncomingResponse:
         if self.complete or parser is None:
             return
         status = parser.get_status_code()
-        if status < _FINAL:
-            if status == _SWITCHING or status < _INTERIM:
+        if status < _MIN_FINAL_STATUS:
+            if status == _SWITCHING_STATUS or status < _MIN_INTERIM_STATUS:
                 raise httpx.RemoteProtocolError(f"unexpected status {status}")
-            self._interim = True
+            self._is_interim = True
             return
-        self.fields = fields = [(name.lower(), value) for name, value in self._told]
+        self.fields = fields = [(name.lower(), value) for name, value in self._raw_fields]
         lengths = codings = 0
         for name, value in fields:
             if name == b"content-length":
@@ -179,7 +202,7 @@ class IncomingResponse:
                 codings += 1
                 if value.lower() != b"chunked":
                     raise httpx.RemoteProtocolError("a transfer coding that was not asked for")
-        if self._barren > _SMALL_HEAD and _size(fields) > MOST_HEAD:
+        if self._bytes_without_body > _SMALL_HEAD_BYTES and _compute_size(fields) > MAX_HEAD_BYTES:
             raise httpx.RemoteProtocolError("the response's head is too large")
         if lengths + codings > 1:
             raise httpx.RemoteProtocolError("the response's length is given twice")
@@ -187,36 +210,36 @@ class IncomingResponse:
         if version not in ("1.1", "1.0"):
             raise httpx.RemoteProtocolError(f"HTTP/{version} was not asked for")
         self.status = status
-        self._framed = lengths + codings > 0 or status in _BODILESS
-        self.keep = (
-            self._framed
+        self._is_framed = lengths + codings > 0 or status in _BODILESS_STATUSES
+        self.can_keep_alive = (
+            self._is_framed
             and parser.should_keep_alive()
             and not (codings and version == "1.0")  # RFC 9112, 6.1: its framing is faulty
         )
         self.head_complete = True
-        self._barren = 0
+        self._bytes_without_body = 0
         if self._bodiless:
             # The parser does not know that no body follows, so it cannot be used further.
             self.complete = True
-            self.keep = False
+            self.can_keep_alive = False
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
         if self.complete:
-            self.keep = False
+            self.can_keep_alive = False
             return
         self.chunks.append(data)
         self.buffered += len(data)
-        self._barren = 0
+        self._bytes_without_body = 0
 
     def on_message_complete(self) -> None:
         """The end of an interim response, or of the response."""
-        if self._interim:
-            self._interim = False
-            self._told = []
+        if self._is_interim:
+            self._is_interim = False
+            self._raw_fields = []
             return
         self.complete = True
 
 
-def _size(fields: list[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) + _LINE for name, value in fields)
+def _compute_size(fields: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) + _LINE_OVERHEAD for name, value in fields)

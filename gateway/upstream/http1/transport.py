@@ -14,7 +14,7 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from gateway.upstream.http1.connect import Connector, ProxySettings, context
+from gateway.upstream.http1.connect import Connector, ProxySettings, create_tls_context
 from gateway.upstream.http1.connection import (
     DirectSink,
     ProviderConnection,
@@ -22,14 +22,21 @@ from gateway.upstream.http1.connection import (
     UnwrittenError,
 )
 from gateway.upstream.http1.pool import ConnectionPool
-from gateway.upstream.http1.request import AT_ONCE, Fields, OutgoingRequest, prepare, upload, write
+from gateway.upstream.http1.request import (
+    MAX_SINGLE_WRITE_BYTES,
+    Fields,
+    OutgoingRequest,
+    encode_post_head,
+    encode_request,
+    upload_body,
+)
 from gateway.upstream.http1.response import IncomingResponse
 from gateway.upstream.write_batch import WriteBatch
 
-_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
-_SHORTEST = 0.001
+_DEFAULT_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
+_MIN_TIMEOUT = 0.001
 """Seconds; none would mean for ever."""
-_VERSION: Mapping[str, Any] = {"http_version": b"HTTP/1.1"}
+_VERSION_EXTENSION: Mapping[str, Any] = {"http_version": b"HTTP/1.1"}
 
 type Origin = tuple[str, bytes, int | None, str | None]
 """Scheme, host, port, and the name that TLS asks for where it is not the host."""
@@ -39,84 +46,86 @@ class PreparedRoute(msgspec.Struct, frozen=True):
     """Where requests go that differ in nothing but their bodies: a pool, and their head."""
 
     pool: ConnectionPool
-    head: bytes
+    head_prefix: bytes
     """Up to the number of bytes in the body."""
 
 
 class ResponseBody:
     """The body of a response as it arrives; closing it gives the connection back."""
 
-    __slots__ = ("_connection", "_pool", "_whole")
+    __slots__ = ("_connection", "_is_complete", "_pool")
 
     def __init__(self, connection: ProviderConnection, pool: ConnectionPool) -> None:
         self._connection: ProviderConnection | None = connection
         self._pool = pool
-        self._whole = False
+        self._is_complete = False
 
-    async def more(self, idle: float = math.inf, until: float | None = None) -> bytes:
-        """The next bytes, empty at the end; waited for some seconds, and `until` a time at most.
+    async def read_chunk(
+        self, idle_timeout: float = math.inf, deadline: float | None = None
+    ) -> bytes:
+        """The next bytes, empty at the end; waited for some seconds, and `deadline` a time at most.
 
         That is on the loop's clock.
         """
         connection = self._connection
         if connection is None:
             # The connection may serve somebody else by now.
-            if self._whole:
+            if self._is_complete:
                 return b""
             raise httpx.ReadError("the answer was closed before its end")
-        if until is not None:
-            connection.until = until
-        connection.idle = idle
-        data = await connection.more()
+        if deadline is not None:
+            connection.overall_deadline = deadline
+        connection.idle_timeout = idle_timeout
+        data = await connection.read_chunk()
         if not data:
-            self._whole = True
+            self._is_complete = True
         return data
 
-    def over(self) -> bool:
+    def is_past_deadline(self) -> bool:
         """Whether what was waited for came too late for all of it, and not just for one wait."""
-        return self._connection is not None and self._connection.over()
+        return self._connection is not None and self._connection.is_past_deadline()
 
-    def pass_to(self, direct: DirectSink) -> None:
+    def pass_to(self, sink: DirectSink) -> None:
         """Have what comes while somebody waits for more go there, where that takes it."""
         if self._connection is not None:
-            self._connection.direct = direct
+            self._connection.direct_sink = sink
 
-    def rest(self) -> bytes | None:
+    def take_buffered(self) -> bytes | None:
         """All that has not been read, where it is here; None where it must be waited for."""
-        data = self._connection.whole() if self._connection is not None else None
-        self._whole = self._whole or data is not None
+        data = self._connection.take_whole() if self._connection is not None else None
+        self._is_complete = self._is_complete or data is not None
         return data
 
-    def end(self, most: int) -> bytes | None:
-        """As `rest`, of at most so many bytes, and gives the connection back."""
+    def take_whole(self, max_bytes: int) -> bytes | None:
+        """As `take_buffered`, of at most so many bytes, and gives the connection back."""
         connection = self._connection
-        data = connection.whole(most) if connection is not None else None
+        data = connection.take_whole(max_bytes) if connection is not None else None
         if data is not None:
-            self._whole = True
-            self.let_go()
+            self._is_complete = True
+            self.release()
         return data
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Give the connection back."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._pool.give(connection)
+            self._pool.release(connection)
 
 
-class _Stream(ResponseBody, httpx.AsyncByteStream):
+class _HttpxStream(ResponseBody, httpx.AsyncByteStream):
     """The same as httpx has it."""
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        data = await self.more()
+        data = await self.read_chunk()
         if not data:
             raise StopAsyncIteration
         return data
 
     async def aclose(self) -> None:
-        self.let_go()
+        self.release()
 
 
 class Http1Transport(httpx.AsyncBaseTransport):
@@ -129,20 +138,20 @@ class Http1Transport(httpx.AsyncBaseTransport):
         proxy: str | None = None,
         proxy_tls: ssl.SSLContext | None = None,
         limit: int = 1000,
-        most_idle: int = 1000,
-        keep: float = 30.0,
-        outbox: WriteBatch | None = None,
+        max_idle: int = 1000,
+        keepalive_expiry: float = 30.0,
+        write_batch: WriteBatch | None = None,
     ) -> None:
-        """Hold at most `limit` connections to an origin, `most_idle` idle for `keep` seconds.
+        """Up to `limit` connections to an origin, `max_idle` idle for `keepalive_expiry` seconds.
 
-        What `post` sends goes out by `outbox`, where there is one.
+        What `post` sends goes out by `write_batch`, where there is one.
         """
         self._tls = tls
         self._proxy = ProxySettings(proxy, proxy_tls) if proxy else None
         self._limit = limit
-        self._most_idle = most_idle
-        self._keep = keep
-        self._outbox = outbox
+        self._max_idle = max_idle
+        self._keepalive_expiry = keepalive_expiry
+        self._write_batch = write_batch
         self._pools: dict[Origin, ConnectionPool] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -150,86 +159,95 @@ class Http1Transport(httpx.AsyncBaseTransport):
         url, extensions = request.url, request.extensions
         scheme = url.scheme
         origin = (scheme, url.raw_host, url.port, extensions.get("sni_hostname"))
-        pool = self._pools.get(origin) or self._open(origin)
-        times: Mapping[str, float | None] = extensions.get("timeout") or {}
+        pool = self._pools.get(origin) or self._open_pool(origin)
+        timeouts: Mapping[str, float | None] = extensions.get("timeout") or {}
         proxy = self._proxy
-        message = write(request, proxy.header if proxy is not None and scheme == "http" else None)
-        connection = await pool.take(
-            connect=times.get("connect") or 0.0, wait=times.get("pool") or 0.0
+        message = encode_request(
+            request, proxy.auth_line if proxy is not None and scheme == "http" else None
         )
-        reading = await _exchange(
+        connection = await pool.acquire(
+            connect_timeout=timeouts.get("connect") or 0.0, wait_timeout=timeouts.get("pool") or 0.0
+        )
+        response = await _send_and_wait(
             connection,
             pool,
             message,
             bodiless=request.method == "HEAD",
-            silence=times.get("read") or 0.0,
-            write=times.get("write") or 0.0,
+            silence_timeout=timeouts.get("read") or 0.0,
+            write_timeout=timeouts.get("write") or 0.0,
         )
         return httpx.Response(
-            reading.status,
-            headers=reading.headers,
-            stream=_Stream(connection, pool),
-            extensions=dict(_VERSION),
+            response.status,
+            headers=response.headers,
+            stream=_HttpxStream(connection, pool),
+            extensions=dict(_VERSION_EXTENSION),
         )
 
-    def route(self, url: httpx.URL, fields: Fields) -> PreparedRoute:
+    def prepare_route(self, url: httpx.URL, fields: Fields) -> PreparedRoute:
         """Where POST requests with these headers go. Raises httpx errors."""
         proxy = self._proxy if url.scheme == "http" else None
         origin = (url.scheme, url.raw_host, url.port, None)
-        pool = self._pools.get(origin) or self._open(origin)
+        pool = self._pools.get(origin) or self._open_pool(origin)
         return PreparedRoute(
-            pool, prepare(url, fields, proxy.header if proxy is not None else None)
+            pool, encode_post_head(url, fields, proxy.auth_line if proxy is not None else None)
         )
 
     async def post(
         self,
         route: PreparedRoute,
         body: bytes,
-        more: bytes,
-        connect: float,
-        wait: float,
-        until: float,
+        extra_lines: bytes,
+        connect_timeout: float,
+        wait_timeout: float,
+        deadline: float,
     ) -> tuple[ProviderConnection, IncomingResponse]:
         """Send a body as `handle_async_request` does, without the objects between. Same errors.
 
         The connection is to be given back to the pool of the route, as a `ResponseBody` does.
 
-        `more` is further header lines, as `lines` gives them. A free connection is waited for
-        `wait` seconds, a new one `connect`, and the head of the answer, as all of that, `until`
-        then, on the loop's clock. Raises TimeoutError where a large body has not been sent by then.
+        `extra_lines` is further header lines, as `encode_header_lines` gives them. A free
+        connection is waited for `wait_timeout` seconds, a new one `connect_timeout`, and the head
+        of the answer, as all of that, until `deadline` on the loop's clock. Raises TimeoutError
+        where a large body has not been sent by then.
         """
         pool = route.pool
         connection = None
-        if len(body) > AT_ONCE or (connection := pool.find()) is None:
+        if len(body) > MAX_SINGLE_WRITE_BYTES or (connection := pool.acquire_idle()) is None:
             self._write_rows()  # now: what goes by the outbox at once waits for nothing else
-            connection = pool.find()
+            connection = pool.acquire_idle()
             if connection is None:
-                left = max(until - asyncio.get_running_loop().time(), _SHORTEST)
-                connection = await pool.take(connect=min(connect, left), wait=min(wait, left))
-        connection.until = until
-        if len(body) > AT_ONCE:
-            head = b"%b%d%b\r\n\r\n" % (route.head, len(body), more)
+                remaining_seconds = max(deadline - asyncio.get_running_loop().time(), _MIN_TIMEOUT)
+                connection = await pool.acquire(
+                    connect_timeout=min(connect_timeout, remaining_seconds),
+                    wait_timeout=min(wait_timeout, remaining_seconds),
+                )
+        connection.overall_deadline = deadline
+        if len(body) > MAX_SINGLE_WRITE_BYTES:
+            head = b"%b%d%b\r\n\r\n" % (route.head_prefix, len(body), extra_lines)
             message = OutgoingRequest(head, httpx.ByteStream(body), len(body))
-            async with asyncio.timeout_at(until):
-                reading = await _exchange(connection, pool, message)
-            return connection, reading
-        try:  # as `_exchange` does, with one await less
-            connection.ask(b"%b%d%b\r\n\r\n%b" % (route.head, len(body), more, body), self._outbox)
-            reading = await connection.head()
+            async with asyncio.timeout_at(deadline):
+                response = await _send_and_wait(connection, pool, message)
+            return connection, response
+        try:  # as `_send_and_wait` does, with one await less
+            connection.send_request(
+                b"%b%d%b\r\n\r\n%b" % (route.head_prefix, len(body), extra_lines, body),
+                self._write_batch,
+            )
+            response = await connection.wait_for_head()
         except BaseException as error:
             if isinstance(error, StaleConnection):
-                pool.doubt()
+                pool.check_every_connection()
             connection.abort()
-            pool.give(connection)
+            pool.release(connection)
             raise
-        return connection, reading
+        return connection, response
 
     def _write_rows(self) -> None:
         """Have the row of a request written now. Raises UnwrittenError where it is not."""
-        if self._outbox is not None and not self._outbox.flush():
+        if self._write_batch is not None and not self._write_batch.flush():
             raise UnwrittenError("its row was not written")
 
-    def pools(self) -> list[ConnectionPool]:
+    def list_pools(self) -> list[ConnectionPool]:
         """The pools there are: their counts, for those who watch."""
         return list(self._pools.values())
 
@@ -238,44 +256,47 @@ class Http1Transport(httpx.AsyncBaseTransport):
         for pool in self._pools.values():
             pool.close()
 
-    def _open(self, origin: Origin) -> ConnectionPool:
+    def _open_pool(self, origin: Origin) -> ConnectionPool:
         scheme, raw_host, port, sni = origin
         host = raw_host.decode("ascii")
-        usual = _PORTS.get(scheme)
-        if usual is None or not host:
+        default_port = _DEFAULT_PORTS.get(scheme)
+        if default_port is None or not host:
             raise httpx.UnsupportedProtocol(f"the address {scheme}:// cannot be called")
         if scheme == "https" and self._tls is None:
-            self._tls = context()
+            self._tls = create_tls_context()
         tls = self._tls if scheme == "https" else None
         pool = ConnectionPool(
             asyncio.get_running_loop(),
-            Connector(host, port or usual, tls, sni, self._proxy),
+            Connector(host, port or default_port, tls, sni, self._proxy),
             limit=self._limit,
-            most_idle=self._most_idle,
-            keep=self._keep,
+            max_idle=self._max_idle,
+            keepalive_expiry=self._keepalive_expiry,
         )
         self._pools[origin] = pool
         return pool
 
 
-async def _exchange(
+async def _send_and_wait(
     connection: ProviderConnection,
     pool: ConnectionPool,
     message: OutgoingRequest,
     *,
     bodiless: bool = False,
-    silence: float = 0.0,
-    write: float = 0.0,
+    silence_timeout: float = 0.0,
+    write_timeout: float = 0.0,
 ) -> IncomingResponse:
     """Send a request and wait for the head of its answer."""
     try:
         connection.begin(
-            message.first, bodiless=bodiless, silence=silence, more=message.rest is not None
+            message.first_bytes,
+            bodiless=bodiless,
+            silence_timeout=silence_timeout,
+            has_more=message.body_stream is not None,
         )
-        if message.rest is not None:
-            await upload(connection, message, message.rest, write)
-        return await connection.head()
+        if message.body_stream is not None:
+            await upload_body(connection, message, message.body_stream, write_timeout)
+        return await connection.wait_for_head()
     except BaseException:
         connection.abort()
-        pool.give(connection)
+        pool.release(connection)
         raise

@@ -17,7 +17,13 @@ class Waiter:
     """
 
     __slots__ = (
-        "__weakref__", "_asyncio_future_blocking", "_context", "_cut", "_loop", "_wake", "due",
+        "__weakref__",
+        "_asyncio_future_blocking",
+        "_cancel_args",
+        "_context",
+        "_loop",
+        "_wake",
+        "is_pending",
     )  # fmt: skip
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
@@ -26,29 +32,29 @@ class Waiter:
         self._loop = loop
         self._wake: Wake | None = None
         self._context: Context | None = None
-        self._cut: tuple[object, ...] | None = None
-        self.due = True
+        self._cancel_args: tuple[object, ...] | None = None
+        self.is_pending = True
         """Whether it is still to come, and nobody has given up the wait for it."""
 
     def begin(self) -> None:
         """Something else is waited for, which is not here yet."""
-        self.due, self._cut = True, None
+        self.is_pending, self._cancel_args = True, None
 
     def __await__(self) -> Generator[Any]:
         """Wait for it."""
-        if self.due:
+        if self.is_pending:
             self._asyncio_future_blocking = True
             yield self
         self.result()
 
-    def reach(self) -> None:
+    def resume_now(self) -> None:
         """It is here: go on with the task, in here where no other one runs. Called by a loop."""
         wake, context = self._wake, self._context
-        self.due = False
+        self.is_pending = False
         if wake is None:
             return
         if asyncio.current_task() is not None:
-            self._later()
+            self._resume_later()
             return
         self._wake = None
         if context is None:  # it has none of its own
@@ -59,11 +65,11 @@ class Waiter:
 
     def stop(self) -> None:
         """There is nothing to wait for any more: go on with the task in the loop's next round."""
-        if self.due:
-            self.due = False
-            self._later()
+        if self.is_pending:
+            self.is_pending = False
+            self._resume_later()
 
-    def _later(self) -> None:
+    def _resume_later(self) -> None:
         wake, self._wake = self._wake, None
         if wake is not None:
             self._loop.call_soon(wake, self, context=self._context)
@@ -76,24 +82,24 @@ class Waiter:
 
     def cancel(self, msg: object = None) -> bool:
         """Nobody waits any more; False where it was here before."""
-        if not self.due:
+        if not self.is_pending:
             return False
-        self.due, self._cut = False, () if msg is None else (msg,)
-        self._later()
+        self.is_pending, self._cancel_args = False, () if msg is None else (msg,)
+        self._resume_later()
         return True
 
     def done(self) -> bool:
         """Whether it is here, or was given up."""
-        return not self.due
+        return not self.is_pending
 
     def cancelled(self) -> bool:
         """Whether it was given up."""
-        return self._cut is not None
+        return self._cancel_args is not None
 
     def result(self) -> None:
         """Nothing. Raises CancelledError where it was given up."""
-        if self._cut is not None:
-            raise asyncio.CancelledError(*self._cut)
+        if self._cancel_args is not None:
+            raise asyncio.CancelledError(*self._cancel_args)
 
     def exception(self) -> None:
         """As `result`."""

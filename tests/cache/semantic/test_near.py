@@ -75,7 +75,7 @@ async def test_all_else_must_be_equal(more: dict[str, Any]) -> None:
         msgspec.structs.replace(TARGET, effort="high"),
         msgspec.structs.replace(TARGET, max_output=5),
         msgspec.structs.replace(TARGET, params={"seed": 1}),
-        Target(provider=Provider(name="spare", doors={}), model=TARGET.model),
+        Target(provider=Provider(name="spare", urls={}), model=TARGET.model),
     ],
 )
 async def test_targets_share_nothing(other: Target) -> None:
@@ -109,20 +109,20 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}
 async def test_these_are_not_compared(more: dict[str, Any]) -> None:
     world = World()
     call = asking(ONE, **more)
-    assert world.near.asked(call, read(call), TARGET) is None
+    assert world.near.make_question(call, read(call), TARGET) is None
 
 
 async def test_a_large_request_is_not_compared() -> None:
     """What is asked last may be short: all before it would have to be read anew."""
     call = asking(ONE, before=[{"role": "user", "content": "x" * 100_000}])
-    assert World().near.asked(call, read(call), TARGET) is None
+    assert World().near.make_question(call, read(call), TARGET) is None
 
 
 async def test_an_operation_without_an_answer_is_not_compared() -> None:
     call = msgspec.structs.replace(
         asking(ONE), operation="embeddings", body=b'{"model":"m","input":"x"}'
     )
-    assert World().near.asked(call, read(call), TARGET) is None
+    assert World().near.make_question(call, read(call), TARGET) is None
 
 
 @given(st.text(), st.text())
@@ -130,7 +130,7 @@ def test_nothing_that_is_typed_crosses_keys(one: str, other: str) -> None:
     """Whatever two keys type, equal texts included, their groups differ."""
     world = World()
     asked = [
-        world.near.asked(call, read(call), TARGET)
+        world.near.make_question(call, read(call), TARGET)
         for call in (asking(one, key=ANNA), asking(one, key=CLARA), asking(other, key=BORIS))
     ]
     groups = [one.group for one in asked if one is not None]
@@ -140,7 +140,7 @@ def test_nothing_that_is_typed_crosses_keys(one: str, other: str) -> None:
 async def test_who_lacks_the_secret_names_no_group() -> None:
     world, other = World(), World(secret=b"o" * 32)
     call = asking(ONE)
-    one, two = (each.near.asked(call, read(call), TARGET) for each in (world, other))
+    one, two = (each.near.make_question(call, read(call), TARGET) for each in (world, other))
     assert one is not None
     assert two is not None
     assert one.group != two.group
@@ -153,10 +153,10 @@ async def test_a_place_cannot_be_moved_to_another_group() -> None:
     await world.kept(asking(ONE, key=ANNA))
     call = asking(OTHER, key=BORIS)
     mine = asking(OTHER, key=ANNA)
-    stolen, asked = (world.near.asked(one, read(one), TARGET) for one in (mine, call))
+    stolen, asked = (world.near.make_question(one, read(one), TARGET) for one in (mine, call))
     assert stolen is not None
     assert asked is not None
-    ((name, _),) = await world.places.nearest(stolen.group, [1.0])
+    ((name, _),) = await world.places.find_nearest(stolen.group, [1.0])
     for written in (name, name[:48], "", "é" * 80, name[:48] + "0" * 32):
         await world.places.add(asked.group, written, [1.0], 60.0)
     assert await world.found(call) is None
@@ -197,12 +197,12 @@ class Stuck(LocalVectorIndex):
         super().__init__(clock=lambda: 0.0)
         self._which = which
 
-    async def any(self, group: str) -> bool:
+    async def has_entries(self, group: str) -> bool:
         if "any" in self._which:
             await asyncio.Event().wait()
-        return await super().any(group)
+        return await super().has_entries(group)
 
-    async def nearest(self, group: str, vector: Any) -> Any:
+    async def find_nearest(self, group: str, vector: Any) -> Any:
         await asyncio.Event().wait()
 
 
@@ -228,14 +228,14 @@ async def test_a_bad_answer_is_not_given_again() -> None:
     other = await world.kept(asking("What is rain?"))
     call = asking(OTHER, id="call-9")
     await world.kept(asking(ONE))
-    asked = world.near.asked(call, read(call), TARGET)
+    asked = world.near.make_question(call, read(call), TARGET)
     assert asked is not None
     found = await world.near.find(asked)
     assert found is not None
-    await world.near.told(call, found)
-    await world.near.bad("call-8")
+    await world.near.record_served(call, found)
+    await world.near.report_bad("call-8")
     assert await world.found(call) is not None
-    await world.near.bad("call-9")
+    await world.near.report_bad("call-9")
     assert await world.found(call) is None
     await world.kept(asking(ONE))
     assert await world.found(call) is None
@@ -249,9 +249,9 @@ async def test_an_answer_that_is_gone_is_forgotten() -> None:
     world = World()
     await world.kept(asking(ONE))
     call = asking(OTHER)
-    asked = world.near.asked(call, read(call), TARGET)
+    asked = world.near.make_question(call, read(call), TARGET)
     assert asked is not None
     found = await world.near.find(asked)
     assert found is not None
-    await world.near.lost(found)
+    await world.near.remove(found)
     assert await world.near.find(asked) is None

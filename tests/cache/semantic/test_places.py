@@ -10,7 +10,12 @@ import pytest
 import redis
 
 from gateway.cache.semantic.cache import VectorIndex
-from gateway.cache.semantic.vector_index import EACH, LocalVectorIndex, RedisVectorIndex, cosine
+from gateway.cache.semantic.vector_index import (
+    MAX_GROUP_NAMES,
+    LocalVectorIndex,
+    RedisVectorIndex,
+    compute_cosine,
+)
 from gateway.state.redis.connection import RedisError
 from gateway.state.redis.store import RedisStore
 from tests.conftest import redis_program
@@ -40,25 +45,25 @@ def group() -> str:
 
 
 async def test_nothing_is_there_at_first(places: VectorIndex, group: str) -> None:
-    assert not await places.any(group)
-    assert await places.nearest(group, EAST) == []
+    assert not await places.has_entries(group)
+    assert await places.find_nearest(group, EAST) == []
 
 
 async def test_the_nearest_comes_first(places: VectorIndex, group: str) -> None:
     """And how near each is, is the cosine."""
     await places.add(group, "east", EAST, 60)
     await places.add(group, "north", NORTH, 60)
-    assert await places.any(group)
-    found = await places.nearest(group, BETWEEN)
+    assert await places.has_entries(group)
+    found = await places.find_nearest(group, BETWEEN)
     assert [name for name, _ in found] == ["east", "north"]
     assert [near for _, near in found] == pytest.approx([0.8, 0.6], abs=0.01)
-    assert not await places.any(f"{group}-other")
+    assert not await places.has_entries(f"{group}-other")
 
 
 async def test_a_name_that_comes_again_is_one(places: VectorIndex, group: str) -> None:
     await places.add(group, "a", EAST, 60)
     await places.add(group, "a", NORTH, 60)
-    ((name, near),) = await places.nearest(group, NORTH)
+    ((name, near),) = await places.find_nearest(group, NORTH)
     assert name == "a"
     assert near == pytest.approx(1.0)
 
@@ -68,24 +73,24 @@ async def test_what_is_removed_is_gone(places: VectorIndex, group: str) -> None:
     await places.add(group, "a", EAST, 60)
     await places.add(group, "b", EAST, 60)
     await places.remove(group, "a")
-    assert [name for name, _ in await places.nearest(group, EAST)] == ["b"]
+    assert [name for name, _ in await places.find_nearest(group, EAST)] == ["b"]
 
 
 async def test_a_group_has_so_many_at_most(places: VectorIndex, group: str) -> None:
-    for at in range(EACH + 3):
+    for at in range(MAX_GROUP_NAMES + 3):
         await places.add(group, str(at), EAST, 60)
-    assert await places.any(group)
-    assert len(await places.nearest(group, EAST)) == 3
+    assert await places.has_entries(group)
+    assert len(await places.find_nearest(group, EAST)) == 3
 
 
 async def test_a_closed_group_takes_nothing(places: VectorIndex, group: str) -> None:
     await places.add(group, "a", EAST, 60)
-    await places.close(group, 60)
-    assert not await places.any(group)
+    await places.block_group(group, 60)
+    assert not await places.has_entries(group)
     await places.add(group, "b", EAST, 60)
     await places.remove(group, "b")
-    assert not await places.any(group)
-    assert await places.nearest(group, EAST) == []
+    assert not await places.has_entries(group)
+    assert await places.find_nearest(group, EAST) == []
 
 
 async def test_a_vector_of_another_length_is_near_to_nothing(
@@ -93,16 +98,16 @@ async def test_a_vector_of_another_length_is_near_to_nothing(
 ) -> None:
     await places.add(group, "a", EAST, 60)
     await places.add(group, "b", [1.0, 0.0, 0.0], 60)
-    assert all(near <= 0 for _, near in await places.nearest(group, [1.0, 0.0, 0.0, 0.0]))
+    assert all(near <= 0 for _, near in await places.find_nearest(group, [1.0, 0.0, 0.0, 0.0]))
 
 
 async def test_memory_lets_go_of_what_was_not_used_for_longest() -> None:
-    places = LocalVectorIndex(clock=lambda: 0.0, most=2_500)
+    places = LocalVectorIndex(clock=lambda: 0.0, max_bytes=2_500)
     for group in ("a", "b"):
         await places.add(group, "x", EAST, 60)
-    assert await places.any("a")
+    assert await places.has_entries("a")
     await places.add("c", "x", EAST, 60)
-    assert [await places.any(group) for group in ("a", "b", "c")] == [True, False, True]
+    assert [await places.has_entries(group) for group in ("a", "b", "c")] == [True, False, True]
 
 
 async def test_memory_forgets_in_time() -> None:
@@ -113,18 +118,23 @@ async def test_memory_forgets_in_time() -> None:
     now[0] = 5.0
     await places.add("g", "new", EAST, 10)
     now[0] = 10.0
-    assert [name for name, _ in await places.nearest("g", EAST)] == ["new"]
-    await places.close("g", 10)
+    assert [name for name, _ in await places.find_nearest("g", EAST)] == ["new"]
+    await places.block_group("g", 10)
     now[0] = 20.0
-    assert not await places.any("g")
+    assert not await places.has_entries("g")
     await places.add("g", "a", EAST, 10)
-    assert await places.any("g")
+    assert await places.has_entries("g")
 
 
 def test_a_cosine() -> None:
-    assert cosine(EAST, EAST) == 1.0
-    assert cosine(EAST, NORTH) == cosine(EAST, [0.0, 0.0]) == cosine(EAST, [1.0]) == 0.0
-    assert cosine(EAST, [-2.0, 0.0]) == -1.0
+    assert compute_cosine(EAST, EAST) == 1.0
+    assert (
+        compute_cosine(EAST, NORTH)
+        == compute_cosine(EAST, [0.0, 0.0])
+        == compute_cosine(EAST, [1.0])
+        == 0.0
+    )
+    assert compute_cosine(EAST, [-2.0, 0.0]) == -1.0
 
 
 def _url(place: Place) -> str:
@@ -159,22 +169,22 @@ async def test_where_redis_has_no_vector_sets_each_process_has_its_own(
         for _ in range(2)
     )
     if first == "any":
-        assert not await one.any("near:g")
+        assert not await one.has_entries("near:g")
     elif first == "nearest":
-        assert await one.nearest("near:g", EAST) == []
+        assert await one.find_nearest("near:g", EAST) == []
     elif first == "remove":
         await one.remove("near:g", "a")
     await one.add("near:g", "a", EAST, 60)
-    assert await one.any("near:g")
-    ((name, close),) = await one.nearest("near:g", EAST)
+    assert await one.has_entries("near:g")
+    ((name, close),) = await one.find_nearest("near:g", EAST)
     assert name == "a"
     assert close == pytest.approx(1.0)
-    assert not await two.any("near:g")
+    assert not await two.has_entries("near:g")
     await one.remove("near:g", "a")
-    assert not await one.any("near:g")
-    await one.close("near:g", 60)
+    assert not await one.has_entries("near:g")
+    await one.block_group("near:g", 60)
     await one.add("near:g", "a", EAST, 60)
-    assert not await one.any("near:g")
+    assert not await one.has_entries("near:g")
     assert len(notes) == 2  # one of each
     await server.close()
 
@@ -186,8 +196,8 @@ async def test_where_redis_is_gone_nothing_is_near(bare: Place) -> None:
     server = RedisStore(url, note=lambda _: None, clock=time.monotonic, deadline=10.0)
     places = RedisVectorIndex(server, LocalVectorIndex(clock=time.monotonic), lambda _: None)
     await places.add("near:g", "a", EAST, 60)
-    assert not await places.any("near:g")
-    assert await places.nearest("near:g", EAST) == []
+    assert not await places.has_entries("near:g")
+    assert await places.find_nearest("near:g", EAST) == []
 
 
 class Strange:
@@ -196,7 +206,7 @@ class Strange:
     def __init__(self, reply: object) -> None:
         self._reply = reply
 
-    async def try_(self, name: bytes, slot: int, data: bytes) -> object:
+    async def execute_raw(self, name: bytes, slot: int, data: bytes) -> object:
         return self._reply
 
 
@@ -207,7 +217,7 @@ async def test_what_is_no_answer_is_nothing(reply: object) -> None:
         LocalVectorIndex(clock=time.monotonic),
         lambda _: None,
     )
-    assert await places.nearest("near:g", EAST) == []
+    assert await places.find_nearest("near:g", EAST) == []
 
 
 async def test_a_server_may_not_know_the_commands() -> None:
@@ -215,5 +225,5 @@ async def test_a_server_may_not_know_the_commands() -> None:
     unknown = Strange(RedisError("ERR unknown command 'VCARD', with args beginning with: "))
     places = RedisVectorIndex(unknown, LocalVectorIndex(clock=time.monotonic), notes.append)  # type: ignore[arg-type]
     for _ in range(2):
-        assert not await places.any("near:g")
+        assert not await places.has_entries("near:g")
     assert len(notes) == 1

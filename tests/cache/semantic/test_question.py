@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cache.semantic.question import TypedQuestion, question
+from gateway.cache.semantic.question import TypedQuestion, read_question
 from gateway.core import jsonio
 from gateway.dialects import DIALECTS
 
@@ -17,10 +17,10 @@ def asked(dialect: str, body: bytes) -> TypedQuestion | None:
     spoken = DIALECTS[dialect]
     read = (
         spoken.read(body)
-        if spoken.read_at is None
-        else spoken.read_at(body, "models/m:generateContent")
+        if spoken.read_with_path is None
+        else spoken.read_with_path(body, "models/m:generateContent")
     )
-    return question(read, dialect)
+    return read_question(read, dialect)
 
 
 FORMS = {
@@ -48,13 +48,13 @@ def test_a_text_and_the_rest(dialect: str, form: bytes, text: str) -> None:
     assert other is not None
     assert (one.text, other.text) == (text, "x")
     assert one.members == other.members
-    assert before in jsonio.join(one.members)
+    assert before in jsonio.join_members(one.members)
 
 
 def test_an_input_that_is_a_text() -> None:
     found = asked("openai-responses", b'{"model":"m","input":"hi"}')
     assert found is not None
-    assert (found.text, jsonio.join(found.members)) == ("hi", b'{"model":"m","input":null}')
+    assert (found.text, jsonio.join_members(found.members)) == ("hi", b'{"model":"m","input":null}')
 
 
 TURNS: list[dict[str, Any]] = [
@@ -88,11 +88,11 @@ def test_odd_content_has_none() -> None:
             b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
         )
         made = type(body)(body.raw, {"contents": body.members["messages"]}, odd, body.prompt)
-        assert question(made, "gemini") is None
+        assert read_question(made, "gemini") is None
 
 
 @pytest.mark.parametrize("given", [None, [], [1], {}])
 def test_odd_turns_have_none(given: object) -> None:
     body = DIALECTS["openai-chat"].read(b'{"model":"m","messages":[{"role":"user","content":"x"}]}')
     made = type(body)(body.raw, body.members, {"messages": given}, body.prompt)
-    assert question(made, "openai-chat") is None
+    assert read_question(made, "openai-chat") is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.cache.semantic.question_form import question_form
+from gateway.cache.semantic.question_form import parse_question_form
 from tests.cache.semantic.pairs import paraphrases, traps
 
 LEAST = 50
@@ -10,8 +10,8 @@ LEAST = 50
 
 
 def same(one: str, other: str) -> bool:
-    form = question_form(one)
-    return form is not None and form == question_form(other)
+    form = parse_question_form(one)
+    return form is not None and form == parse_question_form(other)
 
 
 @pytest.mark.parametrize(("kind", "one", "other"), traps())
@@ -61,4 +61,4 @@ def test_what_is_asked_may_not(one: str, other: str) -> None:
 )
 def test_these_have_no_form(text: str) -> None:
     """Texts that are empty, long, or in no known way of asking: no vector is made of them."""
-    assert question_form(text) is None
+    assert parse_question_form(text) is None

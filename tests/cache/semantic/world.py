@@ -7,13 +7,13 @@ from gateway.cache.response_cache import ResponseStore
 from gateway.cache.semantic.cache import SemanticCache, VectorIndex
 from gateway.cache.semantic.vector_index import LocalVectorIndex
 from gateway.core import jsonio
-from gateway.core.call import OPEN, Call, Key, RequestOptions
+from gateway.core.call import OPEN_KEY, Call, Key, RequestOptions
 from gateway.core.jsonio import Json
 from gateway.core.target import Provider, Target
 from gateway.dialects import OPERATIONS, RequestBody
 from gateway.state.memory import MemoryStore
 
-TARGET = Target(provider=Provider(name="openai", doors={}), model="gpt-6-luna")
+TARGET = Target(provider=Provider(name="openai", urls={}), model="gpt-6-luna")
 ONE, OTHER = "How do I reset my password?", "What's the way to reset my password?"
 
 
@@ -52,19 +52,19 @@ class World:
     async def kept(self, call: Call, target: Target = TARGET) -> str:
         """Keep where the answer of a call is; the place."""
         place = self.place(call, target)
-        asked = self.near.asked(call, read(call), target)
+        asked = self.near.make_question(call, read(call), target)
         assert asked is not None
-        await self.near.keep(asked, place)
+        await self.near.save(asked, place)
         return place
 
     def place(self, call: Call, target: Target = TARGET) -> str:
-        return self.exact.key(call, read(call).members, target)
+        return self.exact.make_key(call, read(call).members, target)
 
     async def found(self, call: Call, target: Target = TARGET) -> str | None:
         """The place of the answer that would serve a call."""
-        asked = self.near.asked(call, read(call), target)
+        asked = self.near.make_question(call, read(call), target)
         found = None if asked is None else await self.near.find(asked)
-        return None if found is None else found.place
+        return None if found is None else found.key
 
 
 class Fixed:
@@ -76,19 +76,21 @@ class Fixed:
         self._vectors = list(vectors)
         self.within: list[float] = []
 
-    async def __call__(self, call: Call, text: str, within: float) -> Sequence[float] | None:
-        self.within.append(within)
+    async def __call__(
+        self, call: Call, text: str, timeout_seconds: float
+    ) -> Sequence[float] | None:
+        self.within.append(timeout_seconds)
         return self._vectors.pop(0) if len(self._vectors) > 1 else self._vectors[0]
 
 
 def read(call: Call) -> RequestBody:
-    return OPERATIONS[call.dialect, call.operation].asked(call)
+    return OPERATIONS[call.dialect, call.operation].read_call(call)
 
 
 def asking(
     text: str = ONE,
     *,
-    key: Key = OPEN,
+    key: Key = OPEN_KEY,
     dialect: str = "openai-chat",
     cache: str | None = None,
     headers: dict[str, str] | None = None,
@@ -106,7 +108,7 @@ def asking(
         body=jsonio.dumps(body),
         headers=headers or {},
         key=key,
-        steer=RequestOptions(cache=cache),
+        options=RequestOptions(cache=cache),
         received_at=0.0,
-        started=0.0,
+        started_at=0.0,
     )

@@ -85,7 +85,7 @@ def _filled(stage: Stage, gateway: Gateway) -> Iterator[None]:
 def _limited(stage: Stage, gateway: Gateway) -> Iterator[None]:
     """No file of the process may grow beyond what its journal has now: EFBIG, as on a full disk."""
     del stage
-    size = max(path.stat().st_size for path in journal.segments(gateway.data / "ledger"))
+    size = max(path.stat().st_size for path in journal.list_segments(gateway.data / "ledger"))
     before = resource.prlimit(gateway.child.pid, resource.RLIMIT_FSIZE, (size, -1))
     yield
     resource.prlimit(gateway.child.pid, resource.RLIMIT_FSIZE, before)
@@ -170,8 +170,8 @@ def _late(gateway: Gateway) -> list[str]:
 
 def _torn(gateway: Gateway) -> list[str]:
     """Lines of the journals that are no row."""
-    found = journal.segments(gateway.data / "ledger")
-    count = sum(row is None for path in found for row, _ in journal.rows(path))
+    found = journal.list_segments(gateway.data / "ledger")
+    count = sum(row is None for path in found for row, _ in journal.read_rows(path))
     return [f"{count} lines are torn"] if count else []
 
 
@@ -182,13 +182,13 @@ def _away(gateway: Gateway) -> None:
 
 def _renamed(gateway: Gateway) -> None:
     """A log rotation renames the journal, and its new name is none of ours."""
-    for path in journal.segments(gateway.data / "ledger"):
+    for path in journal.list_segments(gateway.data / "ledger"):
         path.rename(path.with_suffix(".1"))
 
 
 def _truncated(gateway: Gateway) -> None:
     """A log rotation copies the journal, and empties it."""
-    for path in journal.segments(gateway.data / "ledger"):
+    for path in journal.list_segments(gateway.data / "ledger"):
         shutil.copy(path, path.with_suffix(".1"))
         os.truncate(path, 0)
 

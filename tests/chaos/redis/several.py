@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 
-from gateway.state.redis.scripts import keys
+from gateway.state.redis.scripts import make_keys
 from tests.chaos.crowd import Crowd, Form, hits, quick, row
 from tests.chaos.redis.pair import program, traffic, waited
 from tests.chaos.row import Expected, Row, Seen
@@ -24,7 +24,7 @@ _UNNOTICED = Expected(
     "in time: .*, kept again after .*",
 )
 _TENANT = "default"
-_COUNTERS = keys(_TENANT)[0].decode()
+_COUNTERS = make_keys(_TENANT)[0].decode()
 
 
 def _lost(stage: Stage, url: str, lose: Callable[[], object]) -> Mapping[Form, Seen]:
@@ -69,7 +69,7 @@ def _moved(stage: Stage) -> Mapping[Form, Seen]:
 
 
 def _move(source: Place, target: Place) -> None:
-    names = keys(_TENANT)
+    names = make_keys(_TENANT)
     with source.admin() as old, target.admin() as new:
         slot = old.execute_command("CLUSTER", "KEYSLOT", names[0])
         ids = [one.execute_command("CLUSTER", "MYID") for one in (old, new)]

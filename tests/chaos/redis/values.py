@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from gateway.core.ledger_rows import FinalRow
-from gateway.state.redis.scripts import keys
+from gateway.state.redis.scripts import make_keys
 from tests.chaos.crowd import FORMS, Crowd, Form, ask, cached, fresh, hits, quick, row, told
 from tests.chaos.redis.pair import BACK, WELL, pair, program, proxied, traffic, waited
 from tests.chaos.row import Cell, Expected, Row, Seen
@@ -105,13 +105,13 @@ def _strangers(stage: Stage) -> Mapping[Form, Seen]:
     beside.call(1)
     with made.place.admin() as admin:
         admin.flushall()
-        for name in keys("default"):
+        for name in make_keys("default"):
             admin.lpush(name, "not what is looked for")
             admin.set(name.replace(b":1:", b":0:"), b"of an older version")
         admin.script_flush()
         first, later = crowd.call(1), crowd.call(6)
         beside.call(2)
-        for name in keys("default"):
+        for name in make_keys("default"):
             admin.delete(name)
     cache = hits(made.gateway, BACK)
     seen = crowd.seen(cache, waited(stage, healthy, first, later))

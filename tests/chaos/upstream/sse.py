@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from gateway.dialects.stream_commit import MOST_FRAME
+from gateway.dialects.stream_commit import MAX_FRAME_BYTES
 from tests.chaos.provider import Fault, Request, Wire, frames
 from tests.chaos.row import Expected, Row
 from tests.chaos.upstream.fault import fault, prefix
@@ -134,5 +134,5 @@ ROWS: tuple[Row, ...] = (
             sent=_sent(change), ci=step == 7 and name != "a usual stream")
       for name, change in _SPLIT.items() for step in (2, 3, 7, 64)),
     fault("U-16", "20,000 events", _flood, Expected(200, "answer", 1, "settled"), modes=("stream",), sent=_sent(_many)),
-    *prefix("U-16", "an event of 50 MB", _huge, 2, growth=8 * MOST_FRAME),
+    *prefix("U-16", "an event of 50 MB", _huge, 2, growth=8 * MAX_FRAME_BYTES),
 )  # fmt: skip

@@ -186,7 +186,7 @@ def test_a_redis_without_vector_sets_is_said_where_near_questions_are_looked_for
     tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By `doctor` and by `check`; nobody else needs them."""
-    monkeypatch.setattr(diagnostics, "_VECTORS", 1_000)
+    monkeypatch.setattr(diagnostics, "_VECTOR_SETS_VERSION", 1_000)
     place.start()
     url = f"redis://127.0.0.1:{place.port}"
     smart = "    smart: [{model: large}]\n"
@@ -274,14 +274,14 @@ def test_a_disk_is_told_with_its_room(
         free: int
 
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(free))
-    monkeypatch.setattr(environment, "_mounted", lambda _: ("/mnt", kind))
+    monkeypatch.setattr(environment, "_find_mount", lambda _: ("/mnt", kind))
     told = doctor(tmp_path)
     assert told.levels["data"] == level
     assert f"{free / 1e9:.1f} GB free on /mnt ({kind})" in told.text
 
 
 def test_where_a_path_is_mounted() -> None:
-    mount, kind = environment._mounted(Path("/proc/self"))
+    mount, kind = environment._find_mount(Path("/proc/self"))
     assert (mount, kind) == ("/proc", "proc")
 
 
@@ -395,7 +395,7 @@ def test_people_read_where_it_is_and_what_mends_it(tmp_path: Path) -> None:
 def test_open_files_are_held_against_calls_in_flight(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int | None, level: str
 ) -> None:
-    monkeypatch.setattr("gateway.telemetry.process.most_files", lambda: most)
+    monkeypatch.setattr("gateway.telemetry.process.raise_file_limit", lambda: most)
     assert doctor(tmp_path).levels["files"] == level
 
 

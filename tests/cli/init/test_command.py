@@ -15,9 +15,9 @@ from click.testing import Result
 
 from gateway.cli.init import detect
 from gateway.limits import keys
-from gateway.runtime.build import site
+from gateway.runtime.build import build_config
 from gateway.settings import changed_defaults
-from gateway.settings.environment import shipped
+from gateway.settings.environment import find_shipped_config
 from gateway.settings.loader import load
 from tests.cli.run import run
 from tests.cli.terminal import Terminal
@@ -26,15 +26,15 @@ from tests.e2e.upstream import Answer, Upstream, answering
 from tests.e2e.world import Loop
 
 SECRET = "sk-never-shown-1234567890"
-LABS = sorted(detect.labs(shipped().parent / "labs"))
+LABS = sorted(detect.load_shipped_labs(find_shipped_config().parent / "labs"))
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of a machine that runs nothing else."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(detect, "servers", lambda _: [])
-    monkeypatch.setattr(detect, "redis", lambda: None)
+    monkeypatch.setattr(detect, "find_model_servers", lambda _: [])
+    monkeypatch.setattr(detect, "find_redis", lambda: None)
     return tmp_path
 
 
@@ -44,7 +44,7 @@ def init(*words: str, **environ: str) -> Result:
 
 def written(folder: Path, **environ: str) -> Any:
     """The configuration, as the gateway takes it."""
-    return site(load(folder / "config/gateway.yaml", environ), datetime.now(UTC))
+    return build_config(load(folder / "config/gateway.yaml", environ), datetime.now(UTC))
 
 
 def test_it_takes_the_labs_whose_credentials_are_there(here: Path) -> None:
@@ -58,7 +58,10 @@ def test_it_takes_the_labs_whose_credentials_are_there(here: Path) -> None:
     assert "mistral" not in text
     assert not (here / ".env.example").exists()
     made = written(here, OPENAI_API_KEY=SECRET, ANTHROPIC_API_KEY=SECRET)
-    assert {n for n, lab in made.built.catalogue.labs.items() if lab.on} == {"openai", "anthropic"}
+    assert {n for n, lab in made.built_catalogue.catalogue.labs.items() if lab.enabled} == {
+        "openai",
+        "anthropic",
+    }
     everything = result.output + "".join(
         f.read_text("utf-8") for f in here.glob("config/**/*.yaml")
     )
@@ -78,7 +81,7 @@ def test_no_default_that_it_leaves_open_has_changed(here: Path, words: tuple[str
     """`tiergate check` has nothing to say of defaults to who begins today."""
     assert init(*words, OPENAI_API_KEY=SECRET).exit_code == 0
     source = load(here / "config/gateway.yaml", {"OPENAI_API_KEY": SECRET})
-    assert [*changed_defaults.notes(source)] == []
+    assert [*changed_defaults.find_notes(source)] == []
 
 
 def test_what_it_writes_is_read_in_a_minute(here: Path) -> None:
@@ -123,7 +126,7 @@ def test_a_file_of_keys_gets_its_first_key_whose_secret_is_shown_once(here: Path
         "--lab", "openai", "--keys", "file", "--key", "bob", "--force", "--yes", OPENAI_API_KEY="k"
     )
     assert again.exit_code == 0
-    assert {one.name for one in keys.load("keys.yaml", here / "config", "").known()} == {
+    assert {one.name for one in keys.load("keys.yaml", here / "config", "").list_keys()} == {
         "ann",
         "bob",
     }
@@ -197,15 +200,15 @@ def test_servers_of_models_are_asked_what_they_serve() -> None:
         "http://127.0.0.1:8000/v1/models": (200, b"<html>"),
         "http://127.0.0.1:1234/v1/models": (200, b'{"data": 3}'),
     }
-    found = detect.servers("http://box:1/v1/", answers.get)
+    found = detect.find_model_servers("http://box:1/v1/", answers.get)
     assert found == [detect.LocalModelServer("Ollama", "http://box:1/v1", ("a", "c"))]
-    assert detect.servers(read=lambda _: None) == []
+    assert detect.find_model_servers(get_url=lambda _: None) == []
 
 
 def test_a_redis_is_one_that_answers_as_one(redis_url: str) -> None:
     port = int(redis_url.rpartition(":")[2].partition("/")[0])
-    assert detect.redis(port) == f"redis://127.0.0.1:{port}"
-    assert detect.redis(1) is None
+    assert detect.find_redis(port) == f"redis://127.0.0.1:{port}"
+    assert detect.find_redis(1) is None
 
 
 @pytest.fixture

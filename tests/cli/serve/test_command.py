@@ -61,7 +61,7 @@ def test_an_address_that_is_not_this_machine_s_is_told(file: Path, data: str) ->
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere connections do not inherit it")
 def test_c_04_the_kernel_asks_whether_clients_are_there() -> None:
     """C-04: connections have it from the socket that listens: 90 s unheard, or 120 s without a word."""
-    with command._bound("127.0.0.1", 0, 60.0) as (listening,):
+    with command._open_sockets("127.0.0.1", 0, 60.0) as (listening,):
         listening.listen()
         with socket.create_connection(listening.getsockname()), listening.accept()[0] as one:
             assert one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1

@@ -11,10 +11,10 @@ import pytest
 from gateway.cli.serve import rolling_restart
 from gateway.cli.serve.rolling_restart import (
     InheritedWorkers,
+    Lifeline,
     NextSupervisor,
     RollingRestart,
     SupervisorHandover,
-    Tie,
 )
 from gateway.core import jsonio
 
@@ -43,26 +43,26 @@ def elder(program: str = _LEAVES) -> int:
 def gone(elders: InheritedWorkers, ready: int, count: int) -> None:
     """Turn until so many are left."""
     while len(elders.pids) > count:
-        elders.turn(ready)
+        elders.advance(ready)
 
 
 def test_one_more_worker_than_before_at_a_time_and_none_leaves_for_one_that_is_not_ready() -> None:
     said = Said()
     elders = InheritedWorkers([elder(), elder()], 2, 20.0, said)
-    assert elders.room(0)
-    assert not elders.room(1)
-    elders.turn(0)
+    assert elders.has_room(0)
+    assert not elders.has_room(1)
+    elders.advance(0)
     first, second = elders.pids
     assert os.waitpid(first, os.WNOHANG) == (0, 0)  # not told
     gone(elders, 1, 1)
     assert elders.pids == [second]
-    assert elders.room(1)
-    elders.turn(1)
+    assert elders.has_room(1)
+    elders.advance(1)
     assert os.waitpid(second, os.WNOHANG) == (0, 0)
     gone(elders, 2, 0)
     assert said.rows[0] == ("restart", "begun")
     assert said.rows[-1] == ("restart", "done")
-    assert elders.room(99)
+    assert elders.has_room(99)
 
 
 def test_fewer_or_more_workers_than_before() -> None:
@@ -70,8 +70,8 @@ def test_fewer_or_more_workers_than_before() -> None:
     elders = InheritedWorkers([elder(), elder()], 1, 20.0, Said())
     gone(elders, 1, 0)
     elders = InheritedWorkers([elder()], 2, 20.0, Said())
-    assert elders.room(1)
-    assert not elders.room(2)
+    assert elders.has_room(1)
+    assert not elders.has_room(2)
     gone(elders, 1, 0)
 
 
@@ -92,7 +92,7 @@ class Following:
         self.process = subprocess.Popen(self.command)
         return self.process
 
-    def become(self, _: Tie, workers: Sequence[int]) -> None:
+    def become(self, _: Lifeline, workers: Sequence[int]) -> None:
         self.became.append(list(workers))
         raise OSError("no such program")
 
@@ -101,13 +101,13 @@ class Following:
 
 
 def turn(one: RollingRestart, *told: int, ending: bool = False) -> None:
-    one.turn(told, [7, 8], 2, ending=ending)
+    one.advance(told, [7, 8], 2, is_ending=ending)
 
 
 def test_it_becomes_the_next_one_where_that_could_start_and_else_stays() -> None:
     said, following = Said(), Following(0)
     one = following.roll(said)
-    assert one.known
+    assert one.can_restart
     turn(one, signal.SIGHUP)
     turn(one, signal.SIGUSR2)
     turn(one, signal.SIGUSR2)
@@ -139,7 +139,7 @@ def test_what_takes_too_long_to_find_out_and_what_ends_meanwhile(
     turn(one, signal.SIGUSR2)
     one.stop(signal.SIGTERM)
     assert following.process.returncode == -signal.SIGKILL
-    monkeypatch.setattr(rolling_restart, "_LONGEST", -1.0)
+    monkeypatch.setattr(rolling_restart, "_MAX_CHECK_SECONDS", -1.0)
     turn(one, signal.SIGUSR2)
     turn(one)
     following.process.wait()
@@ -153,15 +153,18 @@ def test_what_takes_too_long_to_find_out_and_what_ends_meanwhile(
 
 def test_without_a_next_one_nothing_is_asked() -> None:
     one = RollingRestart(Said())
-    assert not one.known
+    assert not one.can_restart
     turn(one, signal.SIGUSR2)
     one.close()
 
 
 def test_what_is_left_is_told_once_and_not_to_children() -> None:
     leaves = SupervisorHandover("1", (3, 4), (5, 6), 7, (8, 9), 25.0)
-    environ = {rolling_restart.NAME: jsonio.dumps(leaves).decode(), "A": "1"}
-    assert rolling_restart.left(environ) == leaves
+    environ = {rolling_restart.HANDOVER_VARIABLE: jsonio.dumps(leaves).decode(), "A": "1"}
+    assert rolling_restart.read_handover(environ) == leaves
     assert environ == {"A": "1"}
-    assert rolling_restart.left(environ) is None
-    assert rolling_restart.left({rolling_restart.NAME: "rehearsal"}) == "rehearsal"
+    assert rolling_restart.read_handover(environ) is None
+    assert (
+        rolling_restart.read_handover({rolling_restart.HANDOVER_VARIABLE: "rehearsal"})
+        == "rehearsal"
+    )

@@ -36,7 +36,7 @@ async def test_who_is_connected_is_let_in_before_it_closes() -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     at = listening.getsockname()
     with socket.create_connection(at) as one, socket.create_connection(at) as other:
-        server._let_in([listening])
+        server._accept_waiting([listening])
         assert listening.fileno() < 0
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(at)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.serve.supervisor import unshared
+from gateway.cli.serve.supervisor import describe_unshared
 
 PROGRAM = """
 import os, signal, time
@@ -47,8 +47,12 @@ def lines(process: subprocess.Popen[str], count: int) -> list[str]:
 
 
 def test_what_is_not_shared_without_redis() -> None:
-    assert unshared({}) == unshared({"REDIS_URL": ""}) == "each with a response cache of its own"
-    assert unshared({"REDIS_URL": "redis://x"}) == ""
+    assert (
+        describe_unshared({})
+        == describe_unshared({"REDIS_URL": ""})
+        == "each with a response cache of its own"
+    )
+    assert describe_unshared({"REDIS_URL": "redis://x"}) == ""
 
 
 def test_a_worker_that_cannot_live_is_tried_again_after_pauses_and_told_why() -> None:

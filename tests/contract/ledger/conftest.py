@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.ledger_rows import Row
-from gateway.ledger.journal import write
+from gateway.ledger.journal import encode_row
 from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.sqlite import SqliteStore
 from tests.ledger.postgres import Server, server
@@ -59,12 +59,12 @@ def say(folder: Path, rows: Iterable[Row | bytes], name: str = "a") -> int:
     """Append rows, and lines as they are, to a segment; returns its size."""
     path = folder / f"{name}.jsonl"
     with path.open("ab") as file:
-        file.writelines(row if isinstance(row, bytes) else write(row) for row in rows)
+        file.writelines(row if isinstance(row, bytes) else encode_row(row) for row in rows)
     return path.stat().st_size
 
 
 def ask(store: SqlStore, sql: str) -> list[tuple[object, ...]]:
-    with store.reading() as base:
+    with store.open_reader() as base:
         return [tuple(row) for row in base.execute(sql).fetchall()]
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.ledger_rows import FinalRow, RepriceRow, Row
-from gateway.ledger.query import BY, QueryGroup
+from gateway.ledger.query import GROUP_BY_NAMES, QueryGroup
 from gateway.ledger.sql_store import SqlStore
 from tests.contract.ledger.conftest import fed
 from tests.ledger.rows import entry, reprice
@@ -57,7 +57,7 @@ def test_a_group_adds_up_what_its_calls_used(store: SqlStore, folder: Path) -> N
         entry("i", state="failed", cost=None, input=None, output=None),
         entry("j", state="aborted", cache="hit", cost=Decimal(0), wasted=Decimal(0), input=500),
     ]
-    assert fed(store, folder, rows).costs(("tier",)) == [
+    assert fed(store, folder, rows).sum_costs(("tier",)) == [
         QueryGroup(
             names=("fast",),
             calls=10,
@@ -86,7 +86,7 @@ def test_what_no_call_of_a_group_knows_is_unknown(store: SqlStore, folder: Path)
         entry("b", tier="smart", state="cache_hit", cost=None),
         entry("c", tier="reasoning", state="refused", cost=None, input=None, output=None),
     ]
-    found = {group.names[0]: group for group in fed(store, folder, rows).costs(["tier"])}
+    found = {group.names[0]: group for group in fed(store, folder, rows).sum_costs(["tier"])}
     assert (found["fast"].cost, found["fast"].unknown, found["fast"].input) == (None, 1, None)
     assert (found["smart"].cost, found["smart"].unknown) == (Decimal(0), 0)
     assert (found["smart"].input, found["smart"].output) == (None, None)
@@ -95,16 +95,16 @@ def test_what_no_call_of_a_group_knows_is_unknown(store: SqlStore, folder: Path)
 
 def test_an_empty_ledger_has_one_empty_sum_and_no_groups(store: SqlStore, folder: Path) -> None:
     fed(store, folder, [])
-    (total,) = store.costs()
+    (total,) = store.sum_costs()
     assert (total.names, total.calls, total.cost, total.input) == ((), 0, None, None)
-    assert store.costs(["tier"]) == []
+    assert store.sum_costs(["tier"]) == []
 
 
 def test_sums_are_exact_where_floats_and_28_digits_are_not(store: SqlStore, folder: Path) -> None:
     small = [entry(str(number), cost=Decimal("0.000000000001")) for number in range(10)]
     tenth = [entry(f"t{number}", cost=Decimal("0.1")) for number in range(3)]
     large = entry("large", cost=Decimal("99999999999999999999.0"))
-    (total,) = fed(store, folder, [large, *tenth, *small]).costs()
+    (total,) = fed(store, folder, [large, *tenth, *small]).sum_costs()
     assert total.cost == Decimal("99999999999999999999.300000000010")
     assert str(total.cost) == "99999999999999999999.300000000010"
 
@@ -114,7 +114,7 @@ def test_sums_of_many_calls_are_exact(store: SqlStore, folder: Path) -> None:
         entry(f"{n}", cost=Decimal(n).scaleb(-12), baseline=Decimal(1) if n % 2 else None)
         for n in range(2_500)
     ]
-    (total,) = fed(store, folder, rows).costs()
+    (total,) = fed(store, folder, rows).sum_costs()
     assert total.cost == Decimal(sum(range(2_500))).scaleb(-12)
     assert total.saved == 1_250 - Decimal(sum(range(1, 2_500, 2))).scaleb(-12)
 
@@ -123,7 +123,7 @@ def test_sums_of_many_calls_are_exact(store: SqlStore, folder: Path) -> None:
 def test_no_number_of_calls_is_lost(store: SqlStore, folder: Path, calls: int) -> None:
     """Sums are made of many calls at a time; a group may end where one such time does."""
     rows = [entry(f"c{at}", cost=Decimal("0.001")) for at in range(calls)]
-    (total,) = fed(store, folder, rows).costs()
+    (total,) = fed(store, folder, rows).sum_costs()
     assert (total.calls, total.cost) == (calls, Decimal(calls) / 1000)
 
 
@@ -134,7 +134,7 @@ def test_groups_by_several_names_and_what_has_no_name(store: SqlStore, folder: P
         entry("c", lab=None, model=None, state="refused", cost=None, input=None, output=None),
         entry("d", lab="google", model="x", cost=Decimal(1)),
     ]
-    found = fed(store, folder, rows).costs(("lab", "model"))
+    found = fed(store, folder, rows).sum_costs(("lab", "model"))
     assert [(group.names, group.cost) for group in found] == [
         (("openai", "y"), Decimal(3)),
         (("google", "x"), Decimal(1)),
@@ -150,9 +150,9 @@ def test_tenants_are_groups_too(store: SqlStore, folder: Path) -> None:
         entry("c", tenant="other", key="x", cost=Decimal(4)),
     ]
     made = fed(store, folder, rows)
-    sums = [(group.names, group.cost) for group in made.costs(("tenant",))]
+    sums = [(group.names, group.cost) for group in made.sum_costs(("tenant",))]
     assert sums == [(("other",), Decimal(4)), (("acme",), Decimal(3))]
-    found = made.costs(("tenant", "key"), only={"tenant": ["acme"]})
+    found = made.sum_costs(("tenant", "key"), only={"tenant": ["acme"]})
     assert [group.names for group in found] == [("acme", "y"), ("acme", "x")]
 
 
@@ -163,13 +163,13 @@ def test_by_tag_a_call_counts_once_for_each_of_its_tags(store: SqlStore, folder:
         entry("c", cost=Decimal(4)),
     ]
     fed(store, folder, rows)
-    found = {group.names: (group.calls, group.cost) for group in store.costs(("tag",))}
+    found = {group.names: (group.calls, group.cost) for group in store.sum_costs(("tag",))}
     assert found == {
         ("x",): (2, Decimal(3)),
         ("y",): (1, Decimal(1)),
         (None,): (1, Decimal(4)),
     }
-    (both,) = store.costs(only={"tag": ["x", "y"]})
+    (both,) = store.sum_costs(only={"tag": ["x", "y"]})
     assert both.calls == 2
 
 
@@ -192,25 +192,25 @@ def test_only_keeps_calls_with_a_name(
     store: SqlStore, folder: Path, name: str, value: str, ids: int
 ) -> None:
     rows = [entry("a"), entry("b", tier="smart", key="bob"), entry("c", tier="smart", lab="google")]
-    (total,) = fed(store, folder, rows).costs(only={name: [value]})
+    (total,) = fed(store, folder, rows).sum_costs(only={name: [value]})
     assert total.calls == ids
 
 
 def test_since_is_included_and_until_is_not(store: SqlStore, folder: Path) -> None:
     fed(store, folder, [entry(str(second), at=float(second)) for second in range(10)])
-    assert store.costs(since=3.0, until=7.0)[0].calls == 4
-    assert store.costs(since=3.0)[0].calls == 7
-    assert store.costs(until=7.0)[0].calls == 7
+    assert store.sum_costs(since=3.0, until=7.0)[0].calls == 4
+    assert store.sum_costs(since=3.0)[0].calls == 7
+    assert store.sum_costs(until=7.0)[0].calls == 7
 
 
 def test_what_it_cannot_group_by(store: SqlStore, folder: Path) -> None:
     fed(store, folder, [])
     with pytest.raises(ValueError, match="colour: it is one of tier, lab,"):
-        store.costs(("tier", "colour"))
+        store.sum_costs(("tier", "colour"))
     with pytest.raises(ValueError, match="colour"):
-        store.costs(only={"colour": ["red"]})
+        store.sum_costs(only={"colour": ["red"]})
     with pytest.raises(ValueError, match="cannot group by id"):
-        store.costs(["id"])
+        store.sum_costs(["id"])
 
 
 def test_a_later_price_takes_the_place_of_the_first_in_sums(store: SqlStore, folder: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_later_price_takes_the_place_of_the_first_in_sums(store: SqlStore, fol
         reprice("a", cost=Decimal("0.5"), estimate=Decimal("0.25"), baseline=Decimal(5)),
         reprice("b", cost=None),
     ]
-    (total,) = fed(store, folder, rows).costs()
+    (total,) = fed(store, folder, rows).sum_costs()
     assert (total.cost, total.estimate, total.baseline, total.saved, total.unknown) == (
         Decimal("0.5"),
         Decimal("0.25"),
@@ -237,7 +237,7 @@ def test_days_in_berlin_have_23_24_and_25_hours(store: SqlStore, folder: Path) -
         *range(int(at("2026-10-24T00:00Z")), int(at("2026-10-27T00:00Z")), 3600),
     ]
     fed(store, folder, [entry(str(hour), at=hour + 1799.9) for hour in hours])
-    found = {group.names[0]: group.calls for group in store.costs(("day",), zone=BERLIN)}
+    found = {group.names[0]: group.calls for group in store.sum_costs(("day",), zone=BERLIN)}
     assert found == {
         "2026-03-28": 23,  # from 01:00 on
         "2026-03-29": 23,
@@ -254,9 +254,9 @@ def test_days_in_berlin_have_23_24_and_25_hours(store: SqlStore, folder: Path) -
 def test_only_a_day_is_that_of_the_zone(store: SqlStore, folder: Path) -> None:
     rows = [entry(str(n), at=at("2026-10-24T22:00Z") + 1800 * n) for n in range(-1, 51)]
     only = {"day": ["2026-10-25"]}
-    (total,) = fed(store, folder, rows).costs(zone=BERLIN, only=only)
+    (total,) = fed(store, folder, rows).sum_costs(zone=BERLIN, only=only)
     assert total.calls == 50
-    (group,) = store.costs(["day"], zone=BERLIN, only=only)
+    (group,) = store.sum_costs(["day"], zone=BERLIN, only=only)
     assert (group.names, group.calls) == (("2026-10-25",), 50)
 
 
@@ -275,7 +275,7 @@ def test_midnight_is_exact_in_every_zone(
     store: SqlStore, folder: Path, zone: str, last: str, first: str
 ) -> None:
     fed(store, folder, [entry("last", at=at(last)), entry("first", at=at(first))])
-    found = store.costs(("day",), zone=ZoneInfo(zone))
+    found = store.sum_costs(("day",), zone=ZoneInfo(zone))
     assert [group.names[0] for group in found] == ["2026-10-25", "2026-10-26"]
 
 
@@ -432,11 +432,11 @@ def test_the_days_where_clocks_change_add_up_too(
     shown: dict[str, list[FinalRow]] = defaultdict(list)
     for row in rows:
         shown[datetime.fromtimestamp(row.at, zone).date().isoformat()].append(row)
-    found = fed(store, folder, rows).costs(["day", *more], zone=zone)
+    found = fed(store, folder, rows).sum_costs(["day", *more], zone=zone)
     assert {one.names[0]: (one.calls, one.cost) for one in found} == {
         day: (len(ones), _sum(one.cost for one in ones)) for day, ones in shown.items()
     }
-    (total,) = store.costs(zone=zone)
+    (total,) = store.sum_costs(zone=zone)
     assert (total.calls, total.cost) == (len(rows), _sum(one.cost for one in rows))
 
 
@@ -447,7 +447,7 @@ def _sum(costs: Iterable[Decimal | None]) -> Decimal | None:
 
 @given(
     rows=ENTRIES,
-    by=st.lists(st.sampled_from(BY), unique=True, max_size=4),
+    by=st.lists(st.sampled_from(GROUP_BY_NAMES), unique=True, max_size=4),
     zone=st.sampled_from(ZONES),
     prices=st.lists(st.builds(reprice, cost=USD, estimate=USD, baseline=USD), max_size=5),
 )
@@ -484,7 +484,7 @@ def test_the_sums_of_any_grouping_are_those_of_its_calls(
                 for name, value in plain(row, later.get(row.id)).items():
                     old = sums.get(name)
                     sums[name] = old if value is None else value if old is None else old + value
-    groups = store.costs(by, zone=zone)
+    groups = store.sum_costs(by, zone=zone)
     if not (rows or by):
         assert [group.calls for group in groups] == [0]
         return

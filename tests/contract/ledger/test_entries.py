@@ -8,45 +8,45 @@ import pytest
 
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import Row
-from gateway.ledger.schema import ENTRY
+from gateway.ledger.schema import ENTRY_COLUMNS
 from gateway.ledger.sql_store import SqlStore
 from tests.contract.ledger.conftest import Make, ask, fed
 from tests.ledger.rows import attempt, entry, feedback, reprice
 
 
 def ids(store: SqlStore, **options: object) -> list[str]:
-    return [row.id for row in store.entries(**options)]  # type: ignore[arg-type]  # any of them
+    return [row.id for row in store.read_entries(**options)]  # type: ignore[arg-type]  # any of them
 
 
 def test_rows_come_in_pages_in_the_order_in_which_they_came_in(
     store: SqlStore, folder: Path
 ) -> None:
     fed(store, folder, [entry(str(number), at=100.0 - number) for number in range(5)])
-    first = store.entries(limit=2)
+    first = store.read_entries(limit=2)
     assert [row.id for row in first] == ["0", "1"]
-    second = store.entries(after=first[-1].cursor, limit=2)
+    second = store.read_entries(after_cursor=first[-1].cursor, limit=2)
     assert [row.id for row in second] == ["2", "3"]
-    (last,) = store.entries(after=second[-1].cursor, limit=2)
+    (last,) = store.read_entries(after_cursor=second[-1].cursor, limit=2)
     assert last.id == "4"
-    assert store.entries(after=last.cursor) == []
+    assert store.read_entries(after_cursor=last.cursor) == []
     # What was received before all of these, and comes in later, comes later.
     fed(store, folder, [entry("late", at=1.0)], "b")
-    assert ids(store, after=last.cursor) == ["late"]
+    assert ids(store, after_cursor=last.cursor) == ["late"]
 
 
 def test_a_row_that_changes_comes_again(store: SqlStore, folder: Path) -> None:
     crashed = [entry(id, state="unknown_crash", cost=None) for id in ("b", "d")]
     fed(store, folder, [entry("a", cost=None), *crashed, entry("c")])
-    *_, last = store.entries()
+    *_, last = store.read_entries()
     fed(store, folder, [entry("b", cost=Decimal(2)), reprice("a", cost=Decimal(1))], "b")
-    again = store.entries(after=last.cursor)
+    again = store.read_entries(after_cursor=last.cursor)
     assert [(row.id, row.state, row.cost) for row in again] == [
         ("b", "settled", Decimal(2)),
         ("a", "settled", Decimal(1)),
     ]
     # What changed nothing does not come again: an older price, the rows of another recovery.
     fed(store, folder, [reprice("a", at=1.0), *crashed], "c")
-    assert store.entries(after=again[-1].cursor) == []
+    assert store.read_entries(after_cursor=again[-1].cursor) == []
     assert sorted(ids(store)) == ["a", "b", "c", "d"]
 
 
@@ -56,26 +56,26 @@ def test_the_newest_calls_come_first_in_pages_and_a_follower_goes_on_from_them(
     """Whatever came in late, or again: their order is that in which calls were received."""
     fed(store, folder, [entry(name, at=at) for name, at in (("c", 3.0), ("a", 1.0), ("b", 2.0))])
     fed(store, folder, [entry("b2", at=2.0, tier="smart"), reprice("a")], "b")
-    first = store.newest(limit=2)
+    first = store.read_newest(limit=2)
     assert [row.id for row in first.rows] == ["c", "b2"]
-    assert [row.id for row in store.newest(before="b2", limit=2).rows] == ["b", "a"]
-    assert store.newest(before="a").rows == []
-    assert [row.id for row in store.newest(only={"tier": ["smart"]}, until=3.0).rows] == ["b2"]
-    assert store.entries(after=first.cursor) == []
+    assert [row.id for row in store.read_newest(before_id="b2", limit=2).rows] == ["b", "a"]
+    assert store.read_newest(before_id="a").rows == []
+    assert [row.id for row in store.read_newest(only={"tier": ["smart"]}, until=3.0).rows] == ["b2"]
+    assert store.read_entries(after_cursor=first.cursor) == []
     fed(store, folder, [entry("d", at=0.5), reprice("c", at=9e9)], "c")
-    assert ids(store, after=first.cursor) == ["d", "c"]
+    assert ids(store, after_cursor=first.cursor) == ["d", "c"]
     with pytest.raises(ValueError, match="no such call: begin without one"):
-        store.newest(before="nobody")
+        store.read_newest(before_id="nobody")
     with pytest.raises(ValueError, match="colour"):
-        store.newest(only={"colour": ["red"]})
+        store.read_newest(only={"colour": ["red"]})
 
 
 def test_of_an_empty_store_there_is_nothing_newest(store: SqlStore, folder: Path) -> None:
     """Whoever begins to follow it then misses nothing."""
-    none = store.newest()
+    none = store.read_newest()
     assert none.rows == []
     fed(store, folder, [entry()])
-    assert ids(store, after=none.cursor) == ["call-1"]
+    assert ids(store, after_cursor=none.cursor) == ["call-1"]
 
 
 def test_rows_are_chosen_by_status_and_conversation(store: SqlStore, folder: Path) -> None:
@@ -88,13 +88,15 @@ def test_rows_are_chosen_by_status_and_conversation(store: SqlStore, folder: Pat
     assert ids(store, only={"status": ["429", "503"]}) == ["b"]
     assert ids(store, only={"status": ["200"], "conversation": ["x", "y"]}) == ["a"]
     assert ids(store, only={"status": ["4"]}) == []
-    assert [one.calls for one in store.costs(("state",), only={"status": ["200", "429"]})] == [2]
+    assert [one.calls for one in store.sum_costs(("state",), only={"status": ["200", "429"]})] == [
+        2
+    ]
 
 
 def test_how_near_a_question_was_is_kept(store: SqlStore, folder: Path) -> None:
     rows = [entry("a", state="cache_hit", cache="hit", near=0.75), entry("b")]
     fed(store, folder, rows)
-    assert [(row.id, row.near) for row in store.entries()] == [("a", 0.75), ("b", None)]
+    assert [(row.id, row.near) for row in store.read_entries()] == [("a", 0.75), ("b", None)]
 
 
 def test_rows_are_chosen_as_sums_are(store: SqlStore, folder: Path) -> None:
@@ -115,7 +117,7 @@ def test_rows_are_chosen_as_sums_are(store: SqlStore, folder: Path) -> None:
     assert ids(store, only={"day": ["1969-12-31"]}, zone=west) == ["a", "b", "c"]
     assert ids(store, only={"tier": []}) == []
     with pytest.raises(ValueError, match="colour"):
-        store.entries(only={"colour": ["red"]})
+        store.read_entries(only={"colour": ["red"]})
 
 
 def test_an_answer_from_the_cache_has_the_tokens_of_its_recording(
@@ -123,9 +125,9 @@ def test_an_answer_from_the_cache_has_the_tokens_of_its_recording(
 ) -> None:
     """In sums it has none: nobody billed them."""
     fed(store, folder, [entry("a", state="cache_hit", usage="recording", cost=Decimal(0))])
-    (row,) = store.entries()
+    (row,) = store.read_entries()
     assert (row.usage, row.input, row.output) == ("recording", 12, 30)
-    assert store.costs()[0].input is None
+    assert store.sum_costs()[0].input is None
 
 
 @pytest.mark.parametrize("cursor", ["", "1", "x.1", "{}.", "{}.-1", "{}.1.5", "{}.²", "1.{}"])
@@ -133,39 +135,39 @@ def test_a_cursor_of_another_store_is_no_cursor(make: Make, folder: Path, cursor
     """Its numbers mean other rows there: to go on from one would miss some."""
     store, other = make(), make()
     fed(store, folder, [entry()])
-    (row,) = store.entries()
+    (row,) = store.read_entries()
     mark = row.cursor.partition(".")[0]
     with pytest.raises(ValueError, match="no cursor of this store: begin without one"):
-        store.entries(after=cursor.format(mark))
+        store.read_entries(after_cursor=cursor.format(mark))
     with pytest.raises(ValueError, match="no cursor"):
-        other.entries(after=row.cursor)
+        other.read_entries(after_cursor=row.cursor)
 
 
 def test_numbers_of_rows_that_are_forgotten_are_not_given_again(
     store: SqlStore, folder: Path
 ) -> None:
     fed(store, folder, [entry("a"), entry("b")])
-    *_, last = store.entries()
+    *_, last = store.read_entries()
     assert store.prune(1e10) == 2
     fed(store, folder, [entry("c")], "b")
-    assert ids(store, after=last.cursor) == ["c"]
+    assert ids(store, after_cursor=last.cursor) == ["c"]
 
 
 def test_attempts_of_a_call_come_in_their_order(store: SqlStore, folder: Path) -> None:
     second = attempt(attempt=2, account="b", duration=0.5, input=3, output=4, reserved=Decimal(1))
     first = attempt(cost=Decimal("0.01"), estimate=Decimal("0.01"))
     fed(store, folder, [second, attempt("other"), first, entry()])
-    assert store.attempts("call-1") == [first, second]
+    assert store.read_attempts("call-1") == [first, second]
     third = attempt(attempt=3)
     fed(store, folder, [third], "b")
-    assert store.attempts("call-1") == [first, second, third]
-    assert store.attempts("nobody") == []
+    assert store.read_attempts("call-1") == [first, second, third]
+    assert store.read_attempts("nobody") == []
 
 
 def test_what_has_no_price_is_found_and_once_it_has_one_is_not(
     store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.ledger.sql_store._PAGE", 2)
+    monkeypatch.setattr("gateway.ledger.sql_store._PAGE_ROWS", 2)
     priced = {"cost": Decimal(1), "baseline": Decimal(1)}
     rows = [
         *(entry(f"none-{number}", cost=None) for number in range(5)),
@@ -179,24 +181,24 @@ def test_what_has_no_price_is_found_and_once_it_has_one_is_not(
     ]
     fed(store, folder, rows)
     found = []
-    for number, row in enumerate(store.unpriced(only={"model": ["gpt-5-nano"]})):
+    for number, row in enumerate(store.read_unpriced(only={"model": ["gpt-5-nano"]})):
         found.append(row.id)
         # A price that comes while they are read neither hides one nor brings one twice.
         fed(store, folder, [reprice(row.id, cost=None)], f"price-{number}")
     assert found == [*(f"none-{number}" for number in range(5)), "no-baseline", "hit", "failed"]
-    again = [row.id for row in store.unpriced()]
+    again = [row.id for row in store.read_unpriced()]
     fed(store, folder, [reprice(id, at=2e9, **priced) for id in again], "last")
-    assert list(store.unpriced()) == []
+    assert list(store.read_unpriced()) == []
 
 
 COSTS = {
-    *(name for name in ENTRY if name != "basis"),
+    *(name for name in ENTRY_COLUMNS if name != "basis"),
     *("time", "day", "repriced", "cost_usd", "baseline_usd", "saved", "unknown"),
 }
 
 
 def columns(store: SqlStore, view: str) -> list[str]:
-    with store.reading() as base:
+    with store.open_reader() as base:
         return [column[0] for column in base.execute(f"SELECT * FROM {view}").description]  # noqa: S608 - of this test
 
 
@@ -230,8 +232,8 @@ def test_of_what_is_said_of_a_call_the_last_stands(store: SqlStore, folder: Path
     ]
     fed(store, folder, rows)
     fed(store, folder, [last], "again")
-    assert store.feedback(["a", "b", "c"]) == {"a": last, "b": other}
-    assert store.feedback([]) == {}
+    assert store.read_feedback(["a", "b", "c"]) == {"a": last, "b": other}
+    assert store.read_feedback([]) == {}
     sql = "SELECT id, verdict, tier, score, given, source, rule, confidence FROM feedback"
     assert ask(store, sql) == [("a", None, "smart", 0.25, "fast", "rule", "mine", 0.5)]
     assert set(columns(store, "feedback")) == {
@@ -300,7 +302,7 @@ def test_rows_come_in_order_of_time_for_who_decides_again(
     store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the order in which they came in; of the same moment by id; with the latest price."""
-    monkeypatch.setattr("gateway.ledger.sql_store._PAGE", 2)
+    monkeypatch.setattr("gateway.ledger.sql_store._PAGE_ROWS", 2)
     basis = DecisionRecord(user_tokens=3, signals={"words": 2}, target="a/b")
     rows: list[Row] = [
         entry("d", at=3.0),
@@ -310,14 +312,14 @@ def test_rows_come_in_order_of_time_for_who_decides_again(
     ]
     fed(store, folder, rows)
     fed(store, folder, [reprice("b", cost=Decimal("0.25"))], "later")
-    found = list(store.logged())
+    found = list(store.read_replay_rows())
     assert [row.id for row in found] == ["b", "c", "a", "d"]
     assert (found[0].basis, found[0].cost, found[0].tags) == (basis, Decimal("0.25"), ("x",))
     assert (found[0].cache_write_by, found[1].tools) == ({"5m": 1}, {"web_search": 1})
     assert (found[1].basis, found[1].cost) == (None, entry().cost)
     assert store.count() == 4
-    assert [row.id for row in store.logged(since=2.0, until=3.0)] == ["a"]
-    assert [row.id for row in store.logged(only={"key": ["bob"], "tag": ["x"]})] == ["b"]
+    assert [row.id for row in store.read_replay_rows(since=2.0, until=3.0)] == ["a"]
+    assert [row.id for row in store.read_replay_rows(only={"key": ["bob"], "tag": ["x"]})] == ["b"]
     assert store.count(since=2.0, only={"key": ["alice"]}) == 2
     with pytest.raises(ValueError, match="cannot group by"):
-        next(store.logged(only={"nonsense": ["x"]}))
+        next(store.read_replay_rows(only={"nonsense": ["x"]}))

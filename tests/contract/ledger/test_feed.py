@@ -9,10 +9,10 @@ import pytest
 from gateway.core.decision_context import DecisionContext, Score, Session
 from gateway.core.decision_record import DecisionRecord, RecordedScope
 from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, RepriceRow, Row
-from gateway.ledger.file_lock import held
-from gateway.ledger.ingest import identity
-from gateway.ledger.journal import CLOSED, write
-from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, REPRICE
+from gateway.ledger.file_lock import try_lock_file
+from gateway.ledger.ingest import read_folder_id
+from gateway.ledger.journal import CLOSED_LINE, encode_row
+from gateway.ledger.schema import ATTEMPT_COLUMNS, ENTRY_COLUMNS, FEEDBACK_COLUMNS, REPRICE_COLUMNS
 from gateway.ledger.sql_store import SqlStore
 from gateway.ledger.store import IngestState, StoredRow
 from tests.contract.ledger.conftest import Make, ask, say
@@ -70,9 +70,9 @@ def test_an_entry_comes_back_whole_and_its_money_to_the_last_digit(
         media={"input_audio": 5},
         basis=BASIS,
     )
-    say(folder, [intent(), row, CLOSED])
+    say(folder, [intent(), row, CLOSED_LINE])
     assert store.feed(folder) == 1
-    (kept,) = store.entries()
+    (kept,) = store.read_entries()
     assert {name: getattr(kept, name) for name in row.__struct_fields__} == {
         name: getattr(row, name) for name in row.__struct_fields__
     }
@@ -84,10 +84,10 @@ def test_an_entry_comes_back_whole_and_its_money_to_the_last_digit(
 
 def test_each_field_of_a_row_has_a_column() -> None:
     """A new field needs a migration."""
-    assert set(ENTRY) == set(FinalRow.__struct_fields__)
-    assert set(ATTEMPT) == set(AttemptRow.__struct_fields__)
-    assert set(REPRICE) == set(RepriceRow.__struct_fields__)
-    assert set(FEEDBACK) == set(FeedbackRow.__struct_fields__)
+    assert set(ENTRY_COLUMNS) == set(FinalRow.__struct_fields__)
+    assert set(ATTEMPT_COLUMNS) == set(AttemptRow.__struct_fields__)
+    assert set(REPRICE_COLUMNS) == set(RepriceRow.__struct_fields__)
+    assert set(FEEDBACK_COLUMNS) == set(FeedbackRow.__struct_fields__)
 
 
 def test_rows_of_version_1_go_on_feeding(store: SqlStore, folder: Path) -> None:
@@ -104,11 +104,11 @@ def test_rows_of_version_1_go_on_feeding(store: SqlStore, folder: Path) -> None:
     )
     say(folder, [line])
     assert store.feed(folder) == 1
-    (row,) = store.entries()
+    (row,) = store.read_entries()
     assert (row.v, row.cost, row.wasted, row.cache_write_by) == (1, Decimal("0.0000126"), None, {})
     assert (row.media, row.response_id) == ({}, None)
     # It does not tell what its first attempt cost: nobody asked then.
-    assert store.costs()[0].unknown == 0
+    assert store.sum_costs()[0].unknown == 0
 
 
 _NUL = (
@@ -134,7 +134,7 @@ def test_no_text_or_number_of_a_client_stops_the_feed(store: SqlStore, folder: P
     say(folder, rows)
     assert store.feed(folder) == 3
     assert store.state().skipped == 1
-    first, second, third = store.entries()
+    first, second, third = store.read_entries()
     assert (first.asked, first.tags) == ("a\ufffdb", ("x\ufffd", "y"))
     assert (first.input, first.output) == (None, 2**40)
     assert (second.asked, second.tags) == (
@@ -142,7 +142,7 @@ def test_no_text_or_number_of_a_client_stops_the_feed(store: SqlStore, folder: P
         ("{a,b}", 'c"', "\\"),
     )
     assert (third.id, third.cost, third.wasted, third.estimate) == ("n\ufffdl", None, None, None)
-    assert store.costs(["tag", "day"])
+    assert store.sum_costs(["tag", "day"])
 
 
 def test_to_feed_again_changes_nothing(store: SqlStore, folder: Path) -> None:
@@ -150,28 +150,31 @@ def test_to_feed_again_changes_nothing(store: SqlStore, folder: Path) -> None:
     size = say(folder, rows)
     assert store.feed(folder) == 4
     assert store.feed(folder) == 0
-    before = store.entries()
+    before = store.read_entries()
     # The same calls in another segment, and in this one once its offset is forgotten.
     say(folder, [*rows, entry("c")], "b")
     assert store.feed(folder) == 1
-    with store.writing() as base:
+    with store.open_writer() as base:
         base.execute("DELETE FROM segments")
-    store._known.clear()
+    store._fed_folders.clear()
     assert store.feed(folder) == 0
-    assert store.entries()[:2] == before
-    assert store.offsets(folder) == {"a.jsonl": size, "b.jsonl": size + len(write(entry("c")))}
+    assert store.read_entries()[:2] == before
+    assert store.read_offsets(folder) == {
+        "a.jsonl": size,
+        "b.jsonl": size + len(encode_row(entry("c"))),
+    }
 
 
 def test_a_segment_is_read_on_from_where_its_last_whole_line_ended(
     store: SqlStore, folder: Path
 ) -> None:
-    line = write(entry("b"))
+    line = encode_row(entry("b"))
     say(folder, [entry("a"), line[:50]])
     assert store.feed(folder) == 1
     assert store.feed(folder) == 0
-    size = say(folder, [line[50:], b"torn\n", b'{"kind":"later","id":"x"}\n', CLOSED])
+    size = say(folder, [line[50:], b"torn\n", b'{"kind":"later","id":"x"}\n', CLOSED_LINE])
     assert store.feed(folder) == 1
-    assert store.offsets(folder) == {"a.jsonl": size}
+    assert store.read_offsets(folder) == {"a.jsonl": size}
     assert ask(store, "SELECT skipped FROM segments") == [(2,)]
     assert store.state().skipped == 2
 
@@ -184,8 +187,8 @@ def test_a_file_that_is_shorter_than_what_was_read_is_read_anew(
     (folder / "a.jsonl").unlink()
     size = say(folder, [entry("c")])
     assert store.feed(folder) == 1
-    assert store.offsets(folder) == {"a.jsonl": size}
-    assert store.costs()[0].calls == 3
+    assert store.read_offsets(folder) == {"a.jsonl": size}
+    assert store.sum_costs()[0].calls == 3
 
 
 def test_a_segment_that_goes_while_it_is_looked_for_is_no_error(
@@ -198,9 +201,9 @@ def test_a_segment_that_goes_while_it_is_looked_for_is_no_error(
     say(folder, [entry("c")], "b")
     found = [folder / name for name in ("a.jsonl", "b.jsonl", "never.jsonl")]
     found[0].unlink()
-    monkeypatch.setattr("gateway.ledger.sql_store.segments", lambda _: found)
+    monkeypatch.setattr("gateway.ledger.sql_store.list_segments", lambda _: found)
     assert store.feed(folder) == 1
-    assert [row.id for row in store.entries()] == ["a", "b", "c"]
+    assert [row.id for row in store.read_entries()] == ["a", "b", "c"]
 
 
 def test_a_segment_that_is_gone_is_forgotten_and_its_rows_stay(
@@ -211,8 +214,8 @@ def test_a_segment_that_is_gone_is_forgotten_and_its_rows_stay(
     store.feed(folder)
     (folder / "a.jsonl").unlink()
     assert store.feed(folder) == 0
-    assert store.offsets(folder) == {"b.jsonl": size}
-    assert store.costs()[0].calls == 2
+    assert store.read_offsets(folder) == {"b.jsonl": size}
+    assert store.sum_costs()[0].calls == 2
 
 
 def test_rows_of_a_call_may_come_in_any_order(store: SqlStore, folder: Path) -> None:
@@ -232,12 +235,12 @@ def test_rows_of_a_call_may_come_in_any_order(store: SqlStore, folder: Path) -> 
     for step in [0, 1, 2, 3, 0, 1, 2, 3]:
         say(folder, [row(order.split("-")[step], order) for order in orders], f"{step}")
         store.feed(folder)
-    assert sorted(row.id for row in store.entries()) == sorted(orders)
-    for kept in store.entries():
+    assert sorted(row.id for row in store.read_entries()) == sorted(orders)
+    for kept in store.read_entries():
         assert (kept.state, kept.key, kept.input) == ("settled", "bob", 12), kept.id
         assert (kept.cost, kept.baseline, kept.price) == (Decimal(3), Decimal(4), "p2"), kept.id
         assert kept.repriced == reprice().at
-        assert store.attempts(kept.id) == [attempt(kept.id)]
+        assert store.read_attempts(kept.id) == [attempt(kept.id)]
 
 
 def test_of_several_prices_the_latest_stands(store: SqlStore, folder: Path) -> None:
@@ -247,15 +250,15 @@ def test_of_several_prices_the_latest_stands(store: SqlStore, folder: Path) -> N
         rows = [reprice(o, at=float(o[step]), cost=Decimal(o[step])) for o in orders]
         say(folder, rows, f"{step}")
         store.feed(folder)
-    assert {(row.cost, row.repriced) for row in store.entries()} == {(Decimal(3), 3.0)}
+    assert {(row.cost, row.repriced) for row in store.read_entries()} == {(Decimal(3), 3.0)}
 
 
 def test_one_process_feeds_from_a_folder_at_a_time(store: SqlStore, folder: Path) -> None:
     say(folder, [entry()])
-    with held(folder / "feed.lock") as mine:
+    with try_lock_file(folder / "feed.lock") as mine:
         assert mine
         assert store.feed(folder) is None
-    assert store.state().at is None
+    assert store.state().fed_until is None
     assert store.feed(folder) == 1
 
 
@@ -264,10 +267,10 @@ def test_a_call_is_found_once_another_process_has_fed(store: SqlStore, folder: P
     say(folder, [entry("a")])
     with feeding(folder) as other:
         store._sleep = other.sleep
-        found = store.call(folder, "a")
+        found = store.find_call(folder, "a")
         assert found is not None
         assert (found.id, len(other.waited)) == ("a", WAITS)
-    assert store.call(folder, "b") is None
+    assert store.find_call(folder, "b") is None
     assert len(other.waited) == WAITS
 
 
@@ -276,7 +279,7 @@ def test_a_call_that_is_there_is_not_waited_for(store: SqlStore, folder: Path) -
     store.feed(folder)
     with feeding(folder) as other:
         store._sleep = other.sleep
-        assert store.call(folder, "a") is not None
+        assert store.find_call(folder, "a") is not None
     assert other.waited == []
 
 
@@ -285,7 +288,7 @@ def test_another_process_is_waited_for_a_few_seconds_at_most(store: SqlStore, fo
     store._sleep = waited.append
     say(folder, [entry("a")])
     with feeding(folder):
-        assert store.call(folder, "a") is None
+        assert store.find_call(folder, "a") is None
     assert 1 <= sum(waited) <= 5
 
 
@@ -310,7 +313,7 @@ def test_who_catches_up_waits_until_another_process_has_fed(store: SqlStore, fol
 def test_without_a_journal_there_is_nothing_to_feed(store: SqlStore, folder: Path) -> None:
     folder.rmdir()
     assert store.feed(folder) == 0
-    assert store.offsets(folder) == {}
+    assert store.read_offsets(folder) == {}
     assert not folder.exists()
     folder.mkdir()
     assert store.feed(folder) == 0
@@ -324,30 +327,33 @@ def test_two_folders_may_have_segments_of_the_same_name(store: SqlStore, tmp_pat
     first = say(one, [entry("a"), entry("b")])
     second = say(two, [entry("c")])
     assert (store.feed(one), store.feed(two)) == (2, 1)
-    assert (store.offsets(one), store.offsets(two)) == ({"a.jsonl": first}, {"a.jsonl": second})
-    assert identity(one) == identity(one) != identity(two)
+    assert (store.read_offsets(one), store.read_offsets(two)) == (
+        {"a.jsonl": first},
+        {"a.jsonl": second},
+    )
+    assert read_folder_id(one) == read_folder_id(one) != read_folder_id(two)
     assert (one / "id").stat().st_mode & 0o777 == 0o600
 
 
 def test_what_was_fed_is_known_without_asking(make: Make, folder: Path) -> None:
     store = make()
     store._clock = iter([10.0, 20.0, 30.0]).__next__
-    assert store.state() == IngestState(rows=0, skipped=0, at=None)
+    assert store.state() == IngestState(rows=0, skipped=0, fed_until=None)
     say(folder, [entry("a"), attempt("a"), b"torn\n"])
     store.feed(folder)
-    assert store.state() == IngestState(rows=2, skipped=1, at=10.0)
+    assert store.state() == IngestState(rows=2, skipped=1, fed_until=10.0)
     store.feed(folder)  # nothing new: the database is not asked
-    assert store.state() == IngestState(rows=2, skipped=1, at=20.0)
+    assert store.state() == IngestState(rows=2, skipped=1, fed_until=20.0)
     say(folder, [entry("b")])
     store.feed(folder)
-    assert store.state() == IngestState(rows=3, skipped=1, at=30.0)
+    assert store.state() == IngestState(rows=3, skipped=1, fed_until=30.0)
 
 
 def test_a_feed_that_fails_has_stored_whole_batches_with_their_offset(
     store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.ledger.ingest._BATCH", 2)
-    lines = [write(entry(str(number))) for number in range(5)]
+    monkeypatch.setattr("gateway.ledger.ingest._BATCH_LINES", 2)
+    lines = [encode_row(entry(str(number))) for number in range(5)]
     say(folder, lines)
     put, count = type(store).put, iter(range(9))
 
@@ -360,26 +366,26 @@ def test_a_feed_that_fails_has_stored_whole_batches_with_their_offset(
     monkeypatch.setattr(type(store), "put", failing)
     with pytest.raises(OSError, match="fire"):
         store.feed(folder)
-    assert [row.id for row in store.entries()] == ["0", "1"]
-    assert store.offsets(folder) == {"a.jsonl": len(lines[0]) * 2}
-    assert store.state() == IngestState(rows=2, skipped=0, at=None)
+    assert [row.id for row in store.read_entries()] == ["0", "1"]
+    assert store.read_offsets(folder) == {"a.jsonl": len(lines[0]) * 2}
+    assert store.state() == IngestState(rows=2, skipped=0, fed_until=None)
     assert store.feed(folder) == 3
-    assert [row.id for row in store.entries()] == ["0", "1", "2", "3", "4"]
+    assert [row.id for row in store.read_entries()] == ["0", "1", "2", "3", "4"]
 
 
 def test_a_reader_cannot_write(store: SqlStore, folder: Path) -> None:
     say(folder, [entry()])
     store.feed(folder)
     error = "readonly|read-only"
-    with pytest.raises(Exception, match=error), store.reading() as base:
+    with pytest.raises(Exception, match=error), store.open_reader() as base:
         base.execute("DELETE FROM entries")
-    assert store.costs()[0].calls == 1
+    assert store.sum_costs()[0].calls == 1
 
 
 def test_calls_before_a_moment_are_forgotten_with_all_their_rows(
     store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.ledger.sql_store._PRUNED", 3)
+    monkeypatch.setattr("gateway.ledger.sql_store._PRUNE_BATCH_CALLS", 3)
     ids = [str(number) for number in range(10)]
     rows: list[Row] = [entry(id, at=float(id)) for id in ids]
     rows += [attempt(id) for id in ids]
@@ -391,12 +397,12 @@ def test_calls_before_a_moment_are_forgotten_with_all_their_rows(
     say(folder, orphans, "b")
     store.feed(folder)
     assert store.prune(7.0) == 7
-    assert [row.id for row in store.entries()] == ["7", "8", "9"]
+    assert [row.id for row in store.read_entries()] == ["7", "8", "9"]
     assert ask(store, "SELECT id FROM failures ORDER BY id") == [("7",), ("8",), ("9",), ("new",)]
     assert ask(store, "SELECT id FROM reprices ORDER BY id") == [("7",), ("8",), ("9",)]
     assert ask(store, "SELECT id FROM verdicts ORDER BY id") == [("7",), ("8",), ("9",)]
     assert store.prune(7.0) == 0
     # They are not fed again.
     assert store.feed(folder) == 0
-    assert store.offsets(folder)["a.jsonl"] == size
+    assert store.read_offsets(folder)["a.jsonl"] == size
     store.close()

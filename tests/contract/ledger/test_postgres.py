@@ -13,7 +13,7 @@ import pytest
 from gateway.ledger.errors import StoreError
 from gateway.ledger.journal import Journal
 from gateway.ledger.postgres import PostgresStore
-from gateway.ledger.schema import POSTGRES
+from gateway.ledger.schema import POSTGRES_MIGRATIONS
 from gateway.ledger.store import StoredRow, open_store
 from tests.contract.ledger.conftest import ask, fed, say, schema
 from tests.ledger.postgres import Server, server
@@ -36,7 +36,7 @@ def test_a_url_of_postgresql_opens_its_store(url: str, folder: Path) -> None:
     for scheme in ("postgresql", "postgres"):
         store = open_store(url.replace("postgresql", scheme, 1))
         assert isinstance(store, PostgresStore)
-        assert fed(store, folder, [entry(scheme)], scheme).costs()[0].calls
+        assert fed(store, folder, [entry(scheme)], scheme).sum_costs()[0].calls
 
 
 def test_a_store_that_is_down_is_fed_later_from_where_it_was(frail: Server, folder: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_store_that_is_down_is_fed_later_from_where_it_was(frail: Server, fold
                     store.feed(folder)
         assert store.state().rows == 1
         with pytest.raises(StoreError):
-            store.costs()
+            store.sum_costs()
         frail.start()
         tracemalloc.reset_peak()
         before, _ = tracemalloc.get_traced_memory()
@@ -66,14 +66,14 @@ def test_a_store_that_is_down_is_fed_later_from_where_it_was(frail: Server, fold
         tracemalloc.stop()
         journal.close()
     assert peak - before < 3_000_000  # of 50,000 rows, 25 MB
-    assert store.costs()[0].calls == 25_001
+    assert store.sum_costs()[0].calls == 25_001
     assert store.state().rows == 25_001
 
 
 def test_a_connection_that_breaks_within_a_feed_costs_no_row(
     url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.ledger.ingest._BATCH", 10)
+    monkeypatch.setattr("gateway.ledger.ingest._BATCH_LINES", 10)
     store = PostgresStore(url)
     say(folder, [entry(str(number)) for number in range(100)])
     put, calls = store.put, iter(range(99))
@@ -87,16 +87,16 @@ def test_a_connection_that_breaks_within_a_feed_costs_no_row(
     monkeypatch.setattr(store, "put", cut)
     with pytest.raises(StoreError, match="terminating connection"):
         store.feed(folder)
-    assert store.costs()[0].calls == 40
+    assert store.sum_costs()[0].calls == 40
     assert store.feed(folder) == 60
-    assert [row.id for row in store.entries()] == [str(number) for number in range(100)]
+    assert [row.id for row in store.read_entries()] == [str(number) for number in range(100)]
 
 
 def test_two_machines_feed_one_store_and_a_follower_misses_nothing(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their rows have numbers in the order in which they can be seen, whoever commits first."""
-    monkeypatch.setattr("gateway.ledger.ingest._BATCH", 3)
+    monkeypatch.setattr("gateway.ledger.ingest._BATCH_LINES", 3)
     folders = [tmp_path / str(number) for number in range(3)]
     for number, place in enumerate(folders):
         place.mkdir()
@@ -110,7 +110,7 @@ def test_two_machines_feed_one_store_and_a_follower_misses_nothing(
         store, after = PostgresStore(url), None
         while True:
             last = over.is_set()
-            page = store.entries(after=after, limit=50)
+            page = store.read_entries(after_cursor=after, limit=50)
             seen.extend(page)
             after = page[-1].cursor if page else after
             if last and not page:
@@ -134,27 +134,27 @@ def test_two_machines_feed_one_store_and_a_follower_misses_nothing(
 
 def test_many_processes_may_make_the_tables_at_once(url: str) -> None:
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda _: PostgresStore(url).costs()[0].calls, range(6)))
+        found = list(pool.map(lambda _: PostgresStore(url).sum_costs()[0].calls, range(6)))
     assert found == [0] * 6
 
 
 def test_a_store_of_a_newer_version_is_left_alone(url: str) -> None:
     store = PostgresStore(url)
-    store.costs()
+    store.sum_costs()
     with psycopg.connect(url) as base:
-        base.execute("UPDATE ledger SET version = %s", [len(POSTGRES) + 1])
+        base.execute("UPDATE ledger SET version = %s", [len(POSTGRES_MIGRATIONS) + 1])
     with pytest.raises(StoreError, match="made by a newer version"):
-        PostgresStore(url).costs()
+        PostgresStore(url).sum_costs()
 
 
 def test_an_older_store_is_brought_up_to_date(
     url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fed(PostgresStore(url), folder, [entry()])
-    later = (*POSTGRES, ("CREATE TABLE more (id TEXT)",))
-    monkeypatch.setattr("gateway.ledger.postgres.POSTGRES", later)
+    later = (*POSTGRES_MIGRATIONS, ("CREATE TABLE more (id TEXT)",))
+    monkeypatch.setattr("gateway.ledger.postgres.POSTGRES_MIGRATIONS", later)
     newer = PostgresStore(url)
-    assert newer.costs()[0].calls == 1
+    assert newer.sum_costs()[0].calls == 1
     assert ask(newer, "SELECT version FROM ledger") == [(len(later),)]
     assert ask(newer, "SELECT * FROM more") == []
 
@@ -177,7 +177,7 @@ SECRET = "s3cr3t"
 )
 def test_no_error_shows_the_password(url: str, told: str) -> None:
     with pytest.raises(StoreError) as failed:
-        open_store(url).costs()
+        open_store(url).sum_costs()
     assert told in str(failed.value)
     assert SECRET not in str(failed.value)
     assert SECRET not in "".join(traceback.format_exception(failed.value))

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.ledger.sql_store import SqlStore
-from gateway.ledger.time_series import LatencySpread, LatencyTimes, added, series
+from gateway.ledger.time_series import LatencySpread, LatencyTimes, build_slots, sum_over_slots
 from tests.contract.ledger.conftest import Make, fed
 from tests.ledger.rows import entry
 
@@ -26,8 +26,8 @@ def test_calls_are_in_the_hour_in_which_they_came(store: SqlStore, folder: Path)
     """The hour that clocks show twice is two, and one without a call has no group."""
     moments = ["2026-10-25T02:10+02:00", "2026-10-25T02:50+02:00", "2026-10-25T02:10+01:00", "2026-10-25T04:00+01:00"]  # fmt: skip
     rows = [entry(f"c{n}", at=at(text), tier="fast" if n else None, cost=Decimal(n + 1)) for n, text in enumerate(moments)]  # fmt: skip
-    slots = series("hour", at("2026-10-25T01:30+02:00"), at("2026-10-25T05:00+01:00"), BERLIN)
-    found = fed(store, folder, rows).costs(("tier",), since=slots.starts[0], slots=slots)
+    slots = build_slots("hour", at("2026-10-25T01:30+02:00"), at("2026-10-25T05:00+01:00"), BERLIN)
+    found = fed(store, folder, rows).sum_costs(("tier",), since=slots.starts[0], slots=slots)
     assert {one.names: one.cost for one in found} == {
         (None, "2026-10-25T02:00+02:00"): Decimal(1),
         ("fast", "2026-10-25T02:00+02:00"): Decimal(2),
@@ -41,15 +41,15 @@ def test_a_moment_is_in_the_slot_that_has_begun(store: SqlStore, folder: Path, z
     """To the microsecond, and what comes after the last one is in it: also over a day of 25 hours."""
     place = ZoneInfo(zone)
     for every in ("hour", "day"):
-        slots = series(every, at("2026-10-24T00:00Z"), at("2026-10-27T00:00Z"), place)
+        slots = build_slots(every, at("2026-10-24T00:00Z"), at("2026-10-27T00:00Z"), place)
         moments = [m for s in slots.starts[1:] for m in (s - 0.000001, s, s + 0.000001)]
         moments += [slots.starts[0], slots.starts[-1] + 10**6]
         rows = [entry(f"{every}{n}", at=moment, key=every) for n, moment in enumerate(moments)]
-        found = fed(store, folder, rows).costs(("key",), since=slots.starts[0], slots=slots, only={"key": [every]})  # fmt: skip
+        found = fed(store, folder, rows).sum_costs(("key",), since=slots.starts[0], slots=slots, only={"key": [every]})  # fmt: skip
         counted = {one.names[1]: one.calls for one in found}
         expected = dict.fromkeys(slots.names, 0)
         for moment in moments:
-            expected[slots.names[slots.place(moment) - 1]] += 1
+            expected[slots.names[slots.find_position(moment) - 1]] += 1
         assert counted == expected
 
 
@@ -78,15 +78,15 @@ def test_a_series_adds_up_to_what_costs_says(
     store, folder = make(), tmp_path_factory.mktemp("journal")
     rows = [entry(f"c{n}", **one) for n, one in enumerate(calls)]
     fed(store, folder, rows)
-    slots = series(every, 1_793_000_000, 1_793_400_001, BERLIN)  # type: ignore[arg-type]  # of two
-    found = store.costs(("tier",), since=slots.starts[0], slots=slots)
-    whole = {one.names: one for one in store.costs(("tier",))}
-    assert {one.names: one for one in added(found, 1)} == whole
+    slots = build_slots(every, 1_793_000_000, 1_793_400_001, BERLIN)  # type: ignore[arg-type]  # of two
+    found = store.sum_costs(("tier",), since=slots.starts[0], slots=slots)
+    whole = {one.names: one for one in store.sum_costs(("tier",))}
+    assert {one.names: one for one in sum_over_slots(found, 1)} == whole
     assert sum(one.calls for one in found) == len(rows)
-    for one in store.times(("tier",), since=slots.starts[0], slots=slots):
+    for one in store.measure_latency(("tier",), since=slots.starts[0], slots=slots):
         tier, slot = one.names
         place = slots.names.index(slot or "")
-        here = [r for r in rows if r.tier == tier and r.state == "settled" and slots.place(r.at) - 1 == place]  # fmt: skip
+        here = [r for r in rows if r.tier == tier and r.state == "settled" and slots.find_position(r.at) - 1 == place]  # fmt: skip
         assert one.duration == _spread([r.duration for r in here])
         assert one.first_content == _spread([r.first_content for r in here])
     store.close()
@@ -110,22 +110,25 @@ def test_times_are_of_calls_that_a_provider_answered(store: SqlStore, folder: Pa
         entry("tagged", duration=3.0, first_content=0.5, model="t", tags=("a", "b")),
     ]
     fed(store, folder, rows)
-    assert store.times(("model",)) == [
+    assert store.measure_latency(("model",)) == [
         LatencyTimes(("m",), LatencySpread(200, 100.0, 190.0, 198.0), None),
         LatencyTimes(("t",), LatencySpread(1, 3.0, 3.0, 3.0), LatencySpread(1, 0.5, 0.5, 0.5)),
     ]
-    (whole,) = store.times(only={"model": ["m"]})
+    (whole,) = store.measure_latency(only={"model": ["m"]})
     assert whole.names == ()
-    assert [one.names for one in store.times(("tag",), only={"model": ["t"]})] == [("a",), ("b",)]
-    assert store.times(until=0.0) == []
+    assert [one.names for one in store.measure_latency(("tag",), only={"model": ["t"]})] == [
+        ("a",),
+        ("b",),
+    ]
+    assert store.measure_latency(until=0.0) == []
 
 
 def test_what_is_no_question_is_refused(store: SqlStore) -> None:
-    slots = series("day", 0.0, 100_000.0, BERLIN)
-    for ask in (store.costs, store.times):
+    slots = build_slots("day", 0.0, 100_000.0, BERLIN)
+    for ask in (store.sum_costs, store.measure_latency):
         with pytest.raises(ValueError, match="cannot be grouped by day"):
             ask(("day",), slots=slots)
         with pytest.raises(ValueError, match="cannot group by slot"):
             ask(("slot",))
     with pytest.raises(ValueError, match="cannot group by day"):
-        store.times(("day",))
+        store.measure_latency(("day",))

@@ -124,40 +124,40 @@ def test_every_heading_is_tried() -> None:
 def test_each_tier_by_day(full: SqlStore) -> None:
     """In Berlin, over the day of 25 hours, as `tiergate costs --by day,tier --zone` has it."""
     found = answer(full, "Each tier by day, in a time zone")
-    expected = full.costs(("day", "tier"), zone=BERLIN)
+    expected = full.sum_costs(("day", "tier"), zone=BERLIN)
     near(found, [(*one.names, one.calls, number(one.cost), one.unknown) for one in expected])
-    assert full.costs(("day", "tier")) != expected, "the zone matters"
+    assert full.sum_costs(("day", "tier")) != expected, "the zone matters"
 
 
 def test_savings(full: SqlStore) -> None:
     expected = [
         (*one.names, number(one.baseline), number(one.saved), 100 * float(one.saved / one.baseline))
-        for one in full.costs(("lab", "tier"))
+        for one in full.sum_costs(("lab", "tier"))
         if one.baseline and one.saved is not None
     ]
     near(answer(full, "Savings"), expected)
 
 
 def test_who_spends_most(full: SqlStore) -> None:
-    (total,) = full.costs()
+    (total,) = full.sum_costs()
     assert total.cost
     near(
         answer(full, "Who spends most"),
         [
             (*one.names, one.calls, number(one.cost), 100 * float(one.cost / total.cost), one.unknown)
-            for one in full.costs(("key",))
+            for one in full.sum_costs(("key",))
             if one.cost is not None
         ],
     )  # fmt: skip
 
 
 def test_what_the_cache_saves(full: SqlStore) -> None:
-    hits = {one.names: one.saved for one in full.costs(("key",), only={"state": ["cache_hit"]})}
+    hits = {one.names: one.saved for one in full.sum_costs(("key",), only={"state": ["cache_hit"]})}
     near(
         answer(full, "What the cache saves"),
         [
             (*one.names, one.calls, one.cached, number(hits[one.names]))
-            for one in full.costs(("key",))
+            for one in full.sum_costs(("key",))
         ],
     )
 
@@ -193,7 +193,7 @@ def test_whose_price_is_missing(full: SqlStore) -> None:
     found = answer(full, "Whose price is missing")
     lost = [one for one in CALLS if one.cost is None and one.wasted is not None]
     assert sum(row[3] for row in found) == len(lost) > 0
-    (total,) = full.costs()
+    (total,) = full.sum_costs()
     crashed = sum(one.state == "unknown_crash" for one in CALLS)
     assert total.unknown == len(lost) + crashed > len(lost)
 
@@ -203,8 +203,8 @@ def test_what_the_month_comes_to(full: SqlStore) -> None:
     now = NOW.timestamp()
     start = datetime(2026, 11, 1, tzinfo=BERLIN).timestamp()
     end = datetime(2026, 12, 1, tzinfo=BERLIN).timestamp()
-    (so_far,) = full.costs(since=start, until=now + 1)
-    (week,) = full.costs(since=now - 7 * 86_400, until=now + 1)
+    (so_far,) = full.sum_costs(since=start, until=now + 1)
+    (week,) = full.sum_costs(since=now - 7 * 86_400, until=now + 1)
     assert so_far.cost
     assert week.cost
     assert spent == pytest.approx(float(so_far.cost))

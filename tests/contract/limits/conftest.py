@@ -61,7 +61,7 @@ async def make(shared_url: str) -> AsyncIterator[Make]:
 
     def make() -> RedisCounters:
         made.append(
-            RedisCounters.at(
+            RedisCounters.from_url(
                 shared_url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
             )
         )
@@ -85,7 +85,7 @@ async def meter(request: pytest.FixtureRequest) -> AsyncIterator[CounterStore]:
     found = request.getfixturevalue(names[request.param])
     url = found if isinstance(found, str) else found.url
     notes: list[str] = []
-    shared = RedisCounters.at(
+    shared = RedisCounters.from_url(
         url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
     )
     yield shared

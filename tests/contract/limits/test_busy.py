@@ -2,7 +2,13 @@
 
 import pytest
 
-from gateway.limits.counters import BUSY, Admitted, CounterStore, DemandTemplate, Refusal
+from gateway.limits.counters import (
+    BUSY_RETRY_SECONDS,
+    Admitted,
+    CounterStore,
+    DemandTemplate,
+    Refusal,
+)
 from tests.contract.limits.test_meter import NOW, ask, need
 
 
@@ -12,7 +18,9 @@ async def test_reserved_money_is_busy_and_spent_money_is_not(
     """60 of 100 are reserved: 50 more fit once that call has cost less, and never once it has cost 60."""
     first, second = need("usd", limit=100, amount=60), need("usd", limit=100, amount=50)
     await meter.admit(ask("a", tenant, first), NOW)
-    assert await meter.admit(ask("b", tenant, second), NOW) == Refusal(second, BUSY, busy=True)
+    assert await meter.admit(ask("b", tenant, second), NOW) == Refusal(
+        second, BUSY_RETRY_SECONDS, busy=True
+    )
     assert await meter.settle(tenant, "a", None, 60)
     assert await meter.admit(ask("b", tenant, second), NOW) == Refusal(second, None)
 
@@ -20,12 +28,12 @@ async def test_reserved_money_is_busy_and_spent_money_is_not(
 async def test_a_busy_budget_has_room_once_its_calls_end(meter: CounterStore, tenant: str) -> None:
     money = need("usd", limit=100, amount=60)
     form = DemandTemplate((money,))
-    assert await meter.take(form, (), "a", tenant, 600.0, NOW) == Admitted()
-    told = await meter.take(form, (), "b", tenant, 600.0, NOW)
+    assert await meter.admit_single(form, (), "a", tenant, 600.0, NOW) == Admitted()
+    told = await meter.admit_single(form, (), "b", tenant, 600.0, NOW)
     assert isinstance(told, Refusal)
     assert told.busy
     assert await meter.settle(tenant, "a", None, 10)
-    assert await meter.take(form, (), "b", tenant, 600.0, NOW) == Admitted()
+    assert await meter.admit_single(form, (), "b", tenant, 600.0, NOW) == Admitted()
 
 
 async def test_a_call_that_is_too_dear_for_what_is_left_is_not_busy(
@@ -52,8 +60,10 @@ async def test_a_reservation_that_expired_is_spent(meter: CounterStore, tenant: 
     assert await meter.admit(ask("b", tenant, money), NOW + 11) == Refusal(money, None)
     assert await meter.settle(tenant, "a", None, 30)
     assert await meter.admit(ask("b", tenant, money), NOW + 11) == Admitted()
-    assert await meter.admit(ask("c", tenant, money), NOW + 11) == Refusal(money, BUSY, busy=True)
-    assert await meter.used(tenant) == {money.field: 90}
+    assert await meter.admit(ask("c", tenant, money), NOW + 11) == Refusal(
+        money, BUSY_RETRY_SECONDS, busy=True
+    )
+    assert await meter.read_counters(tenant) == {money.field: 90}
 
 
 async def test_a_call_that_goes_on_after_it_expired_reserves_all_of_it_again(
@@ -63,7 +73,9 @@ async def test_a_call_that_goes_on_after_it_expired_reserves_all_of_it_again(
     await meter.admit(ask("a", tenant, money, expires=NOW + 10), NOW)
     assert await meter.extend(ask("a", tenant, money, expires=NOW + 90), NOW + 11) == Admitted()
     large = need("usd", limit=100, amount=100)
-    assert await meter.admit(ask("b", tenant, large), NOW + 11) == Refusal(large, BUSY, busy=True)
+    assert await meter.admit(ask("b", tenant, large), NOW + 11) == Refusal(
+        large, BUSY_RETRY_SECONDS, busy=True
+    )
     assert await meter.settle(tenant, "a", None, 5)
     assert await meter.admit(ask("b", tenant, large), NOW + 11) == Refusal(large, None)
 
@@ -77,7 +89,9 @@ async def test_what_a_call_has_reserved_itself_does_not_come_back(
     await meter.admit(ask("a", tenant, money), NOW)
     assert await meter.extend(ask("a", tenant, money), NOW) == Refusal(money, None)
     await meter.admit(ask("b", tenant, small), NOW)
-    assert await meter.extend(ask("a", tenant, small), NOW) == Refusal(small, BUSY, busy=True)
+    assert await meter.extend(ask("a", tenant, small), NOW) == Refusal(
+        small, BUSY_RETRY_SECONDS, busy=True
+    )
 
 
 @pytest.mark.parametrize("first", ["busy", "spent"])
@@ -98,7 +112,7 @@ async def test_the_longest_wait_is_told_of_a_rate_and_a_busy_budget(
     await meter.admit(ask("a", tenant, busy, slow), NOW)
     told = await meter.admit(ask("b", tenant, busy, slow), NOW)
     assert isinstance(told, Refusal)
-    assert (told.need, told.busy) == (slow, False)
+    assert (told.demand, told.busy) == (slow, False)
 
 
 async def test_only_spent_budgets_are_told_on_the_way_to_a_cheaper_tier(
@@ -111,7 +125,7 @@ async def test_only_spent_budgets_are_told_on_the_way_to_a_cheaper_tier(
     await meter.seed(tenant, lower.field, 90)
     asked = ask("b", tenant, money)
     asked = type(asked)(
-        id="b", tenant=tenant, needs=(money,), expires=asked.expires,
-        others=(("smart", (lower,)), ("fast", ())),
+        id="b", tenant=tenant, demands=(money,), expires_at=asked.expires_at,
+        fallbacks=(("smart", (lower,)), ("fast", ())),
     )  # fmt: skip
     assert await meter.admit(asked, NOW) == Admitted((), 2, (lower,))

@@ -18,7 +18,7 @@ from gateway.limits.counters import (
     MissingCounter,
     Refusal,
 )
-from gateway.state.redis.scripts import keys
+from gateway.state.redis.scripts import make_keys
 from tests.contract.limits.conftest import Make
 
 NOW = 1_900_000_000.0
@@ -30,12 +30,12 @@ from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
 from gateway.limits.redis import RedisCounters
 
 async def main(url, tenant, name):
-    meter = RedisCounters.at(url, note=print, clock=time.monotonic, deadline=10.0)
-    await meter.used(tenant)
+    meter = RedisCounters.from_url(url, note=print, clock=time.monotonic, deadline=10.0)
+    await meter.read_counters(tenant)
     print("ready", flush=True)
     sys.stdin.readline()
     need = CounterDemand(kind="usd", name="b", field="usd|2030-03", limit=300, amount=100)
-    asks = [AdmissionRequest(id=f"{name}{at}", tenant=tenant, needs=(need,), expires=time.time() + 60) for at in range(25)]
+    asks = [AdmissionRequest(id=f"{name}{at}", tenant=tenant, demands=(need,), expires_at=time.time() + 60) for at in range(25)]
     told = await asyncio.gather(*(meter.admit(ask, time.time()) for ask in asks))
     print(sum(isinstance(one, Admitted) for one in told), flush=True)
     await meter.close()
@@ -45,7 +45,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 def ask(tenant: str, id: str, *needs: CounterDemand, life: float = 60.0) -> AdmissionRequest:
-    return AdmissionRequest(id=id, tenant=tenant, needs=needs, expires=NOW + life)
+    return AdmissionRequest(id=id, tenant=tenant, demands=needs, expires_at=NOW + life)
 
 
 def usd(amount: int, limit: int = 300, field: str = "usd|2030-03") -> CounterDemand:
@@ -91,7 +91,7 @@ async def test_a_call_takes_all_or_nothing(meter: CounterStore, tenant: str) -> 
         told = await meter.admit(ask(tenant, f"over{at}", running, usd(301)), NOW)
         assert told == Refusal(usd(301))
     assert await meter.admit(ask(tenant, "fits", running, usd(300)), NOW) == Admitted()
-    assert await meter.used(tenant) == {"usd|2030-03": 300}
+    assert await meter.read_counters(tenant) == {"usd|2030-03": 300}
 
 
 async def test_who_asks_again_takes_nothing_twice(meter: CounterStore, tenant: str) -> None:
@@ -101,10 +101,10 @@ async def test_who_asks_again_takes_nothing_twice(meter: CounterStore, tenant: s
     assert await meter.admit(first, NOW) == Admitted((soft,))
     assert await meter.admit(ask(tenant, "second", soft), NOW) == Admitted()
     assert await meter.admit(first, NOW) == Admitted((soft,))
-    assert await meter.used(tenant) == {"usd|2030-03": 200}
+    assert await meter.read_counters(tenant) == {"usd|2030-03": 200}
     assert await meter.settle(tenant, "first", 10, 30)
     assert not await meter.settle(tenant, "first", 10, 30)
-    assert await meter.used(tenant) == {"usd|2030-03": 130}
+    assert await meter.read_counters(tenant) == {"usd|2030-03": 130}
 
 
 async def test_a_hold_that_nobody_settles_stays_spent_and_can_be_corrected(
@@ -115,16 +115,16 @@ async def test_a_hold_that_nobody_settles_stays_spent_and_can_be_corrected(
     assert await meter.admit(ask(tenant, "lost", running, usd(200), life=10.0), NOW) == Admitted()
     assert await meter.admit(ask(tenant, "next", running), NOW + 9.9) == Refusal(running)
     assert await meter.admit(ask(tenant, "next", running), NOW + 10.1) == Admitted()
-    assert await meter.used(tenant) == {"usd|2030-03": 200}
+    assert await meter.read_counters(tenant) == {"usd|2030-03": 200}
     assert await meter.settle(tenant, "lost", None, 50)
-    assert await meter.used(tenant) == {"usd|2030-03": 50}
+    assert await meter.read_counters(tenant) == {"usd|2030-03": 50}
     assert await meter.admit(ask(tenant, "third", running), NOW + 10.2) == Refusal(running)
 
 
 async def test_unknown_cost_leaves_what_was_held(meter: CounterStore, tenant: str) -> None:
     await meter.admit(ask(tenant, "call", usd(200)), NOW)
     assert await meter.settle(tenant, "call", None, None)
-    assert await meter.used(tenant) == {"usd|2030-03": 200}
+    assert await meter.read_counters(tenant) == {"usd|2030-03": 200}
 
 
 async def test_a_further_attempt_holds_more_and_is_settled_with_the_call(
@@ -134,28 +134,28 @@ async def test_a_further_attempt_holds_more_and_is_settled_with_the_call(
     await meter.admit(first, NOW)
     assert await meter.extend(ask(tenant, "call", usd(101)), NOW) == Refusal(usd(101))
     assert await meter.extend(ask(tenant, "call", usd(100)), NOW) == Admitted()
-    assert await meter.used(tenant) == {"usd|2030-03": 300}
+    assert await meter.read_counters(tenant) == {"usd|2030-03": 300}
     assert await meter.settle(tenant, "call", None, 120)
-    assert await meter.used(tenant) == {"usd|2030-03": 120}
+    assert await meter.read_counters(tenant) == {"usd|2030-03": 120}
 
 
 async def test_a_counter_that_is_lost_is_asked_for_and_given_once(
     meter: CounterStore, tenant: str
 ) -> None:
     need = CounterDemand(
-        kind="usd", name="b", field="usd|2030-03", limit=300, amount=100, seeded=True
+        kind="usd", name="b", field="usd|2030-03", limit=300, amount=100, needs_seed=True
     )
     assert await meter.admit(ask(tenant, "call", need), NOW) == MissingCounter(need)
     await meter.seed(tenant, need.field, 250)
     await meter.seed(tenant, need.field, 0)
     assert await meter.admit(ask(tenant, "call", need), NOW) == Refusal(need)
-    assert await meter.used(tenant) == {"usd|2030-03": 250}
+    assert await meter.read_counters(tenant) == {"usd|2030-03": 250}
 
 
 async def test_tenants_do_not_meet(meter: CounterStore, tenant: str) -> None:
     for one in (tenant, f"{tenant}}}:x", f"{{{tenant}", ""):
         await meter.admit(ask(one, "call", usd(300)), NOW)
-        assert await meter.used(one) == {"usd|2030-03": 300}
+        assert await meter.read_counters(one) == {"usd|2030-03": 300}
         assert await meter.settle(one, "call", None, 1)
 
 
@@ -167,9 +167,9 @@ async def test_large_amounts_are_whole_and_never_wrap(
     told = await meter.admit(ask(tenant, "call", usd(amount, 2**53)), NOW)
     assert isinstance(told, Admitted) is fits
     if fits:
-        assert await meter.used(tenant) == {"usd|2030-03": amount}
+        assert await meter.read_counters(tenant) == {"usd|2030-03": amount}
         assert await meter.settle(tenant, "call", None, amount - 1)
-        assert await meter.used(tenant) == {"usd|2030-03": amount - 1}
+        assert await meter.read_counters(tenant) == {"usd|2030-03": amount - 1}
 
 
 async def test_a_window_that_was_swept_is_not_begun_again_by_a_late_call(
@@ -181,23 +181,25 @@ async def test_a_window_that_was_swept_is_not_begun_again_by_a_late_call(
     rate = CounterDemand(kind="requests", name="r", field="rate", limit=60, period=60.0)
     await meter.admit(ask(tenant, "rate", rate), NOW)
     await meter.sweep(tenant, NOW)
-    assert await meter.used(tenant) == {"usd|2030-03": 100}
+    assert await meter.read_counters(tenant) == {"usd|2030-03": 100}
     assert await meter.settle(tenant, "old", None, 7)
-    assert await meter.used(tenant) == {"usd|2030-03": 100}
+    assert await meter.read_counters(tenant) == {"usd|2030-03": 100}
 
 
 async def test_scripts_that_a_server_has_forgotten_are_sent_again(make: Make, tenant: str) -> None:
     """A restarted server, or a new primary, knows none."""
     meter = make()
     await meter.admit(ask(tenant, "first", usd(100)), NOW)
-    name = keys(tenant)[0]
-    reply = await meter._counters.ask(name, b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n")
+    name = make_keys(tenant)[0]
+    reply = await meter._scripts.execute(name, b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n")
     assert reply == b"OK"
     assert await meter.admit(ask(tenant, "second", usd(100)), NOW) == Admitted()
-    await meter._counters.ask(name, b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n")
+    await meter._scripts.execute(name, b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n")
     form = DemandTemplate((usd(1),), (0,))
     for id in ("third", "3", "third"):
-        assert await meter.take(form, (50,), id, tenant, 60.0, NOW) == Admitted()
-    assert await meter.used(tenant) == {"usd|2030-03": 300}
-    assert await meter.take(form, (50,), "third", f"{tenant}-other", 60.0, NOW) == Admitted()
-    assert await meter.used(f"{tenant}-other") == {"usd|2030-03": 50}
+        assert await meter.admit_single(form, (50,), id, tenant, 60.0, NOW) == Admitted()
+    assert await meter.read_counters(tenant) == {"usd|2030-03": 300}
+    assert (
+        await meter.admit_single(form, (50,), "third", f"{tenant}-other", 60.0, NOW) == Admitted()
+    )
+    assert await meter.read_counters(f"{tenant}-other") == {"usd|2030-03": 50}

@@ -19,14 +19,14 @@ async def test_calls_are_counted_by_the_new_primary(several_program: str, tmp_pa
         now = time.time()
         try:
             told = await meter.admit(
-                AdmissionRequest(id=id, tenant="acme", needs=(need,), expires=now + 60), now
+                AdmissionRequest(id=id, tenant="acme", demands=(need,), expires_at=now + 60), now
             )
         except CountersUnavailable:
             return False
         return isinstance(told, Admitted)
 
     with Sentinels(several_program, tmp_path) as sentinels:
-        meter = RedisCounters.at(
+        meter = RedisCounters.from_url(
             sentinels.url, note=notes.append, clock=time.monotonic, deadline=1.0
         )
         assert await passed("before")
@@ -36,9 +36,9 @@ async def test_calls_are_counted_by_the_new_primary(several_program: str, tmp_pa
         async with asyncio.timeout(60):
             while not await passed("after"):  # noqa: ASYNC110 - the server tells nobody
                 await asyncio.sleep(0.02)
-        assert await meter.used("acme") == {"usd|total": 20}
+        assert await meter.read_counters("acme") == {"usd|total": 20}
         assert await meter.settle("acme", "before", None, 1)
-        assert await meter.used("acme") == {"usd|total": 11}
+        assert await meter.read_counters("acme") == {"usd|total": 11}
         await meter.close()
     assert [note.partition(" (")[0] for note in notes] == [
         "redis is gone: no connection", "redis is back",

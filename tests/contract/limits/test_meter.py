@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from gateway.limits.counters import (
-    BUSY,
+    BUSY_RETRY_SECONDS,
     AdmissionRequest,
     Admitted,
     CounterDemand,
@@ -28,14 +28,14 @@ def need(kind: Kind = "requests", limit: int = 3, amount: int = 1, **more: objec
     """A need of a counter that is named for its kind; rates are of a minute."""
     period = 60.0 if kind in ("requests", "tokens") else 0.0
     whole = "calls|x|all|2026-11-24" if kind == "share" else ""
-    fields = {"field": f"{kind}|x|all|2026-11-24", "period": period, "whole": whole, **more}
+    fields = {"field": f"{kind}|x|all|2026-11-24", "period": period, "total_field": whole, **more}
     return CounterDemand(kind=kind, name="x", limit=limit, amount=amount, **fields)  # type: ignore[arg-type]  # a test's own words
 
 
 def ask(
     id: str, tenant: str, *needs: CounterDemand, expires: float = NOW + 600
 ) -> AdmissionRequest:
-    return AdmissionRequest(id=id, tenant=tenant, needs=needs, expires=expires)
+    return AdmissionRequest(id=id, tenant=tenant, demands=needs, expires_at=expires)
 
 
 async def admitted(
@@ -88,7 +88,7 @@ async def test_asking_again_takes_nothing_twice(meter: CounterStore, tenant: str
     first = await meter.admit(ask("a", tenant, asked), NOW)
     assert first == Admitted((asked,))
     assert await meter.admit(ask("a", tenant, asked), NOW) == first
-    assert await meter.used(tenant) == {asked.field: 4}
+    assert await meter.read_counters(tenant) == {asked.field: 4}
 
 
 async def test_tenants_are_apart(meter: CounterStore, tenant: str) -> None:
@@ -97,10 +97,10 @@ async def test_tenants_are_apart(meter: CounterStore, tenant: str) -> None:
 
 
 async def test_a_call_that_needs_nothing_passes(meter: CounterStore, tenant: str) -> None:
-    assert await meter.take(DemandTemplate(()), (), "n", tenant, 60.0, NOW) == Admitted()
+    assert await meter.admit_single(DemandTemplate(()), (), "n", tenant, 60.0, NOW) == Admitted()
     assert await meter.admit(ask("a", tenant), NOW) == Admitted()
     assert await meter.extend(ask("a", tenant), NOW) == Admitted()
-    assert await meter.used(tenant) == {}
+    assert await meter.read_counters(tenant) == {}
 
 
 async def test_requests_come_back_a_little_at_a_time(meter: CounterStore, tenant: str) -> None:
@@ -207,10 +207,12 @@ async def test_a_place_is_given_back_once(meter: CounterStore, tenant: str) -> N
 async def test_money_becomes_what_was_spent(meter: CounterStore, tenant: str) -> None:
     asked = need("usd", limit=100, amount=60)
     await meter.admit(ask("a", tenant, asked), NOW)
-    assert await meter.admit(ask("b", tenant, asked), NOW) == Refusal(asked, BUSY, busy=True)
+    assert await meter.admit(ask("b", tenant, asked), NOW) == Refusal(
+        asked, BUSY_RETRY_SECONDS, busy=True
+    )
     assert await meter.settle(tenant, "a", None, 40)
     assert await meter.admit(ask("b", tenant, asked), NOW) == Admitted()
-    assert await meter.used(tenant) == {asked.field: 100}
+    assert await meter.read_counters(tenant) == {asked.field: 100}
 
 
 async def test_money_of_unknown_cost_stays_held_and_more_than_held_is_charged(
@@ -221,14 +223,14 @@ async def test_money_of_unknown_cost_stays_held_and_more_than_held_is_charged(
     await meter.admit(ask("b", tenant, asked), NOW)
     assert await meter.settle(tenant, "a", None, None)
     assert await meter.settle(tenant, "b", None, 95)
-    assert await meter.used(tenant) == {asked.field: 105}
+    assert await meter.read_counters(tenant) == {asked.field: 105}
 
 
 async def test_nothing_is_ever_credited(meter: CounterStore, tenant: str) -> None:
     asked = need("usd", limit=100, amount=10)
     await meter.admit(ask("a", tenant, asked, need("tokens", 100, 10)), NOW)
     assert await meter.settle(tenant, "a", -(10**6), -(10**6))
-    assert await meter.used(tenant) == {asked.field: 0}
+    assert await meter.read_counters(tenant) == {asked.field: 0}
 
 
 async def test_who_holds_nothing_is_not_settled(meter: CounterStore, tenant: str) -> None:
@@ -256,7 +258,7 @@ async def test_a_thousand_times_over_nothing_stays_held(meter: CounterStore, ten
             for id in running:
                 assert await meter.settle(tenant, id, 0, 0)
             running.clear()
-            assert await meter.used(tenant) == {needs[2].field: spent}
+            assert await meter.read_counters(tenant) == {needs[2].field: spent}
             spent = 0
             await meter.admit(ask(f"all-{number}", tenant, need("tokens", 10**6, 10**6)), NOW)
             assert await meter.settle(tenant, f"all-{number}", 0, 0)
@@ -272,7 +274,7 @@ async def test_a_hold_that_expires_is_charged_and_its_place_is_free(
     assert await meter.admit(ask("b", tenant, place), NOW + 9.9) != Admitted()
     assert await meter.admit(ask("b", tenant, place), NOW + 10) == Admitted()
     assert await meter.admit(ask("c", tenant, money), NOW + 10) == Refusal(money, None)
-    assert await meter.used(tenant) == {money.field: 60}
+    assert await meter.read_counters(tenant) == {money.field: 60}
 
 
 async def test_a_late_settlement_corrects_once(meter: CounterStore, tenant: str) -> None:
@@ -282,7 +284,7 @@ async def test_a_late_settlement_corrects_once(meter: CounterStore, tenant: str)
     assert await meter.admit(ask("b", tenant, place), NOW + 20) == Admitted()
     assert await meter.settle(tenant, "late", 5, 7)
     assert not await meter.settle(tenant, "late", 5, 7)
-    assert await meter.used(tenant) == {money.field: 7}
+    assert await meter.read_counters(tenant) == {money.field: 7}
     assert await admitted(meter, tenant, 9, place, now=NOW + 20) == 1
 
 
@@ -291,9 +293,9 @@ async def test_a_further_attempt_is_added_to_what_is_held(meter: CounterStore, t
     await meter.admit(ask("a", tenant, money, need("concurrency", 1)), NOW)
     assert await meter.extend(ask("a", tenant, money), NOW) == Admitted()
     assert await meter.extend(ask("a", tenant, money), NOW) == Refusal(money, None)
-    assert await meter.used(tenant) == {money.field: 80}
+    assert await meter.read_counters(tenant) == {money.field: 80}
     assert await meter.settle(tenant, "a", None, 50)
-    assert await meter.used(tenant) == {money.field: 50}
+    assert await meter.read_counters(tenant) == {money.field: 50}
     assert await admitted(meter, tenant, 5, need("concurrency", 1)) == 1
 
 
@@ -319,13 +321,13 @@ async def test_a_call_that_goes_on_expires_later(meter: CounterStore, tenant: st
 
 async def test_money_that_is_not_there_must_be_told_first(meter: CounterStore, tenant: str) -> None:
     """What is told counts; telling it again changes nothing."""
-    money = need("usd", limit=100, amount=40, seeded=True)
+    money = need("usd", limit=100, amount=40, needs_seed=True)
     asked = ask("a", tenant, need("requests"), money)
     assert await meter.admit(asked, NOW) == MissingCounter(money)
     await meter.seed(tenant, money.field, 61)
     await meter.seed(tenant, money.field, 0)
     assert await meter.admit(asked, NOW) == Refusal(money, None)
-    assert await meter.used(tenant) == {money.field: 61}
+    assert await meter.read_counters(tenant) == {money.field: 61}
     assert await admitted(meter, tenant, 9, need("requests")) == 3
 
 
@@ -354,7 +356,7 @@ async def test_a_tenth_of_calls_may_be_of_a_tier(meter: CounterStore, tenant: st
     assert await admitted(meter, tenant, 5, reasoning) == 1
     assert await admitted(meter, tenant, 9, other, now=NOW + 1) == 9
     assert await admitted(meter, tenant, 5, reasoning, now=NOW + 1) == 1
-    assert await meter.used(tenant) == {reasoning.field: 2, reasoning.whole: 20}
+    assert await meter.read_counters(tenant) == {reasoning.field: 2, reasoning.total_field: 20}
 
 
 async def test_a_share_that_is_passed_refuses_no_call_of_other_tiers(
@@ -382,10 +384,10 @@ async def test_huge_amounts_fit_nowhere(meter: CounterStore, tenant: str, amount
         asked = need(kind, limit=10**12, amount=amount)
         assert isinstance(await meter.admit(ask("a", tenant, asked), NOW), Refusal)
         form = DemandTemplate((need(kind, limit=10**12),), (0,))
-        told = await meter.take(form, (amount,), "a", tenant, 600.0, NOW)
+        told = await meter.admit_single(form, (amount,), "a", tenant, 600.0, NOW)
         assert isinstance(told, Refusal)
-        assert (told.need.kind, told.retry_after) == (kind, None)
-    assert await meter.used(tenant) == {}
+        assert (told.demand.kind, told.retry_after) == (kind, None)
+    assert await meter.read_counters(tenant) == {}
 
 
 async def test_huge_usage_leaves_no_room_and_no_error(meter: CounterStore, tenant: str) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
 from gateway.limits.redis import RedisCounters
-from gateway.state.redis.scripts import keys
-from gateway.state.redis.topology import slot_of
+from gateway.state.redis.scripts import make_keys
+from gateway.state.redis.topology import find_slot
 from tests.state.several import Nodes
 
 NOW = 1_900_000_000.0
@@ -16,13 +16,17 @@ NEED = CounterDemand(kind="usd", name="b", field="usd|2030-03", limit=1000, amou
 async def test_calls_follow_a_slot_that_moves(nodes: Nodes, tenant: str) -> None:
     """ASK while it moves, for what is asked by one key; MOVED once it has; nothing is lost."""
     notes: list[str] = []
-    meter = RedisCounters.at(nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0)
-    other = RedisCounters.at(nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0)
-    ask = AdmissionRequest(id="one", tenant=tenant, needs=(NEED,), expires=NOW + 60)
+    meter = RedisCounters.from_url(
+        nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0
+    )
+    other = RedisCounters.from_url(
+        nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0
+    )
+    ask = AdmissionRequest(id="one", tenant=tenant, demands=(NEED,), expires_at=NOW + 60)
     assert await meter.admit(ask, NOW) == Admitted()
-    assert await other.used(tenant) == {NEED.field: 10}
+    assert await other.read_counters(tenant) == {NEED.field: 10}
 
-    names, slot = keys(tenant), slot_of(keys(tenant)[0])
+    names, slot = make_keys(tenant), find_slot(make_keys(tenant)[0])
     source = nodes.primary(names[0].decode())
     target = next(place for place in nodes.places[:3] if place is not source)
     with source.admin() as old, target.admin() as new:
@@ -32,12 +36,12 @@ async def test_calls_follow_a_slot_that_moves(nodes: Nodes, tenant: str) -> None
         old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
         there = ["127.0.0.1", target.port, "", 0, 5000, "KEYS", *names]
         old.execute_command("MIGRATE", *there)
-        assert await meter.used(tenant) == {NEED.field: 10}  # -ASK
+        assert await meter.read_counters(tenant) == {NEED.field: 10}  # -ASK
         for one in (new, old):
             one.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
     assert await meter.settle(tenant, "one", None, 4)  # -MOVED
-    assert await other.used(tenant) == {NEED.field: 4}
-    assert meter._counters._link._slots[slot] == ("127.0.0.1", target.port)
+    assert await other.read_counters(tenant) == {NEED.field: 4}
+    assert meter._scripts._topology._slots[slot] == ("127.0.0.1", target.port)
     assert notes == []
     await meter.close()
     await other.close()

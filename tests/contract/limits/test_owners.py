@@ -8,8 +8,8 @@ import pytest
 
 from gateway.core.target import Tier
 from gateway.limits.counters import (
-    BOTH,
-    BUSY,
+    ALL_SCOPES,
+    BUSY_RETRY_SECONDS,
     AdmissionRequest,
     Admitted,
     CounterDemand,
@@ -43,26 +43,26 @@ def of(id: str) -> str:
 def ask(
     id: str, tenant: str, *needs: CounterDemand, expires: float = NOW + 600
 ) -> AdmissionRequest:
-    return AdmissionRequest(id=of(id), tenant=tenant, needs=needs, expires=expires)
+    return AdmissionRequest(id=of(id), tenant=tenant, demands=needs, expires_at=expires)
 
 
 def more(
     id: str, tenant: str, *needs: CounterDemand, expires: float = NOW + 600
 ) -> AdmissionRequest:
     """Of a call that holds something of both."""
-    return msgspec.structs.replace(ask(id, tenant, *needs, expires=expires), holds=BOTH)
+    return msgspec.structs.replace(ask(id, tenant, *needs, expires=expires), held_scopes=ALL_SCOPES)
 
 
 def wide(kind: Kind = "usd", limit: int = 3, amount: int = 1, **more: object) -> CounterDemand:
     """A need of a counter of all tenants, of this test alone."""
     whole = f"calls|all{len(_RUN)}|all|2026-11-24" if kind == "share" else ""
-    fields = {"field": f"{kind}|all{len(_RUN)}|all|2026-11-24", "whole": whole, **more}
+    fields = {"field": f"{kind}|all{len(_RUN)}|all|2026-11-24", "total_field": whole, **more}
     return msgspec.structs.replace(need(kind, limit, amount, **fields), all_tenants=True)
 
 
 async def used(meter: CounterStore, one: CounterDemand) -> int | None:
     """What a counter of money or shares of all tenants has."""
-    return (await meter.used(None)).get(one.field)
+    return (await meter.read_counters(None)).get(one.field)
 
 
 async def test_all_tenants_share_what_is_for_all(fresh: CounterStore, tenant: str) -> None:
@@ -88,7 +88,7 @@ async def test_what_all_tenants_gave_is_given_back_where_the_tenant_has_no_room(
     for number in range(50):
         told = await fresh.admit(ask(f"a{number}", tenant, shared, none), NOW)
         assert told == Refusal(none, None)
-        assert await fresh.take(form, (), of(f"t{number}"), tenant, 600.0, NOW) == Refusal(
+        assert await fresh.admit_single(form, (), of(f"t{number}"), tenant, 600.0, NOW) == Refusal(
             none, None
         )
     assert await used(fresh, shared) in (None, 0)
@@ -103,12 +103,12 @@ async def test_all_tenants_are_asked_first(fresh: CounterStore, tenant: str) -> 
     """Nothing of the tenant's is taken, and a longer wait there is not told."""
     shared, own = wide(limit=0), need("usd", limit=1)
     assert await fresh.admit(ask("a", tenant, shared, own), NOW) == Refusal(shared, None)
-    assert (await fresh.used(tenant)).get(own.field, 0) == 0
+    assert (await fresh.read_counters(tenant)).get(own.field, 0) == 0
     shared, own = wide("requests", 1), need("requests", 1, period=3600.0)
     assert await fresh.admit(ask("b", tenant, shared, own), NOW) == Admitted()
     told = await fresh.admit(ask("c", tenant, shared, own), NOW)
     assert isinstance(told, Refusal)
-    assert told.need == shared
+    assert told.demand == shared
 
 
 async def test_a_call_is_settled_with_all_tenants_and_with_its_own(
@@ -119,17 +119,30 @@ async def test_a_call_is_settled_with_all_tenants_and_with_its_own(
         (wide(limit=100), wide("tokens", limit=100), need("usd", limit=100), need("tokens", 100)),
         (0, 1, 2, 3),
     )
-    assert await fresh.take(form, (40, 60, 50, 70), of("a"), tenant, 600.0, NOW) == Admitted()
-    assert (await used(fresh, wide()), await fresh.used(tenant)) == (40, {need("usd").field: 50})
-    told = await fresh.take(form, (61, 1, 1, 1), of("b"), tenant, 600.0, NOW)
+    assert (
+        await fresh.admit_single(form, (40, 60, 50, 70), of("a"), tenant, 600.0, NOW) == Admitted()
+    )
+    assert (await used(fresh, wide()), await fresh.read_counters(tenant)) == (
+        40,
+        {need("usd").field: 50},
+    )
+    told = await fresh.admit_single(form, (61, 1, 1, 1), of("b"), tenant, 600.0, NOW)
     assert isinstance(told, Refusal)
-    assert (told.need, told.busy) == (wide(limit=100, amount=61), True)
+    assert (told.demand, told.busy) == (wide(limit=100, amount=61), True)
     assert await fresh.settle(tenant, of("a"), 10, 7)
     assert not await fresh.settle(tenant, of("a"), 10, 9)
-    assert (await used(fresh, wide()), await fresh.used(tenant)) == (7, {need("usd").field: 7})
-    assert await fresh.take(form, (93, 90, 93, 90), of("b"), tenant, 600.0, NOW) == Admitted()
-    await fresh.end(tenant, [(of("b"), 0, 0)])
-    assert (await used(fresh, wide()), await fresh.used(tenant)) == (7, {need("usd").field: 7})
+    assert (await used(fresh, wide()), await fresh.read_counters(tenant)) == (
+        7,
+        {need("usd").field: 7},
+    )
+    assert (
+        await fresh.admit_single(form, (93, 90, 93, 90), of("b"), tenant, 600.0, NOW) == Admitted()
+    )
+    await fresh.settle_all(tenant, [(of("b"), 0, 0)])
+    assert (await used(fresh, wide()), await fresh.read_counters(tenant)) == (
+        7,
+        {need("usd").field: 7},
+    )
 
 
 async def test_the_same_call_takes_nothing_twice_of_either(
@@ -141,7 +154,7 @@ async def test_the_same_call_takes_nothing_twice_of_either(
     one = ask("a", tenant, shared, own)
     for _ in range(2):
         assert await fresh.admit(one, NOW) == Admitted((shared, own))
-    assert (await used(fresh, shared), await fresh.used(tenant)) == (4, {own.field: 4})
+    assert (await used(fresh, shared), await fresh.read_counters(tenant)) == (4, {own.field: 4})
 
 
 async def test_a_soft_limit_is_told_by_the_call_that_passes(
@@ -159,15 +172,17 @@ async def test_a_further_attempt_is_given_back_alone(fresh: CounterStore, tenant
     shared, own, place = wide(limit=100, amount=30), need("usd", 50, 30), wide("concurrency", 1)
     assert await fresh.admit(ask("a", tenant, shared, place, own), NOW) == Admitted()
     assert await fresh.extend(more("a", tenant, shared, own), NOW) == Refusal(own, None)
-    assert (await used(fresh, shared), await fresh.used(tenant)) == (30, {own.field: 30})
+    assert (await used(fresh, shared), await fresh.read_counters(tenant)) == (30, {own.field: 30})
     assert isinstance(await fresh.admit(ask("b", tenant, place), NOW), Refusal)
     less = need("usd", 50, 20)
     assert await fresh.extend(more("a", tenant, shared, less), NOW) == Admitted()
-    assert (await used(fresh, shared), await fresh.used(tenant)) == (60, {own.field: 50})
+    assert (await used(fresh, shared), await fresh.read_counters(tenant)) == (60, {own.field: 50})
     large = wide(limit=100, amount=99)
-    assert await fresh.admit(ask("b", tenant, large), NOW) == Refusal(large, BUSY, busy=True)
+    assert await fresh.admit(ask("b", tenant, large), NOW) == Refusal(
+        large, BUSY_RETRY_SECONDS, busy=True
+    )
     assert await fresh.settle(tenant, of("a"), None, 5)
-    assert (await used(fresh, shared), await fresh.used(tenant)) == (5, {own.field: 5})
+    assert (await used(fresh, shared), await fresh.read_counters(tenant)) == (5, {own.field: 5})
     assert await fresh.admit(ask("b", tenant, place), NOW) == Admitted()
     small = wide(limit=100, amount=95)
     assert await fresh.admit(ask("c", tenant, small), NOW) == Admitted()
@@ -192,7 +207,7 @@ async def test_a_reservation_of_a_process_that_died_between_the_two_stays_charge
     one = ask("dead", tenant, shared, expires=NOW + 10)
     assert await fresh.admit(one, NOW) == Admitted()
     late = ask("b", f"{tenant}-other", shared, need("usd", 100))
-    assert await fresh.admit(late, NOW) == Refusal(shared, BUSY, busy=True)
+    assert await fresh.admit(late, NOW) == Refusal(shared, BUSY_RETRY_SECONDS, busy=True)
     assert await fresh.admit(late, NOW + 11) == Refusal(shared, None)
     assert await fresh.settle(tenant, of("dead"), 0, 0)
     assert await fresh.admit(late, NOW + 11) == Admitted()
@@ -210,18 +225,18 @@ async def test_a_call_goes_to_a_tier_in_which_both_have_room(
     mid = (then(wide(limit=0, field="usd|m|all|total"), "fast"), need("usd", limit=9))
     low = (wide(limit=9), need("usd", limit=9, field="usd|low|all|2026-11-24"))
     one = ask("a", tenant, *deep)
-    one = msgspec.structs.replace(one, others=(("smart", mid), ("fast", low)))
+    one = msgspec.structs.replace(one, fallbacks=(("smart", mid), ("fast", low)))
     assert await fresh.admit(one, NOW) == Admitted((), 2, (deep[1], mid[0]))
     assert await used(fresh, wide()) == 1
-    assert (await fresh.used(tenant))[low[1].field] == 1
-    assert (await fresh.used(tenant)).get(mid[1].field, 0) == 0
+    assert (await fresh.read_counters(tenant))[low[1].field] == 1
+    assert (await fresh.read_counters(tenant)).get(mid[1].field, 0) == 0
     assert await fresh.settle(tenant, of("a"), None, 0)
     assert await used(fresh, wide()) == 0
-    dead = msgspec.structs.replace(one, id=of("b"), others=(("smart", mid),))
+    dead = msgspec.structs.replace(one, id=of("b"), fallbacks=(("smart", mid),))
     assert await fresh.admit(dead, NOW) == Refusal(mid[0], None, 1, (deep[1],))
     busy = (then(wide(limit=2, amount=2), "smart"), need("usd"))
     await fresh.admit(ask("c", tenant, wide(limit=2)), NOW)
-    last = msgspec.structs.replace(one, id=of("d"), needs=busy, others=(("smart", low),))
+    last = msgspec.structs.replace(one, id=of("d"), demands=busy, fallbacks=(("smart", low),))
     assert await fresh.admit(last, NOW) == Admitted((), 1, ())
 
 
@@ -229,7 +244,7 @@ async def test_counters_of_either_that_are_not_there_are_asked_for(
     fresh: CounterStore, tenant: str
 ) -> None:
     """Of both at once; what is told counts with its owner."""
-    shared, own = wide(limit=100, seeded=True), need("usd", 100, seeded=True)
+    shared, own = wide(limit=100, needs_seed=True), need("usd", 100, needs_seed=True)
     plain = need("usd", 100, field="usd|p|all|2026-11-24")
     one = ask("a", tenant, shared, own, plain)
     assert await fresh.admit(one, NOW) == MissingCounter(shared, (own,))
@@ -239,16 +254,16 @@ async def test_counters_of_either_that_are_not_there_are_asked_for(
     seeds = ((None, shared.field, 9), (tenant, own.field, 7))
     assert await fresh.admit(msgspec.structs.replace(one, seeds=seeds), NOW) == Admitted()
     assert await used(fresh, shared) == 51
-    assert await fresh.used(tenant) == {own.field: 8, plain.field: 1}
+    assert await fresh.read_counters(tenant) == {own.field: 8, plain.field: 1}
 
 
 async def test_more_than_any_limit_is_refused_by_either(fresh: CounterStore, tenant: str) -> None:
     huge = 10**30
     form = DemandTemplate((wide(limit=9), need("usd", 9)), (0, 1))
     for amounts in ((huge, 1), (1, huge)):
-        told = await fresh.take(form, amounts, of("a"), tenant, 600.0, NOW)
+        told = await fresh.admit_single(form, amounts, of("a"), tenant, 600.0, NOW)
         assert isinstance(told, Refusal)
-        one = ask("a", tenant, *form.of(amounts))
+        one = ask("a", tenant, *form.fill(amounts))
         assert isinstance(await fresh.admit(one, NOW), Refusal)
     assert await used(fresh, wide()) in (None, 0)
 
@@ -269,12 +284,12 @@ def test_an_ask_says_its_ways() -> None:
     """And which comes after one that a need has refused."""
     low = (need(),)
     one = AdmissionRequest(
-        id="a", tenant="t", needs=(wide(),), expires=1.0, others=(("smart", ()), ("fast", low))
+        id="a", tenant="t", demands=(wide(),), expires_at=1.0, fallbacks=(("smart", ()), ("fast", low))
     )  # fmt: skip
-    assert one.ways == ((wide(),), (), low)
-    assert one.after(0, need(then="fast")) == 2
-    assert one.after(2, need(then="fast")) is None
-    assert one.after(0, need()) is None
+    assert one.options == ((wide(),), (), low)
+    assert one.next_choice(0, need(then="fast")) == 2
+    assert one.next_choice(2, need(then="fast")) is None
+    assert one.next_choice(0, need()) is None
 
 
 async def test_what_was_settled_meanwhile_is_not_given_back_once_more(
@@ -283,13 +298,13 @@ async def test_what_was_settled_meanwhile_is_not_given_back_once_more(
     """As by who recovers the calls of a process that was taken for dead."""
     _RUN.append(len(_RUN))
     meter, other = make(), make()
-    joined = meter._joined
+    joined = meter._join_answers
     shared, none = wide(limit=100, amount=60), need("concurrency", limit=0)
 
     async def late(*told: Any) -> Any:
         assert await other.settle(tenant, of("a"), 0, 10)
         return await joined(*told)
 
-    meter._joined = late  # type: ignore[method-assign,assignment]  # between the two
+    meter._join_answers = late  # type: ignore[method-assign,assignment]  # between the two
     assert await meter.admit(ask("a", tenant, shared, none), NOW) == Refusal(none, None)
     assert await used(meter, shared) == 10

@@ -11,7 +11,7 @@ import redis
 
 from gateway.core.target import Tier
 from gateway.limits.counters import (
-    BOTH,
+    ALL_SCOPES,
     AdmissionRequest,
     Admitted,
     CounterDemand,
@@ -21,11 +21,11 @@ from gateway.limits.counters import (
     MissingCounter,
     Refusal,
     Scopes,
-    scopes,
+    collect_scopes,
 )
 from gateway.limits.memory import MemoryCounters
 from gateway.limits.redis import RedisCounters
-from gateway.state.redis.scripts import keys
+from gateway.state.redis.scripts import make_keys
 
 _RUN = count()
 _KINDS: tuple[Kind, ...] = ("requests", "tokens", "concurrency", "usd", "share")
@@ -35,8 +35,8 @@ _KINDS: tuple[Kind, ...] = ("requests", "tokens", "concurrency", "usd", "share")
 async def shared(redis_url: str) -> AsyncIterator[RedisCounters]:
     notes: list[str] = []
     with redis.Redis.from_url(redis_url) as admin:  # other tests have counters of all tenants too
-        admin.delete(*keys(None))
-    made = RedisCounters.at(
+        admin.delete(*make_keys(None))
+    made = RedisCounters.from_url(
         redis_url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
     )
     yield made
@@ -57,13 +57,13 @@ def need(chance: random.Random, kind: Kind, at: int) -> CounterDemand:
         return CounterDemand(kind=kind, name=name, field=name, limit=chance.choice([0, 1, 3]))
     if kind == "usd":
         return CounterDemand(
-            kind=kind, name=name, field=f"{name}|2030-03", seeded=at == 1,
+            kind=kind, name=name, field=f"{name}|2030-03", needs_seed=at == 1,
             limit=chance.choice([0, 50, 10**7, 2**53]),
             amount=chance.choice([0, 1, 20, 999_999, 2**40]),
             soft=chance.choice([None, (30, 10**6)[at]]), then=then,
         )  # fmt: skip
     return CounterDemand(
-        kind=kind, name=name, field=f"{name}|2030-03", whole="calls|2030-03",
+        kind=kind, name=name, field=f"{name}|2030-03", total_field="calls|2030-03",
         limit=chance.choice([0, 100, 500, 1000]), amount=chance.choice([0, 1]),
         soft=chance.choice([None, (80, 400)[at]]),
     )  # fmt: skip
@@ -89,20 +89,20 @@ def formed(
     varies = tuple(sorted(chance.sample(range(len(needs)), chance.randint(0, len(needs)))))
     amounts = tuple([needs[at].amount for at in varies])
     form = DemandTemplate(tuple([msgspec.structs.replace(one, amount=7) if at in varies else one for at, one in enumerate(needs)]), varies)  # fmt: skip
-    assert form.of(amounts) == needs
+    assert form.fill(amounts) == needs
     return form, amounts
 
 
 async def probe(meter: CounterStore, tenant: str, now: float) -> None:
     """Let both owners see to what has expired."""
     for nothing in (NOTHING, msgspec.structs.replace(NOTHING, all_tenants=True)):
-        ask = AdmissionRequest(id="probe", tenant=tenant, needs=(nothing,), expires=now)
+        ask = AdmissionRequest(id="probe", tenant=tenant, demands=(nothing,), expires_at=now)
         assert await meter.admit(ask, now) == Refusal(nothing, None)
 
 
 async def used(meter: CounterStore, tenant: str) -> list[dict[str, int]]:
     """Counters that have something: one that was given back may be there with nothing."""
-    counters = [await meter.used(owner) for owner in (None, tenant)]
+    counters = [await meter.read_counters(owner) for owner in (None, tenant)]
     return [{field: spent for field, spent in one.items() if spent} for one in counters]
 
 
@@ -136,36 +136,39 @@ async def test_the_same_story_has_the_same_answers(shared: RedisCounters, seed: 
         else:
             needs = drawn(chance, share)
             tiers: list[Tier] = chance.choice([[], [], ["fast"], ["smart", "fast"]])
-            first = scopes(needs)[:1]
+            first = collect_scopes(needs)[:1]
             owner = None if True in first else tenant
             seeds = ((owner, "usd1|2030-03", 3),) if first and chance.random() < 0.03 else ()
             adds = not both and chance.random() < 0.2
             life = 600.0 if adds else chance.choice([0.5, 10.0, 600.0])  # it goes on for longer
             others = tuple((tier, drawn(chance, share)) for tier in tiers)
             ask = AdmissionRequest(
-                id=id, tenant=tenant, needs=needs, expires=now + life, others=others, seeds=seeds,
-                holds=held.get(id, ()),
+                id=id, tenant=tenant, demands=needs, expires_at=now + life, fallbacks=others, seeds=seeds,
+                held_scopes=held.get(id, ()),
             )  # fmt: skip
             if not adds:
                 ask = asked.get(id, ask)  # whoever asks again asks for the same
-                if id in asked and len(scopes([one for way in ask.ways for one in way])) > 1:
+                if (
+                    id in asked
+                    and len(collect_scopes([one for way in ask.options for one in way])) > 1
+                ):
                     continue  # it is not told which of its ways it had taken
-            if adds or ask.others or ask.seeds or chance.random() < 0.3:
+            if adds or ask.fallbacks or ask.seeds or chance.random() < 0.3:
                 told = await (memory.extend if adds else memory.admit)(ask, now)
                 assert await (shared.extend if adds else shared.admit)(ask, now) == told
             else:
-                form, amounts = formed(chance, ask.needs)
-                call = (form, amounts, ask.id, tenant, ask.expires - now, now)
-                told = await memory.take(*call)
-                assert await shared.take(*call) == told
-            if isinstance(told, Admitted) and (needs and ask.ways[told.choice]):
+                form, amounts = formed(chance, ask.demands)
+                call = (form, amounts, ask.id, tenant, ask.expires_at - now, now)
+                told = await memory.admit_single(*call)
+                assert await shared.admit_single(*call) == told
+            if isinstance(told, Admitted) and (needs and ask.options[told.choice]):
                 asked.setdefault(id, ask)
-                mine = scopes(ask.ways[told.choice])
-                held[id] = tuple([one for one in BOTH if one in {*mine, *held.get(id, ())}])
+                mine = collect_scopes(ask.options[told.choice])
+                held[id] = tuple([one for one in ALL_SCOPES if one in {*mine, *held.get(id, ())}])
             if isinstance(told, MissingCounter):
                 spent = chance.choice([0, 17])
                 for meter in (memory, shared):
-                    for one in (told.need, *told.more):
+                    for one in (told.demand, *told.other_demands):
                         await meter.seed(one.owner(tenant), one.field, spent)
             choices.add(told.choice if isinstance(told, Admitted | Refusal) else -1)
         assert await used(shared, tenant) == await used(memory, tenant)

@@ -13,7 +13,7 @@ MONEY = CounterDemand(kind="usd", name="b", field="usd|2030-03", limit=100, amou
 
 
 def ask(tenant: str, id: str, *needs: CounterDemand, expires: float = NOW + 10) -> AdmissionRequest:
-    return AdmissionRequest(id=id, tenant=tenant, needs=needs, expires=expires)
+    return AdmissionRequest(id=id, tenant=tenant, demands=needs, expires_at=expires)
 
 
 async def passed(meter: CounterStore, tenant: str, number: int, now: float) -> int:
@@ -30,7 +30,7 @@ async def test_a_hold_that_ended_days_ago_is_forgotten_and_stays_charged(
     for now in (NOW + 11, NOW + 11 + 3 * _DAY):
         assert await passed(meter, tenant, 1, now) == 1
     assert not await meter.settle(tenant, "dead", None, 1)
-    assert await meter.used(tenant) == {MONEY.field: 60}
+    assert await meter.read_counters(tenant) == {MONEY.field: 60}
 
 
 async def test_a_clock_that_is_set_back_far_is_right(meter: CounterStore, tenant: str) -> None:
@@ -46,7 +46,7 @@ async def test_rates_that_gave_all_back_are_let_go(make: Make, tenant: str) -> N
     kept: list[int] = []
     for now in (NOW + 1, NOW + 61):
         await meter.sweep(tenant, now)
-        found = await meter._counters.command(tenant, b"HLEN", b"rate")
+        found = await meter._scripts.run_command(tenant, b"HLEN", b"rate")
         assert isinstance(found, int)
         kept.append(found)
     assert kept == [1, 0]
@@ -55,7 +55,9 @@ async def test_rates_that_gave_all_back_are_let_go(make: Make, tenant: str) -> N
 async def test_time_is_the_servers_own(shared_url: str, tenant: str) -> None:
     """Machines whose clocks are years apart fill one bucket."""
     notes: list[str] = []
-    meter = RedisCounters.at(shared_url, note=notes.append, clock=time.monotonic, deadline=10.0)
+    meter = RedisCounters.from_url(
+        shared_url, note=notes.append, clock=time.monotonic, deadline=10.0
+    )
     once = CounterDemand(kind="requests", name="o", field="once|86400s", limit=1, period=_DAY)
     assert await meter.admit(ask(tenant, "a", once, expires=60.0), 0.0) == Admitted()
     told = await meter.admit(ask(tenant, "b", once, expires=4e9 + 60), 4e9)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from gateway.core.target import UNKNOWN, ModelFacts, Provider, Target
+from gateway.core.target import UNKNOWN_FACTS, ModelFacts, Provider, Target
 from gateway.dialects.anthropic_messages import DIALECT
 from gateway.dialects.base import RequestBody, WrittenBody
 
@@ -13,9 +13,9 @@ DOORS = {DIALECT.name: "https://here.test/v1/messages"}
 HI = [{"role": "user", "content": "hi"}]
 
 
-def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: ModelFacts = UNKNOWN, **more: Any) -> Target:  # fmt: skip
+def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: ModelFacts = UNKNOWN_FACTS, **more: Any) -> Target:  # fmt: skip
     """A target; `refuses` is of its provider."""
-    provider = Provider(name="here", doors=DOORS, refuses=refuses)
+    provider = Provider(name="here", urls=DOORS, refused_members=refuses)
     return Target(provider=provider, model=model, facts=facts, **more)
 
 

@@ -10,13 +10,13 @@ from gateway.core.usage import Usage
 from gateway.dialects.anthropic_messages import DIALECT, usage
 from tests.dialects.anthropic_messages.cases import Object
 
-GLANCE = DIALECT.glance
+GLANCE = DIALECT.summarize
 
 
 def test_a_glance_reads_usage_model_and_finish() -> None:
     body = {"content": [], "model": "m-1", "stop_reason": "tool_use", "usage": {"input_tokens": 1, "output_tokens": 2}}  # fmt: skip
     seen = GLANCE(json.dumps(body).encode())
-    assert (seen.usage, seen.served, seen.finish, seen.problem) == (
+    assert (seen.usage, seen.served_model, seen.finish, seen.problem) == (
         Usage(input=1, output=2),
         "m-1",
         "tool_use",
@@ -28,7 +28,7 @@ def test_what_is_not_said_is_unknown() -> None:
     seen = GLANCE(
         b'{"content":[{"type":"text","text":"a"}],"model":7,"stop_reason":null,"error":{}}'
     )
-    assert (seen.usage, seen.served, seen.finish, seen.problem) == (None, None, None, None)
+    assert (seen.usage, seen.served_model, seen.finish, seen.problem) == (None, None, None, None)
     assert not seen.complete
 
 

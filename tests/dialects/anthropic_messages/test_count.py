@@ -12,7 +12,7 @@ BODY = b'{"model":"claude-x", "messages":[{"role":"user","content":"Hi"}], "x": 
 
 
 def target(model: str) -> Target:
-    return Target(provider=Provider(name="p", doors={}), model=model)
+    return Target(provider=Provider(name="p", urls={}), model=model)
 
 
 def test_nothing_to_change_is_the_same_bytes() -> None:
@@ -34,13 +34,13 @@ def test_a_cap_that_is_there_must_be_one() -> None:
 
 
 def test_a_number_costs_nothing() -> None:
-    assert COUNT_TOKENS.glance(b'{"input_tokens": 12}').usage == Usage(input=0, output=0)
+    assert COUNT_TOKENS.summarize(b'{"input_tokens": 12}').usage == Usage(input=0, output=0)
 
 
 @pytest.mark.parametrize(
     "body", [b"<html>", b"[]", b'{"type":"error","error":{"type":"api_error"}}', b'{"content":[]}']
 )
 def test_anything_else_is_a_problem(body: bytes) -> None:
-    problem = COUNT_TOKENS.glance(body).problem
+    problem = COUNT_TOKENS.summarize(body).problem
     assert problem is not None
     assert msgspec.to_builtins(problem)["kind"].startswith("upstream_")

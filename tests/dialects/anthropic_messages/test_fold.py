@@ -158,8 +158,12 @@ def test_any_message_is_the_same_after_it_was_streamed(blocks: list[Object], why
     whole = message(*blocks, stop_reason=why)
     stream = UNFOLD(json.dumps(whole).encode(), False)
     assert json.loads(FOLD(stream)) == whole
-    watch = DIALECT.watch(ask(stream=True))
+    watch = DIALECT.inspect_stream(ask(stream=True))
     assert watch.feed(stream) == stream
-    glance = DIALECT.glance(FOLD(stream))
-    assert (watch.usage, watch.finish, watch.served) == (glance.usage, glance.finish, glance.served)
+    glance = DIALECT.summarize(FOLD(stream))
+    assert (watch.usage, watch.finish, watch.served_model) == (
+        glance.usage,
+        glance.finish,
+        glance.served_model,
+    )
     assert watch.complete

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.errors import STATUS, Kind, Problem
+from gateway.core.errors import STATUS_BY_KIND, Problem, ProblemKind
 from gateway.dialects.anthropic_messages import DIALECT, problems
 from tests.dialects.anthropic_messages.cases import Object
 
-READ, WRITE, FRAME = DIALECT.read_problem, DIALECT.problem, DIALECT.problem_frame
-KINDS: tuple[Kind, ...] = get_args(Kind.__value__)
+READ, WRITE, FRAME = DIALECT.read_problem, DIALECT.write_problem, DIALECT.write_problem_frame
+KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind.__value__)
 BY_STATUS = {
     400: {"invalid_request_error"}, 401: {"authentication_error"}, 402: {"billing_error"}, 403: {"permission_error"},
     404: {"not_found_error"}, 405: {"invalid_request_error"}, 408: {"api_error"}, 413: {"request_too_large"},
@@ -22,14 +22,14 @@ BY_STATUS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_problem_has_a_type_that_goes_with_its_status(kind: Kind) -> None:
+def test_every_problem_has_a_type_that_goes_with_its_status(kind: ProblemKind) -> None:
     problem = Problem(kind=kind, message="Why.")
     body = json.loads(WRITE(problem))
     status = problems.status(problem)
     assert body == {"type": "error", "error": {"type": body["error"]["type"], "message": "Why."}}
     assert body["error"]["type"] in BY_STATUS[status]
     own = {"overloaded_error": 529, "billing_error": 402}.get(body["error"]["type"])
-    assert status == (503 if kind == "draining" else own or STATUS[kind])
+    assert status == (503 if kind == "draining" else own or STATUS_BY_KIND[kind])
 
 
 def test_a_status_of_its_own_stands() -> None:

@@ -190,7 +190,7 @@ def test_what_the_cache_asks_about() -> None:
 )  # fmt: skip
 def test_a_thread_goes_on_unless_it_is_begun(thread: object, goes_on: str) -> None:
     """What is not known may depend on anything."""
-    assert prompt(thread=thread).continues == goes_on
+    assert prompt(thread=thread).continuation_member == goes_on
 
 
 def test_raw_bytes_are_kept() -> None:

@@ -72,9 +72,9 @@ def test_a_thread_is_begun_where_its_provider_knows_threads() -> None:
 def test_a_thread_goes_on_only_where_its_provider_knows_threads() -> None:
     here = target(refuses=frozenset({"thread"}))
     goes_on = ask(thread={"type": "continue", "previous_message_id": "msg_1"}).prompt
-    assert DIALECT.unfit(goes_on, here) == "refuses thread"
-    assert DIALECT.unfit(goes_on, target()) == ""
-    assert DIALECT.unfit(ask(thread={"type": "create"}).prompt, here) == ""
+    assert DIALECT.explain_unfit(goes_on, here) == "refuses thread"
+    assert DIALECT.explain_unfit(goes_on, target()) == ""
+    assert DIALECT.explain_unfit(ask(thread={"type": "create"}).prompt, here) == ""
 
 
 def test_a_repeated_member_is_forwarded_once() -> None:
@@ -170,7 +170,7 @@ def test_what_a_model_would_refuse_is_said_as_near_as_it_can_be(
 ) -> None:
     written = write(facts, **more)
     assert (*said(written), lost(written)) == (thinking, config, losses)
-    assert all("m" in loss.why for loss in written.losses)
+    assert all("m" in loss.reason for loss in written.losses)
 
 
 @pytest.mark.parametrize(("style", "word"), list(product(effort.STYLES, EFFORTS)))
@@ -280,7 +280,7 @@ def test_sampling_goes_where_the_target_thinks_and_stays_where_it_does_not() -> 
 
 def test_refused_members_are_dropped_and_named() -> None:
     body = ask(speed="fast", metadata={"user_id": "u"}, top_k=1)
-    there = target(refuses=frozenset({"speed", "absent"}), facts=ModelFacts(refuses=frozenset({"top_k"}), sampling="never"))  # fmt: skip
+    there = target(refuses=frozenset({"speed", "absent"}), facts=ModelFacts(refused_members=frozenset({"top_k"}), sampling="never"))  # fmt: skip
     written = DIALECT.write(body, there)
     assert sent(written) == {**sent(WrittenBody(ask().raw)), "metadata": {"user_id": "u"}}
     assert written.losses == (

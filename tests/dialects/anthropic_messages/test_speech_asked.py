@@ -25,7 +25,7 @@ from tests.dialects.anthropic_messages.cases import HI, Object, ask, raw
 
 
 def decode(**more: Any) -> CanonicalRequest:
-    return SPEECH.decode(ask(**more))
+    return SPEECH.decode_request(ask(**more))
 
 
 def parts(*blocks: Object, role: str = "user") -> tuple[Part, ...]:
@@ -41,9 +41,9 @@ def test_a_small_request() -> None:
     assert (turn.role, turn.parts, turn.source) == ("user", (Text(text="hi"),), HI[0])
     assert (request.max_output, request.stream, request.stream_usage) == (4096, True, True)
     assert (request.tools, request.tool_choice, request.parallel_tools) == ((), None, None)
-    assert (request.form, request.effort, request.others, request.metadata) == (None, None, {}, None)  # fmt: skip
+    assert (request.form, request.effort, request.extra_members, request.metadata) == (None, None, {}, None)  # fmt: skip
     assert request.names["max_output"] == "max_tokens"
-    counted = SPEECH.decode(COUNT_TOKENS.read(raw(max_tokens=...)))
+    counted = SPEECH.decode_request(COUNT_TOKENS.read(raw(max_tokens=...)))
     assert counted.max_output is None
 
 
@@ -92,7 +92,7 @@ def test_what_no_other_dialect_has_is_kept_by_its_type(block: Object) -> None:
     """So that `fields` refuses it by name."""
     request = decode(messages=[{"role": "user", "content": [block]}])
     assert request.turns[0].parts == (Foreign(kind=block["type"], source=block),)
-    _, refusals = compatibility.weigh(request, "openai-chat")
+    _, refusals = compatibility.check_request(request, "openai-chat")
     assert any(block["type"] in why for why in refusals)
 
 
@@ -174,7 +174,7 @@ def test_settings() -> None:
     )  # fmt: skip
     assert (request.temperature, request.top_p, request.top_k, request.stop) == (0.5, 0.9, 5, ("a",))  # fmt: skip
     assert (request.service_tier, request.user, request.metadata) == ("default", "u", {"x": 1})
-    assert request.others == {"speed": "fast", "context_management": {"edits": []}}
+    assert request.extra_members == {"speed": "fast", "context_management": {"edits": []}}
     assert decode(service_tier="auto").service_tier is None
     assert (decode(metadata={"user_id": None}).user, decode(metadata=None).metadata) == (None, None)
 
@@ -189,7 +189,7 @@ def test_the_form_of_the_answer() -> None:
     assert (new.names["form"], old.names["form"]) == ("output_config.format", "output_format")
     assert decode(output_config={"format": {"type": "json_schema"}}).form == OutputFormat(schema={})
     odd = decode(output_config={"format": {"type": "new"}})
-    assert (odd.form, odd.others) == (None, {"output_config.format": {"type": "new"}})
+    assert (odd.form, odd.extra_members) == (None, {"output_config.format": {"type": "new"}})
 
 
 @pytest.mark.parametrize(
@@ -211,12 +211,12 @@ def test_effort(more: Object, effort: str | None, budget: int | None, shown: boo
     request = decode(**more)
     assert (request.effort, request.budget, request.thoughts_shown) == (effort, budget, shown)
     assert request.names["effort"] == name
-    assert request.others == {}
+    assert request.extra_members == {}
 
 
 def test_an_effort_beside_thinking_that_is_off_is_named() -> None:
     request = decode(thinking={"type": "between_tools"}, output_config={"effort": "high"})
-    assert (request.effort, request.others) == ("none", {"output_config.effort": "high"})
+    assert (request.effort, request.extra_members) == ("none", {"output_config.effort": "high"})
 
 
 def test_what_is_not_known_of_effort_is_named() -> None:
@@ -224,7 +224,7 @@ def test_what_is_not_known_of_effort_is_named() -> None:
         thinking={"type": "new", "x": 1}, output_config={"effort": "extreme", "task_budget": {"total": 9}}
     )  # fmt: skip
     assert request.effort is None
-    assert request.others == {
+    assert request.extra_members == {
         "thinking": {"type": "new", "x": 1},
         "thinking.x": 1,
         "output_config.effort": "extreme",

@@ -33,7 +33,7 @@ from tests.dialects.anthropic_messages.cases import Object, sent, target
 
 CLIENT = {"turns": "messages", "max_output": "max_completion_tokens", "effort": "reasoning_effort", "form": "response_format"}  # fmt: skip
 """Names as a client of Chat Completions has them."""
-DOOR = msgspec.structs.replace(DIALECT, speech=SPEECH)
+DOOR = msgspec.structs.replace(DIALECT, translation=SPEECH)
 TARGET = target("m", facts=ModelFacts(max_output=64_000))
 
 
@@ -46,7 +46,9 @@ HELLO = turn("user", "hi")
 
 
 def encode(*turns: CanonicalTurn, to: Target = TARGET, **more: Any) -> EncodedRequest:
-    return SPEECH.encode(CanonicalRequest(turns=turns or (HELLO,), names=CLIENT, **more), to)
+    return SPEECH.encode_request(
+        CanonicalRequest(turns=turns or (HELLO,), names=CLIENT, **more), to
+    )
 
 
 def messages(*turns: CanonicalTurn) -> list[tuple[str, list[Object]]]:
@@ -80,7 +82,7 @@ def test_the_cap_is_the_clients_the_targets_the_models_or_what_every_claude_give
 
 def test_a_cap_that_is_clamped_is_told_by_the_clients_name() -> None:
     request = CanonicalRequest(turns=(HELLO,), max_output=100_000, names=CLIENT)
-    written = translation.write(request, DOOR, TARGET)
+    written = translation.write_request(request, DOOR, TARGET)
     assert [loss.field for loss in written.losses] == ["max_completion_tokens"]
 
 
@@ -117,7 +119,7 @@ def test_neighbours_are_one_message_and_no_message_is_empty() -> None:
         ("assistant", [text("c")]),
         ("user", [text("(no content)")]),
     ]  # fmt: skip
-    assert SPEECH.encode(CanonicalRequest(turns=()), TARGET).value["messages"] == []
+    assert SPEECH.encode_request(CanonicalRequest(turns=()), TARGET).value["messages"] == []
 
 
 def test_a_begun_answer_stays_and_ends_in_no_space() -> None:
@@ -186,13 +188,13 @@ def test_ids_and_names_are_plain_the_same_for_use_and_result_and_never_stand_twi
     said = messages(
         turn("assistant", odd), turn("user", ToolResult(id="call:1")), turn("assistant", odd, odd), turn("user", ToolResult(id="call:1")),
     )  # fmt: skip
-    plain = tool_ids.plain("call:1", "toolu_")
-    assert said[1][1] == [use(plain, tool_ids.plain("mcp.a", "tool_"), {})]
+    plain = tool_ids.make_plain_id("call:1", "toolu_")
+    assert said[1][1] == [use(plain, tool_ids.make_plain_id("mcp.a", "tool_"), {})]
     assert said[2][1] == [result(plain)]
     again, third = (it["id"] for it in said[3][1])
     assert said[4][1] == [result(again), result(third, MISSING, is_error=True)]
     assert len({plain, again, third}) == 3
-    assert all(tool_ids.plain(it) == it for it in (plain, again, third))
+    assert all(tool_ids.make_plain_id(it) == it for it in (plain, again, third))
 
 
 @pytest.mark.parametrize("arguments", ["", " ", "null", "{}"])
@@ -221,7 +223,7 @@ def test_custom_tools_are_functions_with_one_text() -> None:
     assert said.value["messages"][1]["content"] == [use("call_1", "patch", {"input": "*** Begin"})]
 
 
-OURS = reasoning_state.maker(TARGET, "anthropic-messages")
+OURS = reasoning_state.hash_maker(TARGET, "anthropic-messages")
 
 
 def test_reasoning_goes_to_its_maker_alone() -> None:
@@ -323,7 +325,7 @@ def test_settings() -> None:
         "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
     }  # fmt: skip
     assert lost(said) == [("stop", "dropped")]
-    assert said.names["output_config.format"] == "response_format"
+    assert said.client_names["output_config.format"] == "response_format"
     assert encode(top_p=0.5).value["top_p"] == 0.5
 
 
@@ -429,7 +431,7 @@ ALWAYS = facts("anthropic-always", "low", "medium", "high")
 def test_effort_as_a_model_takes_it(known: ModelFacts, asked: Object, thinking: Any, effort: Any, losses: list[str]) -> None:  # fmt: skip
     """Through `write`, which fits it to the model; what is lost has the client's names."""
     request = CanonicalRequest(turns=(HELLO,), names=CLIENT, **asked)
-    written = translation.write(request, DOOR, target("m", facts=known))
+    written = translation.write_request(request, DOOR, target("m", facts=known))
     value = sent(written)
     assert value.get("thinking") == thinking
     assert (value.get("output_config") or {}).get("effort") == effort
@@ -451,7 +453,7 @@ def test_effort_as_a_model_takes_it(known: ModelFacts, asked: Object, thinking: 
 def test_a_client_that_wants_to_read_thoughts_changes_no_effort(to: Target, thinking: Any, effort: Any) -> None:  # fmt: skip
     """What the target's tier says of effort stands; a model that would not think still does not."""
     request = CanonicalRequest(turns=(HELLO,), names=CLIENT, thoughts_shown=True)
-    written = translation.write(request, DOOR, to)
+    written = translation.write_request(request, DOOR, to)
     value = sent(written)
     assert value.get("thinking") == thinking
     assert (value.get("output_config") or {}).get("effort") == effort
@@ -461,7 +463,7 @@ def test_a_client_that_wants_to_read_thoughts_changes_no_effort(to: Target, thin
 def test_the_form_stands_beside_effort() -> None:
     said = encode(effort="high", form=OutputFormat(schema={}))
     assert said.value["output_config"] == {"effort": "high", "format": {"type": "json_schema", "schema": {}}}  # fmt: skip
-    assert (said.names["output_config.effort"], said.names["output_config.format"]) == ("reasoning_effort", "response_format")  # fmt: skip
+    assert (said.client_names["output_config.effort"], said.client_names["output_config.format"]) == ("reasoning_effort", "response_format")  # fmt: skip
 
 
 def test_every_body_is_one_that_the_door_reads() -> None:
@@ -502,7 +504,7 @@ def test_any_conversation_is_one_that_the_api_takes(turns: list[CanonicalTurn]) 
         assert sorted(results) == sorted(open_)
         assert kinds[: len(results)] == ["tool_result"] * len(results)
         open_ = [it["id"] for it in blocks if it["type"] == "tool_use"]
-        assert all(tool_ids.plain(it) == it for it in open_)
+        assert all(tool_ids.make_plain_id(it) == it for it in open_)
         assert not seen.intersection(open_)
         assert len(set(open_)) == len(open_)
         seen.update(open_)

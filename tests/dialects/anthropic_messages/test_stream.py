@@ -28,14 +28,14 @@ ERROR = event("error", error={"type": "overloaded_error", "message": "Overloaded
 
 
 def run(data: bytes, *cuts: int) -> tuple[bytes, StreamInspector]:
-    watch = DIALECT.watch(ask(stream=True))
+    watch = DIALECT.inspect_stream(ask(stream=True))
     out = [watch.feed(piece) for piece in pieces(data, cuts)]
     return b"".join([*out, watch.end()]), watch
 
 
 def facts(watch: StreamInspector) -> tuple[object, ...]:
     kind = watch.problem.kind if watch.problem is not None else None
-    return watch.committed, watch.complete, watch.usage, watch.served, watch.finish, kind
+    return watch.committed, watch.complete, watch.usage, watch.served_model, watch.finish, kind
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def facts(watch: StreamInspector) -> tuple[object, ...]:
 )  # fmt: skip
 def test_the_first_content_commits_and_lets_go_what_was_held(first: bytes) -> None:
     """Text, thinking, a tool call, a block that comes whole, a clean end: from here on nobody takes over."""
-    watch = DIALECT.watch(ask(stream=True))
+    watch = DIALECT.inspect_stream(ask(stream=True))
     assert watch.feed(start() + PING) == b""
     assert watch.feed(EMPTY) == b""
     assert not watch.committed
@@ -68,7 +68,7 @@ def test_the_first_content_commits_and_lets_go_what_was_held(first: bytes) -> No
     ],
 )  # fmt: skip
 def test_nothing_goes_on_before_there_is_content(frame: bytes) -> None:
-    watch = DIALECT.watch(ask(stream=True))
+    watch = DIALECT.inspect_stream(ask(stream=True))
     assert watch.feed(frame) == b""
     assert (watch.committed, watch.complete) == (False, False)
 
@@ -80,7 +80,7 @@ def test_a_whole_stream_passes_as_it_came() -> None:
 
 
 def test_after_the_commit_point_nothing_is_held() -> None:
-    watch = DIALECT.watch(ask(stream=True))
+    watch = DIALECT.inspect_stream(ask(stream=True))
     watch.feed(start() + HELLO)
     for frame in (PING, HELLO, done(), b": c\n\n"):
         assert watch.feed(frame) == frame
@@ -122,7 +122,7 @@ def test_an_end_without_usage_or_reason() -> None:
 def test_a_reason_may_be_optional() -> None:
     """`message_stop` is the end then, of an answer with content."""
     for said, whole in ((HELLO, True), (b"", False)):
-        watch = DIALECT.watch(ask(stream=True), finish_optional=True)
+        watch = DIALECT.inspect_stream(ask(stream=True), finish_optional=True)
         out = watch.feed(start() + said + STOP)
         assert out == (start() + said + STOP if whole else b"")
         assert (watch.complete, watch.finish) == (whole, "stop" if whole else None)
@@ -229,7 +229,7 @@ def test_a_start_without_usage_tells_none() -> None:
         + HELLO + bare + STOP
     )  # fmt: skip
     assert out.endswith(STOP)
-    assert (watch.usage, watch.served) == (None, None)
+    assert (watch.usage, watch.served_model) == (None, None)
 
 
 def test_text_that_looks_like_an_end_is_text() -> None:

@@ -111,7 +111,7 @@ def delta(said: Object) -> bytes:
 
 
 def run(data: bytes) -> StreamInspector:
-    watch = DIALECT.watch(BODY)
+    watch = DIALECT.inspect_stream(BODY)
     for part in data.split(b"\n\n"):
         watch.feed(part + b"\n\n" if part else b"")
     watch.end()
@@ -119,8 +119,8 @@ def run(data: bytes) -> StreamInspector:
 
 
 def abroad(data: bytes) -> Usage | None:
-    assert DIALECT.speech is not None
-    decoder = DIALECT.speech.decoder()
+    assert DIALECT.translation is not None
+    decoder = DIALECT.translation.make_decoder()
     found = [*decoder.feed(data), *decoder.end()]
     return [event.usage for event in found if hasattr(event, "usage")][-1]
 
@@ -137,11 +137,11 @@ def test_every_account(told: Object, read: Usage) -> None:
         "stop_reason": "end_turn",
         "usage": told,
     }
-    assert DIALECT.glance(json.dumps(whole).encode()).usage == read
+    assert DIALECT.summarize(json.dumps(whole).encode()).usage == read
     for data in (stream(None, told), stream({**told, "output_tokens": 1}, told)):
         assert run(data).usage == read
         assert abroad(data) == read
-        assert DIALECT.glance(DIALECT.fold(data)).usage == read
+        assert DIALECT.summarize(DIALECT.fold(data)).usage == read
 
 
 START: Object = {"input_tokens": 3, "cache_read_input_tokens": 90, "cache_creation_input_tokens": 7, "output_tokens": 1}  # fmt: skip
@@ -158,7 +158,7 @@ ENDS: list[Object] = [
 def test_the_input_is_told_first_and_the_output_last(last: Object) -> None:
     """cache_read of `message_start` stands, however little `message_delta` says of it."""
     folded = DIALECT.fold(stream(START, last))
-    assert DIALECT.glance(folded).usage == USED
+    assert DIALECT.summarize(folded).usage == USED
     assert run(stream(START, last)).usage == USED
     assert abroad(stream(START, last)) == USED
 
@@ -167,7 +167,7 @@ def test_what_is_known_of_a_stream_that_was_cut() -> None:
     """The input is; of what came out `message_start` knows nothing yet."""
     watch = run(stream(START, None).split(b"event: message_delta")[0])
     assert watch.usage == Usage(input=3, cache_read=90, cache_write={"": 7})
-    assert (watch.complete, watch.heard) == (False, 2)
+    assert (watch.complete, watch.content_bytes) == (False, 2)
 
 
 def test_usage_told_several_times_counts_once() -> None:
@@ -213,7 +213,7 @@ HEARD: list[tuple[Object, int]] = [
 
 @pytest.mark.parametrize(("said", "size"), HEARD)
 def test_what_is_heard_of_a_stream(said: Object, size: int) -> None:
-    assert run(stream(START, None, delta(said))).heard == size
+    assert run(stream(START, None, delta(said))).content_bytes == size
 
 
 BLOCKS: list[tuple[Object, int]] = [
@@ -231,11 +231,11 @@ BLOCKS: list[tuple[Object, int]] = [
 def test_what_is_heard_of_a_block(block: Object, size: int) -> None:
     """Also where it comes whole in a stream: what a hosted tool has found is not the model's."""
     whole = {"type": "message", "content": [block], "usage": {}}
-    assert DIALECT.glance(json.dumps(whole).encode()).heard == size
+    assert DIALECT.summarize(json.dumps(whole).encode()).content_bytes == size
     begun = frame({"type": "content_block_start", "index": 0, "content_block": block})
-    assert run(stream(START, None, begun)).heard == size
+    assert run(stream(START, None, begun)).content_bytes == size
 
 
 def test_what_is_no_content_is_not_heard() -> None:
-    assert DIALECT.glance(b'{"type":"message","content":[7]}').heard == 0
-    assert run(stream(START, None, frame({"type": "ping"}))).heard == 0
+    assert DIALECT.summarize(b'{"type":"message","content":[7]}').content_bytes == 0
+    assert run(stream(START, None, frame({"type": "ping"}))).content_bytes == 0

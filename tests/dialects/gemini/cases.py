@@ -5,7 +5,7 @@ from typing import Any
 
 from gateway.core.canonical_request import CanonicalRequest, CanonicalTurn, Text
 from gateway.core.events import Event
-from gateway.core.target import UNKNOWN, ModelFacts, Provider, Target
+from gateway.core.target import UNKNOWN_FACTS, ModelFacts, Provider, Target
 from gateway.dialects.base import EncodedRequest, RequestBody, ResponseContext, WrittenBody
 from gateway.dialects.gemini import DIALECT, SPEECH
 
@@ -13,16 +13,18 @@ type Object = dict[str, Any]
 
 GENERATE, STREAM = "models/m:generateContent", "models/m:streamGenerateContent"
 HI: list[Object] = [{"role": "user", "parts": [{"text": "hi"}]}]
-TELLING = ResponseContext(id="call-1", created=1, model="m-1", label="ab12")
+TELLING = ResponseContext(id="call-1", created_at=1, model="m-1", state_label="ab12")
 
 LEVEL = ModelFacts(effort_style="gemini-level", efforts=("low", "medium", "high"))
 BUDGET = ModelFacts(effort_style="gemini-budget", efforts=("none", "low", "medium", "high"))
 EITHER = ModelFacts(effort_style="gemini-level+budget", efforts=("minimal", "low", "high"))
 
 
-def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: ModelFacts = UNKNOWN, **more: Any) -> Target:  # fmt: skip
+def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: ModelFacts = UNKNOWN_FACTS, **more: Any) -> Target:  # fmt: skip
     """A target; `refuses` is of its provider."""
-    provider = Provider(name="here", doors={"gemini": "https://here.test/v1beta"}, refuses=refuses)
+    provider = Provider(
+        name="here", urls={"gemini": "https://here.test/v1beta"}, refused_members=refuses
+    )
     return Target(provider=provider, model=model, facts=facts, **more)
 
 
@@ -56,7 +58,7 @@ def sent(written: WrittenBody) -> Object:
 
 def decoded(**more: Any) -> CanonicalRequest:
     """A request in no dialect."""
-    return SPEECH.decode(ask(**more))
+    return SPEECH.decode_request(ask(**more))
 
 
 def user(text: str = "hi") -> CanonicalTurn:
@@ -65,7 +67,7 @@ def user(text: str = "hi") -> CanonicalTurn:
 
 def encoded(*turns: CanonicalTurn, to: Target | None = None, **more: Any) -> EncodedRequest:
     """A request of turns in this dialect."""
-    return SPEECH.encode(
+    return SPEECH.encode_request(
         CanonicalRequest(turns=turns or (user(),), **more), to or target(facts=LEVEL)
     )
 
@@ -104,7 +106,7 @@ def whole(*chunks: Object) -> bytes:
 
 def heard(data: bytes) -> list[Event]:
     """The events of a stream."""
-    decoder = SPEECH.decoder()
+    decoder = SPEECH.make_decoder()
     return [*decoder.feed(data), *decoder.end()]
 
 

@@ -66,15 +66,15 @@ def test_what_a_cache_was_given_is_part_of_the_prompt() -> None:
     ],
 )
 def test_an_answer_is_read(body: bytes, finish: str | None) -> None:
-    glance = DIALECT.glance(body)
-    assert (glance.problem, glance.finish, glance.served) == (None, finish, "m-1")
+    glance = DIALECT.summarize(body)
+    assert (glance.problem, glance.finish, glance.served_model) == (None, finish, "m-1")
 
 
 def test_the_last_usage_of_a_list_stands() -> None:
     first = chunk(candidate(text("a")), usageMetadata={"promptTokenCount": 5})
     body = whole(first, chunk(STOPPED, usageMetadata=USED))
-    assert DIALECT.glance(body).usage == Usage(input=5, output=2)
-    assert DIALECT.glance(whole(first)).usage == Usage(input=5)
+    assert DIALECT.summarize(body).usage == Usage(input=5, output=2)
+    assert DIALECT.summarize(whole(first)).usage == Usage(input=5)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_the_last_usage_of_a_list_stands() -> None:
     ],
 )  # fmt: skip
 def test_anything_else_is_a_problem(body: bytes) -> None:
-    problem = DIALECT.glance(body).problem
+    problem = DIALECT.summarize(body).problem
     assert problem is not None
     assert problem.kind == ("upstream_overloaded" if b"503" in body else "upstream_error")
 
@@ -94,7 +94,7 @@ def test_an_answer_is_complete_if_each_candidate_has_a_reason() -> None:
     """The last one counts: more content after a reason takes it back; what says nothing does not."""
 
     def complete(*chunks: Any) -> bool:
-        return DIALECT.glance(json.dumps(list(chunks)).encode()).complete
+        return DIALECT.summarize(json.dumps(list(chunks)).encode()).complete
 
     stop, quiet = chunk(STOPPED), chunk(candidate(text("")))
     assert complete(stop)
@@ -110,6 +110,6 @@ def test_an_answer_is_complete_if_each_candidate_has_a_reason() -> None:
 def test_an_error_beside_content_fails_it(where: str) -> None:
     error = {"code": 503, "message": "m", "status": "UNAVAILABLE"}
     told = {**chunk(STOPPED), "error": error} if where == "chunk" else chunk({**STOPPED, "error": error})  # fmt: skip
-    glance = DIALECT.glance(json.dumps(told).encode())
+    glance = DIALECT.summarize(json.dumps(told).encode())
     assert glance.problem is not None
     assert (glance.problem.kind, glance.complete) == ("upstream_overloaded", False)

@@ -28,7 +28,7 @@ def test_contents_alone_go_on_as_they_came() -> None:
     body = read(raw(x=1))
     written = COUNT_TOKENS.write(body, target("m"))
     assert written.body is body.raw
-    assert written.tail == "/models/m:countTokens"
+    assert written.url_suffix == "/models/m:countTokens"
     assert (body.prompt.user, body.prompt.model) == ("hi", "m")
 
 
@@ -55,17 +55,17 @@ def test_another_method_is_none_of_this() -> None:
 
 
 def test_a_number_costs_nothing() -> None:
-    assert COUNT_TOKENS.glance(b'{"totalTokens": 12}').usage == Usage(input=0, output=0)
+    assert COUNT_TOKENS.summarize(b'{"totalTokens": 12}').usage == Usage(input=0, output=0)
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"error":{"code":429}}', b'{"candidates":[{}]}'])  # fmt: skip
 def test_anything_else_is_a_problem(body: bytes) -> None:
-    problem = COUNT_TOKENS.glance(body).problem
+    problem = COUNT_TOKENS.summarize(body).problem
     assert problem is not None
     assert problem.kind.startswith("upstream_")
 
 
 def test_a_number_is_told_as_google_tells_it() -> None:
-    assert COUNT_TOKENS.counted is not None
-    assert COUNT_TOKENS.glance(COUNT_TOKENS.counted(7)).problem is None
-    assert COUNT_TOKENS.counted(7) == b'{"totalTokens":7}'
+    assert COUNT_TOKENS.write_token_count is not None
+    assert COUNT_TOKENS.summarize(COUNT_TOKENS.write_token_count(7)).problem is None
+    assert COUNT_TOKENS.write_token_count(7) == b'{"totalTokens":7}'

@@ -59,7 +59,7 @@ def test_settings_have_the_clients_own_names() -> None:
     assert (request.logprobs, request.top_logprobs) == (True, 5)
     assert (request.effort, request.budget, request.thoughts_shown) == ("low", None, True)
     assert (request.metadata, request.service_tier) == ({"a": "b"}, "flex")
-    assert (request.stream, request.stream_usage, request.others) == (False, True, {})
+    assert (request.stream, request.stream_usage, request.extra_members) == (False, True, {})
     assert request.names["max_output"] == "generationConfig.maxOutputTokens"
     assert request.names["effort"] == "generationConfig.thinkingConfig.thinkingLevel"
     assert [it for it in request.names.values() if "_" in it] == []
@@ -83,8 +83,8 @@ def test_a_bare_request_sets_nothing() -> None:
     request = decoded()
     assert request.turns == (CanonicalTurn(role="user", parts=(Text(text="hi", source={"text": "hi"}),), source=HI[0]),)  # fmt: skip
     assert (request.tools, request.tool_choice, request.form, request.effort) == ((), None, None, None)  # fmt: skip
-    assert compatibility.weigh(request, "openai-chat") == ([], [])
-    assert SPEECH.decode(ask(STREAM)).stream
+    assert compatibility.check_request(request, "openai-chat") == ([], [])
+    assert SPEECH.decode_request(ask(STREAM)).stream
     assert decoded(generationConfig={"stopSequences": "x"}).stop == ("x",)
 
 
@@ -92,7 +92,7 @@ def test_a_bare_request_sets_nothing() -> None:
 def test_an_upload_of_any_kind_is_unknown_elsewhere(kind: str) -> None:
     """A sound by its place at Google was once sent to Chat Completions with no data at all."""
     file = {"fileData": {"mimeType": kind, "fileUri": "gs://bucket/a"}}
-    _, refusals = compatibility.weigh(
+    _, refusals = compatibility.check_request(
         decoded(contents=[{"role": "user", "parts": [file]}]), "openai-chat"
     )
     assert any("unknown to another" in why for why in refusals)
@@ -106,7 +106,7 @@ def test_what_no_field_holds_stands_in_others() -> None:
         generationConfig={"mediaResolution": "LOW", "responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING"}, "responseModalities": ["AUDIO"], "seed": 1},
         toolConfig={"retrievalConfig": {}, "functionCallingConfig": {"mode": "VALIDATED"}},
     )  # fmt: skip
-    assert request.others == {
+    assert request.extra_members == {
         "safetySettings": [1],
         "cachedContent": "c",
         "generationConfig.mediaResolution": "LOW",
@@ -117,7 +117,7 @@ def test_what_no_field_holds_stands_in_others() -> None:
         "toolConfig.functionCallingConfig.mode": "VALIDATED",
     }
     plain = {"responseMimeType": "text/plain", "responseModalities": ["TEXT"], "x": None}
-    assert decoded(generationConfig=plain).others == {}
+    assert decoded(generationConfig=plain).extra_members == {}
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_label_in_the_slot_names_the_maker(change: Any) -> None:
 
 def test_the_slot_is_valid_base64() -> None:
     raw = base64.urlsafe_b64decode(wrap(MAKER, "s"))
-    assert raw.decode() == reasoning_state.label(MAKER, "s")
+    assert raw.decode() == reasoning_state.write_label(MAKER, "s")
 
 
 @pytest.mark.parametrize("said", [SKIP, base64.b64encode(SKIP.encode()).decode(), "", 7])

@@ -48,7 +48,7 @@ MORE = {"functionCall": {"name": "g"}}
 
 def content(*parts: Any, **more: Any) -> list[Event]:
     """Events of a whole answer, but for its start and its end."""
-    said = SPEECH.events(whole(chunk(candidate(*parts, **{"finish": "STOP", **more}))))
+    said = SPEECH.decode_response(whole(chunk(candidate(*parts, **{"finish": "STOP", **more}))))
     assert (said[0], said[-1]) == (START, End())
     return said[1:-1]
 
@@ -86,7 +86,9 @@ def test_thoughts_tools_and_their_signatures() -> None:
 def test_a_call_without_an_id_gets_the_same_one_whole_or_streamed() -> None:
     answer = chunk(candidate(MORE, MORE, finish="STOP"))
     starts = [it for it in heard(stream(answer)) if isinstance(it, ToolStart)]
-    assert starts == [it for it in SPEECH.events(whole(answer)) if isinstance(it, ToolStart)]
+    assert starts == [
+        it for it in SPEECH.decode_response(whole(answer)) if isinstance(it, ToolStart)
+    ]
     assert starts[0].id != starts[1].id
     other = chunk(candidate(MORE, finish="STOP"), responseId="r2")
     assert starts[0].id not in {it.id for it in heard(stream(other)) if isinstance(it, ToolStart)}
@@ -157,14 +159,14 @@ def test_an_answer_that_failed_is_an_error_whose_usage_is_known(word: str) -> No
 
 def test_an_unknown_word_without_content_is_an_error() -> None:
     assert failed(heard(stream(chunk(candidate(finish="NEW_WORD"))))) == "upstream_error"
-    assert failed(SPEECH.events(whole(chunk(candidate())))) == "upstream_truncated"
+    assert failed(SPEECH.decode_response(whole(chunk(candidate())))) == "upstream_truncated"
     assert content(text("a"), finish=None)[-1] == Finish("cut")
 
 
 def test_a_refused_prompt_is_filtered() -> None:
     said = {"promptFeedback": {"blockReason": "SAFETY"}, "responseId": "r1", "modelVersion": "m-1"}
     expected = [START, Finish("filter", "SAFETY"), End()]
-    assert heard(stream(said)) == SPEECH.events(whole(said)) == expected
+    assert heard(stream(said)) == SPEECH.decode_response(whole(said)) == expected
     counted = {**said, "usageMetadata": {"promptTokenCount": 5, "totalTokenCount": 5}}
     assert UsageUpdate(Usage(input=5, output=0)) in heard(stream(counted))
 
@@ -204,12 +206,12 @@ def test_when_it_was_made() -> None:
     [(b"<", "upstream_error"), (b"{}", "upstream_error"), (b'{"error":{"code":429}}', "upstream_rate_limited"), (b'[{"error":{"code":503}}]', "upstream_overloaded")],
 )  # fmt: skip
 def test_what_is_no_answer_fails(body: bytes, kind: str) -> None:
-    assert failed(SPEECH.events(body)) == kind
+    assert failed(SPEECH.decode_response(body)) == kind
 
 
 def test_a_list_of_chunks_is_an_answer() -> None:
     """As streamGenerateContent sends it without alt=sse."""
-    assert SPEECH.events(whole(HELLO, LAST)) == heard(WHOLE)
+    assert SPEECH.decode_response(whole(HELLO, LAST)) == heard(WHOLE)
 
 
 @pytest.mark.parametrize(
@@ -220,14 +222,14 @@ def test_a_list_of_chunks_is_an_answer() -> None:
     ],
 )  # fmt: skip
 def test_an_error_ends_everything(data: bytes, kind: str) -> None:
-    reader = SPEECH.decoder()
+    reader = SPEECH.make_decoder()
     said = reader.feed(stream(HELLO) + data + stream(LAST))
     assert (failed(said), len(said)) == (kind, 4)
     assert (reader.feed(stream(LAST)), reader.end()) == ([], [])
 
 
 def test_a_frame_without_an_end_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder, "MOST_FRAME", 10)
+    monkeypatch.setattr(decoder, "MAX_FRAME_BYTES", 10)
     assert failed(heard(b"data: {" + b"a" * 20)) == "upstream_error"
 
 
@@ -260,6 +262,8 @@ def test_any_split_of_any_stream_says_the_same(rows: Any, cuts: list[int], end: 
     """Law 2: bytes may be cut anywhere, and the list of the chunks is the same answer."""
     chunks = [*[chunk(candidate(*row), usageMetadata=USED) for row in rows], LAST]
     data = b"".join(frame(it, end) for it in chunks)
-    reader = SPEECH.decoder()
+    reader = SPEECH.make_decoder()
     said = [it for piece in pieces(data, sorted(cuts)) for it in reader.feed(piece)]
-    assert [*said, *reader.end()] == heard(data) == SPEECH.events(json.dumps(chunks).encode())
+    assert (
+        [*said, *reader.end()] == heard(data) == SPEECH.decode_response(json.dumps(chunks).encode())
+    )

@@ -17,10 +17,10 @@ from gateway.dialects.embeddings import EmbeddingsRequest
 from gateway.dialects.gemini import EMBED
 from tests.dialects.gemini.cases import target
 
-SPEECH = translation.speech(EMBED)
+SPEECH = translation.get_translation(EMBED)
 ONE, MANY = "models/m:embedContent", "models/m:batchEmbedContents"
 TEXT: Any = {"parts": [{"text": "hi"}]}
-READ: Any = EMBED.read_at
+READ: Any = EMBED.read_with_path
 
 
 def read(value: Any, path: str = ONE) -> RequestBody:
@@ -71,12 +71,12 @@ def test_one_content_keeps_its_bytes() -> None:
     body = read(b'{ "content":{"parts":[{"text":"hi"}]}, "x": 1.50 }')
     written = EMBED.write(body, target("m"))
     assert written.body is body.raw
-    assert written.tail == "/models/m:embedContent"
+    assert written.url_suffix == "/models/m:embedContent"
     named = read(b'{ "model" : "models/m", "content":{"parts":[]}, "x": 1.50 }')
     assert EMBED.write(named, target("m")).body is named.raw
     other = EMBED.write(named, target("n"))
     assert other.body == b'{"model":"models/n","content":{"parts":[]},"x":1.50}'
-    assert other.tail == "/models/n:embedContent"
+    assert other.url_suffix == "/models/n:embedContent"
 
 
 def test_a_batch_changes_only_where_it_names_another_model() -> None:
@@ -87,7 +87,7 @@ def test_a_batch_changes_only_where_it_names_another_model() -> None:
     body = read(raw, MANY)
     assert EMBED.write(body, target("m")).body is body.raw
     other = EMBED.write(body, target("models/n"))
-    assert other.tail == "/models/n:batchEmbedContents"
+    assert other.url_suffix == "/models/n:batchEmbedContents"
     assert other.body == (
         b'{"requests":[{"model":"models/n","content":{"parts":[]},"x":1.50},'
         b'{ "content": {"parts": [] } }]}'
@@ -95,7 +95,7 @@ def test_a_batch_changes_only_where_it_names_another_model() -> None:
 
 
 def test_what_a_target_refuses_is_left_out_of_every_request() -> None:
-    refusing = target("m", facts=ModelFacts(refuses=frozenset({"autoTruncate"})))
+    refusing = target("m", facts=ModelFacts(refused_members=frozenset({"autoTruncate"})))
     body = many({"content": TEXT, "auto_truncate": True}, {"content": TEXT, "auto_truncate": True})
     written = EMBED.write(body, refusing)
     assert json.loads(written.body) == {"requests": [{"content": TEXT}] * 2}
@@ -113,7 +113,7 @@ def test_what_a_target_refuses_is_left_out_of_every_request() -> None:
     ],
 )
 def test_usage_is_input_where_it_is_told(body: bytes, usage: int | None) -> None:
-    seen = EMBED.glance(body)
+    seen = EMBED.summarize(body)
     assert seen.usage == (None if usage is None else Usage(input=usage, output=0))
     assert (seen.finish, seen.problem) == ("stop", None)
 
@@ -128,47 +128,57 @@ def test_usage_is_input_where_it_is_told(body: bytes, usage: int | None) -> None
     ],
 )
 def test_a_200_without_vectors_is_a_problem(body: bytes, kind: str) -> None:
-    problem = EMBED.glance(body).problem
+    problem = EMBED.summarize(body).problem
     assert problem is not None
     assert problem.kind == kind
-    assert SPEECH.events(body) == [Failed(problem)]
+    assert SPEECH.decode_response(body) == [Failed(problem)]
 
 
 def test_a_batch_is_decoded_as_one_request() -> None:
     lines = {"parts": [{"text": "a"}, {"text": "b"}]}
-    asked = embeddings.wanted(
-        SPEECH.decode(
+    asked = embeddings.expect_embeddings(
+        SPEECH.decode_request(
             many(
                 {"content": TEXT, "outputDimensionality": 2, "taskType": "X"},
                 {"content": lines, "output_dimensionality": 2},
             )
         )
     )
-    assert embeddings.texts(asked) == ["hi", "a\nb"]
-    assert (asked.dimensions, asked.single, asked.others) == (2, False, {"taskType": "X"})
-    assert embeddings.wanted(SPEECH.decode(read({"content": TEXT}))).single
+    assert embeddings.list_inputs(asked) == ["hi", "a\nb"]
+    assert (asked.dimensions, asked.wants_single_vector, asked.extra_members) == (
+        2,
+        False,
+        {"taskType": "X"},
+    )
+    assert embeddings.expect_embeddings(
+        SPEECH.decode_request(read({"content": TEXT}))
+    ).wants_single_vector
 
 
 def test_what_openai_cannot_be_asked_is_refused_there() -> None:
     image = {"inlineData": {"mimeType": "image/png", "data": ""}}
-    pictured = SPEECH.decode(read({"content": {"parts": [{"text": "a"}, image, {}]}}))
+    pictured = SPEECH.decode_request(read({"content": {"parts": [{"text": "a"}, image, {}]}}))
     assert [type(part) for part in pictured.turns[0].parts] == [Text, Foreign, Foreign]
-    sized = SPEECH.decode(many({"content": TEXT, "outputDimensionality": 2}, {"content": TEXT}))
+    sized = SPEECH.decode_request(
+        many({"content": TEXT, "outputDimensionality": 2}, {"content": TEXT})
+    )
     for asked in (pictured, sized):
-        assert compatibility.weigh(asked, "openai-chat")[1]
+        assert compatibility.check_request(asked, "openai-chat")[1]
 
 
 def test_one_text_is_asked_alone_and_several_in_a_batch() -> None:
-    asked = SPEECH.decode(many({"content": TEXT}, {"content": TEXT}))
-    said = SPEECH.encode(asked, target("models/m"))
+    asked = SPEECH.decode_request(many({"content": TEXT}, {"content": TEXT}))
+    said = SPEECH.encode_request(asked, target("models/m"))
     assert said.value == {"requests": [{"model": "models/m", "content": TEXT}] * 2}
     inner = read({"model": "models/m", **said.value}, "")
     written = EMBED.write(inner, target("m"))
     assert json.loads(written.body) == said.value
-    assert written.tail == "/models/m:batchEmbedContents"
-    one = SPEECH.encode(SPEECH.decode(read({"content": TEXT, "outputDimensionality": 2})), target())
+    assert written.url_suffix == "/models/m:batchEmbedContents"
+    one = SPEECH.encode_request(
+        SPEECH.decode_request(read({"content": TEXT, "outputDimensionality": 2})), target()
+    )
     assert one.value == {"content": TEXT, "outputDimensionality": 2}
-    assert one.names["outputDimensionality"] == "outputDimensionality"
+    assert one.client_names["outputDimensionality"] == "outputDimensionality"
     assert read({"model": "m", **one.value}, "").prompt.model == "m"
 
 
@@ -177,7 +187,7 @@ def test_an_answer_is_told_as_it_was_asked(single: bool) -> None:
     rows = [{"values": [1.0]}]
     usage = {"promptTokenCount": 4}
     value = {"embedding": rows[0]} if single else {"embeddings": rows}
-    events = SPEECH.events(json.dumps({**value, "usageMetadata": usage}).encode())
+    events = SPEECH.decode_response(json.dumps({**value, "usageMetadata": usage}).encode())
     assert events == [
         Start(),
         Opaque(kind="embedding", source=[1.0]),
@@ -186,16 +196,19 @@ def test_an_answer_is_told_as_it_was_asked(single: bool) -> None:
         End(),
     ]
     telling = ResponseContext(
-        id="c", created=1, model="m", asked=EmbeddingsRequest(turns=(), single=single)
+        id="c",
+        created_at=1,
+        model="m",
+        request=EmbeddingsRequest(turns=(), wants_single_vector=single),
     )
-    assert json.loads(SPEECH.tell(events, telling)) == {**value, "usageMetadata": usage}
+    assert json.loads(SPEECH.encode_response(events, telling)) == {**value, "usageMetadata": usage}
     bare = [event for event in events if not isinstance(event, UsageUpdate)]
-    assert json.loads(SPEECH.tell(bare, telling)) == value
+    assert json.loads(SPEECH.encode_response(bare, telling)) == value
 
 
 @pytest.mark.parametrize("row", [3, {}, {"values": "x"}, {"values": [None]}])
 def test_what_is_no_list_of_numbers_fails_abroad(row: Any) -> None:
-    (failed,) = SPEECH.events(json.dumps({"embeddings": [row]}).encode())
+    (failed,) = SPEECH.decode_response(json.dumps({"embeddings": [row]}).encode())
     assert isinstance(failed, Failed)
 
 
@@ -203,5 +216,5 @@ def test_modalities_of_vectors_are_told_apart() -> None:
     """The member is named without an s in answers of embedContent."""
     details = [{"modality": "TEXT", "tokenCount": 2}, {"modality": "VIDEO", "tokenCount": 66}]
     told = {"promptTokenCount": 68, "promptTokenDetails": details}
-    seen = EMBED.glance(json.dumps({"embedding": {}, "usageMetadata": told}).encode())
+    seen = EMBED.summarize(json.dumps({"embedding": {}, "usageMetadata": told}).encode())
     assert seen.usage == Usage(input=68, output=0, media={"input_video": 66})

@@ -25,7 +25,7 @@ from gateway.dialects.gemini.signature import SKIP
 from tests.dialects.gemini.cases import BUDGET, LEVEL, Object, encoded, target, user
 
 HERE = target(facts=LEVEL)
-MINE = reasoning_state.maker(HERE, "gemini")
+MINE = reasoning_state.hash_maker(HERE, "gemini")
 CALL = ToolUse(id="c1", name="f", arguments='{"a": 1}')
 RESULT = ToolResult(id="c1", parts=(Text(text="done"),))
 
@@ -63,9 +63,9 @@ def test_settings_and_the_clients_names_of_them() -> None:
         "maxOutputTokens": 9, "temperature": 0.5, "topP": 0.5, "topK": 4, "presencePenalty": 1.0, "frequencyPenalty": 2.0, "seed": 3,
         "stopSequences": ["a"], "candidateCount": 2, "responseLogprobs": True, "logprobs": 5,
     }  # fmt: skip
-    assert found.names["generationConfig.maxOutputTokens"] == "max_tokens"
-    assert found.names["generationConfig.topK"] == "top_k"
-    assert found.names["contents"] == "messages"
+    assert found.client_names["generationConfig.maxOutputTokens"] == "max_tokens"
+    assert found.client_names["generationConfig.topK"] == "top_k"
+    assert found.client_names["contents"] == "messages"
     assert "logprobs" not in encoded(logprobs=True, top_logprobs=0).value["generationConfig"]
 
 
@@ -84,7 +84,7 @@ def test_settings_and_the_clients_names_of_them() -> None:
 def test_effort_and_budget(facts: Any, more: Any, thinking: Object, name: str) -> None:
     found = encoded(to=target(facts=facts), **more)
     assert found.value["generationConfig"] == {"thinkingConfig": thinking}
-    assert found.names["generationConfig.thinkingConfig"] == name
+    assert found.client_names["generationConfig.thinkingConfig"] == name
     left = "budget" in more and "thinkingBudget" not in thinking
     above = more.get("effort") == "max"
     assert [(it.field, it.action) for it in found.losses] == (
@@ -266,12 +266,12 @@ def test_thoughts_go_to_their_own_maker_alone() -> None:
 def test_the_body_is_one_that_this_dialect_writes() -> None:
     """As `abroad` does it: encoded, read without a path, written for the target."""
     request = CanonicalRequest(turns=(user(),), max_output=9, effort="max", stream=True, names={"effort": "reasoning_effort"})  # fmt: skip
-    written = translation.write(request, DIALECT, HERE)
+    written = translation.write_request(request, DIALECT, HERE)
     assert json.loads(written.body) == {
         "contents": [{"role": "user", "parts": [{"text": "hi"}]}],
         "generationConfig": {"maxOutputTokens": 9, "thinkingConfig": {"thinkingLevel": "HIGH"}},
     }
-    assert written.tail == "/models/m:streamGenerateContent?alt=sse"
+    assert written.url_suffix == "/models/m:streamGenerateContent?alt=sse"
     assert [(it.field, it.action) for it in written.losses] == [("reasoning_effort", "clamped")]
 
 
@@ -286,10 +286,10 @@ def test_what_is_encoded_is_decoded_again() -> None:
         form=OutputFormat(schema={"type": "object"}), max_output=9, stop=("x",), temperature=0.5, top_p=0.5, top_k=3, presence_penalty=0.5,
         frequency_penalty=0.5, seed=1, choices=2, logprobs=True, top_logprobs=2, effort="high", thoughts_shown=True, stream=True,
     )  # fmt: skip
-    value = SPEECH.encode(request, HERE).value
+    value = SPEECH.encode_request(request, HERE).value
     body = DIALECT.read(json.dumps({"model": "m", **value}).encode())
-    again = SPEECH.decode(body)
+    again = SPEECH.decode_request(body)
     for field in CanonicalRequest.__struct_fields__:
         if field not in ("turns", "tools", "names", "stream_usage"):
             assert getattr(again, field) == getattr(request, field), field
-    assert SPEECH.encode(again, HERE).value == value
+    assert SPEECH.encode_request(again, HERE).value == value

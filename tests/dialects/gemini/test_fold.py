@@ -103,5 +103,5 @@ def test_an_answer_is_the_same_after_it_was_streamed(rows: list[list[Any]], usag
 @pytest.mark.parametrize("usage", [True, False])
 def test_a_streamed_answer_ends_whole(usage: bool) -> None:
     data = UNFOLD(FOLD(WHOLE), usage)
-    watch = DIALECT.watch(ask(STREAM))
+    watch = DIALECT.inspect_stream(ask(STREAM))
     assert (watch.feed(data) + watch.end(), watch.complete) == (data, True)

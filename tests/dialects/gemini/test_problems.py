@@ -5,10 +5,10 @@ from typing import Any, get_args
 
 import pytest
 
-from gateway.core.errors import STATUS, Kind, Problem
+from gateway.core.errors import STATUS_BY_KIND, Problem, ProblemKind
 from gateway.dialects.gemini import DIALECT, problems
 
-KINDS: tuple[Kind, ...] = get_args(Kind.__value__)
+KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind.__value__)
 
 
 def error(status: str = "INVALID_ARGUMENT", message: str = "m", **more: Any) -> bytes:
@@ -16,15 +16,15 @@ def error(status: str = "INVALID_ARGUMENT", message: str = "m", **more: Any) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_problem_has_a_status(kind: Kind) -> None:
-    said = json.loads(DIALECT.problem(Problem(kind=kind, message="Why.")))["error"]
-    assert said == {"code": STATUS[kind], "message": "Why.", "status": said["status"]}
+def test_every_problem_has_a_status(kind: ProblemKind) -> None:
+    said = json.loads(DIALECT.write_problem(Problem(kind=kind, message="Why.")))["error"]
+    assert said == {"code": STATUS_BY_KIND[kind], "message": "Why.", "status": said["status"]}
     assert said["status"].isupper()
-    assert DIALECT.status(Problem(kind=kind, message="m")) == STATUS[kind]
+    assert DIALECT.find_status(Problem(kind=kind, message="m")) == STATUS_BY_KIND[kind]
 
 
 def test_the_field_and_the_time_to_come_back_stand_in_details() -> None:
-    said = json.loads(DIALECT.problem(Problem(kind="rate_limited", message="m", param="f", retry_after=2)))  # fmt: skip
+    said = json.loads(DIALECT.write_problem(Problem(kind="rate_limited", message="m", param="f", retry_after=2)))  # fmt: skip
     field, delay = said["error"]["details"]
     assert field["fieldViolations"] == [{"field": "f", "description": "m"}]
     assert delay["retryDelay"] == "2s"
@@ -50,7 +50,7 @@ def test_whose_fault_an_error_is(status: int, body: bytes, kind: str) -> None:
 
 def test_a_rejected_request_is_told_in_the_providers_own_words() -> None:
     for body in (error(), b"[" + error() + b"]"):
-        assert DIALECT.problem(DIALECT.read_problem(400, body, None)) == body
+        assert DIALECT.write_problem(DIALECT.read_problem(400, body, None)) == body
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_time_to_come_back_stands_in_the_body(body: bytes, seconds: float | 
 )
 def test_a_frame_begins_with_the_error_and_has_one_line(body: bytes, said: Any) -> None:
     """google-genai raises only where `error` is the first member."""
-    frame = DIALECT.problem_frame(Problem(kind="upstream_rejected", message="m", body=body))
+    frame = DIALECT.write_problem_frame(Problem(kind="upstream_rejected", message="m", body=body))
     assert frame.startswith(b'data: {"error":')
     assert frame.count(b"\n") == 2
     assert json.loads(frame[6:]) == {"error": said}

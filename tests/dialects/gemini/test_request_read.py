@@ -158,4 +158,4 @@ def test_effort_is_read_of_a_level_or_a_budget(thinking: Any, effort: str | None
 
 def test_usage_is_always_told() -> None:
     assert DIALECT.asks_usage(ask())
-    assert DIALECT.unfit(ask().prompt, None) == ""  # type: ignore[arg-type]  # never looked at
+    assert DIALECT.explain_unfit(ask().prompt, None) == ""  # type: ignore[arg-type]  # never looked at

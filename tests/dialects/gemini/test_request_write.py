@@ -55,14 +55,14 @@ def test_members_of_any_name_survive(more: dict[str, Any]) -> None:
     ],
 )
 def test_the_model_goes_into_the_path(path: str, model: str, tail: str) -> None:
-    assert DIALECT.write(ask(path), target(model)).tail == tail
+    assert DIALECT.write(ask(path), target(model)).url_suffix == tail
 
 
 def test_a_body_that_names_model_and_stream_loses_both() -> None:
     """Google's body has neither: one that was translated has them in place of a path."""
     written = DIALECT.write(ask("", model="m", stream=True, x=1), target("m"))
     assert sent(written) == {"contents": HI, "x": 1}
-    assert written.tail == "/models/m:streamGenerateContent?alt=sse"
+    assert written.url_suffix == "/models/m:streamGenerateContent?alt=sse"
     assert written.losses == ()
 
 
@@ -170,7 +170,9 @@ def test_what_a_host_refuses_is_dropped_and_named() -> None:
 
 
 def test_what_was_dropped_once_is_not_dropped_again() -> None:
-    facts = ModelFacts(sampling="never", refuses=frozenset({"generationConfig.temperature"}))
+    facts = ModelFacts(
+        sampling="never", refused_members=frozenset({"generationConfig.temperature"})
+    )
     written = DIALECT.write(config(temperature=1, topP=1), target(facts=facts))
     assert len(written.losses) == 2
     assert sent(written) == {"contents": HI}

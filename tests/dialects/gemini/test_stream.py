@@ -32,14 +32,14 @@ ERROR = {"error": {"code": 503, "message": "m", "status": "UNAVAILABLE"}}
 
 
 def run(data: bytes, *cuts: int, n: int = 1) -> tuple[bytes, StreamInspector]:
-    watch = DIALECT.watch(ask(STREAM, generationConfig={"candidateCount": n}))
+    watch = DIALECT.inspect_stream(ask(STREAM, generationConfig={"candidateCount": n}))
     out = [watch.feed(piece) for piece in pieces(data, cuts)]
     return b"".join([*out, watch.end()]), watch
 
 
 def facts(watch: StreamInspector) -> tuple[object, ...]:
     kind = watch.problem.kind if watch.problem is not None else None
-    return watch.committed, watch.complete, watch.usage, watch.served, watch.finish, kind
+    return watch.committed, watch.complete, watch.usage, watch.served_model, watch.finish, kind
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def facts(watch: StreamInspector) -> tuple[object, ...]:
     ],
 )  # fmt: skip
 def test_the_first_content_commits_and_lets_go_what_was_held(first: Any) -> None:
-    watch = DIALECT.watch(ask(STREAM))
+    watch = DIALECT.inspect_stream(ask(STREAM))
     assert watch.feed(frame(EMPTY)) == b""
     assert not watch.committed
     assert watch.feed(frame(first)) == frame(EMPTY) + frame(first)
@@ -65,7 +65,7 @@ def test_the_first_content_commits_and_lets_go_what_was_held(first: Any) -> None
     ],
 )  # fmt: skip
 def test_nothing_goes_on_before_there_is_content(data: bytes) -> None:
-    watch = DIALECT.watch(ask(STREAM))
+    watch = DIALECT.inspect_stream(ask(STREAM))
     assert watch.feed(data) == b""
     assert (watch.committed, watch.complete) == (False, False)
 
@@ -162,7 +162,7 @@ def test_what_is_no_chunk_is_a_problem(data: bytes) -> None:
 
 
 def test_a_frame_without_an_end_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_commit, "MOST_FRAME", 10)
+    monkeypatch.setattr(stream_commit, "MAX_FRAME_BYTES", 10)
     assert run(b"data: {" + b"a" * 20)[1].problem is not None
 
 
@@ -179,7 +179,7 @@ def used(prompt: Any, **more: Any) -> dict[str, Any]:
 
 def test_usage_in_every_frame_is_told_whenever_it_is_asked_for() -> None:
     """Cumulative: the last one stands, of one read and of many."""
-    watch = DIALECT.watch(ask(STREAM))
+    watch = DIALECT.inspect_stream(ask(STREAM))
     watch.feed(stream(used(1), used(2)))
     assert watch.usage == Usage(input=2)
     for count in (3, 4):
@@ -195,7 +195,7 @@ def test_usage_in_every_frame_is_told_whenever_it_is_asked_for() -> None:
 
 
 def test_usage_is_not_read_until_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = DIALECT.watch(ask(STREAM))
+    watch = DIALECT.inspect_stream(ask(STREAM))
     watch.feed(frame(used(1)))
     read: list[bytes] = []
     loads = jsonio.loads
@@ -221,7 +221,7 @@ def test_usage_is_not_read_until_somebody_asks(monkeypatch: pytest.MonkeyPatch) 
 )  # fmt: skip
 def test_what_counts_nothing_leaves_what_was_told(said: Any) -> None:
     assert run(stream(used(1), used(2), said))[1].usage == Usage(input=2)
-    watch = DIALECT.watch(ask(STREAM))
+    watch = DIALECT.inspect_stream(ask(STREAM))
     for one in (used(1), used(2), said):
         watch.feed(frame(one))
     assert watch.usage == Usage(input=2)
@@ -233,7 +233,7 @@ def test_usage_that_cannot_be_read_tells_none() -> None:
     listed = frame([{"usageMetadata": {"promptTokenCount": 9}}])
     out, watch = run(frame(used(1)) + broken + listed)
     assert (out, watch.usage, watch.problem) == (frame(used(1)) + broken + listed, Usage(input=1), None)  # fmt: skip
-    watch = DIALECT.watch(ask(STREAM))
+    watch = DIALECT.inspect_stream(ask(STREAM))
     watch.feed(frame(used(1)))
     watch.feed(frame(used(2)) + broken + listed)
     assert watch.usage == Usage(input=2)
@@ -243,7 +243,7 @@ def test_a_model_that_is_named_late_is_known() -> None:
     first, late = used(1), used(2)
     del first["modelVersion"]
     _, watch = run(stream(first, late))
-    assert (watch.served, watch.usage) == ("m-1", Usage(input=2))
+    assert (watch.served_model, watch.usage) == ("m-1", Usage(input=2))
 
 
 def test_a_refused_prompt_that_more_follows_has_no_output() -> None:

@@ -89,8 +89,10 @@ def sse(*chunks: Object) -> bytes:
 
 
 def run(*chunks: Object) -> StreamInspector:
-    assert DIALECT.read_at is not None
-    watch = DIALECT.watch(DIALECT.read_at(BODY, "/v1beta/models/m:streamGenerateContent"))
+    assert DIALECT.read_with_path is not None
+    watch = DIALECT.inspect_stream(
+        DIALECT.read_with_path(BODY, "/v1beta/models/m:streamGenerateContent")
+    )
     for it in chunks:
         watch.feed(sse(it))
     watch.end()
@@ -98,7 +100,7 @@ def run(*chunks: Object) -> StreamInspector:
 
 
 def abroad(*chunks: Object) -> Usage | None:
-    decoder = SPEECH.decoder()
+    decoder = SPEECH.make_decoder()
     found = [*decoder.feed(sse(*chunks)), *decoder.end()]
     return [event.usage for event in found if hasattr(event, "usage")][-1]
 
@@ -109,13 +111,13 @@ def abroad(*chunks: Object) -> Usage | None:
 def test_every_account(told: Object, more: Object, read: Usage) -> None:
     """Whole, as a list of chunks, and in a stream whose first chunk tells of it in part."""
     last = chunk("b", told, finishReason="STOP", **more)
-    assert DIALECT.glance(json.dumps(last).encode()).usage == read
+    assert DIALECT.summarize(json.dumps(last).encode()).usage == read
     first = chunk("a", {"promptTokenCount": told["promptTokenCount"], "totalTokenCount": 3})
     for chunks in ([last], [first, last], [chunk("a", told, **more), last]):
-        assert DIALECT.glance(json.dumps(chunks).encode()).usage == read
+        assert DIALECT.summarize(json.dumps(chunks).encode()).usage == read
         assert run(*chunks).usage == read
         assert abroad(*chunks) == read
-        assert DIALECT.glance(DIALECT.fold(sse(*chunks))).usage == read
+        assert DIALECT.summarize(DIALECT.fold(sse(*chunks))).usage == read
 
 
 FULL: Object = {"promptTokenCount": 100, "cachedContentTokenCount": 80, "candidatesTokenCount": 7}
@@ -153,7 +155,7 @@ def test_tools_are_known_before_tokens_are() -> None:
 def test_of_a_stream_that_was_cut_the_running_totals_stand() -> None:
     watch = run(chunk("a", FULL), chunk("b", {**FULL, "candidatesTokenCount": 9}))
     assert (watch.usage, watch.complete) == (Usage(input=20, cache_read=80, output=9), False)
-    assert watch.heard == 2
+    assert watch.content_bytes == 2
 
 
 @given(
@@ -189,21 +191,24 @@ def test_what_is_heard_of_a_part(part: Object, size: int) -> None:
     """Before anything is let through and after it; streamed, whole, and several in a read."""
     content = {"content": {"parts": [part], "role": "model"}}
     said: Object = {"candidates": [content], "modelVersion": "m-1"}
-    assert run(said).heard == size
-    assert run(chunk("xyz"), said, said).heard == 3 + 2 * size
-    assert DIALECT.glance(json.dumps(said).encode()).heard == size
-    assert DIALECT.glance(json.dumps([said, said]).encode()).heard == 2 * size
+    assert run(said).content_bytes == size
+    assert run(chunk("xyz"), said, said).content_bytes == 3 + 2 * size
+    assert DIALECT.summarize(json.dumps(said).encode()).content_bytes == size
+    assert DIALECT.summarize(json.dumps([said, said]).encode()).content_bytes == 2 * size
     both = {"candidates": [{"content": {"parts": [part, part], "role": "model"}}]}
-    assert run(chunk("xyz"), both).heard == 3 + 2 * size
+    assert run(chunk("xyz"), both).content_bytes == 3 + 2 * size
 
 
 def test_a_text_that_is_none_is_not_heard() -> None:
     odd: Object = {"candidates": [{"content": {"parts": [{"kind": "text", "text": None}]}}]}
-    assert run(chunk("xyz"), odd).heard == 3
+    assert run(chunk("xyz"), odd).content_bytes == 3
     for body in (
         b'{"candidates":[{"content":{"parts":[7]}}]}',
         b'{"candidates":[{"content":null},{}]}',
     ):
-        assert DIALECT.glance(body).heard == 0
-    assert run({"promptFeedback": {"blockReason": "SAFETY"}}).heard == 0
-    assert run(chunk("xyz"), {"candidates": [{"content": {"parts": [{"text": 1}]}}]}).heard == 3
+        assert DIALECT.summarize(body).content_bytes == 0
+    assert run({"promptFeedback": {"blockReason": "SAFETY"}}).content_bytes == 0
+    assert (
+        run(chunk("xyz"), {"candidates": [{"content": {"parts": [{"text": 1}]}}]}).content_bytes
+        == 3
+    )

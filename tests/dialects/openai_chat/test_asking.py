@@ -33,7 +33,7 @@ B64 = base64.b64encode(b"words").decode()
 
 def ask(*messages: Object, **more: Any) -> CanonicalRequest:
     value = {"model": "m", "messages": list(messages) or [HI], **more}
-    return SPEECH.decode(OPENAI_CHAT.read(json.dumps(value).encode()))
+    return SPEECH.decode_request(OPENAI_CHAT.read(json.dumps(value).encode()))
 
 
 def parts(*content: Any, role: str = "user") -> tuple[Part, ...]:
@@ -169,7 +169,7 @@ def test_calls_without_ids_get_their_own() -> None:
 
 
 def sealed(state: str, **more: Any) -> Object:
-    return {"type": "reasoning.encrypted", "data": reasoning_state.label("ab", state), **more}
+    return {"type": "reasoning.encrypted", "data": reasoning_state.write_label("ab", state), **more}
 
 
 def test_labelled_states_come_apart_with_their_text() -> None:
@@ -290,10 +290,10 @@ def test_a_member_is_a_field_or_stays_what_it_is(
 ) -> None:
     """Nothing is in both, nothing in neither; null is nothing asked."""
     request, blank = ask(**members), ask()
-    for name in ("turns", "names", "others"):
+    for name in ("turns", "names", "extra_members"):
         fields = {**fields, name: getattr(request, name)}
     assert request == type(blank)(**fields)
-    assert request.others == others
+    assert request.extra_members == others
     assert set(request.names.values()) <= set(members)
 
 
@@ -316,7 +316,7 @@ def test_allowed_tools_are_names() -> None:
     broken = {"type": "allowed_tools", "allowed_tools": {}}
     for asked in (allowed({"type": "web"}), allowed(7), allowed(one, mode="x"), broken):
         request = ask(tool_choice=asked)
-        assert (request.tool_choice, request.others) == (None, {"tool_choice": asked})
+        assert (request.tool_choice, request.extra_members) == (None, {"tool_choice": asked})
 
 
 def test_tools_are_functions_custom_or_hosted() -> None:
@@ -343,5 +343,5 @@ def test_tools_are_functions_custom_or_hosted() -> None:
 def test_functions_of_the_years_before_tools_are_tools() -> None:
     """And where nothing is listed, there are none."""
     assert [tool.name for tool in ask(functions=[{"name": "f"}, 7]).tools] == ["f"]
-    assert ask(tools=7).others == {"tools": 7}
-    assert ask(functions=7).others == {"functions": 7}
+    assert ask(tools=7).extra_members == {"tools": 7}
+    assert ask(functions=7).extra_members == {"functions": 7}

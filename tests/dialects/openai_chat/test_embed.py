@@ -17,8 +17,8 @@ from gateway.dialects.embeddings import EmbeddingsRequest
 from gateway.dialects.openai_chat import EMBEDDINGS
 from tests.dialects.cases import target
 
-SPEECH = translation.speech(EMBEDDINGS)
-TELLING = ResponseContext(id="c", created=1, model="m")
+SPEECH = translation.get_translation(EMBEDDINGS)
+TELLING = ResponseContext(id="c", created_at=1, model="m")
 
 
 def raw(**members: Any) -> bytes:
@@ -64,11 +64,15 @@ def test_only_the_model_and_what_is_refused_change() -> None:
     assert EMBEDDINGS.write(body, target("m")).body is body.raw
     other = EMBEDDINGS.write(
         body,
-        target("n", facts=ModelFacts(refuses=frozenset({"user"})), provider_refuses=frozenset()),
+        target(
+            "n",
+            facts=ModelFacts(refused_members=frozenset({"user"})),
+            provider_refused_members=frozenset(),
+        ),
     )
     assert other.body == b'{"input":[1.50],"model":"n","dimensions":2}'
     assert other.losses == (Loss("user", "dropped", "here/n refuses it"),)
-    assert EMBEDDINGS.unfit(body.prompt, target()) == ""
+    assert EMBEDDINGS.explain_unfit(body.prompt, target()) == ""
 
 
 @pytest.mark.parametrize(
@@ -83,9 +87,9 @@ def test_only_the_model_and_what_is_refused_change() -> None:
     ],
 )
 def test_usage_is_input_alone(usage: str, expected: int | None) -> None:
-    seen = EMBEDDINGS.glance(f'{{"data": [{{}}], "usage": {usage}, "model": "s"}}'.encode())
+    seen = EMBEDDINGS.summarize(f'{{"data": [{{}}], "usage": {usage}, "model": "s"}}'.encode())
     assert seen.usage == (None if expected is None else Usage(input=expected, output=0))
-    assert (seen.served, seen.finish, seen.problem) == ("s", "stop", None)
+    assert (seen.served_model, seen.finish, seen.problem) == ("s", "stop", None)
 
 
 @pytest.mark.parametrize(
@@ -100,19 +104,19 @@ def test_usage_is_input_alone(usage: str, expected: int | None) -> None:
     ],
 )
 def test_a_200_without_vectors_is_a_problem(body: bytes, kind: str) -> None:
-    problem = EMBEDDINGS.glance(body).problem
+    problem = EMBEDDINGS.summarize(body).problem
     assert problem is not None
     assert problem.kind == kind
-    assert SPEECH.events(body) == [Failed(problem)]
+    assert SPEECH.decode_response(body) == [Failed(problem)]
 
 
 def test_a_model_that_is_no_word_is_not_repeated() -> None:
-    assert EMBEDDINGS.glance(b'{"data": [], "model": 3}').served is None
+    assert EMBEDDINGS.summarize(b'{"data": [], "model": 3}').served_model is None
 
 
 def test_a_request_is_decoded_with_the_clients_own_words() -> None:
-    asked = embeddings.wanted(
-        SPEECH.decode(
+    asked = embeddings.expect_embeddings(
+        SPEECH.decode_request(
             EMBEDDINGS.read(
                 raw(
                     input=["a", [1], {"image": "x"}],
@@ -131,27 +135,33 @@ def test_a_request_is_decoded_with_the_clients_own_words() -> None:
         Foreign(kind="tokens", source=[1]),
         Foreign(kind="object", source={"image": "x"}),
     ]
-    assert (asked.dimensions, asked.packed, asked.user) == (2, True, "u")
-    assert asked.others == {"input_type": "query"}
-    bare = embeddings.wanted(SPEECH.decode(EMBEDDINGS.read(raw(dimensions="2", user=3))))
-    assert (bare.dimensions, bare.packed, bare.user) == (None, False, None)
+    assert (asked.dimensions, asked.wants_base64, asked.user) == (2, True, "u")
+    assert asked.extra_members == {"input_type": "query"}
+    bare = embeddings.expect_embeddings(
+        SPEECH.decode_request(EMBEDDINGS.read(raw(dimensions="2", user=3)))
+    )
+    assert (bare.dimensions, bare.wants_base64, bare.user) == (None, False, None)
 
 
 def test_a_request_of_another_dialect_asks_for_numbers() -> None:
-    asked = embeddings.wanted(SPEECH.decode(EMBEDDINGS.read(raw(input=["a", "b"], dimensions=2))))
-    said = SPEECH.encode(asked, target())
+    asked = embeddings.expect_embeddings(
+        SPEECH.decode_request(EMBEDDINGS.read(raw(input=["a", "b"], dimensions=2)))
+    )
+    said = SPEECH.encode_request(asked, target())
     assert said.value == {"input": ["a", "b"], "dimensions": 2}
-    assert said.names == {"input": "input", "dimensions": "dimensions"}
-    bare = SPEECH.encode(embeddings.wanted(SPEECH.decode(EMBEDDINGS.read(raw()))), target())
+    assert said.client_names == {"input": "input", "dimensions": "dimensions"}
+    bare = SPEECH.encode_request(
+        embeddings.expect_embeddings(SPEECH.decode_request(EMBEDDINGS.read(raw()))), target()
+    )
     assert bare.value == {"input": ["hi"]}
     with pytest.raises(TypeError):
-        SPEECH.encode(CanonicalRequest(turns=()), target())
+        SPEECH.encode_request(CanonicalRequest(turns=()), target())
 
 
 def test_vectors_come_in_the_order_of_their_index() -> None:
     rows = [{"index": 1, "embedding": [1.0]}, {"index": 0, "embedding": [2.0]}]
     body = json.dumps({"data": rows, "model": "s", "usage": {"prompt_tokens": 4}}).encode()
-    assert SPEECH.events(body) == [
+    assert SPEECH.decode_response(body) == [
         Start(model="s"),
         Opaque(kind="embedding", source=[2.0]),
         Opaque(kind="embedding", source=[1.0]),
@@ -163,7 +173,7 @@ def test_vectors_come_in_the_order_of_their_index() -> None:
 
 @pytest.mark.parametrize("row", ["3", '{"embedding": "AAAA"}', '{"embedding": ["x"]}', '{"embedding": [1e300]}', "{}"])  # fmt: skip
 def test_what_is_no_list_of_numbers_fails_abroad(row: str) -> None:
-    (failed,) = SPEECH.events(f'{{"data": [{row}]}}'.encode())
+    (failed,) = SPEECH.decode_response(f'{{"data": [{row}]}}'.encode())
     assert isinstance(failed, Failed)
     assert failed.problem.kind == "upstream_error"
 
@@ -172,20 +182,24 @@ def test_what_is_no_list_of_numbers_fails_abroad(row: str) -> None:
     ("packed", "said"), [(False, [1.0, -2.5]), (True, "AACAPwAAIMA=")], ids=["float", "base64"]
 )
 def test_an_answer_is_told_as_the_client_wants_it(packed: bool, said: Any) -> None:
-    asked = EmbeddingsRequest(turns=(), packed=packed)
-    telling = ResponseContext(id="c", created=1, model="m", asked=asked)
-    told = SPEECH.tell(embeddings.answer([[1.0, -2.5]], Usage(input=4, output=0), None), telling)
+    asked = EmbeddingsRequest(turns=(), wants_base64=packed)
+    telling = ResponseContext(id="c", created_at=1, model="m", request=asked)
+    told = SPEECH.encode_response(
+        embeddings.make_events([[1.0, -2.5]], Usage(input=4, output=0), None), telling
+    )
     assert json.loads(told) == {
         "object": "list",
         "data": [{"object": "embedding", "index": 0, "embedding": said}],
         "model": "m",
         "usage": {"prompt_tokens": 4, "total_tokens": 4},
     }
-    unknown = json.loads(SPEECH.tell(embeddings.answer([[1.0]], None, "s"), telling))
+    unknown = json.loads(
+        SPEECH.encode_response(embeddings.make_events([[1.0]], None, "s"), telling)
+    )
     assert (unknown["usage"], unknown["model"]) == (None, "s")
 
 
 def test_modalities_of_vectors_are_told_apart() -> None:
     told = {"prompt_tokens": 68, "prompt_tokens_details": {"image_tokens": 60}}
-    seen = EMBEDDINGS.glance(json.dumps({"data": [{}], "usage": told}).encode())
+    seen = EMBEDDINGS.summarize(json.dumps({"data": [{}], "usage": told}).encode())
     assert seen.usage == Usage(input=68, output=0, media={"input_image": 60})

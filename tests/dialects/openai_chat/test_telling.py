@@ -16,9 +16,9 @@ from gateway.core.events import (
     Event,
     Failed,
     Finish,
+    FinishReason,
     LogProbs,
     Opaque,
-    Reason,
     ReasoningDelta,
     ReasoningEnd,
     Start,
@@ -36,25 +36,27 @@ from gateway.dialects.openai_chat.speech import SPEECH
 from tests.dialects.cases import TEXT, Object
 from tests.dialects.openai_chat import sdk
 
-TELLING = ResponseContext(id="01", created=7, model="asked")
-LABELLED = ResponseContext(id="01", created=7, model="asked", label="ab")
+TELLING = ResponseContext(id="01", created_at=7, model="asked")
+LABELLED = ResponseContext(id="01", created_at=7, model="asked", state_label="ab")
 LEGACY = ResponseContext(
     id="01",
-    created=7,
+    created_at=7,
     model="asked",
-    asked=CanonicalRequest(turns=(), names={"tools": "functions"}),
+    request=CanonicalRequest(turns=(), names={"tools": "functions"}),
 )
 START = Start(id="c1", model="m-1", created=1)
 ENDED = (Finish("stop"), End())
 
 
 def stream(*events: Event, telling: ResponseContext = TELLING) -> bytes:
-    encoder = SPEECH.encoder(telling)
+    encoder = SPEECH.make_encoder(telling)
     return b"".join([encoder.write(event) for event in events])
 
 
 def chunks(*events: Event, telling: ResponseContext = TELLING) -> list[Object]:
-    payloads = [wire.data(frame) for frame in wire.frames(stream(*events, telling=telling))]
+    payloads = [
+        wire.read_data(frame) for frame in wire.split_frames(stream(*events, telling=telling))
+    ]
     return [json.loads(payload) for payload in payloads if payload != b"[DONE]"]
 
 
@@ -65,7 +67,7 @@ def deltas(*events: Event, telling: ResponseContext = TELLING) -> list[Object]:
 
 
 def whole(*events: Event, telling: ResponseContext = TELLING) -> Object:
-    found: Object = json.loads(SPEECH.tell(events, telling))
+    found: Object = json.loads(SPEECH.encode_response(events, telling))
     return found
 
 
@@ -112,7 +114,7 @@ def test_usage_is_a_chunk_of_its_own_for_who_asked() -> None:
         "completion_tokens_details": {"reasoning_tokens": 5},
     }
     assert (chunks(*events)[-1]["choices"], chunks(*events)[-1]["usage"]) == ([], told)
-    quiet = ResponseContext(id="01", created=7, model="asked", stream_usage=False)
+    quiet = ResponseContext(id="01", created_at=7, model="asked", stream_usage=False)
     assert all("usage" not in chunk for chunk in chunks(*events, telling=quiet))
     assert stream(*events, telling=quiet).endswith(b"data: [DONE]\n\n")
     assert whole(*events, telling=quiet)["usage"] == told
@@ -180,14 +182,14 @@ def test_states_come_back_as_they_went() -> None:
     )  # fmt: skip
     said = message(*events, telling=LABELLED)
     body = json.dumps({"model": "m", "messages": [said]}).encode()
-    [turn] = SPEECH.decode(OPENAI_CHAT.read(body)).turns
+    [turn] = SPEECH.decode_request(OPENAI_CHAT.read(body)).turns
     thoughts = [
         (it.text, it.state, it.redacted, it.maker) for it in turn.parts if isinstance(it, Thought)
     ]
     assert thoughts == [("one", "s1", False, "ab"), ("two", "s2", False, "ab"), ("", "s3", True, "ab")]  # fmt: skip
     [use] = [it for it in turn.parts if isinstance(it, ToolUse)]
     assert (use.state, use.maker) == ("s4", "ab")
-    assert reasoning_state.split(reasoning_state.label("ab", "s4")) == ("ab", "s4")
+    assert reasoning_state.split_label(reasoning_state.write_label("ab", "s4")) == ("ab", "s4")
 
 
 def test_calls_are_numbered_as_they_begin() -> None:
@@ -219,7 +221,9 @@ def test_a_call_without_arguments_has_an_empty_object() -> None:
 )
 def test_a_custom_tool_is_turned_back(arguments: str, text: str) -> None:
     """Where a function with one text took its place; what is not that goes on as it came."""
-    telling = ResponseContext(id="01", created=7, model="asked", custom=frozenset({"c"}))
+    telling = ResponseContext(
+        id="01", created_at=7, model="asked", custom_tool_names=frozenset({"c"})
+    )
     events = (ToolStart(0, "a", "c"), ToolDelta(0, arguments[:1]), ToolDelta(0, arguments[1:]), ToolEnd(0))  # fmt: skip
     [call] = message(*events, telling=telling)["tool_calls"]
     assert call == {"id": "a", "type": "custom", "custom": {"name": "c", "input": text}}
@@ -247,7 +251,7 @@ def test_who_asked_with_functions_gets_a_function_call() -> None:
         ("error", "error"),
     ],
 )  # fmt: skip
-def test_a_finish_is_told_by_its_reason(reason: Reason, word: str) -> None:
+def test_a_finish_is_told_by_its_reason(reason: FinishReason, word: str) -> None:
     """The provider's own word is of another dialect."""
     choice = whole(START, Finish(reason, "end_turn"), End())["choices"][0]
     assert choice["finish_reason"] == word
@@ -280,7 +284,7 @@ def test_refusals_and_log_probabilities() -> None:
 
 def test_what_the_dialect_does_not_tell_is_nothing() -> None:
     """Hosted tools at work; errors, which the dialect's own frame tells."""
-    assert stream(Opaque("x"), Failed(stream_commit.broken())) == b""
+    assert stream(Opaque("x"), Failed(stream_commit.make_broken_problem())) == b""
 
 
 def test_every_choice_begins_with_its_role() -> None:
@@ -315,7 +319,7 @@ def test_streamed_and_whole_say_the_same_to_the_sdk(
     finishes = [Finish("tools" if calls else "stop"), Finish("stop", choice=1)]
     said: list[Any] = [START, *events, *starts, *reversed(pieces), *ends, *finishes, End()]
     streamed = sdk.streamed(stream(*said, telling=LABELLED))
-    told = sdk.whole(SPEECH.tell(said, LABELLED))
+    told = sdk.whole(SPEECH.encode_response(said, LABELLED))
     for found in (streamed, told):
         found.pop("object")
         for choice in found["choices"]:

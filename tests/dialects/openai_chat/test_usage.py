@@ -195,18 +195,18 @@ def test_the_account_of_every_host(said: Object, read: Usage) -> None:
         "choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}],
         **said,
     }
-    assert OPENAI_CHAT.glance(json.dumps(whole).encode()).usage == read
+    assert OPENAI_CHAT.summarize(json.dumps(whole).encode()).usage == read
     streams = [[{**chunk({"content": "a"}, finish="stop")}, {**told({}), **said}]]
     if "choices" not in said:
         streams.append([{**chunk({"content": "a"}, finish="stop"), **said}])
     for chunks in streams:
         assert run(*chunks).usage == read
-        assert OPENAI_CHAT.glance(OPENAI_CHAT.fold(sse(*chunks))).usage == read
+        assert OPENAI_CHAT.summarize(OPENAI_CHAT.fold(sse(*chunks))).usage == read
         assert abroad(sse(*chunks)) == read
 
 
 def run(*chunks: Object | bytes) -> StreamInspector:
-    watch = OPENAI_CHAT.watch(ask(stream=True, usage=True))
+    watch = OPENAI_CHAT.inspect_stream(ask(stream=True, usage=True))
     for frame in sse(*chunks).split(b"\n\n"):
         watch.feed(frame + b"\n\n" if frame else b"")
     watch.end()
@@ -214,9 +214,9 @@ def run(*chunks: Object | bytes) -> StreamInspector:
 
 
 def abroad(stream: bytes) -> Usage | None:
-    speech = OPENAI_CHAT.speech
+    speech = OPENAI_CHAT.translation
     assert speech is not None
-    decoder = speech.decoder()
+    decoder = speech.make_decoder()
     found = [*decoder.feed(stream), *decoder.end()]
     tellings = [event.usage for event in found if hasattr(event, "usage")]
     return tellings[-1]
@@ -273,7 +273,7 @@ def test_the_last_word_of_the_service_tier_stands() -> None:
 def test_the_service_tier_is_known_of_a_stream_that_was_cut() -> None:
     """Its price depends on it, whoever counts the tokens."""
     cut = sse({**A, "service_tier": "flex"}, A, done=False)
-    watch = OPENAI_CHAT.watch(ask(stream=True))
+    watch = OPENAI_CHAT.inspect_stream(ask(stream=True))
     watch.feed(cut)
     assert watch.usage == Usage(service="flex")
     assert abroad(cut) == Usage(service="flex")
@@ -317,9 +317,9 @@ HEARD: list[tuple[Object, int]] = [
 @pytest.mark.parametrize(("said", "size"), HEARD)
 def test_what_is_heard_of_a_chunk_and_of_a_whole_answer(said: Object, size: int) -> None:
     watch = run(chunk({"role": "assistant", "content": ""}), chunk(said))
-    assert watch.heard == size
+    assert watch.content_bytes == size
     whole = {"choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}
-    assert OPENAI_CHAT.glance(json.dumps(whole).encode()).heard == size
+    assert OPENAI_CHAT.summarize(json.dumps(whole).encode()).content_bytes == size
 
 
 def test_what_is_heard_does_not_depend_on_how_it_is_read() -> None:
@@ -328,26 +328,26 @@ def test_what_is_heard_does_not_depend_on_how_it_is_read() -> None:
         A, b": ping\n\n", b"data:\ndata: " + json.dumps(A).encode() + b"\n\n", B, told(LAST)
     )
     for size in (1, 7, 50, 10**6):
-        watch = OPENAI_CHAT.watch(ask(stream=True))
+        watch = OPENAI_CHAT.inspect_stream(ask(stream=True))
         for at in range(0, len(stream), size):
             watch.feed(stream[at : at + size])
-        assert watch.heard == 3
+        assert watch.content_bytes == 3
 
 
 def test_a_message_that_repeats_all_is_heard_once() -> None:
     """Perplexity sends the message so far with each delta, and an empty delta with the whole."""
     first = {"index": 0, "delta": {"content": "ab"}, "message": {"content": "ab"}}
     second = {"index": 0, "delta": {"content": "cd"}, "message": {"content": "abcd"}}
-    assert run({"choices": [first]}, {"choices": [second]}).heard == 4
+    assert run({"choices": [first]}, {"choices": [second]}).content_bytes == 4
     whole = {"choices": [{"index": 0, "delta": {"content": ""}, "message": {"content": "abcd"}}]}
-    assert OPENAI_CHAT.glance(json.dumps(whole).encode()).heard == 4
+    assert OPENAI_CHAT.summarize(json.dumps(whole).encode()).content_bytes == 4
     stream = {"choices": [{"index": 0, "message": {"content": "abcd"}}, {"index": 1}]}
-    assert run(stream).heard == 4
+    assert run(stream).content_bytes == 4
 
 
 def test_what_is_no_content_is_not_heard() -> None:
-    assert OPENAI_CHAT.glance(b'{"choices":[{"message":7}]}').heard == 0
-    assert run({"choices": None}, {"choices": [{"delta": 7}]}).heard == 0
+    assert OPENAI_CHAT.summarize(b'{"choices":[{"message":7}]}').content_bytes == 0
+    assert run({"choices": None}, {"choices": [{"delta": 7}]}).content_bytes == 0
 
 
 _COUNTS = st.sampled_from([0, 1, 7, 9, 16, None, True, -1, 2**40 + 1, 3.0, "9"])

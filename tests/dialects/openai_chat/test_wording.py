@@ -31,7 +31,7 @@ from tests.dialects.cases import target
 type Object = dict[str, Any]
 
 HERE = target()
-ME = reasoning_state.maker(HERE, "openai-chat")
+ME = reasoning_state.hash_maker(HERE, "openai-chat")
 LOST = "openai-chat reasoning of another model is for that model alone"
 
 
@@ -41,7 +41,7 @@ def turn(role: Role, *parts: Part | str, name: str | None = None) -> CanonicalTu
 
 
 def encode(*turns: CanonicalTurn, **more: Any) -> EncodedRequest:
-    said = SPEECH.encode(CanonicalRequest(turns=turns, **more), HERE)
+    said = SPEECH.encode_request(CanonicalRequest(turns=turns, **more), HERE)
     OPENAI_CHAT.read(json.dumps({"model": "m", **said.value}).encode())
     return said
 
@@ -157,7 +157,7 @@ def test_calls_are_told_as_they_were() -> None:
         "content": None,
         "tool_calls": [
             {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": ' {"a":1.50}'}},
-            {"id": tool_ids.plain("a:b"), "type": "function", "function": {"name": "f", "arguments": "{}"}},
+            {"id": tool_ids.make_plain_id("a:b"), "type": "function", "function": {"name": "f", "arguments": "{}"}},
             {"id": "c", "type": "function", "function": {"name": "sql", "arguments": '{"input":"a \\"b\\""}'}},
         ],
     }  # fmt: skip
@@ -280,13 +280,13 @@ def test_settings_are_said_by_the_dialect_s_names_and_known_by_the_client_s() ->
         "service_tier": "flex", "user": "u", "metadata": {"a": "b"}, "prompt_cache_key": "k", "parallel_tool_calls": False,
         "stop": ["x"], "n": 2, "stream": True,
     }  # fmt: skip
-    assert set(said.names) == set(said.value)
-    assert (said.names["max_completion_tokens"], said.names["stop"]) == (
+    assert set(said.client_names) == set(said.value)
+    assert (said.client_names["max_completion_tokens"], said.client_names["stop"]) == (
         "max_tokens",
         "stop_sequences",
     )
-    assert (said.names["reasoning_effort"], said.names["n"]) == ("output_config", "n")
-    assert said.names["messages"] == "messages"
+    assert (said.client_names["reasoning_effort"], said.client_names["n"]) == ("output_config", "n")
+    assert said.client_names["messages"] == "messages"
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_a_budget_is_an_effort(budget: int, effort: str) -> None:
     """By the table of what tokens to think with come to."""
     said = encode(turn("user", "hi"), budget=budget, names={"budget": "thinking"})
     assert said.value["reasoning_effort"] == wording.effort(budget) == effort
-    assert said.names["reasoning_effort"] == "thinking"
+    assert said.client_names["reasoning_effort"] == "thinking"
 
 
 def test_tools_are_said_in_full() -> None:
@@ -320,7 +320,7 @@ def test_tools_are_said_in_full() -> None:
         {"type": "function", "function": {"name": "g"}},
         {"type": "function", "function": {"name": "c", "parameters": text}},
         {"type": "function", "function": {"name": "t", "description": "d", "parameters": text}},
-        {"type": "function", "function": {"name": tool_ids.plain("files.read", "tool_")}},
+        {"type": "function", "function": {"name": tool_ids.make_plain_id("files.read", "tool_")}},
     ]  # fmt: skip
 
 
@@ -347,7 +347,9 @@ def test_who_the_user_is_fits_its_member() -> None:
     user = '{"device_id":"' + "0" * 64 + '","account_uuid":"","session_id":"1"}'
     sent = encode(turn("user", "hi"), user=user).value["user"]
     assert (
-        sent == encode(turn("user", "hi"), user=user).value["user"] == tool_ids.plain(user, "user_")
+        sent
+        == encode(turn("user", "hi"), user=user).value["user"]
+        == tool_ids.make_plain_id(user, "user_")
     )
     assert len(sent) <= 64
     assert encode(turn("user", "hi"), user="u-1").value["user"] == "u-1"

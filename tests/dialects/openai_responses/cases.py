@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from gateway.core.canonical_request import CanonicalRequest
-from gateway.core.target import UNKNOWN, ModelFacts, Provider, Target
+from gateway.core.target import UNKNOWN_FACTS, ModelFacts, Provider, Target
 from gateway.dialects.base import RequestBody, ResponseContext, WrittenBody
 from gateway.dialects.openai_responses import DIALECT
 from gateway.dialects.openai_responses.speech import SPEECH
@@ -14,9 +14,9 @@ type Object = dict[str, Any]
 DOORS = {DIALECT.name: "https://here.test/v1/responses"}
 
 
-def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: ModelFacts = UNKNOWN, **more: Any) -> Target:  # fmt: skip
+def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: ModelFacts = UNKNOWN_FACTS, **more: Any) -> Target:  # fmt: skip
     """A target; `refuses` is of its provider."""
-    provider = Provider(name="here", doors=DOORS, refuses=refuses)
+    provider = Provider(name="here", urls=DOORS, refused_members=refuses)
     return Target(provider=provider, model=model, facts=facts, **more)
 
 
@@ -33,7 +33,7 @@ def ask(**more: Any) -> RequestBody:
 
 def decoded(**more: Any) -> CanonicalRequest:
     """A request as it is translated."""
-    return SPEECH.decode(ask(**more))
+    return SPEECH.decode_request(ask(**more))
 
 
 def sent(written: WrittenBody) -> Object:
@@ -43,7 +43,7 @@ def sent(written: WrittenBody) -> Object:
 
 
 def telling(asked: CanonicalRequest | None = None, **more: Any) -> ResponseContext:
-    return ResponseContext(id="call1", created=7, model="m", asked=asked, **more)
+    return ResponseContext(id="call1", created_at=7, model="m", request=asked, **more)
 
 
 def event(kind: str, **more: Any) -> bytes:

@@ -10,13 +10,13 @@ from tests.dialects.openai_responses.cases import MESSAGE, USAGE, Object, respon
 
 
 def glance(value: object) -> tuple[str | None, str | None, str | None]:
-    seen = DIALECT.glance(json.dumps(value).encode())
-    return seen.finish, seen.served, seen.problem.kind if seen.problem else None
+    seen = DIALECT.summarize(json.dumps(value).encode())
+    return seen.finish, seen.served_model, seen.problem.kind if seen.problem else None
 
 
 def test_an_answer_tells_its_model_its_end_and_its_usage() -> None:
-    seen = DIALECT.glance(json.dumps(response(MESSAGE)).encode())
-    assert (seen.finish, seen.served, seen.problem) == ("completed", "m-1", None)
+    seen = DIALECT.summarize(json.dumps(response(MESSAGE)).encode())
+    assert (seen.finish, seen.served_model, seen.problem) == ("completed", "m-1", None)
     assert seen.usage == Usage(input=12, cache_read=5, cache_write={"": 3}, output=6, reasoning=4)
 
 
@@ -51,7 +51,7 @@ def test_a_200_without_an_answer_is_a_problem(value: object, kind: str) -> None:
 
 
 def test_html_is_no_answer() -> None:
-    problem = DIALECT.glance(b"<html>").problem
+    problem = DIALECT.summarize(b"<html>").problem
     assert problem is not None
     assert "not JSON" in problem.message
 

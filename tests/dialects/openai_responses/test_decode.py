@@ -121,7 +121,7 @@ def test_items_of_no_other_dialect_are_named() -> None:
         ("user", [Foreign(kind="computer_call_output")]),
         ("user", [Foreign(kind="item_reference")]),
     ]
-    refusals = compatibility.weigh(request, "anthropic-messages")[1]
+    refusals = compatibility.check_request(request, "anthropic-messages")[1]
     assert len(refusals) == 3
     assert refusals[0].startswith("input.web_search_call")
 
@@ -153,9 +153,9 @@ def reasoning(state: str, *texts: str) -> Object:
 
 def test_a_state_says_whose_it_is_where_the_gateway_has_labelled_it() -> None:
     assert parts(reasoning("abc", "one", "two")) == (Thought(text="one\n\ntwo", state="abc"),)
-    labelled = reasoning_state.label("m1", slot.write(slot.Kept("sig")))
+    labelled = reasoning_state.write_label("m1", slot.write(slot.Kept("sig")))
     assert parts(reasoning(labelled, "one")) == (Thought(text="one", state="sig", maker="m1"),)
-    hidden = reasoning_state.label("m1", slot.write(slot.Kept("data", redacted=True)))
+    hidden = reasoning_state.write_label("m1", slot.write(slot.Kept("data", redacted=True)))
     assert parts(reasoning(hidden)) == (Thought(state="data", redacted=True, maker="m1"),)
     raw = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "t"}]}
     assert parts(raw) == (Thought(text="t"),)
@@ -164,7 +164,7 @@ def test_a_state_says_whose_it_is_where_the_gateway_has_labelled_it() -> None:
 def test_a_state_that_hangs_on_a_call_goes_back_to_it() -> None:
     call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
     other = {**call, "call_id": "c2"}
-    kept = reasoning_state.label("m1", slot.write(slot.Kept("sig", call="c1")))
+    kept = reasoning_state.write_label("m1", slot.write(slot.Kept("sig", call="c1")))
     assert parts(call, other, reasoning(kept)) == (
         ToolUse(id="c1", name="f", arguments="{}", state="sig", maker="m1"),
         ToolUse(id="c2", name="f", arguments="{}"),
@@ -198,13 +198,13 @@ def test_every_setting_is_a_field_by_the_client_s_own_name() -> None:
     assert (request.logprobs, request.top_logprobs, request.form) == (True, 2, OutputFormat())
     assert (request.parallel_tools, request.service_tier, request.user) == (False, "flex", "u")
     assert (request.metadata, request.cache_key) == ({"a": "b"}, "k")
-    assert (request.stream, request.stream_usage, request.others) == (True, True, {})
-    assert {name for name, _ in compatibility.asked(request)} == {
+    assert (request.stream, request.stream_usage, request.extra_members) == (True, True, {})
+    assert {name for name, _ in compatibility.list_set_fields(request)} == {
         "reasoning.effort", "reasoning.summary", "text.verbosity", "max_output", "temperature",
         "top_p", "logprobs", "service_tier", "user", "metadata", "cache_key", "json_object",
         "parallel_tools_off", "effort", "thoughts_shown", "verbosity",
     } - {"reasoning.effort", "reasoning.summary", "text.verbosity"}  # fmt: skip
-    assert set(dict(compatibility.asked(request)).values()) == {
+    assert set(dict(compatibility.list_set_fields(request)).values()) == {
         "reasoning.effort", "reasoning.summary", "text.verbosity", "max_output_tokens",
         "temperature", "top_p", "include", "service_tier", "safety_identifier", "metadata",
         "prompt_cache_key", "text.format", "parallel_tool_calls",
@@ -228,8 +228,8 @@ def test_what_says_nothing_is_nothing() -> None:
         include=["reasoning.encrypted_content", "message.output_text.logprobs"],
         previous_response_id=None,
     )
-    assert request.others == {}
-    assert list(compatibility.asked(request)) == [("logprobs", "include")]
+    assert request.extra_members == {}
+    assert list(compatibility.list_set_fields(request)) == [("logprobs", "include")]
     assert request.tool_choice is None
 
 
@@ -245,7 +245,7 @@ def test_members_of_this_dialect_alone_are_named() -> None:
         user="v",
         x_new=0,
     )
-    assert request.others == {
+    assert request.extra_members == {
         "store": True,
         "previous_response_id": "r",
         "truncation": "auto",
@@ -255,13 +255,13 @@ def test_members_of_this_dialect_alone_are_named() -> None:
         "user": "v",
         "x_new": 0,
     }
-    losses, refusals = compatibility.weigh(request, "openai-chat")
+    losses, refusals = compatibility.check_request(request, "openai-chat")
     assert [it.split(":")[0] for it in refusals] == ["previous_response_id"]
     assert {"store", "truncation", "reasoning.mode", "x_new"} <= {loss.field for loss in losses}
     odd: list[object] = [{"x": []}, "reasoning.encrypted_content"]
-    assert decoded(include=odd).others == {"include": [{"x": []}]}
+    assert decoded(include=odd).extra_members == {"include": [{"x": []}]}
     alone = decoded(user="v")
-    assert (alone.user, alone.names["user"], alone.others) == ("v", "user", {})
+    assert (alone.user, alone.names["user"], alone.extra_members) == ("v", "user", {})
 
 
 def test_tools_are_functions_custom_or_hosted() -> None:

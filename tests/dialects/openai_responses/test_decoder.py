@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.core import events as e
 from gateway.core.usage import Usage
 from gateway.dialects.openai_responses.speech import SPEECH
-from gateway.dialects.stream_commit import MOST_FRAME
+from gateway.dialects.stream_commit import MAX_FRAME_BYTES
 from tests.dialects.cases import pieces
 from tests.dialects.openai_responses.cases import (
     ADDED,
@@ -34,13 +34,13 @@ TOOLS = [TOLD, e.Finish("tools", "completed"), e.End()]
 
 
 def run(*parts: bytes) -> list[e.Event]:
-    decoder = SPEECH.decoder()
+    decoder = SPEECH.make_decoder()
     found = [event for part in parts for event in decoder.feed(part)]
     return [*found, *decoder.end()]
 
 
 def whole(*output: Object, **more: object) -> list[e.Event]:
-    return SPEECH.events(json.dumps(response(*output, **more)).encode())
+    return SPEECH.decode_response(json.dumps(response(*output, **more)).encode())
 
 
 def ended(*output: Object, **more: object) -> bytes:
@@ -48,7 +48,7 @@ def ended(*output: Object, **more: object) -> bytes:
 
 
 def test_a_stream_is_told_as_it_comes() -> None:
-    decoder = SPEECH.decoder()
+    decoder = SPEECH.make_decoder()
     assert decoder.feed(CREATED + event("response.in_progress") + ADDED) == [START]
     assert decoder.feed(HELLO[:9]) == []
     assert decoder.feed(HELLO[9:]) == [e.TextDelta("hello")]
@@ -247,7 +247,9 @@ def test_what_no_other_dialect_has_is_opaque() -> None:
         (None, "length"),
     ],
 )
-def test_an_answer_that_is_incomplete_says_why(details: Object | None, reason: e.Reason) -> None:
+def test_an_answer_that_is_incomplete_says_why(
+    details: Object | None, reason: e.FinishReason
+) -> None:
     word = details["reason"] if details else "incomplete"
     more: Object = {"status": "incomplete", "incomplete_details": details}
     finish = e.Finish(reason, word)
@@ -278,8 +280,8 @@ def test_an_error_is_one_failure_and_nothing_after_it(frame: bytes, kind: str) -
 
 
 def test_a_frame_without_an_end_is_broken() -> None:
-    decoder = SPEECH.decoder()
-    (failed,) = decoder.feed(b"data: " + b"x" * MOST_FRAME)
+    decoder = SPEECH.make_decoder()
+    (failed,) = decoder.feed(b"data: " + b"x" * MAX_FRAME_BYTES)
     assert isinstance(failed, e.Failed)
     assert decoder.feed(WHOLE) == decoder.end() == []
 
@@ -293,7 +295,7 @@ def test_a_frame_without_an_end_is_broken() -> None:
     ],
 )
 def test_what_is_no_answer_is_a_failure(body: bytes, kind: str) -> None:
-    (failed,) = SPEECH.events(body)
+    (failed,) = SPEECH.decode_response(body)
     assert isinstance(failed, e.Failed)
     assert failed.problem.kind == kind
 
@@ -303,7 +305,7 @@ def test_events_that_nobody_knows_and_members_of_odd_types_are_passed_over() -> 
     stream += event("response.refusal.delta", delta=None, output_index="x")
     stream += event("response.reasoning_text.delta") + b'data: {"type":3}\n\n'
     assert run(stream) == [e.Start()]
-    assert SPEECH.events(b'{"output":[3],"created_at":"x"}') == [
+    assert SPEECH.decode_response(b'{"output":[3],"created_at":"x"}') == [
         e.Start(),
         e.Finish("cut"),
         e.End(),

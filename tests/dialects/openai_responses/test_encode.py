@@ -27,7 +27,7 @@ from tests.dialects.openai_responses.cases import Object, decoded, sent, target
 
 THINKS = ModelFacts(efforts=("low", "high"), effort_style="reasoning")
 HERE = target(facts=THINKS)
-OWN = reasoning_state.maker(HERE, "openai-responses")
+OWN = reasoning_state.hash_maker(HERE, "openai-responses")
 GRAMMAR = {"type": "grammar", "syntax": "lark", "definition": "start: A"}
 
 
@@ -40,7 +40,7 @@ def made(*parts: Part) -> CanonicalTurn:
 
 
 def said(*turns: CanonicalTurn, to: Target = HERE, **more: object) -> Object:
-    return SPEECH.encode(CanonicalRequest(turns=turns, **more), to).value  # type: ignore[arg-type]  # members by name
+    return SPEECH.encode_request(CanonicalRequest(turns=turns, **more), to).value  # type: ignore[arg-type]  # members by name
 
 
 def items(*turns: CanonicalTurn) -> object:
@@ -117,7 +117,7 @@ def test_state_of_another_model_is_dropped_and_named_and_its_text_never_shown() 
         ),
         names={"turns": "contents"},
     )
-    found = SPEECH.encode(request, HERE)
+    found = SPEECH.encode_request(request, HERE)
     assert "secret" not in str(found.value)
     assert "sig" not in str(found.value)
     why = "reasoning of another model is for that model alone"
@@ -255,7 +255,7 @@ def test_settings_stand_where_this_dialect_has_them_under_the_client_s_names() -
         stream=True,
         names={"max_output": "max_tokens", "form": "response_format", "effort": "reasoning_effort"},
     )
-    found = SPEECH.encode(request, HERE)
+    found = SPEECH.encode_request(request, HERE)
     assert {k: v for k, v in found.value.items() if k not in ("input", "store")} == {
         "text": {
             "format": {"type": "json_schema", "name": "answer", "schema": {"a": 1}, "strict": True, "description": "d"},
@@ -273,11 +273,11 @@ def test_settings_stand_where_this_dialect_has_them_under_the_client_s_names() -
         "prompt_cache_key": "k",
         "stream": True,
     }  # fmt: skip
-    assert found.names["max_output_tokens"] == "max_tokens"
-    assert found.names["text"] == found.names["text.format"] == "response_format"
-    assert found.names["reasoning.effort"] == "reasoning_effort"
-    assert found.names["input"] == "messages"
-    assert "tools" not in found.names
+    assert found.client_names["max_output_tokens"] == "max_tokens"
+    assert found.client_names["text"] == found.client_names["text.format"] == "response_format"
+    assert found.client_names["reasoning.effort"] == "reasoning_effort"
+    assert found.client_names["input"] == "messages"
+    assert "tools" not in found.client_names
 
 
 @pytest.mark.parametrize(
@@ -286,9 +286,9 @@ def test_settings_stand_where_this_dialect_has_them_under_the_client_s_names() -
 )
 def test_a_budget_is_an_effort_by_the_client_s_name_of_it(budget: int, effort: str) -> None:
     request = CanonicalRequest(turns=(), budget=budget, names={"budget": "thinking.budget_tokens"})
-    found = SPEECH.encode(request, HERE)
+    found = SPEECH.encode_request(request, HERE)
     assert found.value["reasoning"] == {"effort": effort}
-    assert found.names["reasoning.effort"] == "thinking.budget_tokens"
+    assert found.client_names["reasoning.effort"] == "thinking.budget_tokens"
 
 
 def test_json_and_verbosity_alone() -> None:
@@ -296,13 +296,13 @@ def test_json_and_verbosity_alone() -> None:
     named = said(form=OutputFormat(schema={}, name="n"))["text"]["format"]
     assert named == {"type": "json_schema", "name": "n", "schema": {}}
     request = CanonicalRequest(turns=(), verbosity="low", names={"verbosity": "v"})
-    assert SPEECH.encode(request, HERE).names["text"] == "v"
+    assert SPEECH.encode_request(request, HERE).client_names["text"] == "v"
     assert said(service_tier="flex")["service_tier"] == "flex"
 
 
 def test_a_cap_below_what_the_api_takes_is_raised_and_named() -> None:
     request = CanonicalRequest(turns=(), max_output=1, names={"max_output": "max_tokens"})
-    found = SPEECH.encode(request, HERE)
+    found = SPEECH.encode_request(request, HERE)
     assert found.value["max_output_tokens"] == 16
     assert [(it.field, it.action) for it in found.losses] == [("max_tokens", "approximated")]
 
@@ -319,7 +319,7 @@ def test_what_a_model_refuses_is_told_by_the_client_s_name() -> None:
     facts = ModelFacts(
         efforts=("low", "high"), effort_style="reasoning", max_output=500, sampling="never"
     )
-    written = translation.write(request, DIALECT, target(facts=facts))
+    written = translation.write_request(request, DIALECT, target(facts=facts))
     assert sent(written)["reasoning"] == {"effort": "high"}
     assert sent(written)["max_output_tokens"] == 500
     assert {(it.field, it.action) for it in written.losses} == {
@@ -342,7 +342,7 @@ def test_a_request_of_this_dialect_means_the_same_when_it_is_said_again() -> Non
         "text": {"format": {"type": "json_schema", "name": "n", "schema": {}, "strict": False}},
         "max_output_tokens": 50,
     }  # fmt: skip
-    value = SPEECH.encode(decoded(**given), target()).value
+    value = SPEECH.encode_request(decoded(**given), target()).value
     assert value == {**given, "store": False}
 
 
@@ -355,8 +355,8 @@ def test_names_and_the_user_fit_their_members() -> None:
         tools=(Tool(name="files.read"), Tool(name="f")),
         tool_choice=ToolChoice(mode="tool", name="files.read"),
     )
-    value = SPEECH.encode(request, target()).value
-    plain = tool_ids.plain("files.read", "tool_")
-    assert value["safety_identifier"] == tool_ids.plain(user, "user_") != user
+    value = SPEECH.encode_request(request, target()).value
+    plain = tool_ids.make_plain_id("files.read", "tool_")
+    assert value["safety_identifier"] == tool_ids.make_plain_id(user, "user_") != user
     assert [tool["name"] for tool in value["tools"]] == [plain, "f"]
     assert value["tool_choice"] == {"type": "function", "name": plain}

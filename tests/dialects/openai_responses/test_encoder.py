@@ -19,7 +19,7 @@ TOLD = e.UsageUpdate(Usage(input=12, cache_read=5, output=6, reasoning=4))
 
 
 def stream(*events: e.Event, as_: ResponseContext | None = None) -> list[Object]:
-    encoder = SPEECH.encoder(as_ or telling())
+    encoder = SPEECH.make_encoder(as_ or telling())
     frames = b"".join(encoder.write(event) for event in events)
     said = read(frames)
     assert [it["sequence_number"] for it in said] == list(range(len(said)))
@@ -31,7 +31,7 @@ def kinds(*events: e.Event, as_: ResponseContext | None = None) -> list[str]:
 
 
 def told(*events: e.Event, as_: ResponseContext | None = None) -> Object:
-    value: Object = json.loads(SPEECH.tell(events, as_ or telling()))
+    value: Object = json.loads(SPEECH.encode_response(events, as_ or telling()))
     return value
 
 
@@ -149,11 +149,11 @@ def test_thinking_is_a_summary_in_parts() -> None:
 
 
 def test_a_state_goes_under_its_label_and_nowhere_without() -> None:
-    own = telling(label="m1")
+    own = telling(state_label="m1")
     (thought,) = output(e.ReasoningDelta("hm"), e.ReasoningEnd("sig"), as_=own)
-    assert thought["encrypted_content"] == reasoning_state.label("m1", "sig")
+    assert thought["encrypted_content"] == reasoning_state.write_label("m1", "sig")
     (hidden,) = output(e.ReasoningEnd("data", redacted=True), as_=own)
-    assert hidden["encrypted_content"] == reasoning_state.label("m1", "redacted:data")
+    assert hidden["encrypted_content"] == reasoning_state.write_label("m1", "redacted:data")
     assert output(e.ReasoningEnd("data", redacted=True)) == []
     assert output(e.ReasoningEnd(), as_=own) == []
 
@@ -161,7 +161,7 @@ def test_a_state_goes_under_its_label_and_nowhere_without() -> None:
 def test_reasoning_without_a_state_has_the_label_alone() -> None:
     """OpenAI would look for its id: what comes back is known, and is no state."""
     found = output(
-        e.ReasoningDelta("hm"), e.ReasoningEnd(), e.TextDelta("a"), as_=telling(label="m1")
+        e.ReasoningDelta("hm"), e.ReasoningEnd(), e.TextDelta("a"), as_=telling(state_label="m1")
     )
     assert found[0]["encrypted_content"] == "tg1.m1."
     assert [item["type"] for item in found] == ["reasoning", "message"]
@@ -171,9 +171,9 @@ def test_reasoning_without_a_state_has_the_label_alone() -> None:
 
 def test_a_state_of_a_call_follows_it_and_comes_back_to_it() -> None:
     call = (e.ToolStart(0, "c1", "f"), e.ToolDelta(0, "{}"), e.ToolEnd(0, "sig"))
-    found = output(e.TextDelta("a"), *call, as_=telling(label="m1"))
+    found = output(e.TextDelta("a"), *call, as_=telling(state_label="m1"))
     assert [item["type"] for item in found] == ["message", "function_call", "reasoning"]
-    assert found[2]["encrypted_content"] == reasoning_state.label(
+    assert found[2]["encrypted_content"] == reasoning_state.write_label(
         "m1", slot.write(slot.Kept("sig", call="c1"))
     )
     (turn,) = decoded(input=found).turns
@@ -237,7 +237,7 @@ def test_a_custom_tool_has_free_text() -> None:
     ],
 )
 def test_a_function_that_stood_for_a_custom_tool_is_one_again(arguments: str, text: str) -> None:
-    as_ = telling(custom=frozenset({"n"}))
+    as_ = telling(custom_tool_names=frozenset({"n"}))
     said = stream(e.ToolStart(0, "c", "n"), e.ToolDelta(0, arguments), e.ToolEnd(0), *STOP, as_=as_)
     assert (said[2]["item"]["type"], said[2]["item"]["input"]) == ("custom_tool_call", "")
     assert (said[3]["delta"], said[4]["input"], said[5]["item"]["input"]) == (text, text, text)
@@ -245,15 +245,15 @@ def test_a_function_that_stood_for_a_custom_tool_is_one_again(arguments: str, te
 
 def test_pieces_of_no_call_and_other_choices_are_nothing() -> None:
     assert output(e.ToolDelta(3, "x"), e.ToolEnd(3), e.TextDelta("other", choice=1)) == []
-    encoder = SPEECH.encoder(telling())
+    encoder = SPEECH.make_encoder(telling())
     assert encoder.write(e.TextDelta("other", choice=1)) == b""
     assert encoder.write(e.Opaque("new", {})) == b""
 
 
 def test_a_failure_is_told_by_the_problem_frame() -> None:
-    problem = DIALECT.glance(b"x").problem
+    problem = DIALECT.summarize(b"x").problem
     assert problem is not None
-    encoder = SPEECH.encoder(telling())
+    encoder = SPEECH.make_encoder(telling())
     encoder.write(e.Start())
     assert encoder.write(e.Failed(problem)) == b""
 
@@ -269,7 +269,7 @@ def test_a_failure_is_told_by_the_problem_frame() -> None:
         ("error", "failed", None),
     ],
 )
-def test_the_end_says_how_it_ended(reason: e.Reason, status: str, why: Object | None) -> None:
+def test_the_end_says_how_it_ended(reason: e.FinishReason, status: str, why: Object | None) -> None:
     events = (e.TextDelta("a"), e.Finish(reason), TOLD, END)
     assert kinds(*events)[-1] == status
     answer = told(*events)
@@ -365,12 +365,12 @@ def answers(draw: st.DrawFn) -> list[e.Event]:
 def test_a_stream_and_a_whole_answer_say_the_same(events: list[e.Event]) -> None:
     """Law 2: told whole, streamed and folded, and read again."""
     as_ = telling()
-    encoder = SPEECH.encoder(as_)
+    encoder = SPEECH.make_encoder(as_)
     frames = b"".join(map(encoder.write, events))
-    whole = SPEECH.tell(events, as_)
+    whole = SPEECH.encode_response(events, as_)
     assert DIALECT.fold(frames) == whole
-    decoder = SPEECH.decoder()
-    assert joined(decoder.feed(frames)) == joined(SPEECH.events(whole)) == joined(events)
+    decoder = SPEECH.make_decoder()
+    assert joined(decoder.feed(frames)) == joined(SPEECH.decode_response(whole)) == joined(events)
 
 
 def joined(events: list[e.Event]) -> list[object]:

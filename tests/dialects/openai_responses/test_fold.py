@@ -84,7 +84,7 @@ def test_an_answer_that_was_cut_ends_so() -> None:
     whole = response(MESSAGE, status="incomplete")
     stream = DIALECT.unfold(json.dumps(whole).encode(), True)
     assert read(stream)[-1]["type"] == "response.incomplete"
-    watch = DIALECT.watch(DIALECT.read(b'{"model":"m","input":"a"}'))
+    watch = DIALECT.inspect_stream(DIALECT.read(b'{"model":"m","input":"a"}'))
     assert watch.feed(stream) == stream
     assert watch.complete
 

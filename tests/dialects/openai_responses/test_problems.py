@@ -13,15 +13,15 @@ TRUNCATED = Problem(kind="upstream_truncated", message="It broke off.")
 
 def test_an_error_is_told_in_the_shape_of_openai() -> None:
     said = json.loads(
-        DIALECT.problem(Problem(kind="invalid_request", message="No.", param="input"))
+        DIALECT.write_problem(Problem(kind="invalid_request", message="No.", param="input"))
     )
     assert said["error"]["message"] == "No."
     assert said["error"]["param"] == "input"
-    assert DIALECT.status(TRUNCATED) == 502
+    assert DIALECT.find_status(TRUNCATED) == 502
 
 
 def test_an_error_in_a_stream_has_the_members_that_both_kinds_of_clients_read() -> None:
-    (event,) = read(DIALECT.problem_frame(TRUNCATED))
+    (event,) = read(DIALECT.write_problem_frame(TRUNCATED))
     assert (event["type"], event["message"]) == ("error", "It broke off.")
     assert event["code"] == event["error"]["code"] == "upstream_truncated"
     assert event["sequence_number"] == problems.LAST
@@ -32,14 +32,14 @@ def test_an_error_in_a_stream_has_the_members_that_both_kinds_of_clients_read() 
 )
 def test_a_provider_s_own_words_go_into_the_frame(body: bytes) -> None:
     problem = Problem(kind="upstream_rejected", message="ours", body=body)
-    (event,) = read(DIALECT.problem_frame(problem))
+    (event,) = read(DIALECT.write_problem_frame(problem))
     assert event["message"] == event["error"]["message"] == "Bad."
 
 
 @pytest.mark.parametrize("body", [b'{"error":"odd"}', b"[]"])
 def test_a_body_without_words_is_told_in_ours(body: bytes) -> None:
     problem = Problem(kind="upstream_rejected", message="ours", body=body)
-    assert read(DIALECT.problem_frame(problem))[0]["error"] == {"message": "ours"}
+    assert read(DIALECT.write_problem_frame(problem))[0]["error"] == {"message": "ours"}
 
 
 @pytest.mark.parametrize(
@@ -63,5 +63,5 @@ def test_a_code_says_whose_fault_it_is(error: object, kind: str) -> None:
 
 def test_a_refusal_goes_on_as_it_came_and_a_credential_s_does_not() -> None:
     body = b'{"error":{"message":"Invalid schema","code":"invalid_function_parameters"}}'
-    assert DIALECT.problem(DIALECT.read_problem(400, body, None)) == body
+    assert DIALECT.write_problem(DIALECT.read_problem(400, body, None)) == body
     assert DIALECT.read_problem(401, b"{}", None).kind == "upstream_auth"

@@ -108,10 +108,12 @@ def test_members_that_a_provider_refuses_are_dropped_and_named() -> None:
 
 def test_log_probabilities_are_only_asked_of_a_model_that_gives_them() -> None:
     prompt = ask(top_logprobs=2).prompt
-    assert DIALECT.unfit(prompt, target(facts=LUNA)) == "gives no logprobs while it reasons"
-    assert DIALECT.unfit(prompt, target(facts=LUNA, effort="none")) == ""
-    assert DIALECT.unfit(prompt, target(refuses=frozenset({"include"}))) == "gives no logprobs"
-    assert DIALECT.unfit(ask().prompt, target(facts=LUNA)) == ""
+    assert DIALECT.explain_unfit(prompt, target(facts=LUNA)) == "gives no logprobs while it reasons"
+    assert DIALECT.explain_unfit(prompt, target(facts=LUNA, effort="none")) == ""
+    assert (
+        DIALECT.explain_unfit(prompt, target(refuses=frozenset({"include"}))) == "gives no logprobs"
+    )
+    assert DIALECT.explain_unfit(ask().prompt, target(facts=LUNA)) == ""
 
 
 def test_a_name_that_stands_twice_goes_on_once() -> None:

@@ -47,7 +47,7 @@ def client(body: bytes, *, stream: bool) -> openai.OpenAI:
 
 
 def frames(events: list[e.Event]) -> bytes:
-    encoder = SPEECH.encoder(telling(label="m1"))
+    encoder = SPEECH.make_encoder(telling(state_label="m1"))
     return b"".join(map(encoder.write, events))
 
 
@@ -75,7 +75,7 @@ def check(answer: "openai.types.responses.Response | ParsedResponse[object]") ->
 
 
 def test_a_whole_answer() -> None:
-    body = SPEECH.tell(EVENTS, telling(label="m1"))
+    body = SPEECH.encode_response(EVENTS, telling(state_label="m1"))
     check(client(body, stream=False).responses.create(model="m", input="hi"))
 
 
@@ -105,7 +105,7 @@ def test_the_stream_that_the_sdk_puts_together() -> None:
 
 def test_a_whole_answer_that_is_told_as_a_stream() -> None:
     """Also one of a cache, at home."""
-    body = SPEECH.tell(EVENTS, telling(label="m1"))
+    body = SPEECH.encode_response(EVENTS, telling(state_label="m1"))
     unfolded = DIALECT.unfold(body, True)
     with client(unfolded, stream=True).responses.stream(model="m", input="hi") as stream:
         check(stream.get_final_response())
@@ -126,7 +126,7 @@ def test_a_limit_is_no_completion() -> None:
 def test_an_error_in_a_stream_is_raised(begun: list[e.Event]) -> None:
     """Law 10: whatever came before it, the SDK does not take the stream for a whole one."""
     broken = Problem(kind="upstream_truncated", message="It broke off.")
-    body = frames(begun) + DIALECT.problem_frame(broken)
+    body = frames(begun) + DIALECT.write_problem_frame(broken)
     with (
         pytest.raises(openai.APIError, match=r"It broke off\."),
         client(body, stream=True).responses.create(model="m", input="hi", stream=True) as stream,

@@ -27,7 +27,7 @@ def test_each_tool_of_a_namespace_is_one_of_its_own() -> None:
     ]
     assert request.tools[0].source == {**CLOSE, "description": "Of agents.\n\nCloses.", "namespace": "agents"}  # fmt: skip
     for door in ("openai-chat", "anthropic-messages", "gemini"):
-        assert compatibility.weigh(request, door) == ([], [])
+        assert compatibility.check_request(request, door) == ([], [])
 
 
 @pytest.mark.parametrize("tools", [[], None, {}])
@@ -63,7 +63,7 @@ def test_a_choice_may_name_a_namespace(
 
 def test_a_call_comes_back_under_both_names() -> None:
     asked = decoded(tools=[AGENTS, PLAIN])
-    encoder = SPEECH.encoder(telling(asked))
+    encoder = SPEECH.make_encoder(telling(asked))
     events: list[e.Event] = [
         e.ToolStart(0, "c0", "agents__close"), e.ToolEnd(0),
         e.ToolStart(1, "c1", "close"), e.ToolEnd(1), e.Finish("tools"), e.End(),
@@ -81,7 +81,7 @@ def test_tools_that_the_input_offers_are_tools() -> None:
     items = [more, user, {**more, "tools": [AGENTS, PLAIN]}, {**more, "tools": "odd"}, "odd"]
     for tools in ([PLAIN], ..., "odd"):
         body = ask(input=items[:-1], tools=tools)
-        request = SPEECH.decode(body)
+        request = SPEECH.decode_request(body)
         assert {tool.name for tool in request.tools} == {"agents__close", "agents__open", "close"}
         assert len(request.tools) == 3
         assert [turn.role for turn in request.turns] == ["user"]
@@ -95,7 +95,7 @@ def test_tools_that_the_input_offers_are_tools() -> None:
 def test_a_custom_tool_of_a_namespace_is_called_under_both_names() -> None:
     run = {"type": "custom", "name": "exec", "description": "Runs."}
     asked = decoded(input=[{"type": "additional_tools", "tools": [{**AGENTS, "tools": [run]}]}])
-    encoder = SPEECH.encoder(telling(asked, custom=frozenset({"agents__exec"})))
+    encoder = SPEECH.make_encoder(telling(asked, custom_tool_names=frozenset({"agents__exec"})))
     events: list[e.Event] = [
         e.ToolStart(0, "c0", "agents__exec"),
         e.ToolDelta(0, '{"input":"x"}'),

@@ -25,7 +25,7 @@ KEEPALIVE = b": keepalive\n\n"
 
 
 def start() -> StreamInspector:
-    return DIALECT.watch(ask(stream=True))
+    return DIALECT.inspect_stream(ask(stream=True))
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 10_000])
@@ -33,7 +33,7 @@ def test_bytes_go_on_as_they_came_however_they_are_read(size: int) -> None:
     watch = start()
     out = [watch.feed(WHOLE[at : at + size]) for at in range(0, len(WHOLE), size)]
     assert b"".join([*out, watch.end()]) == WHOLE
-    assert (watch.complete, watch.problem, watch.finish, watch.served) == (
+    assert (watch.complete, watch.problem, watch.finish, watch.served_model) == (
         True,
         None,
         "completed",
@@ -104,7 +104,7 @@ def test_a_limit_is_an_end_and_is_told() -> None:
 def test_an_end_without_a_response_is_one_all_the_same() -> None:
     watch = start()
     watch.feed(HELLO + event("response.completed"))
-    assert (watch.complete, watch.finish, watch.served) == (True, None, None)
+    assert (watch.complete, watch.finish, watch.served_model) == (True, None, None)
 
 
 NESTED = event("error", error={"code": "server_error", "message": "m"})

@@ -95,7 +95,7 @@ def stream(said: Object, *frames: bytes, begun: Object | None = None) -> bytes:
 
 
 def run(data: bytes) -> StreamInspector:
-    watch = DIALECT.watch(BODY)
+    watch = DIALECT.inspect_stream(BODY)
     for part in data.split(b"\n\n"):
         watch.feed(part + b"\n\n" if part else b"")
     watch.end()
@@ -103,7 +103,7 @@ def run(data: bytes) -> StreamInspector:
 
 
 def abroad(data: bytes) -> Usage | None:
-    decoder = SPEECH.decoder()
+    decoder = SPEECH.make_decoder()
     found = [*decoder.feed(data), *decoder.end()]
     return [event.usage for event in found if hasattr(event, "usage")][-1]
 
@@ -113,7 +113,7 @@ def abroad(data: bytes) -> Usage | None:
 )
 def test_every_account(said: Object, read: Usage) -> None:
     """Whole and streamed; a tool that both an item and the end tell of was used once."""
-    assert DIALECT.glance(json.dumps(response(said)).encode()).usage == read
+    assert DIALECT.summarize(json.dumps(response(said)).encode()).usage == read
     items = [
         frame("response.output_item.done", output_index=at, item=item)
         for at, item in enumerate(said.get("output", ()))
@@ -123,7 +123,7 @@ def test_every_account(said: Object, read: Usage) -> None:
     for data in (stream(said), stream(said, text, *items)):
         assert run(data).usage == read
         assert abroad(data) == read
-        assert DIALECT.glance(DIALECT.fold(data)).usage == read
+        assert DIALECT.summarize(DIALECT.fold(data)).usage == read
 
 
 def test_tools_count_where_the_end_lists_no_output() -> None:
@@ -195,11 +195,13 @@ ITEMS: list[tuple[Object, int]] = [
 @pytest.mark.parametrize(("item", "size"), ITEMS)
 def test_what_is_heard_of_an_item(item: Object, size: int) -> None:
     """Of a host that streams no deltas, or tells of items at the end alone."""
-    assert DIALECT.glance(json.dumps(response({"output": [item]})).encode()).heard == size
+    assert (
+        DIALECT.summarize(json.dumps(response({"output": [item]})).encode()).content_bytes == size
+    )
     done = frame("response.output_item.done", output_index=0, item=item)
     added = frame("response.output_item.added", output_index=0, item=item)
-    assert run(stream({}, added, done)).heard == size
-    assert run(stream({"output": [item]}, added)).heard == size
+    assert run(stream({}, added, done)).content_bytes == size
+    assert run(stream({"output": [item]}, added)).content_bytes == size
 
 
 def test_what_deltas_said_is_not_heard_again_when_it_is_done() -> None:
@@ -211,13 +213,13 @@ def test_what_deltas_said_is_not_heard_again_when_it_is_done() -> None:
         frame("response.output_item.done", output_index=0, item=item),
     ]
     data = stream({"output": [item], "usage": COUNTED}, *frames)
-    assert run(data).heard == 4
-    watch = DIALECT.watch(BODY)
+    assert run(data).content_bytes == 4
+    watch = DIALECT.inspect_stream(BODY)
     watch.feed(data)
-    assert watch.heard == 4
+    assert watch.content_bytes == 4
 
 
 def test_what_is_no_content_is_not_heard() -> None:
-    assert DIALECT.glance(json.dumps(response({"output": [7]})).encode()).heard == 0
+    assert DIALECT.summarize(json.dumps(response({"output": [7]})).encode()).content_bytes == 0
     odd = frame("response.output_item.done", output_index=0, item=7)
-    assert run(stream({}, odd)).heard == 0
+    assert run(stream({}, odd)).content_bytes == 0

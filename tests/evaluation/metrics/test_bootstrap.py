@@ -11,15 +11,15 @@ from gateway.evaluation.metrics.bootstrap import Interval, Weights
 
 def test_a_resample_draws_each_row_once_on_average_with_variance_one() -> None:
     """By its table, exactly: no draw decides."""
-    table = bytes(range(256)).translate(bootstrap._POISSON)
+    table = bytes(range(256)).translate(bootstrap._POISSON_TABLE)
     average = sum(table) / 256
     assert average == 1
     assert sum(value * value for value in table) / 256 - average**2 == pytest.approx(1.0078125)
 
 
 def test_a_seed_gives_the_same_resamples() -> None:
-    first, again = (list(bootstrap.resamples(50, Random(7), 3)) for _ in range(2))
-    other = list(bootstrap.resamples(50, Random(8), 3))
+    first, again = (list(bootstrap.draw_resamples(50, Random(7), 3)) for _ in range(2))
+    other = list(bootstrap.draw_resamples(50, Random(8), 3))
     assert first == again != other
     assert [len(one) for one in first] == [50, 50, 50]
 
@@ -30,7 +30,7 @@ def test_the_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
     values = [draw.gauss(10, 2) for _ in range(400)]
     middle = sum(values) / 400
     spread = math.sqrt(sum((one - middle) ** 2 for one in values) / 400)
-    found = bootstrap.interval(lambda w: bootstrap.mean(values, w), 400, Random(2))
+    found = bootstrap.compute_interval(lambda w: bootstrap.compute_mean(values, w), 400, Random(2))
     assert found is not None
     assert found.value == pytest.approx(middle)
     assert found.high - found.low == pytest.approx(2 * 1.96 * spread / 20, rel=0.1)
@@ -41,10 +41,10 @@ def test_figures_of_one_resample_are_told_together() -> None:
     values = [1.0, 2.0, 3.0, 4.0] * 10
 
     def figures(weights: Weights) -> dict[str, float | None]:
-        found = bootstrap.mean(values, weights)
+        found = bootstrap.compute_mean(values, weights)
         return {"one": found, "two": None if found is None else 2 * found, "none": None}
 
-    told = bootstrap.intervals(figures, 40, Random(3), 200)
+    told = bootstrap.compute_intervals(figures, 40, Random(3), 200)
     one, two = told["one"], told["two"]
     assert one is not None
     assert two == Interval(one.value * 2, one.low * 2, one.high * 2)
@@ -53,26 +53,29 @@ def test_figures_of_one_resample_are_told_together() -> None:
 
 def test_a_figure_that_most_resamples_lack_has_no_interval() -> None:
     """Of one row a third of all resamples are empty."""
-    assert bootstrap.interval(lambda w: bootstrap.mean([5.0], w), 1, Random(4), 100) is None
+    assert (
+        bootstrap.compute_interval(lambda w: bootstrap.compute_mean([5.0], w), 1, Random(4), 100)
+        is None
+    )
 
 
 @pytest.mark.parametrize(
     ("control", "above"), [(0.9, True), (1.0, False), (1.5, False), (3.0, False)]
 )
 def test_what_an_interval_contains_may_be_chance(control: float, above: bool) -> None:
-    assert Interval(1.5, 1.0, 2.0).above(control) is above
+    assert Interval(1.5, 1.0, 2.0).is_above(control) is above
     assert str(Interval(1.5, 1.0, 2.0)) == "1.500 (1.000 to 2.000)"
 
 
 def test_quantiles_lie_between_neighbours() -> None:
-    assert [bootstrap.quantile([1, 2, 4], share) for share in (0, 0.25, 0.5, 0.75, 1)] == [
+    assert [bootstrap.compute_quantile([1, 2, 4], share) for share in (0, 0.25, 0.5, 0.75, 1)] == [
         1, 1.5, 2, 3, 4,
     ]  # fmt: skip
-    assert bootstrap.between(5, [1, 2, 3], 0.5) == Interval(5, 1.5, 2.5)
+    assert bootstrap.make_interval(5, [1, 2, 3], 0.5) == Interval(5, 1.5, 2.5)
 
 
 def test_shuffles_keep_what_is_shuffled() -> None:
-    seen = [tuple(one) for one in bootstrap.shuffles("aabbbc", Random(5), 20)]
+    seen = [tuple(one) for one in bootstrap.draw_shuffles("aabbbc", Random(5), 20)]
     assert {tuple(sorted(one)) for one in seen} == {tuple("aabbbc")}
     assert len(set(seen)) > 5
-    assert seen == [tuple(one) for one in bootstrap.shuffles("aabbbc", Random(5), 20)]
+    assert seen == [tuple(one) for one in bootstrap.draw_shuffles("aabbbc", Random(5), 20)]

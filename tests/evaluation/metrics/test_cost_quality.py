@@ -32,56 +32,58 @@ def made(
 
 
 def test_constant_tiers_and_picks() -> None:
-    assert cost_quality.constant(TABLE) == {
+    assert cost_quality.score_constant_routers(TABLE) == {
         "fast": CostQualityPoint(1, 0.5), "smart": CostQualityPoint(2, 0.5), "reasoning": CostQualityPoint(12.5, 0.75),
     }  # fmt: skip
-    assert cost_quality.constant(TABLE, [2, 0, 0, 0])["fast"] == CostQualityPoint(1, 1)
-    assert cost_quality.constant(TABLE, [0, 0, 0, 0]) == {}
-    assert cost_quality.quality(TABLE, PICKS) == CostQualityPoint(3.5, 1)
-    assert cost_quality.quality(TABLE, PICKS, [0, 0, 0, 0]) is None
-    assert (TABLE.tiers, TABLE.rows) == (("fast", "smart", "reasoning"), 4)
+    assert cost_quality.score_constant_routers(TABLE, [2, 0, 0, 0])["fast"] == CostQualityPoint(
+        1, 1
+    )
+    assert cost_quality.score_constant_routers(TABLE, [0, 0, 0, 0]) == {}
+    assert cost_quality.score_router(TABLE, PICKS) == CostQualityPoint(3.5, 1)
+    assert cost_quality.score_router(TABLE, PICKS, [0, 0, 0, 0]) is None
+    assert (TABLE.tiers, TABLE.row_count) == (("fast", "smart", "reasoning"), 4)
 
 
 def test_by_chance_is_the_mean_of_all_orders() -> None:
-    every = [cost_quality.quality(TABLE, order) for order in permutations(PICKS)]
+    every = [cost_quality.score_router(TABLE, order) for order in permutations(PICKS)]
     known = [one for one in every if one is not None]
-    found = cost_quality.by_chance(TABLE, PICKS)
+    found = cost_quality.score_random_mix(TABLE, PICKS)
     assert found is not None
     assert found.quality == pytest.approx(sum(one.quality for one in known) / 24)
     assert found.cost == pytest.approx(sum(one.cost for one in known) / 24)
-    assert cost_quality.by_chance(TABLE, PICKS, [0, 0, 0, 0]) is None
+    assert cost_quality.score_random_mix(TABLE, PICKS, [0, 0, 0, 0]) is None
 
 
 def test_shuffles_lie_about_their_exact_mean() -> None:
     table = made(200, 1)
     picks: list[Tier] = ["fast", "smart", "reasoning", "fast"] * 50
-    found = cost_quality.shuffled(table, picks, Random(2), 200)
-    exact = cost_quality.by_chance(table, picks)
+    found = cost_quality.score_shuffled(table, picks, Random(2), 200)
+    exact = cost_quality.score_random_mix(table, picks)
     assert found is not None
     assert exact is not None
     assert found.value == exact.quality
     assert found.low < found.value < found.high < found.low + 0.2
     empty = TierScores({"fast": [], "smart": []}, {"fast": [], "smart": []})
-    assert cost_quality.shuffled(empty, [], Random(2)) is None
+    assert cost_quality.score_shuffled(empty, [], Random(2)) is None
 
 
 def test_an_oracle_takes_the_cheapest_of_the_best() -> None:
-    assert cost_quality.oracle(TABLE) == ["fast", "smart", "reasoning", "fast"]
-    assert cost_quality.oracle(TABLE, 0.5) == ["fast", "smart", "fast", "fast"]
-    assert cost_quality.oracle(TABLE, 0) == ["fast", "smart", "reasoning", "fast"]
+    assert cost_quality.pick_oracle_tiers(TABLE) == ["fast", "smart", "reasoning", "fast"]
+    assert cost_quality.pick_oracle_tiers(TABLE, 0.5) == ["fast", "smart", "fast", "fast"]
+    assert cost_quality.pick_oracle_tiers(TABLE, 0) == ["fast", "smart", "reasoning", "fast"]
 
 
 def test_an_edge_climbs_and_has_no_dents() -> None:
     points = [CostQualityPoint(1, 0.2), CostQualityPoint(2, 0.3), CostQualityPoint(3, 0.8), CostQualityPoint(2.5, 0.1), CostQualityPoint(5, 0.8), CostQualityPoint(6, 0.9)]  # fmt: skip
-    assert cost_quality.edge(points) == [
+    assert cost_quality.find_upper_hull(points) == [
         CostQualityPoint(1, 0.2),
         CostQualityPoint(3, 0.8),
         CostQualityPoint(6, 0.9),
     ]
-    assert cost_quality.edge([CostQualityPoint(1, 0.2), CostQualityPoint(1, 0.4)]) == [
+    assert cost_quality.find_upper_hull([CostQualityPoint(1, 0.2), CostQualityPoint(1, 0.4)]) == [
         CostQualityPoint(1, 0.4)
     ]
-    assert cost_quality.edge([]) == []
+    assert cost_quality.find_upper_hull([]) == []
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,9 @@ def test_an_edge_climbs_and_has_no_dents() -> None:
 )  # fmt: skip
 def test_a_mix_costs_what_lies_between_two_points(quality: float, cost: float | None) -> None:
     hull = [CostQualityPoint(1, 0.2), CostQualityPoint(3, 0.8), CostQualityPoint(6, 0.9)]
-    assert cost_quality.cost_at(hull, quality) == (None if cost is None else pytest.approx(cost))
+    assert cost_quality.interpolate_cost(hull, quality) == (
+        None if cost is None else pytest.approx(cost)
+    )
 
 
 @given(st.integers(0, 1000), st.integers(2, 3), st.booleans())
@@ -107,14 +111,14 @@ def test_thresholds_are_those_of_a_decision(seed: int, tiers: int, weighted: boo
     for fast in cuts:
         for smart in cuts:
             parted = Thresholds(fast=fast, smart=smart, id="t")
-            picks = [heuristic.tier(one, parted) for one in scored]
+            picks = [heuristic.choose_tier(one, parted) for one in scored]
             folded = [pick if pick in names else "smart" for pick in picks]
-            point = cost_quality.quality(table, folded, weights)
+            point = cost_quality.score_router(table, folded, weights)
             if point is not None:
                 wanted.add((round(point.cost, 6), round(point.quality, 6)))
     found = {
         (round(one.cost, 6), round(one.quality, 6))
-        for one in cost_quality.thresholds(table, scored, weights, 12)
+        for one in cost_quality.sweep_thresholds(table, scored, weights, 12)
     }
     assert found == wanted
 
@@ -122,18 +126,20 @@ def test_thresholds_are_those_of_a_decision(seed: int, tiers: int, weighted: boo
 def test_a_grid_of_few_steps_is_of_quantiles() -> None:
     table = made(100, 5)
     scored = [Score(fast=at / 200, smart=at / 100) for at in range(100)]
-    assert len(cost_quality.thresholds(table, scored, steps=4)) == 5 * 5
-    assert cost_quality.thresholds(table, scored, [0] * 100) == []
+    assert len(cost_quality.sweep_thresholds(table, scored, steps=4)) == 5 * 5
+    assert cost_quality.sweep_thresholds(table, scored, [0] * 100) == []
 
 
 def test_the_cost_at_a_share_of_the_dearest() -> None:
     dear = CostQualityPoint(10, 1.0)
-    assert cost_quality.frugal([CostQualityPoint(1, 0.5)], dear) == pytest.approx(
+    assert cost_quality.find_frugal_share([CostQualityPoint(1, 0.5)], dear) == pytest.approx(
         (1 + 0.9 * 9) / 10
     )
-    assert cost_quality.frugal(
+    assert cost_quality.find_frugal_share(
         [CostQualityPoint(1, 0.5), CostQualityPoint(2, 0.96)], dear, 0.95
     ) == pytest.approx(0.198, abs=0.001)
-    assert cost_quality.frugal([CostQualityPoint(1, 0.97)], dear) == pytest.approx(0.1)
-    assert cost_quality.frugal([CostQualityPoint(0, 0.5)], CostQualityPoint(0, 1)) is None
-    assert cost_quality.frugal([], CostQualityPoint(1, 0.0), 2) == 1.0
+    assert cost_quality.find_frugal_share([CostQualityPoint(1, 0.97)], dear) == pytest.approx(0.1)
+    assert (
+        cost_quality.find_frugal_share([CostQualityPoint(0, 0.5)], CostQualityPoint(0, 1)) is None
+    )
+    assert cost_quality.find_frugal_share([], CostQualityPoint(1, 0.0), 2) == 1.0

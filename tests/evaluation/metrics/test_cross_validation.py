@@ -12,20 +12,20 @@ SOURCES = ["a"] * 3 + ["b"] * 5 + ["c"] * 2
 
 def test_each_source_is_left_out_once() -> None:
     found = list(cross_validation.leave_one_out(SOURCES))
-    assert [(one.name, one.held) for one in found] == [
+    assert [(one.name, one.held_out_rows) for one in found] == [
         ("a", [0, 1, 2]), ("b", [3, 4, 5, 6, 7]), ("c", [8, 9]),
     ]  # fmt: skip
-    assert all(sorted([*one.train, *one.held]) == list(range(10)) for one in found)
+    assert all(sorted([*one.train_rows, *one.held_out_rows]) == list(range(10)) for one in found)
     assert list(cross_validation.leave_one_out(["a", "a"])) == []
 
 
 def test_parts_hold_each_row_once_and_each_source_by_its_share() -> None:
-    found = list(cross_validation.parts(["a"] * 10 + ["b"] * 20, Random(1), 5))
-    assert sorted(row for one in found for row in one.held) == list(range(30))
+    found = list(cross_validation.split_randomly(["a"] * 10 + ["b"] * 20, Random(1), 5))
+    assert sorted(row for one in found for row in one.held_out_rows) == list(range(30))
     for one in found:
-        assert sorted([*one.train, *one.held]) == list(range(30))
-        assert [row < 10 for row in one.held].count(True) == 2
-    assert found == list(cross_validation.parts(["a"] * 10 + ["b"] * 20, Random(1), 5))
+        assert sorted([*one.train_rows, *one.held_out_rows]) == list(range(30))
+        assert [row < 10 for row in one.held_out_rows].count(True) == 2
+    assert found == list(cross_validation.split_randomly(["a"] * 10 + ["b"] * 20, Random(1), 5))
 
 
 def test_a_scorer_never_sees_the_rows_that_it_is_judged_on() -> None:
@@ -34,10 +34,13 @@ def test_a_scorer_never_sees_the_rows_that_it_is_judged_on() -> None:
 
     rows = list(range(10))
     assert (
-        cross_validation.held_out(rows, cross_validation.leave_one_out(SOURCES), fit) == [0.0] * 10
+        cross_validation.score_held_out(rows, cross_validation.leave_one_out(SOURCES), fit)
+        == [0.0] * 10
     )
     assert (
-        cross_validation.held_out(rows, list(cross_validation.parts(SOURCES, Random(2), 3)), fit)
+        cross_validation.score_held_out(
+            rows, list(cross_validation.split_randomly(SOURCES, Random(2), 3)), fit
+        )
         == [0.0] * 10
     )
 
@@ -46,12 +49,14 @@ def test_the_judgement_is_the_mean_of_the_sources() -> None:
     draw = Random(3)
     need = [draw.random() for _ in range(300)]
     strong = [1.0 if one > draw.random() else 0.0 for one in need]
-    found = cross_validation.judge(need, [0.0] * 300, strong, ["a", "b", "b"] * 100, Random(4), 200)
+    found = cross_validation.compute_held_out_scores(
+        need, [0.0] * 300, strong, ["a", "b", "b"] * 100, Random(4), 200
+    )
     assert list(found.sources) == ["a", "b"]
     a, b, mean = found.sources["a"], found.sources["b"], found.mean
     assert a is not None
     assert b is not None
     assert mean is not None
     assert mean.value == pytest.approx((a.value + b.value) / 2)
-    assert mean.above(0.5)
+    assert mean.is_above(0.5)
     assert mean.high - mean.low < a.high - a.low

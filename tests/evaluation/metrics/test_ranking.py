@@ -32,7 +32,7 @@ def test_apgr_is_the_mean_area_of_all_orders_that_the_score_allows(
     many = [(need, strong - weak) for need, weak, strong, w in rows for _ in range(w)][:7]
     need, weak, strong, weights = (list(column) for column in zip(*rows, strict=True))
     assume(sum(weights) <= 7)
-    found = Ranking(need, weak, strong).apgr(weights)
+    found = Ranking(need, weak, strong).compute_apgr(weights)
     orders = [
         order for order in permutations(many) if all(a[0] >= b[0] for a, b in pairwise(order))
     ]
@@ -52,37 +52,37 @@ def test_apgr_of_a_score_that_knows_and_of_one_that_does_not(
     need: list[float], apgr: float
 ) -> None:
     """Half the rows gain: who sends them first has 3/4, who sends them last has 1/4."""
-    assert Ranking(need, [0, 0, 1, 1], [1, 1, 1, 1]).apgr() == pytest.approx(apgr)
+    assert Ranking(need, [0, 0, 1, 1], [1, 1, 1, 1]).compute_apgr() == pytest.approx(apgr)
 
 
 def test_a_curve_has_a_point_behind_each_need() -> None:
     ranked = Ranking([2, 1, 1, 0], [0, 0, 0, 1], [1, 1, 0, 1])
-    assert ranked.curve() == [(0, 0), (0.25, 0.5), (0.75, 1), (1, 1)]
-    assert ranked.curve([1, 1, 0, 2]) == [(0, 0), (0.25, 0.5), (0.5, 1), (1, 1)]
+    assert ranked.compute_curve() == [(0, 0), (0.25, 0.5), (0.75, 1), (1, 1)]
+    assert ranked.compute_curve([1, 1, 0, 2]) == [(0, 0), (0.25, 0.5), (0.5, 1), (1, 1)]
 
 
 @pytest.mark.parametrize("weights", [None, [0, 0]])
 def test_where_there_is_no_gap_nothing_is_recovered(weights: list[int] | None) -> None:
     ranked = Ranking([1, 0], [1, 1], [1, 1])
-    assert ranked.apgr(weights) is None
-    assert ranked.curve(weights) is None
-    assert Ranking([1, 0], [1, 1], [2, 2]).apgr([0, 0]) is None
+    assert ranked.compute_apgr(weights) is None
+    assert ranked.compute_curve(weights) is None
+    assert Ranking([1, 0], [1, 1], [2, 2]).compute_apgr([0, 0]) is None
 
 
 def test_no_rows_have_no_apgr() -> None:
-    assert Ranking([], [], []).apgr() is None
-    assert Ranking([], [], []).curve() is None
+    assert Ranking([], [], []).compute_apgr() is None
+    assert Ranking([], [], []).compute_curve() is None
 
 
 def test_each_source_is_ranked_apart_and_counts_the_same() -> None:
     """A score that only knows which source is harder knows nothing."""
     sources = ["b"] * 4 + ["a"] * 2
     ranked = Sources([1, 1, 1, 1, 0, 0], [0] * 6, [1] * 4 + [0, 1], sources)
-    assert ranked.rows == {"a": [4, 5], "b": [0, 1, 2, 3]}
-    assert ranked.apgr() == {"a": 0.5, "b": 0.5}
-    assert ranked.apgr([1, 1, 1, 1, 1, 0]) == {"a": None, "b": 0.5}
-    assert ranking.average({"a": 0.4, "b": None, "c": 0.8}) == pytest.approx(0.6)
-    assert ranking.average({"a": None}) is None
+    assert ranked.rows_by_source == {"a": [4, 5], "b": [0, 1, 2, 3]}
+    assert ranked.compute_apgr() == {"a": 0.5, "b": 0.5}
+    assert ranked.compute_apgr([1, 1, 1, 1, 1, 0]) == {"a": None, "b": 0.5}
+    assert ranking.average_sources({"a": 0.4, "b": None, "c": 0.8}) == pytest.approx(0.6)
+    assert ranking.average_sources({"a": None}) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 2)), max_size=7))
@@ -90,12 +90,14 @@ def test_auc_is_the_share_of_pairs_in_the_right_order(rows: list[tuple[int, bool
     many = [(score, yes) for score, yes, weight in rows for _ in range(weight)]
     pairs = [(a, b) for a, yes in many if yes for b, no in many if not no]
     won = sum((a > b) + (a == b) / 2 for a, b in pairs)
-    found = ranking.auc([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
+    found = ranking.compute_auc([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
     assert found == (pytest.approx(won / len(pairs)) if pairs else None)
 
 
 def test_a_score_that_knows_nothing_has_an_auc_of_a_half() -> None:
     draw = Random(3)
     score = [draw.random() for _ in range(4000)]
-    assert ranking.auc(score, [at % 2 == 0 for at in range(4000)]) == pytest.approx(0.5, abs=0.03)
-    assert ranking.auc(score, [one > 0.5 for one in score]) == 1
+    assert ranking.compute_auc(score, [at % 2 == 0 for at in range(4000)]) == pytest.approx(
+        0.5, abs=0.03
+    )
+    assert ranking.compute_auc(score, [one > 0.5 for one in score]) == 1

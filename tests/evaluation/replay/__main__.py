@@ -59,9 +59,9 @@ def main() -> int:
         before = time.process_time()
         moved = _walked(folder, router(folder, choices=[rule]))
         spent = max(unmoved, time.process_time() - before)
-    assert (same.sums.total.calls, same.sums.total.changed) == (rows, 0)
+    assert (same.totals.total.calls, same.totals.total.changed) == (rows, 0)
     print(f"{rows:,} rows: {unmoved:.1f} s of one core; {spent:.1f} s at most, where")
-    print(f"{moved.sums.total.changed:,} of them would go elsewhere; at most {BOUND:.0f} s")
+    print(f"{moved.totals.total.changed:,} of them would go elsewhere; at most {BOUND:.0f} s")
     return 1 if spent > BOUND else 0
 
 
@@ -95,8 +95,8 @@ def _again(row: FinalRow, number: int, of: int) -> FinalRow:
 
 def _walked(folder: Path, router: Router) -> LedgerReplay:
     walk = LedgerReplay(router)
-    for row in open_store(f"sqlite:///{folder / 'ledger.db'}").logged():
-        walk.take(row)
+    for row in open_store(f"sqlite:///{folder / 'ledger.db'}").read_replay_rows():
+        walk.replay_row(row)
     return walk
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.core.call import Key
 from gateway.core.target import TIERS
 from gateway.evaluation.replay.replay import LedgerReplay
-from gateway.routing.replay_decision import again
+from gateway.routing.replay_decision import decide_again
 from gateway.routing.rules.compile import RuleSet
 from tests.e2e.world import config
 from tests.evaluation.replay.traffic import Ask, logged, served
@@ -104,16 +104,21 @@ def unchanged(rules: RuleSet, changes: dict[str, Any], asks: list[Ask]) -> None:
     assert len(rows) == len(asks)
     walk = LedgerReplay(router)
     for row in rows:
-        walk.take(logged(row))
-    total = walk.sums.total
-    assert (total.changed, total.undecided, walk.sums.unread, walk.sums.assumed) == (0, 0, {}, 0)
-    assert total.calls + walk.sums.apart == len(rows)
-    assert total.before == total.after
-    assert walk.sums.lost == walk.sums.gained == 0
+        walk.replay_row(logged(row))
+    total = walk.totals.total
+    assert (
+        total.changed,
+        total.undecided,
+        walk.totals.missing_data,
+        walk.totals.assumed_translations,
+    ) == (0, 0, {}, 0)
+    assert total.calls + walk.totals.refused_early == len(rows)
+    assert total.usd_before == total.usd_after
+    assert walk.totals.cache_lost_usd == walk.totals.cache_gained_usd == 0
     for row in rows:
         if row.lab is None:
             continue
-        decision, plan = again(router, row)
+        decision, plan = decide_again(router, row)
         now = decision.lab, decision.tier, decision.source, decision.rule, decision.confidence
         assert now == (row.lab, row.tier, row.source, row.rule, row.confidence)
         assert sorted(decision.tags) == sorted(row.tags)

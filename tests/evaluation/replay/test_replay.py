@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 
-from gateway.core.call import NO_STEER, OPEN
+from gateway.core.call import NO_OPTIONS, OPEN_KEY
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.decision_record import DecisionRecord
@@ -18,7 +18,7 @@ from gateway.core.prompt import Prompt
 from gateway.evaluation import chart
 from gateway.evaluation.replay import report
 from gateway.evaluation.replay.replay import LedgerReplay
-from gateway.evaluation.replay.totals import REFUSED, ReplayedOutcome
+from gateway.evaluation.replay.totals import REFUSED_COLUMN, ReplayedOutcome
 from gateway.routing import features
 from gateway.routing.features import Features
 from gateway.routing.replay_decision import RecordedFeatures
@@ -67,7 +67,7 @@ def row(number: int = 1, *, talk: str = "", **changes: Any) -> ReplayRow:
 def walked(router: Router, *rows: ReplayRow, **more: Any) -> LedgerReplay:
     walk = LedgerReplay(router, **more)
     for one in rows:
-        walk.take(one)
+        walk.replay_row(one)
     return walk
 
 
@@ -77,8 +77,8 @@ STICKY: dict[str, Any] = {"routing": {"classifier": "off", "conversation": "stic
 
 
 def test_a_call_that_stays_costs_what_it_cost(make: Callable[..., Router]) -> None:
-    total = walked(make(**OFF), row(tags=("a", "b"), cost=Decimal("7.5"))).sums.total
-    assert (total.calls, total.changed, total.before, total.after) == (
+    total = walked(make(**OFF), row(tags=("a", "b"), cost=Decimal("7.5"))).totals.total
+    assert (total.calls, total.changed, total.usd_before, total.usd_after) == (
         1,
         0,
         Decimal("7.5"),
@@ -89,32 +89,32 @@ def test_a_call_that_stays_costs_what_it_cost(make: Callable[..., Router]) -> No
 def test_a_call_that_moves_reads_all_anew_where_it_goes(make: Callable[..., Router]) -> None:
     """deep-1: 5 USD a million in, 0.5 read from the cache, 20 out."""
     walk = walked(make(HARD, **OFF), row(talk="one", tags=("a",)))
-    assert walk.sums.total.after == Decimal("0.06")  # 10,000 * 5 + 500 * 20, in millionths
-    assert walk.sums.lost == Decimal("0.0405")  # 9,000 tokens at 5 in place of 0.5
-    (one,) = walk.sums.changed
-    assert one.before == ReplayedOutcome("acme", "smart", "acme/able-1", "default")
-    assert one.after == ReplayedOutcome("acme", "reasoning", "acme/deep-1", "hard")
-    assert one.usd == Decimal("0.06") - Decimal("0.0039")
-    assert walk.sums.keys["open"].changed == walk.sums.tags["a"].changed == 1
+    assert walk.totals.total.usd_after == Decimal("0.06")  # 10,000 * 5 + 500 * 20, in millionths
+    assert walk.totals.cache_lost_usd == Decimal("0.0405")  # 9,000 tokens at 5 in place of 0.5
+    (one,) = walk.totals.changed
+    assert one.outcome_before == ReplayedOutcome("acme", "smart", "acme/able-1", "default")
+    assert one.outcome_after == ReplayedOutcome("acme", "reasoning", "acme/deep-1", "hard")
+    assert one.usd_change == Decimal("0.06") - Decimal("0.0039")
+    assert walk.totals.keys["open"].changed == walk.totals.tags["a"].changed == 1
 
 
 def test_calls_after_it_ride_the_cache_that_is_new(make: Callable[..., Router]) -> None:
     """The first has all to read; the second finds there what the first had read."""
     walk = walked(make(HARD, **OFF), row(1, talk="one"), row(2, talk="one"))
     second = Decimal(10_000) * Decimal("0.5") / 1_000_000 + Decimal("0.01")
-    assert walk.sums.total.after == Decimal("0.06") + second
-    assert walk.sums.gained == Decimal("0.0045")  # 1,000 tokens more than it had cached
+    assert walk.totals.total.usd_after == Decimal("0.06") + second
+    assert walk.totals.cache_gained_usd == Decimal("0.0045")  # 1,000 tokens more than it had cached
 
 
 def test_what_was_cached_is_forgotten(make: Callable[..., Router]) -> None:
     late = row(2, talk="one", at=START + 1_000)
     walk = walked(make(HARD, **OFF), row(1, talk="one"), late)
-    assert walk.sums.total.after == Decimal("0.12")
+    assert walk.totals.total.usd_after == Decimal("0.12")
 
 
 def test_another_conversation_has_a_cache_of_its_own(make: Callable[..., Router]) -> None:
     walk = walked(make(HARD, **OFF), row(1, talk="one"), row(2, talk="two"), row(3))
-    assert walk.sums.total.after == Decimal("0.18")
+    assert walk.totals.total.usd_after == Decimal("0.18")
 
 
 def test_a_call_that_comes_back_finds_what_was_left_there(make: Callable[..., Router]) -> None:
@@ -126,10 +126,10 @@ def test_a_call_that_comes_back_finds_what_was_left_there(make: Callable[..., Ro
         row(3, talk="one", basis=long, input=3_000, cost=Decimal("0.0059")),
     ]
     walk = walked(make(HARD, routing={"classifier": "off", "conversation": "turn"}), *rows)
-    assert walk.sums.total.changed == 1
+    assert walk.totals.total.changed == 1
     # 10,000 tokens of its first call are cached there yet, of its 12,000
     third = (10_000 * Decimal("0.1") + 2_000 + 500 * 4) / 1_000_000
-    assert walk.sums.total.after == Decimal("0.0039") + Decimal("0.06") + third
+    assert walk.totals.total.usd_after == Decimal("0.0039") + Decimal("0.06") + third
 
 
 def test_a_conversation_that_was_moved_stays_there(make: Callable[..., Router]) -> None:
@@ -140,20 +140,20 @@ def test_a_conversation_that_was_moved_stays_there(make: Callable[..., Router]) 
     long = {"user_tokens": 100, "evidence": seat}
     rows = [row(1, talk="one"), row(2, talk="one", basis=long), row(3, talk="two", basis=long)]
     walk = walked(make(HARD, **STICKY), *rows)
-    first, second = walk.sums.changed
-    assert (first.after.by, second.after.by) == ("hard", "seat")
-    assert second.after.target == "acme/deep-1"
+    first, second = walk.totals.changed
+    assert (first.outcome_after.decider, second.outcome_after.decider) == ("hard", "seat")
+    assert second.outcome_after.target == "acme/deep-1"
     beside = row(
         2, basis={"user_tokens": 100, "turn": ConversationTurn(conversation="one", kind="side")}
     )
-    assert walked(make(HARD, **OFF), rows[0], beside).sums.total.changed == 1
+    assert walked(make(HARD, **OFF), rows[0], beside).totals.total.changed == 1
 
 
 def test_what_was_not_paid_costs_nothing_elsewhere(make: Callable[..., Router]) -> None:
     hit = row(1, state="cache_hit", cache="hit", cost=Decimal(0))
     failed = row(2, state="failed", cost=Decimal("0.5"), input=None, output=None)
-    total = walked(make(HARD, **OFF), hit, failed).sums.total
-    assert (total.changed, total.before, total.after) == (2, Decimal("0.5"), Decimal("0.5"))
+    total = walked(make(HARD, **OFF), hit, failed).totals.total
+    assert (total.changed, total.usd_before, total.usd_after) == (2, Decimal("0.5"), Decimal("0.5"))
 
 
 def test_costs_that_nobody_knows_are_in_no_sum(make: Callable[..., Router]) -> None:
@@ -163,8 +163,8 @@ def test_costs_that_nobody_knows_are_in_no_sum(make: Callable[..., Router]) -> N
         row(3, input=None),
         row(4, output=None),
     ]
-    total = walked(make(HARD, **OFF), *rows).sums.total
-    assert (total.unknown, total.before, total.after) == (4, NONE, NONE)
+    total = walked(make(HARD, **OFF), *rows).totals.total
+    assert (total.unknown_cost_calls, total.usd_before, total.usd_after) == (4, NONE, NONE)
     models = {"deep-1": {"context": 1_000_000}}
     free = make(
         HARD,
@@ -178,7 +178,7 @@ def test_costs_that_nobody_knows_are_in_no_sum(make: Callable[..., Router]) -> N
         models=models,
         **OFF,
     )
-    assert walked(free, row()).sums.total.unknown == 1
+    assert walked(free, row()).totals.total.unknown_cost_calls == 1
 
 
 def test_another_target_that_took_over_would_again(make: Callable[..., Router]) -> None:
@@ -193,7 +193,7 @@ def test_another_target_that_took_over_would_again(make: Callable[..., Router]) 
         ),
     ]
     walk = walked(make(HARD, routing={"classifier": "off", "conversation": "turn"}), *rows)
-    assert walk.sums.total.after == Decimal("0.06") + Decimal("0.0039")
+    assert walk.totals.total.usd_after == Decimal("0.06") + Decimal("0.0039")
 
 
 def test_a_refusal_is_an_outcome(make: Callable[..., Router]) -> None:
@@ -208,17 +208,19 @@ def test_a_refusal_is_an_outcome(make: Callable[..., Router]) -> None:
         basis={"target": None},
     )
     walk = walked(shut, row(1), was)
-    total = walk.sums.total
-    assert (total.changed, total.after, total.tiers_after[REFUSED]) == (1, NONE, 2)
-    (one,) = walk.sums.changed
-    assert one.after == ReplayedOutcome(by="not_allowed")
-    served = walked(make(**OFF), was).sums
-    assert (served.total.unknown, served.changed[0].before) == (
+    total = walk.totals.total
+    assert (total.changed, total.usd_after, total.tiers_after[REFUSED_COLUMN]) == (1, NONE, 2)
+    (one,) = walk.totals.changed
+    assert one.outcome_after == ReplayedOutcome(decider="not_allowed")
+    served = walked(make(**OFF), was).totals
+    assert (served.total.unknown_cost_calls, served.changed[0].outcome_before) == (
         1,
-        ReplayedOutcome(by="not_allowed"),
+        ReplayedOutcome(decider="not_allowed"),
     )
     untold = msgspec.structs.replace(was, problem=None)
-    assert walked(make(**OFF), untold).sums.changed[0].before == ReplayedOutcome(by="refused")
+    assert walked(make(**OFF), untold).totals.changed[0].outcome_before == ReplayedOutcome(
+        decider="refused"
+    )
 
 
 def test_what_is_not_kept_is_counted_and_never_guessed(make: Callable[..., Router]) -> None:
@@ -226,12 +228,17 @@ def test_what_is_not_kept_is_counted_and_never_guessed(make: Callable[..., Route
     early = msgspec.structs.replace(row(3, lab=None, state="refused"), basis=None)
     old = msgspec.structs.replace(row(2, talk="one"), basis=None)
     walk = walked(word, row(1, talk="one"), old, early)
-    assert walk.sums.unread == {
+    assert walk.totals.missing_data == {
         "the text of the last user turn, for a new pattern": 1,
         "what it was decided on": 1,
     }
-    total = walk.sums.total
-    assert (total.calls, total.undecided, total.before, walk.sums.apart) == (2, 2, NONE, 1)
+    total = walk.totals.total
+    assert (total.calls, total.undecided, total.usd_before, walk.totals.refused_early) == (
+        2,
+        2,
+        NONE,
+        1,
+    )
 
 
 def test_a_text_that_is_kept_is_read(make: Callable[..., Router]) -> None:
@@ -241,10 +248,10 @@ def test_a_text_that_is_kept_is_read(make: Callable[..., Router]) -> None:
         if row.id == "tg-2":
             return None
         prompt = Prompt(model="auto", user="hi there", user_turns=1, chars=8)
-        return features.read(prompt, seen.dialect, OPEN, NO_STEER)
+        return features.read(prompt, seen.dialect, OPEN_KEY, NO_OPTIONS)
 
-    walk = walked(word, row(1), row(2), text=text)
-    assert (walk.sums.total.changed, walk.sums.total.undecided) == (1, 1)
+    walk = walked(word, row(1), row(2), read_text=text)
+    assert (walk.totals.total.changed, walk.totals.total.undecided) == (1, 1)
 
 
 def test_plain_calls_are_taken_to_be_sayable_in_another_dialect(
@@ -260,17 +267,17 @@ def test_plain_calls_are_taken_to_be_sayable_in_another_dialect(
     labs = {"acme": {name: [{"model": "able-1"}] for name in ("fast", "smart", "reasoning")}}
     moved = make(providers=other, labs=labs, **OFF)
     walk = walked(moved, row(1), row(2, basis={"images": 1}), row(3, basis={"members": ("stop",)}))
-    assert (walk.sums.assumed, walk.sums.total.undecided) == (1, 2)
-    assert walk.sums.unread == {"whether acme/able-1 can be asked in anthropic-messages": 2}
+    assert (walk.totals.assumed_translations, walk.totals.total.undecided) == (1, 2)
+    assert walk.totals.missing_data == {"whether acme/able-1 can be asked in anthropic-messages": 2}
 
 
 def test_the_calls_that_change_most_money_are_listed(make: Callable[..., Router]) -> None:
     rows = [row(n, output=500 if n == 2 else 100 * n, cost=Decimal(0)) for n in range(1, 5)]
-    walk = walked(make(HARD, **OFF), *rows, most=2)
-    assert [one.id for one in walk.sums.changed] == ["tg-2", "tg-4"]
-    assert walked(make(HARD, **OFF), *rows, most=0).sums.changed == []
-    same = walked(make(HARD, **OFF), *(row(n) for n in (1, 2, 3)), most=2)
-    assert [one.id for one in same.sums.changed] == ["tg-1", "tg-2"]
+    walk = walked(make(HARD, **OFF), *rows, max_changed=2)
+    assert [one.id for one in walk.totals.changed] == ["tg-2", "tg-4"]
+    assert walked(make(HARD, **OFF), *rows, max_changed=0).totals.changed == []
+    same = walked(make(HARD, **OFF), *(row(n) for n in (1, 2, 3)), max_changed=2)
+    assert [one.id for one in same.totals.changed] == ["tg-1", "tg-2"]
 
 
 def test_embeddings_have_no_tier(make: Callable[..., Router]) -> None:
@@ -279,7 +286,7 @@ def test_embeddings_have_no_tier(make: Callable[..., Router]) -> None:
 
 def test_the_report_has_exact_money(make: Callable[..., Router]) -> None:
     walk = walked(make(HARD, **OFF), row(1, talk="one", tags=("a",)), row(2, cost=None))
-    told = report.view(walk.sums, "new")
+    told = report.describe_totals(walk.totals, "new")
     assert (told["config"], told["calls"], told["changed"], told["undecided"]) == ("new", 2, 2, 0)
     assert told["usd"] == {"before": "0.0039", "after": "0.06", "unknown": 1}
     assert told["tiers"] == {
@@ -302,7 +309,10 @@ def test_the_same_rows_come_to_the_same(folder: Path, make: Callable[..., Router
     """Whatever is asked twice: rows of the real engine, moved by a new rule."""
     asks = [Ask("hi", talk="one", turn=n) for n in range(1, 4)]
     _, rows = served(folder / "again", asks, **OFF)
-    one, two = (report.view(walked(make(SHORT, **OFF), *map(logged, rows)).sums, "c") for _ in "ab")
+    one, two = (
+        report.describe_totals(walked(make(SHORT, **OFF), *map(logged, rows)).totals, "c")
+        for _ in "ab"
+    )
     assert one == two
     assert one["changed"] == 3
     assert Decimal(one["usd"]["after"]) < Decimal(one["usd"]["before"])
@@ -314,30 +324,30 @@ def test_what_this_configuration_gives_to_no_call_is_left_out(make: Callable[...
         basis={"evidence": DecisionContext(ceiling="fast"), "target": "acme/swift-1"}, tier="fast"
     )
     known = make(**OFF)
-    assert walked(known, low).sums.total.changed == 0
-    assert walked(known, low, lacks=["ceiling"]).sums.total.changed == 1
+    assert walked(known, low).totals.total.changed == 0
+    assert walked(known, low, missing_fields=["ceiling"]).totals.total.changed == 1
     own = msgspec.structs.replace(low, config=known.catalogue.version)
-    assert walked(known, own, lacks=["ceiling"]).sums.total.changed == 0
+    assert walked(known, own, missing_fields=["ceiling"]).totals.total.changed == 0
 
 
 def test_the_picture_has_what_there_is(make: Callable[..., Router]) -> None:
     """Bars as wide as their part; what is undecided or unknown is said."""
     undecided = msgspec.structs.replace(row(3), basis=None)
-    some = walked(make(HARD, **OFF), row(1), row(2, cost=None), undecided).sums
-    drawn = chart.replayed(some)
+    some = walked(make(HARD, **OFF), row(1), row(2, cost=None), undecided).totals
+    drawn = chart.draw_replay(some)
     assert "2 of 2 calls would go elsewhere" in drawn
     assert "1 more cannot be decided again" in drawn
     assert "1 call has a cost that is not known" in drawn
     assert "smart: 2 calls" in drawn
     assert "fast: " not in drawn
     assert "+1438.5%" in drawn
-    nothing = chart.replayed(
-        walked(make(**OFF), row(1, cost=Decimal(0)), row(2, cost=None), row(3, cost=None)).sums
+    nothing = chart.draw_replay(
+        walked(make(**OFF), row(1, cost=Decimal(0)), row(2, cost=None), row(3, cost=None)).totals
     )
     assert "2 calls have a cost" in nothing
     assert "%;" not in nothing
     many = [row(1), *(row(n, basis={"user_tokens": 100}) for n in range(2, 40))]
-    assert chart.replayed(walked(make(HARD, **OFF), *many).sums).count(">3%<") == 0
+    assert chart.draw_replay(walked(make(HARD, **OFF), *many).totals).count(">3%<") == 0
     ET.fromstring(drawn)  # noqa: S314 - of our own
 
 
@@ -362,9 +372,11 @@ def test_another_effort_of_a_model_is_another_prompt(make: Callable[..., Router]
         asked="fast",
         basis=was,
     )
-    assert walked(known, low, row(2, talk="one")).sums.total.after == low.cost + Decimal("0.06")  # type: ignore[operator]
+    assert low.cost is not None
+    lost = walked(known, low, row(2, talk="one")).totals.total
+    assert lost.usd_after == low.cost + Decimal("0.06")
     own = row(2, talk="one", basis={"effort": "low"})
-    assert walked(known, low, own).sums.lost == 0
+    assert walked(known, low, own).totals.cache_lost_usd == 0
 
 
 def test_what_is_new_of_a_prompt_is_new_everywhere(make: Callable[..., Router]) -> None:
@@ -372,5 +384,5 @@ def test_what_is_new_of_a_prompt_is_new_everywhere(make: Callable[..., Router]) 
     rows = [row(1, talk="one"), row(2, talk="one", input=300, cache_read=9_800)]
     walk = walked(make(HARD, **OFF), *rows)
     second = (300 * 5 + 9_800 * Decimal("0.5") + 500 * 20) / 1_000_000
-    assert walk.sums.total.after == Decimal("0.06") + second
-    assert walk.sums.gained == 0
+    assert walk.totals.total.usd_after == Decimal("0.06") + second
+    assert walk.totals.cache_gained_usd == 0

@@ -13,10 +13,10 @@ from gateway.core.decision_context import DecisionContext, ShareCut, Thresholds
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import ReplayRow
 from gateway.evaluation.replay.replay import LedgerReplay
-from gateway.evaluation.replay.tier_share import SOON, ReplayedShares
+from gateway.evaluation.replay.tier_share import CHECK_TURNS, ReplayedShares
 from gateway.limits.tier_share import TurnCounter
 from gateway.routing.classifier.heuristic import THRESHOLDS, HeuristicClassifier
-from gateway.routing.replay_decision import again, evidence
+from gateway.routing.replay_decision import decide_again, read_context
 from gateway.routing.router import Router
 from gateway.routing.tier_share import ShareBounds
 from tests.routing import world
@@ -55,7 +55,7 @@ def router() -> Router:
 
 
 def tiers(walk: LedgerReplay) -> Counter[str]:
-    return walk.sums.total.tiers_after
+    return walk.totals.total.tiers_after
 
 
 def test_a_bound_that_the_log_did_not_have_holds_once_there_are_turns_enough(
@@ -63,15 +63,15 @@ def test_a_bound_that_the_log_did_not_have_holds_once_there_are_turns_enough(
 ) -> None:
     """Within two points of it, of all that come after the first 2,000."""
     known = rows(8_000)
-    free, bound = LedgerReplay(router), LedgerReplay(router, bounds=MOST)
+    free, bound = LedgerReplay(router), LedgerReplay(router, share_bounds=MOST)
     for row in known[:2_000]:
-        free.take(row)
-        bound.take(row)
+        free.replay_row(row)
+        bound.replay_row(row)
     assert tiers(free) == tiers(bound), "before that nothing is bounded"
     first = Counter(tiers(bound))
     for row in known[2_000:]:
-        free.take(row)
-        bound.take(row)
+        free.replay_row(row)
+        bound.replay_row(row)
     later = Counter(tiers(bound))
     later.subtract(first)
     assert tiers(free)["reasoning"] > 0.15 * 8_000
@@ -87,8 +87,8 @@ def test_it_is_what_the_gateway_makes_of_the_same_turns(router: Router) -> None:
     for number, row in enumerate(rows(5_000), 1):
         # All at one moment: then both look after so many turns alone.
         still = msgspec.structs.replace(row, at=1e9)
-        decision, _ = again(router, row)
-        shares.note(still, decision)
+        decision, _ = decide_again(router, row)
+        shares.add_turn(still, decision)
         call = Call(
             id="c",
             dialect="openai-chat",
@@ -96,13 +96,13 @@ def test_it_is_what_the_gateway_makes_of_the_same_turns(router: Router) -> None:
             body=b"",
             key=key,
             received_at=1e9,
-            started=0.0,
+            started_at=0.0,
         )
-        traffic.note(call, decision)
-        if number % SOON == 0 or number == 1:
+        traffic.count_turn(call, decision)
+        if number % CHECK_TURNS == 0 or number == 1:
             asyncio.run(traffic.refresh())
-    ours = shares.evidence(rows(1)[0], DecisionContext()).thresholds
-    theirs = traffic.thresholds(key)
+    ours = shares.adjust_context(rows(1)[0], DecisionContext()).thresholds
+    theirs = traffic.find_thresholds(key)
     assert ours is not None
     assert theirs is not None
     assert ours.bounds == theirs.bounds == (0.05, 0.3)
@@ -121,32 +121,35 @@ def test_thresholds_of_the_same_bounds_are_those_of_the_log(router: Router) -> N
         row, basis=msgspec.structs.replace(row.basis, evidence=DecisionContext(thresholds=told))
     )
     shares = ReplayedShares(MOST, THRESHOLDS)
-    assert shares.evidence(held, evidence(held, held.basis or DecisionRecord())).thresholds == told
+    assert (
+        shares.adjust_context(held, read_context(held, held.basis or DecisionRecord())).thresholds
+        == told
+    )
     other = ReplayedShares(ShareBounds(reasoning=0.5), THRESHOLDS)
-    assert other.evidence(held, DecisionContext(thresholds=told)).thresholds is None
+    assert other.adjust_context(held, DecisionContext(thresholds=told)).thresholds is None
     own = msgspec.structs.replace(held, config=router.catalogue.version)
-    walk = LedgerReplay(router, bounds=ShareBounds(reasoning=0.5))
-    walk.take(own)
-    assert walk.sums.total.tiers_after["fast"] == 1
+    walk = LedgerReplay(router, share_bounds=ShareBounds(reasoning=0.5))
+    walk.replay_row(own)
+    assert walk.totals.total.tiers_after["fast"] == 1
 
 
 def test_what_no_classifier_decides_is_no_turn(router: Router) -> None:
     shares = ReplayedShares(MOST, THRESHOLDS)
     (row,) = rows(1)
-    decision, _ = again(router, row)
+    decision, _ = decide_again(router, row)
     for one in (
         msgspec.structs.replace(decision, source="seat"),
         msgspec.structs.replace(decision, score=None),
-        msgspec.structs.replace(decision, classified=None),
+        msgspec.structs.replace(decision, classified_tier=None),
     ):
-        shares.note(row, one)
+        shares.add_turn(row, one)
     assert shares._scopes == {}
-    assert LedgerReplay(world.router(), bounds=MOST)._shares is None
+    assert LedgerReplay(world.router(), share_bounds=MOST)._shares is None
     tokens = msgspec.structs.replace(
         row,
         dialect="anthropic-messages",
         basis=msgspec.structs.replace(row.basis or DecisionRecord(), operation="count_tokens"),
     )
-    walk = LedgerReplay(router, bounds=MOST)
-    walk.take(tokens)
-    assert walk.sums.total.calls == 1
+    walk = LedgerReplay(router, share_bounds=MOST)
+    walk.replay_row(tokens)
+    assert walk.totals.total.calls == 1

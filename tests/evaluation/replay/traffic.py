@@ -10,16 +10,16 @@ import httpx
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.call import OPEN, Call, Key, RequestOptions
+from gateway.core.call import OPEN_KEY, Call, Key, RequestOptions
 from gateway.core.ledger_rows import FinalRow, ReplayRow, Row
 from gateway.ledger import journal
 from gateway.routing.decision_cache import DecisionCache
 from gateway.routing.router import Router
 from gateway.routing.rules.compile import RuleSet
-from gateway.runtime.build import BuiltConfig, site
+from gateway.runtime.build import BuiltConfig, build_config
 from gateway.runtime.composition import Gateway
 from gateway.settings.loader import load
-from gateway.telemetry.log import silent
+from gateway.telemetry.log import ignore_event
 from tests.e2e.world import config
 
 type Json = dict[str, Any]
@@ -52,7 +52,7 @@ def _site(folder: Path, changes: Json) -> BuiltConfig:
     file = folder / "gateway.yaml"
     file.write_bytes(jsonio.dumps({**config("http://127.0.0.1:9"), **changes}))
     environ = {"TIERGATE_DATA": str(folder / "data")}
-    return site(load(file, environ), datetime(2026, 11, 24, tzinfo=UTC))
+    return build_config(load(file, environ), datetime(2026, 11, 24, tzinfo=UTC))
 
 
 class Ask:
@@ -66,7 +66,7 @@ class Ask:
         talk: str | None = None,
         turn: int = 1,
         after: float = 1.0,
-        key: Key = OPEN,
+        key: Key = OPEN_KEY,
         tags: tuple[str, ...] = (),
         **body: Any,
     ) -> None:
@@ -94,24 +94,26 @@ async def _served(
     gateway = Gateway(
         made,
         {"TIERGATE_DATA": str(folder / "data")},
-        silent,
+        ignore_event,
         transports=lambda _: httpx.MockTransport(answer),
     )
     if rules is not None:
         router = msgspec.structs.replace(gateway.engine.router, rules=rules)
-        gateway.engine.router, gateway.engine._named = router, DecisionCache(router)
+        gateway.engine.router, gateway.engine._decision_cache = router, DecisionCache(router)
     rows: list[Row] = []
-    gateway.archive.record.adopt("serve", [rows.append])
+    gateway.ledger_runtime.writer.adopt("serve", [rows.append])
     at = START
     for number, ask in enumerate(asks):
         at += ask.after
         call = Call(
             id=f"tg-{number:023x}", dialect="openai-chat", operation="generate", body=ask.body,
-            key=ask.key, steer=ask.steer, received_at=at, started=time.monotonic(),
+            key=ask.key, options=ask.steer, received_at=at, started_at=time.monotonic(),
         )  # fmt: skip
         await gateway.engine.serve(call)
     await gateway.stop()
-    read = [journal.read(journal.write(row)) for row in rows if isinstance(row, FinalRow)]
+    read = [
+        journal.decode_row(journal.encode_row(row)) for row in rows if isinstance(row, FinalRow)
+    ]
     return gateway.engine.router, [row for row in read if isinstance(row, FinalRow)]
 
 

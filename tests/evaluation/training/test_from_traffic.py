@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from gateway.evaluation.implicit_feedback import ImplicitFeedback, Origin
+from gateway.evaluation.implicit_feedback import FeedbackOrigin, ImplicitFeedback
 from gateway.evaluation.metrics.bootstrap import Interval
 from gateway.evaluation.training import from_traffic
 from gateway.evaluation.training.from_traffic import TrafficLesson, TrafficOutcome
@@ -30,7 +30,7 @@ def said(
         chance.shuffle(words)
         right = (not hard) != (chance.random() < noise)
         found[" ".join(words)] = ImplicitFeedback(
-            id=f"call-{seed}-{at}", tenant="acme", at=start + at, dialect="openai-chat", given="fast",
+            id=f"call-{seed}-{at}", tenant="acme", received_at=start + at, dialect="openai-chat", served_tier="fast",
             origin="told", fast=float(right), smart=1.0 if right else None,
         )  # fmt: skip
     return found
@@ -64,7 +64,7 @@ def test_what_the_calls_teach_is_taken_where_it_is_better_on_calls_it_has_not_se
     assert found.before is not None
     assert found.after is not None
     assert found.gain is not None
-    assert found.gain.above(0.05)
+    assert found.gain.is_above(0.05)
     assert found.after.value > 0.7 > found.before.value
     assert found.control is not None
     assert found.control < found.gain.value
@@ -126,7 +126,7 @@ def in_force(count: int = 160) -> ClassifierModel:
 
 def test_the_one_in_force_stays_until_enough_has_come_since() -> None:
     known = taught(said(160))
-    found = considered(known, in_force(), known[-5].lesson.at)
+    found = considered(known, in_force(), known[-5].lesson.received_at)
     assert (
         found.refused
         == f"4 labels since the one in force was made; {from_traffic.SINCE} are needed"
@@ -188,9 +188,9 @@ def test_a_lesson_is_read_as_an_outcome(
     assert lost == 0
 
 
-def lesson_of(origin: Origin, fast: float | None, smart: float | None) -> ImplicitFeedback:
+def lesson_of(origin: FeedbackOrigin, fast: float | None, smart: float | None) -> ImplicitFeedback:
     return ImplicitFeedback(
-        id="1", tenant="acme", at=0.0, dialect="openai-chat", given="fast", origin=origin, fast=fast,
+        id="1", tenant="acme", received_at=0.0, dialect="openai-chat", served_tier="fast", origin=origin, fast=fast,
         smart=smart,
     )  # fmt: skip
 

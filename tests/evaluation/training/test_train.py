@@ -10,7 +10,7 @@ import pytest
 
 from gateway.evaluation.errors import TooFewError
 from gateway.evaluation.labels import Label
-from gateway.evaluation.metrics.cross_validation import leave_one_out, parts
+from gateway.evaluation.metrics.cross_validation import leave_one_out, split_randomly
 from gateway.evaluation.training import (
     base_model,
     dataset,
@@ -25,7 +25,7 @@ from gateway.evaluation.training import dataset as reading
 from gateway.routing.classifier import heuristic
 from gateway.routing.classifier import model_file as files
 from gateway.routing.classifier.learned import LearnedClassifier
-from gateway.routing.classifier.text_signals import read
+from gateway.routing.classifier.text_signals import read_signals
 from tests.evaluation.training import lesson
 
 
@@ -42,7 +42,10 @@ def test_words_that_make_prompts_hard_are_found_on_prompts_that_were_held_out() 
 def test_a_prompt_with_hard_words_needs_more() -> None:
     classifier = LearnedClassifier(lesson.learnt()[0])
     hard, easy = " ".join(lesson.HARD), " ".join(lesson.EASY)
-    assert classifier.score(hard, read(hard)).fast < classifier.score(easy, read(easy)).fast
+    assert (
+        classifier.score(hard, read_signals(hard)).fast
+        < classifier.score(easy, read_signals(easy)).fast
+    )
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
@@ -97,7 +100,7 @@ def test_an_unseen_source_is_judged_by_what_was_trained_without_it() -> None:
     folds = list(leave_one_out([row.source for row in lesson.rows()]))
     done = validation.source(lesson.rows(), lesson.SMALL, 3, base_model.refit, folds[0])
     need = [value for value, _ in done.weighed]
-    told = train.held(need, [lesson.rows()[at] for at in folds[0].held], Random(1))
+    told = train.held(need, [lesson.rows()[at] for at in folds[0].held_out_rows], Random(1))
     assert told.rows == 160
     assert set(told.apgr.sources) == {"chat"}
 
@@ -132,7 +135,7 @@ def test_a_table_is_of_the_terms_that_most_prompts_have() -> None:
     counts = Counter(term for row in lesson.rows() for term in row.terms)
     least = sorted(counts.values(), reverse=True)[19]
     assert found.size == 20
-    assert all(counts[term] >= least for term in files.unpacked(found.terms))
+    assert all(counts[term] >= least for term in files.unpack_terms(found.terms))
     few = fit.common(lesson.rows()[:3], 4096)
     assert {counts[term] for term in few} <= {*range(3, 481)}
     assert not fit.common(lesson.rows()[:3], 4096, {*few})
@@ -180,14 +183,14 @@ def test_a_forest_without_anything_to_part_by_is_leaves() -> None:
 def test_the_prior_fitted_again_keeps_what_was_judgement() -> None:
     """And its probabilities keep their order."""
     found = base_model.refit(lesson.rows())
-    before = base_model.RefittedHeuristic([term.fast for term in heuristic.TERMS])
+    before = base_model.RefittedHeuristic([term.fast_weight for term in heuristic.TERMS])
     for row in lesson.rows()[:20]:
         score = found.score("", row.signals)
         assert 0 <= score.fast <= score.smart <= 1
-    hello = read("hello")
+    hello = read_signals("hello")
     assert found.score("", hello).fast != before.score("", hello).fast
     assert before.score("", hello) == heuristic.HeuristicClassifier().score("", hello)
-    assert found.why(hello, found.score("", hello)).endswith("1 word, greeting, simple task")
+    assert found.explain(hello, found.score("", hello)).endswith("1 word, greeting, simple task")
 
 
 @pytest.mark.parametrize(("count", "weight"), [(0, 1.0), (150, 0.5), (500, 150 / 650)])
@@ -224,7 +227,7 @@ def test_own_labels_turn_what_the_owner_s_traffic_says_otherwise() -> None:
     assert told.before.value < 0.45
     assert told.after.value > told.before.value + 0.05
     assert told.gain is not None
-    assert told.gain.above(0.0)
+    assert told.gain.is_above(0.0)
 
 
 def test_a_refitted_artefact_can_be_read_refitted_again_and_taken_back() -> None:
@@ -238,7 +241,9 @@ def test_a_refitted_artefact_can_be_read_refitted_again_and_taken_back() -> None
     assert refit.refit(fitted, []) == artefact
     said = LearnedClassifier(fitted)
     hard = " ".join(lesson.HARD)
-    assert "own labels says" in said.why(read(hard), said.score(hard, read(hard)))
+    assert "own labels says" in said.explain(
+        read_signals(hard), said.score(hard, read_signals(hard))
+    )
 
 
 def test_labels_that_say_what_is_known_gain_nothing() -> None:
@@ -257,12 +262,12 @@ def test_opinions_count_as_own_labels_and_are_no_outcomes() -> None:
 
 def test_a_part_is_judged_by_what_was_trained_without_it() -> None:
     """And three tiers by scores that had not seen the prompt: the oracle is the cheapest."""
-    (fold, *_) = parts([row.source for row in lesson.rows()], Random(1))
+    (fold, *_) = split_randomly([row.source for row in lesson.rows()], Random(1))
     done = validation.part(lesson.rows(), lesson.SMALL, 3, fold)
-    assert (len(done.weighed), done.own, done.gain) == (len(fold.held), 0, None)
+    assert (len(done.weighed), done.own, done.gain) == (len(fold.held_out_rows), 0, None)
     artefact, _ = lesson.learnt()
     scored = [validation.score(one, artefact.slope, artefact.level) for one in done.weighed]
-    told = validation.frugality([lesson.rows()[at] for at in fold.held], scored)
+    told = validation.frugality([lesson.rows()[at] for at in fold.held_out_rows], scored)
     found = [told[name] for name in ("oracle", "learned", "chance")]
     assert None not in found
     assert found == sorted(found, key=lambda one: one or 0.0)
@@ -300,9 +305,9 @@ def test_what_an_owner_says_alone_is_learnt_of_his_own_words() -> None:
         words = [turn.get(word, word) for word in label.prompt.split(" ")]
         labels_.append(msgspec.structs.replace(label, prompt=" ".join(words), source=""))
     fitted = refit.refit(artefact, reading.outcomes(labels_))
-    more = {*files.unpacked(fitted.more_terms)}
+    more = {*files.unpack_terms(fitted.more_terms)}
     assert {crc32(word.lower().encode()) for word in turn.values()} <= more
-    assert more.isdisjoint(files.unpacked(artefact.terms))
+    assert more.isdisjoint(files.unpack_terms(artefact.terms))
 
 
 def test_only_words_of_three_prompts_are_known() -> None:

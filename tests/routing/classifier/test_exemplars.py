@@ -9,11 +9,11 @@ from gateway.core.decision_context import Score, Thresholds
 from gateway.core.target import TIERS
 from gateway.routing.classifier import heuristic
 from gateway.routing.classifier.exemplars import (
-    NEAR,
+    DEFAULT_NEARNESS,
     Exemplar,
     ExemplarClassifier,
     ExemplarIndex,
-    clashes,
+    find_clashes,
 )
 from gateway.routing.classifier.text_signals import TextScan
 from tests.routing import world
@@ -28,11 +28,11 @@ TAUGHT = [
 BASE = Fixed(0.9, 0.95)
 
 
-def said(text: str, near: float = NEAR) -> tuple[Score, str]:
+def said(text: str, near: float = DEFAULT_NEARNESS) -> tuple[Score, str]:
     made = ExemplarClassifier(TAUGHT, BASE, near)
     signals = TextScan(text).signals()
     score = made.score(text, signals)
-    return score, made.why(signals, score)
+    return score, made.explain(signals, score)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_what_is_near_gets_its_tier(text: str, why: str) -> None:
     assert told == why
     if score.exemplar:
         named = {one.name: one.tier for one in TAUGHT}
-        assert heuristic.tier(score, BASE.thresholds) == named[score.exemplar]
+        assert heuristic.choose_tier(score, BASE.thresholds) == named[score.exemplar]
     else:
         assert score == Score(0.9, 0.95)
 
@@ -77,7 +77,7 @@ def test_its_score_is_of_its_tier_whatever_the_thresholds(
     taught = [next(Exemplar("x", "one two three four", one) for one in TIERS if one == tier)]
     score = ExemplarClassifier(taught, base).score(text, TextScan(text).signals())
     assert score.exemplar == "x"
-    assert heuristic.tier(score, own) == tier
+    assert heuristic.choose_tier(score, own) == tier
     assert 0 <= score.fast <= score.smart <= 1
     assert (score.near == 1.0) == (text == "one two three four")
 
@@ -111,15 +111,15 @@ def test_what_most_exemplars_have_says_nothing() -> None:
     """Of many; but what is the same word for word is the same."""
     many = [f"please kindly sort list {number}" for number in range(600)]
     index = ExemplarIndex([*many, "please kindly"])
-    assert index.nearest("please kindly") == (600, 1.0)
-    assert index.nearest("please sort")[1] == 0.0
-    at, near = index.nearest("please kindly sort list 77 now")
+    assert index.find_nearest("please kindly") == (600, 1.0)
+    assert index.find_nearest("please sort")[1] == 0.0
+    at, near = index.find_nearest("please kindly sort list 77 now")
     assert (at, near > 0.5) == (77, True)
 
 
 def test_scripts_without_spaces_are_read_sign_by_sign() -> None:
     index = ExemplarIndex(["把这份合同翻译成英文", "写一首关于秋天的诗"])
-    at, near = index.nearest("把这份报告翻译成英文")
+    at, near = index.find_nearest("把这份报告翻译成英文")
     assert (at, near > 0.5) == (0, True)
 
 
@@ -133,7 +133,7 @@ def test_contradictions_are_found() -> None:
         Exemplar("5", " ".join(f"word{at}" for at in range(61)), "smart"),
         Exemplar("6", "Something else", "smart"),
     ]
-    found = list(clashes(taught))
+    found = list(find_clashes(taught))
     assert [pair[:2] for pair in found] == [(0, 1), (1, 2), (3, 4)]
     assert [pair[2] == 1.0 for pair in found] == [True, True, False]
 
@@ -153,12 +153,12 @@ def test_it_is_quick_enough_for_every_call() -> None:
             times.append(time.perf_counter() - began)
         return min(times)
 
-    assert least(lambda: index.nearest(text)) < 100 * least(unit)
+    assert least(lambda: index.find_nearest(text)) < 100 * least(unit)
 
 
 def test_the_same_exemplars_stand_before_another_classifier() -> None:
     """A tenant whose classifier was trained on its own calls keeps what the owner has taught."""
-    over = ExemplarClassifier(TAUGHT, BASE, 0.9).over(Fixed(0.1, 0.2))
+    over = ExemplarClassifier(TAUGHT, BASE, 0.9).with_base(Fixed(0.1, 0.2))
     near, far = TAUGHT[0].prompt, "Prove that there are infinitely many primes"
     assert over.score(near, TextScan(near).signals()).exemplar == "tickets"
     assert over.score(far, TextScan(far).signals()) == Score(0.1, 0.2)

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from gateway.core.decision_context import Score, Thresholds
 from gateway.core.target import Tier
 from gateway.routing.classifier.heuristic import (
-    FAILS,
-    FAST,
+    FAILS_LOGIT,
+    FAST_LOGIT,
     TERMS,
     THRESHOLDS,
     Classifier,
     HeuristicClassifier,
-    tier,
-    why,
+    choose_tier,
+    explain,
 )
-from gateway.routing.classifier.text_signals import TextSignals, read
+from gateway.routing.classifier.text_signals import TextSignals, read_signals
 
 TRACEBACK = """Traceback (most recent call last):
   File "app/orders.py", line 210, in settle
@@ -126,7 +126,7 @@ PROMPTS: list[tuple[Tier, str]] = [
 def score(text: str) -> Score:
     """The prior's score of `text`."""
     classifier: Classifier = HeuristicClassifier()
-    return classifier.score(text, read(text))
+    return classifier.score(text, read_signals(text))
 
 
 def scored(signals: TextSignals) -> Score:
@@ -154,7 +154,7 @@ SIGNALS = st.builds(
 @pytest.mark.parametrize(("expected", "text"), PROMPTS, ids=[text[:40] for _, text in PROMPTS])
 def test_prompts_land_on_their_tier(expected: Tier, text: str) -> None:
     """Under the default thresholds, in eight languages."""
-    assert tier(score(text)) == expected, why(read(text), score(text))
+    assert choose_tier(score(text)) == expected, explain(read_signals(text), score(text))
 
 
 @given(SIGNALS)
@@ -168,11 +168,11 @@ def test_scores_are_probabilities_in_order(signals: TextSignals) -> None:
 @example(TextSignals())
 def test_it_is_the_sum_of_all_terms(signals: TextSignals) -> None:
     """A term is asked only where the signal is there without which it is 0."""
-    fast, fails = FAST, FAILS
+    fast, fails = FAST_LOGIT, FAILS_LOGIT
     for term in TERMS:
         value = term.value(signals)
-        assert getattr(signals, term.of) or not value
-        fast, fails = fast + term.fast * value, fails + term.fails * value
+        assert getattr(signals, term.signal) or not value
+        fast, fails = fast + term.fast_weight * value, fails + term.fails_weight * value
     suffices, smart_fails = 1 / (1 + exp(-fast)), 1 / (1 + exp(-fails))
     assert scored(signals) == Score(suffices, 1 - (1 - suffices) * smart_fails)
 
@@ -250,12 +250,12 @@ def test_a_wall_of_keywords_moves_no_further_than_a_few() -> None:
 )
 def test_the_tier_at_its_thresholds(fast: float, smart: float, expected: Tier) -> None:
     """A score on a threshold takes the cheaper side; sure of fast comes first."""
-    assert tier(Score(fast, smart), Thresholds(0.6, 0.8, "t")) == expected
+    assert choose_tier(Score(fast, smart), Thresholds(0.6, 0.8, "t")) == expected
 
 
 def test_a_score_that_is_sure_of_nothing_goes_to_smart() -> None:
     """Just short of fast, and with no sign that smart would fail."""
-    assert tier(Score(THRESHOLDS.fast - 0.01, 0.85)) == "smart"
+    assert choose_tier(Score(THRESHOLDS.fast - 0.01, 0.85)) == "smart"
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_a_score_that_is_sure_of_nothing_goes_to_smart() -> None:
 )
 def test_the_trace_line_says_what_moved_the_score(text: str, line: str) -> None:
     """The score, the length, then the terms with the strongest first."""
-    assert why(read(text), score(text)) == line
+    assert explain(read_signals(text), score(text)) == line
 
 
 def test_every_term_has_its_own_name() -> None:

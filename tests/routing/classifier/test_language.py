@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.routing.classifier import language as room
-from gateway.routing.classifier.language import detect, told
+from gateway.routing.classifier.language import detect_from_signs, detect_language
 from gateway.routing.classifier.text_signals import TextScan
 from gateway.settings.schema.rules import LANGUAGES
 
@@ -91,9 +91,12 @@ TEXTS = [
 
 @pytest.mark.parametrize(("language", "text"), TEXTS)
 def test_a_language_is_told_from_a_sentence(language: str, text: str) -> None:
-    assert detect(text) == language
-    assert detect(text.upper()) == language or language in {"de", "tr"}  # ß and the dotless i
-    assert detect(f"\n- {text}\n") == language
+    assert detect_language(text) == language
+    assert detect_language(text.upper()) == language or language in {
+        "de",
+        "tr",
+    }  # ß and the dotless i
+    assert detect_language(f"\n- {text}\n") == language
 
 
 def test_every_language_that_can_be_written_is_told() -> None:
@@ -103,26 +106,28 @@ def test_every_language_that_can_be_written_is_told() -> None:
 def test_a_request_at_an_end_of_pasted_text_is_seen() -> None:
     """What lies between is not read: its length costs nothing."""
     pasted = "0123456789 " * 100_000
-    assert detect(f"Fasse bitte den Text zusammen und nenne die Quellen: {pasted}") == "de"
-    assert detect(f"{pasted} Résume ce texte et donne les sources pour nous.") == "fr"
-    assert detect(f"{pasted} wie und warum {pasted}") == "unknown"
+    assert detect_language(f"Fasse bitte den Text zusammen und nenne die Quellen: {pasted}") == "de"
+    assert detect_language(f"{pasted} Résume ce texte et donne les sources pour nous.") == "fr"
+    assert detect_language(f"{pasted} wie und warum {pasted}") == "unknown"
 
 
 def test_a_name_of_another_language_changes_nothing() -> None:
-    assert detect("Explain to me what Schadenfreude and der Zeitgeist are") == "en"
-    assert detect("Что такое machine learning и как это работает") == "ru"
-    assert detect("Explain the word 你好 to me, and how it is used") == "en"
+    assert detect_language("Explain to me what Schadenfreude and der Zeitgeist are") == "en"
+    assert detect_language("Что такое machine learning и как это работает") == "ru"
+    assert detect_language("Explain the word 你好 to me, and how it is used") == "en"
 
 
 def summed(text: str) -> str:
     """As `detect` is defined for ASCII: the points of each word, then those of endings."""
     ends = text if len(text) <= 360 else f"{text[:240]} {text[-120:]}"
     words = "".join(one if one.isalpha() else " " for one in ends.lower()).split()
-    points = sum(room._ADDED.get(word, 0) for word in words)
-    return room._best(points) or room._best(room._endings(words)) or "unknown"
+    points = sum(room._POINTS_BY_WORD.get(word, 0) for word in words)
+    return (
+        room._choose_best(points) or room._choose_best(room._sum_ending_points(words)) or "unknown"
+    )
 
 
-WORDS = [word for word in room._ADDED if word.isascii()]
+WORDS = [word for word in room._POINTS_BY_WORD if word.isascii()]
 
 
 @given(
@@ -141,9 +146,11 @@ def test_a_language_is_told_by_signs_as_by_points(
     text = "".join(part for pair in zip(words, cycle(between), strict=False) for part in pair)
     text = "".join(islice(cycle(text or " "), wide)) + text
     seen = TextScan(text)
-    assert detect(text) == seen.language == summed(text)
-    signs = bytes(room.SIGNS.get(one, 0) for one in seen.tokens if one.isalpha())
-    assert (told(text.lower().encode(), signs) or detect(text)) == detect(text)
+    assert detect_language(text) == seen.language == summed(text)
+    signs = bytes(room.WORD_SIGNS.get(one, 0) for one in seen.tokens if one.isalpha())
+    assert (
+        detect_from_signs(text.lower().encode(), signs) or detect_language(text)
+    ) == detect_language(text)
 
 
 @pytest.mark.parametrize("more", range(24))
@@ -151,8 +158,8 @@ def test_a_long_text_may_be_cut_anywhere(more: int) -> None:
     """In a word, at its end, or between two."""
     text = "the station, und der Bahnhof: " * 20 + "station " * 3
     text = text[more : len(text) - more]
-    assert TextScan(text).language == detect(text) == summed(text)
+    assert TextScan(text).language == detect_language(text) == summed(text)
 
 
 def test_signs_are_bytes() -> None:
-    assert 0 < min(room.SIGNS.values()) <= max(room.SIGNS.values()) < room.NONE
+    assert 0 < min(room.WORD_SIGNS.values()) <= max(room.WORD_SIGNS.values()) < room.NO_SIGN

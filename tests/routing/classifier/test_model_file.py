@@ -18,7 +18,7 @@ def good() -> ClassifierModel:
 
 def changed(**fields: object) -> bytes:
     """A file with other numbers, whose hash is right."""
-    return files.write(files.sealed(msgspec.structs.replace(good(), **fields)))
+    return files.write(files.seal(msgspec.structs.replace(good(), **fields)))
 
 
 def test_what_is_written_is_read() -> None:
@@ -30,7 +30,7 @@ def test_what_is_written_is_read() -> None:
 def test_the_card_may_change_without_the_numbers() -> None:
     carded = msgspec.structs.replace(good(), card={"note": "a card"})
     assert files.read(files.write(carded)).card == {"note": "a card"}
-    assert files.digest(carded) == good().hash
+    assert files.hash_model(carded) == good().hash
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_the_card_may_change_without_the_numbers() -> None:
         (b"\x80\x04\x95pickle\n", "no artefact"),
         (b"{}", "no artefact"),
         (b"{}\n", "head cannot be read"),
-        (b"x" * (files.LIMIT + 1), "larger than"),
+        (b"x" * (files.MAX_BYTES + 1), "larger than"),
         (b'{"a": ' + b"[" * 9999 + b"\n", "head cannot be read"),
     ],
 )
@@ -90,17 +90,17 @@ def test_spreads_and_cuts_must_make_sense() -> None:
 def test_terms_must_rise_and_be_there_once(more: tuple[int, ...]) -> None:
     """Those of the owner's labels are none of the others."""
     found, lanes = good(), len(good().scales)
-    terms = files.unpacked(found.terms)
+    terms = files.unpack_terms(found.terms)
     own: dict[str, object] = {
         "own": 5, "scales": (*found.scales, 1.0), "forms": (*found.forms, found.forms[0]),
     }  # fmt: skip
     grown = more or terms[:2]
-    twice = {"more": 2, "more_terms": files.packed(grown), "own_table": bytes(len(terms) + 2)}
+    twice = {"more": 2, "more_terms": files.pack_terms(grown), "own_table": bytes(len(terms) + 2)}
     with pytest.raises(ModelFileError, match="its terms are in no order"):
         files.read(changed(**own, **twice))
     with pytest.raises(ModelFileError, match="its terms are in no order"):
-        files.read(changed(terms=files.packed(terms[::-1])))
-    right = {**twice, "more_terms": files.packed((1, 2))}
+        files.read(changed(terms=files.pack_terms(terms[::-1])))
+    right = {**twice, "more_terms": files.pack_terms((1, 2))}
     assert files.read(changed(**own, **right)).lanes == lanes + 1
 
 
@@ -142,7 +142,7 @@ def test_a_file_with_one_other_byte_is_refused(at: int, value: int, drop: bool) 
         read = files.read(other)
     except ModelFileError:
         return
-    assert files.digest(read) == read.hash  # JSON that says the same
+    assert files.hash_model(read) == read.hash  # JSON that says the same
 
 
 def test_a_number_that_is_none_is_refused() -> None:

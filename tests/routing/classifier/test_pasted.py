@@ -25,24 +25,24 @@ ASKED = "What is the capital of Peru?"
 @pytest.mark.parametrize("line", FORMS)
 def test_lines_of_logs_are_known_by_how_they_begin(line: str) -> None:
     text = f"{ASKED}\n\n{line}\n{line}\n{line}"
-    assert text_signals.fold(text) == f"{ASKED}\n\n."
-    assert text_signals.read(text).words == 7
+    assert text_signals.fold_log_lines(text) == f"{ASKED}\n\n."
+    assert text_signals.read_signals(text).words == 7
 
 
 @pytest.mark.parametrize(("lines", "words"), [(3, 1), (15, 1), (16, 2), (40, 3)])
 def test_lines_together_are_a_few_words(lines: int, words: int) -> None:
     text = "\n".join([ASKED, *[FORMS[0]] * lines])
-    assert text_signals.read(text).words == 6 + words
+    assert text_signals.read_signals(text).words == 6 + words
 
 
 def test_a_fence_about_a_log_is_no_code() -> None:
     text = f"{ASKED}\n```text\n" + f"{FORMS[1]}\n" * 8 + "```\nThanks"
-    assert text_signals.fold(text) == f"{ASKED}\n.\n\nThanks"
-    assert text_signals.read(text).code == 0
+    assert text_signals.fold_log_lines(text) == f"{ASKED}\n.\n\nThanks"
+    assert text_signals.read_signals(text).code == 0
     mixed = "```\nx = 1;\ny = 2;\nz = 3;\n" + f"{FORMS[1]}\n" * 8 + "```"
-    assert text_signals.fold(mixed) == "```\nx = 1;\ny = 2;\nz = 3;\n.\n```"
+    assert text_signals.fold_log_lines(mixed) == "```\nx = 1;\ny = 2;\nz = 3;\n.\n```"
     wrong = f"```\n{FORMS[1]}\n{FORMS[1]}\n{FORMS[1]}\n10:00:00 ERROR no\n```"
-    assert text_signals.fold(wrong) == ".\n10:00:00 ERROR no\n"
+    assert text_signals.fold_log_lines(wrong) == ".\n10:00:00 ERROR no\n"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_fence_about_a_log_is_no_code() -> None:
 def test_lines_that_say_what_went_wrong_stay(wrong: str) -> None:
     """They are what is asked about."""
     text = "\n".join(["Why?", *[FORMS[0]] * 4, wrong, *[FORMS[0]] * 4])
-    assert text_signals.fold(text) == f"Why?\n.\n{wrong}\n."
+    assert text_signals.fold_log_lines(text) == f"Why?\n.\n{wrong}\n."
 
 
 @pytest.mark.parametrize(
@@ -75,18 +75,18 @@ def test_lines_that_say_what_went_wrong_stay(wrong: str) -> None:
 )
 def test_other_text_is_left_as_it_is(text: str) -> None:
     """One or two such lines too: they may be what is written about."""
-    assert text_signals.fold(text) is text
+    assert text_signals.fold_log_lines(text) is text
 
 
 def test_it_is_linear() -> None:
     """In a text of nothing but what begins like a line."""
     text = "2026-11-26 17:16" + "\n[2026-11-2" * 300 + "\n" + "1." * 2000
-    assert text_signals.fold(text) is text
+    assert text_signals.fold_log_lines(text) is text
 
 
 def test_a_stack_trace_stays() -> None:
     trace = (
         'Traceback (most recent call last):\n  File "a.py", line 3, in <module>\nValueError: no\n'
     )
-    assert text_signals.fold(trace) is trace
-    assert text_signals.read("\n".join([*FORMS[:3], trace])).trace
+    assert text_signals.fold_log_lines(trace) is trace
+    assert text_signals.read_signals("\n".join([*FORMS[:3], trace])).trace

@@ -5,15 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routing.classifier import language, phrases, vocabulary
-from gateway.routing.classifier.tokenizer import tokens
+from gateway.routing.classifier.tokenizer import tokenize
 
-ASCII = [one for one in phrases.EVERY if one.isascii()]
+ASCII = [one for one in phrases.ALL_PHRASES if one.isascii()]
 
 
 def searched(text: str) -> set[str]:
     """What a text of ASCII is searched for, by its words."""
-    words = [word.decode() for word in tokens(text) if word.isalpha()]
-    return {one for word in words for one in phrases.SEARCHED[phrases.begun(word)]}
+    words = [word.decode() for word in tokenize(text) if word.isalpha()]
+    return {
+        one for word in words for one in phrases.PHRASES_BY_START[phrases.find_phrase_start(word)]
+    }
 
 
 @pytest.mark.parametrize("one", ASCII)
@@ -37,6 +39,6 @@ def test_prose_is_searched_for_nothing() -> None:
 
 
 def test_numbers_are_bytes_of_which_the_first_says_nothing() -> None:
-    assert len(phrases.SEARCHED) < vocabulary._MIXED
-    assert max(language.SIGNS.values()) < vocabulary._MIXED
-    assert phrases.SEARCHED[0] == ()
+    assert len(phrases.PHRASES_BY_START) < vocabulary._MIXED
+    assert max(language.WORD_SIGNS.values()) < vocabulary._MIXED
+    assert phrases.PHRASES_BY_START[0] == ()

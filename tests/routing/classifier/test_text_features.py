@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from gateway.routing.classifier import text_features
 from gateway.routing.classifier.text_signals import TextScan
-from gateway.routing.classifier.tokenizer import tokens
+from gateway.routing.classifier.tokenizer import tokenize
 
 
 def shaped(text: str) -> dict[str, float]:
     scan = TextScan(text)
-    found = text_features.shape(scan, scan.signals(), scan.tokens, {*scan.tokens})
-    return dict(zip(text_features.NAMES, found, strict=True))
+    found = text_features.compute_shape(scan, scan.signals(), scan.tokens, {*scan.tokens})
+    return dict(zip(text_features.SHAPE_NAMES, found, strict=True))
 
 
 @given(st.text(max_size=300))
@@ -50,30 +50,32 @@ def test_what_the_numbers_are(text: str, name: str, value: float) -> None:
 
 
 def test_tokens_are_words_numbers_and_marks() -> None:
-    assert tokens("Don't add 12+3, Jürgen") == [
+    assert tokenize("Don't add 12+3, Jürgen") == [
         b"don", b"'", b"t", b"add", b"12", b"+", b"3", b",", b"j", "ü".encode(), b"rgen"
     ]  # fmt: skip
 
 
 def test_words_are_no_numbers_and_no_marks() -> None:
     some = [b"word", b"12", b"!", "é".encode(), b"x" * 100, b"_"]
-    assert [*filter(text_features.word, some)] == [b"word", "é".encode(), b"x" * 100]
+    assert [*filter(text_features.is_word, some)] == [b"word", "é".encode(), b"x" * 100]
 
 
 def test_a_reading_has_tokens_pairs_and_words() -> None:
     """Each once: the hash of a pair is that of both tokens in a row."""
     scan = TextScan("It is 12, is it?")
-    found = text_features.reading(scan, scan.signals())
+    found = text_features.read_features(scan, scan.signals())
     each = [b"it", b"is", b"12", b",", b"?"]
     pairs = [b"itis", b"is12", b"12,", b",is", b"isit", b"it?"]
     assert found.terms == {*map(crc32, (*each, *pairs))}
     assert found.words == {crc32(b"it"), crc32(b"is")}
-    assert found.numbers == text_features.shape(scan, scan.signals(), scan.tokens, {*scan.tokens})
+    assert found.numbers == text_features.compute_shape(
+        scan, scan.signals(), scan.tokens, {*scan.tokens}
+    )
 
 
 @given(st.lists(st.binary(min_size=1, max_size=4), max_size=20))
 def test_pairs_are_neighbours_in_their_order(found: list[bytes]) -> None:
-    assert text_features.pairs(found) == {crc32(one + two) for one, two in pairwise(found)}
+    assert text_features.hash_pairs(found) == {crc32(one + two) for one, two in pairwise(found)}
 
 
 def test_a_lone_surrogate_is_read() -> None:

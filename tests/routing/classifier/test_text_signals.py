@@ -9,9 +9,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.routing.classifier import phrases, text_signals, tokenizer, word_lists
-from gateway.routing.classifier.language import detect
-from gateway.routing.classifier.scan import look
-from gateway.routing.classifier.text_signals import LIMIT, TextScan, TextSignals, cut, read
+from gateway.routing.classifier.language import detect_language
+from gateway.routing.classifier.scan import scan_text
+from gateway.routing.classifier.text_signals import (
+    MAX_CHARS,
+    TextScan,
+    TextSignals,
+    make_excerpt,
+    read_signals,
+)
 
 WORDS = [
     "prove",
@@ -30,13 +36,13 @@ OPTIONS = "\nA. prove it\nB. derive 12\nC. x = 3\nD. def f():"
 
 def test_nothing_is_seen_in_an_empty_text() -> None:
     """No division by its length, no word in it."""
-    assert read("") == TextSignals()
+    assert read_signals("") == TextSignals()
 
 
 @given(st.text(max_size=400))
 def test_shares_are_shares_and_counts_are_counts(text: str) -> None:
     """Whatever the text is: Unicode of any script, controls, surrogate-free."""
-    seen = read(text)
+    seen = read_signals(text)
     assert seen.chars == len(text)
     assert all(0 <= share <= 1 for share in (seen.code, seen.maths, seen.digits))
     counts = (seen.words, seen.options, seen.questions, seen.numbers, seen.proof_words)
@@ -52,24 +58,24 @@ def test_one_thing_alone_is_what_it_is_among_all(text: str, name: str) -> None:
     scan = TextScan(text)
     first = getattr(scan, name)
     seen = scan.signals()
-    assert first == getattr(scan, name) == getattr(seen, name) == getattr(read(text), name)
+    assert first == getattr(scan, name) == getattr(seen, name) == getattr(read_signals(text), name)
 
 
 @pytest.mark.parametrize(
     "token",
-    [*sorted(phrases.PROGRAM), *text_signals.TOKENS_WITH_MARK, text_signals.FENCE],
+    [*sorted(phrases.PROGRAM_MARKS), *text_signals.TOKENS_WITH_MARK, text_signals.FENCE_MARK],
 )
 def test_no_token_of_code_is_overlooked(token: str) -> None:
     """Whatever is looked for first to spare the search: alone in prose, each still counts."""
-    assert read(f"so {token} it").code > 0
+    assert read_signals(f"so {token} it").code > 0
 
 
 @pytest.mark.parametrize(
     "mark",
-    [*sorted(phrases.TRACES), *text_signals.TRACES_WITH_LINE],
+    [*sorted(phrases.TRACE_MARKS), *text_signals.TRACES_WITH_LINE],
 )
 def test_no_mark_of_a_trace_is_overlooked(mark: str) -> None:
-    assert read(f"so {mark} it").trace
+    assert read_signals(f"so {mark} it").trace
 
 
 @pytest.mark.parametrize(
@@ -84,13 +90,13 @@ def test_no_mark_of_a_trace_is_overlooked(mark: str) -> None:
 )
 def test_words_are_counted_with_and_without_spaces(text: str, words: int) -> None:
     """Two characters of a script without spaces are about a word, beside the runs themselves."""
-    assert read(text).words == words
+    assert read_signals(text).words == words
 
 
 def test_answer_options_are_counted_and_not_read() -> None:
     """The same question with options says the same: an exam's looks decide nothing."""
     question = "Which of these holds for a right triangle?"
-    alone, exam = read(question), read(question + OPTIONS)
+    alone, exam = read_signals(question), read_signals(question + OPTIONS)
     assert exam.options == 4
     assert exam == TextSignals(
         **{name: getattr(alone, name) for name in alone.__struct_fields__}
@@ -103,7 +109,7 @@ def test_answer_options_are_counted_and_not_read() -> None:
 )
 def test_a_list_of_other_lines_is_read(text: str) -> None:
     """Initials on two lines and the lettered parts of a task are no answer options."""
-    seen = read(text)
+    seen = read_signals(text)
     assert seen.options == 0
     assert seen.proof_words > 0
 
@@ -120,7 +126,7 @@ def test_a_list_of_other_lines_is_read(text: str) -> None:
 )
 def test_code_is_recognised(text: str, least: float) -> None:
     """Fences, tokens of several languages, stack traces."""
-    assert read(text).code >= least
+    assert read_signals(text).code >= least
 
 
 @pytest.mark.parametrize(
@@ -128,7 +134,7 @@ def test_code_is_recognised(text: str, least: float) -> None:
 )
 def test_words_of_programming_alone_are_half_of_code(text: str) -> None:
     """A request for code holds none yet."""
-    assert 0 < read(text).code <= 0.5
+    assert 0 < read_signals(text).code <= 0.5
 
 
 @pytest.mark.parametrize(
@@ -143,7 +149,7 @@ def test_words_of_programming_alone_are_half_of_code(text: str) -> None:
 )
 def test_maths_is_recognised(text: str, least: float) -> None:
     """LaTeX, equations, symbols, words."""
-    assert read(text).maths >= least
+    assert read_signals(text).maths >= least
 
 
 @pytest.mark.parametrize(
@@ -156,7 +162,7 @@ def test_maths_is_recognised(text: str, least: float) -> None:
 )
 def test_prose_dates_paths_and_code_are_no_maths(text: str) -> None:
     """An operator counts between operands, outside code."""
-    assert read(text).maths < 0.2
+    assert read_signals(text).maths < 0.2
 
 
 @pytest.mark.parametrize(
@@ -187,22 +193,22 @@ def test_prose_dates_paths_and_code_are_no_maths(text: str) -> None:
 )
 def test_keywords_of_several_languages(text: str, field: str) -> None:
     """Each kind of word is found in each language it is listed in."""
-    assert getattr(read(text), field) >= 1
+    assert getattr(read_signals(text), field) >= 1
 
 
 def test_keywords_are_whole_words() -> None:
     """Improve, planet and define hold prove, plan and fine."""
-    seen = read("An improved planet, a history")
+    seen = read_signals("An improved planet, a history")
     assert (seen.proof_words, seen.reasoning_words, seen.simple_words) == (0, 0, 0)
 
 
 def test_requests_are_read_at_the_ends_of_a_long_text() -> None:
     """A story that mentions a plan asks for none; its last line may."""
     story = "He walked " * 12 + "with a plan to compare and translate things " + "and slept " * 12
-    assert read(story).reasoning_words == read(story).simple_words == 0
-    assert read(story + "Compare both.").reasoning_words == 1
-    assert read("Translate: " + story).simple_words == 1
-    assert read("walked " * 12 + "to prove it " + "and slept " * 12).proof_words == 1
+    assert read_signals(story).reasoning_words == read_signals(story).simple_words == 0
+    assert read_signals(story + "Compare both.").reasoning_words == 1
+    assert read_signals("Translate: " + story).simple_words == 1
+    assert read_signals("walked " * 12 + "to prove it " + "and slept " * 12).proof_words == 1
 
 
 @pytest.mark.parametrize(
@@ -224,7 +230,7 @@ def test_requests_are_read_at_the_ends_of_a_long_text() -> None:
 )
 def test_small_talk_is_a_greeting(text: str) -> None:
     """Nothing else is in it."""
-    assert read(text).greeting
+    assert read_signals(text).greeting
 
 
 @pytest.mark.parametrize(
@@ -241,7 +247,7 @@ def test_small_talk_is_a_greeting(text: str) -> None:
 )
 def test_a_greeting_with_something_else_is_none(text: str) -> None:
     """What follows the greeting is the prompt."""
-    assert not read(text).greeting
+    assert not read_signals(text).greeting
 
 
 @pytest.mark.parametrize(
@@ -260,7 +266,7 @@ def test_a_greeting_with_something_else_is_none(text: str) -> None:
 )
 def test_a_short_question_for_a_fact_is_a_lookup(text: str) -> None:
     """By how it opens, or ends where the language puts the question word there."""
-    assert read(text).lookup
+    assert read_signals(text).lookup
 
 
 @pytest.mark.parametrize(
@@ -273,40 +279,40 @@ def test_a_short_question_for_a_fact_is_a_lookup(text: str) -> None:
 )
 def test_a_long_or_open_question_is_no_lookup(text: str) -> None:
     """Another opening, a second line, more than sixteen words."""
-    assert not read(text).lookup
+    assert not read_signals(text).lookup
 
 
 @pytest.mark.parametrize("text", ["How many are 3 x 4?", "Combien font 3 x 4 ?", "一共有多少 3"])
 def test_counting_is_asked_for(text: str) -> None:
     """How many and how much."""
-    seen = read(text)
+    seen = read_signals(text)
     assert seen.counting
     assert seen.numbers >= 1
 
 
 def test_numbers_digits_and_questions() -> None:
     """Decimals are one number; both question marks count."""
-    seen = read("3.14 or 2,000? 是？")
+    seen = read_signals("3.14 or 2,000? 是？")
     assert (seen.numbers, seen.questions) == (2, 2)
     assert seen.digits == pytest.approx(7 / 17)
 
 
 def test_a_short_text_is_read_whole() -> None:
     """Up to the limit nothing is cut."""
-    text = "x" * LIMIT
-    assert cut(text) is text
+    text = "x" * MAX_CHARS
+    assert make_excerpt(text) is text
 
 
-@given(st.integers(LIMIT + 1, 4 * LIMIT))
+@given(st.integers(MAX_CHARS + 1, 4 * MAX_CHARS))
 def test_a_long_text_keeps_its_two_ends(length: int) -> None:
     """The middle goes; what is left is exactly the limit."""
     text = "Summarise: " + "x" * (length - 22) + " prove that"
-    seen = cut(text)
-    assert len(seen) == LIMIT
+    seen = make_excerpt(text)
+    assert len(seen) == MAX_CHARS
     assert seen.startswith("Summarise: ")
     assert seen.endswith(" prove that")
-    assert read(text).proof_words == 1
-    assert read(text).chars == length
+    assert read_signals(text).proof_words == 1
+    assert read_signals(text).chars == length
 
 
 class Counted(str):
@@ -326,22 +332,22 @@ class Counted(str):
 def test_of_a_huge_text_only_the_limit_is_touched() -> None:
     """Time cannot grow with what is never read: 3,000,000 characters, 2,999 taken from them."""
     text = Counted("a b = 1. " * 333_334)
-    seen = read(text)
+    seen = read_signals(text)
     assert seen.chars > 2_999_999
-    assert text.taken == LIMIT - 1
-    assert seen.words <= LIMIT / 2
+    assert text.taken == MAX_CHARS - 1
+    assert seen.words <= MAX_CHARS / 2
 
 
 def test_a_word_has_one_kind() -> None:
     """Else the order of the table would decide how it counts."""
-    for table in (word_lists._APART, text_signals._TOGETHER):
+    for table in (word_lists._WORDS_BY_KIND, text_signals._UNSPACED_WORDS_BY_KIND):
         kinds = [word for words in table.values() for word in set(words.split())]
         assert len(kinds) == len(set(kinds))
 
 
 asked = st.text() | st.lists(
     st.sampled_from([
-        *WORDS, *phrases.EVERY, *["", " ", " ", " ", "\n"] * 9, "\nA. ", "\nB. ", "\nC. ", "Don't", "x^2", "é",
+        *WORDS, *phrases.ALL_PHRASES, *["", " ", " ", " ", "\n"] * 9, "\nA. ", "\nB. ", "\nC. ", "Don't", "x^2", "é",
         "K", "证", "12", "3.14", "2,000", "5, 6.", "1..2", ".5", "7.", "4k", "b2b", "THE", "les", "und", "\t",
         "\x1c", "\u3000", "？", "?", "\ud800",
     ])
@@ -352,33 +358,33 @@ asked = st.text() | st.lists(
 @given(asked)
 def test_what_is_found_together_is_what_is_found_apart(text: str) -> None:
     """Tokens, kinds of words and topics: one pass has them all where the text is plain."""
-    seen, low = TextScan(text), text_signals.options(cut(text))[1].lower()
-    assert seen.tokens == tokenizer.tokens(cut(text))
-    names = text_signals._WORD.findall(low)
-    assert list(seen._kinds) == [word_lists.LEXICON.get(name, 0) for name in names]
-    assert list(seen.topics) == [word_lists.TOPIC.get(one, 0) for one in seen.tokens]
+    seen, low = TextScan(text), text_signals.split_options(make_excerpt(text))[1].lower()
+    assert seen.tokens == tokenizer.tokenize(make_excerpt(text))
+    names = text_signals._WORD_PATTERN.findall(low)
+    assert list(seen._word_kinds) == [word_lists.WORD_KINDS.get(name, 0) for name in names]
+    assert list(seen.topics) == [word_lists.WORD_TOPICS.get(one, 0) for one in seen.tokens]
 
 
 @given(asked)
 def test_what_is_counted_by_bytes_is_what_stands_in_the_text(text: str) -> None:
     """Words, numbers, digits, phrases: what spares a search changes nothing."""
-    seen, low = TextScan(text), text_signals.options(cut(text))[1].lower()
+    seen, low = TextScan(text), text_signals.split_options(make_excerpt(text))[1].lower()
     found = seen.signals()
-    together = sum(map(len, text_signals._UNSPACED.findall(low)))
+    together = sum(map(len, text_signals._UNSPACED_RUN.findall(low)))
     assert found.words == len(low.split()) + together // 2
     assert found.numbers == len(re.findall("[0-9]+", re.sub("[.,]", "", low)))
     assert found.digits * max(len(low), 1) == pytest.approx(len(re.findall("[0-9]", low)))
     assert found.questions == low.count("?") + low.count("？")
-    assert seen._found == {one for one in phrases.EVERY if one in low}
-    assert seen.language == detect(text)
+    assert seen._phrase_hits == {one for one in phrases.ALL_PHRASES if one in low}
+    assert seen.language == detect_language(text)
 
 
 def test_a_text_is_looked_at_once_as_long_as_somebody_has_what_was_found() -> None:
     text = "one text"
-    seen = look(text)
-    assert look(text) is seen
-    other = look("another text")
+    seen = scan_text(text)
+    assert scan_text(text) is seen
+    other = scan_text("another text")
     assert other is not seen
     assert other.text == "another text"
     del other
-    assert look(text) is not seen
+    assert scan_text(text) is not seen

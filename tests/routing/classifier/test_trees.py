@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routing.classifier import text_features
-from gateway.routing.classifier.model_file import LEAF, NODES, ClassifierModel, read
+from gateway.routing.classifier.model_file import LEAF_NUMBER, NODE_STRUCT, ClassifierModel, read
 from gateway.routing.classifier.trees import TreeEnsemble
-from gateway.runtime.build import SHIPPED
+from gateway.runtime.build import SHIPPED_MODEL
 from tests.evaluation.training import lesson
 
-WIDTH = len(text_features.NAMES)
-SHIPS = read(SHIPPED.read_bytes())
+WIDTH = len(text_features.SHAPE_NAMES)
+SHIPS = read(SHIPPED_MODEL.read_bytes())
 TREES = TreeEnsemble(SHIPS)
 
 
@@ -23,8 +23,10 @@ def walked(artefact: ClassifierModel, numbers: list[float]) -> float:
     for count in artefact.trees:
         at = 0
         while True:
-            name, cut, high = NODES.unpack_from(artefact.forest, NODES.size * (start + at))
-            if name == LEAF:
+            name, cut, high = NODE_STRUCT.unpack_from(
+                artefact.forest, NODE_STRUCT.size * (start + at)
+            )
+            if name == LEAF_NUMBER:
                 break
             at = at + 1 if numbers[name] <= artefact.cuts[name][cut] else high
         total += (cut - 128) * artefact.leaf
@@ -38,10 +40,10 @@ def grown(
     """A tree of at most so many nodes on a way; leaves are often alike."""
     name = chance.choice([name for name, some in enumerate(cuts) if some])
     if not deep or chance.random() < 0.2:
-        return [NODES.pack(LEAF, chance.choice((0, 127, 128, 128, 255)), 0)]
+        return [NODE_STRUCT.pack(LEAF_NUMBER, chance.choice((0, 127, 128, 128, 255)), 0)]
     low = grown(chance, deep - 1, cuts, at + 1)
     high = at + 1 + len(low)
-    node = NODES.pack(name, chance.randrange(len(cuts[name])), high)
+    node = NODE_STRUCT.pack(name, chance.randrange(len(cuts[name])), high)
     return [node, *low, *grown(chance, deep - 1, cuts, high)]
 
 
@@ -52,7 +54,7 @@ numbers = st.lists(
 
 @given(numbers)
 def test_the_forest_that_ships_says_what_walks_say(numbers: list[float]) -> None:
-    assert TREES.mean(numbers) == pytest.approx(walked(SHIPS, numbers), abs=1e-12)
+    assert TREES.compute_mean(numbers) == pytest.approx(walked(SHIPS, numbers), abs=1e-12)
 
 
 @given(seed=st.integers(0, 2**32), numbers=numbers)
@@ -68,11 +70,11 @@ def test_any_forest_says_what_walks_say(seed: int, numbers: list[float]) -> None
         trees=tuple(map(len, trees)),
         forest=b"".join(node for tree in trees for node in tree),
     )
-    assert TreeEnsemble(artefact).mean(numbers) == pytest.approx(
+    assert TreeEnsemble(artefact).compute_mean(numbers) == pytest.approx(
         walked(artefact, numbers), abs=1e-12
     )
 
 
 def test_no_trees_say_nothing() -> None:
     artefact = msgspec.structs.replace(lesson.learnt()[0], trees=(), forest=b"")
-    assert TreeEnsemble(artefact).mean([1.0] * WIDTH) == 0
+    assert TreeEnsemble(artefact).compute_mean([1.0] * WIDTH) == 0

@@ -16,22 +16,26 @@ from gateway.routing.classifier.word_lists import PROOF
 def test_tokens_are_the_same_however_they_are_found(text: str) -> None:
     """Between spaces and marks, and a search only in what has letters next to digits."""
     low = text.encode()
-    found, known = vocabulary.read(low, low.translate(None, tokenizer.PLAIN))
-    assert found == tokenizer.tokens(text)
-    assert known == vocabulary.known(found)
+    found, known = vocabulary.read_tokens(low, low.translate(None, tokenizer.PLAIN_BYTES))
+    assert found == tokenizer.tokenize(text)
+    assert known == vocabulary.find_token_facts(found)
 
 
 def test_tokens_of_late_are_known_and_forgotten() -> None:
     """Those of the lists never, whatever came between."""
     some = [b"prove", b"integral", b"velocity", b"unheard", b"x" * 40, b"12", b"9" * 40, b"!", b"."]
-    expected, number, point = vocabulary.known(some), vocabulary.NUMBER, vocabulary._POINT
-    assert vocabulary.facts(expected)[3:] == bytes((0, 0, number, number, 255, point))
+    expected, number, point = (
+        vocabulary.find_token_facts(some),
+        vocabulary.NUMBER,
+        vocabulary._POINT,
+    )
+    assert vocabulary.get_facts(expected)[3:] == bytes((0, 0, number, number, 255, point))
     for at in range(5000):
-        vocabulary.known([b"9%d" % at, b"no%s" % f"{at}".translate(LETTERED).encode()])
-    assert vocabulary.known(some) == expected
-    assert len(vocabulary._KNOWN) < len(vocabulary._KNOWN._listed) + 5000
-    assert vocabulary.kinds(expected)[0] == PROOF
-    assert len(vocabulary.kinds(expected)) == 5
+        vocabulary.find_token_facts([b"9%d" % at, b"no%s" % f"{at}".translate(LETTERED).encode()])
+    assert vocabulary.find_token_facts(some) == expected
+    assert len(vocabulary._TOKEN_FACTS) < len(vocabulary._TOKEN_FACTS._word_list_facts) + 5000
+    assert vocabulary.get_kinds(expected)[0] == PROOF
+    assert len(vocabulary.get_kinds(expected)) == 5
 
 
 LETTERED = str.maketrans("0123456789", "abcdefghij")
@@ -39,9 +43,9 @@ LETTERED = str.maketrans("0123456789", "abcdefghij")
 
 def test_a_long_number_pushes_nothing_out() -> None:
     """No two prompts have the same."""
-    before = len(vocabulary._KNOWN)
-    vocabulary.known([b"8231%d" % at for at in range(9000)])
-    assert len(vocabulary._KNOWN) == before
+    before = len(vocabulary._TOKEN_FACTS)
+    vocabulary.find_token_facts([b"8231%d" % at for at in range(9000)])
+    assert len(vocabulary._TOKEN_FACTS) == before
 
 
 @pytest.mark.parametrize(("mixed", "of"), [(0, 0), (0, 30), (1, 30), (3, 30), (4, 30), (30, 30)])
@@ -52,17 +56,17 @@ def test_pieces_are_parted_one_by_one_or_all_at_once(mixed: int, of: int) -> Non
         else [b"ab"] * of
     )
     assert low.count(b"1") >= mixed
-    found, known = vocabulary.read(low, b"")
+    found, known = vocabulary.read_tokens(low, b"")
     assert found == tokenizer.TOKEN.findall(low)
-    assert known == vocabulary.known(found)
+    assert known == vocabulary.find_token_facts(found)
 
 
 def test_each_list_has_its_column() -> None:
     words = [b"prove", b"show", b"der", b"12", b"and"]
-    known = vocabulary.known(words)
-    assert vocabulary.begun(known) == {phrases.begun("show")}
-    assert vocabulary.languages(known) == bytes(
-        language.SIGNS.get(one, 0) for one in words[:3] + words[4:]
+    known = vocabulary.find_token_facts(words)
+    assert vocabulary.get_phrase_starts(known) == {phrases.find_phrase_start("show")}
+    assert vocabulary.get_language_signs(known) == bytes(
+        language.WORD_SIGNS.get(one, 0) for one in words[:3] + words[4:]
     )
 
 
@@ -70,4 +74,4 @@ def test_each_list_has_its_column() -> None:
     ("text", "many"), [("1 2 a", 2), ("3.14", None), ("5, 6", None), ("a 5, b .", 1), ("a, 5 b", 1)]
 )
 def test_numbers_are_counted_where_none_may_have_a_point(text: str, many: int | None) -> None:
-    assert vocabulary.numbers(vocabulary.known(tokenizer.tokens(text))) == many
+    assert vocabulary.count_numbers(vocabulary.find_token_facts(tokenizer.tokenize(text))) == many

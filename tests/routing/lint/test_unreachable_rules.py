@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway.core.call import OPEN, Key
+from gateway.core.call import OPEN_KEY, Key
 from gateway.dialects import DIALECTS
 from gateway.routing.lint import unreachable_rules
-from gateway.runtime.build import site
+from gateway.runtime.build import build_config
 from gateway.settings.errors import ConfigError, Mistake
 from gateway.settings.loader import ConfigSource, load
 from gateway.settings.schema.root import Config
@@ -149,7 +149,7 @@ def test_conditions_that_contradict_each_other_are_an_error(
             source([], [{"when": {"tag": "t"}, "tier": "fast"}, {"when": when, "lab": "openai"}]),
         ),
     ):
-        found = unreachable_rules.errors(made, DIALECTS)
+        found = unreachable_rules.list_errors(made, DIALECTS)
         where = f"{kind}[1].when"
         assert told(found) == [
             f"{where}{line}" if line.startswith(":") else f"{where}.{line}" for line in expected
@@ -195,9 +195,9 @@ POSSIBLE: list[Json] = [
 def test_what_may_hold_is_left_alone(when: Json) -> None:
     more = {"aliases": {"gpt-5-mini": "auto"}}
     made = source([{"when": when, "no_cache": True}], [{"when": when, "tier": "fast"}], **more)
-    assert unreachable_rules.errors(made, DIALECTS) == []
+    assert unreachable_rules.list_errors(made, DIALECTS) == []
     if when.get("turns") is None:
-        assert unreachable_rules.warnings(made, DIALECTS) == []
+        assert unreachable_rules.list_warnings(made, DIALECTS) == []
 
 
 SHORT: Json = {"user_tokens": {"max": 30}}
@@ -247,8 +247,8 @@ def test_a_choice_that_is_never_reached_is_a_warning(
     whens: list[Json], expected: dict[int, str]
 ) -> None:
     made = source([], [{"when": when, "tier": "fast"} for when in whens])
-    assert unreachable_rules.errors(made, DIALECTS) == []
-    assert told(unreachable_rules.warnings(made, DIALECTS)) == [
+    assert unreachable_rules.list_errors(made, DIALECTS) == []
+    assert told(unreachable_rules.list_warnings(made, DIALECTS)) == [
         f"choices[{at}]: is never reached: {first} matches first." for at, first in expected.items()
     ]
 
@@ -258,7 +258,7 @@ def test_with_very_many_alternatives_less_is_found(pairs: int, known: bool) -> N
     some = [{"any": [{"tag": f"a{at}"}, {"tag": f"b{at}"}]} for at in range(pairs)]
     streams = {"any": [{"stream": True, "tag": "c"}, {"stream": True, "images": True}]}
     rule = {"when": {"all": [*some, streams, {"stream": False}]}, "tier": "fast"}
-    assert bool(unreachable_rules.errors(source([], [rule]), DIALECTS)) is known
+    assert bool(unreachable_rules.list_errors(source([], [rule]), DIALECTS)) is known
 
 
 def test_of_names_with_a_star_one_takes_in_another() -> None:
@@ -266,7 +266,7 @@ def test_of_names_with_a_star_one_takes_in_another() -> None:
     choices = [
         {"when": {"asked": name}, "tier": "fast"} for name in ("gpt-*", ["gpt-4o", "gpt-5*"])
     ]
-    found = unreachable_rules.warnings(source([], choices, aliases=aliases), DIALECTS)
+    found = unreachable_rules.list_warnings(source([], choices, aliases=aliases), DIALECTS)
     assert told(found) == ["choices[1]: is never reached: 'c0' matches first."]
 
 
@@ -290,7 +290,7 @@ BRANCHES: list[tuple[Json, list[str]]] = [
 @pytest.mark.parametrize(("when", "expected"), BRANCHES)
 def test_a_part_that_never_holds_is_a_warning(when: Json, expected: list[str]) -> None:
     made = source([{"when": when, "no_cache": True}], [])
-    assert told(unreachable_rules.warnings(made, DIALECTS)) == [
+    assert told(unreachable_rules.list_warnings(made, DIALECTS)) == [
         f"guards[0].when.{line}" for line in expected
     ]
 
@@ -366,7 +366,7 @@ OVERRULED: list[tuple[list[Json], Json, list[str]]] = [
 def test_a_choice_of_which_guards_leave_nothing_is_a_warning(
     guards: list[Json], choice: Json, expected: list[str]
 ) -> None:
-    found = told(unreachable_rules.warnings(source(guards, [choice]), DIALECTS))
+    found = told(unreachable_rules.list_warnings(source(guards, [choice]), DIALECTS))
     assert [line for line in found if not line.startswith("guards")] == [
         f"choices[0]{line}" for line in expected
     ]
@@ -386,7 +386,7 @@ CROSSED: list[tuple[list[Json], list[str]]] = [
 def test_guards_of_which_one_undoes_the_other_are_a_warning(
     guards: list[Json], expected: list[str]
 ) -> None:
-    assert told(unreachable_rules.warnings(source(guards, []), DIALECTS)) == expected
+    assert told(unreachable_rules.list_warnings(source(guards, []), DIALECTS)) == expected
 
 
 ALICE = Key(name="alice", tags=("code",), allowed_tags=("draft",))
@@ -397,12 +397,12 @@ NAMES: list[tuple[Json, list[Key] | None, list[str]]] = [
     ({"key": "alise"}, [ALICE, BOB], ["key: no key is called 'alise'. Did you mean 'alice'?"]),
     ({"key": "team-*"}, [ALICE, BOB], []),
     ({"key": "ops-*"}, [ALICE, BOB], ["key: no key is called 'ops-*'. Known: alice, team-bob."]),
-    ({"key": "alice"}, [OPEN], ["key: no key is called 'alice': keys are open, as 'open'."]),
-    ({"key": "open"}, [OPEN], []),
+    ({"key": "alice"}, [OPEN_KEY], ["key: no key is called 'alice': keys are open, as 'open'."]),
+    ({"key": "open"}, [OPEN_KEY], []),
     ({"tag": "draft"}, [ALICE, BOB], []),
     ({"tag": ["draft", "drafts"]}, [ALICE, BOB], ["tag: no key may send the tag 'drafts', and no guard sets it. Did you mean 'draft'?"]),
     ({"tag": "anything"}, [ALICE, Key(name="free")], []),
-    ({"tag": "anything"}, [OPEN], []),
+    ({"tag": "anything"}, [OPEN_KEY], []),
     ({"tag": "set"}, [BOB], []),  # by a guard
     ({"key": "team-bob", "tag": "draft"}, [ALICE, BOB], [": never matches, with the keys that there are and the tags that they may send."]),
     ({"key": "alice", "not": {"tag": "code"}}, [ALICE, BOB], [": never matches, with the keys that there are and the tags that they may send."]),
@@ -429,7 +429,7 @@ def test_a_name_that_nobody_has_is_a_warning(
         ("guards[1]", source([setting, {"when": when, "no_cache": True}], [], **more)),
         ("choices[0]", source([setting], [{"when": when, "tier": "fast"}], **more)),
     ):
-        found = unreachable_rules.warnings(made, DIALECTS, keys)
+        found = unreachable_rules.list_warnings(made, DIALECTS, keys)
         assert told(found) == [
             f"{kind}.when{line}" if line.startswith(":") else f"{kind}.when.{line}"
             for line in expected
@@ -457,22 +457,25 @@ def test_a_name_that_no_lab_lists_may_be_somebodys(asked: str, known: bool) -> N
     openai = {"dialects": {"openai-chat": "https://x"}, "names": ["gpt-*", "!gpt-oss*", "o[1-9]*"]}
     rule = {"when": {"asked": asked}, "tier": "fast"}
     made = source([], [rule], providers={"openai": openai})
-    assert (unreachable_rules.warnings(made, DIALECTS) == []) == known
+    assert (unreachable_rules.list_warnings(made, DIALECTS) == []) == known
 
 
 def test_a_tag_that_is_read_as_it_is_not_set_is_a_warning() -> None:
     setting: Json = {"when": {"images": True}, "tag": ["picture", "seen"]}
     reading: Json = {"when": {"tag": "pictures"}, "tier": "fast"}
-    found = unreachable_rules.warnings(source([setting], [reading]), DIALECTS)
+    found = unreachable_rules.list_warnings(source([setting], [reading]), DIALECTS)
     assert told(found) == [
         "guards[0].tag: sets 'picture', which no rule reads. Did you mean 'pictures'?"
     ]
     # one that only the ledger reads is none; nor one that a limit counts, or that a key has
-    assert unreachable_rules.warnings(source([setting], []), DIALECTS) == []
+    assert unreachable_rules.list_warnings(source([setting], []), DIALECTS) == []
     limit = {"name": "l", "tag": "picture", "requests": "9/m"}
-    assert unreachable_rules.warnings(source([setting], [reading], limits=[limit]), DIALECTS) == []
+    assert (
+        unreachable_rules.list_warnings(source([setting], [reading], limits=[limit]), DIALECTS)
+        == []
+    )
     key = Key(name="k", tags=("pictures",))
-    assert unreachable_rules.warnings(source([setting], [reading]), DIALECTS, [key]) == []
+    assert unreachable_rules.list_warnings(source([setting], [reading]), DIALECTS, [key]) == []
 
 
 def test_file_and_line_are_told_and_an_error_keeps_the_gateway_from_starting(
@@ -485,14 +488,14 @@ choices:
 - {{name: all, tier: fast}}
 - {{name: late, lab: acme}}
 """
-    made = site(written.loaded(tmp_path, text), written.NOW)
+    made = build_config(written.loaded(tmp_path, text), written.NOW)
     assert [str(item).removeprefix(f"{tmp_path}/") for item in made.warnings] == [
         "c.yaml:18: warning: guards[1].min_tier: smart is above fast, all that 'a' allows: where both match, fast holds.",
         "c.yaml:21: warning: choices[1]: is never reached: 'all' matches first.",
     ]
     wrong = text.replace("{tag: t}", "{tag: t,\n    not: {tag: [s, t]}}")
     with pytest.raises(ConfigError) as caught:
-        site(written.loaded(tmp_path, wrong), written.NOW)
+        build_config(written.loaded(tmp_path, wrong), written.NOW)
     assert [str(item).removeprefix(f"{tmp_path}/") for item in caught.value.mistakes] == [
         "c.yaml:19: error: guards[1].when.not: cannot hold together with tag: the rule never matches."
     ]
@@ -501,7 +504,7 @@ choices:
 def test_the_rules_that_are_shipped_are_all_of_use() -> None:
     made = load(Path(__file__).parents[3] / "config" / "gateway.yaml", {})
     assert (
-        unreachable_rules.errors(made, DIALECTS)
-        == unreachable_rules.warnings(made, DIALECTS, [OPEN])
+        unreachable_rules.list_errors(made, DIALECTS)
+        == unreachable_rules.list_warnings(made, DIALECTS, [OPEN_KEY])
         == []
     )

@@ -13,7 +13,7 @@ from gateway.core.decision_record import DecisionRecord
 from gateway.routing.errors import MissingFeatureError, RuleError
 from gateway.routing.replay_decision import RecordedFeatures
 from gateway.routing.rules import cel, conditions
-from gateway.routing.rules.guards import bound
+from gateway.routing.rules.guards import evaluate_guards
 from tests.ledger.rows import entry
 from tests.routing import world
 from tests.routing.world import Json
@@ -29,10 +29,10 @@ def holds(expression: str) -> bool:
         chars=4_000, user_turns=3, tools=("read", "write"), images=2, files=1, json_schema=True,
     )  # fmt: skip
     seen.turn = ConversationTurn(kind="side", task="title", client="codex")
-    view = made.view(seen, DecisionContext(at=AT))
-    bound(made, view)
+    view = made.make_context(seen, DecisionContext(at=AT))
+    evaluate_guards(made, view)
     found = made.choices[0].test(view)
-    assert not view.failed
+    assert not view.failed_rules
     return found
 
 
@@ -127,7 +127,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     ]
     with pytest.raises(RuleError) as caught:
         world.rules(choices=wrong)
-    assert [error.path[1] for error in caught.value.every] == [0, 1]
+    assert [error.path[1] for error in caught.value.all_errors] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,9 @@ def test_one_that_fails_does_not_hold_and_the_trace_says_so(expression: str, why
 
 
 def test_a_value_that_breaks_the_engine_breaks_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(cel._KNOWN, "turns", (cel._KNOWN["turns"][0], lambda _: object()))
+    monkeypatch.setitem(
+        cel._FIELD_READERS, "turns", (cel._FIELD_READERS["turns"][0], lambda _: object())
+    )
     known = world.router(choices=[{"when": {"cel": "call.turns > 1"}, "tier": "fast"}])
     decision, _ = world.decided(known, world.call())
     assert "-rule:  (choice 0: its expression failed, so it does not hold)" in world.lines(decision)
@@ -166,18 +168,20 @@ def test_the_worst_that_is_allowed_ends_soon() -> None:
     made = world.rules(
         choices=[{"when": {"cel": "call.tools.all(a, call.tools.all(b, !(call.text.contains(a + b))))"}, "tier": "fast"}]
     )  # fmt: skip
-    view = made.view(world.call("x" * 5_000_000, tools=tuple(f"t{n}" for n in range(3_000))))
+    view = made.make_context(
+        world.call("x" * 5_000_000, tools=tuple(f"t{n}" for n in range(3_000)))
+    )
     began = time.process_time()
     assert not made.choices[0].test(view)
     assert time.process_time() - began < 2
-    assert view.failed == {"choice 0": "it takes too many steps"}
+    assert view.failed_rules == {"choice 0": "it takes too many steps"}
 
 
 def test_both_ends_of_a_long_text_are_read() -> None:
     made = world.rules(
         choices=[{"when": {"cel": 'call.text.startsWith("ab") && call.text.endsWith("yz")'}, "tier": "fast"}]
     )  # fmt: skip
-    assert made.choices[0].test(made.view(world.call("ab" + "-" * 10_000 + "yz")))
+    assert made.choices[0].test(made.make_context(world.call("ab" + "-" * 10_000 + "yz")))
 
 
 def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,12 +211,12 @@ def test_of_a_row_the_text_is_not_guessed() -> None:
     )
     expression, german, four = made.choices
     for choice in (expression, german):
-        view = made.view(recorded(5))
+        view = made.make_context(recorded(5))
         with pytest.raises(MissingFeatureError, match="the text of the last user turn"):
             choice.test(view)
-        assert not view.failed
-    assert expression.test(made.view(recorded(0)))
-    assert not german.test(made.view(recorded(0)))
-    assert german.test(made.view(recorded(5, "de")))
-    assert not german.test(made.view(recorded(5, "unknown")))
-    assert four.test(made.view(recorded(5)))
+        assert not view.failed_rules
+    assert expression.test(made.make_context(recorded(0)))
+    assert not german.test(made.make_context(recorded(0)))
+    assert german.test(made.make_context(recorded(5, "de")))
+    assert not german.test(made.make_context(recorded(5, "unknown")))
+    assert four.test(made.make_context(recorded(5)))

@@ -13,7 +13,7 @@ from gateway.core.conversation import ConversationTurn
 from gateway.routing.errors import RuleError
 from gateway.routing.rules.compile import compile_rules
 from gateway.routing.rules.context import RuleContext
-from gateway.routing.rules.guards import bound
+from gateway.routing.rules.guards import evaluate_guards
 from gateway.routing.rules.patterns import Patterns
 from gateway.settings.schema.rules import ChoicePart, WhenPart
 from tests.routing import world
@@ -23,8 +23,8 @@ from tests.routing.world import Json
 def holds(when: Json, *args: Any, **facts: Any) -> bool:
     """Whether a condition holds for a call."""
     made = world.rules(choices=[{"when": when, "tier": "fast"}])
-    view = made.view(world.call(*args, **facts))
-    bound(made, view)
+    view = made.make_context(world.call(*args, **facts))
+    evaluate_guards(made, view)
     return made.choices[0].test(view)
 
 
@@ -113,7 +113,7 @@ def test_a_pattern_is_searched_in_any_case(pattern: str, text: str, found: bool)
 def test_evil_patterns_take_time_linear_in_the_text(pattern: str) -> None:
     """A backtracking engine needs 2^30 steps for thirty of these letters."""
     made = world.rules(choices=[{"when": {"matches": pattern}, "tier": "fast"}])
-    view = made.view(world.call("a" * 200_000 + "!"))
+    view = made.make_context(world.call("a" * 200_000 + "!"))
     began = time.process_time()
     assert not made.choices[0].test(view)
     assert time.process_time() - began < 2
@@ -296,7 +296,7 @@ def many(count: int, most: int) -> list[Json]:
 def test_fifty_large_patterns_are_taken_and_each_is_found() -> None:
     made = world.rules(choices=many(50, 400))
     for number in (0, 17, 49):
-        view = made.view(world.call(f"so word{number}x and end{number}x."))
+        view = made.make_context(world.call(f"so word{number}x and end{number}x."))
         assert [at for at, item in enumerate(made.choices) if item.test(view)] == [number]
 
 
@@ -334,7 +334,7 @@ def test_a_row_has_the_digests_of_the_patterns_of_its_text_in_their_order(
     hits = data.draw(every)
     expected = "".join(sorted({digests[at] for at in hits}))
     for told in (frozenset(hits), list(hits), frozenset(hits)):
-        assert made.told(told) == expected
+        assert made.format_hits(told) == expected
 
 
 def test_a_text_is_searched_once_for_all_rules_and_only_when_a_rule_asks() -> None:
@@ -376,19 +376,19 @@ def test_a_kind_of_turn_and_a_client_are_what_the_wire_said() -> None:
     )
     seen = world.call()
     seen.turn = ConversationTurn(kind="side", task="title", client="claude-code")
-    assert made.choices[0].test(made.view(seen))
+    assert made.choices[0].test(made.make_context(seen))
     seen.turn = ConversationTurn(kind="main", client="claude-code")
-    assert not made.choices[0].test(made.view(seen))
+    assert not made.choices[0].test(made.make_context(seen))
 
 
 def test_a_name_of_many_stars_takes_time_linear_in_what_is_asked() -> None:
     made = world.rules(choices=[{"when": {"asked": "*a" * 20 + "*b"}, "tier": "fast"}])
-    view = made.view(world.call(model="a" * 100_000))
+    view = made.make_context(world.call(model="a" * 100_000))
     began = time.process_time()
     assert not made.choices[0].test(view)
     assert time.process_time() - began < 2
 
 
 def test_without_rules_there_is_nothing_to_search() -> None:
-    view = world.rules().view(world.call("a"))
-    assert not view.has(0)
+    view = world.rules().make_context(world.call("a"))
+    assert not view.has_pattern(0)

@@ -2,14 +2,14 @@
 
 import pytest
 
-from gateway.routing.rules.rule_hash import digest
+from gateway.routing.rules.rule_hash import hash_condition
 from gateway.settings.schema.rules import WhenPart
 from tests.routing import world
 from tests.routing.world import Json
 
 
 def of(when: Json) -> str:
-    return digest(WhenPart.model_validate(when))
+    return hash_condition(WhenPart.model_validate(when))
 
 
 A: Json = {"keywords": ["prove", "derive"]}

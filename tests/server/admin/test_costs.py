@@ -116,7 +116,7 @@ def test_a_call_that_another_process_is_feeding_is_waited_for(
     world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One feeds at a time: until it is done the store does not know the call."""
-    monkeypatch.setattr(world.gateway.archive, "feed", int)
+    monkeypatch.setattr(world.gateway.ledger_runtime, "feed", int)
     id = world.ask(chat()).headers["x-request-id"]
     with feeding(world.gateway.journal_folder) as other:
         monkeypatch.setattr(world.gateway.store, "_sleep", other.sleep)
@@ -139,7 +139,7 @@ def test_sums_wait_for_another_process_that_feeds(
 ) -> None:
     """They have every row that was written before they were asked for, whoever feeds it."""
     gateway = world.gateway
-    monkeypatch.setattr(gateway.archive, "feed", int)
+    monkeypatch.setattr(gateway.ledger_runtime, "feed", int)
     for _ in range(2):
         world.ask(chat())
     with feeding(gateway.journal_folder) as other:
@@ -206,20 +206,20 @@ def test_a_follower_misses_nothing(world: World) -> None:
 
 
 def test_many_rows_are_written_in_pieces(world: World) -> None:
-    count = 2 * costs._PIECE + 1
+    count = 2 * costs._BATCH_ROWS + 1
     write(world, *(entry(f"tg-{n}") for n in range(count)))
     assert len(lines(get(world, ENTRIES))) == count
     table = get(world, f"{ENTRIES}?format=csv").text.splitlines()
     assert len(table) == len(set(table)) == count + 1
     told = get(world, f"{ENTRIES}?format=json").json()
     assert told["entries"] == lines(get(world, ENTRIES))
-    for limit, more in ((count, True), (count + 1, False), (costs._PIECE, True)):
+    for limit, more in ((count, True), (count + 1, False), (costs._BATCH_ROWS, True)):
         reply = get(world, f"{ENTRIES}?limit={limit}")
         assert (len(lines(reply)), "link" in reply.headers) == (min(limit, count), more)
 
 
 def test_the_newest_come_first_and_a_follower_goes_on_from_them(world: World) -> None:
-    count = 2 * costs._PIECE + 1
+    count = 2 * costs._BATCH_ROWS + 1
     write(world, *(entry(f"tg-{n:04}", at=1_793_000_000.0 + n) for n in range(count)))
     newest = [f"tg-{n:04}" for n in reversed(range(count))]
     reply = get(world, f"{ENTRIES}?order=newest&limit={count - 1}&only=tier:fast&format=json")
@@ -374,7 +374,7 @@ async def test_without_an_admin_key_another_machine_is_not_answered(
     world: World, peer: tuple[str, int] | None
 ) -> None:
     app = FastAPI()
-    costs.routes(app, world.gateway)
+    costs.add_routes(app, world.gateway)
     sent = await _ask(app, peer)
     assert sent == "not_allowed"
     assert await _ask(app, ("::ffff:127.0.0.1", 5)) == "200"
@@ -450,17 +450,17 @@ def test_questions_do_not_keep_calls_waiting(
     import threading  # noqa: PLC0415
 
     gone, begun = threading.Event(), threading.Semaphore(0)
-    summed = world.gateway.store.costs
+    summed = world.gateway.store.sum_costs
 
     def hang(*args: Any, **options: Any) -> Any:
         begun.release()
         assert gone.wait(30)
         return summed(*args, **options)
 
-    monkeypatch.setattr(world.gateway.store, "costs", hang)
+    monkeypatch.setattr(world.gateway.store, "sum_costs", hang)
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(httpx.get, f"{world.url}{COSTS}", timeout=30) for _ in range(8)]
-        for _ in range(worker_thread._AT_ONCE):
+        for _ in range(worker_thread._MAX_CONCURRENT):
             assert begun.acquire(timeout=30)
         assert world.ask(chat()).status_code == 200
         assert not begun.acquire(blocking=False), "more at once than there may be"

@@ -1,7 +1,6 @@
 """One call for admins: the trace that `explain` prints, and its text only where that is kept."""
 
 from gateway.core import jsonio
-from gateway.core.decision import TraceStep
 from gateway.ledger.journal import Journal
 from gateway.runtime.reloader import ConfigVersion, ReloadResult
 from tests.e2e.upstream import Upstream
@@ -30,7 +29,7 @@ def test_the_trace_of_a_call_is_that_of_the_route_endpoint(make: Make, upstream:
     told = _entries(world, id, "decision")
     asked = world.client.post("/v1/route", json=body).json()
     for one in (*told["trace"], *asked["trace"]):  # type: ignore[misc]  # JSON
-        assert one.keys() == {*TraceStep.__struct_fields__}
+        assert one.keys() == {"step", "matched", "effect", "why", "ms"}
         one.pop("ms")
     assert told.pop("status") == 200
     assert told["rule"] == "<b>proofs</b>"
@@ -45,12 +44,12 @@ def test_a_call_that_the_configuration_before_decided_keeps_its_trace(make: Make
     gateway = world.gateway
     id = world.ask({**chat("Prove it."), "model": "auto"}).headers["x-request-id"]
     first = _entries(world, id, "decision")
-    renewal = gateway.reload.renewal
-    new = ConfigVersion(other.gateway.site, other.gateway.site.source)
-    renewal.take(ReloadResult("taken", new))
+    renewal = gateway.reloader.watcher
+    new = ConfigVersion(other.gateway.built_config, other.gateway.built_config.source)
+    renewal.note_result(ReloadResult("taken", new))
 
     async def swap() -> None:
-        gateway.swap(new.site)
+        gateway.swap(new.built_config)
 
     world.loop.run(swap())
     told = _entries(world, id, "decision")
@@ -58,12 +57,12 @@ def test_a_call_that_the_configuration_before_decided_keeps_its_trace(make: Make
     for one in (*told["trace"], *first["trace"]):  # type: ignore[misc]  # JSON
         one.pop("ms")
     assert told == first
-    renewal.before = None
+    renewal.previous = None
     assert _entries(world, id, "decision")["trace"] is None
 
 
 def test_what_cannot_be_decided_again_says_why(world: World) -> None:
-    version = world.gateway.edition.version
+    version = world.gateway.revision.version
     journal = Journal(world.gateway.journal_folder)
     for row in (entry("tg-1", config="old"), entry("tg-2", config=version, basis=None)):
         journal.write(row)
@@ -93,7 +92,7 @@ def test_texts_are_shown_only_where_they_are_kept(make: Make) -> None:
     assert "ledger.content is off" in str(told["error"])
     kept = make(lambda value: value.update(ledger={"content": "on"}))
     id = kept.ask(chat(f"{TOLD} sk-proj-0123456789abcdefCANARY")).headers["x-request-id"]
-    texts = kept.gateway.archive._texts
+    texts = kept.gateway.ledger_runtime._transcript_writer
     assert texts is not None
     texts.flush()
     reply = kept.client.get(f"/admin/entries/{id}/text")

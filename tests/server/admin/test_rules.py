@@ -15,7 +15,7 @@ import pytest
 
 from gateway.core.ledger_rows import ReplayRow
 from gateway.ledger.errors import StoreError
-from gateway.ledger.file_lock import held
+from gateway.ledger.file_lock import try_lock_file
 from gateway.server.admin import replay
 from tests.e2e.child import until
 from tests.e2e.upstream import PATIENCE, Upstream
@@ -85,7 +85,7 @@ def test_of_a_file_that_has_more_than_rules_nothing_else_is_shown(asked: World) 
 
 def test_former_rules_are_told_apart(asked: World) -> None:
     """What they decided stays in the ledger."""
-    asked.gateway.site.source.config.choices.pop(0)
+    asked.gateway.built_config.source.config.choices.pop(0)
     told = asked.client.get("/admin/rules").json()
     assert [(one["name"], one["calls"]) for one in told["former"]] == [("proofs", 2)]
     assert [one["name"] for one in told["rules"]] == ["drafts", "never"]
@@ -149,7 +149,7 @@ def test_wrong_rules_are_told_with_their_lines(
     assert told["ok"] is False
     assert "report" not in told
     first = told["findings"][0]
-    assert (first["line"], first["file"]) == (line, replay.NAME)
+    assert (first["line"], first["file"]) == (line, replay.RULES_NAME)
     assert said in first["text"]
     assert "root:" not in reply.text
 
@@ -171,7 +171,7 @@ def test_what_is_asked_wrong_is_said(asked: World) -> None:
 
 
 def test_one_replay_runs_at_a_time(asked: World) -> None:
-    with held(asked.gateway.data / "replay.lock") as mine:
+    with try_lock_file(asked.gateway.data / "replay.lock") as mine:
         assert mine
         reply = ask_replay(asked, rules=RULES)
         assert reply.status_code == 409
@@ -180,7 +180,7 @@ def test_one_replay_runs_at_a_time(asked: World) -> None:
 
 
 def test_more_calls_than_it_takes_are_said(asked: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "ROWS", 2)
+    monkeypatch.setattr(replay, "MAX_CALLS", 2)
     reply = ask_replay(asked, rules=RULES)
     assert reply.status_code == 400
     assert "There are 3 calls in this range, more than 2" in reply.json()["error"]["message"]
@@ -189,27 +189,27 @@ def test_more_calls_than_it_takes_are_said(asked: World, monkeypatch: pytest.Mon
 def endless(world: World, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Give a store whose rows never end; what is returned is set once they are read."""
     assert ask_replay(world, limit=0).status_code == 200  # the store has all rows now
-    (row, *_), begun = [*world.gateway.store.logged()], threading.Event()
+    (row, *_), begun = [*world.gateway.store.read_replay_rows()], threading.Event()
 
     def logged(**_: object) -> Iterator[ReplayRow]:
         while True:
             yield row
             begun.set()
 
-    monkeypatch.setattr(world.gateway.store, "logged", logged)
+    monkeypatch.setattr(world.gateway.store, "read_replay_rows", logged)
     return begun
 
 
 def free(world: World) -> bool:
     """Return True if a replay may begin."""
-    with held(world.gateway.data / "replay.lock") as mine:
+    with try_lock_file(world.gateway.data / "replay.lock") as mine:
         return mine
 
 
 def test_a_replay_that_takes_too_long_is_ended(
     asked: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "SECONDS", 0.2)
+    monkeypatch.setattr(replay, "MAX_SECONDS", 0.2)
     endless(asked, monkeypatch)
     reply = ask_replay(asked, rules=RULES)
     assert reply.status_code == 504
@@ -220,7 +220,7 @@ def test_a_replay_that_takes_too_long_is_ended(
 def test_calls_are_answered_while_a_replay_runs(
     asked: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "SECONDS", 2)
+    monkeypatch.setattr(replay, "MAX_SECONDS", 2)
     begun = endless(asked, monkeypatch)
     with ThreadPoolExecutor() as pool:
         running = pool.submit(ask_replay, asked, rules=RULES)

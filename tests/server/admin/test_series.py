@@ -137,7 +137,7 @@ def test_while_nobody_can_count_budgets_are_what_the_ledger_knows(
     async def lost(_: str) -> dict[str, int]:
         raise CountersUnavailable
 
-    monkeypatch.setattr(world.gateway.toll._meter, "used", lost)
+    monkeypatch.setattr(world.gateway.limit_runtime._counter_store, "read_counters", lost)
     rows = {(one["name"], one["subject"]): one for one in read(world, BUDGETS)["budgets"]}
     spent = read(world, "/admin/costs")["total"]["cost"]
     assert (rows["all", None]["used"], rows["all", None]["counted"]) == (spent, False)

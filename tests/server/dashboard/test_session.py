@@ -12,8 +12,13 @@ from fastapi import Request
 from gateway.core import jsonio
 from gateway.core.errors import ProblemError
 from gateway.limits.keys import KeyTable
-from gateway.server.dashboard.session import COOKIE, HEADER, DashboardSessions, check_origin
-from gateway.state.ended_sessions import LASTS, EndedSessions
+from gateway.server.dashboard.session import (
+    COOKIE_NAME,
+    CSRF_HEADER,
+    DashboardSessions,
+    check_origin,
+)
+from gateway.state.ended_sessions import SESSION_SECONDS, EndedSessions
 from tests.e2e.world import Make, World
 
 ADMIN = "admin-key-0123456789-never-shown"
@@ -51,7 +56,7 @@ def make_sessions(tmp_path: Path) -> Callable[..., DashboardSessions]:
 
 
 def holds(sessions: DashboardSessions, cookie: str) -> bool:
-    return asyncio.run(sessions.holds(cookie))
+    return asyncio.run(sessions.is_valid(cookie))
 
 
 def sign_in(world: World, key: str = ADMIN, **headers: str) -> httpx.Response:
@@ -72,7 +77,7 @@ def test_a_cookie_opens_until_its_end_and_not_one_second_longer(
     sessions = make_sessions(b"root", ADMIN, KeyTable(None, {}), clock)
     cookie = sessions.begin(ADMIN)
     assert cookie is not None
-    clock.now += LASTS - 1
+    clock.now += SESSION_SECONDS - 1
     assert holds(sessions, cookie)
     clock.now += 1
     assert not holds(sessions, cookie)
@@ -120,7 +125,7 @@ def test_an_admins_key_of_the_file_opens_as_long_as_it_is_there(
     write()
     keys = KeyTable(file, {}, clock=clock)
     sessions = make_sessions(b"root", "", keys, clock)
-    assert sessions.needed
+    assert sessions.has_admin_key
     assert sessions.begin(CLIENT) is None
     assert sessions.begin("") is None
     cookie = sessions.begin(ADMIN) or ""
@@ -128,7 +133,7 @@ def test_an_admins_key_of_the_file_opens_as_long_as_it_is_there(
     write(revoked="2020-01-01")
     keys.refresh()
     assert not holds(sessions, cookie)
-    assert sessions.needed, "a key that was revoked does not open the door to everybody"
+    assert sessions.has_admin_key, "a key that was revoked does not open the door to everybody"
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
@@ -150,16 +155,16 @@ def test_whoever_signs_in_sees_what_admins_see_and_signs_out_again(make: Make) -
     reply = sign_in(world)
     assert reply.json() == {"signed_in": True, "token": world.client.get(DOOR).json()["token"]}
     given = reply.headers["set-cookie"]
-    assert given.startswith(f"{COOKIE}=")
-    for part in ("HttpOnly", "SameSite=strict", f"Max-Age={LASTS}", "Path=/"):
+    assert given.startswith(f"{COOKIE_NAME}=")
+    for part in ("HttpOnly", "SameSite=strict", f"Max-Age={SESSION_SECONDS}", "Path=/"):
         assert part in given
     assert "Secure" not in given
     assert ADMIN not in given
     for path in ("/admin/costs", "/admin/entries", "/admin/health", "/admin/config"):
         assert world.client.get(path).status_code == 200
     token = reply.json()["token"]
-    assert world.client.delete(DOOR, headers={HEADER: token}).json()["signed_in"] is False
-    assert COOKIE not in world.client.cookies
+    assert world.client.delete(DOOR, headers={CSRF_HEADER: token}).json()["signed_in"] is False
+    assert COOKIE_NAME not in world.client.cookies
     message(world.client.get("/admin/costs"), 401)
 
 
@@ -171,14 +176,14 @@ def test_the_cookie_is_for_tls_alone_where_the_browser_came_by_it(make: Make) ->
 def test_what_changes_something_needs_the_token_too(make: Make) -> None:
     world = make(TIERGATE_ADMIN_KEY=ADMIN)
     token = sign_in(world).json()["token"]
-    for headers in ({}, {HEADER: ""}, {HEADER: "0" * 64}, {HEADER: "\u00e9"}):
+    for headers in ({}, {CSRF_HEADER: ""}, {CSRF_HEADER: "0" * 64}, {CSRF_HEADER: "\u00e9"}):
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-        assert HEADER in message(world.client.post("/admin/reload", headers=raw), 403)
+        assert CSRF_HEADER in message(world.client.post("/admin/reload", headers=raw), 403)
         message(world.client.delete(DOOR, headers=raw), 403)
-    known = world.client.post("/admin/reload", headers={HEADER: token})
+    known = world.client.post("/admin/reload", headers={CSRF_HEADER: token})
     assert "cannot be read again" in message(known, 409), "so far it came"
     for headers in FOREIGN:
-        message(world.client.post("/admin/reload", headers={HEADER: token, **headers}), 403)
+        message(world.client.post("/admin/reload", headers={CSRF_HEADER: token, **headers}), 403)
         message(world.client.get("/admin/costs", headers=headers), 403)
         message(world.client.post(DOOR, json={"key": ADMIN}, headers=headers), 403)
 
@@ -241,7 +246,7 @@ def test_a_session_holds_in_every_gateway_that_has_the_secret(make: Make) -> Non
     one, two = (make(TIERGATE_ADMIN_KEY=ADMIN, TIERGATE_SECRET="shared") for _ in range(2))
     other = make(TIERGATE_ADMIN_KEY=ADMIN, TIERGATE_SECRET="another")
     token = sign_in(one).json()["token"]
-    cookie = {"cookie": f"{COOKIE}={one.client.cookies[COOKIE]}"}
+    cookie = {"cookie": f"{COOKIE_NAME}={one.client.cookies[COOKIE_NAME]}"}
     assert two.client.get("/admin/costs", headers=cookie).status_code == 200
     assert two.client.get(DOOR, headers=cookie).json()["token"] == token
     message(other.client.get("/admin/costs", headers=cookie), 401)
@@ -251,9 +256,9 @@ def test_a_session_holds_in_every_gateway_that_has_the_secret(make: Make) -> Non
 def signed_in(world: World) -> tuple[dict[str, str], dict[str, str]]:
     """Sign in; return what a browser sends to read, and to change something."""
     token = sign_in(world).json()["token"]
-    cookie = {"cookie": f"{COOKIE}={world.client.cookies[COOKIE]}"}
+    cookie = {"cookie": f"{COOKIE_NAME}={world.client.cookies[COOKIE_NAME]}"}
     world.client.cookies.clear()
-    return cookie, {**cookie, HEADER: token}
+    return cookie, {**cookie, CSRF_HEADER: token}
 
 
 def status(world: World, cookie: dict[str, str]) -> int:

@@ -66,7 +66,7 @@ def test_it_has_what_calls_are_read_from() -> None:
 
     door: Any = object()
     made = HttpExchange(wire, door, [(b"a", b"b")], b"{}", keep_alive=True)
-    assert (made.data, made.wire, made.headers) == (b"{}", wire, [(b"a", b"b")])
+    assert (made.data, made.connection, made.headers) == (b"{}", wire, [(b"a", b"b")])
     assert (made.more_body, made.response_complete, made.disconnected) == (False, False, False)
     made.disconnected = made.response_complete = True
     other = HttpExchange(wire, door, [], b"", keep_alive=True)
@@ -99,10 +99,10 @@ def test_one_timer_watches_over_all_rests_of_a_connection(
     clock, shut = Clock(), asyncio.Event()
     clock.now = 10.0
     wire: Any = SimpleNamespace(
-        loop=clock, _idle=object(), _idle_until=until, _rested=None,
-        _corked=SimpleNamespace(is_closing=lambda: False),
+        loop=clock, _idle_timer=object(), _idle_deadline=until, _check_idle=None,
+        _corked_transport=SimpleNamespace(is_closing=lambda: False),
         transport=SimpleNamespace(close=shut.set),
     )  # fmt: skip
-    ClientConnection._rested(wire)
+    ClientConnection._check_idle(wire)
     assert (shut.is_set(), clock.due) == (closed, again)
-    assert (wire._idle is None) == (not again)
+    assert (wire._idle_timer is None) == (not again)

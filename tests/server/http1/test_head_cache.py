@@ -38,24 +38,26 @@ class Door:
         self.open: asyncio.Event | None = None
         """What it waits for."""
 
-    async def whole(self, exchange: HttpExchange) -> None:
+    async def serve_exchange(self, exchange: HttpExchange) -> None:
         if self.open is not None:
             await self.open.wait()
         exchange.response_complete = True
-        if exchange.head is None:
+        if exchange.request_headers is None:
             try:
-                exchange.head = RequestHeaders(exchange.headers, frozenset({b"anthropic-beta"}))
+                exchange.request_headers = RequestHeaders(
+                    exchange.headers, frozenset({b"anthropic-beta"})
+                )
             except ProblemError as error:
                 self.came.append(error.problem)
                 exchange.transport.close()
                 return
-        head, parsed = exchange.head, isinstance(exchange.headers, list)
+        head, parsed = exchange.request_headers, isinstance(exchange.headers, list)
         self.again += not parsed
         length = head.length if parsed else len(exchange.data)
         self.came.append(
             (
-                exchange.data, exchange.keep_alive, length, head.forwarded, head.hints, head.steer,
-                head.secrets, head.trace, head.retried, head.patience,
+                exchange.data, exchange.keep_alive, length, head.forwarded, head.hints, head.options,
+                head.secrets, head.trace, head.retry_count, head.client_timeout,
             )
         )  # fmt: skip
 
@@ -106,16 +108,17 @@ class Client:
         """How many calls had come, each time that one was over in the turn in which it came."""
         self.wire = ClientConnection(config, state, {})
         self.wire.connection_made(self.transport)  # type: ignore[arg-type]
-        self.drain = SimpleNamespace(parts=False)
+        self.drain = SimpleNamespace(closes_connections=False)
         self.wire.access_log = False
         lines = ConnectionLimit(8, lambda: 0.0)
-        lines.come(self.wire)
+        lines.add(self.wire)
         house: Any = SimpleNamespace(
-            door=lambda path, _: self.door if path == CHAT.encode() else None, lines=lines, waits=WaitPart(),
-            entrance=SimpleNamespace(drain=self.drain),
-            outbox=SimpleNamespace(passed=lambda: self.passed.append(len(self.door.came))),
+            find_endpoint=lambda path, _: self.door if path == CHAT.encode() else None,
+            connection_limit=lines, timeouts=WaitPart(),
+            admission=SimpleNamespace(shutdown=self.drain),
+            write_batch=SimpleNamespace(mark_immediate_answer=lambda: self.passed.append(len(self.door.came))),
         )  # fmt: skip
-        self.wire._house = house
+        self.wire._gateway_app = house
 
     def take(self, data: bytes) -> None:
         if not self.transport.shut:
@@ -128,8 +131,8 @@ class Client:
         more = None if cycle is None else (cycle.more_body, cycle.response_complete)
         slow = b"" if cycle is None or isinstance(cycle, HttpExchange) else bytes(cycle.body)
         return (
-            self.door.came, status, self.transport.shut, wire._between, wire._in_head, more, slow,
-            wire._timer is None,
+            self.door.came, status, self.transport.shut, wire._is_between_requests, wire._in_head, more, slow,
+            wire._head_timer is None,
         )  # fmt: skip
 
 
@@ -139,8 +142,8 @@ def understood(first: bytes, *data: bytes) -> tuple[Client, Client]:
     for line in both:
         line.take(first)
         line.door.came.clear()
-    both[1].wire._known = None
-    both[1].wire._strange = 99
+    both[1].wire._repeated_head = None
+    both[1].wire._new_head_count = 99
     for piece in data:
         for line in both:
             line.take(piece)
@@ -279,7 +282,7 @@ async def test_two_at_once_are_no_one() -> None:
 async def test_a_gateway_that_stops_says_so_under_a_known_head_too() -> None:
     one = request(CHAT, b"{}")
     line, _ = understood(one)
-    line.drain.parts = True
+    line.drain.closes_connections = True
     line.take(one)
     assert [came[1] for came in line.door.came] == [False]  # type: ignore[index]
     assert line.door.again == 1
@@ -289,24 +292,26 @@ async def test_heads_that_never_come_again_are_soon_kept_no_more() -> None:
     line = Client()
     for at in range(20):
         line.take(request(CHAT, b"{}", b"x-request-id: %d" % at))
-    last = line.wire._known
+    last = line.wire._repeated_head
     line.take(request(CHAT, b"{}", b"x-request-id: new"))
-    assert line.wire._known is last is not None
+    assert line.wire._repeated_head is last is not None
     line.take(request(CHAT, b"{}", b"x-request-id: 7"))
     assert (len(line.door.came), line.door.again) == (22, 1)
 
 
 async def test_a_long_head_is_not_kept() -> None:
-    one = request(CHAT, b"{}", b"x-odd: " + b"a" * head_cache.MOST)
+    one = request(CHAT, b"{}", b"x-odd: " + b"a" * head_cache.MAX_HEAD_BYTES)
     line, _ = understood(one, one)
-    assert line.wire._known is None
+    assert line.wire._repeated_head is None
     assert len(line.door.came) == 1
 
 
 def test_a_number_that_stands_elsewhere_too_is_not_taken_for_its_length() -> None:
     data = head([(b"x-content-length", b"2"), (b"x-odd", b"content-length: 2")], 2, b"Content-Length", b"2") + b"{}"  # fmt: skip
-    exchange: Any = SimpleNamespace(data=b"{}", head=SimpleNamespace(length=2), door=None)
-    found = RepeatedHead.of(data, exchange)
+    exchange: Any = SimpleNamespace(
+        data=b"{}", request_headers=SimpleNamespace(length=2), endpoint=None
+    )
+    found = RepeatedHead.from_request(data, exchange)
     assert found is not None
-    assert found.body(data.replace(b"h: 2\r\n\r\n{}", b"h: 3\r\n\r\n{ }")) == b"{ }"
-    assert found.body(data.replace(b"x-content-length: 2", b"x-content-length: 3")) is None
+    assert found.match_body(data.replace(b"h: 2\r\n\r\n{}", b"h: 3\r\n\r\n{ }")) == b"{ }"
+    assert found.match_body(data.replace(b"x-content-length: 2", b"x-content-length: 3")) is None

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.dialects import DIALECTS, Dialect
-from gateway.pipeline.response import Response, refusal, written
-from gateway.server.http1.protocol import FULL, ClientConnection
+from gateway.pipeline.response import Response, encode_response, make_problem_response
+from gateway.server.http1.protocol import FULL_PROBLEM, ClientConnection
 from tests.e2e.upstream import DONE, PATIENCE, ROLE, Upstream, chunk, stream
 from tests.e2e.world import Loop
 from tests.pace import tried, within
@@ -370,8 +370,8 @@ def test_what_was_no_call_is_counted(hasty: Gate) -> None:
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda one: one.name)
 def test_c_15_a_full_house_is_told_in_every_dialect(dialect: Dialect) -> None:
     """C-15: also by a status that HTTP has no words for, which is Anthropic's own."""
-    reply = refusal(FULL, dialect, "tg-1", [])
-    (told,) = answers(written(reply) or b"")
+    reply = make_problem_response(FULL_PROBLEM, dialect, "tg-1", [])
+    (told,) = answers(encode_response(reply) or b"")
     assert told.status == (529 if dialect.name == "anthropic-messages" else 503)
     assert int(told.headers["retry-after"]) >= 1
 
@@ -396,9 +396,10 @@ class Cycle:
 def at_once(cycle: Cycle, reply: Response, *, full: bool = False) -> tuple[bool, bytes]:
     written: list[bytes] = []
     wire: Any = SimpleNamespace(
-        flow=SimpleNamespace(write_paused=full), _corked=SimpleNamespace(put=written.append)
+        flow=SimpleNamespace(write_paused=full),
+        _corked_transport=SimpleNamespace(write_response=written.append),
     )
-    return ClientConnection.answer(wire, cycle.send, reply), b"".join(written)
+    return ClientConnection.write_reply(wire, cycle.send, reply), b"".join(written)
 
 
 def test_a_whole_answer_is_written_in_one_piece() -> None:

@@ -176,7 +176,7 @@ async def test_nothing_of_it_is_left_for_the_garbage_collector(*, mark: bool) ->
 
     def reach() -> None:
         if isinstance(future, Waiter):
-            future.reach()
+            future.resume_now()
         else:
             future.set_result(None)
 

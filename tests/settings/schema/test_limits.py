@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.schema.limits import AlertsPart, BudgetPart, LimitPart, Rate, rate
+from gateway.settings.schema.limits import AlertsPart, BudgetPart, LimitPart, Rate, parse_rate
 from tests.settings import world
 
 
@@ -24,7 +24,7 @@ from tests.settings import world
     ],
 )
 def test_rates_are_so_many_in_so_many_seconds(written: str, amount: int, seconds: float) -> None:
-    assert rate(written) == Rate(amount, seconds)
+    assert parse_rate(written) == Rate(amount, seconds)
     part = LimitPart.model_validate({"name": "a", "requests": written, "tokens": written})
     assert part.requests == part.tokens == Rate(amount, seconds)
 
@@ -145,7 +145,7 @@ def test_a_count_is_of_all_tenants_unless_it_says_so(
     """A key is of one tenant."""
     more = {} if per is None else {"per": per}
     part = BudgetPart.model_validate({"name": "a", "usd": 1, "every": "day", **more})
-    assert (part.apart, part.all_tenants) == (apart, all_tenants)
+    assert (part.counted_by, part.all_tenants) == (apart, all_tenants)
 
 
 def test_money_is_exact() -> None:

@@ -13,9 +13,9 @@ from gateway.state.redis.connection import (
     RedisConnection,
     RedisError,
     Reply,
-    _read,
-    _Short,
-    request,
+    _IncompleteReply,
+    _parse_reply,
+    encode_command,
 )
 
 LITERAL: list[tuple[bytes, Reply]] = [
@@ -32,16 +32,16 @@ LITERAL: list[tuple[bytes, Reply]] = [
 
 @pytest.mark.parametrize(("data", "reply"), LITERAL)
 def test_answers_are_read(data: bytes, reply: Reply) -> None:
-    assert _read(data, 0, 0) == (reply, len(data))
+    assert _parse_reply(data, 0, 0) == (reply, len(data))
     for end in range(len(data)):
-        with pytest.raises((_Short, IndexError)):
-            _read(data[:end], 0, 0)
+        with pytest.raises((_IncompleteReply, IndexError)):
+            _parse_reply(data[:end], 0, 0)
 
 
 def test_an_error_is_an_answer() -> None:
-    reply, _ = _read(b"-MOVED 5 h:1\r\n", 0, 0)
+    reply, _ = _parse_reply(b"-MOVED 5 h:1\r\n", 0, 0)
     assert isinstance(reply, RedisError)
-    assert (reply.text, reply.word) == ("MOVED 5 h:1", "MOVED")
+    assert (reply.text, reply.code) == ("MOVED 5 h:1", "MOVED")
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,11 @@ def test_an_error_is_an_answer() -> None:
 )  # fmt: skip
 def test_nonsense_is_no_answer(data: bytes) -> None:
     with pytest.raises(ValueError):
-        _read(data, 0, 0)
+        _parse_reply(data, 0, 0)
 
 
 def test_a_request_is_an_array_of_bulk_strings() -> None:
-    assert request(b"GET", b"", b"a\r\n") == b"*3\r\n$3\r\nGET\r\n$0\r\n\r\n$3\r\na\r\n\r\n"
+    assert encode_command(b"GET", b"", b"a\r\n") == b"*3\r\n$3\r\nGET\r\n$0\r\n\r\n$3\r\na\r\n\r\n"
 
 
 class Transport:
@@ -95,7 +95,7 @@ def test_any_split_gives_the_same_answers_in_order(
         wire = RedisConnection(deadline=10.0)
         transport: Any = Transport()
         wire.connection_made(transport)
-        answers = [wire.ask(b"x") for _ in parts]
+        answers = [wire.send(b"x") for _ in parts]
         for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
             if start < end:
                 wire.data_received(whole[start:end])
@@ -106,7 +106,7 @@ def test_any_split_gives_the_same_answers_in_order(
 
 
 async def test_who_leaves_does_not_shift_the_answers(wire: RedisConnection) -> None:
-    first, second = wire.ask(b"1"), wire.ask(b"2")
+    first, second = wire.send(b"1"), wire.send(b"2")
     first.cancel()
     wire.data_received(b":1\r\n:2\r\n")
     assert await second == 2
@@ -116,20 +116,20 @@ async def test_who_leaves_does_not_shift_the_answers(wire: RedisConnection) -> N
 async def test_more_than_was_asked_or_nonsense_closes_it(
     wire: RedisConnection, data: bytes
 ) -> None:
-    answer = wire.ask(b"1")
+    answer = wire.send(b"1")
     wire.data_received(data)
-    assert not wire.open
+    assert not wire.is_open
     if data.startswith(b":"):
         assert await answer == 1
     else:
         with pytest.raises(BrokenConnection, match="does not speak its protocol"):
             await answer
     with pytest.raises(BrokenConnection, match="no connection"):
-        await wire.ask(b"2")
+        await wire.send(b"2")
 
 
 async def test_a_server_that_goes_is_told_to_all_who_wait(wire: RedisConnection) -> None:
-    answers = [wire.ask(b"x") for _ in range(3)]
+    answers = [wire.send(b"x") for _ in range(3)]
     wire.connection_lost(None)
     for answer in answers:
         with pytest.raises(BrokenConnection, match="no connection"):
@@ -137,20 +137,20 @@ async def test_a_server_that_goes_is_told_to_all_who_wait(wire: RedisConnection)
 
 
 def still(wire: RedisConnection) -> bool:
-    return wire.open
+    return wire.is_open
 
 
 async def test_silence_closes_it_when_the_oldest_has_waited_long_enough(
     wire: RedisConnection,
 ) -> None:
-    answer = wire.ask(b"x")
-    later = wire.ask(b"y")
+    answer = wire.send(b"x")
+    later = wire.send(b"y")
     wire.data_received(b":1\r\n")
-    due = wire._waiting[0][1] + 10.0
-    wire._check(due)  # the first was answered: its time is not the second's
+    due = wire._waiters[0][1] + 10.0
+    wire._check_timeout(due)  # the first was answered: its time is not the second's
     assert still(wire)
-    wire._waiting[0] = (wire._waiting[0][0], wire.loop.time() - 11.0)
-    wire._check(wire.loop.time())
+    wire._waiters[0] = (wire._waiters[0][0], wire.loop.time() - 11.0)
+    wire._check_timeout(wire.loop.time())
     assert not still(wire)
     assert await answer == 1
     with pytest.raises(BrokenConnection, match="no answer in time"):
@@ -159,11 +159,11 @@ async def test_silence_closes_it_when_the_oldest_has_waited_long_enough(
 
 async def test_a_stall_of_this_process_is_not_silence(wire: RedisConnection) -> None:
     """The answer may lie in the socket, unread."""
-    answer = wire.ask(b"x")
+    answer = wire.send(b"x")
     now = wire.loop.time()
-    wire._waiting[0] = (wire._waiting[0][0], now - 11.0)
-    wire._check(now - 1.0)
-    assert wire.open
+    wire._waiters[0] = (wire._waiters[0][0], now - 11.0)
+    wire._check_timeout(now - 1.0)
+    assert wire.is_open
     wire.data_received(b":1\r\n")
     assert await answer == 1
 
@@ -180,7 +180,7 @@ def test_whatever_a_server_says_is_an_answer_or_the_end(parts: list[bytes]) -> N
         wire = RedisConnection(deadline=10.0)
         transport: Any = Transport()
         wire.connection_made(transport)
-        answers = [wire.ask(b"x") for _ in range(3)]
+        answers = [wire.send(b"x") for _ in range(3)]
         for part in parts:
             if part:
                 wire.data_received(part)

@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from gateway.settings.errors import Mistake
-from gateway.state.redis.diagnostics import _place, _vectors, advise, examine
-from gateway.state.redis.url import read
+from gateway.state.redis.diagnostics import _check_role, _check_vector_sets, advise, examine
+from gateway.state.redis.url import parse_url
 from tests.conftest import redis_program
 from tests.e2e.place import Place, _free
 
@@ -29,7 +29,7 @@ def url(place: Place) -> str:
 
 
 def said(place: Place, *, counts: bool = True) -> list[str]:
-    return [str(one) for one in advise(url(place), counts=counts, deadline=10.0)]
+    return [str(one) for one in advise(url(place), has_counters=counts, deadline=10.0)]
 
 
 def test_one_that_keeps_what_it_counts_is_well(place: Place) -> None:
@@ -65,16 +65,16 @@ def test_clocks_that_are_apart(place: Place, off: float, words: str) -> None:
     def wall() -> float:
         return time.time() + off
 
-    found = examine(url(place), counts=True, deadline=10.0, wall=wall)
+    found = examine(url(place), has_counters=True, deadline=10.0, wall=wall)
     assert words in "".join(map(str, found.mistakes))
     assert bool(found.mistakes) is bool(words)
-    assert examine(url(place), counts=False, deadline=10.0, wall=wall).mistakes == []
+    assert examine(url(place), has_counters=False, deadline=10.0, wall=wall).mistakes == []
 
 
 def test_near_questions_need_vector_sets(place: Place) -> None:
     """Redis has them since 8.0, Valkey has none; who does not look for them is told nothing."""
     place.start()
-    assert advise(url(place), counts=False, deadline=10.0) == []
+    assert advise(url(place), has_counters=False, deadline=10.0) == []
     with redis.Redis(port=place.port) as admin:
         try:
             admin.execute_command("VCARD", "nothing")
@@ -82,7 +82,7 @@ def test_near_questions_need_vector_sets(place: Place) -> None:
             lacks = 1
         else:
             lacks = 0
-    told = advise(url(place), counts=False, near=True, deadline=10.0)
+    told = advise(url(place), has_counters=False, near=True, deadline=10.0)
     assert ["no vector sets" in str(one) for one in told] == [True] * lacks
 
 
@@ -97,7 +97,7 @@ def test_near_questions_need_vector_sets(place: Place) -> None:
     ],
 )
 def test_who_has_vector_sets(kind: str, version: str, lacks: bool) -> None:
-    assert bool(list(_vectors(kind, version))) is lacks
+    assert bool(list(_check_vector_sets(kind, version))) is lacks
 
 
 def test_nothing_on_the_disk(place: Place) -> None:
@@ -143,16 +143,16 @@ def test_a_node_of_a_cluster_by_the_wrong_form(place: Place) -> None:
     place.start("--appendonly", "yes", "--cluster-enabled", "yes", "--cluster-port", str(_free()))
     with place.admin() as admin:
         admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-    (told,) = advise(url(place), counts=True, deadline=10.0)
+    (told,) = advise(url(place), has_counters=True, deadline=10.0)
     assert told.level == "error"
     assert told.hint == "Write redis+cluster://host:port,host:port in place of redis://host:port."
-    assert advise(f"redis+cluster://127.0.0.1:{place.port}", counts=True, deadline=10.0) == []
+    assert advise(f"redis+cluster://127.0.0.1:{place.port}", has_counters=True, deadline=10.0) == []
 
 
 @pytest.mark.parametrize("form", ["redis://127.0.0.1:{}", "redis+sentinel://127.0.0.1:{}/main",
                                   "redis+cluster://127.0.0.1:{}"])  # fmt: skip
 def test_one_that_is_away(place: Place, form: str) -> None:
-    (told,) = advise(form.format(place.port), counts=True)
+    (told,) = advise(form.format(place.port), has_counters=True)
     assert told.level == "warning"
     assert told.message.startswith("cannot be asked: no connection (127.0.0.1:")
 
@@ -160,7 +160,7 @@ def test_one_that_is_away(place: Place, form: str) -> None:
 def test_one_that_is_silent_is_waited_for_no_longer_than_said(place: Place) -> None:
     place.start()
     with place.stopped():
-        (told,) = advise(url(place), counts=False, deadline=0.1)
+        (told,) = advise(url(place), has_counters=False, deadline=0.1)
     assert told == Mistake(
         level="warning", file="REDIS_URL",
         message=f"cannot be asked: no answer in time (127.0.0.1:{place.port}).",
@@ -170,17 +170,21 @@ def test_one_that_is_silent_is_waited_for_no_longer_than_said(place: Place) -> N
 
 def test_a_password_is_asked_for_and_never_told(place: Place) -> None:
     place.start("--appendonly", "yes", "--requirepass", "hunter2")
-    assert advise(f"redis://:hunter2@127.0.0.1:{place.port}", counts=True, deadline=10.0) == []
+    assert (
+        advise(f"redis://:hunter2@127.0.0.1:{place.port}", has_counters=True, deadline=10.0) == []
+    )
     for wrong in (":hunter3@", ""):
-        text = str(advise(f"redis://{wrong}127.0.0.1:{place.port}", counts=True, deadline=10.0))
+        text = str(
+            advise(f"redis://{wrong}127.0.0.1:{place.port}", has_counters=True, deadline=10.0)
+        )
         assert "hunter" not in text
         assert "NOAUTH" in text or "does not accept the credentials" in text
-    assert "hunter" not in str(advise("redis://:hun/ter2@host", counts=True))
+    assert "hunter" not in str(advise("redis://:hun/ter2@host", has_counters=True))
 
 
 def test_a_certificate_of_any_server() -> None:
     """One that is signed by somebody trusted, for whatever name."""
-    (told,) = _place({}, read("rediss://h?ssl_check_hostname=no"))
+    (told,) = _check_role({}, parse_url("rediss://h?ssl_check_hostname=no"))
     assert "ssl_check_hostname=false takes a trusted certificate of any server" in str(told)
-    assert _place({}, read("rediss://h")) == []
-    assert _place({}, read("redis://h?ssl_check_hostname=no")) == []
+    assert _check_role({}, parse_url("rediss://h")) == []
+    assert _check_role({}, parse_url("redis://h?ssl_check_hostname=no")) == []

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import redis.asyncio as client
 
-from gateway.state.redis.health import _CALM, _FAILURES
-from gateway.state.redis.store import _MOST, RedisStore
+from gateway.state.redis.health import _CALM_SECONDS, _MAX_FAILURES
+from gateway.state.redis.store import _MAX_BYTES, RedisStore
 from tests.state.line import Line
 from tests.state.test_memory import at_once
 from tests.state.world import World, quiet
@@ -19,7 +19,7 @@ async def fail(store: RedisStore, line: Line) -> None:
     line.mode = "silent"
     assert await store.get("slow") is None
     line.mode = "through"
-    await store.settle()
+    await store.wait_background()
 
 
 async def test_one_that_fails_again_and_again_is_left_alone_for_longer_and_longer(
@@ -27,7 +27,7 @@ async def test_one_that_fails_again_and_again_is_left_alone_for_longer_and_longe
 ) -> None:
     """Each answered probe would cost the next call a deadline for nothing."""
     store = world.store(line.url)
-    for _ in range(_FAILURES):
+    for _ in range(_MAX_FAILURES):
         await fail(store, line)
         assert store.alive
     assert world.notes == []
@@ -43,7 +43,7 @@ async def test_one_that_fails_again_and_again_is_left_alone_for_longer_and_longe
         assert at_once(store.get("slow")) is None
         assert await quiet(store)
         assert world.notes[1:] == [f"redis is back ({place})"]
-    world.now += _CALM
+    world.now += _CALM_SECONDS
     await fail(store, line)
     assert store.alive
     await store.close()
@@ -73,7 +73,7 @@ async def test_protected_mode_is_a_loss(line: Line, world: World) -> None:
     await store.close()
 
 
-@pytest.mark.parametrize(("length", "found"), [(_MOST, True), (_MOST + 1, False)])
+@pytest.mark.parametrize(("length", "found"), [(_MAX_BYTES, True), (_MAX_BYTES + 1, False)])
 async def test_a_value_that_is_longer_than_any_is_neither_put_nor_fetched(
     redis_url: str, admin: client.Redis, world: World, length: int, found: bool
 ) -> None:

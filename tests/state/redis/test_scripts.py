@@ -7,7 +7,7 @@ import pytest
 import redis.asyncio as client
 
 from gateway.state.errors import RedisAway
-from gateway.state.redis.scripts import Script, ScriptRunner, key, tag_of
+from gateway.state.redis.scripts import Script, ScriptRunner, make_key, make_tag
 from tests.state.line import Line, Mode
 from tests.state.redis.test_store import FAULTS
 from tests.state.world import World, in_time
@@ -30,7 +30,7 @@ async def away(made: ScriptRunner) -> bool:
 
 
 async def quiet(made: ScriptRunner) -> bool:
-    await made.settle()
+    await made.wait_background()
     return made.alive
 
 
@@ -124,10 +124,10 @@ async def test_credentials_and_the_database_are_used(
         right = counters(
             world, redis_url.replace("//", "//:hunter2@").removesuffix("0") + "3", 10.0
         )
-        await right.command("acme", b"HSETNX", b"spent", b"f", b"1")
+        await right.run_command("acme", b"HSETNX", b"spent", b"f", b"1")
         await right.close()
         other = client.Redis.from_url(f"{redis_url[:-1]}3", password="hunter2")
-        assert await other.exists(key(tag_of("acme"), b"spent"))
+        assert await other.exists(make_key(make_tag("acme"), b"spent"))
         await other.flushdb()
         await other.aclose()
         for url in (redis_url, redis_url.replace("//", "//someone:hunter3@")):
@@ -147,7 +147,7 @@ async def test_one_that_refuses_is_told_of_once_a_minute_and_asked_on(
     redis_url: str, admin: client.Redis, world: World
 ) -> None:
     made = counters(world, redis_url, 10.0)
-    await admin.set(key(tag_of("acme"), b"holds"), "of another type")
+    await admin.set(make_key(make_tag("acme"), b"holds"), "of another type")
     try:
         for _ in range(3):
             assert await away(made)
@@ -155,7 +155,7 @@ async def test_one_that_refuses_is_told_of_once_a_minute_and_asked_on(
         assert len(world.notes) == 1
         assert world.notes[0].startswith("redis refuses: ")
     finally:
-        await admin.delete(key(tag_of("acme"), b"holds"))
+        await admin.delete(make_key(make_tag("acme"), b"holds"))
     assert not await away(made)
     await made.close()
 
@@ -167,7 +167,7 @@ async def test_a_primary_that_became_a_replica_is_a_loss(
     await admin.replicaof("127.0.0.1", "1")
     try:
         with pytest.raises(RedisAway):
-            await made.command("acme", b"HSETNX", b"spent", b"f", b"1")
+            await made.run_command("acme", b"HSETNX", b"spent", b"f", b"1")
     finally:
         await admin.replicaof("NO", "ONE")
     assert await quiet(made)
@@ -187,5 +187,5 @@ async def test_a_closed_one_is_lost(redis_url: str, world: World) -> None:
     ("tenant", "tag"), [("acme", b"acme"), ("{a}", b"%7Ba%7D"), ("", b"%"), ("a:b", b"a%3Ab")]
 )
 def test_all_keys_of_a_tenant_have_one_hash_tag(tenant: str, tag: bytes) -> None:
-    assert tag_of(tenant) == tag
-    assert key(tag, b"spent") == b"tiergate:{%b}:1:spent" % tag
+    assert make_tag(tenant) == tag
+    assert make_key(tag, b"spent") == b"tiergate:{%b}:1:spent" % tag

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio as client
 
-from gateway.state.redis.store import _LARGE
+from gateway.state.redis.store import _LARGE_BYTES
 from tests.state.line import Line, Mode
 from tests.state.test_memory import at_once
 from tests.state.world import World, in_time, quiet
@@ -88,7 +88,7 @@ async def test_losing_it_costs_no_request(
         await line.up()
     line.mode = "through"
     assert at_once(store.get("lost")) is None  # a second has not passed since the last ping
-    assert not store._doubt.tasks
+    assert not store._health.tasks
     world.now += 1.0
     assert at_once(store.get("lost")) is None
     assert await world.next_note() == f"redis is back ({line.url[8:-2]})"
@@ -109,21 +109,21 @@ async def test_what_nobody_waits_for_finds_out_that_it_is_lost(
         await line.cut()
     else:
         line.mode, line.nonsense = mode, nonsense
-    store.post("posted", b"second", 60)
-    store.post("posted", b"third", 60)
+    store.put_nowait("posted", b"second", 60)
+    store.put_nowait("posted", b"third", 60)
     await store.drain()
     assert not await quiet(store)
     assert world.notes == [f"redis is gone: {why} ({line.url[8:-2]})"]
     dialled, world.now = line.dialled, world.now + 1.0
-    store.post("posted", b"fourth", 60)  # asks whether it is back, and is lost
+    store.put_nowait("posted", b"fourth", 60)  # asks whether it is back, and is lost
     assert not await quiet(store)
     assert line.dialled == dialled + (mode is not None)
     if mode is None:
         await line.up()
     line.mode, world.now = "through", world.now + 1.0
-    store.post("posted", b"fifth", 60)
+    store.put_nowait("posted", b"fifth", 60)
     assert await world.next_note() == f"redis is back ({line.url[8:-2]})"
-    store.post("posted", b"sixth", 60)
+    store.put_nowait("posted", b"sixth", 60)
     await store.drain()
     assert await store.get("posted") == b"sixth"
     await store.close()
@@ -133,9 +133,9 @@ async def test_what_nobody_waits_for_is_refused_once_in_the_log(line: Line, worl
     store = world.store(line.url)
     await store.put("posted", b"value", 60)
     line.mode, line.nonsense = "nonsense", b"-OOM too much\r\n"
-    store.post("posted", b"second", 60)
+    store.put_nowait("posted", b"second", 60)
     await store.drain()
-    store.post("posted", b"third", 60)
+    store.put_nowait("posted", b"third", 60)
     await store.drain()
     assert store.alive
     assert world.notes == [f"redis refuses: OOM ({line.url[8:-2]})"]
@@ -195,7 +195,7 @@ async def test_all_calls_share_one_connection(line: Line, world: World) -> None:
 async def test_what_is_large_goes_over_a_connection_of_its_own(line: Line, world: World) -> None:
     """Nobody waits behind it; it is opened when it is first needed."""
     store = world.patient(line.url)
-    small, large = b"x" * (_LARGE - 1), b"y" * _LARGE
+    small, large = b"x" * (_LARGE_BYTES - 1), b"y" * _LARGE_BYTES
     for value in (small, small, large, large, b"again"):
         await store.put("large", value, 60)
         assert await store.get("large") == value
@@ -237,7 +237,7 @@ async def test_one_ping_at_a_time(line: Line, world: World) -> None:
     for _ in range(20):
         world.now += 5.0
         at_once(store.get("ping"))
-    assert len(store._doubt.tasks) == 1
+    assert len(store._health.tasks) == 1
     await quiet(store)
     assert line.dialled == before + 1
     await store.close()
@@ -262,11 +262,11 @@ async def test_closing_while_it_is_gone_leaves_nothing_behind(line: Line, world:
     world.now += 1.0
     at_once(store.get("close"))
     await store.close()
-    assert not store._doubt.tasks
+    assert not store._health.tasks
     assert not store.alive
     world.now += 1.0
     at_once(store.get("close"))
-    assert not store._doubt.tasks
+    assert not store._health.tasks
     async with asyncio.timeout(10):
         await line.idle.wait()
 

@@ -12,7 +12,7 @@ from redis.sentinel import MasterNotFoundError
 from gateway.state.errors import RedisUnanswered
 from gateway.state.redis import sync_client
 from gateway.state.redis.sync_client import SyncRedis
-from gateway.state.redis.url import read
+from gateway.state.redis.url import parse_url
 from tests.conftest import redis_program
 from tests.e2e.place import Place
 from tests.state.several import Nodes, Sentinels
@@ -43,7 +43,7 @@ def port(redis: SyncRedis) -> int:
 
 
 def asked(url: str, deadline: float = 10.0) -> int:
-    return sync_client.ask(read(url), KEY, deadline, port)
+    return sync_client.query(parse_url(url), KEY, deadline, port)
 
 
 def why(url: str, deadline: float = 10.0) -> str:
@@ -84,7 +84,7 @@ def test_who_is_asked_for_a_password_or_cannot_speak(place: Place) -> None:
 def test_how_a_connection_is_secured() -> None:
     """As the URL says, with its options and no others."""
     plain, any_name, strict = (
-        sync_client._secured(read(url))
+        sync_client._make_tls_options(parse_url(url))
         for url in (
             "redis://h",
             "rediss://h?ssl_check_hostname=no&protocol=2",
@@ -95,7 +95,7 @@ def test_how_a_connection_is_secured() -> None:
     assert plain == {}
     assert any_name == {**checked, "ssl_check_hostname": False}
     assert strict == {**checked, "ssl_check_hostname": True, "ssl_ca_certs": "/ca.pem"}
-    lax = sync_client._secured(read("rediss://h?ssl_cert_reqs=none", verify=False))
+    lax = sync_client._make_tls_options(parse_url("rediss://h?ssl_cert_reqs=none", verify=False))
     assert lax == {"ssl": True, "ssl_check_hostname": False, "ssl_cert_reqs": "none"}
 
 
@@ -127,5 +127,5 @@ def test_why_in_words_that_quote_nothing(
         raise error from cause
 
     with pytest.raises(RedisUnanswered) as told:
-        sync_client.ask(read("redis://h"), KEY, 1.0, fails)
+        sync_client.query(parse_url("redis://h"), KEY, 1.0, fails)
     assert str(told.value) == text

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.state.redis.url import RedisAddress, context, read
+from gateway.state.redis.url import RedisAddress, make_ssl_context, parse_url
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ from gateway.state.redis.url import RedisAddress, context, read
 def test_each_form_says_where_it_is(
     url: str, kind: str, hosts: tuple[tuple[str, int], ...], where: str
 ) -> None:
-    address = read(url)
-    assert (address.kind, address.hosts, address.where) == (kind, hosts, where)
+    address = parse_url(url)
+    assert (address.kind, address.hosts, address.location) == (kind, hosts, where)
     assert address.tls is url.startswith("rediss")
 
 
@@ -47,15 +47,15 @@ def test_each_form_says_where_it_is(
     ],
 )
 def test_the_database(url: str, db: int) -> None:
-    assert read(url).db == db
+    assert parse_url(url).db == db
 
 
 def test_credentials_are_those_of_the_servers_and_sentinels_have_their_own() -> None:
     url = "redis+sentinel://us%3Aer:p%40ss@h/main?sentinel_username=s&sentinel_password=q%26"
-    address = read(url)
+    address = parse_url(url)
     assert (address.username, address.password) == ("us:er", "p@ss")
-    assert address.guard == ("s", "q&")
-    assert "p@ss" not in address.where
+    assert address.sentinel_login == ("s", "q&")
+    assert "p@ss" not in address.location
     assert address.options == {}
 
 
@@ -78,27 +78,27 @@ def test_credentials_are_those_of_the_servers_and_sentinels_have_their_own() -> 
 )
 def test_a_wrong_one_is_refused_without_quoting_it(url: str) -> None:
     with pytest.raises(ValueError, match=r"^REDIS_URL ") as refused:
-        read(url)
+        parse_url(url)
     assert "hunter2" not in str(refused.value)
     assert refused.value.__cause__ is None
 
 
 def test_certificates(tmp_path: Path) -> None:
-    assert context(read("redis://h")) is None
-    strict = context(read("rediss://h"))
+    assert make_ssl_context(parse_url("redis://h")) is None
+    strict = make_ssl_context(parse_url("rediss://h"))
     assert strict is not None
     assert (strict.check_hostname, strict.verify_mode) == (True, ssl.CERT_REQUIRED)
-    lax = context(read("rediss://h?ssl_check_hostname=false"))
+    lax = make_ssl_context(parse_url("rediss://h?ssl_check_hostname=false"))
     assert lax is not None
     assert (lax.check_hostname, lax.verify_mode) == (False, ssl.CERT_REQUIRED)
     for url in ("rediss://h", "rediss://h?ssl_cert_reqs=none", "rediss://h?ssl_cert_reqs=required"):
-        none = context(read(url, verify=False))
+        none = make_ssl_context(parse_url(url, verify=False))
         assert none is not None
         assert (none.check_hostname, none.verify_mode) == (False, ssl.CERT_NONE)
     for name in ("ssl_ca_certs", "ssl_certfile"):
-        wrong: RedisAddress = read(f"rediss://h?{name}={tmp_path}/hunter2")
+        wrong: RedisAddress = parse_url(f"rediss://h?{name}={tmp_path}/hunter2")
         with pytest.raises(ValueError, match=r"^REDIS_URL names certificates") as refused:
-            context(wrong)
+            make_ssl_context(wrong)
         assert "hunter2" not in str(refused.value)
 
 
@@ -106,7 +106,7 @@ def test_certificates(tmp_path: Path) -> None:
 def test_a_url_alone_does_not_turn_off_the_check_of_certificates(wish: str) -> None:
     """Who copies a URL that turned it off elsewhere is told, and decides by a setting."""
     with pytest.raises(ValueError, match=r"^REDIS_URL turns off .* redis\.verify to false$"):
-        read(f"rediss://:hunter2@h?ssl_cert_reqs={wish}")
-    kept = context(read("rediss://h?ssl_cert_reqs=required"))
+        parse_url(f"rediss://:hunter2@h?ssl_cert_reqs={wish}")
+    kept = make_ssl_context(parse_url("rediss://h?ssl_cert_reqs=required"))
     assert kept is not None
     assert (kept.check_hostname, kept.verify_mode) == (True, ssl.CERT_REQUIRED)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.http1.response import inside
+from gateway.upstream.http1.response import unwrap_chunk
 
 
 def written(data: bytes) -> bytes:
@@ -13,13 +13,13 @@ def written(data: bytes) -> bytes:
 
 @given(st.binary(min_size=1, max_size=300))
 def test_what_a_chunk_holds(data: bytes) -> None:
-    assert inside(written(data)) == data
+    assert unwrap_chunk(written(data)) == data
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 255, 256, 257, 4000])
 def test_where_the_size_has_one_more_digit(size: int) -> None:
     data = b"a" * size
-    assert inside(written(data)) == data
+    assert unwrap_chunk(written(data)) == data
 
 
 _ALIKE = st.lists(
@@ -31,7 +31,7 @@ _ALIKE = st.lists(
 @given(_ALIKE)
 def test_what_is_none(data: bytes) -> None:
     """Zeros before the size, capital letters, extensions, two chunks, the last one, half of one."""
-    held = inside(data)
+    held = unwrap_chunk(data)
     assert held is None or (held and written(held) == data)
 
 
@@ -40,9 +40,9 @@ def test_what_is_none(data: bytes) -> None:
     [b"", b"0\r\n\r\n", b"01\r\na\r\n", b"1;x\r\na\r\n", b"A\r\n0123456789\r\n", b"1\r\na\r\n1\r\nb\r\n", b"1\r\na", b"2\r\na\r\n", b"1\r\na\r\r"],
 )  # fmt: skip
 def test_other_forms_are_for_the_parser(data: bytes) -> None:
-    assert inside(data) is None
+    assert unwrap_chunk(data) is None
 
 
 def test_a_long_one_is_for_the_parser() -> None:
-    assert inside(written(b"a" * 4089)) == b"a" * 4089
-    assert inside(written(b"a" * 4090)) is None
+    assert unwrap_chunk(written(b"a" * 4089)) == b"a" * 4089
+    assert unwrap_chunk(written(b"a" * 4090)) is None

@@ -26,7 +26,7 @@ class Taken:
         self.data: list[bytes] = []
         self.chunks: list[bytes | None] = []
 
-    def take(self, data: bytes, chunk: bytes | None) -> bool:
+    def accept(self, data: bytes, chunk: bytes | None) -> bool:
         if not next(self.takes, True):
             return False
         self.data.append(data)
@@ -52,11 +52,11 @@ async def read(
     connection, wire = ProviderConnection(loop), Line()
     connection.connection_made(wire)
     connection.begin(b"GET")
-    reading = connection._reading
+    reading = connection._response
     assert reading is not None
     connection.data_received(HEAD)
-    await connection.head()
-    connection.direct = direct
+    await connection.wait_for_head()
+    connection.direct_sink = direct
     body: list[bytes] = []
     long: list[bytes] = []
 
@@ -64,7 +64,7 @@ async def read(
         seen = 0
         try:
             while True:
-                data = await connection.more()
+                data = await connection.read_chunk()
                 if direct is not None:  # what was taken meanwhile came before
                     body.extend(direct.data[seen:])
                     seen = len(direct.data)
@@ -88,7 +88,7 @@ async def read(
     if not task.done():
         connection.connection_lost(None)
     error = await task
-    return b"".join(body), error, reading.complete, reading.keep, long
+    return b"".join(body), error, reading.complete, reading.can_keep_alive, long
 
 
 def written(data: bytes, how: int) -> bytes:
@@ -146,7 +146,7 @@ async def _waiting() -> tuple[ProviderConnection, ResponseBody, Taken]:
     connection.connection_made(Line())
     connection.begin(b"GET")
     connection.data_received(HEAD)
-    await connection.head()
+    await connection.wait_for_head()
     pool: Any = None
     body = ResponseBody(connection, pool)
     body.pass_to(direct)
@@ -158,7 +158,7 @@ async def test_what_is_passed_on_is_a_sign_of_life(whole: bool) -> None:
     """Each starts the wait anew; where nothing follows it is over in its time."""
     loop = asyncio.get_running_loop()
     connection, body, direct = await _waiting()
-    task = asyncio.ensure_future(body.more(0.5, loop.time() + 9))
+    task = asyncio.ensure_future(body.read_chunk(0.5, loop.time() + 9))
     await asyncio.sleep(0)
     began = loop.time()
     piece = b"1\r\na\r\n" * (1 if whole else 2)
@@ -168,26 +168,26 @@ async def test_what_is_passed_on_is_a_sign_of_life(whole: bool) -> None:
     with pytest.raises(httpx.ReadTimeout):
         await task
     assert loop.time() - began >= 1.0
-    assert not body.over()
+    assert not body.is_past_deadline()
     assert b"".join(direct.data) == b"a" * 4 * (1 if whole else 2)
 
 
 async def test_all_of_it_has_its_time_too() -> None:
     loop = asyncio.get_running_loop()
     connection, body, _ = await _waiting()
-    task = asyncio.ensure_future(body.more(9, loop.time() + 0.05))
+    task = asyncio.ensure_future(body.read_chunk(9, loop.time() + 0.05))
     await asyncio.sleep(0)
     for _ in range(3):
         connection.data_received(b"1\r\na\r\n")
     with pytest.raises(httpx.ReadTimeout):
         await task
-    assert body.over()
+    assert body.is_past_deadline()
 
 
 async def test_nothing_is_passed_on_once_nobody_waits() -> None:
     """Who was cancelled is not waited for by what it would have written to."""
     connection, body, direct = await _waiting()
-    task = asyncio.ensure_future(body.more(9, math.inf))
+    task = asyncio.ensure_future(body.read_chunk(9, math.inf))
     await asyncio.sleep(0)
     task.cancel()
     connection.data_received(b"1\r\na\r\n")
@@ -195,45 +195,45 @@ async def test_nothing_is_passed_on_once_nobody_waits() -> None:
         await task
     connection.data_received(b"1\r\nb\r\n")
     assert direct.data == []
-    assert await body.more(9, math.inf) == b"ab"
+    assert await body.read_chunk(9, math.inf) == b"ab"
 
 
 async def test_an_exchange_that_is_over_passes_nothing_on() -> None:
     connection, body, _ = await _waiting()
     connection.data_received(b"0\r\n\r\n")
-    assert await body.more() == b""
-    assert connection.rest()
-    assert connection.direct is None
-    assert connection.idle == math.inf
+    assert await body.read_chunk() == b""
+    assert connection.finish_exchange()
+    assert connection.direct_sink is None
+    assert connection.idle_timeout == math.inf
 
 
 async def test_a_body_that_was_closed_passes_nothing_on() -> None:
     connection, body, direct = await _waiting()
-    pool: Any = type("Pool", (), {"give": lambda _, one: one.rest()})()
+    pool: Any = type("Pool", (), {"release": lambda _, one: one.finish_exchange()})()
     body._pool = pool
-    body.let_go()
-    assert connection.direct is None
+    body.release()
+    assert connection.direct_sink is None
     body.pass_to(direct)
-    assert not body.over()
-    assert connection.direct is None
+    assert not body.is_past_deadline()
+    assert connection.direct_sink is None
 
 
 @pytest.mark.parametrize("waits", [True, False])
 async def test_what_looks_like_a_chunk_inside_of_one_is_none(waits: bool) -> None:
     """The size of the outer one came for itself, while somebody waited or while nobody did."""
     connection, body, direct = await _waiting()
-    task = asyncio.ensure_future(body.more(9, math.inf))
+    task = asyncio.ensure_future(body.read_chunk(9, math.inf))
     await asyncio.sleep(0)
     for piece in (b"x", b"y"):
         connection.data_received(written(piece, 0))
     if not waits:
-        connection.direct = None
+        connection.direct_sink = None
         connection.data_received(b"1\r\nz\r\n")
         assert await task == b"z"
     connection.data_received(b"6\r\n")
     if not waits:
-        connection.direct = direct
-        task = asyncio.ensure_future(body.more(9, math.inf))
+        connection.direct_sink = direct
+        task = asyncio.ensure_future(body.read_chunk(9, math.inf))
         await asyncio.sleep(0)
     connection.data_received(b"1\r\na\r\n")
     connection.data_received(b"\r\n")

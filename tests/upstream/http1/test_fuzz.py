@@ -89,9 +89,9 @@ async def _read(connection: ProviderConnection) -> Outcome:
     """The answer as a caller sees it: status, headers, body, and the kind of the error."""
     status, headers, body = 0, list[tuple[bytes, bytes]](), b""
     try:
-        reading = await connection.head()
+        reading = await connection.wait_for_head()
         status, headers = reading.status, reading.headers
-        while data := await connection.more():
+        while data := await connection.read_chunk():
             body += data
     except httpx.TransportError as error:
         return status, headers, body, type(error).__name__
@@ -112,13 +112,13 @@ async def _exchange(pieces: Iterable[bytes], *, bodiless: bool = False) -> tuple
     loop = asyncio.get_running_loop()
     connection, wire = ProviderConnection(loop), Line()
     connection.connection_made(wire)
-    connection.begin(b"GET", bodiless=bodiless, silence=0)
-    reading = connection._reading
+    connection.begin(b"GET", bodiless=bodiless, silence_timeout=0)
+    reading = connection._response
     assert reading is not None
     for piece in pieces:
         if not wire.closed:
             connection.data_received(piece)
-    kept = reading.complete and reading.keep and not wire.closed
+    kept = reading.complete and reading.can_keep_alive and not wire.closed
     connection.connection_lost(None)
     return await _read(connection), kept
 
@@ -169,5 +169,5 @@ def test_what_is_read_is_what_was_sent(body: bytes, cuts: list[int]) -> None:
         reading = IncomingResponse()
         for piece in _pieces(answer, cuts):
             reading.feed(piece)
-        assert (reading.complete, reading.keep) == (True, True)
-        assert (reading.take() if reading.chunks else b"") == body
+        assert (reading.complete, reading.can_keep_alive) == (True, True)
+        assert (reading.take_body() if reading.chunks else b"") == body

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from gateway.upstream.http1.happy_eyeballs import Address, alternating, connect, race
+from gateway.upstream.http1.happy_eyeballs import Address, connect, interleave_families, race
 
 _A: Address = (socket.AF_INET6, ("::1", 80, 0, 0))
 _B: Address = (socket.AF_INET, ("127.0.0.1", 80))
@@ -38,9 +38,9 @@ async def attempts() -> _Attempts:
 
 def test_families_take_turns() -> None:
     d: Address = (socket.AF_INET6, ("::2", 80, 0, 0))
-    assert alternating([_A, d, _B, _C]) == [_A, _B, d, _C]
-    assert alternating([_B, _C, _A]) == [_B, _A, _C]
-    assert alternating([]) == []
+    assert interleave_families([_A, d, _B, _C]) == [_A, _B, d, _C]
+    assert interleave_families([_B, _C, _A]) == [_B, _A, _C]
+    assert interleave_families([]) == []
 
 
 async def test_an_address_that_hangs_does_not_hold_up_the_next(attempts: _Attempts) -> None:

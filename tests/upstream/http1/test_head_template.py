@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.upstream.http1 import head_template as forms
 from gateway.upstream.http1.connection import ProviderConnection
-from gateway.upstream.http1.head_template import form
+from gateway.upstream.http1.head_template import get_template
 from gateway.upstream.http1.response import IncomingResponse
 from tests.upstream.http1.line import Line
 
@@ -38,7 +38,7 @@ BODIES = st.binary(max_size=40)
 
 def told(data: list[bytes], first: bytes | None = None) -> tuple[Any, ...]:
     """What a reading tells of pieces, with the form of `first`; and not how it came to it."""
-    reading = IncomingResponse(None if first is None else form(first))
+    reading = IncomingResponse(None if first is None else get_template(first))
     error = ""
     try:
         for piece in data:
@@ -48,8 +48,8 @@ def told(data: list[bytes], first: bytes | None = None) -> tuple[Any, ...]:
     if error and not reading.head_complete:
         return (error,)
     return (
-        error, reading.status, reading.headers, reading.fields, reading.buffered, reading.take(),
-        reading.head_complete, reading.complete, reading.keep, reading.heard, reading.end(),
+        error, reading.status, reading.headers, reading.fields, reading.buffered, reading.take_body(),
+        reading.head_complete, reading.complete, reading.can_keep_alive, reading.has_data, reading.feed_eof(),
     )  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def test_some_other_values_in_each_answer_are_told_as_a_parser_tells_them(
     lines = [(b"x-%d" % name, b"v") for name in range(9)]
     known = answer(lines, at, b"2", b"{}")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(forms, "_forms", {})
+        patched.setattr(forms, "_templates", {})
         for changed, value, body, more in rounds:
             others = [
                 (name, value if place in changed else was)
@@ -134,22 +134,22 @@ def test_what_differs_in_a_byte_is_told_as_a_parser_tells_it(
     ],
 )  # fmt: skip
 def test_an_answer_that_says_more_has_no_form(line: bytes) -> None:
-    assert form(PLAIN) is not None
-    assert form(PLAIN.replace(b"\r\n\r\n", b"\r\n" + line + b"\r\n\r\n")) is None
+    assert get_template(PLAIN) is not None
+    assert get_template(PLAIN.replace(b"\r\n\r\n", b"\r\n" + line + b"\r\n\r\n")) is None
 
 
 def test_an_answer_that_is_no_plain_200_has_no_form() -> None:
-    assert form(PLAIN.replace(b"200 OK", b"201 OK")) is None
-    assert form(PLAIN.replace(b"Tue", b"x" * forms.MOST)) is None
-    assert form(PLAIN.replace(b"Content-Length: 2\r\n", b"")) is None
+    assert get_template(PLAIN.replace(b"200 OK", b"201 OK")) is None
+    assert get_template(PLAIN.replace(b"Tue", b"x" * forms.MAX_HEAD_BYTES)) is None
+    assert get_template(PLAIN.replace(b"Content-Length: 2\r\n", b"")) is None
 
 
 def test_forms_are_shared_and_few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forms, "_forms", {})
-    assert form(PLAIN) is form(PLAIN.replace(b"Tue", b"Wed"))
-    for number in range(forms._MOST_FORMS):
-        form(PLAIN.replace(b"Date", b"x-%d" % number))
-    assert len(forms._forms) == 1
+    monkeypatch.setattr(forms, "_templates", {})
+    assert get_template(PLAIN) is get_template(PLAIN.replace(b"Tue", b"Wed"))
+    for number in range(forms._MAX_TEMPLATES):
+        get_template(PLAIN.replace(b"Date", b"x-%d" % number))
+    assert len(forms._templates) == 1
 
 
 async def test_a_connection_knows_its_last_answer_until_they_never_come_again() -> None:
@@ -160,11 +160,11 @@ async def test_a_connection_knows_its_last_answer_until_they_never_come_again() 
     def ask(data: bytes) -> None:
         connection.begin(b"x")
         connection.data_received(data)
-        assert connection._reading is not None
-        known.append(connection._reading.formed)
-        assert connection._reading.keep
-        assert connection.whole() == b"{}"
-        assert connection.rest()
+        assert connection._response is not None
+        known.append(connection._response.matched_template)
+        assert connection._response.can_keep_alive
+        assert connection.take_whole() == b"{}"
+        assert connection.finish_exchange()
 
     for value in (b"1", b"2", b"3"):
         ask(PLAIN.replace(b"id: 1", b"id: " + value))

@@ -20,34 +20,34 @@ def _connected(*, reused: bool = False) -> tuple[ProviderConnection, Line]:
     if reused:
         connection.begin(b"first")
         connection.data_received(OK)
-        assert connection.whole() == b"ok"
-        assert connection.rest()
+        assert connection.take_whole() == b"ok"
+        assert connection.finish_exchange()
         line.sent = b""
     return connection, line
 
 
 def _box(*, written: bool = True) -> WriteBatch:
     box = WriteBatch(lambda: written)
-    box.calls = lambda: 2
+    box.count_calls = lambda: 2
     return box
 
 
 @pytest.mark.parametrize("reused", [False, True])
 async def test_it_is_sent_at_the_end_of_the_turn_and_answered(reused: bool) -> None:
     connection, line = _connected(reused=reused)
-    connection.ask(b"request", _box())
+    connection.send_request(b"request", _box())
     assert line.sent == b""
     await asyncio.sleep(0)
     assert line.sent == b"request"
     connection.data_received(OK)
-    assert (await connection.head()).status == 200
-    assert connection.rest()
+    assert (await connection.wait_for_head()).status == 200
+    assert connection.finish_exchange()
 
 
 async def test_one_that_was_given_up_is_not_sent() -> None:
     connection, line = _connected()
-    connection.ask(b"request", _box())
-    assert not connection.rest()
+    connection.send_request(b"request", _box())
+    assert not connection.finish_exchange()
     await asyncio.sleep(0)
     assert (line.sent, line.closed) == (b"", True)
 
@@ -59,17 +59,17 @@ async def test_a_connection_that_is_lost_before_has_sent_nothing(
     reused: bool, error: type[Exception]
 ) -> None:
     connection, line = _connected(reused=reused)
-    connection.ask(b"request", _box())
+    connection.send_request(b"request", _box())
     connection.connection_lost(None)
     with pytest.raises(error):
-        await connection.head()
+        await connection.wait_for_head()
     await asyncio.sleep(0)
     assert line.sent == b""
 
 
 async def test_one_that_is_closing_by_then_is_not_written_to() -> None:
     connection, line = _connected()
-    connection.ask(b"request", _box())
+    connection.send_request(b"request", _box())
     line.closed = True
     await asyncio.sleep(0)
     assert line.sent == b""
@@ -77,10 +77,10 @@ async def test_one_that_is_closing_by_then_is_not_written_to() -> None:
 
 async def test_what_a_kept_connection_says_before_it_is_asked_is_no_answer() -> None:
     connection, line = _connected(reused=True)
-    connection.ask(b"request", _box())
+    connection.send_request(b"request", _box())
     connection.data_received(OK)
     with pytest.raises(StaleConnection):
-        await connection.head()
+        await connection.wait_for_head()
     await asyncio.sleep(0)
     assert (line.sent, line.closed) == (b"", True)
 
@@ -88,25 +88,25 @@ async def test_what_a_kept_connection_says_before_it_is_asked_is_no_answer() -> 
 async def test_what_a_new_one_says_at_once_is_read() -> None:
     """A provider that has too many connections may refuse one before it reads."""
     connection, line = _connected()
-    connection.ask(b"request", _box())
+    connection.send_request(b"request", _box())
     connection.data_received(OK)
     assert line.sent == b"request"
-    assert (await connection.head()).status == 200
+    assert (await connection.wait_for_head()).status == 200
     await asyncio.sleep(0)
     assert line.sent == b"request"
 
 
 async def test_one_whose_row_is_not_written_is_not_sent_and_its_call_is_told() -> None:
     connection, line = _connected(reused=True)
-    connection.ask(b"request", _box(written=False))
+    connection.send_request(b"request", _box(written=False))
     with pytest.raises(UnwrittenError):
-        await connection.head()
+        await connection.wait_for_head()
     assert (line.sent, line.closed) == (b"", True)
 
 
 async def test_one_that_was_given_up_is_told_nothing_more() -> None:
     connection, line = _connected()
-    connection.ask(b"request", _box(written=False))
+    connection.send_request(b"request", _box(written=False))
     connection.abort()
     await asyncio.sleep(0)
     assert (line.sent, line.closed) == (b"", True)

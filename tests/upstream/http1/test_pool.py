@@ -19,12 +19,14 @@ async def _dial(loop: Loop) -> ProviderConnection:
 
 async def _pool(limit: int) -> tuple[ConnectionPool, ProviderConnection]:
     """A pool and its first connection: it has no transport, so it is never kept."""
-    pool = ConnectionPool(asyncio.get_running_loop(), _dial, limit=limit, most_idle=10, keep=30.0)
-    return pool, await pool.take(connect=0, wait=0)
+    pool = ConnectionPool(
+        asyncio.get_running_loop(), _dial, limit=limit, max_idle=10, keepalive_expiry=30.0
+    )
+    return pool, await pool.acquire(connect_timeout=0, wait_timeout=0)
 
 
 async def _turn(pool: ConnectionPool, wait: float = _NEVER) -> ProviderConnection:
-    return await pool.take(connect=0, wait=wait)
+    return await pool.acquire(connect_timeout=0, wait_timeout=wait)
 
 
 async def test_turns_come_in_order() -> None:
@@ -34,16 +36,16 @@ async def test_turns_come_in_order() -> None:
     async def work(number: int) -> None:
         connection = await _turn(pool)
         order.append(number)
-        pool.give(connection)
+        pool.release(connection)
 
     tasks = [asyncio.create_task(work(number)) for number in range(3)]
     await asyncio.sleep(0)
-    assert pool.queued == 3
-    pool.give(first)
+    assert pool.queued_count == 3
+    pool.release(first)
     tasks.append(asyncio.create_task(work(3)))  # comes while the place is being handed on
     await asyncio.gather(*tasks)
     assert order == [0, 1, 2, 3]
-    assert (pool.lent, pool.queued) == (0, 0)
+    assert (pool.in_use_count, pool.queued_count) == (0, 0)
 
 
 async def test_who_leaves_with_the_turn_in_hand_passes_it_on() -> None:
@@ -51,12 +53,12 @@ async def test_who_leaves_with_the_turn_in_hand_passes_it_on() -> None:
     leaving = asyncio.create_task(_turn(pool))
     waiting = asyncio.create_task(_turn(pool))
     await asyncio.sleep(0)
-    pool.give(first)
+    pool.release(first)
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving
-    pool.give(await waiting)
-    assert (pool.lent, pool.queued) == (0, 0)
+    pool.release(await waiting)
+    assert (pool.in_use_count, pool.queued_count) == (0, 0)
 
 
 async def test_who_leaves_the_queue_is_passed_over() -> None:
@@ -65,11 +67,11 @@ async def test_who_leaves_the_queue_is_passed_over() -> None:
     waiting = asyncio.create_task(_turn(pool))
     await asyncio.sleep(0)
     leaving.cancel()
-    pool.give(first)
+    pool.release(first)
     with pytest.raises(asyncio.CancelledError):
         await leaving
-    pool.give(await waiting)
-    assert (pool.lent, pool.queued) == (0, 0)
+    pool.release(await waiting)
+    assert (pool.in_use_count, pool.queued_count) == (0, 0)
 
 
 async def test_a_turn_at_the_last_moment_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,22 +87,24 @@ async def test_a_turn_at_the_last_moment_is_taken(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(asyncio, "timeout", timeout)
     late = asyncio.create_task(_turn(pool))
     await asyncio.sleep(0)
-    pool.give(first)
+    pool.release(first)
     timers[-1].reschedule(asyncio.get_running_loop().time())
     timers[-1]._on_timeout()  # type: ignore[attr-defined]  # what the timer calls
-    pool.give(await late)
-    assert (pool.lent, pool.queued) == (0, 0)
+    pool.release(await late)
+    assert (pool.in_use_count, pool.queued_count) == (0, 0)
 
 
 async def test_a_dial_that_fails_gives_the_place_back() -> None:
     async def fail(_: Loop) -> ProviderConnection:
         raise httpx.ConnectError("no")
 
-    pool = ConnectionPool(asyncio.get_running_loop(), fail, limit=1, most_idle=10, keep=30.0)
+    pool = ConnectionPool(
+        asyncio.get_running_loop(), fail, limit=1, max_idle=10, keepalive_expiry=30.0
+    )
     for _ in range(3):
         with pytest.raises(httpx.ConnectError):
-            await pool.take(connect=1.0, wait=1.0)
-    assert (pool.lent, pool.queued) == (0, 0)
+            await pool.acquire(connect_timeout=1.0, wait_timeout=1.0)
+    assert (pool.in_use_count, pool.queued_count) == (0, 0)
 
 
 class _Line(Line):
@@ -122,13 +126,13 @@ async def _kept(
     """A pool with one idle connection, on a clock of our own."""
     loop, now = asyncio.get_running_loop(), [100.0]
     monkeypatch.setattr(loop, "time", lambda: now[0])
-    pool, line = ConnectionPool(loop, _dial, limit=5, most_idle=10, keep=30.0), _Line()
-    connection = await pool.take(connect=0, wait=0)
+    pool, line = ConnectionPool(loop, _dial, limit=5, max_idle=10, keepalive_expiry=30.0), _Line()
+    connection = await pool.acquire(connect_timeout=0, wait_timeout=0)
     connection.connection_made(line)
     connection.begin(b"request")
     connection.data_received(b"HTTP/1.1 204 No Content\r\n\r\n")
-    pool.give(connection)
-    assert pool.idle == 1
+    pool.release(connection)
+    assert pool.idle_count == 1
     return pool, connection, line, now
 
 
@@ -140,7 +144,7 @@ async def test_a_connection_is_looked_at_unless_it_was_used_a_moment_ago(
     pool, connection, line, now = await _kept(monkeypatch)
     line.theirs.close()
     now[0] += wait
-    assert pool.find() is (None if wait else connection)
+    assert pool.acquire_idle() is (None if wait else connection)
     line.end()
     pool.close()
 
@@ -148,7 +152,7 @@ async def test_a_connection_is_looked_at_unless_it_was_used_a_moment_ago(
 async def test_who_cannot_ask_again_looks_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
     pool, connection, line, _ = await _kept(monkeypatch)
     line.theirs.close()
-    assert await pool.take(connect=0, wait=0) is not connection
+    assert await pool.acquire(connect_timeout=0, wait_timeout=0) is not connection
     line.end()
     pool.close()
 
@@ -157,9 +161,9 @@ async def test_where_connections_close_behind_answers_each_is_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pool, connection, line, _ = await _kept(monkeypatch)
-    pool.doubt()
+    pool.check_every_connection()
     line.theirs.close()
-    assert pool.find() is None
+    assert pool.acquire_idle() is None
     assert connection not in pool._idle
     line.end()
     pool.close()
@@ -172,6 +176,6 @@ async def test_one_that_is_lost_right_behind_its_answer_makes_the_pool_look(
     pool, connection, line, now = await _kept(monkeypatch)
     now[0] += after
     connection.connection_lost(None)
-    assert (pool.idle, pool._lately) == (0, looked)
+    assert (pool.idle_count, pool._unchecked_seconds) == (0, looked)
     line.end()
     pool.close()

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.upstream.http1.connect import ProxySettings
 from gateway.upstream.http1.connection import ProviderConnection
-from gateway.upstream.http1.request import write
+from gateway.upstream.http1.request import encode_request
 from gateway.upstream.http1.transport import Http1Transport
 from tests.contract.client import ask, opened, until, whole
 from tests.contract.server import CHUNKED, OK, Peer, Server, always
@@ -31,26 +31,26 @@ async def test_an_address_that_cannot_be_called(url: str) -> None:
 def test_a_request_that_cannot_be_sent(method: str, headers: dict[str, str], why: str) -> None:
     request = httpx.Request(method, "http://provider.example", headers=headers)
     with pytest.raises(httpx.LocalProtocolError, match=why):
-        write(request)
+        encode_request(request)
 
 
 def test_a_request_has_one_host() -> None:
     headers = [("host", "one"), ("Host", "two")]
     with pytest.raises(httpx.LocalProtocolError, match="one host"):
-        write(httpx.Request("GET", "http://one", headers=headers))
+        encode_request(httpx.Request("GET", "http://one", headers=headers))
 
 
 def test_an_address_never_makes_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """What would is escaped by httpx; this holds where it did not."""
     monkeypatch.setattr(httpx.URL, "raw_path", b"/ HTTP/1.1\r\nx-evil: 1")
     with pytest.raises(httpx.LocalProtocolError, match="address"):
-        write(httpx.Request("GET", "http://one"))
+        encode_request(httpx.Request("GET", "http://one"))
 
 
 def test_a_synchronous_stream_is_refused() -> None:
     request = httpx.Request("POST", "http://one", content=iter([b"x"]))
     with pytest.raises(httpx.LocalProtocolError, match="async"):
-        write(request)
+        encode_request(request)
 
 
 async def test_bytes_may_be_sent_as_chunks() -> None:
@@ -87,7 +87,7 @@ async def test_who_reads_while_it_is_closed_is_told() -> None:
         with pytest.raises(httpx.ReadError):
             await anext(stream)
         await body.aclose()
-        assert [(pool.lent, pool.idle) for pool in transport.pools()] == [(0, 0)]
+        assert [(pool.in_use_count, pool.idle_count) for pool in transport.list_pools()] == [(0, 0)]
 
 
 async def test_an_answer_that_was_read_ends_however_often_it_is_asked() -> None:
@@ -111,23 +111,23 @@ async def test_a_kept_connection_that_closes_is_forgotten_at_once() -> None:
     async with Server(script) as server:
         transport = Http1Transport()
         await whole(transport, ask(server.url))
-        (pool,) = transport.pools()
-        assert pool.idle == 1
+        (pool,) = transport.list_pools()
+        assert pool.idle_count == 1
         leave.set()
-        await until(lambda: not pool.idle)
+        await until(lambda: not pool.idle_count)
         await transport.aclose()
 
 
 async def test_a_connection_that_was_lost_before_its_use_sent_nothing() -> None:
     connection = ProviderConnection(asyncio.get_running_loop())
-    connection.begin(b"GET", bodiless=False, silence=0)
+    connection.begin(b"GET", bodiless=False, silence_timeout=0)
     with pytest.raises(httpx.ConnectError):
-        await connection.head()
+        await connection.wait_for_head()
 
 
 async def test_nothing_can_be_read_where_nothing_was_asked() -> None:
     connection = ProviderConnection(asyncio.get_running_loop())
-    for read in (connection.head, connection.more):
+    for read in (connection.wait_for_head, connection.read_chunk):
         with pytest.raises(httpx.LocalProtocolError):
             await read()
 
@@ -142,17 +142,17 @@ async def test_idle_connections_expire_each_at_its_time() -> None:
             await peer.send(OK)
 
     async with Server(script) as server:
-        transport = Http1Transport(keep=0.1)
+        transport = Http1Transport(keepalive_expiry=0.1)
         await asyncio.gather(*[whole(transport, ask(f"{server.url}/both")) for _ in range(2)])
         await asyncio.sleep(0.06)
         await whole(transport, ask(server.url))
-        (pool,) = transport.pools()
-        assert pool.idle == 2
-        await until(lambda: pool.idle < 2)
-        assert pool.idle == 1
+        (pool,) = transport.list_pools()
+        assert pool.idle_count == 2
+        await until(lambda: pool.idle_count < 2)
+        assert pool.idle_count == 1
         async with asyncio.timeout(1):
             await server.empty.wait()
-        assert pool.idle == 0
+        assert pool.idle_count == 0
 
 
 async def test_a_reset_is_a_read_error() -> None:

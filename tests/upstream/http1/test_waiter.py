@@ -30,7 +30,7 @@ async def test_its_task_goes_on_in_the_loops_own_call() -> None:
     mark, task = await _waiting(order)
 
     def told() -> None:
-        mark.reach()
+        mark.resume_now()
         order.append("told")
 
     await _called_by_the_loop(told)
@@ -44,7 +44,7 @@ async def test_in_another_task_it_goes_on_in_the_next_round(how: str) -> None:
     order: list[str] = []
     mark, task = await _waiting(order)
     if how == "reach":
-        mark.reach()
+        mark.resume_now()
     else:
         mark.stop()
     assert order == []
@@ -54,7 +54,7 @@ async def test_in_another_task_it_goes_on_in_the_next_round(how: str) -> None:
 
 async def test_what_is_here_before_anybody_waits_is_not_waited_for() -> None:
     mark = Waiter(loop=asyncio.get_running_loop())
-    await _called_by_the_loop(mark.reach)
+    await _called_by_the_loop(mark.resume_now)
     assert mark.done()
     await mark
 
@@ -63,7 +63,7 @@ async def test_it_may_be_waited_for_again() -> None:
     """What was here before does not count."""
     order: list[str] = []
     mark, task = await _waiting(order)
-    await _called_by_the_loop(mark.reach)
+    await _called_by_the_loop(mark.resume_now)
     await task
     mark.begin()
 
@@ -74,7 +74,7 @@ async def test_it_may_be_waited_for_again() -> None:
     task = asyncio.create_task(wait())
     await asyncio.sleep(0)
     assert order == ["on"]
-    await _called_by_the_loop(mark.reach)
+    await _called_by_the_loop(mark.resume_now)
     assert order == ["on", "again"]
     mark.stop()
     await task

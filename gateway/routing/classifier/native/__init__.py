@@ -23,22 +23,22 @@ def library() -> ctypes.PyDLL | str:
     if not LIBRARY.exists():
         return "there was no C compiler where it was installed"
     try:
-        found = ctypes.PyDLL(str(LIBRARY))
-        version = found.tiergate_kernel()
+        kernel = ctypes.PyDLL(str(LIBRARY))
+        version = kernel.tiergate_kernel()
     except (OSError, AttributeError) as error:
         return f"it cannot be loaded: {error}"
     if version != _VERSION:
         return f"it is of version {version}, not {_VERSION}: install it again"
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
-    found.tiergate_words.restype = found.tiergate_model.restype = pointer
-    found.tiergate_words.argtypes = (ctypes.c_char_p, size, *[ctypes.c_int] * 3)
-    found.tiergate_model.argtypes = (ctypes.c_char_p, size) * 3
-    found.tiergate_read.argtypes = (pointer, ctypes.c_char_p, size, pointer)
-    found.tiergate_score.argtypes = (
+    kernel.tiergate_words.restype = kernel.tiergate_model.restype = pointer
+    kernel.tiergate_words.argtypes = (ctypes.c_char_p, size, *[ctypes.c_int] * 3)
+    kernel.tiergate_model.argtypes = (ctypes.c_char_p, size) * 3
+    kernel.tiergate_read.argtypes = (pointer, ctypes.c_char_p, size, pointer)
+    kernel.tiergate_score.argtypes = (
         pointer, pointer, ctypes.c_char_p, size, size, pointer, pointer,
         pointer, *[ctypes.c_double] * 2, pointer,
     )  # fmt: skip
-    found.tiergate_free.argtypes = (pointer,)
-    for one in (found.tiergate_read, found.tiergate_score, found.tiergate_free):
-        one.restype = None
-    return found
+    kernel.tiergate_free.argtypes = (pointer,)
+    for function in (kernel.tiergate_read, kernel.tiergate_score, kernel.tiergate_free):
+        function.restype = None
+    return kernel

@@ -8,51 +8,59 @@ from itertools import accumulate
 
 from gateway.core.decision_context import Score
 from gateway.routing.classifier import text_features
-from gateway.routing.classifier.heuristic import FAILS, FAST, TERMS, Classifier, HeuristicClassifier
+from gateway.routing.classifier.heuristic import (
+    FAILS_LOGIT,
+    FAST_LOGIT,
+    TERMS,
+    Classifier,
+    HeuristicClassifier,
+)
 from gateway.routing.classifier.model_file import ClassifierModel
-from gateway.routing.classifier.native.text import NativeText, NativeWordLists, words
+from gateway.routing.classifier.native.text import NativeText, NativeWordLists, load_word_lists
 from gateway.routing.classifier.text_signals import TextSignals
 
-_Score = ctypes.c_double * 7
-_scored = struct.Struct("7d").unpack
-_told = struct.Struct("6d").pack
-_FORMULA = (ctypes.c_double * (2 + 2 * len(TERMS)))(
-    FAST, FAILS, *(weight for term in TERMS for weight in (term.fast, term.fails))
+_ScoreArray = ctypes.c_double * 7
+_unpack_score = struct.Struct("7d").unpack
+_pack_inputs = struct.Struct("6d").pack
+_HEURISTIC_WEIGHTS = (ctypes.c_double * (2 + 2 * len(TERMS)))(
+    FAST_LOGIT,
+    FAILS_LOGIT,
+    *(weight for term in TERMS for weight in (term.fast_weight, term.fails_weight)),
 )
 """Of the prior."""
-_UNKNOWN = Score(fast=0.0, smart=0.0)
+_UNUSED_SCORE = Score(fast=0.0, smart=0.0)
 
 
 class NativeModel:
     """A classifier's numbers, laid out for the library."""
 
-    def __init__(self, known: NativeWordLists, at: int) -> None:
-        self._score = known.library.tiergate_score
-        self._words, self._at = known.at, at
-        weakref.finalize(self, known.library.tiergate_free, at)
+    def __init__(self, word_lists: NativeWordLists, address: int) -> None:
+        self._score = word_lists.library.tiergate_score
+        self._word_lists_address, self._address = word_lists.address, address
+        weakref.finalize(self, word_lists.library.tiergate_free, address)
 
     def score(self, text: NativeText, signals: TextSignals, base: Classifier) -> Score:
         """As `Learned.score`; `base` is the prior."""
-        raw, score = text.raw, _Score()
-        plain = type(base) is HeuristicClassifier
-        known = _UNKNOWN if plain else base.score("", signals)
+        raw, score = text.raw, _ScoreArray()
+        is_heuristic = type(base) is HeuristicClassifier
+        base_score = _UNUSED_SCORE if is_heuristic else base.score("", signals)
         options = (
-            text_features.options(text.cut, text.options)
-            if text.options
+            text_features.measure_options(text.excerpt, text.option_count)
+            if text.option_count
             else text_features.NO_OPTIONS
         )
         self._score(
-            self._words, self._at, raw, len(raw), len(text.text), text.found,
-            _told(*options, signals.digits), _FORMULA if plain else None, known.fast, known.smart,
-            score,
+            self._word_lists_address, self._address, raw, len(raw), len(text.text), text.results,
+            _pack_inputs(*options, signals.digits), _HEURISTIC_WEIGHTS if is_heuristic else None,
+            base_score.fast, base_score.smart, score,
         )  # fmt: skip
-        found = _scored(score)
-        return Score(found[0], found[1], because=found[2:])
+        values = _unpack_score(score)
+        return Score(values[0], values[1], because=values[2:])
 
 
-def model(
-    artefact: ClassifierModel,
-    ends: Sequence[tuple[float, float]],
+def build_native_model(
+    model: ClassifierModel,
+    ranges: Sequence[tuple[float, float]],
     weights: Sequence[Sequence[float]],
     bases: Sequence[float],
 ) -> NativeModel | None:
@@ -60,33 +68,33 @@ def model(
 
     None without the library, or where they do not fit it.
     """
-    known = words()
-    if known is None:
+    word_lists = load_word_lists()
+    if word_lists is None:
         return None
-    cut_from = accumulate(map(len, artefact.cuts), initial=0)
-    tree_from = accumulate(artefact.trees, initial=0)
-    own = artefact.own > 0
+    cut_from = accumulate(map(len, model.cuts), initial=0)
+    tree_from = accumulate(model.trees, initial=0)
+    has_own = model.own > 0
     sizes = (
-        len(artefact.means), len(bases), artefact.lanes, len(artefact.sources), artefact.size,
-        artefact.more, own, len(artefact.trees), *cut_from, *tree_from,
+        len(model.means), len(bases), model.lanes, len(model.sources), model.size,
+        model.more, has_own, len(model.trees), *cut_from, *tree_from,
     )  # fmt: skip
-    mix = artefact.mix
+    mix = model.mix
     numbers = (
-        artefact.leaf / max(len(artefact.trees), 1),
-        mix.prior, mix.settled, mix.strange, mix.base, artefact.slope, artefact.level,
-        *(end for pair in ends for end in pair),
+        model.leaf / max(len(model.trees), 1),
+        mix.prior, mix.settled, mix.strange, mix.base, model.slope, model.level,
+        *(end for number_range in ranges for end in number_range),
         *(weight for row in zip(*weights, strict=True) for weight in row),
-        *bases, *artefact.scales,
-        *(cut for row in artefact.cuts for cut in row),
+        *bases, *model.scales,
+        *(cut for row in model.cuts for cut in row),
     )  # fmt: skip
-    reasoned = bytes(at in artefact.reasoned for at in range(len(artefact.sources)))
+    reasoned = bytes(at in model.reasoned for at in range(len(model.sources)))
     blob = b"".join(
-        (artefact.known, reasoned, artefact.terms, artefact.more_terms, artefact.table,
-         artefact.own_table, artefact.forest)
+        (model.known, reasoned, model.terms, model.more_terms, model.table,
+         model.own_table, model.forest)
     )  # fmt: skip
-    at = known.library.tiergate_model(
+    at = word_lists.library.tiergate_model(
         struct.pack(f"={len(sizes)}I", *sizes), len(sizes),
         struct.pack(f"={len(numbers)}d", *numbers), len(numbers),
         blob, len(blob),
     )  # fmt: skip
-    return None if at is None else NativeModel(known, at)
+    return None if at is None else NativeModel(word_lists, at)

@@ -9,77 +9,90 @@ from typing import NamedTuple
 from gateway.routing.classifier import language, phrases, text_features, text_signals
 from gateway.routing.classifier.native import library
 from gateway.routing.classifier.text_signals import TextSignals
-from gateway.routing.classifier.word_lists import LEXICON, TOPIC, TOPICS
+from gateway.routing.classifier.word_lists import TOPIC_WORDS, WORD_KINDS, WORD_TOPICS
 from gateway.settings.schema.rules import LANGUAGES, Language
 
 (
     _WORD, _PHRASE, _TRACE, _PROGRAM, _MARKED, _FENCE, _FACT, _LATEX, _SIGN, _SHARED,
 ) = range(10)  # fmt: skip
 """Lists, as `kernel.h` numbers them."""
-_POINTS = [at / 6 for at in range(7)]
+_POINTS = [points / 6 for points in range(7)]
 """Of code and of maths: six are certainty."""
-_Found = ctypes.c_int32 * 17
-_numbers = Struct("=17i").unpack
+_ResultArray = ctypes.c_int32 * 17
+_unpack_results = Struct("=17i").unpack
 """All of them: in a fourth of the time that a slice takes."""
-_CODE, _MATHS, _QUOTED, _TOLD, _ID, _ID_HIGH = 4, 5, 10, 14, 15, 16
+_CODE, _MATHS, _QUOTED, _LANGUAGE, _ID, _ID_HIGH = 4, 5, 10, 14, 15, 16
 """Places in what the library finds, as `kernel.h` numbers them."""
-_LONGEST = 4096
+_MAX_BYTES = 4096
 """Bytes, as `kernel.h` has it."""
-MARKS = (
+PLAIN_MARKS = (
     "\u00a1-\u00a9\u00ab-\u00b0\u00b4\u00b6-\u00b8\u00bb\u200b-\u200f\u2010-\u2027\u2030-\u205e"
     "\u20a0-\u20bf\u2190\u2191\u2193-\u21d1\u21d3\u21d5-\u21ff\u2500-\u2775\u2794-\u27bf\u2b00-\u2bff"
     "\ufe0e\ufe0f\U0001f300-\U0001faff"
 )
 """Quotes, dashes, dots, money, arrows, pictures: ranges of characters that are no letters, digits
 or spaces, and that no list knows."""
-_OTHERS = re.compile(f"[^\\x00-\\x7f{MARKS}]")
+_OTHER_CHARACTER = re.compile(f"[^\\x00-\\x7f{PLAIN_MARKS}]")
 
 
 class NativeWordLists(NamedTuple):
     """The library with all lists of words."""
 
     library: ctypes.PyDLL
-    at: int
+    address: int
     """Where they are."""
 
 
 @cache
-def words() -> NativeWordLists | None:
+def load_word_lists() -> NativeWordLists | None:
     """The lists, laid out for the library; None without it."""
-    found = library()
-    if isinstance(found, str):
+    kernel = library()
+    if isinstance(kernel, str):
         return None
     records = b"".join(_records())
-    at = found.tiergate_words(
-        records, len(records), language.ENGLISH, LANGUAGES.index("unknown"), language.ENOUGH
+    address = kernel.tiergate_words(
+        records,
+        len(records),
+        language.ENGLISH_SIGN,
+        LANGUAGES.index("unknown"),
+        language.MIN_POINTS,
     )
-    return None if at is None else NativeWordLists(found, at)
+    return None if address is None else NativeWordLists(kernel, address)
 
 
 class NativeText:
     """A text that the library has read, with what `signals.Scan` would say of it."""
 
-    __slots__ = ("__weakref__", "_signals", "cut", "found", "options", "raw", "size", "text")
+    __slots__ = (
+        "__weakref__",
+        "_signals",
+        "char_count",
+        "excerpt",
+        "option_count",
+        "raw",
+        "results",
+        "text",
+    )
 
     def __init__(
         self,
         text: str,
-        cut: str,
+        excerpt: str,
         raw: bytes,
-        options: int,
-        size: int,
-        found: "ctypes.Array[ctypes.c_int32]",
+        option_count: int,
+        char_count: int,
+        results: "ctypes.Array[ctypes.c_int32]",
     ) -> None:
         self.text = text
-        self.cut = cut
+        self.excerpt = excerpt
         """What is read of it."""
         self.raw = raw
         """The same as bytes."""
-        self.options = options
+        self.option_count = option_count
         """Lettered answer options; zero, or three and more."""
-        self.size = size
+        self.char_count = char_count
         """Characters of what is read, without the options."""
-        self.found = found
+        self.results = results
         """As the library numbers it; of the text without its options."""
         self._signals: TextSignals | None = None
 
@@ -87,24 +100,29 @@ class NativeText:
     def language(self) -> Language:
         """Of the text."""
         text = self.text
-        if text.isascii() and self.cut is text and not self.options and (told := self.found[_TOLD]):
-            return LANGUAGES[told - 1]
-        return language.detect(text)
+        if (
+            text.isascii()
+            and self.excerpt is text
+            and not self.option_count
+            and (language_number := self.results[_LANGUAGE])
+        ):
+            return LANGUAGES[language_number - 1]
+        return language.detect_language(text)
 
     @property
     def code(self) -> float:
         """As `TextSignals.code`."""
-        return _POINTS[self.found[_CODE]]
+        return _POINTS[self.results[_CODE]]
 
     @property
     def maths(self) -> float:
         """As `TextSignals.maths`."""
-        return _POINTS[self.found[_MATHS]]
+        return _POINTS[self.results[_MATHS]]
 
     @property
     def trace(self) -> bool:
         """As `TextSignals.trace`."""
-        return self.found[_QUOTED] == 1
+        return self.results[_QUOTED] == 1
 
     def signals(self) -> TextSignals:
         """All that there is."""
@@ -112,10 +130,11 @@ class NativeText:
             (
                 words, questions, numbers, digits, code, maths, proof, reasoning, build, simple,
                 trace, lookup, counting, greeting, *_,
-            ) = _numbers(self.found)  # fmt: skip
+            ) = _unpack_results(self.results)  # fmt: skip
             # Of more than fifteen names Python makes a dictionary first.
             self._signals = TextSignals(
-                len(self.text), words, self.options, questions, numbers, digits / max(self.size, 1),
+                len(self.text), words, self.option_count, questions, numbers,
+                digits / max(self.char_count, 1),
                 _POINTS[code], _POINTS[maths], proof, reasoning, build, simple,
                 trace == 1, lookup == 1, counting == 1, greeting == 1,
             )  # fmt: skip
@@ -124,54 +143,64 @@ class NativeText:
 
 def read(text: str) -> NativeText | None:
     """What the library says of a text; None where it is not for it, or there is none."""
-    if (known := words()) is None:
+    if (word_lists := load_word_lists()) is None:
         return None
-    cut = text_signals.cut(text)
-    if not cut.isascii() and _OTHERS.search(cut) is not None:
+    excerpt = text_signals.make_excerpt(text)
+    if not excerpt.isascii() and _OTHER_CHARACTER.search(excerpt) is not None:
         return None
-    raw = cut.encode()
-    if len(raw) > _LONGEST:
+    raw = excerpt.encode()
+    if len(raw) > _MAX_BYTES:
         return None
-    options, asked = text_signals.options(cut)
-    said = asked.encode() if options else raw
-    found = _Found()
-    known.library.tiergate_read(known.at, said, len(said), found)
-    if options:
-        found[_ID] = found[_ID_HIGH] = 0  # what is judged is another text
-    return NativeText(text, cut, raw, options, len(asked), found)
+    option_count, question = text_signals.split_options(excerpt)
+    kernel_text = question.encode() if option_count else raw
+    results = _ResultArray()
+    word_lists.library.tiergate_read(word_lists.address, kernel_text, len(kernel_text), results)
+    if option_count:
+        results[_ID] = results[_ID_HIGH] = 0  # what is judged is another text
+    return NativeText(text, excerpt, raw, option_count, len(question), results)
 
 
 def _records() -> list[bytes]:
     """Each a list, six bytes that tell of it, and its name."""
-    listed = {word.encode(): kind for word, kind in LEXICON.items() if word.isascii()}
-    every = {**listed, **TOPIC, **language.SIGNS, **text_features.LOOKED_FOR}
-    found = [
-        _record(_WORD, word, listed.get(word, 0), TOPIC.get(word, 0), language.SIGNS.get(word, 0),
-                *text_features.LOOKED_FOR.get(word, (0, 0, 0)))
-        for word in every
+    word_kinds = {word.encode(): kind for word, kind in WORD_KINDS.items() if word.isascii()}
+    all_words = {**word_kinds, **WORD_TOPICS, **language.WORD_SIGNS, **text_features.WORD_ROLES}
+    records = [
+        _make_record(
+            _WORD, word, word_kinds.get(word, 0), WORD_TOPICS.get(word, 0),
+            language.WORD_SIGNS.get(word, 0), *text_features.WORD_ROLES.get(word, (0, 0, 0)),
+        )
+        for word in all_words
     ]  # fmt: skip
-    found += [
-        _record(_PHRASE, one.encode(), kind)
-        for one, kind in phrases.PHRASES.items()
-        if one.isascii()
+    records += [
+        _make_record(_PHRASE, text.encode(), kind)
+        for text, kind in phrases.PHRASE_KINDS.items()
+        if text.isascii()
     ]
     lists = (
-        (_TRACE, [*sorted(phrases.TRACES), *text_signals.TRACES_WITH_LINE]),
-        (_PROGRAM, sorted(phrases.PROGRAM)),
+        (_TRACE, [*sorted(phrases.TRACE_MARKS), *text_signals.TRACES_WITH_LINE]),
+        (_PROGRAM, sorted(phrases.PROGRAM_MARKS)),
         (_MARKED, text_signals.TOKENS_WITH_MARK),
-        (_FENCE, (text_signals.FENCE,)),
+        (_FENCE, (text_signals.FENCE_MARK,)),
         (_FACT, text_signals.FACT_OPENINGS),
-        (_LATEX, text_signals.LATEX),
+        (_LATEX, text_signals.LATEX_COMMANDS),
     )
-    found += [_record(at, one.encode()) for at, names in lists for one in names if one.isascii()]
-    found += [_record(_SIGN, bytes(points), at) for at, points in enumerate(language.EACH_SIGNED)]
-    found += [
-        _record(_SHARED, name.encode(), at)
-        for at, name in enumerate(TOPICS, 1)
-        if name in text_features.SHARED
+    records += [
+        _make_record(number, text.encode())
+        for number, names in lists
+        for text in names
+        if text.isascii()
     ]
-    return found
+    records += [
+        _make_record(_SIGN, bytes(points), number)
+        for number, points in enumerate(language.LANGUAGE_POINTS_BY_SIGN)
+    ]
+    records += [
+        _make_record(_SHARED, name.encode(), number)
+        for number, name in enumerate(TOPIC_WORDS, 1)
+        if name in text_features.SHARE_TOPICS
+    ]
+    return records
 
 
-def _record(at: int, name: bytes, *of: int) -> bytes:
-    return bytes((at, *of, *[0] * (6 - len(of)), len(name))) + name
+def _make_record(list_number: int, name: bytes, *facts: int) -> bytes:
+    return bytes((list_number, *facts, *[0] * (6 - len(facts)), len(name))) + name
