@@ -207,7 +207,7 @@ type EndedCall = tuple[str, int | None, int | None]
 
 
 class CounterStore(Protocol):
-    """Counts. Asking again with the same id takes nothing twice. Raises CountersUnavailable."""
+    """Counts. Asking again with the same id takes nothing twice. Raises StoreUnavailable."""
 
     async def admit(self, request: AdmissionRequest, now: float) -> Answer:
         """Take all needs or none; `now` in seconds since the epoch."""

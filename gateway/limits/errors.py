@@ -1,17 +1,12 @@
-"""Errors of limits and keys.
+"""Errors of limits and keys. That counters are out of reach is `state.errors.StoreUnavailable`.
 
 LimitsError
-CountersUnavailable   a counter store that cannot be reached in time
-KeyFileError          a file of keys that cannot be changed
+    KeyFileError   a file of keys that cannot be changed
 """
 
 
 class LimitsError(Exception):
     """The base of all errors of this package."""
-
-
-class CountersUnavailable(LimitsError):
-    """Whoever counts cannot be reached in time."""
 
 
 class KeyFileError(LimitsError):

@@ -37,10 +37,10 @@ from gateway.limits.counters import (
     Scopes,
     collect_scopes,
 )
-from gateway.limits.errors import CountersUnavailable
 from gateway.limits.reconciliation import UnsettledCalls
 from gateway.limits.refusals import UNCOUNTED_PROBLEM, make_refusal_error, make_unbounded_error
 from gateway.limits.rules import LimitRules, PreparedDemand, describe_counter
+from gateway.state.errors import StoreUnavailable
 from gateway.telemetry.log import Log
 
 type DecideAgain = Callable[[Tier], tuple[Decision, Plan]]
@@ -292,7 +292,7 @@ class Limiter:
         """Settle calls of a tenant that run no more: of a process that is dead, say."""
         try:
             await self._counter_store.settle_all(tenant, ended_calls, scopes)
-        except CountersUnavailable:
+        except StoreUnavailable:
             self._report_loss(is_lost=True)
             for ended_call in ended_calls:
                 self._unsettled.add_unsettled(tenant, ended_call)
@@ -310,7 +310,7 @@ class Limiter:
             for owner in (None, *self.tenants):
                 try:
                     await self._counter_store.sweep(owner, self._wall())
-                except CountersUnavailable:
+                except StoreUnavailable:
                     break
 
     async def wait_settled(self) -> None:
@@ -472,7 +472,7 @@ class Limiter:
                 _Reservation(counter_store, tenant, option.template, option.amounts, all_scopes),
             )
             raise
-        except CountersUnavailable:
+        except StoreUnavailable:
             self._report_loss(is_lost=True)
             if earlier is None:
                 self._unsettled.add_unsettled(tenant, (call.id, 0, 0))
@@ -564,7 +564,7 @@ class Limiter:
             if counter_store is self._counter_store and not isinstance(answer, MissingCounter):
                 for spend in spends:
                     self._unsettled.mark_seeded(spend)
-        raise CountersUnavailable
+        raise StoreUnavailable
 
     def _make_request(
         self,
@@ -647,7 +647,7 @@ class Limiter:
         async def repay() -> None:
             try:
                 await self._unsettled.repay()
-            except CountersUnavailable:
+            except StoreUnavailable:
                 self._report_loss(is_lost=True)  # what is left is tried again
             except ProblemError:
                 return  # and so is what the ledger could not tell

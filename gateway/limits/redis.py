@@ -35,9 +35,8 @@ from gateway.limits.counters import (
     collect_scopes,
     merge_answers,
 )
-from gateway.limits.errors import CountersUnavailable
 from gateway.limits.mould import AdmitTemplate
-from gateway.state.errors import RedisAway
+from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.client import KeyedRequest
 from gateway.state.redis.connection import RedisError, Reply
 from gateway.state.redis.health import DEADLINE_SECONDS
@@ -127,10 +126,7 @@ class RedisCounters:
                 id=id, tenant=tenant, demands=template.fill(amounts), expires_at=now + lifetime
             )
             return await self._admit(request, now, 0)
-        try:
-            replies = await self._scripts.execute_pair(requests[0], requests[1])
-        except RedisAway:
-            raise CountersUnavailable from None
+        replies = await self._scripts.execute_pair(requests[0], requests[1])
         if replies == _BOTH_PASSED:
             return PASSED
         request = AdmissionRequest(
@@ -251,10 +247,7 @@ class RedisCounters:
             )
             data = b"%b$%d\r\n%b\r\n" % (script_head.prefix, len(argument), argument)
             requests.append((script_head.key, script_head.slot, data))
-        try:
-            replies = await self._scripts.execute_pair(requests[0], requests[1])
-        except RedisAway:
-            raise CountersUnavailable from None
+        replies = await self._scripts.execute_pair(requests[0], requests[1])
         return await self._join_answers(request, demands, requests, replies)
 
     async def _join_answers(
@@ -343,12 +336,9 @@ class RedisCounters:
             return await self._admit(
                 _make_request(template, amounts, id, owner, lifetime, now), now, 0
             )
-        try:
-            reply = await self._scripts.execute_raw(
-                admit_template.script_head.key, admit_template.script_head.slot, data
-            )
-        except RedisAway:
-            raise CountersUnavailable from None
+        reply = await self._scripts.execute_raw(
+            admit_template.script_head.key, admit_template.script_head.slot, data
+        )
         if type(reply) is RedisError:
             reply = await self._resolve_error(owner, data, reply)
         if reply == 0:
@@ -378,24 +368,15 @@ class RedisCounters:
 
     async def _resolve_error(self, owner: Owner, data: bytes, reply: RedisError) -> Reply:
         """What the script answers that failed, where it was not known there."""
-        try:
-            return await self._scripts.retry_with_source(_ADMIT_SCRIPT, owner, data, reply)
-        except RedisAway:
-            raise CountersUnavailable from None
+        return await self._scripts.retry_with_source(_ADMIT_SCRIPT, owner, data, reply)
 
     async def _run_script(self, script: Script, owner: Owner, argument: bytes) -> Reply:
-        try:
-            return await self._scripts.run(script, owner, argument)
-        except RedisAway:
-            raise CountersUnavailable from None
+        return await self._scripts.run(script, owner, argument)
 
     async def _run_command(
         self, owner: Owner, command: bytes, key_name: bytes, *words: bytes
     ) -> Reply:
-        try:
-            return await self._scripts.run_command(owner, command, key_name, *words)
-        except RedisAway:
-            raise CountersUnavailable from None
+        return await self._scripts.run_command(owner, command, key_name, *words)
 
 
 def _make_request(
@@ -428,13 +409,13 @@ def _to_script_amount(value: int | None) -> int:
 
 
 def _parse_reply(request: AdmissionRequest, reply: Reply) -> Answer:
-    """Read an answer that tells of something. Raises CountersUnavailable if it is none of ours."""
+    """Read an answer that tells of something. Raises StoreUnavailable if it is none of ours."""
     if not isinstance(reply, bytes):
-        raise CountersUnavailable
+        raise StoreUnavailable
     try:
         return _parse_answer(request, *msgspec.msgpack.decode(reply, type=list[int]))
     except (msgspec.MsgspecError, TypeError, ValueError, IndexError):  # who answers is no Redis
-        raise CountersUnavailable from None
+        raise StoreUnavailable from None
 
 
 def _parse_answer(request: AdmissionRequest, status: int, choice: int, *values: int) -> Answer:

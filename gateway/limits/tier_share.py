@@ -21,7 +21,6 @@ from gateway.core.call import Call, Key
 from gateway.core.decision import Decision
 from gateway.core.decision_context import ShareCut, Thresholds
 from gateway.core.target import Tier
-from gateway.limits.errors import CountersUnavailable
 from gateway.routing.classifier import heuristic
 from gateway.routing.tier_share import (
     BOUNDED_INDEX,
@@ -35,7 +34,7 @@ from gateway.routing.tier_share import (
     compute_cut,
     find_cell,
 )
-from gateway.state.errors import RedisAway
+from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.connection import Reply
 from gateway.state.redis.scripts import Script, ScriptRunner, make_key, make_tag
 from gateway.telemetry.metrics import CounterMetric
@@ -51,7 +50,7 @@ class TurnPool(Protocol):
     """Where several processes count the same turns."""
 
     async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
-        """Count more turns of a name; return those of all processes. Raises CountersUnavailable."""
+        """Count more turns of a name; return those of all processes. Raises StoreUnavailable."""
         ...
 
 
@@ -69,24 +68,21 @@ class RedisTurnPool:
         digest = blake2b(name.encode(), digest_size=12).hexdigest()
         redis_key = make_key(make_tag(tenant), b"turns:" + digest.encode())
         cells = [item for cell, count in enumerate(counts) if count for item in (cell, count)]
-        try:
-            return _parse_turns(
-                await self._scripts.run_on_key(
-                    _RECENT_SCRIPT, redis_key, _encode((MIN_TURNS, _TTL_SECONDS, CELL_COUNT, cells))
-                )
+        return _parse_turns(
+            await self._scripts.run_on_key(
+                _RECENT_SCRIPT, redis_key, _encode((MIN_TURNS, _TTL_SECONDS, CELL_COUNT, cells))
             )
-        except RedisAway:
-            raise CountersUnavailable from None
+        )
 
 
 def _parse_turns(reply: Reply) -> RecentTurns:
-    """What a hash holds. Raises CountersUnavailable where it is none of ours."""
+    """What a hash holds. Raises StoreUnavailable where it is none of ours."""
     turns = RecentTurns()
     try:
         fields = reply if isinstance(reply, list) else [None]
         for field, value in zip(fields[::2], fields[1::2], strict=True):
             if not isinstance(field, bytes) or not isinstance(value, bytes):
-                raise CountersUnavailable
+                raise StoreUnavailable
             if field == b"before":
                 pairs = _pairs_decoder.decode(value)
                 for cell, count in zip(pairs[::2], pairs[1::2], strict=True):
@@ -94,7 +90,7 @@ def _parse_turns(reply: Reply) -> RecentTurns:
             elif field != b"size":
                 _set_count(turns.current, int(field), int(value))
     except (msgspec.MsgspecError, ValueError, IndexError):
-        raise CountersUnavailable from None
+        raise StoreUnavailable from None
     return turns
 
 
@@ -330,7 +326,7 @@ class TurnCounter:
         if pool is not None:
             try:
                 scope.recent_turns = await pool.add(scope.tenant, scope.name, scope.unsent_counts)
-            except CountersUnavailable:
+            except StoreUnavailable:
                 pool = None
             else:
                 scope.unsent_counts = [0] * COUNTER_COUNT

@@ -16,7 +16,6 @@ from gateway.ledger.errors import StoreError
 from gateway.ledger.recovery import Recovered
 from gateway.limits.cost_bounds import make_ended_call, to_micro_usd
 from gateway.limits.counters import CounterDemand, CounterStore, EndedCall, Owner
-from gateway.limits.errors import CountersUnavailable
 from gateway.limits.keys import KeyTable
 from gateway.limits.limiter import Limiter
 from gateway.limits.memory import MemoryCounters
@@ -24,6 +23,7 @@ from gateway.limits.rules import BudgetLevel, CounterScope, LimitRules, describe
 from gateway.limits.tier_share import LoweredTurns
 from gateway.pipeline.ledger_runtime import LedgerRuntime
 from gateway.settings.schema.root import Config
+from gateway.state.errors import StoreUnavailable
 from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import LabelledGauges
 from gateway.upstream.client import post_json
@@ -93,7 +93,7 @@ class LimitRuntime:
         has_key_limits = any(key.limits or key.budgets for key in self._keys.list_keys())
         if not (config.limits or config.budgets or has_key_limits):
             return
-        with suppress(CountersUnavailable):
+        with suppress(StoreUnavailable):
             await self._counter_store.read_counters("default")
         ends: dict[str, list[EndedCall]] = {}
         for recovered in recoveries:
@@ -101,7 +101,7 @@ class LimitRuntime:
                 ends.setdefault(row.tenant, []).append(make_ended_call(row))
         for tenant, tenant_ends in ends.items():
             await self.limiter.settle_dead(tenant, tenant_ends)
-        with suppress(CountersUnavailable, ProblemError):
+        with suppress(StoreUnavailable, ProblemError):
             await self._seed_shared_counters()
 
     async def _seed_shared_counters(self) -> None:
@@ -124,7 +124,7 @@ class LimitRuntime:
         """Every counter of money and shares of an owner, by field; None while nobody can count."""
         try:
             return await self._counter_store.read_counters(owner)
-        except CountersUnavailable:
+        except StoreUnavailable:
             return None
 
     async def refuses(self) -> bool:
@@ -146,7 +146,7 @@ class LimitRuntime:
                 for owner in (None, *sorted({"default", *self.limiter.tenants})):
                     counters = await self._counter_store.read_counters(owner)
                     levels += self._limit_rules[0].iter_levels(owner, counters, self._wall())
-            except CountersUnavailable:
+            except StoreUnavailable:
                 levels = []
         self.levels = tuple(levels)
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand, Refusal
-from gateway.limits.errors import CountersUnavailable
 from gateway.limits.redis import RedisCounters
+from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.scripts import make_key, make_tag
 from tests.conftest import redis_program
 from tests.e2e.place import Place
@@ -75,7 +75,7 @@ async def trial(
             ask = AdmissionRequest(id=call, tenant=tenant, demands=(need,), expires_at=now + _LIFE)
             try:
                 told = await meters[number % 3].admit(ask, now)
-            except CountersUnavailable:
+            except StoreUnavailable:
                 found.lost += 1
                 times.append(time.monotonic())
                 await asyncio.sleep(0.02)

@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from gateway.core import jsonio
 from gateway.limits import window
-from gateway.limits.errors import CountersUnavailable
+from gateway.state.errors import StoreUnavailable
 from tests.e2e.child import Child, until
 from tests.e2e.served import echo
 from tests.e2e.upstream import Upstream
@@ -207,7 +207,7 @@ def test_budgets_name_tenants_where_that_is_asked_for(make: Make) -> None:
 
 
 async def gone(_: str | None) -> dict[str, int]:
-    raise CountersUnavailable
+    raise StoreUnavailable
 
 
 def test_where_there_is_no_budget_nobody_is_asked(make: Make) -> None:

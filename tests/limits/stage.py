@@ -24,11 +24,11 @@ from gateway.limits.counters import (
     Owner,
     Refusal,
 )
-from gateway.limits.errors import CountersUnavailable
 from gateway.limits.limiter import Limiter
 from gateway.limits.memory import MemoryCounters
 from gateway.limits.rules import LimitRules
 from gateway.settings.schema.limits import BudgetPart, LimitPart
+from gateway.state.errors import StoreUnavailable
 
 PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(4)), version="v1")
 CALL = Call(
@@ -68,7 +68,7 @@ class Shaky(MemoryCounters):
     def _ask(self) -> None:
         self.asked += 1
         if self.lost:
-            raise CountersUnavailable
+            raise StoreUnavailable
 
     async def admit(self, ask: AdmissionRequest, now: float) -> Admitted | Refusal | MissingCounter:
         self._ask()

@@ -16,8 +16,8 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import ModelFacts, Target
 from gateway.limits.cost_bounds import bound_prompt_tokens, compute_max_cost, to_micro_usd
 from gateway.limits.counters import AdmissionRequest, Admitted, MissingCounter, Owner, Refusal
-from gateway.limits.errors import CountersUnavailable
 from gateway.settings.schema.limits import BudgetPart, LimitPart
+from gateway.state.errors import StoreUnavailable
 from tests.limits.stage import (
     HELD,
     PRICE,
@@ -487,7 +487,7 @@ async def test_counters_are_swept_again_and_again() -> None:
     async def sweep(owner: Owner, _: float) -> None:
         swept.append(owner)
         if len(swept) == 1:
-            raise CountersUnavailable
+            raise StoreUnavailable
 
     async def sleep(_: float) -> None:
         if len(swept) >= 3:

@@ -12,9 +12,8 @@ from gateway.limits.counters import (
     MissingCounter,
     Refusal,
 )
-from gateway.limits.errors import CountersUnavailable
 from gateway.limits.redis import RedisCounters, _encode, _parse_reply
-from gateway.state.errors import RedisAway
+from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.client import KeyedRequest
 from gateway.state.redis.connection import RedisError, Reply
 from gateway.state.redis.scripts import Script, ScriptRunner
@@ -47,7 +46,7 @@ def test_what_a_script_tells() -> None:
 )  # fmt: skip
 def test_another_answer_is_a_loss(reply: object) -> None:
     """A proxy, another program, a value of somebody else: nothing is counted, and nothing fails."""
-    with pytest.raises(CountersUnavailable):
+    with pytest.raises(StoreUnavailable):
         _parse_reply(ASK, reply)  # type: ignore[arg-type]  # what may come
 
 
@@ -83,7 +82,7 @@ class Answers(ScriptRunner):
 
     def _next(self) -> Reply:
         if not self.replies:
-            raise RedisAway
+            raise StoreUnavailable
         return self.replies.pop(0)
 
 
@@ -93,7 +92,7 @@ async def test_who_is_away_counts_nothing() -> None:
                   meter.admit_single(DemandTemplate((NEED,)), (), "c1", "t", 60.0, 1.0), meter.admit(PAIR, 1.0),
                   meter.admit_single(DemandTemplate((WIDE, NEED)), (), "c1", "t", 60.0, 1.0),
                   meter.settle_all("t", [("c1", 1, 1)]), meter.seed("t", "f", 1), meter.read_counters("t")):  # fmt: skip
-        with pytest.raises(CountersUnavailable):
+        with pytest.raises(StoreUnavailable):
             await asked
 
 
@@ -163,6 +162,6 @@ async def test_who_has_taken_gives_it_back_where_the_other_refuses(
 async def test_one_of_two_that_is_away_is_a_loss(replies: tuple[Reply, ...]) -> None:
     """What the other has taken expires and stays charged: nobody has refused it."""
     counters = Answers(*replies)
-    with pytest.raises(CountersUnavailable):
+    with pytest.raises(StoreUnavailable):
         await RedisCounters(counters).admit(PAIR, 1.0)
     assert counters.released == []

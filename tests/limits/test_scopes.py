@@ -15,9 +15,9 @@ from gateway.limits.counters import (
     Owner,
     Refusal,
 )
-from gateway.limits.errors import CountersUnavailable
 from gateway.limits.memory import MemoryCounters
 from gateway.limits.rules import LimitRules
+from gateway.state.errors import StoreUnavailable
 from tests.limits.stage import HELD, Stage, budget, decision, entry, limit, target
 
 ACME, OTHER = Key(name="a", tenant="acme"), Key(name="o", tenant="other")
@@ -149,7 +149,7 @@ async def test_a_loss_between_the_two_holds_nothing_for_long() -> None:
                 AdmissionRequest(id=ask.id, tenant=ask.tenant, demands=first, expires_at=now + 9),
                 now,
             )
-            raise CountersUnavailable
+            raise StoreUnavailable
 
     half = Half()
     half.__dict__.update(vars(stage.meter))

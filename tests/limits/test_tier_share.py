@@ -12,7 +12,6 @@ from gateway.core.call import Call, Key
 from gateway.core.decision import Decision
 from gateway.core.decision_context import Score, Thresholds
 from gateway.core.target import TIERS, Tier
-from gateway.limits.errors import CountersUnavailable
 from gateway.limits.tier_share import (
     REFRESH_SECONDS,
     LoweredTurns,
@@ -22,6 +21,7 @@ from gateway.limits.tier_share import (
 )
 from gateway.routing.classifier import heuristic
 from gateway.routing.tier_share import MIN_TURNS, RecentTurns, ShareBounds, choose_tier, find_cell
+from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.connection import Reply
 
 OWN = Thresholds(0.5, 0.6, "own-1")
@@ -260,7 +260,7 @@ class Hashes:
     async def add(self, tenant: str, name: str, counts: Sequence[int]) -> RecentTurns:
         self.asked += 1
         if self.lost:
-            raise CountersUnavailable
+            raise StoreUnavailable
         found = self.kept.setdefault((tenant, name), RecentTurns())
         found.add(counts)
         return RecentTurns(list(found.previous), list(found.current))
@@ -341,5 +341,5 @@ async def test_a_pool_that_has_forgotten_takes_no_thresholds_away() -> None:
     ids=repr,
 )  # fmt: skip
 def test_an_answer_of_nobody_is_a_loss(reply: Reply) -> None:
-    with pytest.raises(CountersUnavailable):
+    with pytest.raises(StoreUnavailable):
         _parse_turns(reply)

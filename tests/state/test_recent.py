@@ -3,9 +3,9 @@
 import pytest
 import redis.asyncio as client
 
-from gateway.limits.errors import CountersUnavailable
 from gateway.limits.tier_share import RedisTurnPool
 from gateway.routing.tier_share import CELL_COUNT, COUNTER_COUNT, MIN_TURNS, REASONING_INDEX
+from gateway.state.errors import StoreUnavailable
 from tests.state.line import Line
 from tests.state.world import World
 
@@ -41,7 +41,7 @@ async def test_redis_counts_for_all(redis_url: str, world: World, admin: client.
 async def test_losing_redis_is_a_loss(line: Line, world: World) -> None:
     store = world.store(line.url)
     await line.cut()
-    with pytest.raises(CountersUnavailable):
+    with pytest.raises(StoreUnavailable):
         await RedisTurnPool(store).add("acme", "key:ann", [0] * COUNTER_COUNT)
     await store.close()
 
@@ -56,6 +56,6 @@ async def test_a_key_of_somebody_else_is_a_loss(
     await pool.add("beta", "key:ann", one)
     [name] = await admin.keys("tiergate:{beta}:1:turns:*")
     await admin.set(name, "something")
-    with pytest.raises(CountersUnavailable):
+    with pytest.raises(StoreUnavailable):
         await pool.add("beta", "key:ann", one)
     await store.close()

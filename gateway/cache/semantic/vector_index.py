@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from gateway.cache.semantic.cache import Hits, Vector, VectorIndex
-from gateway.state.errors import RedisAway
+from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.connection import RedisError, Reply, encode_command
 from gateway.state.redis.store import KEY_PREFIX, RedisStore
 from gateway.state.redis.topology import find_slot
@@ -123,7 +123,7 @@ class RedisVectorIndex:
         try:
             size = await self._send(b"VCARD", group_key)
             return size not in (0, None) and await self._send(b"EXISTS", block_key) == 0
-        except RedisAway:
+        except StoreUnavailable:
             return False
         except _NoVectorSets:
             return await self._fallback.has_entries(group)
@@ -134,7 +134,7 @@ class RedisVectorIndex:
         arguments = (b"FP32", _pack_vector(vector), b"WITHSCORES", b"COUNT", b"%d" % _MAX_HITS)
         try:
             return _parse_hits(await self._send(b"VSIM", group_key, *arguments))
-        except RedisAway:
+        except StoreUnavailable:
             return []
         except _NoVectorSets:
             return await self._fallback.find_nearest(group, vector)
@@ -151,7 +151,7 @@ class RedisVectorIndex:
                     b"VADD", group_key, b"FP32", _pack_vector(vector), name.encode(), b"NOQUANT"
                 )
             await self._send(b"PEXPIRE", group_key, _to_milliseconds(ttl))
-        except RedisAway:
+        except StoreUnavailable:
             return
         except _NoVectorSets:
             await self._fallback.add(group, name, vector, ttl)
@@ -160,7 +160,7 @@ class RedisVectorIndex:
         """Drop a name."""
         try:
             await self._send(b"VREM", _make_keys(group)[0], name.encode())
-        except RedisAway:
+        except StoreUnavailable:
             return
         except _NoVectorSets:
             await self._fallback.remove(group, name)
@@ -172,11 +172,11 @@ class RedisVectorIndex:
         try:
             await self._send(b"SET", block_key, b"1", b"PX", _to_milliseconds(ttl))
             await self._send(b"DEL", group_key)
-        except RedisAway:
+        except StoreUnavailable:
             return
 
     async def _send(self, command: bytes, key: bytes, *arguments: bytes) -> Reply:
-        """What a command on a key answers. Raises RedisAway, _Lacking."""
+        """What a command on a key answers. Raises StoreUnavailable, _Lacking."""
         if self._lacks_vector_sets and command.startswith(b"V"):
             raise _NoVectorSets
         reply = await self._redis.execute_raw(

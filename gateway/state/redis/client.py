@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from gateway.state.errors import BrokenConnection, RedisAway
+from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.connection import RedisError, Reply, encode_command
 from gateway.state.redis.health import CONNECT_SECONDS, DEADLINE_SECONDS, PROBE_SECONDS, RedisHealth
 from gateway.state.redis.topology import REDIRECT_CODES, RedisTopology, find_slot
@@ -50,7 +50,7 @@ class _UnawaitedReply:
     def set_result(self, result: Reply, /) -> None:
         self._client.handle_reply(self._key, self._data, result)
 
-    def set_exception(self, exception: BrokenConnection, /) -> None:
+    def set_exception(self, exception: StoreUnavailable, /) -> None:
         self._client.handle_reply(self._key, self._data, exception)
 
 
@@ -100,7 +100,7 @@ class RedisClient:
         return not self._health.is_lost
 
     async def execute(self, key: bytes, data: bytes) -> Reply:
-        """What a request on a key answers. Raises RedisAway."""
+        """What a request on a key answers. Raises StoreUnavailable."""
         reply = await self.execute_raw(key, find_slot(key), data)
         if type(reply) is RedisError:
             raise self.handle_error(key, reply)
@@ -109,17 +109,17 @@ class RedisClient:
     async def execute_bulk(self, key: bytes, data: bytes) -> Reply:
         """The same for what is large, over a connection of its own: nobody waits behind it.
 
-        One that takes too long says nothing of the server. Raises RedisAway.
+        One that takes too long says nothing of the server. Raises StoreUnavailable.
         """
         if self._health.is_lost:
             self._health.probe()
-            raise RedisAway
+            raise StoreUnavailable
         try:
             async with asyncio.timeout(self._deadline):
                 reply = await self._bulk_topology.execute(find_slot(key), data)
-        except (BrokenConnection, OSError, ValueError) as error:
+        except (StoreUnavailable, OSError, ValueError) as error:
             self._bulk_topology.close_connections()
-            raise RedisAway from error
+            raise StoreUnavailable from error
         if type(reply) is RedisError:
             raise self.handle_error(key, reply)
         return reply
@@ -140,13 +140,13 @@ class RedisClient:
             await self._drain_event.wait()
         await self.wait_background()
 
-    def handle_reply(self, key: bytes, data: bytes, reply: Reply | BrokenConnection) -> None:
+    def handle_reply(self, key: bytes, data: bytes, reply: Reply | StoreUnavailable) -> None:
         """What came of a request for whose answer nobody waits."""
         self._unawaited_count -= 1
         if not self._unawaited_count and self._drain_event is not None:
             self._drain_event.set()
             self._drain_event = None
-        if isinstance(reply, BrokenConnection):
+        if isinstance(reply, StoreUnavailable):
             self._mark_lost(key)
         elif type(reply) is RedisError:
             if self._topology.is_redirect(reply):
@@ -155,11 +155,11 @@ class RedisClient:
                 self.handle_error(key, reply)
 
     async def _execute_unawaited(self, key: bytes, data: bytes) -> None:
-        with suppress(RedisAway):
+        with suppress(StoreUnavailable):
             await self.execute(key, data)
 
     def execute_raw(self, key: bytes, slot: int, data: bytes) -> Coroutine[Any, Any, Reply]:
-        """Send a request on a key in a slot; return its answer, even an error. Raises RedisAway."""
+        """Send a request on a key; return its answer, even an error. Raises StoreUnavailable."""
         return self._await_reply(self._send(slot, data), key, slot, data)
 
     async def execute_pair(self, first: KeyedRequest, second: KeyedRequest) -> tuple[Reply, Reply]:
@@ -176,10 +176,10 @@ class RedisClient:
             raise
 
     def _send(self, slot: int, data: bytes) -> asyncio.Future[Reply] | None:
-        """Send a request where its way is open; None where it is not. Raises RedisAway."""
+        """Send a request where its way is open; None where it is not. Raises StoreUnavailable."""
         if self._health.is_lost:
             self._health.probe()
-            raise RedisAway
+            raise StoreUnavailable
         return self._topology.send_if_open(slot, data)
 
     async def _await_reply(
@@ -194,15 +194,15 @@ class RedisClient:
                     return await self._topology.follow_redirect(slot, data, reply)
             async with asyncio.timeout(self._deadline):
                 return await self._topology.execute(slot, data)
-        except (BrokenConnection, OSError, ValueError) as error:  # TimeoutError is an OSError
+        except (StoreUnavailable, OSError, ValueError) as error:  # TimeoutError is an OSError
             self._mark_lost(key)
-            raise RedisAway from error
+            raise StoreUnavailable from error
 
-    def handle_error(self, key: bytes, reply: RedisError) -> RedisAway:
+    def handle_error(self, key: bytes, reply: RedisError) -> StoreUnavailable:
         """Take a failure that was answered."""
         if reply.code in _UNAVAILABLE_CODES or reply.text.startswith(_MAX_CLIENTS_ERROR):
             self._mark_lost(key)
-            return RedisAway()
+            return StoreUnavailable()
         now = self._clock()
         if reply.code == "READONLY" and now >= self._renewal_due_at:
             self._renewal_due_at = now + PROBE_SECONDS
@@ -210,7 +210,7 @@ class RedisClient:
             self._topology.retire_connections()
             self._bulk_topology.retire_connections()
         self._health.report_refusal(reply.code)
-        return RedisAway()
+        return StoreUnavailable()
 
     async def close(self) -> None:
         """Close every connection; within a deadline and the time to open one."""
@@ -241,11 +241,11 @@ class RedisClient:
 
 
 def _check_available(reply: Reply) -> None:
-    """Raises BrokenConnection where an answer says that this is not the server to ask."""
+    """Raises StoreUnavailable where an answer says that this is not the server to ask."""
     if isinstance(reply, RedisError) and reply.text.startswith(_MAX_CLIENTS_ERROR):
-        raise BrokenConnection("no connection is left")
+        raise StoreUnavailable("no connection is left")
     if isinstance(reply, RedisError) and reply.code in _UNAVAILABLE_CODES:
-        raise BrokenConnection(_ERROR_TEXTS.get(reply.code, f"it answers {reply.code}"))
+        raise StoreUnavailable(_ERROR_TEXTS.get(reply.code, f"it answers {reply.code}"))
 
 
 def describe_error(error: Exception) -> str:
@@ -256,4 +256,4 @@ def describe_error(error: Exception) -> str:
         return "its name is not known"
     if isinstance(error, ssl.SSLError):
         return "no secure connection"
-    return str(error) if isinstance(error, BrokenConnection) else "no connection"
+    return str(error) if isinstance(error, StoreUnavailable) else "no connection"

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-from gateway.state.errors import BrokenConnection
+from gateway.state.errors import StoreUnavailable
 
 type Reply = int | bytes | list[Reply] | RedisError | None
 
@@ -46,7 +46,7 @@ class ReplyWaiter(Protocol):
         """The answer."""
         ...
 
-    def set_exception(self, exception: BrokenConnection, /) -> None:
+    def set_exception(self, exception: StoreUnavailable, /) -> None:
         """There is none."""
         ...
 
@@ -71,10 +71,10 @@ class RedisConnection(asyncio.Protocol):
         """Writes so far: what is asked in one turn of the loop goes out as one."""
 
     def send(self, data: bytes) -> asyncio.Future[Reply]:
-        """Send one request; the future is its answer, or BrokenConnection."""
+        """Send one request; the future is its answer, or StoreUnavailable."""
         answer: asyncio.Future[Reply] = self.loop.create_future()
         if not self.enqueue(data, answer):
-            answer.set_exception(BrokenConnection("no connection"))
+            answer.set_exception(StoreUnavailable("no connection"))
         return answer
 
     def enqueue(self, data: bytes, waiter: ReplyWaiter) -> bool:
@@ -116,7 +116,7 @@ class RedisConnection(asyncio.Protocol):
         waiters, self._waiters = self._waiters, deque()  # who is told may close it, too
         for waiter, _ in waiters:
             if not waiter.done():
-                waiter.set_exception(BrokenConnection(reason))
+                waiter.set_exception(StoreUnavailable(reason))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take requests from now on."""
@@ -251,7 +251,7 @@ def encode_command(*words: bytes) -> bytes:
 
 
 def expect_list(reply: Reply) -> Sequence[Reply]:
-    """The items of an answer. Raises BrokenConnection where it has none."""
+    """The items of an answer. Raises StoreUnavailable where it has none."""
     if not isinstance(reply, list):
-        raise BrokenConnection("what answers does not speak its protocol")
+        raise StoreUnavailable("what answers does not speak its protocol")
     return reply

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.settings.errors import Mistake
-from gateway.state.errors import RedisAway, RedisUnanswered
+from gateway.state.errors import StoreUnavailable
 from gateway.state.redis import sync_client
 from gateway.state.redis.scripts import Script, make_keys
 from gateway.state.redis.store import RedisStore
@@ -127,7 +127,7 @@ def _query(
 
     try:
         server_facts = sync_client.query(address, make_keys("default")[0], deadline, read_facts)
-    except RedisUnanswered as error:
+    except StoreUnavailable as error:
         return RedisAdvice([_make_unreachable(str(error), address, has_counters=has_counters)])
     if not isinstance(server_facts.info, bytes):
         return RedisAdvice(
@@ -184,7 +184,7 @@ async def _probe_commands(
                 await redis.run(Script("settle"), _PROBE_NAME, _SETTLE_ARGUMENT)
                 await redis.run(Script("sweep"), _PROBE_NAME, _SWEEP_ARGUMENT)
                 counts_calls = True
-            except RedisAway:
+            except StoreUnavailable:
                 pass
     finally:
         await redis.close()

@@ -4,7 +4,7 @@ All that is asked goes over one connection to each server, but for what is large
 would wait.
 """
 
-from gateway.state.errors import RedisAway
+from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.connection import encode_command
 from gateway.state.redis.scripts import ScriptRunner
 
@@ -29,7 +29,7 @@ class RedisStore(ScriptRunner):
             if isinstance(value, bytes) and len(value) == _LARGE_BYTES:
                 command = encode_command(b"GETRANGE", redis_key, b"0", b"%d" % _MAX_BYTES)
                 value = await self.execute_bulk(redis_key, command)
-        except RedisAway:
+        except StoreUnavailable:
             return None
         return value if isinstance(value, bytes) and 0 < len(value) <= _MAX_BYTES else None
 
@@ -41,7 +41,7 @@ class RedisStore(ScriptRunner):
         execute = self.execute if len(value) < _LARGE_BYTES else self.execute_bulk
         try:
             await execute(redis_key, _encode_set(redis_key, value, ttl))
-        except RedisAway:
+        except StoreUnavailable:
             return
 
     def put_nowait(self, key: str, value: bytes, ttl: float) -> None:

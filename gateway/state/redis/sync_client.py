@@ -15,7 +15,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from gateway.state.errors import RedisUnanswered
+from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.url import RedisAddress, checks_hostname
 
 _TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_password")
@@ -36,7 +36,7 @@ class SyncRedis(Protocol):
 def query[T](
     address: RedisAddress, key: bytes, deadline: float, run_queries: Callable[[SyncRedis], T]
 ) -> T:
-    """What the server that has a key answers to `run_queries`. Raises RedisUnanswered.
+    """What the server that has a key answers to `run_queries`. Raises StoreUnavailable.
 
     Each step may take `deadline` seconds, and none is tried again.
     """
@@ -44,7 +44,7 @@ def query[T](
     try:
         return run_queries(_open_client(address, key, deadline, clients))
     except (exceptions.RedisError, exceptions.RedisClusterException, OSError, ValueError) as error:
-        raise RedisUnanswered(_describe_error(error)) from None
+        raise StoreUnavailable(_describe_error(error)) from None
     finally:
         for client in clients:
             client.close()

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from typing import Any, NoReturn, TypeGuard
 
-from gateway.state.errors import BrokenConnection
+from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.connection import (
     RedisConnection,
     RedisError,
@@ -120,11 +120,11 @@ class RedisTopology:
         return connection is not None and connection.enqueue(data, waiter)
 
     async def execute(self, slot: int, data: bytes) -> Reply:
-        """Send a request to its slot; follow redirections. Raises BrokenConnection, OSError."""
+        """Send a request to its slot; follow redirections. Raises StoreUnavailable, OSError."""
         return await self._send_on(slot, data, await self._connect_slot(slot))
 
     async def follow_redirect(self, slot: int, data: bytes, redirect: RedisError) -> Reply:
-        """Send a redirected request again. Raises BrokenConnection, OSError."""
+        """Send a redirected request again. Raises StoreUnavailable, OSError."""
         return await self._follow_redirects(slot, data, redirect)
 
     def abandon(self) -> None:
@@ -194,7 +194,7 @@ class RedisTopology:
                 self._slots[slot] = node
                 self._slot_connections[slot] = connection
                 reply = await connection.send(data)
-        raise BrokenConnection("its nodes send calls to one another")
+        raise StoreUnavailable("its nodes send calls to one another")
 
     async def _connect_slot(self, slot: int) -> RedisConnection:
         kind = self._address.kind
@@ -211,7 +211,7 @@ class RedisTopology:
         return await self._connect_host(self._slots.get(slot) or _raise_no_node())
 
     async def _ensure_located(self) -> None:
-        """Find the servers, once for all who want them. Raises BrokenConnection, OSError."""
+        """Find the servers, once for all who want them. Raises StoreUnavailable, OSError."""
         if self._locate_task is None:
             self._locate_task = asyncio.create_task(self._locate())
             self._locate_task.add_done_callback(self._finish_locating)
@@ -236,22 +236,22 @@ class RedisTopology:
     async def _find_first_answer[T](
         self, hosts: Sequence[Host], ask_host: Callable[[Host], Coroutine[Any, Any, T]]
     ) -> T:
-        """What the first of several hosts answers. Raises BrokenConnection where none does."""
+        """What the first of several hosts answers. Raises StoreUnavailable where none does."""
         tasks = [asyncio.create_task(ask_host(host)) for host in hosts]
         errors: list[BaseException] = []
         try:
             for attempt in asyncio.as_completed(tasks):
                 try:
                     return await attempt
-                except (BrokenConnection, OSError, ValueError) as error:
+                except (StoreUnavailable, OSError, ValueError) as error:
                     errors.append(error)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         raise next(
-            (failure for failure in errors if isinstance(failure, BrokenConnection)),
-            BrokenConnection("no connection"),
+            (failure for failure in errors if isinstance(failure, StoreUnavailable)),
+            StoreUnavailable("no connection"),
         )
 
     async def _ask_sentinel(self, host: Host) -> Host:
@@ -263,10 +263,10 @@ class RedisTopology:
         finally:
             connection.close()
         if reply is None:
-            raise BrokenConnection("Sentinel does not know the service")
+            raise StoreUnavailable("Sentinel does not know the service")
         address, port = expect_list(reply)
         if not isinstance(address, bytes) or not isinstance(port, bytes):
-            raise BrokenConnection(_PROTOCOL_ERROR)
+            raise StoreUnavailable(_PROTOCOL_ERROR)
         return address.decode(), int(port)
 
     async def _read_slots(self, host: Host) -> dict[int, Host]:
@@ -277,7 +277,7 @@ class RedisTopology:
         finally:
             connection.close()
         if isinstance(reply, RedisError):
-            raise BrokenConnection(f"it answers {reply.code}")
+            raise StoreUnavailable(f"it answers {reply.code}")
         slots: dict[int, Host] = {}
         nodes: set[Host] = set()
         for row in expect_list(reply):
@@ -285,7 +285,7 @@ class RedisTopology:
             hosts = [_parse_node(node_entry, host) for node_entry in node_entries]
             nodes.update(hosts)
             if not isinstance(first_slot, int) or not isinstance(last_slot, int):
-                raise BrokenConnection(_PROTOCOL_ERROR)
+                raise StoreUnavailable(_PROTOCOL_ERROR)
             slots.update(dict.fromkeys(range(first_slot, last_slot + 1), hosts[0]))
         self._nodes = nodes
         return slots
@@ -316,7 +316,7 @@ class RedisTopology:
                 if address.kind == "sentinel":
                     role = await connection.send(encode_command(b"ROLE"))
                     if isinstance(role, list) and role[0] != b"master":
-                        raise BrokenConnection("it is no primary any more")
+                        raise StoreUnavailable("it is no primary any more")
         connection.deadline = self._deadline
         self._connections[host] = connection
         return connection
@@ -373,17 +373,17 @@ class RedisTopology:
 
 
 async def _join_task[T](task: asyncio.Task[T]) -> T:
-    """Wait for what goes on without its callers. Raises BrokenConnection where it was given up."""
+    """Wait for what goes on without its callers. Raises StoreUnavailable where it was given up."""
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         if task.cancelled():  # it was not the caller who left
-            raise BrokenConnection("no connection") from None
+            raise StoreUnavailable("no connection") from None
         raise
 
 
 def _raise_no_node() -> NoReturn:
-    raise BrokenConnection("no node of it has the keys")
+    raise StoreUnavailable("no node of it has the keys")
 
 
 @contextmanager
@@ -407,11 +407,11 @@ def _check_accepted(reply: Reply) -> None:
     if isinstance(reply, RedisError):
         is_denied = reply.code in ("WRONGPASS", "NOAUTH", "ERR", "NOPERM")
         reason = "it does not accept the credentials" if is_denied else f"it answers {reply.code}"
-        raise BrokenConnection(reason)
+        raise StoreUnavailable(reason)
 
 
 def _parse_node(reply: Reply, asked_host: Host) -> Host:
     address, port, *_ = expect_list(reply)
     if not isinstance(port, int):
-        raise BrokenConnection(_PROTOCOL_ERROR)
+        raise StoreUnavailable(_PROTOCOL_ERROR)
     return (address.decode() if isinstance(address, bytes) and address else asked_host[0]), port

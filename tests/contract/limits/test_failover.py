@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
-from gateway.limits.errors import CountersUnavailable
 from gateway.limits.redis import RedisCounters
+from gateway.state.errors import StoreUnavailable
 from tests.state.several import Sentinels
 
 
@@ -21,7 +21,7 @@ async def test_calls_are_counted_by_the_new_primary(several_program: str, tmp_pa
             told = await meter.admit(
                 AdmissionRequest(id=id, tenant="acme", demands=(need,), expires_at=now + 60), now
             )
-        except CountersUnavailable:
+        except StoreUnavailable:
             return False
         return isinstance(told, Admitted)
 

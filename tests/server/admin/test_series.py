@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.limits.errors import CountersUnavailable
+from gateway.state.errors import StoreUnavailable
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config, Make, World, chat
 
@@ -135,7 +135,7 @@ def test_while_nobody_can_count_budgets_are_what_the_ledger_knows(
     assert world.ask(chat(model="fast", max_tokens=9)).status_code == 200
 
     async def lost(_: str) -> dict[str, int]:
-        raise CountersUnavailable
+        raise StoreUnavailable
 
     monkeypatch.setattr(world.gateway.limit_runtime._counter_store, "read_counters", lost)
     rows = {(one["name"], one["subject"]): one for one in read(world, BUDGETS)["budgets"]}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio as client
 
-from gateway.state.errors import RedisAway
+from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.scripts import Script, ScriptRunner, make_key, make_tag
 from tests.state.line import Line, Mode
 from tests.state.redis.test_store import FAULTS
@@ -24,7 +24,7 @@ def counters(world: World, url: str, deadline: float = 0.1) -> ScriptRunner:
 async def away(made: ScriptRunner) -> bool:
     try:
         await made.run(SETTLE, "acme", NOTHING)
-    except RedisAway:
+    except StoreUnavailable:
         return True
     return False
 
@@ -166,7 +166,7 @@ async def test_a_primary_that_became_a_replica_is_a_loss(
     made = counters(world, redis_url, 10.0)
     await admin.replicaof("127.0.0.1", "1")
     try:
-        with pytest.raises(RedisAway):
+        with pytest.raises(StoreUnavailable):
             await made.run_command("acme", b"HSETNX", b"spent", b"f", b"1")
     finally:
         await admin.replicaof("NO", "ONE")
