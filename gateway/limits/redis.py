@@ -141,13 +141,13 @@ class RedisCounters:
     async def seed(self, owner: Owner, field: str, value: int) -> None:
         """Give a counter that is not there what was spent; one that is there stays."""
         amount = b"%d" % min(max(0, value), MAX_NUMBER)
-        await self._run_command(owner, b"HSETNX", b"spent", field.encode(), amount)
+        await self._scripts.run_command(owner, b"HSETNX", b"spent", field.encode(), amount)
 
     async def settle(self, tenant: str, id: str, tokens: int | None, micro_usd: int | None) -> bool:
         """Turn what a call of a tenant holds into what it used."""
         argument = _encode(((id, _to_script_amount(tokens), _to_script_amount(micro_usd)),))
         replies = [
-            await self._run_script(_SETTLE_SCRIPT, owner, argument) for owner in (None, tenant)
+            await self._scripts.run(_SETTLE_SCRIPT, owner, argument) for owner in (None, tenant)
         ]
         return 1 in replies
 
@@ -163,11 +163,11 @@ class RedisCounters:
                 ]
             )
             for all_tenants in scopes:
-                await self._run_script(_SETTLE_SCRIPT, None if all_tenants else tenant, rows)
+                await self._scripts.run(_SETTLE_SCRIPT, None if all_tenants else tenant, rows)
 
     async def read_counters(self, owner: Owner) -> dict[str, int]:
         """Every counter of money and shares, by field."""
-        reply = await self._run_command(owner, b"HGETALL", b"spent")
+        reply = await self._scripts.run_command(owner, b"HGETALL", b"spent")
         items = reply if isinstance(reply, list) else []
         texts = [item.decode() for item in items if isinstance(item, bytes)]
         return {field: int(value) for field, value in zip(texts[::2], texts[1::2], strict=True)}
@@ -180,7 +180,7 @@ class RedisCounters:
         ]
         cursor = "0"
         while True:
-            reply = await self._run_script(
+            reply = await self._scripts.run(
                 _SWEEP_SCRIPT, owner, _encode((self._script_time(now), cursor, ended_fields))
             )
             if not isinstance(reply, bytes) or reply == b"0":
@@ -270,7 +270,7 @@ class RedisCounters:
             result = reply
             if isinstance(result, RedisError):
                 owner = None if all_tenants else request.tenant
-                result = await self._resolve_error(owner, data, result)
+                result = await self._scripts.retry_with_source(_ADMIT_SCRIPT, owner, data, result)
             answers.append(PASSED if result == 0 else _parse_reply(owner_request, result))
         shared_answer, tenant_answer = answers
         if isinstance(shared_answer, Admitted) and isinstance(tenant_answer, Admitted):
@@ -290,7 +290,7 @@ class RedisCounters:
         self, request: AdmissionRequest, owner: Owner, now: float, extends: int
     ) -> Answer:
         """Take what one owner counts."""
-        reply = await self._run_script(
+        reply = await self._scripts.run(
             _ADMIT_SCRIPT, owner, self._encode_request(request, owner, now, extends)
         )
         return PASSED if reply == 0 else _parse_reply(request, reply)
@@ -340,7 +340,7 @@ class RedisCounters:
             admit_template.script_head.key, admit_template.script_head.slot, data
         )
         if type(reply) is RedisError:
-            reply = await self._resolve_error(owner, data, reply)
+            reply = await self._scripts.retry_with_source(_ADMIT_SCRIPT, owner, data, reply)
         if reply == 0:
             return PASSED
         return _parse_reply(_make_request(template, amounts, id, owner, lifetime, now), reply)
@@ -365,18 +365,6 @@ class RedisCounters:
     def _script_time(self, now: float) -> int:
         """Microseconds that scripts are told; 0 is Redis's own time."""
         return round(now * _MICROS_PER_SECOND) if self._uses_caller_clock else 0
-
-    async def _resolve_error(self, owner: Owner, data: bytes, reply: RedisError) -> Reply:
-        """What the script answers that failed, where it was not known there."""
-        return await self._scripts.retry_with_source(_ADMIT_SCRIPT, owner, data, reply)
-
-    async def _run_script(self, script: Script, owner: Owner, argument: bytes) -> Reply:
-        return await self._scripts.run(script, owner, argument)
-
-    async def _run_command(
-        self, owner: Owner, command: bytes, key_name: bytes, *words: bytes
-    ) -> Reply:
-        return await self._scripts.run_command(owner, command, key_name, *words)
 
 
 def _make_request(
