@@ -17,7 +17,6 @@ from typing import Protocol
 
 import httpx
 
-from gateway.upstream.http1.head_template import HeadTemplate, get_template
 from gateway.upstream.http1.response import IncomingResponse, unwrap_chunk
 from gateway.upstream.http1.waiter import Waiter
 from gateway.upstream.write_batch import WriteBatch
@@ -26,8 +25,6 @@ MAX_BUFFERED_BYTES = 262_144
 """Bytes of an answer that may wait to be read."""
 _MIN_REFUSAL_STATUS = 300
 """From this status on, the rest of a body that is still being sent is not wanted."""
-_MAX_UNMATCHED = 8
-"""Answers in a row of which each had another form, after which no more are kept."""
 _TIMER_TOLERANCE = 0.0005
 """Seconds by which a loop's timer may fire before its time."""
 
@@ -70,12 +67,10 @@ class ProviderConnection(asyncio.Protocol):
         "_response",
         "_reused",
         "_silence_timeout",
-        "_template",
         "_timeout_message",
         "_timer",
         "_timer_deadline",
         "_transport",
-        "_unmatched_count",
         "_writable",
         "direct_sink",
         "idle_since",
@@ -103,8 +98,6 @@ class ProviderConnection(asyncio.Protocol):
         self._paused = False
         self._reused = False
         self._has_unsent_body = False
-        self._template: HeadTemplate | None = None  # of the answer before
-        self._unmatched_count = 0  # answers since one of that form
         self.direct_sink: DirectSink | None = None
         """Takes what comes of an answer, where it may."""
         self.on_lost: Callable[[ProviderConnection], object] | None = None
@@ -245,7 +238,7 @@ class ProviderConnection(asyncio.Protocol):
         has_more: bool = False,
     ) -> None:
         """As `begin`, by an outbox where there is one; the provider may be quiet for ever."""
-        self._response = IncomingResponse(self._template, bodiless=bodiless)
+        self._response = IncomingResponse(bodiless=bodiless)
         self._silence_timeout = 0.0
         self._head_waiter.begin()
         self._has_unsent_body = has_more
@@ -362,11 +355,6 @@ class ProviderConnection(asyncio.Protocol):
         ):
             self.idle_since = self._loop.time()
             self._reused = True
-            if response.matched_template:
-                self._unmatched_count = 0
-            elif response.whole_data is not None and self._unmatched_count < _MAX_UNMATCHED:
-                self._unmatched_count += 1
-                self._template = get_template(response.whole_data)
             response.release()
             return True
         if response is not None:

@@ -13,8 +13,6 @@ write it too. Source: RFC 9112, 7.1.
 import httptools
 import httpx
 
-from gateway.upstream.http1.head_template import HeadTemplate
-
 _MAX_CHUNK_BYTES = 4096
 """Bytes of a chunk that is looked at: longer ones cost their parser little beside the rest."""
 _CHUNK_HEADS: dict[int, bytes] = {}
@@ -63,8 +61,6 @@ class IncomingResponse:
         "_is_framed",
         "_is_interim",
         "_parser",
-        "_raw_fields",
-        "_template",
         "buffered",
         "can_keep_alive",
         "chunks",
@@ -72,25 +68,21 @@ class IncomingResponse:
         "fields",
         "has_data",
         "head_complete",
+        "headers",
         "is_between_chunks",
-        "matched_template",
         "status",
-        "whole_data",
     )  # fmt: skip
 
-    def __init__(self, template: HeadTemplate | None = None, *, bodiless: bool = False) -> None:
-        """`bodiless`: the answer to a HEAD, behind which no body follows whatever it says.
-
-        `template` is that of an answer before it.
-        """
+    def __init__(self, *, bodiless: bool = False) -> None:
+        """`bodiless`: the answer to a HEAD, behind which no body follows whatever it says."""
         self._parser: httptools.HttpResponseParser | None = None
-        self._template = None if bodiless else template
         self._bodiless = bodiless
         self._bytes_without_body = 0
         self._is_interim = False
         self._is_framed = False
         self.status = 0
-        self._raw_fields: list[tuple[bytes, bytes]] = []
+        self.headers: list[tuple[bytes, bytes]] = []
+        """As they were written."""
         self.fields: list[tuple[bytes, bytes]] = []
         """The headers with their names in lower case, once all are there."""
         self.chunks: list[bytes] = []
@@ -103,39 +95,12 @@ class IncomingResponse:
         self.complete = False
         self.can_keep_alive = True
         """The connection may serve another request."""
-        self.matched_template = False
-        """It had the form of the one before, and was not parsed."""
-        self.whole_data: bytes | None = None
-        """An answer that was parsed, where all of it came at once."""
-
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """As they were written."""
-        template = self._template
-        return (
-            self._raw_fields
-            if template is None or not self.matched_template
-            else template.restore_names(self.fields)
-        )
 
     def feed(self, data: bytes) -> None:
         """Take bytes. Raises httpx.RemoteProtocolError for what is no acceptable response."""
-        is_first = not self.has_data
         self.has_data = True
         parser = self._parser
         if parser is None:
-            template = self._template
-            if (
-                template is not None
-                and is_first
-                and (fields_and_body := template.read(data)) is not None
-            ):
-                self.fields, body = fields_and_body
-                self.chunks.append(body)
-                self.buffered = len(body)
-                self.status = 200
-                self.matched_template = self._is_framed = self.head_complete = self.complete = True
-                return
             self._parser = parser = httptools.HttpResponseParser(self)
         self._bytes_without_body += len(data)
         self.is_between_chunks = False
@@ -149,8 +114,6 @@ class IncomingResponse:
         if self._bytes_without_body > 2 * MAX_HEAD_BYTES and not self.complete:
             section = "trailer" if self.head_complete else "head"
             raise httpx.RemoteProtocolError(f"the response's {section} is too large")
-        if is_first and self.complete:
-            self.whole_data = data
 
     def feed_eof(self) -> bool:
         """Take the end of the connection; tells whether the response ended with it."""
@@ -180,7 +143,7 @@ class IncomingResponse:
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; those behind the body are trailers and are ignored."""
         if not self.head_complete:
-            self._raw_fields.append((name, value))
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is there: decide what it means."""
@@ -193,7 +156,7 @@ class IncomingResponse:
                 raise httpx.RemoteProtocolError(f"unexpected status {status}")
             self._is_interim = True
             return
-        self.fields = fields = [(name.lower(), value) for name, value in self._raw_fields]
+        self.fields = fields = [(name.lower(), value) for name, value in self.headers]
         lengths = codings = 0
         for name, value in fields:
             if name == b"content-length":
@@ -236,7 +199,7 @@ class IncomingResponse:
         """The end of an interim response, or of the response."""
         if self._is_interim:
             self._is_interim = False
-            self._raw_fields = []
+            self.headers = []
             return
         self.complete = True
 

@@ -107,10 +107,15 @@ def _run(task: Callable[[], Awaitable[Any]]) -> Any:
         return runner.run(limited())
 
 
+def _open_connection() -> ProviderConnection:
+    connection = ProviderConnection(asyncio.get_running_loop())
+    connection.connection_made(Line())
+    return connection
+
+
 async def _exchange(pieces: Iterable[bytes], *, bodiless: bool = False) -> tuple[Outcome, bool]:
     """One answer that ends with the connection; and whether it could have been kept before that."""
-    loop = asyncio.get_running_loop()
-    connection, wire = ProviderConnection(loop), Line()
+    connection, wire = ProviderConnection(asyncio.get_running_loop()), Line()
     connection.connection_made(wire)
     connection.begin(b"GET", bodiless=bodiless, silence_timeout=0)
     reading = connection._response
@@ -152,6 +157,34 @@ def test_a_second_answer_is_never_part_of_the_first(
     if could_be_kept:
         assert followed == alone
         assert not kept
+
+
+@given(st.lists(st.tuples(_HEADERS, _BODY), min_size=2, max_size=4))
+def test_answers_on_a_kept_connection_are_read_as_on_a_new_one(
+    answers: list[tuple[list[bytes], bytes]],
+) -> None:
+    """No answer takes a header or a byte of the one before, whose head it may look like."""
+    messages = [
+        b"HTTP/1.1 200 OK\r\n"
+        + b"".join(line + b"\r\n" for line in lines)
+        + b"content-length: %d\r\n\r\n" % len(body)
+        + body
+        for lines, body in answers
+    ]
+
+    async def run() -> None:
+        connection = _open_connection()
+        for message in messages:
+            alone, could_be_kept = await _exchange([message])
+            connection.begin(b"GET")
+            connection.data_received(message)
+            assert await _read(connection) == alone
+            kept = connection.finish_exchange()
+            assert kept == could_be_kept
+            if not kept:
+                connection = _open_connection()
+
+    _run(run)
 
 
 @given(st.binary(max_size=200))
