@@ -1,9 +1,9 @@
 """A call that has come whole, as it goes on: with less than a task of asyncio takes.
 
-Nearly all calls wait once, for a provider's answer, and go on where the loop tells of that. Who
-asks for the current task gets this while it runs, so that it does for asyncio what a task does: it
-may be cancelled, and a cancellation taken back; time limits count on both. It has no context of its
-own, no name and no result, and nobody waits for its end but a server that stops.
+Nearly all calls wait once, for a provider's answer. Who asks for the current task gets this while
+it runs, so that it does for asyncio what a task does: it may be cancelled, and a cancellation taken
+back; time limits count on both. It has no context of its own, no name and no result, and nobody
+waits for its end but a server that stops.
 """
 
 import asyncio

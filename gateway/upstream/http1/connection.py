@@ -18,7 +18,6 @@ from typing import Protocol
 import httpx
 
 from gateway.upstream.http1.response import IncomingResponse, unwrap_chunk
-from gateway.upstream.http1.waiter import Waiter
 from gateway.upstream.write_batch import WriteBatch
 
 MAX_BUFFERED_BYTES = 262_144
@@ -85,7 +84,7 @@ class ProviderConnection(asyncio.Protocol):
         self._poll: Callable[[int], list[tuple[int, int]]] | None = None
         self._response: IncomingResponse | None = None
         self._error: httpx.TransportError | None = None
-        self._head_waiter = Waiter(loop=loop)
+        self._head_waiter: asyncio.Future[None] | None = None
         self._body_waiter: asyncio.Future[None] | None = None
         self._drain_waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -132,18 +131,18 @@ class ProviderConnection(asyncio.Protocol):
             return
         if self._pending_data and not self._accept_early_data():
             return
+        had_head = response.head_complete
         try:
             response.feed(data)
         except httpx.RemoteProtocolError as error:
             self._fail(error)
             return
-        head_waiter = self._head_waiter
-        is_head_awaited = head_waiter.is_pending and response.head_complete
-        if is_head_awaited and self._drain_waiter is not None:
-            _wake(self._drain_waiter)
+        if response.head_complete and not had_head:
+            _wake(self._head_waiter)
+            _wake(self._drain_waiter)  # a refusal stops the upload
         if response.chunks or response.complete:
-            if self._body_waiter is not None and not self._body_waiter.done():
-                self._body_waiter.set_result(None)
+            if _is_pending(self._body_waiter):
+                _wake(self._body_waiter)
             elif (
                 response.buffered > MAX_BUFFERED_BYTES
                 and not self._paused
@@ -154,8 +153,6 @@ class ProviderConnection(asyncio.Protocol):
                     self._transport.pause_reading()
         elif self._silence_timeout:
             self._deadline = min(self._loop.time() + self._silence_timeout, self.overall_deadline)
-        if is_head_awaited:
-            head_waiter.resume_now()  # last: who has waited goes on in here
 
     def _accept_early_data(self) -> bool:
         """Something has come before a request has left; whether it may be its answer."""
@@ -178,7 +175,7 @@ class ProviderConnection(asyncio.Protocol):
             if self.on_lost is not None:
                 self.on_lost(self)
         elif response.complete or (exc is None and self._error is None and response.feed_eof()):
-            self._head_waiter.stop()
+            _wake(self._head_waiter)
             _wake(self._body_waiter)
             _wake(self._drain_waiter)
         elif self._pending_data and not self._reused:
@@ -240,7 +237,6 @@ class ProviderConnection(asyncio.Protocol):
         """As `begin`, by an outbox where there is one; the provider may be quiet for ever."""
         self._response = IncomingResponse(bodiless=bodiless)
         self._silence_timeout = 0.0
-        self._head_waiter.begin()
         self._has_unsent_body = has_more
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -293,12 +289,16 @@ class ProviderConnection(asyncio.Protocol):
 
     async def wait_for_head(self) -> IncomingResponse:
         """Wait for the head of the answer. Raises httpx errors."""
-        response, head_waiter = self._response, self._head_waiter
+        response = self._response
         if response is None:
             raise httpx.LocalProtocolError("nothing was asked")
-        if head_waiter.is_pending:
+        if not response.head_complete and self._error is None:
+            self._head_waiter = self._loop.create_future()
             self._start_timer("it did not answer")
-            await head_waiter
+            try:
+                await self._head_waiter
+            finally:
+                self._head_waiter = None
         if self._error is not None and not response.head_complete:
             raise _copy_error(self._error)
         return response
@@ -313,7 +313,7 @@ class ProviderConnection(asyncio.Protocol):
                 return b""
             if self._error is not None:
                 raise _copy_error(self._error)
-            self._body_waiter = self._loop.create_future()  # of each chunk: a plain one costs less
+            self._body_waiter = self._loop.create_future()
             self._start_timer("it stopped sending", self.idle_timeout)
             try:
                 await self._body_waiter
@@ -338,7 +338,6 @@ class ProviderConnection(asyncio.Protocol):
     def finish_exchange(self) -> bool:
         """End an exchange; tells whether the connection may be kept for another."""
         response, self._response = self._response, None
-        self._head_waiter.is_pending = False
         self.overall_deadline = self.idle_timeout = math.inf
         self.direct_sink = None
         transport = self._transport
@@ -412,7 +411,7 @@ class ProviderConnection(asyncio.Protocol):
         """End the exchange with an error and close the connection."""
         if self._error is None:
             self._error = error
-        self._head_waiter.stop()
+        _wake(self._head_waiter)
         _wake(self._body_waiter)
         _wake(self._drain_waiter)
         self.abort()
@@ -444,8 +443,7 @@ class ProviderConnection(asyncio.Protocol):
 
     def _handle_timer(self) -> None:
         self._timer = None
-        is_waiting = self._body_waiter is not None or self._head_waiter.is_pending
-        if not is_waiting:
+        if not (_is_pending(self._head_waiter) or _is_pending(self._body_waiter)):
             return
         if self._loop.time() < self._deadline - _TIMER_TOLERANCE:
             self._timer_deadline = self._deadline
@@ -464,6 +462,11 @@ class ProviderConnection(asyncio.Protocol):
 def _copy_error(error: httpx.TransportError) -> httpx.TransportError:
     """One to be raised: what was raised knows the frames that know the connection, in a circle."""
     return type(error)(*error.args)
+
+
+def _is_pending(future: asyncio.Future[None] | None) -> bool:
+    """True if somebody waits, and what they wait for has not come."""
+    return future is not None and not future.done()
 
 
 def _wake(future: asyncio.Future[None] | None) -> None:

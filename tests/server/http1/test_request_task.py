@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.server.http1.request_task import RequestTask
-from gateway.upstream.http1.waiter import Waiter
 from tests.e2e.child import until
 from tests.e2e.upstream import SILENT, Upstream, frames, stream, whole
 from tests.e2e.world import Config, Make, abort, chat
@@ -36,20 +35,13 @@ def course(work: Work) -> RequestTask:
     return RequestTask(work, asyncio.get_running_loop())
 
 
-WAITS = ("turn", "future", "mark", "shield", "limit", "scope", "lock", "thrown", "sub")
+WAITS = ("turn", "future", "shield", "limit", "scope", "lock", "thrown", "sub")
 ACTS = ("turn", "done", "failed", "cancel", "twice", "uncancel")
-
-
-def _here(future: asyncio.Future[None] | Waiter) -> None:
-    if isinstance(future, Waiter):
-        future.stop()
-    else:
-        future.set_result(None)
 
 
 async def wait(kind: str, futures: list[Any]) -> None:
     loop = asyncio.get_running_loop()
-    future: Any = Waiter(loop=loop) if kind == "mark" else loop.create_future()
+    future: asyncio.Future[None] = loop.create_future()
     if kind != "turn":
         futures.append(future)
     if kind == "turn":
@@ -110,15 +102,15 @@ async def story(  # noqa: C901 - it is what may happen to a call
             log.append((act, one.uncancel()))
         elif futures and not futures[-1].done():
             if act == "done":
-                _here(futures[-1])
-            elif not isinstance(futures[-1], Waiter):
+                futures[-1].set_result(None)
+            else:
                 futures[-1].set_exception(ValueError(act))
         log.append((act, one.done(), one.cancelling()))
     while not one.done():
         await asyncio.sleep(0.001)
         for future in futures:
             if not future.done():
-                _here(future)
+                future.set_result(None)
     await asyncio.wait({one}, timeout=1)
     log.append((one.done(), one.cancelled(), one.cancel()))
     return log
@@ -166,25 +158,18 @@ async def test_an_error_that_nobody_takes_is_told_to_the_loop() -> None:
     assert [str(context["exception"]) for context in told] == ["bad"]
 
 
-@pytest.mark.parametrize("mark", [True, False])
-async def test_nothing_of_it_is_left_for_the_garbage_collector(*, mark: bool) -> None:
+async def test_nothing_of_it_is_left_for_the_garbage_collector() -> None:
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] | Waiter = Waiter(loop=loop) if mark else loop.create_future()
+    future: asyncio.Future[None] = loop.create_future()
 
     async def work() -> None:
         await future
-
-    def reach() -> None:
-        if isinstance(future, Waiter):
-            future.resume_now()
-        else:
-            future.set_result(None)
 
     gc.disable()
     try:
         one = await apart(lambda: course(work()))
         seen = weakref.ref(one)
-        loop.call_soon(reach)
+        loop.call_soon(future.set_result, None)
         await asyncio.wait({one})
         await asyncio.sleep(0)
         del one

@@ -13,6 +13,7 @@ from gateway.upstream.http1.request import encode_request
 from gateway.upstream.http1.transport import Http1Transport
 from tests.contract.client import ask, opened, until, whole
 from tests.contract.server import CHUNKED, OK, Peer, Server, always
+from tests.upstream.http1.line import Line
 
 
 @pytest.mark.parametrize("url", ["ftp://provider.example/", "https:///path"])
@@ -130,6 +131,38 @@ async def test_nothing_can_be_read_where_nothing_was_asked() -> None:
     for read in (connection.wait_for_head, connection.read_chunk):
         with pytest.raises(httpx.LocalProtocolError):
             await read()
+
+
+async def test_the_deadline_of_one_exchange_does_not_end_the_upload_of_the_next() -> None:
+    """The timer of the first exchange may fire then: nobody waits for a head yet."""
+    loop = asyncio.get_running_loop()
+    connection, line = ProviderConnection(loop), Line()
+    connection.connection_made(line)
+    connection.begin(b"first")
+    connection.overall_deadline = loop.time() + 0.02
+    loop.call_soon(connection.data_received, OK)
+    await connection.wait_for_head()
+    assert connection.take_whole() == b"ok"
+    assert connection.finish_exchange()
+    connection.begin(b"second", has_more=True)
+    await asyncio.sleep(0.04)
+    assert not line.closed
+    connection.data_received(OK)
+    assert (await connection.wait_for_head()).status == 200
+
+
+async def test_a_caller_that_stops_waiting_for_a_head_is_not_woken_by_it() -> None:
+    connection = ProviderConnection(asyncio.get_running_loop())
+    connection.connection_made(Line())
+    connection.begin(b"first", silence_timeout=0.02)
+    task = asyncio.create_task(connection.wait_for_head())
+    await asyncio.sleep(0)
+    task.cancel("left")
+    connection.data_received(OK)
+    with pytest.raises(asyncio.CancelledError, match="left"):
+        await task
+    await asyncio.sleep(0.04)
+    assert (await connection.wait_for_head()).status == 200
 
 
 async def test_idle_connections_expire_each_at_its_time() -> None:
