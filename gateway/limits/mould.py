@@ -3,6 +3,10 @@
 What a script is told of a call is its id, when it is, how long it runs and how much it takes: a
 tenth of the request. The rest is written once, and again where the configuration, the window of a
 budget or the length of ids is another.
+
+A second way beside `RedisCounters.admit`, for speed: by `bench.limits` in Redis, admission and
+settlement take 28 us with it and 45 us without it, where 30 us are the bound.
+tests/limits/test_mould.py compares its requests with the general encoding.
 """
 
 from struct import Struct
