@@ -1,19 +1,15 @@
 """What all streams at home have in common: whole frames, held until there is content."""
 
-import re
 from abc import ABC, abstractmethod
 
 from gateway.core import jsonio, sse
 from gateway.core.errors import Problem
 from gateway.core.usage import Usage
-from gateway.dialects.frame_template import FrameTemplate, learn_template
 
 DONE_PAYLOAD = b"[DONE]"
 """The end of Chat Completions streams, which some hosts send in other dialects too."""
 DEFAULT_FINISH = "stop"
 """The reason for an end without one, at a provider that may leave it out."""
-_MAX_TEMPLATE_MISSES = 4
-"""Frames in a row that have another form than the one before, after which none is kept."""
 MAX_FRAME_BYTES = 32_000_000
 """Bytes of one frame: images in answers take some millions."""
 
@@ -27,8 +23,6 @@ class StreamBuffer(ABC):
     __slots__ = (
         "_pending_frames",
         "_splitter",
-        "_template",
-        "_template_misses",
         "committed",
         "content_bytes",
         "finish",
@@ -37,9 +31,6 @@ class StreamBuffer(ABC):
         "served_model",
         "usage",
     )  # fmt: skip
-
-    _HOLE: re.Pattern[bytes] | None = None
-    """What stands before the text of frames, in a dialect where they differ in nothing else."""
 
     def __init__(self) -> None:
         self.committed = False
@@ -52,21 +43,11 @@ class StreamBuffer(ABC):
         self._splitter = sse.FrameSplitter()
         self._pending_frames: list[bytes] = []
         """Bytes before the first content. The attempt that feeds the stream bounds them."""
-        self._template: FrameTemplate | None = None
-        """Of a frame before."""
-        self._template_misses = 0
-        """Frames since one of that form."""
 
     def feed(self, data: bytes) -> bytes:
         """Take what was read; return what may go on now. Nothing does after an error."""
         if self.problem is not None:
             return b""
-        if (template := self._template) is not None and not self._splitter.size:
-            text_bytes = template.count_text_bytes(data)
-            if text_bytes >= 0:
-                self.content_bytes += text_bytes
-                self._template_misses = 0
-                return data
         data = self._splitter.feed(data)
         if data:
             return self._release(data)
@@ -122,15 +103,6 @@ class StreamBuffer(ABC):
         is_readable = self._hear(data)
         if not (is_readable and self._plain(data)):
             data = self._inspect_frames(data, skips_plain=is_readable)
-        elif (
-            self._HOLE is not None
-            and self._template_misses < _MAX_TEMPLATE_MISSES
-            and not self._pending_frames
-        ):
-            self._template_misses += 1
-            self._template = (
-                learn_template(data, self._HOLE, self._amount, self._plain) or self._template
-            )
         if not self.committed:
             self._pending_frames.append(data)
             return b""

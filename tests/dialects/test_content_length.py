@@ -1,9 +1,12 @@
 """How much an answer says: what an estimate of its tokens rests on."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.core.canonical_request import CanonicalRequest
 from gateway.core.events import (
@@ -19,10 +22,17 @@ from gateway.core.events import (
     ToolEnd,
     ToolStart,
 )  # fmt: skip
-from gateway.dialects import DIALECTS, ResponseContext, Translation, content_length
+from gateway.dialects import (
+    ANTHROPIC_MESSAGES,
+    DIALECTS,
+    OPENAI_CHAT,
+    ResponseContext,
+    Translation,
+    content_length,
+)
 from gateway.dialects.base import Dialect, StreamInspector
 from gateway.dialects.translation import TranslatableRequest, get_translation
-from tests.dialects.cases import ask, chunk, sse
+from tests.dialects.cases import TEXT, Object, ask, chunk, pieces, sse
 
 EVENTS: list[tuple[Event, int]] = [
     (Start(id="a", model="m"), 0),
@@ -89,6 +99,82 @@ def _watch(client: Dialect, door: Dialect, request: CanonicalRequest) -> StreamI
     return Translation(
         client, door, request, ResponseContext(id="1", created_at=1, model="m")
     ).inspect_stream(body)
+
+
+CUTS = st.lists(st.integers(0, 3000), max_size=4)
+MARKS = st.sampled_from(
+    ["[DONE]", '"usage":{', '"finish_reason":"', '"error":1', '"object":"error"', '"type":"error"', "event: error", '"content":"', '"text":"', "}\n\n", "\x7f"]
+)  # fmt: skip
+WORDS = TEXT | MARKS | st.tuples(TEXT, MARKS, TEXT).map("".join)
+
+
+def _chat_delta(text: str) -> Object:
+    return chunk({"content": text}, logprobs=None, usage=None)
+
+
+def _padded_delta(text: str) -> Object:
+    """OpenAI hides the length of each text behind a member that nobody counts."""
+    return _chat_delta(text) | {"obfuscation": "x" * (9 - len(text) % 9)}
+
+
+def _messages_delta(text: str) -> Object:
+    delta = {"type": "text_delta", "text": text}
+    return {"type": "content_block_delta", "index": 0, "delta": delta}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "write_delta"),
+    [
+        (OPENAI_CHAT, _chat_delta),
+        (OPENAI_CHAT, _padded_delta),
+        (ANTHROPIC_MESSAGES, _messages_delta),
+    ],
+)
+@given(
+    texts=st.lists(WORDS, max_size=6),
+    line_end=st.sampled_from([b"\n", b"\r\n"]),
+    separators=st.sampled_from([(", ", ": "), (",", ":")]),
+    escaped=st.booleans(),
+    cuts=CUTS,
+)
+def test_native_text_is_counted_in_bytes_however_it_is_written_and_read(
+    dialect: Dialect,
+    write_delta: Callable[[str], Object],
+    texts: list[str],
+    line_end: bytes,
+    separators: tuple[str, str],
+    escaped: bool,
+    cuts: list[int],
+) -> None:
+    """A frame as a read of its own, many in a read, and reads that end inside a frame."""
+    frames = [
+        b"data: "
+        + json.dumps(write_delta(text), separators=separators, ensure_ascii=escaped).encode()
+        + line_end * 2
+        for text in ["a", *texts]
+    ]
+    text_bytes = 1 + sum(len(text.encode()) for text in texts)
+    for reads in (frames, pieces(b"".join(frames), cuts)):
+        inspector = dialect.inspect_stream(ask(stream=True))
+        passed = [inspector.feed(data) for data in reads]
+        assert b"".join(passed) == b"".join(frames)
+        assert inspector.content_bytes == text_bytes
+        assert (inspector.problem, inspector.complete) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "write_delta"), [(OPENAI_CHAT, _chat_delta), (ANTHROPIC_MESSAGES, _messages_delta)]
+)
+@pytest.mark.parametrize("spoilt", [b"\xff", b"\xed\xa0\x80", b"\x01", rb"\ud800", rb"\x"])
+def test_a_frame_like_the_last_ones_is_no_json_where_its_text_is_spoilt(
+    dialect: Dialect, write_delta: Callable[[str], Object], spoilt: bytes
+) -> None:
+    inspector = dialect.inspect_stream(ask(stream=True))
+    frame = sse(write_delta("Hello"), done=False)
+    assert [inspector.feed(frame) for _ in range(3)] == [frame] * 3
+    assert inspector.feed(frame.replace(b"Hello", spoilt)) == b""
+    assert inspector.problem is not None
+    assert (inspector.problem.kind, inspector.content_bytes) == ("upstream_error", 15)
 
 
 def test_uses_of_tools_that_a_client_is_not_told_of_are_heard() -> None:

@@ -64,7 +64,6 @@ class _Stream(StreamBuffer):
         return self.committed and _TELLS.search(data) is None
 
     _amount = staticmethod(amount.event)
-    _HOLE = re.compile(rb'"text":[ ]?"')
 
     def _glance(self, frame: bytes, payload: bytes) -> bool:
         """Read one event; tell whether it stays here: what is none, an error that no SDK sees.

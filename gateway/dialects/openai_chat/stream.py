@@ -78,7 +78,6 @@ class _Stream(StreamBuffer):
         return DONE_PAYLOAD not in data and _TELLS.search(data) is None
 
     _amount = staticmethod(amount.chunk)
-    _HOLE = re.compile(rb'"content":[ ]?"')
 
     def _glance(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
         """Read one chunk; True if it stays here: usage for the gateway alone, or no chunk."""
