@@ -1,11 +1,28 @@
 """Whole answers at a glance: what accounting needs, and what is no answer although it came with 200."""
 
+from typing import Any
+
 import pytest
+from msgspec.structs import replace
 
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, ResponseSummary
 
 GLANCE = OPENAI_CHAT.summarize
+
+WHOLE = (
+    b'{"id":"x","object":"chat.completion","created":1763990000,"model":"m","choices":[{"index":0,'
+    b'"message":{"role":"assistant","content":"hi","refusal":null,"annotations":[]},"logprobs":null,'
+    b'"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12,'
+    b'"prompt_tokens_details":{"cached_tokens":2,"audio_tokens":0},"completion_tokens_details":'
+    b'{"reasoning_tokens":3,"audio_tokens":0,"accepted_prediction_tokens":0,'
+    b'"rejected_prediction_tokens":0}},"service_tier":"default","system_fingerprint":"fp"}'
+)
+"""An answer with all members that OpenAI writes."""
+WHOLE_USAGE = Usage(input=3, cache_read=2, output=4, reasoning=3)
+WHOLE_SUMMARY = ResponseSummary(
+    usage=WHOLE_USAGE, served_model="m", response_id="x", finish="stop", complete=True
+)
 
 
 def test_an_answer() -> None:
@@ -18,6 +35,60 @@ def test_an_answer() -> None:
         usage=usage, served_model="m-2026-01-01", response_id="x", finish="stop", complete=True
     )
     assert GLANCE(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"hi"', b'"hi"'),
+        (b"1763990000", b"1.0"),
+        (b'"model"', rb'"m\u006fdel"'),
+        (b"[]}", b"[{}]}"),
+        (b"fp", b"fp\x7f"),
+        (b":5,", b":5.0,"),
+        (b":12,", b":13,"),
+        (b'"service_tier"', b'"timings":{},"service_tier"'),
+    ],
+)
+def test_an_answer_with_all_members_says_the_same_in_other_words(old: bytes, new: bytes) -> None:
+    assert GLANCE(WHOLE.replace(old, new, 1)) == WHOLE_SUMMARY
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        (b'"model":"m"', b'"model":"m","model":7', {"served_model": None}),
+        (b'"model":"m"', b'"model":7,"model":"n"', {"served_model": "n"}),
+        (b'"id":"x"', b'"id":""', {"response_id": None}),
+        (b'"default"', b'"Priority"', {"usage": replace(WHOLE_USAGE, service="priority")}),
+        (b":5,", b":-0,", {"usage": replace(WHOLE_USAGE, input=0, cache_read=0)}),
+        (b":5,", b":true,", {"usage": replace(WHOLE_USAGE, input=None), "content_bytes": 2}),
+        (b'"finish_reason":"stop"', b'"finish_reason":""', {"finish": None, "complete": False}),
+        (b'"finish_reason":"stop"', b'"finish_reason":null', {"finish": None, "complete": False}),
+    ],
+)
+def test_what_is_told_otherwise_changes_that_alone(
+    old: bytes, new: bytes, changes: dict[str, Any]
+) -> None:
+    assert GLANCE(WHOLE.replace(old, new, 1)) == replace(WHOLE_SUMMARY, **changes)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"hi"', b'"\xff"'), (b'"hi"', b'"\xed\xa0\x80"'), (b'"hi"', rb'"\ud800"'),
+        (b'"hi"', rb'"\ud800\u0041"'), (b'"hi"', b'"\x01"'), (b'"hi"', b"1e999"), (b'"hi"', b"NaN"),
+        (b"1763990000", b"1e999"), (b"1763990000", b"9" * 400), (b"1763990000", b"017"),
+        (b'"id":"x"', b'"\xff":1'), (b'"id":"x"', rb'"\ud800":1'), (b"}", b"},"),
+        (b'{"id', b'\xef\xbb\xbf{"id'), (b'"fp"}', b'"fp"}}'),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_spoilt_anywhere_is_none(old: bytes, new: bytes) -> None:
+    """Clients cannot read it either."""
+    summary = GLANCE(WHOLE.replace(old, new))
+    assert summary.problem is not None
+    assert "not JSON" in summary.problem.message
+    assert summary == ResponseSummary(problem=summary.problem)
 
 
 @pytest.mark.parametrize(

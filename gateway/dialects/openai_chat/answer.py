@@ -3,20 +3,11 @@
 from gateway.core import jsonio
 from gateway.dialects.base import ResponseSummary, parse_response_id
 from gateway.dialects.openai_chat import amount, ending, usage
-from gateway.dialects.openai_chat.usual import Usual
 from gateway.dialects.stream_commit import make_broken_problem
-
-_usual = Usual()
 
 
 def glance(body: bytes) -> ResponseSummary:
     """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
-    found = _usual.glance(body)
-    return any_glance(body) if found is None else found
-
-
-def any_glance(body: bytes) -> ResponseSummary:
-    """Read any answer, as `glance` does."""
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:

@@ -7,7 +7,7 @@ from gateway.dialects.stream_commit import make_broken_problem, make_empty_probl
 
 type Object = dict[str, Json]
 
-FAILED = frozenset({"error", "network_error", "insufficient_system_resource", "abort"})
+_FAILED = frozenset({"error", "network_error", "insufficient_system_resource", "abort"})
 """Reasons that say that the provider broke off (OpenRouter, Z.ai, DeepSeek, vLLM)."""
 CONTENT = (
     "content", "reasoning_content", "reasoning", "reasoning_text", "refusal", "tool_calls",
@@ -30,7 +30,7 @@ def problem(value: Object, data: bytes) -> Problem | None:
     for choice in choices(value):
         if error := choice.get("error"):
             return problems.found(error, data)
-        if (word := finish(choice)) is not None and word.lower() in FAILED:
+        if (word := finish(choice)) is not None and word.lower() in _FAILED:
             return make_broken_problem(f"an answer that broke off ({word})")
     return None
 
