@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -24,25 +24,20 @@ from gateway.ledger.schema import ATTEMPT_COLUMNS, ENTRY_COLUMNS, FEEDBACK_COLUM
 # the pages where the last one ended.
 _BATCH_LINES = 1024
 _READ_BYTES = 2**16  # bytes of a segment that are read at once
-MAX_COUNT = 2**40
+_MAX_COUNT = 2**40
 """Tokens: beyond it is no count of a call, and sums must stay within 64 bits."""
 _MAX_MONEY_DIGITS = 40  # of USD on each side of the point; beyond it is no sum of money
-MAX_TIMESTAMP = 10_000_000_000.0
+_MAX_TIMESTAMP = 10_000_000_000.0
 """In the year 2286: a later moment is no moment of a call."""
 
-_INTENT_PREFIX, _FINAL_PREFIX, _CLOSED_LINE = (
-    b'{"kind":"intent",',
-    b'{"kind":"final",',
-    CLOSED_LINE.rstrip(),
-)
+_INTENT_PREFIX, _CLOSED_LINE = b'{"kind":"intent",', CLOSED_LINE.rstrip()
 _COUNT_FIELDS = frozenset({"input", "cache_read", "cache_write", "output", "reasoning"})
 
 
 class RowBatch(msgspec.Struct, kw_only=True):
     """Rows of a segment that follow each other, by kind."""
 
-    entries: list[Any] = []
-    """Each as the store's `RowTaker` makes it."""
+    entries: list[FinalRow] = []
     attempts: list[AttemptRow] = []
     reprices: list[RepriceRow] = []
     feedback: list[FeedbackRow] = []
@@ -53,24 +48,10 @@ class RowBatch(msgspec.Struct, kw_only=True):
     """Offset of what follows, bytes."""
 
 
-class RowTaker(NamedTuple):
-    """How a store takes final rows."""
-
-    parse_line: Callable[[bytes], object] = lambda _: None
-    """Straight from their lines; None of one that is to be read first."""
-    parse_own_line: Callable[[bytes], object] = lambda _: None
-    """As `parse_line`, where this process has written them: nobody else's mistakes are in them."""
-    convert_row: Callable[[FinalRow], object] = lambda row: row
-    """From rows that were read."""
-
-
 def read_batches(
-    path: Path,
-    offset: int,
-    row_taker: RowTaker = RowTaker(),  # noqa: B008 - nothing changes it
-    yield_to_calls: Callable[[], object] = int,
+    path: Path, offset: int, yield_to_calls: Callable[[], object] = int
 ) -> Iterator[RowBatch]:
-    """The whole lines of a segment from `offset` on, a bounded number at a time.
+    """Read the whole lines of a segment from `offset` on, a bounded number at a time.
 
     `yield_to_calls` is called before each piece of them.
     """
@@ -78,7 +59,7 @@ def read_batches(
     for lines in _read_lines(path, offset):
         yield_to_calls()
         for line_range in _split_ranges(_BATCH_LINES - batch.lines, len(lines)):
-            _add_lines(batch, lines[line_range], row_taker)
+            _add_lines(batch, lines[line_range])
             if batch.lines == _BATCH_LINES:
                 yield batch
                 batch = RowBatch(end=batch.end)
@@ -107,17 +88,13 @@ def _split_ranges(first_count: int, count: int) -> Iterator[slice]:
         start = end
 
 
-def _add_lines(batch: RowBatch, lines: list[bytes], row_taker: RowTaker) -> None:
+def _add_lines(batch: RowBatch, lines: list[bytes]) -> None:
     batch.lines += len(lines)
     batch.end += sum(map(len, lines)) + len(lines)
-    parse_line, entries = row_taker.parse_line, batch.entries
     for line in lines:
-        if line.startswith(_INTENT_PREFIX):  # half of all lines, and nothing is told by them here
-            continue
-        if line.startswith(_FINAL_PREFIX) and (row_values := parse_line(line)) is not None:
-            entries.append(row_values)
-        else:
-            _add_row(batch, line, row_taker)
+        # Half of all lines are intents, which stores do not keep.
+        if not line.startswith(_INTENT_PREFIX):
+            _add_row(batch, line)
 
 
 def read_folder_id(folder: Path) -> str:
@@ -157,8 +134,8 @@ def make_storable(name: str, value: Any) -> Any:
             return value.replace("\0", "\ufffd")
         case bool():
             return value
-        case int() if not -MAX_COUNT <= value <= MAX_COUNT:
-            return None if name in _COUNT_FIELDS else MAX_COUNT
+        case int() if not -_MAX_COUNT <= value <= _MAX_COUNT:
+            return None if name in _COUNT_FIELDS else _MAX_COUNT
         case Decimal():
             return value if _is_money(value) else None
         case tuple():  # a set in the order it was written: a tag counts once
@@ -172,12 +149,12 @@ def make_storable(name: str, value: Any) -> Any:
     return value
 
 
-def _add_row(batch: RowBatch, line: bytes, row_taker: RowTaker) -> None:
+def _add_row(batch: RowBatch, line: bytes) -> None:
     is_closed = line == _CLOSED_LINE
     match None if is_closed else decode_row(line):
-        case FinalRow(at=at) as row if 0 <= at < MAX_TIMESTAMP:
-            batch.entries.append(row_taker.convert_row(row))
-        case AttemptRow(at=at) as row if 0 <= at < MAX_TIMESTAMP:
+        case FinalRow(at=at) as row if 0 <= at < _MAX_TIMESTAMP:
+            batch.entries.append(row)
+        case AttemptRow(at=at) as row if 0 <= at < _MAX_TIMESTAMP:
             batch.attempts.append(row)
         case RepriceRow() as row:
             batch.reprices.append(row)
@@ -231,7 +208,7 @@ class _ColumnEncoder:
                 if "\0" not in value:
                     continue
             elif kind is int:
-                if -MAX_COUNT < value < MAX_COUNT:
+                if -_MAX_COUNT < value < _MAX_COUNT:
                     continue
             elif kind is Decimal:
                 text = str(value)

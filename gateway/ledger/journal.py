@@ -89,7 +89,6 @@ class Journal:
         self._clock = clock
         self._token = token
         self._limit = limit
-        self._segment_names: set[str] = set()
         self._open_calls: dict[str, bytes] = {}  # what has no final row yet, for the next segment
         self._retired_segments: deque[Segment] = deque()
         self._segment_is_lost = False
@@ -175,10 +174,6 @@ class Journal:
         finally:
             os.close(descriptor)
             path.unlink(missing_ok=True)
-
-    def owns(self, name: str) -> bool:
-        """Whether a segment is of this journal: each of its lines is as `write` makes it."""
-        return name in self._segment_names
 
     def sync(self) -> None:
         """Bring every written row to the disk; blocks, so call it in a thread.
@@ -270,7 +265,6 @@ class Journal:
         path = self.folder / f"{stamp}-{os.getpid()}-{self._token()}{SEGMENT_SUFFIX}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(path, flags, FILE_MODE)
-        self._segment_names.add(path.name)
         try_lock(
             descriptor
         )  # it is empty, and recovery leaves empty ones alone: nobody else has it

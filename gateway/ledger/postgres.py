@@ -79,9 +79,8 @@ class PostgresStore(SqlStore):
         clock: Callable[[], float] = time.time,
         *,
         sleep: Callable[[float], None] = time.sleep,
-        is_own_segment: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        super().__init__(clock, sleep, is_own_segment)
+        super().__init__(clock, sleep)
         url_options = _parse_url(url)
         self._options: dict[str, Any] = {**_CONNECTION_OPTIONS, **url_options}
         self._password = str(url_options.get("password") or "")

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.core.ledger_rows import AttemptRow, FeedbackRow, ReplayRow
 from gateway.ledger.file_lock import try_lock_file
-from gateway.ledger.ingest import RowBatch, RowTaker, read_batches, read_folder_id, read_sizes
+from gateway.ledger.ingest import RowBatch, read_batches, read_folder_id, read_sizes
 from gateway.ledger.journal import list_segments
 from gateway.ledger.query import (
     SLOT,
@@ -65,25 +65,16 @@ _UNPRICED_CONDITION = """(
 class SqlStore(ABC):
     """A store, but for the words of its database.
 
-    `clock` tells seconds since the epoch; `sleep` waits so many seconds for another process;
-    `is_own_segment` tells by its name whether a segment is of this process.
+    `clock` tells seconds since the epoch; `sleep` waits so many seconds for another process.
     """
 
     sql_dialect: ClassVar[SqlDialect]
-    row_taker: ClassVar[RowTaker] = RowTaker()
-    """How final rows come to `put`."""
     money_columns: ClassVar[str]
     """The columns that become the six of query.MONEY."""
 
-    def __init__(
-        self,
-        clock: Callable[[], float],
-        sleep: Callable[[float], None],
-        is_own_segment: Callable[[str], bool],
-    ) -> None:
+    def __init__(self, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
         self._clock = clock
         self._sleep = sleep
-        self._is_own_segment = is_own_segment
         self._keeps_connection = False
         self._work_seconds = _WORK_SECONDS
         """Seconds of it until the next rest."""
@@ -466,11 +457,8 @@ class SqlStore(ABC):
                 if size == offset:
                     continue
                 # A file shorter than what was read of it is another file.
-                row_taker = self.row_taker
-                if self._is_own_segment(path.name):
-                    row_taker = row_taker._replace(parse_line=row_taker.parse_own_line)
                 start = offset if offset < size else 0
-                for batch in read_batches(path, start, row_taker, self.yield_to_calls):
+                for batch in read_batches(path, start, self.yield_to_calls):
                     with self.transaction(connection):
                         rows = self.put(connection, batch)
                         self._record_offset(connection, folder_id, path.name, batch)

@@ -16,10 +16,11 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.decision_record import DecisionRecord
-from gateway.ledger import ingest, quick, sqlite_damage
+from gateway.core.ledger_rows import FinalRow
+from gateway.ledger import ingest, sqlite_damage
 from gateway.ledger.errors import StoreDamagedError, StoreError, StoreRebuildingError
 from gateway.ledger.file_lock import lock_file
-from gateway.ledger.ingest import RowBatch, RowTaker
+from gateway.ledger.ingest import RowBatch
 from gateway.ledger.query import Slots, SqlDialect
 from gateway.ledger.recovery import read_removed_until
 from gateway.ledger.schema import (
@@ -74,7 +75,6 @@ class SqliteStore(SqlStore):
         tag_test=f"EXISTS (SELECT 1 FROM json_each(c.tags) WHERE value IN {_TEXTS_SUBQUERY})",  # noqa: S608
         tag_join="LEFT JOIN json_each(c.tags) AS tag",
     )
-    row_taker: ClassVar = RowTaker(quick.parse_values, quick.parse_own_values, ingest.encode_entry)
     # One call a row for all of them: calls into Python are what such a query costs. The first two
     # are the cost of what can be compared with the baseline, and of the rest.
     money_columns: ClassVar = f"""usd(
@@ -89,11 +89,10 @@ class SqliteStore(SqlStore):
         clock: Callable[[], float] = time.time,
         *,
         sleep: Callable[[float], None] = time.sleep,
-        is_own_segment: Callable[[str], bool] = lambda _: False,
         on_rebuild: Callable[[Rebuild], object] | None = None,
     ) -> None:
         """`on_rebuild` is told of a damaged file that this store sets aside, see `open_store`."""
-        super().__init__(clock, sleep, is_own_segment)
+        super().__init__(clock, sleep)
         path = url.removeprefix(URL_SCHEME)
         if path in {url, "", ":memory:"}:
             raise StoreError(f"the ledger's store is written {URL_SCHEME}PATH")
@@ -238,7 +237,6 @@ class SqliteStore(SqlStore):
         changed_rows = 0
         seq = _reserve_numbers(connection, len(batch.entries) + len(batch.reprices))
         if batch.entries:
-            self.yield_to_calls()
             changed_rows += _insert_entries(connection, batch.entries, seq, self.yield_to_calls)
             self.yield_to_calls()
         if batch.attempts:
@@ -455,7 +453,7 @@ class _Sums:
 
 def _insert_entries(
     connection: sqlite3.Connection,
-    entries: list[list[object]],
+    entries: list[FinalRow],
     seq: int,
     yield_to_calls: Callable[[], object],
 ) -> int:
@@ -465,10 +463,13 @@ def _insert_entries(
     in all rows of a busy moment: such a column is handed over once for many.
     """
     changed_rows, count = 0, len(entries)
+    rows: list[list[object]] = []
+    for offset in range(0, count, _BULK_ROWS):
+        yield_to_calls()
+        rows += map(ingest.encode_entry, entries[offset : offset + _BULK_ROWS])
     bulk_count = count - count % _BULK_ROWS
     if bulk_count:
-        rows = entries[:bulk_count]
-        columns = [*zip(*rows, strict=True), range(seq, seq + bulk_count)]
+        columns = [*zip(*rows[:bulk_count], strict=True), range(seq, seq + bulk_count)]
         common_flags = tuple(
             [
                 column[0] == column[-1] and column.count(column[0]) == bulk_count
@@ -487,11 +488,10 @@ def _insert_entries(
                 sql, common_values + values[offset : offset + width]
             ).rowcount
     if bulk_count < count:
-        rows = [
-            [*row, seq_number]
-            for seq_number, row in enumerate(entries[bulk_count:], seq + bulk_count)
+        numbered_rows = [
+            [*row, seq_number] for seq_number, row in enumerate(rows[bulk_count:], seq + bulk_count)
         ]
-        changed_rows += connection.executemany(_INSERT_ENTRY, rows).rowcount
+        changed_rows += connection.executemany(_INSERT_ENTRY, numbered_rows).rowcount
     return changed_rows
 
 

@@ -245,24 +245,19 @@ class LedgerStore(Protocol):
         ...
 
 
-def open_store(
-    url: str,
-    is_own_segment: Callable[[str], bool] = lambda _: False,
-    *,
-    on_rebuild: Callable[[Rebuild], object] | None = None,
-) -> LedgerStore:
-    """The store of a URL, made or brought up to date where that is needed.
+def open_store(url: str, *, on_rebuild: Callable[[Rebuild], object] | None = None) -> LedgerStore:
+    """Open the store of a URL, made or brought up to date where that is needed.
 
     sqlite:///relative/path, sqlite:////absolute/path, or postgresql://user:password@host/database,
-    which needs the extra `postgres`. `is_own_segment` tells by its name whether a segment is this
-    process's. With `on_rebuild` a damaged SQLite file is set aside and made anew, of which it is
-    told; else it stays as it is, and StoreDamagedError is raised. Raises StoreError.
+    which needs the extra `postgres`. With `on_rebuild` a damaged SQLite file is set aside and made
+    anew, of which it is told; else it stays as it is, and StoreDamagedError is raised. Raises
+    StoreError.
     """
     # Here: they import this module, and PostgreSQL's driver is not everywhere.
     if url.startswith(("postgresql://", "postgres://")):
         from gateway.ledger.postgres import PostgresStore  # noqa: PLC0415
 
-        return PostgresStore(url, is_own_segment=is_own_segment)
+        return PostgresStore(url)
     from gateway.ledger.sqlite import SqliteStore  # noqa: PLC0415
 
-    return SqliteStore(url, is_own_segment=is_own_segment, on_rebuild=on_rebuild)
+    return SqliteStore(url, on_rebuild=on_rebuild)

@@ -65,7 +65,7 @@ class LedgerRuntime:
         self.recovered = recover(self.journal)
         self.damaged_files = 0
         """Files of the store that were found damaged or gone."""
-        self.store = open_store(url, self.journal.owns, on_rebuild=self._log_rebuild)
+        self.store = open_store(url, on_rebuild=self._log_rebuild)
         metrics_config = config.metrics
         self.metrics = Metrics(
             keys=metrics_config.keys,

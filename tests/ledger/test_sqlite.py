@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -255,30 +254,3 @@ def test_rows_that_are_stored_together_are_those_stored_one_by_one(
             changed = store.feed(folder)
             stored.append((changed, ask(store, "SELECT * FROM entries ORDER BY seq")))
     assert all(one == stored[-1] for one in stored)
-
-
-def test_what_this_process_has_written_is_fed_as_what_others_have(tmp_path: Path) -> None:
-    """Also behind the next segment, and by who knows of no journal."""
-    journal = Journal(tmp_path / "journal", limit=20_000)
-    for number in range(100):
-        journal.write(
-            entry(str(number), basis=DecisionRecord(user_tokens=number) if number % 3 else None)
-        )
-    journal.close()
-    names = [path.name for path in (tmp_path / "journal").glob("*.jsonl")]
-    assert len(names) > 1
-    assert all(map(journal.owns, names))
-    assert not journal.owns("another.jsonl")
-    asked: list[str] = []
-
-    def own(name: str) -> bool:
-        asked.append(name)
-        return journal.owns(name)
-
-    stored = []
-    for name, knows in (("one.db", own), ("other.db", lambda _: False)):
-        store = SqliteStore(f"sqlite:///{tmp_path / name}", is_own_segment=knows)
-        assert store.feed(tmp_path / "journal") == 100
-        stored.append([msgspec.structs.replace(row, cursor="") for row in store.read_entries()])
-    assert stored[0] == stored[1]
-    assert sorted(asked) == sorted(names)
