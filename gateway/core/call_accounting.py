@@ -13,17 +13,13 @@ from gateway.core.decision import Decision
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.errors import Problem
 from gateway.core.ledger_rows import (
-    CLASS_ATTRIBUTE,
-    ROW_VERSION,
     AttemptRow,
     CacheOutcome,
     CallState,
     FinalRow,
     IntentRow,
     UsageSource,
-    make_row_builder,
-    set_row_class,
-)  # fmt: skip
+)
 from gateway.core.loss import Loss
 from gateway.core.price import (
     Price,
@@ -40,7 +36,6 @@ from gateway.core.usage import Usage
 _MAX_TEXT_CHARS = 200
 _ZERO = Decimal(0)
 _NO_USAGE = Usage()
-_build_intent_row, _build_final_row = make_row_builder(IntentRow), make_row_builder(FinalRow)
 _MAX_FAST_SECONDS, _HALF_MARGIN = 1e6, 1e-3
 """Seconds up to which a millionth is told apart, and how near a half its digits then may seem."""
 BILLED_PRICE_VERSION = "provider"
@@ -238,13 +233,26 @@ class CallAccount:
         tags: tuple[str, ...] = ()
         if decision is not None:
             tags, lab, tier = decision.tags, decision.lab, decision.tier or ""
-        row = _build_intent_row(
-            ROW_VERSION, call.id, timestamp, attempt_number, key.name, key.tenant, tags,
-            call.dialect, self.stream, lab, tier, target.provider.name, account.name, target.model,
-            self.prompt_tokens, max_output, reservation, price_version, self.config,
-        )  # fmt: skip
-        set_row_class(row, CLASS_ATTRIBUTE, IntentRow)
-        return row
+        return IntentRow(
+            id=call.id,
+            at=timestamp,
+            attempt=attempt_number,
+            key=key.name,
+            tenant=key.tenant,
+            tags=tags,
+            dialect=call.dialect,
+            stream=self.stream,
+            lab=lab,
+            tier=tier,
+            provider=target.provider.name,
+            account=account.name,
+            model=target.model,
+            input=self.prompt_tokens,
+            most=max_output,
+            reserved=reservation,
+            price=price_version,
+            config=self.config,
+        )
 
     def cancel_attempt(self) -> None:
         """The request that was about to be sent was not, since nothing may go without its row."""
@@ -401,31 +409,66 @@ class CallAccount:
         turn = None if decision_record is None else decision_record.turn
         conversation = None if turn is None else turn.conversation or None
         cache_write = usage.cache_write
-        row = _build_final_row(
-            ROW_VERSION, call.id, call.received_at, key.name, key.tenant, tags, call.dialect,
-            self.requested_model[:_MAX_TEXT_CHARS] if self.requested_model is not None else None,
-            self.stream, state, status, problem, aborted_by,
-            lab, tier, decision_source, rule, confidence, conversation, switch_cost,
-            provider, account.name if account is not None else None, model, effort, usage.service,
-            self.served_model[:_MAX_TEXT_CHARS] if self.served_model is not None else None,
-            self.attempt_count, self.cache, self.cache_similarity,
-            _list_fields(self.losses) if self.losses else (),
-            source, usage.input, usage.cache_read,
-            sum(cache_write.values()) if cache_write else None,
-            cache_write, usage.output, usage.reasoning, usage.tools, usage.media,
-            totals.cost, None if self._has_unknown_cost else self._wasted_cost, totals.estimate,
-            None if is_cache_hit else usage.billed,
-            self._compute_unknown_bound(totals.answer_cost)
-            if self._has_unknown_cost or totals.answer_cost is None else None,
-            self._compute_baseline(totals.usage, totals.price) if self.compares_baseline else None,
-            None if is_cache_hit else _find_price_version(totals.usage, totals.price),
-            self.first_content, round_micros(now - call.started_at), self.upstream_id,
-            None if is_cache_hit or self.response_id is None
-            else self._sanitize_id(self.response_id),
-            self.config, decision_record,
-        )  # fmt: skip
-        set_row_class(row, CLASS_ATTRIBUTE, FinalRow)
-        return row
+        price_version = baseline = response_id = None
+        if self.compares_baseline:
+            baseline = self._compute_baseline(totals.usage, totals.price)
+        if not is_cache_hit:
+            price_version = _find_price_version(totals.usage, totals.price)
+            if self.response_id is not None:
+                response_id = self._sanitize_id(self.response_id)
+        return FinalRow(
+            id=call.id,
+            at=call.received_at,
+            key=key.name,
+            tenant=key.tenant,
+            tags=tags,
+            dialect=call.dialect,
+            asked=_shorten(self.requested_model),
+            stream=self.stream,
+            state=state,
+            status=status,
+            problem=problem,
+            aborted_by=aborted_by,
+            lab=lab,
+            tier=tier,
+            source=decision_source,
+            rule=rule,
+            confidence=confidence,
+            conversation=conversation,
+            switch_cost=switch_cost,
+            provider=provider,
+            account=account.name if account is not None else None,
+            model=model,
+            effort=effort,
+            service=usage.service,
+            served=_shorten(self.served_model),
+            attempts=self.attempt_count,
+            cache=self.cache,
+            near=self.cache_similarity,
+            dropped=_list_fields(self.losses),
+            usage=source,
+            input=usage.input,
+            cache_read=usage.cache_read,
+            cache_write=sum(cache_write.values()) if cache_write else None,
+            cache_write_by=cache_write,
+            output=usage.output,
+            reasoning=usage.reasoning,
+            tools=usage.tools,
+            media=usage.media,
+            cost=totals.cost,
+            wasted=None if self._has_unknown_cost else self._wasted_cost,
+            estimate=totals.estimate,
+            billed=None if is_cache_hit else usage.billed,
+            reserved=self._compute_unknown_bound(totals.answer_cost),
+            baseline=baseline,
+            price=price_version,
+            first_content=self.first_content,
+            duration=round_micros(now - call.started_at),
+            upstream_id=self.upstream_id,
+            response_id=response_id,
+            config=self.config,
+            basis=decision_record,
+        )
 
     def _find_target_price(self, target: Target | None) -> Price | None:
         price = target.price if target is not None else None
@@ -509,6 +552,10 @@ def round_micros(seconds: float) -> float:
         if _HALF_MARGIN < scaled - micro_count < 1.0 - _HALF_MARGIN:
             return micro_count / 1e6
     return round(seconds, 6)
+
+
+def _shorten(text: str | None) -> str | None:
+    return None if text is None else text[:_MAX_TEXT_CHARS]
 
 
 def _list_fields(losses: tuple[Loss, ...]) -> tuple[str, ...]:

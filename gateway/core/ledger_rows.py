@@ -8,9 +8,8 @@ the store puts them together by the id of the call. None is unknown, never zero;
 A row of the ledger as far as deciding it again reads it.
 """
 
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Literal, cast
+from typing import Literal
 
 import msgspec
 
@@ -212,24 +211,6 @@ class FeedbackRow(msgspec.Struct, frozen=True, kw_only=True, tag="feedback", tag
 
 type Row = IntentRow | AttemptRow | FinalRow | RepriceRow | FeedbackRow
 """What is known of a call while it runs, the final entry it becomes, and its later price."""
-
-
-def make_row_builder[T: msgspec.Struct](row_type: type[T]) -> Callable[..., T]:
-    """Makes rows of a kind of all their values, in the order of its fields.
-
-    By name, as everybody else makes them, takes three times as long. What is made is of a kind of
-    its own, in the same memory: `set_row_class` makes it one of the kind that it is for.
-    """
-    fields = [(name, Any) for name in row_type.__struct_fields__]
-    builder = msgspec.defstruct(
-        row_type.__name__, fields, bases=(row_type,), frozen=True, kw_only=False
-    )
-    return cast("Callable[..., T]", builder)
-
-
-set_row_class: Callable[[object, str, type], None] = object.__setattr__
-"""Makes a row that is `make_row_builder` one of its kind: `become(row, CLASS, FinalRow)`."""
-CLASS_ATTRIBUTE = "__class__"
 
 
 class ReplayRow(msgspec.Struct, frozen=True, kw_only=True):

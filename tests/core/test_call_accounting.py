@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from gateway.core.call import Call, Key
 from gateway.core.call_accounting import CallAccount, round_micros
-from gateway.core.decision import Decision, DecisionSource
+from gateway.core.conversation import ConversationTurn
+from gateway.core.decision import Decision, DecisionSource, SessionSwitch
+from gateway.core.decision_record import DecisionRecord
 from gateway.core.errors import Problem
 from gateway.core.ledger_rows import AttemptRow, CallState, FinalRow, IntentRow
 from gateway.core.loss import Loss
@@ -32,7 +34,9 @@ CALL = Call(
 PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(2)), version="v1")
 TARGET = Target(provider=Provider(name="p", urls={}), model="m", effort="low", price=PRICE)
 DECISION = Decision(lab="l", tier="fast", source="rule", rule="r", confidence=0.5, tags=("a",))
-
+SWITCH = SessionSwitch(
+    has_moved=True, lab="l", tier="smart", target="p/n", destination="p/m", tokens=7, cost=Decimal("0.5")
+)  # fmt: skip
 
 OTHER = Target(provider=Provider(name="q", urls={}), model="n", price=PRICE)
 COUNT = msgspec.structs.replace(CALL, operation="count_tokens")
@@ -80,6 +84,51 @@ def test_a_call_becomes_one_row() -> None:
         cost=Decimal("1.000023"), wasted=Decimal(0), estimate=Decimal(0), price="v1", first_content=0.25, duration=1.0,
         upstream_id="req-1", config="c1",
     )  # fmt: skip
+
+
+def test_a_row_has_each_value_at_its_own_name() -> None:
+    account = answered()
+    record = DecisionRecord(turn=ConversationTurn(conversation="c0"))
+    account.make_decision_record = lambda: record
+    account.decision = msgspec.structs.replace(DECISION, switch=SWITCH)
+    account.effort, account.cache_similarity, account.response_id = "high", 0.9, "gen-1"
+    account.usage = Usage(
+        input=1, cache_read=2, output=3, reasoning=4, tools={"web_search": 5}, media={"input_image": 6},
+        service="priority", billed=Decimal(7),
+    )  # fmt: skip
+    row = closed(account, "aborted", 499, 51.0, problem="upstream_timeout", aborted_by="timeout")
+    assert (row.problem, row.aborted_by) == ("upstream_timeout", "timeout")
+    assert (row.conversation, row.switch_cost, row.basis) == ("c0", Decimal("0.5"), record)
+    assert (row.effort, row.service, row.near) == ("high", "priority", 0.9)
+    assert (row.input, row.cache_read, row.output, row.reasoning) == (1, 2, 3, 4)
+    assert (row.cache_write, row.cache_write_by) == (None, {})
+    assert (row.tools, row.media) == ({"web_search": 5}, {"input_image": 6})
+    assert (row.billed, row.price) == (Decimal(7), "provider")
+    assert (row.upstream_id, row.response_id) == ("req-1", "gen-1")
+
+
+def test_a_conversation_that_stays_costs_no_switch() -> None:
+    account = answered()
+    account.make_decision_record = lambda: DecisionRecord(turn=ConversationTurn(client="codex"))
+    stayed = msgspec.structs.replace(SWITCH, has_moved=False)
+    account.decision = msgspec.structs.replace(DECISION, switch=stayed)
+    row = closed(account, "settled", 200, 51.0)
+    assert (row.conversation, row.switch_cost) == (None, None)
+
+
+def test_a_row_before_a_request_has_each_value_at_its_own_name() -> None:
+    account = CallAccount(CALL, "c1")
+    account.record_prompt(PROMPT, 400)
+    account.decision = DECISION
+    row = account.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)()
+    assert row == IntentRow(
+        id="tg-1", at=1000.5, attempt=1, key="k", tenant="t", tags=("a",), dialect="openai-chat", stream=True, lab="l",
+        tier="fast", provider="p", account="main", model="m", input=400, most=100, reserved=Decimal("0.0006"),
+        price="v1", config="c1",
+    )  # fmt: skip
+    account.decision = None
+    row = account.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)()
+    assert (row.attempt, row.tags, row.lab, row.tier) == (2, (), "", "")
 
 
 @pytest.mark.parametrize("tenant", ["default", "t"])
@@ -470,6 +519,12 @@ def test_a_hit_saves_all_of_the_baseline_and_a_failure_none() -> None:
     tally.compares_baseline, tally.baseline = True, DEAR
     tally.fail_attempt(TOLD, 1002.5, 52.5)
     assert closed(tally, "failed", 503, 51.0).baseline == 0
+
+
+def test_a_call_that_was_never_decided_has_no_baseline() -> None:
+    account = CallAccount(CALL, "c1")
+    account.compares_baseline, account.baseline = True, DEAR
+    assert closed(account, "refused", 400, 51.0).baseline is None
 
 
 def test_names_from_outside_are_cut() -> None:
