@@ -6,7 +6,7 @@ msgspec cuts a body into its top-level members without copying or re-encoding wh
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -66,11 +66,6 @@ def dumps(value: object) -> bytes:
     return _ENCODE(value)
 
 
-def dumps_lines(values: Sequence[object]) -> bytes:
-    """The same of many, a line each, which takes a third less than each of them for itself."""
-    return _ENCODE_LINES(values)
-
-
 def dumps_printable(value: object) -> str:
     """The same for a terminal: what would steer it or hide text is escaped."""
     return _UNSAFE_CHARS.sub(_escape, dumps(value).decode())
@@ -121,5 +116,4 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
 
 
-_ENCODER = msgspec.json.Encoder(decimal_format="string")
-_ENCODE, _ENCODE_LINES = _ENCODER.encode, _ENCODER.encode_lines
+_ENCODE = msgspec.json.Encoder(decimal_format="string").encode

@@ -127,10 +127,8 @@ class Journal:
 
         Raises JournalError where none of them was taken; else as `write`.
         """
-        lines = encode_rows(final_rows)
-        if lines is None:
-            lines = b"".join([encode_row(row) for row in final_rows])
-        self._append_lines(b"".join([*[line for _, line in intents], lines]) if intents else lines)
+        lines = [*[line for _, line in intents], *map(encode_row, final_rows)]
+        self._append_lines(b"".join(lines))
         for row, line in intents:
             self._add_open_call(row.id, line)
         for final_row in final_rows:
@@ -318,20 +316,6 @@ def encode_row(row: Row) -> bytes:
             if len(line) < _MAX_ROW_BYTES:
                 break
     return line + b"\n"
-
-
-def encode_rows(rows: Sequence[Row]) -> bytes | None:
-    """What `encode_row` makes of rows, all at once; None where one is cut there, or fails."""
-    try:
-        lines = jsonio.dumps_lines(rows)
-    except Exception:  # noqa: BLE001 - which of them it is, and whether it matters, `encode_row` knows
-        return None
-    offset, end = 0, len(lines)
-    while offset < end:  # whole lines, as many as one may have bytes
-        offset = lines.rfind(b"\n", offset, offset + _MAX_ROW_BYTES) + 1
-        if not offset:
-            return None
-    return lines
 
 
 def decode_row(line: bytes) -> Row | None:

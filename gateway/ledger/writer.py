@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from gateway.core.call_accounting import IntentRowMaker
 from gateway.core.ledger_rows import ANSWERED_STATES, FinalRow, IntentRow, Row
 from gateway.ledger.errors import JournalError
-from gateway.ledger.journal import Journal, encode_row, encode_rows
+from gateway.ledger.journal import Journal, encode_row
 from gateway.telemetry.log import Log, locate_error
 
 type Policy = Literal["refuse", "serve"]
@@ -222,28 +222,16 @@ class LedgerWriter:
 
     def _make_intents(self) -> list[tuple[IntentRow, bytes]]:
         """The rows of requests that wait, made here, each with its line."""
-        if not self._pending_intents:
-            return []
         row_makers, self._pending_intents = self._pending_intents, []
-        rows = list[IntentRow]()
+        intents = []
         for make_row in row_makers:
             try:
-                rows.append(make_row())
-            except Exception as error:  # noqa: BLE001 - those of others must be written
-                self._refuse_intent(error)
-        if (lines := encode_rows(rows)) is not None:
-            return [*zip(rows, lines.splitlines(keepends=True), strict=True)]
-        intents = []
-        for row in rows:
-            try:
+                row = make_row()
                 intents.append((row, encode_row(row)))
-            except Exception as error:  # noqa: BLE001 - as above
-                self._refuse_intent(error)
+            except Exception as error:  # noqa: BLE001 - those of others must be written
+                self._has_refused_intents = True  # without its row no request may leave
+                self._log("bug", error=locate_error(error))
         return intents
-
-    def _refuse_intent(self, error: Exception) -> None:
-        self._has_refused_intents = True  # without its row no request may leave
-        self._log("bug", error=locate_error(error))
 
     def _write_intents(self, intents: list[tuple[IntentRow, bytes]]) -> None:
         """Write rows of requests one by one."""

@@ -66,12 +66,6 @@ def test_dumps_is_compact_and_writes_money_as_a_string() -> None:
     )
 
 
-def test_many_are_a_line_each() -> None:
-    values = [{"cost": Decimal("0.10")}, "a\nb", None, [1]]
-    assert jsonio.dumps_lines(values) == b"".join(jsonio.dumps(value) + b"\n" for value in values)
-    assert jsonio.dumps_lines([]) == b""
-
-
 @given(objects())
 def test_members_are_the_bytes_that_stood_there(
     made: tuple[bytes, list[tuple[str, bytes]]],

@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
-from gateway.ledger.journal import Journal, decode_row, encode_row, encode_rows
+from gateway.ledger.journal import Journal, decode_row, encode_row
 from gateway.ledger.recovery import Recovered, recover
 from gateway.ledger.writer import Policy
 from tests.ledger.rows import attempt, entry, intent
@@ -347,35 +344,10 @@ def long(signs: int) -> FinalRow:
     return entry(asked="x" * (signs - bare))
 
 
-def test_rows_of_lines_as_long_as_they_may_be_are_written_at_once() -> None:
+def test_a_row_is_cut_where_its_line_is_too_long() -> None:
     assert len(encode_row(long(4095))) == 4096
-    assert encode_rows([long(4095)] * 3) == encode_row(long(4095)) * 3
-    assert encode_rows([entry(), long(4096)]) is None
+    assert decode_row(encode_row(long(4095))) == long(4095)
     assert decode_row(encode_row(long(4096))) != long(4096)
-    assert encode_rows([]) == b""
-
-
-_ODD = st.sampled_from(["", "a", "\n", "\x85", "é\u2028", "\ud800", "x" * 2000, "x" * 3000])
-_ROWS = st.builds(entry, asked=_ODD, served=_ODD, output=st.sampled_from([1, 2**70])) | st.builds(
-    intent, model=_ODD
-)
-
-
-@given(st.lists(_ROWS, max_size=12))
-def test_rows_that_are_written_at_once_are_as_one_by_one(rows: list[Row]) -> None:
-    """Where one of them is cut they are not."""
-    lines = [encode_row(row) for row in rows]
-    cut = any(line[:-1] != _whole(row) for row, line in zip(rows, lines, strict=True))
-    found = encode_rows(rows)
-    assert found == (None if cut else b"".join(lines))
-    assert found is None or found.splitlines(keepends=True) == lines
-
-
-def _whole(row: Row) -> bytes | None:
-    try:
-        return jsonio.dumps(row)
-    except (UnicodeEncodeError, OverflowError):
-        return None
 
 
 @pytest.mark.parametrize("odd", ["a\ud800b", "x" * 9_000])
