@@ -56,7 +56,6 @@ from gateway.upstream.attempt import TRUNCATED_PROBLEM
 from gateway.upstream.failover import Upstream
 from gateway.upstream.relay import DirectRelay, get_inspector, iterate_frames, shows_problem
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse, compute_call_times
-from gateway.upstream.write_batch import TurnBarrier, skip_turn
 
 type UpstreamSubscriber = Subscriber[UpstreamResponse]
 
@@ -82,7 +81,6 @@ class Engine:
         keep_transcript: Callable[[Call, Response], Response] | None = None,
         limiter: Limiter | None = None,
         load_shedder: LoadShedder | None = None,
-        join_turn: Callable[[], TurnBarrier | None] = skip_turn,
         run_meanwhile: Callable[[Callable[[], object]], object] = id,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -91,7 +89,7 @@ class Engine:
         self._decision_cache, self._upstream = DecisionCache(router), upstream
         self._response_cache = ResponseCache(response_store, wall, semantic_cache)
         self._recorder, self._keep_transcript = recorder, keep_transcript
-        self._limiter, self._join_turn = limiter, join_turn
+        self._limiter = limiter
         self._load_shedder, self._run_meanwhile = load_shedder, run_meanwhile
         self._log, self._on_loss = log, on_loss
         self.memory, self._context_loader = (
@@ -226,8 +224,6 @@ class Engine:
             if self._limiter is not None and self._limiter.applies_to(call.key)
             else None
         )
-        if (barrier := self._join_turn()) is not None:
-            await barrier  # what has come in this turn is read: then all of it is decided
         context = context_loader.build_without_lookup(router, call, call_features)
         if context is None:
             context = await context_loader.load(router, call, call_features)

@@ -386,7 +386,6 @@ class Gateway:
             if ledger_runtime.keeps_content
             else None,
             limiter=self.limiter,
-            join_turn=self.write_batch.join_turn,
             run_meanwhile=self.write_batch.run_if_alone,
             load_shedder=self.load_shedder,
         )

@@ -28,7 +28,7 @@ from gateway.upstream.http1 import (
     encode_header_lines,
 )
 from gateway.upstream.http1.httpx_transport import create_httpx_transport
-from gateway.upstream.write_batch import TurnBarrier, WriteBatch, skip_turn
+from gateway.upstream.write_batch import WriteBatch
 
 type Transports = Callable[[Provider], httpx.AsyncBaseTransport]
 """Gives the transport of a provider: what stands behind the door."""
@@ -169,10 +169,6 @@ class ProviderClient:
     ) -> None:
         """`write_batch` has what is to be written before a request is sent."""
         self._write_batch = write_batch
-        self.join_turn: Callable[[], TurnBarrier | None] = (
-            skip_turn if write_batch is None else write_batch.join_turn
-        )
-        """What a call waits for before it asks, where others have come that are yet to be read."""
         self._pools = (
             transports if isinstance(transports, ConnectionPools) else ConnectionPools(transports)
         )

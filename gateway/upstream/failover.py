@@ -88,7 +88,6 @@ class Upstream:
             media_fetcher=media_fetcher,
             wall=wall,
         )
-        self._join_turn = client.join_turn
         self._candidates_by_plan: dict[int, tuple[Plan, list[Candidate]]] = {}
         """Who may be asked, by the identity of a plan, which is kept with them."""
         self._hedge_seconds = hedge_seconds
@@ -101,8 +100,6 @@ class Upstream:
 
     async def run(self, request: UpstreamRequest) -> UpstreamResponse:
         """The first answer that the plan gives. Raises ProblemError when none does."""
-        if (barrier := self._join_turn()) is not None:
-            await barrier
         candidates = self._list_candidates(request)
         retry_budget = self.provider_state.retry_budgets.get(request.lab) or self._get_retry_budget(
             request

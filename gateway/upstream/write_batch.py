@@ -9,13 +9,8 @@ in one piece; where those of requests cannot be written, no request is sent.
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Generator
-from contextvars import Context
-from typing import Any, Protocol
-
-type Wake = Callable[[Any], object]
-"""What has a task go on; it is given what was waited for."""
+from collections.abc import Callable
+from typing import Protocol
 
 _MAX_CALLS_ALONE = 1
 """Calls of which none waits for the end of the turn: there is nothing to go with."""
@@ -45,62 +40,6 @@ class PendingRequest(PendingWrite, Protocol):
         ...
 
 
-class TurnBarrier:
-    """Where calls wait for others of a turn, each as for a future of its own.
-
-    They go on one after the other. One that is cancelled meanwhile is told of it then.
-    """
-
-    __slots__ = ("_asyncio_future_blocking", "waiters")
-
-    def __init__(self) -> None:
-        self._asyncio_future_blocking = False  # as a task is told that there is something to wait
-        self.waiters: deque[tuple[Wake, Context | None]] = deque()
-
-    def __await__(self) -> Generator[Any]:
-        """Wait for the end of the turn."""
-        self._asyncio_future_blocking = True
-        yield self
-
-    def release(self) -> None:
-        """Have all of them go on, with those that come meanwhile. Raises what the first raises."""
-        waiters = self.waiters
-        while waiters:
-            wake, context = waiters.popleft()
-            if context is None:  # it has none of its own
-                wake(self)
-            else:
-                context.run(wake, self)
-
-    # what is asked of a future
-
-    def add_done_callback(self, fn: Wake, /, *, context: Context | None = None) -> None:
-        """As the task does that waits here, or what goes on like one."""
-        self.waiters.append((fn, context))
-
-    def cancel(self, _: object = None) -> bool:
-        """False: it does not end the wait."""
-        return False
-
-    def cancelled(self) -> bool:
-        """False."""
-        return False
-
-    def result(self) -> None:
-        """Nothing."""
-
-    def exception(self) -> None:
-        """None."""
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The loop whose turn it is."""
-        return asyncio.get_running_loop()
-
-
-def skip_turn() -> None:
-    """There are no others to wait for."""
-
-
 class WriteBatch:
     """One for a loop. `write_rows` is done before anything is sent, and never raises.
 
@@ -110,7 +49,6 @@ class WriteBatch:
 
     __slots__ = (
         "_answers",
-        "_barrier",
         "_clock",
         "_has_followers",
         "_is_flush_due",
@@ -130,7 +68,6 @@ class WriteBatch:
         self.count_calls: Callable[[], int] = int
         self._requests: list[PendingRequest] = []
         self._answers: list[PendingWrite] = []
-        self._barrier = TurnBarrier()
         self._is_flush_due = False
         self._has_followers = False
         self._max_batch = _MAX_QUIET_BATCH
@@ -147,21 +84,6 @@ class WriteBatch:
         """Send an answer towards a client at the end of this turn."""
         self._answers.append(answer)
         self.flush_soon()
-
-    def join_turn(self) -> TurnBarrier | None:
-        """What a call may wait for until others of this turn have come as far: where it is busy.
-
-        They go on one after the other, before what is sent then. Many that do the same thing so
-        take less time for it than where each does something else in between: a processor then has
-        at hand what that thing needs. It must be waited for at once.
-        """
-        if (
-            self.schedule_flush()
-            and self._max_batch == _MAX_BUSY_BATCH
-            and len(self._barrier.waiters) < _MAX_BUSY_BATCH
-        ):
-            return self._barrier
-        return None
 
     def flush_soon(self) -> None:
         """Flush once the loop has told of all that it has found; at once where much waits."""
@@ -230,8 +152,5 @@ class WriteBatch:
         self._has_followers = False
 
     def _end_turn(self) -> None:
-        try:
-            self._barrier.release()
-        finally:
-            self._is_flush_due = False
-            self.flush()
+        self._is_flush_due = False
+        self.flush()
