@@ -1,30 +1,23 @@
-"""What journals say, in batches for a store, with values that every database can hold.
-
-Rows as the values of their columns in SQLite, read with all care for what it cannot hold.
-"""
+"""What journals say, in batches for a store, with values that every database can hold."""
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from gateway.core import jsonio
-from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import AttemptRow, FeedbackRow, FinalRow, IntentRow, RepriceRow
 from gateway.ledger.file_lock import FILE_MODE
 from gateway.ledger.journal import CLOSED_LINE, decode_row
-from gateway.ledger.schema import ATTEMPT_COLUMNS, ENTRY_COLUMNS, FEEDBACK_COLUMNS, REPRICE_COLUMNS
 
 # Lines of a transaction: some 10 ms of work, and a lock that others can wait for. Each writes anew
 # the pages where the last one ended.
 _BATCH_LINES = 1024
 _READ_BYTES = 2**16  # bytes of a segment that are read at once
-_MAX_COUNT = 2**40
+MAX_COUNT = 2**40
 """Tokens: beyond it is no count of a call, and sums must stay within 64 bits."""
 _MAX_MONEY_DIGITS = 40  # of USD on each side of the point; beyond it is no sum of money
 _MAX_TIMESTAMP = 10_000_000_000.0
@@ -134,8 +127,8 @@ def make_storable(name: str, value: Any) -> Any:
             return value.replace("\0", "\ufffd")
         case bool():
             return value
-        case int() if not -_MAX_COUNT <= value <= _MAX_COUNT:
-            return None if name in _COUNT_FIELDS else _MAX_COUNT
+        case int() if not -MAX_COUNT <= value <= MAX_COUNT:
+            return None if name in _COUNT_FIELDS else MAX_COUNT
         case Decimal():
             return value if _is_money(value) else None
         case tuple():  # a set in the order it was written: a tag counts once
@@ -173,63 +166,3 @@ def _is_money(value: Decimal) -> bool:
         value.adjusted() < _MAX_MONEY_DIGITS
         and -int(value.as_tuple().exponent) <= _MAX_MONEY_DIGITS
     )
-
-
-_MAX_MONEY_LENGTH = 40
-_SPECIAL_CHARACTERS = {*"EINans"}  # of what is no number, or is written with an exponent
-
-
-def _encode_basis(basis: DecisionRecord) -> str:
-    """A basis as JSON; empty where it is to be written with more care."""
-    text = jsonio.dumps(basis).decode()
-    return "" if "\\u0000" in text else text
-
-
-def _encode_value(value: object) -> object:
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    return jsonio.dumps(value).decode() if isinstance(value, list | dict) else value
-
-
-class _ColumnEncoder:
-    """Reads a kind of row as the values of its columns: most of what feeding costs."""
-
-    def __init__(self, columns: Sequence[str]) -> None:
-        self._columns = columns
-        self._get_values = attrgetter(*columns)
-
-    def __call__(self, row: msgspec.Struct) -> list[object]:
-        values = list(self._get_values(row))
-        for index, value in enumerate(values):
-            if value is None:
-                continue
-            kind = type(value)
-            if kind is str:
-                if "\0" not in value:
-                    continue
-            elif kind is int:
-                if -_MAX_COUNT < value < _MAX_COUNT:
-                    continue
-            elif kind is Decimal:
-                text = str(value)
-                if len(text) < _MAX_MONEY_LENGTH and not _SPECIAL_CHARACTERS & {*text}:
-                    values[index] = text
-                    continue
-            elif kind is float or kind is bool:
-                continue
-            elif kind is DecisionRecord and (text := _encode_basis(value)):
-                values[index] = text
-                continue
-            elif not value:
-                values[index] = "[]" if kind is tuple else "{}"
-                continue
-            values[index] = _encode_value(make_storable(self._columns[index], value))
-        return values
-
-
-encode_entry, encode_attempt, encode_reprice = (
-    _ColumnEncoder(ENTRY_COLUMNS),
-    _ColumnEncoder(ATTEMPT_COLUMNS),
-    _ColumnEncoder(REPRICE_COLUMNS),
-)
-encode_feedback = _ColumnEncoder(FEEDBACK_COLUMNS)

@@ -17,7 +17,7 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.decision_record import DecisionRecord
 from gateway.core.ledger_rows import FinalRow
-from gateway.ledger import ingest, sqlite_damage
+from gateway.ledger import sqlite_damage
 from gateway.ledger.errors import StoreDamagedError, StoreError, StoreRebuildingError
 from gateway.ledger.file_lock import lock_file
 from gateway.ledger.ingest import RowBatch
@@ -30,6 +30,12 @@ from gateway.ledger.schema import (
     build_inserts,
 )
 from gateway.ledger.sql_store import SqlStore
+from gateway.ledger.sqlite_columns import (
+    ATTEMPT_ENCODER,
+    ENTRY_ENCODER,
+    FEEDBACK_ENCODER,
+    REPRICE_ENCODER,
+)
 from gateway.ledger.sqlite_damage import GarbledValueError, Identity
 from gateway.ledger.store import Rebuild
 
@@ -240,16 +246,19 @@ class SqliteStore(SqlStore):
             changed_rows += _insert_entries(connection, batch.entries, seq, self.yield_to_calls)
             self.yield_to_calls()
         if batch.attempts:
-            rows = [ingest.encode_attempt(row) for row in batch.attempts]
+            rows = ATTEMPT_ENCODER.encode_rows(batch.attempts)
             changed_rows += connection.executemany(_INSERT_ATTEMPT, rows).rowcount
-        for seq_number, reprice in enumerate(batch.reprices, seq + len(batch.entries)):
-            if connection.execute(_INSERT_REPRICE, ingest.encode_reprice(reprice)).rowcount:
+        for seq_number, (reprice, reprice_values) in enumerate(
+            zip(batch.reprices, REPRICE_ENCODER.encode_rows(batch.reprices), strict=True),
+            seq + len(batch.entries),
+        ):
+            if connection.execute(_INSERT_REPRICE, reprice_values).rowcount:
                 changed_rows += 1
                 connection.execute(
                     "UPDATE entries SET seq = ? WHERE id = ?", (seq_number, reprice.id)
                 )
         if batch.feedback:
-            rows = [ingest.encode_feedback(row) for row in batch.feedback]
+            rows = FEEDBACK_ENCODER.encode_rows(batch.feedback)
             changed_rows += connection.executemany(_INSERT_FEEDBACK, rows).rowcount
         return changed_rows
 
@@ -463,22 +472,21 @@ def _insert_entries(
     in all rows of a busy moment: such a column is handed over once for many.
     """
     changed_rows, count = 0, len(entries)
-    rows: list[list[object]] = []
-    for offset in range(0, count, _BULK_ROWS):
-        yield_to_calls()
-        rows += map(ingest.encode_entry, entries[offset : offset + _BULK_ROWS])
+    columns = [*ENTRY_ENCODER.encode_columns(entries, yield_to_calls), range(seq, seq + count)]
     bulk_count = count - count % _BULK_ROWS
     if bulk_count:
-        columns = [*zip(*rows[:bulk_count], strict=True), range(seq, seq + bulk_count)]
+        bulk_columns = [column[:bulk_count] for column in columns]
         common_flags = tuple(
             [
                 column[0] == column[-1] and column.count(column[0]) == bulk_count
-                for column in columns
+                for column in bulk_columns
             ]
         )
-        common_values = [column[0] for column in compress(columns, common_flags)]
+        common_values = [column[0] for column in compress(bulk_columns, common_flags)]
         varying_columns = [
-            column for column, is_common in zip(columns, common_flags, strict=True) if not is_common
+            column
+            for column, is_common in zip(bulk_columns, common_flags, strict=True)
+            if not is_common
         ]
         values = [*chain.from_iterable(zip(*varying_columns, strict=True))]
         sql, width = _build_bulk_insert(common_flags, _BULK_ROWS), len(varying_columns) * _BULK_ROWS
@@ -488,10 +496,8 @@ def _insert_entries(
                 sql, common_values + values[offset : offset + width]
             ).rowcount
     if bulk_count < count:
-        numbered_rows = [
-            [*row, seq_number] for seq_number, row in enumerate(rows[bulk_count:], seq + bulk_count)
-        ]
-        changed_rows += connection.executemany(_INSERT_ENTRY, numbered_rows).rowcount
+        rows = zip(*[column[bulk_count:] for column in columns], strict=True)
+        changed_rows += connection.executemany(_INSERT_ENTRY, rows).rowcount
     return changed_rows
 
 
