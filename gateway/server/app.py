@@ -153,8 +153,8 @@ class App(FastAPI):
         elif (headers := self._cors.build_preflight_answer(scope, origin)) is not None:
             await cors.answer_preflight(headers, send)
         else:
-            # The connection writes no answer past `send`, which adds to each.
-            scope = {name: value for name, value in scope.items() if name != "connection"}
+            # Without it every answer goes through `send`, which adds headers to each.
+            scope = {name: value for name, value in scope.items() if name != "exchange"}
             await self._serve(scope, receive, self._cors.add_headers(send, origin))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from gateway.core.call import Call
 from gateway.core.errors import DRAINING, Problem, ProblemError
@@ -14,7 +12,7 @@ from gateway.pipeline.response import Response, make_problem_response
 from gateway.runtime.composition import Gateway
 from gateway.server import request_headers
 from gateway.server.admission import Admission, RefusalLog
-from gateway.server.http1.exchange import HttpExchange
+from gateway.server.http1.exchange import EndpointExchange, HttpExchange
 from gateway.server.http1.response_writer import ResponseWriter
 from gateway.server.keepalive import Keepalive
 from gateway.server.paths import fill_model
@@ -26,27 +24,6 @@ _LAST_WRITE_SECONDS = 1.0
 _RETRYABLE_KINDS = ("overloaded", "rate_limited")
 _SMALL_BODY_BYTES = 65_536
 """Bytes of a body that has come with its head."""
-
-
-class ConnectionWriter(Protocol):
-    """The connection of a client."""
-
-    is_closed: bool
-    """It is closed."""
-    in_flight: InFlightRequest | None
-    """Ends when it is closed."""
-
-    def write_reply(self, send: Send, reply: Response) -> bool:
-        """Write a whole reply in one piece; False where it cannot."""
-        ...
-
-    def open_stream_writer(self, send: Send, keepalive: Keepalive) -> ResponseWriter | None:
-        """Where pieces of a stream that has begun are written past its task; None: nowhere."""
-        ...
-
-    def end_in_flight(self) -> None:
-        """End the visit of a client that has left."""
-        ...
 
 
 class Endpoint:
@@ -93,47 +70,36 @@ class Endpoint:
                 call = request_headers.build_call(
                     self._dialect, headers, key, data, call_id, query=query, path=path
                 )
-                await self._serve(call, in_flight, receive, send, scope.get("connection"))
+                await self._serve(call, in_flight, receive, send, scope.get("exchange"))
         finally:
             self._admission.leave(key, in_flight)
 
-    async def serve_exchange(self, exchange: HttpExchange) -> None:
-        """Answer a call that has come whole with its head. Never raises."""
+    async def serve_exchange(self, exchange: EndpointExchange) -> None:
+        """Answer a call that has come whole with its head."""
         call_id, data, headers = request_headers.new_id(), exchange.data, exchange.request_headers
         send, dialect, admission = exchange.send, self._dialect, self._admission
         try:
-            try:
-                if headers is None:
-                    headers = RequestHeaders(
-                        exchange.headers, dialect.forwarded_headers, dialect.default_headers
-                    )
-                    exchange.request_headers = headers
-                key = request_headers.identify(self._gateway.keys, headers)
-                in_flight = admission.enter(key)
-            except ProblemError as error:
-                length = None if headers is None or headers.length is None else len(data)
-                await self._refuse(
-                    send,
-                    error.problem,
-                    call_id,
-                    keep_alive=_keeps_connection(error.problem, length),
+            if headers is None:
+                headers = RequestHeaders(
+                    exchange.headers, dialect.forwarded_headers, dialect.default_headers
                 )
-            else:
-                try:
-                    if len(data) <= admission.small_body_bytes or await self._accepts_body(
-                        data, in_flight, send, call_id
-                    ):
-                        call = request_headers.build_call(dialect, headers, key, data, call_id)
-                        await self._serve(call, in_flight, None, send, exchange.connection)
-                finally:
-                    admission.leave(key, in_flight)
-            if not exchange.response_complete and not exchange.disconnected:
-                await exchange.fail(None)
-        except BaseException as error:  # noqa: BLE001 - what any server does of an application's
-            await exchange.fail(error)
+                exchange.request_headers = headers
+            key = request_headers.identify(self._gateway.keys, headers)
+            in_flight = admission.enter(key)
+        except ProblemError as error:
+            length = None if headers is None or headers.length is None else len(data)
+            await self._refuse(
+                send, error.problem, call_id, keep_alive=_keeps_connection(error.problem, length)
+            )
+            return
+        try:
+            if len(data) <= admission.small_body_bytes or await self._accepts_body(
+                data, in_flight, send, call_id
+            ):
+                call = request_headers.build_call(dialect, headers, key, data, call_id)
+                await self._serve(call, in_flight, None, send, exchange)
         finally:
-            if exchange.task is not None:
-                exchange.connection.tasks.discard(exchange.task)
+            admission.leave(key, in_flight)
 
     async def _read_body(
         self,
@@ -181,7 +147,7 @@ class Endpoint:
         in_flight: InFlightRequest,
         receive: Receive | None,
         send: Send,
-        connection: ConnectionWriter | None,
+        exchange: HttpExchange | None,
     ) -> None:
         """Serve it, by the configuration that is in force now, and write the reply.
 
@@ -192,38 +158,28 @@ class Endpoint:
         try:
             in_flight.set_serving_app(engine, call)
             tracked_send = in_flight.track_send(send)
-            keepalive = Keepalive(self._dialect, call.id, tracked_send)
+            writer = None if exchange is None else exchange.writer
+            keepalive = Keepalive(self._dialect, call.id, tracked_send, writer)
             watcher = None
-            if connection is not None:
-                connection.in_flight = in_flight
-                if connection.is_closed:
-                    asyncio.get_running_loop().call_soon(connection.end_in_flight)
+            if exchange is not None:
+                exchange.serve_in(in_flight)
             elif receive is not None:  # another server's: a task costs each call more
                 watcher = asyncio.create_task(_watch_disconnect(receive, in_flight))
             try:
                 reply = await engine.serve(call, keepalive)
-                if connection is not None and reply.stream is None and not keepalive.has_started:
+                if exchange is not None and reply.stream is None and not keepalive.has_started:
                     in_flight.is_complete = True
-                    in_flight.has_started = in_flight.is_complete = connection.write_reply(
-                        send, reply
-                    )
+                    in_flight.has_started = in_flight.is_complete = exchange.write_reply(reply)
                 if not in_flight.is_complete:
                     self._gateway.write_batch.flush()  # the row of the call may wait there
-                    await _write_answer(
-                        reply,
-                        tracked_send,
-                        keepalive,
-                        None
-                        if connection is None
-                        else partial(connection.open_stream_writer, send, keepalive),
-                    )
+                    await _write_answer(reply, tracked_send, keepalive, writer)
             except asyncio.CancelledError:
                 if not in_flight.undo_cancellation():
                     raise
             finally:
                 keepalive.stop()
-                if connection is not None:
-                    connection.in_flight = None
+                if exchange is not None:
+                    exchange.in_flight = None
                 elif watcher is not None:
                     watcher.cancel()
             if in_flight.ended_by:
@@ -295,11 +251,11 @@ async def _write_answer(
     reply: Response,
     send: Send,
     keepalive: Keepalive,
-    open_writer: Callable[[], ResponseWriter | None] | None = None,
+    writer: ResponseWriter | None = None,
 ) -> None:
     """Write a reply: whole in one message, a stream in one message for each item.
 
-    But for what may pass by `open_writer`, once the stream has begun.
+    Once a stream has begun, its relay may write to `writer` directly.
     """
     if reply.stream is None:
         await keepalive.pause()
@@ -323,8 +279,8 @@ async def _write_answer(
             await send(start)
         while data:
             await send({"type": "http.response.body", "body": data, "more_body": True})
-            if relay is not None and open_writer is not None and relay.awaits_client:
-                relay.pass_to(open_writer())
+            if relay is not None and writer is not None and relay.awaits_client:
+                relay.pass_to(writer)
             keepalive.resume()
             data = await anext(stream, b"")
             await keepalive.pause()

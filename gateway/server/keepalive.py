@@ -9,6 +9,7 @@ import asyncio
 
 from gateway.dialects import Dialect
 from gateway.pipeline.response import STREAM_TYPE, make_id_headers
+from gateway.server.http1.response_writer import ResponseWriter
 from gateway.server.request_headers import Send
 
 INTERVAL_SECONDS = 15.0
@@ -19,24 +20,28 @@ class Keepalive:
     """The signs of one call; none before `arm`."""
 
     __slots__ = (
-        "_call_id", "_dialect", "_loop", "_send", "_task", "_timer",
+        "_call_id", "_dialect", "_loop", "_send", "_task", "_timer", "_writer",
         "has_started", "is_writing", "last_write_at",
     )  # fmt: skip
 
     _loop: asyncio.AbstractEventLoop
 
-    def __init__(self, dialect: Dialect, call_id: str, send: Send) -> None:
+    def __init__(
+        self, dialect: Dialect, call_id: str, send: Send, writer: ResponseWriter | None = None
+    ) -> None:
+        """`writer` is where pieces of the stream are written directly, if there is one."""
         self.has_started = False
         """The head of the reply is sent."""
         self.is_writing = False
         """The answer itself is being written."""
         self.last_write_at = 0.0
-        """When something was written last, on the loop's clock."""
+        """When something was sent last, on the loop's clock."""
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._dialect = dialect
         self._call_id = call_id
         self._send = send
+        self._writer = writer
 
     def arm(self) -> None:
         """Begin: the call is to be answered in a stream."""
@@ -63,10 +68,13 @@ class Keepalive:
             self._timer = None
 
     def _on_timer(self) -> None:
+        last_write_at = self.last_write_at
+        if self._writer is not None:
+            last_write_at = max(last_write_at, self._writer.last_piece_at)
         remaining_seconds = (
             INTERVAL_SECONDS
             if self.is_writing
-            else self.last_write_at + INTERVAL_SECONDS - self._loop.time()
+            else last_write_at + INTERVAL_SECONDS - self._loop.time()
         )
         if remaining_seconds > 0:
             self._timer = self._loop.call_later(remaining_seconds, self._on_timer)

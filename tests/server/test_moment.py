@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.server.http1 import protocol as wires
-from gateway.server.http1.exchange import HttpExchange
+from gateway.server.http1.asgi_exchange import AsgiExchange
 from tests.hostile.smuggled import CANARY, mutations
 from tests.server.gate import CHAT, request
 from tests.server.http1.test_head_cache import BODIES, LINES, Client, Line, head, understood
@@ -31,8 +31,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 def begun(line: Client) -> bool:
     """Whether a request goes the way of those whose body is read as it comes."""
-    cycle = line.wire._cycle
-    return cycle is not None and not isinstance(cycle, HttpExchange)
+    return isinstance(line.wire._get_last_exchange(), AsgiExchange)
 
 
 async def waiting(*_: Any) -> None:
@@ -91,16 +90,18 @@ async def test_who_takes_longer_is_read_as_it_comes(known: bool, sent: int) -> N
     if known:
         line.take(CALL)
     came = len(line.door.came)
-    line.wire.app = waiting
+    line.app.serve = waiting
     line.take(CALL[:sent])
     assert not begun(line)
     await asyncio.sleep(wires._BODY_WAIT_SECONDS * 3)
     assert begun(line)
     line.take(CALL[sent:])
-    assert bytes(line.wire.cycle.body) == BODY
-    assert not line.wire.cycle.more_body
+    last = line.wire._get_last_exchange()
+    assert isinstance(last, AsgiExchange)
+    assert bytes(last._body) == BODY
+    assert not last.more_body
     assert len(line.door.came) == came
-    for task in line.wire.tasks:
+    for task in line.wire._server_state.tasks:
         task.cancel()
 
 

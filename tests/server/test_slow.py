@@ -3,13 +3,11 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
 from gateway.server.http1.protocol import ClientConnection
+from tests.server.http1.fakes import FakeApp, connect
 
 
 class Line:
@@ -57,9 +55,6 @@ class Alarm:
         self.off = True
 
 
-async def app(scope: object, receive: object, send: object) -> None: ...
-
-
 @pytest.fixture
 async def alarms(monkeypatch: pytest.MonkeyPatch) -> list[Alarm]:
     """The timers that were set."""
@@ -74,13 +69,7 @@ async def alarms(monkeypatch: pytest.MonkeyPatch) -> list[Alarm]:
 
 
 def connected(line: Line) -> ClientConnection:
-    config = uvicorn.Config(
-        app, http=ClientConnection, log_config=None, interface="asgi3", proxy_headers=False
-    )
-    wire = ClientConnection(config, ServerState(), {}, asyncio.get_running_loop())
-    made: Any = line
-    wire.connection_made(made)
-    return wire
+    return connect(FakeApp(), line)
 
 
 async def test_one_that_takes_too_little_is_let_go(alarms: list[Alarm]) -> None:
@@ -96,7 +85,7 @@ async def test_one_that_takes_too_little_is_let_go(alarms: list[Alarm]) -> None:
         assert not line.aborted
     line.left = 43_617
     alarms[-1].ring()
-    assert (line.aborted, wire.is_slow) == (True, True)
+    assert (line.aborted, wire.transport.is_slow) == (True, True)
 
 
 async def test_one_that_takes_what_is_written_is_not(alarms: list[Alarm]) -> None:
@@ -109,7 +98,7 @@ async def test_one_that_takes_what_is_written_is_not(alarms: list[Alarm]) -> Non
     assert [alarm.off for alarm in alarms if alarm.seconds == 60.0] == [True]
     wire.resume_writing()
     wire.connection_lost(None)
-    assert not wire.is_slow
+    assert not wire.transport.is_slow
 
 
 async def test_what_the_kernel_holds_is_not_taken_either(alarms: list[Alarm]) -> None:
@@ -130,7 +119,7 @@ async def test_what_the_kernel_holds_is_not_taken_either(alarms: list[Alarm]) ->
                 except BlockingIOError:
                     break
             wire.pause_writing()
-            held = wire._unsent_bytes
+            held = wire.transport._unsent_bytes
             assert 100_000 < held <= 100_000 + sent
             taken = 0
             while taken < sent:
@@ -145,7 +134,7 @@ async def test_what_is_left_of_a_closed_connection_has_its_time(alarms: list[Ala
     line = Line()
     wire = connected(line)
     line.left = 5
-    wire.transport.close()
+    wire.transport.close(lingers=False)
     assert (line.closed, line.aborted) == (True, False)
     assert alarms[-1].seconds == 60.0
     alarms[-1].ring()

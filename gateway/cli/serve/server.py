@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from types import FrameType
+from typing import cast
 
 import uvicorn
 
@@ -161,9 +162,8 @@ class WorkerServer(uvicorn.Server):
             for listener in sockets or ():
                 listener.close()
             self._accept_waiting(copies)
-            for connection in state.connections:
-                if isinstance(connection, ClientConnection):
-                    connection.close_after_answer()
+            for connection in cast("set[ClientConnection]", state.connections):
+                connection.close_after_answer()
 
         async def sleep(seconds: float) -> None:
             self._heartbeat()

@@ -1,102 +1,177 @@
-"""A call that has come whole with its head, and its answer: without the steps of one that has not.
+"""A request and its answer.
 
-There is nothing to wait for, so that neither an event nor a copy of its body is made, and it goes
-to its door as it is, without the forms that any application would need.
+An `EndpointExchange` has come whole, and an endpoint answers it directly. All other requests go to
+the ASGI application (asgi_exchange.py).
 """
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from gateway.pipeline.response import Response, encode_response
+from gateway.server.http1.client_transport import ClientTransport
+from gateway.server.http1.response_writer import ResponseWriter
+from gateway.server.request_headers import Message, RequestHeaders
+from gateway.server.shutdown import InFlightRequest
 
-from gateway.server.http1.request_task import RequestTask
-from gateway.server.request_headers import RequestHeaders
+_LOGGER = logging.getLogger("uvicorn.error")
 
-UVICORN_SLOTS = (
-    "access_log", "access_logger", "app", "app_state", "asgi_version", "client", "config",
-    "connections", "cycle", "expect_100_continue", "flow", "headers", "limit_concurrency",
-    "logger", "loop", "parser", "pipeline", "root_path", "scheme", "scope", "server",
-    "server_state", "tasks", "timeout_keep_alive", "timeout_keep_alive_task", "transport",
-    "url", "ws_protocol_class",
-)  # fmt: skip
-"""What uvicorn keeps of a connection: so much in a table lies all over a processor's caches."""
+
+class ExchangeConnection(Protocol):
+    """The connection that an exchange belongs to."""
+
+    transport: ClientTransport
+
+    def end_answer(self) -> None:
+        """Go on to the next request: the answer is written."""
+        ...
+
+    def cut_answer(self) -> None:
+        """Close the connection: the answer cannot be completed."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Read what the client sends."""
+        ...
 
 
 class HttpRoute(Protocol):
-    """Where calls of one kind go."""
+    """The endpoint of whole requests of one kind."""
 
-    def serve_exchange(self, exchange: "HttpExchange") -> Coroutine[Any, Any, None]:
-        """Answer a call that has come whole. Never raises."""
+    def serve_exchange(self, exchange: "EndpointExchange") -> Coroutine[Any, Any, None]:
+        """Answer a request that has come whole."""
         ...
 
 
 class HttpExchange:
-    """Does what uvicorn's does of a request without a body, by its functions."""
+    """One request of a client and the answer to it."""
 
-    __slots__ = (
-        "chunked_encoding",
-        "connection",
-        "data",
-        "disconnected",
-        "endpoint",
-        "expected_content_length",
-        "headers",
-        "keep_alive",
-        "request_headers",
-        "response_complete",
-        "response_started",
-        "task",
-        "waiting_for_100_continue",
-    )  # fmt: skip
+    __slots__ = ("connection", "in_flight", "is_disconnected", "more_body", "writer")
 
-    access_log = False
-    body = bytearray()
-    default_headers: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - uvicorn's, which adds to none
-    message_event = asyncio.Event()
-    """Nobody waits for it: what ends a call is told in another way (`Wire.visit`)."""
-    more_body = False
-    scope: Any = {"type": "http", "method": "POST", "http_version": "1.1"}  # noqa: RUF012
-    """What writing an answer needs of it."""
-    send: Any = RequestResponseCycle.send
-    send_500_response: Any = RequestResponseCycle.send_500_response
-    transport: Any = property(lambda self: self.connection.transport)
-    flow: Any = property(lambda self: self.connection.flow)
-    logger: Any = property(lambda self: self.connection.logger)
-    on_response: Any = property(lambda self: self.connection.on_response_complete)
+    starts_at_once = False
+    """True if it can be answered within the turn of the loop in which it came."""
+
+    def __init__(
+        self, connection: ExchangeConnection, writer: ResponseWriter, *, more_body: bool
+    ) -> None:
+        self.connection = connection
+        self.writer = writer
+        self.more_body = more_body
+        """True while more of the request's body is to come."""
+        self.is_disconnected = False
+        """True if nobody reads the answer any more."""
+        self.in_flight: InFlightRequest | None = None
+        """The call that serves it, which ends when the client leaves."""
+
+    async def run(self) -> None:
+        """Have it answered. Never raises."""
+        writer = self.writer
+        try:
+            await self._serve()
+        except BaseException as error:  # noqa: BLE001 - a server outlives its application's errors
+            await self._fail("Exception in ASGI application\n", error)
+        else:
+            if not writer.is_complete and not self.is_disconnected:
+                stage = "completing" if writer.is_started else "starting"
+                await self._fail(f"ASGI callable returned without {stage} response.")
+
+    async def _serve(self) -> None:
+        """Have it answered by what it is for."""
+        raise NotImplementedError
+
+    async def _fail(self, text: str, error: BaseException | None = None) -> None:
+        _LOGGER.error(text, exc_info=error)
+        if self.writer.is_started:
+            self.writer.flush_head()
+            self.connection.cut_answer()
+            return
+        body = b"Internal Server Error"
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def send(self, message: Message) -> None:
+        """Write one ASGI message, once the client takes more.
+
+        Raises RuntimeError: the message does not belong here.
+        """
+        transport, writer, kind = self.connection.transport, self.writer, message["type"]
+        if transport.is_write_paused and not self.is_disconnected:
+            await transport.drain()
+        if self.is_disconnected:
+            return
+        if kind == "http.response.start" and not writer.is_started:
+            writer.start(message["status"], message.get("headers", ()))
+        elif kind == "http.response.body" and writer.is_started and not writer.is_complete:
+            more_body = message.get("more_body", False)
+            writer.write_body(message.get("body", b""), more_body=more_body)
+            if not more_body:
+                self._end()
+        else:
+            raise RuntimeError(f"Unexpected ASGI message {kind!r}.")
+
+    def write_reply(self, reply: Response) -> bool:
+        """Write a whole reply in one piece; False if it must be sent by messages."""
+        writer = self.writer
+        if self.connection.transport.is_write_paused or writer.is_started or not writer.keep_alive:
+            return False
+        if (data := encode_response(reply)) is None:
+            return False  # not without a look at each header
+        if not self.is_disconnected:
+            writer.write_whole(data)
+            self._end()
+        return True
+
+    def disconnect(self) -> None:
+        """Tell whoever serves it that its client has left."""
+        if not self.writer.is_complete:
+            self.is_disconnected = True
+        self.end_in_flight()
+
+    def serve_in(self, in_flight: InFlightRequest) -> None:
+        """Have a call end when the client leaves, or soon if it has left."""
+        self.in_flight = in_flight
+        if self.is_disconnected:
+            asyncio.get_running_loop().call_soon(self.end_in_flight)
+
+    def end_in_flight(self) -> None:
+        """End the call that serves it."""
+        if self.in_flight is not None:
+            self.in_flight.end("client_slow" if self.connection.transport.is_slow else "client")
+
+    def _end(self) -> None:
+        """Tell the connection that the answer is written."""
+        self.connection.end_answer()
+
+
+class EndpointExchange(HttpExchange):
+    """A request that has come whole, for an endpoint: no ASGI form of it is made."""
+
+    __slots__ = ("data", "endpoint", "headers", "request_headers")
+
+    starts_at_once = True
 
     def __init__(
         self,
-        connection: HttpToolsProtocol,
+        connection: ExchangeConnection,
+        writer: ResponseWriter,
         endpoint: HttpRoute,
         headers: Sequence[tuple[bytes, bytes]],
         data: bytes,
-        keep_alive: bool,  # noqa: FBT001 - made for each call
         request_headers: RequestHeaders | None = None,
     ) -> None:
-        self.connection: Any = connection
+        super().__init__(connection, writer, more_body=False)
         self.endpoint = endpoint
         self.headers = headers
         self.data = data
         """Its body."""
         self.request_headers = request_headers
         """What its headers say, once that is known."""
-        self.task: asyncio.Task[None] | RequestTask | None = None
-        """What serves it, where that waits."""
-        self.keep_alive = keep_alive
-        self.chunked_encoding: bool | None = None
-        self.expected_content_length = 0
-        self.disconnected = self.response_complete = self.response_started = False
-        self.waiting_for_100_continue = False
 
-    async def fail(self, error: BaseException | None) -> None:
-        """End it as uvicorn does where its door broke, or has not answered."""
-        text = "Exception in ASGI application\n"
-        if error is None:
-            stage = "completing" if self.response_started else "starting"
-            text = f"ASGI callable returned without {stage} response."
-        self.logger.error(text, exc_info=error)
-        if not self.response_started:
-            await self.send_500_response()
-        else:
-            self.transport.close()
+    async def _serve(self) -> None:
+        await self.endpoint.serve_exchange(self)

@@ -6,7 +6,7 @@ number of its Content-Length may differ, and that must say exactly what has come
 
 from typing import Self
 
-from gateway.server.http1.exchange import HttpExchange, HttpRoute
+from gateway.server.http1.exchange import EndpointExchange, HttpRoute
 from gateway.server.request_headers import RequestHeaders
 
 MAX_HEAD_BYTES = 4_096
@@ -33,7 +33,7 @@ class RepeatedHead:
         self.request_headers = request_headers
 
     @classmethod
-    def from_request(cls, data: bytes, exchange: HttpExchange) -> Self | None:
+    def from_request(cls, data: bytes, exchange: EndpointExchange) -> Self | None:
         """That of a request which `data` is the whole of; None where it is not as most are."""
         size, request_headers = len(exchange.data), exchange.request_headers
         end = len(data) - size

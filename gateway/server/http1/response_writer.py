@@ -1,195 +1,153 @@
-"""What an answer is written to: few system calls, and an end that its client can read.
-
-Where a stream's client is written to by what does not pass the task that serves it.
-
-It does what uvicorn does of a message with a piece of a body, without the message.
-"""
+"""One answer on its way to a client: its head, its body, and how RFC 9112 frames them."""
 
 import asyncio
-import contextlib
-import sys
-from collections.abc import Callable
-from typing import Any
+import functools
+import http.client
+import re
+from collections.abc import Iterable, Sequence
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from gateway.server.http1.client_transport import ClientTransport
 
-from gateway.server.keepalive import Keepalive
-from gateway.upstream.write_batch import WriteBatch
+type Header = tuple[bytes, bytes]
+
+_INVALID_NAME = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
+_INVALID_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_STATUSES_WITHOUT_BODY = (204, 304)
+_LAST_CHUNK = b"0\r\n\r\n"
 
 
 class ResponseWriter:
-    """The client of one stream, whose head is written and says that it comes in chunks."""
+    """The answer to one request; all answers leave through one."""
 
-    __slots__ = ("_clock", "_cycle", "_flow", "_keepalive", "_transport")
-
-    def __init__(
-        self, cycle: RequestResponseCycle, transport: asyncio.Transport, keepalive: Keepalive
-    ) -> None:
-        """`transport` is the client's own, before which nothing waits."""
-        self._cycle = cycle
-        self._flow = cycle.flow
-        self._transport = transport
-        self._keepalive = keepalive
-        self._clock = asyncio.get_running_loop().time
-
-    def write(self, data: bytes, chunk: bytes | None) -> bool:
-        """Write a piece; False where nothing may be written now.
-
-        `chunk` is the same as a chunk, where it came as one.
-        """
-        transport = self._transport
-        if self._flow.write_paused or self._cycle.disconnected or transport.is_closing():
-            return False
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if chunk is None else chunk)
-        self._keepalive.last_write_at = self._clock()
-        return True
-
-
-try:
-    import fcntl
-    import termios
-except ImportError:  # Windows
-    _UNSENT_IOCTL = None
-else:
-    _UNSENT_IOCTL = termios.TIOCOUTQ if sys.platform == "linux" else None
-_LINGER_SECONDS = 1.0
-"""Seconds for a client that was refused to stop sending and to read why."""
-_MAX_DISCARDED_BYTES = 262_144
-"""Bytes that it may send meanwhile."""
-
-
-class CorkedTransport:
-    """A transport that keeps a response's head until its body comes: one system call for both.
-
-    A response that is whole waits in the outbox, where there is one; nothing passes it there.
-    """
+    __slots__ = (
+        "_default_headers",
+        "_head",
+        "_is_chunked",
+        "_omits_body",
+        "_remaining_bytes",
+        "_transport",
+        "is_complete",
+        "is_started",
+        "keep_alive",
+        "last_piece_at",
+    )
 
     def __init__(
         self,
-        inner: asyncio.Transport,
-        is_client_sending: Callable[[], bool],
-        read_timeout: float,
-        write_batch: WriteBatch | None,
+        transport: ClientTransport,
+        *,
+        keep_alive: bool,
+        answers_head: bool = False,
+        default_headers: Sequence[Header] = (),
     ) -> None:
-        """`is_client_sending` tells whether the client is still sending.
-
-        `read_timeout` is how many seconds what is left of that may take.
-        """
-        self._inner = inner
-        self._is_client_sending = is_client_sending
-        self._read_timeout = read_timeout
+        """`answers_head`: the request's method is HEAD, so that no body is written."""
+        self._transport = transport
+        self._default_headers = default_headers
+        self._omits_body = answers_head
         self._head = b""
-        self._pending_response = b""
-        """Waits in the outbox."""
-        self._write_batch = write_batch
-        self._discarded_bytes = 0
-        self.is_lingering = False
-        """The answer is written, and what still comes is not read."""
-        self.get_extra_info = inner.get_extra_info
+        """Waits for the first piece of the body: one system call for both."""
+        self._is_chunked = False
+        self._remaining_bytes = 0
+        """Bytes of the body that the head promises and that are still to come."""
+        self.keep_alive = keep_alive
+        """False if the connection closes behind this answer."""
+        self.is_started = self.is_complete = False
+        self.last_piece_at = 0.0
+        """When `write` wrote a piece last, on the loop's clock."""
 
-    def write(self, data: bytes) -> None:
-        """Send, but for the head of a response that is not interim."""
-        if self._pending_response:
-            self._flush_write_batch()
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
-            self._head = data
-            return
-        if data:
-            self._inner.write(data)
+    def write_continue(self) -> None:
+        """Invite the body of the request."""
+        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def drop(self) -> None:
-        """Close at once, whatever is left."""
-        self.flush()
-        self._inner.abort()
+    def start(self, status: int, headers: Iterable[Header]) -> None:
+        """Begin the answer. Raises RuntimeError: a header is not valid."""
+        self.is_started = True
+        lines = [_format_status_line(status)]
+        length, has_close = None, False
+        for name, value in (*self._default_headers, *headers):
+            if _INVALID_NAME.search(name) or _INVALID_VALUE.search(value):
+                raise RuntimeError("Invalid HTTP header.")
+            lower_name = name.lower()
+            if lower_name == b"content-length" and not self._is_chunked:
+                length = int(value)
+            elif lower_name == b"transfer-encoding" and value.lower() == b"chunked":
+                self._is_chunked = True
+            elif lower_name == b"connection" and b"close" in _split_tokens(value):
+                self.keep_alive, has_close = False, True
+            lines.append(b"%b: %b\r\n" % (lower_name, value))
+        if not self.keep_alive and not has_close:
+            lines.append(b"connection: close\r\n")
+        if status in _STATUSES_WITHOUT_BODY:
+            self._omits_body = True
+        if not self._omits_body and not self._is_chunked:
+            if length is None:
+                self._is_chunked = True
+                lines.append(b"transfer-encoding: chunked\r\n")
+            else:
+                self._remaining_bytes = length
+        lines.append(b"\r\n")
+        self._head = b"".join(lines)
 
-    def write_response(self, data: bytes) -> None:
-        """Send a whole response."""
-        if self._head:
-            data, self._head = self._head + data, b""
-        if self._write_batch is None:
-            self._inner.write(data)
-        elif self._pending_response:
-            self._pending_response += data
+    def write_body(self, data: bytes, *, more_body: bool) -> None:
+        """Write a piece of the body; the answer is complete with the last one.
+
+        Raises RuntimeError: the body is not as long as its Content-Length.
+        """
+        if self._omits_body:
+            data = b""
+        elif self._is_chunked:
+            data = _encode_chunk(data) if more_body else _encode_chunk(data) + _LAST_CHUNK
         else:
-            self._pending_response = data
-            self._write_batch.add_answer(self)
+            self._remaining_bytes -= len(data)
+            if self._remaining_bytes < 0:
+                raise RuntimeError("Response content longer than Content-Length")
+        if self._head:
+            data, self._head = self._head + data, b""
+        self._transport.write(data)
+        if not more_body:
+            if self._remaining_bytes:
+                raise RuntimeError("Response content shorter than Content-Length")
+            self.is_complete = True
 
-    def post(self) -> None:
-        """Send what waits in the outbox, unless the client has left since."""
-        data, self._pending_response = self._pending_response, b""
-        if data and not self._inner.is_closing():
-            self._inner.write(data)
+    def write_whole(self, data: bytes) -> None:
+        """Write a whole answer, head and body, at the end of this turn of the loop."""
+        self.is_started = self.is_complete = True
+        self._transport.write_in_batch(data)
 
-    def flush(self) -> None:
-        """Send what was kept, and what waits."""
-        if self._pending_response:
-            self._flush_write_batch()
-        self.uncork()
+    def write(self, data: bytes, chunk: bytes | None) -> bool:
+        """Write a piece of a stream that has begun; False if nothing may be written now.
 
-    def uncork(self) -> None:
-        """Send a head, which no body follows."""
+        `chunk` is the same piece in the chunked coding, where it came in that.
+        """
+        transport = self._transport
+        if (
+            not self._is_chunked
+            or self._head
+            or self.is_complete
+            or transport.is_write_paused
+            or transport.is_closing()
+        ):
+            return False
+        transport.write(_encode_chunk(data) if chunk is None else chunk)
+        self.last_piece_at = asyncio.get_running_loop().time()
+        return True
+
+    def flush_head(self) -> None:
+        """Send a head that no body follows."""
         if self._head:
             data, self._head = self._head, b""
-            self._inner.write(data)
+            self._transport.write(data)
 
-    def find_direct_transport(self) -> asyncio.Transport | None:
-        """What is written to in the end; None where something waits here to be sent before."""
-        return None if self._head or self._pending_response else self._inner
 
-    def _flush_write_batch(self) -> None:
-        """Something comes behind what waits in the outbox."""
-        if self._write_batch is not None:
-            self._write_batch.flush()
+@functools.cache
+def _format_status_line(status: int) -> bytes:
+    phrase = http.client.responses.get(status, "")  # 529 has none
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
 
-    def is_closing(self) -> bool:
-        """Whether nothing more is to be written."""
-        return self.is_lingering or self._inner.is_closing()
 
-    def close(self) -> None:
-        """Send what was kept, and close.
+def _split_tokens(value: bytes) -> list[bytes]:
+    return [token.strip().lower() for token in value.split(b",")]
 
-        Closed at once, a client that still sends would see a reset and not its answer: it first
-        sees the end of it, and has a moment to stop.
-        """
-        self.flush()
-        inner, loop = self._inner, asyncio.get_running_loop()
-        if inner.is_closing() or self.is_lingering:
-            return
-        if self._is_client_sending() and inner.can_write_eof():
-            self.is_lingering = True
-            inner.write_eof()
-            inner.resume_reading()
-            loop.call_later(_LINGER_SECONDS, self._finish)
-        else:
-            self._finish()
 
-    def detach(self) -> None:
-        """The connection is lost: nobody owes anything, and who would have is let go of."""
-        self._is_client_sending = bool
-
-    def count_unsent(self) -> int:
-        """Bytes that the client has not taken, in the kernel too: there it may be megabytes."""
-        unsent: int = self._inner.get_write_buffer_size() + len(self._pending_response)
-        sock = self._inner.get_extra_info("socket")
-        if _UNSENT_IOCTL is not None and sock is not None:
-            with contextlib.suppress(OSError):
-                outstanding = fcntl.ioctl(sock.fileno(), _UNSENT_IOCTL, b"\0" * 4)
-                unsent += int.from_bytes(outstanding, sys.byteorder)
-        return unsent
-
-    def discard(self, size: int) -> None:
-        """So much has come that nobody wants: there is an end to that too."""
-        self._discarded_bytes += size
-        if self._discarded_bytes > _MAX_DISCARDED_BYTES:
-            self._finish()
-
-    def _finish(self) -> None:
-        inner = self._inner
-        inner.close()
-        if inner.get_write_buffer_size():  # else it stays for as long as nobody reads
-            asyncio.get_running_loop().call_later(self._read_timeout, inner.abort)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+def _encode_chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""

@@ -1,15 +1,21 @@
-"""A call that comes whole is served as one that comes in pieces; what no answer needs is not made."""
+"""A call that comes whole is served as one that comes in pieces, and each has its one answer."""
 
 import asyncio
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from gateway.server.http1.exchange import HttpExchange
+from gateway.pipeline.response import Response
+from gateway.server.http1.exchange import EndpointExchange
 from gateway.server.http1.protocol import ClientConnection
+from gateway.server.request_headers import Message, Receive, Scope, Send
+from tests.e2e.child import until
+from tests.e2e.upstream import SILENT, Upstream, frames, stream, whole
+from tests.e2e.world import Config, Make, abort
+from tests.e2e.world import chat as chat_body
 from tests.server.gate import CHAT, MESSAGES, Gate, Told, answers, chat, drain, plain, request
+from tests.server.http1.fakes import FakeApp, FakeTransport, connect
 
 CLOSE = b"connection: close"
 CALL = request(CHAT, chat(), CLOSE)
@@ -59,19 +65,265 @@ def test_a_web_page_from_elsewhere_is_refused_whole_too(gate: Gate, origin: byte
     assert told.status == 403
 
 
-def test_it_has_what_calls_are_read_from() -> None:
-    wire: Any = SimpleNamespace(
-        transport=None, flow=None, logger=None, on_response_complete=lambda: None
-    )
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_a_transport_of_another_maker_runs_in_it(
+    make: Make, upstream: Upstream, *, is_stream: bool
+) -> None:
+    """One that looks closely at the task that it runs in: anyio's time limits do."""
 
-    door: Any = object()
-    made = HttpExchange(wire, door, [(b"a", b"b")], b"{}", keep_alive=True)
-    assert (made.data, made.connection, made.headers) == (b"{}", wire, [(b"a", b"b")])
-    assert (made.more_body, made.response_complete, made.disconnected) == (False, False, False)
-    made.disconnected = made.response_complete = True
-    other = HttpExchange(wire, door, [], b"", keep_alive=True)
-    assert not other.disconnected
-    assert not other.response_complete
+    def stock(value: Config) -> None:
+        value["providers"]["acme"]["transport"] = "stock"
+        value["providers"]["acme"]["timeouts"] = {"headers": 0.3}
+
+    world = make(stock)
+    upstream.on("/", stream(*frames()) if is_stream else whole())
+    assert world.ask(chat_body(stream=is_stream)).status_code == 200
+    upstream.on("/", SILENT)
+    assert world.ask(chat_body(stream=is_stream)).status_code >= 500
+    with world.leaving(chat_body(stream=is_stream)) as connection:
+        until(lambda: bool(upstream.requests), "it is asked")
+        abort(connection)
+        until(lambda: not world._server.server_state.tasks, "it has ended")
+
+
+class ReplyingEndpoint:
+    """Answers each request with one reply, in one piece."""
+
+    def __init__(self, reply: Response) -> None:
+        self.reply = reply
+        self.exchanges: list[EndpointExchange] = []
+        self.results: list[bool] = []
+        self.is_client_stuck = False
+
+    async def serve_exchange(self, exchange: EndpointExchange) -> None:
+        self.exchanges.append(exchange)
+        if self.is_client_stuck:
+            exchange.connection.transport.pause_writing()
+        self.results.append(exchange.write_reply(self.reply))
+        exchange.connection.transport.resume_writing()
+
+
+class EndpointClient:
+    """A client of an endpoint."""
+
+    def __init__(self, reply: Response) -> None:
+        self.endpoint, self.transport = ReplyingEndpoint(reply), FakeTransport()
+        self.app = FakeApp(self.endpoint)
+        self.connection = connect(self.app, self.transport)
+
+    def send(self, *lines: bytes) -> bytes:
+        self.connection.data_received(request(CHAT, b"{}", *lines))
+        return self.transport.data
+
+
+REPLY = Response(status=200, headers=[(b"a", b"b")], body=b"{\r\n}")
+FAILED = b"Internal Server Error"
+
+
+async def test_a_whole_answer_is_written_in_one_piece() -> None:
+    client = EndpointClient(REPLY)
+    written = b"HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 4\r\n\r\n{\r\n}"
+    assert client.send() == written
+    assert client.endpoint.results == [True]
+    assert client.endpoint.exchanges[0].writer.is_complete
+    assert client.connection._server_state.total_requests == 1
+    assert client.send() == written * 2
+    assert client.transport.written == [written] * 2
+
+
+async def test_nothing_is_written_to_a_client_that_has_left() -> None:
+    client = EndpointClient(REPLY)
+    client.send()
+    exchange = client.endpoint.exchanges[0]
+    left = EndpointExchange(
+        exchange.connection,
+        client.connection._make_writer(keep_alive=True),
+        exchange.endpoint,
+        (),
+        b"",
+    )
+    left.disconnect()
+    assert left.write_reply(REPLY)
+    await left.send({"type": "http.response.start", "status": 200, "headers": []})
+    assert len(client.transport.written) == 1
+
+
+@pytest.mark.parametrize("value", [b"b\r\nc: d", b"b\n", b"\r", b"\0"])
+async def test_sec_hdr_a_header_that_would_be_two_is_not_written_at_once(value: bytes) -> None:
+    client = EndpointClient(Response(status=200, headers=[(b"a", value)], body=b"{}"))
+    written = client.send()
+    assert client.endpoint.results == [False]
+    assert written.startswith(b"HTTP/1.1 500 ")  # what an answer that never begins becomes
+
+
+async def test_an_answer_waits_for_a_client_that_does_not_read() -> None:
+    client = EndpointClient(REPLY)
+    client.endpoint.is_client_stuck = True
+    client.send()
+    assert client.endpoint.results == [False]
+
+
+async def test_an_answer_before_an_end_says_so_and_is_no_piece() -> None:
+    client = EndpointClient(REPLY)
+    client.send(b"connection: close")
+    assert client.endpoint.results == [False]
+    assert b"connection: close" in client.transport.data
+    assert client.transport.is_closed
+
+
+class AsgiClient:
+    """A client of an ASGI application."""
+
+    def __init__(self, *messages: Message, error: Exception | None = None) -> None:
+        self.messages, self.error = messages, error
+        self.scope: Scope = {}
+        self.received: list[Message] = []
+        self.receives = 0
+        """Messages that the application receives before it answers."""
+        self.transport = FakeTransport()
+        self.connection = connect(FakeApp(None, self.serve), self.transport)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        for _ in range(self.receives):
+            self.received.append(await receive())
+        for message in self.messages:
+            await send(message)
+        if self.error is not None:
+            raise self.error
+
+    async def send(self, data: bytes) -> bytes:
+        self.connection.data_received(data)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return self.transport.data
+
+
+START: Message = {"type": "http.response.start", "status": 200, "headers": []}
+BODY: Message = {"type": "http.response.body", "body": b"some"}
+GET = b"GET /a%20b?c=d HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+async def test_an_application_is_told_what_asgi_says() -> None:
+    client = AsgiClient(START, BODY)
+    written = await client.send(GET)
+    assert written.endswith(b"transfer-encoding: chunked\r\n\r\n4\r\nsome\r\n0\r\n\r\n")
+    scope = dict(client.scope)
+    assert scope.pop("exchange") is client.connection._current
+    assert scope == {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
+        "server": None, "client": None, "scheme": "http", "root_path": "", "method": "GET",
+        "path": "/a b", "raw_path": b"/a%20b", "query_string": b"c=d",
+        "headers": [(b"host", b"localhost")], "state": {},
+    }  # fmt: skip
+    assert not client.transport.is_closed
+
+
+async def test_an_application_takes_a_body_as_it_comes() -> None:
+    client = AsgiClient(START, BODY)
+    client.receives = 2
+    data = request("/elsewhere", b"x" * 70_000)
+    assert await client.send(data[:-1]) == b""
+    assert [len(message["body"]) for message in client.received] == [69_999]
+    await client.send(data[-1:])
+    assert [message["more_body"] for message in client.received] == [True, False]
+    assert client.transport.data.startswith(b"HTTP/1.1 200 ")
+    assert client.transport.is_reading
+
+
+async def test_a_large_body_is_read_as_fast_as_it_is_taken() -> None:
+    client = AsgiClient(START, BODY)
+    client.receives = 2
+    await client.send(request("/elsewhere", b"x" * 200_000)[:100])
+    client.connection.data_received(b"x" * 70_000)
+    assert not client.transport.is_reading
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [len(message["body"]) for message in client.received][1:] == [70_000]
+
+
+async def test_an_application_is_told_that_its_client_has_left() -> None:
+    client = AsgiClient(START, BODY)
+    client.receives = 2
+    await client.send(request("/elsewhere", b"{}")[:-1])
+    client.connection.connection_lost(None)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert client.received[-1] == {"type": "http.disconnect"}
+    assert client.transport.data == b""
+
+
+@pytest.mark.parametrize(
+    ("messages", "error"), [((), None), ((), ValueError("bug")), ((BODY,), None)]
+)
+async def test_an_application_that_does_not_answer_is_answered_for(
+    messages: tuple[Message, ...], error: Exception | None
+) -> None:
+    client = AsgiClient(*messages, error=error)
+    written = await client.send(GET)
+    assert written.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert written.endswith(b"content-length: 21\r\nconnection: close\r\n\r\nInternal Server Error")
+    assert client.transport.is_closed
+
+
+@pytest.mark.parametrize("error", [None, ValueError("bug")])
+async def test_an_answer_that_is_not_completed_is_cut(error: Exception | None) -> None:
+    """Its client sees that there is no last chunk; a head without a body is sent too."""
+    for messages in ((START,), (START, {**BODY, "more_body": True}), (START, START)):
+        client = AsgiClient(*messages, error=error)
+        written = await client.send(GET)
+        assert written.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert not written.endswith(b"0\r\n\r\n")
+        assert client.transport.is_closed
+
+
+async def test_nothing_may_follow_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    client = AsgiClient(START, BODY, BODY)
+    written = await client.send(GET)
+    assert written.count(b"some") == 1
+    assert "Unexpected ASGI message 'http.response.body'." in caplog.text
+
+
+async def test_head_has_the_head_of_get() -> None:
+    client = AsgiClient({**START, "headers": [(b"content-length", b"4")]}, BODY)
+    written = await client.send(GET.replace(b"GET", b"HEAD"))
+    assert written == b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [GET.replace(b"1.1", b"1.0"), GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")],
+)
+async def test_a_connection_ends_where_its_client_says_so(data: bytes) -> None:
+    client = AsgiClient({**START, "headers": [(b"content-length", b"4")]}, BODY)
+    written = await client.send(data)
+    assert written.endswith(b"connection: close\r\n\r\nsome")
+    assert client.transport.is_closed
+
+
+async def test_a_server_that_stops_lets_an_answer_end() -> None:
+    idle, busy = AsgiClient(START, BODY), AsgiClient(START, BODY)
+    await idle.send(GET)
+    idle.connection.shutdown()
+    assert idle.transport.is_closed
+    busy.connection.data_received(GET)
+    busy.connection.shutdown()
+    assert not busy.transport.is_closed
+    await asyncio.sleep(0)
+    assert b"connection: close" in busy.transport.data
+    assert busy.transport.is_closed
+
+
+async def test_requests_behind_one_another_are_answered_in_order() -> None:
+    """While one is being answered nothing more is read; then it is."""
+    client = AsgiClient(START, BODY)
+    client.connection.data_received(GET + GET)
+    reads = [client.transport.is_reading]
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert client.transport.data.count(b"HTTP/1.1 200 ") == 2
+    assert [*reads, client.transport.is_reading] == [False, True]
+    assert client.connection._server_state.total_requests == 2
 
 
 class Clock:
@@ -92,17 +344,14 @@ class Clock:
 @pytest.mark.parametrize(
     ("until", "closed", "again"), [(5.0, True, []), (12.0, False, [12.0]), (math.inf, False, [])]
 )
-def test_one_timer_watches_over_all_rests_of_a_connection(
+async def test_one_timer_watches_over_all_rests_of_a_connection(
     until: float, closed: bool, again: list[float]
 ) -> None:
     """It looks at when the last answer was: closed, waited on, or left to whom is served now."""
-    clock, shut = Clock(), asyncio.Event()
+    transport, clock = FakeTransport(), Clock()
     clock.now = 10.0
-    wire: Any = SimpleNamespace(
-        loop=clock, _idle_timer=object(), _idle_deadline=until, _check_idle=None,
-        _corked_transport=SimpleNamespace(is_closing=lambda: False),
-        transport=SimpleNamespace(close=shut.set),
-    )  # fmt: skip
-    ClientConnection._check_idle(wire)
-    assert (shut.is_set(), clock.due) == (closed, again)
-    assert (wire._idle_timer is None) == (not again)
+    connection: Any = connect(FakeApp(), transport)
+    connection._loop, connection._idle_deadline = clock, until
+    ClientConnection._check_idle(connection)
+    assert (transport.is_closed, clock.due) == (closed, again)
+    assert (connection._idle_timer is None) == (not again)

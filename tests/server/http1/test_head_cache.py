@@ -15,15 +15,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.core.errors import ProblemError
-from gateway.server.connections import ConnectionLimit
 from gateway.server.http1 import head_cache
-from gateway.server.http1.exchange import HttpExchange
+from gateway.server.http1.asgi_exchange import AsgiExchange
+from gateway.server.http1.exchange import EndpointExchange
 from gateway.server.http1.head_cache import RepeatedHead
-from gateway.server.http1.protocol import ClientConnection
 from gateway.server.request_headers import RequestHeaders
-from gateway.settings.schema.server import WaitPart
 from tests.hostile.smuggled import CANARY, mutations
 from tests.server.gate import CHAT, request
+from tests.server.http1.fakes import FakeApp, FakeTransport, connect
 
 type Line = tuple[bytes, bytes]
 
@@ -38,10 +37,10 @@ class Door:
         self.open: asyncio.Event | None = None
         """What it waits for."""
 
-    async def serve_exchange(self, exchange: HttpExchange) -> None:
+    async def serve_exchange(self, exchange: EndpointExchange) -> None:
         if self.open is not None:
             await self.open.wait()
-        exchange.response_complete = True
+        exchange.writer.is_complete = True
         if exchange.request_headers is None:
             try:
                 exchange.request_headers = RequestHeaders(
@@ -49,89 +48,42 @@ class Door:
                 )
             except ProblemError as error:
                 self.came.append(error.problem)
-                exchange.transport.close()
+                exchange.connection.cut_answer()
                 return
         head, parsed = exchange.request_headers, isinstance(exchange.headers, list)
         self.again += not parsed
         length = head.length if parsed else len(exchange.data)
         self.came.append(
             (
-                exchange.data, exchange.keep_alive, length, head.forwarded, head.hints, head.options,
+                exchange.data, exchange.writer.keep_alive, length, head.forwarded, head.hints, head.options,
                 head.secrets, head.trace, head.retry_count, head.client_timeout,
             )
         )  # fmt: skip
-
-
-class Transport:
-    """Keeps what is written."""
-
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-        self.shut = False
-
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
-
-    def is_closing(self) -> bool:
-        return self.shut
-
-    def close(self) -> None:
-        self.shut = True
-
-    def get_extra_info(self, _: str) -> None: ...
-    def can_write_eof(self) -> bool:
-        return False
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def resume_reading(self) -> None: ...
-    def pause_reading(self) -> None: ...
 
 
 class Client:
     """One connection."""
 
     def __init__(self) -> None:
-        async def slowly(_scope: Any, _receive: Any, _send: Any) -> None: ...
-
-        config: Any = SimpleNamespace(
-            loaded=True, app=None, loaded_app=slowly, ws_protocol_class=None, root_path="",
-            asgi_version="3.0", limit_concurrency=None, timeout_keep_alive=5.0,
-            reset_contextvars=False,
-        )  # fmt: skip
-        state: Any = SimpleNamespace(
-            connections=set(), tasks=set(), total_requests=0, default_headers=[]
-        )
-        self.door, self.transport = Door(), Transport()
+        self.door, self.transport = Door(), FakeTransport()
         self.passed: list[int] = []
         """How many calls had come, each time that one was over in the turn in which it came."""
-        self.wire = ClientConnection(config, state, {})
-        self.wire.connection_made(self.transport)  # type: ignore[arg-type]
-        self.drain = SimpleNamespace(closes_connections=False)
-        self.wire.access_log = False
-        lines = ConnectionLimit(8, lambda: 0.0)
-        lines.add(self.wire)
-        house: Any = SimpleNamespace(
-            find_endpoint=lambda path, _: self.door if path == CHAT.encode() else None,
-            connection_limit=lines, timeouts=WaitPart(),
-            admission=SimpleNamespace(shutdown=self.drain),
-            write_batch=SimpleNamespace(mark_immediate_answer=lambda: self.passed.append(len(self.door.came))),
-        )  # fmt: skip
-        self.wire._gateway_app = house
+        self.app = FakeApp(self.door, None, lambda: self.passed.append(len(self.door.came)))
+        self.drain = self.app.shutdown
+        self.wire = connect(self.app, self.transport)
 
     def take(self, data: bytes) -> None:
-        if not self.transport.shut:
+        if not self.transport.is_closed:
             self.wire.data_received(data)
 
     def state(self) -> tuple[object, ...]:
         """What it has understood, and what it waits for."""
-        wire, cycle = self.wire, self.wire._cycle
+        wire, parser, last = self.wire, self.wire._parser, self.wire._get_last_exchange()
         status = [one.split(b"\r\n")[0] for one in self.transport.written]
-        more = None if cycle is None else (cycle.more_body, cycle.response_complete)
-        slow = b"" if cycle is None or isinstance(cycle, HttpExchange) else bytes(cycle.body)
+        more = None if last is None else (last.more_body, last.writer.is_complete)
+        slow = bytes(last._body) if isinstance(last, AsgiExchange) else b""
         return (
-            self.door.came, status, self.transport.shut, wire._is_between_requests, wire._in_head, more, slow,
+            self.door.came, status, self.transport.is_closed, parser.is_between_requests, parser.is_in_head, more, slow,
             wire._head_timer is None,
         )  # fmt: skip
 
@@ -178,9 +130,19 @@ def head(lines: list[Line], at: int, name: bytes, number: bytes) -> bytes:
 
 
 async def test_a_connection_has_no_table_beside_its_places() -> None:
-    """Of what uvicorn keeps of one too: a name that is new to it would stand apart."""
-    one, other = understood(request(CHAT, b"{}"), request(CHAT, b"{}"), b"rubbish\r\n\r\n")
-    assert (vars(one.wire), vars(other.wire)) == ({}, {})
+    """Nor has what it is made of."""
+    client = Client()
+    client.take(request(CHAT, b"{}"))
+    exchange = client.wire._current
+    assert exchange is not None
+    for value in (
+        client.wire,
+        client.wire._parser,
+        client.wire.transport,
+        exchange,
+        exchange.writer,
+    ):
+        assert not hasattr(value, "__dict__")
 
 
 async def test_whoever_sends_is_told_of_calls_that_are_over_in_the_turn_in_which_they_came() -> (
@@ -194,7 +156,7 @@ async def test_whoever_sends_is_told_of_calls_that_are_over_in_the_turn_in_which
     line.take(request(CHAT, b"{}"))
     await asyncio.sleep(0)
     waited.set()
-    await asyncio.gather(*line.wire.tasks)
+    await asyncio.gather(*line.wire._server_state.tasks)
     assert (len(line.door.came), line.passed) == (3, [1, 2])
 
 

@@ -1,18 +1,14 @@
 """What no request is: refused at once or in time, in the dialect of its path, and never a fault."""
 
-import asyncio
 import gzip
 import http.client
 import time
-from collections.abc import MutableMapping
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from gateway.dialects import DIALECTS, Dialect
-from gateway.pipeline.response import Response, encode_response, make_problem_response
-from gateway.server.http1.protocol import FULL_PROBLEM, ClientConnection
+from gateway.pipeline.response import encode_response, make_problem_response
+from gateway.server.http1.protocol import FULL_PROBLEM
 from tests.e2e.upstream import DONE, PATIENCE, ROLE, Upstream, chunk, stream
 from tests.e2e.world import Loop
 from tests.pace import tried, within
@@ -374,57 +370,3 @@ def test_c_15_a_full_house_is_told_in_every_dialect(dialect: Dialect) -> None:
     (told,) = answers(encode_response(reply) or b"")
     assert told.status == (529 if dialect.name == "anthropic-messages" else 503)
     assert int(told.headers["retry-after"]) >= 1
-
-
-class Cycle:
-    """The part of uvicorn's request that a whole answer needs."""
-
-    def __init__(self, *, keep: bool = True) -> None:
-        self.response_started = self.response_complete = self.disconnected = False
-        self.keep_alive = keep
-        self.waiting_for_100_continue = True
-        self.message_event = asyncio.Event()
-        self.over = 0
-
-    async def send(self, _: MutableMapping[str, Any]) -> None:
-        raise AssertionError
-
-    def on_response(self) -> None:
-        self.over += 1
-
-
-def at_once(cycle: Cycle, reply: Response, *, full: bool = False) -> tuple[bool, bytes]:
-    written: list[bytes] = []
-    wire: Any = SimpleNamespace(
-        flow=SimpleNamespace(write_paused=full),
-        _corked_transport=SimpleNamespace(write_response=written.append),
-    )
-    return ClientConnection.write_reply(wire, cycle.send, reply), b"".join(written)
-
-
-def test_a_whole_answer_is_written_in_one_piece() -> None:
-    cycle, reply = Cycle(), Response(status=200, headers=[(b"a", b"b")], body=b"{\r\n}")
-    assert at_once(cycle, reply) == (
-        True,
-        b"HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 4\r\n\r\n{\r\n}",
-    )
-    assert cycle.response_complete
-    assert cycle.message_event.is_set()
-    assert (cycle.over, cycle.waiting_for_100_continue) == (1, False)
-    gone = Cycle()
-    gone.disconnected = True
-    assert at_once(gone, reply) == (True, b"")
-
-
-@pytest.mark.parametrize("value", [b"b\r\nc: d", b"b\n", b"\r", b"\0"])
-def test_sec_hdr_a_header_that_would_be_two_is_not_written_at_once(value: bytes) -> None:
-    cycle = Cycle()
-    reply = Response(status=200, headers=[(b"a", value)], body=b"{}")
-    assert at_once(cycle, reply) == (False, b"")
-    assert not cycle.response_started
-
-
-def test_an_answer_waits_for_a_client_that_does_not_read() -> None:
-    reply = Response(status=200, headers=[], body=b"{}")
-    assert at_once(Cycle(), reply, full=True) == (False, b"")
-    assert at_once(Cycle(keep=False), reply) == (False, b"")

@@ -1,80 +1,176 @@
-"""A whole answer that waits for the end of the turn: nothing passes it, and it is never lost."""
+"""An answer is framed as RFC 9112 says, and its head leaves with its first bytes."""
 
 import asyncio
 from typing import Any
 
 import pytest
 
-from gateway.server.http1.response_writer import CorkedTransport
+from gateway.server.http1.client_transport import ClientTransport
+from gateway.server.http1.response_writer import ResponseWriter
 from gateway.upstream.write_batch import WriteBatch
-from tests.server.test_slow import Line
+from tests.server.http1.fakes import FakeTransport
 
-HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
-
-
-class Waits:
-    """A client's connection whose answers wait, behind a row."""
-
-    def __init__(self, *, owes: bool = False) -> None:
-        line: Any = Line()
-        self.line: Line = line
-        self.rows = 0
-        box = WriteBatch(self._row)
-        box.count_calls = lambda: 2
-        self.corked = CorkedTransport(line, lambda: owes, 60.0, box)
-
-    def _row(self) -> bool:
-        assert self.line.written == b""  # before the answer
-        self.rows += 1
-        return True
+LENGTH = (b"Content-Length", b"4")
 
 
-async def test_it_leaves_at_the_end_of_the_turn() -> None:
-    one = Waits()
-    one.corked.write_response(b"whole")
-    one.corked.write_response(b" and another")
-    assert one.line.written == b""
-    assert one.corked.count_unsent() == len(b"whole and another")
+class Answer:
+    """One answer, and what was written of it."""
+
+    def __init__(self, **options: Any) -> None:
+        self.transport = FakeTransport()
+        transport: Any = self.transport
+        self.client = ClientTransport(transport, WriteBatch(lambda: True), 60.0)
+        self.writer = ResponseWriter(self.client, **{"keep_alive": True, **options})
+
+    @property
+    def written(self) -> bytes:
+        return self.transport.data
+
+
+async def test_a_body_of_unknown_length_comes_in_chunks() -> None:
+    answer = Answer()
+    answer.writer.start(200, [(b"A", b"b")])
+    assert answer.written == b""
+    answer.writer.write_body(b"some", more_body=True)
+    assert answer.transport.written == [
+        b"HTTP/1.1 200 OK\r\na: b\r\ntransfer-encoding: chunked\r\n\r\n4\r\nsome\r\n"
+    ]
+    answer.writer.write_body(b"", more_body=True)  # a chunk of no bytes would be the end
+    answer.writer.write_body(b" more", more_body=False)
+    assert answer.transport.written[1:] == [b"5\r\n more\r\n0\r\n\r\n"]
+    assert answer.writer.is_complete
+
+
+async def test_a_body_of_known_length_comes_as_it_is() -> None:
+    answer = Answer()
+    answer.writer.start(200, [LENGTH])
+    answer.writer.write_body(b"so", more_body=True)
+    answer.writer.write_body(b"me", more_body=False)
+    assert answer.written == b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nsome"
+
+
+async def test_an_application_may_ask_for_chunks() -> None:
+    answer = Answer()
+    answer.writer.start(200, [(b"transfer-encoding", b"chunked")])
+    answer.writer.write_body(b"some", more_body=False)
+    assert answer.written.count(b"chunked") == 1
+    assert answer.written.endswith(b"4\r\nsome\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_some_answers_have_no_body(status: int) -> None:
+    answer = Answer()
+    answer.writer.start(status, [])
+    answer.writer.write_body(b"some", more_body=False)
+    assert answer.written.startswith(b"HTTP/1.1 %d " % status)
+    assert answer.written.endswith(b"\r\n\r\n")
+    assert b"transfer-encoding" not in answer.written
+    assert answer.writer.is_complete
+
+
+@pytest.mark.parametrize("headers", [[], [LENGTH]])
+async def test_an_answer_to_head_is_a_head(headers: list[tuple[bytes, bytes]]) -> None:
+    answer = Answer(answers_head=True)
+    answer.writer.start(200, headers)
+    answer.writer.write_body(b"some", more_body=False)
+    lines = b"content-length: 4\r\n" if headers else b""
+    assert answer.written == b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n"
+    assert answer.writer.is_complete
+
+
+async def test_a_status_without_words_of_its_own() -> None:
+    answer = Answer()
+    answer.writer.start(529, [LENGTH])
+    answer.writer.flush_head()
+    assert answer.written.startswith(b"HTTP/1.1 529 \r\n")
+
+
+async def test_the_end_of_the_connection_is_said_once() -> None:
+    asked, closing = Answer(), Answer(keep_alive=False)
+    asked.writer.start(200, [LENGTH, (b"Connection", b"x, Close")])
+    closing.writer.start(200, [LENGTH])
+    for answer in (asked, closing):
+        answer.writer.flush_head()
+        assert not answer.writer.keep_alive
+        assert answer.written.lower().count(b"connection: ") == 1
+
+
+async def test_headers_of_the_server_come_first() -> None:
+    answer = Answer(default_headers=[(b"date", b"today")])
+    answer.writer.start(200, [LENGTH])
+    answer.writer.flush_head()
+    assert answer.written == b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 4\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [(b"a", b"b\r\nc: d"), (b"a", b"b\n"), (b"a", b"\0"), (b"a b", b"c"), (b"a:", b"c")],
+)
+async def test_sec_hdr_a_header_that_would_be_two_is_not_written(
+    header: tuple[bytes, bytes],
+) -> None:
+    answer = Answer()
+    with pytest.raises(RuntimeError, match="header"):
+        answer.writer.start(200, [header])
+    answer.writer.flush_head()
+    assert answer.written == b""
+
+
+async def test_a_body_is_as_long_as_its_head_says() -> None:
+    for body, problem in ((b"some more", "longer"), (b"so", "shorter")):
+        answer = Answer()
+        answer.writer.start(200, [LENGTH])
+        with pytest.raises(RuntimeError, match=problem):
+            answer.writer.write_body(body, more_body=False)
+        assert not answer.writer.is_complete
+        assert b"more" not in answer.written
+
+
+async def test_a_whole_answer_leaves_as_it_is() -> None:
+    answer = Answer()
+    answer.writer.write_whole(b"head and body")
+    assert answer.written == b"head and body"
+    assert (answer.writer.is_started, answer.writer.is_complete) == (True, True)
+
+
+async def test_a_body_is_invited_before_the_answer() -> None:
+    answer = Answer()
+    answer.writer.write_continue()
+    assert answer.written == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert not answer.writer.is_started
+
+
+async def test_pieces_of_a_stream_go_on_as_they_came() -> None:
+    answer = Answer()
+    assert not answer.writer.write(b"early", None)
+    answer.writer.start(200, [])
+    assert not answer.writer.write(b"before the first", None)
+    answer.writer.write_body(b"1", more_body=True)
+    assert answer.writer.last_piece_at == 0.0
+    assert answer.writer.write(b"22", None)
+    assert answer.writer.write(b"333", b"0003\r\n333\r\n")
+    assert answer.transport.written[1:] == [b"2\r\n22\r\n", b"0003\r\n333\r\n"]
+    assert answer.writer.last_piece_at > 0.0
+    answer.client.pause_writing()
+    assert not answer.writer.write(b"4", None)
+    answer.client.resume_writing()
+    assert answer.writer.write(b"4", None)
+    answer.writer.write_body(b"", more_body=False)
+    assert not answer.writer.write(b"5", None)
+
+
+async def test_no_piece_is_written_to_a_client_that_has_left() -> None:
+    answer = Answer()
+    answer.writer.start(200, [])
+    answer.writer.write_body(b"1", more_body=True)
+    answer.transport.close()
+    assert not answer.writer.write(b"2", None)
+
+
+async def test_a_body_of_known_length_takes_no_pieces() -> None:
+    answer = Answer()
+    answer.writer.start(200, [LENGTH])
+    answer.writer.write_body(b"so", more_body=True)
+    assert not answer.writer.write(b"me", None)
     await asyncio.sleep(0)
-    assert (one.line.written, one.rows, one.corked.count_unsent()) == (b"whole and another", 1, 0)
-
-
-async def test_a_head_that_was_kept_goes_with_it() -> None:
-    one = Waits()
-    one.corked.write(HEAD)
-    one.corked.write_response(b"whole")
-    await asyncio.sleep(0)
-    assert one.line.written == HEAD + b"whole"
-
-
-async def test_what_is_written_behind_it_comes_behind_it() -> None:
-    one = Waits()
-    one.corked.write_response(b"whole")
-    one.corked.write(HEAD)
-    assert (one.line.written, one.rows) == (b"whole", 1)
-    one.corked.uncork()
-    assert one.line.written == b"whole" + HEAD
-
-
-@pytest.mark.parametrize("owes", [False, True])
-async def test_it_leaves_before_the_connection_closes(owes: bool) -> None:
-    one = Waits(owes=owes)
-    one.corked.write_response(b"whole")
-    one.corked.close()
-    assert (one.line.written, one.rows) == (b"whole", 1)
-    assert one.line.ended if owes else one.line.closed
-
-
-async def test_it_leaves_before_the_connection_is_dropped() -> None:
-    one = Waits()
-    one.corked.write_response(b"whole")
-    one.corked.drop()
-    assert (one.line.written, one.line.aborted) == (b"whole", True)
-
-
-async def test_one_whose_client_has_left_is_not_sent() -> None:
-    one = Waits()
-    one.corked.write_response(b"whole")
-    one.line.closed = True
-    await asyncio.sleep(0)
-    assert (one.line.written, one.rows) == (b"", 1)
+    assert answer.written.endswith(b"\r\n\r\nso")

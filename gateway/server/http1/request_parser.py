@@ -1,0 +1,204 @@
+"""Requests read from the bytes of a connection: heads that are valid, and pieces of bodies.
+
+httptools parses. What it lets pass and RFC 9112 does not is refused here, as is a head that is too
+large. Offers of other protocols are ignored: none is spoken here.
+"""
+
+from typing import NamedTuple, Protocol
+
+import httptools
+
+from gateway.core.errors import Problem
+from gateway.server import host_header, request_headers
+
+_HTTP_VERSIONS = ("1.0", "1.1")
+_ASGI_HEADERS = (b"transfer-encoding", b"origin")
+"""Headers of requests that go to the ASGI application: it knows more than an endpoint alone."""
+_UPGRADE_HEADERS = (b"upgrade", b"http2-settings", b"connection")
+UNREADABLE_PROBLEM = Problem(
+    kind="invalid_request",
+    message="This is no valid HTTP/1.1 request, or one that can be read in two ways.",
+)
+
+
+class UnreadableRequestError(Exception):
+    """What came cannot become a request."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+class RequestHead(NamedTuple):
+    """The head of a request, valid, with a target in origin form."""
+
+    method: bytes
+    url: bytes
+    version: str
+    headers: list[tuple[bytes, bytes]]
+    """Names in lower case."""
+    keep_alive: bool
+    """False if the client wants the connection closed behind the answer."""
+    expects_continue: bool
+    """True if the body comes once it is invited."""
+    is_plain: bool
+    """True if an endpoint may serve the request without the ASGI application."""
+
+
+class RequestListener(Protocol):
+    """Takes what a parser reads; an error that it raises makes the request unreadable."""
+
+    def on_head(self, head: RequestHead) -> None:
+        """Take the head of a request."""
+        ...
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the request's body."""
+        ...
+
+    def on_message_complete(self) -> None:
+        """Take the end of the request."""
+        ...
+
+
+class RequestParser:
+    """The parser of one connection."""
+
+    __slots__ = (
+        "_expects_continue",
+        "_has_request",
+        "_head_size",
+        "_headers",
+        "_is_upgrade",
+        "_listener",
+        "_parser",
+        "_problem",
+        "is_between_requests",
+        "is_in_head",
+        "url",
+    )
+
+    def __init__(self, listener: RequestListener) -> None:
+        self._listener = listener
+        self._parser = self._make_parser()
+        self.url = b""
+        """The target of the last request, as far as it has come."""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._expects_continue = self._is_upgrade = self._has_request = False
+        self._head_size = 0
+        self._problem = UNREADABLE_PROBLEM
+        """Why a request cannot be read, where one cannot."""
+        self.is_in_head = False
+        self.is_between_requests = True
+        """True if all of the requests that have begun has come."""
+
+    def _make_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        # What comes behind a request with `connection: close` is not that request's fault.
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
+
+    def feed(self, data: bytes) -> bool:
+        """Read data; False if none of it belongs to a request, as blank lines do not.
+
+        Raises UnreadableRequestError.
+        """
+        was_in_head, self._has_request = self.is_in_head, not self.is_between_requests
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._ignore_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            raise UnreadableRequestError(self._problem) from None
+        if self.is_in_head and was_in_head:
+            self._head_size += len(data)
+            if self._head_size > request_headers.MAX_HEADER_BYTES:
+                raise UnreadableRequestError(request_headers.TOO_MANY_HEADERS)
+        return self._has_request
+
+    def stop(self) -> None:
+        """Let go of the connection and of the parser: both refer back, in a cycle."""
+        del self._listener, self._parser
+
+    def _ignore_upgrade(self, remaining_data: bytes) -> bool:
+        """Read a request again as if it had not offered another protocol.
+
+        httptools takes what follows such a head for the other protocol's, also where it is the
+        body of a POST, as the HTTP client of Java sends it.
+        """
+        method = self._parser.get_method()
+        if method == b"CONNECT":
+            raise UnreadableRequestError(UNREADABLE_PROBLEM)
+        header_lines = [
+            name + b": " + value for name, value in self._headers if name not in _UPGRADE_HEADERS
+        ]
+        request_line = method + b" " + self.url + b" HTTP/1.1"
+        self._parser = self._make_parser()
+        return self.feed(b"\r\n".join([request_line, *header_lines, b"", remaining_data]))
+
+    # what httptools calls
+
+    def on_message_begin(self) -> None:
+        """Take the first byte of a request."""
+        self.is_in_head = self._has_request = True
+        self.is_between_requests = False
+        self._head_size = 0
+        self.url = b""
+        self._headers = []
+        self._expects_continue = False
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of its target."""
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self._expects_continue = True
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Take the end of a head. Raises ValueError: the request is refused."""
+        self.is_in_head = False
+        parser, headers = self._parser, self._headers
+        version = parser.get_http_version()
+        is_plain = version == "1.1" and not self._expects_continue
+        for name, value in headers:
+            if name in _ASGI_HEADERS:
+                is_plain = False
+                if name == b"transfer-encoding" and (
+                    value.strip().lower() != b"chunked" or version != "1.1"
+                ):
+                    raise ValueError("only chunked is known")
+        if version not in _HTTP_VERSIONS:
+            raise ValueError("this version is not spoken")
+        if not host_header.has_valid_host(headers, version):
+            self._problem = host_header.HOST_PROBLEM
+            raise ValueError("its host is missing, or is none")
+        if (target := host_header.resolve_target(self.url, headers)) is None:
+            raise ValueError("its target is none of this server")
+        self.url, self._headers = target
+        self._is_upgrade = parser.should_upgrade()
+        if not self._is_upgrade:
+            self._listener.on_head(
+                RequestHead(
+                    parser.get_method(),
+                    self.url,
+                    version,
+                    self._headers,
+                    version != "1.0" and parser.should_keep_alive(),
+                    self._expects_continue,
+                    is_plain,
+                )
+            )
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        self._listener.on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Take the last byte of a request."""
+        self.is_between_requests = True
+        if not self._is_upgrade:
+            self._listener.on_message_complete()
