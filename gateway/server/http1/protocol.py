@@ -76,7 +76,7 @@ class _AwaitedRequest:
 
 
 class ClientConnection(asyncio.Protocol):
-    """One connection of a client. All have slots: idle connections are many."""
+    """One connection of a client; it has slots, since idle connections are many."""
 
     __slots__ = (
         "_app", "_app_state", "_awaited_request", "_body_timer", "_connection_scope", "_context",
@@ -156,11 +156,11 @@ class ClientConnection(asyncio.Protocol):
         """Have the transport close: a client that closes its half has left."""
 
     def pause_writing(self) -> None:
-        """Note that the client does not take what is written, for now."""
+        """Have answers wait: the client does not take what is written."""
         self._context.copy().run(self.transport.pause_writing)
 
     def resume_writing(self) -> None:
-        """Note that it does again."""
+        """Have answers go on: the client reads again."""
         self.transport.resume_writing()
 
     def data_received(self, data: bytes) -> None:
@@ -192,34 +192,34 @@ class ClientConnection(asyncio.Protocol):
     # what uvicorn's server, the shutdown and the limit of connections call
 
     def shutdown(self) -> None:
-        """Close it, or have it close behind the last answer that is owed."""
+        """Close the connection, now or behind the last answer that is owed."""
         if self._is_answered():
             self._close()
         else:
             self.close_after_answer()
 
     def close_after_answer(self) -> None:
-        """Close it once what is being answered is answered; one that waits is told when it asks."""
+        """Close the connection behind the last answer that is owed, if one is."""
         exchange = self._get_last_exchange()
         if exchange is not None and not exchange.writer.is_complete:
             exchange.writer.keep_alive = False
 
     def drop(self) -> None:
-        """Close it to make room: it has no request."""
+        """Close the connection to make room: it has no request."""
         if self._is_over_limit and not self._is_refused:
             self._skips_linger = True
             self._refuse_input(FULL_PROBLEM)
         else:
             self.transport.abort()
 
-    # what exchanges call: in the context of the connection, so that nothing of a call's stays
+    # what exchanges call: done in the connection's context, so that nothing of the call's stays
 
     def end_answer(self) -> None:
         """Go on to the next request: an answer is written."""
         self._context.copy().run(self._end_answer)
 
     def cut_answer(self) -> None:
-        """Close it: an answer cannot be completed."""
+        """Close the connection: an answer cannot be completed."""
         self._context.copy().run(self._close)
 
     def resume_reading(self) -> None:
@@ -265,7 +265,7 @@ class ClientConnection(asyncio.Protocol):
     # requests in their turn
 
     def _parse(self, data: bytes) -> None:
-        """Read what no head that came before explains."""
+        """Read what a known head does not explain, and begin the request that it completes."""
         parser = self._parser
         request_data = data
         if not parser.is_between_requests:
@@ -345,9 +345,9 @@ class ClientConnection(asyncio.Protocol):
             self._begin(self._waiting.popleft())
 
     def _begin(self, exchange: HttpExchange) -> None:
-        """Have a request answered; where nothing is waited for, it is answered within this."""
+        """Have a request answered: at once, if its answer has nothing to wait for."""
         self._current = exchange
-        # Each has a context of its own, and leaves none to the next or to the connection.
+        # In a context of its own: neither the next call nor the connection sees its variables.
         task = asyncio.Task(
             exchange.run(),
             loop=self._loop,

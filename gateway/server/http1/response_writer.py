@@ -6,9 +6,8 @@ import http.client
 import re
 from collections.abc import Iterable, Sequence
 
+from gateway.pipeline.response import Header
 from gateway.server.http1.client_transport import ClientTransport
-
-type Header = tuple[bytes, bytes]
 
 _INVALID_NAME = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
 _INVALID_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
