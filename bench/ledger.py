@@ -112,8 +112,8 @@ def _round(books: CallRecorder, failures: int, calls: int, clock: Callable[[], f
         tally.make_decision_record = _CASE
         books.note_decision(tally, _DECISION)
         for _ in range(failures):
-            books.record_attempt(tally, _TARGET, _ACCOUNT)
-            books.record_failure(tally, _REFUSAL)
+            attempt = books.record_attempt(tally, _TARGET, _ACCOUNT)
+            books.record_failure(tally, attempt, _REFUSAL)
         books.record_attempt(tally, _TARGET, _ACCOUNT)
         tally.usage, tally.is_complete, tally.served_model = _USAGE, True, "model-1-2026"
         books.close(tally, "settled", 200)

@@ -107,14 +107,14 @@ async def _pass(url: str | None, calls: int, clock: Callable[[], float]) -> floa
         _LIMITS, meter, _silent, read_spent=_nothing, alert=_silent, make_local_store=MemoryCounters
     )
     for want in wants(10):  # the counters of money are made
-        await gate.admit(want, _DECISION, _PLAN, _never)
+        await gate.reserve(want, _DECISION, _PLAN, _never)
         gate.settle(_entry(want))
     made = [(want, _entry(want)) for want in wants(calls)]
     queue = iter(made)
 
     async def client() -> None:
         for want, entry in queue:
-            await gate.admit(want, _DECISION, _PLAN, _never)
+            await gate.reserve(want, _DECISION, _PLAN, _never)
             await asyncio.sleep(0)  # it runs
             gate.settle(entry)
 

@@ -68,7 +68,7 @@ async def test_a_first_that_leaves_a_flight_which_is_over_has_its_row(tmp_path: 
 async def test_a_first_that_is_too_slow_pays_for_what_goes_on(tmp_path: Path, left: bool) -> None:
     """It gets an error before the flight is over, or leaves with it; the rest is its own too."""
     stage = Stage(tmp_path, cached=True)
-    stage.engine._flights = Flights(400)
+    stage.engine._coalescer._flights = Flights(400)
     stage.answers = [httpx.Response(200, stream=Chunks(ROLE, *[HEL] * 20, *frames()[2:]))]
     first, second = [await ask(stage, id, chat(stream=True)) for id in "ab"]
     await step(first)
@@ -102,7 +102,7 @@ async def test_a_bug_for_the_first_is_not_the_end_of_the_flight(tmp_path: Path) 
 
             return take if is_first else None
 
-    stage.engine.memory = Forgetful()
+    stage.engine._streams._memory = Forgetful()
     first, second = [await ask(stage, id, chat(stream=True)) for id in "ab"]
     assert b'"code":"internal"' in await drain(first)
     await drain(second)

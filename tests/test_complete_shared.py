@@ -23,6 +23,7 @@ from tests.breaking import (
     text,
 )
 from tests.e2e.upstream import ROLE, frames, whole
+from tests.e2e.world import subscribers
 from tests.pipeline.test_engine import HEL, Chunks, Stage, drain
 
 
@@ -99,7 +100,7 @@ async def test_who_shares_it_gets_the_same(tmp_path: Path, fails: bool) -> None:
 
     calls = [asyncio.create_task(one(id)) for id in "ab"]
     await body.waiting.wait()
-    await until(lambda: len(stage.engine._subscribers) == 2)
+    await until(lambda: len(subscribers(stage.engine)) == 2)
     body.cut.set()
     (status, said), again = await asyncio.gather(*calls)
     rows = {row.id: row for row in stage.rows if isinstance(row, FinalRow)}
@@ -127,7 +128,7 @@ async def test_nobody_shares_a_whole_answer_without_a_reason_for_its_end(tmp_pat
     first = asyncio.create_task(ask(stage, None, "a", stream=False, stream_options=None))
     await body.waiting.wait()
     second = asyncio.create_task(ask(stage, None, "b", stream=False, stream_options=None))
-    await until(lambda: len(stage.engine._subscribers) == 2)
+    await until(lambda: len(subscribers(stage.engine)) == 2)
     body.rest = cut[9:]
     body.cut.set()
     replies = await asyncio.gather(first, second)

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from decimal import Decimal
-from functools import partial
-from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -51,15 +49,26 @@ type IntentRowMaker = Callable[[], IntentRow]
 """Makes the row of a request that is about to be sent."""
 
 
-class AttemptAccount(NamedTuple):
-    """One of two attempts of a call that run at the same time."""
+class AttemptAccount(Struct, eq=False):
+    """The account of one attempt: a request that is about to be sent, or was sent."""
 
-    attempt_number: int = 0
-    target: Target | None = None
-    account: Account | None = None
-    is_open: bool = False
-    reservation: Decimal | None = _ZERO
-    sent_at: float = 0.0
+    number: int
+    """Which request of the call it is, from 1."""
+    target: Target
+    account: Account
+    timestamp: float
+    """When it began, in seconds since the epoch."""
+    sent_at: float
+    """The same on the monotonic clock."""
+    max_output: int | None
+    """Tokens of output that it may have at most."""
+    reservation: Decimal | None
+    """USD that it may cost at most; None where nobody knows."""
+    price_version: str | None
+    is_parallel: bool = False
+    """True if it was sent beside another attempt, which was late."""
+    is_open: bool = True
+    """False once it has failed, or was not sent after all."""
 
 
 class CallTotals(Struct, frozen=True):
@@ -78,17 +87,19 @@ class CallTotals(Struct, frozen=True):
 
 
 class CallAccount:
-    """The account of one call. `close` closes it once, then `make_final_row` makes its entry."""
+    """The account of one call, with those of its attempts.
+
+    `close` closes it once, then `make_final_row` makes its row.
+    """
 
     __slots__ = (
-        "_attempt_number",
         "_has_unknown_cost",
-        "_sent_at",
         "_unknown_cost_bound",
         "_wasted_cost",
         "_wasted_estimate",
         "account",
-        "attempt_count",
+        "attempt",
+        "attempts",
         "baseline",
         "cache",
         "cache_similarity",
@@ -101,7 +112,6 @@ class CallAccount:
         "effort",
         "first_content",
         "has_media",
-        "has_open_attempt",
         "is_closed",
         "is_complete",
         "losses",
@@ -109,7 +119,6 @@ class CallAccount:
         "max_output",
         "prompt_tokens",
         "requested_model",
-        "reservation",
         "response_id",
         "served_model",
         "service_tier",
@@ -135,9 +144,9 @@ class CallAccount:
         """What a call is compared with that names no model itself."""
         self.target: Target | None = None
         self.account: Account | None = None
-        self.attempt_count = 0
-        self.has_open_attempt = False
-        """An attempt was sent and has not failed."""
+        self.attempts: list[AttemptAccount] = []
+        self.attempt: AttemptAccount | None = None
+        """The attempt that gave the answer, else the last one that was not parallel."""
         self.cache: CacheOutcome = "off"
         self.cache_similarity: float | None = None
         """How near the question is whose answer from the cache this is; None of an equal one."""
@@ -159,17 +168,12 @@ class CallAccount:
         self.service_tier: str | None = None
         """The service tier that the client asks for."""
         self.has_media = False  # True if vectors are asked for of more than text
-        self.reservation: Decimal | None = _ZERO
-        """USD that the open attempt may cost at most."""
         self._wasted_cost = _ZERO
         self._wasted_estimate = _ZERO
         self._has_unknown_cost = False
         """A failed attempt may have been billed, and nobody knows what."""
         self._unknown_cost_bound: Decimal | None = _ZERO
         """USD that such attempts may have cost at most."""
-        self._sent_at = 0.0
-        self._attempt_number = 0
-        """Which request of the call the open attempt is."""
 
     def record_prompt(self, prompt: Prompt, tokens: int) -> None:
         """Note what is asked; `tokens` is the estimated length of the prompt."""
@@ -181,15 +185,19 @@ class CallAccount:
             self.has_media = bool(prompt.images or prompt.files or prompt.audio)
 
     def start_attempt(
-        self, target: Target, account: Account, timestamp: float, now: float
-    ) -> IntentRowMaker:
-        """A request is about to be sent, `timestamp` seconds since the epoch, `now` on the clock.
+        self,
+        target: Target,
+        account: Account,
+        timestamp: float,
+        now: float,
+        *,
+        is_parallel: bool = False,
+    ) -> AttemptAccount:
+        """Add an attempt that is about to be sent; its intent row can be made from now on.
 
-        Its row can be made once it is wanted: it is the same, whatever becomes of the request.
+        `timestamp` is seconds since the epoch, `now` is on the monotonic clock.
         """
-        call, attempt_number = self.call, self.attempt_count + 1
-        self.attempt_count = self._attempt_number = attempt_number
-        self.target, self.account, self.has_open_attempt, self._sent_at = target, account, True, now
+        call = self.call
         # Of vectors nothing comes out.
         max_output = (
             0
@@ -205,38 +213,34 @@ class CallAccount:
             )
         if call.operation == _UNBILLED_OPERATION:
             reservation = _ZERO
-        self.reservation = reservation
-        return partial(
-            self._make_intent_row,
+        attempts = self.attempts
+        attempt = AttemptAccount(
+            len(attempts) + 1,
             target,
             account,
             timestamp,
-            attempt_number,
+            now,
             max_output,
             reservation,
             price_version,
+            is_parallel,
         )
+        attempts.append(attempt)
+        if not is_parallel:
+            self.finish_attempt(attempt)
+        return attempt
 
-    def _make_intent_row(
-        self,
-        target: Target,
-        account: Account,
-        timestamp: float,
-        attempt_number: int,
-        max_output: int | None,
-        reservation: Decimal | None,
-        price_version: str | None,
-    ) -> IntentRow:
-        """Made with what may be another by the time that it is made."""
-        call, decision = self.call, self.decision
+    def make_intent_row(self, attempt: AttemptAccount) -> IntentRow:
+        """Make the row of an attempt, which is the same whatever has become of the attempt."""
+        call, decision, target = self.call, self.decision, attempt.target
         key, lab, tier = call.key, "", ""
         tags: tuple[str, ...] = ()
         if decision is not None:
             tags, lab, tier = decision.tags, decision.lab, decision.tier or ""
         return IntentRow(
             id=call.id,
-            at=timestamp,
-            attempt=attempt_number,
+            at=attempt.timestamp,
+            attempt=attempt.number,
             key=key.name,
             tenant=key.tenant,
             tags=tags,
@@ -245,77 +249,68 @@ class CallAccount:
             lab=lab,
             tier=tier,
             provider=target.provider.name,
-            account=account.name,
+            account=attempt.account.name,
             model=target.model,
             input=self.prompt_tokens,
-            most=max_output,
-            reserved=reservation,
-            price=price_version,
+            most=attempt.max_output,
+            reserved=attempt.reservation,
+            price=attempt.price_version,
             config=self.config,
         )
 
-    def cancel_attempt(self) -> None:
-        """The request that was about to be sent was not, since nothing may go without its row."""
-        self.attempt_count -= 1
-        self.has_open_attempt, self.reservation = False, _ZERO
-        if self.attempt_count == 0:
+    def cancel_attempt(self, attempt: AttemptAccount) -> None:
+        """Take back an attempt that was not sent, since no request leaves without its row."""
+        attempt.is_open = False
+        self.attempts.remove(attempt)
+        if not self.attempts:
             self.target = self.account = None
 
-    def fail_attempt(self, problem: Problem, timestamp: float, now: float) -> AttemptRow | None:
-        """The open attempt gave no answer; None where nothing was sent."""
-        target = self.target
-        if not self.has_open_attempt or target is None:
+    def fail_attempt(
+        self, attempt: AttemptAccount, problem: Problem, timestamp: float, now: float
+    ) -> AttemptRow | None:
+        """Note that an attempt gave no answer; None if that was known before."""
+        if not attempt.is_open:
             return None
-        self.has_open_attempt = False
-        wasted_cost, estimated_cost, usage = self._price_failure(problem)
+        attempt.is_open = False
+        target, duration = attempt.target, now - attempt.sent_at
+        wasted_cost, estimated_cost, usage = self._price_failure(target, problem)
         if wasted_cost is None or estimated_cost is None:
             self._has_unknown_cost, self._unknown_cost_bound = (
                 True,
-                _add_known(self._unknown_cost_bound, self.reservation),
+                _add_known(self._unknown_cost_bound, attempt.reservation),
             )
         else:
             self._wasted_cost += wasted_cost
             self._wasted_estimate += estimated_cost
         return AttemptRow(
             id=self.call.id,
-            attempt=self._attempt_number,
-            at=timestamp - (now - self._sent_at),
+            attempt=attempt.number,
+            at=timestamp - duration,
             provider=target.provider.name,
-            account=self.account.name if self.account is not None else None,
+            account=attempt.account.name,
             model=target.model,
             status=problem.upstream_status,
             problem=problem.name or problem.kind,
-            duration=round_micros(now - self._sent_at),
+            duration=round_micros(duration),
             input=usage.prompt if usage is not None else None,
             output=usage.completion if usage is not None else None,
             cost=wasted_cost,
             estimate=estimated_cost,
-            reserved=self.reservation if wasted_cost is None else None,
+            reserved=attempt.reservation if wasted_cost is None else None,
         )
 
-    def swap_attempt(self, attempt: AttemptAccount | None = None) -> AttemptAccount:
-        """Put what is known of the open attempt aside for another that runs at the same time.
+    def finish_attempt(self, attempt: AttemptAccount) -> None:
+        """Take an attempt for the one whose answer the call has."""
+        self.attempt, self.target, self.account = attempt, attempt.target, attempt.account
 
-        `attempt` is what this gave for the other before; None where the other is yet to be sent.
-        """
-        previous = AttemptAccount(
-            self._attempt_number,
-            self.target,
-            self.account,
-            self.has_open_attempt,
-            self.reservation,
-            self._sent_at,
-        )
-        current = AttemptAccount() if attempt is None else attempt
-        (
-            self._attempt_number,
-            self.target,
-            self.account,
-            self.has_open_attempt,
-            self.reservation,
-            self._sent_at,
-        ) = current
-        return previous
+    def record_first_content(self, now: float) -> None:
+        """Note when the client gets its first content; `now` is on the clock of `call.started`."""
+        self.first_content = round_micros(now - self.call.started_at)
+
+    @property
+    def has_open_attempt(self) -> bool:
+        """True if an attempt was sent and has not failed."""
+        return self.attempt is not None and self.attempt.is_open
 
     @property
     def has_wasted_cost(self) -> bool:
@@ -442,7 +437,7 @@ class CallAccount:
             effort=effort,
             service=usage.service,
             served=_shorten(self.served_model),
-            attempts=self.attempt_count,
+            attempts=len(self.attempts),
             cache=self.cache,
             near=self.cache_similarity,
             dropped=_list_fields(self.losses),
@@ -475,7 +470,7 @@ class CallAccount:
         return price.find_in_force(self.call.received_at) if price is not None else None
 
     def _price_failure(
-        self, problem: Problem
+        self, target: Target, problem: Problem
     ) -> tuple[Decimal | None, Decimal | None, Usage | None]:
         """USD of a failed attempt, what of them is estimated, and what it used."""
         if problem.spent == "no" or self.call.operation == _UNBILLED_OPERATION:
@@ -488,7 +483,8 @@ class CallAccount:
             content_bytes=problem.content_bytes,
             is_complete=False,
         )
-        return *_price_usage(usage, source, problem.usage, self.find_price()), usage
+        price = self._find_target_price(target)
+        return *_price_usage(usage, source, problem.usage, price), usage
 
     def _complete_usage(self) -> tuple[Usage | None, UsageSource | None]:
         """What the answer used, and who counted it."""
@@ -523,8 +519,8 @@ class CallAccount:
 
     def _compute_unknown_bound(self, answer_cost: Decimal | None) -> Decimal | None:
         """USD that what is unknown may have cost at most; None where nothing is, or no bound."""
-        if answer_cost is None:
-            return _add_known(self.reservation, self._unknown_cost_bound)
+        if answer_cost is None and self.attempt is not None:
+            return _add_known(self.attempt.reservation, self._unknown_cost_bound)
         return self._unknown_cost_bound if self._has_unknown_cost else None
 
     def _compute_baseline(self, usage: Usage | None, price: Price | None) -> Decimal | None:

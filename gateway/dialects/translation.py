@@ -68,7 +68,7 @@ def can_translate(client: Dialect, target_dialect: Dialect) -> bool:
 class TranslatableRequest:
     """A client's request as targets of other dialects would be asked it; made when first needed."""
 
-    __slots__ = ("_body", "_client", "_fetched_kinds", "_native_body", "_request")
+    __slots__ = ("_body", "_client", "_fetched_kinds", "_request")
 
     def __init__(
         self, client: Dialect, body: RequestBody, fetched_kinds: frozenset[str] = frozenset()
@@ -78,7 +78,6 @@ class TranslatableRequest:
         self._body = body
         self._fetched_kinds = fetched_kinds
         self._request: CanonicalRequest | None = None
-        self._native_body: tuple[RequestBody, Target, WrittenBody | None] | None = None
 
     @property
     def request(self) -> CanonicalRequest:
@@ -86,23 +85,6 @@ class TranslatableRequest:
         if self._request is None:
             self._request = get_translation(self._client).decode_request(self._body)
         return self._request
-
-    def prewrite(self, target: Target) -> None:
-        """Write already what a target is sent that is asked in the client's own dialect.
-
-        Not where somebody has asked for it, and has written it himself.
-        """
-        if self._native_body is None:
-            self._native_body = self._body, target, self._client.write(self._body, target)
-
-    def take_prewritten(self, body: RequestBody, target: Target) -> WrittenBody | None:
-        """What was written so of a body for a target; None where it is yet to be written."""
-        native_body = self._native_body
-        if native_body is None:
-            self._native_body = body, target, None
-        elif native_body[0] is body and native_body[1] is target:
-            return native_body[2]
-        return None
 
     def can_translate_to(self, target_dialect: Dialect) -> bool:
         """Whether it can be said in another dialect at all."""

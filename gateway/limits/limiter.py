@@ -46,8 +46,6 @@ from gateway.telemetry.log import Log
 type DecideAgain = Callable[[Tier], tuple[Decision, Plan]]
 """Decides a call anew, with a tier as its ceiling. Raises ProblemError where nothing serves it."""
 
-type OptionCallback = Callable[[Decision, Plan], object]
-
 _GRACE_SECONDS = 60.0
 """Seconds beyond the longest time of a tier after which a call is dead."""
 _DEFAULT_OUTPUT = 1_000
@@ -61,9 +59,6 @@ _REFRESH_ANSWERS = 16
 _UNBOUNDED_REASON = "its cost has no bound, and a hard budget needs one"
 _MAX_TRIES = 3
 """Times that a call is counted whose counters are not there, even when they were just given."""
-
-
-def _do_nothing(_: Decision, __: Plan) -> None: ...
 
 
 class _OutputLengths:
@@ -109,7 +104,7 @@ class _AdmissionOption(msgspec.Struct, frozen=True):
         return self.template.fill(self.amounts)
 
 
-class _Reservation(msgspec.Struct, frozen=True):
+class _HeldDemands(msgspec.Struct, frozen=True):
     """What a call has taken, and of whom."""
 
     counter_store: CounterStore
@@ -125,6 +120,19 @@ class _Reservation(msgspec.Struct, frozen=True):
     def demands(self) -> tuple[CounterDemand, ...]:
         """All of it."""
         return (*self.earlier_demands, *self.template.fill(self.amounts))
+
+
+class Reservation(msgspec.Struct, frozen=True):
+    """What a call has reserved, and the decision and plan with which it passed."""
+
+    limiter: "Limiter"
+    usage_bound: UsageBound
+    decision: Decision
+    plan: Plan
+
+    async def extend(self, target: Target) -> None:
+        """Reserve what one more attempt may cost. Raises ProblemError."""
+        await self.limiter.extend(self.usage_bound, self.decision, target)
 
 
 class Limiter:
@@ -160,12 +168,12 @@ class Limiter:
         self._wall = wall
         self._unsettled = UnsettledCalls(counter_store, read_spent, log, wall)
         self._ledger_spends = self._unsettled.ledger_spends
-        self._reservations: dict[str, _Reservation] = {}
+        self._reservations: dict[str, _HeldDemands] = {}
         """By call."""
         self._ended_calls: dict[tuple[str, Scopes], list[EndedCall]] = {}
         """Calls that `counter_store` has counted and that are over, by their tenant and by whose
         counters they hold: to be settled at once."""
-        self._local_ended_calls: list[tuple[_Reservation, EndedCall]] = []
+        self._local_ended_calls: list[tuple[_HeldDemands, EndedCall]] = []
         """The same of calls that were counted elsewhere."""
         self._output_lengths: dict[str, _OutputLengths] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -200,22 +208,35 @@ class Limiter:
             for tier in TIERS
         )
 
-    async def admit(
+    async def reserve(
         self,
         usage_bound: UsageBound,
         decision: Decision,
         plan: Plan,
         decide_again: DecideAgain,
         *,
-        on_option: OptionCallback = _do_nothing,
         all_at_once: bool = False,
-    ) -> tuple[Decision, Plan]:
-        """Let a call pass, or send it to a cheaper tier; return its decision and plan.
+    ) -> Reservation:
+        """Reserve what a call may cost, or what it costs on a cheaper tier; `settle` ends that.
 
-        The plan has no target whose cost is unbounded, where a hard budget counts the call. The
-        gate calls `on_option` with each way before it asks for that way. `all_at_once`: it asks for
-        all ways at once. Raises ProblemError: rate_limited, budget, budget_busy, overloaded.
+        The plan has no target whose cost is unbounded, where a hard budget counts the call.
+        `all_at_once`: the limiter asks for all ways at once. Raises ProblemError: rate_limited,
+        budget, budget_busy, overloaded.
         """
+        decision, plan = await self._admit(
+            usage_bound, decision, plan, decide_again, all_at_once=all_at_once
+        )
+        return Reservation(self, usage_bound, decision, plan)
+
+    async def _admit(
+        self,
+        usage_bound: UsageBound,
+        decision: Decision,
+        plan: Plan,
+        decide_again: DecideAgain,
+        *,
+        all_at_once: bool,
+    ) -> tuple[Decision, Plan]:
         if not self.applies_to(usage_bound.call.key):
             return decision, plan
         now = self._wall()
@@ -227,7 +248,7 @@ class Limiter:
             if all_at_once
             else [first_option]
         )
-        answer = await self._reserve(usage_bound, options, now, decide_again, on_option)
+        answer = await self._reserve(usage_bound, options, now, decide_again)
         if answer is PASSED:
             return first_option.decision, first_option.plan
         ceiling = answer.demand.then if isinstance(answer, Refusal) else None
@@ -242,7 +263,7 @@ class Limiter:
                 if first_option.is_bounded:
                     self._report_exhausted(usage_bound.call.key.tenant, answer)
                 options = lower_options[start:]
-                answer = await self._reserve(usage_bound, options, now, decide_again, on_option)
+                answer = await self._reserve(usage_bound, options, now, decide_again)
         unbounded_fields = {
             demand.field for option in options if not option.is_bounded for demand in option.demands
         }
@@ -434,7 +455,6 @@ class Limiter:
         options: list[_AdmissionOption],
         now: float,
         decide_again: DecideAgain | None,
-        on_option: OptionCallback = _do_nothing,
     ) -> Refusal | Admitted:
         """Take what one of some ways needs, for a call that passes or (no `decide_again`) goes on.
 
@@ -447,18 +467,17 @@ class Limiter:
         try:
             if decide_again is not None and earlier is None and len(options) == 1:  # as nearly all
                 option = options[0]
-                on_option(option.decision, option.plan)
                 lifetime = _compute_lifetime(call, option)
                 answer = await counter_store.admit_single(
                     option.template, option.amounts, call.id, tenant, lifetime, now
                 )
                 if isinstance(answer, MissingCounter):
                     answer = await self._ask_store(
-                        counter_store, usage_bound, options, now, decide_again, on_option, answer
+                        counter_store, usage_bound, options, now, decide_again, answer
                     )
             else:
                 answer = await self._ask_store(
-                    counter_store, usage_bound, options, now, decide_again, on_option
+                    counter_store, usage_bound, options, now, decide_again
                 )
             if self._is_lost and counter_store is self._counter_store:
                 self._report_loss(is_lost=False)
@@ -469,7 +488,7 @@ class Limiter:
             )
             self._reservations.setdefault(
                 call.id,
-                _Reservation(counter_store, tenant, option.template, option.amounts, all_scopes),
+                _HeldDemands(counter_store, tenant, option.template, option.amounts, all_scopes),
             )
             raise
         except StoreUnavailable:
@@ -481,9 +500,7 @@ class Limiter:
             ):
                 raise ProblemError(UNCOUNTED_PROBLEM) from None
             counter_store = self._local_store
-            answer = await self._ask_store(
-                counter_store, usage_bound, options, now, decide_again, on_option
-            )
+            answer = await self._ask_store(counter_store, usage_bound, options, now, decide_again)
         if isinstance(answer, Refusal):
             return answer
         option = options[answer.choice]
@@ -493,7 +510,7 @@ class Limiter:
         )
         if earlier_demands:
             owner_scopes = collect_scopes((*earlier_demands, *option.template.demands))
-        self._reservations[call.id] = _Reservation(
+        self._reservations[call.id] = _HeldDemands(
             counter_store, tenant, option.template, option.amounts, owner_scopes, earlier_demands
         )
         for demand in answer.warnings:
@@ -507,14 +524,11 @@ class Limiter:
         options: list[_AdmissionOption],
         now: float,
         decide_again: DecideAgain | None,
-        on_option: OptionCallback,
         answer: Refusal | Admitted | MissingCounter | None = None,
     ) -> Refusal | Admitted:
         """`answer` is what was answered before, where it was asked for."""
         send = counter_store.extend if decide_again is None else counter_store.admit
         if answer is None:
-            for option in options:
-                on_option(option.decision, option.plan)
             answer = await send(
                 self._make_request(
                     usage_bound, options, now, is_local=counter_store is not self._counter_store
@@ -558,8 +572,6 @@ class Limiter:
                 is_local=counter_store is not self._counter_store,
                 seeds=seeds,
             )
-            for option in options[1:]:
-                on_option(option.decision, option.plan)
             answer = await send(request, now)
             if counter_store is self._counter_store and not isinstance(answer, MissingCounter):
                 for spend in spends:

@@ -3,22 +3,112 @@
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from typing import Protocol
 
 from msgspec import Struct
 
+from gateway.cache.coalescing import Subscriber
 from gateway.core.call import Call
-from gateway.core.call_accounting import CallAccount, CallTotals, IntentRowMaker
+from gateway.core.call_accounting import AttemptAccount, CallAccount, CallTotals, IntentRowMaker
 from gateway.core.decision import Decision
 from gateway.core.errors import Problem, ledger_unwritable
 from gateway.core.ledger_rows import CallState, FinalRow, Row
 from gateway.core.target import Account, Target
 from gateway.telemetry.log import Log, locate_error
+from gateway.upstream.upstream_request import UpstreamResponse
 
 _MAX_WARNED_MODELS = 1000
 """Models that the log tells of: clients choose some of their names."""
 
-type ExtendReservation = Callable[[Target], Awaitable[None]]
-"""Lets a call pass once more, for a request to a target. Raises ProblemError."""
+
+class CallReservation(Protocol):
+    """What a call has reserved of its budgets."""
+
+    async def extend(self, target: Target) -> None:
+        """Reserve what one more attempt may cost. Raises ProblemError."""
+        ...
+
+
+class RecordedAccount(CallAccount):
+    """The account of a call whose rows go to the ledger.
+
+    Upstream tells it of each attempt. Whoever sends the last byte settles it, once.
+    """
+
+    __slots__ = ("_recorder", "aborted_by", "is_streaming", "reservation", "subscriber")
+
+    def __init__(self, call: Call, config: str, recorder: "CallRecorder") -> None:
+        super().__init__(call, config)
+        self._recorder = recorder
+        self.reservation: CallReservation | None = None
+        """What the limiter has reserved for the call; None if no limit counts it."""
+        self.subscriber: Subscriber[UpstreamResponse] | None = None
+        """Its place among the calls that share one answer; None if it shares none."""
+        self.is_streaming = False
+        """True if a stream is the response: it settles the account and lets go of all of these."""
+        self.aborted_by = "client"
+        """Who ends the call if it is cancelled."""
+
+    async def attempt_started(
+        self, target: Target, account: Account, *, is_parallel: bool = False
+    ) -> AttemptAccount:
+        """Write the row of an attempt before its request is sent, and wait until it is safe.
+
+        A reservation covers one attempt that is billed, so it is extended if an earlier attempt may
+        be billed too. Raises ProblemError if the request must not be sent.
+        """
+        if self.reservation is not None and (
+            self.has_wasted_cost or (is_parallel and not self._has_parallel_attempt)
+        ):
+            await self.reservation.extend(target)
+        recorder = self._recorder
+        attempt = recorder.record_attempt(self, target, account, is_parallel=is_parallel)
+        if recorder.waits_for_sync:
+            try:
+                await recorder.wait_for_disk()
+            except OSError:
+                self.cancel_attempt(attempt)
+                raise ledger_unwritable() from None
+        return attempt
+
+    def attempt_failed(self, attempt: AttemptAccount, problem: Problem) -> None:
+        """Write the row of an attempt that gave no answer."""
+        self._recorder.record_failure(self, attempt, problem)
+
+    def attempt_finished(self, attempt: AttemptAccount) -> None:
+        """Note that the call has the answer of an attempt."""
+        self.finish_attempt(attempt)
+
+    def settle(
+        self,
+        state: CallState,
+        status: int,
+        *,
+        problem: str | None = None,
+        aborted_by: str | None = None,
+    ) -> FinalRow:
+        """Write the final row; the limiter then settles what the call has reserved."""
+        return self._recorder.close(self, state, status, problem=problem, aborted_by=aborted_by)
+
+    def settle_deferred(self, state: CallState = "settled") -> FinalRow | CallTotals:
+        """Settle a call that was answered whole, whose row may come a little later."""
+        return self._recorder.close_deferred(self, state)
+
+    def settle_aborted(self, status: int) -> FinalRow:
+        """Settle a call that was cancelled; `status` is what its client saw if it did not leave."""
+        if self.aborted_by.startswith("client"):
+            return self.settle("aborted", 499, aborted_by=self.aborted_by)
+        return self.settle("aborted", status, problem="draining", aborted_by=self.aborted_by)
+
+    async def wait_for_sync(self) -> None:
+        """Wait until the final row is on the disk, if that is asked for; an answer goes anyway."""
+        if self._recorder.waits_for_sync:
+            await self._recorder.wait_for_sync()
+
+    @property
+    def _has_parallel_attempt(self) -> bool:
+        return any(attempt.is_parallel for attempt in self.attempts)
 
 
 class EndingCall(Struct, frozen=True):
@@ -75,7 +165,7 @@ class CallRecorder:
         self._record_ending = record_ending
         self._sync_waiter = sync_waiter
         self.waits_for_sync = sync_waiter is not None
-        """Whether `wait_for_sync` may have to wait."""
+        """True if rows must be on the disk before a call goes on."""
         self._baseline = baseline
         self._on_begin = on_begin
         self._on_end = on_end
@@ -83,12 +173,19 @@ class CallRecorder:
         self._clock = clock
         self._wall = wall
         self._warned_texts: set[str] = set()
+        self._open_accounts: dict[str, RecordedAccount] = {}
+        """Of calls that have no final row yet, by the id of the call."""
 
-    def open(self, call: Call, config_version: str) -> CallAccount:
-        """The account of a call."""
+    def open(self, call: Call, config_version: str) -> RecordedAccount:
+        """Open the account of a call."""
         if self._on_begin is not None:
             self._on_begin(call)
-        return CallAccount(call, config_version)
+        account = self._open_accounts[call.id] = RecordedAccount(call, config_version, self)
+        return account
+
+    def find_open(self, call: Call) -> RecordedAccount | None:
+        """Find the account of a call that has no final row yet."""
+        return self._open_accounts.get(call.id)
 
     def note_decision(self, call_account: CallAccount, decision: Decision) -> None:
         """A call goes to a lab."""
@@ -100,47 +197,38 @@ class CallRecorder:
             )
 
     def record_attempt(
-        self, call_account: CallAccount, target: Target, account: Account
-    ) -> Awaitable[None] | None:
-        """Before each request: so that a crash leaves on record what it may be billed for.
+        self,
+        call_account: CallAccount,
+        target: Target,
+        account: Account,
+        *,
+        is_parallel: bool = False,
+    ) -> AttemptAccount:
+        """Write the row of an attempt, so that a crash leaves on record what may be billed.
 
-        What is returned is to be waited for. Raises ProblemError where it cannot be written.
+        Raises ProblemError if the row cannot be written.
         """
+        attempt = call_account.start_attempt(
+            target, account, self._wall(), self._clock(), is_parallel=is_parallel
+        )
         try:
-            make_intent_row = call_account.start_attempt(
-                target, account, self._wall(), self._clock()
-            )
             if self._record_opening is not None:
-                self._record_opening(make_intent_row)
+                self._record_opening(partial(call_account.make_intent_row, attempt))
             else:
-                self._record(make_intent_row())
+                self._record(call_account.make_intent_row(attempt))
         except OSError:
-            call_account.cancel_attempt()
+            call_account.cancel_attempt(attempt)
             raise ledger_unwritable() from None
-        return None if self._sync_waiter is None else self._sync_or_refuse(self._sync_waiter)
+        return attempt
 
-    def extend_and_record(
-        self, extend: ExtendReservation, call_account: CallAccount, target: Target, account: Account
-    ) -> Awaitable[None] | None:
-        """As `record_attempt`; a call that may have been billed must pass again first."""
-        if not call_account.has_wasted_cost:
-            return self.record_attempt(call_account, target, account)
-
-        async def extend_then_record() -> None:
-            await extend(target)
-            if (sync := self.record_attempt(call_account, target, account)) is not None:
-                await sync
-
-        return extend_then_record()
-
-    def record_failure(self, call_account: CallAccount, problem: Problem) -> None:
-        """After each request that gave no answer."""
-        if (
-            problem.kind == "ledger" and call_account.has_open_attempt
-        ):  # it waited for its row, and was not sent
-            call_account.cancel_attempt()
+    def record_failure(
+        self, call_account: CallAccount, attempt: AttemptAccount, problem: Problem
+    ) -> None:
+        """Write the row of an attempt that gave no answer."""
+        if problem.kind == "ledger" and attempt.is_open:  # it waited for its row, and was not sent
+            call_account.cancel_attempt(attempt)
             return
-        row = call_account.fail_attempt(problem, self._wall(), self._clock())
+        row = call_account.fail_attempt(attempt, problem, self._wall(), self._clock())
         if row is not None:
             self._write_row(row)
 
@@ -154,6 +242,7 @@ class CallRecorder:
         aborted_by: str | None = None,
     ) -> FinalRow:
         """The one place where a call becomes its final entry; but for those of `close_deferred`."""
+        self._open_accounts.pop(call_account.call.id, None)
         totals, ended_at = call_account.close(), self._clock()
         row = call_account.make_final_row(
             totals, state, status, ended_at, problem=problem, aborted_by=aborted_by
@@ -173,6 +262,7 @@ class CallRecorder:
         """
         if self._record_ending is None:
             return self.close(call_account, state, 200)
+        self._open_accounts.pop(call_account.call.id, None)
         totals, ended_at = call_account.close(), self._clock()
         if totals.cost is None:
             self._warn_unpriced(call_account)
@@ -186,12 +276,15 @@ class CallRecorder:
         if self._on_decision is not None:
             self._on_decision(row, call_account.make_decision_record)
 
-    async def wait_for_sync(self) -> None:
-        """The final entry is on the disk, where that is asked for."""
-        if self._sync_waiter is None:
-            return
-        with suppress(OSError):  # it was written, and whoever writes tells that it is not on disk
+    async def wait_for_disk(self) -> None:
+        """Wait until all rows are on the disk, if that is asked for. Raises OSError."""
+        if self._sync_waiter is not None:
             await self._sync_waiter()
+
+    async def wait_for_sync(self) -> None:
+        """Wait until the final row is on the disk, if that is asked for; an answer goes anyway."""
+        with suppress(OSError):  # it was written, and whoever writes tells that it is not on disk
+            await self.wait_for_disk()
 
     def _write_row(self, row: Row) -> None:
         """Write what has happened: nothing can be refused any more."""
@@ -199,12 +292,6 @@ class CallRecorder:
             self._record(row)
         except OSError as error:
             self._log("ledger", call=row.id, error=locate_error(error))
-
-    async def _sync_or_refuse(self, wait: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await wait()
-        except OSError:
-            raise ledger_unwritable() from None
 
     def _warn_unpriced(self, call_account: CallAccount) -> None:
         """Say once of each model what is not known of its price, where a cost is unknown."""

@@ -1,8 +1,7 @@
 """What a decision reads of the world: gathered before it; and where its conversation sits after."""
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -15,14 +14,12 @@ from gateway.core.prompt_cache import count_cached_tokens, parse_lifetime
 from gateway.core.target import Account, Catalogue, Target, Tier
 from gateway.limits.tier_share import TurnCounter
 from gateway.pipeline.llm_judge import Judge
-from gateway.pipeline.prefetch import Prefetch
 from gateway.routing import model_name, unlisted_models
 from gateway.routing.affinity_verdict import accumulate_session
 from gateway.routing.features import Features
 from gateway.routing.router import Router
 from gateway.upstream.provider_quota import AccountModelKey
 from gateway.upstream.retry import PinnedAccount
-from gateway.upstream.upstream_request import UpstreamRequest
 
 type UnavailableReason = Callable[[AccountModelKey], str]
 """Why an account of a provider is not asked for a model in its turn; empty where it is."""
@@ -40,8 +37,6 @@ class _ConversationCall(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision
     tier: Tier
     catalogue: Catalogue
-    needs_account: bool
-    """Which of several accounts has its conversation is to be asked."""
 
 
 class ContextLoader:
@@ -70,7 +65,7 @@ class ContextLoader:
     async def load(
         self, router: Router, call: Call, features: Features, *, may_ask: bool = True
     ) -> DecisionContext:
-        """Load the evidence for a decision; ask only for what may matter to it.
+        """Load what a decision needs beside the call; ask only for what may matter to it.
 
         `may_ask`: a provider may be asked too. A thread looks up a model that no lab lists, as the
         first look at a price list takes long.
@@ -84,25 +79,6 @@ class ContextLoader:
         if self._judge is None:
             return context
         return await self._judge(router, call, features, context, may_ask=may_ask)
-
-    def build_without_lookup(
-        self, router: Router, call: Call, features: Features
-    ) -> DecisionContext | None:
-        """As `load`, of a call for which nothing need be asked; None of any other."""
-        if (
-            unlisted_models.make_target_factory(features, call.operation, router.catalogue)
-            is not None
-        ):
-            return None
-        if (
-            (self._judge is not None or self._session_store is not None)
-            and model_name.leaves_tier_open(features, router.catalogue)
-            and (self._judge is not None or _may_have_session(features))
-        ):
-            return None
-        return DecisionContext(
-            at=call.received_at, thresholds=self._turn_counter.find_thresholds(call.key)
-        )
 
     async def _load_session_context(
         self, router: Router, call: Call, features: Features
@@ -139,16 +115,14 @@ class ContextLoader:
         with one of several accounts: else what names a model in each call needs no seat.
         """
         self._turn_counter.count_turn(call, decision)
-        if self._session_store is None or call.operation != "generate" or decision.tier is None:
+        if self._session_store is None or decision.tier is None:
             return
-        has_several_accounts = _has_several_accounts(decision, plan)
-        if (
-            not has_several_accounts
-            and decision.source == "pin"
-            and not _has_earlier_turns(features)
-        ):
-            return
-        if features.turn.conversation and features.turn.kind != "side":
+        may_have_begun = (
+            decision.source != "pin"
+            or _has_several_accounts(decision, plan)
+            or _has_earlier_turns(features)
+        )
+        if may_have_begun and _is_session_call(call, features, decision):
             conversation_call = _ConversationCall(
                 call=call,
                 features=features,
@@ -156,53 +130,18 @@ class ContextLoader:
                 decision=decision,
                 tier=decision.tier,
                 catalogue=router.catalogue,
-                needs_account=has_several_accounts and _has_earlier_turns(features),
             )
             self._conversation_calls[call.id] = conversation_call
 
-    def start_prefetch(
-        self, prefetch: Prefetch, call: Call, features: Features, decision: Decision, plan: Plan
-    ) -> None:
-        """Ask ahead for what `pin_account` will want: with what else is asked of Redis."""
+    def find_session(
+        self, call: Call, features: Features, decision: Decision, plan: Plan
+    ) -> Awaitable[Session | None] | None:
+        """Find the session that says which account a pinned call goes to; None if none may."""
         if self._session_store is None or not _has_several_accounts(decision, plan):
-            return
-        if (
-            _has_earlier_turns(features)
-            and features.turn.conversation
-            and features.turn.follows_session
-        ):
-            prefetch.start(
-                "seat", partial(self._session_store.find, call.key, features.turn.conversation)
-            )
-
-    def find_conversation_call(self, request: UpstreamRequest) -> "_ConversationCall | None":
-        """The call of a conversation that may have an account of its own; None: nothing to ask."""
-        conversation_call = self._conversation_calls.get(request.call.id)
-        if (
-            self._session_store is None
-            or conversation_call is None
-            or not conversation_call.needs_account
-            or request.pinned_account is not None
-        ):
             return None
-        return conversation_call
-
-    async def pin_account(
-        self, request: UpstreamRequest, conversation_call: "_ConversationCall", prefetch: Prefetch
-    ) -> UpstreamRequest:
-        """A call that names its model goes to the account that has its conversation."""
-        if self._session_store is None:
-            return request
-        find_session = partial(
-            self._session_store.find, request.call.key, conversation_call.features.turn.conversation
-        )
-        session, first_target = await prefetch.get("seat", find_session), request.plan.targets[0]
-        if session is None or session.target != first_target.name or session.account is None:
-            return request
-        pinned_account = PinnedAccount(
-            first_target.provider.name, session.account, first_target.model
-        )
-        return msgspec.structs.replace(request, pinned_account=pinned_account)
+        if not _has_earlier_turns(features) or not _is_session_call(call, features, decision):
+            return None
+        return self._session_store.find(call.key, features.turn.conversation)
 
     def note_stream_start(self, call: Call, target: Target, account: Account) -> None:
         """A stream has begun: a seat that is new, or another, is known before it ends.
@@ -258,6 +197,16 @@ class ContextLoader:
             await self._session_store.drain()
 
 
+def _is_session_call(call: Call, features: Features, decision: Decision) -> bool:
+    """True if the target that serves a call is remembered for its conversation."""
+    return bool(
+        call.operation == "generate"
+        and decision.tier is not None
+        and features.turn.conversation
+        and features.turn.kind != "side"
+    )
+
+
 def _has_several_accounts(decision: Decision, plan: Plan) -> bool:
     """Whether one that names its model or tier may be served by several accounts."""
     return decision.source == "pin" and len(plan.targets[0].provider.accounts) > 1
@@ -282,6 +231,14 @@ def find_session_account(decision: Decision, plan: Plan) -> PinnedAccount | None
         return None
     target = plan.targets[0]
     return PinnedAccount(target.provider.name, decision.account, target.model)
+
+
+def find_conversation_account(session: Session | None, plan: Plan) -> PinnedAccount | None:
+    """Find the account that has a pinned call's conversation, if its target comes first."""
+    target = plan.targets[0]
+    if session is None or session.target != target.name or session.account is None:
+        return None
+    return PinnedAccount(target.provider.name, session.account, target.model)
 
 
 def _get_location(session: Session) -> tuple[str, str, str, str | None]:

@@ -1,18 +1,15 @@
 """What calls leave behind for those that go on from them: notes of reasoning, and kept answers."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
-
-import msgspec
 
 from gateway.cache.cached_response import CachedResponse
 from gateway.cache.reasoning_note_store import ReasoningNoteStore
 from gateway.cache.response_store import ResponseChain, SavedResponses, StreamTape, should_store
 from gateway.core.call import Call, Key
 from gateway.core.errors import Problem, ProblemError
-from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, Dialect, RequestBody
+from gateway.core.prompt import Prompt
+from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS, Dialect, RequestBody
 from gateway.dialects.tool_reasoning import ReasoningNote
-from gateway.pipeline.prefetch import Prefetch
 from gateway.upstream.retry import PinnedAccount
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
@@ -39,47 +36,17 @@ class ConversationMemory:
             return ResponseChain(body=body, translatable_body=body)
         return await self._responses.read(call.key, body)
 
-    def start_prefetch(
-        self, prefetch: Prefetch, call: Call, dialect: Dialect, body: RequestBody
-    ) -> None:
-        """Ask ahead for what `recall` will want."""
-        if self._notes is not None and dialect is OPENAI_CHAT and body.prompt.tool_loop:
-            prefetch.start("notes", partial(self._notes.find, call.key, body.outline["messages"]))
+    def find_notes(
+        self, call: Call, body: RequestBody
+    ) -> Awaitable[Mapping[str, ReasoningNote]] | None:
+        """Find what was noted of the reasoning of a tool loop; None if nothing may be noted."""
+        if self._notes is None or not _is_chat(call) or not body.prompt.tool_loop:
+            return None
+        return self._notes.find(call.key, body.outline["messages"])
 
-    def can_recall(self, request: UpstreamRequest) -> bool:
-        """Whether there may be something to `recall`."""
-        prompt = request.body.prompt
-        if not (prompt.tool_loop or prompt.tools):
-            return False
-        return self._notes is not None and request.dialect is OPENAI_CHAT
-
-    async def recall(self, request: UpstreamRequest, prefetch: Prefetch) -> UpstreamRequest:
-        """A call of a client that keeps no reasoning, with what was noted of its tool loop."""
-        prompt = request.body.prompt
-        if self._notes is None:
-            return request
-        notes: Mapping[str, ReasoningNote] = {}
-        if prompt.tool_loop:
-            find_notes = partial(
-                self._notes.find, request.call.key, request.body.outline["messages"]
-            )
-            notes = await prefetch.get("notes", find_notes)
-        last_note = list(notes.values())[-1] if notes else None
-        pinned_account = (
-            request.pinned_account
-            if last_note is None
-            else PinnedAccount(last_note.provider, last_note.account, last_note.model)
-        )
-        return msgspec.structs.replace(
-            request,
-            reasoning_notes=notes,
-            records_reasoning=bool(prompt.tools),
-            pinned_account=pinned_account,
-        )
-
-    def can_save(self, request: UpstreamRequest, response: UpstreamResponse) -> bool:
-        """Whether there may be something to `save`."""
-        return response.reasoning_recorder is not None or request.dialect is OPENAI_RESPONSES
+    def records_reasoning(self, call: Call, prompt: Prompt) -> bool:
+        """True if reasoning is noted of an answer, whose client does not send it back."""
+        return self._notes is not None and _is_chat(call) and bool(prompt.tools)
 
     async def save(self, request: UpstreamRequest, response: UpstreamResponse) -> None:
         """Keep what a whole answer leaves behind, before its client has it."""
@@ -163,6 +130,11 @@ class ConversationMemory:
         return self._responses if is_saved else None
 
 
+def _is_chat(call: Call) -> bool:
+    """True if clients of a dialect may not send reasoning back, so that it is noted for them."""
+    return OPERATIONS[call.dialect, call.operation] is OPENAI_CHAT
+
+
 async def _save_response(
     responses: SavedResponses,
     request: UpstreamRequest,
@@ -181,8 +153,16 @@ async def _save_response(
     )
 
 
-def find_chain_account(chain: ResponseChain) -> PinnedAccount | None:
-    """Who has the earlier answer of a chain."""
-    if chain.provider is None or chain.account is None:
+def find_note_account(notes: Mapping[str, ReasoningNote] | None) -> PinnedAccount | None:
+    """Find who gave the answer that was noted last."""
+    if not notes:
+        return None
+    last_note = list(notes.values())[-1]
+    return PinnedAccount(last_note.provider, last_note.account, last_note.model)
+
+
+def find_chain_account(chain: ResponseChain | None) -> PinnedAccount | None:
+    """Find who has the earlier answer of a chain."""
+    if chain is None or chain.provider is None or chain.account is None:
         return None
     return PinnedAccount(chain.provider, chain.account)

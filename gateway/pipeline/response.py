@@ -14,6 +14,7 @@ from gateway.core.errors import Problem
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.target import Tier
 from gateway.dialects import Dialect
+from gateway.telemetry.log import Log, locate_error
 from gateway.upstream.relay import DirectRelay
 
 
@@ -122,6 +123,13 @@ def make_problem_response(
     )
 
 
+def make_bug_problem(log: Log, error: Exception, call_id: str) -> Problem:
+    """Log where a bug is, and make the problem that a client is told."""
+    log("bug", call=call_id, error=locate_error(error))
+    message = "The gateway failed on this call; its log has the reason under "
+    return Problem(kind="internal", message=f"{message}{call_id}.")
+
+
 def make_id_headers(call_id: str) -> Headers:
     """The id of a call, in both headers that the official SDKs read."""
     value = call_id.encode()
@@ -167,10 +175,10 @@ def _format_decision_lines(call_account: CallAccount) -> str:
     model, provider = (None, "") if target is None else (target.model, target.provider.name)
     cache = call_account.cache if similarity is None else "near"
     if decision is None:
-        lines = _format_common_lines(None, None, model, provider, cache, call_account.attempt_count)
+        lines = _format_common_lines(None, None, model, provider, cache, len(call_account.attempts))
     else:
         lines = _format_common_lines(
-            decision.lab, decision.tier, model, provider, cache, call_account.attempt_count
+            decision.lab, decision.tier, model, provider, cache, len(call_account.attempts)
         )
         lines = f"x-tiergate-decision: {decision.source}; {call_account.call.id}\r\n{lines}"
         if decision.family is not None:

@@ -1,8 +1,7 @@
 """Answers that are kept for equal calls: where in the cache one stands, and how it gets there."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from functools import partial
+from collections.abc import Awaitable, Callable, Coroutine
 
 import msgspec
 
@@ -15,7 +14,6 @@ from gateway.core.call_accounting import CallAccount
 from gateway.core.decision import Decision, Plan
 from gateway.core.usage import Usage
 from gateway.dialects import Dialect, RequestBody
-from gateway.pipeline.prefetch import Prefetch
 from gateway.upstream.upstream_request import UpstreamRequest, UpstreamResponse
 
 
@@ -32,8 +30,6 @@ class ResponseCache:
         self._semantic_cache = semantic_cache
         self._store = store
         self.is_enabled = store is not None
-        self.find = _find_nothing if store is None else store.find
-        """Find the answer at a place."""
         self._wall = wall
         self._background_tasks: set[asyncio.Task[None]] = set()
 
@@ -44,27 +40,19 @@ class ResponseCache:
             return None
         return store.make_key(call, body.members, plan.targets[0])
 
-    def make_lookup(
-        self,
-        call: Call,
-        body: RequestBody,
-        first_plan: Plan,
-        first_key: str | None,
-        prefetch: Prefetch,
-    ) -> Callable[[Decision, Plan], None]:
-        """What is asked of the cache goes with what is asked of the gate."""
-
-        def start_lookup(decision: Decision, plan: Plan) -> None:
-            key = first_key if plan is first_plan else self.make_key(call, body, decision, plan)
-            if key is not None and not call.options.wants_new_answer:
-                prefetch.start(key, partial(self.find, key))
-
-        return start_lookup
+    def find(self, call: Call, key: str | None) -> Awaitable[CachedResponse | None] | None:
+        """Find the answer at a place; None if the call has none there, or wants a new answer."""
+        if self._store is None or key is None or call.options.wants_new_answer:
+            return None
+        return self._store.find(key)
 
     async def find_similar(
-        self, semantic_cache: SemanticCache, request: UpstreamRequest, call_account: CallAccount
+        self, request: UpstreamRequest, call_account: CallAccount
     ) -> tuple[UpstreamRequest, tuple[CachedResponse, bytes] | None]:
-        """A call with its question, and the answer of a near one: its recording, and as told."""
+        """Return a call with its question, and the answer of a near one: stored, and as told."""
+        semantic_cache, store = self._semantic_cache, self._store
+        if semantic_cache is None or store is None:
+            return request, None
         question = semantic_cache.make_question(request.call, request.body, request.plan.targets[0])
         if question is None:
             return request, None
@@ -72,7 +60,7 @@ class ResponseCache:
         hit = await semantic_cache.find(question)
         if hit is None:
             return request, None
-        cached = await self.find(hit.key)
+        cached = await store.find(hit.key)
         answer_body = render_cached(cached, request.dialect, request.body)
         if cached is None or answer_body is None:
             self._run_in_background(semantic_cache.remove(hit))
@@ -132,10 +120,6 @@ class ResponseCache:
             await asyncio.wait(self._background_tasks)
         if self._store is not None:
             await self._store.drain()
-
-
-async def _find_nothing(_: str) -> CachedResponse | None:
-    return None
 
 
 def render_cached(

@@ -28,10 +28,6 @@ class SubrequestServer(Protocol):
         """End a call that is being served."""
         ...
 
-    def forget(self, call: Call) -> None:
-        """It has ended."""
-        ...
-
 
 class CoolDown:
     """Whether a model may be asked: it outlives configurations.
@@ -90,5 +86,4 @@ async def serve_subrequest(
         return task.result()
     server.abort(call, task.cancel, "timeout")
     await asyncio.gather(task, return_exceptions=True)
-    server.forget(call)
     return None

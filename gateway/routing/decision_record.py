@@ -1,7 +1,6 @@
 """What a decision rested on, written down once nobody waits: from the call to its row."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import compress
 from operator import attrgetter
 
@@ -100,25 +99,6 @@ class DecisionRecorder:
             lowered for lowered in self._lowered_decisions if lowered[0] is decision
         )
         self._record = None
-
-    def prepare(self) -> None:
-        """Do already what will be needed: for a moment in which the call waits.
-
-        What the row keeps is found out, but not where rules read the text itself, whose outcomes
-        are known when it is over. The request for who comes first in the plan is written. Of a call
-        that names what it wants, whose row says of the text what was read, it is found out where in
-        its conversation it stands; its request is on its way.
-        """
-        decision, plan, request = self._decision, self._plan, self._call.request
-        if decision is not None and decision.source == "pin":
-            with suppress(Exception):  # it is read again, and its row told
-                _ = self._call.turn
-            return
-        if decision is not None and not self._router.rules.text_rules:
-            self()
-        if plan is not None and plan.dialects[0] == self._dialect.name and request is not None:
-            with suppress(Exception):  # it is written again, and raises it there
-                request.prewrite(plan.targets[0])
 
     @property
     def call(self) -> Features:

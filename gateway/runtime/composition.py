@@ -386,7 +386,6 @@ class Gateway:
             if ledger_runtime.keeps_content
             else None,
             limiter=self.limiter,
-            run_meanwhile=self.write_batch.run_if_alone,
             load_shedder=self.load_shedder,
         )
         return Revision(built_config, engine, upstream, client, local_engines, time.time())

@@ -182,10 +182,8 @@ class Endpoint:
                     exchange.in_flight = None
                 elif watcher is not None:
                     watcher.cancel()
-            if in_flight.ended_by:
-                engine.forget(call)
-                if in_flight.ended_by == "drain":
-                    await self._write_draining(call.id, in_flight, keepalive, tracked_send)
+            if in_flight.ended_by == "drain":
+                await self._write_draining(call.id, in_flight, keepalive, tracked_send)
         finally:
             revision.leave()
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import msgspec
 
@@ -77,7 +76,6 @@ class AttemptRunner:
         reduced_request = prepare_request.reduce_request(request, candidate, problem)
         if reduced_request is None:
             raise ProblemError(problem)
-        request.on_attempt_failure(problem)
         return await self.send_once(reduced_request, candidate)
 
     async def send_once(self, request: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
@@ -95,8 +93,18 @@ class AttemptRunner:
         target_dialect, adapter, headers, written_body, tail, recorder = prepare_request.prepare(
             request, candidate
         )
-        if (pending_write := request.on_attempt_start(target, account)) is not None:
-            await pending_write
+        call_account, is_parallel = request.call_account, request.is_parallel
+        attempt_account = await call_account.attempt_started(
+            target, account, is_parallel=is_parallel
+        )
+
+        async def record_resend(problem: Problem) -> None:
+            nonlocal attempt_account
+            call_account.attempt_failed(attempt_account, problem)
+            attempt_account = await call_account.attempt_started(
+                target, account, is_parallel=is_parallel
+            )
+
         key = build_account_model_key(request, candidate)
         sent_at, quota = clock(), self._quota
         attempt = self._health.begin(key, stream=stream, is_listed=target.is_listed)
@@ -116,7 +124,7 @@ class AttemptRunner:
                 timers,
                 deadline,
                 tail,
-                partial(_record_resend, request, candidate),
+                record_resend,
             )
             status = provider_response.status
             retry_after = quota.record_response(
@@ -128,6 +136,7 @@ class AttemptRunner:
                 written_body=written_body,
                 provider_response=provider_response,
                 attempt=attempt,
+                attempt_account=attempt_account,
                 upstream_id=_read_upstream_id(provider_response, account),
                 dialect_name=candidate.dialect_name,
                 reasoning_recorder=recorder,
@@ -163,6 +172,7 @@ class AttemptRunner:
                 attempt.abandon()
             else:
                 attempt.fail(error.problem)
+            call_account.attempt_failed(attempt_account, error.problem)
             raise
         except BaseException:
             attempt.abandon()
@@ -200,14 +210,6 @@ async def _read_response(
     except BaseException:
         await provider_response.close()
         raise
-
-
-def _record_resend(
-    request: UpstreamRequest, candidate: Candidate, problem: Problem
-) -> Awaitable[None] | None:
-    """A request is sent once more, and there is a row of each."""
-    request.on_attempt_failure(problem)
-    return request.on_attempt_start(candidate.target, candidate.account)
 
 
 def build_account_model_key(request: UpstreamRequest, candidate: Candidate) -> AccountModelKey:

@@ -32,8 +32,8 @@ from gateway.upstream.write_batch import WriteBatch
 
 type Transports = Callable[[Provider], httpx.AsyncBaseTransport]
 """Gives the transport of a provider: what stands behind the door."""
-type OnResend = Callable[[Problem], Awaitable[None] | None]
-"""Told why a request is sent once more, before it is; what it returns is waited for."""
+type OnResend = Callable[[Problem], Awaitable[None]]
+"""Told why a request is sent once more, and waited for before it is."""
 
 _AUTH_HEADERS: Mapping[Auth, Callable[[str], tuple[str, str]]] = {
     "bearer": lambda secret: ("authorization", f"Bearer {secret}"),
@@ -222,12 +222,8 @@ class ProviderClient:
             except StaleConnection:  # once: then it was not the connection
                 if asyncio.get_running_loop().time() - started_at > _CROSSING_SECONDS:
                     raise  # it may have been read, and worked on
-                if (
-                    on_resend is not None
-                    and (pending_write := on_resend(_build_crossed_problem(provider.name)))
-                    is not None
-                ):
-                    await pending_write
+                if on_resend is not None:
+                    await on_resend(_build_crossed_problem(provider.name))
                 connection_and_head = await transport.post(
                     route, body, extra_lines, connect_timeout, pool_timeout, head_deadline
                 )

@@ -8,13 +8,12 @@ the request are answers. Each attempt is bounded by its timers, and all of them 
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 
 import msgspec
 
 from gateway.core import sse
 from gateway.core.errors import Problem, ProblemError
-from gateway.core.target import Account, Target
 from gateway.core.usage import Usage
 from gateway.upstream.failover import Upstream
 from gateway.upstream.relay import get_inspector, iterate_frames
@@ -40,20 +39,15 @@ async def start_response(upstream: Upstream, request: UpstreamRequest) -> Upstre
     If all fail before that, accounts are asked once more, those first that were not asked yet. A
     whole answer that has no reason why it ended has failed too. Raises ProblemError.
     """
-    asked_accounts: list[tuple[str, str]] = []
     request = msgspec.structs.replace(request, requires_complete=True)
-
-    def on_attempt_start(target: Target, account: Account) -> Awaitable[None] | None:
-        asked_accounts.append((target.name, account.name))
-        return request.on_attempt_start(target, account)
-
     try:
-        return await upstream.run(
-            msgspec.structs.replace(request, on_attempt_start=on_attempt_start)
-        )
+        return await upstream.run(request)
     except ProblemError as error:
         if not _is_broken_off(error.problem) or error.problem.spent == "no":
             raise
+        asked_accounts = [
+            (attempt.target.name, attempt.account.name) for attempt in request.call_account.attempts
+        ]
         open_candidates = [
             candidate
             for candidate in list_candidates(request.plan, request.pinned_account)
@@ -66,9 +60,7 @@ async def start_response(upstream: Upstream, request: UpstreamRequest) -> Upstre
             open_candidates, key=lambda candidate: asked_accounts.count(_get_account_key(candidate))
         )
     )
-    return await upstream.run(
-        msgspec.structs.replace(request, candidates=ordered_candidates, swap_attempt_account=None)
-    )
+    return await upstream.run(msgspec.structs.replace(request, candidates=ordered_candidates))
 
 
 async def complete_response(
@@ -117,9 +109,7 @@ async def _replace_response(
     if not candidates or not upstream.grant_retry(request, broken_candidates[-1], candidates[0]):
         raise ProblemError(problem)
     try:
-        next_response = await upstream.run(
-            msgspec.structs.replace(request, candidates=candidates, swap_attempt_account=None)
-        )
+        next_response = await upstream.run(msgspec.structs.replace(request, candidates=candidates))
     except ProblemError as error:
         if error.problem.kind in _UNAVAILABLE_KINDS:
             raise ProblemError(problem) from None
@@ -183,10 +173,11 @@ def _record_failure(request: UpstreamRequest, response: UpstreamResponse, proble
     """Put on record what an answer has used that nobody gets."""
     inspector = get_inspector(response)
     usage = inspector.usage or Usage()
-    request.on_attempt_failure(
+    request.call_account.attempt_failed(
+        response.attempt_account,
         msgspec.structs.replace(
             problem, usage=usage, content_bytes=inspector.content_bytes, spent="maybe"
-        )
+        ),
     )
     response.inspector = request.dialect.inspect_stream(
         request.body

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import msgspec
 
-from gateway.core.call_accounting import AttemptAccount
 from gateway.core.decision import Plan, SkippedTarget
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.target import Provider, Target, Tier
@@ -99,7 +98,12 @@ class Upstream:
         self._jitter = jitter
 
     async def run(self, request: UpstreamRequest) -> UpstreamResponse:
-        """The first answer that the plan gives. Raises ProblemError when none does."""
+        """Get the first answer that the plan gives. Raises ProblemError when none does."""
+        response = await self._run_plan(request)
+        request.call_account.attempt_finished(response.attempt_account)
+        return response
+
+    async def _run_plan(self, request: UpstreamRequest) -> UpstreamResponse:
         candidates = self._list_candidates(request)
         retry_budget = self.provider_state.retry_budgets.get(request.lab) or self._get_retry_budget(
             request
@@ -118,11 +122,7 @@ class Upstream:
                 waited_seconds = await self._pause(request, candidates[0], headroom)
         if not health.all_closed:
             health.claim_probe(build_account_model_key(request, candidates[0]))
-        if (
-            self._hedge_seconds
-            and request.tier in self._hedge_seconds
-            and request.swap_attempt_account is not None
-        ):
+        if self._hedge_seconds and request.tier in self._hedge_seconds and not request.candidates:
             hedge_delay, second_index = (
                 self._get_hedge_delay(request, candidates[0]),
                 self._find_second(request, candidates),
@@ -132,7 +132,6 @@ class Upstream:
                     request,
                     (candidates, second_index),
                     hedge_delay,
-                    request.swap_attempt_account,
                     retry_budget,
                 )
         try:
@@ -145,7 +144,6 @@ class Upstream:
             return await self._attempt_runner.retry_reduced(request, candidates[0], first_problem)
         except ProblemError as error:
             first_problem = error.problem
-            request.on_attempt_failure(first_problem)
         return await self._retry(request, candidates, first_problem, waited_seconds=waited_seconds)
 
     def _list_candidates(self, request: UpstreamRequest) -> list[Candidate]:
@@ -181,7 +179,6 @@ class Upstream:
         request: UpstreamRequest,
         candidates_and_second: tuple[list[Candidate], int],
         hedge_delay: float,
-        swap_attempt_account: Callable[[AttemptAccount | None], AttemptAccount],
         retry_budget: RetryBudget,
     ) -> UpstreamResponse:
         """Ask a second too, the one at a place in the order, where the first has given nothing."""
@@ -196,7 +193,7 @@ class Upstream:
             return is_granted
 
         try:
-            return await hedge.run(swap_attempt_account, self._sleep(hedge_delay), grant)
+            return await hedge.run(self._sleep(hedge_delay), grant)
         except ProblemError as error:
             first_problem = error.problem
         return await self._retry(
@@ -284,11 +281,7 @@ class Upstream:
 
         async def attempt(candidate: Candidate) -> UpstreamResponse:
             health.claim_probe(build_account_model_key(request, candidate))
-            try:
-                return await self._attempt_runner(request, candidate)
-            except ProblemError as error:
-                request.on_attempt_failure(error.problem)
-                raise
+            return await self._attempt_runner(request, candidate)
 
         try:
             return await retry_candidates(

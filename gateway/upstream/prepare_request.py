@@ -85,7 +85,7 @@ def prepare(request: UpstreamRequest, candidate: Candidate) -> PreparedRequest:
         return _prepare_adapted(request, candidate)
     # As that does it, of a call that goes home as it came: nearly all do.
     body, target, call = request.body, candidate.target, request.call
-    written_body = request.translatable.take_prewritten(body, target) or dialect.write(body, target)
+    written_body = dialect.write(body, target)
     tail = dialect.url_suffix if written_body.url_suffix is None else written_body.url_suffix
     if call.query:
         tail = f"{tail}?{call.query}"
@@ -217,10 +217,7 @@ def _write_body(request: UpstreamRequest, candidate: Candidate, adapter: Adapter
         part_name = request.translatable.request.names.get("turns", part_name)
     if request.omits_reasoning:
         loss_reason = f"{target.name} does not take its own reasoning back"
-    prepared_body = (
-        request.translatable.take_prewritten(body, target) if adapter is request.dialect else None
-    )
-    written_body = adapter.write(body, target) if prepared_body is None else prepared_body
+    written_body = adapter.write(body, target)
     if not loss_reason:
         return written_body
     losses = (*written_body.losses, Loss(f"{part_name}.reasoning", "dropped", loss_reason))

@@ -2,17 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 
 import msgspec
 
 from gateway.core import jsonio
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Call
+from gateway.core.call_accounting import AttemptAccount, CallAccount
 from gateway.core.decision import Plan
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.price import compute_cost
-from gateway.core.target import Catalogue, Provider, Target, Tier
+from gateway.core.target import Account, Catalogue, Provider, Target, Tier
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, TranslatableRequest
 from gateway.routing import capabilities, features
@@ -29,6 +30,21 @@ MAX_INPUT_TOKENS = 40
 _TIMEOUT_SECONDS = 30.0
 """Seconds until the answer must be whole."""
 _MAX_CONCURRENT_PROBES = 4
+
+
+class _ProbeAccount(CallAccount):
+    """The account of a probe, of which the ledger has no row."""
+
+    __slots__ = ()
+
+    async def attempt_started(
+        self, target: Target, account: Account, *, is_parallel: bool
+    ) -> AttemptAccount:
+        return self.start_attempt(target, account, 0.0, 0.0, is_parallel=is_parallel)
+
+    def attempt_failed(self, attempt: AttemptAccount, problem: Problem) -> None: ...
+
+    def attempt_finished(self, attempt: AttemptAccount) -> None: ...
 
 
 class ProbeTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,11 +160,13 @@ async def _run_probe(
     candidate, clock = probe_target.candidate, asyncio.get_running_loop().time
     raw, translatable, _ = _build_request(candidate.target)
     started_at = clock()
+    call = Call(
+        id="doctor", dialect=OPENAI_CHAT.name, operation="generate", body=raw,
+        received_at=now, started_at=0.0,
+    )  # fmt: skip
     request = UpstreamRequest(
-        call=Call(
-            id="doctor", dialect=OPENAI_CHAT.name, operation="generate", body=raw,
-            received_at=now, started_at=0.0,
-        ),
+        call=call,
+        call_account=_ProbeAccount(call, ""),
         body=OPENAI_CHAT.read(raw),
         translatable=translatable,
         dialect=OPENAI_CHAT,
@@ -157,9 +175,7 @@ async def _run_probe(
         lab=probe_target.lab,
         started_at=started_at,
         client_deadline=started_at + _TIMEOUT_SECONDS,
-        on_attempt_start=_ignore_attempt,
-        on_attempt_failure=lambda _: None,
-    )  # fmt: skip
+    )
     try:
         response = await attempt_runner(request, candidate)
     except ProblemError as error:
@@ -170,7 +186,3 @@ async def _run_probe(
     price = candidate.target.price
     usd = compute_cost(usage, price.find_in_force(now) if price is not None else None)
     return ProbeResult(probe_target=probe_target, seconds=clock() - started_at, usd=usd)
-
-
-def _ignore_attempt(_: object, __: object) -> Awaitable[None] | None:
-    return None

@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -29,6 +30,32 @@ _KEEPALIVE_SECONDS = 15.0
 """Seconds; see http/beat."""
 
 
+class UpstreamAccount(Protocol):
+    """The account of a call, which upstream tells what becomes of each attempt."""
+
+    @property
+    def attempts(self) -> Sequence[AttemptAccount]:
+        """The attempts so far."""
+        ...
+
+    async def attempt_started(
+        self, target: Target, account: Account, *, is_parallel: bool
+    ) -> AttemptAccount:
+        """Add an attempt before its request is sent; `is_parallel` if another one is open.
+
+        Raises ProblemError if the request must not be sent.
+        """
+        ...
+
+    def attempt_failed(self, attempt: AttemptAccount, problem: Problem) -> None:
+        """Note that an attempt gave no answer."""
+        ...
+
+    def attempt_finished(self, attempt: AttemptAccount) -> None:
+        """Note that the call has the answer of an attempt."""
+        ...
+
+
 class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a call asks of upstream."""
 
@@ -48,14 +75,9 @@ class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Names of targets that are not asked."""
     candidates: tuple[Candidate, ...] = ()
     """Who may be asked, in this order; empty is all of the plan."""
-    on_attempt_start: Callable[[Target, Account], Awaitable[None] | None]
-    """Told before each request is sent, which waits for what it returns."""
-    on_attempt_failure: Callable[[Problem], None]
-    """Told of each attempt that gave no answer."""
-    on_parallel_attempt: Callable[[Target], Awaitable[None]] | None = None
-    """Told, and waited for, before a request that runs beside another. Raises ProblemError."""
-    swap_attempt_account: Callable[[AttemptAccount | None], AttemptAccount] | None = None
-    """Keeps what is written down of two requests apart; None where there is one at a time."""
+    call_account: UpstreamAccount
+    is_parallel: bool = False
+    """True if the request runs beside another one of the call."""
     pinned_body: RequestBody | None = None
     """What the provider of `pinned_account` is told, which has the earlier answer that it names."""
     pinned_account: PinnedAccount | None = None
@@ -117,6 +139,7 @@ class UpstreamResponse(msgspec.Struct, kw_only=True):
     provider_response: ProviderResponse
     attempt: InFlightAttempt
     """Told where a stream breaks off."""
+    attempt_account: AttemptAccount
     upstream_id: str | None
     dialect_name: str = ""
     """The dialect in which it was asked."""

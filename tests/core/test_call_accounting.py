@@ -57,6 +57,18 @@ def dialled(
     return tally
 
 
+def intent(
+    tally: CallAccount, target: Target, account: Account, timestamp: float, now: float
+) -> IntentRow:
+    """The row of one more request."""
+    return tally.make_intent_row(tally.start_attempt(target, account, timestamp, now))
+
+
+def failed(tally: CallAccount, problem: Problem, timestamp: float, now: float) -> AttemptRow | None:
+    """The row of the last request, which has failed."""
+    return tally.fail_attempt(tally.attempts[-1], problem, timestamp, now)
+
+
 def closed(
     tally: CallAccount, state: CallState, status: int, now: float, **more: str | None
 ) -> FinalRow:
@@ -120,14 +132,14 @@ def test_a_row_before_a_request_has_each_value_at_its_own_name() -> None:
     account = CallAccount(CALL, "c1")
     account.record_prompt(PROMPT, 400)
     account.decision = DECISION
-    row = account.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)()
+    row = intent(account, TARGET, Account("main", "s"), 1000.5, 50.5)
     assert row == IntentRow(
         id="tg-1", at=1000.5, attempt=1, key="k", tenant="t", tags=("a",), dialect="openai-chat", stream=True, lab="l",
         tier="fast", provider="p", account="main", model="m", input=400, most=100, reserved=Decimal("0.0006"),
         price="v1", config="c1",
     )  # fmt: skip
     account.decision = None
-    row = account.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)()
+    row = intent(account, TARGET, Account("main", "s"), 1000.5, 50.5)
     assert (row.attempt, row.tags, row.lab, row.tier) == (2, (), "", "")
 
 
@@ -140,24 +152,22 @@ def test_a_row_before_a_request_says_whose_it_is(
     tally = CallAccount(msgspec.structs.replace(CALL, key=Key(name="k", tenant=tenant)), "c1")
     tally.record_prompt(msgspec.structs.replace(PROMPT, stream=stream), 400)
     tally.decision = msgspec.structs.replace(DECISION, tags=tags)
-    row = tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)()
+    row = intent(tally, TARGET, Account("main", "s"), 1000.5, 50.5)
     assert (row.tenant, row.tags, row.stream) == (tenant, tags, stream)
 
 
 @pytest.mark.parametrize(
     "then",
     [
-        lambda tally: tally.fail_attempt(LOST, 1002.5, 52.5),
-        lambda tally: tally.cancel_attempt(),
-        lambda tally: tally.swap_attempt(),
+        lambda tally: tally.fail_attempt(tally.attempts[0], LOST, 1002.5, 52.5),
+        lambda tally: tally.cancel_attempt(tally.attempts[0]),
         lambda tally: tally.start_attempt(OTHER, Account("two", "s"), 1001.5, 51.5),
-        lambda tally: (
-            tally.swap_attempt(),
-            tally.start_attempt(OTHER, Account("two", "s"), 1001.5, 51.5),
+        lambda tally: tally.start_attempt(
+            OTHER, Account("two", "s"), 1001.5, 51.5, is_parallel=True
         ),
         lambda tally: closed(tally, "aborted", 499, 53.0),
     ],
-    ids=["failed", "unsent", "aside", "again", "hedged", "closed"],
+    ids=["failed", "unsent", "again", "hedged", "closed"],
 )
 @pytest.mark.parametrize("operation", ["generate", "embeddings", "count_tokens"])
 def test_the_row_of_a_request_is_the_same_whenever_it_is_made(
@@ -167,10 +177,10 @@ def test_the_row_of_a_request_is_the_same_whenever_it_is_made(
     tally = CallAccount(msgspec.structs.replace(CALL, operation=operation), "c1")
     tally.record_prompt(PROMPT, 400)
     tally.decision = DECISION
-    opening = tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
-    row = opening()
+    attempt = tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
+    row = tally.make_intent_row(attempt)
     then(tally)
-    assert opening() == row
+    assert tally.make_intent_row(attempt) == row
 
 
 def test_a_request_leaves_a_row_before_it_is_sent() -> None:
@@ -178,7 +188,7 @@ def test_a_request_leaves_a_row_before_it_is_sent() -> None:
     tally = CallAccount(CALL, "c1")
     tally.record_prompt(PROMPT, 400)
     tally.decision = DECISION
-    assert tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)() == IntentRow(
+    assert intent(tally, TARGET, Account("main", "s"), 1000.5, 50.5) == IntentRow(
         id="tg-1", at=1000.5, attempt=1, key="k", tenant="t", tags=("a",), dialect="openai-chat", stream=True,
         lab="l", tier="fast", provider="p", account="main", model="m", input=400, most=100,
         reserved=Decimal("0.0006"), price="v1", config="c1",
@@ -200,8 +210,8 @@ def test_an_answer_is_as_long_as_all_let_it_be(
     tally.record_prompt(Prompt(model="auto", max_output=client), 400)
     facts = ModelFacts(max_output=model)
     asked = msgspec.structs.replace(TARGET, max_output=target, facts=facts)
-    intent = tally.start_attempt(asked, Account("main", "s"), 1000.5, 50.5)()
-    assert (intent.most, intent.reserved is None) == (most, most is None)
+    row = intent(tally, asked, Account("main", "s"), 1000.5, 50.5)
+    assert (row.most, row.reserved is None) == (most, most is None)
 
 
 def test_a_dearer_service_tier_is_reserved_for() -> None:
@@ -214,7 +224,7 @@ def test_a_dearer_service_tier_is_reserved_for() -> None:
     for word in ("priority", "flex", "ultra", None):
         tally = CallAccount(CALL, "c1")
         tally.record_prompt(msgspec.structs.replace(PROMPT, service=word), 400)
-        found[word] = tally.start_attempt(target, Account("main", "s"), 1000.5, 50.5)().reserved
+        found[word] = intent(tally, target, Account("main", "s"), 1000.5, 50.5).reserved
     plain = Decimal("0.0006")
     assert found == {"priority": 2 * plain, "flex": plain, "ultra": None, None: plain}
 
@@ -227,13 +237,13 @@ def test_several_choices_are_as_many_answers(client: int | None, choices: int, m
     tally = CallAccount(CALL, "c1")
     tally.record_prompt(Prompt(model="auto", max_output=client, choices=choices), 400)
     target = msgspec.structs.replace(TARGET, facts=ModelFacts(max_output=70))
-    assert tally.start_attempt(target, Account("main", "s"), 1000.5, 50.5)().most == most
+    assert intent(tally, target, Account("main", "s"), 1000.5, 50.5).most == most
 
 
 def test_vectors_have_no_output_and_counts_no_price() -> None:
     tally = dialled(msgspec.structs.replace(CALL, operation="embeddings"))
-    assert tally.reservation == Decimal("0.0004")
-    assert dialled(COUNT).reservation == 0
+    assert tally.attempts[-1].reservation == Decimal("0.0004")
+    assert dialled(COUNT).attempts[-1].reservation == 0
 
 
 def test_the_effort_is_the_clients_before_the_tiers() -> None:
@@ -283,14 +293,14 @@ def test_an_answer_that_nobody_heard_has_no_cost() -> None:
 
 
 def test_a_failed_request_leaves_a_row() -> None:
-    assert dialled().fail_attempt(FREE, 1002.5, 52.5) == AttemptRow(
+    assert failed(dialled(), FREE, 1002.5, 52.5) == AttemptRow(
         id="tg-1", attempt=1, at=1000.5, provider="p", account="main", model="m", status=529,
         problem="upstream_overloaded", duration=2.0, cost=Decimal(0), estimate=Decimal(0),
     )  # fmt: skip
 
 
 def test_a_failed_request_that_told_what_it_used_cost_that() -> None:
-    row = dialled().fail_attempt(TOLD, 1002.5, 52.5)
+    row = failed(dialled(), TOLD, 1002.5, 52.5)
     assert row is not None
     assert (row.input, row.output) == (500, 1)
     assert (row.cost, row.estimate) == (Decimal("0.000502"), Decimal(0))
@@ -300,7 +310,7 @@ def test_a_failed_request_cost_what_its_provider_says_where_no_price_tells() -> 
     told = msgspec.structs.replace(TOLD.usage, billed=Decimal("0.25")) if TOLD.usage else None
     free = Target(provider=Provider(name="p", urls={}), model="m")
     tally = dialled(target=free)
-    row = tally.fail_attempt(msgspec.structs.replace(LOST, usage=told), 1002.5, 52.5)
+    row = failed(tally, msgspec.structs.replace(LOST, usage=told), 1002.5, 52.5)
     assert row is not None
     assert (row.cost, row.estimate, row.reserved) == (Decimal("0.25"), Decimal(0), None)
     entry = closed(tally, "failed", 503, 53.0)
@@ -308,7 +318,7 @@ def test_a_failed_request_cost_what_its_provider_says_where_no_price_tells() -> 
 
 
 def test_a_failed_request_that_may_have_been_billed_has_no_cost_but_a_bound() -> None:
-    row = dialled().fail_attempt(LOST, 1002.5, 52.5)
+    row = failed(dialled(), LOST, 1002.5, 52.5)
     assert row is not None
     assert (row.cost, row.estimate, row.reserved) == (None, None, Decimal("0.0006"))
 
@@ -316,15 +326,15 @@ def test_a_failed_request_that_may_have_been_billed_has_no_cost_but_a_bound() ->
 def test_what_was_not_sent_is_no_request() -> None:
     """A request whose row could not be written: the call has those before it, or none at all."""
     tally = dialled()
-    tally.cancel_attempt()
-    assert tally.fail_attempt(FREE, 1001.0, 51.0) is None
+    (attempt,) = tally.attempts
+    tally.cancel_attempt(attempt)
+    assert tally.fail_attempt(attempt, FREE, 1001.0, 51.0) is None
     entry = closed(tally, "refused", 503, 51.0)
     assert (entry.attempts, entry.provider, entry.model, entry.account) == (0, None, None, None)
     assert (entry.cost, entry.reserved) == (Decimal(0), None)
     tally = dialled()
-    assert tally.fail_attempt(FREE, 1001.0, 51.0) is not None
-    tally.start_attempt(TARGET, Account("spare", "s"), 1001.5, 51.5)
-    tally.cancel_attempt()
+    assert failed(tally, FREE, 1001.0, 51.0) is not None
+    tally.cancel_attempt(tally.start_attempt(TARGET, Account("spare", "s"), 1001.5, 51.5))
     entry = closed(tally, "failed", 503, 52.0)
     assert (entry.attempts, entry.provider, entry.cost) == (1, "p", Decimal(0))
 
@@ -333,16 +343,15 @@ def test_what_was_not_sent_is_no_request() -> None:
 def test_two_requests_at_a_time_have_each_their_own_row(won: int) -> None:
     """Whichever of them is answered: the other's row has its number, target and time."""
     tally = dialled()
-    first = tally.swap_attempt()
-    assert tally.fail_attempt(LOST, 1001.0, 51.0) is None
-    assert tally.start_attempt(OTHER, Account("two", "s"), 1001.0, 51.0)().attempt == 2
-    kept = tally.swap_attempt(first) if won == 2 else first
+    (first,) = tally.attempts
+    second = tally.start_attempt(OTHER, Account("two", "s"), 1001.0, 51.0, is_parallel=True)
+    assert tally.make_intent_row(second).attempt == 2
     named = msgspec.structs.replace(LOST, name="hedged")
-    row = tally.fail_attempt(named, 1002.0, 52.0)
+    row = tally.fail_attempt(first if won == 2 else second, named, 1002.0, 52.0)
     assert row is not None
     assert (row.problem, row.attempt, row.provider) == ("hedged", 3 - won, "pq"[2 - won])
     assert (row.at, row.duration) == ((1001.0, 1.0) if won == 1 else (1000.5, 1.5))
-    tally.swap_attempt(kept)
+    tally.finish_attempt(first if won == 1 else second)
     tally.usage, tally.is_complete = Usage(input=1_000_000, output=0), True
     entry = closed(tally, "settled", 200, 53.0)
     assert (entry.provider, entry.account, entry.attempts) == (
@@ -351,12 +360,38 @@ def test_two_requests_at_a_time_have_each_their_own_row(won: int) -> None:
     assert (entry.cost, entry.wasted, entry.reserved) == (Decimal(1), None, Decimal("0.0006"))
 
 
-def test_a_failure_before_anything_was_sent_is_no_request() -> None:
-    tally = CallAccount(CALL, "c1")
-    assert tally.fail_attempt(LOST, 1002.5, 52.5) is None
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_without_an_answer_a_row_tells_of_the_attempt_that_was_not_parallel(failures: int) -> None:
+    """It stays open where the client leaves; where both have failed, it is told of too."""
     tally = dialled()
-    tally.fail_attempt(FREE, 1002.5, 52.5)
-    assert tally.fail_attempt(LOST, 1002.5, 52.5) is None
+    tally.start_attempt(OTHER, Account("two", "s"), 1001.0, 51.0, is_parallel=True)
+    for attempt in tally.attempts[::-1][:failures]:
+        tally.fail_attempt(attempt, LOST, 1002.0, 52.0)
+    entry = closed(tally, "aborted", 499, 53.0)
+    assert (entry.provider, entry.account, entry.attempts) == ("p", "main", 2)
+    assert (entry.cost, entry.reserved) == (
+        None,
+        (Decimal("0.0006"), Decimal("0.0012"), Decimal("0.0012"))[failures],
+    )
+
+
+def test_an_account_knows_whether_a_failure_may_be_billed() -> None:
+    for problem, is_wasted in ((FREE, False), (TOLD, True), (LOST, True)):
+        tally = dialled()
+        failed(tally, problem, 1002.5, 52.5)
+        assert tally.has_wasted_cost is is_wasted
+
+
+def test_the_first_content_is_counted_from_the_start_of_the_call() -> None:
+    tally = dialled()
+    tally.record_first_content(50.2500004)
+    assert closed(tally, "settled", 200, 51.0).first_content == 0.25
+
+
+def test_an_attempt_fails_once() -> None:
+    tally = dialled()
+    failed(tally, FREE, 1002.5, 52.5)
+    assert failed(tally, LOST, 1002.5, 52.5) is None
 
 
 @pytest.mark.parametrize(
@@ -377,7 +412,7 @@ def test_what_failed_cost_what_its_requests_did(
     tally.decision = DECISION
     for problem in problems:
         tally.start_attempt(TARGET, Account("main", "s"), 1000.5, 50.5)
-        tally.fail_attempt(problem, 1002.5, 52.5)
+        failed(tally, problem, 1002.5, 52.5)
     entry = closed(tally, "failed", 503, 53.0)
     assert (entry.cost, entry.wasted, entry.reserved) == tuple(
         None if text is None else Decimal(text) for text in (cost, wasted, reserved)
@@ -397,7 +432,7 @@ def test_an_answer_costs_its_own_and_what_was_wasted_before_it(
 ) -> None:
     """Where nobody knows whether anything was wasted, the answer's own cost stands."""
     tally = dialled()
-    tally.fail_attempt(problem, 1002.5, 52.5)
+    failed(tally, problem, 1002.5, 52.5)
     tally.start_attempt(TARGET, Account("main", "s"), 1002.5, 52.5)
     tally.usage, tally.is_complete = answered().usage, True
     entry = closed(tally, "settled", 200, 53.0)
@@ -408,7 +443,7 @@ def test_an_answer_costs_its_own_and_what_was_wasted_before_it(
 
 def test_a_failed_attempt_without_a_bound_leaves_none() -> None:
     tally = dialled(target=Target(provider=Provider(name="p", urls={}), model="m"))
-    tally.fail_attempt(LOST, 1002.5, 52.5)
+    failed(tally, LOST, 1002.5, 52.5)
     tally.start_attempt(TARGET, Account("main", "s"), 1002.5, 52.5)
     entry = closed(tally, "aborted", 499, 53.0)
     assert (entry.cost, entry.reserved) == (None, None)
@@ -466,7 +501,7 @@ def test_counting_tokens_costs_nothing() -> None:
     assert (entry.state, entry.usage) == ("settled", "provider")
     assert entry.cost == 0
     tally = dialled(COUNT)
-    tally.fail_attempt(LOST, 1002.5, 52.5)
+    failed(tally, LOST, 1002.5, 52.5)
     assert closed(tally, "failed", 504, 51.0).cost == 0
 
 
@@ -517,7 +552,7 @@ def test_a_hit_saves_all_of_the_baseline_and_a_failure_none() -> None:
     assert closed(tally, "cache_hit", 200, 51.0).baseline == Decimal("10.00023")
     tally = dialled()
     tally.compares_baseline, tally.baseline = True, DEAR
-    tally.fail_attempt(TOLD, 1002.5, 52.5)
+    failed(tally, TOLD, 1002.5, 52.5)
     assert closed(tally, "failed", 503, 51.0).baseline == 0
 
 

@@ -390,22 +390,6 @@ def test_every_dialect_is_translated_to_every_other(client: Any, door: Any) -> N
     assert written.losses == ()
 
 
-def test_what_is_written_already_is_for_that_body_and_that_target() -> None:
-    """It is as it would be written later; where somebody has asked for it before, it is not."""
-    body, first, second = messages(), target("m-1"), target("m-2")
-    one = asked(body)
-    one.prewrite(first)
-    written = one.take_prewritten(body, first)
-    assert written == ANTHROPIC_MESSAGES.write(body, first)
-    assert one.take_prewritten(body, first) is written
-    assert one.take_prewritten(body, second) is None
-    assert one.take_prewritten(messages(), first) is None
-    late = asked(body)
-    assert late.take_prewritten(body, first) is None
-    late.prewrite(first)
-    assert late.take_prewritten(body, first) is None
-
-
 def test_an_ear_hears_the_content_of_an_answer() -> None:
     """Of a stream all but its beginning, its usage and its end; of a whole one all of it."""
     body, stream, whole = messages(), Heard(), Heard()

@@ -13,6 +13,7 @@ import pytest
 from gateway.cache.coalescing import Subscriber
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow
+from gateway.pipeline.coalescer import UpstreamSubscriber
 from gateway.upstream.upstream_request import UpstreamResponse
 from tests.e2e.test_cache import caching
 from tests.e2e.upstream import (
@@ -27,7 +28,7 @@ from tests.e2e.upstream import (
     stream,
     whole,
 )  # fmt: skip
-from tests.e2e.world import Body, Make, World, abort, chat, left_after, spared
+from tests.e2e.world import Body, Make, World, abort, chat, left_after, spared, subscribers
 
 FRAMES = frames()
 UNTOLD = b"".join((*FRAMES[:-2], FRAMES[-1]))
@@ -54,21 +55,21 @@ def until(holds: Callable[[], bool]) -> None:
 
 def aboard(world: World, count: int) -> None:
     """Wait until so many calls are on flights."""
-    until(lambda: len(world.gateway.engine._subscribers) == count)
+    until(lambda: len(subscribers(world.gateway.engine)) == count)
 
 
 def gone(world: World) -> None:
     """Nothing of any flight is left."""
     aboard(world, 0)
     world.loop.run(world.gateway.engine.drain())
-    assert not world.gateway.engine._flights._by_key
+    assert not world.gateway.engine._coalescer._flights._by_key
 
 
 def ask(
     pool: ThreadPoolExecutor, world: World, body: Body, count: int = 1
 ) -> list[Future[httpx.Response]]:
     """Ask, and wait until all are on a flight."""
-    before = len(world.gateway.engine._subscribers)
+    before = len(subscribers(world.gateway.engine))
     futures = [pool.submit(world.ask, body) for _ in range(count)]
     aboard(world, before + count)
     return futures
@@ -166,8 +167,8 @@ def test_the_first_leaves_and_the_call_goes_on_for_the_others(
     assert [(entry.state, entry.cost) for entry in rest] == [("cache_hit", Decimal(0))] * 2
 
 
-def seats(world: World) -> list[Subscriber[UpstreamResponse]]:
-    return list(world.gateway.engine._subscribers.values())
+def seats(world: World) -> list[UpstreamSubscriber]:
+    return subscribers(world.gateway.engine)
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["before it begins", "in its middle"])
@@ -207,7 +208,7 @@ def test_the_last_that_leaves_ends_it(
 
 def one_left(world: World) -> bool:
     """Whether one of two clients has left, whatever it still does for the other."""
-    (flight,) = {seat.flight for seat in world.gateway.engine._subscribers.values()}
+    (flight,) = {seat.flight for seat in subscribers(world.gateway.engine)}
     return len(flight.subscribers) == 1
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.child import until
 from tests.e2e.upstream import PATIENCE, ROLE, SILENT, Upstream, chunk, failing, stream
-from tests.e2e.world import Config, Make, World, abort, chat, left_after
+from tests.e2e.world import Config, Make, World, abort, chat, left_after, subscribers
 
 AT_ONCE = 0.25
 
@@ -42,7 +42,7 @@ def in_retries(world: World, halt: Halt) -> None:
 
 def in_admission(world: World, halt: Halt) -> None:
     world.gateway.limiter.applies_to = lambda key: True  # type: ignore[method-assign]
-    world.gateway.limiter.admit = halt  # type: ignore[method-assign]
+    world.gateway.limiter.reserve = halt  # type: ignore[method-assign]
 
 
 def in_earlier_answers(world: World, halt: Halt) -> None:
@@ -92,9 +92,9 @@ def test_c_02_on_the_flight_of_another(make: Make, upstream: Upstream) -> None:
     with world.leaving(chat()) as first:
         request = upstream.arrived()
         with world.leaving(chat()) as second:
-            until(lambda: len(world.gateway.engine._subscribers) == 2, "both are on it")
+            until(lambda: len(subscribers(world.gateway.engine)) == 2, "both are on it")
             abort(second)
-            until(lambda: len(world.gateway.engine._subscribers) == 1, "one has gone")
+            until(lambda: len(subscribers(world.gateway.engine)) == 1, "one has gone")
         assert not request.left.is_set()
         left_after(request, abort(first))
     entries = world.entries()

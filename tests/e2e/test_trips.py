@@ -116,18 +116,21 @@ def test_the_first_call_of_a_window_waits_twice(
     assert world.call(chat("two", max_tokens=9), whole()) == [1, 1]
 
 
-def test_a_call_that_goes_to_a_cheaper_tier_waits_twice(
+def test_a_call_that_goes_to_a_cheaper_tier_looks_in_the_cache_there(
     make: Make, upstream: Upstream, trips: Trips
 ) -> None:
-    """Also where its counters are not there; what it finds in the cache there is a hit."""
+    """It waits a third time for that, also where its counters are not there; without a cache, not."""
     world = Counted(
         make, upstream, trips, budgets=[DEAR, {**BUDGETS[0], "per": ["tenant", "tier"]}]
     )
     for text in ("first", "second"):
-        assert world.call(chat(text, max_tokens=9), whole()) == [2, 1]
+        assert world.call(chat(text, max_tokens=9), whole()) == [3, 1]
         assert world.reply.headers["x-tiergate-tier"] == "fast"
-    assert world.call(chat("second", max_tokens=9), whole()) == [3]
+    assert world.call(chat("second", max_tokens=9), whole()) == [4]
     assert world.reply.headers["x-tiergate-cache"] == "hit"
+    plain = Counted(make, upstream, trips, budgets=[DEAR], cache={"ttl": "0s"})
+    assert plain.call(chat("third", max_tokens=9), whole()) == [2, 1]
+    assert plain.reply.headers["x-tiergate-tier"] == "fast"
 
 
 @pytest.mark.parametrize("limits", [[], [{"name": "all", "concurrency": 9}]])

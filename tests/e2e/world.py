@@ -17,6 +17,8 @@ import uvloop
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow, IntentRow, Row
 from gateway.ledger import journal
+from gateway.pipeline.coalescer import UpstreamSubscriber
+from gateway.pipeline.engine import Engine
 from gateway.runtime.build import build_config
 from gateway.runtime.composition import Gateway
 from gateway.server.app import App
@@ -249,6 +251,12 @@ type Make = Callable[..., World]
 def chat(text: str = PROMPT, **more: Any) -> Body:
     """A request for the smart tier that is not streamed, unless told otherwise."""
     return {"model": "smart", "messages": [{"role": "user", "content": text}], **more}
+
+
+def subscribers(engine: Engine) -> list[UpstreamSubscriber]:
+    """The calls that share an answer with others, or may."""
+    accounts = list(engine._recorder._open_accounts.values())
+    return [account.subscriber for account in accounts if account.subscriber is not None]
 
 
 def left_after(request: Request, since: float) -> float:

@@ -129,7 +129,8 @@ class Stage:
         **more: Any,
     ) -> tuple[Decision, Plan]:
         want = self.want(id, **more)
-        return await self.gate.admit(want, decision(tier), plan(*targets), again or lower)
+        reservation = await self.gate.reserve(want, decision(tier), plan(*targets), again or lower)
+        return reservation.decision, reservation.plan
 
     def want(self, id: str = "c1", *, prompt: Prompt = PROMPT, **more: Any) -> UsageBound:
         return UsageBound(

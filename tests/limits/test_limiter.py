@@ -196,9 +196,9 @@ async def test_the_labs_of_the_targets_that_are_left_stay_beside_them() -> None:
         dialects=("gemini", "openai-chat", "openai-responses"),
         labs=("x", "y", "z"),
     )
-    _, found = await stage.gate.admit(stage.want(), decision(), whole, lower)
-    assert found.dialects == ("openai-chat", "openai-responses")
-    assert found.labs == ("y", "z")
+    reservation = await stage.gate.reserve(stage.want(), decision(), whole, lower)
+    assert reservation.plan.dialects == ("openai-chat", "openai-responses")
+    assert reservation.plan.labs == ("y", "z")
 
 
 @pytest.mark.parametrize(
@@ -227,11 +227,11 @@ async def test_a_call_that_nothing_bounds_goes_to_a_cheaper_tier_that_is_bounded
     for number, late in enumerate((False, True, False)):  # the counter is there the third time
         if number == 2:
             await stage.ask("priced")
-        found, _ = await stage.gate.admit(
+        reservation = await stage.gate.reserve(
             stage.want(f"{number}", prompt=UNSAID), decision(), plan(),
             lambda _: (decision("fast"), plan(LONG)), all_at_once=late,
         )  # fmt: skip
-        assert found.tier == "fast"
+        assert reservation.decision.tier == "fast"
     assert [row["text"] for row in stage.log] == []
 
 
@@ -353,11 +353,11 @@ async def test_a_lost_counter_is_given_what_was_spent() -> None:
 
 async def test_a_further_attempt_takes_room_of_its_own() -> None:
     stage = Stage(budget("0.005"), limit(requests="1/h"))
-    await stage.ask()
-    await stage.gate.extend(stage.want(), decision(), target())
+    reservation = await stage.gate.reserve(stage.want(), decision(), plan(), lower)
+    await reservation.extend(target())
     assert await stage.used() == 2 * HELD
     with pytest.raises(ProblemError, match="is spent"):
-        await stage.gate.extend(stage.want(), decision(), target())
+        await reservation.extend(target())
     await stage.end()
     assert await stage.used() == 19
 

@@ -143,17 +143,15 @@ async def test_it_goes_from_tier_to_tier_in_two_asks() -> None:
         budget("0", name="deep", tier="reasoning", then="smart"),
         budget("0", name="mid", tier="smart", then="fast"),
     )
-    asked: list[str | None] = []
-    found, planned = await stage.gate.admit(
+    reservation = await stage.gate.reserve(
         stage.want(),
         decision("reasoning"),
         plan(),
         lambda ceiling: (decision(ceiling), plan(target(ceiling))),
-        on_option=lambda decided, _: asked.append(decided.tier),
     )
-    assert (found.tier, planned.targets[0].model) == ("fast", "fast")
+    assert (reservation.decision.tier, reservation.plan.targets[0].model) == ("fast", "fast")
     # The counters are not there at first: the second time all tiers are asked for at once.
-    assert (asked, stage.meter.asked) == (["reasoning", "smart", "fast"], 2)
+    assert stage.meter.asked == 2
     assert [row["name"] for row in stage.log if row["text"] == "used up"] == ["deep", "mid"]
 
 
@@ -161,8 +159,10 @@ async def test_late_calls_ask_for_all_tiers_at_once() -> None:
     stage = Stage(limit(requests="9/m"), budget("0", tier="smart", then="fast"))
     await stage.ask("warm")
     before = stage.meter.asked
-    found, _ = await stage.gate.admit(stage.want("c2"), decision(), plan(), lower, all_at_once=True)
-    assert (found.tier, stage.meter.asked - before) == ("fast", 1)
+    reservation = await stage.gate.reserve(
+        stage.want("c2"), decision(), plan(), lower, all_at_once=True
+    )
+    assert (reservation.decision.tier, stage.meter.asked - before) == ("fast", 1)
 
 
 async def test_a_tier_that_nothing_serves_is_no_way_out() -> None:

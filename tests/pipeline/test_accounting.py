@@ -1,21 +1,21 @@
 """What calls leave in the ledger, and what becomes of them where it cannot be written."""
 
 import errno
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from decimal import Decimal
 
 import msgspec
 import pytest
 
 from gateway.core.call import Call
-from gateway.core.call_accounting import CallAccount, IntentRowMaker
+from gateway.core.call_accounting import AttemptAccount, IntentRowMaker
 from gateway.core.decision import Decision
 from gateway.core.errors import Problem, ProblemError, ledger_unwritable
 from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, Row
 from gateway.core.price import Price, Rates
 from gateway.core.target import Account, Provider, Target
 from gateway.core.usage import Usage
-from gateway.pipeline.accounting import CallRecorder, EndingCall
+from gateway.pipeline.accounting import CallRecorder, EndingCall, RecordedAccount
 
 CALL = Call(
     id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=1e9, started_at=50.0
@@ -69,22 +69,29 @@ class Ledger:
         )
 
 
-def dial(
+MAIN = Account("main", "s")
+
+
+def open_account(books: CallRecorder) -> RecordedAccount:
+    account = books.open(CALL, "c1")
+    books.note_decision(account, DECISION)
+    return account
+
+
+async def dial(
     books: CallRecorder, target: Target = TARGET
-) -> tuple[CallAccount, Awaitable[None] | None]:
-    tally = books.open(CALL, "c1")
-    books.note_decision(tally, DECISION)
-    return tally, books.record_attempt(tally, target, Account("main", "s"))
+) -> tuple[RecordedAccount, AttemptAccount]:
+    account = open_account(books)
+    return account, await account.attempt_started(target, MAIN)
 
 
 async def test_a_row_before_each_request_one_of_each_failure_and_one_at_the_end() -> None:
     ledger = Ledger()
     books = ledger.books()
-    tally, wait = dial(books)
-    assert wait is None
-    books.record_failure(tally, FAILED)
-    books.record_failure(tally, FAILED)  # nothing was sent since
-    books.record_attempt(tally, TARGET, Account("main", "s"))
+    tally, attempt = await dial(books)
+    tally.attempt_failed(attempt, FAILED)
+    tally.attempt_failed(attempt, FAILED)  # told twice
+    await tally.attempt_started(TARGET, MAIN)
     tally.usage, tally.is_complete = Usage(input=1, output=1), True
     entry = books.close(tally, "settled", 200)
     await books.wait_for_sync()
@@ -101,7 +108,7 @@ async def test_an_answered_call_has_the_same_row_whenever_it_is_made(*, told: bo
     at_once, books = ledger.books(), ledger.books(end=waiting.append)
     rows = []
     for one in (at_once, books):
-        tally, _ = dial(one)
+        tally, _ = await dial(one)
         tally.usage, tally.is_complete = (Usage(input=1, output=1) if told else None), True
         sums = one.close_deferred(tally)
         with pytest.raises(RuntimeError):
@@ -115,7 +122,7 @@ async def test_an_answered_call_has_the_same_row_whenever_it_is_made(*, told: bo
         rows.append((ledger.rows[-1], sums.cost, sums.estimate))
     assert rows[0] == rows[1]
     assert rows[0][0] in ledger.settled_calls
-    other, _ = dial(at_once)
+    other, _ = await dial(at_once)
     other.usage, other.is_complete = (Usage(input=1, output=1) if told else None), True
     entry = at_once.close(other, "settled", 200)
     assert rows[0] == (entry, entry.cost, entry.estimate)
@@ -127,7 +134,7 @@ async def test_what_cannot_be_written_is_not_sent() -> None:
     ledger = Ledger()
     ledger.full = True
     with pytest.raises(ProblemError, match="nothing is sent") as caught:
-        dial(ledger.books())
+        await dial(ledger.books())
     assert caught.value.problem.kind == "ledger"
     assert ledger.log == []  # whoever writes tells, and not for each call
     assert "secret" not in f"{caught.value.problem}"
@@ -140,8 +147,8 @@ async def test_what_was_not_sent_is_no_attempt() -> None:
     tally = books.open(CALL, "c1")
     ledger.full = True
     with pytest.raises(ProblemError):
-        books.record_attempt(tally, TARGET, Account("main", "s"))
-    books.record_failure(tally, FAILED)
+        await tally.attempt_started(TARGET, MAIN)
+    assert tally.attempts == []
     ledger.full = False
     entry = books.close(tally, "refused", 503, problem="ledger")
     assert [type(row) for row in ledger.rows] == [FinalRow]
@@ -157,10 +164,10 @@ async def test_a_request_whose_row_waited_in_vain_is_no_attempt() -> None:
     """It goes out with its row or not at all; whoever sends it has found out."""
     ledger, asked = Ledger(), list[IntentRowMaker]()
     books = ledger.books(ask=asked.append)
-    tally, wait = dial(books)
-    books.record_failure(tally, ledger_unwritable().problem)
-    books.record_failure(tally, ledger_unwritable().problem)  # told twice
-    assert (wait, [opening().attempt for opening in asked], ledger.rows) == (None, [1], [])
+    tally, attempt = await dial(books)
+    tally.attempt_failed(attempt, ledger_unwritable().problem)
+    tally.attempt_failed(attempt, ledger_unwritable().problem)  # told twice
+    assert ([opening().attempt for opening in asked], ledger.rows) == ([1], [])
     entry = books.close(tally, "refused", 503, problem="ledger")
     assert (entry.attempts, entry.provider, entry.cost, entry.reserved) == (
         0,
@@ -173,18 +180,16 @@ async def test_a_request_whose_row_waited_in_vain_is_no_attempt() -> None:
 
 async def test_where_rows_must_be_on_the_disk_none_waits_for_others() -> None:
     ledger, asked = Ledger(), list[IntentRowMaker]()
-    _, wait = dial(ledger.books(each=True, ask=asked.append))
-    assert wait is not None
-    await wait
+    await dial(ledger.books(each=True, ask=asked.append))
     assert (asked, len(ledger.rows), ledger.waits) == ([], 1, 1)
 
 
 async def test_what_has_happened_is_told_although_it_cannot_be_written() -> None:
     ledger = Ledger()
     books = ledger.books()
-    tally, _ = dial(books)
+    tally, attempt = await dial(books)
     ledger.full = True
-    books.record_failure(tally, FAILED)
+    tally.attempt_failed(attempt, FAILED)
     assert books.close(tally, "failed", 502).cost == 0
     assert [fields["call"] for _, fields in ledger.log] == ["tg-1", "tg-1"]
 
@@ -192,10 +197,11 @@ async def test_what_has_happened_is_told_although_it_cannot_be_written() -> None
 async def test_a_request_waits_until_its_row_is_on_the_disk() -> None:
     ledger = Ledger()
     books = ledger.books(each=True)
-    tally, wait = dial(books)
-    assert wait is not None
+    tally = open_account(books)
+    waiting = tally.attempt_started(TARGET, MAIN)
     assert ledger.waits == 0
-    await wait
+    await waiting
+    assert ledger.waits == 1
     books.close(tally, "aborted", 499)
     await books.wait_for_sync()
     assert ledger.waits == 2
@@ -205,10 +211,10 @@ async def test_a_disk_that_refuses_stops_a_request_but_no_answer() -> None:
     ledger = Ledger()
     ledger.broken = True
     books = ledger.books(each=True)
-    tally, wait = dial(books)
-    assert wait is not None
+    tally = open_account(books)
     with pytest.raises(ProblemError, match="nothing is sent"):
-        await wait
+        await tally.attempt_started(TARGET, MAIN)
+    assert tally.attempts == []
     books.close(tally, "refused", 503)
     await books.wait_for_sync()
     assert ledger.log == []
@@ -219,7 +225,7 @@ async def test_a_price_that_is_missing_is_said_once() -> None:
     books = ledger.books()
     other = msgspec.structs.replace(UNPRICED, model="newer")
     for target in (UNPRICED, UNPRICED, other, TARGET):
-        tally, _ = dial(books, target)
+        tally, _ = await dial(books, target)
         tally.usage, tally.is_complete = Usage(input=1, output=1), True
         books.close(tally, "settled", 200)
     assert ledger.log == [
@@ -233,7 +239,90 @@ async def test_a_call_knows_its_baseline(found: Target | None) -> None:
     """By its lab; a lab may have none."""
     ledger = Ledger()
     books = ledger.books(baseline=lambda lab: found if lab == "l" else UNPRICED)
-    tally, _ = dial(books, UNPRICED)
+    tally, _ = await dial(books, UNPRICED)
     tally.usage, tally.is_complete = Usage(input=10, output=1), True
     entry = books.close(tally, "settled", 200)
     assert entry.baseline == (None if found is None else Decimal("0.000012"))
+
+
+class Reserved:
+    """What the limiter reserved; it can refuse more."""
+
+    def __init__(self) -> None:
+        self.extended: list[str] = []
+        self.spent = False
+
+    async def extend(self, target: Target) -> None:
+        if self.spent:
+            raise ProblemError(Problem(kind="budget", message="spent"))
+        self.extended.append(target.model)
+
+
+LOST = msgspec.structs.replace(FAILED, spent="maybe")
+
+
+@pytest.mark.parametrize(("problem", "extended"), [(FAILED, []), (LOST, ["m"])])
+async def test_an_attempt_after_one_that_may_be_billed_extends_the_reservation(
+    problem: Problem, extended: list[str]
+) -> None:
+    account, attempt = await dial(Ledger().books())
+    account.reservation = reserved = Reserved()
+    account.attempt_failed(attempt, problem)
+    await account.attempt_started(TARGET, MAIN)
+    assert reserved.extended == extended
+
+
+async def test_a_parallel_attempt_extends_the_reservation_once() -> None:
+    """What is sent once more in its place was not billed."""
+    account, _ = await dial(Ledger().books())
+    account.reservation = reserved = Reserved()
+    attempt = await account.attempt_started(UNPRICED, MAIN, is_parallel=True)
+    account.attempt_failed(attempt, FAILED)
+    await account.attempt_started(UNPRICED, MAIN, is_parallel=True)
+    assert reserved.extended == ["new"]
+
+
+async def test_an_attempt_whose_reservation_is_refused_is_not_sent() -> None:
+    ledger = Ledger()
+    account, _ = await dial(ledger.books())
+    account.reservation = reserved = Reserved()
+    reserved.spent = True
+    with pytest.raises(ProblemError, match="spent"):
+        await account.attempt_started(TARGET, MAIN, is_parallel=True)
+    assert [type(row) for row in ledger.rows] == [IntentRow]
+    assert len(account.attempts) == 1
+
+
+async def test_the_final_row_tells_of_the_attempt_that_answered() -> None:
+    books = Ledger().books()
+    account, first = await dial(books)
+    second = await account.attempt_started(UNPRICED, MAIN, is_parallel=True)
+    account.attempt_failed(first, FAILED)
+    account.attempt_finished(second)
+    row = account.settle("settled", 200)
+    assert (row.model, row.attempts) == ("new", 2)
+
+
+async def test_an_account_is_open_until_its_final_row() -> None:
+    books = Ledger().books()
+    account, _ = await dial(books)
+    assert books.find_open(CALL) is account
+    account.settle("settled", 200)
+    assert books.find_open(CALL) is None
+
+
+@pytest.mark.parametrize(
+    ("aborted_by", "told"),
+    [
+        ("client", (499, None, "client")),
+        ("drain", (503, "draining", "drain")),
+        ("timeout", (503, "draining", "timeout")),
+    ],
+)
+async def test_the_row_of_a_cancelled_call_says_who_ended_it(
+    aborted_by: str, told: tuple[int, str | None, str]
+) -> None:
+    account, _ = await dial(Ledger().books())
+    account.aborted_by = aborted_by
+    row = account.settle_aborted(503)
+    assert (row.state, row.status, row.problem, row.aborted_by) == ("aborted", *told)

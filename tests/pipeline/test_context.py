@@ -322,13 +322,11 @@ async def test_a_model_that_no_lab_lists_is_looked_up_in_a_thread(
     catalogue = msgspec.structs.replace(world.CATALOGUE, name_owners=(maker,))
     router = world.router(known=catalogue)
     gather = ContextLoader(seats, ttl=60)
-    assert gather.build_without_lookup(router, call(), seen("x-1")) is None
     await gather.load(router, call(), seen("x-1"))
     assert len(threads) == 1
     assert threads[0] != threading.get_ident()
-    assert gather.build_without_lookup(router, call(), seen("x-1")) is not None
-    assert gather.build_without_lookup(router, call(), seen("luna")) is not None
-    await gather.load(router, call(), seen("x-1"))
+    for model in ("x-1", "luna"):
+        await gather.load(router, call(), seen(model))
     assert len(threads) == 1
 
 
@@ -356,10 +354,13 @@ def test_the_account_of_a_seat_is_that_of_its_target() -> None:
 async def test_only_a_conversation_that_may_sit_is_asked_for(
     turns: int, model: str, turn: dict[str, Any]
 ) -> None:
-    """For all other calls nothing is waited for, and the evidence is the same."""
+    """All other calls wait for nothing, and no store is asked."""
     stage = Stage()
     features = seen(model, user_turns=turns, **turn)
-    plain = stage.gather.build_without_lookup(known(), call(), features)
-    evidence = await stage.gather.load(known(), call(), features)
-    assert (plain is None) == (stage.seats.asked == 1)
-    assert plain in (None, evidence)
+    loading = stage.gather.load(known(), call(), features)
+    with pytest.raises(StopIteration) as done:
+        loading.send(None)
+    assert done.value.value == DecisionContext(at=call().received_at)
+    may_sit = not turn.keys() & {"conversation", "kind"}
+    has_begun = turns == 2 or bool(turn.keys() & {"explicit", "tool_loop"})
+    assert stage.seats.asked == (model == "auto" and has_begun and may_sit)

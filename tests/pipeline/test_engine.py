@@ -169,21 +169,6 @@ async def test_the_rows_of_one_call(stage: Stage) -> None:
     assert entry.config == intent.config == stage.router.catalogue.version
 
 
-@pytest.mark.parametrize("asked", ["auto", "fast", "able-1"])
-async def test_what_is_done_while_a_call_waits_changes_nothing(tmp_path: Path, asked: str) -> None:
-    """Neither what the first target is sent, nor what the second is, nor the rows."""
-    seen = []
-    for early in (True, False):
-        stage = Stage(tmp_path)
-        if early:
-            stage.engine._run_meanwhile = lambda work: work()
-        stage.answers = [httpx.ConnectError("x"), ok()]
-        await stage.ask(chat(model=asked))
-        seen.append(([request.content for request in stage.requests], stage.rows))
-    assert seen[0] == seen[1]
-    assert len(seen[0][0]) == 2
-
-
 async def test_an_intent_for_each_attempt(stage: Stage) -> None:
     stage.answers = [httpx.ConnectError("x"), httpx.ConnectError("x"), ok()]
     await stage.ask(chat())
@@ -337,7 +322,7 @@ async def test_a_recording_of_another_kind_is_a_miss(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("most", "told"), [(10_000, "hit"), (100, "miss")])
 async def test_a_long_stream_is_relayed_and_not_kept(tmp_path: Path, most: int, told: str) -> None:
     stage = Stage(tmp_path, cached=True)
-    stage.engine._flights = Flights(most)
+    stage.engine._coalescer._flights = Flights(most)
     stage.answers = [httpx.Response(200, stream=Chunks(*frames())) for _ in range(2)]
     said = await drain(await stage.ask(chat(stream=True)))
     await stage.engine.drain()

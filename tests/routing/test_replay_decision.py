@@ -1,7 +1,5 @@
 """Law 8 at its root: a row keeps enough to decide its call again, and says what it does not keep."""
 
-from contextlib import suppress
-from copy import copy
 from typing import Any
 
 import msgspec
@@ -16,8 +14,8 @@ from gateway.core.decision_record import DecisionRecord, RecordedOptions
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.ledger_rows import FinalRow
 from gateway.core.prompt import Prompt
-from gateway.core.target import TIERS, Target
-from gateway.dialects import OPENAI_CHAT, TranslatableRequest
+from gateway.core.target import TIERS
+from gateway.dialects import OPENAI_CHAT
 from gateway.ledger import journal
 from gateway.routing.classifier.heuristic import HeuristicClassifier
 from gateway.routing.classifier.text_signals import TextSignals
@@ -211,79 +209,6 @@ def test_a_row_is_decided_as_its_call_was(
         or len(prompt["tools"]) > MAX_TOOL_NAMES
         or len(prompt["tools"][0]) > MAX_TOOL_NAME_CHARS
     )
-
-
-@settings(max_examples=200)
-@given(router=ROUTERS, prompt=PROMPTS, key=KEYS, steer=STEERS, evidence=EVIDENCE)
-def test_what_is_found_out_while_a_call_waits_is_what_is_found_out_when_it_is_over(
-    router: Router, prompt: Json, key: Key, steer: RequestOptions, evidence: DecisionContext
-) -> None:
-    """Also of one that then has to go to a cheaper tier."""
-    found = []
-    for early in (True, False):
-        case = DecisionRecorder(
-            router, world.call(key=key, steer=steer, **prompt), OPENAI_CHAT, evidence
-        )
-        told: list[DecisionRecord | None] = []
-        with suppress(ProblemError):
-            case.decide()
-            if early:
-                case.prepare()
-            told.append(copy(case)())
-            lower, _ = case.decide_under("fast")
-            case.adopt(lower)
-        told.append(case())
-        found.append(told)
-    assert found[0] == found[1]
-
-
-@pytest.mark.parametrize(("model", "early"), [("luna", True), ("auto", False)])
-def test_a_call_that_names_its_model_finds_out_where_it_stands_while_it_waits(
-    model: str, *, early: bool
-) -> None:
-    """And writes nothing once more: its request is on its way."""
-
-    class Strict(TranslatableRequest):
-        def prewrite(self, target: Target) -> None:
-            assert not early, target.name
-
-    call = world.call("hi", model=model)
-    call.request = Strict(OPENAI_CHAT, OPENAI_CHAT.read(b'{"model": "auto", "messages": []}'))
-    case = DecisionRecorder(world.router(), call, OPENAI_CHAT, DecisionContext())
-    decision, _ = case.decide()
-    assert (decision.source == "pin") is early
-    case.prepare()
-    assert call._turn is not None
-
-
-@pytest.mark.parametrize(
-    "when", [{"cel": "call.text.startsWith('h')"}, {"user_tokens": {"max": 9}}]
-)
-def test_what_a_row_keeps_is_not_found_out_early_where_rules_read_the_text(when: Json) -> None:
-    """What they came to is known when the call is over; where none does, it is found out."""
-    case = DecisionRecorder(
-        world.router(choices=[{"when": when, "tier": "fast"}]),
-        world.call("hi"),
-        OPENAI_CHAT,
-        DecisionContext(),
-    )
-    decision, _ = case.decide()
-    assert decision.source != "pin"
-    case.prepare()
-    assert (case._record is None) is ("cel" in when)
-
-
-def test_what_cannot_be_written_already_is_left_to_who_sends_it() -> None:
-    class Broken(TranslatableRequest):
-        def prewrite(self, target: Target) -> None:
-            raise KeyError(target.name)
-
-    call = world.call("hi", model="auto")
-    call.request = Broken(OPENAI_CHAT, OPENAI_CHAT.read(b'{"model": "auto", "messages": []}'))
-    case = DecisionRecorder(world.router(), call, OPENAI_CHAT, DecisionContext())
-    case.decide()
-    case.prepare()
-    assert case() is not None
 
 
 def basis(router: Router, text: str, **more: Any) -> DecisionRecord:

@@ -1,7 +1,7 @@
 """Two attempts at a time, each step as the test says: who wins, what is closed, what is written."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,9 +9,12 @@ import httpx
 import msgspec
 import pytest
 
-from gateway.core.call_accounting import AttemptAccount
+from gateway.core.call import Call
+from gateway.core.call_accounting import AttemptAccount, CallAccount
 from gateway.core.decision import Plan
 from gateway.core.errors import Problem, ProblemError
+from gateway.core.target import Account as ProviderAccount
+from gateway.core.target import Target
 from gateway.upstream.client import HttpxSender
 from gateway.upstream.hedging import Hedge
 from gateway.upstream.retry import Candidate, list_candidates
@@ -21,6 +24,9 @@ from tests.upstream.test_retry import target
 PAIR = Plan(targets=(target("x/m"), target("y/m")), dialects=("openai-chat",) * 2)
 FIRST, SECOND = list_candidates(PAIR)
 BAD = Problem(kind="upstream_error", message="")
+CALL = Call(
+    id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=0.0, started_at=0.0
+)  # fmt: skip
 
 
 class Body(httpx.AsyncByteStream):
@@ -36,12 +42,31 @@ class Body(httpx.AsyncByteStream):
         self.closed = True
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """What of a job is looked at."""
+class Account(CallAccount):
+    """Keeps which attempts have failed, and how."""
 
-    on_attempt_start: Callable[..., None]
-    on_attempt_failure: Callable[[Problem], None]
-    on_parallel_attempt: None = None
+    def __init__(self) -> None:
+        super().__init__(CALL, "c1")
+        self.failures: list[tuple[int, str]] = []
+
+    async def attempt_started(
+        self, target: Target, account: ProviderAccount, *, is_parallel: bool
+    ) -> AttemptAccount:
+        return self.start_attempt(target, account, 0.0, 0.0, is_parallel=is_parallel)
+
+    def attempt_failed(self, attempt: AttemptAccount, problem: Problem) -> None:
+        self.fail_attempt(attempt, problem, 0.0, 0.0)
+        self.failures.append((attempt.number, problem.name or problem.kind))
+
+    def attempt_finished(self, attempt: AttemptAccount) -> None:
+        raise AssertionError("whoever asked for the race tells that")
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What of a request is looked at."""
+
+    call_account: Account
+    is_parallel: bool = False
 
 
 async def settled() -> None:
@@ -51,44 +76,44 @@ async def settled() -> None:
 
 
 class Race:
-    """Both attempts end when the test says; rows are what was written down, each with its side."""
+    """Both attempts end when the test says."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[int, str]] = []
+        self.account = Account()
         self.bodies = {"x": Body(), "y": Body()}
         self.ends: dict[str, asyncio.Future[None]] = {}
-        self.side = 0
-        job = cast("UpstreamRequest", Asked(lambda *_: None, self.failing))
+        job = cast("UpstreamRequest", Asked(self.account))
         self.hedge = Hedge(self.attempt, job, (FIRST, SECOND))
-
-    def failing(self, problem: Problem) -> None:
-        self.rows.append((self.side, problem.name or problem.kind))
-
-    def aside(self, side: AttemptAccount | None) -> AttemptAccount:
-        """The number stands for all that is put aside."""
-        was, self.side = (
-            AttemptAccount(attempt_number=self.side),
-            1 if side is None else side.attempt_number,
-        )
-        return was
 
     async def attempt(self, job: UpstreamRequest, candidate: Candidate) -> UpstreamResponse:
         name = candidate.target.provider.name
-        if job.on_attempt_start(candidate.target, candidate.account) is not None:
-            raise AssertionError
+        attempt_account = await job.call_account.attempt_started(
+            candidate.target, candidate.account, is_parallel=job.is_parallel
+        )
         end = self.ends[name] = asyncio.get_running_loop().create_future()
-        await end
+        try:
+            await end
+        except ProblemError as error:
+            job.call_account.attempt_failed(attempt_account, error.problem)
+            raise
         answer = HttpxSender(name, 200, [], self.bodies[name])
         return cast(
-            "UpstreamResponse", SimpleNamespace(target=candidate.target, provider_response=answer)
+            "UpstreamResponse",
+            SimpleNamespace(
+                target=candidate.target, provider_response=answer, attempt_account=attempt_account
+            ),
         )
+
+    @property
+    def open_attempts(self) -> list[int]:
+        return [attempt.number for attempt in self.account.attempts if attempt.is_open]
 
     async def both(self) -> asyncio.Task[UpstreamResponse]:
         """The second is asked too."""
 
         async def at_once() -> None: ...
 
-        task = asyncio.create_task(self.hedge.run(self.aside, at_once(), lambda: True))
+        task = asyncio.create_task(self.hedge.run(at_once(), lambda: True))
         await settled()
         return task
 
@@ -101,7 +126,7 @@ async def test_of_two_that_answer_in_the_same_moment_the_first_wins() -> None:
     race.ends["x"].set_result(None)
     assert (await task).target is FIRST.target
     assert (race.bodies["x"].closed, race.bodies["y"].closed) == (False, True)
-    assert (race.rows, race.side) == ([(1, "hedged")], 0)
+    assert (race.account.failures, race.open_attempts) == ([(2, "hedged")], [1])
 
 
 async def test_the_one_that_is_not_needed_is_ended() -> None:
@@ -110,7 +135,7 @@ async def test_the_one_that_is_not_needed_is_ended() -> None:
     race.ends["y"].set_result(None)
     assert (await task).target is SECOND.target
     assert race.ends["x"].cancelled()
-    assert (race.rows, race.side) == ([(0, "hedged")], 1)
+    assert (race.account.failures, race.open_attempts) == ([(1, "hedged")], [2])
 
 
 @pytest.mark.parametrize("order", ["xy", "yx"])
@@ -122,7 +147,7 @@ async def test_the_last_of_two_failures_is_told(order: str) -> None:
         await settled()
     with pytest.raises(ProblemError, match=order[1]):
         await task
-    assert race.rows[:2] == [("xy".index(name), "upstream_error") for name in order]
+    assert race.account.failures == [("xy".index(name) + 1, "upstream_error") for name in order]
     assert race.hedge.used_second
 
 
@@ -133,6 +158,7 @@ async def test_a_bug_ends_both() -> None:
     with pytest.raises(KeyError):
         await task
     assert race.ends["x"].cancelled()
+    assert (race.account.failures, race.open_attempts) == ([(2, "hedged")], [1])
 
 
 async def test_without_a_grant_the_first_goes_on_alone() -> None:
@@ -140,12 +166,12 @@ async def test_without_a_grant_the_first_goes_on_alone() -> None:
 
     async def at_once() -> None: ...
 
-    task = asyncio.create_task(race.hedge.run(race.aside, at_once(), lambda: False))
+    task = asyncio.create_task(race.hedge.run(at_once(), lambda: False))
     await settled()
     race.ends["x"].set_exception(ProblemError(BAD))
     with pytest.raises(ProblemError):
         await task
-    assert (race.rows, race.hedge.used_second) == ([(0, "upstream_error")], False)
+    assert (race.account.failures, race.hedge.used_second) == ([(1, "upstream_error")], False)
 
 
 async def test_a_call_that_is_given_up_ends_both() -> None:
@@ -156,4 +182,4 @@ async def test_a_call_that_is_given_up_ends_both() -> None:
         await task
     assert race.ends["x"].cancelled()
     assert race.ends["y"].cancelled()
-    assert (race.rows, race.side) == ([(1, "hedged")], 0)
+    assert (race.account.failures, race.open_attempts) == ([(2, "hedged")], [1])
