@@ -9,14 +9,15 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
-from bench import floor, load, machine, measure, place, report, shelf, table
+from bench import floor, load, machine, measure, report, shelf, table
 from bench.load import Broken
 from bench.machine import Missing
 from bench.measure import Results
 from bench.others import OTHERS
-from bench.peers import Cached, Full, Nginx, Peer, Tiergate, Unstarted
+from bench.peers import SET_UPS, Nginx, Peer, Unstarted, set_up
 from bench.shelf import PARCELS
 
 MISSED = 1
@@ -69,10 +70,10 @@ def _peers(asked: argparse.Namespace, stack: ExitStack, notes: list[str]) -> lis
     else:
         add("nginx", Nginx)
     for name in _others(asked.peers):
-        add(name, lambda name=name: _other(name, install=asked.peers == "all"))  # type: ignore[misc]
-    found.append(Tiergate())
-    add("tiergate-full", lambda: Full(_redis(stack)))
-    found.append(Cached())
+        add(name, partial(_other, name, install=asked.peers == "all"))
+    with machine.pinned(machine.describe().load_cpu):  # where the Redis of one of them belongs
+        for name, kind in SET_UPS.items():
+            add(kind.name, partial(set_up, name, stack))
     return found
 
 
@@ -89,11 +90,6 @@ def _other(name: str, *, install: bool) -> Peer:
         _tell(f"{name}: is installed where it is not")
         shelf.install(PARCELS[name])
     return OTHERS[name]()
-
-
-def _redis(stack: ExitStack) -> str:
-    with machine.pinned(machine.describe().load_cpu):
-        return stack.enter_context(place.serving_any())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -37,6 +37,10 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
         Floor("paced", "ratio", least=0.25),
         Floor("idle", "value", most=90.0),
     ),
+    "tiergate-shipped": (
+        Floor("plain", "ratio", base="tiergate", least=0.15),
+        Floor("idle", "value", most=90.0),
+    ),
     "tiergate-cache": (
         Floor("plain", "ratio", least=0.06),
         Floor("lone", "ratio", base="tiergate", least=1.1),

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from typing import Self
 import msgspec
 
 from bench import load, machine, weight
+from bench import place as servers
 from bench.load import Ask, Instruments
 from bench.weight import Weight
 
@@ -31,6 +33,8 @@ POLL_SECONDS = 0.002
 # Settings of the caller's own gateway, and its Redis, have no place in a comparison.
 SECRET = f"tg-bench-{0:043}"
 FOREIGN = ("TIERGATE_", "REDIS_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_VARIABLE = re.compile(r"\$\{([A-Z][A-Z_]*)")
+"""A variable of the environment that a configuration reads."""
 
 NGINX = """\
 daemon off;
@@ -153,20 +157,25 @@ class Nginx(Peer):
 
 
 class Tiergate(Peer):
-    """The gateway of this tree as a plain relay: bench/gateway.yaml."""
+    """The gateway as a plain relay: bench/gateway.yaml."""
 
     name = "tiergate"
     foreign = False
     config = "gateway.yaml"
 
+    def __init__(self, root: Path = ROOT) -> None:
+        """Takes the checkout whose code serves; another than this one by the interpreter of its .venv."""
+        self._root = root
+
     def command(self, place: Place) -> list[str]:
-        """`tiergate serve`, of this tree and this interpreter."""
-        return [sys.executable, "-m", "gateway", "serve"]
+        """`tiergate serve`."""
+        python = sys.executable if self._root == ROOT else str(self._root / ".venv/bin/python")
+        return [python, "-m", "gateway", "serve"]
 
     def environment(self, place: Place) -> dict[str, str]:
         """The configuration, and the port, data folder and upstream that it expects."""
         return {
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(self._root),
             "TIERGATE_CONFIG": str(Path(__file__).parent / self.config),
             "TIERGATE_SERVER__PORT": str(place.port),
             "TIERGATE_DATA": str(place.folder / "data"),
@@ -188,8 +197,9 @@ class Full(Tiergate):
     name = "tiergate-full"
     config = "full.yaml"
 
-    def __init__(self, redis: str) -> None:
-        """Takes the URL of a Redis."""
+    def __init__(self, redis: str, root: Path = ROOT) -> None:
+        """Takes the URL of a Redis, too."""
+        super().__init__(root)
         self._redis = redis
 
     def environment(self, place: Place) -> dict[str, str]:
@@ -204,6 +214,39 @@ class Full(Tiergate):
         return Ask("auto", headers=(("authorization", f"Bearer {SECRET}"),))
 
 
+class Shipped(Tiergate):
+    """The gateway as it ships: config/ of its checkout, where the one provider with a key is the mock."""
+
+    name = "tiergate-shipped"
+
+    def environment(self, place: Place) -> dict[str, str]:
+        """The shipped configuration, and OpenAI at the mock, which speaks Chat Completions alone.
+
+        The caller's own keys turn no other provider on.
+        """
+        config = self._root / "config"
+        unset = {
+            name
+            for file in config.rglob("*.yaml")
+            for name in _VARIABLE.findall(file.read_text("utf-8"))
+        }
+        environment = super().environment(place)
+        return (
+            dict.fromkeys(unset, "")
+            | environment
+            | {
+                "TIERGATE_CONFIG": str(config / "gateway.yaml"),
+                "TIERGATE_PROVIDERS__OPENAI__BASE_URL": environment.pop("BENCH_UPSTREAM"),
+                "TIERGATE_PROVIDERS__OPENAI__DIALECTS": "{openai-chat: /chat/completions}",
+                "OPENAI_API_KEY": "sk-mock",
+            }
+        )
+
+    def ask(self, place: Place) -> Ask:
+        """The gateway decides."""
+        return Ask("auto")
+
+
 class Cached(Tiergate):
     """The gateway answering from its cache: bench/cached.yaml."""
 
@@ -216,6 +259,25 @@ class Cached(Tiergate):
     def ask(self, place: Place) -> Ask:
         """Always the same."""
         return Ask(temperature=0, vary=False)
+
+
+SET_UPS: dict[str, type[Tiergate]] = {
+    "plain": Tiergate,
+    "full": Full,
+    "shipped": Shipped,
+    "cache": Cached,
+}
+"""The set-ups of the gateway, by the words that commands take."""
+
+
+def set_up(name: str, ends: contextlib.ExitStack, root: Path = ROOT) -> Tiergate:
+    """Make a set-up of a checkout; the Redis of `full` ends with `ends`.
+
+    Raises `Missing` where there is no Redis.
+    """
+    if name == "full":
+        return Full(ends.enter_context(servers.serving_any()), root)
+    return SET_UPS[name](root)
 
 
 class Start(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Where the CPU of a call goes: the gateway under load, sampled by its own CPU time.
 
-    python -m bench.samples [full] [--flame FILE]
+    python -m bench.samples [plain|full|shipped|cache] [--flame FILE]
 
 A timer that counts CPU interrupts the gateway and keeps the stack; what waits for a CPU is not counted,
 as it is by samplers that look at the clock. Each sample belongs to the innermost part that it is in.
@@ -18,8 +18,8 @@ from itertools import dropwhile
 from pathlib import Path
 from types import FrameType
 
-from bench import flame, load, peers, place
-from bench.peers import Full, Place, Tiergate
+from bench import flame, load, peers
+from bench.peers import Place, Tiergate
 
 PARTS = {
     "reading the body and deciding": ("routing/", "core/decision_context", "core/prompt", "runtime/"),
@@ -100,16 +100,13 @@ def inside(file: Path) -> None:
     serve()
 
 
-def sample(seconds: float, *, full: bool) -> tuple[list[Stack], load.Load]:
+def sample(seconds: float, set_up: str) -> tuple[list[Stack], load.Load]:
     """Samples of calls under load; those of the start are left out."""
     with ExitStack() as ends:
         at = ends.enter_context(peers.stage())
-        peer = Tiergate()
-        if full:
-            peer = Full(ends.enter_context(place.serving_any()))
         file = at.folder / "samples"
         running, _ = peers.start(
-            Sampled(peer, file),
+            Sampled(peers.set_up(set_up, ends), file),
             at.folder / "peer",
             at.instruments,
             cpu=at.here.gateway_cpu,
@@ -131,7 +128,7 @@ def calls(samples: Iterable[Stack]) -> list[Stack]:
 def main(arguments: list[str] | None = None) -> int:
     """Samples and prints; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.samples", description=__doc__)
-    parser.add_argument("set_up", nargs="?", choices=["plain", "full"], default="plain")
+    parser.add_argument("set_up", nargs="?", choices=peers.SET_UPS, default="plain")
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--flame", type=Path, metavar="FILE", help="write a flame graph")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
@@ -139,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.inside:
         inside(given.inside)
         return 0
-    samples, seen = sample(given.seconds, full=given.set_up == "full")
+    samples, seen = sample(given.seconds, given.set_up)
     for name, share in shares(samples):
         sys.stdout.write(f"{share:6.1%}  {name}\n")
     sys.stdout.write(

@@ -3,6 +3,7 @@
 from bench import target
 from bench.figures import BY_KEY, COMPARED, OWN, TOPICS, Values, middle, ratios, waiting
 from bench.measure import Results
+from bench.peers import SET_UPS
 
 # Above this share of waiting for a CPU, somebody else used the machine.
 BUSY = 0.1
@@ -85,6 +86,12 @@ def _below(results: Results) -> list[str]:
     notes = [
         "Ratios are medians of the rounds' ratios. CPU-seconds hold on a busy machine, times do not.",
         *results.notes,
+    ]
+    notes += [
+        f"{kind.name} is not in this run."
+        for kind in SET_UPS.values()
+        if kind.name not in results.peers
+        and not any(note.startswith(kind.name + " ") for note in results.notes)
     ]
     here = results.machine
     if here.load_average > here.cpus / 2:

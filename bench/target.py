@@ -48,6 +48,7 @@ class Target(msgspec.Struct, frozen=True):
 
 MARKS = ("floor", "goal", "stretch")
 FULL = "tiergate-full"
+SHIPPED = "tiergate-shipped"
 _SMALL = 0.1
 TARGETS = (
     Target("plain", (0.06, 0.12, 0.18), BASE),
@@ -56,8 +57,11 @@ TARGETS = (
     Target("plain", (60, 120, 200), "litellm"),
     Target("plain", (2, 3, 5), "airmux", FULL),
     Target("plain", (0.5, 0.75, 1.25), "ferrogw", FULL),
+    Target("plain", (2, 3, 5), "airmux", SHIPPED),
+    Target("plain", (0.5, 0.75, 1.25), "ferrogw", SHIPPED),
     Target("single", (0.45, 0.30, 0.20)),
     Target("single", (0.9, 0.6, 0.4), peer=FULL),
+    Target("single", (0.9, 0.6, 0.4), peer=SHIPPED),
     Target("burst", (2, 1.2, 0.9)),
     Target("paced", (0.25, 0.40, 0.55), BASE),
     Target("paced", (1, 1.3, 1.8), "ferrogw"),
@@ -74,9 +78,14 @@ TARGETS = (
 
 
 def lines(results: Results) -> list[list[str]]:
-    """A head, and a line a target: the figure, its marks, what was found, and what that reaches."""
+    """A head, and a line a target: the figure, its marks, what was found, and what that reaches.
+
+    Targets of a set-up that the run does not have are left out.
+    """
     found = [["", *MARKS, "measured", "reached"]]
     for target in TARGETS:
+        if target.peer not in results.peers:
+            continue
         of = f" of {target.base}" if target.base else ""
         marks = [target.written(mark) for mark in target.marks]
         value = target.found(results)

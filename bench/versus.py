@@ -1,49 +1,71 @@
 """Two trees of this gateway beside each other, by turns: what a change costs or saves.
 
-    python -m bench.versus TREE [plain|paced|rush|middle|large] [--full] [--rounds N]
+    python -m bench.versus TREE [plain|paced|rush|middle|large] [--setup plain|full|shipped|cache]
+                           [--starts N] [--rounds N]
 
-TREE is another checkout, with a .venv of its own. Each round puts the same load on both, every other
-time the other first, and gives the ratio of their CPU for a request; below 1, this tree takes less.
-Only ratios of one round say anything where others use the machine.
+TREE is another checkout, with a .venv of its own. Each tree is started several times: two processes of
+one code differ, by where things lie in memory. All of them run at once. Each round puts the same load
+on each, one of this tree beside one of the other, and gives the ratio of their CPU for a request.
+Below 1, this tree takes less. Only ratios of one round say anything where others use the machine.
 """
 
 import argparse
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
-from bench import load, peers, place
+import msgspec
+
+from bench import load, peers
 from bench.load import Instruments
 from bench.measure import EVENTS, SCENES, Scene
-from bench.peers import ROOT, Full, Place, Running, Tiergate
+from bench.peers import ROOT, SET_UPS, Running
 
+STARTS = 4
 ROUNDS = 12
 SECONDS = 2.0
 LOADS = {scene.name: scene for scene in SCENES if not scene.direct}
 
 
-class Tree(Tiergate):
-    """A set-up of the gateway of another tree: its code and its interpreter, this bench's configuration."""
+type Pair = tuple[float, float]
+"""Microseconds of CPU for a request or a chunk in one round: a start of this tree, one of the other."""
 
-    def __init__(self, tree: Path, peer: Tiergate) -> None:
-        """Takes the tree and the set-up; they share nothing else."""
-        self._tree = tree
-        self._peer = peer
-        self.name = str(tree)
 
-    def command(self, place: Place) -> list[str]:
-        """`tiergate serve`, of that tree and its interpreter."""
-        return [str(self._tree / ".venv/bin/python"), "-m", "gateway", "serve"]
+class Comparison(msgspec.Struct, frozen=True):
+    """What was measured: for each start of both trees, a pair for each round."""
 
-    def environment(self, place: Place) -> dict[str, str]:
-        """Of the set-up."""
-        return self._peer.environment(place) | {"PYTHONPATH": str(self._tree)}
+    starts: list[list[Pair]]
 
-    def ask(self, place: Place) -> load.Ask:
-        """Of the set-up."""
-        return self._peer.ask(place)
+    @property
+    def ratios(self) -> list[float]:
+        """The ratio of each start: the median of its rounds."""
+        return [statistics.median(this / other for this, other in start) for start in self.starts]
+
+    @property
+    def same_tree_ratios(self) -> list[float]:
+        """How many times as much the dearer of two starts of one tree takes, for neighbouring starts."""
+        found = []
+        for one, next_one in pairwise(self.starts):
+            for tree in (0, 1):
+                ratio = statistics.median(
+                    pair[tree] / next_pair[tree]
+                    for pair, next_pair in zip(one, next_one, strict=True)
+                )
+                found.append(max(ratio, 1 / ratio))
+        return found
+
+    @property
+    def is_difference_real(self) -> bool:
+        """True if each start differs to the same side, and all by more than two starts of one tree."""
+        ratio = statistics.median(self.ratios)
+        same_side = all((one < 1) == (ratio < 1) for one in self.ratios)
+        return same_side and max(ratio, 1 / ratio) > max(
+            self.same_tree_ratios, default=float("inf")
+        )
 
 
 def cost(running: Running, instruments: Instruments, scene: Scene, seconds: float) -> float:
@@ -66,9 +88,9 @@ def cost(running: Running, instruments: Instruments, scene: Scene, seconds: floa
 
 
 def compare(
-    other: Path, scene: Scene, *, full: bool, rounds: int, seconds: float = SECONDS
-) -> list[tuple[float, float]]:
-    """Costs of this tree and of another in each round, in microseconds of CPU.
+    other: Path, scene: Scene, *, setup: str, starts: int, rounds: int, seconds: float = SECONDS
+) -> Comparison:
+    """Measure this tree and another, started so many times, each start in so many rounds.
 
     Raises `Missing`, `Unstarted` and `Broken` as the bench does.
     """
@@ -76,9 +98,8 @@ def compare(
         at = ends.enter_context(peers.stage())
 
         def begin(tree: Path) -> Running:
-            peer = Tree(tree, Full(ends.enter_context(place.serving_any())) if full else Tiergate())
             running, _ = peers.start(
-                peer,
+                peers.set_up(setup, ends, tree),
                 Path(tempfile.mkdtemp(dir=at.folder)),
                 at.instruments,
                 cpu=at.here.gateway_cpu,
@@ -86,36 +107,65 @@ def compare(
             )
             return ends.enter_context(running)
 
-        pair = begin(ROOT), begin(other.resolve())
+        trees = (ROOT, other.resolve())
+        running = [tuple(map(begin, alternate(trees, number))) for number in range(starts)]
+        pairs = [alternate(pair, number) for number, pair in enumerate(running)]
         load.control(at.mock.port, scene.setting)
-        found: list[tuple[float, float]] = []
-        for number in range(rounds + 1):  # the first warms both
-            costs = [
-                cost(one, at.instruments, scene, seconds) for one in pair[:: 1 - number % 2 * 2]
-            ]
-            this, that = costs[:: 1 - number % 2 * 2]
-            found.append((this, that))
-        return found[1:]
+        found: list[list[Pair]] = [[] for _ in pairs]
+        for round_number in range(rounds + 1):  # the first warms all
+            for number, pair in enumerate(pairs):
+                turn = round_number + number
+                costs = [cost(one, at.instruments, scene, seconds) for one in alternate(pair, turn)]
+                this, that = alternate(costs, turn)
+                found[number].append((this, that))
+        return Comparison([start[1:] for start in found])
+
+
+def alternate[T](pair: Sequence[T], turn: int) -> Sequence[T]:
+    """Return the pair, every other turn the other way round."""
+    return pair[::-1] if turn % 2 else pair
+
+
+def render(found: Comparison, unit: str) -> str:
+    """Write what was found, as four lines."""
+    pairs = [pair for start in found.starts for pair in start]
+    this, other = (statistics.median(costs) for costs in zip(*pairs, strict=True))
+    ratios, same = sorted(found.ratios), sorted(found.same_tree_ratios)
+    ratio = (
+        f"ratio {statistics.median(ratios):.3f}; by start {ratios[0]:.3f} to {ratios[-1]:.3f}"
+        f" ({len(found.starts)} starts of each, {len(found.starts[0])} rounds of each start)"
+    )
+    lines = [f"this tree {this:.1f} us a {unit}, the other {other:.1f}", ratio]
+    if same:
+        lines += [
+            f"two starts of one tree differ by {statistics.median(same):.3f}, at most {same[-1]:.3f}",
+            "the trees differ by more than that"
+            if found.is_difference_real
+            else "no difference between the trees is seen",
+        ]
+    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures and prints; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench.versus", description=__doc__)
+    """Measure and print; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.versus",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("tree", type=Path)
     parser.add_argument("load", nargs="?", choices=LOADS, default="plain")
-    parser.add_argument("--full", action="store_true", help="everything on, as bench/full.yaml")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--setup", choices=SET_UPS, default="plain")
+    parser.add_argument("--starts", type=int, default=STARTS, help="of each tree")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="in all, spread over the starts")
     given = parser.parse_args(arguments)
     scene = LOADS[given.load]
-    found = compare(given.tree, scene, full=given.full, rounds=given.rounds)
-    this, other = (statistics.median(side) for side in zip(*found, strict=True))
-    ratios = sorted(one / two for one, two in found)
-    quarter = len(ratios) // 4
-    sys.stdout.write(
-        f"this tree {this:.1f} us a {'chunk' if scene.stream else 'request'}, the other {other:.1f};"
-        f" ratio {statistics.median(ratios):.3f}"
-        f" ({ratios[quarter]:.3f} to {ratios[-quarter - 1]:.3f} without the outer quarters)\n"
-    )
+    scenes = SET_UPS[given.setup].scenes
+    if scenes is not None and scene.name not in scenes:
+        parser.error(f"the setup {given.setup} is not measured under the load {scene.name}")
+    rounds = -(-given.rounds // given.starts)
+    found = compare(given.tree, scene, setup=given.setup, starts=given.starts, rounds=rounds)
+    sys.stdout.write(render(found, "chunk" if scene.stream else "request") + "\n")
     return 0
 
 

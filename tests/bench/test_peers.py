@@ -3,16 +3,31 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
+import msgspec
 import pytest
 
 from bench import __main__ as command
 from bench import figures, floor, load, machine, measure, peers, place, report, table
 from bench.load import Instruments, Setting
 from bench.measure import Scene
-from bench.peers import Cached, Full, Mock, Nginx, Peer, Place, Running, Tiergate, Unstarted
+from bench.peers import (
+    SET_UPS,
+    Cached,
+    Full,
+    Mock,
+    Nginx,
+    Peer,
+    Place,
+    Running,
+    Shipped,
+    Tiergate,
+    Unstarted,
+)
 from gateway.evaluation import golden
 from gateway.limits import keys
 from gateway.runtime.build import build_config
@@ -275,6 +290,59 @@ def test_with_everything_on_no_rule_decides_but_the_classifier(tmp_path: Path) -
     assert verdict.source == "classifier"
 
 
+def test_the_shipped_set_up_is_the_shipped_file_with_the_mock_as_its_one_provider(
+    tmp_path: Path,
+) -> None:
+    peer, place = Shipped(), Place(tmp_path, 1234, 5678)
+    config = configured(peer, tmp_path)
+    shipped = read(peers.ROOT / "config/gateway.yaml", {}).config
+    assert config.server.port == 1234
+    assert config.providers["openai"].base_url == "http://127.0.0.1:5678/v1"
+    assert (config.cache, config.routing, config.ledger) == (
+        shipped.cache,
+        shipped.routing,
+        shipped.ledger,
+    )
+    assert (config.guards, config.choices) == (shipped.guards, shipped.choices)
+    assert peer.ask(place).model == "auto"
+    assert msgspec.structs.replace(peer.ask(place), model="mock-smart") == Tiergate().ask(place)
+
+
+def test_keys_of_the_caller_turn_no_provider_of_the_shipped_set_up_on(
+    instruments: Instruments, mock: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers from the mock, and knows models of no other provider."""
+    monkeypatch.setenv("MISTRAL_API_KEY", "theirs")
+    monkeypatch.setenv("OLLAMA_BASE_URL", "http://127.0.0.1:9/v1")
+    running, _ = peers.start(
+        Shipped(), tmp_path / "shipped", instruments, cpu=CPUS[0], upstream=mock.port
+    )
+    with running:
+        before = load.control(mock.port).served
+        assert load.run(instruments, running.port, ask=running.ask, most=3).answered == 3
+        assert load.control(mock.port).served >= before + 3
+        answer = httpx.get(f"http://127.0.0.1:{running.port}/v1/models", trust_env=False)
+    listed = {model["owned_by"] for model in answer.json()["data"]}
+    assert "openai" in str(listed)
+    assert not {"mistral", "ollama"} & listed
+
+
+@pytest.mark.parametrize("name", [name for name in SET_UPS if name != "full"])
+def test_a_set_up_of_another_tree_runs_its_code_with_its_interpreter(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config").mkdir()
+    with ExitStack() as ends:
+        peer = peers.set_up(name, ends, tmp_path)
+    place = Place(tmp_path, 1, 2)
+    environment = peer.environment(place)
+    assert type(peer) is SET_UPS[name]
+    assert peer.command(place)[0] == str(tmp_path / ".venv/bin/python")
+    assert environment["PYTHONPATH"] == str(tmp_path)
+    own = "config/gateway.yaml"
+    assert (environment["TIERGATE_CONFIG"] == str(tmp_path / own)) == (name == "shipped")
+
+
 def test_a_cache_is_asked_the_same_each_time(tmp_path: Path) -> None:
     config = configured(Cached(), tmp_path)
     ask = Cached().ask(Place(tmp_path, 0, 0))
@@ -307,7 +375,7 @@ def test_what_is_missing_is_left_out_with_its_command(
     instruments: Instruments,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """nginx, a Redis, and gateways that nothing has installed; the two that need none are measured."""
+    """nginx, a Redis, and gateways that nothing has installed; those that need none are measured."""
     (tmp_path / "dnf").write_text("")
     (tmp_path / "dnf").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -321,7 +389,11 @@ def test_what_is_missing_is_left_out_with_its_command(
     assert command.main(["--peers", "ferrogw,portkey,other"]) == 0
     measured, notes = asked[0], asked[-1]
     assert isinstance(measured, list)
-    assert [peer.name for peer in measured] == ["tiergate", "tiergate-cache"]
+    assert [peer.name for peer in measured] == [
+        "tiergate",
+        "tiergate-shipped",
+        "tiergate-cache",
+    ]
     assert notes == [
         "nginx is left out: nginx is missing; install it with: dnf install nginx",
         "ferrogw is left out: ferrogw is not installed; install it with: make bench-peers",

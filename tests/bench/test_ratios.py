@@ -235,6 +235,22 @@ def test_targets_stand_beside_what_was_found() -> None:
     assert seen["tiergate: installed, MB"][0] == ["60", "40", "", "43", "floor"]
 
 
+def test_a_set_up_that_a_run_does_not_have_is_named_and_has_no_targets() -> None:
+    """Results of before a set-up was added, say; one that was left out has a note that says why."""
+    found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
+    left_out = "tiergate-full is left out: redis-server is missing"
+    text = table.render(msgspec.structs.replace(found, notes=[left_out]))
+    assert "- tiergate-shipped is not in this run." in text
+    assert "tiergate-full is not in this run." not in text
+    assert f"- {left_out}" in text
+    assert not [line for line in lines(text) if line.startswith("tiergate-")]
+    seen = lines(table.render(also(found, "tiergate-shipped")))
+    assert (
+        seen["tiergate-shipped: requests per CPU-second, c=64 of airmux"][0][-1] == "not measured"
+    )
+    assert seen["tiergate-shipped: added p50, c=1, ms"][0][-1] == "not measured"
+
+
 def also(found: Results, *more: str) -> Results:
     """Results with further peers, as heavy as the gateway."""
     return msgspec.structs.replace(

@@ -108,4 +108,4 @@ def test_without_a_redis_its_command_is_told(
         pytest.skip(str(missing))
     monkeypatch.setattr(place, "program", lambda: None)
     with pytest.raises(machine.Missing, match="install it with: "):
-        samples.sample(1, full=True)
+        samples.sample(1, "full")
