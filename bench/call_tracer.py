@@ -1,0 +1,92 @@
+"""The part of `bench.trace_call` that runs inside the gateway; it imports nothing but the standard library.
+
+    python -P bench/call_tracer.py SOCKET
+
+It runs `tiergate serve` of whatever tree is on PYTHONPATH, and listens on a UNIX socket for windows:
+`start` begins one, `stop` ends it and answers with the functions that began in it, as JSON.
+"""
+
+import json
+import socket
+import sys
+import threading
+import time
+from types import CodeType
+
+_TOOL = sys.monitoring.PROFILER_ID
+_PACKAGE = "/gateway/"
+_QUIET_SECONDS = 0.004
+"""How long the event loop must do nothing of the gateway's until a window may end."""
+
+
+class Recorder:
+    """Records each function of gateway/ that begins on the thread of the event loop."""
+
+    def __init__(self) -> None:
+        """Record the thread that makes it."""
+        self._thread = threading.get_ident()
+        self._functions: list[CodeType] | None = None
+
+    def install(self) -> None:
+        """Have the interpreter report each function that begins."""
+        events = sys.monitoring.events
+        sys.monitoring.use_tool_id(_TOOL, "trace-call")
+        sys.monitoring.register_callback(_TOOL, events.PY_START, self._record)
+        sys.monitoring.set_events(_TOOL, events.PY_START)
+
+    def start(self) -> None:
+        """Begin a window."""
+        self._functions = []
+
+    def stop(self) -> list[tuple[str, str]]:
+        """End the window when its work is done; return each function with its file, in order."""
+        functions = self._functions or []
+        count = -1
+        while count < len(functions):
+            count = len(functions)
+            time.sleep(_QUIET_SECONDS)
+        self._functions = None
+        return [
+            (code.co_filename.rpartition(_PACKAGE)[2], f"{code.co_qualname}:{code.co_firstlineno}")
+            for code in functions
+        ]
+
+    def _record(self, code: CodeType, _offset: int) -> object:
+        if _PACKAGE not in code.co_filename:
+            return sys.monitoring.DISABLE
+        if self._functions is not None and threading.get_ident() == self._thread:
+            self._functions.append(code)
+        return None
+
+
+def listen(path: str, recorder: Recorder) -> None:
+    """Serve windows to whoever connects."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        while True:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rwb") as lines:
+                for line in lines:
+                    answer: object = None
+                    if line == b"start\n":
+                        recorder.start()
+                    else:
+                        answer = recorder.stop()
+                    lines.write(json.dumps(answer).encode() + b"\n")
+                    lines.flush()
+
+
+def main() -> None:
+    """Serve under the recorder."""
+    recorder = Recorder()
+    recorder.install()
+    threading.Thread(target=listen, args=(sys.argv[1], recorder), daemon=True).start()
+    sys.argv = ["tiergate", "serve"]
+    from gateway.cli import main as serve  # noqa: PLC0415 - the recorder comes first
+
+    serve()
+
+
+if __name__ == "__main__":
+    main()

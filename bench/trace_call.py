@@ -1,0 +1,238 @@
+"""What one warm call passes in a gateway that really serves: files, functions, and changes of file.
+
+    python -m bench.trace_call [TREE]
+
+TREE is another checkout with a .venv of its own; this one where it is left out. Each kind of call is
+made several times on one connection, alone, and the trace that most of them have counts: timers of
+the gateway run beside some. Only the thread of the event loop counts, and only functions of gateway/.
+"""
+
+import argparse
+import http.client
+import json
+import socket
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import count, pairwise
+from pathlib import Path
+
+import msgspec
+
+from bench import load, peers
+from bench.load import Ask
+from bench.peers import ROOT, Cached, Place, Stage, Tiergate
+
+WARM_CALLS = 30
+WINDOWS = 50
+CHUNKS = 16
+CHUNK_DELAY_US = 2_000
+"""So that the gateway reads each chunk of a stream for itself."""
+_TRACER = Path(__file__).with_name("call_tracer.py")
+_CONNECT_SECONDS = 10.0
+
+
+class Traced(Tiergate):
+    """A set-up of the gateway with the recorder in it."""
+
+    def __init__(self, peer: Tiergate) -> None:
+        """Takes the set-up."""
+        self._peer = peer
+        self.name = peer.name
+
+    def command(self, place: Place) -> list[str]:
+        """The recorder in place of the gateway's module, by the same interpreter."""
+        python, *_ = self._peer.command(place)
+        return [python, "-P", str(_TRACER), str(control_socket(place.folder))]
+
+    def environment(self, place: Place) -> dict[str, str]:
+        """Of the set-up."""
+        return self._peer.environment(place)
+
+    def ask(self, place: Place) -> Ask:
+        """Of the set-up."""
+        return self._peer.ask(place)
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """The functions that one call began, each with its file, in the order in which they began."""
+
+    functions: list[tuple[str, str]]
+
+    @property
+    def files(self) -> list[str]:
+        """The files, in the order in which the call first comes to them."""
+        return list(dict.fromkeys(file for file, _ in self.functions))
+
+    @property
+    def order(self) -> list[str]:
+        """The files, once for each time that the call comes to them from another."""
+        files = [file for file, _ in self.functions]
+        return files[:1] + [file for before, file in pairwise(files) if file != before]
+
+    @property
+    def changes(self) -> int:
+        """How often the file changes."""
+        return max(len(self.order) - 1, 0)
+
+    @property
+    def function_counts(self) -> Counter[str]:
+        """How many different functions of each file are called."""
+        return Counter(file for file, _ in set(self.functions))
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind of call."""
+
+    name: str
+    set_up: type[Tiergate]
+    ask: Ask
+    stream: bool = False
+
+
+KINDS = (
+    Kind("a named model", Tiergate, Ask()),
+    Kind("auto", Tiergate, Ask("auto")),
+    Kind("a stream", Tiergate, Ask(), stream=True),
+    Kind("a cache hit", Cached, Ask(temperature=0, vary=False)),
+)
+
+
+class Client:
+    """A client that sends each request in one piece, on one connection."""
+
+    def __init__(self, port: int, body: bytes, ask: Ask) -> None:
+        """Takes the request; each one that is sent has a number of its own, where `ask` wants it."""
+        self._socket = socket.create_connection(("127.0.0.1", port), _CONNECT_SECONDS)
+        self._body = body
+        self._ask = ask
+        self._numbers = count(1)
+
+    def call(self) -> None:
+        """Send a request, and read its answer to the end. Raises `Broken` where it is not good."""
+        body = self._body
+        if self._ask.vary:
+            body = body.replace(load.VARIED.encode(), b"%09d" % next(self._numbers))
+        head = (
+            f"POST {self._ask.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+        )
+        self._socket.sendall(
+            b"%s\r\nContent-Length: %d\r\n\r\n%s" % (head.encode(), len(body), body)
+        )
+        with http.client.HTTPResponse(self._socket) as response:
+            response.begin()
+            answer = response.read()
+        if response.status != http.HTTPStatus.OK:
+            raise load.Broken(f"the gateway answered {response.status}: {answer[:500].decode()}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+
+class Windows:
+    """The recorder in the gateway, seen from here."""
+
+    def __init__(self, path: Path) -> None:
+        """Connects to its socket."""
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(path))
+        self._lines = self._socket.makefile("rwb")
+
+    def trace(self, client: Client) -> Trace:
+        """Trace one call."""
+        self._tell("start")
+        client.call()
+        return msgspec.convert({"functions": self._tell("stop")}, Trace)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._lines.close()
+        self._socket.close()
+
+    def _tell(self, word: str) -> object:
+        self._lines.write(f"{word}\n".encode())
+        self._lines.flush()
+        return json.loads(self._lines.readline())
+
+
+def control_socket(folder: Path) -> Path:
+    """Return where the recorder of a gateway listens."""
+    return folder / "trace.sock"
+
+
+@contextmanager
+def gateway(kind: Kind, stage: Stage, tree: Path) -> Iterator[tuple[Client, Windows]]:
+    """Run a gateway of a tree under the recorder; give a client of it and its windows."""
+    running, _ = peers.start(
+        Traced(kind.set_up(tree)),
+        stage.folder / kind.name.replace(" ", "-"),
+        stage.instruments,
+        cpu=stage.here.gateway_cpu,
+        upstream=stage.mock.port,
+    )
+    with ExitStack() as ends:
+        ends.enter_context(running)
+        client = Client(
+            running.port,
+            stage.instruments.body(kind.ask, stream=kind.stream).read_bytes(),
+            kind.ask,
+        )
+        ends.callback(client.close)
+        windows = Windows(control_socket(stage.folder / kind.name.replace(" ", "-")))
+        ends.callback(windows.close)
+        yield client, windows
+
+
+def trace(kind: Kind, stage: Stage, tree: Path = ROOT) -> Trace:
+    """Trace one warm call of a kind. Raises `Unstarted` and `Broken` as the bench does."""
+    load.control(stage.mock.port, load.Setting(n=CHUNKS, delay_us=CHUNK_DELAY_US))
+    with gateway(kind, stage, tree) as (client, windows):
+        for _ in range(WARM_CALLS):
+            client.call()
+        traces = [windows.trace(client) for _ in range(WINDOWS)]
+    return most_common(traces)
+
+
+def most_common(traces: Sequence[Trace]) -> Trace:
+    """Pick the trace that most calls have: timers of the gateway ran beside some. The shortest of equals."""
+    counts = Counter(tuple(found.functions) for found in traces)
+    return max(traces, key=lambda found: (counts[tuple(found.functions)], -len(found.functions)))
+
+
+def render(kind: Kind, found: Trace, tree: Path) -> str:
+    """Write a trace as a table of its files, and the order in which the call comes to them."""
+    lengths = {
+        file: len((tree / "gateway" / file).read_text("utf-8").splitlines()) for file in found.files
+    }
+    functions = found.function_counts
+    numbers = {file: number for number, file in enumerate(found.files, 1)}
+    total = (
+        f"{kind.name}: {len(found.files)} files, {functions.total()} functions,"
+        f" {found.changes} changes of file; these files have {sum(lengths.values()):,} lines"
+    )
+    lines = [total, "   number  functions  lines  file"]
+    lines += [
+        f"   {numbers[file]:>6}  {functions[file]:>9}  {lengths[file]:>5}  {file}"
+        for file in found.files
+    ]
+    order = " ".join(str(numbers[file]) for file in found.order)
+    lines += textwrap.wrap(f"order: {order}", 100, initial_indent="   ", subsequent_indent="   ")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Trace and print; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.trace_call", description=__doc__)
+    parser.add_argument("tree", nargs="?", type=Path, default=ROOT)
+    tree = parser.parse_args(arguments).tree.resolve()
+    with peers.stage() as stage:
+        for kind in KINDS:
+            sys.stdout.write(render(kind, trace(kind, stage, tree), tree) + "\n\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""A call is traced in a gateway that really serves: its files, in the order in which it comes to them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench import peers, trace_call
+from bench.trace_call import KINDS, Kind, Trace
+
+compiles = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+
+NAMED = (
+    "server/http1/protocol.py",
+    "server/endpoint.py",
+    "pipeline/engine.py",
+    "routing/decision_record.py",
+    "upstream/failover.py",
+    "upstream/attempt.py",
+    "ledger/writer.py",
+    "upstream/http1/connection.py",
+    "pipeline/response.py",
+    "server/http1/response_writer.py",
+)
+"""What a call that names its model comes to, in this order."""
+
+
+@compiles
+def test_a_named_model_passes_the_files_of_the_map_in_order(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trace_call, "WINDOWS", 5)
+    monkeypatch.setattr(trace_call, "KINDS", KINDS[:1])
+    assert trace_call.main([]) == 0
+    title, _, *lines = capsys.readouterr().out.split("   order: ")[0].splitlines()
+    files = [line.split()[-1] for line in lines]
+    assert title.startswith(f"a named model: {len(files)} files, ")
+    assert [file for file in files if file in NAMED] == [*NAMED]
+    assert not [file for file in files if "import" in file]
+
+
+@compiles
+@pytest.mark.parametrize("kind", KINDS[1:], ids=lambda kind: kind.name)
+def test_other_calls_pass_what_they_are_about(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_call, "WINDOWS", 3)
+    with peers.stage() as stage:
+        files = trace_call.trace(kind, stage).files
+    about = {
+        "auto": {"routing/classify.py", "upstream/attempt.py"},
+        "a stream": {"upstream/relay.py", "dialects/stream_commit.py"},
+        "a cache hit": {"pipeline/response_cache.py"},
+    }
+    assert about[kind.name] <= set(files)
+    assert ("upstream/attempt.py" in files) == (kind.name != "a cache hit")
+
+
+FOUND = Trace([("a.py", "f:1"), ("a.py", "g:5"), ("b.py", "h:1"), ("a.py", "f:1"), ("b.py", "h:1")])
+
+
+def test_changes_of_file_and_different_functions_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "gateway").mkdir()
+    (tmp_path / "gateway/a.py").write_text("1\n" * 10)
+    (tmp_path / "gateway/b.py").write_text("2\n")
+    assert trace_call.render(KINDS[0], FOUND, tmp_path).splitlines() == [
+        "a named model: 2 files, 3 functions, 3 changes of file; these files have 11 lines",
+        "   number  functions  lines  file",
+        "        1          2     10  a.py",
+        "        2          1      1  b.py",
+        "   order: 1 2 1 2",
+    ]
+
+
+def test_the_trace_that_most_calls_have_counts() -> None:
+    """A timer ran beside one of three, and another was cut; of equally common ones the shortest counts."""
+    timer, cut = Trace([*FOUND.functions, ("t.py", "t:1")]), Trace(FOUND.functions[:2])
+    assert trace_call.most_common([timer, FOUND, cut, FOUND]) == FOUND
+    assert trace_call.most_common([timer, FOUND]) == FOUND
