@@ -15,7 +15,7 @@ from gateway.server.http1.response_writer import ResponseWriter
 from gateway.server.request_headers import Message, RequestHeaders
 from gateway.server.shutdown import InFlightRequest
 
-_LOGGER = logging.getLogger("uvicorn.error")
+_LOGGER = logging.getLogger("uvicorn.error")  # the server's own, as its other errors go there
 
 
 class ExchangeConnection(Protocol):
@@ -77,7 +77,7 @@ class HttpExchange:
                 await self._fail(f"ASGI callable returned without {stage} response.")
 
     async def _serve(self) -> None:
-        """Have it answered by what it is for."""
+        """Have the endpoint or the application answer it."""
         raise NotImplementedError
 
     async def _fail(self, text: str, error: BaseException | None = None) -> None:
