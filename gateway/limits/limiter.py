@@ -298,7 +298,7 @@ class Limiter:
         if reservation is None:
             return
         if not (self._ended_calls or self._local_ended_calls):
-            self._run_in_background(self._settle_ended())
+            asyncio.get_running_loop().call_soon(self._begin_settling)
         group_key = reservation.tenant, reservation.scopes
         if reservation.counter_store is not self._counter_store:
             self._local_ended_calls.append((reservation, make_ended_call(row)))
@@ -336,6 +336,7 @@ class Limiter:
 
     async def wait_settled(self) -> None:
         """Wait for what is being settled."""
+        self._begin_settling()
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -464,6 +465,8 @@ class Limiter:
         earlier = self._reservations.get(call.id)
         counter_store = self._counter_store if earlier is None else earlier.counter_store
         self.tenants.add(tenant)
+        # First, at once: a client that asks again must not meet its own last reservation.
+        self._begin_settling()
         try:
             if decide_again is not None and earlier is None and len(options) == 1:  # as nearly all
                 option = options[0]
@@ -643,8 +646,12 @@ class Limiter:
         pairs = zip(demands, limits, strict=True)
         return tuple([msgspec.structs.replace(demand, limit=limit) for demand, limit in pairs])
 
+    def _begin_settling(self) -> None:
+        if self._ended_calls or self._local_ended_calls:
+            self._run_in_background(self._settle_ended(), at_once=True)
+
     async def _settle_ended(self) -> None:
-        """Settle all that has ended since it was begun."""
+        """Settle all calls that have ended and are not settled yet."""
         ended_calls, self._ended_calls = self._ended_calls, {}
         local_calls, self._local_ended_calls = self._local_ended_calls, []
         for (tenant, owner_scopes), calls in ended_calls.items():
@@ -679,8 +686,11 @@ class Limiter:
         elif self._unsettled.has_any:
             self._repay()
 
-    def _run_in_background(self, coroutine: Coroutine[object, object, None]) -> None:
-        task = asyncio.create_task(coroutine)
+    def _run_in_background(
+        self, coroutine: Coroutine[object, object, None], *, at_once: bool = False
+    ) -> None:
+        """Let work go on beside calls; `at_once`: begin it before anything else runs."""
+        task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=at_once)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -12,6 +12,7 @@ compiles = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler"
 
 NAMED = (
     "server/http1/protocol.py",
+    "server/http1/response_writer.py",
     "server/endpoint.py",
     "pipeline/engine.py",
     "routing/decision_record.py",
@@ -20,7 +21,6 @@ NAMED = (
     "ledger/writer.py",
     "upstream/http1/connection.py",
     "pipeline/response.py",
-    "server/http1/response_writer.py",
 )
 """What a call that names its model comes to, in this order."""
 

@@ -26,6 +26,7 @@ from tests.limits.stage import (
     Stage,
     budget,
     decision,
+    entry,
     limit,
     lower,
     plan,
@@ -335,6 +336,14 @@ async def test_a_budget_that_running_calls_reserve_is_busy_and_not_used_up() -> 
     assert not stage.log
     assert not stage.alerts
     await stage.end()
+    await stage.ask("c2")
+
+
+async def test_a_call_does_not_meet_the_reservation_of_one_that_has_ended() -> None:
+    """Its client may ask again before the loop comes to what it does in the background."""
+    stage = Stage(budget("0.002"))
+    await stage.ask()
+    stage.gate.settle(entry())
     await stage.ask("c2")
 
 
