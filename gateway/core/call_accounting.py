@@ -59,7 +59,7 @@ class AttemptAccount(Struct, eq=False):
     timestamp: float
     """When it began, in seconds since the epoch."""
     sent_at: float
-    """The same on the monotonic clock."""
+    """When it began, on the monotonic clock."""
     max_output: int | None
     """Tokens of output that it may have at most."""
     reservation: Decimal | None
@@ -227,7 +227,7 @@ class CallAccount:
         )
         attempts.append(attempt)
         if not is_parallel:
-            self.finish_attempt(attempt)
+            self.attempt, self.target, self.account = attempt, target, account
         return attempt
 
     def make_intent_row(self, attempt: AttemptAccount) -> IntentRow:
@@ -299,8 +299,8 @@ class CallAccount:
             reserved=attempt.reservation if wasted_cost is None else None,
         )
 
-    def finish_attempt(self, attempt: AttemptAccount) -> None:
-        """Take an attempt for the one whose answer the call has."""
+    def attempt_finished(self, attempt: AttemptAccount) -> None:
+        """Note that the call has the answer of an attempt."""
         self.attempt, self.target, self.account = attempt, attempt.target, attempt.account
 
     def record_first_content(self, now: float) -> None:

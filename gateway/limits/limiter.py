@@ -123,7 +123,7 @@ class _HeldDemands(msgspec.Struct, frozen=True):
 
 
 class Reservation(msgspec.Struct, frozen=True):
-    """What a call has reserved, and the decision and plan with which it passed."""
+    """A call that has passed its limits, with the decision and plan that it passed with."""
 
     limiter: "Limiter"
     usage_bound: UsageBound

@@ -4,7 +4,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
 
 from msgspec import Struct
 
@@ -15,6 +14,7 @@ from gateway.core.decision import Decision
 from gateway.core.errors import Problem, ledger_unwritable
 from gateway.core.ledger_rows import CallState, FinalRow, Row
 from gateway.core.target import Account, Target
+from gateway.limits.limiter import Reservation
 from gateway.telemetry.log import Log, locate_error
 from gateway.upstream.upstream_request import UpstreamResponse
 
@@ -22,18 +22,10 @@ _MAX_WARNED_MODELS = 1000
 """Models that the log tells of: clients choose some of their names."""
 
 
-class CallReservation(Protocol):
-    """What a call has reserved of its budgets."""
-
-    async def extend(self, target: Target) -> None:
-        """Reserve what one more attempt may cost. Raises ProblemError."""
-        ...
-
-
 class RecordedAccount(CallAccount):
     """The account of a call whose rows go to the ledger.
 
-    Upstream tells it of each attempt. Whoever sends the last byte settles it, once.
+    Upstream tells it of each attempt. The response settles it once, with the last byte.
     """
 
     __slots__ = ("_recorder", "aborted_by", "is_streaming", "reservation", "subscriber")
@@ -41,14 +33,14 @@ class RecordedAccount(CallAccount):
     def __init__(self, call: Call, config: str, recorder: "CallRecorder") -> None:
         super().__init__(call, config)
         self._recorder = recorder
-        self.reservation: CallReservation | None = None
-        """What the limiter has reserved for the call; None if no limit counts it."""
+        self.reservation: Reservation | None = None
+        """The reservation of the limiter; None if no limit counts the call."""
         self.subscriber: Subscriber[UpstreamResponse] | None = None
-        """Its place among the calls that share one answer; None if it shares none."""
+        """The place of the call on a flight; None if the call shares no answer."""
         self.is_streaming = False
-        """True if a stream is the response: it settles the account and lets go of all of these."""
+        """True if the response is a stream: it settles the account and ends the subscription."""
         self.aborted_by = "client"
-        """Who ends the call if it is cancelled."""
+        """The one who ends the call, if the call is cancelled."""
 
     async def attempt_started(
         self, target: Target, account: Account, *, is_parallel: bool = False
@@ -75,10 +67,6 @@ class RecordedAccount(CallAccount):
     def attempt_failed(self, attempt: AttemptAccount, problem: Problem) -> None:
         """Write the row of an attempt that gave no answer."""
         self._recorder.record_failure(self, attempt, problem)
-
-    def attempt_finished(self, attempt: AttemptAccount) -> None:
-        """Note that the call has the answer of an attempt."""
-        self.finish_attempt(attempt)
 
     def settle(
         self,
@@ -174,7 +162,7 @@ class CallRecorder:
         self._wall = wall
         self._warned_texts: set[str] = set()
         self._open_accounts: dict[str, RecordedAccount] = {}
-        """Of calls that have no final row yet, by the id of the call."""
+        """Accounts of calls that have no final row yet, by the id of the call."""
 
     def open(self, call: Call, config_version: str) -> RecordedAccount:
         """Open the account of a call."""

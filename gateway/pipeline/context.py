@@ -75,30 +75,21 @@ class ContextLoader:
         )
         if make_models is not None:
             await asyncio.to_thread(make_models)
-        context = await self._load_session_context(router, call, features)
-        if self._judge is None:
-            return context
-        return await self._judge(router, call, features, context, may_ask=may_ask)
-
-    async def _load_session_context(
-        self, router: Router, call: Call, features: Features
-    ) -> DecisionContext:
         context = DecisionContext(
             at=call.received_at, thresholds=self._turn_counter.find_thresholds(call.key)
         )
-        session_store = self._session_store
         if (
-            session_store is None
-            or not model_name.leaves_tier_open(features, router.catalogue)
-            or not _may_have_session(features)
+            self._session_store is not None
+            and model_name.leaves_tier_open(features, router.catalogue)
+            and _may_have_session(features)
         ):
+            session = await self._session_store.find(call.key, features.turn.conversation)
+            if session is not None:
+                reason = self._unavailable_reason(_split_target(session))
+                context = msgspec.structs.replace(context, seat=session, unseated=reason)
+        if self._judge is None:
             return context
-        session = await session_store.find(call.key, features.turn.conversation)
-        if session is None:
-            return context
-        return msgspec.structs.replace(
-            context, seat=session, unseated=self._unavailable_reason(_split_target(session))
-        )
+        return await self._judge(router, call, features, context, may_ask=may_ask)
 
     def note_decision(
         self,

@@ -52,7 +52,8 @@ class ConversationMemory:
         """Keep what a whole answer leaves behind, before its client has it."""
         if response.body is None:
             return
-        await self._save_note(request, response)
+        if response.reasoning_recorder is not None:
+            await self._save_note(request, response)
         if (responses := self._select_store(request)) is not None:
             await _save_response(responses, request, response, response.body)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -57,7 +57,7 @@ class _AdmittedCall(NamedTuple):
     decision: Decision
     plan: Plan
     cache_key: str | None
-    """Where the cache may have its answer; None if the call is not cached."""
+    """The place of its answer in the cache; None if the call is not cached."""
     cached: CachedResponse | None
     notes: Mapping[str, ReasoningNote] | None
     session: Session | None
@@ -121,7 +121,8 @@ class Engine:
         self, call: Call, dialect: Dialect, account: RecordedAccount, keepalive: KeepaliveClient
     ) -> Response:
         router, context_loader = self.router, self._context_loader
-        client_body = await self._run(partial(dialect.read_call, call), call)
+        read = partial(dialect.read_call, call)
+        client_body = await self._run_in_thread(read) if _is_large(call) else read()
         chain = await self.memory.read(call, dialect, client_body)
         body, prompt = chain.body, chain.body.prompt
         translatable = TranslatableRequest(dialect, chain.translatable_body, router.fetched_media)
@@ -195,8 +196,7 @@ class Engine:
         ways are tried at once if it `has_waited` before. Raises ProblemError.
         """
         call, call_features, limiter = account.call, decision_recorder.call, self._limiter
-        make_key = partial(self._response_cache.make_key, call, body)
-        cache_key = await self._run(partial(make_key, decision, plan), call)
+        cache_key = await self._make_cache_key(call, body, decision, plan)
         reserving = None
         if limiter is not None and limiter.applies_to(call.key):
             reserving = limiter.reserve(
@@ -219,7 +219,7 @@ class Engine:
             self._recorder.note_decision(account, decision)
         if reservation is not None and reservation.plan is not plan:
             plan = reservation.plan
-            cache_key = await self._run(partial(make_key, decision, plan), call)
+            cache_key = await self._make_cache_key(call, body, decision, plan)
             _, cached, _, session = await _gather_needed(
                 None,
                 self._response_cache.find(call, cache_key),
@@ -227,6 +227,15 @@ class Engine:
                 self._context_loader.find_session(call, call_features, decision, plan),
             )
         return _AdmittedCall(decision, plan, cache_key, cached, notes, session)
+
+    async def _make_cache_key(
+        self, call: Call, body: RequestBody, decision: Decision, plan: Plan
+    ) -> str | None:
+        """Make the place in the cache of a call's answer; None if it has none."""
+        if not self._response_cache.is_enabled:
+            return None
+        make_key = partial(self._response_cache.make_key, call, body, decision, plan)
+        return await self._run_in_thread(make_key) if _is_large(call) else make_key()
 
     async def _find_answer(
         self, request: UpstreamRequest, account: RecordedAccount, cached: CachedResponse | None
@@ -301,12 +310,8 @@ class Engine:
                 raise
         return response
 
-    async def _run[T](self, work: Callable[[], T], call: Call) -> T:
-        """Do work whose time grows with the body of a call; a thread does it for a large one."""
-        return work() if len(call.body) <= _LARGE_BODY_BYTES else await self._run_in_thread(work)
-
     async def _run_in_thread[T](self, work: Callable[[], T]) -> T:
-        """Do long work in a thread, one at a time, so that other calls go on."""
+        """Do what takes long with a large body, in a thread, one at a time; other calls go on."""
         async with self._large_body_lock:
             return await asyncio.to_thread(work)
 
@@ -352,6 +357,10 @@ class Engine:
             await self._limiter.wait_settled()
 
 
+def _is_large(call: Call) -> bool:
+    return len(call.body) > _LARGE_BODY_BYTES
+
+
 async def _gather_needed[A, B, C, D](
     first: Awaitable[A] | None,
     second: Awaitable[B] | None,
@@ -359,14 +368,13 @@ async def _gather_needed[A, B, C, D](
     fourth: Awaitable[D] | None,
 ) -> tuple[A | None, B | None, C | None, D | None]:
     """Await up to four things in one round trip; None stands for one that is not needed."""
-    needed = [work for work in (first, second, third, fourth) if work is not None]
-    outcomes: list[Any]
-    if len(needed) > 1:
-        outcomes = await asyncio.gather(*needed)
-    else:
-        outcomes = [await work for work in needed]
-    outcomes.reverse()
-    a, b, c, d = [
-        None if work is None else outcomes.pop() for work in (first, second, third, fourth)
-    ]
+    works = (first, second, third, fourth)
+    needed = [work for work in works if work is not None]
+    if not needed:
+        return None, None, None, None
+    # One alone is awaited as it is: a task for it costs a turn of the loop.
+    outcomes: Iterator[Any] = iter(
+        [await needed[0]] if len(needed) == 1 else await asyncio.gather(*needed)
+    )
+    a, b, c, d = [None if work is None else next(outcomes) for work in works]
     return a, b, c, d

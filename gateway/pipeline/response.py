@@ -124,7 +124,7 @@ def make_problem_response(
 
 
 def make_bug_problem(log: Log, error: Exception, call_id: str) -> Problem:
-    """Log where a bug is, and make the problem that a client is told."""
+    """Log where a bug is, and make the problem that its client sees."""
     log("bug", call=call_id, error=locate_error(error))
     message = "The gateway failed on this call; its log has the reason under "
     return Problem(kind="internal", message=f"{message}{call_id}.")

@@ -136,7 +136,7 @@ class StreamRelay:
                 ended_by = "timeout" if is_timeout else "upstream"
                 if not shows_problem(data, dialect, request.body):
                     yield dialect.write_problem_frame(problem)
-            except Exception as error:  # noqa: BLE001 - a bug is told in the stream too
+            except Exception as error:  # noqa: BLE001 - the stream shows a bug too
                 problem, ended_by = make_bug_problem(self._log, error, request.call.id), ""
                 yield dialect.write_problem_frame(problem)
             row = settle() if subscriber is None else subscriber.close_account(settle)

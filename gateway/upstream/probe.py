@@ -44,8 +44,6 @@ class _ProbeAccount(CallAccount):
 
     def attempt_failed(self, attempt: AttemptAccount, problem: Problem) -> None: ...
 
-    def attempt_finished(self, attempt: AttemptAccount) -> None: ...
-
 
 class ProbeTarget(msgspec.Struct, frozen=True, kw_only=True):
     """A target with an account of its provider, in a place of a lab."""

@@ -351,7 +351,7 @@ def test_two_requests_at_a_time_have_each_their_own_row(won: int) -> None:
     assert row is not None
     assert (row.problem, row.attempt, row.provider) == ("hedged", 3 - won, "pq"[2 - won])
     assert (row.at, row.duration) == ((1001.0, 1.0) if won == 1 else (1000.5, 1.5))
-    tally.finish_attempt(first if won == 1 else second)
+    tally.attempt_finished(first if won == 1 else second)
     tally.usage, tally.is_complete = Usage(input=1_000_000, output=0), True
     entry = closed(tally, "settled", 200, 53.0)
     assert (entry.provider, entry.account, entry.attempts) == (

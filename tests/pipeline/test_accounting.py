@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable
 from decimal import Decimal
+from typing import cast
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from gateway.core.ledger_rows import AttemptRow, FinalRow, IntentRow, Row
 from gateway.core.price import Price, Rates
 from gateway.core.target import Account, Provider, Target
 from gateway.core.usage import Usage
+from gateway.limits.limiter import Reservation
 from gateway.pipeline.accounting import CallRecorder, EndingCall, RecordedAccount
 
 CALL = Call(
@@ -266,7 +268,8 @@ async def test_an_attempt_after_one_that_may_be_billed_extends_the_reservation(
     problem: Problem, extended: list[str]
 ) -> None:
     account, attempt = await dial(Ledger().books())
-    account.reservation = reserved = Reserved()
+    reserved = Reserved()
+    account.reservation = cast("Reservation", reserved)
     account.attempt_failed(attempt, problem)
     await account.attempt_started(TARGET, MAIN)
     assert reserved.extended == extended
@@ -275,7 +278,8 @@ async def test_an_attempt_after_one_that_may_be_billed_extends_the_reservation(
 async def test_a_parallel_attempt_extends_the_reservation_once() -> None:
     """What is sent once more in its place was not billed."""
     account, _ = await dial(Ledger().books())
-    account.reservation = reserved = Reserved()
+    reserved = Reserved()
+    account.reservation = cast("Reservation", reserved)
     attempt = await account.attempt_started(UNPRICED, MAIN, is_parallel=True)
     account.attempt_failed(attempt, FAILED)
     await account.attempt_started(UNPRICED, MAIN, is_parallel=True)
@@ -285,7 +289,8 @@ async def test_a_parallel_attempt_extends_the_reservation_once() -> None:
 async def test_an_attempt_whose_reservation_is_refused_is_not_sent() -> None:
     ledger = Ledger()
     account, _ = await dial(ledger.books())
-    account.reservation = reserved = Reserved()
+    reserved = Reserved()
+    account.reservation = cast("Reservation", reserved)
     reserved.spent = True
     with pytest.raises(ProblemError, match="spent"):
         await account.attempt_started(TARGET, MAIN, is_parallel=True)
