@@ -54,6 +54,20 @@ def test_other_calls_pass_what_they_are_about(kind: Kind, monkeypatch: pytest.Mo
     assert ("upstream/attempt.py" in files) == (kind.name != "a cache hit")
 
 
+@compiles
+def test_what_a_tree_cannot_serve_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> Trace:
+        raise peers.Unstarted("tiergate ended: no such key")
+
+    monkeypatch.setattr(trace_call, "trace", refuse)
+    assert trace_call.main([]) == 1
+    told = capsys.readouterr().out.split("\n\n")
+    assert told[0] == "a named model: tiergate ended: no such key"
+    assert told[3] == "a cache hit: tiergate ended: no such key"
+
+
 FOUND = Trace([("a.py", "f:1"), ("a.py", "g:5"), ("b.py", "h:1"), ("a.py", "f:1"), ("b.py", "h:1")])
 
 
