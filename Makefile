@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run test check fmt screenshots clients newest law3 bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin kernel-check clean
+.PHONY: help install dev run test check fmt screenshots clients newest law3 bench bench-peers bench-report bench-samples trace-call bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound versions lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay twin kernel-check clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -79,6 +79,9 @@ timing: dev ## whether refusals of keys, or the cache, tell anything by their ti
 
 metamorphic: dev ## what case, typos, padding, pasted text and translation do to easy prompts; fails where more move up than may
 	@.venv/bin/python -m tests.metamorphic
+
+versions: dev ## parts of the suite on the oldest and newest Python, each with the oldest and newest uvicorn that pyproject.toml allows
+	@.venv/bin/python -m tests.versions
 
 lines: dev ## that tests run every statement of the scripts in Redis
 	@.venv/bin/pytest -q -s -p tests.contract.limits.lines tests/contract/limits tests/state/test_recent.py -k "not sentinel and not cluster and not failover and not moved"

@@ -1,0 +1,102 @@
+"""What `make versions` runs fits pyproject.toml and uv.lock; the runs themselves are on demand."""
+
+import platform
+import re
+import subprocess
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from tests.versions import __main__ as command
+from tests.versions import bounds
+from tests.versions.bounds import ROOT
+
+MACHINE = platform.machine()
+PROJECT, LOCKED = bounds.read_project(), bounds.read_locked()
+
+
+def locked(*wheels: str) -> list[dict[str, Any]]:
+    return [{"name": "one", "wheels": [{"url": f"https://index/{wheel}"} for wheel in wheels]}]
+
+
+def test_the_oldest_python_is_the_one_that_the_project_names() -> None:
+    pythons = bounds.list_pythons(PROJECT, LOCKED)
+    assert PROJECT["requires-python"] == f">={pythons[0]}"
+    assert bounds.list_missing_wheels(LOCKED, pythons[0]) == []
+
+
+def test_each_python_that_the_project_names_has_wheels() -> None:
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    assert set(named) <= set(bounds.list_pythons(PROJECT, LOCKED))
+
+
+def test_the_locked_server_lies_within_what_is_allowed() -> None:
+    requirement = bounds.find_server(PROJECT)
+    (version,) = (one["version"] for one in LOCKED if one["name"] == bounds.SERVER)
+    assert requirement.specifier.contains(version)
+    oldest = min(Version(bound.version) for bound in requirement.specifier)
+    assert oldest <= Version(version)
+
+
+def test_a_server_without_a_lower_bound_is_refused() -> None:
+    """There would be no oldest one to run with."""
+    with pytest.raises(LookupError, match="uvicorn<1 has no lower bound"):
+        bounds.find_server({"dependencies": ["uvicornlike>=3", "uvicorn<1"]})
+    assert bounds.find_server({"dependencies": ["uvicorn>=0.51,<1"]}) == Requirement(
+        "uvicorn>=0.51,<1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wheel", "serves"),
+    [
+        ("one-1-py3-none-any.whl", True),
+        ("one-1-py2.py3-none-any.whl", True),
+        (f"one-1-cp313-cp313-manylinux_2_28_{MACHINE}.whl", True),
+        (f"one-1-cp312-abi3-manylinux_2_28_{MACHINE}.whl", True),
+        (f"one-1-cp314-abi3-manylinux_2_28_{MACHINE}.whl", False),
+        (f"one-1-cp312-cp312-manylinux_2_28_{MACHINE}.whl", False),
+        (f"one-1-pp311-pypy311_pp73-manylinux_2_28_{MACHINE}.whl", False),
+        ("one-1-cp313-cp313-win_amd64.whl", False),
+        ("one-1-cp313-cp313-manylinux_2_28_other.whl", False),
+        ("no wheel", False),
+    ],
+)
+def test_a_wheel_is_of_a_python_and_a_machine(wheel: str, serves: bool) -> None:
+    assert bounds.list_missing_wheels(locked(wheel), "3.13") == ([] if serves else ["one"])
+
+
+def test_a_package_without_wheels_holds_nothing_back() -> None:
+    """The project itself, and what is built from source."""
+    assert bounds.list_missing_wheels([{"name": "tiergate"}, *locked()], "3.13") == []
+
+
+def test_the_target_runs_tests_that_exist() -> None:
+    assert [path for path in command.SUITE if not (ROOT / path).exists()] == []
+    helped = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "make versions " in helped.stdout
+    shown = subprocess.run(
+        ["make", "--dry-run", "versions"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "-m tests.versions" in shown.stdout
+
+
+def test_the_oldest_and_the_newest_python_of_the_machine_are_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that the machine lacks is named."""
+    monkeypatch.setattr(bounds, "list_pythons", lambda *_: ["3.12", "3.13", "3.14", "3.15"])
+    monkeypatch.setattr(bounds, "list_missing_wheels", lambda *_: ["two"])
+    there = {"3.12": "/usr/bin/a", "3.13": "/usr/bin/b", "3.14": "/usr/bin/c"}
+    monkeypatch.setattr(command, "find_interpreter", lambda python: there.get(python, ""))
+    assert command.choose_interpreters() == [("3.12", "/usr/bin/a"), ("3.14", "/usr/bin/c")]
+    told = capsys.readouterr().err
+    assert "3.16 has no wheels of two" in told
+    assert "Python 3.15 is not on this machine" in told
+    del there["3.12"], there["3.13"]
+    assert command.choose_interpreters() == [("3.14", "/usr/bin/c")]
+    there.clear()
+    with pytest.raises(SystemExit, match="no Python"):
+        command.choose_interpreters()
