@@ -37,7 +37,7 @@ from gateway.limits.redis import RedisCounters
 from gateway.limits.rules import LimitRules
 from gateway.settings.schema.limits import BudgetPart, LimitPart
 
-BOUND = 30.0
+BOUND = 75.0
 """Microseconds of CPU that admission and settlement may cost a call together: a budget is of all
 tenants and the rest is of one, so that in Redis both are asked."""
 FLIGHT = 32

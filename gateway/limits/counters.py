@@ -11,7 +11,7 @@ back. If the process dies in between, what it took expires and stays charged.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -58,7 +58,7 @@ class CounterDemand(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 class DemandTemplate:
     """What calls of one kind need, but for how much of it, where that is each call's own."""
 
-    __slots__ = ("demands", "parts", "scopes", "variable_indexes")
+    __slots__ = ("demands", "scopes", "variable_indexes")
 
     def __init__(
         self, demands: tuple[CounterDemand, ...], variable_indexes: tuple[int, ...] = ()
@@ -70,10 +70,6 @@ class DemandTemplate:
         self.demands = demands
         self.variable_indexes = variable_indexes
         self.scopes = collect_scopes(demands)
-        self.parts: tuple[DemandPart, ...] = ()
-        """One for each owner, in the order of `collect_scopes`; empty where there is one owner."""
-        if len(self.scopes) > 1:
-            self.parts = tuple([self._make_part(all_tenants) for all_tenants in self.scopes])
 
     def fill(self, amounts: Sequence[int]) -> tuple[CounterDemand, ...]:
         """The needs of a call that takes such amounts of those that vary."""
@@ -83,32 +79,6 @@ class DemandTemplate:
         for index, amount in zip(self.variable_indexes, amounts, strict=True):
             demands[index] = msgspec.structs.replace(demands[index], amount=amount)
         return tuple(demands)
-
-    def _make_part(self, all_tenants: bool) -> "DemandPart":  # noqa: FBT001 - one of its scopes
-        indexes = [
-            position
-            for position, demand in enumerate(self.demands)
-            if demand.all_tenants is all_tenants
-        ]
-        variable_indexes = tuple(
-            [position for position, index in enumerate(indexes) if index in self.variable_indexes]
-        )
-        amount_indexes = tuple(
-            [position for position, index in enumerate(self.variable_indexes) if index in indexes]
-        )
-        template = DemandTemplate(
-            tuple([self.demands[index] for index in indexes]), variable_indexes
-        )
-        return DemandPart(all_tenants, template, amount_indexes)
-
-
-class DemandPart(NamedTuple):
-    """What of a form one owner counts."""
-
-    all_tenants: bool
-    template: DemandTemplate
-    amount_indexes: tuple[int, ...]
-    """Its own of the form's amounts, by their places."""
 
 
 def collect_scopes(demands: Sequence[CounterDemand]) -> Scopes:

@@ -11,7 +11,7 @@ A request whose answer was lost may have been carried out: asked again with the 
 nothing twice. `extend` is the exception: it always adds.
 """
 
-import struct
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from itertools import batched
 from typing import Any, Literal, Self
@@ -35,15 +35,14 @@ from gateway.limits.counters import (
     collect_scopes,
     merge_answers,
 )
-from gateway.limits.mould import AdmitTemplate
 from gateway.state.errors import StoreUnavailable
-from gateway.state.redis.client import KeyedRequest
-from gateway.state.redis.connection import RedisError, Reply
 from gateway.state.redis.health import DEADLINE_SECONDS
-from gateway.state.redis.scripts import Script, ScriptRunner, make_head
+from gateway.state.redis.replies import Reply
+from gateway.state.redis.scripts import Script, ScriptRunner
 
 MAX_NUMBER = 2**53
 """The largest number that a script knows exactly: 9 billion USD."""
+_OVER_ANY_LIMIT = 2 * MAX_NUMBER
 _MICROS_PER_SECOND = 1_000_000
 _HOLD_TTL_MICROS = 2 * 86_400 * _MICROS_PER_SECOND
 """Microseconds that a hold whose time is over can be corrected."""
@@ -51,10 +50,6 @@ _SETTLE_BATCH = 256
 """Calls that one script settles, at most: nobody else is served meanwhile."""
 _ADMIT_SCRIPT, _SETTLE_SCRIPT, _SWEEP_SCRIPT = Script("meter"), Script("settle"), Script("sweep")
 _RELEASE_SCRIPT = Script("release")
-_MAX_TEMPLATES = 4096
-"""Forms whose requests are kept half made."""
-_BOTH_PASSED = (0, 0)
-"""Both let a call pass, and have nothing to tell."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -67,7 +62,6 @@ class RedisCounters:
         """Over a connection that others may use too; `time` is whose clock counts."""
         self._scripts = scripts
         self._uses_caller_clock = time == "caller"
-        self._admit_templates: dict[DemandTemplate, AdmitTemplate] = {}
 
     @classmethod
     def from_url(
@@ -96,43 +90,9 @@ class RedisCounters:
         now: float,
     ) -> Answer:
         """Take all needs or none."""
-        if not template.demands:
-            return PASSED
-        if not template.parts:
-            owner = None if template.scopes[0] else tenant
-            return await self._admit_from_template(template, amounts, id, owner, lifetime, now)
-        id_bytes, now_micros, lifetime_micros = (
-            id.encode(),
-            self._script_time(now),
-            max(0, round(lifetime * _MICROS_PER_SECOND)),
-        )
-        requests: list[KeyedRequest] = []
-        try:
-            for all_tenants, part_template, amount_indexes in template.parts:
-                admit_template = self._find_template(
-                    part_template, None if all_tenants else tenant, len(id_bytes)
-                )
-                data = admit_template.render(
-                    id_bytes,
-                    now_micros,
-                    lifetime_micros,
-                    tuple([amounts[index] for index in amount_indexes]),
-                )
-                requests.append(
-                    (admit_template.script_head.key, admit_template.script_head.slot, data)
-                )
-        except struct.error:  # more than any limit
-            request = AdmissionRequest(
-                id=id, tenant=tenant, demands=template.fill(amounts), expires_at=now + lifetime
-            )
-            return await self._admit(request, now, 0)
-        replies = await self._scripts.execute_pair(requests[0], requests[1])
-        if replies == _BOTH_PASSED:
-            return PASSED
-        request = AdmissionRequest(
-            id=id, tenant=tenant, demands=template.fill(amounts), expires_at=now + lifetime
-        )
-        return await self._join_answers(request, request.demands, requests, replies)
+        demands = template.fill([min(amount, _OVER_ANY_LIMIT) for amount in amounts])
+        request = AdmissionRequest(id=id, tenant=tenant, demands=demands, expires_at=now + lifetime)
+        return await self._admit_option(request, demands, now, 0)
 
     def extend(self, request: AdmissionRequest, now: float) -> Coroutine[Any, Any, Answer]:
         """Take more for a call that has passed; it runs until `ask.expires` then."""
@@ -224,67 +184,45 @@ class RedisCounters:
     async def _admit_option(
         self, request: AdmissionRequest, demands: Sequence[CounterDemand], now: float, extends: int
     ) -> Answer:
-        """Take one way of a call: of all tenants, and of its own."""
-        owner_scopes = {*request.held_scopes, *collect_scopes(demands)}
-        if len(owner_scopes) < len(ALL_SCOPES):
-            owner_request = msgspec.structs.replace(request, demands=tuple(demands), fallbacks=())
-            owner = None if True in owner_scopes else request.tenant
-            return (
-                await self._admit_for_owner(owner_request, owner, now, extends)
-                if owner_scopes
-                else PASSED
-            )
-        requests: list[KeyedRequest] = []
-        for all_tenants in ALL_SCOPES:
-            owner_demands = tuple(
-                [demand for demand in demands if demand.all_tenants is all_tenants]
-            )
-            owner_request = msgspec.structs.replace(request, demands=owner_demands, fallbacks=())
-            owner = None if all_tenants else request.tenant
-            script_head, argument = (
-                make_head(_ADMIT_SCRIPT, owner),
-                self._encode_request(owner_request, owner, now, extends),
-            )
-            data = b"%b$%d\r\n%b\r\n" % (script_head.prefix, len(argument), argument)
-            requests.append((script_head.key, script_head.slot, data))
-        replies = await self._scripts.execute_pair(requests[0], requests[1])
-        return await self._join_answers(request, demands, requests, replies)
+        """Take one way of a call: of all tenants, and of its own.
 
-    async def _join_answers(
-        self,
-        request: AdmissionRequest,
-        demands: Sequence[CounterDemand],
-        requests: Sequence[KeyedRequest],
-        replies: tuple[Reply, Reply],
-    ) -> Answer:
-        """What both have answered; where one refuses, what the other has taken is given back.
-
-        Nobody waits for that: it is carried out before whatever is sent there next.
+        Where one refuses, what the other has taken is given back. Nobody waits for that: it is
+        carried out before whatever is sent there next.
         """
-        answers: list[Answer] = []
-        for all_tenants, (_, _, data), reply in zip(ALL_SCOPES, requests, replies, strict=True):
-            owner_demands = tuple(
-                [demand for demand in demands if demand.all_tenants is all_tenants]
+        owner_scopes = {*request.held_scopes, *collect_scopes(demands)}
+        scopes = [scope for scope in ALL_SCOPES if scope in owner_scopes]
+        owner_requests = [
+            msgspec.structs.replace(
+                request,
+                demands=tuple([demand for demand in demands if demand.all_tenants is scope]),
+                fallbacks=(),
             )
-            owner_request = msgspec.structs.replace(request, demands=owner_demands, fallbacks=())
-            result = reply
-            if isinstance(result, RedisError):
-                owner = None if all_tenants else request.tenant
-                result = await self._scripts.retry_with_source(_ADMIT_SCRIPT, owner, data, result)
-            answers.append(PASSED if result == 0 else _parse_reply(owner_request, result))
-        shared_answer, tenant_answer = answers
+            for scope in scopes
+        ]
+        owners = [None if scope else request.tenant for scope in scopes]
+        answers = [
+            self._admit_for_owner(owner_request, owner, now, extends)
+            for owner, owner_request in zip(owners, owner_requests, strict=True)
+        ]
+        if len(answers) < len(ALL_SCOPES):
+            return await answers[0] if answers else PASSED
+        shared_answer, tenant_answer = await asyncio.gather(*answers)
         if isinstance(shared_answer, Admitted) and isinstance(tenant_answer, Admitted):
             warnings = (*shared_answer.warnings, *tenant_answer.warnings)
             return Admitted(warnings) if warnings else PASSED
-        for all_tenants, answer in zip(ALL_SCOPES, answers, strict=True):
+        for owner, owner_request, answer in zip(
+            owners, owner_requests, (shared_answer, tenant_answer), strict=True
+        ):
             if isinstance(answer, Admitted):
-                taken_demands = [demand for demand in demands if demand.all_tenants is all_tenants]
-                warned_fields = [demand.field for demand in answer.warnings]
-                ends_hold = 0 if all_tenants in request.held_scopes else 1
-                argument = _encode((request.id, ends_hold, taken_demands, warned_fields))
-                owner = None if all_tenants else request.tenant
-                self._scripts.tell_script(_RELEASE_SCRIPT, owner, argument)
+                self._release(owner_request, owner, answer)
         return merge_answers(shared_answer, tenant_answer)
+
+    def _release(self, request: AdmissionRequest, owner: Owner, answer: Admitted) -> None:
+        """Give back what an owner has let a call take."""
+        warned_fields = [demand.field for demand in answer.warnings]
+        ends_hold = 0 if (owner is None) in request.held_scopes else 1
+        argument = _encode((request.id, ends_hold, request.demands, warned_fields))
+        self._scripts.tell_script(_RELEASE_SCRIPT, owner, argument)
 
     async def _admit_for_owner(
         self, request: AdmissionRequest, owner: Owner, now: float, extends: int
@@ -316,75 +254,16 @@ class RedisCounters:
             )
         )
 
-    async def _admit_from_template(
-        self,
-        template: DemandTemplate,
-        amounts: tuple[int, ...],
-        id: str,
-        owner: Owner,
-        lifetime: float,
-        now: float,
-    ) -> Answer:
-        """Take what one owner counts, by a request that is made but for its numbers."""
-        id_bytes, now_micros = id.encode(), self._script_time(now)
-        admit_template = self._find_template(template, owner, len(id_bytes))
-        try:
-            data = admit_template.render(
-                id_bytes, now_micros, max(0, round(lifetime * _MICROS_PER_SECOND)), amounts
-            )
-        except struct.error:  # more than any limit
-            return await self._admit(
-                _make_request(template, amounts, id, owner, lifetime, now), now, 0
-            )
-        reply = await self._scripts.execute_raw(
-            admit_template.script_head.key, admit_template.script_head.slot, data
-        )
-        if type(reply) is RedisError:
-            reply = await self._scripts.retry_with_source(_ADMIT_SCRIPT, owner, data, reply)
-        if reply == 0:
-            return PASSED
-        return _parse_reply(_make_request(template, amounts, id, owner, lifetime, now), reply)
-
-    def _find_template(
-        self, template: DemandTemplate, owner: Owner, id_length: int
-    ) -> AdmitTemplate:
-        admit_template = self._admit_templates.get(template)
-        if (
-            admit_template is None
-            or admit_template.id_length != id_length
-            or admit_template.owner != owner
-        ):
-            if len(self._admit_templates) >= _MAX_TEMPLATES:
-                self._admit_templates.clear()
-            admit_template = AdmitTemplate(
-                template, owner, make_head(_ADMIT_SCRIPT, owner), _HOLD_TTL_MICROS, id_length
-            )
-            self._admit_templates[template] = admit_template
-        return admit_template
-
     def _script_time(self, now: float) -> int:
         """Microseconds that scripts are told; 0 is Redis's own time."""
         return round(now * _MICROS_PER_SECOND) if self._uses_caller_clock else 0
-
-
-def _make_request(
-    template: DemandTemplate,
-    amounts: tuple[int, ...],
-    id: str,
-    owner: Owner,
-    lifetime: float,
-    now: float,
-) -> AdmissionRequest:
-    return AdmissionRequest(
-        id=id, tenant=owner or "", demands=template.fill(amounts), expires_at=now + lifetime
-    )
 
 
 def _clamp_amounts(request: AdmissionRequest) -> AdmissionRequest:
     """An ask whose amounts can be told: what is more than any limit stays so."""
 
     def clamp(demands: tuple[CounterDemand, ...]) -> tuple[CounterDemand, ...]:
-        amounts = [min(demand.amount, 2 * MAX_NUMBER) for demand in demands]
+        amounts = [min(demand.amount, _OVER_ANY_LIMIT) for demand in demands]
         pairs = zip(demands, amounts, strict=True)
         return tuple(msgspec.structs.replace(demand, amount=amount) for demand, amount in pairs)
 

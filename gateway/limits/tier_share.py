@@ -35,7 +35,7 @@ from gateway.routing.tier_share import (
     find_cell,
 )
 from gateway.state.errors import StoreUnavailable
-from gateway.state.redis.connection import Reply
+from gateway.state.redis.replies import Reply
 from gateway.state.redis.scripts import Script, ScriptRunner, make_key, make_tag
 from gateway.telemetry.metrics import CounterMetric
 
@@ -69,8 +69,8 @@ class RedisTurnPool:
         redis_key = make_key(make_tag(tenant), b"turns:" + digest.encode())
         cells = [item for cell, count in enumerate(counts) if count for item in (cell, count)]
         return _parse_turns(
-            await self._scripts.run_on_key(
-                _RECENT_SCRIPT, redis_key, _encode((MIN_TURNS, _TTL_SECONDS, CELL_COUNT, cells))
+            await self._scripts.run_on_keys(
+                _RECENT_SCRIPT, (redis_key,), _encode((MIN_TURNS, _TTL_SECONDS, CELL_COUNT, cells))
             )
         )
 

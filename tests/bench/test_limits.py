@@ -81,7 +81,7 @@ def test_the_table_has_a_mark_where_the_bound_is_missed(
     few = ["--rounds", "1", "--calls", "1"]
     assert limits.main(few, lambda: 0.0) == 0
     assert capsys.readouterr().out == (
-        "in memory     0.0\nmicroseconds of CPU; at most 30 a call\n"
+        "in memory     0.0\nmicroseconds of CPU; at most 75 a call\n"
     )
     assert limits.main(few, map(float, count()).__next__) == 1
     assert "in memory  1000000.0!\n" in capsys.readouterr().out

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from gateway.state.redis.connection import _IncompleteReply, _parse_reply
+import hiredis
+
 from tests.e2e.world import Loop
 
 
@@ -44,9 +45,9 @@ class Trips:
         task = asyncio.create_task(self._answers(back, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        rest = b""
+        parser = hiredis.Reader()
         while data := await reader.read(1 << 20):
-            asked, rest = _whole(rest + data)
+            asked = _whole(parser, data)
             if asked and self._owed == 0:
                 self.count += 1
             self._owed += len(asked)
@@ -55,22 +56,18 @@ class Trips:
         onward.close()
 
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        rest = b""
+        parser = hiredis.Reader()
         while data := await reader.read(1 << 20):
-            told, rest = _whole(rest + data)
+            told = _whole(parser, data)
             self._owed -= len(told)
             writer.write(data)
         writer.close()
 
 
-def _whole(data: bytes) -> tuple[list[object], bytes]:
-    """What is whole of some bytes of the protocol, and the rest."""
+def _whole(reader: hiredis.Reader, data: bytes) -> list[object]:
+    """What is whole of what a reader was given, and of these bytes."""
+    reader.feed(data)
     found: list[object] = []
-    at = 0
-    try:
-        while at < len(data):
-            one, at = _parse_reply(data, at, 0)
-            found.append(one)
-    except (_IncompleteReply, IndexError):
-        pass
-    return found, data[at:]
+    while (one := reader.gets()) is not False:
+        found.append(one)
+    return found

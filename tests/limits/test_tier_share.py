@@ -22,7 +22,7 @@ from gateway.limits.tier_share import (
 from gateway.routing.classifier import heuristic
 from gateway.routing.tier_share import MIN_TURNS, RecentTurns, ShareBounds, choose_tier, find_cell
 from gateway.state.errors import StoreUnavailable
-from gateway.state.redis.connection import Reply
+from gateway.state.redis.replies import Reply
 
 OWN = Thresholds(0.5, 0.6, "own-1")
 MOST = ShareBounds(reasoning=0.10, smart=0.40)

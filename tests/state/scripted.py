@@ -1,6 +1,7 @@
 """A server of the Redis protocol that answers as a test says."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 
 type Answer = Callable[[list[bytes]], Awaitable[bytes]]
@@ -17,9 +18,9 @@ class Scripted:
         """The first word of each request."""
         self.dialled = self.port = 0
 
-    async def up(self) -> None:
-        """Listen at a free port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def up(self, secured: ssl.SSLContext | None = None) -> None:
+        """Listen at a free port; `secured` is of TLS."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=secured)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 from gateway.cache.semantic.cache import Hits, Vector, VectorIndex
 from gateway.state.errors import StoreUnavailable
-from gateway.state.redis.connection import RedisError, Reply, encode_command
+from gateway.state.redis.replies import RedisError, Reply
 from gateway.state.redis.store import KEY_PREFIX, RedisStore
-from gateway.state.redis.topology import find_slot
 
 MAX_BYTES = 32_000_000
 """Bytes of what one process remembers, about: the questions that were used last."""
@@ -179,13 +178,11 @@ class RedisVectorIndex:
         """What a command on a key answers. Raises StoreUnavailable, _Lacking."""
         if self._lacks_vector_sets and command.startswith(b"V"):
             raise _NoVectorSets
-        reply = await self._redis.execute_raw(
-            key, find_slot(key), encode_command(command, key, *arguments)
-        )
-        if not isinstance(reply, RedisError):
-            return reply
-        if not command.startswith(b"V") or not reply.text.startswith(_UNSUPPORTED_ERRORS):
-            raise self._redis.handle_error(key, reply)
+        answer = await self._redis.execute_raw(key, command, key, *arguments)
+        if not isinstance(answer, RedisError):
+            return answer
+        if not command.startswith(b"V") or not answer.text.startswith(_UNSUPPORTED_ERRORS):
+            raise self._redis.handle_error(key, answer)
         if not self._lacks_vector_sets:
             self._lacks_vector_sets = True
             self._note("has no vector sets (Redis 8 has): each process knows near questions alone")

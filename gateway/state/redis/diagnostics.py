@@ -10,10 +10,12 @@ import msgspec
 
 from gateway.settings.errors import Mistake
 from gateway.state.errors import StoreUnavailable
-from gateway.state.redis import sync_client
+from gateway.state.redis.replies import Answer, RedisError
 from gateway.state.redis.scripts import Script, make_keys
+from gateway.state.redis.server_connection import describe_error
+from gateway.state.redis.servers import RedisServers
 from gateway.state.redis.store import RedisStore
-from gateway.state.redis.url import RedisAddress, checks_hostname, make_ssl_context, parse_url
+from gateway.state.redis.url import RedisAddress, checks_hostname, parse_url
 
 _VECTOR_SETS_VERSION = 8
 """The version of Redis that brought vector sets."""
@@ -42,7 +44,7 @@ class RedisAdvice(msgspec.Struct, frozen=True):
 def advise(
     url: str, *, has_counters: bool, near: bool = False, deadline: float = 1.0, verify: bool = True
 ) -> list[Mistake]:
-    """Return what is wrong with the Redis of a URL, asked now, within `deadline` seconds.
+    """Return what is wrong with the Redis of a URL, asked now; each step has `deadline` seconds.
 
     `has_counters` tells whether limits or budgets are counted there, beside what is cached; `near`
     whether near questions are to be found; `verify` whether certificates are checked. In a Cluster
@@ -82,10 +84,15 @@ def _diagnose(
 ) -> RedisAdvice:
     try:
         address = parse_url(url, verify=verify)
-        make_ssl_context(address)
+        servers = RedisServers(address, deadline, deadline)
     except ValueError as error:
         return RedisAdvice([_make_mistake(f"{error}.", level="error")])
-    advice = _query(address, deadline, wall, has_counters=has_counters)
+    try:
+        server_facts = asyncio.run(_read_facts(servers, wall))
+    except Exception as error:  # noqa: BLE001 - garbage from a socket raises nearly anything
+        reason = describe_error(error)
+        return RedisAdvice([_make_unreachable(reason, address, has_counters=has_counters)])
+    advice = _judge(server_facts, address, has_counters=has_counters)
     if not (probes_commands and advice.summary):
         return advice
     probe_mistakes = asyncio.run(
@@ -97,38 +104,34 @@ def _diagnose(
 class _ServerFacts(NamedTuple):
     """What a server says of itself."""
 
-    info: object
-    save_points: object
-    server_time: object
+    info: Answer
+    save_points: Answer
+    server_time: Answer
     round_trip: float
     """Seconds that the last answer took."""
     now: float
     """Seconds since the epoch, on this machine, in its middle."""
 
 
-def _query(
-    address: RedisAddress, deadline: float, wall: Callable[[], float], *, has_counters: bool
-) -> RedisAdvice:
-    def read_facts(redis: sync_client.SyncRedis) -> _ServerFacts:
-        info = redis.execute_command("INFO")
-        try:
-            save_points = redis.execute_command("CONFIG GET", "save")
-        except sync_client.Refused:
-            save_points = None
-        started_at, wall_start = time.perf_counter(), wall()
-        server_time = redis.execute_command("TIME")
-        return _ServerFacts(
-            info,
-            save_points,
-            server_time,
-            time.perf_counter() - started_at,
-            (wall_start + wall()) / 2,
-        )
+async def _read_facts(servers: RedisServers, wall: Callable[[], float]) -> _ServerFacts:
+    """Ask the server that has the keys of the default tenant. Raises whatever goes wrong."""
+
+    async def ask(*words: bytes) -> Answer:
+        return await servers.execute(make_keys("default")[0], words)
 
     try:
-        server_facts = sync_client.query(address, make_keys("default")[0], deadline, read_facts)
-    except StoreUnavailable as error:
-        return RedisAdvice([_make_unreachable(str(error), address, has_counters=has_counters)])
+        info, save_points = await ask(b"INFO"), await ask(b"CONFIG", b"GET", b"save")
+        if isinstance(info, RedisError):
+            raise StoreUnavailable(info.describe())
+        started_at, wall_start = time.perf_counter(), wall()
+        server_time = await ask(b"TIME")
+        round_trip = time.perf_counter() - started_at
+        return _ServerFacts(info, save_points, server_time, round_trip, (wall_start + wall()) / 2)
+    finally:
+        await servers.close()
+
+
+def _judge(server_facts: _ServerFacts, address: RedisAddress, *, has_counters: bool) -> RedisAdvice:
     if not isinstance(server_facts.info, bytes):
         return RedisAdvice(
             [_make_unreachable("it answers something else", address, has_counters=has_counters)]
@@ -158,12 +161,12 @@ def _query(
     )
 
 
-def _compute_clock_offset(server_time: object, now: float) -> float | None:
-    """Seconds that its clock is ahead; None where it does not tell."""
-    if not isinstance(server_time, tuple) or len(server_time) != 2:
-        return None
-    seconds, micros = server_time
-    return int(seconds) + int(micros) / 1e6 - now
+def _compute_clock_offset(server_time: Answer, now: float) -> float | None:
+    """Return the seconds that its clock is ahead; None where it does not tell."""
+    match server_time:
+        case [bytes(seconds), bytes(micros)]:
+            return int(seconds) + int(micros) / 1e6 - now
+    return None
 
 
 async def _probe_commands(
@@ -269,10 +272,11 @@ def _check_persistence(facts: dict[str, str], *, has_snapshots: bool | None) -> 
     return mistakes
 
 
-def _takes_snapshots(save_points: object) -> bool | None:
-    """Whether snapshots are taken; None where it does not tell."""
-    if isinstance(save_points, dict) and save_points:
-        return any(save_points.values())
+def _takes_snapshots(save_points: Answer) -> bool | None:
+    """True if snapshots are taken; None where it does not tell."""
+    match save_points:
+        case [bytes(), bytes(text)]:
+            return bool(text)
     return None
 
 

@@ -6,13 +6,12 @@ Scripts that a server of the Redis protocol runs, beside this file as `.lua`.
 """
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import quote
 
 from gateway.state.redis.client import RedisClient
-from gateway.state.redis.connection import RedisError, Reply, encode_command
-from gateway.state.redis.topology import find_slot
+from gateway.state.redis.replies import RedisError, Reply
 
 
 class Script:
@@ -26,102 +25,49 @@ class Script:
 KEY_VERSION = b"1"
 """Of what is kept: another one never meets what this one wrote."""
 KEY_NAMES = (b"spent", b"rate", b"running", b"holds", b"ends", b"told")
-_MAX_HEADS = 4096
-"""Owners whose requests are kept half made."""
 _ALL_TENANTS_TAG = b"*"
 """The hash tag of what counts all tenants: no tenant's, for in theirs a * is written as %2A."""
-
-
-class ScriptHead(NamedTuple):
-    """A request that runs a script for an owner, but for its argument."""
-
-    key: bytes
-    """A key of the owner."""
-    slot: int
-    prefix: bytes
-    """What stands before the argument."""
 
 
 class ScriptRunner(RedisClient):
     """The counters of all owners. An owner is the name of a tenant, or None for all tenants."""
 
     async def run(self, script: Script, owner: str | None, argument: bytes) -> Reply:
-        """What a script answers for an owner. Raises StoreUnavailable."""
-        script_head = make_head(script, owner)
-        data = b"%b$%d\r\n%b\r\n" % (script_head.prefix, len(argument), argument)
-        reply = await self.execute_raw(script_head.key, script_head.slot, data)
-        return (
-            await self.retry_with_source(script, owner, data, reply)
-            if type(reply) is RedisError
-            else reply
-        )
-
-    async def retry_with_source(
-        self, script: Script, owner: str | None, data: bytes, reply: RedisError
-    ) -> Reply:
-        """What it answers that has failed: its source is sent where it is not known there.
-
-        `data` is the request, from `make_head` and an argument. Raises StoreUnavailable.
-        """
-        script_head = make_head(script, owner)
-        if reply.code != "NOSCRIPT":
-            raise self.handle_error(script_head.key, reply)
-        words = encode_command(b"EVAL", script.source, b"%d" % len(KEY_NAMES), *make_keys(owner))
-        command = _add_word(words, len(KEY_NAMES) + 3) + data[len(script_head.prefix) :]
-        return await self.execute(script_head.key, command)
+        """Return what a script answers for an owner. Raises StoreUnavailable."""
+        return await self.run_on_keys(script, make_keys(owner), argument)
 
     def tell_script(self, script: Script, owner: str | None, argument: bytes) -> None:
         """Run a script for an owner, for whose answer nobody waits; it may be lost.
 
         Its source is sent along: nobody would hear that it is not known there.
         """
-        names = make_keys(owner)
-        words = (b"%d" % len(names), *names, argument)
-        self.send_nowait(names[0], encode_command(b"EVAL", script.source, *words))
-
-    async def run_on_key(self, script: Script, redis_key: bytes, argument: bytes) -> Reply:
-        """What a script answers on one key. Raises StoreUnavailable."""
-        words = (b"1", redis_key, argument)
-        reply = await self.execute_raw(
-            redis_key, find_slot(redis_key), encode_command(b"EVALSHA", script.sha, *words)
-        )
-        if type(reply) is RedisError:
-            if reply.code != "NOSCRIPT":
-                raise self.handle_error(redis_key, reply)
-            reply = await self.execute(redis_key, encode_command(b"EVAL", script.source, *words))
-        return reply
+        keys = make_keys(owner)
+        self.send_nowait(keys[0], b"EVAL", script.source, b"%d" % len(keys), *keys, argument)
 
     async def run_command(
         self, owner: str | None, command: bytes, name: bytes, *words: bytes
     ) -> Reply:
-        """What a plain command on one of an owner's keys answers. Raises StoreUnavailable."""
+        """Return what a command on one of an owner's keys answers. Raises StoreUnavailable."""
         redis_key = make_key(make_tag(owner), name)
-        return await self.execute(redis_key, encode_command(command, redis_key, *words))
+        return await self.execute(redis_key, command, redis_key, *words)
+
+    async def run_on_keys(self, script: Script, keys: tuple[bytes, ...], argument: bytes) -> Reply:
+        """Return what a script answers on keys of one slot. Raises StoreUnavailable.
+
+        It is run by its name; its source is sent where it is not known.
+        """
+        words = (b"%d" % len(keys), *keys, argument)
+        answer = await self.execute_raw(keys[0], b"EVALSHA", script.sha, *words)
+        if not isinstance(answer, RedisError):
+            return answer
+        if answer.code != "NOSCRIPT":
+            raise self.handle_error(keys[0], answer)
+        return await self.execute(keys[0], b"EVAL", script.source, *words)
 
 
-_HEADS: dict[tuple[bytes, str | None], ScriptHead] = {}
-
-
-def make_head(script: Script, owner: str | None) -> ScriptHead:
-    """What a request begins with that runs a script for an owner."""
-    script_head = _HEADS.get((script.sha, owner))
-    if script_head is None:
-        if len(_HEADS) >= _MAX_HEADS:
-            _HEADS.clear()
-        names = make_keys(owner)
-        words = encode_command(b"EVALSHA", script.sha, b"%d" % len(names), *names)
-        start = _add_word(words, len(names) + 3)
-        script_head = _HEADS[script.sha, owner] = ScriptHead(names[0], find_slot(names[0]), start)
-    return script_head
-
-
-def _add_word(words: bytes, count: int) -> bytes:
-    """A request of so many words, to which one is added."""
-    return words.replace(b"*%d\r\n" % count, b"*%d\r\n" % (count + 1), 1)
-
-
+@lru_cache(maxsize=4096)
 def make_keys(owner: str | None) -> tuple[bytes, ...]:
-    """All keys of an owner."""
+    """Return all keys of an owner."""
     tag = make_tag(owner)
     return tuple(make_key(tag, name) for name in KEY_NAMES)
 

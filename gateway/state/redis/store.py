@@ -5,11 +5,9 @@ would wait.
 """
 
 from gateway.state.errors import StoreUnavailable
-from gateway.state.redis.connection import encode_command
 from gateway.state.redis.scripts import ScriptRunner
 
 KEY_PREFIX = b"tiergate:"
-_SET_FORMAT = b"*5\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$2\r\nPX\r\n$%d\r\n%b\r\n"
 _LARGE_BYTES = 64 * 1024
 """Bytes from which a value goes over a connection of its own."""
 _MAX_BYTES = 8 * 1024 * 1024
@@ -24,11 +22,12 @@ class RedisStore(ScriptRunner):
         redis_key = KEY_PREFIX + key.encode()
         try:
             value = await self.execute(
-                redis_key, encode_command(b"GETRANGE", redis_key, b"0", b"%d" % (_LARGE_BYTES - 1))
+                redis_key, b"GETRANGE", redis_key, b"0", b"%d" % (_LARGE_BYTES - 1)
             )
             if isinstance(value, bytes) and len(value) == _LARGE_BYTES:
-                command = encode_command(b"GETRANGE", redis_key, b"0", b"%d" % _MAX_BYTES)
-                value = await self.execute_bulk(redis_key, command)
+                value = await self.execute_bulk(
+                    redis_key, b"GETRANGE", redis_key, b"0", b"%d" % _MAX_BYTES
+                )
         except StoreUnavailable:
             return None
         return value if isinstance(value, bytes) and 0 < len(value) <= _MAX_BYTES else None
@@ -40,7 +39,7 @@ class RedisStore(ScriptRunner):
         redis_key = KEY_PREFIX + key.encode()
         execute = self.execute if len(value) < _LARGE_BYTES else self.execute_bulk
         try:
-            await execute(redis_key, _encode_set(redis_key, value, ttl))
+            await execute(redis_key, *_make_set(redis_key, value, ttl))
         except StoreUnavailable:
             return
 
@@ -50,10 +49,9 @@ class RedisStore(ScriptRunner):
             self._health.spawn(self.put(key, value, ttl), at_once=True)
         elif ttl > 0:
             redis_key = KEY_PREFIX + key.encode()
-            self.send_nowait(redis_key, _encode_set(redis_key, value, ttl))
+            self.send_nowait(redis_key, *_make_set(redis_key, value, ttl))
 
 
-def _encode_set(redis_key: bytes, value: bytes, ttl: float) -> bytes:
-    """A request that keeps a value for `ttl` seconds."""
-    ttl_ms = b"%d" % max(1, int(ttl * 1000))
-    return _SET_FORMAT % (len(redis_key), redis_key, len(value), value, len(ttl_ms), ttl_ms)
+def _make_set(redis_key: bytes, value: bytes, ttl: float) -> tuple[bytes, ...]:
+    """Return the command that keeps a value for `ttl` seconds."""
+    return b"SET", redis_key, value, b"PX", b"%d" % max(1, int(ttl * 1000))

@@ -16,7 +16,7 @@ from gateway.cache.semantic.vector_index import (
     RedisVectorIndex,
     compute_cosine,
 )
-from gateway.state.redis.connection import RedisError
+from gateway.state.redis.replies import RedisError
 from gateway.state.redis.store import RedisStore
 from tests.conftest import redis_program
 from tests.e2e.place import Place
@@ -206,7 +206,7 @@ class Strange:
     def __init__(self, reply: object) -> None:
         self._reply = reply
 
-    async def execute_raw(self, name: bytes, slot: int, data: bytes) -> object:
+    async def execute_raw(self, name: bytes, *words: bytes) -> object:
         return self._reply
 
 

@@ -191,10 +191,10 @@ async def test_scripts_that_a_server_has_forgotten_are_sent_again(make: Make, te
     meter = make()
     await meter.admit(ask(tenant, "first", usd(100)), NOW)
     name = make_keys(tenant)[0]
-    reply = await meter._scripts.execute(name, b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n")
+    reply = await meter._scripts.execute(name, b"SCRIPT", b"FLUSH")
     assert reply == b"OK"
     assert await meter.admit(ask(tenant, "second", usd(100)), NOW) == Admitted()
-    await meter._scripts.execute(name, b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n")
+    await meter._scripts.execute(name, b"SCRIPT", b"FLUSH")
     form = DemandTemplate((usd(1),), (0,))
     for id in ("third", "3", "third"):
         assert await meter.admit_single(form, (50,), id, tenant, 60.0, NOW) == Admitted()

@@ -3,10 +3,11 @@
 import time
 from typing import Any
 
+from redis.crc import key_slot
+
 from gateway.limits.counters import AdmissionRequest, Admitted, CounterDemand
 from gateway.limits.redis import RedisCounters
 from gateway.state.redis.scripts import make_keys
-from gateway.state.redis.topology import find_slot
 from tests.state.several import Nodes
 
 NOW = 1_900_000_000.0
@@ -26,7 +27,7 @@ async def test_calls_follow_a_slot_that_moves(nodes: Nodes, tenant: str) -> None
     assert await meter.admit(ask, NOW) == Admitted()
     assert await other.read_counters(tenant) == {NEED.field: 10}
 
-    names, slot = make_keys(tenant), find_slot(make_keys(tenant)[0])
+    names, slot = make_keys(tenant), key_slot(make_keys(tenant)[0])
     source = nodes.primary(names[0].decode())
     target = next(place for place in nodes.places[:3] if place is not source)
     with source.admin() as old, target.admin() as new:
@@ -41,7 +42,7 @@ async def test_calls_follow_a_slot_that_moves(nodes: Nodes, tenant: str) -> None
             one.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
     assert await meter.settle(tenant, "one", None, 4)  # -MOVED
     assert await other.read_counters(tenant) == {NEED.field: 4}
-    assert meter._scripts._topology._slots[slot] == ("127.0.0.1", target.port)
+    assert meter._scripts._servers._hosts[slot] == ("127.0.0.1", target.port)
     assert notes == []
     await meter.close()
     await other.close()

@@ -1,7 +1,6 @@
 """Counters of all tenants beside those of one: asked first, and given back where the other refuses."""
 
 import asyncio
-from typing import Any
 
 import msgspec
 import pytest
@@ -12,11 +11,13 @@ from gateway.limits.counters import (
     BUSY_RETRY_SECONDS,
     AdmissionRequest,
     Admitted,
+    Answer,
     CounterDemand,
     CounterStore,
     DemandTemplate,
     Kind,
     MissingCounter,
+    Owner,
     Refusal,
 )
 from tests.contract.limits.conftest import Make
@@ -298,13 +299,15 @@ async def test_what_was_settled_meanwhile_is_not_given_back_once_more(
     """As by who recovers the calls of a process that was taken for dead."""
     _RUN.append(len(_RUN))
     meter, other = make(), make()
-    joined = meter._join_answers
+    admitted = meter._admit_for_owner
     shared, none = wide(limit=100, amount=60), need("concurrency", limit=0)
 
-    async def late(*told: Any) -> Any:
-        assert await other.settle(tenant, of("a"), 0, 10)
-        return await joined(*told)
+    async def late(request: AdmissionRequest, owner: Owner, now: float, extends: int) -> Answer:
+        answer = await admitted(request, owner, now, extends)
+        if owner is None:
+            assert await other.settle(tenant, of("a"), 0, 10)
+        return answer
 
-    meter._join_answers = late  # type: ignore[method-assign,assignment]  # between the two
+    meter._admit_for_owner = late  # type: ignore[method-assign]  # before what it took goes back
     assert await meter.admit(ask("a", tenant, shared, none), NOW) == Refusal(none, None)
     assert await used(meter, shared) == 10

@@ -1,0 +1,30 @@
+"""What a server answers: values as they came, and errors."""
+
+type Reply = int | bytes | list[Reply] | None
+type Answer = Reply | RedisError
+
+_MAX_CODE_CHARS = 20
+_CODE_TEXTS = {
+    "LOADING": "it is still loading its data",
+    "DENIED": "it is in protected mode",
+    **dict.fromkeys(("NOAUTH", "WRONGPASS", "NOPERM"), "it does not accept the credentials"),
+    **dict.fromkeys(("MOVED", "ASK"), "it is a node of a Cluster, which redis+cluster:// names"),
+}
+
+
+class RedisError:
+    """An answer that is an error."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @property
+    def code(self) -> str:
+        """Its first word: MOVED, READONLY."""
+        return self.text.partition(" ")[0][:_MAX_CODE_CHARS]
+
+    def describe(self) -> str:
+        """Say why a server cannot be asked that answers so, in words that quote no secret."""
+        return _CODE_TEXTS.get(self.code, f"it answers {self.code}")

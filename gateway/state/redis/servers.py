@@ -1,0 +1,296 @@
+"""The servers that have the keys: the one, Sentinel's primary, or the nodes of a Cluster.
+
+One connection to each, kept open; they are found anew after each loss. Nothing is tried again
+here: calls have a deadline, and go on without Redis.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeGuard
+
+from redis.asyncio import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+
+from gateway.state.errors import StoreUnavailable
+from gateway.state.redis.name_lookup import NameLookup
+from gateway.state.redis.replies import Answer, RedisError
+from gateway.state.redis.server_connection import ServerConnection, Words, describe_error
+from gateway.state.redis.url import Host, RedisAddress, make_ssl_context
+
+_MAX_REDIRECTS = 5
+"""Redirections that one command follows."""
+REDIRECT_CODES = ("MOVED", "ASK")
+"""First words of redirections, which nodes of a Cluster send."""
+_WHOLE_SLOT = 0
+"""The slot of all keys where there is one server."""
+
+
+class RedisServers:
+    """Connections to the servers of an address, each opened when it is first used.
+
+    A connection goes on being opened when who asked first has left.
+    """
+
+    def __init__(self, address: RedisAddress, deadline: float, connect_timeout: float) -> None:
+        """`deadline` is seconds for an answer, `connect_timeout` those until a connection is open.
+
+        Raises ValueError where the URL names certificates that cannot be read.
+        """
+        self._address = address
+        self._deadline = deadline
+        self._connect_timeout = connect_timeout
+        self._ssl_context = make_ssl_context(address)
+        self._name_lookup = NameLookup()
+        self._is_cluster = address.kind == "cluster"
+        self._hosts: dict[int, Host | None] = {}
+        """Where slots are, as far as that is known; None is a Unix socket."""
+        self._nodes: set[Host] = set()
+        """Primaries of a Cluster that were known last: those that the URL names may be gone."""
+        self._locating: asyncio.Task[None] | None = None
+        self._opening: dict[Host | None, asyncio.Task[ServerConnection]] = {}
+        self._open: dict[Host | None, ServerConnection] = {}
+        self._open_by_slot: dict[int, ServerConnection] = {}
+        self.connect_deadline = connect_timeout * (1 if address.kind == "single" else 2)
+        """Seconds until a connection is open, and its server is found before."""
+
+    def find_open(self, key: bytes) -> ServerConnection | None:
+        """Return the connection to the server of a key; None where none is known and open."""
+        connection = self._open_by_slot.get(self._find_slot(key))
+        return connection if connection is not None and connection.is_open else None
+
+    async def execute(self, key: bytes, words: Words) -> Answer:
+        """Find the server of a key, send it a command, and follow redirections.
+
+        Raises StoreUnavailable, OSError, ValueError and errors of the library.
+        """
+        slot = self._find_slot(key)
+        if slot not in self._hosts:
+            if self._locating is None or self._locating.done():
+                self._locating = _start(self._locate())
+            await _join(self._locating)
+        if slot not in self._hosts:
+            raise StoreUnavailable("no node of it has the keys")
+        connection = await self._connect(self._hosts[slot])
+        self._open_by_slot[slot] = connection
+        answer = await connection.send(*words)
+        return await self.follow_redirects(words, answer) if self.is_redirect(answer) else answer
+
+    def is_redirect(self, answer: Answer) -> TypeGuard[RedisError]:
+        """True if an answer is a redirection that is followed: in a Cluster, and nowhere else.
+
+        Another server may not say who gets the password.
+        """
+        return self._is_cluster and isinstance(answer, RedisError) and answer.code in REDIRECT_CODES
+
+    async def follow_redirects(self, words: Words, answer: Answer) -> Answer:
+        """Send a command where nodes of a Cluster say that its key is. Raises as `execute`."""
+        for _ in range(_MAX_REDIRECTS):
+            if not self.is_redirect(answer):
+                return answer
+            code, slot, address = answer.text.split(" ", 2)
+            name, _, port = address.rpartition(":")
+            host = (name.strip("[]"), int(port))
+            connection = await self._connect(host)
+            if code == "MOVED":
+                self._hosts[int(slot)] = host
+                self._open_by_slot[int(slot)] = connection
+                answer = await connection.send(*words)
+            else:
+                asking = connection.send(b"ASKING")
+                answer = await connection.send(*words)
+                await asking
+        raise StoreUnavailable("its nodes send calls to one another")
+
+    def drop(self) -> None:
+        """Close every open connection; the next command finds its server anew."""
+        self._forget(ServerConnection.close)
+
+    def retire(self) -> None:
+        """Do the same once what is under way is answered."""
+        self._forget(ServerConnection.retire)
+
+    async def close(self) -> None:
+        """Close every connection, and open none."""
+        tasks: list[asyncio.Task[Any]] = [*self._opening.values()]
+        if self._locating is not None:
+            tasks.append(self._locating)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._name_lookup.close()
+        connections = list(self._open.values())
+        self.drop()
+        for connection in connections:
+            await connection.wait_closed()
+
+    def _forget(self, end: Callable[[ServerConnection], None]) -> None:
+        connections, self._open = self._open, {}
+        self._open_by_slot.clear()
+        self._hosts.clear()
+        for connection in connections.values():
+            end(connection)
+
+    def _find_slot(self, key: bytes) -> int:
+        return key_slot(key) if self._is_cluster else _WHOLE_SLOT
+
+    async def _locate(self) -> None:
+        """Find where slots are."""
+        hosts = self._address.hosts
+        async with asyncio.timeout(self._connect_timeout):
+            if self._is_cluster:
+                known_hosts = dict.fromkeys((*hosts, *self._nodes))
+                slots = await _find_first(self._read_slots(host) for host in known_hosts)
+                self._nodes = set(slots.values())
+                self._hosts.update(slots)
+            elif self._address.kind == "sentinel":
+                primary = await _find_first(self._ask_sentinel(host) for host in hosts)
+                self._hosts[_WHOLE_SLOT] = primary
+            else:
+                self._hosts[_WHOLE_SLOT] = hosts[0] if hosts else None
+
+    async def _ask_sentinel(self, host: Host) -> Host:
+        """Return where the primary is, by one sentinel."""
+        words = (b"SENTINEL", b"get-master-addr-by-name", self._address.service.encode())
+        reply = await self._ask_once(host, self._address.sentinel_login, words)
+        if reply is None:
+            raise StoreUnavailable("Sentinel does not know the service")
+        name, port = reply
+        return name.decode(), int(port)
+
+    async def _read_slots(self, host: Host) -> dict[int, Host]:
+        """Return which node has which slots, by one node."""
+        slots: dict[int, Host] = {}
+        for first_slot, last_slot, (name, port, *_), *_ in await self._ask_once(
+            host, (self._address.username, self._address.password), (b"CLUSTER", b"SLOTS")
+        ):
+            node = (name.decode() if name else host[0], port)
+            slots.update(dict.fromkeys(range(first_slot, last_slot + 1), node))
+        return slots
+
+    async def _ask_once(self, host: Host, login: tuple[str, str], words: Words) -> Any:
+        """Return what a server answers that is not kept. Raises StoreUnavailable."""
+        connection = await self._dial(host, login, db=0)
+        try:
+            answer = await connection.send(*words)
+        finally:
+            connection.close()
+        if isinstance(answer, RedisError):
+            raise StoreUnavailable(answer.describe())
+        return answer
+
+    async def _connect(self, host: Host | None) -> ServerConnection:
+        """Return the connection to a server, opened once for all who want it."""
+        connection = self._open.get(host)
+        if connection is not None and connection.is_open:
+            return connection
+        opening = self._opening.get(host)
+        if opening is None:
+            opening = self._opening[host] = _start(self._keep_open(host))
+            opening.add_done_callback(lambda _: self._opening.pop(host))
+        return await _join(opening)
+
+    async def _keep_open(self, host: Host | None) -> ServerConnection:
+        address = self._address
+        async with asyncio.timeout(self._connect_timeout):
+            connection = await self._dial(host, (address.username, address.password), db=address.db)
+            if address.kind == "sentinel":
+                match await connection.send(b"ROLE"):
+                    case [role, *_] if role != b"master":
+                        connection.close()
+                        raise StoreUnavailable("it is no primary any more")
+        self._open[host] = connection
+        return connection
+
+    async def _dial(
+        self, host: Host | None, login: tuple[str, str], *, db: int
+    ) -> ServerConnection:
+        """Open a connection. Raises OSError and errors of the library."""
+        username, password = login if login[1] else (None, None)
+        options: dict[str, Any] = {
+            "username": username or None,
+            "password": password,
+            "db": db,
+            "socket_timeout": None,  # who sends has a deadline
+            "socket_connect_timeout": self._connect_timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "driver_info": None,  # nothing is asked but what docs/operating.md names
+        }
+        if host is None:
+            library_connection: Any = UnixDomainSocketConnection(path=self._address.path, **options)
+        else:
+            await self._name_lookup.find(host[0])
+            options |= {"host": host[0], "port": host[1]}
+            library_connection = (
+                Connection(**options)
+                if self._ssl_context is None
+                else _TlsConnection(self._ssl_context, **options)
+            )
+        connection = ServerConnection(library_connection, self._deadline)
+        await connection.open()
+        return connection
+
+
+class _TlsConnection(SSLConnection):
+    """A connection that trusts whom REDIS_URL says.
+
+    The library would trust all authorities of this machine beside those of `ssl_ca_certs`, and
+    read them again for each connection.
+    """
+
+    def __init__(self, context: ssl.SSLContext, **options: Any) -> None:
+        super().__init__(**options)
+        self.ssl_context.context = context
+
+
+async def _require_primary(connection: ServerConnection) -> None:
+    """Close a connection to what a sentinel took for the primary. Raises StoreUnavailable then."""
+    try:
+        role = await connection.send(b"ROLE")
+        if isinstance(role, list) and role[0] != b"master":
+            raise StoreUnavailable("it is no primary any more")  # noqa: TRY301 - closes it, too
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _start[T](coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Start what goes on without its callers."""
+    task = asyncio.create_task(coroutine)
+    task.add_done_callback(_read_exception)
+    return task
+
+
+def _read_exception(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # nobody may wait for it any more
+
+
+async def _join[T](task: asyncio.Task[T]) -> T:
+    """Wait for what goes on without its callers. Raises StoreUnavailable where it was given up."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if task.cancelled():  # it was not the caller who left
+            raise StoreUnavailable("no connection") from None
+        raise
+
+
+async def _find_first[T](attempts: Iterable[Coroutine[Any, Any, T]]) -> T:
+    """Return what the first attempt finds; where none does, raise what says most."""
+    tasks = [asyncio.create_task(attempt) for attempt in attempts]
+    errors: list[Exception] = []
+    try:
+        for attempt in asyncio.as_completed(tasks):
+            try:
+                return await attempt
+            except Exception as error:  # noqa: BLE001 - garbage from a socket raises nearly anything
+                errors.append(error)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    raise min(errors, key=lambda error: describe_error(error) == "no connection")

@@ -1,0 +1,290 @@
+"""One connection: answers in any pieces, silence, nonsense, and a server that goes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.asyncio import Connection
+
+from gateway.state.errors import StoreUnavailable
+from gateway.state.redis.replies import RedisError, Reply
+from gateway.state.redis.server_connection import ServerConnection
+
+LITERAL: list[tuple[bytes, Reply]] = [
+    (b":7\r\n", 7),
+    (b":-1\r\n", -1),
+    (b"$3\r\na\r\n\r\n", b"a\r\n"),
+    (b"$0\r\n\r\n", b""),
+    (b"$-1\r\n", None),
+    (b"+OK\r\n", b"OK"),
+    (b"*0\r\n", []),
+    (b"*2\r\n*1\r\n:1\r\n$1\r\nx\r\n", [[1], b"x"]),
+]
+ASKED = b"*1\r\n$1\r\nx\r\n"
+
+
+class Peer:
+    """What a server does with one connection: it writes what a test says."""
+
+    def __init__(self) -> None:
+        self.reader: asyncio.StreamReader
+        self.writer: asyncio.StreamWriter
+        self._taken = asyncio.Event()
+        self._server: asyncio.Server | None = None
+
+    async def connect(self, deadline: float = 10.0) -> ServerConnection:
+        """Listen, and open a connection to here."""
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        wire = ServerConnection(
+            Connection(host="127.0.0.1", port=port, protocol=2, driver_info=None), deadline
+        )
+        await wire.open()
+        await self._taken.wait()
+        return wire
+
+    async def write(self, *pieces: bytes) -> None:
+        """Write pieces, each in a turn of the loop of its own."""
+        for piece in pieces:
+            self.writer.write(piece)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self.writer.close()
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self._taken.set()
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    made = Peer()
+    yield made
+    await made.close()
+
+
+async def met(story: Callable[[Peer, ServerConnection], Awaitable[None]]) -> None:
+    """Tell a story of both ends of a connection; then close it."""
+    peer = Peer()
+    wire = await peer.connect()
+    try:
+        await story(peer, wire)
+    finally:
+        wire.close()
+        await wire.wait_closed()
+        await peer.close()
+
+
+@pytest.mark.parametrize(("data", "reply"), LITERAL)
+async def test_answers_are_read(peer: Peer, data: bytes, reply: Reply) -> None:
+    wire = await peer.connect()
+    answer = wire.send(b"x")
+    await peer.write(*(data[at : at + 1] for at in range(len(data))))
+    assert await answer == reply
+    wire.close()
+
+
+async def test_an_error_is_an_answer(peer: Peer) -> None:
+    wire = await peer.connect()
+    answers = [wire.send(b"x") for _ in range(2)]
+    await peer.write(b"-MOVED 5 h:1\r\n-SOME thing\r\n")
+    moved, other = [await answer for answer in answers]
+    assert isinstance(moved, RedisError)
+    assert (moved.text, moved.code) == ("MOVED 5 h:1", "MOVED")
+    assert isinstance(other, RedisError)
+    assert (other.text, other.code) == ("SOME thing", "SOME")
+    assert wire.is_open
+    wire.close()
+
+
+async def test_a_request_is_an_array_of_bulk_strings(peer: Peer) -> None:
+    """What is asked in one turn of the loop is one write."""
+    wire = await peer.connect()
+    answers = [wire.send(b"GET", b"", b"a\r\n"), wire.send(b"x")]
+    said = b"*3\r\n$3\r\nGET\r\n$0\r\n\r\n$3\r\na\r\n\r\n" + ASKED
+    assert await peer.reader.readexactly(len(said)) == said
+    await peer.write(b":1\r\n:2\r\n")
+    assert [await answer for answer in answers] == [1, 2]
+    wire.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"HTTP/1.1 400 Bad Request\r\n", b"\x00\xff\xfe", b":x\r\n", b"$many\r\n"],
+)  # fmt: skip
+async def test_nonsense_is_no_answer(peer: Peer, data: bytes) -> None:
+    wire = await peer.connect()
+    answer = wire.send(b"x")
+    await peer.write(data)
+    with pytest.raises(StoreUnavailable, match="does not speak its protocol"):
+        await answer
+    assert not wire.is_open
+    with pytest.raises(StoreUnavailable, match="no connection"):
+        await wire.send(b"x")
+
+
+@given(st.lists(st.sampled_from(LITERAL), min_size=1, max_size=6), st.data())
+def test_any_split_gives_the_same_answers_in_order(
+    parts: list[tuple[bytes, Reply]], data: st.DataObject
+) -> None:
+    whole = b"".join(part for part, _ in parts)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
+
+    async def story(peer: Peer, wire: ServerConnection) -> None:
+        answers = [wire.send(b"x") for _ in parts]
+        pairs = zip([0, *cuts], [*cuts, len(whole)], strict=True)
+        await peer.write(*(whole[start:end] for start, end in pairs))
+        assert [await answer for answer in answers] == [reply for _, reply in parts]
+
+    asyncio.run(met(story))
+
+
+async def test_who_leaves_does_not_shift_the_answers(peer: Peer) -> None:
+    wire = await peer.connect()
+    first, second = wire.send(b"1"), wire.send(b"2")
+    first.cancel()
+    await peer.write(b":1\r\n:2\r\n")
+    assert await second == 2
+    wire.close()
+
+
+async def test_more_than_was_asked_closes_it(peer: Peer) -> None:
+    """Else the next call would have the answer of another."""
+    wire = await peer.connect()
+    answer = wire.send(b"1")
+    await peer.write(b":1\r\n:2\r\n")
+    assert await answer == 1
+    await wire.wait_closed()
+    with pytest.raises(StoreUnavailable, match="no connection"):
+        await wire.send(b"2")
+
+
+@pytest.mark.parametrize("half", [b"", b"$9\r\nabc"])
+async def test_a_server_that_goes_is_told_to_all_who_wait(peer: Peer, half: bytes) -> None:
+    wire = await peer.connect()
+    answers = [wire.send(b"x") for _ in range(3)]
+    await peer.write(half)
+    peer.writer.close()
+    for answer in answers:
+        with pytest.raises(StoreUnavailable, match="no connection"):
+            await answer
+
+
+async def test_one_that_is_retired_answers_what_is_under_way(peer: Peer) -> None:
+    wire = await peer.connect()
+    answers = [wire.send(b"x") for _ in range(2)]
+    wire.retire()
+    with pytest.raises(StoreUnavailable, match="no connection"):
+        await wire.send(b"x")
+    await peer.write(b":1\r\n:2\r\n")
+    assert [await answer for answer in answers] == [1, 2]
+    await wire.wait_closed()
+    assert await peer.reader.read() == ASKED * 2
+    idle = Peer()
+    other = await idle.connect()
+    other.retire()
+    await other.wait_closed()
+    await idle.close()
+
+
+async def test_one_that_is_closed_at_once_is_closed() -> None:
+    """Also before anything was read of it."""
+    peer = Peer()
+    wire = await peer.connect()
+    wire.close()
+    await wire.wait_closed()
+    assert not wire._connection.is_connected
+    assert await peer.reader.read() == b""
+    await peer.close()
+
+
+class Library:
+    """A connection of the library that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.answers: asyncio.Queue[Reply] = asyncio.Queue()
+
+    async def connect(self) -> None: ...
+    async def send_packed_command(self, data: list[bytes]) -> None: ...
+    async def disconnect(self, *, nowait: bool) -> None: ...
+
+    async def read_response(self) -> Reply:
+        return await self.answers.get()
+
+
+async def silent() -> tuple[Library, ServerConnection]:
+    library: Any = Library()
+    wire = ServerConnection(library, 10.0)
+    await wire.open()
+    return library, wire
+
+
+def usable(wire: ServerConnection) -> bool:
+    return wire.is_open
+
+
+def late(wire: ServerConnection, seconds: float) -> None:
+    """Let the oldest command have waited for so long."""
+    due = asyncio.get_running_loop().time() + 10.0 - seconds
+    wire._unanswered[0] = wire._unanswered[0]._replace(due=due)
+
+
+async def test_silence_closes_it_when_the_oldest_has_waited_long_enough() -> None:
+    library, wire = await silent()
+    answer, later = wire.send(b"x"), wire.send(b"y")
+    await asyncio.sleep(0)
+    library.answers.put_nowait(1)
+    assert await answer == 1
+    assert usable(wire), "the first was answered: its time is not the second's"
+    other = wire.send(b"z")
+    late(wire, 10.0)
+    watcher = asyncio.create_task(wire._watch())
+    for waiting in (later, other):
+        with pytest.raises(StoreUnavailable, match="no answer in time"):
+            await waiting
+    assert not wire.is_open
+    await watcher
+
+
+async def test_a_stall_of_this_process_is_not_silence() -> None:
+    """The answer may lie in the socket, unread."""
+    library, wire = await silent()
+    answer = wire.send(b"x")
+    await asyncio.sleep(0)
+    late(wire, 11.0)
+    watcher = asyncio.create_task(wire._watch())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    library.answers.put_nowait(1)
+    assert await answer == 1
+    await watcher
+    assert wire.is_open
+    wire.close()
+
+
+SEEDS = st.sampled_from([part for part, _ in LITERAL])
+PIECES = st.lists(st.one_of(SEEDS, st.binary(max_size=9), st.sampled_from([b"*3\r\n", b"$5\r\n", b":", b"\r\n", b"-", b"*-1\r\n", b"$-2\r\n", b"%1\r\n", b"_\r\n", b"*99999999\r\n", b"-MOVED\r\n", b"-ASK 1 h\r\n"])), max_size=6)  # fmt: skip
+
+
+@given(PIECES)
+def test_whatever_a_server_says_is_an_answer_or_the_end(parts: list[bytes]) -> None:
+    """Nobody is left waiting once it is closed, and nothing else is raised."""
+
+    async def story(peer: Peer, wire: ServerConnection) -> None:
+        answers = [wire.send(b"x") for _ in range(3)]
+        await peer.write(*parts)
+        peer.writer.close()
+        told = await asyncio.gather(*answers, return_exceptions=True)
+        assert all(
+            not isinstance(one, BaseException) or isinstance(one, StoreUnavailable) for one in told
+        )
+
+    asyncio.run(met(story))

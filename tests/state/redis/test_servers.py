@@ -1,0 +1,219 @@
+"""The servers of a URL: how each is found and secured, by real servers where there are any."""
+
+import shutil
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.state.errors import StoreUnavailable
+from gateway.state.redis.server_connection import describe_error
+from gateway.state.redis.servers import RedisServers, _TlsConnection
+from gateway.state.redis.url import make_ssl_context, parse_url
+from tests.conftest import redis_program
+from tests.contract.conftest import Certificates
+from tests.e2e.place import Place
+from tests.state.scripted import Scripted
+from tests.state.several import Nodes, Sentinels
+
+KEY = b"tiergate:{default}:1:spent"
+
+
+@pytest.fixture
+def program() -> str:
+    found = redis_program()
+    if found is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    return found
+
+
+@pytest.fixture
+def place(program: str, tmp_path: Path) -> Iterator[Place]:
+    made = Place(program, tmp_path)
+    yield made
+    made.kill()
+
+
+async def asked(url: str, deadline: float = 10.0) -> int:
+    """Which server answers: INFO is as it came."""
+    servers = RedisServers(parse_url(url), deadline, deadline)
+    try:
+        said = await servers.execute(KEY, (b"INFO", b"server"))
+    finally:
+        await servers.close()
+    assert isinstance(said, bytes)
+    (line,) = (line for line in said.splitlines() if line.startswith(b"tcp_port:"))
+    return int(line.split(b":")[1])
+
+
+async def why(url: str, deadline: float = 10.0) -> str:
+    try:
+        await asked(url, deadline)
+    except Exception as error:  # noqa: BLE001 - whatever it is, in words
+        return describe_error(error)
+    raise AssertionError(url)
+
+
+async def test_one_server_by_its_port_or_its_path(place: Place, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    place.start("--unixsocket", str(path))
+    assert await asked(f"redis://127.0.0.1:{place.port}/3") == place.port
+    assert await asked(f"unix://{path}?db=1") == place.port
+
+
+async def test_the_primary_that_sentinels_know(program: str, tmp_path: Path) -> None:
+    with Sentinels(program, tmp_path) as sentinels:
+        assert await asked(sentinels.url) == sentinels.primary.port
+        assert (
+            await why(sentinels.url.replace("/main", "/other"))
+            == "Sentinel does not know the service"
+        )
+
+
+async def test_the_node_of_a_cluster_that_has_the_key(program: str, tmp_path: Path) -> None:
+    with Nodes(program, tmp_path) as nodes:
+        assert await asked(nodes.url) == nodes.primary(KEY.decode()).port
+
+
+async def test_who_is_asked_for_a_password_or_cannot_speak(place: Place) -> None:
+    """Nothing of the URL is quoted."""
+    place.start("--requirepass", "hunter2")
+    url = f"127.0.0.1:{place.port}"
+    assert await asked(f"redis://:hunter2@{url}") == place.port
+    for secret in ("", ":hunter3@"):
+        assert await why(f"redis://{secret}{url}") == "it does not accept the credentials"
+    place.kill()
+    assert await why(f"redis://:hunter2@{url}") == "no connection"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificates in a folder."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl: apt-get install openssl")
+    made = tmp_path_factory.mktemp("certificates")
+    Certificates(made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "options", "verify", "text"),
+    [
+        ("good", "localhost", "?ssl_ca_certs={}/ca.pem", True, ""),
+        ("good", "127.0.0.1", "?ssl_ca_certs={}/ca.pem", True, ""),
+        ("good", "localhost", "", True, "no secure connection"),
+        ("good", "localhost", "?ssl_ca_certs={}/other.pem", True, "no secure connection"),
+        ("elsewhere", "localhost", "?ssl_ca_certs={}/ca.pem", True, "no secure connection"),
+        ("elsewhere", "localhost", "?ssl_ca_certs={}/ca.pem&ssl_check_hostname=no", True, ""),
+        ("unknown", "localhost", "?ssl_ca_certs={}/ca.pem&ssl_check_hostname=no", True, "no secure connection"),
+        ("unknown", "localhost", "", False, ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("scheme", ["rediss", "rediss+sentinel", "rediss+cluster"])
+async def test_whose_certificate_is_taken(
+    folder: Path, scheme: str, name: str, host: str, options: str, verify: bool, text: str
+) -> None:
+    """As the URL says: authorities of this machine are not trusted beside `ssl_ca_certs`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
+    server = Secured(host)
+    await server.up(context)
+    path = "/main" if scheme.endswith("sentinel") else ""
+    url = f"{scheme}://:hunter2@{host}:{server.port}{path}{options.format(folder)}"
+    servers = RedisServers(parse_url(url, verify=verify), 10.0, 10.0)
+    if text:
+        with pytest.raises(Exception) as refused:
+            await servers.execute(KEY, (b"GET", KEY))
+        assert describe_error(refused.value) == text
+        assert server.asked == []
+    else:
+        assert await servers.execute(KEY, (b"GET", KEY)) == b"value"
+        assert server.asked[0] == (b"SENTINEL" if path else b"AUTH")
+    await servers.close()
+    await server.down()
+
+
+class Secured(Scripted):
+    """A server, a sentinel and a whole Cluster."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(self._say)
+        self._host = host.encode()
+
+    async def _say(self, words: list[bytes]) -> bytes:
+        port = self.port
+        host = b"$%d\r\n%b\r\n" % (len(self._host), self._host)
+        return {
+            b"SENTINEL": b"*2\r\n%b$%d\r\n%d\r\n" % (host, len(str(port)), port),
+            b"CLUSTER": b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n%b:%d\r\n" % (host, port),
+            b"ROLE": b"*1\r\n$6\r\nmaster\r\n",
+            b"GET": b"$5\r\nvalue\r\n",
+        }.get(words[0], b"+OK\r\n")
+
+
+def test_the_context_of_a_url_is_made_once() -> None:
+    """To read all authorities of a machine takes 20 ms, while nobody else is served."""
+    context = make_ssl_context(parse_url("rediss://h"))
+    assert context is not None
+    assert _TlsConnection(context, host="h").ssl_context.get() is context
+
+
+async def test_an_old_primary_that_a_sentinel_names_is_not_used() -> None:
+    class Demoted(Secured):
+        async def _say(self, words: list[bytes]) -> bytes:
+            return b"*1\r\n$5\r\nslave\r\n" if words[0] == b"ROLE" else await super()._say(words)
+
+    server = Demoted("127.0.0.1")
+    await server.up()
+    servers = RedisServers(parse_url(f"redis+sentinel://127.0.0.1:{server.port}/main"), 10.0, 10.0)
+    with pytest.raises(StoreUnavailable, match=r"^it is no primary any more$"):
+        await servers.execute(KEY, (b"GET", KEY))
+    await servers.close()
+    await server.down()
+
+
+async def test_one_sentinel_or_node_that_answers_is_enough() -> None:
+    """Others may be away, or be no such servers: what says most is told where none answers."""
+    server, other = Secured("127.0.0.1"), Scripted(_refuse)
+    await server.up()
+    await other.up()
+    hosts = f"127.0.0.1:1,127.0.0.1:{other.port}"
+    for scheme, path in (("redis+sentinel", "/main"), ("redis+cluster", "")):
+        url = f"{scheme}://{hosts},127.0.0.1:{server.port}{path}"
+        servers = RedisServers(parse_url(url), 10.0, 10.0)
+        assert await servers.execute(KEY, (b"GET", KEY)) == b"value"
+        await servers.close()
+        servers = RedisServers(parse_url(f"{scheme}://{hosts}{path}"), 10.0, 10.0)
+        with pytest.raises(StoreUnavailable, match=r"^it answers WRONG$"):
+            await servers.execute(KEY, (b"GET", KEY))
+        await servers.close()
+    await server.down()
+    await other.down()
+
+
+async def _refuse(_: list[bytes]) -> bytes:
+    return b"-WRONG place\r\n"
+
+
+async def test_nodes_that_send_calls_round_in_circles_end() -> None:
+    class Circle(Secured):
+        async def _say(self, words: list[bytes]) -> bytes:
+            if words[0] == b"GET":
+                return b"-MOVED 1 127.0.0.1:%d\r\n" % self.port
+            return await super()._say(words)
+
+    server = Circle("127.0.0.1")
+    await server.up()
+    servers = RedisServers(parse_url(f"redis+cluster://127.0.0.1:{server.port}"), 10.0, 10.0)
+    with pytest.raises(StoreUnavailable, match="send calls to one another"):
+        await servers.execute(KEY, (b"GET", KEY))
+    assert server.asked.count(b"GET") == 6
+    await servers.close()
+    await server.down()
+
+
+async def test_one_that_is_silent(place: Place) -> None:
+    place.start()
+    with place.stopped():
+        assert await why(f"redis://127.0.0.1:{place.port}", 0.1) == "no answer in time"
