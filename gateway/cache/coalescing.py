@@ -84,12 +84,10 @@ class Flight[B]:
 
         The flight calls `on_join` when a second client joins: from then on no piece may pass it.
         """
-        self.answer, self._source, self._on_end, self._close_source = (
-            answer,
-            source,
-            on_end,
-            close_source,
-        )
+        self.answer = answer
+        self._source = source
+        self._on_end = on_end
+        self._close_source = close_source
         self._on_join = on_join
         self.worker = None
         self._signal_change()

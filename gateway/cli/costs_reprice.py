@@ -245,10 +245,8 @@ def _reprice_rows(
     every: bool,
 ) -> Iterator[RepriceRow]:
     for row in rows:
-        target_price, comparison_price = (
-            price_list.find_price(row),
-            price_list.find_baseline_price(row),
-        )
+        target_price = price_list.find_price(row)
+        comparison_price = price_list.find_baseline_price(row)
         attempt_rows = () if row.attempts < 2 or _has_attempt_costs(row) else read_attempts(row.id)
         new_row = price_again(
             row,

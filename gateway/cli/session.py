@@ -65,10 +65,8 @@ class CommandSession:
     @functools.cached_property
     def built_config(self) -> BuiltConfig:
         """The configuration, checked and built. Raises ConfigError."""
-        built, classifiers = (
-            build_config(self.source, datetime.now(UTC)),
-            TenantClassifiers(find_data_folder(self.environ)),
-        )
+        built = build_config(self.source, datetime.now(UTC))
+        classifiers = TenantClassifiers(find_data_folder(self.environ))
         classifiers.refresh()
         adopt_classifiers(built, classifiers)
         return built

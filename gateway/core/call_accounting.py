@@ -207,9 +207,9 @@ class CallAccount:
         price_version = reservation = None
         if (price := target.price) is not None:
             price = price.find_in_force(call.received_at)
-            price_version, reservation = (
-                price.version,
-                compute_reservation(price, self.prompt_tokens, max_output, self.service_tier),
+            price_version = price.version
+            reservation = compute_reservation(
+                price, self.prompt_tokens, max_output, self.service_tier
             )
         if call.operation == _UNBILLED_OPERATION:
             reservation = _ZERO
@@ -354,10 +354,8 @@ class CallAccount:
         if self._has_unknown_cost and not self.has_open_attempt:
             total_cost = estimated_cost = None
         elif self._wasted_cost is not _ZERO:
-            total_cost, estimated_cost = (
-                _add_known(answer_cost, self._wasted_cost),
-                _add_known(estimated_answer_cost, self._wasted_estimate),
-            )
+            total_cost = _add_known(answer_cost, self._wasted_cost)
+            estimated_cost = _add_known(estimated_answer_cost, self._wasted_estimate)
         return CallTotals(usage, source, price, answer_cost, total_cost, estimated_cost)
 
     def make_final_row(
@@ -375,23 +373,19 @@ class CallAccount:
         `now` is on the monotonic clock of `call.started`.
         """
         call, decision, target, account = self.call, self.decision, self.target, self.account
-        key, usage, source, is_cache_hit = (
-            call.key,
-            totals.usage or _NO_USAGE,
-            totals.usage_source,
-            self.cache == "hit",
-        )
+        key = call.key
+        usage = totals.usage or _NO_USAGE
+        source = totals.usage_source
+        is_cache_hit = self.cache == "hit"
         if state == "settled" and source != "provider":
             state = "estimated"
         lab = tier = decision_source = rule = confidence = switch_cost = None
         tags: tuple[str, ...] = ()
         if decision is not None:
-            tags, lab, tier, decision_source = (
-                decision.tags,
-                decision.lab,
-                decision.tier,
-                decision.source,
-            )
+            tags = decision.tags
+            lab = decision.lab
+            tier = decision.tier
+            decision_source = decision.source
             rule, confidence = decision.rule, decision.confidence
             if decision.switch is not None and decision.switch.has_moved:
                 switch_cost = decision.switch.cost

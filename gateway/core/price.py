@@ -198,11 +198,9 @@ def compute_cost(usage: Usage | None, price: Price | None) -> Decimal | None:
     rates = (
         service_price.find_rates(usage.prompt or 0) if service_price.steps else service_price.rates
     )
-    input_tokens, cache_read, output_tokens = (
-        usage.input,
-        usage.cache_read,
-        usage.output + (usage.reasoning or 0),
-    )
+    input_tokens = usage.input
+    cache_read = usage.cache_read
+    output_tokens = usage.output + (usage.reasoning or 0)
     whole_rates = rates.whole_rates
     if not (input_tokens and output_tokens) or whole_rates is None:
         total = _sum_token_costs(input_tokens, cache_read or 0, output_tokens, rates)

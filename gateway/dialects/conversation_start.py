@@ -54,10 +54,8 @@ def find_first_text(turns: Iterable[str | list[str]]) -> str:
         if isinstance(content, str):
             typed_text, full_text = extract_typed(content), content
         else:
-            typed_text, full_text = (
-                "\n".join(filter(None, map(extract_typed, content))),
-                "\n".join(content),
-            )
+            typed_text = "\n".join(filter(None, map(extract_typed, content)))
+            full_text = "\n".join(content)
         if typed_text and not typed_text.isspace():
             return typed_text[:MAX_TEXT_CHARS]
         if first_content is None:

@@ -186,10 +186,8 @@ class Translation:
         self, _: RequestBody, _written: WrittenBody = EMPTY_WRITTEN_BODY
     ) -> "TranslatedStream":
         """Watch the stream of the answer."""
-        decoder, encoder = (
-            self._target_functions.make_decoder(),
-            self._client_functions.make_encoder(self._context),
-        )
+        decoder = self._target_functions.make_decoder()
+        encoder = self._client_functions.make_encoder(self._context)
         return TranslatedStream(
             decoder,
             encoder,
@@ -269,12 +267,10 @@ class TranslatedStream:
         `takes_one_tool`: the client takes one use of a tool at a time, and gets the first of
         several. `finish_optional`: the answer may end without a reason why.
         """
-        self._decoder, self._encoder, self._client_tool_names, self._listener = (
-            decoder,
-            encoder,
-            client_tool_names,
-            listener,
-        )
+        self._decoder = decoder
+        self._encoder = encoder
+        self._client_tool_names = client_tool_names
+        self._listener = listener
         self._takes_one_tool, self._finish_optional = takes_one_tool, finish_optional
         self._is_cut = False
         """A choice has ended without a reason."""

@@ -7,11 +7,9 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.errors import Problem, ProblemKind
 
-_AUTH_STATUSES, _REDIRECT_STATUSES, _MIN_SERVER_STATUS = (
-    (401, 402, 403),
-    (301, 302, 303, 307, 308),
-    500,
-)
+_AUTH_STATUSES = (401, 402, 403)
+_REDIRECT_STATUSES = (301, 302, 303, 307, 308)
+_MIN_SERVER_STATUS = 500
 _MAX_SEARCHED_BYTES = 2000
 """Bytes of a body that are searched for words."""
 _KIND_BY_STATUS: Mapping[int, ProblemKind] = {

@@ -399,12 +399,10 @@ def _compute_saving(
     The gain must be more than other prompts of the kind may take away (its own interval), and more
     than a shuffle of these very prompts may give: of few prompts the first alone is too sure.
     """
-    gain, router_quality, saved_share, quality = (
-        figure_intervals["gain"],
-        figure_intervals["router"],
-        figure_intervals["saving"],
-        figure_intervals["dearer"],
-    )
+    gain = figure_intervals["gain"]
+    router_quality = figure_intervals["router"]
+    saved_share = figure_intervals["saving"]
+    quality = figure_intervals["dearer"]
     refusal = "it is not better than a shuffled router at the same mix of tiers"
     if gain is None or router_quality is None or shuffled is None:
         return None, f"{refusal}: too few labels tell"

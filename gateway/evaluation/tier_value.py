@@ -128,10 +128,8 @@ def _iterate_steps(
     timestamp: float,
 ) -> Iterator[TierStep]:
     for lower, upper in pairwise(tier_prices):
-        lower_usd, upper_usd = (
-            lower.compute_usd(prompt_tokens, output_tokens, timestamp),
-            upper.compute_usd(prompt_tokens, output_tokens, timestamp),
-        )
+        lower_usd = lower.compute_usd(prompt_tokens, output_tokens, timestamp)
+        upper_usd = upper.compute_usd(prompt_tokens, output_tokens, timestamp)
         if lower_usd is not None and upper_usd is not None:
             price_ratio = (upper_usd / lower_usd).quantize(Decimal("0.01")) if lower_usd else None
             yield TierStep(

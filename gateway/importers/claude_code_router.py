@@ -88,10 +88,8 @@ class ClaudeCodeRouterConfig:
                 self._draft.add_note("dropped", (name,), reason)
 
     def _convert_provider(self, row: Part, path: Path) -> None:
-        name, url = (
-            as_text(row.get("name")),
-            strip_variables(as_text(row.get("api_base_url"))).rstrip("/"),
-        )
+        name = as_text(row.get("name"))
+        url = strip_variables(as_text(row.get("api_base_url"))).rstrip("/")
         models = [
             entry
             for entry in as_list(row.get("models"))
@@ -286,10 +284,8 @@ class ClaudeCodeRouterConfig:
         return target
 
     def _convert_server(self) -> None:
-        host, port = (
-            as_text(self._config.get("HOST")),
-            parse_count(self._config.get("PORT"), 65_535),
-        )
+        host = as_text(self._config.get("HOST"))
+        port = parse_count(self._config.get("PORT"), 65_535)
         key = self._config.get("APIKEY")
         if isinstance(key, str) and key.strip() and _parse_reference(key) is None:
             digest = hashlib.sha256(key.strip().encode("utf-8", "replace")).hexdigest()

@@ -181,11 +181,9 @@ class Journal:
         """
         with self._lock:
             with self._rotation_lock:
-                written_rows, segment, retired_segments = (
-                    self.written_rows,
-                    self._segment,
-                    list(self._retired_segments),
-                )
+                written_rows = self.written_rows
+                segment = self._segment
+                retired_segments = list(self._retired_segments)
             try:
                 self._sync(segment.descriptor)
                 if not segment.is_listed:

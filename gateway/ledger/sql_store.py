@@ -490,10 +490,8 @@ class SqlStore(ABC):
 
     def _reconcile_segments(self, connection: Any, folder_id: str, names: list[str]) -> None:
         """Segments that are gone are forgotten; those of the first schema had no folder."""
-        condition, name_list = (
-            self.sql_dialect.membership_test.format("name"),
-            self.sql_dialect.bind_texts(names),
-        )
+        condition = self.sql_dialect.membership_test.format("name")
+        name_list = self.sql_dialect.bind_texts(names)
         placeholder = self.sql_dialect.placeholder
         with self.transaction(connection):
             for sql in (

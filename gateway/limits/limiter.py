@@ -507,10 +507,8 @@ class Limiter:
         if isinstance(answer, Refusal):
             return answer
         option = options[answer.choice]
-        owner_scopes, earlier_demands = (
-            option.template.scopes,
-            earlier.demands if earlier is not None else (),
-        )
+        owner_scopes = option.template.scopes
+        earlier_demands = earlier.demands if earlier is not None else ()
         if earlier_demands:
             owner_scopes = collect_scopes((*earlier_demands, *option.template.demands))
         self._reservations[call.id] = _HeldDemands(

@@ -146,10 +146,8 @@ class MemoryCounters:
         reservation = self._reservations.pop((tenant, id), None)
         if reservation is None:
             return False
-        tenant_counters, shared_counters = (
-            self._counters_by_owner[tenant],
-            self._counters_by_owner[None],
-        )
+        tenant_counters = self._counters_by_owner[tenant]
+        shared_counters = self._counters_by_owner[None]
         for demand in reservation.demands:
             kind, field, amount = demand.kind, demand.field, demand.amount
             counters = shared_counters if demand.all_tenants else tenant_counters
@@ -226,11 +224,9 @@ class MemoryCounters:
         else:
             for demand in reservation.demands if reservation.is_late else ():
                 _add_count(self._counters_of(tenant, demand).reserved, demand.field, demand.amount)
-            reservation.demands, reservation.expires_at, reservation.is_late = (
-                self._merge_demands(tenant, reservation.demands, demands),
-                request.expires_at,
-                False,
-            )
+            reservation.demands = self._merge_demands(tenant, reservation.demands, demands)
+            reservation.expires_at = request.expires_at
+            reservation.is_late = False
         heappush(self._expiry_heap, (request.expires_at, call_key))
         if len(self._expiry_heap) > 2 * len(self._reservations) + _HEAP_SLACK:
             self._expiry_heap = [
@@ -244,11 +240,9 @@ class MemoryCounters:
         self, tenant: str, demands: Sequence[CounterDemand], now_micros: int, now: float
     ) -> list[CounterDemand]:
         """Take needs that fit; return those whose soft limit is crossed."""
-        tenant_counters, shared_counters, warnings = (
-            self._counters_by_owner[tenant],
-            self._counters_by_owner[None],
-            list[CounterDemand](),
-        )
+        tenant_counters = self._counters_by_owner[tenant]
+        shared_counters = self._counters_by_owner[None]
+        warnings = list[CounterDemand]()
         tenant_count = shared_count = 0
         for demand in demands:
             if demand.all_tenants:
@@ -272,11 +266,9 @@ class MemoryCounters:
                 del self._reservations[call_key]
                 continue
             for demand in reservation.demands:
-                counters, field, amount = (
-                    self._counters_of(call_key[0], demand),
-                    demand.field,
-                    demand.amount,
-                )
+                counters = self._counters_of(call_key[0], demand)
+                field = demand.field
+                amount = demand.amount
                 if demand.kind == "tokens":
                     counters.use_tokens(field, amount, amount)
                 elif demand.kind == "concurrency":
@@ -315,10 +307,8 @@ class MemoryCounters:
 
         All tenants' answer comes before its own.
         """
-        tenant_counters, shared_counters = (
-            self._counters_by_owner[tenant],
-            self._counters_by_owner[None],
-        )
+        tenant_counters = self._counters_by_owner[tenant]
+        shared_counters = self._counters_by_owner[None]
         for demand in demands:
             if not (shared_counters if demand.all_tenants else tenant_counters).has_room(
                 demand, now_micros

@@ -176,10 +176,8 @@ class ContextLoader:
         if (is_cache_hit or row.state in _ANSWERED_STATES) and (
             session := _make_session(conversation_call, row, is_cache_hit=is_cache_hit)
         ):
-            key, conversation = (
-                conversation_call.call.key,
-                conversation_call.features.turn.conversation,
-            )
+            key = conversation_call.call.key
+            conversation = conversation_call.features.turn.conversation
             self._session_store.save(key, conversation, session, self._ttl)
 
     async def drain(self) -> None:

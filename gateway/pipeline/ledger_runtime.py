@@ -163,10 +163,8 @@ class LedgerRuntime:
         if reply.stream is None:
             transcript_writer.keep(call.id, call.received_at, call.body, reply.body)
         else:
-            reply.stream, reply.direct_relay = (
-                _record_stream(call, reply.stream, transcript_writer),
-                None,
-            )
+            reply.stream = _record_stream(call, reply.stream, transcript_writer)
+            reply.direct_relay = None
         return reply
 
     def feed(self) -> None:

@@ -167,11 +167,9 @@ def make_decision_headers(call_account: CallAccount) -> Headers:
 
 def _format_decision_lines(call_account: CallAccount) -> str:
     """The same as they are written."""
-    decision, target, similarity = (
-        call_account.decision,
-        call_account.target,
-        call_account.cache_similarity,
-    )
+    decision = call_account.decision
+    target = call_account.target
+    similarity = call_account.cache_similarity
     model, provider = (None, "") if target is None else (target.model, target.provider.name)
     cache = call_account.cache if similarity is None else "near"
     if decision is None:

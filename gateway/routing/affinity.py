@@ -130,10 +130,8 @@ class SessionAffinity:
         affinity, weighed_session = self._affinity, self._weighed_session
         if affinity is None:
             return plan, None, None
-        session, switch = (
-            affinity.session,
-            None if weighed_session is None else weighed_session.switch,
-        )
+        session = affinity.session
+        switch = None if weighed_session is None else weighed_session.switch
         if (lab, tier) == (session.lab, session.tier):
             plan = prefer_session_target(plan, session) if affinity.prefers_target else plan
             if plan.targets[0].name == session.target:

@@ -130,10 +130,8 @@ class CostAwareTurn(msgspec.Struct, frozen=True):
         affinity, timestamp = self.affinity, self.timestamp
         usual_turn, switch = estimate_usual_turn(affinity, self.call), self._describe_switch(target)
         is_free = not switch.tokens
-        current_cost, new_cost = (
-            compute_warm_cost(usual_turn, find_price(affinity.target, timestamp)),
-            compute_warm_cost(usual_turn, find_price(target, timestamp)),
-        )
+        current_cost = compute_warm_cost(usual_turn, find_price(affinity.target, timestamp))
+        new_cost = compute_warm_cost(usual_turn, find_price(target, timestamp))
         if switch.cost is None or current_cost is None or new_cost is None:
             reason = "what it would save is not known: a price is missing"
             return WeighedSession(

@@ -39,12 +39,10 @@ class DecisionCache:
 
         Raises ProblemError.
         """
-        router, prompt, key, max_safe_tokens = (
-            self._router,
-            call.prompt,
-            call.key,
-            self._max_safe_tokens,
-        )
+        router = self._router
+        prompt = call.prompt
+        key = call.key
+        max_safe_tokens = self._max_safe_tokens
         if (
             call.options is not NO_OPTIONS
             or dialect.operation != "generate"

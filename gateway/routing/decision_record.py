@@ -187,10 +187,8 @@ class DecisionRecorder:
         if call.has_text and (is_tier_decided or call.is_language_detected):
             language = call.language
         if (patterns := rules.patterns) is not None and (is_tier_decided or call.is_searched):
-            pattern_digests, hits = (
-                patterns.all_digests,
-                patterns.format_hits(call.match_patterns(patterns)),
-            )
+            pattern_digests = patterns.all_digests
+            hits = patterns.format_hits(call.match_patterns(patterns))
         if is_tier_decided and rules.text_rules:
             for rule in rules.text_rules:
                 if rule.hash not in call.outcomes:

@@ -165,10 +165,8 @@ def _resolve_name(
     if unlisted_model is not None:
         if is_lab_named and unlisted_model.maker.lab != lab:
             raise _refuse_unserved(call, lab)
-        target, tier = (
-            unlisted_model.maker.targets[unlisted_model.name],
-            unlisted_model.find_tier(catalogue),
-        )
+        target = unlisted_model.maker.targets[unlisted_model.name]
+        tier = unlisted_model.find_tier(catalogue)
         return _ResolvedName(
             unlisted_model.maker.lab, tier, unlisted_model.name, target, is_lab_fixed=True
         )

@@ -229,10 +229,8 @@ def _plan_in_lab(
         )
     tried_tiers = f"{lab.name}/{first_tier}" if is_tier_pinned else f"lab {lab.name}"
     if skipped and all(item.reason in capabilities.KEY_SCOPE_REASONS for item in skipped):
-        subject, pronoun = (
-            f"any model of {tried_tiers}" if _has_named_lab(call, lab.name) else "any model",
-            "each",
-        )
+        subject = f"any model of {tried_tiers}" if _has_named_lab(call, lab.name) else "any model"
+        pronoun = "each"
         if model is not None:
             subject, pronoun = f"the model {refusals.quote_name(call.prompt.model)}", "it"
         reason = " or ".join(dict.fromkeys(item.reason for item in skipped))
@@ -269,11 +267,9 @@ def _add_fallback_targets(
     """A plan with the targets of other labs behind those of its own."""
     if not fallback_labs:
         return plan
-    targets, dialect_names, lab_names = (
-        list(plan.targets),
-        list(plan.dialects),
-        [lab.name] * len(plan.targets),
-    )
+    targets = list(plan.targets)
+    dialect_names = list(plan.dialects)
+    lab_names = [lab.name] * len(plan.targets)
     skipped = list(plan.skipped)
     for fallback_lab in fallback_labs:
         lab_name = fallback_lab.name

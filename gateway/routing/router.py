@@ -91,10 +91,8 @@ def decide(
             router.upgrade_threshold,
             call, requested_model, bounds, context, dialect,
         )  # fmt: skip
-    choice, selection = (
-        None,
-        None if session_affinity is None else session_affinity.keep_session(trace.add),
-    )
+    choice = None
+    selection = None if session_affinity is None else session_affinity.keep_session(trace.add)
     if selection is None and requested_model.tier is None:
         choice = _find_choice(router.rules.choices, rule_context)
     if rule_context.failed_rules:

@@ -125,10 +125,8 @@ def list_findings(built_config: BuiltConfig, callers: Sequence[Key]) -> list[Mis
 
 def adopt_classifiers(built_config: BuiltConfig, classifiers: Mapping[str, Classifier]) -> None:
     """Let classifiers of tenants' own serve them, where what serves everybody was learnt too."""
-    shared, tenant_classifiers = (
-        built_config.router.classifier,
-        built_config.router.tenant_classifiers,
-    )
+    shared = built_config.router.classifier
+    tenant_classifiers = built_config.router.tenant_classifiers
     tenant_classifiers.clear()
     if isinstance(shared, ExemplarClassifier) and isinstance(shared.base, LearnedClassifier):
         tenant_classifiers.update(

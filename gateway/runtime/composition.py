@@ -112,10 +112,8 @@ class Gateway:
         self.host = host or config.server.host
         self._check_host()
         self.ledger_runtime = self._make_ledger_runtime(shared_memory)
-        self.journal_folder, self.store = (
-            self.ledger_runtime.journal_folder,
-            self.ledger_runtime.store,
-        )
+        self.journal_folder = self.ledger_runtime.journal_folder
+        self.store = self.ledger_runtime.store
         self.recovered = self.ledger_runtime.recovered
         self._recoveries = [self.recovered]
         self._root_secret = secret.load_root(self.data, environ)
@@ -276,10 +274,8 @@ class Gateway:
             built_config.source.config, revision.version, built_config.built_catalogue.providers
         )
         self._expect_targets(built_config)
-        old_providers, new_providers = (
-            old_revision.built_config.built_catalogue.providers,
-            built_config.built_catalogue.providers,
-        )
+        old_providers = old_revision.built_config.built_catalogue.providers
+        new_providers = built_config.built_catalogue.providers
         self._provider_state.forget(
             {
                 name
@@ -428,10 +424,8 @@ class Gateway:
 
     def _adopt_share_bounds(self, built_config: BuiltConfig) -> None:
         """The shares that tiers may have from now on."""
-        max_share, classifier = (
-            built_config.source.config.routing.max_share,
-            built_config.router.classifier,
-        )
+        max_share = built_config.source.config.routing.max_share
+        classifier = built_config.router.classifier
         bounds = ShareBounds(reasoning=max_share.reasoning, smart=max_share.smart)
         thresholds = classifier.thresholds if classifier is not None else None
         self._turn_counter.adopt(None if bounds == ShareBounds() else bounds, thresholds)

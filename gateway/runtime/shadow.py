@@ -106,10 +106,8 @@ class Shadow:
         file = built_config.source.file.parent / name if name else None
         if file != self._candidate_file or file is None:
             self._candidate, self._snapshot, self._mistakes = None, None, ()
-        self._candidate_file, self._current_version = (
-            file,
-            built_config.built_catalogue.catalogue.version,
-        )
+        self._candidate_file = file
+        self._current_version = built_config.built_catalogue.catalogue.version
         self._sample_share = built_config.source.config.routing.shadow_share
         self._restart_counts()
 

@@ -82,10 +82,8 @@ def _is_own_host(requested: str, listen_host: str) -> bool:
     """Whether a host that is asked for is one that the gateway listens on."""
     if requested == listen_host.lower():
         return True
-    own_ips, requested_ips = (
-        _list_known_ips(listen_host),
-        _list_known_ips(_WILDCARD_HOSTS.get(requested, requested)),
-    )
+    own_ips = _list_known_ips(listen_host)
+    requested_ips = _list_known_ips(_WILDCARD_HOSTS.get(requested, requested))
     if listen_host in _WILDCARD_HOSTS:
         return any(
             ip.is_loopback and (ip.version == 4 or listen_host == "::") for ip in requested_ips

@@ -318,9 +318,9 @@ async def _read_until_commit(
     content_type = response.provider_response.get_header(b"content-type") or ""
     inspector = adapter.inspect_stream(request.body, response.written_body)
     chunks = response.provider_response.read(idle, deadline)
-    size, max_bytes = (
-        0,
-        _MAX_PREAMBLE_BYTES + min(_MAX_ECHOES * len(response.written_body.body), _MAX_ECHO_BYTES),
+    size = 0
+    max_bytes = _MAX_PREAMBLE_BYTES + min(
+        _MAX_ECHOES * len(response.written_body.body), _MAX_ECHO_BYTES
     )
     try:
         async with asyncio.timeout_at(first_content_deadline):
@@ -330,11 +330,9 @@ async def _read_until_commit(
                 if inspector.problem is not None and not inspector.committed:
                     raise _build_stream_error(response.account, inspector.problem, inspector)
                 if inspector.committed:
-                    response.inspector, response.first_bytes, response.remaining_chunks = (
-                        inspector,
-                        first_bytes,
-                        chunks,
-                    )
+                    response.inspector = inspector
+                    response.first_bytes = first_bytes
+                    response.remaining_chunks = chunks
                     return
                 if size > max_bytes:
                     description = f"more than {max_bytes:,} bytes without any content"
@@ -359,11 +357,9 @@ async def _read_until_commit(
             is_permanent=not is_event_stream,
         )
         raise _build_stream_error(response.account, truncated_problem, inspector)
-    response.inspector, response.first_bytes, response.remaining_chunks = (
-        inspector,
-        first_bytes,
-        chunks,
-    )
+    response.inspector = inspector
+    response.first_bytes = first_bytes
+    response.remaining_chunks = chunks
 
 
 def _read_upstream_id(provider_response: ProviderResponse, account: Account) -> str | None:

@@ -123,10 +123,8 @@ class Upstream:
         if not health.all_closed:
             health.claim_probe(build_account_model_key(request, candidates[0]))
         if self._hedge_seconds and request.tier in self._hedge_seconds and not request.candidates:
-            hedge_delay, second_index = (
-                self._get_hedge_delay(request, candidates[0]),
-                self._find_second(request, candidates),
-            )
+            hedge_delay = self._get_hedge_delay(request, candidates[0])
+            second_index = self._find_second(request, candidates)
             if second_index is not None and hedge_delay is not None:
                 return await self._run_hedged(
                     request,

@@ -236,10 +236,8 @@ def _choose_adapter(
         if recorder is not None:
             adapter = PassThrough(request.dialect, recorder, finish_optional=is_finish_optional)
         return request.dialect, adapter, request.call.headers
-    target_dialect, call = (
-        OPERATIONS[candidate.dialect_name, request.dialect.operation],
-        request.call,
-    )
+    target_dialect = OPERATIONS[candidate.dialect_name, request.dialect.operation]
+    call = request.call
     target = candidate.target
     context = ResponseContext(
         id=call.id,

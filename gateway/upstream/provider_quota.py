@@ -338,10 +338,8 @@ def _update_levels(
             request_snapshot if request_snapshot.requests <= snapshot.requests else snapshot
         )  # the shelf may be newer
     for stated_limit in stated_limits:
-        level, previous_level = (
-            _LimitLevel(stated_limit, snapshot, now),
-            entry.levels.get(stated_limit.limit_headers.name),
-        )
+        level = _LimitLevel(stated_limit, snapshot, now)
+        previous_level = entry.levels.get(stated_limit.limit_headers.name)
         is_late = (
             previous_level is not None and snapshot.requests < previous_level.snapshot.requests
         )

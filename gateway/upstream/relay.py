@@ -105,11 +105,9 @@ async def iterate_frames(
 
     Raises ProblemError where the answer breaks off, also at what looks like an end and is none.
     """
-    account, first_bytes, remaining_chunks = (
-        response.account,
-        response.first_bytes,
-        response.remaining_chunks,
-    )
+    account = response.account
+    first_bytes = response.first_bytes
+    remaining_chunks = response.remaining_chunks
     feed = inspector.feed
     if direct_relay is not None and isinstance(remaining_chunks, ResponseChunks):
         remaining_chunks.pass_to(direct_relay)

@@ -251,11 +251,9 @@ class RetryState:
 
     def find_preferred_retry(self, problem: Problem) -> int | None:
         """Return the preferred target after a blip, if another target would take over now."""
-        policy, failed_candidate, preferred_name = (
-            self.policy,
-            self.candidates[self.current_index],
-            self.candidates[0].target.name,
-        )
+        policy = self.policy
+        failed_candidate = self.candidates[self.current_index]
+        preferred_name = self.candidates[0].target.name
         attempt_count = sum(
             self.candidates[index].target.name == preferred_name for index in self.tried_indices
         )
@@ -401,10 +399,8 @@ class _RetryPlanner:
     def _schedule(self, index: int, problem: Problem) -> bool:
         """Ask a candidate next, where the call has the time and the lab a retry for it."""
         retry_state = self.retry_state
-        failed_candidate, next_candidate = (
-            retry_state.candidates[retry_state.current_index],
-            retry_state.candidates[index],
-        )
+        failed_candidate = retry_state.candidates[retry_state.current_index]
+        next_candidate = retry_state.candidates[index]
         if index == retry_state.current_index:
             # Full jitter: see "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
             backoff = self.jitter() * min(8.0, 0.5 * 2 ** len(retry_state.tried_indices))

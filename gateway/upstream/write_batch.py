@@ -1,10 +1,10 @@
-"""What is sent in one turn of the loop, sent together at its end.
+"""Collect what one turn of the event loop has to send, and send it together at its end.
 
-A write to a socket wakes whoever waits at its other end, which costs more than the write itself.
-Where the writes of a turn come one right after the other, who was woken for the first is still
-awake for the others: a busy gateway gets more done. One that is not busy has the time, and of what
-comes at once little waits for the rest. The rows that letters wait for are written before them, all
-in one piece; where those of requests cannot be written, no request is sent.
+A write to a socket wakes whoever waits at the other end, and that costs more than the write. If the
+writes of a turn follow each other, one that was woken for the first is still awake for the others.
+A loop that is not busy waits for few writes, so that none is late. The rows of the turn are written
+first, all at once. If the rows of requests cannot be written, no request is sent.
+docs/performance.md has the whole story ("The write batch of a turn").
 """
 
 import asyncio
@@ -13,38 +13,39 @@ from collections.abc import Callable
 from typing import Protocol
 
 _MAX_CALLS_ALONE = 1
-"""Calls of which none waits for the end of the turn: there is nothing to go with."""
+"""Calls being served at which no write waits for the end of the turn: it has no company."""
 _MAX_BUSY_BATCH = 32
-"""Letters that wait for others at most: milliseconds of a busy loop."""
+"""Writes that wait for each other at most in a busy loop: milliseconds of its time."""
 _MAX_QUIET_BATCH = 4
-"""The same where the loop is not busy."""
+"""The same in a loop that is not busy."""
 _BUSY_WRITES_PER_SECOND = 2_000
-"""Letters a second from which it is: a seventh of what a core can do."""
+"""Writes a second from which a loop is busy: a seventh of what a core can do."""
 _WINDOW_SECONDS = 0.05
-"""Seconds of which that is told."""
+"""Seconds over which the gateway counts them."""
 
 
 class PendingWrite(Protocol):
-    """Something that is to be sent."""
+    """Something to send."""
 
     def post(self) -> None:
-        """Send it, if it still can be; never raises."""
+        """Send it if that is still possible; never raises."""
         ...
 
 
 class PendingRequest(PendingWrite, Protocol):
-    """A letter that must not leave without its row."""
+    """A request, which must not leave without its row."""
 
     def refuse(self) -> None:
-        """Not send it, and tell who waits for its answer; never raises."""
+        """Drop it, and tell the call that waits for its answer; never raises."""
         ...
 
 
 class WriteBatch:
-    """One for a loop. `write_rows` is done before anything is sent, and never raises.
+    """The batch of one event loop.
 
-    It tells whether requests may be sent. Where a call is alone nothing waits: `count_calls` tells
-    how many are being served. `clock` is monotonic seconds.
+    It calls `write_rows` before it sends anything; that never raises and returns True if requests
+    may be sent. `count_calls` returns how many calls are being served: the writes of a lone call do
+    not wait. `clock` is monotonic seconds.
     """
 
     __slots__ = (
@@ -73,7 +74,7 @@ class WriteBatch:
         self._max_batch = _MAX_QUIET_BATCH
         self._window_start = 0.0
         self._sent_count = 0
-        """Letters since then."""
+        """Writes since then."""
 
     def add_request(self, request: PendingRequest) -> None:
         """Send a request towards a provider at the end of this turn."""
@@ -107,16 +108,6 @@ class WriteBatch:
             self._window_start += elapsed
             self._sent_count = 0
         return True
-
-    def run_if_alone(self, work: Callable[[], object]) -> None:
-        """Do what will be needed later, where a call is alone, while it waits for somebody.
-
-        In the turn after the next: what it asks for leaves at the end of the next. Where others
-        are served it is not done, as there is always something else to do.
-        """
-        if self.count_calls() <= _MAX_CALLS_ALONE and not self._has_followers:
-            loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, work)
 
     def mark_immediate_answer(self) -> None:
         """A call has come and was answered within this turn: those that follow are not alone.

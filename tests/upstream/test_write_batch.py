@@ -84,33 +84,10 @@ async def test_who_follows_one_that_was_answered_in_its_turn_is_not_alone() -> N
         sent.box.mark_immediate_answer()
         assert sent.order == ["rows", "a"]
         sent.box.add_answer(sent.letter(name))
-    sent.box.run_if_alone(lambda: sent.order.append("work"))
     await asyncio.sleep(0)
     assert sent.order[2:] == ["rows", "b", "c"]
     sent.box.add_answer(sent.letter("d"))
     assert sent.order[5:] == ["rows", "d"]
-    for _ in range(4):
-        await asyncio.sleep(0)
-    assert sent.order[7:] == []
-
-
-async def test_what_will_be_needed_is_done_while_a_call_that_is_alone_waits() -> None:
-    """Once what it asks in this turn, at the end of the next, is on its way."""
-    sent = Sent(calls=1)
-    sent.box.run_if_alone(lambda: sent.order.append("work"))
-    asyncio.get_running_loop().call_soon(sent.order.append, "asked")
-    await asyncio.sleep(0)
-    assert sent.order == ["asked"]
-    await asyncio.sleep(0)
-    assert sent.order == ["asked", "work"]
-
-
-async def test_while_others_are_served_nothing_is_done_before_it_is_needed() -> None:
-    sent = Sent()
-    sent.box.run_if_alone(lambda: sent.order.append("work"))
-    for _ in range(4):
-        await asyncio.sleep(0)
-    assert sent.order == []
 
 
 async def fill(sent: Sent, count: int) -> list[int]:

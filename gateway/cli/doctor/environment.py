@@ -148,10 +148,8 @@ def _check_data_folder(session: CommandSession) -> Iterator[DoctorFinding]:
     folder = find_data_folder(session.environ).absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     hint = "Give another place with TIERGATE_DATA."
-    usage_command, move_command = (
-        f"du -sh {quote(str(existing))}/*",
-        "export TIERGATE_DATA=/var/lib/tiergate",
-    )
+    usage_command = f"du -sh {quote(str(existing))}/*"
+    move_command = "export TIERGATE_DATA=/var/lib/tiergate"
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         message = f"{existing} cannot be written."
         yield DoctorFinding("error", "data", message, hint, where=str(folder), fix=move_command)
@@ -320,10 +318,8 @@ def _check_providers(session: CommandSession) -> Iterator[DoctorFinding]:
     enabled_labs = {name: lab for name, lab in labs.items() if lab.enabled}
     if not enabled_labs:
         hint = "Set the credential of one: `tiergate check` names them."
-        message, fix = (
-            "none is on: no call can be served.",
-            _suggest_export(*(item.disabled_reason for item in labs.values())),
-        )
+        message = "none is on: no call can be served."
+        fix = _suggest_export(*(item.disabled_reason for item in labs.values()))
         yield DoctorFinding("error", "labs", message, hint, where="labs", fix=fix)
         return
     disabled_note = (

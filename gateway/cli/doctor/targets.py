@@ -144,10 +144,8 @@ def _select_affordable(
             message = (
                 f"{target.name} is not asked: it may cost {format_upper_bound(cost_bound)} USD."
             )
-            hint, fix = (
-                "Allow more with --most.",
-                f"tiergate doctor --ask --most {format_upper_bound(total + cost_bound)}",
-            )
+            hint = "Allow more with --most."
+            fix = f"tiergate doctor --ask --most {format_upper_bound(total + cost_bound)}"
             findings.append(
                 DoctorFinding("warning", "targets", message, hint, where="--most", fix=fix)
             )

@@ -155,13 +155,11 @@ def _make_plan(
 ) -> tuple[InitPlan, str | None, str | None]:
     """What is to be written, the name of the first key, and its secret where no file has it."""
     default_labs = _choose_default_labs(detected)
-    labs, keys, first_key, port, redis = (
-        options.labs,
-        options.keys,
-        options.first_key,
-        options.port,
-        options.redis,
-    )
+    labs = options.labs
+    keys = options.keys
+    first_key = options.first_key
+    port = options.port
+    redis = options.redis
     if is_interactive:
         _print_detected(detected)
         labs = labs or _ask_labs(default_labs, detected.lab_names)

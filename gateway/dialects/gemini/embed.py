@@ -244,10 +244,8 @@ def events(body: bytes) -> list[Event]:
 
 def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
     """A whole answer, from its events."""
-    single, heard = (
-        embeddings.expect_embeddings(telling.request).wants_single_vector,
-        embeddings.EmbeddingsResponse(events, telling.model),
-    )
+    single = embeddings.expect_embeddings(telling.request).wants_single_vector
+    heard = embeddings.EmbeddingsResponse(events, telling.model)
     made: list[Json] = [{"values": vector} for vector in heard.vectors]
     value: Object = {"embedding": made[0]} if single and made else {"embeddings": made}
     if heard.usage is not None:

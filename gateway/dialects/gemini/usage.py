@@ -47,14 +47,10 @@ def read(usage: Json, *, ended: bool, used: AbstractSet[Used] = frozenset()) -> 
     """
     if not isinstance(usage, dict):
         return None
-    prompt, shown = (
-        parse_count(usage.get("promptTokenCount")),
-        parse_count(usage.get("candidatesTokenCount")),
-    )
-    thoughts, total = (
-        parse_count(usage.get("thoughtsTokenCount")),
-        parse_count(usage.get("totalTokenCount")),
-    )
+    prompt = parse_count(usage.get("promptTokenCount"))
+    shown = parse_count(usage.get("candidatesTokenCount"))
+    thoughts = parse_count(usage.get("thoughtsTokenCount"))
+    total = parse_count(usage.get("totalTokenCount"))
     if prompt is None and shown is None:
         return None
     tools, cached = parse_count(usage.get("toolUsePromptTokenCount")), None

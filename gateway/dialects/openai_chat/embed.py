@@ -180,10 +180,8 @@ def events(body: bytes) -> list[Event]:
 
 def tell(events: Iterable[Event], telling: ResponseContext) -> bytes:
     """A whole answer, from its events."""
-    packed, heard = (
-        embeddings.expect_embeddings(telling.request).wants_base64,
-        embeddings.EmbeddingsResponse(events, telling.model),
-    )
+    packed = embeddings.expect_embeddings(telling.request).wants_base64
+    heard = embeddings.EmbeddingsResponse(events, telling.model)
     data = [
         {
             "object": "embedding",

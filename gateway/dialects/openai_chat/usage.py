@@ -112,10 +112,8 @@ def _plain(usage: dict[str, Json]) -> Usage | None:
 
 
 def _read(usage: dict[str, Json]) -> Usage | None:
-    prompt, completion = (
-        parse_count(usage.get("prompt_tokens")),
-        parse_count(usage.get("completion_tokens")),
-    )
+    prompt = parse_count(usage.get("prompt_tokens"))
+    completion = parse_count(usage.get("completion_tokens"))
     if prompt is None and completion is None:
         return None
     inside = _dict(usage.get("prompt_tokens_details"))

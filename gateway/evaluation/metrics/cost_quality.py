@@ -59,10 +59,8 @@ def score_constant_routers(
     row_weights = make_unit_weights(table.row_count) if weights is None else weights
     point_by_tier = {}
     for tier in table.tiers:
-        cost, quality = (
-            compute_mean(table.costs[tier], row_weights),
-            compute_mean(table.scores[tier], row_weights),
-        )
+        cost = compute_mean(table.costs[tier], row_weights)
+        quality = compute_mean(table.scores[tier], row_weights)
         if cost is not None and quality is not None:
             point_by_tier[tier] = CostQualityPoint(cost, quality)
     return point_by_tier

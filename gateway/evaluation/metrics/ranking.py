@@ -70,10 +70,8 @@ class Ranking:
                 * (previous_gain + cumulative_gains[position])
                 / 2
             )
-            previous_gain, previous_weight = (
-                cumulative_gains[position],
-                cumulative_weights[position],
-            )
+            previous_gain = cumulative_gains[position]
+            previous_weight = cumulative_weights[position]
         return area / (previous_weight * previous_gain)
 
     def _order_weights(self, weights: Weights | None) -> list[int]:
@@ -146,9 +144,7 @@ def compute_auc(
                 tied_negative += row_weights[row]
             position += 1
         won_pair_weight += tied_positive * (negative_weight + tied_negative / 2)
-        positive_weight, negative_weight = (
-            positive_weight + tied_positive,
-            negative_weight + tied_negative,
-        )
+        positive_weight = positive_weight + tied_positive
+        negative_weight = negative_weight + tied_negative
     pair_weight = positive_weight * negative_weight
     return won_pair_weight / pair_weight if pair_weight else None

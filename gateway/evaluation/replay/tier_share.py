@@ -85,16 +85,12 @@ class ReplayedShares:
 
     def _update_thresholds(self, turns: _ScopeTurns, timestamp: float) -> None:
         turns.recent_turns.add(turns.unchecked_counts)
-        turns.unchecked_counts, turns.unchecked_turns, turns.checked_at = (
-            [0] * COUNTER_COUNT,
-            0,
-            timestamp,
-        )
+        turns.unchecked_counts = [0] * COUNTER_COUNT
+        turns.unchecked_turns = 0
+        turns.checked_at = timestamp
         if turns.recent_turns.turn_count >= MIN_TURNS:
-            own_thresholds, score_cut = (
-                self._own_thresholds,
-                compute_cut(turns.recent_turns.counts, self._max_shares),
-            )
+            own_thresholds = self._own_thresholds
+            score_cut = compute_cut(turns.recent_turns.counts, self._max_shares)
             turns.thresholds = Thresholds(
                 fast=own_thresholds.fast,
                 smart=own_thresholds.smart,

@@ -131,10 +131,8 @@ class ExemplarClassifier:
         if exemplar.tier == "fast":
             fast, smart = thresholds.fast + (1 - thresholds.fast) * nearness, 1.0
         elif exemplar.tier == "smart":
-            fast, smart = (
-                thresholds.fast * (1 - nearness),
-                thresholds.smart + (1 - thresholds.smart) * nearness,
-            )
+            fast = thresholds.fast * (1 - nearness)
+            smart = thresholds.smart + (1 - thresholds.smart) * nearness
         else:
             smart = thresholds.smart * (1 - nearness)
             fast = min(thresholds.fast, smart) * (1 - nearness)

@@ -60,10 +60,8 @@ class _TokenSums(dict[bytes, int]):
         term = crc32(token)
         total, max_bytes = self._find_term(term, 0), _MAX_NUMBER_DIGITS
         if token[0] in text_features.WORD_FIRST_BYTES:
-            total, max_bytes = (
-                total + self._word_counts[self._known_words[term & WORD_MASK]],
-                MAX_CACHED_TOKEN_BYTES,
-            )
+            total = total + self._word_counts[self._known_words[term & WORD_MASK]]
+            max_bytes = MAX_CACHED_TOKEN_BYTES
         if len(token) <= max_bytes:
             if len(self) >= MAX_CACHED_TOKENS:
                 self.clear()
@@ -297,11 +295,9 @@ class LearnedClassifier:
         own_effect = 0.0
         if model.own:
             own_effect = (1 - mix.base) * (lanes[-1] + (bases[-2] + sumprod(weights[-2], clipped)))
-            wording_effect, form_effect, need = (
-                wording_effect * mix.base,
-                form_effect * mix.base,
-                need * mix.base + own_effect,
-            )
+            wording_effect = wording_effect * mix.base
+            form_effect = form_effect * mix.base
+            need = need * mix.base + own_effect
         return (
             need,
             fails,

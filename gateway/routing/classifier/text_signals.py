@@ -280,12 +280,10 @@ class TextScan:
 
     def signals(self) -> TextSignals:
         """All that there is."""
-        lower_text, raw, word_kinds, phrase_hits = (
-            self._lower_text,
-            self._raw,
-            self._word_kinds,
-            self._phrase_hits,
-        )
+        lower_text = self._lower_text
+        raw = self._raw
+        word_kinds = self._word_kinds
+        phrase_hits = self._phrase_hits
         is_ascii = len(raw) == len(lower_text)
         phrase_kinds = self._phrase_kinds
         if phrase_hits:

@@ -41,11 +41,9 @@ class TreeEnsemble:
             leaves_left = count + 1 >> 1  # a tree has one leaf more than it has other nodes
             all_leaves |= (1 << leaves_left) - 1 << start
             sizes.append(-(-leaves_left // 8))
-            leaf_row, open_nodes, tree_unreachable = (
-                bytearray(),
-                list[tuple[int, int]](),
-                dict[int, int](),
-            )
+            leaf_row = bytearray()
+            open_nodes = list[tuple[int, int]]()
+            tree_unreachable = dict[int, int]()
             for number, step, _ in tree:
                 if number != LEAF_NUMBER:
                     open_nodes.append((number << 8 | step, leaves_left))
@@ -71,10 +69,8 @@ class TreeEnsemble:
             unreachable_masks = accumulate(
                 (unreachable[number << 8 | index] for index in used_cuts), or_, initial=0
             )
-            thresholds, reachable = (
-                [cuts[index] for index in used_cuts],
-                [all_leaves ^ leaves for leaves in unreachable_masks],
-            )
+            thresholds = [cuts[index] for index in used_cuts]
+            reachable = [all_leaves ^ leaves for leaves in unreachable_masks]
             self.cuts.append(thresholds)
             self.reachable.append(reachable)
             self._zero_leaves &= reachable[bisect_left(thresholds, 0)]

@@ -27,11 +27,9 @@ def add_routes(router: APIRouter, gateway: Gateway, worker_thread: WorkerThread)
     @router.get("/budgets", summary="How budgets stand")
     async def all_budgets(request: Request) -> Response:
         check_parameters(request)
-        config, keys, now = (
-            gateway.built_config.source.config,
-            gateway.keys.list_keys(),
-            time.time(),
-        )
+        config = gateway.built_config.source.config
+        keys = gateway.keys.list_keys()
+        now = time.time()
         tenants = {"default", *gateway.limiter.tenants, *(key.tenant for key in keys)}
         statuses = list(
             iter_budgets(

@@ -121,10 +121,8 @@ class RulesReplay:
         candidate_rules = CandidateRules(RULES_NAME, rules) if rules else None
         with process.pause_cycle_search():
             source = load(gateway.built_config.source.file, gateway.environ, rules=candidate_rules)
-            built_config, classifiers = (
-                build_config(source, datetime.now(UTC)),
-                TenantClassifiers(gateway.data),
-            )
+            built_config = build_config(source, datetime.now(UTC))
+            classifiers = TenantClassifiers(gateway.data)
             classifiers.refresh()
         adopt_classifiers(built_config, classifiers)
         return built_config
