@@ -197,10 +197,7 @@ class RedisServers:
         async with asyncio.timeout(self._connect_timeout):
             connection = await self._dial(host, (address.username, address.password), db=address.db)
             if address.kind == "sentinel":
-                match await connection.send(b"ROLE"):
-                    case [role, *_] if role != b"master":
-                        connection.close()
-                        raise StoreUnavailable("it is no primary any more")
+                await _require_primary(connection)
         self._open[host] = connection
         return connection
 
