@@ -25,10 +25,10 @@ class Floor(msgspec.Struct, frozen=True):
 
 FLOORS: dict[str, tuple[Floor, ...]] = {
     "tiergate": (
-        Floor("plain", "ratio", least=0.06),
+        Floor("plain", "ratio", least=0.045),
         Floor("paced", "ratio", least=0.25),
         Floor("rush", "ratio", least=0.15),
-        Floor("lone", "ratio", least=0.04),
+        Floor("lone", "ratio", least=0.03),
         Floor("idle", "value", most=80.0),
         Floor("startcpu", "value", most=2.0),
     ),
@@ -42,7 +42,7 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
         Floor("idle", "value", most=90.0),
     ),
     "tiergate-cache": (
-        Floor("plain", "ratio", least=0.06),
+        Floor("plain", "ratio", least=0.045),
         Floor("lone", "ratio", base="tiergate", least=1.1),
     ),
 }

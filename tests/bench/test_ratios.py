@@ -127,14 +127,14 @@ FULL: dict[str, object] = {"answered": 100_000, "events": 100_000, "p50": 1.2}
     ("fields", "missed"),
     [
         ({}, []),
-        ({"answered": 5999}, ["plain"]),
-        ({"answered": 3999}, ["plain", "lone"]),
+        ({"answered": 4499}, ["plain"]),
+        ({"answered": 2999}, ["plain", "lone"]),
         ({"events": 24_999}, ["paced"]),
         ({"events": 14_999}, ["paced", "rush"]),
     ],
 )
 def test_a_floor_is_met_from_its_very_value(fields: dict[str, object], missed: list[str]) -> None:
-    """6 % of the requests, 4 % of lone ones, 25 % of the paced chunks, 15 % of those in bursts."""
+    """4.5 % of the requests, 3 % of lone ones, 25 % of the paced chunks, 15 % of those in bursts."""
     found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH | fields})
     seen = floor.verdicts(found)
     assert [one.row.key for one in seen if not one.met] == missed
@@ -162,10 +162,10 @@ def test_memory_and_the_start_are_for_themselves(
 def test_a_floor_is_written_as_it_was_measured() -> None:
     found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
     assert floor.render(floor.verdicts(found)).splitlines() == [
-        "ok      tiergate, requests per CPU-second, c=64: 7.0% of nginx, at least 6.0%",
+        "ok      tiergate, requests per CPU-second, c=64: 7.0% of nginx, at least 4.5%",
         "ok      tiergate, chunks per CPU-second, c=32, paced 5 ms: 25.0% of nginx, at least 25.0%",
         "ok      tiergate, chunks per CPU-second, c=32, in bursts: 25.0% of nginx, at least 15.0%",
-        "ok      tiergate, requests per CPU-second, c=1: 7.0% of nginx, at least 4.0%",
+        "ok      tiergate, requests per CPU-second, c=1: 7.0% of nginx, at least 3.0%",
         "ok      tiergate, resident memory, idle, MB: 52.4, at most 80",
         "ok      tiergate, CPU of a cold start, s: 0.5, at most 2",
     ]
@@ -175,7 +175,7 @@ def test_a_figure_that_is_not_known_misses_its_floor() -> None:
     found = results({"nginx": {}, "tiergate": {"cpu": None}})
     missed = [one for one in floor.verdicts(found) if not one.met]
     assert [one.row.key for one in missed] == ["plain", "paced", "rush", "lone"]
-    assert "unknown of nginx, at least 6.0%" in floor.render(missed)
+    assert "unknown of nginx, at least 4.5%" in floor.render(missed)
 
 
 def test_floors_of_a_set_up_may_be_shares_of_another_of_the_same_run() -> None:
