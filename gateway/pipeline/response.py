@@ -86,22 +86,23 @@ def encode_response(response: Response) -> bytes | None:
     """A whole reply as it stands on the wire; None where a header could be read as two."""
     headers, body = response.headers, response.body
     if isinstance(headers, HeaderLines):
-        status_line = _OK_LINE if response.status == 200 else _format_status_line(response.status)
+        status_line = _OK_LINE if response.status == 200 else format_status_line(response.status)
         return f"{status_line}{headers.text}content-length: {len(body)}\r\n\r\n".encode() + body
     lines = b"".join([b"%b: %b\r\n" % header for header in headers])
     if not lines.count(b"\r") == lines.count(b"\n") == len(headers) or b"\0" in lines:
         return None
-    status = _format_status_line(response.status).encode()
+    status = format_status_line(response.status).encode()
     return b"%b%bcontent-length: %d\r\n\r\n%b" % (status, lines, len(body), body)
 
 
 @functools.cache
-def _format_status_line(status: int) -> str:
+def format_status_line(status: int) -> str:
+    """Return the first line of an answer, with its end."""
     phrase = http.client.responses.get(status, "")  # 529 has none
     return f"HTTP/1.1 {status} {phrase}\r\n"
 
 
-_OK_LINE = _format_status_line(200)
+_OK_LINE = format_status_line(200)
 _TYPE_LINES = {kind: f"content-type: {kind.decode()}\r\n" for kind in (JSON_TYPE, STREAM_TYPE)}
 
 

@@ -6,6 +6,7 @@ the ASGI application (asgi_exchange.py).
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
@@ -44,7 +45,7 @@ class HttpRoute(Protocol):
         ...
 
 
-class HttpExchange:
+class HttpExchange(ABC):
     """One request of a client and the answer to it."""
 
     __slots__ = ("connection", "in_flight", "is_disconnected", "more_body", "writer")
@@ -76,9 +77,9 @@ class HttpExchange:
                 stage = "completing" if writer.is_started else "starting"
                 await self._fail(f"ASGI callable returned without {stage} response.")
 
+    @abstractmethod
     async def _serve(self) -> None:
         """Have the endpoint or the application answer it."""
-        raise NotImplementedError
 
     async def _fail(self, text: str, error: BaseException | None = None) -> None:
         _LOGGER.error(text, exc_info=error)

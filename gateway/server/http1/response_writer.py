@@ -1,12 +1,10 @@
 """One answer on its way to a client: its head, its body, and how RFC 9112 frames them."""
 
 import asyncio
-import functools
-import http.client
 import re
 from collections.abc import Iterable, Sequence
 
-from gateway.pipeline.response import Header
+from gateway.pipeline.response import Header, format_status_line
 from gateway.server.http1.client_transport import ClientTransport
 
 _INVALID_NAME = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
@@ -61,7 +59,7 @@ class ResponseWriter:
     def start(self, status: int, headers: Iterable[Header]) -> None:
         """Begin the answer. Raises RuntimeError: a header is not valid."""
         self.is_started = True
-        lines = [_format_status_line(status)]
+        lines = [format_status_line(status).encode()]
         length, has_close = None, False
         for name, value in (*self._default_headers, *headers):
             if _INVALID_NAME.search(name) or _INVALID_VALUE.search(value):
@@ -136,12 +134,6 @@ class ResponseWriter:
         if self._head:
             data, self._head = self._head, b""
             self._transport.write(data)
-
-
-@functools.cache
-def _format_status_line(status: int) -> bytes:
-    phrase = http.client.responses.get(status, "")  # 529 has none
-    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
 
 
 def _split_tokens(value: bytes) -> list[bytes]:
