@@ -58,5 +58,5 @@ async def in_time(call: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> bool:
 
 async def quiet(store: RedisStore) -> bool:
     """Whether it is alive once nothing goes on in the background."""
-    await store.wait_background()
+    await store.drain()
     return store.alive

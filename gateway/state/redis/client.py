@@ -10,10 +10,10 @@ from contextlib import suppress
 
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.health import CONNECT_SECONDS, DEADLINE_SECONDS, PROBE_SECONDS, RedisHealth
-from gateway.state.redis.replies import Answer, RedisError, Reply
+from gateway.state.redis.replies import REDIRECT_CODES, Answer, RedisError, Reply
 from gateway.state.redis.url import parse_url
 
-_UNAVAILABLE_CODES = frozenset(("MASTERDOWN", "CLUSTERDOWN", "DENIED", "MOVED", "ASK"))
+_UNAVAILABLE_CODES = frozenset(("MASTERDOWN", "CLUSTERDOWN", "DENIED", *REDIRECT_CODES))
 """Codes of errors that say that this is not the server to ask, or not yet."""
 
 
@@ -107,8 +107,8 @@ class RedisClient:
         self._health.spawn(self._execute_unawaited(key, words), at_once=True)
 
     async def drain(self) -> None:
-        """Wait until all that was sent so is answered, or lost."""
-        await self.wait_background()
+        """Wait until all that was sent so is answered, or lost, and for probes."""
+        await self._health.wait_background()
 
     async def _execute_unawaited(self, key: bytes, words: tuple[bytes, ...]) -> None:
         with suppress(StoreUnavailable):
@@ -134,10 +134,6 @@ class RedisClient:
         await self._health.close()
         await self._servers.close()
         await self._bulk_servers.close()
-
-    async def wait_background(self) -> None:
-        """Wait for what goes on in the background."""
-        await self._health.wait_background()
 
     def _require_alive(self) -> None:
         """Raise StoreUnavailable where it is lost, and see to it that it is probed."""

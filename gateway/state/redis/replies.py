@@ -3,12 +3,14 @@
 type Reply = int | bytes | list[Reply] | None
 type Answer = Reply | RedisError
 
+REDIRECT_CODES = ("MOVED", "ASK")
+"""First words of redirections, which nodes of a Cluster send."""
 _MAX_CODE_CHARS = 20
 _CODE_TEXTS = {
     "LOADING": "it is still loading its data",
     "DENIED": "it is in protected mode",
     **dict.fromkeys(("NOAUTH", "WRONGPASS", "NOPERM"), "it does not accept the credentials"),
-    **dict.fromkeys(("MOVED", "ASK"), "it is a node of a Cluster, which redis+cluster:// names"),
+    **dict.fromkeys(REDIRECT_CODES, "it is a node of a Cluster, which redis+cluster:// names"),
 }
 
 

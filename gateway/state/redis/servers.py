@@ -16,14 +16,12 @@ from redis.crc import key_slot
 
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.name_lookup import NameLookup
-from gateway.state.redis.replies import Answer, RedisError
+from gateway.state.redis.replies import REDIRECT_CODES, Answer, RedisError
 from gateway.state.redis.server_connection import ServerConnection, Words, describe_error
 from gateway.state.redis.url import Host, RedisAddress, make_ssl_context
 
 _MAX_REDIRECTS = 5
 """Redirections that one command follows."""
-REDIRECT_CODES = ("MOVED", "ASK")
-"""First words of redirections, which nodes of a Cluster send."""
 _WHOLE_SLOT = 0
 """The slot of all keys where there is one server."""
 

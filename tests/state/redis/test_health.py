@@ -19,7 +19,7 @@ async def fail(store: RedisStore, line: Line) -> None:
     line.mode = "silent"
     assert await store.get("slow") is None
     line.mode = "through"
-    await store.wait_background()
+    await store.drain()
 
 
 async def test_one_that_fails_again_and_again_is_left_alone_for_longer_and_longer(

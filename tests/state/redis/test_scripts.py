@@ -30,7 +30,7 @@ async def away(made: ScriptRunner) -> bool:
 
 
 async def quiet(made: ScriptRunner) -> bool:
-    await made.wait_background()
+    await made.drain()
     return made.alive
 
 
