@@ -14,6 +14,7 @@ from typing import Any
 from gateway.core import jsonio
 from gateway.core.ledger_rows import FinalRow, Row
 from gateway.ledger import journal
+from tests.cpu import cpu_seconds
 from tests.e2e.child import until
 from tests.e2e.upstream import PATIENCE, Upstream
 from tests.e2e.world import Config, chat, config
@@ -108,8 +109,7 @@ class Service:
 
     def used(self) -> float:
         """Seconds of CPU that it has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
 
     @property
     def files(self) -> int:

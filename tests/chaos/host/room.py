@@ -20,6 +20,7 @@ from tests.chaos.redis.pair import pair
 from tests.chaos.redis.pair import program as redis
 from tests.chaos.row import Expected, Row, Seen, program, root
 from tests.chaos.stage import Stage, base
+from tests.cpu import cpu_seconds
 from tests.e2e.child import until
 from tests.e2e.world import Config
 
@@ -39,12 +40,6 @@ def _forgotten(gateway: Gateway) -> None:
     """Calls that were refused before they were any have no row."""
     rows = set(gateway.all())
     gateway.forget({one.id for one in gateway.replies if one.status in _SHED} - rows)
-
-
-def _cpu(gateway: Gateway) -> float:
-    """Seconds of CPU that it has used."""
-    fields = Path(f"/proc/{gateway.child.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -68,9 +63,9 @@ def _files(stage: Stage) -> Mapping[Form, Seen]:
     crowd = Crowd(gateway)
     wrong = []
     with _held(gateway, _CLIENTS):
-        before, began = _cpu(gateway), time.monotonic()
+        before, began = cpu_seconds(gateway.child.pid), time.monotonic()
         time.sleep(1.0)
-        share = (_cpu(gateway) - before) / (time.monotonic() - began)
+        share = (cpu_seconds(gateway.child.pid) - before) / (time.monotonic() - began)
         wrong += [f"{share:.0%} of a CPU for nothing"] if share > 0.5 else []
         wrong += [f"{gateway.child.sockets} files"] if gateway.child.sockets > _FILES else []
     until(lambda: ask(gateway, FORMS[0]).status == 200, "it is well again", _PATIENCE)
