@@ -17,7 +17,7 @@ MAX_FRAME_BYTES = 32_000_000
 class StreamBuffer(ABC):
     """The state of one stream; see StreamInspector.
 
-    A dialect says what a frame means in `_inspect_frames`.
+    A dialect counts what a frame says in `_count`, and reads what else it means in `_inspect`.
     """
 
     __slots__ = (
@@ -64,45 +64,27 @@ class StreamBuffer(ABC):
         return self._release(remainder)
 
     @abstractmethod
-    def _plain(self, data: bytes) -> bool:
-        """Whether frames say nothing that must be known: what was committed, and more of it."""
+    def _count(self, payload: bytes) -> bool:
+        """Count the content of a frame; tell whether it says more, so that it is inspected.
+
+        Raises JsonError if the payload is not JSON, or none of this dialect.
+        """
 
     @abstractmethod
-    def _glance(self, frame: bytes, payload: bytes) -> bool:
+    def _inspect(self, frame: bytes, payload: bytes) -> bool:
         """Read one frame; tell whether it stays here."""
 
-    @abstractmethod
-    def _amount(self, payload: bytes) -> int:
-        """Bytes of content that a frame adds. Raises JsonError where it is none of this dialect."""
-
-    def _hear(self, data: bytes) -> bool:
-        """Count the content of frames; mostly it is one, whose payload is the rest of a line.
-
-        Tells whether each was read that should be JSON.
-        """
-        offset = data.find(b"data:")
-        if offset < 0:
-            return True
-        try:
-            self.content_bytes += self._amount(data[offset + 5 :])
-        except jsonio.JsonError:
-            results = [
-                self._count_payload(sse.read_data(frame)) for frame in sse.split_frames(data)
-            ]
-            return all(results)
-        return True
-
-    def _count_payload(self, payload: bytes) -> bool:
-        try:
-            self.content_bytes += self._amount(payload)
-        except jsonio.JsonError:  # the end of a stream, of another dialect, or what no client reads
-            return not payload or payload.startswith(DONE_PAYLOAD) or _is_json(payload)
-        return True
-
     def _release(self, data: bytes) -> bytes:
-        is_readable = self._hear(data)
-        if not (is_readable and self._plain(data)):
-            data = self._inspect_frames(data, skips_plain=is_readable)
+        offset = data.find(b"data:")
+        if offset >= 0:  # else there are only blank lines and comments
+            try:
+                # Mostly there is one frame, whose payload is the rest of a line.
+                says_more = self._count(data[offset + 5 :])
+            except jsonio.JsonError:
+                data = self._inspect_frames(data)
+            else:
+                if says_more or not self.committed:
+                    data = self._inspect_frames(data, is_counted=True)
         if not self.committed:
             self._pending_frames.append(data)
             return b""
@@ -111,20 +93,29 @@ class StreamBuffer(ABC):
             self._pending_frames.clear()
         return data
 
-    def _inspect_frames(self, data: bytes, *, skips_plain: bool) -> bytes:
-        """Look at each frame; `skips_plain`: only at those that must be known."""
-        if b"data:" not in data:
-            return data  # blank lines and comments
+    def _inspect_frames(self, data: bytes, *, is_counted: bool = False) -> bytes:
+        """Return the frames that may go on; `is_counted`: the content of all is counted."""
         frames: list[bytes] = []
         for frame in sse.split_frames(data):
-            payload = b"" if skips_plain and self._plain(frame) else sse.read_data(frame)
-            if payload and self._glance(frame, payload):
+            payload = sse.read_data(frame)
+            if (
+                payload
+                and (is_counted or self._must_inspect(payload))
+                and self._inspect(frame, payload)
+            ):
                 # It stays here; blank lines before it are of no frame, wherever a read ended.
                 frame = frame[: -len(frame.lstrip(b"\r\n"))]  # noqa: PLW2901
             if self.problem is not None:
                 return b"".join([*frames, frame]) if self.committed else b""
             frames.append(frame)
         return b"".join(frames)
+
+    def _must_inspect(self, payload: bytes) -> bool:
+        """Count the content of a frame; True if the frame says more, or cannot be read."""
+        try:
+            return self._count(payload) or not self.committed
+        except jsonio.JsonError:
+            return True
 
 
 def make_empty_problem() -> Problem:
@@ -136,14 +127,6 @@ def make_empty_problem() -> Problem:
 def make_broken_problem(subject: str = "a broken frame") -> Problem:
     """What an answer is, or a frame of one, that cannot be read."""
     return Problem(kind="upstream_error", message=f"The provider sent {subject}.", spent="maybe")
-
-
-def _is_json(payload: bytes) -> bool:
-    try:
-        jsonio.loads(payload)
-    except jsonio.JsonError:
-        return False
-    return True
 
 
 def _is_complete_frame(remainder: bytes) -> bool:

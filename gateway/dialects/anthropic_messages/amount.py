@@ -24,25 +24,35 @@ class _Block(msgspec.Struct, gc=False):
 
 
 class _Event(msgspec.Struct, gc=False):
+    type: str | None = None
     delta: _Delta | None = None
     content_block: _Block | None = None
+    error: Json = None
 
 
 class _Message(msgspec.Struct, gc=False):
     content: list[_Block] = []
 
 
+_CONTENT_EVENTS = frozenset(
+    {"content_block_start", "content_block_delta", "content_block_stop", "ping"}
+)
+"""Events that tell content alone. Another may be an error that only its `event:` line names."""
 _EVENT, _MESSAGE = jsonio.make_reader(_Event), jsonio.make_reader(_Message)
 
 
-def event(payload: bytes) -> int:
-    """Bytes that an event of a stream says. Raises JsonError for what is none."""
+def event(payload: bytes) -> tuple[int, bool]:
+    """Bytes that an event of a stream says; and whether it may tell usage, an end or an error.
+
+    Raises JsonError for what is none.
+    """
     value: _Event = _EVENT(payload)
     delta = value.delta
+    tells = value.type not in _CONTENT_EVENTS or bool(value.error)
     if delta is not None:
         said = delta.text or delta.thinking or delta.partial_json or delta.content
-        return count_text_bytes(said) if said else 0
-    return _block(value.content_block) if value.content_block is not None else 0
+        return count_text_bytes(said) if said else 0, tells
+    return _block(value.content_block) if value.content_block is not None else 0, tells
 
 
 def whole(body: bytes) -> int:

@@ -3,10 +3,10 @@
     held --first content--> committed --stop_reason, then message_stop--> complete
 
 Frames before the first content (message_start, pings, a block that begins empty) are held; nothing
-is held after it but a frame that has not ended. A frame is only looked into before the
-commit point, or where a cheap search finds that it tells usage, an error or an end; of the rest it
-is known that it is JSON. Only `message_stop` is an end: SDKs take a stream without it for whole.
-One that comes before a `stop_reason` stays here: it would hide that the answer is cut.
+is held after it but a frame that has not ended. After the commit point a frame is only inspected
+where it tells usage, an error or an end: of the rest the content is counted. Only `message_stop`
+is an end: SDKs take a stream without it for whole. One that comes before a `stop_reason` stays
+here: it would hide that the answer is cut.
 """
 
 import re
@@ -28,9 +28,6 @@ from gateway.dialects.stream_commit import (
     make_broken_problem,
 )
 
-_TELLS = re.compile(
-    rb'"type"\s*:\s*"(?:message_(?:start|delta|stop)|error)"|"error"\s*:|\[DONE\]|event:\s*error'
-)
 _ERROR = re.compile(rb"^event:[ ]?error\r?$", re.MULTILINE)
 
 
@@ -60,12 +57,12 @@ class _Stream(StreamBuffer):
         """True if it ended with a reason and `message_stop`, and no error came."""
         return self._stopped and self.problem is None
 
-    def _plain(self, data: bytes) -> bool:
-        return self.committed and _TELLS.search(data) is None
+    def _count(self, payload: bytes) -> bool:
+        size, tells = amount.event(payload)
+        self.content_bytes += size
+        return tells
 
-    _amount = staticmethod(amount.event)
-
-    def _glance(self, frame: bytes, payload: bytes) -> bool:
+    def _inspect(self, frame: bytes, payload: bytes) -> bool:
         """Read one event; tell whether it stays here: what is none, an error that no SDK sees.
 
         OpenRouter ends also these streams with `[DONE]`, at which the official SDK raises.

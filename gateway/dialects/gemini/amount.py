@@ -4,6 +4,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
+from gateway.core.usage import MAX_TOKENS
 from gateway.dialects.content_length import count_argument_bytes, count_text_bytes
 
 
@@ -27,38 +28,75 @@ class _Content(msgspec.Struct, gc=False):
     parts: list[_Part] | None = None
 
 
-class _Candidate(msgspec.Struct, gc=False):
+class _Candidate(msgspec.Struct, gc=False, rename="camel"):
     content: _Content | None = None
+    finish_reason: Json = None
+    index: Json = None
+    error: Json = None
+    grounding_metadata: Json = None
 
 
-class _Chunk(msgspec.Struct, gc=False):
+class _Usage(msgspec.Struct, gc=False, rename="camel"):
+    prompt_token_count: Json = None
+    candidates_token_count: Json = None
+
+
+class Chunk(msgspec.Struct, gc=False, rename="camel"):
+    """What of a chunk may be content, or tells that there is more to know."""
+
     candidates: list[_Candidate] | None = None
+    usage_metadata: _Usage | None = None
+    prompt_feedback: Json = None
+    error: Json = None
 
 
-_READ = jsonio.make_reader(_Chunk)
-_LIST = jsonio.make_reader(list[_Chunk])
+_READ = jsonio.make_reader(Chunk)
+_LIST = jsonio.make_reader(list[Chunk])
 
 
-def chunk(payload: bytes) -> int:
-    """Bytes that a chunk says. Raises JsonError for what is none."""
-    return _chunk(_READ(payload))
+def read(payload: bytes) -> Chunk:
+    """Read one chunk of a stream. Raises JsonError for what is none."""
+    chunk: Chunk = _READ(payload)
+    return chunk
+
+
+def tells_more(chunk: Chunk) -> bool:
+    """True if a chunk may tell an end, an error, a tool in use, or of a second candidate."""
+    if chunk.error or chunk.prompt_feedback:
+        return True
+    for candidate in chunk.candidates or ():
+        if (
+            candidate.finish_reason
+            or candidate.index
+            or candidate.grounding_metadata
+            or candidate.error
+        ):
+            return True
+    return False
+
+
+def has_counts(usage: _Usage) -> bool:
+    """True if usage surely counts something: it takes the place of what was told before."""
+    count = usage.prompt_token_count or usage.candidates_token_count
+    return type(count) is int and 0 < count <= MAX_TOKENS
 
 
 def whole(body: bytes) -> int:
     """Bytes that a whole answer says, also where it is the chunks of a stream as a list."""
     try:
-        return _chunk(_READ(body))
+        return count(_READ(body))
     except jsonio.JsonError:
         pass
     try:
-        return sum(map(_chunk, _LIST(body)))
+        return sum(map(count, _LIST(body)))
     except jsonio.JsonError:
         return 0
 
 
-def _chunk(value: _Chunk) -> int:
+def count(chunk: Chunk) -> int:
+    """Bytes that a chunk says."""
     size = 0
-    for candidate in value.candidates or ():
+    for candidate in chunk.candidates or ():
         content = candidate.content
         if content is not None:
             for part in content.parts or ():

@@ -7,9 +7,7 @@ the prompt was refused. A finishReason that more content follows was none. Usage
 last one stands: every frame tells it, and it is only read where somebody asks.
 """
 
-import re
-
-from gateway.core import jsonio, sse
+from gateway.core import jsonio
 from gateway.core.usage import Usage, merge_usage
 from gateway.dialects import billing
 from gateway.dialects.base import (
@@ -22,18 +20,6 @@ from gateway.dialects.base import (
 from gateway.dialects.gemini import amount, answer, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.stream_commit import StreamBuffer, make_broken_problem
-
-_TELLS = re.compile(rb'"(?:finishReason"|promptFeedback"|error"|functionCall"|index"\s*:\s*[^0\s])')
-"""What tells more than words: also a call, whose arguments may look like usage."""
-_SAYS = frozenset({b':"', b': "'})
-_TEXT, _CALL = b'"text"', b'"functionCall"'
-_USED = b'"usageMetadata"'
-_ENDS = (b"}\n\n", b"}\r\n\r\n")
-_SEARCHED = b'"webSearchQueries"'
-_COUNTS = re.compile(
-    rb'"usageMetadata"\s*:\s*\{\s*"(?:prompt|candidates)TokenCount"\s*:\s*\d{1,12}\s*[,}]'
-)
-"""Usage that counts something for certain, so that it takes the place of what was told before."""
 
 
 def watch(
@@ -72,8 +58,9 @@ class _Stream(StreamBuffer):
     def usage(self) -> Usage | None:
         """As StreamInspector has it."""
         if self._unread:
-            frames, self._unread = sse.split_frames(self._unread), b""
-            self.usage = _last(frames)
+            chunk = jsonio.loads(self._unread)
+            told = chunk.get("usageMetadata") if isinstance(chunk, dict) else None
+            self.usage = usage.read(told, ended=False)
         return self._told
 
     @usage.setter
@@ -91,20 +78,21 @@ class _Stream(StreamBuffer):
             self._finished.clear()
         return out
 
-    def _plain(self, data: bytes) -> bool:
-        quiet = self.committed and not self._finished and self._choices == 1
-        if not quiet or _TELLS.search(data) is not None or _SEARCHED in data:
-            return False
-        at = data.rfind(_USED)
-        if at < 0:
+    def _count(self, payload: bytes) -> bool:
+        chunk = amount.read(payload)
+        self.content_bytes += amount.count(chunk)
+        if amount.tells_more(chunk) or self._finished or self._choices > 1:
             return True
-        known = self.served_model is not None and 0 in self._seen and not self._blocked
-        if not known or _COUNTS.match(data, at) is None:
+        if chunk.usage_metadata is None:
             return False
-        self._unread = data
-        return True
+        if self.served_model is None or 0 not in self._seen or self._blocked:
+            return True
+        if not amount.has_counts(chunk.usage_metadata):
+            return True
+        self._unread = payload
+        return False
 
-    def _glance(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
+    def _inspect(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
         """Read one chunk; tell whether it stays here: what is none, an error that no SDK sees."""
         try:
             chunk = jsonio.loads(payload)
@@ -136,24 +124,6 @@ class _Stream(StreamBuffer):
             self.usage = Usage(tools=billing.count_tool_uses(self._tools))
         return False
 
-    _amount = staticmethod(amount.chunk)
-
-    def _hear(self, data: bytes) -> bool:
-        """Count the content of frames: that of nearly all chunks is one text without an escape."""
-        at = data.find(_TEXT)
-        if (
-            at > 0
-            and data.endswith(_ENDS)
-            and data.count(_TEXT) == 1 == data.count(b"data:")
-            and _CALL not in data
-        ):
-            begin = data.find(b'"', at + len(_TEXT)) + 1
-            end = data.find(b'"', begin)
-            if data[at + len(_TEXT) : begin] in _SAYS and data.find(b"\\", begin, end) < 0:
-                self.content_bytes += end - begin
-                return True
-        return super()._hear(data)
-
     def _candidate(self, candidate: Object) -> None:
         at = wire.whole(candidate.get("index")) or 0
         self._seen.add(at)
@@ -165,18 +135,3 @@ class _Stream(StreamBuffer):
         elif content:
             self._finished.discard(at)
         self.committed = self.committed or content or reason is not None
-
-
-def _last(frames: list[bytes]) -> Usage | None:
-    """The last usage that frames tell, of a stream that goes on; what cannot be read tells none."""
-    for frame in reversed(frames):
-        try:
-            chunk = jsonio.loads(sse.read_data(frame))
-        except jsonio.JsonError:
-            continue
-        told = (
-            usage.read(chunk.get("usageMetadata"), ended=False) if isinstance(chunk, dict) else None
-        )
-        if told is not None:
-            return told
-    return None

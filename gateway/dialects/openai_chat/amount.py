@@ -1,6 +1,6 @@
 """How much a chunk or a whole completion says; see gateway.dialects.content_length.
 
-Read straight into the few members that hold content: a stream at home is looked into no further.
+Read straight into the few members that hold content, or that tell that there is more to know.
 """
 
 import msgspec
@@ -36,24 +36,35 @@ class _Said(msgspec.Struct, gc=False):
 class _Choice(msgspec.Struct, gc=False):
     delta: _Said | None = None
     message: _Said | None = None
+    finish_reason: Json = None
+    usage: Json = None
+    error: Json = None
 
 
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
+    usage: Json = None
+    x_groq: Json = None
+    error: Json = None
+    object: Json = None
 
 
 _READ = jsonio.make_reader(_Chunk)
 
 
-def chunk(payload: bytes, *, whole: bool = False) -> int:
-    """Bytes that a chunk says, or a whole completion. Raises JsonError for what is neither.
+def chunk(payload: bytes, *, whole: bool = False) -> tuple[int, bool]:
+    """Count the bytes that a chunk or a completion says; tell whether it has usage, end or error.
 
-    Perplexity's have both a delta and a message, which repeats all that was said before.
+    Raises JsonError for what is neither. Perplexity's have both a delta and a message, which
+    repeats all that was said before.
     """
     value: _Chunk = _READ(payload)
     size = 0
+    tells = bool(value.usage or value.x_groq or value.error or value.object == "error")
     for choice in value.choices or ():
         said = choice.delta
+        if choice.finish_reason or choice.usage or choice.error:
+            tells = True
         if said is None or (whole and choice.message is not None):
             said = choice.message
         if said is not None:
@@ -77,13 +88,13 @@ def chunk(payload: bytes, *, whole: bool = False) -> int:
                 and said.audio is None
             ):
                 size += _more(said)
-    return size
+    return size, tells
 
 
 def whole(body: bytes) -> int:
     """Bytes that a completion says."""
     try:
-        return chunk(body, whole=True)
+        return chunk(body, whole=True)[0]
     except jsonio.JsonError:
         return 0
 

@@ -3,12 +3,10 @@
     held --first content--> committed --a reason for each choice, and [DONE]--> complete
 
 Frames before the first content (role chunk, comments) are held; nothing is held after it but a
-frame that has not ended. A frame is only looked into before the commit point, or where a cheap
-search finds that it tells usage, an error or a finish; of the rest it is known that it is JSON.
+frame that has not ended. After the commit point a frame is only inspected where it tells usage, an
+error or a finish: of the rest the content is counted.
 A `[DONE]` that comes before a reason why the answer ended stays here: it would hide that it is cut.
 """
-
-import re
 
 import msgspec
 
@@ -28,10 +26,6 @@ from gateway.dialects.stream_commit import (
     DONE_PAYLOAD,
     StreamBuffer,
     make_broken_problem,
-)
-
-_TELLS = re.compile(
-    rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[^n\s]|object"\s*:\s*"error")'
 )
 
 
@@ -72,14 +66,12 @@ class _Stream(StreamBuffer):
             return False
         return self._done or len(self._finished) >= max(self._choices, len(self._seen), 1)
 
-    def _plain(self, data: bytes) -> bool:
-        if not self.committed or self._choices > 1:
-            return False
-        return DONE_PAYLOAD not in data and _TELLS.search(data) is None
+    def _count(self, payload: bytes) -> bool:
+        size, tells = amount.chunk(payload)
+        self.content_bytes += size
+        return tells or self._choices > 1
 
-    _amount = staticmethod(amount.chunk)
-
-    def _glance(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
+    def _inspect(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
         """Read one chunk; True if it stays here: usage for the gateway alone, or no chunk."""
         if payload.startswith(DONE_PAYLOAD):
             self._done = bool(self._finished) and self._finished >= self._seen

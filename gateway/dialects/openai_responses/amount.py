@@ -10,9 +10,10 @@ DONE = "response.output_item.done"
 
 
 class Said(msgspec.Struct, gc=False):
-    """What of an event of a stream may be content."""
+    """What of an event of a stream may be content, or tells that there is more to know."""
 
     type: str = ""
+    error: Json = None
     delta: Json = None
     item: Json = None
     output_index: Json = None

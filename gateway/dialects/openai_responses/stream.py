@@ -3,12 +3,11 @@
     held --first content--> committed --response.completed or .incomplete--> complete
 
 Frames before the first content (response.created, items and parts that begin empty) are held;
-nothing is held after it but a frame that has not ended. A frame is only parsed before the commit
-point, or where a cheap search finds that it tells an error or an end. Only a terminal event is an
-end: OpenRouter's `[DONE]` after it says nothing.
+nothing is held after it but a frame that has not ended. After the commit point a frame is only
+inspected where it tells an error or an end: of the rest the content is counted. Only a terminal
+event is an end: OpenRouter's `[DONE]` after it says nothing.
 """
 
-import re
 from collections.abc import Iterable
 
 import msgspec
@@ -30,10 +29,7 @@ from gateway.dialects.stream_commit import DONE_PAYLOAD, StreamBuffer, make_brok
 
 ENDS = frozenset({"response.completed", "response.incomplete"})
 
-_TELLS = re.compile(
-    rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"'
-    rb'|"error"\s*:\s*[^n\s]'
-)
+_TELLING = ENDS | {"response.failed", "error"}
 _LIFECYCLE = frozenset(
     {
         "response.created", "response.queued", "response.in_progress",
@@ -72,20 +68,20 @@ class _Stream(StreamBuffer):
         """Whether it ended with a terminal event, and no error came."""
         return self._ended and self.problem is None
 
-    def _plain(self, data: bytes) -> bool:
-        return self.committed and _TELLS.search(data) is None
-
-    def _amount(self, payload: bytes) -> int:
+    def _count(self, payload: bytes) -> bool:
         said = amount.event(payload)
+        tells = bool(said.error) or said.type in _TELLING
         if said.item is not None:
             if said.type == amount.DONE:
                 self._items += amount.item(said.item)
                 self._use(usage.used([said.item], said.output_index))
+                tells = tells or ending.item_error(said.item) is not None
         elif said.delta is not None:
             self._deltas += count_text_bytes(said.delta)
         else:
-            return 0
-        return max(self._deltas, self._items) - self.content_bytes
+            return tells
+        self.content_bytes = max(self._deltas, self._items)
+        return tells
 
     def _use(self, tools: Iterable[usage.Used]) -> None:
         """Take tools that an item shows in use, also where the account of all never comes."""
@@ -95,7 +91,7 @@ class _Stream(StreamBuffer):
             used = Usage(tools=billing.count_tool_uses(self._tools))
             self.usage = merge_usage(self.usage, used)
 
-    def _glance(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
+    def _inspect(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
         """Read one event; tell whether it stays here: what is none, an error that no SDK raises."""
         if payload.startswith(DONE_PAYLOAD):
             return False

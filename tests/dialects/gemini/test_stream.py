@@ -227,16 +227,19 @@ def test_what_counts_nothing_leaves_what_was_told(said: Any) -> None:
     assert watch.usage == Usage(input=2)
 
 
-def test_usage_that_cannot_be_read_tells_none() -> None:
-    """It stands in a comment, or in what is no chunk."""
-    broken = b': "usageMetadata": {"promptTokenCount": 9}\n\n'
-    listed = frame([{"usageMetadata": {"promptTokenCount": 9}}])
-    out, watch = run(frame(used(1)) + broken + listed)
-    assert (out, watch.usage, watch.problem) == (frame(used(1)) + broken + listed, Usage(input=1), None)  # fmt: skip
+def test_usage_in_a_comment_is_none() -> None:
+    comment = b': "usageMetadata": {"promptTokenCount": 9}\n\n'
+    out, watch = run(frame(used(1)) + comment)
+    assert (out, watch.usage, watch.problem) == (frame(used(1)) + comment, Usage(input=1), None)
+
+
+def test_a_list_amid_a_stream_is_a_broken_frame() -> None:
     watch = DIALECT.inspect_stream(ask(STREAM))
     watch.feed(frame(used(1)))
-    watch.feed(frame(used(2)) + broken + listed)
+    out = watch.feed(frame(used(2)) + frame([{"usageMetadata": {"promptTokenCount": 9}}]))
+    assert out == frame(used(2))
     assert watch.usage == Usage(input=2)
+    assert watch.problem == stream_commit.make_broken_problem()
 
 
 def test_a_model_that_is_named_late_is_known() -> None:
