@@ -34,8 +34,6 @@ from gateway.core.usage import Usage
 _MAX_TEXT_CHARS = 200
 _ZERO = Decimal(0)
 _NO_USAGE = Usage()
-_MAX_FAST_SECONDS, _HALF_MARGIN = 1e6, 1e-3
-"""Seconds up to which a millionth is told apart, and how near a half its digits then may seem."""
 BILLED_PRICE_VERSION = "provider"
 """The version of a price that is not known, where the provider says what it billed."""
 _EMBEDDINGS = "embeddings"
@@ -291,7 +289,7 @@ class CallAccount:
             model=target.model,
             status=problem.upstream_status,
             problem=problem.name or problem.kind,
-            duration=round_micros(duration),
+            duration=round(duration, 6),
             input=usage.prompt if usage is not None else None,
             output=usage.completion if usage is not None else None,
             cost=wasted_cost,
@@ -305,7 +303,7 @@ class CallAccount:
 
     def record_first_content(self, now: float) -> None:
         """Note when the client gets its first content; `now` is on the clock of `call.started`."""
-        self.first_content = round_micros(now - self.call.started_at)
+        self.first_content = round(now - self.call.started_at, 6)
 
     @property
     def has_open_attempt(self) -> bool:
@@ -452,7 +450,7 @@ class CallAccount:
             baseline=baseline,
             price=price_version,
             first_content=self.first_content,
-            duration=round_micros(now - call.started_at),
+            duration=round(now - call.started_at, 6),
             upstream_id=self.upstream_id,
             response_id=response_id,
             config=self.config,
@@ -528,20 +526,6 @@ class CallAccount:
         if self.decision.source == "pin" or self.decision.tier is None:
             return compute_cost(usage, price)  # it was not the gateway's choice
         return compute_baseline_cost(usage, self._find_target_price(self.baseline), price)
-
-
-def round_micros(seconds: float) -> float:
-    """As `round(seconds, 6)`, which takes three times as long.
-
-    Where the next digits are not near a half, which product and sum might be rounded over, the
-    nearest millionth is known; of whole numbers a quotient is the nearest number there is.
-    """
-    if 0.0 < seconds < _MAX_FAST_SECONDS:
-        scaled = seconds * 1e6 + 0.5
-        micro_count = int(scaled)
-        if _HALF_MARGIN < scaled - micro_count < 1.0 - _HALF_MARGIN:
-            return micro_count / 1e6
-    return round(seconds, 6)
 
 
 def _shorten(text: str | None) -> str | None:

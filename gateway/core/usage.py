@@ -68,13 +68,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def parse_count(value: object) -> int | None:
     """One token count of a provider: a whole number that can be one, else unknown."""
-    if type(value) is int:
+    if type(value) is int:  # not isinstance: a bool is no count
         return value if 0 <= value <= MAX_TOKENS else None
-    if isinstance(value, bool):
-        return None
     if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and 0 <= value <= MAX_TOKENS else None
+        return parse_count(int(value))
+    return None
 
 
 def parse_usd(value: object) -> Decimal | None:

@@ -1,7 +1,8 @@
 """What a decision reads of the world: gathered before it; and where its conversation sits after."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import msgspec
 
@@ -126,7 +127,7 @@ class ContextLoader:
 
     def find_session(
         self, call: Call, features: Features, decision: Decision, plan: Plan
-    ) -> Awaitable[Session | None] | None:
+    ) -> Coroutine[Any, Any, Session | None] | None:
         """Find the session that says which account a pinned call goes to; None if none may."""
         if self._session_store is None or not _has_several_accounts(decision, plan):
             return None

@@ -1,6 +1,7 @@
 """What calls leave behind for those that go on from them: notes of reasoning, and kept answers."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
 
 from gateway.cache.cached_response import CachedResponse
 from gateway.cache.reasoning_note_store import ReasoningNoteStore
@@ -38,7 +39,7 @@ class ConversationMemory:
 
     def find_notes(
         self, call: Call, body: RequestBody
-    ) -> Awaitable[Mapping[str, ReasoningNote]] | None:
+    ) -> Coroutine[Any, Any, Mapping[str, ReasoningNote]] | None:
         """Find what was noted of the reasoning of a tool loop; None if nothing may be noted."""
         if self._notes is None or not _is_chat(call) or not body.prompt.tool_loop:
             return None

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -362,19 +362,25 @@ def _is_large(call: Call) -> bool:
 
 
 async def _gather_needed[A, B, C, D](
-    first: Awaitable[A] | None,
-    second: Awaitable[B] | None,
-    third: Awaitable[C] | None,
-    fourth: Awaitable[D] | None,
+    first: Coroutine[Any, Any, A] | None,
+    second: Coroutine[Any, Any, B] | None,
+    third: Coroutine[Any, Any, C] | None,
+    fourth: Coroutine[Any, Any, D] | None,
 ) -> tuple[A | None, B | None, C | None, D | None]:
-    """Await up to four things in one round trip; None stands for one that is not needed."""
+    """Await up to four things in one round trip; None stands for one that is not needed.
+
+    The tasks are eager, so that all have sent before one waits. The first needs none: most calls
+    have no other, and a task costs a turn of the loop.
+    """
     works = (first, second, third, fourth)
     needed = [work for work in works if work is not None]
-    if not needed:
-        return None, None, None, None
-    # One alone is awaited as it is: a task for it costs a turn of the loop.
-    outcomes: Iterator[Any] = iter(
-        [await needed[0]] if len(needed) == 1 else await asyncio.gather(*needed)
-    )
+    loop = asyncio.get_running_loop()
+    tasks = [asyncio.Task(work, loop=loop, eager_start=True) for work in needed[1:]]
+    try:
+        outcomes: Iterator[Any] = iter([await work for work in (*needed[:1], *tasks)])
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        raise
     a, b, c, d = [None if work is None else next(outcomes) for work in works]
     return a, b, c, d

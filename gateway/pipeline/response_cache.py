@@ -1,7 +1,8 @@
 """Answers that are kept for equal calls: where in the cache one stands, and how it gets there."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import msgspec
 
@@ -40,7 +41,9 @@ class ResponseCache:
             return None
         return store.make_key(call, body.members, plan.targets[0])
 
-    def find(self, call: Call, key: str | None) -> Awaitable[CachedResponse | None] | None:
+    def find(
+        self, call: Call, key: str | None
+    ) -> Coroutine[Any, Any, CachedResponse | None] | None:
         """Find the answer at a place; None if the call has none there, or wants a new answer."""
         if self._store is None or key is None or call.options.wants_new_answer:
             return None

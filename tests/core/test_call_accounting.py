@@ -1,16 +1,13 @@
 """What a call adds up to: one final entry, and nothing in it that is not known."""
 
-import math
 from collections.abc import Callable
 from decimal import Decimal
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gateway.core.call import Call, Key
-from gateway.core.call_accounting import CallAccount, round_micros
+from gateway.core.call_accounting import CallAccount
 from gateway.core.conversation import ConversationTurn
 from gateway.core.decision import Decision, DecisionSource, SessionSwitch
 from gateway.core.decision_record import DecisionRecord
@@ -575,17 +572,6 @@ def test_a_second_end_is_a_bug() -> None:
     closed(tally, "settled", 200, 51.0)
     with pytest.raises(RuntimeError, match="one final entry"):
         closed(tally, "failed", 500, 52.0)
-
-
-@given(
-    st.floats(allow_nan=False)
-    | st.floats(0, 1e7)
-    | st.sampled_from([0.0, -0.0, 5e-324, 5e-7, 999999.9999995, 1e6])
-    | st.integers(0, 10**12).map(lambda half: half / 2e6)
-    | st.integers(0, 10**13).map(lambda tenth: math.nextafter(tenth / 1e7, math.inf))
-)
-def test_millionths_are_those_of_round(seconds: float) -> None:
-    assert round_micros(seconds).hex() == round(seconds, 6).hex()
 
 
 def test_an_answer_with_audio_has_no_cost_and_stays_charged_at_its_bound() -> None:

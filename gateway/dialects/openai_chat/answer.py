@@ -12,10 +12,9 @@ def glance(body: bytes) -> ResponseSummary:
         value = jsonio.loads(body)
     except jsonio.JsonError:
         return ResponseSummary(problem=make_broken_problem("an answer that is not JSON"))
-    problem = ending.wrong(value, body)
+    problem, reasons = ending.judge(value, body)
     if not isinstance(value, dict):
         return ResponseSummary(problem=problem)
-    choices = ending.choices(value)
     served = value.get("model")
     told = usage.find(value)
     return ResponseSummary(
@@ -23,7 +22,7 @@ def glance(body: bytes) -> ResponseSummary:
         content_bytes=0 if told is not None and told.has_input_and_output else amount.whole(body),
         served_model=served if isinstance(served, str) else None,
         response_id=parse_response_id(value.get("id")),
-        finish=ending.finish(choices[0]) if choices else None,
-        complete=problem is None and all(map(ending.finish, choices)),
+        finish=reasons[0] if reasons else None,
+        complete=problem is None and all(reasons),
         problem=problem,
     )

@@ -30,23 +30,25 @@ def problem(value: Object, data: bytes) -> Problem | None:
     for choice in choices(value):
         if error := choice.get("error"):
             return problems.found(error, data)
-        if (word := finish(choice)) is not None and word.lower() in _FAILED:
+        word = choice.get("finish_reason")
+        if isinstance(word, str) and word.lower() in _FAILED:
             return make_broken_problem(f"an answer that broke off ({word})")
     return None
 
 
-def wrong(value: Json, data: bytes) -> Problem | None:
-    """Tell why a value is no whole answer: an error, or neither content nor a reason for its end.
+def judge(value: Json, data: bytes) -> tuple[Problem | None, list[str | None]]:
+    """Tell what is wrong with a whole answer, None if nothing is; and why each choice ended.
 
-    None if it is an answer.
+    Wrong is an error, or an answer with neither content nor a reason for its end.
     """
     if not isinstance(value, dict):
-        return make_broken_problem("an answer that is not a JSON object")
-    found = problem(value, data)
+        return make_broken_problem("an answer that is not a JSON object"), []
     every = choices(value)
-    if found is not None or any(finish(it) or speaks(it.get("message")) for it in every):
-        return found
-    return make_empty_problem() if every else make_broken_problem("an answer without choices")
+    reasons = [finish(choice) for choice in every]
+    found = problem(value, data)
+    if found is None and not any(reasons) and not any(speaks(it.get("message")) for it in every):
+        found = make_empty_problem() if every else make_broken_problem("an answer without choices")
+    return found, reasons
 
 
 def choices(value: Object) -> list[Object]:

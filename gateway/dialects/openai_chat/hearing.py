@@ -27,7 +27,7 @@ def events(body: bytes) -> list[Event]:
         value = jsonio.loads(body)
     except jsonio.JsonError:
         return [Failed(make_broken_problem("an answer that is not JSON"))]
-    problem = ending.wrong(value, body)
+    problem, _ = ending.judge(value, body)
     if problem is not None:
         return [Failed(problem)]
     start = _start(value)

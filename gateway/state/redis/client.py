@@ -7,6 +7,7 @@ and left alone.
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from gateway.state.errors import StoreUnavailable
 from gateway.state.redis.health import CONNECT_SECONDS, DEADLINE_SECONDS, PROBE_SECONDS, RedisHealth
@@ -104,7 +105,13 @@ class RedisClient:
 
     def send_nowait(self, key: bytes, *words: bytes) -> None:
         """Send a command on a key, for whose answer nobody waits; it may be lost."""
-        self._health.spawn(self._execute_unawaited(key, words), at_once=True)
+        connection = None if self._health.is_lost else self._servers.find_open(key)
+        if connection is None:
+            self._health.spawn(self._execute_unawaited(key, words), at_once=True)
+        else:
+            answer = connection.send(*words)
+            answer.add_done_callback(partial(self._take_unawaited_answer, key, words))
+            self._health.track(answer)
 
     async def drain(self) -> None:
         """Wait until all that was sent so is answered, or lost, and for probes."""
@@ -113,6 +120,17 @@ class RedisClient:
     async def _execute_unawaited(self, key: bytes, words: tuple[bytes, ...]) -> None:
         with suppress(StoreUnavailable):
             await self.execute(key, *words)
+
+    def _take_unawaited_answer(
+        self, key: bytes, words: tuple[bytes, ...], answer: asyncio.Future[Answer]
+    ) -> None:
+        if answer.cancelled() or answer.exception() is not None:
+            self._mark_lost(key)
+        elif isinstance(error := answer.result(), RedisError):
+            if self._servers.is_redirect(error):
+                self._health.spawn(self._execute_unawaited(key, words), at_once=True)
+            else:
+                self.handle_error(key, error)
 
     def handle_error(self, key: bytes, error: RedisError) -> StoreUnavailable:
         """Take an error that was answered; return what to raise."""

@@ -59,7 +59,7 @@ class RedisHealth:
         self._quiet_until = float("-inf")
         self._failure_count = 0
         self._alive_since = clock()
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Future[Any]] = set()
 
     @property
     def is_lost(self) -> bool:
@@ -104,9 +104,13 @@ class RedisHealth:
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], *, at_once: bool = False) -> None:
         """Let work go on in the background; `at_once`: its first step is before any other."""
-        task = asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=at_once)
-        self.tasks.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self.tasks.discard)
+        # The loop itself holds tasks weakly.
+        self.track(asyncio.Task(coroutine, loop=asyncio.get_running_loop(), eager_start=at_once))
+
+    def track(self, work: asyncio.Future[Any]) -> None:
+        """Have `wait_background` wait for what goes on in the background."""
+        self.tasks.add(work)
+        work.add_done_callback(self.tasks.discard)
 
     async def wait_background(self) -> None:
         """Wait for what goes on in the background."""

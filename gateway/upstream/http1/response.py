@@ -68,7 +68,6 @@ class IncomingResponse:
         "fields",
         "has_data",
         "head_complete",
-        "headers",
         "is_between_chunks",
         "status",
     )  # fmt: skip
@@ -81,10 +80,8 @@ class IncomingResponse:
         self._is_interim = False
         self._is_framed = False
         self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
-        """As they were written."""
         self.fields: list[tuple[bytes, bytes]] = []
-        """The headers with their names in lower case, once all are there."""
+        """The headers, with their names in lower case."""
         self.chunks: list[bytes] = []
         self.buffered = 0
         self.is_between_chunks = False
@@ -143,7 +140,7 @@ class IncomingResponse:
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; those behind the body are trailers and are ignored."""
         if not self.head_complete:
-            self.headers.append((name, value))
+            self.fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is there: decide what it means."""
@@ -156,15 +153,12 @@ class IncomingResponse:
                 raise httpx.RemoteProtocolError(f"unexpected status {status}")
             self._is_interim = True
             return
-        self.fields = fields = [(name.lower(), value) for name, value in self.headers]
-        lengths = codings = 0
-        for name, value in fields:
-            if name == b"content-length":
-                lengths += 1
-            elif name == b"transfer-encoding":
-                codings += 1
-                if value.lower() != b"chunked":
-                    raise httpx.RemoteProtocolError("a transfer coding that was not asked for")
+        fields = self.fields
+        names = [name for name, _ in fields]
+        lengths = names.count(b"content-length")
+        codings = names.count(b"transfer-encoding")
+        if codings and fields[names.index(b"transfer-encoding")][1].lower() != b"chunked":
+            raise httpx.RemoteProtocolError("a transfer coding that was not asked for")
         if self._bytes_without_body > _SMALL_HEAD_BYTES and _compute_size(fields) > MAX_HEAD_BYTES:
             raise httpx.RemoteProtocolError("the response's head is too large")
         if lengths + codings > 1:
@@ -199,7 +193,7 @@ class IncomingResponse:
         """The end of an interim response, or of the response."""
         if self._is_interim:
             self._is_interim = False
-            self.headers = []
+            self.fields = []
             return
         self.complete = True
 

@@ -178,7 +178,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
         )
         return httpx.Response(
             response.status,
-            headers=response.headers,
+            headers=response.fields,
             stream=_HttpxStream(connection, pool),
             extensions=dict(_VERSION_EXTENSION),
         )

@@ -348,36 +348,3 @@ def test_a_message_that_repeats_all_is_heard_once() -> None:
 def test_what_is_no_content_is_not_heard() -> None:
     assert OPENAI_CHAT.summarize(b'{"choices":[{"message":7}]}').content_bytes == 0
     assert run({"choices": None}, {"choices": [{"delta": 7}]}).content_bytes == 0
-
-
-_COUNTS = st.sampled_from([0, 1, 7, 9, 16, None, True, -1, 2**40 + 1, 3.0, "9"])
-_INSIDE = st.none() | st.dictionaries(
-    st.sampled_from(["cached_tokens", "audio_tokens", "cache_write_tokens"]), _COUNTS
-)
-_BESIDE = st.none() | st.dictionaries(st.sampled_from(["reasoning_tokens", "other"]), _COUNTS)
-
-
-@given(
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "prompt_tokens": _COUNTS,
-            "completion_tokens": _COUNTS,
-            "total_tokens": _COUNTS,
-            "prompt_tokens_details": _INSIDE,
-            "completion_tokens_details": _BESIDE,
-            "cached_tokens": _COUNTS,
-        },
-    )
-)
-def test_what_most_hosts_tell_is_read_as_everything_is(told: Object) -> None:
-    """The short way gives what the long one does, or leaves it to that."""
-    short = usage._plain(told)
-    assert short is None or short == usage._read(told)
-
-
-def test_what_openai_tells_goes_the_short_way() -> None:
-    told = {"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16,
-            "prompt_tokens_details": {"cached_tokens": 3, "audio_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": 2}}  # fmt: skip
-    assert usage._plain(told) == Usage(input=6, cache_read=3, output=5, reasoning=2)

@@ -90,7 +90,7 @@ async def _read(connection: ProviderConnection) -> Outcome:
     status, headers, body = 0, list[tuple[bytes, bytes]](), b""
     try:
         reading = await connection.wait_for_head()
-        status, headers = reading.status, reading.headers
+        status, headers = reading.status, reading.fields
         while data := await connection.read_chunk():
             body += data
     except httpx.TransportError as error:
