@@ -128,10 +128,10 @@ def _correct_bounds(counts: Sequence[int], bounds: ShareBounds) -> ShareBounds:
 def _find_point(counts: Sequence[int], cell_index: int, offset: float, turn_count: float) -> float:
     """The point at which so many turns are behind another one, `offset` of a cell after its start.
 
-    There are more than that.
+    There are more than that, but for rounding.
     """
     remaining = turn_count + offset * counts[cell_index]
-    while remaining > counts[cell_index]:
+    while cell_index < FAST_CELL and remaining > counts[cell_index]:
         remaining -= counts[cell_index]
         cell_index += 1
     return (

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.core.decision_context import DecisionContext, Score, ShareCut, Thresholds
@@ -127,6 +127,7 @@ def test_a_cell_is_parted_by_the_moment() -> None:
     assert (drawn[0] >= 0, drawn[-1] < 1) == (True, True)
 
 
+@example(cells={1: 1}, reasoning=0.9999999999999999, smart=8.647140643630255e-94)
 @given(
     cells=st.dictionaries(st.integers(0, FAST_CELL), st.integers(1, 500)),
     reasoning=st.floats(0, 1),
