@@ -17,6 +17,7 @@ _SECTIONS = {
     "Route": {
         "explain": "Say what would be decided for a prompt, and why.",
         "test": "Run golden prompts against the configuration.",
+        "dial": "Show what each position of the quality dial gives.",
         "replay": "Say what this configuration would have done with past calls.",
         "shadow": "Say what a candidate configuration would have decided.",
     },

@@ -66,6 +66,10 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """Regions of the providers that may be asked; one of no region may not."""
     complete: CompleteMode | None = None
     """What holds for its calls that do not say it themselves."""
+    quality: float | None = None
+    """The share of quality that its calls keep; None leaves it to the lab."""
+    max_quality: float | None = None
+    """The greatest share that its calls may ask for; None is any."""
     conversation: Strategy | None = None
     """What keeps its conversations where they are."""
     cache: CacheMode | None = None
@@ -91,6 +95,8 @@ class RequestOptions(msgspec.Struct, frozen=True, kw_only=True):
     conversation: str | None = None
     on_loss: str | None = None
     complete: CompleteMode | None = None
+    quality: float | None = None
+    """The share of quality to keep, see gateway.core.quality."""
     stream_cost: bool = False
     """The cost of a stream stands in a comment after its end."""
 

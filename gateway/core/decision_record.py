@@ -27,6 +27,8 @@ class RecordedScope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     models: tuple[str, ...] | None = None
     regions: tuple[str, ...] | None = None
     complete: RecordedComplete | None = None
+    quality: float | None = None
+    max_quality: float | None = None
     conversation: Strategy | None = None
 
 
@@ -37,6 +39,7 @@ class RecordedOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     tier: str | None = None
     tags: tuple[str, ...] = ()
     complete: RecordedComplete | None = None
+    quality: float | None = None
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -219,6 +219,8 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     tiers: dict[Tier, tuple[Target, ...]]
     embeddings: tuple[Target, ...] = ()
     """Models that make vectors, of no tier; several targets of one model stand in order."""
+    quality: float | None = None
+    """The share of quality that its calls keep, see gateway.core.quality."""
     fallback: tuple[str, ...] = ()
     """Labs whose targets are asked where all of its own have failed, in order."""
     about: str = ""

@@ -15,15 +15,17 @@ from gateway.core.prompt_cache import count_cached_tokens
 from gateway.core.target import TIERS, Tier
 from gateway.dialects import Dialect
 from gateway.evaluation.sample_call import OUTPUT_TOKENS, SampleMessage, build_features, find_key
+from gateway.routing import quality_dial
 from gateway.routing.affinity_verdict import accumulate_session
 from gateway.routing.features import Features, estimate_tokens
+from gateway.routing.quality_dial import Worth
 from gateway.routing.router import Router, decide
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake, Path, format_path
 from gateway.settings.schema.base import parse_duration
 
 type DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini"]
-_DECIDING_STEPS = ("pin", "rule", "classifier", "default", "embed")
+_DECIDING_STEPS = ("pin", "rule", "classifier", "dial", "default", "embed")
 _MOVING_STEPS = ("guard", "budget", "constraint", "share")
 """Steps that may change what another one has decided."""
 
@@ -84,6 +86,8 @@ class GoldenResult(msgspec.Struct, frozen=True, kw_only=True):
     lab: str
     tier: str
     source: str
+    worth: Worth | None = None
+    """What each tier is worth by the classifier; None if none was asked."""
     reason: str
     """The line of the trace that decided, or the reason that nothing was."""
     changes: tuple[str, ...] = ()
@@ -160,23 +164,29 @@ def decide_prompts(
     prompts: Iterable[GoldenPrompt],
     keys: Mapping[str, Key] | None = None,
     tick: Callable[[], None] = lambda: None,
+    *,
+    quality: float | None = None,
 ) -> list[GoldenResult]:
-    """Decide every prompt as the request path would; `tick` is called behind each."""
+    """Decide every prompt as the request path would; `tick` is called behind each.
+
+    `quality` is the share of quality that each call asks to keep; None asks for none.
+    """
     results: list[GoldenResult] = []
     for golden in prompts:
         key = find_key(golden.key, keys or {})
         if golden.turns:
-            results += GoldenConversation(router, golden, key).decide_turns()
+            results += GoldenConversation(router, golden, key, quality).decide_turns()
         else:
             call, dialect = build_features(
                 router,
                 golden.prompt,
                 model=golden.model,
                 key=key,
-                options=RequestOptions(tags=golden.tags),
+                options=RequestOptions(tags=golden.tags, quality=quality),
                 dialect=golden.dialect,
             )
-            results.append(_make_result(golden, _decide(router, call, dialect, EMPTY_CONTEXT)))
+            outcome = _decide(router, call, dialect, EMPTY_CONTEXT)
+            results.append(_make_result(golden, call, outcome))
         tick()
     return results
 
@@ -193,7 +203,9 @@ def _decide(
         return error.problem
 
 
-def _make_result(golden: GoldenPrompt, outcome: DecisionOutcome, turn: str = "") -> GoldenResult:
+def _make_result(
+    golden: GoldenPrompt, call: Features, outcome: DecisionOutcome, turn: str = ""
+) -> GoldenResult:
     if isinstance(outcome, Problem):
         reason = outcome.operator_message
         return GoldenResult(
@@ -211,6 +223,11 @@ def _make_result(golden: GoldenPrompt, outcome: DecisionOutcome, turn: str = "")
         lab=decision.lab,
         tier=decision.tier or "",
         source=decision.source,
+        worth=(
+            None
+            if decision.score is None
+            else quality_dial.estimate_worth(decision.score, call.signals)
+        ),
         reason=deciding_step.reason,
         changes=tuple(
             f"{step.step}: {step.reason}: {step.effect}"
@@ -232,8 +249,11 @@ class GoldenConversation:
     the text alone, or as much as a turn says.
     """
 
-    def __init__(self, router: Router, golden: GoldenPrompt, key: Key) -> None:
+    def __init__(
+        self, router: Router, golden: GoldenPrompt, key: Key, quality: float | None = None
+    ) -> None:
         self._router, self._golden, self._key = router, golden, key
+        self._quality = quality
         self._messages: list[SampleMessage] = []
         self._sessions: dict[str, Session] = {}
         self._timestamp = 0.0
@@ -266,7 +286,9 @@ class GoldenConversation:
             messages,
             model=golden.model,
             key=self._key,
-            options=RequestOptions(tags=golden.tags, conversation=_CONVERSATION_NAME),
+            options=RequestOptions(
+                tags=golden.tags, conversation=_CONVERSATION_NAME, quality=self._quality
+            ),
             dialect=golden.dialect,
             hints=_build_hints(turn),
         )
@@ -286,7 +308,7 @@ class GoldenConversation:
         expected = msgspec.structs.replace(
             golden, prompt=turn.prompt, tier=turn.tier, lab=turn.lab, turns=()
         )
-        return _make_result(expected, outcome, turn_name)
+        return _make_result(expected, call, outcome, turn_name)
 
     def _build_session(
         self, previous: Session | None, call: Features, decision: Decision, tier: Tier, plan: Plan

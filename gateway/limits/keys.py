@@ -26,7 +26,7 @@ from gateway.core.target import Tier
 from gateway.limits.key_guessing import WrongKeyCounter
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake
-from gateway.settings.schema.base import CompleteSetting, Words
+from gateway.settings.schema.base import CompleteSetting, QualitySetting, Words
 from gateway.settings.schema.limits import (
     MAX_COUNT,
     BudgetPart,
@@ -127,6 +127,8 @@ class KeyPart(Part):
     models: Words | None = None
     regions: Words | None = None
     complete: CompleteSetting | None = None
+    quality: QualitySetting | None = None
+    max_quality: QualitySetting | None = None
     conversation: Strategy | None = None
     cache: CacheMode | None = None
     admin: bool = False
@@ -347,6 +349,8 @@ def _make_key(name: str, part: KeyPart) -> Key:
         models=_to_tuple(part.models),
         regions=_to_tuple(part.regions),
         complete=part.complete,
+        quality=part.quality,
+        max_quality=part.max_quality,
         conversation=part.conversation,
         cache=part.cache,
         admin=part.admin,

@@ -1,4 +1,8 @@
-"""The classifier's part of a decision: a score, against thresholds, within bounds on shares."""
+"""The classifier's part of a decision: a score, and the tier that it comes to.
+
+The quality dial turns a score into a tier, or the classifier's thresholds where no dial is set.
+Bounds on shares only take away.
+"""
 
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -6,10 +10,11 @@ from typing import NamedTuple, Protocol
 from gateway.core.decision import LazyReason
 from gateway.core.decision_context import DecisionContext, Score, Thresholds
 from gateway.core.target import TIERS, Tier
-from gateway.routing import tier_share
+from gateway.routing import quality_dial, tier_share
 from gateway.routing.classifier import heuristic
 from gateway.routing.errors import ScoreError
 from gateway.routing.features import Features
+from gateway.routing.quality_dial import CallQuality
 
 
 class TraceWriter(Protocol):
@@ -35,9 +40,17 @@ def classify(
     call: Features,
     context: DecisionContext,
     add_step: TraceWriter,
+    quality: CallQuality | None = None,
 ) -> ScoredTier | None:
-    """The verdict on a call; None where there is no classifier, no text or no score."""
+    """The verdict on a call; None where there is no classifier, no text or no score.
+
+    None too where `quality` is asked for and the lab's tiers have no costs to choose by.
+    """
     if classifier is None or not call.has_text:
+        return None
+    if quality is not None and quality.costs is None:
+        message = f"{quality.source}: the lab's tiers cost the same, or a price is not known"
+        add_step("dial", message, matched=False)
         return None
     if context.unjudged is not None:
         add_step("judge", context.unjudged, "degraded", matched=False)
@@ -51,7 +64,14 @@ def classify(
         reason = partial(classifier.explain, call.signals, score)
     classifier_thresholds = classifier.thresholds
     thresholds = context.thresholds or classifier_thresholds
-    unbounded_tier = tier = heuristic.choose_tier(score, classifier_thresholds)
+    if quality is None or quality.costs is None:
+        unbounded_tier = tier = heuristic.choose_tier(score, classifier_thresholds)
+        add_step("classifier", reason, unbounded_tier)
+    else:
+        worth = quality_dial.estimate_worth(score, call.signals)
+        unbounded_tier = tier = quality_dial.choose_tier(worth, quality.costs, quality.share)
+        add_step("classifier", reason)
+        add_step("dial", partial(quality_dial.explain, worth, quality), unbounded_tier)
     if thresholds is not classifier_thresholds:
         bounded_tier = (
             heuristic.choose_tier(score, thresholds)
@@ -61,7 +81,6 @@ def classify(
         tier = min(unbounded_tier, bounded_tier, key=TIERS.index)  # bounds only take away
     confidence = score.fast if tier == "fast" else score.smart
     confidence = 1.0 - confidence if tier == "reasoning" else confidence
-    add_step("classifier", reason, unbounded_tier)
     if tier != unbounded_tier:
         reason = (
             f"by max_share {unbounded_tier} has its share of turns that need it more"

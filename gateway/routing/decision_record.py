@@ -252,12 +252,18 @@ def _record_scope(key: Key) -> RecordedScope | None:
         models=key.models,
         regions=key.regions,
         complete=key.complete,
+        quality=key.quality,
+        max_quality=key.max_quality,
         conversation=key.conversation,
     )
 
 
 def _record_options(options: RequestOptions) -> RecordedOptions | None:
     recorded_options = RecordedOptions(
-        lab=options.lab, tier=options.tier, tags=options.tags, complete=options.complete
+        lab=options.lab,
+        tier=options.tier,
+        tags=options.tags,
+        complete=options.complete,
+        quality=options.quality,
     )
     return None if recorded_options == _NO_OPTIONS else recorded_options

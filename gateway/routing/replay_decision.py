@@ -59,6 +59,8 @@ class RecordedFeatures(Features):
             models=scope.models,
             regions=scope.regions,
             complete=_read_complete(scope.complete),
+            quality=scope.quality,
+            max_quality=scope.max_quality,
             conversation=scope.conversation,
         )
         options = RequestOptions(
@@ -66,6 +68,7 @@ class RecordedFeatures(Features):
             tier=recorded_options.tier,
             tags=recorded_options.tags,
             complete=_read_complete(recorded_options.complete),
+            quality=recorded_options.quality,
         )
         super().__init__(_make_prompt(row, record), row.dialect, key, options)
         self.record = record

@@ -23,6 +23,7 @@ from gateway.routing.classify import classify
 from gateway.routing.features import Features
 from gateway.routing.model_name import RequestedModel
 from gateway.routing.plan import PlanKey
+from gateway.routing.quality_dial import CallQuality, find_costs
 from gateway.routing.rules.compile import CompiledChoice, RuleSet
 from gateway.routing.rules.context import RuleContext
 from gateway.routing.rules.guards import GuardBounds, evaluate_guards
@@ -42,6 +43,8 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     """What keeps conversations where they are, where neither a guard nor the key says it."""
     upgrade_threshold: float = UPGRADE_THRESHOLD
     """Probability from which on the tier of a conversation is taken not to suffice."""
+    quality: float | None = None
+    """The share of quality that calls keep of which nothing else says it; None is no dial."""
     complete: CompleteMode = "off"
     """What holds for calls of which neither guard, header nor key says it."""
     clock: Callable[[], float] = time.perf_counter
@@ -98,7 +101,9 @@ def decide(
     if rule_context.failed_rules:
         trace.add_steps(rule_context.list_failures())
     if selection is None:
-        selection = _select_tier(router, rule_context, requested_model, choice, context, trace)
+        selection = _select_tier(
+            router, rule_context, requested_model, choice, context, bounds, trace
+        )
         if session_affinity is not None:
             selection, choice = session_affinity.weigh(selection, choice, trace.add)
     lab, tier, model, source, rule, verdict = selection
@@ -199,6 +204,7 @@ def _select_tier(
     requested_model: RequestedModel,
     choice: CompiledChoice | None,
     context: DecisionContext,
+    bounds: GuardBounds,
     trace: Trace,
 ) -> TierSelection:
     """`choice` is the first that matches; none is looked for where a tier is named."""
@@ -208,7 +214,7 @@ def _select_tier(
     if choice is None:
         if router.rules.choices:
             trace.add("rule", f"none of {len(router.rules.choices)} choices", matched=False)
-        return _classify(router, rule_context.call, lab, context, trace)
+        return _classify(router, rule_context.call, lab, context, bounds, trace)
     if choice.lab is not None and not requested_model.is_lab_named:
         lab = choice.lab
     endpoint = _find_endpoint(router, choice, lab, requested_model)
@@ -224,7 +230,7 @@ def _select_tier(
         return endpoint.lab, endpoint.tier, model, "rule", choice.name, None
     if choice.tier is not None:
         return lab, choice.tier, None, "rule", choice.name, None
-    return _classify(router, rule_context.call, lab, context, trace)
+    return _classify(router, rule_context.call, lab, context, bounds, trace)
 
 
 def _find_choice(
@@ -252,11 +258,43 @@ def _find_endpoint(
 
 
 def _classify(
-    router: Router, call: Features, lab: str, context: DecisionContext, trace: Trace
+    router: Router,
+    call: Features,
+    lab: str,
+    context: DecisionContext,
+    bounds: GuardBounds,
+    trace: Trace,
 ) -> TierSelection:
-    verdict = classify(router.find_classifier(call.key), call, context, trace.add)
+    verdict = classify(
+        router.find_classifier(call.key),
+        call,
+        context,
+        trace.add,
+        _find_quality(router, call, lab, context, bounds),
+    )
     if verdict is not None:
         return lab, verdict.tier, None, "classifier", None, verdict
     tier = router.catalogue.default_tier
     trace.add("default", "nothing else decided", tier)
     return lab, tier, None, "default", None, None
+
+
+def _find_quality(
+    router: Router, call: Features, lab: str, context: DecisionContext, bounds: GuardBounds
+) -> CallQuality | None:
+    """Return the quality that a call keeps, and who says so; None where nobody does."""
+    key, asked_lab = call.key, router.catalogue.labs[lab]
+    share, source = router.quality, "routing.quality"
+    if asked_lab.quality is not None:
+        share, source = asked_lab.quality, f"lab {lab}"
+    if key.quality is not None:
+        share, source = key.quality, f"key {key.name}"
+    if call.options.quality is not None:
+        share, source = call.options.quality, "x-tiergate-quality"
+        if key.max_quality is not None and share > key.max_quality:
+            share, source = key.max_quality, f"max_quality of key {key.name}"
+    if bounds.quality is not None:
+        share, source = bounds.quality
+    if share is None:
+        return None
+    return CallQuality(share, source, find_costs(asked_lab, context.at))

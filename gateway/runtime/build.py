@@ -91,6 +91,7 @@ def build_config(source: ConfigSource, now: datetime) -> BuiltConfig:
         conversation=source.config.routing.conversation,
         upgrade_threshold=source.config.routing.seats.sure,
         complete=source.config.routing.complete,
+        quality=source.config.routing.quality,
         fetched_media=_list_fetched_kinds(source.config.media),
     )
     disabled_providers = frozenset(

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Call, CompleteMode, Key, RequestOptions
 from gateway.core.errors import Problem, ProblemError, ProblemKind
+from gateway.core.quality import MAX_POSITION, find_share
 from gateway.dialects import Dialect
 from gateway.limits.keys import KeyTable, hash_secret
 from gateway.upstream.client import HOP_HEADER
@@ -240,6 +241,12 @@ def _parse_options(options: dict[str, str], cache_control: bytes = b"") -> Reque
     if complete is not None and complete not in _COMPLETE_OPTIONS:
         hint = " `live` is no longer served: send hold, or leave it out." * (complete == "live")
         raise _refuse("invalid_request", f"x-tiergate-complete is on, hold or off.{hint}")
+    quality = options.get("quality")
+    try:
+        quality_share = None if quality is None else find_share(float(quality))
+    except ValueError:
+        message = f"x-tiergate-quality is a number from 0 to {MAX_POSITION}."
+        raise _refuse("invalid_request", message) from None
     stream_cost = options.get("stream-cost")
     if stream_cost not in (None, "on", "off"):
         raise _refuse("invalid_request", "x-tiergate-stream-cost is on or off.")
@@ -254,6 +261,7 @@ def _parse_options(options: dict[str, str], cache_control: bytes = b"") -> Reque
         conversation=options.get("conversation") or None,
         on_loss=on_loss,
         complete=None if complete is None else _COMPLETE_OPTIONS[complete],
+        quality=quality_share,
         stream_cost=stream_cost == "on",
     )
 

@@ -270,6 +270,7 @@ def _build_lab(
     return Lab(
         name=name,
         tiers=tiers,
+        quality=lab_part.quality,
         fallback=tuple(lab_part.fallback),
         about=lab_part.about,
         enabled=not reason,

@@ -208,7 +208,14 @@ def test_scopes_limits_and_budgets_are_plain_values(tmp_path: Path) -> None:
     assert not load("keys.yaml", tmp_path, "").has_admin
 
 
+def test_a_key_has_a_position_of_the_quality_dial_and_a_bound_on_it(tmp_path: Path) -> None:
+    write(tmp_path, f"k: {{sha256: {digest('s')}, quality: {{keep: 0.9}}, max_quality: 10}}\n")
+    key = load("keys.yaml", tmp_path, "").find("s")
+    assert (key.quality, key.max_quality) == (0.9, 1.0)
+
+
 WRONG: list[tuple[str, str]] = [
+    ("quality: 11", "keys.yaml:3: error: k.quality: a number from 0 (always fast) to 10"),
     ("tiers: [fast, slow]", "keys.yaml:3: error: k.tiers.1: input should be"),
     ("admin: maybe", "keys.yaml:3: error: k.admin: input should be"),
     ("expires: soon", "keys.yaml:3: error: k.expires: must be a date or a moment, as 2027-01-31"),

@@ -21,6 +21,7 @@ def guards(dice: Dice) -> list[GuardPart]:
     """Up to six, one of which may have several effects."""
     made = [dice.guard() for _ in range(dice.one([2, 4, 6]))]
     made += [{**dice.guard(), "no_cache": True, "complete": dice.one(["hold", "off"])}]
+    made += [{**dice.guard(), "quality": dice.one([0, 5, {"keep": 0.97}])}]
     return [GuardPart.model_validate({"name": f"g{at}", **one}) for at, one in enumerate(made)]
 
 
@@ -28,7 +29,7 @@ def meaning(bounds: GuardBounds) -> tuple[object, ...]:
     """All but words: which refusal is told and whose `complete` holds is by order, as documented."""
     return (
         bounds.low, bounds.high, bounds.allow, bounds.deny, bounds.refuse is not None,
-        bounds.no_cache, bounds.complete is not None, bounds.tags,
+        bounds.no_cache, bounds.complete is not None, bounds.quality is not None, bounds.tags,
         sorted((step.reason, step.effect) for step in bounds.steps),
     )  # fmt: skip
 

@@ -79,6 +79,7 @@ GUARDS = st.fixed_dictionaries(
         "deny": st.sampled_from([["google"], ["openai"]]),
         "tag": st.just(["long"]),
         "complete": st.just("hold"),
+        "quality": st.sampled_from([0, 4, 10]),
     },
 )
 CHOICES = st.fixed_dictionaries(
@@ -117,6 +118,8 @@ KEYS = st.builds(
     tiers=st.sampled_from([None, None, ("fast", "smart")]),
     models=st.sampled_from([None, None, ("sol*", "lite")]),
     complete=st.sampled_from([None, "hold"]),
+    quality=st.sampled_from([None, None, 0.9]),
+    max_quality=st.sampled_from([None, 0.95]),
 )
 STEERS = st.builds(
     RequestOptions,
@@ -124,6 +127,7 @@ STEERS = st.builds(
     tier=st.sampled_from([None, None, None, "fast"]),
     tags=st.sampled_from([(), ("a", "b")]),
     complete=st.sampled_from([None, "off"]),
+    quality=st.sampled_from([None, None, 0.0, 0.97]),
     conversation=st.sampled_from([None, "c-1"]),
 )
 PROMPTS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(

@@ -108,6 +108,8 @@ HEADERS: list[tuple[str, dict[str, str], int, str]] = [
     ("cache word", {"x_tiergate_cache": "maybe"}, 400, REQUEST),
     ("loss word", {"x_tiergate_on_loss": "cry"}, 400, REQUEST),
     ("word for complete", {"x_tiergate_complete": "true"}, 400, REQUEST),
+    ("beyond the dial", {"x_tiergate_quality": "11"}, 400, REQUEST),
+    ("no number for the dial", {"x_tiergate_quality": "best"}, 400, REQUEST),
     ("17 tags", {"x_tiergate_tags": ",".join("abcdefghijklmnopq")}, 400, REQUEST),
 ]
 

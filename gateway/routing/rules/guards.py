@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.core.call import CompleteMode, Strategy
 from gateway.core.decision import TraceStep
+from gateway.core.quality import find_position
 from gateway.core.target import TIERS, Tier
 from gateway.routing.features import Features
 from gateway.routing.rules.compile import RuleSet
@@ -29,6 +30,8 @@ class GuardBounds(msgspec.Struct, frozen=True, kw_only=True):
     """True if a guard turns the response cache on."""
     complete: tuple[CompleteMode, str] | None = None
     """What the first guard that speaks of it says, and its name."""
+    quality: tuple[float, str] | None = None
+    """The share of quality that the first guard with one keeps, and its name."""
     conversation: Strategy | None = None
     """What the first guard that speaks of it says."""
     tags: frozenset[str] = frozenset()
@@ -107,6 +110,7 @@ def _combine_guards(definitions: list[GuardPart], tags: frozenset[str]) -> Guard
         conversation=next(
             (p.conversation for p in definitions if p.conversation is not None), None
         ),
+        quality=next(((p.quality, p.name) for p in definitions if p.quality is not None), None),
         complete=next(((p.complete, p.name) for p in definitions if p.complete is not None), None),
         tags=tags,
         steps=tuple(
@@ -130,6 +134,7 @@ def _describe_effect(definition: GuardPart) -> str:
         "cache": definition.cache,
         "complete": definition.complete,
         "conversation": definition.conversation,
+        "quality": None if definition.quality is None else f"{find_position(definition.quality):g}",
     }
     effects = [f"{name} {value}" for name, value in settings.items() if value]
     effects += ["refuse"] if definition.refuse is not None else []

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
+from gateway.core.quality import MAX_POSITION, find_share
+
 STRICT_CONFIG = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 """No key that is not known; nothing changes once it is read."""
 _SIZE_UNITS = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
@@ -47,10 +49,29 @@ def _parse_complete(value: object) -> object:
     return aliases.get(value, value) if isinstance(value, str) else value
 
 
+_QUALITY_FORM = f"a number from 0 (always fast) to {MAX_POSITION}, or a share as `keep: 0.97`"
+
+
+def _parse_quality(value: object) -> object:
+    """Read a position of the quality dial, or `{keep: SHARE}`, as the share that is kept."""
+    if isinstance(value, dict) and [*value] == ["keep"]:
+        value = value["keep"]
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+            return float(value)
+        raise ValueError("`keep` is a share of quality, 0 to 1")
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(_QUALITY_FORM)  # noqa: TRY004 - pydantic tells of ValueErrors
+    if not 0 <= value <= MAX_POSITION:
+        raise ValueError(_QUALITY_FORM)
+    return find_share(value)
+
+
 type Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 type Words = Annotated[list[str], BeforeValidator(wrap_in_list)]
 type NonEmptyWords = Annotated[list[Word], BeforeValidator(wrap_in_list), Field(min_length=1)]
 """One at least: a condition on none of them would never hold."""
 type ByteSize = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 type Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
+type QualitySetting = Annotated[float, BeforeValidator(_parse_quality)]
+"""A share of the reasoning tier's quality."""
 type CompleteSetting = Annotated[Literal["off", "hold"], BeforeValidator(_parse_complete)]

@@ -17,6 +17,7 @@ from gateway.settings.schema.base import (
     ByteSize,
     CompleteSetting,
     Duration,
+    QualitySetting,
     Word,
     Words,
     wrap_in_list,
@@ -101,6 +102,11 @@ class RoutingPart(Part):
 
     classifier: ClassifierName = "learned"
     """A name, or the file of an artefact, seen from the configuration's folder."""
+    quality: QualitySetting | None = None
+    """The quality dial: 0 (always fast) to 10 (always reasoning), or `{keep: SHARE}`.
+
+    Off where unset: the classifier's own thresholds decide.
+    """
     max_share: MostPart = MostPart()
     """What reasoning and smart may have of the turns that it decides."""
     judge: JudgePart | None = None
@@ -313,6 +319,8 @@ class LabPart(Part):
     fast: list[TargetPart] = []
     smart: list[TargetPart] = []
     reasoning: list[TargetPart] = []
+    quality: QualitySetting | None = None
+    """The quality dial of this lab, in place of `routing.quality`."""
     fallback: Words = []
     """Labs that are asked where all targets of the tier have failed, in order."""
     embeddings: list[EmbeddingPart] = []

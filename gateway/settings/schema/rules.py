@@ -15,6 +15,7 @@ from gateway.settings.schema.base import (
     CompleteSetting,
     Duration,
     NonEmptyWords,
+    QualitySetting,
     Word,
     Words,
     wrap_in_list,
@@ -153,6 +154,8 @@ class GuardPart(BaseModel):
     cache: Literal["on"] | None = None
     """Turn the response cache on; another guard's `no_cache` is stronger."""
     complete: CompleteSetting | None = None
+    quality: QualitySetting | None = None
+    """The quality that the classifier keeps, as `routing.quality`."""
     conversation: Strategy | None = None
     """What keeps conversations where they are."""
     tag: Words | None = None

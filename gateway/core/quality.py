@@ -1,0 +1,33 @@
+"""How much quality routing keeps: positions of the dial, and the shares that they stand for.
+
+A share is of the expected quality of the reasoning tier, on a reference set of prompts.
+"""
+
+from bisect import bisect_left
+
+ALWAYS_FAST = 0.0
+"""The share that every call of the classifier goes to fast for."""
+ALWAYS_REASONING = 1.0
+"""The share that every call of the classifier goes to reasoning for."""
+DIAL_SHARES = (ALWAYS_FAST, 0.60, 0.66, 0.72, 0.78, 0.84, 0.88, 0.92, 0.95, 0.98, ALWAYS_REASONING)
+"""The share that each position of the dial keeps, 0 to 10."""
+MAX_POSITION = len(DIAL_SHARES) - 1
+
+
+def find_share(position: float) -> float:
+    """Return the share that a position of the dial keeps; between two positions it is between.
+
+    Raises ValueError if there is no such position.
+    """
+    if not 0 <= position <= MAX_POSITION:
+        raise ValueError(f"a position of the dial is 0 to {MAX_POSITION}")
+    below = min(int(position), MAX_POSITION - 1)
+    lower, upper = DIAL_SHARES[below : below + 2]
+    return lower + (upper - lower) * (position - below)
+
+
+def find_position(share: float) -> float:
+    """Return the position of the dial that keeps a share, 0 to 10."""
+    above = max(1, bisect_left(DIAL_SHARES, share))
+    lower, upper = DIAL_SHARES[above - 1 : above + 1]
+    return above - 1 + (share - lower) / (upper - lower)

@@ -1,0 +1,195 @@
+"""The quality dial: the tier that is worth its price, where a classifier decides.
+
+The worth of a tier is the expected quality of its answer. Each call takes the tier with the
+greatest worth minus cost. The price of quality says how much worth a unit of cost must bring. It is
+chosen by lab: the highest at which the tiers chosen on a reference set keep a share of what
+reasoning would give. So two labs at one position of the dial keep the same quality.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+from gateway.core import jsonio
+from gateway.core.decision_context import Score
+from gateway.core.quality import ALWAYS_FAST, ALWAYS_REASONING, find_position
+from gateway.core.target import TIERS, Lab, Tier
+from gateway.routing.classifier.text_signals import TextSignals
+
+EXPECTED_OUTPUT_TOKENS: dict[Tier, int] = {"fast": 400, "smart": 600, "reasoning": 2_000}
+"""Tokens of an answer by tier, where nothing is known of one's own: as labels are judged."""
+_REFERENCE_FILE = Path(__file__).parent / "quality_reference.json"
+_MIN_PROBABILITY = 1e-6
+_SAME_PRICE = 1 - 1e-9
+"""Prices of quality nearer to one another than this are the same but for rounding."""
+_LOW_WORTH, _HIGH_WORTH = 0.5, 0.8
+
+type TierCosts = tuple[float | None, ...]
+"""The expected cost of an answer by tier, USD; None for a tier that the lab does not have."""
+
+
+class Worth(NamedTuple):
+    """The expected quality of an answer of each tier, 0 to 1."""
+
+    fast: float
+    smart: float
+    reasoning: float
+
+
+_READ_WORTHS = jsonio.make_reader(list[Worth])
+
+
+class CallQuality(NamedTuple):
+    """What holds for a call."""
+
+    share: float
+    """Of the reasoning tier's expected quality that is kept."""
+    source: str
+    """Who says so, for the trace."""
+    costs: TierCosts | None
+    """None if the costs of the lab's tiers are not known, or all the same."""
+
+
+def find_costs(lab: Lab, timestamp: float) -> TierCosts | None:
+    """Return what an answer of each tier of a lab costs, by its first target at a time.
+
+    None if a price is not known, or if no tier is cheaper than another.
+    """
+    costs: list[float | None] = []
+    for tier in TIERS:
+        targets = lab.tiers.get(tier, ())
+        if not targets:
+            costs.append(None)
+            continue
+        price = targets[0].price
+        rate = None if price is None else price.find_in_force(timestamp).find_rates(0).output
+        if rate is None:
+            return None
+        costs.append(float(rate) * EXPECTED_OUTPUT_TOKENS[tier] / 1e6)
+    known_costs = {cost for cost in costs if cost is not None}
+    return tuple(costs) if len(known_costs) > 1 else None
+
+
+def estimate_worth(score: Score, signals: TextSignals) -> Worth:
+    """Return the worth of each tier for a turn with this score and these signals.
+
+    Two logistic lines, fitted on what models scored on 14,147 benchmark prompts: how likely smart
+    fails, and what smart adds to fast. Reasoning saves three of four prompts that smart fails on.
+    docs/classifier.md has what they are worth on sources that they had not seen.
+    """
+    fast_logit = _compute_logit(score.fast)
+    fails_logit = _compute_logit((1 - score.smart) / max(1 - score.fast, _MIN_PROBABILITY))
+    smart_fails = _logistic(-0.890 + 0.398 * fails_logit + 0.231 * math.log1p(signals.numbers))
+    smart_adds = _logistic(-1.54 - 0.596 * fast_logit)
+    smart = 1 - smart_fails
+    return Worth(max(0.0, smart - smart_adds), smart, 1 - smart_fails / 4)
+
+
+def _compute_logit(probability: float) -> float:
+    clamped = min(max(probability, _MIN_PROBABILITY), 1 - _MIN_PROBABILITY)
+    return math.log(clamped / (1 - clamped))
+
+
+def _logistic(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def explain(worth: Worth, quality: CallQuality) -> str:
+    """Say what each tier is worth and costs: `quality 5 (lab x): fast is worth medium for ...`."""
+    costs = quality.costs or ()
+    parts = [
+        f"{tier} is worth {_describe(value)} for {cost * 1_000:.2f} USD"
+        for tier, value, cost in zip(TIERS, worth, costs, strict=False)
+        if cost is not None
+    ]
+    position = f"{find_position(quality.share):.1f}".removesuffix(".0")
+    return f"quality {position} ({quality.source}): {', '.join(parts)} a thousand answers"
+
+
+def _describe(worth: float) -> str:
+    """Return a word: without labels of one's own the probabilities are no percentages."""
+    if worth < _LOW_WORTH:
+        return "low"
+    return "medium" if worth < _HIGH_WORTH else "high"
+
+
+def choose_tier(worth: Worth, costs: TierCosts, share: float) -> Tier:
+    """Return the tier with the greatest worth minus its cost; of equal ones the cheapest."""
+    tiers = [tier for tier, cost in zip(TIERS, costs, strict=True) if cost is not None]
+    if share <= ALWAYS_FAST:
+        return tiers[0]
+    if share >= ALWAYS_REASONING:
+        return tiers[-1]
+    return TIERS[_choose(worth, costs, find_quality_price(costs, share))]
+
+
+def find_quality_price(costs: TierCosts, share: float) -> float:
+    """Return a price, worth per USD, at which the reference set keeps a share, and hardly more."""
+    prices, shares = _rank_steps(costs)
+    index = min(bisect_left(shares, share), len(prices) - 2)
+    while prices[index + 1] > prices[index] * _SAME_PRICE:
+        index += 1
+    return (prices[index] + prices[index + 1]) / 2  # between two steps: rounding moves nobody
+
+
+@lru_cache(maxsize=256)
+def _rank_steps(costs: TierCosts) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the prices below which some prompt gets a dearer tier, and the share kept below each.
+
+    The highest price comes first.
+    """
+    quality = best_quality = 0.0
+    steps: list[tuple[float, float]] = []
+    for worth in list_reference_worths():
+        tier = _choose(worth, costs, math.inf)
+        quality += worth[tier]
+        while (step := _find_next_step(worth, costs, tier)) is not None:
+            price, next_tier = step
+            steps.append((price, worth[next_tier] - worth[tier]))
+            tier = next_tier
+        best_quality += worth[tier]
+    steps.sort(reverse=True)
+    qualities = accumulate((gain for _, gain in steps), initial=quality)
+    return (
+        [math.inf, *(price for price, _ in steps), 0.0],
+        [kept_quality / best_quality for kept_quality in qualities],
+    )
+
+
+def _find_next_step(worth: Worth, costs: TierCosts, tier: int) -> tuple[float, int] | None:
+    """Return the dearer tier that a falling price of quality leads to first, and at what price."""
+    tier_cost = costs[tier] or 0.0
+    steps = [
+        ((quality - worth[tier]) / (cost - tier_cost), next_tier)
+        for next_tier, (quality, cost) in enumerate(zip(worth, costs, strict=True))
+        if cost is not None and cost > tier_cost and quality > worth[tier]
+    ]
+    return max(steps, default=None)
+
+
+@lru_cache(maxsize=1)
+def list_reference_worths() -> Sequence[Worth]:
+    """Return the worths of the reference set: 50 of each of six sets of prompts, which count alike.
+
+    The sets are those that the classifier learnt from, and prompts in many languages. Their scores
+    are of classifiers that had not seen them.
+    """
+    return tuple(_READ_WORTHS(_REFERENCE_FILE.read_bytes()))
+
+
+def compute_mean_quality(worths: Sequence[Worth], costs: TierCosts, price: float) -> float:
+    """Return the mean quality that the tiers chosen at a price of quality give."""
+    return fmean(worth[_choose(worth, costs, price)] for worth in worths)
+
+
+def _choose(worth: Worth, costs: TierCosts, price: float) -> int:
+    """Return the tier that is worth most at a price of quality; of equal ones the cheapest."""
+    known_costs = [(cost, tier) for tier, cost in enumerate(costs) if cost is not None]
+    if price == math.inf:
+        return min(known_costs, key=lambda it: (it[0], -worth[it[1]]))[1]
+    return max(known_costs, key=lambda it: (worth[it[1]] - price * it[0], -it[0]))[1]

@@ -1,0 +1,52 @@
+"""The curve of the quality dial: the mix of tiers, the quality and the cost of each position."""
+
+import msgspec
+import pytest
+
+from gateway.evaluation.dial_curve import compute_curve
+from gateway.evaluation.golden import GoldenPrompt, GoldenTurn
+from tests.routing import world
+from tests.routing.test_quality_dial import PRICED_LAB, make_router
+
+PROMPTS = [
+    GoldenPrompt(prompt="a", tier="fast"),
+    GoldenPrompt(turns=(GoldenTurn(prompt="b", tier="reasoning"),)),
+]
+
+
+def test_the_curve_runs_from_always_fast_to_always_reasoning() -> None:
+    ticks: list[None] = []
+    as_set, *points = compute_curve(
+        make_router(score=(0.5, 0.9)), PROMPTS, {}, 0.0, lambda: ticks.append(None)
+    )
+    assert [point.position for point in (as_set, *points)] == [None, *range(11)]
+    assert points[0].tiers == {"fast": 2, "smart": 0, "reasoning": 0}
+    assert points[-1].tiers == {"fast": 0, "smart": 0, "reasoning": 2}
+    assert (points[0].agreed, points[-1].agreed, points[0].prompts) == (1, 1, 2)
+    assert points[0].cost == pytest.approx(0.2)
+    assert points[-1].cost == pytest.approx(80.0)
+    assert points[-1].quality == 1.0
+    assert (points[0].quality or 1) < 1
+    assert len(ticks) == 2 * 12
+
+
+def test_what_nothing_was_scored_for_has_no_quality() -> None:
+    router = msgspec.structs.replace(make_router(), classifier=None)
+    point, *_ = compute_curve(router, PROMPTS, {}, 0.0)
+    assert (point.quality, point.tiers["smart"]) == (None, 2)
+
+
+def test_a_lab_without_prices_has_no_cost() -> None:
+    router = make_router(world.lab("openai", [world.LUNA], [world.SOL], [world.ASTRA]))
+    point, *_ = compute_curve(router, PROMPTS, {}, 0.0)
+    assert point.cost is None
+
+
+def test_a_refused_prompt_has_no_tier_and_no_cost() -> None:
+    router = make_router(PRICED_LAB, guards=({"refuse": "No."},))
+    point, *_ = compute_curve(router, PROMPTS, {}, 0.0)
+    assert (point.tiers, point.cost, point.agreed) == (
+        {"fast": 0, "smart": 0, "reasoning": 0},
+        None,
+        0,
+    )

@@ -1,0 +1,235 @@
+"""The quality dial: what it chooses, whose word holds, and that more of it never gives less."""
+
+from decimal import Decimal
+from itertools import pairwise
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.call import OPEN_KEY, RequestOptions
+from gateway.core.decision_context import Score
+from gateway.core.price import Price, Rates
+from gateway.core.quality import DIAL_SHARES, find_share
+from gateway.core.target import TIERS, Lab, Target
+from gateway.routing import quality_dial
+from gateway.routing.classifier.heuristic import THRESHOLDS
+from gateway.routing.classifier.text_signals import TextSignals
+from gateway.routing.quality_dial import TierCosts, Worth
+from gateway.routing.router import Router
+from tests.routing import world
+
+NO_SIGNALS = TextSignals()
+COSTS: TierCosts = (0.0002, 0.006, 0.08)
+_COSTS = st.tuples(*[st.floats(1e-5, 1.0) | st.none()] * 3).filter(
+    lambda costs: len({cost for cost in costs if cost is not None}) > 1
+)
+_SCORES = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(
+    lambda pair: Score(fast=min(pair), smart=max(pair))
+)
+
+
+class FixedClassifier:
+    """A classifier whose score is always the same."""
+
+    name = version = "fixed"
+    thresholds = THRESHOLDS
+
+    def __init__(self, fast: float, smart: float) -> None:
+        self._score = Score(fast=fast, smart=smart)
+
+    def score(self, text: str, signals: TextSignals) -> Score:
+        return self._score
+
+    def explain(self, signals: TextSignals, score: Score) -> str:
+        return "fixed"
+
+
+def price(usd: str) -> Price:
+    """Return a price of so many USD for a million tokens of output."""
+    return Price(rates=Rates(input=Decimal(1), output=Decimal(usd)), version="v")
+
+
+def priced(target: Target, usd: str) -> Target:
+    return msgspec.structs.replace(target, price=price(usd))
+
+
+PRICED_LAB = world.lab(
+    "openai",
+    [priced(world.LUNA, "0.5")],
+    [priced(world.SOL, "10")],
+    [priced(world.ASTRA, "40")],
+)
+
+
+def make_router(
+    lab: Lab = PRICED_LAB,
+    *,
+    score: tuple[float, float] = (0.5, 0.9),
+    guards: tuple[world.Json, ...] = (),
+) -> Router:
+    return world.router(guards, classifier=FixedClassifier(*score), known=world.catalogue([lab]))
+
+
+def choose(
+    router: Router,
+    *,
+    options: float | None = None,
+    key: float | None = None,
+    most: float | None = None,
+) -> tuple[str | None, str]:
+    """Return the tier of a call, and who says what quality it keeps."""
+    call = world.call(
+        "a",
+        key=msgspec.structs.replace(OPEN_KEY, quality=key, max_quality=most),
+        steer=RequestOptions(quality=options),
+    )
+    decision, _ = world.decided(router, call)
+    reasons = [step.reason for step in decision.trace if step.step == "dial"]
+    return decision.tier, reasons[0].partition("(")[2].partition(")")[0] if reasons else ""
+
+
+# the choice
+
+
+@pytest.mark.parametrize("score", [(0.0, 0.0), (0.5, 0.9), (1.0, 1.0)])
+def test_the_ends_of_the_dial_ask_no_score(score: tuple[float, float]) -> None:
+    worth = quality_dial.estimate_worth(Score(fast=score[0], smart=score[1]), NO_SIGNALS)
+    assert quality_dial.choose_tier(worth, COSTS, find_share(0)) == "fast"
+    assert quality_dial.choose_tier(worth, COSTS, find_share(10)) == "reasoning"
+
+
+def test_the_ends_are_those_of_the_tiers_that_the_lab_has() -> None:
+    worth = Worth(0.2, 0.4, 0.6)
+    assert quality_dial.choose_tier(worth, (None, 0.1, 0.2), find_share(0)) == "smart"
+    assert quality_dial.choose_tier(worth, (0.1, 0.2, None), find_share(10)) == "smart"
+
+
+def test_of_tiers_of_equal_worth_the_cheapest_is_chosen() -> None:
+    assert quality_dial.choose_tier(Worth(0.9, 0.9, 0.9), COSTS, 0.99) == "fast"
+
+
+@given(_SCORES, _COSTS)
+def test_a_higher_dial_never_gives_a_cheaper_or_a_worse_tier(
+    score: Score, costs: TierCosts
+) -> None:
+    worth = quality_dial.estimate_worth(score, NO_SIGNALS)
+    chosen = [
+        TIERS.index(quality_dial.choose_tier(worth, costs, share)) for share in DIAL_SHARES[1:-1]
+    ]
+    assert all((costs[low] or 0) <= (costs[high] or 0) for low, high in pairwise(chosen))
+    assert all(worth[low] <= worth[high] for low, high in pairwise(chosen))
+
+
+@given(_COSTS, st.floats(0.01, 0.999))
+def test_the_price_of_quality_keeps_the_share_on_the_reference_set(
+    costs: TierCosts, share: float
+) -> None:
+    quality_price = quality_dial.find_quality_price(costs, share)
+    worths = quality_dial.list_reference_worths()
+    highest = quality_dial.compute_mean_quality(worths, costs, 0.0)
+    quality = quality_dial.compute_mean_quality(worths, costs, quality_price)
+    assert quality >= share * highest - 1e-9
+
+
+@given(_SCORES)
+def test_worth_rises_with_the_tier(score: Score) -> None:
+    worth = quality_dial.estimate_worth(score, NO_SIGNALS)
+    assert 0 <= worth.fast <= worth.smart <= worth.reasoning <= 1
+
+
+# costs
+
+
+def test_an_answer_costs_its_expected_tokens_at_the_price_of_the_first_target() -> None:
+    assert quality_dial.find_costs(PRICED_LAB, 0.0) == pytest.approx((0.0002, 0.006, 0.08))
+
+
+def test_a_tier_that_the_lab_does_not_have_has_no_cost() -> None:
+    lab = world.lab("a", [priced(world.LUNA, "1")], [], [priced(world.ASTRA, "2")])
+    assert quality_dial.find_costs(lab, 0.0) == (0.0004, None, 0.004)
+
+
+@pytest.mark.parametrize(
+    "lab",
+    [
+        world.lab("a", [world.LUNA], [priced(world.SOL, "1")]),
+        world.lab("a", [priced(world.LUNA, "0")], [priced(world.SOL, "0")]),
+        world.lab("a", [priced(world.LUNA, "1")]),
+        world.lab(
+            "a", [msgspec.structs.replace(world.LUNA, price=Price(rates=Rates(), version="v"))]
+        ),
+    ],
+    ids=["no price", "all free", "one tier", "no rate"],
+)
+def test_costs_that_tell_nothing_apart_are_none(lab: Lab) -> None:
+    assert quality_dial.find_costs(lab, 0.0) is None
+
+
+# in a decision
+
+
+def test_without_a_dial_the_thresholds_decide() -> None:
+    assert choose(make_router(score=(0.6, 0.9))) == ("fast", "")
+
+
+def test_the_nearest_word_holds() -> None:
+    router = msgspec.structs.replace(make_router(), quality=find_share(0))
+    assert choose(router) == ("fast", "routing.quality")
+    lab = msgspec.structs.replace(PRICED_LAB, quality=find_share(10))
+    router = msgspec.structs.replace(make_router(lab), quality=find_share(0))
+    assert choose(router) == ("reasoning", "lab openai")
+    assert choose(router, key=find_share(0)) == ("fast", "key open")
+    assert choose(router, key=find_share(0), options=find_share(10)) == (
+        "reasoning",
+        "x-tiergate-quality",
+    )
+    guarded = make_router(lab, guards=({"quality": 0},))
+    assert choose(guarded, options=find_share(10)) == ("fast", "guard 0")
+
+
+def test_a_caller_gets_no_more_than_its_key_may_ask_for() -> None:
+    router = make_router()
+    assert choose(router, options=find_share(10), most=find_share(0)) == (
+        "fast",
+        "max_quality of key open",
+    )
+    assert choose(router, options=find_share(0), most=find_share(5)) == (
+        "fast",
+        "x-tiergate-quality",
+    )
+
+
+def test_a_lab_without_prices_leaves_the_default_tier_and_says_so() -> None:
+    router = make_router(world.lab("openai", [world.LUNA], [world.SOL], [world.ASTRA]))
+    decision, _ = world.decided(
+        router, world.call("a", steer=RequestOptions(quality=find_share(2)))
+    )
+    assert (decision.tier, decision.source) == ("smart", "default")
+    reason = "x-tiergate-quality: the lab's tiers cost the same, or a price is not known"
+    assert f"-dial:  ({reason})" in world.lines(decision)
+
+
+def test_the_trace_says_what_each_tier_is_worth_and_costs() -> None:
+    router = msgspec.structs.replace(make_router(score=(0.1, 0.9)), quality=find_share(5))
+    decision, _ = world.decided(router, world.call("a"))
+    (line,) = [step for step in decision.trace if step.step == "dial"]
+    assert line.effect == decision.tier
+    assert line.reason == (
+        "quality 5 (routing.quality): fast is worth low for 0.20 USD, smart is worth high for"
+        " 6.00 USD, reasoning is worth high for 80.00 USD a thousand answers"
+    )
+
+
+def test_a_tier_that_the_lab_does_not_have_is_not_told() -> None:
+    quality = quality_dial.CallQuality(0.9, "x", (0.1, None, 0.2))
+    assert "smart" not in quality_dial.explain(Worth(0.3, 0.6, 0.9), quality)
+
+
+@pytest.mark.parametrize("position", [1, 5, 9])
+def test_a_named_tier_is_no_matter_of_the_dial(position: int) -> None:
+    router = msgspec.structs.replace(make_router(), quality=find_share(position))
+    decision, _ = world.decided(router, world.call("a", "reasoning"))
+    assert decision.tier == "reasoning"
+    assert all(step.step != "dial" for step in decision.trace)
