@@ -88,12 +88,12 @@ def test_a_cheaper_rule_says_what_it_would_save(tmp_path: Path) -> None:
     write(tmp_path, *rows)
     picture = tmp_path / "out.svg"
     told = lines(tiergate(tmp_path, "replay", "--picture", str(picture), text=CHEAPER))
-    assert told[2:4] == ["before 1 0 1 0.011200", "after 1 1 0 0.009000"]
+    assert told[2:4] == ["before 1 0 1 0.011200", "after 1 1 0 0.008720"]
     assert "1 of 2 calls would go elsewhere." in told
     assert "bob 1 0 1 > 1 0 > 0 0 > 0 0.005600 0.005600" in told
-    assert "a 1 1 0 > 0 0 > 1 1 > 0 0.005600 0.003400" in told
+    assert "a 1 1 0 > 0 0 > 1 1 > 0 0.005600 0.003120" in told
     assert (
-        f"{ID} 2026-10-26 07:33 open -0.002200 reasoning acme/huge by proofs smart acme/large by proofs"
+        f"{ID} 2026-10-26 07:33 open -0.002480 reasoning acme/huge by proofs smart acme/large by proofs"
         in told
     )
     assert told[-1] == f"The picture is in {picture}."
@@ -123,7 +123,7 @@ def test_calls_can_be_chosen(tmp_path: Path) -> None:
 def test_json_is_exact_and_lists_no_more_than_is_asked(tmp_path: Path) -> None:
     write(tmp_path, served(tmp_path, ID, "Prove it."))
     told = json.loads(tiergate(tmp_path, "replay", "--json", text=CHEAPER).stdout)
-    assert told["usd"] == {"before": "0.0056", "after": "0.0034", "unknown": 0}
+    assert told["usd"] == {"before": "0.0056", "after": "0.00312", "unknown": 0}
     assert [one["id"] for one in told["list"]] == [ID]
     told = json.loads(tiergate(tmp_path, "replay", "--json", "--limit", "0", text=CHEAPER).stdout)
     assert (told["changed"], told["list"]) == (1, [])

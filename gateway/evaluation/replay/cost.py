@@ -1,11 +1,13 @@
 """What a call would have cost on another target, with what its conversation had cached there.
 
-The tokens are those that were used: nobody knows what another model would have written. A prompt
-that a target has in its prompt cache is read from there, all else is read anew.
+The prompt is that of the call; of an answer on another tier the tokens are expected. A prompt that
+a target has in its prompt cache is read from there, all else is read anew.
 """
 
 from decimal import Context, Decimal
 from typing import NamedTuple
+
+import msgspec
 
 from gateway.core.ledger_rows import ReplayRow
 from gateway.core.price import Price, Rates, compute_cost
@@ -47,8 +49,17 @@ def find_price(target: Target, timestamp: float) -> Price | None:
     return None if target.price is None else target.price.find_in_force(timestamp)
 
 
-def compute_replayed_cost(row: ReplayRow, target: Target, cached_tokens: int) -> ReplayedCost:
-    """A row's call on a target that has `cached_tokens` tokens of its conversation in its cache."""
+def compute_replayed_cost(
+    row: ReplayRow, target: Target, cached_tokens: int, output_ratio: float = 1.0
+) -> ReplayedCost:
+    """Return the cost of a row's call on a target with `cached_tokens` tokens in its prompt cache.
+
+    `output_ratio` is how many times as many tokens the answer is expected to have.
+    """
+    if output_ratio != 1 and row.output is not None:
+        output = round(row.output * output_ratio)
+        reasoning = None if row.reasoning is None else round(row.reasoning * output_ratio)
+        row = msgspec.structs.replace(row, output=output, reasoning=reasoning)
     prompt_tokens, current_price = count_prompt_tokens(row), find_price(target, row.at)
     if prompt_tokens is None or row.output is None or current_price is None:
         return ReplayedCost(None, 0, 0, Decimal(0))

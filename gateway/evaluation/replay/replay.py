@@ -19,6 +19,7 @@ from gateway.evaluation.replay.conversations import (
     ReplayedConversations,
 )
 from gateway.evaluation.replay.cost import ReplayedCost
+from gateway.evaluation.replay.output_tokens import TierOutputTokens
 from gateway.evaluation.replay.tier_share import ReplayedShares
 from gateway.evaluation.replay.totals import ReplayedOutcome, ReplayTotals
 from gateway.routing.errors import MissingFeatureError
@@ -73,6 +74,7 @@ class LedgerReplay:
         )
         self._missing_values = {name: getattr(EMPTY_CONTEXT, name) for name in missing_fields}
         self._conversations = ReplayedConversations(router.catalogue)
+        self._output_tokens = TierOutputTokens()
         self.totals = ReplayTotals(max_changed)
 
     def replay_row(self, row: ReplayRow) -> None:
@@ -92,6 +94,8 @@ class LedgerReplay:
             self._conversations.record_logged(conversation, row)
             self.totals.add_undecided(row, str(error))
             return
+        if was_answered(row):
+            self._output_tokens.add(row)
         recorded_outcome = read_outcome(row)
         is_same = recorded_outcome.destination == replayed.outcome.destination
         replayed_cost = None
@@ -165,7 +169,10 @@ class LedgerReplay:
         target: Target = plan.targets[0]
         effort = target.effort if row.basis is None else row.basis.effort or target.effort
         replayed_cost = cost.compute_replayed_cost(
-            row, target, conversation.count_cached_tokens(target, effort, row.at)
+            row,
+            target,
+            conversation.count_cached_tokens(target, effort, row.at),
+            self._output_tokens.compute_ratio(row.tier, decision.tier),
         )
         conversation.record_served(target, effort, replayed_cost.kept_tokens, row.at)
         conversation.record_session(row, turn, decision, plan, replayed_cost.kept_tokens)

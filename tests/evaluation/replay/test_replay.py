@@ -17,6 +17,7 @@ from gateway.core.ledger_rows import ReplayRow
 from gateway.core.prompt import Prompt
 from gateway.evaluation import chart
 from gateway.evaluation.replay import report
+from gateway.evaluation.replay.output_tokens import TierOutputTokens
 from gateway.evaluation.replay.replay import LedgerReplay
 from gateway.evaluation.replay.totals import REFUSED_COLUMN, ReplayedOutcome
 from gateway.routing import features
@@ -69,6 +70,12 @@ def walked(router: Router, *rows: ReplayRow, **more: Any) -> LedgerReplay:
     for one in rows:
         walk.replay_row(one)
     return walk
+
+
+@pytest.fixture(autouse=True)
+def answers_of_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let answers of all tiers have as many tokens; test_output_tokens.py has what they have."""
+    monkeypatch.setattr(TierOutputTokens, "compute_ratio", lambda *_: 1.0)
 
 
 NONE = Decimal(0)

@@ -1,0 +1,75 @@
+"""What a moved call would have cost: its answer has as many tokens as answers of its new tier."""
+
+import random
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core.ledger_rows import ReplayRow
+from gateway.core.target import Tier
+from gateway.evaluation.replay.output_tokens import MIN_CALLS, TierOutputTokens
+from tests.evaluation.replay.test_replay import OFF, row, walked
+from tests.evaluation.replay.traffic import router
+
+_MODELS: dict[Tier, tuple[str, Decimal]] = {
+    "smart": ("able-1", Decimal(4)),
+    "reasoning": ("deep-1", Decimal(20)),
+}
+_MEAN_TOKENS = {"smart": 300, "reasoning": 2_500}
+
+
+def answered(number: int, tier: str | None, output: int | None, **more: Any) -> ReplayRow:
+    return row(number, tier=tier, output=output, **more)
+
+
+def test_without_enough_answers_the_usual_lengths_count() -> None:
+    tokens = TierOutputTokens()
+    assert tokens.compute_ratio("smart", "reasoning") == pytest.approx(2_000 / 600)
+    for number in range(MIN_CALLS - 1):
+        tokens.add(answered(number, "smart", 100))
+        tokens.add(answered(number, "reasoning", 100, reasoning=900))
+    assert tokens.compute_ratio("smart", "reasoning") == pytest.approx(2_000 / 600)
+    tokens.add(answered(1_000, "smart", 100))
+    tokens.add(answered(1_001, "reasoning", 100, reasoning=900))
+    assert tokens.compute_ratio("smart", "reasoning") == 10.0
+    assert tokens.compute_ratio("reasoning", "smart") == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("smart", "smart"), (None, "smart"), ("smart", None), ("other", "smart")]
+)
+def test_where_no_tier_changes_nothing_does(before: str | None, after: Tier | None) -> None:
+    assert TierOutputTokens().compute_ratio(before, after) == 1.0
+
+
+@pytest.mark.parametrize(("tier", "output"), [(None, 5), ("smart", None), ("smart", 0)])
+def test_what_is_not_known_is_not_counted(tier: str | None, output: int | None) -> None:
+    tokens = TierOutputTokens()
+    tokens.add(answered(1, tier, output))
+    assert tokens.compute_ratio("smart", "reasoning") == pytest.approx(2_000 / 600)
+
+
+def test_the_cost_of_a_scripted_load_is_foreseen_within_a_tenth(tmp_path: Path) -> None:
+    """Half of 2,000 calls were on reasoning: what all would have cost there is known."""
+    dice = random.Random(7)
+    rows: list[ReplayRow] = []
+    truth = Decimal(0)
+    for number in range(2_000):
+        length = dice.lognormvariate(0, 0.6) / 1.2
+        tier: Tier = dice.choice(("smart", "reasoning"))
+        model, rate = _MODELS[tier]
+        output = round(_MEAN_TOKENS[tier] * length)
+        rows.append(
+            row(
+                number, talk=f"talk {number}", tier=tier, model=model, input=100, cache_read=0,
+                output=output, cost=(100 + output * rate) / 1_000_000,
+                basis={"target": f"acme/{model}"},
+            )
+        )  # fmt: skip
+        truth += (Decimal(500) + round(_MEAN_TOKENS["reasoning"] * length) * 20) / 1_000_000
+    everything = {"name": "all", "tier": "reasoning"}
+    replay = walked(router(tmp_path, choices=[everything], **OFF), *rows)
+    assert replay.totals.total.changed == sum(item.tier == "smart" for item in rows)
+    assert float(replay.totals.total.usd_after) == pytest.approx(float(truth), rel=0.1)
