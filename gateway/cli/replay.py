@@ -59,9 +59,9 @@ def command(  # noqa: PLR0913 - one argument for each option
 ) -> None:
     """Decide the calls of the ledger again by this configuration; nothing is sent to anybody.
 
-    It says where calls would have gone, and what they would have cost. An answer on another tier has
-    the tokens that are usual there. What a rule asks of a text that was not kept is never guessed:
-    such calls are counted.
+    It says where calls would have gone, and what they would have cost. An answer on another tier
+    has the tokens that are usual there. What a rule asks of a text that was not kept is never
+    guessed: such calls are counted.
 
     \b
     Examples:

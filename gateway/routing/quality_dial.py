@@ -1,9 +1,9 @@
 """The quality dial: the tier that is worth its price, where a classifier decides.
 
 The worth of a tier is the expected quality of its answer. Each call takes the tier with the
-greatest worth minus cost. The price of quality says how much worth a unit of cost must bring. It is
-chosen by lab: the highest at which the tiers chosen on a reference set keep a share of what
-reasoning would give. So two labs at one position of the dial keep the same quality.
+greatest worth minus the price of quality times the root of its cost. That price is chosen by lab:
+the highest at which the tiers chosen on a reference set keep a share of what reasoning would give.
+So two labs at one position of the dial keep the same quality.
 """
 
 import math
@@ -25,12 +25,16 @@ EXPECTED_OUTPUT_TOKENS: dict[Tier, int] = {"fast": 400, "smart": 600, "reasoning
 """Tokens of an answer by tier, where nothing is known of one's own: as labels are judged."""
 _REFERENCE_FILE = Path(__file__).parent / "quality_reference.json"
 _MIN_PROBABILITY = 1e-6
+_MAX_NUMBERS = 20
+"""More of them say no more: a pasted table is no harder question."""
 _SAME_PRICE = 1 - 1e-9
 """Prices of quality nearer to one another than this are the same but for rounding."""
 _LOW_WORTH, _HIGH_WORTH = 0.5, 0.8
 
 type TierCosts = tuple[float | None, ...]
 """The expected cost of an answer by tier, USD; None for a tier that the lab does not have."""
+type TierWeights = tuple[float | None, ...]
+"""How much costs weigh by tier; None for a tier that the lab does not have."""
 
 
 class Worth(NamedTuple):
@@ -84,7 +88,9 @@ def estimate_worth(score: Score, signals: TextSignals) -> Worth:
     """
     fast_logit = _compute_logit(score.fast)
     fails_logit = _compute_logit((1 - score.smart) / max(1 - score.fast, _MIN_PROBABILITY))
-    smart_fails = _logistic(-0.890 + 0.398 * fails_logit + 0.231 * math.log1p(signals.numbers))
+    smart_fails = _logistic(
+        -0.890 + 0.398 * fails_logit + 0.231 * math.log1p(min(signals.numbers, _MAX_NUMBERS))
+    )
     smart_adds = _logistic(-1.54 - 0.596 * fast_logit)
     smart = 1 - smart_fails
     return Worth(max(0.0, smart - smart_adds), smart, 1 - smart_fails / 4)
@@ -125,12 +131,22 @@ def choose_tier(worth: Worth, costs: TierCosts, share: float) -> Tier:
         return tiers[0]
     if share >= ALWAYS_REASONING:
         return tiers[-1]
-    return TIERS[_choose(worth, costs, find_quality_price(costs, share))]
+    weights = weigh_costs(costs)
+    return TIERS[_choose(worth, weights, find_quality_price(weights, share))]
 
 
-def find_quality_price(costs: TierCosts, share: float) -> float:
-    """Return a price, worth per USD, at which the reference set keeps a share, and hardly more."""
-    prices, shares = _rank_steps(costs)
+def weigh_costs(costs: TierCosts) -> TierWeights:
+    """Return what is taken from the worth of each tier, times the price of quality.
+
+    The root of the cost: reasoning costs 5 to 400 times what fast does, and with the cost itself no
+    price that lets anything reason leaves anything on fast. Scored prompts give as much either way.
+    """
+    return tuple(None if cost is None else math.sqrt(cost) for cost in costs)
+
+
+def find_quality_price(weights: TierWeights, share: float) -> float:
+    """Return a price of quality at which the reference set keeps a share, and hardly more."""
+    prices, shares = _rank_steps(weights)
     index = min(bisect_left(shares, share), len(prices) - 2)
     while prices[index + 1] > prices[index] * _SAME_PRICE:
         index += 1
@@ -138,7 +154,7 @@ def find_quality_price(costs: TierCosts, share: float) -> float:
 
 
 @lru_cache(maxsize=256)
-def _rank_steps(costs: TierCosts) -> tuple[Sequence[float], Sequence[float]]:
+def _rank_steps(weights: TierWeights) -> tuple[Sequence[float], Sequence[float]]:
     """Return the prices below which some prompt gets a dearer tier, and the share kept below each.
 
     The highest price comes first.
@@ -146,9 +162,9 @@ def _rank_steps(costs: TierCosts) -> tuple[Sequence[float], Sequence[float]]:
     quality = best_quality = 0.0
     steps: list[tuple[float, float]] = []
     for worth in list_reference_worths():
-        tier = _choose(worth, costs, math.inf)
+        tier = _choose(worth, weights, math.inf)
         quality += worth[tier]
-        while (step := _find_next_step(worth, costs, tier)) is not None:
+        while (step := _find_next_step(worth, weights, tier)) is not None:
             price, next_tier = step
             steps.append((price, worth[next_tier] - worth[tier]))
             tier = next_tier
@@ -161,13 +177,13 @@ def _rank_steps(costs: TierCosts) -> tuple[Sequence[float], Sequence[float]]:
     )
 
 
-def _find_next_step(worth: Worth, costs: TierCosts, tier: int) -> tuple[float, int] | None:
+def _find_next_step(worth: Worth, weights: TierWeights, tier: int) -> tuple[float, int] | None:
     """Return the dearer tier that a falling price of quality leads to first, and at what price."""
-    tier_cost = costs[tier] or 0.0
+    tier_weight = weights[tier] or 0.0
     steps = [
-        ((quality - worth[tier]) / (cost - tier_cost), next_tier)
-        for next_tier, (quality, cost) in enumerate(zip(worth, costs, strict=True))
-        if cost is not None and cost > tier_cost and quality > worth[tier]
+        ((quality - worth[tier]) / (weight - tier_weight), next_tier)
+        for next_tier, (quality, weight) in enumerate(zip(worth, weights, strict=True))
+        if weight is not None and weight > tier_weight and quality > worth[tier]
     ]
     return max(steps, default=None)
 
@@ -182,14 +198,14 @@ def list_reference_worths() -> Sequence[Worth]:
     return tuple(_READ_WORTHS(_REFERENCE_FILE.read_bytes()))
 
 
-def compute_mean_quality(worths: Sequence[Worth], costs: TierCosts, price: float) -> float:
+def compute_mean_quality(worths: Sequence[Worth], weights: TierWeights, price: float) -> float:
     """Return the mean quality that the tiers chosen at a price of quality give."""
-    return fmean(worth[_choose(worth, costs, price)] for worth in worths)
+    return fmean(worth[_choose(worth, weights, price)] for worth in worths)
 
 
-def _choose(worth: Worth, costs: TierCosts, price: float) -> int:
+def _choose(worth: Worth, weights: TierWeights, price: float) -> int:
     """Return the tier that is worth most at a price of quality; of equal ones the cheapest."""
-    known_costs = [(cost, tier) for tier, cost in enumerate(costs) if cost is not None]
+    known = [(weight, tier) for tier, weight in enumerate(weights) if weight is not None]
     if price == math.inf:
-        return min(known_costs, key=lambda it: (it[0], -worth[it[1]]))[1]
-    return max(known_costs, key=lambda it: (worth[it[1]] - price * it[0], -it[0]))[1]
+        return min(known, key=lambda it: (it[0], -worth[it[1]]))[1]
+    return max(known, key=lambda it: (worth[it[1]] - price * it[0], -it[0]))[1]
