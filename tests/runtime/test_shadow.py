@@ -125,7 +125,7 @@ async def test_it_decides_each_call_and_tells_what_differs(tmp_path: Path) -> No
     assert report["tiers"]["fast"] == {"before": 0, "after": 1}
     assert report["by"]["words"] == {"before": 0, "after": 1}
     (changed,) = report["list"]
-    assert (changed["id"], changed["usd"]) == ("tg-2", "-4")
+    assert (changed["id"], changed["usd"]) == ("tg-2", "-4.666666")
     assert told["version"] == trial.own.built_catalogue.catalogue.version
     assert report["config"] == told["candidate"] not in (None, told["version"])
     assert told["file"] == str(trial.folder / "next.yaml")
