@@ -7,7 +7,7 @@ from gateway.core import jsonio
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key, RequestOptions
 from gateway.core.jsonio import Json
 from gateway.core.target import Tier
-from gateway.dialects import DIALECTS, Dialect, TranslatableRequest
+from gateway.dialects import DIALECTS, Dialect, RequestBody, TranslatableRequest
 from gateway.routing import features
 from gateway.routing.client_detection import USER_AGENT_PREFIXES
 from gateway.routing.features import Features
@@ -89,6 +89,19 @@ _BODY_BUILDERS: Mapping[str, Callable[[str, Sequence[SampleMessage]], Json]] = {
 """The plainest request of each dialect."""
 
 
+def build_body(dialect: str, model: str, text: str | Sequence[SampleMessage]) -> bytes:
+    """Return the request that a client of a dialect would send for a prompt or a conversation."""
+    conversation: Sequence[SampleMessage] = [("user", text)] if isinstance(text, str) else text
+    return jsonio.dumps(_BODY_BUILDERS[dialect](model, conversation))
+
+
+def read_body(dialect: Dialect, raw: bytes, model: str) -> RequestBody:
+    """Read a request. `model` counts where a dialect names it in the path."""
+    if dialect.read_with_path is None:
+        return dialect.read(raw)
+    return dialect.read_with_path(raw, f"models/{model}:generateContent")
+
+
 def build_features(
     router: Router,
     text: str | Sequence[SampleMessage],
@@ -101,12 +114,7 @@ def build_features(
 ) -> tuple[Features, Dialect]:
     """Return what a decision reads of a prompt, or of a conversation, and the dialect it is in."""
     client_dialect = DIALECTS[dialect]
-    conversation: Sequence[SampleMessage] = [("user", text)] if isinstance(text, str) else text
-    raw = jsonio.dumps(_BODY_BUILDERS[dialect](model, conversation))
-    if client_dialect.read_with_path is None:
-        body = client_dialect.read(raw)
-    else:
-        body = client_dialect.read_with_path(raw, f"models/{model}:generateContent")
+    body = read_body(client_dialect, build_body(dialect, model, text), model)
     request = TranslatableRequest(client_dialect, body, router.fetched_media)
     return features.read(body.prompt, dialect, key, options, request, hints), client_dialect
 
