@@ -15,6 +15,7 @@ _LABELS = {
     "numbers": "numbers",
     "digits": "share of digits",
     "code": "looks like code",
+    "pasted_code": "code is pasted beside it",
     "maths": "looks like mathematics",
     "proof_words": "asks for a proof",
     "reasoning_words": "asks for reasoning: why, compare, plan",

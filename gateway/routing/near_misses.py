@@ -163,7 +163,7 @@ _NUMBER_READERS: Mapping[str, Callable[[RuleContext], float]] = {
     "images": attrgetter("call.prompt.images"),
     "files": attrgetter("call.prompt.files"),
     "audio": attrgetter("call.prompt.audio"),
-    "code": attrgetter("call.scan.code"),
+    "code": attrgetter("call.scan.total_code"),
     "maths": attrgetter("call.scan.maths"),
 }
 _TEXT_READERS: Mapping[str, Callable[[RuleContext], str]] = {
