@@ -2,7 +2,9 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -10,13 +12,20 @@ from gateway.cli import explain_call
 from gateway.cli.explain_call import CALL_ID_PATTERN, print_decision
 from gateway.cli.session import CommandSession, pass_session
 from gateway.core import jsonio
-from gateway.core.call import OPEN_KEY, RequestOptions
+from gateway.core.call import OPEN_KEY, Key, RequestOptions
 from gateway.core.decision import Decision, Plan
+from gateway.core.decision_context import DecisionContext
 from gateway.core.errors import ProblemError
 from gateway.core.loss import Loss
-from gateway.dialects import OPENAI_CHAT, TranslatableRequest
+from gateway.dialects import DIALECTS, OPENAI_CHAT, Dialect, TranslatableRequest
+from gateway.evaluation.sample_call import build_body, describe_client, read_body
 from gateway.routing import explain, features
+from gateway.routing.explain_signals import describe_signals, list_signals
+from gateway.routing.features import Features
+from gateway.routing.near_misses import NearMiss, describe_near_misses, find_near_misses
 from gateway.routing.router import decide
+from gateway.settings.errors import suggest_name
+from gateway.settings.schema.schedule import parse_moment
 
 
 @click.command("explain")
@@ -27,15 +36,35 @@ from gateway.routing.router import decide
 @click.option(
     "--tag", "tags", multiple=True, help="As the header x-tiergate-tags; may be repeated."
 )
-@click.option("--json", "as_json", is_flag=True, help="The same values as POST /v1/route.")
+@click.option("--key", "key_name", help="The name of the client's key.")
+@click.option(
+    "--dialect",
+    type=click.Choice(sorted(DIALECTS)),
+    default=OPENAI_CHAT.name,
+    show_default=True,
+    help="The dialect of the request.",
+)
+@click.option("--client", default="", help="The application that calls, or its user agent.")
+@click.option(
+    "--at",
+    "moment",
+    help="When it comes, as '2026-12-24 18:00 Europe/Berlin'; now where left out.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="As POST /v1/route, with signals and near misses."
+)
 @pass_session
-def command(
+def command(  # noqa: PLR0913, PLR0917 - one for each option
     session: CommandSession,
     prompt: str,
     model: str,
     lab: str | None,
     tier: str | None,
     tags: tuple[str, ...],
+    key_name: str | None,
+    dialect: str,
+    client: str,
+    moment: str | None,
     *,
     as_json: bool,
 ) -> None:
@@ -48,7 +77,8 @@ def command(
     Examples:
       tiergate explain "Prove that there are infinitely many primes."
       tiergate explain request.json --json
-      tiergate explain --tag support "Where is my parcel?"
+      tiergate explain --tag support --key app "Where is my parcel?"
+      tiergate explain --at "2026-12-24 23:00 Europe/Berlin" "Hello"
       tiergate explain tg-019ad9f5f0c7d3e8b3b0c1a
 
     \b
@@ -60,33 +90,92 @@ def command(
     if CALL_ID_PATTERN.fullmatch(prompt):
         explain_call.explain_ledger_call(session, prompt, as_json=as_json)
         return
-    options = RequestOptions(lab=lab or None, tier=tier or None, tags=tags)
+    call = _ExplainedCall(
+        dialect=DIALECTS[dialect],
+        key=_find_key(session, key_name),
+        options=RequestOptions(lab=lab or None, tier=tier or None, tags=tags),
+        hints=describe_client(client),
+        at=_read_moment(moment),
+    )
     try:
-        decision, plan, losses = _decide(session, _make_body(prompt, model), options)
+        explanation = _decide(session, _make_body(prompt, model, dialect), model, call)
     except ProblemError as error:
         if as_json:
-            click.echo(OPENAI_CHAT.write_problem(error.problem))
+            click.echo(call.dialect.write_problem(error.problem))
         else:
             click.secho(f"refused: {error.problem.operator_message}", fg="red", err=True)
         sys.exit(1)
+    decision, plan, losses, call_features, near_misses = explanation
     if as_json:
-        click.echo(jsonio.dumps_printable(explain.describe(decision, plan, losses, time.time())))
+        description = explain.describe(decision, plan, losses, call.at)
+        description["signals"] = describe_signals(call_features)
+        description["near_misses"] = describe_near_misses(near_misses)
+        click.echo(jsonio.dumps_printable(description))
     else:
-        print_decision(decision, plan, losses, OPENAI_CHAT.name)
+        signals = list_signals(call_features)
+        print_decision(decision, plan, losses, dialect, signals, near_misses)
 
 
-type _DecisionResult = tuple[Decision, Plan, list[tuple[Loss, ...]]]
+class _ExplainedCall(NamedTuple):
+    """All of a call but its body."""
+
+    dialect: Dialect
+    key: Key
+    options: RequestOptions
+    hints: Mapping[str, str]
+    at: float
 
 
-def _decide(session: CommandSession, body: bytes, options: RequestOptions) -> _DecisionResult:
-    read = OPENAI_CHAT.read(body)
-    translatable = TranslatableRequest(OPENAI_CHAT, read, session.built_config.router.fetched_media)
-    call_features = features.read(read.prompt, OPENAI_CHAT.name, OPEN_KEY, options, translatable)
-    decision, plan = decide(session.built_config.router, call_features, OPENAI_CHAT)
-    return decision, plan, explain.list_losses(OPENAI_CHAT, read, translatable, plan)
+class _Explanation(NamedTuple):
+    """What was decided, and what was seen on the way."""
+
+    decision: Decision
+    plan: Plan
+    losses: list[tuple[Loss, ...]]
+    features: Features
+    near_misses: list[NearMiss]
 
 
-def _make_body(prompt: str, model: str) -> bytes:
+def _decide(session: CommandSession, body: bytes, model: str, call: _ExplainedCall) -> _Explanation:
+    dialect, router = call.dialect, session.built_config.router
+    read = read_body(dialect, body, model)
+    translatable = TranslatableRequest(dialect, read, router.fetched_media)
+    call_features = features.read(
+        read.prompt, dialect.name, call.key, call.options, translatable, call.hints
+    )
+    context = DecisionContext(at=call.at)
+    decision, plan = decide(router, call_features, dialect, context)
+    config = session.source.config
+    return _Explanation(
+        decision,
+        plan,
+        explain.list_losses(dialect, read, translatable, plan),
+        call_features,
+        find_near_misses(config.guards, config.choices, call_features, decision, context),
+    )
+
+
+def _find_key(session: CommandSession, name: str | None) -> Key:
+    """The key of a name; where no file has keys the name is all there is of it."""
+    if name is None:
+        return OPEN_KEY
+    keys = session.load_keys_by_name()
+    if name in keys or list(keys) in ([], [OPEN_KEY.name]):
+        return keys.get(name) or Key(name=name)
+    hint = suggest_name(name, keys)
+    raise click.BadParameter(f"no key is called {name!r}. {hint}".strip(), param_hint="--key")
+
+
+def _read_moment(moment: str | None) -> float:
+    if moment is None:
+        return time.time()
+    try:
+        return parse_moment(moment)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", param_hint="--at") from None
+
+
+def _make_body(prompt: str, model: str, dialect: str) -> bytes:
     if prompt == "-":
         return sys.stdin.buffer.read()
     if prompt.endswith(".json"):
@@ -96,10 +185,7 @@ def _make_body(prompt: str, model: str) -> bytes:
             if not any(char.isspace() for char in prompt):  # a text that ends so has spaces
                 reason = (error.strerror or "").lower()
                 raise click.ClickException(f"{prompt} cannot be read: {reason}.") from None
-    content = _to_unicode(prompt)
-    return jsonio.dumps(
-        {"model": _to_unicode(model), "messages": [{"role": "user", "content": content}]}
-    )
+    return build_body(dialect, _to_unicode(model), _to_unicode(prompt))
 
 
 def _to_unicode(word: str) -> str:

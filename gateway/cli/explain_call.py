@@ -16,9 +16,13 @@ from gateway.core.loss import Loss
 from gateway.dialects import OPENAI_CHAT
 from gateway.ledger.store import StoredRow
 from gateway.routing import explain, replay_decision
+from gateway.routing.explain_signals import SignalLine
+from gateway.routing.near_misses import NearMiss
 
 CALL_ID_PATTERN = re.compile("tg-[0-9a-f]{23}")
 """What ids of calls look like."""
+_MAX_CONDITION = 60
+"""Characters of a condition that stand in a table; JSON has all of it."""
 
 
 def explain_ledger_call(session: CommandSession, id: str, *, as_json: bool) -> None:
@@ -67,7 +71,12 @@ def _format_value(value: object) -> str:
 
 
 def print_decision(
-    decision: Decision, plan: Plan, losses: Sequence[tuple[Loss, ...] | None], dialect: str
+    decision: Decision,
+    plan: Plan,
+    losses: Sequence[tuple[Loss, ...] | None],
+    dialect: str,
+    signals: Sequence[SignalLine] = (),
+    near_misses: Sequence[NearMiss] = (),
 ) -> None:
     """Print a decision for people; `dialect` is the client's."""
     confidence = f", {decision.confidence:.0%} sure" if decision.confidence is not None else ""
@@ -78,6 +87,8 @@ def print_decision(
         [TableColumn("step"), TableColumn("effect"), TableColumn("why")],
         [[step.step, step.effect or "-", step.reason] for step in decision.trace],
     )
+    _print_signals(signals)
+    _print_near_misses(near_misses)
     click.echo()
     labs = explain.list_labs(decision, plan)
     rows = zip(labs, plan.targets, plan.dialects, losses, strict=True)
@@ -91,3 +102,29 @@ def print_decision(
     for item in plan.skipped:
         detail = f" ({item.detail})" if item.detail else ""
         click.secho(f"-  {item.target} is skipped: {item.reason}{detail}", dim=True)
+
+
+def _print_signals(signals: Sequence[SignalLine]) -> None:
+    if signals:
+        click.echo()
+        cells = [[line.label, _format_signal(line.value)] for line in signals]
+        print_table([TableColumn("what was seen in the text"), TableColumn("value")], cells)
+
+
+def _format_signal(value: float | bool | str) -> str:  # noqa: FBT001 - one of several kinds
+    return "yes" if value is True else f"{value}"
+
+
+def _print_near_misses(near_misses: Sequence[NearMiss]) -> None:
+    if near_misses:
+        click.echo()
+        cells = [
+            [f"{miss.kind} {miss.rule}", _shorten(miss.condition), miss.value]
+            for miss in near_misses
+        ]
+        columns = [TableColumn("nearly matched"), TableColumn("but for"), TableColumn("here")]
+        print_table(columns, cells)
+
+
+def _shorten(condition: str) -> str:
+    return condition if len(condition) <= _MAX_CONDITION else f"{condition[:_MAX_CONDITION]}..."

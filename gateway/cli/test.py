@@ -108,6 +108,8 @@ def _build_verdict_json(verdict: GoldenResult) -> dict[str, object]:
         "key": expectation.key,
         "tags": expectation.tags,
         "dialect": expectation.dialect,
+        "client": expectation.client or None,
+        "at": expectation.at or None,
         "expected": expectation.tier,
         "expected_lab": expectation.lab,
         "tier": verdict.tier,

@@ -8,13 +8,20 @@ import msgspec
 
 from gateway.core.call import Key, RequestOptions
 from gateway.core.decision import Decision, Plan
-from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext, Session
+from gateway.core.decision_context import DecisionContext, Session
 from gateway.core.errors import Problem, ProblemError
 from gateway.core.jsonio import Json
 from gateway.core.prompt_cache import count_cached_tokens
 from gateway.core.target import TIERS, Tier
 from gateway.dialects import Dialect
-from gateway.evaluation.sample_call import OUTPUT_TOKENS, SampleMessage, build_features, find_key
+from gateway.evaluation.sample_call import (
+    OUTPUT_TOKENS,
+    USUAL_TIME,
+    SampleMessage,
+    build_features,
+    describe_client,
+    find_key,
+)
 from gateway.routing import quality_dial
 from gateway.routing.affinity_verdict import accumulate_session
 from gateway.routing.features import Features, estimate_tokens
@@ -23,6 +30,7 @@ from gateway.routing.router import Router, decide
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake, Path, format_path
 from gateway.settings.schema.base import parse_duration
+from gateway.settings.schema.schedule import parse_moment
 
 type DialectName = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini"]
 _DECIDING_STEPS = ("pin", "rule", "classifier", "dial", "default", "embed")
@@ -73,7 +81,20 @@ class GoldenPrompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The name of the client's key."""
     tags: tuple[str, ...] = ()
     dialect: DialectName = "openai-chat"
+    client: str = ""
+    """The application that calls, as rules name it; or its user agent."""
+    at: str = ""
+    """When it comes, as `2026-12-24 18:00 Europe/Berlin`; a Wednesday at noon where left out."""
     why: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a time that is none. Raises ValueError, which msgspec tells with its place."""
+        _ = self.time
+
+    @property
+    def time(self) -> float:
+        """When it comes, in seconds since the epoch. Raises ValueError."""
+        return parse_moment(self.at) if self.at else USUAL_TIME
 
 
 class GoldenResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,8 +205,10 @@ def decide_prompts(
                 key=key,
                 options=RequestOptions(tags=golden.tags, quality=quality),
                 dialect=golden.dialect,
+                hints=describe_client(golden.client),
             )
-            outcome = _decide(router, call, dialect, EMPTY_CONTEXT)
+            context = DecisionContext(at=golden.time)
+            outcome = _decide(router, call, dialect, context)
             results.append(_make_result(golden, call, outcome))
         tick()
     return results
@@ -256,7 +279,7 @@ class GoldenConversation:
         self._quality = quality
         self._messages: list[SampleMessage] = []
         self._sessions: dict[str, Session] = {}
-        self._timestamp = 0.0
+        self._timestamp = golden.time
 
     def decide_turns(self) -> list[GoldenResult]:
         """Decide all turns, in their order."""
@@ -290,7 +313,7 @@ class GoldenConversation:
                 tags=golden.tags, conversation=_CONVERSATION_NAME, quality=self._quality
             ),
             dialect=golden.dialect,
-            hints=_build_hints(turn),
+            hints=describe_client(golden.client) | _build_hints(turn),
         )
         conversation = call.turn.conversation
         session = self._sessions.get(conversation)
@@ -335,7 +358,7 @@ class GoldenConversation:
         return accumulate_session(previous, session)
 
 
-def _build_hints(turn: GoldenTurn) -> Mapping[str, str]:
+def _build_hints(turn: GoldenTurn) -> dict[str, str]:
     """Return the headers by which a client tells what is no call of the conversation itself."""
     if turn.agent:
         return {"x-claude-code-agent-id": "agent"}

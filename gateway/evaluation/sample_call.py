@@ -7,8 +7,9 @@ from gateway.core import jsonio
 from gateway.core.call import NO_OPTIONS, OPEN_KEY, Key, RequestOptions
 from gateway.core.jsonio import Json
 from gateway.core.target import Tier
-from gateway.dialects import DIALECTS, Dialect, TranslatableRequest
+from gateway.dialects import DIALECTS, Dialect, RequestBody, TranslatableRequest
 from gateway.routing import features
+from gateway.routing.client_detection import USER_AGENT_PREFIXES
 from gateway.routing.features import Features
 from gateway.routing.router import Router
 
@@ -16,6 +17,11 @@ type SampleMessage = tuple[Literal["user", "answer", "tool"], str]
 """A user's words, the model's answer, or the result of a tool that the model has called."""
 OUTPUT_TOKENS: Mapping[Tier, int] = {"fast": 400, "smart": 600, "reasoning": 2_000}
 """Tokens that an answer of a tier is taken to have, its reasoning too, where nobody says better."""
+USUAL_TIME = 561_600.0
+"""When a call comes where nobody says it: a Wednesday at noon in UTC, the same on every day.
+
+A decision that depends on the clock of the machine would make CI fail at night.
+"""
 _TOOL_NAME = "work"
 _TOOL_CALL = {"id": "t1", "type": "function", "function": {"name": _TOOL_NAME, "arguments": "{}"}}
 
@@ -83,6 +89,19 @@ _BODY_BUILDERS: Mapping[str, Callable[[str, Sequence[SampleMessage]], Json]] = {
 """The plainest request of each dialect."""
 
 
+def build_body(dialect: str, model: str, text: str | Sequence[SampleMessage]) -> bytes:
+    """Return the request that a client of a dialect would send for a prompt or a conversation."""
+    conversation: Sequence[SampleMessage] = [("user", text)] if isinstance(text, str) else text
+    return jsonio.dumps(_BODY_BUILDERS[dialect](model, conversation))
+
+
+def read_body(dialect: Dialect, raw: bytes, model: str) -> RequestBody:
+    """Read a request. `model` counts where a dialect names it in the path."""
+    if dialect.read_with_path is None:
+        return dialect.read(raw)
+    return dialect.read_with_path(raw, f"models/{model}:generateContent")
+
+
 def build_features(
     router: Router,
     text: str | Sequence[SampleMessage],
@@ -95,14 +114,15 @@ def build_features(
 ) -> tuple[Features, Dialect]:
     """Return what a decision reads of a prompt, or of a conversation, and the dialect it is in."""
     client_dialect = DIALECTS[dialect]
-    conversation: Sequence[SampleMessage] = [("user", text)] if isinstance(text, str) else text
-    raw = jsonio.dumps(_BODY_BUILDERS[dialect](model, conversation))
-    if client_dialect.read_with_path is None:
-        body = client_dialect.read(raw)
-    else:
-        body = client_dialect.read_with_path(raw, f"models/{model}:generateContent")
+    body = read_body(client_dialect, build_body(dialect, model, text), model)
     request = TranslatableRequest(client_dialect, body, router.fetched_media)
     return features.read(body.prompt, dialect, key, options, request, hints), client_dialect
+
+
+def describe_client(client: str) -> dict[str, str]:
+    """The headers of an application: `client` is a name that rules know, or a user agent."""
+    prefix = next((prefix for prefix, name in USER_AGENT_PREFIXES if name == client), client)
+    return {"user-agent": prefix} if prefix else {}
 
 
 def find_key(name: str | None, keys: Mapping[str, Key]) -> Key:

@@ -237,8 +237,7 @@ class KeyTable:
             self._set_table(table)
             self._log("keys", file=str(self._file), text=f"read again: {len(self)} keys")
         for mistake in mistakes:
-            text = f"{mistake.path}: {mistake.message}" if mistake.path else mistake.message
-            text += " The keys stay as they were."
+            text = f"{mistake.text} The keys stay as they were."
             self._log("keys", file=mistake.file, line=mistake.line, text=text)
 
     async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:

@@ -429,7 +429,7 @@ class Reloader:
         version = self.watcher.current.version
         self.failure_count += bool(result.mistakes)
         for item in result.mistakes[:_MAX_LOGGED]:
-            text = f"{item.path}: {item.message}" if item.path else item.message
+            text = item.text
             text += f" {item.hint}" if item.hint else ""
             text += f" Version {version} stays in force."
             self._log("config", file=item.file or None, line=item.line, error=text)

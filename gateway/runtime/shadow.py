@@ -181,8 +181,8 @@ class Shadow:
         self._snapshot, self._candidate, self._mistakes = snapshot, candidate, mistakes
         self._restart_counts()
         for mistake in mistakes[:_MAX_LOGGED_MISTAKES]:
-            text = f"{mistake.path}: {mistake.message}" if mistake.path else mistake.message
-            self._log("shadow", file=mistake.file or str(file), line=mistake.line, error=text)
+            location = mistake.file or str(file)
+            self._log("shadow", file=location, line=mistake.line, error=mistake.text)
         if candidate is not None:
             version = candidate.built_catalogue.catalogue.version
             self._log("shadow", version=version, text="decides beside what is in force")

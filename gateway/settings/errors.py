@@ -23,16 +23,22 @@ class Mistake(msgspec.Struct, frozen=True, kw_only=True):
     line: int | None = None
     """Counted from 1."""
     path: str = ""
+    rule: str = ""
+    """The name of the rule that the path leads into."""
     message: str
     hint: str = ""
 
+    @property
+    def text(self) -> str:
+        """The message behind its path and its rule: `choices[3].tier (rule 'maths'): ...`."""
+        if not self.path:
+            return self.message
+        rule = f" (rule {self.rule!r})" if self.rule else ""
+        return f"{self.path}{rule}: {self.message}"
+
     def __str__(self) -> str:
         location = f"{self.file}:{self.line}" if self.line is not None else self.file
-        parts = [
-            location,
-            self.level,
-            f"{self.path}: {self.message}" if self.path else self.message,
-        ]
+        parts = [location, self.level, self.text]
         return ": ".join(part for part in parts if part) + (f" {self.hint}" if self.hint else "")
 
 

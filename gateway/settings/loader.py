@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from gateway.core import jsonio
 from gateway.settings import environment as env
-from gateway.settings import yaml
+from gateway.settings import rule_hints, yaml
 from gateway.settings.environment import find_stray_variables, find_unused_proxies
 from gateway.settings.errors import (
     ConfigError,
@@ -23,15 +23,14 @@ from gateway.settings.errors import (
 from gateway.settings.file_snapshot import FileSnapshot
 from gateway.settings.includes import IncludedFiles, Locations, display_path
 from gateway.settings.overrides import apply_override
+from gateway.settings.rule_hints import RULE_SECTIONS
 from gateway.settings.schema.root import Config
-from gateway.settings.schema.rules import RangePart
+from gateway.settings.schema.rules import LANGUAGES, RangePart
 
 _MIN_SECRET_CHARS = 8
 """Characters that a secret has at least; shorter values stand in words by chance."""
 
 
-RULE_SECTIONS = ("guards", "choices")
-"""The parts of a configuration that are its rules."""
 EMBEDDING_MODEL_HINT = (
     "Name an embedding model that a lab has under `embeddings`, as `embed: text-embedding-3-small`."
 )
@@ -80,6 +79,7 @@ class ConfigSource(msgspec.Struct):
             file=file,
             line=line,
             path=format_path(path),
+            rule=rule_hints.find_rule_name(self.raw, path),
             message=message,
             hint=hint,
         )
@@ -227,9 +227,9 @@ def _translate_finding(source: ConfigSource, finding: dict[str, object]) -> Mist
     context = finding.get("ctx")
     context = context if isinstance(context, dict) else {}
     if kind == "extra_forbidden":
-        return source.make_mistake(
-            path, "no such key.", suggest_name(str(path[-1]), _list_allowed_keys(path))
-        )
+        hint = rule_hints.suggest_place(source.raw, path)
+        hint = hint or suggest_name(str(path[-1]), _list_allowed_keys(path))
+        return source.make_mistake(path, "no such key.", hint)
     if kind == "missing":
         hint = (
             suggest_name(str(path[-2]), _list_sibling_names(source, path[:-1]))
@@ -244,6 +244,8 @@ def _translate_finding(source: ConfigSource, finding: dict[str, object]) -> Mist
         hint = suggest_name(str(value), [word.strip("'") for word in choices])
         if value in choices:
             hint = "Write it without quotes."
+        if str(LANGUAGES[0]) in [word.strip("'") for word in choices]:
+            hint = rule_hints.suggest_language(str(value))
         return source.make_mistake(path, f"{value!r} is not allowed.", hint)
     if kind == "string_pattern_mismatch":
         parts = str(context["pattern"]).strip("^$()").split("|")

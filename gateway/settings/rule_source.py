@@ -6,7 +6,8 @@ import msgspec
 
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError
-from gateway.settings.loader import RULE_SECTIONS, ConfigSource
+from gateway.settings.loader import ConfigSource
+from gateway.settings.rule_hints import RULE_SECTIONS
 
 _MAX_FILE_BYTES = 1_000_000
 """Bytes of a file of rules that is shown as it is written."""

@@ -21,6 +21,7 @@ from gateway.settings.model_names import (
     list_embedding_names,
     list_target_names,
 )
+from gateway.settings.rule_hints import find_keyword_problem, find_value
 from gateway.settings.schema import pricing
 from gateway.settings.schema.root import EffortPart
 from gateway.settings.schema.rules import MostPart, RangePart, WhenPart
@@ -145,6 +146,7 @@ def find_warnings(
         *pricing.find_missing_rates(source),
         *_check_shares(source),
         *_check_near_cache(source),
+        *_check_keywords(source),
         *placeholder_keys.find_placeholders(source, disabled_providers),
     ]
     return sorted(mistakes, key=lambda item: (item.file, item.line or 0))
@@ -389,20 +391,36 @@ def _check_choices(source: ConfigSource) -> Iterator[Mistake]:
 
 
 def _check_conditions(source: ConfigSource, dialects: Collection[str]) -> Iterator[Mistake]:
+    for path, condition in _list_all_conditions(source):
+        for name, value in condition:
+            if isinstance(value, RangePart) and value.min is not None and value.max is not None:
+                if value.min <= value.max:
+                    continue
+                yield source.make_mistake((*path, name), "min is above max: it never holds.")
+        for dialect in condition.dialect or ():
+            if dialect not in dialects:
+                hint = suggest_name(dialect, dialects)
+                yield source.make_mistake((*path, "dialect"), f"no dialect {dialect!r}.", hint)
+
+
+def _list_all_conditions(source: ConfigSource) -> Iterator[tuple[Path, WhenPart]]:
+    """The conditions of all rules, and all that stand inside them."""
     config = source.config
-    rules = [("guards", index, rule.when) for index, rule in enumerate(config.guards)]
-    rules += [("choices", index, rule.when) for index, rule in enumerate(config.choices)]
-    for kind, index, when in rules:
-        for path, condition in _list_conditions((kind, index, "when"), when):
-            for name, value in condition:
-                if isinstance(value, RangePart) and value.min is not None and value.max is not None:
-                    if value.min <= value.max:
-                        continue
-                    yield source.make_mistake((*path, name), "min is above max: it never holds.")
-            for dialect in condition.dialect or ():
-                if dialect not in dialects:
-                    hint = suggest_name(dialect, dialects)
-                    yield source.make_mistake((*path, "dialect"), f"no dialect {dialect!r}.", hint)
+    for index, guard in enumerate(config.guards):
+        yield from _list_conditions(("guards", index, "when"), guard.when)
+    for index, choice in enumerate(config.choices):
+        yield from _list_conditions(("choices", index, "when"), choice.when)
+
+
+def _check_keywords(source: ConfigSource) -> Iterator[Mistake]:
+    """Yield a warning for each keyword that is a pattern, or several words without brackets."""
+    for path, condition in _list_all_conditions(source):
+        stands_alone = isinstance(find_value(source.raw, (*path, "keywords")), str)
+        for keyword in condition.keywords or ():
+            problem = find_keyword_problem(keyword, stands_alone=stands_alone)
+            if problem is not None:
+                message, hint = problem
+                yield source.make_mistake((*path, "keywords"), message, hint, warn=True)
 
 
 def _list_conditions(path: Path, condition: WhenPart) -> Iterator[tuple[Path, WhenPart]]:

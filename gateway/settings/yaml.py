@@ -243,7 +243,10 @@ class _Reader:
             if str(key.tag).endswith(":merge"):
                 raise self.make_error(key, path, "YAML 1.2 has no merge key <<: write the keys out")
             if name in result:
-                raise self.make_error(key, (*path, name), "this key is given twice")
+                message = (
+                    f"this key is given twice, first in line {self.document.lines[*path, name]}"
+                )
+                raise self.make_error(key, (*path, name), message)
             self.document.lines[*path, name] = key.start_mark.line + 1
             result[name] = self.read_value(item, (*path, name))
         return result

@@ -232,7 +232,7 @@ def test_every_error_is_told_and_the_status_is_1(tmp_path: Path) -> None:
     result = run("--config", file, "check")
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
-        f"{file}:18: error: guards[0].when.tga: no such key. Did you mean 'tag'?",
+        f"{file}:18: error: guards[0].when.tga (rule 'drafts are cheap'): no such key. Did you mean 'tag'?",
         "1 error: the gateway would not start.",
     ]
     file = config(
@@ -241,7 +241,7 @@ def test_every_error_is_told_and_the_status_is_1(tmp_path: Path) -> None:
     result = run("--config", file, "check")
     assert result.stdout.splitlines() == [
         f"{file}:2: error: default.lab: no lab 'amce'. Did you mean 'acme'?",
-        f"{file}:18: error: guards[0].when.matches: '(' is not a regular expression: missing ): (.",
+        f"{file}:18: error: guards[0].when.matches (rule 'drafts are cheap'): '(' is not a regular expression: missing ): (.",
         "2 errors: the gateway would not start.",
     ]
     told = json.loads(run("--config", file, "check", "--json").stdout)
@@ -251,6 +251,7 @@ def test_every_error_is_told_and_the_status_is_1(tmp_path: Path) -> None:
         "file": str(file),
         "line": 2,
         "path": "default.lab",
+        "rule": "",
         "message": "no lab 'amce'.",
         "hint": "Did you mean 'acme'?",
     }
@@ -290,7 +291,10 @@ def test_rules_are_held_against_the_keys_that_there_are(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"secret").hexdigest()
     (tmp_path / "k.yaml").write_text(f"alice: {{sha256: {digest}}}\n")
     result = run("--config", config(tmp_path, text + "keys: k.yaml\n"), "check")
-    assert "guards[0].when.key: no key is called 'alise'. Did you mean 'alice'?" in result.stdout
+    assert (
+        "guards[0].when.key (rule 'k'): no key is called 'alise'. Did you mean 'alice'?"
+        in result.stdout
+    )
     result = run("--config", config(tmp_path, text), "check")
     assert "no key is called 'alise': keys are open, as 'open'." in result.stdout
 

@@ -1,12 +1,13 @@
 """`tiergate explain`: a text, a file or standard input in, the decision and its reasons out."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.cli.run import config, program, run
+from tests.cli.run import GOOD, config, program, run
 
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
 
@@ -78,6 +79,99 @@ def test_options_are_the_request_s_headers_and_model(
 ) -> None:
     result = run("--config", file, "explain", "Prove it.", "--json", *words)
     assert json.loads(result.stdout)["tier"] == tier
+
+
+RULES = """
+- {name: bob is slow, when: {key: bob, time: {hours: "00:00-06:00"}}, tier: smart}
+- {name: codex, when: {client: codex, dialect: [gemini, openai-chat]}, tier: reasoning}
+routing: {classifier: prior}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "tier"),
+    [
+        ((), "fast"),
+        (("--key", "bob", "--at", "2026-11-28 03:00"), "smart"),
+        (("--key", "ann", "--at", "2026-11-28 03:00"), "fast"),
+        (("--key", "bob", "--at", "2026-11-28 09:00"), "fast"),
+        (("--client", "codex"), "reasoning"),
+        (("--client", "codex_cli_rs/0.169"), "reasoning"),
+        (("--client", "codex", "--dialect", "gemini"), "reasoning"),
+        (("--client", "codex", "--dialect", "anthropic-messages"), "fast"),
+    ],
+)
+def test_options_are_whose_call_it_is_and_when_it_comes(
+    tmp_path: Path, words: tuple[str, ...], tier: str
+) -> None:
+    result = run(
+        "--config", config(tmp_path, GOOD + RULES.lstrip()), "explain", "hi", "--json", *words
+    )
+    assert json.loads(result.stdout)["tier"] == tier
+
+
+def test_a_file_is_read_in_its_dialect(file: Path, tmp_path: Path) -> None:
+    request = tmp_path / "request.json"
+    request.write_text('{"contents": [{"role": "user", "parts": [{"text": "Prove it."}]}]}')
+    result = run("--config", file, "explain", request, "--dialect", "gemini")
+    assert result.stdout.splitlines()[-1] == "1. acme/huge through openai-chat"
+    assert run("--config", file, "explain", request).exit_code == 1
+
+
+def test_a_time_or_a_key_that_is_none_is_misused(tmp_path: Path) -> None:
+    file = config(tmp_path, GOOD + "keys: keys.yaml\n")
+    (tmp_path / "keys.yaml").write_text(
+        f"alice: {{sha256: {hashlib.sha256(b'k').hexdigest()}, tiers: [fast]}}\n"
+    )
+    result = run("--config", file, "explain", "Prove it.", "--key", "alise")
+    assert result.exit_code == 2
+    assert "no key is called 'alise'. Did you mean 'alice'?" in result.stderr
+    result = run("--config", file, "explain", "Prove it.", "--key", "alice", "--json")
+    assert json.loads(result.stdout)["tier"] == "fast"
+    result = run("--config", file, "explain", "Prove it.", "--at", "noon")
+    assert result.exit_code == 2
+    assert "must be a time, as 2026-12-24 18:00" in result.stderr
+
+
+LONG = "|".join(f"word{number}" for number in range(20))
+NEAR = f"""
+- {{name: hard, when: {{maths: {{min: 0.5}}, user_tokens: {{min: 4}}}}, tier: reasoning}}
+- {{name: long, when: {{matches: {LONG}, stream: false}}, tier: reasoning}}
+routing: {{classifier: prior}}
+"""
+
+
+def test_what_was_seen_and_what_nearly_matched_is_told(tmp_path: Path) -> None:
+    file = config(tmp_path, GOOD + NEAR.lstrip())
+    result = run("--config", file, "explain", "Hello, what is 2 = x?")
+    lines = [re.sub("  +", " | ", line) for line in result.stdout.splitlines()]
+    first, last = lines.index("what was seen in the text | value"), lines.index("1. acme/small")
+    assert lines[first + 2 : last] == [
+        "characters | 21",
+        "words | 6",
+        "question marks | 1",
+        "numbers | 1",
+        "share of digits | 0.05",
+        "looks like mathematics | 0.17",
+        "asks for a simple task, or is polite | 1",
+        "",
+        "nearly matched | but for | here",
+        lines[last - 4],
+        "choice hard | maths: {min: 0.5} | 0.17",
+        f'choice long | matches: "{LONG[:50]}... | no such text',
+        "",
+    ]
+    told = json.loads(run("--config", file, "explain", "hello", "--json").stdout)
+    assert told["signals"] == {"chars": 5, "words": 1, "simple_words": 1, "greeting": True}
+    assert told["near_misses"] == [
+        {
+            "kind": "choice",
+            "rule": "long",
+            "condition": f'matches: "{LONG}"',
+            "value": "no such text",
+        }
+    ]
+    assert "yes" in run("--config", file, "explain", "hello").stdout
 
 
 REFUSALS = [

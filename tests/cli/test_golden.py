@@ -69,6 +69,8 @@ def test_verdicts_as_json(file: Path, tmp_path: Path) -> None:
         "key": None,
         "tags": [],
         "dialect": "openai-chat",
+        "client": None,
+        "at": None,
         "expected": "reasoning",
         "expected_lab": "acme",
         "tier": "reasoning",

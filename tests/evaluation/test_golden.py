@@ -107,6 +107,13 @@ def test_prompts_are_read_with_their_defaults() -> None:
             "prompts:\n- turns: [{prompt: a, says: b}]",
             "golden.yaml:2: error: prompts[0].turns[0]: Object contains unknown field `says`.",
         ),
+        (
+            "prompts:\n- {prompt: a, tier: fast, at: at night}",
+            (
+                "golden.yaml:2: error: prompts[0]: must be a time, as 2026-12-24 18:00 or "
+                "2026-12-24 18:00 Europe/Berlin."
+            ),
+        ),
         ("golden: []", "golden.yaml:1: error: Object contains unknown field `golden`."),
         ("[]", "golden.yaml:1: error: Expected `object`, got `array`."),
         ("", "golden.yaml:1: error: Expected `object`, got `null`."),
@@ -209,6 +216,42 @@ def test_a_golden_prompt_may_come_in_any_dialect(dialect: str) -> None:
     guard = {"name": "one", "when": {"dialect": "gemini"}, "max_tier": "smart"}
     found = routed([guard], dialect=dialect)
     assert found.tier == ("smart" if dialect == "gemini" else "reasoning")
+
+
+NIGHT = {"hours": ["00:00-06:00", "22:00-24:00"], "zone": "Europe/Berlin"}
+
+
+@pytest.mark.parametrize(
+    ("at", "tier"),
+    [
+        ("", "reasoning"),
+        ("2026-11-28 23:00 Europe/Berlin", "fast"),
+        ("2026-11-28 23:00", "fast"),
+        ("2026-11-28T21:30Z", "fast"),
+        ("2026-11-28 12:00", "reasoning"),
+        ("2026-11-28", "fast"),
+    ],
+)
+def test_a_rule_of_hours_holds_by_the_time_of_the_prompt(at: str, tier: str) -> None:
+    """Never by the clock of the machine: the same file passes by day and by night."""
+    rule: world.Json = {"name": "night", "when": {"time": NIGHT}, "max_tier": "fast"}
+    assert routed([rule], at=at).tier == tier
+
+
+def test_a_conversation_begins_at_its_time_and_goes_on_from_there() -> None:
+    rule: world.Json = {"name": "night", "when": {"time": NIGHT}, "max_tier": "fast"}
+    turns = [{"prompt": "Prove it."}, {"prompt": "Prove it.", "idle": "20m"}]
+    found = talk(*turns, guards=[rule], at="2026-11-28 21:50 Europe/Berlin")
+    assert tiers(found) == ["reasoning", "fast"]
+
+
+@pytest.mark.parametrize("client", ["codex", "codex_cli_rs/0.169"])
+def test_a_golden_prompt_may_be_an_applications(client: str) -> None:
+    """By the name that rules know, or by what its user agent says."""
+    rule: world.Json = {"name": "codex", "when": {"client": "codex"}, "max_tier": "fast"}
+    assert routed([rule], client=client).tier == "fast"
+    assert tiers(talk({"prompt": "Prove it."}, guards=[rule], client=client)) == ["fast"]
+    assert routed([rule], client="curl/8").tier == "reasoning"
 
 
 PROOFS: world.Json = {"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}

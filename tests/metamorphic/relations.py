@@ -16,6 +16,7 @@ from gateway.routing.router import Router, decide
 from gateway.runtime.build import build_config
 from tests.config import shipped
 from tests.metamorphic.prompts import EASY, LANGUAGES
+from tests.metamorphic.snippets import CODE
 
 SEED = 20_261_126
 TODAY = datetime(2026, 11, 24, tzinfo=UTC)
@@ -114,6 +115,19 @@ def pasted(forms: tuple[str, ...], lines: int) -> Change:
     return change
 
 
+def pasted_code(lines: int) -> Change:
+    """The prompt, and so many lines of code in one form that somebody pasted behind it."""
+
+    def change(text: str, draw: random.Random) -> str:
+        form, rows = draw.choice(CODE), list[str]()
+        while len(rows) < lines:
+            numbers = {"n": draw.randrange(100, 1000), "day": draw.randrange(10, 27)}
+            rows += [*form.format(**numbers).splitlines(), ""]
+        return f"{text}\n\n" + "\n".join(rows[:lines])
+
+    return change
+
+
 def fenced(change: Change) -> Change:
     """What is pasted stands in a fence."""
     return lambda text, draw: "\n\n```\n".join(change(text, draw).split("\n\n", 1)) + "\n```"
@@ -158,9 +172,16 @@ RELATIONS = (
     Relation("40 lines of a fenced log", fenced(pasted(_LINES, 40)), 0.10),
     Relation("40 lines of a quoted log", quoted(pasted(_LINES, 40)), 0.10),
     Relation("200 lines of a log before it", before(pasted(_LINES, 200)), 0.20),
-    # No form that is looked for: it is read as prose, and the longer, the harder.
+    Relation("40 lines of pasted code", pasted_code(40), 0.20),
+    Relation("40 lines of fenced code", fenced(pasted_code(40)), 0.20),
+    Relation("40 lines of quoted code", quoted(pasted_code(40)), 0.20),
+    Relation("40 lines of code before it", before(pasted_code(40)), 0.20),
+    Relation("200 lines of pasted code", pasted_code(200), 0.20),
+    Relation("200 lines of code before it", before(pasted_code(200)), 0.20),
+    # Too short to be told from what is asked about.
+    Relation("5 lines of pasted code", pasted_code(5), 1.0),
     Relation("5 lines of a listing", pasted(_LISTING, 5), 1.0),
-    Relation("40 lines of a listing", pasted(_LISTING, 40), 1.0, 1.0),
+    Relation("40 lines of a listing", pasted(_LISTING, 40), 0.20),
 )
 TRANSLATED = 0.10
 """The largest share of the translations of an easy English prompt that leave the fast tier."""

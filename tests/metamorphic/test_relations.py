@@ -3,13 +3,15 @@
 `make metamorphic` measures each ten times as long; here each prompt is changed once.
 """
 
+from collections.abc import Callable
+
 import pytest
 
 from gateway.routing.router import Router
 from tests.metamorphic import relations
 from tests.metamorphic.__main__ import main
 from tests.metamorphic.prompts import EASY, LANGUAGES
-from tests.metamorphic.relations import RELATIONS, TRANSLATED, Relation
+from tests.metamorphic.relations import RELATIONS, TRANSLATED, Change, Relation
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,15 @@ def test_a_change_moves_no_more_than_its_share(
     found = relations.measure(known, relation, easy)
     assert found.up <= relation.up, found
     assert found.reasoned <= relation.reasoned, found
+
+
+@pytest.mark.parametrize("place", [relations.fenced, relations.before, relations.quoted, lambda one: one])  # fmt: skip
+def test_an_easy_question_about_much_code_does_not_get_reasoning(
+    known: Router, place: Callable[[Change], Change]
+) -> None:
+    relation = Relation("200 lines", place(relations.pasted_code(200)), 1.0)
+    texts = ["What does this do?", "Can you explain this?", "Which language is this?"]
+    assert relations.measure(known, relation, texts, 20).reasoned == 0
 
 
 def test_translations_get_what_the_original_gets(known: Router) -> None:

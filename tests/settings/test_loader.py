@@ -79,7 +79,7 @@ def test_rules_of_several_files_are_one_list_and_keep_their_lines(folder: Path) 
     write(folder, "guards:\n- {name: one, tag: t}\n- {name: two, tag: t}\n", "rules.yaml")
     write(folder, MAIN + "guards:\n- {name: three, tga: t}\n", "gateway.yaml")
     assert wrong(folder) == [
-        "gateway.yaml:4: error: guards[2].tga: no such key. Did you mean 'tag'?"
+        "gateway.yaml:4: error: guards[2].tga (rule 'three'): no such key. Did you mean 'tag'?"
     ]
     write(folder, MAIN + "guards:\n- {name: three, tag: t}\n", "gateway.yaml")
     assert [guard.name for guard in read(folder).config.guards] == ["one", "two", "three"]

@@ -17,13 +17,13 @@ APPENDED: list[tuple[str, str]] = [
      "17: error: routing.clasifier: no such key. Did you mean 'classifier'?"),
     ("xyz: true", "16: error: xyz: no such key."),
     ("choices:\n- name: a\n  tier: fast\n  then: x",
-     "19: error: choices[0].then: no such key. Did you mean 'when'?"),
+     "19: error: choices[0].then (rule 'a'): no such key. Did you mean 'when'?"),
     ("choices:\n- {name: a, tier: fast, when: {keyword: x}}",
-     "17: error: choices[0].when.keyword: no such key. Did you mean 'keywords'?"),
+     "17: error: choices[0].when.keyword (rule 'a'): no such key. Did you mean 'keywords'?"),
     ("choices:\n- name: a\n  tier: fast\n  when:\n    any:\n    - tools: true\n    - not: {imges: true}",
-     "22: error: choices[0].when.any[1].not.imges: no such key. Did you mean 'images'?"),
+     "22: error: choices[0].when.any[1].not.imges (rule 'a'): no such key. Did you mean 'images'?"),
     ("choices:\n- {name: a, tier: fast, when: {user_tokens: {maximum: 3}}}",
-     "17: error: choices[0].when.user_tokens.maximum: no such key. Did you mean 'max'?"),
+     "17: error: choices[0].when.user_tokens.maximum (rule 'a'): no such key. Did you mean 'max'?"),
     # words that are not allowed
     ("routing: {classifier: of}",
      "16: error: routing.classifier: 'of' is not allowed. Did you mean 'off'?"),
@@ -64,7 +64,7 @@ APPENDED: list[tuple[str, str]] = [
     ("default: {tier: medium}",
      "16: error: default.tier: 'medium' is not allowed. Known: fast, reasoning, smart."),
     ("guards:\n- {name: g, max_tier: reasonning}",
-     "17: error: guards[0].max_tier: 'reasonning' is not allowed. Did you mean 'reasoning'?"),
+     "17: error: guards[0].max_tier (rule 'g'): 'reasonning' is not allowed. Did you mean 'reasoning'?"),
     ("cache: {default: always}", "16: error: cache.default: 'always' is not allowed. Known: deterministic, embeddings, off, on."),
     ("cache: {default: determinstic}", "16: error: cache.default: 'determinstic' is not allowed. Did you mean 'deterministic'?"),
     ("cache: {scope: keys}", "16: error: cache.scope: 'keys' is not allowed. Did you mean 'key'?"),
@@ -91,48 +91,76 @@ APPENDED: list[tuple[str, str]] = [
     ("aliases: [a, b]", "16: error: aliases: must be a mapping."),
     ("guards: {name: g}", "16: error: guards: must be a list."),
     ("choices:\n- {name: a, tier: fast, when: {user_tokens: 30}}",
-     "17: error: choices[0].when.user_tokens: must be a mapping. Write it as {min: 1, max: 30}."),
+     "17: error: choices[0].when.user_tokens (rule 'a'): must be a mapping. Write it as {min: 1, max: 30}."),
     ("choices:\n- {name: a, tier: fast, when: {turns: {min: two}}}",
-     "17: error: choices[0].when.turns.min: must be a number."),
+     "17: error: choices[0].when.turns.min (rule 'a'): must be a number."),
     ("choices:\n- {name: a, tier: fast, when: {keywords: 5}}",
-     "17: error: choices[0].when.keywords: must be a list."),
+     "17: error: choices[0].when.keywords (rule 'a'): must be a list."),
     ("choices:\n- {name: a, tier: fast, when: {keywords: [a, 404]}}",
-     "17: error: choices[0].when.keywords[1]: must be a text. Put it in quotes."),
+     "17: error: choices[0].when.keywords[1] (rule 'a'): must be a text. Put it in quotes."),
     ("choices:\n- {name: a, tier: fast, when: {keywords: []}}",
-     "17: error: choices[0].when.keywords: must not be empty."),
+     "17: error: choices[0].when.keywords (rule 'a'): must not be empty."),
     ("choices:\n- {name: a, tier: fast, when: {keywords: [' ']}}",
-     "17: error: choices[0].when.keywords[0]: must not be empty."),
+     "17: error: choices[0].when.keywords[0] (rule 'a'): must not be empty."),
     ("choices:\n- {name: a, tier: fast, when: {any: []}}",
-     "17: error: choices[0].when.any: must not be empty."),
+     "17: error: choices[0].when.any (rule 'a'): must not be empty."),
     ("choices:\n- {tier: fast}", "17: error: choices[0]: the key 'name' is missing."),
     # rules
     ("choices:\n- {name: a}",
-     "17: error: choices[0]: decides nothing. Give it a `tier`, `lab` or `model`."),
+     "17: error: choices[0] (rule 'a'): decides nothing. Give it a `tier`, `lab` or `model`."),
     ("choices:\n- {name: a, lab: acmee}",
-     "17: error: choices[0].lab: no lab 'acmee'. Did you mean 'acme'?"),
+     "17: error: choices[0].lab (rule 'a'): no lab 'acmee'. Did you mean 'acme'?"),
     ("choices:\n- {name: a, model: smal}",
-     "17: error: choices[0].model: no target has the model 'smal'. Did you mean 'small'?"),
+     "17: error: choices[0].model (rule 'a'): no target has the model 'smal'. Did you mean 'small'?"),
     ("choices:\n- {name: a, model: fast}",
-     "17: error: choices[0].model: no target has the model 'fast'. Known: large, small."),
+     "17: error: choices[0].model (rule 'a'): no target has the model 'fast'. Known: large, small."),
     ("choices:\n- {name: a, tier: fast, when: {matches: '('}}",
-     "17: error: choices[0].when.matches: '(' is not a regular expression: missing ): (."),
+     "17: error: choices[0].when.matches (rule 'a'): '(' is not a regular expression: missing ): (."),
     ("choices:\n- {name: a, tier: fast, when: {turns: {min: 3, max: 2}}}",
-     "17: error: choices[0].when.turns: min is above max: it never holds."),
+     "17: error: choices[0].when.turns (rule 'a'): min is above max: it never holds."),
     ("choices:\n- {name: a, tier: fast, when: {all: [{not: {dialect: openai_chat}}]}}",
-     ("17: error: choices[0].when.all[0].not.dialect: no dialect 'openai_chat'. "
+     ("17: error: choices[0].when.all[0].not.dialect (rule 'a'): no dialect 'openai_chat'. "
       "Did you mean 'openai-chat'?")),
     ("choices:\n- {name: a, tier: fast}\n- {name: a, lab: acme}",
-     "18: error: choices[1].name: 'a' is given twice."),
-    ("guards:\n- {name: g}", "17: error: guards[0]: has no effect. Give it one, as `max_tier: smart`."),
-    ("guards:\n- {name: g, allow: [acme, x]}", "17: error: guards[0].allow: no lab 'x'. Known: acme."),
+     "18: error: choices[1].name (rule 'a'): 'a' is given twice."),
+    ("guards:\n- {name: g}", "17: error: guards[0] (rule 'g'): has no effect. Give it one, as `max_tier: smart`."),
+    ("guards:\n- {name: g, allow: [acme, x]}", "17: error: guards[0].allow (rule 'g'): no lab 'x'. Known: acme."),
     ("guards:\n- {name: g, deny: amce}",
-     "17: error: guards[0].deny: no lab 'amce'. Did you mean 'acme'?"),
+     "17: error: guards[0].deny (rule 'g'): no lab 'amce'. Did you mean 'acme'?"),
     ("guards:\n- {name: g, min_tier: smart, max_tier: fast}",
-     "17: error: guards[0].min_tier: is above max_tier: no tier is left."),
+     "17: error: guards[0].min_tier (rule 'g'): is above max_tier: no tier is left."),
     ("guards:\n- {name: g, allow: acme, deny: [acme]}",
-     "17: error: guards[0].allow: is all denied: no lab is left."),
+     "17: error: guards[0].allow (rule 'g'): is all denied: no lab is left."),
     ("guards:\n- {name: g, no_cache: true}\n- {name: g, no_cache: true}",
-     "18: error: guards[1].name: 'g' is given twice."),
+     "18: error: guards[1].name (rule 'g'): 'g' is given twice."),
+    ("choices:\n- {name: a, tier: fast, when: {language: german}}",
+     ("17: error: choices[0].when.language[0] (rule 'a'): 'german' is not allowed. "
+      "Write 'de': languages have their codes of ISO 639-1.")),
+    ("choices:\n- {name: a, tier: fast, when: {language: klingon}}",
+     ("17: error: choices[0].when.language[0] (rule 'a'): 'klingon' is not allowed. Known: en, de, "
+      "fr, es, pt, it, nl, pl, ru, uk, zh, ja, ko, ar, hi, tr, unknown.")),
+    ("choices:\n- {name: a, tier: fast, max_tier: smart}",
+     ("17: error: choices[0].max_tier (rule 'a'): no such key. "
+      "`max_tier` belongs to guards: choices have none.")),
+    ("guards:\n- {name: g, tier: smart}",
+     "17: error: guards[0].tier (rule 'g'): no such key. `tier` belongs to choices: guards have none."),
+    ("choices:\n- {name: a, tier: fast, keywords: [x]}",
+     ("17: error: choices[0].keywords (rule 'a'): no such key. "
+      "`keywords` is a condition: write it below `when`.")),
+    ("choices:\n- {name: a, tier: fast, when: {regex: x}}",
+     "17: error: choices[0].when.regex (rule 'a'): no such key. Did you mean 'matches'?"),
+    ("choices:\n- {name: a, tier: fast, when: {keywords: prove, derive}}",
+     ("17: error: choices[0].when.derive (rule 'a'): no such key. "
+      "A list needs brackets: keywords: [prove, derive].")),
+    ("guards:\n- {name: g, no_cache: true, tag: a, b}",
+     "17: error: guards[0].b (rule 'g'): no such key. A list needs brackets: tag: [a, b]."),
+    ("choices:\n- {name: a, tier: fast, when: {stream: true, derive: }}",
+     "17: error: choices[0].when.derive (rule 'a'): no such key."),
+    ("choices:\n- {name: a, tier: fast, when: {code: {min: 30}}}",
+     ("17: error: choices[0].when.code (rule 'a'): never holds: the rule never matches. "
+      "It goes from 0 to 1: write {min: 0.3}.")),
+    ("choices:\n- {tier: fast, name: 5}",
+     "17: error: choices[0].name: must be a text. Put it in quotes."),
     # names
     ("default: {lab: amce}", "16: error: default.lab: no lab 'amce'. Did you mean 'acme'?"),
     ("aliases: {gpt: smalll}", "16: error: aliases.gpt: nothing is called 'smalll'. Did you mean 'small'?"),
@@ -154,7 +182,7 @@ APPENDED: list[tuple[str, str]] = [
     ("include: [more/*.yaml]", "16: error: include: no file matches 'more/*.yaml'."),
     ("include: ['']", "16: error: include: no file matches ''."),
     ("include: more.yaml", "16: error: include: must be a list."),
-    ("models: {}", "16: error: models: this key is given twice"),
+    ("models: {}", "16: error: models: this key is given twice, first in line 11"),
 ]  # fmt: skip
 
 
@@ -163,6 +191,41 @@ def test_a_mistake_is_told_with_its_line_and_what_was_meant(
     tmp_path: Path, text: str, told: str
 ) -> None:
     assert world.mistakes(tmp_path, world.BASE + text + "\n") == [f"c.yaml:{told}"]
+
+
+def test_words_of_a_list_without_brackets_are_told_with_all_of_them(tmp_path: Path) -> None:
+    text = "choices:\n- {name: a, tier: fast, when: {keywords: prove, derive, show that}}\n"
+    hint = "A list needs brackets: keywords: [prove, derive, show that]."
+    assert world.mistakes(tmp_path, world.BASE + text) == [
+        f"c.yaml:17: error: choices[0].when.derive (rule 'a'): no such key. {hint}",
+        f"c.yaml:17: error: choices[0].when.show that (rule 'a'): no such key. {hint}",
+    ]
+
+
+NO_WORDS = "is looked for as it stands: keywords are words, no patterns."
+
+
+@pytest.mark.parametrize(
+    ("keywords", "told"),
+    [
+        ("['prov.*']", f"'prov.*' {NO_WORDS} For a regular expression write `matches`: 'prov.*'."),
+        ("[ok, 'a|b']", f"'a|b' {NO_WORDS} For a regular expression write `matches`: 'a|b'."),
+        ("'deriv*'", f"'deriv*' {NO_WORDS} For a regular expression write `matches`: 'deriv*'."),
+        (
+            "'prove, derive'",
+            "'prove, derive' is one keyword, with its comma. A list needs brackets: keywords: [prove, derive].",
+        ),
+        ("['ladies, gentlemen', C++, 'A* search', '[TODO]', U.S., 'why?', .NET]", ""),
+        ("tell me", ""),
+    ],
+)
+def test_keywords_that_are_no_words_are_a_warning(tmp_path: Path, keywords: str, told: str) -> None:
+    """They would be looked for as they are written, and never be there."""
+    text = (
+        f"{world.BASE}choices:\n- name: a\n  tier: fast\n  when: {{any: [keywords: {keywords}]}}\n"
+    )
+    place = "c.yaml:19: warning: choices[0].when.any[0].keywords (rule 'a'): "
+    assert world.warnings(tmp_path, text) == ([place + told] if told else [])
 
 
 # What is replaced in the sound configuration, and what is told of it.
@@ -408,9 +471,9 @@ def test_every_pattern_that_is_none_is_told(tmp_path: Path) -> None:
         "- {name: b, when: {any: [{matches: '*x'}, {matches: fine}]}, tier: fast}\n"
     )
     assert world.mistakes(tmp_path, text) == [
-        "c.yaml:17: error: guards[0].when.matches: '(' is not a regular expression: missing ): (.",
+        "c.yaml:17: error: guards[0].when.matches (rule 'g'): '(' is not a regular expression: missing ): (.",
         (
-            "c.yaml:20: error: choices[1].when.any[0].matches: '*x' is not a regular expression: "
+            "c.yaml:20: error: choices[1].when.any[0].matches (rule 'b'): '*x' is not a regular expression: "
             "no argument for repetition operator: *."
         ),
     ]

@@ -126,7 +126,7 @@ def test_other_rules_stand_in_place_of_those_that_are_written(tmp_path: Path) ->
         ("choices: [", "mine:1: error: not valid YAML"),
         (
             "choices:\n- {name: a, tear: fast}",
-            "mine:2: error: choices[0].tear: no such key. Did you mean 'tier'?",
+            "mine:2: error: choices[0].tear (rule 'a'): no such key. Did you mean 'tier'?",
         ),
     ],
 )

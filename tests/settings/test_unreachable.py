@@ -55,15 +55,15 @@ APPENDED: list[tuple[str, list[str]]] = [
      ["12: warning: aliases.x: leads to other/d, which cannot be served: no provider of it is on."]),
     ("guards:\n- {name: g, allow: [other, both]}\n- {name: h, deny: other}", []),
     ("guards:\n- {name: g, allow: other}",
-     [("13: warning: guards[0].allow: allows only labs that serve nothing: "
+     [("13: warning: guards[0].allow (rule 'g'): allows only labs that serve nothing: "
        "every call that matches is refused.")]),
     ("choices:\n- {name: c, lab: acme, tier: fast}\n- {name: d, lab: both}\n- {name: e, model: a}", []),
     ("choices:\n- {name: c, lab: other, tier: fast}",
-     ["13: warning: choices[0].lab: other is off (set OTHER_KEY): calls go elsewhere."]),
+     ["13: warning: choices[0].lab (rule 'c'): other is off (set OTHER_KEY): calls go elsewhere."]),
     ("choices:\n- {name: c, lab: both, tier: smart}",
-     ["13: warning: choices[0].tier: both cannot serve smart: calls go elsewhere."]),
+     ["13: warning: choices[0].tier (rule 'c'): both cannot serve smart: calls go elsewhere."]),
     ("choices:\n- {name: c, model: other/d, tier: fast}",
-     ["13: warning: choices[0].model: no provider of other/d is on: the choice goes on without it."]),
+     ["13: warning: choices[0].model (rule 'c'): no provider of other/d is on: the choice goes on without it."]),
 ]  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def test_a_lab_with_no_target_at_all_serves_nothing(tmp_path: Path) -> None:
     text = TWO + "  none: {about: Nothing.}\nchoices:\n- {name: c, lab: none}\n"
     assert world.unreached(tmp_path, text) == [
         f"c.yaml:{SMART}",
-        "c.yaml:14: warning: choices[0].lab: none is off (it has no target): calls go elsewhere.",
+        "c.yaml:14: warning: choices[0].lab (rule 'c'): none is off (it has no target): calls go elsewhere.",
     ]
 
 

@@ -108,10 +108,10 @@ NOWHERE = (
 )
 
 REFUSED: list[tuple[str, str]] = [
-    ("a: 1\nb: 2\na: 3", "f.yaml:3: error: a: this key is given twice"),
-    ("a:\n  b: 1\n  b: 2", "f.yaml:3: error: a.b: this key is given twice"),
-    ("1: a\n'1': b", "f.yaml:2: error: 1: this key is given twice"),
-    ("a: {b: 1, b: 2}", "f.yaml:1: error: a.b: this key is given twice"),
+    ("a: 1\nb: 2\na: 3", "f.yaml:3: error: a: this key is given twice, first in line 1"),
+    ("a:\n  b: 1\n  b: 2", "f.yaml:3: error: a.b: this key is given twice, first in line 2"),
+    ("1: a\n'1': b", "f.yaml:2: error: 1: this key is given twice, first in line 1"),
+    ("a: {b: 1, b: 2}", "f.yaml:1: error: a.b: this key is given twice, first in line 1"),
     ("a:\n\tb: 1", f"f.yaml:2: {TOKEN.format(r"'\t'")}"),
     ("a: 1\n b: 2",
      f"f.yaml:2: {COLON}"),

@@ -66,10 +66,12 @@ TERMS = (
         "asks for a program", "build_words", lambda s: s.build_words > 0 and s.code > 0, -0.90, 0.30
     ),
     HeuristicTerm("word problem", "counting", lambda s: s.counting and s.numbers > 0, -0.60, 0.20),
-    HeuristicTerm("code", "code", lambda s: s.code, -0.50, 0.30),
-    HeuristicTerm("maths", "maths", lambda s: s.maths, -0.30, 2.60),
-    HeuristicTerm("proof", "proof_words", lambda s: min(s.proof_words, 2), -1.20, 2.40),
-    HeuristicTerm("reasoning", "reasoning_words", lambda s: min(s.reasoning_words, 3), -0.25, 0.40),
+    HeuristicTerm("looks like code", "code", lambda s: s.code, -0.50, 0.30),
+    HeuristicTerm("looks like mathematics", "maths", lambda s: s.maths, -0.30, 2.60),
+    HeuristicTerm("asks for a proof", "proof_words", lambda s: min(s.proof_words, 2), -1.20, 2.40),
+    HeuristicTerm(
+        "asks for reasoning", "reasoning_words", lambda s: min(s.reasoning_words, 3), -0.25, 0.40
+    ),
     HeuristicTerm("stack trace", "trace", lambda s: s.trace, -0.40, 1.00),
     HeuristicTerm("simple task", "simple_words", lambda s: min(s.simple_words, 2), 0.40, -0.40),
     HeuristicTerm("one fact", "lookup", lambda s: s.lookup, 0.70, -0.50),

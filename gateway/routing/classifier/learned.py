@@ -213,18 +213,20 @@ class LearnedClassifier:
         return need, fails
 
     def explain(self, signals: TextSignals, score: Score) -> str:
-        """The scores, the prior's words for what it saw, and what the rest did to them."""
+        """The scores, the prior's words for what it saw, and what the rest did to them.
+
+        It names no source: those are files of training, of which readers of a trace know nothing.
+        """
         explanation = heuristic.explain(signals, score)
         if not score.because:
             return explanation
-        wording, form, familiar, nearest, own_effect = score.because
+        wording, form, familiar, _, own_effect = score.because
         parts = [
             f"its {name} says {'harder' if value > 0 else 'easier'} ({value:+.2f})"
             for name, value in (("wording", wording), ("form", form), ("own labels", own_effect))
             if abs(value) >= _MIN_REPORTED_EFFECT
         ]
-        source = self.model.sources[int(nearest)]
-        parts.append(f"like {source} {familiar:.0%}")
+        parts.append(f"{familiar:.0%} like prompts that it has learnt from")
         return f"{explanation}; {', '.join(parts)}"
 
     def _combine_features(

@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.routing.classifier import tokenizer, vocabulary
 from gateway.routing.classifier.language import detect_from_signs, detect_language
+from gateway.routing.classifier.pasted_text import FoldedText, fold_blocks
 from gateway.routing.classifier.phrases import (
     ALL_PHRASES,
     PHRASE_KINDS,
@@ -130,13 +131,25 @@ class TextSignals(msgspec.Struct, frozen=True, gc=False):
     """It asks how many or how much."""
     greeting: bool = False
     """Nothing but small talk."""
+    pasted_code: bool = False
+    """A long block of code stands beside what is asked; `code` is of the rest."""
+
+    @property
+    def total_code(self) -> float:
+        """How much it looks like code, with what is pasted: what rules ask for."""
+        return 1.0 if self.pasted_code else self.code
+
+
+def read_excerpt(text: str) -> FoldedText:
+    """The part of `text` that is read: `MAX_CHARS` characters at most, with pastes folded."""
+    if len(text) > MAX_CHARS:
+        text = f"{text[: HEAD_CHARS - 1]}\n{text[HEAD_CHARS - MAX_CHARS :]}"
+    return fold_blocks(fold_log_lines(text))
 
 
 def make_excerpt(text: str) -> str:
-    """The part of `text` that is read: `MAX_CHARS` characters at most, a log line as one word."""
-    if len(text) > MAX_CHARS:
-        text = f"{text[: HEAD_CHARS - 1]}\n{text[HEAD_CHARS - MAX_CHARS :]}"
-    return fold_log_lines(text)
+    """The same, without what is known of the pastes."""
+    return read_excerpt(text).text
 
 
 def read_signals(text: str) -> TextSignals:
@@ -167,13 +180,14 @@ class TextScan:
         "_unspaced_runs",
         "_word_kinds",
         "excerpt",
+        "pasted_code",
         "text",
     )  # fmt: skip
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.excerpt = make_excerpt(text)
-        """What is read of it."""
+        self.excerpt, self.pasted_code = read_excerpt(text)
+        """What is read of it; and as `TextSignals.pasted_code`."""
         self._option_count, question = split_options(self.excerpt)
         self._lower_text = lower_text = question.lower()
         self._raw = raw = lower_text.encode("utf-8", "surrogatepass")
@@ -260,6 +274,11 @@ class TextScan:
         return self._code
 
     @property
+    def total_code(self) -> float:
+        """As `TextSignals.total_code`."""
+        return 1.0 if self.pasted_code else self.code
+
+    @property
     def maths(self) -> float:
         """As `TextSignals.maths`. Six points are certainty; words alone can give it."""
         if self._maths is None:
@@ -323,6 +342,7 @@ class TextScan:
             and word_count <= _MAX_GREETING_WORDS
             and chat_count + all_kinds.count(POLITE) >= len(word_kinds) + len(self._phrase_kinds)
             and 2 * sum(map(len, self._find_unspaced_phrases())) >= unspaced_chars,
+            pasted_code=self.pasted_code,
         )
 
     def _read_tokens(self) -> tuple[list[bytes], bytes]:

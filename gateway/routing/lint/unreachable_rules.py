@@ -19,6 +19,8 @@ _RULE_PATH_LENGTH = 3
 """Of a path to a condition: guards or choices, a number, when."""
 _FINDING_ORDER = {"keywords": 1, "tool_names": 1, "tag": 1, "all": 2, "any": 3, "not_": 4}
 """A finding names what excludes another condition first, as a range of tokens before a keyword."""
+_SHARE_CONDITIONS = frozenset(("code", "maths"))
+_SHARE_HINT = "It goes from 0 to 1: write {min: 0.3}."
 
 
 def list_errors(source: ConfigSource, dialects: Collection[str]) -> list[Mistake]:
@@ -208,7 +210,8 @@ def _find_contradiction(
     impossible_paths = [item_path for item_path, item in items if subsumption.is_impossible(item)]
     if impossible_paths:
         for item_path in impossible_paths:
-            yield source.make_mistake(item_path, "never holds: the rule never matches.")
+            hint = _SHARE_HINT if item_path[-1] in _SHARE_CONDITIONS else ""
+            yield source.make_mistake(item_path, "never holds: the rule never matches.", hint)
         return
     for index, (item_path, item) in enumerate(items):
         for earlier_path, earlier in items[:index]:

@@ -22,7 +22,7 @@ _FIELD_READERS: dict[str, tuple[cel.Type, Callable[[RuleContext], object]]] = {
     "user_tokens": (cel.Type.INT, lambda context: context.call.user_tokens),
     "prompt_tokens": (cel.Type.INT, lambda context: context.call.prompt_tokens),
     "turns": (cel.Type.INT, lambda context: context.call.prompt.user_turns),
-    "code": (cel.Type.DOUBLE, lambda context: context.call.scan.code),
+    "code": (cel.Type.DOUBLE, lambda context: context.call.scan.total_code),
     "maths": (cel.Type.DOUBLE, lambda context: context.call.scan.maths),
     "language": (cel.Type.STRING, lambda context: context.call.language),
     "tools": (_STRING_LIST, lambda context: list(context.call.prompt.tools)),

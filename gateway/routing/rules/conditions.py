@@ -112,7 +112,7 @@ def _list_text_tests(condition: WhenPart) -> Iterable[Test]:
         languages = frozenset(condition.language)
         yield lambda context: context.call.language in languages
     if condition.code is not None:
-        yield _test_range(condition.code, attrgetter("call.scan.code"))
+        yield _test_range(condition.code, attrgetter("call.scan.total_code"))
     if condition.maths is not None:
         yield _test_range(condition.maths, attrgetter("call.scan.maths"))
 

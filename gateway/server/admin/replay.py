@@ -23,7 +23,8 @@ from gateway.runtime.tenant_classifiers import TenantClassifiers
 from gateway.server.admin.worker_thread import WorkerThread
 from gateway.settings import yaml
 from gateway.settings.errors import ConfigError, Mistake, Path, format_path
-from gateway.settings.loader import RULE_SECTIONS, CandidateRules, ConfigSource, load
+from gateway.settings.loader import CandidateRules, ConfigSource, load
+from gateway.settings.rule_hints import RULE_SECTIONS
 from gateway.telemetry import process
 
 RULES_NAME = "edited rules"

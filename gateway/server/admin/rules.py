@@ -24,7 +24,8 @@ from gateway.server.admin.worker_thread import WorkerThread
 from gateway.server.admission import Admission
 from gateway.settings import rule_source
 from gateway.settings.errors import Mistake
-from gateway.settings.loader import RULE_SECTIONS, ConfigSource
+from gateway.settings.loader import ConfigSource
+from gateway.settings.rule_hints import RULE_SECTIONS
 
 _JSON = "application/json"
 _MAX_BYTES = 262_144

@@ -1,6 +1,7 @@
 """Times of the week as they are written: hours, days, and the zone of a clock on a wall."""
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -22,6 +23,22 @@ def parse_hours(text: str) -> tuple[int, int]:
             "as 22:00-24:00 and 00:00-02:00"
         )
     return start, end
+
+
+_MOMENT_PATTERN = re.compile(r"(\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d\S*)?)(?: ([A-Za-z]\S+))?")
+
+
+def parse_moment(text: str) -> float:
+    """Seconds since the epoch of "2026-12-24 18:00 Europe/Berlin". Raises ValueError.
+
+    UTC holds where the text names no zone and no offset, and midnight where it names no hour.
+    """
+    match = _MOMENT_PATTERN.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("must be a time, as 2026-12-24 18:00 or 2026-12-24 18:00 Europe/Berlin")
+    zone = ZoneInfo(_check_zone(match[2])) if match[2] else UTC
+    moment = datetime.fromisoformat(match[1])
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).timestamp()
 
 
 def _check_hours(text: str) -> str:

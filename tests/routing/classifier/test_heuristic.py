@@ -266,7 +266,7 @@ def test_a_score_that_is_sure_of_nothing_goes_to_smart() -> None:
         ("", "fast .67, smart .94: 0 words"),
         (
             "Prove it: x = 1.",
-            "fast .33, smart .47: 5 words, proof, maths",
+            "fast .33, smart .47: 5 words, asks for a proof, looks like mathematics",
         ),
     ],
 )

@@ -45,7 +45,10 @@ CONTRADICTIONS: list[tuple[Json, list[str]]] = [
     # what never holds by itself
     ({"turns": {"max": -1}}, ["turns: never holds: the rule never matches."]),
     ({"turns": {"min": 2.2, "max": 2.8}}, ["turns: never holds: the rule never matches."]),
-    ({"code": {"min": 1.5}}, ["code: never holds: the rule never matches."]),
+    (
+        {"code": {"min": 1.5}},
+        ["code: never holds: the rule never matches. It goes from 0 to 1: write {min: 0.3}."],
+    ),
     ({"not": {}}, ["not: never holds: the rule never matches."]),
     ({"not": {"user_tokens": {"min": 0}}}, ["not: never holds: the rule never matches."]),
     ({"not": {"code": {"max": 1}}}, ["not: never holds: the rule never matches."]),
@@ -490,14 +493,14 @@ choices:
 """
     made = build_config(written.loaded(tmp_path, text), written.NOW)
     assert [str(item).removeprefix(f"{tmp_path}/") for item in made.warnings] == [
-        "c.yaml:18: warning: guards[1].min_tier: smart is above fast, all that 'a' allows: where both match, fast holds.",
-        "c.yaml:21: warning: choices[1]: is never reached: 'all' matches first.",
+        "c.yaml:18: warning: guards[1].min_tier (rule 'b'): smart is above fast, all that 'a' allows: where both match, fast holds.",
+        "c.yaml:21: warning: choices[1] (rule 'late'): is never reached: 'all' matches first.",
     ]
     wrong = text.replace("{tag: t}", "{tag: t,\n    not: {tag: [s, t]}}")
     with pytest.raises(ConfigError) as caught:
         build_config(written.loaded(tmp_path, wrong), written.NOW)
     assert [str(item).removeprefix(f"{tmp_path}/") for item in caught.value.mistakes] == [
-        "c.yaml:19: error: guards[1].when.not: cannot hold together with tag: the rule never matches."
+        "c.yaml:19: error: guards[1].when.not (rule 'b'): cannot hold together with tag: the rule never matches."
     ]
 
 

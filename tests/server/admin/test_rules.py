@@ -68,7 +68,9 @@ def test_rules_are_told_in_order_with_what_they_decided(asked: World) -> None:
     assert told["total"]["calls"] == 3
     (finding,) = [one for one in told["findings"] if one["path"] == "choices[1]"]
     assert finding["message"] == "is never reached: 'proofs' matches first."
-    assert finding["text"].endswith("choices[1]: is never reached: 'proofs' matches first.")
+    assert finding["text"].endswith(
+        "choices[1] (rule 'never'): is never reached: 'proofs' matches first."
+    )
     assert asked.client.get("/admin/rules?since=2030-01-01").json()["total"]["calls"] == 0
     for query, said in (("since=soon", "is no time"), ("sinc=7d", "no parameter 'sinc'")):
         reply = asked.client.get(f"/admin/rules?{query}")

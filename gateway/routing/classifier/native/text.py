@@ -69,6 +69,7 @@ class NativeText:
         "char_count",
         "excerpt",
         "option_count",
+        "pasted_code",
         "raw",
         "results",
         "text",
@@ -82,6 +83,8 @@ class NativeText:
         option_count: int,
         char_count: int,
         results: "ctypes.Array[ctypes.c_int32]",
+        *,
+        pasted_code: bool,
     ) -> None:
         self.text = text
         self.excerpt = excerpt
@@ -92,6 +95,8 @@ class NativeText:
         """Lettered answer options; zero, or three and more."""
         self.char_count = char_count
         """Characters of what is read, without the options."""
+        self.pasted_code = pasted_code
+        """As `TextSignals.pasted_code`."""
         self.results = results
         """As the library numbers it; of the text without its options."""
         self._signals: TextSignals | None = None
@@ -115,6 +120,11 @@ class NativeText:
         return _POINTS[self.results[_CODE]]
 
     @property
+    def total_code(self) -> float:
+        """As `TextSignals.total_code`."""
+        return 1.0 if self.pasted_code else self.code
+
+    @property
     def maths(self) -> float:
         """As `TextSignals.maths`."""
         return _POINTS[self.results[_MATHS]]
@@ -136,7 +146,7 @@ class NativeText:
                 len(self.text), words, self.option_count, questions, numbers,
                 digits / max(self.char_count, 1),
                 _POINTS[code], _POINTS[maths], proof, reasoning, build, simple,
-                trace == 1, lookup == 1, counting == 1, greeting == 1,
+                trace == 1, lookup == 1, counting == 1, greeting == 1, self.pasted_code,
             )  # fmt: skip
         return self._signals
 
@@ -145,7 +155,7 @@ def read(text: str) -> NativeText | None:
     """What the library says of a text; None where it is not for it, or there is none."""
     if (word_lists := load_word_lists()) is None:
         return None
-    excerpt = text_signals.make_excerpt(text)
+    excerpt, pasted_code = text_signals.read_excerpt(text)
     if not excerpt.isascii() and _OTHER_CHARACTER.search(excerpt) is not None:
         return None
     raw = excerpt.encode()
@@ -157,7 +167,9 @@ def read(text: str) -> NativeText | None:
     word_lists.library.tiergate_read(word_lists.address, kernel_text, len(kernel_text), results)
     if option_count:
         results[_ID] = results[_ID_HIGH] = 0  # what is judged is another text
-    return NativeText(text, excerpt, raw, option_count, len(question), results)
+    return NativeText(
+        text, excerpt, raw, option_count, len(question), results, pasted_code=pasted_code
+    )
 
 
 def _records() -> list[bytes]:

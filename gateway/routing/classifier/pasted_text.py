@@ -1,0 +1,113 @@
+"""Code, tables and quotes that somebody has pasted: what is asked stands beside them.
+
+A long block is folded to the start of its first line and a mark. Otherwise its words would count as
+those of the question, and the longer it is the harder the question would look.
+
+Each line is looked at once and gets a letter for its kind. Blocks are found in these letters.
+"""
+
+# ruff: noqa: SIM905 -- words, many to a line
+
+import re
+from typing import NamedTuple
+
+MIN_BLOCK_LINES = 20
+"""Lines of a block that is folded; a shorter one may be what is asked about, whole."""
+BLOCK_MARK = "."
+"""What stands for the rest of a block: a word to those who count words, and in no list of them."""
+_KEPT_CHARS = 60
+"""Characters that stay of the first line, which tells what is pasted."""
+_FENCE, _BLANK, _QUOTE, _TRACE = "`", " ", ">", "x"
+_CODE, _TABLE, _SENTENCE, _OTHER = "c", "t", "s", "o"
+_STATEMENT_WORDS = frozenset(
+    "def class import from return if elif else for while with try except finally raise yield async"
+    " await const let var function export public private protected static final void int char bool"
+    " double float struct enum interface impl pub fn use mod match func package type switch case"
+    " break continue namespace using template typedef local end then do done fi echo SELECT FROM"
+    " WHERE JOIN LEFT INNER GROUP ORDER HAVING LIMIT INSERT UPDATE DELETE CREATE ALTER VALUES SET"
+    " AND OR ON BEGIN END".split()
+)
+_LINE_STARTS = re.compile(
+    r"(```)"
+    r"|([ \t]*$)"
+    r"|(>)"
+    r"|([ \t]*(?:Traceback \(|at [\w.$<>]+ ?\(|File \"))"
+    r"|(\(?[A-J][.)] )"  # an answer option
+    r"|([ \t{}\[\]()<@#/*]|--|\"\"\"|'''"  # indented, brackets, decorators, comments, tags
+    r"|[\w.\[\]\"'*&-]+(?::? [\w*&\[\]]+)? *(?:=|:=|\+=|-=))"  # x = 1
+    r"|([-dl][rwxst-]{9}[ \t]|\S+[ \t]{2,}\S+[ \t]{2,}\S)"
+    r"|([A-Za-z]\w*)(:(?: |$))?"  # a statement, or a key
+)
+_KINDS_BY_GROUP = ("", _FENCE, _BLANK, _QUOTE, _TRACE, _SENTENCE, _CODE, _TABLE)
+_CODE_ENDINGS = (";", "{", "}", ")", "]", "},", "),", "],", '"""')
+_SENTENCE_ENDINGS = (".", "?", "!", ":")
+
+
+def _describe_block(kind: str) -> str:
+    """Lines of a kind, blank ones between them, and at most two others at a time.
+
+    A text that is cut leaves two pieces of lines.
+    """
+    return f"{kind}(?:[{kind} ]|[ot]{{1,2}}{kind}){{{MIN_BLOCK_LINES - 1},}}"
+
+
+_BLOCKS = re.compile("|".join([f"{_FENCE}[^{_FENCE}]*{_FENCE}", *map(_describe_block, ">ct")]))
+"""Blocks in the letters of lines. A fence comes whole, however short: its end begins no other."""
+_LETTER = re.compile(r"[^\W\d_]")
+_CODE_MARKS = re.compile(r"[;{}()=]")
+
+
+class FoldedText(NamedTuple):
+    """A text with its long blocks folded."""
+
+    text: str
+    has_code: bool
+    """True if one of them is code."""
+
+
+def fold_blocks(text: str) -> FoldedText:
+    """Fold the long blocks of a text, in linear time.
+
+    A text that is nothing but blocks stays as it is: they are what is asked.
+    """
+    if text.count("\n") < MIN_BLOCK_LINES - 1:
+        return FoldedText(text, has_code=False)
+    lines = text.split("\n")
+    kinds = "".join(map(_classify_line, lines))
+    folded: list[str] = []
+    outside: list[str] = []
+    position, has_code = 0, False
+    for match in _BLOCKS.finditer(kinds):
+        start, block_kinds = match.start(), match[0].rstrip(_BLANK)
+        end = start + len(block_kinds)
+        if len(block_kinds) < MIN_BLOCK_LINES or _TRACE in block_kinds:
+            continue  # what went wrong is what is asked about
+        outside += lines[position:start]
+        folded += lines[position:start]
+        is_fence = block_kinds[0] == _FENCE
+        block = lines[start + 1 : end - 1] if is_fence else lines[start:end]
+        folded += [block[0][:_KEPT_CHARS], BLOCK_MARK]
+        has_code = has_code or _is_code(block)
+        position = end
+    outside += lines[position:]
+    if not position or not any(map(_LETTER.search, outside)):
+        return FoldedText(text, has_code=False)
+    return FoldedText("\n".join([*folded, *lines[position:]]), has_code)
+
+
+def _classify_line(line: str) -> str:
+    """Return the letter of a line's kind."""
+    match = _LINE_STARTS.match(line)
+    group = 0 if match is None else match.lastindex or 0
+    if 0 < group < len(_KINDS_BY_GROUP):
+        return _KINDS_BY_GROUP[group]
+    if line.endswith(_CODE_ENDINGS):
+        return _CODE
+    if match is not None and (match[9] or match[8] in _STATEMENT_WORDS):
+        return _SENTENCE if line.endswith((".", "?", "!")) else _CODE
+    return _SENTENCE if line.endswith(_SENTENCE_ENDINGS) else _OTHER
+
+
+def _is_code(block: list[str]) -> bool:
+    """True if marks of programming are as many as half of the lines."""
+    return 2 * len(_CODE_MARKS.findall("\n".join(block))) >= len(block)

@@ -1,0 +1,198 @@
+"""Rules that nearly matched a call: those of which one condition alone did not hold.
+
+Each condition is compiled once more by itself, so that its outcome is known whatever the others
+say. That costs more than a decision does, and only `tiergate explain` asks for it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from gateway.core.decision import Decision
+from gateway.core.decision_context import DecisionContext
+from gateway.core.jsonio import Json
+from gateway.routing.features import Features
+from gateway.routing.rules.conditions import compile_condition
+from gateway.routing.rules.context import RuleContext, Test
+from gateway.routing.rules.patterns import PatternPool
+from gateway.settings import yaml
+from gateway.settings.schema.rules import ChoicePart, GuardPart, RangePart, WhenPart
+
+_NEAR_FACTOR = 2
+"""A rule of one range is near where the value is at least half of it, or twice at most."""
+
+
+class NearMiss(NamedTuple):
+    """A rule that would have matched but for one condition."""
+
+    kind: str
+    """guard or choice."""
+    rule: str
+    condition: str
+    """The condition as a configuration has it: `maths: {min: 0.5}`."""
+    value: str
+    """What the call has in its place; empty where that has no short form."""
+
+
+class _Leaf(NamedTuple):
+    """One condition, compiled by itself."""
+
+    name: str
+    condition: WhenPart
+    test: Test
+
+
+class _Alternatives(NamedTuple):
+    """The parts of `any`: each is a list of parts that must hold together."""
+
+    parts: list[list["_Part"]]
+
+
+type _Part = _Leaf | _Alternatives
+
+
+class _Outcome(NamedTuple):
+    """How many conditions of a rule hold, and those that do not."""
+
+    held: int
+    failed: list[_Leaf]
+
+
+def find_near_misses(
+    guards: Sequence[GuardPart],
+    choices: Sequence[ChoicePart],
+    call: Features,
+    decision: Decision,
+    decision_context: DecisionContext,
+) -> list[NearMiss]:
+    """Return the rules that were looked at and nearly matched, in the order they are written."""
+    pool = PatternPool()
+    rules = [("guard", guard.name, _split_condition(guard.when, pool)) for guard in guards]
+    rules += [
+        ("choice", choice.name, _split_condition(choice.when, pool))
+        for choice in _list_tried_choices(choices, decision)
+    ]
+    context = RuleContext(call, pool.compile_set(), decision_context)
+    context.tags = frozenset(decision.tags)
+    misses: list[NearMiss] = []
+    for kind, name, parts in rules:
+        held, failed = _run_parts(parts, context)
+        if len(failed) == 1 and (held or _is_close(failed[0], context)):
+            (leaf,) = failed
+            misses.append(NearMiss(kind, name, _format_leaf(leaf), _read_value(leaf, context)))
+    return misses
+
+
+def describe_near_misses(misses: Sequence[NearMiss]) -> list[Json]:
+    """Return them as JSON."""
+    return [
+        {"kind": kind, "rule": rule, "condition": condition, "value": value}
+        for kind, rule, condition, value in misses
+    ]
+
+
+def _list_tried_choices(choices: Sequence[ChoicePart], decision: Decision) -> Sequence[ChoicePart]:
+    """Return the choices before the one that decided; none where the call named its tier."""
+    if decision.source not in ("rule", "classifier", "default"):
+        return ()
+    names = [choice.name for choice in choices]
+    return choices[: names.index(decision.rule)] if decision.rule in names else choices
+
+
+def _split_condition(condition: WhenPart, pool: PatternPool) -> list[_Part]:
+    """Return what must hold together; groups of `all` are taken apart."""
+    parts: list[_Part] = []
+    for name, value in condition:
+        if value is None:
+            continue
+        if name == "all":
+            for child in value:
+                parts += _split_condition(child, pool)
+        elif name == "any":
+            parts.append(_Alternatives([_split_condition(child, pool) for child in value]))
+        else:
+            alone = WhenPart().model_copy(update={name: value})
+            parts.append(_Leaf(name, alone, compile_condition(alone, (), pool, "")))
+    return parts
+
+
+def _run_parts(parts: Sequence[_Part], context: RuleContext) -> _Outcome:
+    held, failed = 0, list[_Leaf]()
+    for part in parts:
+        if isinstance(part, _Leaf):
+            outcome = _Outcome(1, []) if part.test(context) else _Outcome(0, [part])
+        else:
+            outcomes = [_run_parts(alternative, context) for alternative in part.parts]
+            outcome = min(outcomes, key=lambda item: (len(item.failed), -item.held))
+        held += outcome.held
+        failed += outcome.failed
+    return _Outcome(held, failed)
+
+
+def _is_close(leaf: _Leaf, context: RuleContext) -> bool:
+    """True if a range is the only condition and its value is not far from it."""
+    limits = getattr(leaf.condition, leaf.name)
+    read = _NUMBER_READERS.get(leaf.name)
+    if not isinstance(limits, RangePart) or read is None:
+        return False
+    value = read(context)
+    is_high_enough = limits.min is None or value * _NEAR_FACTOR >= limits.min
+    is_low_enough = limits.max is None or value <= limits.max * _NEAR_FACTOR
+    return value > 0 and is_high_enough and is_low_enough
+
+
+def _format_leaf(leaf: _Leaf) -> str:
+    written = leaf.condition.model_dump(exclude_unset=True, by_alias=True)
+    return yaml.dump_flow(_shorten_numbers(written))[1:-1]
+
+
+def _shorten_numbers(value: object) -> object:
+    """Return a value with 40 in place of 40.0, as people write it."""
+    if isinstance(value, dict):
+        return {key: _shorten_numbers(item) for key, item in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_NUMBER_READERS: Mapping[str, Callable[[RuleContext], float]] = {
+    "user_tokens": attrgetter("call.user_tokens"),
+    "prompt_tokens": attrgetter("call.prompt_tokens"),
+    "turns": attrgetter("call.prompt.user_turns"),
+    "tools": attrgetter("call.tools"),
+    "images": attrgetter("call.prompt.images"),
+    "files": attrgetter("call.prompt.files"),
+    "audio": attrgetter("call.prompt.audio"),
+    "code": attrgetter("call.scan.total_code"),
+    "maths": attrgetter("call.scan.maths"),
+}
+_TEXT_READERS: Mapping[str, Callable[[RuleContext], str]] = {
+    "language": attrgetter("call.language"),
+    "dialect": attrgetter("call.dialect"),
+    "turn": attrgetter("call.turn.kind"),
+    "task": attrgetter("call.turn.task"),
+    "client": attrgetter("call.turn.client"),
+    "key": attrgetter("call.key.name"),
+    "asked": attrgetter("call.prompt.model"),
+    "tag": lambda context: ", ".join(sorted(context.tags)),
+    "tool_names": lambda context: ", ".join(context.call.prompt.tools),
+}
+_FAILURES = {
+    "keywords": "none of these words",
+    "matches": "no such text",
+    "cel": "it does not hold",
+}
+"""What is told of conditions on texts, which are never quoted."""
+
+
+def _read_value(leaf: _Leaf, context: RuleContext) -> str:
+    """Return what the call has where a condition asks for something else."""
+    name = leaf.name
+    if name in _NUMBER_READERS:
+        return f"{round(_NUMBER_READERS[name](context), 2)}"
+    if name in _TEXT_READERS:
+        return _TEXT_READERS[name](context) or "none"
+    if leaf.condition.time is not None:
+        zone = ZoneInfo(leaf.condition.time.zone)
+        return f"{datetime.fromtimestamp(context.decision_context.at, zone):%a %H:%M}"
+    return "it holds" if name == "not_" else _FAILURES.get(name, "no")
