@@ -17,8 +17,8 @@ class TraceStep(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the trace."""
 
     step: str
-    """pin, embed, constraint, guard, budget, seat, rule, judge, classifier, share, default, plan or
-    complete."""
+    """pin, embed, constraint, guard, budget, seat, score, rule, judge, classifier, share, default,
+    plan or complete."""
     matched: bool
     effect: str = ""
     reason: str = ""

@@ -46,7 +46,7 @@ def decide(
         steps.append(TraceStep(step="embed", matched=False, effect="ignored", reason=reason))
     rule_context = rules.make_context(call, context)
     bounds = evaluate_guards(rules, rule_context)
-    steps += [*bounds.steps, *rule_context.list_failures()]
+    steps += [*bounds.steps, *rule_context.list_steps()]
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
     allowed_labs = call.key.labs

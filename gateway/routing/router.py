@@ -74,12 +74,12 @@ def decide(
         model_names.read(call, router.catalogue) if plan_key is None else plan_key.requested_model
     )
     trace.add_steps(requested_model.steps)
-    rule_context = router.rules.make_context(call, context)
+    rule_context = router.rules.make_context(call, context, router.find_classifier(call.key))
     bounds = evaluate_guards(router.rules, rule_context)
     if bounds.steps or context.ceiling is not None:
         bounds = _apply_bounds(bounds, context.ceiling, trace)
     if requested_model.unlisted_target is not None:
-        trace.add_steps(rule_context.list_failures())
+        trace.add_steps(rule_context.list_steps())
         return _decide_unlisted(
             router, call, requested_model, requested_model.unlisted_target, dialect, bounds, trace
         )
@@ -95,8 +95,7 @@ def decide(
     selection = None if session_affinity is None else session_affinity.keep_session(trace.add)
     if selection is None and requested_model.tier is None:
         choice = _find_choice(router.rules.choices, rule_context)
-    if rule_context.failed_rules:
-        trace.add_steps(rule_context.list_failures())
+    trace.add_steps(rule_context.list_steps())
     if selection is None:
         selection = _select_tier(router, rule_context, requested_model, choice, context, trace)
         if session_affinity is not None:

@@ -51,6 +51,8 @@ LEAVES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "turns": RANGES,
         "code": RANGES,
         "maths": RANGES,
+        "need": RANGES,
+        "confidence": RANGES,
         "language": st.sampled_from([["en"], ["zh", "unknown"]]),
         "time": st.sampled_from([{"hours": "00:00-12:00"}, {"days": "thu"}]),
         "turn": st.sampled_from([["main"], ["side", "agent"]]),

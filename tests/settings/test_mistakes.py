@@ -24,6 +24,10 @@ APPENDED: list[tuple[str, str]] = [
      "22: error: choices[0].when.any[1].not.imges: no such key. Did you mean 'images'?"),
     ("choices:\n- {name: a, tier: fast, when: {user_tokens: {maximum: 3}}}",
      "17: error: choices[0].when.user_tokens.maximum: no such key. Did you mean 'max'?"),
+    ("choices:\n- {name: a, tier: fast, when: {need: {}}}",
+     "17: error: choices[0].when.need: needs `min`, `max` or both."),
+    ("choices:\n- {name: a, tier: fast, when: {need: {mini: 1}}}",
+     "17: error: choices[0].when.need.mini: no such key. Did you mean 'min'?"),
     # words that are not allowed
     ("routing: {classifier: of}",
      "16: error: routing.classifier: 'of' is not allowed. Did you mean 'off'?"),

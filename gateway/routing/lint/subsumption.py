@@ -36,6 +36,10 @@ from gateway.settings.schema.rules import LANGUAGES, GuardPart, RangePart, WhenP
 
 _COUNT_PROPERTIES = ("user_tokens", "prompt_tokens", "turns", "tools", "images", "files", "audio")
 _SHARE_PROPERTIES = ("code", "maths")
+_SCORE_PROPERTIES = ("need", "confidence")
+"""Numbers of the classifier's score, which not every turn has."""
+_NO_SCORE = -1.0
+"""Stands for a score that is not there, so that no range of the others takes it in."""
 _NAME_PROPERTIES = ("asked", "key", "client", "task")
 """Texts of which a call has one each."""
 _WORD_PROPERTIES = ("keywords", "tool_names", "tag", *_NAME_PROPERTIES)
@@ -116,6 +120,9 @@ class Subsumption:
         self._domains: dict[str, Any] = {
             **dict.fromkeys(_COUNT_PROPERTIES, Spans(((0, _MAX_COUNT),))),
             **dict.fromkeys(_SHARE_PROPERTIES, Spans(((0, 1),), is_integral=False)),
+            **dict.fromkeys(
+                _SCORE_PROPERTIES, Spans(((_NO_SCORE, _NO_SCORE), (0, 1)), is_integral=False)
+            ),
             "dialect": frozenset(dialects),
             "language": frozenset(LANGUAGES),
             "turn": frozenset(get_args(CallKind.__value__)),
@@ -177,7 +184,7 @@ class Subsumption:
         """Return a property, all values that it may have, and those that a condition allows."""
         domain = self._domains.get(name, _TRUE_OR_FALSE)
         if isinstance(value, RangePart):
-            ((first, last),) = domain.spans
+            first, last = domain.spans[-1]  # before it stands what a call lacks
             low = first if value.min is None else value.min
             high = last if value.max is None else value.max
             ends = (math.ceil(low), math.floor(high)) if domain.is_integral else (low, high)

@@ -11,6 +11,7 @@ import msgspec
 from gateway.core.call import CompleteMode
 from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.target import Tier
+from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.features import Features
 from gateway.routing.rules import rule_hash
 from gateway.routing.rules.conditions import compile_condition
@@ -52,10 +53,13 @@ class RuleSet(msgspec.Struct, frozen=True):
     """Those of both that read the text itself: rows keep their outcomes."""
 
     def make_context(
-        self, call: Features, decision_context: DecisionContext = EMPTY_CONTEXT
+        self,
+        call: Features,
+        decision_context: DecisionContext = EMPTY_CONTEXT,
+        classifier: Classifier | None = None,
     ) -> RuleContext:
-        """A call as these rules look at it."""
-        return RuleContext(call, self.patterns, decision_context)
+        """A call as these rules look at it; `classifier` scores it where a rule asks for that."""
+        return RuleContext(call, self.patterns, decision_context, classifier)
 
 
 def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) -> RuleSet:

@@ -5,7 +5,7 @@ The schema of what the classifier's decisions are bounded by.
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from gateway.core.call import Strategy
 from gateway.core.conversation import CallKind
@@ -83,6 +83,15 @@ class RangePart(BaseModel):
     max: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
+def _require_end(limits: RangePart) -> RangePart:
+    """Refuse a range without an end: a call may lack the number, so it would not say what holds."""
+    if limits.min is None and limits.max is None:
+        raise ValueError("needs `min`, `max` or both")
+    return limits
+
+
+BoundedRange = Annotated[RangePart, AfterValidator(_require_end)]
+"""A range of a number that not every call has: where a call lacks it, the condition fails."""
 type CountRange = Annotated[RangePart, BeforeValidator(_parse_count)]
 """How many there are; `true` is one at least, `false` is none."""
 type LanguageList = Annotated[list[Language], BeforeValidator(wrap_in_list), Field(min_length=1)]
@@ -106,6 +115,10 @@ class WhenPart(BaseModel):
     turns: RangePart | None = None
     code: RangePart | None = None
     maths: RangePart | None = None
+    need: BoundedRange | None = None
+    """How much the turn needs more than the fast tier, 0 to 1, by the classifier's score."""
+    confidence: BoundedRange | None = None
+    """How sure the classifier is of the tier that it would choose, 0 to 1."""
     language: LanguageList | None = None
     """Of the last user turn."""
     tools: CountRange | None = None

@@ -45,6 +45,7 @@ CONTRADICTIONS: list[tuple[Json, list[str]]] = [
     # what never holds by itself
     ({"turns": {"max": -1}}, ["turns: never holds: the rule never matches."]),
     ({"turns": {"min": 2.2, "max": 2.8}}, ["turns: never holds: the rule never matches."]),
+    ({"need": {"min": 1.5}}, ["need: never holds: the rule never matches."]),
     ({"code": {"min": 1.5}}, ["code: never holds: the rule never matches."]),
     ({"not": {}}, ["not: never holds: the rule never matches."]),
     ({"not": {"user_tokens": {"min": 0}}}, ["not: never holds: the rule never matches."]),
@@ -187,6 +188,7 @@ POSSIBLE: list[Json] = [
     {"time": {"days": "sun", "hours": "23:59-24:00"}},
     {"language": "unknown", "not": {"language": ["en", "de"]}},
     {"turn": "main", "client": "codex", "not": {"client": "claude-*"}},
+    {"not": {"need": {"min": 0}}},  # a turn without a score
     {"turns": {"min": 3, "max": 1}},  # an error already, told elsewhere
 ]
 
@@ -234,6 +236,8 @@ UNREACHED: list[tuple[list[Json], dict[int, str]]] = [
     ([{"time": {"days": ["mon-fri"]}}, {"time": {"days": "wed", "zone": "Asia/Tokyo"}}], {}),
     ([{"code": {"min": 0.3}}, {"code": {"min": 0.3001}}], {1: "'c0'"}),
     ([{"code": {"min": 0.3}}, {"code": {"max": 0.3}}, {}], {2: "'c0' or 'c1'"}),
+    ([{"need": {"min": 0.3}}, {"need": {"min": 0.4}}], {1: "'c0'"}),
+    ([{"need": {"min": 0.3}}, {"need": {"max": 0.3}}, {}], {}),  # a turn without a score
     ([{"matches": "a"}, {"matches": "a", "tag": "b"}], {1: "'c0'"}),
     ([{"matches": ".*"}, {"tag": "b"}], {1: "'c0'"}),
     ([{"matches": "^.*"}, {"tag": "b"}], {}),
