@@ -105,6 +105,11 @@ class Dice:
             return {"all": parts}
         return {**self.leaf(), "not": parts[0]}
 
+    def share(self) -> Rule:
+        """Of few rules: nothing is said of those that come after one."""
+        made: Rule = self.one([{"share": self.one([0, 0.5, 1])}, *[{}] * 5])
+        return made
+
     def guard(self) -> Rule:
         effect: list[Rule] = [
             {"min_tier": self.one(TIERS)},
@@ -115,7 +120,8 @@ class Dice:
             {"tag": self.some(TAGS)},
             {"tag": self.some(TAGS)},
         ]
-        return {"when": self.one([self.when(), self.when(), {}]), **self.one(effect)}
+        when = self.one([self.when(), self.when(), {}])
+        return {"when": {**when, **self.share()}, **self.one(effect)}
 
     def choice(self) -> Rule:
         effect = [
@@ -123,7 +129,7 @@ class Dice:
             {"lab": "google"},
             {"model": self.one(["sol", "lite"])},
         ]
-        return {"when": self.when(), **self.one(effect)}
+        return {"when": {**self.when(), **self.share()}, **self.one(effect)}
 
     def call(self) -> Features:
         words = " ".join(self.some([*WORDS, "c", "def f(): return 1", "the"], 4))
@@ -141,7 +147,9 @@ class Dice:
             stream=self.one([True, False]),
         )
         seen.turn = ConversationTurn(
-            kind=self.one(["main", "side", "agent"]), client=self.one(["", *CLIENTS])
+            kind=self.one(["main", "side", "agent"]),
+            client=self.one(["", *CLIENTS]),
+            conversation=self.one(["", "c1", "c2"]),
         )
         return seen
 

@@ -157,6 +157,8 @@ class Subsumption:
         return _narrow_all(cases, narrowings) if holds else self._narrow_any(cases, narrowings)
 
     def _narrow_property(self, name: str, value: Any, holds: bool, cases: list[Case]) -> list[Case]:  # noqa: FBT001
+        if name == "share":
+            return cases  # a part of these calls and not others, of each rule by itself
         if name == "not_":
             return self._narrow(cases, value, holds=not holds)
         if name in {"any", "all"}:

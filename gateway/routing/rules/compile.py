@@ -13,7 +13,7 @@ from gateway.core.decision_context import EMPTY_CONTEXT, DecisionContext
 from gateway.core.target import Tier
 from gateway.routing.classifier.heuristic import Classifier
 from gateway.routing.features import Features
-from gateway.routing.rules import rule_hash
+from gateway.routing.rules import rule_hash, traffic_share
 from gateway.routing.rules.conditions import compile_condition
 from gateway.routing.rules.context import RuleContext, Test
 from gateway.routing.rules.patterns import Path, PatternPool, Patterns
@@ -100,6 +100,17 @@ def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) ->
 
 
 def _compile_test(definition: GuardPart | ChoicePart, path: Path, patterns: PatternPool) -> Test:
+    """The test of a rule; its share of the traffic is asked last, of calls that it would match."""
+    test = _compile_conditions(definition, path, patterns)
+    if definition.when.share is None:
+        return test
+    is_in_share = traffic_share.compile_share(definition.when.share, definition.name)
+    return lambda context: test(context) and is_in_share(context)
+
+
+def _compile_conditions(
+    definition: GuardPart | ChoicePart, path: Path, patterns: PatternPool
+) -> Test:
     """The test of a rule; the outcome of one that reads the text is noted by its hash."""
     test = compile_condition(definition.when, path, patterns, definition.name)
     if not _reads_text(definition.when):

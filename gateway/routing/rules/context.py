@@ -33,6 +33,7 @@ class RuleContext:
         "_hits",
         "_patterns",
         "_week_seconds",
+        "arms",
         "call",
         "decision_context",
         "failed_rules",
@@ -53,6 +54,8 @@ class RuleContext:
         """Its own and those that guards gave it; `bound` puts them here."""
         self.failed_rules: dict[str, str] = {}
         """Rules of which something could not be asked, and why."""
+        self.arms: dict[str, bool] = {}
+        """By rule: True if the call is in its share of the traffic, as far as that was asked."""
         self._patterns = patterns
         self._classifier = classifier
         self._assessment: TurnAssessment | None = None
@@ -82,7 +85,7 @@ class RuleContext:
         return self._week_seconds[zone]
 
     def list_steps(self) -> tuple[TraceStep, ...]:
-        """List what the trace says of the rules that were asked: a score, and those that failed."""
+        """List what the trace says of rules: the score they read, arms, and those that failed."""
         steps: list[TraceStep] = []
         if self._assessment is not None:
             need, confidence = self._assessment
@@ -90,6 +93,9 @@ class RuleContext:
             steps.append(
                 TraceStep(step="score", matched=True, effect=effect, reason="a rule asked for it")
             )
+        for name, is_in in self.arms.items():
+            effect = "in" if is_in else "out"
+            steps.append(TraceStep(step="arm", matched=is_in, effect=effect, reason=name))
         for name, reason in self.failed_rules.items():
             steps.append(TraceStep(step="rule", matched=False, reason=f"{name}: {reason}"))
         return tuple(steps)

@@ -7,13 +7,15 @@ from gateway.settings.schema.rules import RangePart, WhenPart
 from gateway.settings.schema.schedule import TimePart
 
 _GROUPS = ("any", "all", "not_")
+_UNHASHED = (*_GROUPS, "share")
+"""A share is of the rule's name, not of the call alone."""
 
 
 def hash_condition(condition: WhenPart) -> str:
     """The hash of a condition, 16 hexadecimal digits; the same hash is the same meaning.
 
-    Neither the name of a rule nor its effect counts, nor the order of words, names and conditions,
-    nor a group of one, a condition that is written twice or a range with no end.
+    Neither the name of a rule nor its effect or `share` counts, nor the order of words, names and
+    conditions, nor a group of one, a condition that is written twice or a range with no end.
     """
     return hashlib.blake2b(_normalize(condition).encode(), digest_size=8).hexdigest()
 
@@ -46,7 +48,7 @@ def _join_items(operator: str, items: set[str]) -> str:
 
 def _format_value(condition: WhenPart, name: str) -> str:
     value: object = getattr(condition, name)
-    if name in _GROUPS or value is None or value == RangePart():
+    if name in _UNHASHED or value is None or value == RangePart():
         return ""
     if name == "keywords":
         value = [" ".join(word.split()) for word in condition.keywords or ()]

@@ -188,6 +188,8 @@ POSSIBLE: list[Json] = [
     {"time": {"days": "sun", "hours": "23:59-24:00"}},
     {"language": "unknown", "not": {"language": ["en", "de"]}},
     {"turn": "main", "client": "codex", "not": {"client": "claude-*"}},
+    {"share": 0},
+    {"share": "5%", "tag": "a"},
     {"not": {"need": {"min": 0}}},  # a turn without a score
     {"turns": {"min": 3, "max": 1}},  # an error already, told elsewhere
 ]
@@ -236,6 +238,9 @@ UNREACHED: list[tuple[list[Json], dict[int, str]]] = [
     ([{"time": {"days": ["mon-fri"]}}, {"time": {"days": "wed", "zone": "Asia/Tokyo"}}], {}),
     ([{"code": {"min": 0.3}}, {"code": {"min": 0.3001}}], {1: "'c0'"}),
     ([{"code": {"min": 0.3}}, {"code": {"max": 0.3}}, {}], {2: "'c0' or 'c1'"}),
+    ([{"share": 0.5}, {"share": 0.1}, {"share": 1}, {}], {}),  # each rule takes others
+    ([{"tag": "a"}, {"share": 0.5, "tag": "a"}], {1: "'c0'"}),
+    ([{"share": 0.5, "tag": "a"}, {"tag": "a"}], {}),
     ([{"need": {"min": 0.3}}, {"need": {"min": 0.4}}], {1: "'c0'"}),
     ([{"need": {"min": 0.3}}, {"need": {"max": 0.3}}, {}], {}),  # a turn without a score
     ([{"matches": "a"}, {"matches": "a", "tag": "b"}], {1: "'c0'"}),

@@ -25,6 +25,7 @@ SAME: list[tuple[Json, Json]] = [
     ({"all": [A, B]}, {"all": [B, A, A]}),
     ({"any": [A, B]}, {"any": [B, A, B]}),
     ({"any": [A]}, A),
+    ({"share": 0.05, **A}, A),
     ({"all": [{"all": [A]}]}, A),
     ({"any": [{"all": [A, B]}, A]}, {"any": [A, {**B, **A}]}),
     ({"not": {"not": A}}, A),
