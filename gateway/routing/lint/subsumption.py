@@ -38,8 +38,12 @@ _COUNT_PROPERTIES = ("user_tokens", "prompt_tokens", "turns", "tools", "images",
 _SHARE_PROPERTIES = ("code", "maths")
 _SCORE_PROPERTIES = ("need", "confidence")
 """Numbers of the classifier's score, which not every turn has."""
-_NO_SCORE = -1.0
-"""Stands for a score that is not there, so that no range of the others takes it in."""
+_OPAQUE_PROPERTIES = frozenset(
+    {"matches", "cel", "system_keywords", "system_matches", "effort", "metadata", "user"}
+)
+"""Conditions that are known by what is written alone."""
+_ABSENT = -math.inf
+"""Stands for a number that a call lacks, so that no range takes it in."""
 _NAME_PROPERTIES = ("asked", "key", "client", "task")
 """Texts of which a call has one each."""
 _WORD_PROPERTIES = ("keywords", "tool_names", "tag", *_NAME_PROPERTIES)
@@ -121,7 +125,11 @@ class Subsumption:
             **dict.fromkeys(_COUNT_PROPERTIES, Spans(((0, _MAX_COUNT),))),
             **dict.fromkeys(_SHARE_PROPERTIES, Spans(((0, 1),), is_integral=False)),
             **dict.fromkeys(
-                _SCORE_PROPERTIES, Spans(((_NO_SCORE, _NO_SCORE), (0, 1)), is_integral=False)
+                _SCORE_PROPERTIES, Spans(((_ABSENT, _ABSENT), (0, 1)), is_integral=False)
+            ),
+            "max_tokens": Spans(((_ABSENT, _ABSENT), (-_MAX_COUNT, _MAX_COUNT))),
+            "temperature": Spans(
+                ((_ABSENT, _ABSENT), (-_MAX_COUNT, _MAX_COUNT)), is_integral=False
             ),
             "dialect": frozenset(dialects),
             "language": frozenset(LANGUAGES),
@@ -196,7 +204,7 @@ class Subsumption:
             return f"time {value.zone}", _WEEK_SECONDS, Spans(spans)
         if name == "key":
             return name, domain, frozenset(filter(compile_glob(value), domain))
-        if name in {"matches", "cel"}:
+        if name in _OPAQUE_PROPERTIES:
             is_always_true = name == "matches" and matches_every_text(value)
             return f"{name} {value}", _TRUE_ONLY if is_always_true else _TRUE_OR_FALSE, _TRUE_ONLY
         return name, domain, frozenset(value if isinstance(value, list) else [value])

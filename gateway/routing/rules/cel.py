@@ -13,6 +13,7 @@ from cel_expr_python import cel
 
 from gateway.routing.classifier.text_signals import HEAD_CHARS, MAX_CHARS
 from gateway.routing.errors import CelError, MissingFeatureError, ScoreError
+from gateway.routing.features import Features
 from gateway.routing.rules.context import RuleContext, Test, describe_missing_score
 from gateway.settings.errors import suggest_name
 
@@ -42,6 +43,15 @@ _FIELD_READERS: dict[str, tuple[cel.Type, Callable[[RuleContext], object]]] = {
     "key": (cel.Type.STRING, lambda context: context.call.key.name),
     "tenant": (cel.Type.STRING, lambda context: context.call.key.tenant),
     "tags": (_STRING_LIST, lambda context: sorted(context.tags)),
+    "system": (cel.Type.STRING, lambda context: _shorten(context.call.facts.system)),
+    "user": (cel.Type.STRING, lambda context: context.call.facts.user),
+    "metadata": (
+        cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
+        lambda context: dict(context.call.facts.metadata),
+    ),
+    "max_tokens": (cel.Type.INT, lambda context: context.call.prompt.max_output or 0),
+    "temperature": (cel.Type.DOUBLE, lambda context: _read_temperature(context.call)),
+    "effort": (cel.Type.STRING, lambda context: context.call.prompt.effort or ""),
     "at": (
         cel.Type.TIMESTAMP,
         lambda context: datetime.fromtimestamp(context.decision_context.at, UTC),
@@ -96,6 +106,12 @@ def compile_expression(text: str, rule: str) -> Test:
         return False
 
     return test
+
+
+def _read_temperature(call: Features) -> float:
+    """Read the temperature; -1 where the request sets none."""
+    temperature = call.facts.temperature
+    return -1.0 if temperature is None else float(temperature)
 
 
 def _shorten(text: str) -> str:

@@ -32,6 +32,7 @@ class RuleContext:
         "_classifier",
         "_hits",
         "_patterns",
+        "_system_hits",
         "_week_seconds",
         "arms",
         "call",
@@ -60,6 +61,7 @@ class RuleContext:
         self._classifier = classifier
         self._assessment: TurnAssessment | None = None
         self._hits: Container[int] | None = None
+        self._system_hits: Container[int] | None = None
         self._week_seconds: dict[str, int] = {}
 
     def has_pattern(self, pattern_index: int) -> bool:
@@ -67,6 +69,13 @@ class RuleContext:
         if self._hits is None:
             self._hits = () if self._patterns is None else self.call.match_patterns(self._patterns)
         return pattern_index in self._hits
+
+    def has_system_pattern(self, pattern_index: int) -> bool:
+        """Whether the system prompt has the pattern of this number."""
+        if self._system_hits is None:
+            system = self.call.facts.system
+            self._system_hits = () if self._patterns is None else self._patterns.search(system)
+        return pattern_index in self._system_hits
 
     def assess_turn(self) -> TurnAssessment:
         """Return what the classifier's score says of the turn. Raises ScoreError without one."""

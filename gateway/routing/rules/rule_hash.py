@@ -7,6 +7,7 @@ from gateway.settings.schema.rules import RangePart, WhenPart
 from gateway.settings.schema.schedule import TimePart
 
 _GROUPS = ("any", "all", "not_")
+_KEYWORD_CONDITIONS = ("keywords", "system_keywords")
 _UNHASHED = (*_GROUPS, "share")
 """A share is of the rule's name, not of the call alone."""
 
@@ -50,9 +51,11 @@ def _format_value(condition: WhenPart, name: str) -> str:
     value: object = getattr(condition, name)
     if name in _UNHASHED or value is None or value == RangePart():
         return ""
-    if name == "keywords":
-        value = [" ".join(word.split()) for word in condition.keywords or ()]
-    if isinstance(value, list):
+    if isinstance(value, list) and name in _KEYWORD_CONDITIONS:
+        value = [" ".join(word.split()) for word in value]
+    if isinstance(value, dict):
+        value = [[label, sorted(set(names))] for label, names in sorted(value.items())]
+    elif isinstance(value, list):
         value = sorted(set(value))
     elif isinstance(value, RangePart):
         value = [value.min, value.max]

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
+from gateway.core.target import EFFORTS
+
 STRICT_CONFIG = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 """No key that is not known; nothing changes once it is read."""
 _SIZE_UNITS = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
@@ -51,6 +53,7 @@ type Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1
 type Words = Annotated[list[str], BeforeValidator(wrap_in_list)]
 type NonEmptyWords = Annotated[list[Word], BeforeValidator(wrap_in_list), Field(min_length=1)]
 """One at least: a condition on none of them would never hold."""
+type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
 type ByteSize = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 type Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 type CompleteSetting = Annotated[Literal["off", "hold"], BeforeValidator(_parse_complete)]

@@ -24,6 +24,7 @@ from gateway.settings.schema.base import (
     STRICT_CONFIG,
     CompleteSetting,
     Duration,
+    Effort,
     NonEmptyWords,
     Word,
     Words,
@@ -115,6 +116,7 @@ BoundedRange = Annotated[RangePart, AfterValidator(_require_end)]
 type CountRange = Annotated[RangePart, BeforeValidator(_parse_count)]
 """How many there are; `true` is one at least, `false` is none."""
 type TrafficShare = Annotated[float, BeforeValidator(_parse_share), Field(ge=0, le=1)]
+type EffortList = Annotated[list[Effort], BeforeValidator(wrap_in_list), Field(min_length=1)]
 type LanguageList = Annotated[list[Language], BeforeValidator(wrap_in_list), Field(min_length=1)]
 type CallKindList = Annotated[list[CallKind], BeforeValidator(wrap_in_list), Field(min_length=1)]
 
@@ -140,6 +142,19 @@ class WhenPart(BaseModel):
     """How much the turn needs more than the fast tier, 0 to 1, by the classifier's score."""
     confidence: BoundedRange | None = None
     """How sure the classifier is of the tier that it would choose, 0 to 1."""
+    system_keywords: NonEmptyWords | None = None
+    """As `keywords`, in the system prompt."""
+    system_matches: str | None = None
+    """As `matches`, in the system prompt."""
+    max_tokens: BoundedRange | None = None
+    """The cap on the answer that the request asks for."""
+    temperature: BoundedRange | None = None
+    effort: EffortList | None = None
+    """The effort that the request asks for; a budget of thinking stands for one."""
+    metadata: Annotated[dict[Word, NonEmptyWords], Field(min_length=1)] | None = None
+    """Labels of the request, each with one of these values; * stands for anything."""
+    user: NonEmptyWords | None = None
+    """The end user that the request names; * stands for anything."""
     language: LanguageList | None = None
     """Of the last user turn."""
     tools: CountRange | None = None

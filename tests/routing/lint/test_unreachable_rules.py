@@ -190,6 +190,12 @@ POSSIBLE: list[Json] = [
     {"turn": "main", "client": "codex", "not": {"client": "claude-*"}},
     {"share": 0},
     {"share": "5%", "tag": "a"},
+    {"not": {"max_tokens": {"min": 0}}},  # a request without a cap
+    {"not": {"temperature": {"min": -9}}},
+    {"user": "a", "not": {"user": "b"}},
+    {"metadata": {"a": "x"}, "not": {"metadata": {"a": "y"}}},
+    {"effort": "high", "not": {"effort": "low"}},
+    {"system_keywords": "a", "not": {"system_keywords": "b", "system_matches": "c"}},
     {"not": {"need": {"min": 0}}},  # a turn without a score
     {"turns": {"min": 3, "max": 1}},  # an error already, told elsewhere
 ]
@@ -238,6 +244,9 @@ UNREACHED: list[tuple[list[Json], dict[int, str]]] = [
     ([{"time": {"days": ["mon-fri"]}}, {"time": {"days": "wed", "zone": "Asia/Tokyo"}}], {}),
     ([{"code": {"min": 0.3}}, {"code": {"min": 0.3001}}], {1: "'c0'"}),
     ([{"code": {"min": 0.3}}, {"code": {"max": 0.3}}, {}], {2: "'c0' or 'c1'"}),
+    ([{"max_tokens": {"min": 9}}, {"max_tokens": {"max": 9}}, {}], {}),
+    ([{"max_tokens": {"min": 9}}, {"max_tokens": {"min": 10}}], {1: "'c0'"}),
+    ([{"user": "a"}, {"user": "a", "tag": "b"}], {1: "'c0'"}),
     ([{"share": 0.5}, {"share": 0.1}, {"share": 1}, {}], {}),  # each rule takes others
     ([{"tag": "a"}, {"share": 0.5, "tag": "a"}], {1: "'c0'"}),
     ([{"share": 0.5, "tag": "a"}, {"tag": "a"}], {}),

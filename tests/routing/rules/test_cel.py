@@ -46,6 +46,8 @@ READ: list[tuple[str, bool]] = [
     ('call.text.matches("integral\\\\s+of")', True),
     ("call.maths > 0.1 && call.code < 0.9", True),
     ("call.need > 0.3 && call.confidence < 0.99", True),
+    ('call.system == "" && call.user == "" && size(call.metadata) == 0', True),
+    ('call.max_tokens == 0 && call.temperature == -1.0 && call.effort == ""', True),
     ('call.language == "en"', True),
     ('call.tools == ["read", "write"]', True),
     ('call.tools.exists(name, name.startsWith("wr"))', True),
