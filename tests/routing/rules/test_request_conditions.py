@@ -53,6 +53,7 @@ CONDITIONS: list[tuple[Json, bool]] = [
     ({"keywords": "poem", "system_keywords": "review"}, True),
     ({"system_matches": r"one\s+line\.$"}, True),
     ({"system_matches": "two lines"}, False),
+    ({"system_keywords": "contracts", "system_matches": "^You"}, True),
     ({"max_tokens": {"min": 500, "max": 500}}, True),
     ({"max_tokens": {"max": 499}}, False),
     ({"temperature": {"min": 0.7}}, True),
